@@ -1,0 +1,205 @@
+//! Writes the client and its data types with progenitor.
+//!
+//! The document is written for every language; here it is lowered to what progenitor can do. What it cannot do
+//! is done in the crate: the headers, the signatures and the joining of lists in a query.
+
+use std::collections::BTreeSet;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use proc_macro2::TokenStream;
+use progenitor::{GenerationSettings, Generator, HooksMode, TypeImpl, TypePatch};
+use quote::{ToTokens, quote};
+use serde_json::{Map, Value, json};
+use syn::visit_mut::{self, VisitMut};
+
+use super::document::{Document, Fault, for_each_object, members, reference};
+use super::enums;
+
+/// Schemas whose Rust type is written by hand, because reading or writing them takes care.
+const BY_HAND: [(&str, &str); 8] = [
+    ("CountryCode", "crate::contact::CountryCode"),
+    ("Date", "::jiff::civil::Date"),
+    ("EmailAddress", "crate::contact::EmailAddress"),
+    ("PhoneNumber", "crate::contact::PhoneNumber"),
+    ("PointerValue", "crate::contact::PointerValue"),
+    ("ProvisionId", "crate::provision_id::ProvisionId"),
+    ("Secret", "crate::secret::Secret"),
+    ("Timestamp", "crate::timestamp::Timestamp"),
+];
+
+pub(crate) fn generate(document: &Document) -> Result<TokenStream, Fault> {
+    let lowered = lower(document.root.clone());
+    let code = attempt(document, &lowered).map_err(|problem| culprit(document, &lowered, problem))?;
+    let mut file: syn::File = syn::parse2(code).map_err(|error| Fault::new("generated client", error))?;
+    Tidy.visit_file_mut(&mut file);
+    let types = file.items.iter_mut().find_map(|item| match item {
+        syn::Item::Mod(module) if module.ident == "types" => module.content.as_mut(),
+        _ => None,
+    });
+    let (_, items) = types.ok_or_else(|| Fault::new("generated client", "it has no module `types`"))?;
+    items.extend(enums::generate(document)?);
+    for (_, rust) in BY_HAND {
+        let path: syn::Path = syn::parse_str(rust).map_err(|error| Fault::new(rust, error))?;
+        items.push(syn::parse_quote!(pub use #path;));
+    }
+    Ok(file.into_token_stream())
+}
+
+/// Says the document in the part of OpenAPI that the generator understands.
+fn lower(mut root: Value) -> Value {
+    for_each_object(&mut root, &mut |object| {
+        // Secrets have a type of their own.
+        if object.get("type") == Some(&json!("string")) && object.get("format") == Some(&json!("password")) {
+            let nullable = object.get("nullable").cloned().unwrap_or(json!(false));
+            object.retain(|name, _| name == "description");
+            object.insert("nullable".into(), nullable);
+            object.insert("allOf".into(), json!([{"$ref": "#/components/schemas/Secret"}]));
+        }
+        // A list that is null is one that is not there: see `Tidy`.
+        if object.get("type") == Some(&json!("array")) {
+            object.remove("nullable");
+        }
+        // Where a list goes into one query parameter, it is joined before it comes to the generated client.
+        if object.get("explode") == Some(&json!(false)) {
+            object.insert("schema".into(), json!({"type": "string"}));
+        }
+    });
+    root["components"]["schemas"]["Secret"] = json!({"type": "string"});
+
+    // The pipeline puts the headers on, so that no caller can forget or forge one.
+    let headers: BTreeSet<String> = members(&root["components"]["parameters"])
+        .filter(|(_, parameter)| parameter["in"] == "header")
+        .map(|(name, _)| format!("/components/parameters/{name}"))
+        .collect();
+    for_each_object(&mut root["paths"], &mut |object| {
+        if let Some(Value::Array(parameters)) = object.get_mut("parameters") {
+            parameters.retain(|parameter| {
+                parameter["in"] != "header" && !reference(parameter).is_some_and(|name| headers.contains(name))
+            });
+        }
+    });
+    root
+}
+
+fn attempt(document: &Document, lowered: &Value) -> Result<TokenStream, String> {
+    let api: openapiv3::OpenAPI = serde_json::from_value(lowered.clone()).map_err(|error| error.to_string())?;
+    let settings = settings(document);
+    catch_unwind(AssertUnwindSafe(|| Generator::new(&settings).generate_tokens(&api)))
+        .map_err(|_| "the generator gave up on it (its panic stands above)".to_string())?
+        .map_err(|error| error.to_string())
+}
+
+fn settings(document: &Document) -> GenerationSettings {
+    let mut settings = GenerationSettings::new();
+    settings
+        .with_hooks(HooksMode::Expected)
+        .with_inner_type(quote!(::std::sync::Arc<crate::pipeline::Call>))
+        .with_derive("PartialEq")
+        .with_derive("Eq");
+    for (schema, rust) in BY_HAND {
+        settings.with_replacement(schema, rust, std::iter::empty::<TypeImpl>());
+    }
+    let enums: BTreeSet<_> = enums::names(document).collect();
+    for name in &enums {
+        settings.with_replacement(name, format!("crate::api::types::{name}"), [TypeImpl::Display].into_iter());
+    }
+    for (name, _) in document.schemas().filter(|(name, _)| !enums.contains(name)) {
+        settings.with_patch(name, TypePatch::default().with_attr("#[non_exhaustive]"));
+    }
+    settings
+}
+
+/// Finds out which schema or operation the generator stumbles over, by trying each with no more than it needs.
+fn culprit(document: &Document, lowered: &Value, problem: String) -> Fault {
+    let with = |schemas: Map<String, Value>, paths: Value| {
+        let mut part = lowered.clone();
+        part["components"]["schemas"] = Value::Object(schemas);
+        part["paths"] = paths;
+        attempt(document, &part)
+    };
+
+    let mut closures: Vec<_> = members(&lowered["components"]["schemas"])
+        .map(|(name, _)| {
+            let mut names = BTreeSet::new();
+            collect_schemas(lowered, name, &mut names);
+            (names, name)
+        })
+        .collect();
+    closures.sort_by_key(|(names, _)| names.len());
+    for (names, name) in closures {
+        let schemas = &lowered["components"]["schemas"];
+        let part = names.iter().map(|name| (name.clone(), schemas[name].clone())).collect();
+        if let Err(problem) = with(part, json!({})) {
+            return Fault::new(format_args!("schema `{name}`"), problem);
+        }
+    }
+
+    let all = lowered["components"]["schemas"].as_object().cloned().unwrap_or_default();
+    for operation in document.operations() {
+        let path = json!({operation.path: {operation.method: lowered["paths"][operation.path][operation.method]}});
+        if let Err(problem) = with(all.clone(), path) {
+            return operation.fault(problem);
+        }
+    }
+    Fault::new("document", problem)
+}
+
+/// Adds `name` and every schema that it leads to.
+fn collect_schemas(root: &Value, name: &str, names: &mut BTreeSet<String>) {
+    if names.insert(name.to_string()) {
+        for_each_object(&mut root["components"]["schemas"][name].clone(), &mut |object| {
+            let target = object.get("$ref").and_then(Value::as_str).and_then(|target| target.rsplit('/').next());
+            if let Some(target) = target {
+                collect_schemas(root, target, names);
+            }
+        });
+    }
+}
+
+/// Takes from the generated code what a reader would stumble over, and what would stumble over bunq: a member that
+/// is always there may one day be missing, and a list may be null.
+struct Tidy;
+
+impl VisitMut for Tidy {
+    fn visit_attributes_mut(&mut self, attributes: &mut Vec<syn::Attribute>) {
+        for attribute in attributes {
+            // The schema of each type, in full, under its description.
+            if let syn::Meta::NameValue(doc) = &mut attribute.meta
+                && doc.path.is_ident("doc")
+                && let syn::Expr::Lit(syn::ExprLit { lit: syn::Lit::Str(text), .. }) = &mut doc.value
+                && let Some((description, _)) = text.value().split_once("<details><summary>JSON schema")
+            {
+                *text = syn::LitStr::new(description.trim_end(), text.span());
+            }
+        }
+    }
+
+    fn visit_item_impl_mut(&mut self, item: &mut syn::ItemImpl) {
+        // A constructor that panics, and that nobody needs.
+        item.items.retain(|item| !matches!(item, syn::ImplItem::Fn(method) if method.sig.ident == "new"));
+        visit_mut::visit_item_impl_mut(self, item);
+    }
+
+    fn visit_variant_mut(&mut self, variant: &mut syn::Variant) {
+        if variant.attrs.is_empty()
+            && let Some(syn::Type::Path(held)) = variant.fields.iter().next().map(|field| &field.ty)
+        {
+            let doc = format!("In the shape of [`{}`].", held.to_token_stream());
+            variant.attrs.push(syn::parse_quote!(#[doc = #doc]));
+        }
+        visit_mut::visit_variant_mut(self, variant);
+    }
+
+    fn visit_field_mut(&mut self, field: &mut syn::Field) {
+        let is = |name: &str| matches!(&field.ty, syn::Type::Path(path) if path.path.segments.last().is_some_and(|last| last.ident == name));
+        let says = |attribute: &syn::Attribute, what: &str| {
+            attribute.path().is_ident("serde") && attribute.to_token_stream().to_string().contains(what)
+        };
+        if is("Option") {
+            field.attrs.retain(|attribute| !says(attribute, "deserialize_with"));
+        } else if is("Vec") && field.attrs.iter().any(|attribute| says(attribute, "default")) {
+            field.attrs.push(syn::parse_quote!(#[serde(deserialize_with = "crate::api::null_as_empty")]));
+        }
+        visit_mut::visit_field_mut(self, field);
+    }
+}

@@ -1,0 +1,133 @@
+//! Writes the enums: open ones (`x-extensible-enum`) for answers, closed ones (`enum`) for requests.
+//!
+//! An open enum keeps a value that the document does not know, so that bunq may add one without breaking
+//! anybody; the generator's own enums cannot do that. One writer serves both, so that they look alike.
+
+use std::collections::HashSet;
+
+use proc_macro2::{Ident, TokenStream};
+use quote::{format_ident, quote};
+use serde_json::Value;
+
+use super::document::{Document, Fault};
+
+/// The schemas that are written here rather than by the generator.
+pub(crate) fn names(document: &Document) -> impl Iterator<Item = &str> {
+    document.schemas().filter(|(_, schema)| values(schema).is_some()).map(|(name, _)| name)
+}
+
+pub(crate) fn generate(document: &Document) -> Result<Vec<syn::Item>, Fault> {
+    let mut items = Vec::new();
+    for (name, schema) in document.schemas() {
+        let Some((values, open)) = values(schema) else { continue };
+        let fault = |problem: String| Fault::new(format_args!("schema `{name}`"), problem);
+        let variants = variants(schema, values).map_err(fault)?;
+        let description = schema["description"].as_str().ok_or_else(|| fault("describe it".into()))?;
+        let code = write(&format_ident!("{name}"), description, &variants, open);
+        let file: syn::File = syn::parse2(code).map_err(|error| fault(error.to_string()))?;
+        items.extend(file.items);
+    }
+    Ok(items)
+}
+
+fn values(schema: &Value) -> Option<(&Vec<Value>, bool)> {
+    let open = schema.get("x-extensible-enum").and_then(Value::as_array).map(|values| (values, true));
+    open.or_else(|| schema.get("enum").and_then(Value::as_array).map(|values| (values, false)))
+}
+
+struct Variant<'a> {
+    ident: Ident,
+    value: &'a str,
+    description: &'a str,
+}
+
+fn variants<'a>(schema: &'a Value, values: &'a [Value]) -> Result<Vec<Variant<'a>>, String> {
+    let mut seen = HashSet::new();
+    values
+        .iter()
+        .map(|value| {
+            let value = value.as_str().ok_or_else(|| format!("the value {value} is not a string"))?;
+            let name: String = value.split('_').map(capitalized).collect();
+            let ident: Ident =
+                syn::parse_str(&name).map_err(|_| format!("the value `{value}` cannot be named in Rust"))?;
+            if name == "Unknown" || !seen.insert(name) {
+                return Err(format!("the value `{value}` has the Rust name of another"));
+            }
+            let description = schema["x-enum-descriptions"][value]
+                .as_str()
+                .ok_or_else(|| format!("describe the value `{value}` under x-enum-descriptions"))?;
+            Ok(Variant { ident, value, description })
+        })
+        .collect()
+}
+
+fn capitalized(word: &str) -> String {
+    let (first, rest) = word.split_at(word.chars().next().map_or(0, char::len_utf8));
+    first.to_uppercase() + &rest.to_lowercase()
+}
+
+fn write(name: &Ident, description: &str, variants: &[Variant<'_>], open: bool) -> TokenStream {
+    let idents: Vec<_> = variants.iter().map(|variant| &variant.ident).collect();
+    let values: Vec<_> = variants.iter().map(|variant| variant.value).collect();
+    let docs = variants.iter().map(|variant| variant.description);
+
+    let (attributes, unknown, unknown_text, other) = if open {
+        (
+            quote!(#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)] #[non_exhaustive]),
+            quote! {
+                /// A value that the document does not know yet, as bunq sent it.
+                Unknown(::std::string::String),
+            },
+            quote!(Self::Unknown(value) => value,),
+            quote!(Ok(Self::Unknown(value))),
+        )
+    } else {
+        (
+            quote!(#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)] #[non_exhaustive]),
+            quote!(),
+            quote!(),
+            quote!(Err(::serde::de::Error::unknown_variant(&value, &[#(#values),*]))),
+        )
+    };
+
+    quote! {
+        #[doc = #description]
+        #attributes
+        pub enum #name {
+            #(#[doc = #docs] #idents,)*
+            #unknown
+        }
+
+        impl #name {
+            /// The value as it goes over the wire.
+            pub fn as_str(&self) -> &str {
+                match self {
+                    #(Self::#idents => #values,)*
+                    #unknown_text
+                }
+            }
+        }
+
+        impl ::std::fmt::Display for #name {
+            fn fmt(&self, f: &mut ::std::fmt::Formatter<'_>) -> ::std::fmt::Result {
+                f.write_str(self.as_str())
+            }
+        }
+
+        impl ::serde::Serialize for #name {
+            fn serialize<S: ::serde::Serializer>(&self, serializer: S) -> ::std::result::Result<S::Ok, S::Error> {
+                serializer.serialize_str(self.as_str())
+            }
+        }
+
+        impl<'de> ::serde::Deserialize<'de> for #name {
+            fn deserialize<D: ::serde::Deserializer<'de>>(deserializer: D) -> ::std::result::Result<Self, D::Error> {
+                let value = ::std::string::String::deserialize(deserializer)?;
+                match value.as_str() {
+                    #(#values => Ok(Self::#idents),)*
+                    _ => #other,
+                }
+            }
+        }
+    }
+}

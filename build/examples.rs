@@ -1,0 +1,46 @@
+//! Writes what the tests hold the client against: the document's examples, and how each schema decodes.
+
+use proc_macro2::TokenStream;
+use quote::{format_ident, quote};
+use serde_json::Value;
+
+use super::document::{Document, Fault, members, reference};
+
+pub(crate) fn generate(document: &Document) -> Result<TokenStream, Fault> {
+    let names: Vec<_> = document.schemas().map(|(name, _)| name).collect();
+    let types = names.iter().map(|name| format_ident!("{name}"));
+    let mut examples = Vec::new();
+    for operation in document.operations() {
+        let request = [("request", &operation.value["requestBody"])];
+        for (place, value) in request.into_iter().chain(members(&operation.value["responses"])) {
+            let media = &document.resolve(value)["content"]["application/json"];
+            let schema = reference(&media["schema"]).and_then(|target| target.rsplit('/').next());
+            for (name, example) in members(&media["examples"]) {
+                let place = format!("{} {place} {name}", operation.id);
+                let schema = schema.ok_or_else(|| Fault::new(&place, "its schema must be a reference"))?;
+                let json = match &document.resolve(example)["value"] {
+                    Value::Null => return Err(Fault::new(&place, "the example has no value")),
+                    value => value.to_string(),
+                };
+                examples.push(quote!((#place, #schema, #json)));
+            }
+        }
+    }
+    Ok(quote! {
+        /// The document's examples: where it stands, which schema it is of, and the JSON.
+        pub(crate) const EXAMPLES: &[(&str, &str, &str)] = &[#(#examples),*];
+
+        /// Decodes `json` as `schema` and encodes it again.
+        pub(crate) fn round_trip(schema: &str, json: &str) -> Result<serde_json::Value, serde_json::Error> {
+            fn through<T: serde::de::DeserializeOwned + serde::Serialize>(
+                json: &str,
+            ) -> Result<serde_json::Value, serde_json::Error> {
+                serde_json::to_value(serde_json::from_str::<T>(json)?)
+            }
+            match schema {
+                #(#names => through::<super::types::#types>(json),)*
+                other => Err(serde::de::Error::custom(format!("no schema `{other}`"))),
+            }
+        }
+    })
+}

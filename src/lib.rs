@@ -1,0 +1,43 @@
+#![doc = include_str!("../README.md")]
+
+mod api;
+mod call;
+mod client;
+mod contact;
+mod error;
+mod life_cycle;
+mod new_provision;
+mod operation;
+mod pages;
+mod pipeline;
+mod provision_id;
+mod provisions;
+mod secret;
+mod session;
+mod signature;
+mod timestamp;
+mod wait;
+
+#[cfg(feature = "sandbox")]
+pub mod sandbox;
+
+pub use jiff;
+pub use uuid::Uuid;
+
+pub use api::types;
+pub use client::{Client, ClientBuilder, Environment};
+pub use contact::{CountryCode, EmailAddress, PhoneNumber, PointerValue};
+pub use error::{Error, ErrorKind, Sent};
+pub use life_cycle::WaitingFor;
+pub use operation::{Auth, Operation, RateLimit};
+pub use pages::{Cursor, List, Page, PageSize};
+pub use provision_id::ProvisionId;
+pub use provisions::Provisions;
+pub use secret::Secret;
+pub use session::PermittedIps;
+pub use timestamp::Timestamp;
+pub use types::{
+    ActionRequired, Credential, CredentialStatus, NewProvisionByContact as NewProvision, NewProvisionByPointer,
+    Product, Provision, ProvisionStatus, ProvisionSubStatus,
+};
+pub use wait::Waiter;

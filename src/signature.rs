@@ -1,0 +1,182 @@
+//! RSA keys, and signatures over bytes: PKCS#1 v1.5 with SHA-256, in base64.
+//!
+//! Signs what it is given and verifies what it is given. It knows no HTTP: which bytes are signed, and what
+//! follows from a bad signature, is decided by its callers.
+
+use std::fmt;
+
+use aws_lc_rs::encoding::AsDer;
+use aws_lc_rs::rand::SystemRandom;
+use aws_lc_rs::rsa::{KeyPair, KeySize};
+use aws_lc_rs::signature::{KeyPair as _, ParsedPublicKey, RSA_PKCS1_2048_8192_SHA256, RSA_PKCS1_SHA256};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use pem::{EncodeConfig, LineEnding, Pem};
+
+/// The PEM label of a public key in X.509 form (SPKI), which bunq sends and expects.
+const SPKI: &str = "PUBLIC KEY";
+
+/// A cryptographic operation that failed, or a key that is none.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct SignatureError(&'static str);
+
+impl fmt::Display for SignatureError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0)
+    }
+}
+
+impl std::error::Error for SignatureError {}
+
+/// An RSA private key of 2048 bits.
+pub(crate) struct SigningKey(KeyPair);
+
+impl SigningKey {
+    /// Makes a key. Takes tens of milliseconds of CPU: not for an async thread.
+    pub(crate) fn generate() -> Result<Self, SignatureError> {
+        KeyPair::generate(KeySize::Rsa2048).map(Self).map_err(|_| SignatureError("no RSA key could be made"))
+    }
+
+    /// The public half, as bunq wants it at the installation.
+    pub(crate) fn public_key_pem(&self) -> Result<String, SignatureError> {
+        let der = self.0.public_key().as_der().map_err(|_| SignatureError("the public key could not be encoded"))?;
+        let config = EncodeConfig::new().set_line_ending(LineEnding::LF);
+        Ok(pem::encode_config(&Pem::new(SPKI, der.as_ref()), config))
+    }
+
+    /// Signs `message` and gives the signature in base64.
+    pub(crate) fn sign(&self, message: &[u8]) -> Result<String, SignatureError> {
+        let mut signature = vec![0; self.0.public_modulus_len()];
+        self.0
+            .sign(&RSA_PKCS1_SHA256, &SystemRandom::new(), message, &mut signature)
+            .map_err(|_| SignatureError("the message could not be signed"))?;
+        Ok(BASE64.encode(signature))
+    }
+}
+
+impl fmt::Debug for SigningKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SigningKey(..)")
+    }
+}
+
+/// An RSA public key of at least 2048 bits.
+pub(crate) struct VerifyingKey(ParsedPublicKey);
+
+impl VerifyingKey {
+    /// Reads a key from PEM in X.509 form.
+    pub(crate) fn from_pem(text: &str) -> Result<Self, SignatureError> {
+        let pem = pem::parse(text).map_err(|_| SignatureError("the public key is not PEM"))?;
+        if pem.tag() != SPKI {
+            return Err(SignatureError("the PEM holds something else than a public key"));
+        }
+        ParsedPublicKey::new(&RSA_PKCS1_2048_8192_SHA256, pem.contents())
+            .map(Self)
+            .map_err(|_| SignatureError("the public key is not RSA of at least 2048 bits"))
+    }
+
+    /// Whether `signature`, in base64, is this key's over `message`.
+    pub(crate) fn verifies(&self, message: &[u8], signature: &[u8]) -> bool {
+        BASE64.decode(signature).is_ok_and(|signature| self.0.verify_sig(message, &signature).is_ok())
+    }
+}
+
+impl fmt::Debug for VerifyingKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("VerifyingKey(..)")
+    }
+}
+
+/// The message that bunq's older signatures of answers are made over: the status, the `X-Bunq-*` headers but
+/// the signature itself, sorted by name, and the body.
+///
+/// `headers` may come in any order and in any case, as HTTP allows; they are signed as `X-Bunq-Name: value`.
+pub(crate) fn message_with_headers<'a>(
+    status: u16,
+    headers: impl Iterator<Item = (&'a str, &'a [u8])>,
+    body: &[u8],
+) -> Vec<u8> {
+    let mut signed: Vec<(String, &[u8])> = headers
+        .map(|(name, value)| (canonical_name(name), value))
+        .filter(|(name, _)| name.starts_with("X-Bunq-") && name != "X-Bunq-Server-Signature")
+        .collect();
+    signed.sort();
+
+    let mut message = format!("{status}\n").into_bytes();
+    for (name, value) in signed {
+        message.extend_from_slice(name.as_bytes());
+        message.extend_from_slice(b": ");
+        message.extend_from_slice(value);
+        message.push(b'\n');
+    }
+    message.push(b'\n');
+    message.extend_from_slice(body);
+    message
+}
+
+/// `x-bunq-client-request-id` as `X-Bunq-Client-Request-Id`.
+fn canonical_name(name: &str) -> String {
+    let mut start_of_word = true;
+    name.chars()
+        .map(|c| {
+            let cased = if start_of_word { c.to_ascii_uppercase() } else { c.to_ascii_lowercase() };
+            start_of_word = c == '-';
+            cased
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pair() -> (SigningKey, VerifyingKey) {
+        let signing = SigningKey::generate().unwrap();
+        let verifying = VerifyingKey::from_pem(&signing.public_key_pem().unwrap()).unwrap();
+        (signing, verifying)
+    }
+
+    #[test]
+    fn a_signature_holds_for_its_own_message_and_key_alone() {
+        let (signing, verifying) = pair();
+        let signature = signing.sign(b"{\"status\":\"CANCELLED\"}").unwrap();
+        assert!(verifying.verifies(b"{\"status\":\"CANCELLED\"}", signature.as_bytes()));
+        assert!(!verifying.verifies(b"{\"status\":\"CANCELLEd\"}", signature.as_bytes()));
+        assert!(!verifying.verifies(b"", signature.as_bytes()));
+        assert!(!pair().1.verifies(b"{\"status\":\"CANCELLED\"}", signature.as_bytes()));
+    }
+
+    #[test]
+    fn what_is_no_signature_does_not_verify() {
+        let (_, verifying) = pair();
+        for nonsense in ["", "!!!", "AAAA", "QUJD\n", "\u{fffd}"] {
+            assert!(!verifying.verifies(b"body", nonsense.as_bytes()), "{nonsense:?}");
+        }
+    }
+
+    #[test]
+    fn a_key_that_is_none_is_refused_with_the_reason() {
+        let refusal = |text: &str| VerifyingKey::from_pem(text).unwrap_err().to_string();
+        assert_eq!(refusal("key"), "the public key is not PEM");
+        let ec = Pem::new(SPKI, b"not a key".to_vec());
+        assert_eq!(refusal(&pem::encode(&ec)), "the public key is not RSA of at least 2048 bits");
+        let private = Pem::new("PRIVATE KEY", b"not a key".to_vec());
+        assert_eq!(refusal(&pem::encode(&private)), "the PEM holds something else than a public key");
+    }
+
+    #[test]
+    fn the_older_form_sorts_and_names_headers_as_bunq_writes_them() {
+        let headers: [(&str, &[u8]); 5] = [
+            ("x-bunq-client-response-id", b"r"),
+            ("X-BUNQ-CLIENT-REQUEST-ID", b"q"),
+            ("x-bunq-server-signature", b"s"),
+            ("content-type", b"application/json"),
+            ("X-Bunq-Warning", b"w"),
+        ];
+        let message = message_with_headers(200, headers.into_iter(), b"{}");
+        assert_eq!(
+            String::from_utf8(message).unwrap(),
+            "200\nX-Bunq-Client-Request-Id: q\nX-Bunq-Client-Response-Id: r\nX-Bunq-Warning: w\n\n{}"
+        );
+    }
+}

@@ -1,0 +1,96 @@
+//! Moments as bunq writes them: UTC to the microsecond, with a space in the middle and no zone.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::SystemTime;
+
+use jiff::civil::DateTime;
+use jiff::tz::Offset;
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+use crate::error::Error;
+
+/// A moment, as in `2025-08-13 14:45:18.621550`.
+///
+/// bunq writes no zone and means UTC. Should it ever write one, it is understood.
+///
+/// ```
+/// use bunq_partner::Timestamp;
+///
+/// let created: Timestamp = "2025-08-13 14:45:18.621550".parse()?;
+/// assert_eq!(created.as_jiff().to_string(), "2025-08-13T14:45:18.62155Z");
+/// assert_eq!(created.to_string(), "2025-08-13 14:45:18.621550");
+/// # Ok::<(), bunq_partner::Error>(())
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Timestamp(jiff::Timestamp);
+
+impl Timestamp {
+    /// The moment as a [`jiff::Timestamp`], to reckon with.
+    pub fn as_jiff(self) -> jiff::Timestamp {
+        self.0
+    }
+}
+
+impl FromStr for Timestamp {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        let refused = |_| Error::invalid_input("timestamp", format_args!("`{text}` is not a moment"));
+        text.parse().map(Self).or_else(|_| {
+            let written = text.parse::<DateTime>().map_err(refused)?;
+            Offset::UTC.to_timestamp(written).map(Self).map_err(refused)
+        })
+    }
+}
+
+impl fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.strftime("%Y-%m-%d %H:%M:%S.%6f").fmt(f)
+    }
+}
+
+impl From<Timestamp> for SystemTime {
+    fn from(timestamp: Timestamp) -> Self {
+        timestamp.0.into()
+    }
+}
+
+impl From<jiff::Timestamp> for Timestamp {
+    fn from(timestamp: jiff::Timestamp) -> Self {
+        Self(timestamp)
+    }
+}
+
+impl Serialize for Timestamp {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Timestamp {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_bunqs_way_and_the_ways_it_might_take() {
+        for (text, written) in [
+            ("2025-08-13 14:45:18.621550", "2025-08-13 14:45:18.621550"),
+            ("2025-08-13 14:45:18", "2025-08-13 14:45:18.000000"),
+            ("2025-08-13T14:45:18Z", "2025-08-13 14:45:18.000000"),
+            ("2025-08-13T14:45:18.5+02:00", "2025-08-13 12:45:18.500000"),
+        ] {
+            assert_eq!(text.parse::<Timestamp>().unwrap().to_string(), written, "{text}");
+        }
+        for text in ["", "yesterday", "2025-13-01 00:00:00", "1755096318"] {
+            let error = text.parse::<Timestamp>().unwrap_err();
+            assert_eq!(error.to_string(), format!("timestamp: `{text}` is not a moment"));
+        }
+    }
+}

@@ -1,0 +1,72 @@
+//! What contradicts itself is refused before anything is sent.
+
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+use bunq_partner::{Client, ClientBuilder, Environment, ErrorKind, PermittedIps, Sent};
+use insta::assert_snapshot;
+
+fn sandbox_key() -> ClientBuilder {
+    Client::builder(Environment::Sandbox).api_key("sandbox_0123456789")
+}
+
+fn refusal(builder: ClientBuilder) -> String {
+    let error = builder.build().unwrap_err();
+    assert_eq!((error.kind(), error.sent()), (ErrorKind::InvalidInput, Sent::No));
+    assert!(!format!("{error} {error:?}").contains("0123456789"), "{error}");
+    error.to_string()
+}
+
+#[test]
+fn keys() {
+    assert!(sandbox_key().build().is_ok());
+    assert!(Client::builder(Environment::Production).api_key("0123456789").build().is_ok());
+    let refusals = [
+        Client::builder(Environment::Sandbox),
+        sandbox_key().api_key(""),
+        sandbox_key().api_key("sandbox_0123456789\n"),
+        sandbox_key().api_key("0123456789"),
+        Client::builder(Environment::Production).api_key("sandbox_0123456789"),
+    ];
+    assert_snapshot!("refused_keys", refusals.map(refusal).join("\n"));
+}
+
+#[test]
+fn base_urls() {
+    for good in [
+        "https://bunq.example.com/v1",
+        "https://bunq.example.com:8443/gateway/v1/",
+        "http://127.0.0.1:8080/v1",
+        "http://127.9.9.9/v1",
+        "http://localhost:8080/v1",
+        "http://[::1]:8080/v1",
+    ] {
+        assert!(sandbox_key().base_url(good).build().is_ok(), "{good}");
+    }
+    let refusals = [
+        "",
+        "bunq.example.com",
+        "ftp://127.0.0.1/v1",
+        "http://bunq.example.com/v1",
+        "http://localhost.example.com/v1",
+        "http://127.0.0.1.example.com/v1",
+        "http://0.0.0.0/v1",
+        "http://10.0.0.1/v1",
+        "https://user:0123456789@bunq.example.com/v1",
+        "https://bunq.example.com/v1?key=value",
+        "https://bunq.example.com/v1#top",
+    ];
+    assert_snapshot!("refused_base_urls", refusals.map(|url| refusal(sandbox_key().base_url(url))).join("\n"));
+}
+
+#[test]
+fn permitted_ips() {
+    let error = refusal(sandbox_key().permitted_ips(PermittedIps::Only(Vec::new())));
+    assert_eq!(error, "permitted_ips: the list is empty, so that no address could use the key");
+}
+
+#[test]
+fn a_client_shows_where_it_goes_and_nothing_secret() {
+    let client = sandbox_key().build().unwrap();
+    assert_eq!(format!("{client:?}"), "Client { base_url: \"https://partner-api.sandbox.bunq.com/v1\", .. }");
+    assert!(!format!("{:?}{:?}", sandbox_key(), client.provisions()).contains("0123456789"));
+}
