@@ -1,0 +1,164 @@
+//! Answers: bunq's envelopes, and bunq's signature over them.
+
+use std::fmt;
+
+use serde_json::{Value, json};
+
+use super::SignatureForm;
+use crate::signature::{SigningKey, message_with_headers};
+
+pub(super) const REQUEST_ID: &str = "X-Bunq-Client-Request-Id";
+const RESPONSE_ID: &str = "X-Bunq-Client-Response-Id";
+const SIGNATURE: &str = "X-Bunq-Server-Signature";
+
+/// An answer on its way out, as [`Sandbox::before_signing`](super::Sandbox::before_signing) and
+/// [`Sandbox::after_signing`](super::Sandbox::after_signing) may edit it.
+///
+/// Its body may hold tokens, so `Debug` shows no more than the status and the body's length.
+#[derive(Clone)]
+#[non_exhaustive]
+pub struct Answer {
+    /// The HTTP status. What HTTP cannot carry, like 99, is answered as a 500.
+    pub status: u16,
+    /// The headers. How the body is framed (`Content-Length`, `Transfer-Encoding`) is the server's own business:
+    /// such headers are left out.
+    pub headers: Vec<(String, String)>,
+    /// The body, byte for byte.
+    pub body: Vec<u8>,
+}
+
+impl Answer {
+    /// A success: bunq's envelope around `items`.
+    pub(super) fn items(items: Vec<Value>) -> Self {
+        Self::json(200, &json!({ "Response": items }))
+    }
+
+    /// A success that names what was made or changed.
+    pub(super) fn id(id: u64) -> Self {
+        Self::items(vec![json!({ "Id": { "id": id } })])
+    }
+
+    /// A page of a listing.
+    pub(super) fn page(items: Vec<Value>, pagination: Value) -> Self {
+        Self::json(200, &json!({ "Response": items, "Pagination": pagination }))
+    }
+
+    /// A failure, in bunq's envelope.
+    pub(super) fn refusal(refusal: &Refusal) -> Self {
+        let error = json!({
+            "error_description": refusal.message,
+            "error_description_translated": refusal.message,
+        });
+        Self::json(refusal.status, &json!({ "Error": [error] }))
+    }
+
+    /// A failure of the sandbox itself, made up where nothing can be signed: like a proxy's.
+    pub(super) fn broken(reason: &str) -> Self {
+        let headers = vec![("Content-Type".to_owned(), "text/plain".to_owned())];
+        Self { status: 500, headers, body: reason.as_bytes().to_vec() }
+    }
+
+    fn json(status: u16, body: &Value) -> Self {
+        let headers = vec![
+            ("Content-Type".to_owned(), "application/json".to_owned()),
+            (RESPONSE_ID.to_owned(), uuid::Uuid::new_v4().to_string()),
+        ];
+        Self { status, headers, body: body.to_string().into_bytes() }
+    }
+
+    /// Gives the id of the request back.
+    pub(super) fn echo(&mut self, request_id: Option<&str>) {
+        if let Some(id) = request_id {
+            self.headers.push((REQUEST_ID.to_owned(), id.to_owned()));
+        }
+    }
+
+    /// Signs the answer as it stands.
+    pub(super) fn sign(&mut self, key: &SigningKey, form: SignatureForm) {
+        let signature = match form {
+            SignatureForm::Body => key.sign(&self.body),
+            SignatureForm::WithHeaders => {
+                let headers = self.headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes()));
+                key.sign(&message_with_headers(self.status, headers, &self.body))
+            }
+        };
+        match signature {
+            Ok(signature) => self.headers.push((SIGNATURE.to_owned(), signature)),
+            Err(error) => *self = Self::broken(&error.to_string()),
+        }
+    }
+}
+
+impl fmt::Debug for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Answer")
+            .field("status", &self.status)
+            .field("body_length", &self.body.len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Why the sandbox does not do what it was asked: a status and a text for people.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Refusal {
+    pub(super) status: u16,
+    pub(super) message: String,
+}
+
+impl Refusal {
+    pub(super) fn new(status: u16, message: impl Into<String>) -> Self {
+        Self { status, message: message.into() }
+    }
+
+    /// Something in the request is wrong.
+    pub(super) fn bad_request(message: impl Into<String>) -> Self {
+        Self::new(400, message)
+    }
+
+    /// The caller did not prove who it is.
+    pub(super) fn unauthorized(message: impl Into<String>) -> Self {
+        Self::new(401, message)
+    }
+
+    pub(super) fn not_found(message: impl Into<String>) -> Self {
+        Self::new(404, message)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::signature::VerifyingKey;
+
+    #[test]
+    fn a_refusal_is_written_in_bunqs_envelope() {
+        let answer = Answer::refusal(&Refusal::not_found("Nothing here."));
+        assert_eq!(answer.status, 404);
+        assert_eq!(
+            String::from_utf8(answer.body).unwrap(),
+            r#"{"Error":[{"error_description":"Nothing here.","error_description_translated":"Nothing here."}]}"#
+        );
+    }
+
+    #[test]
+    fn both_forms_of_signature_hold_for_what_they_cover() {
+        let key = SigningKey::generate().unwrap();
+        let verifying = VerifyingKey::from_pem(&key.public_key_pem().unwrap()).unwrap();
+        for form in [SignatureForm::Body, SignatureForm::WithHeaders] {
+            let mut answer = Answer::id(7);
+            answer.echo(Some("request-1"));
+            answer.sign(&key, form);
+            let (_, signature) = answer.headers.last().unwrap();
+            let headers = answer.headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes()));
+            let older = message_with_headers(200, headers, &answer.body);
+            let message = if form == SignatureForm::Body { &answer.body } else { &older };
+            assert!(verifying.verifies(message, signature.as_bytes()), "{form:?}");
+        }
+    }
+
+    #[test]
+    fn its_debug_gives_no_token_away() {
+        let answer = Answer::items(vec![json!({ "Token": { "token": "t0ken" } })]);
+        assert_eq!(format!("{answer:?}"), "Answer { status: 200, body_length: 42, .. }");
+    }
+}

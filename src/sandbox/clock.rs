@@ -1,0 +1,68 @@
+//! The sandbox's time and numbers.
+
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+
+/// A clock that shows the time of day but never goes back: the time at the start and what has passed since.
+#[derive(Debug)]
+pub(super) struct Clock {
+    start: Timestamp,
+    started: Instant,
+}
+
+impl Clock {
+    pub(super) fn new() -> Self {
+        Self { start: Timestamp::now(), started: Instant::now() }
+    }
+
+    pub(super) fn now(&self) -> Timestamp {
+        after(self.start, self.started.elapsed())
+    }
+}
+
+/// `duration` after `time`; the end of time where there is no such moment.
+pub(super) fn after(time: Timestamp, duration: Duration) -> Timestamp {
+    time.checked_add(duration).unwrap_or(Timestamp::MAX)
+}
+
+/// As bunq writes a time: UTC, microseconds, a space, no zone.
+pub(super) fn in_bunqs_form(time: Timestamp) -> String {
+    time.strftime("%Y-%m-%d %H:%M:%S.%6f").to_string()
+}
+
+/// bunq's numbers: one series for everything.
+#[derive(Debug)]
+pub(super) struct Numbers(u64);
+
+impl Numbers {
+    pub(super) fn new() -> Self {
+        Self(1000)
+    }
+
+    pub(super) fn next(&mut self) -> u64 {
+        self.0 = self.0.saturating_add(1);
+        self.0
+    }
+}
+
+/// A text that nobody guesses.
+pub(super) fn random_token() -> String {
+    format!("{}{}", uuid::Uuid::new_v4().simple(), uuid::Uuid::new_v4().simple())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_written_as_bunq_writes_them() {
+        let time: Timestamp = "2025-08-13T14:45:18.62155Z".parse().unwrap();
+        assert_eq!(in_bunqs_form(time), "2025-08-13 14:45:18.621550");
+    }
+
+    #[test]
+    fn time_ends_without_a_panic() {
+        assert_eq!(after(Timestamp::now(), Duration::MAX), Timestamp::MAX);
+    }
+}

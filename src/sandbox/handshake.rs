@@ -1,0 +1,128 @@
+//! From nothing to a session and back: installation, device, session, end.
+
+use std::net::Ipv4Addr;
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use super::access::{LiveSession, User};
+use super::answer::{Answer, Refusal};
+use super::bank::Bank;
+use super::clock::{after, in_bunqs_form};
+use super::input::Fields;
+use crate::Secret;
+use crate::signature::VerifyingKey;
+
+/// What bunq says to every key that it does not accept.
+const INCORRECT: &str = "User credentials are incorrect. Incorrect API key or IP address.";
+
+impl Bank {
+    pub(super) fn install(&mut self, body: &[u8], now: Timestamp) -> Result<Answer, Refusal> {
+        let fields = Fields::from_body(body)?;
+        let key = VerifyingKey::from_pem(fields.text("client_public_key")?)
+            .map_err(|error| Refusal::bad_request(format!("client_public_key cannot be used: {error}.")))?;
+        let id = self.numbers.next();
+        let token = self.access.install(id, key);
+        Ok(Answer::items(vec![
+            id_item(id),
+            self.token_item(token, now),
+            json!({ "ServerPublicKey": { "server_public_key": self.settings.public_key_pem } }),
+        ]))
+    }
+
+    pub(super) fn register_device(
+        &mut self,
+        installation: u64,
+        body: &[u8],
+        now: Timestamp,
+    ) -> Result<Answer, Refusal> {
+        let fields = Fields::from_body(body)?;
+        let api_key = api_key(&fields)?;
+        fields.text("description")?;
+        for address in fields.texts("permitted_ips")?.unwrap_or_default() {
+            if address != "*" && address.parse::<Ipv4Addr>().is_err() {
+                return Err(fields.invalid("permitted_ips", &address.into(), "* or an IPv4 address"));
+            }
+        }
+        let is_users = |bank: &mut Self| {
+            let holder = bank.provisions.holder(&api_key, now, &mut bank.numbers);
+            let credential = holder.and_then(|provision| provision.credential_in_force());
+            credential.is_some_and(|credential| credential.awaits_first_use(now))
+        };
+        if api_key != self.settings.api_key && !is_users(self) {
+            return Err(Refusal::bad_request(INCORRECT));
+        }
+        self.access.register_device(installation, api_key);
+        Ok(Answer::id(self.numbers.next()))
+    }
+
+    pub(super) fn open_session(&mut self, installation: u64, body: &[u8], now: Timestamp) -> Result<Answer, Refusal> {
+        let api_key = api_key(&Fields::from_body(body)?)?;
+        if !self.access.has_device(installation, &api_key) {
+            return Err(Refusal::bad_request(format!("{INCORRECT} No device is registered with this key.")));
+        }
+        let (user, user_item) = if api_key == self.settings.api_key {
+            (User::Partner, json!({ "UserCompany": self.show_partner() }))
+        } else {
+            (User::Provisioned, self.user_api_key_item(&api_key, now)?)
+        };
+        let id = self.numbers.next();
+        let token = self.access.open_session(id, installation, user, after(now, self.settings.session_timeout));
+        Ok(Answer::items(vec![id_item(id), self.token_item(token, now), user_item]))
+    }
+
+    /// Ends a session of the caller's installation; 0 is the caller's own.
+    pub(super) fn end_session(&mut self, own: LiveSession, id: u64) -> Result<Answer, Refusal> {
+        let ended = if id == 0 { own.id } else { id };
+        if self.access.end_session(ended, own.installation) {
+            Ok(Answer::items(Vec::new()))
+        } else {
+            Err(Refusal::not_found(format!("There is no session {id}.")))
+        }
+    }
+
+    /// Takes a user's credential into use and shows whom the session acts for.
+    fn user_api_key_item(&mut self, token: &Secret, now: Timestamp) -> Result<Value, Refusal> {
+        let incorrect = || Refusal::bad_request(INCORRECT);
+        let holder = self.provisions.holder(token, now, &mut self.numbers).ok_or_else(incorrect)?;
+        if !holder.credential_in_force().is_some_and(|credential| credential.opens_sessions(now)) {
+            return Err(incorrect());
+        }
+        holder.use_credential(now);
+        let user = holder.show_user(self.settings.session_timeout);
+        Ok(json!({
+            "UserApiKey": {
+                "id": self.numbers.next(),
+                "created": in_bunqs_form(now),
+                "updated": in_bunqs_form(now),
+                "requested_by_user": { "UserCompany": self.show_partner() },
+                "granted_by_user": { "UserPerson": user },
+            },
+        }))
+    }
+
+    fn show_partner(&self) -> Value {
+        json!({
+            "id": self.partner,
+            "display_name": "Sandbox Partner",
+            "public_nick_name": "Sandbox Partner",
+            "avatar": null,
+            "session_timeout": self.settings.session_timeout.as_secs(),
+        })
+    }
+
+    fn token_item(&mut self, token: String, now: Timestamp) -> Value {
+        let time = in_bunqs_form(now);
+        json!({ "Token": { "id": self.numbers.next(), "created": time, "updated": time, "token": token } })
+    }
+}
+
+fn id_item(id: u64) -> Value {
+    json!({ "Id": { "id": id } })
+}
+
+/// The API key of a body. A refusal does not name it.
+fn api_key(fields: &Fields) -> Result<Secret, Refusal> {
+    let key = fields.get("secret").and_then(Value::as_str).filter(|key| !key.is_empty());
+    key.map(Secret::new).ok_or_else(|| Refusal::bad_request("secret is required: the API key, a text."))
+}

@@ -1,0 +1,189 @@
+//! The life of a provision as a pure function: from a step and an event to the next step.
+
+/// Where a provision is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Step {
+    /// bunq makes the user.
+    User,
+    /// bunq ties the user to the partner.
+    Relation,
+    /// bunq sets up the access on the user's behalf.
+    OauthRequest,
+    /// The credential is there; the user has things to do.
+    Onboarding,
+    /// At rest: all is done.
+    Active,
+    /// bunq makes a fresh credential.
+    Resetting,
+    /// bunq closes the provision.
+    Closing,
+    /// At rest for ever.
+    Closed,
+    /// At rest for ever.
+    Failed,
+}
+
+/// What happens to a provision.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Event {
+    /// bunq's own work moves on.
+    Progress,
+    /// The partner closes it.
+    Close,
+    /// The partner asks for a fresh credential.
+    Reset,
+    /// bunq's work fails.
+    Fail,
+}
+
+impl Step {
+    /// The step that follows when `event` happens here; `None` where it cannot happen.
+    pub(super) fn on(self, event: Event) -> Option<Self> {
+        use Step::*;
+        match (event, self) {
+            (_, Closed | Failed) => None,
+            (Event::Progress, User) => Some(Relation),
+            (Event::Progress, Relation) => Some(OauthRequest),
+            (Event::Progress, OauthRequest) => Some(Onboarding),
+            (Event::Progress, Onboarding | Resetting) => Some(Active),
+            (Event::Progress, Closing) => Some(Closed),
+            (Event::Progress, Active) => None,
+            (Event::Close, Closing) => None,
+            (Event::Close, _) => Some(Closing),
+            (Event::Reset, Onboarding | Active) => Some(Resetting),
+            (Event::Reset, _) => None,
+            (Event::Fail, _) => Some(Failed),
+        }
+    }
+
+    /// bunq's `status`.
+    pub(super) fn status(self) -> Status {
+        match self {
+            Self::User | Self::Relation | Self::OauthRequest | Self::Onboarding => Status::Created,
+            Self::Active => Status::Active,
+            Self::Resetting => Status::TokenResetRequested,
+            Self::Closing => Status::Cancelled,
+            Self::Closed => Status::Closed,
+            Self::Failed => Status::Failed,
+        }
+    }
+
+    /// bunq's `sub_status`.
+    pub(super) fn sub_status(self) -> &'static str {
+        match self {
+            Self::User => "PENDING_PROCESS_USER",
+            Self::Relation => "PENDING_PROCESS_RELATION_USER",
+            Self::OauthRequest => "PENDING_PROCESS_OAUTH_REQUEST",
+            Self::Onboarding => "PENDING_PROCESS_USER_ONBOARDING",
+            Self::Resetting => "PENDING_PROCESS_TOKEN_RESET",
+            Self::Closing => "PENDING_PROCESS_CLOSURE",
+            Self::Active | Self::Closed | Self::Failed => "NONE",
+        }
+    }
+
+    /// bunq's `action_required`: who is to act.
+    pub(super) fn action_required(self) -> &'static str {
+        match self {
+            Self::Onboarding => "USER",
+            Self::Active | Self::Closed | Self::Failed => "NONE",
+            Self::User | Self::Relation | Self::OauthRequest | Self::Resetting | Self::Closing => "SYSTEM",
+        }
+    }
+}
+
+/// bunq's main status of a provision.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Status {
+    Created,
+    Active,
+    Cancelled,
+    Failed,
+    Closed,
+    TokenResetRequested,
+}
+
+impl Status {
+    const ALL: [Self; 6] =
+        [Self::Created, Self::Active, Self::Cancelled, Self::Failed, Self::Closed, Self::TokenResetRequested];
+
+    /// The status that bunq writes as `name`.
+    pub(super) fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|status| status.name() == name)
+    }
+
+    /// How bunq writes it.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Created => "CREATED",
+            Self::Active => "ACTIVE",
+            Self::Cancelled => "CANCELLED",
+            Self::Failed => "FAILED",
+            Self::Closed => "CLOSED",
+            Self::TokenResetRequested => "TOKEN_RESET_REQUESTED",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const STEPS: [Step; 9] = [
+        Step::User,
+        Step::Relation,
+        Step::OauthRequest,
+        Step::Onboarding,
+        Step::Active,
+        Step::Resetting,
+        Step::Closing,
+        Step::Closed,
+        Step::Failed,
+    ];
+
+    /// The steps from `start` on, as bunq shows them, left to themselves.
+    fn path(start: Step) -> Vec<String> {
+        std::iter::successors(Some(start), |step| step.on(Event::Progress))
+            .map(|step| format!("{}/{}/{}", step.status().name(), step.sub_status(), step.action_required()))
+            .collect()
+    }
+
+    #[test]
+    fn creation_resetting_and_closing_run_to_rest() {
+        assert_eq!(
+            path(Step::User),
+            [
+                "CREATED/PENDING_PROCESS_USER/SYSTEM",
+                "CREATED/PENDING_PROCESS_RELATION_USER/SYSTEM",
+                "CREATED/PENDING_PROCESS_OAUTH_REQUEST/SYSTEM",
+                "CREATED/PENDING_PROCESS_USER_ONBOARDING/USER",
+                "ACTIVE/NONE/NONE",
+            ]
+        );
+        assert_eq!(
+            path(Step::Resetting),
+            ["TOKEN_RESET_REQUESTED/PENDING_PROCESS_TOKEN_RESET/SYSTEM", "ACTIVE/NONE/NONE"]
+        );
+        assert_eq!(path(Step::Closing), ["CANCELLED/PENDING_PROCESS_CLOSURE/SYSTEM", "CLOSED/NONE/NONE"]);
+        assert_eq!(path(Step::Failed), ["FAILED/NONE/NONE"]);
+    }
+
+    #[test]
+    fn an_event_goes_where_it_may_and_nowhere_else() {
+        use Step::*;
+        let allowed = |event| STEPS.into_iter().filter(|step| step.on(event).is_some()).collect::<Vec<_>>();
+        assert_eq!(allowed(Event::Close), [User, Relation, OauthRequest, Onboarding, Active, Resetting]);
+        assert_eq!(allowed(Event::Reset), [Onboarding, Active]);
+        assert_eq!(allowed(Event::Fail), [User, Relation, OauthRequest, Onboarding, Active, Resetting, Closing]);
+        assert!(STEPS.into_iter().filter_map(|step| step.on(Event::Close)).all(|step| step == Closing));
+        assert!(STEPS.into_iter().filter_map(|step| step.on(Event::Reset)).all(|step| step == Resetting));
+        assert!(STEPS.into_iter().filter_map(|step| step.on(Event::Fail)).all(|step| step == Failed));
+    }
+
+    #[test]
+    fn a_status_is_found_by_its_name() {
+        for status in Status::ALL {
+            assert_eq!(Status::named(status.name()), Some(status));
+        }
+        assert_eq!(Status::named("active"), None);
+    }
+}

@@ -1,0 +1,320 @@
+//! All provisions of the bank, and what moves them.
+
+use std::collections::BTreeMap;
+use std::ops::Bound::{Excluded, Unbounded};
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use super::Pace;
+use super::answer::Refusal;
+use super::clock::Numbers;
+use super::creation::Creation;
+use super::life_cycle::Event;
+use super::listing::{Cursor, Ends, Listing};
+use super::provision::Provision;
+use crate::Secret;
+
+/// The provisions by their ids, which grow with time: the last is the newest.
+#[derive(Debug)]
+pub(super) struct Provisions {
+    pace: Pace,
+    by_id: BTreeMap<u64, Provision>,
+}
+
+impl Provisions {
+    pub(super) fn new(pace: Pace) -> Self {
+        Self { pace, by_id: BTreeMap::new() }
+    }
+
+    /// Makes a provision and gives it back.
+    ///
+    /// An `external_uuid` that was used before is refused. bunq says that it serves "for deduplication", not what it
+    /// answers to a duplicate: this is the sandbox's reading.
+    pub(super) fn create(
+        &mut self,
+        creation: Creation,
+        now: Timestamp,
+        numbers: &mut Numbers,
+    ) -> Result<&Provision, Refusal> {
+        let uuid = creation.external_uuid;
+        if self.by_id.values().any(|provision| provision.external_uuid == uuid) {
+            return Err(Refusal::bad_request(format!("A provision with the external_uuid {uuid} already exists.")));
+        }
+        if let Some(director) = creation.director.filter(|director| !self.by_id.contains_key(director)) {
+            return Err(Creation::unknown_director(director));
+        }
+        let id = numbers.next();
+        Ok(self.by_id.entry(id).or_insert_with(|| Provision::new(id, creation, now)))
+    }
+
+    /// The provision as it is by now.
+    pub(super) fn get(&mut self, id: u64, now: Timestamp, numbers: &mut Numbers) -> Option<&mut Provision> {
+        let provision = self.by_id.get_mut(&id)?;
+        provision.catch_up(self.pace, now, numbers);
+        Some(provision)
+    }
+
+    /// The provision as a client reads it, in its envelope.
+    pub(super) fn read(&mut self, id: u64, now: Timestamp, numbers: &mut Numbers) -> Option<Value> {
+        let pace = self.pace;
+        let provision = self.get(id, now, numbers)?;
+        provision.before_read(pace, now, numbers);
+        Some(item(provision.read(now)))
+    }
+
+    /// A page of provisions as a client reads it, and the links around it.
+    pub(super) fn list(&mut self, listing: &Listing, now: Timestamp, numbers: &mut Numbers) -> (Vec<Value>, Value) {
+        let Self { pace, by_id } = self;
+        by_id.values_mut().for_each(|provision| provision.catch_up(*pace, now, numbers));
+
+        let mut candidates: Box<dyn Iterator<Item = &mut Provision>> = match listing.cursor {
+            Cursor::Newest => Box::new(by_id.values_mut().rev()),
+            Cursor::OlderThan(id) => Box::new(by_id.range_mut(..id).rev().map(|(_, provision)| provision)),
+            Cursor::NewerThan(id) => {
+                Box::new(by_id.range_mut((Excluded(id), Unbounded)).map(|(_, provision)| provision))
+            }
+        };
+        let mut page = Vec::new();
+        while page.len() < listing.count {
+            let Some(provision) = candidates.next() else { break };
+            // Being read may move a provision on, and then out of what was asked for.
+            if listing.admits(provision) {
+                provision.before_read(*pace, now, numbers);
+                if listing.admits(provision) {
+                    page.push((provision.id, item(provision.read(now))));
+                }
+            }
+        }
+        drop(candidates);
+        if let Cursor::NewerThan(_) = listing.cursor {
+            page.reverse();
+        }
+
+        let admitted = by_id.values().filter(|provision| listing.admits(provision));
+        let all = Ends::of(admitted.map(|provision| provision.id));
+        let links = listing.pagination(Ends::of(page.iter().map(|(id, _)| *id)), all);
+        (page.into_iter().map(|(_, item)| item).collect(), links)
+    }
+
+    /// Lets `event` happen to a provision by hand; says whether it could.
+    pub(super) fn on(&mut self, id: u64, event: Event, now: Timestamp, numbers: &mut Numbers) -> bool {
+        self.get(id, now, numbers).is_some_and(|provision| provision.on(event, now, numbers))
+    }
+
+    /// The provision whose credential has this token and is in force.
+    pub(super) fn holder(&mut self, token: &Secret, now: Timestamp, numbers: &mut Numbers) -> Option<&mut Provision> {
+        let pace = self.pace;
+        self.by_id.values_mut().find_map(|provision| {
+            provision.catch_up(pace, now, numbers);
+            let is_holder = provision.credential_in_force().is_some_and(|credential| credential.has_token(token));
+            is_holder.then_some(provision)
+        })
+    }
+
+    /// All ids, oldest first.
+    pub(super) fn ids(&self) -> impl Iterator<Item = u64> {
+        self.by_id.keys().copied()
+    }
+}
+
+/// A provision in its envelope.
+pub(super) fn item(provision: Value) -> Value {
+    json!({ "PartnerUserProvision": provision })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::super::clock::after;
+    use super::*;
+
+    struct Bench {
+        provisions: Provisions,
+        numbers: Numbers,
+        now: Timestamp,
+    }
+
+    impl Bench {
+        fn new(pace: Pace) -> Self {
+            Self { provisions: Provisions::new(pace), numbers: Numbers::new(), now: Timestamp::now() }
+        }
+
+        fn create(&mut self) -> u64 {
+            let body = json!({
+                "external_uuid": uuid::Uuid::new_v4(),
+                "pointer": { "type": "EMAIL", "value": "ada@example.com", "name": "Ada" },
+                "products": ["USER_VERIFIED"],
+            });
+            let creation = Creation::from_body(body.to_string().as_bytes()).unwrap();
+            self.provisions.create(creation, self.now, &mut self.numbers).unwrap().id
+        }
+
+        fn read(&mut self, id: u64) -> Value {
+            self.provisions.read(id, self.now, &mut self.numbers).unwrap()["PartnerUserProvision"].clone()
+        }
+
+        fn sub_status(&mut self, id: u64) -> String {
+            self.read(id)["sub_status"].as_str().unwrap().to_owned()
+        }
+
+        fn on(&mut self, id: u64, event: Event) -> bool {
+            self.provisions.on(id, event, self.now, &mut self.numbers)
+        }
+
+        fn list(&mut self, query: &str) -> (Vec<u64>, Value) {
+            let listing = Listing::from_query(Some(query)).unwrap();
+            let (items, links) = self.provisions.list(&listing, self.now, &mut self.numbers);
+            (items.iter().map(|item| item["PartnerUserProvision"]["id"].as_u64().unwrap()).collect(), links)
+        }
+    }
+
+    #[test]
+    fn a_poller_sees_every_step() {
+        let mut bench = Bench::new(Pace::EachRead);
+        let id = bench.create();
+        let seen: Vec<_> = (0..6).map(|_| bench.sub_status(id)).collect();
+        assert_eq!(
+            seen,
+            [
+                "PENDING_PROCESS_USER",
+                "PENDING_PROCESS_RELATION_USER",
+                "PENDING_PROCESS_OAUTH_REQUEST",
+                "PENDING_PROCESS_USER_ONBOARDING",
+                "NONE",
+                "NONE",
+            ]
+        );
+        assert!(bench.on(id, Event::Close));
+        assert_eq!(bench.read(id)["status"], "CANCELLED");
+        let closed = bench.read(id);
+        assert_eq!((closed["status"].as_str(), closed["sub_status"].as_str()), (Some("CLOSED"), Some("NONE")));
+        assert!(
+            closed["credential"].is_null() && closed["label_user"].is_object() && closed["oauth_request"].is_object()
+        );
+    }
+
+    #[test]
+    fn members_appear_when_bunq_has_made_them() {
+        let mut bench = Bench::new(Pace::EachRead);
+        let id = bench.create();
+        assert!(bench.read(id)["label_user"].is_null());
+        let related = bench.read(id);
+        assert!(related["label_user"].is_object() && related["credential"].is_null());
+        bench.read(id);
+        let ready = bench.read(id);
+        assert_eq!(ready["credential"]["status"], "PENDING_FIRST_USE");
+        assert!(ready["credential"]["token_value"].is_string() && ready["oauth_request"]["id"].is_number());
+        assert_eq!(bench.read(id)["credential"], ready["credential"]);
+    }
+
+    #[test]
+    fn a_reset_shows_the_old_credential_until_it_is_through() {
+        let mut bench = Bench::new(Pace::EachRead);
+        let id = bench.create();
+        assert!(!bench.on(id, Event::Reset), "there is nothing to reset yet");
+        let ready = (0..5).map(|_| bench.read(id)).last().unwrap();
+        assert!(bench.on(id, Event::Reset));
+        let resetting = bench.read(id);
+        assert_eq!(resetting["status"], "TOKEN_RESET_REQUESTED");
+        assert_eq!(resetting["credential"], ready["credential"]);
+        let reset = bench.read(id);
+        assert_eq!(reset["status"], "ACTIVE");
+        assert_ne!(reset["credential"]["id"], ready["credential"]["id"]);
+        assert_ne!(reset["credential"]["token_value"], ready["credential"]["token_value"]);
+    }
+
+    #[test]
+    fn a_credential_expires_after_an_hour() {
+        let mut bench = Bench::new(Pace::EachRead);
+        let id = bench.create();
+        (0..5).for_each(|_| drop(bench.read(id)));
+        bench.now = after(bench.now, Duration::from_secs(3599));
+        assert_eq!(bench.read(id)["credential"]["status"], "PENDING_FIRST_USE");
+        bench.now = after(bench.now, Duration::from_secs(1));
+        assert_eq!(bench.read(id)["credential"]["status"], "EXPIRED");
+    }
+
+    #[test]
+    fn by_hand_nothing_moves_by_itself() {
+        let mut bench = Bench::new(Pace::Manual);
+        let id = bench.create();
+        (0..3).for_each(|_| assert_eq!(bench.sub_status(id), "PENDING_PROCESS_USER"));
+        assert!(bench.on(id, Event::Progress));
+        assert_eq!(bench.sub_status(id), "PENDING_PROCESS_RELATION_USER");
+        assert!(!bench.on(id + 1, Event::Progress));
+    }
+
+    #[test]
+    fn time_moves_on_by_whole_steps() {
+        let mut bench = Bench::new(Pace::Every(Duration::from_secs(10)));
+        let id = bench.create();
+        bench.now = after(bench.now, Duration::from_secs(9));
+        assert_eq!(bench.sub_status(id), "PENDING_PROCESS_USER");
+        bench.now = after(bench.now, Duration::from_secs(12));
+        assert_eq!(bench.sub_status(id), "PENDING_PROCESS_OAUTH_REQUEST");
+        bench.now = after(bench.now, Duration::from_secs(1000));
+        assert_eq!(bench.read(id)["status"], "ACTIVE");
+        let mut hasty = Bench::new(Pace::Every(Duration::ZERO));
+        let id = hasty.create();
+        assert_eq!(hasty.read(id)["status"], "ACTIVE");
+        let mut slow = Bench::new(Pace::Every(Duration::MAX));
+        let id = slow.create();
+        assert_eq!(slow.read(id)["status"], "CREATED");
+    }
+
+    #[test]
+    fn pages_go_both_ways_newest_first() {
+        let mut bench = Bench::new(Pace::Manual);
+        let ids: Vec<_> = (0..5).map(|_| bench.create()).collect();
+        let (page, links) = bench.list("count=2");
+        assert_eq!(page, [ids[4], ids[3]]);
+        assert!(links["newer_url"].is_null() && links["older_url"].is_string() && links["future_url"].is_string());
+        let (page, links) = bench.list(&format!("count=2&older_id={}", ids[1]));
+        assert_eq!(page, [ids[0]]);
+        assert!(links["newer_url"].is_string() && links["older_url"].is_null());
+        let (page, links) = bench.list(&format!("count=2&newer_id={}", ids[0]));
+        assert_eq!(page, [ids[2], ids[1]]);
+        assert!(links["newer_url"].is_string() && links["older_url"].is_string());
+        let (page, links) = bench.list(&format!("newer_id={}", ids[4]));
+        assert!(page.is_empty() && links["future_url"].is_null());
+    }
+
+    #[test]
+    fn a_page_shows_nothing_else_than_was_asked_for_even_where_reading_moves_it() {
+        let mut bench = Bench::new(Pace::EachRead);
+        let ids: Vec<_> = (0..2).map(|_| bench.create()).collect();
+        assert!(bench.on(ids[0], Event::Close));
+        for _ in 0..4 {
+            assert_eq!(bench.list("status=CREATED").0, [ids[1]]);
+        }
+        assert!(bench.list("status=CREATED").0.is_empty());
+        assert_eq!(bench.list("status=CANCELLED").0, [ids[0]]);
+        assert!(bench.list("status=CANCELLED").0.is_empty());
+        assert_eq!(bench.list("").0, [ids[1], ids[0]]);
+        assert_eq!(bench.read(ids[0])["status"], "CLOSED");
+    }
+
+    #[test]
+    fn a_director_must_exist() {
+        let mut bench = Bench::new(Pace::Manual);
+        let mut body = json!({
+            "external_uuid": "550e8400-e29b-41d4-a716-446655440000",
+            "user_verified_type": "PARTNER_USER_COMPANY",
+            "email": "office@example.com",
+            "phone_number": "+31612345678",
+            "products": ["COMPANY_VERIFIED"],
+            "director_relation_provision_id": 7,
+        });
+        let create = |body: &Value, bench: &mut Bench| {
+            let creation = Creation::from_body(body.to_string().as_bytes()).unwrap();
+            bench.provisions.create(creation, bench.now, &mut bench.numbers).map(|made| made.id)
+        };
+        let refusal = create(&body, &mut bench).unwrap_err();
+        assert_eq!(refusal.message, "director_relation_provision_id has the value 7: there is no such provision.");
+        body["director_relation_provision_id"] = bench.create().into();
+        assert!(create(&body, &mut bench).is_ok());
+        assert!(create(&body, &mut bench).unwrap_err().message.ends_with("already exists."));
+    }
+}

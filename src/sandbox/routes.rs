@@ -1,0 +1,110 @@
+//! What a request asks for, by its method and path.
+
+use super::answer::Refusal;
+use super::input;
+
+/// Where provisions live.
+pub(super) const PROVISIONS: &str = "/v1/partner-user-provision";
+
+/// What a request asks for, by what the caller must show.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Route {
+    /// `POST /installation`: no token.
+    Install,
+    /// With the installation's token.
+    Handshake(Handshake),
+    /// With a session's token.
+    Session(SessionCall),
+}
+
+/// What takes an installation to a session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Handshake {
+    RegisterDevice,
+    OpenSession,
+}
+
+/// What a session is for; the numbers are ids from the path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum SessionCall {
+    End(u64),
+    Create,
+    List,
+    Read(u64),
+    Change(u64),
+}
+
+impl Route {
+    pub(super) fn of(method: &str, path: &str) -> Result<Self, Refusal> {
+        let (resource, id) = match path.strip_prefix("/v1/").and_then(|rest| rest.split_once('/')) {
+            Some((resource, id)) if !id.is_empty() => (resource, Some(id)),
+            Some(_) => return Err(no_route(method, path)),
+            None => (path.strip_prefix("/v1/").unwrap_or_default(), None),
+        };
+        match (resource, id, method) {
+            ("installation", None, "POST") => Ok(Self::Install),
+            ("device-server", None, "POST") => Ok(Self::Handshake(Handshake::RegisterDevice)),
+            ("session-server", None, "POST") => Ok(Self::Handshake(Handshake::OpenSession)),
+            ("session", Some(id), "DELETE") => Ok(Self::Session(SessionCall::End(number(id)?))),
+            ("partner-user-provision", None, "POST") => Ok(Self::Session(SessionCall::Create)),
+            ("partner-user-provision", None, "GET") => Ok(Self::Session(SessionCall::List)),
+            ("partner-user-provision", Some(id), "GET") => Ok(Self::Session(SessionCall::Read(number(id)?))),
+            ("partner-user-provision", Some(id), "PUT") => Ok(Self::Session(SessionCall::Change(number(id)?))),
+            ("installation" | "device-server" | "session-server" | "partner-user-provision", None, _)
+            | ("session" | "partner-user-provision", Some(_), _) => {
+                Err(Refusal::new(405, format!("{path} does not know the method {method}.")))
+            }
+            _ => Err(no_route(method, path)),
+        }
+    }
+}
+
+fn no_route(method: &str, path: &str) -> Refusal {
+    Refusal::not_found(format!("The sandbox has no route {method} {path}."))
+}
+
+fn number(id: &str) -> Result<u64, Refusal> {
+    input::number(id)
+        .ok_or_else(|| Refusal::bad_request(format!("The id {} is not a number.", input::shown(&id.into()))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_known_route_is_found() {
+        assert_eq!(Route::of("POST", "/v1/installation"), Ok(Route::Install));
+        assert_eq!(Route::of("DELETE", "/v1/session/0"), Ok(Route::Session(SessionCall::End(0))));
+        assert_eq!(Route::of("GET", PROVISIONS), Ok(Route::Session(SessionCall::List)));
+        assert_eq!(Route::of("PUT", &format!("{PROVISIONS}/123")), Ok(Route::Session(SessionCall::Change(123))));
+    }
+
+    #[test]
+    fn an_unknown_one_is_refused_with_method_and_path() {
+        for (method, path, status) in [
+            ("GET", "/", 404),
+            ("GET", "*", 404),
+            ("POST", "/installation", 404),
+            ("GET", "/v1/user", 404),
+            ("GET", "/v1/session", 404),
+            ("POST", "/v1/installation/", 404),
+            ("POST", "/v1/installation/1", 404),
+            ("GET", "/v1/installation", 405),
+            ("PATCH", "/v1/partner-user-provision/1", 405),
+            ("DELETE", "/v1/partner-user-provision", 405),
+        ] {
+            let refusal = Route::of(method, path).unwrap_err();
+            assert_eq!(refusal.status, status, "{method} {path}");
+            assert!(refusal.message.contains(method) && refusal.message.contains(path), "{}", refusal.message);
+        }
+    }
+
+    #[test]
+    fn an_id_is_a_number() {
+        for id in ["x", "-1", "1/2", "9223372036854775808", "%31"] {
+            let refusal = Route::of("GET", &format!("/v1/partner-user-provision/{id}")).unwrap_err();
+            assert_eq!(refusal, Refusal::bad_request(format!("The id \"{id}\" is not a number.")));
+        }
+    }
+}

@@ -1,0 +1,38 @@
+//! What the tests share: a bunq on loopback and a client for it.
+
+#![allow(dead_code, unreachable_pub, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::time::Duration;
+
+use bunq_partner::sandbox::{JournalEntry, Sandbox};
+use bunq_partner::{Client, NewProvision, ProvisionId, Uuid, Waiter};
+
+pub async fn start() -> (Sandbox, Client) {
+    let sandbox = Sandbox::start().await.unwrap();
+    let client = sandbox.client().build().unwrap();
+    (sandbox, client)
+}
+
+pub fn person() -> NewProvision {
+    let email = "user@example.com".parse().unwrap();
+    NewProvision::person(Uuid::new_v4(), email, "+31600000000".parse().unwrap())
+}
+
+pub fn id(id: u64) -> ProvisionId {
+    id.try_into().unwrap()
+}
+
+/// Polls without dawdling: the sandbox moves on at each look.
+pub fn quick(waiter: Waiter) -> Waiter {
+    waiter.poll_every(Duration::from_millis(1))
+}
+
+/// A provision that is ready.
+pub async fn ready(client: &Client) -> ProvisionId {
+    quick(client.provisions().create(person()).await.unwrap()).wait().await.unwrap().id
+}
+
+/// The calls of `method` on a path that ends in `path`.
+pub fn calls(sandbox: &Sandbox, method: &str, path: &str) -> Vec<JournalEntry> {
+    sandbox.journal().into_iter().filter(|call| call.method == method && call.path.ends_with(path)).collect()
+}

@@ -1,0 +1,216 @@
+//! A provision from its creation to its end, followed through the client.
+
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+mod common;
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use bunq_partner::sandbox::{CreationAnswer, Pace, Sandbox};
+use bunq_partner::{
+    Cursor, ErrorKind, NewProvisionByPointer, PageSize, Provision, ProvisionStatus, Uuid, Waiter, WaitingFor,
+};
+use common::{calls, id, person, quick, ready, start};
+use futures_util::TryStreamExt;
+use insta::assert_snapshot;
+
+/// Follows a provision to where it is waited for: a line for each change.
+async fn followed(waiter: Waiter) -> String {
+    let changes: Vec<Provision> = quick(waiter).changes().try_collect().await.unwrap();
+    let lines = changes.iter().map(|seen| {
+        let step = seen.sub_status.as_ref().unwrap();
+        if let Some(belongs_to) = step.belongs_to() {
+            assert_eq!(belongs_to, seen.status, "{step}");
+        }
+        let credential = seen.credential.as_ref().map_or("no credential", |credential| credential.status.as_str());
+        format!("{} {step}: waiting for {:?}, {credential}", seen.status, seen.waiting_for())
+    });
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+#[tokio::test]
+async fn created_reset_and_closed() {
+    for creation_answer in [CreationAnswer::Id, CreationAnswer::Provision] {
+        let sandbox = Sandbox::builder().creation_answer(creation_answer).start().await.unwrap();
+        let client = sandbox.client().build().unwrap();
+        let provisions = client.provisions();
+
+        let creating = provisions.create(person()).await.unwrap();
+        let id = creating.id();
+        assert_snapshot!("followed_until_ready", followed(creating).await);
+        assert_snapshot!("followed_until_reset", followed(provisions.reset_token(id).await.unwrap()).await);
+        assert_snapshot!("followed_until_closed", followed(provisions.close(id).await.unwrap()).await);
+        assert_eq!(provisions.get(id).await.unwrap().waiting_for(), WaitingFor::Nobody);
+    }
+}
+
+#[tokio::test]
+async fn the_older_shape_creates_too() {
+    let (_sandbox, client) = start().await;
+    let new = NewProvisionByPointer::email(Uuid::new_v4(), "user@example.com".parse().unwrap(), "Example Person");
+    let created = quick(client.provisions().create(new).await.unwrap()).wait().await.unwrap();
+    assert!(created.fresh_credential().is_some());
+}
+
+#[tokio::test]
+async fn a_reset_is_over_when_there_is_another_credential() {
+    let (_sandbox, client) = start().await;
+    let id = ready(&client).await;
+    let old = client.provisions().get(id).await.unwrap().credential.unwrap();
+    let reset = quick(client.provisions().reset_token(id).await.unwrap()).wait().await.unwrap();
+    let new = reset.fresh_credential().unwrap();
+    assert_ne!(new.id, old.id);
+    assert_ne!(new.token_value, old.token_value);
+}
+
+#[tokio::test]
+async fn the_moment_of_creation_is_told_by_the_bank() {
+    let (_sandbox, client) = start().await;
+    let id = ready(&client).await;
+    let seen = client.provisions().get(id).await.unwrap();
+    let age = bunq_partner::jiff::Timestamp::now() - seen.created.unwrap().as_jiff();
+    assert!(age.get_hours() == 0, "a zone was mistaken: {age}");
+    assert!(seen.updated >= seen.created);
+}
+
+#[tokio::test]
+async fn waiting_for_what_has_failed_stops_at_once() {
+    let (sandbox, client) = start().await;
+    let id = ready(&client).await;
+    let closing = client.provisions().close(id).await.unwrap();
+    assert!(sandbox.fail(id));
+    // The pause is longer than any test: it is the first look that ends the wait.
+    let error = closing.poll_every(Duration::from_secs(3600)).wait().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unreachable);
+    assert_eq!(error.last_seen().unwrap().status, ProvisionStatus::Failed);
+    assert_eq!(
+        error.to_string(),
+        format!("provision {id} will not be closed: bunq has failed to process it (last seen as FAILED with NONE)")
+    );
+}
+
+#[tokio::test]
+async fn waiting_for_what_cannot_become_ready_says_why() {
+    let (sandbox, client) = start().await;
+    let provisions = client.provisions();
+    let expired = ready(&client).await;
+    assert!(sandbox.expire_credential(expired));
+    let closed = ready(&client).await;
+    quick(provisions.close(closed).await.unwrap()).wait().await.unwrap();
+
+    for (id, reason) in [(expired, "expired unused; reset the token"), (closed, "it is being or has been closed")] {
+        let error = quick(provisions.wait_until_ready(id)).wait().await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unreachable);
+        assert!(error.to_string().contains(reason), "{error}");
+    }
+
+    // What the error advises helps.
+    let reset = quick(provisions.reset_token(expired).await.unwrap()).wait().await.unwrap();
+    assert!(reset.fresh_credential().is_some());
+}
+
+#[tokio::test]
+async fn a_wait_ends_when_its_time_is_up_and_tells_what_it_last_saw() {
+    let sandbox = Sandbox::builder().pace(Pace::Manual).start().await.unwrap();
+    let client = sandbox.client().build().unwrap();
+    let creating = client.provisions().create(person()).await.unwrap();
+    let id = creating.id();
+    // Longer pauses than the time that there is: one look at once, one when the time is up.
+    let timeout = Duration::from_millis(50);
+    let error = creating.poll_every(Duration::from_secs(3600)).timeout(timeout).wait().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::WaitTimeout);
+    assert_eq!(
+        error.to_string(),
+        format!("provision {id} is not ready after 50ms (last seen as CREATED with PENDING_PROCESS_USER)")
+    );
+    assert_eq!(error.last_seen().unwrap().id, id);
+    assert_eq!(calls(&sandbox, "GET", &id.to_string()).len(), 2);
+}
+
+#[tokio::test]
+async fn time_can_drive_a_provision_too() {
+    let sandbox = Sandbox::builder().pace(Pace::Every(Duration::from_millis(5))).start().await.unwrap();
+    let client = sandbox.client().build().unwrap();
+    let id = ready(&client).await;
+    let closed = quick(client.provisions().close(id).await.unwrap()).wait().await.unwrap();
+    assert!(closed.is_closed());
+}
+
+#[tokio::test]
+async fn a_value_that_bunq_adds_does_not_stop_a_wait() {
+    let (sandbox, client) = start().await;
+    let id = ready(&client).await;
+    let closing = client.provisions().close(id).await.unwrap();
+    let mut looks = 0;
+    sandbox.before_signing(move |_, answer| {
+        looks += 1;
+        if looks <= 2 {
+            let body = String::from_utf8(answer.body.clone()).unwrap();
+            answer.body =
+                body.replace("\"CANCELLED\"", "\"WINDING_UP\"").replace("\"CLOSED\"", "\"WINDING_UP\"").into();
+        }
+    });
+    let seen: Vec<_> = quick(closing).changes().try_collect().await.unwrap();
+    assert_eq!(seen[0].status, ProvisionStatus::Unknown("WINDING_UP".into()));
+    assert!(seen.last().unwrap().is_closed());
+}
+
+#[tokio::test]
+async fn pages_hold_every_provision_once_newest_first() {
+    let (_sandbox, client) = start().await;
+    let provisions = client.provisions();
+    let mut created = Vec::new();
+    for _ in 0..25 {
+        created.push(provisions.create(person()).await.unwrap().id());
+    }
+    created.reverse();
+
+    let list = provisions.list().count(PageSize::new(10).unwrap());
+    let mut page = list.page().await.unwrap();
+    let newest = page.provisions[0].id;
+    let mut listed = Vec::new();
+    loop {
+        listed.extend(page.provisions.iter().map(|provision| provision.id));
+        let Some(older) = page.older else { break };
+        // A cursor may have been kept as text in between.
+        page = list.page_at(older.to_string().parse().unwrap()).await.unwrap();
+    }
+    assert_eq!(listed, created);
+
+    let newer = list.page_at(Cursor::NewerThan(*created.last().unwrap())).await.unwrap();
+    assert_eq!(newer.provisions.len(), 10);
+    let nothing_newer = list.page_at(Cursor::NewerThan(newest)).await.unwrap();
+    assert!(nothing_newer.provisions.is_empty());
+}
+
+#[tokio::test]
+async fn a_list_can_be_narrowed() {
+    let (sandbox, client) = start().await;
+    let provisions = client.provisions();
+    let ids: Vec<_> = [ready(&client).await, ready(&client).await, ready(&client).await].into();
+    assert!(sandbox.fail(ids[0]));
+    quick(provisions.close(ids[1]).await.unwrap()).wait().await.unwrap();
+
+    let with = async |statuses: &[ProvisionStatus]| -> BTreeSet<_> {
+        let page = provisions.list().status(statuses.to_vec()).page().await.unwrap();
+        page.provisions.into_iter().map(|provision| provision.id).collect()
+    };
+    assert_eq!(with(&[ProvisionStatus::Failed]).await, [ids[0]].into());
+    assert_eq!(with(&[ProvisionStatus::Failed, ProvisionStatus::Closed]).await, [ids[0], ids[1]].into());
+    assert_eq!(with(&[]).await.len(), 3);
+
+    let external_uuid = provisions.get(ids[2]).await.unwrap().external_uuid.unwrap();
+    let found = provisions.list().external_uuid(external_uuid).page().await.unwrap();
+    assert_eq!(found.provisions.iter().map(|provision| provision.id).collect::<Vec<_>>(), [ids[2]]);
+    let not_found = provisions.list().external_uuid(Uuid::new_v4()).page().await.unwrap();
+    assert!(not_found.provisions.is_empty() && not_found.older.is_none());
+}
+
+#[tokio::test]
+async fn what_is_not_there_cannot_be_closed() {
+    let (_sandbox, client) = start().await;
+    let error = client.provisions().close(id(999)).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NotFound);
+    assert!(error.bunq_messages()[0].contains("999"), "{error}");
+}

@@ -1,0 +1,139 @@
+//! The way to a session is walked once, by one task, and a dead session is replaced by a session alone.
+
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+mod common;
+
+use bunq_partner::sandbox::Sandbox;
+use bunq_partner::{Client, Error, ErrorKind};
+use common::{calls, id, ready, start};
+
+const HANDSHAKE: [&str; 3] = ["/installation", "/device-server", "/session-server"];
+
+fn handshakes(sandbox: &Sandbox) -> [usize; 3] {
+    HANDSHAKE.map(|path| calls(sandbox, "POST", path).len())
+}
+
+/// Reads the same provision in many tasks at once.
+async fn read_at_once(client: &Client, tasks: usize) -> Vec<Result<(), Error>> {
+    let tasks: Vec<_> = (0..tasks)
+        .map(|_| {
+            let provisions = client.provisions();
+            tokio::spawn(async move { provisions.list().page().await.map(drop) })
+        })
+        .collect();
+    let mut results = Vec::new();
+    for task in tasks {
+        results.push(task.await.unwrap());
+    }
+    results
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_hundred_tasks_on_a_cold_client_open_one_session() {
+    let (sandbox, client) = start().await;
+    assert!(read_at_once(&client, 100).await.iter().all(Result::is_ok));
+    assert_eq!(handshakes(&sandbox), [1, 1, 1]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_dead_session_is_replaced_once_by_a_session_alone() {
+    let (sandbox, client) = start().await;
+    ready(&client).await;
+    for round in 2..5 {
+        sandbox.end_sessions();
+        assert!(read_at_once(&client, 100).await.iter().all(Result::is_ok));
+        assert_eq!(handshakes(&sandbox), [1, 1, round]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn those_who_wait_for_a_session_share_its_failure() {
+    let (sandbox, client) = start().await;
+    ready(&client).await;
+    sandbox.end_sessions();
+    sandbox.after_signing(|call, answer| {
+        if call.path.ends_with("/session-server") {
+            answer.status = 491;
+        }
+    });
+    let failures = read_at_once(&client, 100).await;
+    assert!(failures.iter().all(|result| result.as_ref().is_err_and(|error| error.kind() == ErrorKind::Maintenance)));
+    let tries = handshakes(&sandbox)[2] - 1;
+    assert!(tries < 100, "each of the tasks has tried on its own: {tries}");
+
+    sandbox.clear_edits();
+    assert!(client.provisions().list().page().await.is_ok());
+}
+
+#[tokio::test]
+async fn a_token_that_stays_refused_is_tried_twice_and_no_more() {
+    let (sandbox, client) = start().await;
+    let id = ready(&client).await;
+    sandbox.after_signing(|call, answer| {
+        if call.method == "GET" {
+            answer.status = 401;
+        }
+    });
+    let before = sandbox.journal().len();
+    let error = client.provisions().get(id).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unauthorized);
+    let tries: Vec<_> = sandbox.journal()[before..].iter().map(|call| call.path.clone()).collect();
+    let read = format!("/v1/partner-user-provision/{id}");
+    assert_eq!(tries, [read.clone(), "/v1/session-server".into(), read]);
+}
+
+#[tokio::test]
+async fn a_session_is_renewed_before_it_runs_out() {
+    let (sandbox, client) = start().await;
+    // bunq says that the session lasts no time at all: each call opens its own rather than run into a 401.
+    sandbox.before_signing(|_, answer| {
+        let body = String::from_utf8(answer.body.clone()).unwrap();
+        answer.body = body.replace("\"session_timeout\":604800", "\"session_timeout\":0").into();
+    });
+    for _ in 0..3 {
+        let _ = client.provisions().get(id(1)).await;
+    }
+    assert_eq!(handshakes(&sandbox), [1, 1, 3]);
+}
+
+#[tokio::test]
+async fn ending_a_session_ends_it_once_and_for_all() {
+    let (sandbox, client) = start().await;
+    client.end_session().await.unwrap();
+    assert!(sandbox.journal().is_empty(), "there was no session to end");
+
+    ready(&client).await;
+    client.end_session().await.unwrap();
+    client.end_session().await.unwrap();
+    assert_eq!(calls(&sandbox, "DELETE", "/session/0").len(), 1);
+
+    ready(&client).await;
+    assert_eq!(handshakes(&sandbox), [1, 1, 2]);
+
+    sandbox.end_sessions();
+    client.end_session().await.expect("a session that bunq has forgotten is ended");
+}
+
+#[tokio::test]
+async fn a_call_that_is_given_up_does_not_waste_the_session_that_it_set_off() {
+    let (sandbox, client) = start().await;
+    {
+        let provisions = client.provisions();
+        let mut call = Box::pin(provisions.get(id(1)));
+        // One poll sets the opening off; then the call is dropped.
+        assert!(futures_util::poll!(&mut call).is_pending());
+    }
+    assert_eq!(client.provisions().get(id(1)).await.unwrap_err().kind(), ErrorKind::NotFound);
+    assert_eq!(handshakes(&sandbox), [1, 1, 1]);
+}
+
+#[tokio::test]
+async fn a_wrong_key_is_refused_with_advice() {
+    let sandbox = Sandbox::start().await.unwrap();
+    let client = sandbox.client().api_key("sandbox_of_somebody_else").build().unwrap();
+    let error = client.provisions().get(id(1)).await.unwrap_err();
+    insta::with_settings!({ filters => vec![("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", "[uuid]")] }, {
+        insta::assert_snapshot!("wrong_key", error);
+    });
+}

@@ -1,0 +1,139 @@
+//! Nothing unverified comes in: whatever is wrong with the signature of a success answer, the answer is not used.
+
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+mod common;
+
+use bunq_partner::sandbox::{Answer, Sandbox, SignatureForm};
+use bunq_partner::{Client, ErrorKind, Sent};
+use common::{calls, id, person, quick, ready, start};
+
+const SIGNATURE: &str = "x-bunq-server-signature";
+
+fn signature(answer: &mut Answer) -> &mut String {
+    answer.headers.iter_mut().find(|(name, _)| name.eq_ignore_ascii_case(SIGNATURE)).map(|(_, value)| value).unwrap()
+}
+
+fn remove_signature(answer: &mut Answer) {
+    answer.headers.retain(|(name, _)| !name.eq_ignore_ascii_case(SIGNATURE));
+}
+
+fn change_body(answer: &mut Answer) {
+    answer.body.push(b' ');
+}
+
+fn change_signature(answer: &mut Answer) {
+    let signature = signature(answer);
+    let other = if signature.starts_with('A') { "B" } else { "A" };
+    signature.replace_range(..1, other);
+}
+
+fn no_base64(answer: &mut Answer) {
+    *signature(answer) = "none of your business".into();
+}
+
+type Tampering = (&'static str, fn(&mut Answer));
+
+const TAMPERINGS: [Tampering; 4] = [
+    ("the signature is missing", remove_signature),
+    ("the signature is another", change_signature),
+    ("the signature is no base64", no_base64),
+    ("the body is changed", change_body),
+];
+
+#[tokio::test]
+async fn a_tampered_answer_is_not_used_whatever_the_operation() {
+    for form in [SignatureForm::Body, SignatureForm::WithHeaders] {
+        let sandbox = Sandbox::builder().signature_form(form).start().await.unwrap();
+        let client = sandbox.client().build().unwrap();
+        let id = ready(&client).await;
+        let provisions = client.provisions();
+        for (what, tamper) in TAMPERINGS {
+            sandbox.after_signing(move |_, answer| tamper(answer));
+            let errors = [
+                provisions.create(person()).await.map(drop).unwrap_err(),
+                provisions.get(id).await.map(drop).unwrap_err(),
+                provisions.list().page().await.map(drop).unwrap_err(),
+            ];
+            for error in errors {
+                assert_eq!((error.kind(), error.sent()), (ErrorKind::Signature, Sent::Answered), "{what}: {error}");
+                assert_eq!(error.status(), Some(200), "{what}");
+            }
+            sandbox.clear_edits();
+        }
+        sandbox.after_signing(|_, answer| change_body(answer));
+        assert_eq!(provisions.close(id).await.map(drop).unwrap_err().kind(), ErrorKind::Signature);
+        assert_eq!(client.end_session().await.unwrap_err().kind(), ErrorKind::Signature);
+    }
+}
+
+#[tokio::test]
+async fn a_tampered_handshake_leads_to_no_session() {
+    for step in ["/installation", "/device-server", "/session-server"] {
+        let (sandbox, client) = start().await;
+        sandbox.after_signing(move |call, answer| {
+            if call.path.ends_with(step) {
+                change_body(answer);
+            }
+        });
+        let error = client.provisions().get(id(1)).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Signature, "{step}");
+        assert!(calls(&sandbox, "GET", "/1").is_empty(), "{step}");
+
+        // The steps that were done are kept, and the way is walked to its end once it is free.
+        sandbox.clear_edits();
+        assert_eq!(client.provisions().get(id(1)).await.unwrap_err().kind(), ErrorKind::NotFound);
+        assert_eq!(calls(&sandbox, "POST", "/installation").len(), if step == "/installation" { 2 } else { 1 });
+    }
+}
+
+#[tokio::test]
+async fn another_banks_signature_is_not_bunqs() {
+    let (sandbox, client) = start().await;
+    let id = ready(&client).await;
+    let (other, other_client) = start().await;
+    let other_id = ready(&other_client).await;
+
+    // An answer of another bunq, whole and validly signed by it.
+    let (send, receive) = std::sync::mpsc::channel();
+    other.after_signing(move |_, answer| send.send(answer.clone()).unwrap());
+    other_client.provisions().get(other_id).await.unwrap();
+    let foreign = receive.recv().unwrap();
+    sandbox.after_signing(move |_, answer| *answer = foreign.clone());
+    assert_eq!(client.provisions().get(id).await.unwrap_err().kind(), ErrorKind::Signature);
+}
+
+#[tokio::test]
+async fn header_names_may_come_in_any_case() {
+    for form in [SignatureForm::Body, SignatureForm::WithHeaders] {
+        for case in [str::to_ascii_lowercase, str::to_ascii_uppercase] {
+            let sandbox = Sandbox::builder().signature_form(form).start().await.unwrap();
+            let client = sandbox.client().build().unwrap();
+            sandbox.after_signing(move |_, answer| {
+                answer.headers.iter_mut().for_each(|(name, _)| *name = case(name));
+            });
+            let id = ready(&client).await;
+            quick(client.provisions().close(id).await.unwrap()).wait().await.unwrap();
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_header_that_was_signed_cannot_be_changed() {
+    let sandbox = Sandbox::builder().signature_form(SignatureForm::WithHeaders).start().await.unwrap();
+    let client: Client = sandbox.client().build().unwrap();
+    let id = ready(&client).await;
+    sandbox.after_signing(|_, answer| answer.headers.push(("X-Bunq-Warning".into(), "all is well".into())));
+    assert_eq!(client.provisions().get(id).await.unwrap_err().kind(), ErrorKind::Signature);
+}
+
+#[tokio::test]
+async fn an_unsigned_error_is_an_error_all_the_same() {
+    let (sandbox, client) = start().await;
+    let id = ready(&client).await;
+    sandbox.after_signing(|_, answer| {
+        answer.status = 404;
+        remove_signature(answer);
+    });
+    assert_eq!(client.provisions().get(id).await.unwrap_err().kind(), ErrorKind::NotFound);
+}
