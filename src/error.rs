@@ -43,6 +43,8 @@ pub enum ErrorKind {
     Unreachable,
     /// A provision that is waited for has not got there in time.
     WaitTimeout,
+    /// What is kept between runs cannot be read, locked, used or written.
+    Context,
 }
 
 /// Whether a failed request may have been carried out.
@@ -122,6 +124,20 @@ impl Error {
     /// The provision as it was last seen, where a wait has failed.
     pub fn last_seen(&self) -> Option<&Provision> {
         self.0.last_seen.as_ref()
+    }
+
+    /// What is kept between runs cannot be used, for the [`ContextStore`](crate::ContextStore)s that you write.
+    ///
+    /// `problem` names the place and what to do there. People and logs will see it: it must hold no secret.
+    ///
+    /// ```
+    /// use bunq_partner::{Error, ErrorKind};
+    ///
+    /// let error = Error::context("vault `acme`: it is sealed, unseal it");
+    /// assert_eq!(error.kind(), ErrorKind::Context);
+    /// ```
+    pub fn context(problem: impl fmt::Display) -> Self {
+        Self::new(ErrorKind::Context, Sent::No, problem)
     }
 
     pub(crate) fn new(kind: ErrorKind, sent: Sent, message: impl fmt::Display) -> Self {

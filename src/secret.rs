@@ -1,8 +1,8 @@
 //! Text that must not be seen: API keys, tokens, authorization codes.
 //!
-//! What is kept here is wiped from memory when it is dropped and never printed. It is written out in one
-//! situation alone: while a call is put on the wire. This room knows nothing of the calls themselves; they
-//! say where the wire begins by running inside [`on_wire`].
+//! What is kept here is wiped from memory when it is dropped and never printed. It is written out in two
+//! situations alone: while a call is put on the wire, and in the text that is kept between runs, which is a secret
+//! itself. This room knows nothing of the calls; they say where the wire begins by running inside [`on_wire`].
 
 use std::fmt;
 
@@ -19,6 +19,11 @@ tokio::task_local! {
 /// Runs a future in which secrets serialize as what they are.
 pub(crate) async fn on_wire<F: Future>(future: F) -> F::Output {
     ON_WIRE.scope((), future).await
+}
+
+/// Serializes a secret as what it is, for a field of something that is itself kept as a [`Secret`].
+pub(crate) fn written_out<S: Serializer>(secret: &Secret, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(secret.expose())
 }
 
 /// A text that bunq or its partner keeps secret.

@@ -5,13 +5,16 @@
 
 use std::fmt;
 
-use aws_lc_rs::encoding::AsDer;
+use aws_lc_rs::encoding::{AsDer, Pkcs8V1Der};
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::rsa::{KeyPair, KeySize};
 use aws_lc_rs::signature::{KeyPair as _, ParsedPublicKey, RSA_PKCS1_2048_8192_SHA256, RSA_PKCS1_SHA256};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use pem::{EncodeConfig, LineEnding, Pem};
+use zeroize::Zeroizing;
+
+use crate::secret::Secret;
 
 /// The PEM label of a public key in X.509 form (SPKI), which bunq sends and expects.
 const SPKI: &str = "PUBLIC KEY";
@@ -37,11 +40,26 @@ impl SigningKey {
         KeyPair::generate(KeySize::Rsa2048).map(Self).map_err(|_| SignatureError("no RSA key could be made"))
     }
 
+    /// Reads a key from PKCS#8 in base64.
+    pub(crate) fn from_pkcs8(text: &Secret) -> Result<Self, SignatureError> {
+        let mut der = Zeroizing::new(Vec::new());
+        BASE64.decode_vec(text.expose(), &mut der).map_err(|_| SignatureError("the private key is not base64"))?;
+        KeyPair::from_pkcs8(&der)
+            .map(Self)
+            .map_err(|_| SignatureError("the private key is not RSA of at least 2048 bits in PKCS#8"))
+    }
+
+    /// The key itself, as PKCS#8 in base64.
+    pub(crate) fn to_pkcs8(&self) -> Result<Secret, SignatureError> {
+        let der: Pkcs8V1Der<'_> =
+            self.0.as_der().map_err(|_| SignatureError("the private key could not be encoded"))?;
+        Ok(Secret::new(BASE64.encode(der.as_ref())))
+    }
+
     /// The public half, as bunq wants it at the installation.
     pub(crate) fn public_key_pem(&self) -> Result<String, SignatureError> {
         let der = self.0.public_key().as_der().map_err(|_| SignatureError("the public key could not be encoded"))?;
-        let config = EncodeConfig::new().set_line_ending(LineEnding::LF);
-        Ok(pem::encode_config(&Pem::new(SPKI, der.as_ref()), config))
+        Ok(spki_pem(der.as_ref()))
     }
 
     /// Signs `message` and gives the signature in base64.
@@ -75,6 +93,11 @@ impl VerifyingKey {
             .map_err(|_| SignatureError("the public key is not RSA of at least 2048 bits"))
     }
 
+    /// The key as PEM in X.509 form.
+    pub(crate) fn to_pem(&self) -> String {
+        spki_pem(self.0.as_ref())
+    }
+
     /// Whether `signature`, in base64, is this key's over `message`.
     pub(crate) fn verifies(&self, message: &[u8], signature: &[u8]) -> bool {
         BASE64.decode(signature).is_ok_and(|signature| self.0.verify_sig(message, &signature).is_ok())
@@ -85,6 +108,10 @@ impl fmt::Debug for VerifyingKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("VerifyingKey(..)")
     }
+}
+
+fn spki_pem(der: &[u8]) -> String {
+    pem::encode_config(&Pem::new(SPKI, der), EncodeConfig::new().set_line_ending(LineEnding::LF))
 }
 
 /// The message that bunq's older signatures of answers are made over: the status, the `X-Bunq-*` headers but
@@ -144,6 +171,23 @@ mod tests {
         assert!(!verifying.verifies(b"{\"status\":\"CANCELLEd\"}", signature.as_bytes()));
         assert!(!verifying.verifies(b"", signature.as_bytes()));
         assert!(!pair().1.verifies(b"{\"status\":\"CANCELLED\"}", signature.as_bytes()));
+    }
+
+    #[test]
+    fn keys_that_were_written_and_read_are_the_same() {
+        let (signing, verifying) = pair();
+        let signing_again = SigningKey::from_pkcs8(&signing.to_pkcs8().unwrap()).unwrap();
+        assert_eq!(signing_again.sign(b"body").unwrap(), signing.sign(b"body").unwrap());
+        assert_eq!(verifying.to_pem(), signing.public_key_pem().unwrap());
+    }
+
+    #[test]
+    fn what_is_no_private_key_is_refused_with_the_reason() {
+        let refusal = |text: &str| SigningKey::from_pkcs8(&text.into()).unwrap_err().to_string();
+        assert_eq!(refusal("!"), "the private key is not base64");
+        let neither = "the private key is not RSA of at least 2048 bits in PKCS#8";
+        assert_eq!(refusal(""), neither);
+        assert_eq!(refusal("QUJD"), neither);
     }
 
     #[test]
