@@ -79,7 +79,10 @@ fn write(name: &Ident, description: &str, variants: &[Variant<'_>], open: bool) 
                 Unknown(::std::string::String),
             },
             quote!(Self::Unknown(value) => value,),
-            quote!(Ok(Self::Unknown(value))),
+            quote!({
+                crate::drift::note(stringify!(#name), &value);
+                Ok(Self::Unknown(value))
+            }),
         )
     } else {
         (

@@ -1,4 +1,4 @@
-//! The generated room: what `build.rs` makes of the document, and nothing written by hand.
+//! The generated room: what `build.rs` makes of the document. Written by hand is the one helper that it calls.
 
 #![allow(dead_code, unreachable_pub)]
 

@@ -7,12 +7,15 @@
 use std::sync::Arc;
 
 use progenitor_client::{Error as GeneratedError, ResponseValue};
+use tokio::time::Instant;
 
 use crate::api;
+use crate::drift::listen;
 use crate::error::{Error, Facts};
 use crate::operation::Operation;
 use crate::pipeline::{Call, Credentials, Pipeline};
 use crate::secret::on_wire;
+use crate::session::Access;
 
 /// A success answer of bunq's, verified and decoded.
 pub(crate) struct Answer<T> {
@@ -27,24 +30,47 @@ impl<T> Answer<T> {
     }
 }
 
-/// Makes one call of `operation`: `send` is given the generated client that goes through the pipeline.
+/// Makes one call of `operation` in the session, to be over by `deadline`: `send` is given the generated client that
+/// goes through the pipeline.
 pub(crate) async fn call<T, E, F>(
     pipeline: &Arc<Pipeline>,
     operation: &'static Operation,
-    credentials: Credentials,
+    deadline: Instant,
     send: impl FnOnce(api::Client) -> F,
 ) -> Result<Answer<T>, Error>
 where
     F: Future<Output = Result<ResponseValue<T>, GeneratedError<E>>>,
 {
-    let call = Arc::new(Call::new(Arc::clone(pipeline), operation, credentials));
+    run(Call::new(Arc::clone(pipeline), operation, Credentials::Session, deadline), send).await
+}
+
+/// As [`call`], with the access of whoever makes it instead of the session's.
+pub(crate) async fn call_with<T, E, F>(
+    pipeline: &Arc<Pipeline>,
+    operation: &'static Operation,
+    access: Access,
+    send: impl FnOnce(api::Client) -> F,
+) -> Result<Answer<T>, Error>
+where
+    F: Future<Output = Result<ResponseValue<T>, GeneratedError<E>>>,
+{
+    run(Call::new(Arc::clone(pipeline), operation, Credentials::Given(access), pipeline.deadline()), send).await
+}
+
+async fn run<T, E, F>(call: Call, send: impl FnOnce(api::Client) -> F) -> Result<Answer<T>, Error>
+where
+    F: Future<Output = Result<ResponseValue<T>, GeneratedError<E>>>,
+{
+    let call = Arc::new(call);
+    let pipeline = call.pipeline();
     let client = api::Client::new_with_client(pipeline.base_url(), pipeline.http().clone(), Arc::clone(&call));
-    let result = on_wire(send(client)).await;
+    let (result, novelties) = listen(on_wire(send(client))).await;
+    pipeline.report(novelties);
     match (call.outcome(), result) {
         (Some(Err(error)), _) => Err(error),
         (Some(Ok(facts)), Ok(value)) => Ok(Answer { body: value.into_inner(), facts }),
         (Some(Ok(facts)), Err(error)) => Err(Error::invalid_response(facts, undecodable(&error))),
-        (None, _) => Err(Error::invalid_input(operation.id, "the request could not be built")),
+        (None, _) => Err(Error::internal(format_args!("{}: the request could not be built", call.operation().id))),
     }
 }
 

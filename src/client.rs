@@ -1,83 +1,33 @@
-//! The client: where it is built, and the checks that come before anything is sent.
+//! The client: what all calls are made with, for a partner or for one of its users.
 
+use std::ffi::OsString;
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
-use reqwest::redirect::Policy;
-use reqwest::{Url, retry};
+use jiff::Timestamp;
 
-use crate::call::call;
-use crate::error::{Error, ErrorKind};
-use crate::operation::Operation;
-use crate::pipeline::{CONNECT_TIMEOUT, Credentials, EXCHANGE_TIMEOUT, Pipeline};
+use crate::builder::ClientBuilder;
+use crate::environment::Environment;
+use crate::error::{Error, ErrorKind, Sent};
+use crate::looks::Looks;
+use crate::pipeline::Pipeline;
 use crate::provisions::Provisions;
 use crate::secret::Secret;
-use crate::session::{Device, PermittedIps, Session};
-
-/// The environment variables that bunq's partners already use.
-const API_KEY_VARIABLE: &str = "BUNQ_API_KEY";
-const ENVIRONMENT_VARIABLE: &str = "BUNQ_ENV";
-
-/// What every API key of bunq's sandbox starts with, and no other.
-const SANDBOX_KEY_PREFIX: &str = "sandbox_";
-
-/// bunq's number for "the session that this call is made with".
-const CURRENT_SESSION: i64 = 0;
-
-/// One of bunq's two worlds. An API key belongs to one of them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Environment {
-    /// For trying out: its keys start with `sandbox_`.
-    Sandbox,
-    /// Where users and money are real.
-    Production,
-}
-
-impl Environment {
-    /// Where bunq answers in this environment.
-    pub const fn base_url(self) -> &'static str {
-        match self {
-            Self::Sandbox => "https://partner-api.sandbox.bunq.com/v1",
-            Self::Production => "https://api.partner.bunq.com/v1",
-        }
-    }
-}
-
-impl fmt::Display for Environment {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Sandbox => "sandbox",
-            Self::Production => "production",
-        })
-    }
-}
-
-impl std::str::FromStr for Environment {
-    type Err = Error;
-
-    fn from_str(text: &str) -> Result<Self, Error> {
-        match text {
-            "sandbox" => Ok(Self::Sandbox),
-            "production" => Ok(Self::Production),
-            other => Err(Error::invalid_input(
-                "environment",
-                format_args!("`{other}` is neither `sandbox` nor `production`"),
-            )),
-        }
-    }
-}
+use crate::types::{Credential, CredentialStatus};
 
 /// A client of bunq's Partner API, for one API key.
 ///
-/// Cheap to clone: all clones share the connections and the one session, which is opened by the first call that
-/// needs it. Must be used within a Tokio runtime.
+/// Cheap to clone: all clones share the connections, the rate limits and the one session, which is opened by the first
+/// call that needs it. Must be used within a Tokio runtime.
 ///
 /// ```no_run
 /// # async fn example() -> Result<(), bunq_partner::Error> {
-/// use bunq_partner::{Client, Environment, ProvisionId};
+/// use bunq_partner::{Client, Environment, FileStore, ProvisionId};
 ///
-/// let client = Client::builder(Environment::Sandbox).api_key("sandbox_…").build()?;
+/// let client = Client::builder(Environment::Sandbox)
+///     .api_key("sandbox_…")
+///     .context_store(FileStore::new("bunq-context.json"))
+///     .build()?;
 /// let provision = client.provisions().get(ProvisionId::try_from(123_u64)?).await?;
 /// println!("{}", provision.status);
 /// # Ok(())
@@ -85,19 +35,20 @@ impl std::str::FromStr for Environment {
 /// ```
 #[derive(Clone)]
 pub struct Client {
+    environment: Environment,
     pipeline: Arc<Pipeline>,
+    looks: Looks,
 }
 
 impl Client {
+    pub(crate) fn new(environment: Environment, pipeline: Pipeline) -> Self {
+        let pipeline = Arc::new(pipeline);
+        Self { environment, looks: Looks::new(Arc::clone(&pipeline)), pipeline }
+    }
+
     /// Starts to build a client for `environment`.
     pub fn builder(environment: Environment) -> ClientBuilder {
-        ClientBuilder {
-            environment,
-            api_key: None,
-            base_url: None,
-            device_description: env!("CARGO_PKG_NAME").to_string(),
-            permitted_ips: PermittedIps::default(),
-        }
+        ClientBuilder::new(environment)
     }
 
     /// Starts to build a client from the process's environment: the API key from `BUNQ_API_KEY`, and from
@@ -107,219 +58,66 @@ impl Client {
     ///
     /// [`ErrorKind::InvalidInput`] if `BUNQ_API_KEY` is not set or not text, or `BUNQ_ENV` is something else.
     pub fn builder_from_env() -> Result<ClientBuilder, Error> {
-        builder_from(|name| std::env::var_os(name).map(std::ffi::OsString::into_string))
+        ClientBuilder::from_env(|name| std::env::var_os(name).map(OsString::into_string))
+    }
+
+    /// Where the calls go, without a slash at its end.
+    pub fn base_url(&self) -> &str {
+        self.pipeline.base_url()
     }
 
     /// The verbs on provisions.
     pub fn provisions(&self) -> Provisions {
-        Provisions::new(Arc::clone(&self.pipeline))
+        Provisions::new(Arc::clone(&self.pipeline), self.looks.clone())
     }
 
-    /// Ends the session at bunq, if there is one. The next call opens a new one.
+    /// Starts to build a client that acts for a provisioned user, with the credential of the user's provision.
     ///
-    /// Worth calling when a process has done its work: a session that is not ended lives on for a week, and with
-    /// it its token.
+    /// The builder begins with this client's bounds and address, and the two share their rate limits: bunq counts by
+    /// the address that calls come from. The first session turns the credential `ACTIVE`, and bunq never shows its
+    /// token again: give the builder a [context store](ClientBuilder::context_store) of the user's own, and keep the
+    /// token as you keep your API key, for [`for_user_token`](Self::for_user_token) after a restart.
     ///
     /// # Errors
     ///
-    /// As any call; a session that bunq has already forgotten is no error.
-    pub async fn end_session(&self) -> Result<(), Error> {
-        let Some(access) = self.pipeline.session().take().await else { return Ok(()) };
-        let ended = call(&self.pipeline, &Operation::DELETE_SESSION, Credentials::Given(access), async |api| {
-            api.delete_session(CURRENT_SESSION).await
-        });
-        match ended.await {
-            Err(error) if error.kind() != ErrorKind::Unauthorized => Err(error),
-            _ => Ok(()),
+    /// [`ErrorKind::CredentialSpent`] if the credential has expired or its token is not shown any more:
+    /// [`reset_token`](Provisions::reset_token) gets another.
+    pub fn for_user(&self, credential: &Credential) -> Result<ClientBuilder, Error> {
+        let spent = |problem: &str| {
+            let message = format_args!("the credential {problem}: get another with `reset_token`");
+            Error::new(ErrorKind::CredentialSpent, Sent::No, message)
+        };
+        let over = credential.expiry_time.is_some_and(|expiry| expiry.as_jiff() <= Timestamp::now());
+        let used = credential.status == Some(CredentialStatus::Active);
+        if credential.status == Some(CredentialStatus::Expired) || (over && !used) {
+            return Err(spent("has expired unused"));
         }
+        let token =
+            credential.token_value.as_ref().ok_or_else(|| spent("has been used, and its token is not shown"))?;
+        Ok(self.for_user_token(token.clone()))
+    }
+
+    /// As [`for_user`](Self::for_user), with the token that has been kept. Whether it is still good is for bunq to say.
+    pub fn for_user_token(&self, token: impl Into<Secret>) -> ClientBuilder {
+        ClientBuilder::for_user(self.environment, &self.pipeline, token.into())
+    }
+
+    /// Ends the session at bunq, if there is one, also one that a [context store](ClientBuilder::context_store) has
+    /// kept. The next call opens a new one.
+    ///
+    /// Worth calling when the work is done and the context is not kept: a session that is not ended lives on for a
+    /// week, and with it its token.
+    ///
+    /// # Errors
+    ///
+    /// As any call; the session is then kept. That bunq answers 401 is no error: it is what an ended session gets.
+    pub async fn end_session(&self) -> Result<(), Error> {
+        self.pipeline.session().end(&self.pipeline).await
     }
 }
 
 impl fmt::Debug for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Client").field("base_url", &self.pipeline.base_url()).finish_non_exhaustive()
-    }
-}
-
-/// Builds a [`Client`]; what contradicts itself is found here, before anything is sent.
-#[derive(Debug, Clone)]
-#[must_use = "a builder does nothing until it is built"]
-pub struct ClientBuilder {
-    environment: Environment,
-    api_key: Option<Secret>,
-    base_url: Option<String>,
-    device_description: String,
-    permitted_ips: PermittedIps,
-}
-
-impl ClientBuilder {
-    /// The API key that bunq has given out.
-    pub fn api_key(mut self, api_key: impl Into<Secret>) -> Self {
-        self.api_key = Some(api_key.into());
-        self
-    }
-
-    /// Where bunq answers, if not where the environment says: a gateway of your own, or a
-    /// [sandbox on loopback](crate#a-bunq-on-loopback). Ends in `/v1`, as bunq's own do.
-    ///
-    /// It must be HTTPS, but for loopback.
-    pub fn base_url(mut self, base_url: impl Into<String>) -> Self {
-        self.base_url = Some(base_url.into());
-        self
-    }
-
-    /// What the device is called that bunq registers for this client. The default is `bunq-partner`.
-    pub fn device_description(mut self, description: impl Into<String>) -> Self {
-        self.device_description = description.into();
-        self
-    }
-
-    /// From where bunq shall accept the API key. The default is the address that the client first calls from.
-    pub fn permitted_ips(mut self, permitted_ips: PermittedIps) -> Self {
-        self.permitted_ips = permitted_ips;
-        self
-    }
-
-    /// Makes the client. Nothing is sent yet.
-    ///
-    /// # Errors
-    ///
-    /// [`ErrorKind::InvalidInput`] if the API key is missing, empty, surrounded by white space or of the other
-    /// environment, if the base URL is none, or neither HTTPS nor loopback, or if the list of permitted
-    /// addresses is empty.
-    pub fn build(self) -> Result<Client, Error> {
-        let api_key = check_api_key(self.api_key, self.environment)?;
-        let base_url = check_base_url(self.base_url.as_deref().unwrap_or(self.environment.base_url()))?;
-        if self.permitted_ips == PermittedIps::Only(Vec::new()) {
-            return Err(Error::invalid_input(
-                "permitted_ips",
-                "the list is empty, so that no address could use the key",
-            ));
-        }
-        let device = Device { api_key, description: self.device_description, permitted_ips: self.permitted_ips };
-        let http = http_client(&base_url)?;
-        let base_url = base_url.as_str().trim_end_matches('/').to_string();
-        let pipeline = Pipeline::new(http, base_url, Session::new(device));
-        Ok(Client { pipeline: Arc::new(pipeline) })
-    }
-}
-
-fn builder_from(variable: impl Fn(&str) -> Option<Result<String, std::ffi::OsString>>) -> Result<ClientBuilder, Error> {
-    let text = |name: &str| {
-        variable(name).transpose().map_err(|_| Error::invalid_input(name, "the environment variable is not text"))
-    };
-    let environment = match text(ENVIRONMENT_VARIABLE)? {
-        Some(environment) => environment.parse()?,
-        None => Environment::Sandbox,
-    };
-    let api_key = text(API_KEY_VARIABLE)?
-        .ok_or_else(|| Error::invalid_input(API_KEY_VARIABLE, "set the environment variable to your API key"))?;
-    Ok(Client::builder(environment).api_key(api_key))
-}
-
-fn check_api_key(api_key: Option<Secret>, environment: Environment) -> Result<Secret, Error> {
-    let refused = |problem: String| Error::invalid_input("api_key", problem);
-    let api_key = api_key.ok_or_else(|| refused("there is none: give the builder one".into()))?;
-    let text = api_key.expose();
-    if text.is_empty() {
-        return Err(refused("it is empty".into()));
-    }
-    if text.trim() != text {
-        return Err(refused("it begins or ends with white space".into()));
-    }
-    let of_sandbox = text.starts_with(SANDBOX_KEY_PREFIX);
-    if of_sandbox != (environment == Environment::Sandbox) {
-        let belongs = if of_sandbox { Environment::Sandbox } else { Environment::Production };
-        return Err(refused(format!(
-            "it is a key of the {belongs} environment (keys of the sandbox, and only they, start with \
-             `{SANDBOX_KEY_PREFIX}`), but the client is for {environment}"
-        )));
-    }
-    Ok(api_key)
-}
-
-fn check_base_url(text: &str) -> Result<Url, Error> {
-    let refused = |problem: &str| Error::invalid_input("base_url", format_args!("`{text}` {problem}"));
-    // A URL with a password in it is not shown.
-    let url: Url = text.parse().map_err(|_| Error::invalid_input("base_url", "it is not a URL"))?;
-    if !url.username().is_empty() || url.password().is_some() {
-        return Err(Error::invalid_input("base_url", "it holds a user name or a password, which bunq does not take"));
-    }
-    if url.query().is_some() || url.fragment().is_some() {
-        return Err(Error::invalid_input("base_url", "it has a query or a fragment, to which no path can be added"));
-    }
-    match url.scheme() {
-        "https" => Ok(url),
-        "http" if is_loopback(&url) => Ok(url),
-        _ => Err(refused("is neither HTTPS nor on loopback")),
-    }
-}
-
-fn is_loopback(url: &Url) -> bool {
-    url.host_str().is_some_and(|host| {
-        let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
-        host == "localhost" || address.is_ok_and(|address| address.is_loopback())
-    })
-}
-
-fn http_client(base_url: &Url) -> Result<reqwest::Client, Error> {
-    let mut builder = reqwest::Client::builder()
-        .connect_timeout(CONNECT_TIMEOUT)
-        .timeout(EXCHANGE_TIMEOUT)
-        // A redirect would carry the token elsewhere, and a repeated request would go out under a used id.
-        .redirect(Policy::none())
-        .retry(retry::never())
-        .referer(false);
-    if base_url.scheme() == "https" {
-        builder = builder.https_only(true);
-    } else {
-        // Plain HTTP stays on this machine, whatever the proxy settings or the name service say.
-        let loopback = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
-        builder = builder.no_proxy().resolve_to_addrs("localhost", &loopback.map(|ip| SocketAddr::new(ip, 0)));
-    }
-    builder.build().map_err(|error| Error::invalid_input("http client", "it could not be set up").caused_by(error))
-}
-
-#[cfg(test)]
-mod tests {
-    use std::ffi::OsString;
-
-    use super::*;
-
-    fn from(variables: &[(&str, &str)]) -> Result<Client, String> {
-        let find =
-            |name: &str| variables.iter().find(|(other, _)| *other == name).map(|(_, value)| Ok(value.to_string()));
-        builder_from(find).and_then(ClientBuilder::build).map_err(|error| error.to_string())
-    }
-
-    #[test]
-    fn the_environments_variables_are_those_that_partners_use() {
-        let base_url = |variables: &[(&str, &str)]| from(variables).unwrap().pipeline.base_url().to_string();
-        assert_eq!(base_url(&[("BUNQ_API_KEY", "sandbox_1")]), Environment::Sandbox.base_url());
-        assert_eq!(
-            base_url(&[("BUNQ_API_KEY", "sandbox_1"), ("BUNQ_ENV", "sandbox")]),
-            Environment::Sandbox.base_url()
-        );
-        assert_eq!(base_url(&[("BUNQ_API_KEY", "1"), ("BUNQ_ENV", "production")]), Environment::Production.base_url());
-    }
-
-    #[test]
-    fn what_is_wrong_with_a_variable_is_told() {
-        let refusal = |variables: &[(&str, &str)]| from(variables).unwrap_err();
-        assert_eq!(refusal(&[]), "BUNQ_API_KEY: set the environment variable to your API key");
-        assert_eq!(
-            refusal(&[("BUNQ_API_KEY", "1"), ("BUNQ_ENV", "Production")]),
-            "environment: `Production` is neither `sandbox` nor `production`"
-        );
-        assert!(refusal(&[("BUNQ_API_KEY", "1")]).starts_with("api_key: it is a key of the production environment"));
-        let error = builder_from(|_| Some(Err(OsString::new()))).unwrap_err();
-        assert_eq!(error.to_string(), "BUNQ_ENV: the environment variable is not text");
-    }
-
-    #[test]
-    fn a_slash_at_the_end_of_the_base_url_is_not_doubled() {
-        let client =
-            Client::builder(Environment::Sandbox).api_key("sandbox_1").base_url("http://localhost:1/v1//").build();
-        assert_eq!(client.unwrap().pipeline.base_url(), "http://localhost:1/v1");
+        f.debug_struct("Client").field("base_url", &self.base_url()).finish_non_exhaustive()
     }
 }

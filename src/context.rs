@@ -16,7 +16,7 @@ use aws_lc_rs::digest::{Context as Digest, SHA256};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 
-use crate::client::Environment;
+use crate::environment::Environment;
 use crate::secret::Secret;
 use crate::signature::{SigningKey, VerifyingKey};
 

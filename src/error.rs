@@ -7,7 +7,11 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::operation::Operation;
+use crate::retry;
 use crate::types::Provision;
+
+/// How much of a text from outside an error repeats.
+const MAX_FOREIGN_CHARS: usize = 500;
 
 /// What kind of thing went wrong.
 ///
@@ -31,7 +35,7 @@ pub enum ErrorKind {
     Unauthorized,
     /// 404: there is no such thing.
     NotFound,
-    /// 429: more calls than bunq allows.
+    /// More calls than bunq allows: bunq says so with 429, or the wait for a free place would outlast the call.
     RateLimited,
     /// 491: bunq is being maintained.
     Maintenance,
@@ -40,29 +44,40 @@ pub enum ErrorKind {
     /// A 5xx: bunq failed, or something on the way to it.
     Server,
     /// A provision that is waited for has gone where it can no longer reach what was waited for.
-    Unreachable,
+    Unattainable,
     /// A provision that is waited for has not got there in time.
     WaitTimeout,
-    /// What is kept between runs cannot be read, locked, used or written.
+    /// A credential has expired unused, or has been used already: reset it with
+    /// [`reset_token`](crate::Provisions::reset_token).
+    CredentialSpent,
+    /// What was kept between runs cannot be used or written.
     Context,
+    /// This machine failed: no key could be made, no TLS set up, no task run.
+    Internal,
 }
 
-/// Whether a failed request may have been carried out.
+/// How far the request of a failed call has come.
+///
+/// It is about the call that was made: if the session that it needed could not be opened, the call itself was not
+/// sent. Whether it may have been carried out is what [`Error::is_doubtful`] tells.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Sent {
-    /// Surely not: it never left.
+    /// It never left.
     No,
-    /// Perhaps: it was on its way when the failure came.
+    /// It was on its way when the failure came; there was no whole answer.
     Maybe,
     /// bunq, or something that speaks for it, has answered.
     Answered,
 }
 
-/// What is known of one exchange with bunq.
+/// What is known of the last exchange of a call with bunq.
 #[derive(Debug, Clone)]
 pub(crate) struct Facts {
     pub(crate) operation: &'static Operation,
-    pub(crate) request_id: String,
+    /// The tries up to this one, itself included.
+    pub(crate) attempts: u32,
+    /// `None` where the call ended before a request was made.
+    pub(crate) request_id: Option<String>,
     pub(crate) status: Option<u16>,
     pub(crate) response_id: Option<String>,
 }
@@ -70,7 +85,8 @@ pub(crate) struct Facts {
 /// Something went wrong: what, with which value, and what to do.
 ///
 /// `Display` is one line for a person. The accessors are for programs: [`kind`](Self::kind) to decide,
-/// [`sent`](Self::sent) to know whether the request may have been carried out, the ids for bunq's support.
+/// [`is_doubtful`](Self::is_doubtful) to know whether the request may have been carried out, the ids for bunq's
+/// support.
 #[derive(Clone)]
 pub struct Error(Box<Inner>);
 
@@ -78,6 +94,8 @@ pub struct Error(Box<Inner>);
 struct Inner {
     kind: ErrorKind,
     sent: Sent,
+    /// Whether the error answer carries bunq's valid signature.
+    signed: bool,
     message: String,
     facts: Option<Facts>,
     bunq_messages: Vec<String>,
@@ -91,9 +109,35 @@ impl Error {
         self.0.kind
     }
 
-    /// Whether the request may have been carried out.
+    /// How far the request has come.
     pub fn sent(&self) -> Sent {
         self.0.sent
+    }
+
+    /// Whether the request may have been carried out all the same: it got no whole answer, or one that proves
+    /// nothing. Look what has become of it before you ask again for what must not happen twice.
+    pub fn is_doubtful(&self) -> bool {
+        match (self.0.sent, self.0.kind) {
+            (Sent::No, _) => false,
+            (Sent::Maybe, _) => true,
+            (Sent::Answered, ErrorKind::Server | ErrorKind::Signature | ErrorKind::InvalidResponse) => true,
+            // bunq's own word is good for it that it has refused the request; a proxy's is not.
+            (Sent::Answered, ErrorKind::RateLimited | ErrorKind::Maintenance) => !self.0.signed,
+            (Sent::Answered, _) => false,
+        }
+    }
+
+    /// Whether the same call may well succeed later: what failed will pass by itself. It calls what the client's own
+    /// retries go by.
+    ///
+    /// That says nothing on whether the call may safely be made again: see [`is_doubtful`](Self::is_doubtful).
+    pub fn is_retryable(&self) -> bool {
+        retry::passes(self.0.kind)
+    }
+
+    /// How many times the request was tried; 0 if it never came to a try.
+    pub fn attempts(&self) -> u32 {
+        self.0.facts.as_ref().map_or(0, |facts| facts.attempts)
     }
 
     /// The operation that failed, if it came to one.
@@ -106,9 +150,9 @@ impl Error {
         self.0.facts.as_ref()?.status
     }
 
-    /// The `X-Bunq-Client-Request-Id` that was sent.
+    /// The `X-Bunq-Client-Request-Id` of the last try.
     pub fn request_id(&self) -> Option<&str> {
-        self.0.facts.as_ref().map(|facts| facts.request_id.as_str())
+        self.0.facts.as_ref()?.request_id.as_deref()
     }
 
     /// The `X-Bunq-Client-Response-Id` that came back. bunq's support asks for it.
@@ -144,7 +188,8 @@ impl Error {
         Self(Box::new(Inner {
             kind,
             sent,
-            message: message.to_string(),
+            signed: false,
+            message: one_line(&message.to_string(), MAX_FOREIGN_CHARS * 2),
             facts: None,
             bunq_messages: Vec::new(),
             last_seen: None,
@@ -162,13 +207,32 @@ impl Error {
         Self::new(ErrorKind::InvalidResponse, Sent::Answered, problem).about(facts)
     }
 
+    pub(crate) fn internal(problem: impl fmt::Display) -> Self {
+        Self::new(ErrorKind::Internal, Sent::No, problem)
+    }
+
+    /// The same error for a call whose own request never left.
+    pub(crate) fn before_sending(mut self) -> Self {
+        self.0.sent = Sent::No;
+        self
+    }
+
+    pub(crate) fn signed(mut self, signed: bool) -> Self {
+        self.0.signed = signed;
+        self
+    }
+
+    pub(crate) fn is_signed(&self) -> bool {
+        self.0.signed
+    }
+
     pub(crate) fn about(mut self, facts: Facts) -> Self {
         self.0.facts = Some(facts);
         self
     }
 
-    pub(crate) fn saying(mut self, messages: Vec<String>) -> Self {
-        self.0.bunq_messages = messages;
+    pub(crate) fn saying(mut self, messages: &[String]) -> Self {
+        self.0.bunq_messages = messages.iter().map(|message| one_line(message, MAX_FOREIGN_CHARS)).collect();
         self
     }
 
@@ -183,6 +247,11 @@ impl Error {
     }
 }
 
+/// A text that may come from outside, made fit for one line.
+pub(crate) fn one_line(text: &str, max_chars: usize) -> String {
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(max_chars).collect()
+}
+
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Inner { message, facts, bunq_messages, .. } = &*self.0;
@@ -193,18 +262,15 @@ impl fmt::Display for Error {
         if !bunq_messages.is_empty() {
             write!(f, "; bunq says: {}", bunq_messages.join("; "))?;
         }
-        if let Some(Facts { request_id, status, response_id, .. }) = facts {
-            write!(f, " (")?;
-            if let Some(status) = status {
-                write!(f, "HTTP status {status}, ")?;
-            }
-            write!(f, "request id {request_id}")?;
-            if let Some(response_id) = response_id {
-                write!(f, ", response id {response_id}")?;
-            }
-            write!(f, ")")?;
-        }
-        Ok(())
+        let Some(Facts { attempts, request_id, status, response_id, .. }) = facts else { return Ok(()) };
+        let known = [
+            status.map(|status| format!("HTTP status {status}")),
+            request_id.as_ref().map(|id| format!("request id {id}")),
+            response_id.as_ref().map(|id| format!("response id {id}")),
+            (*attempts > 1).then(|| format!("{attempts} tries")),
+        ];
+        let known: Vec<_> = known.into_iter().flatten().collect();
+        if known.is_empty() { Ok(()) } else { write!(f, " ({})", known.join(", ")) }
     }
 }
 

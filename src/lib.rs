@@ -1,20 +1,25 @@
 #![doc = include_str!("../README.md")]
 
 mod api;
+mod builder;
 mod call;
 mod client;
 mod contact;
-// The session room, which uses it, is being rewritten beside this one.
-#[allow(dead_code, unused_imports)]
 mod context;
+mod drift;
+mod environment;
 mod error;
+mod exchange;
 mod life_cycle;
+mod looks;
 mod new_provision;
 mod operation;
 mod pages;
 mod pipeline;
 mod provision_id;
 mod provisions;
+mod rate_limit;
+mod retry;
 mod secret;
 mod session;
 mod signature;
@@ -28,15 +33,18 @@ pub use jiff;
 pub use uuid::Uuid;
 
 pub use api::types;
-pub use client::{Client, ClientBuilder, Environment};
+pub use builder::ClientBuilder;
+pub use client::Client;
 pub use contact::{CountryCode, EmailAddress, PhoneNumber, PointerValue};
 pub use context::{ContextLease, ContextStore, FileStore, MemoryStore};
+pub use environment::Environment;
 pub use error::{Error, ErrorKind, Sent};
 pub use life_cycle::WaitingFor;
 pub use operation::{Auth, Operation, RateLimit};
 pub use pages::{Cursor, List, Page, PageSize};
 pub use provision_id::ProvisionId;
 pub use provisions::Provisions;
+pub use retry::RetryPolicy;
 pub use secret::Secret;
 pub use session::PermittedIps;
 pub use timestamp::Timestamp;
@@ -44,4 +52,4 @@ pub use types::{
     ActionRequired, Credential, CredentialStatus, NewProvisionByContact as NewProvision, NewProvisionByPointer,
     Product, Provision, ProvisionStatus, ProvisionSubStatus,
 };
-pub use wait::Waiter;
+pub use wait::{Acceptance, Waiter};

@@ -1,13 +1,7 @@
-//! The life of a provision: which states there are, which follow, and who has to act.
+//! The life of a provision: which states are ends, which step belongs where, and who has to act.
 //!
-//! ```text
-//! CREATED ──▶ ACTIVE ──▶ CANCELLED ──▶ CLOSED
-//!    │          ▲│
-//!    ▼          │▼
-//! FAILED     TOKEN_RESET_REQUESTED
-//! ```
-//!
-//! Pure functions over what bunq says. A state that bunq adds is never mistaken for one that is known.
+//! Pure functions over what bunq says; the README draws the whole. A state that bunq adds is never mistaken for one
+//! that is known.
 
 use crate::types::{ActionRequired, Credential, CredentialStatus, Provision, ProvisionStatus, ProvisionSubStatus};
 
@@ -57,14 +51,14 @@ impl Provision {
     }
 
     /// The credential to act for the user with, if it is there and has not been used yet: its `token_value` is shown
-    /// and has not expired.
+    /// and has not expired, and it is not about to be replaced.
     ///
     /// This is what "ready" means to a partner. bunq shows it under more than one status of the provision.
     pub fn fresh_credential(&self) -> Option<&Credential> {
-        use ProvisionStatus::{Cancelled, Closed, Failed};
-        let gone = matches!(self.status, Cancelled | Closed | Failed);
+        use ProvisionStatus::{Cancelled, Closed, Failed, TokenResetRequested};
+        let going = matches!(self.status, Cancelled | Closed | Failed | TokenResetRequested);
         self.credential.as_ref().filter(|credential| {
-            !gone && credential.status != CredentialStatus::Expired && credential.token_value.is_some()
+            !going && credential.status != Some(CredentialStatus::Expired) && credential.token_value.is_some()
         })
     }
 
@@ -79,9 +73,57 @@ impl Provision {
             (_, Some(ActionRequired::System)) => WaitingFor::Bunq,
             (Some(Step::PendingProcessUserOnboarding), _) => WaitingFor::User,
             (Some(step), _) if step.belongs_to().is_some() => WaitingFor::Bunq,
-            (None | Some(Step::None), Some(ActionRequired::None)) => WaitingFor::Nobody,
-            (Some(Step::None), None) => WaitingFor::Nobody,
+            (Some(Step::None) | None, Some(ActionRequired::None) | None) => match self.status {
+                ProvisionStatus::Active => WaitingFor::Nobody,
+                ProvisionStatus::Created | ProvisionStatus::Cancelled | ProvisionStatus::TokenResetRequested => {
+                    WaitingFor::Bunq
+                }
+                _ => WaitingFor::Unknown,
+            },
             _ => WaitingFor::Unknown,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn provision(json: &str) -> Provision {
+        serde_json::from_str(json).unwrap()
+    }
+
+    #[test]
+    fn a_state_that_bunq_adds_is_not_mistaken_for_one_that_is_known() {
+        for (state, waiting_for) in [
+            (r#"{"id": 1, "status": "ACTIVE", "sub_status": "NONE", "action_required": "NONE"}"#, WaitingFor::Nobody),
+            (r#"{"id": 1, "status": "ACTIVE"}"#, WaitingFor::Nobody),
+            (r#"{"id": 1, "status": "CLOSED", "action_required": "SYSTEM"}"#, WaitingFor::Nobody),
+            (r#"{"id": 1, "status": "CREATED", "sub_status": "NONE"}"#, WaitingFor::Bunq),
+            (r#"{"id": 1, "status": "CANCELLED"}"#, WaitingFor::Bunq),
+            (r#"{"id": 1, "status": "CREATED", "sub_status": "PENDING_PROCESS_USER_ONBOARDING"}"#, WaitingFor::User),
+            (r#"{"id": 1, "status": "PAUSED", "sub_status": "NONE", "action_required": "NONE"}"#, WaitingFor::Unknown),
+            (r#"{"id": 1, "status": "PAUSED", "action_required": "USER"}"#, WaitingFor::User),
+            (r#"{"id": 1, "status": "ACTIVE", "sub_status": "PENDING_PROCESS_HOLIDAY"}"#, WaitingFor::Unknown),
+            (r#"{"id": 1, "status": "ACTIVE", "action_required": "NOTARY"}"#, WaitingFor::Unknown),
+        ] {
+            assert_eq!(provision(state).waiting_for(), waiting_for, "{state}");
+        }
+    }
+
+    #[test]
+    fn a_credential_is_fresh_where_it_can_be_used_and_will_not_be_replaced() {
+        let with = |status: &str, credential: &str| {
+            let json = format!(r#"{{"id": 1, "status": "{status}", "credential": {credential}}}"#);
+            provision(&json).fresh_credential().is_some()
+        };
+        let pending = r#"{"id": 1, "status": "PENDING_FIRST_USE", "token_value": "x"}"#;
+        assert!(with("CREATED", pending) && with("ACTIVE", pending) && with("ACTIVE", r#"{"token_value": "x"}"#));
+        for status in ["CANCELLED", "CLOSED", "FAILED", "TOKEN_RESET_REQUESTED"] {
+            assert!(!with(status, pending), "{status}");
+        }
+        assert!(!with("ACTIVE", "null"));
+        assert!(!with("ACTIVE", r#"{"status": "ACTIVE", "token_value": null}"#));
+        assert!(!with("ACTIVE", r#"{"status": "EXPIRED", "token_value": "x"}"#));
     }
 }

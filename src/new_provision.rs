@@ -65,7 +65,7 @@ impl NewProvisionByPointer {
     }
 
     fn new(external_uuid: Uuid, type_: PointerType, value: PointerValue, name: String) -> Self {
-        let pointer = Pointer { type_, value, name: Some(name) };
+        let pointer = Pointer { type_, value, name };
         Self { external_uuid, pointer, products: vec![RequestedProduct::UserVerified] }
     }
 }

@@ -44,4 +44,12 @@ pub struct RateLimit {
     pub per: Duration,
 }
 
+impl Operation {
+    /// Whether a failed try may be followed by another though it may have been carried out: it is idempotent, or one
+    /// of those that make a session, of which another harms nobody.
+    pub(crate) fn is_repeatable(&self) -> bool {
+        self.idempotent || self.auth != Auth::Session
+    }
+}
+
 include!(concat!(env!("OUT_DIR"), "/operations.rs"));

@@ -8,12 +8,14 @@ use std::num::NonZeroU64;
 use std::str::FromStr;
 use std::sync::Arc;
 
+use futures_util::stream::{Stream, StreamExt, TryStreamExt, iter, try_unfold};
+use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::call::{Answer, call};
-use crate::error::Error;
+use crate::error::{Error, ErrorKind, Sent};
 use crate::operation::Operation;
-use crate::pipeline::{Credentials, Pipeline};
+use crate::pipeline::Pipeline;
 use crate::provision_id::ProvisionId;
 use crate::types::{Provision, ProvisionListResponse, ProvisionStatus};
 
@@ -122,17 +124,15 @@ pub struct Page {
     pub future: Option<Cursor>,
 }
 
-/// A question for a page of provisions.
+/// A question for provisions.
 ///
 /// ```no_run
 /// # async fn example(client: bunq_partner::Client) -> Result<(), bunq_partner::Error> {
 /// use bunq_partner::{PageSize, ProvisionStatus};
+/// use futures_util::TryStreamExt;
 ///
 /// let active = client.provisions().list().status([ProvisionStatus::Active]).count(PageSize::MAX);
-/// let mut page = active.page().await?;
-/// while let Some(older) = page.older {
-///     page = active.page_at(older).await?;
-/// }
+/// let all: Vec<_> = active.stream().try_collect().await?;
 /// # Ok(())
 /// # }
 /// ```
@@ -143,11 +143,12 @@ pub struct List {
     statuses: Vec<ProvisionStatus>,
     external_uuid: Option<Uuid>,
     count: Option<PageSize>,
+    start: Option<Cursor>,
 }
 
 impl List {
     pub(crate) fn new(pipeline: Arc<Pipeline>) -> Self {
-        Self { pipeline, statuses: Vec::new(), external_uuid: None, count: None }
+        Self { pipeline, statuses: Vec::new(), external_uuid: None, count: None, start: None }
     }
 
     /// Only provisions with one of these main statuses; with none given, all.
@@ -168,13 +169,20 @@ impl List {
         self
     }
 
-    /// The newest page.
+    /// Where to begin, if not with the newest: at a cursor that an earlier page of the same question has given, or
+    /// behind the last provision that was seen, with [`Cursor::OlderThan`].
+    pub fn start_at(mut self, cursor: Cursor) -> Self {
+        self.start = Some(cursor);
+        self
+    }
+
+    /// The first page.
     ///
     /// # Errors
     ///
     /// As any call.
     pub async fn page(&self) -> Result<Page, Error> {
-        self.fetch(None).await
+        self.page_by(self.start, self.pipeline.deadline()).await
     }
 
     /// The page at `cursor`, which an earlier page of the same question has given.
@@ -183,10 +191,52 @@ impl List {
     ///
     /// As any call.
     pub async fn page_at(&self, cursor: Cursor) -> Result<Page, Error> {
-        self.fetch(Some(cursor)).await
+        self.page_by(Some(cursor), self.pipeline.deadline()).await
     }
 
-    async fn fetch(&self, cursor: Option<Cursor>) -> Result<Page, Error> {
+    /// The pages, from the first to the oldest. One is held at a time; the next is asked for when the stream is polled.
+    ///
+    /// To go on after a failure, or in another process, [start](Self::start_at) at the last page's
+    /// [`older`](Page::older).
+    ///
+    /// # Errors
+    ///
+    /// As any call; and [`InvalidResponse`](ErrorKind::InvalidResponse) if bunq leads back to a page that has been,
+    /// which would never end. An error ends the stream.
+    pub fn pages(&self) -> impl Stream<Item = Result<Page, Error>> + Send + 'static {
+        let list = self.clone();
+        // Where to go next: the outer `None` is the end.
+        try_unfold(Some(list.start), move |cursor| {
+            let list = list.clone();
+            async move {
+                let Some(cursor) = cursor else { return Ok(None) };
+                let page = list.page_by(cursor, list.pipeline.deadline()).await?;
+                let next = match (cursor, page.older) {
+                    (Some(Cursor::OlderThan(last)), Some(Cursor::OlderThan(next))) if next >= last => {
+                        let problem = format_args!("the list leads from older_id={last} back to older_id={next}");
+                        return Err(Error::new(ErrorKind::InvalidResponse, Sent::Answered, problem));
+                    }
+                    (_, older) => older.map(Some),
+                };
+                Ok(Some((page, next)))
+            }
+        })
+    }
+
+    /// The provisions, from the newest to the oldest, page by page; an empty page in the middle is passed over.
+    ///
+    /// To go on after a failure, or in another process, [start](Self::start_at) behind the last provision that was
+    /// seen, with [`Cursor::OlderThan`]. A provision that is created meanwhile does not move the others.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`pages`](Self::pages).
+    pub fn stream(&self) -> impl Stream<Item = Result<Provision, Error>> + Send + 'static {
+        self.pages().map_ok(|page| iter(page.provisions).map(Ok)).try_flatten()
+    }
+
+    /// The page at `cursor`, or the newest, to be had by `deadline`.
+    pub(crate) async fn page_by(&self, cursor: Option<Cursor>, deadline: Instant) -> Result<Page, Error> {
         let (older, newer) = match cursor {
             Some(Cursor::OlderThan(id)) => (Some(id), None),
             Some(Cursor::NewerThan(id)) => (None, Some(id)),
@@ -196,7 +246,7 @@ impl List {
         let statuses: Vec<_> = self.statuses.iter().map(ProvisionStatus::as_str).collect();
         let statuses = (!statuses.is_empty()).then(|| statuses.join(","));
         let answer: Answer<ProvisionListResponse> =
-            call(&self.pipeline, &Operation::LIST_PROVISIONS, Credentials::Session, async |api| {
+            call(&self.pipeline, &Operation::LIST_PROVISIONS, deadline, async |api| {
                 let (older, newer) = (older.as_ref(), newer.as_ref());
                 api.list_provisions(count, self.external_uuid.as_ref(), newer, older, statuses.as_deref()).await
             })
@@ -207,18 +257,15 @@ impl List {
 
 fn page(answer: ProvisionListResponse) -> Result<Page, String> {
     let provisions = answer.response.into_iter().filter_map(|item| item.partner_user_provision).collect();
+    let links = answer.pagination.ok_or("the answer holds no Pagination")?;
     // A link that cannot be read must not pass for the end of the list: provisions would be lost.
-    let cursor = |url: Option<&String>| match url {
-        Some(url) => Cursor::from_url(url).map(Some).ok_or("a link of its Pagination holds no cursor"),
-        None => Ok(None),
+    let older = match &links.older_url {
+        Some(url) => Some(Cursor::from_url(url).ok_or("the older_url of its Pagination holds no cursor")?),
+        None => None,
     };
-    let links = answer.pagination.as_ref();
-    Ok(Page {
-        provisions,
-        older: cursor(links.and_then(|links| links.older_url.as_ref()))?,
-        newer: cursor(links.and_then(|links| links.newer_url.as_ref()))?,
-        future: cursor(links.and_then(|links| links.future_url.as_ref()))?,
-    })
+    let newer = links.newer_url.as_deref().and_then(Cursor::from_url);
+    let future = links.future_url.as_deref().and_then(Cursor::from_url);
+    Ok(Page { provisions, older, newer, future })
 }
 
 #[cfg(test)]

@@ -1,66 +1,85 @@
 //! What happens to one call between the generated client and the wire, in this order:
 //!
 //! 1. take the token that the operation asks for, opening a session if there is none;
-//! 2. put the headers on, with a request id of its own, and take off what the generator added;
-//! 3. sign the very bytes that will be sent;
-//! 4. send;
-//! 5. read the whole answer, up to a bound;
-//! 6. a 401 on the session's token: renew the session once and go again from 1;
+//! 2. wait for a place within bunq's rate limit;
+//! 3. put the headers on, with a request id of its own, and take off what the generator added;
+//! 4. sign the very bytes that will be sent;
+//! 5. send;
+//! 6. read the whole answer, up to a bound;
 //! 7. verify bunq's signature over the very bytes that came;
-//! 8. hand the answer back.
+//! 8. a 401 on the session's token: renew the session once and go again from 1;
+//! 9. another failure: ask `retry`, and go again from 1 after the pause that it names;
+//! 10. hand the answer back.
 //!
-//! The pipeline decides nothing about what an answer means. For the operations that make a session it is given
-//! the token and never asks the session for one, which keeps the two from going round in a circle.
+//! The call's deadline bounds it all. The pipeline decides nothing about what an answer means. For the operations that
+//! make a session it is given the token and never asks the session for one, which keeps the two from going round in a
+//! circle.
 
-use std::sync::{Arc, OnceLock};
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use progenitor_client::{ClientHooks, ClientInfo, OperationInfo};
-use reqwest::header::{CACHE_CONTROL, HeaderMap, HeaderName, HeaderValue, USER_AGENT};
 use reqwest::{Request, Response, StatusCode};
-use uuid::Uuid;
+use tokio::time::{Instant, sleep, timeout_at};
+use tracing::{Instrument, Span, field};
 
 use crate::api;
+use crate::drift::Novelty;
 use crate::error::{Error, ErrorKind, Facts, Sent};
-use crate::operation::Operation;
+use crate::exchange;
+use crate::operation::{Auth, Operation};
+use crate::rate_limit::{Place, RateLimits, Told, named_limit};
+use crate::retry::{self, Decision, Failure, RetryPolicy};
 use crate::session::{Access, Session};
-use crate::signature::{VerifyingKey, message_with_headers};
-use crate::types::{ErrorResponse, InstallationResponse};
 
-/// The largest answer that is read. A full page of 200 provisions is well under 1 MiB.
-const MAX_ANSWER: usize = 16 * 1024 * 1024;
+/// How many values that the document does not know are remembered as reported.
+const MAX_REPORTED: usize = 1000;
 
-/// How much of bunq's own words an error carries.
-const MAX_MESSAGES: usize = 5;
-const MAX_MESSAGE_CHARS: usize = 500;
+/// How long, how often and how much.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Bounds {
+    pub(crate) connect_timeout: Duration,
+    pub(crate) try_timeout: Duration,
+    pub(crate) call_timeout: Duration,
+    pub(crate) max_answer: usize,
+    pub(crate) retry: RetryPolicy,
+}
 
-const CLIENT_AUTHENTICATION: HeaderName = HeaderName::from_static("x-bunq-client-authentication");
-const CLIENT_REQUEST_ID: HeaderName = HeaderName::from_static("x-bunq-client-request-id");
-const CLIENT_RESPONSE_ID: HeaderName = HeaderName::from_static("x-bunq-client-response-id");
-const CLIENT_SIGNATURE: HeaderName = HeaderName::from_static("x-bunq-client-signature");
-const SERVER_SIGNATURE: HeaderName = HeaderName::from_static("x-bunq-server-signature");
-
-/// What every request says of itself.
-const FIXED_HEADERS: [(HeaderName, &str); 5] = [
-    (CACHE_CONTROL, "no-cache"),
-    (USER_AGENT, concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG_VERSION"))),
-    (HeaderName::from_static("x-bunq-language"), "en_US"),
-    (HeaderName::from_static("x-bunq-region"), "nl_NL"),
-    (HeaderName::from_static("x-bunq-geolocation"), "0 0 0 0 000"),
-];
+impl Default for Bounds {
+    fn default() -> Self {
+        Self {
+            connect_timeout: Duration::from_secs(10),
+            try_timeout: Duration::from_secs(30),
+            call_timeout: Duration::from_secs(120),
+            max_answer: 16 * 1024 * 1024,
+            retry: RetryPolicy::default(),
+        }
+    }
+}
 
 /// What all calls of one client share.
 #[derive(Debug)]
 pub(crate) struct Pipeline {
     http: reqwest::Client,
     base_url: String,
+    limits: Arc<RateLimits>,
+    bounds: Bounds,
     session: Session,
+    /// The values that the document does not know and that have been reported.
+    reported: Mutex<HashSet<Novelty>>,
 }
 
 impl Pipeline {
-    pub(crate) fn new(http: reqwest::Client, base_url: String, session: Session) -> Self {
-        Self { http, base_url, session }
+    pub(crate) fn new(
+        http: reqwest::Client,
+        base_url: String,
+        limits: Arc<RateLimits>,
+        bounds: Bounds,
+        session: Session,
+    ) -> Self {
+        Self { http, base_url, limits, bounds, session, reported: Mutex::default() }
     }
 
     pub(crate) fn http(&self) -> &reqwest::Client {
@@ -71,8 +90,34 @@ impl Pipeline {
         &self.base_url
     }
 
+    pub(crate) fn limits(&self) -> &Arc<RateLimits> {
+        &self.limits
+    }
+
+    pub(crate) fn bounds(&self) -> &Bounds {
+        &self.bounds
+    }
+
     pub(crate) fn session(&self) -> &Session {
         &self.session
+    }
+
+    /// By when a call that begins now is to be over.
+    pub(crate) fn deadline(&self) -> Instant {
+        Instant::now() + self.bounds.call_timeout
+    }
+
+    /// Reports values that the document does not know, each once.
+    pub(crate) fn report(&self, novelties: Vec<Novelty>) {
+        for novelty in novelties {
+            let mut reported = self.reported.lock().unwrap_or_else(PoisonError::into_inner);
+            if reported.len() < MAX_REPORTED && !reported.contains(&novelty) {
+                let (schema, value) = &novelty;
+                let value = crate::error::one_line(value, 100);
+                tracing::warn!(schema, value, "bunq sent a value that this version does not know");
+                reported.insert(novelty);
+            }
+        }
     }
 }
 
@@ -91,12 +136,38 @@ pub(crate) struct Call {
     pipeline: Arc<Pipeline>,
     operation: &'static Operation,
     credentials: Credentials,
+    deadline: Instant,
     outcome: OnceLock<Result<Facts, Error>>,
 }
 
+/// A try that failed, and what is to be known of it for the next one.
+struct Failed {
+    error: Error,
+    retry_after: Option<Duration>,
+}
+
+impl From<Error> for Failed {
+    fn from(error: Error) -> Self {
+        Self { error, retry_after: None }
+    }
+}
+
 impl Call {
-    pub(crate) fn new(pipeline: Arc<Pipeline>, operation: &'static Operation, credentials: Credentials) -> Self {
-        Self { pipeline, operation, credentials, outcome: OnceLock::new() }
+    pub(crate) fn new(
+        pipeline: Arc<Pipeline>,
+        operation: &'static Operation,
+        credentials: Credentials,
+        deadline: Instant,
+    ) -> Self {
+        Self { pipeline, operation, credentials, deadline, outcome: OnceLock::new() }
+    }
+
+    pub(crate) fn pipeline(&self) -> &Arc<Pipeline> {
+        &self.pipeline
+    }
+
+    pub(crate) fn operation(&self) -> &'static Operation {
+        self.operation
     }
 
     /// What came of the call; nothing if no request was made.
@@ -105,45 +176,133 @@ impl Call {
     }
 
     async fn run(&self, request: Request) -> Result<(Facts, Bytes), Error> {
-        let mut refused = None;
+        let mut attempts = 0;
+        let mut refused: Option<Access> = None;
         loop {
-            let access = match &self.credentials {
-                Credentials::Given(access) => access.clone(),
-                Credentials::Session => self.pipeline.session.access(&self.pipeline, refused.as_ref()).await?,
+            let access = self.access(refused.as_ref()).await?;
+            let place = self.place(attempts).await?;
+            attempts += 1;
+            let Failed { error, retry_after } = match self.attempt(&request, &access, place, attempts).await {
+                Ok(done) => return Ok(done),
+                Err(failed) => failed,
             };
-            let (facts, answer) = self.exchange(&request, &access).await?;
-            let renewable = matches!(self.credentials, Credentials::Session) && refused.is_none();
-            if answer.status == StatusCode::UNAUTHORIZED && renewable {
-                refused = access.token;
+            if error.kind() == ErrorKind::Unauthorized && self.is_of_session() && refused.is_none() {
+                tracing::info!("bunq does not accept the session any more: it is renewed");
+                refused = Some(access);
                 continue;
             }
-            if !answer.status.is_success() {
-                return Err(refusal(facts, &answer));
-            }
-            return match verify(&access, &answer) {
-                Ok(()) => Ok((facts, answer.body)),
-                Err(problem) => Err(Error::new(ErrorKind::Signature, Sent::Answered, problem).about(facts)),
+            let failure = Failure {
+                kind: error.kind(),
+                sent: error.sent(),
+                signed: error.is_signed(),
+                repeatable: self.operation.is_repeatable(),
+                attempts,
+                retry_after,
             };
+            let left = self.deadline.saturating_duration_since(Instant::now());
+            match retry::decide(&failure, &self.pipeline.bounds.retry, left, fastrand::f64()) {
+                Decision::Stop => return Err(error),
+                Decision::After(pause) => {
+                    tracing::info!(kind = ?error.kind(), attempts, pause_ms = pause.as_millis(), "the call is tried again");
+                    sleep(pause).await;
+                }
+            }
         }
     }
 
-    async fn exchange(&self, request: &Request, access: &Access) -> Result<(Facts, Answer), Error> {
-        let request_id = Uuid::new_v4().to_string();
-        let mut facts = Facts { operation: self.operation, request_id, status: None, response_id: None };
-        let request = prepare(request, access, &facts.request_id)
-            .map_err(|problem| Error::invalid_input(self.operation.id, problem))?;
+    fn is_of_session(&self) -> bool {
+        matches!(self.credentials, Credentials::Session)
+    }
 
-        let response = match self.pipeline.http.execute(request).await {
-            Ok(response) => response,
-            Err(error) => return Err(broken(error).about(facts)),
+    async fn access(&self, refused: Option<&Access>) -> Result<Access, Error> {
+        let access = match &self.credentials {
+            Credentials::Given(access) => access.clone(),
+            Credentials::Session => {
+                let refused = refused.and_then(|access| access.token.as_ref());
+                let opening = self.pipeline.session.access(&self.pipeline, refused);
+                match timeout_at(self.deadline, opening).await {
+                    Ok(access) => access.map_err(Error::before_sending)?,
+                    Err(_) => return Err(self.late("the session was not open in time")),
+                }
+            }
         };
-        let (status, headers) = (response.status(), response.headers().clone());
-        facts.status = Some(status.as_u16());
-        facts.response_id = headers.get(CLIENT_RESPONSE_ID).and_then(|id| id.to_str().ok()).map(bounded);
-        match read(response).await {
-            Ok(body) => Ok((facts, Answer { status, headers, body })),
-            Err(error) => Err(error.about(facts)),
+        let fits = match self.operation.auth {
+            Auth::None => access.token.is_none(),
+            Auth::Installation | Auth::Session => access.token.is_some() && access.installation.is_some(),
+        };
+        if fits { Ok(access) } else { Err(Error::internal("the call is made with another token than it takes")) }
+    }
+
+    async fn place(&self, attempts: u32) -> Result<Option<Place>, Error> {
+        self.pipeline.limits.place(self.operation, self.deadline).await.map_err(|wait| {
+            let message =
+                format_args!("bunq's rate limit has no place for the call for another {wait:.1?}, which is too long");
+            Error::new(ErrorKind::RateLimited, Sent::No, message).about(self.facts(attempts))
+        })
+    }
+
+    fn late(&self, problem: &str) -> Error {
+        Error::new(ErrorKind::Timeout, Sent::No, problem).about(self.facts(0))
+    }
+
+    fn facts(&self, attempts: u32) -> Facts {
+        Facts { operation: self.operation, attempts, request_id: None, status: None, response_id: None }
+    }
+
+    async fn attempt(
+        &self,
+        request: &Request,
+        access: &Access,
+        mut place: Option<Place>,
+        attempts: u32,
+    ) -> Result<(Facts, Bytes), Failed> {
+        let mut facts = self.facts(attempts);
+        let left = self.deadline.saturating_duration_since(Instant::now());
+        let mut request = exchange::prepare(request, access, &mut facts)?;
+        *request.timeout_mut() = Some(self.pipeline.bounds.try_timeout.min(left));
+        let answer =
+            exchange::exchange(&self.pipeline.http, request, self.pipeline.bounds.max_answer, &mut facts).await;
+        let span = Span::current();
+        span.record("http.request.resend_count", attempts - 1);
+        if let Some(status) = facts.status {
+            span.record("http.response.status_code", status);
         }
+        let answer = answer.map_err(|error| error.about(facts.clone()))?;
+
+        let verified = exchange::verify(access, &answer);
+        if answer.status.is_success() {
+            return match verified {
+                Ok(()) => Ok((facts, answer.body)),
+                Err(problem) => Err(Error::new(ErrorKind::Signature, Sent::Answered, problem).about(facts).into()),
+            };
+        }
+        let signed = answer.is_signed() && verified.is_ok();
+        let error = exchange::refusal(&answer).about(facts).signed(signed);
+        let mut retry_after = answer.retry_after();
+        if let (StatusCode::TOO_MANY_REQUESTS, Some(place)) = (answer.status, &mut place) {
+            let limit = error.bunq_messages().iter().find_map(|message| named_limit(message));
+            retry_after = Some(place.refused(Told { retry_after, limit }));
+            tracing::warn!(?retry_after, ?limit, "bunq refuses the call for its rate");
+        }
+        Err(Failed { error, retry_after })
+    }
+
+    /// The call as OpenTelemetry names such things.
+    fn span(&self) -> Span {
+        let Operation { id, method, path, .. } = self.operation;
+        let address = self.pipeline.base_url.as_str();
+        tracing::info_span!(
+            "bunq_call",
+            otel.name = format_args!("{method} {path}"),
+            otel.kind = "client",
+            bunq.operation = id,
+            http.request.method = method,
+            url.template = path,
+            server.address = address,
+            http.request.resend_count = field::Empty,
+            http.response.status_code = field::Empty,
+            error.type = field::Empty,
+        )
     }
 }
 
@@ -151,135 +310,17 @@ impl ClientHooks<Arc<Call>> for api::Client {
     async fn exec(&self, request: Request, info: &OperationInfo) -> reqwest::Result<Response> {
         let call = self.inner();
         debug_assert_eq!(info.operation_id, call.operation.id, "the call is made under another operation's policy");
-        let (outcome, body) = match call.run(request).await {
+        let span = call.span();
+        let (outcome, body) = match call.run(request).instrument(span.clone()).await {
             Ok((facts, body)) => (Ok(facts), body),
             // The generated client has no place for our errors: `call` takes them from the outcome.
-            Err(error) => (Err(error), Bytes::new()),
+            Err(error) => {
+                span.record("error.type", field::debug(error.kind()));
+                (Err(error), Bytes::new())
+            }
         };
         // The hook runs once a call, so the outcome is set here and nowhere else.
         let _ = call.outcome.set(outcome);
         Ok(http::Response::new(body).into())
     }
 }
-
-/// An answer as it came, read to its end.
-struct Answer {
-    status: StatusCode,
-    headers: HeaderMap,
-    body: Bytes,
-}
-
-/// Makes the request that goes over the wire: its headers, its own id, its signature.
-fn prepare(request: &Request, access: &Access, request_id: &str) -> Result<Request, String> {
-    let mut request = request.try_clone().ok_or("its body can be sent only once")?;
-    let signature = match (&access.installation, request.body().and_then(reqwest::Body::as_bytes)) {
-        (Some(installation), Some(body)) => Some(installation.signing_key.sign(body).map_err(|e| e.to_string())?),
-        _ => None,
-    };
-    let headers = request.headers_mut();
-    headers.remove("api-version");
-    for (name, value) in FIXED_HEADERS {
-        headers.insert(name, HeaderValue::from_static(value));
-    }
-    let value = |text: &str| HeaderValue::from_str(text).map_err(|_| "a token is not fit for a header".to_string());
-    headers.insert(CLIENT_REQUEST_ID, value(request_id)?);
-    if let Some(signature) = signature {
-        headers.insert(CLIENT_SIGNATURE, value(&signature)?);
-    }
-    if let Some(token) = &access.token {
-        let mut token = value(token.expose())?;
-        token.set_sensitive(true);
-        headers.insert(CLIENT_AUTHENTICATION, token);
-    }
-    Ok(request)
-}
-
-/// Reads the whole answer, but no more than [`MAX_ANSWER`].
-async fn read(mut response: Response) -> Result<Bytes, Error> {
-    let mut body = BytesMut::new();
-    while let Some(chunk) = response.chunk().await.map_err(broken)? {
-        if body.len() + chunk.len() > MAX_ANSWER {
-            let problem = format_args!("the answer is larger than {MAX_ANSWER} bytes");
-            return Err(Error::new(ErrorKind::InvalidResponse, Sent::Answered, problem));
-        }
-        body.extend_from_slice(&chunk);
-    }
-    Ok(body.freeze())
-}
-
-/// Checks the signature of a success answer, in the form over the body alone or the older one with the headers.
-///
-/// The installation's answer brings the key to check with. Under that key its signature shows that it came whole;
-/// who sent it is for TLS to show, and bunq does not say that it signs it, so there it may be missing.
-fn verify(access: &Access, answer: &Answer) -> Result<(), &'static str> {
-    let signature = answer.headers.get(SERVER_SIGNATURE).map(HeaderValue::as_bytes);
-    let introduced;
-    let (key, signature) = match (&access.installation, signature) {
-        (Some(installation), Some(signature)) => (&installation.server_key, signature),
-        (Some(_), None) => return Err("bunq's signature is missing from the answer, which was not used"),
-        (None, None) => return Ok(()),
-        (None, Some(signature)) => {
-            introduced = introduced_key(&answer.body).ok_or("the answer brings no public key to verify it with")?;
-            (&introduced, signature)
-        }
-    };
-    let headers = answer.headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes()));
-    if key.verifies(&answer.body, signature)
-        || key.verifies(&message_with_headers(answer.status.as_u16(), headers, &answer.body), signature)
-    {
-        return Ok(());
-    }
-    Err("bunq's signature is not right for the answer, which was not used")
-}
-
-fn introduced_key(body: &[u8]) -> Option<VerifyingKey> {
-    let answer: InstallationResponse = serde_json::from_slice(body).ok()?;
-    let key = answer.response.into_iter().find_map(|item| item.server_public_key)?;
-    VerifyingKey::from_pem(&key.server_public_key).ok()
-}
-
-/// The error that an answer other than a success stands for.
-fn refusal(facts: Facts, answer: &Answer) -> Error {
-    let (kind, message) = match answer.status.as_u16() {
-        401 => (
-            ErrorKind::Unauthorized,
-            "bunq does not accept the credentials: check the API key, that it is of this environment, \
-             and that it may be used from this machine's IP address",
-        ),
-        404 => (ErrorKind::NotFound, "bunq knows no such thing"),
-        429 => (ErrorKind::RateLimited, "too many calls for bunq's rate limit"),
-        466 => (ErrorKind::Rejected, "bunq demands a signature"),
-        491 => (ErrorKind::Maintenance, "bunq is being maintained"),
-        500.. => (ErrorKind::Server, "bunq, or something on the way to it, has failed"),
-        _ => (ErrorKind::Rejected, "bunq refuses the request"),
-    };
-    Error::new(kind, Sent::Answered, message).about(facts).saying(bunq_messages(&answer.body))
-}
-
-/// What bunq says in an error answer; nothing if the body is not its envelope.
-fn bunq_messages(body: &[u8]) -> Vec<String> {
-    let said = serde_json::from_slice::<ErrorResponse>(body).map(|answer| answer.error).unwrap_or_default();
-    said.iter().take(MAX_MESSAGES).map(|item| bounded(&item.error_description)).collect()
-}
-
-/// A text from outside, made fit for one line of an error.
-fn bounded(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(MAX_MESSAGE_CHARS).collect()
-}
-
-/// A failure of the connection, and whether the request may have gone through before it.
-fn broken(error: reqwest::Error) -> Error {
-    let error = error.without_url();
-    let (kind, sent, message) = if error.is_connect() {
-        (ErrorKind::Connect, Sent::No, "no connection to bunq")
-    } else if error.is_timeout() {
-        (ErrorKind::Timeout, Sent::Maybe, "bunq did not answer in time")
-    } else {
-        (ErrorKind::Connection, Sent::Maybe, "the connection to bunq broke before the answer was there")
-    };
-    Error::new(kind, sent, message).caused_by(error)
-}
-
-/// How long a connection may take to come about, and a whole exchange to be over.
-pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-pub(crate) const EXCHANGE_TIMEOUT: Duration = Duration::from_secs(30);

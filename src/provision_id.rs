@@ -27,6 +27,11 @@ impl ProvisionId {
         self.0
     }
 
+    /// The id after this one; the last is its own.
+    pub(crate) fn next(self) -> Self {
+        Self::try_from(self.0 + 1).unwrap_or(self)
+    }
+
     fn refused(value: impl fmt::Display) -> Error {
         Error::invalid_input("provision_id", format_args!("`{value}` is not a positive integer of at most 63 bits"))
     }

@@ -1,127 +1,258 @@
 //! The verbs on provisions.
 //!
-//! Each makes one call and says what came of it; what takes longer is handed back as a [`Waiter`]. How a call
-//! travels is not known here.
+//! What must not happen twice, and what must be known for certain, is decided here: after a failure in doubt a verb
+//! looks what has become of its request before it says or repeats anything. What takes longer is handed back as a
+//! [`Waiter`]. How a call travels is not known here.
 
 use std::sync::Arc;
 
+use tokio::time::{Instant, sleep};
+use uuid::Uuid;
+
 use crate::call::{Answer, call};
-use crate::error::Error;
+use crate::error::{Error, ErrorKind, Sent};
+use crate::looks::Looks;
 use crate::operation::Operation;
 use crate::pages::List;
-use crate::pipeline::{Credentials, Pipeline};
+use crate::pipeline::Pipeline;
 use crate::provision_id::ProvisionId;
+use crate::retry::{self, Decision, Failure};
 use crate::types::{
-    CreateProvisionRequest, IdResponse, Provision, ProvisionResponse, RequestedStatus, UpdateProvisionRequest,
+    CreateProvisionRequest, IdResponse, Provision, ProvisionResponse, ProvisionStatus, RequestedStatus,
+    UpdateProvisionRequest,
 };
-use crate::wait::{Goal, Waiter};
+use crate::wait::{Acceptance, Goal, Waiter, is_new};
 
 /// The verbs on provisions. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Provisions {
     pipeline: Arc<Pipeline>,
+    looks: Looks,
 }
 
 impl Provisions {
-    pub(crate) fn new(pipeline: Arc<Pipeline>) -> Self {
-        Self { pipeline }
+    pub(crate) fn new(pipeline: Arc<Pipeline>, looks: Looks) -> Self {
+        Self { pipeline, looks }
     }
 
     /// Asks bunq to create a user, and gives the waiter for when the user's credential is there.
     ///
+    /// It cannot create the same user twice: after a failure in doubt it looks the `external_uuid` up, takes what it
+    /// finds for its own, and asks again only if there is nothing.
+    ///
     /// # Errors
     ///
-    /// As any call. Where [`Error::sent`] says `Maybe`, the provision may have been created: look for its
-    /// `external_uuid` with [`list`](Self::list) before you ask again.
+    /// As any call. Where the error [is doubtful](Error::is_doubtful), it could not be found out what has become of the
+    /// request: try again with the same `external_uuid`, or look for it with [`list`](Self::list).
     pub async fn create(&self, new: impl Into<CreateProvisionRequest>) -> Result<Waiter, Error> {
         let new = new.into();
-        let answer: Answer<ProvisionResponse> =
-            call(&self.pipeline, &Operation::CREATE_PROVISION, Credentials::Session, async |api| {
-                api.create_provision(&new).await
-            })
-            .await?;
-        let id = answer.take(|answer| {
-            let id = answer.response.into_iter().find_map(|item| match item.partner_user_provision {
-                Some(provision) => Some(Ok(provision.id)),
-                None => item.id.map(|id| ProvisionId::try_from(id.id)),
-            });
-            id.ok_or("the answer holds neither an Id nor a PartnerUserProvision")?.map_err(|error| error.to_string())
-        })?;
-        Ok(self.wait_until_ready(id))
+        let external_uuid = match &new {
+            CreateProvisionRequest::Contact(new) => new.external_uuid,
+            CreateProvisionRequest::Pointer(new) => new.external_uuid,
+        };
+        let deadline = self.pipeline.deadline();
+        let mut doubt: Option<Error> = None;
+        for attempts in 1.. {
+            let error = match self.try_to_create(&new, external_uuid, deadline).await {
+                Ok(id) => return Ok(self.waiter(id, Goal::Ready, Acceptance::Answered)),
+                Err(error) => error,
+            };
+            // Once in doubt always in doubt: the first request may still arrive, and the second be refused for it.
+            if !error.is_doubtful() && doubt.is_none() {
+                return Err(error);
+            }
+            match self.find(external_uuid, deadline).await {
+                Ok(Some(found)) => {
+                    tracing::info!(provision = found.get(), "the creation that failed is found to be done");
+                    return Ok(self.waiter(found, Goal::Ready, Acceptance::Found));
+                }
+                Ok(None) if self.pause(&error, attempts, deadline).await => doubt = Some(doubt.unwrap_or(error)),
+                // The doubtful failure is the one to act on.
+                Ok(None) | Err(_) => return Err(doubt.unwrap_or(error)),
+            }
+        }
+        Err(Error::internal("the tries cannot be counted"))
     }
 
     /// Reads a provision.
     ///
     /// # Errors
     ///
-    /// As any call; [`NotFound`](crate::ErrorKind::NotFound) if there is no such provision.
+    /// As any call; [`NotFound`](ErrorKind::NotFound) if there is no such provision.
     pub async fn get(&self, id: ProvisionId) -> Result<Provision, Error> {
-        let answer: Answer<ProvisionResponse> =
-            call(&self.pipeline, &Operation::GET_PROVISION, Credentials::Session, async |api| {
-                api.get_provision(&id).await
-            })
-            .await?;
-        answer.take(|answer| {
-            let provision = answer.response.into_iter().find_map(|item| item.partner_user_provision);
-            let provision = provision.ok_or("the answer holds no PartnerUserProvision")?;
-            if provision.id != id {
-                return Err(format!("the answer is about provision {}, not {id}", provision.id));
-            }
-            Ok(provision)
-        })
+        read(&self.pipeline, id).await
     }
 
-    /// Asks for provisions, newest first, a page at a time.
+    /// Asks for provisions, newest first: by the page, or as a stream.
     pub fn list(&self) -> List {
         List::new(Arc::clone(&self.pipeline))
     }
 
     /// Asks bunq to close a provision, and gives the waiter for when it is closed.
     ///
+    /// To close what is being closed or has been is a success, and [said so](Waiter::acceptance). After a failure in
+    /// doubt it looks at the provision before it asks again or says that it failed.
+    ///
     /// # Errors
     ///
-    /// As any call. Where [`Error::sent`] says `Maybe`, bunq may have begun to close it:
-    /// [`wait_until_closed`](Self::wait_until_closed) or [`get`](Self::get) tells.
+    /// As any call. Where the error [is doubtful](Error::is_doubtful), it could not be found out what has become of the
+    /// request; to close it again does no harm.
     pub async fn close(&self, id: ProvisionId) -> Result<Waiter, Error> {
-        self.update(id, RequestedStatus::Cancelled).await?;
-        Ok(self.wait_until_closed(id))
+        let deadline = self.pipeline.deadline();
+        let mut doubt: Option<Error> = None;
+        for attempts in 1.. {
+            let error = match self.update(id, RequestedStatus::Cancelled, deadline).await {
+                Ok(()) => return Ok(self.waiter(id, Goal::Closed, Acceptance::Answered)),
+                Err(error) => error,
+            };
+            let in_doubt = error.is_doubtful() || doubt.is_some();
+            // bunq refuses to close what is not open any more.
+            if !in_doubt && error.kind() != ErrorKind::Rejected {
+                return Err(error);
+            }
+            match read_by(&self.pipeline, id, deadline).await {
+                Ok(Provision { status: ProvisionStatus::Cancelled | ProvisionStatus::Closed, .. }) => {
+                    let acceptance = if in_doubt { Acceptance::Found } else { Acceptance::Already };
+                    return Ok(self.waiter(id, Goal::Closed, acceptance));
+                }
+                Ok(_) if in_doubt && self.pause(&error, attempts, deadline).await => {
+                    doubt = Some(doubt.unwrap_or(error))
+                }
+                Ok(_) | Err(_) => return Err(doubt.unwrap_or(error)),
+            }
+        }
+        Err(Error::internal("the tries cannot be counted"))
     }
 
     /// Asks bunq to replace a provision's credential, and gives the waiter for when the new one is there.
     ///
     /// The provision is read first, so that the new credential can be told from the old one, which bunq goes on
-    /// showing for a while.
+    /// showing for a while. After a failure in doubt it looks whether the reset is under way; it never asks twice.
     ///
     /// # Errors
     ///
     /// As any call.
     pub async fn reset_token(&self, id: ProvisionId) -> Result<Waiter, Error> {
-        let before = self.get(id).await?;
-        self.update(id, RequestedStatus::TokenResetRequested).await?;
-        Ok(Waiter::new(self.clone(), id, Goal::Reset { old: before.credential }))
+        let deadline = self.pipeline.deadline();
+        let old = read_by(&self.pipeline, id, deadline).await.map_err(Error::before_sending)?.credential;
+        let acceptance = match self.update(id, RequestedStatus::TokenResetRequested, deadline).await {
+            Ok(()) => Acceptance::Answered,
+            Err(error) if error.is_doubtful() => match read_by(&self.pipeline, id, deadline).await {
+                Ok(seen)
+                    if seen.status == ProvisionStatus::TokenResetRequested
+                        || seen.fresh_credential().is_some_and(|fresh| is_new(fresh, old.as_ref())) =>
+                {
+                    Acceptance::Found
+                }
+                Ok(_) | Err(_) => return Err(error),
+            },
+            Err(error) => return Err(error),
+        };
+        Ok(self.waiter(id, Goal::Reset { old }, acceptance))
     }
 
     /// Waits for a provision to be closed, without asking bunq to close it.
     pub fn wait_until_closed(&self, id: ProvisionId) -> Waiter {
-        Waiter::new(self.clone(), id, Goal::Closed)
+        self.waiter(id, Goal::Closed, Acceptance::NotAsked)
     }
 
     /// Waits for a provision to have a credential that has not been used yet.
     pub fn wait_until_ready(&self, id: ProvisionId) -> Waiter {
-        Waiter::new(self.clone(), id, Goal::Ready)
+        self.waiter(id, Goal::Ready, Acceptance::NotAsked)
     }
 
-    async fn update(&self, id: ProvisionId, status: RequestedStatus) -> Result<(), Error> {
+    fn waiter(&self, id: ProvisionId, goal: Goal, acceptance: Acceptance) -> Waiter {
+        Waiter::new(self.looks.clone(), id, goal, acceptance)
+    }
+
+    async fn try_to_create(
+        &self,
+        new: &CreateProvisionRequest,
+        external_uuid: Uuid,
+        deadline: Instant,
+    ) -> Result<ProvisionId, Error> {
+        let answer: Answer<ProvisionResponse> =
+            call(&self.pipeline, &Operation::CREATE_PROVISION, deadline, async |api| api.create_provision(new).await)
+                .await?;
+        answer.take(|answer| {
+            for item in answer.response {
+                if let Some(provision) = item.partner_user_provision {
+                    return match provision.external_uuid {
+                        Some(other) if other != external_uuid => {
+                            Err(format!("the answer is about external_uuid {other}, not {external_uuid}"))
+                        }
+                        _ => Ok(provision.id),
+                    };
+                }
+                if let Some(id) = item.id {
+                    return ProvisionId::try_from(id.id).map_err(|error| error.to_string());
+                }
+            }
+            Err("the answer holds neither an Id nor a PartnerUserProvision".into())
+        })
+    }
+
+    /// The provision that was created with this key, if there is one.
+    async fn find(&self, external_uuid: Uuid, deadline: Instant) -> Result<Option<ProvisionId>, Error> {
+        let page = self.list().external_uuid(external_uuid).page_by(None, deadline).await?;
+        match page.provisions.iter().find(|provision| provision.external_uuid == Some(external_uuid)) {
+            Some(found) => Ok(Some(found.id)),
+            None if page.provisions.is_empty() && page.older.is_none() => Ok(None),
+            None => {
+                let problem = "the list was asked for one external_uuid and shows others";
+                Err(Error::new(ErrorKind::InvalidResponse, Sent::Answered, problem))
+            }
+        }
+    }
+
+    /// Pauses before another try, if the policy allows one. It is safe: one has looked what became of the last.
+    async fn pause(&self, error: &Error, attempts: u32, deadline: Instant) -> bool {
+        let failure = Failure {
+            kind: error.kind(),
+            sent: error.sent(),
+            signed: error.is_signed(),
+            repeatable: true,
+            attempts,
+            retry_after: None,
+        };
+        let left = deadline.saturating_duration_since(Instant::now());
+        match retry::decide(&failure, &self.pipeline.bounds().retry, left, fastrand::f64()) {
+            Decision::Stop => false,
+            Decision::After(pause) => {
+                sleep(pause).await;
+                true
+            }
+        }
+    }
+
+    async fn update(&self, id: ProvisionId, status: RequestedStatus, deadline: Instant) -> Result<(), Error> {
         let request = UpdateProvisionRequest { status };
-        let answer: Answer<IdResponse> =
-            call(&self.pipeline, &Operation::UPDATE_PROVISION, Credentials::Session, async |api| {
-                api.update_provision(&id, &request).await
-            })
-            .await?;
+        let answer: Answer<IdResponse> = call(&self.pipeline, &Operation::UPDATE_PROVISION, deadline, async |api| {
+            api.update_provision(&id, &request).await
+        })
+        .await?;
         answer.take(|answer| match answer.response.into_iter().find_map(|item| item.id) {
             Some(answered) if u64::try_from(answered.id) == Ok(id.get()) => Ok(()),
             Some(answered) => Err(format!("the answer is about provision {}, not {id}", answered.id)),
             None => Err("the answer holds no Id".into()),
         })
     }
+}
+
+/// Reads a provision.
+pub(crate) async fn read(pipeline: &Arc<Pipeline>, id: ProvisionId) -> Result<Provision, Error> {
+    read_by(pipeline, id, pipeline.deadline()).await
+}
+
+async fn read_by(pipeline: &Arc<Pipeline>, id: ProvisionId, deadline: Instant) -> Result<Provision, Error> {
+    let answer: Answer<ProvisionResponse> =
+        call(pipeline, &Operation::GET_PROVISION, deadline, async |api| api.get_provision(&id).await).await?;
+    answer.take(|answer| {
+        let provision = answer.response.into_iter().find_map(|item| item.partner_user_provision);
+        let provision = provision.ok_or("the answer holds no PartnerUserProvision")?;
+        if provision.id != id {
+            return Err(format!("the answer is about provision {}, not {id}", provision.id));
+        }
+        Ok(provision)
+    })
 }

@@ -1,30 +1,38 @@
 //! The way to a session: installation, device, session, each when it is needed and no more often.
 //!
 //! One task at a time walks it, however many ask; the others wait and share what it brings, success or failure.
-//! It is walked to the end even if the call that set it off is given up, so that no session is opened in vain. A
-//! session that has run out or was refused is replaced by a new session alone: the installation and the device
-//! stay. How its three calls travel is the pipeline's.
+//! Among processes that share a context, one at a time walks it too. It is walked to the end even if the call that set
+//! it off is given up, so that no session is opened in vain. A session that has run out or was refused is replaced by
+//! a new session alone: the installation and the device stay. Where the context is kept is [`context`](crate::context)'s
+//! affair, how the three calls travel the pipeline's.
 
 use std::net::Ipv4Addr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use jiff::Timestamp;
+use reqwest::header::HeaderValue;
 use tokio::sync::{Mutex, OwnedMutexGuard};
+use tokio::time::Instant;
 
-use crate::call::{Answer, call};
-use crate::error::{Error, ErrorKind, Sent};
+use crate::call::{Answer, call_with};
+use crate::context::{Context, Installation, Keeper, Lease, OpenSession};
+use crate::error::{Error, ErrorKind};
 use crate::operation::Operation;
-use crate::pipeline::{Credentials, Pipeline};
+use crate::pipeline::Pipeline;
 use crate::secret::Secret;
 use crate::signature::{SigningKey, VerifyingKey};
 use crate::types::{
-    DeviceServerRequest, InstallationRequest, InstallationResponse, SessionServerItem, SessionServerRequest,
-    SessionServerResponse,
+    DeviceServerRequest, IdResponse, InstallationRequest, InstallationResponse, SessionServerItem,
+    SessionServerRequest, SessionServerResponse, UserReference,
 };
 
 /// A session is replaced this long before it runs out, or a tenth of its life before if that is less.
 const RENEW_BEFORE_END: Duration = Duration::from_secs(60);
+
+/// bunq's number for "the session that this call is made with".
+const CURRENT_SESSION: i64 = 0;
 
 /// What a call is made with.
 #[derive(Debug, Clone, Default)]
@@ -34,12 +42,10 @@ pub(crate) struct Access {
     pub(crate) token: Option<Secret>,
 }
 
-/// The keys that this client and bunq have exchanged, and the token for the calls that make a session.
-#[derive(Debug)]
-pub(crate) struct Installation {
-    pub(crate) signing_key: SigningKey,
-    pub(crate) server_key: VerifyingKey,
-    token: Secret,
+impl Access {
+    fn of_installation(installation: &Arc<Installation>) -> Self {
+        Self { installation: Some(Arc::clone(installation)), token: Some(installation.token.clone()) }
+    }
 }
 
 /// What the device is registered as.
@@ -66,37 +72,44 @@ pub enum PermittedIps {
 #[derive(Debug)]
 pub(crate) struct Session {
     device: Device,
+    keeper: Keeper,
     state: Arc<Mutex<State>>,
 }
 
 #[derive(Debug, Default)]
 struct State {
-    installation: Option<Arc<Installation>>,
-    device_registered: bool,
-    open: Option<Open>,
+    context: Option<Context>,
     /// The last failure to open a session, for those who were already waiting for it.
     failure: Option<(Instant, Error)>,
-}
-
-#[derive(Debug)]
-struct Open {
-    token: Secret,
-    renew_at: Option<Instant>,
 }
 
 impl State {
     /// The open session's access, unless its time is up or its token is the one that bunq has `refused`.
     fn access(&self, refused: Option<&Secret>) -> Option<Access> {
-        let open = self.open.as_ref()?;
-        let over = open.renew_at.is_some_and(|renew_at| renew_at <= Instant::now());
-        let live = !over && refused != Some(&open.token);
-        live.then(|| Access { installation: self.installation.clone(), token: Some(open.token.clone()) })
+        let context = self.context.as_ref()?;
+        let session = context.session.as_ref()?;
+        let over = session.renew_at.is_some_and(|renew_at| renew_at <= Timestamp::now());
+        let live = !over && refused != Some(&session.token);
+        live.then(|| context.access(session))
+    }
+
+    /// Takes over what has been kept, by this client in another run or by another process.
+    fn take_over(&mut self, kept: Option<Context>) {
+        if kept.is_some() {
+            self.context = kept;
+        }
+    }
+}
+
+impl Context {
+    fn access(&self, session: &OpenSession) -> Access {
+        Access { installation: Some(Arc::clone(&self.installation)), token: Some(session.token.clone()) }
     }
 }
 
 impl Session {
-    pub(crate) fn new(device: Device) -> Self {
-        Self { device, state: Arc::default() }
+    pub(crate) fn new(device: Device, keeper: Keeper) -> Self {
+        Self { device, keeper, state: Arc::default() }
     }
 
     /// The session's access; a session is opened if there is none, or if `refused` is the token of the one there is.
@@ -111,60 +124,109 @@ impl Session {
         {
             return Err(error.clone());
         }
-        let opening = tokio::spawn(open(Arc::clone(pipeline), state));
-        opening.await.map_err(|error| {
-            Error::new(ErrorKind::Connection, Sent::Maybe, "the opening of a session was cut short").caused_by(error)
-        })?
+        finish(open(Arc::clone(pipeline), state, refused.cloned())).await
     }
 
-    /// Takes the open session away, so that no further call uses it.
-    pub(crate) async fn take(&self) -> Option<Access> {
-        let mut state = self.state.lock().await;
-        let access = state.access(None);
-        state.open = None;
-        access
+    /// Ends the open session at bunq, if there is one.
+    pub(crate) async fn end(&self, pipeline: &Arc<Pipeline>) -> Result<(), Error> {
+        let state = Arc::clone(&self.state).lock_owned().await;
+        finish(end(Arc::clone(pipeline), state)).await
     }
 }
 
-/// Opens a session while `state` is held. Boxed because the calls in here go through the pipeline, which awaits it.
-fn open(
-    pipeline: Arc<Pipeline>,
-    mut state: OwnedMutexGuard<State>,
-) -> Pin<Box<dyn Future<Output = Result<Access, Error>> + Send>> {
+/// Boxed, because the calls in it go through the pipeline, which awaits it.
+type Way<T> = Pin<Box<dyn Future<Output = Result<T, Error>> + Send>>;
+
+/// Walks a way to its end, even if nobody waits for it any more.
+async fn finish<T: Send + 'static>(way: Way<T>) -> Result<T, Error> {
+    let walked = tokio::spawn(way).await;
+    walked.map_err(|error| Error::internal("the way to a session was cut short").caused_by(error))?
+}
+
+/// Opens a session while `state` is held.
+fn open(pipeline: Arc<Pipeline>, mut state: OwnedMutexGuard<State>, refused: Option<Secret>) -> Way<Access> {
     Box::pin(async move {
-        let result = advance(&pipeline, &mut state).await;
+        let result = take_over_or_advance(&pipeline, &mut state, refused.as_ref()).await;
         state.failure = result.as_ref().err().map(|error| (Instant::now(), error.clone()));
         result
     })
 }
 
-/// Walks what is left of the way to a session. Each step is kept as soon as it is done.
-async fn advance(pipeline: &Arc<Pipeline>, state: &mut State) -> Result<Access, Error> {
-    state.open = None;
-    let device = &pipeline.session().device;
-    let installation = match &state.installation {
-        Some(installation) => Arc::clone(installation),
-        None => Arc::clone(state.installation.insert(Arc::new(install(pipeline).await?))),
-    };
-    let access = Access { installation: Some(Arc::clone(&installation)), token: Some(installation.token.clone()) };
-    if !state.device_registered {
-        register(pipeline, device, access.clone()).await?;
-        state.device_registered = true;
+async fn take_over_or_advance(
+    pipeline: &Arc<Pipeline>,
+    state: &mut State,
+    refused: Option<&Secret>,
+) -> Result<Access, Error> {
+    let keeper = &pipeline.session().keeper;
+    if state.context.is_none() {
+        // A session that is still good needs no lock.
+        state.take_over(keeper.load().await?);
+        if let Some(access) = state.access(refused) {
+            return Ok(access);
+        }
     }
-    let open = state.open.insert(open_session(pipeline, device, access).await?);
-    Ok(Access { installation: Some(installation), token: Some(open.token.clone()) })
+    let lease = keeper.lock(pipeline.bounds().call_timeout).await?;
+    // Another process may have been here meanwhile.
+    state.take_over(lease.load().await?);
+    if let Some(access) = state.access(refused) {
+        return Ok(access);
+    }
+    advance(pipeline, state, &lease).await
+}
+
+/// Walks what is left of the way to a session. Each step is kept as soon as it is done.
+async fn advance(pipeline: &Arc<Pipeline>, state: &mut State, lease: &Lease) -> Result<Access, Error> {
+    let device = &pipeline.session().device;
+    let mut context = match state.context.take() {
+        Some(context) => context,
+        None => Context { installation: Arc::new(install(pipeline).await?), device_registered: false, session: None },
+    };
+    let result = async {
+        lease.save(&context).await?;
+        let access = Access::of_installation(&context.installation);
+        if !context.device_registered {
+            register(pipeline, device, access.clone()).await?;
+            context.device_registered = true;
+            lease.save(&context).await?;
+        }
+        let session = context.session.insert(open_session(pipeline, device, access).await?).clone();
+        tracing::info!(renew_at = ?session.renew_at.map(|at| at.to_string()), "a session is open");
+        lease.save(&context).await?;
+        Ok(context.access(&session))
+    }
+    .await;
+    state.context = Some(context);
+    result
+}
+
+/// Ends the session while `state` is held.
+fn end(pipeline: Arc<Pipeline>, mut state: OwnedMutexGuard<State>) -> Way<()> {
+    Box::pin(async move {
+        let lease = pipeline.session().keeper.lock(pipeline.bounds().call_timeout).await?;
+        state.take_over(lease.load().await?);
+        let Some(context) = &mut state.context else { return Ok(()) };
+        let Some(session) = &context.session else { return Ok(()) };
+        let access = context.access(session);
+        let ended = call_with(&pipeline, &Operation::DELETE_SESSION, access, async |api| {
+            api.delete_session(CURRENT_SESSION).await
+        })
+        .await;
+        match ended {
+            Err(error) if error.kind() != ErrorKind::Unauthorized => Err(error),
+            _ => {
+                context.session = None;
+                lease.save(context).await
+            }
+        }
+    })
 }
 
 async fn install(pipeline: &Arc<Pipeline>) -> Result<Installation, Error> {
-    let own = |error| Error::invalid_input("signing key", error);
-    let signing_key = tokio::task::spawn_blocking(SigningKey::generate)
-        .await
-        .map_err(|error| Error::invalid_input("signing key", error))?
-        .map_err(own)?;
-    let request = InstallationRequest { client_public_key: signing_key.public_key_pem().map_err(own)? };
-    let credentials = Credentials::Given(Access::default());
+    let signing_key = tokio::task::spawn_blocking(SigningKey::generate).await.map_err(Error::internal)?;
+    let signing_key = signing_key.map_err(Error::internal)?;
+    let request = InstallationRequest { client_public_key: signing_key.public_key_pem().map_err(Error::internal)? };
     let answer: Answer<InstallationResponse> =
-        call(pipeline, &Operation::CREATE_INSTALLATION, credentials, async |api| {
+        call_with(pipeline, &Operation::CREATE_INSTALLATION, Access::default(), async |api| {
             api.create_installation(&request).await
         })
         .await?;
@@ -174,7 +236,7 @@ async fn install(pipeline: &Arc<Pipeline>) -> Result<Installation, Error> {
             token = token.or(item.token);
             server_key = server_key.or(item.server_public_key);
         }
-        let token = token.ok_or("the answer holds no Token")?.token;
+        let token = usable(token.ok_or("the answer holds no Token")?.token)?;
         let server_key = server_key.ok_or("the answer holds no ServerPublicKey")?;
         let server_key = VerifyingKey::from_pem(&server_key.server_public_key).map_err(|error| error.to_string())?;
         Ok(Installation { signing_key, server_key, token })
@@ -191,43 +253,79 @@ async fn register(pipeline: &Arc<Pipeline>, device: &Device, access: Access) -> 
             PermittedIps::Any => vec!["*".to_string()],
         },
     };
-    call(pipeline, &Operation::CREATE_DEVICE_SERVER, Credentials::Given(access), async |api| {
+    let answer: Answer<IdResponse> = call_with(pipeline, &Operation::CREATE_DEVICE_SERVER, access, async |api| {
         api.create_device_server(&request).await
     })
-    .await
-    .map(drop)
+    .await?;
+    answer.take(|answer| match answer.response.into_iter().find_map(|item| item.id) {
+        Some(_) => Ok(()),
+        None => Err("the answer holds no Id".into()),
+    })
 }
 
-async fn open_session(pipeline: &Arc<Pipeline>, device: &Device, access: Access) -> Result<Open, Error> {
+async fn open_session(pipeline: &Arc<Pipeline>, device: &Device, access: Access) -> Result<OpenSession, Error> {
     let request = SessionServerRequest { secret: device.api_key.clone() };
     let answer: Answer<SessionServerResponse> =
-        call(pipeline, &Operation::CREATE_SESSION, Credentials::Given(access), async |api| {
-            api.create_session(&request).await
-        })
-        .await?;
-    let opened = Instant::now();
+        call_with(pipeline, &Operation::CREATE_SESSION, access, async |api| api.create_session(&request).await).await?;
+    let opened = Timestamp::now();
     answer.take(|answer| {
         let (mut token, mut life) = (None, None);
         for item in answer.response {
             life = life.or(session_timeout(&item));
             token = token.or(item.token);
         }
-        let token = token.ok_or("the answer holds no Token")?.token;
-        let renew_at = life.and_then(|life| opened.checked_add(life - RENEW_BEFORE_END.min(life / 10)));
-        Ok(Open { token, renew_at })
+        let token = usable(token.ok_or("the answer holds no Token")?.token)?;
+        let renew_at = life.and_then(|life| opened.checked_add(life - RENEW_BEFORE_END.min(life / 10)).ok());
+        Ok(OpenSession { token, renew_at })
     })
 }
 
-/// How long the session lasts, which stands with whichever kind of user it is for.
+/// A token that can be sent back.
+fn usable(token: Secret) -> Result<Secret, String> {
+    match HeaderValue::from_str(token.expose()) {
+        Ok(value) if !value.is_empty() => Ok(token),
+        _ => Err("the answer's Token is not fit for a header".into()),
+    }
+}
+
+/// How long the session lasts, which stands with whichever kind of user it is for; the shortest if there are several.
 fn session_timeout(item: &SessionServerItem) -> Option<Duration> {
-    let users = [&item.user_company, &item.user_person, &item.user_payment_service_provider];
-    let own = users.into_iter().flatten().find_map(|user| user.session_timeout);
-    let granted = item.user_api_key.as_ref().and_then(|key| {
-        let by = key.requested_by_user.as_ref()?;
-        [&by.user_company, &by.user_person, &by.user_payment_service_provider]
-            .into_iter()
-            .flatten()
-            .find_map(|user| user.session_timeout)
-    });
-    own.or(granted).and_then(|seconds| u64::try_from(seconds).ok()).map(Duration::from_secs)
+    let key = item.user_api_key.as_ref();
+    let own = [&item.user_company, &item.user_person, &item.user_payment_service_provider];
+    let of = |user: &UserReference| {
+        [&user.user_company, &user.user_person, &user.user_payment_service_provider]
+            .map(|user| user.as_ref().and_then(|user| user.session_timeout))
+    };
+    let requested = key.and_then(|key| key.requested_by_user.as_ref()).map(of);
+    let granted = key.and_then(|key| key.granted_by_user.as_ref()).map(of);
+    let own = own.map(|user| user.as_ref().and_then(|user| user.session_timeout));
+    let told = own.into_iter().chain(requested.into_iter().flatten()).chain(granted.into_iter().flatten());
+    told.flatten().filter_map(|seconds| u64::try_from(seconds).ok()).min().map(Duration::from_secs)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_life_of_a_session_stands_with_whichever_user_it_is_for() {
+        for (item, seconds) in [
+            (r#"{"UserCompany": {"session_timeout": 7}}"#, Some(7)),
+            (r#"{"UserPerson": {"id": 1, "session_timeout": 7}}"#, Some(7)),
+            (r#"{"UserPaymentServiceProvider": {"session_timeout": 7}}"#, Some(7)),
+            (r#"{"UserApiKey": {"requested_by_user": {"UserCompany": {"session_timeout": 7}}}}"#, Some(7)),
+            (r#"{"UserApiKey": {"granted_by_user": {"UserPerson": {"session_timeout": 7}}}}"#, Some(7)),
+            (
+                r#"{"UserApiKey": {"requested_by_user": {"UserCompany": {"session_timeout": 9}},
+                                   "granted_by_user": {"UserPerson": {"session_timeout": 7}}}}"#,
+                Some(7),
+            ),
+            (r#"{"UserCompany": {"session_timeout": -1}}"#, None),
+            (r#"{"UserCompany": {}}"#, None),
+            (r#"{"Id": {"id": 1}}"#, None),
+        ] {
+            let item: SessionServerItem = serde_json::from_str(item).unwrap();
+            assert_eq!(session_timeout(&item), seconds.map(Duration::from_secs), "{item:?}");
+        }
+    }
 }

@@ -1,21 +1,28 @@
 //! Waiting for a provision to get somewhere.
 //!
-//! bunq calls nobody back in time to be waited for, so a waiter asks again and again, and shows every change. It
-//! ends when the goal is reached, when the goal can no longer be reached, or when its time is up.
+//! bunq calls nobody back in time to be waited for, so a waiter looks again and again, and shows every change. It
+//! ends when the goal is reached, when the goal can no longer be reached, or when its time is up. How a look is
+//! taken, and with whom it is shared, is [`looks`](crate::looks)' affair.
 
 use std::time::Duration;
 
 use futures_util::stream::{Stream, TryStreamExt, try_unfold};
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep_until, timeout_at};
 
 use crate::error::{Error, ErrorKind, Sent};
+use crate::looks::Looks;
 use crate::provision_id::ProvisionId;
-use crate::provisions::Provisions;
 use crate::types::{Credential, CredentialStatus, Provision, ProvisionStatus};
 
-/// How often a waiter asks, and how long it goes on, unless told otherwise.
+/// How often a waiter looks, and how long it goes on, unless told otherwise.
 const POLL_EVERY: Duration = Duration::from_secs(2);
 const TIMEOUT: Duration = Duration::from_secs(15 * 60);
+
+/// The last look is taken this long before the time is up, or a tenth of it before if that is less.
+const LAST_LOOK: Duration = Duration::from_secs(2);
+
+/// Longer than anybody waits.
+const FOR_EVER: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 
 /// What a waiter waits for.
 #[derive(Debug, Clone)]
@@ -46,21 +53,31 @@ impl Goal {
         }
     }
 
+    /// The statuses on the way to the goal and at its end: where to look for a provision.
+    fn statuses(&self) -> Vec<ProvisionStatus> {
+        use ProvisionStatus::{Active, Cancelled, Closed, Created, Failed, TokenResetRequested};
+        match self {
+            Self::Closed => vec![Cancelled, Closed, Failed],
+            Self::Ready | Self::Reset { .. } => vec![Created, Active, TokenResetRequested, Failed],
+        }
+    }
+
     /// A pure function: what is seen in, what it means for the goal out.
     fn judge(&self, seen: &Provision) -> Progress {
+        use ProvisionStatus::{Cancelled, Closed, Failed, TokenResetRequested};
         match (self, &seen.status) {
-            (_, ProvisionStatus::Failed) => Progress::Lost("bunq has failed to process it"),
-            (Self::Closed, ProvisionStatus::Closed) => Progress::Reached,
+            (_, Failed) => Progress::Lost("bunq has failed to process it"),
+            (Self::Closed, Closed) => Progress::Reached,
             (Self::Closed, _) => Progress::Underway,
-            (_, ProvisionStatus::Cancelled | ProvisionStatus::Closed) => {
-                Progress::Lost("it is being or has been closed")
-            }
+            (_, Cancelled | Closed) => Progress::Lost("it is being or has been closed"),
+            // The credential that is still shown is on its way out.
+            (_, TokenResetRequested) => Progress::Underway,
             (Self::Ready, _) => match (seen.fresh_credential(), &seen.credential) {
                 (Some(_), _) => Progress::Reached,
-                (None, Some(Credential { status: CredentialStatus::Active, .. })) => {
+                (None, Some(Credential { status: Some(CredentialStatus::Active), .. })) => {
                     Progress::Lost("its credential is already in use; reset the token for a new one")
                 }
-                (None, Some(Credential { status: CredentialStatus::Expired, .. })) => {
+                (None, Some(Credential { status: Some(CredentialStatus::Expired), .. })) => {
                     Progress::Lost("its credential has expired unused; reset the token for a new one")
                 }
                 _ => Progress::Underway,
@@ -74,12 +91,29 @@ impl Goal {
 }
 
 /// A new credential is told by its id or its token: bunq may show the old one for a while after a reset.
-fn is_new(fresh: &Credential, old: Option<&Credential>) -> bool {
+pub(crate) fn is_new(fresh: &Credential, old: Option<&Credential>) -> bool {
     old.is_none_or(|old| fresh.id != old.id || fresh.token_value != old.token_value)
+}
+
+/// How it is known that bunq has taken on what it was asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Acceptance {
+    /// bunq answered that it has.
+    Answered,
+    /// No answer was to be had, but a look afterwards showed that it has.
+    Found,
+    /// It was so before it was asked.
+    Already,
+    /// It was not asked: one only waits.
+    NotAsked,
 }
 
 /// Waits for a provision to get somewhere: as a future with [`wait`](Self::wait), or change by change with
 /// [`changes`](Self::changes).
+///
+/// However many waiters of one client there are, they look together: thousands of them cost a few pages of a list per
+/// round, within bunq's rate limits.
 ///
 /// ```no_run
 /// # async fn example(client: bunq_partner::Client, id: bunq_partner::ProvisionId) -> Result<(), bunq_partner::Error> {
@@ -92,16 +126,17 @@ fn is_new(fresh: &Credential, old: Option<&Credential>) -> bool {
 #[derive(Debug, Clone)]
 #[must_use = "bunq has been asked, but has not done it yet: wait for it"]
 pub struct Waiter {
-    provisions: Provisions,
+    looks: Looks,
     id: ProvisionId,
     goal: Goal,
+    acceptance: Acceptance,
     poll_every: Duration,
     timeout: Duration,
 }
 
 impl Waiter {
-    pub(crate) fn new(provisions: Provisions, id: ProvisionId, goal: Goal) -> Self {
-        Self { provisions, id, goal, poll_every: POLL_EVERY, timeout: TIMEOUT }
+    pub(crate) fn new(looks: Looks, id: ProvisionId, goal: Goal, acceptance: Acceptance) -> Self {
+        Self { looks, id, goal, acceptance, poll_every: POLL_EVERY, timeout: TIMEOUT }
     }
 
     /// The provision that is waited for.
@@ -109,8 +144,14 @@ impl Waiter {
         self.id
     }
 
-    /// How long to pause between two looks at the provision. The default is 2 seconds, below bunq's limit of 3
-    /// reads in any 3 seconds.
+    /// How it is known that bunq has taken on what it was asked.
+    pub fn acceptance(&self) -> Acceptance {
+        self.acceptance
+    }
+
+    /// How long to pause at the most between two looks at the provision. The default is 2 seconds.
+    ///
+    /// Waiters with the same pause look at the same time, and together.
     pub fn poll_every(mut self, pause: Duration) -> Self {
         self.poll_every = pause;
         self
@@ -124,28 +165,34 @@ impl Waiter {
 
     /// Waits, and gives the provision as it was when it got there.
     ///
+    /// It may be given up at any time, and another waiter made.
+    ///
     /// # Errors
     ///
-    /// [`Unreachable`](ErrorKind::Unreachable) as soon as it can no longer get there,
-    /// [`WaitTimeout`](ErrorKind::WaitTimeout) when the time is up; both tell the provision as it was
-    /// [last seen](Error::last_seen). Else as any call: the first failure ends the wait.
+    /// [`Unattainable`](ErrorKind::Unattainable) as soon as it can no longer get there,
+    /// [`WaitTimeout`](ErrorKind::WaitTimeout) when the time is up, and any failure that does not
+    /// [pass by itself](Error::is_retryable). All tell the provision as it was [last seen](Error::last_seen).
     pub async fn wait(self) -> Result<Provision, Error> {
-        let (id, goal) = (self.id, self.goal.name());
-        let last = self.changes().try_fold(None, async |_, seen| Ok(Some(seen))).await?;
-        // The stream ends well only after it has shown the provision at its goal.
-        last.ok_or_else(|| Error::new(ErrorKind::WaitTimeout, Sent::No, format_args!("provision {id} is not {goal}")))
+        let mut watch = Watch::new(self);
+        loop {
+            let (seen, goes_on) = watch.next_change().await?;
+            match goes_on {
+                Some(goes_on) => watch = goes_on,
+                None => return Ok(seen),
+            }
+        }
     }
 
     /// The provision as it is first seen, then every change of it, up to where it gets there.
     ///
-    /// The errors are those of [`wait`](Self::wait), and end the stream. Nothing is asked while the stream is not
-    /// polled.
+    /// The errors are those of [`wait`](Self::wait), and end the stream. Nothing is looked at while the stream is not
+    /// polled, but the time runs.
     pub fn changes(self) -> impl Stream<Item = Result<Provision, Error>> + Send {
-        let start = Watch { deadline: Instant::now() + self.timeout, next: None, last: None, waiter: self };
-        try_unfold(Some(start), async |watch| match watch {
+        try_unfold(Some(Watch::new(self)), async |watch| match watch {
             Some(watch) => watch.next_change().await.map(Some),
             None => Ok(None),
         })
+        .into_stream()
     }
 }
 
@@ -153,54 +200,87 @@ impl Waiter {
 struct Watch {
     waiter: Waiter,
     deadline: Instant,
+    last_look: Instant,
     /// When to look next; at once if never looked.
-    next: Option<Instant>,
-    last: Option<Provision>,
+    due: Option<Instant>,
+    seen: Option<Provision>,
+    /// The last failure that may pass.
+    trouble: Option<Error>,
 }
 
 impl Watch {
+    fn new(waiter: Waiter) -> Self {
+        let now = Instant::now();
+        let timeout = waiter.timeout.min(FOR_EVER);
+        let last_look = now + (timeout - LAST_LOOK.min(timeout / 10));
+        Self { waiter, deadline: now + timeout, last_look, due: None, seen: None, trouble: None }
+    }
+
     /// The next change, and the watch to go on with unless the goal is reached.
     async fn next_change(mut self) -> Result<(Provision, Option<Self>), Error> {
         loop {
-            if let Some(next) = self.next {
-                sleep_until(next).await;
+            if let Some(due) = self.due {
+                sleep_until(due).await;
             }
-            let seen = self.waiter.provisions.get(self.waiter.id).await?;
-            let progress = self.waiter.goal.judge(&seen);
-            let changed = self.last.as_ref() != Some(&seen);
-            self.last = Some(seen.clone());
-            match progress {
-                Progress::Reached => return Ok((seen, None)),
-                Progress::Lost(reason) => return Err(self.lost(seen, reason)),
-                Progress::Underway => {}
+            let began = Instant::now();
+            self.due = Some(self.waiter.looks.next_round(self.waiter.poll_every).min(self.last_look.max(began)));
+            let mut statuses = self.waiter.goal.statuses();
+            statuses.extend(self.seen.as_ref().map(|seen| seen.status.clone()));
+            let changed = match timeout_at(self.deadline, self.waiter.looks.look(self.waiter.id, statuses)).await {
+                Ok(Ok(seen)) => {
+                    let changed = self.seen.as_ref() != Some(&seen);
+                    let progress = self.waiter.goal.judge(&seen);
+                    self.seen = Some(seen.clone());
+                    match progress {
+                        Progress::Reached => return Ok((seen, None)),
+                        Progress::Lost(reason) => return Err(self.lost(reason)),
+                        Progress::Underway => changed.then_some(seen),
+                    }
+                }
+                Ok(Err(error)) if error.is_retryable() => {
+                    tracing::debug!(provision = self.waiter.id.get(), %error, "a look has failed: the wait goes on");
+                    self.trouble = Some(error);
+                    None
+                }
+                Ok(Err(error)) => return Err(self.telling(error)),
+                Err(_) => return Err(self.late()),
+            };
+            if began >= self.last_look {
+                return Err(self.late());
             }
-            let now = Instant::now();
-            if now >= self.deadline {
-                return Err(self.late(seen));
-            }
-            // The last look is taken when the time is up, not a pause before.
-            self.next = Some((now + self.waiter.poll_every).min(self.deadline));
-            if changed {
+            if let Some(seen) = changed {
                 return Ok((seen, Some(self)));
             }
         }
     }
 
-    fn lost(&self, seen: Provision, reason: &str) -> Error {
-        let Waiter { id, goal, .. } = &self.waiter;
-        let message = format_args!("provision {id} will not be {}: {reason} ({})", goal.name(), state(&seen));
-        Error::new(ErrorKind::Unreachable, Sent::Answered, message).seeing(seen.clone())
+    fn lost(self, reason: &str) -> Error {
+        let (id, goal) = (self.waiter.id, self.waiter.goal.name());
+        let message = format!("provision {id} will not be {goal}: {reason} ({})", self.state());
+        self.telling(Error::new(ErrorKind::Unattainable, Sent::Answered, message))
     }
 
-    fn late(&self, seen: Provision) -> Error {
+    fn late(mut self) -> Error {
         let Waiter { id, goal, timeout, .. } = &self.waiter;
-        let message = format_args!("provision {id} is not {} after {timeout:?} ({})", goal.name(), state(&seen));
-        Error::new(ErrorKind::WaitTimeout, Sent::Answered, message).seeing(seen.clone())
+        let message = format!("provision {id} is not {} after {timeout:?} ({})", goal.name(), self.state());
+        let error = Error::new(ErrorKind::WaitTimeout, Sent::Answered, message);
+        match self.trouble.take() {
+            Some(trouble) => self.telling(error.caused_by(trouble)),
+            None => self.telling(error),
+        }
     }
-}
 
-/// The state of a provision in one phrase.
-fn state(seen: &Provision) -> String {
-    let step = seen.sub_status.as_ref().map_or("no sub_status", |step| step.as_str());
-    format!("last seen as {} with {step}", seen.status)
+    fn telling(self, error: Error) -> Error {
+        match self.seen {
+            Some(seen) => error.seeing(seen),
+            None => error,
+        }
+    }
+
+    /// The state of the provision in one phrase.
+    fn state(&self) -> String {
+        let Some(seen) = &self.seen else { return "it was never seen".into() };
+        let step = seen.sub_status.as_ref().map_or("no sub_status", |step| step.as_str());
+        format!("last seen as {} with {step}", seen.status)
+    }
 }

@@ -23,7 +23,8 @@ async fn followed(waiter: Waiter) -> String {
         if let Some(belongs_to) = step.belongs_to() {
             assert_eq!(belongs_to, seen.status, "{step}");
         }
-        let credential = seen.credential.as_ref().map_or("no credential", |credential| credential.status.as_str());
+        let status = seen.credential.as_ref().and_then(|credential| credential.status.as_ref());
+        let credential = status.map_or("no credential", |status| status.as_str());
         format!("{} {step}: waiting for {:?}, {credential}", seen.status, seen.waiting_for())
     });
     lines.collect::<Vec<_>>().join("\n")
@@ -82,7 +83,7 @@ async fn waiting_for_what_has_failed_stops_at_once() {
     assert!(sandbox.fail(id));
     // The pause is longer than any test: it is the first look that ends the wait.
     let error = closing.poll_every(Duration::from_secs(3600)).wait().await.unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Unreachable);
+    assert_eq!(error.kind(), ErrorKind::Unattainable);
     assert_eq!(error.last_seen().unwrap().status, ProvisionStatus::Failed);
     assert_eq!(
         error.to_string(),
@@ -101,7 +102,7 @@ async fn waiting_for_what_cannot_become_ready_says_why() {
 
     for (id, reason) in [(expired, "expired unused; reset the token"), (closed, "it is being or has been closed")] {
         let error = quick(provisions.wait_until_ready(id)).wait().await.unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::Unreachable);
+        assert_eq!(error.kind(), ErrorKind::Unattainable);
         assert!(error.to_string().contains(reason), "{error}");
     }
 
@@ -117,12 +118,12 @@ async fn a_wait_ends_when_its_time_is_up_and_tells_what_it_last_saw() {
     let creating = client.provisions().create(person()).await.unwrap();
     let id = creating.id();
     // Longer pauses than the time that there is: one look at once, one when the time is up.
-    let timeout = Duration::from_millis(50);
+    let timeout = Duration::from_millis(500);
     let error = creating.poll_every(Duration::from_secs(3600)).timeout(timeout).wait().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::WaitTimeout);
     assert_eq!(
         error.to_string(),
-        format!("provision {id} is not ready after 50ms (last seen as CREATED with PENDING_PROCESS_USER)")
+        format!("provision {id} is not ready after 500ms (last seen as CREATED with PENDING_PROCESS_USER)")
     );
     assert_eq!(error.last_seen().unwrap().id, id);
     assert_eq!(calls(&sandbox, "GET", &id.to_string()).len(), 2);

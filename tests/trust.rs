@@ -6,7 +6,7 @@ mod common;
 
 use bunq_partner::sandbox::{Answer, Sandbox, SignatureForm};
 use bunq_partner::{Client, ErrorKind, Sent};
-use common::{calls, id, person, quick, ready, start};
+use common::{ONCE, calls, id, person, quick, ready, start, start_without_retries};
 
 const SIGNATURE: &str = "x-bunq-server-signature";
 
@@ -45,7 +45,7 @@ const TAMPERINGS: [Tampering; 4] = [
 async fn a_tampered_answer_is_not_used_whatever_the_operation() {
     for form in [SignatureForm::Body, SignatureForm::WithHeaders] {
         let sandbox = Sandbox::builder().signature_form(form).start().await.unwrap();
-        let client = sandbox.client().build().unwrap();
+        let client = sandbox.client().retry(ONCE).build().unwrap();
         let id = ready(&client).await;
         let provisions = client.provisions();
         for (what, tamper) in TAMPERINGS {
@@ -70,7 +70,7 @@ async fn a_tampered_answer_is_not_used_whatever_the_operation() {
 #[tokio::test]
 async fn a_tampered_handshake_leads_to_no_session() {
     for step in ["/installation", "/device-server", "/session-server"] {
-        let (sandbox, client) = start().await;
+        let (sandbox, client) = start_without_retries().await;
         sandbox.after_signing(move |call, answer| {
             if call.path.ends_with(step) {
                 change_body(answer);
@@ -89,7 +89,7 @@ async fn a_tampered_handshake_leads_to_no_session() {
 
 #[tokio::test]
 async fn another_banks_signature_is_not_bunqs() {
-    let (sandbox, client) = start().await;
+    let (sandbox, client) = start_without_retries().await;
     let id = ready(&client).await;
     let (other, other_client) = start().await;
     let other_id = ready(&other_client).await;
@@ -108,7 +108,7 @@ async fn header_names_may_come_in_any_case() {
     for form in [SignatureForm::Body, SignatureForm::WithHeaders] {
         for case in [str::to_ascii_lowercase, str::to_ascii_uppercase] {
             let sandbox = Sandbox::builder().signature_form(form).start().await.unwrap();
-            let client = sandbox.client().build().unwrap();
+            let client = sandbox.client().retry(ONCE).build().unwrap();
             sandbox.after_signing(move |_, answer| {
                 answer.headers.iter_mut().for_each(|(name, _)| *name = case(name));
             });
@@ -121,7 +121,7 @@ async fn header_names_may_come_in_any_case() {
 #[tokio::test]
 async fn a_header_that_was_signed_cannot_be_changed() {
     let sandbox = Sandbox::builder().signature_form(SignatureForm::WithHeaders).start().await.unwrap();
-    let client: Client = sandbox.client().build().unwrap();
+    let client: Client = sandbox.client().retry(ONCE).build().unwrap();
     let id = ready(&client).await;
     sandbox.after_signing(|_, answer| answer.headers.push(("X-Bunq-Warning".into(), "all is well".into())));
     assert_eq!(client.provisions().get(id).await.unwrap_err().kind(), ErrorKind::Signature);
@@ -129,7 +129,7 @@ async fn a_header_that_was_signed_cannot_be_changed() {
 
 #[tokio::test]
 async fn an_unsigned_error_is_an_error_all_the_same() {
-    let (sandbox, client) = start().await;
+    let (sandbox, client) = start_without_retries().await;
     let id = ready(&client).await;
     sandbox.after_signing(|_, answer| {
         answer.status = 404;

@@ -141,7 +141,7 @@ mod tests {
 
     use super::super::samples;
     use super::*;
-    use crate::client::Environment;
+    use crate::environment::Environment;
 
     fn encoded() -> Secret {
         samples::context().encode(&samples::identity()).unwrap()

@@ -76,7 +76,7 @@ impl Lease {
 mod tests {
     use super::super::{MemoryStore, samples};
     use super::*;
-    use crate::client::Environment;
+    use crate::environment::Environment;
     use crate::error::{ErrorKind, Sent};
 
     #[tokio::test]

@@ -115,9 +115,10 @@ impl Sandbox {
         self.running.api_key.clone()
     }
 
-    /// Starts to build a client for this sandbox: its address and its API key are filled in.
+    /// Starts to build a client for this sandbox: its address and its API key are filled in, and no rate limits are
+    /// kept.
     pub fn client(&self) -> ClientBuilder {
-        Client::builder(Environment::Sandbox).base_url(self.base_url()).api_key(self.api_key())
+        Client::builder(Environment::Sandbox).base_url(self.base_url()).api_key(self.api_key()).without_rate_limits()
     }
 
     /// Moves a provision one step on in its life cycle, whatever the [`Pace`].

@@ -5,13 +5,25 @@
 use std::time::Duration;
 
 use bunq_partner::sandbox::{JournalEntry, Sandbox};
-use bunq_partner::{Client, NewProvision, ProvisionId, Uuid, Waiter};
+use bunq_partner::{Client, NewProvision, ProvisionId, RetryPolicy, Uuid, Waiter};
 
 pub async fn start() -> (Sandbox, Client) {
     let sandbox = Sandbox::start().await.unwrap();
-    let client = sandbox.client().build().unwrap();
+    let client = sandbox.client().retry(AT_ONCE).build().unwrap();
     (sandbox, client)
 }
+
+/// One try.
+pub const ONCE: RetryPolicy = RetryPolicy { attempts: 1, ..AT_ONCE };
+
+pub async fn start_without_retries() -> (Sandbox, Client) {
+    let sandbox = Sandbox::start().await.unwrap();
+    let client = sandbox.client().retry(ONCE).build().unwrap();
+    (sandbox, client)
+}
+
+/// As many tries as usual, but without pauses.
+pub const AT_ONCE: RetryPolicy = RetryPolicy { attempts: 4, backoff: Duration::ZERO, backoff_cap: Duration::ZERO };
 
 pub fn person() -> NewProvision {
     let email = "user@example.com".parse().unwrap();

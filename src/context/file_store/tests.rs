@@ -7,6 +7,9 @@ use uuid::Uuid;
 
 use super::*;
 
+/// For a lock that nobody holds. A process that is being started beside the test holds all of them for a moment.
+const PATIENCE: Duration = Duration::from_secs(60);
+
 /// Tells the second process which file to lock.
 const LOCK_VARIABLE: &str = "BUNQ_PARTNER_TEST_LOCK";
 const LOCKED: &str = "<the lock is held>";
@@ -44,7 +47,7 @@ impl Drop for Folder {
 }
 
 fn save(store: &FileStore, text: &str) -> Result<(), Error> {
-    store.lock(Duration::ZERO)?.save(&text.into())
+    store.lock(PATIENCE)?.save(&text.into())
 }
 
 /// What `store` says, without its name.
@@ -66,7 +69,7 @@ fn what_was_saved_is_loaded_by_whoever_comes_later() {
     save(&folder.store(), "first").unwrap();
     assert_eq!(folder.store().load().unwrap(), Some("first".into()));
     save(&folder.store(), "second").unwrap();
-    assert_eq!(folder.store().lock(Duration::ZERO).unwrap().load().unwrap(), Some("second".into()));
+    assert_eq!(folder.store().lock(PATIENCE).unwrap().load().unwrap(), Some("second".into()));
     assert_eq!(folder.names(), ["bunq.json", "bunq.json.lock"]);
 }
 
@@ -105,7 +108,7 @@ fn a_path_that_leads_nowhere_is_refused() {
 fn what_is_no_file_of_text_is_refused_and_not_replaced() {
     let folder = Folder::new();
     let store = folder.store();
-    let lease = store.lock(Duration::ZERO).unwrap();
+    let lease = store.lock(PATIENCE).unwrap();
 
     fs::create_dir(folder.path()).unwrap();
     let no_file = "it is not a regular file: give the path of one, or of one to be made";
@@ -182,7 +185,7 @@ fn a_link_to_the_file_is_refused_and_one_to_its_folder_followed() {
     symlink(&elsewhere.0, folder.0.join("linked")).unwrap();
     let linked = FileStore::new(folder.0.join("linked/bunq.json"));
     assert_eq!(linked.load().unwrap(), Some("text".into()));
-    let _lease = linked.lock(Duration::ZERO).unwrap();
+    let _lease = linked.lock(PATIENCE).unwrap();
     assert!(elsewhere.store().lock(Duration::ZERO).is_err());
 }
 
@@ -218,7 +221,7 @@ fn a_reader_never_meets_half_a_text() {
 fn the_lock_is_given_back_when_its_lease_is_dropped() {
     let folder = Folder::new();
     let store = folder.store();
-    let lease = store.lock(Duration::ZERO).unwrap();
+    let lease = store.lock(PATIENCE).unwrap();
     let asked = Instant::now();
     let refused = store.lock(Duration::from_millis(50));
     assert!(asked.elapsed() >= Duration::from_millis(50));
@@ -243,7 +246,7 @@ fn the_lock_keeps_a_second_process_out_until_it_dies() {
     assert_eq!(store.load().unwrap(), Some("from the second process".into()));
     second.kill().unwrap();
     second.wait().unwrap();
-    store.lock(Duration::ZERO).unwrap();
+    store.lock(PATIENCE).unwrap();
 }
 
 fn second_process(folder: &Folder) -> Child {
@@ -271,7 +274,7 @@ fn holds_the_lock() {
 fn debug_and_errors_show_nothing_secret() {
     let folder = Folder::new();
     let store = folder.store();
-    let lease = store.lock(Duration::ZERO).unwrap();
+    let lease = store.lock(PATIENCE).unwrap();
     lease.save(&"planted".into()).unwrap();
     assert!(!format!("{store:?} {lease:?}").contains("planted"));
     put(&folder, b"planted\xff");

@@ -1,0 +1,369 @@
+//! How a client is built, and the checks that come before anything is sent.
+
+use std::collections::HashMap;
+use std::ffi::OsString;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use reqwest::redirect::Policy;
+use reqwest::{Url, retry};
+
+use crate::client::Client;
+use crate::context::{ContextStore, Identity, Keeper, MemoryStore};
+use crate::environment::Environment;
+use crate::error::Error;
+use crate::operation::{Operation, RateLimit};
+use crate::pipeline::{Bounds, Pipeline};
+use crate::rate_limit::RateLimits;
+use crate::retry::RetryPolicy;
+use crate::secret::Secret;
+use crate::session::{Device, PermittedIps, Session};
+
+/// The environment variables that bunq's partners already use.
+const API_KEY_VARIABLE: &str = "BUNQ_API_KEY";
+const ENVIRONMENT_VARIABLE: &str = "BUNQ_ENV";
+
+/// What every API key of bunq's sandbox starts with, and no other.
+const SANDBOX_KEY_PREFIX: &str = "sandbox_";
+
+/// Longer than any call or window, and no longer than a clock can tell.
+const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
+
+/// Whose rate limits a client keeps.
+#[derive(Debug, Clone)]
+enum Limits {
+    /// The document's, but for these operations.
+    Own(HashMap<&'static str, RateLimit>),
+    /// Another client's.
+    Shared(Arc<RateLimits>),
+    /// None.
+    None,
+}
+
+/// Builds a [`Client`]; what contradicts itself is found here, before anything is sent.
+#[derive(Debug, Clone)]
+#[must_use = "a builder does nothing until it is built"]
+pub struct ClientBuilder {
+    environment: Environment,
+    api_key: Option<Secret>,
+    is_users_key: bool,
+    base_url: Option<String>,
+    device_description: String,
+    permitted_ips: PermittedIps,
+    store: Arc<dyn ContextStore>,
+    bounds: Bounds,
+    limits: Limits,
+}
+
+impl ClientBuilder {
+    pub(crate) fn new(environment: Environment) -> Self {
+        Self {
+            environment,
+            api_key: None,
+            is_users_key: false,
+            base_url: None,
+            device_description: env!("CARGO_PKG_NAME").to_string(),
+            permitted_ips: PermittedIps::default(),
+            store: Arc::new(MemoryStore::new()),
+            bounds: Bounds::default(),
+            limits: Limits::Own(HashMap::new()),
+        }
+    }
+
+    /// Begins with what the process's environment says; `variable` looks a variable up.
+    pub(crate) fn from_env(variable: impl Fn(&str) -> Option<Result<String, OsString>>) -> Result<Self, Error> {
+        let text = |name: &str| {
+            variable(name).transpose().map_err(|_| Error::invalid_input(name, "the environment variable is not text"))
+        };
+        let environment = match text(ENVIRONMENT_VARIABLE)? {
+            Some(environment) => environment.parse()?,
+            None => Environment::Sandbox,
+        };
+        let api_key = text(API_KEY_VARIABLE)?
+            .ok_or_else(|| Error::invalid_input(API_KEY_VARIABLE, "set the environment variable to your API key"))?;
+        Ok(Self::new(environment).api_key(api_key))
+    }
+
+    /// Begins with what a user's client has in common with its partner's.
+    pub(crate) fn for_user(environment: Environment, partner: &Pipeline, token: Secret) -> Self {
+        Self {
+            is_users_key: true,
+            base_url: Some(partner.base_url().to_string()),
+            bounds: *partner.bounds(),
+            limits: Limits::Shared(Arc::clone(partner.limits())),
+            ..Self::new(environment).api_key(token)
+        }
+    }
+
+    /// The API key that bunq has given out.
+    pub fn api_key(mut self, api_key: impl Into<Secret>) -> Self {
+        self.api_key = Some(api_key.into());
+        self
+    }
+
+    /// Where bunq answers, if not where the environment says: a gateway of your own, or a
+    /// [sandbox on loopback](crate#a-bunq-on-loopback). Ends in `/v1`, as bunq's own do.
+    ///
+    /// It must be HTTPS, but for loopback.
+    pub fn base_url(mut self, base_url: impl Into<String>) -> Self {
+        self.base_url = Some(base_url.into());
+        self
+    }
+
+    /// What the device is called that bunq registers for this client. The default is `bunq-partner`.
+    pub fn device_description(mut self, description: impl Into<String>) -> Self {
+        self.device_description = description.into();
+        self
+    }
+
+    /// From where bunq shall accept the API key. The default is the address that the client first calls from.
+    pub fn permitted_ips(mut self, permitted_ips: PermittedIps) -> Self {
+        self.permitted_ips = permitted_ips;
+        self
+    }
+
+    /// Where keys and tokens are kept between runs. Usually a [`FileStore`](crate::FileStore): a restart within the
+    /// session's life then makes no authentication call at all, and processes that share the file share the session.
+    ///
+    /// The default is a [`MemoryStore`] of the client's own: they go with the client.
+    pub fn context_store(mut self, store: impl ContextStore) -> Self {
+        self.store = Arc::new(store);
+        self
+    }
+
+    /// How long a connection may take to come about. The default is 10 seconds.
+    pub fn connect_timeout(mut self, timeout: Duration) -> Self {
+        self.bounds.connect_timeout = timeout;
+        self
+    }
+
+    /// How long one try of a call may take, from the request to the end of the answer. The default is 30 seconds.
+    pub fn try_timeout(mut self, timeout: Duration) -> Self {
+        self.bounds.try_timeout = timeout;
+        self
+    }
+
+    /// How long a call may take in all: with its session, its wait for a place within the rate limit, its tries and
+    /// the pauses between them. The default is 2 minutes.
+    ///
+    /// A wait that would outlast it is not begun. The ways to a session and the time of a
+    /// [`Waiter`](crate::Waiter) are not part of it; each call in them is.
+    pub fn call_timeout(mut self, timeout: Duration) -> Self {
+        self.bounds.call_timeout = timeout;
+        self
+    }
+
+    /// The largest answer that is read, in bytes. The default is 16 MiB; a full page of provisions has less than one.
+    pub fn max_answer(mut self, bytes: usize) -> Self {
+        self.bounds.max_answer = bytes;
+        self
+    }
+
+    /// How often, and with which pauses, a failed call is tried again.
+    pub fn retry(mut self, policy: RetryPolicy) -> Self {
+        self.bounds.retry = policy;
+        self
+    }
+
+    /// Another rate limit for an operation than the document's: at most `calls` within any stretch of `per`.
+    pub fn rate_limit(mut self, operation: &Operation, calls: u32, per: Duration) -> Self {
+        let limit = RateLimit { calls, per };
+        match &mut self.limits {
+            Limits::Own(overrides) => {
+                overrides.insert(operation.id, limit);
+            }
+            Limits::Shared(_) | Limits::None => self.limits = Limits::Own([(operation.id, limit)].into()),
+        }
+        self
+    }
+
+    /// Keeps no rate limit of its own accord. For a server that has none, as a sandbox on loopback.
+    pub fn without_rate_limits(mut self) -> Self {
+        self.limits = Limits::None;
+        self
+    }
+
+    /// Makes the client. Nothing is sent yet.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) if the API key is missing, empty, surrounded by
+    /// white space or of the other environment, if the base URL is none, or neither HTTPS nor loopback, if the list of
+    /// permitted addresses is empty, or a bound or rate limit is zero;
+    /// [`ErrorKind::Internal`](crate::ErrorKind::Internal) if TLS cannot be set up on this machine.
+    pub fn build(self) -> Result<Client, Error> {
+        let api_key = check_api_key(self.api_key, self.environment, self.is_users_key)?;
+        let url = check_base_url(self.base_url.as_deref().unwrap_or(self.environment.base_url()))?;
+        if self.permitted_ips == PermittedIps::Only(Vec::new()) {
+            return Err(Error::invalid_input(
+                "permitted_ips",
+                "the list is empty, so that no address could use the key",
+            ));
+        }
+        let bounds = check_bounds(self.bounds)?;
+        let limits = match self.limits {
+            Limits::Own(overrides) => Arc::new(RateLimits::new(&check_rate_limits(overrides)?)),
+            Limits::Shared(limits) => limits,
+            Limits::None => Arc::default(),
+        };
+        let base_url = url.as_str().trim_end_matches('/').to_string();
+        let keeper = Keeper::new(self.store, Identity::new(self.environment, &base_url, &api_key));
+        let device = Device { api_key, description: self.device_description, permitted_ips: self.permitted_ips };
+        let session = Session::new(device, keeper);
+        let pipeline = Pipeline::new(http_client(&url, &bounds)?, base_url, limits, bounds, session);
+        Ok(Client::new(self.environment, pipeline))
+    }
+}
+
+/// The bounds, with none longer than a clock can tell.
+fn check_bounds(mut bounds: Bounds) -> Result<Bounds, Error> {
+    let timeouts = [
+        ("connect_timeout", &mut bounds.connect_timeout),
+        ("try_timeout", &mut bounds.try_timeout),
+        ("call_timeout", &mut bounds.call_timeout),
+    ];
+    for (name, timeout) in timeouts {
+        if timeout.is_zero() {
+            return Err(Error::invalid_input(name, "it is zero, in which nothing can be done"));
+        }
+        *timeout = (*timeout).min(LONGEST);
+    }
+    if bounds.max_answer == 0 {
+        return Err(Error::invalid_input("max_answer", "it is zero, and no answer is as small"));
+    }
+    if bounds.retry.attempts == 0 {
+        return Err(Error::invalid_input("retry.attempts", "it is zero; one try is the least"));
+    }
+    Ok(bounds)
+}
+
+fn check_rate_limits(overrides: HashMap<&'static str, RateLimit>) -> Result<HashMap<&'static str, RateLimit>, Error> {
+    match overrides.iter().find(|(_, limit)| limit.calls == 0 || limit.per.is_zero() || limit.per > LONGEST) {
+        Some((operation, limit)) => {
+            let problem = format_args!("{} calls per {:?} is no limit that calls can keep", limit.calls, limit.per);
+            Err(Error::invalid_input(&format!("rate_limit of {operation}"), problem))
+        }
+        None => Ok(overrides),
+    }
+}
+
+/// The API key, if it can be one. A user's key says nothing of its environment.
+fn check_api_key(api_key: Option<Secret>, environment: Environment, is_users_key: bool) -> Result<Secret, Error> {
+    let refused = |problem: String| Error::invalid_input("api_key", problem);
+    let api_key = api_key.ok_or_else(|| refused("there is none: give the builder one".into()))?;
+    let text = api_key.expose();
+    if text.is_empty() {
+        return Err(refused("it is empty".into()));
+    }
+    if text.trim() != text {
+        return Err(refused("it begins or ends with white space".into()));
+    }
+    let of_sandbox = text.starts_with(SANDBOX_KEY_PREFIX);
+    if !is_users_key && of_sandbox != (environment == Environment::Sandbox) {
+        let belongs = if of_sandbox { Environment::Sandbox } else { Environment::Production };
+        return Err(refused(format!(
+            "it is a key of the {belongs} environment (keys of the sandbox, and only they, start with \
+             `{SANDBOX_KEY_PREFIX}`), but the client is for {environment}"
+        )));
+    }
+    Ok(api_key)
+}
+
+fn check_base_url(text: &str) -> Result<Url, Error> {
+    let refused = |problem: &str| Error::invalid_input("base_url", format_args!("`{text}` {problem}"));
+    // A URL with a password in it is not shown.
+    let url: Url = text.parse().map_err(|_| Error::invalid_input("base_url", "it is not a URL"))?;
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err(Error::invalid_input("base_url", "it holds a user name or a password, which bunq does not take"));
+    }
+    if url.query().is_some() || url.fragment().is_some() {
+        return Err(Error::invalid_input("base_url", "it has a query or a fragment, to which no path can be added"));
+    }
+    match url.scheme() {
+        "https" => Ok(url),
+        "http" if is_loopback(&url) => Ok(url),
+        _ => Err(refused("is neither HTTPS nor on loopback")),
+    }
+}
+
+fn is_loopback(url: &Url) -> bool {
+    url.host_str().is_some_and(|host| {
+        let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+        host == "localhost" || address.is_ok_and(|address| address.is_loopback())
+    })
+}
+
+fn http_client(base_url: &Url, bounds: &Bounds) -> Result<reqwest::Client, Error> {
+    let mut builder = reqwest::Client::builder()
+        .connect_timeout(bounds.connect_timeout)
+        // A redirect would carry the token elsewhere, and a repeated request would go out under a used id.
+        .redirect(Policy::none())
+        .retry(retry::never())
+        .referer(false)
+        // Whatever other crates switch on in reqwest: the signature is over the bytes as they come.
+        .no_gzip()
+        .no_brotli()
+        .no_zstd()
+        .no_deflate();
+    if base_url.scheme() == "https" {
+        builder = builder.https_only(true);
+    } else {
+        // Plain HTTP stays on this machine, whatever the proxy settings or the name service say.
+        let loopback = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
+        builder = builder.no_proxy().resolve_to_addrs("localhost", &loopback.map(|ip| SocketAddr::new(ip, 0)));
+    }
+    let failed = |error: reqwest::Error| {
+        Error::internal(format_args!("HTTP and TLS could not be set up: {}", root_cause(&error))).caused_by(error)
+    };
+    builder.build().map_err(failed)
+}
+
+/// The innermost reason: reqwest's own words are "builder error".
+fn root_cause(error: &dyn std::error::Error) -> String {
+    error.source().map_or_else(|| error.to_string(), root_cause)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Where the client goes that these variables make.
+    fn from(variables: &[(&str, &str)]) -> Result<String, String> {
+        let find =
+            |name: &str| variables.iter().find(|(other, _)| *other == name).map(|(_, value)| Ok(value.to_string()));
+        let client = ClientBuilder::from_env(find).and_then(ClientBuilder::build);
+        client.map(|client| client.base_url().to_string()).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn the_environments_variables_are_those_that_partners_use() {
+        let (sandbox, production) = (Environment::Sandbox.base_url(), Environment::Production.base_url());
+        for (variables, base_url) in [
+            (vec![("BUNQ_API_KEY", "sandbox_1")], sandbox),
+            (vec![("BUNQ_API_KEY", "sandbox_1"), ("BUNQ_ENV", "sandbox")], sandbox),
+            (vec![("BUNQ_API_KEY", "1"), ("BUNQ_ENV", "production")], production),
+        ] {
+            assert_eq!(from(&variables).as_deref(), Ok(base_url));
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_variable_is_told() {
+        let refusal = |variables: &[(&str, &str)]| from(variables).unwrap_err();
+        assert_eq!(refusal(&[]), "BUNQ_API_KEY: set the environment variable to your API key");
+        assert_eq!(
+            refusal(&[("BUNQ_API_KEY", "1"), ("BUNQ_ENV", "Production")]),
+            "environment: `Production` is neither `sandbox` nor `production`"
+        );
+        assert!(refusal(&[("BUNQ_API_KEY", "1")]).starts_with("api_key: it is a key of the production environment"));
+        let error = ClientBuilder::from_env(|_| Some(Err(OsString::new()))).unwrap_err();
+        assert_eq!(error.to_string(), "BUNQ_ENV: the environment variable is not text");
+    }
+
+    #[test]
+    fn a_slash_at_the_end_of_the_base_url_is_not_doubled() {
+        let builder = ClientBuilder::new(Environment::Sandbox).api_key("sandbox_1");
+        assert_eq!(builder.base_url("http://localhost:1/v1//").build().unwrap().base_url(), "http://localhost:1/v1");
+    }
+}

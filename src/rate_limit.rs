@@ -1,0 +1,397 @@
+//! Keeps bunq's rate limits: so many calls of an operation within any stretch of so long.
+//!
+//! The windows roll, as bunq's do; a token bucket would let nearly twice as many through. bunq counts a call when it
+//! arrives, which is some time between its sending and its answer, so a place is free again only when the window has
+//! passed since the answer. The room knows no HTTP and never sleeps past a deadline: it says how long a place takes
+//! and gives up at once where that is too long.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::time::{Instant, sleep_until, timeout_at};
+
+use crate::operation::{Operation, RateLimit};
+
+/// The rate limits of all operations, shared by all that call from this address.
+#[derive(Debug, Default)]
+pub(crate) struct RateLimits {
+    windows: HashMap<&'static str, Arc<Window>>,
+}
+
+impl RateLimits {
+    /// The document's limits, with `overrides` in place of some.
+    pub(crate) fn new(overrides: &HashMap<&'static str, RateLimit>) -> Self {
+        let window = |operation: &'static Operation| {
+            let limit = overrides.get(operation.id).copied().unwrap_or(operation.rate_limit);
+            (operation.id, Arc::new(Window::new(limit)))
+        };
+        Self { windows: Operation::ALL.iter().map(window).collect() }
+    }
+
+    /// Waits for a place for one call of `operation`. Tasks get theirs in the order in which they ask.
+    ///
+    /// # Errors
+    ///
+    /// How long a place would take at the least, if that is beyond the deadline.
+    pub(crate) async fn place(&self, operation: &Operation, deadline: Instant) -> Result<Option<Place>, Duration> {
+        match self.windows.get(operation.id) {
+            Some(window) => window.place(deadline).await.map(Some),
+            None => Ok(None),
+        }
+    }
+}
+
+/// The window of one operation.
+#[derive(Debug)]
+struct Window {
+    state: Mutex<State>,
+    /// Who is next to get a place.
+    turn: tokio::sync::Mutex<()>,
+    /// How many wait, the one whose turn it is included.
+    waiting: AtomicUsize,
+    finished: Notify,
+}
+
+#[derive(Debug)]
+struct State {
+    limit: RateLimit,
+    in_flight: usize,
+    /// When the calls that still count were answered, oldest first.
+    answered: VecDeque<Instant>,
+    /// bunq has refused a call: nothing goes before this.
+    closed_until: Option<Instant>,
+}
+
+/// What stands between a call and its place.
+enum Next {
+    Free,
+    At(Instant),
+    /// All places are taken by calls on their way.
+    AfterAnAnswer,
+}
+
+impl State {
+    fn forget_the_past(&mut self, now: Instant) {
+        while self.answered.front().is_some_and(|answered| *answered + self.limit.per <= now) {
+            self.answered.pop_front();
+        }
+        self.closed_until = self.closed_until.filter(|until| *until > now);
+    }
+
+    fn next(&mut self, now: Instant) -> Next {
+        self.forget_the_past(now);
+        if let Some(until) = self.closed_until {
+            return Next::At(until);
+        }
+        if self.in_flight + self.answered.len() < self.limit.calls as usize {
+            return Next::Free;
+        }
+        self.answered.front().map_or(Next::AfterAnAnswer, |answered| Next::At(*answered + self.limit.per))
+    }
+
+    /// The earliest moment at which the call with `ahead` others before it can have its place.
+    fn earliest(&mut self, now: Instant, ahead: usize) -> Instant {
+        self.forget_the_past(now);
+        let per = self.limit.per;
+        let open = self.closed_until.unwrap_or(now);
+        let calls = self.limit.calls.max(1) as usize;
+        // When each place is free: those that are, those that will be, those that nobody knows of yet.
+        let mut free: Vec<Instant> = self.answered.iter().map(|answered| *answered + per).collect();
+        free.extend(std::iter::repeat_n(now + per, self.in_flight));
+        let taken = free.len().min(calls);
+        free.extend(std::iter::repeat_n(now, calls - taken));
+        free.sort_unstable();
+        let rounds = u32::try_from(ahead / calls).unwrap_or(u32::MAX);
+        let place = free.get(ahead % calls).copied().unwrap_or(now).max(open);
+        place.checked_add(per.saturating_mul(rounds)).unwrap_or(place)
+    }
+}
+
+impl Window {
+    fn new(limit: RateLimit) -> Self {
+        let state = State { limit, in_flight: 0, answered: VecDeque::new(), closed_until: None };
+        Self {
+            state: Mutex::new(state),
+            turn: tokio::sync::Mutex::new(()),
+            waiting: AtomicUsize::new(0),
+            finished: Notify::new(),
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn place(self: &Arc<Self>, deadline: Instant) -> Result<Place, Duration> {
+        let waiter = Waiting::begin(self);
+        let start = Instant::now();
+        let too_late = |at: Instant| Err(at.saturating_duration_since(start));
+        let earliest = self.state().earliest(start, waiter.ahead);
+        if earliest > deadline {
+            return too_late(earliest);
+        }
+        let Ok(_turn) = timeout_at(deadline, self.turn.lock()).await else { return too_late(deadline) };
+        loop {
+            // Asked for before the state is looked at, so that no answer in between is missed.
+            let finished = self.finished.notified();
+            let now = Instant::now();
+            let next = {
+                let mut state = self.state();
+                let next = state.next(now);
+                if matches!(next, Next::Free) {
+                    state.in_flight += 1;
+                }
+                next
+            };
+            match next {
+                Next::Free => return Ok(Place { window: Arc::clone(self), told: None }),
+                Next::At(at) if at > deadline => return too_late(at),
+                Next::At(at) => sleep_until(at).await,
+                Next::AfterAnAnswer => {
+                    if timeout_at(deadline, finished).await.is_err() {
+                        return too_late(deadline);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Counts those who wait, for as long as they do.
+struct Waiting<'a> {
+    window: &'a Window,
+    ahead: usize,
+}
+
+impl<'a> Waiting<'a> {
+    fn begin(window: &'a Window) -> Self {
+        Self { window, ahead: window.waiting.fetch_add(1, Ordering::Relaxed) }
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.window.waiting.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// The place of one call, from its sending to its answer.
+#[derive(Debug)]
+pub(crate) struct Place {
+    window: Arc<Window>,
+    told: Option<Told>,
+}
+
+/// What bunq says when it refuses a call for its rate.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Told {
+    pub(crate) retry_after: Option<Duration>,
+    pub(crate) limit: Option<RateLimit>,
+}
+
+impl Place {
+    /// bunq has refused the call for its rate: it is believed, and its limit kept if it is the narrower.
+    ///
+    /// Gives how long no further call will go.
+    pub(crate) fn refused(&mut self, told: Told) -> Duration {
+        self.told = Some(told);
+        let per = told.limit.map_or_else(|| self.window.state().limit.per, |limit| limit.per);
+        told.retry_after.unwrap_or(per)
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let now = Instant::now();
+        let mut state = self.window.state();
+        state.in_flight = state.in_flight.saturating_sub(1);
+        state.answered.push_back(now);
+        if let Some(told) = self.told {
+            if let Some(limit) = told.limit
+                && is_narrower(limit, state.limit)
+            {
+                state.limit = limit;
+            }
+            let until = now.checked_add(told.retry_after.unwrap_or(state.limit.per)).unwrap_or(now);
+            state.closed_until = state.closed_until.max(Some(until));
+        }
+        drop(state);
+        self.window.finished.notify_waiters();
+    }
+}
+
+/// Whether `limit` lets fewer calls through in the long run.
+fn is_narrower(limit: RateLimit, than: RateLimit) -> bool {
+    let rate = |limit: RateLimit| f64::from(limit.calls) / limit.per.as_secs_f64().max(f64::MIN_POSITIVE);
+    limit.calls > 0 && !limit.per.is_zero() && rate(limit) < rate(than)
+}
+
+/// The limit that bunq names in the words of a 429: "… maximum of 3 calls per 3 seconds …".
+pub(crate) fn named_limit(message: &str) -> Option<RateLimit> {
+    let number = |text: &str| text.split_whitespace().next()?.parse::<u32>().ok();
+    let after = message.split_once("maximum of ")?.1;
+    let calls = number(after)?;
+    let seconds = number(after.split_once(" per ")?.1)?;
+    (calls > 0 && seconds > 0).then(|| RateLimit { calls, per: Duration::from_secs(seconds.into()) })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const MS: Duration = Duration::from_millis(1);
+
+    fn window(calls: u32, ms: u32) -> Arc<Window> {
+        Arc::new(Window::new(RateLimit { calls, per: ms * MS }))
+    }
+
+    fn soon() -> Instant {
+        Instant::now() + Duration::from_secs(3600)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        /// Wherever within its exchange bunq counts a call, no stretch of the window's length holds too many.
+        #[test]
+        fn no_stretch_holds_too_many(
+            calls in 1_u32..5,
+            exchanges in proptest::collection::vec((0_u64..40, 0_u64..60, 0.0_f64..1.0), 1..40),
+        ) {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+            let arrivals = runtime.block_on(async {
+                let window = window(calls, 30);
+                let mut tasks = Vec::new();
+                for (pause, length, at) in exchanges {
+                    tokio::time::sleep(pause as u32 * MS).await;
+                    let window = Arc::clone(&window);
+                    tasks.push(tokio::spawn(async move {
+                        let place = window.place(soon()).await.unwrap();
+                        let length = length as u32 * MS;
+                        let arrival = Instant::now() + length.mul_f64(at);
+                        tokio::time::sleep(length).await;
+                        drop(place);
+                        arrival
+                    }));
+                }
+                let mut arrivals = Vec::new();
+                for task in tasks {
+                    arrivals.push(task.await.unwrap());
+                }
+                arrivals
+            });
+            for start in &arrivals {
+                let within = arrivals.iter().filter(|other| *other >= start && **other < *start + 30 * MS).count();
+                prop_assert!(within <= calls as usize, "{within} calls within one window of {calls}");
+            }
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_limit_is_used_to_the_full() {
+        let window = window(2, 3000);
+        let start = Instant::now();
+        for _ in 0..60 {
+            drop(window.place(soon()).await.unwrap());
+        }
+        // 2 at once, then 2 more every 3 seconds.
+        assert_eq!(Instant::now() - start, 29 * 3000 * MS);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_wait_that_outlasts_the_deadline_is_not_begun() {
+        let window = window(2, 1000);
+        drop((window.place(soon()).await, window.place(soon()).await));
+        let start = Instant::now();
+        assert_eq!(window.place(start + 999 * MS).await.unwrap_err(), 1000 * MS);
+
+        // Four others are waiting: the fifth place is two windows further.
+        let others: Vec<_> = (0..4)
+            .map(|_| {
+                tokio::spawn({
+                    let window = Arc::clone(&window);
+                    async move { window.place(soon()).await.map(drop) }
+                })
+            })
+            .collect();
+        tokio::task::yield_now().await;
+        assert_eq!(window.place(start + 2999 * MS).await.unwrap_err(), 3000 * MS);
+        assert_eq!(Instant::now(), start, "time was spent on a wait in vain");
+        for other in others {
+            other.await.unwrap().unwrap();
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_call_on_its_way_keeps_its_place() {
+        let window = window(1, 10);
+        let place = window.place(soon()).await.unwrap();
+        tokio::time::sleep(1000 * MS).await;
+        assert!(window.place(Instant::now() + 5 * MS).await.is_err());
+        let waiting = tokio::spawn({
+            let window = Arc::clone(&window);
+            async move { window.place(soon()).await.map(|_| Instant::now()) }
+        });
+        tokio::time::sleep(100 * MS).await;
+        drop(place);
+        let answered = Instant::now();
+        assert_eq!(waiting.await.unwrap().unwrap(), answered + 10 * MS);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_task_that_is_given_up_leaves_no_trace() {
+        let window = window(1, 1000);
+        drop(window.place(soon()).await.unwrap());
+        let given_up = tokio::spawn({
+            let window = Arc::clone(&window);
+            async move { window.place(soon()).await.map(drop) }
+        });
+        tokio::task::yield_now().await;
+        given_up.abort();
+        let _ = given_up.await;
+        let start = Instant::now();
+        drop(window.place(start + 1000 * MS).await.unwrap());
+        assert_eq!(Instant::now(), start + 1000 * MS);
+        assert_eq!(window.waiting.load(Ordering::Relaxed), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn bunq_is_believed() {
+        let window = window(3, 1000);
+        let mut place = window.place(soon()).await.unwrap();
+        assert_eq!(place.refused(Told { retry_after: Some(7000 * MS), limit: None }), 7000 * MS);
+        drop(place);
+        let start = Instant::now();
+        drop(window.place(soon()).await.unwrap());
+        assert_eq!(Instant::now() - start, 7000 * MS);
+
+        // A narrower limit is kept from then on, a wider one is not.
+        for (calls, kept) in [(1, 1), (50, 1)] {
+            let mut place = window.place(soon()).await.unwrap();
+            let limit = RateLimit { calls, per: 1000 * MS };
+            assert_eq!(place.refused(Told { retry_after: None, limit: Some(limit) }), 1000 * MS);
+            drop(place);
+            assert_eq!(window.state().limit.calls, kept);
+        }
+    }
+
+    #[test]
+    fn the_limit_is_read_from_bunqs_words() {
+        let limit = |calls, seconds| Some(RateLimit { calls, per: Duration::from_secs(seconds) });
+        for (words, named) in [
+            ("Too many requests. You can do a maximum of 3 calls per 3 second to this endpoint.", limit(3, 3)),
+            ("You can do a maximum of 1 calls per 30 seconds to this endpoint.", limit(1, 30)),
+            ("a maximum of 0 calls per 3 seconds", None),
+            ("a maximum of many calls per second", None),
+            ("Too many requests.", None),
+            ("", None),
+        ] {
+            assert_eq!(named_limit(words), named, "{words}");
+        }
+    }
+}
