@@ -1,0 +1,98 @@
+//! A provision's credential opens a client of its own, which acts for the user.
+
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+mod common;
+
+use std::time::Duration;
+
+use bunq_partner::sandbox::Pace;
+use bunq_partner::{Client, Credential, ErrorKind, Operation, RetryPolicy, Sent};
+use common::{calls, id, quick, ready, start};
+
+async fn credential(client: &Client) -> Credential {
+    let id = ready(client).await;
+    client.provisions().get(id).await.unwrap().credential.unwrap()
+}
+
+#[tokio::test]
+async fn the_first_session_uses_the_credential_up() {
+    let (_sandbox, client) = start().await;
+    let id = ready(&client).await;
+    let credential = client.provisions().get(id).await.unwrap().credential.unwrap();
+    let user = client.for_user(&credential).unwrap().build().unwrap();
+
+    // Provisions are the partner's affair: bunq lets the user's session in, but not there.
+    let error = user.provisions().get(id).await.unwrap_err();
+    assert_eq!((error.kind(), error.status()), (ErrorKind::Rejected, Some(403)), "{error}");
+
+    let used = client.provisions().get(id).await.unwrap().credential.unwrap();
+    assert_eq!(used.token_value, None);
+    let error = client.for_user(&used).map(drop).unwrap_err();
+    assert_eq!((error.kind(), error.sent()), (ErrorKind::CredentialSpent, Sent::No));
+    assert_eq!(
+        error.to_string(),
+        "the credential has been used, and its token is not shown: get another with `reset_token`"
+    );
+}
+
+#[tokio::test]
+async fn one_that_has_expired_says_so_and_is_reset_in_one_call() {
+    let (sandbox, client) = start().await;
+    let id = ready(&client).await;
+    assert!(sandbox.expire_credential(id));
+    let expired = client.provisions().get(id).await.unwrap().credential.unwrap();
+    let error = client.for_user(&expired).map(drop).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::CredentialSpent);
+    assert!(error.to_string().contains("has expired unused"), "{error}");
+
+    let reset = quick(client.provisions().reset_token(id).await.unwrap()).wait().await.unwrap();
+    let user = client.for_user(reset.fresh_credential().unwrap()).unwrap().build().unwrap();
+    assert_eq!(user.provisions().get(id).await.unwrap_err().status(), Some(403));
+}
+
+#[tokio::test]
+async fn one_whose_time_is_over_by_the_clock_is_not_sent_in_vain() {
+    let (sandbox, client) = start().await;
+    let mut credential = credential(&client).await;
+    credential.expiry_time = Some("2020-01-01 00:00:00.000000".parse().unwrap());
+    let before = sandbox.journal().len();
+    assert_eq!(client.for_user(&credential).map(drop).unwrap_err().kind(), ErrorKind::CredentialSpent);
+    assert_eq!(sandbox.journal().len(), before);
+}
+
+#[tokio::test]
+async fn a_kept_token_opens_the_client_again() {
+    let (sandbox, client) = start().await;
+    let credential = credential(&client).await;
+    let token = credential.token_value.clone().unwrap();
+    let store = bunq_partner::MemoryStore::new();
+    for _ in 0..2 {
+        let user = client.for_user_token(token.clone()).context_store(store.clone()).build().unwrap();
+        assert_eq!(user.provisions().get(id(1)).await.unwrap_err().status(), Some(403));
+    }
+    assert_eq!(calls(&sandbox, "POST", "/session-server").len(), 2, "one for the partner, one for the user");
+}
+
+#[tokio::test]
+async fn partner_and_users_share_the_window_for_sessions() {
+    let sandbox = bunq_partner::sandbox::Sandbox::builder().pace(Pace::EachRead).start().await.unwrap();
+    // One session within an hour, and no patience.
+    let partner = sandbox
+        .client()
+        .rate_limit(&Operation::CREATE_SESSION, 1, Duration::from_secs(3600))
+        .call_timeout(Duration::from_secs(5))
+        .retry(RetryPolicy { attempts: 1, ..RetryPolicy::default() })
+        .build()
+        .unwrap();
+    let created = partner.provisions().create(common::person()).await.unwrap();
+    assert!(sandbox.advance(created.id()) && sandbox.advance(created.id()) && sandbox.advance(created.id()));
+    let shown = sandbox.provision(created.id()).unwrap();
+    let credential: Credential = serde_json::from_value(shown["credential"].clone()).unwrap();
+
+    let user = partner.for_user(&credential).unwrap().build().unwrap();
+    let error = user.provisions().get(created.id()).await.unwrap_err();
+    assert_eq!((error.kind(), error.sent()), (ErrorKind::RateLimited, Sent::No));
+    assert_eq!(error.operation().unwrap().id, "create_session");
+    assert_eq!(calls(&sandbox, "POST", "/session-server").len(), 1);
+}

@@ -1,0 +1,179 @@
+//! What is kept between runs: a restart goes on with the session, and processes share it.
+
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+mod common;
+
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+
+use bunq_partner::sandbox::Sandbox;
+use bunq_partner::{Client, Environment, ErrorKind, FileStore, MemoryStore, Uuid};
+use common::{AT_ONCE, calls, id, ready};
+
+/// Tell another process of this test where to go.
+const BASE_URL: &str = "BUNQ_PARTNER_TEST_BASE_URL";
+const CONTEXT: &str = "BUNQ_PARTNER_TEST_CONTEXT";
+const API_KEY: &str = "sandbox_of_the_test";
+
+/// A context file of the test's own, removed with its folder when the test is over.
+struct ContextFile(PathBuf);
+
+impl ContextFile {
+    fn new() -> Self {
+        let folder = std::env::temp_dir().join(format!("bunq-partner-{}", Uuid::new_v4()));
+        std::fs::create_dir(&folder).unwrap();
+        Self(folder.join("context.json"))
+    }
+
+    fn client(&self, sandbox: &Sandbox) -> Client {
+        sandbox.client().retry(AT_ONCE).context_store(FileStore::new(&self.0)).build().unwrap()
+    }
+}
+
+impl Drop for ContextFile {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(self.0.parent().unwrap());
+    }
+}
+
+async fn start() -> Sandbox {
+    Sandbox::builder().api_key(API_KEY.into()).start().await.unwrap()
+}
+
+fn handshakes(sandbox: &Sandbox) -> [usize; 3] {
+    ["/installation", "/device-server", "/session-server"].map(|path| calls(sandbox, "POST", path).len())
+}
+
+#[tokio::test]
+async fn a_restart_makes_no_authentication_call() {
+    let (sandbox, file) = (start().await, ContextFile::new());
+    let id = ready(&file.client(&sandbox)).await;
+    let before = sandbox.journal().len();
+    file.client(&sandbox).provisions().get(id).await.unwrap();
+    assert_eq!(sandbox.journal().len(), before + 1);
+    assert_eq!(handshakes(&sandbox), [1, 1, 1]);
+}
+
+#[tokio::test]
+async fn a_restart_with_a_dead_session_opens_a_session_alone() {
+    let (sandbox, file) = (start().await, ContextFile::new());
+    let id = ready(&file.client(&sandbox)).await;
+    sandbox.end_sessions();
+    let first = file.client(&sandbox);
+    let second = file.client(&sandbox);
+    first.provisions().get(id).await.unwrap();
+    // The second holds the dead session too, and finds the new one where it is kept.
+    second.provisions().get(id).await.unwrap();
+    assert_eq!(handshakes(&sandbox), [1, 1, 2]);
+}
+
+#[tokio::test]
+async fn a_way_that_was_cut_short_is_gone_on_with() {
+    let (sandbox, file) = (start().await, ContextFile::new());
+    sandbox.after_signing(|call, answer| {
+        if call.path.ends_with("/session-server") {
+            answer.status = 403;
+        }
+    });
+    assert_eq!(file.client(&sandbox).provisions().get(id(1)).await.unwrap_err().kind(), ErrorKind::Rejected);
+    sandbox.clear_edits();
+    assert_eq!(file.client(&sandbox).provisions().get(id(1)).await.unwrap_err().kind(), ErrorKind::NotFound);
+    assert_eq!(handshakes(&sandbox), [1, 1, 2]);
+}
+
+#[tokio::test]
+async fn an_ended_session_is_not_gone_on_with() {
+    let (sandbox, file) = (start().await, ContextFile::new());
+    let id = ready(&file.client(&sandbox)).await;
+    // Another run may end the session that this one has kept.
+    file.client(&sandbox).end_session().await.unwrap();
+    file.client(&sandbox).end_session().await.unwrap();
+    assert_eq!(calls(&sandbox, "DELETE", "/session/0").len(), 1);
+    file.client(&sandbox).provisions().get(id).await.unwrap();
+    assert_eq!(handshakes(&sandbox), [1, 1, 2]);
+}
+
+#[tokio::test]
+async fn clients_of_one_process_can_share_a_context_too() {
+    let (sandbox, store) = (start().await, MemoryStore::new());
+    let client = || sandbox.client().context_store(store.clone()).build().unwrap();
+    let id = ready(&client()).await;
+    client().provisions().get(id).await.unwrap();
+    assert_eq!(handshakes(&sandbox), [1, 1, 1]);
+}
+
+#[tokio::test]
+async fn what_cannot_be_used_is_refused_before_anything_is_sent_and_left_alone() {
+    let (sandbox, file) = (start().await, ContextFile::new());
+    ready(&file.client(&sandbox)).await;
+    let before = (sandbox.journal().len(), std::fs::read(&file.0).unwrap());
+
+    let other_bank = Sandbox::builder().api_key(API_KEY.into()).start().await.unwrap();
+    let other_key = sandbox.client().api_key("sandbox_of_somebody_else").context_store(FileStore::new(&file.0)).build();
+    for (client, what) in [(other_key.unwrap(), "API key"), (file.client(&other_bank), "base URL")] {
+        let error = client.provisions().get(id(1)).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Context);
+        assert!(error.to_string().contains(what), "{error}");
+    }
+    std::fs::write(&file.0, "{").unwrap();
+    let error = file.client(&sandbox).provisions().get(id(1)).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Context, "{error}");
+    assert_eq!(std::fs::read(&file.0).unwrap(), b"{");
+
+    std::fs::write(&file.0, &before.1).unwrap();
+    assert_eq!((sandbox.journal().len(), std::fs::read(&file.0).unwrap()), before);
+    assert!(other_bank.journal().is_empty());
+}
+
+#[tokio::test]
+async fn the_file_holds_no_api_key_and_is_the_owners_alone() {
+    let (sandbox, file) = (start().await, ContextFile::new());
+    ready(&file.client(&sandbox)).await;
+    let text = std::fs::read_to_string(&file.0).unwrap();
+    assert!(!text.contains(API_KEY));
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt as _;
+        assert_eq!(std::fs::metadata(&file.0).unwrap().permissions().mode() & 0o777, 0o600);
+    }
+}
+
+/// What another process does: it reads a provision, by many tasks at once.
+#[tokio::test]
+#[ignore = "run by another test as a process of its own"]
+async fn another_process() {
+    let (base_url, context) = (std::env::var(BASE_URL).unwrap(), std::env::var(CONTEXT).unwrap());
+    let builder = Client::builder(Environment::Sandbox).api_key(API_KEY).base_url(base_url).without_rate_limits();
+    let client = builder.context_store(FileStore::new(context)).build().unwrap();
+    let tasks: Vec<_> = (0..20)
+        .map(|_| {
+            let provisions = client.provisions();
+            tokio::spawn(async move { provisions.list().page().await })
+        })
+        .collect();
+    for task in tasks {
+        task.await.unwrap().unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn processes_on_one_file_open_one_session() {
+    let (sandbox, file) = (start().await, ContextFile::new());
+    let spawn = |_| -> Child {
+        Command::new(std::env::current_exe().unwrap())
+            .args(["another_process", "--exact", "--ignored"])
+            .env(BASE_URL, sandbox.base_url())
+            .env(CONTEXT, &file.0)
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap()
+    };
+    let wait = |children: Vec<Child>| children.into_iter().all(|mut child| child.wait().unwrap().success());
+    assert!(wait((0..4).map(spawn).collect()));
+    assert_eq!(handshakes(&sandbox), [1, 1, 1]);
+
+    sandbox.end_sessions();
+    assert!(wait((0..4).map(spawn).collect()));
+    assert_eq!(handshakes(&sandbox), [1, 1, 2]);
+}

@@ -1,0 +1,112 @@
+//! Lists as streams: every provision once, whatever the pages look like.
+
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+mod common;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use bunq_partner::{Client, Cursor, ErrorKind, PageSize, ProvisionId};
+use common::{person, start};
+use futures_util::{StreamExt as _, TryStreamExt as _};
+
+async fn create(client: &Client, count: usize) -> Vec<ProvisionId> {
+    let mut ids = Vec::new();
+    for _ in 0..count {
+        ids.push(client.provisions().create(person()).await.unwrap().id());
+    }
+    ids.reverse();
+    ids
+}
+
+fn ten() -> PageSize {
+    PageSize::new(10).unwrap()
+}
+
+#[tokio::test]
+async fn a_stream_holds_every_provision_once_newest_first() {
+    let (_sandbox, client) = start().await;
+    let created = create(&client, 25).await;
+    let list = client.provisions().list().count(ten());
+    let streamed: Vec<_> = list.stream().map_ok(|provision| provision.id).try_collect().await.unwrap();
+    assert_eq!(streamed, created);
+    assert_eq!(list.pages().count().await, 3);
+}
+
+#[tokio::test]
+async fn what_is_created_meanwhile_moves_nothing() {
+    let (_sandbox, client) = start().await;
+    let created = create(&client, 25).await;
+    let list = client.provisions().list().count(ten());
+    let mut stream = Box::pin(list.stream());
+    let mut streamed = Vec::new();
+    while let Some(provision) = stream.try_next().await.unwrap() {
+        streamed.push(provision.id);
+        if streamed.len() % 8 == 0 {
+            create(&client, 3).await;
+        }
+    }
+    assert_eq!(streamed, created);
+}
+
+#[tokio::test]
+async fn a_stream_can_be_resumed_behind_what_was_seen_last() {
+    let (_sandbox, client) = start().await;
+    let created = create(&client, 25).await;
+    let list = client.provisions().list().count(ten());
+    let seen: Vec<_> = list.stream().take(13).map_ok(|provision| provision.id).try_collect().await.unwrap();
+    // Kept as text, as another process would find it.
+    let cursor: Cursor = Cursor::OlderThan(*seen.last().unwrap()).to_string().parse().unwrap();
+    let rest: Vec<_> = list.start_at(cursor).stream().map_ok(|provision| provision.id).try_collect().await.unwrap();
+    assert_eq!([seen, rest].concat(), created);
+}
+
+#[tokio::test]
+async fn an_empty_page_in_the_middle_is_not_the_end() {
+    let (sandbox, client) = start().await;
+    let created = create(&client, 25).await;
+    let pages = AtomicUsize::new(0);
+    sandbox.before_signing(move |_, answer| {
+        if pages.fetch_add(1, Ordering::Relaxed) == 1 {
+            let mut body: serde_json::Value = serde_json::from_slice(&answer.body).unwrap();
+            body["Response"] = serde_json::json!([]);
+            answer.body = body.to_string().into();
+        }
+    });
+    let list = client.provisions().list().count(ten());
+    let streamed: Vec<_> = list.stream().map_ok(|provision| provision.id).try_collect().await.unwrap();
+    assert_eq!(streamed, [&created[..10], &created[20..]].concat());
+}
+
+#[tokio::test]
+async fn a_list_that_leads_back_ends_with_an_error() {
+    let (sandbox, client) = start().await;
+    create(&client, 25).await;
+    let pages = Arc::new(AtomicUsize::new(0));
+    sandbox.before_signing({
+        let pages = Arc::clone(&pages);
+        move |_, answer| {
+            pages.fetch_add(1, Ordering::Relaxed);
+            let mut body: serde_json::Value = serde_json::from_slice(&answer.body).unwrap();
+            body["Pagination"]["older_url"] = serde_json::json!("/v1/partner-user-provision?older_id=1005");
+            answer.body = body.to_string().into();
+        }
+    });
+    let streamed: Vec<_> = client.provisions().list().count(ten()).stream().collect().await;
+    let error = streamed.last().unwrap().as_ref().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidResponse);
+    assert_eq!(error.to_string(), "the list leads from older_id=1005 back to older_id=1005");
+    assert_eq!(pages.load(Ordering::Relaxed), 2);
+}
+
+#[tokio::test]
+async fn the_next_page_is_asked_for_when_it_is_needed() {
+    let (sandbox, client) = start().await;
+    create(&client, 25).await;
+    let before = sandbox.journal().len();
+    let list = client.provisions().list().count(ten());
+    let first: Vec<_> = list.stream().take(10).try_collect().await.unwrap();
+    assert_eq!(first.len(), 10);
+    assert_eq!(sandbox.journal().len(), before + 1);
+}
