@@ -11,6 +11,7 @@ use reqwest::{Body, Request, Response, StatusCode};
 use uuid::Uuid;
 
 use crate::error::{Error, ErrorKind, Facts, Sent, one_line};
+use crate::operation::{Auth, Operation};
 use crate::session::Access;
 use crate::signature::{VerifyingKey, message_with_headers};
 use crate::types::{ErrorResponse, InstallationResponse};
@@ -150,8 +151,13 @@ fn introduced_key(body: &[u8]) -> Option<VerifyingKey> {
 }
 
 /// The error that an answer other than a success stands for.
-pub(crate) fn refusal(answer: &Answer) -> Error {
+pub(crate) fn refusal(answer: &Answer, operation: &Operation) -> Error {
     let (kind, message) = match answer.status.as_u16() {
+        401 if operation.auth == Auth::Installation => (
+            ErrorKind::Unauthorized,
+            "bunq does not accept the installation: check the API key and the environment, and remove what is kept \
+             from another run, if bunq may have forgotten it",
+        ),
         401 => (
             ErrorKind::Unauthorized,
             "bunq does not accept the credentials: check the API key, that it is of this environment, \
@@ -221,7 +227,7 @@ mod tests {
                 body: body.into(),
             };
             prop_assert!(verify(&Access::default(), &answer).is_err());
-            prop_assert!(refusal(&answer).to_string().len() < 4000);
+            prop_assert!(refusal(&answer, &Operation::GET_PROVISION).to_string().len() < 4000);
         }
     }
 }

@@ -277,11 +277,13 @@ impl Call {
             };
         }
         let signed = answer.is_signed() && verified.is_ok();
-        let error = exchange::refusal(&answer).about(facts).signed(signed);
+        let error = exchange::refusal(&answer, self.operation).about(facts).signed(signed);
         let mut retry_after = answer.retry_after();
-        if let (StatusCode::TOO_MANY_REQUESTS, Some(place)) = (answer.status, &mut place) {
+        if answer.status == StatusCode::TOO_MANY_REQUESTS {
             let limit = error.bunq_messages().iter().find_map(|message| named_limit(message));
-            retry_after = Some(place.refused(Told { retry_after, limit }));
+            if let Some(place) = &mut place {
+                retry_after = Some(place.refused(Told { retry_after, limit }));
+            }
             tracing::warn!(?retry_after, ?limit, "bunq refuses the call for its rate");
         }
         Err(Failed { error, retry_after })

@@ -149,7 +149,11 @@ impl Window {
             match next {
                 Next::Free => return Ok(Place { window: Arc::clone(self), told: None }),
                 Next::At(at) if at > deadline => return too_late(at),
-                Next::At(at) => sleep_until(at).await,
+                Next::At(at) => {
+                    let wait_ms = at.saturating_duration_since(now).as_millis();
+                    tracing::debug!(wait_ms, "the call waits for a place within bunq's rate limit");
+                    sleep_until(at).await;
+                }
                 Next::AfterAnAnswer => {
                     if timeout_at(deadline, finished).await.is_err() {
                         return too_late(deadline);

@@ -1,5 +1,6 @@
 //! What is wrong with an answer becomes an error that tells the operation, the status, bunq's words and both ids.
 
+#![cfg(feature = "sandbox")]
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod common;

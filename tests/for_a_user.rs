@@ -1,5 +1,6 @@
 //! A provision's credential opens a client of its own, which acts for the user.
 
+#![cfg(feature = "sandbox")]
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod common;

@@ -1,5 +1,6 @@
 //! What is kept between runs: a restart goes on with the session, and processes share it.
 
+#![cfg(feature = "sandbox")]
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod common;

@@ -1,5 +1,6 @@
 //! A provision from its creation to its end, followed through the client.
 
+#![cfg(feature = "sandbox")]
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod common;

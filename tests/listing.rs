@@ -1,5 +1,6 @@
 //! Lists as streams: every provision once, whatever the pages look like.
 
+#![cfg(feature = "sandbox")]
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod common;

@@ -1,5 +1,6 @@
 //! The way to a session is walked once, by one task, and a dead session is replaced by a session alone.
 
+#![cfg(feature = "sandbox")]
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod common;

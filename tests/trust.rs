@@ -1,5 +1,6 @@
 //! Nothing unverified comes in: whatever is wrong with the signature of a success answer, the answer is not used.
 
+#![cfg(feature = "sandbox")]
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod common;

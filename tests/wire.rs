@@ -1,5 +1,6 @@
 //! Every operation as it goes over the wire, and bunq's contract for closing a provision to the letter.
 
+#![cfg(feature = "sandbox")]
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod common;

@@ -149,13 +149,15 @@ impl ContextStore for FileStore {
         let asked = Instant::now();
         loop {
             match file.try_lock() {
-                Ok(()) => return Ok(Box::new(FileLease { store: self.clone(), _lock: file })),
+                Ok(()) => return Ok(Box::new(FileLease { store: self.clone(), lock: file })),
                 Err(TryLockError::Error(error)) => return Err(self.failed("locked")(error)),
                 Err(TryLockError::WouldBlock) => {}
             }
             let left = timeout.saturating_sub(asked.elapsed());
             if left.is_zero() {
-                return Err(self.refused(format_args!("its lock was not to be had within {timeout:?}")));
+                return Err(self.refused(format_args!(
+                    "its lock was not to be had within {timeout:?}: another client holds it, try again"
+                )));
             }
             thread::sleep(left.min(LOCK_PAUSE));
         }
@@ -165,8 +167,15 @@ impl ContextStore for FileStore {
 #[derive(Debug)]
 struct FileLease {
     store: FileStore,
-    /// The lock file: closing it gives the lock back, and so does the end of the process.
-    _lock: File,
+    lock: File,
+}
+
+impl Drop for FileLease {
+    fn drop(&mut self) {
+        // Closing the file is not enough while another thread starts a process: until that runs its program, it has
+        // the file open too. Should this fail, closing it is what is left.
+        let _ = self.lock.unlock();
+    }
 }
 
 impl ContextLease for FileLease {

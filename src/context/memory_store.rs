@@ -52,7 +52,9 @@ impl ContextStore for MemoryStore {
         let waited = self.0.released.wait_timeout_while(self.kept(), timeout, |kept| kept.lent);
         let (mut kept, _) = waited.unwrap_or_else(PoisonError::into_inner);
         if kept.lent {
-            return Err(Error::context(format_args!("{self:?}: its lock was not to be had within {timeout:?}")));
+            return Err(Error::context(format_args!(
+                "{self:?}: its lock was not to be had within {timeout:?}: another client holds it, try again"
+            )));
         }
         kept.lent = true;
         Ok(Box::new(MemoryLease(self.clone())))
@@ -101,7 +103,10 @@ mod tests {
         let store = MemoryStore::new();
         let lease = store.lock(Duration::ZERO).unwrap();
         let error = store.lock(Duration::from_millis(20)).unwrap_err();
-        assert_eq!(error.to_string(), "MemoryStore: its lock was not to be had within 20ms");
+        assert_eq!(
+            error.to_string(),
+            "MemoryStore: its lock was not to be had within 20ms: another client holds it, try again"
+        );
         let other = store.clone();
         let waiting = thread::spawn(move || other.lock(Duration::from_secs(60)).map(drop));
         drop(lease);

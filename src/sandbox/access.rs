@@ -112,7 +112,7 @@ impl Access {
         };
         match self.sessions.get(&id).filter(|session| !session.is_ended && now < session.expiry) {
             Some(session) => Ok(LiveSession { id, installation: session.installation, user: session.user }),
-            None => Err(Refusal::unauthorized("The session is over.")),
+            None => Err(Refusal::session_over()),
         }
     }
 

@@ -5,6 +5,7 @@ use std::fmt;
 use serde_json::{Value, json};
 
 use super::SignatureForm;
+use crate::operation::RateLimit;
 use crate::signature::{SigningKey, message_with_headers};
 
 pub(super) const REQUEST_ID: &str = "X-Bunq-Client-Request-Id";
@@ -52,7 +53,13 @@ impl Answer {
         Self::json(refusal.status, &json!({ "Error": [error] }))
     }
 
-    /// A failure of the sandbox itself, made up where nothing can be signed: like a proxy's.
+    /// What a proxy makes up: a page of HTML, and nothing of bunq's.
+    pub(super) fn of_a_proxy(status: u16, page: &str) -> Self {
+        let headers = vec![("Content-Type".to_owned(), "text/html".to_owned())];
+        Self { status, headers, body: page.as_bytes().to_vec() }
+    }
+
+    /// A failure of the sandbox itself, made up where nothing can be signed.
     pub(super) fn broken(reason: &str) -> Self {
         let headers = vec![("Content-Type".to_owned(), "text/plain".to_owned())];
         Self { status: 500, headers, body: reason.as_bytes().to_vec() }
@@ -71,6 +78,22 @@ impl Answer {
         if let Some(id) = request_id {
             self.headers.push((REQUEST_ID.to_owned(), id.to_owned()));
         }
+    }
+
+    /// Changes the body as JSON, if that is what it is.
+    pub(super) fn edit(&mut self, edit: impl FnOnce(&mut Value)) {
+        if let Ok(mut body) = serde_json::from_slice(&self.body) {
+            edit(&mut body);
+            self.body = body.to_string().into_bytes();
+        }
+    }
+
+    /// Signs another answer than this one, and puts that signature on this one.
+    pub(super) fn sign_wrongly(&mut self, key: &SigningKey, form: SignatureForm) {
+        let body = self.body.clone();
+        self.body.push(b' ');
+        self.sign(key, form);
+        self.body = body;
     }
 
     /// Signs the answer as it stands.
@@ -123,10 +146,32 @@ impl Refusal {
     pub(super) fn not_found(message: impl Into<String>) -> Self {
         Self::new(404, message)
     }
+
+    /// The session is dead.
+    pub(super) fn session_over() -> Self {
+        Self::unauthorized("The session is over.")
+    }
+
+    /// The id of the request is not new.
+    pub(super) fn used_request_id(id: &str) -> Self {
+        Self::bad_request(format!("The {REQUEST_ID} {id} has been used before."))
+    }
+
+    /// The call would break a rate limit, which bunq names in these words.
+    pub(super) fn too_many_calls(limit: RateLimit) -> Self {
+        let RateLimit { calls, per } = limit;
+        let seconds = per.as_secs_f64();
+        Self::new(
+            429,
+            format!("Too many requests. You can do a maximum of {calls} calls per {seconds} seconds to this endpoint."),
+        )
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::signature::VerifyingKey;
 
@@ -138,6 +183,15 @@ mod tests {
             String::from_utf8(answer.body).unwrap(),
             r#"{"Error":[{"error_description":"Nothing here.","error_description_translated":"Nothing here."}]}"#
         );
+    }
+
+    #[test]
+    fn a_limit_is_named_in_bunqs_words() {
+        let limit = |per| RateLimit { calls: 3, per };
+        let whole = Refusal::too_many_calls(limit(Duration::from_secs(3))).message;
+        assert!(whole.contains("a maximum of 3 calls per 3 seconds "), "{whole}");
+        let part = Refusal::too_many_calls(limit(Duration::from_millis(250))).message;
+        assert!(part.contains("a maximum of 3 calls per 0.25 seconds "), "{part}");
     }
 
     #[test]

@@ -26,6 +26,7 @@ pub(super) struct Settings {
     pub(super) api_key: Secret,
     pub(super) session_timeout: Duration,
     pub(super) creation_answer: CreationAnswer,
+    pub(super) deduplicate: bool,
     pub(super) public_key_pem: String,
 }
 
@@ -45,18 +46,22 @@ impl Bank {
     pub(super) fn new(settings: Settings) -> Self {
         let mut numbers = Numbers::new();
         let partner = numbers.next();
-        let provisions = Provisions::new(settings.pace);
+        let provisions = Provisions::new(settings.pace, settings.deduplicate);
         Self { settings, clock: Clock::new(), numbers, access: Access::default(), provisions, partner }
     }
 
-    /// Does what a call asks for. Also says what its signature was worth.
-    pub(super) fn answer(&mut self, call: &Call) -> (ReceivedSignature, Result<Answer, Refusal>) {
-        let signature = self.access.judge(call.header("X-Bunq-Client-Signature"), call.token(), &call.body);
-        (signature, self.perform(call, signature))
+    /// What the signature of a call is worth.
+    pub(super) fn judge(&self, call: &Call) -> ReceivedSignature {
+        self.access.judge(call.header("X-Bunq-Client-Signature"), call.token(), &call.body)
     }
 
-    fn perform(&mut self, call: &Call, signature: ReceivedSignature) -> Result<Answer, Refusal> {
-        let route = Route::of(&call.method, &call.path)?;
+    /// Does what a call asks for, with a signature worth this much.
+    pub(super) fn perform(
+        &mut self,
+        route: Route,
+        call: &Call,
+        signature: ReceivedSignature,
+    ) -> Result<Answer, Refusal> {
         let request_id = mandatory_headers(call)?;
         let now = self.clock.now();
         match route {
@@ -83,7 +88,7 @@ impl Bank {
     /// What holds for every call with a token: a fresh id, and if it is signed, then well.
     fn vet(&mut self, installation: u64, request_id: &str, signature: ReceivedSignature) -> Result<(), Refusal> {
         if !self.access.note_request_id(installation, request_id) {
-            return Err(Refusal::bad_request(format!("The {REQUEST_ID} {request_id} has been used before.")));
+            return Err(Refusal::used_request_id(request_id));
         }
         match signature {
             ReceivedSignature::Invalid => {
@@ -141,6 +146,11 @@ impl Bank {
         let provision = self.provisions.get(id, now, &mut self.numbers).ok_or_else(|| no_provision(id))?;
         provision.wish(event, now, &mut self.numbers)?;
         Ok(Answer::id(id))
+    }
+
+    /// Makes provisions that are at rest, and gives their ids.
+    pub(super) fn populate(&mut self, count: usize) -> Vec<u64> {
+        self.provisions.populate(count, self.clock.now(), &mut self.numbers)
     }
 
     /// Lets something happen to a provision by hand; says whether it could.

@@ -21,12 +21,30 @@ const DIRECTOR: &str = "director_relation_provision_id";
 #[derive(Debug)]
 pub(super) struct Creation {
     pub(super) external_uuid: Uuid,
-    pub(super) products: Vec<String>,
+    pub(super) profile: Profile,
+    /// The director's provision. Whether it exists is for the bank to say.
+    pub(super) director: Option<u64>,
+}
+
+/// What is known of a user from the beginning.
+#[derive(Debug)]
+pub(super) struct Profile {
     pub(super) display_name: String,
     pub(super) is_company: bool,
     pub(super) country: String,
-    /// The director's provision. Whether it exists is for the bank to say.
-    pub(super) director: Option<u64>,
+    pub(super) products: Vec<String>,
+}
+
+impl Profile {
+    /// A person like any other.
+    pub(super) fn example() -> Self {
+        Self {
+            display_name: "user".to_owned(),
+            is_company: false,
+            country: "NL".to_owned(),
+            products: vec!["USER_VERIFIED".to_owned()],
+        }
+    }
 }
 
 impl Creation {
@@ -46,11 +64,13 @@ impl Creation {
         }
         Ok(Self {
             external_uuid,
-            is_company: user.is_company.unwrap_or(products.contains(&COMPANY_VERIFIED)),
-            display_name: user.display_name,
             director: user.director,
-            country: country.unwrap_or("NL").to_owned(),
-            products: products.into_iter().map(str::to_owned).collect(),
+            profile: Profile {
+                is_company: user.is_company.unwrap_or(products.contains(&COMPANY_VERIFIED)),
+                display_name: user.display_name,
+                country: country.unwrap_or("NL").to_owned(),
+                products: products.into_iter().map(str::to_owned).collect(),
+            },
         })
     }
 
@@ -186,9 +206,9 @@ mod tests {
     #[test]
     fn both_shapes_are_read() {
         let current = read(&person()).unwrap();
-        assert_eq!((current.display_name.as_str(), current.is_company), ("ada", false));
+        assert_eq!((current.profile.display_name.as_str(), current.profile.is_company), ("ada", false));
         let older = read(&older()).unwrap();
-        assert_eq!((older.display_name.as_str(), older.is_company), ("Ada", false));
+        assert_eq!((older.profile.display_name.as_str(), older.profile.is_company), ("Ada", false));
         assert_eq!(current.external_uuid, older.external_uuid);
     }
 
@@ -196,7 +216,7 @@ mod tests {
     fn the_older_shape_says_by_its_products_whether_it_is_a_companys() {
         let mut company = older();
         company["products"] = json!(["COMPANY_VERIFIED"]);
-        assert!(read(&company).unwrap().is_company);
+        assert!(read(&company).unwrap().profile.is_company);
     }
 
     #[test]
@@ -254,6 +274,6 @@ mod tests {
         audit["date_of_birth"] = json!("1990-12-31");
         assert_eq!(read(&audit).unwrap_err(), "country_of_residence is required.");
         audit["country_of_residence"] = json!("BE");
-        assert_eq!(read(&audit).unwrap().country, "BE");
+        assert_eq!(read(&audit).unwrap().profile.country, "BE");
     }
 }

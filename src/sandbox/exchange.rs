@@ -1,23 +1,30 @@
-//! One exchange, from the request to the answer on the wire:
+//! One exchange, from the request to the answer that is to go on the wire:
 //!
 //! 1. the request is read, up to a limit;
-//! 2. the bank decides on the answer, and the journal notes both;
-//! 3. the answer may be edited;
-//! 4. it is signed;
-//! 5. it may be edited again, and goes out.
+//! 2. the rate limits and the injected faults have their say;
+//! 3. the bank decides on the answer, a fault may spoil it, and the journal notes all of it;
+//! 4. the answer may be edited;
+//! 5. it is signed;
+//! 6. it may be edited again.
 
 use std::sync::{Arc, Mutex};
+use std::time::Instant;
 
-use axum::body::{Body, to_bytes};
-use axum::extract::{Request, State};
-use axum::response::Response;
 use bytes::Bytes;
+use http_body_util::{BodyExt, Limited};
+use hyper::Request;
+use hyper::body::Incoming;
+use tokio::sync::OnceCell;
 
 use super::SignatureForm;
 use super::answer::{Answer, REQUEST_ID, Refusal};
 use super::bank::Bank;
+use super::fault::{Fault, Injections, Struck};
 use super::journal::{self, Journal, JournalEntry, ReceivedSignature};
-use super::lock;
+use super::limits::RateLimits;
+use super::routes::Route;
+use super::{lock, new_key};
+use crate::operation::Operation;
 use crate::signature::SigningKey;
 
 /// The largest body that is taken.
@@ -29,14 +36,18 @@ const LARGEST_READ: usize = 16 * LARGEST_BODY;
 /// Neither lock is held across an await.
 pub(super) struct Shared {
     pub(super) key: SigningKey,
+    /// Some other bank's key. Making one takes long, so it is made when it is first played.
+    pub(super) foreign_key: OnceCell<SigningKey>,
     pub(super) signature_form: SignatureForm,
     pub(super) state: Mutex<BankState>,
     pub(super) edits: Mutex<Edits>,
 }
 
-/// The bank and what it remembers of its callers.
+/// The bank, what stands between it and its callers, and what it remembers of them.
 pub(super) struct BankState {
     pub(super) bank: Bank,
+    pub(super) rate_limits: RateLimits,
+    pub(super) injections: Injections,
     pub(super) journal: Journal,
 }
 
@@ -70,17 +81,28 @@ impl Call {
         self.header("X-Bunq-Client-Authentication")
     }
 
-    fn into_entry(self, status: u16, signature: ReceivedSignature) -> JournalEntry {
+    fn into_entry(self, verdict: &Verdict) -> JournalEntry {
         let body = String::from_utf8_lossy(&self.body).into_owned();
         let Self { method, path, query, headers, .. } = self;
-        JournalEntry { method, path, query, headers, body, status, signature }
+        let Verdict { signature, fault, carried_out, ref answer } = *verdict;
+        JournalEntry { method, path, query, headers, body, status: answer.status, signature, fault, carried_out }
     }
 }
 
-/// Answers one request.
-pub(super) async fn handle(State(shared): State<Arc<Shared>>, request: Request) -> Response {
+/// What becomes of a call.
+struct Verdict {
+    signature: ReceivedSignature,
+    fault: Option<Fault>,
+    carried_out: bool,
+    answer: Answer,
+}
+
+/// Takes a request in and gives the answer, with the fault that is still to be played on the wire.
+pub(super) async fn exchange(shared: Arc<Shared>, request: Request<Incoming>) -> (Answer, Option<Fault>) {
+    let arrived = Instant::now();
     let (head, body) = request.into_parts();
-    let body = to_bytes(body, LARGEST_READ).await.ok().filter(|body| body.len() <= LARGEST_BODY);
+    let body = Limited::new(body, LARGEST_READ).collect().await.ok().map(|body| body.to_bytes());
+    let body = body.filter(|body| body.len() <= LARGEST_BODY);
     let text = |value: &http::HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
     let is_complete = body.is_some();
     let call = Call {
@@ -90,49 +112,74 @@ pub(super) async fn handle(State(shared): State<Arc<Shared>>, request: Request) 
         headers: head.headers.iter().map(|(name, value)| (name.to_string(), text(value))).collect(),
         body: body.unwrap_or_default(),
     };
-    on_the_wire(exchange(&shared, call, is_complete))
-}
 
-fn exchange(shared: &Shared, call: Call, is_complete: bool) -> Answer {
-    let (entry, mut answer) = decide(&mut lock(&shared.state), call, is_complete);
+    let (entry, mut answer) = {
+        let mut state = lock(&shared.state);
+        let verdict = if is_complete { state.decide(&call, arrived) } else { cut_off(&call) };
+        let entry = call.into_entry(&verdict);
+        state.journal.push(entry.clone());
+        (entry, verdict.answer)
+    };
+    let foreign_key = if entry.fault == Some(Fault::ForeignSignature) { foreign_key(&shared).await } else { None };
     if let Some(edit) = &mut lock(&shared.edits).before_signing {
         edit(&entry, &mut answer);
     }
-    answer.sign(&shared.key, shared.signature_form);
+    match entry.fault {
+        Some(Fault::UnsignedStatus(_) | Fault::MissingSignature) => {}
+        Some(Fault::WrongSignature) => answer.sign_wrongly(&shared.key, shared.signature_form),
+        Some(Fault::ForeignSignature) => match foreign_key {
+            Some(key) => answer.sign(key, shared.signature_form),
+            None => answer = Answer::broken("no foreign key could be made"),
+        },
+        _ => answer.sign(&shared.key, shared.signature_form),
+    }
     if let Some(edit) = &mut lock(&shared.edits).after_signing {
         edit(&entry, &mut answer);
     }
-    answer
+    (answer, entry.fault)
 }
 
-fn decide(state: &mut BankState, call: Call, is_complete: bool) -> (JournalEntry, Answer) {
-    let (signature, outcome) = if is_complete {
-        state.bank.answer(&call)
-    } else {
-        let is_signed = call.header("X-Bunq-Client-Signature").is_some();
-        let signature = if is_signed { ReceivedSignature::Unchecked } else { ReceivedSignature::None };
-        let message = format!("The body was cut off or is larger than {LARGEST_BODY} bytes.");
-        (signature, Err(Refusal::bad_request(message)))
-    };
-    let mut answer = outcome.unwrap_or_else(|refusal| Answer::refusal(&refusal));
+async fn foreign_key(shared: &Shared) -> Option<&SigningKey> {
+    shared.foreign_key.get_or_try_init(new_key).await.ok()
+}
+
+/// What becomes of a call that did not come in whole. It is none for the limits, the faults and the bank.
+fn cut_off(call: &Call) -> Verdict {
+    let is_signed = call.header("X-Bunq-Client-Signature").is_some();
+    let signature = if is_signed { ReceivedSignature::Unchecked } else { ReceivedSignature::None };
+    let refusal = Refusal::bad_request(format!("The body was cut off or is larger than {LARGEST_BODY} bytes."));
+    let mut answer = Answer::refusal(&refusal);
     answer.echo(call.header(REQUEST_ID));
-    let entry = call.into_entry(answer.status, signature);
-    state.journal.push(entry.clone());
-    (entry, answer)
+    Verdict { signature, fault: None, carried_out: false, answer }
 }
 
-/// The answer as HTTP. What an edit made of it may be something that HTTP cannot carry.
-fn on_the_wire(answer: Answer) -> Response {
-    let is_framing = |name: &str| ["content-length", "transfer-encoding"].contains(&name.to_ascii_lowercase().as_str());
-    let headers = answer.headers.iter().filter(|(name, _)| !is_framing(name));
-    headers
-        .fold(Response::builder().status(answer.status), |response, (name, value)| {
-            response.header(name, value.as_bytes())
-        })
-        .body(Body::from(answer.body))
-        .unwrap_or_else(|error| {
-            let mut response = Response::new(Body::from(format!("The edited answer cannot be sent: {error}.")));
-            *response.status_mut() = http::StatusCode::INTERNAL_SERVER_ERROR;
-            response
-        })
+impl BankState {
+    fn decide(&mut self, call: &Call, arrived: Instant) -> Verdict {
+        let signature = self.bank.judge(call);
+        let route = Route::of(&call.method, &call.path);
+        let operation = route.as_ref().ok().map(|route| route.operation());
+        let admitted = operation.map_or(Ok(()), |operation| self.rate_limits.admit(operation, arrived));
+        let struck = if admitted.is_ok() { self.injections.strike(operation) } else { None };
+
+        let (carried_out, mut answer) = match (admitted, struck) {
+            (Err(limit), _) => (false, Answer::refusal(&Refusal::too_many_calls(limit))),
+            (Ok(()), Some(Struck { carried_out: false, .. })) => (false, Answer::items(Vec::new())),
+            (Ok(()), _) => match route.and_then(|route| self.bank.perform(route, call, signature)) {
+                Ok(answer) => (true, answer),
+                Err(refusal) => (false, Answer::refusal(&refusal)),
+            },
+        };
+        let fault = struck.map(|struck| struck.fault);
+        if let Some(fault) = fault {
+            let limit = self.rate_limits.limit(operation.unwrap_or(&Operation::GET_PROVISION));
+            fault.spoil(&mut answer, limit, call.header(REQUEST_ID));
+        }
+        if fault == Some(Fault::SessionLost) {
+            self.bank.access.end_all_sessions();
+        }
+        if !matches!(fault, Some(Fault::UnsignedStatus(_))) {
+            answer.echo(call.header(REQUEST_ID));
+        }
+        Verdict { signature, fault, carried_out, answer }
+    }
 }

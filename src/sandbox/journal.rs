@@ -3,6 +3,8 @@
 use std::collections::VecDeque;
 use std::fmt;
 
+use super::Fault;
+
 /// How many calls the journal keeps.
 const LONGEST: usize = 10_000;
 
@@ -23,10 +25,14 @@ pub struct JournalEntry {
     pub headers: Vec<(String, String)>,
     /// The body; empty when it was too large to be taken.
     pub body: String,
-    /// The status that the sandbox decided on, before any edit.
+    /// The status that the sandbox decided on, before any edit. It may not have reached the caller: see `fault`.
     pub status: u16,
     /// What the signature of the call was worth.
     pub signature: ReceivedSignature,
+    /// The fault that was played on it.
+    pub fault: Option<Fault>,
+    /// Whether what it asked for was done, however it was answered. `false` for what was refused.
+    pub carried_out: bool,
 }
 
 impl JournalEntry {
@@ -43,6 +49,8 @@ impl fmt::Debug for JournalEntry {
             .field("path", &self.path)
             .field("status", &self.status)
             .field("signature", &self.signature)
+            .field("fault", &self.fault)
+            .field("carried_out", &self.carried_out)
             .finish_non_exhaustive()
     }
 }
@@ -78,6 +86,10 @@ impl Journal {
         self.0.push_back(entry);
     }
 
+    pub(super) fn take(&mut self) -> Vec<JournalEntry> {
+        std::mem::take(&mut self.0).into()
+    }
+
     pub(super) fn entries(&self) -> Vec<JournalEntry> {
         self.0.iter().cloned().collect()
     }
@@ -96,6 +108,8 @@ mod tests {
             body: "secret-body".to_owned(),
             status: 200,
             signature: ReceivedSignature::None,
+            fault: Some(Fault::Drop),
+            carried_out: true,
         }
     }
 
@@ -103,7 +117,8 @@ mod tests {
     fn its_debug_gives_no_secrets_away() {
         assert_eq!(
             format!("{:?}", entry(1)),
-            r#"JournalEntry { method: "GET", path: "/v1/1", status: 200, signature: None, .. }"#
+            "JournalEntry { method: \"GET\", path: \"/v1/1\", status: 200, signature: None, fault: Some(Drop), \
+             carried_out: true, .. }"
         );
     }
 

@@ -1,9 +1,12 @@
 //! The query of a listing, and the links to the pages around a page.
 
+use jiff::Timestamp;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
+use super::Pace;
 use super::answer::Refusal;
+use super::clock::Numbers;
 use super::input;
 use super::life_cycle::Status;
 use super::provision::Provision;
@@ -77,22 +80,23 @@ impl Listing {
         Ok(listing)
     }
 
-    /// Whether the filters let `provision` through.
-    pub(super) fn admits(&self, provision: &Provision) -> bool {
+    /// Whether the filters let `provision` through, as it is by now.
+    pub(super) fn admits(&self, provision: &mut Provision, pace: Pace, now: Timestamp, numbers: &mut Numbers) -> bool {
+        provision.catch_up(pace, now, numbers);
         (self.statuses.is_empty() || self.statuses.contains(&provision.status()))
             && self.external_uuid.is_none_or(|uuid| uuid == provision.external_uuid)
     }
 
-    /// The links around a page, given the ends of the page and of whatever the filters let through.
-    pub(super) fn pagination(&self, page: Option<Ends>, all: Option<Ends>) -> Value {
-        let (Some(page), Some(all)) = (page, all) else {
+    /// The links around a page; `None`: it is empty.
+    pub(super) fn pagination(&self, page: Option<Around>) -> Value {
+        let Some(page) = page else {
             return json!({ "future_url": null, "newer_url": null, "older_url": null });
         };
         let newer = self.url("newer_id", page.newest);
         json!({
             "future_url": newer,
-            "newer_url": (all.newest > page.newest).then_some(&newer),
-            "older_url": (all.oldest < page.oldest).then(|| self.url("older_id", page.oldest)),
+            "newer_url": page.has_newer.then_some(&newer),
+            "older_url": page.has_older.then(|| self.url("older_id", page.oldest)),
         })
     }
 
@@ -110,20 +114,13 @@ impl Listing {
     }
 }
 
-/// The ids at both ends of some provisions.
+/// The ids at both ends of a page, and whether the filters let anything through beyond them.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Ends {
+pub(super) struct Around {
     pub(super) newest: u64,
     pub(super) oldest: u64,
-}
-
-impl Ends {
-    /// The ends of ids that come sorted, either way round; `None` if there are none.
-    pub(super) fn of(mut sorted: impl DoubleEndedIterator<Item = u64>) -> Option<Self> {
-        let first = sorted.next()?;
-        let last = sorted.next_back().unwrap_or(first);
-        Some(Self { newest: first.max(last), oldest: first.min(last) })
-    }
+    pub(super) has_newer: bool,
+    pub(super) has_older: bool,
 }
 
 fn statuses(names: &str) -> Result<Vec<Status>, Refusal> {
@@ -174,17 +171,17 @@ mod tests {
     #[test]
     fn links_keep_the_filters_and_end_where_there_is_nothing_more() {
         let listing = Listing::from_query(Some("status=CREATED,ACTIVE&count=2&older_id=9")).unwrap();
-        let ends = |newest, oldest| Some(Ends { newest, oldest });
+        let around = |has_more| Some(Around { newest: 8, oldest: 7, has_newer: has_more, has_older: has_more });
         assert_eq!(
-            listing.pagination(ends(8, 7), ends(9, 6)),
+            listing.pagination(around(true)),
             json!({
                 "future_url": "/v1/partner-user-provision?status=CREATED,ACTIVE&count=2&newer_id=8",
                 "newer_url": "/v1/partner-user-provision?status=CREATED,ACTIVE&count=2&newer_id=8",
                 "older_url": "/v1/partner-user-provision?status=CREATED,ACTIVE&count=2&older_id=7",
             })
         );
-        let whole = listing.pagination(ends(8, 7), ends(8, 7));
+        let whole = listing.pagination(around(false));
         assert!(whole["future_url"].is_string() && whole["newer_url"].is_null() && whole["older_url"].is_null());
-        assert!(listing.pagination(None, ends(8, 7))["future_url"].is_null());
+        assert!(listing.pagination(None)["future_url"].is_null());
     }
 }

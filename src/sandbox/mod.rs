@@ -2,7 +2,7 @@
 //!
 //! It is not a mock: what is created is there until it is closed, sessions die, ids are used up, and a wrong order, a
 //! wrong token or a wrong signature gets bunq's own kind of refusal. What bunq's public documentation does not say is
-//! decided here, and said so where it is. It does not keep bunq's rate limits.
+//! decided here, and said so where it is. bunq's rate limits are kept [if you ask for it](SandboxBuilder::rate_limits).
 //!
 //! ```
 //! use bunq_partner::{NewProvision, ProvisionStatus, Uuid, sandbox::Sandbox};
@@ -22,21 +22,49 @@
 //! # Ok(())
 //! # }
 //! ```
+//!
+//! What goes wrong between two computers can be had too, at any time and any point of an exchange: see [`Fault`] for
+//! what there is, and [`Injection`] for when it strikes.
+//!
+//! ```
+//! use bunq_partner::Operation;
+//! use bunq_partner::sandbox::{Fault, Injection, Sandbox};
+//!
+//! # #[tokio::main]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let sandbox = Sandbox::start().await?;
+//! let client = sandbox.client().build()?;
+//! let provision = sandbox.populate(1)[0];
+//!
+//! // bunq closes the provision, but its answer is lost.
+//! sandbox.inject(Injection::new(Fault::Drop).on(&Operation::UPDATE_PROVISION));
+//! let _ = client.provisions().close(provision).await;
+//!
+//! let journal = sandbox.take_journal();
+//! let closing = journal.iter().find(|call| call.fault == Some(Fault::Drop)).ok_or("no fault was played")?;
+//! assert!(closing.carried_out);
+//! # Ok(())
+//! # }
+//! ```
 
 mod access;
 mod answer;
 mod bank;
 mod clock;
 mod creation;
+mod drift;
 mod exchange;
+mod fault;
 mod handshake;
 mod input;
 mod journal;
 mod life_cycle;
+mod limits;
 mod listing;
 mod provision;
 mod provisions;
 mod routes;
+mod server;
 
 use std::fmt;
 use std::io;
@@ -44,28 +72,33 @@ use std::net::Ipv4Addr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use axum::Router;
 use serde_json::Value;
 use tokio::net::TcpListener;
-use tokio::sync::oneshot;
+use tokio::sync::OnceCell;
+use tokio::task::AbortHandle;
 
 pub use self::answer::Answer;
+pub use self::fault::{Fault, Injection};
 pub use self::journal::{JournalEntry, ReceivedSignature};
 
 use self::bank::{Bank, Settings};
 use self::exchange::{BankState, Edits, Shared};
+use self::fault::Injections;
 use self::journal::Journal;
 use self::life_cycle::Event;
+use self::limits::RateLimits;
 use crate::signature::SigningKey;
-use crate::{Client, ClientBuilder, Environment, ProvisionId, Secret};
+use crate::{Client, ClientBuilder, Environment, Operation, ProvisionId, Secret};
 
 /// A running sandbox.
 ///
 /// It serves for as long as a handle of it is there and the Tokio runtime runs in which it was started; clones are
-/// handles of the same sandbox. All it knows is in memory and goes with it.
+/// handles of the same sandbox. With the last handle the server and its connections end; all it knows is in memory and
+/// goes with it. An exchange whose request has been read goes to its end even if the caller hangs up.
 ///
 /// Where bunq's documentation is silent, the sandbox reads it so:
-/// - creating a second provision with the same `external_uuid` is refused with 400, and nothing is created;
+/// - creating a second provision with the same `external_uuid` is refused with 400, and nothing is created, unless
+///   [`SandboxBuilder::deduplicate`] says otherwise;
 /// - a token reset is refused with 400 while one is under way, as is closing what is closing or closed;
 /// - a credential that expired unused still shows its token, which opens nothing; a failed provision has none;
 /// - `permitted_ips` must be well-formed, but calls from elsewhere are not refused;
@@ -79,8 +112,13 @@ struct Running {
     base_url: String,
     api_key: Secret,
     shared: Arc<Shared>,
-    /// Dropped with the last handle, which stops the server.
-    _stop: oneshot::Sender<()>,
+    server: AbortHandle,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.server.abort();
+    }
 }
 
 impl Sandbox {
@@ -101,6 +139,9 @@ impl Sandbox {
             session_timeout: Duration::from_secs(604_800),
             signature_form: SignatureForm::Body,
             creation_answer: CreationAnswer::Id,
+            deduplicate: true,
+            rate_limits: RateLimits::default(),
+            injections: Injections::default(),
             port: 0,
         }
     }
@@ -157,6 +198,14 @@ impl Sandbox {
         self.state().bank.provisions.ids().filter_map(|id| id.try_into().ok()).collect()
     }
 
+    /// Makes so many provisions at once, `ACTIVE` and with a credential that nobody has used, and gives their ids,
+    /// oldest first.
+    ///
+    /// It is made for many: 100,000 take a fraction of a second and some tens of megabytes.
+    pub fn populate(&self, count: usize) -> Vec<ProvisionId> {
+        self.state().bank.populate(count).into_iter().filter_map(|id| id.try_into().ok()).collect()
+    }
+
     /// The last 10,000 calls, oldest first, with everything in them.
     ///
     /// Headers and bodies **hold API keys, tokens and personal data**.
@@ -164,9 +213,27 @@ impl Sandbox {
         self.state().journal.entries()
     }
 
+    /// The calls of the [journal](Self::journal), which is empty afterwards.
+    pub fn take_journal(&self) -> Vec<JournalEntry> {
+        self.state().journal.take()
+    }
+
+    /// Adds a [`Fault`], or an [`Injection`] that says which calls it strikes, to those that are not used up.
+    ///
+    /// One fault at most strikes a call: of the injections that are due, the one that was added first.
+    pub fn inject(&self, injection: impl Into<Injection>) {
+        self.state().injections.push(injection.into());
+    }
+
+    /// Takes all injections back.
+    pub fn clear_injections(&self) {
+        self.state().injections.clear();
+    }
+
     /// Edits every answer before it is signed, error answers included: what comes out is validly signed.
     ///
-    /// This is how to play drift: new fields, new statuses, items missing. `edit` replaces the one set before. It
+    /// This is how to play drift of your own, beyond that of [`Fault`]; a fault has been played by then, unless it
+    /// strikes at the signature or on the wire. `edit` replaces the one set before. It
     /// runs on the server's thread, one call at a time, so it should be quick; it must neither set nor clear
     /// edits, and a handle of this sandbox that it owns keeps the sandbox running until it is cleared.
     pub fn before_signing(&self, edit: impl FnMut(&JournalEntry, &mut Answer) + Send + 'static) {
@@ -175,7 +242,7 @@ impl Sandbox {
 
     /// Edits every answer after it is signed, error answers included: what would go on the wire.
     ///
-    /// This is how to play faults: tampering, missing signatures, a proxy's error page. Otherwise it is as
+    /// This is how to play faults of your own, beyond [`Fault`]. Otherwise it is as
     /// [`before_signing`](Self::before_signing).
     pub fn after_signing(&self, edit: impl FnMut(&JournalEntry, &mut Answer) + Send + 'static) {
         lock(&self.running.shared.edits).after_signing = Some(Box::new(edit));
@@ -206,6 +273,9 @@ pub struct SandboxBuilder {
     session_timeout: Duration,
     signature_form: SignatureForm,
     creation_answer: CreationAnswer,
+    deduplicate: bool,
+    rate_limits: RateLimits,
+    injections: Injections,
     port: u16,
 }
 
@@ -242,13 +312,43 @@ impl SandboxBuilder {
         self
     }
 
+    /// Whether the creation of a provision is refused if its `external_uuid` was used before. At first `true`.
+    ///
+    /// `false` makes a second provision: the strictest test of a client that must not create twice.
+    pub fn deduplicate(mut self, deduplicate: bool) -> Self {
+        self.deduplicate = deduplicate;
+        self
+    }
+
+    /// Whether bunq's rate limits are kept, as each [`Operation`] has them. At first `false`.
+    ///
+    /// A limit is for one operation and all callers, who share an address here. Its window rolls: it looks back from
+    /// the arrival of each call. What would break it is answered 429, in bunq's words and without a `Retry-After`; it
+    /// is not carried out, and it does not itself count. bunq does not say whether it does.
+    pub fn rate_limits(mut self, are_kept: bool) -> Self {
+        self.rate_limits.are_kept = are_kept;
+        self
+    }
+
+    /// Gives one operation a limit of its own, which is kept whatever [`rate_limits`](Self::rate_limits) says.
+    pub fn rate_limit(mut self, operation: &Operation, calls: u32, per: Duration) -> Self {
+        self.rate_limits.set(operation, calls, per);
+        self
+    }
+
+    /// Injects a fault from the start, as [`Sandbox::inject`] does later.
+    pub fn inject(mut self, injection: impl Into<Injection>) -> Self {
+        self.injections.push(injection.into());
+        self
+    }
+
     /// The port on 127.0.0.1. At first 0: any that is free.
     pub fn port(mut self, port: u16) -> Self {
         self.port = port;
         self
     }
 
-    /// Starts the sandbox in the current Tokio runtime, which must have its I/O driver enabled.
+    /// Starts the sandbox in the current Tokio runtime, which must have its I/O and its time driver enabled.
     ///
     /// # Errors
     ///
@@ -256,29 +356,30 @@ impl SandboxBuilder {
     pub async fn start(self) -> io::Result<Sandbox> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, self.port)).await?;
         let base_url = format!("http://{}/v1", listener.local_addr()?);
-        let key = tokio::task::spawn_blocking(SigningKey::generate).await?.map_err(io::Error::other)?;
+        let key = new_key().await?;
         let api_key = self.api_key.unwrap_or_else(|| Secret::new(format!("sandbox_{}", clock::random_token())));
         let bank = Bank::new(Settings {
             pace: self.pace,
             api_key: api_key.clone(),
             session_timeout: self.session_timeout,
             creation_answer: self.creation_answer,
+            deduplicate: self.deduplicate,
             public_key_pem: key.public_key_pem().map_err(io::Error::other)?,
         });
         let shared = Arc::new(Shared {
             key,
+            foreign_key: OnceCell::new(),
             signature_form: self.signature_form,
-            state: Mutex::new(BankState { bank, journal: Journal::default() }),
+            state: Mutex::new(BankState {
+                bank,
+                rate_limits: self.rate_limits,
+                injections: self.injections,
+                journal: Journal::default(),
+            }),
             edits: Mutex::new(Edits::default()),
         });
-        let (stop, stopped) = oneshot::channel::<()>();
-        let routes = Router::new().fallback(exchange::handle).with_state(Arc::clone(&shared));
-        let server = axum::serve(listener, routes).with_graceful_shutdown(async {
-            // An error is what tells that the sender is gone.
-            let _ = stopped.await;
-        });
-        tokio::spawn(async { server.await });
-        Ok(Sandbox { running: Arc::new(Running { base_url, api_key, shared, _stop: stop }) })
+        let server = tokio::spawn(server::serve(listener, Arc::clone(&shared))).abort_handle();
+        Ok(Sandbox { running: Arc::new(Running { base_url, api_key, shared, server }) })
     }
 }
 
@@ -313,6 +414,10 @@ pub enum CreationAnswer {
     Id,
     /// One `PartnerUserProvision` item.
     Provision,
+}
+
+async fn new_key() -> io::Result<SigningKey> {
+    tokio::task::spawn_blocking(SigningKey::generate).await?.map_err(io::Error::other)
 }
 
 /// Locks what no panic can leave half-changed: where one happened, in an edit, the data is still good.

@@ -1,5 +1,7 @@
 //! One provision: what bunq knows about it, and how it shows it.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -9,49 +11,54 @@ use uuid::Uuid;
 use super::Pace;
 use super::answer::Refusal;
 use super::clock::{Numbers, after, in_bunqs_form, random_token};
-use super::creation::Creation;
+use super::creation::Profile;
 use super::life_cycle::{Event, Status, Step};
 use crate::Secret;
 
 /// How long a credential waits for its first use.
 const CREDENTIAL_LIFETIME: Duration = Duration::from_secs(60 * 60);
 
-/// A provision as it is kept.
+/// A provision as it is kept: small, for there may be a hundred thousand.
 #[derive(Debug)]
 pub(super) struct Provision {
     pub(super) id: u64,
     pub(super) external_uuid: Uuid,
+    profile: Arc<Profile>,
+    /// What the ids and codes are made from that bunq makes up.
+    seed: Uuid,
     created: Timestamp,
     updated: Timestamp,
-    display_name: String,
-    is_company: bool,
-    country: String,
-    products: Vec<String>,
     step: Step,
     /// When it came to the step.
     since: Timestamp,
     /// Whether anybody read it at this step.
     was_read: bool,
-    label_user: Option<Value>,
-    oauth_request: Option<Value>,
+    has_label: bool,
+    oauth_request: Option<OauthRequest>,
     credential: Option<Credential>,
 }
 
+/// What is kept of the access on the user's behalf.
+#[derive(Debug)]
+struct OauthRequest {
+    id: u64,
+    client: u64,
+    created: Timestamp,
+}
+
 impl Provision {
-    pub(super) fn new(id: u64, creation: Creation, now: Timestamp) -> Self {
+    pub(super) fn new(id: u64, external_uuid: Uuid, profile: Arc<Profile>, now: Timestamp) -> Self {
         Self {
             id,
-            external_uuid: creation.external_uuid,
+            external_uuid,
+            profile,
+            seed: Uuid::new_v4(),
             created: now,
             updated: now,
-            display_name: creation.display_name,
-            is_company: creation.is_company,
-            country: creation.country,
-            products: creation.products,
             step: Step::User,
             since: now,
             was_read: false,
-            label_user: None,
+            has_label: false,
             oauth_request: None,
             credential: None,
         }
@@ -65,9 +72,9 @@ impl Provision {
     pub(super) fn on(&mut self, event: Event, now: Timestamp, numbers: &mut Numbers) -> bool {
         let Some(next) = self.step.on(event) else { return false };
         match (self.step, next) {
-            (_, Step::Relation) => self.label_user = Some(self.new_label()),
+            (_, Step::Relation) => self.has_label = true,
             (_, Step::Onboarding) => {
-                self.oauth_request = Some(self.new_oauth_request(now, numbers));
+                self.oauth_request = Some(OauthRequest { id: numbers.next(), client: numbers.next(), created: now });
                 self.credential = Some(Credential::new(now, numbers));
             }
             (Step::Resetting, Step::Active) => self.credential = Some(Credential::new(now, numbers)),
@@ -154,9 +161,9 @@ impl Provision {
             "status": self.status().name(),
             "sub_status": self.step.sub_status(),
             "action_required": self.step.action_required(),
-            "products": self.products,
-            "label_user": self.label_user,
-            "oauth_request": self.oauth_request,
+            "products": self.profile.products,
+            "label_user": self.show_label(),
+            "oauth_request": self.oauth_request.as_ref().map(|request| self.show_oauth_request(request)),
             "credential": self.credential.as_ref().map(|credential| credential.show(now)),
         })
     }
@@ -165,23 +172,25 @@ impl Provision {
     pub(super) fn show_user(&self, session_timeout: Duration) -> Value {
         json!({
             "id": self.id,
-            "display_name": self.display_name,
-            "public_nick_name": self.display_name,
+            "display_name": self.profile.display_name,
+            "public_nick_name": self.profile.display_name,
             "avatar": null,
             "session_timeout": session_timeout.as_secs(),
         })
     }
 
-    fn new_label(&self) -> Value {
-        let uuid = || Uuid::new_v4().to_string();
-        let picture = uuid();
+    fn show_label(&self) -> Value {
+        if !self.has_label {
+            return Value::Null;
+        }
+        let picture = self.made_up("picture");
         json!({
-            "uuid": uuid(),
-            "display_name": self.display_name,
-            "country": self.country,
+            "uuid": self.made_up("label"),
+            "display_name": self.profile.display_name,
+            "country": self.profile.country,
             "avatar": {
-                "uuid": uuid(),
-                "anchor_uuid": uuid(),
+                "uuid": self.made_up("avatar"),
+                "anchor_uuid": self.made_up("anchor"),
                 "style": "NONE",
                 "image": [{
                     "attachment_public_uuid": picture,
@@ -191,30 +200,42 @@ impl Provision {
                     "urls": [{ "type": "ORIGINAL", "url": format!("https://sandbox.example/{picture}.png") }],
                 }],
             },
-            "public_nick_name": self.display_name,
-            "type": if self.is_company { "COMPANY" } else { "PERSON" },
+            "public_nick_name": self.profile.display_name,
+            "type": if self.profile.is_company { "COMPANY" } else { "PERSON" },
         })
     }
 
-    fn new_oauth_request(&self, now: Timestamp, numbers: &mut Numbers) -> Value {
+    fn show_oauth_request(&self, request: &OauthRequest) -> Value {
+        let created = in_bunqs_form(request.created);
+        let code = |purpose| self.made_up(purpose).simple().to_string();
         json!({
-            "id": numbers.next(),
-            "uuid": Uuid::new_v4().to_string(),
-            "created": in_bunqs_form(now),
-            "updated": in_bunqs_form(now),
+            "id": request.id,
+            "uuid": self.made_up("request"),
+            "created": created,
+            "updated": created,
             "status": "ACTIVE",
             "scope": ["PAYMENT_INFORMATION"],
             "redirect_url": "https://sandbox.example/redirect",
             "callback_url": "https://sandbox.example/callback",
-            "authorization_code": random_token(),
-            "client_id": random_token(),
-            "oauth_client_id": numbers.next(),
+            "authorization_code": code("code"),
+            "client_id": code("client"),
+            "oauth_client_id": request.client,
             "oauth_client_display_name": "Sandbox Partner",
             "response_type": "code",
-            "state": Uuid::new_v4().to_string(),
+            "state": self.made_up("state"),
             "type": "AUTHORIZATION_CODE",
-            "user_alias_created": self.label_user,
+            "user_alias_created": self.show_label(),
         })
+    }
+
+    /// A UUID of this provision's own for a purpose: the same each time it is shown.
+    fn made_up(&self, purpose: &str) -> Uuid {
+        let half = |number: u8| {
+            let mut hasher = DefaultHasher::new();
+            (self.seed, purpose, number).hash(&mut hasher);
+            hasher.finish()
+        };
+        uuid::Builder::from_random_bytes(Uuid::from_u64_pair(half(0), half(1)).into_bytes()).into_uuid()
     }
 }
 

@@ -1,36 +1,37 @@
 //! All provisions of the bank, and what moves them.
 
-use std::collections::BTreeMap;
-use std::ops::Bound::{Excluded, Unbounded};
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
+use uuid::Uuid;
 
 use super::Pace;
 use super::answer::Refusal;
 use super::clock::Numbers;
-use super::creation::Creation;
+use super::creation::{Creation, Profile};
 use super::life_cycle::Event;
-use super::listing::{Cursor, Ends, Listing};
+use super::listing::{Around, Cursor, Listing};
 use super::provision::Provision;
 use crate::Secret;
 
-/// The provisions by their ids, which grow with time: the last is the newest.
+/// The provisions by their ids, which grow with time: the last is the newest. None ever goes.
 #[derive(Debug)]
 pub(super) struct Provisions {
     pace: Pace,
-    by_id: BTreeMap<u64, Provision>,
+    deduplicate: bool,
+    by_id: Vec<Provision>,
 }
 
 impl Provisions {
-    pub(super) fn new(pace: Pace) -> Self {
-        Self { pace, by_id: BTreeMap::new() }
+    pub(super) fn new(pace: Pace, deduplicate: bool) -> Self {
+        Self { pace, deduplicate, by_id: Vec::new() }
     }
 
     /// Makes a provision and gives it back.
     ///
-    /// An `external_uuid` that was used before is refused. bunq says that it serves "for deduplication", not what it
-    /// answers to a duplicate: this is the sandbox's reading.
+    /// An `external_uuid` that was used before is refused, unless that is switched off. bunq says that it serves "for
+    /// deduplication", not what it answers to a duplicate: this is the sandbox's reading.
     pub(super) fn create(
         &mut self,
         creation: Creation,
@@ -38,19 +39,32 @@ impl Provisions {
         numbers: &mut Numbers,
     ) -> Result<&Provision, Refusal> {
         let uuid = creation.external_uuid;
-        if self.by_id.values().any(|provision| provision.external_uuid == uuid) {
+        if self.deduplicate && self.by_id.iter().any(|provision| provision.external_uuid == uuid) {
             return Err(Refusal::bad_request(format!("A provision with the external_uuid {uuid} already exists.")));
         }
-        if let Some(director) = creation.director.filter(|director| !self.by_id.contains_key(director)) {
+        if let Some(director) = creation.director.filter(|director| self.position(*director).is_err()) {
             return Err(Creation::unknown_director(director));
         }
-        let id = numbers.next();
-        Ok(self.by_id.entry(id).or_insert_with(|| Provision::new(id, creation, now)))
+        Ok(self.by_id.push_mut(Provision::new(numbers.next(), uuid, Arc::new(creation.profile), now)))
+    }
+
+    /// Makes provisions that are at rest, and gives their ids.
+    pub(super) fn populate(&mut self, count: usize, now: Timestamp, numbers: &mut Numbers) -> Vec<u64> {
+        let profile = Arc::new(Profile::example());
+        let made = std::iter::repeat_with(|| {
+            let mut provision = Provision::new(numbers.next(), Uuid::new_v4(), Arc::clone(&profile), now);
+            while provision.on(Event::Progress, now, numbers) {}
+            provision
+        });
+        let before = self.by_id.len();
+        self.by_id.extend(made.take(count));
+        self.by_id[before..].iter().map(|provision| provision.id).collect()
     }
 
     /// The provision as it is by now.
     pub(super) fn get(&mut self, id: u64, now: Timestamp, numbers: &mut Numbers) -> Option<&mut Provision> {
-        let provision = self.by_id.get_mut(&id)?;
+        let position = self.position(id).ok()?;
+        let provision = self.by_id.get_mut(position)?;
         provision.catch_up(self.pace, now, numbers);
         Some(provision)
     }
@@ -64,36 +78,39 @@ impl Provisions {
     }
 
     /// A page of provisions as a client reads it, and the links around it.
+    ///
+    /// Looks no further than it must: without a filter that is little more than the page.
     pub(super) fn list(&mut self, listing: &Listing, now: Timestamp, numbers: &mut Numbers) -> (Vec<Value>, Value) {
-        let Self { pace, by_id } = self;
-        by_id.values_mut().for_each(|provision| provision.catch_up(*pace, now, numbers));
-
-        let mut candidates: Box<dyn Iterator<Item = &mut Provision>> = match listing.cursor {
-            Cursor::Newest => Box::new(by_id.values_mut().rev()),
-            Cursor::OlderThan(id) => Box::new(by_id.range_mut(..id).rev().map(|(_, provision)| provision)),
-            Cursor::NewerThan(id) => {
-                Box::new(by_id.range_mut((Excluded(id), Unbounded)).map(|(_, provision)| provision))
-            }
-        };
+        let pace = self.pace;
         let mut page = Vec::new();
-        while page.len() < listing.count {
-            let Some(provision) = candidates.next() else { break };
+        let mut turn = |provision: &mut Provision| {
             // Being read may move a provision on, and then out of what was asked for.
-            if listing.admits(provision) {
-                provision.before_read(*pace, now, numbers);
-                if listing.admits(provision) {
+            if listing.admits(provision, pace, now, numbers) {
+                provision.before_read(pace, now, numbers);
+                if listing.admits(provision, pace, now, numbers) {
                     page.push((provision.id, item(provision.read(now))));
                 }
             }
-        }
-        drop(candidates);
+            page.len() == listing.count
+        };
+        match listing.cursor {
+            Cursor::Newest => self.by_id.iter_mut().rev().any(&mut turn),
+            Cursor::OlderThan(id) => self.older(id).iter_mut().rev().any(&mut turn),
+            Cursor::NewerThan(id) => self.newer(id).iter_mut().any(&mut turn),
+        };
         if let Cursor::NewerThan(_) = listing.cursor {
             page.reverse();
         }
 
-        let admitted = by_id.values().filter(|provision| listing.admits(provision));
-        let all = Ends::of(admitted.map(|provision| provision.id));
-        let links = listing.pagination(Ends::of(page.iter().map(|(id, _)| *id)), all);
+        let links = match (page.first(), page.last()) {
+            (Some(&(newest, _)), Some(&(oldest, _))) => {
+                let mut admitted = |provision: &mut Provision| listing.admits(provision, pace, now, numbers);
+                let has_newer = self.newer(newest).iter_mut().any(&mut admitted);
+                let has_older = self.older(oldest).iter_mut().rev().any(&mut admitted);
+                listing.pagination(Some(Around { newest, oldest, has_newer, has_older }))
+            }
+            _ => listing.pagination(None),
+        };
         (page.into_iter().map(|(_, item)| item).collect(), links)
     }
 
@@ -105,7 +122,7 @@ impl Provisions {
     /// The provision whose credential has this token and is in force.
     pub(super) fn holder(&mut self, token: &Secret, now: Timestamp, numbers: &mut Numbers) -> Option<&mut Provision> {
         let pace = self.pace;
-        self.by_id.values_mut().find_map(|provision| {
+        self.by_id.iter_mut().find_map(|provision| {
             provision.catch_up(pace, now, numbers);
             let is_holder = provision.credential_in_force().is_some_and(|credential| credential.has_token(token));
             is_holder.then_some(provision)
@@ -114,7 +131,22 @@ impl Provisions {
 
     /// All ids, oldest first.
     pub(super) fn ids(&self) -> impl Iterator<Item = u64> {
-        self.by_id.keys().copied()
+        self.by_id.iter().map(|provision| provision.id)
+    }
+
+    /// Where the provision is, or would be.
+    fn position(&self, id: u64) -> Result<usize, usize> {
+        self.by_id.binary_search_by_key(&id, |provision| provision.id)
+    }
+
+    fn older(&mut self, id: u64) -> &mut [Provision] {
+        let end = self.by_id.partition_point(|provision| provision.id < id);
+        &mut self.by_id[..end]
+    }
+
+    fn newer(&mut self, id: u64) -> &mut [Provision] {
+        let start = self.by_id.partition_point(|provision| provision.id <= id);
+        &mut self.by_id[start..]
     }
 }
 
@@ -138,7 +170,7 @@ mod tests {
 
     impl Bench {
         fn new(pace: Pace) -> Self {
-            Self { provisions: Provisions::new(pace), numbers: Numbers::new(), now: Timestamp::now() }
+            Self { provisions: Provisions::new(pace, true), numbers: Numbers::new(), now: Timestamp::now() }
         }
 
         fn create(&mut self) -> u64 {
@@ -294,6 +326,32 @@ mod tests {
         assert!(bench.list("status=CANCELLED").0.is_empty());
         assert_eq!(bench.list("").0, [ids[1], ids[0]]);
         assert_eq!(bench.read(ids[0])["status"], "CLOSED");
+    }
+
+    #[test]
+    fn a_hundred_thousand_are_made_and_listed() {
+        let mut bench = Bench::new(Pace::EachRead);
+        let first = bench.create();
+        let ids = bench.provisions.populate(100_000, bench.now, &mut bench.numbers);
+        assert_eq!(ids.len(), 100_000);
+        assert!(ids.is_sorted() && ids[0] > first);
+        let made = bench.read(ids[4711]);
+        assert_eq!((&made["status"], &made["credential"]["status"]), (&json!("ACTIVE"), &json!("PENDING_FIRST_USE")));
+        assert_eq!(made, bench.read(ids[4711]), "what bunq makes up stays the same");
+        assert_ne!(made["label_user"]["uuid"], bench.read(ids[4712])["label_user"]["uuid"]);
+
+        let (page, links) = bench.list("count=200");
+        assert!(page.iter().eq(ids.iter().rev().take(200)));
+        assert!(links["newer_url"].is_null() && links["older_url"].is_string());
+        let (page, links) = bench.list(&format!("count=200&older_id={}", ids[50_000]));
+        assert!(page.iter().rev().eq(&ids[49_800..50_000]));
+        assert!(links["newer_url"].is_string() && links["older_url"].is_string());
+        assert_eq!(bench.list("status=CREATED").0, [first]);
+    }
+
+    #[test]
+    fn a_kept_provision_is_small() {
+        assert!(size_of::<Provision>() < 300, "{}", size_of::<Provision>());
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use super::answer::Refusal;
 use super::input;
+use crate::operation::Operation;
 
 /// Where provisions live.
 pub(super) const PROVISIONS: &str = "/v1/partner-user-provision";
@@ -57,6 +58,20 @@ impl Route {
             _ => Err(no_route(method, path)),
         }
     }
+
+    /// The operation that this is a call of.
+    pub(super) fn operation(self) -> &'static Operation {
+        match self {
+            Self::Install => &Operation::CREATE_INSTALLATION,
+            Self::Handshake(Handshake::RegisterDevice) => &Operation::CREATE_DEVICE_SERVER,
+            Self::Handshake(Handshake::OpenSession) => &Operation::CREATE_SESSION,
+            Self::Session(SessionCall::End(_)) => &Operation::DELETE_SESSION,
+            Self::Session(SessionCall::Create) => &Operation::CREATE_PROVISION,
+            Self::Session(SessionCall::List) => &Operation::LIST_PROVISIONS,
+            Self::Session(SessionCall::Read(_)) => &Operation::GET_PROVISION,
+            Self::Session(SessionCall::Change(_)) => &Operation::UPDATE_PROVISION,
+        }
+    }
 }
 
 fn no_route(method: &str, path: &str) -> Refusal {
@@ -78,6 +93,14 @@ mod tests {
         assert_eq!(Route::of("DELETE", "/v1/session/0"), Ok(Route::Session(SessionCall::End(0))));
         assert_eq!(Route::of("GET", PROVISIONS), Ok(Route::Session(SessionCall::List)));
         assert_eq!(Route::of("PUT", &format!("{PROVISIONS}/123")), Ok(Route::Session(SessionCall::Change(123))));
+    }
+
+    #[test]
+    fn every_operation_has_its_route() {
+        for operation in Operation::ALL {
+            let path = format!("/v1{}", operation.path.replace("{provision_id}", "1").replace("{session_id}", "1"));
+            assert_eq!(Route::of(operation.method, &path).unwrap().operation(), operation);
+        }
     }
 
     #[test]

@@ -225,7 +225,7 @@ fn the_lock_is_given_back_when_its_lease_is_dropped() {
     let asked = Instant::now();
     let refused = store.lock(Duration::from_millis(50));
     assert!(asked.elapsed() >= Duration::from_millis(50));
-    assert_eq!(refusal(&store, refused), "its lock was not to be had within 50ms");
+    assert_eq!(refusal(&store, refused), "its lock was not to be had within 50ms: another client holds it, try again");
     let waiting = thread::spawn({
         let store = store.clone();
         move || store.lock(Duration::from_secs(60)).map(drop)
@@ -242,7 +242,10 @@ fn the_lock_keeps_a_second_process_out_until_it_dies() {
     let lines = BufReader::new(second.stdout.take().unwrap()).lines();
     assert!(lines.map_while(Result::ok).any(|line| line.contains(LOCKED)), "the second process took no lock");
 
-    assert_eq!(refusal(&store, store.lock(Duration::from_millis(50))), "its lock was not to be had within 50ms");
+    assert_eq!(
+        refusal(&store, store.lock(Duration::from_millis(50))),
+        "its lock was not to be had within 50ms: another client holds it, try again"
+    );
     assert_eq!(store.load().unwrap(), Some("from the second process".into()));
     second.kill().unwrap();
     second.wait().unwrap();

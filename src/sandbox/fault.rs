@@ -1,0 +1,290 @@
+//! Faults: what goes wrong on purpose, and when.
+
+use std::time::Duration;
+
+use super::answer::{Answer, Refusal};
+use super::drift;
+use crate::operation::{Operation, RateLimit};
+
+/// The largest body that [`Fault::Oversized`] makes.
+const LARGEST_BODY: usize = 1 << 30;
+
+const HTML: &str = "<html><body><h1>The sandbox plays a fault.</h1></body></html>";
+
+/// Something that goes wrong with one call.
+///
+/// Whether the call is *carried out*, that is whether the sandbox does what the call asks for before the fault
+/// strikes, is said of each fault, and can be set otherwise with [`Injection::carried_out`]. Most faults change the
+/// right answer on its way out; if the call is not carried out there is none, and an empty success,
+/// `{"Response": []}`, stands in for it.
+///
+/// "Signed" means validly signed, as every answer of the sandbox without a fault.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Fault {
+    /// This status with bunq's error envelope, signed. Not carried out.
+    Status(u16),
+    /// This status with a page of HTML, and no header of bunq's: a proxy's doing. Not carried out.
+    UnsignedStatus(u16),
+    /// 429, signed, naming the operation's limit in bunq's words. Not carried out.
+    RateLimited {
+        /// What `Retry-After` says, in whole seconds, rounded up; `None`: there is no such header.
+        retry_after: Option<Duration>,
+    },
+    /// 401, signed, and all sessions are over. Not carried out.
+    SessionLost,
+    /// 400, signed, as for an `X-Bunq-Client-Request-Id` that was used before. Not carried out.
+    RequestIdRefused,
+    /// The connection is closed without an answer. Carried out.
+    Drop,
+    /// The right answer, but the connection is closed in the middle of its body. Carried out.
+    Truncated,
+    /// The right answer a byte at a time, the first at once. It never ends: after the body come spaces. Carried out.
+    SlowDrip {
+        /// The time before each further byte.
+        pause: Duration,
+    },
+    /// The right answer after this long. Carried out at once.
+    Late(Duration),
+    /// 200, signed, without a body. Carried out.
+    EmptyBody,
+    /// 200, signed, with `{"Response": []}`. Carried out.
+    EmptyResponse,
+    /// 200, signed, with a page of HTML. Carried out.
+    NotJson,
+    /// The right answer, made at least this many bytes long by spaces at its end, and signed. It is built in memory,
+    /// so it never gets larger than 1 GiB. Carried out.
+    Oversized(usize),
+    /// The right answer without a signature. Carried out.
+    MissingSignature,
+    /// The right answer with a signature by the right key over something else. Carried out.
+    WrongSignature,
+    /// The right answer, well signed by another key than the sandbox's. Carried out.
+    ForeignSignature,
+    /// Provisions have a `status` that is not documented; signed. Carried out.
+    UnknownStatus,
+    /// Provisions have a `sub_status` that is not documented; signed. Carried out.
+    UnknownSubStatus,
+    /// Every enum of a provision has a value that is not documented, or one more if it is a list; signed.
+    /// Carried out.
+    UnknownValues,
+    /// Every object has a member that is not documented, the envelope included; signed. Carried out.
+    UnknownField,
+    /// The items of the answer begin with one of a kind that is not documented; signed. Carried out.
+    UnknownItem,
+    /// All that a client can do without is missing; signed. What stays: ids, tokens, keys, statuses, the
+    /// error's description, the links between pages. Carried out.
+    MissingOptionalFields,
+    /// What [`MissingOptionalFields`](Self::MissingOptionalFields) leaves out is there, but null; signed. Carried out.
+    NullFields,
+    /// A header `X-Bunq-Novelty`, which is not documented; signed. Carried out.
+    UnknownHeader,
+}
+
+impl Fault {
+    /// Whether the call is carried out, unless an injection says otherwise.
+    fn is_carried_out(self) -> bool {
+        !matches!(
+            self,
+            Self::Status(_)
+                | Self::UnsignedStatus(_)
+                | Self::RateLimited { .. }
+                | Self::SessionLost
+                | Self::RequestIdRefused
+        )
+    }
+
+    /// What becomes of `answer` before it is signed. `limit` is that of the operation, `request_id` the call's.
+    pub(super) fn spoil(self, answer: &mut Answer, limit: RateLimit, request_id: Option<&str>) {
+        match self {
+            Self::Status(status) => *answer = Answer::refusal(&Refusal::new(status, "The sandbox plays a fault.")),
+            Self::UnsignedStatus(status) => *answer = Answer::of_a_proxy(status, HTML),
+            Self::RateLimited { retry_after } => {
+                *answer = Answer::refusal(&Refusal::too_many_calls(limit));
+                answer.headers.extend(retry_after.map(|after| ("Retry-After".to_owned(), whole_seconds(after))));
+            }
+            Self::SessionLost => *answer = Answer::refusal(&Refusal::session_over()),
+            Self::RequestIdRefused => {
+                *answer = Answer::refusal(&Refusal::used_request_id(request_id.unwrap_or_default()));
+            }
+            Self::EmptyBody => (answer.status, answer.body) = (200, Vec::new()),
+            Self::EmptyResponse => *answer = Answer::items(Vec::new()),
+            Self::NotJson => (answer.status, answer.body) = (200, HTML.into()),
+            Self::Oversized(size) => {
+                let length = size.min(LARGEST_BODY).max(answer.body.len());
+                answer.body.resize(length, b' ');
+            }
+            Self::UnknownHeader => answer.headers.push(("X-Bunq-Novelty".to_owned(), "yes".to_owned())),
+            Self::UnknownStatus => answer.edit(|body| drift::unknown_member(body, "status")),
+            Self::UnknownSubStatus => answer.edit(|body| drift::unknown_member(body, "sub_status")),
+            Self::UnknownValues => answer.edit(drift::unknown_values),
+            Self::UnknownField => answer.edit(drift::unknown_fields),
+            Self::UnknownItem => answer.edit(drift::unknown_item),
+            Self::MissingOptionalFields => answer.edit(drift::without_optional_fields),
+            Self::NullFields => answer.edit(drift::with_null_fields),
+            // These strike later: at the signature or on the wire.
+            Self::Drop
+            | Self::Truncated
+            | Self::SlowDrip { .. }
+            | Self::Late(_)
+            | Self::MissingSignature
+            | Self::WrongSignature
+            | Self::ForeignSignature => {}
+        }
+    }
+}
+
+fn whole_seconds(duration: Duration) -> String {
+    let rounded_up = duration.as_secs().saturating_add(u64::from(duration.subsec_nanos() > 0));
+    rounded_up.to_string()
+}
+
+/// A [`Fault`], and which calls it strikes: at first the next one, whatever its operation.
+///
+/// ```
+/// use bunq_partner::Operation;
+/// use bunq_partner::sandbox::{Fault, Injection};
+///
+/// // The second and the third closing get no answer; only the closing itself is done.
+/// let lost = Injection::new(Fault::Drop).on(&Operation::UPDATE_PROVISION).after(1).times(2);
+/// ```
+#[derive(Debug, Clone)]
+#[must_use = "an injection does nothing until a sandbox has it"]
+pub struct Injection {
+    fault: Fault,
+    /// The id of the operation; `None`: any.
+    operation: Option<&'static str>,
+    /// How many calls still pass.
+    after: u32,
+    /// How many times it still plays; `None`: without end.
+    times: Option<u32>,
+    carried_out: bool,
+}
+
+impl Injection {
+    /// Strikes the next call, once.
+    pub fn new(fault: Fault) -> Self {
+        Self { fault, operation: None, after: 0, times: Some(1), carried_out: fault.is_carried_out() }
+    }
+
+    /// Strikes calls of this operation alone. Without it any call is struck, even one to no operation.
+    pub fn on(mut self, operation: &Operation) -> Self {
+        self.operation = Some(operation.id);
+        self
+    }
+
+    /// Lets so many calls pass first. Of the operation asked for they all count, whatever becomes of them, but not
+    /// those that a rate limit refuses.
+    pub fn after(mut self, calls: u32) -> Self {
+        self.after = calls;
+        self
+    }
+
+    /// Strikes so many calls.
+    pub fn times(mut self, calls: u32) -> Self {
+        self.times = Some(calls);
+        self
+    }
+
+    /// Strikes without end.
+    pub fn always(mut self) -> Self {
+        self.times = None;
+        self
+    }
+
+    /// Whether the call is carried out before the fault strikes. Each [`Fault`] says what holds at first.
+    ///
+    /// A call that is not carried out changes nothing at all: not even its `X-Bunq-Client-Request-Id` is used up.
+    pub fn carried_out(mut self, carried_out: bool) -> Self {
+        self.carried_out = carried_out;
+        self
+    }
+
+    fn concerns(&self, operation: Option<&Operation>) -> bool {
+        self.operation.is_none_or(|id| operation.is_some_and(|operation| operation.id == id))
+    }
+}
+
+impl From<Fault> for Injection {
+    fn from(fault: Fault) -> Self {
+        Self::new(fault)
+    }
+}
+
+/// What happens to a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Struck {
+    pub(super) fault: Fault,
+    pub(super) carried_out: bool,
+}
+
+/// The injections that are not used up, in the order in which they came.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Injections(Vec<Injection>);
+
+impl Injections {
+    pub(super) fn push(&mut self, injection: Injection) {
+        self.0.push(injection);
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.0.clear();
+    }
+
+    /// Tells all of a call; the first that is due strikes it.
+    pub(super) fn strike(&mut self, operation: Option<&Operation>) -> Option<Struck> {
+        self.0.retain(|injection| injection.times != Some(0));
+        let mut struck = None;
+        for injection in self.0.iter_mut().filter(|injection| injection.concerns(operation)) {
+            if injection.after > 0 {
+                injection.after -= 1;
+            } else if struck.is_none() {
+                injection.times = injection.times.map(|times| times - 1);
+                struck = Some(Struck { fault: injection.fault, carried_out: injection.carried_out });
+            }
+        }
+        struck
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The statuses that are played on calls of these operations.
+    fn played<const N: usize>(injections: Vec<Injection>, calls: [Option<&Operation>; N]) -> [Option<u16>; N] {
+        let mut injections = Injections(injections);
+        calls.map(|operation| match injections.strike(operation)?.fault {
+            Fault::Status(status) => Some(status),
+            other => panic!("{other:?}"),
+        })
+    }
+
+    #[test]
+    fn the_first_that_is_due_strikes() {
+        let (get, put) = (Some(&Operation::GET_PROVISION), Some(&Operation::UPDATE_PROVISION));
+        let status = |status| Injection::new(Fault::Status(status));
+        assert_eq!(played(vec![status(1), status(2)], [get, put, get]), [Some(1), Some(2), None]);
+        assert_eq!(
+            played(vec![status(1).on(&Operation::UPDATE_PROVISION).times(2)], [get, put, None, put, put]),
+            [None, Some(1), None, Some(1), None]
+        );
+        assert_eq!(played(vec![status(1).always(), status(2)], [get, None]), [Some(1), Some(1)]);
+        assert_eq!(played(vec![status(1).times(0), status(2)], [get, get]), [Some(2), None]);
+    }
+
+    #[test]
+    fn calls_that_pass_are_counted_whatever_becomes_of_them() {
+        let status = |status| Injection::new(Fault::Status(status));
+        let injections = vec![status(1).on(&Operation::GET_PROVISION), status(2).after(1), status(3).after(1)];
+        let get = Some(&Operation::GET_PROVISION);
+        assert_eq!(played(injections, [get; 4]), [Some(1), Some(2), Some(3), None]);
+    }
+
+    #[test]
+    fn seconds_are_rounded_up() {
+        assert_eq!(whole_seconds(Duration::from_millis(2001)), "3");
+        assert_eq!(whole_seconds(Duration::ZERO), "0");
+        assert_eq!(whole_seconds(Duration::MAX), u64::MAX.to_string());
+    }
+}

@@ -1,0 +1,78 @@
+//! bunq's rate limits: so many calls of an operation within any stretch of time.
+
+use std::collections::{HashMap, VecDeque};
+use std::time::{Duration, Instant};
+
+use crate::operation::{Operation, RateLimit};
+
+/// The limits that are kept, and the calls that count towards them.
+#[derive(Debug, Clone, Default)]
+pub(super) struct RateLimits {
+    /// Whether operations without a limit of their own have bunq's.
+    pub(super) are_kept: bool,
+    /// By the ids of the operations.
+    own: HashMap<&'static str, RateLimit>,
+    taken: HashMap<&'static str, VecDeque<Instant>>,
+}
+
+impl RateLimits {
+    /// Gives an operation a limit of its own, which is kept in any case.
+    pub(super) fn set(&mut self, operation: &Operation, calls: u32, per: Duration) {
+        self.own.insert(operation.id, RateLimit { calls, per });
+    }
+
+    /// The operation's limit, kept or not.
+    pub(super) fn limit(&self, operation: &Operation) -> RateLimit {
+        self.own.get(operation.id).copied().unwrap_or(operation.rate_limit)
+    }
+
+    /// Takes a call in, or refuses it for the limit that it would break. A refused call does not count.
+    pub(super) fn admit(&mut self, operation: &Operation, arrived: Instant) -> Result<(), RateLimit> {
+        if !self.are_kept && !self.own.contains_key(operation.id) {
+            return Ok(());
+        }
+        let limit = self.limit(operation);
+        let taken = self.taken.entry(operation.id).or_default();
+        while taken.front().is_some_and(|first| arrived.saturating_duration_since(*first) >= limit.per) {
+            taken.pop_front();
+        }
+        if u32::try_from(taken.len()).is_ok_and(|taken| taken < limit.calls) {
+            taken.push_back(arrived);
+            Ok(())
+        } else {
+            Err(limit)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Which calls are admitted that arrive so many milliseconds after the first.
+    fn admitted<const N: usize>(limits: &mut RateLimits, operation: &Operation, arrivals: [u64; N]) -> [bool; N] {
+        let start = Instant::now();
+        arrivals.map(|arrival| limits.admit(operation, start + Duration::from_millis(arrival)).is_ok())
+    }
+
+    #[test]
+    fn windows_roll_and_refused_calls_do_not_count() {
+        let mut limits = RateLimits { are_kept: true, ..RateLimits::default() };
+        assert_eq!(
+            admitted(&mut limits, &Operation::GET_PROVISION, [0, 1000, 2000, 2999, 3000, 3999, 4000, 4001, 5000]),
+            [true, true, true, false, true, false, true, false, true]
+        );
+        assert_eq!(admitted(&mut limits, &Operation::UPDATE_PROVISION, [0, 0, 0]), [true, true, false]);
+        assert_eq!(admitted(&mut limits, &Operation::CREATE_SESSION, [0, 29_999, 30_000]), [true, false, true]);
+    }
+
+    #[test]
+    fn an_operation_may_have_its_own() {
+        let mut limits = RateLimits::default();
+        limits.set(&Operation::GET_PROVISION, 1, Duration::from_millis(10));
+        limits.set(&Operation::CREATE_PROVISION, 0, Duration::from_secs(1));
+        assert_eq!(admitted(&mut limits, &Operation::GET_PROVISION, [0, 9, 10]), [true, false, true]);
+        assert_eq!(admitted(&mut limits, &Operation::CREATE_PROVISION, [0, 9000]), [false, false]);
+        assert_eq!(admitted(&mut limits, &Operation::LIST_PROVISIONS, [0; 9]), [true; 9]);
+    }
+}

@@ -1,0 +1,145 @@
+//! The server: connections come in, answers go out, each as whole as its fault lets it.
+
+use std::convert::Infallible;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::{Stream, StreamExt, stream};
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt, Full, StreamBody};
+use hyper::body::Frame;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Response, StatusCode};
+use hyper_util::rt::TokioIo;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::{JoinSet, yield_now};
+use tokio::time::sleep;
+
+use super::answer::Answer;
+use super::exchange::{Shared, exchange};
+use super::fault::Fault;
+
+/// How long to wait when no connection can be taken, because there are too many, say.
+const BREATH: Duration = Duration::from_millis(50);
+
+type Body = UnsyncBoxBody<Bytes, HangUp>;
+
+/// The connection is to be closed here and now.
+#[derive(Debug)]
+struct HangUp;
+
+impl fmt::Display for HangUp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the sandbox hangs up")
+    }
+}
+
+impl std::error::Error for HangUp {}
+
+/// Serves without end. When it is dropped, the connections are too.
+pub(super) async fn serve(listener: TcpListener, shared: Arc<Shared>) {
+    let mut connections = JoinSet::new();
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => drop(connections.spawn(connection(stream, Arc::clone(&shared)))),
+            Err(_) => sleep(BREATH).await,
+        }
+        while connections.try_join_next().is_some() {}
+    }
+}
+
+async fn connection(stream: TcpStream, shared: Arc<Shared>) {
+    // Answers that drip are made of small pieces. Where this cannot be set, they are only later.
+    let _ = stream.set_nodelay(true);
+    let service = service_fn(move |request| {
+        // In a task of its own, an exchange goes to its end even if the caller hangs up.
+        let exchange = tokio::spawn(exchange(Arc::clone(&shared), request));
+        async {
+            let (answer, fault) = exchange.await.map_err(|_| HangUp)?;
+            deliver(answer, fault).await
+        }
+    });
+    // It ends with an error when the caller hangs up, and when the sandbox does.
+    let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
+}
+
+/// Puts an answer on the wire, as far as the fault lets it come.
+async fn deliver(answer: Answer, fault: Option<Fault>) -> Result<Response<Body>, HangUp> {
+    match fault {
+        Some(Fault::Drop) => Err(HangUp),
+        Some(Fault::Late(delay)) => {
+            sleep(delay).await;
+            Ok(whole(answer))
+        }
+        Some(Fault::Truncated) => {
+            let length = answer.body.len().max(1);
+            let (answer, body) = split(answer);
+            let mut response = with_body(answer, StreamBody::new(first_half(body)).boxed_unsync());
+            response.headers_mut().insert(http::header::CONTENT_LENGTH, length.into());
+            Ok(response)
+        }
+        Some(Fault::SlowDrip { pause }) => {
+            let (answer, body) = split(answer);
+            Ok(with_body(answer, StreamBody::new(drip(body, pause)).boxed_unsync()))
+        }
+        _ => Ok(whole(answer)),
+    }
+}
+
+fn whole(answer: Answer) -> Response<Body> {
+    let (answer, body) = split(answer);
+    with_body(answer, full(body))
+}
+
+fn split(mut answer: Answer) -> (Answer, Bytes) {
+    let body = std::mem::take(&mut answer.body);
+    (answer, body.into())
+}
+
+fn full(body: Bytes) -> Body {
+    Full::new(body).map_err(|never: Infallible| match never {}).boxed_unsync()
+}
+
+/// The answer as HTTP, with this body instead of its own. What an edit made of it may be something that HTTP cannot
+/// carry.
+fn with_body(answer: Answer, body: Body) -> Response<Body> {
+    let is_framing = |name: &str| ["content-length", "transfer-encoding"].contains(&name.to_ascii_lowercase().as_str());
+    let headers = answer.headers.iter().filter(|(name, _)| !is_framing(name));
+    headers
+        .fold(Response::builder().status(answer.status), |response, (name, value)| {
+            response.header(name, value.as_bytes())
+        })
+        .body(body)
+        .unwrap_or_else(|error| {
+            let mut response = Response::new(full(format!("The edited answer cannot be sent: {error}.").into()));
+            *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
+            response
+        })
+}
+
+/// The first half of a body, and then the end of the connection.
+fn first_half(body: Bytes) -> impl Stream<Item = Result<Frame<Bytes>, HangUp>> {
+    let half = Frame::data(body.slice(..body.len() / 2));
+    let hang_up = async {
+        // Lets what was written reach the caller first.
+        yield_now().await;
+        Err(HangUp)
+    };
+    stream::iter([Ok(half)]).chain(stream::once(hang_up))
+}
+
+/// A body byte by byte with pauses, and after it spaces.
+fn drip(body: Bytes, pause: Duration) -> impl Stream<Item = Result<Frame<Bytes>, HangUp>> {
+    stream::unfold(0_usize, move |position| {
+        let byte = body.get(position).copied().unwrap_or(b' ');
+        async move {
+            if position > 0 {
+                sleep(pause).await;
+            }
+            Some((Ok(Frame::data(Bytes::copy_from_slice(&[byte]))), position.saturating_add(1)))
+        }
+    })
+}

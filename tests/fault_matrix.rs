@@ -1,0 +1,277 @@
+//! Every fault that the sandbox plays, at every operation, once and without end: the right outcome, nothing created
+//! twice, nothing unsigned, and nothing secret in any error or log line.
+//!
+//! `cargo test --all-features --test fault_matrix -- --nocapture` prints the table. A cell tells what the caller gets
+//! and how many times the operation was called, for a fault that strikes once and for one that strikes without end,
+//! where the two differ; a question mark says that the error is doubtful, as `Error::is_doubtful` does.
+
+#![cfg(feature = "sandbox")]
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+mod common;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::Write;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bunq_partner::sandbox::{Fault, Injection, JournalEntry, ReceivedSignature, Sandbox};
+use bunq_partner::{Acceptance, Client, Error, NewProvision, Operation, RetryPolicy, Uuid};
+use futures_util::future::join_all;
+
+const EMAIL: &str = "somebody.in.particular@example.com";
+
+/// What the client waits for a try, far less than a fault that takes its time.
+const TRY: Duration = Duration::from_secs(1);
+const AGES: Duration = Duration::from_secs(3600);
+const MAX_ANSWER: usize = 64 * 1024;
+
+/// The kinds of fault, in the order of the table.
+fn faults() -> Vec<(&'static str, Injection)> {
+    let status = |status| Injection::new(Fault::Status(status));
+    let proxy = |status| Injection::new(Fault::UnsignedStatus(status));
+    let new = Injection::new;
+    vec![
+        ("304", status(304)),
+        ("400", status(400)),
+        ("400 request id used", new(Fault::RequestIdRefused)),
+        ("401 session lost", new(Fault::SessionLost)),
+        ("403", status(403)),
+        ("404", status(404)),
+        ("405", status(405)),
+        ("429", new(Fault::RateLimited { retry_after: None })),
+        ("429 Retry-After", new(Fault::RateLimited { retry_after: Some(Duration::ZERO) })),
+        ("429 by a proxy", proxy(429)),
+        ("466", status(466)),
+        ("490", status(490)),
+        ("491", status(491)),
+        ("500", status(500)),
+        ("500, carried out", status(500).carried_out(true)),
+        ("502 HTML", proxy(502)),
+        ("502 HTML, carried out", proxy(502).carried_out(true)),
+        ("dropped", new(Fault::Drop).carried_out(false)),
+        ("dropped, carried out", new(Fault::Drop)),
+        ("truncated", new(Fault::Truncated)),
+        ("dripping", new(Fault::SlowDrip { pause: Duration::from_millis(300) })),
+        ("late", new(Fault::Late(AGES))),
+        ("empty body", new(Fault::EmptyBody)),
+        ("empty Response", new(Fault::EmptyResponse)),
+        ("HTML", new(Fault::NotJson)),
+        ("oversized", new(Fault::Oversized(2 * MAX_ANSWER))),
+        ("signature missing", new(Fault::MissingSignature)),
+        ("signature wrong", new(Fault::WrongSignature)),
+        ("signature foreign", new(Fault::ForeignSignature)),
+        ("unknown values", new(Fault::UnknownValues)),
+        ("unknown fields", new(Fault::UnknownField)),
+        ("unknown item", new(Fault::UnknownItem)),
+        ("unknown header", new(Fault::UnknownHeader)),
+        ("fields missing", new(Fault::MissingOptionalFields)),
+        ("fields null", new(Fault::NullFields)),
+    ]
+}
+
+fn new_provision() -> NewProvision {
+    NewProvision::person(Uuid::new_v4(), EMAIL.parse().unwrap(), "+31600000000".parse().unwrap())
+}
+
+/// One sandbox and all faults of one operation.
+struct Column {
+    operation: &'static Operation,
+    sandbox: Sandbox,
+    client: Client,
+    /// All that anybody might print.
+    shown: String,
+    secrets: BTreeSet<String>,
+}
+
+impl Column {
+    async fn new(operation: &'static Operation) -> Self {
+        let sandbox = Sandbox::builder().deduplicate(false).start().await.unwrap();
+        let client = client(&sandbox);
+        Self { operation, sandbox, client, shown: String::new(), secrets: BTreeSet::new() }
+    }
+
+    async fn cell(&mut self, injection: &Injection) -> String {
+        let once = self.outcome(injection.clone().on(self.operation)).await;
+        let always = self.outcome(injection.clone().on(self.operation).always()).await;
+        if once == always { once } else { format!("{once} / {always}") }
+    }
+
+    /// What the caller gets, and how many calls of the operation it took.
+    async fn outcome(&mut self, injection: Injection) -> String {
+        if self.operation.auth != bunq_partner::Auth::Session || self.operation.id == "delete_session" {
+            self.client = client(&self.sandbox);
+        }
+        let result = self.exchange(injection).await;
+        self.sandbox.clear_injections();
+        let journal = self.sandbox.take_journal();
+        self.check(&journal);
+        let calls = journal.iter().filter(|call| is_of(self.operation, call)).count();
+        let outcome = match result {
+            Ok(outcome) => outcome.to_string(),
+            Err(error) => {
+                self.shown += &format!("{error}\n{error:?}\n{error:#?}\n");
+                let doubt = if error.is_doubtful() && !self.operation.idempotent { "?" } else { "" };
+                format!("{:?}{doubt}", error.kind())
+            }
+        };
+        format!("{outcome} {calls}")
+    }
+
+    async fn exchange(&mut self, injection: Injection) -> Result<&'static str, Error> {
+        let provisions = self.client.provisions();
+        // What the operation needs is there before the fault strikes.
+        let id = self.sandbox.populate(1)[0];
+        if self.operation.auth == bunq_partner::Auth::Session {
+            provisions.list().page().await.unwrap();
+            let journal = self.sandbox.take_journal();
+            self.check(&journal);
+        }
+        self.sandbox.inject(injection);
+        match self.operation.id {
+            "create_provision" => {
+                let new = new_provision();
+                let external_uuid = new.external_uuid;
+                let result = provisions.create(new).await;
+                self.sandbox.clear_injections();
+                let created = provisions.list().external_uuid(external_uuid).page().await.unwrap().provisions;
+                assert!(created.len() <= 1, "created twice");
+                if let Ok(waiter) = &result {
+                    assert_eq!(created[0].id, waiter.id());
+                    self.shown += &format!("{waiter:?}");
+                }
+                result.map(|waiter| accepted(waiter.acceptance()))
+            }
+            "update_provision" => {
+                let result = provisions.close(id).await;
+                let status = self.sandbox.provision(id).unwrap()["status"].clone();
+                match &result {
+                    Ok(_) => assert_ne!(status, "ACTIVE", "said to be closing, but is not"),
+                    Err(error) if !error.is_doubtful() => assert_eq!(status, "ACTIVE", "said to have failed: {error}"),
+                    Err(_) => {}
+                }
+                result.map(|waiter| accepted(waiter.acceptance()))
+            }
+            "get_provision" => {
+                let seen = provisions.get(id).await?;
+                self.shown += &format!("{seen:?} {}", serde_json::to_string(&seen).unwrap());
+                Ok("ok")
+            }
+            "delete_session" => self.client.end_session().await.map(|()| "ok"),
+            _ => provisions.list().page().await.map(|page| {
+                self.shown += &format!("{page:?}");
+                "ok"
+            }),
+        }
+    }
+
+    /// What must hold of all that was sent; gathers the secrets that were on the way.
+    fn check(&mut self, journal: &[JournalEntry]) {
+        let mut request_ids = BTreeSet::new();
+        for call in journal {
+            let signed = call.signature == ReceivedSignature::Valid;
+            assert!(signed || call.body.is_empty() || call.path.ends_with("/installation"), "unsigned: {call:?}");
+            assert!(request_ids.insert(call.header("x-bunq-client-request-id").unwrap()), "a request id used twice");
+            self.secrets.extend(call.header("x-bunq-client-authentication").map(str::to_owned));
+        }
+        self.secrets.insert(self.sandbox.api_key().expose().to_owned());
+        for id in self.sandbox.provision_ids() {
+            let shown = self.sandbox.provision(id).unwrap();
+            let secrets = [&shown["credential"]["token_value"], &shown["oauth_request"]["authorization_code"]];
+            self.secrets.extend(secrets.into_iter().filter_map(|secret| secret.as_str()).map(str::to_owned));
+        }
+    }
+}
+
+fn client(sandbox: &Sandbox) -> Client {
+    let retry = RetryPolicy { attempts: 3, backoff: Duration::ZERO, backoff_cap: Duration::ZERO };
+    sandbox.client().retry(retry).try_timeout(TRY).max_answer(MAX_ANSWER).build().unwrap()
+}
+
+fn accepted(acceptance: Acceptance) -> &'static str {
+    match acceptance {
+        Acceptance::Answered => "ok",
+        Acceptance::Found => "ok, found",
+        Acceptance::Already => "ok, already",
+        _ => panic!("{acceptance:?}"),
+    }
+}
+
+fn is_of(operation: &Operation, call: &JournalEntry) -> bool {
+    let path = call.path.strip_prefix("/v1").unwrap();
+    let template = operation.path.split_once('{');
+    let matches = template.map_or(path == operation.path, |(start, _)| path.starts_with(start) && path != start);
+    call.method == operation.method && matches
+}
+
+/// Collects every line that anybody logs.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_fault_at_every_operation() {
+    let log = Log::default();
+    let writer = log.clone();
+    tracing_subscriber::fmt()
+        .with_max_level(tracing_subscriber::filter::LevelFilter::TRACE)
+        .with_span_events(tracing_subscriber::fmt::format::FmtSpan::FULL)
+        .with_writer(move || writer.clone())
+        .init();
+
+    let columns = join_all(Operation::ALL.iter().map(|operation| {
+        tokio::spawn(async move {
+            let mut column = Column::new(operation).await;
+            let mut cells = Vec::new();
+            for (_, injection) in faults() {
+                cells.push(column.cell(&injection).await);
+            }
+            (column, cells)
+        })
+    }))
+    .await;
+
+    let mut table: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+    let (mut shown, mut secrets) = (String::new(), BTreeSet::from([EMAIL.to_owned(), "PRIVATE KEY".to_owned()]));
+    for column in columns {
+        let (column, cells) = column.unwrap();
+        table.insert(column.operation.id, cells);
+        shown += &column.shown;
+        secrets.extend(column.secrets);
+    }
+    let text = printed(&table);
+    println!("{text}");
+    insta::assert_snapshot!("fault_matrix", text);
+
+    let logged = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+    assert!(logged.contains("bunq_call") && logged.contains("the call is tried again"), "nothing was logged");
+    assert!(secrets.len() > 100, "only {} secrets were planted", secrets.len());
+    for secret in secrets {
+        assert!(!shown.contains(&secret), "{secret} is shown");
+        assert!(!logged.contains(&secret), "{secret} is logged");
+    }
+}
+
+/// The table: a line for each fault, a column for each operation.
+fn printed(table: &BTreeMap<&str, Vec<String>>) -> String {
+    let faults = faults();
+    let line = |name: &str, cells: Vec<&str>| {
+        let cells = cells.iter().map(|cell| format!("{cell:<28}")).collect::<String>();
+        format!("{name:<24}{}", cells.trim_end())
+    };
+    let mut lines = vec![line("fault", table.keys().copied().collect())];
+    for (row, (name, _)) in faults.iter().enumerate() {
+        lines.push(line(name, table.values().map(|cells| cells[row].as_str()).collect()));
+    }
+    lines.join("\n")
+}

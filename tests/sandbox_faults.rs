@@ -1,0 +1,536 @@
+//! The sandbox's faults, rate limits and bulk, seen by a caller that hides nothing: bare HTTP.
+
+#![cfg(feature = "sandbox")]
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+use std::time::{Duration, Instant};
+
+use aws_lc_rs::signature::{ParsedPublicKey, RSA_PKCS1_2048_8192_SHA256};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use bunq_partner::sandbox::{Fault, Injection, JournalEntry, Sandbox, SandboxBuilder, SignatureForm};
+use bunq_partner::{Operation, ProvisionId, Uuid};
+use reqwest::{Method, RequestBuilder, Response};
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+const SOON: Duration = Duration::from_millis(10);
+const NEVER: Duration = Duration::from_secs(3600);
+
+const FAULTS: [Fault; 26] = [
+    Fault::Status(503),
+    Fault::UnsignedStatus(502),
+    Fault::RateLimited { retry_after: None },
+    Fault::RateLimited { retry_after: Some(SOON) },
+    Fault::SessionLost,
+    Fault::RequestIdRefused,
+    Fault::Drop,
+    Fault::Truncated,
+    Fault::SlowDrip { pause: NEVER },
+    Fault::Late(SOON),
+    Fault::EmptyBody,
+    Fault::EmptyResponse,
+    Fault::NotJson,
+    Fault::Oversized(100_000),
+    Fault::MissingSignature,
+    Fault::WrongSignature,
+    Fault::ForeignSignature,
+    Fault::UnknownStatus,
+    Fault::UnknownSubStatus,
+    Fault::UnknownValues,
+    Fault::UnknownField,
+    Fault::UnknownItem,
+    Fault::MissingOptionalFields,
+    Fault::NullFields,
+    Fault::UnknownHeader,
+    Fault::Late(Duration::ZERO),
+];
+
+/// A partner with a session, and the key to check answers with.
+struct Partner {
+    sandbox: Sandbox,
+    http: reqwest::Client,
+    token: String,
+    key: ParsedPublicKey,
+}
+
+/// An answer that came in whole.
+struct Answer {
+    status: u16,
+    headers: http::HeaderMap,
+    body: Vec<u8>,
+    is_signed: bool,
+}
+
+impl Answer {
+    fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap()
+    }
+
+    fn text(&self) -> &str {
+        std::str::from_utf8(&self.body).unwrap()
+    }
+
+    fn provision(&self) -> Value {
+        self.json()["Response"][0]["PartnerUserProvision"].clone()
+    }
+
+    fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).map(|value| value.to_str().unwrap())
+    }
+}
+
+impl Partner {
+    async fn start() -> Self {
+        Self::of(Sandbox::builder()).await
+    }
+
+    async fn of(builder: SandboxBuilder) -> Self {
+        let sandbox = builder.start().await.unwrap();
+        let token = session(&sandbox).await;
+        let http = reqwest::Client::new();
+
+        // The crate's client has shown how to install; who repeats it is told bunq's key again.
+        let body = sandbox.journal().into_iter().find(|call| call.path.ends_with("/installation")).unwrap().body;
+        let installed = request(&http, Method::POST, format!("{}/installation", sandbox.base_url())).body(body);
+        let installed: Value = serde_json::from_str(&installed.send().await.unwrap().text().await.unwrap()).unwrap();
+        let key = installed["Response"][2]["ServerPublicKey"]["server_public_key"].as_str().unwrap();
+        let key = ParsedPublicKey::new(&RSA_PKCS1_2048_8192_SHA256, pem::parse(key).unwrap().contents()).unwrap();
+        sandbox.take_journal();
+        Self { sandbox, http, token, key }
+    }
+
+    fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        let url = format!("{}/partner-user-provision{path}", self.sandbox.base_url());
+        request(&self.http, method, url).header("X-Bunq-Client-Authentication", &self.token)
+    }
+
+    async fn receive(&self, request: RequestBuilder) -> reqwest::Result<Answer> {
+        let response: Response = request.send().await?;
+        let (status, headers) = (response.status().as_u16(), response.headers().clone());
+        let body = response.bytes().await?.to_vec();
+        let is_signed = headers.get("x-bunq-server-signature").is_some_and(|signature| {
+            BASE64.decode(signature).is_ok_and(|signature| self.key.verify_sig(&body, &signature).is_ok())
+        });
+        Ok(Answer { status, headers, body, is_signed })
+    }
+
+    async fn get(&self, path: &str) -> Answer {
+        self.receive(self.request(Method::GET, path)).await.unwrap()
+    }
+
+    async fn read(&self, id: ProvisionId) -> Answer {
+        self.get(&format!("/{id}")).await
+    }
+
+    fn closing(&self, id: ProvisionId) -> RequestBuilder {
+        self.request(Method::PUT, &format!("/{id}")).body(r#"{"status":"CANCELLED"}"#)
+    }
+
+    async fn create(&self, external_uuid: Uuid) -> Answer {
+        let body = json!({
+            "external_uuid": external_uuid,
+            "user_verified_type": "PARTNER_USER_PERSON",
+            "email": "user@example.com",
+            "phone_number": "+31600000000",
+            "products": ["USER_VERIFIED"],
+        });
+        self.receive(self.request(Method::POST, "").body(body.to_string())).await.unwrap()
+    }
+
+    fn is_closing(&self, id: ProvisionId) -> bool {
+        self.sandbox.provision(id).unwrap()["status"] == "CANCELLED"
+    }
+
+    /// The answer to a read on which a fault is played.
+    async fn spoiled(&self, fault: Fault) -> Answer {
+        let id = self.sandbox.populate(1)[0];
+        self.sandbox.inject(fault);
+        self.read(id).await
+    }
+
+    fn last_call(&self) -> JournalEntry {
+        self.sandbox.take_journal().pop().unwrap()
+    }
+}
+
+fn request(http: &reqwest::Client, method: Method, url: String) -> RequestBuilder {
+    http.request(method, url)
+        .header("Cache-Control", "no-cache")
+        .header("User-Agent", "sandbox_faults")
+        .header("X-Bunq-Client-Request-Id", Uuid::new_v4().to_string())
+}
+
+/// The token of a new session, which the crate's client opens.
+async fn session(sandbox: &Sandbox) -> String {
+    let id = sandbox.populate(1)[0];
+    sandbox.client().build().unwrap().provisions().get(id).await.unwrap();
+    sandbox.journal().pop().unwrap().header("X-Bunq-Client-Authentication").unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn every_fault_says_whether_the_call_is_carried_out_and_every_injection_may_decide_it() {
+    let mut partner = Partner::start().await;
+    for fault in FAULTS {
+        let at_first = !matches!(
+            fault,
+            Fault::Status(_)
+                | Fault::UnsignedStatus(_)
+                | Fault::RateLimited { .. }
+                | Fault::SessionLost
+                | Fault::RequestIdRefused
+        );
+        for (injection, carried_out) in [
+            (Injection::new(fault), at_first),
+            (Injection::new(fault).carried_out(true), true),
+            (Injection::new(fault).carried_out(false), false),
+        ] {
+            let id = partner.sandbox.populate(1)[0];
+            partner.sandbox.inject(injection.on(&Operation::UPDATE_PROVISION));
+            let sent = partner.closing(id).timeout(Duration::from_millis(500));
+            let _ = partner.receive(sent).await;
+            let call = partner.last_call();
+            assert_eq!((call.fault, call.carried_out), (Some(fault), carried_out), "{call:?}");
+            assert_eq!(partner.is_closing(id), carried_out, "{call:?}");
+            if fault == Fault::SessionLost {
+                assert_eq!(partner.read(id).await.status, 401);
+                partner.token = session(&partner.sandbox).await;
+            }
+            assert_eq!(partner.read(id).await.status, 200, "{call:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_bunq_refuses_is_not_carried_out_with_a_fault_either() {
+    let partner = Partner::start().await;
+    partner.sandbox.inject(Fault::MissingSignature);
+    let answer = partner.get("/1").await;
+    assert_eq!((answer.status, answer.is_signed, partner.last_call().carried_out), (404, false, false));
+}
+
+#[tokio::test]
+async fn statuses() {
+    let mut partner = Partner::start().await;
+    for status in [400, 401, 403, 404, 405, 429, 466, 490, 491, 500, 503] {
+        let answer = partner.spoiled(Fault::Status(status)).await;
+        assert_eq!((answer.status, answer.is_signed), (status, true));
+        assert!(answer.json()["Error"][0]["error_description"].is_string());
+        assert!(answer.header("X-Bunq-Client-Request-Id").is_some());
+        assert_eq!(partner.last_call().status, status);
+    }
+
+    let answer = partner.spoiled(Fault::UnsignedStatus(502)).await;
+    assert_eq!((answer.status, answer.is_signed, answer.header("content-type")), (502, false, Some("text/html")));
+    assert!(!answer.headers.keys().any(|name| name.as_str().starts_with("x-bunq-")));
+
+    let answer = partner.spoiled(Fault::RateLimited { retry_after: None }).await;
+    assert_eq!((answer.status, answer.is_signed, answer.header("Retry-After")), (429, true, None));
+    assert!(answer.text().contains("a maximum of 3 calls per 3 seconds "));
+    let answer = partner.spoiled(Fault::RateLimited { retry_after: Some(Duration::from_millis(1500)) }).await;
+    assert_eq!((answer.status, answer.is_signed, answer.header("Retry-After")), (429, true, Some("2")));
+
+    let answer = partner.spoiled(Fault::RequestIdRefused).await;
+    assert_eq!((answer.status, answer.is_signed), (400, true));
+    assert!(answer.text().contains(answer.header("X-Bunq-Client-Request-Id").unwrap()));
+    assert!(answer.text().contains("used before"));
+
+    let answer = partner.spoiled(Fault::SessionLost).await;
+    assert_eq!((answer.status, answer.is_signed), (401, true));
+    assert_eq!(partner.get("").await.status, 401, "the session is lost for good");
+    partner.token = session(&partner.sandbox).await;
+    assert_eq!(partner.get("").await.status, 200);
+}
+
+#[tokio::test]
+async fn a_connection_is_closed_without_an_answer() {
+    let partner = Partner::start().await;
+    partner.sandbox.inject(Fault::Drop);
+    let error = partner.receive(partner.request(Method::GET, "")).await.err().unwrap();
+    assert!(error.is_request() && !error.is_timeout() && !error.is_connect(), "{error:?}");
+    assert_eq!(partner.last_call().fault, Some(Fault::Drop));
+    assert_eq!(partner.get("").await.status, 200);
+}
+
+#[tokio::test]
+async fn an_answer_breaks_off() {
+    let partner = Partner::start().await;
+    let whole = partner.get("").await.body;
+    partner.sandbox.inject(Injection::new(Fault::Truncated).times(2));
+    let mut response = partner.request(Method::GET, "").send().await.unwrap();
+    assert_eq!((response.status().as_u16(), response.content_length()), (200, Some(whole.len() as u64)));
+    assert_eq!(response.chunk().await.unwrap().unwrap(), whole[..whole.len() / 2]);
+    let error = response.chunk().await.unwrap_err();
+    assert!(error.is_body() || error.is_decode(), "{error:?}");
+    // Not even an empty body comes to its end.
+    partner.sandbox.before_signing(|_, answer| answer.body.clear());
+    assert!(partner.receive(partner.request(Method::GET, "")).await.is_err());
+}
+
+#[tokio::test]
+async fn an_answer_drips_without_end() {
+    let partner = Partner::start().await;
+    let whole = partner.get("").await.body;
+    partner.sandbox.inject(Fault::SlowDrip { pause: Duration::from_micros(1) });
+    let mut response = partner.request(Method::GET, "").send().await.unwrap();
+    let mut received = Vec::new();
+    while received.len() < whole.len() + 100 {
+        received.extend(response.chunk().await.unwrap().unwrap());
+    }
+    let (body, rest) = received.split_at(whole.len());
+    assert_eq!(body, whole);
+    assert!(rest.iter().all(|byte| *byte == b' '));
+
+    partner.sandbox.inject(Fault::SlowDrip { pause: NEVER });
+    let error = partner.receive(partner.request(Method::GET, "").timeout(SOON * 10)).await.err().unwrap();
+    assert!(error.is_timeout(), "{error:?}");
+}
+
+#[tokio::test]
+async fn an_answer_comes_late() {
+    let partner = Partner::start().await;
+    let start = Instant::now();
+    let answer = partner.spoiled(Fault::Late(SOON)).await;
+    assert!(start.elapsed() >= SOON);
+    assert!(answer.is_signed && answer.provision()["status"] == "ACTIVE");
+}
+
+#[tokio::test]
+async fn bodies() {
+    let partner = Partner::start().await;
+    let answer = partner.spoiled(Fault::EmptyBody).await;
+    assert_eq!((answer.status, answer.is_signed, answer.text()), (200, true, ""));
+    let answer = partner.spoiled(Fault::EmptyResponse).await;
+    assert_eq!((answer.status, answer.is_signed, answer.text()), (200, true, r#"{"Response":[]}"#));
+    let answer = partner.spoiled(Fault::NotJson).await;
+    assert_eq!((answer.status, answer.is_signed, answer.text().starts_with("<html>")), (200, true, true));
+    let answer = partner.spoiled(Fault::Oversized(100_000)).await;
+    assert_eq!((answer.status, answer.is_signed, answer.body.len()), (200, true, 100_000));
+    assert_eq!(answer.provision()["status"], "ACTIVE");
+    let answer = partner.spoiled(Fault::Oversized(0)).await;
+    assert_eq!((answer.is_signed, &answer.provision()["status"]), (true, &json!("ACTIVE")));
+}
+
+#[tokio::test]
+async fn signatures() {
+    let partner = Partner::start().await;
+    for (fault, is_there) in
+        [(Fault::MissingSignature, false), (Fault::WrongSignature, true), (Fault::ForeignSignature, true)]
+    {
+        let answer = partner.spoiled(fault).await;
+        assert_eq!((answer.status, answer.is_signed), (200, false), "{fault:?}");
+        let signature = answer.header("X-Bunq-Server-Signature");
+        assert_eq!(signature.is_some(), is_there, "{fault:?}");
+        assert!(signature.is_none_or(|signature| BASE64.decode(signature).unwrap().len() == 256), "{fault:?}");
+        assert_eq!(answer.provision()["status"], "ACTIVE", "{fault:?}");
+    }
+}
+
+#[tokio::test]
+async fn drift_is_signed() {
+    let partner = Partner::start().await;
+    let drifted = async |fault| {
+        let answer = partner.spoiled(fault).await;
+        assert_eq!((answer.status, answer.is_signed), (200, true), "{fault:?}");
+        answer
+    };
+    let provision = drifted(Fault::UnknownStatus).await.provision();
+    assert_eq!((&provision["status"], &provision["sub_status"]), (&json!("NOVELTY"), &json!("NONE")));
+    let provision = drifted(Fault::UnknownSubStatus).await.provision();
+    assert_eq!((&provision["status"], &provision["sub_status"]), (&json!("ACTIVE"), &json!("NOVELTY")));
+    let provision = drifted(Fault::UnknownValues).await.provision();
+    for value in [&provision["action_required"], &provision["products"][1], &provision["credential"]["status"]] {
+        assert_eq!(value, "NOVELTY");
+    }
+    let answer = drifted(Fault::UnknownField).await;
+    for object in [&answer.json(), &answer.provision(), &answer.provision()["credential"]] {
+        assert!(object["novelty"].is_object());
+    }
+    let items = drifted(Fault::UnknownItem).await.json()["Response"].clone();
+    assert!(items[0]["Novelty"].is_object() && items[1]["PartnerUserProvision"].is_object());
+    let provision = drifted(Fault::MissingOptionalFields).await.provision();
+    assert!(provision["id"].is_u64() && provision["credential"]["token_value"].is_string());
+    assert!(provision.get("sub_status").is_none() && provision["credential"].get("created").is_none());
+    let provision = drifted(Fault::NullFields).await.provision();
+    assert!(provision["status"].is_string() && provision.get("sub_status").is_some_and(Value::is_null));
+    assert_eq!(drifted(Fault::UnknownHeader).await.header("X-Bunq-Novelty"), Some("yes"));
+}
+
+/// Both forms of signature cover what has drifted.
+#[tokio::test]
+async fn the_crates_client_takes_drift() {
+    for form in [SignatureForm::Body, SignatureForm::WithHeaders] {
+        let sandbox = Sandbox::builder().signature_form(form).start().await.unwrap();
+        let client = sandbox.client().build().unwrap();
+        let id = sandbox.populate(1)[0];
+        for fault in FAULTS.into_iter().skip_while(|fault| *fault != Fault::UnknownStatus) {
+            sandbox.inject(Injection::new(fault).on(&Operation::GET_PROVISION));
+            assert_eq!(client.provisions().get(id).await.unwrap().id, id, "{fault:?}");
+            assert_eq!(sandbox.take_journal().pop().unwrap().fault, Some(fault));
+        }
+    }
+}
+
+#[tokio::test]
+async fn injections_take_their_turns_and_can_be_taken_back() {
+    let unavailable = Injection::new(Fault::Status(503)).on(&Operation::LIST_PROVISIONS).after(1).times(2);
+    let partner = Partner::of(Sandbox::builder().inject(unavailable)).await;
+    let mut statuses = Vec::new();
+    for _ in 0..4 {
+        statuses.push(partner.get("").await.status);
+    }
+    assert_eq!(statuses, [200, 503, 503, 200]);
+
+    partner.sandbox.inject(Injection::new(Fault::Status(500)).always());
+    partner.sandbox.inject(Fault::Status(503));
+    assert_eq!((partner.get("").await.status, partner.get("/no/operation").await.status), (500, 500));
+    partner.sandbox.clear_injections();
+    assert_eq!(partner.get("").await.status, 200);
+    let played: Vec<_> = partner.sandbox.journal().iter().map(|call| call.fault.is_some()).collect();
+    assert_eq!(played, [false, true, true, false, true, true, false]);
+}
+
+#[tokio::test]
+async fn bunqs_limits_are_kept_for_each_operation() {
+    let partner =
+        Partner::of(Sandbox::builder().rate_limits(true).rate_limit(&Operation::GET_PROVISION, 2, NEVER).rate_limit(
+            &Operation::LIST_PROVISIONS,
+            1,
+            Duration::ZERO,
+        ))
+        .await;
+    let id = partner.sandbox.populate(1)[0];
+    // The session was opened with one read.
+    assert_eq!(partner.read(id).await.status, 200);
+    partner.sandbox.inject(Injection::new(Fault::Status(503)).on(&Operation::GET_PROVISION));
+    let refused = partner.read(id).await;
+    assert_eq!((refused.status, refused.is_signed, refused.header("Retry-After")), (429, true, None));
+    assert!(refused.text().contains("a maximum of 2 calls per 3600 seconds "), "{}", refused.text());
+    let call = partner.last_call();
+    assert_eq!((call.status, call.fault, call.carried_out), (429, None, false), "no fault is used up on it");
+
+    for _ in 0..5 {
+        assert_eq!(partner.get("").await.status, 200, "a window without length holds nothing");
+    }
+    let session = request(&partner.http, Method::POST, format!("{}/session-server", partner.sandbox.base_url()));
+    let refused = partner.receive(session).await.unwrap();
+    assert_eq!(refused.status, 429);
+    assert!(refused.text().contains("a maximum of 1 calls per 30 seconds "), "{}", refused.text());
+}
+
+#[tokio::test]
+async fn windows_roll_with_the_calls() {
+    let window = Duration::from_millis(200);
+    let partner = Partner::of(Sandbox::builder().rate_limit(&Operation::LIST_PROVISIONS, 2, window)).await;
+    // However the calls fall, no window may hold three that were let in.
+    let mut taken = Vec::new();
+    while taken.len() < 6 {
+        let sent = Instant::now();
+        if partner.get("").await.status == 200 {
+            taken.push((sent, Instant::now()));
+        }
+    }
+    assert!(taken.windows(3).all(|three| three[2].1 - three[0].0 >= window), "{taken:?}");
+    let calls = partner.sandbox.take_journal();
+    assert!(calls.iter().any(|call| call.status == 429));
+}
+
+#[tokio::test]
+async fn a_hundred_thousand_provisions_are_listed_page_by_page() {
+    let partner = Partner::start().await;
+    let ids = partner.sandbox.populate(100_000);
+    assert_eq!(ids.len(), 100_000);
+    let mut path = "?count=200".to_owned();
+    let mut seen = Vec::new();
+    for _ in 0..5 {
+        let page = partner.get(&path).await.json();
+        let items = page["Response"].as_array().unwrap();
+        seen.extend(items.iter().map(|item| item["PartnerUserProvision"]["id"].as_u64().unwrap()));
+        let older = page["Pagination"]["older_url"].as_str().unwrap();
+        path = older.replace("/v1/partner-user-provision", "");
+    }
+    assert!(seen.into_iter().eq(ids.iter().rev().take(1000).map(|id| id.get())));
+
+    let one = partner.read(ids[500]).await.provision();
+    assert_eq!((&one["status"], &one["credential"]["status"]), (&json!("ACTIVE"), &json!("PENDING_FIRST_USE")));
+    let found = partner.get(&format!("?external_uuid={}", one["external_uuid"].as_str().unwrap())).await;
+    assert_eq!(found.provision(), one);
+    let _ = partner.receive(partner.closing(ids[500])).await.unwrap();
+    assert_eq!(partner.get("?status=CANCELLED").await.provision()["id"], ids[500].get());
+}
+
+#[tokio::test]
+async fn an_external_uuid_may_be_taken_twice_if_asked_for() {
+    let uuid = Uuid::new_v4();
+    for (deduplicate, status, there) in [(true, 400, 1), (false, 200, 2)] {
+        let partner = Partner::of(Sandbox::builder().deduplicate(deduplicate)).await;
+        assert_eq!(partner.create(uuid).await.status, 200);
+        assert_eq!(partner.create(uuid).await.status, status);
+        let found = partner.get(&format!("?external_uuid={uuid}")).await.json();
+        assert_eq!(found["Response"].as_array().unwrap().len(), there);
+    }
+}
+
+#[tokio::test]
+async fn the_journal_is_taken_once() {
+    let partner = Partner::start().await;
+    partner.get("").await;
+    assert_eq!(partner.sandbox.take_journal().len(), 1);
+    assert!(partner.sandbox.journal().is_empty());
+}
+
+/// A whole request for the closing of a provision, as bytes.
+fn closing_in_bytes(partner: &Partner, id: ProvisionId) -> String {
+    let body = r#"{"status":"CANCELLED"}"#;
+    format!(
+        "PUT /v1/partner-user-provision/{id} HTTP/1.1\r\nHost: sandbox\r\nCache-Control: no-cache\r\n\
+         User-Agent: sandbox_faults\r\nX-Bunq-Client-Request-Id: {}\r\nX-Bunq-Client-Authentication: {}\r\n\
+         Content-Length: {}\r\n\r\n{body}",
+        Uuid::new_v4(),
+        partner.token,
+        body.len()
+    )
+}
+
+async fn connect(partner: &Partner) -> TcpStream {
+    let address = partner.sandbox.base_url().trim_start_matches("http://").trim_end_matches("/v1");
+    TcpStream::connect(address).await.unwrap()
+}
+
+#[tokio::test]
+async fn what_was_asked_is_done_though_the_caller_hangs_up() {
+    let partner = Partner::start().await;
+    for _ in 0..50 {
+        let id = partner.sandbox.populate(1)[0];
+        let mut connection = connect(&partner).await;
+        connection.write_all(closing_in_bytes(&partner, id).as_bytes()).await.unwrap();
+        drop(connection);
+        let is_closing = async {
+            while !partner.is_closing(id) {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(10), is_closing).await.unwrap();
+        assert!(partner.last_call().carried_out);
+    }
+}
+
+#[tokio::test]
+async fn the_last_handle_takes_the_connections_with_it() {
+    let partner = Partner::start().await;
+    let id = partner.sandbox.populate(1)[0];
+    let mut connection = connect(&partner).await;
+    let request = closing_in_bytes(&partner, id);
+    for _ in 0..2 {
+        connection.write_all(request.as_bytes()).await.unwrap();
+        assert!(connection.read(&mut [0; 4096]).await.unwrap() > 0, "the connection is kept");
+    }
+    partner.sandbox.inject(Fault::Late(NEVER));
+    connection.write_all(request.as_bytes()).await.unwrap();
+    let address = connection.peer_addr().unwrap();
+    drop(partner);
+    let end = tokio::time::timeout(Duration::from_secs(10), connection.read(&mut [0; 4096])).await.unwrap();
+    assert!(matches!(end, Ok(0) | Err(_)), "{end:?}");
+    assert!(TcpStream::connect(address).await.is_err());
+}
