@@ -1,0 +1,186 @@
+//! Many who wait look together, and each gets an answer of its own.
+
+#![cfg(feature = "sandbox")]
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+mod common;
+
+use std::time::Duration;
+
+use bunq_partner::sandbox::{Fault, Injection, Pace, Sandbox};
+use bunq_partner::{Client, ErrorKind, Operation, Provision, ProvisionId, ProvisionStatus, Sent, Waiter};
+use common::{ONCE, calls, person, quick, ready, start, start_without_retries};
+use futures_util::StreamExt as _;
+use futures_util::future::join_all;
+
+/// Closes provisions, many at a time; gives their waiters.
+async fn close(client: &Client, ids: Vec<ProvisionId>) -> Vec<Waiter> {
+    let closing = ids.into_iter().map(|id| {
+        let provisions = client.provisions();
+        async move { provisions.close(id).await.unwrap() }
+    });
+    futures_util::stream::iter(closing).buffered(16).collect().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_thousand_cost_a_few_pages_a_round() {
+    let (sandbox, client) = start().await;
+    let ids = sandbox.populate(2000);
+    let waiters = close(&client, ids.clone()).await;
+    sandbox.take_journal();
+
+    let tasks = waiters.into_iter().map(|waiter| {
+        tokio::spawn(async move {
+            let id = waiter.id();
+            let looks: Vec<Provision> =
+                waiter.poll_every(Duration::from_secs(1)).changes().map(Result::unwrap).collect().await;
+            (id, looks)
+        })
+    });
+    for task in join_all(tasks).await {
+        let (id, looks) = task.unwrap();
+        assert!(looks.iter().all(|seen| seen.id == id), "an answer went astray");
+        assert!(looks.last().unwrap().is_closed());
+    }
+    // Read one by one, each would have cost two calls, or one at the very least.
+    let calls = sandbox.take_journal().len();
+    assert!(calls <= ids.len() / 50, "{calls} calls");
+}
+
+#[tokio::test]
+async fn one_that_is_not_in_the_list_is_asked_for_by_its_id() {
+    let (sandbox, client) = start().await;
+    let ids = sandbox.populate(5);
+    let hidden = ids[2];
+    let waiters = close(&client, ids.clone()).await;
+    sandbox.before_signing(move |call, answer| {
+        if call.method == "GET" && call.query.is_some() {
+            let mut body: serde_json::Value = serde_json::from_slice(&answer.body).unwrap();
+            let items = body["Response"].as_array_mut().unwrap();
+            items.retain(|item| item["PartnerUserProvision"]["id"] != hidden.get());
+            answer.body = body.to_string().into();
+        }
+    });
+    let closed = join_all(waiters.into_iter().map(|waiter| quick(waiter).wait())).await;
+    assert!(closed.iter().all(|closed| closed.as_ref().unwrap().is_closed()));
+    assert!(!calls(&sandbox, "GET", &hidden.to_string()).is_empty());
+}
+
+#[tokio::test]
+async fn those_far_apart_are_found_without_the_pages_between() {
+    let (sandbox, client) = start().await;
+    let ids = sandbox.populate(5000);
+    let waiters = close(&client, vec![ids[0], ids[2500], ids[4999]]).await;
+    sandbox.take_journal();
+    let closed = join_all(waiters.into_iter().map(|waiter| quick(waiter).wait())).await;
+    assert!(closed.iter().all(|closed| closed.as_ref().unwrap().is_closed()));
+    assert!(sandbox.take_journal().len() <= 6, "more than a call for each of them and round");
+}
+
+#[tokio::test]
+async fn waiters_for_different_things_look_together_too() {
+    let (sandbox, client) = start().await;
+    let provisions = client.provisions();
+    let creating = provisions.create(person()).await.unwrap();
+    let closing = close(&client, sandbox.populate(1)).await.remove(0);
+    let failing = close(&client, sandbox.populate(1)).await.remove(0);
+    assert!(sandbox.fail(failing.id()));
+    let resetting = provisions.reset_token(ready(&client).await).await.unwrap();
+    let (created, closed, failed, reset) =
+        tokio::join!(quick(creating).wait(), quick(closing).wait(), quick(failing).wait(), quick(resetting).wait());
+    assert!(created.unwrap().fresh_credential().is_some());
+    assert!(closed.unwrap().is_closed());
+    assert_eq!(failed.unwrap_err().kind(), ErrorKind::Unattainable);
+    assert!(reset.unwrap().fresh_credential().is_some());
+}
+
+#[tokio::test]
+async fn a_failure_that_passes_does_not_end_a_wait() {
+    let (sandbox, client) = start_without_retries().await;
+    let waiters = close(&client, sandbox.populate(3)).await;
+    for fault in [Fault::Status(500), Fault::Drop, Fault::UnsignedStatus(502)] {
+        sandbox.inject(Injection::new(fault).on(&Operation::LIST_PROVISIONS).times(2));
+    }
+    let closed = join_all(waiters.into_iter().map(|waiter| quick(waiter).wait())).await;
+    assert!(closed.iter().all(|closed| closed.as_ref().unwrap().is_closed()));
+}
+
+#[tokio::test]
+async fn a_failure_that_stays_ends_every_wait() {
+    let (sandbox, client) = start_without_retries().await;
+    let waiters = close(&client, sandbox.populate(3)).await;
+    sandbox.inject(Injection::new(Fault::Status(403)).on(&Operation::LIST_PROVISIONS).always());
+    for error in join_all(waiters.into_iter().map(|waiter| quick(waiter).wait())).await {
+        assert_eq!(error.unwrap_err().kind(), ErrorKind::Rejected);
+    }
+}
+
+#[tokio::test]
+async fn a_wait_that_only_meets_failures_ends_in_time_and_tells_them() {
+    let (sandbox, client) = start_without_retries().await;
+    let waiter = close(&client, sandbox.populate(1)).await.remove(0);
+    sandbox.inject(Injection::new(Fault::Status(500)).always());
+    let error = quick(waiter).timeout(Duration::from_millis(300)).wait().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::WaitTimeout);
+    assert!(error.to_string().ends_with("it was never seen)"), "{error}");
+    let trouble = std::error::Error::source(&error).unwrap();
+    assert!(trouble.to_string().contains("HTTP status 500"), "{trouble}");
+}
+
+#[tokio::test]
+async fn a_look_that_hangs_does_not_outlast_the_wait() {
+    let (sandbox, client) = start_without_retries().await;
+    let waiter = close(&client, sandbox.populate(1)).await.remove(0);
+    sandbox.inject(Injection::new(Fault::Late(Duration::from_secs(3600))).on(&Operation::GET_PROVISION).always());
+    let error = quick(waiter).timeout(Duration::from_millis(300)).wait().await.unwrap_err();
+    assert_eq!((error.kind(), error.sent()), (ErrorKind::WaitTimeout, Sent::Answered));
+}
+
+#[tokio::test]
+async fn a_wait_that_is_given_up_leaves_the_others_alone() {
+    let (sandbox, client) = start().await;
+    let mut waiters = close(&client, sandbox.populate(3)).await;
+    let mut given_up = Box::pin(quick(waiters.remove(0)).wait());
+    assert!(futures_util::poll!(&mut given_up).is_pending());
+    drop(given_up);
+    let closed = join_all(waiters.into_iter().map(|waiter| quick(waiter).wait())).await;
+    assert!(closed.iter().all(|closed| closed.as_ref().unwrap().is_closed()));
+}
+
+#[tokio::test]
+async fn a_wait_without_end_is_no_panic() {
+    let sandbox = Sandbox::builder().pace(Pace::Manual).start().await.unwrap();
+    let client = sandbox.client().retry(ONCE).build().unwrap();
+    let creating = client.provisions().create(person()).await.unwrap();
+    let id = creating.id();
+    let wait = creating.poll_every(Duration::MAX).timeout(Duration::MAX).wait();
+    let given_up = tokio::time::timeout(Duration::from_millis(200), wait).await;
+    assert!(given_up.is_err());
+    let again = client.provisions().wait_until_ready(id).poll_every(Duration::ZERO).timeout(Duration::ZERO);
+    assert_eq!(again.wait().await.unwrap_err().kind(), ErrorKind::WaitTimeout);
+}
+
+#[tokio::test]
+async fn a_wait_that_is_taken_up_during_a_reset_waits_for_the_new_credential() {
+    for spent in [false, true] {
+        let sandbox = Sandbox::builder().pace(Pace::Manual).start().await.unwrap();
+        let client = sandbox.client().retry(ONCE).build().unwrap();
+        let id = sandbox.populate(1)[0];
+        if spent {
+            sandbox.expire_credential(id);
+        }
+        let old = client.provisions().get(id).await.unwrap().credential;
+        drop(client.provisions().reset_token(id).await.unwrap());
+
+        // As after a crash: all that is known is the id.
+        let taken_up = client.provisions().wait_until_ready(id);
+        let mut changes = Box::pin(quick(taken_up).changes());
+        let first = changes.next().await.unwrap().unwrap();
+        assert_eq!(first.status, ProvisionStatus::TokenResetRequested);
+        assert!(sandbox.advance(id));
+        let last = changes.next().await.unwrap().unwrap();
+        let fresh = last.fresh_credential().unwrap();
+        assert_ne!(Some(fresh.id), old.map(|old| old.id));
+        assert!(changes.next().await.is_none());
+    }
+}
