@@ -1,0 +1,97 @@
+//! bunq's rate limits, kept by the client and played by the sandbox.
+
+#![cfg(feature = "sandbox")]
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+mod common;
+
+use std::time::Duration;
+
+use bunq_partner::sandbox::{Fault, Injection, Sandbox};
+use bunq_partner::{ClientBuilder, ErrorKind, Operation, Sent};
+use common::{AT_ONCE, calls, person, quick, ready};
+use futures_util::future::join_all;
+
+const WINDOW: Duration = Duration::from_millis(200);
+
+/// bunq's limits in short windows, so that a test meets many of them.
+const LIMITS: [(Operation, u32); 5] = [
+    (Operation::CREATE_PROVISION, 5),
+    (Operation::GET_PROVISION, 3),
+    (Operation::LIST_PROVISIONS, 3),
+    (Operation::UPDATE_PROVISION, 2),
+    (Operation::CREATE_SESSION, 1),
+];
+
+async fn start() -> (Sandbox, ClientBuilder) {
+    let sandbox = LIMITS
+        .iter()
+        .fold(Sandbox::builder(), |builder, (operation, calls)| builder.rate_limit(operation, *calls, WINDOW));
+    let sandbox = sandbox.start().await.unwrap();
+    let builder = LIMITS
+        .iter()
+        .fold(sandbox.client(), |builder, (operation, calls)| builder.rate_limit(operation, *calls, WINDOW));
+    (sandbox, builder)
+}
+
+fn refused(sandbox: &Sandbox) -> usize {
+    sandbox.journal().iter().filter(|call| call.status == 429).count()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_tasks_and_clones_meet_no_429() {
+    let (sandbox, builder) = start().await;
+    let client = builder.build().unwrap();
+    let tasks = (0..20).map(|_| {
+        let client = client.clone();
+        tokio::spawn(async move {
+            let provisions = client.provisions();
+            let id = ready(&client).await;
+            assert!(quick(provisions.close(id).await.unwrap()).wait().await.unwrap().is_closed());
+        })
+    });
+    join_all(tasks).await.into_iter().for_each(|task| task.unwrap());
+    assert_eq!(refused(&sandbox), 0);
+    assert_eq!(calls(&sandbox, "POST", "/partner-user-provision").len(), 20);
+}
+
+#[tokio::test]
+async fn retries_take_their_place_too() {
+    let (sandbox, builder) = start().await;
+    let client = builder.retry(AT_ONCE).build().unwrap();
+    client.provisions().list().page().await.unwrap();
+    sandbox.inject(Injection::new(Fault::Status(500)).on(&Operation::GET_PROVISION).times(3));
+    let id = sandbox.populate(1)[0];
+    client.provisions().get(id).await.unwrap();
+    assert_eq!(calls(&sandbox, "GET", &id.to_string()).len(), 4);
+    assert_eq!(refused(&sandbox), 0);
+}
+
+#[tokio::test]
+async fn a_429_is_believed_and_learned_from() {
+    let second = Duration::from_secs(1);
+    let sandbox = Sandbox::builder().rate_limit(&Operation::GET_PROVISION, 1, second).start().await.unwrap();
+    // The client thinks that it may do more than it may.
+    let client = sandbox.client().rate_limit(&Operation::GET_PROVISION, 4, second).retry(AT_ONCE).build().unwrap();
+    let id = sandbox.populate(1)[0];
+    let provisions = client.provisions();
+    let reads = join_all((0..6).map(|_| provisions.get(id))).await;
+    assert!(reads.iter().all(Result::is_ok), "{reads:?}");
+    // Of the first four at once bunq refuses three; from then on the client knows better.
+    assert!((1..=3).contains(&refused(&sandbox)), "{} refused", refused(&sandbox));
+}
+
+#[tokio::test]
+async fn a_wait_that_outlasts_the_call_is_not_begun() {
+    let sandbox = Sandbox::start().await.unwrap();
+    let hour = Duration::from_secs(3600);
+    let client = sandbox.client().rate_limit(&Operation::CREATE_PROVISION, 1, hour).build().unwrap();
+    let provisions = client.provisions();
+    drop(provisions.create(person()).await.unwrap());
+    let before = sandbox.journal().len();
+    let error = provisions.create(person()).await.map(drop).unwrap_err();
+    assert_eq!((error.kind(), error.sent(), error.attempts()), (ErrorKind::RateLimited, Sent::No, 0));
+    assert!(!error.is_doubtful());
+    assert!(error.to_string().contains("has no place for the call for another 3"), "{error}");
+    assert_eq!(sandbox.journal().len(), before);
+}
