@@ -31,7 +31,7 @@ pub struct Answer {
 impl Answer {
     /// A success: bunq's envelope around `items`.
     pub(super) fn items(items: Vec<Value>) -> Self {
-        Self::json(200, &json!({ "Response": items }))
+        Self::json(200, &Value::from_iter([("Response", items)]))
     }
 
     /// A success that names what was made or changed.
@@ -41,7 +41,7 @@ impl Answer {
 
     /// A page of a listing.
     pub(super) fn page(items: Vec<Value>, pagination: Value) -> Self {
-        Self::json(200, &json!({ "Response": items, "Pagination": pagination }))
+        Self::json(200, &Value::from_iter([("Response", items.into()), ("Pagination", pagination)]))
     }
 
     /// A failure, in bunq's envelope.

@@ -120,7 +120,10 @@ pub(super) async fn exchange(shared: Arc<Shared>, request: Request<Incoming>) ->
         state.journal.push(entry.clone());
         (entry, verdict.answer)
     };
-    let foreign_key = if entry.fault == Some(Fault::ForeignSignature) { foreign_key(&shared).await } else { None };
+    let foreign_key = match entry.fault {
+        Some(Fault::ForeignSignature) => shared.foreign_key.get_or_try_init(new_key).await.ok(),
+        _ => None,
+    };
     if let Some(edit) = &mut lock(&shared.edits).before_signing {
         edit(&entry, &mut answer);
     }
@@ -137,10 +140,6 @@ pub(super) async fn exchange(shared: Arc<Shared>, request: Request<Incoming>) ->
         edit(&entry, &mut answer);
     }
     (answer, entry.fault)
-}
-
-async fn foreign_key(shared: &Shared) -> Option<&SigningKey> {
-    shared.foreign_key.get_or_try_init(new_key).await.ok()
 }
 
 /// What becomes of a call that did not come in whole. It is none for the limits, the faults and the bank.

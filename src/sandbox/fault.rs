@@ -72,8 +72,9 @@ pub enum Fault {
     UnknownField,
     /// The items of the answer begin with one of a kind that is not documented; signed. Carried out.
     UnknownItem,
-    /// All that a client can do without is missing; signed. What stays: ids, tokens, keys, statuses, the
-    /// error's description, the links between pages. Carried out.
+    /// All that a client can do without is missing; signed. What stays: ids, tokens, keys, statuses, the label, the
+    /// OAuth request and the credential of a provision, the description of an error, the links between pages. Carried
+    /// out.
     MissingOptionalFields,
     /// What [`MissingOptionalFields`](Self::MissingOptionalFields) leaves out is there, but null; signed. Carried out.
     NullFields,
@@ -173,8 +174,8 @@ impl Injection {
         self
     }
 
-    /// Lets so many calls pass first. Of the operation asked for they all count, whatever becomes of them, but not
-    /// those that a rate limit refuses.
+    /// Lets so many calls pass first. Of those that it could strike each one counts, even one that another injection
+    /// strikes; only what a rate limit refuses does not.
     pub fn after(mut self, calls: u32) -> Self {
         self.after = calls;
         self

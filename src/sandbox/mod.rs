@@ -232,10 +232,10 @@ impl Sandbox {
 
     /// Edits every answer before it is signed, error answers included: what comes out is validly signed.
     ///
-    /// This is how to play drift of your own, beyond that of [`Fault`]; a fault has been played by then, unless it
-    /// strikes at the signature or on the wire. `edit` replaces the one set before. It
-    /// runs on the server's thread, one call at a time, so it should be quick; it must neither set nor clear
-    /// edits, and a handle of this sandbox that it owns keeps the sandbox running until it is cleared.
+    /// This is how to play drift of your own, beyond that of [`Fault`]. By then a fault has been played, unless it
+    /// strikes at the signature or on the wire. `edit` replaces the one set before. It runs on the server's thread,
+    /// one call at a time, so it should be quick; it must neither set nor clear edits, and a handle of this sandbox
+    /// that it owns keeps the sandbox running until it is cleared.
     pub fn before_signing(&self, edit: impl FnMut(&JournalEntry, &mut Answer) + Send + 'static) {
         lock(&self.running.shared.edits).before_signing = Some(Box::new(edit));
     }

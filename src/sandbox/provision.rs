@@ -153,7 +153,7 @@ impl Provision {
 
     /// As bunq shows it.
     pub(super) fn show(&self, now: Timestamp) -> Value {
-        json!({
+        let mut shown = json!({
             "id": self.id,
             "created": in_bunqs_form(self.created),
             "updated": in_bunqs_form(self.updated),
@@ -162,10 +162,12 @@ impl Provision {
             "sub_status": self.step.sub_status(),
             "action_required": self.step.action_required(),
             "products": self.profile.products,
-            "label_user": self.show_label(),
-            "oauth_request": self.oauth_request.as_ref().map(|request| self.show_oauth_request(request)),
-            "credential": self.credential.as_ref().map(|credential| credential.show(now)),
-        })
+        });
+        // Inside of json! they would be copied.
+        shown["label_user"] = self.show_label();
+        shown["oauth_request"] = self.oauth_request.as_ref().map(|request| self.show_oauth_request(request)).into();
+        shown["credential"] = self.credential.as_ref().map(|credential| credential.show(now)).into();
+        shown
     }
 
     /// The provisioned user, as the session shows it that is opened with the credential.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use serde_json::{Value, json};
+use serde_json::Value;
 use uuid::Uuid;
 
 use super::Pace;
@@ -152,12 +152,15 @@ impl Provisions {
 
 /// A provision in its envelope.
 pub(super) fn item(provision: Value) -> Value {
-    json!({ "PartnerUserProvision": provision })
+    // json! would copy it.
+    Value::from_iter([("PartnerUserProvision", provision)])
 }
 
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
+
+    use serde_json::json;
 
     use super::super::clock::after;
     use super::*;
