@@ -30,15 +30,14 @@ const SANDBOX_KEY_PREFIX: &str = "sandbox_";
 /// Longer than any call or window, and no longer than a clock can tell.
 const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
 
-/// Whose rate limits a client keeps.
+/// The rate limits that a client keeps.
 #[derive(Debug, Clone)]
-enum Limits {
-    /// The document's, but for these operations.
-    Own(HashMap<&'static str, RateLimit>),
-    /// Another client's.
-    Shared(Arc<RateLimits>),
-    /// None.
-    None,
+struct Limits {
+    /// Another client's, if they are shared: then the rest does not count.
+    shared: Option<Arc<RateLimits>>,
+    /// Those of the document, where no other is set.
+    documented: bool,
+    set: HashMap<&'static str, RateLimit>,
 }
 
 /// Builds a [`Client`]; what contradicts itself is found here, before anything is sent.
@@ -67,7 +66,7 @@ impl ClientBuilder {
             permitted_ips: PermittedIps::default(),
             store: Arc::new(MemoryStore::new()),
             bounds: Bounds::default(),
-            limits: Limits::Own(HashMap::new()),
+            limits: Limits { shared: None, documented: true, set: HashMap::new() },
         }
     }
 
@@ -87,12 +86,13 @@ impl ClientBuilder {
 
     /// Begins with what a user's client has in common with its partner's.
     pub(crate) fn for_user(environment: Environment, partner: &Pipeline, token: Secret) -> Self {
+        let own = Self::new(environment).api_key(token);
         Self {
             is_users_key: true,
             base_url: Some(partner.base_url().to_string()),
             bounds: *partner.bounds(),
-            limits: Limits::Shared(Arc::clone(partner.limits())),
-            ..Self::new(environment).api_key(token)
+            limits: Limits { shared: Some(Arc::clone(partner.limits())), ..own.limits },
+            ..own
         }
     }
 
@@ -168,19 +168,16 @@ impl ClientBuilder {
 
     /// Another rate limit for an operation than the document's: at most `calls` within any stretch of `per`.
     pub fn rate_limit(mut self, operation: &Operation, calls: u32, per: Duration) -> Self {
-        let limit = RateLimit { calls, per };
-        match &mut self.limits {
-            Limits::Own(overrides) => {
-                overrides.insert(operation.id, limit);
-            }
-            Limits::Shared(_) | Limits::None => self.limits = Limits::Own([(operation.id, limit)].into()),
-        }
+        self.limits.shared = None;
+        self.limits.set.insert(operation.id, RateLimit { calls, per });
         self
     }
 
-    /// Keeps no rate limit of its own accord. For a server that has none, as a sandbox on loopback.
+    /// Does not keep the document's rate limits, only those that are [set](Self::rate_limit). For a server that has
+    /// none, as a sandbox on loopback.
     pub fn without_rate_limits(mut self) -> Self {
-        self.limits = Limits::None;
+        self.limits.shared = None;
+        self.limits.documented = false;
         self
     }
 
@@ -202,11 +199,9 @@ impl ClientBuilder {
             ));
         }
         let bounds = check_bounds(self.bounds)?;
-        let limits = match self.limits {
-            Limits::Own(overrides) => Arc::new(RateLimits::new(&check_rate_limits(overrides)?)),
-            Limits::Shared(limits) => limits,
-            Limits::None => Arc::default(),
-        };
+        let Limits { shared, documented, set } = self.limits;
+        let set = check_rate_limits(set)?;
+        let limits = shared.unwrap_or_else(|| Arc::new(RateLimits::new(documented, &set)));
         let base_url = url.as_str().trim_end_matches('/').to_string();
         let keeper = Keeper::new(self.store, Identity::new(self.environment, &base_url, &api_key));
         let device = Device { api_key, description: self.device_description, permitted_ips: self.permitted_ips };

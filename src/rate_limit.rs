@@ -16,22 +16,23 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 use crate::operation::{Operation, RateLimit};
 
 /// The rate limits of all operations, shared by all that call from this address.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct RateLimits {
     windows: HashMap<&'static str, Arc<Window>>,
 }
 
 impl RateLimits {
-    /// The document's limits, with `overrides` in place of some.
-    pub(crate) fn new(overrides: &HashMap<&'static str, RateLimit>) -> Self {
+    /// The limits that are `set`; for other operations the document's, if those are kept, or none.
+    pub(crate) fn new(documented: bool, set: &HashMap<&'static str, RateLimit>) -> Self {
         let window = |operation: &'static Operation| {
-            let limit = overrides.get(operation.id).copied().unwrap_or(operation.rate_limit);
-            (operation.id, Arc::new(Window::new(limit)))
+            let limit = set.get(operation.id).copied().or(documented.then_some(operation.rate_limit));
+            limit.map(|limit| (operation.id, Arc::new(Window::new(limit))))
         };
-        Self { windows: Operation::ALL.iter().map(window).collect() }
+        Self { windows: Operation::ALL.iter().filter_map(window).collect() }
     }
 
-    /// Waits for a place for one call of `operation`. Tasks get theirs in the order in which they ask.
+    /// Waits for a place for one call of `operation`, if it has a limit. Tasks get theirs in the order in which they
+    /// ask.
     ///
     /// # Errors
     ///

@@ -28,9 +28,7 @@ async fn start() -> (Sandbox, ClientBuilder) {
         .iter()
         .fold(Sandbox::builder(), |builder, (operation, calls)| builder.rate_limit(operation, *calls, WINDOW));
     let sandbox = sandbox.start().await.unwrap();
-    let builder = LIMITS
-        .iter()
-        .fold(sandbox.client(), |builder, (operation, calls)| builder.rate_limit(operation, *calls, WINDOW));
+    let builder = sandbox.client();
     (sandbox, builder)
 }
 

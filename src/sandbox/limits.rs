@@ -21,6 +21,12 @@ impl RateLimits {
         self.own.insert(operation.id, RateLimit { calls, per });
     }
 
+    /// The limits that are kept.
+    pub(super) fn kept(&self) -> Vec<(&'static Operation, RateLimit)> {
+        let kept = Operation::ALL.iter().filter(|operation| self.are_kept || self.own.contains_key(operation.id));
+        kept.map(|operation| (operation, self.limit(operation))).collect()
+    }
+
     /// The operation's limit, kept or not.
     pub(super) fn limit(&self, operation: &Operation) -> RateLimit {
         self.own.get(operation.id).copied().unwrap_or(operation.rate_limit)

@@ -156,10 +156,14 @@ impl Sandbox {
         self.running.api_key.clone()
     }
 
-    /// Starts to build a client for this sandbox: its address and its API key are filled in, and no rate limits are
-    /// kept.
+    /// Starts to build a client for this sandbox: its address, its API key and the rate limits that it keeps are
+    /// filled in.
     pub fn client(&self) -> ClientBuilder {
-        Client::builder(Environment::Sandbox).base_url(self.base_url()).api_key(self.api_key()).without_rate_limits()
+        let builder = Client::builder(Environment::Sandbox).base_url(self.base_url()).api_key(self.api_key());
+        let limits = self.state().rate_limits.kept();
+        limits.into_iter().fold(builder.without_rate_limits(), |builder, (operation, limit)| {
+            builder.rate_limit(operation, limit.calls, limit.per)
+        })
     }
 
     /// Moves a provision one step on in its life cycle, whatever the [`Pace`].
