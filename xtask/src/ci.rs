@@ -1,0 +1,22 @@
+//! Everything that must hold before a change lands, the quick things first.
+
+use anyhow::Result;
+
+use crate::run as command;
+
+const FEATURES: [&[&str]; 3] = [&[], &["--no-default-features"], &["--all-features"]];
+
+pub(crate) fn run() -> Result<()> {
+    command("cargo", &["fmt", "--all", "--check"], &[])?;
+    for features in FEATURES {
+        let clippy = [&["clippy", "--workspace", "--all-targets"], features, &["--", "--deny", "warnings"]].concat();
+        command("cargo", &clippy, &[])?;
+    }
+    let docs = ["doc", "--workspace", "--no-deps", "--all-features"];
+    command("cargo", &docs, &[("RUSTDOCFLAGS", "--deny warnings")])?;
+
+    // The README's two commands; the first stays on loopback, whatever the environment holds.
+    let example = ["-u", "BUNQ_API_KEY", "cargo", "run", "--example", "close_provision", "--features", "sandbox"];
+    command("env", &example, &[])?;
+    command("cargo", &["test", "--workspace", "--all-features"], &[])
+}
