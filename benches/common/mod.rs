@@ -1,0 +1,114 @@
+//! What the benches share: another process of the same bench, and what the system knows of this one.
+
+#![allow(dead_code)]
+
+pub(crate) mod bare;
+
+use std::error::Error;
+use std::fs;
+use std::io::{self, BufRead, BufReader, Read};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use bunq_partner::sandbox::Sandbox;
+
+pub(crate) type Result<T> = std::result::Result<T, Box<dyn Error>>;
+
+/// Known to both processes.
+pub(crate) const API_KEY: &str = "sandbox_of_the_benches";
+
+/// What this process is for: the arguments that a bench gives to another process of itself, or none.
+///
+/// Where it was not `cargo bench` that ran the bench, as with `cargo test --benches`, there is nothing to do.
+pub(crate) fn role() -> Option<Vec<String>> {
+    let mut arguments: Vec<String> = std::env::args().skip(1).collect();
+    let is_bench = arguments.iter().any(|argument| argument == "--bench");
+    arguments.retain(|argument| argument != "--bench");
+    is_bench.then_some(arguments)
+}
+
+/// A Tokio runtime on this thread alone.
+pub(crate) fn runtime() -> io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        // The time of a thread that ends is lost to `cpu_time`: those that made keys are to end before it counts.
+        .thread_keep_alive(Duration::from_millis(1))
+        .build()
+}
+
+/// A sandbox in a process of its own, for as long as this is held.
+pub(crate) struct Server {
+    process: Child,
+    pub(crate) base_url: String,
+}
+
+impl Server {
+    /// Starts this bench once more, as `role`, where it shall call [`serve`].
+    pub(crate) fn start(role: &[&str]) -> Result<Self> {
+        let mut process = another(role)?.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
+        let mut base_url = String::new();
+        if let Some(output) = &mut process.stdout {
+            BufReader::new(output).read_line(&mut base_url)?;
+        }
+        Ok(Self { process, base_url: base_url.trim().to_owned() })
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // The end of its input ends it.
+        drop(self.process.stdin.take());
+        let _ = self.process.wait();
+    }
+}
+
+/// Tells where the sandbox serves, and lets it until the process that started this one is done.
+pub(crate) async fn serve(sandbox: Sandbox) -> Result<()> {
+    println!("{}", sandbox.base_url());
+    tokio::task::spawn_blocking(|| io::stdin().read_to_end(&mut Vec::new())).await??;
+    Ok(())
+}
+
+/// This bench once more, as `role`.
+pub(crate) fn another(role: &[&str]) -> io::Result<Command> {
+    let mut command = Command::new(std::env::current_exe()?);
+    command.arg("--bench").args(role);
+    Ok(command)
+}
+
+/// The CPU time of all threads of this process, to the nanosecond.
+pub(crate) fn cpu_time() -> Result<Duration> {
+    // Linux books the time of a running thread when it leaves the CPU.
+    std::thread::yield_now();
+    let of_task = |task: io::Result<fs::DirEntry>| -> Result<u64> {
+        let text = fs::read_to_string(task?.path().join("schedstat"))?;
+        Ok(text.split_whitespace().next().unwrap_or_default().parse()?)
+    };
+    let tasks = fs::read_dir("/proc/self/task").map_err(|_| "not measured: only Linux tells the CPU time in /proc")?;
+    tasks.map(of_task).sum::<Result<u64>>().map(Duration::from_nanos)
+}
+
+/// The most memory that this process has had at a time, in KiB.
+pub(crate) fn peak_memory() -> Result<u64> {
+    let status = fs::read_to_string("/proc/self/status").map_err(|_| "not measured: only Linux tells it in /proc")?;
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).ok_or("no VmHWM")?;
+    Ok(peak.trim().trim_end_matches(" kB").parse()?)
+}
+
+/// The middle of some figures, with the least and the greatest.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Spread {
+    pub(crate) median: f64,
+    pub(crate) min: f64,
+    pub(crate) max: f64,
+}
+
+impl Spread {
+    pub(crate) fn of(mut figures: Vec<f64>) -> Result<Self> {
+        figures.sort_by(f64::total_cmp);
+        match (figures.first(), figures.get(figures.len() / 2), figures.last()) {
+            (Some(&min), Some(&median), Some(&max)) => Ok(Self { median, min, max }),
+            _ => Err("no figures".into()),
+        }
+    }
+}
