@@ -99,14 +99,14 @@ impl State {
         let per = self.limit.per;
         let open = self.closed_until.unwrap_or(now);
         let calls = self.limit.calls.max(1) as usize;
-        // When each place is free: those that are, those that will be, those that nobody knows of yet.
+        // When each taken place is free again: those that will be, those that nobody knows of yet.
         let mut free: Vec<Instant> = self.answered.iter().map(|answered| *answered + per).collect();
         free.extend(std::iter::repeat_n(now + per, self.in_flight));
-        let taken = free.len().min(calls);
-        free.extend(std::iter::repeat_n(now, calls - taken));
         free.sort_unstable();
+        let free_now = calls.saturating_sub(free.len());
         let rounds = u32::try_from(ahead / calls).unwrap_or(u32::MAX);
-        let place = free.get(ahead % calls).copied().unwrap_or(now).max(open);
+        let place = (ahead % calls).checked_sub(free_now).and_then(|taken| free.get(taken)).copied();
+        let place = place.unwrap_or(now).max(open);
         place.checked_add(per.saturating_mul(rounds)).unwrap_or(place)
     }
 }
@@ -346,6 +346,14 @@ mod tests {
         drop(place);
         let answered = Instant::now();
         assert_eq!(waiting.await.unwrap().unwrap(), answered + 10 * MS);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_limit_costs_no_more_than_the_calls_that_are_made() {
+        let window = window(u32::MAX, 1000);
+        let start = Instant::now();
+        drop((window.place(start).await.unwrap(), window.place(start).await.unwrap()));
+        assert_eq!(Instant::now(), start);
     }
 
     #[tokio::test(start_paused = true)]
