@@ -21,7 +21,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use progenitor_client::{ClientHooks, ClientInfo, OperationInfo};
-use reqwest::{Request, Response, StatusCode};
+use reqwest::{Request, Response, StatusCode, Url};
 use tokio::time::{Instant, sleep, timeout_at};
 use tracing::{Instrument, Span, field};
 
@@ -64,6 +64,8 @@ impl Default for Bounds {
 pub(crate) struct Pipeline {
     http: reqwest::Client,
     base_url: String,
+    /// The host in the base URL.
+    host: String,
     limits: Arc<RateLimits>,
     bounds: Bounds,
     session: Session,
@@ -79,7 +81,8 @@ impl Pipeline {
         bounds: Bounds,
         session: Session,
     ) -> Self {
-        Self { http, base_url, limits, bounds, session, reported: Mutex::default() }
+        let host = Url::parse(&base_url).ok().and_then(|url| url.host_str().map(str::to_owned)).unwrap_or_default();
+        Self { http, base_url, host, limits, bounds, session, reported: Mutex::default() }
     }
 
     pub(crate) fn http(&self) -> &reqwest::Client {
@@ -292,7 +295,7 @@ impl Call {
     /// The call as OpenTelemetry names such things.
     fn span(&self) -> Span {
         let Operation { id, method, path, .. } = self.operation;
-        let address = self.pipeline.base_url.as_str();
+        let address = self.pipeline.host.as_str();
         tracing::info_span!(
             "bunq_call",
             otel.name = format_args!("{method} {path}"),

@@ -15,6 +15,13 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 
 use crate::operation::{Operation, RateLimit};
 
+/// The widest limit that is believed when bunq names it in words.
+const MOST_CALLS: u32 = 10_000;
+const LONGEST_SECONDS: u32 = 3600;
+
+/// A wait from here on is told to whoever follows the log at its usual level.
+const LONG_WAIT: Duration = Duration::from_secs(1);
+
 /// The rate limits of all operations, shared by all that call from this address.
 #[derive(Debug)]
 pub(crate) struct RateLimits {
@@ -151,8 +158,12 @@ impl Window {
                 Next::Free => return Ok(Place { window: Arc::clone(self), told: None }),
                 Next::At(at) if at > deadline => return too_late(at),
                 Next::At(at) => {
-                    let wait_ms = at.saturating_duration_since(now).as_millis();
-                    tracing::debug!(wait_ms, "the call waits for a place within bunq's rate limit");
+                    let wait = at.saturating_duration_since(now);
+                    if wait >= LONG_WAIT {
+                        tracing::info!(?wait, "the call waits for a place within bunq's rate limit");
+                    } else {
+                        tracing::debug!(?wait, "the call waits for a place within bunq's rate limit");
+                    }
                     sleep_until(at).await;
                 }
                 Next::AfterAnAnswer => {
@@ -240,7 +251,9 @@ pub(crate) fn named_limit(message: &str) -> Option<RateLimit> {
     let after = message.split_once("maximum of ")?.1;
     let calls = number(after)?;
     let seconds = number(after.split_once(" per ")?.1)?;
-    (calls > 0 && seconds > 0).then(|| RateLimit { calls, per: Duration::from_secs(seconds.into()) })
+    // Anybody may have written it: what is out of all proportion is no limit of bunq's.
+    let sane = (1..=MOST_CALLS).contains(&calls) && (1..=LONGEST_SECONDS).contains(&seconds);
+    sane.then(|| RateLimit { calls, per: Duration::from_secs(seconds.into()) })
 }
 
 #[cfg(test)]
@@ -401,6 +414,8 @@ mod tests {
             ("You can do a maximum of 1 calls per 30 seconds to this endpoint.", limit(1, 30)),
             ("a maximum of 0 calls per 3 seconds", None),
             ("a maximum of many calls per second", None),
+            ("a maximum of 2800000000 calls per 4294967295 seconds", None),
+            ("a maximum of 1 calls per 86400 seconds", None),
             ("Too many requests.", None),
             ("", None),
         ] {

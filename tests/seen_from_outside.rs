@@ -1,0 +1,98 @@
+//! What a log tells of a call: its span, and the events on its way.
+
+#![cfg(feature = "sandbox")]
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+mod common;
+
+use std::io::Write;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bunq_partner::Operation;
+use bunq_partner::sandbox::{Fault, Injection};
+use common::{ready, start};
+
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl Log {
+    /// What has been logged since the last time.
+    fn take(&self) -> String {
+        String::from_utf8(std::mem::take(&mut *self.0.lock().unwrap())).unwrap()
+    }
+}
+
+impl Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+// One test, for a process has one log.
+#[tokio::test]
+async fn a_call_its_waits_its_tries_and_its_novelties() {
+    let log = Log::default();
+    let writer = log.clone();
+    tracing_subscriber::fmt()
+        .with_max_level(tracing_subscriber::filter::LevelFilter::DEBUG)
+        .with_span_events(tracing_subscriber::fmt::format::FmtSpan::CLOSE)
+        .with_ansi(false)
+        .with_writer(move || writer.clone())
+        .init();
+    let (sandbox, client) = start().await;
+    let id = ready(&client).await;
+    let provisions = client.provisions();
+    assert!(log.take().contains("a session is open"));
+
+    provisions.get(id).await.unwrap();
+    let told = log.take();
+    for field in [
+        "otel.name=GET /partner-user-provision/{provision_id} ",
+        "otel.kind=\"client\"",
+        "bunq.operation=\"get_provision\"",
+        "http.request.method=\"GET\"",
+        "url.template=\"/partner-user-provision/{provision_id}\"",
+        "server.address=\"127.0.0.1\"",
+        "http.response.status_code=200",
+        "http.request.resend_count=0",
+    ] {
+        assert!(told.contains(field), "no {field} in {told}");
+    }
+    assert!(!told.contains("error.type"), "{told}");
+
+    sandbox.inject(Injection::new(Fault::Status(500)).on(&Operation::GET_PROVISION).times(2));
+    provisions.get(id).await.unwrap();
+    let told = log.take();
+    assert_eq!(told.matches("the call is tried again").count(), 2, "{told}");
+    assert!(told.contains("http.request.resend_count=2"), "{told}");
+
+    sandbox.end_sessions();
+    provisions.get(id).await.unwrap();
+    assert!(log.take().contains("bunq does not accept the session any more: it is renewed"));
+
+    let error = provisions.get(common::id(999_999)).await.unwrap_err();
+    let told = log.take();
+    assert!(told.contains("error.type=NotFound") && told.contains("http.response.status_code=404"), "{error} {told}");
+
+    // A novelty is told once, however often it comes.
+    sandbox.inject(Injection::new(Fault::UnknownStatus).on(&Operation::GET_PROVISION).times(3));
+    for _ in 0..3 {
+        provisions.get(id).await.unwrap();
+    }
+    let told = log.take();
+    assert_eq!(told.matches("bunq sent a value that this version does not know").count(), 1, "{told}");
+    assert!(told.contains("schema=\"ProvisionStatus\""), "{told}");
+
+    let limited =
+        sandbox.client().rate_limit(&Operation::LIST_PROVISIONS, 1, Duration::from_millis(50)).build().unwrap();
+    for _ in 0..2 {
+        limited.provisions().list().page().await.unwrap();
+    }
+    assert!(log.take().contains("the call waits for a place within bunq's rate limit"));
+}
