@@ -64,7 +64,7 @@ fn main() -> Result<()> {
     let keys = Keys::generate()?;
     let signature = keys.sign(REQUEST)?;
     let (token, page) = runtime.block_on(page())?;
-    let limits = RateLimits::new(&HashMap::new());
+    let limits = RateLimits::new(true, &HashMap::new());
 
     println!("CPU time of each, {ROUNDS} rounds\n\n{:36}median, µs       min       max", "");
     row("sign the request", || keys.sign(REQUEST).is_ok())?;
