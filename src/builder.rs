@@ -167,17 +167,20 @@ impl ClientBuilder {
     }
 
     /// Another rate limit for an operation than the document's: at most `calls` within any stretch of `per`.
+    ///
+    /// A [user's client](Client::for_user) for which one is set shares no limits with its partner's any more.
     pub fn rate_limit(mut self, operation: &Operation, calls: u32, per: Duration) -> Self {
         self.limits.shared = None;
         self.limits.set.insert(operation.id, RateLimit { calls, per });
         self
     }
 
-    /// Does not keep the document's rate limits, only those that are [set](Self::rate_limit). For a server that has
-    /// none, as a sandbox on loopback.
+    /// Keeps no rate limits but those that are [set](Self::rate_limit) after this. For a server that has none, as a
+    /// sandbox on loopback.
     pub fn without_rate_limits(mut self) -> Self {
         self.limits.shared = None;
         self.limits.documented = false;
+        self.limits.set.clear();
         self
     }
 
@@ -224,6 +227,8 @@ fn check_bounds(mut bounds: Bounds) -> Result<Bounds, Error> {
         }
         *timeout = (*timeout).min(LONGEST);
     }
+    // A try that is over before it has a connection must be known to be one that was never sent.
+    bounds.connect_timeout = bounds.connect_timeout.min(bounds.try_timeout.mul_f64(0.9));
     if bounds.max_answer == 0 {
         return Err(Error::invalid_input("max_answer", "it is zero, and no answer is as small"));
     }

@@ -4,11 +4,16 @@
 
 use std::cell::RefCell;
 
+use crate::error::one_line;
+
 /// The schema and the value.
 pub(crate) type Novelty = (&'static str, String);
 
 /// More than this many in one answer are not worth telling apart.
 const MOST: usize = 100;
+
+/// No more of a value is told.
+const MAX_CHARS: usize = 100;
 
 tokio::task_local! {
     static NOTED: RefCell<Vec<Novelty>>;
@@ -20,7 +25,7 @@ pub(crate) fn note(schema: &'static str, value: &str) {
     let _ = NOTED.try_with(|noted| {
         let mut noted = noted.borrow_mut();
         if noted.len() < MOST {
-            noted.push((schema, value.to_string()));
+            noted.push((schema, one_line(value, MAX_CHARS)));
         }
     });
 }

@@ -123,7 +123,8 @@ impl Error {
             (Sent::Answered, ErrorKind::Server | ErrorKind::Signature | ErrorKind::InvalidResponse) => true,
             // bunq's own word is good for it that it has refused the request; a proxy's is not.
             (Sent::Answered, ErrorKind::RateLimited | ErrorKind::Maintenance) => !self.0.signed,
-            (Sent::Answered, _) => false,
+            (Sent::Answered, ErrorKind::Unattainable | ErrorKind::WaitTimeout) => false,
+            (Sent::Answered, _) => !self.is_bunqs_own(),
         }
     }
 
@@ -220,6 +221,11 @@ impl Error {
     pub(crate) fn signed(mut self, signed: bool) -> Self {
         self.0.signed = signed;
         self
+    }
+
+    /// Whether the error answer is bunq's as far as one can tell: it is signed, or at least in bunq's form.
+    pub(crate) fn is_bunqs_own(&self) -> bool {
+        self.0.signed || !self.0.bunq_messages.is_empty()
     }
 
     pub(crate) fn is_signed(&self) -> bool {

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep};
+use tracing::Instrument as _;
 
 use crate::error::Error;
 use crate::pages::{Cursor, List, PageSize};
@@ -69,7 +70,7 @@ impl Looks {
     /// Looks at a provision, which has one of `statuses` if all goes as usual.
     pub(crate) async fn look(&self, id: ProvisionId, statuses: Vec<ProvisionStatus>) -> Answer {
         let (sender, receiver) = oneshot::channel();
-        {
+        let is_served = {
             let mut queue = lock(&self.queue);
             queue.asked.asking.entry(id).or_default().push(sender);
             for status in statuses {
@@ -77,10 +78,11 @@ impl Looks {
                     queue.asked.statuses.push(status);
                 }
             }
-            if !std::mem::replace(&mut queue.is_served, true) {
-                let service = Service { queue: Arc::clone(&self.queue), is_over: false };
-                tokio::spawn(service.run(Arc::clone(&self.pipeline)));
-            }
+            std::mem::replace(&mut queue.is_served, true)
+        };
+        if !is_served {
+            let service = Service { queue: Arc::clone(&self.queue), is_over: false };
+            tokio::spawn(service.run(Arc::clone(&self.pipeline)).in_current_span());
         }
         receiver
             .await
@@ -92,7 +94,8 @@ fn lock(queue: &Mutex<Queue>) -> MutexGuard<'_, Queue> {
     queue.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Whoever is at it. If it is dropped before its end, as a runtime does that shuts down, another can take over.
+/// Whoever is at it. If it is dropped before its end, as a runtime does that shuts down, those who wait are told, and
+/// another can take over.
 struct Service {
     queue: Arc<Mutex<Queue>>,
     is_over: bool,
@@ -101,7 +104,8 @@ struct Service {
 impl Drop for Service {
     fn drop(&mut self) {
         if !self.is_over {
-            lock(&self.queue).is_served = false;
+            let left = std::mem::take(&mut *lock(&self.queue));
+            drop(left);
         }
     }
 }
@@ -138,7 +142,12 @@ impl Round {
             }
             let page = match list.page_at(Cursor::OlderThan(newest.next())).await {
                 Ok(page) => page,
-                Err(error) => return self.fail(&error),
+                // What will pass is told to all; what the list will not do, the ids may.
+                Err(error) if error.is_retryable() => return self.fail(&error),
+                Err(_) => {
+                    not_listed.extend(std::mem::take(&mut sought));
+                    break;
+                }
             };
             // Down to here the page shows whatever the list holds.
             let shown_to = match (page.older, page.provisions.last()) {
@@ -154,10 +163,15 @@ impl Round {
             sought = &sought - &missing;
             not_listed.extend(missing);
         }
-        for id in not_listed {
+        // Those who look meanwhile need not wait for these.
+        tokio::spawn(self.read_each(Arc::clone(pipeline), not_listed).in_current_span());
+    }
+
+    async fn read_each(mut self, pipeline: Arc<Pipeline>, ids: Vec<ProvisionId>) {
+        for id in ids {
             // Whoever has given up is not looked for.
             if self.asking.get(&id).is_some_and(|senders| senders.iter().any(|sender| !sender.is_closed())) {
-                let answer = read(pipeline, id).await;
+                let answer = read(&pipeline, id).await;
                 self.answer(id, &answer);
             }
         }

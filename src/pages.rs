@@ -83,13 +83,10 @@ impl Cursor {
         value.parse().ok().map(cursor)
     }
 
-    /// The cursor in one of the URLs of bunq's `Pagination`.
-    fn from_url(url: &str) -> Option<Self> {
-        let query = url.split_once('?')?.1;
-        query
-            .split('&')
-            .filter_map(|pair| pair.split_once('='))
-            .find_map(|(name, value)| Self::from_parameter(name, value))
+    /// The cursor called `name` in one of the URLs of bunq's `Pagination`.
+    fn from_url(url: &str, name: &str) -> Option<Self> {
+        let mut pairs = url.split_once('?')?.1.split('&').filter_map(|pair| pair.split_once('='));
+        pairs.find(|(other, _)| *other == name).and_then(|(name, value)| Self::from_parameter(name, value))
     }
 }
 
@@ -260,11 +257,11 @@ fn page(answer: ProvisionListResponse) -> Result<Page, String> {
     let links = answer.pagination.ok_or("the answer holds no Pagination")?;
     // A link that cannot be read must not pass for the end of the list: provisions would be lost.
     let older = match &links.older_url {
-        Some(url) => Some(Cursor::from_url(url).ok_or("the older_url of its Pagination holds no cursor")?),
+        Some(url) => Some(Cursor::from_url(url, "older_id").ok_or("the older_url of its Pagination holds no cursor")?),
         None => None,
     };
-    let newer = links.newer_url.as_deref().and_then(Cursor::from_url);
-    let future = links.future_url.as_deref().and_then(Cursor::from_url);
+    let newer = links.newer_url.as_deref().and_then(|url| Cursor::from_url(url, "newer_id"));
+    let future = links.future_url.as_deref().and_then(|url| Cursor::from_url(url, "newer_id"));
     Ok(Page { provisions, older, newer, future })
 }
 
@@ -280,12 +277,13 @@ mod tests {
     fn a_cursor_is_all_that_is_taken_from_a_link() {
         for (url, cursor) in [
             ("/v1/partner-user-provision?count=10&older_id=42", Some(Cursor::OlderThan(id(42)))),
-            ("https://elsewhere.example.com/?newer_id=7&older_id=8", Some(Cursor::NewerThan(id(7)))),
+            ("https://elsewhere.example.com/?newer_id=7&older_id=8", Some(Cursor::OlderThan(id(8)))),
+            ("/v1/partner-user-provision?newer_id=5", None),
             ("/v1/partner-user-provision?older_id=-1", None),
             ("/v1/partner-user-provision?count=10", None),
             ("", None),
         ] {
-            assert_eq!(Cursor::from_url(url), cursor, "{url}");
+            assert_eq!(Cursor::from_url(url, "older_id"), cursor, "{url}");
         }
     }
 

@@ -34,6 +34,10 @@ use crate::rate_limit::{Place, RateLimits, Told, named_limit};
 use crate::retry::{self, Decision, Failure, RetryPolicy};
 use crate::session::{Access, Session};
 
+/// The longest pause after a 429 that is kept: as bunq asks for it, and as anybody else may.
+const LONGEST_PAUSE: Duration = Duration::from_secs(3600);
+const LONGEST_FOREIGN_PAUSE: Duration = Duration::from_secs(60);
+
 /// How many values that the document does not know are remembered as reported.
 const MAX_REPORTED: usize = 1000;
 
@@ -116,7 +120,6 @@ impl Pipeline {
             let mut reported = self.reported.lock().unwrap_or_else(PoisonError::into_inner);
             if reported.len() < MAX_REPORTED && !reported.contains(&novelty) {
                 let (schema, value) = &novelty;
-                let value = crate::error::one_line(value, 100);
                 tracing::warn!(schema, value, "bunq sent a value that this version does not know");
                 reported.insert(novelty);
             }
@@ -189,7 +192,9 @@ impl Call {
                 Ok(done) => return Ok(done),
                 Err(failed) => failed,
             };
-            if error.kind() == ErrorKind::Unauthorized && self.is_of_session() && refused.is_none() {
+            // A 401 is bunq's word that it has not done it; a proxy's proves nothing.
+            let again = error.is_bunqs_own() || self.operation.is_repeatable();
+            if error.kind() == ErrorKind::Unauthorized && self.is_of_session() && refused.is_none() && again {
                 tracing::info!("bunq does not accept the session any more: it is renewed");
                 refused = Some(access);
                 continue;
@@ -283,10 +288,15 @@ impl Call {
         let error = exchange::refusal(&answer, self.operation).about(facts).signed(signed);
         let mut retry_after = answer.retry_after();
         if answer.status == StatusCode::TOO_MANY_REQUESTS {
-            let limit = error.bunq_messages().iter().find_map(|message| named_limit(message));
-            if let Some(place) = &mut place {
-                retry_after = Some(place.refused(Told { retry_after, limit }));
-            }
+            let named = error.bunq_messages().iter().find_map(|message| named_limit(message));
+            // Anybody may ask for a pause, within reason; only bunq can say what its limit is.
+            let limit = named.filter(|_| signed);
+            retry_after =
+                retry_after.map(|pause| pause.min(if signed { LONGEST_PAUSE } else { LONGEST_FOREIGN_PAUSE }));
+            retry_after = match &mut place {
+                Some(place) => Some(place.refused(Told { retry_after, limit })),
+                None => retry_after.or(limit.map(|limit| limit.per)),
+            };
             tracing::warn!(?retry_after, ?limit, "bunq refuses the call for its rate");
         }
         Err(Failed { error, retry_after })

@@ -37,8 +37,9 @@ impl Provisions {
 
     /// Asks bunq to create a user, and gives the waiter for when the user's credential is there.
     ///
-    /// It cannot create the same user twice: after a failure in doubt it looks the `external_uuid` up, takes what it
-    /// finds for its own, and asks again only if there is nothing.
+    /// It cannot create the same user twice: after a failure in doubt, or where bunq refuses, it looks the
+    /// `external_uuid` up and takes what it finds for its own, and [says so](Waiter::acceptance). It asks again only
+    /// after a failure in doubt, and only if there is nothing.
     ///
     /// # Errors
     ///
@@ -58,15 +59,20 @@ impl Provisions {
                 Err(error) => error,
             };
             // Once in doubt always in doubt: the first request may still arrive, and the second be refused for it.
-            if !error.is_doubtful() && doubt.is_none() {
+            let in_doubt = error.is_doubtful() || doubt.is_some();
+            // bunq refuses an `external_uuid` that it has.
+            if !in_doubt && error.kind() != ErrorKind::Rejected {
                 return Err(error);
             }
             match self.find(external_uuid, deadline).await {
                 Ok(Some(found)) => {
-                    tracing::info!(provision = found.get(), "the creation that failed is found to be done");
-                    return Ok(self.waiter(found, Goal::Ready, Acceptance::Found));
+                    tracing::info!(provision = found.get(), in_doubt, "the creation that failed is found to be done");
+                    let acceptance = if in_doubt { Acceptance::Found } else { Acceptance::Already };
+                    return Ok(self.waiter(found, Goal::Ready, acceptance));
                 }
-                Ok(None) if self.pause(&error, attempts, deadline).await => doubt = Some(doubt.unwrap_or(error)),
+                Ok(None) if in_doubt && self.pause(&error, attempts, deadline).await => {
+                    doubt = Some(doubt.unwrap_or(error))
+                }
                 // The doubtful failure is the one to act on.
                 Ok(None) | Err(_) => return Err(doubt.unwrap_or(error)),
             }

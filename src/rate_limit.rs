@@ -6,7 +6,6 @@
 //! and gives up at once where that is too long.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -38,12 +37,12 @@ impl RateLimits {
         Self { windows: Operation::ALL.iter().filter_map(window).collect() }
     }
 
-    /// Waits for a place for one call of `operation`, if it has a limit. Tasks get theirs in the order in which they
-    /// ask.
+    /// Waits for a place for one call of `operation`, if it has a limit. Whoever asks first has the better chance, but
+    /// nobody's turn is kept for one who does not take it: a future that is not polled keeps nobody else waiting.
     ///
     /// # Errors
     ///
-    /// How long a place would take at the least, if that is beyond the deadline.
+    /// How long a place would take, as far as can be told, if that is beyond the deadline.
     pub(crate) async fn place(&self, operation: &Operation, deadline: Instant) -> Result<Option<Place>, Duration> {
         match self.windows.get(operation.id) {
             Some(window) => window.place(deadline).await.map(Some),
@@ -56,21 +55,19 @@ impl RateLimits {
 #[derive(Debug)]
 struct Window {
     state: Mutex<State>,
-    /// Who is next to get a place.
-    turn: tokio::sync::Mutex<()>,
-    /// How many wait, the one whose turn it is included.
-    waiting: AtomicUsize,
     finished: Notify,
 }
 
 #[derive(Debug)]
 struct State {
-    limit: RateLimit,
+    /// All of them hold: the one that was set or documented, and what bunq has named since.
+    limits: Vec<RateLimit>,
     in_flight: usize,
     /// When the calls that still count were answered, oldest first.
     answered: VecDeque<Instant>,
     /// bunq has refused a call: nothing goes before this.
     closed_until: Option<Instant>,
+    waiting: usize,
 }
 
 /// What stands between a call and its place.
@@ -82,8 +79,13 @@ enum Next {
 }
 
 impl State {
+    fn longest(&self) -> Duration {
+        self.limits.iter().map(|limit| limit.per).max().unwrap_or_default()
+    }
+
     fn forget_the_past(&mut self, now: Instant) {
-        while self.answered.front().is_some_and(|answered| *answered + self.limit.per <= now) {
+        let longest = self.longest();
+        while self.answered.front().is_some_and(|answered| *answered + longest <= now) {
             self.answered.pop_front();
         }
         self.closed_until = self.closed_until.filter(|until| *until > now);
@@ -91,42 +93,46 @@ impl State {
 
     fn next(&mut self, now: Instant) -> Next {
         self.forget_the_past(now);
-        if let Some(until) = self.closed_until {
-            return Next::At(until);
+        let mut wait = self.closed_until;
+        for limit in &self.limits {
+            let calls = limit.calls as usize;
+            let counted = self.answered.iter().filter(|answered| **answered + limit.per > now).count();
+            if self.in_flight + counted < calls {
+                continue;
+            }
+            // So many of the answered may still count when the next one goes.
+            let Some(may_count) = calls.checked_sub(self.in_flight + 1) else { return Next::AfterAnAnswer };
+            let last_to_go = self.answered.len().checked_sub(may_count + 1).and_then(|index| self.answered.get(index));
+            wait = wait.max(last_to_go.map(|answered| *answered + limit.per));
         }
-        if self.in_flight + self.answered.len() < self.limit.calls as usize {
-            return Next::Free;
-        }
-        self.answered.front().map_or(Next::AfterAnAnswer, |answered| Next::At(*answered + self.limit.per))
+        wait.map_or(Next::Free, Next::At)
     }
 
-    /// The earliest moment at which the call with `ahead` others before it can have its place.
-    fn earliest(&mut self, now: Instant, ahead: usize) -> Instant {
+    /// When the call with `ahead` others before it can have its place, as far as can be told.
+    fn estimate(&mut self, now: Instant, ahead: usize) -> Instant {
         self.forget_the_past(now);
-        let per = self.limit.per;
         let open = self.closed_until.unwrap_or(now);
-        let calls = self.limit.calls.max(1) as usize;
-        // When each taken place is free again: those that will be, those that nobody knows of yet.
-        let mut free: Vec<Instant> = self.answered.iter().map(|answered| *answered + per).collect();
-        free.extend(std::iter::repeat_n(now + per, self.in_flight));
-        free.sort_unstable();
-        let free_now = calls.saturating_sub(free.len());
-        let rounds = u32::try_from(ahead / calls).unwrap_or(u32::MAX);
-        let place = (ahead % calls).checked_sub(free_now).and_then(|taken| free.get(taken)).copied();
-        let place = place.unwrap_or(now).max(open);
-        place.checked_add(per.saturating_mul(rounds)).unwrap_or(place)
+        let under = |limit: &RateLimit| {
+            let (calls, per) = (limit.calls.max(1) as usize, limit.per);
+            // When each taken place is free again: those that will be, those that nobody knows of yet.
+            let counted = self.answered.iter().map(|answered| *answered + per).filter(|free| *free > now);
+            let mut free: Vec<Instant> = counted.chain(std::iter::repeat_n(now + per, self.in_flight)).collect();
+            free.sort_unstable();
+            let free_now = calls.saturating_sub(free.len());
+            let rounds = u32::try_from(ahead / calls).unwrap_or(u32::MAX);
+            let place = (ahead % calls).checked_sub(free_now).and_then(|taken| free.get(taken)).copied();
+            let place = place.unwrap_or(now).max(open);
+            place.checked_add(per.saturating_mul(rounds)).unwrap_or(place)
+        };
+        self.limits.iter().map(under).max().unwrap_or(open)
     }
 }
 
 impl Window {
     fn new(limit: RateLimit) -> Self {
-        let state = State { limit, in_flight: 0, answered: VecDeque::new(), closed_until: None };
-        Self {
-            state: Mutex::new(state),
-            turn: tokio::sync::Mutex::new(()),
-            waiting: AtomicUsize::new(0),
-            finished: Notify::new(),
-        }
+        let answered = VecDeque::new();
+        let state = State { limits: vec![limit], in_flight: 0, answered, closed_until: None, waiting: 0 };
+        Self { state: Mutex::new(state), finished: Notify::new() }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -134,38 +140,40 @@ impl Window {
     }
 
     async fn place(self: &Arc<Self>, deadline: Instant) -> Result<Place, Duration> {
-        let waiter = Waiting::begin(self);
         let start = Instant::now();
         let too_late = |at: Instant| Err(at.saturating_duration_since(start));
-        let earliest = self.state().earliest(start, waiter.ahead);
-        if earliest > deadline {
-            return too_late(earliest);
+        let (estimate, mut waiting) = {
+            let mut state = self.state();
+            let ahead = state.waiting;
+            state.waiting += 1;
+            (state.estimate(start, ahead), Waiting(Some(self)))
+        };
+        if estimate > deadline {
+            return too_late(estimate);
         }
-        let Ok(_turn) = timeout_at(deadline, self.turn.lock()).await else { return too_late(deadline) };
+        let wait = estimate.saturating_duration_since(start);
+        if wait >= LONG_WAIT {
+            tracing::info!(?wait, "the call waits for a place within bunq's rate limit");
+        } else if !wait.is_zero() {
+            tracing::debug!(?wait, "the call waits for a place within bunq's rate limit");
+        }
         loop {
             // Asked for before the state is looked at, so that no answer in between is missed.
             let finished = self.finished.notified();
-            let now = Instant::now();
             let next = {
                 let mut state = self.state();
-                let next = state.next(now);
+                let next = state.next(Instant::now());
                 if matches!(next, Next::Free) {
                     state.in_flight += 1;
+                    state.waiting -= 1;
+                    waiting.0 = None;
                 }
                 next
             };
             match next {
                 Next::Free => return Ok(Place { window: Arc::clone(self), told: None }),
                 Next::At(at) if at > deadline => return too_late(at),
-                Next::At(at) => {
-                    let wait = at.saturating_duration_since(now);
-                    if wait >= LONG_WAIT {
-                        tracing::info!(?wait, "the call waits for a place within bunq's rate limit");
-                    } else {
-                        tracing::debug!(?wait, "the call waits for a place within bunq's rate limit");
-                    }
-                    sleep_until(at).await;
-                }
+                Next::At(at) => sleep_until(at).await,
                 Next::AfterAnAnswer => {
                     if timeout_at(deadline, finished).await.is_err() {
                         return too_late(deadline);
@@ -176,21 +184,14 @@ impl Window {
     }
 }
 
-/// Counts those who wait, for as long as they do.
-struct Waiting<'a> {
-    window: &'a Window,
-    ahead: usize,
-}
-
-impl<'a> Waiting<'a> {
-    fn begin(window: &'a Window) -> Self {
-        Self { window, ahead: window.waiting.fetch_add(1, Ordering::Relaxed) }
-    }
-}
+/// One who waits; given up, it waits no more.
+struct Waiting<'a>(Option<&'a Window>);
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
-        self.window.waiting.fetch_sub(1, Ordering::Relaxed);
+        if let Some(window) = self.0 {
+            window.state().waiting -= 1;
+        }
     }
 }
 
@@ -209,12 +210,12 @@ pub(crate) struct Told {
 }
 
 impl Place {
-    /// bunq has refused the call for its rate: it is believed, and its limit kept if it is the narrower.
+    /// bunq has refused the call for its rate: it is believed, and the limit that it names is kept from now on.
     ///
     /// Gives how long no further call will go.
     pub(crate) fn refused(&mut self, told: Told) -> Duration {
         self.told = Some(told);
-        let per = told.limit.map_or_else(|| self.window.state().limit.per, |limit| limit.per);
+        let per = told.limit.map_or_else(|| self.window.state().longest(), |limit| limit.per);
         told.retry_after.unwrap_or(per)
     }
 }
@@ -226,23 +227,18 @@ impl Drop for Place {
         state.in_flight = state.in_flight.saturating_sub(1);
         state.answered.push_back(now);
         if let Some(told) = self.told {
-            if let Some(limit) = told.limit
-                && is_narrower(limit, state.limit)
-            {
-                state.limit = limit;
+            if let Some(limit) = told.limit {
+                // The newest word counts, beside what was set.
+                state.limits.truncate(1);
+                state.limits.push(limit);
             }
-            let until = now.checked_add(told.retry_after.unwrap_or(state.limit.per)).unwrap_or(now);
+            let per = told.limit.map_or_else(|| state.longest(), |limit| limit.per);
+            let until = now.checked_add(told.retry_after.unwrap_or(per)).unwrap_or(now);
             state.closed_until = state.closed_until.max(Some(until));
         }
         drop(state);
         self.window.finished.notify_waiters();
     }
-}
-
-/// Whether `limit` lets fewer calls through in the long run.
-fn is_narrower(limit: RateLimit, than: RateLimit) -> bool {
-    let rate = |limit: RateLimit| f64::from(limit.calls) / limit.per.as_secs_f64().max(f64::MIN_POSITIVE);
-    limit.calls > 0 && !limit.per.is_zero() && rate(limit) < rate(than)
 }
 
 /// The limit that bunq names in the words of a 429: "… maximum of 3 calls per 3 seconds …".
@@ -383,7 +379,7 @@ mod tests {
         let start = Instant::now();
         drop(window.place(start + 1000 * MS).await.unwrap());
         assert_eq!(Instant::now(), start + 1000 * MS);
-        assert_eq!(window.waiting.load(Ordering::Relaxed), 0);
+        assert_eq!(window.state().waiting, 0);
     }
 
     #[tokio::test(start_paused = true)]
@@ -395,15 +391,37 @@ mod tests {
         let start = Instant::now();
         drop(window.place(soon()).await.unwrap());
         assert_eq!(Instant::now() - start, 7000 * MS);
+    }
 
-        // A narrower limit is kept from then on, a wider one is not.
-        for (calls, kept) in [(1, 1), (50, 1)] {
+    #[tokio::test(start_paused = true)]
+    async fn what_bunq_names_is_kept_beside_what_was_set() {
+        // Of the same rate, but shorter; and of a lower rate, but with more at once.
+        for (told, expected) in [((1, 500), [0, 500, 1000, 1500]), ((5, 4000), [0, 0, 1000, 1000])] {
+            let window = window(2, 1000);
             let mut place = window.place(soon()).await.unwrap();
-            let limit = RateLimit { calls, per: 1000 * MS };
-            assert_eq!(place.refused(Told { retry_after: None, limit: Some(limit) }), 1000 * MS);
+            let limit = RateLimit { calls: told.0, per: told.1 * MS };
+            assert_eq!(place.refused(Told { retry_after: None, limit: Some(limit) }), limit.per);
             drop(place);
-            assert_eq!(window.state().limit.calls, kept);
+            let mut times = Vec::new();
+            let mut start = None;
+            for _ in 0..4 {
+                drop(window.place(soon()).await.unwrap());
+                let now = Instant::now();
+                times.push((now - *start.get_or_insert(now)).as_millis());
+            }
+            assert_eq!(times, expected, "{told:?}");
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_future_that_is_not_polled_keeps_nobody_waiting() {
+        let window = window(1, 1000);
+        drop(window.place(soon()).await.unwrap());
+        let mut idle = Box::pin(window.place(soon()));
+        assert!(futures_util::poll!(&mut idle).is_pending());
+        let start = Instant::now();
+        drop(window.place(soon()).await.unwrap());
+        assert_eq!(Instant::now() - start, 1000 * MS);
     }
 
     #[test]

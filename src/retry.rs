@@ -22,7 +22,9 @@ use crate::error::{ErrorKind, Sent};
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RetryPolicy {
-    /// How many tries a call has, the first included. The default is 4.
+    /// How many tries a call has, the first included. The default is 4. The one new try after a session is renewed
+    /// does not count. `create` and `close`, which look before they ask again, ask no more often than this either, but
+    /// each time with the tries of a call.
     pub attempts: u32,
     /// The longest pause before the second try; it doubles with each further one. The default is 500 ms. The pause is
     /// drawn anew each time between nothing and the longest (full jitter), so that clients do not come back together.

@@ -8,13 +8,13 @@
 
 use std::net::Ipv4Addr;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
 use reqwest::header::HeaderValue;
-use tokio::sync::{Mutex, OwnedMutexGuard};
-use tokio::time::Instant;
+use tokio::sync::watch;
+use tracing::Instrument as _;
 
 use crate::call::{Answer, call_with};
 use crate::context::{Context, Installation, Keeper, Lease, OpenSession};
@@ -76,11 +76,15 @@ pub(crate) struct Session {
     state: Arc<Mutex<State>>,
 }
 
+/// What an opening comes to; nothing while it is under way.
+type Outcome = Option<Result<Access, Error>>;
+
 #[derive(Debug, Default)]
 struct State {
     context: Option<Context>,
-    /// The last failure to open a session, for those who were already waiting for it.
-    failure: Option<(Instant, Error)>,
+    /// The opening that is under way, for all who wait for it. They share what it brings, and none of them holds a
+    /// lock: a future that is not polled keeps nobody else waiting.
+    opening: Option<watch::Receiver<Outcome>>,
 }
 
 impl State {
@@ -92,13 +96,10 @@ impl State {
         let live = !over && refused != Some(&session.token);
         live.then(|| context.access(session))
     }
+}
 
-    /// Takes over what has been kept, by this client in another run or by another process.
-    fn take_over(&mut self, kept: Option<Context>) {
-        if kept.is_some() {
-            self.context = kept;
-        }
-    }
+fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
+    state.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Context {
@@ -114,108 +115,135 @@ impl Session {
 
     /// The session's access; a session is opened if there is none, or if `refused` is the token of the one there is.
     pub(crate) async fn access(&self, pipeline: &Arc<Pipeline>, refused: Option<&Secret>) -> Result<Access, Error> {
-        let asked = Instant::now();
-        let state = Arc::clone(&self.state).lock_owned().await;
-        if let Some(access) = state.access(refused) {
-            return Ok(access);
+        let (mut outcome, begun) = {
+            let mut state = lock(&self.state);
+            if let Some(access) = state.access(refused) {
+                return Ok(access);
+            }
+            match &state.opening {
+                Some(opening) => (opening.clone(), None),
+                None => {
+                    let (tell, outcome) = watch::channel(None);
+                    state.opening = Some(outcome.clone());
+                    (outcome, Some(Opening { state: Arc::clone(&self.state), tell }))
+                }
+            }
+        };
+        if let Some(opening) = begun {
+            tokio::spawn(opening.open(Arc::clone(pipeline), refused.cloned()).in_current_span());
         }
-        if let Some((at, error)) = &state.failure
-            && *at >= asked
-        {
-            return Err(error.clone());
+        match outcome.wait_for(Outcome::is_some).await.map(|outcome| outcome.clone()) {
+            Ok(Some(outcome)) => outcome,
+            Ok(None) | Err(_) => Err(Error::internal("the way to a session was cut short")),
         }
-        finish(open(Arc::clone(pipeline), state, refused.cloned())).await
     }
 
-    /// Ends the open session at bunq, if there is one.
+    /// Ends the open session at bunq, if there is one; to its end, even if nobody waits for it any more.
     pub(crate) async fn end(&self, pipeline: &Arc<Pipeline>) -> Result<(), Error> {
-        let state = Arc::clone(&self.state).lock_owned().await;
-        finish(end(Arc::clone(pipeline), state)).await
+        let ending = tokio::spawn(end(Arc::clone(pipeline)).in_current_span()).await;
+        ending.map_err(|error| Error::internal("the end of the session was cut short").caused_by(error))?
     }
 }
 
 /// Boxed, because the calls in it go through the pipeline, which awaits it.
 type Way<T> = Pin<Box<dyn Future<Output = Result<T, Error>> + Send>>;
 
-/// Walks a way to its end, even if nobody waits for it any more.
-async fn finish<T: Send + 'static>(way: Way<T>) -> Result<T, Error> {
-    let walked = tokio::spawn(way).await;
-    walked.map_err(|error| Error::internal("the way to a session was cut short").caused_by(error))?
+/// An opening under way. Whatever becomes of it, another can begin when it is over.
+struct Opening {
+    state: Arc<Mutex<State>>,
+    tell: watch::Sender<Outcome>,
 }
 
-/// Opens a session while `state` is held.
-fn open(pipeline: Arc<Pipeline>, mut state: OwnedMutexGuard<State>, refused: Option<Secret>) -> Way<Access> {
+impl Drop for Opening {
+    fn drop(&mut self) {
+        lock(&self.state).opening = None;
+    }
+}
+
+impl Opening {
+    /// Opens a session to the end, even if the call that set it off is given up, and tells all who wait.
+    async fn open(self, pipeline: Arc<Pipeline>, refused: Option<Secret>) {
+        let outcome = open(Arc::clone(&pipeline), refused).await;
+        // Nobody may begin another between the end of this one and the news of it.
+        lock(&self.state).opening = None;
+        self.tell.send_replace(Some(outcome));
+    }
+}
+
+fn open(pipeline: Arc<Pipeline>, refused: Option<Secret>) -> Way<Access> {
     Box::pin(async move {
-        let result = take_over_or_advance(&pipeline, &mut state, refused.as_ref()).await;
-        state.failure = result.as_ref().err().map(|error| (Instant::now(), error.clone()));
-        result
+        let Session { keeper, state, .. } = pipeline.session();
+        let take_over = |kept: Option<Context>| {
+            let mut state = lock(state);
+            if kept.is_some() {
+                state.context = kept;
+            }
+            state.access(refused.as_ref())
+        };
+        if lock(state).context.is_none() {
+            // A session that is still good needs no lock.
+            if let Some(access) = take_over(keeper.load().await?) {
+                return Ok(access);
+            }
+        }
+        let lease = keeper.lock(pipeline.bounds().call_timeout).await?;
+        // Another process may have been here meanwhile.
+        if let Some(access) = take_over(lease.load().await?) {
+            return Ok(access);
+        }
+        let known = lock(state).context.clone();
+        advance(&pipeline, known, &lease).await
     })
 }
 
-async fn take_over_or_advance(
-    pipeline: &Arc<Pipeline>,
-    state: &mut State,
-    refused: Option<&Secret>,
-) -> Result<Access, Error> {
-    let keeper = &pipeline.session().keeper;
-    if state.context.is_none() {
-        // A session that is still good needs no lock.
-        state.take_over(keeper.load().await?);
-        if let Some(access) = state.access(refused) {
-            return Ok(access);
-        }
-    }
-    let lease = keeper.lock(pipeline.bounds().call_timeout).await?;
-    // Another process may have been here meanwhile.
-    state.take_over(lease.load().await?);
-    if let Some(access) = state.access(refused) {
-        return Ok(access);
-    }
-    advance(pipeline, state, &lease).await
-}
-
 /// Walks what is left of the way to a session. Each step is kept as soon as it is done.
-async fn advance(pipeline: &Arc<Pipeline>, state: &mut State, lease: &Lease) -> Result<Access, Error> {
-    let device = &pipeline.session().device;
-    let mut context = match state.context.take() {
-        Some(context) => context,
-        None => Context { installation: Arc::new(install(pipeline).await?), device_registered: false, session: None },
+async fn advance(pipeline: &Arc<Pipeline>, known: Option<Context>, lease: &Lease) -> Result<Access, Error> {
+    let Session { device, state, .. } = pipeline.session();
+    let keep = async |context: &Context| {
+        lock(state).context = Some(context.clone());
+        lease.save(context).await
     };
-    let result = async {
-        lease.save(&context).await?;
-        let access = Access::of_installation(&context.installation);
-        if !context.device_registered {
-            register(pipeline, device, access.clone()).await?;
-            context.device_registered = true;
-            lease.save(&context).await?;
+    let mut context = match known {
+        Some(context) => Context { session: None, ..context },
+        None => {
+            let installation = Arc::new(install(pipeline).await?);
+            let context = Context { installation, device_registered: false, session: None };
+            keep(&context).await?;
+            context
         }
-        let session = context.session.insert(open_session(pipeline, device, access).await?).clone();
-        tracing::info!(renew_at = ?session.renew_at.map(|at| at.to_string()), "a session is open");
-        lease.save(&context).await?;
-        Ok(context.access(&session))
+    };
+    let access = Access::of_installation(&context.installation);
+    if !context.device_registered {
+        register(pipeline, device, access.clone()).await?;
+        context.device_registered = true;
+        keep(&context).await?;
     }
-    .await;
-    state.context = Some(context);
-    result
+    let session = open_session(pipeline, device, access).await?;
+    tracing::info!(renew_at = ?session.renew_at.map(|at| at.to_string()), "a session is open");
+    let access = context.access(&session);
+    context.session = Some(session);
+    keep(&context).await?;
+    Ok(access)
 }
 
-/// Ends the session while `state` is held.
-fn end(pipeline: Arc<Pipeline>, mut state: OwnedMutexGuard<State>) -> Way<()> {
+fn end(pipeline: Arc<Pipeline>) -> Way<()> {
     Box::pin(async move {
-        let lease = pipeline.session().keeper.lock(pipeline.bounds().call_timeout).await?;
-        state.take_over(lease.load().await?);
-        let Some(context) = &mut state.context else { return Ok(()) };
-        let Some(session) = &context.session else { return Ok(()) };
-        let access = context.access(session);
+        let Session { keeper, state, .. } = pipeline.session();
+        // Whoever opens a session holds the lease too.
+        let lease = keeper.lock(pipeline.bounds().call_timeout).await?;
+        let kept = lease.load().await?;
+        let Some(mut context) = kept.or_else(|| lock(state).context.clone()) else { return Ok(()) };
+        let Some(session) = context.session.take() else { return Ok(()) };
+        let access = context.access(&session);
         let ended = call_with(&pipeline, &Operation::DELETE_SESSION, access, async |api| {
             api.delete_session(CURRENT_SESSION).await
         })
         .await;
         match ended {
-            Err(error) if error.kind() != ErrorKind::Unauthorized => Err(error),
+            Err(error) if error.kind() != ErrorKind::Unauthorized || !error.is_bunqs_own() => Err(error),
             _ => {
-                context.session = None;
-                lease.save(context).await
+                lock(state).context = Some(context.clone());
+                lease.save(&context).await
             }
         }
     })

@@ -224,8 +224,7 @@ impl Watch {
             }
             let began = Instant::now();
             self.due = Some(self.waiter.looks.next_round(self.waiter.poll_every).min(self.last_look.max(began)));
-            let mut statuses = self.waiter.goal.statuses();
-            statuses.extend(self.seen.as_ref().map(|seen| seen.status.clone()));
+            let statuses = self.statuses();
             let changed = match timeout_at(self.deadline, self.waiter.looks.look(self.waiter.id, statuses)).await {
                 Ok(Ok(seen)) => {
                     let changed = self.seen.as_ref() != Some(&seen);
@@ -254,6 +253,20 @@ impl Watch {
         }
     }
 
+    /// Where to look: anywhere at first, then where it was and where it may have gone.
+    fn statuses(&self) -> Vec<ProvisionStatus> {
+        use ProvisionStatus::{Active, Cancelled, Closed, Created, Failed, TokenResetRequested};
+        let Some(seen) = &self.seen else {
+            return vec![Created, Active, Cancelled, Failed, Closed, TokenResetRequested];
+        };
+        let mut statuses = self.waiter.goal.statuses();
+        // bunq need not know a status in a question that it uses in answers: then the id will do.
+        if !matches!(seen.status, ProvisionStatus::Unknown(_)) {
+            statuses.push(seen.status.clone());
+        }
+        statuses
+    }
+
     fn lost(self, reason: &str) -> Error {
         let (id, goal) = (self.waiter.id, self.waiter.goal.name());
         let message = format!("provision {id} will not be {goal}: {reason} ({})", self.state());
@@ -263,7 +276,8 @@ impl Watch {
     fn late(mut self) -> Error {
         let Waiter { id, goal, timeout, .. } = &self.waiter;
         let message = format!("provision {id} is not {} after {timeout:?} ({})", goal.name(), self.state());
-        let error = Error::new(ErrorKind::WaitTimeout, Sent::Answered, message);
+        let sent = if self.seen.is_some() { Sent::Answered } else { Sent::Maybe };
+        let error = Error::new(ErrorKind::WaitTimeout, sent, message);
         match self.trouble.take() {
             Some(trouble) => self.telling(error.caused_by(trouble)),
             None => self.telling(error),

@@ -16,7 +16,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bunq_partner::sandbox::{Fault, Injection, JournalEntry, ReceivedSignature, Sandbox};
-use bunq_partner::{Acceptance, Client, Error, NewProvision, Operation, RetryPolicy, Uuid};
+use bunq_partner::{
+    Acceptance, Client, ContextStore as _, Error, MemoryStore, NewProvision, Operation, RetryPolicy, Uuid,
+};
 use futures_util::future::join_all;
 
 const EMAIL: &str = "somebody.in.particular@example.com";
@@ -36,7 +38,11 @@ fn faults() -> Vec<(&'static str, Injection)> {
         ("400", status(400)),
         ("400 request id used", new(Fault::RequestIdRefused)),
         ("401 session lost", new(Fault::SessionLost)),
+        ("401 by a proxy", proxy(401)),
+        ("401 by a proxy, done", proxy(401).carried_out(true)),
         ("403", status(403)),
+        ("403 by a proxy", proxy(403)),
+        ("403 by a proxy, done", proxy(403).carried_out(true)),
         ("404", status(404)),
         ("405", status(405)),
         ("429", new(Fault::RateLimited { retry_after: None })),
@@ -46,11 +52,11 @@ fn faults() -> Vec<(&'static str, Injection)> {
         ("490", status(490)),
         ("491", status(491)),
         ("500", status(500)),
-        ("500, carried out", status(500).carried_out(true)),
+        ("500, done", status(500).carried_out(true)),
         ("502 HTML", proxy(502)),
-        ("502 HTML, carried out", proxy(502).carried_out(true)),
+        ("502 HTML, done", proxy(502).carried_out(true)),
         ("dropped", new(Fault::Drop).carried_out(false)),
-        ("dropped, carried out", new(Fault::Drop)),
+        ("dropped, done", new(Fault::Drop)),
         ("truncated", new(Fault::Truncated)),
         ("dripping", new(Fault::SlowDrip { pause: Duration::from_millis(300) })),
         ("late", new(Fault::Late(AGES))),
@@ -79,6 +85,7 @@ struct Column {
     operation: &'static Operation,
     sandbox: Sandbox,
     client: Client,
+    store: MemoryStore,
     /// All that anybody might print.
     shown: String,
     secrets: BTreeSet<String>,
@@ -87,8 +94,8 @@ struct Column {
 impl Column {
     async fn new(operation: &'static Operation) -> Self {
         let sandbox = Sandbox::builder().deduplicate(false).start().await.unwrap();
-        let client = client(&sandbox);
-        Self { operation, sandbox, client, shown: String::new(), secrets: BTreeSet::new() }
+        let (client, store) = client(&sandbox);
+        Self { operation, sandbox, client, store, shown: String::new(), secrets: BTreeSet::new() }
     }
 
     async fn cell(&mut self, injection: &Injection) -> String {
@@ -100,7 +107,7 @@ impl Column {
     /// What the caller gets, and how many calls of the operation it took.
     async fn outcome(&mut self, injection: Injection) -> String {
         if self.operation.auth != bunq_partner::Auth::Session || self.operation.id == "delete_session" {
-            self.client = client(&self.sandbox);
+            (self.client, self.store) = client(&self.sandbox);
         }
         let result = self.exchange(injection).await;
         self.sandbox.clear_injections();
@@ -175,6 +182,12 @@ impl Column {
             self.secrets.extend(call.header("x-bunq-client-authentication").map(str::to_owned));
         }
         self.secrets.insert(self.sandbox.api_key().expose().to_owned());
+        if let Some(kept) = self.store.load().unwrap() {
+            let kept: serde_json::Value = serde_json::from_str(kept.expose()).unwrap();
+            for secret in ["/api_key_fingerprint", "/installation/signing_key", "/installation/token"] {
+                self.secrets.insert(kept.pointer(secret).unwrap().as_str().unwrap().to_owned());
+            }
+        }
         for id in self.sandbox.provision_ids() {
             let shown = self.sandbox.provision(id).unwrap();
             let secrets = [&shown["credential"]["token_value"], &shown["oauth_request"]["authorization_code"]];
@@ -183,9 +196,11 @@ impl Column {
     }
 }
 
-fn client(sandbox: &Sandbox) -> Client {
+fn client(sandbox: &Sandbox) -> (Client, MemoryStore) {
+    let store = MemoryStore::new();
     let retry = RetryPolicy { attempts: 3, backoff: Duration::ZERO, backoff_cap: Duration::ZERO };
-    sandbox.client().retry(retry).try_timeout(TRY).max_answer(MAX_ANSWER).build().unwrap()
+    let builder = sandbox.client().retry(retry).try_timeout(TRY).max_answer(MAX_ANSWER);
+    (builder.context_store(store.clone()).build().unwrap(), store)
 }
 
 fn accepted(acceptance: Acceptance) -> &'static str {
@@ -242,7 +257,7 @@ async fn every_fault_at_every_operation() {
     .await;
 
     let mut table: BTreeMap<&str, Vec<String>> = BTreeMap::new();
-    let (mut shown, mut secrets) = (String::new(), BTreeSet::from([EMAIL.to_owned(), "PRIVATE KEY".to_owned()]));
+    let (mut shown, mut secrets) = (String::new(), BTreeSet::from([EMAIL.to_owned()]));
     for column in columns {
         let (column, cells) = column.unwrap();
         table.insert(column.operation.id, cells);

@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use bunq_partner::sandbox::{CreationAnswer, Pace, Sandbox};
 use bunq_partner::{
-    Cursor, ErrorKind, NewProvisionByPointer, PageSize, Provision, ProvisionStatus, Uuid, Waiter, WaitingFor,
+    Acceptance, Cursor, ErrorKind, NewProvisionByPointer, PageSize, Provision, ProvisionStatus, Uuid, Waiter,
+    WaitingFor,
 };
 use common::{calls, id, person, quick, ready, start};
 use futures_util::TryStreamExt;
@@ -207,6 +208,36 @@ async fn a_list_can_be_narrowed() {
     assert_eq!(found.provisions.iter().map(|provision| provision.id).collect::<Vec<_>>(), [ids[2]]);
     let not_found = provisions.list().external_uuid(Uuid::new_v4()).page().await.unwrap();
     assert!(not_found.provisions.is_empty() && not_found.older.is_none());
+}
+
+#[tokio::test]
+async fn closing_what_is_closing_or_closed_is_a_success_and_says_so() {
+    let (sandbox, client) = start().await;
+    let provisions = client.provisions();
+    let id = ready(&client).await;
+    let closing = provisions.close(id).await.unwrap();
+    assert_eq!(closing.acceptance(), Acceptance::Answered);
+    assert_eq!(provisions.close(id).await.unwrap().acceptance(), Acceptance::Already);
+    quick(closing).wait().await.unwrap();
+    let again = provisions.close(id).await.unwrap();
+    assert_eq!(again.acceptance(), Acceptance::Already);
+    assert!(quick(again).wait().await.unwrap().is_closed());
+    assert_eq!(provisions.wait_until_closed(id).acceptance(), Acceptance::NotAsked);
+
+    // What has failed is not closed, and bunq's refusal stands.
+    let failed = ready(&client).await;
+    assert!(sandbox.fail(failed));
+    assert_eq!(provisions.close(failed).await.unwrap_err().kind(), ErrorKind::Rejected);
+}
+
+#[tokio::test]
+async fn creating_what_has_been_created_finds_it_and_says_so() {
+    let (sandbox, client) = start().await;
+    let new = person();
+    let created = client.provisions().create(new.clone()).await.unwrap();
+    let again = client.provisions().create(new).await.unwrap();
+    assert_eq!((again.id(), again.acceptance()), (created.id(), Acceptance::Already));
+    assert_eq!(sandbox.provision_ids().len(), 1);
 }
 
 #[tokio::test]

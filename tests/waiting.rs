@@ -109,10 +109,21 @@ async fn a_failure_that_passes_does_not_end_a_wait() {
 async fn a_failure_that_stays_ends_every_wait() {
     let (sandbox, client) = start_without_retries().await;
     let waiters = close(&client, sandbox.populate(3)).await;
-    sandbox.inject(Injection::new(Fault::Status(403)).on(&Operation::LIST_PROVISIONS).always());
+    sandbox.inject(Injection::new(Fault::Status(403)).always());
     for error in join_all(waiters.into_iter().map(|waiter| quick(waiter).wait())).await {
         assert_eq!(error.unwrap_err().kind(), ErrorKind::Rejected);
     }
+}
+
+#[tokio::test]
+async fn what_the_list_refuses_is_asked_for_by_id() {
+    let (sandbox, client) = start_without_retries().await;
+    let waiters = close(&client, sandbox.populate(3)).await;
+    for fault in [Fault::Status(400), Fault::EmptyResponse, Fault::NotJson] {
+        sandbox.inject(Injection::new(fault).on(&Operation::LIST_PROVISIONS).times(2));
+    }
+    let closed = join_all(waiters.into_iter().map(|waiter| quick(waiter).wait())).await;
+    assert!(closed.iter().all(|closed| closed.as_ref().unwrap().is_closed()));
 }
 
 #[tokio::test]
@@ -133,7 +144,7 @@ async fn a_look_that_hangs_does_not_outlast_the_wait() {
     let waiter = close(&client, sandbox.populate(1)).await.remove(0);
     sandbox.inject(Injection::new(Fault::Late(Duration::from_secs(3600))).on(&Operation::GET_PROVISION).always());
     let error = quick(waiter).timeout(Duration::from_millis(300)).wait().await.unwrap_err();
-    assert_eq!((error.kind(), error.sent()), (ErrorKind::WaitTimeout, Sent::Answered));
+    assert_eq!((error.kind(), error.sent()), (ErrorKind::WaitTimeout, Sent::Maybe));
 }
 
 #[tokio::test]

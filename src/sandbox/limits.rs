@@ -21,10 +21,11 @@ impl RateLimits {
         self.own.insert(operation.id, RateLimit { calls, per });
     }
 
-    /// The limits that are kept.
+    /// The limits that are kept and that a client can keep too.
     pub(super) fn kept(&self) -> Vec<(&'static Operation, RateLimit)> {
         let kept = Operation::ALL.iter().filter(|operation| self.are_kept || self.own.contains_key(operation.id));
-        kept.map(|operation| (operation, self.limit(operation))).collect()
+        let limits = kept.map(|operation| (operation, self.limit(operation)));
+        limits.filter(|(_, limit)| limit.calls > 0 && !limit.per.is_zero()).collect()
     }
 
     /// The operation's limit, kept or not.
