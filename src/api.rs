@@ -16,6 +16,13 @@ where
 }
 
 #[cfg(test)]
+#[cfg(feature = "schemars")]
+mod random;
+#[cfg(test)]
+#[cfg(feature = "schemars")]
+mod schema_tests;
+
+#[cfg(test)]
 mod tests {
     use serde_json::Value;
 
