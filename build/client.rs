@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use proc_macro2::TokenStream;
+use proc_macro2::{Literal, TokenStream};
 use progenitor::{GenerationSettings, Generator, HooksMode, TypeImpl, TypePatch};
 use quote::{ToTokens, quote};
 use serde_json::{Map, Value, json};
@@ -27,11 +27,14 @@ const BY_HAND: [(&str, &str); 8] = [
     ("Timestamp", "crate::timestamp::Timestamp"),
 ];
 
+/// Not among the generator's derives, for it knows no conditions.
+const JSON_SCHEMA: &str = r#"#[cfg_attr(feature = "schemars", derive(::schemars::JsonSchema))]"#;
+
 pub(crate) fn generate(document: &Document) -> Result<TokenStream, Fault> {
     let lowered = lower(document.root.clone());
     let code = attempt(document, &lowered).map_err(|problem| culprit(document, &lowered, problem))?;
     let mut file: syn::File = syn::parse2(code).map_err(|error| Fault::new("generated client", error))?;
-    Tidy.visit_file_mut(&mut file);
+    Tidy { document }.visit_file_mut(&mut file);
     let types = file.items.iter_mut().find_map(|item| match item {
         syn::Item::Mod(module) if module.ident == "types" => module.content.as_mut(),
         _ => None,
@@ -104,7 +107,7 @@ fn settings(document: &Document) -> GenerationSettings {
         settings.with_replacement(name, format!("crate::api::types::{name}"), [TypeImpl::Display].into_iter());
     }
     for (name, _) in document.schemas().filter(|(name, _)| !enums.contains(name)) {
-        settings.with_patch(name, TypePatch::default().with_attr("#[non_exhaustive]"));
+        settings.with_patch(name, TypePatch::default().with_attr("#[non_exhaustive]").with_attr(JSON_SCHEMA));
     }
     settings
 }
@@ -158,9 +161,11 @@ fn collect_schemas(root: &Value, name: &str, names: &mut BTreeSet<String>) {
 
 /// Takes from the generated code what a reader would stumble over, and what would stumble over bunq: a member that
 /// is always there may one day be missing, and a list may be null.
-struct Tidy;
+struct Tidy<'a> {
+    document: &'a Document,
+}
 
-impl VisitMut for Tidy {
+impl VisitMut for Tidy<'_> {
     fn visit_attributes_mut(&mut self, attributes: &mut Vec<syn::Attribute>) {
         for attribute in attributes {
             // The schema of each type, in full, under its description.
@@ -178,6 +183,19 @@ impl VisitMut for Tidy {
         // A constructor that panics, and that nobody needs.
         item.items.retain(|item| !matches!(item, syn::ImplItem::Fn(method) if method.sig.ident == "new"));
         visit_mut::visit_item_impl_mut(self, item);
+    }
+
+    fn visit_item_struct_mut(&mut self, item: &mut syn::ItemStruct) {
+        // The generator passes over how many items a list must have.
+        let properties = &self.document.root["components"]["schemas"][item.ident.to_string()]["properties"];
+        for field in &mut item.fields {
+            let property = field.ident.as_ref().map(|name| &properties[name.to_string()]);
+            if let Some(least) = property.and_then(|property| property["minItems"].as_u64()) {
+                let least = Literal::u64_unsuffixed(least);
+                field.attrs.push(syn::parse_quote!(#[cfg_attr(feature = "schemars", schemars(length(min = #least)))]));
+            }
+        }
+        visit_mut::visit_item_struct_mut(self, item);
     }
 
     fn visit_variant_mut(&mut self, variant: &mut syn::Variant) {
@@ -199,6 +217,8 @@ impl VisitMut for Tidy {
             field.attrs.retain(|attribute| !says(attribute, "deserialize_with"));
         } else if is("Vec") && field.attrs.iter().any(|attribute| says(attribute, "default")) {
             field.attrs.push(syn::parse_quote!(#[serde(deserialize_with = "crate::api::null_as_empty")]));
+            let read = format!("::std::option::Option<{}>", field.ty.to_token_stream());
+            field.attrs.push(syn::parse_quote!(#[cfg_attr(feature = "schemars", schemars(with = #read))]));
         }
         visit_mut::visit_field_mut(self, field);
     }

@@ -71,7 +71,7 @@ fn write(name: &Ident, description: &str, variants: &[Variant<'_>], open: bool) 
     let values: Vec<_> = variants.iter().map(|variant| variant.value).collect();
     let docs = variants.iter().map(|variant| variant.description);
 
-    let (attributes, unknown, unknown_text, other) = if open {
+    let (attributes, unknown, unknown_text, closed, other) = if open {
         (
             quote!(#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)] #[non_exhaustive]),
             quote! {
@@ -79,6 +79,7 @@ fn write(name: &Ident, description: &str, variants: &[Variant<'_>], open: bool) 
                 Unknown(::std::string::String),
             },
             quote!(Self::Unknown(value) => value,),
+            quote!(),
             quote!({
                 crate::drift::note(stringify!(#name), &value);
                 Ok(Self::Unknown(value))
@@ -89,6 +90,7 @@ fn write(name: &Ident, description: &str, variants: &[Variant<'_>], open: bool) 
             quote!(#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)] #[non_exhaustive]),
             quote!(),
             quote!(),
+            quote!("enum": [#(#values),*]),
             quote!(Err(::serde::de::Error::unknown_variant(&value, &[#(#values),*]))),
         )
     };
@@ -114,6 +116,17 @@ fn write(name: &Ident, description: &str, variants: &[Variant<'_>], open: bool) 
         impl ::std::fmt::Display for #name {
             fn fmt(&self, f: &mut ::std::fmt::Formatter<'_>) -> ::std::fmt::Result {
                 f.write_str(self.as_str())
+            }
+        }
+
+        #[cfg(feature = "schemars")]
+        impl ::schemars::JsonSchema for #name {
+            fn schema_name() -> ::std::borrow::Cow<'static, str> {
+                stringify!(#name).into()
+            }
+
+            fn json_schema(_: &mut ::schemars::SchemaGenerator) -> ::schemars::Schema {
+                ::schemars::json_schema!({"type": "string", "description": #description, #closed})
             }
         }
 

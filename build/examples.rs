@@ -8,7 +8,8 @@ use super::document::{Document, Fault, members, reference};
 
 pub(crate) fn generate(document: &Document) -> Result<TokenStream, Fault> {
     let names: Vec<_> = document.schemas().map(|(name, _)| name).collect();
-    let types = names.iter().map(|name| format_ident!("{name}"));
+    let types: Vec<_> = names.iter().map(|name| format_ident!("{name}")).collect();
+    let schemas = document.root["components"]["schemas"].to_string();
     let mut examples = Vec::new();
     for operation in document.operations() {
         let request = [("request", &operation.value["requestBody"])];
@@ -29,6 +30,19 @@ pub(crate) fn generate(document: &Document) -> Result<TokenStream, Fault> {
     Ok(quote! {
         /// The document's examples: where it stands, which schema it is of, and the JSON.
         pub(crate) const EXAMPLES: &[(&str, &str, &str)] = &[#(#examples),*];
+
+        /// The document's schemas, as JSON.
+        #[cfg(feature = "schemars")]
+        pub(crate) const SCHEMAS: &str = #schemas;
+
+        /// What the type of a schema says of itself.
+        #[cfg(feature = "schemars")]
+        pub(crate) fn schema_of_type(name: &str, generator: schemars::SchemaGenerator) -> Option<schemars::Schema> {
+            match name {
+                #(#names => Some(generator.into_root_schema_for::<super::types::#types>()),)*
+                _ => None,
+            }
+        }
 
         /// Decodes `json` as `schema` and encodes it again.
         pub(crate) fn round_trip(schema: &str, json: &str) -> Result<serde_json::Value, serde_json::Error> {

@@ -16,6 +16,13 @@ where
 }
 
 #[cfg(test)]
+#[cfg(feature = "schemars")]
+mod random;
+#[cfg(test)]
+#[cfg(feature = "schemars")]
+mod schema_tests;
+
+#[cfg(test)]
 mod tests {
     use serde_json::Value;
 
@@ -31,6 +38,23 @@ mod tests {
             let expected: Value = serde_json::from_str(json).unwrap();
             let encoded = on_wire(async { round_trip(schema, json) }).await;
             assert_eq!(encoded.unwrap_or_else(|error| panic!("{place}: {error}")), expected, "{place}");
+        }
+    }
+
+    #[tokio::test]
+    async fn decodes_as_the_vectors_do() {
+        let vectors: Value = serde_json::from_str(include_str!("../openapi/vectors/decoding.json")).unwrap();
+        for case in vectors["cases"].as_array().unwrap() {
+            let status = case["status"].as_u64().unwrap();
+            let kind = if status == 200 { "200".into() } else { format!("{}XX", status / 100) };
+            let place = format!("{} {kind} ", case["operation"].as_str().unwrap());
+            let (_, schema, _) = EXAMPLES.iter().find(|(example, ..)| example.starts_with(&place)).unwrap();
+            let decoded = on_wire(async { round_trip(schema, &case["body"].to_string()) }).await;
+            assert_eq!(decoded.is_err(), case["refuse"] == true, "{}: {decoded:?}", case["name"]);
+            for (pointer, expected) in case["expect"].as_object().into_iter().flatten() {
+                let shown = decoded.as_ref().unwrap().pointer(pointer).unwrap_or(&Value::Null);
+                assert_eq!(shown, expected, "{}: {pointer}", case["name"]);
+            }
         }
     }
 

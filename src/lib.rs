@@ -10,6 +10,8 @@ mod drift;
 mod environment;
 mod error;
 mod exchange;
+#[cfg(feature = "schemars")]
+mod json_schema;
 mod life_cycle;
 mod looks;
 mod new_provision;
