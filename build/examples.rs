@@ -44,6 +44,17 @@ pub(crate) fn generate(document: &Document) -> Result<TokenStream, Fault> {
             }
         }
 
+        /// `json` decoded as `schema`, as `Debug` shows it.
+        pub(crate) fn decoded(schema: &str, json: &str) -> Result<String, serde_json::Error> {
+            fn shown<T: serde::de::DeserializeOwned + std::fmt::Debug>(json: &str) -> Result<String, serde_json::Error> {
+                Ok(format!("{:#?}", serde_json::from_str::<T>(json)?))
+            }
+            match schema {
+                #(#names => shown::<super::types::#types>(json),)*
+                other => Err(serde::de::Error::custom(format!("no schema `{other}`"))),
+            }
+        }
+
         /// Decodes `json` as `schema` and encodes it again.
         pub(crate) fn round_trip(schema: &str, json: &str) -> Result<serde_json::Value, serde_json::Error> {
             fn through<T: serde::de::DeserializeOwned + serde::Serialize>(

@@ -41,6 +41,18 @@ mod tests {
         }
     }
 
+    /// The first example of each operation's answer, as it decodes.
+    #[test]
+    fn the_answers_as_decoded() {
+        for operation in crate::Operation::ALL {
+            let place = format!("{} 200 ", operation.id);
+            let (_, schema, json) = EXAMPLES.iter().find(|(example, ..)| example.starts_with(&place)).unwrap();
+            insta::with_settings!({ snapshot_path => "../tests/snapshots", prepend_module_to_snapshot => false }, {
+                insta::assert_snapshot!(format!("answer_to_{}", operation.id), decoded(schema, json).unwrap());
+            });
+        }
+    }
+
     #[tokio::test]
     async fn decodes_as_the_vectors_do() {
         let vectors: Value = serde_json::from_str(include_str!("../openapi/vectors/decoding.json")).unwrap();
