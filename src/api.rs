@@ -34,6 +34,23 @@ mod tests {
         }
     }
 
+    #[tokio::test]
+    async fn decodes_as_the_vectors_do() {
+        let vectors: Value = serde_json::from_str(include_str!("../openapi/vectors/decoding.json")).unwrap();
+        for case in vectors["cases"].as_array().unwrap() {
+            let status = case["status"].as_u64().unwrap();
+            let kind = if status == 200 { "200".into() } else { format!("{}XX", status / 100) };
+            let place = format!("{} {kind} ", case["operation"].as_str().unwrap());
+            let (_, schema, _) = EXAMPLES.iter().find(|(example, ..)| example.starts_with(&place)).unwrap();
+            let decoded = on_wire(async { round_trip(schema, &case["body"].to_string()) }).await;
+            assert_eq!(decoded.is_err(), case["refuse"] == true, "{}: {decoded:?}", case["name"]);
+            for (pointer, expected) in case["expect"].as_object().into_iter().flatten() {
+                let shown = decoded.as_ref().unwrap().pointer(pointer).unwrap_or(&Value::Null);
+                assert_eq!(shown, expected, "{}: {pointer}", case["name"]);
+            }
+        }
+    }
+
     #[test]
     fn what_bunq_may_add_or_leave_out_survives() {
         let drifted = r#"{

@@ -198,8 +198,11 @@ fn broken(error: reqwest::Error) -> Error {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use serde::Deserialize;
 
     use super::*;
+    use crate::context::Installation;
+    use crate::signature::SigningKey;
 
     fn answer(retry_after: &str) -> Answer {
         let headers = [(RETRY_AFTER, HeaderValue::from_str(retry_after).unwrap())].into_iter().collect();
@@ -215,6 +218,28 @@ mod tests {
         assert!(wait <= Duration::from_secs(100) && wait > Duration::from_secs(50), "{date}: {wait:?}");
         for nonsense in ["", "-1", "soon", "Sun, 06 Nov 1994 08:49:37 GMT"] {
             assert_eq!(answer(nonsense).retry_after(), None, "{nonsense}");
+        }
+    }
+
+    #[test]
+    fn believes_what_the_vectors_call_valid_and_nothing_else() {
+        let vectors: serde_json::Value =
+            serde_json::from_str(include_str!("../openapi/vectors/verifying.json")).unwrap();
+        let own_key = SigningKey::generate().unwrap().to_pkcs8().unwrap();
+        for case in vectors["cases"].as_array().unwrap() {
+            let installation = Installation {
+                signing_key: SigningKey::from_pkcs8(&own_key).unwrap(),
+                server_key: VerifyingKey::from_pem(case["public_key_pem"].as_str().unwrap()).unwrap(),
+                token: "token".into(),
+            };
+            let access = Access { installation: Some(installation.into()), token: None };
+            let headers: Vec<(&str, &str)> = Deserialize::deserialize(&case["headers"]).unwrap();
+            let answer = Answer {
+                status: StatusCode::from_u16(Deserialize::deserialize(&case["status"]).unwrap()).unwrap(),
+                headers: headers.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap())).collect(),
+                body: Bytes::copy_from_slice(case["body"].as_str().unwrap().as_bytes()),
+            };
+            assert_eq!(verify(&access, &answer).is_ok(), case["valid"], "{}", case["name"]);
         }
     }
 

@@ -223,4 +223,14 @@ mod tests {
             "200\nX-Bunq-Client-Request-Id: q\nX-Bunq-Client-Response-Id: r\nX-Bunq-Warning: w\n\n{}"
         );
     }
+    #[test]
+    fn signs_as_the_vectors_do() {
+        let vectors: serde_json::Value = serde_json::from_str(include_str!("../openapi/vectors/signing.json")).unwrap();
+        for case in vectors["cases"].as_array().unwrap() {
+            let text = |member: &str| case[member].as_str().unwrap();
+            let der = pem::parse(text("private_key_pem")).unwrap().into_contents();
+            let key = SigningKey::from_pkcs8(&BASE64.encode(der).into()).unwrap();
+            assert_eq!(key.sign(text("body").as_bytes()).unwrap(), text("signature"), "{}", case["name"]);
+        }
+    }
 }

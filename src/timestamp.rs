@@ -12,7 +12,8 @@ use crate::error::Error;
 
 /// A moment, as in `2025-08-13 14:45:18.621550`.
 ///
-/// bunq writes no zone and means UTC. Should it ever write one, it is understood.
+/// bunq writes no zone and means UTC. Should it ever write one, it is understood. Every moment that can be written so
+/// is one, up to `9999-12-31 23:59:59.999999`, which some write for "never".
 ///
 /// ```
 /// use bunq_partner::Timestamp;
@@ -23,12 +24,12 @@ use crate::error::Error;
 /// # Ok::<(), bunq_partner::Error>(())
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Timestamp(jiff::Timestamp);
+pub struct Timestamp(DateTime);
 
 impl Timestamp {
-    /// The moment as a [`jiff::Timestamp`], to reckon with.
+    /// The moment as a [`jiff::Timestamp`], to reckon with; the last one that there is, if it is later still.
     pub fn as_jiff(self) -> jiff::Timestamp {
-        self.0
+        Offset::UTC.to_timestamp(self.0).unwrap_or(jiff::Timestamp::MAX)
     }
 }
 
@@ -37,10 +38,7 @@ impl FromStr for Timestamp {
 
     fn from_str(text: &str) -> Result<Self, Error> {
         let refused = |_| Error::invalid_input("timestamp", format_args!("`{text}` is not a moment"));
-        text.parse().map(Self).or_else(|_| {
-            let written = text.parse::<DateTime>().map_err(refused)?;
-            Offset::UTC.to_timestamp(written).map(Self).map_err(refused)
-        })
+        text.parse::<jiff::Timestamp>().map(Self::from).or_else(|_| text.parse().map(Self).map_err(refused))
     }
 }
 
@@ -52,13 +50,13 @@ impl fmt::Display for Timestamp {
 
 impl From<Timestamp> for SystemTime {
     fn from(timestamp: Timestamp) -> Self {
-        timestamp.0.into()
+        timestamp.as_jiff().into()
     }
 }
 
 impl From<jiff::Timestamp> for Timestamp {
     fn from(timestamp: jiff::Timestamp) -> Self {
-        Self(timestamp)
+        Self(Offset::UTC.to_datetime(timestamp))
     }
 }
 
@@ -85,6 +83,7 @@ mod tests {
             ("2025-08-13 14:45:18", "2025-08-13 14:45:18.000000"),
             ("2025-08-13T14:45:18Z", "2025-08-13 14:45:18.000000"),
             ("2025-08-13T14:45:18.5+02:00", "2025-08-13 12:45:18.500000"),
+            ("9999-12-31 23:59:59.999999", "9999-12-31 23:59:59.999999"),
         ] {
             assert_eq!(text.parse::<Timestamp>().unwrap().to_string(), written, "{text}");
         }
@@ -92,5 +91,7 @@ mod tests {
             let error = text.parse::<Timestamp>().unwrap_err();
             assert_eq!(error.to_string(), format!("timestamp: `{text}` is not a moment"));
         }
+        let never: Timestamp = "9999-12-31 23:59:59.999999".parse().unwrap();
+        assert_eq!(never.as_jiff(), jiff::Timestamp::MAX);
     }
 }
