@@ -58,6 +58,15 @@ fn lower(mut root: Value) -> Value {
             object.insert("nullable".into(), nullable);
             object.insert("allOf".into(), json!([{"$ref": "#/components/schemas/Secret"}]));
         }
+        // The generator knows no schema of null alone.
+        if let Some([schema, null]) = object.get("anyOf").and_then(Value::as_array).map(Vec::as_slice)
+            && null["enum"] == json!([null])
+        {
+            let schema = schema.clone();
+            object.remove("anyOf");
+            object.insert("nullable".into(), json!(true));
+            object.insert("allOf".into(), json!([schema]));
+        }
         // A list that is null is one that is not there: see `Tidy`.
         if object.get("type") == Some(&json!("array")) {
             object.remove("nullable");

@@ -50,7 +50,9 @@ impl Answer {
             "error_description": refusal.message,
             "error_description_translated": refusal.message,
         });
-        Self::json(refusal.status, &json!({ "Error": [error] }))
+        let mut answer = Self::json(refusal.status, &json!({ "Error": [error] }));
+        answer.headers.extend(refusal.allow.map(|methods| ("Allow".to_owned(), methods.to_owned())));
+        answer
     }
 
     /// What a proxy makes up: a page of HTML, and nothing of bunq's.
@@ -126,11 +128,18 @@ impl fmt::Debug for Answer {
 pub(super) struct Refusal {
     pub(super) status: u16,
     pub(super) message: String,
+    /// The methods that would do, where the method is what is wrong.
+    allow: Option<&'static str>,
 }
 
 impl Refusal {
     pub(super) fn new(status: u16, message: impl Into<String>) -> Self {
-        Self { status, message: message.into() }
+        Self { status, message: message.into(), allow: None }
+    }
+
+    /// The path is known, but not with this method. HTTP wants to be told which do.
+    pub(super) fn method_not_allowed(method: &str, path: &str, allow: &'static str) -> Self {
+        Self { allow: Some(allow), ..Self::new(405, format!("{path} does not know the method {method}.")) }
     }
 
     /// Something in the request is wrong.

@@ -62,7 +62,8 @@ impl Bank {
         call: &Call,
         signature: ReceivedSignature,
     ) -> Result<Answer, Refusal> {
-        let request_id = mandatory_headers(call)?;
+        check_headers(call)?;
+        let request_id = call.header(REQUEST_ID);
         let now = self.clock.now();
         match route {
             Route::Install => self.install(&call.body, now),
@@ -85,10 +86,17 @@ impl Bank {
         }
     }
 
-    /// What holds for every call with a token: a fresh id, and if it is signed, then well.
-    fn vet(&mut self, installation: u64, request_id: &str, signature: ReceivedSignature) -> Result<(), Refusal> {
-        if !self.access.note_request_id(installation, request_id) {
-            return Err(Refusal::used_request_id(request_id));
+    /// What holds for every call with a token: if it has an id, a fresh one, and if it is signed, then well.
+    fn vet(
+        &mut self,
+        installation: u64,
+        request_id: Option<&str>,
+        signature: ReceivedSignature,
+    ) -> Result<(), Refusal> {
+        if let Some(id) = request_id
+            && !self.access.note_request_id(installation, id)
+        {
+            return Err(Refusal::used_request_id(id));
         }
         match signature {
             ReceivedSignature::Invalid => {
@@ -172,15 +180,18 @@ impl Bank {
     }
 }
 
-/// Checks the headers that every call must have, and gives the id of the request.
-fn mandatory_headers(call: &Call) -> Result<&str, Refusal> {
+/// Checks the headers that every call must have, or must have right.
+fn check_headers(call: &Call) -> Result<(), Refusal> {
     let missing = |name: &str| Refusal::bad_request(format!("The header {name} is missing or empty."));
     let cache_control = call.header("Cache-Control").ok_or_else(|| missing("Cache-Control"))?;
     if !cache_control.split(',').any(|directive| directive.trim().eq_ignore_ascii_case("no-cache")) {
         return Err(Refusal::bad_request("The header Cache-Control must be no-cache."));
     }
     call.header("User-Agent").ok_or_else(|| missing("User-Agent"))?;
-    call.header(REQUEST_ID).ok_or_else(|| missing(REQUEST_ID))
+    if !call.header_is_any_of("X-Bunq-Language", &["en_US", "nl_NL"]) {
+        return Err(Refusal::bad_request("The header X-Bunq-Language must be en_US or nl_NL."));
+    }
+    Ok(())
 }
 
 fn no_provision(id: u64) -> Refusal {

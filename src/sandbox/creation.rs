@@ -116,7 +116,7 @@ impl User {
         Ok(Self {
             display_name: email.split('@').next().unwrap_or(email).to_owned(),
             is_company: Some(is_company),
-            director: if is_company { Some(director(fields)?) } else { None },
+            director: director(fields, is_company)?,
         })
     }
 
@@ -131,9 +131,17 @@ impl User {
     }
 }
 
-fn director(fields: &Fields) -> Result<u64, Refusal> {
-    let value = fields.get(DIRECTOR).ok_or_else(|| fields.missing(DIRECTOR))?;
-    value.as_u64().ok_or_else(|| fields.invalid(DIRECTOR, value, "the id of the director's provision"))
+/// A person's is read too, but means nothing.
+fn director(fields: &Fields, is_company: bool) -> Result<Option<u64>, Refusal> {
+    match fields.given(DIRECTOR) {
+        None if is_company => Err(fields.missing(DIRECTOR)),
+        None => Ok(None),
+        Some(value) => {
+            let id = value.as_i64().and_then(|id| u64::try_from(id).ok()).filter(|id| *id > 0);
+            let id = id.ok_or_else(|| fields.invalid(DIRECTOR, value, "the id of the director's provision"))?;
+            Ok(is_company.then_some(id))
+        }
+    }
 }
 
 fn products(fields: &Fields) -> Result<Vec<&str>, Refusal> {
@@ -154,13 +162,13 @@ fn one_of(values: &[&str]) -> String {
 fn is_email(text: &str) -> bool {
     let mut parts = text.split('@');
     let is_part = |part: Option<&str>| part.is_some_and(|part| !part.is_empty() && !part.contains(char::is_whitespace));
-    is_part(parts.next()) && is_part(parts.next()) && parts.next().is_none()
+    is_part(parts.next()) && is_part(parts.next()) && parts.next().is_none() && text.chars().count() <= 254
 }
 
-/// E.164: a plus and at most fifteen digits, the first not 0.
+/// E.164: a plus and seven to fifteen digits, the first not 0.
 fn is_phone_number(text: &str) -> bool {
     text.strip_prefix('+').is_some_and(|digits| {
-        (2..=15).contains(&digits.len()) && !digits.starts_with('0') && digits.bytes().all(|byte| byte.is_ascii_digit())
+        (7..=15).contains(&digits.len()) && !digits.starts_with('0') && digits.bytes().all(|byte| byte.is_ascii_digit())
     })
 }
 
@@ -230,7 +238,10 @@ mod tests {
             ("phone_number", json!("0612345678"), r#"phone_number has the value "0612345678""#),
             ("phone_number", json!("+0612345678"), r#"phone_number has the value "+0612345678""#),
             ("phone_number", json!(31612345678_u64), "phone_number has the value 31612345678"),
-            ("products", json!(null), "products is required."),
+            ("products", json!(null), "products has the value null"),
+            ("date_of_birth", json!(null), "date_of_birth has the value null"),
+            ("director_relation_provision_id", json!(null), "director_relation_provision_id has the value null"),
+            ("director_relation_provision_id", json!(0), "director_relation_provision_id has the value 0"),
             ("products", json!([]), "products has the value []"),
             ("products", json!(["USER_VERIFIED", "GOLD"]), r#"products has the value "GOLD""#),
             ("date_of_birth", json!("31-12-1990"), r#"date_of_birth has the value "31-12-1990""#),

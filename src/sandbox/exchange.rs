@@ -77,6 +77,11 @@ impl Call {
         journal::header(&self.headers, name).filter(|value| !value.is_empty())
     }
 
+    /// Whether a header is absent or has one of these values.
+    pub(super) fn header_is_any_of(&self, name: &str, values: &[&str]) -> bool {
+        journal::header(&self.headers, name).is_none_or(|value| values.contains(&value))
+    }
+
     pub(super) fn token(&self) -> Option<&str> {
         self.header("X-Bunq-Client-Authentication")
     }

@@ -23,6 +23,11 @@ impl Fields {
         }
     }
 
+    /// The member `name` as it is. What may be missing may not therefore be null.
+    pub(super) fn given(&self, name: &str) -> Option<&Value> {
+        self.members.get(name)
+    }
+
     /// The member `name`, `None` when it is missing or null.
     pub(super) fn get(&self, name: &str) -> Option<&Value> {
         self.members.get(name).filter(|value| !value.is_null())
@@ -50,12 +55,16 @@ impl Fields {
         what: &str,
         is_valid: fn(&str) -> bool,
     ) -> Result<Option<&str>, Refusal> {
-        self.get(name).map(|_| self.text_that(name, what, is_valid)).transpose()
+        match self.given(name) {
+            Some(Value::Null) => Err(self.invalid(name, &Value::Null, what)),
+            Some(_) => self.text_that(name, what, is_valid).map(Some),
+            None => Ok(None),
+        }
     }
 
     /// A list of texts, `None` when it is missing.
     pub(super) fn texts(&self, name: &str) -> Result<Option<Vec<&str>>, Refusal> {
-        let Some(value) = self.get(name) else { return Ok(None) };
+        let Some(value) = self.given(name) else { return Ok(None) };
         let texts = value.as_array().and_then(|items| items.iter().map(Value::as_str).collect());
         texts.map(Some).ok_or_else(|| self.invalid(name, value, "a list of texts"))
     }

@@ -64,12 +64,8 @@ impl Listing {
                 "older_id" | "newer_id" if listing.cursor != Cursor::Newest => {
                     return Err(Refusal::bad_request("older_id and newer_id exclude each other."));
                 }
-                "older_id" => {
-                    listing.cursor = Cursor::OlderThan(input::number(&value).ok_or_else(|| invalid("an id"))?)
-                }
-                "newer_id" => {
-                    listing.cursor = Cursor::NewerThan(input::number(&value).ok_or_else(|| invalid("an id"))?)
-                }
+                "older_id" => listing.cursor = Cursor::OlderThan(id(&value).ok_or_else(|| invalid("an id"))?),
+                "newer_id" => listing.cursor = Cursor::NewerThan(id(&value).ok_or_else(|| invalid("an id"))?),
                 _ => {
                     let name = input::shown(&name.into());
                     return Err(Refusal::bad_request(format!("A listing knows no parameter {name}.")));
@@ -123,6 +119,10 @@ pub(super) struct Around {
     pub(super) has_older: bool,
 }
 
+fn id(text: &str) -> Option<u64> {
+    input::number(text).filter(|id| *id > 0)
+}
+
 fn statuses(names: &str) -> Result<Vec<Status>, Refusal> {
     let status = |name: &str| {
         Status::named(name).ok_or_else(|| {
@@ -159,6 +159,7 @@ mod tests {
             ("count=201", r#"count has the value "201""#),
             ("older_id=x", r#"older_id has the value "x""#),
             ("newer_id=-1", r#"newer_id has the value "-1""#),
+            ("newer_id=0", r#"newer_id has the value "0""#),
             ("newer_id=1&older_id=2", "older_id and newer_id exclude"),
             ("external_uuid=1", r#"external_uuid has the value "1""#),
             ("page=2", r#"A listing knows no parameter "page""#),

@@ -42,6 +42,7 @@ impl Route {
             Some(_) => return Err(no_route(method, path)),
             None => (path.strip_prefix("/v1/").unwrap_or_default(), None),
         };
+        let not_allowed = |allow| Err(Refusal::method_not_allowed(method, path, allow));
         match (resource, id, method) {
             ("installation", None, "POST") => Ok(Self::Install),
             ("device-server", None, "POST") => Ok(Self::Handshake(Handshake::RegisterDevice)),
@@ -51,10 +52,10 @@ impl Route {
             ("partner-user-provision", None, "GET") => Ok(Self::Session(SessionCall::List)),
             ("partner-user-provision", Some(id), "GET") => Ok(Self::Session(SessionCall::Read(number(id)?))),
             ("partner-user-provision", Some(id), "PUT") => Ok(Self::Session(SessionCall::Change(number(id)?))),
-            ("installation" | "device-server" | "session-server" | "partner-user-provision", None, _)
-            | ("session" | "partner-user-provision", Some(_), _) => {
-                Err(Refusal::new(405, format!("{path} does not know the method {method}.")))
-            }
+            ("installation" | "device-server" | "session-server", None, _) => not_allowed("POST"),
+            ("session", Some(_), _) => not_allowed("DELETE"),
+            ("partner-user-provision", None, _) => not_allowed("GET, POST"),
+            ("partner-user-provision", Some(_), _) => not_allowed("GET, PUT"),
             _ => Err(no_route(method, path)),
         }
     }

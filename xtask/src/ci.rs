@@ -18,5 +18,6 @@ pub(crate) fn run() -> Result<()> {
     // The README's two commands; the first stays on loopback, whatever the environment holds.
     let example = ["-u", "BUNQ_API_KEY", "cargo", "run", "--example", "close_provision", "--features", "sandbox"];
     command("env", &example, &[])?;
-    command("cargo", &["test", "--workspace", "--all-features"], &[])
+    command("cargo", &["test", "--workspace", "--all-features"], &[])?;
+    command("cargo", &["xtask", "contract"], &[])
 }

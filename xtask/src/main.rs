@@ -4,6 +4,7 @@
 //! that needs it.
 
 mod ci;
+mod contract;
 mod sandbox;
 
 use std::path::{Path, PathBuf};
@@ -24,6 +25,8 @@ struct Arguments {
 enum Task {
     /// Run everything that must hold before a change lands
     Ci,
+    /// Prove clients of the document in TypeScript and Python, and the document itself, against the sandbox
+    Contract(contract::Arguments),
     /// Run bunq on loopback until interrupted; prints where it is and its API key as a line of JSON
     Sandbox(sandbox::Arguments),
 }
@@ -31,6 +34,7 @@ enum Task {
 fn main() -> Result<()> {
     match Arguments::parse().task {
         Task::Ci => ci::run(),
+        Task::Contract(arguments) => contract::run(arguments),
         Task::Sandbox(arguments) => sandbox::run(arguments),
     }
 }

@@ -1,0 +1,187 @@
+"""Proves the generated client: with the vectors, then from nothing to a closed provision.
+
+Takes BUNQ_BASE_URL, BUNQ_API_KEY and BUNQ_VECTORS, a folder that may be missing. Prints each step that is done.
+"""
+
+import json
+import os
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, TypeVar
+from uuid import uuid4
+
+from bunq import BunqAuth, sign, verifies
+from bunq_partner.api.authentication import create_device_server, create_installation, create_session, delete_session
+from bunq_partner.api.provisions import create_provision, get_provision, list_provisions, update_provision
+from bunq_partner.client import AuthenticatedClient
+from bunq_partner.models import (
+    Credential,
+    DeviceServerRequest,
+    ErrorResponse,
+    InstallationRequest,
+    ListProvisionsStatusItem,
+    NewProvisionByContact,
+    Provision,
+    RequestedProduct,
+    RequestedStatus,
+    SessionServerRequest,
+    UpdateProvisionRequest,
+    UserVerifiedType,
+)
+from bunq_partner.types import Response, Unset
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+# bunq allows three reads in three seconds; the sandbox keeps no limit unless asked to.
+PAUSE_SECONDS = 0.02
+MOST_READS = 100
+
+T = TypeVar("T")
+
+# The document demands both in every request.
+HEADERS: Any = {"cache_control": "no-cache", "user_agent": "bunq-partner-contract/1.0"}
+
+
+def done(step: str, detail: object) -> None:
+    print(f"{step}: {detail}", flush=True)
+
+
+def data(answer: Response[T | ErrorResponse]) -> T:
+    if answer.parsed is None or isinstance(answer.parsed, ErrorResponse):
+        raise RuntimeError(f"bunq: {answer.status_code} {answer.content!r}")
+    return answer.parsed
+
+
+def first(found: Iterable[T | Unset]) -> T:
+    """The first that is there, wherever it stands."""
+    for item in found:
+        if not isinstance(item, Unset):
+            return item
+    raise LookupError("the answer lacks what was asked for")
+
+
+def prove_by_vectors() -> None:
+    signing = cases("signing.json")
+    for case in signing:
+        key = load_pem_private_key(case["private_key_pem"].encode(), None)
+        assert isinstance(key, RSAPrivateKey), case["name"]
+        if sign(key, case["body"].encode()) != case["signature"]:
+            raise ValueError(f"signing: {case['name']}")
+    verifying = cases("verifying.json")
+    for case in verifying:
+        believed = verifies(case["public_key_pem"], case["status"], case["headers"], case["body"].encode())
+        if believed != case["valid"]:
+            raise ValueError(f"verifying: {case['name']}")
+    done("vectors", len(signing) + len(verifying))
+
+
+def cases(name: str) -> list[dict[str, Any]]:
+    file = Path(os.environ["BUNQ_VECTORS"], name)
+    found: list[dict[str, Any]] = json.loads(file.read_text("utf-8"))["cases"] if file.exists() else []
+    return found
+
+
+def client_of(token: str, auth: BunqAuth) -> AuthenticatedClient:
+    return AuthenticatedClient(
+        base_url=os.environ["BUNQ_BASE_URL"],
+        token=token,
+        prefix="",
+        auth_header_name="X-Bunq-Client-Authentication",
+        httpx_args={"auth": auth},
+    )
+
+
+def authenticate(auth: BunqAuth) -> AuthenticatedClient:
+    secret = os.environ["BUNQ_API_KEY"]
+    key = InstallationRequest(client_public_key=auth.public_key_pem())
+    installed = data(create_installation.sync_detailed(client=client_of("", auth), body=key, **HEADERS))
+    client = client_of(first(item.token for item in installed.response).token, auth)
+    device = DeviceServerRequest(description="contract", secret=secret)
+    data(create_device_server.sync_detailed(client=client, body=device, **HEADERS))
+    opened = data(create_session.sync_detailed(client=client, body=SessionServerRequest(secret=secret), **HEADERS))
+    done("authenticate", f"session {first(item.id for item in opened.response).id}")
+    return client_of(first(item.token for item in opened.response).token, auth)
+
+
+def create(client: AuthenticatedClient) -> int:
+    new = NewProvisionByContact(
+        external_uuid=uuid4(),
+        user_verified_type=UserVerifiedType.PARTNER_USER_PERSON,
+        email="user@example.com",
+        phone_number="+31600000000",
+        products=[RequestedProduct.USER_VERIFIED],
+    )
+    created = data(create_provision.sync_detailed(client=client, body=new, **HEADERS))
+    # Both answers are documented: the id alone, or the whole provision.
+    ids = [held.id for item in created.response for held in (item.id or item.partner_user_provision,) if held]
+    if len(ids) != 1:
+        raise LookupError("the creation does not answer one id")
+    id = ids[0]
+    status = [ListProvisionsStatusItem.CREATED, ListProvisionsStatusItem.ACTIVE]
+    listed = data(
+        list_provisions.sync_detailed(client=client, status=status, external_uuid=new.external_uuid, **HEADERS)
+    )
+    if first(item.partner_user_provision for item in listed.response).id != id:
+        raise ValueError("the list has another provision")
+    done("create", f"provision {id}")
+    return id
+
+
+def follow(client: AuthenticatedClient, id: int, until: Callable[[Provision], bool]) -> str:
+    changes: list[str] = []
+    for _ in range(MOST_READS):
+        answer = data(get_provision.sync_detailed(client=client, provision_id=id, **HEADERS))
+        seen = first(item.partner_user_provision for item in answer.response)
+        change = f"{seen.status}/{seen.sub_status}"
+        if changes[-1:] != [change]:
+            changes.append(change)
+        if until(seen):
+            return ", ".join(changes)
+        if seen.status in ("FAILED", "CLOSED"):
+            break
+        time.sleep(PAUSE_SECONDS)
+    raise RuntimeError(f"provision {id} did not get there: {', '.join(changes)}")
+
+
+def is_ready(seen: Provision) -> bool:
+    # Where a value does not fit, the generated client keeps the raw dictionary, whatever the type says.
+    credential = seen.credential
+    if credential is not None and not isinstance(credential, Credential):
+        raise TypeError("the credential could not be read")
+    return credential is not None and credential.status == "PENDING_FIRST_USE" and credential.token_value is not None
+
+
+def is_closed(seen: Provision) -> bool:
+    return seen.status == "CLOSED" and seen.credential is None
+
+
+def close(client: AuthenticatedClient, id: int) -> None:
+    body = UpdateProvisionRequest(status=RequestedStatus.CANCELLED)
+    data(update_provision.sync_detailed(client=client, provision_id=id, body=body, **HEADERS))
+    changes = follow(client, id, is_closed)
+    data(delete_session.sync_detailed(client=client, session_id=0, **HEADERS))
+    done("close", changes)
+
+
+def prove_verification(auth: BunqAuth) -> None:
+    answer = auth.last_answer
+    if answer is None or auth.server_key is None:
+        raise RuntimeError("nothing was verified")
+    if verifies(auth.server_key, answer.status_code, answer.headers.items(), answer.content + b" "):
+        raise RuntimeError("a changed answer passes")
+    done("verify", auth.verified)
+
+
+def main() -> None:
+    auth = BunqAuth()
+    prove_by_vectors()
+    client = authenticate(auth)
+    id = create(client)
+    done("follow", follow(client, id, is_ready))
+    close(client, id)
+    prove_verification(auth)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,153 @@
+// Proves the generated client: with the vectors, then from nothing to a closed provision.
+//
+// Takes BUNQ_BASE_URL, BUNQ_API_KEY and BUNQ_VECTORS, a folder that may be missing. Prints each step that is done.
+
+import { randomUUID } from "node:crypto";
+import { existsSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import { Context, HEADERS, signBody, verifies, type Bunq } from "./bunq.js";
+import type { components } from "./schema.js";
+
+type Provision = components["schemas"]["Provision"];
+
+// bunq allows three reads in three seconds; the sandbox keeps no limit unless asked to.
+const PAUSE_MS = 20;
+const MOST_READS = 100;
+
+const params = { header: HEADERS };
+
+function setting(name: string): string {
+  const value = process.env[name];
+  if (!value) throw new Error(`${name} is not set`);
+  return value;
+}
+
+function done(step: string, detail: string | number): void {
+  console.log(`${step}: ${detail}`);
+}
+
+/** The data of a success answer, which is never a default in place of what is missing. */
+function data<T>(answer: { data?: T; error?: unknown; response: Response }): T {
+  if (answer.data === undefined) throw new Error(`bunq: ${answer.response.status} ${JSON.stringify(answer.error)}`);
+  return answer.data;
+}
+
+/** The member `name` of the one item that has it, wherever it stands. */
+function find<T extends object, K extends keyof T>(items: T[], name: K): NonNullable<T[K]> {
+  for (const item of items) {
+    const found = item[name];
+    if (found !== undefined && found !== null) return found;
+  }
+  throw new Error(`the answer has no ${String(name)}`);
+}
+
+interface SigningCase {
+  name: string;
+  private_key_pem: string;
+  body: string;
+  signature: string;
+}
+
+interface VerifyingCase {
+  name: string;
+  public_key_pem: string;
+  status: number;
+  headers: [string, string][];
+  body: string;
+  valid: boolean;
+}
+
+function cases<T>(name: string): T[] {
+  const file = join(setting("BUNQ_VECTORS"), name);
+  return existsSync(file) ? (JSON.parse(readFileSync(file, "utf8")) as { cases: T[] }).cases : [];
+}
+
+function proveByVectors(): void {
+  const signing = cases<SigningCase>("signing.json");
+  for (const { name, private_key_pem, body, signature } of signing) {
+    if (signBody(private_key_pem, Buffer.from(body)) !== signature) throw new Error(`signing: ${name}`);
+  }
+  const verifying = cases<VerifyingCase>("verifying.json");
+  for (const { name, public_key_pem, status, headers, body, valid } of verifying) {
+    if (verifies(public_key_pem, status, headers, Buffer.from(body)) !== valid) throw new Error(`verifying: ${name}`);
+  }
+  done("vectors", signing.length + verifying.length);
+}
+
+async function authenticate(client: Bunq, context: Context): Promise<void> {
+  const secret = setting("BUNQ_API_KEY");
+  const key = { client_public_key: context.publicKeyPem() };
+  const installed = data(await client.POST("/installation", { params, body: key }));
+  context.token = find(installed.Response, "Token").token;
+  data(await client.POST("/device-server", { params, body: { description: "contract", secret } }));
+  const opened = data(await client.POST("/session-server", { params, body: { secret } }));
+  context.token = find(opened.Response, "Token").token;
+  done("authenticate", `session ${find(opened.Response, "Id").id}`);
+}
+
+async function create(client: Bunq): Promise<number> {
+  const external_uuid = randomUUID();
+  const body = {
+    external_uuid,
+    user_verified_type: "PARTNER_USER_PERSON",
+    email: "user@example.com",
+    phone_number: "+31600000000",
+    products: ["USER_VERIFIED"],
+  } satisfies components["schemas"]["NewProvisionByContact"];
+  const created = data(await client.POST("/partner-user-provision", { params, body }));
+  const id = created.Response.map((item) => item.Id?.id ?? item.PartnerUserProvision?.id).find((id) => id !== undefined);
+  if (id === undefined) throw new Error("the creation answers no id");
+
+  const query = { status: ["CREATED" as const, "ACTIVE" as const], external_uuid };
+  const listed = data(await client.GET("/partner-user-provision", { params: { header: HEADERS, query } }));
+  if (find(listed.Response, "PartnerUserProvision").id !== id) throw new Error("the list has another provision");
+  done("create", `provision ${id}`);
+  return id;
+}
+
+async function follow(client: Bunq, id: number, until: (seen: Provision) => boolean): Promise<string[]> {
+  const changes: string[] = [];
+  for (let read = 0; read < MOST_READS; read += 1) {
+    const path = { provision_id: id };
+    const answer = data(await client.GET("/partner-user-provision/{provision_id}", { params: { header: HEADERS, path } }));
+    const seen = find(answer.Response, "PartnerUserProvision");
+    const change = `${seen.status}/${seen.sub_status ?? "?"}`;
+    if (changes.at(-1) !== change) changes.push(change);
+    if (until(seen)) return changes;
+    if (seen.status === "FAILED" || seen.status === "CLOSED") break;
+    await sleep(PAUSE_MS);
+  }
+  throw new Error(`provision ${id} did not get there: ${changes.join(", ")}`);
+}
+
+function isReady({ credential }: Provision): boolean {
+  return credential?.status === "PENDING_FIRST_USE" && credential.token_value !== null;
+}
+
+async function close(client: Bunq, id: number): Promise<void> {
+  const path = { provision_id: id };
+  const body = { status: "CANCELLED" } as const;
+  data(await client.PUT("/partner-user-provision/{provision_id}", { params: { header: HEADERS, path }, body }));
+  const changes = await follow(client, id, (seen) => seen.status === "CLOSED" && seen.credential === null);
+  data(await client.DELETE("/session/{session_id}", { params: { header: HEADERS, path: { session_id: 0 } } }));
+  done("close", changes.join(", "));
+}
+
+function proveVerification({ serverKey, lastAnswer, verified }: Context): void {
+  if (serverKey === undefined || lastAnswer === undefined) throw new Error("nothing was verified");
+  const { status, headers, body } = lastAnswer;
+  if (verifies(serverKey, status, headers, Buffer.concat([body, Buffer.from(" ")]))) {
+    throw new Error("a changed answer passes");
+  }
+  done("verify", verified);
+}
+
+const context = new Context();
+const client = context.client(setting("BUNQ_BASE_URL"));
+proveByVectors();
+await authenticate(client, context);
+const id = await create(client);
+done("follow", (await follow(client, id, isReady)).join(", "));
+await close(client, id);
+proveVerification(context);

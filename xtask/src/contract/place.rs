@@ -1,0 +1,98 @@
+//! A folder under the target folder where tools of another ecosystem are installed and run.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::{Command, ExitStatus, Stdio};
+use std::{env, fs};
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::root;
+
+/// What is left there once everything is installed: what it was installed from.
+const INSTALLED: &str = "installed";
+
+pub(super) struct Place {
+    folder: PathBuf,
+}
+
+impl Place {
+    /// The folder `name`, with the files of its namesake in `xtask/contract/`.
+    pub(super) fn new(name: &str) -> Result<Self> {
+        let target = env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from);
+        let folder = root().join(target).join("contract").join(name);
+        fs::create_dir_all(&folder).with_context(|| format!("{} cannot be made", folder.display()))?;
+        for file in fs::read_dir(root().join("xtask/contract").join(name))? {
+            let file = file?;
+            if file.file_type()?.is_file() {
+                fs::copy(file.path(), folder.join(file.file_name()))?;
+            }
+        }
+        Ok(Self { folder })
+    }
+
+    /// Installs, unless it was installed from this very lock file.
+    pub(super) fn install(&self, lock: &str, install: impl FnOnce() -> Result<()>) -> Result<()> {
+        let (stamp, lock) = (self.folder.join(INSTALLED), fs::read(self.folder.join(lock))?);
+        if fs::read(&stamp).is_ok_and(|installed| installed == lock) {
+            return Ok(());
+        }
+        install()?;
+        Ok(fs::write(stamp, lock)?)
+    }
+
+    pub(super) fn write(&self, name: &str, text: &str) -> Result<()> {
+        Ok(fs::write(self.folder.join(name), text)?)
+    }
+
+    /// Runs a command here; fails if it does.
+    pub(super) fn run(&self, program: &str, arguments: &[&str], environment: &[(&str, &str)]) -> Result<()> {
+        let status = self.command(program, arguments, environment)?.stdout(std::io::stderr()).status();
+        let status = status.with_context(|| missing(program))?;
+        if !status.success() {
+            bail!("`{program}` has failed ({status})");
+        }
+        Ok(())
+    }
+
+    /// Runs a command here and gives what it wrote.
+    pub(super) fn read(&self, program: &str, arguments: &[&str], environment: &[(&str, &str)]) -> Result<Outcome> {
+        let mut command = self.command(program, arguments, environment)?;
+        let output = command.stderr(Stdio::inherit()).output().with_context(|| missing(program))?;
+        let written = String::from_utf8_lossy(&output.stdout).into_owned();
+        eprint!("{written}");
+        Ok(Outcome { status: output.status, written })
+    }
+
+    fn command(&self, program: &str, arguments: &[&str], environment: &[(&str, &str)]) -> Result<Command> {
+        eprintln!("$ {program} {}", arguments.join(" "));
+        let mut command = Command::new(program);
+        command.args(arguments).current_dir(&self.folder).env("PATH", self.search_path()?);
+        command.envs(environment.iter().copied()).stdin(Stdio::null());
+        Ok(command)
+    }
+
+    /// What is installed here comes before what the machine has.
+    fn search_path(&self) -> Result<OsString> {
+        let own = ["node_modules/.bin", "venv/bin"].map(|own| self.folder.join(own));
+        let machines = env::var_os("PATH").unwrap_or_default();
+        Ok(env::join_paths(own.into_iter().chain(env::split_paths(&machines)))?)
+    }
+}
+
+fn missing(program: &str) -> String {
+    format!("`{program}` cannot be run: the contract needs Node 20 with npm, and Python 3.11 with pip and venv")
+}
+
+/// What a command came to.
+pub(super) struct Outcome {
+    pub(super) status: ExitStatus,
+    written: String,
+}
+
+impl Outcome {
+    /// Whether a line says that `step` is done.
+    pub(super) fn has_done(&self, step: &str) -> bool {
+        self.written.lines().any(|line| line.split_once(": ").is_some_and(|(done, _)| done == step))
+    }
+}
