@@ -8,7 +8,9 @@ mod build {
     pub(crate) mod document;
     pub(crate) mod enums;
     pub(crate) mod examples;
+    pub(crate) mod lines;
     pub(crate) mod operations;
+    pub(crate) mod policy;
 }
 
 use std::path::Path;
@@ -23,20 +25,22 @@ fn main() -> ExitCode {
     println!("cargo::rerun-if-changed={DOCUMENT}");
     println!("cargo::rerun-if-changed=build");
     println!("cargo::rerun-if-changed=build.rs");
-    match generate() {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(fault) => {
-            for line in format!("{DOCUMENT}: {fault}").lines() {
-                println!("cargo::error={line}");
-            }
-            ExitCode::FAILURE
-        }
-    }
+    let text = match std::fs::read_to_string(DOCUMENT) {
+        Ok(text) => text,
+        Err(error) => return fail(&format!("{DOCUMENT}: {error}")),
+    };
+    generate(&text).map_or_else(|fault| fail(&fault.in_file(DOCUMENT, &text)), |()| ExitCode::SUCCESS)
 }
 
-fn generate() -> Result<(), Fault> {
-    let text = std::fs::read_to_string(DOCUMENT).map_err(|error| Fault::new("file", error))?;
-    let document = Document::parse(&text)?;
+fn fail(message: &str) -> ExitCode {
+    for line in message.lines() {
+        println!("cargo::error={line}");
+    }
+    ExitCode::FAILURE
+}
+
+fn generate(text: &str) -> Result<(), Fault> {
+    let document = Document::parse(text)?;
     write("client.rs", build::client::generate(&document)?)?;
     write("operations.rs", build::operations::generate(&document)?)?;
     write("examples.rs", build::examples::generate(&document)?)

@@ -142,7 +142,7 @@ fn culprit(document: &Document, lowered: &Value, problem: String) -> Fault {
         let schemas = &lowered["components"]["schemas"];
         let part = names.iter().map(|name| (name.clone(), schemas[name].clone())).collect();
         if let Err(problem) = with(part, json!({})) {
-            return Fault::new(format_args!("schema `{name}`"), problem);
+            return Fault::of_schema(name, problem);
         }
     }
 

@@ -20,7 +20,7 @@ pub(crate) fn generate(document: &Document) -> Result<Vec<syn::Item>, Fault> {
     let mut items = Vec::new();
     for (name, schema) in document.schemas() {
         let Some((values, open)) = values(schema) else { continue };
-        let fault = |problem: String| Fault::new(format_args!("schema `{name}`"), problem);
+        let fault = |problem: String| Fault::of_schema(name, problem);
         let variants = variants(schema, values).map_err(fault)?;
         let description = schema["description"].as_str().ok_or_else(|| fault("describe it".into()))?;
         let code = write(&format_ident!("{name}"), description, &variants, open);

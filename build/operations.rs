@@ -2,9 +2,9 @@
 
 use proc_macro2::TokenStream;
 use quote::{format_ident, quote};
-use serde_json::Value;
 
 use super::document::{Document, Fault, Operation};
+use super::policy::{Auth, Policy};
 
 pub(crate) fn generate(document: &Document) -> Result<TokenStream, Fault> {
     let operations = document.operations();
@@ -25,23 +25,13 @@ pub(crate) fn generate(document: &Document) -> Result<TokenStream, Fault> {
 }
 
 fn row(operation: &Operation<'_>) -> Result<TokenStream, Fault> {
-    let Operation { id, method, path, value } = operation;
+    let Operation { id, method, path, .. } = operation;
     let method = method.to_uppercase();
-    let auth = match value["x-bunq-auth"].as_str() {
-        Some("none") => quote!(Auth::None),
-        Some("installation") => quote!(Auth::Installation),
-        Some("session") => quote!(Auth::Session),
-        _ => return Err(operation.fault("set x-bunq-auth to none, installation or session")),
-    };
-    let idempotent = value["x-bunq-idempotent"]
-        .as_bool()
-        .ok_or_else(|| operation.fault("set x-bunq-idempotent to true or false"))?;
-    let limit = &value["x-bunq-rate-limit"];
-    let positive = |member: &str| {
-        limit.get(member).and_then(Value::as_u64).and_then(|number| u32::try_from(number).ok()).filter(|n| *n > 0)
-    };
-    let (Some(calls), Some(seconds)) = (positive("calls"), positive("seconds")) else {
-        return Err(operation.fault("set x-bunq-rate-limit to {calls, seconds}, both positive integers"));
+    let Policy { auth, idempotent, calls, seconds } = Policy::read(operation)?;
+    let auth = match auth {
+        Auth::None => quote!(Auth::None),
+        Auth::Installation => quote!(Auth::Installation),
+        Auth::Session => quote!(Auth::Session),
     };
     let seconds = u64::from(seconds);
     Ok(quote! {

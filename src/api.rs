@@ -100,45 +100,4 @@ mod tests {
         let error = serde_json::from_str::<types::RequestedStatus>("\"CLOSED\"").unwrap_err();
         assert!(error.to_string().starts_with("unknown variant `CLOSED`"), "{error}");
     }
-
-    #[test]
-    fn the_names_that_are_made() {
-        let code = syn::parse_file(include_str!(concat!(env!("OUT_DIR"), "/client.rs"))).unwrap();
-        insta::with_settings!({ snapshot_path => "../tests/snapshots", prepend_module_to_snapshot => false }, {
-            insta::assert_snapshot!("generated_names", public_names(&code.items, "").join("\n"));
-        });
-    }
-
-    /// Every public type with the names of its fields or variants, and every method of the client.
-    fn public_names(items: &[syn::Item], path: &str) -> Vec<String> {
-        let list = |names: Vec<String>| names.join(", ");
-        let fields = |fields: &syn::Fields| {
-            list(fields.iter().filter_map(|f| f.ident.as_ref()).map(ToString::to_string).collect())
-        };
-        items
-            .iter()
-            .flat_map(|item| match item {
-                syn::Item::Struct(item) => vec![format!("{path}{} {{ {} }}", item.ident, fields(&item.fields))],
-                syn::Item::Enum(item) => {
-                    vec![format!(
-                        "{path}{} = {}",
-                        item.ident,
-                        item.variants.iter().map(|v| v.ident.to_string()).collect::<Vec<_>>().join(" | ")
-                    )]
-                }
-                syn::Item::Impl(item) if item.trait_.is_none() && path.is_empty() => item
-                    .items
-                    .iter()
-                    .filter_map(|item| match item {
-                        syn::ImplItem::Fn(method) => Some(format!("Client::{}", method.sig.ident)),
-                        _ => None,
-                    })
-                    .collect(),
-                syn::Item::Mod(module) if module.ident == "types" => {
-                    module.content.as_ref().map(|(_, items)| public_names(items, "types::")).unwrap_or_default()
-                }
-                _ => vec![],
-            })
-            .collect()
-    }
 }

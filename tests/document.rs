@@ -8,7 +8,9 @@ mod build {
     pub(crate) mod document;
     pub(crate) mod enums;
     pub(crate) mod examples;
+    pub(crate) mod lines;
     pub(crate) mod operations;
+    pub(crate) mod policy;
 }
 
 use build::document::{Document, Fault};
@@ -26,6 +28,15 @@ fn generate(text: &str) -> Result<(), Fault> {
 fn refusal(from: &str, to: &str) -> String {
     assert!(DOCUMENT.contains(from), "the document does not hold {from:?}");
     generate(&DOCUMENT.replacen(from, to, 1)).unwrap_err().to_string()
+}
+
+/// The line of the document that the build points at.
+fn refused_line(from: &str, to: &str) -> String {
+    let text = DOCUMENT.replacen(from, to, 1);
+    let shown = generate(&text).unwrap_err().in_file("file", &text);
+    let number = shown.split(':').nth(1).and_then(|number| number.parse().ok());
+    let number: usize = number.unwrap_or_else(|| panic!("no line: {shown}"));
+    text.lines().nth(number - 1).unwrap().trim().to_string()
 }
 
 #[test]
@@ -46,7 +57,7 @@ fn yaml() {
 fn references() {
     let fault = refusal("$ref: '#/components/schemas/ProvisionStatus'", "$ref: '#/components/schemas/Nowhere'");
     assert!(
-        fault.starts_with("#/") && fault.ends_with("`$ref: #/components/schemas/Nowhere` leads nowhere"),
+        fault.starts_with("#/") && fault.contains("`$ref: #/components/schemas/Nowhere` leads nowhere: "),
         "{fault}"
     );
 }
@@ -78,6 +89,19 @@ fn operations() {
     ] {
         assert_eq!(refusal(from, to), fault);
     }
+    let get = "x-bunq-idempotent: true\n      x-bunq-rate-limit: {calls: 3";
+    for (from, to, problem) in [
+        (get, get.replace("true", "false"), "a GET changes nothing: set x-bunq-idempotent to true"),
+        ("security: []", "security: [{sessionToken: []}]".into(), "set security to [], as its x-bunq-auth says"),
+        (
+            "x-bunq-auth: none",
+            "x-bunq-auth: none\n      x-bunq-retries: 3".into(),
+            "`x-bunq-retries` means nothing here: remove or rename it",
+        ),
+    ] {
+        let fault = refusal(from, &to);
+        assert!(fault.ends_with(problem), "{fault}");
+    }
     let limit = refusal("x-bunq-rate-limit:", "x-bunq-rate-limits:");
     assert!(limit.ends_with("set x-bunq-rate-limit to {calls, seconds}, both positive integers"), "{limit}");
     let answers = refusal("        4XX:", "        default:");
@@ -92,6 +116,20 @@ fn enums() {
     assert_eq!(unnamed, "schema `PointerType`: the value `PHONE NUMBER` cannot be named in Rust");
     let twice = refusal("enum: [EMAIL, PHONE_NUMBER]", "enum: [EMAIL, email]");
     assert_eq!(twice, "schema `PointerType`: the value `email` has the Rust name of another");
+}
+
+#[test]
+fn the_line_is_named() {
+    for (from, to, line) in [
+        ("openapi: 3.0.3", "openapi: 3.0.3\nopenapi: 3.0.3", "openapi: 3.0.3"),
+        ("$ref: '#/components/schemas/ProvisionStatus'", "$ref: '#/nowhere'", "- $ref: '#/nowhere'"),
+        ("$ref: '#/components/parameters/UserAgent'", "$ref: '#/nowhere'", "- $ref: '#/nowhere'"),
+        ("operationId: get_provision", "operationId: list_provisions", "get:"),
+        ("x-bunq-auth: none", "x-bunq-auth: sometimes", "post:"),
+        ("enum: [EMAIL, PHONE_NUMBER]", "enum: [EMAIL, 'PHONE NUMBER']", "PointerType:"),
+    ] {
+        assert_eq!(refused_line(from, to), line);
+    }
 }
 
 #[test]

@@ -1,13 +1,21 @@
 //! Everything that must hold before a change lands, the quick things first.
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 
-use crate::run as command;
+use crate::{run as command, spec};
 
 const FEATURES: [&[&str]; 3] = [&[], &["--no-default-features"], &["--all-features"]];
 
 pub(crate) fn run() -> Result<()> {
     command("cargo", &["fmt", "--all", "--check"], &[])?;
+    if !spec::check()? {
+        bail!("the document is not as it should be");
+    }
+    if let Some(release) = spec::last_release()?
+        && !spec::since_release(&release)?
+    {
+        bail!("the document breaks what holds since {release}: undo that, or raise its version for a breaking change");
+    }
     for features in FEATURES {
         let clippy = [&["clippy", "--workspace", "--all-targets"], features, &["--", "--deny", "warnings"]].concat();
         command("cargo", &clippy, &[])?;

@@ -5,10 +5,23 @@
 
 mod ci;
 mod contract;
+mod docs;
+mod expand;
+mod redocly;
 mod sandbox;
+mod spec;
+
+/// The reading of the document that the build has, so that both refuse the same.
+#[path = "../../build"]
+#[allow(dead_code, reason = "some of it only the build needs")]
+mod build {
+    pub(crate) mod document;
+    pub(crate) mod lines;
+    pub(crate) mod policy;
+}
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, ExitCode};
 
 use anyhow::{Context as _, Result, bail};
 use clap::{Parser, Subcommand};
@@ -24,19 +37,47 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Task {
     /// Run everything that must hold before a change lands
+    ///
+    /// Needs Rust, git, Node 20.19 or later with npm, and Python 3.11 with pip; it installs what it needs of their
+    /// packages.
     Ci,
     /// Prove clients of the document in TypeScript and Python, and the document itself, against the sandbox
     Contract(contract::Arguments),
+    /// Make the reference from the document, as one page of HTML, and the documentation of the crate
+    Docs,
+    /// Print the Rust that the build makes of the document
+    ///
+    /// Its public names and signatures are in tests/snapshots/generated_api__outline.snap, for review.
+    Expand,
     /// Run bunq on loopback until interrupted; prints where it is and its API key as a line of JSON
     Sandbox(sandbox::Arguments),
+    /// Check the document, or say what changed in it
+    #[command(subcommand)]
+    Spec(spec::Task),
 }
 
-fn main() -> Result<()> {
-    match Arguments::parse().task {
+/// 0 if all is well, 1 if a check of the document says that it is not, 2 if the task could not be done.
+fn main() -> ExitCode {
+    match run_task(Arguments::parse().task) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn run_task(task: Task) -> Result<bool> {
+    match task {
         Task::Ci => ci::run(),
         Task::Contract(arguments) => contract::run(arguments),
+        Task::Docs => docs::run(),
+        Task::Expand => expand::run(),
         Task::Sandbox(arguments) => sandbox::run(arguments),
+        Task::Spec(task) => return spec::run(task),
     }
+    .map(|()| true)
 }
 
 /// The folder of the repository.

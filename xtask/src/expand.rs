@@ -1,0 +1,44 @@
+//! The generated Rust, as the build has it.
+
+use std::io::{Write as _, stdout};
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use anyhow::{Context as _, Result, bail};
+use serde_json::Value;
+
+use crate::root;
+
+const PARTS: [(&str, &str); 2] = [
+    ("client.rs", "The client and its data types, in src/api.rs"),
+    ("operations.rs", "The table, in src/operation.rs"),
+];
+
+pub(crate) fn run() -> Result<()> {
+    let folder = generated()?;
+    let mut out = stdout().lock();
+    for (name, what) in PARTS {
+        let code = std::fs::read_to_string(folder.join(name)).with_context(|| format!("the build has no {name}"))?;
+        // Who has read enough closes the pipe.
+        if writeln!(out, "// {what}.\n\n{code}").is_err() {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// Where cargo says that the build script has put it.
+fn generated() -> Result<PathBuf> {
+    let check = ["check", "--quiet", "--package", "bunq-partner", "--message-format", "json-render-diagnostics"];
+    let output = Command::new("cargo").args(check).current_dir(root()).stderr(Stdio::inherit()).output()?;
+    if !output.status.success() {
+        bail!("the crate cannot be built: see above");
+    }
+    let messages = String::from_utf8_lossy(&output.stdout);
+    let messages = messages.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    messages
+        .filter(|message| message["reason"] == "build-script-executed")
+        .filter_map(|message| Some(PathBuf::from(message["out_dir"].as_str()?)))
+        .find(|folder| PARTS.iter().all(|(name, _)| folder.join(name).exists()))
+        .context("cargo does not say where the generated code is")
+}

@@ -1,0 +1,31 @@
+//! `spec check`: everything that the document has to be, all findings at once.
+
+use anyhow::Result;
+
+use super::{DOCUMENT, examples, rules, text};
+use crate::build::document::Document;
+use crate::redocly;
+
+/// Says whether there is nothing to find.
+pub(crate) fn run() -> Result<bool> {
+    let text = text()?;
+    let (findings, checked) = match Document::read(&text) {
+        Ok(document) => {
+            let mut findings = rules::check(&document);
+            // Where references lead nowhere, no example can be held against anything.
+            let examples = if document.faults().is_empty() { examples::check(&document) } else { Vec::new() };
+            let checked = examples.len();
+            findings.extend(examples.into_iter().filter_map(Result::err));
+            let (operations, schemas) = (document.operations().len(), document.schemas().count());
+            (findings, format!("{operations} operations, {schemas} schemas, {checked} examples"))
+        }
+        Err(fault) => (vec![fault], "it cannot be read".into()),
+    };
+    for finding in &findings {
+        eprintln!("{}", finding.in_file(DOCUMENT, &text));
+    }
+    let linted = redocly::lint(DOCUMENT)?;
+    let lint = if linted { "Redocly finds nothing" } else { "Redocly finds more, see above" };
+    println!("{DOCUMENT}: {checked}; findings: {}; {lint}", findings.len());
+    Ok(findings.is_empty() && linted)
+}

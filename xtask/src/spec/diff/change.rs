@@ -1,0 +1,76 @@
+//! One change, and its kinds.
+
+use std::fmt;
+
+use serde::Serialize;
+
+use crate::spec::uses::Use;
+
+/// What a change does to those who count on what was there before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Impact {
+    /// Nothing: it is for readers.
+    Editorial,
+    /// Nothing, but they may use what is new.
+    Additive,
+    /// What they have may work no more, and code may no longer compile.
+    Breaking,
+}
+
+use Impact::{Additive, Breaking, Editorial};
+
+/// A change of the document.
+#[derive(Debug, Serialize)]
+pub(super) struct Change {
+    pub(super) place: String,
+    pub(super) what: String,
+    /// For a client in any language that follows the document as it was.
+    pub(super) wire: Impact,
+    /// For code that uses the crate.
+    pub(super) rust: Impact,
+}
+
+impl Change {
+    pub(super) fn is_breaking(&self) -> bool {
+        self.wire.max(self.rust) == Breaking
+    }
+}
+
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { place, what, wire, rust } = self;
+        write!(f, "wire {wire:<9}  Rust {rust:<9}  {place}: {what}")
+    }
+}
+
+impl fmt::Display for Impact {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Editorial => "editorial",
+            Self::Additive => "additive",
+            Self::Breaking => "breaking",
+        })
+    }
+}
+
+/// What a change of a schema does on the wire depends on the direction.
+impl Use {
+    /// More is allowed than before: an answer may surprise.
+    pub(super) fn looser(self) -> Impact {
+        if self.answer { Breaking } else { self.added() }
+    }
+
+    /// Less is allowed than before: a request may be refused.
+    pub(super) fn tighter(self) -> Impact {
+        if self.request { Breaking } else { self.added() }
+    }
+
+    pub(super) fn added(self) -> Impact {
+        if self.request || self.answer { Additive } else { Editorial }
+    }
+
+    pub(super) fn changed(self) -> Impact {
+        if self.request || self.answer { Breaking } else { Editorial }
+    }
+}

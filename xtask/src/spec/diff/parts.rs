@@ -1,0 +1,300 @@
+//! Compares documents: operations, their parts, and the components.
+//!
+//! What is in `components` is compared once, under its own name; where both documents refer to the same name, there
+//! is nothing more to say. The Rust API has the data types and the verbs, not the headers: those the client sets.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde_json::Value;
+
+use super::change::Change;
+use super::change::Impact::{self, Additive, Breaking, Editorial};
+use crate::build::document::{Document, Operation, members, reference};
+use crate::spec::uses::{Use, Uses};
+
+/// Members that are there for readers.
+const TEXTS: [&str; 13] = [
+    "description",
+    "summary",
+    "title",
+    "version",
+    "license",
+    "contact",
+    "example",
+    "examples",
+    "externalDocs",
+    "tags",
+    "deprecated",
+    "openapi",
+    "x-enum-descriptions",
+];
+
+/// Everything that changed, the worst first.
+pub(super) fn compare(old: &Document, new: &Document) -> Vec<Change> {
+    let mut comparison = Comparison { old, new, changes: Vec::new() };
+    comparison.others("document", &old.root, &new.root, &["info", "servers", "paths", "components", "security"]);
+    comparison.others("info", &old.root["info"], &new.root["info"], &[]);
+    comparison.servers();
+    comparison.operations();
+    comparison.components();
+    let mut changes = comparison.changes;
+    changes.sort_by_key(|change| std::cmp::Reverse((change.wire.max(change.rust), change.wire)));
+    changes
+}
+
+pub(super) struct Comparison<'a> {
+    old: &'a Document,
+    new: &'a Document,
+    changes: Vec<Change>,
+}
+
+/// The members of two objects, by name.
+pub(super) fn pairs<'a>(old: &'a Value, new: &'a Value) -> Vec<(&'a str, Option<&'a Value>, Option<&'a Value>)> {
+    let both: BTreeMap<_, _> = members(old).chain(members(new)).collect();
+    both.into_keys().map(|name| (name, old.get(name), new.get(name))).collect()
+}
+
+impl<'a> Comparison<'a> {
+    pub(super) fn add(&mut self, place: &str, what: impl fmt::Display, wire: Impact, rust: Impact) {
+        self.changes.push(Change { place: place.to_string(), what: what.to_string(), wire, rust });
+    }
+
+    /// The members that nothing else compares: texts, and what is not known here.
+    pub(super) fn others(&mut self, place: &str, old: &Value, new: &Value, compared: &[&str]) {
+        for (name, was, is) in pairs(old, new) {
+            if was != is && !compared.contains(&name) {
+                let impact = if TEXTS.contains(&name) { Editorial } else { Breaking };
+                self.add(place, format_args!("{name} changed"), impact, impact);
+            }
+        }
+    }
+
+    /// Compares something that the crate does not show.
+    fn unseen(&mut self, compare: impl FnOnce(&mut Self)) {
+        let seen = self.changes.len();
+        compare(self);
+        self.changes[seen..].iter_mut().for_each(|change| change.rust = Editorial);
+    }
+
+    /// What two parts say, unless both refer to the same component.
+    fn both(&self, old: &'a Value, new: &'a Value) -> Option<(&'a Value, &'a Value)> {
+        let same = reference(old).is_some() && reference(old) == reference(new);
+        (!same).then(|| (self.old.resolve(old), self.new.resolve(new)))
+    }
+
+    fn servers(&mut self) {
+        let urls = |document: &'a Document| -> Vec<&'a str> {
+            let servers = document.root["servers"].as_array().into_iter().flatten();
+            servers.filter_map(|server| server["url"].as_str()).collect()
+        };
+        let (old, new) = (urls(self.old), urls(self.new));
+        for url in old.iter().filter(|url| !new.contains(url)) {
+            self.add("servers", format_args!("{url} was removed"), Breaking, Editorial);
+        }
+        for url in new.iter().filter(|url| !old.contains(url)) {
+            self.add("servers", format_args!("{url} was added"), Additive, Editorial);
+        }
+    }
+
+    fn operations(&mut self) {
+        let (old, new) = (self.old.operations(), self.new.operations());
+        let successor = |was: &Operation<'_>| {
+            let by_id = new.iter().find(|is| is.id == was.id);
+            by_id.or_else(|| new.iter().find(|is| route(is) == route(was) && old.iter().all(|was| was.id != is.id)))
+        };
+        for was in &old {
+            match successor(was) {
+                Some(is) => self.operation(was, is),
+                None => self.add(&format!("operation `{}`", was.id), "was removed", Breaking, Breaking),
+            }
+        }
+        let kept: Vec<_> = old.iter().filter_map(successor).map(|is| is.id).collect();
+        for is in new.iter().filter(|is| !kept.contains(&is.id)) {
+            self.add(&format!("operation `{}`", is.id), "was added", Additive, Additive);
+        }
+    }
+
+    fn operation(&mut self, was: &Operation<'a>, is: &Operation<'a>) {
+        let place = format!("operation `{}`", was.id);
+        if was.id != is.id {
+            self.add(&place, format_args!("is called `{}` now", is.id), Editorial, Breaking);
+        }
+        if route(was) != route(is) {
+            self.add(&place, format_args!("is {} now, was {}", route(is), route(was)), Breaking, Editorial);
+        }
+        self.policy(&place, was.value, is.value);
+        self.parameters(&place, was, is);
+        let body = |operation: &Operation<'a>| operation.value.get("requestBody");
+        match (body(was), body(is)) {
+            (Some(was), Some(is)) => {
+                if let Some((was, is)) = self.both(was, is) {
+                    self.request_body(&format!("{place}, request"), was, is);
+                }
+            }
+            (Some(_), None) => self.add(&place, "takes no body any more", Breaking, Breaking),
+            (None, Some(_)) => self.add(&place, "takes a body now", Breaking, Breaking),
+            (None, None) => {}
+        }
+        for (status, was, is) in pairs(&was.value["responses"], &is.value["responses"]) {
+            let place = format!("{place}, {status} answer");
+            match (was, is) {
+                (Some(was), Some(is)) => {
+                    if let Some((was, is)) = self.both(was, is) {
+                        self.answer(&place, was, is);
+                    }
+                }
+                (Some(_), None) => self.add(&place, "was removed", Breaking, Breaking),
+                _ => self.add(&place, "was added", Additive, Additive),
+            }
+        }
+        let compared = ["operationId", "parameters", "requestBody", "responses", "security"];
+        let policies = ["x-bunq-auth", "x-bunq-idempotent", "x-bunq-rate-limit"];
+        self.others(&place, was.value, is.value, &[&compared[..], &policies].concat());
+    }
+
+    /// The crate keeps the policies itself: its users have nothing to do.
+    fn policy(&mut self, place: &str, was: &Value, is: &Value) {
+        for (name, is_looser) in [
+            ("x-bunq-auth", false),
+            ("x-bunq-idempotent", is["x-bunq-idempotent"] == true),
+            ("x-bunq-rate-limit", {
+                let number = |operation: &Value, member: &str| operation["x-bunq-rate-limit"][member].as_u64();
+                number(is, "calls") >= number(was, "calls") && number(is, "seconds") <= number(was, "seconds")
+            }),
+        ] {
+            if was[name] != is[name] {
+                let wire = if is_looser { Additive } else { Breaking };
+                self.add(place, format_args!("{name} is {} now, was {}", is[name], was[name]), wire, Editorial);
+            }
+        }
+    }
+
+    fn parameters(&mut self, place: &str, was: &Operation<'a>, is: &Operation<'a>) {
+        let (old, new) = (parameters(self.old, was), parameters(self.new, is));
+        for (key, old) in &old {
+            let name = self.old.resolve(old)["name"].as_str().unwrap_or_default();
+            let place = format!("{place}, parameter `{name}`");
+            match new.get(key) {
+                Some(new) => {
+                    if let Some((old, new)) = self.both(old, new) {
+                        self.parameter(&place, old, new);
+                    }
+                }
+                None => self.add(&place, "was removed", Breaking, if key.0 == "header" { Editorial } else { Breaking }),
+            }
+        }
+        for (key, new) in new.iter().filter(|(key, _)| !old.contains_key(*key)) {
+            let new = self.new.resolve(new);
+            let place = format!("{place}, parameter `{}`", new["name"].as_str().unwrap_or_default());
+            let impact = if new["required"] == true { Breaking } else { Additive };
+            self.add(&place, "was added", impact, if key.0 == "header" { Editorial } else { impact });
+        }
+    }
+
+    fn parameter(&mut self, place: &str, old: &Value, new: &Value) {
+        if old["in"] == "header" {
+            return self.unseen(|comparison| comparison.value(place, old, new, Use::REQUEST));
+        }
+        self.value(place, old, new, Use::REQUEST);
+    }
+
+    /// A parameter, or a header of an answer.
+    fn value(&mut self, place: &str, old: &Value, new: &Value, used: Use) {
+        let required = [old, new].map(|part| part["required"] == true);
+        self.member(place, &old["schema"], &new["schema"], required, used);
+        self.others(place, old, new, &["schema", "required", "name"]);
+    }
+
+    fn request_body(&mut self, place: &str, old: &Value, new: &Value) {
+        match (old["required"] == true, new["required"] == true) {
+            (false, true) => self.add(place, "is now required", Breaking, Breaking),
+            (true, false) => self.add(place, "is now optional", Additive, Breaking),
+            _ => {}
+        }
+        self.content(place, old, new, Use::REQUEST);
+        self.others(place, old, new, &["required", "content"]);
+    }
+
+    fn answer(&mut self, place: &str, old: &'a Value, new: &'a Value) {
+        for (name, was, is) in pairs(&old["headers"], &new["headers"]) {
+            let place = format!("{place}, header `{name}`");
+            match (was, is) {
+                (Some(_), None) => self.add(&place, "was removed", Breaking, Editorial),
+                (None, _) => self.add(&place, "was added", Additive, Editorial),
+                (Some(was), Some(is)) => {
+                    if let Some((was, is)) = self.both(was, is) {
+                        self.unseen(|comparison| comparison.value(&place, was, is, Use::ANSWER));
+                    }
+                }
+            }
+        }
+        self.content(place, old, new, Use::ANSWER);
+        self.others(place, old, new, &["headers", "content"]);
+    }
+
+    fn content(&mut self, place: &str, old: &Value, new: &Value, used: Use) {
+        for (media, was, is) in pairs(&old["content"], &new["content"]) {
+            match (was, is) {
+                (Some(was), Some(is)) => {
+                    self.member(place, &was["schema"], &is["schema"], [true, true], used);
+                    self.others(place, was, is, &["schema"]);
+                }
+                (Some(_), None) => self.add(place, format_args!("{media} was removed"), Breaking, Breaking),
+                _ => self.add(place, format_args!("{media} was added"), Additive, Editorial),
+            }
+        }
+    }
+
+    fn components(&mut self) {
+        let (old, new) = (&self.old.root["components"], &self.new.root["components"]);
+        let uses = Uses::of(&self.old.root).and(Uses::of(&self.new.root));
+        for (kind, old, new) in pairs(old, new) {
+            let (old, new) = (old.unwrap_or(&Value::Null), new.unwrap_or(&Value::Null));
+            for (name, was, is) in pairs(old, new).into_iter().filter(|(_, was, is)| was != is) {
+                let place = format!("{} `{name}`", kind.strip_suffix('s').unwrap_or(kind));
+                let (Some(was), Some(is)) = (was, is) else {
+                    let what = if was.is_some() { "was removed" } else { "was added" };
+                    // On the wire, what used it tells.
+                    let rust = match kind {
+                        "schemas" if was.is_some() => Breaking,
+                        "schemas" => Additive,
+                        _ => Editorial,
+                    };
+                    self.add(&place, what, Editorial, rust);
+                    continue;
+                };
+                match kind {
+                    "schemas" => self.member(&place, was, is, [true, true], uses.of_component(kind, name)),
+                    "parameters" => self.parameter(&place, was, is),
+                    "headers" => self.unseen(|comparison| comparison.value(&place, was, is, Use::ANSWER)),
+                    "requestBodies" => self.request_body(&place, was, is),
+                    "responses" => self.answer(&place, was, is),
+                    "examples" => self.add(&place, "changed", Editorial, Editorial),
+                    _ => self.unseen(|comparison| comparison.others(&place, was, is, &[])),
+                }
+            }
+        }
+    }
+}
+
+/// Method and path, whatever its parameters are called.
+fn route(operation: &Operation<'_>) -> String {
+    let segments = operation.path.split('/').map(|segment| if segment.starts_with('{') { "{}" } else { segment });
+    format!("{} {}", operation.method.to_uppercase(), segments.collect::<Vec<_>>().join("/"))
+}
+
+/// The parameters of an operation, by where they are and what they are called; those in the path by their place.
+fn parameters<'a>(document: &'a Document, operation: &Operation<'a>) -> BTreeMap<(&'a str, String), &'a Value> {
+    let of_path = &document.root["paths"][operation.path]["parameters"];
+    let all = [of_path, &operation.value["parameters"]];
+    let all = all.into_iter().filter_map(Value::as_array).flatten();
+    all.map(|parameter| {
+        let resolved = document.resolve(parameter);
+        let (place, name) =
+            (resolved["in"].as_str().unwrap_or_default(), resolved["name"].as_str().unwrap_or_default());
+        let segment = operation.path.split('/').position(|segment| segment == format!("{{{name}}}"));
+        ((place, segment.map_or(name.to_string(), |segment| segment.to_string())), parameter)
+    })
+    .collect()
+}

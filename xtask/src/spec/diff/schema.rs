@@ -1,0 +1,188 @@
+//! Compares schemas.
+//!
+//! The Rust side follows what the generator does: an optional or nullable member is an `Option`, a list never is;
+//! structs and enums are `#[non_exhaustive]`; a bound of an inline number or string can make another type of it. The
+//! exact types are in the snapshot of the generated API.
+
+use serde_json::Value;
+
+use super::change::Impact::{Additive, Breaking, Editorial};
+use super::parts::{Comparison, pairs};
+use crate::build::document::reference;
+use crate::spec::uses::Use;
+
+const LOWER: [&str; 4] = ["minimum", "minLength", "minItems", "minProperties"];
+const UPPER: [&str; 4] = ["maximum", "maxLength", "maxItems", "maxProperties"];
+const COMPARED: [&str; 12] = [
+    "$ref",
+    "type",
+    "allOf",
+    "oneOf",
+    "anyOf",
+    "format",
+    "nullable",
+    "enum",
+    "x-extensible-enum",
+    "properties",
+    "required",
+    "items",
+];
+
+impl Comparison<'_> {
+    /// Compares the schemas of a member, of which it is said whether it was and is required.
+    pub(super) fn member(&mut self, place: &str, old: &Value, new: &Value, required: [bool; 2], used: Use) {
+        let [was_required, is_required] = required;
+        let [was_null, is_null] = [old, new].map(|schema| schema["nullable"] == true);
+        let is_list = [old, new].iter().all(|schema| schema["type"] == "array");
+        let same_option = (!was_required || was_null) == (!is_required || is_null);
+        let rust = if is_list || same_option { Editorial } else { Breaking };
+        match (was_required, is_required) {
+            (true, false) => self.add(place, "is now optional", used.looser(), rust),
+            (false, true) => self.add(place, "is now required", used.tighter(), rust),
+            _ => {}
+        }
+        match (was_null, is_null) {
+            // Who reads the document knows that null in the place of an optional member means that it is absent.
+            (false, true) if !was_required && !used.request => {
+                self.add(place, "may now be null", used.added(), rust);
+            }
+            (false, true) => self.add(place, "may now be null", used.looser(), rust),
+            (true, false) => self.add(place, "may no longer be null", used.tighter(), rust),
+            _ => {}
+        }
+        self.schema(place, old, new, used);
+    }
+
+    fn schema(&mut self, place: &str, old: &Value, new: &Value, used: Use) {
+        let [was, is] = [old, new].map(kind);
+        if was != is {
+            self.add(place, format_args!("is {is} now, was {was}"), used.changed(), Breaking);
+            return;
+        }
+        self.format(place, old, new, used);
+        self.values(place, old, new, used);
+        self.bounds(place, old, new, used);
+        self.properties(place, old, new, used);
+        self.variants(place, old, new, used);
+        if let (Some(old), Some(new)) = (old.get("items"), new.get("items")) {
+            self.member(&format!("{place}, items"), old, new, [true, true], used);
+        }
+        let compared = [&COMPARED[..], &LOWER, &UPPER, &["pattern"]].concat();
+        self.others(place, old, new, &compared);
+    }
+
+    fn format(&mut self, place: &str, old: &Value, new: &Value, used: Use) {
+        let [was, is] = [old, new].map(|schema| schema["format"].as_str().unwrap_or("none"));
+        if was != is {
+            // A secret looks like any string on the wire.
+            let marks = [was, is].iter().all(|format| ["password", "none"].contains(format));
+            let wire = if marks { Editorial } else { used.changed() };
+            self.add(place, format_args!("has the format {is} now, had {was}"), wire, Breaking);
+        }
+    }
+
+    fn values(&mut self, place: &str, old: &Value, new: &Value, used: Use) {
+        let values = |schema: &Value| -> Option<(Vec<Value>, bool)> {
+            let open = schema["x-extensible-enum"].as_array().map(|values| (values.clone(), true));
+            open.or_else(|| schema["enum"].as_array().map(|values| (values.clone(), false)))
+        };
+        match (values(old), values(new)) {
+            (None, None) => {}
+            (None, Some((_, open))) => {
+                let wire = if open { Editorial } else { used.tighter() };
+                self.add(place, "is an enum now", wire, Breaking);
+            }
+            (Some((_, open)), None) => {
+                let wire = if open { Editorial } else { used.looser() };
+                self.add(place, "is no enum any more", wire, Breaking);
+            }
+            (Some((old, was_open)), Some((new, is_open))) => {
+                match (was_open, is_open) {
+                    (false, true) => self.add(place, "is an open enum now", used.looser(), Breaking),
+                    (true, false) => self.add(place, "is a closed enum now", used.tighter(), Breaking),
+                    _ => {}
+                }
+                for value in old.iter().filter(|value| !new.contains(value)) {
+                    self.add(place, format_args!("the value {value} was removed"), used.changed(), Breaking);
+                }
+                for value in new.iter().filter(|value| !old.contains(value)) {
+                    let wire = if was_open { used.added() } else { used.looser() };
+                    self.add(place, format_args!("the value {value} was added"), wire, Additive);
+                }
+            }
+        }
+    }
+
+    fn bounds(&mut self, place: &str, old: &Value, new: &Value, used: Use) {
+        for keyword in LOWER.into_iter().chain(UPPER).chain(["pattern"]) {
+            let (was, is) = (&old[keyword], &new[keyword]);
+            if was == is {
+                continue;
+            }
+            let wire = match (was.as_f64(), is.as_f64()) {
+                _ if was.is_null() => used.tighter(),
+                _ if is.is_null() => used.looser(),
+                (Some(was), Some(is)) if (is > was) == LOWER.contains(&keyword) => used.tighter(),
+                (Some(_), Some(_)) => used.looser(),
+                _ => used.changed(),
+            };
+            let makes_a_type = match keyword {
+                "minimum" | "maximum" => true,
+                "minLength" | "maxLength" | "pattern" => was.is_null() || is.is_null(),
+                _ => false,
+            };
+            let what = format!("{keyword} is {is} now, was {was}").replace("null", "none");
+            self.add(place, what, wire, if makes_a_type { Breaking } else { Editorial });
+        }
+    }
+
+    fn properties(&mut self, place: &str, old: &Value, new: &Value, used: Use) {
+        let requires = |schema: &Value, name: &str| {
+            schema["required"].as_array().is_some_and(|names| names.iter().any(|required| required == name))
+        };
+        for (name, was, is) in pairs(&old["properties"], &new["properties"]) {
+            let place = format!("{place}, property `{name}`");
+            match (was, is) {
+                (Some(_), None) => self.add(&place, "was removed", used.changed(), Breaking),
+                (None, Some(_)) if requires(new, name) && used.request => {
+                    self.add(&place, "was added, and a request must have it", Breaking, Breaking);
+                }
+                (None, Some(_)) => self.add(&place, "was added", used.added(), Additive),
+                (Some(was), Some(is)) => {
+                    self.member(&place, was, is, [requires(old, name), requires(new, name)], used);
+                }
+                (None, None) => {}
+            }
+        }
+    }
+
+    fn variants(&mut self, place: &str, old: &Value, new: &Value, used: Use) {
+        for keyword in ["oneOf", "anyOf"] {
+            let [old, new] = [old, new].map(|schema| schema[keyword].as_array().map(Vec::as_slice).unwrap_or_default());
+            for variant in old.iter().filter(|variant| !new.contains(variant)) {
+                self.add(place, format_args!("the variant {} was removed", kind(variant)), used.tighter(), Breaking);
+            }
+            for variant in new.iter().filter(|variant| !old.contains(variant)) {
+                self.add(place, format_args!("the variant {} was added", kind(variant)), used.looser(), Additive);
+            }
+        }
+    }
+}
+
+/// What a schema is, in a word: the name of another, or a JSON type.
+fn kind(schema: &Value) -> String {
+    let name = |schema: &Value| reference(schema)?.rsplit('/').next().map(|name| format!("`{name}`"));
+    if let Some(name) = name(schema) {
+        return name;
+    }
+    if let Some(parts) = schema["allOf"].as_array() {
+        let parts: Vec<_> = parts.iter().map(|part| name(part).unwrap_or_else(|| part.to_string())).collect();
+        return parts.join(" and ");
+    }
+    for keyword in ["oneOf", "anyOf"] {
+        if schema.get(keyword).is_some() {
+            return keyword.to_string();
+        }
+    }
+    schema["type"].as_str().unwrap_or(if schema.get("properties").is_some() { "object" } else { "any value" }).into()
+}

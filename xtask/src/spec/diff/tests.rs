@@ -1,0 +1,317 @@
+use serde_json::{Value, json};
+
+use super::*;
+
+/// A document where `In` goes to bunq and `Out` comes from it.
+fn document() -> Value {
+    json!({
+        "info": {"title": "T", "version": "0.1.0"},
+        "servers": [{"url": "https://a.example"}],
+        "paths": {"/things/{id}": {"post": {
+            "operationId": "do_it",
+            "summary": "Do it",
+            "x-bunq-auth": "session", "x-bunq-idempotent": true, "x-bunq-rate-limit": {"calls": 3, "seconds": 3},
+            "parameters": [
+                {"$ref": "#/components/parameters/Id"},
+                {"name": "count", "in": "query", "schema": {"type": "integer", "maximum": 200}},
+                {"name": "X-Note", "in": "header", "schema": {"type": "string"}}
+            ],
+            "requestBody": {"required": true, "content": {"application/json": {
+                "schema": {"$ref": "#/components/schemas/In"}, "examples": {"one": {"value": {"a": "x"}}}
+            }}},
+            "responses": {"200": {
+                "headers": {"X-Id": {"schema": {"type": "string"}}},
+                "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Out"}}}
+            }, "4XX": {"description": "No."}, "5XX": {"description": "Oh."}}
+        }}},
+        "components": {
+            "parameters": {"Id": {"name": "id", "in": "path", "required": true, "schema": {"type": "integer"}}},
+            "schemas": {
+                "In": {"type": "object", "required": ["a"], "properties": {
+                    "a": {"type": "string", "minLength": 3},
+                    "b": {"allOf": [{"$ref": "#/components/schemas/Closed"}]},
+                    "which": {"oneOf": [{"$ref": "#/components/schemas/Closed"}]}
+                }},
+                "Out": {"type": "object", "required": ["a", "n"], "properties": {
+                    "a": {"type": "string", "description": "An a."},
+                    "b": {"allOf": [{"$ref": "#/components/schemas/Open"}]},
+                    "n": {"type": "string", "nullable": true},
+                    "list": {"type": "array", "items": {"type": "string"}},
+                    "plain": {"type": "string"}
+                }},
+                "Closed": {"type": "string", "enum": ["A", "B"]},
+                "Open": {"type": "string", "x-extensible-enum": ["A", "B"], "x-enum-descriptions": {"A": "a"}},
+                "Unused": {"type": "object", "properties": {"a": {"type": "string"}}}
+            }
+        }
+    })
+}
+
+/// The changes once what the pointer leads to is `value`; null removes it.
+fn changes(pointer: &str, value: Value) -> Vec<String> {
+    let mut new = document();
+    let (parent, name) = pointer.rsplit_once('/').unwrap();
+    let name = &name.replace("~1", "/");
+    match new.pointer_mut(parent).unwrap_or_else(|| panic!("no {parent}")) {
+        Value::Object(object) if value.is_null() => drop(object.remove(name)),
+        Value::Object(object) => drop(object.insert(name.clone(), value)),
+        Value::Array(items) if value.is_null() => drop(items.remove(name.parse().unwrap())),
+        Value::Array(items) => match name.parse::<usize>() {
+            Ok(index) if index < items.len() => items[index] = value,
+            _ => items.push(value),
+        },
+        _ => panic!("{parent} has no members"),
+    }
+    let changes = parts::compare(&Document { root: document() }, &Document { root: new });
+    changes.iter().map(|change| format!("{} {} {}: {}", change.wire, change.rust, change.place, change.what)).collect()
+}
+
+const OPERATION: &str = "/paths/~1things~1{id}/post";
+const IN: &str = "/components/schemas/In";
+const OUT: &str = "/components/schemas/Out";
+
+#[test]
+fn nothing_is_nothing() {
+    assert_eq!(changes("/info/title", json!("T")), [""; 0]);
+}
+
+/// Each change, made alone, is told once, and so.
+fn table(part: &str, cases: Vec<(&str, Value, &str)>) {
+    for (path, value, expected) in cases {
+        assert_eq!(changes(&format!("{part}{path}"), value), [expected], "{part}{path}");
+    }
+}
+
+#[test]
+fn operations() {
+    table(
+        OPERATION,
+        vec![
+            ("/operationId", json!("do_that"), "editorial breaking operation `do_it`: is called `do_that` now"),
+            ("/summary", json!("Do!"), "editorial editorial operation `do_it`: summary changed"),
+            (
+                "/x-bunq-auth",
+                json!("none"),
+                "breaking editorial operation `do_it`: x-bunq-auth is \"none\" now, was \"session\"",
+            ),
+            (
+                "/x-bunq-idempotent",
+                json!(false),
+                "breaking editorial operation `do_it`: x-bunq-idempotent is false now, was true",
+            ),
+            (
+                "/x-bunq-rate-limit",
+                json!({"calls": 2, "seconds": 3}),
+                "breaking editorial operation `do_it`: x-bunq-rate-limit is {\"calls\":2,\"seconds\":3} now, \
+                 was {\"calls\":3,\"seconds\":3}",
+            ),
+            (
+                "/x-bunq-rate-limit/calls",
+                json!(4),
+                "additive editorial operation `do_it`: x-bunq-rate-limit is {\"calls\":4,\"seconds\":3} now, \
+                 was {\"calls\":3,\"seconds\":3}",
+            ),
+            ("/requestBody", Value::Null, "breaking breaking operation `do_it`: takes no body any more"),
+            ("/requestBody/required", json!(false), "additive breaking operation `do_it`, request: is now optional"),
+            (
+                "/requestBody/content/application~1json/examples",
+                json!({}),
+                "editorial editorial operation `do_it`, request: examples changed",
+            ),
+            ("/responses/4XX", Value::Null, "breaking breaking operation `do_it`, 4XX answer: was removed"),
+            ("/responses/409", json!({}), "additive additive operation `do_it`, 409 answer: was added"),
+            (
+                "/responses/200/headers/X-Id",
+                Value::Null,
+                "breaking editorial operation `do_it`, 200 answer, header `X-Id`: was removed",
+            ),
+            (
+                "/responses/200/content/application~1json/schema/$ref",
+                json!("#/components/schemas/In"),
+                "breaking breaking operation `do_it`, 200 answer: is `In` now, was `Out`",
+            ),
+        ],
+    );
+    table(
+        "/paths",
+        vec![
+            ("/~1things~1{id}", Value::Null, "breaking breaking operation `do_it`: was removed"),
+            ("/~1more", json!({"get": {"operationId": "more"}}), "additive additive operation `more`: was added"),
+        ],
+    );
+}
+
+#[test]
+fn parameters() {
+    let new = |required: bool| json!({"name": "new", "in": "query", "required": required, "schema": {}});
+    table(
+        &format!("{OPERATION}/parameters"),
+        vec![
+            ("/1", Value::Null, "breaking breaking operation `do_it`, parameter `count`: was removed"),
+            ("/2", Value::Null, "breaking editorial operation `do_it`, parameter `X-Note`: was removed"),
+            ("/-", new(true), "breaking breaking operation `do_it`, parameter `new`: was added"),
+            ("/-", new(false), "additive additive operation `do_it`, parameter `new`: was added"),
+            ("/2/required", json!(true), "breaking editorial operation `do_it`, parameter `X-Note`: is now required"),
+            (
+                "/1/schema/maximum",
+                json!(100),
+                "breaking breaking operation `do_it`, parameter `count`: maximum is 100 now, was 200",
+            ),
+            ("/1/explode", json!(false), "breaking breaking operation `do_it`, parameter `count`: explode changed"),
+        ],
+    );
+    table(
+        "/components/parameters/Id",
+        vec![("/schema/type", json!("string"), "breaking breaking parameter `Id`: is string now, was integer")],
+    );
+}
+
+#[test]
+fn requests() {
+    table(
+        IN,
+        vec![
+            ("/properties/b", Value::Null, "breaking breaking schema `In`, property `b`: was removed"),
+            ("/properties/c", json!({"type": "string"}), "additive additive schema `In`, property `c`: was added"),
+            ("/required", json!([]), "additive breaking schema `In`, property `a`: is now optional"),
+            ("/required/-", json!("b"), "breaking breaking schema `In`, property `b`: is now required"),
+            (
+                "/properties/a/type",
+                json!("integer"),
+                "breaking breaking schema `In`, property `a`: is integer now, was string",
+            ),
+            (
+                "/properties/a/minLength",
+                json!(4),
+                "breaking editorial schema `In`, property `a`: minLength is 4 now, was 3",
+            ),
+            (
+                "/properties/a/minLength",
+                json!(2),
+                "additive editorial schema `In`, property `a`: minLength is 2 now, was 3",
+            ),
+            (
+                "/properties/a/minLength",
+                Value::Null,
+                "additive breaking schema `In`, property `a`: minLength is none now, was 3",
+            ),
+            (
+                "/properties/a/format",
+                json!("password"),
+                "editorial breaking schema `In`, property `a`: has the format password now, had none",
+            ),
+            (
+                "/properties/which/oneOf/-",
+                json!({"$ref": "#/components/schemas/Out"}),
+                "additive additive schema `In`, property `which`: the variant `Out` was added",
+            ),
+        ],
+    );
+    let required = json!({"type": "object", "required": ["a", "c"], "properties": {"c": {"type": "string"}}});
+    let found = changes(IN, required);
+    assert!(
+        found.contains(
+            &"breaking breaking schema `In`, property `c`: was added, and a request must have it".to_string()
+        ),
+        "{found:?}"
+    );
+}
+
+#[test]
+fn answers() {
+    table(
+        OUT,
+        vec![
+            ("/properties/plain", Value::Null, "breaking breaking schema `Out`, property `plain`: was removed"),
+            ("/properties/c", json!({"type": "string"}), "additive additive schema `Out`, property `c`: was added"),
+            ("/required", json!(["n"]), "breaking breaking schema `Out`, property `a`: is now optional"),
+            // An `Option` it was already, and null it may still be.
+            ("/required", json!(["a"]), "breaking editorial schema `Out`, property `n`: is now optional"),
+            ("/required/-", json!("plain"), "additive breaking schema `Out`, property `plain`: is now required"),
+            ("/required/-", json!("list"), "additive editorial schema `Out`, property `list`: is now required"),
+            ("/properties/a/nullable", json!(true), "breaking breaking schema `Out`, property `a`: may now be null"),
+            (
+                "/properties/plain/nullable",
+                json!(true),
+                "additive editorial schema `Out`, property `plain`: may now be null",
+            ),
+            (
+                "/properties/n/nullable",
+                json!(false),
+                "additive breaking schema `Out`, property `n`: may no longer be null",
+            ),
+            (
+                "/properties/a/maxLength",
+                json!(9),
+                "additive breaking schema `Out`, property `a`: maxLength is 9 now, was none",
+            ),
+            (
+                "/properties/a/description",
+                json!("The a."),
+                "editorial editorial schema `Out`, property `a`: description changed",
+            ),
+            ("/properties/a/novelty", json!(1), "breaking breaking schema `Out`, property `a`: novelty changed"),
+            (
+                "/properties/list/items/type",
+                json!("integer"),
+                "breaking breaking schema `Out`, property `list`, items: is integer now, was string",
+            ),
+        ],
+    );
+}
+
+#[test]
+fn enums() {
+    table(
+        "/components/schemas",
+        vec![
+            ("/Open/x-extensible-enum/-", json!("C"), "additive additive schema `Open`: the value \"C\" was added"),
+            ("/Open/x-extensible-enum/1", Value::Null, "breaking breaking schema `Open`: the value \"B\" was removed"),
+            (
+                "/Open/x-enum-descriptions/A",
+                json!("b"),
+                "editorial editorial schema `Open`: x-enum-descriptions changed",
+            ),
+            ("/Closed/enum/-", json!("C"), "additive additive schema `Closed`: the value \"C\" was added"),
+            ("/Closed/enum/1", Value::Null, "breaking breaking schema `Closed`: the value \"B\" was removed"),
+            (
+                "/Closed",
+                json!({"type": "string", "x-extensible-enum": ["A", "B"]}),
+                "additive breaking schema `Closed`: is an open enum now",
+            ),
+        ],
+    );
+}
+
+#[test]
+fn the_rest() {
+    table(
+        "",
+        vec![
+            ("/info/version", json!("0.2.0"), "editorial editorial info: version changed"),
+            (
+                "/servers/-",
+                json!({"url": "https://b.example"}),
+                "additive editorial servers: https://b.example was added",
+            ),
+            ("/components/schemas/Unused", Value::Null, "editorial breaking schema `Unused`: was removed"),
+            ("/components/schemas/New", json!({}), "editorial additive schema `New`: was added"),
+            (
+                "/components/schemas/Unused/properties/a",
+                Value::Null,
+                "editorial breaking schema `Unused`, property `a`: was removed",
+            ),
+        ],
+    );
+}
+
+#[test]
+fn a_breaking_change_is_announced_by_the_version() {
+    let document = |version: &str| Document { root: json!({"info": {"version": version}}) };
+    for (old, new, announced) in
+        [("0.1.0", "0.1.9", false), ("0.1.0", "0.2.0", true), ("1.1.0", "1.2.0", false), ("1.9.0", "2.0.0", true)]
+    {
+        let announces = compatible_with(&document(old)) != compatible_with(&document(new));
+        assert_eq!(announces, announced, "{old} to {new}");
+    }
+}

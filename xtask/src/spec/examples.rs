@@ -1,0 +1,124 @@
+//! Every example of the document against its schema.
+
+use jsonschema::{Draft, Validator};
+use serde_json::{Value, json};
+
+use crate::build::document::{Document, Fault, escaped, for_each_object, members};
+
+/// One result for each example.
+pub(super) fn check(document: &Document) -> Vec<Result<(), Fault>> {
+    let mut results = Vec::new();
+    let lowered = lower(document.root.clone());
+    let check = Check { document, lowered: &lowered };
+    check.walk("/paths", &document.root["paths"], &mut results);
+    // The examples are held against the schemas of those that refer to them.
+    for (kind, parts) in members(&document.root["components"]).filter(|(kind, _)| *kind != "examples") {
+        check.walk(&format!("/components/{kind}"), parts, &mut results);
+    }
+    results
+}
+
+/// Says `nullable` as JSON Schema does.
+fn lower(mut root: Value) -> Value {
+    for_each_object(&mut root, &mut |object| {
+        if object.get("nullable") == Some(&json!(true))
+            && let Some(kind) = object.get_mut("type")
+        {
+            *kind = json!([kind.take(), "null"]);
+            if let Some(values) = object.get_mut("enum").and_then(Value::as_array_mut) {
+                values.push(Value::Null);
+            }
+        }
+    });
+    root
+}
+
+struct Check<'a> {
+    document: &'a Document,
+    lowered: &'a Value,
+}
+
+impl Check<'_> {
+    fn walk(&self, pointer: &str, value: &Value, results: &mut Vec<Result<(), Fault>>) {
+        // Here `example` is the name of a property.
+        let named = pointer.ends_with("/properties");
+        if !named {
+            let schema = if value.get("schema").is_some() { format!("{pointer}/schema") } else { pointer.to_string() };
+            let one = value.get("example").map(|example| (format!("{pointer}/example"), example));
+            let many = members(&value["examples"]).map(|(name, example)| {
+                (format!("{pointer}/examples/{}", escaped(name)), &self.document.resolve(example)["value"])
+            });
+            results.extend(one.into_iter().chain(many).map(|(place, example)| self.example(&place, &schema, example)));
+        }
+        match value {
+            Value::Object(object) => {
+                let inside =
+                    object.iter().filter(|(name, _)| named || !["example", "examples"].contains(&name.as_str()));
+                inside.for_each(|(name, value)| self.walk(&format!("{pointer}/{}", escaped(name)), value, results));
+            }
+            Value::Array(items) => {
+                let inside = items.iter().enumerate();
+                inside.for_each(|(index, value)| self.walk(&format!("{pointer}/{index}"), value, results));
+            }
+            _ => {}
+        }
+    }
+
+    fn example(&self, pointer: &str, schema: &str, example: &Value) -> Result<(), Fault> {
+        let fault = |problem: String| Fault::at(pointer, format_args!("#{pointer}"), problem);
+        let validator = self.validator(schema).map_err(|error| fault(format!("its schema: {error}")))?;
+        let problems: Vec<_> = validator
+            .iter_errors(example)
+            .map(|error| format!("at `{}`: {}", error.instance_path(), error.masked()))
+            .collect();
+        if problems.is_empty() { Ok(()) } else { Err(fault(problems.join("; "))) }
+    }
+
+    fn validator(&self, schema: &str) -> Result<Validator, String> {
+        let mut root = self.lowered.pointer(schema).cloned().unwrap_or_default();
+        root["components"] = self.lowered["components"].clone();
+        // The newest draft knows the formats that are used here, such as `uuid`; those it does not know it passes.
+        jsonschema::options()
+            .with_draft(Draft::Draft202012)
+            .should_validate_formats(true)
+            .build(&root)
+            .map_err(|error| error.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn faults(schema: &Value, example: &Value) -> Vec<String> {
+        let parameter = json!({"schema": {"$ref": "#/components/schemas/S"}, "example": example});
+        let root = json!({"components": {"parameters": {"P": parameter}, "schemas": {"S": schema}}});
+        let results = check(&Document { root });
+        results.into_iter().filter_map(Result::err).map(|fault| fault.to_string()).collect()
+    }
+
+    #[test]
+    fn examples_are_held_against_their_schemas() {
+        let nullable = json!({"type": "string", "nullable": true});
+        for (schema, good, bad) in [
+            (json!({"type": "integer", "minimum": 1}), json!(1), json!(0)),
+            (nullable.clone(), json!(null), json!(1)),
+            (json!({"type": "string"}), json!(""), json!(null)),
+            (json!({"type": "string", "format": "uuid"}), json!("550e8400-e29b-41d4-a716-446655440000"), json!("5")),
+            (json!({"type": "object", "properties": {"example": nullable}}), json!({}), json!({"example": 1})),
+        ] {
+            assert_eq!(faults(&schema, &good), [""; 0], "{schema}");
+            let faults = faults(&schema, &bad);
+            assert!(
+                faults.len() == 1 && faults[0].starts_with("#/components/parameters/P/example: at `"),
+                "{faults:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn an_example_of_a_schema_counts_too() {
+        let faults = faults(&json!({"type": "string", "example": 1}), &json!("a"));
+        assert!(faults.len() == 1 && faults[0].starts_with("#/components/schemas/S/example: "), "{faults:?}");
+    }
+}

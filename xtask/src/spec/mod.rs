@@ -1,0 +1,42 @@
+//! The document: whether it is as it should be, and what changed in it.
+
+mod check;
+mod diff;
+mod examples;
+mod rules;
+mod uses;
+
+use anyhow::{Context as _, Result};
+use clap::Subcommand;
+
+pub(crate) use check::run as check;
+pub(crate) use diff::{last_release, since_release};
+
+/// Where the document is, from the folder of the repository.
+pub(crate) const DOCUMENT: &str = "openapi/bunq-partner.yaml";
+
+#[derive(Subcommand)]
+pub(crate) enum Task {
+    /// Hold the document against Redocly's rules and the project's own, and its examples against its schemas
+    ///
+    /// Each finding is one line with the place; the exit status is 1 if there is one, 2 if it could not be checked.
+    Check,
+    /// Say what changed in the document since a git revision: breaking, additive or editorial
+    ///
+    /// Each change is judged for what goes over the wire, and for code that uses the crate. The exit status is 1 if
+    /// something is breaking, 2 if it could not be compared.
+    Diff(diff::Arguments),
+}
+
+/// Says whether all is well.
+pub(crate) fn run(task: Task) -> Result<bool> {
+    match task {
+        Task::Check => check(),
+        Task::Diff(arguments) => diff::run(&arguments),
+    }
+}
+
+fn text() -> Result<String> {
+    let path = crate::root().join(DOCUMENT);
+    std::fs::read_to_string(&path).with_context(|| format!("{DOCUMENT} cannot be read"))
+}

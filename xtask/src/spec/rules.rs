@@ -1,0 +1,145 @@
+//! The project's own rules: what clients of every language count on, and no linter knows.
+
+use serde_json::Value;
+
+use super::uses::{Use, Uses};
+use crate::build::document::{Document, Fault, Operation, escaped, members};
+
+/// Members of this name are secrets wherever they are strings.
+const SECRETS: [&str; 4] = ["secret", "token", "token_value", "authorization_code"];
+
+pub(super) fn check(document: &Document) -> Vec<Fault> {
+    let mut findings = document.faults();
+    for operation in document.operations() {
+        check_examples(document, &operation, &mut findings);
+    }
+    let uses = Uses::of(&document.root);
+    for (name, schema) in document.schemas() {
+        let mut walk = Walk { used: uses.of_component("schemas", name), findings: &mut findings };
+        let place = Place { pointer: format!("/components/schemas/{name}"), words: format!("schema `{name}`") };
+        walk.described(&place, schema);
+        walk.schema(&place, schema);
+    }
+    for kind in ["parameters", "headers", "responses", "requestBodies"] {
+        for (name, part) in members(&document.root["components"][kind]) {
+            let words = format!("{} `{name}`", kind.trim_end_matches('s'));
+            let mut walk = Walk { used: uses.of_component(kind, name), findings: &mut findings };
+            walk.inline(&Place { pointer: format!("/components/{kind}/{name}"), words }, part);
+        }
+    }
+    for operation in document.operations() {
+        let place = Place { pointer: operation.pointer(), words: format!("operation `{}`", operation.id) };
+        let mut walk = Walk { used: Use::REQUEST, findings: &mut findings };
+        walk.inline(&place, operation.value);
+    }
+    findings
+}
+
+/// A request with a body, and each answer, is shown by an example.
+fn check_examples(document: &Document, operation: &Operation<'_>, findings: &mut Vec<Fault>) {
+    let body = operation.value.get("requestBody").map(|body| ("request".to_string(), body));
+    let answers = members(&operation.value["responses"]).map(|(status, answer)| (format!("{status} answer"), answer));
+    for (which, part) in body.into_iter().chain(answers) {
+        let content = &document.resolve(part)["content"];
+        let shown = |media: &Value| media["examples"].as_object().is_some_and(|examples| !examples.is_empty());
+        if members(content).next().is_none() || !members(content).all(|(_, media)| shown(media)) {
+            findings.push(operation.fault(format_args!("give its {which} content with `examples`")));
+        }
+    }
+}
+
+/// Where something is, for the machine and for people.
+struct Place {
+    pointer: String,
+    words: String,
+}
+
+impl Place {
+    fn down(&self, path: &str, words: &str) -> Self {
+        let words = if words.is_empty() { self.words.clone() } else { format!("{}, {words}", self.words) };
+        Self { pointer: format!("{}/{path}", self.pointer), words }
+    }
+}
+
+struct Walk<'a> {
+    used: Use,
+    findings: &'a mut Vec<Fault>,
+}
+
+impl Walk<'_> {
+    fn find(&mut self, place: &Place, problem: impl std::fmt::Display) {
+        self.findings.push(Fault::at(&place.pointer, &place.words, problem));
+    }
+
+    /// Looks for the schemas in something that is none.
+    fn inline(&mut self, place: &Place, value: &Value) {
+        for (name, inside) in members(value) {
+            match name {
+                "schema" => self.schema(&place.down(name, ""), inside),
+                "example" | "examples" => {}
+                "responses" => {
+                    Walk { used: Use::ANSWER, findings: self.findings }.inline(&place.down(name, ""), inside);
+                }
+                "parameters" => {
+                    for (index, parameter) in inside.as_array().into_iter().flatten().enumerate() {
+                        let words = parameter["name"].as_str().map(|name| format!("parameter `{name}`"));
+                        let place = place.down(&format!("parameters/{index}"), &words.unwrap_or_default());
+                        self.inline(&place, parameter);
+                    }
+                }
+                _ => self.inline(&place.down(&escaped(name), ""), inside),
+            }
+        }
+    }
+
+    fn schema(&mut self, place: &Place, schema: &Value) {
+        self.check_enum(place, schema);
+        for (name, property) in members(&schema["properties"]) {
+            let place = place.down(&format!("properties/{}", escaped(name)), &format!("property `{name}`"));
+            self.described(&place, property);
+            if property["type"] == "string" && property["format"] != "password" && SECRETS.contains(&name) {
+                self.find(&place, "it is a secret: set `format: password`");
+            }
+            self.schema(&place, property);
+        }
+        for name in ["items", "additionalProperties", "not"] {
+            if let Some(inside) = schema.get(name) {
+                self.schema(&place.down(name, name), inside);
+            }
+        }
+        for name in ["allOf", "oneOf", "anyOf"] {
+            for (index, part) in schema[name].as_array().into_iter().flatten().enumerate() {
+                self.schema(&place.down(&format!("{name}/{index}"), name), part);
+            }
+        }
+    }
+
+    fn described(&mut self, place: &Place, schema: &Value) {
+        if schema["description"].as_str().is_none_or(|text| text.trim().is_empty()) {
+            self.find(place, "describe it (`$ref` takes no description: put it in `allOf`)");
+        }
+    }
+
+    fn check_enum(&mut self, place: &Place, schema: &Value) {
+        // Null alone is how OpenAPI 3.0 says that there may be nothing: no value will be added to it.
+        let closed = schema["enum"].as_array().filter(|values| !values.iter().all(Value::is_null));
+        let open = schema["x-extensible-enum"].as_array();
+        if closed.is_some() && self.used.answer {
+            self.find(place, "an answer has it, and bunq may add a value: write `x-extensible-enum` for `enum`");
+        }
+        if open.is_some() && self.used.request {
+            self.find(place, "a request has it, and takes known values only: write `enum` for `x-extensible-enum`");
+        }
+        let Some(values) = closed.or(open) else { return };
+        let descriptions = &schema["x-enum-descriptions"];
+        for value in values.iter().filter_map(Value::as_str).filter(|value| !descriptions[value].is_string()) {
+            self.find(place, format_args!("describe the value `{value}` under x-enum-descriptions"));
+        }
+        for (value, _) in members(descriptions).filter(|(value, _)| !values.iter().any(|known| known == value)) {
+            self.find(place, format_args!("x-enum-descriptions has `{value}`, which is no value of it: remove one"));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

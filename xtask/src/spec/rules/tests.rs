@@ -1,0 +1,93 @@
+use serde_json::json;
+
+use super::*;
+use crate::spec::{DOCUMENT, text};
+
+/// What the rules find once the document's text is edited.
+fn findings(edits: &[(&str, &str)]) -> Vec<String> {
+    let mut text = text().unwrap();
+    for (from, to) in edits {
+        assert!(text.contains(from), "the document does not hold {from:?}");
+        text = text.replacen(from, to, 1);
+    }
+    let document = Document::read(&text).unwrap();
+    check(&document).into_iter().map(|fault| fault.in_file(DOCUMENT, &text)).collect()
+}
+
+#[test]
+fn the_document_keeps_the_rules() {
+    assert_eq!(findings(&[]), [""; 0]);
+}
+
+#[test]
+fn each_finding_has_its_place() {
+    for (from, to, expected) in [
+        ("x-bunq-auth: none", "x-bunq-auth: any", "operation `create_installation`: set x-bunq-auth to "),
+        ("      x-bunq-idempotent: false\n", "", "operation `create_installation`: set x-bunq-idempotent to "),
+        (
+            "            examples:\n              public_key:\n                $ref: '#/components/examples/InstallationRequest'\n",
+            "",
+            "operation `create_installation`: give its request content with `examples`",
+        ),
+        ("        5XX:", "        503:", "operation `create_installation`: describe its 5XX answer"),
+        (
+            "      description: A point in time in UTC",
+            "      title: A point in time in UTC",
+            "schema `Timestamp`: describe it",
+        ),
+        (
+            "          description: The token itself. It is a secret.\n",
+            "",
+            "schema `Token`, property `token`: describe it",
+        ),
+        (
+            "          format: password\n          description: The token itself",
+            "          description: The token itself",
+            "schema `Token`, property `token`: it is a secret",
+        ),
+        ("x-extensible-enum: [NONE, USER, SYSTEM]", "enum: [NONE, USER, SYSTEM]", "schema `ActionRequired`: an answer"),
+        ("enum: [EMAIL, PHONE_NUMBER]", "x-extensible-enum: [EMAIL, PHONE_NUMBER]", "schema `PointerType`: a request"),
+        (
+            "        FAILED: Provision failed during processing.\n",
+            "",
+            "schema `ProvisionStatus`: describe the value `FAILED`",
+        ),
+        (
+            "x-extensible-enum: [PERSON, COMPANY]",
+            "x-extensible-enum: [PERSON]",
+            "schema `LabelUserType`: x-enum-descriptions has `COMPANY`",
+        ),
+        (
+            "                FAILED: Provisions whose processing failed.\n",
+            "",
+            "operation `list_provisions`, parameter `status`, items: describe the value `FAILED`",
+        ),
+        ("          en_US: English.\n", "", "parameter `Language`: describe the value `en_US`"),
+    ] {
+        let found = findings(&[(from, to)]);
+        let place = found.first().and_then(|finding| finding.split_once(": ")).map(|(_, rest)| rest);
+        assert!(found.len() == 1 && place.is_some_and(|place| place.starts_with(expected)), "{expected}: {found:?}");
+        assert!(found[0].starts_with("openapi/bunq-partner.yaml:"), "{found:?}");
+    }
+}
+
+#[test]
+fn all_findings_come_at_once() {
+    let found = findings(&[
+        ("x-bunq-auth: none", "x-bunq-auth: any"),
+        ("$ref: '#/components/parameters/UserAgent'", "$ref: '#/nowhere'"),
+        ("enum: [EMAIL, PHONE_NUMBER]", "x-extensible-enum: [EMAIL, PHONE_NUMBER]"),
+        ("          description: The token itself. It is a secret.\n", ""),
+    ]);
+    assert_eq!(found.len(), 4, "{found:#?}");
+}
+
+#[test]
+fn an_enum_within_an_answer_counts() {
+    let answer = json!({"content": {"application/json": {"schema": {"type": "string", "enum": ["A"],
+        "x-enum-descriptions": {"A": "The first."}}}}});
+    let operation = json!({"operationId": "get", "responses": {"200": answer}});
+    let document = Document { root: json!({"paths": {"/": {"get": operation}}}) };
+    let found: Vec<_> = check(&document).iter().map(ToString::to_string).collect();
+    assert!(found.iter().any(|finding| finding.starts_with("operation `get`: an answer has it")), "{found:?}");
+}
