@@ -3,6 +3,7 @@
 //! Runs against bunq on loopback. With `BUNQ_API_KEY` set to a key of bunq's sandbox (`sandbox_…`), it does the
 //! same there.
 
+use std::env::VarError;
 use std::error::Error;
 use std::pin::pin;
 use std::time::Duration;
@@ -16,12 +17,13 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let mut builder = Client::builder(Environment::Sandbox);
     let mut pause = Duration::from_secs(2);
     let loopback;
-    if let Ok(api_key) = std::env::var("BUNQ_API_KEY") {
-        builder = builder.api_key(api_key);
-    } else {
-        loopback = Sandbox::start().await?;
-        builder = builder.api_key(loopback.api_key()).base_url(loopback.base_url());
-        pause = Duration::from_millis(100);
+    match std::env::var("BUNQ_API_KEY") {
+        Err(VarError::NotPresent) => {
+            loopback = Sandbox::start().await?;
+            builder = loopback.client();
+            pause = Duration::from_millis(100);
+        }
+        api_key => builder = builder.api_key(api_key?),
     }
     let client = builder.build()?;
     println!("{client:?}");

@@ -11,14 +11,13 @@
 mod common;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::Write;
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bunq_partner::sandbox::{Fault, Injection, JournalEntry, ReceivedSignature, Sandbox};
 use bunq_partner::{
     Acceptance, Client, ContextStore as _, Error, MemoryStore, NewProvision, Operation, RetryPolicy, Uuid,
 };
+use common::Log;
 use futures_util::future::join_all;
 
 const EMAIL: &str = "somebody.in.particular@example.com";
@@ -219,21 +218,6 @@ fn is_of(operation: &Operation, call: &JournalEntry) -> bool {
     call.method == operation.method && matches
 }
 
-/// Collects every line that anybody logs.
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn every_fault_at_every_operation() {
     let log = Log::default();
@@ -268,7 +252,7 @@ async fn every_fault_at_every_operation() {
     println!("{text}");
     insta::assert_snapshot!("fault_matrix", text);
 
-    let logged = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+    let logged = log.take();
     assert!(logged.contains("bunq_call") && logged.contains("the call is tried again"), "nothing was logged");
     assert!(secrets.len() > 100, "only {} secrets were planted", secrets.len());
     for secret in secrets {

@@ -2,6 +2,8 @@
 
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+use std::io::Write;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bunq_partner::sandbox::{JournalEntry, Sandbox};
@@ -47,4 +49,26 @@ pub async fn ready(client: &Client) -> ProvisionId {
 /// The calls of `method` on a path that ends in `path`.
 pub fn calls(sandbox: &Sandbox, method: &str, path: &str) -> Vec<JournalEntry> {
     sandbox.journal().into_iter().filter(|call| call.method == method && call.path.ends_with(path)).collect()
+}
+
+/// Collects every line that anybody logs.
+#[derive(Clone, Default)]
+pub struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl Log {
+    /// What has been logged since the last time.
+    pub fn take(&self) -> String {
+        String::from_utf8(std::mem::take(&mut *self.0.lock().unwrap())).unwrap()
+    }
+}
+
+impl Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
 }
