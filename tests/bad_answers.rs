@@ -5,12 +5,17 @@
 
 mod common;
 
-use bunq_partner::sandbox::Answer;
-use bunq_partner::{Client, Environment, Error, ErrorKind, ProvisionId, Sent};
-use common::{ONCE, id, ready, start, start_without_retries};
+use std::time::Duration;
+
+use bunq_partner::sandbox::{Answer, Fault, Injection};
+use bunq_partner::{Client, Environment, Error, ErrorKind, ProvisionId, RetryPolicy, Sent};
+use common::{AT_ONCE, ONCE, id, ready, start, start_without_retries};
 use insta::assert_snapshot;
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpListener;
+
+/// The time that a call has, far less than a fault that takes its time.
+const TIME: Duration = Duration::from_millis(500);
 
 /// An error in one line, without what differs from run to run.
 fn told(error: &Error, provision: ProvisionId) -> String {
@@ -184,6 +189,26 @@ async fn somebody_hangs_up_without_an_answer() {
     // It is the way to a session that broke: the call itself was not sent.
     assert_eq!((error.kind(), error.sent()), (ErrorKind::Connection, Sent::No), "{error}");
     assert_eq!(error.operation().unwrap().id, "create_installation");
+}
+
+/// The time of a call bounds it all: the tries, of which one alone would take longer, and the pauses.
+#[tokio::test]
+async fn a_call_ends_when_its_time_is_up() {
+    let (sandbox, first) = start().await;
+    let id = ready(&first).await;
+    sandbox.inject(Injection::new(Fault::Late(Duration::from_secs(3600))).always());
+    let client = sandbox.client().retry(RetryPolicy { attempts: 1000, ..AT_ONCE }).call_timeout(TIME).build().unwrap();
+    let provisions = client.provisions();
+    for error in [provisions.get(id).await.map(drop).unwrap_err(), provisions.close(id).await.map(drop).unwrap_err()] {
+        assert_eq!((error.kind(), error.sent()), (ErrorKind::Timeout, Sent::No), "the way to a session: {error}");
+    }
+
+    // With a session at hand, it is the call itself that hangs.
+    sandbox.clear_injections();
+    client.provisions().get(id).await.unwrap();
+    sandbox.inject(Injection::new(Fault::Late(Duration::from_secs(3600))).always());
+    let error = client.provisions().close(id).await.map(drop).unwrap_err();
+    assert_eq!((error.kind(), error.sent(), error.is_doubtful()), (ErrorKind::Timeout, Sent::Maybe, true), "{error}");
 }
 
 /// An error must not hold what an answer held: it may have held tokens.

@@ -2,7 +2,9 @@
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 
-use bunq_partner::{Client, ClientBuilder, Environment, ErrorKind, PermittedIps, Sent};
+use std::time::Duration;
+
+use bunq_partner::{Client, ClientBuilder, Environment, ErrorKind, Operation, PermittedIps, RetryPolicy, Sent};
 use insta::assert_snapshot;
 
 fn sandbox_key() -> ClientBuilder {
@@ -69,4 +71,24 @@ fn a_client_shows_where_it_goes_and_nothing_secret() {
     let client = sandbox_key().build().unwrap();
     assert_eq!(format!("{client:?}"), "Client { base_url: \"https://partner-api.sandbox.bunq.com/v1\", .. }");
     assert!(!format!("{:?}{:?}", sandbox_key(), client.provisions()).contains("0123456789"));
+}
+
+#[test]
+fn bounds_and_limits_that_nothing_fits_in() {
+    let zero = Duration::ZERO;
+    let hour = Duration::from_secs(3600);
+    let refusals = [
+        sandbox_key().connect_timeout(zero),
+        sandbox_key().try_timeout(zero),
+        sandbox_key().call_timeout(zero),
+        sandbox_key().max_answer(0),
+        sandbox_key().retry(RetryPolicy { attempts: 0, ..RetryPolicy::default() }),
+        sandbox_key().rate_limit(&Operation::GET_PROVISION, 0, hour),
+        sandbox_key().rate_limit(&Operation::GET_PROVISION, 1, zero),
+        sandbox_key().rate_limit(&Operation::GET_PROVISION, 1, Duration::MAX),
+    ];
+    assert_snapshot!("refused_bounds", refusals.map(refusal).join("\n"));
+
+    let endless = sandbox_key().connect_timeout(Duration::MAX).try_timeout(Duration::MAX).call_timeout(Duration::MAX);
+    assert!(endless.max_answer(usize::MAX).rate_limit(&Operation::GET_PROVISION, u32::MAX, hour).build().is_ok());
 }
