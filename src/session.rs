@@ -156,7 +156,11 @@ struct Opening {
 
 impl Drop for Opening {
     fn drop(&mut self) {
-        lock(&self.state).opening = None;
+        let mut state = lock(&self.state);
+        // Another may have begun since this one was over: that one is not to be forgotten.
+        if state.opening.as_ref().is_some_and(|opening| opening.same_channel(&self.tell.subscribe())) {
+            state.opening = None;
+        }
     }
 }
 
@@ -164,7 +168,7 @@ impl Opening {
     /// Opens a session to the end, even if the call that set it off is given up, and tells all who wait.
     async fn open(self, pipeline: Arc<Pipeline>, refused: Option<Secret>) {
         let outcome = open(Arc::clone(&pipeline), refused).await;
-        // Nobody may begin another between the end of this one and the news of it.
+        // Before the news of it: whoever has used what it brought, and was refused, begins another.
         lock(&self.state).opening = None;
         self.tell.send_replace(Some(outcome));
     }
