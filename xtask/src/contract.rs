@@ -9,15 +9,15 @@ mod table;
 use std::path::Path;
 
 use anyhow::{Context as _, Result, bail};
-use bunq_partner::sandbox::{CreationAnswer, Sandbox, SandboxBuilder, SignatureForm};
-use tokio::runtime::Runtime;
 
 use self::place::Place;
 use self::table::{Row, Table};
 use crate::root;
+use crate::sandbox::{Access, Sandbox};
+use crate::spec::DOCUMENT;
 
-const DOCUMENT: &str = "openapi/bunq-partner.yaml";
-const VECTORS: &str = "openapi/vectors";
+/// The folder of the document and the vectors.
+const OPENAPI: &str = "openapi";
 
 const INSTALL: &str = "install";
 const GENERATE: &str = "generate";
@@ -28,7 +28,10 @@ const CONFORM: &str = "conform";
 const DRIVEN: [&str; 6] = ["vectors", "authenticate", "create", "follow", "close", "verify"];
 
 /// How many provisions there are for schemathesis, which uses each once.
-const PROVISIONS: usize = 10_000;
+const PROVISIONS: &str = "10000";
+
+/// The ways of bunq that a client has to get along with: those of today, and the older ones.
+const WAYS: [&[&str]; 2] = [&[], &["--signatures", "with-headers", "--creations", "provision"]];
 
 /// How much to try.
 #[derive(clap::Args)]
@@ -42,8 +45,7 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) fn run(arguments: Arguments) -> Result<()> {
-    let sandboxes = Sandboxes { runtime: Runtime::new()? };
-    let rows = [typescript(&sandboxes), python(&sandboxes), schemathesis(&sandboxes, &arguments)];
+    let rows = [typescript(), python(), schemathesis(&arguments)];
     let table = Table::new([&[INSTALL, GENERATE, TYPE_CHECK], DRIVEN.as_slice(), &[CONFORM]].concat(), rows);
     println!("\n{table}");
     if !table.is_ok() {
@@ -52,7 +54,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<()> {
     Ok(())
 }
 
-fn typescript(sandboxes: &Sandboxes) -> Row {
+fn typescript() -> Row {
     Row::of("TypeScript", |row| {
         let place = row.step(INSTALL, || {
             let place = Place::new("typescript")?;
@@ -64,11 +66,11 @@ fn typescript(sandboxes: &Sandboxes) -> Row {
             place.run("openapi-typescript", &[path(&document)?, "--output", "schema.d.ts"], &[])
         })?;
         row.step(TYPE_CHECK, || place.run("tsc", &[], &[]))?;
-        sandboxes.drive(row, &place, "node", "built/driver.js")
+        drive(row, &place, "node", "built/driver.js")
     })
 }
 
-fn python(sandboxes: &Sandboxes) -> Row {
+fn python() -> Row {
     Row::of("Python", |row| {
         let place = row.step(INSTALL, install_python)?;
         row.step(GENERATE, || {
@@ -79,31 +81,23 @@ fn python(sandboxes: &Sandboxes) -> Row {
             place.write("bunq_partner/py.typed", "")
         })?;
         row.step(TYPE_CHECK, || place.run("mypy", &["driver.py"], &[]))?;
-        sandboxes.drive(row, &place, "python", "driver.py")
+        drive(row, &place, "python", "driver.py")
     })
 }
 
 /// Requests of all kinds that the document allows and forbids, and the answers against the document.
-fn schemathesis(sandboxes: &Sandboxes, arguments: &Arguments) -> Row {
+fn schemathesis(arguments: &Arguments) -> Row {
     Row::of("schemathesis", |row| {
         let place = row.step(INSTALL, install_python)?;
         row.step(CONFORM, || {
-            let sandbox = sandboxes.start(Sandbox::builder())?;
+            let sandbox = Sandbox::start(&["--provisions", PROVISIONS])?;
             let (document, seed) = (root().join(DOCUMENT), arguments.seed.to_string());
             let most = arguments.max_examples.to_string();
             // The stateful phase guesses the links between operations, and takes an item of an answer for its id.
             let phases = ["--phases", "examples,coverage,fuzzing"];
-            let arguments = ["run", path(&document)?, "--url", sandbox.base_url(), "--seed", &seed];
+            let arguments = ["run", path(&document)?, "--url", &sandbox.access.base_url, "--seed", &seed];
             let arguments = [arguments.as_slice(), &["--max-examples", &most, "--no-color"], &phases].concat();
-            let (key, provisions) = (sandbox.api_key(), sandbox.populate(PROVISIONS));
-            let provisions: Vec<_> = provisions.iter().map(ToString::to_string).collect();
-            let environment = [
-                ("BUNQ_BASE_URL", sandbox.base_url()),
-                ("BUNQ_API_KEY", key.expose()),
-                ("BUNQ_PROVISIONS", &provisions.join(",")),
-                ("SCHEMATHESIS_HOOKS", "hooks"),
-            ];
-            place.run("schemathesis", &arguments, &environment)
+            place.run("schemathesis", &arguments, &environment(&sandbox, &[("SCHEMATHESIS_HOOKS", "hooks")]))
         })
     })
 }
@@ -118,41 +112,31 @@ fn install_python() -> Result<Place> {
     Ok(place)
 }
 
-/// Where bunq is played.
-struct Sandboxes {
-    runtime: Runtime,
+/// Runs a driver against each of bunq's ways.
+fn drive(row: &mut Row, place: &Place, program: &str, driver: &str) -> Result<()> {
+    let openapi = root().join(OPENAPI);
+    let mut outcomes = Vec::new();
+    for way in WAYS {
+        let sandbox = Sandbox::start(way)?;
+        let environment = environment(&sandbox, &[("BUNQ_OPENAPI", path(&openapi)?)]);
+        outcomes.push(place.read(program, &[driver], &environment)?);
+    }
+    for step in DRIVEN {
+        row.step(step, || match outcomes.iter().find(|outcome| !outcome.has_done(step)) {
+            Some(outcome) => bail!("the driver stopped ({})", outcome.status),
+            None => Ok(()),
+        })?;
+    }
+    match outcomes.iter().find(|outcome| !outcome.status.success()) {
+        Some(outcome) => bail!("the driver has failed in the end ({})", outcome.status),
+        None => Ok(()),
+    }
 }
 
-impl Sandboxes {
-    fn start(&self, builder: SandboxBuilder) -> Result<Sandbox> {
-        self.runtime.block_on(builder.start()).context("the sandbox does not start")
-    }
-
-    /// Runs a driver against bunq's two ways: of today, and the older ones that a client has to accept too.
-    fn drive(&self, row: &mut Row, place: &Place, program: &str, driver: &str) -> Result<()> {
-        let older = Sandbox::builder().signature_form(SignatureForm::WithHeaders);
-        let mut outcomes = Vec::new();
-        for builder in [Sandbox::builder(), older.creation_answer(CreationAnswer::Provision)] {
-            let sandbox = self.start(builder)?;
-            let (key, vectors) = (sandbox.api_key(), root().join(VECTORS));
-            let environment = [
-                ("BUNQ_BASE_URL", sandbox.base_url()),
-                ("BUNQ_API_KEY", key.expose()),
-                ("BUNQ_VECTORS", path(&vectors)?),
-            ];
-            outcomes.push(place.read(program, &[driver], &environment)?);
-        }
-        for step in DRIVEN {
-            row.step(step, || match outcomes.iter().find(|outcome| !outcome.has_done(step)) {
-                Some(outcome) => bail!("the driver stopped ({})", outcome.status),
-                None => Ok(()),
-            })?;
-        }
-        match outcomes.iter().find(|outcome| !outcome.status.success()) {
-            Some(outcome) => bail!("the driver has failed in the end ({})", outcome.status),
-            None => Ok(()),
-        }
-    }
+/// How a process gets into the sandbox, and more.
+fn environment<'a>(sandbox: &'a Sandbox, more: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)> {
+    let Access { base_url, api_key } = &sandbox.access;
+    [&[("BUNQ_BASE_URL", base_url.as_str()), ("BUNQ_API_KEY", api_key)], more].concat()
 }
 
 fn path(path: &Path) -> Result<&str> {

@@ -50,6 +50,7 @@ enum Task {
     /// Its public names and signatures are in tests/snapshots/generated_api__outline.snap, for review.
     Expand,
     /// Run bunq on loopback until interrupted; prints where it is and its API key as a line of JSON
+    #[command(disable_help_flag = true)]
     Sandbox(sandbox::Arguments),
     /// Check the document, or say what changed in it
     #[command(subcommand)]
@@ -74,7 +75,7 @@ fn run_task(task: Task) -> Result<bool> {
         Task::Contract(arguments) => contract::run(arguments),
         Task::Docs => docs::run(),
         Task::Expand => expand::run(),
-        Task::Sandbox(arguments) => sandbox::run(arguments),
+        Task::Sandbox(arguments) => sandbox::run(&arguments),
         Task::Spec(task) => return spec::run(task),
     }
     .map(|()| true)

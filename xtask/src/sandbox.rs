@@ -1,30 +1,74 @@
-//! bunq on loopback as a process, for clients in other languages.
+//! The sandbox as a process of its own, so that the other chores need no client that can be built.
 
-use std::time::Duration;
+use std::ffi::OsString;
+use std::io::{BufRead as _, BufReader};
+use std::process::{Child, Command, Stdio};
 
-use anyhow::Result;
-use bunq_partner::sandbox::{Pace, Sandbox};
+use anyhow::{Context as _, Result};
+use serde::Deserialize;
 
-/// How the sandbox is to behave.
+use crate::root;
+
+const RUN: [&str; 8] = ["run", "--quiet", "--package", "xtask", "--features", "sandbox", "--bin", "sandbox"];
+
+/// What the sandbox's own command takes.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// The port on 127.0.0.1; 0 is any that is free
-    #[arg(long, default_value_t = 0)]
-    port: u16,
-    /// Move provisions on by time, a step for each so many milliseconds, instead of by each read
-    #[arg(long, value_name = "MILLISECONDS")]
-    step: Option<u64>,
-    /// Keep bunq's rate limits
-    #[arg(long)]
-    rate_limits: bool,
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    arguments: Vec<OsString>,
 }
 
-#[tokio::main]
-pub(crate) async fn run(arguments: Arguments) -> Result<()> {
-    let pace = arguments.step.map_or(Pace::EachRead, |step| Pace::Every(Duration::from_millis(step)));
-    let builder = Sandbox::builder().port(arguments.port).pace(pace).rate_limits(arguments.rate_limits);
-    let sandbox = builder.start().await?;
-    println!("{}", serde_json::json!({"base_url": sandbox.base_url(), "api_key": sandbox.api_key().expose()}));
-    tokio::signal::ctrl_c().await?;
+/// Becomes the sandbox, so that whoever ends this process ends it.
+#[cfg(unix)]
+pub(crate) fn run(arguments: &Arguments) -> Result<()> {
+    use std::os::unix::process::CommandExt as _;
+    Err(command().args(&arguments.arguments).exec()).context("the sandbox cannot be run")
+}
+
+#[cfg(not(unix))]
+pub(crate) fn run(arguments: &Arguments) -> Result<()> {
+    let status = command().args(&arguments.arguments).status().context("the sandbox cannot be run")?;
+    anyhow::ensure!(status.success(), "the sandbox has failed ({status})");
     Ok(())
+}
+
+fn command() -> Command {
+    let mut command = Command::new("cargo");
+    command.args(RUN).arg("--").current_dir(root());
+    command
+}
+
+/// A sandbox that runs until it is dropped.
+pub(crate) struct Sandbox {
+    pub(crate) access: Access,
+    _process: Process,
+}
+
+/// What the sandbox prints first.
+#[derive(Deserialize)]
+pub(crate) struct Access {
+    pub(crate) base_url: String,
+    pub(crate) api_key: String,
+}
+
+impl Sandbox {
+    pub(crate) fn start(arguments: &[&str]) -> Result<Self> {
+        let mut process = Process(command().args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).spawn()?);
+        let mut line = String::new();
+        if let Some(output) = &mut process.0.stdout {
+            BufReader::new(output).read_line(&mut line)?;
+        }
+        let access = serde_json::from_str(&line).context("the sandbox does not start")?;
+        Ok(Self { access, _process: process })
+    }
+}
+
+struct Process(Child);
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }

@@ -1,6 +1,6 @@
 """Proves the generated client: with the vectors, then from nothing to a closed provision.
 
-Takes BUNQ_BASE_URL, BUNQ_API_KEY and BUNQ_VECTORS, a folder that may be missing. Prints each step that is done.
+Takes BUNQ_BASE_URL, BUNQ_API_KEY and BUNQ_OPENAPI, the folder of the document and the vectors. Prints each step that is done.
 """
 
 import json
@@ -77,8 +77,8 @@ def prove_by_vectors() -> None:
 
 
 def cases(name: str) -> list[dict[str, Any]]:
-    file = Path(os.environ["BUNQ_VECTORS"], name)
-    found: list[dict[str, Any]] = json.loads(file.read_text("utf-8"))["cases"] if file.exists() else []
+    file = Path(os.environ["BUNQ_OPENAPI"], "vectors", name)
+    found: list[dict[str, Any]] = json.loads(file.read_text("utf-8"))["cases"]
     return found
 
 

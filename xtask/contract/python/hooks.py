@@ -2,6 +2,7 @@
 
 import os
 import uuid
+from collections.abc import Iterator
 from typing import Any
 
 import requests
@@ -12,8 +13,6 @@ from urllib3.util import SKIP_HEADER
 BASE_URL = os.environ["BUNQ_BASE_URL"]
 API_KEY = os.environ["BUNQ_API_KEY"]
 TOKEN = "X-Bunq-Client-Authentication"
-# Each is used once, so that it can still be closed or reset.
-PROVISIONS = iter(os.environ["BUNQ_PROVISIONS"].split(","))
 
 
 class Access:
@@ -30,10 +29,18 @@ class Access:
         opened = self.call("session-server", {"secret": API_KEY}, self.installation_token)
         return str(find(opened, "Token")["token"])
 
-    def call(self, path: str, body: dict[str, str], token: str | None = None) -> Any:
+    def provisions(self) -> Iterator[int]:
+        """The ids of those that there are now, each once: so it can still be closed or reset."""
+        page = self.call("partner-user-provision?count=200", None, self.session_token)
+        while page:
+            ids = [item["PartnerUserProvision"]["id"] for item in page]
+            yield from ids
+            page = self.call(f"partner-user-provision?count=200&older_id={ids[-1]}", None, self.session_token)
+
+    def call(self, path: str, body: dict[str, str] | None, token: str | None = None) -> Any:
         headers = {"Cache-Control": "no-cache"} | ({TOKEN: token} if token else {})
-        signed = Signed(self)
-        answer = requests.post(f"{BASE_URL}/{path}", json=body, headers=headers, auth=signed, timeout=10)
+        method, signed = "POST" if body else "GET", Signed(self)
+        answer = requests.request(method, f"{BASE_URL}/{path}", json=body, headers=headers, auth=signed, timeout=10)
         answer.raise_for_status()
         return answer.json()["Response"]
 
@@ -61,6 +68,7 @@ def find(items: list[dict[str, Any]], name: str) -> Any:
 
 
 ACCESS = Access()
+PROVISIONS = ACCESS.provisions()
 
 
 @schemathesis.auth(refresh_interval=None)
@@ -83,7 +91,7 @@ def before_call(context: schemathesis.HookContext, case: schemathesis.Case, kwar
         case.body = meaningful(case.body)
     path = case.path_parameters or {}
     if is_id(path.get("provision_id")):
-        case.path_parameters = path | {"provision_id": int(next(PROVISIONS))}
+        case.path_parameters = path | {"provision_id": next(PROVISIONS)}
     if case.meta and case.meta.generation.mode.is_positive and "older_id" in (case.query or {}):
         case.query = {name: value for name, value in case.query.items() if name != "newer_id"}
     kwargs["auth"] = Signed(ACCESS, case)
@@ -104,7 +112,7 @@ def meaningful(body: dict[str, Any]) -> dict[str, Any]:
         body = {"date_of_birth": "1990-01-31", "country_of_residence": "NL"} | body
     if body.get("user_verified_type") == "PARTNER_USER_COMPANY":
         if is_id(body.get("director_relation_provision_id", 1)):
-            body["director_relation_provision_id"] = int(next(PROVISIONS))
+            body["director_relation_provision_id"] = next(PROVISIONS)
     pointer = body.get("pointer")
     if isinstance(pointer, dict) and is_pointer(pointer):
         value = "user@example.com" if pointer["type"] == "EMAIL" else "+31600000000"

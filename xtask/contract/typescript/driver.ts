@@ -1,9 +1,9 @@
 // Proves the generated client: with the vectors, then from nothing to a closed provision.
 //
-// Takes BUNQ_BASE_URL, BUNQ_API_KEY and BUNQ_VECTORS, a folder that may be missing. Prints each step that is done.
+// Takes BUNQ_BASE_URL, BUNQ_API_KEY and BUNQ_OPENAPI, the folder of the document and the vectors. Prints each step that is done.
 
 import { randomUUID } from "node:crypto";
-import { existsSync, readFileSync } from "node:fs";
+import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { Context, HEADERS, signBody, verifies, type Bunq } from "./bunq.js";
@@ -59,8 +59,8 @@ interface VerifyingCase {
 }
 
 function cases<T>(name: string): T[] {
-  const file = join(setting("BUNQ_VECTORS"), name);
-  return existsSync(file) ? (JSON.parse(readFileSync(file, "utf8")) as { cases: T[] }).cases : [];
+  const file = join(setting("BUNQ_OPENAPI"), "vectors", name);
+  return (JSON.parse(readFileSync(file, "utf8")) as { cases: T[] }).cases;
 }
 
 function proveByVectors(): void {
