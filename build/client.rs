@@ -12,7 +12,7 @@ use quote::{ToTokens, quote};
 use serde_json::{Map, Value, json};
 use syn::visit_mut::{self, VisitMut};
 
-use super::document::{Document, Fault, for_each_object, members, reference};
+use super::document::{Document, Fault, for_each_object, lower_nullable, members, reference};
 use super::enums;
 
 /// Schemas whose Rust type is written by hand, because reading or writing them takes care.
@@ -59,14 +59,7 @@ fn lower(mut root: Value) -> Value {
             object.insert("allOf".into(), json!([{"$ref": "#/components/schemas/Secret"}]));
         }
         // The generator knows no schema of null alone.
-        if let Some([schema, null]) = object.get("anyOf").and_then(Value::as_array).map(Vec::as_slice)
-            && null["enum"] == json!([null])
-        {
-            let schema = schema.clone();
-            object.remove("anyOf");
-            object.insert("nullable".into(), json!(true));
-            object.insert("allOf".into(), json!([schema]));
-        }
+        lower_nullable(object);
         // A list that is null is one that is not there: see `Tidy`.
         if object.get("type") == Some(&json!("array")) {
             object.remove("nullable");

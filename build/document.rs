@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::fmt;
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::lines::line_of;
 use super::policy::Policy;
@@ -180,6 +180,18 @@ pub(crate) fn for_each_object(value: &mut Value, change: &mut impl FnMut(&mut Ma
         }
         Value::Array(items) => items.iter_mut().for_each(|value| for_each_object(value, change)),
         _ => {}
+    }
+}
+
+/// Says `anyOf` of a schema and null alone, if `object` is that, by `nullable`.
+pub(crate) fn lower_nullable(object: &mut Map<String, Value>) {
+    if let Some([schema, null]) = object.get("anyOf").and_then(Value::as_array).map(Vec::as_slice)
+        && null["enum"] == json!([null])
+    {
+        let schema = schema.clone();
+        object.remove("anyOf");
+        object.insert("nullable".into(), json!(true));
+        object.insert("allOf".into(), json!([schema]));
     }
 }
 

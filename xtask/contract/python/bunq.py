@@ -7,6 +7,7 @@ import uuid
 from collections.abc import Generator, Iterable
 
 import httpx
+from answers import Answers
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
@@ -14,6 +15,14 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_public_key
 
 SIGNATURE = "X-Bunq-Server-Signature"
+
+
+def new_key() -> rsa.RSAPrivateKey:
+    return rsa.generate_private_key(public_exponent=65537, key_size=2048)
+
+
+def public_key_pem(key: rsa.RSAPrivateKey) -> str:
+    return key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
 
 
 def sign(key: rsa.RSAPrivateKey, body: bytes) -> str:
@@ -42,19 +51,17 @@ def verifies(public_key_pem: str, status: int, headers: Iterable[tuple[str, str]
 
 
 class BunqAuth(httpx.Auth):
-    """Signs what goes out and verifies what comes in, over the bytes that are on the wire."""
+    """Signs what goes out, and verifies and checks what comes in, over the bytes that are on the wire."""
 
     requires_request_body = True
     requires_response_body = True
 
-    def __init__(self) -> None:
-        self.key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    def __init__(self, answers: Answers) -> None:
+        self.answers = answers
+        self.key = new_key()
         self.server_key: str | None = None
         self.verified = 0
         self.last_answer: httpx.Response | None = None
-
-    def public_key_pem(self) -> str:
-        return self.key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
 
     def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
         request.headers["X-Bunq-Client-Request-Id"] = str(uuid.uuid4())
@@ -71,6 +78,8 @@ class BunqAuth(httpx.Auth):
                 raise ValueError("an answer is not bunq's")
             self.server_key, self.last_answer = key, answer
             self.verified += 1
+        # Not before it is known who says it.
+        self.answers.check(answer)
 
 
 def introduced_key(body: bytes) -> str:

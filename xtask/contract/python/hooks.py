@@ -7,7 +7,7 @@ from typing import Any
 
 import requests
 import schemathesis
-from bunq import BunqAuth, sign
+from bunq import new_key, public_key_pem, sign
 from urllib3.util import SKIP_HEADER
 
 BASE_URL = os.environ["BUNQ_BASE_URL"]
@@ -19,8 +19,8 @@ class Access:
     """An installation with a device and a session."""
 
     def __init__(self) -> None:
-        self.auth = BunqAuth()
-        installed = self.call("installation", {"client_public_key": self.auth.public_key_pem()})
+        self.key = new_key()
+        installed = self.call("installation", {"client_public_key": public_key_pem(self.key)})
         self.installation_token = find(installed, "Token")["token"]
         self.call("device-server", {"description": "schemathesis", "secret": API_KEY}, self.installation_token)
         self.session_token = self.open_session()
@@ -59,7 +59,7 @@ class Signed(requests.auth.AuthBase):
             request.headers["User-Agent"] = SKIP_HEADER
         if TOKEN in request.headers:
             body = request.body.encode() if isinstance(request.body, str) else request.body or b""
-            request.headers["X-Bunq-Client-Signature"] = sign(self.access.auth.key, body)
+            request.headers["X-Bunq-Client-Signature"] = sign(self.access.key, body)
         return request
 
 
@@ -100,7 +100,7 @@ def before_call(context: schemathesis.HookContext, case: schemathesis.Case, kwar
 def meaningful(body: dict[str, Any]) -> dict[str, Any]:
     """The body with what has the right form replaced by what means something; what is wrong stays wrong."""
     body = dict(body)
-    real = {"client_public_key": ACCESS.auth.public_key_pem(), "secret": API_KEY, "description": "schemathesis"}
+    real = {"client_public_key": public_key_pem(ACCESS.key), "secret": API_KEY, "description": "schemathesis"}
     for name, value in real.items():
         if isinstance(body.get(name), str):
             body[name] = value

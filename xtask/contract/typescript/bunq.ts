@@ -2,6 +2,7 @@
 
 import { createPublicKey, generateKeyPairSync, randomUUID, sign, verify, type KeyObject } from "node:crypto";
 import createClient, { type Client, type Middleware } from "openapi-fetch";
+import type { Answers } from "./answers.js";
 import type { paths } from "./schema.js";
 
 export type Bunq = Client<paths>;
@@ -20,10 +21,11 @@ export class Context {
     return this.keys.publicKey.export({ type: "spki", format: "pem" }).toString();
   }
 
-  client(baseUrl: string): Bunq {
+  client(baseUrl: string, answers: Answers): Bunq {
     // Several statuses go into one parameter.
     const client = createClient<paths>({ baseUrl, querySerializer: { array: { style: "form", explode: false } } });
-    client.use(this.middleware());
+    // The last comes first to an answer: none is read before it is verified.
+    client.use(answers.middleware(), this.middleware());
     return client;
   }
 

@@ -6,6 +6,9 @@ import { randomUUID } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
+import { isDeepStrictEqual } from "node:util";
+import createClient from "openapi-fetch";
+import { Answers } from "./answers.js";
 import { Context, HEADERS, signBody, verifies, type Bunq } from "./bunq.js";
 import type { components } from "./schema.js";
 
@@ -58,12 +61,21 @@ interface VerifyingCase {
   valid: boolean;
 }
 
+interface DecodingCase {
+  name: string;
+  operation: string;
+  status: number;
+  body: unknown;
+  expect?: Record<string, unknown>;
+  refuse?: true;
+}
+
 function cases<T>(name: string): T[] {
   const file = join(setting("BUNQ_OPENAPI"), "vectors", name);
   return (JSON.parse(readFileSync(file, "utf8")) as { cases: T[] }).cases;
 }
 
-function proveByVectors(): void {
+async function proveByVectors(answers: Answers): Promise<void> {
   const signing = cases<SigningCase>("signing.json");
   for (const { name, private_key_pem, body, signature } of signing) {
     if (signBody(private_key_pem, Buffer.from(body)) !== signature) throw new Error(`signing: ${name}`);
@@ -72,7 +84,36 @@ function proveByVectors(): void {
   for (const { name, public_key_pem, status, headers, body, valid } of verifying) {
     if (verifies(public_key_pem, status, headers, Buffer.from(body)) !== valid) throw new Error(`verifying: ${name}`);
   }
-  done("vectors", signing.length + verifying.length);
+  const decoding = cases<DecodingCase>("decoding.json");
+  for (const one of decoding) {
+    const decoded = await decode(answers, one).catch(() => undefined);
+    if ((decoded === undefined) !== (one.refuse === true)) throw new Error(`decoding: ${one.name}`);
+    for (const [pointer, expected] of Object.entries(one.expect ?? {})) {
+      const shown = at(decoded, pointer);
+      const isNothing = shown === null || (Array.isArray(shown) && shown.length === 0);
+      if (expected === null ? !isNothing : !isDeepStrictEqual(shown, expected)) {
+        throw new Error(`decoding: ${one.name}: ${pointer} is ${JSON.stringify(shown)}`);
+      }
+    }
+  }
+  done("vectors", signing.length + verifying.length + decoding.length);
+}
+
+/** What the generated client makes of an answer. */
+async function decode(answers: Answers, { operation, status, body }: DecodingCase): Promise<unknown> {
+  const bunq = async () => new Response(JSON.stringify(body), { status });
+  const client = createClient<Record<string, any>>({ baseUrl: "http://bunq", fetch: bunq });
+  client.use(answers.middleware());
+  const [method, path] = answers.route(operation);
+  const params = { path: { provision_id: 1, session_id: 0 } };
+  const answer = await client.request(method.toLowerCase() as "get", path, { params });
+  return answer.data ?? answer.error;
+}
+
+/** What a JSON pointer leads to; null if there is nothing. */
+function at(value: unknown, pointer: string): unknown {
+  const names = pointer.split("/").slice(1);
+  return names.reduce((value: any, name) => value?.[name] ?? null, value);
 }
 
 async function authenticate(client: Bunq, context: Context): Promise<void> {
@@ -143,9 +184,10 @@ function proveVerification({ serverKey, lastAnswer, verified }: Context): void {
   done("verify", verified);
 }
 
+const answers = new Answers(join(setting("BUNQ_OPENAPI"), "bunq-partner.yaml"));
+await proveByVectors(answers);
 const context = new Context();
-const client = context.client(setting("BUNQ_BASE_URL"));
-proveByVectors();
+const client = context.client(setting("BUNQ_BASE_URL"), answers);
 await authenticate(client, context);
 const id = await create(client);
 done("follow", (await follow(client, id, isReady)).join(", "));

@@ -97,6 +97,10 @@ impl Walk<'_> {
         for (name, property) in members(&schema["properties"]) {
             let place = place.down(&format!("properties/{}", escaped(name)), &format!("property `{name}`"));
             self.described(&place, property);
+            let is_required = schema["required"].as_array().is_some_and(|names| names.iter().any(|one| one == name));
+            if self.used.answer && !is_required && !is_nullable(property) {
+                self.find(&place, "an answer may have null in its place: set `nullable`, or write `anyOf` with null");
+            }
             if property["type"] == "string" && property["format"] != "password" && SECRETS.contains(&name) {
                 self.find(&place, "it is a secret: set `format: password`");
             }
@@ -122,7 +126,7 @@ impl Walk<'_> {
 
     fn check_enum(&mut self, place: &Place, schema: &Value) {
         // Null alone is how OpenAPI 3.0 says that there may be nothing: no value will be added to it.
-        let closed = schema["enum"].as_array().filter(|values| !values.iter().all(Value::is_null));
+        let closed = schema["enum"].as_array().filter(|_| !is_null(schema));
         let open = schema["x-extensible-enum"].as_array();
         if closed.is_some() && self.used.answer {
             self.find(place, "an answer has it, and bunq may add a value: write `x-extensible-enum` for `enum`");
@@ -139,6 +143,17 @@ impl Walk<'_> {
             self.find(place, format_args!("x-enum-descriptions has `{value}`, which is no value of it: remove one"));
         }
     }
+}
+
+fn is_nullable(schema: &Value) -> bool {
+    let is_any_value = ["type", "$ref", "allOf", "oneOf", "anyOf"].iter().all(|name| schema.get(name).is_none());
+    let is_alternative = schema["anyOf"].as_array().is_some_and(|parts| parts.iter().any(is_null));
+    schema["nullable"] == true || is_alternative || is_any_value
+}
+
+/// Whether a schema is of null alone.
+fn is_null(schema: &Value) -> bool {
+    schema["enum"].as_array().is_some_and(|values| values.iter().all(Value::is_null))
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::change::Change;
 use super::change::Impact::{self, Additive, Breaking, Editorial};
-use crate::build::document::{Document, Operation, members, reference};
+use crate::build::document::{Document, Operation, for_each_object, lower_nullable, members, reference};
 use crate::spec::uses::{Use, Uses};
 
 /// Members that are there for readers.
@@ -32,7 +32,12 @@ const TEXTS: [&str; 13] = [
 
 /// Everything that changed, the worst first.
 pub(super) fn compare(old: &Document, new: &Document) -> Vec<Change> {
-    let mut comparison = Comparison { old, new, changes: Vec::new() };
+    let [old, new] = [old, new].map(|document| {
+        let mut root = document.root.clone();
+        for_each_object(&mut root, &mut lower_nullable);
+        Document { root }
+    });
+    let mut comparison = Comparison { old: &old, new: &new, changes: Vec::new() };
     comparison.others("document", &old.root, &new.root, &["info", "servers", "paths", "components", "security"]);
     comparison.others("info", &old.root["info"], &new.root["info"], &[]);
     comparison.servers();

@@ -231,6 +231,14 @@ fn answers() {
             ("/required/-", json!("list"), "additive editorial schema `Out`, property `list`: is now required"),
             ("/properties/a/nullable", json!(true), "breaking breaking schema `Out`, property `a`: may now be null"),
             (
+                "/properties/b",
+                json!({"anyOf": [
+                    {"$ref": "#/components/schemas/Open"},
+                    {"type": "object", "nullable": true, "enum": [null]}
+                ]}),
+                "additive editorial schema `Out`, property `b`: may now be null",
+            ),
+            (
                 "/properties/plain/nullable",
                 json!(true),
                 "additive editorial schema `Out`, property `plain`: may now be null",

@@ -45,6 +45,16 @@ fn each_finding_has_its_place() {
             "          description: The token itself",
             "schema `Token`, property `token`: it is a secret",
         ),
+        (
+            "          nullable: true\n          format: int64\n          description: The id of the token.",
+            "          format: int64\n          description: The id of the token.",
+            "schema `Token`, property `id`: an answer may have null in its place",
+        ),
+        (
+            "            - $ref: '#/components/schemas/Token'\n            - {type: object, nullable: true, enum: [null]}\n",
+            "            - $ref: '#/components/schemas/Token'\n",
+            "schema `InstallationItem`, property `Token`: an answer may have null in its place",
+        ),
         ("x-extensible-enum: [NONE, USER, SYSTEM]", "enum: [NONE, USER, SYSTEM]", "schema `ActionRequired`: an answer"),
         ("enum: [EMAIL, PHONE_NUMBER]", "x-extensible-enum: [EMAIL, PHONE_NUMBER]", "schema `PointerType`: a request"),
         (
