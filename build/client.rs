@@ -16,15 +16,18 @@ use super::document::{Document, Fault, for_each_object, lower_nullable, members,
 use super::enums;
 
 /// Schemas whose Rust type is written by hand, because reading or writing them takes care.
-const BY_HAND: [(&str, &str); 8] = [
+const BY_HAND: [(&str, &str); 11] = [
     ("CountryCode", "crate::contact::CountryCode"),
     ("Date", "::jiff::civil::Date"),
+    ("DeviceDescription", "crate::device::DeviceDescription"),
     ("EmailAddress", "crate::contact::EmailAddress"),
+    ("PermittedIp", "crate::device::PermittedIp"),
     ("PhoneNumber", "crate::contact::PhoneNumber"),
     ("PointerValue", "crate::contact::PointerValue"),
     ("ProvisionId", "crate::provision_id::ProvisionId"),
     ("Secret", "crate::secret::Secret"),
     ("Timestamp", "crate::timestamp::Timestamp"),
+    ("UserName", "crate::contact::UserName"),
 ];
 
 /// Not among the generator's derives, for it knows no conditions.

@@ -11,6 +11,7 @@ use reqwest::{Url, retry};
 
 use crate::client::Client;
 use crate::context::{ContextStore, Identity, Keeper, MemoryStore};
+use crate::device::{Device, PermittedIps};
 use crate::environment::Environment;
 use crate::error::Error;
 use crate::operation::{Operation, RateLimit};
@@ -18,7 +19,7 @@ use crate::pipeline::{Bounds, Pipeline};
 use crate::rate_limit::RateLimits;
 use crate::retry::RetryPolicy;
 use crate::secret::Secret;
-use crate::session::{Device, PermittedIps, Session};
+use crate::session::Session;
 
 /// The environment variables that bunq's partners already use.
 const API_KEY_VARIABLE: &str = "BUNQ_API_KEY";
@@ -189,8 +190,8 @@ impl ClientBuilder {
     /// # Errors
     ///
     /// [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) if the API key is missing, empty, surrounded by
-    /// white space or of the other environment, if the base URL is none, or neither HTTPS nor loopback, if the list of
-    /// permitted addresses is empty, or a bound or rate limit is zero;
+    /// white space or of the other environment, if the base URL is none, or neither HTTPS nor loopback, if the device
+    /// description or the list of permitted addresses is empty, or a bound or rate limit is zero;
     /// [`ErrorKind::Internal`](crate::ErrorKind::Internal) if TLS cannot be set up on this machine.
     pub fn build(self) -> Result<Client, Error> {
         let api_key = check_api_key(self.api_key, self.environment, self.is_users_key)?;
@@ -207,7 +208,8 @@ impl ClientBuilder {
         let limits = shared.unwrap_or_else(|| Arc::new(RateLimits::new(documented, &set)));
         let base_url = url.as_str().trim_end_matches('/').to_string();
         let keeper = Keeper::new(self.store, Identity::new(self.environment, &base_url, &api_key));
-        let device = Device { api_key, description: self.device_description, permitted_ips: self.permitted_ips };
+        let description = self.device_description.try_into()?;
+        let device = Device { api_key, description, permitted_ips: self.permitted_ips };
         let session = Session::new(device, keeper);
         let pipeline = Pipeline::new(http_client(&url, &bounds)?, base_url, limits, bounds, session);
         Ok(Client::new(self.environment, pipeline))

@@ -1,10 +1,9 @@
 //! How a person can be reached and where one lives: values that are checked when they are made.
 //!
 //! The rules are those of the document's schemas. They catch slips before anything is sent; whether an address
-//! exists is bunq's to find out. E-mail addresses and phone numbers are about people: they are not printed.
+//! exists is bunq's to find out. Names, e-mail addresses and phone numbers are about people: they are not printed.
 
 use std::fmt;
-use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
@@ -12,8 +11,8 @@ use crate::error::Error;
 
 /// Gives a text type its way in: checked, from a string or from JSON.
 macro_rules! checked_text {
-    ($(#[$doc:meta])* $name:ident, $field:literal, $check:expr, $rule:literal) => {
-        $(#[$doc])*
+    ($(#[$attribute:meta])* $name:ident, $field:literal, $check:expr, $rule:literal) => {
+        $(#[$attribute])*
         #[derive(Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
         #[serde(try_from = "String", into = "String")]
         pub struct $name(String);
@@ -28,13 +27,13 @@ macro_rules! checked_text {
         impl TryFrom<String> for $name {
             type Error = Error;
 
-            fn try_from(text: String) -> Result<Self, Error> {
+            fn try_from(text: String) -> Result<Self, Self::Error> {
                 let check: fn(&str) -> bool = $check;
                 if check(&text) { Ok(Self(text)) } else { Err(Error::invalid_input($field, $rule)) }
             }
         }
 
-        impl FromStr for $name {
+        impl ::std::str::FromStr for $name {
             type Err = Error;
 
             fn from_str(text: &str) -> Result<Self, Error> {
@@ -49,6 +48,8 @@ macro_rules! checked_text {
         }
     };
 }
+
+pub(crate) use checked_text;
 
 checked_text! {
     /// An e-mail address: at most 254 characters, one `@` with something on both sides, no white space.
@@ -66,6 +67,7 @@ checked_text! {
 
 checked_text! {
     /// A country as the two capital letters of ISO 3166-1.
+    #[derive(Debug)]
     CountryCode, "country_of_residence", is_country, "a country is two capital letters (ISO 3166-1), as in NL"
 }
 
@@ -75,6 +77,13 @@ checked_text! {
     /// Its `Debug` does not show it.
     PointerValue, "pointer", |text| is_email(text) || is_phone_number(text),
     "it is neither an e-mail address nor a phone number in the form of E.164"
+}
+
+checked_text! {
+    /// The name of a user, which is not empty.
+    ///
+    /// Its `Debug` does not show it.
+    UserName, "name", |text| !text.is_empty(), "a user has a name: it is empty"
 }
 
 impl From<EmailAddress> for PointerValue {
@@ -105,29 +114,17 @@ fn is_country(text: &str) -> bool {
     text.len() == 2 && text.bytes().all(|c| c.is_ascii_uppercase())
 }
 
-impl fmt::Debug for EmailAddress {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("EmailAddress(..)")
-    }
+macro_rules! hidden {
+    ($($name:ident)+) => {$(
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(concat!(stringify!($name), "(..)"))
+            }
+        }
+    )+};
 }
 
-impl fmt::Debug for PhoneNumber {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("PhoneNumber(..)")
-    }
-}
-
-impl fmt::Debug for PointerValue {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("PointerValue(..)")
-    }
-}
-
-impl fmt::Debug for CountryCode {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("CountryCode").field(&self.0).finish()
-    }
-}
+hidden! { EmailAddress PhoneNumber PointerValue UserName }
 
 #[cfg(test)]
 mod tests {

@@ -4,7 +4,17 @@ use std::borrow::Cow;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 
-use crate::{CountryCode, EmailAddress, PhoneNumber, PointerValue, ProvisionId, Secret, Timestamp};
+use crate::types::{
+    CountryCode, DeviceDescription, EmailAddress, PermittedIp, PhoneNumber, PointerValue, ProvisionId, Secret,
+    Timestamp, UserName,
+};
+
+/// A number of an IPv4 address.
+macro_rules! octet {
+    () => {
+        "(25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])"
+    };
+}
 
 macro_rules! json_schema {
     ($($name:ident: $schema:tt)+) => {$(
@@ -26,12 +36,22 @@ json_schema! {
         "pattern": "^[A-Z]{2}$",
         "description": "A country as the two capital letters of ISO 3166-1.",
     }
+    DeviceDescription: {
+        "type": "string",
+        "minLength": 1,
+        "description": "A name for a device, chosen by the caller.",
+    }
     EmailAddress: {
         "type": "string",
         "format": "email",
         "minLength": 3,
         "maxLength": 254,
         "description": "An e-mail address.",
+    }
+    PermittedIp: {
+        "type": "string",
+        "pattern": concat!(r"^(\*|(", octet!(), r"\.){3}", octet!(), ")$"),
+        "description": "An IPv4 address, or `*` for every address.",
     }
     PhoneNumber: {
         "type": "string",
@@ -61,5 +81,10 @@ json_schema! {
         "format": "bunq-timestamp",
         "pattern": r"^[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{6}$",
         "description": "A moment in UTC, to the microsecond and without a zone.",
+    }
+    UserName: {
+        "type": "string",
+        "minLength": 1,
+        "description": "The name of a user.",
     }
 }

@@ -6,6 +6,7 @@ mod call;
 mod client;
 mod contact;
 mod context;
+mod device;
 mod drift;
 mod environment;
 mod error;
@@ -37,8 +38,9 @@ pub use uuid::Uuid;
 pub use api::types;
 pub use builder::ClientBuilder;
 pub use client::Client;
-pub use contact::{CountryCode, EmailAddress, PhoneNumber, PointerValue};
+pub use contact::{CountryCode, EmailAddress, PhoneNumber, PointerValue, UserName};
 pub use context::{ContextLease, ContextStore, FileStore, MemoryStore};
+pub use device::PermittedIps;
 pub use environment::Environment;
 pub use error::{Error, ErrorKind, Sent};
 pub use life_cycle::WaitingFor;
@@ -48,7 +50,6 @@ pub use provision_id::ProvisionId;
 pub use provisions::Provisions;
 pub use retry::RetryPolicy;
 pub use secret::Secret;
-pub use session::PermittedIps;
 pub use timestamp::Timestamp;
 pub use types::{
     ActionRequired, Credential, CredentialStatus, NewProvisionByContact as NewProvision, NewProvisionByPointer,

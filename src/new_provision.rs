@@ -3,7 +3,7 @@
 use jiff::civil::Date;
 use uuid::Uuid;
 
-use crate::contact::{CountryCode, EmailAddress, PhoneNumber, PointerValue};
+use crate::contact::{CountryCode, EmailAddress, PhoneNumber, PointerValue, UserName};
 use crate::provision_id::ProvisionId;
 use crate::types::{
     NewProvisionByContact, NewProvisionByPointer, Pointer, PointerType, RequestedProduct, UserVerifiedType,
@@ -55,16 +55,16 @@ impl NewProvisionByContact {
 
 impl NewProvisionByPointer {
     /// A user who is known by an e-mail address.
-    pub fn email(external_uuid: Uuid, email: EmailAddress, name: impl Into<String>) -> Self {
-        Self::new(external_uuid, PointerType::Email, email.into(), name.into())
+    pub fn email(external_uuid: Uuid, email: EmailAddress, name: UserName) -> Self {
+        Self::new(external_uuid, PointerType::Email, email.into(), name)
     }
 
     /// A user who is known by a phone number.
-    pub fn phone_number(external_uuid: Uuid, phone_number: PhoneNumber, name: impl Into<String>) -> Self {
-        Self::new(external_uuid, PointerType::PhoneNumber, phone_number.into(), name.into())
+    pub fn phone_number(external_uuid: Uuid, phone_number: PhoneNumber, name: UserName) -> Self {
+        Self::new(external_uuid, PointerType::PhoneNumber, phone_number.into(), name)
     }
 
-    fn new(external_uuid: Uuid, type_: PointerType, value: PointerValue, name: String) -> Self {
+    fn new(external_uuid: Uuid, type_: PointerType, value: PointerValue, name: UserName) -> Self {
         let pointer = Pointer { type_, value, name };
         Self { external_uuid, pointer, products: vec![RequestedProduct::UserVerified] }
     }

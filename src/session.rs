@@ -6,7 +6,6 @@
 //! a new session alone: the installation and the device stay. Where the context is kept is [`context`](crate::context)'s
 //! affair, how the three calls travel the pipeline's.
 
-use std::net::Ipv4Addr;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -18,6 +17,7 @@ use tracing::Instrument as _;
 
 use crate::call::{Answer, call_with};
 use crate::context::{Context, Installation, Keeper, Lease, OpenSession};
+use crate::device::Device;
 use crate::error::{Error, ErrorKind};
 use crate::operation::Operation;
 use crate::pipeline::Pipeline;
@@ -46,26 +46,6 @@ impl Access {
     fn of_installation(installation: &Arc<Installation>) -> Self {
         Self { installation: Some(Arc::clone(installation)), token: Some(installation.token.clone()) }
     }
-}
-
-/// What the device is registered as.
-#[derive(Debug)]
-pub(crate) struct Device {
-    pub(crate) api_key: Secret,
-    pub(crate) description: String,
-    pub(crate) permitted_ips: PermittedIps,
-}
-
-/// From where an API key may be used, as told to bunq when the device is registered.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub enum PermittedIps {
-    /// From the address that registers it alone, which is what bunq does unless told otherwise.
-    #[default]
-    Caller,
-    /// From these addresses. bunq knows no IPv6 here.
-    Only(Vec<Ipv4Addr>),
-    /// From anywhere.
-    Any,
 }
 
 /// The session of one client.
@@ -279,11 +259,7 @@ async fn register(pipeline: &Arc<Pipeline>, device: &Device, access: Access) -> 
     let request = DeviceServerRequest {
         description: device.description.clone(),
         secret: device.api_key.clone(),
-        permitted_ips: match &device.permitted_ips {
-            PermittedIps::Caller => Vec::new(),
-            PermittedIps::Only(addresses) => addresses.iter().map(ToString::to_string).collect(),
-            PermittedIps::Any => vec!["*".to_string()],
-        },
+        permitted_ips: device.permitted_ips.clone().into(),
     };
     let answer: Answer<IdResponse> = call_with(pipeline, &Operation::CREATE_DEVICE_SERVER, access, async |api| {
         api.create_device_server(&request).await

@@ -67,6 +67,12 @@ fn permitted_ips() {
 }
 
 #[test]
+fn device_description() {
+    let error = refusal(sandbox_key().device_description(""));
+    assert_eq!(error, "device_description: a device has a name: it is empty");
+}
+
+#[test]
 fn a_client_shows_where_it_goes_and_nothing_secret() {
     let client = sandbox_key().build().unwrap();
     assert_eq!(format!("{client:?}"), "Client { base_url: \"https://partner-api.sandbox.bunq.com/v1\", .. }");

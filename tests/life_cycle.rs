@@ -51,7 +51,11 @@ async fn created_reset_and_closed() {
 #[tokio::test]
 async fn the_older_shape_creates_too() {
     let (_sandbox, client) = start().await;
-    let new = NewProvisionByPointer::email(Uuid::new_v4(), "user@example.com".parse().unwrap(), "Example Person");
+    let new = NewProvisionByPointer::email(
+        Uuid::new_v4(),
+        "user@example.com".parse().unwrap(),
+        "Example Person".parse().unwrap(),
+    );
     let created = quick(client.provisions().create(new).await.unwrap()).wait().await.unwrap();
     assert!(created.fresh_credential().is_some());
 }

@@ -77,11 +77,16 @@ async fn provisions() {
     assert_eq!(body["director_relation_provision_id"], person.id().get());
     assert_snapshot!("create_provision_company", last(&sandbox).replace(&person.id().to_string(), "[person]"));
 
-    let by_email = NewProvisionByPointer::email(Uuid::from_u128(2), email.parse().unwrap(), "Example Person");
+    let by_email =
+        NewProvisionByPointer::email(Uuid::from_u128(2), email.parse().unwrap(), "Example Person".parse().unwrap());
     let _ = provisions.create(by_email).await.unwrap();
     assert_snapshot!("create_provision_by_email", last(&sandbox));
 
-    let by_phone = NewProvisionByPointer::phone_number(Uuid::from_u128(3), phone.parse().unwrap(), "Example Person");
+    let by_phone = NewProvisionByPointer::phone_number(
+        Uuid::from_u128(3),
+        phone.parse().unwrap(),
+        "Example Person".parse().unwrap(),
+    );
     let _ = provisions.create(by_phone).await.unwrap();
     assert_snapshot!("create_provision_by_phone_number", last(&sandbox));
 

@@ -21,6 +21,7 @@ const TEXTS: [&str; 6] = ["", "a", "two words", "Bäckerei Zürich €5 🥑", "
 const EMAILS: [&str; 3] = ["a@b.nl", "user+tag@mail.example.com", "x_1@example.org"];
 const PHONE_NUMBERS: [&str; 3] = ["+1234567", "+31600000000", "+123456789012345"];
 const COUNTRIES: [&str; 3] = ["NL", "AA", "ZZ"];
+const PERMITTED_IPS: [&str; 4] = ["*", "0.0.0.0", "192.0.2.1", "255.255.255.255"];
 const UUIDS: [&str; 2] = ["550e8400-e29b-41d4-a716-446655440000", "00000000-0000-0000-0000-000000000000"];
 const DATES: [&str; 4] = ["1990-01-31", "2024-02-29", "0001-01-01", "9999-12-31"];
 const TIMESTAMPS: [&str; 5] = [
@@ -109,6 +110,7 @@ impl<'a> Random<'a> {
             (Some("email"), None) => &EMAILS,
             (Some("bunq-timestamp"), Some(_)) => &TIMESTAMPS,
             (None, Some("^[A-Z]{2}$")) => &COUNTRIES,
+            (None, Some(pattern)) if pattern.starts_with(r"^(\*|((25[0-5]|") => &PERMITTED_IPS,
             (None, Some(r"^\+[1-9][0-9]{6,14}$")) => &PHONE_NUMBERS,
             (None, Some(r"^([^@\s]+@[^@\s]+|\+[1-9][0-9]{6,14})$")) => *self.one_of(&[&EMAILS[..], &PHONE_NUMBERS]),
             other => panic!("the format and pattern {other:?} are not known"),
