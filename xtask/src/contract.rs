@@ -93,10 +93,8 @@ fn schemathesis(arguments: &Arguments) -> Row {
             let sandbox = Sandbox::start(&["--provisions", PROVISIONS])?;
             let (document, seed) = (root().join(DOCUMENT), arguments.seed.to_string());
             let most = arguments.max_examples.to_string();
-            // The stateful phase guesses the links between operations, and takes an item of an answer for its id.
-            let phases = ["--phases", "examples,coverage,fuzzing"];
             let arguments = ["run", path(&document)?, "--url", &sandbox.access.base_url, "--seed", &seed];
-            let arguments = [arguments.as_slice(), &["--max-examples", &most, "--no-color"], &phases].concat();
+            let arguments = [arguments.as_slice(), &["--max-examples", &most, "--no-color"]].concat();
             place.run("schemathesis", &arguments, &environment(&sandbox, &[("SCHEMATHESIS_HOOKS", "hooks")]))
         })
     })

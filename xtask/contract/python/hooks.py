@@ -90,7 +90,9 @@ def before_call(context: schemathesis.HookContext, case: schemathesis.Case, kwar
     if isinstance(case.body, dict):
         case.body = meaningful(case.body)
     path = case.path_parameters or {}
-    if is_id(path.get("provision_id")):
+    # Where requests follow each other, the provision is that of the one before.
+    is_linked = case.meta is not None and case.meta.phase.name == "stateful"
+    if is_id(path.get("provision_id")) and not is_linked:
         case.path_parameters = path | {"provision_id": next(PROVISIONS)}
     if case.meta and case.meta.generation.mode.is_positive and "older_id" in (case.query or {}):
         case.query = {name: value for name, value in case.query.items() if name != "newer_id"}

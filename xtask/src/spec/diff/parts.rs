@@ -14,7 +14,7 @@ use crate::build::document::{Document, Operation, for_each_object, lower_nullabl
 use crate::spec::uses::{Use, Uses};
 
 /// Members that are there for readers.
-const TEXTS: [&str; 13] = [
+const TEXTS: [&str; 14] = [
     "description",
     "summary",
     "title",
@@ -24,6 +24,7 @@ const TEXTS: [&str; 13] = [
     "example",
     "examples",
     "externalDocs",
+    "links",
     "tags",
     "deprecated",
     "openapi",
