@@ -2,7 +2,7 @@
 
 use anyhow::{Result, bail};
 
-use crate::{run as command, spec};
+use crate::{docs, run as command, spec};
 
 const FEATURES: [&[&str]; 3] = [&[], &["--no-default-features"], &["--all-features"]];
 
@@ -20,8 +20,7 @@ pub(crate) fn run() -> Result<()> {
         let clippy = [&["clippy", "--workspace", "--all-targets"], features, &["--", "--deny", "warnings"]].concat();
         command("cargo", &clippy, &[])?;
     }
-    let docs = ["doc", "--workspace", "--no-deps", "--all-features"];
-    command("cargo", &docs, &[("RUSTDOCFLAGS", "--deny warnings")])?;
+    docs::run()?;
 
     // The README's two commands; the first stays on loopback, whatever the environment holds.
     let example = ["-u", "BUNQ_API_KEY", "cargo", "run", "--example", "close_provision", "--features", "sandbox"];

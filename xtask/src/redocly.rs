@@ -9,6 +9,7 @@ use crate::{root, run};
 
 const FOLDER: &str = "xtask/redocly";
 const CONFIG: &str = "xtask/redocly/redocly.yaml";
+const TEMPLATE: &str = "xtask/redocly/page.hbs";
 
 /// Lints the document, and says whether nothing was found; what was, it prints.
 pub(crate) fn lint(document: &str) -> Result<bool> {
@@ -17,7 +18,8 @@ pub(crate) fn lint(document: &str) -> Result<bool> {
 
 /// Renders the document as one page that needs nothing from outside.
 pub(crate) fn build_docs(document: &str, page: &str) -> Result<()> {
-    if !redocly(&["build-docs", "--config", CONFIG, "--inlineBundle", document, "--output", page])? {
+    let arguments = ["--config", CONFIG, "--template", TEMPLATE, "--inlineBundle", "--output", page];
+    if !redocly(&[&["build-docs", document], arguments.as_slice()].concat())? {
         bail!("Redocly has not rendered {document}, see above");
     }
     Ok(())
