@@ -5,6 +5,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::operation::Operation;
 use crate::retry;
@@ -96,6 +97,7 @@ struct Inner {
     sent: Sent,
     /// Whether the error answer carries bunq's valid signature.
     signed: bool,
+    retry_after: Option<Duration>,
     message: String,
     facts: Option<Facts>,
     bunq_messages: Vec<String>,
@@ -134,6 +136,11 @@ impl Error {
     /// That says nothing on whether the call may safely be made again: see [`is_doubtful`](Self::is_doubtful).
     pub fn is_retryable(&self) -> bool {
         retry::passes(self.0.kind)
+    }
+
+    /// How long to wait before the next try, where that is known: bunq asks for it, or its rate limit has no place before.
+    pub fn retry_after(&self) -> Option<Duration> {
+        self.0.retry_after
     }
 
     /// How many times the request was tried; 0 if it never came to a try.
@@ -190,6 +197,7 @@ impl Error {
             kind,
             sent,
             signed: false,
+            retry_after: None,
             message: one_line(&message.to_string(), MAX_FOREIGN_CHARS * 2),
             facts: None,
             bunq_messages: Vec::new(),
@@ -220,6 +228,11 @@ impl Error {
 
     pub(crate) fn signed(mut self, signed: bool) -> Self {
         self.0.signed = signed;
+        self
+    }
+
+    pub(crate) fn retry_in(mut self, pause: Option<Duration>) -> Self {
+        self.0.retry_after = pause;
         self
     }
 

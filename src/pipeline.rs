@@ -146,18 +146,6 @@ pub(crate) struct Call {
     outcome: OnceLock<Result<Facts, Error>>,
 }
 
-/// A try that failed, and what is to be known of it for the next one.
-struct Failed {
-    error: Error,
-    retry_after: Option<Duration>,
-}
-
-impl From<Error> for Failed {
-    fn from(error: Error) -> Self {
-        Self { error, retry_after: None }
-    }
-}
-
 impl Call {
     pub(crate) fn new(
         pipeline: Arc<Pipeline>,
@@ -188,9 +176,9 @@ impl Call {
             let access = self.access(refused.as_ref()).await?;
             let place = self.place(attempts).await?;
             attempts += 1;
-            let Failed { error, retry_after } = match self.attempt(&request, &access, place, attempts).await {
+            let error = match self.attempt(&request, &access, place, attempts).await {
                 Ok(done) => return Ok(done),
-                Err(failed) => failed,
+                Err(error) => error,
             };
             // A 401 is bunq's word that it has not done it; a proxy's proves nothing.
             let again = error.is_bunqs_own() || self.operation.is_repeatable();
@@ -199,14 +187,7 @@ impl Call {
                 refused = Some(access);
                 continue;
             }
-            let failure = Failure {
-                kind: error.kind(),
-                sent: error.sent(),
-                signed: error.is_signed(),
-                repeatable: self.operation.is_repeatable(),
-                attempts,
-                retry_after,
-            };
+            let failure = Failure::of(&error, self.operation.is_repeatable(), attempts);
             let left = self.deadline.saturating_duration_since(Instant::now());
             match retry::decide(&failure, &self.pipeline.bounds.retry, left, fastrand::f64()) {
                 Decision::Stop => return Err(error),
@@ -245,7 +226,7 @@ impl Call {
         self.pipeline.limits.place(self.operation, self.deadline).await.map_err(|wait| {
             let message =
                 format_args!("bunq's rate limit has no place for the call for another {wait:.1?}, which is too long");
-            Error::new(ErrorKind::RateLimited, Sent::No, message).about(self.facts(attempts))
+            Error::new(ErrorKind::RateLimited, Sent::No, message).retry_in(Some(wait)).about(self.facts(attempts))
         })
     }
 
@@ -263,7 +244,7 @@ impl Call {
         access: &Access,
         mut place: Option<Place>,
         attempts: u32,
-    ) -> Result<(Facts, Bytes), Failed> {
+    ) -> Result<(Facts, Bytes), Error> {
         let mut facts = self.facts(attempts);
         let left = self.deadline.saturating_duration_since(Instant::now());
         let mut request = exchange::prepare(request, access, &mut facts)?;
@@ -281,7 +262,7 @@ impl Call {
         if answer.status.is_success() {
             return match verified {
                 Ok(()) => Ok((facts, answer.body)),
-                Err(problem) => Err(Error::new(ErrorKind::Signature, Sent::Answered, problem).about(facts).into()),
+                Err(problem) => Err(Error::new(ErrorKind::Signature, Sent::Answered, problem).about(facts)),
             };
         }
         let signed = answer.is_signed() && verified.is_ok();
@@ -299,7 +280,7 @@ impl Call {
             };
             tracing::warn!(?retry_after, ?limit, "bunq refuses the call for its rate");
         }
-        Err(Failed { error, retry_after })
+        Err(error.retry_in(retry_after))
     }
 
     /// The call as OpenTelemetry names such things.

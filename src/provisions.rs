@@ -52,32 +52,10 @@ impl Provisions {
             CreateProvisionRequest::Pointer(new) => new.external_uuid,
         };
         let deadline = self.pipeline.deadline();
-        let mut doubt: Option<Error> = None;
-        for attempts in 1.. {
-            let error = match self.try_to_create(&new, external_uuid, deadline).await {
-                Ok(id) => return Ok(self.waiter(id, Goal::Ready, Acceptance::Answered)),
-                Err(error) => error,
-            };
-            // Once in doubt always in doubt: the first request may still arrive, and the second be refused for it.
-            let in_doubt = error.is_doubtful() || doubt.is_some();
-            // bunq refuses an `external_uuid` that it has.
-            if !in_doubt && error.kind() != ErrorKind::Rejected {
-                return Err(error);
-            }
-            match self.find(external_uuid, deadline).await {
-                Ok(Some(found)) => {
-                    tracing::info!(provision = found.get(), in_doubt, "the creation that failed is found to be done");
-                    let acceptance = if in_doubt { Acceptance::Found } else { Acceptance::Already };
-                    return Ok(self.waiter(found, Goal::Ready, acceptance));
-                }
-                Ok(None) if in_doubt && self.pause(&error, attempts, deadline).await => {
-                    doubt = Some(doubt.unwrap_or(error))
-                }
-                // The doubtful failure is the one to act on.
-                Ok(None) | Err(_) => return Err(doubt.unwrap_or(error)),
-            }
-        }
-        Err(Error::internal("the tries cannot be counted"))
+        let ask = || self.try_to_create(&new, external_uuid, deadline);
+        let look = || self.find(external_uuid, deadline);
+        let (id, acceptance) = self.ask_until_known(&Operation::CREATE_PROVISION, deadline, ask, look).await?;
+        Ok(self.waiter(id, Goal::Ready, acceptance))
     }
 
     /// Reads a provision.
@@ -105,29 +83,13 @@ impl Provisions {
     /// request; to close it again does no harm.
     pub async fn close(&self, id: ProvisionId) -> Result<Waiter, Error> {
         let deadline = self.pipeline.deadline();
-        let mut doubt: Option<Error> = None;
-        for attempts in 1.. {
-            let error = match self.update(id, RequestedStatus::Cancelled, deadline).await {
-                Ok(()) => return Ok(self.waiter(id, Goal::Closed, Acceptance::Answered)),
-                Err(error) => error,
-            };
-            let in_doubt = error.is_doubtful() || doubt.is_some();
-            // bunq refuses to close what is not open any more.
-            if !in_doubt && error.kind() != ErrorKind::Rejected {
-                return Err(error);
-            }
-            match read_by(&self.pipeline, id, deadline).await {
-                Ok(Provision { status: ProvisionStatus::Cancelled | ProvisionStatus::Closed, .. }) => {
-                    let acceptance = if in_doubt { Acceptance::Found } else { Acceptance::Already };
-                    return Ok(self.waiter(id, Goal::Closed, acceptance));
-                }
-                Ok(_) if in_doubt && self.pause(&error, attempts, deadline).await => {
-                    doubt = Some(doubt.unwrap_or(error))
-                }
-                Ok(_) | Err(_) => return Err(doubt.unwrap_or(error)),
-            }
-        }
-        Err(Error::internal("the tries cannot be counted"))
+        let ask = || self.update(id, RequestedStatus::Cancelled, deadline);
+        let look = || async move {
+            let seen = read_by(&self.pipeline, id, deadline).await?.status;
+            Ok(matches!(seen, ProvisionStatus::Cancelled | ProvisionStatus::Closed).then_some(()))
+        };
+        let ((), acceptance) = self.ask_until_known(&Operation::UPDATE_PROVISION, deadline, ask, look).await?;
+        Ok(self.waiter(id, Goal::Closed, acceptance))
     }
 
     /// Asks bunq to replace a provision's credential, and gives the waiter for when the new one is there.
@@ -171,6 +133,55 @@ impl Provisions {
         Waiter::new(self.looks.clone(), id, goal, acceptance)
     }
 
+    /// Asks bunq for something until it is known what has become of it.
+    ///
+    /// After a failure in doubt, or where bunq refuses, it looks whether it is done. Then it asks again only after a
+    /// failure in doubt, and only if it has seen that it is not done.
+    async fn ask_until_known<T, A, L>(
+        &self,
+        operation: &Operation,
+        deadline: Instant,
+        mut ask: impl FnMut() -> A,
+        mut look: impl FnMut() -> L,
+    ) -> Result<(T, Acceptance), Error>
+    where
+        A: Future<Output = Result<T, Error>>,
+        L: Future<Output = Result<Option<T>, Error>>,
+    {
+        let mut attempts = 0;
+        let mut doubt: Option<Error> = None;
+        loop {
+            attempts += 1;
+            let error = match ask().await {
+                Ok(done) => return Ok((done, Acceptance::Answered)),
+                Err(error) => error,
+            };
+            // Once in doubt always in doubt: the first request may still arrive, and the second be refused for it.
+            let in_doubt = error.is_doubtful() || doubt.is_some();
+            // bunq refuses what is done already.
+            if !in_doubt && error.kind() != ErrorKind::Rejected {
+                return Err(error);
+            }
+            let failure = Failure::of(&error, true, attempts);
+            // The first failure in doubt is the one to act on.
+            let error = doubt.take().unwrap_or(error);
+            match look().await {
+                Ok(Some(done)) => {
+                    tracing::info!(operation = operation.id, in_doubt, "what failed is found to be done");
+                    return Ok((done, if in_doubt { Acceptance::Found } else { Acceptance::Already }));
+                }
+                Ok(None) if in_doubt => {}
+                Ok(None) | Err(_) => return Err(error),
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            match retry::decide(&failure, &self.pipeline.bounds().retry, left, fastrand::f64()) {
+                Decision::Stop => return Err(error),
+                Decision::After(pause) => sleep(pause).await,
+            }
+            doubt = Some(error);
+        }
+    }
+
     async fn try_to_create(
         &self,
         new: &CreateProvisionRequest,
@@ -207,26 +218,6 @@ impl Provisions {
             None => {
                 let problem = "the list was asked for one external_uuid and shows others";
                 Err(Error::new(ErrorKind::InvalidResponse, Sent::Answered, problem))
-            }
-        }
-    }
-
-    /// Pauses before another try, if the policy allows one. It is safe: one has looked what became of the last.
-    async fn pause(&self, error: &Error, attempts: u32, deadline: Instant) -> bool {
-        let failure = Failure {
-            kind: error.kind(),
-            sent: error.sent(),
-            signed: error.is_signed(),
-            repeatable: true,
-            attempts,
-            retry_after: None,
-        };
-        let left = deadline.saturating_duration_since(Instant::now());
-        match retry::decide(&failure, &self.pipeline.bounds().retry, left, fastrand::f64()) {
-            Decision::Stop => false,
-            Decision::After(pause) => {
-                sleep(pause).await;
-                true
             }
         }
     }

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use crate::error::{ErrorKind, Sent};
+use crate::error::{Error, ErrorKind, Sent};
 
 /// How often, and with which pauses, a failed call is tried again.
 ///
@@ -52,6 +52,19 @@ pub(crate) struct Failure {
     pub(crate) attempts: u32,
     /// How long bunq asks to wait.
     pub(crate) retry_after: Option<Duration>,
+}
+
+impl Failure {
+    pub(crate) fn of(error: &Error, repeatable: bool, attempts: u32) -> Self {
+        Self {
+            kind: error.kind(),
+            sent: error.sent(),
+            signed: error.is_signed(),
+            repeatable,
+            attempts,
+            retry_after: error.retry_after(),
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

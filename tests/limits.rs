@@ -91,5 +91,20 @@ async fn a_wait_that_outlasts_the_call_is_not_begun() {
     assert_eq!((error.kind(), error.sent(), error.attempts()), (ErrorKind::RateLimited, Sent::No, 0));
     assert!(!error.is_doubtful());
     assert!(error.to_string().contains("has no place for the call for another 3"), "{error}");
+    assert!(error.retry_after().is_some_and(|pause| pause > hour / 2), "{error:?}");
     assert_eq!(sandbox.journal().len(), before);
+}
+
+#[tokio::test]
+async fn a_pause_that_bunq_asks_for_is_kept_between_the_tries_of_a_verb() {
+    let (sandbox, client) = common::start().await;
+    sandbox.inject(Injection::new(Fault::Status(503)).on(&Operation::CREATE_PROVISION));
+    sandbox.before_signing(|_, answer| {
+        if answer.status == 503 {
+            answer.headers.push(("Retry-After".into(), "3600".into()));
+        }
+    });
+    let error = client.provisions().create(person()).await.map(drop).unwrap_err();
+    assert_eq!((error.kind(), error.retry_after()), (ErrorKind::Server, Some(Duration::from_secs(3600))));
+    assert_eq!(calls(&sandbox, "POST", "/partner-user-provision").len(), 1);
 }
