@@ -113,12 +113,17 @@ impl ClientBuilder {
     }
 
     /// What the device is called that bunq registers for this client. The default is `bunq-partner`.
+    ///
+    /// A device that is registered already, in what is [kept](Self::context_store) from an earlier run, stays as it is.
     pub fn device_description(mut self, description: impl Into<String>) -> Self {
         self.device_description = description.into();
         self
     }
 
     /// From where bunq shall accept the API key. The default is the address that the client first calls from.
+    ///
+    /// A device that is registered already, in what is [kept](Self::context_store) from an earlier run, stays as it is:
+    /// to change its addresses, remove what is kept.
     pub fn permitted_ips(mut self, permitted_ips: PermittedIps) -> Self {
         self.permitted_ips = permitted_ips;
         self

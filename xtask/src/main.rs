@@ -28,7 +28,7 @@ use clap::{Parser, Subcommand};
 
 /// The project's own chores.
 #[derive(Parser)]
-#[command(name = "cargo xtask")]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
 struct Arguments {
     #[command(subcommand)]
     task: Task,
