@@ -13,6 +13,7 @@ pub(super) fn check(document: &Document) -> Vec<Fault> {
     for operation in document.operations() {
         check_examples(document, &operation, &mut findings);
     }
+    check_links(document, &mut findings);
     let uses = Uses::of(&document.root);
     for (name, schema) in document.schemas() {
         let mut walk = Walk { used: uses.of_component("schemas", name), findings: &mut findings };
@@ -44,6 +45,17 @@ fn check_examples(document: &Document, operation: &Operation<'_>, findings: &mut
         let shown = |media: &Value| media["examples"].as_object().is_some_and(|examples| !examples.is_empty());
         if members(content).next().is_none() || !members(content).all(|(_, media)| shown(media)) {
             findings.push(operation.fault(format_args!("give its {which} content with `examples`")));
+        }
+    }
+}
+
+/// A link leads to an operation.
+fn check_links(document: &Document, findings: &mut Vec<Fault>) {
+    for (name, link) in members(&document.root["components"]["links"]) {
+        let target = link["operationId"].as_str().unwrap_or_default();
+        if document.operations().iter().all(|operation| operation.id != target) {
+            let problem = format!("its operationId `{target}` is that of no operation: correct it");
+            findings.push(Fault::at(format!("/components/links/{name}"), format_args!("link `{name}`"), problem));
         }
     }
 }

@@ -276,7 +276,7 @@ impl<'a> Comparison<'a> {
                     "headers" => self.unseen(|comparison| comparison.value(&place, was, is, Use::ANSWER)),
                     "requestBodies" => self.request_body(&place, was, is),
                     "responses" => self.answer(&place, was, is),
-                    "examples" => self.add(&place, "changed", Editorial, Editorial),
+                    "examples" | "links" => self.add(&place, "changed", Editorial, Editorial),
                     _ => self.unseen(|comparison| comparison.others(&place, was, is, &[])),
                 }
             }

@@ -25,6 +25,7 @@ fn document() -> Value {
             }, "4XX": {"description": "No."}, "5XX": {"description": "Oh."}}
         }}},
         "components": {
+            "links": {"Next": {"operationId": "do_it"}},
             "parameters": {"Id": {"name": "id", "in": "path", "required": true, "schema": {"type": "integer"}}},
             "schemas": {
                 "In": {"type": "object", "required": ["a"], "properties": {
@@ -303,6 +304,7 @@ fn the_rest() {
                 "additive editorial servers: https://b.example was added",
             ),
             ("/components/schemas/Unused", Value::Null, "editorial breaking schema `Unused`: was removed"),
+            ("/components/links/Next", json!({}), "editorial editorial link `Next`: changed"),
             ("/components/schemas/New", json!({}), "editorial additive schema `New`: was added"),
             (
                 "/components/schemas/Unused/properties/a",

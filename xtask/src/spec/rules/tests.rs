@@ -72,6 +72,11 @@ fn each_finding_has_its_place() {
             "",
             "operation `list_provisions`, parameter `status`, items: describe the value `FAILED`",
         ),
+        (
+            "      operationId: delete_session\n      description: Ends",
+            "      operationId: end_session\n      description: Ends",
+            "link `EndSession`: its operationId `end_session` is that of no operation",
+        ),
         ("          en_US: English.\n", "", "parameter `Language`: describe the value `en_US`"),
     ] {
         let found = findings(&[(from, to)]);
