@@ -79,7 +79,7 @@ json_schema! {
     Timestamp: {
         "type": "string",
         "format": "bunq-timestamp",
-        "pattern": r"^[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{6}$",
+        "pattern": r"^[0-9]{4}-[0-9]{2}-[0-9]{2}[ T][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,9})?Z?$",
         "description": "A moment in UTC, to the microsecond and without a zone.",
     }
     UserName: {

@@ -1,4 +1,4 @@
-"""What the client that openapi-python-client makes of the document lacks: bunq's signatures and headers."""
+"""What the client that openapi-python-client makes of the document lacks: bunq's tokens, headers and signatures."""
 
 import base64
 import binascii
@@ -7,14 +7,15 @@ import uuid
 from collections.abc import Generator, Iterable
 
 import httpx
-from answers import Answers
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_public_key
+from document import Document
 
-SIGNATURE = "X-Bunq-Server-Signature"
+TOKEN = "X-Bunq-Client-Authentication"
+SIGNATURE = b"X-Bunq-Server-Signature"
 
 
 def new_key() -> rsa.RSAPrivateKey:
@@ -29,18 +30,18 @@ def sign(key: rsa.RSAPrivateKey, body: bytes) -> str:
     return base64.b64encode(key.sign(body, PKCS1v15(), SHA256())).decode()
 
 
-def verifies(public_key_pem: str, status: int, headers: Iterable[tuple[str, str]], body: bytes) -> bool:
+def verifies(public_key_pem: str, status: int, headers: Iterable[tuple[bytes, bytes]], body: bytes) -> bool:
     """Whether an answer carries this key's signature, over its body or in the older form with the headers."""
     key = load_pem_public_key(public_key_pem.encode())
     if not isinstance(key, rsa.RSAPublicKey):
         raise ValueError("bunq's key is not RSA")
-    named = [(name.title(), value) for name, value in headers]
+    named = {canonical(name): value for name, value in headers}
     try:
-        signature = base64.b64decode(dict(named).get(SIGNATURE, ""), validate=True)
+        signature = base64.b64decode(named.pop(SIGNATURE, b""), validate=True)
     except binascii.Error:
         return False
-    signed = sorted(f"{name}: {value}\n" for name, value in named if name.startswith("X-Bunq-") and name != SIGNATURE)
-    older = f"{status}\n{''.join(signed)}\n".encode() + body
+    signed = b"".join(b"%b: %b\n" % (name, named[name]) for name in sorted(named) if name.startswith(b"X-Bunq-"))
+    older = b"%d\n%b\n%b" % (status, signed, body)
     for message in (body, older):
         try:
             key.verify(signature, message, PKCS1v15(), SHA256())
@@ -50,38 +51,56 @@ def verifies(public_key_pem: str, status: int, headers: Iterable[tuple[str, str]
     return False
 
 
+def canonical(name: bytes) -> bytes:
+    return b"-".join(word.capitalize() for word in name.split(b"-"))
+
+
 class BunqAuth(httpx.Auth):
-    """Signs what goes out, and verifies and checks what comes in, over the bytes that are on the wire."""
+    """Signs what goes out, and verifies and checks what comes in, over the bytes that are on the wire.
+
+    It keeps no rate limit, repeats nothing and renews no session.
+    """
 
     requires_request_body = True
     requires_response_body = True
 
-    def __init__(self, answers: Answers) -> None:
-        self.answers = answers
+    def __init__(self, document: Document) -> None:
+        self.document = document
         self.key = new_key()
+        self.tokens: dict[str, str] = {}
         self.server_key: str | None = None
         self.verified = 0
         self.last_answer: httpx.Response | None = None
 
     def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
+        operation = self.document.operation(request)
         request.headers["X-Bunq-Client-Request-Id"] = str(uuid.uuid4())
+        # What is signed is what comes, and not what it was packed from.
+        request.headers["Accept-Encoding"] = "identity"
         # The generated client repeats the parameter, which bunq does not understand.
         if statuses := request.url.params.get_list("status"):
             request.url = request.url.copy_set_param("status", ",".join(statuses))
-        if request.content and self.server_key:
-            request.headers["X-Bunq-Client-Signature"] = sign(self.key, request.content)
+        # The generated client puts an empty one on.
+        request.headers.pop(TOKEN, None)
+        if operation.auth != "none":
+            request.headers[TOKEN] = self.tokens[operation.auth]
+            if request.content:
+                request.headers["X-Bunq-Client-Signature"] = sign(self.key, request.content)
         answer = yield request
         if answer.is_success:
-            # The first answer brings the key that it is verified with.
+            if self.server_key is None:
+                # The first answer brings the key that it is verified with, so it has to be read before.
+                operation.check(answer)
             key = self.server_key or introduced_key(answer.content)
-            if not verifies(key, answer.status_code, answer.headers.items(), answer.content):
+            if not verifies(key, answer.status_code, answer.headers.raw, answer.content):
                 raise ValueError("an answer is not bunq's")
             self.server_key, self.last_answer = key, answer
             self.verified += 1
-        # Not before it is known who says it.
-        self.answers.check(answer)
+        operation.check(answer)
 
 
 def introduced_key(body: bytes) -> str:
-    items = json.loads(body)["Response"]
-    return next(str(item["ServerPublicKey"]["server_public_key"]) for item in items if "ServerPublicKey" in item)
+    for item in json.loads(body)["Response"]:
+        if key := item.get("ServerPublicKey"):
+            return str(key["server_public_key"])
+    raise ValueError("the installation brings no key")

@@ -13,8 +13,7 @@ from typing import Any, TypeVar
 from uuid import uuid4
 
 import httpx
-from answers import Answers
-from bunq import BunqAuth, public_key_pem, sign, verifies
+from bunq import TOKEN, BunqAuth, public_key_pem, sign, verifies
 from bunq_partner.api.authentication import create_device_server, create_installation, create_session, delete_session
 from bunq_partner.api.provisions import create_provision, get_provision, list_provisions, update_provision
 from bunq_partner.client import AuthenticatedClient
@@ -34,8 +33,8 @@ from bunq_partner.models import (
 from bunq_partner.types import Response, Unset
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from document import BunqError, Document
 
-BASE_URL = os.environ["BUNQ_BASE_URL"]
 OPENAPI = Path(os.environ["BUNQ_OPENAPI"])
 
 # bunq allows three reads in three seconds; the sandbox keeps no limit unless asked to.
@@ -55,8 +54,9 @@ def done(step: str, detail: object) -> None:
 
 
 def data(answer: Response[T | ErrorResponse]) -> T:
+    """The success answer: for all else there was a BunqError."""
     if answer.parsed is None or isinstance(answer.parsed, ErrorResponse):
-        raise RuntimeError(f"bunq: {answer.status_code} {answer.content!r}")
+        raise RuntimeError(f"{answer.status_code}: the answer is empty")
     return answer.parsed
 
 
@@ -68,7 +68,7 @@ def first(found: Iterable[T | Unset | None]) -> T:
     raise LookupError("the answer lacks what was asked for")
 
 
-def prove_by_vectors(answers: Answers) -> None:
+def prove_by_vectors(document: Document) -> None:
     signing = cases("signing.json")
     for case in signing:
         key = load_pem_private_key(case["private_key_pem"].encode(), None)
@@ -77,12 +77,13 @@ def prove_by_vectors(answers: Answers) -> None:
             raise ValueError(f"signing: {case['name']}")
     verifying = cases("verifying.json")
     for case in verifying:
-        believed = verifies(case["public_key_pem"], case["status"], case["headers"], case["body"].encode())
+        headers = [(name.encode(), value.encode()) for name, value in case["headers"]]
+        believed = verifies(case["public_key_pem"], case["status"], headers, case["body"].encode())
         if believed != case["valid"]:
             raise ValueError(f"verifying: {case['name']}")
     decoding = cases("decoding.json")
     for case in decoding:
-        shown = decoded(case, answers)
+        shown = decoded(case, document)
         if (shown is None) != case.get("refuse", False):
             raise ValueError(f"decoding: {case['name']}")
         for pointer, expected in case.get("expect", {}).items():
@@ -92,10 +93,10 @@ def prove_by_vectors(answers: Answers) -> None:
     done("vectors", len(signing) + len(verifying) + len(decoding))
 
 
-def decoded(case: dict[str, Any], answers: Answers) -> Any:
+def decoded(case: dict[str, Any], document: Document) -> Any:
     """What the generated client makes of an answer, as JSON; None if it refuses it."""
     bunq = httpx.MockTransport(lambda _: httpx.Response(case["status"], json=case["body"]))
-    client = client_of("", answers, base_url="http://bunq", transport=bunq)
+    client = client_of("http://bunq", auth=document, transport=bunq)
     calls: dict[str, Callable[..., Any]] = {
         "create_installation": partial(create_installation.sync, body=InstallationRequest("")),
         "create_device_server": partial(create_device_server.sync, body=DeviceServerRequest("", "")),
@@ -108,9 +109,9 @@ def decoded(case: dict[str, Any], answers: Answers) -> Any:
     }
     try:
         answer = calls[case["operation"]](client=client, **HEADERS)
-    except ValueError:
-        return None
-    return answer and answer.to_dict()
+    except BunqError as error:
+        return error.answer
+    return answer.to_dict()
 
 
 def at(value: Any, pointer: str) -> Any:
@@ -125,26 +126,27 @@ def cases(name: str) -> list[dict[str, Any]]:
     return found
 
 
-def client_of(token: str, auth: httpx.Auth, base_url: str = BASE_URL, **httpx_args: Any) -> AuthenticatedClient:
+def client_of(base_url: str, **httpx_args: Any) -> AuthenticatedClient:
+    """The generated client, which unless it is told waits for ever. Which token it sends, its `auth` says."""
     return AuthenticatedClient(
         base_url=base_url,
-        token=token,
-        prefix="",
-        auth_header_name="X-Bunq-Client-Authentication",
-        httpx_args=httpx_args | {"auth": auth},
+        token="",
+        auth_header_name=TOKEN,
+        timeout=httpx.Timeout(30),
+        httpx_args=httpx_args,
     )
 
 
-def authenticate(auth: BunqAuth) -> AuthenticatedClient:
+def authenticate(client: AuthenticatedClient, auth: BunqAuth) -> None:
     secret = os.environ["BUNQ_API_KEY"]
     key = InstallationRequest(client_public_key=public_key_pem(auth.key))
-    installed = data(create_installation.sync_detailed(client=client_of("", auth), body=key, **HEADERS))
-    client = client_of(first(item.token for item in installed.response).token, auth)
+    installed = data(create_installation.sync_detailed(client=client, body=key, **HEADERS))
+    auth.tokens["installation"] = first(item.token for item in installed.response).token
     device = DeviceServerRequest(description="contract", secret=secret)
     data(create_device_server.sync_detailed(client=client, body=device, **HEADERS))
     opened = data(create_session.sync_detailed(client=client, body=SessionServerRequest(secret=secret), **HEADERS))
+    auth.tokens["session"] = first(item.token for item in opened.response).token
     done("authenticate", f"session {first(item.id for item in opened.response).id}")
-    return client_of(first(item.token for item in opened.response).token, auth)
 
 
 def new_provision() -> NewProvisionByContact:
@@ -211,16 +213,17 @@ def prove_verification(auth: BunqAuth) -> None:
     answer = auth.last_answer
     if answer is None or auth.server_key is None:
         raise RuntimeError("nothing was verified")
-    if verifies(auth.server_key, answer.status_code, answer.headers.items(), answer.content + b" "):
+    if verifies(auth.server_key, answer.status_code, answer.headers.raw, answer.content + b" "):
         raise RuntimeError("a changed answer passes")
     done("verify", auth.verified)
 
 
 def main() -> None:
-    answers = Answers(OPENAPI / "bunq-partner.yaml")
-    prove_by_vectors(answers)
-    auth = BunqAuth(answers)
-    client = authenticate(auth)
+    document = Document(OPENAPI / "bunq-partner.yaml")
+    prove_by_vectors(document)
+    auth = BunqAuth(document)
+    client = client_of(os.environ["BUNQ_BASE_URL"], auth=auth)
+    authenticate(client, auth)
     id = create(client)
     done("follow", follow(client, id, is_ready))
     close(client, id)

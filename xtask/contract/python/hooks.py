@@ -1,18 +1,18 @@
 """What schemathesis cannot know: how to get in, and what the document says in words alone."""
 
 import os
+import re
 import uuid
 from collections.abc import Iterator
 from typing import Any
 
 import requests
 import schemathesis
-from bunq import new_key, public_key_pem, sign
+from bunq import TOKEN, new_key, public_key_pem, sign
 from urllib3.util import SKIP_HEADER
 
 BASE_URL = os.environ["BUNQ_BASE_URL"]
 API_KEY = os.environ["BUNQ_API_KEY"]
-TOKEN = "X-Bunq-Client-Authentication"
 
 
 class Access:
@@ -64,7 +64,7 @@ class Signed(requests.auth.AuthBase):
 
 
 def find(items: list[dict[str, Any]], name: str) -> Any:
-    return next(item[name] for item in items if name in item)
+    return next(item[name] for item in items if item.get(name))
 
 
 ACCESS = Access()
@@ -120,13 +120,16 @@ def meaningful(body: dict[str, Any]) -> dict[str, Any]:
     return body
 
 
+POINTER = re.compile(r"[^@\s]+@[^@\s]+|\+[1-9][0-9]{6,14}")
+
+
 def is_id(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and 0 < value < 2**63
 
 
 def is_pointer(pointer: dict[str, Any]) -> bool:
     kind, value, name = (pointer.get(member) for member in ("type", "value", "name"))
-    is_value = isinstance(value, str) and 3 <= len(value) <= 254
+    is_value = isinstance(value, str) and POINTER.fullmatch(value) is not None and 3 <= len(value) <= 254
     return kind in ("EMAIL", "PHONE_NUMBER") and is_value and isinstance(name, str)
 
 

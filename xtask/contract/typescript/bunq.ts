@@ -1,58 +1,78 @@
-// The client that openapi-typescript and openapi-fetch make of the document, with bunq's signatures on it.
+// The client that openapi-typescript and openapi-fetch make of the document, with what it lacks: tokens, headers and
+// signatures. It keeps no rate limit, repeats nothing and renews no session.
 
 import { createPublicKey, generateKeyPairSync, randomUUID, sign, verify, type KeyObject } from "node:crypto";
 import createClient, { type Client, type Middleware } from "openapi-fetch";
-import type { Answers } from "./answers.js";
+import { check, type Document, type Operation } from "./document.js";
 import type { paths } from "./schema.js";
 
 export type Bunq = Client<paths>;
+
+const TIMEOUT_MS = 30_000;
 
 // The document demands both in every request.
 export const HEADERS = { "Cache-Control": "no-cache", "User-Agent": "bunq-partner-contract/1.0" } as const;
 
 export class Context {
   readonly keys = generateKeyPairSync("rsa", { modulusLength: 2048 });
-  token: string | undefined;
+  readonly tokens: { installation?: string; session?: string } = {};
   serverKey: KeyObject | undefined;
   verified = 0;
   lastAnswer: { status: number; headers: [string, string][]; body: Buffer } | undefined;
+
+  constructor(private readonly document: Document) {}
 
   publicKeyPem(): string {
     return this.keys.publicKey.export({ type: "spki", format: "pem" }).toString();
   }
 
-  client(baseUrl: string, answers: Answers): Bunq {
-    // Several statuses go into one parameter.
-    const client = createClient<paths>({ baseUrl, querySerializer: { array: { style: "form", explode: false } } });
+  client(baseUrl: string): Bunq {
+    const client = createClient<paths>({
+      baseUrl,
+      // Several statuses go into one parameter.
+      querySerializer: { array: { style: "form", explode: false } },
+      // A redirect would carry the token elsewhere.
+      redirect: "manual",
+      fetch: (request) => fetch(request, { signal: AbortSignal.timeout(TIMEOUT_MS) }),
+    });
     // The last comes first to an answer: none is read before it is verified.
-    client.use(answers.middleware(), this.middleware());
+    client.use(this.document.middleware(), this.middleware());
     return client;
   }
 
   private middleware(): Middleware {
     return {
-      onRequest: async ({ request }) => {
+      onRequest: async ({ request, schemaPath }) => {
+        const { auth } = this.operation(request.method, schemaPath);
         request.headers.set("X-Bunq-Client-Request-Id", randomUUID());
-        if (this.token === undefined) return;
-        request.headers.set("X-Bunq-Client-Authentication", this.token);
+        // What is signed is what comes, and not what it was packed from.
+        request.headers.set("Accept-Encoding", "identity");
+        if (auth === "none") return;
+        const token = this.tokens[auth];
+        if (token === undefined) throw new Error(`there is no token of the ${auth} yet`);
+        request.headers.set("X-Bunq-Client-Authentication", token);
         const body = Buffer.from(await request.clone().arrayBuffer());
         if (body.length > 0) request.headers.set("X-Bunq-Client-Signature", signBody(this.keys.privateKey, body));
       },
-      onResponse: async ({ response }) => {
+      onResponse: async ({ request, response, schemaPath }) => {
         if (!response.ok) return;
-        const answer = {
-          status: response.status,
-          headers: [...response.headers],
-          body: Buffer.from(await response.clone().arrayBuffer()),
-        };
-        // The first answer brings the key that it is verified with.
-        const key = this.serverKey ?? introducedKey(answer.body);
+        const body = Buffer.from(await response.clone().arrayBuffer());
+        const answer = { status: response.status, headers: [...response.headers], body };
+        if (this.serverKey === undefined) {
+          // The first answer brings the key that it is verified with, so it has to be read before.
+          check(this.operation(request.method, schemaPath), response, body.toString());
+        }
+        const key = this.serverKey ?? introducedKey(body);
         if (!verifies(key, answer.status, answer.headers, answer.body)) throw new Error("an answer is not bunq's");
         this.serverKey = key;
         this.lastAnswer = answer;
         this.verified += 1;
       },
     };
+  }
+
+  private operation(method: string, path: string): Operation {
+    return this.document.operation((operation) => operation.method === method && operation.path === path);
   }
 }
 
@@ -67,17 +87,17 @@ export function verifies(
   headers: readonly (readonly [string, string])[],
   body: Buffer,
 ): boolean {
-  const named = headers.map(([name, value]) => [canonical(name), value] as const);
-  const encoded = named.find(([name]) => name === "X-Bunq-Server-Signature")?.[1];
+  const named = new Map(headers.map(([name, value]) => [canonical(name), value]));
+  const encoded = named.get("X-Bunq-Server-Signature");
   if (encoded === undefined) return false;
   const signature = Buffer.from(encoded, "base64");
   // Buffer leaves out what is not base64, where a verifier has to refuse.
   if (signature.toString("base64") !== encoded) return false;
-  const lines = named
-    .filter(([name]) => name.startsWith("X-Bunq-") && name !== "X-Bunq-Server-Signature")
-    .map(([name, value]) => `${name}: ${value}\n`)
-    .sort();
-  const older = Buffer.concat([Buffer.from(`${status}\n${lines.join("")}\n`), body]);
+  const names = [...named.keys()].filter((name) => name.startsWith("X-Bunq-") && name !== "X-Bunq-Server-Signature");
+  const lines = names.sort().map((name) => `${name}: ${named.get(name)}\n`);
+  const head = `${status}\n${lines.join("")}\n`;
+  // fetch shows each byte of a header as a character.
+  const older = Buffer.concat([Buffer.from(head, "latin1"), body]);
   return verify("sha256", body, key, signature) || verify("sha256", older, key, signature);
 }
 
@@ -86,7 +106,9 @@ function canonical(name: string): string {
 }
 
 function introducedKey(body: Buffer): KeyObject {
-  const answer = JSON.parse(body.toString()) as { Response: { ServerPublicKey?: { server_public_key: string } }[] };
+  const answer = JSON.parse(body.toString()) as {
+    Response: { ServerPublicKey?: { server_public_key: string } | null }[];
+  };
   const pem = answer.Response.find((item) => item.ServerPublicKey)?.ServerPublicKey?.server_public_key;
   if (pem === undefined) throw new Error("the installation brings no key");
   return createPublicKey(pem);

@@ -1,0 +1,98 @@
+"""What the document says at run time: which token an operation takes, and what its answers are."""
+
+import re
+from collections.abc import Generator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import jsonschema_rs
+from ruamel.yaml import YAML
+
+
+class BunqError(Exception):
+    """An answer that is no success, or cannot be used. Its message holds nothing of the body but bunq's own words."""
+
+    def __init__(self, operation: str, answer: httpx.Response, problem: str, error: Any = None) -> None:
+        self.status = answer.status_code
+        self.response_id = answer.headers.get("X-Bunq-Client-Response-Id")
+        # What bunq says; None where it is not known to be bunq that says it.
+        self.answer = error
+        super().__init__(f"{operation}: {self.status}: {problem} (response id {self.response_id or 'unknown'})")
+
+
+@dataclass(frozen=True)
+class Operation:
+    id: str
+    method: str
+    path: re.Pattern[str]
+    auth: str
+    answers: dict[str, jsonschema_rs.Validator]
+
+    def check(self, answer: httpx.Response) -> None:
+        """Raises unless an answer is a success as documented.
+
+        The generated client must not see any other: it fails at a status that Python does not know, such as 466.
+        """
+        status = str(answer.status_code)
+        schema = self.answers.get(status if answer.is_success else f"{status[0]}XX")
+        try:
+            body = answer.json()
+            if schema is None:
+                raise ValueError("it is not documented")
+            schema.validate(body)
+        except ValueError as problem:
+            reason = "the answer cannot be used" if answer.is_success else "not in bunq's form"
+            raise BunqError(self.id, answer, f"{reason}: {str(problem).splitlines()[0]}") from None
+        if not answer.is_success:
+            said = "; ".join(item.get("error_description") or "" for item in body["Error"])
+            raise BunqError(self.id, answer, said, body)
+
+
+class Document(httpx.Auth):
+    """The document's operations. By itself it authenticates nobody, but it checks each answer."""
+
+    requires_response_body = True
+
+    def __init__(self, file: Path) -> None:
+        document = plain(YAML(typ="safe").load(file))
+        self.operations = [
+            Operation(
+                id=operation["operationId"],
+                method=method.upper(),
+                path=re.compile(re.sub(r"\{\w+\}", "[^/]+", path) + "$"),
+                auth=operation["x-bunq-auth"],
+                answers={status: validator(document, answer) for status, answer in operation["responses"].items()},
+            )
+            for path, item in document["paths"].items()
+            for method, operation in item.items()
+            if "operationId" in operation
+        ]
+
+    def operation(self, request: httpx.Request) -> Operation:
+        for operation in self.operations:
+            if operation.method == request.method and operation.path.search(request.url.path):
+                return operation
+        raise LookupError(f"the document has no {request.method} {request.url.path}")
+
+    def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
+        self.operation(request).check((yield request))
+
+
+def plain(part: Any) -> Any:
+    """The document with `nullable` said as JSON Schema says it."""
+    if isinstance(part, list):
+        return [plain(item) for item in part]
+    if not isinstance(part, dict):
+        return part
+    part = {name: plain(value) for name, value in part.items()}
+    return {"anyOf": [part, {"type": "null"}]} if part.get("nullable") is True else part
+
+
+def validator(document: Any, answer: dict[str, Any]) -> jsonschema_rs.Validator:
+    if "$ref" in answer:
+        answer = document["components"]["responses"][answer["$ref"].rpartition("/")[2]]
+    schema = answer["content"]["application/json"]["schema"]
+    # Without the mask, an error would show the tokens in an answer.
+    return jsonschema_rs.validator_for(schema | {"components": document["components"]}, mask="it")

@@ -1,0 +1,102 @@
+// What the document says at run time: which token an operation takes, and what its answers are.
+
+import { readFileSync } from "node:fs";
+import { Ajv, type ValidateFunction } from "ajv";
+import type { Middleware } from "openapi-fetch";
+import { parse } from "yaml";
+import type { components } from "./schema.js";
+
+/** An answer that is no success, or cannot be used. Its message holds nothing of the body but bunq's own words. */
+export class BunqError extends Error {
+  constructor(
+    operation: string,
+    readonly status: number,
+    readonly responseId: string | null,
+    problem: string,
+    /** What bunq says; nothing where it is not known to be bunq that says it. */
+    readonly answer?: components["schemas"]["ErrorResponse"],
+  ) {
+    super(`${operation}: ${status}: ${problem} (response id ${responseId ?? "unknown"})`);
+  }
+}
+
+export interface Operation {
+  id: string;
+  method: string;
+  path: string;
+  auth: "none" | "installation" | "session";
+  answers: Map<string, ValidateFunction>;
+}
+
+interface Written {
+  operationId?: string;
+  "x-bunq-auth": Operation["auth"];
+  responses: Record<string, { $ref?: string }>;
+}
+
+// A number beyond this has been rounded by JSON.parse.
+const int64 = { type: "number", validate: Number.isSafeInteger } as const;
+const formats = { int64, date: true, email: true, password: true, uuid: true, "bunq-timestamp": true } as const;
+
+export class Document {
+  readonly operations: Operation[] = [];
+
+  constructor(file: string) {
+    const document = parse(readFileSync(file, "utf8"));
+    const ajv = new Ajv({ strict: false, formats }).addSchema(document, "document");
+    for (const [path, item] of Object.entries<Record<string, Written>>(document.paths)) {
+      for (const [method, { operationId: id, "x-bunq-auth": auth, responses }] of Object.entries(item)) {
+        if (id === undefined) continue;
+        const answers = new Map<string, ValidateFunction>();
+        for (const [status, { $ref }] of Object.entries(responses)) {
+          const pointer = $ref ?? `#/paths/${path.replaceAll("/", "~1")}/${method}/responses/${status}`;
+          const schema = { $ref: `document${encodeURI(pointer)}/content/application~1json/schema` };
+          answers.set(status, ajv.compile(schema));
+        }
+        this.operations.push({ id, method: method.toUpperCase(), path, auth, answers });
+      }
+    }
+  }
+
+  operation(matches: (operation: Operation) => boolean): Operation {
+    const operation = this.operations.find(matches);
+    if (operation === undefined) throw new Error("the document has no such operation");
+    return operation;
+  }
+
+  /** Lets through the successes that are as documented; what else there is becomes a BunqError. */
+  middleware(): Middleware {
+    return {
+      onResponse: async ({ request, response, schemaPath }) => {
+        const operation = this.operation(({ method, path }) => method === request.method && path === schemaPath);
+        check(operation, response, await response.clone().text());
+      },
+    };
+  }
+}
+
+/** Throws unless an answer is a success as documented. */
+export function check({ id, answers }: Operation, { ok, status, headers }: Response, body: string): void {
+  const schema = answers.get(String(status)) ?? (ok ? undefined : answers.get(`${Math.trunc(status / 100)}XX`));
+  const responseId = headers.get("X-Bunq-Client-Response-Id");
+  const answer = parsed(body);
+  const fits = schema?.(answer) === true;
+  if (!ok) {
+    const error = fits ? (answer as components["schemas"]["ErrorResponse"]) : undefined;
+    const said = error?.Error.map((item) => item.error_description).join("; ");
+    throw new BunqError(id, status, responseId, said ?? "not in bunq's form", error);
+  }
+  if (!fits) {
+    const { instancePath, message } = schema?.errors?.[0] ?? { instancePath: "", message: "is not documented" };
+    throw new BunqError(id, status, responseId, `the answer cannot be used: ${instancePath} ${message}`);
+  }
+}
+
+/** JSON; undefined if it is none. */
+function parsed(body: string): unknown {
+  try {
+    return JSON.parse(body);
+  } catch {
+    return undefined;
+  }
+}
