@@ -51,7 +51,8 @@ pub struct ClientBuilder {
     base_url: Option<String>,
     device_description: String,
     permitted_ips: PermittedIps,
-    store: Arc<dyn ContextStore>,
+    /// None: one in memory, of the client's own.
+    store: Option<Arc<dyn ContextStore>>,
     bounds: Bounds,
     limits: Limits,
 }
@@ -65,7 +66,7 @@ impl ClientBuilder {
             base_url: None,
             device_description: env!("CARGO_PKG_NAME").to_string(),
             permitted_ips: PermittedIps::default(),
-            store: Arc::new(MemoryStore::new()),
+            store: None,
             bounds: Bounds::default(),
             limits: Limits { shared: None, documented: true, set: HashMap::new() },
         }
@@ -134,7 +135,7 @@ impl ClientBuilder {
     ///
     /// The default is a [`MemoryStore`] of the client's own: they go with the client.
     pub fn context_store(mut self, store: impl ContextStore) -> Self {
-        self.store = Arc::new(store);
+        self.store = Some(Arc::new(store));
         self
     }
 
@@ -153,8 +154,10 @@ impl ClientBuilder {
     /// How long a call may take in all: with its session, its wait for a place within the rate limit, its tries and
     /// the pauses between them. The default is 2 minutes.
     ///
-    /// A wait that would outlast it is not begun. The ways to a session and the time of a
-    /// [`Waiter`](crate::Waiter) are not part of it; each call in them is.
+    /// A wait that would outlast it is not begun, nor is a try in its last second (or last tenth, if that is less), which
+    /// would be cut short and leave one in doubt. The look at what has become of a request in doubt gets the time of a
+    /// try, should the call have less left. The ways to a session and the time of a [`Waiter`](crate::Waiter) are not
+    /// part of it; each call in them is.
     pub fn call_timeout(mut self, timeout: Duration) -> Self {
         self.bounds.call_timeout = timeout;
         self
@@ -212,7 +215,8 @@ impl ClientBuilder {
         let set = check_rate_limits(set)?;
         let limits = shared.unwrap_or_else(|| Arc::new(RateLimits::new(documented, &set)));
         let base_url = url.as_str().trim_end_matches('/').to_string();
-        let keeper = Keeper::new(self.store, Identity::new(self.environment, &base_url, &api_key));
+        let store = self.store.unwrap_or_else(|| Arc::new(MemoryStore::new()));
+        let keeper = Keeper::new(store, Identity::new(self.environment, &base_url, &api_key));
         let description = self.device_description.try_into()?;
         let device = Device { api_key, description, permitted_ips: self.permitted_ips };
         let session = Session::new(device, keeper);

@@ -73,6 +73,9 @@ impl Client {
 
     /// Starts to build a client that acts for a provisioned user, with the credential of the user's provision.
     ///
+    /// What it can do so far is to [open](Self::open_session) and end the user's session, and so take the credential
+    /// into use: this crate has no calls on accounts and payments yet, and bunq refuses a user the calls on provisions.
+    ///
     /// The builder begins with this client's bounds and address, and the two share their rate limits: bunq counts by
     /// the address that calls come from. The first session turns the credential `ACTIVE`, and bunq never shows its
     /// token again: give the builder a [context store](ClientBuilder::context_store) of the user's own, and keep the
@@ -100,6 +103,18 @@ impl Client {
     /// As [`for_user`](Self::for_user), with the token that has been kept. Whether it is still good is for bunq to say.
     pub fn for_user_token(&self, token: impl Into<Secret>) -> ClientBuilder {
         ClientBuilder::for_user(self.environment, &self.pipeline, token.into())
+    }
+
+    /// Opens a session now, if there is none that is good; otherwise the first call does it.
+    ///
+    /// Worth calling at the start of a program, to know at once whether the API key is accepted; and with a user's
+    /// client, to take the credential into use before it expires.
+    ///
+    /// # Errors
+    ///
+    /// As any call.
+    pub async fn open_session(&self) -> Result<(), Error> {
+        self.pipeline.session().access(&self.pipeline, None).await.map(drop)
     }
 
     /// Ends the session at bunq, if there is one, also one that a [context store](ClientBuilder::context_store) has

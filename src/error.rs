@@ -51,6 +51,8 @@ pub enum ErrorKind {
     /// A credential has expired unused, or has been used already: reset it with
     /// [`reset_token`](crate::Provisions::reset_token).
     CredentialSpent,
+    /// bunq has more than one provision with the same `external_uuid`. The message names them.
+    Duplicate,
     /// What was kept between runs cannot be used or written.
     Context,
     /// This machine failed: no key could be made, no TLS set up, no task run.
@@ -123,9 +125,12 @@ impl Error {
             (Sent::No, _) => false,
             (Sent::Maybe, _) => true,
             (Sent::Answered, ErrorKind::Server | ErrorKind::Signature | ErrorKind::InvalidResponse) => true,
-            // bunq's own word is good for it that it has refused the request; a proxy's is not.
-            (Sent::Answered, ErrorKind::RateLimited | ErrorKind::Maintenance) => !self.0.signed,
-            (Sent::Answered, ErrorKind::Unattainable | ErrorKind::WaitTimeout) => false,
+            // bunq's own word is good for it that it has refused the request; a proxy's is not. These three come by
+            // themselves, and lead to asking again: they must be signed.
+            (Sent::Answered, ErrorKind::RateLimited | ErrorKind::Maintenance | ErrorKind::Unauthorized) => {
+                !self.0.signed
+            }
+            (Sent::Answered, ErrorKind::Unattainable | ErrorKind::WaitTimeout | ErrorKind::Duplicate) => false,
             (Sent::Answered, _) => !self.is_bunqs_own(),
         }
     }

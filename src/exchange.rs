@@ -155,8 +155,8 @@ pub(crate) fn refusal(answer: &Answer, operation: &Operation) -> Error {
     let (kind, message) = match answer.status.as_u16() {
         401 if operation.auth == Auth::Installation => (
             ErrorKind::Unauthorized,
-            "bunq does not accept the installation: check the API key and the environment, and remove what is kept \
-             from another run, if bunq may have forgotten it",
+            "bunq does not accept the installation: check the API key and the environment; should bunq have forgotten \
+             it, remove what the context store keeps, or build the client anew if that is its memory",
         ),
         401 => (
             ErrorKind::Unauthorized,

@@ -50,8 +50,8 @@ impl Provision {
         self.status == ProvisionStatus::Closed
     }
 
-    /// The credential to act for the user with, if it is there and has not been used yet: its `token_value` is shown
-    /// and has not expired, and it is not about to be replaced.
+    /// The credential to act for the user with, if it is there and has not been used yet: bunq shows its `token_value`
+    /// and does not call it expired, and it is not about to be replaced. The clock is not asked.
     ///
     /// This is what "ready" means to a partner. bunq shows it under more than one status of the provision.
     pub fn fresh_credential(&self) -> Option<&Credential> {

@@ -13,7 +13,8 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep};
 use tracing::Instrument as _;
 
-use crate::error::Error;
+use crate::error::{Error, ErrorKind, Sent};
+use crate::operation::Operation;
 use crate::pages::{Cursor, List, PageSize};
 use crate::pipeline::Pipeline;
 use crate::provision_id::ProvisionId;
@@ -94,6 +95,12 @@ fn lock(queue: &Mutex<Queue>) -> MutexGuard<'_, Queue> {
     queue.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Whether bunq has answered the list itself in a way that will not pass.
+fn is_about_the_list(error: &Error) -> bool {
+    let is_answer = error.sent() == Sent::Answered && error.operation() == Some(&Operation::LIST_PROVISIONS);
+    is_answer && matches!(error.kind(), ErrorKind::Rejected | ErrorKind::NotFound | ErrorKind::InvalidResponse)
+}
+
 /// Whoever is at it. If it is dropped before its end, as a runtime does that shuts down, those who wait are told, and
 /// another can take over.
 struct Service {
@@ -142,8 +149,8 @@ impl Round {
             }
             let page = match list.page_at(Cursor::OlderThan(newest.next())).await {
                 Ok(page) => page,
-                // What will pass is told to all; what the list will not do, the ids may.
-                Err(error) if error.is_retryable() => return self.fail(&error),
+                // What the list will not do, the ids may; what stops any call is told to all.
+                Err(error) if !is_about_the_list(&error) => return self.fail(&error),
                 Err(_) => {
                     not_listed.extend(std::mem::take(&mut sought));
                     break;

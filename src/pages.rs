@@ -167,7 +167,8 @@ impl List {
     }
 
     /// Where to begin, if not with the newest: at a cursor that an earlier page of the same question has given, or
-    /// behind the last provision that was seen, with [`Cursor::OlderThan`].
+    /// behind the last provision that was seen, with [`Cursor::OlderThan`]. From a [`Cursor::NewerThan`] the way leads
+    /// to the newest: so one gets what is new since the last time.
     pub fn start_at(mut self, cursor: Cursor) -> Self {
         self.start = Some(cursor);
         self
@@ -191,10 +192,11 @@ impl List {
         self.page_by(Some(cursor), self.pipeline.deadline()).await
     }
 
-    /// The pages, from the first to the oldest. One is held at a time; the next is asked for when the stream is polled.
+    /// The pages, from the first to the oldest; from a [`Cursor::NewerThan`] on, to the newest. One is held at a time;
+    /// the next is asked for when the stream is polled.
     ///
     /// To go on after a failure, or in another process, [start](Self::start_at) at the last page's
-    /// [`older`](Page::older).
+    /// [`older`](Page::older) or [`newer`](Page::newer).
     ///
     /// # Errors
     ///
@@ -208,28 +210,39 @@ impl List {
             async move {
                 let Some(cursor) = cursor else { return Ok(None) };
                 let page = list.page_by(cursor, list.pipeline.deadline()).await?;
-                let next = match (cursor, page.older) {
-                    (Some(Cursor::OlderThan(last)), Some(Cursor::OlderThan(next))) if next >= last => {
-                        let problem = format_args!("the list leads from older_id={last} back to older_id={next}");
-                        return Err(Error::new(ErrorKind::InvalidResponse, Sent::Answered, problem));
-                    }
-                    (_, older) => older.map(Some),
+                let next = if is_forwards(cursor) { page.newer } else { page.older };
+                let leads_back = match (cursor, next) {
+                    (Some(Cursor::OlderThan(last)), Some(Cursor::OlderThan(next))) => next >= last,
+                    (Some(Cursor::NewerThan(last)), Some(Cursor::NewerThan(next))) => next <= last,
+                    _ => false,
                 };
-                Ok(Some((page, next)))
+                if let (Some(last), Some(next), true) = (cursor, next, leads_back) {
+                    let problem = format_args!("the list leads from {last} back to {next}");
+                    return Err(Error::new(ErrorKind::InvalidResponse, Sent::Answered, problem));
+                }
+                Ok(Some((page, next.map(Some))))
             }
         })
     }
 
-    /// The provisions, from the newest to the oldest, page by page; an empty page in the middle is passed over.
+    /// The provisions, from the newest to the oldest, page by page; an empty page in the middle is passed over. From a
+    /// [`Cursor::NewerThan`] on, those that are newer, from the oldest to the newest.
     ///
     /// To go on after a failure, or in another process, [start](Self::start_at) behind the last provision that was
-    /// seen, with [`Cursor::OlderThan`]. A provision that is created meanwhile does not move the others.
+    /// seen. A provision that is created meanwhile does not move the others.
     ///
     /// # Errors
     ///
     /// Those of [`pages`](Self::pages).
     pub fn stream(&self) -> impl Stream<Item = Result<Provision, Error>> + Send + 'static {
-        self.pages().map_ok(|page| iter(page.provisions).map(Ok)).try_flatten()
+        let is_forwards = is_forwards(self.start);
+        let in_order = move |mut page: Page| {
+            if is_forwards {
+                page.provisions.reverse();
+            }
+            iter(page.provisions).map(Ok)
+        };
+        self.pages().map_ok(in_order).try_flatten()
     }
 
     /// The page at `cursor`, or the newest, to be had by `deadline`.
@@ -250,6 +263,10 @@ impl List {
             .await?;
         answer.take(page)
     }
+}
+
+fn is_forwards(cursor: Option<Cursor>) -> bool {
+    matches!(cursor, Some(Cursor::NewerThan(_)))
 }
 
 fn page(answer: ProvisionListResponse) -> Result<Page, String> {

@@ -38,6 +38,9 @@ use crate::session::{Access, Session};
 const LONGEST_PAUSE: Duration = Duration::from_secs(3600);
 const LONGEST_FOREIGN_PAUSE: Duration = Duration::from_secs(60);
 
+/// A try gets at least this long, or a tenth of the call's time if that is less.
+const LEAST_TRY: Duration = Duration::from_secs(1);
+
 /// How many values that the document does not know are remembered as reported.
 const MAX_REPORTED: usize = 1000;
 
@@ -175,13 +178,17 @@ impl Call {
         loop {
             let access = self.access(refused.as_ref()).await?;
             let place = self.place(attempts).await?;
+            // A future that was not polled for long wakes up late.
+            if Instant::now() > self.send_by() {
+                return Err(self.late("there is no time left to send it", attempts));
+            }
             attempts += 1;
             let error = match self.attempt(&request, &access, place, attempts).await {
                 Ok(done) => return Ok(done),
                 Err(error) => error,
             };
-            // A 401 is bunq's word that it has not done it; a proxy's proves nothing.
-            let again = error.is_bunqs_own() || self.operation.is_repeatable();
+            // A signed 401 is bunq's word that it has not done it; any other proves nothing.
+            let again = error.is_signed() || self.operation.is_repeatable();
             if error.kind() == ErrorKind::Unauthorized && self.is_of_session() && refused.is_none() && again {
                 tracing::info!("bunq does not accept the session any more: it is renewed");
                 refused = Some(access);
@@ -209,9 +216,9 @@ impl Call {
             Credentials::Session => {
                 let refused = refused.and_then(|access| access.token.as_ref());
                 let opening = self.pipeline.session.access(&self.pipeline, refused);
-                match timeout_at(self.deadline, opening).await {
+                match timeout_at(self.send_by(), opening).await {
                     Ok(access) => access.map_err(Error::before_sending)?,
-                    Err(_) => return Err(self.late("the session was not open in time")),
+                    Err(_) => return Err(self.late("the session was not open in time", 0)),
                 }
             }
         };
@@ -223,15 +230,21 @@ impl Call {
     }
 
     async fn place(&self, attempts: u32) -> Result<Option<Place>, Error> {
-        self.pipeline.limits.place(self.operation, self.deadline).await.map_err(|wait| {
+        self.pipeline.limits.place(self.operation, self.send_by()).await.map_err(|wait| {
             let message =
                 format_args!("bunq's rate limit has no place for the call for another {wait:.1?}, which is too long");
             Error::new(ErrorKind::RateLimited, Sent::No, message).retry_in(Some(wait)).about(self.facts(attempts))
         })
     }
 
-    fn late(&self, problem: &str) -> Error {
-        Error::new(ErrorKind::Timeout, Sent::No, problem).about(self.facts(0))
+    /// By when a try has to begin: one that is sure to be cut short would only raise doubt.
+    fn send_by(&self) -> Instant {
+        let least = (self.pipeline.bounds.call_timeout / 10).min(LEAST_TRY);
+        self.deadline.checked_sub(least).unwrap_or(self.deadline)
+    }
+
+    fn late(&self, problem: &str, attempts: u32) -> Error {
+        Error::new(ErrorKind::Timeout, Sent::No, problem).about(self.facts(attempts))
     }
 
     fn facts(&self, attempts: u32) -> Facts {

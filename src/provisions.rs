@@ -37,14 +37,28 @@ impl Provisions {
 
     /// Asks bunq to create a user, and gives the waiter for when the user's credential is there.
     ///
-    /// It cannot create the same user twice: after a failure in doubt, or where bunq refuses, it looks the
-    /// `external_uuid` up and takes what it finds for its own, and [says so](Waiter::acceptance). It asks again only
-    /// after a failure in doubt, and only if there is nothing.
+    /// After a failure in doubt, or where bunq refuses, it looks the `external_uuid` up and takes what it finds for its
+    /// own, and [says so](Waiter::acceptance). It asks again only after a failure in doubt, and only if there is nothing.
+    ///
+    /// It begins with asking. Whoever is not sure that the `external_uuid` is new, as after an error in doubt or a
+    /// crash, looks first:
+    ///
+    /// ```no_run
+    /// # async fn example(client: bunq_partner::Client, new: bunq_partner::NewProvision) -> Result<(), bunq_partner::Error> {
+    /// let provisions = client.provisions();
+    /// let creating = match provisions.find(new.external_uuid).await? {
+    ///     Some(found) => provisions.wait_until_ready(found.id),
+    ///     None => provisions.create(new).await?,
+    /// };
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     ///
     /// As any call. Where the error [is doubtful](Error::is_doubtful), it could not be found out what has become of the
-    /// request: try again with the same `external_uuid`, or look for it with [`list`](Self::list).
+    /// request: [look](Self::find) before you create with the same `external_uuid` again.
+    /// [`Duplicate`](ErrorKind::Duplicate) if bunq has carried out more than one request.
     pub async fn create(&self, new: impl Into<CreateProvisionRequest>) -> Result<Waiter, Error> {
         let new = new.into();
         let external_uuid = match &new {
@@ -53,7 +67,8 @@ impl Provisions {
         };
         let deadline = self.pipeline.deadline();
         let ask = || self.try_to_create(&new, external_uuid, deadline);
-        let look = || self.find(external_uuid, deadline);
+        let look =
+            || async move { Ok(self.find_by(external_uuid, self.look_by(deadline)).await?.map(|found| found.id)) };
         let (id, acceptance) = self.ask_until_known(&Operation::CREATE_PROVISION, deadline, ask, look).await?;
         Ok(self.waiter(id, Goal::Ready, acceptance))
     }
@@ -65,6 +80,15 @@ impl Provisions {
     /// As any call; [`NotFound`](ErrorKind::NotFound) if there is no such provision.
     pub async fn get(&self, id: ProvisionId) -> Result<Provision, Error> {
         read(&self.pipeline, id).await
+    }
+
+    /// Looks for the provision that was created with this key.
+    ///
+    /// # Errors
+    ///
+    /// As any call; [`Duplicate`](ErrorKind::Duplicate) if there is more than one.
+    pub async fn find(&self, external_uuid: Uuid) -> Result<Option<Provision>, Error> {
+        self.find_by(external_uuid, self.pipeline.deadline()).await
     }
 
     /// Asks for provisions, newest first: by the page, or as a stream.
@@ -85,7 +109,7 @@ impl Provisions {
         let deadline = self.pipeline.deadline();
         let ask = || self.update(id, RequestedStatus::Cancelled, deadline);
         let look = || async move {
-            let seen = read_by(&self.pipeline, id, deadline).await?.status;
+            let seen = read_by(&self.pipeline, id, self.look_by(deadline)).await?.status;
             Ok(matches!(seen, ProvisionStatus::Cancelled | ProvisionStatus::Closed).then_some(()))
         };
         let ((), acceptance) = self.ask_until_known(&Operation::UPDATE_PROVISION, deadline, ask, look).await?;
@@ -105,7 +129,7 @@ impl Provisions {
         let old = read_by(&self.pipeline, id, deadline).await.map_err(Error::before_sending)?.credential;
         let acceptance = match self.update(id, RequestedStatus::TokenResetRequested, deadline).await {
             Ok(()) => Acceptance::Answered,
-            Err(error) if error.is_doubtful() => match read_by(&self.pipeline, id, deadline).await {
+            Err(error) if error.is_doubtful() => match read_by(&self.pipeline, id, self.look_by(deadline)).await {
                 Ok(seen)
                     if seen.status == ProvisionStatus::TokenResetRequested
                         || seen.fresh_credential().is_some_and(|fresh| is_new(fresh, old.as_ref())) =>
@@ -153,6 +177,11 @@ impl Provisions {
         loop {
             attempts += 1;
             let error = match ask().await {
+                // The first request may have arrived since the look.
+                Ok(done) if doubt.is_some() => match look().await {
+                    Err(error) if error.kind() == ErrorKind::Duplicate => return Err(error),
+                    _ => return Ok((done, Acceptance::Answered)),
+                },
                 Ok(done) => return Ok((done, Acceptance::Answered)),
                 Err(error) => error,
             };
@@ -171,10 +200,13 @@ impl Provisions {
                     return Ok((done, if in_doubt { Acceptance::Found } else { Acceptance::Already }));
                 }
                 Ok(None) if in_doubt => {}
+                Err(duplicate) if duplicate.kind() == ErrorKind::Duplicate => return Err(duplicate),
                 Ok(None) | Err(_) => return Err(error),
             }
             let left = deadline.saturating_duration_since(Instant::now());
             match retry::decide(&failure, &self.pipeline.bounds().retry, left, fastrand::f64()) {
+                // The look has renewed a session that was refused.
+                Decision::Stop if failure.kind == ErrorKind::Unauthorized && attempts == 1 => {}
                 Decision::Stop => return Err(error),
                 Decision::After(pause) => sleep(pause).await,
             }
@@ -209,17 +241,29 @@ impl Provisions {
         })
     }
 
-    /// The provision that was created with this key, if there is one.
-    async fn find(&self, external_uuid: Uuid, deadline: Instant) -> Result<Option<ProvisionId>, Error> {
+    async fn find_by(&self, external_uuid: Uuid, deadline: Instant) -> Result<Option<Provision>, Error> {
         let page = self.list().external_uuid(external_uuid).page_by(None, deadline).await?;
-        match page.provisions.iter().find(|provision| provision.external_uuid == Some(external_uuid)) {
-            Some(found) => Ok(Some(found.id)),
-            None if page.provisions.is_empty() && page.older.is_none() => Ok(None),
-            None => {
-                let problem = "the list was asked for one external_uuid and shows others";
-                Err(Error::new(ErrorKind::InvalidResponse, Sent::Answered, problem))
-            }
+        let is_asked_for = |provision: &Provision| provision.external_uuid == Some(external_uuid);
+        let (mut found, others): (Vec<_>, Vec<_>) = page.provisions.into_iter().partition(is_asked_for);
+        if found.len() > 1 {
+            let ids: Vec<_> = found.iter().map(|provision| provision.id.to_string()).collect();
+            let problem = format_args!(
+                "bunq has several provisions with the external_uuid {external_uuid}: {}; close all but one",
+                ids.join(", ")
+            );
+            return Err(Error::new(ErrorKind::Duplicate, Sent::Answered, problem));
         }
+        if found.is_empty() && (!others.is_empty() || page.older.is_some()) {
+            let problem = "the list was asked for one external_uuid and shows others";
+            return Err(Error::new(ErrorKind::InvalidResponse, Sent::Answered, problem));
+        }
+        Ok(found.pop())
+    }
+
+    /// By when a look has to be over. One that the call has left no time for gets that of a try: not to know is worse
+    /// than to be late.
+    fn look_by(&self, deadline: Instant) -> Instant {
+        deadline.max(Instant::now() + self.pipeline.bounds().try_timeout)
     }
 
     async fn update(&self, id: ProvisionId, status: RequestedStatus, deadline: Instant) -> Result<(), Error> {

@@ -38,7 +38,8 @@ impl RateLimits {
     }
 
     /// Waits for a place for one call of `operation`, if it has a limit. Whoever asks first has the better chance, but
-    /// nobody's turn is kept for one who does not take it: a future that is not polled keeps nobody else waiting.
+    /// nobody's turn is kept for one who does not take it: a future that is not polled takes no place. Until its own
+    /// deadline it is reckoned with when others are told how long theirs will take.
     ///
     /// # Errors
     ///
@@ -67,7 +68,8 @@ struct State {
     answered: VecDeque<Instant>,
     /// bunq has refused a call: nothing goes before this.
     closed_until: Option<Instant>,
-    waiting: usize,
+    /// The deadlines of those who wait.
+    waiting: Vec<Instant>,
 }
 
 /// What stands between a call and its place.
@@ -131,7 +133,7 @@ impl State {
 impl Window {
     fn new(limit: RateLimit) -> Self {
         let answered = VecDeque::new();
-        let state = State { limits: vec![limit], in_flight: 0, answered, closed_until: None, waiting: 0 };
+        let state = State { limits: vec![limit], in_flight: 0, answered, closed_until: None, waiting: Vec::new() };
         Self { state: Mutex::new(state), finished: Notify::new() }
     }
 
@@ -144,9 +146,10 @@ impl Window {
         let too_late = |at: Instant| Err(at.saturating_duration_since(start));
         let (estimate, mut waiting) = {
             let mut state = self.state();
-            let ahead = state.waiting;
-            state.waiting += 1;
-            (state.estimate(start, ahead), Waiting(Some(self)))
+            // Whoever is past its deadline and still there is not polled, and takes no turn.
+            let ahead = state.waiting.iter().filter(|deadline| **deadline >= start).count();
+            state.waiting.push(deadline);
+            (state.estimate(start, ahead), Some(Waiting { window: self, deadline }))
         };
         if estimate > deadline {
             return too_late(estimate);
@@ -165,13 +168,14 @@ impl Window {
                 let next = state.next(Instant::now());
                 if matches!(next, Next::Free) {
                     state.in_flight += 1;
-                    state.waiting -= 1;
-                    waiting.0 = None;
                 }
                 next
             };
             match next {
-                Next::Free => return Ok(Place { window: Arc::clone(self), told: None }),
+                Next::Free => {
+                    drop(waiting.take());
+                    return Ok(Place { window: Arc::clone(self), told: None });
+                }
                 Next::At(at) if at > deadline => return too_late(at),
                 Next::At(at) => sleep_until(at).await,
                 Next::AfterAnAnswer => {
@@ -185,12 +189,16 @@ impl Window {
 }
 
 /// One who waits; given up, it waits no more.
-struct Waiting<'a>(Option<&'a Window>);
+struct Waiting<'a> {
+    window: &'a Window,
+    deadline: Instant,
+}
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
-        if let Some(window) = self.0 {
-            window.state().waiting -= 1;
+        let mut state = self.window.state();
+        if let Some(own) = state.waiting.iter().position(|deadline| *deadline == self.deadline) {
+            state.waiting.swap_remove(own);
         }
     }
 }
@@ -379,7 +387,20 @@ mod tests {
         let start = Instant::now();
         drop(window.place(start + 1000 * MS).await.unwrap());
         assert_eq!(Instant::now(), start + 1000 * MS);
-        assert_eq!(window.state().waiting, 0);
+        assert!(window.state().waiting.is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_who_is_past_its_deadline_is_not_reckoned_with() {
+        let window = window(1, 1000);
+        drop(window.place(soon()).await.unwrap());
+        // Polled once, and then no more.
+        let start = Instant::now();
+        let mut stalled = Box::pin(window.place(start + 1500 * MS));
+        assert!(futures_util::poll!(&mut stalled).is_pending());
+        assert!(window.place(start + 1500 * MS).await.is_err(), "the other is before it");
+        tokio::time::advance(2000 * MS).await;
+        drop(window.place(Instant::now()).await.unwrap());
     }
 
     #[tokio::test(start_paused = true)]

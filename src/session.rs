@@ -176,7 +176,13 @@ fn open(pipeline: Arc<Pipeline>, refused: Option<Secret>) -> Way<Access> {
             return Ok(access);
         }
         let known = lock(state).context.clone();
-        advance(&pipeline, known, &lease).await
+        let opened = advance(&pipeline, known, &lease).await;
+        if opened.as_ref().is_err_and(|error| error.kind() == ErrorKind::Unauthorized && error.is_bunqs_own()) {
+            // Should bunq have forgotten the installation, the store is the place to remove it from: the next opening
+            // goes by what is there then.
+            lock(state).context = None;
+        }
+        opened
     })
 }
 

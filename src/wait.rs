@@ -82,8 +82,12 @@ impl Goal {
                 }
                 _ => Progress::Underway,
             },
-            (Self::Reset { old }, _) => match seen.fresh_credential() {
-                Some(fresh) if is_new(fresh, old.as_ref()) => Progress::Reached,
+            (Self::Reset { old }, _) => match (seen.fresh_credential(), &seen.credential) {
+                (Some(fresh), _) if is_new(fresh, old.as_ref()) => Progress::Reached,
+                // By its id alone: the old one loses its token too when it is used.
+                (None, Some(spent)) if spent.id.is_some() && old.as_ref().is_some_and(|old| old.id != spent.id) => {
+                    Progress::Lost("its new credential is in use already, or has expired; reset the token again")
+                }
                 _ => Progress::Underway,
             },
         }

@@ -197,7 +197,8 @@ async fn a_call_ends_when_its_time_is_up() {
     let (sandbox, first) = start().await;
     let id = ready(&first).await;
     sandbox.inject(Injection::new(Fault::Late(Duration::from_secs(3600))).always());
-    let client = sandbox.client().retry(RetryPolicy { attempts: 1000, ..AT_ONCE }).call_timeout(TIME).build().unwrap();
+    let builder = sandbox.client().retry(RetryPolicy { attempts: 1000, ..AT_ONCE });
+    let client = builder.call_timeout(TIME).try_timeout(2 * TIME).build().unwrap();
     let provisions = client.provisions();
     for error in [provisions.get(id).await.map(drop).unwrap_err(), provisions.close(id).await.map(drop).unwrap_err()] {
         assert_eq!((error.kind(), error.sent()), (ErrorKind::Timeout, Sent::No), "the way to a session: {error}");

@@ -7,7 +7,7 @@ mod common;
 
 use std::time::Duration;
 
-use bunq_partner::sandbox::Pace;
+use bunq_partner::sandbox::{Pace, Sandbox};
 use bunq_partner::{Client, Credential, ErrorKind, Operation, RetryPolicy, Sent};
 use common::{calls, id, quick, ready, start};
 
@@ -77,7 +77,7 @@ async fn a_kept_token_opens_the_client_again() {
 
 #[tokio::test]
 async fn partner_and_users_share_the_window_for_sessions() {
-    let sandbox = bunq_partner::sandbox::Sandbox::builder().pace(Pace::EachRead).start().await.unwrap();
+    let sandbox = Sandbox::builder().pace(Pace::EachRead).start().await.unwrap();
     // One session within an hour, and no patience.
     let partner = sandbox
         .client()
@@ -96,4 +96,18 @@ async fn partner_and_users_share_the_window_for_sessions() {
     assert_eq!((error.kind(), error.sent()), (ErrorKind::RateLimited, Sent::No));
     assert_eq!(error.operation().unwrap().id, "create_session");
     assert_eq!(calls(&sandbox, "POST", "/session-server").len(), 1);
+}
+
+#[tokio::test]
+async fn a_new_credential_that_somebody_else_has_used_ends_the_wait_for_it() {
+    let sandbox = Sandbox::builder().pace(Pace::Manual).start().await.unwrap();
+    let client = sandbox.client().build().unwrap();
+    let id = sandbox.populate(1)[0];
+    let resetting = client.provisions().reset_token(id).await.unwrap();
+    assert!(sandbox.advance(id));
+    let credential = client.provisions().get(id).await.unwrap().credential.unwrap();
+    client.for_user(&credential).unwrap().build().unwrap().open_session().await.unwrap();
+    let error = quick(resetting).wait().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unattainable);
+    assert!(error.to_string().contains("in use already"), "{error}");
 }

@@ -8,8 +8,8 @@ mod common;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
-use bunq_partner::sandbox::Sandbox;
-use bunq_partner::{Client, Environment, ErrorKind, FileStore, MemoryStore, Uuid};
+use bunq_partner::sandbox::{Fault, Injection, Sandbox};
+use bunq_partner::{Client, Environment, ErrorKind, FileStore, MemoryStore, Operation, Uuid};
 use common::{AT_ONCE, calls, id, ready};
 
 /// Tell another process of this test where to go.
@@ -177,4 +177,20 @@ async fn processes_on_one_file_open_one_session() {
     sandbox.end_sessions();
     assert!(wait((0..4).map(spawn).collect()));
     assert_eq!(handshakes(&sandbox), [1, 1, 2]);
+}
+
+#[tokio::test]
+async fn an_installation_that_bunq_has_forgotten_can_be_removed_while_the_client_runs() {
+    let (sandbox, file) = (start().await, ContextFile::new());
+    let client = file.client(&sandbox);
+    client.open_session().await.unwrap();
+    sandbox.end_sessions();
+    sandbox.inject(Injection::new(Fault::Status(401)).on(&Operation::CREATE_SESSION));
+    let error = client.provisions().get(id(1)).await.unwrap_err();
+    assert!(error.to_string().contains("remove what the context store keeps"), "{error}");
+    // Nothing is done unasked.
+    assert_eq!(handshakes(&sandbox), [1, 1, 2]);
+    std::fs::remove_file(&file.0).unwrap();
+    assert_eq!(client.provisions().get(id(1)).await.unwrap_err().kind(), ErrorKind::NotFound);
+    assert_eq!(handshakes(&sandbox), [2, 2, 3]);
 }

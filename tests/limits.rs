@@ -10,7 +10,7 @@ use std::time::Duration;
 use bunq_partner::sandbox::{Fault, Injection, Sandbox};
 use bunq_partner::{ClientBuilder, ErrorKind, Operation, Sent};
 use common::{AT_ONCE, calls, person, quick, ready};
-use futures_util::future::join_all;
+use futures_util::{future::join_all, poll};
 
 const WINDOW: Duration = Duration::from_millis(200);
 
@@ -107,4 +107,21 @@ async fn a_pause_that_bunq_asks_for_is_kept_between_the_tries_of_a_verb() {
     let error = client.provisions().create(person()).await.map(drop).unwrap_err();
     assert_eq!((error.kind(), error.retry_after()), (ErrorKind::Server, Some(Duration::from_secs(3600))));
     assert_eq!(calls(&sandbox, "POST", "/partner-user-provision").len(), 1);
+}
+
+#[tokio::test]
+async fn a_call_that_wakes_up_too_late_is_not_sent() {
+    let sandbox = Sandbox::start().await.unwrap();
+    let patience = 5 * WINDOW;
+    let builder = sandbox.client().rate_limit(&Operation::GET_PROVISION, 1, WINDOW).call_timeout(patience);
+    let client = builder.retry(AT_ONCE).build().unwrap();
+    let (id, provisions) = (sandbox.populate(1)[0], client.provisions());
+    provisions.get(id).await.unwrap();
+    let mut stalled = Box::pin(provisions.get(id));
+    assert!(poll!(&mut stalled).is_pending());
+    tokio::time::sleep(patience).await;
+    let before = sandbox.journal().len();
+    let error = stalled.await.unwrap_err();
+    assert_eq!((error.kind(), error.sent()), (ErrorKind::Timeout, Sent::No));
+    assert_eq!(sandbox.journal().len(), before);
 }

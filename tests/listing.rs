@@ -111,3 +111,14 @@ async fn the_next_page_is_asked_for_when_it_is_needed() {
     assert_eq!(first.len(), 10);
     assert_eq!(sandbox.journal().len(), before + 1);
 }
+
+#[tokio::test]
+async fn what_is_new_since_is_streamed_from_the_oldest_to_the_newest() {
+    let (_sandbox, client) = start().await;
+    let mut created = create(&client, 25).await;
+    let seen = created.pop().unwrap();
+    created.reverse();
+    let list = client.provisions().list().count(ten()).start_at(Cursor::NewerThan(seen));
+    let streamed: Vec<_> = list.stream().map_ok(|provision| provision.id).try_collect().await.unwrap();
+    assert_eq!(streamed, created);
+}

@@ -195,3 +195,17 @@ async fn a_wait_that_is_taken_up_during_a_reset_waits_for_the_new_credential() {
         assert!(changes.next().await.is_none());
     }
 }
+
+#[tokio::test]
+async fn a_key_that_is_not_accepted_any_more_ends_every_wait_at_once() {
+    let (sandbox, client) = start_without_retries().await;
+    let waiters = close(&client, sandbox.populate(20)).await;
+    sandbox.end_sessions();
+    sandbox.inject(Injection::new(Fault::Status(400)).on(&Operation::CREATE_SESSION).always());
+    let before = calls(&sandbox, "POST", "/session-server").len();
+    for error in join_all(waiters.into_iter().map(|waiter| quick(waiter).wait())).await {
+        assert_eq!(error.unwrap_err().operation(), Some(&Operation::CREATE_SESSION));
+    }
+    // Not one for each who waits.
+    assert_eq!(calls(&sandbox, "POST", "/session-server").len(), before + 1);
+}

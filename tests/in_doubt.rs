@@ -1,0 +1,103 @@
+//! What becomes of a verb whose request may have been carried out.
+
+#![cfg(feature = "sandbox")]
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+mod common;
+
+use std::time::Duration;
+
+use bunq_partner::sandbox::{Answer, Fault, Injection, Sandbox};
+use bunq_partner::{Acceptance, Client, ErrorKind, Operation};
+use common::{AT_ONCE, calls, person};
+
+/// A bunq that creates again and again with the same `external_uuid`.
+async fn without_deduplication() -> (Sandbox, Client) {
+    let sandbox = Sandbox::builder().deduplicate(false).start().await.unwrap();
+    let client = sandbox.client().retry(AT_ONCE).build().unwrap();
+    (sandbox, client)
+}
+
+fn unsigned_401(answer: &mut Answer) {
+    answer.status = 401;
+    answer.headers.retain(|(name, _)| !name.eq_ignore_ascii_case("X-Bunq-Server-Signature"));
+    answer.body = br#"{"Error":[{"error_description":"The session has ended."}]}"#.to_vec();
+}
+
+#[tokio::test]
+async fn what_was_created_is_found_before_it_is_created_again() {
+    let (sandbox, client) = without_deduplication().await;
+    let (new, provisions) = (person(), client.provisions());
+    assert!(provisions.find(new.external_uuid).await.unwrap().is_none());
+    // Neither the answer nor the look gets through.
+    sandbox.inject(Injection::new(Fault::Drop).on(&Operation::CREATE_PROVISION));
+    sandbox.inject(Injection::new(Fault::Status(400)).on(&Operation::LIST_PROVISIONS));
+    assert!(provisions.create(new.clone()).await.unwrap_err().is_doubtful());
+    let found = provisions.find(new.external_uuid).await.unwrap().unwrap();
+    assert_eq!(sandbox.provision_ids(), [found.id]);
+}
+
+#[tokio::test]
+async fn a_second_user_does_not_go_unnoticed() {
+    let (sandbox, client) = without_deduplication().await;
+    let new = person();
+    // The first request shows its effect only after the look.
+    sandbox.inject(Injection::new(Fault::Drop).on(&Operation::CREATE_PROVISION));
+    let mut is_early = true;
+    sandbox.before_signing(move |call, answer| {
+        if call.method == "GET" && std::mem::take(&mut is_early) {
+            let links = r#"{"future_url":null,"newer_url":null,"older_url":null}"#;
+            answer.body = format!(r#"{{"Response":[],"Pagination":{links}}}"#).into();
+        }
+    });
+    let error = client.provisions().create(new.clone()).await.map(drop).unwrap_err();
+    let ids = sandbox.provision_ids();
+    assert_eq!((error.kind(), ids.len()), (ErrorKind::Duplicate, 2));
+    assert!(ids.iter().all(|id| error.to_string().contains(&id.to_string())), "{error}");
+    assert!(!error.is_doubtful());
+    let error = client.provisions().find(new.external_uuid).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Duplicate);
+}
+
+#[tokio::test]
+async fn a_look_has_time_even_if_the_request_took_it_all() {
+    let sandbox = Sandbox::start().await.unwrap();
+    let client = sandbox.client().call_timeout(Duration::from_millis(300)).build().unwrap();
+    let late = Fault::Late(Duration::from_secs(60));
+    client.open_session().await.unwrap();
+    sandbox.inject(Injection::new(late).on(&Operation::CREATE_PROVISION));
+    let created = client.provisions().create(person()).await.unwrap();
+    sandbox.inject(Injection::new(late).on(&Operation::UPDATE_PROVISION));
+    let closing = client.provisions().close(created.id()).await.unwrap();
+    assert_eq!([created.acceptance(), closing.acceptance()], [Acceptance::Found; 2]);
+}
+
+#[tokio::test]
+async fn a_session_that_is_refused_without_a_signature_is_renewed_by_the_look() {
+    let (sandbox, client) = without_deduplication().await;
+    client.open_session().await.unwrap();
+    sandbox.end_sessions();
+    sandbox.after_signing(|_, answer| {
+        if answer.status == 401 {
+            unsigned_401(answer);
+        }
+    });
+    let created = client.provisions().create(person()).await.unwrap();
+    assert_eq!((created.acceptance(), sandbox.provision_ids().len()), (Acceptance::Answered, 1));
+    assert_eq!(calls(&sandbox, "POST", "/partner-user-provision").len(), 2);
+}
+
+#[tokio::test]
+async fn a_401_that_anybody_may_have_made_up_does_not_create_twice() {
+    let (sandbox, client) = without_deduplication().await;
+    client.open_session().await.unwrap();
+    let mut is_first = true;
+    sandbox.after_signing(move |call, answer| {
+        if call.method == "POST" && call.path.ends_with("/partner-user-provision") && std::mem::take(&mut is_first) {
+            unsigned_401(answer);
+        }
+    });
+    let created = client.provisions().create(person()).await;
+    assert_eq!(calls(&sandbox, "POST", "/partner-user-provision").len(), 1);
+    assert_eq!(sandbox.provision_ids(), [created.unwrap().id()]);
+}
