@@ -107,7 +107,7 @@ async fn a_new_credential_that_somebody_else_has_used_ends_the_wait_for_it() {
     assert!(sandbox.advance(id));
     let credential = client.provisions().get(id).await.unwrap().credential.unwrap();
     client.for_user(&credential).unwrap().build().unwrap().open_session().await.unwrap();
-    let error = quick(resetting).wait().await.unwrap_err();
+    let error = quick(resetting).timeout(Duration::from_secs(5)).wait().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unattainable);
     assert!(error.to_string().contains("in use already"), "{error}");
 }
