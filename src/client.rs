@@ -108,7 +108,8 @@ impl Client {
     /// Opens a session now, if there is none that is good; otherwise the first call does it.
     ///
     /// Worth calling at the start of a program, to know at once whether the API key is accepted; and with a user's
-    /// client, to take the credential into use before it expires.
+    /// client, to take the credential into use before it expires. A session that was kept, and whose time is not over,
+    /// is taken for good without asking bunq.
     ///
     /// # Errors
     ///

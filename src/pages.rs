@@ -273,11 +273,14 @@ fn page(answer: ProvisionListResponse) -> Result<Page, String> {
     let provisions = answer.response.into_iter().filter_map(|item| item.partner_user_provision).collect();
     let links = answer.pagination.ok_or("the answer holds no Pagination")?;
     // A link that cannot be read must not pass for the end of the list: provisions would be lost.
-    let older = match &links.older_url {
-        Some(url) => Some(Cursor::from_url(url, "older_id").ok_or("the older_url of its Pagination holds no cursor")?),
-        None => None,
+    let cursor = |url: Option<String>, link: &str, name: &str| match url {
+        Some(url) => {
+            Cursor::from_url(&url, name).map(Some).ok_or(format!("the {link} of its Pagination holds no cursor"))
+        }
+        None => Ok(None),
     };
-    let newer = links.newer_url.as_deref().and_then(|url| Cursor::from_url(url, "newer_id"));
+    let older = cursor(links.older_url, "older_url", "older_id")?;
+    let newer = cursor(links.newer_url, "newer_url", "newer_id")?;
     let future = links.future_url.as_deref().and_then(|url| Cursor::from_url(url, "newer_id"));
     Ok(Page { provisions, older, newer, future })
 }

@@ -34,7 +34,7 @@ use crate::rate_limit::{Place, RateLimits, Told, named_limit};
 use crate::retry::{self, Decision, Failure, RetryPolicy};
 use crate::session::{Access, Session};
 
-/// The longest pause after a 429 that is kept: as bunq asks for it, and as anybody else may.
+/// The longest pause that is kept: as bunq asks for it, and as anybody else may.
 const LONGEST_PAUSE: Duration = Duration::from_secs(3600);
 const LONGEST_FOREIGN_PAUSE: Duration = Duration::from_secs(60);
 
@@ -52,6 +52,13 @@ pub(crate) struct Bounds {
     pub(crate) call_timeout: Duration,
     pub(crate) max_answer: usize,
     pub(crate) retry: RetryPolicy,
+}
+
+impl Bounds {
+    /// What a try gets at least.
+    pub(crate) fn least_try(&self) -> Duration {
+        (self.call_timeout / 10).min(LEAST_TRY)
+    }
 }
 
 impl Default for Bounds {
@@ -117,6 +124,12 @@ impl Pipeline {
         Instant::now() + self.bounds.call_timeout
     }
 
+    /// By when a try has to begin that is to be over by `deadline`: one that is sure to be cut short would only raise
+    /// doubt.
+    pub(crate) fn send_by(&self, deadline: Instant) -> Instant {
+        deadline.checked_sub(self.bounds.least_try()).unwrap_or(deadline)
+    }
+
     /// Reports values that the document does not know, each once.
     pub(crate) fn report(&self, novelties: Vec<Novelty>) {
         for novelty in novelties {
@@ -177,11 +190,10 @@ impl Call {
         let mut refused: Option<Access> = None;
         loop {
             let access = self.access(refused.as_ref()).await?;
+            self.in_time(attempts)?;
             let place = self.place(attempts).await?;
             // A future that was not polled for long wakes up late.
-            if Instant::now() > self.send_by() {
-                return Err(self.late("there is no time left to send it", attempts));
-            }
+            self.in_time(attempts)?;
             attempts += 1;
             let error = match self.attempt(&request, &access, place, attempts).await {
                 Ok(done) => return Ok(done),
@@ -195,7 +207,7 @@ impl Call {
                 continue;
             }
             let failure = Failure::of(&error, self.operation.is_repeatable(), attempts);
-            let left = self.deadline.saturating_duration_since(Instant::now());
+            let left = self.send_by().saturating_duration_since(Instant::now());
             match retry::decide(&failure, &self.pipeline.bounds.retry, left, fastrand::f64()) {
                 Decision::Stop => return Err(error),
                 Decision::After(pause) => {
@@ -237,10 +249,15 @@ impl Call {
         })
     }
 
-    /// By when a try has to begin: one that is sure to be cut short would only raise doubt.
     fn send_by(&self) -> Instant {
-        let least = (self.pipeline.bounds.call_timeout / 10).min(LEAST_TRY);
-        self.deadline.checked_sub(least).unwrap_or(self.deadline)
+        self.pipeline.send_by(self.deadline)
+    }
+
+    fn in_time(&self, attempts: u32) -> Result<(), Error> {
+        if Instant::now() > self.send_by() {
+            return Err(self.late("there is no time left to send it", attempts));
+        }
+        Ok(())
     }
 
     fn late(&self, problem: &str, attempts: u32) -> Error {
@@ -280,13 +297,13 @@ impl Call {
         }
         let signed = answer.is_signed() && verified.is_ok();
         let error = exchange::refusal(&answer, self.operation).about(facts).signed(signed);
-        let mut retry_after = answer.retry_after();
+        // Anybody may ask for a pause, within reason.
+        let longest = if signed { LONGEST_PAUSE } else { LONGEST_FOREIGN_PAUSE };
+        let mut retry_after = answer.retry_after().map(|pause| pause.min(longest));
         if answer.status == StatusCode::TOO_MANY_REQUESTS {
             let named = error.bunq_messages().iter().find_map(|message| named_limit(message));
-            // Anybody may ask for a pause, within reason; only bunq can say what its limit is.
+            // Only bunq can say what its limit is.
             let limit = named.filter(|_| signed);
-            retry_after =
-                retry_after.map(|pause| pause.min(if signed { LONGEST_PAUSE } else { LONGEST_FOREIGN_PAUSE }));
             retry_after = match &mut place {
                 Some(place) => Some(place.refused(Told { retry_after, limit })),
                 None => retry_after.or(limit.map(|limit| limit.per)),

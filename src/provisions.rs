@@ -66,10 +66,23 @@ impl Provisions {
             CreateProvisionRequest::Pointer(new) => new.external_uuid,
         };
         let deadline = self.pipeline.deadline();
-        let ask = || self.try_to_create(&new, external_uuid, deadline);
+        let mut asked = 0;
+        let ask = || {
+            asked += 1;
+            self.try_to_create(&new, external_uuid, deadline)
+        };
         let look =
             || async move { Ok(self.find_by(external_uuid, self.look_by(deadline)).await?.map(|found| found.id)) };
         let (id, acceptance) = self.ask_until_known(&Operation::CREATE_PROVISION, deadline, ask, look).await?;
+        if asked > 1 && acceptance == Acceptance::Answered {
+            // The request before it may have arrived since the look.
+            match self.find_by(external_uuid, self.look_by(deadline)).await {
+                Ok(Some(found)) if found.id != id => return Err(duplicate(external_uuid, &[found.id, id])),
+                Err(error) if error.kind() == ErrorKind::Duplicate => return Err(error),
+                Err(error) => tracing::warn!(%error, provision = id.get(), "whether it was created twice is not known"),
+                Ok(_) => {}
+            }
+        }
         Ok(self.waiter(id, Goal::Ready, acceptance))
     }
 
@@ -82,11 +95,12 @@ impl Provisions {
         read(&self.pipeline, id).await
     }
 
-    /// Looks for the provision that was created with this key.
+    /// Looks for the provision that was created with this key; of several the one that has not been closed or failed,
+    /// or the newest if none is left.
     ///
     /// # Errors
     ///
-    /// As any call; [`Duplicate`](ErrorKind::Duplicate) if there is more than one.
+    /// As any call; [`Duplicate`](ErrorKind::Duplicate) if more than one is left.
     pub async fn find(&self, external_uuid: Uuid) -> Result<Option<Provision>, Error> {
         self.find_by(external_uuid, self.pipeline.deadline()).await
     }
@@ -177,11 +191,6 @@ impl Provisions {
         loop {
             attempts += 1;
             let error = match ask().await {
-                // The first request may have arrived since the look.
-                Ok(done) if doubt.is_some() => match look().await {
-                    Err(error) if error.kind() == ErrorKind::Duplicate => return Err(error),
-                    _ => return Ok((done, Acceptance::Answered)),
-                },
                 Ok(done) => return Ok((done, Acceptance::Answered)),
                 Err(error) => error,
             };
@@ -203,10 +212,10 @@ impl Provisions {
                 Err(duplicate) if duplicate.kind() == ErrorKind::Duplicate => return Err(duplicate),
                 Ok(None) | Err(_) => return Err(error),
             }
-            let left = deadline.saturating_duration_since(Instant::now());
+            let left = self.pipeline.send_by(deadline).saturating_duration_since(Instant::now());
             match retry::decide(&failure, &self.pipeline.bounds().retry, left, fastrand::f64()) {
                 // The look has renewed a session that was refused.
-                Decision::Stop if failure.kind == ErrorKind::Unauthorized && attempts == 1 => {}
+                Decision::Stop if failure.kind == ErrorKind::Unauthorized && attempts == 1 && !left.is_zero() => {}
                 Decision::Stop => return Err(error),
                 Decision::After(pause) => sleep(pause).await,
             }
@@ -242,28 +251,39 @@ impl Provisions {
     }
 
     async fn find_by(&self, external_uuid: Uuid, deadline: Instant) -> Result<Option<Provision>, Error> {
-        let page = self.list().external_uuid(external_uuid).page_by(None, deadline).await?;
+        let list = self.list().external_uuid(external_uuid);
         let is_asked_for = |provision: &Provision| provision.external_uuid == Some(external_uuid);
-        let (mut found, others): (Vec<_>, Vec<_>) = page.provisions.into_iter().partition(is_asked_for);
-        if found.len() > 1 {
-            let ids: Vec<_> = found.iter().map(|provision| provision.id.to_string()).collect();
-            let problem = format_args!(
-                "bunq has several provisions with the external_uuid {external_uuid}: {}; close all but one",
-                ids.join(", ")
-            );
-            return Err(Error::new(ErrorKind::Duplicate, Sent::Answered, problem));
+        let (mut found, mut cursor) = (Vec::new(), None);
+        loop {
+            let page = list.page_by(cursor, deadline).await?;
+            let (asked_for, others): (Vec<_>, Vec<_>) = page.provisions.into_iter().partition(is_asked_for);
+            found.extend(asked_for);
+            if !others.is_empty() && found.is_empty() {
+                let problem = "the list was asked for one external_uuid and shows others";
+                return Err(Error::new(ErrorKind::InvalidResponse, Sent::Answered, problem));
+            }
+            cursor = page.older.filter(|_| others.is_empty());
+            if cursor.is_none() {
+                break;
+            }
         }
-        if found.is_empty() && (!others.is_empty() || page.older.is_some()) {
-            let problem = "the list was asked for one external_uuid and shows others";
-            return Err(Error::new(ErrorKind::InvalidResponse, Sent::Answered, problem));
+        let is_left = |provision: &&Provision| {
+            use ProvisionStatus::{Cancelled, Closed, Failed};
+            !matches!(provision.status, Cancelled | Closed | Failed)
+        };
+        let left: Vec<_> = found.iter().filter(is_left).map(|provision| provision.id).collect();
+        match left[..] {
+            [] => Ok(found.into_iter().next()),
+            [only] => Ok(found.into_iter().find(|provision| provision.id == only)),
+            _ => Err(duplicate(external_uuid, &left)),
         }
-        Ok(found.pop())
     }
 
     /// By when a look has to be over. One that the call has left no time for gets that of a try: not to know is worse
     /// than to be late.
     fn look_by(&self, deadline: Instant) -> Instant {
-        deadline.max(Instant::now() + self.pipeline.bounds().try_timeout)
+        let bounds = self.pipeline.bounds();
+        deadline.max(Instant::now() + bounds.try_timeout + bounds.least_try())
     }
 
     async fn update(&self, id: ProvisionId, status: RequestedStatus, deadline: Instant) -> Result<(), Error> {
@@ -278,6 +298,14 @@ impl Provisions {
             None => Err("the answer holds no Id".into()),
         })
     }
+}
+
+fn duplicate(external_uuid: Uuid, ids: &[ProvisionId]) -> Error {
+    let ids: Vec<_> = ids.iter().map(ToString::to_string).collect();
+    let ids = ids.join(", ");
+    let problem =
+        format_args!("bunq has several provisions with the external_uuid {external_uuid}: {ids}; close all but one");
+    Error::new(ErrorKind::Duplicate, Sent::Answered, problem)
 }
 
 /// Reads a provision.

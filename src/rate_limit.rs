@@ -93,6 +93,13 @@ impl State {
         self.closed_until = self.closed_until.filter(|until| *until > now);
     }
 
+    /// One who waited until `deadline` waits no more.
+    fn leave(&mut self, deadline: Instant) {
+        if let Some(own) = self.waiting.iter().position(|waiting| *waiting == deadline) {
+            self.waiting.swap_remove(own);
+        }
+    }
+
     fn next(&mut self, now: Instant) -> Next {
         self.forget_the_past(now);
         let mut wait = self.closed_until;
@@ -143,13 +150,13 @@ impl Window {
 
     async fn place(self: &Arc<Self>, deadline: Instant) -> Result<Place, Duration> {
         let start = Instant::now();
-        let too_late = |at: Instant| Err(at.saturating_duration_since(start));
+        let too_late = |at: Instant| Err(at.saturating_duration_since(Instant::now()));
         let (estimate, mut waiting) = {
             let mut state = self.state();
             // Whoever is past its deadline and still there is not polled, and takes no turn.
             let ahead = state.waiting.iter().filter(|deadline| **deadline >= start).count();
             state.waiting.push(deadline);
-            (state.estimate(start, ahead), Some(Waiting { window: self, deadline }))
+            (state.estimate(start, ahead), Waiting { window: Some(self), deadline })
         };
         if estimate > deadline {
             return too_late(estimate);
@@ -168,14 +175,13 @@ impl Window {
                 let next = state.next(Instant::now());
                 if matches!(next, Next::Free) {
                     state.in_flight += 1;
+                    state.leave(deadline);
+                    waiting.window = None;
                 }
                 next
             };
             match next {
-                Next::Free => {
-                    drop(waiting.take());
-                    return Ok(Place { window: Arc::clone(self), told: None });
-                }
+                Next::Free => return Ok(Place { window: Arc::clone(self), told: None }),
                 Next::At(at) if at > deadline => return too_late(at),
                 Next::At(at) => sleep_until(at).await,
                 Next::AfterAnAnswer => {
@@ -190,15 +196,14 @@ impl Window {
 
 /// One who waits; given up, it waits no more.
 struct Waiting<'a> {
-    window: &'a Window,
+    window: Option<&'a Window>,
     deadline: Instant,
 }
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
-        let mut state = self.window.state();
-        if let Some(own) = state.waiting.iter().position(|deadline| *deadline == self.deadline) {
-            state.waiting.swap_remove(own);
+        if let Some(window) = self.window {
+            window.state().leave(self.deadline);
         }
     }
 }

@@ -64,6 +64,7 @@ impl Goal {
 
     /// A pure function: what is seen in, what it means for the goal out.
     fn judge(&self, seen: &Provision) -> Progress {
+        use CredentialStatus::{Active, Expired};
         use ProvisionStatus::{Cancelled, Closed, Failed, TokenResetRequested};
         match (self, &seen.status) {
             (_, Failed) => Progress::Lost("bunq has failed to process it"),
@@ -74,10 +75,10 @@ impl Goal {
             (_, TokenResetRequested) => Progress::Underway,
             (Self::Ready, _) => match (seen.fresh_credential(), &seen.credential) {
                 (Some(_), _) => Progress::Reached,
-                (None, Some(Credential { status: Some(CredentialStatus::Active), .. })) => {
+                (None, Some(Credential { status: Some(Active), .. })) => {
                     Progress::Lost("its credential is already in use; reset the token for a new one")
                 }
-                (None, Some(Credential { status: Some(CredentialStatus::Expired), .. })) => {
+                (None, Some(Credential { status: Some(Expired), .. })) => {
                     Progress::Lost("its credential has expired unused; reset the token for a new one")
                 }
                 _ => Progress::Underway,
@@ -85,7 +86,9 @@ impl Goal {
             (Self::Reset { old }, _) => match (seen.fresh_credential(), &seen.credential) {
                 (Some(fresh), _) if is_new(fresh, old.as_ref()) => Progress::Reached,
                 // By its id alone: the old one loses its token too when it is used.
-                (None, Some(spent)) if spent.id.is_some() && old.as_ref().is_some_and(|old| old.id != spent.id) => {
+                (None, Some(Credential { id: Some(id), status: Some(Active | Expired), .. }))
+                    if old.as_ref().and_then(|old| old.id).is_some_and(|old| old != *id) =>
+                {
                     Progress::Lost("its new credential is in use already, or has expired; reset the token again")
                 }
                 _ => Progress::Underway,

@@ -112,10 +112,11 @@ async fn a_pause_that_bunq_asks_for_is_kept_between_the_tries_of_a_verb() {
 #[tokio::test]
 async fn a_call_that_wakes_up_too_late_is_not_sent() {
     let sandbox = Sandbox::start().await.unwrap();
-    let patience = 5 * WINDOW;
-    let builder = sandbox.client().rate_limit(&Operation::GET_PROVISION, 1, WINDOW).call_timeout(patience);
+    let (second, patience) = (Duration::from_secs(1), Duration::from_secs(3));
+    let builder = sandbox.client().rate_limit(&Operation::GET_PROVISION, 1, second).call_timeout(patience);
     let client = builder.retry(AT_ONCE).build().unwrap();
     let (id, provisions) = (sandbox.populate(1)[0], client.provisions());
+    client.open_session().await.unwrap();
     provisions.get(id).await.unwrap();
     let mut stalled = Box::pin(provisions.get(id));
     assert!(poll!(&mut stalled).is_pending());
