@@ -64,6 +64,27 @@ async fn a_second_user_does_not_go_unnoticed() {
 }
 
 #[tokio::test]
+async fn a_list_that_lags_behind_does_not_hide_a_second_user() {
+    let (sandbox, client) = without_deduplication().await;
+    sandbox.inject(Injection::new(Fault::Drop).on(&Operation::CREATE_PROVISION));
+    let mut looks = 0;
+    // The first look shows none, the second the first alone.
+    sandbox.before_signing(move |call, answer| {
+        if call.method == "GET" {
+            let mut body: serde_json::Value = serde_json::from_slice(&answer.body).unwrap();
+            let items = body["Response"].as_array_mut().unwrap();
+            items.reverse();
+            items.truncate(looks);
+            looks += 1;
+            answer.body = body.to_string().into();
+        }
+    });
+    let error = client.provisions().create(person()).await.map(drop).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Duplicate);
+    assert!(sandbox.provision_ids().iter().all(|id| error.to_string().contains(&id.to_string())), "{error}");
+}
+
+#[tokio::test]
 async fn a_look_has_time_even_if_the_request_took_it_all() {
     let sandbox = Sandbox::start().await.unwrap();
     let client = sandbox.client().call_timeout(Duration::from_secs(2)).build().unwrap();
