@@ -8,6 +8,7 @@ mod build {
     pub(crate) mod document;
     pub(crate) mod enums;
     pub(crate) mod examples;
+    pub(crate) mod faults;
     pub(crate) mod lines;
     pub(crate) mod operations;
     pub(crate) mod policy;

@@ -3,6 +3,7 @@
 //! The document is written for every language; here it is lowered to what progenitor can do. What it cannot do
 //! is done in the crate: the headers, the signatures and the joining of lists in a query.
 
+use std::any::Any;
 use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -93,8 +94,14 @@ fn attempt(document: &Document, lowered: &Value) -> Result<TokenStream, String> 
     let api: openapiv3::OpenAPI = serde_json::from_value(lowered.clone()).map_err(|error| error.to_string())?;
     let settings = settings(document);
     catch_unwind(AssertUnwindSafe(|| Generator::new(&settings).generate_tokens(&api)))
-        .map_err(|_| "the generator gave up on it (its panic stands above)".to_string())?
+        .map_err(|panic| format!("the generator cannot do it: {}", words(&*panic)))?
         .map_err(|error| error.to_string())
+}
+
+/// What a panic says.
+fn words(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("it does not say why")
 }
 
 fn settings(document: &Document) -> GenerationSettings {
@@ -126,6 +133,9 @@ fn culprit(document: &Document, lowered: &Value, problem: String) -> Fault {
         attempt(document, &part)
     };
 
+    if let Err(problem) = with(Map::new(), json!({})) {
+        return Fault::new("document", problem);
+    }
     let mut closures: Vec<_> = members(&lowered["components"]["schemas"])
         .map(|(name, _)| {
             let mut names = BTreeSet::new();
@@ -144,8 +154,12 @@ fn culprit(document: &Document, lowered: &Value, problem: String) -> Fault {
 
     let all = lowered["components"]["schemas"].as_object().cloned().unwrap_or_default();
     for operation in document.operations() {
-        let path = json!({operation.path: {operation.method: lowered["paths"][operation.path][operation.method]}});
-        if let Err(problem) = with(all.clone(), path) {
+        let item = &lowered["paths"][operation.path];
+        let mut part = json!({operation.method: item[operation.method]});
+        if let Some(parameters) = item.get("parameters") {
+            part["parameters"] = parameters.clone();
+        }
+        if let Err(problem) = with(all.clone(), json!({operation.path: part})) {
             return operation.fault(problem);
         }
     }

@@ -1,15 +1,14 @@
-//! Reads the document and refuses what the generator would misunderstand.
+//! Reads the document, finds one's way about it, and says where in it something is wrong.
 //!
-//! The generator's own complaints seldom name a place, and some mistakes it does not notice at all; what is
-//! found here names the schema, operation or line. Style is not judged here.
+//! What is wrong with it is found elsewhere.
 
-use std::collections::HashMap;
 use std::fmt;
 
 use serde_json::{Map, Value, json};
+use serde_saphyr::UserMessageFormatter;
 
+use super::faults::faults;
 use super::lines::line_of;
-use super::policy::Policy;
 
 /// What is wrong with the document, and where.
 #[derive(Debug)]
@@ -88,7 +87,7 @@ impl Document {
     /// Reads a document that a client can be made of; else says the first thing that stands in the way.
     pub(crate) fn parse(text: &str) -> Result<Self, Fault> {
         let document = Self::read(text)?;
-        document.faults().into_iter().next().map_or(Ok(document), Err)
+        faults(&document).into_iter().next().map_or(Ok(document), Err)
     }
 
     /// Reads YAML, whatever it says.
@@ -96,17 +95,9 @@ impl Document {
         let options = serde_saphyr::options! { strict_booleans: true };
         let root = serde_saphyr::from_str_with_options(text, options).map_err(|error| {
             let spot = error.location().map_or(Spot::Anywhere, |location| Spot::Line(location.line()));
-            Fault { spot, ..Fault::new("YAML", error) }
+            Fault { spot, ..Fault::new("YAML", error.without_snippet().render_with_formatter(&UserMessageFormatter)) }
         })?;
         Ok(Self { root })
-    }
-
-    /// Everything that stands between the document and a client, as far as it can be seen here.
-    pub(crate) fn faults(&self) -> Vec<Fault> {
-        let mut faults = Vec::new();
-        check_references(&self.root, &self.root, "", &mut faults);
-        self.check_operations(&mut faults);
-        faults
     }
 
     /// The component schemas by name, in the document's order of names.
@@ -131,33 +122,6 @@ impl Document {
     /// Follows a `$ref`, if `value` is one.
     pub(crate) fn resolve<'a>(&'a self, value: &'a Value) -> &'a Value {
         reference(value).and_then(|target| self.root.pointer(target)).unwrap_or(value)
-    }
-
-    fn check_operations(&self, faults: &mut Vec<Fault>) {
-        let mut seen = HashMap::new();
-        for operation in self.operations() {
-            let here = format!("{} {}", operation.method.to_uppercase(), operation.path);
-            if operation.id.is_empty() {
-                faults.push(Fault::at(operation.pointer(), here, "give it an operationId"));
-                continue;
-            }
-            if let Some(there) = seen.insert(operation.id, here.clone()) {
-                faults.push(operation.fault(format_args!("names both {there} and {here}: rename one")));
-            }
-            let answers = &operation.value["responses"];
-            for status in ["200", "4XX", "5XX"] {
-                if answers.get(status).is_none() {
-                    faults.push(operation.fault(format_args!("describe its {status} answer")));
-                }
-            }
-            if answers.get("default").is_some() {
-                faults.push(operation.fault("a `default` answer beside 200 breaks the generator: use 4XX and 5XX"));
-            }
-            faults.extend(Policy::read(&operation).err());
-        }
-        if seen.is_empty() {
-            faults.push(Fault::new("paths", "there is no operation"));
-        }
     }
 }
 
@@ -185,10 +149,11 @@ pub(crate) fn for_each_object(value: &mut Value, change: &mut impl FnMut(&mut Ma
 
 /// Says `anyOf` of a schema and null alone, if `object` is that, by `nullable`.
 pub(crate) fn lower_nullable(object: &mut Map<String, Value>) {
-    if let Some([schema, null]) = object.get("anyOf").and_then(Value::as_array).map(Vec::as_slice)
-        && null["enum"] == json!([null])
+    let null = json!([null]);
+    if let Some([one, other]) = object.get("anyOf").and_then(Value::as_array).map(Vec::as_slice)
+        && (one["enum"] == null) != (other["enum"] == null)
     {
-        let schema = schema.clone();
+        let schema = if one["enum"] == null { other.clone() } else { one.clone() };
         object.remove("anyOf");
         object.insert("nullable".into(), json!(true));
         object.insert("allOf".into(), json!([schema]));
@@ -198,26 +163,4 @@ pub(crate) fn lower_nullable(object: &mut Map<String, Value>) {
 /// A name as a part of a JSON pointer.
 pub(crate) fn escaped(name: &str) -> String {
     name.replace('~', "~0").replace('/', "~1")
-}
-
-fn check_references(root: &Value, value: &Value, pointer: &str, faults: &mut Vec<Fault>) {
-    match value {
-        Value::Object(object) => {
-            if let Some(target) = object.get("$ref").and_then(Value::as_str)
-                && target.strip_prefix('#').and_then(|target| root.pointer(target)).is_none()
-            {
-                let problem = format!("`$ref: {target}` leads nowhere: correct it, or write what it should lead to");
-                faults.push(Fault::at(pointer, format_args!("#{pointer}"), problem));
-            }
-            for (name, value) in object {
-                check_references(root, value, &format!("{pointer}/{}", escaped(name)), faults);
-            }
-        }
-        Value::Array(items) => {
-            for (index, value) in items.iter().enumerate() {
-                check_references(root, value, &format!("{pointer}/{index}"), faults);
-            }
-        }
-        _ => {}
-    }
 }

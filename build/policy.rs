@@ -1,8 +1,11 @@
 //! Reads what the document says of an operation with `x-bunq-*`.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use super::document::{Fault, Operation, members};
+use super::document::{Fault, Operation};
+
+/// The extensions that an operation has.
+pub(crate) const EXTENSIONS: [&str; 3] = ["x-bunq-auth", "x-bunq-idempotent", "x-bunq-rate-limit"];
 
 /// The token that a call carries.
 pub(crate) enum Auth {
@@ -28,14 +31,12 @@ impl Policy {
             Some("session") => Auth::Session,
             _ => return Err(operation.fault("set x-bunq-auth to none, installation or session")),
         };
-        let token = match auth {
-            Auth::None => None,
-            Auth::Installation => Some("installationToken"),
-            Auth::Session => Some("sessionToken"),
+        let security = match auth {
+            Auth::None => json!([]),
+            Auth::Installation => json!([{"installationToken": []}]),
+            Auth::Session => json!([{"sessionToken": []}]),
         };
-        let demanded: Vec<_> = value["security"].as_array().into_iter().flatten().flat_map(members).collect();
-        if demanded.iter().map(|(name, _)| *name).ne(token) {
-            let security = token.map_or("[]".into(), |token| format!("[{{{token}: []}}]"));
+        if value["security"] != security {
             return Err(operation.fault(format_args!("set security to {security}, as its x-bunq-auth says")));
         }
         let idempotent = value["x-bunq-idempotent"]
@@ -44,17 +45,15 @@ impl Policy {
         if operation.method == "get" && !idempotent {
             return Err(operation.fault("a GET changes nothing: set x-bunq-idempotent to true"));
         }
-        let limit = &value["x-bunq-rate-limit"];
+        let limit = value["x-bunq-rate-limit"].as_object().filter(|limit| limit.len() == 2);
         let positive = |member: &str| {
-            limit.get(member).and_then(Value::as_u64).and_then(|number| u32::try_from(number).ok()).filter(|n| *n > 0)
+            limit?.get(member).and_then(Value::as_u64).and_then(|number| u32::try_from(number).ok()).filter(|n| *n > 0)
         };
         let (Some(calls), Some(seconds)) = (positive("calls"), positive("seconds")) else {
-            return Err(operation.fault("set x-bunq-rate-limit to {calls, seconds}, both positive integers"));
+            return Err(
+                operation.fault("set x-bunq-rate-limit to {calls, seconds}, both positive integers, and nothing else")
+            );
         };
-        let known = ["x-bunq-auth", "x-bunq-idempotent", "x-bunq-rate-limit"];
-        if let Some((name, _)) = members(value).find(|(name, _)| name.starts_with("x-bunq-") && !known.contains(name)) {
-            return Err(operation.fault(format_args!("`{name}` means nothing here: remove or rename it")));
-        }
         Ok(Self { auth, idempotent, calls, seconds })
     }
 }

@@ -8,6 +8,7 @@ mod build {
     pub(crate) mod document;
     pub(crate) mod enums;
     pub(crate) mod examples;
+    pub(crate) mod faults;
     pub(crate) mod lines;
     pub(crate) mod operations;
     pub(crate) mod policy;
@@ -50,7 +51,18 @@ fn yaml() {
     assert!(broken.starts_with("YAML: ") && broken.contains("line"), "{broken}");
     let twice = refusal("openapi: 3.0.3", "openapi: 3.0.3\nopenapi: 3.0.3");
     assert!(twice.starts_with("YAML: ") && twice.contains("duplicate") && twice.contains("line 2"), "{twice}");
-    assert_eq!(generate("{}").unwrap_err().to_string(), "paths: there is no operation");
+    assert!(!(broken.clone() + &twice).contains("Policy"), "the YAML library speaks to its user: {broken} {twice}");
+    assert_eq!(generate("openapi: 3.0.3").unwrap_err().to_string(), "paths: there is no operation");
+    for text in ["hello", "", "- openapi: 3.0.3"] {
+        let shapeless = generate(text).unwrap_err().to_string();
+        assert_eq!(shapeless, "document: it is no mapping: begin it with `openapi: 3.0.3`", "{text:?}");
+    }
+    let shapeless = refusal("  /installation:\n", "  /nothing:\n  /installation:\n");
+    assert_eq!(shapeless, "#/paths/~1nothing: it must be a mapping: fill it in, or remove it");
+    assert_eq!(
+        generate("{openapi: 3.0.3, components: {schemas: []}, paths: {}}").unwrap_err().to_string(),
+        "#/components/schemas: it must be a mapping: fill it in, or remove it"
+    );
 }
 
 #[test]
@@ -60,6 +72,40 @@ fn references() {
         fault.starts_with("#/") && fault.contains("`$ref: #/components/schemas/Nowhere` leads nowhere: "),
         "{fault}"
     );
+    let others = "$ref: '#/components/schemas/ProvisionStatus'";
+    for (to, problem) in [
+        ("$ref: 5", "`$ref: 5` leads nowhere: write it as `#/components/…`"),
+        ("$ref: 'other.yaml#/Status'", "`$ref: other.yaml#/Status` leads nowhere: write it as `#/components/…`"),
+    ] {
+        let fault = refusal(others, to);
+        assert!(fault.ends_with(problem), "{fault}");
+    }
+    let there_and_back =
+        "    This: {$ref: '#/components/schemas/That'}\n    That: {$ref: '#/components/schemas/This'}\n";
+    let fault = refusal("    LabelUserType:\n", &format!("{there_and_back}    LabelUserType:\n"));
+    assert!(fault.ends_with("leads back to itself: correct it"), "{fault}");
+}
+
+#[test]
+fn names() {
+    let fault = refusal("operationId: get_provision", "operationId: get-provision");
+    assert_eq!(fault, "operation `get-provision`: name it in snake_case, as in `get_provision`");
+    let fault = refusal("operationId: get_provision", "operationId: all");
+    assert_eq!(fault, "operation `all`: rename it: `all` stands for all operations");
+    let fault = refusal("    LabelUserType:\n", "    Label.Type: {type: string}\n    LabelUserType:\n");
+    assert_eq!(fault, "schema `Label.Type`: name it in PascalCase, as in `ProvisionStatus`");
+}
+
+#[test]
+fn extensions() {
+    for (from, to, problem) in [
+        ("x-bunq-auth: none", "x-bunq-auth: none\n      x-bunq-retries: 3", "`x-bunq-retries` means nothing here"),
+        ("x-extensible-enum:", "x-extensible-enums:", "`x-extensible-enums` means nothing here"),
+        ("  /installation:\n", "  /installation:\n    x-bunq-auth: none\n", "`x-bunq-auth` means nothing here"),
+    ] {
+        let fault = refusal(from, to);
+        assert!(fault.starts_with("#/") && fault.ends_with(&format!("{problem}: remove or rename it")), "{fault}");
+    }
 }
 
 #[test]
@@ -94,18 +140,25 @@ fn operations() {
         (get, get.replace("true", "false"), "a GET changes nothing: set x-bunq-idempotent to true"),
         ("security: []", "security: [{sessionToken: []}]".into(), "set security to [], as its x-bunq-auth says"),
         (
-            "x-bunq-auth: none",
-            "x-bunq-auth: none\n      x-bunq-retries: 3".into(),
-            "`x-bunq-retries` means nothing here: remove or rename it",
+            "        - sessionToken: []",
+            "        - {}\n        - sessionToken: []".into(),
+            "set security to [{\"sessionToken\":[]}], as its x-bunq-auth says",
         ),
     ] {
         let fault = refusal(from, &to);
         assert!(fault.ends_with(problem), "{fault}");
     }
-    let limit = refusal("x-bunq-rate-limit:", "x-bunq-rate-limits:");
-    assert!(limit.ends_with("set x-bunq-rate-limit to {calls, seconds}, both positive integers"), "{limit}");
+    for (from, to) in
+        [("{calls: 3, seconds: 3}", "3"), ("{calls: 3,", "{calls: 0,"), ("{calls: 3,", "{per: minute, calls: 3,")]
+    {
+        let limit = refusal(from, to);
+        let problem = "set x-bunq-rate-limit to {calls, seconds}, both positive integers, and nothing else";
+        assert!(limit.ends_with(problem), "{limit}");
+    }
     let answers = refusal("        4XX:", "        default:");
     assert!(answers.starts_with("operation `") && answers.ends_with("describe its 4XX answer"), "{answers}");
+    let second = refusal("        4XX:", "        '202':\n          description: Later.\n        4XX:");
+    assert!(second.contains("a `202` answer beside 200 breaks the generator: "), "{second}");
 }
 
 #[test]
@@ -139,4 +192,12 @@ fn what_the_generator_cannot_do_is_traced_to_its_schema() {
         "    Impossible:\n      allOf: [{type: string}, {type: integer}]\n      minimum: x\n    LabelUserType:\n",
     );
     assert!(fault.starts_with("schema `Impossible`: "), "{fault}");
+    // Of a path with several operations and parameters of its own, the one that is at fault.
+    let fault = refusal(
+        "      operationId: update_provision\n",
+        "      operationId: update_provision\n      deprecated: perhaps\n",
+    );
+    assert!(fault.starts_with("operation `update_provision`: "), "{fault}");
+    let fault = refusal("openapi: 3.0.3", "openapi: 3.1.0");
+    assert_eq!(fault, "openapi: set it to 3.0.3: the generator knows no other generation");
 }

@@ -16,6 +16,7 @@ mod spec;
 #[allow(dead_code, reason = "some of it only the build needs")]
 mod build {
     pub(crate) mod document;
+    pub(crate) mod faults;
     pub(crate) mod lines;
     pub(crate) mod policy;
 }

@@ -4,6 +4,7 @@ use anyhow::Result;
 
 use super::{DOCUMENT, examples, rules, text};
 use crate::build::document::Document;
+use crate::build::faults::faults;
 use crate::redocly;
 
 /// Says whether there is nothing to find.
@@ -13,7 +14,7 @@ pub(crate) fn run() -> Result<bool> {
         Ok(document) => {
             let mut findings = rules::check(&document);
             // Where references lead nowhere, no example can be held against anything.
-            let examples = if document.faults().is_empty() { examples::check(&document) } else { Vec::new() };
+            let examples = if faults(&document).is_empty() { examples::check(&document) } else { Vec::new() };
             let checked = examples.len();
             findings.extend(examples.into_iter().filter_map(Result::err));
             let (operations, schemas) = (document.operations().len(), document.schemas().count());

@@ -4,12 +4,13 @@ use serde_json::Value;
 
 use super::uses::{Use, Uses};
 use crate::build::document::{Document, Fault, Operation, escaped, members};
+use crate::build::faults::faults;
 
 /// Members of this name are secrets wherever they are strings.
 const SECRETS: [&str; 4] = ["secret", "token", "token_value", "authorization_code"];
 
 pub(super) fn check(document: &Document) -> Vec<Fault> {
-    let mut findings = document.faults();
+    let mut findings = faults(document);
     for operation in document.operations() {
         check_examples(document, &operation, &mut findings);
     }
