@@ -39,7 +39,7 @@ pub(crate) fn faults(document: &Document) -> Vec<Fault> {
 }
 
 /// Calls `visit` on every object in `value` that is no example, with its pointer.
-fn for_each_part(value: &Value, pointer: &str, visit: &mut impl FnMut(&str, &Map<String, Value>)) {
+pub(crate) fn for_each_part(value: &Value, pointer: &str, visit: &mut impl FnMut(&str, &Map<String, Value>)) {
     match value {
         Value::Object(object) => {
             visit(pointer, object);

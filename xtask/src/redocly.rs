@@ -13,7 +13,7 @@ const TEMPLATE: &str = "xtask/redocly/page.hbs";
 
 /// Lints the document, and says whether nothing was found; what was, it prints.
 pub(crate) fn lint(document: &str) -> Result<bool> {
-    redocly(&["lint", "--config", CONFIG, document])
+    redocly(&["lint", "--config", CONFIG, "--format", "stylish", document])
 }
 
 /// Renders the document as one page that needs nothing from outside.

@@ -1,4 +1,4 @@
-//! Every example of the document against its schema.
+//! Every example of the document against its schema, and every default.
 
 use jsonschema::{Draft, Validator};
 use serde_json::{Value, json};
@@ -18,9 +18,13 @@ pub(super) fn check(document: &Document) -> Vec<Result<(), Fault>> {
     results
 }
 
-/// Says `nullable` as JSON Schema does.
+/// Says as JSON Schema does what OpenAPI has words of its own for.
 fn lower(mut root: Value) -> Value {
     for_each_object(&mut root, &mut |object| {
+        if object.get("format") == Some(&json!("int64")) {
+            object.entry("minimum").or_insert_with(|| json!(i64::MIN));
+            object.entry("maximum").or_insert_with(|| json!(i64::MAX));
+        }
         if object.get("nullable") == Some(&json!(true))
             && let Some(kind) = object.get_mut("type")
         {
@@ -44,6 +48,9 @@ impl Check<'_> {
         let named = pointer.ends_with("/properties");
         if !named {
             let schema = if value.get("schema").is_some() { format!("{pointer}/schema") } else { pointer.to_string() };
+            let default =
+                value.get("default").map(|default| self.example(&format!("{pointer}/default"), pointer, default));
+            results.extend(default);
             let one = value.get("example").map(|example| (format!("{pointer}/example"), example));
             let many = members(&value["examples"]).map(|(name, example)| {
                 (format!("{pointer}/examples/{}", escaped(name)), &self.document.resolve(example)["value"])
@@ -75,7 +82,9 @@ impl Check<'_> {
     }
 
     fn validator(&self, schema: &str) -> Result<Validator, String> {
-        let mut root = self.lowered.pointer(schema).cloned().unwrap_or_default();
+        let Some(mut root @ Value::Object(_)) = self.lowered.pointer(schema).cloned() else {
+            return Err("it must be a mapping".into());
+        };
         root["components"] = self.lowered["components"].clone();
         // The newest draft knows the formats that are used here, such as `uuid`; those it does not know it passes.
         jsonschema::options()
@@ -93,8 +102,11 @@ mod tests {
     fn faults(schema: &Value, example: &Value) -> Vec<String> {
         let parameter = json!({"schema": {"$ref": "#/components/schemas/S"}, "example": example});
         let root = json!({"components": {"parameters": {"P": parameter}, "schemas": {"S": schema}}});
-        let results = check(&Document { root });
-        results.into_iter().filter_map(Result::err).map(|fault| fault.to_string()).collect()
+        faults_of(root)
+    }
+
+    fn faults_of(root: Value) -> Vec<String> {
+        check(&Document { root }).into_iter().filter_map(Result::err).map(|fault| fault.to_string()).collect()
     }
 
     #[test]
@@ -104,6 +116,7 @@ mod tests {
             (json!({"type": "integer", "minimum": 1}), json!(1), json!(0)),
             (nullable.clone(), json!(null), json!(1)),
             (json!({"type": "string"}), json!(""), json!(null)),
+            (json!({"type": "integer", "format": "int64"}), json!(i64::MAX), json!(1e20)),
             (json!({"type": "string", "format": "uuid"}), json!("550e8400-e29b-41d4-a716-446655440000"), json!("5")),
             (json!({"type": "object", "properties": {"example": nullable}}), json!({}), json!({"example": 1})),
         ] {
@@ -114,6 +127,20 @@ mod tests {
                 "{faults:?}"
             );
         }
+    }
+
+    #[test]
+    fn a_default_is_one_of_the_values() {
+        let schema = json!({"type": "integer", "maximum": 200, "default": 1000});
+        let faults = faults(&schema, &json!(1));
+        assert!(faults.len() == 1 && faults[0].starts_with("#/components/schemas/S/default: "), "{faults:?}");
+    }
+
+    #[test]
+    fn a_schema_that_is_none_is_told() {
+        let parameter = json!({"schema": "integer", "example": 1});
+        let faults = faults_of(json!({"components": {"parameters": {"P": parameter}}}));
+        assert_eq!(faults, ["#/components/parameters/P/example: its schema: it must be a mapping"]);
     }
 
     #[test]

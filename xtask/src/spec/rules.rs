@@ -3,11 +3,12 @@
 use serde_json::Value;
 
 use super::uses::{Use, Uses};
-use crate::build::document::{Document, Fault, Operation, escaped, members};
-use crate::build::faults::faults;
+use crate::build::document::{Document, Fault, Operation, escaped, members, reference};
+use crate::build::faults::{faults, for_each_part};
 
-/// Members of this name are secrets wherever they are strings.
-const SECRETS: [&str; 4] = ["secret", "token", "token_value", "authorization_code"];
+/// Texts whose names end so are secrets.
+const SECRETS: [&str; 7] =
+    ["secret", "token", "token_value", "authorization_code", "password", "private_key", "api_key"];
 
 pub(super) fn check(document: &Document) -> Vec<Fault> {
     let mut findings = faults(document);
@@ -17,7 +18,7 @@ pub(super) fn check(document: &Document) -> Vec<Fault> {
     check_links(document, &mut findings);
     let uses = Uses::of(&document.root);
     for (name, schema) in document.schemas() {
-        let mut walk = Walk { used: uses.of_component("schemas", name), findings: &mut findings };
+        let mut walk = Walk { document, used: uses.of_component("schemas", name), findings: &mut findings };
         let place = Place { pointer: format!("/components/schemas/{name}"), words: format!("schema `{name}`") };
         walk.described(&place, schema);
         walk.schema(&place, schema);
@@ -25,14 +26,17 @@ pub(super) fn check(document: &Document) -> Vec<Fault> {
     for kind in ["parameters", "headers", "responses", "requestBodies"] {
         for (name, part) in members(&document.root["components"][kind]) {
             let words = format!("{} `{name}`", kind.trim_end_matches('s'));
-            let mut walk = Walk { used: uses.of_component(kind, name), findings: &mut findings };
+            let mut walk = Walk { document, used: uses.of_component(kind, name), findings: &mut findings };
             walk.inline(&Place { pointer: format!("/components/{kind}/{name}"), words }, part);
         }
     }
+    for (path, item) in members(&document.root["paths"]) {
+        let place = Place { pointer: format!("/paths/{}", escaped(path)), words: format!("path `{path}`") };
+        Walk { document, used: Use::REQUEST, findings: &mut findings }.parameters(&place, &item["parameters"]);
+    }
     for operation in document.operations() {
         let place = Place { pointer: operation.pointer(), words: format!("operation `{}`", operation.id) };
-        let mut walk = Walk { used: Use::REQUEST, findings: &mut findings };
-        walk.inline(&place, operation.value);
+        Walk { document, used: Use::REQUEST, findings: &mut findings }.inline(&place, operation.value);
     }
     findings
 }
@@ -50,15 +54,19 @@ fn check_examples(document: &Document, operation: &Operation<'_>, findings: &mut
     }
 }
 
-/// A link leads to an operation.
+/// A link leads to an operation, wherever it stands.
 fn check_links(document: &Document, findings: &mut Vec<Fault>) {
-    for (name, link) in members(&document.root["components"]["links"]) {
-        let target = link["operationId"].as_str().unwrap_or_default();
-        if document.operations().iter().all(|operation| operation.id != target) {
-            let problem = format!("its operationId `{target}` is that of no operation: correct it");
-            findings.push(Fault::at(format!("/components/links/{name}"), format_args!("link `{name}`"), problem));
+    for_each_part(&document.root, "", &mut |pointer, part| {
+        let links = part.get("links").filter(|_| !pointer.ends_with("/properties"));
+        for (name, link) in links.into_iter().flat_map(members).filter(|(_, link)| reference(link).is_none()) {
+            let target = link["operationId"].as_str().unwrap_or_default();
+            if document.operations().iter().all(|operation| operation.id != target) {
+                let problem = format!("its operationId `{target}` is that of no operation: correct it");
+                let pointer = format!("{pointer}/links/{}", escaped(name));
+                findings.push(Fault::at(pointer, format_args!("link `{name}`"), problem));
+            }
         }
-    }
+    });
 }
 
 /// Where something is, for the machine and for people.
@@ -75,6 +83,7 @@ impl Place {
 }
 
 struct Walk<'a> {
+    document: &'a Document,
     used: Use,
     findings: &'a mut Vec<Fault>,
 }
@@ -86,22 +95,28 @@ impl Walk<'_> {
 
     /// Looks for the schemas in something that is none.
     fn inline(&mut self, place: &Place, value: &Value) {
+        if let Some(name) = value["name"].as_str() {
+            self.secret(place, name, &value["schema"]);
+        }
         for (name, inside) in members(value) {
             match name {
                 "schema" => self.schema(&place.down(name, ""), inside),
                 "example" | "examples" => {}
                 "responses" => {
-                    Walk { used: Use::ANSWER, findings: self.findings }.inline(&place.down(name, ""), inside);
+                    let mut walk = Walk { document: self.document, used: Use::ANSWER, findings: self.findings };
+                    walk.inline(&place.down(name, ""), inside);
                 }
-                "parameters" => {
-                    for (index, parameter) in inside.as_array().into_iter().flatten().enumerate() {
-                        let words = parameter["name"].as_str().map(|name| format!("parameter `{name}`"));
-                        let place = place.down(&format!("parameters/{index}"), &words.unwrap_or_default());
-                        self.inline(&place, parameter);
-                    }
-                }
+                "parameters" => self.parameters(place, inside),
                 _ => self.inline(&place.down(&escaped(name), ""), inside),
             }
+        }
+    }
+
+    fn parameters(&mut self, place: &Place, parameters: &Value) {
+        for (index, parameter) in parameters.as_array().into_iter().flatten().enumerate() {
+            let words = parameter["name"].as_str().map(|name| format!("parameter `{name}`"));
+            let place = place.down(&format!("parameters/{index}"), &words.unwrap_or_default());
+            self.inline(&place, parameter);
         }
     }
 
@@ -114,9 +129,7 @@ impl Walk<'_> {
             if self.used.answer && !is_required && !is_nullable(property) {
                 self.find(&place, "an answer may have null in its place: set `nullable`, or write `anyOf` with null");
             }
-            if property["type"] == "string" && property["format"] != "password" && SECRETS.contains(&name) {
-                self.find(&place, "it is a secret: set `format: password`");
-            }
+            self.secret(&place, name, property);
             self.schema(&place, property);
         }
         for name in ["items", "additionalProperties", "not"] {
@@ -131,6 +144,21 @@ impl Walk<'_> {
         }
     }
 
+    fn secret(&mut self, place: &Place, name: &str, schema: &Value) {
+        let name = name.to_lowercase().replace('-', "_");
+        if SECRETS.iter().any(|secret| name.ends_with(secret)) && self.is_plain_text(schema) {
+            self.find(place, "it is a secret: set `format: password`");
+        }
+    }
+
+    /// Whether a schema allows a text that is not marked as a secret.
+    fn is_plain_text(&self, schema: &Value) -> bool {
+        let schema = self.document.resolve(schema);
+        let parts = ["allOf", "oneOf", "anyOf"].iter().filter_map(|keyword| schema[keyword].as_array()).flatten();
+        (schema["type"] == "string" && schema["format"] != "password")
+            || parts.into_iter().any(|part| self.is_plain_text(part))
+    }
+
     fn described(&mut self, place: &Place, schema: &Value) {
         if schema["description"].as_str().is_none_or(|text| text.trim().is_empty()) {
             self.find(place, "describe it (`$ref` takes no description: put it in `allOf`)");
@@ -140,15 +168,26 @@ impl Walk<'_> {
     fn check_enum(&mut self, place: &Place, schema: &Value) {
         // Null alone is how OpenAPI 3.0 says that there may be nothing: no value will be added to it.
         let closed = schema["enum"].as_array().filter(|_| !is_null(schema));
-        let open = schema["x-extensible-enum"].as_array();
+        let open = schema["x-extensible-enum"].as_array().filter(|values| values.iter().any(Value::is_string));
+        if schema.get("x-extensible-enum").is_some() && open.is_none() {
+            self.find(place, "x-extensible-enum is a list of texts: write the values");
+        }
         if closed.is_some() && self.used.answer {
             self.find(place, "an answer has it, and bunq may add a value: write `x-extensible-enum` for `enum`");
         }
         if open.is_some() && self.used.request {
             self.find(place, "a request has it, and takes known values only: write `enum` for `x-extensible-enum`");
         }
-        let Some(values) = closed.or(open) else { return };
         let descriptions = &schema["x-enum-descriptions"];
+        let Some(values) = closed.or(open) else {
+            if !descriptions.is_null() {
+                self.find(
+                    place,
+                    "it has x-enum-descriptions and no values: write them as `x-extensible-enum` or `enum`",
+                );
+            }
+            return;
+        };
         for value in values.iter().filter_map(Value::as_str).filter(|value| !descriptions[value].is_string()) {
             self.find(place, format_args!("describe the value `{value}` under x-enum-descriptions"));
         }

@@ -55,6 +55,26 @@ fn each_finding_has_its_place() {
             "            - $ref: '#/components/schemas/Token'\n",
             "schema `InstallationItem`, property `Token`: an answer may have null in its place",
         ),
+        (
+            "          type: string\n          format: password\n          description: The token itself",
+            "          allOf: [{$ref: '#/components/schemas/UserName'}]\n          description: The token itself",
+            "schema `Token`, property `token`: it is a secret",
+        ),
+        (
+            "      parameters:\n",
+            "      parameters:\n        - {name: access-token, in: query, schema: {type: string}}\n",
+            "operation `create_installation`, parameter `access-token`: it is a secret",
+        ),
+        (
+            "    parameters:\n      - $ref: '#/components/parameters/ProvisionId'\n",
+            "    parameters:\n      - {name: kind, in: query, schema: {type: string, x-extensible-enum: [A], x-enum-descriptions: {A: One.}}}\n",
+            "path `/partner-user-provision/{provision_id}`, parameter `kind`: a request has it",
+        ),
+        (
+            "x-extensible-enum: [PERSON, COMPANY]",
+            "title: T",
+            "schema `LabelUserType`: it has x-enum-descriptions and no",
+        ),
         ("x-extensible-enum: [NONE, USER, SYSTEM]", "enum: [NONE, USER, SYSTEM]", "schema `ActionRequired`: an answer"),
         ("enum: [EMAIL, PHONE_NUMBER]", "x-extensible-enum: [EMAIL, PHONE_NUMBER]", "schema `PointerType`: a request"),
         (
@@ -77,6 +97,11 @@ fn each_finding_has_its_place() {
             "      operationId: end_session\n      description: Ends",
             "link `EndSession`: its operationId `end_session` is that of no operation",
         ),
+        (
+            "          links:\n",
+            "          links:\n            Inline: {operationId: nowhere}\n",
+            "link `Inline`: its operationId `nowhere` is that of no operation",
+        ),
         ("          en_US: English.\n", "", "parameter `Language`: describe the value `en_US`"),
     ] {
         let found = findings(&[(from, to)]);
@@ -95,6 +120,12 @@ fn all_findings_come_at_once() {
         ("          description: The token itself. It is a secret.\n", ""),
     ]);
     assert_eq!(found.len(), 4, "{found:#?}");
+}
+
+#[test]
+fn an_open_enum_is_a_list_of_texts() {
+    let found = findings(&[("x-extensible-enum: [PERSON, COMPANY]", "x-extensible-enum: PERSON")]);
+    assert!(found[0].contains("schema `LabelUserType`: x-extensible-enum is a list of texts"), "{found:?}");
 }
 
 #[test]
