@@ -1,7 +1,7 @@
 //! Compares documents: operations, their parts, and the components.
 //!
 //! What is in `components` is compared once, under its own name; where both documents refer to the same name, there
-//! is nothing more to say. The Rust API has the data types and the verbs, not the headers: those the client sets.
+//! is nothing more to say. The Rust API has the data types and the verbs: the parameters are the client's to set.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -10,11 +10,11 @@ use serde_json::Value;
 
 use super::change::Change;
 use super::change::Impact::{self, Additive, Breaking, Editorial};
-use crate::build::document::{Document, Operation, for_each_object, lower_nullable, members, reference};
+use crate::build::document::{Document, METHODS, Operation, for_each_object, lower_nullable, members, reference};
 use crate::spec::uses::{Use, Uses};
 
 /// Members that are there for readers.
-const TEXTS: [&str; 14] = [
+pub(super) const TEXTS: [&str; 14] = [
     "description",
     "summary",
     "title",
@@ -42,6 +42,7 @@ pub(super) fn compare(old: &Document, new: &Document) -> Vec<Change> {
     comparison.others("document", &old.root, &new.root, &["info", "servers", "paths", "components", "security"]);
     comparison.others("info", &old.root["info"], &new.root["info"], &[]);
     comparison.servers();
+    comparison.paths();
     comparison.operations();
     comparison.components();
     let mut changes = comparison.changes;
@@ -50,8 +51,8 @@ pub(super) fn compare(old: &Document, new: &Document) -> Vec<Change> {
 }
 
 pub(super) struct Comparison<'a> {
-    old: &'a Document,
-    new: &'a Document,
+    pub(super) old: &'a Document,
+    pub(super) new: &'a Document,
     changes: Vec<Change>,
 }
 
@@ -100,6 +101,19 @@ impl<'a> Comparison<'a> {
         }
         for url in new.iter().filter(|url| !old.contains(url)) {
             self.add("servers", format_args!("{url} was added"), Additive, Editorial);
+        }
+        if old == new && self.old.root["servers"] != self.new.root["servers"] {
+            self.add("servers", "changed in something else than the URLs", Editorial, Editorial);
+        }
+    }
+
+    /// What a path says beside its operations and their parameters.
+    fn paths(&mut self) {
+        for (path, was, is) in pairs(&self.old.root["paths"], &self.new.root["paths"]) {
+            if let (Some(was), Some(is)) = (was, is) {
+                let compared = [METHODS.as_slice(), &["parameters"]].concat();
+                self.others(&format!("path `{path}`"), was, is, &compared);
+            }
         }
     }
 
@@ -174,6 +188,10 @@ impl<'a> Comparison<'a> {
                 self.add(place, format_args!("{name} is {} now, was {}", is[name], was[name]), wire, Editorial);
             }
         }
+        if was["x-bunq-auth"] == is["x-bunq-auth"] && was["security"] != is["security"] {
+            let (was, is) = (&was["security"], &is["security"]);
+            self.add(place, format_args!("security is {is} now, was {was}"), Breaking, Editorial);
+        }
     }
 
     fn parameters(&mut self, place: &str, was: &Operation<'a>, is: &Operation<'a>) {
@@ -184,32 +202,27 @@ impl<'a> Comparison<'a> {
             match new.get(key) {
                 Some(new) => {
                     if let Some((old, new)) = self.both(old, new) {
-                        self.parameter(&place, old, new);
+                        self.value(&place, old, new, Use::REQUEST);
                     }
                 }
-                None => self.add(&place, "was removed", Breaking, if key.0 == "header" { Editorial } else { Breaking }),
+                None => self.add(&place, "was removed", Breaking, Editorial),
             }
         }
-        for (key, new) in new.iter().filter(|(key, _)| !old.contains_key(*key)) {
+        for (_, new) in new.iter().filter(|(key, _)| !old.contains_key(*key)) {
             let new = self.new.resolve(new);
             let place = format!("{place}, parameter `{}`", new["name"].as_str().unwrap_or_default());
-            let impact = if new["required"] == true { Breaking } else { Additive };
-            self.add(&place, "was added", impact, if key.0 == "header" { Editorial } else { impact });
+            let wire = if new["required"] == true { Breaking } else { Additive };
+            self.add(&place, "was added", wire, Editorial);
         }
     }
 
-    fn parameter(&mut self, place: &str, old: &Value, new: &Value) {
-        if old["in"] == "header" {
-            return self.unseen(|comparison| comparison.value(place, old, new, Use::REQUEST));
-        }
-        self.value(place, old, new, Use::REQUEST);
-    }
-
-    /// A parameter, or a header of an answer.
+    /// A parameter, or a header of an answer: the crate shows neither.
     fn value(&mut self, place: &str, old: &Value, new: &Value, used: Use) {
         let required = [old, new].map(|part| part["required"] == true);
-        self.member(place, &old["schema"], &new["schema"], required, used);
-        self.others(place, old, new, &["schema", "required", "name"]);
+        self.unseen(|comparison| {
+            comparison.member(place, &old["schema"], &new["schema"], required, used);
+            comparison.others(place, old, new, &["schema", "required", "name"]);
+        });
     }
 
     fn request_body(&mut self, place: &str, old: &Value, new: &Value) {
@@ -230,7 +243,7 @@ impl<'a> Comparison<'a> {
                 (None, _) => self.add(&place, "was added", Additive, Editorial),
                 (Some(was), Some(is)) => {
                     if let Some((was, is)) = self.both(was, is) {
-                        self.unseen(|comparison| comparison.value(&place, was, is, Use::ANSWER));
+                        self.value(&place, was, is, Use::ANSWER);
                     }
                 }
             }
@@ -272,8 +285,8 @@ impl<'a> Comparison<'a> {
                 };
                 match kind {
                     "schemas" => self.member(&place, was, is, [true, true], uses.of_component(kind, name)),
-                    "parameters" => self.parameter(&place, was, is),
-                    "headers" => self.unseen(|comparison| comparison.value(&place, was, is, Use::ANSWER)),
+                    "parameters" => self.value(&place, was, is, Use::REQUEST),
+                    "headers" => self.value(&place, was, is, Use::ANSWER),
                     "requestBodies" => self.request_body(&place, was, is),
                     "responses" => self.answer(&place, was, is),
                     "examples" | "links" => self.add(&place, "changed", Editorial, Editorial),

@@ -1,14 +1,14 @@
 //! Compares schemas.
 //!
 //! The Rust side follows what the generator does: an optional or nullable member is an `Option`, a list never is;
-//! structs and enums are `#[non_exhaustive]`; a bound of an inline number or string can make another type of it. The
+//! a struct of such members is `Default`; structs and enums are `#[non_exhaustive]`; a bound of an inline number or string can make another type of it. The
 //! exact types are in the snapshot of the generated API.
 
 use serde_json::Value;
 
 use super::change::Impact::{Additive, Breaking, Editorial};
-use super::parts::{Comparison, pairs};
-use crate::build::document::reference;
+use super::parts::{Comparison, TEXTS, pairs};
+use crate::build::document::{Document, reference};
 use crate::spec::uses::Use;
 
 const LOWER: [&str; 4] = ["minimum", "minLength", "minItems", "minProperties"];
@@ -56,7 +56,8 @@ impl Comparison<'_> {
     fn schema(&mut self, place: &str, old: &Value, new: &Value, used: Use) {
         let [was, is] = [old, new].map(kind);
         if was != is {
-            self.add(place, format_args!("is {is} now, was {was}"), used.changed(), Breaking);
+            let wire = if self.is_same_on_wire(old, new) { Editorial } else { used.changed() };
+            self.add(place, format_args!("is {is} now, was {was}"), wire, Breaking);
             return;
         }
         self.format(place, old, new, used);
@@ -69,6 +70,19 @@ impl Comparison<'_> {
         }
         let compared = [&COMPARED[..], &LOWER, &UPPER, &["pattern"]].concat();
         self.others(place, old, new, &compared);
+    }
+
+    /// Whether two schemas say the same in another place or under another name.
+    fn is_same_on_wire(&self, old: &Value, new: &Value) -> bool {
+        let content = |document: &Document, schema: &Value| {
+            let only = schema["allOf"].as_array().filter(|parts| parts.len() == 1).and_then(|parts| parts.first());
+            let mut content = document.resolve(only.unwrap_or(schema)).clone();
+            if let Some(content) = content.as_object_mut() {
+                content.retain(|name, _| name != "nullable" && !TEXTS.contains(&name.as_str()));
+            }
+            content
+        };
+        content(self.old, old) == content(self.new, new)
     }
 
     fn format(&mut self, place: &str, old: &Value, new: &Value, used: Use) {
@@ -105,6 +119,9 @@ impl Comparison<'_> {
                 for value in old.iter().filter(|value| !new.contains(value)) {
                     self.add(place, format_args!("the value {value} was removed"), used.changed(), Breaking);
                 }
+                if old != new && old.len() == new.len() && old.iter().all(|value| new.contains(value)) {
+                    self.add(place, "its values are in another order", Editorial, Editorial);
+                }
                 for value in new.iter().filter(|value| !old.contains(value)) {
                     let wire = if was_open { used.added() } else { used.looser() };
                     self.add(place, format_args!("the value {value} was added"), wire, Additive);
@@ -140,6 +157,10 @@ impl Comparison<'_> {
         let requires = |schema: &Value, name: &str| {
             schema["required"].as_array().is_some_and(|names| names.iter().any(|required| required == name))
         };
+        let can_be_empty = |schema: &Value| schema["required"].as_array().is_none_or(Vec::is_empty);
+        if kind(old) == "object" && can_be_empty(old) && !can_be_empty(new) {
+            self.add(place, "is no `Default` in Rust any more, for something is required", Editorial, Breaking);
+        }
         for (name, was, is) in pairs(&old["properties"], &new["properties"]) {
             let place = format!("{place}, property `{name}`");
             match (was, is) {

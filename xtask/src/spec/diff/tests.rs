@@ -112,6 +112,7 @@ fn operations() {
                 "additive editorial operation `do_it`: x-bunq-rate-limit is {\"calls\":4,\"seconds\":3} now, \
                  was {\"calls\":3,\"seconds\":3}",
             ),
+            ("/security", json!([{}]), "breaking editorial operation `do_it`: security is [{}] now, was null"),
             ("/requestBody", Value::Null, "breaking breaking operation `do_it`: takes no body any more"),
             ("/requestBody/required", json!(false), "additive breaking operation `do_it`, request: is now optional"),
             (
@@ -136,6 +137,12 @@ fn operations() {
     table(
         "/paths",
         vec![
+            (
+                "/~1things~1{id}/description",
+                json!("Do."),
+                "editorial editorial path `/things/{id}`: description changed",
+            ),
+            ("/~1things~1{id}/servers", json!([]), "breaking breaking path `/things/{id}`: servers changed"),
             ("/~1things~1{id}", Value::Null, "breaking breaking operation `do_it`: was removed"),
             ("/~1more", json!({"get": {"operationId": "more"}}), "additive additive operation `more`: was added"),
         ],
@@ -148,22 +155,22 @@ fn parameters() {
     table(
         &format!("{OPERATION}/parameters"),
         vec![
-            ("/1", Value::Null, "breaking breaking operation `do_it`, parameter `count`: was removed"),
+            ("/1", Value::Null, "breaking editorial operation `do_it`, parameter `count`: was removed"),
             ("/2", Value::Null, "breaking editorial operation `do_it`, parameter `X-Note`: was removed"),
-            ("/-", new(true), "breaking breaking operation `do_it`, parameter `new`: was added"),
-            ("/-", new(false), "additive additive operation `do_it`, parameter `new`: was added"),
+            ("/-", new(true), "breaking editorial operation `do_it`, parameter `new`: was added"),
+            ("/-", new(false), "additive editorial operation `do_it`, parameter `new`: was added"),
             ("/2/required", json!(true), "breaking editorial operation `do_it`, parameter `X-Note`: is now required"),
             (
                 "/1/schema/maximum",
                 json!(100),
-                "breaking breaking operation `do_it`, parameter `count`: maximum is 100 now, was 200",
+                "breaking editorial operation `do_it`, parameter `count`: maximum is 100 now, was 200",
             ),
-            ("/1/explode", json!(false), "breaking breaking operation `do_it`, parameter `count`: explode changed"),
+            ("/1/explode", json!(false), "breaking editorial operation `do_it`, parameter `count`: explode changed"),
         ],
     );
     table(
         "/components/parameters/Id",
-        vec![("/schema/type", json!("string"), "breaking breaking parameter `Id`: is string now, was integer")],
+        vec![("/schema/type", json!("string"), "breaking editorial parameter `Id`: is string now, was integer")],
     );
 }
 
@@ -274,6 +281,11 @@ fn enums() {
     table(
         "/components/schemas",
         vec![
+            (
+                "/Open/x-extensible-enum",
+                json!(["B", "A"]),
+                "editorial editorial schema `Open`: its values are in another order",
+            ),
             ("/Open/x-extensible-enum/-", json!("C"), "additive additive schema `Open`: the value \"C\" was added"),
             ("/Open/x-extensible-enum/1", Value::Null, "breaking breaking schema `Open`: the value \"B\" was removed"),
             (
@@ -303,6 +315,11 @@ fn the_rest() {
                 json!({"url": "https://b.example"}),
                 "additive editorial servers: https://b.example was added",
             ),
+            (
+                "/servers/0/description",
+                json!("A."),
+                "editorial editorial servers: changed in something else than the URLs",
+            ),
             ("/components/schemas/Unused", Value::Null, "editorial breaking schema `Unused`: was removed"),
             ("/components/links/Next", json!({}), "editorial editorial link `Next`: changed"),
             ("/components/schemas/New", json!({}), "editorial additive schema `New`: was added"),
@@ -313,6 +330,42 @@ fn the_rest() {
             ),
         ],
     );
+}
+
+#[test]
+fn what_is_said_elsewhere_or_under_another_name_is_the_same_on_the_wire() {
+    let mut renamed = document();
+    let closed = renamed["components"]["schemas"]["Closed"].clone();
+    renamed["components"]["schemas"]["Shut"] = closed.clone();
+    for same in [json!({"$ref": "#/components/schemas/Shut"}), closed] {
+        renamed["components"]["schemas"]["In"]["properties"]["b"] = json!({"allOf": [same]});
+        let found = parts::compare(&Document { root: document() }, &Document { root: renamed.clone() });
+        let impacts: Vec<_> = found.iter().map(|change| (change.wire, change.rust)).collect();
+        assert_eq!(
+            impacts,
+            [(Impact::Editorial, Impact::Breaking), (Impact::Editorial, Impact::Additive)],
+            "{found:?}"
+        );
+    }
+}
+
+#[test]
+fn a_struct_with_something_required_has_no_default() {
+    let required = |names: Value| {
+        let mut root = document();
+        root["components"]["schemas"]["Unused"]["required"] = names;
+        Document { root }
+    };
+    for before in [json!([]), Value::Null] {
+        let found = parts::compare(&required(before), &required(json!(["a"])));
+        let rust: Vec<_> = found.iter().map(|change| (change.what.as_str(), change.rust)).collect();
+        let expected = [
+            ("is no `Default` in Rust any more, for something is required", Impact::Breaking),
+            ("is now required", Impact::Breaking),
+        ];
+        assert_eq!(rust, expected);
+    }
+    assert!(!parts::compare(&required(json!(["a"])), &required(json!(["a"]))).iter().any(Change::is_breaking));
 }
 
 #[test]
