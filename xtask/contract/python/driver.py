@@ -123,6 +123,8 @@ def at(value: Any, pointer: str) -> Any:
 
 def cases(name: str) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = json.loads((OPENAPI / "vectors" / name).read_text("utf-8"))["cases"]
+    if not found:
+        raise LookupError(f"{name} has no cases")
     return found
 
 

@@ -73,7 +73,9 @@ interface DecodingCase {
 
 function cases<T>(name: string): T[] {
   const file = join(setting("BUNQ_OPENAPI"), "vectors", name);
-  return (JSON.parse(readFileSync(file, "utf8")) as { cases: T[] }).cases;
+  const { cases } = JSON.parse(readFileSync(file, "utf8")) as { cases: T[] };
+  if (cases.length === 0) throw new Error(`${name} has no cases`);
+  return cases;
 }
 
 async function proveByVectors(document: Document): Promise<void> {

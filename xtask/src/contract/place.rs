@@ -1,16 +1,25 @@
 //! A folder under the target folder where tools of another ecosystem are installed and run.
 
 use std::ffi::OsString;
+use std::fs::File;
 use std::path::PathBuf;
 use std::process::{Command, ExitStatus, Stdio};
+use std::time::Duration;
 use std::{env, fs};
 
 use anyhow::{Context as _, Result, bail};
+use wait_timeout::ChildExt as _;
 
 use crate::root;
 
 /// What is left there once everything is installed: what it was installed from.
 const INSTALLED: &str = "installed";
+
+/// What a command has written to its standard output.
+const WRITTEN: &str = "written";
+
+/// The longest that anything here takes, on a slow machine that installs for the first time.
+const LONGEST: Duration = Duration::from_secs(600);
 
 pub(super) struct Place {
     folder: PathBuf,
@@ -47,8 +56,8 @@ impl Place {
 
     /// Runs a command here; fails if it does.
     pub(super) fn run(&self, program: &str, arguments: &[&str], environment: &[(&str, &str)]) -> Result<()> {
-        let status = self.command(program, arguments, environment)?.stdout(std::io::stderr()).status();
-        let status = status.with_context(|| missing(program))?;
+        let mut command = self.command(program, arguments, environment)?;
+        let status = in_time(program, command.stdout(std::io::stderr()))?;
         if !status.success() {
             bail!("`{program}` has failed ({status})");
         }
@@ -58,10 +67,12 @@ impl Place {
     /// Runs a command here and gives what it wrote.
     pub(super) fn read(&self, program: &str, arguments: &[&str], environment: &[(&str, &str)]) -> Result<Outcome> {
         let mut command = self.command(program, arguments, environment)?;
-        let output = command.stderr(Stdio::inherit()).output().with_context(|| missing(program))?;
-        let written = String::from_utf8_lossy(&output.stdout).into_owned();
+        // A file, for nobody reads while the command runs.
+        let file = self.folder.join(WRITTEN);
+        let status = in_time(program, command.stdout(File::create(&file)?))?;
+        let written = String::from_utf8_lossy(&fs::read(file)?).into_owned();
         eprint!("{written}");
-        Ok(Outcome { status: output.status, written })
+        Ok(Outcome { status, written })
     }
 
     fn command(&self, program: &str, arguments: &[&str], environment: &[(&str, &str)]) -> Result<Command> {
@@ -78,6 +89,17 @@ impl Place {
         let machines = env::var_os("PATH").unwrap_or_default();
         Ok(env::join_paths(own.into_iter().chain(env::split_paths(&machines)))?)
     }
+}
+
+/// Runs a command until its end, which has to come in time.
+fn in_time(program: &str, command: &mut Command) -> Result<ExitStatus> {
+    let mut process = command.spawn().with_context(|| missing(program))?;
+    if let Some(status) = process.wait_timeout(LONGEST)? {
+        return Ok(status);
+    }
+    process.kill()?;
+    process.wait()?;
+    bail!("`{program}` was ended, for it has not come to its end in {LONGEST:?}");
 }
 
 fn missing(program: &str) -> String {

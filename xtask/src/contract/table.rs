@@ -4,6 +4,9 @@ use std::fmt;
 
 use anyhow::Result;
 
+/// The last column: what came of the whole row, which can also fail between two steps.
+const ALL: &str = "all";
+
 /// What a row has done, in order. After a failure nothing more is done.
 pub(super) struct Row {
     name: &'static str,
@@ -57,7 +60,7 @@ impl fmt::Display for Table {
         let first = self.rows.iter().map(|row| row.name.len()).max().unwrap_or_default();
         let width = |column: &str| column.len().max("failed".len());
         write!(f, "{:first$}", "")?;
-        for column in &self.columns {
+        for column in self.columns.iter().chain([&ALL]) {
             write!(f, "  {column:0$}", width(column))?;
         }
         for row in &self.rows {
@@ -65,6 +68,7 @@ impl fmt::Display for Table {
             for column in &self.columns {
                 write!(f, "  {:1$}", row.cell(column), width(column))?;
             }
+            write!(f, "  {}", if row.is_ok { "ok" } else { "failed" })?;
         }
         Ok(())
     }

@@ -1,0 +1,59 @@
+//! The vectors themselves: that they ask something of whoever proves a client by them. The crate's own proof stands
+//! beside what signs, verifies and decodes.
+
+#![allow(clippy::unwrap_used)]
+
+use std::collections::BTreeSet;
+
+use bunq_partner::Operation;
+use serde_json::{Value, json};
+
+const SIGNING: &str = include_str!("../openapi/vectors/signing.json");
+const VERIFYING: &str = include_str!("../openapi/vectors/verifying.json");
+const DECODING: &str = include_str!("../openapi/vectors/decoding.json");
+
+fn cases(file: &str) -> Vec<Value> {
+    serde_json::from_str::<Value>(file).unwrap()["cases"].as_array().unwrap().clone()
+}
+
+#[test]
+fn every_case_has_a_name_of_its_own() {
+    for file in [SIGNING, VERIFYING, DECODING] {
+        let cases = cases(file);
+        let names: BTreeSet<_> = cases.iter().map(|case| case["name"].as_str().unwrap()).collect();
+        assert!(!names.is_empty() && names.len() == cases.len(), "{names:?}");
+    }
+}
+
+#[test]
+fn good_and_bad_signatures_are_there_in_both_forms() {
+    let of = |valid: bool| cases(VERIFYING).iter().filter(|case| case["valid"] == valid).count();
+    assert!(of(true) >= 2 && of(false) >= 2, "{} valid, {} not", of(true), of(false));
+}
+
+#[test]
+fn every_operation_is_answered_and_every_answer_is_looked_at() {
+    let cases = cases(DECODING);
+    for case in &cases {
+        let expected = case["expect"].as_object().filter(|expected| !expected.is_empty());
+        assert!(expected.is_some() != (case["refuse"] == true), "{}: `expect` or `refuse`", case["name"]);
+        for (pointer, expected) in expected.into_iter().flatten() {
+            let (parent, _) = pointer.rsplit_once('/').unwrap();
+            let parent = case["body"].pointer(parent);
+            assert!(
+                parent.is_some_and(|parent| parent.is_object() || parent.is_array()),
+                "{}: {pointer}",
+                case["name"]
+            );
+            let there = case["body"].pointer(pointer).unwrap_or(&Value::Null);
+            let is_so = there == expected || (expected.is_null() && there == &json!([]));
+            assert!(is_so, "{}: {pointer} is {there}", case["name"]);
+        }
+    }
+    for operation in Operation::ALL {
+        for success in [true, false] {
+            let is_such = |case: &Value| case["operation"] == operation.id && (case["status"] == 200) == success;
+            assert!(cases.iter().any(is_such), "{}: no case with success {success}", operation.id);
+        }
+    }
+}
