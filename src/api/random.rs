@@ -24,6 +24,21 @@ const COUNTRIES: [&str; 3] = ["NL", "AA", "ZZ"];
 const PERMITTED_IPS: [&str; 4] = ["*", "0.0.0.0", "192.0.2.1", "255.255.255.255"];
 const UUIDS: [&str; 2] = ["550e8400-e29b-41d4-a716-446655440000", "00000000-0000-0000-0000-000000000000"];
 const DATES: [&str; 4] = ["1990-01-31", "2024-02-29", "0001-01-01", "9999-12-31"];
+/// What nearly is one of the others.
+const SLIPS: [&str; 12] = [
+    "a@b@c",
+    "a @b.nl",
+    "@b.nl",
+    "a@",
+    "31600000000",
+    "+0123456789",
+    "+123456",
+    "nl",
+    "NLD",
+    "256.0.0.1",
+    "1.2.3",
+    "01.2.3.4",
+];
 const TIMESTAMPS: [&str; 5] = [
     "2025-08-13 14:45:18.621550",
     "2024-02-29 23:59:59.999999",
@@ -31,6 +46,16 @@ const TIMESTAMPS: [&str; 5] = [
     "0000-01-01 00:00:00.000001",
     "9999-12-31 23:59:59.999999",
 ];
+
+/// Texts of all kinds, and such as have just a length that is allowed, or just not.
+pub(crate) fn texts() -> impl Iterator<Item = String> {
+    let kinds = [&TEXTS[..], &EMAILS, &PHONE_NUMBERS, &COUNTRIES, &PERMITTED_IPS, &UUIDS, &DATES, &TIMESTAMPS, &SLIPS];
+    let lengths = (0..5).chain(250..260);
+    let long = lengths.flat_map(|length| {
+        ["x".repeat(length), format!("{}@host.example", "x".repeat(length)), format!("+{}", "1".repeat(length))]
+    });
+    kinds.into_iter().flatten().map(|text| text.to_string()).chain(long)
+}
 
 /// Makes values of schemas under `root`, in which their references lead.
 pub(crate) struct Random<'a> {

@@ -7,7 +7,7 @@ use jsonschema::{ValidationError, Validator};
 use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};
 
-use super::random::Random;
+use super::random::{Random, texts};
 use super::tests::{SCHEMAS, round_trip, schema_of_type};
 use crate::secret::on_wire;
 
@@ -40,6 +40,36 @@ async fn types_and_document_say_the_same() {
         }
     }
     assert!(differences.is_empty(), "{} differences:\n{}", differences.len(), differences.join("\n"));
+}
+
+/// What a schema says of a text or a number by itself.
+const KEYWORDS: [&str; 8] = ["type", "format", "pattern", "enum", "minLength", "maxLength", "minimum", "maximum"];
+
+/// What only bunq writes: the types read more of it than the document tells others to expect.
+const WRITTEN_BY_BUNQ: [&str; 2] = ["Date", "Timestamp"];
+
+#[test]
+fn texts_and_numbers_are_bounded_as_the_document_says() {
+    let schemas: Map<String, Value> = serde_json::from_str(SCHEMAS).unwrap();
+    let is_open = |schema: &Value| schema.get("x-extensible-enum").is_some();
+    let mut checked = 0;
+    for (name, document) in schemas.iter().filter(|(_, schema)| schema["type"] != "object" && !is_open(schema)) {
+        let said = |schema: &Value| KEYWORDS.map(|keyword| schema.get(keyword).cloned());
+        for settings in
+            [SchemaSettings::draft2020_12().for_deserialize(), SchemaSettings::draft2020_12().for_serialize()]
+        {
+            let of_type = schema_of_type(name, settings.into_generator()).unwrap().to_value();
+            assert_eq!(said(&of_type), said(document), "{name}: type and document, {KEYWORDS:?}");
+        }
+        let is_text = document["type"] == "string" && !WRITTEN_BY_BUNQ.contains(&name.as_str());
+        let by_document = validator(&of_document(&schemas, name));
+        for text in texts().filter(|_| is_text) {
+            let is_taken = round_trip(name, &json!(text).to_string()).is_ok();
+            assert_eq!(is_taken, by_document.is_valid(&json!(text)), "{name}: type and document of {text:?}");
+            checked += 1;
+        }
+    }
+    assert!(checked > 500, "only {checked} texts were held against type and document");
 }
 
 /// Sends a value through its type, and holds what comes out against schemas.
