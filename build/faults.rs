@@ -16,11 +16,11 @@ const OF_SCHEMAS: [&str; 2] = ["x-extensible-enum", "x-enum-descriptions"];
 /// How many references in a row are followed.
 const MOST_REFERENCES: usize = 100;
 
-/// Everything that can be seen here, in no more passes than it takes.
+/// Everything that can be seen here.
 pub(crate) fn faults(document: &Document) -> Vec<Fault> {
     let mut faults = Vec::new();
     check_shape(&document.root, &mut faults);
-    // What has no shape would only be complained about again and again.
+    // What has no shape would only be complained about once more by each check.
     if faults.is_empty() {
         let operations: Vec<_> = document.operations().iter().map(|operation| operation.pointer()).collect();
         for_each_part(&document.root, "", &mut |pointer, part| {
