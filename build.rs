@@ -4,6 +4,7 @@
 //! the build with the schema or operation at fault; the work itself is in `build/`.
 
 mod build {
+    pub(crate) mod by_hand;
     pub(crate) mod client;
     pub(crate) mod document;
     pub(crate) mod enums;

@@ -8,31 +8,14 @@ use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use proc_macro2::{Literal, TokenStream};
-use progenitor::{GenerationSettings, Generator, HooksMode, TypeImpl, TypePatch};
+use progenitor::{GenerationSettings, Generator, HooksMode, TypeImpl};
 use quote::{ToTokens, quote};
 use serde_json::{Map, Value, json};
 use syn::visit_mut::{self, VisitMut};
 
+use super::by_hand::BY_HAND;
 use super::document::{Document, Fault, for_each_object, lower_nullable, members, reference};
 use super::enums;
-
-/// Schemas whose Rust type is written by hand, because reading or writing them takes care.
-const BY_HAND: [(&str, &str); 11] = [
-    ("CountryCode", "crate::contact::CountryCode"),
-    ("Date", "::jiff::civil::Date"),
-    ("DeviceDescription", "crate::device::DeviceDescription"),
-    ("EmailAddress", "crate::contact::EmailAddress"),
-    ("PermittedIp", "crate::device::PermittedIp"),
-    ("PhoneNumber", "crate::contact::PhoneNumber"),
-    ("PointerValue", "crate::contact::PointerValue"),
-    ("ProvisionId", "crate::provision_id::ProvisionId"),
-    ("Secret", "crate::secret::Secret"),
-    ("Timestamp", "crate::timestamp::Timestamp"),
-    ("UserName", "crate::contact::UserName"),
-];
-
-/// Not among the generator's derives, for it knows no conditions.
-const JSON_SCHEMA: &str = r#"#[cfg_attr(feature = "schemars", derive(::schemars::JsonSchema))]"#;
 
 pub(crate) fn generate(document: &Document) -> Result<TokenStream, Fault> {
     let lowered = lower(document.root.clone());
@@ -44,6 +27,14 @@ pub(crate) fn generate(document: &Document) -> Result<TokenStream, Fault> {
         _ => None,
     });
     let (_, items) = types.ok_or_else(|| Fault::new("generated client", "it has no module `types`"))?;
+    for item in items.iter_mut() {
+        let (syn::Item::Struct(syn::ItemStruct { attrs, .. }) | syn::Item::Enum(syn::ItemEnum { attrs, .. })) = item
+        else {
+            continue;
+        };
+        attrs.insert(0, syn::parse_quote!(#[cfg_attr(feature = "schemars", derive(::schemars::JsonSchema))]));
+        attrs.insert(0, syn::parse_quote!(#[non_exhaustive]));
+    }
     items.extend(enums::generate(document)?);
     for (_, rust) in BY_HAND {
         let path: syn::Path = syn::parse_str(rust).map_err(|error| Fault::new(rust, error))?;
@@ -117,9 +108,6 @@ fn settings(document: &Document) -> GenerationSettings {
     let enums: BTreeSet<_> = enums::names(document).collect();
     for name in &enums {
         settings.with_replacement(name, format!("crate::api::types::{name}"), [TypeImpl::Display].into_iter());
-    }
-    for (name, _) in document.schemas().filter(|(name, _)| !enums.contains(name)) {
-        settings.with_patch(name, TypePatch::default().with_attr("#[non_exhaustive]").with_attr(JSON_SCHEMA));
     }
     settings
 }
@@ -209,6 +197,12 @@ impl VisitMut for Tidy<'_> {
         let properties = &self.document.root["components"]["schemas"][item.ident.to_string()]["properties"];
         for field in &mut item.fields {
             let property = field.ident.as_ref().map(|name| &properties[name.to_string()]);
+            // A list that must be there and may be null.
+            if property.is_some_and(|property| property["type"] == "array" && property["nullable"] == true)
+                && !field.attrs.iter().any(|attribute| says(attribute, "default"))
+            {
+                field.attrs.push(syn::parse_quote!(#[serde(default)]));
+            }
             if let Some(least) = property.and_then(|property| property["minItems"].as_u64()) {
                 let least = Literal::u64_unsuffixed(least);
                 field.attrs.push(syn::parse_quote!(#[cfg_attr(feature = "schemars", schemars(length(min = #least)))]));
@@ -229,9 +223,6 @@ impl VisitMut for Tidy<'_> {
 
     fn visit_field_mut(&mut self, field: &mut syn::Field) {
         let is = |name: &str| matches!(&field.ty, syn::Type::Path(path) if path.path.segments.last().is_some_and(|last| last.ident == name));
-        let says = |attribute: &syn::Attribute, what: &str| {
-            attribute.path().is_ident("serde") && attribute.to_token_stream().to_string().contains(what)
-        };
         if is("Option") {
             field.attrs.retain(|attribute| !says(attribute, "deserialize_with"));
         } else if is("Vec") && field.attrs.iter().any(|attribute| says(attribute, "default")) {
@@ -241,4 +232,9 @@ impl VisitMut for Tidy<'_> {
         }
         visit_mut::visit_field_mut(self, field);
     }
+}
+
+/// Whether an attribute is serde's and says `what`.
+fn says(attribute: &syn::Attribute, what: &str) -> bool {
+    attribute.path().is_ident("serde") && attribute.to_token_stream().to_string().contains(what)
 }

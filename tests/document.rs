@@ -4,6 +4,7 @@
 
 #[path = "../build"]
 mod build {
+    pub(crate) mod by_hand;
     pub(crate) mod client;
     pub(crate) mod document;
     pub(crate) mod enums;

@@ -15,6 +15,7 @@ mod spec;
 #[path = "../../build"]
 #[allow(dead_code, reason = "some of it only the build needs")]
 mod build {
+    pub(crate) mod by_hand;
     pub(crate) mod document;
     pub(crate) mod faults;
     pub(crate) mod lines;
