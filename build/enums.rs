@@ -3,13 +3,12 @@
 //! An open enum keeps a value that the document does not know, so that bunq may add one without breaking
 //! anybody; the generator's own enums cannot do that. One writer serves both, so that they look alike.
 
-use std::collections::HashSet;
-
 use proc_macro2::{Ident, TokenStream};
 use quote::{format_ident, quote};
 use serde_json::Value;
 
 use super::document::{Document, Fault};
+use super::faults::variant_name;
 
 /// The schemas that are written here rather than by the generator.
 pub(crate) fn names(document: &Document) -> impl Iterator<Item = &str> {
@@ -42,28 +41,17 @@ struct Variant<'a> {
 }
 
 fn variants<'a>(schema: &'a Value, values: &'a [Value]) -> Result<Vec<Variant<'a>>, String> {
-    let mut seen = HashSet::new();
     values
         .iter()
+        .filter_map(Value::as_str)
         .map(|value| {
-            let value = value.as_str().ok_or_else(|| format!("the value {value} is not a string"))?;
-            let name: String = value.split('_').map(capitalized).collect();
-            let ident: Ident =
-                syn::parse_str(&name).map_err(|_| format!("the value `{value}` cannot be named in Rust"))?;
-            if name == "Unknown" || !seen.insert(name) {
-                return Err(format!("the value `{value}` has the Rust name of another"));
-            }
+            let ident = format_ident!("{}", variant_name(value));
             let description = schema["x-enum-descriptions"][value]
                 .as_str()
                 .ok_or_else(|| format!("describe the value `{value}` under x-enum-descriptions"))?;
             Ok(Variant { ident, value, description })
         })
         .collect()
-}
-
-fn capitalized(word: &str) -> String {
-    let (first, rest) = word.split_at(word.chars().next().map_or(0, char::len_utf8));
-    first.to_uppercase() + &rest.to_lowercase()
 }
 
 fn write(name: &Ident, description: &str, variants: &[Variant<'_>], open: bool) -> TokenStream {

@@ -84,7 +84,13 @@ fn references() {
     let there_and_back =
         "    This: {$ref: '#/components/schemas/That'}\n    That: {$ref: '#/components/schemas/This'}\n";
     let fault = refusal("    LabelUserType:\n", &format!("{there_and_back}    LabelUserType:\n"));
-    assert!(fault.ends_with("leads back to itself: correct it"), "{fault}");
+    assert_eq!(fault, "#/components/schemas/That: it leads back to itself: correct its `$ref`");
+    for circle in
+        ["allOf: [{$ref: '#/components/schemas/Loop'}]", "oneOf: [{$ref: '#/components/schemas/Loop'}, {type: string}]"]
+    {
+        let fault = refusal("    LabelUserType:\n", &format!("    Loop:\n      {circle}\n    LabelUserType:\n"));
+        assert_eq!(fault, "#/components/schemas/Loop: it leads back to itself: correct its `$ref`");
+    }
 }
 
 #[test]
@@ -94,7 +100,7 @@ fn names() {
     let fault = refusal("operationId: get_provision", "operationId: all");
     assert_eq!(fault, "operation `all`: rename it: `all` stands for all operations");
     let fault = refusal("    LabelUserType:\n", "    Label.Type: {type: string}\n    LabelUserType:\n");
-    assert_eq!(fault, "schema `Label.Type`: name it in PascalCase, as in `ProvisionStatus`");
+    assert_eq!(fault, "schema `Label.Type`: name it in PascalCase, as in `ProvisionStatus` or `ApiKey`");
 }
 
 #[test]
@@ -103,9 +109,53 @@ fn extensions() {
         ("x-bunq-auth: none", "x-bunq-auth: none\n      x-bunq-retries: 3", "`x-bunq-retries` means nothing here"),
         ("x-extensible-enum:", "x-extensible-enums:", "`x-extensible-enums` means nothing here"),
         ("  /installation:\n", "  /installation:\n    x-bunq-auth: none\n", "`x-bunq-auth` means nothing here"),
+        (
+            "      - $ref: '#/components/parameters/ProvisionId'\n",
+            "      - {name: x, in: query, x-extensible-enum: [A], schema: {type: string}}\n",
+            "`x-extensible-enum` means nothing here",
+        ),
     ] {
         let fault = refusal(from, to);
         assert!(fault.starts_with("#/") && fault.ends_with(&format!("{problem}: remove or rename it")), "{fault}");
+    }
+}
+
+/// Mistakes of which the generator makes Rust that does not compile.
+#[test]
+fn what_the_generator_does_not_notice() {
+    let schema = |schema: &str| format!("    Extra:\n      {schema}\n    LabelUserType:\n");
+    for (from, to, problem) in [
+        ("      in: path\n      required: true\n", "      in: path\n".to_string(), "set `required: true`"),
+        ("    LabelUserType:\n", schema("{type: array, items: [{type: string}]}"), "write it as a mapping"),
+        ("    LabelUserType:\n", schema("{type: object, properties: {a: {type: number}}}"), "for amounts"),
+        ("    LabelUserType:\n", schema("{type: string, pattern: a}"), "written by hand (build/by_hand.rs)"),
+        (
+            "    LabelUserType:\n",
+            schema("{type: object, properties: {a: {type: string, format: date}}}"),
+            "written by hand (build/by_hand.rs)",
+        ),
+        (
+            "    LabelUserType:\n",
+            schema("{type: object, properties: {display-name: {}, displayName: {}}}"),
+            "its properties `display-name` and `displayName` have one name in Rust: rename one",
+        ),
+        (
+            "          application/json:\n",
+            "          aplication/json:\n".into(),
+            "write `application/json` for `aplication/json`",
+        ),
+        (
+            "              $ref: '#/components/schemas/InstallationRequest'\n",
+            "              type: object\n".into(),
+            "put its schemas under components/schemas, and refer to them",
+        ),
+        ("    LabelUserType:\n", "    HTTPError: {type: string}\n    LabelUserType:\n".into(), "or `ApiKey`"),
+        ("    LabelUserType:\n", "    Secret: {type: object}\n    LabelUserType:\n".into(), "have this name in Rust"),
+        ("enum: [EMAIL, PHONE_NUMBER]", "enum: [EMAIL, SELF]".into(), "the value `SELF` has the Rust name of another"),
+        ("enum: [EMAIL, PHONE_NUMBER]", "enum: [EMAIL, null]".into(), "the value null is not a string"),
+    ] {
+        let fault = refusal(from, &to);
+        assert!(fault.ends_with(problem), "{fault}");
     }
 }
 

@@ -56,9 +56,10 @@ fn check_examples(document: &Document, operation: &Operation<'_>, findings: &mut
 
 /// A link leads to an operation, wherever it stands.
 fn check_links(document: &Document, findings: &mut Vec<Fault>) {
-    for_each_part(&document.root, "", &mut |pointer, part| {
-        let links = part.get("links").filter(|_| !pointer.ends_with("/properties"));
-        for (name, link) in links.into_iter().flat_map(members).filter(|(_, link)| reference(link).is_none()) {
+    for_each_part(&document.root, &mut |pointer, part| {
+        for (name, link) in
+            part.get("links").into_iter().flat_map(members).filter(|(_, link)| reference(link).is_none())
+        {
             let target = link["operationId"].as_str().unwrap_or_default();
             if document.operations().iter().all(|operation| operation.id != target) {
                 let problem = format!("its operationId `{target}` is that of no operation: correct it");
