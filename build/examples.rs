@@ -18,9 +18,9 @@ pub(crate) fn generate(document: &Document) -> Result<TokenStream, Fault> {
             let schema = reference(&media["schema"]).and_then(|target| target.rsplit('/').next());
             for (name, example) in members(&media["examples"]) {
                 let place = format!("{} {place} {name}", operation.id);
-                let schema = schema.ok_or_else(|| Fault::new(&place, "its schema must be a reference"))?;
+                let schema = schema.ok_or_else(|| operation.fault("its schema must be a reference"))?;
                 let json = match &document.resolve(example)["value"] {
-                    Value::Null => return Err(Fault::new(&place, "the example has no value")),
+                    Value::Null => return Err(operation.fault(format_args!("give its example `{name}` a value"))),
                     value => value.to_string(),
                 };
                 examples.push(quote!((#place, #schema, #json)));

@@ -102,6 +102,17 @@ impl<'a> Comparison<'a> {
         for url in new.iter().filter(|url| !old.contains(url)) {
             self.add("servers", format_args!("{url} was added"), Additive, Editorial);
         }
+        if let (Some(was), Some(is)) = (old.first(), new.first())
+            && was != is
+            && new.contains(was)
+        {
+            self.add(
+                "servers",
+                format_args!("{is} is the first now, which clients take by default"),
+                Breaking,
+                Editorial,
+            );
+        }
         if old == new && self.old.root["servers"] != self.new.root["servers"] {
             self.add("servers", "changed in something else than the URLs", Editorial, Editorial);
         }

@@ -1,19 +1,22 @@
 //! Compares schemas.
 //!
-//! The Rust side follows what the generator does: an optional or nullable member is an `Option`, a list never is;
-//! a struct of such members is `Default`; structs and enums are `#[non_exhaustive]`; a bound of an inline number or string can make another type of it. The
-//! exact types are in the snapshot of the generated API.
+//! The Rust side follows what the generator does: an optional or nullable member is an `Option`, a list never is; a
+//! struct of such members is `Default`; structs and enums are `#[non_exhaustive]`; a bound of an inline number or
+//! string can make another type of it. The exact types are in the snapshot of the generated API.
+
+use std::collections::BTreeMap;
 
 use serde_json::Value;
 
 use super::change::Impact::{Additive, Breaking, Editorial};
 use super::parts::{Comparison, TEXTS, pairs};
-use crate::build::document::{Document, reference};
+use crate::build::document::{Document, members, reference};
 use crate::spec::uses::Use;
 
 const LOWER: [&str; 4] = ["minimum", "minLength", "minItems", "minProperties"];
 const UPPER: [&str; 4] = ["maximum", "maxLength", "maxItems", "maxProperties"];
-const COMPARED: [&str; 12] = [
+const COMPARED: [&str; 13] = [
+    "title",
     "$ref",
     "type",
     "allOf",
@@ -68,6 +71,11 @@ impl Comparison<'_> {
         if let (Some(old), Some(new)) = (old.get("items"), new.get("items")) {
             self.member(&format!("{place}, items"), old, new, [true, true], used);
         }
+        if old["title"] != new["title"] {
+            // It names the type of a schema that has no name of its own.
+            let rust = if place.contains(", ") { Breaking } else { Editorial };
+            self.add(place, "title changed", Editorial, rust);
+        }
         let compared = [&COMPARED[..], &LOWER, &UPPER, &["pattern"]].concat();
         self.others(place, old, new, &compared);
     }
@@ -76,11 +84,15 @@ impl Comparison<'_> {
     fn is_same_on_wire(&self, old: &Value, new: &Value) -> bool {
         let content = |document: &Document, schema: &Value| {
             let only = schema["allOf"].as_array().filter(|parts| parts.len() == 1).and_then(|parts| parts.first());
-            let mut content = document.resolve(only.unwrap_or(schema)).clone();
-            if let Some(content) = content.as_object_mut() {
-                content.retain(|name, _| name != "nullable" && !TEXTS.contains(&name.as_str()));
-            }
+            let target = document.resolve(only.unwrap_or(schema));
+            // What stands beside the reference adds to it; null has been compared.
+            let beside = members(schema).filter(|(name, _)| !["$ref", "allOf", "nullable"].contains(name));
+            let content: BTreeMap<_, _> = members(target).chain(beside).collect();
             content
+                .into_iter()
+                .filter(|(name, _)| !TEXTS.contains(name))
+                .map(|(name, value)| (name.to_owned(), value.clone()))
+                .collect::<Vec<_>>()
         };
         content(self.old, old) == content(self.new, new)
     }
@@ -119,7 +131,7 @@ impl Comparison<'_> {
                 for value in old.iter().filter(|value| !new.contains(value)) {
                     self.add(place, format_args!("the value {value} was removed"), used.changed(), Breaking);
                 }
-                if old != new && old.len() == new.len() && old.iter().all(|value| new.contains(value)) {
+                if old != new && is_reordered(&old, &new) {
                     self.add(place, "its values are in another order", Editorial, Editorial);
                 }
                 for value in new.iter().filter(|value| !old.contains(value)) {
@@ -146,6 +158,7 @@ impl Comparison<'_> {
             let makes_a_type = match keyword {
                 "minimum" | "maximum" => true,
                 "minLength" | "maxLength" | "pattern" => was.is_null() || is.is_null(),
+                "minItems" | "maxItems" => has_fixed_length(old) || has_fixed_length(new),
                 _ => false,
             };
             let what = format!("{keyword} is {is} now, was {was}").replace("null", "none");
@@ -157,6 +170,10 @@ impl Comparison<'_> {
         let requires = |schema: &Value, name: &str| {
             schema["required"].as_array().is_some_and(|names| names.iter().any(|required| required == name))
         };
+        let is_named = |schema: &Value| members(&schema["properties"]).next().is_some();
+        if kind(old) == "object" && !is_named(old) && is_named(new) {
+            self.add(place, "has named properties now", Editorial, Breaking);
+        }
         let can_be_empty = |schema: &Value| schema["required"].as_array().is_none_or(Vec::is_empty);
         if kind(old) == "object" && can_be_empty(old) && !can_be_empty(new) {
             self.add(place, "is no `Default` in Rust any more, for something is required", Editorial, Breaking);
@@ -177,6 +194,7 @@ impl Comparison<'_> {
         }
     }
 
+    /// The Rust names of the variants, and which is tried first, come from all of them together.
     fn variants(&mut self, place: &str, old: &Value, new: &Value, used: Use) {
         for keyword in ["oneOf", "anyOf"] {
             let [old, new] = [old, new].map(|schema| schema[keyword].as_array().map(Vec::as_slice).unwrap_or_default());
@@ -184,10 +202,22 @@ impl Comparison<'_> {
                 self.add(place, format_args!("the variant {} was removed", kind(variant)), used.tighter(), Breaking);
             }
             for variant in new.iter().filter(|variant| !old.contains(variant)) {
-                self.add(place, format_args!("the variant {} was added", kind(variant)), used.looser(), Additive);
+                self.add(place, format_args!("the variant {} was added", kind(variant)), used.looser(), Breaking);
+            }
+            if old != new && is_reordered(old, new) {
+                self.add(place, "its variants are in another order", Editorial, Breaking);
             }
         }
     }
+}
+
+fn is_reordered(old: &[Value], new: &[Value]) -> bool {
+    old.len() == new.len() && old.iter().all(|value| new.contains(value))
+}
+
+/// Whether a list is an array in Rust.
+fn has_fixed_length(schema: &Value) -> bool {
+    !schema["minItems"].is_null() && schema["minItems"] == schema["maxItems"]
 }
 
 /// What a schema is, in a word: the name of another, or a JSON type.

@@ -31,7 +31,9 @@ fn document() -> Value {
                 "In": {"type": "object", "required": ["a"], "properties": {
                     "a": {"type": "string", "minLength": 3},
                     "b": {"allOf": [{"$ref": "#/components/schemas/Closed"}]},
-                    "which": {"oneOf": [{"$ref": "#/components/schemas/Closed"}]}
+                    "which": {"oneOf": [{"$ref": "#/components/schemas/Closed"}]},
+                    "either": {"oneOf": [{"$ref": "#/components/schemas/Closed"}, {"type": "string"}]},
+                    "two": {"type": "array", "minItems": 2, "items": {"type": "string"}}
                 }},
                 "Out": {"type": "object", "required": ["a", "n"], "properties": {
                     "a": {"type": "string", "description": "An a."},
@@ -42,7 +44,8 @@ fn document() -> Value {
                 }},
                 "Closed": {"type": "string", "enum": ["A", "B"]},
                 "Open": {"type": "string", "x-extensible-enum": ["A", "B"], "x-enum-descriptions": {"A": "a"}},
-                "Unused": {"type": "object", "properties": {"a": {"type": "string"}}}
+                "Unused": {"type": "object", "properties": {"a": {"type": "string"}}},
+                "Empty": {"type": "object"}
             }
         }
     })
@@ -211,8 +214,25 @@ fn requests() {
             (
                 "/properties/which/oneOf/-",
                 json!({"$ref": "#/components/schemas/Out"}),
-                "additive additive schema `In`, property `which`: the variant `Out` was added",
+                "additive breaking schema `In`, property `which`: the variant `Out` was added",
             ),
+        ],
+    );
+    table(
+        IN,
+        vec![
+            (
+                "/properties/either/oneOf",
+                json!([{"type": "string"}, {"$ref": "#/components/schemas/Closed"}]),
+                "editorial breaking schema `In`, property `either`: its variants are in another order",
+            ),
+            ("/properties/a/title", json!("A"), "editorial breaking schema `In`, property `a`: title changed"),
+            (
+                "/properties/two/maxItems",
+                json!(2),
+                "breaking breaking schema `In`, property `two`: maxItems is 2 now, was none",
+            ),
+            ("/title", json!("A"), "editorial editorial schema `In`: title changed"),
         ],
     );
     let required = json!({"type": "object", "required": ["a", "c"], "properties": {"c": {"type": "string"}}});
@@ -347,6 +367,19 @@ fn what_is_said_elsewhere_or_under_another_name_is_the_same_on_the_wire() {
             "{found:?}"
         );
     }
+}
+
+#[test]
+fn a_struct_gets_its_first_named_property() {
+    let found = changes("/components/schemas/Empty/properties", json!({"a": {"type": "string"}}));
+    assert!(found.contains(&"editorial breaking schema `Empty`: has named properties now".to_string()), "{found:?}");
+}
+
+#[test]
+fn the_first_server_is_the_one_that_is_taken() {
+    let found = changes("/servers", json!([{"url": "https://b.example"}, {"url": "https://a.example"}]));
+    let expected = "breaking editorial servers: https://b.example is the first now, which clients take by default";
+    assert!(found.contains(&expected.to_string()), "{found:?}");
 }
 
 #[test]
