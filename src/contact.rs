@@ -99,7 +99,9 @@ impl From<PhoneNumber> for PointerValue {
 }
 
 fn is_email(text: &str) -> bool {
-    let plain = text.chars().all(|c| !c.is_whitespace() && !c.is_control()) && text.chars().count() <= 254;
+    // JSON Schema counts the byte order mark as white space.
+    let is_plain = |c: char| !c.is_whitespace() && !c.is_control() && c != '\u{feff}';
+    let plain = text.chars().all(is_plain) && text.chars().count() <= 254;
     plain
         && text.split_once('@').is_some_and(|(name, host)| !name.is_empty() && !host.is_empty() && !host.contains('@'))
 }

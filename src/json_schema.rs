@@ -16,6 +16,13 @@ macro_rules! octet {
     };
 }
 
+/// One `@` with something on both sides, without white space and control characters.
+macro_rules! email {
+    () => {
+        r"[^@\s\x00-\x1f\x7f-\x9f]+@[^@\s\x00-\x1f\x7f-\x9f]+"
+    };
+}
+
 macro_rules! json_schema {
     ($($name:ident: $schema:tt)+) => {$(
         impl JsonSchema for $name {
@@ -43,9 +50,9 @@ json_schema! {
     }
     EmailAddress: {
         "type": "string",
-        "format": "email",
         "minLength": 3,
         "maxLength": 254,
+        "pattern": concat!("^", email!(), "$"),
         "description": "An e-mail address.",
     }
     PermittedIp: {
@@ -62,7 +69,7 @@ json_schema! {
         "type": "string",
         "minLength": 3,
         "maxLength": 254,
-        "pattern": r"^([^@\s]+@[^@\s]+|\+[1-9][0-9]{6,14})$",
+        "pattern": concat!("^(", email!(), r"|\+[1-9][0-9]{6,14})$"),
         "description": "An e-mail address or a phone number in the form of E.164.",
     }
     ProvisionId: {

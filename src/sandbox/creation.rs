@@ -161,7 +161,8 @@ fn one_of(values: &[&str]) -> String {
 
 fn is_email(text: &str) -> bool {
     let mut parts = text.split('@');
-    let is_part = |part: Option<&str>| part.is_some_and(|part| !part.is_empty() && !part.contains(char::is_whitespace));
+    let is_foreign = |c: char| c.is_whitespace() || c.is_control() || c == '\u{feff}';
+    let is_part = |part: Option<&str>| part.is_some_and(|part| !part.is_empty() && !part.contains(is_foreign));
     is_part(parts.next()) && is_part(parts.next()) && parts.next().is_none() && text.chars().count() <= 254
 }
 

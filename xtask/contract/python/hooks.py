@@ -120,7 +120,7 @@ def meaningful(body: dict[str, Any]) -> dict[str, Any]:
     return body
 
 
-POINTER = re.compile(r"[^@\s]+@[^@\s]+|\+[1-9][0-9]{6,14}")
+POINTER = re.compile(r"[^@\s\x00-\x1f\x7f-\x9f]+@[^@\s\x00-\x1f\x7f-\x9f]+|\+[1-9][0-9]{6,14}")
 
 
 def is_id(value: object) -> bool:

@@ -123,6 +123,9 @@ impl Walk<'_> {
 
     fn schema(&mut self, place: &Place, schema: &Value) {
         self.check_enum(place, schema);
+        if self.used.answer && schema["additionalProperties"] == false {
+            self.find(place, "an answer has it, and bunq may add a member: remove `additionalProperties`");
+        }
         for (name, property) in members(&schema["properties"]) {
             let place = place.down(&format!("properties/{}", escaped(name)), &format!("property `{name}`"));
             self.described(&place, property);

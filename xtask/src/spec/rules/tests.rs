@@ -102,6 +102,11 @@ fn each_finding_has_its_place() {
             "          links:\n            Inline: {operationId: nowhere}\n",
             "link `Inline`: its operationId `nowhere` is that of no operation",
         ),
+        (
+            "    Token:\n      type: object\n",
+            "    Token:\n      type: object\n      additionalProperties: false\n",
+            "schema `Token`: an answer has it, and bunq may add a member",
+        ),
         ("          en_US: English.\n", "", "parameter `Language`: describe the value `en_US`"),
     ] {
         let found = findings(&[(from, to)]);
