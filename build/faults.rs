@@ -49,7 +49,7 @@ pub(crate) fn faults(document: &Document) -> Vec<Fault> {
             let problems = problems.into_iter().flatten();
             faults.extend(problems.map(|problem| Fault::at(pointer, shown(pointer), problem)));
         });
-        check_circles(&document.root, &mut faults);
+        faults.extend(circles(&document.root));
         check_operations(document, &mut faults);
         check_schemas(document, &mut faults);
     }
@@ -167,8 +167,9 @@ fn generator_problem(pointer: &str, part: &Map<String, Value>) -> Option<String>
     })
 }
 
-/// Nothing is made of itself. What holds itself as a member may well be.
-fn check_circles(root: &Value, faults: &mut Vec<Fault>) {
+/// Components that are made of themselves, and so of nothing; what holds itself as a member is none of them. Whoever
+/// follows references goes round in them for ever.
+pub(crate) fn circles(root: &Value) -> Vec<Fault> {
     fn is_circle<'a>(root: &'a Value, part: &'a Value, way: &mut Vec<&'a str>) -> bool {
         if let Some(target) = reference(part) {
             if way.contains(&target) {
@@ -182,14 +183,14 @@ fn check_circles(root: &Value, faults: &mut Vec<Fault>) {
         let compositions = ["allOf", "oneOf", "anyOf"].iter().filter_map(|keyword| part[keyword].as_array());
         compositions.flatten().any(|part| is_circle(root, part, way))
     }
+    let mut faults = Vec::new();
     for (kind, components) in members(&root["components"]) {
-        for (name, component) in members(components) {
-            if is_circle(root, component, &mut Vec::new()) {
-                let pointer = format!("/components/{kind}/{}", escaped(name));
-                faults.push(Fault::at(&pointer, shown(&pointer), "it leads back to itself: correct its `$ref`"));
-            }
+        for (name, _) in members(components).filter(|(_, component)| is_circle(root, component, &mut Vec::new())) {
+            let pointer = format!("/components/{kind}/{}", escaped(name));
+            faults.push(Fault::at(&pointer, shown(&pointer), "it leads back to itself: correct its `$ref`"));
         }
     }
+    faults
 }
 
 fn check_operations(document: &Document, faults: &mut Vec<Fault>) {

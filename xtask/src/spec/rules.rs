@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::uses::{Use, Uses};
 use crate::build::document::{Document, Fault, Operation, escaped, members, reference};
-use crate::build::faults::{faults, for_each_part};
+use crate::build::faults::{circles, faults, for_each_part};
 
 /// Texts whose names end so are secrets.
 const SECRETS: [&str; 7] =
@@ -12,6 +12,9 @@ const SECRETS: [&str; 7] =
 
 pub(super) fn check(document: &Document) -> Vec<Fault> {
     let mut findings = faults(document);
+    if !circles(&document.root).is_empty() {
+        return findings;
+    }
     for operation in document.operations() {
         check_examples(document, &operation, &mut findings);
     }

@@ -128,6 +128,19 @@ fn all_findings_come_at_once() {
 }
 
 #[test]
+fn a_circle_is_found_and_not_followed() {
+    let circle = "\n    Loop:\n      oneOf: [{$ref: '#/components/schemas/Loop'}]\n    Token:\n";
+    let found = findings(&[
+        ("\n    Token:\n", circle),
+        (
+            "type: string\n          format: password\n          description: The token itself",
+            "$ref: '#/components/schemas/Loop'\n          description: It",
+        ),
+    ]);
+    assert!(found.iter().any(|finding| finding.contains("/Loop: it leads back to itself")), "{found:?}");
+}
+
+#[test]
 fn an_open_enum_is_a_list_of_texts() {
     let found = findings(&[("x-extensible-enum: [PERSON, COMPANY]", "x-extensible-enum: PERSON")]);
     assert!(found[0].contains("schema `LabelUserType`: x-extensible-enum is a list of texts"), "{found:?}");
