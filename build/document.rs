@@ -36,6 +36,11 @@ impl Fault {
         Self { spot: Spot::Pointer(pointer.into()), ..Self::new(place, problem) }
     }
 
+    /// A fault of a part that has no name but its pointer.
+    pub(crate) fn of_part(pointer: &str, problem: impl fmt::Display) -> Self {
+        Self::at(pointer, format_args!("#{pointer}"), problem)
+    }
+
     pub(crate) fn of_schema(name: &str, problem: impl fmt::Display) -> Self {
         Self::at(format!("/components/schemas/{name}"), format_args!("schema `{name}`"), problem)
     }

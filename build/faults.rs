@@ -47,7 +47,7 @@ pub(crate) fn faults(document: &Document) -> Vec<Fault> {
                 generator_problem(pointer, part),
             ];
             let problems = problems.into_iter().flatten();
-            faults.extend(problems.map(|problem| Fault::at(pointer, shown(pointer), problem)));
+            faults.extend(problems.map(|problem| Fault::of_part(pointer, problem)));
         });
         faults.extend(circles(&document.root));
         check_operations(document, &mut faults);
@@ -82,10 +82,6 @@ pub(crate) fn for_each_part(root: &Value, visit: &mut impl FnMut(&str, &Map<Stri
     walk(root, "", false, visit);
 }
 
-fn shown(pointer: &str) -> String {
-    format!("#{pointer}")
-}
-
 /// What is looked into by name is a mapping.
 fn check_shape(root: &Value, faults: &mut Vec<Fault>) {
     if !root.is_object() {
@@ -95,19 +91,18 @@ fn check_shape(root: &Value, faults: &mut Vec<Fault>) {
     if !root["openapi"].as_str().is_some_and(|version| version.starts_with("3.0.")) {
         faults.push(Fault::at("/openapi", "openapi", "set it to 3.0.3: the generator knows no other generation"));
     }
-    let mut check = |pointer: String| {
-        if root.pointer(&pointer).is_some_and(|part| !part.is_object()) {
-            faults.push(Fault::at(&pointer, shown(&pointer), "it must be a mapping: fill it in, or remove it"));
-        }
-    };
-    for (parent, depth) in [("paths", 1), ("components", 2)] {
-        check(format!("/{parent}"));
-        for (name, inside) in members(&root[parent]) {
-            let pointer = format!("/{parent}/{}", escaped(name));
-            check(pointer.clone());
-            for (name, _) in members(inside).filter(|_| depth > 1) {
-                check(format!("{pointer}/{}", escaped(name)));
-            }
+    check_mappings(root, "/paths", 1, faults);
+    check_mappings(root, "/components", 2, faults);
+}
+
+/// Whether a part is a mapping, if it is there, and what it holds down to `depth`.
+fn check_mappings(root: &Value, pointer: &str, depth: u32, faults: &mut Vec<Fault>) {
+    let Some(part) = root.pointer(pointer) else { return };
+    if !part.is_object() {
+        faults.push(Fault::of_part(pointer, "it must be a mapping: fill it in, or remove it"));
+    } else if depth > 0 {
+        for (name, _) in members(part) {
+            check_mappings(root, &format!("{pointer}/{}", escaped(name)), depth - 1, faults);
         }
     }
 }
@@ -187,7 +182,7 @@ pub(crate) fn circles(root: &Value) -> Vec<Fault> {
     for (kind, components) in members(&root["components"]) {
         for (name, _) in members(components).filter(|(_, component)| is_circle(root, component, &mut Vec::new())) {
             let pointer = format!("/components/{kind}/{}", escaped(name));
-            faults.push(Fault::at(&pointer, shown(&pointer), "it leads back to itself: correct its `$ref`"));
+            faults.push(Fault::of_part(&pointer, "it leads back to itself: correct its `$ref`"));
         }
     }
     faults

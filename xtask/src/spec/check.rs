@@ -12,9 +12,10 @@ pub(crate) fn run() -> Result<bool> {
     let text = text()?;
     let (findings, checked) = match Document::read(&text) {
         Ok(document) => {
-            let mut findings = rules::check(&document);
+            let mut findings = faults(&document);
             // Where references lead nowhere, no example can be held against anything.
-            let examples = if faults(&document).is_empty() { examples::check(&document) } else { Vec::new() };
+            let examples = if findings.is_empty() { examples::check(&document) } else { Vec::new() };
+            findings.extend(rules::check(&document));
             let checked = examples.len();
             findings.extend(examples.into_iter().filter_map(Result::err));
             let (operations, schemas) = (document.operations().len(), document.schemas().count());

@@ -1,20 +1,22 @@
 //! Every example of the document against its schema, and every default.
 
 use jsonschema::{Draft, Validator};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::build::document::{Document, Fault, escaped, for_each_object, members};
+use crate::build::faults::for_each_part;
 
 /// One result for each example.
 pub(super) fn check(document: &Document) -> Vec<Result<(), Fault>> {
     let mut results = Vec::new();
     let lowered = lower(document.root.clone());
     let check = Check { document, lowered: &lowered };
-    check.walk("/paths", &document.root["paths"], &mut results);
-    // The examples are held against the schemas of those that refer to them.
-    for (kind, parts) in members(&document.root["components"]).filter(|(kind, _)| *kind != "examples") {
-        check.walk(&format!("/components/{kind}"), parts, &mut results);
-    }
+    for_each_part(&document.root, &mut |pointer, part| {
+        // The examples among the components are held against the schemas of those that refer to them.
+        if pointer != "/components" {
+            check.part(pointer, part, &mut results);
+        }
+    });
     results
 }
 
@@ -43,36 +45,19 @@ struct Check<'a> {
 }
 
 impl Check<'_> {
-    fn walk(&self, pointer: &str, value: &Value, results: &mut Vec<Result<(), Fault>>) {
-        // Here `example` is the name of a property.
-        let named = pointer.ends_with("/properties");
-        if !named {
-            let schema = if value.get("schema").is_some() { format!("{pointer}/schema") } else { pointer.to_string() };
-            let default =
-                value.get("default").map(|default| self.example(&format!("{pointer}/default"), pointer, default));
-            results.extend(default);
-            let one = value.get("example").map(|example| (format!("{pointer}/example"), example));
-            let many = members(&value["examples"]).map(|(name, example)| {
-                (format!("{pointer}/examples/{}", escaped(name)), &self.document.resolve(example)["value"])
-            });
-            results.extend(one.into_iter().chain(many).map(|(place, example)| self.example(&place, &schema, example)));
-        }
-        match value {
-            Value::Object(object) => {
-                let inside =
-                    object.iter().filter(|(name, _)| named || !["example", "examples"].contains(&name.as_str()));
-                inside.for_each(|(name, value)| self.walk(&format!("{pointer}/{}", escaped(name)), value, results));
-            }
-            Value::Array(items) => {
-                let inside = items.iter().enumerate();
-                inside.for_each(|(index, value)| self.walk(&format!("{pointer}/{index}"), value, results));
-            }
-            _ => {}
-        }
+    fn part(&self, pointer: &str, part: &Map<String, Value>, results: &mut Vec<Result<(), Fault>>) {
+        let default = part.get("default").map(|default| self.example(&format!("{pointer}/default"), pointer, default));
+        results.extend(default);
+        let schema = if part.contains_key("schema") { format!("{pointer}/schema") } else { pointer.to_string() };
+        let one = part.get("example").map(|example| (format!("{pointer}/example"), example));
+        let many = part.get("examples").into_iter().flat_map(members).map(|(name, example)| {
+            (format!("{pointer}/examples/{}", escaped(name)), &self.document.resolve(example)["value"])
+        });
+        results.extend(one.into_iter().chain(many).map(|(place, example)| self.example(&place, &schema, example)));
     }
 
     fn example(&self, pointer: &str, schema: &str, example: &Value) -> Result<(), Fault> {
-        let fault = |problem: String| Fault::at(pointer, format_args!("#{pointer}"), problem);
+        let fault = |problem: String| Fault::of_part(pointer, problem);
         let validator = self.validator(schema).map_err(|error| fault(format!("its schema: {error}")))?;
         let problems: Vec<_> = validator
             .iter_errors(example)

@@ -82,18 +82,13 @@ impl Comparison<'_> {
 
     /// Whether two schemas say the same in another place or under another name.
     fn is_same_on_wire(&self, old: &Value, new: &Value) -> bool {
-        let content = |document: &Document, schema: &Value| {
+        fn content<'a>(document: &'a Document, schema: &'a Value) -> BTreeMap<&'a str, &'a Value> {
             let only = schema["allOf"].as_array().filter(|parts| parts.len() == 1).and_then(|parts| parts.first());
             let target = document.resolve(only.unwrap_or(schema));
             // What stands beside the reference adds to it; null has been compared.
             let beside = members(schema).filter(|(name, _)| !["$ref", "allOf", "nullable"].contains(name));
-            let content: BTreeMap<_, _> = members(target).chain(beside).collect();
-            content
-                .into_iter()
-                .filter(|(name, _)| !TEXTS.contains(name))
-                .map(|(name, value)| (name.to_owned(), value.clone()))
-                .collect::<Vec<_>>()
-        };
+            members(target).chain(beside).filter(|(name, _)| !TEXTS.contains(name)).collect()
+        }
         content(self.old, old) == content(self.new, new)
     }
 

@@ -216,11 +216,6 @@ fn requests() {
                 json!({"$ref": "#/components/schemas/Out"}),
                 "additive breaking schema `In`, property `which`: the variant `Out` was added",
             ),
-        ],
-    );
-    table(
-        IN,
-        vec![
             (
                 "/properties/either/oneOf",
                 json!([{"type": "string"}, {"$ref": "#/components/schemas/Closed"}]),

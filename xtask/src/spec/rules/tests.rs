@@ -1,6 +1,7 @@
 use serde_json::json;
 
 use super::*;
+use crate::build::faults::faults;
 use crate::spec::{DOCUMENT, text};
 
 /// What the rules find once the document's text is edited.
@@ -11,7 +12,7 @@ fn findings(edits: &[(&str, &str)]) -> Vec<String> {
         text = text.replacen(from, to, 1);
     }
     let document = Document::read(&text).unwrap();
-    check(&document).into_iter().map(|fault| fault.in_file(DOCUMENT, &text)).collect()
+    faults(&document).into_iter().chain(check(&document)).map(|fault| fault.in_file(DOCUMENT, &text)).collect()
 }
 
 #[test]
