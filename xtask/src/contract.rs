@@ -91,11 +91,12 @@ fn schemathesis(arguments: &Arguments) -> Row {
         let place = row.step(INSTALL, install_python)?;
         row.step(CONFORM, || {
             let sandbox = Sandbox::start(&["--provisions", PROVISIONS])?;
-            let (document, seed) = (root().join(DOCUMENT), arguments.seed.to_string());
+            let (document, openapi, seed) = (root().join(DOCUMENT), root().join(OPENAPI), arguments.seed.to_string());
             let most = arguments.max_examples.to_string();
             let arguments = ["run", path(&document)?, "--url", &sandbox.access.base_url, "--seed", &seed];
             let arguments = [arguments.as_slice(), &["--max-examples", &most, "--no-color"]].concat();
-            place.run("schemathesis", &arguments, &environment(&sandbox, &[("SCHEMATHESIS_HOOKS", "hooks")]))
+            let more = [("SCHEMATHESIS_HOOKS", "hooks"), ("BUNQ_OPENAPI", path(&openapi)?)];
+            place.run("schemathesis", &arguments, &environment(&sandbox, &more))
         })
     })
 }

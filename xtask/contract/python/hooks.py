@@ -1,14 +1,17 @@
 """What schemathesis cannot know: how to get in, and what the document says in words alone."""
 
 import os
-import re
 import uuid
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
+import jsonschema_rs
 import requests
 import schemathesis
 from bunq import TOKEN, new_key, public_key_pem, sign
+from document import plain
+from ruamel.yaml import YAML
 from urllib3.util import SKIP_HEADER
 
 BASE_URL = os.environ["BUNQ_BASE_URL"]
@@ -114,23 +117,18 @@ def meaningful(body: dict[str, Any]) -> dict[str, Any]:
         if is_id(body.get("director_relation_provision_id", 1)):
             body["director_relation_provision_id"] = next(PROVISIONS)
     pointer = body.get("pointer")
-    if isinstance(pointer, dict) and is_pointer(pointer):
+    if POINTER.is_valid(pointer):
         value = "user@example.com" if pointer["type"] == "EMAIL" else "+31600000000"
         body["pointer"] = pointer | {"value": value}
     return body
 
 
-POINTER = re.compile(r"[^@\s\x00-\x1f\x7f-\x9f]+@[^@\s\x00-\x1f\x7f-\x9f]+|\+[1-9][0-9]{6,14}")
+COMPONENTS = plain(YAML(typ="safe").load(Path(os.environ["BUNQ_OPENAPI"]) / "bunq-partner.yaml"))["components"]
+POINTER = jsonschema_rs.validator_for({"$ref": "#/components/schemas/Pointer", "components": COMPONENTS})
 
 
 def is_id(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and 0 < value < 2**63
-
-
-def is_pointer(pointer: dict[str, Any]) -> bool:
-    kind, value, name = (pointer.get(member) for member in ("type", "value", "name"))
-    is_value = isinstance(value, str) and POINTER.fullmatch(value) is not None and 3 <= len(value) <= 254
-    return kind in ("EMAIL", "PHONE_NUMBER") and is_value and isinstance(name, str)
 
 
 def is_list_of_text(value: object) -> bool:
