@@ -4,7 +4,7 @@ mod common;
 
 use std::time::Duration;
 
-use bunq_partner::sandbox::{Answer, JournalEntry, Sandbox};
+use bunq_partner::sandbox::{JournalEntry, RawResponse, Sandbox};
 use bunq_partner::{Client, Environment, Operation, ProvisionId};
 use common::bare::Bare;
 use common::{API_KEY, Result, Server, Spread, cpu_time, role, runtime, serve};
@@ -26,7 +26,7 @@ fn main() -> Result<()> {
 async fn server() -> Result<()> {
     let sandbox = Sandbox::builder().api_key(API_KEY.into()).start().await?;
     let mut first = None;
-    sandbox.before_signing(move |call: &JournalEntry, answer: &mut Answer| {
+    sandbox.before_signing(move |call: &JournalEntry, answer: &mut RawResponse| {
         if call.method == "PUT" {
             let bytes = bytes(call);
             answer.status = if *first.get_or_insert_with(|| bytes.clone()) == bytes { 200 } else { 400 };

@@ -93,7 +93,7 @@ async fn wait(scale: u32) -> Result<()> {
     let provisions = client.provisions();
     let start = Instant::now();
     let seen = try_join_all(ids.into_iter().map(|id| {
-        let waiter = provisions.wait_until_closed(id).poll_every(POLL_EVERY / scale);
+        let waiter = provisions.wait_until_closed(id).poll_interval(POLL_EVERY / scale);
         waiter.changes().try_fold(0, async |seen, _| Ok(seen + 1))
     }));
     // A GET of its own for each, each time that it is seen.

@@ -35,12 +35,12 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let creating = provisions.create(NewProvision::person(external_uuid, email, phone_number)).await?;
     let id = creating.id();
     println!("provision {id} is asked for");
-    follow(creating.poll_every(pause)).await?;
+    follow(creating.poll_interval(pause)).await?;
     println!("provision {id} is ready");
 
     let closing = provisions.close(id).await?;
     println!("provision {id} is asked to be closed");
-    let closed = follow(closing.poll_every(pause)).await?;
+    let closed = follow(closing.poll_interval(pause)).await?;
     println!("provision {id} is {}", closed.status);
 
     client.end_session().await?;

@@ -1,4 +1,4 @@
-//! How a client is built, and the checks that come before anything is sent.
+//! The settings of a client, and how they are checked before anything is sent.
 
 use std::collections::HashMap;
 use std::ffi::OsString;
@@ -10,16 +10,16 @@ use reqwest::redirect::Policy;
 use reqwest::{Url, retry};
 
 use crate::client::Client;
-use crate::context::{ContextStore, Identity, Keeper, MemoryStore};
-use crate::device::{Device, PermittedIps};
 use crate::environment::Environment;
 use crate::error::Error;
 use crate::operation::{Operation, RateLimit};
-use crate::pipeline::{Bounds, Pipeline};
-use crate::rate_limit::RateLimits;
-use crate::retry::RetryPolicy;
-use crate::secret::Secret;
 use crate::session::Session;
+use crate::session::context::{ContextStore, Identity};
+use crate::session::handshake::Device;
+use crate::transport::rate_limit::RateLimits;
+use crate::transport::retry::RetryPolicy;
+use crate::transport::{Transport, TransportConfig};
+use crate::types::{DeviceDescription, PermittedIps, Secret};
 
 /// The environment variables that bunq's partners already use.
 const API_KEY_VARIABLE: &str = "BUNQ_API_KEY";
@@ -28,20 +28,20 @@ const ENVIRONMENT_VARIABLE: &str = "BUNQ_ENV";
 /// What every API key of bunq's sandbox starts with, and no other.
 const SANDBOX_KEY_PREFIX: &str = "sandbox_";
 
-/// Longer than any call or window, and no longer than a clock can tell.
-const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
+/// Longer than any call or window, and no longer than a clock can hold.
+const MAX_DURATION: Duration = Duration::from_secs(365 * 24 * 3600);
 
 /// The rate limits that a client keeps.
 #[derive(Debug, Clone)]
 struct Limits {
-    /// Another client's, if they are shared: then the rest does not count.
+    /// Another client's, if they are shared; the rest is unused then.
     shared: Option<Arc<RateLimits>>,
-    /// Those of the document, where no other is set.
+    /// The document's hold for operations for which none is set.
     documented: bool,
     set: HashMap<&'static str, RateLimit>,
 }
 
-/// Builds a [`Client`]; what contradicts itself is found here, before anything is sent.
+/// Builds a [`Client`]. Settings that contradict each other are refused before anything is sent.
 #[derive(Debug, Clone)]
 #[must_use = "a builder does nothing until it is built"]
 pub struct ClientBuilder {
@@ -51,9 +51,9 @@ pub struct ClientBuilder {
     base_url: Option<String>,
     device_description: String,
     permitted_ips: PermittedIps,
-    /// None: one in memory, of the client's own.
+    /// `None`: the context is kept in memory.
     store: Option<Arc<dyn ContextStore>>,
-    bounds: Bounds,
+    config: TransportConfig,
     limits: Limits,
 }
 
@@ -67,12 +67,12 @@ impl ClientBuilder {
             device_description: env!("CARGO_PKG_NAME").to_string(),
             permitted_ips: PermittedIps::default(),
             store: None,
-            bounds: Bounds::default(),
+            config: TransportConfig::default(),
             limits: Limits { shared: None, documented: true, set: HashMap::new() },
         }
     }
 
-    /// Begins with what the process's environment says; `variable` looks a variable up.
+    /// From the process's environment; `variable` looks a variable up.
     pub(crate) fn from_env(variable: impl Fn(&str) -> Option<Result<String, OsString>>) -> Result<Self, Error> {
         let text = |name: &str| {
             variable(name).transpose().map_err(|_| Error::invalid_input(name, "the environment variable is not text"))
@@ -86,26 +86,26 @@ impl ClientBuilder {
         Ok(Self::new(environment).api_key(api_key))
     }
 
-    /// Begins with what a user's client has in common with its partner's.
-    pub(crate) fn for_user(environment: Environment, partner: &Pipeline, token: Secret) -> Self {
+    /// With the settings that a user's client shares with its partner's.
+    pub(crate) fn for_user(environment: Environment, partner: &Transport, token: Secret) -> Self {
         let own = Self::new(environment).api_key(token);
         Self {
             is_users_key: true,
             base_url: Some(partner.base_url().to_string()),
-            bounds: *partner.bounds(),
+            config: *partner.config(),
             limits: Limits { shared: Some(Arc::clone(partner.limits())), ..own.limits },
             ..own
         }
     }
 
-    /// The API key that bunq has given out.
+    /// The API key, as bunq has issued it.
     pub fn api_key(mut self, api_key: impl Into<Secret>) -> Self {
         self.api_key = Some(api_key.into());
         self
     }
 
-    /// Where bunq answers, if not where the environment says: a gateway of your own, or a
-    /// [sandbox on loopback](crate#a-bunq-on-loopback). Ends in `/v1`, as bunq's own do.
+    /// Another base URL than the environment's: of a gateway of your own, or of a
+    /// [sandbox on loopback](crate#a-bunq-on-loopback). It ends in `/v1`, as bunq's own do.
     ///
     /// It must be HTTPS, but for loopback.
     pub fn base_url(mut self, base_url: impl Into<String>) -> Self {
@@ -113,78 +113,78 @@ impl ClientBuilder {
         self
     }
 
-    /// What the device is called that bunq registers for this client. The default is `bunq-partner`.
+    /// The name of the device that is registered with bunq. The default is `bunq-partner`.
     ///
-    /// A device that is registered already, in what is [kept](Self::context_store) from an earlier run, stays as it is.
+    /// A device that an earlier run has registered, and [stored](Self::context_store), stays as it is.
     pub fn device_description(mut self, description: impl Into<String>) -> Self {
         self.device_description = description.into();
         self
     }
 
-    /// From where bunq shall accept the API key. The default is the address that the client first calls from.
+    /// The addresses from which bunq accepts the API key. The default is the address that the device is registered from.
     ///
-    /// A device that is registered already, in what is [kept](Self::context_store) from an earlier run, stays as it is:
-    /// to change its addresses, remove what is kept.
+    /// A device that an earlier run has registered, and [stored](Self::context_store), stays as it is: to change its
+    /// addresses, remove the stored context.
     pub fn permitted_ips(mut self, permitted_ips: PermittedIps) -> Self {
         self.permitted_ips = permitted_ips;
         self
     }
 
-    /// Where keys and tokens are kept between runs. Usually a [`FileStore`](crate::FileStore): a restart within the
-    /// session's life then makes no authentication call at all, and processes that share the file share the session.
+    /// Where keys and tokens are stored between runs. Usually a [`FileStore`](crate::FileStore): a restart within the
+    /// life of the session then makes no authentication call, and processes that share the file share the session.
     ///
-    /// The default is a [`MemoryStore`] of the client's own: they go with the client.
+    /// By default they are kept in memory, and lost with the client.
     pub fn context_store(mut self, store: impl ContextStore) -> Self {
         self.store = Some(Arc::new(store));
         self
     }
 
-    /// How long a connection may take to come about. The default is 10 seconds.
+    /// How long it may take to connect. The default is 10 seconds.
     pub fn connect_timeout(mut self, timeout: Duration) -> Self {
-        self.bounds.connect_timeout = timeout;
+        self.config.connect_timeout = timeout;
         self
     }
 
-    /// How long one try of a call may take, from the request to the end of the answer. The default is 30 seconds.
-    pub fn try_timeout(mut self, timeout: Duration) -> Self {
-        self.bounds.try_timeout = timeout;
+    /// How long one attempt of a call may take, from the request to the end of the response. The default is 30 seconds.
+    pub fn attempt_timeout(mut self, timeout: Duration) -> Self {
+        self.config.attempt_timeout = timeout;
         self
     }
 
-    /// How long a call may take in all: with its session, its wait for a place within the rate limit, its tries and
-    /// the pauses between them. The default is 2 minutes.
+    /// How long a call may take in all: with the opening of its session, the wait for a permit within the rate limit,
+    /// its attempts and the pauses between them. The default is 2 minutes.
     ///
-    /// A wait that would outlast it is not begun, nor is a try in its last second (or last tenth, if that is less), which
-    /// would be cut short and leave one in doubt. The look at what has become of a request in doubt gets the time of a
-    /// try, should the call have less left. The ways to a session and the time of a [`Waiter`](crate::Waiter) are not
-    /// part of it; each call in them is.
-    pub fn call_timeout(mut self, timeout: Duration) -> Self {
-        self.bounds.call_timeout = timeout;
+    /// A wait that would outlast it is not begun, nor is an attempt in its last second (or last tenth, if that is less),
+    /// which would be cut short and leave the outcome in doubt. The check of what has become of a doubtful request gets
+    /// the time of an attempt if the call has less left. Each call that opens a session has this time of its own. The
+    /// time of a [`Waiter`](crate::Waiter) is set at the waiter.
+    pub fn operation_timeout(mut self, timeout: Duration) -> Self {
+        self.config.operation_timeout = timeout;
         self
     }
 
-    /// The largest answer that is read, in bytes. The default is 16 MiB; a full page of provisions has less than one.
-    pub fn max_answer(mut self, bytes: usize) -> Self {
-        self.bounds.max_answer = bytes;
+    /// The largest response that is read, in bytes. The default is 16 MiB; a full page of provisions has less than one.
+    pub fn max_response_size(mut self, bytes: usize) -> Self {
+        self.config.max_response_size = bytes;
         self
     }
 
-    /// How often, and with which pauses, a failed call is tried again.
+    /// How often, and after which pauses, a failed call is attempted again.
     pub fn retry(mut self, policy: RetryPolicy) -> Self {
-        self.bounds.retry = policy;
+        self.config.retry = policy;
         self
     }
 
-    /// Another rate limit for an operation than the document's: at most `calls` within any stretch of `per`.
+    /// Another rate limit for an operation than the document's: at most `calls` within any period of the length `per`.
     ///
-    /// A [user's client](Client::for_user) for which one is set shares no limits with its partner's any more.
+    /// A [user's client](Client::for_user) for which one is set no longer shares the limits of its partner's.
     pub fn rate_limit(mut self, operation: &Operation, calls: u32, per: Duration) -> Self {
         self.limits.shared = None;
         self.limits.set.insert(operation.id, RateLimit { calls, per });
         self
     }
 
-    /// Keeps no rate limits but those that are [set](Self::rate_limit) after this. For a server that has none, as a
+    /// No rate limits but those that are [set](Self::rate_limit) after this: for a server that has none, such as a
     /// sandbox on loopback.
     pub fn without_rate_limits(mut self) -> Self {
         self.limits.shared = None;
@@ -193,13 +193,13 @@ impl ClientBuilder {
         self
     }
 
-    /// Makes the client. Nothing is sent yet.
+    /// Builds the client. Nothing is sent yet.
     ///
     /// # Errors
     ///
     /// [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) if the API key is missing, empty, surrounded by
     /// white space or of the other environment, if the base URL is none, or neither HTTPS nor loopback, if the device
-    /// description or the list of permitted addresses is empty, or a bound or rate limit is zero;
+    /// description or the list of permitted addresses is empty, or a timeout, a size or a rate limit is zero;
     /// [`ErrorKind::Internal`](crate::ErrorKind::Internal) if TLS cannot be set up on this machine.
     pub fn build(self) -> Result<Client, Error> {
         let api_key = check_api_key(self.api_key, self.environment, self.is_users_key)?;
@@ -210,47 +210,47 @@ impl ClientBuilder {
                 "the list is empty, so that no address could use the key",
             ));
         }
-        let bounds = check_bounds(self.bounds)?;
+        let config = check_config(self.config)?;
         let Limits { shared, documented, set } = self.limits;
         let set = check_rate_limits(set)?;
         let limits = shared.unwrap_or_else(|| Arc::new(RateLimits::new(documented, &set)));
         let base_url = url.as_str().trim_end_matches('/').to_string();
-        let store = self.store.unwrap_or_else(|| Arc::new(MemoryStore::new()));
-        let keeper = Keeper::new(store, Identity::new(self.environment, &base_url, &api_key));
-        let description = self.device_description.try_into()?;
+        let identity = Identity::new(self.environment, &base_url, &api_key);
+        let description = DeviceDescription::try_from(self.device_description)
+            .map_err(|error| Error::invalid_input("device_description", error.rule()))?;
         let device = Device { api_key, description, permitted_ips: self.permitted_ips };
-        let session = Session::new(device, keeper);
-        let pipeline = Pipeline::new(http_client(&url, &bounds)?, base_url, limits, bounds, session);
-        Ok(Client::new(self.environment, pipeline))
+        let transport = Arc::new(Transport::new(http_client(&url, &config)?, base_url, limits, config));
+        let session = Session::new(Arc::clone(&transport), device, identity, self.store);
+        Ok(Client::new(self.environment, transport, session))
     }
 }
 
-/// The bounds, with none longer than a clock can tell.
-fn check_bounds(mut bounds: Bounds) -> Result<Bounds, Error> {
+/// The settings, with no timeout longer than a clock can hold.
+fn check_config(mut config: TransportConfig) -> Result<TransportConfig, Error> {
     let timeouts = [
-        ("connect_timeout", &mut bounds.connect_timeout),
-        ("try_timeout", &mut bounds.try_timeout),
-        ("call_timeout", &mut bounds.call_timeout),
+        ("connect_timeout", &mut config.connect_timeout),
+        ("attempt_timeout", &mut config.attempt_timeout),
+        ("operation_timeout", &mut config.operation_timeout),
     ];
     for (name, timeout) in timeouts {
         if timeout.is_zero() {
             return Err(Error::invalid_input(name, "it is zero, in which nothing can be done"));
         }
-        *timeout = (*timeout).min(LONGEST);
+        *timeout = (*timeout).min(MAX_DURATION);
     }
-    // A try that is over before it has a connection must be known to be one that was never sent.
-    bounds.connect_timeout = bounds.connect_timeout.min(bounds.try_timeout.mul_f64(0.9));
-    if bounds.max_answer == 0 {
-        return Err(Error::invalid_input("max_answer", "it is zero, and no answer is as small"));
+    // An attempt that ends before it has a connection must be known not to have been sent.
+    config.connect_timeout = config.connect_timeout.min(config.attempt_timeout.mul_f64(0.9));
+    if config.max_response_size == 0 {
+        return Err(Error::invalid_input("max_response_size", "it is zero, and no response is as small"));
     }
-    if bounds.retry.attempts == 0 {
-        return Err(Error::invalid_input("retry.attempts", "it is zero; one try is the least"));
+    if config.retry.max_attempts == 0 {
+        return Err(Error::invalid_input("retry.max_attempts", "it is zero; one attempt is the least"));
     }
-    Ok(bounds)
+    Ok(config)
 }
 
 fn check_rate_limits(overrides: HashMap<&'static str, RateLimit>) -> Result<HashMap<&'static str, RateLimit>, Error> {
-    match overrides.iter().find(|(_, limit)| limit.calls == 0 || limit.per.is_zero() || limit.per > LONGEST) {
+    match overrides.iter().find(|(_, limit)| limit.calls == 0 || limit.per.is_zero() || limit.per > MAX_DURATION) {
         Some((operation, limit)) => {
             let problem = format_args!("{} calls per {:?} is no limit that calls can keep", limit.calls, limit.per);
             Err(Error::invalid_input(&format!("rate_limit of {operation}"), problem))
@@ -259,7 +259,7 @@ fn check_rate_limits(overrides: HashMap<&'static str, RateLimit>) -> Result<Hash
     }
 }
 
-/// The API key, if it can be one. A user's key says nothing of its environment.
+/// The API key, if it can be one. A user's key does not show its environment.
 fn check_api_key(api_key: Option<Secret>, environment: Environment, is_users_key: bool) -> Result<Secret, Error> {
     let refused = |problem: String| Error::invalid_input("api_key", problem);
     let api_key = api_key.ok_or_else(|| refused("there is none: give the builder one".into()))?;
@@ -305,14 +305,14 @@ fn is_loopback(url: &Url) -> bool {
     })
 }
 
-fn http_client(base_url: &Url, bounds: &Bounds) -> Result<reqwest::Client, Error> {
+fn http_client(base_url: &Url, config: &TransportConfig) -> Result<reqwest::Client, Error> {
     let mut builder = reqwest::Client::builder()
-        .connect_timeout(bounds.connect_timeout)
+        .connect_timeout(config.connect_timeout)
         // A redirect would carry the token elsewhere, and a repeated request would go out under a used id.
         .redirect(Policy::none())
         .retry(retry::never())
         .referer(false)
-        // Whatever other crates switch on in reqwest: the signature is over the bytes as they come.
+        // The signature covers the bytes as they are received, whatever other crates switch on in reqwest.
         .no_gzip()
         .no_brotli()
         .no_zstd()
@@ -325,12 +325,12 @@ fn http_client(base_url: &Url, bounds: &Bounds) -> Result<reqwest::Client, Error
         builder = builder.no_proxy().resolve_to_addrs("localhost", &loopback.map(|ip| SocketAddr::new(ip, 0)));
     }
     let failed = |error: reqwest::Error| {
-        Error::internal(format_args!("HTTP and TLS could not be set up: {}", root_cause(&error))).caused_by(error)
+        Error::internal(format_args!("HTTP and TLS could not be set up: {}", root_cause(&error))).with_source(error)
     };
     builder.build().map_err(failed)
 }
 
-/// The innermost reason: reqwest's own words are "builder error".
+/// The innermost cause: reqwest's own words are "builder error".
 fn root_cause(error: &dyn std::error::Error) -> String {
     error.source().map_or_else(|| error.to_string(), root_cause)
 }

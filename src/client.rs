@@ -1,4 +1,4 @@
-//! The client: what all calls are made with, for a partner or for one of its users.
+//! The client, for a partner or for one of its users.
 
 use std::ffi::OsString;
 use std::fmt;
@@ -6,14 +6,14 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
+use crate::api::Api;
 use crate::builder::ClientBuilder;
 use crate::environment::Environment;
 use crate::error::{Error, ErrorKind, Sent};
-use crate::looks::Looks;
-use crate::pipeline::Pipeline;
-use crate::provisions::Provisions;
-use crate::secret::Secret;
-use crate::types::{Credential, CredentialStatus};
+use crate::provisions::{Poller, Provisions};
+use crate::session::{Session, SessionUser};
+use crate::transport::Transport;
+use crate::types::{Credential, CredentialStatus, Secret};
 
 /// A client of bunq's Partner API, for one API key.
 ///
@@ -36,14 +36,16 @@ use crate::types::{Credential, CredentialStatus};
 #[derive(Clone)]
 pub struct Client {
     environment: Environment,
-    pipeline: Arc<Pipeline>,
-    looks: Looks,
+    transport: Arc<Transport>,
+    session: Session,
+    api: Api,
+    poller: Poller,
 }
 
 impl Client {
-    pub(crate) fn new(environment: Environment, pipeline: Pipeline) -> Self {
-        let pipeline = Arc::new(pipeline);
-        Self { environment, looks: Looks::new(Arc::clone(&pipeline)), pipeline }
+    pub(crate) fn new(environment: Environment, transport: Arc<Transport>, session: Session) -> Self {
+        let api = Api::new(Arc::clone(&transport), Arc::new(session.clone()));
+        Self { environment, transport, session, poller: Poller::new(api.clone()), api }
     }
 
     /// Starts to build a client for `environment`.
@@ -61,25 +63,31 @@ impl Client {
         ClientBuilder::from_env(|name| std::env::var_os(name).map(OsString::into_string))
     }
 
-    /// Where the calls go, without a slash at its end.
+    /// The URL below which the calls are made, without a slash at its end.
     pub fn base_url(&self) -> &str {
-        self.pipeline.base_url()
+        self.transport.base_url()
     }
 
     /// The verbs on provisions.
     pub fn provisions(&self) -> Provisions {
-        Provisions::new(Arc::clone(&self.pipeline), self.looks.clone())
+        Provisions::new(self.api.clone(), self.poller.clone())
+    }
+
+    /// Every operation of the document, one method each.
+    pub fn api(&self) -> Api {
+        self.api.clone()
     }
 
     /// Starts to build a client that acts for a provisioned user, with the credential of the user's provision.
     ///
-    /// What it can do so far is to [open](Self::open_session) and end the user's session, and so take the credential
-    /// into use: this crate has no calls on accounts and payments yet, and bunq refuses a user the calls on provisions.
+    /// Its [`open_session`](Self::open_session) takes the credential into use, and its [`user`](Self::user) tells the id
+    /// that bunq's paths for the user begin with. This crate has no calls on accounts and payments yet, and bunq refuses
+    /// a user the calls on provisions.
     ///
-    /// The builder begins with this client's bounds and address, and the two share their rate limits: bunq counts by
-    /// the address that calls come from. The first session turns the credential `ACTIVE`, and bunq never shows its
-    /// token again: give the builder a [context store](ClientBuilder::context_store) of the user's own, and keep the
-    /// token as you keep your API key, for [`for_user_token`](Self::for_user_token) after a restart.
+    /// The builder has this client's timeouts and base URL, and the two clients share their rate limits, because bunq
+    /// counts calls by the address that they come from. The first session turns the credential `ACTIVE`, and bunq never
+    /// shows its token again: give the builder a [context store](ClientBuilder::context_store) of the user's own, and
+    /// keep the token as you keep your API key, for [`for_user_token`](Self::for_user_token) after a restart.
     ///
     /// # Errors
     ///
@@ -100,35 +108,52 @@ impl Client {
         Ok(self.for_user_token(token.clone()))
     }
 
-    /// As [`for_user`](Self::for_user), with the token that has been kept. Whether it is still good is for bunq to say.
+    /// Like [`for_user`](Self::for_user), with a token that you have kept. bunq decides whether it is still good.
     pub fn for_user_token(&self, token: impl Into<Secret>) -> ClientBuilder {
-        ClientBuilder::for_user(self.environment, &self.pipeline, token.into())
+        ClientBuilder::for_user(self.environment, &self.transport, token.into())
     }
 
-    /// Opens a session now, if there is none that is good; otherwise the first call does it.
+    /// Opens a session now, if none is open; otherwise the first call does it.
     ///
-    /// Worth calling at the start of a program, to know at once whether the API key is accepted; and with a user's
-    /// client, to take the credential into use before it expires. A session that was kept, and whose time is not over,
-    /// is taken for good without asking bunq.
+    /// Call it at the start of a program to learn at once whether the API key is accepted, and on a user's client to
+    /// take the credential into use before it expires. A stored session that has not expired is taken for good without
+    /// asking bunq.
     ///
     /// # Errors
     ///
-    /// As any call.
+    /// See [`ErrorKind`].
     pub async fn open_session(&self) -> Result<(), Error> {
-        self.pipeline.session().access(&self.pipeline, None).await.map(drop)
+        self.session.open().await
+    }
+
+    /// Whom the session acts for: most of bunq's other paths begin with that id. Opens a session if none is open.
+    ///
+    /// ```no_run
+    /// # async fn example(client: bunq_partner::Client) -> Result<(), bunq_partner::Error> {
+    /// let user = client.user().await?;
+    /// println!("/user/{}/… is a {:?}", user.id, user.kind);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidResponse`](ErrorKind::InvalidResponse) if bunq did not say it when the session was opened.
+    pub async fn user(&self) -> Result<SessionUser, Error> {
+        self.session.user().await
     }
 
     /// Ends the session at bunq, if there is one, also one that a [context store](ClientBuilder::context_store) has
-    /// kept. The next call opens a new one.
+    /// from an earlier run. The next call opens a new one.
     ///
-    /// Worth calling when the work is done and the context is not kept: a session that is not ended lives on for a
-    /// week, and with it its token.
+    /// Call it when the work is done and the context is not stored: a session that is not ended lives on for a week, and
+    /// its token with it.
     ///
     /// # Errors
     ///
-    /// As any call; the session is then kept. That bunq answers 401 is no error: it is what an ended session gets.
+    /// The session is then kept. That bunq responds with 401 is no error: an ended session gets that.
     pub async fn end_session(&self) -> Result<(), Error> {
-        self.pipeline.session().end(&self.pipeline).await
+        self.session.end().await
     }
 }
 

@@ -1,21 +1,22 @@
-//! bunq's two worlds, and where each answers.
+//! bunq's two environments and their base URLs.
 
 use std::fmt;
 use std::str::FromStr;
 
 use crate::error::Error;
 
-/// One of bunq's two worlds. An API key belongs to one of them.
+/// One of bunq's environments. An API key belongs to one of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Environment {
-    /// For trying out: its keys start with `sandbox_`.
+    /// For tests: its keys start with `sandbox_`.
     Sandbox,
-    /// Where users and money are real.
+    /// With real users and money.
     Production,
 }
 
 impl Environment {
-    /// Where bunq answers in this environment.
+    /// The base URL of this environment.
     pub const fn base_url(self) -> &'static str {
         match self {
             Self::Sandbox => "https://partner-api.sandbox.bunq.com/v1",

@@ -1,91 +1,152 @@
-//! What went wrong, told to the person who has to act on it.
+//! The error of every call.
 //!
-//! One type for everything. It says what happened and with which value, where bunq stood in it, and which ids
-//! bunq's support will ask for; it never carries a body, a token or a key.
+//! It says what went wrong and with which value, how far the request came, and which ids bunq's support asks for. It
+//! never carries a body, a token or a key. Whether a failed request may have been carried out is decided here, by one
+//! function that all callers share.
 
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::operation::Operation;
-use crate::retry;
-use crate::types::Provision;
+use crate::text::one_line;
+use crate::types::{InvalidValue, Provision};
 
 /// How much of a text from outside an error repeats.
 const MAX_FOREIGN_CHARS: usize = 500;
 
-/// What kind of thing went wrong.
+/// What kind of failure an [`Error`] is.
+///
+/// Any call can fail with [`Connect`](Self::Connect), [`Connection`](Self::Connection), [`Timeout`](Self::Timeout),
+/// [`InvalidResponse`](Self::InvalidResponse), [`Signature`](Self::Signature), [`Unauthorized`](Self::Unauthorized),
+/// [`NotFound`](Self::NotFound), [`RateLimited`](Self::RateLimited), [`Maintenance`](Self::Maintenance),
+/// [`Rejected`](Self::Rejected), [`Server`](Self::Server) and [`Internal`](Self::Internal), and with
+/// [`Context`](Self::Context) if a [`ContextStore`](crate::ContextStore) is used. The documentation of a method lists
+/// only the kinds that it adds.
 ///
 /// More kinds may come: match with a wildcard arm.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// A value that you gave is not one that bunq could take. Nothing was sent.
+    /// A value that you gave is not one that bunq accepts. Nothing was sent.
     InvalidInput,
-    /// No connection to bunq came about. Nothing was sent.
+    /// No connection to bunq could be made. Nothing was sent.
     Connect,
-    /// The connection broke, or the answer broke off, after the request was on its way.
+    /// The connection broke after the request was on its way, or before the response was complete.
     Connection,
-    /// bunq did not answer in time.
+    /// bunq did not respond in time.
     Timeout,
-    /// The answer is not what the document describes: not JSON, of another shape, empty or too large.
+    /// The response is not what the document describes: not JSON, of another shape, empty or too large.
     InvalidResponse,
-    /// A success answer without a signature of bunq's, or with a wrong one. It was not used.
+    /// A success response has no signature of bunq's, or a wrong one. It was not used.
     Signature,
     /// 401: bunq does not accept the key, the token, the address or the signature.
     Unauthorized,
-    /// 404: there is no such thing.
+    /// 404: there is no such object.
     NotFound,
-    /// More calls than bunq allows: bunq says so with 429, or the wait for a free place would outlast the call.
+    /// More calls than bunq allows: bunq says so with 429, or the wait for a permit would outlast the call.
     RateLimited,
-    /// 491: bunq is being maintained.
+    /// 491: bunq is under maintenance.
     Maintenance,
     /// Another 3xx or 4xx: bunq refuses the request.
     Rejected,
     /// A 5xx: bunq failed, or something on the way to it.
     Server,
-    /// A provision that is waited for has gone where it can no longer reach what was waited for.
+    /// A provision that is waited for has reached a status from which it cannot meet the condition.
     Unattainable,
-    /// A provision that is waited for has not got there in time.
+    /// A provision that is waited for has not met the condition in time.
     WaitTimeout,
     /// A credential has expired unused, or has been used already: reset it with
     /// [`reset_token`](crate::Provisions::reset_token).
     CredentialSpent,
     /// bunq has more than one provision with the same `external_uuid`. The message names them.
     Duplicate,
-    /// What was kept between runs cannot be used or written.
+    /// The stored context cannot be used or written.
     Context,
     /// This machine failed: no key could be made, no TLS set up, no task run.
     Internal,
 }
 
-/// How far the request of a failed call has come.
-///
-/// It is about the call that was made: if the session that it needed could not be opened, the call itself was not
-/// sent. Whether it may have been carried out is what [`Error::is_doubtful`] tells.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Sent {
-    /// It never left.
-    No,
-    /// It was on its way when the failure came; there was no whole answer.
-    Maybe,
-    /// bunq, or something that speaks for it, has answered.
-    Answered,
+impl ErrorKind {
+    /// Whether a failure of this kind passes by itself, so that the same call may succeed later.
+    pub fn is_transient(self) -> bool {
+        matches!(
+            self,
+            Self::Connect
+                | Self::Connection
+                | Self::Timeout
+                | Self::Signature
+                | Self::RateLimited
+                | Self::Maintenance
+                | Self::Server
+        )
+    }
 }
 
-/// What is known of the last exchange of a call with bunq.
+/// How far the request of a failed call came.
+///
+/// It is about the call that was made: if the session that it needed could not be opened, the call itself was not
+/// sent. Whether it may have been carried out is what [`Error::is_doubtful`] says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Sent {
+    /// It was not sent.
+    No,
+    /// It was on its way when the failure came; there was no complete response.
+    Maybe,
+    /// bunq has responded, or something that responds in its place.
+    Responded,
+}
+
+/// What is known of the last exchange of a call.
 #[derive(Debug, Clone)]
-pub(crate) struct Facts {
+pub(crate) struct CallMetadata {
     pub(crate) operation: &'static Operation,
-    /// The tries up to this one, itself included.
+    /// The attempts so far, this one included.
     pub(crate) attempts: u32,
     /// `None` where the call ended before a request was made.
     pub(crate) request_id: Option<String>,
     pub(crate) status: Option<u16>,
     pub(crate) response_id: Option<String>,
+    pub(crate) warning: Option<String>,
 }
 
-/// Something went wrong: what, with which value, and what to do.
+impl CallMetadata {
+    pub(crate) fn new(operation: &'static Operation, attempts: u32) -> Self {
+        Self { operation, attempts, request_id: None, status: None, response_id: None, warning: None }
+    }
+}
+
+/// Who a refusal comes from, as far as it can be told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Origin {
+    /// It carries bunq's valid signature.
+    Signed,
+    /// It has bunq's error envelope, and no signature.
+    Envelope,
+    /// Anything else: a proxy may have made it up.
+    Unknown,
+}
+
+/// Whether a request that failed so may have been carried out: it got no complete response, or one that proves
+/// nothing. What may not run twice is only repeated where this is false.
+fn may_have_run(kind: ErrorKind, sent: Sent, origin: Origin) -> bool {
+    use ErrorKind::{
+        Duplicate, InvalidResponse, Maintenance, RateLimited, Server, Signature, Unattainable, Unauthorized,
+        WaitTimeout,
+    };
+    match (sent, kind) {
+        (Sent::No, _) => false,
+        (Sent::Maybe, _) => true,
+        (Sent::Responded, Server | Signature | InvalidResponse) => true,
+        // These three lead to another attempt, so a proxy's word is not enough: they must be signed.
+        (Sent::Responded, RateLimited | Maintenance | Unauthorized) => origin != Origin::Signed,
+        (Sent::Responded, Unattainable | WaitTimeout | Duplicate) => false,
+        (Sent::Responded, _) => origin == Origin::Unknown,
+    }
+}
+
+/// The failure of a call: what went wrong, with which value, and what to do.
 ///
 /// `Display` is one line for a person. The accessors are for programs: [`kind`](Self::kind) to decide,
 /// [`is_doubtful`](Self::is_doubtful) to know whether the request may have been carried out, the ids for bunq's
@@ -97,11 +158,10 @@ pub struct Error(Box<Inner>);
 struct Inner {
     kind: ErrorKind,
     sent: Sent,
-    /// Whether the error answer carries bunq's valid signature.
-    signed: bool,
+    origin: Origin,
     retry_after: Option<Duration>,
     message: String,
-    facts: Option<Facts>,
+    metadata: Option<CallMetadata>,
     bunq_messages: Vec<String>,
     last_seen: Option<Provision>,
     source: Option<Arc<dyn std::error::Error + Send + Sync>>,
@@ -118,62 +178,56 @@ impl Error {
         self.0.sent
     }
 
-    /// Whether the request may have been carried out all the same: it got no whole answer, or one that proves
-    /// nothing. Look what has become of it before you ask again for what must not happen twice.
+    /// Whether the request may have been carried out all the same: it got no complete response, or one that proves
+    /// nothing. Look whether it was before you repeat what must not happen twice.
     pub fn is_doubtful(&self) -> bool {
-        match (self.0.sent, self.0.kind) {
-            (Sent::No, _) => false,
-            (Sent::Maybe, _) => true,
-            (Sent::Answered, ErrorKind::Server | ErrorKind::Signature | ErrorKind::InvalidResponse) => true,
-            // bunq's own word is good for it that it has refused the request; a proxy's is not. These three come by
-            // themselves, and lead to asking again: they must be signed.
-            (Sent::Answered, ErrorKind::RateLimited | ErrorKind::Maintenance | ErrorKind::Unauthorized) => {
-                !self.0.signed
-            }
-            (Sent::Answered, ErrorKind::Unattainable | ErrorKind::WaitTimeout | ErrorKind::Duplicate) => false,
-            (Sent::Answered, _) => !self.is_bunqs_own(),
-        }
+        may_have_run(self.0.kind, self.0.sent, self.0.origin)
     }
 
-    /// Whether the same call may well succeed later: what failed will pass by itself. It calls what the client's own
-    /// retries go by.
+    /// Whether `operation` may be called again after this failure: it was surely not carried out, or a second execution
+    /// does no harm.
+    pub(crate) fn permits_repeating(&self, operation: &Operation) -> bool {
+        operation.is_repeatable() || !self.is_doubtful()
+    }
+
+    /// Whether the same call may succeed later: [`ErrorKind::is_transient`].
     ///
-    /// That says nothing on whether the call may safely be made again: see [`is_doubtful`](Self::is_doubtful).
+    /// That does not say whether the call may safely be repeated: see [`is_doubtful`](Self::is_doubtful).
     pub fn is_retryable(&self) -> bool {
-        retry::passes(self.0.kind)
+        self.0.kind.is_transient()
     }
 
-    /// How long to wait before the next try, where that is known: bunq asks for it, or its rate limit has no place before.
+    /// How long to wait before the next attempt, if that is known: bunq asks for it, or its rate limit has no permit before.
     pub fn retry_after(&self) -> Option<Duration> {
         self.0.retry_after
     }
 
-    /// How many times the request was tried; 0 if it never came to a try.
+    /// How many attempts were made; 0 if the request was never sent.
     pub fn attempts(&self) -> u32 {
-        self.0.facts.as_ref().map_or(0, |facts| facts.attempts)
+        self.0.metadata.as_ref().map_or(0, |call| call.attempts)
     }
 
-    /// The operation that failed, if it came to one.
+    /// The operation that failed, if there was one.
     pub fn operation(&self) -> Option<&'static Operation> {
-        self.0.facts.as_ref().map(|facts| facts.operation)
+        self.0.metadata.as_ref().map(|call| call.operation)
     }
 
-    /// The HTTP status of the answer, if one came.
+    /// The HTTP status of the response, if there was one.
     pub fn status(&self) -> Option<u16> {
-        self.0.facts.as_ref()?.status
+        self.0.metadata.as_ref()?.status
     }
 
-    /// The `X-Bunq-Client-Request-Id` of the last try.
+    /// The `X-Bunq-Client-Request-Id` of the last attempt.
     pub fn request_id(&self) -> Option<&str> {
-        self.0.facts.as_ref()?.request_id.as_deref()
+        self.0.metadata.as_ref()?.request_id.as_deref()
     }
 
-    /// The `X-Bunq-Client-Response-Id` that came back. bunq's support asks for it.
+    /// The `X-Bunq-Client-Response-Id` of the response. bunq's support asks for it.
     pub fn response_id(&self) -> Option<&str> {
-        self.0.facts.as_ref()?.response_id.as_deref()
+        self.0.metadata.as_ref()?.response_id.as_deref()
     }
 
-    /// What bunq said, in its own words.
+    /// bunq's own messages.
     pub fn bunq_messages(&self) -> &[String] {
         &self.0.bunq_messages
     }
@@ -183,9 +237,9 @@ impl Error {
         self.0.last_seen.as_ref()
     }
 
-    /// What is kept between runs cannot be used, for the [`ContextStore`](crate::ContextStore)s that you write.
+    /// An error of a [`ContextStore`](crate::ContextStore) that you write: what it stores cannot be used or written.
     ///
-    /// `problem` names the place and what to do there. People and logs will see it: it must hold no secret.
+    /// `problem` names the store and what to do. It is shown and logged, so it must hold no secret.
     ///
     /// ```
     /// use bunq_partner::{Error, ErrorKind};
@@ -201,97 +255,95 @@ impl Error {
         Self(Box::new(Inner {
             kind,
             sent,
-            signed: false,
+            origin: Origin::Unknown,
             retry_after: None,
             message: one_line(&message.to_string(), MAX_FOREIGN_CHARS * 2),
-            facts: None,
+            metadata: None,
             bunq_messages: Vec::new(),
             last_seen: None,
             source: None,
         }))
     }
 
-    /// A value that cannot be taken; `field` is the name that its giver knows it by.
+    /// A value that is not accepted; `field` is the name that the caller knows it by.
     pub(crate) fn invalid_input(field: &str, problem: impl fmt::Display) -> Self {
         Self::new(ErrorKind::InvalidInput, Sent::No, format_args!("{field}: {problem}"))
     }
 
-    /// An answer that is not what the document describes.
-    pub(crate) fn invalid_response(facts: Facts, problem: impl fmt::Display) -> Self {
-        Self::new(ErrorKind::InvalidResponse, Sent::Answered, problem).about(facts)
+    /// A response that is not what the document describes.
+    pub(crate) fn invalid_response(metadata: CallMetadata, problem: impl fmt::Display) -> Self {
+        Self::new(ErrorKind::InvalidResponse, Sent::Responded, problem).with_metadata(metadata)
     }
 
     pub(crate) fn internal(problem: impl fmt::Display) -> Self {
         Self::new(ErrorKind::Internal, Sent::No, problem)
     }
 
-    /// The same error for a call whose own request never left.
+    /// The same error for a call whose own request was not sent.
     pub(crate) fn before_sending(mut self) -> Self {
         self.0.sent = Sent::No;
         self
     }
 
-    pub(crate) fn signed(mut self, signed: bool) -> Self {
-        self.0.signed = signed;
+    /// A refusal with bunq's messages, which carries bunq's valid signature or does not.
+    pub(crate) fn refused_by(mut self, messages: &[String], is_signed: bool) -> Self {
+        self.0.bunq_messages = messages.iter().map(|message| one_line(message, MAX_FOREIGN_CHARS)).collect();
+        self.0.origin = match (is_signed, messages.is_empty()) {
+            (true, _) => Origin::Signed,
+            (false, false) => Origin::Envelope,
+            (false, true) => Origin::Unknown,
+        };
         self
     }
 
-    pub(crate) fn retry_in(mut self, pause: Option<Duration>) -> Self {
+    /// Whether a refusal is bunq's own, as far as can be told: it is signed, or at least in bunq's envelope.
+    pub(crate) fn is_from_bunq(&self) -> bool {
+        self.0.origin != Origin::Unknown
+    }
+
+    pub(crate) fn with_retry_after(mut self, pause: Option<Duration>) -> Self {
         self.0.retry_after = pause;
         self
     }
 
-    /// Whether the error answer is bunq's as far as one can tell: it is signed, or at least in bunq's form.
-    pub(crate) fn is_bunqs_own(&self) -> bool {
-        self.0.signed || !self.0.bunq_messages.is_empty()
-    }
-
-    pub(crate) fn is_signed(&self) -> bool {
-        self.0.signed
-    }
-
-    pub(crate) fn about(mut self, facts: Facts) -> Self {
-        self.0.facts = Some(facts);
+    pub(crate) fn with_metadata(mut self, metadata: CallMetadata) -> Self {
+        self.0.metadata = Some(metadata);
         self
     }
 
-    pub(crate) fn saying(mut self, messages: &[String]) -> Self {
-        self.0.bunq_messages = messages.iter().map(|message| one_line(message, MAX_FOREIGN_CHARS)).collect();
-        self
-    }
-
-    pub(crate) fn seeing(mut self, provision: Provision) -> Self {
+    pub(crate) fn with_last_seen(mut self, provision: Provision) -> Self {
         self.0.last_seen = Some(provision);
         self
     }
 
-    pub(crate) fn caused_by(mut self, source: impl std::error::Error + Send + Sync + 'static) -> Self {
+    pub(crate) fn with_source(mut self, source: impl std::error::Error + Send + Sync + 'static) -> Self {
         self.0.source = Some(Arc::new(source));
         self
     }
 }
 
-/// A text that may come from outside, made fit for one line.
-pub(crate) fn one_line(text: &str, max_chars: usize) -> String {
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(max_chars).collect()
+impl From<InvalidValue> for Error {
+    fn from(value: InvalidValue) -> Self {
+        Self::invalid_input(value.field(), value.rule())
+    }
 }
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Inner { message, facts, bunq_messages, .. } = &*self.0;
-        if let Some(facts) = facts {
-            write!(f, "{}: ", facts.operation.id)?;
+        let Inner { message, metadata, bunq_messages, .. } = &*self.0;
+        if let Some(metadata) = metadata {
+            write!(f, "{}: ", metadata.operation.id)?;
         }
         f.write_str(message)?;
         if !bunq_messages.is_empty() {
             write!(f, "; bunq says: {}", bunq_messages.join("; "))?;
         }
-        let Some(Facts { attempts, request_id, status, response_id, .. }) = facts else { return Ok(()) };
+        let Some(CallMetadata { attempts, request_id, status, response_id, .. }) = metadata else { return Ok(()) };
         let known = [
             status.map(|status| format!("HTTP status {status}")),
             request_id.as_ref().map(|id| format!("request id {id}")),
             response_id.as_ref().map(|id| format!("response id {id}")),
-            (*attempts > 1).then(|| format!("{attempts} tries")),
+            (*attempts > 1).then(|| format!("{attempts} attempts")),
         ];
         let known: Vec<_> = known.into_iter().flatten().collect();
         if known.is_empty() { Ok(()) } else { write!(f, " ({})", known.join(", ")) }
@@ -313,5 +365,50 @@ impl fmt::Debug for Error {
 impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         self.0.source.as_ref().map(|source| source.as_ref() as _)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The one rule for what may run twice: `[signed, in bunq's envelope, neither]` for each kind and how far it came.
+    #[test]
+    fn what_may_have_been_carried_out() {
+        use ErrorKind::*;
+        for (kind, sent, expected) in [
+            (Connect, Sent::No, [false; 3]),
+            (RateLimited, Sent::No, [false; 3]),
+            (InvalidInput, Sent::No, [false; 3]),
+            (Context, Sent::No, [false; 3]),
+            (Connection, Sent::Maybe, [true; 3]),
+            (Timeout, Sent::Maybe, [true; 3]),
+            (WaitTimeout, Sent::Maybe, [true; 3]),
+            (Server, Sent::Responded, [true; 3]),
+            (Signature, Sent::Responded, [true; 3]),
+            (InvalidResponse, Sent::Responded, [true; 3]),
+            (RateLimited, Sent::Responded, [false, true, true]),
+            (Maintenance, Sent::Responded, [false, true, true]),
+            (Unauthorized, Sent::Responded, [false, true, true]),
+            (NotFound, Sent::Responded, [false, false, true]),
+            (Rejected, Sent::Responded, [false, false, true]),
+            (Unattainable, Sent::Responded, [false; 3]),
+            (WaitTimeout, Sent::Responded, [false; 3]),
+            (Duplicate, Sent::Responded, [false; 3]),
+        ] {
+            let doubtful =
+                [Origin::Signed, Origin::Envelope, Origin::Unknown].map(|origin| may_have_run(kind, sent, origin));
+            assert_eq!(doubtful, expected, "{kind:?} {sent:?}");
+        }
+    }
+
+    #[test]
+    fn an_operation_that_may_run_twice_may_be_repeated_in_doubt() {
+        let broken = Error::new(ErrorKind::Connection, Sent::Maybe, "");
+        assert!(broken.permits_repeating(&Operation::GET_PROVISION));
+        assert!(broken.permits_repeating(&Operation::CREATE_SESSION));
+        assert!(!broken.permits_repeating(&Operation::CREATE_PROVISION));
+        let refused = Error::new(ErrorKind::RateLimited, Sent::Responded, "").refused_by(&[], true);
+        assert!(refused.permits_repeating(&Operation::CREATE_PROVISION));
     }
 }

@@ -1,7 +1,6 @@
-//! The operations of the document and what it says of each: which token it takes, whether it may be repeated,
-//! how often bunq lets it be called.
+//! The operations of the document and how each is called: with which token, whether it may be repeated, how often.
 //!
-//! The table itself is made from the document's `x-bunq-*` by `build.rs`.
+//! The table is generated from the `x-bunq-*` of the document.
 
 use std::time::Duration;
 
@@ -17,16 +16,23 @@ pub struct Operation {
     pub path: &'static str,
     /// The token that it takes.
     pub auth: Auth,
-    /// Whether doing it twice is the same as doing it once.
+    /// The names of its query parameters.
+    pub query: &'static [&'static str],
+    /// Whether its request has a body.
+    pub has_body: bool,
+    /// Whether a second execution changes nothing more than the first.
     pub idempotent: bool,
+    /// Whether the client makes this call by itself, to open or end a session. [`Api`](crate::Api) does not offer it.
+    pub managed: bool,
     /// How often bunq lets one address call it.
     pub rate_limit: RateLimit,
 }
 
 /// The token that an operation takes in `X-Bunq-Client-Authentication`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Auth {
-    /// None: the installation, which is where the first token comes from.
+    /// None: the installation, from which the first token comes.
     None,
     /// That of the installation.
     Installation,
@@ -34,21 +40,38 @@ pub enum Auth {
     Session,
 }
 
-/// So many calls within any stretch of so long.
+/// At most so many calls within any period of that length.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RateLimit {
     /// How many calls.
     pub calls: u32,
-    /// Within which time.
+    /// The length of the period.
     pub per: Duration,
 }
 
 impl Operation {
-    /// Whether a failed try may be followed by another though it may have been carried out: it is idempotent, or one
-    /// of those that make a session, of which another harms nobody.
+    /// The operation with this `operationId`.
+    ///
+    /// ```
+    /// use bunq_partner::Operation;
+    ///
+    /// assert_eq!(Operation::by_id("get_provision"), Some(&Operation::GET_PROVISION));
+    /// assert_eq!(Operation::by_id("get_everything"), None);
+    /// ```
+    pub fn by_id(id: &str) -> Option<&'static Self> {
+        Self::ALL.iter().find(|operation| operation.id == id)
+    }
+
+    /// Whether a second execution does no harm: the operation is idempotent, or is a step towards a session, of which
+    /// another harms nobody.
     pub(crate) fn is_repeatable(&self) -> bool {
         self.idempotent || self.auth != Auth::Session
+    }
+
+    /// The names of the parameters in its path.
+    pub(crate) fn path_parameters(&self) -> impl Iterator<Item = &'static str> {
+        self.path.split('/').filter_map(|segment| segment.strip_prefix('{')?.strip_suffix('}'))
     }
 }
 

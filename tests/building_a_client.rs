@@ -85,16 +85,19 @@ fn bounds_and_limits_that_nothing_fits_in() {
     let hour = Duration::from_secs(3600);
     let refusals = [
         sandbox_key().connect_timeout(zero),
-        sandbox_key().try_timeout(zero),
-        sandbox_key().call_timeout(zero),
-        sandbox_key().max_answer(0),
-        sandbox_key().retry(RetryPolicy { attempts: 0, ..RetryPolicy::default() }),
+        sandbox_key().attempt_timeout(zero),
+        sandbox_key().operation_timeout(zero),
+        sandbox_key().max_response_size(0),
+        sandbox_key().retry(RetryPolicy::default().max_attempts(0)),
         sandbox_key().rate_limit(&Operation::GET_PROVISION, 0, hour),
         sandbox_key().rate_limit(&Operation::GET_PROVISION, 1, zero),
         sandbox_key().rate_limit(&Operation::GET_PROVISION, 1, Duration::MAX),
     ];
     assert_snapshot!("refused_bounds", refusals.map(refusal).join("\n"));
 
-    let endless = sandbox_key().connect_timeout(Duration::MAX).try_timeout(Duration::MAX).call_timeout(Duration::MAX);
-    assert!(endless.max_answer(usize::MAX).rate_limit(&Operation::GET_PROVISION, u32::MAX, hour).build().is_ok());
+    let endless =
+        sandbox_key().connect_timeout(Duration::MAX).attempt_timeout(Duration::MAX).operation_timeout(Duration::MAX);
+    assert!(
+        endless.max_response_size(usize::MAX).rate_limit(&Operation::GET_PROVISION, u32::MAX, hour).build().is_ok()
+    );
 }

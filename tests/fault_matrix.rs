@@ -14,10 +14,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use bunq_partner::sandbox::{Fault, Injection, JournalEntry, ReceivedSignature, Sandbox, SandboxBuilder};
-use bunq_partner::{
-    Acceptance, Client, ContextStore as _, Error, MemoryStore, NewProvision, Operation, RetryPolicy, Uuid,
-};
-use common::Log;
+use bunq_partner::{Acceptance, Client, Error, NewProvision, Operation, RetryPolicy, Uuid};
+use common::{Log, MemoryStore};
 use futures_util::future::join_all;
 
 const EMAIL: &str = "somebody.in.particular@example.com";
@@ -143,7 +141,7 @@ impl Column {
                 let external_uuid = new.external_uuid;
                 let result = provisions.create(new).await;
                 self.sandbox.clear_injections();
-                let created = provisions.list().external_uuid(external_uuid).page().await.unwrap().provisions;
+                let created = provisions.list().external_uuid(external_uuid).page().await.unwrap().items;
                 assert!(created.len() <= 1, "created twice");
                 if let Ok(waiter) = &result {
                     assert_eq!(created[0].id, waiter.id());
@@ -184,7 +182,7 @@ impl Column {
             self.secrets.extend(call.header("x-bunq-client-authentication").map(str::to_owned));
         }
         self.secrets.insert(self.sandbox.api_key().expose().to_owned());
-        if let Some(kept) = self.store.load().unwrap() {
+        if let Some(kept) = self.store.stored() {
             let kept: serde_json::Value = serde_json::from_str(kept.expose()).unwrap();
             for secret in ["/api_key_fingerprint", "/installation/signing_key", "/installation/token"] {
                 self.secrets.insert(kept.pointer(secret).unwrap().as_str().unwrap().to_owned());
@@ -199,15 +197,15 @@ impl Column {
 }
 
 fn client(sandbox: &Sandbox) -> (Client, MemoryStore) {
-    let store = MemoryStore::new();
-    let retry = RetryPolicy { attempts: 3, backoff: Duration::ZERO, backoff_cap: Duration::ZERO };
-    let builder = sandbox.client().retry(retry).try_timeout(TRY).max_answer(MAX_ANSWER);
+    let store = MemoryStore::default();
+    let retry = RetryPolicy::default().max_attempts(3).initial_backoff(Duration::ZERO);
+    let builder = sandbox.client().retry(retry).attempt_timeout(TRY).max_response_size(MAX_ANSWER);
     (builder.context_store(store.clone()).build().unwrap(), store)
 }
 
 fn accepted(acceptance: Acceptance) -> &'static str {
     match acceptance {
-        Acceptance::Answered => "ok",
+        Acceptance::Accepted => "ok",
         Acceptance::Found => "ok, found",
         Acceptance::Already => "ok, already",
         _ => panic!("{acceptance:?}"),
@@ -256,7 +254,7 @@ async fn every_fault_at_every_operation() {
     insta::assert_snapshot!("fault_matrix", text);
 
     let logged = log.take();
-    assert!(logged.contains("bunq_call") && logged.contains("the call is tried again"), "nothing was logged");
+    assert!(logged.contains("bunq_call") && logged.contains("the call is retried"), "nothing was logged");
     assert!(secrets.len() > 100, "only {} secrets were planted", secrets.len());
     // All at once: there are thousands of secrets, and tens of megabytes to look for them in.
     let secrets: Vec<_> = secrets.into_iter().collect();

@@ -67,7 +67,7 @@ async fn a_kept_token_opens_the_client_again() {
     let (sandbox, client) = start().await;
     let credential = credential(&client).await;
     let token = credential.token_value.clone().unwrap();
-    let store = bunq_partner::MemoryStore::new();
+    let store = common::MemoryStore::default();
     for _ in 0..2 {
         let user = client.for_user_token(token.clone()).context_store(store.clone()).build().unwrap();
         assert_eq!(user.provisions().get(id(1)).await.unwrap_err().status(), Some(403));
@@ -82,8 +82,8 @@ async fn partner_and_users_share_the_window_for_sessions() {
     let partner = sandbox
         .client()
         .rate_limit(&Operation::CREATE_SESSION, 1, Duration::from_secs(3600))
-        .call_timeout(Duration::from_secs(5))
-        .retry(RetryPolicy { attempts: 1, ..RetryPolicy::default() })
+        .operation_timeout(Duration::from_secs(5))
+        .retry(RetryPolicy::default().max_attempts(1))
         .build()
         .unwrap();
     let created = partner.provisions().create(common::person()).await.unwrap();

@@ -7,18 +7,18 @@ mod common;
 
 use std::time::Duration;
 
-use bunq_partner::sandbox::{Answer, Fault, Injection, Sandbox};
+use bunq_partner::sandbox::{Fault, Injection, RawResponse, Sandbox};
 use bunq_partner::{Acceptance, Client, ErrorKind, Operation};
-use common::{AT_ONCE, calls, person};
+use common::{at_once, calls, person};
 
 /// A bunq that creates again and again with the same `external_uuid`.
 async fn without_deduplication() -> (Sandbox, Client) {
     let sandbox = Sandbox::builder().deduplicate(false).start().await.unwrap();
-    let client = sandbox.client().retry(AT_ONCE).build().unwrap();
+    let client = sandbox.client().retry(at_once()).build().unwrap();
     (sandbox, client)
 }
 
-fn unsigned_401(answer: &mut Answer) {
+fn unsigned_401(answer: &mut RawResponse) {
     answer.status = 401;
     answer.headers.retain(|(name, _)| !name.eq_ignore_ascii_case("X-Bunq-Server-Signature"));
     answer.body = br#"{"Error":[{"error_description":"The session has ended."}]}"#.to_vec();
@@ -87,7 +87,7 @@ async fn a_list_that_lags_behind_does_not_hide_a_second_user() {
 #[tokio::test]
 async fn a_look_has_time_even_if_the_request_took_it_all() {
     let sandbox = Sandbox::start().await.unwrap();
-    let client = sandbox.client().call_timeout(Duration::from_secs(2)).build().unwrap();
+    let client = sandbox.client().operation_timeout(Duration::from_secs(2)).build().unwrap();
     let late = Fault::Late(Duration::from_secs(60));
     client.open_session().await.unwrap();
     sandbox.inject(Injection::new(late).on(&Operation::CREATE_PROVISION));
@@ -108,7 +108,7 @@ async fn a_session_that_is_refused_without_a_signature_is_renewed_by_the_look() 
         }
     });
     let created = client.provisions().create(person()).await.unwrap();
-    assert_eq!((created.acceptance(), sandbox.provision_ids().len()), (Acceptance::Answered, 1));
+    assert_eq!((created.acceptance(), sandbox.provision_ids().len()), (Acceptance::Accepted, 1));
     assert_eq!(calls(&sandbox, "POST", "/partner-user-provision").len(), 2);
 }
 

@@ -9,8 +9,8 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
 use bunq_partner::sandbox::{Fault, Injection, Sandbox};
-use bunq_partner::{Client, Environment, ErrorKind, FileStore, MemoryStore, Operation, Uuid};
-use common::{AT_ONCE, calls, id, ready};
+use bunq_partner::{Client, Environment, ErrorKind, FileStore, Operation, Uuid};
+use common::{MemoryStore, at_once, calls, id, ready};
 
 /// Tell another process of this test where to go.
 const BASE_URL: &str = "BUNQ_PARTNER_TEST_BASE_URL";
@@ -28,7 +28,7 @@ impl ContextFile {
     }
 
     fn client(&self, sandbox: &Sandbox) -> Client {
-        sandbox.client().retry(AT_ONCE).context_store(FileStore::new(&self.0)).build().unwrap()
+        sandbox.client().retry(at_once()).context_store(FileStore::new(&self.0)).build().unwrap()
     }
 }
 
@@ -97,7 +97,7 @@ async fn an_ended_session_is_not_gone_on_with() {
 
 #[tokio::test]
 async fn clients_of_one_process_can_share_a_context_too() {
-    let (sandbox, store) = (start().await, MemoryStore::new());
+    let (sandbox, store) = (start().await, MemoryStore::default());
     let client = || sandbox.client().context_store(store.clone()).build().unwrap();
     let id = ready(&client()).await;
     client().provisions().get(id).await.unwrap();
@@ -187,7 +187,7 @@ async fn an_installation_that_bunq_has_forgotten_can_be_removed_while_the_client
     sandbox.end_sessions();
     sandbox.inject(Injection::new(Fault::Status(401)).on(&Operation::CREATE_SESSION));
     let error = client.provisions().get(id(1)).await.unwrap_err();
-    assert!(error.to_string().contains("remove what the context store keeps"), "{error}");
+    assert!(error.to_string().contains("remove what the context store holds"), "{error}");
     // Nothing is done unasked.
     assert_eq!(handshakes(&sandbox), [1, 1, 2]);
     std::fs::remove_file(&file.0).unwrap();

@@ -8,7 +8,7 @@ mod common;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use bunq_partner::sandbox::{CreationAnswer, Pace, Sandbox};
+use bunq_partner::sandbox::{CreationResponse, Pace, Sandbox};
 use bunq_partner::{
     Acceptance, Cursor, ErrorKind, NewProvisionByPointer, PageSize, Provision, ProvisionStatus, Uuid, Waiter,
     WaitingFor,
@@ -34,8 +34,8 @@ async fn followed(waiter: Waiter) -> String {
 
 #[tokio::test]
 async fn created_reset_and_closed() {
-    for creation_answer in [CreationAnswer::Id, CreationAnswer::Provision] {
-        let sandbox = Sandbox::builder().creation_answer(creation_answer).start().await.unwrap();
+    for creation_response in [CreationResponse::Id, CreationResponse::Provision] {
+        let sandbox = Sandbox::builder().creation_response(creation_response).start().await.unwrap();
         let client = sandbox.client().build().unwrap();
         let provisions = client.provisions();
 
@@ -88,7 +88,7 @@ async fn waiting_for_what_has_failed_stops_at_once() {
     let closing = client.provisions().close(id).await.unwrap();
     assert!(sandbox.fail(id));
     // The pause is longer than any test: it is the first look that ends the wait.
-    let error = closing.poll_every(Duration::from_secs(3600)).wait().await.unwrap_err();
+    let error = closing.poll_interval(Duration::from_secs(3600)).wait().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unattainable);
     assert_eq!(error.last_seen().unwrap().status, ProvisionStatus::Failed);
     assert_eq!(
@@ -125,7 +125,7 @@ async fn a_wait_ends_when_its_time_is_up_and_tells_what_it_last_saw() {
     let id = creating.id();
     // Longer pauses than the time that there is: one look at once, one when the time is up.
     let timeout = Duration::from_millis(500);
-    let error = creating.poll_every(Duration::from_secs(3600)).timeout(timeout).wait().await.unwrap_err();
+    let error = creating.poll_interval(Duration::from_secs(3600)).timeout(timeout).wait().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::WaitTimeout);
     assert_eq!(
         error.to_string(),
@@ -175,20 +175,20 @@ async fn pages_hold_every_provision_once_newest_first() {
 
     let list = provisions.list().count(PageSize::new(10).unwrap());
     let mut page = list.page().await.unwrap();
-    let newest = page.provisions[0].id;
+    let newest = page.items[0].id;
     let mut listed = Vec::new();
     loop {
-        listed.extend(page.provisions.iter().map(|provision| provision.id));
+        listed.extend(page.items.iter().map(|provision| provision.id));
         let Some(older) = page.older else { break };
         // A cursor may have been kept as text in between.
         page = list.page_at(older.to_string().parse().unwrap()).await.unwrap();
     }
     assert_eq!(listed, created);
 
-    let newer = list.page_at(Cursor::NewerThan(*created.last().unwrap())).await.unwrap();
-    assert_eq!(newer.provisions.len(), 10);
-    let nothing_newer = list.page_at(Cursor::NewerThan(newest)).await.unwrap();
-    assert!(nothing_newer.provisions.is_empty());
+    let newer = list.page_at(Cursor::newer_than(*created.last().unwrap())).await.unwrap();
+    assert_eq!(newer.items.len(), 10);
+    let nothing_newer = list.page_at(Cursor::newer_than(newest)).await.unwrap();
+    assert!(nothing_newer.items.is_empty());
 }
 
 #[tokio::test]
@@ -201,7 +201,7 @@ async fn a_list_can_be_narrowed() {
 
     let with = async |statuses: &[ProvisionStatus]| -> BTreeSet<_> {
         let page = provisions.list().status(statuses.to_vec()).page().await.unwrap();
-        page.provisions.into_iter().map(|provision| provision.id).collect()
+        page.items.into_iter().map(|provision| provision.id).collect()
     };
     assert_eq!(with(&[ProvisionStatus::Failed]).await, [ids[0]].into());
     assert_eq!(with(&[ProvisionStatus::Failed, ProvisionStatus::Closed]).await, [ids[0], ids[1]].into());
@@ -209,9 +209,9 @@ async fn a_list_can_be_narrowed() {
 
     let external_uuid = provisions.get(ids[2]).await.unwrap().external_uuid.unwrap();
     let found = provisions.list().external_uuid(external_uuid).page().await.unwrap();
-    assert_eq!(found.provisions.iter().map(|provision| provision.id).collect::<Vec<_>>(), [ids[2]]);
+    assert_eq!(found.items.iter().map(|provision| provision.id).collect::<Vec<_>>(), [ids[2]]);
     let not_found = provisions.list().external_uuid(Uuid::new_v4()).page().await.unwrap();
-    assert!(not_found.provisions.is_empty() && not_found.older.is_none());
+    assert!(not_found.items.is_empty() && not_found.older.is_none());
 }
 
 #[tokio::test]
@@ -220,13 +220,13 @@ async fn closing_what_is_closing_or_closed_is_a_success_and_says_so() {
     let provisions = client.provisions();
     let id = ready(&client).await;
     let closing = provisions.close(id).await.unwrap();
-    assert_eq!(closing.acceptance(), Acceptance::Answered);
+    assert_eq!(closing.acceptance(), Acceptance::Accepted);
     assert_eq!(provisions.close(id).await.unwrap().acceptance(), Acceptance::Already);
     quick(closing).wait().await.unwrap();
     let again = provisions.close(id).await.unwrap();
     assert_eq!(again.acceptance(), Acceptance::Already);
     assert!(quick(again).wait().await.unwrap().is_closed());
-    assert_eq!(provisions.wait_until_closed(id).acceptance(), Acceptance::NotAsked);
+    assert_eq!(provisions.wait_until_closed(id).acceptance(), Acceptance::NotRequested);
 
     // What has failed is not closed, and bunq's refusal stands.
     let failed = ready(&client).await;

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use bunq_partner::sandbox::{Fault, Injection, Sandbox};
 use bunq_partner::{ClientBuilder, ErrorKind, Operation, Sent};
-use common::{AT_ONCE, calls, person, quick, ready};
+use common::{at_once, calls, person, quick, ready};
 use futures_util::{future::join_all, poll};
 
 const WINDOW: Duration = Duration::from_millis(200);
@@ -56,7 +56,7 @@ async fn many_tasks_and_clones_meet_no_429() {
 #[tokio::test]
 async fn retries_take_their_place_too() {
     let (sandbox, builder) = start().await;
-    let client = builder.retry(AT_ONCE).build().unwrap();
+    let client = builder.retry(at_once()).build().unwrap();
     client.provisions().list().page().await.unwrap();
     sandbox.inject(Injection::new(Fault::Status(500)).on(&Operation::GET_PROVISION).times(3));
     let id = sandbox.populate(1)[0];
@@ -70,7 +70,7 @@ async fn a_429_is_believed_and_learned_from() {
     let second = Duration::from_secs(1);
     let sandbox = Sandbox::builder().rate_limit(&Operation::GET_PROVISION, 1, second).start().await.unwrap();
     // The client thinks that it may do more than it may.
-    let client = sandbox.client().rate_limit(&Operation::GET_PROVISION, 4, second).retry(AT_ONCE).build().unwrap();
+    let client = sandbox.client().rate_limit(&Operation::GET_PROVISION, 4, second).retry(at_once()).build().unwrap();
     let id = sandbox.populate(1)[0];
     let provisions = client.provisions();
     let reads = join_all((0..6).map(|_| provisions.get(id))).await;
@@ -90,7 +90,7 @@ async fn a_wait_that_outlasts_the_call_is_not_begun() {
     let error = provisions.create(person()).await.map(drop).unwrap_err();
     assert_eq!((error.kind(), error.sent(), error.attempts()), (ErrorKind::RateLimited, Sent::No, 0));
     assert!(!error.is_doubtful());
-    assert!(error.to_string().contains("has no place for the call for another 3"), "{error}");
+    assert!(error.to_string().contains("has no permit for the call for another 3"), "{error}");
     assert!(error.retry_after().is_some_and(|pause| pause > hour / 2), "{error:?}");
     assert_eq!(sandbox.journal().len(), before);
 }
@@ -113,8 +113,8 @@ async fn a_pause_that_bunq_asks_for_is_kept_between_the_tries_of_a_verb() {
 async fn a_call_that_wakes_up_too_late_is_not_sent() {
     let sandbox = Sandbox::start().await.unwrap();
     let (second, patience) = (Duration::from_secs(1), Duration::from_secs(3));
-    let builder = sandbox.client().rate_limit(&Operation::GET_PROVISION, 1, second).call_timeout(patience);
-    let client = builder.retry(AT_ONCE).build().unwrap();
+    let builder = sandbox.client().rate_limit(&Operation::GET_PROVISION, 1, second).operation_timeout(patience);
+    let client = builder.retry(at_once()).build().unwrap();
     let (id, provisions) = (sandbox.populate(1)[0], client.provisions());
     client.open_session().await.unwrap();
     provisions.get(id).await.unwrap();

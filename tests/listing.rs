@@ -58,7 +58,7 @@ async fn a_stream_can_be_resumed_behind_what_was_seen_last() {
     let list = client.provisions().list().count(ten());
     let seen: Vec<_> = list.stream().take(13).map_ok(|provision| provision.id).try_collect().await.unwrap();
     // Kept as text, as another process would find it.
-    let cursor: Cursor = Cursor::OlderThan(*seen.last().unwrap()).to_string().parse().unwrap();
+    let cursor: Cursor = Cursor::older_than(*seen.last().unwrap()).to_string().parse().unwrap();
     let rest: Vec<_> = list.start_at(cursor).stream().map_ok(|provision| provision.id).try_collect().await.unwrap();
     assert_eq!([seen, rest].concat(), created);
 }
@@ -118,7 +118,7 @@ async fn what_is_new_since_is_streamed_from_the_oldest_to_the_newest() {
     let mut created = create(&client, 25).await;
     let seen = created.pop().unwrap();
     created.reverse();
-    let list = client.provisions().list().count(ten()).start_at(Cursor::NewerThan(seen));
+    let list = client.provisions().list().count(ten()).start_at(Cursor::newer_than(seen));
     let streamed: Vec<_> = list.stream().map_ok(|provision| provision.id).try_collect().await.unwrap();
     assert_eq!(streamed, created);
 }

@@ -188,8 +188,8 @@ async fn nothing_is_lost_and_nothing_done_twice() {
         let next = Arc::clone(&next);
         tokio::spawn(async move {
             let sandbox = Sandbox::builder().deduplicate(false).start().await.unwrap();
-            let retry = RetryPolicy { attempts: 4, backoff: Duration::from_millis(1), ..RetryPolicy::default() };
-            let client = sandbox.client().retry(retry).try_timeout(TRY).build().unwrap();
+            let retry = RetryPolicy::default().initial_backoff(Duration::from_millis(1));
+            let client = sandbox.client().retry(retry).attempt_timeout(TRY).build().unwrap();
             loop {
                 let seed = next.fetch_add(1, Ordering::Relaxed);
                 if seed >= end {

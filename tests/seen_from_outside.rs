@@ -13,7 +13,7 @@ use common::{Log, ready, start};
 
 // One test, for a process has one log.
 #[tokio::test]
-async fn a_call_its_waits_its_tries_and_its_novelties() {
+async fn a_call_its_waits_its_attempts_and_unknown_values() {
     let log = Log::default();
     let writer = log.clone();
     tracing_subscriber::fmt()
@@ -46,7 +46,7 @@ async fn a_call_its_waits_its_tries_and_its_novelties() {
     sandbox.inject(Injection::new(Fault::Status(500)).on(&Operation::GET_PROVISION).times(2));
     provisions.get(id).await.unwrap();
     let told = log.take();
-    assert_eq!(told.matches("the call is tried again").count(), 2, "{told}");
+    assert_eq!(told.matches("the call is retried").count(), 2, "{told}");
     assert!(told.contains("http.request.resend_count=2"), "{told}");
 
     sandbox.end_sessions();
@@ -57,7 +57,7 @@ async fn a_call_its_waits_its_tries_and_its_novelties() {
     let told = log.take();
     assert!(told.contains("error.type=NotFound") && told.contains("http.response.status_code=404"), "{error} {told}");
 
-    // A novelty is told once, however often it comes.
+    // An unknown value is logged once, however often it comes.
     sandbox.inject(Injection::new(Fault::UnknownStatus).on(&Operation::GET_PROVISION).times(3));
     for _ in 0..3 {
         provisions.get(id).await.unwrap();
@@ -71,5 +71,5 @@ async fn a_call_its_waits_its_tries_and_its_novelties() {
     for _ in 0..2 {
         limited.provisions().list().page().await.unwrap();
     }
-    assert!(log.take().contains("the call waits for a place within bunq's rate limit"));
+    assert!(log.take().contains("the call waits for a permit within bunq's rate limit"));
 }

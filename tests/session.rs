@@ -7,7 +7,7 @@ mod common;
 
 use bunq_partner::sandbox::Sandbox;
 use bunq_partner::{Client, Error, ErrorKind};
-use common::{ONCE, calls, id, ready, start};
+use common::{calls, id, once, ready, start};
 
 const HANDSHAKE: [&str; 3] = ["/installation", "/device-server", "/session-server"];
 
@@ -142,7 +142,7 @@ async fn a_wrong_key_is_refused_with_advice() {
 #[tokio::test]
 async fn each_client_of_a_builder_has_a_session_of_its_own() {
     let sandbox = Sandbox::start().await.unwrap();
-    let builder = sandbox.client().retry(ONCE);
+    let builder = sandbox.client().retry(once());
     builder.clone().build().unwrap().open_session().await.unwrap();
     let error = builder.api_key("sandbox_another").build().unwrap().open_session().await.unwrap_err();
     // It is bunq that refuses it, and not what the other has kept.

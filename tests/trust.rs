@@ -5,35 +5,35 @@
 
 mod common;
 
-use bunq_partner::sandbox::{Answer, Sandbox, SignatureForm};
+use bunq_partner::sandbox::{RawResponse, Sandbox, SignatureForm};
 use bunq_partner::{Client, ErrorKind, Sent};
-use common::{ONCE, calls, id, person, quick, ready, start, start_without_retries};
+use common::{calls, id, once, person, quick, ready, start, start_without_retries};
 
 const SIGNATURE: &str = "x-bunq-server-signature";
 
-fn signature(answer: &mut Answer) -> &mut String {
+fn signature(answer: &mut RawResponse) -> &mut String {
     answer.headers.iter_mut().find(|(name, _)| name.eq_ignore_ascii_case(SIGNATURE)).map(|(_, value)| value).unwrap()
 }
 
-fn remove_signature(answer: &mut Answer) {
+fn remove_signature(answer: &mut RawResponse) {
     answer.headers.retain(|(name, _)| !name.eq_ignore_ascii_case(SIGNATURE));
 }
 
-fn change_body(answer: &mut Answer) {
+fn change_body(answer: &mut RawResponse) {
     answer.body.push(b' ');
 }
 
-fn change_signature(answer: &mut Answer) {
+fn change_signature(answer: &mut RawResponse) {
     let signature = signature(answer);
     let other = if signature.starts_with('A') { "B" } else { "A" };
     signature.replace_range(..1, other);
 }
 
-fn no_base64(answer: &mut Answer) {
+fn no_base64(answer: &mut RawResponse) {
     *signature(answer) = "none of your business".into();
 }
 
-type Tampering = (&'static str, fn(&mut Answer));
+type Tampering = (&'static str, fn(&mut RawResponse));
 
 const TAMPERINGS: [Tampering; 4] = [
     ("the signature is missing", remove_signature),
@@ -46,7 +46,7 @@ const TAMPERINGS: [Tampering; 4] = [
 async fn a_tampered_answer_is_not_used_whatever_the_operation() {
     for form in [SignatureForm::Body, SignatureForm::WithHeaders] {
         let sandbox = Sandbox::builder().signature_form(form).start().await.unwrap();
-        let client = sandbox.client().retry(ONCE).build().unwrap();
+        let client = sandbox.client().retry(once()).build().unwrap();
         let id = ready(&client).await;
         let provisions = client.provisions();
         for (what, tamper) in TAMPERINGS {
@@ -57,7 +57,7 @@ async fn a_tampered_answer_is_not_used_whatever_the_operation() {
                 provisions.list().page().await.map(drop).unwrap_err(),
             ];
             for error in errors {
-                assert_eq!((error.kind(), error.sent()), (ErrorKind::Signature, Sent::Answered), "{what}: {error}");
+                assert_eq!((error.kind(), error.sent()), (ErrorKind::Signature, Sent::Responded), "{what}: {error}");
                 assert_eq!(error.status(), Some(200), "{what}");
             }
             sandbox.clear_edits();
@@ -109,7 +109,7 @@ async fn header_names_may_come_in_any_case() {
     for form in [SignatureForm::Body, SignatureForm::WithHeaders] {
         for case in [str::to_ascii_lowercase, str::to_ascii_uppercase] {
             let sandbox = Sandbox::builder().signature_form(form).start().await.unwrap();
-            let client = sandbox.client().retry(ONCE).build().unwrap();
+            let client = sandbox.client().retry(once()).build().unwrap();
             sandbox.after_signing(move |_, answer| {
                 answer.headers.iter_mut().for_each(|(name, _)| *name = case(name));
             });
@@ -122,7 +122,7 @@ async fn header_names_may_come_in_any_case() {
 #[tokio::test]
 async fn a_header_that_was_signed_cannot_be_changed() {
     let sandbox = Sandbox::builder().signature_form(SignatureForm::WithHeaders).start().await.unwrap();
-    let client: Client = sandbox.client().retry(ONCE).build().unwrap();
+    let client: Client = sandbox.client().retry(once()).build().unwrap();
     let id = ready(&client).await;
     sandbox.after_signing(|_, answer| answer.headers.push(("X-Bunq-Warning".into(), "all is well".into())));
     assert_eq!(client.provisions().get(id).await.unwrap_err().kind(), ErrorKind::Signature);

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use bunq_partner::sandbox::{Fault, Injection, Pace, Sandbox};
 use bunq_partner::{Client, ErrorKind, Operation, Provision, ProvisionId, ProvisionStatus, Sent, Waiter};
-use common::{ONCE, calls, person, quick, ready, start, start_without_retries};
+use common::{calls, once, person, quick, ready, start, start_without_retries};
 use futures_util::StreamExt as _;
 use futures_util::future::join_all;
 
@@ -33,7 +33,7 @@ async fn two_thousand_cost_a_few_pages_a_round() {
         tokio::spawn(async move {
             let id = waiter.id();
             let looks: Vec<Provision> =
-                waiter.poll_every(Duration::from_secs(1)).changes().map(Result::unwrap).collect().await;
+                waiter.poll_interval(Duration::from_secs(1)).changes().map(Result::unwrap).collect().await;
             (id, looks)
         })
     });
@@ -161,13 +161,13 @@ async fn a_wait_that_is_given_up_leaves_the_others_alone() {
 #[tokio::test]
 async fn a_wait_without_end_is_no_panic() {
     let sandbox = Sandbox::builder().pace(Pace::Manual).start().await.unwrap();
-    let client = sandbox.client().retry(ONCE).build().unwrap();
+    let client = sandbox.client().retry(once()).build().unwrap();
     let creating = client.provisions().create(person()).await.unwrap();
     let id = creating.id();
-    let wait = creating.poll_every(Duration::MAX).timeout(Duration::MAX).wait();
+    let wait = creating.poll_interval(Duration::MAX).timeout(Duration::MAX).wait();
     let given_up = tokio::time::timeout(Duration::from_millis(200), wait).await;
     assert!(given_up.is_err());
-    let again = client.provisions().wait_until_ready(id).poll_every(Duration::ZERO).timeout(Duration::ZERO);
+    let again = client.provisions().wait_until_ready(id).poll_interval(Duration::ZERO).timeout(Duration::ZERO);
     assert_eq!(again.wait().await.unwrap_err().kind(), ErrorKind::WaitTimeout);
 }
 
@@ -175,7 +175,7 @@ async fn a_wait_without_end_is_no_panic() {
 async fn a_wait_that_is_taken_up_during_a_reset_waits_for_the_new_credential() {
     for spent in [false, true] {
         let sandbox = Sandbox::builder().pace(Pace::Manual).start().await.unwrap();
-        let client = sandbox.client().retry(ONCE).build().unwrap();
+        let client = sandbox.client().retry(once()).build().unwrap();
         let id = sandbox.populate(1)[0];
         if spent {
             sandbox.expire_credential(id);

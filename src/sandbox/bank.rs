@@ -5,19 +5,20 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::access::{Access, LiveSession, User};
-use super::answer::{Answer, REQUEST_ID, Refusal};
+use super::access_control::{AccessControl, ActingUser, LiveSession};
 use super::clock::{Clock, Numbers};
 use super::creation::Creation;
-use super::exchange::Call;
-use super::input::Fields;
+use super::exchange::ReceivedCall;
+use super::input;
 use super::journal::ReceivedSignature;
 use super::life_cycle::Event;
 use super::listing::Listing;
-use super::provisions::{Provisions, item};
-use super::routes::{Handshake, Route, SessionCall};
-use super::{CreationAnswer, Pace};
-use crate::Secret;
+use super::provisions::{ProvisionTable, item};
+use super::response::{REQUEST_ID, RawResponse, Refusal};
+use super::routes::Route;
+use super::{CreationResponse, Pace};
+use crate::operation::{Auth, Operation};
+use crate::types::{RequestedStatus, Secret, UpdateProvisionRequest};
 
 /// How the bank is set up.
 #[derive(Debug)]
@@ -25,7 +26,7 @@ pub(super) struct Settings {
     pub(super) pace: Pace,
     pub(super) api_key: Secret,
     pub(super) session_timeout: Duration,
-    pub(super) creation_answer: CreationAnswer,
+    pub(super) creation_response: CreationResponse,
     pub(super) deduplicate: bool,
     pub(super) public_key_pem: String,
 }
@@ -36,8 +37,8 @@ pub(super) struct Bank {
     pub(super) settings: Settings,
     pub(super) clock: Clock,
     pub(super) numbers: Numbers,
-    pub(super) access: Access,
-    pub(super) provisions: Provisions,
+    pub(super) access: AccessControl,
+    pub(super) provisions: ProvisionTable,
     /// The partner's company.
     pub(super) partner: u64,
 }
@@ -46,42 +47,42 @@ impl Bank {
     pub(super) fn new(settings: Settings) -> Self {
         let mut numbers = Numbers::new();
         let partner = numbers.next();
-        let provisions = Provisions::new(settings.pace, settings.deduplicate);
-        Self { settings, clock: Clock::new(), numbers, access: Access::default(), provisions, partner }
+        let provisions = ProvisionTable::new(settings.pace, settings.deduplicate);
+        Self { settings, clock: Clock::new(), numbers, access: AccessControl::default(), provisions, partner }
     }
 
     /// What the signature of a call is worth.
-    pub(super) fn judge(&self, call: &Call) -> ReceivedSignature {
+    pub(super) fn judge(&self, call: &ReceivedCall) -> ReceivedSignature {
         self.access.judge(call.header("X-Bunq-Client-Signature"), call.token(), &call.body)
     }
 
-    /// Does what a call asks for, with a signature worth this much.
+    /// Carries out a call that has a signature of this worth.
     pub(super) fn perform(
         &mut self,
-        route: Route,
-        call: &Call,
+        route: &Route,
+        call: &ReceivedCall,
         signature: ReceivedSignature,
-    ) -> Result<Answer, Refusal> {
+    ) -> Result<RawResponse, Refusal> {
         check_headers(call)?;
         let request_id = call.header(REQUEST_ID);
         let now = self.clock.now();
-        match route {
-            Route::Install => self.install(&call.body, now),
-            Route::Handshake(step) => {
+        match route.operation.auth {
+            Auth::None => self.install(&call.body, now),
+            Auth::Installation => {
                 let installation = self.access.installation(call.token())?;
                 self.vet(installation, request_id, signature)?;
-                match step {
-                    Handshake::RegisterDevice => self.register_device(installation, &call.body, now),
-                    Handshake::OpenSession if signature == ReceivedSignature::None => {
-                        Err(Refusal::new(466, "The request must be signed: X-Bunq-Client-Signature is missing."))
-                    }
-                    Handshake::OpenSession => self.open_session(installation, &call.body, now),
+                if route.operation == &Operation::CREATE_DEVICE_SERVER {
+                    return self.register_device(installation, &call.body, now);
                 }
+                if signature == ReceivedSignature::None {
+                    return Err(Refusal::new(466, "The request must be signed: X-Bunq-Client-Signature is missing."));
+                }
+                self.open_session(installation, &call.body, now)
             }
-            Route::Session(operation) => {
+            Auth::Session => {
                 let session = self.access.session(call.token(), now)?;
                 self.vet(session.installation, request_id, signature)?;
-                self.in_session(operation, session, call, now)
+                self.in_session(route, session, call, now)
             }
         }
     }
@@ -108,52 +109,52 @@ impl Bank {
 
     fn in_session(
         &mut self,
-        operation: SessionCall,
+        route: &Route,
         session: LiveSession,
-        call: &Call,
+        call: &ReceivedCall,
         now: Timestamp,
-    ) -> Result<Answer, Refusal> {
-        if let SessionCall::End(id) = operation {
-            return self.end_session(session, id);
-        }
-        if session.user != User::Partner {
+    ) -> Result<RawResponse, Refusal> {
+        let is_about_provisions = route.operation.path.starts_with(Operation::CREATE_PROVISION.path);
+        if is_about_provisions && session.user != ActingUser::Partner {
             return Err(Refusal::new(403, "The session is a provisioned user's: provisions are the partner's."));
         }
-        match operation {
-            SessionCall::End(id) => self.end_session(session, id),
-            SessionCall::Create => self.create(&call.body, now),
-            SessionCall::List => {
+        let id = route.id();
+        match route.operation.id {
+            "delete_session" => self.end_session(session, id),
+            "create_provision" => self.create(&call.body, now),
+            "list_provisions" => {
                 let listing = Listing::from_query(call.query.as_deref())?;
                 let (items, pagination) = self.provisions.list(&listing, now, &mut self.numbers);
-                Ok(Answer::page(items, pagination))
+                Ok(RawResponse::page(items, pagination))
             }
-            SessionCall::Read(id) => {
+            "get_provision" => {
                 let item = self.provisions.read(id, now, &mut self.numbers).ok_or_else(|| no_provision(id))?;
-                Ok(Answer::items(vec![item]))
+                Ok(RawResponse::items(vec![item]))
             }
-            SessionCall::Change(id) => self.change(id, &call.body, now),
+            "update_provision" => self.update(id, &call.body, now),
+            // The document may have operations that nobody has taught the sandbox.
+            other => Err(Refusal::new(501, format!("The sandbox does not carry out {other}."))),
         }
     }
 
-    fn create(&mut self, body: &[u8], now: Timestamp) -> Result<Answer, Refusal> {
+    fn create(&mut self, body: &[u8], now: Timestamp) -> Result<RawResponse, Refusal> {
         let creation = Creation::from_body(body)?;
         let created = self.provisions.create(creation, now, &mut self.numbers)?;
-        Ok(match self.settings.creation_answer {
-            CreationAnswer::Id => Answer::id(created.id),
-            CreationAnswer::Provision => Answer::items(vec![item(created.show(now))]),
+        Ok(match self.settings.creation_response {
+            CreationResponse::Id => RawResponse::id(created.id),
+            CreationResponse::Provision => RawResponse::items(vec![item(created.show(now))]),
         })
     }
 
-    fn change(&mut self, id: u64, body: &[u8], now: Timestamp) -> Result<Answer, Refusal> {
-        let fields = Fields::from_body(body)?;
-        let event = match fields.text("status")? {
-            "CANCELLED" => Event::Close,
-            "TOKEN_RESET_REQUESTED" => Event::Reset,
-            other => return Err(fields.invalid("status", &other.into(), "CANCELLED or TOKEN_RESET_REQUESTED")),
+    fn update(&mut self, id: u64, body: &[u8], now: Timestamp) -> Result<RawResponse, Refusal> {
+        let request: UpdateProvisionRequest = input::body(body)?;
+        let event = match request.status {
+            RequestedStatus::Cancelled => Event::Close,
+            RequestedStatus::TokenResetRequested => Event::Reset,
         };
         let provision = self.provisions.get(id, now, &mut self.numbers).ok_or_else(|| no_provision(id))?;
         provision.wish(event, now, &mut self.numbers)?;
-        Ok(Answer::id(id))
+        Ok(RawResponse::id(id))
     }
 
     /// Makes provisions that are at rest, and gives their ids.
@@ -181,7 +182,7 @@ impl Bank {
 }
 
 /// Checks the headers that every call must have, or must have right.
-fn check_headers(call: &Call) -> Result<(), Refusal> {
+fn check_headers(call: &ReceivedCall) -> Result<(), Refusal> {
     let missing = |name: &str| Refusal::bad_request(format!("The header {name} is missing or empty."));
     let cache_control = call.header("Cache-Control").ok_or_else(|| missing("Cache-Control"))?;
     if !cache_control.split(',').any(|directive| directive.trim().eq_ignore_ascii_case("no-cache")) {

@@ -1,28 +1,25 @@
 //! The request for a new provision, in both of its documented shapes.
+//!
+//! The document's types say what each member may be. What members must go together is decided here.
 
-use jiff::civil::Date;
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::answer::Refusal;
-use super::input::{self, Fields};
-
-const AUDIT: &str = "USER_ANONYMOUS_TRANSACTION_AUDIT";
-const COMPANY_VERIFIED: &str = "COMPANY_VERIFIED";
-const PRODUCTS: [&str; 3] = ["USER_VERIFIED", COMPANY_VERIFIED, AUDIT];
-
-const COMPANY: &str = "PARTNER_USER_COMPANY";
-const USER_TYPES: [&str; 2] = ["PARTNER_USER_PERSON", COMPANY];
+use super::input;
+use super::response::Refusal;
+use crate::types::{
+    CreateProvisionRequest, NewProvision, NewProvisionByPointer, PointerType, RequestedProduct, UserVerifiedType,
+};
 
 /// The member that names a company's director by the provision that was made for them.
 const DIRECTOR: &str = "director_relation_provision_id";
 
-/// A request for a new provision that is in order by itself.
+/// A valid request for a new provision.
 #[derive(Debug)]
 pub(super) struct Creation {
     pub(super) external_uuid: Uuid,
     pub(super) profile: Profile,
-    /// The director's provision. Whether it exists is for the bank to say.
+    /// The director's provision. Whether it exists is the bank's to check.
     pub(super) director: Option<u64>,
 }
 
@@ -32,46 +29,74 @@ pub(super) struct Profile {
     pub(super) display_name: String,
     pub(super) is_company: bool,
     pub(super) country: String,
-    pub(super) products: Vec<String>,
+    pub(super) products: Vec<RequestedProduct>,
 }
 
 impl Profile {
-    /// A person like any other.
+    /// An ordinary person.
     pub(super) fn example() -> Self {
         Self {
             display_name: "user".to_owned(),
             is_company: false,
             country: "NL".to_owned(),
-            products: vec!["USER_VERIFIED".to_owned()],
+            products: vec![RequestedProduct::UserVerified],
         }
     }
 }
 
 impl Creation {
     pub(super) fn from_body(body: &[u8]) -> Result<Self, Refusal> {
-        let fields = Fields::from_body(body)?;
-        let external_uuid = fields.text("external_uuid")?;
-        let external_uuid = input::uuid(external_uuid)
-            .ok_or_else(|| fields.invalid("external_uuid", &external_uuid.into(), "a UUID"))?;
-        let user = User::from_fields(&fields)?;
-        let products = products(&fields)?;
-
-        fields.optional_text_that("date_of_birth", "a date like 1990-12-31", is_date)?;
-        let country = fields.optional_text_that("country_of_residence", "a country code like NL", is_country)?;
-        if products.contains(&AUDIT) {
-            fields.text("date_of_birth")?;
-            fields.text("country_of_residence")?;
+        let request = read(body)?;
+        let external_uuid = *request.external_uuid();
+        let creation = match request {
+            CreateProvisionRequest::NewProvision(new) => Self::from_current_shape(new)?,
+            CreateProvisionRequest::NewProvisionByPointer(new) => Self::from_older_shape(new)?,
+        };
+        if creation.profile.products.is_empty() {
+            return Err(Refusal::bad_request("products is empty: name at least one."));
         }
-        Ok(Self {
-            external_uuid,
-            director: user.director,
-            profile: Profile {
-                is_company: user.is_company.unwrap_or(products.contains(&COMPANY_VERIFIED)),
-                display_name: user.display_name,
-                country: country.unwrap_or("NL").to_owned(),
-                products: products.into_iter().map(str::to_owned).collect(),
-            },
-        })
+        Ok(Self { external_uuid, ..creation })
+    }
+
+    fn from_current_shape(new: NewProvision) -> Result<Self, Refusal> {
+        let missing = |name: &str| Err(Refusal::bad_request(format!("{name} is required.")));
+        let is_company = new.user_verified_type == UserVerifiedType::PartnerUserCompany;
+        // A person's director means nothing.
+        let director = new.director_relation_provision_id.filter(|_| is_company);
+        if is_company && director.is_none() {
+            return missing(DIRECTOR);
+        }
+        if new.products.contains(&RequestedProduct::UserAnonymousTransactionAudit) {
+            if new.date_of_birth.is_none() {
+                return missing("date_of_birth");
+            }
+            if new.country_of_residence.is_none() {
+                return missing("country_of_residence");
+            }
+        }
+        let email = new.email.as_str();
+        let profile = Profile {
+            display_name: email.split('@').next().unwrap_or(email).to_owned(),
+            is_company,
+            country: new.country_of_residence.map_or_else(|| "NL".to_owned(), String::from),
+            products: new.products,
+        };
+        Ok(Self { external_uuid: new.external_uuid, profile, director: director.map(u64::from) })
+    }
+
+    fn from_older_shape(new: NewProvisionByPointer) -> Result<Self, Refusal> {
+        let is_email = new.pointer.value.as_str().contains('@');
+        if is_email != (new.pointer.type_ == PointerType::Email) {
+            let problem = format!("pointer.value is not what pointer.type says: {}.", new.pointer.type_);
+            return Err(Refusal::bad_request(problem));
+        }
+        let profile = Profile {
+            display_name: new.pointer.name.into(),
+            is_company: new.products.contains(&RequestedProduct::CompanyVerified),
+            country: "NL".to_owned(),
+            products: new.products,
+        };
+        Ok(Self { external_uuid: new.external_uuid, profile, director: None })
     }
 
     /// The refusal when there is no provision with the id `director`.
@@ -80,105 +105,25 @@ impl Creation {
     }
 }
 
-/// For whom a provision is.
-struct User {
-    display_name: String,
-    /// `None` where the request does not say: the older shape has no member for it.
-    is_company: Option<bool>,
-    director: Option<u64>,
-}
-
-impl User {
-    /// Reads the members in which the two shapes differ.
-    fn from_fields(fields: &Fields) -> Result<Self, Refusal> {
-        let current =
-            ["user_verified_type", "email", "phone_number"].into_iter().find(|name| fields.get(name).is_some());
-        match (current, fields.get("pointer")) {
-            (Some(_), None) => Self::from_current_shape(fields),
-            (None, Some(_)) => Self::from_older_shape(fields),
-            (Some(name), Some(_)) => {
-                Err(Refusal::bad_request(format!("{name} and pointer belong to different shapes of this request.")))
-            }
-            (None, None) => Err(Refusal::bad_request(
-                "user_verified_type, email and phone_number are required, or else a pointer, the older shape.",
-            )),
+/// Reads the shape that the body has.
+fn read(body: &[u8]) -> Result<CreateProvisionRequest, Refusal> {
+    let value: Value = input::body(body)?;
+    // The types read more forms of these two than are documented.
+    let text = |name: &str| value[name].as_str();
+    if text("external_uuid").is_some_and(|text| input::uuid(text).is_none()) {
+        return Err(Refusal::bad_request("external_uuid is not a UUID."));
+    }
+    if text("date_of_birth").is_some_and(|text| text.len() != 10) {
+        return Err(Refusal::bad_request("date_of_birth is not a date like 1990-12-31."));
+    }
+    let current = ["user_verified_type", "email", "phone_number"].into_iter().find(|name| !value[name].is_null());
+    match (current, value["pointer"].is_null()) {
+        (Some(name), false) => {
+            Err(Refusal::bad_request(format!("{name} and pointer belong to different shapes of this request.")))
         }
+        (None, false) => input::body(body).map(CreateProvisionRequest::NewProvisionByPointer),
+        _ => input::body(body).map(CreateProvisionRequest::NewProvision),
     }
-
-    fn from_current_shape(fields: &Fields) -> Result<Self, Refusal> {
-        let user_type = fields.text("user_verified_type")?;
-        if !USER_TYPES.contains(&user_type) {
-            return Err(fields.invalid("user_verified_type", &user_type.into(), &one_of(&USER_TYPES)));
-        }
-        let email = fields.text_that("email", "an e-mail address", is_email)?;
-        fields.text_that("phone_number", "a phone number like +31612345678", is_phone_number)?;
-        let is_company = user_type == COMPANY;
-        Ok(Self {
-            display_name: email.split('@').next().unwrap_or(email).to_owned(),
-            is_company: Some(is_company),
-            director: director(fields, is_company)?,
-        })
-    }
-
-    fn from_older_shape(fields: &Fields) -> Result<Self, Refusal> {
-        let pointer = fields.object("pointer")?;
-        match pointer.text("type")? {
-            "EMAIL" => pointer.text_that("value", "an e-mail address", is_email)?,
-            "PHONE_NUMBER" => pointer.text_that("value", "a phone number like +31612345678", is_phone_number)?,
-            other => return Err(pointer.invalid("type", &other.into(), &one_of(&["EMAIL", "PHONE_NUMBER"]))),
-        };
-        Ok(Self { display_name: pointer.text("name")?.to_owned(), is_company: None, director: None })
-    }
-}
-
-/// A person's is read too, but means nothing.
-fn director(fields: &Fields, is_company: bool) -> Result<Option<u64>, Refusal> {
-    match fields.given(DIRECTOR) {
-        None if is_company => Err(fields.missing(DIRECTOR)),
-        None => Ok(None),
-        Some(value) => {
-            let id = value.as_i64().and_then(|id| u64::try_from(id).ok()).filter(|id| *id > 0);
-            let id = id.ok_or_else(|| fields.invalid(DIRECTOR, value, "the id of the director's provision"))?;
-            Ok(is_company.then_some(id))
-        }
-    }
-}
-
-fn products(fields: &Fields) -> Result<Vec<&str>, Refusal> {
-    let products = fields.texts("products")?.ok_or_else(|| fields.missing("products"))?;
-    if products.is_empty() {
-        return Err(fields.invalid("products", &Value::Array(Vec::new()), "a list that is not empty"));
-    }
-    match products.iter().find(|product| !PRODUCTS.contains(product)) {
-        Some(unknown) => Err(fields.invalid("products", &(*unknown).into(), &one_of(&PRODUCTS))),
-        None => Ok(products),
-    }
-}
-
-fn one_of(values: &[&str]) -> String {
-    format!("one of {}", values.join(", "))
-}
-
-fn is_email(text: &str) -> bool {
-    let mut parts = text.split('@');
-    let is_foreign = |c: char| c.is_whitespace() || c.is_control() || c == '\u{feff}';
-    let is_part = |part: Option<&str>| part.is_some_and(|part| !part.is_empty() && !part.contains(is_foreign));
-    is_part(parts.next()) && is_part(parts.next()) && parts.next().is_none() && text.chars().count() <= 254
-}
-
-/// E.164: a plus and seven to fifteen digits, the first not 0.
-fn is_phone_number(text: &str) -> bool {
-    text.strip_prefix('+').is_some_and(|digits| {
-        (7..=15).contains(&digits.len()) && !digits.starts_with('0') && digits.bytes().all(|byte| byte.is_ascii_digit())
-    })
-}
-
-fn is_date(text: &str) -> bool {
-    text.len() == 10 && Date::strptime("%Y-%m-%d", text).is_ok()
-}
-
-fn is_country(text: &str) -> bool {
-    text.len() == 2 && text.bytes().all(|byte| byte.is_ascii_uppercase())
 }
 
 #[cfg(test)]
@@ -229,31 +174,32 @@ mod tests {
     }
 
     #[test]
-    fn every_member_is_checked_and_named_with_its_value() {
+    fn every_member_is_checked() {
         for (name, value, complaint) in [
-            ("external_uuid", json!(null), "external_uuid is required."),
-            ("external_uuid", json!("42"), r#"external_uuid has the value "42": it must be a UUID."#),
-            ("user_verified_type", json!("ROBOT"), r#"user_verified_type has the value "ROBOT""#),
-            ("email", json!("ada@home@example.com"), r#"email has the value "ada@home@example.com""#),
-            ("email", json!("@"), r#"email has the value "@""#),
-            ("phone_number", json!("0612345678"), r#"phone_number has the value "0612345678""#),
-            ("phone_number", json!("+0612345678"), r#"phone_number has the value "+0612345678""#),
-            ("phone_number", json!(31612345678_u64), "phone_number has the value 31612345678"),
-            ("products", json!(null), "products has the value null"),
-            ("date_of_birth", json!(null), "date_of_birth has the value null"),
-            ("director_relation_provision_id", json!(null), "director_relation_provision_id has the value null"),
-            ("director_relation_provision_id", json!(0), "director_relation_provision_id has the value 0"),
-            ("products", json!([]), "products has the value []"),
-            ("products", json!(["USER_VERIFIED", "GOLD"]), r#"products has the value "GOLD""#),
-            ("date_of_birth", json!("31-12-1990"), r#"date_of_birth has the value "31-12-1990""#),
-            ("date_of_birth", json!("1990-02-30"), r#"date_of_birth has the value "1990-02-30""#),
-            ("country_of_residence", json!("Holland"), r#"country_of_residence has the value "Holland""#),
+            ("external_uuid", json!("42"), "external_uuid is not a UUID."),
+            ("user_verified_type", json!("ROBOT"), "unknown variant `ROBOT`"),
+            ("email", json!("ada@home@example.com"), "email: an e-mail address"),
+            ("phone_number", json!("+0612345678"), "phone_number: a phone number"),
+            ("phone_number", json!(31612345678_u64), "invalid type: integer"),
+            ("products", json!(null), "invalid type: null"),
+            ("date_of_birth", json!(null), "invalid type: null"),
+            ("director_relation_provision_id", json!(null), "invalid type: null"),
+            ("director_relation_provision_id", json!(0), "provision_id: `0`"),
+            ("products", json!([]), "products is empty"),
+            ("products", json!(["USER_VERIFIED", "GOLD"]), "unknown variant `GOLD`"),
+            ("date_of_birth", json!("31-12-1990"), "parse"),
+            ("date_of_birth", json!("1990-02-30"), "day"),
+            ("date_of_birth", json!("1990-02-03T00:00"), "date_of_birth is not a date"),
+            ("country_of_residence", json!("Holland"), "country_of_residence: a country"),
         ] {
             let mut body = person();
             body[name] = value;
             let message = read(&body).unwrap_err();
-            assert!(message.starts_with(complaint), "{message}");
+            assert!(message.contains(complaint), "{message}");
         }
+        let mut nobody = person();
+        nobody.as_object_mut().unwrap().remove("external_uuid");
+        assert!(read(&nobody).unwrap_err().contains("missing field `external_uuid`"));
     }
 
     #[test]
@@ -263,10 +209,12 @@ mod tests {
         assert!(read(&both).unwrap_err().contains("different shapes"));
         let mut neither = older();
         neither["pointer"] = Value::Null;
-        assert!(read(&neither).unwrap_err().contains("pointer"));
+        assert!(read(&neither).unwrap_err().contains("missing field `email`"));
         let mut pointer = older();
         pointer["pointer"]["type"] = json!("IBAN");
-        assert!(read(&pointer).unwrap_err().starts_with(r#"pointer.type has the value "IBAN""#));
+        assert!(read(&pointer).unwrap_err().contains("unknown variant `IBAN`"));
+        pointer["pointer"]["type"] = json!("PHONE_NUMBER");
+        assert!(read(&pointer).unwrap_err().contains("pointer.value is not what pointer.type says: PHONE_NUMBER"));
     }
 
     #[test]
@@ -276,7 +224,7 @@ mod tests {
         company["products"] = json!(["COMPANY_VERIFIED"]);
         assert_eq!(read(&company).unwrap_err(), "director_relation_provision_id is required.");
         company["director_relation_provision_id"] = json!(-1);
-        assert!(read(&company).unwrap_err().starts_with("director_relation_provision_id has the value -1"));
+        assert!(read(&company).unwrap_err().contains("-1"));
         company["director_relation_provision_id"] = json!(7);
         assert_eq!(read(&company).unwrap().director, Some(7));
 

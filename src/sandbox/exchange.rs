@@ -17,15 +17,15 @@ use hyper::body::Incoming;
 use tokio::sync::OnceCell;
 
 use super::SignatureForm;
-use super::answer::{Answer, REQUEST_ID, Refusal};
 use super::bank::Bank;
 use super::fault::{Fault, Injections, Struck};
 use super::journal::{self, Journal, JournalEntry, ReceivedSignature};
-use super::limits::RateLimits;
+use super::limits::ServerRateLimits;
+use super::response::{REQUEST_ID, RawResponse, Refusal};
 use super::routes::Route;
 use super::{lock, new_key};
 use crate::operation::Operation;
-use crate::signature::SigningKey;
+use crate::transport::signature::SigningKey;
 
 /// The largest body that is taken.
 const LARGEST_BODY: usize = 1024 * 1024;
@@ -34,7 +34,7 @@ const LARGEST_READ: usize = 16 * LARGEST_BODY;
 
 /// What an exchange needs. An edit may look at the state, so who holds the state must not wait for the edits.
 /// Neither lock is held across an await.
-pub(super) struct Shared {
+pub(super) struct SharedState {
     pub(super) key: SigningKey,
     /// Some other bank's key. Making one takes long, so it is made when it is first played.
     pub(super) foreign_key: OnceCell<SigningKey>,
@@ -46,13 +46,13 @@ pub(super) struct Shared {
 /// The bank, what stands between it and its callers, and what it remembers of them.
 pub(super) struct BankState {
     pub(super) bank: Bank,
-    pub(super) rate_limits: RateLimits,
+    pub(super) rate_limits: ServerRateLimits,
     pub(super) injections: Injections,
     pub(super) journal: Journal,
 }
 
 /// Changes an answer to a call.
-pub(super) type Edit = Box<dyn FnMut(&JournalEntry, &mut Answer) + Send>;
+pub(super) type Edit = Box<dyn FnMut(&JournalEntry, &mut RawResponse) + Send>;
 
 /// What to do to answers on their way out.
 #[derive(Default)]
@@ -62,7 +62,7 @@ pub(super) struct Edits {
 }
 
 /// A request as it came in.
-pub(super) struct Call {
+pub(super) struct ReceivedCall {
     pub(super) method: String,
     pub(super) path: String,
     pub(super) query: Option<String>,
@@ -71,7 +71,7 @@ pub(super) struct Call {
     pub(super) body: Bytes,
 }
 
-impl Call {
+impl ReceivedCall {
     /// The value of a header, unless it is empty.
     pub(super) fn header(&self, name: &str) -> Option<&str> {
         journal::header(&self.headers, name).filter(|value| !value.is_empty())
@@ -99,18 +99,18 @@ struct Verdict {
     signature: ReceivedSignature,
     fault: Option<Fault>,
     carried_out: bool,
-    answer: Answer,
+    answer: RawResponse,
 }
 
 /// Takes a request in and gives the answer, with the fault that is still to be played on the wire.
-pub(super) async fn exchange(shared: Arc<Shared>, request: Request<Incoming>) -> (Answer, Option<Fault>) {
+pub(super) async fn exchange(shared: Arc<SharedState>, request: Request<Incoming>) -> (RawResponse, Option<Fault>) {
     let arrived = Instant::now();
     let (head, body) = request.into_parts();
     let body = Limited::new(body, LARGEST_READ).collect().await.ok().map(|body| body.to_bytes());
     let body = body.filter(|body| body.len() <= LARGEST_BODY);
     let text = |value: &http::HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
     let is_complete = body.is_some();
-    let call = Call {
+    let call = ReceivedCall {
         method: head.method.to_string(),
         path: head.uri.path().to_owned(),
         query: head.uri.query().map(str::to_owned),
@@ -137,7 +137,7 @@ pub(super) async fn exchange(shared: Arc<Shared>, request: Request<Incoming>) ->
         Some(Fault::WrongSignature) => answer.sign_wrongly(&shared.key, shared.signature_form),
         Some(Fault::ForeignSignature) => match foreign_key {
             Some(key) => answer.sign(key, shared.signature_form),
-            None => answer = Answer::broken("no foreign key could be made"),
+            None => answer = RawResponse::broken("no foreign key could be made"),
         },
         _ => answer.sign(&shared.key, shared.signature_form),
     }
@@ -148,29 +148,29 @@ pub(super) async fn exchange(shared: Arc<Shared>, request: Request<Incoming>) ->
 }
 
 /// What becomes of a call that did not come in whole. It is none for the limits, the faults and the bank.
-fn cut_off(call: &Call) -> Verdict {
+fn cut_off(call: &ReceivedCall) -> Verdict {
     let is_signed = call.header("X-Bunq-Client-Signature").is_some();
     let signature = if is_signed { ReceivedSignature::Unchecked } else { ReceivedSignature::None };
     let refusal = Refusal::bad_request(format!("The body was cut off or is larger than {LARGEST_BODY} bytes."));
-    let mut answer = Answer::refusal(&refusal);
+    let mut answer = RawResponse::refusal(&refusal);
     answer.echo(call.header(REQUEST_ID));
     Verdict { signature, fault: None, carried_out: false, answer }
 }
 
 impl BankState {
-    fn decide(&mut self, call: &Call, arrived: Instant) -> Verdict {
+    fn decide(&mut self, call: &ReceivedCall, arrived: Instant) -> Verdict {
         let signature = self.bank.judge(call);
         let route = Route::of(&call.method, &call.path);
-        let operation = route.as_ref().ok().map(|route| route.operation());
+        let operation = route.as_ref().ok().map(|route| route.operation);
         let admitted = operation.map_or(Ok(()), |operation| self.rate_limits.admit(operation, arrived));
         let struck = if admitted.is_ok() { self.injections.strike(operation) } else { None };
 
         let (carried_out, mut answer) = match (admitted, struck) {
-            (Err(limit), _) => (false, Answer::refusal(&Refusal::too_many_calls(limit))),
-            (Ok(()), Some(Struck { carried_out: false, .. })) => (false, Answer::items(Vec::new())),
-            (Ok(()), _) => match route.and_then(|route| self.bank.perform(route, call, signature)) {
+            (Err(limit), _) => (false, RawResponse::refusal(&Refusal::too_many_calls(limit))),
+            (Ok(()), Some(Struck { carried_out: false, .. })) => (false, RawResponse::items(Vec::new())),
+            (Ok(()), _) => match route.and_then(|route| self.bank.perform(&route, call, signature)) {
                 Ok(answer) => (true, answer),
-                Err(refusal) => (false, Answer::refusal(&refusal)),
+                Err(refusal) => (false, RawResponse::refusal(&refusal)),
             },
         };
         let fault = struck.map(|struck| struck.fault);

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::answer::{Answer, Refusal};
 use super::drift;
+use super::response::{RawResponse, Refusal};
 use crate::operation::{Operation, RateLimit};
 
 /// The largest body that [`Fault::Oversized`] makes.
@@ -96,20 +96,20 @@ impl Fault {
     }
 
     /// What becomes of `answer` before it is signed. `limit` is that of the operation, `request_id` the call's.
-    pub(super) fn spoil(self, answer: &mut Answer, limit: RateLimit, request_id: Option<&str>) {
+    pub(super) fn spoil(self, answer: &mut RawResponse, limit: RateLimit, request_id: Option<&str>) {
         match self {
-            Self::Status(status) => *answer = Answer::refusal(&Refusal::new(status, "The sandbox plays a fault.")),
-            Self::UnsignedStatus(status) => *answer = Answer::of_a_proxy(status, HTML),
+            Self::Status(status) => *answer = RawResponse::refusal(&Refusal::new(status, "The sandbox plays a fault.")),
+            Self::UnsignedStatus(status) => *answer = RawResponse::of_a_proxy(status, HTML),
             Self::RateLimited { retry_after } => {
-                *answer = Answer::refusal(&Refusal::too_many_calls(limit));
+                *answer = RawResponse::refusal(&Refusal::too_many_calls(limit));
                 answer.headers.extend(retry_after.map(|after| ("Retry-After".to_owned(), whole_seconds(after))));
             }
-            Self::SessionLost => *answer = Answer::refusal(&Refusal::session_over()),
+            Self::SessionLost => *answer = RawResponse::refusal(&Refusal::session_over()),
             Self::RequestIdRefused => {
-                *answer = Answer::refusal(&Refusal::used_request_id(request_id.unwrap_or_default()));
+                *answer = RawResponse::refusal(&Refusal::used_request_id(request_id.unwrap_or_default()));
             }
             Self::EmptyBody => (answer.status, answer.body) = (200, Vec::new()),
-            Self::EmptyResponse => *answer = Answer::items(Vec::new()),
+            Self::EmptyResponse => *answer = RawResponse::items(Vec::new()),
             Self::NotJson => (answer.status, answer.body) = (200, HTML.into()),
             Self::Oversized(size) => {
                 let length = size.min(LARGEST_BODY).max(answer.body.len());

@@ -1,29 +1,27 @@
 //! From nothing to a session and back: installation, device, session, end.
 
-use std::net::Ipv4Addr;
-
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::access::{LiveSession, User};
-use super::answer::{Answer, Refusal};
+use super::access_control::{ActingUser, LiveSession, RegisteredDevice};
 use super::bank::Bank;
 use super::clock::{after, in_bunqs_form};
-use super::input::Fields;
-use crate::Secret;
-use crate::signature::VerifyingKey;
+use super::input;
+use super::response::{RawResponse, Refusal};
+use crate::transport::signature::VerifyingKey;
+use crate::types::{DeviceServerRequest, InstallationRequest, Secret, SessionServerRequest};
 
 /// What bunq says to every key that it does not accept.
 const INCORRECT: &str = "User credentials are incorrect. Incorrect API key or IP address.";
 
 impl Bank {
-    pub(super) fn install(&mut self, body: &[u8], now: Timestamp) -> Result<Answer, Refusal> {
-        let fields = Fields::from_body(body)?;
-        let key = VerifyingKey::from_pem(fields.text("client_public_key")?)
+    pub(super) fn install(&mut self, body: &[u8], now: Timestamp) -> Result<RawResponse, Refusal> {
+        let request: InstallationRequest = input::body(body)?;
+        let key = VerifyingKey::from_pem(&request.client_public_key)
             .map_err(|error| Refusal::bad_request(format!("client_public_key cannot be used: {error}.")))?;
         let id = self.numbers.next();
         let token = self.access.install(id, key);
-        Ok(Answer::items(vec![
+        Ok(RawResponse::items(vec![
             id_item(id),
             self.token_item(token, now),
             json!({ "ServerPublicKey": { "server_public_key": self.settings.public_key_pem } }),
@@ -35,15 +33,9 @@ impl Bank {
         installation: u64,
         body: &[u8],
         now: Timestamp,
-    ) -> Result<Answer, Refusal> {
-        let fields = Fields::from_body(body)?;
-        let api_key = api_key(&fields)?;
-        fields.text("description")?;
-        for address in fields.texts("permitted_ips")?.unwrap_or_default() {
-            if address != "*" && address.parse::<Ipv4Addr>().is_err() {
-                return Err(fields.invalid("permitted_ips", &address.into(), "* or an IPv4 address"));
-            }
-        }
+    ) -> Result<RawResponse, Refusal> {
+        let request: DeviceServerRequest = input::body(body)?;
+        let api_key = Secret::from(request.secret);
         let is_users = |bank: &mut Self| {
             let holder = bank.provisions.holder(&api_key, now, &mut bank.numbers);
             let credential = holder.and_then(|provision| provision.credential_in_force());
@@ -52,30 +44,38 @@ impl Bank {
         if api_key != self.settings.api_key && !is_users(self) {
             return Err(Refusal::bad_request(INCORRECT));
         }
-        self.access.register_device(installation, api_key);
-        Ok(Answer::id(self.numbers.next()))
+        let id = self.numbers.next();
+        let description = request.description.into();
+        self.access.register_device(installation, RegisteredDevice { id, api_key, description, created: now });
+        Ok(RawResponse::id(id))
     }
 
-    pub(super) fn open_session(&mut self, installation: u64, body: &[u8], now: Timestamp) -> Result<Answer, Refusal> {
-        let api_key = api_key(&Fields::from_body(body)?)?;
-        if !self.access.has_device(installation, &api_key) {
+    pub(super) fn open_session(
+        &mut self,
+        installation: u64,
+        body: &[u8],
+        now: Timestamp,
+    ) -> Result<RawResponse, Refusal> {
+        let request: SessionServerRequest = input::body(body)?;
+        let api_key = Secret::from(request.secret);
+        if self.access.devices(installation).iter().all(|device| device.api_key != api_key) {
             return Err(Refusal::bad_request(format!("{INCORRECT} No device is registered with this key.")));
         }
         let (user, user_item) = if api_key == self.settings.api_key {
-            (User::Partner, json!({ "UserCompany": self.show_partner() }))
+            (ActingUser::Partner, json!({ "UserCompany": self.show_partner() }))
         } else {
-            (User::Provisioned, self.user_api_key_item(&api_key, now)?)
+            (ActingUser::Provisioned, self.user_api_key_item(&api_key, now)?)
         };
         let id = self.numbers.next();
         let token = self.access.open_session(id, installation, user, after(now, self.settings.session_timeout));
-        Ok(Answer::items(vec![id_item(id), self.token_item(token, now), user_item]))
+        Ok(RawResponse::items(vec![id_item(id), self.token_item(token, now), user_item]))
     }
 
     /// Ends a session of the caller's installation; 0 is the caller's own.
-    pub(super) fn end_session(&mut self, own: LiveSession, id: u64) -> Result<Answer, Refusal> {
+    pub(super) fn end_session(&mut self, own: LiveSession, id: u64) -> Result<RawResponse, Refusal> {
         let ended = if id == 0 { own.id } else { id };
         if self.access.end_session(ended, own.installation) {
-            Ok(Answer::items(Vec::new()))
+            Ok(RawResponse::items(Vec::new()))
         } else {
             Err(Refusal::not_found(format!("There is no session {id}.")))
         }
@@ -119,10 +119,4 @@ impl Bank {
 
 fn id_item(id: u64) -> Value {
     json!({ "Id": { "id": id } })
-}
-
-/// The API key of a body. A refusal does not name it.
-fn api_key(fields: &Fields) -> Result<Secret, Refusal> {
-    let key = fields.get("secret").and_then(Value::as_str).filter(|key| !key.is_empty());
-    key.map(Secret::new).ok_or_else(|| Refusal::bad_request("secret is required: the API key, a text."))
 }

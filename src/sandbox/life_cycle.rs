@@ -1,4 +1,6 @@
-//! The life of a provision as a pure function: from a step and an event to the next step.
+//! The life cycle of a provision as a pure function: from a step and an event to the next step.
+
+use crate::types::{ActionRequired, ProvisionStatus, ProvisionSubStatus};
 
 /// Where a provision is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,70 +58,36 @@ impl Step {
         }
     }
 
-    /// bunq's `status`.
-    pub(super) fn status(self) -> Status {
+    pub(super) fn status(self) -> ProvisionStatus {
         match self {
-            Self::User | Self::Relation | Self::OauthRequest | Self::Onboarding => Status::Created,
-            Self::Active => Status::Active,
-            Self::Resetting => Status::TokenResetRequested,
-            Self::Closing => Status::Cancelled,
-            Self::Closed => Status::Closed,
-            Self::Failed => Status::Failed,
+            Self::User | Self::Relation | Self::OauthRequest | Self::Onboarding => ProvisionStatus::Created,
+            Self::Active => ProvisionStatus::Active,
+            Self::Resetting => ProvisionStatus::TokenResetRequested,
+            Self::Closing => ProvisionStatus::Cancelled,
+            Self::Closed => ProvisionStatus::Closed,
+            Self::Failed => ProvisionStatus::Failed,
         }
     }
 
-    /// bunq's `sub_status`.
-    pub(super) fn sub_status(self) -> &'static str {
+    pub(super) fn sub_status(self) -> ProvisionSubStatus {
         match self {
-            Self::User => "PENDING_PROCESS_USER",
-            Self::Relation => "PENDING_PROCESS_RELATION_USER",
-            Self::OauthRequest => "PENDING_PROCESS_OAUTH_REQUEST",
-            Self::Onboarding => "PENDING_PROCESS_USER_ONBOARDING",
-            Self::Resetting => "PENDING_PROCESS_TOKEN_RESET",
-            Self::Closing => "PENDING_PROCESS_CLOSURE",
-            Self::Active | Self::Closed | Self::Failed => "NONE",
+            Self::User => ProvisionSubStatus::PendingProcessUser,
+            Self::Relation => ProvisionSubStatus::PendingProcessRelationUser,
+            Self::OauthRequest => ProvisionSubStatus::PendingProcessOauthRequest,
+            Self::Onboarding => ProvisionSubStatus::PendingProcessUserOnboarding,
+            Self::Resetting => ProvisionSubStatus::PendingProcessTokenReset,
+            Self::Closing => ProvisionSubStatus::PendingProcessClosure,
+            Self::Active | Self::Closed | Self::Failed => ProvisionSubStatus::None,
         }
     }
 
-    /// bunq's `action_required`: who is to act.
-    pub(super) fn action_required(self) -> &'static str {
+    pub(super) fn action_required(self) -> ActionRequired {
         match self {
-            Self::Onboarding => "USER",
-            Self::Active | Self::Closed | Self::Failed => "NONE",
-            Self::User | Self::Relation | Self::OauthRequest | Self::Resetting | Self::Closing => "SYSTEM",
-        }
-    }
-}
-
-/// bunq's main status of a provision.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Status {
-    Created,
-    Active,
-    Cancelled,
-    Failed,
-    Closed,
-    TokenResetRequested,
-}
-
-impl Status {
-    const ALL: [Self; 6] =
-        [Self::Created, Self::Active, Self::Cancelled, Self::Failed, Self::Closed, Self::TokenResetRequested];
-
-    /// The status that bunq writes as `name`.
-    pub(super) fn named(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|status| status.name() == name)
-    }
-
-    /// How bunq writes it.
-    pub(super) fn name(self) -> &'static str {
-        match self {
-            Self::Created => "CREATED",
-            Self::Active => "ACTIVE",
-            Self::Cancelled => "CANCELLED",
-            Self::Failed => "FAILED",
-            Self::Closed => "CLOSED",
-            Self::TokenResetRequested => "TOKEN_RESET_REQUESTED",
+            Self::Onboarding => ActionRequired::User,
+            Self::Active | Self::Closed | Self::Failed => ActionRequired::None,
+            Self::User | Self::Relation | Self::OauthRequest | Self::Resetting | Self::Closing => {
+                ActionRequired::System
+            }
         }
     }
 }
@@ -143,7 +111,7 @@ mod tests {
     /// The steps from `start` on, as bunq shows them, left to themselves.
     fn path(start: Step) -> Vec<String> {
         std::iter::successors(Some(start), |step| step.on(Event::Progress))
-            .map(|step| format!("{}/{}/{}", step.status().name(), step.sub_status(), step.action_required()))
+            .map(|step| format!("{}/{}/{}", step.status(), step.sub_status(), step.action_required()))
             .collect()
     }
 
@@ -177,13 +145,5 @@ mod tests {
         assert!(STEPS.into_iter().filter_map(|step| step.on(Event::Close)).all(|step| step == Closing));
         assert!(STEPS.into_iter().filter_map(|step| step.on(Event::Reset)).all(|step| step == Resetting));
         assert!(STEPS.into_iter().filter_map(|step| step.on(Event::Fail)).all(|step| step == Failed));
-    }
-
-    #[test]
-    fn a_status_is_found_by_its_name() {
-        for status in Status::ALL {
-            assert_eq!(Status::named(status.name()), Some(status));
-        }
-        assert_eq!(Status::named("active"), None);
     }
 }

@@ -7,7 +7,7 @@ use crate::operation::{Operation, RateLimit};
 
 /// The limits that are kept, and the calls that count towards them.
 #[derive(Debug, Clone, Default)]
-pub(super) struct RateLimits {
+pub(super) struct ServerRateLimits {
     /// Whether operations without a limit of their own have bunq's.
     pub(super) are_kept: bool,
     /// By the ids of the operations.
@@ -15,7 +15,7 @@ pub(super) struct RateLimits {
     taken: HashMap<&'static str, VecDeque<Instant>>,
 }
 
-impl RateLimits {
+impl ServerRateLimits {
     /// Gives an operation a limit of its own, which is kept in any case.
     pub(super) fn set(&mut self, operation: &Operation, calls: u32, per: Duration) {
         self.own.insert(operation.id, RateLimit { calls, per });
@@ -57,14 +57,14 @@ mod tests {
     use super::*;
 
     /// Which calls are admitted that arrive so many milliseconds after the first.
-    fn admitted<const N: usize>(limits: &mut RateLimits, operation: &Operation, arrivals: [u64; N]) -> [bool; N] {
+    fn admitted<const N: usize>(limits: &mut ServerRateLimits, operation: &Operation, arrivals: [u64; N]) -> [bool; N] {
         let start = Instant::now();
         arrivals.map(|arrival| limits.admit(operation, start + Duration::from_millis(arrival)).is_ok())
     }
 
     #[test]
     fn windows_roll_and_refused_calls_do_not_count() {
-        let mut limits = RateLimits { are_kept: true, ..RateLimits::default() };
+        let mut limits = ServerRateLimits { are_kept: true, ..ServerRateLimits::default() };
         assert_eq!(
             admitted(&mut limits, &Operation::GET_PROVISION, [0, 1000, 2000, 2999, 3000, 3999, 4000, 4001, 5000]),
             [true, true, true, false, true, false, true, false, true]
@@ -75,7 +75,7 @@ mod tests {
 
     #[test]
     fn an_operation_may_have_its_own() {
-        let mut limits = RateLimits::default();
+        let mut limits = ServerRateLimits::default();
         limits.set(&Operation::GET_PROVISION, 1, Duration::from_millis(10));
         limits.set(&Operation::CREATE_PROVISION, 0, Duration::from_secs(1));
         assert_eq!(admitted(&mut limits, &Operation::GET_PROVISION, [0, 9, 10]), [true, false, true]);

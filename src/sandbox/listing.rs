@@ -2,85 +2,80 @@
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
-use uuid::Uuid;
 
 use super::Pace;
-use super::answer::Refusal;
 use super::clock::Numbers;
 use super::input;
-use super::life_cycle::Status;
-use super::provision::Provision;
-use super::routes::PROVISIONS;
+use super::provision::StoredProvision;
+use super::response::Refusal;
+use super::routes::ROOT;
+use crate::operation::Operation;
+use crate::types::{Cursor, ListProvisionsQuery, PageSize, ProvisionStatus};
 
 const DEFAULT_COUNT: usize = 10;
-const LARGEST_COUNT: u64 = 200;
-
-/// Where a page begins.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Cursor {
-    /// At the newest.
-    Newest,
-    /// Below this id.
-    OlderThan(u64),
-    /// Above this id.
-    NewerThan(u64),
-}
 
 /// What is asked of a listing.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Listing {
-    pub(super) cursor: Cursor,
-    pub(super) count: usize,
-    /// Empty: every status.
-    statuses: Vec<Status>,
-    external_uuid: Option<Uuid>,
-}
+pub(super) struct Listing(ListProvisionsQuery);
 
 impl Listing {
     pub(super) fn from_query(query: Option<&str>) -> Result<Self, Refusal> {
-        let mut listing =
-            Self { cursor: Cursor::Newest, count: DEFAULT_COUNT, statuses: Vec::new(), external_uuid: None };
+        let mut listing = ListProvisionsQuery::default();
         let mut seen = Vec::new();
         for (name, value) in input::query_parameters(query.unwrap_or_default()) {
+            let shown_name = input::shown(&name.as_str().into());
+            if !Operation::LIST_PROVISIONS.query.contains(&name.as_str()) {
+                return Err(Refusal::bad_request(format!("A listing knows no parameter {shown_name}.")));
+            }
             if seen.contains(&name) {
                 let hint = if name == "status" { " Several statuses go into one, with commas." } else { "" };
-                let name = input::shown(&name.into());
-                return Err(Refusal::bad_request(format!("The parameter {name} stands there twice.{hint}")));
+                return Err(Refusal::bad_request(format!("The parameter {shown_name} is there twice.{hint}")));
             }
             let invalid = |what: &str| {
                 let value = input::shown(&value.as_str().into());
                 Refusal::bad_request(format!("{name} has the value {value}: it must be {what}."))
             };
             match name.as_str() {
-                "status" => listing.statuses = statuses(&value)?,
+                "status" => listing.status = statuses(&value)?,
                 "external_uuid" => {
                     listing.external_uuid = Some(input::uuid(&value).ok_or_else(|| invalid("a UUID"))?);
                 }
                 "count" => {
-                    let count = input::number(&value).filter(|count| (1..=LARGEST_COUNT).contains(count));
-                    let count = count.and_then(|count| usize::try_from(count).ok());
-                    listing.count = count.ok_or_else(|| invalid("a number from 1 to 200"))?;
+                    let count = input::number(&value).and_then(|count| PageSize::new(count).ok());
+                    listing.count = Some(count.ok_or_else(|| invalid("a number from 1 to 200"))?);
                 }
-                "older_id" | "newer_id" if listing.cursor != Cursor::Newest => {
+                _ if listing.cursor.is_some() => {
                     return Err(Refusal::bad_request("older_id and newer_id exclude each other."));
                 }
-                "older_id" => listing.cursor = Cursor::OlderThan(id(&value).ok_or_else(|| invalid("an id"))?),
-                "newer_id" => listing.cursor = Cursor::NewerThan(id(&value).ok_or_else(|| invalid("an id"))?),
                 _ => {
-                    let name = input::shown(&name.into());
-                    return Err(Refusal::bad_request(format!("A listing knows no parameter {name}.")));
+                    let cursor = format!("{name}={value}").parse().ok().filter(|_| input::number(&value).is_some());
+                    listing.cursor = Some(cursor.ok_or_else(|| invalid("an id"))?);
                 }
             }
             seen.push(name);
         }
-        Ok(listing)
+        Ok(Self(listing))
+    }
+
+    pub(super) fn cursor(&self) -> Option<Cursor> {
+        self.0.cursor
+    }
+
+    pub(super) fn count(&self) -> usize {
+        self.0.count.and_then(|count| count.get().try_into().ok()).unwrap_or(DEFAULT_COUNT)
     }
 
     /// Whether the filters let `provision` through, as it is by now.
-    pub(super) fn admits(&self, provision: &mut Provision, pace: Pace, now: Timestamp, numbers: &mut Numbers) -> bool {
+    pub(super) fn admits(
+        &self,
+        provision: &mut StoredProvision,
+        pace: Pace,
+        now: Timestamp,
+        numbers: &mut Numbers,
+    ) -> bool {
         provision.catch_up(pace, now, numbers);
-        (self.statuses.is_empty() || self.statuses.contains(&provision.status()))
-            && self.external_uuid.is_none_or(|uuid| uuid == provision.external_uuid)
+        (self.0.status.is_empty() || self.0.status.contains(&provision.status()))
+            && self.0.external_uuid.is_none_or(|uuid| uuid == provision.external_uuid)
     }
 
     /// The links around a page; `None`: it is empty.
@@ -98,15 +93,15 @@ impl Listing {
 
     /// The same listing from another cursor, as a relative URL.
     fn url(&self, cursor: &str, id: u64) -> String {
-        let mut url = format!("{PROVISIONS}?");
-        if !self.statuses.is_empty() {
-            let names: Vec<_> = self.statuses.iter().map(|status| status.name()).collect();
+        let mut url = format!("{ROOT}{}?", Operation::LIST_PROVISIONS.path);
+        if !self.0.status.is_empty() {
+            let names: Vec<_> = self.0.status.iter().map(ProvisionStatus::as_str).collect();
             url += &format!("status={}&", names.join(","));
         }
-        if let Some(uuid) = self.external_uuid {
+        if let Some(uuid) = self.0.external_uuid {
             url += &format!("external_uuid={uuid}&");
         }
-        url + &format!("count={}&{cursor}={id}", self.count)
+        url + &format!("count={}&{cursor}={id}", self.count())
     }
 }
 
@@ -119,16 +114,15 @@ pub(super) struct Around {
     pub(super) has_older: bool,
 }
 
-fn id(text: &str) -> Option<u64> {
-    input::number(text).filter(|id| *id > 0)
-}
-
-fn statuses(names: &str) -> Result<Vec<Status>, Refusal> {
+fn statuses(names: &str) -> Result<Vec<ProvisionStatus>, Refusal> {
     let status = |name: &str| {
-        Status::named(name).ok_or_else(|| {
-            let name = input::shown(&name.into());
-            Refusal::bad_request(format!("status has the value {name}: there is no such status."))
-        })
+        let shown = input::shown(&name.into());
+        match serde_json::from_value(name.into()) {
+            Ok(ProvisionStatus::Unknown(_)) | Err(_) => {
+                Err(Refusal::bad_request(format!("status has the value {shown}: there is no such status.")))
+            }
+            Ok(status) => Ok(status),
+        }
     };
     names.split(',').map(status).collect()
 }
@@ -143,10 +137,10 @@ mod tests {
             "status=CREATED%2CACTIVE&count=200&older_id=7&external_uuid=550e8400-e29b-41d4-a716-446655440000",
         ))
         .unwrap();
-        assert_eq!(listing.statuses, [Status::Created, Status::Active]);
-        assert_eq!((listing.count, listing.cursor), (200, Cursor::OlderThan(7)));
-        assert!(listing.external_uuid.is_some());
-        assert_eq!(Listing::from_query(None).unwrap().count, 10);
+        assert_eq!(listing.0.status, [ProvisionStatus::Created, ProvisionStatus::Active]);
+        assert_eq!((listing.count(), listing.cursor()), (200, Some(Cursor::OlderThan(7))));
+        assert!(listing.0.external_uuid.is_some());
+        assert_eq!(Listing::from_query(None).unwrap().count(), 10);
     }
 
     #[test]
@@ -154,7 +148,7 @@ mod tests {
         for (query, complaint) in [
             ("status=", r#"status has the value """#),
             ("status=CREATED,created", r#"status has the value "created""#),
-            ("status=CREATED&status=ACTIVE", r#"The parameter "status" stands there twice. Several"#),
+            ("status=CREATED&status=ACTIVE", r#"The parameter "status" is there twice. Several"#),
             ("count=0", r#"count has the value "0""#),
             ("count=201", r#"count has the value "201""#),
             ("older_id=x", r#"older_id has the value "x""#),

@@ -47,8 +47,7 @@
 //! # }
 //! ```
 
-mod access;
-mod answer;
+mod access_control;
 mod bank;
 mod clock;
 mod creation;
@@ -63,6 +62,7 @@ mod limits;
 mod listing;
 mod provision;
 mod provisions;
+mod response;
 mod routes;
 mod server;
 
@@ -77,18 +77,22 @@ use tokio::net::TcpListener;
 use tokio::sync::OnceCell;
 use tokio::task::AbortHandle;
 
-pub use self::answer::Answer;
 pub use self::fault::{Fault, Injection};
 pub use self::journal::{JournalEntry, ReceivedSignature};
+pub use self::response::RawResponse;
 
 use self::bank::{Bank, Settings};
-use self::exchange::{BankState, Edits, Shared};
+use self::exchange::{BankState, Edits, SharedState};
 use self::fault::Injections;
 use self::journal::Journal;
 use self::life_cycle::Event;
-use self::limits::RateLimits;
-use crate::signature::SigningKey;
-use crate::{Client, ClientBuilder, Environment, Operation, ProvisionId, Secret};
+use self::limits::ServerRateLimits;
+use crate::builder::ClientBuilder;
+use crate::client::Client;
+use crate::environment::Environment;
+use crate::operation::Operation;
+use crate::transport::signature::SigningKey;
+use crate::types::{ProvisionId, Secret};
 
 /// A running sandbox.
 ///
@@ -111,7 +115,7 @@ pub struct Sandbox {
 struct Running {
     base_url: String,
     api_key: Secret,
-    shared: Arc<Shared>,
+    shared: Arc<SharedState>,
     server: AbortHandle,
 }
 
@@ -138,9 +142,9 @@ impl Sandbox {
             api_key: None,
             session_timeout: Duration::from_secs(604_800),
             signature_form: SignatureForm::Body,
-            creation_answer: CreationAnswer::Id,
+            creation_response: CreationResponse::Id,
             deduplicate: true,
-            rate_limits: RateLimits::default(),
+            rate_limits: ServerRateLimits::default(),
             injections: Injections::default(),
             port: 0,
         }
@@ -240,7 +244,7 @@ impl Sandbox {
     /// strikes at the signature or on the wire. `edit` replaces the one set before. It runs on the server's thread,
     /// one call at a time, so it should be quick; it must neither set nor clear edits, and a handle of this sandbox
     /// that it owns keeps the sandbox running until it is cleared.
-    pub fn before_signing(&self, edit: impl FnMut(&JournalEntry, &mut Answer) + Send + 'static) {
+    pub fn before_signing(&self, edit: impl FnMut(&JournalEntry, &mut RawResponse) + Send + 'static) {
         lock(&self.running.shared.edits).before_signing = Some(Box::new(edit));
     }
 
@@ -248,7 +252,7 @@ impl Sandbox {
     ///
     /// This is how to play faults of your own, beyond [`Fault`]. Otherwise it is as
     /// [`before_signing`](Self::before_signing).
-    pub fn after_signing(&self, edit: impl FnMut(&JournalEntry, &mut Answer) + Send + 'static) {
+    pub fn after_signing(&self, edit: impl FnMut(&JournalEntry, &mut RawResponse) + Send + 'static) {
         lock(&self.running.shared.edits).after_signing = Some(Box::new(edit));
     }
 
@@ -276,9 +280,9 @@ pub struct SandboxBuilder {
     api_key: Option<Secret>,
     session_timeout: Duration,
     signature_form: SignatureForm,
-    creation_answer: CreationAnswer,
+    creation_response: CreationResponse,
     deduplicate: bool,
-    rate_limits: RateLimits,
+    rate_limits: ServerRateLimits,
     injections: Injections,
     port: u16,
 }
@@ -310,9 +314,9 @@ impl SandboxBuilder {
         self
     }
 
-    /// What the creation of a provision answers. At first [`CreationAnswer::Id`].
-    pub fn creation_answer(mut self, answer: CreationAnswer) -> Self {
-        self.creation_answer = answer;
+    /// What the creation of a provision answers. At first [`CreationResponse::Id`].
+    pub fn creation_response(mut self, answer: CreationResponse) -> Self {
+        self.creation_response = answer;
         self
     }
 
@@ -366,11 +370,11 @@ impl SandboxBuilder {
             pace: self.pace,
             api_key: api_key.clone(),
             session_timeout: self.session_timeout,
-            creation_answer: self.creation_answer,
+            creation_response: self.creation_response,
             deduplicate: self.deduplicate,
             public_key_pem: key.public_key_pem().map_err(io::Error::other)?,
         });
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(SharedState {
             key,
             foreign_key: OnceCell::new(),
             signature_form: self.signature_form,
@@ -413,7 +417,7 @@ pub enum SignatureForm {
 /// What the creation of a provision answers. Both answers are documented.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum CreationAnswer {
+pub enum CreationResponse {
     /// One `Id` item.
     Id,
     /// One `PartnerUserProvision` item.

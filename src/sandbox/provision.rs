@@ -9,18 +9,18 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::Pace;
-use super::answer::Refusal;
 use super::clock::{Numbers, after, in_bunqs_form, random_token};
 use super::creation::Profile;
-use super::life_cycle::{Event, Status, Step};
-use crate::Secret;
+use super::life_cycle::{Event, Step};
+use super::response::Refusal;
+use crate::types::{ProvisionStatus, Secret};
 
 /// How long a credential waits for its first use.
 const CREDENTIAL_LIFETIME: Duration = Duration::from_secs(60 * 60);
 
 /// A provision as it is kept: small, for there may be a hundred thousand.
 #[derive(Debug)]
-pub(super) struct Provision {
+pub(super) struct StoredProvision {
     pub(super) id: u64,
     pub(super) external_uuid: Uuid,
     profile: Arc<Profile>,
@@ -34,19 +34,19 @@ pub(super) struct Provision {
     /// Whether anybody read it at this step.
     was_read: bool,
     has_label: bool,
-    oauth_request: Option<OauthRequest>,
-    credential: Option<Credential>,
+    oauth_request: Option<StoredOauthRequest>,
+    credential: Option<StoredCredential>,
 }
 
 /// What is kept of the access on the user's behalf.
 #[derive(Debug)]
-struct OauthRequest {
+struct StoredOauthRequest {
     id: u64,
     client: u64,
     created: Timestamp,
 }
 
-impl Provision {
+impl StoredProvision {
     pub(super) fn new(id: u64, external_uuid: Uuid, profile: Arc<Profile>, now: Timestamp) -> Self {
         Self {
             id,
@@ -64,7 +64,7 @@ impl Provision {
         }
     }
 
-    pub(super) fn status(&self) -> Status {
+    pub(super) fn status(&self) -> ProvisionStatus {
         self.step.status()
     }
 
@@ -74,10 +74,11 @@ impl Provision {
         match (self.step, next) {
             (_, Step::Relation) => self.has_label = true,
             (_, Step::Onboarding) => {
-                self.oauth_request = Some(OauthRequest { id: numbers.next(), client: numbers.next(), created: now });
-                self.credential = Some(Credential::new(now, numbers));
+                self.oauth_request =
+                    Some(StoredOauthRequest { id: numbers.next(), client: numbers.next(), created: now });
+                self.credential = Some(StoredCredential::new(now, numbers));
             }
-            (Step::Resetting, Step::Active) => self.credential = Some(Credential::new(now, numbers)),
+            (Step::Resetting, Step::Active) => self.credential = Some(StoredCredential::new(now, numbers)),
             (_, Step::Closed | Step::Failed) => self.credential = None,
             _ => {}
         }
@@ -95,9 +96,9 @@ impl Provision {
         }
         let wish = if event == Event::Close { "closed" } else { "given a new token" };
         Err(Refusal::bad_request(format!(
-            "Provision {} cannot be {wish}: its status is {}, its sub-status {}.",
+            "StoredProvision {} cannot be {wish}: its status is {}, its sub-status {}.",
             self.id,
-            self.status().name(),
+            self.status(),
             self.step.sub_status()
         )))
     }
@@ -127,7 +128,7 @@ impl Provision {
     }
 
     /// The credential, where it still stands for its user.
-    pub(super) fn credential_in_force(&mut self) -> Option<&mut Credential> {
+    pub(super) fn credential_in_force(&mut self) -> Option<&mut StoredCredential> {
         let is_ending = matches!(self.step, Step::Closing | Step::Closed | Step::Failed);
         self.credential.as_mut().filter(|_| !is_ending)
     }
@@ -158,7 +159,7 @@ impl Provision {
             "created": in_bunqs_form(self.created),
             "updated": in_bunqs_form(self.updated),
             "external_uuid": self.external_uuid,
-            "status": self.status().name(),
+            "status": self.status(),
             "sub_status": self.step.sub_status(),
             "action_required": self.step.action_required(),
             "products": self.profile.products,
@@ -207,7 +208,7 @@ impl Provision {
         })
     }
 
-    fn show_oauth_request(&self, request: &OauthRequest) -> Value {
+    fn show_oauth_request(&self, request: &StoredOauthRequest) -> Value {
         let created = in_bunqs_form(request.created);
         let code = |purpose| self.made_up(purpose).simple().to_string();
         json!({
@@ -243,7 +244,7 @@ impl Provision {
 
 /// What lets the partner act on the user's behalf.
 #[derive(Debug)]
-pub(super) struct Credential {
+pub(super) struct StoredCredential {
     id: u64,
     created: Timestamp,
     updated: Timestamp,
@@ -252,7 +253,7 @@ pub(super) struct Credential {
     is_used: bool,
 }
 
-impl Credential {
+impl StoredCredential {
     fn new(now: Timestamp, numbers: &mut Numbers) -> Self {
         Self {
             id: numbers.next(),

@@ -7,23 +7,23 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use super::Pace;
-use super::answer::Refusal;
 use super::clock::Numbers;
 use super::creation::{Creation, Profile};
 use super::life_cycle::Event;
-use super::listing::{Around, Cursor, Listing};
-use super::provision::Provision;
-use crate::Secret;
+use super::listing::{Around, Listing};
+use super::provision::StoredProvision;
+use super::response::Refusal;
+use crate::types::{Cursor, Secret};
 
 /// The provisions by their ids, which grow with time: the last is the newest. None ever goes.
 #[derive(Debug)]
-pub(super) struct Provisions {
+pub(super) struct ProvisionTable {
     pace: Pace,
     deduplicate: bool,
-    by_id: Vec<Provision>,
+    by_id: Vec<StoredProvision>,
 }
 
-impl Provisions {
+impl ProvisionTable {
     pub(super) fn new(pace: Pace, deduplicate: bool) -> Self {
         Self { pace, deduplicate, by_id: Vec::new() }
     }
@@ -37,7 +37,7 @@ impl Provisions {
         creation: Creation,
         now: Timestamp,
         numbers: &mut Numbers,
-    ) -> Result<&Provision, Refusal> {
+    ) -> Result<&StoredProvision, Refusal> {
         let uuid = creation.external_uuid;
         if self.deduplicate && self.by_id.iter().any(|provision| provision.external_uuid == uuid) {
             return Err(Refusal::bad_request(format!("A provision with the external_uuid {uuid} already exists.")));
@@ -45,14 +45,14 @@ impl Provisions {
         if let Some(director) = creation.director.filter(|director| self.position(*director).is_err()) {
             return Err(Creation::unknown_director(director));
         }
-        Ok(self.by_id.push_mut(Provision::new(numbers.next(), uuid, Arc::new(creation.profile), now)))
+        Ok(self.by_id.push_mut(StoredProvision::new(numbers.next(), uuid, Arc::new(creation.profile), now)))
     }
 
     /// Makes provisions that are at rest, and gives their ids.
     pub(super) fn populate(&mut self, count: usize, now: Timestamp, numbers: &mut Numbers) -> Vec<u64> {
         let profile = Arc::new(Profile::example());
         let made = std::iter::repeat_with(|| {
-            let mut provision = Provision::new(numbers.next(), Uuid::new_v4(), Arc::clone(&profile), now);
+            let mut provision = StoredProvision::new(numbers.next(), Uuid::new_v4(), Arc::clone(&profile), now);
             while provision.on(Event::Progress, now, numbers) {}
             provision
         });
@@ -62,7 +62,7 @@ impl Provisions {
     }
 
     /// The provision as it is by now.
-    pub(super) fn get(&mut self, id: u64, now: Timestamp, numbers: &mut Numbers) -> Option<&mut Provision> {
+    pub(super) fn get(&mut self, id: u64, now: Timestamp, numbers: &mut Numbers) -> Option<&mut StoredProvision> {
         let position = self.position(id).ok()?;
         let provision = self.by_id.get_mut(position)?;
         provision.catch_up(self.pace, now, numbers);
@@ -83,7 +83,7 @@ impl Provisions {
     pub(super) fn list(&mut self, listing: &Listing, now: Timestamp, numbers: &mut Numbers) -> (Vec<Value>, Value) {
         let pace = self.pace;
         let mut page = Vec::new();
-        let mut turn = |provision: &mut Provision| {
+        let mut turn = |provision: &mut StoredProvision| {
             // Being read may move a provision on, and then out of what was asked for.
             if listing.admits(provision, pace, now, numbers) {
                 provision.before_read(pace, now, numbers);
@@ -91,20 +91,20 @@ impl Provisions {
                     page.push((provision.id, item(provision.read(now))));
                 }
             }
-            page.len() == listing.count
+            page.len() == listing.count()
         };
-        match listing.cursor {
-            Cursor::Newest => self.by_id.iter_mut().rev().any(&mut turn),
-            Cursor::OlderThan(id) => self.older(id).iter_mut().rev().any(&mut turn),
-            Cursor::NewerThan(id) => self.newer(id).iter_mut().any(&mut turn),
+        match listing.cursor() {
+            None => self.by_id.iter_mut().rev().any(&mut turn),
+            Some(Cursor::OlderThan(id)) => self.older(id.cast_unsigned()).iter_mut().rev().any(&mut turn),
+            Some(Cursor::NewerThan(id)) => self.newer(id.cast_unsigned()).iter_mut().any(&mut turn),
         };
-        if let Cursor::NewerThan(_) = listing.cursor {
+        if listing.cursor().is_some_and(Cursor::is_forwards) {
             page.reverse();
         }
 
         let links = match (page.first(), page.last()) {
             (Some(&(newest, _)), Some(&(oldest, _))) => {
-                let mut admitted = |provision: &mut Provision| listing.admits(provision, pace, now, numbers);
+                let mut admitted = |provision: &mut StoredProvision| listing.admits(provision, pace, now, numbers);
                 let has_newer = self.newer(newest).iter_mut().any(&mut admitted);
                 let has_older = self.older(oldest).iter_mut().rev().any(&mut admitted);
                 listing.pagination(Some(Around { newest, oldest, has_newer, has_older }))
@@ -120,7 +120,12 @@ impl Provisions {
     }
 
     /// The provision whose credential has this token and is in force.
-    pub(super) fn holder(&mut self, token: &Secret, now: Timestamp, numbers: &mut Numbers) -> Option<&mut Provision> {
+    pub(super) fn holder(
+        &mut self,
+        token: &Secret,
+        now: Timestamp,
+        numbers: &mut Numbers,
+    ) -> Option<&mut StoredProvision> {
         let pace = self.pace;
         self.by_id.iter_mut().find_map(|provision| {
             provision.catch_up(pace, now, numbers);
@@ -139,12 +144,12 @@ impl Provisions {
         self.by_id.binary_search_by_key(&id, |provision| provision.id)
     }
 
-    fn older(&mut self, id: u64) -> &mut [Provision] {
+    fn older(&mut self, id: u64) -> &mut [StoredProvision] {
         let end = self.by_id.partition_point(|provision| provision.id < id);
         &mut self.by_id[..end]
     }
 
-    fn newer(&mut self, id: u64) -> &mut [Provision] {
+    fn newer(&mut self, id: u64) -> &mut [StoredProvision] {
         let start = self.by_id.partition_point(|provision| provision.id <= id);
         &mut self.by_id[start..]
     }
@@ -166,14 +171,14 @@ mod tests {
     use super::*;
 
     struct Bench {
-        provisions: Provisions,
+        provisions: ProvisionTable,
         numbers: Numbers,
         now: Timestamp,
     }
 
     impl Bench {
         fn new(pace: Pace) -> Self {
-            Self { provisions: Provisions::new(pace, true), numbers: Numbers::new(), now: Timestamp::now() }
+            Self { provisions: ProvisionTable::new(pace, true), numbers: Numbers::new(), now: Timestamp::now() }
         }
 
         fn create(&mut self) -> u64 {
@@ -354,7 +359,7 @@ mod tests {
 
     #[test]
     fn a_kept_provision_is_small() {
-        assert!(size_of::<Provision>() < 300, "{}", size_of::<Provision>());
+        assert!(size_of::<StoredProvision>() < 300, "{}", size_of::<StoredProvision>());
     }
 
     #[test]

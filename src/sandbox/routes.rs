@@ -1,82 +1,66 @@
-//! What a request asks for, by its method and path.
+//! Which operation a request calls, by the document's own table.
 
-use super::answer::Refusal;
 use super::input;
+use super::response::Refusal;
 use crate::operation::Operation;
 
-/// Where provisions live.
-pub(super) const PROVISIONS: &str = "/v1/partner-user-provision";
+/// The path of the base URL.
+pub(super) const ROOT: &str = "/v1";
 
-/// What a request asks for, by what the caller must show.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Route {
-    /// `POST /installation`: no token.
-    Install,
-    /// With the installation's token.
-    Handshake(Handshake),
-    /// With a session's token.
-    Session(SessionCall),
-}
-
-/// What takes an installation to a session.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Handshake {
-    RegisterDevice,
-    OpenSession,
-}
-
-/// What a session is for; the numbers are ids from the path.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum SessionCall {
-    End(u64),
-    Create,
-    List,
-    Read(u64),
-    Change(u64),
+/// The operation that a request calls, and the ids in its path.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Route {
+    pub(super) operation: &'static Operation,
+    ids: Vec<u64>,
 }
 
 impl Route {
     pub(super) fn of(method: &str, path: &str) -> Result<Self, Refusal> {
-        let (resource, id) = match path.strip_prefix("/v1/").and_then(|rest| rest.split_once('/')) {
-            Some((resource, id)) if !id.is_empty() => (resource, Some(id)),
-            Some(_) => return Err(no_route(method, path)),
-            None => (path.strip_prefix("/v1/").unwrap_or_default(), None),
-        };
-        let not_allowed = |allow| Err(Refusal::method_not_allowed(method, path, allow));
-        match (resource, id, method) {
-            ("installation", None, "POST") => Ok(Self::Install),
-            ("device-server", None, "POST") => Ok(Self::Handshake(Handshake::RegisterDevice)),
-            ("session-server", None, "POST") => Ok(Self::Handshake(Handshake::OpenSession)),
-            ("session", Some(id), "DELETE") => Ok(Self::Session(SessionCall::End(number(id)?))),
-            ("partner-user-provision", None, "POST") => Ok(Self::Session(SessionCall::Create)),
-            ("partner-user-provision", None, "GET") => Ok(Self::Session(SessionCall::List)),
-            ("partner-user-provision", Some(id), "GET") => Ok(Self::Session(SessionCall::Read(number(id)?))),
-            ("partner-user-provision", Some(id), "PUT") => Ok(Self::Session(SessionCall::Change(number(id)?))),
-            ("installation" | "device-server" | "session-server", None, _) => not_allowed("POST"),
-            ("session", Some(_), _) => not_allowed("DELETE"),
-            ("partner-user-provision", None, _) => not_allowed("GET, POST"),
-            ("partner-user-provision", Some(_), _) => not_allowed("GET, PUT"),
-            _ => Err(no_route(method, path)),
+        let below = path.strip_prefix(ROOT).unwrap_or_default();
+        let (mut texts, mut methods) = (Vec::new(), Vec::new());
+        for operation in Operation::ALL {
+            let Some(found) = matched(operation.path, below) else { continue };
+            methods.push(operation.method);
+            if operation.method == method {
+                texts = found.into_iter().map(|text| (operation, text)).collect();
+                if texts.is_empty() {
+                    return Ok(Self { operation, ids: Vec::new() });
+                }
+            }
+        }
+        match texts.first() {
+            Some((operation, _)) => {
+                let ids = texts.iter().map(|(_, id)| number(id)).collect::<Result<_, _>>()?;
+                Ok(Self { operation, ids })
+            }
+            None if methods.is_empty() => Err(Refusal::not_found(format!("The sandbox has no route {method} {path}."))),
+            None => {
+                methods.sort_unstable();
+                Err(Refusal::method_not_allowed(method, path, methods.join(", ")))
+            }
         }
     }
 
-    /// The operation that this is a call of.
-    pub(super) fn operation(self) -> &'static Operation {
-        match self {
-            Self::Install => &Operation::CREATE_INSTALLATION,
-            Self::Handshake(Handshake::RegisterDevice) => &Operation::CREATE_DEVICE_SERVER,
-            Self::Handshake(Handshake::OpenSession) => &Operation::CREATE_SESSION,
-            Self::Session(SessionCall::End(_)) => &Operation::DELETE_SESSION,
-            Self::Session(SessionCall::Create) => &Operation::CREATE_PROVISION,
-            Self::Session(SessionCall::List) => &Operation::LIST_PROVISIONS,
-            Self::Session(SessionCall::Read(_)) => &Operation::GET_PROVISION,
-            Self::Session(SessionCall::Change(_)) => &Operation::UPDATE_PROVISION,
-        }
+    /// The first id in the path; 0 if there is none.
+    pub(super) fn id(&self) -> u64 {
+        self.ids.first().copied().unwrap_or_default()
     }
 }
 
-fn no_route(method: &str, path: &str) -> Refusal {
-    Refusal::not_found(format!("The sandbox has no route {method} {path}."))
+/// The values of the parameters in `template`, if `path` is of its form.
+fn matched<'a>(template: &str, path: &'a str) -> Option<Vec<&'a str>> {
+    if template.split('/').count() != path.split('/').count() {
+        return None;
+    }
+    let mut values = Vec::new();
+    for (expected, found) in template.split('/').zip(path.split('/')) {
+        if expected.starts_with('{') && !found.is_empty() {
+            values.push(found);
+        } else if expected != found {
+            return None;
+        }
+    }
+    Some(values)
 }
 
 fn number(id: &str) -> Result<u64, Refusal> {
@@ -89,18 +73,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_known_route_is_found() {
-        assert_eq!(Route::of("POST", "/v1/installation"), Ok(Route::Install));
-        assert_eq!(Route::of("DELETE", "/v1/session/0"), Ok(Route::Session(SessionCall::End(0))));
-        assert_eq!(Route::of("GET", PROVISIONS), Ok(Route::Session(SessionCall::List)));
-        assert_eq!(Route::of("PUT", &format!("{PROVISIONS}/123")), Ok(Route::Session(SessionCall::Change(123))));
-    }
-
-    #[test]
     fn every_operation_has_its_route() {
         for operation in Operation::ALL {
-            let path = format!("/v1{}", operation.path.replace("{provision_id}", "1").replace("{session_id}", "1"));
-            assert_eq!(Route::of(operation.method, &path).unwrap().operation(), operation);
+            let path: Vec<_> =
+                operation.path.split('/').map(|part| if part.starts_with('{') { "7" } else { part }).collect();
+            let route = Route::of(operation.method, &format!("{ROOT}{}", path.join("/"))).unwrap();
+            assert_eq!(route.operation, operation);
+            assert_eq!(route.id(), if operation.path.contains('{') { 7 } else { 0 });
         }
     }
 
@@ -114,7 +93,8 @@ mod tests {
             ("GET", "/v1/session", 404),
             ("POST", "/v1/installation/", 404),
             ("POST", "/v1/installation/1", 404),
-            ("GET", "/v1/installation", 405),
+            ("GET", "/v1/partner-user-provision/1/2", 404),
+            ("PATCH", "/v1/installation", 405),
             ("PATCH", "/v1/partner-user-provision/1", 405),
             ("DELETE", "/v1/partner-user-provision", 405),
         ] {
@@ -126,7 +106,7 @@ mod tests {
 
     #[test]
     fn an_id_is_a_number() {
-        for id in ["x", "-1", "1/2", "9223372036854775808", "%31"] {
+        for id in ["x", "-1", "9223372036854775808", "%31"] {
             let refusal = Route::of("GET", &format!("/v1/partner-user-provision/{id}")).unwrap_err();
             assert_eq!(refusal, Refusal::bad_request(format!("The id \"{id}\" is not a number.")));
         }

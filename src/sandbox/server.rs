@@ -18,9 +18,9 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{JoinSet, yield_now};
 use tokio::time::sleep;
 
-use super::answer::Answer;
-use super::exchange::{Shared, exchange};
+use super::exchange::{SharedState, exchange};
 use super::fault::Fault;
+use super::response::RawResponse;
 
 /// How long to wait when no connection can be taken, because there are too many, say.
 const BREATH: Duration = Duration::from_millis(50);
@@ -40,7 +40,7 @@ impl fmt::Display for HangUp {
 impl std::error::Error for HangUp {}
 
 /// Serves without end. When it is dropped, the connections are too.
-pub(super) async fn serve(listener: TcpListener, shared: Arc<Shared>) {
+pub(super) async fn serve(listener: TcpListener, shared: Arc<SharedState>) {
     let mut connections = JoinSet::new();
     loop {
         match listener.accept().await {
@@ -51,7 +51,7 @@ pub(super) async fn serve(listener: TcpListener, shared: Arc<Shared>) {
     }
 }
 
-async fn connection(stream: TcpStream, shared: Arc<Shared>) {
+async fn connection(stream: TcpStream, shared: Arc<SharedState>) {
     // Answers that drip are made of small pieces. Where this cannot be set, they are only later.
     let _ = stream.set_nodelay(true);
     let service = service_fn(move |request| {
@@ -67,7 +67,7 @@ async fn connection(stream: TcpStream, shared: Arc<Shared>) {
 }
 
 /// Puts an answer on the wire, as far as the fault lets it come.
-async fn deliver(answer: Answer, fault: Option<Fault>) -> Result<Response<Body>, HangUp> {
+async fn deliver(answer: RawResponse, fault: Option<Fault>) -> Result<Response<Body>, HangUp> {
     match fault {
         Some(Fault::Drop) => Err(HangUp),
         Some(Fault::Late(delay)) => {
@@ -89,12 +89,12 @@ async fn deliver(answer: Answer, fault: Option<Fault>) -> Result<Response<Body>,
     }
 }
 
-fn whole(answer: Answer) -> Response<Body> {
+fn whole(answer: RawResponse) -> Response<Body> {
     let (answer, body) = split(answer);
     with_body(answer, full(body))
 }
 
-fn split(mut answer: Answer) -> (Answer, Bytes) {
+fn split(mut answer: RawResponse) -> (RawResponse, Bytes) {
     let body = std::mem::take(&mut answer.body);
     (answer, body.into())
 }
@@ -105,7 +105,7 @@ fn full(body: Bytes) -> Body {
 
 /// The answer as HTTP, with this body instead of its own. What an edit made of it may be something that HTTP cannot
 /// carry.
-fn with_body(answer: Answer, body: Body) -> Response<Body> {
+fn with_body(answer: RawResponse, body: Body) -> Response<Body> {
     let is_framing = |name: &str| ["content-length", "transfer-encoding"].contains(&name.to_ascii_lowercase().as_str());
     let headers = answer.headers.iter().filter(|(name, _)| !is_framing(name));
     headers

@@ -1,4 +1,4 @@
-//! What the tests share: a bunq on loopback and a client for it.
+//! What the tests share: a bunq on loopback, a client for it, and a store.
 
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -7,25 +7,31 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bunq_partner::sandbox::{JournalEntry, Sandbox};
-use bunq_partner::{Client, NewProvision, ProvisionId, RetryPolicy, Uuid, Waiter};
+use bunq_partner::{
+    BoxFuture, Client, ContextLock, ContextStore, Error, NewProvision, ProvisionId, RetryPolicy, Secret, Uuid, Waiter,
+};
 
 pub async fn start() -> (Sandbox, Client) {
     let sandbox = Sandbox::start().await.unwrap();
-    let client = sandbox.client().retry(AT_ONCE).build().unwrap();
+    let client = sandbox.client().retry(at_once()).build().unwrap();
     (sandbox, client)
 }
 
-/// One try.
-pub const ONCE: RetryPolicy = RetryPolicy { attempts: 1, ..AT_ONCE };
+/// A policy of one attempt.
+pub fn once() -> RetryPolicy {
+    at_once().max_attempts(1)
+}
 
 pub async fn start_without_retries() -> (Sandbox, Client) {
     let sandbox = Sandbox::start().await.unwrap();
-    let client = sandbox.client().retry(ONCE).build().unwrap();
+    let client = sandbox.client().retry(once()).build().unwrap();
     (sandbox, client)
 }
 
-/// As many tries as usual, but without pauses.
-pub const AT_ONCE: RetryPolicy = RetryPolicy { attempts: 4, backoff: Duration::ZERO, backoff_cap: Duration::ZERO };
+/// A policy of as many attempts as usual, without pauses.
+pub fn at_once() -> RetryPolicy {
+    RetryPolicy::default().initial_backoff(Duration::ZERO)
+}
 
 pub fn person() -> NewProvision {
     let email = "user@example.com".parse().unwrap();
@@ -36,9 +42,9 @@ pub fn id(id: u64) -> ProvisionId {
     id.try_into().unwrap()
 }
 
-/// Polls without dawdling: the sandbox moves on at each look.
+/// Polls at once: the sandbox moves on with each read.
 pub fn quick(waiter: Waiter) -> Waiter {
-    waiter.poll_every(Duration::from_millis(1))
+    waiter.poll_interval(Duration::from_millis(1))
 }
 
 /// A provision that is ready.
@@ -51,7 +57,47 @@ pub fn calls(sandbox: &Sandbox, method: &str, path: &str) -> Vec<JournalEntry> {
     sandbox.journal().into_iter().filter(|call| call.method == method && call.path.ends_with(path)).collect()
 }
 
-/// Collects every line that anybody logs.
+/// A store in memory, to be shared by the clients of a test.
+#[derive(Clone, Default)]
+pub struct MemoryStore {
+    stored: Arc<Mutex<Option<Secret>>>,
+    lock: Arc<tokio::sync::Mutex<()>>,
+}
+
+impl MemoryStore {
+    pub fn stored(&self) -> Option<Secret> {
+        self.stored.lock().unwrap().clone()
+    }
+
+    pub fn replace(&self, text: &str) {
+        *self.stored.lock().unwrap() = Some(text.into());
+    }
+}
+
+impl std::fmt::Debug for MemoryStore {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("MemoryStore")
+    }
+}
+
+impl ContextStore for MemoryStore {
+    fn load(&self) -> BoxFuture<'_, Result<Option<Secret>, Error>> {
+        Box::pin(async { Ok(self.stored()) })
+    }
+
+    fn save(&self, context: Secret) -> BoxFuture<'_, Result<(), Error>> {
+        Box::pin(async move {
+            *self.stored.lock().unwrap() = Some(context);
+            Ok(())
+        })
+    }
+
+    fn lock(&self) -> BoxFuture<'_, Result<ContextLock, Error>> {
+        Box::pin(async { Ok(Box::new(Arc::clone(&self.lock).lock_owned().await) as ContextLock) })
+    }
+}
+
+/// Collects every line that is logged.
 #[derive(Clone, Default)]
 pub struct Log(Arc<Mutex<Vec<u8>>>);
 

@@ -9,9 +9,11 @@ use serde_json::Value;
 
 use crate::root;
 
-const PARTS: [(&str, &str); 2] = [
-    ("client.rs", "The client and its data types, in src/api.rs"),
-    ("operations.rs", "The table, in src/operation.rs"),
+const PARTS: [(&str, &str); 4] = [
+    ("types.rs", "The data types, in src/types"),
+    ("operations.rs", "The table of operations, in src/operation.rs"),
+    ("methods.rs", "The typed methods, in src/api/mod.rs"),
+    ("client.rs", "The client, in src/api/client.rs"),
 ];
 
 pub(crate) fn run() -> Result<()> {

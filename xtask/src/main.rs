@@ -11,17 +11,6 @@ mod redocly;
 mod sandbox;
 mod spec;
 
-/// The reading of the document that the build has, so that both refuse the same.
-#[path = "../../build"]
-#[allow(dead_code, reason = "some of it only the build needs")]
-mod build {
-    pub(crate) mod by_hand;
-    pub(crate) mod document;
-    pub(crate) mod faults;
-    pub(crate) mod lines;
-    pub(crate) mod policy;
-}
-
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
@@ -49,7 +38,7 @@ enum Task {
     Docs,
     /// Print the Rust that the build makes of the document
     ///
-    /// Its public names and signatures are in tests/snapshots/generated_api__outline.snap, for review.
+    /// Its public names and signatures are in codegen/tests/snapshots/outline__outline.snap, for review.
     Expand,
     /// Run bunq on loopback until interrupted; prints where it is and its API key as a line of JSON
     #[command(disable_help_flag = true)]

@@ -22,7 +22,7 @@ from bunq_partner.models import (
     ErrorResponse,
     InstallationRequest,
     ListProvisionsStatusItem,
-    NewProvisionByContact,
+    NewProvision,
     Provision,
     RequestedProduct,
     RequestedStatus,
@@ -151,8 +151,8 @@ def authenticate(client: AuthenticatedClient, auth: BunqAuth) -> None:
     done("authenticate", f"session {first(item.id for item in opened.response).id}")
 
 
-def new_provision() -> NewProvisionByContact:
-    return NewProvisionByContact(
+def new_provision() -> NewProvision:
+    return NewProvision(
         external_uuid=uuid4(),
         user_verified_type=UserVerifiedType.PARTNER_USER_PERSON,
         email="user@example.com",

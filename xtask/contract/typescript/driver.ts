@@ -144,7 +144,7 @@ async function create(client: Bunq): Promise<number> {
     email: "user@example.com",
     phone_number: "+31600000000",
     products: ["USER_VERIFIED"],
-  } satisfies components["schemas"]["NewProvisionByContact"];
+  } satisfies components["schemas"]["NewProvision"];
   const created = data(await client.POST("/partner-user-provision", { params, body }));
   const id = created.Response.map((item) => item.Id?.id ?? item.PartnerUserProvision?.id).find((id) => id !== undefined);
   if (id === undefined) throw new Error("the creation answers no id");

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use bunq_partner::sandbox::{CreationAnswer, Pace, Sandbox, SignatureForm};
+use bunq_partner::sandbox::{CreationResponse, Pace, Sandbox, SignatureForm};
 use clap::{Parser, ValueEnum};
 
 /// Run bunq on loopback until interrupted
@@ -59,9 +59,9 @@ async fn main() -> Result<()> {
             Signatures::Body => SignatureForm::Body,
             Signatures::WithHeaders => SignatureForm::WithHeaders,
         })
-        .creation_answer(match arguments.creations {
-            Creations::Id => CreationAnswer::Id,
-            Creations::Provision => CreationAnswer::Provision,
+        .creation_response(match arguments.creations {
+            Creations::Id => CreationResponse::Id,
+            Creations::Provision => CreationResponse::Provision,
         });
     let sandbox = builder.start().await?;
     sandbox.populate(arguments.provisions);

@@ -3,16 +3,16 @@
 use anyhow::Result;
 
 use super::{DOCUMENT, examples, rules, text};
-use crate::build::document::Document;
-use crate::build::faults::faults;
 use crate::redocly;
+use bunq_partner_codegen::document::Document;
+use bunq_partner_codegen::validate::diagnostics;
 
 /// Says whether there is nothing to find.
 pub(crate) fn run() -> Result<bool> {
     let text = text()?;
     let (findings, checked) = match Document::read(&text) {
         Ok(document) => {
-            let mut findings = faults(&document);
+            let mut findings = diagnostics(&document);
             // Where references lead nowhere, no example can be held against anything.
             let examples = if findings.is_empty() { examples::check(&document) } else { Vec::new() };
             findings.extend(rules::check(&document));

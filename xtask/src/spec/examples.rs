@@ -3,11 +3,11 @@
 use jsonschema::{Draft, Validator};
 use serde_json::{Map, Value, json};
 
-use crate::build::document::{Document, Fault, escaped, for_each_object, members};
-use crate::build::faults::for_each_part;
+use bunq_partner_codegen::document::{Diagnostic, Document, escaped, for_each_object, members};
+use bunq_partner_codegen::validate::for_each_part;
 
 /// One result for each example.
-pub(super) fn check(document: &Document) -> Vec<Result<(), Fault>> {
+pub(super) fn check(document: &Document) -> Vec<Result<(), Diagnostic>> {
     let mut results = Vec::new();
     let lowered = lower(document.root.clone());
     let check = Check { document, lowered: &lowered };
@@ -45,7 +45,7 @@ struct Check<'a> {
 }
 
 impl Check<'_> {
-    fn part(&self, pointer: &str, part: &Map<String, Value>, results: &mut Vec<Result<(), Fault>>) {
+    fn part(&self, pointer: &str, part: &Map<String, Value>, results: &mut Vec<Result<(), Diagnostic>>) {
         let default = part.get("default").map(|default| self.example(&format!("{pointer}/default"), pointer, default));
         results.extend(default);
         let schema = if part.contains_key("schema") { format!("{pointer}/schema") } else { pointer.to_string() };
@@ -56,8 +56,8 @@ impl Check<'_> {
         results.extend(one.into_iter().chain(many).map(|(place, example)| self.example(&place, &schema, example)));
     }
 
-    fn example(&self, pointer: &str, schema: &str, example: &Value) -> Result<(), Fault> {
-        let fault = |problem: String| Fault::of_part(pointer, problem);
+    fn example(&self, pointer: &str, schema: &str, example: &Value) -> Result<(), Diagnostic> {
+        let fault = |problem: String| Diagnostic::of_part(pointer, problem);
         let validator = self.validator(schema).map_err(|error| fault(format!("its schema: {error}")))?;
         let problems: Vec<_> = validator
             .iter_errors(example)
@@ -91,7 +91,7 @@ mod tests {
     }
 
     fn faults_of(root: Value) -> Vec<String> {
-        check(&Document { root }).into_iter().filter_map(Result::err).map(|fault| fault.to_string()).collect()
+        check(&Document { root }).into_iter().filter_map(Result::err).map(|diagnostic| diagnostic.to_string()).collect()
     }
 
     #[test]

@@ -4,7 +4,6 @@ mod check;
 mod diff;
 mod examples;
 mod rules;
-mod uses;
 
 use anyhow::{Context as _, Result};
 use clap::Subcommand;

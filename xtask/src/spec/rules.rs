@@ -2,15 +2,15 @@
 
 use serde_json::Value;
 
-use super::uses::{Use, Uses};
-use crate::build::document::{Document, Fault, Operation, escaped, members, reference};
-use crate::build::faults::{circles, for_each_part};
+use bunq_partner_codegen::direction::{Direction, Directions};
+use bunq_partner_codegen::document::{Diagnostic, Document, Operation, escaped, members, reference};
+use bunq_partner_codegen::validate::{circles, for_each_part};
 
 /// Texts whose names end so are secrets.
 const SECRETS: [&str; 7] =
     ["secret", "token", "token_value", "authorization_code", "password", "private_key", "api_key"];
 
-pub(super) fn check(document: &Document) -> Vec<Fault> {
+pub(super) fn check(document: &Document) -> Vec<Diagnostic> {
     let mut findings = Vec::new();
     // Whoever follows references would not come back.
     if !circles(&document.root).is_empty() {
@@ -20,9 +20,9 @@ pub(super) fn check(document: &Document) -> Vec<Fault> {
         check_examples(document, &operation, &mut findings);
     }
     check_links(document, &mut findings);
-    let uses = Uses::of(&document.root);
+    let directions = Directions::of(&document.root);
     for (name, schema) in document.schemas() {
-        let mut walk = Walk { document, used: uses.of_component("schemas", name), findings: &mut findings };
+        let mut walk = Walk { document, used: directions.of_component("schemas", name), findings: &mut findings };
         let place = Place { pointer: format!("/components/schemas/{name}"), words: format!("schema `{name}`") };
         walk.described(&place, schema);
         walk.schema(&place, schema);
@@ -30,36 +30,37 @@ pub(super) fn check(document: &Document) -> Vec<Fault> {
     for kind in ["parameters", "headers", "responses", "requestBodies"] {
         for (name, part) in members(&document.root["components"][kind]) {
             let words = format!("{} `{name}`", kind.trim_end_matches('s'));
-            let mut walk = Walk { document, used: uses.of_component(kind, name), findings: &mut findings };
+            let mut walk = Walk { document, used: directions.of_component(kind, name), findings: &mut findings };
             walk.inline(&Place { pointer: format!("/components/{kind}/{name}"), words }, part);
         }
     }
     for (path, item) in members(&document.root["paths"]) {
         let place = Place { pointer: format!("/paths/{}", escaped(path)), words: format!("path `{path}`") };
-        Walk { document, used: Use::REQUEST, findings: &mut findings }.parameters(&place, &item["parameters"]);
+        Walk { document, used: Direction::REQUEST, findings: &mut findings }.parameters(&place, &item["parameters"]);
     }
     for operation in document.operations() {
         let place = Place { pointer: operation.pointer(), words: format!("operation `{}`", operation.id) };
-        Walk { document, used: Use::REQUEST, findings: &mut findings }.inline(&place, operation.value);
+        Walk { document, used: Direction::REQUEST, findings: &mut findings }.inline(&place, operation.value);
     }
     findings
 }
 
-/// A request with a body, and each answer, is shown by an example.
-fn check_examples(document: &Document, operation: &Operation<'_>, findings: &mut Vec<Fault>) {
+/// A request with a body, and each response, is shown by an example.
+fn check_examples(document: &Document, operation: &Operation<'_>, findings: &mut Vec<Diagnostic>) {
     let body = operation.value.get("requestBody").map(|body| ("request".to_string(), body));
-    let answers = members(&operation.value["responses"]).map(|(status, answer)| (format!("{status} answer"), answer));
-    for (which, part) in body.into_iter().chain(answers) {
+    let responses =
+        members(&operation.value["responses"]).map(|(status, answer)| (format!("{status} response"), answer));
+    for (which, part) in body.into_iter().chain(responses) {
         let content = &document.resolve(part)["content"];
         let shown = |media: &Value| media["examples"].as_object().is_some_and(|examples| !examples.is_empty());
         if members(content).next().is_none() || !members(content).all(|(_, media)| shown(media)) {
-            findings.push(operation.fault(format_args!("give its {which} content with `examples`")));
+            findings.push(operation.diagnostic(format_args!("give its {which} content with `examples`")));
         }
     }
 }
 
 /// A link leads to an operation, wherever it stands.
-fn check_links(document: &Document, findings: &mut Vec<Fault>) {
+fn check_links(document: &Document, findings: &mut Vec<Diagnostic>) {
     for_each_part(&document.root, &mut |pointer, part| {
         for (name, link) in
             part.get("links").into_iter().flat_map(members).filter(|(_, link)| reference(link).is_none())
@@ -68,7 +69,7 @@ fn check_links(document: &Document, findings: &mut Vec<Fault>) {
             if document.operations().iter().all(|operation| operation.id != target) {
                 let problem = format!("its operationId `{target}` is that of no operation: correct it");
                 let pointer = format!("{pointer}/links/{}", escaped(name));
-                findings.push(Fault::at(pointer, format_args!("link `{name}`"), problem));
+                findings.push(Diagnostic::at(pointer, format_args!("link `{name}`"), problem));
             }
         }
     });
@@ -89,13 +90,13 @@ impl Place {
 
 struct Walk<'a> {
     document: &'a Document,
-    used: Use,
-    findings: &'a mut Vec<Fault>,
+    used: Direction,
+    findings: &'a mut Vec<Diagnostic>,
 }
 
 impl Walk<'_> {
     fn find(&mut self, place: &Place, problem: impl std::fmt::Display) {
-        self.findings.push(Fault::at(&place.pointer, &place.words, problem));
+        self.findings.push(Diagnostic::at(&place.pointer, &place.words, problem));
     }
 
     /// Looks for the schemas in something that is none.
@@ -108,7 +109,7 @@ impl Walk<'_> {
                 "schema" => self.schema(&place.down(name, ""), inside),
                 "example" | "examples" => {}
                 "responses" => {
-                    let mut walk = Walk { document: self.document, used: Use::ANSWER, findings: self.findings };
+                    let mut walk = Walk { document: self.document, used: Direction::RESPONSE, findings: self.findings };
                     walk.inline(&place.down(name, ""), inside);
                 }
                 "parameters" => self.parameters(place, inside),
@@ -127,15 +128,15 @@ impl Walk<'_> {
 
     fn schema(&mut self, place: &Place, schema: &Value) {
         self.check_enum(place, schema);
-        if self.used.answer && schema["additionalProperties"] == false {
-            self.find(place, "an answer has it, and bunq may add a member: remove `additionalProperties`");
+        if self.used.response && schema["additionalProperties"] == false {
+            self.find(place, "a response has it, and bunq may add a member: remove `additionalProperties`");
         }
         for (name, property) in members(&schema["properties"]) {
             let place = place.down(&format!("properties/{}", escaped(name)), &format!("property `{name}`"));
             self.described(&place, property);
             let is_required = schema["required"].as_array().is_some_and(|names| names.iter().any(|one| one == name));
-            if self.used.answer && !is_required && !is_nullable(property) {
-                self.find(&place, "an answer may have null in its place: set `nullable`, or write `anyOf` with null");
+            if self.used.response && !is_required && !is_nullable(property) {
+                self.find(&place, "a response may have null in its place: set `nullable`, or write `anyOf` with null");
             }
             self.secret(&place, name, property);
             self.schema(&place, property);
@@ -180,8 +181,8 @@ impl Walk<'_> {
         if schema.get("x-extensible-enum").is_some() && open.is_none() {
             self.find(place, "x-extensible-enum is a list of texts: write the values");
         }
-        if closed.is_some() && self.used.answer {
-            self.find(place, "an answer has it, and bunq may add a value: write `x-extensible-enum` for `enum`");
+        if closed.is_some() && self.used.response {
+            self.find(place, "a response has it, and bunq may add a value: write `x-extensible-enum` for `enum`");
         }
         if open.is_some() && self.used.request {
             self.find(place, "a request has it, and takes known values only: write `enum` for `x-extensible-enum`");

@@ -2,9 +2,8 @@
 
 use std::fmt;
 
+use bunq_partner_codegen::direction::Direction;
 use serde::Serialize;
-
-use crate::spec::uses::Use;
 
 /// What a change does to those who count on what was there before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -54,23 +53,33 @@ impl fmt::Display for Impact {
     }
 }
 
-/// What a change of a schema does on the wire depends on the direction.
-impl Use {
-    /// More is allowed than before: an answer may surprise.
-    pub(super) fn looser(self) -> Impact {
-        if self.answer { Breaking } else { self.added() }
-    }
+/// What a change of a schema does on the wire depends on its direction.
+pub(super) trait DirectionImpact {
+    /// More is allowed than before: a response may surprise.
+    fn looser(self) -> Impact;
 
     /// Less is allowed than before: a request may be refused.
-    pub(super) fn tighter(self) -> Impact {
+    fn tighter(self) -> Impact;
+
+    fn added(self) -> Impact;
+
+    fn changed(self) -> Impact;
+}
+
+impl DirectionImpact for Direction {
+    fn looser(self) -> Impact {
+        if self.response { Breaking } else { self.added() }
+    }
+
+    fn tighter(self) -> Impact {
         if self.request { Breaking } else { self.added() }
     }
 
-    pub(super) fn added(self) -> Impact {
-        if self.request || self.answer { Additive } else { Editorial }
+    fn added(self) -> Impact {
+        if self.request || self.response { Additive } else { Editorial }
     }
 
-    pub(super) fn changed(self) -> Impact {
-        if self.request || self.answer { Breaking } else { Editorial }
+    fn changed(self) -> Impact {
+        if self.request || self.response { Breaking } else { Editorial }
     }
 }

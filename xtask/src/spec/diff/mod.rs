@@ -11,8 +11,8 @@ use serde_json::json;
 
 use self::change::{Change, Impact};
 use super::{DOCUMENT, text};
-use crate::build::document::Document;
 use crate::root;
+use bunq_partner_codegen::document::Document;
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
@@ -56,13 +56,13 @@ pub(crate) fn last_release() -> Result<Option<String>> {
 
 fn before(rev: &str) -> Result<Document> {
     let text = git(&["show", &format!("{rev}:{DOCUMENT}")])?;
-    let document = Document::read(&text).map_err(|fault| anyhow!("{}", fault.in_file(DOCUMENT, &text)));
+    let document = Document::read(&text).map_err(|diagnostic| anyhow!("{}", diagnostic.in_file(DOCUMENT, &text)));
     document.with_context(|| format!("the document of {rev} cannot be read"))
 }
 
 fn now() -> Result<Document> {
     let text = text()?;
-    Document::parse(&text).map_err(|fault| anyhow!("{}", fault.in_file(DOCUMENT, &text)))
+    Document::parse(&text).map_err(|diagnostic| anyhow!("{}", diagnostic.in_file(DOCUMENT, &text)))
 }
 
 fn git(arguments: &[&str]) -> Result<String> {

@@ -1,7 +1,8 @@
 //! Compares documents: operations, their parts, and the components.
 //!
 //! What is in `components` is compared once, under its own name; where both documents refer to the same name, there
-//! is nothing more to say. The Rust API has the data types and the verbs: the parameters are the client's to set.
+//! is nothing more to say. The Rust API has the data types, and a method per operation with its path and query
+//! parameters; the headers are the client's to set.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -10,11 +11,13 @@ use serde_json::Value;
 
 use super::change::Change;
 use super::change::Impact::{self, Additive, Breaking, Editorial};
-use crate::build::document::{Document, METHODS, Operation, for_each_object, lower_nullable, members, reference};
-use crate::spec::uses::{Use, Uses};
+use bunq_partner_codegen::direction::{Direction, Directions};
+use bunq_partner_codegen::document::{
+    Document, METHODS, Operation, for_each_object, lower_nullable, members, reference,
+};
 
 /// Members that are there for readers.
-pub(super) const TEXTS: [&str; 14] = [
+pub(super) const TEXTS: [&str; 17] = [
     "description",
     "summary",
     "title",
@@ -28,6 +31,9 @@ pub(super) const TEXTS: [&str; 14] = [
     "tags",
     "deprecated",
     "openapi",
+    "x-bunq-enum",
+    "x-bunq-personal",
+    "x-bunq-rule",
     "x-enum-descriptions",
 ];
 
@@ -168,11 +174,11 @@ impl<'a> Comparison<'a> {
             (None, None) => {}
         }
         for (status, was, is) in pairs(&was.value["responses"], &is.value["responses"]) {
-            let place = format!("{place}, {status} answer");
+            let place = format!("{place}, {status} response");
             match (was, is) {
                 (Some(was), Some(is)) => {
                     if let Some((was, is)) = self.both(was, is) {
-                        self.answer(&place, was, is);
+                        self.response(&place, was, is);
                     }
                 }
                 (Some(_), None) => self.add(&place, "was removed", Breaking, Breaking),
@@ -180,7 +186,11 @@ impl<'a> Comparison<'a> {
             }
         }
         let compared = ["operationId", "parameters", "requestBody", "responses", "security"];
-        let policies = ["x-bunq-auth", "x-bunq-idempotent", "x-bunq-rate-limit"];
+        // What a method returns, and whether it is public, is not seen on the wire.
+        for name in ["x-bunq-managed", "x-bunq-result"].into_iter().filter(|name| was.value[name] != is.value[name]) {
+            self.add(&place, format_args!("{name} changed"), Editorial, Breaking);
+        }
+        let policies = ["x-bunq-auth", "x-bunq-idempotent", "x-bunq-managed", "x-bunq-rate-limit", "x-bunq-result"];
         self.others(&place, was.value, is.value, &[&compared[..], &policies].concat());
     }
 
@@ -213,27 +223,31 @@ impl<'a> Comparison<'a> {
             match new.get(key) {
                 Some(new) => {
                     if let Some((old, new)) = self.both(old, new) {
-                        self.value(&place, old, new, Use::REQUEST);
+                        self.value(&place, old, new, Direction::REQUEST);
                     }
                 }
-                None => self.add(&place, "was removed", Breaking, Editorial),
+                None => {
+                    let rust = if is_header(self.old.resolve(old)) { Editorial } else { Breaking };
+                    self.add(&place, "was removed", Breaking, rust);
+                }
             }
         }
         for (_, new) in new.iter().filter(|(key, _)| !old.contains_key(*key)) {
             let new = self.new.resolve(new);
             let place = format!("{place}, parameter `{}`", new["name"].as_str().unwrap_or_default());
             let wire = if new["required"] == true { Breaking } else { Additive };
-            self.add(&place, "was added", wire, Editorial);
+            self.add(&place, "was added", wire, if is_header(new) { Editorial } else { wire });
         }
     }
 
-    /// A parameter, or a header of an answer: the crate shows neither.
-    fn value(&mut self, place: &str, old: &Value, new: &Value, used: Use) {
+    /// A parameter, or a header of a response: the crate shows no headers.
+    fn value(&mut self, place: &str, old: &Value, new: &Value, used: Direction) {
         let required = [old, new].map(|part| part["required"] == true);
-        self.unseen(|comparison| {
+        let compare = |comparison: &mut Self| {
             comparison.member(place, &old["schema"], &new["schema"], required, used);
             comparison.others(place, old, new, &["schema", "required", "name"]);
-        });
+        };
+        if is_header(old) { self.unseen(compare) } else { compare(self) }
     }
 
     fn request_body(&mut self, place: &str, old: &Value, new: &Value) {
@@ -242,11 +256,11 @@ impl<'a> Comparison<'a> {
             (true, false) => self.add(place, "is now optional", Additive, Breaking),
             _ => {}
         }
-        self.content(place, old, new, Use::REQUEST);
+        self.content(place, old, new, Direction::REQUEST);
         self.others(place, old, new, &["required", "content"]);
     }
 
-    fn answer(&mut self, place: &str, old: &'a Value, new: &'a Value) {
+    fn response(&mut self, place: &str, old: &'a Value, new: &'a Value) {
         for (name, was, is) in pairs(&old["headers"], &new["headers"]) {
             let place = format!("{place}, header `{name}`");
             match (was, is) {
@@ -254,16 +268,16 @@ impl<'a> Comparison<'a> {
                 (None, _) => self.add(&place, "was added", Additive, Editorial),
                 (Some(was), Some(is)) => {
                     if let Some((was, is)) = self.both(was, is) {
-                        self.value(&place, was, is, Use::ANSWER);
+                        self.value(&place, was, is, Direction::RESPONSE);
                     }
                 }
             }
         }
-        self.content(place, old, new, Use::ANSWER);
+        self.content(place, old, new, Direction::RESPONSE);
         self.others(place, old, new, &["headers", "content"]);
     }
 
-    fn content(&mut self, place: &str, old: &Value, new: &Value, used: Use) {
+    fn content(&mut self, place: &str, old: &Value, new: &Value, used: Direction) {
         for (media, was, is) in pairs(&old["content"], &new["content"]) {
             match (was, is) {
                 (Some(was), Some(is)) => {
@@ -278,7 +292,7 @@ impl<'a> Comparison<'a> {
 
     fn components(&mut self) {
         let (old, new) = (&self.old.root["components"], &self.new.root["components"]);
-        let uses = Uses::of(&self.old.root).and(Uses::of(&self.new.root));
+        let directions = Directions::of(&self.old.root).and(Directions::of(&self.new.root));
         for (kind, old, new) in pairs(old, new) {
             let (old, new) = (old.unwrap_or(&Value::Null), new.unwrap_or(&Value::Null));
             for (name, was, is) in pairs(old, new).into_iter().filter(|(_, was, is)| was != is) {
@@ -295,17 +309,22 @@ impl<'a> Comparison<'a> {
                     continue;
                 };
                 match kind {
-                    "schemas" => self.member(&place, was, is, [true, true], uses.of_component(kind, name)),
-                    "parameters" => self.value(&place, was, is, Use::REQUEST),
-                    "headers" => self.value(&place, was, is, Use::ANSWER),
+                    "schemas" => self.member(&place, was, is, [true, true], directions.of_component(kind, name)),
+                    "parameters" => self.value(&place, was, is, Direction::REQUEST),
+                    "headers" => self.value(&place, was, is, Direction::RESPONSE),
                     "requestBodies" => self.request_body(&place, was, is),
-                    "responses" => self.answer(&place, was, is),
+                    "responses" => self.response(&place, was, is),
                     "examples" | "links" => self.add(&place, "changed", Editorial, Editorial),
                     _ => self.unseen(|comparison| comparison.others(&place, was, is, &[])),
                 }
             }
         }
     }
+}
+
+/// Whether a parameter or header goes into the head of a request or response. A header of a response has no `in`.
+fn is_header(part: &Value) -> bool {
+    part.get("in").is_none_or(|place| place == "header")
 }
 
 /// Method and path, whatever its parameters are called.

@@ -8,10 +8,11 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
+use super::change::DirectionImpact as _;
 use super::change::Impact::{Additive, Breaking, Editorial};
 use super::parts::{Comparison, TEXTS, pairs};
-use crate::build::document::{Document, members, reference};
-use crate::spec::uses::Use;
+use bunq_partner_codegen::direction::Direction;
+use bunq_partner_codegen::document::{Document, members, reference};
 
 const LOWER: [&str; 4] = ["minimum", "minLength", "minItems", "minProperties"];
 const UPPER: [&str; 4] = ["maximum", "maxLength", "maxItems", "maxProperties"];
@@ -33,7 +34,7 @@ const COMPARED: [&str; 13] = [
 
 impl Comparison<'_> {
     /// Compares the schemas of a member, of which it is said whether it was and is required.
-    pub(super) fn member(&mut self, place: &str, old: &Value, new: &Value, required: [bool; 2], used: Use) {
+    pub(super) fn member(&mut self, place: &str, old: &Value, new: &Value, required: [bool; 2], used: Direction) {
         let [was_required, is_required] = required;
         let [was_null, is_null] = [old, new].map(|schema| schema["nullable"] == true);
         let is_list = [old, new].iter().all(|schema| schema["type"] == "array");
@@ -56,7 +57,7 @@ impl Comparison<'_> {
         self.schema(place, old, new, used);
     }
 
-    fn schema(&mut self, place: &str, old: &Value, new: &Value, used: Use) {
+    fn schema(&mut self, place: &str, old: &Value, new: &Value, used: Direction) {
         let [was, is] = [old, new].map(kind);
         if was != is {
             let wire = if self.is_same_on_wire(old, new) { Editorial } else { used.changed() };
@@ -92,7 +93,7 @@ impl Comparison<'_> {
         content(self.old, old) == content(self.new, new)
     }
 
-    fn format(&mut self, place: &str, old: &Value, new: &Value, used: Use) {
+    fn format(&mut self, place: &str, old: &Value, new: &Value, used: Direction) {
         let [was, is] = [old, new].map(|schema| schema["format"].as_str().unwrap_or("none"));
         if was != is {
             // A secret looks like any string on the wire.
@@ -102,7 +103,7 @@ impl Comparison<'_> {
         }
     }
 
-    fn values(&mut self, place: &str, old: &Value, new: &Value, used: Use) {
+    fn values(&mut self, place: &str, old: &Value, new: &Value, used: Direction) {
         let values = |schema: &Value| -> Option<(Vec<Value>, bool)> {
             let open = schema["x-extensible-enum"].as_array().map(|values| (values.clone(), true));
             open.or_else(|| schema["enum"].as_array().map(|values| (values.clone(), false)))
@@ -137,7 +138,7 @@ impl Comparison<'_> {
         }
     }
 
-    fn bounds(&mut self, place: &str, old: &Value, new: &Value, used: Use) {
+    fn bounds(&mut self, place: &str, old: &Value, new: &Value, used: Direction) {
         for keyword in LOWER.into_iter().chain(UPPER).chain(["pattern"]) {
             let (was, is) = (&old[keyword], &new[keyword]);
             if was == is {
@@ -161,7 +162,7 @@ impl Comparison<'_> {
         }
     }
 
-    fn properties(&mut self, place: &str, old: &Value, new: &Value, used: Use) {
+    fn properties(&mut self, place: &str, old: &Value, new: &Value, used: Direction) {
         let requires = |schema: &Value, name: &str| {
             schema["required"].as_array().is_some_and(|names| names.iter().any(|required| required == name))
         };
@@ -190,7 +191,7 @@ impl Comparison<'_> {
     }
 
     /// The Rust names of the variants, and which is tried first, come from all of them together.
-    fn variants(&mut self, place: &str, old: &Value, new: &Value, used: Use) {
+    fn variants(&mut self, place: &str, old: &Value, new: &Value, used: Direction) {
         for keyword in ["oneOf", "anyOf"] {
             let [old, new] = [old, new].map(|schema| schema[keyword].as_array().map(Vec::as_slice).unwrap_or_default());
             for variant in old.iter().filter(|variant| !new.contains(variant)) {

@@ -123,17 +123,17 @@ fn operations() {
                 json!({}),
                 "editorial editorial operation `do_it`, request: examples changed",
             ),
-            ("/responses/4XX", Value::Null, "breaking breaking operation `do_it`, 4XX answer: was removed"),
-            ("/responses/409", json!({}), "additive additive operation `do_it`, 409 answer: was added"),
+            ("/responses/4XX", Value::Null, "breaking breaking operation `do_it`, 4XX response: was removed"),
+            ("/responses/409", json!({}), "additive additive operation `do_it`, 409 response: was added"),
             (
                 "/responses/200/headers/X-Id",
                 Value::Null,
-                "breaking editorial operation `do_it`, 200 answer, header `X-Id`: was removed",
+                "breaking editorial operation `do_it`, 200 response, header `X-Id`: was removed",
             ),
             (
                 "/responses/200/content/application~1json/schema/$ref",
                 json!("#/components/schemas/In"),
-                "breaking breaking operation `do_it`, 200 answer: is `In` now, was `Out`",
+                "breaking breaking operation `do_it`, 200 response: is `In` now, was `Out`",
             ),
         ],
     );
@@ -158,22 +158,22 @@ fn parameters() {
     table(
         &format!("{OPERATION}/parameters"),
         vec![
-            ("/1", Value::Null, "breaking editorial operation `do_it`, parameter `count`: was removed"),
+            ("/1", Value::Null, "breaking breaking operation `do_it`, parameter `count`: was removed"),
             ("/2", Value::Null, "breaking editorial operation `do_it`, parameter `X-Note`: was removed"),
-            ("/-", new(true), "breaking editorial operation `do_it`, parameter `new`: was added"),
-            ("/-", new(false), "additive editorial operation `do_it`, parameter `new`: was added"),
+            ("/-", new(true), "breaking breaking operation `do_it`, parameter `new`: was added"),
+            ("/-", new(false), "additive additive operation `do_it`, parameter `new`: was added"),
             ("/2/required", json!(true), "breaking editorial operation `do_it`, parameter `X-Note`: is now required"),
             (
                 "/1/schema/maximum",
                 json!(100),
-                "breaking editorial operation `do_it`, parameter `count`: maximum is 100 now, was 200",
+                "breaking breaking operation `do_it`, parameter `count`: maximum is 100 now, was 200",
             ),
-            ("/1/explode", json!(false), "breaking editorial operation `do_it`, parameter `count`: explode changed"),
+            ("/1/explode", json!(false), "breaking breaking operation `do_it`, parameter `count`: explode changed"),
         ],
     );
     table(
         "/components/parameters/Id",
-        vec![("/schema/type", json!("string"), "breaking editorial parameter `Id`: is string now, was integer")],
+        vec![("/schema/type", json!("string"), "breaking breaking parameter `Id`: is string now, was integer")],
     );
 }
 

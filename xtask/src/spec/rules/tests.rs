@@ -1,8 +1,8 @@
 use serde_json::json;
 
 use super::*;
-use crate::build::faults::faults;
 use crate::spec::{DOCUMENT, text};
+use bunq_partner_codegen::validate::diagnostics;
 
 /// What the rules find once the document's text is edited.
 fn findings(edits: &[(&str, &str)]) -> Vec<String> {
@@ -12,7 +12,11 @@ fn findings(edits: &[(&str, &str)]) -> Vec<String> {
         text = text.replacen(from, to, 1);
     }
     let document = Document::read(&text).unwrap();
-    faults(&document).into_iter().chain(check(&document)).map(|fault| fault.in_file(DOCUMENT, &text)).collect()
+    diagnostics(&document)
+        .into_iter()
+        .chain(check(&document))
+        .map(|diagnostic| diagnostic.in_file(DOCUMENT, &text))
+        .collect()
 }
 
 #[test]
@@ -30,7 +34,7 @@ fn each_finding_has_its_place() {
             "",
             "operation `create_installation`: give its request content with `examples`",
         ),
-        ("        5XX:", "        503:", "operation `create_installation`: describe its 5XX answer"),
+        ("        5XX:", "        503:", "operation `create_installation`: describe its 5XX response"),
         (
             "      description: A point in time in UTC",
             "      title: A point in time in UTC",
@@ -49,12 +53,12 @@ fn each_finding_has_its_place() {
         (
             "          nullable: true\n          format: int64\n          description: The id of the token.",
             "          format: int64\n          description: The id of the token.",
-            "schema `Token`, property `id`: an answer may have null in its place",
+            "schema `Token`, property `id`: a response may have null in its place",
         ),
         (
             "            - $ref: '#/components/schemas/Token'\n            - {type: object, nullable: true, enum: [null]}\n",
             "            - $ref: '#/components/schemas/Token'\n",
-            "schema `InstallationItem`, property `Token`: an answer may have null in its place",
+            "schema `InstallationItem`, property `Token`: a response may have null in its place",
         ),
         (
             "          type: string\n          format: password\n          description: The token itself",
@@ -76,7 +80,11 @@ fn each_finding_has_its_place() {
             "title: T",
             "schema `LabelUserType`: it has x-enum-descriptions and no",
         ),
-        ("x-extensible-enum: [NONE, USER, SYSTEM]", "enum: [NONE, USER, SYSTEM]", "schema `ActionRequired`: an answer"),
+        (
+            "x-extensible-enum: [NONE, USER, SYSTEM]",
+            "enum: [NONE, USER, SYSTEM]",
+            "schema `ActionRequired`: a response",
+        ),
         ("enum: [EMAIL, PHONE_NUMBER]", "x-extensible-enum: [EMAIL, PHONE_NUMBER]", "schema `PointerType`: a request"),
         (
             "        FAILED: Provision failed during processing.\n",
@@ -106,7 +114,7 @@ fn each_finding_has_its_place() {
         (
             "    Token:\n      type: object\n",
             "    Token:\n      type: object\n      additionalProperties: false\n",
-            "schema `Token`: an answer has it, and bunq may add a member",
+            "schema `Token`: a response has it, and bunq may add a member",
         ),
         ("          en_US: English.\n", "", "parameter `Language`: describe the value `en_US`"),
     ] {
@@ -154,5 +162,5 @@ fn an_enum_within_an_answer_counts() {
     let operation = json!({"operationId": "get", "responses": {"200": answer}});
     let document = Document { root: json!({"paths": {"/": {"get": operation}}}) };
     let found: Vec<_> = check(&document).iter().map(ToString::to_string).collect();
-    assert!(found.iter().any(|finding| finding.starts_with("operation `get`: an answer has it")), "{found:?}");
+    assert!(found.iter().any(|finding| finding.starts_with("operation `get`: a response has it")), "{found:?}");
 }

@@ -1,0 +1,131 @@
+//! Makes the HTTP client and its data types with progenitor.
+
+use std::any::Any;
+use std::collections::BTreeSet;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use proc_macro2::TokenStream;
+use progenitor::{GenerationSettings, Generator, HooksMode, TypeImpl};
+use quote::quote;
+use serde_json::{Map, Value, json};
+
+use super::document::{Diagnostic, Document, for_each_object, members};
+use super::lower::lower;
+use super::replacements::{REPLACEMENTS, REQUEST_SECRET, RESPONSE_SECRET};
+use super::types::name_variants;
+use super::{enums, texts};
+
+/// What progenitor makes, in the two parts that the crate includes in different modules.
+pub(crate) struct Output {
+    pub(crate) types: Vec<syn::Item>,
+    pub(crate) client: Vec<syn::Item>,
+}
+
+pub(crate) fn generate(document: &Document) -> Result<Output, Diagnostic> {
+    let lowered = lower(document);
+    let code = attempt(document, &lowered).map_err(|problem| culprit(document, &lowered, problem))?;
+    let file: syn::File = syn::parse2(code).map_err(|error| Diagnostic::new("generated client", error))?;
+    let (mut types, mut client) = (None, Vec::new());
+    for item in file.items {
+        match item {
+            syn::Item::Mod(module) if module.ident == "types" => types = module.content.map(|(_, items)| items),
+            syn::Item::Impl(mut item) => {
+                // A constructor that panics, and that nobody needs.
+                item.items.retain(|item| !matches!(item, syn::ImplItem::Fn(method) if method.sig.ident == "new"));
+                client.push(syn::Item::Impl(item));
+            }
+            item => client.push(item),
+        }
+    }
+    let mut types = types.ok_or_else(|| Diagnostic::new("generated client", "it has no module `types`"))?;
+    name_variants(&mut types);
+    Ok(Output { types, client })
+}
+
+fn attempt(document: &Document, lowered: &Value) -> Result<TokenStream, String> {
+    let api: openapiv3::OpenAPI = serde_json::from_value(lowered.clone()).map_err(|error| error.to_string())?;
+    let settings = settings(document);
+    catch_unwind(AssertUnwindSafe(|| Generator::new(&settings).generate_tokens(&api)))
+        .map_err(|panic| format!("the generator cannot do it: {}", words(&*panic)))?
+        .map_err(|error| error.to_string())
+}
+
+/// What a panic says.
+fn words(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("it does not say why")
+}
+
+fn settings(document: &Document) -> GenerationSettings {
+    let mut settings = GenerationSettings::new();
+    settings
+        .with_hooks(HooksMode::Expected)
+        .with_inner_type(quote!(::std::sync::Arc<crate::api::client::Exchange>))
+        .with_derive("PartialEq")
+        .with_derive("Eq");
+    let secrets = [REQUEST_SECRET, RESPONSE_SECRET];
+    for (schema, rust) in REPLACEMENTS.iter().chain(&secrets) {
+        settings.with_replacement(*schema, *rust, std::iter::empty::<TypeImpl>());
+    }
+    for name in enums::names(document) {
+        settings.with_replacement(name, format!("crate::types::{name}"), [TypeImpl::Display].into_iter());
+    }
+    for (name, _) in texts::checked(document) {
+        settings.with_replacement(name, format!("crate::types::{name}"), std::iter::empty::<TypeImpl>());
+    }
+    settings
+}
+
+/// Finds out which schema or operation the generator stumbles over, by trying each with no more than it needs.
+fn culprit(document: &Document, lowered: &Value, problem: String) -> Diagnostic {
+    let with = |schemas: Map<String, Value>, paths: Value| {
+        let mut part = lowered.clone();
+        part["components"]["schemas"] = Value::Object(schemas);
+        part["paths"] = paths;
+        attempt(document, &part)
+    };
+
+    if let Err(problem) = with(Map::new(), json!({})) {
+        return Diagnostic::new("document", problem);
+    }
+    let mut closures: Vec<_> = members(&lowered["components"]["schemas"])
+        .map(|(name, _)| {
+            let mut names = BTreeSet::new();
+            collect_schemas(lowered, name, &mut names);
+            (names, name)
+        })
+        .collect();
+    closures.sort_by_key(|(names, _)| names.len());
+    for (names, name) in closures {
+        let schemas = &lowered["components"]["schemas"];
+        let part = names.iter().map(|name| (name.clone(), schemas[name].clone())).collect();
+        if let Err(problem) = with(part, json!({})) {
+            return Diagnostic::of_schema(name, problem);
+        }
+    }
+
+    let all = lowered["components"]["schemas"].as_object().cloned().unwrap_or_default();
+    for operation in document.operations() {
+        let item = &lowered["paths"][operation.path];
+        let mut part = json!({operation.method: item[operation.method]});
+        if let Some(parameters) = item.get("parameters") {
+            part["parameters"] = parameters.clone();
+        }
+        if let Err(problem) = with(all.clone(), json!({operation.path: part})) {
+            return operation.diagnostic(problem);
+        }
+    }
+    Diagnostic::new("document", problem)
+}
+
+/// Adds `name` and every schema that it leads to.
+fn collect_schemas(root: &Value, name: &str, names: &mut BTreeSet<String>) {
+    if names.insert(name.to_string()) {
+        for_each_object(&mut root["components"]["schemas"][name].clone(), &mut |object| {
+            let target = object.get("$ref").and_then(Value::as_str).and_then(|target| target.rsplit('/').next());
+            if let Some(target) = target {
+                collect_schemas(root, target, names);
+            }
+        });
+    }
+}

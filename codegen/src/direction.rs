@@ -1,0 +1,80 @@
+//! In which direction each part of the document goes over the wire.
+
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+
+use super::document::{members, reference};
+
+/// In which direction a part goes over the wire; both, one or none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Direction {
+    /// From the client to bunq.
+    pub request: bool,
+    /// From bunq to the client.
+    pub response: bool,
+}
+
+impl Direction {
+    /// Of a part that is sent alone.
+    pub const REQUEST: Self = Self { request: true, response: false };
+    /// Of a part that is received alone.
+    pub const RESPONSE: Self = Self { request: false, response: true };
+}
+
+/// The components that requests refer to, and those that responses refer to.
+#[derive(Default)]
+pub struct Directions {
+    requests: BTreeSet<String>,
+    responses: BTreeSet<String>,
+}
+
+impl Directions {
+    /// Follows the references of all operations of a document.
+    pub fn of(root: &Value) -> Self {
+        let mut directions = Self::default();
+        for (_, item) in members(&root["paths"]) {
+            directions.add(root, item);
+            members(item).for_each(|(_, operation)| directions.add(root, operation));
+        }
+        directions
+    }
+
+    /// Adds the directions of another document, so that both can be compared.
+    #[must_use]
+    pub fn and(mut self, other: Self) -> Self {
+        self.requests.extend(other.requests);
+        self.responses.extend(other.responses);
+        self
+    }
+
+    /// The direction of `#/components/{kind}/{name}`.
+    pub fn of_component(&self, kind: &str, name: &str) -> Direction {
+        let pointer = format!("/components/{kind}/{name}");
+        Direction { request: self.requests.contains(&pointer), response: self.responses.contains(&pointer) }
+    }
+
+    fn add(&mut self, root: &Value, part: &Value) {
+        follow_references(root, &part["parameters"], &mut self.requests);
+        follow_references(root, &part["requestBody"], &mut self.requests);
+        follow_references(root, &part["responses"], &mut self.responses);
+    }
+}
+
+/// Adds the pointers of all components that `value` refers to, directly or not.
+pub(crate) fn follow_references(root: &Value, value: &Value, found: &mut BTreeSet<String>) {
+    if let Some(pointer) = reference(value)
+        && found.insert(pointer.to_string())
+        && let Some(target) = root.pointer(pointer)
+    {
+        follow_references(root, target, found);
+    }
+    match value {
+        Value::Object(object) => object
+            .iter()
+            .filter(|(name, _)| *name != "examples")
+            .for_each(|(_, value)| follow_references(root, value, found)),
+        Value::Array(items) => items.iter().for_each(|value| follow_references(root, value, found)),
+        _ => {}
+    }
+}

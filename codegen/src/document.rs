@@ -1,0 +1,192 @@
+//! The document, how its parts are found, and the diagnostics that name them.
+//!
+//! What is wrong with a document is found in [`validate`](super::validate).
+
+use std::fmt;
+
+use serde_json::{Map, Value, json};
+use serde_saphyr::UserMessageFormatter;
+
+use super::lines::line_of;
+use super::validate::diagnostics;
+
+/// What is wrong with the document, where, and what to do.
+#[derive(Debug)]
+pub struct Diagnostic {
+    place: String,
+    problem: String,
+    location: Location,
+}
+
+/// Where in the file it is.
+#[derive(Debug)]
+enum Location {
+    Unknown,
+    Line(u64),
+    Pointer(String),
+}
+
+impl Diagnostic {
+    /// A diagnostic of something that has no pointer.
+    pub fn new(place: impl fmt::Display, problem: impl fmt::Display) -> Self {
+        Self { place: place.to_string(), problem: problem.to_string(), location: Location::Unknown }
+    }
+
+    /// A diagnostic of what the JSON pointer leads to.
+    pub fn at(pointer: impl Into<String>, place: impl fmt::Display, problem: impl fmt::Display) -> Self {
+        Self { location: Location::Pointer(pointer.into()), ..Self::new(place, problem) }
+    }
+
+    /// A diagnostic of a part that has no name but its pointer.
+    pub fn of_part(pointer: &str, problem: impl fmt::Display) -> Self {
+        Self::at(pointer, format_args!("#{pointer}"), problem)
+    }
+
+    /// A diagnostic of the schema `name`.
+    pub fn of_schema(name: &str, problem: impl fmt::Display) -> Self {
+        Self::at(format!("/components/schemas/{name}"), format_args!("schema `{name}`"), problem)
+    }
+
+    /// The diagnostic with the file and, where it is known, the line.
+    pub fn in_file(&self, file: &str, text: &str) -> String {
+        let line = match &self.location {
+            Location::Unknown => None,
+            Location::Line(line) => Some(*line),
+            Location::Pointer(pointer) => line_of(text, pointer).map(|line| line as u64),
+        };
+        line.map_or_else(|| format!("{file}: {self}"), |line| format!("{file}:{line}: {self}"))
+    }
+}
+
+impl fmt::Display for Diagnostic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.place, self.problem)
+    }
+}
+
+/// The document as it is in the file.
+#[derive(Debug)]
+pub struct Document {
+    /// All of it, as JSON.
+    pub root: Value,
+}
+
+/// One operation of the document.
+pub struct Operation<'a> {
+    /// Its `operationId`.
+    pub id: &'a str,
+    /// Its method, in lower case.
+    pub method: &'a str,
+    /// Its path.
+    pub path: &'a str,
+    /// The operation itself.
+    pub value: &'a Value,
+}
+
+impl Operation<'_> {
+    /// A diagnostic of this operation.
+    pub fn diagnostic(&self, problem: impl fmt::Display) -> Diagnostic {
+        Diagnostic::at(self.pointer(), format_args!("operation `{}`", self.id), problem)
+    }
+
+    /// The JSON pointer that leads to it.
+    pub fn pointer(&self) -> String {
+        format!("/paths/{}/{}", escaped(self.path), self.method)
+    }
+}
+
+/// The members of a path that are operations.
+pub const METHODS: [&str; 8] = ["get", "put", "post", "delete", "options", "head", "patch", "trace"];
+
+impl Document {
+    /// Reads a document and validates it.
+    ///
+    /// # Errors
+    ///
+    /// The first diagnostic.
+    pub fn parse(text: &str) -> Result<Self, Diagnostic> {
+        let document = Self::read(text)?;
+        diagnostics(&document).into_iter().next().map_or(Ok(document), Err)
+    }
+
+    /// Reads YAML without validating it.
+    ///
+    /// # Errors
+    ///
+    /// If it is not YAML, or has a key twice.
+    pub fn read(text: &str) -> Result<Self, Diagnostic> {
+        let options = serde_saphyr::options! { strict_booleans: true };
+        let root = serde_saphyr::from_str_with_options(text, options).map_err(|error| {
+            let location = error.location().map_or(Location::Unknown, |location| Location::Line(location.line()));
+            Diagnostic {
+                location,
+                ..Diagnostic::new("YAML", error.without_snippet().render_with_formatter(&UserMessageFormatter))
+            }
+        })?;
+        Ok(Self { root })
+    }
+
+    /// The component schemas by name, in the document's order of names.
+    pub fn schemas(&self) -> impl Iterator<Item = (&str, &Value)> {
+        members(&self.root["components"]["schemas"])
+    }
+
+    /// Every operation, by path and method.
+    pub fn operations(&self) -> Vec<Operation<'_>> {
+        members(&self.root["paths"])
+            .flat_map(|(path, item)| {
+                members(item).filter(|(method, _)| METHODS.contains(method)).map(move |(method, value)| Operation {
+                    id: value["operationId"].as_str().unwrap_or_default(),
+                    method,
+                    path,
+                    value,
+                })
+            })
+            .collect()
+    }
+
+    /// Follows a `$ref`, if `value` is one.
+    pub fn resolve<'a>(&'a self, value: &'a Value) -> &'a Value {
+        reference(value).and_then(|target| self.root.pointer(target)).unwrap_or(value)
+    }
+}
+
+/// The members of an object; none if it is something else.
+pub fn members(value: &Value) -> impl Iterator<Item = (&str, &Value)> {
+    value.as_object().into_iter().flatten().map(|(name, value)| (name.as_str(), value))
+}
+
+/// The JSON pointer that `value` refers to, if it is a reference.
+pub fn reference(value: &Value) -> Option<&str> {
+    value.get("$ref")?.as_str()?.strip_prefix('#')
+}
+
+/// Calls `change` on every object in `value`, the innermost first.
+pub fn for_each_object(value: &mut Value, change: &mut impl FnMut(&mut Map<String, Value>)) {
+    match value {
+        Value::Object(object) => {
+            object.values_mut().for_each(|value| for_each_object(value, change));
+            change(object);
+        }
+        Value::Array(items) => items.iter_mut().for_each(|value| for_each_object(value, change)),
+        _ => {}
+    }
+}
+
+/// Says `anyOf` of a schema and null alone, if `object` is that, by `nullable`.
+pub fn lower_nullable(object: &mut Map<String, Value>) {
+    let null = json!([null]);
+    if let Some([one, other]) = object.get("anyOf").and_then(Value::as_array).map(Vec::as_slice)
+        && (one["enum"] == null) != (other["enum"] == null)
+    {
+        let schema = if one["enum"] == null { other.clone() } else { one.clone() };
+        object.remove("anyOf");
+        object.insert("nullable".into(), json!(true));
+        object.insert("allOf".into(), json!([schema]));
+    }
+}
+
+/// A name as a part of a JSON pointer.
+pub fn escaped(name: &str) -> String {
+    name.replace('~', "~0").replace('/', "~1")
+}

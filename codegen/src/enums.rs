@@ -1,0 +1,161 @@
+//! Writes the enums: open ones (`x-extensible-enum`) for responses, closed ones (`enum`) for requests.
+//!
+//! An open enum keeps a value that the document does not know, so that bunq can add one without breaking a caller;
+//! the generator's own enums cannot do that.
+
+use std::collections::BTreeSet;
+
+use proc_macro2::{Ident, TokenStream};
+use quote::{format_ident, quote};
+use serde_json::Value;
+
+use super::document::{Diagnostic, Document};
+use super::types::visibility;
+
+/// The schemas that are written here rather than by the generator.
+pub(crate) fn names(document: &Document) -> impl Iterator<Item = &str> {
+    document.schemas().filter(|(_, schema)| values(schema).is_some()).map(|(name, _)| name)
+}
+
+pub(crate) fn generate(document: &Document, public: &BTreeSet<String>) -> Result<Vec<syn::Item>, Diagnostic> {
+    let mut items = Vec::new();
+    for (name, schema) in document.schemas() {
+        let Some((values, open)) = values(schema) else { continue };
+        let diagnostic = |problem: String| Diagnostic::of_schema(name, problem);
+        let variants = variants(schema, values).map_err(diagnostic)?;
+        let description = schema["description"].as_str().ok_or_else(|| diagnostic("describe it".into()))?;
+        let code = write(&format_ident!("{name}"), description, &variants, open, public.contains(name));
+        let file: syn::File = syn::parse2(code).map_err(|error| diagnostic(error.to_string()))?;
+        items.extend(file.items);
+    }
+    Ok(items)
+}
+
+fn values(schema: &Value) -> Option<(&Vec<Value>, bool)> {
+    let open = schema.get("x-extensible-enum").and_then(Value::as_array).map(|values| (values, true));
+    open.or_else(|| schema.get("enum").and_then(Value::as_array).map(|values| (values, false)))
+}
+
+struct Variant<'a> {
+    ident: Ident,
+    value: &'a str,
+    description: &'a str,
+}
+
+fn variants<'a>(schema: &'a Value, values: &'a [Value]) -> Result<Vec<Variant<'a>>, String> {
+    values
+        .iter()
+        .filter_map(Value::as_str)
+        .map(|value| {
+            let ident = format_ident!("{}", pascal_case(value));
+            let description = schema["x-enum-descriptions"][value]
+                .as_str()
+                .ok_or_else(|| format!("describe the value `{value}` under x-enum-descriptions"))?;
+            Ok(Variant { ident, value, description })
+        })
+        .collect()
+}
+
+fn write(name: &Ident, description: &str, variants: &[Variant<'_>], open: bool, is_public: bool) -> TokenStream {
+    let visibility = visibility(is_public);
+    let idents: Vec<_> = variants.iter().map(|variant| &variant.ident).collect();
+    let values: Vec<_> = variants.iter().map(|variant| variant.value).collect();
+    let docs = variants.iter().map(|variant| variant.description);
+
+    let (attributes, unknown, unknown_text, closed, other) = if open {
+        (
+            quote!(#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)] #[non_exhaustive]),
+            quote! {
+                /// A value that the document does not know yet, as bunq sent it.
+                Unknown(::std::string::String),
+            },
+            quote!(Self::Unknown(value) => value,),
+            quote!(),
+            quote!({
+                crate::types::note_unknown(stringify!(#name), &value);
+                Ok(Self::Unknown(value))
+            }),
+        )
+    } else {
+        (
+            quote!(#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)] #[non_exhaustive]),
+            quote!(),
+            quote!(),
+            quote!("enum": [#(#values),*]),
+            quote!(Err(::serde::de::Error::unknown_variant(&value, &[#(#values),*]))),
+        )
+    };
+
+    quote! {
+        #[doc = #description]
+        #attributes
+        #visibility enum #name {
+            #(#[doc = #docs] #idents,)*
+            #unknown
+        }
+
+        impl #name {
+            /// The value as it goes over the wire.
+            #visibility fn as_str(&self) -> &str {
+                match self {
+                    #(Self::#idents => #values,)*
+                    #unknown_text
+                }
+            }
+        }
+
+        impl ::std::fmt::Display for #name {
+            fn fmt(&self, f: &mut ::std::fmt::Formatter<'_>) -> ::std::fmt::Result {
+                f.write_str(self.as_str())
+            }
+        }
+
+        #[cfg(feature = "schemars")]
+        impl ::schemars::JsonSchema for #name {
+            fn schema_name() -> ::std::borrow::Cow<'static, str> {
+                stringify!(#name).into()
+            }
+
+            fn json_schema(_: &mut ::schemars::SchemaGenerator) -> ::schemars::Schema {
+                ::schemars::json_schema!({"type": "string", "description": #description, #closed})
+            }
+        }
+
+        impl ::serde::Serialize for #name {
+            fn serialize<S: ::serde::Serializer>(&self, serializer: S) -> ::std::result::Result<S::Ok, S::Error> {
+                serializer.serialize_str(self.as_str())
+            }
+        }
+
+        impl<'de> ::serde::Deserialize<'de> for #name {
+            fn deserialize<D: ::serde::Deserializer<'de>>(deserializer: D) -> ::std::result::Result<Self, D::Error> {
+                let value = ::std::string::String::deserialize(deserializer)?;
+                match value.as_str() {
+                    #(#values => Ok(Self::#idents),)*
+                    _ => #other,
+                }
+            }
+        }
+    }
+}
+
+/// `get_provision` or `PENDING_FIRST_USE` as `GetProvision` or `PendingFirstUse`.
+pub(crate) fn pascal_case(name: &str) -> String {
+    let capitalized = |word: &str| {
+        let (first, rest) = word.split_at(word.chars().next().map_or(0, char::len_utf8));
+        first.to_uppercase() + &rest.to_lowercase()
+    };
+    name.split('_').map(capitalized).collect()
+}
+
+/// `EmailAddress` as `email_address`.
+pub(crate) fn snake_case(name: &str) -> String {
+    let mut text = String::new();
+    for c in name.chars() {
+        if c.is_ascii_uppercase() && !text.is_empty() {
+            text.push('_');
+        }
+        text.push(c.to_ascii_lowercase());
+    }
+    text
+}

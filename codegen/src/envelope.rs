@@ -1,0 +1,179 @@
+//! Reads what the document says with `x-bunq-result` of the result of an operation: which items of the envelope are
+//! returned, and which of their members must repeat what the request asked about.
+
+use serde_json::{Map, Value};
+
+use super::document::{Diagnostic, Document, Operation, members, reference};
+
+const FORMS: &str = "set x-bunq-result to {item}, {first_of}, {all, any}, {list}, {page}, nothing or bytes";
+
+/// What of a success response is the result of the call.
+pub(crate) enum ResultShape {
+    /// The first item that has one of these members, in the order of the items.
+    FirstOf(Vec<String>),
+    /// The members of all items together: `all` must be there, `any` may be.
+    Together { all: Vec<String>, any: Vec<String> },
+    /// Each item with this member.
+    List(String),
+    /// The same, with the cursors of the neighbouring pages.
+    Page(String),
+    /// Nothing but the success itself.
+    Nothing,
+    /// The body as it is.
+    Bytes,
+}
+
+/// The result of an operation.
+pub(crate) struct Envelope {
+    pub(crate) shape: ResultShape,
+    /// Members of the returned item, each with the path parameter or body member that it must be equal to.
+    pub(crate) repeats: Vec<(String, String)>,
+}
+
+impl Envelope {
+    pub(crate) fn read(document: &Document, operation: &Operation<'_>) -> Result<Self, Diagnostic> {
+        let value = &operation.value["x-bunq-result"];
+        let shape = match value {
+            Value::String(text) if text == "nothing" => ResultShape::Nothing,
+            Value::String(text) if text == "bytes" => ResultShape::Bytes,
+            Value::Object(object) => of_items(object).ok_or_else(|| operation.diagnostic(FORMS))?,
+            _ => return Err(operation.diagnostic(FORMS)),
+        };
+        let media = if matches!(shape, ResultShape::Bytes) { "application/octet-stream" } else { "application/json" };
+        let content = &document.resolve(&operation.value["responses"]["200"])["content"];
+        if content.get(media).is_none() || content.as_object().is_some_and(|content| content.len() > 1) {
+            return Err(
+                operation.diagnostic(format_args!("describe its 200 response as `{media}`, and as nothing else"))
+            );
+        }
+        let envelope = Self { shape, repeats: pairs(&value["repeats"]) };
+        envelope.check(document, operation)?;
+        Ok(envelope)
+    }
+
+    /// The members of items that the result is made of.
+    pub(crate) fn items(&self) -> impl Iterator<Item = &String> {
+        let (one, more): (&[String], &[String]) = match &self.shape {
+            ResultShape::FirstOf(names) => (names, &[]),
+            ResultShape::Together { all, any } => (all, any),
+            ResultShape::List(name) | ResultShape::Page(name) => (std::slice::from_ref(name), &[]),
+            ResultShape::Nothing | ResultShape::Bytes => (&[], &[]),
+        };
+        one.iter().chain(more)
+    }
+
+    fn check(&self, document: &Document, operation: &Operation<'_>) -> Result<(), Diagnostic> {
+        let item = item_schema(document, operation).map(|(_, schema)| schema);
+        for name in self.items() {
+            if item.is_none_or(|item| item["properties"].get(name).is_none()) {
+                return Err(operation.diagnostic(format_args!(
+                    "x-bunq-result names the item `{name}`, which its 200 response does not have"
+                )));
+            }
+        }
+        if matches!(self.shape, ResultShape::Page(_)) {
+            let has =
+                |name: &str| query_parameters(document, operation).iter().any(|parameter| parameter["name"] == name);
+            if !(has("older_id") && has("newer_id")) {
+                return Err(
+                    operation.diagnostic("a page is found by its cursor: give it the parameters older_id and newer_id")
+                );
+            }
+            let response = response_schema(document, operation).map(|(_, schema)| schema);
+            if response.is_none_or(|schema| schema["properties"].get("Pagination").is_none()) {
+                return Err(
+                    operation.diagnostic("a page has a `Pagination` beside its items: describe it in its 200 response")
+                );
+            }
+        }
+        for (member, source) in &self.repeats {
+            let known = self.items().any(|name| {
+                item.and_then(|item| member_schema(document, item, name))
+                    .is_some_and(|(_, schema)| schema["properties"].get(member).is_some())
+            });
+            let is_asked = operation.path.contains(&format!("{{{source}}}"))
+                || bodies(document, operation).iter().all(|body| body["properties"].get(source).is_some())
+                    && !bodies(document, operation).is_empty();
+            if !known || !is_asked || !matches!(self.shape, ResultShape::FirstOf(_)) {
+                return Err(operation.diagnostic(format_args!(
+                    "x-bunq-result says that `{member}` repeats `{source}`: name a member of the item, and a path parameter \
+                     or a member of every body"
+                )));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn of_items(object: &Map<String, Value>) -> Option<ResultShape> {
+    let text = |name: &str| object.get(name)?.as_str().map(str::to_owned);
+    let texts = |name: &str| -> Option<Vec<String>> {
+        object.get(name)?.as_array()?.iter().map(|text| text.as_str().map(str::to_owned)).collect()
+    };
+    let mut names: Vec<_> = object.keys().map(String::as_str).filter(|name| *name != "repeats").collect();
+    names.sort_unstable();
+    match names[..] {
+        ["item"] => Some(ResultShape::FirstOf(vec![text("item")?])),
+        ["first_of"] => texts("first_of").filter(|names| !names.is_empty()).map(ResultShape::FirstOf),
+        ["all"] => Some(ResultShape::Together { all: texts("all")?, any: Vec::new() }),
+        ["all", "any"] => Some(ResultShape::Together { all: texts("all")?, any: texts("any")? }),
+        ["list"] => text("list").map(ResultShape::List),
+        ["page"] => text("page").map(ResultShape::Page),
+        _ => None,
+    }
+}
+
+fn pairs(value: &Value) -> Vec<(String, String)> {
+    members(value).filter_map(|(name, source)| Some((name.to_owned(), source.as_str()?.to_owned()))).collect()
+}
+
+/// The schema of the JSON in a success response, with its name.
+fn response_schema<'a>(document: &'a Document, operation: &Operation<'a>) -> Option<(&'a str, &'a Value)> {
+    let response = document.resolve(&operation.value["responses"]["200"]);
+    document.named(&response["content"]["application/json"]["schema"])
+}
+
+/// The schema of an item in a success response, with its name.
+pub(crate) fn item_schema<'a>(document: &'a Document, operation: &Operation<'a>) -> Option<(&'a str, &'a Value)> {
+    let (_, response) = response_schema(document, operation)?;
+    document.named(&response["properties"]["Response"]["items"])
+}
+
+/// The schema of what the member `name` of an item holds, with its name.
+pub(crate) fn member_schema<'a>(document: &'a Document, item: &'a Value, name: &str) -> Option<(&'a str, &'a Value)> {
+    let property = &item["properties"][name];
+    let alternatives = ["anyOf", "allOf"].iter().find_map(|keyword| property[keyword].as_array());
+    alternatives.into_iter().flatten().chain([property]).find_map(|schema| document.named(schema))
+}
+
+/// The schemas of the body, of which there are several if it has several shapes.
+pub(crate) fn bodies<'a>(document: &'a Document, operation: &Operation<'a>) -> Vec<&'a Value> {
+    let body = document.resolve(&operation.value["requestBody"]);
+    let schema = document.resolve(&body["content"]["application/json"]["schema"]);
+    match schema["oneOf"].as_array() {
+        Some(shapes) => shapes.iter().map(|shape| document.resolve(shape)).collect(),
+        None if schema.is_null() => Vec::new(),
+        None => vec![schema],
+    }
+}
+
+/// The query parameters of an operation, its path's included.
+pub(crate) fn query_parameters<'a>(document: &'a Document, operation: &Operation<'a>) -> Vec<&'a Value> {
+    let shared = &document.root["paths"][operation.path]["parameters"];
+    let own = &operation.value["parameters"];
+    let all = [shared, own].into_iter().filter_map(Value::as_array).flatten();
+    all.map(|parameter| document.resolve(parameter)).filter(|parameter| parameter["in"] == "query").collect()
+}
+
+/// The name that a reference ends in.
+pub(crate) fn name_of(pointer: &str) -> &str {
+    pointer.rsplit('/').next().unwrap_or(pointer)
+}
+
+impl Document {
+    /// The schema that `value` refers to, with its name.
+    fn named<'a>(&'a self, value: &'a Value) -> Option<(&'a str, &'a Value)> {
+        let pointer = reference(value)?;
+        Some((name_of(pointer), self.root.pointer(pointer)?))
+    }
+}

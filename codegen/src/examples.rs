@@ -1,0 +1,68 @@
+//! Writes what the tests of the crate compare with: the examples of the document, and how each schema decodes.
+
+use proc_macro2::TokenStream;
+use quote::quote;
+use serde_json::Value;
+
+use super::document::{Diagnostic, Document, members, reference};
+use super::replacements::REPLACEMENTS;
+
+pub(crate) fn generate(document: &Document) -> Result<TokenStream, Diagnostic> {
+    let names: Vec<_> = document.schemas().map(|(name, _)| name).collect();
+    let types: Vec<syn::Path> = names.iter().map(|name| path_of(name)).collect();
+    let schemas = document.root["components"]["schemas"].to_string();
+    let mut examples = Vec::new();
+    for operation in document.operations() {
+        let request = [("request", &operation.value["requestBody"])];
+        for (place, value) in request.into_iter().chain(members(&operation.value["responses"])) {
+            let media = &document.resolve(value)["content"]["application/json"];
+            let schema = reference(&media["schema"]).and_then(|target| target.rsplit('/').next());
+            for (name, example) in members(&media["examples"]) {
+                let place = format!("{} {place} {name}", operation.id);
+                let schema = schema.ok_or_else(|| operation.diagnostic("its schema must be a reference"))?;
+                let json = match &document.resolve(example)["value"] {
+                    Value::Null => return Err(operation.diagnostic(format_args!("give its example `{name}` a value"))),
+                    value => value.to_string(),
+                };
+                examples.push(quote!((#place, #schema, #json)));
+            }
+        }
+    }
+    Ok(quote! {
+        /// The document's examples: where it stands, which schema it is of, and the JSON.
+        pub(crate) const EXAMPLES: &[(&str, &str, &str)] = &[#(#examples),*];
+
+        /// The document's schemas, as JSON.
+        #[cfg(feature = "schemars")]
+        pub(crate) const SCHEMAS: &str = #schemas;
+
+        /// What the type of a schema says of itself.
+        #[cfg(feature = "schemars")]
+        pub(crate) fn schema_of_type(name: &str, generator: schemars::SchemaGenerator) -> Option<schemars::Schema> {
+            match name {
+                #(#names => Some(generator.into_root_schema_for::<#types>()),)*
+                _ => None,
+            }
+        }
+
+        /// Decodes `json` as `schema` and encodes it again.
+        pub(crate) fn round_trip(schema: &str, json: &str) -> Result<serde_json::Value, serde_json::Error> {
+            fn through<T: serde::de::DeserializeOwned + serde::Serialize>(
+                json: &str,
+            ) -> Result<serde_json::Value, serde_json::Error> {
+                serde_json::to_value(serde_json::from_str::<T>(json)?)
+            }
+            match schema {
+                #(#names => through::<#types>(json),)*
+                other => Err(serde::de::Error::custom(format!("no schema `{other}`"))),
+            }
+        }
+    })
+}
+
+/// The type of a schema.
+fn path_of(name: &str) -> syn::Path {
+    let replaced = REPLACEMENTS.iter().find(|(replaced, _)| *replaced == name);
+    let path = replaced.map_or_else(|| format!("crate::types::{name}"), |(_, path)| (*path).to_owned());
+    syn::parse_str(&path).unwrap_or_else(|_| syn::parse_quote!(crate::types))
+}

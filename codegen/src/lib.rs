@@ -1,0 +1,80 @@
+//! Makes the Rust of `bunq-partner` from its OpenAPI document.
+//!
+//! [`Document::parse`] reads and validates the document; [`generate`] writes the data types, the table of operations,
+//! the HTTP client (with progenitor) and one typed method per operation. The build script, the chores and the tests of
+//! this crate all call these two. Nothing here knows how a request is sent: that is the business of the crate that
+//! includes the generated files.
+
+mod client;
+pub mod direction;
+pub mod document;
+mod enums;
+mod envelope;
+mod examples;
+mod lines;
+mod lower;
+mod methods;
+mod operations;
+mod policy;
+mod replacements;
+mod texts;
+mod types;
+pub mod validate;
+
+use std::fmt;
+use std::path::Path;
+
+use proc_macro2::TokenStream;
+
+pub use document::{Diagnostic, Document};
+
+/// One generated file.
+#[derive(Debug)]
+pub struct GeneratedFile {
+    /// Its name in the folder of the build.
+    pub name: &'static str,
+    /// The formatted Rust.
+    pub code: String,
+}
+
+/// Writes all Rust that the crate includes.
+///
+/// # Errors
+///
+/// The first part of the document of which no Rust can be made.
+pub fn generate(document: &Document) -> Result<Vec<GeneratedFile>, Diagnostic> {
+    let mut output = client::generate(document)?;
+    let methods = methods::generate(document, &output)?;
+    types::complete(document, &mut output.types, methods.types)?;
+    let types = &output.types;
+    let client = &output.client;
+    let files = [
+        ("types.rs", quote::quote!(#(#types)*)),
+        ("operations.rs", operations::generate(document)?),
+        ("client.rs", quote::quote!(#(#client)*)),
+        ("methods.rs", methods.code),
+        ("examples.rs", examples::generate(document)?),
+    ];
+    files.into_iter().map(|(name, code)| Ok(GeneratedFile { name, code: formatted(name, code)? })).collect()
+}
+
+/// Reads the document at `path` and writes the generated files into the folder `out`.
+///
+/// # Errors
+///
+/// What is wrong, with the file and line where they are known.
+pub fn build(path: &Path, out: &Path) -> Result<(), String> {
+    let failed = |path: &Path, error: &dyn fmt::Display| format!("{}: {error}", path.display());
+    let text = std::fs::read_to_string(path).map_err(|error| failed(path, &error))?;
+    let files = Document::parse(&text).and_then(|document| generate(&document));
+    for file in files.map_err(|diagnostic| diagnostic.in_file(&path.display().to_string(), &text))? {
+        let path = out.join(file.name);
+        std::fs::write(&path, file.code).map_err(|error| failed(&path, &error))?;
+    }
+    Ok(())
+}
+
+fn formatted(name: &str, code: TokenStream) -> Result<String, Diagnostic> {
+    let file = syn::parse2(code).map_err(|error| Diagnostic::new(name, error))?;
+    Ok(prettyplease::unparse(&file))
+}

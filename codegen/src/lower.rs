@@ -1,0 +1,80 @@
+//! Rewrites the document in the part of OpenAPI that progenitor understands.
+//!
+//! The document is written for every language. What progenitor cannot do with it is done by the crate: headers and
+//! signatures, lists in one query parameter, and the types of secrets, texts and enums.
+
+use std::collections::BTreeSet;
+
+use serde_json::{Map, Value, json};
+
+use super::direction::Directions;
+use super::document::{Document, for_each_object, lower_nullable, members, reference};
+use super::envelope::{Envelope, ResultShape};
+use super::replacements::{REQUEST_SECRET, RESPONSE_SECRET};
+
+pub(crate) fn lower(document: &Document) -> Value {
+    let mut root = document.root.clone();
+    let directions = Directions::of(&root);
+    if let Some(schemas) = root["components"]["schemas"].as_object_mut() {
+        for (name, schema) in schemas {
+            let is_request = directions.of_component("schemas", name).request;
+            let (secret, _) = if is_request { REQUEST_SECRET } else { RESPONSE_SECRET };
+            for_each_object(schema, &mut |object| lower_secret(object, secret));
+        }
+    }
+    for_each_object(&mut root, &mut |object| {
+        // The generator knows no schema of null alone.
+        lower_nullable(object);
+        // A list that is null is read as an empty one: see `Tidy`.
+        if object.get("type") == Some(&json!("array")) {
+            object.remove("nullable");
+        }
+        // A list that goes into one query parameter reaches the generated client as one text.
+        if object.get("explode") == Some(&json!(false)) {
+            object.insert("schema".into(), json!({"type": "string"}));
+        }
+    });
+    for (name, _) in [REQUEST_SECRET, RESPONSE_SECRET] {
+        root["components"]["schemas"][name] = json!({"type": "string"});
+    }
+    lower_cursors(document, &mut root);
+    remove_headers(&mut root);
+    root
+}
+
+fn lower_secret(object: &mut Map<String, Value>, secret: &str) {
+    if object.get("type") == Some(&json!("string")) && object.get("format") == Some(&json!("password")) {
+        let nullable = object.get("nullable").cloned().unwrap_or(json!(false));
+        object.retain(|name, _| name == "description");
+        object.insert("nullable".into(), nullable);
+        object.insert("allOf".into(), json!([{"$ref": format!("#/components/schemas/{secret}")}]));
+    }
+}
+
+/// The cursor of a page is a plain number, whatever is listed.
+fn lower_cursors(document: &Document, root: &mut Value) {
+    for operation in document.operations() {
+        let Ok(Envelope { shape: ResultShape::Page(_), .. }) = Envelope::read(document, &operation) else { continue };
+        let parameters = root["paths"][operation.path][operation.method]["parameters"].as_array_mut();
+        for parameter in parameters.into_iter().flatten() {
+            if parameter["name"] == "older_id" || parameter["name"] == "newer_id" {
+                parameter["schema"] = json!({"type": "integer", "format": "int64"});
+            }
+        }
+    }
+}
+
+/// The transport adds the headers, so that no caller can forget or forge one.
+fn remove_headers(root: &mut Value) {
+    let headers: BTreeSet<String> = members(&root["components"]["parameters"])
+        .filter(|(_, parameter)| parameter["in"] == "header")
+        .map(|(name, _)| format!("/components/parameters/{name}"))
+        .collect();
+    for_each_object(&mut root["paths"], &mut |object| {
+        if let Some(Value::Array(parameters)) = object.get_mut("parameters") {
+            parameters.retain(|parameter| {
+                parameter["in"] != "header" && !reference(parameter).is_some_and(|name| headers.contains(name))
+            });
+        }
+    });
+}

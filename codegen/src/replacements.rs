@@ -1,0 +1,19 @@
+//! The schemas whose Rust type is written by hand, because reading or writing them takes care.
+
+/// Each schema, and the path of its type.
+pub(crate) const REPLACEMENTS: [(&str, &str); 5] = [
+    ("Date", "::jiff::civil::Date"),
+    ("PageSize", "crate::types::PageSize"),
+    ("PermittedIp", "crate::types::PermittedIp"),
+    ("ProvisionId", "crate::types::ProvisionId"),
+    ("Timestamp", "crate::types::Timestamp"),
+];
+
+/// The types of a text with `format: password`: as a member of a request, and as a member of a response.
+pub(crate) const REQUEST_SECRET: (&str, &str) = ("RequestSecret", "crate::types::RequestSecret");
+pub(crate) const RESPONSE_SECRET: (&str, &str) = ("Secret", "crate::types::Secret");
+
+/// Whether the type of the schema `name` is written by hand.
+pub(crate) fn is_replaced(name: &str) -> bool {
+    REPLACEMENTS.iter().any(|(replaced, _)| *replaced == name)
+}

@@ -1,0 +1,161 @@
+//! Writes the checked texts, and what the types of plain values say of themselves as JSON Schema.
+//!
+//! A schema of a text with a pattern or bounds becomes a type that no wrong text gets into. The pattern and the bounds
+//! are checked as JSON Schema defines them; `x-bunq-rule` says them in words, for errors.
+
+use std::collections::BTreeSet;
+
+use proc_macro2::{Literal, TokenStream};
+use quote::{format_ident, quote};
+use serde_json::{Map, Value};
+
+use super::document::{Diagnostic, Document, members};
+use super::enums::snake_case;
+use super::replacements::{REPLACEMENTS, REQUEST_SECRET, RESPONSE_SECRET, is_replaced};
+use super::types::visibility;
+
+/// What JSON Schema says of a plain value.
+const KEYWORDS: [&str; 8] =
+    ["type", "format", "pattern", "minLength", "maxLength", "minimum", "maximum", "description"];
+
+/// The schemas of which a checked text is made.
+pub(crate) fn checked(document: &Document) -> impl Iterator<Item = (&str, &Value)> {
+    let is_bounded =
+        |schema: &Value| ["pattern", "minLength", "maxLength"].iter().any(|name| schema.get(name).is_some());
+    document
+        .schemas()
+        .filter(move |(name, schema)| schema["type"] == "string" && is_bounded(schema) && !is_replaced(name))
+}
+
+pub(crate) fn generate(document: &Document, public: &BTreeSet<String>) -> Result<Vec<syn::Item>, Diagnostic> {
+    let mut items = Vec::new();
+    for (name, schema) in checked(document) {
+        let rule = schema["x-bunq-rule"].as_str().unwrap_or_default();
+        items.extend(parsed(name, text(name, schema, &field_of(document, name), rule, public.contains(name)))?);
+        items.extend(parsed(name, json_schema(name, &of_document(schema)))?);
+    }
+    for (name, path) in REPLACEMENTS {
+        let schema = &document.root["components"]["schemas"][name];
+        if path.starts_with("crate::") && !schema.is_null() {
+            items.extend(parsed(name, json_schema(name, &of_document(schema)))?);
+        }
+    }
+    for (name, _) in [REQUEST_SECRET, RESPONSE_SECRET] {
+        let schema = serde_json::json!({"type": "string", "format": "password"});
+        items.extend(parsed(name, json_schema(name, &schema))?);
+    }
+    Ok(items)
+}
+
+fn parsed(name: &str, code: TokenStream) -> Result<Vec<syn::Item>, Diagnostic> {
+    let file: syn::File = syn::parse2(code).map_err(|error| Diagnostic::of_schema(name, error))?;
+    Ok(file.items)
+}
+
+fn of_document(schema: &Value) -> Value {
+    let kept = members(schema).filter(|(name, _)| KEYWORDS.contains(name));
+    Value::Object(kept.map(|(name, value)| (name.to_owned(), value.clone())).collect::<Map<_, _>>())
+}
+
+fn json_schema(name: &str, schema: &Value) -> TokenStream {
+    let (ident, schema) = (format_ident!("{name}"), schema.to_string());
+    let schema: TokenStream = schema.parse().unwrap_or_default();
+    quote! {
+        #[cfg(feature = "schemars")]
+        impl ::schemars::JsonSchema for crate::types::#ident {
+            fn schema_name() -> ::std::borrow::Cow<'static, str> {
+                #name.into()
+            }
+
+            fn json_schema(_: &mut ::schemars::SchemaGenerator) -> ::schemars::Schema {
+                ::schemars::json_schema!(#schema)
+            }
+        }
+    }
+}
+
+/// What errors call a value of the schema: the name of its property, if it has but one, or its own.
+fn field_of(document: &Document, name: &str) -> String {
+    let target = format!("#/components/schemas/{name}");
+    let refers = |property: &Value| {
+        let alternatives = ["allOf", "anyOf"].iter().filter_map(|keyword| property[keyword].as_array()).flatten();
+        alternatives.chain([property]).any(|schema| schema["$ref"] == target.as_str())
+    };
+    let properties = document.schemas().flat_map(|(_, schema)| members(&schema["properties"]));
+    let names: BTreeSet<_> = properties.filter(|(_, property)| refers(property)).map(|(name, _)| name).collect();
+    match names.iter().next() {
+        Some(only) if names.len() == 1 => (*only).to_owned(),
+        _ => snake_case(name),
+    }
+}
+
+fn text(name: &str, schema: &Value, field: &str, rule: &str, is_public: bool) -> TokenStream {
+    let ident = format_ident!("{name}");
+    let visibility = visibility(is_public);
+    let description = format!(" {}", schema["description"].as_str().unwrap_or_default().trim_end());
+    let bound = |keyword: &str| schema[keyword].as_u64().map(Literal::u64_unsuffixed);
+    let least = bound("minLength").unwrap_or_else(|| Literal::u64_unsuffixed(0));
+    let most = bound("maxLength").map_or_else(|| quote!(usize::MAX), |most| quote!(#most));
+    let pattern = match schema["pattern"].as_str() {
+        Some(pattern) => quote!(Some(::std::sync::LazyLock::new(|| crate::types::compiled(#pattern)))),
+        None => quote!(None),
+    };
+    let (derived, private_doc, debug) = if schema["x-bunq-personal"] == true {
+        let shown = format!("{name}(..)");
+        let debug = quote! {
+            impl ::std::fmt::Debug for #ident {
+                fn fmt(&self, f: &mut ::std::fmt::Formatter<'_>) -> ::std::fmt::Result {
+                    f.write_str(#shown)
+                }
+            }
+        };
+        (quote!(), quote!(#[doc = ""] #[doc = " Its `Debug` does not show it."]), debug)
+    } else {
+        (quote!(#[derive(Debug)]), quote!(), quote!())
+    };
+    quote! {
+        #[doc = #description]
+        #private_doc
+        #derived
+        #[derive(Clone, PartialEq, Eq, Hash, ::serde::Serialize, ::serde::Deserialize)]
+        #[serde(try_from = "String", into = "String")]
+        #visibility struct #ident(pub(crate) String);
+
+        #debug
+
+        impl #ident {
+            /// The text itself.
+            #visibility fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl ::std::convert::TryFrom<String> for #ident {
+            type Error = crate::types::InvalidValue;
+
+            fn try_from(text: String) -> ::std::result::Result<Self, Self::Error> {
+                static RULE: crate::types::TextRule = crate::types::TextRule {
+                    field: #field,
+                    words: #rule,
+                    lengths: #least..=#most,
+                    pattern: #pattern,
+                };
+                RULE.check(text).map(Self)
+            }
+        }
+
+        impl ::std::str::FromStr for #ident {
+            type Err = crate::types::InvalidValue;
+
+            fn from_str(text: &str) -> ::std::result::Result<Self, Self::Err> {
+                text.to_owned().try_into()
+            }
+        }
+
+        impl ::std::convert::From<#ident> for String {
+            fn from(text: #ident) -> Self {
+                text.0
+            }
+        }
+    }
+}

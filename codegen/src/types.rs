@@ -1,0 +1,244 @@
+//! Completes the data types that progenitor makes: the enums, the checked texts, what is public, and what drift and
+//! secrets need.
+
+use std::collections::BTreeSet;
+
+use proc_macro2::Literal;
+use quote::{ToTokens, format_ident};
+use serde_json::Value;
+use syn::visit_mut::{self, VisitMut};
+
+use super::direction::{Directions, follow_references};
+use super::document::{Diagnostic, Document};
+use super::envelope::{Envelope, item_schema, name_of};
+use super::policy::Policy;
+use super::{enums, texts};
+
+/// Puts `types` in the form in which the crate includes them, and adds `more` of them.
+pub(crate) fn complete(
+    document: &Document,
+    types: &mut Vec<syn::Item>,
+    more: Vec<syn::Item>,
+) -> Result<(), Diagnostic> {
+    let public = public_schemas(document)?;
+    let directions = Directions::of(&document.root);
+    // The generator's error of conversions, which no type here has.
+    types.retain(|item| !matches!(item, syn::Item::Mod(module) if module.ident == "error"));
+    let mut constructors = Vec::new();
+    for item in types.iter_mut() {
+        let is_request = match item {
+            syn::Item::Struct(item) => directions.of_component("schemas", &item.ident.to_string()).request,
+            _ => false,
+        };
+        Tidy { document, is_request }.visit_item_mut(item);
+        let (ident, attributes, vis) = match item {
+            syn::Item::Struct(item) => {
+                let name = item.ident.to_string();
+                if directions.of_component("schemas", &name).request {
+                    constructors.extend(constructor(item, public.contains(&name)));
+                }
+                (&item.ident, &mut item.attrs, &mut item.vis)
+            }
+            syn::Item::Enum(item) => (&item.ident, &mut item.attrs, &mut item.vis),
+            _ => continue,
+        };
+        *vis = visibility(public.contains(&ident.to_string()));
+        attributes.insert(0, syn::parse_quote!(#[cfg_attr(feature = "schemars", derive(::schemars::JsonSchema))]));
+        attributes.insert(0, syn::parse_quote!(#[non_exhaustive]));
+    }
+    types.extend(constructors);
+    types.extend(more);
+    types.extend(enums::generate(document, &public)?);
+    types.extend(texts::generate(document, &public)?);
+    Ok(())
+}
+
+/// The schemas that the public methods take or return, directly or not.
+fn public_schemas(document: &Document) -> Result<BTreeSet<String>, Diagnostic> {
+    let mut pointers = BTreeSet::new();
+    let mut add = |value: &Value| follow_references(&document.root, value, &mut pointers);
+    for operation in document.operations() {
+        if Policy::read(&operation)?.managed {
+            continue;
+        }
+        add(&operation.value["requestBody"]);
+        let parameters = [&document.root["paths"][operation.path]["parameters"], &operation.value["parameters"]];
+        parameters.into_iter().for_each(&mut add);
+        let envelope = Envelope::read(document, &operation)?;
+        if let Some((_, item)) = item_schema(document, &operation) {
+            envelope.items().for_each(|name| add(&item["properties"][name]));
+        }
+    }
+    let names = pointers.iter().filter(|pointer| pointer.starts_with("/components/schemas/"));
+    Ok(names.map(|pointer| name_of(pointer).to_owned()).collect())
+}
+
+/// The visibility of a type, and of its methods.
+pub(crate) fn visibility(is_public: bool) -> syn::Visibility {
+    if is_public { syn::parse_quote!(pub) } else { syn::parse_quote!(pub(crate)) }
+}
+
+/// The way to make a request's struct outside of the crate, which `#[non_exhaustive]` closes: from what it must have.
+fn constructor(item: &syn::ItemStruct, is_public: bool) -> Option<syn::Item> {
+    let visibility = visibility(is_public);
+    let syn::Fields::Named(fields) = &item.fields else { return None };
+    let is_optional = |field: &&syn::Field| field.attrs.iter().any(|attribute| says(attribute, "skip_serializing_if"));
+    let (optional, required): (Vec<_>, Vec<_>) = fields.named.iter().partition(is_optional);
+    let names: Vec<_> = required.iter().map(|field| &field.ident).collect();
+    let types = required.iter().map(|field| &field.ty);
+    let others = optional.iter().map(|field| &field.ident);
+    let name = &item.ident;
+    Some(syn::parse_quote! {
+        impl #name {
+            /// With the members that it must have; the others are absent.
+            #visibility fn new(#(#names: #types),*) -> Self {
+                Self { #(#names,)* #(#others: ::std::default::Default::default(),)* }
+            }
+        }
+    })
+}
+
+/// The way to a member that all shapes of a body have.
+pub(crate) fn accessor(types: &[syn::Item], body: &syn::Ident, member: &str) -> Option<syn::Item> {
+    let shapes = types.iter().find_map(|item| match item {
+        syn::Item::Enum(item) if item.ident == *body => Some(&item.variants),
+        _ => None,
+    })?;
+    let variants = shapes.iter().map(|variant| &variant.ident);
+    let field = format_ident!("{member}");
+    let first = shapes.first()?.fields.iter().next()?.ty.to_token_stream().to_string();
+    let ty = types.iter().find_map(|item| match item {
+        syn::Item::Struct(item) if item.ident == first => {
+            item.fields.iter().find(|other| other.ident.as_ref() == Some(&field)).map(|field| &field.ty)
+        }
+        _ => None,
+    })?;
+    let doc = format!("Its `{member}`, whatever its shape.");
+    Some(syn::parse_quote! {
+        impl #body {
+            #[doc = #doc]
+            pub fn #field(&self) -> &#ty {
+                match self {
+                    #(Self::#variants(body) => &body.#field,)*
+                }
+            }
+        }
+    })
+}
+
+/// Gives the variants of a body of several shapes the names of their types, where the generator has none.
+pub(crate) fn name_variants(types: &mut [syn::Item]) {
+    let enums = types.iter().filter_map(|item| match item {
+        syn::Item::Enum(item) => Some(item),
+        _ => None,
+    });
+    let renamed = enums.flat_map(|item| item.variants.iter().map(move |variant| (item, variant)));
+    let renamed = renamed.filter(|(_, variant)| variant.ident.to_string().starts_with("Variant"));
+    let names: Vec<_> = renamed
+        .filter_map(|(item, variant)| {
+            let syn::Type::Path(held) = &variant.fields.iter().next()?.ty else { return None };
+            Some((item.ident.clone(), variant.ident.clone(), held.path.segments.last()?.ident.clone()))
+        })
+        .collect();
+    for item in types {
+        let ident = match &*item {
+            syn::Item::Enum(item) => Some(item.ident.clone()),
+            syn::Item::Impl(item) => match &*item.self_ty {
+                syn::Type::Path(path) => path.path.get_ident().cloned(),
+                _ => None,
+            },
+            _ => None,
+        };
+        let own = names.iter().filter(|(name, ..)| Some(name) == ident.as_ref());
+        Rename(own.map(|(_, from, to)| (from.clone(), to.clone())).collect()).visit_item_mut(item);
+    }
+}
+
+struct Rename(Vec<(syn::Ident, syn::Ident)>);
+
+impl VisitMut for Rename {
+    fn visit_ident_mut(&mut self, ident: &mut syn::Ident) {
+        if let Some((_, to)) = self.0.iter().find(|(from, _)| from == ident) {
+            *ident = to.clone();
+        }
+    }
+}
+
+/// Rewrites what progenitor makes of each type: the schema in its doc goes, a member that bunq leaves out or sets to
+/// null reads as absent, and a redacted secret reads as none.
+struct Tidy<'a> {
+    document: &'a Document,
+    /// Requests are strict: null does not stand for an absent member.
+    is_request: bool,
+}
+
+impl VisitMut for Tidy<'_> {
+    fn visit_attributes_mut(&mut self, attributes: &mut Vec<syn::Attribute>) {
+        for attribute in attributes {
+            // The schema of each type, in full, under its description.
+            if let syn::Meta::NameValue(doc) = &mut attribute.meta
+                && doc.path.is_ident("doc")
+                && let syn::Expr::Lit(syn::ExprLit { lit: syn::Lit::Str(text), .. }) = &mut doc.value
+                && let Some((description, _)) = text.value().split_once("<details><summary>JSON schema")
+            {
+                *text = syn::LitStr::new(description.trim_end(), text.span());
+            }
+        }
+    }
+
+    fn visit_item_struct_mut(&mut self, item: &mut syn::ItemStruct) {
+        // The generator passes over how many items a list must have.
+        let properties = &self.document.root["components"]["schemas"][item.ident.to_string()]["properties"];
+        for field in &mut item.fields {
+            let property = field.ident.as_ref().map(|name| &properties[name.to_string()]);
+            // A list that must be there and may be null.
+            if property.is_some_and(|property| property["type"] == "array" && property["nullable"] == true)
+                && !field.attrs.iter().any(|attribute| says(attribute, "default"))
+            {
+                field.attrs.push(syn::parse_quote!(#[serde(default)]));
+            }
+            if let Some(least) = property.and_then(|property| property["minItems"].as_u64()) {
+                let least = Literal::u64_unsuffixed(least);
+                field.attrs.push(syn::parse_quote!(#[cfg_attr(feature = "schemars", schemars(length(min = #least)))]));
+            }
+        }
+        visit_mut::visit_item_struct_mut(self, item);
+    }
+
+    fn visit_variant_mut(&mut self, variant: &mut syn::Variant) {
+        if variant.attrs.is_empty()
+            && let Some(syn::Type::Path(held)) = variant.fields.iter().next().map(|field| &field.ty)
+        {
+            let doc = format!("In the shape of [`{}`].", held.to_token_stream());
+            variant.attrs.push(syn::parse_quote!(#[doc = #doc]));
+        }
+        visit_mut::visit_variant_mut(self, variant);
+    }
+
+    fn visit_field_mut(&mut self, field: &mut syn::Field) {
+        let is = |name: &str| matches!(&field.ty, syn::Type::Path(path) if path.path.segments.last().is_some_and(|last| last.ident == name));
+        if is("Option") {
+            field.attrs.retain(|attribute| !says(attribute, "deserialize_with"));
+            if self.is_request {
+                field.attrs.push(syn::parse_quote!(#[serde(default, deserialize_with = "crate::types::not_null")]));
+                let read = field.ty.to_token_stream().to_string();
+                let read = read.strip_prefix(":: std :: option :: Option <").and_then(|ty| ty.strip_suffix('>'));
+                let read = read.unwrap_or_default().trim();
+                field.attrs.push(syn::parse_quote!(#[cfg_attr(feature = "schemars", schemars(with = #read))]));
+            } else if field.ty.to_token_stream().to_string().ends_with(":: Secret >") {
+                let read = syn::parse_quote!(#[serde(default, deserialize_with = "crate::types::redacted_as_none")]);
+                field.attrs.push(read);
+            }
+        } else if !self.is_request && is("Vec") && field.attrs.iter().any(|attribute| says(attribute, "default")) {
+            field.attrs.push(syn::parse_quote!(#[serde(deserialize_with = "crate::types::null_as_empty")]));
+            let read = format!("::std::option::Option<{}>", field.ty.to_token_stream());
+            field.attrs.push(syn::parse_quote!(#[cfg_attr(feature = "schemars", schemars(with = #read))]));
+        }
+        visit_mut::visit_field_mut(self, field);
+    }
+}
+
+/// Whether an attribute is serde's and says `what`.
+fn says(attribute: &syn::Attribute, what: &str) -> bool {
+    attribute.path().is_ident("serde") && attribute.to_token_stream().to_string().contains(what)
+}

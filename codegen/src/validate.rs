@@ -1,0 +1,330 @@
+//! Finds in a document what no working Rust can be made of.
+//!
+//! The generator's own messages seldom name a place, and it does not notice every mistake. A diagnostic made here names
+//! the schema, operation or line, and what to change. Style is not judged here.
+
+use std::collections::{HashMap, HashSet};
+
+use serde_json::{Map, Value};
+
+use super::direction::Directions;
+use super::document::{Diagnostic, Document, escaped, members, reference};
+use super::enums::pascal_case;
+use super::envelope::Envelope;
+use super::policy::{self, Policy};
+use super::replacements::{REQUEST_SECRET, RESPONSE_SECRET, is_replaced};
+use super::texts;
+
+/// The extensions of a text.
+const OF_TEXTS: [&str; 5] =
+    ["x-bunq-enum", "x-bunq-personal", "x-bunq-rule", "x-enum-descriptions", "x-extensible-enum"];
+
+/// The members that map names of the document's own choice to parts.
+const NAMES: [&str; 14] = [
+    "callbacks",
+    "content",
+    "examples",
+    "headers",
+    "links",
+    "parameters",
+    "paths",
+    "properties",
+    "requestBodies",
+    "responses",
+    "schemas",
+    "securitySchemes",
+    "variables",
+    "x-enum-descriptions",
+];
+
+/// All diagnostics of a document.
+pub fn diagnostics(document: &Document) -> Vec<Diagnostic> {
+    let mut diagnostics = Vec::new();
+    check_shape(&document.root, &mut diagnostics);
+    // Each further check would only report a wrong shape once more.
+    if diagnostics.is_empty() {
+        let operations: Vec<_> = document.operations().iter().map(|operation| operation.pointer()).collect();
+        for_each_part(&document.root, &mut |pointer, part| {
+            let is_operation = operations.iter().any(|operation| operation == pointer);
+            let problems = [
+                reference_problem(&document.root, part),
+                extension_problem(part, is_operation),
+                generator_problem(pointer, part),
+            ];
+            let problems = problems.into_iter().flatten();
+            diagnostics.extend(problems.map(|problem| Diagnostic::of_part(pointer, problem)));
+        });
+        diagnostics.extend(circles(&document.root));
+        check_operations(document, &mut diagnostics);
+        check_schemas(document, &mut diagnostics);
+        check_shared_enums(document, &mut diagnostics);
+    }
+    diagnostics
+}
+
+/// The bodies that a client can be made for.
+const MEDIA_TYPES: [&str; 2] = ["application/json", "application/octet-stream"];
+
+/// Calls `visit` on every object that is neither an example nor a map of names, with its pointer.
+pub fn for_each_part(root: &Value, visit: &mut impl FnMut(&str, &Map<String, Value>)) {
+    fn walk(value: &Value, pointer: &str, is_names: bool, visit: &mut impl FnMut(&str, &Map<String, Value>)) {
+        match value {
+            Value::Object(object) => {
+                if !is_names {
+                    visit(pointer, object);
+                }
+                for (name, value) in object {
+                    if is_names || !["example", "value", "default", "enum"].contains(&name.as_str()) {
+                        let is_names = !is_names && NAMES.contains(&name.as_str());
+                        walk(value, &format!("{pointer}/{}", escaped(name)), is_names, visit);
+                    }
+                }
+            }
+            Value::Array(items) => {
+                for (index, value) in items.iter().enumerate() {
+                    walk(value, &format!("{pointer}/{index}"), false, visit);
+                }
+            }
+            _ => {}
+        }
+    }
+    walk(root, "", false, visit);
+}
+
+/// The parts that later checks look up by name must be mappings.
+fn check_shape(root: &Value, diagnostics: &mut Vec<Diagnostic>) {
+    if !root.is_object() {
+        diagnostics.push(Diagnostic::new("document", "it is no mapping: begin it with `openapi: 3.0.3`"));
+        return;
+    }
+    if !root["openapi"].as_str().is_some_and(|version| version.starts_with("3.0.")) {
+        diagnostics.push(Diagnostic::at(
+            "/openapi",
+            "openapi",
+            "set it to 3.0.3: the generator knows no other generation",
+        ));
+    }
+    check_mappings(root, "/paths", 1, diagnostics);
+    check_mappings(root, "/components", 2, diagnostics);
+}
+
+/// Whether a part is a mapping, if it is there, and what it holds down to `depth`.
+fn check_mappings(root: &Value, pointer: &str, depth: u32, diagnostics: &mut Vec<Diagnostic>) {
+    let Some(part) = root.pointer(pointer) else { return };
+    if !part.is_object() {
+        diagnostics.push(Diagnostic::of_part(pointer, "it must be a mapping: fill it in, or remove it"));
+    } else if depth > 0 {
+        for (name, _) in members(part) {
+            check_mappings(root, &format!("{pointer}/{}", escaped(name)), depth - 1, diagnostics);
+        }
+    }
+}
+
+fn reference_problem(root: &Value, part: &Map<String, Value>) -> Option<String> {
+    let target = part.get("$ref")?;
+    let Some(text) = target.as_str().filter(|target| target.starts_with("#/")) else {
+        return Some(format!(
+            "`$ref: {}` leads nowhere: write it as `#/components/…`",
+            target.to_string().trim_matches('"')
+        ));
+    };
+    let leads_nowhere = root.pointer(&text[1..]).is_none();
+    leads_nowhere.then(|| format!("`$ref: {text}` leads nowhere: correct it, or write what it should lead to"))
+}
+
+fn extension_problem(part: &Map<String, Value>, is_operation: bool) -> Option<String> {
+    let known: &[&str] = match part.get("type") {
+        _ if is_operation => &policy::EXTENSIONS,
+        Some(kind) if kind == "string" => &OF_TEXTS,
+        _ => &[],
+    };
+    let unknown = part.keys().find(|name| name.starts_with("x-") && !known.contains(&name.as_str()))?;
+    Some(format!("`{unknown}` means nothing here: remove or rename it"))
+}
+
+/// What the generator makes no Rust of, or other Rust than is meant.
+fn generator_problem(pointer: &str, part: &Map<String, Value>) -> Option<String> {
+    let is = |name: &str, value: &str| part.get(name).is_some_and(|found| found == value);
+    if is("in", "path") && part.get("required") != Some(&Value::Bool(true)) {
+        return Some("a parameter in the path is never left out: set `required: true`".into());
+    }
+    if part.get("items").is_some_and(|items| !items.is_object()) {
+        return Some("`items` is one schema, not a list: write it as a mapping".into());
+    }
+    if is("type", "number") {
+        return Some("fractions cannot be compared: use `integer`, or `string` as bunq does for amounts".into());
+    }
+    if let Some(media) = part.get("content")
+        && let Some((other, _)) = members(media).find(|(media, _)| !MEDIA_TYPES.contains(media))
+    {
+        return Some(format!(
+            "no client can be made for `{other}`: write `application/json`, or `application/octet-stream` for bytes"
+        ));
+    }
+    let is_text = is("type", "string");
+    let has_a_type = pointer.strip_prefix("/components/schemas/").is_some_and(|name| !name.contains('/'));
+    if part.contains_key("pattern") && !(is_text && has_a_type) {
+        return Some("a pattern is checked by a type: write a schema of its own, and refer to it".into());
+    }
+    let is_date = is("format", "date") || is("format", "date-time");
+    if is_date && !pointer.strip_prefix("/components/schemas/").is_some_and(is_replaced) {
+        return Some("refer to the schema `Date` for a date, or to `Timestamp`".into());
+    }
+    let mut seen = HashMap::new();
+    let properties = part.get("properties").into_iter().flat_map(members);
+    properties.map(|(name, _)| name).find_map(|name| {
+        let rust = name.replace(['-', '_'], "").to_lowercase();
+        let other = seen.insert(rust, name)?;
+        Some(format!("its properties `{other}` and `{name}` have one name in Rust: rename one"))
+    })
+}
+
+/// Components that are composed of themselves. A component that has itself as a member is none of them.
+pub fn circles(root: &Value) -> Vec<Diagnostic> {
+    fn is_circle<'a>(root: &'a Value, part: &'a Value, path: &mut Vec<&'a str>) -> bool {
+        if let Some(target) = reference(part) {
+            if path.contains(&target) {
+                return true;
+            }
+            path.push(target);
+            let is_one = root.pointer(target).is_some_and(|found| is_circle(root, found, path));
+            path.pop();
+            return is_one;
+        }
+        let compositions = ["allOf", "oneOf", "anyOf"].iter().filter_map(|keyword| part[keyword].as_array());
+        compositions.flatten().any(|part| is_circle(root, part, path))
+    }
+    let mut diagnostics = Vec::new();
+    for (kind, components) in members(&root["components"]) {
+        for (name, _) in members(components).filter(|(_, component)| is_circle(root, component, &mut Vec::new())) {
+            let pointer = format!("/components/{kind}/{}", escaped(name));
+            diagnostics.push(Diagnostic::of_part(&pointer, "it leads back to itself: correct its `$ref`"));
+        }
+    }
+    diagnostics
+}
+
+fn check_operations(document: &Document, diagnostics: &mut Vec<Diagnostic>) {
+    let mut seen = HashMap::new();
+    for operation in document.operations() {
+        let here = format!("{} {}", operation.method.to_uppercase(), operation.path);
+        if operation.id.is_empty() {
+            diagnostics.push(Diagnostic::at(operation.pointer(), here, "give it an operationId"));
+            continue;
+        }
+        if !is_name(operation.id, |first| first.is_ascii_lowercase(), |c| c.is_ascii_lowercase() || c == '_') {
+            diagnostics.push(operation.diagnostic("name it in snake_case, as in `get_provision`"));
+        }
+        // `Operation::ALL` is the list of all operations.
+        if operation.id == "all" {
+            diagnostics.push(operation.diagnostic("rename it: `all` stands for all operations"));
+        }
+        if let Some(there) = seen.insert(operation.id, here.clone()) {
+            diagnostics.push(operation.diagnostic(format_args!("names both {there} and {here}: rename one")));
+        }
+        let responses = &operation.value["responses"];
+        for status in ["200", "4XX", "5XX"] {
+            if responses.get(status).is_none() {
+                diagnostics.push(operation.diagnostic(format_args!("describe its {status} response")));
+            }
+        }
+        let others = members(responses).map(|(status, _)| status);
+        for status in others.filter(|status| *status == "default" || status.starts_with('2') && *status != "200") {
+            let problem = "response beside 200 breaks the generator: describe success as 200, the rest as 4XX and 5XX";
+            diagnostics.push(operation.diagnostic(format_args!("a `{status}` {problem}")));
+        }
+        let bodies = members(responses).map(|(_, response)| response).chain(operation.value.get("requestBody"));
+        for body in bodies {
+            let schema = &document.resolve(body)["content"]["application/json"]["schema"];
+            if !schema.is_null() && reference(schema).is_none() {
+                diagnostics.push(operation.diagnostic("put its schemas under components/schemas, and refer to them"));
+            }
+        }
+        diagnostics.extend(Policy::read(&operation).err());
+        diagnostics.extend(Envelope::read(document, &operation).err());
+    }
+    if seen.is_empty() {
+        diagnostics.push(Diagnostic::new("paths", "there is no operation"));
+    }
+}
+
+/// Schemas become types of the same name, and values of enums become variants.
+fn check_schemas(document: &Document, diagnostics: &mut Vec<Diagnostic>) {
+    let directions = Directions::of(&document.root);
+    for (name, schema) in texts::checked(document) {
+        if schema["x-bunq-rule"].as_str().is_none_or(str::is_empty) {
+            diagnostics.push(Diagnostic::of_schema(
+                name,
+                "say its pattern and bounds in words, for errors, under x-bunq-rule",
+            ));
+        }
+        let pattern = schema["pattern"].as_str().unwrap_or_default();
+        if let Err(error) = regress::Regex::with_flags(pattern, "u") {
+            diagnostics
+                .push(Diagnostic::of_schema(name, format_args!("its pattern is no regular expression: {error}")));
+        }
+    }
+    for (name, schema) in document.schemas() {
+        let has_two_capitals = name.as_bytes().windows(2).any(|two| two.iter().all(u8::is_ascii_uppercase));
+        if has_two_capitals || !is_name(name, |first| first.is_ascii_uppercase(), |c| c.is_ascii_alphabetic()) {
+            diagnostics.push(Diagnostic::of_schema(name, "name it in PascalCase, as in `ProvisionStatus` or `ApiKey`"));
+        }
+        if [REQUEST_SECRET.0, RESPONSE_SECRET.0].contains(&name) {
+            diagnostics
+                .push(Diagnostic::of_schema(name, "rename it: texts with `format: password` have this name in Rust"));
+        }
+        let direction = directions.of_component("schemas", name);
+        if direction.request && direction.response && has_secret(schema) {
+            let problem = "it has a secret, and is used in requests, which send it, and in responses, which redact it: \
+                           write two schemas";
+            diagnostics.push(Diagnostic::of_schema(name, problem));
+        }
+        let values = schema.get("x-extensible-enum").or(schema.get("enum"));
+        let mut seen = HashSet::new();
+        for value in values.and_then(Value::as_array).into_iter().flatten() {
+            let Some(text) = value.as_str() else {
+                diagnostics.push(Diagnostic::of_schema(name, format_args!("the value {value} is not a string")));
+                continue;
+            };
+            if !is_name(text, |first| first.is_ascii_alphabetic(), |c| c.is_ascii_alphabetic() || c == '_') {
+                diagnostics
+                    .push(Diagnostic::of_schema(name, format_args!("the value `{text}` cannot be named in Rust")));
+            }
+            let variant = pascal_case(text);
+            if ["Unknown", "Self"].contains(&variant.as_str()) || !seen.insert(variant) {
+                diagnostics
+                    .push(Diagnostic::of_schema(name, format_args!("the value `{text}` has the Rust name of another")));
+            }
+        }
+    }
+}
+
+/// Whether a schema itself has a secret, apart from those that it refers to.
+fn has_secret(schema: &Value) -> bool {
+    match schema {
+        Value::Object(object) => {
+            object.get("format").is_some_and(|format| format == "password") || object.values().any(has_secret)
+        }
+        Value::Array(items) => items.iter().any(has_secret),
+        _ => false,
+    }
+}
+
+/// The values of `x-bunq-enum` are those that the named open enum has.
+fn check_shared_enums(document: &Document, diagnostics: &mut Vec<Diagnostic>) {
+    for_each_part(&document.root, &mut |pointer, part| {
+        let Some(name) = part.get("x-bunq-enum") else { return };
+        let shared = name.as_str().map(|name| &document.root["components"]["schemas"][name]["x-extensible-enum"]);
+        if shared.is_none_or(Value::is_null) || shared != part.get("enum") {
+            let problem =
+                format!("x-bunq-enum names {name}: name an open enum, and give both the same values in the same order");
+            diagnostics.push(Diagnostic::of_part(pointer, problem));
+        }
+    });
+}
+
+/// Whether a name begins and goes on so; it may hold digits.
+fn is_name(name: &str, begins: fn(&char) -> bool, goes_on: fn(char) -> bool) -> bool {
+    name.chars().next().is_some_and(|first| begins(&first))
+        && name.chars().skip(1).all(|c| goes_on(c) || c.is_ascii_digit())
+}

@@ -1,0 +1,83 @@
+//! The generated client, and the hook by which its requests go through the transport.
+//!
+//! The generated client's own errors hold bodies and lose ids, so none of them leaves this module: the outcome of a call
+//! is kept in its [`Exchange`].
+
+use std::sync::{Arc, OnceLock};
+
+use bytes::Bytes;
+use progenitor_client::{ClientHooks, Error as GeneratedError, OperationInfo};
+use reqwest::{Request, Response as HttpResponse};
+use tokio::time::Instant;
+
+use crate::error::{CallMetadata, Error};
+use crate::operation::Operation;
+use crate::transport::Transport;
+use crate::transport::credentials::ProvideCredentials;
+
+#[allow(clippy::all, dead_code, unused_imports, missing_docs, unreachable_pub)]
+mod generated {
+    use crate::types;
+
+    include!(concat!(env!("OUT_DIR"), "/client.rs"));
+}
+
+pub(super) use self::generated::Client;
+
+/// One call of the generated client, and its outcome.
+#[derive(Debug)]
+pub(crate) struct Exchange {
+    transport: Arc<Transport>,
+    source: Arc<dyn ProvideCredentials>,
+    deadline: Instant,
+    outcome: OnceLock<Result<(CallMetadata, Bytes), Error>>,
+}
+
+impl Exchange {
+    pub(super) fn new(transport: Arc<Transport>, source: Arc<dyn ProvideCredentials>, deadline: Instant) -> Self {
+        Self { transport, source, deadline, outcome: OnceLock::new() }
+    }
+
+    /// What came of the call.
+    pub(super) fn outcome(&self) -> Result<(CallMetadata, Bytes), Error> {
+        self.outcome.get().cloned().unwrap_or_else(|| Err(Error::internal("the request could not be built")))
+    }
+}
+
+/// A generated client that makes one call.
+pub(super) fn for_exchange(exchange: &Arc<Exchange>) -> Client {
+    let Exchange { transport, .. } = &**exchange;
+    Client::new_with_client(transport.base_url(), transport.http().clone(), Arc::clone(exchange))
+}
+
+impl ClientHooks<Arc<Exchange>> for Client {
+    async fn exec(&self, request: Request, info: &OperationInfo) -> reqwest::Result<HttpResponse> {
+        let Exchange { transport, source, deadline, outcome } = &*self.inner;
+        let result = match Operation::by_id(info.operation_id) {
+            Some(operation) => transport.call(operation, request, &**source, *deadline).await,
+            None => Err(Error::internal(format_args!("the operation {} is in no table", info.operation_id))),
+        };
+        let body = result.as_ref().map(|(_, body)| body.clone()).unwrap_or_default();
+        // The hook runs once a call, and nothing else sets the outcome.
+        let _ = outcome.set(result);
+        Ok(http::Response::new(body).into())
+    }
+}
+
+/// Why a response did not decode. The body is not repeated, because it may hold tokens.
+pub(super) fn undecodable<E>(error: &GeneratedError<E>) -> String {
+    match error {
+        GeneratedError::InvalidResponsePayload(body, _) if body.is_empty() => "the response is empty".into(),
+        GeneratedError::InvalidResponsePayload(_, error) if !error.is_data() => "the response is not JSON".into(),
+        GeneratedError::InvalidResponsePayload(_, error) => {
+            let problem = error.to_string();
+            let problem = if problem.starts_with("missing field") {
+                problem
+            } else {
+                format!("unexpected value at line {} column {}", error.line(), error.column())
+            };
+            format!("the response is not what the document describes: {problem}")
+        }
+        _ => "the response is not what the document describes".into(),
+    }
+}

@@ -1,0 +1,29 @@
+//! How the generated methods unpack an envelope. What is wrong with it is returned in words.
+
+use std::fmt::Display;
+
+/// The first item of which `pick` takes something.
+pub(super) fn first<I, T>(items: Vec<I>, pick: impl Fn(I) -> Option<T>, expected: &str) -> Result<T, String> {
+    items.into_iter().find_map(pick).ok_or_else(|| format!("the response has no {expected}"))
+}
+
+/// A member that must be there.
+pub(super) fn required<T>(member: Option<T>, name: &str) -> Result<T, String> {
+    member.ok_or_else(|| format!("the response has no {name}"))
+}
+
+/// Checks that a response is about what the request asked about, where it says so.
+pub(super) fn repeats(name: &str, received: Option<&impl Display>, asked: &impl Display) -> Result<(), String> {
+    match received.map(ToString::to_string) {
+        Some(received) if received != asked.to_string() => {
+            Err(format!("the response is about {name} {received}, not {asked}"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Several values as one query parameter; none where there are no values.
+pub(super) fn joined(values: impl Iterator<Item = String>) -> Option<String> {
+    let values: Vec<_> = values.collect();
+    (!values.is_empty()).then(|| values.join(","))
+}

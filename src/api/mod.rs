@@ -1,0 +1,218 @@
+//! The typed methods of the operations, generated from the document.
+//!
+//! [`Api`] has one method per operation. A method builds its request with the generated client, sends it through the
+//! transport, and returns the part of the response that the document calls its result. Beyond one call nothing happens
+//! here: what looks, waits or calls several times is built on this.
+
+pub(crate) mod client;
+mod envelope;
+mod pages;
+mod response;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::stream::Stream;
+use progenitor_client::{Error as GeneratedError, ResponseValue};
+use reqwest::{Method, Request, Url};
+use serde_json::Value;
+use tokio::time::Instant;
+
+use self::client::{Client, Exchange, undecodable};
+use self::envelope::{first, joined, repeats, required};
+pub(crate) use self::pages::{items, pages};
+pub use self::response::Response;
+use crate::error::Error;
+use crate::operation::Operation;
+use crate::transport::Transport;
+use crate::transport::credentials::ProvideCredentials;
+use crate::types::collect_unknown;
+
+/// Every operation of the document, one method each. Cheap to clone.
+///
+/// Each call is signed, verified, rate-limited and retried like any other of the [`Client`](crate::Client). Errors are
+/// those that [`ErrorKind`](crate::ErrorKind) lists for any call. The verbs of
+/// [`provisions`](crate::Client::provisions) are built on these methods, and do more than a single call.
+///
+/// Dropping the future of a call ends it, but not what bunq may have begun to do.
+///
+/// ```no_run
+/// # async fn example(client: bunq_partner::Client) -> Result<(), bunq_partner::Error> {
+/// use bunq_partner::types::ListProvisionsQuery;
+/// use bunq_partner::{PageSize, ProvisionStatus};
+///
+/// let query = ListProvisionsQuery::default().status([ProvisionStatus::Active]).count(PageSize::MAX);
+/// let page = client.api().list_provisions(query).await?;
+/// println!("{} active, bunq's id of the response: {:?}", page.items.len(), page.response_id());
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Clone)]
+pub struct Api {
+    transport: Arc<Transport>,
+    source: Arc<dyn ProvideCredentials>,
+    timing: Timing,
+}
+
+/// When a call is over.
+#[derive(Debug, Clone, Copy)]
+enum Timing {
+    /// So long after its beginning.
+    After(Duration),
+    At(Instant),
+}
+
+impl Api {
+    pub(crate) fn new(transport: Arc<Transport>, source: Arc<dyn ProvideCredentials>) -> Self {
+        let timing = Timing::After(transport.config().operation_timeout);
+        Self { transport, source, timing }
+    }
+
+    /// The same with another time for each call than [`ClientBuilder::operation_timeout`].
+    ///
+    /// [`ClientBuilder::operation_timeout`]: crate::ClientBuilder::operation_timeout
+    #[must_use]
+    pub fn operation_timeout(mut self, timeout: Duration) -> Self {
+        self.timing = Timing::After(timeout.min(MAX_TIMEOUT));
+        self
+    }
+
+    /// The same with calls that are over by `deadline`.
+    pub(crate) fn until(&self, deadline: Instant) -> Self {
+        Self { timing: Timing::At(deadline), ..self.clone() }
+    }
+
+    /// By when a call that begins now is over.
+    pub(crate) fn deadline(&self) -> Instant {
+        match self.timing {
+            Timing::After(timeout) => Instant::now() + timeout,
+            Timing::At(deadline) => deadline,
+        }
+    }
+
+    pub(crate) fn transport(&self) -> &Transport {
+        &self.transport
+    }
+
+    /// Calls an operation by its name, with JSON in and the verified bytes of the response out.
+    ///
+    /// `parameters` are those of the path, all of which must be given, and of the query. The body is sent as it is. Use
+    /// the typed methods where you can: they check more before anything is sent.
+    ///
+    /// ```no_run
+    /// # async fn example(client: bunq_partner::Client) -> Result<(), bunq_partner::Error> {
+    /// use bunq_partner::Operation;
+    ///
+    /// let response = client.api().call(&Operation::GET_PROVISION, &[("provision_id", "123")], None).await?;
+    /// println!("{}", String::from_utf8_lossy(&response));
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) if the client makes the call by itself
+    /// ([`Operation::managed`]), or if a parameter or the body is missing or not one of the operation's.
+    pub async fn call(
+        &self,
+        operation: &Operation,
+        parameters: &[(&str, &str)],
+        body: Option<&Value>,
+    ) -> Result<Response<Bytes>, Error> {
+        let invalid = |problem: String| Error::invalid_input(operation.id, problem);
+        let operation = Operation::ALL
+            .iter()
+            .find(|known| *known == operation && !known.managed)
+            .ok_or_else(|| invalid("the client makes this call by itself, to open or end a session".into()))?;
+        let request = self.request(operation, parameters, body).map_err(invalid)?;
+        let (metadata, bytes) = self.transport.call(operation, request, &*self.source, self.deadline()).await?;
+        Ok(Response::new(bytes, metadata))
+    }
+
+    /// The request of a call by name, or what is wrong with its parameters.
+    fn request(
+        &self,
+        operation: &Operation,
+        parameters: &[(&str, &str)],
+        body: Option<&Value>,
+    ) -> Result<Request, String> {
+        let given = |name: &str| parameters.iter().filter(|(other, _)| *other == name).count();
+        for (name, _) in parameters {
+            if !operation.query.contains(name) && !operation.path_parameters().any(|known| known == *name) {
+                return Err(format!("it has no parameter `{name}`"));
+            }
+            if given(name) > 1 {
+                return Err(format!("the parameter `{name}` is given twice"));
+            }
+        }
+        let mut url: Url = self.transport.base_url().parse().map_err(|_| "the base URL is not a URL".to_string())?;
+        if let Ok(mut segments) = url.path_segments_mut() {
+            for segment in operation.path.split('/').skip(1) {
+                let name = segment.strip_prefix('{').and_then(|name| name.strip_suffix('}'));
+                let value = match name {
+                    Some(name) => parameters.iter().find(|(other, _)| *other == name).map(|(_, value)| *value),
+                    None => Some(segment),
+                };
+                match value {
+                    None => return Err(format!("the parameter `{}` is missing", name.unwrap_or(segment))),
+                    // These two would lead to another path.
+                    Some("" | "." | "..") => {
+                        return Err(format!("the parameter `{}` is no part of a path", name.unwrap_or(segment)));
+                    }
+                    Some(value) => drop(segments.push(value)),
+                }
+            }
+        }
+        for (name, value) in parameters.iter().filter(|(name, _)| operation.query.contains(name)) {
+            url.query_pairs_mut().append_pair(name, value);
+        }
+        let method = Method::from_bytes(operation.method.as_bytes()).map_err(|error| error.to_string())?;
+        let request = self.transport.http().request(method, url).header("accept", "application/json");
+        let request = match (operation.has_body, body) {
+            (true, Some(body)) => request.header("content-type", "application/json").body(body.to_string()),
+            (false, None) => request,
+            (true, None) => return Err("it has a body, which is missing".into()),
+            (false, Some(_)) => return Err("it has no body".into()),
+        };
+        request.build().map_err(|error| error.without_url().to_string())
+    }
+
+    /// Makes one call with the generated client, and unpacks its envelope.
+    async fn send<T, U, E, F>(
+        &self,
+        send: impl FnOnce(Client) -> F,
+        unpack: impl FnOnce(T) -> Result<U, String>,
+    ) -> Result<Response<U>, Error>
+    where
+        F: Future<Output = Result<ResponseValue<T>, GeneratedError<E>>>,
+    {
+        let exchange = Arc::new(Exchange::new(Arc::clone(&self.transport), Arc::clone(&self.source), self.deadline()));
+        let (result, unknown) = collect_unknown(send(client::for_exchange(&exchange))).await;
+        self.transport.report_unknown(unknown);
+        let (metadata, _) = exchange.outcome()?;
+        let envelope = result.map_err(|error| Error::invalid_response(metadata.clone(), undecodable(&error)))?;
+        match unpack(envelope.into_inner()) {
+            Ok(value) => Ok(Response::new(value, metadata)),
+            Err(problem) => Err(Error::invalid_response(metadata, problem)),
+        }
+    }
+
+    /// Makes one call with the generated client, and returns the bytes of its response.
+    #[allow(dead_code, reason = "the document may have no operation whose result is bytes")]
+    async fn call_for_bytes<T, E, F>(&self, send: impl FnOnce(Client) -> F) -> Result<Response<Bytes>, Error>
+    where
+        F: Future<Output = Result<ResponseValue<T>, GeneratedError<E>>>,
+    {
+        let exchange = Arc::new(Exchange::new(Arc::clone(&self.transport), Arc::clone(&self.source), self.deadline()));
+        // Its result is a stream of the same bytes.
+        drop(send(client::for_exchange(&exchange)).await);
+        let (metadata, bytes) = exchange.outcome()?;
+        Ok(Response::new(bytes, metadata))
+    }
+}
+
+/// Longer than any call, and no longer than a clock can hold.
+const MAX_TIMEOUT: Duration = Duration::from_secs(365 * 24 * 3600);
+
+include!(concat!(env!("OUT_DIR"), "/methods.rs"));

@@ -1,0 +1,56 @@
+//! All pages of a listing as a stream, whatever is listed.
+
+use futures_util::stream::{Stream, StreamExt as _, TryStreamExt as _, iter, try_unfold};
+
+use crate::error::{Error, ErrorKind, Sent};
+use crate::types::{Cursor, Page};
+
+/// The pages from `start` on, or from the newest: to the oldest, or from a [`Cursor::NewerThan`] to the newest.
+///
+/// The next page is requested when the stream is polled. It ends after an error, and where bunq leads back to a page
+/// that has been listed, which would never end.
+pub(crate) fn pages<T, F>(
+    start: Option<Cursor>,
+    fetch: impl Fn(Option<Cursor>) -> F + Send + 'static,
+) -> impl Stream<Item = Result<Page<T>, Error>> + Send + 'static
+where
+    T: Send + 'static,
+    F: Future<Output = Result<Page<T>, Error>> + Send + 'static,
+{
+    // The next cursor; the outer `None` is the end.
+    try_unfold(Some(start), move |cursor| {
+        let page = cursor.map(&fetch);
+        async move {
+            let (Some(cursor), Some(page)) = (cursor, page) else { return Ok(None) };
+            let page = page.await?;
+            let next = if cursor.is_some_and(Cursor::is_forwards) { page.newer } else { page.older };
+            if let (Some(last), Some(next)) = (cursor, next)
+                && last.leads_back(next)
+            {
+                let problem = format_args!("the list leads from {last} back to {next}");
+                return Err(Error::new(ErrorKind::InvalidResponse, Sent::Responded, problem));
+            }
+            Ok(Some((page, next.map(Some))))
+        }
+    })
+}
+
+/// The items of those pages, in the order in which they are listed: from the newest to the oldest, or from a
+/// [`Cursor::NewerThan`] on from the oldest to the newest.
+pub(crate) fn items<T, F>(
+    start: Option<Cursor>,
+    fetch: impl Fn(Option<Cursor>) -> F + Send + 'static,
+) -> impl Stream<Item = Result<T, Error>> + Send + 'static
+where
+    T: Send + 'static,
+    F: Future<Output = Result<Page<T>, Error>> + Send + 'static,
+{
+    let is_forwards = start.is_some_and(Cursor::is_forwards);
+    let in_order = move |mut page: Page<T>| {
+        if is_forwards {
+            page.items.reverse();
+        }
+        iter(page.items).map(Ok)
+    };
+    pages(start, fetch).map_ok(in_order).try_flatten()
+}

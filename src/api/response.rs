@@ -1,0 +1,71 @@
+//! The result of a successful call, with what bunq's support asks for.
+
+use std::ops::Deref;
+
+use crate::error::{CallMetadata, Error};
+
+/// The result of a successful call. It derefs to the result itself.
+///
+/// ```no_run
+/// # async fn example(client: bunq_partner::Client) -> Result<(), bunq_partner::Error> {
+/// let provision = client.api().get_provision("123".parse()?).await?;
+/// println!("{} (bunq's id of the response: {:?})", provision.status, provision.response_id());
+/// let provision = provision.into_inner();
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Clone)]
+pub struct Response<T> {
+    value: T,
+    metadata: CallMetadata,
+}
+
+impl<T> Response<T> {
+    pub(super) fn new(value: T, metadata: CallMetadata) -> Self {
+        Self { value, metadata }
+    }
+
+    /// The result alone.
+    pub fn into_inner(self) -> T {
+        self.value
+    }
+
+    /// Takes out what is needed; what is wrong with the result becomes the error.
+    pub(crate) fn try_map<U>(self, map: impl FnOnce(T) -> Result<U, String>) -> Result<U, Error> {
+        map(self.value).map_err(|problem| Error::invalid_response(self.metadata, problem))
+    }
+
+    /// The HTTP status.
+    pub fn status(&self) -> u16 {
+        // A success has one.
+        self.metadata.status.unwrap_or_default()
+    }
+
+    /// The `X-Bunq-Client-Request-Id` of the attempt that succeeded.
+    pub fn request_id(&self) -> Option<&str> {
+        self.metadata.request_id.as_deref()
+    }
+
+    /// The `X-Bunq-Client-Response-Id`. bunq's support asks for it: log it.
+    pub fn response_id(&self) -> Option<&str> {
+        self.metadata.response_id.as_deref()
+    }
+
+    /// bunq's `X-Bunq-Warning`, a remark for developers.
+    pub fn warning(&self) -> Option<&str> {
+        self.metadata.warning.as_deref()
+    }
+
+    /// How many attempts the call took.
+    pub fn attempts(&self) -> u32 {
+        self.metadata.attempts
+    }
+}
+
+impl<T> Deref for Response<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.value
+    }
+}

@@ -1,0 +1,82 @@
+//! What a waiter waits for, as a pure function of the provision that was read.
+
+use crate::types::{Credential, CredentialStatus, Provision, ProvisionStatus};
+
+/// A condition that a provision can meet.
+#[derive(Debug, Clone)]
+pub(super) enum Condition {
+    /// The provision is closed.
+    Closed,
+    /// It has a credential that has not been used yet.
+    Ready,
+    /// The same, but another credential than the old one.
+    Reset { old: Option<Credential> },
+}
+
+/// What a provision says of the condition.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Progress {
+    Met,
+    Pending,
+    /// It cannot be met any more, for this reason.
+    Unattainable(&'static str),
+}
+
+impl Condition {
+    pub(super) fn name(&self) -> &'static str {
+        match self {
+            Self::Closed => "closed",
+            Self::Ready => "ready",
+            Self::Reset { .. } => "ready with a new credential",
+        }
+    }
+
+    /// The statuses from which the condition can be met, and in which it is: where to look for a provision.
+    pub(super) fn statuses(&self) -> Vec<ProvisionStatus> {
+        use ProvisionStatus::{Active, Cancelled, Closed, Created, Failed, TokenResetRequested};
+        match self {
+            Self::Closed => vec![Cancelled, Closed, Failed],
+            Self::Ready | Self::Reset { .. } => vec![Created, Active, TokenResetRequested, Failed],
+        }
+    }
+
+    pub(super) fn evaluate(&self, seen: &Provision) -> Progress {
+        use CredentialStatus::{Active, Expired};
+        use ProvisionStatus::{Cancelled, Closed, Failed, TokenResetRequested};
+        match (self, &seen.status) {
+            (_, Failed) => Progress::Unattainable("bunq has failed to process it"),
+            (Self::Closed, Closed) => Progress::Met,
+            (Self::Closed, _) => Progress::Pending,
+            (_, Cancelled | Closed) => Progress::Unattainable("it is being or has been closed"),
+            // The credential that is still shown is about to be replaced.
+            (_, TokenResetRequested) => Progress::Pending,
+            (Self::Ready, _) => match (seen.fresh_credential(), &seen.credential) {
+                (Some(_), _) => Progress::Met,
+                (None, Some(Credential { status: Some(Active), .. })) => {
+                    Progress::Unattainable("its credential is already in use; reset the token for a new one")
+                }
+                (None, Some(Credential { status: Some(Expired), .. })) => {
+                    Progress::Unattainable("its credential has expired unused; reset the token for a new one")
+                }
+                _ => Progress::Pending,
+            },
+            (Self::Reset { old }, _) => match (seen.fresh_credential(), &seen.credential) {
+                (Some(fresh), _) if is_new(fresh, old.as_ref()) => Progress::Met,
+                // By its id alone: the old one loses its token too when it is used.
+                (None, Some(Credential { id: Some(id), status: Some(Active | Expired), .. }))
+                    if old.as_ref().and_then(|old| old.id).is_some_and(|old| old != *id) =>
+                {
+                    Progress::Unattainable(
+                        "its new credential is in use already, or has expired; reset the token again",
+                    )
+                }
+                _ => Progress::Pending,
+            },
+        }
+    }
+}
+
+/// A new credential has another id or token: bunq may show the old one for a while after a reset.
+pub(super) fn is_new(fresh: &Credential, old: Option<&Credential>) -> bool {
+    old.is_none_or(|old| fresh.id != old.id || fresh.token_value != old.token_value)
+}

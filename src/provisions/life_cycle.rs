@@ -1,0 +1,129 @@
+//! The life cycle of a provision: which statuses are final, which step belongs to which, and who has to act.
+//!
+//! Pure functions over what bunq says; the README has the whole as a picture. A status that bunq adds is never taken for
+//! a known one.
+
+use crate::types::{ActionRequired, Credential, CredentialStatus, Provision, ProvisionStatus, ProvisionSubStatus};
+
+/// Who has to act before a provision can go on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum WaitingFor {
+    /// Nobody: nothing is in progress.
+    Nobody,
+    /// bunq: its processing is in progress.
+    Bunq,
+    /// The user.
+    User,
+    /// bunq says something that this version does not know.
+    Unknown,
+}
+
+impl ProvisionStatus {
+    /// Whether this is final: nothing follows `CLOSED` and `FAILED`.
+    pub fn is_terminal(&self) -> bool {
+        matches!(self, Self::Closed | Self::Failed)
+    }
+}
+
+impl ProvisionSubStatus {
+    /// The main status that this step belongs to. `None` for `NONE`, which goes with any, and for a step that the
+    /// document does not know.
+    ///
+    /// `PENDING_PROCESS_USER_ONBOARDING` belongs to `CREATED`, and has been seen with `ACTIVE` too.
+    pub fn belongs_to(&self) -> Option<ProvisionStatus> {
+        match self {
+            Self::PendingProcessUser
+            | Self::PendingProcessRelationUser
+            | Self::PendingProcessOauthRequest
+            | Self::PendingProcessUserOnboarding => Some(ProvisionStatus::Created),
+            Self::PendingProcessClosure => Some(ProvisionStatus::Cancelled),
+            Self::PendingProcessTokenReset => Some(ProvisionStatus::TokenResetRequested),
+            Self::None | Self::Unknown(_) => None,
+        }
+    }
+}
+
+impl Provision {
+    /// Whether the provision is closed for good.
+    pub fn is_closed(&self) -> bool {
+        self.status == ProvisionStatus::Closed
+    }
+
+    /// The credential to act for the user with, if it is there and has not been used yet: bunq shows its `token_value`
+    /// and does not call it expired, and it is not about to be replaced. The time of its expiry is not checked.
+    ///
+    /// This is what "ready" means to a partner. bunq shows it under more than one status of the provision.
+    pub fn fresh_credential(&self) -> Option<&Credential> {
+        use ProvisionStatus::{Cancelled, Closed, Failed, TokenResetRequested};
+        let going = matches!(self.status, Cancelled | Closed | Failed | TokenResetRequested);
+        self.credential.as_ref().filter(|credential| {
+            !going && credential.status != Some(CredentialStatus::Expired) && credential.token_value.is_some()
+        })
+    }
+
+    /// Who has to act before the provision can go on.
+    pub fn waiting_for(&self) -> WaitingFor {
+        use ProvisionSubStatus as Step;
+        if self.status.is_terminal() {
+            return WaitingFor::Nobody;
+        }
+        match (&self.sub_status, &self.action_required) {
+            (_, Some(ActionRequired::User)) => WaitingFor::User,
+            (_, Some(ActionRequired::System)) => WaitingFor::Bunq,
+            (Some(Step::PendingProcessUserOnboarding), _) => WaitingFor::User,
+            (Some(step), _) if step.belongs_to().is_some() => WaitingFor::Bunq,
+            (Some(Step::None) | None, Some(ActionRequired::None) | None) => match self.status {
+                ProvisionStatus::Active => WaitingFor::Nobody,
+                ProvisionStatus::Created | ProvisionStatus::Cancelled | ProvisionStatus::TokenResetRequested => {
+                    WaitingFor::Bunq
+                }
+                _ => WaitingFor::Unknown,
+            },
+            _ => WaitingFor::Unknown,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn provision(json: &str) -> Provision {
+        serde_json::from_str(json).unwrap()
+    }
+
+    #[test]
+    fn a_state_that_bunq_adds_is_not_mistaken_for_one_that_is_known() {
+        for (state, waiting_for) in [
+            (r#"{"id": 1, "status": "ACTIVE", "sub_status": "NONE", "action_required": "NONE"}"#, WaitingFor::Nobody),
+            (r#"{"id": 1, "status": "ACTIVE"}"#, WaitingFor::Nobody),
+            (r#"{"id": 1, "status": "CLOSED", "action_required": "SYSTEM"}"#, WaitingFor::Nobody),
+            (r#"{"id": 1, "status": "CREATED", "sub_status": "NONE"}"#, WaitingFor::Bunq),
+            (r#"{"id": 1, "status": "CANCELLED"}"#, WaitingFor::Bunq),
+            (r#"{"id": 1, "status": "CREATED", "sub_status": "PENDING_PROCESS_USER_ONBOARDING"}"#, WaitingFor::User),
+            (r#"{"id": 1, "status": "PAUSED", "sub_status": "NONE", "action_required": "NONE"}"#, WaitingFor::Unknown),
+            (r#"{"id": 1, "status": "PAUSED", "action_required": "USER"}"#, WaitingFor::User),
+            (r#"{"id": 1, "status": "ACTIVE", "sub_status": "PENDING_PROCESS_HOLIDAY"}"#, WaitingFor::Unknown),
+            (r#"{"id": 1, "status": "ACTIVE", "action_required": "NOTARY"}"#, WaitingFor::Unknown),
+        ] {
+            assert_eq!(provision(state).waiting_for(), waiting_for, "{state}");
+        }
+    }
+
+    #[test]
+    fn a_credential_is_fresh_where_it_can_be_used_and_will_not_be_replaced() {
+        let with = |status: &str, credential: &str| {
+            let json = format!(r#"{{"id": 1, "status": "{status}", "credential": {credential}}}"#);
+            provision(&json).fresh_credential().is_some()
+        };
+        let pending = r#"{"id": 1, "status": "PENDING_FIRST_USE", "token_value": "x"}"#;
+        assert!(with("CREATED", pending) && with("ACTIVE", pending) && with("ACTIVE", r#"{"token_value": "x"}"#));
+        for status in ["CANCELLED", "CLOSED", "FAILED", "TOKEN_RESET_REQUESTED"] {
+            assert!(!with(status, pending), "{status}");
+        }
+        assert!(!with("ACTIVE", "null"));
+        assert!(!with("ACTIVE", r#"{"status": "ACTIVE", "token_value": null}"#));
+        assert!(!with("ACTIVE", r#"{"status": "EXPIRED", "token_value": "x"}"#));
+    }
+}

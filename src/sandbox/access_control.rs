@@ -1,0 +1,204 @@
+//! Who may call: installations, their devices and tokens, sessions.
+
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use super::clock::random_token;
+use super::journal::ReceivedSignature;
+use super::response::Refusal;
+use crate::transport::signature::VerifyingKey;
+use crate::types::Secret;
+
+/// How many ids of requests are remembered for an installation.
+const REMEMBERED: usize = 100_000;
+
+/// What stands behind every token that the bank gave out.
+#[derive(Debug, Default)]
+pub(super) struct AccessControl {
+    installations: HashMap<u64, KnownInstallation>,
+    sessions: BTreeMap<u64, IssuedSession>,
+    tokens: HashMap<String, Holder>,
+}
+
+#[derive(Debug)]
+struct KnownInstallation {
+    key: VerifyingKey,
+    devices: Vec<RegisteredDevice>,
+    request_ids: RecentIds,
+}
+
+/// A device, and the API key that is bound to it.
+#[derive(Debug)]
+pub(super) struct RegisteredDevice {
+    pub(super) id: u64,
+    pub(super) api_key: Secret,
+    pub(super) description: String,
+    pub(super) created: Timestamp,
+}
+
+/// A session, for as long as the sandbox runs: a dead one still tells whose signature to expect.
+#[derive(Debug)]
+struct IssuedSession {
+    installation: u64,
+    user: ActingUser,
+    expiry: Timestamp,
+    is_ended: bool,
+}
+
+/// What a token was given out for.
+#[derive(Debug, Clone, Copy)]
+struct Holder {
+    installation: u64,
+    /// `None`: for the installation itself.
+    session: Option<u64>,
+}
+
+/// On whose behalf a session acts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum ActingUser {
+    Partner,
+    Provisioned,
+}
+
+/// A session that is alive.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct LiveSession {
+    pub(super) id: u64,
+    pub(super) installation: u64,
+    pub(super) user: ActingUser,
+}
+
+impl AccessControl {
+    /// Takes an installation in and gives out its token.
+    pub(super) fn install(&mut self, id: u64, key: VerifyingKey) -> String {
+        self.installations
+            .insert(id, KnownInstallation { key, devices: Vec::new(), request_ids: RecentIds::default() });
+        self.give_out(Holder { installation: id, session: None })
+    }
+
+    pub(super) fn register_device(&mut self, installation: u64, device: RegisteredDevice) {
+        if let Some(installation) = self.installations.get_mut(&installation) {
+            installation.devices.push(device);
+        }
+    }
+
+    /// The devices of an installation.
+    pub(super) fn devices(&self, installation: u64) -> &[RegisteredDevice] {
+        self.installations.get(&installation).map_or(&[], |installation| &installation.devices)
+    }
+
+    /// Opens a session and gives out its token.
+    pub(super) fn open_session(&mut self, id: u64, installation: u64, user: ActingUser, expiry: Timestamp) -> String {
+        self.sessions.insert(id, IssuedSession { installation, user, expiry, is_ended: false });
+        self.give_out(Holder { installation, session: Some(id) })
+    }
+
+    /// Ends a session of the installation; says whether there was one to end.
+    pub(super) fn end_session(&mut self, id: u64, installation: u64) -> bool {
+        let session = self.sessions.get_mut(&id).filter(|session| session.installation == installation);
+        session.is_some_and(|session| !std::mem::replace(&mut session.is_ended, true))
+    }
+
+    pub(super) fn end_all_sessions(&mut self) {
+        self.sessions.values_mut().for_each(|session| session.is_ended = true);
+    }
+
+    /// The installation that a token of its own stands for.
+    pub(super) fn installation(&self, token: Option<&str>) -> Result<u64, Refusal> {
+        match self.holder(token)? {
+            Holder { installation, session: None } => Ok(installation),
+            _ => Err(Refusal::unauthorized("The token of a session was given where the installation's is needed.")),
+        }
+    }
+
+    /// The session that a token stands for, if it is alive.
+    pub(super) fn session(&self, token: Option<&str>, now: Timestamp) -> Result<LiveSession, Refusal> {
+        let Some(id) = self.holder(token)?.session else {
+            return Err(Refusal::unauthorized("The token of an installation was given where a session's is needed."));
+        };
+        match self.sessions.get(&id).filter(|session| !session.is_ended && now < session.expiry) {
+            Some(session) => Ok(LiveSession { id, installation: session.installation, user: session.user }),
+            None => Err(Refusal::session_over()),
+        }
+    }
+
+    /// What a signature over `body` is worth, coming with `token`.
+    pub(super) fn judge(&self, signature: Option<&str>, token: Option<&str>, body: &[u8]) -> ReceivedSignature {
+        let Some(signature) = signature else { return ReceivedSignature::None };
+        let holder = self.holder(token).ok();
+        match holder.and_then(|holder| self.installations.get(&holder.installation)) {
+            None => ReceivedSignature::Unchecked,
+            Some(installation) if installation.key.verifies(body, signature.as_bytes()) => ReceivedSignature::Valid,
+            Some(_) => ReceivedSignature::Invalid,
+        }
+    }
+
+    /// Notes the id of a request; says whether it is new.
+    pub(super) fn note_request_id(&mut self, installation: u64, request_id: &str) -> bool {
+        self.installations
+            .get_mut(&installation)
+            .is_some_and(|installation| installation.request_ids.note(request_id, REMEMBERED))
+    }
+
+    fn give_out(&mut self, holder: Holder) -> String {
+        let token = random_token();
+        self.tokens.insert(token.clone(), holder);
+        token
+    }
+
+    fn holder(&self, token: Option<&str>) -> Result<Holder, Refusal> {
+        let token =
+            token.ok_or_else(|| Refusal::unauthorized("The header X-Bunq-Client-Authentication is missing."))?;
+        self.tokens.get(token).copied().ok_or_else(|| Refusal::unauthorized("The token is unknown."))
+    }
+}
+
+/// The last ids seen.
+#[derive(Debug, Default)]
+struct RecentIds {
+    in_order: VecDeque<Arc<str>>,
+    all: HashSet<Arc<str>>,
+}
+
+impl RecentIds {
+    /// Notes `id`, forgetting the oldest beyond `limit`; says whether it is new.
+    fn note(&mut self, id: &str, limit: usize) -> bool {
+        let id: Arc<str> = id.into();
+        if !self.all.insert(Arc::clone(&id)) {
+            return false;
+        }
+        self.in_order.push_back(id);
+        if self.in_order.len() > limit
+            && let Some(oldest) = self.in_order.pop_front()
+        {
+            self.all.remove(&oldest);
+        }
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_are_remembered_up_to_a_limit() {
+        let mut ids = RecentIds::default();
+        assert!(ids.note("a", 2) && !ids.note("a", 2));
+        assert!(ids.note("b", 2) && ids.note("c", 2), "a makes room");
+        assert!(!ids.note("b", 2) && !ids.note("c", 2));
+        assert!(ids.note("a", 2));
+        assert_eq!((ids.in_order.len(), ids.all.len()), (2, 2));
+    }
+
+    #[test]
+    fn unknown_tokens_are_refused() {
+        let access = AccessControl::default();
+        assert_eq!(access.installation(None).unwrap_err().status, 401);
+        assert_eq!(access.session(Some("x"), Timestamp::now()).unwrap_err().status, 401);
+        assert_eq!(access.judge(Some("AAAA"), Some("x"), b""), ReceivedSignature::Unchecked);
+        assert_eq!(access.judge(None, Some("x"), b""), ReceivedSignature::None);
+    }
+}

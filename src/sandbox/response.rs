@@ -1,0 +1,227 @@
+//! Answers: bunq's envelopes, and bunq's signature over them.
+
+use std::fmt;
+
+use serde_json::{Value, json};
+
+use super::SignatureForm;
+use crate::operation::RateLimit;
+use crate::transport::signature::{SigningKey, message_with_headers};
+
+pub(super) const REQUEST_ID: &str = "X-Bunq-Client-Request-Id";
+const RESPONSE_ID: &str = "X-Bunq-Client-Response-Id";
+const SIGNATURE: &str = "X-Bunq-Server-Signature";
+
+/// An answer on its way out, as [`Sandbox::before_signing`](super::Sandbox::before_signing) and
+/// [`Sandbox::after_signing`](super::Sandbox::after_signing) may edit it.
+///
+/// Its body may hold tokens, so `Debug` shows no more than the status and the body's length.
+#[derive(Clone)]
+#[non_exhaustive]
+pub struct RawResponse {
+    /// The HTTP status. What HTTP cannot carry, like 99, is answered as a 500.
+    pub status: u16,
+    /// The headers. How the body is framed (`Content-Length`, `Transfer-Encoding`) is the server's own business:
+    /// such headers are left out.
+    pub headers: Vec<(String, String)>,
+    /// The body, byte for byte.
+    pub body: Vec<u8>,
+}
+
+impl RawResponse {
+    /// A success: bunq's envelope around `items`.
+    pub(super) fn items(items: Vec<Value>) -> Self {
+        Self::json(200, &Value::from_iter([("Response", items)]))
+    }
+
+    /// A success that names what was made or changed.
+    pub(super) fn id(id: u64) -> Self {
+        Self::items(vec![json!({ "Id": { "id": id } })])
+    }
+
+    /// A page of a listing.
+    pub(super) fn page(items: Vec<Value>, pagination: Value) -> Self {
+        Self::json(200, &Value::from_iter([("Response", items.into()), ("Pagination", pagination)]))
+    }
+
+    /// A failure, in bunq's envelope.
+    pub(super) fn refusal(refusal: &Refusal) -> Self {
+        let error = json!({
+            "error_description": refusal.message,
+            "error_description_translated": refusal.message,
+        });
+        let mut answer = Self::json(refusal.status, &json!({ "Error": [error] }));
+        answer.headers.extend(refusal.allow.clone().map(|methods| ("Allow".to_owned(), methods)));
+        answer
+    }
+
+    /// What a proxy makes up: a page of HTML, and nothing of bunq's.
+    pub(super) fn of_a_proxy(status: u16, page: &str) -> Self {
+        let headers = vec![("Content-Type".to_owned(), "text/html".to_owned())];
+        Self { status, headers, body: page.as_bytes().to_vec() }
+    }
+
+    /// A failure of the sandbox itself, made up where nothing can be signed.
+    pub(super) fn broken(reason: &str) -> Self {
+        let headers = vec![("Content-Type".to_owned(), "text/plain".to_owned())];
+        Self { status: 500, headers, body: reason.as_bytes().to_vec() }
+    }
+
+    fn json(status: u16, body: &Value) -> Self {
+        let headers = vec![
+            ("Content-Type".to_owned(), "application/json".to_owned()),
+            (RESPONSE_ID.to_owned(), uuid::Uuid::new_v4().to_string()),
+        ];
+        Self { status, headers, body: body.to_string().into_bytes() }
+    }
+
+    /// Gives the id of the request back.
+    pub(super) fn echo(&mut self, request_id: Option<&str>) {
+        if let Some(id) = request_id {
+            self.headers.push((REQUEST_ID.to_owned(), id.to_owned()));
+        }
+    }
+
+    /// Changes the body as JSON, if that is what it is.
+    pub(super) fn edit(&mut self, edit: impl FnOnce(&mut Value)) {
+        if let Ok(mut body) = serde_json::from_slice(&self.body) {
+            edit(&mut body);
+            self.body = body.to_string().into_bytes();
+        }
+    }
+
+    /// Signs another answer than this one, and puts that signature on this one.
+    pub(super) fn sign_wrongly(&mut self, key: &SigningKey, form: SignatureForm) {
+        let body = self.body.clone();
+        self.body.push(b' ');
+        self.sign(key, form);
+        self.body = body;
+    }
+
+    /// Signs the answer as it stands.
+    pub(super) fn sign(&mut self, key: &SigningKey, form: SignatureForm) {
+        let signature = match form {
+            SignatureForm::Body => key.sign(&self.body),
+            SignatureForm::WithHeaders => {
+                let headers = self.headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes()));
+                key.sign(&message_with_headers(self.status, headers, &self.body))
+            }
+        };
+        match signature {
+            Ok(signature) => self.headers.push((SIGNATURE.to_owned(), signature)),
+            Err(error) => *self = Self::broken(&error.to_string()),
+        }
+    }
+}
+
+impl fmt::Debug for RawResponse {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RawResponse")
+            .field("status", &self.status)
+            .field("body_length", &self.body.len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Why the sandbox does not do what it was asked: a status and a text for people.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Refusal {
+    pub(super) status: u16,
+    pub(super) message: String,
+    /// The methods that would do, where the method is what is wrong.
+    allow: Option<String>,
+}
+
+impl Refusal {
+    pub(super) fn new(status: u16, message: impl Into<String>) -> Self {
+        Self { status, message: message.into(), allow: None }
+    }
+
+    /// The path is known, but not with this method. HTTP wants to be told which do.
+    pub(super) fn method_not_allowed(method: &str, path: &str, allow: String) -> Self {
+        Self { allow: Some(allow), ..Self::new(405, format!("{path} does not know the method {method}.")) }
+    }
+
+    /// Something in the request is wrong.
+    pub(super) fn bad_request(message: impl Into<String>) -> Self {
+        Self::new(400, message)
+    }
+
+    /// The caller did not prove who it is.
+    pub(super) fn unauthorized(message: impl Into<String>) -> Self {
+        Self::new(401, message)
+    }
+
+    pub(super) fn not_found(message: impl Into<String>) -> Self {
+        Self::new(404, message)
+    }
+
+    /// The session is dead.
+    pub(super) fn session_over() -> Self {
+        Self::unauthorized("The session is over.")
+    }
+
+    /// The id of the request is not new.
+    pub(super) fn used_request_id(id: &str) -> Self {
+        Self::bad_request(format!("The {REQUEST_ID} {id} has been used before."))
+    }
+
+    /// The call would break a rate limit, which bunq names in these words.
+    pub(super) fn too_many_calls(limit: RateLimit) -> Self {
+        let RateLimit { calls, per } = limit;
+        let seconds = per.as_secs_f64();
+        Self::new(
+            429,
+            format!("Too many requests. You can do a maximum of {calls} calls per {seconds} seconds to this endpoint."),
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::transport::signature::VerifyingKey;
+
+    #[test]
+    fn a_refusal_is_written_in_bunqs_envelope() {
+        let answer = RawResponse::refusal(&Refusal::not_found("Nothing here."));
+        assert_eq!(answer.status, 404);
+        assert_eq!(
+            String::from_utf8(answer.body).unwrap(),
+            r#"{"Error":[{"error_description":"Nothing here.","error_description_translated":"Nothing here."}]}"#
+        );
+    }
+
+    #[test]
+    fn a_limit_is_named_in_bunqs_words() {
+        let limit = |per| RateLimit { calls: 3, per };
+        let whole = Refusal::too_many_calls(limit(Duration::from_secs(3))).message;
+        assert!(whole.contains("a maximum of 3 calls per 3 seconds "), "{whole}");
+        let part = Refusal::too_many_calls(limit(Duration::from_millis(250))).message;
+        assert!(part.contains("a maximum of 3 calls per 0.25 seconds "), "{part}");
+    }
+
+    #[test]
+    fn both_forms_of_signature_hold_for_what_they_cover() {
+        let key = SigningKey::generate().unwrap();
+        let verifying = VerifyingKey::from_pem(&key.public_key_pem().unwrap()).unwrap();
+        for form in [SignatureForm::Body, SignatureForm::WithHeaders] {
+            let mut answer = RawResponse::id(7);
+            answer.echo(Some("request-1"));
+            answer.sign(&key, form);
+            let (_, signature) = answer.headers.last().unwrap();
+            let headers = answer.headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes()));
+            let older = message_with_headers(200, headers, &answer.body);
+            let message = if form == SignatureForm::Body { &answer.body } else { &older };
+            assert!(verifying.verifies(message, signature.as_bytes()), "{form:?}");
+        }
+    }
+
+    #[test]
+    fn its_debug_gives_no_token_away() {
+        let answer = RawResponse::items(vec![json!({ "Token": { "token": "t0ken" } })]);
+        assert_eq!(format!("{answer:?}"), "RawResponse { status: 200, body_length: 42, .. }");
+    }
+}

@@ -1,0 +1,300 @@
+use std::io::{BufRead as _, BufReader};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+
+use proptest::prelude::*;
+use tokio::time::timeout;
+use uuid::Uuid;
+
+use super::*;
+
+/// For a lock that nobody holds. A process that is being started beside the test holds all of them for a moment.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Tells the second process which file to lock.
+const LOCK_VARIABLE: &str = "BUNQ_PARTNER_TEST_LOCK";
+const LOCKED: &str = "<the lock is held>";
+
+/// A folder of the test's own, removed when it is over.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new() -> Self {
+        let path = std::env::temp_dir().join(format!("bunq-partner-{}", Uuid::new_v4()));
+        fs::create_dir(&path).unwrap();
+        Self(path)
+    }
+
+    fn path(&self) -> PathBuf {
+        self.0.join("bunq.json")
+    }
+
+    fn store(&self) -> FileStore {
+        FileStore::new(self.path())
+    }
+
+    fn names(&self) -> Vec<String> {
+        let names = fs::read_dir(&self.0).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        let mut names: Vec<_> = names.collect();
+        names.sort();
+        names
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// Waits for the lock as long as the session would let it.
+fn lock(store: &FileStore, patience: Duration) -> Result<ContextLock, Error> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let locked = runtime.block_on(async { timeout(patience, store.lock()).await });
+    locked.unwrap_or_else(|_| Err(store.refused("its lock is held")))
+}
+
+fn save(store: &FileStore, text: &str) -> Result<(), Error> {
+    let _lock = lock(store, PATIENCE)?;
+    store.write(&text.into())
+}
+
+/// What `store` says, without its name.
+fn refusal<T>(store: &FileStore, result: Result<T, Error>) -> String {
+    let error = result.err().unwrap().to_string();
+    error.strip_prefix(&format!("{store:?}: ")).unwrap_or(&error).to_string()
+}
+
+/// Writes a file that can be loaded but for what is wrong with `bytes`.
+fn put(folder: &Folder, bytes: &[u8]) {
+    let _ = fs::remove_file(folder.path());
+    for_owner_alone().create_new(true).open(folder.path()).unwrap().write_all(bytes).unwrap();
+}
+
+#[test]
+fn what_was_saved_is_loaded_by_whoever_comes_later() {
+    let folder = Folder::new();
+    assert_eq!(folder.store().read_stored().unwrap(), None);
+    save(&folder.store(), "first").unwrap();
+    assert_eq!(folder.store().read_stored().unwrap(), Some("first".into()));
+    save(&folder.store(), "second").unwrap();
+    assert_eq!(folder.store().read_stored().unwrap(), Some("second".into()));
+    assert_eq!(folder.names(), ["bunq.json", "bunq.json.lock"]);
+}
+
+#[test]
+fn what_a_crash_has_left_does_no_harm_and_goes() {
+    let folder = Folder::new();
+    save(&folder.store(), "whole").unwrap();
+    fs::write(folder.0.join("bunq.json.tmp"), "hal").unwrap();
+    assert_eq!(folder.store().read_stored().unwrap(), Some("whole".into()));
+    save(&folder.store(), "new").unwrap();
+    assert_eq!(folder.store().read_stored().unwrap(), Some("new".into()));
+    assert_eq!(folder.names(), ["bunq.json", "bunq.json.lock"]);
+}
+
+#[test]
+fn a_relative_path_is_one_from_here() {
+    let here = std::env::current_dir().unwrap();
+    assert_eq!(format!("{:?}", FileStore::new("bunq.json")), format!("FileStore({:?})", here.join("bunq.json")));
+}
+
+#[test]
+fn a_path_that_leads_nowhere_is_refused() {
+    let folder = Folder::new();
+    let store = FileStore::new(folder.0.join("missing/bunq.json"));
+    let missing = format!("there is no folder `{}` to be seen: make it first", folder.0.join("missing").display());
+    assert_eq!(refusal(&store, store.read_stored()), missing);
+    assert_eq!(refusal(&store, lock(&store, Duration::ZERO)), missing);
+    for path in ["", "/"] {
+        let store = FileStore::new(path);
+        assert_eq!(refusal(&store, store.read_stored()), "it is not the path of a file");
+        assert_eq!(refusal(&store, lock(&store, Duration::ZERO)), "it is not the path of a file");
+    }
+}
+
+#[test]
+fn what_is_no_file_of_text_is_refused_and_not_replaced() {
+    let folder = Folder::new();
+    let store = folder.store();
+    fs::create_dir(folder.path()).unwrap();
+    let no_file = "it is not a regular file: give the path of one, or of one to be made";
+    assert_eq!(refusal(&store, store.read_stored()), no_file);
+    assert_eq!(refusal(&store, store.write(&"text".into())), no_file);
+    fs::remove_dir(folder.path()).unwrap();
+
+    put(&folder, b"\xff");
+    let no_text = "it is not text, as every context is: give another path";
+    assert_eq!(refusal(&store, store.read_stored()), no_text);
+    assert_eq!(refusal(&store, store.write(&"text".into())), no_text);
+
+    put(&folder, &[b' '; MAX_LEN + 1]);
+    let too_large = "it is larger than 64 KiB, which no context is: give another path";
+    assert_eq!(refusal(&store, store.read_stored()), too_large);
+    assert_eq!(refusal(&store, store.write(&"text".into())), too_large);
+    assert_eq!(fs::metadata(folder.path()).unwrap().len(), MAX_LEN as u64 + 1);
+
+    let most = " ".repeat(MAX_LEN);
+    put(&folder, most.as_bytes());
+    assert_eq!(store.read_stored().unwrap(), Some(most.clone().into()));
+    let more = "the context is larger than 64 KiB";
+    assert_eq!(refusal(&store, store.write(&(most + " ").into())), more);
+}
+
+#[cfg(unix)]
+#[test]
+fn files_are_made_for_their_owner_alone() {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    let folder = Folder::new();
+    save(&folder.store(), "text").unwrap();
+    for name in ["bunq.json", "bunq.json.lock"] {
+        let mode = fs::metadata(folder.0.join(name)).unwrap().permissions().mode();
+        assert_eq!(format!("{mode:o}"), "100600", "{name}");
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_file_that_others_may_use_is_refused_and_not_replaced() {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    let folder = Folder::new();
+    let store = folder.store();
+    save(&store, "text").unwrap();
+    let set_mode = |mode| fs::set_permissions(folder.path(), fs::Permissions::from_mode(mode)).unwrap();
+    for mode in [0o644, 0o640, 0o620, 0o604, 0o602] {
+        set_mode(mode);
+        let open_to_others = format!(
+            "its mode is {mode:04o}, so that others than its owner may know the keys in it: remove it to begin anew, \
+             or, if nobody has read it, set its mode to 0600"
+        );
+        assert_eq!(refusal(&store, store.read_stored()), open_to_others);
+        assert_eq!(refusal(&store, save(&store, "other")), open_to_others);
+    }
+    for mode in [0o600, 0o400] {
+        set_mode(mode);
+        assert_eq!(store.read_stored().unwrap(), Some("text".into()));
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_link_to_the_file_is_refused_and_one_to_its_folder_followed() {
+    use std::os::unix::fs::symlink;
+
+    let (folder, elsewhere) = (Folder::new(), Folder::new());
+    save(&elsewhere.store(), "text").unwrap();
+    symlink(elsewhere.path(), folder.path()).unwrap();
+    let store = folder.store();
+    assert_eq!(refusal(&store, store.read_stored()), "it is a symbolic link: give the path that it leads to");
+
+    symlink(&elsewhere.0, folder.0.join("linked")).unwrap();
+    let linked = FileStore::new(folder.0.join("linked/bunq.json"));
+    assert_eq!(linked.read_stored().unwrap(), Some("text".into()));
+    let _lock_held = lock(&linked, PATIENCE).unwrap();
+    assert!(lock(&elsewhere.store(), Duration::ZERO).is_err());
+}
+
+#[test]
+fn a_reader_never_finds_half_a_text() {
+    let folder = Folder::new();
+    let texts = ["a".repeat(10), "b".repeat(60_000)];
+    save(&folder.store(), &texts[0]).unwrap();
+    let done = AtomicBool::new(false);
+    let reads = thread::scope(|scope| {
+        let read = || {
+            let mut seen = [0_usize; 2];
+            while !done.load(Ordering::Relaxed) {
+                let text = folder.store().read_stored().unwrap().unwrap();
+                let which = texts.iter().position(|whole| text.expose() == whole);
+                seen[which.unwrap()] += 1;
+            }
+            seen
+        };
+        let readers: Vec<_> = (0..8).map(|_| scope.spawn(read)).collect();
+        let wrote = (0..200).try_for_each(|turn| save(&folder.store(), &texts[turn % 2]));
+        done.store(true, Ordering::Relaxed);
+        wrote.unwrap();
+        readers
+            .into_iter()
+            .map(|reader| reader.join().unwrap())
+            .fold([0; 2], |all, one| [all[0] + one[0], all[1] + one[1]])
+    });
+    assert!(reads.iter().all(|&count| count > 0), "{reads:?}");
+}
+
+#[test]
+fn the_lock_is_released_when_it_is_dropped() {
+    let folder = Folder::new();
+    let store = folder.store();
+    let lock_held = lock(&store, PATIENCE).unwrap();
+    assert_eq!(refusal(&store, lock(&store, Duration::from_millis(50))), "its lock is held");
+    let waiting = thread::spawn({
+        let store = store.clone();
+        move || lock(&store, Duration::from_secs(60)).map(drop)
+    });
+    drop(lock_held);
+    waiting.join().unwrap().unwrap();
+}
+
+#[test]
+fn the_lock_keeps_a_second_process_out_until_it_dies() {
+    let folder = Folder::new();
+    let store = folder.store();
+    let mut second = second_process(&folder);
+    let lines = BufReader::new(second.stdout.take().unwrap()).lines();
+    assert!(lines.map_while(Result::ok).any(|line| line.contains(LOCKED)), "the second process took no lock");
+
+    assert_eq!(refusal(&store, lock(&store, Duration::from_millis(50))), "its lock is held");
+    assert_eq!(store.read_stored().unwrap(), Some("from the second process".into()));
+    second.kill().unwrap();
+    second.wait().unwrap();
+    lock(&store, PATIENCE).unwrap();
+}
+
+fn second_process(folder: &Folder) -> Child {
+    Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "session::context::file_store::tests::holds_the_lock", "--ignored", "--nocapture"])
+        .env(LOCK_VARIABLE, folder.path())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap()
+}
+
+#[test]
+#[ignore = "the second process of the_lock_keeps_a_second_process_out_until_it_dies"]
+fn holds_the_lock() {
+    let Some(path) = std::env::var_os(LOCK_VARIABLE) else { return };
+    let store = FileStore::new(path);
+    let _lock_held = lock(&store, Duration::from_secs(10)).unwrap();
+    store.write(&"from the second process".into()).unwrap();
+    println!("\n{LOCKED}");
+    // Until it is killed, or the first process is gone.
+    let _ = io::stdin().read_line(&mut String::new());
+}
+
+#[test]
+fn debug_and_errors_show_nothing_secret() {
+    let folder = Folder::new();
+    let store = folder.store();
+    store.write(&"planted".into()).unwrap();
+    assert!(!format!("{store:?}").contains("planted"));
+    put(&folder, b"planted\xff");
+    let error = store.read_stored().unwrap_err();
+    assert!(!format!("{error} {error:?}").contains("planted"));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn any_bytes_are_loaded_as_they_are_or_refused(bytes: Vec<u8>) {
+        let folder = Folder::new();
+        put(&folder, &bytes);
+        let loaded = folder.store().read_stored().ok().flatten();
+        prop_assert_eq!(loaded, String::from_utf8(bytes).ok().map(Secret::from));
+    }
+}

@@ -1,0 +1,297 @@
+//! The text in which a context is stored: JSON, with the number of its format.
+
+use std::fmt;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
+
+use super::{Context, Identity, OpenSession};
+use crate::session::user::SessionUser;
+use crate::transport::credentials::Installation;
+use crate::transport::signature::{SigningKey, VerifyingKey};
+use crate::types::{Secret, exposed};
+
+/// The format that this version writes, and the newest that it reads.
+const FORMAT: u64 = 1;
+
+/// Capacity for any context: a buffer that grows leaves copies of the secrets behind.
+const CAPACITY: usize = 16 * 1024;
+
+/// What every format has.
+#[derive(Deserialize)]
+struct Header {
+    format: u64,
+}
+
+#[derive(Serialize, Deserialize)]
+struct StoredContext {
+    format: u64,
+    environment: String,
+    base_url: String,
+    #[serde(serialize_with = "exposed")]
+    api_key_fingerprint: Secret,
+    installation: StoredInstallation,
+    device_registered: bool,
+    session: Option<StoredSession>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct StoredInstallation {
+    #[serde(serialize_with = "exposed")]
+    signing_key: Secret,
+    server_public_key: String,
+    #[serde(serialize_with = "exposed")]
+    token: Secret,
+}
+
+#[derive(Serialize, Deserialize)]
+struct StoredSession {
+    #[serde(serialize_with = "exposed")]
+    token: Secret,
+    renew_at: Option<jiff::Timestamp>,
+    #[serde(default)]
+    user: Option<SessionUser>,
+}
+
+impl Context {
+    /// The text to store.
+    pub(crate) fn encode(&self, identity: &Identity) -> Result<Secret, String> {
+        let Self { installation, device_registered, session } = self;
+        let stored = StoredContext {
+            format: FORMAT,
+            environment: identity.environment.to_string(),
+            base_url: identity.base_url.clone(),
+            api_key_fingerprint: identity.api_key_fingerprint.clone(),
+            installation: StoredInstallation {
+                signing_key: installation.signing_key.to_pkcs8().map_err(|error| error.to_string())?,
+                server_public_key: installation.server_key.to_pem(),
+                token: installation.token.clone(),
+            },
+            device_registered: *device_registered,
+            session: session.as_ref().map(|session| StoredSession {
+                token: session.token.clone(),
+                renew_at: session.renew_at,
+                user: session.user.clone(),
+            }),
+        };
+        let mut text = Zeroizing::new(Vec::with_capacity(CAPACITY));
+        serde_json::to_writer_pretty(&mut *text, &stored).map_err(|error| error.to_string())?;
+        let text = std::str::from_utf8(&text).map_err(|error| error.to_string())?;
+        Ok(Secret::new(text))
+    }
+
+    /// Reads a text that was stored for `identity`.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with it, and what to do.
+    pub(crate) fn decode(text: &Secret, identity: &Identity) -> Result<Self, String> {
+        // The words of serde_json may quote a secret, so only the position is told.
+        let broken =
+            |error: serde_json::Error| damaged(format_args!("line {}, column {}", error.line(), error.column()));
+        let Header { format } = serde_json::from_str(text.expose()).map_err(broken)?;
+        if format > FORMAT {
+            return Err(format!(
+                "the stored context has format {format}, but this version of bunq-partner knows formats up to {FORMAT}; it \
+                 was left as it is: use the version that wrote it, or another store"
+            ));
+        }
+        let stored: StoredContext = serde_json::from_str(text.expose()).map_err(broken)?;
+        stored.check_owner(identity)?;
+        let installation = Installation {
+            signing_key: SigningKey::from_pkcs8(&stored.installation.signing_key).map_err(damaged)?,
+            server_key: VerifyingKey::from_pem(&stored.installation.server_public_key).map_err(damaged)?,
+            token: stored.installation.token,
+        };
+        Ok(Self {
+            installation: Arc::new(installation),
+            device_registered: stored.device_registered,
+            session: stored.session.map(|session| OpenSession {
+                token: session.token,
+                renew_at: session.renew_at,
+                user: session.user,
+            }),
+        })
+    }
+}
+
+impl StoredContext {
+    fn check_owner(&self, identity: &Identity) -> Result<(), String> {
+        let environment = identity.environment.to_string();
+        if self.environment != environment {
+            return Err(foreign("environment", &self.environment, &environment));
+        }
+        if self.base_url != identity.base_url {
+            return Err(foreign("base URL", &self.base_url, &identity.base_url));
+        }
+        if self.api_key_fingerprint != identity.api_key_fingerprint {
+            return Err(
+                "the stored context belongs to another API key and was left as it is: use a store for each API key, \
+                        or remove it to begin anew"
+                    .to_string(),
+            );
+        }
+        Ok(())
+    }
+}
+
+fn damaged(what: impl fmt::Display) -> String {
+    format!("the stored context is damaged ({what}) and was left as it is: remove it to begin anew")
+}
+
+fn foreign(what: &str, theirs: &str, ours: &str) -> String {
+    let theirs = theirs.escape_debug();
+    format!(
+        "the stored context belongs to the {what} `{theirs}`, not to `{ours}`, and was left as it is: use a store for each \
+         {what}, or remove it to begin anew"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::{Value, json};
+
+    use super::super::samples;
+    use super::*;
+    use crate::environment::Environment;
+
+    fn encoded() -> Secret {
+        samples::context().encode(&samples::identity()).unwrap()
+    }
+
+    /// The refusal of the stored context after `edit`.
+    fn refusal(edit: impl FnOnce(&mut Value)) -> String {
+        let mut stored = serde_json::from_str(encoded().expose()).unwrap();
+        edit(&mut stored);
+        refusal_of(&stored.to_string())
+    }
+
+    fn refusal_of(text: &str) -> String {
+        let refusal = Context::decode(&text.into(), &samples::identity()).unwrap_err();
+        samples::assert_nothing_secret(&refusal);
+        refusal
+    }
+
+    #[test]
+    fn what_was_encoded_is_decoded() {
+        let (context, decoded) = (samples::context(), Context::decode(&encoded(), &samples::identity()).unwrap());
+        assert_eq!(decoded.encode(&samples::identity()).unwrap(), encoded());
+        let signature = decoded.installation.signing_key.sign(b"body").unwrap();
+        assert!(context.installation.server_key.verifies(b"body", signature.as_bytes()));
+        assert_eq!(decoded.installation.token, context.installation.token);
+        assert!(decoded.device_registered);
+        let (was, is) = (context.session.unwrap(), decoded.session.unwrap());
+        assert_eq!((is.token, is.renew_at, is.user), (was.token, was.renew_at, was.user));
+    }
+
+    #[test]
+    fn an_unfinished_context_is_stored_too() {
+        let begun = Context { device_registered: false, session: None, ..samples::context() };
+        let text = begun.encode(&samples::identity()).unwrap();
+        let decoded = Context::decode(&text, &samples::identity()).unwrap();
+        assert!(!decoded.device_registered && decoded.session.is_none());
+    }
+
+    #[test]
+    fn the_format_is_what_it_was() {
+        let mut stored: Value = serde_json::from_str(encoded().expose()).unwrap();
+        for secret in ["/api_key_fingerprint", "/installation/signing_key", "/installation/server_public_key"] {
+            assert!(stored.pointer_mut(secret).unwrap().take().is_string());
+        }
+        let expected = json!({
+            "format": 1,
+            "environment": "sandbox",
+            "base_url": "https://partner-api.sandbox.bunq.com/v1",
+            "api_key_fingerprint": null,
+            "installation": {
+                "signing_key": null, "server_public_key": null, "token": samples::INSTALLATION_TOKEN,
+            },
+            "device_registered": true,
+            "session": {
+                "token": samples::SESSION_TOKEN,
+                "renew_at": "2026-08-13T14:45:18.62155Z",
+                "user": { "kind": "Company", "id": 7, "display_name": "Acme" },
+            },
+        });
+        assert_eq!(stored, expected);
+        assert!(!encoded().expose().contains(samples::API_KEY));
+    }
+
+    #[test]
+    fn members_of_later_versions_are_ignored() {
+        let mut stored: Value = serde_json::from_str(encoded().expose()).unwrap();
+        stored["added"] = json!("later");
+        assert!(Context::decode(&stored.to_string().into(), &samples::identity()).is_ok());
+    }
+
+    #[test]
+    fn what_belongs_to_another_is_refused() {
+        assert_eq!(
+            refusal(|stored| stored["environment"] = json!("production")),
+            "the stored context belongs to the environment `production`, not to `sandbox`, and was left as it is: use a \
+             store for each environment, or remove it to begin anew"
+        );
+        assert_eq!(
+            refusal(|stored| stored["base_url"] = json!("https://bunq.acme.test\n/v1")),
+            "the stored context belongs to the base URL `https://bunq.acme.test\\n/v1`, not to \
+             `https://partner-api.sandbox.bunq.com/v1`, and was left as it is: use a store for each base URL, or \
+             remove it to begin anew"
+        );
+        let other = Identity::new(Environment::Sandbox, samples::BASE_URL, &"sandbox_other".into());
+        assert_eq!(
+            Context::decode(&encoded(), &other).unwrap_err(),
+            "the stored context belongs to another API key and was left as it is: use a store for each API key, or remove \
+             it to begin anew"
+        );
+    }
+
+    #[test]
+    fn a_newer_format_is_refused_whatever_is_in_it() {
+        assert_eq!(
+            refusal_of(r#"{"format": 2, "installation": "elsewhere"}"#),
+            "the stored context has format 2, but this version of bunq-partner knows formats up to 1; it was left as it is: \
+             use the version that wrote it, or another store"
+        );
+    }
+
+    #[test]
+    fn what_is_damaged_is_refused_with_the_place_alone() {
+        let damaged = |what: &str| {
+            format!("the stored context is damaged ({what}) and was left as it is: remove it to begin anew")
+        };
+        assert_eq!(refusal_of(""), damaged("line 1, column 0"));
+        assert_eq!(refusal_of("{\"format\": \"1\"}"), damaged("line 1, column 14"));
+        let text = encoded();
+        assert_eq!(refusal_of(&text.expose()[..text.expose().len() - 2]), damaged("line 20, column 3"));
+        assert_eq!(
+            refusal_of(&text.expose().replace("\"device_registered\": true", "\"device_registered\": \"planted\"")),
+            damaged("line 11, column 32")
+        );
+        assert_eq!(
+            refusal(|stored| stored["installation"]["signing_key"] = json!("QUJD")),
+            damaged("the private key is not RSA of at least 2048 bits in PKCS#8")
+        );
+        assert_eq!(
+            refusal(|stored| stored["installation"]["server_public_key"] = json!("key")),
+            damaged("the public key is not PEM")
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_decoded_or_refused(bytes: Vec<u8>) {
+            let _ = Context::decode(&String::from_utf8_lossy(&bytes).into_owned().into(), &samples::identity());
+        }
+
+        #[test]
+        fn any_change_to_a_context_is_decoded_or_refused(at: prop::sample::Index, put: u8, cut: prop::sample::Index) {
+            let mut bytes = encoded().expose().as_bytes().to_vec();
+            let at = at.index(bytes.len());
+            bytes[at] = put;
+            bytes.truncate(cut.index(bytes.len() * 2));
+            let _ = Context::decode(&String::from_utf8_lossy(&bytes).into_owned().into(), &samples::identity());
+        }
+    }
+}

@@ -1,0 +1,117 @@
+//! What is stored between runs, so that a restart within the life of a session makes no authentication call.
+//!
+//! It is one text that a [`ContextStore`] stores: the keys that client and bunq have exchanged, and the session. The API
+//! key is not in it, only a fingerprint that tells whose context it is. A context that cannot be used is refused and
+//! left as it is. When it is loaded and saved is the session's business.
+
+mod file_store;
+mod format;
+mod store;
+
+use std::sync::Arc;
+
+use aws_lc_rs::digest::{Context as Digest, SHA256};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+
+pub use self::file_store::FileStore;
+pub use self::store::{ContextLock, ContextStore};
+use super::user::SessionUser;
+use crate::environment::Environment;
+use crate::transport::credentials::Installation;
+use crate::types::Secret;
+
+/// Precedes the API key in its fingerprint, so that no other program makes the same fingerprint of the key.
+const FINGERPRINT_DOMAIN: &[u8] = b"bunq-partner API key\n";
+
+/// How far a client is on the way to a session.
+#[derive(Debug, Clone)]
+pub(crate) struct Context {
+    pub(crate) installation: Arc<Installation>,
+    pub(crate) device_registered: bool,
+    pub(crate) session: Option<OpenSession>,
+}
+
+/// A session that bunq has opened.
+#[derive(Debug, Clone)]
+pub(crate) struct OpenSession {
+    pub(crate) token: Secret,
+    /// When to replace it, by the system clock, because it outlives the process.
+    pub(crate) renew_at: Option<jiff::Timestamp>,
+    pub(crate) user: Option<SessionUser>,
+}
+
+/// Whose context it is. Another one's is not used.
+#[derive(Debug)]
+pub(crate) struct Identity {
+    environment: Environment,
+    base_url: String,
+    api_key_fingerprint: Secret,
+}
+
+impl Identity {
+    pub(crate) fn new(environment: Environment, base_url: impl Into<String>, api_key: &Secret) -> Self {
+        let mut digest = Digest::new(&SHA256);
+        digest.update(FINGERPRINT_DOMAIN);
+        digest.update(api_key.expose().as_bytes());
+        let api_key_fingerprint = Secret::new(BASE64.encode(digest.finish()));
+        Self { environment, base_url: base_url.into(), api_key_fingerprint }
+    }
+}
+
+/// What the tests of these modules share.
+#[cfg(test)]
+mod samples {
+    use std::sync::LazyLock;
+
+    use super::super::user::UserKind;
+    use super::*;
+    use crate::transport::signature::{SigningKey, VerifyingKey};
+
+    pub(super) const BASE_URL: &str = "https://partner-api.sandbox.bunq.com/v1";
+    pub(super) const API_KEY: &str = "sandbox_planted-key";
+    pub(super) const INSTALLATION_TOKEN: &str = "planted-installation-token";
+    pub(super) const SESSION_TOKEN: &str = "planted-session-token";
+
+    static INSTALLATION: LazyLock<Arc<Installation>> = LazyLock::new(|| {
+        let signing_key = SigningKey::generate().unwrap();
+        let server_key = VerifyingKey::from_pem(&signing_key.public_key_pem().unwrap()).unwrap();
+        Arc::new(Installation { signing_key, server_key, token: INSTALLATION_TOKEN.into() })
+    });
+
+    pub(super) fn identity() -> Identity {
+        Identity::new(Environment::Sandbox, BASE_URL, &API_KEY.into())
+    }
+
+    pub(super) fn context() -> Context {
+        let renew_at = Some("2026-08-13T14:45:18.62155Z".parse().unwrap());
+        let user = SessionUser { kind: UserKind::Company, id: 7, display_name: Some("Acme".into()) };
+        let session = Some(OpenSession { token: SESSION_TOKEN.into(), renew_at, user: Some(user) });
+        Context { installation: Arc::clone(&INSTALLATION), device_registered: true, session }
+    }
+
+    /// Fails if `shown` holds any of the secrets in here.
+    pub(super) fn assert_nothing_secret(shown: &str) {
+        let signing_key = INSTALLATION.signing_key.to_pkcs8().unwrap();
+        let fingerprint = identity().api_key_fingerprint;
+        let planted = [API_KEY, INSTALLATION_TOKEN, SESSION_TOKEN, fingerprint.expose(), signing_key.expose()];
+        assert!(planted.iter().all(|secret| !shown.contains(secret)), "{shown}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_fingerprint_is_the_documented_digest() {
+        // printf 'bunq-partner API key\nsandbox_1' | openssl dgst -sha256 -binary | base64
+        let identity = Identity::new(Environment::Sandbox, samples::BASE_URL, &"sandbox_1".into());
+        assert_eq!(identity.api_key_fingerprint.expose(), "5rADNf8nq+6rMOVyAgN45WkNw/zBAWRxiAKp2WXy178=");
+    }
+
+    #[test]
+    fn debug_shows_nothing_secret() {
+        samples::assert_nothing_secret(&format!("{:?} {:#?}", samples::context(), samples::identity()));
+    }
+}

@@ -1,0 +1,81 @@
+//! What a store of the context must be able to do.
+
+use std::any::Any;
+use std::fmt;
+
+use crate::error::Error;
+use crate::transport::credentials::BoxFuture;
+use crate::types::Secret;
+
+/// A lock of a [`ContextStore`]: whatever releases it when it is dropped.
+pub type ContextLock = Box<dyn Any + Send + Sync>;
+
+/// Where a [`Client`](crate::Client) stores its keys and its session between runs.
+///
+/// [`FileStore`](crate::FileStore) is the usual choice. Write one of your own for a vault or a database: it stores one
+/// text, which is opaque to it and secret, and has one lock. The lock is held while a session is opened, so that
+/// processes that share a store share a session too.
+///
+/// Errors are made with [`Error::context`]. `Debug` names the store in errors, as in
+/// `FileStore("/var/lib/acme/bunq.json")`, and shows nothing secret. The futures of `load` and `save` run in a task of
+/// their own to the end; that of `lock` is dropped when the operation timeout is over.
+///
+/// ```
+/// use std::sync::{Arc, Mutex};
+///
+/// use bunq_partner::{BoxFuture, ContextLock, ContextStore, Error, Secret};
+///
+/// /// Shares a context among the clients of one process.
+/// #[derive(Clone, Default)]
+/// struct SharedMemory {
+///     stored: Arc<Mutex<Option<Secret>>>,
+///     lock: Arc<tokio::sync::Mutex<()>>,
+/// }
+///
+/// impl std::fmt::Debug for SharedMemory {
+///     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+///         f.write_str("SharedMemory")
+///     }
+/// }
+///
+/// impl ContextStore for SharedMemory {
+///     fn load(&self) -> BoxFuture<'_, Result<Option<Secret>, Error>> {
+///         Box::pin(async { Ok(self.stored.lock().unwrap().clone()) })
+///     }
+///
+///     fn save(&self, context: Secret) -> BoxFuture<'_, Result<(), Error>> {
+///         Box::pin(async {
+///             *self.stored.lock().unwrap() = Some(context);
+///             Ok(())
+///         })
+///     }
+///
+///     fn lock(&self) -> BoxFuture<'_, Result<ContextLock, Error>> {
+///         Box::pin(async { Ok(Box::new(Arc::clone(&self.lock).lock_owned().await) as ContextLock) })
+///     }
+/// }
+/// ```
+pub trait ContextStore: fmt::Debug + Send + Sync + 'static {
+    /// The text that was saved last, complete; `None` if none was. It takes no lock and waits for none.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Context`](crate::ErrorKind::Context) if there is a text that cannot be read or must not be trusted.
+    fn load(&self) -> BoxFuture<'_, Result<Option<Secret>, Error>>;
+
+    /// Replaces the stored text, so that it is still there after a crash. A concurrent `load` returns the old text or
+    /// the new one, never a part. The lock is held.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Context`](crate::ErrorKind::Context) if it cannot be written. Either text may be stored then.
+    fn save(&self, context: Secret) -> BoxFuture<'_, Result<(), Error>>;
+
+    /// Waits until nobody else holds the lock, in this process or another, and takes it. It is released when what is
+    /// returned is dropped, or when the process ends, however it ends.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Context`](crate::ErrorKind::Context) if it cannot be taken.
+    fn lock(&self) -> BoxFuture<'_, Result<ContextLock, Error>>;
+}

@@ -1,0 +1,95 @@
+//! The three calls that lead to a session: installation, device, session. When each is made is the session's business.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use reqwest::header::HeaderValue;
+
+use super::context::OpenSession;
+use super::user::{session_timeout, user_of};
+use crate::api::Api;
+use crate::error::Error;
+use crate::transport::Transport;
+use crate::transport::credentials::{Credentials, Installation};
+use crate::transport::signature::{SigningKey, VerifyingKey};
+use crate::types::{
+    DeviceDescription, DeviceServerRequest, InstallationRequest, PermittedIp, PermittedIps, Secret,
+    SessionServerRequest,
+};
+
+/// A session is replaced this long before it expires, or a tenth of its life before if that is less.
+const RENEW_BEFORE_EXPIRY: std::time::Duration = std::time::Duration::from_secs(60);
+
+/// What is registered with bunq.
+#[derive(Debug)]
+pub(crate) struct Device {
+    pub(crate) api_key: Secret,
+    pub(crate) description: DeviceDescription,
+    pub(crate) permitted_ips: PermittedIps,
+}
+
+fn api(transport: &Arc<Transport>, credentials: Credentials) -> Api {
+    Api::new(Arc::clone(transport), Arc::new(credentials))
+}
+
+/// Makes a key and exchanges it for bunq's.
+pub(super) async fn install(transport: &Arc<Transport>) -> Result<Installation, Error> {
+    let signing_key = tokio::task::spawn_blocking(SigningKey::generate).await.map_err(Error::internal)?;
+    let signing_key = signing_key.map_err(Error::internal)?;
+    let request = InstallationRequest::new(signing_key.public_key_pem().map_err(Error::internal)?);
+    let response = api(transport, Credentials::default()).create_installation(&request).await?;
+    response.try_map(|output| {
+        let token = header_value(output.token.token)?;
+        let server_key =
+            VerifyingKey::from_pem(&output.server_public_key.server_public_key).map_err(|error| error.to_string())?;
+        Ok(Installation { signing_key, server_key, token })
+    })
+}
+
+/// Binds the API key to the installation.
+pub(super) async fn register(
+    transport: &Arc<Transport>,
+    device: &Device,
+    credentials: Credentials,
+) -> Result<(), Error> {
+    let mut request = DeviceServerRequest::new(device.description.clone(), device.api_key.clone().into());
+    request.permitted_ips = match &device.permitted_ips {
+        PermittedIps::Caller => Vec::new(),
+        PermittedIps::Only(addresses) => addresses.iter().copied().map(PermittedIp::Only).collect(),
+        PermittedIps::Any => vec![PermittedIp::Any],
+    };
+    api(transport, credentials).create_device_server(&request).await.map(drop)
+}
+
+/// Opens a session for the API key.
+pub(super) async fn open(
+    transport: &Arc<Transport>,
+    device: &Device,
+    credentials: Credentials,
+) -> Result<OpenSession, Error> {
+    let request = SessionServerRequest::new(device.api_key.clone().into());
+    let response = api(transport, credentials).create_session(&request).await?;
+    let opened = Timestamp::now();
+    response.try_map(|output| {
+        let life = session_timeout(&output);
+        let user = user_of(&output);
+        let token = header_value(output.token.token)?;
+        let renew_at = life.and_then(|life| opened.checked_add(life - RENEW_BEFORE_EXPIRY.min(life / 10)).ok());
+        Ok(OpenSession { token, renew_at, user })
+    })
+}
+
+/// Ends the session that the call is made with.
+pub(super) async fn end(transport: &Arc<Transport>, credentials: Credentials) -> Result<(), Error> {
+    /// bunq's id for the session that a call is made with.
+    const CURRENT_SESSION: i64 = 0;
+    api(transport, credentials).delete_session(CURRENT_SESSION).await.map(drop)
+}
+
+/// A token that can be sent back.
+fn header_value(token: Secret) -> Result<Secret, String> {
+    match HeaderValue::from_str(token.expose()) {
+        Ok(value) if !value.is_empty() => Ok(token),
+        _ => Err("the response's Token is not fit for a header".into()),
+    }
+}

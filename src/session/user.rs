@@ -1,0 +1,143 @@
+//! Whom a session acts for.
+
+use std::fmt;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::types::{CreateSessionOutput, User, UserReference};
+
+/// The user of a session: bunq's paths begin with `/user/{id}`.
+///
+/// Its `Debug` does not show the name.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct SessionUser {
+    /// What kind of user it is.
+    pub kind: UserKind,
+    /// The id for paths. For a provisioned user it is that of the `UserApiKey`, not of the person.
+    pub id: i64,
+    /// The name that bunq shows for the user: for an API key of somebody's, that person's or company's.
+    pub display_name: Option<String>,
+}
+
+/// The kinds of users that a session can act for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum UserKind {
+    /// A company, as a partner is.
+    Company,
+    /// A person.
+    Person,
+    /// An API key by which one user acts for another, as a partner does for a provisioned user.
+    ApiKey,
+    /// A payment service provider.
+    PaymentServiceProvider,
+}
+
+impl fmt::Debug for SessionUser {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SessionUser").field("kind", &self.kind).field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+/// The user in the response to `create_session`, if there is one of a known kind with an id.
+pub(super) fn user_of(output: &CreateSessionOutput) -> Option<SessionUser> {
+    if let Some(key) = &output.user_api_key {
+        let granted_by = key.granted_by_user.as_ref().into_iter().flat_map(users);
+        let display_name = granted_by.into_iter().find_map(|user| user.display_name.clone());
+        return Some(SessionUser { kind: UserKind::ApiKey, id: key.id?, display_name });
+    }
+    let kinds = [
+        (UserKind::Company, &output.user_company),
+        (UserKind::Person, &output.user_person),
+        (UserKind::PaymentServiceProvider, &output.user_payment_service_provider),
+    ];
+    kinds.into_iter().find_map(|(kind, user)| {
+        let user = user.as_ref()?;
+        Some(SessionUser { kind, id: user.id?, display_name: user.display_name.clone() })
+    })
+}
+
+/// How long the session lasts. bunq says it with the user, or with the users of an API key; the shortest counts.
+pub(super) fn session_timeout(output: &CreateSessionOutput) -> Option<Duration> {
+    let own = [&output.user_company, &output.user_person, &output.user_payment_service_provider];
+    let key = output.user_api_key.as_ref();
+    let references = key.into_iter().flat_map(|key| [&key.requested_by_user, &key.granted_by_user]).flatten();
+    let all = own.into_iter().flatten().chain(references.flat_map(users));
+    let seconds = all.filter_map(|user| user.session_timeout.and_then(|seconds| u64::try_from(seconds).ok()));
+    seconds.min().map(Duration::from_secs)
+}
+
+fn users(reference: &UserReference) -> impl Iterator<Item = &User> {
+    [&reference.user_company, &reference.user_person, &reference.user_payment_service_provider].into_iter().flatten()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::types::Token;
+
+    fn output(name: &str, user: serde_json::Value) -> CreateSessionOutput {
+        let token: Token = serde_json::from_value(json!({"token": "t"})).unwrap();
+        let mut output = CreateSessionOutput {
+            token,
+            user_company: None,
+            user_person: None,
+            user_api_key: None,
+            user_payment_service_provider: None,
+        };
+        match name {
+            "UserCompany" => output.user_company = serde_json::from_value(user).unwrap(),
+            "UserPerson" => output.user_person = serde_json::from_value(user).unwrap(),
+            "UserApiKey" => output.user_api_key = serde_json::from_value(user).unwrap(),
+            _ => output.user_payment_service_provider = serde_json::from_value(user).unwrap(),
+        }
+        output
+    }
+
+    #[test]
+    fn the_life_of_a_session_is_told_with_whichever_user_it_is_for() {
+        for (name, user, seconds) in [
+            ("UserCompany", json!({"session_timeout": 7}), Some(7)),
+            ("UserPerson", json!({"id": 1, "session_timeout": 7}), Some(7)),
+            ("UserPaymentServiceProvider", json!({"session_timeout": 7}), Some(7)),
+            ("UserApiKey", json!({"requested_by_user": {"UserCompany": {"session_timeout": 7}}}), Some(7)),
+            ("UserApiKey", json!({"granted_by_user": {"UserPerson": {"session_timeout": 7}}}), Some(7)),
+            (
+                "UserApiKey",
+                json!({"requested_by_user": {"UserCompany": {"session_timeout": 9}},
+                       "granted_by_user": {"UserPerson": {"session_timeout": 7}}}),
+                Some(7),
+            ),
+            ("UserCompany", json!({"session_timeout": -1}), None),
+            ("UserCompany", json!({}), None),
+        ] {
+            assert_eq!(session_timeout(&output(name, user.clone())), seconds.map(Duration::from_secs), "{name} {user}");
+        }
+    }
+
+    #[test]
+    fn the_user_is_the_one_whose_id_paths_begin_with() {
+        let user = |kind, id, name: &str| Some(SessionUser { kind, id, display_name: Some(name.into()) });
+        for (name, item, expected) in [
+            ("UserCompany", json!({"id": 7, "display_name": "Acme"}), user(UserKind::Company, 7, "Acme")),
+            ("UserPerson", json!({"id": 7, "display_name": "Ada"}), user(UserKind::Person, 7, "Ada")),
+            (
+                "UserApiKey",
+                json!({"id": 7, "granted_by_user": {"UserPerson": {"id": 8, "display_name": "Ada"}},
+                       "requested_by_user": {"UserCompany": {"id": 9, "display_name": "Acme"}}}),
+                user(UserKind::ApiKey, 7, "Ada"),
+            ),
+            ("UserCompany", json!({"display_name": "Acme"}), None),
+        ] {
+            assert_eq!(user_of(&output(name, item.clone())), expected, "{name} {item}");
+        }
+        assert_eq!(
+            format!("{:?}", user(UserKind::Company, 7, "Acme").unwrap()),
+            "SessionUser { kind: Company, id: 7, .. }"
+        );
+    }
+}

@@ -1,0 +1,298 @@
+//! One call, between the generated client and the wire, in this order:
+//!
+//! 1. take the credentials that the call is made with, from the source that comes with it;
+//! 2. wait for a permit within bunq's rate limit;
+//! 3. add the headers, with a request id of this attempt's own;
+//! 4. sign the very bytes that will be sent;
+//! 5. send;
+//! 6. read the whole response, up to a maximum size;
+//! 7. verify bunq's signature over the very bytes received;
+//! 8. after a 401 on a token that can be renewed, take other credentials once, and go again from 1;
+//! 9. after another failure, ask [`retry`], and go again from 1 after the pause that it names;
+//! 10. return the bytes of the response.
+//!
+//! The call's deadline bounds all of it. The transport knows neither sessions nor provisions, and decides nothing about
+//! what a response means.
+
+pub(crate) mod credentials;
+pub(crate) mod rate_limit;
+mod request;
+mod response;
+pub(crate) mod retry;
+pub(crate) mod signature;
+
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use reqwest::{Request, StatusCode, Url};
+use tokio::time::{Instant, sleep, timeout_at};
+use tracing::{Instrument, Span, field};
+
+use self::credentials::{Credentials, ProvideCredentials};
+use self::rate_limit::{Permit, RateLimits, Throttled, named_limit};
+use self::retry::{Decision, Failure, RetryPolicy};
+use crate::error::{CallMetadata, Error, ErrorKind, Sent};
+use crate::operation::{Auth, Operation};
+use crate::types::{Secret, UnknownValue};
+
+/// The longest pause that is kept: of a signed refusal, and of any other.
+const MAX_PAUSE: Duration = Duration::from_secs(3600);
+const MAX_UNSIGNED_PAUSE: Duration = Duration::from_secs(60);
+
+/// An attempt gets at least this long, or a tenth of the call's time if that is less.
+const MIN_ATTEMPT: Duration = Duration::from_secs(1);
+
+/// How many unknown values are remembered as reported.
+const MAX_REPORTED: usize = 1000;
+
+/// The limits of every call in time, attempts and size.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct TransportConfig {
+    pub(crate) connect_timeout: Duration,
+    pub(crate) attempt_timeout: Duration,
+    pub(crate) operation_timeout: Duration,
+    pub(crate) max_response_size: usize,
+    pub(crate) retry: RetryPolicy,
+}
+
+impl TransportConfig {
+    /// The least time that an attempt gets.
+    pub(crate) fn min_attempt(&self) -> Duration {
+        (self.operation_timeout / 10).min(MIN_ATTEMPT)
+    }
+
+    /// By when an attempt must begin that is to end by `deadline`. A later one would be cut short and leave the caller
+    /// in doubt.
+    pub(crate) fn send_by(&self, deadline: Instant) -> Instant {
+        deadline.checked_sub(self.min_attempt()).unwrap_or(deadline)
+    }
+}
+
+impl Default for TransportConfig {
+    fn default() -> Self {
+        Self {
+            connect_timeout: Duration::from_secs(10),
+            attempt_timeout: Duration::from_secs(30),
+            operation_timeout: Duration::from_secs(120),
+            max_response_size: 16 * 1024 * 1024,
+            retry: RetryPolicy::default(),
+        }
+    }
+}
+
+/// What all calls of one client share.
+#[derive(Debug)]
+pub(crate) struct Transport {
+    http: reqwest::Client,
+    base_url: String,
+    /// The host in the base URL.
+    host: String,
+    limits: Arc<RateLimits>,
+    config: TransportConfig,
+    /// The unknown values that have been reported.
+    reported: Mutex<HashSet<UnknownValue>>,
+}
+
+impl Transport {
+    pub(crate) fn new(
+        http: reqwest::Client,
+        base_url: String,
+        limits: Arc<RateLimits>,
+        config: TransportConfig,
+    ) -> Self {
+        let host = Url::parse(&base_url).ok().and_then(|url| url.host_str().map(str::to_owned)).unwrap_or_default();
+        Self { http, base_url, host, limits, config, reported: Mutex::default() }
+    }
+
+    pub(crate) fn http(&self) -> &reqwest::Client {
+        &self.http
+    }
+
+    pub(crate) fn base_url(&self) -> &str {
+        &self.base_url
+    }
+
+    pub(crate) fn limits(&self) -> &Arc<RateLimits> {
+        &self.limits
+    }
+
+    pub(crate) fn config(&self) -> &TransportConfig {
+        &self.config
+    }
+
+    /// Logs values that the document does not know, each once.
+    pub(crate) fn report_unknown(&self, values: Vec<UnknownValue>) {
+        for unknown in values {
+            let mut reported = self.reported.lock().unwrap_or_else(PoisonError::into_inner);
+            if reported.len() < MAX_REPORTED && !reported.contains(&unknown) {
+                let (schema, value) = &unknown;
+                tracing::warn!(schema, value, "bunq sent a value that this version does not know");
+                reported.insert(unknown);
+            }
+        }
+    }
+
+    /// Makes one call, to be over by `deadline`, and returns the verified bytes of its success response.
+    pub(crate) async fn call(
+        &self,
+        operation: &'static Operation,
+        request: Request,
+        source: &dyn ProvideCredentials,
+        deadline: Instant,
+    ) -> Result<(CallMetadata, Bytes), Error> {
+        let span = self.span(operation);
+        let call = Call { transport: self, operation, source, deadline };
+        let outcome = call.run(request).instrument(span.clone()).await;
+        if let Err(error) = &outcome {
+            span.record("error.type", field::debug(error.kind()));
+        }
+        outcome
+    }
+
+    /// The span of a call, with the names of OpenTelemetry.
+    fn span(&self, operation: &Operation) -> Span {
+        let Operation { id, method, path, .. } = operation;
+        let address = self.host.as_str();
+        tracing::info_span!(
+            "bunq_call",
+            otel.name = format_args!("{method} {path}"),
+            otel.kind = "client",
+            bunq.operation = id,
+            http.request.method = method,
+            url.template = path,
+            server.address = address,
+            http.request.resend_count = field::Empty,
+            http.response.status_code = field::Empty,
+            error.type = field::Empty,
+        )
+    }
+}
+
+/// One call in progress.
+struct Call<'a> {
+    transport: &'a Transport,
+    operation: &'static Operation,
+    source: &'a dyn ProvideCredentials,
+    deadline: Instant,
+}
+
+impl Call<'_> {
+    async fn run(&self, request: Request) -> Result<(CallMetadata, Bytes), Error> {
+        let config = &self.transport.config;
+        let mut attempts = 0;
+        let mut rejected: Option<Secret> = None;
+        loop {
+            let credentials = self.credentials(rejected.as_ref()).await?;
+            self.check_time(attempts)?;
+            let permit = self.permit(attempts).await?;
+            // A future that was not polled for long resumes late.
+            self.check_time(attempts)?;
+            attempts += 1;
+            let error = match self.attempt(&request, &credentials, permit, attempts).await {
+                Ok(done) => return Ok(done),
+                Err(error) => error,
+            };
+            if error.kind() == ErrorKind::Unauthorized
+                && rejected.is_none()
+                && self.source.is_renewable()
+                && error.permits_repeating(self.operation)
+            {
+                tracing::info!("bunq does not accept the session any more: it is renewed");
+                rejected = credentials.token;
+                continue;
+            }
+            let failure = Failure::of_call(&error, self.operation, attempts);
+            let left = self.send_by().saturating_duration_since(Instant::now());
+            match retry::decide(&failure, &config.retry, left, fastrand::f64()) {
+                Decision::Stop => return Err(error),
+                Decision::RetryAfter(pause) => {
+                    tracing::info!(kind = ?error.kind(), attempts, pause_ms = pause.as_millis(), "the call is retried");
+                    sleep(pause).await;
+                }
+            }
+        }
+    }
+
+    async fn credentials(&self, rejected: Option<&Secret>) -> Result<Credentials, Error> {
+        let credentials = match timeout_at(self.send_by(), self.source.credentials(rejected)).await {
+            Ok(credentials) => credentials.map_err(Error::before_sending)?,
+            Err(_) => return Err(self.too_late("the session was not open in time", 0)),
+        };
+        let fits = match self.operation.auth {
+            Auth::None => credentials.token.is_none(),
+            Auth::Installation | Auth::Session => credentials.token.is_some() && credentials.installation.is_some(),
+        };
+        if fits { Ok(credentials) } else { Err(Error::internal("the call is made with another token than it takes")) }
+    }
+
+    async fn permit(&self, attempts: u32) -> Result<Option<Permit>, Error> {
+        self.transport.limits.acquire(self.operation, self.send_by()).await.map_err(|wait| {
+            let message =
+                format_args!("bunq's rate limit has no permit for the call for another {wait:.1?}, which is too long");
+            Error::new(ErrorKind::RateLimited, Sent::No, message)
+                .with_retry_after(Some(wait))
+                .with_metadata(CallMetadata::new(self.operation, attempts))
+        })
+    }
+
+    fn send_by(&self) -> Instant {
+        self.transport.config.send_by(self.deadline)
+    }
+
+    fn check_time(&self, attempts: u32) -> Result<(), Error> {
+        if Instant::now() > self.send_by() {
+            return Err(self.too_late("there is no time left to send it", attempts));
+        }
+        Ok(())
+    }
+
+    fn too_late(&self, problem: &str, attempts: u32) -> Error {
+        Error::new(ErrorKind::Timeout, Sent::No, problem).with_metadata(CallMetadata::new(self.operation, attempts))
+    }
+
+    async fn attempt(
+        &self,
+        request: &Request,
+        credentials: &Credentials,
+        mut permit: Option<Permit>,
+        attempts: u32,
+    ) -> Result<(CallMetadata, Bytes), Error> {
+        let Transport { http, config, .. } = self.transport;
+        let mut metadata = CallMetadata::new(self.operation, attempts);
+        let left = self.deadline.saturating_duration_since(Instant::now());
+        let mut request = request::prepare(request, credentials, &mut metadata)?;
+        *request.timeout_mut() = Some(config.attempt_timeout.min(left));
+        let response = request::send(http, request, config.max_response_size, &mut metadata).await;
+        let span = Span::current();
+        span.record("http.request.resend_count", attempts - 1);
+        if let Some(status) = metadata.status {
+            span.record("http.response.status_code", status);
+        }
+        let response = response.map_err(|error| error.with_metadata(metadata.clone()))?;
+
+        let verified = response::verify(credentials, &response);
+        if response.status.is_success() {
+            return match verified {
+                Ok(()) => Ok((metadata, response.body)),
+                Err(problem) => Err(Error::new(ErrorKind::Signature, Sent::Responded, problem).with_metadata(metadata)),
+            };
+        }
+        let is_signed = response.has_signature() && verified.is_ok();
+        let error = response::refusal(&response, self.operation, is_signed).with_metadata(metadata);
+        let longest = if is_signed { MAX_PAUSE } else { MAX_UNSIGNED_PAUSE };
+        let mut retry_after = response.retry_after().map(|pause| pause.min(longest));
+        if response.status == StatusCode::TOO_MANY_REQUESTS {
+            let named = error.bunq_messages().iter().find_map(|message| named_limit(message));
+            // Only bunq can say what its limit is.
+            let limit = named.filter(|_| is_signed);
+            retry_after = match &mut permit {
+                Some(permit) => Some(permit.throttle(Throttled { retry_after, limit })),
+                None => retry_after.or(limit.map(|limit| limit.per)),
+            };
+            tracing::warn!(?retry_after, ?limit, "bunq refuses the call for its rate");
+        }
+        Err(error.with_retry_after(retry_after))
+    }
+}

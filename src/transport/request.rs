@@ -1,0 +1,112 @@
+//! One attempt's request: its headers, its signature, and how it is sent.
+//!
+//! Tokens, permits and further attempts are the transport's business, and what a response means is
+//! [`response`](super::response)'s.
+
+use bytes::{Bytes, BytesMut};
+use reqwest::header::{CACHE_CONTROL, HeaderName, HeaderValue, USER_AGENT};
+use reqwest::{Body, Request};
+use uuid::Uuid;
+
+use super::credentials::Credentials;
+use super::response::{RESPONSE_ID, ReceivedResponse, WARNING};
+use crate::error::{CallMetadata, Error, ErrorKind, Sent};
+use crate::text::one_line;
+
+/// Longer than any id that bunq gives.
+const MAX_ID_CHARS: usize = 100;
+
+/// No more of bunq's warning is kept.
+const MAX_WARNING_CHARS: usize = 500;
+
+const AUTHENTICATION: HeaderName = HeaderName::from_static("x-bunq-client-authentication");
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-bunq-client-request-id");
+const SIGNATURE: HeaderName = HeaderName::from_static("x-bunq-client-signature");
+
+/// The headers of every request.
+const FIXED_HEADERS: [(HeaderName, &str); 5] = [
+    (CACHE_CONTROL, "no-cache"),
+    (USER_AGENT, concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG_VERSION"))),
+    (HeaderName::from_static("x-bunq-language"), "en_US"),
+    (HeaderName::from_static("x-bunq-region"), "nl_NL"),
+    (HeaderName::from_static("x-bunq-geolocation"), "0 0 0 0 000"),
+];
+
+/// Makes the request of one attempt: its headers, its own id, its signature.
+///
+/// The installation introduces the key and is not signed; every other request with a body is.
+pub(crate) fn prepare(
+    request: &Request,
+    credentials: &Credentials,
+    metadata: &mut CallMetadata,
+) -> Result<Request, Error> {
+    let failed = |problem: &str| Error::internal(problem).with_metadata(metadata.clone());
+    let mut request = request.try_clone().ok_or_else(|| failed("the body can be sent only once"))?;
+    let signature = match (&credentials.installation, request.body().and_then(Body::as_bytes)) {
+        (Some(installation), Some(body)) => {
+            Some(installation.signing_key.sign(body).map_err(|error| failed(&error.to_string()))?)
+        }
+        _ => None,
+    };
+    let request_id = Uuid::new_v4().to_string();
+    let value = |text: &str| HeaderValue::from_str(text).map_err(|_| failed("a token is not fit for a header"));
+    let headers = request.headers_mut();
+    // The generated client adds a header that bunq does not know.
+    headers.remove("api-version");
+    for (name, value) in FIXED_HEADERS {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    headers.insert(REQUEST_ID, value(&request_id)?);
+    if let Some(signature) = signature {
+        headers.insert(SIGNATURE, value(&signature)?);
+    }
+    if let Some(token) = &credentials.token {
+        let mut token = value(token.expose())?;
+        token.set_sensitive(true);
+        headers.insert(AUTHENTICATION, token);
+    }
+    metadata.request_id = Some(request_id);
+    Ok(request)
+}
+
+/// Sends a request and reads the whole response, of at most `max_size` bytes.
+pub(crate) async fn send(
+    http: &reqwest::Client,
+    request: Request,
+    max_size: usize,
+    metadata: &mut CallMetadata,
+) -> Result<ReceivedResponse, Error> {
+    let response = http.execute(request).await.map_err(broken)?;
+    let (status, headers) = (response.status(), response.headers().clone());
+    metadata.status = Some(status.as_u16());
+    let text = |name: &HeaderName, max_chars| Some(one_line(headers.get(name)?.to_str().ok()?, max_chars));
+    metadata.response_id = text(&RESPONSE_ID, MAX_ID_CHARS);
+    metadata.warning = text(&WARNING, MAX_WARNING_CHARS);
+    let body = read(response, max_size).await?;
+    Ok(ReceivedResponse { status, headers, body })
+}
+
+async fn read(mut response: reqwest::Response, max_size: usize) -> Result<Bytes, Error> {
+    let mut body = BytesMut::new();
+    while let Some(chunk) = response.chunk().await.map_err(broken)? {
+        if chunk.len() > max_size - body.len() {
+            let problem = format_args!("the response is larger than {max_size} bytes");
+            return Err(Error::new(ErrorKind::InvalidResponse, Sent::Responded, problem));
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body.freeze())
+}
+
+/// A failure of the connection, and whether the request may have been sent before it.
+fn broken(error: reqwest::Error) -> Error {
+    let error = error.without_url();
+    let (kind, sent, message) = if error.is_connect() {
+        (ErrorKind::Connect, Sent::No, "no connection to bunq")
+    } else if error.is_timeout() {
+        (ErrorKind::Timeout, Sent::Maybe, "bunq did not respond in time")
+    } else {
+        (ErrorKind::Connection, Sent::Maybe, "the connection to bunq broke before the response was complete")
+    };
+    Error::new(kind, sent, message).with_source(error)
+}

@@ -1,0 +1,237 @@
+//! RSA keys, and signatures over bytes: PKCS#1 v1.5 with SHA-256, in base64.
+//!
+//! It knows no HTTP: which bytes are signed, and what follows from a bad signature, is decided by its callers.
+
+use std::fmt;
+
+use aws_lc_rs::encoding::{AsDer, Pkcs8V1Der};
+use aws_lc_rs::rand::SystemRandom;
+use aws_lc_rs::rsa::{KeyPair, KeySize};
+use aws_lc_rs::signature::{KeyPair as _, ParsedPublicKey, RSA_PKCS1_2048_8192_SHA256, RSA_PKCS1_SHA256};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use pem::{EncodeConfig, LineEnding, Pem};
+use zeroize::Zeroizing;
+
+use crate::types::Secret;
+
+/// The PEM label of a public key in X.509 form (SPKI), which bunq sends and expects.
+const SPKI: &str = "PUBLIC KEY";
+
+/// A cryptographic operation that failed, or a text that is no key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct SignatureError(&'static str);
+
+impl fmt::Display for SignatureError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0)
+    }
+}
+
+impl std::error::Error for SignatureError {}
+
+/// An RSA private key of 2048 bits.
+pub(crate) struct SigningKey(KeyPair);
+
+impl SigningKey {
+    /// Generates a key. It takes tens of milliseconds of CPU time: do not call it on an async thread.
+    pub(crate) fn generate() -> Result<Self, SignatureError> {
+        KeyPair::generate(KeySize::Rsa2048).map(Self).map_err(|_| SignatureError("no RSA key could be made"))
+    }
+
+    /// Reads a key from PKCS#8 in base64.
+    pub(crate) fn from_pkcs8(text: &Secret) -> Result<Self, SignatureError> {
+        let mut der = Zeroizing::new(Vec::new());
+        BASE64.decode_vec(text.expose(), &mut der).map_err(|_| SignatureError("the private key is not base64"))?;
+        KeyPair::from_pkcs8(&der)
+            .map(Self)
+            .map_err(|_| SignatureError("the private key is not RSA of at least 2048 bits in PKCS#8"))
+    }
+
+    /// The key itself, as PKCS#8 in base64.
+    pub(crate) fn to_pkcs8(&self) -> Result<Secret, SignatureError> {
+        let der: Pkcs8V1Der<'_> =
+            self.0.as_der().map_err(|_| SignatureError("the private key could not be encoded"))?;
+        Ok(Secret::new(BASE64.encode(der.as_ref())))
+    }
+
+    /// The public half, as bunq wants it at the installation.
+    pub(crate) fn public_key_pem(&self) -> Result<String, SignatureError> {
+        let der = self.0.public_key().as_der().map_err(|_| SignatureError("the public key could not be encoded"))?;
+        Ok(spki_pem(der.as_ref()))
+    }
+
+    /// The signature of `message`, in base64.
+    pub(crate) fn sign(&self, message: &[u8]) -> Result<String, SignatureError> {
+        let mut signature = vec![0; self.0.public_modulus_len()];
+        self.0
+            .sign(&RSA_PKCS1_SHA256, &SystemRandom::new(), message, &mut signature)
+            .map_err(|_| SignatureError("the message could not be signed"))?;
+        Ok(BASE64.encode(signature))
+    }
+}
+
+impl fmt::Debug for SigningKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SigningKey(..)")
+    }
+}
+
+/// An RSA public key of at least 2048 bits.
+pub(crate) struct VerifyingKey(ParsedPublicKey);
+
+impl VerifyingKey {
+    /// Reads a key from PEM in X.509 form.
+    pub(crate) fn from_pem(text: &str) -> Result<Self, SignatureError> {
+        let pem = pem::parse(text).map_err(|_| SignatureError("the public key is not PEM"))?;
+        if pem.tag() != SPKI {
+            return Err(SignatureError("the PEM holds something else than a public key"));
+        }
+        ParsedPublicKey::new(&RSA_PKCS1_2048_8192_SHA256, pem.contents())
+            .map(Self)
+            .map_err(|_| SignatureError("the public key is not RSA of at least 2048 bits"))
+    }
+
+    /// The key as PEM in X.509 form.
+    pub(crate) fn to_pem(&self) -> String {
+        spki_pem(self.0.as_ref())
+    }
+
+    /// Whether `signature`, in base64, is this key's over `message`.
+    pub(crate) fn verifies(&self, message: &[u8], signature: &[u8]) -> bool {
+        BASE64.decode(signature).is_ok_and(|signature| self.0.verify_sig(message, &signature).is_ok())
+    }
+}
+
+impl fmt::Debug for VerifyingKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("VerifyingKey(..)")
+    }
+}
+
+fn spki_pem(der: &[u8]) -> String {
+    pem::encode_config(&Pem::new(SPKI, der), EncodeConfig::new().set_line_ending(LineEnding::LF))
+}
+
+/// The message that bunq's older signatures of responses are made over: the status, the `X-Bunq-*` headers but
+/// the signature itself, sorted by name, and the body.
+///
+/// `headers` may come in any order and in any case, as HTTP allows; they are signed as `X-Bunq-Name: value`.
+pub(crate) fn message_with_headers<'a>(
+    status: u16,
+    headers: impl Iterator<Item = (&'a str, &'a [u8])>,
+    body: &[u8],
+) -> Vec<u8> {
+    let mut signed: Vec<(String, &[u8])> = headers
+        .map(|(name, value)| (canonical_name(name), value))
+        .filter(|(name, _)| name.starts_with("X-Bunq-") && name != "X-Bunq-Server-Signature")
+        .collect();
+    signed.sort();
+
+    let mut message = format!("{status}\n").into_bytes();
+    for (name, value) in signed {
+        message.extend_from_slice(name.as_bytes());
+        message.extend_from_slice(b": ");
+        message.extend_from_slice(value);
+        message.push(b'\n');
+    }
+    message.push(b'\n');
+    message.extend_from_slice(body);
+    message
+}
+
+/// `x-bunq-client-request-id` as `X-Bunq-Client-Request-Id`.
+fn canonical_name(name: &str) -> String {
+    let mut start_of_word = true;
+    name.chars()
+        .map(|c| {
+            let cased = if start_of_word { c.to_ascii_uppercase() } else { c.to_ascii_lowercase() };
+            start_of_word = c == '-';
+            cased
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pair() -> (SigningKey, VerifyingKey) {
+        let signing = SigningKey::generate().unwrap();
+        let verifying = VerifyingKey::from_pem(&signing.public_key_pem().unwrap()).unwrap();
+        (signing, verifying)
+    }
+
+    #[test]
+    fn a_signature_holds_for_its_own_message_and_key_alone() {
+        let (signing, verifying) = pair();
+        let signature = signing.sign(b"{\"status\":\"CANCELLED\"}").unwrap();
+        assert!(verifying.verifies(b"{\"status\":\"CANCELLED\"}", signature.as_bytes()));
+        assert!(!verifying.verifies(b"{\"status\":\"CANCELLEd\"}", signature.as_bytes()));
+        assert!(!verifying.verifies(b"", signature.as_bytes()));
+        assert!(!pair().1.verifies(b"{\"status\":\"CANCELLED\"}", signature.as_bytes()));
+    }
+
+    #[test]
+    fn keys_that_were_written_and_read_are_the_same() {
+        let (signing, verifying) = pair();
+        let signing_again = SigningKey::from_pkcs8(&signing.to_pkcs8().unwrap()).unwrap();
+        assert_eq!(signing_again.sign(b"body").unwrap(), signing.sign(b"body").unwrap());
+        assert_eq!(verifying.to_pem(), signing.public_key_pem().unwrap());
+    }
+
+    #[test]
+    fn what_is_no_private_key_is_refused_with_the_reason() {
+        let refusal = |text: &str| SigningKey::from_pkcs8(&text.into()).unwrap_err().to_string();
+        assert_eq!(refusal("!"), "the private key is not base64");
+        let neither = "the private key is not RSA of at least 2048 bits in PKCS#8";
+        assert_eq!(refusal(""), neither);
+        assert_eq!(refusal("QUJD"), neither);
+    }
+
+    #[test]
+    fn what_is_no_signature_does_not_verify() {
+        let (_, verifying) = pair();
+        for nonsense in ["", "!!!", "AAAA", "QUJD\n", "\u{fffd}"] {
+            assert!(!verifying.verifies(b"body", nonsense.as_bytes()), "{nonsense:?}");
+        }
+    }
+
+    #[test]
+    fn a_key_that_is_none_is_refused_with_the_reason() {
+        let refusal = |text: &str| VerifyingKey::from_pem(text).unwrap_err().to_string();
+        assert_eq!(refusal("key"), "the public key is not PEM");
+        let ec = Pem::new(SPKI, b"not a key".to_vec());
+        assert_eq!(refusal(&pem::encode(&ec)), "the public key is not RSA of at least 2048 bits");
+        let private = Pem::new("PRIVATE KEY", b"not a key".to_vec());
+        assert_eq!(refusal(&pem::encode(&private)), "the PEM holds something else than a public key");
+    }
+
+    #[test]
+    fn the_older_form_sorts_and_names_headers_as_bunq_writes_them() {
+        let headers: [(&str, &[u8]); 5] = [
+            ("x-bunq-client-response-id", b"r"),
+            ("X-BUNQ-CLIENT-REQUEST-ID", b"q"),
+            ("x-bunq-server-signature", b"s"),
+            ("content-type", b"application/json"),
+            ("X-Bunq-Warning", b"w"),
+        ];
+        let message = message_with_headers(200, headers.into_iter(), b"{}");
+        assert_eq!(
+            String::from_utf8(message).unwrap(),
+            "200\nX-Bunq-Client-Request-Id: q\nX-Bunq-Client-Response-Id: r\nX-Bunq-Warning: w\n\n{}"
+        );
+    }
+
+    #[test]
+    fn signs_as_the_vectors_do() {
+        let vectors: serde_json::Value =
+            serde_json::from_str(include_str!("../../openapi/vectors/signing.json")).unwrap();
+        for case in vectors["cases"].as_array().unwrap() {
+            let text = |member: &str| case[member].as_str().unwrap();
+            let der = pem::parse(text("private_key_pem")).unwrap().into_contents();
+            let key = SigningKey::from_pkcs8(&BASE64.encode(der).into()).unwrap();
+            assert_eq!(key.sign(text("body").as_bytes()).unwrap(), text("signature"), "{}", case["name"]);
+        }
+    }
+}

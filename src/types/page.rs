@@ -1,0 +1,239 @@
+//! A page of a listing, and the cursors that lead to the next one.
+//!
+//! bunq gives the way to the next page as a relative URL. Only the cursor is taken from it, never the URL itself: a
+//! response does not decide where requests go.
+
+use std::fmt;
+use std::num::NonZeroU64;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use super::{InvalidValue, ProvisionId};
+
+/// How many items a page has at most: from 1 to 200.
+///
+/// ```
+/// use bunq_partner::PageSize;
+///
+/// assert_eq!(PageSize::new(50)?.get(), 50);
+/// assert!(PageSize::new(0).is_err());
+/// # Ok::<(), bunq_partner::Error>(())
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "u64", into = "u64")]
+pub struct PageSize(NonZeroU64);
+
+impl PageSize {
+    /// The largest page that bunq gives: 200 items.
+    pub const MAX: Self = Self(NonZeroU64::MIN.saturating_add(199));
+
+    /// A page of `count` items.
+    ///
+    /// # Errors
+    ///
+    /// If `count` is 0 or over 200.
+    pub fn new(count: u64) -> Result<Self, InvalidValue> {
+        NonZeroU64::new(count)
+            .map(Self)
+            .filter(|size| *size <= Self::MAX)
+            .ok_or_else(|| InvalidValue::new("count", format_args!("{count} is not from 1 to {}", Self::MAX.get())))
+    }
+
+    /// The number itself.
+    pub const fn get(self) -> u64 {
+        self.0.get()
+    }
+}
+
+impl TryFrom<u64> for PageSize {
+    type Error = InvalidValue;
+
+    fn try_from(count: u64) -> Result<Self, InvalidValue> {
+        Self::new(count)
+    }
+}
+
+impl From<PageSize> for u64 {
+    fn from(size: PageSize) -> Self {
+        size.get()
+    }
+}
+
+/// A position in a listing, from which to go on. Listings begin with the newest item.
+///
+/// Its text form can be kept, to go on in another process.
+///
+/// ```
+/// use bunq_partner::{Cursor, ProvisionId};
+///
+/// let cursor = Cursor::older_than("123".parse::<ProvisionId>()?);
+/// assert_eq!(cursor.to_string(), "older_id=123");
+/// assert_eq!("older_id=123".parse::<Cursor>()?, cursor);
+/// # Ok::<(), bunq_partner::Error>(())
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Cursor {
+    /// Items older than the one with this id.
+    OlderThan(i64),
+    /// Items newer than the one with this id.
+    NewerThan(i64),
+}
+
+impl Cursor {
+    /// Before the provision `id`: those that are older.
+    pub fn older_than(id: ProvisionId) -> Self {
+        Self::OlderThan(id.as_i64())
+    }
+
+    /// Behind the provision `id`: those that are newer.
+    pub fn newer_than(id: ProvisionId) -> Self {
+        Self::NewerThan(id.as_i64())
+    }
+
+    /// The value of the parameter `older_id`, if it has one.
+    pub(crate) fn older_id(self) -> Option<i64> {
+        match self {
+            Self::OlderThan(id) => Some(id),
+            Self::NewerThan(_) => None,
+        }
+    }
+
+    /// The value of the parameter `newer_id`, if it has one.
+    pub(crate) fn newer_id(self) -> Option<i64> {
+        match self {
+            Self::NewerThan(id) => Some(id),
+            Self::OlderThan(_) => None,
+        }
+    }
+
+    /// Whether a listing from here leads to newer items.
+    pub(crate) fn is_forwards(self) -> bool {
+        matches!(self, Self::NewerThan(_))
+    }
+
+    /// Whether a page at `self` that leads on to `next` would lead to items that have been listed already.
+    pub(crate) fn leads_back(self, next: Self) -> bool {
+        match (self, next) {
+            (Self::OlderThan(last), Self::OlderThan(next)) => next >= last,
+            (Self::NewerThan(last), Self::NewerThan(next)) => next <= last,
+            _ => false,
+        }
+    }
+
+    /// From the name of a query parameter, and its value: a positive number.
+    fn from_parameter(name: &str, value: &str) -> Option<Self> {
+        let cursor = match name {
+            "older_id" => Self::OlderThan,
+            "newer_id" => Self::NewerThan,
+            _ => return None,
+        };
+        value.parse().ok().filter(|id| *id > 0).map(cursor)
+    }
+
+    /// The cursor called `name` in one of the URLs of bunq's `Pagination`.
+    fn from_url(url: &str, name: &str) -> Option<Self> {
+        let mut pairs = url.split_once('?')?.1.split('&').filter_map(|pair| pair.split_once('='));
+        pairs.find(|(other, _)| *other == name).and_then(|(name, value)| Self::from_parameter(name, value))
+    }
+}
+
+impl fmt::Display for Cursor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::OlderThan(id) => write!(f, "older_id={id}"),
+            Self::NewerThan(id) => write!(f, "newer_id={id}"),
+        }
+    }
+}
+
+impl FromStr for Cursor {
+    type Err = InvalidValue;
+
+    fn from_str(text: &str) -> Result<Self, InvalidValue> {
+        text.split_once('=').and_then(|(name, value)| Self::from_parameter(name, value)).ok_or_else(|| {
+            InvalidValue::new("cursor", format_args!("`{text}` is neither `older_id=…` nor `newer_id=…`"))
+        })
+    }
+}
+
+/// One page of a listing, newest item first.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Page<T> {
+    /// The items. There may be none, and an older page nevertheless.
+    pub items: Vec<T>,
+    /// Where the next older page begins; `None` if there is nothing older.
+    pub older: Option<Cursor>,
+    /// Where the next newer page begins; `None` if there is nothing newer.
+    pub newer: Option<Cursor>,
+    /// Where to look later for items that do not exist yet.
+    pub future: Option<Cursor>,
+}
+
+impl<T> Page<T> {
+    /// From the items and the links of a response.
+    pub(crate) fn new(
+        items: Vec<T>,
+        older_url: Option<&str>,
+        newer_url: Option<&str>,
+        future_url: Option<&str>,
+    ) -> Result<Self, String> {
+        // A link without a cursor is an error. Taken for the end of the listing, it would lose items.
+        let cursor = |url: Option<&str>, link: &str, name: &str| match url {
+            Some(url) => {
+                Cursor::from_url(url, name).map(Some).ok_or(format!("the {link} of its Pagination holds no cursor"))
+            }
+            None => Ok(None),
+        };
+        Ok(Self {
+            items,
+            older: cursor(older_url, "older_url", "older_id")?,
+            newer: cursor(newer_url, "newer_url", "newer_id")?,
+            future: future_url.and_then(|url| Cursor::from_url(url, "newer_id")),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cursor_is_all_that_is_taken_from_a_link() {
+        for (url, cursor) in [
+            ("/v1/partner-user-provision?count=10&older_id=42", Some(Cursor::OlderThan(42))),
+            ("https://elsewhere.example.com/?newer_id=7&older_id=8", Some(Cursor::OlderThan(8))),
+            ("/v1/partner-user-provision?newer_id=5", None),
+            ("/v1/partner-user-provision?older_id=-1", None),
+            ("/v1/partner-user-provision?older_id=0", None),
+            ("/v1/partner-user-provision?older_id=9223372036854775808", None),
+            ("/v1/partner-user-provision?count=10", None),
+            ("", None),
+        ] {
+            assert_eq!(Cursor::from_url(url, "older_id"), cursor, "{url}");
+        }
+    }
+
+    #[test]
+    fn a_cursor_can_be_kept_as_text() {
+        for cursor in [Cursor::OlderThan(42), Cursor::NewerThan(7)] {
+            assert_eq!(cursor.to_string().parse::<Cursor>().unwrap(), cursor);
+        }
+        assert_eq!(
+            "older_id=x".parse::<Cursor>().unwrap_err().to_string(),
+            "cursor: `older_id=x` is neither `older_id=…` nor `newer_id=…`"
+        );
+    }
+
+    #[test]
+    fn a_page_size_is_from_1_to_200() {
+        assert_eq!(PageSize::new(200).unwrap(), PageSize::MAX);
+        assert_eq!(PageSize::new(1).unwrap().get(), 1);
+        for count in [0, 201, u64::MAX] {
+            let error = PageSize::new(count).unwrap_err();
+            assert_eq!(error.to_string(), format!("count: {count} is not from 1 to 200"));
+        }
+    }
+}

@@ -1,0 +1,94 @@
+//! The id of a provision.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use super::InvalidValue;
+
+/// The id that bunq gives to a provision: a positive integer of at most 63 bits.
+///
+/// ```
+/// use bunq_partner::ProvisionId;
+///
+/// let id: ProvisionId = "123".parse()?;
+/// assert_eq!(id.get(), 123);
+/// assert!(ProvisionId::try_from(-5_i64).is_err());
+/// # Ok::<(), bunq_partner::Error>(())
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "u64", into = "u64")]
+pub struct ProvisionId(u64);
+
+impl ProvisionId {
+    /// The number itself.
+    pub const fn get(self) -> u64 {
+        self.0
+    }
+
+    /// The number as bunq's integers are: it has at most 63 bits.
+    pub(crate) const fn as_i64(self) -> i64 {
+        self.0.cast_signed()
+    }
+
+    fn refused(value: impl fmt::Display) -> InvalidValue {
+        InvalidValue::new("provision_id", format_args!("`{value}` is not a positive integer of at most 63 bits"))
+    }
+}
+
+impl TryFrom<u64> for ProvisionId {
+    type Error = InvalidValue;
+
+    fn try_from(id: u64) -> Result<Self, InvalidValue> {
+        if id == 0 || i64::try_from(id).is_err() {
+            return Err(Self::refused(id));
+        }
+        Ok(Self(id))
+    }
+}
+
+impl TryFrom<i64> for ProvisionId {
+    type Error = InvalidValue;
+
+    fn try_from(id: i64) -> Result<Self, InvalidValue> {
+        u64::try_from(id).map_err(|_| Self::refused(id))?.try_into()
+    }
+}
+
+impl FromStr for ProvisionId {
+    type Err = InvalidValue;
+
+    fn from_str(text: &str) -> Result<Self, InvalidValue> {
+        text.parse::<u64>().map_err(|_| Self::refused(text))?.try_into()
+    }
+}
+
+impl From<ProvisionId> for u64 {
+    fn from(id: ProvisionId) -> Self {
+        id.0
+    }
+}
+
+impl fmt::Display for ProvisionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_positive_numbers_that_bunq_can_hold_are_ids() {
+        assert_eq!(ProvisionId::try_from(1_i64).unwrap().get(), 1);
+        assert_eq!(ProvisionId::try_from(i64::MAX).unwrap().get(), i64::MAX as u64);
+        for id in ["0", "-1", "9223372036854775808", "1.0", "", " 1", "eins"] {
+            let error = id.parse::<ProvisionId>().unwrap_err();
+            assert_eq!(error.to_string(), format!("provision_id: `{id}` is not a positive integer of at most 63 bits"));
+        }
+        assert!(serde_json::from_str::<ProvisionId>("0").is_err());
+        assert!(serde_json::from_str::<ProvisionId>("-7").is_err());
+    }
+}

@@ -1,0 +1,92 @@
+//! Holds the types against the document: its examples, its vectors, and what drift leaves.
+
+#[cfg(feature = "schemars")]
+mod random;
+#[cfg(feature = "schemars")]
+mod schemas;
+
+use serde_json::Value;
+
+use crate::types;
+
+include!(concat!(env!("OUT_DIR"), "/examples.rs"));
+
+/// The members of responses that are secrets.
+const SECRETS: [&str; 3] = ["token", "token_value", "authorization_code"];
+
+/// A value as it is encoded: with the secrets of responses redacted.
+fn masked(mut value: Value) -> Value {
+    match &mut value {
+        Value::Object(members) => {
+            for (name, member) in members {
+                match member {
+                    Value::String(text) if SECRETS.contains(&name.as_str()) => "[redacted]".clone_into(text),
+                    other => *other = masked(other.take()),
+                }
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(|item| *item = masked(item.take())),
+        _ => {}
+    }
+    value
+}
+
+#[test]
+fn every_example_of_the_document_decodes_and_encodes_back_to_itself() {
+    assert!(EXAMPLES.len() > 50, "only {} examples were found", EXAMPLES.len());
+    for (place, schema, json) in EXAMPLES {
+        let expected: Value = serde_json::from_str(json).unwrap();
+        let encoded = round_trip(schema, json);
+        assert_eq!(encoded.unwrap_or_else(|error| panic!("{place}: {error}")), masked(expected), "{place}");
+    }
+}
+
+#[test]
+fn decodes_as_the_vectors_do() {
+    let vectors: Value = serde_json::from_str(include_str!("../../../openapi/vectors/decoding.json")).unwrap();
+    for case in vectors["cases"].as_array().unwrap() {
+        let status = case["status"].as_u64().unwrap();
+        let kind = if status == 200 { "200".into() } else { format!("{}XX", status / 100) };
+        let place = format!("{} {kind} ", case["operation"].as_str().unwrap());
+        let (_, schema, _) = EXAMPLES.iter().find(|(example, ..)| example.starts_with(&place)).unwrap();
+        let decoded = round_trip(schema, &case["body"].to_string());
+        assert_eq!(decoded.is_err(), case["refuse"] == true, "{}: {decoded:?}", case["name"]);
+        for (pointer, expected) in case["expect"].as_object().into_iter().flatten() {
+            let shown = decoded.as_ref().unwrap().pointer(pointer).unwrap_or(&Value::Null);
+            let name = pointer.rsplit('/').next().unwrap_or_default();
+            let expected = masked(serde_json::json!({name: expected}))[name].take();
+            assert_eq!(shown, &expected, "{}: {pointer}", case["name"]);
+        }
+    }
+}
+
+#[test]
+fn what_bunq_may_add_or_leave_out_survives() {
+    let drifted = r#"{
+        "id": 7,
+        "status": "PAUSED",
+        "sub_status": "PENDING_PROCESS_HOLIDAY",
+        "action_required": null,
+        "products": null,
+        "oauth_request": {"scope": null, "status": "HALF_ACCEPTED", "novelty": [1, 2]},
+        "novelty": {"of": "bunq"}
+    }"#;
+    let provision: types::Provision = serde_json::from_str(drifted).unwrap();
+    assert_eq!(provision.status, types::ProvisionStatus::Unknown("PAUSED".into()));
+    assert_eq!(provision.credential, None);
+    assert!(provision.products.is_empty());
+
+    let encoded = serde_json::to_value(&provision).unwrap();
+    assert_eq!(encoded["status"], "PAUSED");
+    assert_eq!(encoded["sub_status"], "PENDING_PROCESS_HOLIDAY");
+    assert_eq!(encoded["oauth_request"]["status"], "HALF_ACCEPTED");
+
+    let item: types::ProvisionResponse = serde_json::from_str(r#"{"Response": [{"Novelty": {}}, {}]}"#).unwrap();
+    assert!(item.response.iter().all(|item| item.id.is_none() && item.partner_user_provision.is_none()));
+}
+
+#[test]
+fn an_enum_of_a_request_is_closed() {
+    let error = serde_json::from_str::<types::RequestedStatus>("\"CLOSED\"").unwrap_err();
+    assert!(error.to_string().starts_with("unknown variant `CLOSED`"), "{error}");
+}

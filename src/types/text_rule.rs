@@ -1,0 +1,98 @@
+//! How a checked text is checked. The types themselves, their patterns and their bounds come from the document.
+
+use std::ops::RangeInclusive;
+use std::sync::LazyLock;
+
+use regress::Regex;
+
+use super::{EmailAddress, InvalidValue, PhoneNumber, PointerValue};
+
+/// The rule of a checked text, as the document has it.
+pub(crate) struct TextRule {
+    /// What errors call the text.
+    pub(crate) field: &'static str,
+    /// The rule in words, for errors.
+    pub(crate) words: &'static str,
+    /// How many characters it may have.
+    pub(crate) lengths: RangeInclusive<usize>,
+    pub(crate) pattern: Option<LazyLock<Option<Regex>>>,
+}
+
+impl TextRule {
+    /// The text, if it keeps the rule.
+    pub(crate) fn check(&self, text: String) -> Result<String, InvalidValue> {
+        let fits =
+            |pattern: &LazyLock<Option<Regex>>| pattern.as_ref().is_some_and(|regex| regex.find(&text).is_some());
+        // The length comes first: it bounds the time that the pattern takes.
+        if self.lengths.contains(&text.chars().count()) && self.pattern.as_ref().is_none_or(fits) {
+            Ok(text)
+        } else {
+            Err(InvalidValue::new(self.field, self.words))
+        }
+    }
+}
+
+/// A pattern as JSON Schema reads it. The build has checked that it is one; if it were none, no text would fit.
+pub(crate) fn compiled(pattern: &str) -> Option<Regex> {
+    Regex::with_flags(pattern, "u").ok()
+}
+
+impl From<EmailAddress> for PointerValue {
+    fn from(email: EmailAddress) -> Self {
+        Self(email.0)
+    }
+}
+
+impl From<PhoneNumber> for PointerValue {
+    fn from(phone_number: PhoneNumber) -> Self {
+        Self(phone_number.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::CountryCode;
+    use super::*;
+
+    #[test]
+    fn email_addresses() {
+        for good in ["a@b", "user+tag@mail.example.com", "ünï@example.com"] {
+            assert!(good.parse::<EmailAddress>().is_ok(), "{good}");
+        }
+        let long = format!("{}@example.com", "x".repeat(250));
+        for bad in ["", "@", "a@", "@b", "a@b@c", "a b@c", "a@b\n", "nobody", &long] {
+            let error = bad.parse::<EmailAddress>().unwrap_err();
+            assert_eq!(
+                error.to_string(),
+                "email: an e-mail address is `name@host`, without spaces and of at most 254 characters"
+            );
+        }
+    }
+
+    #[test]
+    fn phone_numbers() {
+        for good in ["+31600000000", "+1234567", "+123456789012345"] {
+            assert!(good.parse::<PhoneNumber>().is_ok(), "{good}");
+        }
+        for bad in
+            ["", "+", "31600000000", "+0612345678", "+31 6000000", "+123456", "+1234567890123456", "+3160000000x"]
+        {
+            assert!(bad.parse::<PhoneNumber>().unwrap_err().to_string().starts_with("phone_number: "), "{bad}");
+        }
+    }
+
+    #[test]
+    fn countries() {
+        assert!("NL".parse::<CountryCode>().is_ok());
+        for bad in ["", "nl", "NLD", "N1", "ñL"] {
+            assert!(bad.parse::<CountryCode>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn people_are_not_printed() {
+        let email: EmailAddress = "somebody@example.com".parse().unwrap();
+        let phone: PhoneNumber = "+31600000000".parse().unwrap();
+        assert_eq!(format!("{email:?} {phone:?}"), "EmailAddress(..) PhoneNumber(..)");
+    }
+}

@@ -1,0 +1,97 @@
+//! Moments as bunq writes them: UTC to the microsecond, with a space in the middle and no zone.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::SystemTime;
+
+use jiff::civil::DateTime;
+use jiff::tz::Offset;
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+use super::InvalidValue;
+
+/// A moment, as in `2025-08-13 14:45:18.621550`.
+///
+/// bunq writes no zone and means UTC. Should it ever write one, it is understood. Every moment that can be written so
+/// is one, up to `9999-12-31 23:59:59.999999`, which some write for "never".
+///
+/// ```
+/// use bunq_partner::Timestamp;
+///
+/// let created: Timestamp = "2025-08-13 14:45:18.621550".parse()?;
+/// assert_eq!(created.as_jiff().to_string(), "2025-08-13T14:45:18.62155Z");
+/// assert_eq!(created.to_string(), "2025-08-13 14:45:18.621550");
+/// # Ok::<(), bunq_partner::Error>(())
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Timestamp(DateTime);
+
+impl Timestamp {
+    /// The moment as a [`jiff::Timestamp`], to reckon with; the last one that there is, if it is later still.
+    pub fn as_jiff(self) -> jiff::Timestamp {
+        Offset::UTC.to_timestamp(self.0).unwrap_or(jiff::Timestamp::MAX)
+    }
+}
+
+impl FromStr for Timestamp {
+    type Err = InvalidValue;
+
+    fn from_str(text: &str) -> Result<Self, InvalidValue> {
+        let refused = |_| InvalidValue::new("timestamp", format_args!("`{text}` is not a moment"));
+        text.parse::<jiff::Timestamp>().map(Self::from).or_else(|_| text.parse().map(Self).map_err(refused))
+    }
+}
+
+impl fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.strftime("%Y-%m-%d %H:%M:%S.%6f").fmt(f)
+    }
+}
+
+impl From<Timestamp> for SystemTime {
+    fn from(timestamp: Timestamp) -> Self {
+        timestamp.as_jiff().into()
+    }
+}
+
+impl From<jiff::Timestamp> for Timestamp {
+    fn from(timestamp: jiff::Timestamp) -> Self {
+        Self(Offset::UTC.to_datetime(timestamp))
+    }
+}
+
+impl Serialize for Timestamp {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Timestamp {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_bunqs_way_and_the_ways_it_might_take() {
+        for (text, written) in [
+            ("2025-08-13 14:45:18.621550", "2025-08-13 14:45:18.621550"),
+            ("2025-08-13 14:45:18", "2025-08-13 14:45:18.000000"),
+            ("2025-08-13T14:45:18Z", "2025-08-13 14:45:18.000000"),
+            ("2025-08-13T14:45:18.5+02:00", "2025-08-13 12:45:18.500000"),
+            ("9999-12-31 23:59:59.999999", "9999-12-31 23:59:59.999999"),
+        ] {
+            assert_eq!(text.parse::<Timestamp>().unwrap().to_string(), written, "{text}");
+        }
+        for text in ["", "yesterday", "2025-13-01 00:00:00", "1755096318"] {
+            let error = text.parse::<Timestamp>().unwrap_err();
+            assert_eq!(error.to_string(), format!("timestamp: `{text}` is not a moment"));
+        }
+        let never: Timestamp = "9999-12-31 23:59:59.999999".parse().unwrap();
+        assert_eq!(never.as_jiff(), jiff::Timestamp::MAX);
+    }
+}

@@ -1,0 +1,230 @@
+//! What is wrong with an answer becomes an error that tells the operation, the status, bunq's words and both ids.
+
+#![cfg(feature = "sandbox")]
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+mod common;
+
+use std::time::Duration;
+
+use bunq_partner::sandbox::{Fault, Injection, RawResponse};
+use bunq_partner::{Client, Environment, Error, ErrorKind, ProvisionId, Sent};
+use common::{at_once, id, once, ready, start, start_without_retries};
+use insta::assert_snapshot;
+use tokio::io::AsyncReadExt;
+use tokio::net::TcpListener;
+
+/// The time that a call has, far less than a fault that takes its time.
+const TIME: Duration = Duration::from_secs(1);
+
+/// An error in one line, without what differs from run to run.
+fn told(error: &Error, provision: ProvisionId) -> String {
+    assert!(!error.to_string().contains('\n'));
+    let ids = [error.request_id().unwrap(), error.response_id().unwrap_or("-")];
+    let line = error.to_string().replace(ids[0], "[request id]").replace(ids[1], "[response id]");
+    format!("{:?}, {:?}: {}", error.kind(), error.sent(), line.replace(&provision.to_string(), "[provision]"))
+}
+
+/// Reads and closes a provision while every answer is edited: what the two errors say.
+async fn edited(edit: impl FnMut(&mut RawResponse) + Send + Clone + 'static) -> String {
+    let (sandbox, client) = start_without_retries().await;
+    let id = ready(&client).await;
+    let mut before = edit.clone();
+    sandbox.before_signing(move |_, answer| before(answer));
+    let read = client.provisions().get(id).await.unwrap_err();
+    let closed = client.provisions().close(id).await.map(drop).unwrap_err();
+    format!("{}\n{}", told(&read, id), told(&closed, id))
+}
+
+fn error_body(description: &str) -> Vec<u8> {
+    serde_json::json!({"Error": [{"error_description": description, "error_description_translated": "x"}]})
+        .to_string()
+        .into_bytes()
+}
+
+#[tokio::test]
+async fn statuses() {
+    let (sandbox, client) = start_without_retries().await;
+    let id = ready(&client).await;
+    let mut lines = Vec::new();
+    for status in [304, 399, 400, 401, 403, 404, 405, 429, 466, 490, 491, 500, 503] {
+        sandbox.before_signing(move |call, answer| {
+            if call.method == "GET" {
+                (answer.status, answer.body) = (status, error_body(&format!("This is a {status}.")));
+            }
+        });
+        lines.push(told(&client.provisions().get(id).await.unwrap_err(), id));
+    }
+    assert_snapshot!("error_statuses", lines.join("\n"));
+}
+
+#[tokio::test]
+async fn bodies() {
+    const CASES: [(&str, &[u8]); 8] = [
+        ("empty", b""),
+        ("HTML", b"<html><body>It works!</body></html>"),
+        ("cut off", b"{\"Response\": [{\"Id\": {\"id\": 1"),
+        ("another shape", b"[1, 2, 3]"),
+        ("no Response", b"{}"),
+        ("an empty Response", b"{\"Response\": []}"),
+        ("unknown items", b"{\"Response\": [{\"Novelty\": {}}]}"),
+        ("a value of another type", b"{\"Response\": [{\"Id\": {\"id\": \"the-secret\"}}]}"),
+    ];
+    let mut told = Vec::new();
+    for (what, body) in CASES {
+        told.push(format!("{what}:\n{}", edited(move |answer| answer.body = body.to_vec()).await));
+    }
+    assert_snapshot!("bad_bodies", told.join("\n"));
+}
+
+#[tokio::test]
+async fn an_answer_about_another_provision_is_not_taken_for_this_one() {
+    let answers: [&[u8]; 2] = [
+        br#"{"Response": [{"Id": {"id": 4711}}]}"#,
+        br#"{"Response": [{"PartnerUserProvision": {"id": 4711, "status": "CLOSED"}}]}"#,
+    ];
+    let (sandbox, client) = start_without_retries().await;
+    let id = ready(&client).await;
+    for answer in answers {
+        sandbox.before_signing(|_, sent| (sent.status, sent.body) = (200, answer.to_vec()));
+        for error in [
+            client.provisions().close(id).await.map(drop).unwrap_err(),
+            client.provisions().wait_until_closed(id).wait().await.map(drop).unwrap_err(),
+        ] {
+            assert_eq!(error.kind(), ErrorKind::InvalidResponse, "{error}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_proxys_502_in_html() {
+    let (sandbox, client) = start_without_retries().await;
+    let id = ready(&client).await;
+    sandbox.after_signing(|_, answer| {
+        answer.status = 502;
+        answer.headers.clear();
+        answer.body = b"<html><h1>502 Bad Gateway</h1></html>".to_vec();
+    });
+    let error = client.provisions().close(id).await.map(drop).unwrap_err();
+    assert_eq!(error.status(), Some(502));
+    assert_eq!(error.operation().unwrap().id, "update_provision");
+    assert_eq!(error.response_id(), None);
+    assert_snapshot!("proxy_502", told(&error, id));
+}
+
+#[tokio::test]
+async fn a_redirect_is_not_followed() {
+    let (other, _) = start().await;
+    let (sandbox, client) = start_without_retries().await;
+    let id = ready(&client).await;
+    let elsewhere = format!("{}/partner-user-provision/{id}", other.base_url());
+    sandbox.after_signing(move |_, answer| {
+        answer.status = 307;
+        answer.headers.push(("Location".into(), elsewhere.clone()));
+    });
+    assert_eq!(client.provisions().close(id).await.unwrap_err().kind(), ErrorKind::Rejected);
+    assert!(other.journal().is_empty());
+}
+
+#[tokio::test]
+async fn what_bunq_says_is_kept_short_and_in_one_line() {
+    let (sandbox, client) = start_without_retries().await;
+    let id = ready(&client).await;
+    sandbox.before_signing(|_, answer| {
+        let item = serde_json::json!({"error_description": format!("first\nsecond\u{1b}[31m{}", "x".repeat(1_000))});
+        answer.status = 400;
+        answer.body = serde_json::json!({"Error": vec![item; 1000]}).to_string().into_bytes();
+    });
+    let error = client.provisions().get(id).await.unwrap_err();
+    assert_eq!(error.bunq_messages().len(), 5);
+    assert!(error.bunq_messages().iter().all(|message| message.starts_with("first second [31mx")));
+    assert!(error.to_string().len() < 4000);
+    assert!(!error.to_string().chars().any(char::is_control));
+}
+
+#[tokio::test]
+async fn an_answer_without_end_is_not_read_to_its_end() {
+    let (sandbox, client) = start_without_retries().await;
+    let id = ready(&client).await;
+    sandbox.after_signing(|_, answer| answer.body = vec![b' '; 17 * 1024 * 1024]);
+    let error = client.provisions().get(id).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidResponse);
+    assert!(error.to_string().contains("larger than 16777216 bytes"), "{error}");
+}
+
+#[tokio::test]
+async fn a_link_without_a_cursor_is_not_taken_for_the_end_of_the_list() {
+    let (sandbox, client) = start_without_retries().await;
+    ready(&client).await;
+    for (link, other) in [("older_url", "newer_url"), ("newer_url", "older_url")] {
+        let links = format!(r#"{{"future_url": null, "{link}": "/v1/elsewhere", "{other}": null}}"#);
+        let body = format!(r#"{{"Response": [], "Pagination": {links}}}"#);
+        sandbox.before_signing(move |_, answer| answer.body = body.clone().into());
+        let error = client.provisions().list().page().await.unwrap_err();
+        assert!(error.to_string().contains(&format!("the {link} of its Pagination holds no cursor")), "{error}");
+    }
+}
+
+fn client_for(address: std::net::SocketAddr) -> Client {
+    let builder = Client::builder(Environment::Sandbox).api_key("sandbox_key");
+    builder.base_url(format!("http://{address}/v1")).retry(once()).build().unwrap()
+}
+
+#[tokio::test]
+async fn nobody_at_home() {
+    let address = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let error = client_for(address).provisions().get(id(1)).await.unwrap_err();
+    assert_eq!((error.kind(), error.sent()), (ErrorKind::Connect, Sent::No), "{error}");
+    assert!(std::error::Error::source(&error).is_some());
+}
+
+#[tokio::test]
+async fn somebody_hangs_up_without_an_answer() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let client = client_for(listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        while let Ok((mut connection, _)) = listener.accept().await {
+            let _ = connection.read(&mut [0; 1024]).await;
+        }
+    });
+    let error = client.provisions().get(id(1)).await.unwrap_err();
+    // It is the way to a session that broke: the call itself was not sent.
+    assert_eq!((error.kind(), error.sent()), (ErrorKind::Connection, Sent::No), "{error}");
+    assert_eq!(error.operation().unwrap().id, "create_installation");
+}
+
+/// The time of a call bounds it all: the tries, of which one alone would take longer, and the pauses.
+#[tokio::test]
+async fn a_call_ends_when_its_time_is_up() {
+    let (sandbox, first) = start().await;
+    let id = ready(&first).await;
+    sandbox.inject(Injection::new(Fault::Late(Duration::from_secs(3600))).always());
+    let builder = sandbox.client().retry(at_once().max_attempts(1000));
+    let client = builder.operation_timeout(TIME).attempt_timeout(2 * TIME).build().unwrap();
+    let provisions = client.provisions();
+    for error in [provisions.get(id).await.map(drop).unwrap_err(), provisions.close(id).await.map(drop).unwrap_err()] {
+        assert_eq!((error.kind(), error.sent()), (ErrorKind::Timeout, Sent::No), "the way to a session: {error}");
+    }
+
+    // With a session at hand, it is the call itself that hangs.
+    sandbox.clear_injections();
+    client.open_session().await.unwrap();
+    sandbox.inject(Injection::new(Fault::Late(Duration::from_secs(3600))).always());
+    let error = client.provisions().close(id).await.map(drop).unwrap_err();
+    assert_eq!((error.kind(), error.sent(), error.is_doubtful()), (ErrorKind::Timeout, Sent::Maybe, true), "{error}");
+}
+
+/// An error must not hold what an answer held: it may have held tokens.
+#[tokio::test]
+async fn an_error_shows_nothing_of_a_body() {
+    let (sandbox, client) = start_without_retries().await;
+    sandbox.before_signing(|call, answer| {
+        if call.path.ends_with("/session-server") {
+            let body = String::from_utf8(answer.body.clone()).unwrap();
+            answer.body = body.replace("\"id\":", "\"id\":\"the-secret\",\"was\":").into();
+        }
+    });
+    let error = client.provisions().get(id(1)).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidResponse);
+    assert!(!format!("{error} {error:?}").contains("the-secret"), "{error:?}");
+}
