@@ -1,7 +1,7 @@
 //! Every fault that the sandbox plays, at every operation, once and without end: the right outcome, nothing created
 //! twice, nothing unsigned, and nothing secret in any error or log line.
 //!
-//! `cargo test --all-features --test fault_matrix -- --nocapture` prints the table. A cell tells what the caller gets
+//! `cargo test --all-features --test fault_matrix -- --nocapture` prints the outcomes. Each tells what the caller gets
 //! and how many times the operation was called, for a fault that strikes once and for one that strikes without end,
 //! where the two differ; a question mark says that the error is doubtful, as `Error::is_doubtful` does.
 
@@ -25,7 +25,7 @@ const TRY: Duration = Duration::from_secs(1);
 const AGES: Duration = Duration::from_secs(3600);
 const MAX_ANSWER: usize = 64 * 1024;
 
-/// The kinds of fault, in the order of the table.
+/// The kinds of fault, in the order of a block.
 fn faults() -> Vec<(&'static str, Injection)> {
     let status = |status| Injection::new(Fault::Status(status));
     let proxy = |status| Injection::new(Fault::UnsignedStatus(status));
@@ -78,7 +78,7 @@ fn new_provision() -> NewProvision {
 }
 
 /// One sandbox and all faults of one operation.
-struct Column {
+struct Block {
     operation: &'static Operation,
     sandbox: Sandbox,
     client: Client,
@@ -86,16 +86,18 @@ struct Column {
     /// All that anybody might print.
     shown: String,
     secrets: BTreeSet<String>,
+    /// The device of the client.
+    device: i64,
 }
 
-impl Column {
+impl Block {
     async fn new(operation: &'static Operation) -> Self {
         // Limits so wide that they refuse nothing, in windows so short that a 429 which names them is soon over.
         let wide = |builder: SandboxBuilder, operation| builder.rate_limit(operation, 10_000, Duration::from_secs(1));
         let builder = Operation::ALL.iter().fold(Sandbox::builder(), wide);
         let sandbox = builder.deduplicate(false).start().await.unwrap();
         let (client, store) = client(&sandbox);
-        Self { operation, sandbox, client, store, shown: String::new(), secrets: BTreeSet::new() }
+        Self { operation, sandbox, client, store, shown: String::new(), secrets: BTreeSet::new(), device: 0 }
     }
 
     async fn cell(&mut self, injection: &Injection) -> String {
@@ -131,6 +133,7 @@ impl Column {
         let id = self.sandbox.populate(1)[0];
         if self.operation.auth == bunq_partner::Auth::Session {
             provisions.list().page().await.unwrap();
+            self.device = self.client.api().list_device_servers().await.unwrap()[0].id;
             let journal = self.sandbox.take_journal();
             self.check(&journal);
         }
@@ -163,6 +166,12 @@ impl Column {
                 let seen = provisions.get(id).await?;
                 self.shown += &format!("{seen:?} {}", serde_json::to_string(&seen).unwrap());
                 Ok("ok")
+            }
+            "get_installation" => self.client.api().get_installation().await.map(|_| "ok"),
+            "list_device_servers" => self.client.api().list_device_servers().await.map(|_| "ok"),
+            "get_device_server" => {
+                let device = self.device;
+                self.client.api().get_device_server(device).await.map(|_| "ok")
             }
             "delete_session" => self.client.end_session().await.map(|()| "ok"),
             _ => provisions.list().page().await.map(|page| {
@@ -229,25 +238,25 @@ async fn every_fault_at_every_operation() {
         .with_writer(move || writer.clone())
         .init();
 
-    let columns = join_all(Operation::ALL.iter().map(|operation| {
+    let blocks = join_all(Operation::ALL.iter().map(|operation| {
         tokio::spawn(async move {
-            let mut column = Column::new(operation).await;
+            let mut block = Block::new(operation).await;
             let mut cells = Vec::new();
             for (_, injection) in faults() {
-                cells.push(column.cell(&injection).await);
+                cells.push(block.cell(&injection).await);
             }
-            (column, cells)
+            (block, cells)
         })
     }))
     .await;
 
     let mut table: BTreeMap<&str, Vec<String>> = BTreeMap::new();
     let (mut shown, mut secrets) = (String::new(), BTreeSet::from([EMAIL.to_owned()]));
-    for column in columns {
-        let (column, cells) = column.unwrap();
-        table.insert(column.operation.id, cells);
-        shown += &column.shown;
-        secrets.extend(column.secrets);
+    for block in blocks {
+        let (block, cells) = block.unwrap();
+        table.insert(block.operation.id, cells);
+        shown += &block.shown;
+        secrets.extend(block.secrets);
     }
     let text = printed(&table);
     println!("{text}");
@@ -265,16 +274,11 @@ async fn every_fault_at_every_operation() {
     }
 }
 
-/// The table: a line for each fault, a column for each operation.
+/// A block for each operation, with a line for each fault.
 fn printed(table: &BTreeMap<&str, Vec<String>>) -> String {
-    let faults = faults();
-    let line = |name: &str, cells: Vec<&str>| {
-        let cells = cells.iter().map(|cell| format!("{cell:<28}")).collect::<String>();
-        format!("{name:<24}{}", cells.trim_end())
+    let block = |(operation, cells): (&&str, &Vec<String>)| {
+        let lines = faults().into_iter().zip(cells).map(|((name, _), cell)| format!("  {name:<24}{cell}"));
+        format!("{operation}\n{}", lines.collect::<Vec<_>>().join("\n"))
     };
-    let mut lines = vec![line("fault", table.keys().copied().collect())];
-    for (row, (name, _)) in faults.iter().enumerate() {
-        lines.push(line(name, table.values().map(|cells| cells[row].as_str()).collect()));
-    }
-    lines.join("\n")
+    table.iter().map(block).collect::<Vec<_>>().join("\n\n")
 }

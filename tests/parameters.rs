@@ -75,6 +75,10 @@ async fn headers_and_query_are_as_the_document_says() {
     list.page_at(Cursor::older_than(ready)).await.unwrap();
     list.page_at(Cursor::newer_than(id(1))).await.unwrap();
     quick(provisions.close(ready).await.unwrap()).wait().await.unwrap();
+    let api = client.api();
+    api.get_installation().await.unwrap();
+    let devices = api.list_device_servers().await.unwrap();
+    api.get_device_server(devices[0].id).await.unwrap();
     client.end_session().await.unwrap();
 
     let token = document["components"]["securitySchemes"]["sessionToken"]["name"].as_str().unwrap();

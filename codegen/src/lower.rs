@@ -38,6 +38,7 @@ pub(crate) fn lower(document: &Document) -> Value {
         root["components"]["schemas"][name] = json!({"type": "string"});
     }
     lower_cursors(document, &mut root);
+    lower_numbers(&mut root);
     remove_headers(&mut root);
     root
 }
@@ -62,6 +63,16 @@ fn lower_cursors(document: &Document, root: &mut Value) {
             }
         }
     }
+}
+
+/// A number in a path or query is an `i64`, as ids in responses are; the generator would make a type of its bounds.
+fn lower_numbers(root: &mut Value) {
+    for_each_object(root, &mut |object| {
+        let is_number = object.get("schema").is_some_and(|schema| schema["type"] == "integer");
+        if is_number && object.get("in").is_some_and(|place| place == "path" || place == "query") {
+            object.insert("schema".into(), json!({"type": "integer", "format": "int64"}));
+        }
+    });
 }
 
 /// The transport adds the headers, so that no caller can forget or forge one.

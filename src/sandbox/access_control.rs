@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use serde_json::{Value, json};
 
-use super::clock::random_token;
+use super::clock::{in_bunqs_form, random_token};
 use super::journal::ReceivedSignature;
 use super::response::Refusal;
 use crate::transport::signature::VerifyingKey;
@@ -36,6 +37,18 @@ pub(super) struct RegisteredDevice {
     pub(super) api_key: Secret,
     pub(super) description: String,
     pub(super) created: Timestamp,
+}
+
+impl RegisteredDevice {
+    /// In its item, as bunq shows it. Every caller is on loopback.
+    pub(super) fn show(&self) -> Value {
+        let created = in_bunqs_form(self.created);
+        let (id, description) = (self.id, &self.description);
+        json!({ "DeviceServer": {
+            "id": id, "created": created, "updated": created, "description": description,
+            "ip": "127.0.0.1", "status": "ACTIVE",
+        }})
+    }
 }
 
 /// A session, for as long as the sandbox runs: a dead one still tells whose signature to expect.

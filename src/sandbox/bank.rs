@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::access_control::{AccessControl, ActingUser, LiveSession};
+use super::access_control::{AccessControl, ActingUser, LiveSession, RegisteredDevice};
 use super::clock::{Clock, Numbers};
 use super::creation::Creation;
 use super::exchange::ReceivedCall;
@@ -120,6 +120,16 @@ impl Bank {
         }
         let id = route.id();
         match route.operation.id {
+            "get_installation" => Ok(RawResponse::id(session.installation)),
+            "list_device_servers" => {
+                let devices = self.access.devices(session.installation).iter();
+                Ok(RawResponse::items(devices.map(RegisteredDevice::show).collect()))
+            }
+            "get_device_server" => {
+                let device = self.access.devices(session.installation).iter().find(|device| device.id == id);
+                let device = device.ok_or_else(|| Refusal::not_found(format!("There is no device {id}.")))?;
+                Ok(RawResponse::items(vec![device.show()]))
+            }
             "delete_session" => self.end_session(session, id),
             "create_provision" => self.create(&call.body, now),
             "list_provisions" => {
