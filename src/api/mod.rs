@@ -216,3 +216,6 @@ impl Api {
 const MAX_TIMEOUT: Duration = Duration::from_secs(365 * 24 * 3600);
 
 include!(concat!(env!("OUT_DIR"), "/methods.rs"));
+
+#[cfg(all(test, feature = "sandbox"))]
+mod tests;

@@ -1,0 +1,159 @@
+//! Every operation both ways, one snapshot each: the request as it is sent, the response as it is received, and what
+//! the typed method makes of it. The responses are the examples of the document.
+
+use std::fmt::Debug;
+use std::sync::Arc;
+
+use jiff::civil::date;
+use serde_json::Value;
+use uuid::Uuid;
+
+use super::{Api, Response};
+use crate::error::Error;
+use crate::operation::Operation;
+use crate::sandbox::{JournalEntry, ReceivedSignature, Sandbox};
+use crate::transport::credentials::{Credentials, Installation};
+use crate::transport::signature::{SigningKey, VerifyingKey};
+use crate::types::{
+    Cursor, DeviceServerRequest, InstallationRequest, ListProvisionsQuery, NewProvision, NewProvisionByPointer,
+    PageSize, PermittedIp, ProvisionId, ProvisionStatus, RequestedStatus, SessionServerRequest, UpdateProvisionRequest,
+};
+
+const UUID: Uuid = Uuid::from_u128(0x550e8400_e29b_41d4_a716_446655440000);
+
+struct Wire {
+    sandbox: Sandbox,
+    examples: Value,
+}
+
+impl Wire {
+    /// Makes a call that is answered with an example of the document, and records it.
+    async fn record<T: Debug>(
+        &self,
+        name: &str,
+        example: &str,
+        call: impl Future<Output = Result<Response<T>, Error>>,
+    ) {
+        let body = self.examples[example]["value"].to_string();
+        let is_installation = name == "create_installation";
+        self.sandbox.after_signing(move |_, response| {
+            // The key in the example is none, so nothing can be verified with it.
+            if is_installation {
+                response.headers.retain(|(name, _)| name != "X-Bunq-Server-Signature");
+            }
+        });
+        self.sandbox.before_signing(move |_, response| (response.status, response.body) = (200, body.clone().into()));
+        let result = call.await.unwrap_or_else(|error| panic!("{name}: {error}"));
+        self.sandbox.clear_edits();
+        let call = self.sandbox.journal().pop().unwrap();
+        assert_eq!(result.request_id(), call.header("x-bunq-client-request-id"));
+        insta::with_settings!({ snapshot_path => "../../tests/snapshots", prepend_module_to_snapshot => false, omit_expression => true }, {
+            insta::assert_snapshot!(format!("wire__{name}"), self.shown(&call));
+        });
+    }
+
+    /// A call as it came in: its line, its headers by name, its body. What differs from run to run is named, not shown.
+    fn shown(&self, call: &JournalEntry) -> String {
+        let mut headers: Vec<String> = call
+            .headers
+            .iter()
+            .map(|(name, value)| match name.as_str() {
+                "host" => "host: [loopback]".into(),
+                "user-agent" => format!("user-agent: {}", value.replace(env!("CARGO_PKG_VERSION"), "[version]")),
+                "x-bunq-client-request-id" => format!("{name}: [{} characters]", value.len()),
+                "x-bunq-client-authentication" => format!("{name}: [token]"),
+                "x-bunq-client-signature" => {
+                    assert_eq!(call.signature, ReceivedSignature::Valid);
+                    format!("{name}: [valid]")
+                }
+                _ => format!("{name}: {value}"),
+            })
+            .collect();
+        headers.sort();
+        let query = call.query.as_ref().map(|query| format!("?{query}")).unwrap_or_default();
+        let body = call.body.replace(self.sandbox.api_key().expose(), "[api key]");
+        let body = match body.split_once("-----BEGIN PUBLIC KEY-----") {
+            Some((before, _)) => format!("{before}[public key]\"}}"),
+            None => body,
+        };
+        format!("{} {}{query}\n{}\n\n{body}", call.method, call.path, headers.join("\n"))
+    }
+}
+
+fn api(sandbox: &Sandbox, credentials: Credentials) -> Api {
+    Api { source: Arc::new(credentials), ..sandbox.client().build().unwrap().api() }
+}
+
+#[tokio::test]
+async fn every_operation_both_ways() {
+    let document: Value = serde_saphyr::from_str(include_str!("../../openapi/bunq-partner.yaml")).unwrap();
+    let sandbox = Sandbox::start().await.unwrap();
+    let examples = document["components"]["examples"].clone();
+    let wire = Wire { sandbox: sandbox.clone(), examples };
+
+    let signing_key = SigningKey::generate().unwrap();
+    let request = InstallationRequest::new(signing_key.public_key_pem().unwrap());
+    let unknown = api(&sandbox, Credentials::default());
+    wire.record("create_installation", "InstallationResponse", unknown.create_installation(&request)).await;
+    let output = unknown.create_installation(&request).await.unwrap().into_inner();
+    let server_key = VerifyingKey::from_pem(&output.server_public_key.server_public_key).unwrap();
+    let installation = Arc::new(Installation { signing_key, server_key, token: output.token.token });
+
+    let installed = api(&sandbox, Credentials::of_installation(&installation));
+    let mut request = DeviceServerRequest::new("till 7".parse().unwrap(), sandbox.api_key().into());
+    request.permitted_ips = vec![PermittedIp::Any];
+    wire.record("create_device_server", "DeviceServerResponse", installed.create_device_server(&request)).await;
+    let request = SessionServerRequest::new(sandbox.api_key().into());
+    wire.record("create_session", "SessionServerResponseCompany", installed.create_session(&request)).await;
+
+    let client = sandbox.client().build().unwrap();
+    client.open_session().await.unwrap();
+    provisions(&wire, &client.api()).await;
+    let api = client.api();
+    wire.record("get_installation", "InstallationIdResponse", api.get_installation()).await;
+    wire.record("list_device_servers", "DeviceServerList", api.list_device_servers()).await;
+    wire.record("get_device_server", "DeviceServerActive", api.get_device_server(4712)).await;
+    wire.record("delete_session", "EmptyResponse", api.delete_session(0)).await;
+
+    let recorded = |operation: &&Operation| sandbox.journal().iter().any(|call| is_of(operation, call));
+    assert_eq!(Operation::ALL.iter().filter(recorded).count(), Operation::ALL.len());
+}
+
+async fn provisions(wire: &Wire, api: &Api) {
+    let id = ProvisionId::try_from(123_u64).unwrap();
+    let (email, phone) = (|| "user@example.com".parse().unwrap(), || "+31600000000".parse().unwrap());
+    let name = || "Example Person".parse().unwrap();
+    let person = NewProvision::person(UUID, email(), phone())
+        .with_transaction_audit(date(1990, 1, 31), "NL".parse().unwrap())
+        .into();
+    wire.record("create_provision_person", "ProvisionPendingUser", api.create_provision(&person)).await;
+    let company = NewProvision::company(Uuid::from_u128(1), email(), phone(), id).into();
+    wire.record("create_provision_company", "IdResponse", api.create_provision(&company)).await;
+    let by_email = NewProvisionByPointer::email(Uuid::from_u128(2), email(), name()).into();
+    wire.record("create_provision_by_email", "IdResponse", api.create_provision(&by_email)).await;
+    let by_phone = NewProvisionByPointer::phone_number(Uuid::from_u128(3), phone(), name()).into();
+    wire.record("create_provision_by_phone_number", "IdResponse", api.create_provision(&by_phone)).await;
+
+    wire.record("get_provision", "ProvisionReady", api.get_provision(id)).await;
+    let close = UpdateProvisionRequest::new(RequestedStatus::Cancelled);
+    wire.record("update_provision_close", "IdResponse", api.update_provision(id, &close)).await;
+    let reset = UpdateProvisionRequest::new(RequestedStatus::TokenResetRequested);
+    wire.record("update_provision_reset_token", "IdResponse", api.update_provision(id, &reset)).await;
+
+    let query = ListProvisionsQuery::default()
+        .status([ProvisionStatus::Created, ProvisionStatus::Active])
+        .external_uuid(UUID)
+        .count(PageSize::new(50).unwrap());
+    wire.record("list_provisions", "ProvisionListPage", api.list_provisions(query)).await;
+    let from = |cursor| api.list_provisions(ListProvisionsQuery::default().cursor(cursor));
+    wire.record("list_provisions_older", "ProvisionListLastPage", from(Cursor::OlderThan(42))).await;
+    wire.record("list_provisions_newer", "ProvisionListEmpty", from(Cursor::NewerThan(42))).await;
+}
+
+fn is_of(operation: &Operation, call: &JournalEntry) -> bool {
+    let path: Vec<_> = call.path.trim_start_matches("/v1").split('/').collect();
+    let template: Vec<_> = operation.path.split('/').collect();
+    operation.method == call.method
+        && template.len() == path.len()
+        && template.iter().zip(path).all(|(part, actual)| part.starts_with('{') || *part == actual)
+}
