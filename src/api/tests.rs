@@ -2,7 +2,7 @@
 //! the typed method makes of it. The responses are the examples of the document.
 
 use std::fmt::Debug;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use jiff::civil::date;
 use serde_json::Value;
@@ -11,7 +11,7 @@ use uuid::Uuid;
 use super::{Api, Response};
 use crate::error::Error;
 use crate::operation::Operation;
-use crate::sandbox::{JournalEntry, ReceivedSignature, Sandbox};
+use crate::sandbox::{JournalEntry, RawResponse, ReceivedSignature, Sandbox};
 use crate::transport::credentials::{Credentials, Installation};
 use crate::transport::signature::{SigningKey, VerifyingKey};
 use crate::types::{
@@ -27,33 +27,39 @@ struct Wire {
 }
 
 impl Wire {
-    /// Makes a call that is answered with an example of the document, and records it.
+    /// Makes a call, responds with an example of the document, and records both ways and the result.
     async fn record<T: Debug>(
         &self,
         name: &str,
         example: &str,
         call: impl Future<Output = Result<Response<T>, Error>>,
     ) {
-        let body = self.examples[example]["value"].to_string();
+        let body = format!("{:#}", self.examples[example]["value"]);
         let is_installation = name == "create_installation";
-        self.sandbox.after_signing(move |_, response| {
-            // The key in the example is none, so nothing can be verified with it.
-            if is_installation {
-                response.headers.retain(|(name, _)| name != "X-Bunq-Server-Signature");
-            }
-        });
         self.sandbox.before_signing(move |_, response| (response.status, response.body) = (200, body.clone().into()));
+        let received = Arc::new(Mutex::new(None));
+        let receiver = Arc::clone(&received);
+        self.sandbox.after_signing(move |_, response| {
+            // The key in the example is not a key, so nothing can be verified with it.
+            response.headers.retain(|(name, _)| !(is_installation && name == "X-Bunq-Server-Signature"));
+            *receiver.lock().unwrap() = Some(response.clone());
+        });
         let result = call.await.unwrap_or_else(|error| panic!("{name}: {error}"));
         self.sandbox.clear_edits();
         let call = self.sandbox.journal().pop().unwrap();
         assert_eq!(result.request_id(), call.header("x-bunq-client-request-id"));
-        insta::with_settings!({ snapshot_path => "../../tests/snapshots", prepend_module_to_snapshot => false, omit_expression => true }, {
-            insta::assert_snapshot!(format!("wire__{name}"), self.shown(&call));
-        });
+        let received = received.lock().unwrap().take().unwrap();
+        let (sent, received, result) = (self.sent(&call), received_text(&received), result.into_inner());
+        let text = format!("{sent}\n\n=== response ===\n\n{received}\n\n=== result ===\n\n{result:#?}");
+        let mut settings = insta::Settings::clone_current();
+        settings.set_snapshot_path("../../tests/snapshots");
+        settings.set_prepend_module_to_snapshot(false);
+        settings.set_omit_expression(true);
+        settings.bind(|| insta::assert_snapshot!(format!("wire__{name}"), text));
     }
 
     /// A call as it came in: its line, its headers by name, its body. What differs from run to run is named, not shown.
-    fn shown(&self, call: &JournalEntry) -> String {
+    fn sent(&self, call: &JournalEntry) -> String {
         let mut headers: Vec<String> = call
             .headers
             .iter()
@@ -78,6 +84,21 @@ impl Wire {
         };
         format!("{} {}{query}\n{}\n\n{body}", call.method, call.path, headers.join("\n"))
     }
+}
+
+/// A response as it went out: its status, its headers by name, its body.
+fn received_text(response: &RawResponse) -> String {
+    let mut headers: Vec<String> = response
+        .headers
+        .iter()
+        .map(|(name, value)| match name.as_str() {
+            "X-Bunq-Server-Signature" => format!("{name}: [signature]"),
+            "X-Bunq-Client-Request-Id" | "X-Bunq-Client-Response-Id" => format!("{name}: [{} characters]", value.len()),
+            _ => format!("{name}: {value}"),
+        })
+        .collect();
+    headers.sort();
+    format!("{}\n{}\n\n{}", response.status, headers.join("\n"), String::from_utf8_lossy(&response.body))
 }
 
 fn api(sandbox: &Sandbox, credentials: Credentials) -> Api {
