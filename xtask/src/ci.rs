@@ -2,7 +2,7 @@
 
 use anyhow::{Result, bail};
 
-use crate::{docs, run as command, spec};
+use crate::{docs, endpoint, run as command, spec};
 
 const FEATURES: [&[&str]; 3] = [&[], &["--no-default-features"], &["--all-features"]];
 
@@ -26,5 +26,6 @@ pub(crate) fn run() -> Result<()> {
     let example = ["-u", "BUNQ_API_KEY", "cargo", "run", "--example", "close_provision", "--features", "sandbox"];
     command("env", &example, &[])?;
     command("cargo", &["test", "--workspace", "--all-features"], &[])?;
+    endpoint::run()?;
     command("cargo", &["xtask", "contract"], &[])
 }

@@ -6,6 +6,7 @@
 mod ci;
 mod contract;
 mod docs;
+mod endpoint;
 mod expand;
 mod redocly;
 mod sandbox;
@@ -36,6 +37,8 @@ enum Task {
     Contract(contract::Arguments),
     /// Make the reference from the document, as one page of HTML, and the documentation of the crate
     Docs,
+    /// Add operations to a copy of the document, and call them without a line of Rust in the crate
+    Endpoint,
     /// Print the Rust that the build makes of the document
     ///
     /// Its public names and signatures are in codegen/tests/snapshots/outline__outline.snap, for review.
@@ -65,6 +68,7 @@ fn run_task(task: Task) -> Result<bool> {
         Task::Ci => ci::run(),
         Task::Contract(arguments) => contract::run(arguments),
         Task::Docs => docs::run(),
+        Task::Endpoint => endpoint::run(),
         Task::Expand => expand::run(),
         Task::Sandbox(arguments) => sandbox::run(&arguments),
         Task::Spec(task) => return spec::run(task),
@@ -77,14 +81,23 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new(".")).to_path_buf()
 }
 
+/// The folder where cargo builds.
+fn target() -> PathBuf {
+    root().join(std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| PathBuf::from("target"), PathBuf::from))
+}
+
 /// Runs a command in the repository; fails if it does.
 fn run(program: &str, arguments: &[&str], environment: &[(&str, &str)]) -> Result<()> {
+    run_in(&root(), program, arguments, environment)
+}
+
+fn run_in(folder: &Path, program: &str, arguments: &[&str], environment: &[(&str, &str)]) -> Result<()> {
     let shown = format!("{program} {}", arguments.join(" "));
     eprintln!("$ {shown}");
     let status = Command::new(program)
         .args(arguments)
         .envs(environment.iter().copied())
-        .current_dir(root())
+        .current_dir(folder)
         .status()
         .with_context(|| format!("`{program}` cannot be run: is it installed?"))?;
     if !status.success() {

@@ -10,7 +10,7 @@ use std::{env, fs};
 use anyhow::{Context as _, Result, bail};
 use wait_timeout::ChildExt as _;
 
-use crate::root;
+use crate::{root, target};
 
 /// What is left there once everything is installed: what it was installed from.
 const INSTALLED: &str = "installed";
@@ -28,8 +28,7 @@ pub(super) struct Place {
 impl Place {
     /// The folder `name`, with the files of its namesake in `xtask/contract/`.
     pub(super) fn new(name: &str) -> Result<Self> {
-        let target = env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from);
-        let folder = root().join(target).join("contract").join(name);
+        let folder = target().join("contract").join(name);
         fs::create_dir_all(&folder).with_context(|| format!("{} cannot be made", folder.display()))?;
         for file in fs::read_dir(root().join("xtask/contract").join(name))? {
             let file = file?;

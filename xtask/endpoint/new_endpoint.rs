@@ -1,0 +1,70 @@
+//! Calls operations for which nobody has written any Rust. `cargo xtask endpoint` adds them to a copy of the document
+//! and runs this test beside it.
+
+#![cfg(feature = "sandbox")]
+#![allow(clippy::unwrap_used)]
+
+use bunq_partner::sandbox::{ReceivedSignature, Sandbox};
+use bunq_partner::types::{ListFailuresQuery, RetryFailuresRequest};
+use bunq_partner::{ErrorKind, Operation, PageSize};
+use futures_util::TryStreamExt as _;
+
+/// Has every response replaced by this one, before it is signed.
+fn respond(sandbox: &Sandbox, body: &'static str) {
+    sandbox.before_signing(move |_, response| (response.status, response.body) = (200, body.into()));
+}
+
+#[tokio::test]
+async fn new_operations_are_signed_verified_and_typed() {
+    let sandbox = Sandbox::start().await.unwrap();
+    let client = sandbox.client().build().unwrap();
+    let user = client.user().await.unwrap().id;
+    let api = client.api();
+
+    respond(&sandbox, r#"{"Response": [{"CredentialPasswordIp": {"id": 7, "token_value": "t"}}, {"Novelty": {}}]}"#);
+    let credentials = api.list_credentials(user).await.unwrap();
+    assert_eq!((credentials.len(), credentials[0].id), (1, 7));
+    assert_eq!(credentials[0].token_value.as_ref().unwrap().expose(), "t");
+    assert_eq!(serde_json::to_value(&credentials[0]).unwrap()["token_value"], "[redacted]");
+    let call = sandbox.journal().pop().unwrap();
+    assert_eq!(call.path, format!("/v1/user/{user}/credential-password-ip"));
+    assert_eq!(credentials.request_id(), call.header("x-bunq-client-request-id"));
+    assert!(credentials.response_id().is_some());
+
+    assert_eq!(api.get_credential(user, 7).await.unwrap().id, 7);
+    let error = api.get_credential(user, 8).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidResponse);
+    assert!(error.to_string().contains("the response is about credential_id 7, not 8"), "{error}");
+
+    respond(&sandbox, r#"{"Response": []}"#);
+    api.retry_failures(user, &RetryFailuresRequest::new("1,2".into())).await.unwrap();
+    let call = sandbox.journal().pop().unwrap();
+    assert_eq!(call.body, r#"{"notification_filter_failed_ids":"1,2"}"#);
+    assert_eq!(call.signature, ReceivedSignature::Valid);
+
+    // Two pages: the first leads to the second.
+    sandbox.before_signing(|call, response| {
+        let is_second = call.query.as_ref().is_some_and(|query| query.contains("older_id=5"));
+        let (id, older) = if is_second { (4, "null") } else { (5, r#""/v1/failures?count=1&older_id=5""#) };
+        response.status = 200;
+        response.body = format!(
+            r#"{{"Response": [{{"NotificationFilterFailure": {{"id": {id}}}}}],
+                "Pagination": {{"older_url": {older}, "newer_url": null, "future_url": null}}}}"#
+        )
+        .into();
+    });
+    let query = ListFailuresQuery::default().count(PageSize::new(1).unwrap());
+    let failures: Vec<_> = api.list_failures_stream(user, query).try_collect().await.unwrap();
+    assert_eq!(failures.iter().map(|failure| failure.id).collect::<Vec<_>>(), [5, 4]);
+
+    respond(&sandbox, "%PDF \u{0}");
+    assert_eq!(&api.get_attachment_content(user, 1).await.unwrap()[..], b"%PDF \0");
+    let parameters = [("user_id", "1"), ("attachment_id", "2")];
+    let bytes = api.call(Operation::by_id("get_attachment_content").unwrap(), &parameters, None).await.unwrap();
+    assert_eq!(&bytes[..], b"%PDF \0");
+
+    // What is not verified is not returned.
+    sandbox.after_signing(|_, response| response.body.push(b' '));
+    assert_eq!(api.list_credentials(user).await.unwrap_err().kind(), ErrorKind::Signature);
+    assert_eq!(api.get_attachment_content(user, 1).await.unwrap_err().kind(), ErrorKind::Signature);
+}

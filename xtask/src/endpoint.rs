@@ -1,0 +1,66 @@
+//! Proof that an endpoint costs its text: adds operations to a copy of the document, and calls them without a line of
+//! Rust in the crate.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::spec::DOCUMENT;
+use crate::{root, run_in, target};
+
+const ADDED: &str = "xtask/endpoint";
+
+/// What the copy is made of.
+const COPIED: [&str; 8] =
+    ["Cargo.lock", "Cargo.toml", "README.md", "build.rs", "codegen", "openapi", "src", "xtask/Cargo.toml"];
+
+pub(crate) fn run() -> Result<()> {
+    let copy = target().join("endpoint");
+    if copy.exists() {
+        fs::remove_dir_all(&copy)?;
+    }
+    for name in COPIED {
+        copy_all(&root().join(name), &copy.join(name))?;
+    }
+    // The other member of the workspace, and what the manifest names.
+    for name in ["xtask/src/main.rs", "xtask/src/bin/sandbox.rs"] {
+        write(&copy.join(name), "fn main() {}\n")?;
+    }
+    for folder in ["benches", "examples"] {
+        copy_all(&root().join(folder), &copy.join(folder))?;
+    }
+    let added = |name: &str| fs::read_to_string(root().join(ADDED).join(name)).context("what is added cannot be read");
+    let document = copy.join(DOCUMENT);
+    let text = fs::read_to_string(&document)?;
+    let text = insert(&text, "\npaths:\n", &added("paths.yaml")?)?;
+    write(&document, &insert(&text, "\n  schemas:\n", &added("schemas.yaml")?)?)?;
+    write(&copy.join("tests/new_endpoint.rs"), &added("new_endpoint.rs")?)?;
+    let target = target();
+    let test = ["test", "--features", "sandbox", "--test", "new_endpoint"];
+    run_in(&copy, "cargo", &test, &[("CARGO_TARGET_DIR", target.to_str().context("the target folder is not text")?)])
+}
+
+fn insert(text: &str, after: &str, added: &str) -> Result<String> {
+    let Some((before, rest)) = text.split_once(after) else { bail!("the document has no {after:?}") };
+    Ok([before, after, added, rest].concat())
+}
+
+fn write(path: &Path, text: &str) -> Result<()> {
+    fs::create_dir_all(path.parent().context("a file is in a folder")?)?;
+    fs::write(path, text).with_context(|| format!("{} cannot be written", path.display()))
+}
+
+fn copy_all(from: &PathBuf, to: &PathBuf) -> Result<()> {
+    if from.is_dir() {
+        fs::create_dir_all(to)?;
+        for entry in fs::read_dir(from)? {
+            let entry = entry?;
+            copy_all(&entry.path(), &to.join(entry.file_name()))?;
+        }
+        return Ok(());
+    }
+    fs::create_dir_all(to.parent().context("a file is in a folder")?)?;
+    fs::copy(from, to).with_context(|| format!("{} cannot be copied", from.display()))?;
+    Ok(())
+}
