@@ -8,7 +8,6 @@ use serde_json::{Map, Value, json};
 use serde_saphyr::UserMessageFormatter;
 
 use super::lines::line_of;
-use super::validate::diagnostics;
 
 /// What is wrong with the document, where, and what to do.
 #[derive(Debug)]
@@ -99,16 +98,6 @@ impl Operation<'_> {
 pub const METHODS: [&str; 8] = ["get", "put", "post", "delete", "options", "head", "patch", "trace"];
 
 impl Document {
-    /// Reads a document and validates it.
-    ///
-    /// # Errors
-    ///
-    /// The first diagnostic.
-    pub fn parse(text: &str) -> Result<Self, Diagnostic> {
-        let document = Self::read(text)?;
-        diagnostics(&document).into_iter().next().map_or(Ok(document), Err)
-    }
-
     /// Reads YAML without validating it.
     ///
     /// # Errors

@@ -10,7 +10,7 @@ use quote::{format_ident, quote};
 use serde_json::Value;
 
 use super::document::{Diagnostic, Document};
-use super::types::visibility;
+use super::names::{pascal_case, visibility};
 
 /// The schemas that are written here rather than by the generator.
 pub(crate) fn names(document: &Document) -> impl Iterator<Item = &str> {
@@ -137,25 +137,4 @@ fn write(name: &Ident, description: &str, variants: &[Variant<'_>], open: bool, 
             }
         }
     }
-}
-
-/// `get_provision` or `PENDING_FIRST_USE` as `GetProvision` or `PendingFirstUse`.
-pub(crate) fn pascal_case(name: &str) -> String {
-    let capitalized = |word: &str| {
-        let (first, rest) = word.split_at(word.chars().next().map_or(0, char::len_utf8));
-        first.to_uppercase() + &rest.to_lowercase()
-    };
-    name.split('_').map(capitalized).collect()
-}
-
-/// `EmailAddress` as `email_address`.
-pub(crate) fn snake_case(name: &str) -> String {
-    let mut text = String::new();
-    for c in name.chars() {
-        if c.is_ascii_uppercase() && !text.is_empty() {
-            text.push('_');
-        }
-        text.push(c.to_ascii_lowercase());
-    }
-    text
 }

@@ -10,9 +10,8 @@ use quote::{format_ident, quote};
 use serde_json::{Map, Value};
 
 use super::document::{Diagnostic, Document, members};
-use super::enums::snake_case;
+use super::names::{snake_case, visibility};
 use super::replacements::{REPLACEMENTS, REQUEST_SECRET, RESPONSE_SECRET, is_replaced};
-use super::types::visibility;
 
 /// What JSON Schema says of a plain value.
 const KEYWORDS: [&str; 8] =

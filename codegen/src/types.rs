@@ -11,6 +11,7 @@ use syn::visit_mut::{self, VisitMut};
 use super::direction::{Directions, follow_references};
 use super::document::{Diagnostic, Document};
 use super::envelope::{Envelope, item_schema, name_of};
+use super::names::visibility;
 use super::policy::Policy;
 use super::{enums, texts};
 
@@ -71,11 +72,6 @@ fn public_schemas(document: &Document) -> Result<BTreeSet<String>, Diagnostic> {
     }
     let names = pointers.iter().filter(|pointer| pointer.starts_with("/components/schemas/"));
     Ok(names.map(|pointer| name_of(pointer).to_owned()).collect())
-}
-
-/// The visibility of a type, and of its methods.
-pub(crate) fn visibility(is_public: bool) -> syn::Visibility {
-    if is_public { syn::parse_quote!(pub) } else { syn::parse_quote!(pub(crate)) }
 }
 
 /// The way to make a request's struct outside of the crate, which `#[non_exhaustive]` closes: from what it must have.

@@ -9,8 +9,8 @@ use serde_json::{Map, Value};
 
 use super::direction::Directions;
 use super::document::{Diagnostic, Document, escaped, members, reference};
-use super::enums::pascal_case;
 use super::envelope::Envelope;
+use super::names::pascal_case;
 use super::policy::{self, Policy};
 use super::replacements::{REQUEST_SECRET, RESPONSE_SECRET, is_replaced};
 use super::texts;
@@ -36,6 +36,18 @@ const NAMES: [&str; 14] = [
     "variables",
     "x-enum-descriptions",
 ];
+
+impl Document {
+    /// Reads a document and validates it.
+    ///
+    /// # Errors
+    ///
+    /// The first diagnostic.
+    pub fn parse(text: &str) -> Result<Self, Diagnostic> {
+        let document = Self::read(text)?;
+        diagnostics(&document).into_iter().next().map_or(Ok(document), Err)
+    }
+}
 
 /// All diagnostics of a document.
 pub fn diagnostics(document: &Document) -> Vec<Diagnostic> {

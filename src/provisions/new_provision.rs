@@ -59,3 +59,15 @@ impl NewProvisionByPointer {
         Self::new(external_uuid, Pointer::new(name, type_, value), vec![RequestedProduct::UserVerified])
     }
 }
+
+impl From<EmailAddress> for PointerValue {
+    fn from(email: EmailAddress) -> Self {
+        Self(email.0)
+    }
+}
+
+impl From<PhoneNumber> for PointerValue {
+    fn from(phone_number: PhoneNumber) -> Self {
+        Self(phone_number.0)
+    }
+}

@@ -6,9 +6,9 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use super::access_control::{AccessControl, ActingUser, LiveSession, RegisteredDevice};
+use super::call::ReceivedCall;
 use super::clock::{Clock, Numbers};
 use super::creation::Creation;
-use super::exchange::ReceivedCall;
 use super::input;
 use super::journal::ReceivedSignature;
 use super::life_cycle::Event;
@@ -16,7 +16,7 @@ use super::listing::Listing;
 use super::provisions::{ProvisionTable, item};
 use super::response::{REQUEST_ID, RawResponse, Refusal};
 use super::routes::Route;
-use super::{CreationResponse, Pace};
+use super::settings::{CreationResponse, Pace};
 use crate::operation::{Auth, Operation};
 use crate::types::{RequestedStatus, Secret, UpdateProvisionRequest};
 

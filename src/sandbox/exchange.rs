@@ -7,23 +7,23 @@
 //! 5. it is signed;
 //! 6. it may be edited again.
 
-use std::sync::{Arc, Mutex};
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use bytes::Bytes;
 use http_body_util::{BodyExt, Limited};
 use hyper::Request;
 use hyper::body::Incoming;
 use tokio::sync::OnceCell;
 
-use super::SignatureForm;
 use super::bank::Bank;
+use super::call::ReceivedCall;
 use super::fault::{Fault, Injections, Struck};
-use super::journal::{self, Journal, JournalEntry, ReceivedSignature};
+use super::journal::{Journal, JournalEntry, ReceivedSignature};
 use super::limits::ServerRateLimits;
 use super::response::{REQUEST_ID, RawResponse, Refusal};
 use super::routes::Route;
-use super::{lock, new_key};
+use super::settings::SignatureForm;
 use crate::operation::Operation;
 use crate::transport::signature::SigningKey;
 
@@ -61,45 +61,21 @@ pub(super) struct Edits {
     pub(super) after_signing: Option<Edit>,
 }
 
-/// A request as it came in.
-pub(super) struct ReceivedCall {
-    pub(super) method: String,
-    pub(super) path: String,
-    pub(super) query: Option<String>,
-    /// In order, with names in lower case.
-    headers: Vec<(String, String)>,
-    pub(super) body: Bytes,
-}
-
-impl ReceivedCall {
-    /// The value of a header, unless it is empty.
-    pub(super) fn header(&self, name: &str) -> Option<&str> {
-        journal::header(&self.headers, name).filter(|value| !value.is_empty())
-    }
-
-    /// Whether a header is absent or has one of these values.
-    pub(super) fn header_is_any_of(&self, name: &str, values: &[&str]) -> bool {
-        journal::header(&self.headers, name).is_none_or(|value| values.contains(&value))
-    }
-
-    pub(super) fn token(&self) -> Option<&str> {
-        self.header("X-Bunq-Client-Authentication")
-    }
-
-    fn into_entry(self, verdict: &Verdict) -> JournalEntry {
-        let body = String::from_utf8_lossy(&self.body).into_owned();
-        let Self { method, path, query, headers, .. } = self;
-        let Verdict { signature, fault, carried_out, ref answer } = *verdict;
-        JournalEntry { method, path, query, headers, body, status: answer.status, signature, fault, carried_out }
-    }
-}
-
 /// What becomes of a call.
 struct Verdict {
     signature: ReceivedSignature,
     fault: Option<Fault>,
     carried_out: bool,
     answer: RawResponse,
+}
+
+impl Verdict {
+    fn entry(&self, call: ReceivedCall) -> JournalEntry {
+        let body = String::from_utf8_lossy(&call.body).into_owned();
+        let ReceivedCall { method, path, query, headers, .. } = call;
+        let Self { signature, fault, carried_out, ref answer } = *self;
+        JournalEntry { method, path, query, headers, body, status: answer.status, signature, fault, carried_out }
+    }
 }
 
 /// Takes a request in and gives the answer, with the fault that is still to be played on the wire.
@@ -121,7 +97,7 @@ pub(super) async fn exchange(shared: Arc<SharedState>, request: Request<Incoming
     let (entry, mut answer) = {
         let mut state = lock(&shared.state);
         let verdict = if is_complete { state.decide(&call, arrived) } else { cut_off(&call) };
-        let entry = call.into_entry(&verdict);
+        let entry = verdict.entry(call);
         state.journal.push(entry.clone());
         (entry, verdict.answer)
     };
@@ -186,4 +162,13 @@ impl BankState {
         }
         Verdict { signature, fault, carried_out, answer }
     }
+}
+
+pub(super) async fn new_key() -> io::Result<SigningKey> {
+    tokio::task::spawn_blocking(SigningKey::generate).await?.map_err(io::Error::other)
+}
+
+/// Locks what no panic can leave half-changed: where one happened, in an edit, the data is still good.
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::fmt;
 
-use super::Fault;
+use super::fault::Fault;
 
 /// How many calls the journal keeps.
 const LONGEST: usize = 10_000;

@@ -3,12 +3,12 @@
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::Pace;
 use super::clock::Numbers;
 use super::input;
 use super::provision::StoredProvision;
 use super::response::Refusal;
 use super::routes::ROOT;
+use super::settings::Pace;
 use crate::operation::Operation;
 use crate::types::{Cursor, ListProvisionsQuery, PageSize, ProvisionStatus};
 

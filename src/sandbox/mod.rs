@@ -49,6 +49,7 @@
 
 mod access_control;
 mod bank;
+mod call;
 mod clock;
 mod creation;
 mod drift;
@@ -65,11 +66,12 @@ mod provisions;
 mod response;
 mod routes;
 mod server;
+mod settings;
 
 use std::fmt;
 use std::io;
 use std::net::Ipv4Addr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -80,9 +82,10 @@ use tokio::task::AbortHandle;
 pub use self::fault::{Fault, Injection};
 pub use self::journal::{JournalEntry, ReceivedSignature};
 pub use self::response::RawResponse;
+pub use self::settings::{CreationResponse, Pace, SignatureForm};
 
 use self::bank::{Bank, Settings};
-use self::exchange::{BankState, Edits, SharedState};
+use self::exchange::{BankState, Edits, SharedState, lock, new_key};
 use self::fault::Injections;
 use self::journal::Journal;
 use self::life_cycle::Event;
@@ -91,7 +94,6 @@ use crate::builder::ClientBuilder;
 use crate::client::Client;
 use crate::environment::Environment;
 use crate::operation::Operation;
-use crate::transport::signature::SigningKey;
 use crate::types::{ProvisionId, Secret};
 
 /// A running sandbox.
@@ -389,46 +391,4 @@ impl SandboxBuilder {
         let server = tokio::spawn(server::serve(listener, Arc::clone(&shared))).abort_handle();
         Ok(Sandbox { running: Arc::new(Running { base_url, api_key, shared, server }) })
     }
-}
-
-/// What moves a provision on, step by step through its life cycle.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Pace {
-    /// Reading it, alone or on a page of a listing: each read of a step that has been read before. So every step
-    /// is shown, and whoever polls comes to the end without waiting.
-    EachRead,
-    /// [`Sandbox::advance`] alone.
-    Manual,
-    /// Time: a step for each such duration.
-    Every(Duration),
-}
-
-/// What the signatures of answers cover. Both forms are bunq's.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum SignatureForm {
-    /// The body alone.
-    Body,
-    /// The older form: the status, the `X-Bunq-*` headers and the body.
-    WithHeaders,
-}
-
-/// What the creation of a provision answers. Both answers are documented.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum CreationResponse {
-    /// One `Id` item.
-    Id,
-    /// One `PartnerUserProvision` item.
-    Provision,
-}
-
-async fn new_key() -> io::Result<SigningKey> {
-    tokio::task::spawn_blocking(SigningKey::generate).await?.map_err(io::Error::other)
-}
-
-/// Locks what no panic can leave half-changed: where one happened, in an edit, the data is still good.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

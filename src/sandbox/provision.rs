@@ -8,11 +8,11 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::Pace;
 use super::clock::{Numbers, after, in_bunqs_form, random_token};
 use super::creation::Profile;
 use super::life_cycle::{Event, Step};
 use super::response::Refusal;
+use super::settings::Pace;
 use crate::types::{ProvisionStatus, Secret};
 
 /// How long a credential waits for its first use.

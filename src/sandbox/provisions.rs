@@ -6,13 +6,13 @@ use jiff::Timestamp;
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::Pace;
 use super::clock::Numbers;
 use super::creation::{Creation, Profile};
 use super::life_cycle::Event;
 use super::listing::{Around, Listing};
 use super::provision::StoredProvision;
 use super::response::Refusal;
+use super::settings::Pace;
 use crate::types::{Cursor, Secret};
 
 /// The provisions by their ids, which grow with time: the last is the newest. None ever goes.

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde_json::{Value, json};
 
-use super::SignatureForm;
+use super::settings::SignatureForm;
 use crate::operation::RateLimit;
 use crate::transport::signature::{SigningKey, message_with_headers};
 

@@ -6,6 +6,7 @@
 //!
 //! Nothing here sends anything.
 
+mod decoding;
 mod drift;
 mod invalid_value;
 mod page;
@@ -21,6 +22,7 @@ mod generated {
     include!(concat!(env!("OUT_DIR"), "/types.rs"));
 }
 
+pub(crate) use self::decoding::{not_null, null_as_empty};
 pub(crate) use self::drift::{UnknownValue, collect_unknown, note_unknown};
 pub use self::generated::*;
 pub use self::invalid_value::InvalidValue;
@@ -31,26 +33,6 @@ pub use self::secret::Secret;
 pub(crate) use self::secret::{RequestSecret, exposed, redacted_as_none};
 pub(crate) use self::text_rule::{TextRule, compiled};
 pub use self::timestamp::Timestamp;
-
-use serde::{Deserialize, Deserializer};
-
-/// Reads a list; null is an empty one.
-pub(crate) fn null_as_empty<'de, T, D>(deserializer: D) -> Result<Vec<T>, D::Error>
-where
-    T: Deserialize<'de>,
-    D: Deserializer<'de>,
-{
-    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
-}
-
-/// Reads a member that may be absent, but not null.
-pub(crate) fn not_null<'de, T, D>(deserializer: D) -> Result<Option<T>, D::Error>
-where
-    T: Deserialize<'de>,
-    D: Deserializer<'de>,
-{
-    T::deserialize(deserializer).map(Some)
-}
 
 #[cfg(test)]
 mod tests;

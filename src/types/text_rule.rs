@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 
 use regress::Regex;
 
-use super::{EmailAddress, InvalidValue, PhoneNumber, PointerValue};
+use super::InvalidValue;
 
 /// The rule of a checked text, as the document has it.
 pub(crate) struct TextRule {
@@ -37,22 +37,9 @@ pub(crate) fn compiled(pattern: &str) -> Option<Regex> {
     Regex::with_flags(pattern, "u").ok()
 }
 
-impl From<EmailAddress> for PointerValue {
-    fn from(email: EmailAddress) -> Self {
-        Self(email.0)
-    }
-}
-
-impl From<PhoneNumber> for PointerValue {
-    fn from(phone_number: PhoneNumber) -> Self {
-        Self(phone_number.0)
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use super::super::CountryCode;
-    use super::*;
+    use crate::types::{CountryCode, EmailAddress, PhoneNumber};
 
     #[test]
     fn email_addresses() {

@@ -2,7 +2,7 @@
 
 use anyhow::{Result, bail};
 
-use crate::{docs, endpoint, run as command, spec};
+use crate::{docs, endpoint, layers, run as command, spec};
 
 const FEATURES: [&[&str]; 3] = [&[], &["--no-default-features"], &["--all-features"]];
 
@@ -20,6 +20,7 @@ pub(crate) fn run() -> Result<()> {
         let clippy = [&["clippy", "--workspace", "--all-targets"], features, &["--", "--deny", "warnings"]].concat();
         command("cargo", &clippy, &[])?;
     }
+    layers::run()?;
     docs::run()?;
 
     // The README's two commands; the first stays on loopback, whatever the environment holds.

@@ -29,8 +29,8 @@ pub(crate) fn run() -> Result<()> {
     Ok(())
 }
 
-/// Where cargo says that the build script has put it.
-fn generated() -> Result<PathBuf> {
+/// The folder where the build script has written it.
+pub(crate) fn generated() -> Result<PathBuf> {
     let check = ["check", "--quiet", "--package", "bunq-partner", "--message-format", "json-render-diagnostics"];
     // What the crate does not compile with is worth reading too: only the build script has to succeed.
     let output = Command::new("cargo").args(check).current_dir(root()).stderr(Stdio::inherit()).output()?;

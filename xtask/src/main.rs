@@ -8,6 +8,7 @@ mod contract;
 mod docs;
 mod endpoint;
 mod expand;
+mod layers;
 mod redocly;
 mod sandbox;
 mod spec;
@@ -43,6 +44,8 @@ enum Task {
     ///
     /// Its public names and signatures are in codegen/tests/snapshots/outline__outline.snap, for review.
     Expand,
+    /// Check that imports go down the layers of the crate, and that there are no circles
+    Layers,
     /// Run bunq on loopback until interrupted; prints where it is and its API key as a line of JSON
     #[command(disable_help_flag = true)]
     Sandbox(sandbox::Arguments),
@@ -70,6 +73,7 @@ fn run_task(task: Task) -> Result<bool> {
         Task::Docs => docs::run(),
         Task::Endpoint => endpoint::run(),
         Task::Expand => expand::run(),
+        Task::Layers => layers::run(),
         Task::Sandbox(arguments) => sandbox::run(&arguments),
         Task::Spec(task) => return spec::run(task),
     }

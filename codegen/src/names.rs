@@ -1,0 +1,27 @@
+//! How names of the document become names of Rust.
+
+/// `get_provision` or `PENDING_FIRST_USE` as `GetProvision` or `PendingFirstUse`.
+pub(crate) fn pascal_case(name: &str) -> String {
+    let capitalized = |word: &str| {
+        let (first, rest) = word.split_at(word.chars().next().map_or(0, char::len_utf8));
+        first.to_uppercase() + &rest.to_lowercase()
+    };
+    name.split('_').map(capitalized).collect()
+}
+
+/// `EmailAddress` as `email_address`.
+pub(crate) fn snake_case(name: &str) -> String {
+    let mut text = String::new();
+    for c in name.chars() {
+        if c.is_ascii_uppercase() && !text.is_empty() {
+            text.push('_');
+        }
+        text.push(c.to_ascii_lowercase());
+    }
+    text
+}
+
+/// The visibility of a type, and of its methods.
+pub(crate) fn visibility(is_public: bool) -> syn::Visibility {
+    if is_public { syn::parse_quote!(pub) } else { syn::parse_quote!(pub(crate)) }
+}

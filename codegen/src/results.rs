@@ -1,0 +1,218 @@
+//! The result of a method: its type, how it is made of the envelope, and what it must repeat.
+
+use proc_macro2::TokenStream;
+use quote::{ToTokens, format_ident, quote};
+
+use super::document::Diagnostic;
+use super::envelope::{ResultShape, bodies, item_schema, member_schema};
+use super::names::pascal_case;
+use super::signature::{Method, inside_option};
+
+impl Method<'_> {
+    /// The type of the result, and how it is made of the envelope.
+    pub(crate) fn result(
+        &self,
+        visibility: &syn::Visibility,
+        types: &mut Vec<syn::Item>,
+    ) -> Result<(TokenStream, TokenStream), Diagnostic> {
+        let output = format_ident!("{}Output", pascal_case(self.operation.id));
+        let doc = format!(" The result of `{}`.", self.operation.id);
+        Ok(match &self.envelope.shape {
+            ResultShape::FirstOf(names) => {
+                let members = names.iter().map(|name| self.member(name)).collect::<Result<Vec<_>, _>>()?;
+                let expected = names.join(" or ");
+                if let [Member { name, field, ty, .. }] = &members[..] {
+                    let checks = self.checks(name)?;
+                    return Ok((
+                        quote!(crate::types::#ty),
+                        quote!({
+                            let item = first(envelope.response, |item| item.#field, #expected)?;
+                            #(#checks)*
+                            Ok(item)
+                        }),
+                    ));
+                }
+                let (mut variants, mut picks, mut arms) = (Vec::new(), Vec::new(), Vec::new());
+                for Member { name, variant, field, ty } in &members {
+                    let doc = format!(" The item `{name}`.");
+                    variants.push(quote!(#[doc = #doc] #variant(#ty)));
+                    picks.push(quote!(item.#field.map(crate::types::#output::#variant)));
+                    let checks = self.checks(name)?;
+                    let item = if checks.is_empty() { quote!(_) } else { quote!(item) };
+                    arms.push(quote!(crate::types::#output::#variant(#item) => { #(#checks)* }));
+                }
+                types.push(syn::parse_quote! {
+                    #[doc = #doc]
+                    #[derive(Clone, Debug, PartialEq, Eq)]
+                    #[allow(clippy::large_enum_variant)]
+                    #[non_exhaustive]
+                    #visibility enum #output { #(#variants),* }
+                });
+                let [pick, others @ ..] = &picks[..] else {
+                    return Err(self.operation.diagnostic("x-bunq-result names no item"));
+                };
+                (
+                    quote!(crate::types::#output),
+                    quote!({
+                        let output = first(envelope.response, |item| #pick #(.or_else(|| #others))*, #expected)?;
+                        match &output { #(#arms)* }
+                        Ok(output)
+                    }),
+                )
+            }
+            ResultShape::Together { all, any } => {
+                let (mut fields, mut locals, mut values) = (Vec::new(), Vec::new(), Vec::new());
+                for (name, is_required) in
+                    all.iter().map(|name| (name, true)).chain(any.iter().map(|name| (name, false)))
+                {
+                    let Member { field, ty, .. } = self.member(name)?;
+                    let doc = format!(" The item `{name}`.");
+                    locals.push(field.clone());
+                    if is_required {
+                        fields.push(quote!(#[doc = #doc] pub #field: #ty));
+                        values.push(quote!(#field: required(#field, #name)?));
+                    } else {
+                        fields.push(quote!(#[doc = #doc] pub #field: ::std::option::Option<#ty>));
+                        values.push(quote!(#field));
+                    }
+                }
+                types.push(syn::parse_quote! {
+                    #[doc = #doc]
+                    #[derive(Clone, Debug, PartialEq, Eq)]
+                    #[non_exhaustive]
+                    #visibility struct #output { #(#fields),* }
+                });
+                (
+                    quote!(crate::types::#output),
+                    quote!({
+                        #(let mut #locals = None;)*
+                        for item in envelope.response {
+                            #(#locals = #locals.or(item.#locals);)*
+                        }
+                        Ok(crate::types::#output { #(#values),* })
+                    }),
+                )
+            }
+            ResultShape::List(name) | ResultShape::Page(name) => {
+                let Member { field, ty, .. } = self.member(name)?;
+                let items = quote!(envelope.response.into_iter().filter_map(|item| item.#field).collect());
+                match self.envelope.shape {
+                    ResultShape::Page(_) => (
+                        quote!(crate::types::Page<crate::types::#ty>),
+                        quote!({
+                            let links = required(envelope.pagination, "Pagination")?;
+                            crate::types::Page::new(#items, links.older_url.as_deref(), links.newer_url.as_deref(), links.future_url.as_deref())
+                        }),
+                    ),
+                    _ => (quote!(::std::vec::Vec<crate::types::#ty>), quote!(Ok(#items))),
+                }
+            }
+            ResultShape::Nothing | ResultShape::Bytes => (
+                quote!(()),
+                quote!({
+                    let _ = envelope;
+                    Ok(())
+                }),
+            ),
+        })
+    }
+
+    /// The stream over all pages.
+    pub(crate) fn stream(
+        &self,
+        visibility: &syn::Visibility,
+        query: Option<&syn::Ident>,
+        result: &TokenStream,
+    ) -> Option<TokenStream> {
+        let ResultShape::Page(item) = &self.envelope.shape else { return None };
+        let Member { ty, .. } = self.member(item).ok()?;
+        let (name, stream) = (format_ident!("{}", self.operation.id), format_ident!("{}_stream", self.operation.id));
+        let path: Vec<_> = self.arguments.iter().filter(|(argument, _)| self.is_in_path(argument)).collect();
+        let parameters = path.iter().map(|(argument, ty)| quote!(#argument: #ty));
+        let clones = path.iter().map(|(argument, _)| quote!(#argument.clone()));
+        let docs = [
+            format!(
+                " The items of all pages of [`{name}`](Self::{name}), from its first page on; see [`Page`](crate::types::Page)."
+            ),
+            String::new(),
+            " # Errors".into(),
+            String::new(),
+            " Those of each call. An error ends the stream.".into(),
+        ];
+        Some(quote! {
+            #(#[doc = #docs])*
+            #visibility fn #stream(
+                &self,
+                #(#parameters,)*
+                query: crate::types::#query,
+            ) -> impl Stream<Item = Result<crate::types::#ty, Error>> + Send + 'static + use<> {
+                let api = self.clone();
+                items(query.cursor, move |cursor| {
+                    let (api, query) = (api.clone(), crate::types::#query { cursor, ..query.clone() });
+                    async move { api.#name(#(#clones,)* query).await.map(Response::<#result>::into_inner) }
+                })
+            }
+        })
+    }
+
+    /// The checks that an item repeats what was asked about.
+    fn checks(&self, name: &str) -> Result<Vec<TokenStream>, Diagnostic> {
+        let item = item_schema(self.document, &self.operation);
+        let (schema, _) = item.and_then(|(_, item)| member_schema(self.document, item, name)).ok_or_else(|| {
+            self.operation.diagnostic(format_args!("the item `{name}` must be a schema by reference"))
+        })?;
+        let mut checks = Vec::new();
+        for (member, source) in &self.envelope.repeats {
+            let Some(field) = self.field(schema, member) else { continue };
+            let ident = &field.ident;
+            let answered = if inside_option(&field.ty).is_some() {
+                quote!(item.#ident.as_ref())
+            } else {
+                quote!(Some(&item.#ident))
+            };
+            let argument = format_ident!("{source}");
+            let asked = if self.is_in_path(&argument) {
+                quote!(&#argument)
+            } else if bodies(self.document, &self.operation).len() > 1 {
+                quote!(body.#argument())
+            } else {
+                quote!(&body.#argument)
+            };
+            checks.push(quote!(repeats(#source, #answered, #asked)?;));
+        }
+        Ok(checks)
+    }
+
+    fn member(&self, name: &str) -> Result<Member, Diagnostic> {
+        let unknown = || self.operation.diagnostic(format_args!("the item `{name}` must be a schema by reference"));
+        let (item_name, item) = item_schema(self.document, &self.operation).ok_or_else(unknown)?;
+        let (schema, _) = member_schema(self.document, item, name).ok_or_else(unknown)?;
+        let field = self.field(item_name, name).and_then(|field| field.ident.clone()).ok_or_else(unknown)?;
+        let (variant, ty) = (format_ident!("{name}"), format_ident!("{schema}"));
+        Ok(Member { name: name.to_owned(), variant, field, ty })
+    }
+
+    /// The field of a generated struct that is called `member` in JSON.
+    fn field(&self, schema: &str, member: &str) -> Option<&syn::Field> {
+        let item = self.output.types.iter().find_map(|item| match item {
+            syn::Item::Struct(item) if item.ident == schema => Some(item),
+            _ => None,
+        })?;
+        item.fields.iter().find(|field| {
+            let renamed = field.attrs.iter().any(|attribute| {
+                attribute.path().is_ident("serde")
+                    && attribute.to_token_stream().to_string().contains(&format!("\"{member}\""))
+            });
+            renamed || field.ident.as_ref().is_some_and(|ident| ident == member)
+        })
+    }
+}
+
+/// A member of an item.
+struct Member {
+    name: String,
+    variant: syn::Ident,
+    field: syn::Ident,
+    /// The type of what it holds, by its name in `crate::types`.
+    ty: syn::Ident,
+}

@@ -1,0 +1,85 @@
+//! One operation on its way to become a method: what its signature in progenitor's output says.
+
+use syn::visit_mut::{self, VisitMut};
+
+use super::client::Output;
+use super::document::{Document, Operation};
+use super::envelope::Envelope;
+use super::policy::Policy;
+
+/// One operation on its way to become a method.
+pub(crate) struct Method<'a> {
+    pub(crate) document: &'a Document,
+    pub(crate) output: &'a Output,
+    pub(crate) operation: Operation<'a>,
+    pub(crate) policy: Policy,
+    pub(crate) envelope: Envelope,
+    pub(crate) arguments: Vec<(syn::Ident, syn::Type)>,
+}
+
+impl Method<'_> {
+    pub(crate) fn is_in_path(&self, argument: &syn::Ident) -> bool {
+        self.operation.path.contains(&format!("{{{argument}}}"))
+    }
+}
+
+pub(crate) fn signature(output: &Output, id: &str) -> Option<syn::Signature> {
+    let blocks = output.client.iter().filter_map(|item| match item {
+        syn::Item::Impl(item) if item.trait_.is_none() => Some(&item.items),
+        _ => None,
+    });
+    blocks.flatten().find_map(|item| match item {
+        syn::ImplItem::Fn(method) if method.sig.ident == id => Some(method.sig.clone()),
+        _ => None,
+    })
+}
+
+/// The arguments of a method but its receiver, as owned types of the crate.
+pub(crate) fn arguments(signature: &syn::Signature) -> Vec<(syn::Ident, syn::Type)> {
+    let typed = signature.inputs.iter().filter_map(|input| match input {
+        syn::FnArg::Typed(typed) => Some(typed),
+        syn::FnArg::Receiver(_) => None,
+    });
+    let named = typed.filter_map(|typed| match &*typed.pat {
+        syn::Pat::Ident(name) => Some((name.ident.clone(), (*typed.ty).clone())),
+        _ => None,
+    });
+    named
+        .map(|(name, mut ty)| {
+            Owned.visit_type_mut(&mut ty);
+            (name, ty)
+        })
+        .collect()
+}
+
+/// Makes `&'a T` a `T`, `str` a `String`, and `types::T` a `crate::types::T`.
+struct Owned;
+
+impl VisitMut for Owned {
+    fn visit_type_mut(&mut self, ty: &mut syn::Type) {
+        if let syn::Type::Reference(reference) = ty {
+            *ty = (*reference.elem).clone();
+        }
+        visit_mut::visit_type_mut(self, ty);
+    }
+
+    fn visit_path_mut(&mut self, path: &mut syn::Path) {
+        visit_mut::visit_path_mut(self, path);
+        if path.is_ident("str") {
+            *path = syn::parse_quote!(::std::string::String);
+        } else if path.segments.first().is_some_and(|first| first.ident == "types") {
+            *path = syn::parse_quote!(crate::#path);
+        }
+    }
+}
+
+/// The `T` of an `Option<T>`.
+pub(crate) fn inside_option(ty: &syn::Type) -> Option<&syn::Type> {
+    let syn::Type::Path(path) = ty else { return None };
+    let last = path.path.segments.last().filter(|last| last.ident == "Option")?;
+    let syn::PathArguments::AngleBracketed(arguments) = &last.arguments else { return None };
+    arguments.args.iter().find_map(|argument| match argument {
+        syn::GenericArgument::Type(ty) => Some(ty),
+        _ => None,
+    })
+}

@@ -1,0 +1,36 @@
+//! The manners of the bank that a test can choose.
+
+use std::time::Duration;
+
+/// What moves a provision on, step by step through its life cycle.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Pace {
+    /// Reading it, alone or on a page of a listing: each read of a step that has been read before. So every step
+    /// is shown, and whoever polls comes to the end without waiting.
+    EachRead,
+    /// [`Sandbox::advance`](super::Sandbox::advance) alone.
+    Manual,
+    /// Time: a step for each such duration.
+    Every(Duration),
+}
+
+/// What the signatures of answers cover. Both forms are bunq's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SignatureForm {
+    /// The body alone.
+    Body,
+    /// The older form: the status, the `X-Bunq-*` headers and the body.
+    WithHeaders,
+}
+
+/// What the creation of a provision answers. Both answers are documented.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum CreationResponse {
+    /// One `Id` item.
+    Id,
+    /// One `PartnerUserProvision` item.
+    Provision,
+}

@@ -1,0 +1,321 @@
+//! The layers of the crate: imports go down, and there are no circles.
+//!
+//! Reads every path in `src/` and in the generated files, follows re-exports to the module that defines what is meant,
+//! and reports each import that goes up, each circle of files, and each import through `lib.rs`. Tests are left out.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context as _, Result, bail};
+use syn::visit::{self, Visit};
+
+use crate::{expand, root};
+
+/// The layers of `src/`, lowest first. What stands in one line may import each other.
+const LAYERS: [&[&str]; 11] = [
+    &["text"],
+    &["types"],
+    &["operation"],
+    &["error"],
+    &["environment"],
+    &["transport"],
+    &["api"],
+    &["session"],
+    &["provisions"],
+    &["builder", "client"],
+    &["sandbox"],
+];
+
+/// The path of a module from the root of the crate.
+type ModulePath = Vec<String>;
+
+/// One file, with the generated code that it includes.
+#[derive(Default)]
+struct Module {
+    /// Each path that is used, from the root of the crate.
+    uses: BTreeSet<ModulePath>,
+    /// What a re-exported name stands for.
+    exports: BTreeMap<String, ModulePath>,
+}
+
+type Crate = BTreeMap<ModulePath, Module>;
+
+pub(crate) fn run() -> Result<()> {
+    let generated = expand::generated()?;
+    let mut modules = Crate::new();
+    read_folder(&root().join("src"), &Vec::new(), &generated, &mut modules)?;
+    let (findings, imports) = check(&modules);
+    for finding in &findings {
+        eprintln!("{finding}");
+    }
+    println!("layers: {} files, {imports} imports, {} findings", modules.len(), findings.len());
+    if !findings.is_empty() {
+        bail!("an import goes up or in a circle: see above, and ARCHITECTURE.md");
+    }
+    Ok(())
+}
+
+fn check(modules: &Crate) -> (Vec<String>, usize) {
+    let mut findings = Vec::new();
+    let mut edges: BTreeMap<&ModulePath, BTreeSet<ModulePath>> = BTreeMap::new();
+    for (path, module) in modules.iter().filter(|(path, _)| !path.is_empty()) {
+        for used in &module.uses {
+            if modules.get(&Vec::new()).is_some_and(|root| root.exports.contains_key(&used[0])) {
+                findings.push(format!("{} imports {} through lib.rs", name(path), used.join("::")));
+                continue;
+            }
+            let target = resolve(modules, used);
+            if !target.is_empty() && target != *path {
+                edges.entry(path).or_default().insert(target);
+            }
+        }
+    }
+    for (from, targets) in &edges {
+        for to in targets {
+            match (layer(from), layer(to)) {
+                (Some(above), Some(below)) if above < below => {
+                    findings.push(format!("{} imports {}, which is above it", name(from), name(to)));
+                }
+                (None, _) => findings.push(format!("{} is in no layer: add it to the layers", name(from))),
+                _ => {}
+            }
+        }
+    }
+    let is_known = |path: &ModulePath| layer(path).is_some_and(|layer| LAYERS[layer].len() == 1);
+    for start in edges.keys().filter(|start| is_known(start)) {
+        if let Some(circle) = circle(&edges, start, &mut vec![(*start).clone()]) {
+            findings.push(format!("a circle: {}", circle.iter().map(name).collect::<Vec<_>>().join(" -> ")));
+        }
+    }
+    (findings, edges.values().map(BTreeSet::len).sum())
+}
+
+fn layer(path: &ModulePath) -> Option<usize> {
+    LAYERS.iter().position(|names| names.contains(&path[0].as_str()))
+}
+
+fn name(path: &ModulePath) -> String {
+    path.join("::")
+}
+
+/// A circle that begins and ends with `start`, the first of its members.
+fn circle(
+    edges: &BTreeMap<&ModulePath, BTreeSet<ModulePath>>,
+    start: &ModulePath,
+    way: &mut Vec<ModulePath>,
+) -> Option<Vec<ModulePath>> {
+    for next in edges.get(way.last()?).into_iter().flatten().filter(|next| *next >= start) {
+        if next == start {
+            return Some([way.clone(), vec![start.clone()]].concat());
+        }
+        if !way.contains(next) {
+            way.push(next.clone());
+            let found = circle(edges, start, way);
+            if found.is_some() {
+                return found;
+            }
+            way.pop();
+        }
+    }
+    None
+}
+
+/// The module that defines what a path leads to.
+fn resolve(modules: &Crate, path: &[String]) -> ModulePath {
+    let mut at = ModulePath::new();
+    for (index, segment) in path.iter().enumerate() {
+        let child = [at.clone(), vec![segment.clone()]].concat();
+        if modules.contains_key(&child) {
+            at = child;
+        } else if let Some(target) = modules.get(&at).and_then(|module| module.exports.get(segment)) {
+            return resolve(modules, &[target.clone(), path[index + 1..].to_vec()].concat());
+        } else {
+            break;
+        }
+    }
+    at
+}
+
+fn read_folder(folder: &Path, path: &ModulePath, generated: &Path, modules: &mut Crate) -> Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let file = entry?.path();
+        let stem = file.file_stem().and_then(|stem| stem.to_str()).context("a file has a name")?;
+        let below = [path.clone(), vec![stem.to_owned()]].concat();
+        if stem == "tests" {
+            continue;
+        }
+        if file.is_dir() {
+            read_folder(&file, &below, generated, modules)?;
+            continue;
+        }
+        let module = if ["mod", "lib"].contains(&stem) { path.clone() } else { below };
+        let mut reader = Reader { path: module.clone(), generated, found: Module::default() };
+        reader.read(&file)?;
+        modules.insert(module, reader.found);
+    }
+    Ok(())
+}
+
+struct Reader<'a> {
+    path: ModulePath,
+    generated: &'a Path,
+    found: Module,
+}
+
+impl Reader<'_> {
+    fn read(&mut self, file: &Path) -> Result<()> {
+        let text = fs::read_to_string(file).with_context(|| format!("{} cannot be read", file.display()))?;
+        let parsed = syn::parse_file(&text).with_context(|| format!("{} is not Rust", file.display()))?;
+        self.visit_file(&parsed);
+        Ok(())
+    }
+
+    /// A path that begins with `crate`, `self` or `super`, from the root of the crate.
+    fn absolute(&self, segments: &[String]) -> Option<ModulePath> {
+        let (first, rest) = segments.split_first()?;
+        let mut base = match first.as_str() {
+            "crate" => Vec::new(),
+            "self" => self.path.clone(),
+            "super" => self.path[..self.path.len().checked_sub(1)?].to_vec(),
+            _ => return None,
+        };
+        let supers = rest.iter().take_while(|segment| *segment == "super").count();
+        base.truncate(base.len().checked_sub(supers)?);
+        base.extend(rest[supers..].iter().cloned());
+        (!base.is_empty()).then_some(base)
+    }
+
+    fn import(&mut self, tree: &syn::UseTree, prefix: &[String], is_exported: bool) {
+        let with = |name: &syn::Ident| [prefix, &[name.to_string()]].concat();
+        let (path, shown) = match tree {
+            syn::UseTree::Path(path) => return self.import(&path.tree, &with(&path.ident), is_exported),
+            syn::UseTree::Group(group) => {
+                return group.items.iter().for_each(|tree| self.import(tree, prefix, is_exported));
+            }
+            syn::UseTree::Name(name) if name.ident == "self" => (prefix.to_vec(), prefix.last().cloned()),
+            syn::UseTree::Name(name) => (with(&name.ident), Some(name.ident.to_string())),
+            syn::UseTree::Rename(rename) => (with(&rename.ident), Some(rename.rename.to_string())),
+            syn::UseTree::Glob(_) => (prefix.to_vec(), None),
+        };
+        // In a crate's root, `use api::Api` is `use self::api::Api`.
+        let path = if self.path.is_empty() { [vec!["self".to_owned()], path].concat() } else { path };
+        let Some(path) = self.absolute(&path) else { return };
+        if let (Some(shown), true) = (shown, is_exported) {
+            self.found.exports.insert(shown, path);
+        } else {
+            self.found.uses.insert(path);
+        }
+    }
+}
+
+impl<'ast> Visit<'ast> for Reader<'_> {
+    fn visit_item(&mut self, item: &'ast syn::Item) {
+        let attributes = match item {
+            syn::Item::Mod(item) => &item.attrs,
+            syn::Item::Fn(item) => &item.attrs,
+            syn::Item::Use(item) => &item.attrs,
+            syn::Item::Impl(item) => &item.attrs,
+            _ => return visit::visit_item(self, item),
+        };
+        let is_test = |attribute: &syn::Attribute| {
+            attribute.path().is_ident("cfg")
+                && attribute.parse_args::<syn::Meta>().is_ok_and(|meta| mentions_test(&meta))
+        };
+        if !attributes.iter().any(is_test) {
+            visit::visit_item(self, item);
+        }
+    }
+
+    fn visit_item_use(&mut self, item: &'ast syn::ItemUse) {
+        self.import(&item.tree, &[], !matches!(item.vis, syn::Visibility::Inherited));
+    }
+
+    fn visit_item_macro(&mut self, item: &'ast syn::ItemMacro) {
+        let text = item.mac.tokens.to_string();
+        if item.mac.path.is_ident("include")
+            && let Some((_, file)) = text.split_once("\"/")
+            && let Some((file, _)) = file.split_once('"')
+        {
+            // What cannot be read does not compile either.
+            let _ = self.read(&self.generated.join(file));
+        }
+    }
+
+    /// `pub(super)` imports nothing.
+    fn visit_visibility(&mut self, _: &'ast syn::Visibility) {}
+
+    fn visit_path(&mut self, path: &'ast syn::Path) {
+        let segments: Vec<_> = path.segments.iter().map(|segment| segment.ident.to_string()).collect();
+        self.found.uses.extend(self.absolute(&segments));
+        visit::visit_path(self, path);
+    }
+}
+
+fn mentions_test(meta: &syn::Meta) -> bool {
+    match meta {
+        syn::Meta::Path(path) => path.is_ident("test"),
+        syn::Meta::List(list) => {
+            list.tokens.to_string().split(|c: char| !c.is_alphanumeric()).any(|word| word == "test")
+        }
+        syn::Meta::NameValue(_) => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A crate of modules, each with the paths that it uses and the names that it re-exports.
+    fn modules(modules: &[(&str, &[&str], &[(&str, &str)])]) -> Crate {
+        let path = |text: &str| text.split("::").filter(|part| !part.is_empty()).map(str::to_owned).collect::<Vec<_>>();
+        modules
+            .iter()
+            .map(|(name, uses, exports)| {
+                let uses = uses.iter().map(|used| path(used)).collect();
+                let exports = exports.iter().map(|(name, target)| ((*name).to_owned(), path(target))).collect();
+                (path(name), Module { uses, exports })
+            })
+            .collect()
+    }
+
+    #[test]
+    fn imports_go_down() {
+        let (findings, imports) = check(&modules(&[
+            ("error", &["types::Secret"], &[]),
+            ("types", &[], &[]),
+            ("api", &["error::Error"], &[]),
+        ]));
+        assert_eq!((findings, imports), (vec![], 2));
+        let (findings, _) = check(&modules(&[("error", &["api::Api"], &[]), ("api", &[], &[])]));
+        assert_eq!(findings, ["error imports api, which is above it"]);
+        let (findings, _) = check(&modules(&[("attic", &["error::Error"], &[]), ("error", &[], &[])]));
+        assert_eq!(findings, ["attic is in no layer: add it to the layers"]);
+    }
+
+    #[test]
+    fn a_re_export_hides_nothing() {
+        let (findings, _) = check(&modules(&[
+            ("types", &[], &[("Response", "api::response::Response")]),
+            ("error", &["types::Response"], &[]),
+            ("api", &[], &[]),
+            ("api::response", &[], &[]),
+        ]));
+        assert_eq!(findings, ["error imports api::response, which is above it"]);
+        let (findings, _) = check(&modules(&[("", &[], &[("Error", "error::Error")]), ("api", &["Error"], &[])]));
+        assert_eq!(findings, ["api imports Error through lib.rs"]);
+    }
+
+    #[test]
+    fn circles_are_found_within_a_layer_too() {
+        let (findings, _) = check(&modules(&[
+            ("api", &["api::pages::pages"], &[]),
+            ("api::pages", &["api::response::Response"], &[]),
+            ("api::response", &["api::Api"], &[]),
+        ]));
+        assert_eq!(findings, ["a circle: api -> api::pages -> api::response -> api"]);
+        let (findings, _) =
+            check(&modules(&[("builder", &["client::Client"], &[]), ("client", &["builder::ClientBuilder"], &[])]));
+        assert_eq!(findings, [""; 0], "these two may import each other");
+    }
+}
