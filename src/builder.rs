@@ -16,6 +16,7 @@ use crate::operation::{Operation, RateLimit};
 use crate::session::Session;
 use crate::session::context::{ContextStore, Identity};
 use crate::session::handshake::Device;
+use crate::transport::deadline::MAX_TIMEOUT;
 use crate::transport::rate_limit::RateLimits;
 use crate::transport::retry::RetryPolicy;
 use crate::transport::{Transport, TransportConfig};
@@ -27,9 +28,6 @@ const ENVIRONMENT_VARIABLE: &str = "BUNQ_ENV";
 
 /// What every API key of bunq's sandbox starts with, and no other.
 const SANDBOX_KEY_PREFIX: &str = "sandbox_";
-
-/// Longer than any call or window, and no longer than a clock can hold.
-const MAX_DURATION: Duration = Duration::from_secs(365 * 24 * 3600);
 
 /// The rate limits that a client keeps.
 #[derive(Debug, Clone)]
@@ -236,7 +234,7 @@ fn check_config(mut config: TransportConfig) -> Result<TransportConfig, Error> {
         if timeout.is_zero() {
             return Err(Error::invalid_input(name, "it is zero, in which nothing can be done"));
         }
-        *timeout = (*timeout).min(MAX_DURATION);
+        *timeout = (*timeout).min(MAX_TIMEOUT);
     }
     // An attempt that ends before it has a connection must be known not to have been sent.
     config.connect_timeout = config.connect_timeout.min(config.attempt_timeout.mul_f64(0.9));
@@ -250,7 +248,7 @@ fn check_config(mut config: TransportConfig) -> Result<TransportConfig, Error> {
 }
 
 fn check_rate_limits(overrides: HashMap<&'static str, RateLimit>) -> Result<HashMap<&'static str, RateLimit>, Error> {
-    match overrides.iter().find(|(_, limit)| limit.calls == 0 || limit.per.is_zero() || limit.per > MAX_DURATION) {
+    match overrides.iter().find(|(_, limit)| limit.calls == 0 || limit.per.is_zero() || limit.per > MAX_TIMEOUT) {
         Some((operation, limit)) => {
             let problem = format_args!("{} calls per {:?} is no limit that calls can keep", limit.calls, limit.per);
             Err(Error::invalid_input(&format!("rate_limit of {operation}"), problem))

@@ -7,9 +7,10 @@ mod common;
 
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 use bunq_partner::sandbox::{Fault, Injection, Sandbox};
-use bunq_partner::{Client, Environment, ErrorKind, FileStore, Operation, Uuid};
+use bunq_partner::{Client, ContextStore as _, Environment, ErrorKind, FileStore, Operation, Sent, Uuid};
 use common::{MemoryStore, at_once, calls, id, ready};
 
 /// Tell another process of this test where to go.
@@ -102,6 +103,22 @@ async fn clients_of_one_process_can_share_a_context_too() {
     let id = ready(&client()).await;
     client().provisions().get(id).await.unwrap();
     assert_eq!(handshakes(&sandbox), [1, 1, 1]);
+}
+
+#[tokio::test]
+async fn a_lock_that_is_not_released_ends_the_call() {
+    let (sandbox, store) = (start().await, MemoryStore::default());
+    let held = store.lock().await.unwrap();
+    let builder = sandbox.client().context_store(store.clone()).operation_timeout(Duration::from_millis(200));
+    let client = builder.build().unwrap();
+    let error = client.open_session().await.unwrap_err();
+    assert_eq!((error.kind(), error.sent()), (ErrorKind::Context, Sent::No));
+    let expected = "MemoryStore: its lock was not released within 200ms: another client holds it, try again";
+    assert_eq!(error.to_string(), expected);
+    assert!(sandbox.journal().is_empty());
+    drop(held);
+    client.open_session().await.unwrap();
+    assert!(store.lock().await.is_ok(), "an opening releases the lock");
 }
 
 #[tokio::test]

@@ -5,9 +5,9 @@
 
 mod common;
 
-use bunq_partner::sandbox::Sandbox;
-use bunq_partner::{Client, Error, ErrorKind};
-use common::{calls, id, once, ready, start};
+use bunq_partner::sandbox::{Fault, Injection, Sandbox};
+use bunq_partner::{Client, Error, ErrorKind, Operation};
+use common::{calls, id, once, ready, start, start_without_retries};
 
 const HANDSHAKE: [&str; 3] = ["/installation", "/device-server", "/session-server"];
 
@@ -127,6 +127,25 @@ async fn a_call_that_is_given_up_does_not_waste_the_session_that_it_set_off() {
     }
     assert_eq!(client.provisions().get(id(1)).await.unwrap_err().kind(), ErrorKind::NotFound);
     assert_eq!(handshakes(&sandbox), [1, 1, 1]);
+}
+
+#[tokio::test]
+async fn a_failure_that_no_call_has_waited_for_is_not_handed_to_the_next() {
+    let (sandbox, client) = start_without_retries().await;
+    sandbox.inject(Injection::new(Fault::Status(491)).on(&Operation::CREATE_SESSION));
+    {
+        let provisions = client.provisions();
+        let mut call = Box::pin(provisions.get(id(1)));
+        assert!(futures_util::poll!(&mut call).is_pending());
+    }
+    // The opening runs to its failure, which the journal shows.
+    while sandbox.journal().iter().all(|call| call.fault.is_none()) {
+        tokio::task::yield_now().await;
+    }
+    let error = client.provisions().get(id(1)).await.unwrap_err();
+    // The call may still meet the opening that fails, but no call after it does.
+    assert!([ErrorKind::NotFound, ErrorKind::Maintenance].contains(&error.kind()), "{error}");
+    assert_eq!(client.provisions().get(id(1)).await.unwrap_err().kind(), ErrorKind::NotFound);
 }
 
 #[tokio::test]

@@ -8,12 +8,12 @@ use std::sync::{Arc, OnceLock};
 use bytes::Bytes;
 use progenitor_client::{ClientHooks, Error as GeneratedError, OperationInfo};
 use reqwest::{Request, Response as HttpResponse};
-use tokio::time::Instant;
 
 use crate::error::{CallMetadata, Error};
 use crate::operation::Operation;
 use crate::transport::Transport;
 use crate::transport::credentials::ProvideCredentials;
+use crate::transport::deadline::Deadline;
 
 #[allow(clippy::all, dead_code, unused_imports, missing_docs, unreachable_pub)]
 mod generated {
@@ -29,12 +29,12 @@ pub(super) use self::generated::Client;
 pub(crate) struct Exchange {
     transport: Arc<Transport>,
     source: Arc<dyn ProvideCredentials>,
-    deadline: Instant,
+    deadline: Deadline,
     outcome: OnceLock<Result<(CallMetadata, Bytes), Error>>,
 }
 
 impl Exchange {
-    pub(super) fn new(transport: Arc<Transport>, source: Arc<dyn ProvideCredentials>, deadline: Instant) -> Self {
+    pub(super) fn new(transport: Arc<Transport>, source: Arc<dyn ProvideCredentials>, deadline: Deadline) -> Self {
         Self { transport, source, deadline, outcome: OnceLock::new() }
     }
 

@@ -17,7 +17,6 @@ use futures_util::stream::Stream;
 use progenitor_client::{Error as GeneratedError, ResponseValue};
 use reqwest::{Method, Request, Url};
 use serde_json::Value;
-use tokio::time::Instant;
 
 use self::client::{Client, Exchange, undecodable};
 use self::envelope::{first, joined, repeats, required};
@@ -27,6 +26,7 @@ use crate::error::Error;
 use crate::operation::Operation;
 use crate::transport::Transport;
 use crate::transport::credentials::ProvideCredentials;
+use crate::transport::deadline::Deadline;
 use crate::types::collect_unknown;
 
 /// Every operation of the document, one method each. Cheap to clone.
@@ -58,9 +58,9 @@ pub struct Api {
 /// When a call is over.
 #[derive(Debug, Clone, Copy)]
 enum Timing {
-    /// So long after its beginning.
+    /// After this time from its beginning.
     After(Duration),
-    At(Instant),
+    At(Deadline),
 }
 
 impl Api {
@@ -74,19 +74,19 @@ impl Api {
     /// [`ClientBuilder::operation_timeout`]: crate::ClientBuilder::operation_timeout
     #[must_use]
     pub fn operation_timeout(mut self, timeout: Duration) -> Self {
-        self.timing = Timing::After(timeout.min(MAX_TIMEOUT));
+        self.timing = Timing::After(timeout);
         self
     }
 
     /// The same with calls that are over by `deadline`.
-    pub(crate) fn until(&self, deadline: Instant) -> Self {
+    pub(crate) fn until(&self, deadline: Deadline) -> Self {
         Self { timing: Timing::At(deadline), ..self.clone() }
     }
 
     /// By when a call that begins now is over.
-    pub(crate) fn deadline(&self) -> Instant {
+    pub(crate) fn deadline(&self) -> Deadline {
         match self.timing {
-            Timing::After(timeout) => Instant::now() + timeout,
+            Timing::After(timeout) => Deadline::after(timeout),
             Timing::At(deadline) => deadline,
         }
     }
@@ -212,10 +212,8 @@ impl Api {
     }
 }
 
-/// Longer than any call, and no longer than a clock can hold.
-const MAX_TIMEOUT: Duration = Duration::from_secs(365 * 24 * 3600);
-
 include!(concat!(env!("OUT_DIR"), "/methods.rs"));
 
-#[cfg(all(test, feature = "sandbox"))]
+#[cfg(test)]
+#[cfg(feature = "sandbox")]
 mod tests;

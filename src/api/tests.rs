@@ -12,11 +12,12 @@ use super::{Api, Response};
 use crate::error::Error;
 use crate::operation::Operation;
 use crate::sandbox::{JournalEntry, RawResponse, ReceivedSignature, Sandbox};
-use crate::transport::credentials::{Credentials, Installation};
+use crate::transport::credentials::{BoxFuture, Credentials, Installation, ProvideCredentials};
 use crate::transport::signature::{SigningKey, VerifyingKey};
 use crate::types::{
     Cursor, DeviceServerRequest, InstallationRequest, ListProvisionsQuery, NewProvision, NewProvisionByPointer,
-    PageSize, PermittedIp, ProvisionId, ProvisionStatus, RequestedStatus, SessionServerRequest, UpdateProvisionRequest,
+    PageSize, PermittedIp, ProvisionId, ProvisionStatus, RequestedStatus, Secret, SessionServerRequest,
+    UpdateProvisionRequest,
 };
 
 const UUID: Uuid = Uuid::from_u128(0x550e8400_e29b_41d4_a716_446655440000);
@@ -177,4 +178,40 @@ fn is_of(operation: &Operation, call: &JournalEntry) -> bool {
     operation.method == call.method
         && template.len() == path.len()
         && template.iter().zip(path).all(|(part, actual)| part.starts_with('{') || *part == actual)
+}
+
+/// A source that hands out a dead token first.
+#[derive(Debug)]
+struct Renewing {
+    good: Credentials,
+    rejected: Mutex<Vec<Option<Secret>>>,
+}
+
+impl ProvideCredentials for Renewing {
+    fn credentials<'a>(&'a self, rejected: Option<&'a Secret>) -> BoxFuture<'a, Result<Credentials, Error>> {
+        self.rejected.lock().unwrap().push(rejected.cloned());
+        let mut credentials = self.good.clone();
+        if rejected.is_none() {
+            credentials.token = Some("dead".into());
+        }
+        Box::pin(async { Ok(credentials) })
+    }
+
+    fn is_renewable(&self) -> bool {
+        true
+    }
+}
+
+/// The transport asks for credentials and knows no session.
+#[tokio::test]
+async fn a_call_is_made_with_any_source_of_credentials() {
+    let sandbox = Sandbox::start().await.unwrap();
+    let client = sandbox.client().build().unwrap();
+    let good = client.api().source.credentials(None).await.unwrap();
+    let source = Arc::new(Renewing { good, rejected: Mutex::default() });
+    let before = sandbox.journal().len();
+    let api = Api { source: source.clone(), ..client.api() };
+    api.get_installation().await.unwrap();
+    assert_eq!(*source.rejected.lock().unwrap(), [None, Some("dead".into())]);
+    assert_eq!(sandbox.journal().len(), before + 2);
 }

@@ -13,7 +13,7 @@ mod waiter;
 
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep};
+use tokio::time::sleep;
 use uuid::Uuid;
 
 use self::condition::{Condition, is_new};
@@ -24,6 +24,7 @@ pub use self::waiter::{Acceptance, Waiter};
 use crate::api::{Api, Response};
 use crate::error::{Error, ErrorKind, Sent};
 use crate::operation::Operation;
+use crate::transport::deadline::Deadline;
 use crate::transport::retry::{self, Decision, Failure};
 use crate::types::{
     CreateProvisionOutput, CreateProvisionRequest, Provision, ProvisionId, ProvisionStatus, RequestedStatus,
@@ -198,7 +199,7 @@ impl Provisions {
     async fn request_until_known<T, R, C>(
         &self,
         operation: &Operation,
-        deadline: Instant,
+        deadline: Deadline,
         mut request: impl FnMut() -> R,
         mut check: impl FnMut() -> C,
     ) -> Result<(T, Acceptance), Error>
@@ -232,7 +233,7 @@ impl Provisions {
                 Err(duplicate) if duplicate.kind() == ErrorKind::Duplicate => return Err(duplicate),
                 Ok(None) | Err(_) => return Err(error),
             }
-            let left = config.send_by(deadline).saturating_duration_since(Instant::now());
+            let left = deadline.left_to_send();
             match retry::decide(&failure, &config.retry, left, fastrand::f64()) {
                 // The check has renewed a session that was rejected.
                 Decision::Stop if failure.kind == ErrorKind::Unauthorized && attempts == 1 && !left.is_zero() => {}
@@ -243,7 +244,7 @@ impl Provisions {
         }
     }
 
-    async fn find_by(&self, external_uuid: Uuid, deadline: Instant) -> Result<Option<Provision>, Error> {
+    async fn find_by(&self, external_uuid: Uuid, deadline: Deadline) -> Result<Option<Provision>, Error> {
         let list = List::new(self.api.until(deadline)).external_uuid(external_uuid);
         let is_wanted = |provision: &Provision| provision.external_uuid == Some(external_uuid);
         let (mut found, mut cursor) = (Vec::new(), None);
@@ -277,9 +278,8 @@ impl Provisions {
 
     /// By when a check is over. If the call has less time left, the check gets that of an attempt: to stay in doubt is
     /// worse than to be late.
-    fn check_by(&self, deadline: Instant) -> Instant {
-        let config = self.api.transport().config();
-        deadline.max(Instant::now() + config.attempt_timeout + config.min_attempt())
+    fn check_by(&self, deadline: Deadline) -> Deadline {
+        deadline.with_time_for(self.api.transport().config().attempt_timeout)
     }
 }
 

@@ -15,6 +15,7 @@
 //! what a response means.
 
 pub(crate) mod credentials;
+pub(crate) mod deadline;
 pub(crate) mod rate_limit;
 mod request;
 mod response;
@@ -31,6 +32,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 use tracing::{Instrument, Span, field};
 
 use self::credentials::{Credentials, ProvideCredentials};
+use self::deadline::Deadline;
 use self::rate_limit::{Permit, RateLimits, Throttled, named_limit};
 use self::retry::{Decision, Failure, RetryPolicy};
 use crate::error::{CallMetadata, Error, ErrorKind, Sent};
@@ -40,9 +42,6 @@ use crate::types::{Secret, UnknownValue};
 /// The longest pause that is kept: of a signed refusal, and of any other.
 const MAX_PAUSE: Duration = Duration::from_secs(3600);
 const MAX_UNSIGNED_PAUSE: Duration = Duration::from_secs(60);
-
-/// An attempt gets at least this long, or a tenth of the call's time if that is less.
-const MIN_ATTEMPT: Duration = Duration::from_secs(1);
 
 /// How many unknown values are remembered as reported.
 const MAX_REPORTED: usize = 1000;
@@ -55,19 +54,6 @@ pub(crate) struct TransportConfig {
     pub(crate) operation_timeout: Duration,
     pub(crate) max_response_size: usize,
     pub(crate) retry: RetryPolicy,
-}
-
-impl TransportConfig {
-    /// The least time that an attempt gets.
-    pub(crate) fn min_attempt(&self) -> Duration {
-        (self.operation_timeout / 10).min(MIN_ATTEMPT)
-    }
-
-    /// By when an attempt must begin that is to end by `deadline`. A later one would be cut short and leave the caller
-    /// in doubt.
-    pub(crate) fn send_by(&self, deadline: Instant) -> Instant {
-        deadline.checked_sub(self.min_attempt()).unwrap_or(deadline)
-    }
 }
 
 impl Default for TransportConfig {
@@ -140,7 +126,7 @@ impl Transport {
         operation: &'static Operation,
         request: Request,
         source: &dyn ProvideCredentials,
-        deadline: Instant,
+        deadline: Deadline,
     ) -> Result<(CallMetadata, Bytes), Error> {
         let span = self.span(operation);
         let call = Call { transport: self, operation, source, deadline };
@@ -175,7 +161,7 @@ struct Call<'a> {
     transport: &'a Transport,
     operation: &'static Operation,
     source: &'a dyn ProvideCredentials,
-    deadline: Instant,
+    deadline: Deadline,
 }
 
 impl Call<'_> {
@@ -204,7 +190,7 @@ impl Call<'_> {
                 continue;
             }
             let failure = Failure::of_call(&error, self.operation, attempts);
-            let left = self.send_by().saturating_duration_since(Instant::now());
+            let left = self.deadline.left_to_send();
             match retry::decide(&failure, &config.retry, left, fastrand::f64()) {
                 Decision::Stop => return Err(error),
                 Decision::RetryAfter(pause) => {
@@ -216,7 +202,7 @@ impl Call<'_> {
     }
 
     async fn credentials(&self, rejected: Option<&Secret>) -> Result<Credentials, Error> {
-        let credentials = match timeout_at(self.send_by(), self.source.credentials(rejected)).await {
+        let credentials = match timeout_at(self.deadline.send_by(), self.source.credentials(rejected)).await {
             Ok(credentials) => credentials.map_err(Error::before_sending)?,
             Err(_) => return Err(self.too_late("the session was not open in time", 0)),
         };
@@ -228,7 +214,7 @@ impl Call<'_> {
     }
 
     async fn permit(&self, attempts: u32) -> Result<Option<Permit>, Error> {
-        self.transport.limits.acquire(self.operation, self.send_by()).await.map_err(|wait| {
+        self.transport.limits.acquire(self.operation, self.deadline.send_by()).await.map_err(|wait| {
             let message =
                 format_args!("bunq's rate limit has no permit for the call for another {wait:.1?}, which is too long");
             Error::new(ErrorKind::RateLimited, Sent::No, message)
@@ -237,12 +223,8 @@ impl Call<'_> {
         })
     }
 
-    fn send_by(&self) -> Instant {
-        self.transport.config.send_by(self.deadline)
-    }
-
     fn check_time(&self, attempts: u32) -> Result<(), Error> {
-        if Instant::now() > self.send_by() {
+        if Instant::now() > self.deadline.send_by() {
             return Err(self.too_late("there is no time left to send it", attempts));
         }
         Ok(())
@@ -261,7 +243,7 @@ impl Call<'_> {
     ) -> Result<(CallMetadata, Bytes), Error> {
         let Transport { http, config, .. } = self.transport;
         let mut metadata = CallMetadata::new(self.operation, attempts);
-        let left = self.deadline.saturating_duration_since(Instant::now());
+        let left = self.deadline.left();
         let mut request = request::prepare(request, credentials, &mut metadata)?;
         *request.timeout_mut() = Some(config.attempt_timeout.min(left));
         let response = request::send(http, request, config.max_response_size, &mut metadata).await;

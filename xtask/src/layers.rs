@@ -267,6 +267,7 @@ mod tests {
     use super::*;
 
     /// A crate of modules, each with the paths that it uses and the names that it re-exports.
+    #[allow(clippy::type_complexity)]
     fn modules(modules: &[(&str, &[&str], &[(&str, &str)])]) -> Crate {
         let path = |text: &str| text.split("::").filter(|part| !part.is_empty()).map(str::to_owned).collect::<Vec<_>>();
         modules

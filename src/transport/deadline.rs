@@ -1,0 +1,72 @@
+//! By when a call is over, and by when its last attempt must begin.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// An attempt gets at least this long, or a tenth of the call's time if that is less.
+const MIN_ATTEMPT: Duration = Duration::from_secs(1);
+
+/// Longer than any call, and no longer than a clock can hold.
+pub(crate) const MAX_TIMEOUT: Duration = Duration::from_secs(365 * 24 * 3600);
+
+/// The end of a call.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Deadline {
+    at: Instant,
+    min_attempt: Duration,
+}
+
+impl Deadline {
+    /// The end of a call that begins now and may take `timeout`.
+    pub(crate) fn after(timeout: Duration) -> Self {
+        let timeout = timeout.min(MAX_TIMEOUT);
+        Self { at: Instant::now() + timeout, min_attempt: (timeout / 10).min(MIN_ATTEMPT) }
+    }
+
+    /// By when an attempt must begin that is to end in time. A later one would be cut short and leave the caller in
+    /// doubt.
+    pub(crate) fn send_by(self) -> Instant {
+        self.at.checked_sub(self.min_attempt).unwrap_or(self.at)
+    }
+
+    /// The time left.
+    pub(crate) fn left(self) -> Duration {
+        self.at.saturating_duration_since(Instant::now())
+    }
+
+    /// The time left in which an attempt can begin.
+    pub(crate) fn left_to_send(self) -> Duration {
+        self.send_by().saturating_duration_since(Instant::now())
+    }
+
+    /// The same, or a later one if this leaves no time for an attempt of `timeout`.
+    #[must_use]
+    pub(crate) fn with_time_for(self, timeout: Duration) -> Self {
+        Self { at: self.at.max(Instant::now() + timeout + self.min_attempt), ..self }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn the_last_attempt_begins_in_time() {
+        let second = Duration::from_secs(1);
+        for (timeout, left_to_send) in
+            [(120 * second, 119 * second), (second, 9 * second / 10), (Duration::ZERO, Duration::ZERO)]
+        {
+            let deadline = Deadline::after(timeout);
+            assert_eq!((deadline.left(), deadline.left_to_send()), (timeout, left_to_send));
+        }
+        assert_eq!(Deadline::after(Duration::MAX).left(), MAX_TIMEOUT);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_check_gets_the_time_of_an_attempt() {
+        let second = Duration::from_secs(1);
+        assert_eq!(Deadline::after(second).with_time_for(30 * second).left_to_send(), 30 * second);
+        assert_eq!(Deadline::after(60 * second).with_time_for(30 * second).left_to_send(), 59 * second);
+    }
+}

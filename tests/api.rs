@@ -1,0 +1,154 @@
+//! The operations of the document as `client.api()` offers them: typed, and by name.
+
+#![cfg(feature = "sandbox")]
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+mod common;
+
+use std::time::Duration;
+
+use bunq_partner::sandbox::{Fault, Injection, ReceivedSignature};
+use bunq_partner::types::{ListProvisionsQuery, RequestedStatus, UpdateProvisionRequest};
+use bunq_partner::{ErrorKind, Operation, PageSize, Sent, UserKind};
+use common::{MemoryStore, calls, ready, start, start_without_retries};
+use futures_util::TryStreamExt as _;
+use serde_json::{Value, json};
+
+#[tokio::test]
+async fn a_response_has_what_bunqs_support_asks_for() {
+    let (sandbox, client) = start().await;
+    let id = sandbox.populate(1)[0];
+    sandbox.before_signing(|_, response| {
+        let name = |(name, _): &(String, String)| name == "X-Bunq-Client-Response-Id";
+        let response_id = response.headers.iter_mut().find(|header| name(header)).unwrap();
+        response_id.1 = "response-of-the-test".into();
+        response.headers.push(("X-Bunq-Warning".into(), "This call is deprecated.".into()));
+    });
+    let provision = client.api().get_provision(id).await.unwrap();
+    assert_eq!(provision.id, id, "it derefs to the provision");
+    assert_eq!(provision.status(), 200);
+    assert_eq!(provision.request_id(), sandbox.journal().last().unwrap().header("x-bunq-client-request-id"));
+    assert_eq!(provision.response_id(), Some("response-of-the-test"));
+    assert_eq!(provision.warning(), Some("This call is deprecated."));
+    assert_eq!(provision.attempts(), 1);
+}
+
+#[tokio::test]
+async fn a_request_of_ones_own_is_signed() {
+    let (sandbox, client) = start().await;
+    let id = sandbox.populate(1)[0];
+    let request = UpdateProvisionRequest::new(RequestedStatus::Cancelled);
+    let response = client.api().update_provision(id, &request).await.unwrap();
+    assert_eq!(response.id.to_string(), id.to_string());
+    let call = sandbox.journal().pop().unwrap();
+    assert_eq!((call.signature, call.body.as_str()), (ReceivedSignature::Valid, r#"{"status":"CANCELLED"}"#));
+}
+
+#[tokio::test]
+async fn devices_and_installation_of_the_session() {
+    let (sandbox, client) = start().await;
+    let api = client.api();
+    let devices = api.list_device_servers().await.unwrap();
+    let device = api.get_device_server(devices[0].id).await.unwrap();
+    assert_eq!(*device, devices[0]);
+    assert_eq!(device.description.as_deref(), Some("bunq-partner"));
+    assert!(api.get_installation().await.unwrap().id > 0);
+    assert_eq!(api.get_device_server(1).await.unwrap_err().kind(), ErrorKind::NotFound);
+    assert_eq!(calls(&sandbox, "POST", "/session-server").len(), 1);
+}
+
+#[tokio::test]
+async fn all_pages_are_a_stream() {
+    let (sandbox, client) = start().await;
+    let ids = sandbox.populate(25);
+    let query = ListProvisionsQuery::default().count(PageSize::new(10).unwrap());
+    let listed: Vec<_> = client.api().list_provisions_stream(query).try_collect().await.unwrap();
+    assert!(listed.iter().map(|provision| provision.id).eq(ids.into_iter().rev()));
+    assert_eq!(calls(&sandbox, "GET", "/partner-user-provision").len(), 3);
+}
+
+#[tokio::test]
+async fn by_name_with_json_in_and_verified_bytes_out() {
+    let (sandbox, client) = start().await;
+    let id = sandbox.populate(3)[0].to_string();
+    let api = client.api();
+
+    let bytes = api.call(&Operation::GET_PROVISION, &[("provision_id", &id)], None).await.unwrap();
+    let body: Value = serde_json::from_slice(&bytes).unwrap();
+    assert_eq!(body["Response"][0]["PartnerUserProvision"]["id"].to_string(), id);
+    assert!(bytes.response_id().is_some());
+
+    let query = [("count", "1"), ("status", "ACTIVE,CREATED")];
+    api.call(&Operation::LIST_PROVISIONS, &query, None).await.unwrap();
+    assert_eq!(sandbox.journal().pop().unwrap().query.as_deref(), Some("count=1&status=ACTIVE%2CCREATED"));
+
+    let body = json!({"status": "CANCELLED"});
+    api.call(&Operation::UPDATE_PROVISION, &[("provision_id", &id)], Some(&body)).await.unwrap();
+    assert_eq!(sandbox.journal().pop().unwrap().signature, ReceivedSignature::Valid);
+
+    // A value is a part of the path and leads nowhere else.
+    let error = api.call(&Operation::GET_PROVISION, &[("provision_id", "1/../2?x=#")], None).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Rejected);
+    assert_eq!(sandbox.journal().pop().unwrap().path, "/v1/partner-user-provision/1%2F..%2F2%3Fx=%23");
+
+    sandbox.after_signing(|_, response| response.body.push(b' '));
+    let error = api.call(&Operation::GET_PROVISION, &[("provision_id", &id)], None).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Signature);
+}
+
+#[tokio::test]
+async fn a_call_by_name_is_checked_before_anything_is_sent() {
+    let (sandbox, client) = start().await;
+    let api = client.api();
+    let id = [("provision_id", "1")];
+    let body = json!({});
+    for (operation, parameters, body, problem) in [
+        (&Operation::CREATE_SESSION, &[][..], Some(&body), "the client makes this call by itself"),
+        (&Operation::DELETE_SESSION, &[("session_id", "0")], None, "the client makes this call by itself"),
+        (&Operation::GET_PROVISION, &[], None, "the parameter `provision_id` is missing"),
+        (&Operation::GET_PROVISION, &[("provision_id", "1"), ("count", "1")], None, "it has no parameter `count`"),
+        (&Operation::GET_PROVISION, &[("provision_id", "1"), ("provision_id", "2")], None, "is given twice"),
+        (&Operation::GET_PROVISION, &[("provision_id", "..")], None, "is no part of a path"),
+        (&Operation::GET_PROVISION, &[("provision_id", "")], None, "is no part of a path"),
+        (&Operation::GET_PROVISION, &id, Some(&body), "it has no body"),
+        (&Operation::UPDATE_PROVISION, &id, None, "it has a body, which is missing"),
+    ] {
+        let error = api.call(operation, parameters, body).await.unwrap_err();
+        assert_eq!((error.kind(), error.sent()), (ErrorKind::InvalidInput, Sent::No));
+        assert!(error.to_string().starts_with(operation.id) && error.to_string().contains(problem), "{error}");
+    }
+    assert!(sandbox.journal().is_empty());
+}
+
+#[tokio::test]
+async fn a_call_can_have_a_time_of_its_own() {
+    let (sandbox, client) = start_without_retries().await;
+    let id = ready(&client).await;
+    let late = Injection::new(Fault::Late(Duration::from_secs(3600))).always();
+    sandbox.inject(late);
+    let before = calls(&sandbox, "GET", &id.to_string()).len();
+    let soon = Duration::from_millis(300);
+    let error = client.api().operation_timeout(soon).get_provision(id).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Timeout);
+    let error = client.provisions().operation_timeout(soon).get(id).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Timeout);
+    assert_eq!(calls(&sandbox, "GET", &id.to_string()).len(), before + 2, "both were sent, and then given up");
+}
+
+#[tokio::test]
+async fn the_session_knows_whose_it_is() {
+    let (sandbox, store) = (start().await.0, MemoryStore::default());
+    let client = || sandbox.client().context_store(store.clone()).build().unwrap();
+    let user = client().user().await.unwrap();
+    assert_eq!((user.kind, user.display_name.as_deref()), (UserKind::Company, Some("Sandbox Partner")));
+    let before = sandbox.journal().len();
+    assert_eq!(client().user().await.unwrap(), user, "a restart knows it from the store");
+    assert_eq!(sandbox.journal().len(), before);
+
+    let partner = client();
+    let id = ready(&partner).await;
+    let credential = partner.provisions().get(id).await.unwrap().credential.unwrap();
+    let provisioned = partner.for_user(&credential).unwrap().build().unwrap().user().await.unwrap();
+    assert_eq!((provisioned.kind, provisioned.display_name.as_deref()), (UserKind::ApiKey, Some("user")));
+    assert_ne!(provisioned.id, user.id);
+}
