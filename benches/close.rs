@@ -21,16 +21,16 @@ fn main() -> Result<()> {
     }
 }
 
-/// Answers every close with success, so that one provision can be closed again and again; but only if all closes are
+/// Responses every close with success, so that one provision can be closed again and again; but only if all closes are
 /// the same bytes.
 async fn server() -> Result<()> {
     let sandbox = Sandbox::builder().api_key(API_KEY.into()).start().await?;
     let mut first = None;
-    sandbox.before_signing(move |call: &JournalEntry, answer: &mut RawResponse| {
+    sandbox.before_signing(move |call: &JournalEntry, response: &mut RawResponse| {
         if call.method == "PUT" {
             let bytes = bytes(call);
-            answer.status = if *first.get_or_insert_with(|| bytes.clone()) == bytes { 200 } else { 400 };
-            answer.body = format!(r#"{{"Response":[{{"Id":{{"id":{ID}}}}}]}}"#).into_bytes();
+            response.status = if *first.get_or_insert_with(|| bytes.clone()) == bytes { 200 } else { 400 };
+            response.body = format!(r#"{{"Response":[{{"Id":{{"id":{ID}}}}}]}}"#).into_bytes();
         }
     });
     serve(sandbox).await

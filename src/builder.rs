@@ -32,9 +32,9 @@ const SANDBOX_KEY_PREFIX: &str = "sandbox_";
 /// The rate limits that a client keeps.
 #[derive(Debug, Clone)]
 struct Limits {
-    /// Another client's, if they are shared; the rest is unused then.
+    /// The limits of another client, if they are shared. The other fields are unused then.
     shared: Option<Arc<RateLimits>>,
-    /// The document's hold for operations for which none is set.
+    /// Whether the document's limits hold for operations without a limit of their own.
     documented: bool,
     set: HashMap<&'static str, RateLimit>,
 }
@@ -70,7 +70,7 @@ impl ClientBuilder {
         }
     }
 
-    /// From the process's environment; `variable` looks a variable up.
+    /// Takes the settings from environment variables; `variable` reads one.
     pub(crate) fn from_env(variable: impl Fn(&str) -> Option<Result<String, OsString>>) -> Result<Self, Error> {
         let text = |name: &str| {
             variable(name).transpose().map_err(|_| Error::invalid_input(name, "the environment variable is not text"))
@@ -84,7 +84,7 @@ impl ClientBuilder {
         Ok(Self::new(environment).api_key(api_key))
     }
 
-    /// With the settings that a user's client shares with its partner's.
+    /// Takes over the settings that a user's client shares with its partner's.
     pub(crate) fn for_user(environment: Environment, partner: &Transport, token: Secret) -> Self {
         let own = Self::new(environment).api_key(token);
         Self {
@@ -96,22 +96,22 @@ impl ClientBuilder {
         }
     }
 
-    /// The API key, as bunq has issued it.
+    /// Sets the API key.
     pub fn api_key(mut self, api_key: impl Into<Secret>) -> Self {
         self.api_key = Some(api_key.into());
         self
     }
 
-    /// Another base URL than the environment's: of a gateway of your own, or of a
+    /// Sets the base URL, if it is not that of the environment: for a gateway of your own, or for a
     /// [sandbox on loopback](crate#a-bunq-on-loopback). It ends in `/v1`, as bunq's own do.
     ///
-    /// It must be HTTPS, but for loopback.
+    /// It must be HTTPS, except on loopback.
     pub fn base_url(mut self, base_url: impl Into<String>) -> Self {
         self.base_url = Some(base_url.into());
         self
     }
 
-    /// The name of the device that is registered with bunq. The default is `bunq-partner`.
+    /// Sets the name under which the device is registered with bunq. The default is `bunq-partner`.
     ///
     /// A device that an earlier run has registered, and [stored](Self::context_store), stays as it is.
     pub fn device_description(mut self, description: impl Into<String>) -> Self {
@@ -119,7 +119,8 @@ impl ClientBuilder {
         self
     }
 
-    /// The addresses from which bunq accepts the API key. The default is the address that the device is registered from.
+    /// Sets the addresses from which bunq accepts the API key. The default is the address that the device is registered
+    /// from.
     ///
     /// A device that an earlier run has registered, and [stored](Self::context_store), stays as it is: to change its
     /// addresses, remove the stored context.
@@ -128,52 +129,53 @@ impl ClientBuilder {
         self
     }
 
-    /// Where keys and tokens are stored between runs. Usually a [`FileStore`](crate::FileStore): a restart within the
-    /// life of the session then makes no authentication call, and processes that share the file share the session.
+    /// Sets the store of keys and tokens between runs, usually a [`FileStore`](crate::FileStore): a restart within the
+    /// life of the session makes no authentication call, and processes that share the file share the session.
     ///
-    /// By default they are kept in memory, and lost with the client.
+    /// By default they are in memory, and lost with the client.
     pub fn context_store(mut self, store: impl ContextStore) -> Self {
         self.store = Some(Arc::new(store));
         self
     }
 
-    /// How long it may take to connect. The default is 10 seconds.
+    /// Sets the longest time to connect. The default is 10 seconds.
     pub fn connect_timeout(mut self, timeout: Duration) -> Self {
         self.config.connect_timeout = timeout;
         self
     }
 
-    /// How long one attempt of a call may take, from the request to the end of the response. The default is 30 seconds.
+    /// Sets the longest time of one attempt, from the request to the end of the response. The default is 30 seconds.
     pub fn attempt_timeout(mut self, timeout: Duration) -> Self {
         self.config.attempt_timeout = timeout;
         self
     }
 
-    /// How long a call may take in all: with the opening of its session, the wait for a permit within the rate limit,
-    /// its attempts and the pauses between them. The default is 2 minutes.
+    /// Sets the longest time of a whole call: the opening of its session, the wait for a permit within the rate limit, all
+    /// attempts and the pauses between them. The default is 2 minutes.
     ///
-    /// A wait that would outlast it is not begun, nor is an attempt in its last second (or last tenth, if that is less),
-    /// which would be cut short and leave the outcome in doubt. The check of what has become of a doubtful request gets
-    /// the time of an attempt if the call has less left. Each call that opens a session has this time of its own. The
-    /// time of a [`Waiter`](crate::Waiter) is set at the waiter.
+    /// A call fails at once instead of waiting longer than this. No attempt begins in the last second (or the last tenth,
+    /// if that is less), because it would be cut short and leave the outcome in doubt. If the outcome of a request has to
+    /// be checked, and less time is left than an attempt takes, the check may exceed this time by that of an attempt. The
+    /// calls that open a session have this time each. A [`Waiter`](crate::Waiter) has a timeout of its own.
     pub fn operation_timeout(mut self, timeout: Duration) -> Self {
         self.config.operation_timeout = timeout;
         self
     }
 
-    /// The largest response that is read, in bytes. The default is 16 MiB; a full page of provisions has less than one.
+    /// Sets the size of the largest response that is read, in bytes. The default is 16 MiB; a full page of provisions has less than one.
     pub fn max_response_size(mut self, bytes: usize) -> Self {
         self.config.max_response_size = bytes;
         self
     }
 
-    /// How often, and after which pauses, a failed call is attempted again.
+    /// Sets how often, and after which pauses, a failed call is attempted again.
     pub fn retry(mut self, policy: RetryPolicy) -> Self {
         self.config.retry = policy;
         self
     }
 
-    /// Another rate limit for an operation than the document's: at most `calls` within any period of the length `per`.
+    /// Sets the rate limit of an operation, in place of the document's: at most `calls` within any period of the length
+    /// `per`.
     ///
     /// A [user's client](Client::for_user) for which one is set no longer shares the limits of its partner's.
     pub fn rate_limit(mut self, operation: &Operation, calls: u32, per: Duration) -> Self {
@@ -182,8 +184,8 @@ impl ClientBuilder {
         self
     }
 
-    /// No rate limits but those that are [set](Self::rate_limit) after this: for a server that has none, such as a
-    /// sandbox on loopback.
+    /// Removes all rate limits, also those that are set. Limits that are [set](Self::rate_limit) afterwards hold. This is
+    /// for a server without limits, such as a sandbox on loopback.
     pub fn without_rate_limits(mut self) -> Self {
         self.limits.shared = None;
         self.limits.documented = false;
@@ -196,7 +198,7 @@ impl ClientBuilder {
     /// # Errors
     ///
     /// [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) if the API key is missing, empty, surrounded by
-    /// white space or of the other environment, if the base URL is none, or neither HTTPS nor loopback, if the device
+    /// white space or belongs to the other environment, if the base URL is invalid, or neither HTTPS nor loopback, if the device
     /// description or the list of permitted addresses is empty, or a timeout, a size or a rate limit is zero;
     /// [`ErrorKind::Internal`](crate::ErrorKind::Internal) if TLS cannot be set up on this machine.
     pub fn build(self) -> Result<Client, Error> {
@@ -232,17 +234,17 @@ fn check_config(mut config: TransportConfig) -> Result<TransportConfig, Error> {
     ];
     for (name, timeout) in timeouts {
         if timeout.is_zero() {
-            return Err(Error::invalid_input(name, "it is zero, in which nothing can be done"));
+            return Err(Error::invalid_input(name, "it is zero: set a longer time"));
         }
         *timeout = (*timeout).min(MAX_TIMEOUT);
     }
     // An attempt that ends before it has a connection must be known not to have been sent.
     config.connect_timeout = config.connect_timeout.min(config.attempt_timeout.mul_f64(0.9));
     if config.max_response_size == 0 {
-        return Err(Error::invalid_input("max_response_size", "it is zero, and no response is as small"));
+        return Err(Error::invalid_input("max_response_size", "it is zero: set at least the size of a response"));
     }
     if config.retry.max_attempts == 0 {
-        return Err(Error::invalid_input("retry.max_attempts", "it is zero; one attempt is the least"));
+        return Err(Error::invalid_input("retry.max_attempts", "it is zero: set at least one attempt"));
     }
     Ok(config)
 }
@@ -250,17 +252,20 @@ fn check_config(mut config: TransportConfig) -> Result<TransportConfig, Error> {
 fn check_rate_limits(overrides: HashMap<&'static str, RateLimit>) -> Result<HashMap<&'static str, RateLimit>, Error> {
     match overrides.iter().find(|(_, limit)| limit.calls == 0 || limit.per.is_zero() || limit.per > MAX_TIMEOUT) {
         Some((operation, limit)) => {
-            let problem = format_args!("{} calls per {:?} is no limit that calls can keep", limit.calls, limit.per);
+            let problem = format_args!(
+                "{} calls per {:?} cannot be kept: set at least one call within a period of up to a year",
+                limit.calls, limit.per
+            );
             Err(Error::invalid_input(&format!("rate_limit of {operation}"), problem))
         }
         None => Ok(overrides),
     }
 }
 
-/// The API key, if it can be one. A user's key does not show its environment.
+/// Checks the form of an API key. A user's key does not show its environment.
 fn check_api_key(api_key: Option<Secret>, environment: Environment, is_users_key: bool) -> Result<Secret, Error> {
     let refused = |problem: String| Error::invalid_input("api_key", problem);
-    let api_key = api_key.ok_or_else(|| refused("there is none: give the builder one".into()))?;
+    let api_key = api_key.ok_or_else(|| refused("it is missing: call `api_key` on the builder".into()))?;
     let text = api_key.expose();
     if text.is_empty() {
         return Err(refused("it is empty".into()));
@@ -358,7 +363,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_with_a_variable_is_told() {
+    fn a_wrong_variable_is_named() {
         let refusal = |variables: &[(&str, &str)]| from(variables).unwrap_err();
         assert_eq!(refusal(&[]), "BUNQ_API_KEY: set the environment variable to your API key");
         assert_eq!(

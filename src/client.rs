@@ -63,31 +63,31 @@ impl Client {
         ClientBuilder::from_env(|name| std::env::var_os(name).map(OsString::into_string))
     }
 
-    /// The URL below which the calls are made, without a slash at its end.
+    /// Returns the base URL of all calls, without a slash at its end.
     pub fn base_url(&self) -> &str {
         self.transport.base_url()
     }
 
-    /// The verbs on provisions.
+    /// Returns the operations on provisions that take more than one call: create, find, close, reset, wait and list.
     pub fn provisions(&self) -> Provisions {
         Provisions::new(self.api.clone(), self.poller.clone())
     }
 
-    /// Every operation of the document, one method each.
+    /// Returns the typed methods of all operations of the OpenAPI document.
     pub fn api(&self) -> Api {
         self.api.clone()
     }
 
     /// Starts to build a client that acts for a provisioned user, with the credential of the user's provision.
     ///
-    /// Its [`open_session`](Self::open_session) takes the credential into use, and its [`user`](Self::user) tells the id
-    /// that bunq's paths for the user begin with. This crate has no calls on accounts and payments yet, and bunq refuses
-    /// a user the calls on provisions.
+    /// [`open_session`](Self::open_session) takes the credential into use, and [`user`](Self::user) returns the id with
+    /// which bunq's paths for that user begin. This crate has no calls on accounts and payments yet, and a user may not
+    /// make the calls on provisions.
     ///
     /// The builder has this client's timeouts and base URL, and the two clients share their rate limits, because bunq
     /// counts calls by the address that they come from. The first session turns the credential `ACTIVE`, and bunq never
     /// shows its token again: give the builder a [context store](ClientBuilder::context_store) of the user's own, and
-    /// keep the token as you keep your API key, for [`for_user_token`](Self::for_user_token) after a restart.
+    /// store the token as you store your API key, for [`for_user_token`](Self::for_user_token) after a restart.
     ///
     /// # Errors
     ///
@@ -108,7 +108,7 @@ impl Client {
         Ok(self.for_user_token(token.clone()))
     }
 
-    /// Like [`for_user`](Self::for_user), with a token that you have kept. bunq decides whether it is still good.
+    /// Like [`for_user`](Self::for_user), with a token that you have stored. bunq decides whether it is still valid.
     pub fn for_user_token(&self, token: impl Into<Secret>) -> ClientBuilder {
         ClientBuilder::for_user(self.environment, &self.transport, token.into())
     }
@@ -116,7 +116,7 @@ impl Client {
     /// Opens a session now, if none is open; otherwise the first call does it.
     ///
     /// Call it at the start of a program to learn at once whether the API key is accepted, and on a user's client to
-    /// take the credential into use before it expires. A stored session that has not expired is taken for good without
+    /// take the credential into use before it expires. A stored session that has not expired is used without
     /// asking bunq.
     ///
     /// # Errors
@@ -126,7 +126,8 @@ impl Client {
         self.session.open().await
     }
 
-    /// Whom the session acts for: most of bunq's other paths begin with that id. Opens a session if none is open.
+    /// Returns the user that the session acts for. Most of bunq's paths begin with the id of that user. Opens a session if
+    /// none is open.
     ///
     /// ```no_run
     /// # async fn example(client: bunq_partner::Client) -> Result<(), bunq_partner::Error> {
@@ -151,7 +152,7 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// The session is then kept. That bunq responds with 401 is no error: an ended session gets that.
+    /// If it fails, the session stays in use. A response of 401 is a success: the session has ended already.
     pub async fn end_session(&self) -> Result<(), Error> {
         self.session.end().await
     }

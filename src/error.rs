@@ -1,6 +1,6 @@
 //! The error of every call.
 //!
-//! It says what went wrong and with which value, how far the request came, and which ids bunq's support asks for. It
+//! It has what went wrong and with which value, whether the request was sent, and the ids that bunq's support asks for. It
 //! never carries a body, a token or a key. Whether a failed request may have been carried out is decided here, by one
 //! function that all callers share.
 
@@ -44,13 +44,13 @@ pub enum ErrorKind {
     Unauthorized,
     /// 404: there is no such object.
     NotFound,
-    /// More calls than bunq allows: bunq says so with 429, or the wait for a permit would outlast the call.
+    /// More calls than bunq allows: bunq responded with 429, or the wait for a permit would outlast the call.
     RateLimited,
     /// 491: bunq is under maintenance.
     Maintenance,
     /// Another 3xx or 4xx: bunq refuses the request.
     Rejected,
-    /// A 5xx: bunq failed, or something on the way to it.
+    /// A 5xx: bunq failed, or a proxy in front of it.
     Server,
     /// A provision that is waited for has reached a status from which it cannot meet the condition.
     Unattainable,
@@ -63,7 +63,7 @@ pub enum ErrorKind {
     Duplicate,
     /// The stored context cannot be used or written.
     Context,
-    /// This machine failed: no key could be made, no TLS set up, no task run.
+    /// This machine failed: a key could not be generated, TLS not be set up, or a task not be run.
     Internal,
 }
 
@@ -83,10 +83,10 @@ impl ErrorKind {
     }
 }
 
-/// How far the request of a failed call came.
+/// Whether the request of a failed call was sent.
 ///
-/// It is about the call that was made: if the session that it needed could not be opened, the call itself was not
-/// sent. Whether it may have been carried out is what [`Error::is_doubtful`] says.
+/// It concerns the call itself: if the session that a call needs could not be opened, the call was not sent. Whether bunq
+/// may have carried the call out is [`Error::is_doubtful`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Sent {
@@ -94,7 +94,7 @@ pub enum Sent {
     No,
     /// It was on its way when the failure came; there was no complete response.
     Maybe,
-    /// bunq has responded, or something that responds in its place.
+    /// It was sent, and bunq or a proxy in front of it responded.
     Responded,
 }
 
@@ -117,7 +117,7 @@ impl CallMetadata {
     }
 }
 
-/// Who a refusal comes from, as far as it can be told.
+/// The origin of a refusal, as far as it can be determined.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Origin {
     /// It carries bunq's valid signature.
@@ -128,8 +128,8 @@ pub(crate) enum Origin {
     Unknown,
 }
 
-/// Whether a request that failed so may have been carried out: it got no complete response, or one that proves
-/// nothing. What may not run twice is only repeated where this is false.
+/// Whether a request with this failure may have been carried out: it got no complete response, or one that proves
+/// nothing. A request that must not run twice is repeated only if this is false.
 fn may_have_run(kind: ErrorKind, sent: Sent, origin: Origin) -> bool {
     use ErrorKind::{
         Duplicate, InvalidResponse, Maintenance, RateLimited, Server, Signature, Unattainable, Unauthorized,
@@ -168,18 +168,18 @@ struct Inner {
 }
 
 impl Error {
-    /// What kind of thing went wrong.
+    /// Returns the kind of the failure.
     pub fn kind(&self) -> ErrorKind {
         self.0.kind
     }
 
-    /// How far the request has come.
+    /// Returns whether the request was sent.
     pub fn sent(&self) -> Sent {
         self.0.sent
     }
 
-    /// Whether the request may have been carried out all the same: it got no complete response, or one that proves
-    /// nothing. Look whether it was before you repeat what must not happen twice.
+    /// Whether bunq may have carried the request out although the call failed: it got no complete response, or one that
+    /// proves nothing. Check the outcome before you repeat a request that must not be carried out twice.
     pub fn is_doubtful(&self) -> bool {
         may_have_run(self.0.kind, self.0.sent, self.0.origin)
     }
@@ -237,7 +237,7 @@ impl Error {
         self.0.last_seen.as_ref()
     }
 
-    /// An error of a [`ContextStore`](crate::ContextStore) that you write: what it stores cannot be used or written.
+    /// Makes the error of a [`ContextStore`](crate::ContextStore) that you write: its context cannot be read or written.
     ///
     /// `problem` names the store and what to do. It is shown and logged, so it must hold no secret.
     ///
@@ -296,7 +296,7 @@ impl Error {
         self
     }
 
-    /// Whether a refusal is bunq's own, as far as can be told: it is signed, or at least in bunq's envelope.
+    /// Whether a refusal is bunq's own, as far as it can be determined: it is signed, or at least in bunq's envelope.
     pub(crate) fn is_from_bunq(&self) -> bool {
         self.0.origin != Origin::Unknown
     }
@@ -372,7 +372,7 @@ impl std::error::Error for Error {
 mod tests {
     use super::*;
 
-    /// The one rule for what may run twice: `[signed, in bunq's envelope, neither]` for each kind and how far it came.
+    /// The one rule for what may run twice: `[signed, in bunq's envelope, neither]` for each failure.
     #[test]
     fn what_may_have_been_carried_out() {
         use ErrorKind::*;

@@ -17,7 +17,7 @@ pub mod types;
 pub use jiff;
 pub use uuid::Uuid;
 
-pub use api::{Api, Response};
+pub use api::{Api, Response, ResponseBody};
 pub use builder::ClientBuilder;
 pub use client::Client;
 pub use environment::Environment;

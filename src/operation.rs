@@ -32,15 +32,15 @@ pub struct Operation {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Auth {
-    /// None: the installation, from which the first token comes.
+    /// No token. The installation, which issues the first token, takes none.
     None,
-    /// That of the installation.
+    /// The token of the installation.
     Installation,
-    /// That of the session.
+    /// The token of the session.
     Session,
 }
 
-/// At most so many calls within any period of that length.
+/// A rate limit: at most `calls` calls within any period of the length `per`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RateLimit {
@@ -63,8 +63,8 @@ impl Operation {
         Self::ALL.iter().find(|operation| operation.id == id)
     }
 
-    /// Whether a second execution does no harm: the operation is idempotent, or is a step towards a session, of which
-    /// another harms nobody.
+    /// Whether a second execution does no harm: the operation is idempotent, or opens a session, and an additional
+    /// session does no harm.
     pub(crate) fn is_repeatable(&self) -> bool {
         self.idempotent || self.auth != Auth::Session
     }

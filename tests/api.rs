@@ -77,6 +77,8 @@ async fn by_name_with_json_in_and_verified_bytes_out() {
     let body: Value = serde_json::from_slice(&bytes).unwrap();
     assert_eq!(body["Response"][0]["PartnerUserProvision"]["id"].to_string(), id);
     assert!(bytes.response_id().is_some());
+    let token = &body["Response"][0]["PartnerUserProvision"]["credential"]["token_value"];
+    assert!(token.is_string() && !format!("{bytes:?}").contains(token.as_str().unwrap()));
 
     let query = [("count", "1"), ("status", "ACTIVE,CREATED")];
     api.call(&Operation::LIST_PROVISIONS, &query, None).await.unwrap();
@@ -108,8 +110,10 @@ async fn a_call_by_name_is_checked_before_anything_is_sent() {
         (&Operation::GET_PROVISION, &[], None, "the parameter `provision_id` is missing"),
         (&Operation::GET_PROVISION, &[("provision_id", "1"), ("count", "1")], None, "it has no parameter `count`"),
         (&Operation::GET_PROVISION, &[("provision_id", "1"), ("provision_id", "2")], None, "is given twice"),
-        (&Operation::GET_PROVISION, &[("provision_id", "..")], None, "is no part of a path"),
-        (&Operation::GET_PROVISION, &[("provision_id", "")], None, "is no part of a path"),
+        (&Operation::GET_PROVISION, &[("provision_id", "..")], None, "cannot be a segment of a path"),
+        (&Operation::GET_PROVISION, &[("provision_id", "")], None, "cannot be a segment of a path"),
+        (&Operation::GET_PROVISION, &[("provision_id", ".\t.")], None, "cannot be a segment of a path"),
+        (&Operation::GET_PROVISION, &[("provision_id", "12\n3")], None, "cannot be a segment of a path"),
         (&Operation::GET_PROVISION, &id, Some(&body), "it has no body"),
         (&Operation::UPDATE_PROVISION, &id, None, "it has a body, which is missing"),
     ] {

@@ -1,4 +1,4 @@
-//! What is wrong with an answer becomes an error that tells the operation, the status, bunq's words and both ids.
+//! What is wrong with a response becomes an error that tells the operation, the status, bunq's words and both ids.
 
 #![cfg(feature = "sandbox")]
 #![allow(clippy::unwrap_used, clippy::panic)]
@@ -25,12 +25,12 @@ fn told(error: &Error, provision: ProvisionId) -> String {
     format!("{:?}, {:?}: {}", error.kind(), error.sent(), line.replace(&provision.to_string(), "[provision]"))
 }
 
-/// Reads and closes a provision while every answer is edited: what the two errors say.
+/// Reads and closes a provision while every response is edited: what the two errors say.
 async fn edited(edit: impl FnMut(&mut RawResponse) + Send + Clone + 'static) -> String {
     let (sandbox, client) = start_without_retries().await;
     let id = ready(&client).await;
     let mut before = edit.clone();
-    sandbox.before_signing(move |_, answer| before(answer));
+    sandbox.before_signing(move |_, response| before(response));
     let read = client.provisions().get(id).await.unwrap_err();
     let closed = client.provisions().close(id).await.map(drop).unwrap_err();
     format!("{}\n{}", told(&read, id), told(&closed, id))
@@ -48,9 +48,9 @@ async fn statuses() {
     let id = ready(&client).await;
     let mut lines = Vec::new();
     for status in [304, 399, 400, 401, 403, 404, 405, 429, 466, 490, 491, 500, 503] {
-        sandbox.before_signing(move |call, answer| {
+        sandbox.before_signing(move |call, response| {
             if call.method == "GET" {
-                (answer.status, answer.body) = (status, error_body(&format!("This is a {status}.")));
+                (response.status, response.body) = (status, error_body(&format!("This is a {status}.")));
             }
         });
         lines.push(told(&client.provisions().get(id).await.unwrap_err(), id));
@@ -72,21 +72,21 @@ async fn bodies() {
     ];
     let mut told = Vec::new();
     for (what, body) in CASES {
-        told.push(format!("{what}:\n{}", edited(move |answer| answer.body = body.to_vec()).await));
+        told.push(format!("{what}:\n{}", edited(move |response| response.body = body.to_vec()).await));
     }
     assert_snapshot!("bad_bodies", told.join("\n"));
 }
 
 #[tokio::test]
 async fn an_answer_about_another_provision_is_not_taken_for_this_one() {
-    let answers: [&[u8]; 2] = [
+    let responses: [&[u8]; 2] = [
         br#"{"Response": [{"Id": {"id": 4711}}]}"#,
         br#"{"Response": [{"PartnerUserProvision": {"id": 4711, "status": "CLOSED"}}]}"#,
     ];
     let (sandbox, client) = start_without_retries().await;
     let id = ready(&client).await;
-    for answer in answers {
-        sandbox.before_signing(|_, sent| (sent.status, sent.body) = (200, answer.to_vec()));
+    for response in responses {
+        sandbox.before_signing(|_, sent| (sent.status, sent.body) = (200, response.to_vec()));
         for error in [
             client.provisions().close(id).await.map(drop).unwrap_err(),
             client.provisions().wait_until_closed(id).wait().await.map(drop).unwrap_err(),
@@ -100,10 +100,10 @@ async fn an_answer_about_another_provision_is_not_taken_for_this_one() {
 async fn a_proxys_502_in_html() {
     let (sandbox, client) = start_without_retries().await;
     let id = ready(&client).await;
-    sandbox.after_signing(|_, answer| {
-        answer.status = 502;
-        answer.headers.clear();
-        answer.body = b"<html><h1>502 Bad Gateway</h1></html>".to_vec();
+    sandbox.after_signing(|_, response| {
+        response.status = 502;
+        response.headers.clear();
+        response.body = b"<html><h1>502 Bad Gateway</h1></html>".to_vec();
     });
     let error = client.provisions().close(id).await.map(drop).unwrap_err();
     assert_eq!(error.status(), Some(502));
@@ -118,9 +118,9 @@ async fn a_redirect_is_not_followed() {
     let (sandbox, client) = start_without_retries().await;
     let id = ready(&client).await;
     let elsewhere = format!("{}/partner-user-provision/{id}", other.base_url());
-    sandbox.after_signing(move |_, answer| {
-        answer.status = 307;
-        answer.headers.push(("Location".into(), elsewhere.clone()));
+    sandbox.after_signing(move |_, response| {
+        response.status = 307;
+        response.headers.push(("Location".into(), elsewhere.clone()));
     });
     assert_eq!(client.provisions().close(id).await.unwrap_err().kind(), ErrorKind::Rejected);
     assert!(other.journal().is_empty());
@@ -130,10 +130,10 @@ async fn a_redirect_is_not_followed() {
 async fn what_bunq_says_is_kept_short_and_in_one_line() {
     let (sandbox, client) = start_without_retries().await;
     let id = ready(&client).await;
-    sandbox.before_signing(|_, answer| {
+    sandbox.before_signing(|_, response| {
         let item = serde_json::json!({"error_description": format!("first\nsecond\u{1b}[31m{}", "x".repeat(1_000))});
-        answer.status = 400;
-        answer.body = serde_json::json!({"Error": vec![item; 1000]}).to_string().into_bytes();
+        response.status = 400;
+        response.body = serde_json::json!({"Error": vec![item; 1000]}).to_string().into_bytes();
     });
     let error = client.provisions().get(id).await.unwrap_err();
     assert_eq!(error.bunq_messages().len(), 5);
@@ -146,7 +146,7 @@ async fn what_bunq_says_is_kept_short_and_in_one_line() {
 async fn an_answer_without_end_is_not_read_to_its_end() {
     let (sandbox, client) = start_without_retries().await;
     let id = ready(&client).await;
-    sandbox.after_signing(|_, answer| answer.body = vec![b' '; 17 * 1024 * 1024]);
+    sandbox.after_signing(|_, response| response.body = vec![b' '; 17 * 1024 * 1024]);
     let error = client.provisions().get(id).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidResponse);
     assert!(error.to_string().contains("larger than 16777216 bytes"), "{error}");
@@ -159,7 +159,7 @@ async fn a_link_without_a_cursor_is_not_taken_for_the_end_of_the_list() {
     for (link, other) in [("older_url", "newer_url"), ("newer_url", "older_url")] {
         let links = format!(r#"{{"future_url": null, "{link}": "/v1/elsewhere", "{other}": null}}"#);
         let body = format!(r#"{{"Response": [], "Pagination": {links}}}"#);
-        sandbox.before_signing(move |_, answer| answer.body = body.clone().into());
+        sandbox.before_signing(move |_, response| response.body = body.clone().into());
         let error = client.provisions().list().page().await.unwrap_err();
         assert!(error.to_string().contains(&format!("the {link} of its Pagination holds no cursor")), "{error}");
     }
@@ -214,14 +214,14 @@ async fn a_call_ends_when_its_time_is_up() {
     assert_eq!((error.kind(), error.sent(), error.is_doubtful()), (ErrorKind::Timeout, Sent::Maybe, true), "{error}");
 }
 
-/// An error must not hold what an answer held: it may have held tokens.
+/// An error must not hold what a response held: it may have held tokens.
 #[tokio::test]
 async fn an_error_shows_nothing_of_a_body() {
     let (sandbox, client) = start_without_retries().await;
-    sandbox.before_signing(|call, answer| {
+    sandbox.before_signing(|call, response| {
         if call.path.ends_with("/session-server") {
-            let body = String::from_utf8(answer.body.clone()).unwrap();
-            answer.body = body.replace("\"id\":", "\"id\":\"the-secret\",\"was\":").into();
+            let body = String::from_utf8(response.body.clone()).unwrap();
+            response.body = body.replace("\"id\":", "\"id\":\"the-secret\",\"was\":").into();
         }
     });
     let error = client.provisions().get(id(1)).await.unwrap_err();

@@ -18,10 +18,10 @@ async fn without_deduplication() -> (Sandbox, Client) {
     (sandbox, client)
 }
 
-fn unsigned_401(answer: &mut RawResponse) {
-    answer.status = 401;
-    answer.headers.retain(|(name, _)| !name.eq_ignore_ascii_case("X-Bunq-Server-Signature"));
-    answer.body = br#"{"Error":[{"error_description":"The session has ended."}]}"#.to_vec();
+fn unsigned_401(response: &mut RawResponse) {
+    response.status = 401;
+    response.headers.retain(|(name, _)| !name.eq_ignore_ascii_case("X-Bunq-Server-Signature"));
+    response.body = br#"{"Error":[{"error_description":"The session has ended."}]}"#.to_vec();
 }
 
 #[tokio::test]
@@ -29,7 +29,7 @@ async fn what_was_created_is_found_before_it_is_created_again() {
     let (sandbox, client) = without_deduplication().await;
     let (new, provisions) = (person(), client.provisions());
     assert!(provisions.find(new.external_uuid).await.unwrap().is_none());
-    // Neither the answer nor the look gets through.
+    // Neither the response nor the look gets through.
     sandbox.inject(Injection::new(Fault::Drop).on(&Operation::CREATE_PROVISION));
     sandbox.inject(Injection::new(Fault::Status(400)).on(&Operation::LIST_PROVISIONS));
     assert!(provisions.create(new.clone()).await.unwrap_err().is_doubtful());
@@ -44,10 +44,10 @@ async fn a_second_user_does_not_go_unnoticed() {
     // The first request shows its effect only after the look.
     sandbox.inject(Injection::new(Fault::Drop).on(&Operation::CREATE_PROVISION));
     let mut is_early = true;
-    sandbox.before_signing(move |call, answer| {
+    sandbox.before_signing(move |call, response| {
         if call.method == "GET" && std::mem::take(&mut is_early) {
             let links = r#"{"future_url":null,"newer_url":null,"older_url":null}"#;
-            answer.body = format!(r#"{{"Response":[],"Pagination":{links}}}"#).into();
+            response.body = format!(r#"{{"Response":[],"Pagination":{links}}}"#).into();
         }
     });
     let error = client.provisions().create(new.clone()).await.map(drop).unwrap_err();
@@ -69,14 +69,14 @@ async fn a_list_that_lags_behind_does_not_hide_a_second_user() {
     sandbox.inject(Injection::new(Fault::Drop).on(&Operation::CREATE_PROVISION));
     let mut looks = 0;
     // The first look shows none, the second the first alone.
-    sandbox.before_signing(move |call, answer| {
+    sandbox.before_signing(move |call, response| {
         if call.method == "GET" {
-            let mut body: serde_json::Value = serde_json::from_slice(&answer.body).unwrap();
+            let mut body: serde_json::Value = serde_json::from_slice(&response.body).unwrap();
             let items = body["Response"].as_array_mut().unwrap();
             items.reverse();
             items.truncate(looks);
             looks += 1;
-            answer.body = body.to_string().into();
+            response.body = body.to_string().into();
         }
     });
     let error = client.provisions().create(person()).await.map(drop).unwrap_err();
@@ -102,9 +102,9 @@ async fn a_session_that_is_refused_without_a_signature_is_renewed_by_the_look() 
     let (sandbox, client) = without_deduplication().await;
     client.open_session().await.unwrap();
     sandbox.end_sessions();
-    sandbox.after_signing(|_, answer| {
-        if answer.status == 401 {
-            unsigned_401(answer);
+    sandbox.after_signing(|_, response| {
+        if response.status == 401 {
+            unsigned_401(response);
         }
     });
     let created = client.provisions().create(person()).await.unwrap();
@@ -117,9 +117,9 @@ async fn a_401_that_anybody_may_have_made_up_does_not_create_twice() {
     let (sandbox, client) = without_deduplication().await;
     client.open_session().await.unwrap();
     let mut is_first = true;
-    sandbox.after_signing(move |call, answer| {
+    sandbox.after_signing(move |call, response| {
         if call.method == "POST" && call.path.ends_with("/partner-user-provision") && std::mem::take(&mut is_first) {
-            unsigned_401(answer);
+            unsigned_401(response);
         }
     });
     let created = client.provisions().create(person()).await;

@@ -7,10 +7,14 @@ mod common;
 
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bunq_partner::sandbox::{Fault, Injection, Sandbox};
-use bunq_partner::{Client, ContextStore as _, Environment, ErrorKind, FileStore, Operation, Sent, Uuid};
+use bunq_partner::{
+    BoxFuture, Client, ContextLock, ContextStore, Environment, Error, ErrorKind, FileStore, Operation, Secret, Sent,
+    Uuid,
+};
 use common::{MemoryStore, at_once, calls, id, ready};
 
 /// Tell another process of this test where to go.
@@ -73,9 +77,9 @@ async fn a_restart_with_a_dead_session_opens_a_session_alone() {
 #[tokio::test]
 async fn a_way_that_was_cut_short_is_gone_on_with() {
     let (sandbox, file) = (start().await, ContextFile::new());
-    sandbox.after_signing(|call, answer| {
+    sandbox.after_signing(|call, response| {
         if call.path.ends_with("/session-server") {
-            answer.status = 403;
+            response.status = 403;
         }
     });
     assert_eq!(file.client(&sandbox).provisions().get(id(1)).await.unwrap_err().kind(), ErrorKind::Rejected);
@@ -113,12 +117,54 @@ async fn a_lock_that_is_not_released_ends_the_call() {
     let client = builder.build().unwrap();
     let error = client.open_session().await.unwrap_err();
     assert_eq!((error.kind(), error.sent()), (ErrorKind::Context, Sent::No));
-    let expected = "MemoryStore: its lock was not released within 200ms: another client holds it, try again";
+    let expected = "MemoryStore: its lock was not released within 200ms: try again";
     assert_eq!(error.to_string(), expected);
     assert!(sandbox.journal().is_empty());
     drop(held);
     client.open_session().await.unwrap();
     assert!(store.lock().await.is_ok(), "an opening releases the lock");
+}
+
+/// A store that never responds.
+#[derive(Debug)]
+struct Hanging;
+
+impl ContextStore for Hanging {
+    fn load(&self) -> BoxFuture<'_, Result<Option<Secret>, Error>> {
+        Box::pin(std::future::pending())
+    }
+
+    fn save(&self, _context: Secret) -> BoxFuture<'_, Result<(), Error>> {
+        Box::pin(std::future::pending())
+    }
+
+    fn lock(&self) -> BoxFuture<'_, Result<ContextLock, Error>> {
+        Box::pin(std::future::pending())
+    }
+}
+
+#[tokio::test]
+async fn a_store_that_hangs_ends_the_call() {
+    let sandbox = start().await;
+    let builder = sandbox.client().context_store(Hanging).operation_timeout(Duration::from_millis(100));
+    let client = builder.build().unwrap();
+    for error in [client.open_session().await.unwrap_err(), client.end_session().await.unwrap_err()] {
+        assert_eq!(error.kind(), ErrorKind::Context);
+        assert!(error.to_string().starts_with("Hanging: its "), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_session_that_was_stored_without_its_user_is_replaced_to_know_it() {
+    let (sandbox, store) = (start().await, MemoryStore::default());
+    let client = || sandbox.client().context_store(Arc::new(store.clone())).build().unwrap();
+    client().open_session().await.unwrap();
+    let mut stored: serde_json::Value = serde_json::from_str(store.stored().unwrap().expose()).unwrap();
+    stored["session"].as_object_mut().unwrap().remove("user");
+    store.replace(&stored.to_string());
+    let client = client();
+    assert!(client.user().await.unwrap().id > 0);
+    assert_eq!(handshakes(&sandbox), [1, 1, 2]);
 }
 
 #[tokio::test]

@@ -150,11 +150,11 @@ async fn a_value_that_bunq_adds_does_not_stop_a_wait() {
     let id = ready(&client).await;
     let closing = client.provisions().close(id).await.unwrap();
     let mut looks = 0;
-    sandbox.before_signing(move |_, answer| {
+    sandbox.before_signing(move |_, response| {
         looks += 1;
         if looks <= 2 {
-            let body = String::from_utf8(answer.body.clone()).unwrap();
-            answer.body =
+            let body = String::from_utf8(response.body.clone()).unwrap();
+            response.body =
                 body.replace("\"CANCELLED\"", "\"WINDING_UP\"").replace("\"CLOSED\"", "\"WINDING_UP\"").into();
         }
     });

@@ -99,9 +99,9 @@ async fn a_wait_that_outlasts_the_call_is_not_begun() {
 async fn a_pause_that_bunq_asks_for_is_kept_between_the_tries_of_a_verb() {
     let (sandbox, client) = common::start().await;
     sandbox.inject(Injection::new(Fault::Status(503)).on(&Operation::CREATE_PROVISION));
-    sandbox.before_signing(|_, answer| {
-        if answer.status == 503 {
-            answer.headers.push(("Retry-After".into(), "3600".into()));
+    sandbox.before_signing(|_, response| {
+        if response.status == 503 {
+            response.headers.push(("Retry-After".into(), "3600".into()));
         }
     });
     let error = client.provisions().create(person()).await.map(drop).unwrap_err();

@@ -68,11 +68,11 @@ async fn an_empty_page_in_the_middle_is_not_the_end() {
     let (sandbox, client) = start().await;
     let created = create(&client, 25).await;
     let pages = AtomicUsize::new(0);
-    sandbox.before_signing(move |_, answer| {
+    sandbox.before_signing(move |_, response| {
         if pages.fetch_add(1, Ordering::Relaxed) == 1 {
-            let mut body: serde_json::Value = serde_json::from_slice(&answer.body).unwrap();
+            let mut body: serde_json::Value = serde_json::from_slice(&response.body).unwrap();
             body["Response"] = serde_json::json!([]);
-            answer.body = body.to_string().into();
+            response.body = body.to_string().into();
         }
     });
     let list = client.provisions().list().count(ten());
@@ -87,11 +87,11 @@ async fn a_list_that_leads_back_ends_with_an_error() {
     let pages = Arc::new(AtomicUsize::new(0));
     sandbox.before_signing({
         let pages = Arc::clone(&pages);
-        move |_, answer| {
+        move |_, response| {
             pages.fetch_add(1, Ordering::Relaxed);
-            let mut body: serde_json::Value = serde_json::from_slice(&answer.body).unwrap();
+            let mut body: serde_json::Value = serde_json::from_slice(&response.body).unwrap();
             body["Pagination"]["older_url"] = serde_json::json!("/v1/partner-user-provision?older_id=1005");
-            answer.body = body.to_string().into();
+            response.body = body.to_string().into();
         }
     });
     let streamed: Vec<_> = client.provisions().list().count(ten()).stream().collect().await;

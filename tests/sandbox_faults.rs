@@ -10,7 +10,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use bunq_partner::sandbox::{Fault, Injection, JournalEntry, Sandbox, SandboxBuilder, SignatureForm};
 use bunq_partner::{Operation, ProvisionId, Uuid};
-use reqwest::{Method, RequestBuilder, Response};
+use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -46,7 +46,7 @@ const FAULTS: [Fault; 25] = [
     Fault::UnknownHeader,
 ];
 
-/// A partner with a session, and the key to check answers with.
+/// A partner with a session, and the key to check responses with.
 struct Partner {
     sandbox: Sandbox,
     http: reqwest::Client,
@@ -54,15 +54,15 @@ struct Partner {
     key: ParsedPublicKey,
 }
 
-/// An answer that came in whole.
-struct Answer {
+/// A response that came in whole.
+struct Received {
     status: u16,
     headers: http::HeaderMap,
     body: Vec<u8>,
     is_signed: bool,
 }
 
-impl Answer {
+impl Received {
     fn json(&self) -> Value {
         serde_json::from_slice(&self.body).unwrap()
     }
@@ -105,21 +105,21 @@ impl Partner {
         request(&self.http, method, url).header("X-Bunq-Client-Authentication", &self.token)
     }
 
-    async fn receive(&self, request: RequestBuilder) -> reqwest::Result<Answer> {
-        let response: Response = request.send().await?;
+    async fn receive(&self, request: RequestBuilder) -> reqwest::Result<Received> {
+        let response = request.send().await?;
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
         let body = response.bytes().await?.to_vec();
         let is_signed = headers.get("x-bunq-server-signature").is_some_and(|signature| {
             BASE64.decode(signature).is_ok_and(|signature| self.key.verify_sig(&body, &signature).is_ok())
         });
-        Ok(Answer { status, headers, body, is_signed })
+        Ok(Received { status, headers, body, is_signed })
     }
 
-    async fn get(&self, path: &str) -> Answer {
+    async fn get(&self, path: &str) -> Received {
         self.receive(self.request(Method::GET, path)).await.unwrap()
     }
 
-    async fn read(&self, id: ProvisionId) -> Answer {
+    async fn read(&self, id: ProvisionId) -> Received {
         self.get(&format!("/{id}")).await
     }
 
@@ -127,7 +127,7 @@ impl Partner {
         self.request(Method::PUT, &format!("/{id}")).body(r#"{"status":"CANCELLED"}"#)
     }
 
-    async fn create(&self, external_uuid: Uuid) -> Answer {
+    async fn create(&self, external_uuid: Uuid) -> Received {
         let body = json!({
             "external_uuid": external_uuid,
             "user_verified_type": "PARTNER_USER_PERSON",
@@ -142,8 +142,8 @@ impl Partner {
         self.sandbox.provision(id).unwrap()["status"] == "CANCELLED"
     }
 
-    /// The answer to a read on which a fault is played.
-    async fn spoiled(&self, fault: Fault) -> Answer {
+    /// The response to a read on which a fault is played.
+    async fn spoiled(&self, fault: Fault) -> Received {
         let id = self.sandbox.populate(1)[0];
         self.sandbox.inject(fault);
         self.read(id).await
@@ -205,38 +205,38 @@ async fn every_fault_says_whether_the_call_is_carried_out_and_every_injection_ma
 async fn what_bunq_refuses_is_not_carried_out_with_a_fault_either() {
     let partner = Partner::start().await;
     partner.sandbox.inject(Fault::MissingSignature);
-    let answer = partner.get("/1").await;
-    assert_eq!((answer.status, answer.is_signed, partner.last_call().carried_out), (404, false, false));
+    let response = partner.get("/1").await;
+    assert_eq!((response.status, response.is_signed, partner.last_call().carried_out), (404, false, false));
 }
 
 #[tokio::test]
 async fn statuses() {
     let mut partner = Partner::start().await;
     for status in [400, 401, 403, 404, 405, 429, 466, 490, 491, 500, 503] {
-        let answer = partner.spoiled(Fault::Status(status)).await;
-        assert_eq!((answer.status, answer.is_signed), (status, true));
-        assert!(answer.json()["Error"][0]["error_description"].is_string());
-        assert!(answer.header("X-Bunq-Client-Request-Id").is_some());
+        let response = partner.spoiled(Fault::Status(status)).await;
+        assert_eq!((response.status, response.is_signed), (status, true));
+        assert!(response.json()["Error"][0]["error_description"].is_string());
+        assert!(response.header("X-Bunq-Client-Request-Id").is_some());
         assert_eq!(partner.last_call().status, status);
     }
 
-    let answer = partner.spoiled(Fault::UnsignedStatus(502)).await;
-    assert_eq!((answer.status, answer.is_signed, answer.header("content-type")), (502, false, Some("text/html")));
-    assert!(!answer.headers.keys().any(|name| name.as_str().starts_with("x-bunq-")));
+    let response = partner.spoiled(Fault::UnsignedStatus(502)).await;
+    assert_eq!((response.status, response.is_signed, response.header("content-type")), (502, false, Some("text/html")));
+    assert!(!response.headers.keys().any(|name| name.as_str().starts_with("x-bunq-")));
 
-    let answer = partner.spoiled(Fault::RateLimited { retry_after: None }).await;
-    assert_eq!((answer.status, answer.is_signed, answer.header("Retry-After")), (429, true, None));
-    assert!(answer.text().contains("a maximum of 3 calls per 3 seconds "));
-    let answer = partner.spoiled(Fault::RateLimited { retry_after: Some(Duration::from_millis(1500)) }).await;
-    assert_eq!((answer.status, answer.is_signed, answer.header("Retry-After")), (429, true, Some("2")));
+    let response = partner.spoiled(Fault::RateLimited { retry_after: None }).await;
+    assert_eq!((response.status, response.is_signed, response.header("Retry-After")), (429, true, None));
+    assert!(response.text().contains("a maximum of 3 calls per 3 seconds "));
+    let response = partner.spoiled(Fault::RateLimited { retry_after: Some(Duration::from_millis(1500)) }).await;
+    assert_eq!((response.status, response.is_signed, response.header("Retry-After")), (429, true, Some("2")));
 
-    let answer = partner.spoiled(Fault::RequestIdRefused).await;
-    assert_eq!((answer.status, answer.is_signed), (400, true));
-    assert!(answer.text().contains(answer.header("X-Bunq-Client-Request-Id").unwrap()));
-    assert!(answer.text().contains("used before"));
+    let response = partner.spoiled(Fault::RequestIdRefused).await;
+    assert_eq!((response.status, response.is_signed), (400, true));
+    assert!(response.text().contains(response.header("X-Bunq-Client-Request-Id").unwrap()));
+    assert!(response.text().contains("used before"));
 
-    let answer = partner.spoiled(Fault::SessionLost).await;
-    assert_eq!((answer.status, answer.is_signed), (401, true));
+    let response = partner.spoiled(Fault::SessionLost).await;
+    assert_eq!((response.status, response.is_signed), (401, true));
     assert_eq!(partner.get("").await.status, 401, "the session is lost for good");
     partner.token = session(&partner.sandbox).await;
     assert_eq!(partner.get("").await.status, 200);
@@ -263,7 +263,7 @@ async fn an_answer_breaks_off() {
     let error = response.chunk().await.unwrap_err();
     assert!(error.is_body() || error.is_decode(), "{error:?}");
     // Not even an empty body comes to its end.
-    partner.sandbox.before_signing(|_, answer| answer.body.clear());
+    partner.sandbox.before_signing(|_, response| response.body.clear());
     assert!(partner.receive(partner.request(Method::GET, "")).await.is_err());
 }
 
@@ -290,25 +290,25 @@ async fn an_answer_drips_without_end() {
 async fn an_answer_comes_late() {
     let partner = Partner::start().await;
     let start = Instant::now();
-    let answer = partner.spoiled(Fault::Late(SOON)).await;
+    let response = partner.spoiled(Fault::Late(SOON)).await;
     assert!(start.elapsed() >= SOON);
-    assert!(answer.is_signed && answer.provision()["status"] == "ACTIVE");
+    assert!(response.is_signed && response.provision()["status"] == "ACTIVE");
 }
 
 #[tokio::test]
 async fn bodies() {
     let partner = Partner::start().await;
-    let answer = partner.spoiled(Fault::EmptyBody).await;
-    assert_eq!((answer.status, answer.is_signed, answer.text()), (200, true, ""));
-    let answer = partner.spoiled(Fault::EmptyResponse).await;
-    assert_eq!((answer.status, answer.is_signed, answer.text()), (200, true, r#"{"Response":[]}"#));
-    let answer = partner.spoiled(Fault::NotJson).await;
-    assert_eq!((answer.status, answer.is_signed, answer.text().starts_with("<html>")), (200, true, true));
-    let answer = partner.spoiled(Fault::Oversized(100_000)).await;
-    assert_eq!((answer.status, answer.is_signed, answer.body.len()), (200, true, 100_000));
-    assert_eq!(answer.provision()["status"], "ACTIVE");
-    let answer = partner.spoiled(Fault::Oversized(0)).await;
-    assert_eq!((answer.is_signed, &answer.provision()["status"]), (true, &json!("ACTIVE")));
+    let response = partner.spoiled(Fault::EmptyBody).await;
+    assert_eq!((response.status, response.is_signed, response.text()), (200, true, ""));
+    let response = partner.spoiled(Fault::EmptyResponse).await;
+    assert_eq!((response.status, response.is_signed, response.text()), (200, true, r#"{"Response":[]}"#));
+    let response = partner.spoiled(Fault::NotJson).await;
+    assert_eq!((response.status, response.is_signed, response.text().starts_with("<html>")), (200, true, true));
+    let response = partner.spoiled(Fault::Oversized(100_000)).await;
+    assert_eq!((response.status, response.is_signed, response.body.len()), (200, true, 100_000));
+    assert_eq!(response.provision()["status"], "ACTIVE");
+    let response = partner.spoiled(Fault::Oversized(0)).await;
+    assert_eq!((response.is_signed, &response.provision()["status"]), (true, &json!("ACTIVE")));
 }
 
 #[tokio::test]
@@ -317,12 +317,12 @@ async fn signatures() {
     for (fault, is_there) in
         [(Fault::MissingSignature, false), (Fault::WrongSignature, true), (Fault::ForeignSignature, true)]
     {
-        let answer = partner.spoiled(fault).await;
-        assert_eq!((answer.status, answer.is_signed), (200, false), "{fault:?}");
-        let signature = answer.header("X-Bunq-Server-Signature");
+        let response = partner.spoiled(fault).await;
+        assert_eq!((response.status, response.is_signed), (200, false), "{fault:?}");
+        let signature = response.header("X-Bunq-Server-Signature");
         assert_eq!(signature.is_some(), is_there, "{fault:?}");
         assert!(signature.is_none_or(|signature| BASE64.decode(signature).unwrap().len() == 256), "{fault:?}");
-        assert_eq!(answer.provision()["status"], "ACTIVE", "{fault:?}");
+        assert_eq!(response.provision()["status"], "ACTIVE", "{fault:?}");
     }
 }
 
@@ -330,9 +330,9 @@ async fn signatures() {
 async fn drift_is_signed() {
     let partner = Partner::start().await;
     let drifted = async |fault| {
-        let answer = partner.spoiled(fault).await;
-        assert_eq!((answer.status, answer.is_signed), (200, true), "{fault:?}");
-        answer
+        let response = partner.spoiled(fault).await;
+        assert_eq!((response.status, response.is_signed), (200, true), "{fault:?}");
+        response
     };
     let provision = drifted(Fault::UnknownStatus).await.provision();
     assert_eq!((&provision["status"], &provision["sub_status"]), (&json!("NOVELTY"), &json!("NONE")));
@@ -342,8 +342,8 @@ async fn drift_is_signed() {
     for value in [&provision["action_required"], &provision["products"][1], &provision["credential"]["status"]] {
         assert_eq!(value, "NOVELTY");
     }
-    let answer = drifted(Fault::UnknownField).await;
-    for object in [&answer.json(), &answer.provision(), &answer.provision()["credential"]] {
+    let response = drifted(Fault::UnknownField).await;
+    for object in [&response.json(), &response.provision(), &response.provision()["credential"]] {
         assert!(object["novelty"].is_object());
     }
     let items = drifted(Fault::UnknownItem).await.json()["Response"].clone();

@@ -5,6 +5,8 @@
 
 mod common;
 
+use std::time::Duration;
+
 use bunq_partner::sandbox::{Fault, Injection, Sandbox};
 use bunq_partner::{Client, Error, ErrorKind, Operation};
 use common::{calls, id, once, ready, start, start_without_retries};
@@ -53,9 +55,9 @@ async fn those_who_wait_for_a_session_share_its_failure() {
     let (sandbox, client) = start().await;
     ready(&client).await;
     sandbox.end_sessions();
-    sandbox.after_signing(|call, answer| {
+    sandbox.after_signing(|call, response| {
         if call.path.ends_with("/session-server") {
-            answer.status = 491;
+            response.status = 491;
         }
     });
     let failures = read_at_once(&client, 100).await;
@@ -71,9 +73,9 @@ async fn those_who_wait_for_a_session_share_its_failure() {
 async fn a_token_that_stays_refused_is_tried_twice_and_no_more() {
     let (sandbox, client) = start().await;
     let id = ready(&client).await;
-    sandbox.after_signing(|call, answer| {
+    sandbox.after_signing(|call, response| {
         if call.method == "GET" {
-            answer.status = 401;
+            response.status = 401;
         }
     });
     let before = sandbox.journal().len();
@@ -88,9 +90,9 @@ async fn a_token_that_stays_refused_is_tried_twice_and_no_more() {
 async fn a_session_is_renewed_before_it_runs_out() {
     let (sandbox, client) = start().await;
     // bunq says that the session lasts no time at all: each call opens its own rather than run into a 401.
-    sandbox.before_signing(|_, answer| {
-        let body = String::from_utf8(answer.body.clone()).unwrap();
-        answer.body = body.replace("\"session_timeout\":604800", "\"session_timeout\":0").into();
+    sandbox.before_signing(|_, response| {
+        let body = String::from_utf8(response.body.clone()).unwrap();
+        response.body = body.replace("\"session_timeout\":604800", "\"session_timeout\":0").into();
     });
     for _ in 0..3 {
         let _ = client.provisions().get(id(1)).await;
@@ -114,6 +116,41 @@ async fn ending_a_session_ends_it_once_and_for_all() {
 
     sandbox.end_sessions();
     client.end_session().await.expect("a session that bunq has forgotten is ended");
+}
+
+#[tokio::test]
+async fn an_end_waits_for_an_opening() {
+    let (sandbox, client) = start_without_retries().await;
+    sandbox.inject(Injection::new(Fault::Late(Duration::from_millis(200))).on(&Operation::CREATE_SESSION));
+    let opening = tokio::spawn({
+        let client = client.clone();
+        async move { client.open_session().await }
+    });
+    while calls(&sandbox, "POST", "/session-server").is_empty() {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    client.end_session().await.unwrap();
+    opening.await.unwrap().unwrap();
+    assert_eq!(calls(&sandbox, "DELETE", "/session/0").len(), 1, "the session that was being opened lives on");
+}
+
+#[tokio::test]
+async fn an_end_does_not_forget_a_session_that_was_opened_meanwhile() {
+    let (sandbox, client) = start_without_retries().await;
+    let id = ready(&client).await;
+    sandbox.inject(Injection::new(Fault::Late(Duration::from_millis(200))).on(&Operation::DELETE_SESSION));
+    let ending = tokio::spawn({
+        let client = client.clone();
+        async move { client.end_session().await }
+    });
+    while calls(&sandbox, "DELETE", "/session/0").is_empty() {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    // The session has ended at bunq, so this call opens another.
+    client.provisions().get(id).await.unwrap();
+    ending.await.unwrap().unwrap();
+    client.provisions().get(id).await.unwrap();
+    assert_eq!(handshakes(&sandbox), [1, 1, 2]);
 }
 
 #[tokio::test]

@@ -1,4 +1,4 @@
-//! Nothing unverified comes in: whatever is wrong with the signature of a success answer, the answer is not used.
+//! Nothing unverified comes in: whatever is wrong with the signature of a success response, the response is not used.
 
 #![cfg(feature = "sandbox")]
 #![allow(clippy::unwrap_used, clippy::panic)]
@@ -11,26 +11,26 @@ use common::{calls, id, once, person, quick, ready, start, start_without_retries
 
 const SIGNATURE: &str = "x-bunq-server-signature";
 
-fn signature(answer: &mut RawResponse) -> &mut String {
-    answer.headers.iter_mut().find(|(name, _)| name.eq_ignore_ascii_case(SIGNATURE)).map(|(_, value)| value).unwrap()
+fn signature(response: &mut RawResponse) -> &mut String {
+    response.headers.iter_mut().find(|(name, _)| name.eq_ignore_ascii_case(SIGNATURE)).map(|(_, value)| value).unwrap()
 }
 
-fn remove_signature(answer: &mut RawResponse) {
-    answer.headers.retain(|(name, _)| !name.eq_ignore_ascii_case(SIGNATURE));
+fn remove_signature(response: &mut RawResponse) {
+    response.headers.retain(|(name, _)| !name.eq_ignore_ascii_case(SIGNATURE));
 }
 
-fn change_body(answer: &mut RawResponse) {
-    answer.body.push(b' ');
+fn change_body(response: &mut RawResponse) {
+    response.body.push(b' ');
 }
 
-fn change_signature(answer: &mut RawResponse) {
-    let signature = signature(answer);
+fn change_signature(response: &mut RawResponse) {
+    let signature = signature(response);
     let other = if signature.starts_with('A') { "B" } else { "A" };
     signature.replace_range(..1, other);
 }
 
-fn no_base64(answer: &mut RawResponse) {
-    *signature(answer) = "none of your business".into();
+fn no_base64(response: &mut RawResponse) {
+    *signature(response) = "none of your business".into();
 }
 
 type Tampering = (&'static str, fn(&mut RawResponse));
@@ -50,7 +50,7 @@ async fn a_tampered_answer_is_not_used_whatever_the_operation() {
         let id = ready(&client).await;
         let provisions = client.provisions();
         for (what, tamper) in TAMPERINGS {
-            sandbox.after_signing(move |_, answer| tamper(answer));
+            sandbox.after_signing(move |_, response| tamper(response));
             let errors = [
                 provisions.create(person()).await.map(drop).unwrap_err(),
                 provisions.get(id).await.map(drop).unwrap_err(),
@@ -62,7 +62,7 @@ async fn a_tampered_answer_is_not_used_whatever_the_operation() {
             }
             sandbox.clear_edits();
         }
-        sandbox.after_signing(|_, answer| change_body(answer));
+        sandbox.after_signing(|_, response| change_body(response));
         assert_eq!(provisions.close(id).await.map(drop).unwrap_err().kind(), ErrorKind::Signature);
         assert_eq!(client.end_session().await.unwrap_err().kind(), ErrorKind::Signature);
     }
@@ -72,9 +72,9 @@ async fn a_tampered_answer_is_not_used_whatever_the_operation() {
 async fn a_tampered_handshake_leads_to_no_session() {
     for step in ["/installation", "/device-server", "/session-server"] {
         let (sandbox, client) = start_without_retries().await;
-        sandbox.after_signing(move |call, answer| {
+        sandbox.after_signing(move |call, response| {
             if call.path.ends_with(step) {
-                change_body(answer);
+                change_body(response);
             }
         });
         let error = client.provisions().get(id(1)).await.unwrap_err();
@@ -95,12 +95,12 @@ async fn another_banks_signature_is_not_bunqs() {
     let (other, other_client) = start().await;
     let other_id = ready(&other_client).await;
 
-    // An answer of another bunq, whole and validly signed by it.
+    // A response of another bunq, whole and validly signed by it.
     let (send, receive) = std::sync::mpsc::channel();
-    other.after_signing(move |_, answer| send.send(answer.clone()).unwrap());
+    other.after_signing(move |_, response| send.send(response.clone()).unwrap());
     other_client.provisions().get(other_id).await.unwrap();
     let foreign = receive.recv().unwrap();
-    sandbox.after_signing(move |_, answer| *answer = foreign.clone());
+    sandbox.after_signing(move |_, response| *response = foreign.clone());
     assert_eq!(client.provisions().get(id).await.unwrap_err().kind(), ErrorKind::Signature);
 }
 
@@ -110,8 +110,8 @@ async fn header_names_may_come_in_any_case() {
         for case in [str::to_ascii_lowercase, str::to_ascii_uppercase] {
             let sandbox = Sandbox::builder().signature_form(form).start().await.unwrap();
             let client = sandbox.client().retry(once()).build().unwrap();
-            sandbox.after_signing(move |_, answer| {
-                answer.headers.iter_mut().for_each(|(name, _)| *name = case(name));
+            sandbox.after_signing(move |_, response| {
+                response.headers.iter_mut().for_each(|(name, _)| *name = case(name));
             });
             let id = ready(&client).await;
             quick(client.provisions().close(id).await.unwrap()).wait().await.unwrap();
@@ -124,7 +124,7 @@ async fn a_header_that_was_signed_cannot_be_changed() {
     let sandbox = Sandbox::builder().signature_form(SignatureForm::WithHeaders).start().await.unwrap();
     let client: Client = sandbox.client().retry(once()).build().unwrap();
     let id = ready(&client).await;
-    sandbox.after_signing(|_, answer| answer.headers.push(("X-Bunq-Warning".into(), "all is well".into())));
+    sandbox.after_signing(|_, response| response.headers.push(("X-Bunq-Warning".into(), "all is well".into())));
     assert_eq!(client.provisions().get(id).await.unwrap_err().kind(), ErrorKind::Signature);
 }
 
@@ -132,9 +132,9 @@ async fn a_header_that_was_signed_cannot_be_changed() {
 async fn an_unsigned_error_is_an_error_all_the_same() {
     let (sandbox, client) = start_without_retries().await;
     let id = ready(&client).await;
-    sandbox.after_signing(|_, answer| {
-        answer.status = 404;
-        remove_signature(answer);
+    sandbox.after_signing(|_, response| {
+        response.status = 404;
+        remove_signature(response);
     });
     assert_eq!(client.provisions().get(id).await.unwrap_err().kind(), ErrorKind::NotFound);
 }

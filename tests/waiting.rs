@@ -1,4 +1,4 @@
-//! Many who wait look together, and each gets an answer of its own.
+//! Many who wait look together, and each gets a response of its own.
 
 #![cfg(feature = "sandbox")]
 #![allow(clippy::unwrap_used, clippy::panic)]
@@ -39,7 +39,7 @@ async fn two_thousand_cost_a_few_pages_a_round() {
     });
     for task in join_all(tasks).await {
         let (id, looks) = task.unwrap();
-        assert!(looks.iter().all(|seen| seen.id == id), "an answer went astray");
+        assert!(looks.iter().all(|seen| seen.id == id), "a response went astray");
         assert!(looks.last().unwrap().is_closed());
     }
     // Read one by one, each would have cost two calls, or one at the very least.
@@ -53,12 +53,12 @@ async fn one_that_is_not_in_the_list_is_asked_for_by_its_id() {
     let ids = sandbox.populate(5);
     let hidden = ids[2];
     let waiters = close(&client, ids.clone()).await;
-    sandbox.before_signing(move |call, answer| {
+    sandbox.before_signing(move |call, response| {
         if call.method == "GET" && call.query.is_some() {
-            let mut body: serde_json::Value = serde_json::from_slice(&answer.body).unwrap();
+            let mut body: serde_json::Value = serde_json::from_slice(&response.body).unwrap();
             let items = body["Response"].as_array_mut().unwrap();
             items.retain(|item| item["PartnerUserProvision"]["id"] != hidden.get());
-            answer.body = body.to_string().into();
+            response.body = body.to_string().into();
         }
     });
     let closed = join_all(waiters.into_iter().map(|waiter| quick(waiter).wait())).await;

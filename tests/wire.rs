@@ -11,7 +11,7 @@ use bunq_partner::sandbox::{ReceivedSignature, Sandbox};
 use common::{calls, id, quick, ready, start};
 use insta::assert_snapshot;
 
-/// The page that the project was created from: the call, and bunq's two answers to it.
+/// The page that the project was created from: the call, and bunq's two responses to it.
 #[tokio::test]
 async fn closing_a_provision_holds_to_the_letter() {
     const ACCEPTED: &str = r#"{"Response": [{"Id": {"id": 123}}]}"#;
@@ -33,10 +33,10 @@ async fn closing_a_provision_holds_to_the_letter() {
         ]
     }"#;
     let (sandbox, client) = start().await;
-    sandbox.before_signing(|call, answer| {
+    sandbox.before_signing(|call, response| {
         if call.path == "/v1/partner-user-provision/123" {
-            answer.status = 200;
-            answer.body = if call.method == "PUT" { ACCEPTED.into() } else { CLOSED.into() };
+            response.status = 200;
+            response.body = if call.method == "PUT" { ACCEPTED.into() } else { CLOSED.into() };
         }
     });
 

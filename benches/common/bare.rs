@@ -36,7 +36,7 @@ struct Update {
 }
 
 #[derive(Deserialize)]
-struct Answer {
+struct Response {
     #[serde(rename = "Response")]
     response: Vec<Item>,
 }
@@ -52,7 +52,7 @@ struct Id {
     id: u64,
 }
 
-/// What requests are signed and answers verified with.
+/// What requests are signed and responses verified with.
 pub(crate) struct Keys {
     signing: KeyPair,
     verifying: ParsedPublicKey,
@@ -116,10 +116,10 @@ impl Bare {
     /// What is measured.
     pub(crate) async fn close(&self, id: u64) -> Result<()> {
         let body = serde_json::to_vec(&Update { status: "CANCELLED" })?;
-        let answer = self.exchange(Method::PUT, &format!("/partner-user-provision/{id}"), body).await?;
-        let answer: Answer = serde_json::from_slice(&answer)?;
-        let answered = answer.response.into_iter().find_map(|item| item.id).ok_or("the answer holds no Id")?;
-        if answered.id == id { Ok(()) } else { Err("the answer is about another provision".into()) }
+        let response = self.exchange(Method::PUT, &format!("/partner-user-provision/{id}"), body).await?;
+        let response: Response = serde_json::from_slice(&response)?;
+        let answered = response.response.into_iter().find_map(|item| item.id).ok_or("the response holds no Id")?;
+        if answered.id == id { Ok(()) } else { Err("the response is about another provision".into()) }
     }
 
     async fn exchange(&self, method: Method, path: &str, body: Vec<u8>) -> Result<Bytes> {
@@ -127,7 +127,7 @@ impl Bare {
         let request = self.http.request(method, format!("{}{path}", self.base_url));
         let request = request.timeout(Duration::from_secs(30)).headers(headers).body(body);
         let response = request.send().await?.error_for_status()?;
-        let signature = response.headers().get("x-bunq-server-signature").ok_or("the answer is not signed")?.clone();
+        let signature = response.headers().get("x-bunq-server-signature").ok_or("the response is not signed")?.clone();
         let body = response.bytes().await?;
         self.keys.verify(&body, signature.as_bytes())?;
         Ok(body)
@@ -157,5 +157,5 @@ fn text<'a>(json: &'a Value, name: &str) -> Result<&'a str> {
             _ => None,
         }
     }
-    find(json, name).ok_or_else(|| format!("the answer holds no {name}").into())
+    find(json, name).ok_or_else(|| format!("the response holds no {name}").into())
 }

@@ -59,7 +59,7 @@ impl Method<'_> {
         if matches!(self.envelope.shape, ResultShape::Bytes) {
             return Ok(quote! {
                 #(#[doc = #docs])*
-                #visibility async fn #name(&self, #(#parameters),*) -> Result<Response<::bytes::Bytes>, Error> {
+                #visibility async fn #name(&self, #(#parameters),*) -> Result<Response<ResponseBody>, Error> {
                     self.call_for_bytes(async |client: Client| client.#name(#(#passed),*).await).await
                 }
             });

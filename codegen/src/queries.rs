@@ -83,8 +83,8 @@ impl Method<'_> {
             fields.push(quote!(#[doc = #doc] pub #argument: ::std::option::Option<#ty>));
             setters.push(quote! {
                 #[doc = #doc]
-                pub fn #argument(mut self, #argument: impl ::std::convert::Into<#ty>) -> Self {
-                    self.#argument = Some(#argument.into());
+                pub fn #argument(mut self, #argument: #ty) -> Self {
+                    self.#argument = Some(#argument);
                     self
                 }
             });
@@ -94,8 +94,8 @@ impl Method<'_> {
             fields.push(quote!(#[doc = #doc] pub cursor: ::std::option::Option<crate::types::Cursor>));
             setters.push(quote! {
                 #[doc = #doc]
-                pub fn cursor(mut self, cursor: impl ::std::convert::Into<crate::types::Cursor>) -> Self {
-                    self.cursor = Some(cursor.into());
+                pub fn cursor(mut self, cursor: crate::types::Cursor) -> Self {
+                    self.cursor = Some(cursor);
                     self
                 }
             });

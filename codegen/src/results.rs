@@ -117,7 +117,7 @@ impl Method<'_> {
         })
     }
 
-    /// The stream over all pages.
+    /// The streams over all pages, and over their items.
     pub(crate) fn stream(
         &self,
         visibility: &syn::Visibility,
@@ -130,29 +130,47 @@ impl Method<'_> {
         let path: Vec<_> = self.arguments.iter().filter(|(argument, _)| self.is_in_path(argument)).collect();
         let parameters = path.iter().map(|(argument, ty)| quote!(#argument: #ty));
         let clones = path.iter().map(|(argument, _)| quote!(#argument.clone()));
-        let docs = [
-            format!(
-                " The items of all pages of [`{name}`](Self::{name}), from its first page on; see [`Page`](crate::types::Page)."
-            ),
-            String::new(),
-            " # Errors".into(),
-            String::new(),
-            " Those of each call. An error ends the stream.".into(),
+        let pages = format_ident!("{}_pages", self.operation.id);
+        let docs = |what: &str, order: &str| {
+            [
+                format!(" Streams {what} of [`{name}`](Self::{name}), from the page of the query to the oldest. {order}"),
+                String::new(),
+                " The next page is requested when the stream is polled.".into(),
+                String::new(),
+                " # Errors".into(),
+                String::new(),
+                " Those of each call, and [`InvalidResponse`](crate::ErrorKind::InvalidResponse) if bunq leads back to a page".into(),
+                " that has been listed. An error ends the stream.".into(),
+            ]
+        };
+        let of_pages =
+            docs("all pages", "From a [`Cursor::NewerThan`](crate::types::Cursor::NewerThan) it leads to the newest.");
+        let of_items = docs(
+            "the items of all pages",
+            "From a [`Cursor::NewerThan`](crate::types::Cursor::NewerThan) it leads to the newest, the oldest item first.",
+        );
+        let methods = [
+            (pages, of_pages, quote!(pages), result.clone()),
+            (stream, of_items, quote!(items), quote!(crate::types::#ty)),
         ];
-        Some(quote! {
-            #(#[doc = #docs])*
-            #visibility fn #stream(
-                &self,
-                #(#parameters,)*
-                query: crate::types::#query,
-            ) -> impl Stream<Item = Result<crate::types::#ty, Error>> + Send + 'static + use<> {
-                let api = self.clone();
-                items(query.cursor, move |cursor| {
-                    let (api, query) = (api.clone(), crate::types::#query { cursor, ..query.clone() });
-                    async move { api.#name(#(#clones,)* query).await.map(Response::<#result>::into_inner) }
-                })
+        let methods = methods.map(|(stream, docs, streamed, item)| {
+            let (parameters, clones) = (parameters.clone(), clones.clone());
+            quote! {
+                #(#[doc = #docs])*
+                #visibility fn #stream(
+                    &self,
+                    #(#parameters,)*
+                    query: crate::types::#query,
+                ) -> impl Stream<Item = Result<#item, Error>> + Send + 'static + use<> {
+                    let api = self.clone();
+                    #streamed(query.cursor, move |cursor| {
+                        let (api, query) = (api.clone(), crate::types::#query { cursor, ..query.clone() });
+                        async move { api.#name(#(#clones,)* query).await.map(Response::<#result>::into_inner) }
+                    })
+                }
             }
-        })
+        });
+        Some(quote!(#(#methods)*))
     }
 
     /// The checks that an item repeats what was asked about.

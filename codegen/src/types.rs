@@ -13,6 +13,7 @@ use super::document::{Diagnostic, Document};
 use super::envelope::{Envelope, item_schema, name_of};
 use super::names::visibility;
 use super::policy::Policy;
+use super::signature::inside_option;
 use super::{enums, texts};
 
 /// Puts `types` in the form in which the crate includes them, and adds `more` of them.
@@ -102,13 +103,20 @@ pub(crate) fn accessor(types: &[syn::Item], body: &syn::Ident, member: &str) -> 
     })?;
     let variants = shapes.iter().map(|variant| &variant.ident);
     let field = format_ident!("{member}");
-    let first = shapes.first()?.fields.iter().next()?.ty.to_token_stream().to_string();
-    let ty = types.iter().find_map(|item| match item {
-        syn::Item::Struct(item) if item.ident == first => {
-            item.fields.iter().find(|other| other.ident.as_ref() == Some(&field)).map(|field| &field.ty)
-        }
-        _ => None,
-    })?;
+    let held =
+        shapes.iter().map(|shape| shape.fields.iter().next().map(|field| field.ty.to_token_stream().to_string()));
+    let mut member_types = held.map(|shape| {
+        types.iter().find_map(|item| match item {
+            syn::Item::Struct(item) if Some(item.ident.to_string()) == shape => {
+                item.fields.iter().find(|other| other.ident.as_ref() == Some(&field)).map(|field| &field.ty)
+            }
+            _ => None,
+        })
+    });
+    let ty = member_types.next().flatten()?;
+    if !member_types.all(|other| other == Some(ty)) {
+        return None;
+    }
     let doc = format!("Its `{member}`, whatever its shape.");
     Some(syn::parse_quote! {
         impl #body {
@@ -217,9 +225,7 @@ impl VisitMut for Tidy<'_> {
             field.attrs.retain(|attribute| !says(attribute, "deserialize_with"));
             if self.is_request {
                 field.attrs.push(syn::parse_quote!(#[serde(default, deserialize_with = "crate::types::not_null")]));
-                let read = field.ty.to_token_stream().to_string();
-                let read = read.strip_prefix(":: std :: option :: Option <").and_then(|ty| ty.strip_suffix('>'));
-                let read = read.unwrap_or_default().trim();
+                let read = inside_option(&field.ty).map(|ty| ty.to_token_stream().to_string()).unwrap_or_default();
                 field.attrs.push(syn::parse_quote!(#[cfg_attr(feature = "schemars", schemars(with = #read))]));
             } else if field.ty.to_token_stream().to_string().ends_with(":: Secret >") {
                 let read = syn::parse_quote!(#[serde(default, deserialize_with = "crate::types::redacted_as_none")]);

@@ -291,7 +291,7 @@ fn what_the_generator_cannot_do_is_traced_to_its_schema() {
         "    Impossible:\n      allOf: [{type: string}, {type: integer}]\n      minimum: x\n    LabelUserType:\n",
     );
     assert!(refused.starts_with("schema `Impossible`: "), "{refused}");
-    // Of a path with several operations and parameters of its own, the one that is at diagnostic.
+    // Of a path with several operations and parameters of its own, the one that is wrong.
     let refused = refusal(
         "      operationId: update_provision\n",
         "      operationId: update_provision\n      deprecated: perhaps\n",

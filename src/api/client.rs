@@ -3,6 +3,7 @@
 //! The generated client's own errors hold bodies and lose ids, so none of them leaves this module: the outcome of a call
 //! is kept in its [`Exchange`].
 
+use std::fmt;
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
@@ -25,7 +26,6 @@ mod generated {
 pub(super) use self::generated::Client;
 
 /// One call of the generated client, and its outcome.
-#[derive(Debug)]
 pub(crate) struct Exchange {
     transport: Arc<Transport>,
     source: Arc<dyn ProvideCredentials>,
@@ -44,6 +44,13 @@ impl Exchange {
     }
 }
 
+impl fmt::Debug for Exchange {
+    /// Without the outcome, which holds a body.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Exchange").field("deadline", &self.deadline).finish_non_exhaustive()
+    }
+}
+
 /// A generated client that makes one call.
 pub(super) fn for_exchange(exchange: &Arc<Exchange>) -> Client {
     let Exchange { transport, .. } = &**exchange;
@@ -55,7 +62,7 @@ impl ClientHooks<Arc<Exchange>> for Client {
         let Exchange { transport, source, deadline, outcome } = &*self.inner;
         let result = match Operation::by_id(info.operation_id) {
             Some(operation) => transport.call(operation, request, &**source, *deadline).await,
-            None => Err(Error::internal(format_args!("the operation {} is in no table", info.operation_id))),
+            None => Err(Error::internal(format_args!("the operation {} is not in the table", info.operation_id))),
         };
         let body = result.as_ref().map(|(_, body)| body.clone()).unwrap_or_default();
         // The hook runs once a call, and nothing else sets the outcome.

@@ -1,8 +1,8 @@
 //! The typed methods of the operations, generated from the document.
 //!
 //! [`Api`] has one method per operation. A method builds its request with the generated client, sends it through the
-//! transport, and returns the part of the response that the document calls its result. Beyond one call nothing happens
-//! here: what looks, waits or calls several times is built on this.
+//! transport, and returns the part of the response that the document names as its result. Each method makes one call.
+//! Code that makes several calls, or waits, is built on these methods.
 
 pub(crate) mod client;
 mod envelope;
@@ -12,7 +12,6 @@ mod response;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use futures_util::stream::Stream;
 use progenitor_client::{Error as GeneratedError, ResponseValue};
 use reqwest::{Method, Request, Url};
@@ -20,8 +19,8 @@ use serde_json::Value;
 
 use self::client::{Client, Exchange, undecodable};
 use self::envelope::{first, joined, repeats, required};
-pub(crate) use self::pages::{items, pages};
-pub use self::response::Response;
+use self::pages::{items, pages};
+pub use self::response::{Response, ResponseBody};
 use crate::error::Error;
 use crate::operation::Operation;
 use crate::transport::Transport;
@@ -29,13 +28,13 @@ use crate::transport::credentials::ProvideCredentials;
 use crate::transport::deadline::Deadline;
 use crate::types::collect_unknown;
 
-/// Every operation of the document, one method each. Cheap to clone.
+/// The typed methods of all operations of the OpenAPI document. Cheap to clone.
 ///
 /// Each call is signed, verified, rate-limited and retried like any other of the [`Client`](crate::Client). Errors are
-/// those that [`ErrorKind`](crate::ErrorKind) lists for any call. The verbs of
-/// [`provisions`](crate::Client::provisions) are built on these methods, and do more than a single call.
+/// those that [`ErrorKind`](crate::ErrorKind) lists for any call. [`provisions`](crate::Client::provisions) has what takes
+/// more than one call.
 ///
-/// Dropping the future of a call ends it, but not what bunq may have begun to do.
+/// Dropping the future of a call cancels it on this side. bunq may carry the request out nevertheless.
 ///
 /// ```no_run
 /// # async fn example(client: bunq_partner::Client) -> Result<(), bunq_partner::Error> {
@@ -58,7 +57,7 @@ pub struct Api {
 /// When a call is over.
 #[derive(Debug, Clone, Copy)]
 enum Timing {
-    /// After this time from its beginning.
+    /// This long after its beginning.
     After(Duration),
     At(Deadline),
 }
@@ -69,7 +68,7 @@ impl Api {
         Self { transport, source, timing }
     }
 
-    /// The same with another time for each call than [`ClientBuilder::operation_timeout`].
+    /// Sets the longest time of each call, in place of [`ClientBuilder::operation_timeout`].
     ///
     /// [`ClientBuilder::operation_timeout`]: crate::ClientBuilder::operation_timeout
     #[must_use]
@@ -78,12 +77,12 @@ impl Api {
         self
     }
 
-    /// The same with calls that are over by `deadline`.
+    /// Returns the same methods with calls that end by `deadline`.
     pub(crate) fn until(&self, deadline: Deadline) -> Self {
         Self { timing: Timing::At(deadline), ..self.clone() }
     }
 
-    /// By when a call that begins now is over.
+    /// Returns the deadline of a call that begins now.
     pub(crate) fn deadline(&self) -> Deadline {
         match self.timing {
             Timing::After(timeout) => Deadline::after(timeout),
@@ -95,7 +94,7 @@ impl Api {
         &self.transport
     }
 
-    /// Calls an operation by its name, with JSON in and the verified bytes of the response out.
+    /// Calls any operation, with a JSON body, and returns the verified bytes of the response.
     ///
     /// `parameters` are those of the path, all of which must be given, and of the query. The body is sent as it is. Use
     /// the typed methods where you can: they check more before anything is sent.
@@ -119,7 +118,7 @@ impl Api {
         operation: &Operation,
         parameters: &[(&str, &str)],
         body: Option<&Value>,
-    ) -> Result<Response<Bytes>, Error> {
+    ) -> Result<Response<ResponseBody>, Error> {
         let invalid = |problem: String| Error::invalid_input(operation.id, problem);
         let operation = Operation::ALL
             .iter()
@@ -127,7 +126,7 @@ impl Api {
             .ok_or_else(|| invalid("the client makes this call by itself, to open or end a session".into()))?;
         let request = self.request(operation, parameters, body).map_err(invalid)?;
         let (metadata, bytes) = self.transport.call(operation, request, &*self.source, self.deadline()).await?;
-        Ok(Response::new(bytes, metadata))
+        Ok(Response::new(ResponseBody::new(bytes), metadata))
     }
 
     /// The request of a call by name, or what is wrong with its parameters.
@@ -156,9 +155,12 @@ impl Api {
                 };
                 match value {
                     None => return Err(format!("the parameter `{}` is missing", name.unwrap_or(segment))),
-                    // These two would lead to another path.
-                    Some("" | "." | "..") => {
-                        return Err(format!("the parameter `{}` is no part of a path", name.unwrap_or(segment)));
+                    // They would lead to another path; URLs drop control characters.
+                    Some(value) if matches!(value, "" | "." | "..") || value.contains(char::is_control) => {
+                        return Err(format!(
+                            "the parameter `{}` cannot be a segment of a path",
+                            name.unwrap_or(segment)
+                        ));
                     }
                     Some(value) => drop(segments.push(value)),
                 }
@@ -200,7 +202,7 @@ impl Api {
 
     /// Makes one call with the generated client, and returns the bytes of its response.
     #[allow(dead_code, reason = "the document may have no operation whose result is bytes")]
-    async fn call_for_bytes<T, E, F>(&self, send: impl FnOnce(Client) -> F) -> Result<Response<Bytes>, Error>
+    async fn call_for_bytes<T, E, F>(&self, send: impl FnOnce(Client) -> F) -> Result<Response<ResponseBody>, Error>
     where
         F: Future<Output = Result<ResponseValue<T>, GeneratedError<E>>>,
     {
@@ -208,7 +210,7 @@ impl Api {
         // Its result is a stream of the same bytes.
         drop(send(client::for_exchange(&exchange)).await);
         let (metadata, bytes) = exchange.outcome()?;
-        Ok(Response::new(bytes, metadata))
+        Ok(Response::new(ResponseBody::new(bytes), metadata))
     }
 }
 

@@ -7,8 +7,8 @@ use crate::types::{Cursor, Page};
 
 /// The pages from `start` on, or from the newest: to the oldest, or from a [`Cursor::NewerThan`] to the newest.
 ///
-/// The next page is requested when the stream is polled. It ends after an error, and where bunq leads back to a page
-/// that has been listed, which would never end.
+/// The next page is requested when the stream is polled. The stream ends after an error. It is an error if bunq points
+/// back to a page that has been listed, because the listing would never end.
 pub(crate) fn pages<T, F>(
     start: Option<Cursor>,
     fetch: impl Fn(Option<Cursor>) -> F + Send + 'static,

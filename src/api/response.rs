@@ -1,8 +1,43 @@
 //! The result of a successful call, with what bunq's support asks for.
 
+use std::fmt;
 use std::ops::Deref;
 
+use bytes::Bytes;
+
 use crate::error::{CallMetadata, Error};
+
+/// The verified bytes of a response. It derefs to them.
+///
+/// Its `Debug` shows only their number, because they may hold tokens.
+#[derive(Clone, PartialEq, Eq)]
+pub struct ResponseBody(Bytes);
+
+impl ResponseBody {
+    pub(super) fn new(bytes: Bytes) -> Self {
+        Self(bytes)
+    }
+}
+
+impl Deref for ResponseBody {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl From<ResponseBody> for Vec<u8> {
+    fn from(body: ResponseBody) -> Self {
+        body.0.into()
+    }
+}
+
+impl fmt::Debug for ResponseBody {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ResponseBody({} bytes)", self.0.len())
+    }
+}
 
 /// The result of a successful call. It derefs to the result itself.
 ///
@@ -25,12 +60,12 @@ impl<T> Response<T> {
         Self { value, metadata }
     }
 
-    /// The result alone.
+    /// Returns the result without the ids of the exchange.
     pub fn into_inner(self) -> T {
         self.value
     }
 
-    /// Takes out what is needed; what is wrong with the result becomes the error.
+    /// Maps the result. A problem with it becomes an error with the ids of the exchange.
     pub(crate) fn try_map<U>(self, map: impl FnOnce(T) -> Result<U, String>) -> Result<U, Error> {
         map(self.value).map_err(|problem| Error::invalid_response(self.metadata, problem))
     }

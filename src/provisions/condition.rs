@@ -13,7 +13,7 @@ pub(super) enum Condition {
     Reset { old: Option<Credential> },
 }
 
-/// What a provision says of the condition.
+/// How far a provision is from meeting a condition.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Progress {
     Met,
@@ -31,7 +31,7 @@ impl Condition {
         }
     }
 
-    /// The statuses from which the condition can be met, and in which it is: where to look for a provision.
+    /// The statuses from which the condition can be met, and those in which it is met. The listing is filtered by them.
     pub(super) fn statuses(&self) -> Vec<ProvisionStatus> {
         use ProvisionStatus::{Active, Cancelled, Closed, Created, Failed, TokenResetRequested};
         match self {

@@ -1,7 +1,7 @@
-//! The life cycle of a provision: which statuses are final, which step belongs to which, and who has to act.
+//! The life cycle of a provision: which statuses are final, which sub-status belongs to which status, and who has to act.
 //!
-//! Pure functions over what bunq says; the README has the whole as a picture. A status that bunq adds is never taken for
-//! a known one.
+//! These are pure functions of what bunq returns; the README has the life cycle as a diagram. An unknown status is never
+//! treated like a known one.
 
 use crate::types::{ActionRequired, Credential, CredentialStatus, Provision, ProvisionStatus, ProvisionSubStatus};
 
@@ -9,13 +9,13 @@ use crate::types::{ActionRequired, Credential, CredentialStatus, Provision, Prov
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum WaitingFor {
-    /// Nobody: nothing is in progress.
+    /// Nobody has to act: nothing is in progress.
     Nobody,
-    /// bunq: its processing is in progress.
+    /// bunq is processing the provision.
     Bunq,
-    /// The user.
+    /// The user has to act.
     User,
-    /// bunq says something that this version does not know.
+    /// bunq returned a value that this version does not know.
     Unknown,
 }
 
@@ -27,8 +27,8 @@ impl ProvisionStatus {
 }
 
 impl ProvisionSubStatus {
-    /// The main status that this step belongs to. `None` for `NONE`, which goes with any, and for a step that the
-    /// document does not know.
+    /// Returns the main status that this sub-status belongs to. `None` for `NONE`, which occurs with every status, and for
+    /// an unknown sub-status.
     ///
     /// `PENDING_PROCESS_USER_ONBOARDING` belongs to `CREATED`, and has been seen with `ACTIVE` too.
     pub fn belongs_to(&self) -> Option<ProvisionStatus> {

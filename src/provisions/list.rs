@@ -3,7 +3,7 @@
 use futures_util::stream::Stream;
 use uuid::Uuid;
 
-use crate::api::{Api, Response, items, pages};
+use crate::api::{Api, Response};
 use crate::error::Error;
 use crate::types::{Cursor, ListProvisionsQuery, Page, PageSize, Provision, ProvisionStatus};
 
@@ -31,33 +31,33 @@ impl List {
         Self { api, query: ListProvisionsQuery::default() }
     }
 
-    /// Only provisions with one of these main statuses; with none given, all.
+    /// Lists only provisions with one of these main statuses. Without statuses it lists all.
     pub fn status(mut self, statuses: impl IntoIterator<Item = ProvisionStatus>) -> Self {
         self.query = self.query.status(statuses);
         self
     }
 
-    /// Only the provision that was created with this key.
+    /// Lists only the provision that was created with this key.
     pub fn external_uuid(mut self, external_uuid: Uuid) -> Self {
         self.query = self.query.external_uuid(external_uuid);
         self
     }
 
-    /// How many provisions a page has at most. bunq's default is 10.
+    /// Sets how many provisions a page has at most. bunq's default is 10.
     pub fn count(mut self, count: PageSize) -> Self {
         self.query = self.query.count(count);
         self
     }
 
-    /// Where to begin, if not with the newest: at a cursor of an earlier page of the same listing, or behind the last
-    /// provision that was seen, with [`Cursor::older_than`]. From a [`Cursor::NewerThan`] the listing leads to the
-    /// newest: it has what is new since then.
+    /// Begins at a cursor instead of the newest provision: at that of an earlier page of the same listing, or with
+    /// [`Cursor::older_than`] after the last provision that was read. From a [`Cursor::NewerThan`] the listing has what is
+    /// newer, up to the newest.
     pub fn start_at(mut self, cursor: Cursor) -> Self {
         self.query = self.query.cursor(cursor);
         self
     }
 
-    /// The first page.
+    /// Reads the first page.
     ///
     /// # Errors
     ///
@@ -66,7 +66,7 @@ impl List {
         self.api.list_provisions(self.query.clone()).await.map(Response::into_inner)
     }
 
-    /// The page at `cursor`, which an earlier page of the same listing has given.
+    /// Reads the page at `cursor`, which comes from an earlier page of the same listing.
     ///
     /// # Errors
     ///
@@ -75,7 +75,7 @@ impl List {
         self.api.list_provisions(self.query.clone().cursor(cursor)).await.map(Response::into_inner)
     }
 
-    /// The pages, from the first to the oldest; from a [`Cursor::NewerThan`] on, to the newest. One page is held at a
+    /// Streams the pages, from the first to the oldest; from a [`Cursor::NewerThan`] on, to the newest. One page is held at a
     /// time; the next is requested when the stream is polled.
     ///
     /// To go on after a failure, or in another process, [start](Self::start_at) at the last page's
@@ -85,32 +85,20 @@ impl List {
     ///
     /// Those of [`page`](Self::page), and [`InvalidResponse`](crate::ErrorKind::InvalidResponse) if bunq leads back to
     /// a page that has been listed, which would never end. An error ends the stream.
-    pub fn pages(&self) -> impl Stream<Item = Result<Page<Provision>, Error>> + Send + use<> {
-        pages(self.query.cursor, self.fetch())
+    pub fn pages(&self) -> impl Stream<Item = Result<Page<Provision>, Error>> + Send + 'static + use<> {
+        self.api.list_provisions_pages(self.query.clone())
     }
 
-    /// The provisions, from the newest to the oldest, page by page. From a [`Cursor::NewerThan`] on, those that are
+    /// Streams the provisions, from the newest to the oldest, page by page. From a [`Cursor::NewerThan`] on, those that are
     /// newer, from the oldest to the newest.
     ///
-    /// To go on after a failure, or in another process, [start](Self::start_at) behind the last provision that was
-    /// seen. A provision that is created meanwhile does not move the others.
+    /// To go on after a failure, or in another process, [start](Self::start_at) after the last provision that was
+    /// read. A provision that is created meanwhile does not move the others.
     ///
     /// # Errors
     ///
     /// Those of [`pages`](Self::pages).
-    pub fn stream(&self) -> impl Stream<Item = Result<Provision, Error>> + Send + use<> {
-        items(self.query.cursor, self.fetch())
-    }
-
-    fn fetch(
-        &self,
-    ) -> impl Fn(Option<Cursor>) -> crate::transport::credentials::BoxFuture<'static, Result<Page<Provision>, Error>>
-    + Send
-    + use<> {
-        let List { api, query } = self.clone();
-        move |cursor| {
-            let (api, query) = (api.clone(), ListProvisionsQuery { cursor, ..query.clone() });
-            Box::pin(async move { api.list_provisions(query).await.map(Response::into_inner) })
-        }
+    pub fn stream(&self) -> impl Stream<Item = Result<Provision, Error>> + Send + 'static + use<> {
+        self.api.list_provisions_stream(self.query.clone())
     }
 }

@@ -1,8 +1,8 @@
-//! The verbs on provisions: what is more than one call.
+//! The operations on provisions that take more than one call.
 //!
-//! What must not happen twice, and what must be known for certain, is decided here: after a doubtful failure a verb
-//! checks what has become of its request before it reports or repeats anything. What takes longer is returned as a
-//! [`Waiter`]. How a call is made is the business of [`Api`].
+//! A request that must not be carried out twice is not repeated blindly: after a doubtful failure the outcome is checked
+//! before the request is repeated or reported as failed. A process that takes time at bunq is returned as a [`Waiter`].
+//! This module does not know how a call is made; [`Api`] does.
 
 mod condition;
 mod life_cycle;
@@ -31,7 +31,7 @@ use crate::types::{
     UpdateProvisionRequest,
 };
 
-/// The verbs on provisions. Cheap to clone.
+/// Creates, finds, closes and lists provisions, resets their tokens, and waits for them. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Provisions {
     api: Api,
@@ -43,8 +43,8 @@ impl Provisions {
         Self { api, poller }
     }
 
-    /// The same with another time for each verb than [`ClientBuilder::operation_timeout`]. The time of a [`Waiter`] is
-    /// set at the waiter.
+    /// Sets the longest time of each operation, in place of [`ClientBuilder::operation_timeout`]. A [`Waiter`] has a timeout
+    /// of its own.
     ///
     /// [`ClientBuilder::operation_timeout`]: crate::ClientBuilder::operation_timeout
     #[must_use]
@@ -54,12 +54,12 @@ impl Provisions {
 
     /// Requests a new user, and returns the waiter for the user's credential.
     ///
-    /// After a doubtful failure, or if bunq refuses, it looks for a provision with the `external_uuid` and takes it for
-    /// its own; [`acceptance`](Waiter::acceptance) says so. It sends the request again only after a doubtful failure,
-    /// and only if there is no such provision.
+    /// After a doubtful failure, or if bunq refuses, it searches for a provision with the `external_uuid`. If there is one,
+    /// that is the result, and [`acceptance`](Waiter::acceptance) shows it. The request is sent again only after a doubtful
+    /// failure, and only if there is no such provision.
     ///
-    /// It begins with the request. If the `external_uuid` may have been used, as after a doubtful error or a crash, look
-    /// first:
+    /// It does not search before the first request. If the `external_uuid` may have been used, as after a doubtful error or
+    /// a crash, search first:
     ///
     /// ```no_run
     /// # async fn example(client: bunq_partner::Client, new: bunq_partner::NewProvision) -> Result<(), bunq_partner::Error> {
@@ -74,8 +74,8 @@ impl Provisions {
     ///
     /// # Errors
     ///
-    /// If the error [is doubtful](Error::is_doubtful), it could not be found out what has become of the request: use
-    /// [`find`](Self::find) before you create with the same `external_uuid` again.
+    /// If the error [is doubtful](Error::is_doubtful), the outcome of the request is unknown: use [`find`](Self::find)
+    /// before you create with the same `external_uuid` again.
     /// [`Duplicate`](ErrorKind::Duplicate) if bunq has carried out more than one request.
     pub async fn create(&self, new: impl Into<CreateProvisionRequest>) -> Result<Waiter, Error> {
         let new = new.into();
@@ -111,8 +111,8 @@ impl Provisions {
         self.api.get_provision(id).await.map(Response::into_inner)
     }
 
-    /// Looks for the provision that was created with this key. Of several it is the one that is not closing, closed or
-    /// failed, or the newest if there is no such one.
+    /// Searches for the provision that was created with this key. If there are several, it returns the one that is not
+    /// closing, closed or failed, or else the newest.
     ///
     /// # Errors
     ///
@@ -128,13 +128,13 @@ impl Provisions {
 
     /// Requests that a provision be closed, and returns the waiter for its closure.
     ///
-    /// To close a provision that is closing or closed is a success; [`acceptance`](Waiter::acceptance) says so. After a
-    /// doubtful failure it reads the provision before it sends the request again or fails.
+    /// If the provision is closing or closed already, that is a success, and [`acceptance`](Waiter::acceptance) shows it.
+    /// After a doubtful failure it reads the provision before it sends the request again or fails.
     ///
     /// # Errors
     ///
-    /// If the error [is doubtful](Error::is_doubtful), it could not be found out what has become of the request. To
-    /// close the provision again does no harm.
+    /// If the error [is doubtful](Error::is_doubtful), the outcome of the request is unknown. To close the provision again
+    /// does no harm.
     pub async fn close(&self, id: ProvisionId) -> Result<Waiter, Error> {
         let deadline = self.api.deadline();
         let api = self.api.until(deadline);
@@ -149,13 +149,12 @@ impl Provisions {
 
     /// Requests another credential for a provision, and returns the waiter for it.
     ///
-    /// The provision is read first, so that the new credential can be told from the old one, which bunq shows for a
-    /// while. After a doubtful failure it reads whether the reset is in progress; it never sends the request twice.
+    /// The provision is read first, so that the new credential can be distinguished from the old one, which bunq shows for
+    /// a while. After a doubtful failure the provision is read again; the request is never sent twice.
     ///
     /// # Errors
     ///
-    /// If the error [is doubtful](Error::is_doubtful), it could not be found out what has become of the request. A
-    /// second reset discards the credential of the first.
+    /// If the error [is doubtful](Error::is_doubtful), the outcome of the request is unknown. A second reset discards the credential of the first.
     pub async fn reset_token(&self, id: ProvisionId) -> Result<Waiter, Error> {
         let deadline = self.api.deadline();
         let api = self.api.until(deadline);
@@ -192,7 +191,7 @@ impl Provisions {
         Waiter::new(self.poller.clone(), id, condition, acceptance)
     }
 
-    /// Sends a request until it is known what has become of it.
+    /// Sends a request until its outcome is known.
     ///
     /// After a doubtful failure, or if bunq refuses, it checks whether the request is done. Then it sends the request
     /// again only after a doubtful failure, and only if the check has shown that it is not done.
@@ -216,9 +215,9 @@ impl Provisions {
                 Ok(done) => return Ok((done, Acceptance::Accepted)),
                 Err(error) => error,
             };
-            // Doubt stays: the first request may still arrive, and the second be refused because of it.
+            // The first request may still arrive later, so its doubt remains whatever the second one gets.
             let in_doubt = error.is_doubtful() || first_doubt.is_some();
-            // bunq refuses what is done already.
+            // bunq also refuses a request that has been carried out already.
             if !in_doubt && error.kind() != ErrorKind::Rejected {
                 return Err(error);
             }
@@ -256,7 +255,7 @@ impl Provisions {
             let (wanted, others): (Vec<_>, Vec<_>) = page.items.into_iter().partition(is_wanted);
             found.extend(wanted);
             if !others.is_empty() && found.is_empty() {
-                let problem = "the list was asked for one external_uuid and shows others";
+                let problem = "the list was filtered by one external_uuid and has others";
                 return Err(Error::new(ErrorKind::InvalidResponse, Sent::Responded, problem));
             }
             cursor = page.older.filter(|_| others.is_empty());

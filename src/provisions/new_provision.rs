@@ -9,13 +9,13 @@ use crate::types::{
 };
 
 impl NewProvision {
-    /// A person, verified by bunq (`USER_VERIFIED`).
+    /// Makes the request for a person, verified by bunq (`USER_VERIFIED`).
     pub fn person(external_uuid: Uuid, email: EmailAddress, phone_number: PhoneNumber) -> Self {
         let products = vec![RequestedProduct::UserVerified];
         Self::new(email, external_uuid, phone_number, products, UserVerifiedType::PartnerUserPerson)
     }
 
-    /// A company, verified by bunq (`COMPANY_VERIFIED`), whose director is the person of another provision.
+    /// Makes the request for a company, verified by bunq (`COMPANY_VERIFIED`), whose director is the person of another provision.
     pub fn company(external_uuid: Uuid, email: EmailAddress, phone_number: PhoneNumber, director: ProvisionId) -> Self {
         Self {
             user_verified_type: UserVerifiedType::PartnerUserCompany,
@@ -45,12 +45,12 @@ impl NewProvision {
 }
 
 impl NewProvisionByPointer {
-    /// A user who is identified by an e-mail address.
+    /// Makes the request for a user who is identified by an e-mail address.
     pub fn email(external_uuid: Uuid, email: EmailAddress, name: UserName) -> Self {
         Self::pointing(external_uuid, PointerType::Email, email.into(), name)
     }
 
-    /// A user who is identified by a phone number.
+    /// Makes the request for a user who is identified by a phone number.
     pub fn phone_number(external_uuid: Uuid, phone_number: PhoneNumber, name: UserName) -> Self {
         Self::pointing(external_uuid, PointerType::PhoneNumber, phone_number.into(), name)
     }

@@ -1,8 +1,8 @@
 //! Reads provisions for all waiters together.
 //!
-//! A poll joins the others that wait for the next round. One provision is read by its id; several are looked for in
-//! pages of the listing, newest first, and only those that are not found there are read by their ids. Each waiter gets a
-//! result of its own. What it means for a condition is not known here.
+//! A poll joins the others that wait for the next round. One provision is read by its id. Several are searched in pages
+//! of the listing, newest first, and only those that are not found there are read by their ids. Each waiter gets a result
+//! of its own. The poller does not evaluate conditions.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
@@ -35,7 +35,7 @@ pub(crate) struct Poller {
 #[derive(Debug, Default)]
 struct Queue {
     requested: Round,
-    /// A worker is running, and returns for what is requested meanwhile.
+    /// A worker is running. It also serves what is requested while it runs.
     has_worker: bool,
 }
 
@@ -96,8 +96,8 @@ fn is_about_the_listing(error: &Error) -> bool {
     is_response && matches!(error.kind(), ErrorKind::Rejected | ErrorKind::NotFound | ErrorKind::InvalidResponse)
 }
 
-/// The task that makes the rounds. If it is dropped before its end, as a runtime does that shuts down, the waiters are
-/// told, and another worker can start.
+/// The task that makes the rounds. If it is dropped before its end, as on the shutdown of a runtime, the waiters get an
+/// error, and another worker can start.
 struct Worker {
     queue: Arc<Mutex<Queue>>,
     is_done: bool,

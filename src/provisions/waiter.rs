@@ -19,7 +19,7 @@ use crate::types::{Provision, ProvisionId, ProvisionStatus};
 const POLL_INTERVAL: Duration = Duration::from_secs(2);
 const TIMEOUT: Duration = Duration::from_secs(15 * 60);
 
-/// The last poll is this long before the time is up, or a tenth of it before if that is less.
+/// The last poll begins this long before the timeout, or a tenth of the timeout before it if that is less.
 const LAST_POLL: Duration = Duration::from_secs(2);
 
 /// Longer than any wait.
@@ -29,13 +29,13 @@ const MAX_TIMEOUT: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Acceptance {
-    /// bunq's response says so.
+    /// bunq's response confirmed the request.
     Accepted,
-    /// The response was lost, but reading the provision afterwards showed it.
+    /// The response was lost. Reading the provision afterwards showed that bunq has accepted the request.
     Found,
-    /// The provision was in that state before the request.
+    /// bunq refused the request, because it had been carried out before.
     Already,
-    /// Nothing was requested: the waiter only waits.
+    /// Nothing was requested; the waiter only waits.
     NotRequested,
 }
 
@@ -69,7 +69,7 @@ impl Waiter {
         Self { poller, id, condition, acceptance, poll_interval: POLL_INTERVAL, timeout: TIMEOUT }
     }
 
-    /// The provision that is waited for.
+    /// Returns the id of the provision.
     pub fn id(&self) -> ProvisionId {
         self.id
     }
@@ -79,7 +79,7 @@ impl Waiter {
         self.acceptance
     }
 
-    /// The longest pause between two polls. The default is 2 seconds.
+    /// Sets the longest pause between two polls. The default is 2 seconds.
     ///
     /// Waiters with the same interval poll at the same time, and together.
     pub fn poll_interval(mut self, interval: Duration) -> Self {
@@ -87,7 +87,7 @@ impl Waiter {
         self
     }
 
-    /// The longest time to wait. The default is 15 minutes.
+    /// Sets the longest time to wait. The default is 15 minutes.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
         self
@@ -115,8 +115,8 @@ impl Waiter {
 
     /// The provision as it is first seen, then every change of it, up to the one that meets the condition.
     ///
-    /// The errors are those of [`wait`](Self::wait), and end the stream. Nothing is polled while the stream is not
-    /// polled, but the time runs.
+    /// The errors are those of [`wait`](Self::wait), and end the stream. The timeout also runs while the stream is not
+    /// polled.
     pub fn changes(self) -> impl Stream<Item = Result<Provision, Error>> + Send {
         try_unfold(Some(Wait::new(self)), async |wait| match wait {
             Some(wait) => wait.next_change().await.map(Some),
@@ -192,7 +192,7 @@ impl Wait {
         }
     }
 
-    /// In which statuses to look for it: in any at first, then in the last one and in those that can follow.
+    /// The statuses to filter the listing by: all at first, then the last one seen and those that can follow.
     fn statuses(&self) -> Vec<ProvisionStatus> {
         use ProvisionStatus::{Active, Cancelled, Closed, Created, Failed, TokenResetRequested};
         let Some(seen) = &self.seen else {
@@ -232,7 +232,7 @@ impl Wait {
 
     /// The state of the provision in one phrase.
     fn state(&self) -> String {
-        let Some(seen) = &self.seen else { return "it was never seen".into() };
+        let Some(seen) = &self.seen else { return "it was never read".into() };
         let step = seen.sub_status.as_ref().map_or("no sub_status", |step| step.as_str());
         format!("last seen as {} with {step}", seen.status)
     }

@@ -1,4 +1,4 @@
-//! Drift: answers as bunq may give them one day, without notice.
+//! Drift: responses as bunq may give them one day, without notice.
 
 use serde_json::{Map, Value, json};
 
@@ -59,7 +59,7 @@ pub(super) fn with_null_fields(body: &mut Value) {
     thin_out(body, |members, name| members.insert(name.to_owned(), Value::Null));
 }
 
-/// The objects of an answer with their kinds: what its items hold, or its errors.
+/// The objects of a response with their kinds: what its items hold, or its errors.
 fn objects(body: &mut Value) -> impl Iterator<Item = (&str, &mut Value)> {
     let members = body.as_object_mut().into_iter().flatten();
     members.flat_map(|(name, value)| {
@@ -111,7 +111,7 @@ fn novelty() -> Value {
     json!({ "since": "today" })
 }
 
-/// Does `away` with every member of the answer's objects that is not essential.
+/// Does `away` with every member of the response's objects that is not essential.
 fn thin_out(body: &mut Value, away: fn(&mut Map<String, Value>, &str) -> Option<Value>) {
     objects(body).for_each(|(_, object)| thin_out_object(object, away));
 }

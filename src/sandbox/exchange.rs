@@ -1,9 +1,9 @@
-//! One exchange, from the request to the answer that is to go on the wire:
+//! One exchange, from the request to the response that is to go on the wire:
 //!
 //! 1. the request is read, up to a limit;
 //! 2. the rate limits and the injected faults have their say;
-//! 3. the bank decides on the answer, a fault may spoil it, and the journal notes all of it;
-//! 4. the answer may be edited;
+//! 3. the bank decides on the response, a fault may spoil it, and the journal notes all of it;
+//! 4. the response may be edited;
 //! 5. it is signed;
 //! 6. it may be edited again.
 
@@ -51,10 +51,10 @@ pub(super) struct BankState {
     pub(super) journal: Journal,
 }
 
-/// Changes an answer to a call.
+/// Changes a response to a call.
 pub(super) type Edit = Box<dyn FnMut(&JournalEntry, &mut RawResponse) + Send>;
 
-/// What to do to answers on their way out.
+/// What to do to responses on their way out.
 #[derive(Default)]
 pub(super) struct Edits {
     pub(super) before_signing: Option<Edit>,
@@ -66,19 +66,19 @@ struct Verdict {
     signature: ReceivedSignature,
     fault: Option<Fault>,
     carried_out: bool,
-    answer: RawResponse,
+    response: RawResponse,
 }
 
 impl Verdict {
     fn entry(&self, call: ReceivedCall) -> JournalEntry {
         let body = String::from_utf8_lossy(&call.body).into_owned();
         let ReceivedCall { method, path, query, headers, .. } = call;
-        let Self { signature, fault, carried_out, ref answer } = *self;
-        JournalEntry { method, path, query, headers, body, status: answer.status, signature, fault, carried_out }
+        let Self { signature, fault, carried_out, ref response } = *self;
+        JournalEntry { method, path, query, headers, body, status: response.status, signature, fault, carried_out }
     }
 }
 
-/// Takes a request in and gives the answer, with the fault that is still to be played on the wire.
+/// Takes a request in and gives the response, with the fault that is still to be played on the wire.
 pub(super) async fn exchange(shared: Arc<SharedState>, request: Request<Incoming>) -> (RawResponse, Option<Fault>) {
     let arrived = Instant::now();
     let (head, body) = request.into_parts();
@@ -94,33 +94,33 @@ pub(super) async fn exchange(shared: Arc<SharedState>, request: Request<Incoming
         body: body.unwrap_or_default(),
     };
 
-    let (entry, mut answer) = {
+    let (entry, mut response) = {
         let mut state = lock(&shared.state);
         let verdict = if is_complete { state.decide(&call, arrived) } else { cut_off(&call) };
         let entry = verdict.entry(call);
         state.journal.push(entry.clone());
-        (entry, verdict.answer)
+        (entry, verdict.response)
     };
     let foreign_key = match entry.fault {
         Some(Fault::ForeignSignature) => shared.foreign_key.get_or_try_init(new_key).await.ok(),
         _ => None,
     };
     if let Some(edit) = &mut lock(&shared.edits).before_signing {
-        edit(&entry, &mut answer);
+        edit(&entry, &mut response);
     }
     match entry.fault {
         Some(Fault::UnsignedStatus(_) | Fault::MissingSignature) => {}
-        Some(Fault::WrongSignature) => answer.sign_wrongly(&shared.key, shared.signature_form),
+        Some(Fault::WrongSignature) => response.sign_wrongly(&shared.key, shared.signature_form),
         Some(Fault::ForeignSignature) => match foreign_key {
-            Some(key) => answer.sign(key, shared.signature_form),
-            None => answer = RawResponse::broken("no foreign key could be made"),
+            Some(key) => response.sign(key, shared.signature_form),
+            None => response = RawResponse::broken("no foreign key could be made"),
         },
-        _ => answer.sign(&shared.key, shared.signature_form),
+        _ => response.sign(&shared.key, shared.signature_form),
     }
     if let Some(edit) = &mut lock(&shared.edits).after_signing {
-        edit(&entry, &mut answer);
+        edit(&entry, &mut response);
     }
-    (answer, entry.fault)
+    (response, entry.fault)
 }
 
 /// What becomes of a call that did not come in whole. It is none for the limits, the faults and the bank.
@@ -128,9 +128,9 @@ fn cut_off(call: &ReceivedCall) -> Verdict {
     let is_signed = call.header("X-Bunq-Client-Signature").is_some();
     let signature = if is_signed { ReceivedSignature::Unchecked } else { ReceivedSignature::None };
     let refusal = Refusal::bad_request(format!("The body was cut off or is larger than {LARGEST_BODY} bytes."));
-    let mut answer = RawResponse::refusal(&refusal);
-    answer.echo(call.header(REQUEST_ID));
-    Verdict { signature, fault: None, carried_out: false, answer }
+    let mut response = RawResponse::refusal(&refusal);
+    response.echo(call.header(REQUEST_ID));
+    Verdict { signature, fault: None, carried_out: false, response }
 }
 
 impl BankState {
@@ -141,26 +141,26 @@ impl BankState {
         let admitted = operation.map_or(Ok(()), |operation| self.rate_limits.admit(operation, arrived));
         let struck = if admitted.is_ok() { self.injections.strike(operation) } else { None };
 
-        let (carried_out, mut answer) = match (admitted, struck) {
+        let (carried_out, mut response) = match (admitted, struck) {
             (Err(limit), _) => (false, RawResponse::refusal(&Refusal::too_many_calls(limit))),
             (Ok(()), Some(Struck { carried_out: false, .. })) => (false, RawResponse::items(Vec::new())),
             (Ok(()), _) => match route.and_then(|route| self.bank.perform(&route, call, signature)) {
-                Ok(answer) => (true, answer),
+                Ok(response) => (true, response),
                 Err(refusal) => (false, RawResponse::refusal(&refusal)),
             },
         };
         let fault = struck.map(|struck| struck.fault);
         if let Some(fault) = fault {
             let limit = self.rate_limits.limit(operation.unwrap_or(&Operation::GET_PROVISION));
-            fault.spoil(&mut answer, limit, call.header(REQUEST_ID));
+            fault.spoil(&mut response, limit, call.header(REQUEST_ID));
         }
         if fault == Some(Fault::SessionLost) {
             self.bank.access.end_all_sessions();
         }
         if !matches!(fault, Some(Fault::UnsignedStatus(_))) {
-            answer.echo(call.header(REQUEST_ID));
+            response.echo(call.header(REQUEST_ID));
         }
-        Verdict { signature, fault, carried_out, answer }
+        Verdict { signature, fault, carried_out, response }
     }
 }
 

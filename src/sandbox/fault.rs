@@ -15,10 +15,10 @@ const HTML: &str = "<html><body><h1>The sandbox plays a fault.</h1></body></html
 ///
 /// Whether the call is *carried out*, that is whether the sandbox does what the call asks for before the fault
 /// strikes, is said of each fault, and can be set otherwise with [`Injection::carried_out`]. Most faults change the
-/// right answer on its way out; if the call is not carried out there is none, and an empty success,
+/// right response on its way out; if the call is not carried out there is none, and an empty success,
 /// `{"Response": []}`, stands in for it.
 ///
-/// "Signed" means validly signed, as every answer of the sandbox without a fault.
+/// "Signed" means validly signed, as every response of the sandbox without a fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Fault {
@@ -35,16 +35,16 @@ pub enum Fault {
     SessionLost,
     /// 400, signed, as for an `X-Bunq-Client-Request-Id` that was used before. Not carried out.
     RequestIdRefused,
-    /// The connection is closed without an answer. Carried out.
+    /// The connection is closed without a response. Carried out.
     Drop,
-    /// The right answer, but the connection is closed in the middle of its body. Carried out.
+    /// The right response, but the connection is closed in the middle of its body. Carried out.
     Truncated,
-    /// The right answer a byte at a time, the first at once. It never ends: after the body come spaces. Carried out.
+    /// The right response a byte at a time, the first at once. It never ends: after the body come spaces. Carried out.
     SlowDrip {
         /// The time before each further byte.
         pause: Duration,
     },
-    /// The right answer after this long. Carried out at once.
+    /// The right response after this long. Carried out at once.
     Late(Duration),
     /// 200, signed, without a body. Carried out.
     EmptyBody,
@@ -52,14 +52,14 @@ pub enum Fault {
     EmptyResponse,
     /// 200, signed, with a page of HTML. Carried out.
     NotJson,
-    /// The right answer, made at least this many bytes long by spaces at its end, and signed. It is built in memory,
+    /// The right response, made at least this many bytes long by spaces at its end, and signed. It is built in memory,
     /// so it never gets larger than 1 GiB. Carried out.
     Oversized(usize),
-    /// The right answer without a signature. Carried out.
+    /// The right response without a signature. Carried out.
     MissingSignature,
-    /// The right answer with a signature by the right key over something else. Carried out.
+    /// The right response with a signature by the right key over something else. Carried out.
     WrongSignature,
-    /// The right answer, well signed by another key than the sandbox's. Carried out.
+    /// The right response, well signed by another key than the sandbox's. Carried out.
     ForeignSignature,
     /// Provisions have a `status` that is not documented; signed. Carried out.
     UnknownStatus,
@@ -70,7 +70,7 @@ pub enum Fault {
     UnknownValues,
     /// Every object has a member that is not documented, the envelope included; signed. Carried out.
     UnknownField,
-    /// The items of the answer begin with one of a kind that is not documented; signed. Carried out.
+    /// The items of the response begin with one of a kind that is not documented; signed. Carried out.
     UnknownItem,
     /// All that a client can do without is missing; signed. What stays: ids, tokens, keys, statuses, the label, the
     /// OAuth request and the credential of a provision, the description of an error, the links between pages. Carried
@@ -95,34 +95,36 @@ impl Fault {
         )
     }
 
-    /// What becomes of `answer` before it is signed. `limit` is that of the operation, `request_id` the call's.
-    pub(super) fn spoil(self, answer: &mut RawResponse, limit: RateLimit, request_id: Option<&str>) {
+    /// What becomes of `response` before it is signed. `limit` is that of the operation, `request_id` the call's.
+    pub(super) fn spoil(self, response: &mut RawResponse, limit: RateLimit, request_id: Option<&str>) {
         match self {
-            Self::Status(status) => *answer = RawResponse::refusal(&Refusal::new(status, "The sandbox plays a fault.")),
-            Self::UnsignedStatus(status) => *answer = RawResponse::of_a_proxy(status, HTML),
+            Self::Status(status) => {
+                *response = RawResponse::refusal(&Refusal::new(status, "The sandbox plays a fault."))
+            }
+            Self::UnsignedStatus(status) => *response = RawResponse::of_a_proxy(status, HTML),
             Self::RateLimited { retry_after } => {
-                *answer = RawResponse::refusal(&Refusal::too_many_calls(limit));
-                answer.headers.extend(retry_after.map(|after| ("Retry-After".to_owned(), whole_seconds(after))));
+                *response = RawResponse::refusal(&Refusal::too_many_calls(limit));
+                response.headers.extend(retry_after.map(|after| ("Retry-After".to_owned(), whole_seconds(after))));
             }
-            Self::SessionLost => *answer = RawResponse::refusal(&Refusal::session_over()),
+            Self::SessionLost => *response = RawResponse::refusal(&Refusal::session_over()),
             Self::RequestIdRefused => {
-                *answer = RawResponse::refusal(&Refusal::used_request_id(request_id.unwrap_or_default()));
+                *response = RawResponse::refusal(&Refusal::used_request_id(request_id.unwrap_or_default()));
             }
-            Self::EmptyBody => (answer.status, answer.body) = (200, Vec::new()),
-            Self::EmptyResponse => *answer = RawResponse::items(Vec::new()),
-            Self::NotJson => (answer.status, answer.body) = (200, HTML.into()),
+            Self::EmptyBody => (response.status, response.body) = (200, Vec::new()),
+            Self::EmptyResponse => *response = RawResponse::items(Vec::new()),
+            Self::NotJson => (response.status, response.body) = (200, HTML.into()),
             Self::Oversized(size) => {
-                let length = size.min(LARGEST_BODY).max(answer.body.len());
-                answer.body.resize(length, b' ');
+                let length = size.min(LARGEST_BODY).max(response.body.len());
+                response.body.resize(length, b' ');
             }
-            Self::UnknownHeader => answer.headers.push(("X-Bunq-Novelty".to_owned(), "yes".to_owned())),
-            Self::UnknownStatus => answer.edit(|body| drift::unknown_member(body, "status")),
-            Self::UnknownSubStatus => answer.edit(|body| drift::unknown_member(body, "sub_status")),
-            Self::UnknownValues => answer.edit(drift::unknown_values),
-            Self::UnknownField => answer.edit(drift::unknown_fields),
-            Self::UnknownItem => answer.edit(drift::unknown_item),
-            Self::MissingOptionalFields => answer.edit(drift::without_optional_fields),
-            Self::NullFields => answer.edit(drift::with_null_fields),
+            Self::UnknownHeader => response.headers.push(("X-Bunq-Novelty".to_owned(), "yes".to_owned())),
+            Self::UnknownStatus => response.edit(|body| drift::unknown_member(body, "status")),
+            Self::UnknownSubStatus => response.edit(|body| drift::unknown_member(body, "sub_status")),
+            Self::UnknownValues => response.edit(drift::unknown_values),
+            Self::UnknownField => response.edit(drift::unknown_fields),
+            Self::UnknownItem => response.edit(drift::unknown_item),
+            Self::MissingOptionalFields => response.edit(drift::without_optional_fields),
+            Self::NullFields => response.edit(drift::with_null_fields),
             // These strike later: at the signature or on the wire.
             Self::Drop
             | Self::Truncated
@@ -146,7 +148,7 @@ fn whole_seconds(duration: Duration) -> String {
 /// use bunq_partner::Operation;
 /// use bunq_partner::sandbox::{Fault, Injection};
 ///
-/// // The second and the third closing get no answer; only the closing itself is done.
+/// // The second and the third closing get no response; only the closing itself is done.
 /// let lost = Injection::new(Fault::Drop).on(&Operation::UPDATE_PROVISION).after(1).times(2);
 /// ```
 #[derive(Debug, Clone)]

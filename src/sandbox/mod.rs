@@ -36,7 +36,7 @@
 //! let client = sandbox.client().build()?;
 //! let provision = sandbox.populate(1)[0];
 //!
-//! // bunq closes the provision, but its answer is lost.
+//! // bunq closes the provision, but its response is lost.
 //! sandbox.inject(Injection::new(Fault::Drop).on(&Operation::UPDATE_PROVISION));
 //! let _ = client.provisions().close(provision).await;
 //!
@@ -193,7 +193,7 @@ impl Sandbox {
         self.state().bank.expire_credential(id.get())
     }
 
-    /// Ends all sessions: the next call with any token of theirs is answered 401.
+    /// Ends all sessions: the next call with any token of theirs gets 401.
     pub fn end_sessions(&self) {
         self.state().bank.access.end_all_sessions();
     }
@@ -240,7 +240,7 @@ impl Sandbox {
         self.state().injections.clear();
     }
 
-    /// Edits every answer before it is signed, error answers included: what comes out is validly signed.
+    /// Edits every response before it is signed, error responses included: what comes out is validly signed.
     ///
     /// This is how to play drift of your own, beyond that of [`Fault`]. By then a fault has been played, unless it
     /// strikes at the signature or on the wire. `edit` replaces the one set before. It runs on the server's thread,
@@ -250,7 +250,7 @@ impl Sandbox {
         lock(&self.running.shared.edits).before_signing = Some(Box::new(edit));
     }
 
-    /// Edits every answer after it is signed, error answers included: what would go on the wire.
+    /// Edits every response after it is signed, error responses included: what would go on the wire.
     ///
     /// This is how to play faults of your own, beyond [`Fault`]. Otherwise it is as
     /// [`before_signing`](Self::before_signing).
@@ -258,7 +258,7 @@ impl Sandbox {
         lock(&self.running.shared.edits).after_signing = Some(Box::new(edit));
     }
 
-    /// Lets answers go out unedited again.
+    /// Lets responses go out unedited again.
     pub fn clear_edits(&self) {
         *lock(&self.running.shared.edits) = Edits::default();
     }
@@ -304,21 +304,21 @@ impl SandboxBuilder {
 
     /// How long a session lasts from its opening. At first 604,800 s, a week.
     ///
-    /// Answers tell it in whole seconds, rounded down.
+    /// Responses tell it in whole seconds, rounded down.
     pub fn session_timeout(mut self, timeout: Duration) -> Self {
         self.session_timeout = timeout;
         self
     }
 
-    /// What the signatures of answers cover. At first [`SignatureForm::Body`].
+    /// What the signatures of responses cover. At first [`SignatureForm::Body`].
     pub fn signature_form(mut self, form: SignatureForm) -> Self {
         self.signature_form = form;
         self
     }
 
-    /// What the creation of a provision answers. At first [`CreationResponse::Id`].
-    pub fn creation_response(mut self, answer: CreationResponse) -> Self {
-        self.creation_response = answer;
+    /// The response to the creation of a provision. At first [`CreationResponse::Id`].
+    pub fn creation_response(mut self, response: CreationResponse) -> Self {
+        self.creation_response = response;
         self
     }
 
@@ -333,7 +333,7 @@ impl SandboxBuilder {
     /// Whether bunq's rate limits are kept, as each [`Operation`] has them. At first `false`.
     ///
     /// A limit is for one operation and all callers, who share an address here. Its window rolls: it looks back from
-    /// the arrival of each call. What would break it is answered 429, in bunq's words and without a `Retry-After`; it
+    /// the arrival of each call. What would break it gets 429, in bunq's words and without a `Retry-After`; it
     /// is not carried out, and it does not itself count. bunq does not say whether it does.
     pub fn rate_limits(mut self, are_kept: bool) -> Self {
         self.rate_limits.are_kept = are_kept;

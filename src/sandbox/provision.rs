@@ -89,21 +89,21 @@ impl StoredProvision {
         true
     }
 
-    /// The partner's wish, refused with the present status where it cannot be.
+    /// Carries out a request of the partner, or refuses it with the present status.
     pub(super) fn wish(&mut self, event: Event, now: Timestamp, numbers: &mut Numbers) -> Result<(), Refusal> {
         if self.on(event, now, numbers) {
             return Ok(());
         }
         let wish = if event == Event::Close { "closed" } else { "given a new token" };
         Err(Refusal::bad_request(format!(
-            "StoredProvision {} cannot be {wish}: its status is {}, its sub-status {}.",
+            "Provision {} cannot be {wish}: its status is {}, its sub-status {}.",
             self.id,
             self.status(),
             self.step.sub_status()
         )))
     }
 
-    /// Where time moves provisions on: takes the steps that have become due.
+    /// Takes the steps that are due, if the pace is that of time.
     pub(super) fn catch_up(&mut self, pace: Pace, now: Timestamp, numbers: &mut Numbers) {
         let Pace::Every(interval) = pace else { return };
         loop {
@@ -114,7 +114,7 @@ impl StoredProvision {
         }
     }
 
-    /// Where reading moves provisions on: takes a step if the present one has been read.
+    /// Takes a step if the present one has been read, and the pace is that of reads.
     pub(super) fn before_read(&mut self, pace: Pace, now: Timestamp, numbers: &mut Numbers) {
         if pace == Pace::EachRead && self.was_read {
             self.on(Event::Progress, now, numbers);

@@ -31,7 +31,7 @@ impl ProvisionTable {
     /// Makes a provision and gives it back.
     ///
     /// An `external_uuid` that was used before is refused, unless that is switched off. bunq says that it serves "for
-    /// deduplication", not what it answers to a duplicate: this is the sandbox's reading.
+    /// deduplication", not how it responds to a duplicate: this is the sandbox's reading.
     pub(super) fn create(
         &mut self,
         creation: Creation,

@@ -1,4 +1,4 @@
-//! Answers: bunq's envelopes, and bunq's signature over them.
+//! Responses: bunq's envelopes, and bunq's signature over them.
 
 use std::fmt;
 
@@ -12,7 +12,7 @@ pub(super) const REQUEST_ID: &str = "X-Bunq-Client-Request-Id";
 const RESPONSE_ID: &str = "X-Bunq-Client-Response-Id";
 const SIGNATURE: &str = "X-Bunq-Server-Signature";
 
-/// An answer on its way out, as [`Sandbox::before_signing`](super::Sandbox::before_signing) and
+/// A response on its way out, as [`Sandbox::before_signing`](super::Sandbox::before_signing) and
 /// [`Sandbox::after_signing`](super::Sandbox::after_signing) may edit it.
 ///
 /// Its body may hold tokens, so `Debug` shows no more than the status and the body's length.
@@ -50,9 +50,9 @@ impl RawResponse {
             "error_description": refusal.message,
             "error_description_translated": refusal.message,
         });
-        let mut answer = Self::json(refusal.status, &json!({ "Error": [error] }));
-        answer.headers.extend(refusal.allow.clone().map(|methods| ("Allow".to_owned(), methods)));
-        answer
+        let mut response = Self::json(refusal.status, &json!({ "Error": [error] }));
+        response.headers.extend(refusal.allow.clone().map(|methods| ("Allow".to_owned(), methods)));
+        response
     }
 
     /// What a proxy makes up: a page of HTML, and nothing of bunq's.
@@ -90,7 +90,7 @@ impl RawResponse {
         }
     }
 
-    /// Signs another answer than this one, and puts that signature on this one.
+    /// Signs another response than this one, and puts that signature on this one.
     pub(super) fn sign_wrongly(&mut self, key: &SigningKey, form: SignatureForm) {
         let body = self.body.clone();
         self.body.push(b' ');
@@ -98,7 +98,7 @@ impl RawResponse {
         self.body = body;
     }
 
-    /// Signs the answer as it stands.
+    /// Signs the response as it stands.
     pub(super) fn sign(&mut self, key: &SigningKey, form: SignatureForm) {
         let signature = match form {
             SignatureForm::Body => key.sign(&self.body),
@@ -186,10 +186,10 @@ mod tests {
 
     #[test]
     fn a_refusal_is_written_in_bunqs_envelope() {
-        let answer = RawResponse::refusal(&Refusal::not_found("Nothing here."));
-        assert_eq!(answer.status, 404);
+        let response = RawResponse::refusal(&Refusal::not_found("Nothing here."));
+        assert_eq!(response.status, 404);
         assert_eq!(
-            String::from_utf8(answer.body).unwrap(),
+            String::from_utf8(response.body).unwrap(),
             r#"{"Error":[{"error_description":"Nothing here.","error_description_translated":"Nothing here."}]}"#
         );
     }
@@ -208,20 +208,20 @@ mod tests {
         let key = SigningKey::generate().unwrap();
         let verifying = VerifyingKey::from_pem(&key.public_key_pem().unwrap()).unwrap();
         for form in [SignatureForm::Body, SignatureForm::WithHeaders] {
-            let mut answer = RawResponse::id(7);
-            answer.echo(Some("request-1"));
-            answer.sign(&key, form);
-            let (_, signature) = answer.headers.last().unwrap();
-            let headers = answer.headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes()));
-            let older = message_with_headers(200, headers, &answer.body);
-            let message = if form == SignatureForm::Body { &answer.body } else { &older };
+            let mut response = RawResponse::id(7);
+            response.echo(Some("request-1"));
+            response.sign(&key, form);
+            let (_, signature) = response.headers.last().unwrap();
+            let headers = response.headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes()));
+            let older = message_with_headers(200, headers, &response.body);
+            let message = if form == SignatureForm::Body { &response.body } else { &older };
             assert!(verifying.verifies(message, signature.as_bytes()), "{form:?}");
         }
     }
 
     #[test]
     fn its_debug_gives_no_token_away() {
-        let answer = RawResponse::items(vec![json!({ "Token": { "token": "t0ken" } })]);
-        assert_eq!(format!("{answer:?}"), "RawResponse { status: 200, body_length: 42, .. }");
+        let response = RawResponse::items(vec![json!({ "Token": { "token": "t0ken" } })]);
+        assert_eq!(format!("{response:?}"), "RawResponse { status: 200, body_length: 42, .. }");
     }
 }

@@ -1,4 +1,4 @@
-//! The server: connections come in, answers go out, each as whole as its fault lets it.
+//! The server: connections come in, responses go out, each as whole as its fault lets it.
 
 use std::convert::Infallible;
 use std::fmt;
@@ -52,69 +52,69 @@ pub(super) async fn serve(listener: TcpListener, shared: Arc<SharedState>) {
 }
 
 async fn connection(stream: TcpStream, shared: Arc<SharedState>) {
-    // Answers that drip are made of small pieces. Where this cannot be set, they are only later.
+    // Responses that drip are made of small pieces. Where this cannot be set, they are only later.
     let _ = stream.set_nodelay(true);
     let service = service_fn(move |request| {
         // In a task of its own, an exchange goes to its end even if the caller hangs up.
         let exchange = tokio::spawn(exchange(Arc::clone(&shared), request));
         async {
-            let (answer, fault) = exchange.await.map_err(|_| HangUp)?;
-            deliver(answer, fault).await
+            let (response, fault) = exchange.await.map_err(|_| HangUp)?;
+            deliver(response, fault).await
         }
     });
     // It ends with an error when the caller hangs up, and when the sandbox does.
     let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
 }
 
-/// Puts an answer on the wire, as far as the fault lets it come.
-async fn deliver(answer: RawResponse, fault: Option<Fault>) -> Result<Response<Body>, HangUp> {
+/// Puts a response on the wire, as far as the fault lets it come.
+async fn deliver(response: RawResponse, fault: Option<Fault>) -> Result<Response<Body>, HangUp> {
     match fault {
         Some(Fault::Drop) => Err(HangUp),
         Some(Fault::Late(delay)) => {
             sleep(delay).await;
-            Ok(whole(answer))
+            Ok(whole(response))
         }
         Some(Fault::Truncated) => {
-            let length = answer.body.len().max(1);
-            let (answer, body) = split(answer);
-            let mut response = with_body(answer, StreamBody::new(first_half(body)).boxed_unsync());
+            let length = response.body.len().max(1);
+            let (response, body) = split(response);
+            let mut response = with_body(response, StreamBody::new(first_half(body)).boxed_unsync());
             response.headers_mut().insert(http::header::CONTENT_LENGTH, length.into());
             Ok(response)
         }
         Some(Fault::SlowDrip { pause }) => {
-            let (answer, body) = split(answer);
-            Ok(with_body(answer, StreamBody::new(drip(body, pause)).boxed_unsync()))
+            let (response, body) = split(response);
+            Ok(with_body(response, StreamBody::new(drip(body, pause)).boxed_unsync()))
         }
-        _ => Ok(whole(answer)),
+        _ => Ok(whole(response)),
     }
 }
 
-fn whole(answer: RawResponse) -> Response<Body> {
-    let (answer, body) = split(answer);
-    with_body(answer, full(body))
+fn whole(response: RawResponse) -> Response<Body> {
+    let (response, body) = split(response);
+    with_body(response, full(body))
 }
 
-fn split(mut answer: RawResponse) -> (RawResponse, Bytes) {
-    let body = std::mem::take(&mut answer.body);
-    (answer, body.into())
+fn split(mut response: RawResponse) -> (RawResponse, Bytes) {
+    let body = std::mem::take(&mut response.body);
+    (response, body.into())
 }
 
 fn full(body: Bytes) -> Body {
     Full::new(body).map_err(|never: Infallible| match never {}).boxed_unsync()
 }
 
-/// The answer as HTTP, with this body instead of its own. What an edit made of it may be something that HTTP cannot
+/// The response as HTTP, with this body instead of its own. What an edit made of it may be something that HTTP cannot
 /// carry.
-fn with_body(answer: RawResponse, body: Body) -> Response<Body> {
+fn with_body(response: RawResponse, body: Body) -> Response<Body> {
     let is_framing = |name: &str| ["content-length", "transfer-encoding"].contains(&name.to_ascii_lowercase().as_str());
-    let headers = answer.headers.iter().filter(|(name, _)| !is_framing(name));
+    let headers = response.headers.iter().filter(|(name, _)| !is_framing(name));
     headers
-        .fold(Response::builder().status(answer.status), |response, (name, value)| {
+        .fold(Response::builder().status(response.status), |response, (name, value)| {
             response.header(name, value.as_bytes())
         })
         .body(body)
         .unwrap_or_else(|error| {
-            let mut response = Response::new(full(format!("The edited answer cannot be sent: {error}.").into()));
+            let mut response = Response::new(full(format!("The edited response cannot be sent: {error}.").into()));
             *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
             response
         })

@@ -15,7 +15,7 @@ pub enum Pace {
     Every(Duration),
 }
 
-/// What the signatures of answers cover. Both forms are bunq's.
+/// What the signatures of responses cover. Both forms are bunq's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SignatureForm {
@@ -25,7 +25,7 @@ pub enum SignatureForm {
     WithHeaders,
 }
 
-/// What the creation of a provision answers. Both answers are documented.
+/// The response to the creation of a provision. Both forms are documented.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum CreationResponse {

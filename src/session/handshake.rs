@@ -13,8 +13,7 @@ use crate::transport::Transport;
 use crate::transport::credentials::{Credentials, Installation};
 use crate::transport::signature::{SigningKey, VerifyingKey};
 use crate::types::{
-    DeviceDescription, DeviceServerRequest, InstallationRequest, PermittedIp, PermittedIps, Secret,
-    SessionServerRequest,
+    DeviceDescription, DeviceServerRequest, InstallationRequest, PermittedIps, Secret, SessionServerRequest,
 };
 
 /// A session is replaced this long before it expires, or a tenth of its life before if that is less.
@@ -53,11 +52,7 @@ pub(super) async fn register(
     credentials: Credentials,
 ) -> Result<(), Error> {
     let mut request = DeviceServerRequest::new(device.description.clone(), device.api_key.clone().into());
-    request.permitted_ips = match &device.permitted_ips {
-        PermittedIps::Caller => Vec::new(),
-        PermittedIps::Only(addresses) => addresses.iter().copied().map(PermittedIp::Only).collect(),
-        PermittedIps::Any => vec![PermittedIp::Any],
-    };
+    request.permitted_ips = device.permitted_ips.clone().into();
     api(transport, credentials).create_device_server(&request).await.map(drop)
 }
 

@@ -35,8 +35,10 @@ struct Shared {
     transport: Arc<Transport>,
     device: Device,
     identity: Identity,
-    /// `None`: the context is kept in the state alone.
+    /// `None`: the context is in the state alone.
     store: Option<Arc<dyn ContextStore>>,
+    /// The lock in place of a store's.
+    own_lock: Arc<tokio::sync::Mutex<()>>,
     state: Mutex<State>,
 }
 
@@ -90,7 +92,7 @@ impl Session {
         identity: Identity,
         store: Option<Arc<dyn ContextStore>>,
     ) -> Self {
-        Self(Arc::new(Shared { transport, device, identity, store, state: Mutex::default() }))
+        Self(Arc::new(Shared { transport, device, identity, store, own_lock: Arc::default(), state: Mutex::default() }))
     }
 
     /// Opens a session, unless one is open.
@@ -100,11 +102,13 @@ impl Session {
 
     /// Whom the session acts for; opens one if none is open.
     pub(crate) async fn user(&self) -> Result<SessionUser, Error> {
-        self.opened(None).await?.user.ok_or_else(|| {
-            let problem =
-                "bunq did not say whose session this is: end the session, so that the next call opens another";
-            Error::new(ErrorKind::InvalidResponse, Sent::Responded, problem)
-        })
+        let mut opened = self.opened(None).await?;
+        if opened.user.is_none() {
+            // An earlier version has stored the session without its user.
+            opened = self.opened(opened.credentials.token.as_ref()).await?;
+        }
+        let problem = "the response to create_session has no user with an id";
+        opened.user.ok_or_else(|| Error::new(ErrorKind::InvalidResponse, Sent::No, problem))
     }
 
     /// Ends the open session at bunq, if there is one. It is done even if the caller gives up.
@@ -123,7 +127,13 @@ impl Session {
             state.opening().unwrap_or_else(|| {
                 let (sender, outcome) = watch::channel(None);
                 let (shared, rejected) = (Arc::clone(&self.0), rejected.cloned());
-                let opening = async move { drop(sender.send(Some(shared.open(rejected.as_ref()).await))) };
+                let opening = async move {
+                    let outcome = shared.open(rejected.as_ref()).await;
+                    // The state does not keep a token alive that a later session replaces.
+                    shared.state().opening = None;
+                    // Every waiter may have given up.
+                    let _ = sender.send(Some(outcome));
+                };
                 tokio::spawn(opening.in_current_span());
                 state.opening = Some(outcome.clone());
                 outcome
@@ -168,8 +178,8 @@ impl Shared {
         let is_refused =
             opened.as_ref().is_err_and(|error| error.kind() == ErrorKind::Unauthorized && error.is_from_bunq());
         if is_refused && self.store.is_some() {
-            // If bunq has forgotten the installation, it is removed from the store by hand: the next opening goes by
-            // what is stored then.
+            // If bunq has forgotten the installation, an operator removes it from the store. The next opening reads the
+            // store again.
             self.state().context = None;
         }
         opened
@@ -215,7 +225,7 @@ impl Shared {
     /// Reads the store, if there is one, and returns the session if it is good.
     async fn reload(&self, rejected: Option<&Secret>) -> Result<Option<Opened>, Error> {
         let stored = match &self.store {
-            Some(store) => store.load().await?,
+            Some(store) => self.in_time("its context was not loaded", store.load()).await?,
             None => None,
         };
         let context = stored.map(|text| Context::decode(&text, &self.identity)).transpose();
@@ -232,28 +242,38 @@ impl Shared {
         match &self.store {
             Some(store) => {
                 let text = context.encode(&self.identity).map_err(|problem| self.store_error(problem))?;
-                store.save(text).await
+                let store = Arc::clone(store);
+                // A save that takes too long is not broken off.
+                let saving = tokio::spawn(async move { store.save(text).await }.in_current_span());
+                let saved = async { saving.await.unwrap_or_else(|error| Err(self.store_error(error))) };
+                self.in_time("its context was not saved", saved).await
             }
             None => Ok(()),
         }
     }
 
-    /// Keeps other processes from opening a session meanwhile.
-    async fn lock(&self) -> Result<Option<ContextLock>, Error> {
-        let Some(store) = &self.store else { return Ok(None) };
+    /// Takes the lock under which a session is opened or ended, by one task of one process at a time.
+    async fn lock(&self) -> Result<ContextLock, Error> {
+        let locked = async {
+            match &self.store {
+                Some(store) => store.lock().await,
+                None => Ok(ContextLock::new(Arc::clone(&self.own_lock).lock_owned().await)),
+            }
+        };
+        self.in_time("its lock was not released", locked).await
+    }
+
+    /// Waits for the store no longer than a call may take.
+    async fn in_time<T>(&self, problem: &str, step: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
         let within = self.transport.config().operation_timeout;
-        match timeout(within, store.lock()).await {
-            Ok(lock) => lock.map(Some),
-            Err(_) => Err(self.store_error(format_args!(
-                "its lock was not released within {within:?}: another client holds it, try again"
-            ))),
-        }
+        let late = |_| Err(self.store_error(format_args!("{problem} within {within:?}: try again")));
+        timeout(within, step).await.unwrap_or_else(late)
     }
 
     fn store_error(&self, problem: impl std::fmt::Display) -> Error {
         match &self.store {
             Some(store) => Error::context(format_args!("{store:?}: {problem}")),
-            None => Error::context(problem),
+            None => Error::context(format_args!("the session of this client: {problem}")),
         }
     }
 }

@@ -254,6 +254,9 @@ impl Call<'_> {
         }
         let response = response.map_err(|error| error.with_metadata(metadata.clone()))?;
 
+        if let Some(warning) = &metadata.warning {
+            tracing::warn!(warning, "bunq has a warning for the developers of this program");
+        }
         let verified = response::verify(credentials, &response);
         if response.status.is_success() {
             return match verified {

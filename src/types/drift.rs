@@ -9,10 +9,10 @@ use crate::text::one_line;
 /// The schema, and the value as bunq sent it.
 pub(crate) type UnknownValue = (&'static str, String);
 
-/// No more than this many are noted in one response.
+/// The most values that are noted in one response.
 const MAX_VALUES: usize = 100;
 
-/// No more of a value is noted.
+/// The longest text of a value that is noted.
 const MAX_CHARS: usize = 100;
 
 tokio::task_local! {

@@ -1,13 +1,13 @@
-//! The error of a value that does not keep the rule of its type.
+//! The error of a value that breaks the rule of its type.
 
 use std::fmt;
 
 use crate::text::one_line;
 
-/// More of a value is not repeated in an error.
+/// The longest text of an error.
 const MAX_CHARS: usize = 500;
 
-/// A value that does not keep the rule of its type. It converts into an [`Error`](crate::Error) of the kind
+/// The error of a value that breaks the rule of its type. It converts into an [`Error`](crate::Error) of the kind
 /// [`InvalidInput`](crate::ErrorKind::InvalidInput).
 ///
 /// ```
@@ -28,12 +28,12 @@ impl InvalidValue {
         Self { field, rule: one_line(&rule.to_string(), MAX_CHARS) }
     }
 
-    /// What the document calls the value.
+    /// Returns the name of the value in the document.
     pub fn field(&self) -> &'static str {
         self.field
     }
 
-    /// The rule in words.
+    /// Returns the rule in words.
     pub fn rule(&self) -> &str {
         &self.rule
     }

@@ -1,6 +1,6 @@
 //! A page of a listing, and the cursors that lead to the next one.
 //!
-//! bunq gives the way to the next page as a relative URL. Only the cursor is taken from it, never the URL itself: a
+//! bunq points to the next page with a relative URL. Only the cursor is taken from it, never the URL itself: a
 //! response does not decide where requests go.
 
 use std::fmt;
@@ -28,7 +28,7 @@ impl PageSize {
     /// The largest page that bunq gives: 200 items.
     pub const MAX: Self = Self(NonZeroU64::MIN.saturating_add(199));
 
-    /// A page of `count` items.
+    /// Makes the size of a page of at most `count` items.
     ///
     /// # Errors
     ///
@@ -62,7 +62,7 @@ impl From<PageSize> for u64 {
 
 /// A position in a listing, from which to go on. Listings begin with the newest item.
 ///
-/// Its text form can be kept, to go on in another process.
+/// Its text form can be stored, so that another process goes on.
 ///
 /// ```
 /// use bunq_partner::{Cursor, ProvisionId};
@@ -82,12 +82,12 @@ pub enum Cursor {
 }
 
 impl Cursor {
-    /// Before the provision `id`: those that are older.
+    /// The position from which a listing goes on with provisions older than `id`.
     pub fn older_than(id: ProvisionId) -> Self {
         Self::OlderThan(id.as_i64())
     }
 
-    /// Behind the provision `id`: those that are newer.
+    /// The position from which a listing goes on with provisions newer than `id`.
     pub fn newer_than(id: ProvisionId) -> Self {
         Self::NewerThan(id.as_i64())
     }
@@ -162,13 +162,13 @@ impl FromStr for Cursor {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Page<T> {
-    /// The items. There may be none, and an older page nevertheless.
+    /// The items. A page can be empty and yet be followed by an older one.
     pub items: Vec<T>,
     /// Where the next older page begins; `None` if there is nothing older.
     pub older: Option<Cursor>,
     /// Where the next newer page begins; `None` if there is nothing newer.
     pub newer: Option<Cursor>,
-    /// Where to look later for items that do not exist yet.
+    /// Where items will be listed that do not exist yet.
     pub future: Option<Cursor>,
 }
 
@@ -217,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cursor_can_be_kept_as_text() {
+    fn a_cursor_can_be_stored_as_text() {
         for cursor in [Cursor::OlderThan(42), Cursor::NewerThan(7)] {
             assert_eq!(cursor.to_string().parse::<Cursor>().unwrap(), cursor);
         }

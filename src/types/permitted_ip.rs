@@ -13,7 +13,7 @@ pub enum PermittedIps {
     /// The address that the device is registered from, and no other: bunq's default.
     #[default]
     Caller,
-    /// These addresses. bunq does not support IPv6 here.
+    /// The listed addresses. bunq does not support IPv6 here.
     Only(Vec<Ipv4Addr>),
     /// Every address.
     ///
@@ -31,7 +31,7 @@ impl From<PermittedIps> for Vec<PermittedIp> {
     }
 }
 
-/// An entry of the list of addresses.
+/// One entry of the list of permitted addresses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum PermittedIp {

@@ -29,12 +29,12 @@ const REDACTED: &str = "[redacted]";
 pub struct Secret(Zeroizing<String>);
 
 impl Secret {
-    /// Keeps `text` secret from here on.
+    /// Makes a secret of `text`.
     pub fn new(text: impl Into<String>) -> Self {
         Self(Zeroizing::new(text.into()))
     }
 
-    /// The text itself, for the one place that needs it.
+    /// Returns the text itself.
     pub fn expose(&self) -> &str {
         &self.0
     }
@@ -83,7 +83,7 @@ impl<'de> Deserialize<'de> for Secret {
     }
 }
 
-/// Reads a secret that may be absent; a redacted one is.
+/// Reads a secret that may be absent. A redacted secret reads as absent.
 pub(crate) fn redacted_as_none<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Secret>, D::Error> {
     let secret = Option::<String>::deserialize(deserializer)?.map(Secret::new);
     Ok(secret.filter(|secret| secret.expose() != REDACTED))

@@ -1,4 +1,4 @@
-//! How a checked text is checked. The types themselves, their patterns and their bounds come from the document.
+//! The check of a checked text. The types themselves, their patterns and their bounds come from the document.
 
 use std::ops::RangeInclusive;
 use std::sync::LazyLock;
@@ -32,7 +32,7 @@ impl TextRule {
     }
 }
 
-/// A pattern as JSON Schema reads it. The build has checked that it is one; if it were none, no text would fit.
+/// Compiles a pattern as JSON Schema reads it. The build has checked that it compiles; otherwise no text would fit.
 pub(crate) fn compiled(pattern: &str) -> Option<Regex> {
     Regex::with_flags(pattern, "u").ok()
 }

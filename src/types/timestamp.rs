@@ -12,8 +12,8 @@ use super::InvalidValue;
 
 /// A moment, as in `2025-08-13 14:45:18.621550`.
 ///
-/// bunq writes no zone and means UTC. Should it ever write one, it is understood. Every moment that can be written so
-/// is one, up to `9999-12-31 23:59:59.999999`, which some write for "never".
+/// bunq writes no zone and means UTC; a zone is read too. The last moment is `9999-12-31 23:59:59.999999`, which some APIs
+/// write for "never".
 ///
 /// ```
 /// use bunq_partner::Timestamp;
@@ -27,7 +27,7 @@ use super::InvalidValue;
 pub struct Timestamp(DateTime);
 
 impl Timestamp {
-    /// The moment as a [`jiff::Timestamp`], to reckon with; the last one that there is, if it is later still.
+    /// Returns the moment as a [`jiff::Timestamp`], or the last one that jiff has if it is later.
     pub fn as_jiff(self) -> jiff::Timestamp {
         Offset::UTC.to_timestamp(self.0).unwrap_or(jiff::Timestamp::MAX)
     }
@@ -77,7 +77,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn reads_bunqs_way_and_the_ways_it_might_take() {
+    fn bunqs_form_and_related_forms_are_read() {
         for (text, written) in [
             ("2025-08-13 14:45:18.621550", "2025-08-13 14:45:18.621550"),
             ("2025-08-13 14:45:18", "2025-08-13 14:45:18.000000"),

@@ -93,7 +93,7 @@ impl ContextStore for MemoryStore {
     }
 
     fn lock(&self) -> BoxFuture<'_, Result<ContextLock, Error>> {
-        Box::pin(async { Ok(Box::new(Arc::clone(&self.lock).lock_owned().await) as ContextLock) })
+        Box::pin(async { Ok(ContextLock::new(Arc::clone(&self.lock).lock_owned().await)) })
     }
 }
 

@@ -85,7 +85,7 @@ fn python() -> Row {
     })
 }
 
-/// Requests of all kinds that the document allows and forbids, and the answers against the document.
+/// Requests of all kinds that the document allows and forbids, and the responses against the document.
 fn schemathesis(arguments: &Arguments) -> Row {
     Row::of("schemathesis", |row| {
         let place = row.step(INSTALL, install_python)?;

@@ -127,9 +127,7 @@ impl FileStore {
             .and_then(|()| sync_folder(folder));
         written.map_err(self.failed("written"))
     }
-}
 
-impl FileStore {
     fn read_stored(&self) -> Result<Option<Secret>, Error> {
         self.folder()?;
         let found = match fs::symlink_metadata(&self.0) {
@@ -179,7 +177,7 @@ impl ContextStore for FileStore {
             let file = self.blocking(Self::open_lock).await?;
             loop {
                 match file.try_lock() {
-                    Ok(()) => return Ok(Box::new(FileLock(file)) as ContextLock),
+                    Ok(()) => return Ok(ContextLock::new(FileLock(file))),
                     Err(TryLockError::Error(error)) => return Err(self.failed("locked")(error)),
                     Err(TryLockError::WouldBlock) => sleep(LOCK_PAUSE).await,
                 }

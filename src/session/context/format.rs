@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use zeroize::Zeroizing;
 
 use super::{Context, Identity, OpenSession};
@@ -50,8 +50,14 @@ struct StoredSession {
     #[serde(serialize_with = "exposed")]
     token: Secret,
     renew_at: Option<jiff::Timestamp>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "known_user")]
     user: Option<SessionUser>,
+}
+
+/// Reads a user. One of a kind that a later version knows is none to this one.
+fn known_user<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<SessionUser>, D::Error> {
+    let user = serde_json::Value::deserialize(deserializer)?;
+    Ok(serde_json::from_value(user).unwrap_or_default())
 }
 
 impl Context {
@@ -223,6 +229,7 @@ mod tests {
     fn members_of_later_versions_are_ignored() {
         let mut stored: Value = serde_json::from_str(encoded().expose()).unwrap();
         stored["added"] = json!("later");
+        stored["session"]["user"]["kind"] = json!("Later");
         assert!(Context::decode(&stored.to_string().into(), &samples::identity()).is_ok());
     }
 

@@ -2,13 +2,27 @@
 
 use std::any::Any;
 use std::fmt;
+use std::sync::Arc;
 
 use crate::error::Error;
 use crate::transport::credentials::BoxFuture;
 use crate::types::Secret;
 
-/// A lock of a [`ContextStore`]: whatever releases it when it is dropped.
-pub type ContextLock = Box<dyn Any + Send + Sync>;
+/// The lock of a [`ContextStore`], held until this is dropped.
+pub struct ContextLock(#[allow(dead_code, reason = "it is there to be dropped")] Box<dyn Any + Send>);
+
+impl ContextLock {
+    /// Makes a lock of a guard that releases it when it is dropped.
+    pub fn new(guard: impl Send + 'static) -> Self {
+        Self(Box::new(guard))
+    }
+}
+
+impl fmt::Debug for ContextLock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ContextLock(..)")
+    }
+}
 
 /// Where a [`Client`](crate::Client) stores its keys and its session between runs.
 ///
@@ -17,8 +31,9 @@ pub type ContextLock = Box<dyn Any + Send + Sync>;
 /// processes that share a store share a session too.
 ///
 /// Errors are made with [`Error::context`]. `Debug` names the store in errors, as in
-/// `FileStore("/var/lib/acme/bunq.json")`, and shows nothing secret. The futures of `load` and `save` run in a task of
-/// their own to the end; that of `lock` is dropped when the operation timeout is over.
+/// `FileStore("/var/lib/acme/bunq.json")`, and shows nothing secret. No method blocks its thread. The client waits for each
+/// up to its [operation timeout](crate::ClientBuilder::operation_timeout); after that `load` and `lock` are dropped, and
+/// `save` runs on in a task of its own.
 ///
 /// ```
 /// use std::sync::{Arc, Mutex};
@@ -51,7 +66,7 @@ pub type ContextLock = Box<dyn Any + Send + Sync>;
 ///     }
 ///
 ///     fn lock(&self) -> BoxFuture<'_, Result<ContextLock, Error>> {
-///         Box::pin(async { Ok(Box::new(Arc::clone(&self.lock).lock_owned().await) as ContextLock) })
+///         Box::pin(async { Ok(ContextLock::new(Arc::clone(&self.lock).lock_owned().await)) })
 ///     }
 /// }
 /// ```
@@ -78,4 +93,18 @@ pub trait ContextStore: fmt::Debug + Send + Sync + 'static {
     ///
     /// [`ErrorKind::Context`](crate::ErrorKind::Context) if it cannot be taken.
     fn lock(&self) -> BoxFuture<'_, Result<ContextLock, Error>>;
+}
+
+impl<T: ContextStore + ?Sized> ContextStore for Arc<T> {
+    fn load(&self) -> BoxFuture<'_, Result<Option<Secret>, Error>> {
+        (**self).load()
+    }
+
+    fn save(&self, context: Secret) -> BoxFuture<'_, Result<(), Error>> {
+        (**self).save(context)
+    }
+
+    fn lock(&self) -> BoxFuture<'_, Result<ContextLock, Error>> {
+        (**self).lock()
+    }
 }

@@ -31,7 +31,7 @@ def sign(key: rsa.RSAPrivateKey, body: bytes) -> str:
 
 
 def verifies(public_key_pem: str, status: int, headers: Iterable[tuple[bytes, bytes]], body: bytes) -> bool:
-    """Whether an answer carries this key's signature, over its body or in the older form with the headers."""
+    """Whether a response carries this key's signature, over its body or in the older form with the headers."""
     key = load_pem_public_key(public_key_pem.encode())
     if not isinstance(key, rsa.RSAPublicKey):
         raise ValueError("bunq's key is not RSA")
@@ -86,17 +86,17 @@ class BunqAuth(httpx.Auth):
             request.headers[TOKEN] = self.tokens[operation.auth]
             if request.content:
                 request.headers["X-Bunq-Client-Signature"] = sign(self.key, request.content)
-        answer = yield request
-        if answer.is_success:
+        response = yield request
+        if response.is_success:
             if self.server_key is None:
-                # The first answer brings the key that it is verified with, so it has to be read before.
-                operation.check(answer)
-            key = self.server_key or introduced_key(answer.content)
-            if not verifies(key, answer.status_code, answer.headers.raw, answer.content):
-                raise ValueError("an answer is not bunq's")
-            self.server_key, self.last_answer = key, answer
+                # The first response brings the key that it is verified with, so it has to be read before.
+                operation.check(response)
+            key = self.server_key or introduced_key(response.content)
+            if not verifies(key, response.status_code, response.headers.raw, response.content):
+                raise ValueError("a response is not bunq's")
+            self.server_key, self.last_answer = key, response
             self.verified += 1
-        operation.check(answer)
+        operation.check(response)
 
 
 def introduced_key(body: bytes) -> str:

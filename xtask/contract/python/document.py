@@ -1,4 +1,4 @@
-"""What the document says at run time: which token an operation takes, and what its answers are."""
+"""What the document says at run time: which token an operation takes, and what its responses are."""
 
 import re
 from collections.abc import Generator
@@ -12,13 +12,13 @@ from ruamel.yaml import YAML
 
 
 class BunqError(Exception):
-    """An answer that is no success, or cannot be used. Its message holds nothing of the body but bunq's own words."""
+    """A response that is no success, or cannot be used. Its message holds nothing of the body but bunq's own words."""
 
-    def __init__(self, operation: str, answer: httpx.Response, problem: str, error: Any = None) -> None:
-        self.status = answer.status_code
-        self.response_id = answer.headers.get("X-Bunq-Client-Response-Id")
+    def __init__(self, operation: str, response: httpx.Response, problem: str, error: Any = None) -> None:
+        self.status = response.status_code
+        self.response_id = response.headers.get("X-Bunq-Client-Response-Id")
         # What bunq says; None where it is not known to be bunq that says it.
-        self.answer = error
+        self.response = error
         super().__init__(f"{operation}: {self.status}: {problem} (response id {self.response_id or 'unknown'})")
 
 
@@ -28,30 +28,30 @@ class Operation:
     method: str
     path: re.Pattern[str]
     auth: str
-    answers: dict[str, jsonschema_rs.Validator]
+    responses: dict[str, jsonschema_rs.Validator]
 
-    def check(self, answer: httpx.Response) -> None:
-        """Raises unless an answer is a success as documented.
+    def check(self, response: httpx.Response) -> None:
+        """Raises unless a response is a success as documented.
 
         The generated client must not see any other: it fails at a status that Python does not know, such as 466.
         """
-        status = str(answer.status_code)
-        schema = self.answers.get(status if answer.is_success else f"{status[0]}XX")
+        status = str(response.status_code)
+        schema = self.responses.get(status if response.is_success else f"{status[0]}XX")
         try:
-            body = answer.json()
+            body = response.json()
             if schema is None:
                 raise ValueError("it is not documented")
             schema.validate(body)
         except ValueError as problem:
-            reason = "the answer cannot be used" if answer.is_success else "not in bunq's form"
-            raise BunqError(self.id, answer, f"{reason}: {str(problem).splitlines()[0]}") from None
-        if not answer.is_success:
+            reason = "the response cannot be used" if response.is_success else "not in bunq's form"
+            raise BunqError(self.id, response, f"{reason}: {str(problem).splitlines()[0]}") from None
+        if not response.is_success:
             said = "; ".join(item.get("error_description") or "" for item in body["Error"])
-            raise BunqError(self.id, answer, said, body)
+            raise BunqError(self.id, response, said, body)
 
 
 class Document(httpx.Auth):
-    """The document's operations. By itself it authenticates nobody, but it checks each answer."""
+    """The document's operations. By itself it authenticates nobody, but it checks each response."""
 
     requires_response_body = True
 
@@ -63,7 +63,7 @@ class Document(httpx.Auth):
                 method=method.upper(),
                 path=re.compile(re.sub(r"\{\w+\}", "[^/]+", path) + "$"),
                 auth=operation["x-bunq-auth"],
-                answers={status: validator(document, answer) for status, answer in operation["responses"].items()},
+                responses={status: validator(document, response) for status, response in operation["responses"].items()},
             )
             for path, item in document["paths"].items()
             for method, operation in item.items()
@@ -90,9 +90,9 @@ def plain(part: Any) -> Any:
     return {"anyOf": [part, {"type": "null"}]} if part.get("nullable") is True else part
 
 
-def validator(document: Any, answer: dict[str, Any]) -> jsonschema_rs.Validator:
-    if "$ref" in answer:
-        answer = document["components"]["responses"][answer["$ref"].rpartition("/")[2]]
-    schema = answer["content"]["application/json"]["schema"]
-    # Without the mask, an error would show the tokens in an answer.
+def validator(document: Any, response: dict[str, Any]) -> jsonschema_rs.Validator:
+    if "$ref" in response:
+        response = document["components"]["responses"][response["$ref"].rpartition("/")[2]]
+    schema = response["content"]["application/json"]["schema"]
+    # Without the mask, an error would show the tokens in a response.
     return jsonschema_rs.validator_for(schema | {"components": document["components"]}, mask="it")

@@ -14,7 +14,15 @@ from uuid import uuid4
 
 import httpx
 from bunq import TOKEN, BunqAuth, public_key_pem, sign, verifies
-from bunq_partner.api.authentication import create_device_server, create_installation, create_session, delete_session
+from bunq_partner.api.authentication import (
+    create_device_server,
+    create_installation,
+    create_session,
+    delete_session,
+    get_device_server,
+    get_installation,
+    list_device_servers,
+)
 from bunq_partner.api.provisions import create_provision, get_provision, list_provisions, update_provision
 from bunq_partner.client import AuthenticatedClient
 from bunq_partner.models import (
@@ -53,11 +61,11 @@ def done(step: str, detail: object) -> None:
     print(f"{step}: {detail}", flush=True)
 
 
-def data(answer: Response[T | ErrorResponse]) -> T:
-    """The success answer: for all else there was a BunqError."""
-    if answer.parsed is None or isinstance(answer.parsed, ErrorResponse):
-        raise RuntimeError(f"{answer.status_code}: the answer is empty")
-    return answer.parsed
+def data(response: Response[T | ErrorResponse]) -> T:
+    """The success response: for all else there was a BunqError."""
+    if response.parsed is None or isinstance(response.parsed, ErrorResponse):
+        raise RuntimeError(f"{response.status_code}: the response is empty")
+    return response.parsed
 
 
 def first(found: Iterable[T | Unset | None]) -> T:
@@ -65,7 +73,7 @@ def first(found: Iterable[T | Unset | None]) -> T:
     for item in found:
         if item is not None and not isinstance(item, Unset):
             return item
-    raise LookupError("the answer lacks what was asked for")
+    raise LookupError("the response lacks what was asked for")
 
 
 def prove_by_vectors(document: Document) -> None:
@@ -94,12 +102,15 @@ def prove_by_vectors(document: Document) -> None:
 
 
 def decoded(case: dict[str, Any], document: Document) -> Any:
-    """What the generated client makes of an answer, as JSON; None if it refuses it."""
+    """What the generated client makes of a response, as JSON; None if it refuses it."""
     bunq = httpx.MockTransport(lambda _: httpx.Response(case["status"], json=case["body"]))
     client = client_of("http://bunq", auth=document, transport=bunq)
     calls: dict[str, Callable[..., Any]] = {
         "create_installation": partial(create_installation.sync, body=InstallationRequest("")),
         "create_device_server": partial(create_device_server.sync, body=DeviceServerRequest("", "")),
+        "get_installation": get_installation.sync,
+        "list_device_servers": list_device_servers.sync,
+        "get_device_server": partial(get_device_server.sync, device_server_id=1),
         "create_session": partial(create_session.sync, body=SessionServerRequest("")),
         "delete_session": partial(delete_session.sync, session_id=0),
         "create_provision": partial(create_provision.sync, body=new_provision()),
@@ -108,10 +119,10 @@ def decoded(case: dict[str, Any], document: Document) -> Any:
         "update_provision": partial(update_provision.sync, provision_id=1, body=CLOSE),
     }
     try:
-        answer = calls[case["operation"]](client=client, **HEADERS)
+        response = calls[case["operation"]](client=client, **HEADERS)
     except BunqError as error:
-        return error.answer
-    return answer.to_dict()
+        return error.response
+    return response.to_dict()
 
 
 def at(value: Any, pointer: str) -> Any:
@@ -164,10 +175,10 @@ def new_provision() -> NewProvision:
 def create(client: AuthenticatedClient) -> int:
     new = new_provision()
     created = data(create_provision.sync_detailed(client=client, body=new, **HEADERS))
-    # Both answers are documented: the id alone, or the whole provision.
+    # Both responses are documented: the id alone, or the whole provision.
     ids = [held.id for item in created.response for held in (item.id or item.partner_user_provision,) if held]
     if len(ids) != 1:
-        raise LookupError("the creation does not answer one id")
+        raise LookupError("the creation does not response one id")
     id = ids[0]
     status = [ListProvisionsStatusItem.CREATED, ListProvisionsStatusItem.ACTIVE]
     listed = data(
@@ -182,8 +193,8 @@ def create(client: AuthenticatedClient) -> int:
 def follow(client: AuthenticatedClient, id: int, until: Callable[[Provision], bool]) -> str:
     changes: list[str] = []
     for _ in range(MOST_READS):
-        answer = data(get_provision.sync_detailed(client=client, provision_id=id, **HEADERS))
-        seen = first(item.partner_user_provision for item in answer.response)
+        response = data(get_provision.sync_detailed(client=client, provision_id=id, **HEADERS))
+        seen = first(item.partner_user_provision for item in response.response)
         change = f"{seen.status}/{seen.sub_status}"
         if changes[-1:] != [change]:
             changes.append(change)
@@ -212,11 +223,11 @@ def close(client: AuthenticatedClient, id: int) -> None:
 
 
 def prove_verification(auth: BunqAuth) -> None:
-    answer = auth.last_answer
-    if answer is None or auth.server_key is None:
+    response = auth.last_answer
+    if response is None or auth.server_key is None:
         raise RuntimeError("nothing was verified")
-    if verifies(auth.server_key, answer.status_code, answer.headers.raw, answer.content + b" "):
-        raise RuntimeError("a changed answer passes")
+    if verifies(auth.server_key, response.status_code, response.headers.raw, response.content + b" "):
+        raise RuntimeError("a changed response passes")
     done("verify", auth.verified)
 
 

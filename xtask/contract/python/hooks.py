@@ -43,9 +43,9 @@ class Access:
     def call(self, path: str, body: dict[str, str] | None, token: str | None = None) -> Any:
         headers = {"Cache-Control": "no-cache"} | ({TOKEN: token} if token else {})
         method, signed = "POST" if body else "GET", Signed(self)
-        answer = requests.request(method, f"{BASE_URL}/{path}", json=body, headers=headers, auth=signed, timeout=10)
-        answer.raise_for_status()
-        return answer.json()["Response"]
+        response = requests.request(method, f"{BASE_URL}/{path}", json=body, headers=headers, auth=signed, timeout=10)
+        response.raise_for_status()
+        return response.json()["Response"]
 
 
 class Signed(requests.auth.AuthBase):

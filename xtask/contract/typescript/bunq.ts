@@ -18,7 +18,7 @@ export class Context {
   readonly tokens: { installation?: string; session?: string } = {};
   serverKey: KeyObject | undefined;
   verified = 0;
-  lastAnswer: { status: number; headers: [string, string][]; body: Buffer } | undefined;
+  lastResponse: { status: number; headers: [string, string][]; body: Buffer } | undefined;
 
   constructor(private readonly document: Document) {}
 
@@ -35,7 +35,7 @@ export class Context {
       redirect: "manual",
       fetch: (request) => fetch(request, { signal: AbortSignal.timeout(TIMEOUT_MS) }),
     });
-    // The last comes first to an answer: none is read before it is verified.
+    // The last comes first to a response: none is read before it is verified.
     client.use(this.document.middleware(), this.middleware());
     return client;
   }
@@ -57,15 +57,15 @@ export class Context {
       onResponse: async ({ request, response, schemaPath }) => {
         if (!response.ok) return;
         const body = Buffer.from(await response.clone().arrayBuffer());
-        const answer = { status: response.status, headers: [...response.headers], body };
+        const received = { status: response.status, headers: [...response.headers], body };
         if (this.serverKey === undefined) {
-          // The first answer brings the key that it is verified with, so it has to be read before.
-          check(this.operation(request.method, schemaPath), response, body.toString());
+          // The first response brings the key that it is verified with, so it has to be read before.
+          check(this.operation(request.method, schemaPath), received, body.toString());
         }
         const key = this.serverKey ?? introducedKey(body);
-        if (!verifies(key, answer.status, answer.headers, answer.body)) throw new Error("an answer is not bunq's");
+        if (!verifies(key, received.status, received.headers, received.body)) throw new Error("a response is not bunq's");
         this.serverKey = key;
-        this.lastAnswer = answer;
+        this.lastResponse = received;
         this.verified += 1;
       },
     };
@@ -80,7 +80,7 @@ export function signBody(key: KeyObject | string, body: Buffer): string {
   return sign("sha256", body, key).toString("base64");
 }
 
-/** Whether an answer carries the signature of `key`, in the form over the body or the older one with the headers. */
+/** Whether a response carries the signature of `key`, in the form over the body or the older one with the headers. */
 export function verifies(
   key: KeyObject | string,
   status: number,
@@ -106,10 +106,10 @@ function canonical(name: string): string {
 }
 
 function introducedKey(body: Buffer): KeyObject {
-  const answer = JSON.parse(body.toString()) as {
+  const envelope = JSON.parse(body.toString()) as {
     Response: { ServerPublicKey?: { server_public_key: string } | null }[];
   };
-  const pem = answer.Response.find((item) => item.ServerPublicKey)?.ServerPublicKey?.server_public_key;
+  const pem = envelope.Response.find((item) => item.ServerPublicKey)?.ServerPublicKey?.server_public_key;
   if (pem === undefined) throw new Error("the installation brings no key");
   return createPublicKey(pem);
 }

@@ -1,4 +1,4 @@
-// What the document says at run time: which token an operation takes, and what its answers are.
+// What the document says at run time: which token an operation takes, and what its responses are.
 
 import { readFileSync } from "node:fs";
 import { Ajv, type ValidateFunction } from "ajv";
@@ -6,7 +6,7 @@ import type { Middleware } from "openapi-fetch";
 import { parse } from "yaml";
 import type { components } from "./schema.js";
 
-/** An answer that is no success, or cannot be used. Its message holds nothing of the body but bunq's own words. */
+/** A response that is no success, or cannot be used. Its message holds nothing of the body but bunq's own words. */
 export class BunqError extends Error {
   constructor(
     operation: string,
@@ -14,7 +14,7 @@ export class BunqError extends Error {
     readonly responseId: string | null,
     problem: string,
     /** What bunq says; nothing where it is not known to be bunq that says it. */
-    readonly answer?: components["schemas"]["ErrorResponse"],
+    readonly response?: components["schemas"]["ErrorResponse"],
   ) {
     super(`${operation}: ${status}: ${problem} (response id ${responseId ?? "unknown"})`);
   }
@@ -25,7 +25,7 @@ export interface Operation {
   method: string;
   path: string;
   auth: "none" | "installation" | "session";
-  answers: Map<string, ValidateFunction>;
+  responses: Map<string, ValidateFunction>;
 }
 
 interface Written {
@@ -47,13 +47,13 @@ export class Document {
     for (const [path, item] of Object.entries<Record<string, Written>>(document.paths)) {
       for (const [method, { operationId: id, "x-bunq-auth": auth, responses }] of Object.entries(item)) {
         if (id === undefined) continue;
-        const answers = new Map<string, ValidateFunction>();
+        const responses = new Map<string, ValidateFunction>();
         for (const [status, { $ref }] of Object.entries(responses)) {
           const pointer = $ref ?? `#/paths/${path.replaceAll("/", "~1")}/${method}/responses/${status}`;
           const schema = { $ref: `document${encodeURI(pointer)}/content/application~1json/schema` };
-          answers.set(status, ajv.compile(schema));
+          responses.set(status, ajv.compile(schema));
         }
-        this.operations.push({ id, method: method.toUpperCase(), path, auth, answers });
+        this.operations.push({ id, method: method.toUpperCase(), path, auth, responses });
       }
     }
   }
@@ -75,20 +75,20 @@ export class Document {
   }
 }
 
-/** Throws unless an answer is a success as documented. */
-export function check({ id, answers }: Operation, { ok, status, headers }: Response, body: string): void {
-  const schema = answers.get(String(status)) ?? (ok ? undefined : answers.get(`${Math.trunc(status / 100)}XX`));
+/** Throws unless a response is a success as documented. */
+export function check({ id, responses }: Operation, { ok, status, headers }: Response, body: string): void {
+  const schema = responses.get(String(status)) ?? (ok ? undefined : responses.get(`${Math.trunc(status / 100)}XX`));
   const responseId = headers.get("X-Bunq-Client-Response-Id");
-  const answer = parsed(body);
-  const fits = schema?.(answer) === true;
+  const response = parsed(body);
+  const fits = schema?.(response) === true;
   if (!ok) {
-    const error = fits ? (answer as components["schemas"]["ErrorResponse"]) : undefined;
+    const error = fits ? (response as components["schemas"]["ErrorResponse"]) : undefined;
     const said = error?.Error.map((item) => item.error_description).join("; ");
     throw new BunqError(id, status, responseId, said ?? "not in bunq's form", error);
   }
   if (!fits) {
     const { instancePath, message } = schema?.errors?.[0] ?? { instancePath: "", message: "is not documented" };
-    throw new BunqError(id, status, responseId, `the answer cannot be used: ${instancePath} ${message}`);
+    throw new BunqError(id, status, responseId, `the response cannot be used: ${instancePath} ${message}`);
   }
 }
 

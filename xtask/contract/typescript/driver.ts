@@ -30,10 +30,10 @@ function done(step: string, detail: string | number): void {
   console.log(`${step}: ${detail}`);
 }
 
-/** The data of a success answer, which is never a default in place of what is missing. */
-function data<T>(answer: { data?: T; response: Response }): T {
-  if (answer.data === undefined) throw new Error(`${answer.response.status}: the answer is empty`);
-  return answer.data;
+/** The data of a success response, which is never a default in place of what is missing. */
+function data<T>(response: { data?: T; response: Response }): T {
+  if (response.data === undefined) throw new Error(`${response.response.status}: the response is empty`);
+  return response.data;
 }
 
 /** The member `name` of the one item that has it, wherever it stands. */
@@ -42,7 +42,7 @@ function find<T extends object, K extends keyof T>(items: T[], name: K): NonNull
     const found = item[name];
     if (found !== undefined && found !== null) return found;
   }
-  throw new Error(`the answer has no ${String(name)}`);
+  throw new Error(`the response has no ${String(name)}`);
 }
 
 interface SigningCase {
@@ -104,7 +104,7 @@ async function proveByVectors(document: Document): Promise<void> {
   done("vectors", signing.length + verifying.length + decoding.length);
 }
 
-/** What the generated client makes of an answer; undefined if it refuses it. */
+/** What the generated client makes of a response; undefined if it refuses it. */
 async function decode(document: Document, { operation: id, status, body }: DecodingCase): Promise<unknown> {
   const bunq = async () => new Response(JSON.stringify(body), { status });
   const client = createClient<Record<string, any>>({ baseUrl: "http://bunq", fetch: bunq });
@@ -114,7 +114,7 @@ async function decode(document: Document, { operation: id, status, body }: Decod
   try {
     return (await client.request(method.toLowerCase() as "get", path, { params })).data;
   } catch (error) {
-    if (error instanceof BunqError) return error.answer;
+    if (error instanceof BunqError) return error.response;
     throw error;
   }
 }
@@ -147,7 +147,7 @@ async function create(client: Bunq): Promise<number> {
   } satisfies components["schemas"]["NewProvision"];
   const created = data(await client.POST("/partner-user-provision", { params, body }));
   const id = created.Response.map((item) => item.Id?.id ?? item.PartnerUserProvision?.id).find((id) => id !== undefined);
-  if (id === undefined) throw new Error("the creation answers no id");
+  if (id === undefined) throw new Error("the creation returns no id");
 
   const query = { status: ["CREATED" as const, "ACTIVE" as const], external_uuid };
   const listed = data(await client.GET("/partner-user-provision", { params: { header: HEADERS, query } }));
@@ -160,8 +160,8 @@ async function follow(client: Bunq, id: number, until: (seen: Provision) => bool
   const changes: string[] = [];
   for (let read = 0; read < MOST_READS; read += 1) {
     const path = { provision_id: id };
-    const answer = data(await client.GET("/partner-user-provision/{provision_id}", { params: { header: HEADERS, path } }));
-    const seen = find(answer.Response, "PartnerUserProvision");
+    const response = data(await client.GET("/partner-user-provision/{provision_id}", { params: { header: HEADERS, path } }));
+    const seen = find(response.Response, "PartnerUserProvision");
     const change = `${seen.status}/${seen.sub_status ?? "?"}`;
     if (changes.at(-1) !== change) changes.push(change);
     if (until(seen)) return changes;
@@ -184,11 +184,11 @@ async function close(client: Bunq, id: number): Promise<void> {
   done("close", changes.join(", "));
 }
 
-function proveVerification({ serverKey, lastAnswer, verified }: Context): void {
-  if (serverKey === undefined || lastAnswer === undefined) throw new Error("nothing was verified");
-  const { status, headers, body } = lastAnswer;
+function proveVerification({ serverKey, lastResponse, verified }: Context): void {
+  if (serverKey === undefined || lastResponse === undefined) throw new Error("nothing was verified");
+  const { status, headers, body } = lastResponse;
   if (verifies(serverKey, status, headers, Buffer.concat([body, Buffer.from(" ")]))) {
-    throw new Error("a changed answer passes");
+    throw new Error("a changed response passes");
   }
   done("verify", verified);
 }

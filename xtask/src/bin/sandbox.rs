@@ -24,11 +24,11 @@ struct Arguments {
     /// Begin with so many provisions, all in use
     #[arg(long, value_name = "COUNT", default_value_t = 0)]
     provisions: usize,
-    /// What the signatures of answers cover
+    /// What the signatures of responses cover
     #[arg(long, value_name = "FORM", value_enum, default_value_t = Signatures::Body)]
     signatures: Signatures,
-    /// What the creation of a provision answers
-    #[arg(long, value_name = "ANSWER", value_enum, default_value_t = Creations::Id)]
+    /// The response to the creation of a provision
+    #[arg(long, value_name = "RESPONSE", value_enum, default_value_t = Creations::Id)]
     creations: Creations,
 }
 

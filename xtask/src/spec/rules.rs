@@ -49,7 +49,7 @@ pub(super) fn check(document: &Document) -> Vec<Diagnostic> {
 fn check_examples(document: &Document, operation: &Operation<'_>, findings: &mut Vec<Diagnostic>) {
     let body = operation.value.get("requestBody").map(|body| ("request".to_string(), body));
     let responses =
-        members(&operation.value["responses"]).map(|(status, answer)| (format!("{status} response"), answer));
+        members(&operation.value["responses"]).map(|(status, response)| (format!("{status} response"), response));
     for (which, part) in body.into_iter().chain(responses) {
         let content = &document.resolve(part)["content"];
         let shown = |media: &Value| media["examples"].as_object().is_some_and(|examples| !examples.is_empty());

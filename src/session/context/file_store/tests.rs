@@ -106,11 +106,11 @@ fn a_path_that_leads_nowhere_is_refused() {
     let store = FileStore::new(folder.0.join("missing/bunq.json"));
     let missing = format!("there is no folder `{}` to be seen: make it first", folder.0.join("missing").display());
     assert_eq!(refusal(&store, store.read_stored()), missing);
-    assert_eq!(refusal(&store, lock(&store, Duration::ZERO)), missing);
+    assert_eq!(refusal(&store, lock(&store, PATIENCE)), missing);
     for path in ["", "/"] {
         let store = FileStore::new(path);
         assert_eq!(refusal(&store, store.read_stored()), "it is not the path of a file");
-        assert_eq!(refusal(&store, lock(&store, Duration::ZERO)), "it is not the path of a file");
+        assert_eq!(refusal(&store, lock(&store, PATIENCE)), "it is not the path of a file");
     }
 }
 

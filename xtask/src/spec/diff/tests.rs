@@ -241,7 +241,7 @@ fn requests() {
 }
 
 #[test]
-fn answers() {
+fn responses() {
     table(
         OUT,
         vec![

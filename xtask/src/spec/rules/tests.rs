@@ -157,9 +157,9 @@ fn an_open_enum_is_a_list_of_texts() {
 
 #[test]
 fn an_enum_within_an_answer_counts() {
-    let answer = json!({"content": {"application/json": {"schema": {"type": "string", "enum": ["A"],
+    let response = json!({"content": {"application/json": {"schema": {"type": "string", "enum": ["A"],
         "x-enum-descriptions": {"A": "The first."}}}}});
-    let operation = json!({"operationId": "get", "responses": {"200": answer}});
+    let operation = json!({"operationId": "get", "responses": {"200": response}});
     let document = Document { root: json!({"paths": {"/": {"get": operation}}}) };
     let found: Vec<_> = check(&document).iter().map(ToString::to_string).collect();
     assert!(found.iter().any(|finding| finding.starts_with("operation `get`: a response has it")), "{found:?}");
