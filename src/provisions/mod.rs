@@ -221,7 +221,7 @@ impl Provisions {
             if !in_doubt && error.kind() != ErrorKind::Rejected {
                 return Err(error);
             }
-            let failure = Failure::after_look(&error, attempts);
+            let failure = Failure::after_check(&error, attempts);
             let error = first_doubt.take().unwrap_or(error);
             match check().await {
                 Ok(Some(done)) => {

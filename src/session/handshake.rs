@@ -1,4 +1,4 @@
-//! The three calls that lead to a session: installation, device, session. When each is made is the session's business.
+//! The three calls that open a session: installation, device, session. The session decides when each is made.
 
 use std::sync::Arc;
 
@@ -85,6 +85,6 @@ pub(super) async fn end(transport: &Arc<Transport>, credentials: Credentials) ->
 fn header_value(token: Secret) -> Result<Secret, String> {
     match HeaderValue::from_str(token.expose()) {
         Ok(value) if !value.is_empty() => Ok(token),
-        _ => Err("the response's Token is not fit for a header".into()),
+        _ => Err("the response's Token cannot be sent as a header".into()),
     }
 }

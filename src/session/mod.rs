@@ -55,7 +55,7 @@ type Outcome = Option<Result<Opened, Error>>;
 #[derive(Debug, Default)]
 struct State {
     context: Option<Context>,
-    /// The last opening. No waiter holds a lock, so a future that is not polled keeps no other waiting.
+    /// The opening in progress. A waiter holds no lock, so a future that is not polled does not block the others.
     opening: Option<watch::Receiver<Outcome>>,
 }
 
@@ -100,7 +100,7 @@ impl Session {
         self.opened(None).await.map(drop)
     }
 
-    /// Whom the session acts for; opens one if none is open.
+    /// Returns the user of the session; opens one if none is open.
     pub(crate) async fn user(&self) -> Result<SessionUser, Error> {
         let mut opened = self.opened(None).await?;
         if opened.user.is_none() {
@@ -115,7 +115,7 @@ impl Session {
     pub(crate) async fn end(&self) -> Result<(), Error> {
         let shared = Arc::clone(&self.0);
         let ending = tokio::spawn(async move { shared.end().await }.in_current_span()).await;
-        ending.map_err(|error| Error::internal("the end of the session was cut short").with_source(error))?
+        ending.map_err(|error| Error::internal("the task that ended the session was aborted").with_source(error))?
     }
 
     async fn opened(&self, rejected: Option<&Secret>) -> Result<Opened, Error> {
@@ -141,7 +141,7 @@ impl Session {
         };
         match outcome.wait_for(Outcome::is_some).await.map(|outcome| outcome.clone()) {
             Ok(Some(outcome)) => outcome,
-            Ok(None) | Err(_) => Err(Error::internal("the opening of a session was cut short")),
+            Ok(None) | Err(_) => Err(Error::internal("the task that opened a session was aborted")),
         }
     }
 }
@@ -161,9 +161,9 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes over a session that is stored and still good, or opens one.
+    /// Takes over a stored session that is still valid, or opens one.
     async fn open(&self, rejected: Option<&Secret>) -> Result<Opened, Error> {
-        // A session that is still good needs no lock.
+        // A session that is still valid needs no lock.
         let is_unknown = self.state().context.is_none();
         if is_unknown && let Some(opened) = self.reload(rejected).await? {
             return Ok(opened);
@@ -185,7 +185,7 @@ impl Shared {
         opened
     }
 
-    /// Makes the calls that are left on the way to a session. Each step is stored as soon as it is done.
+    /// Makes those of the three calls that have not been made yet. Each result is stored at once.
     async fn advance(&self, known: Option<Context>) -> Result<Opened, Error> {
         let mut context = match known {
             Some(context) => Context { session: None, ..context },
@@ -222,7 +222,7 @@ impl Shared {
         }
     }
 
-    /// Reads the store, if there is one, and returns the session if it is good.
+    /// Reads the store, if there is one, and returns the session if it is valid.
     async fn reload(&self, rejected: Option<&Secret>) -> Result<Option<Opened>, Error> {
         let stored = match &self.store {
             Some(store) => self.in_time("its context was not loaded", store.load()).await?,

@@ -1,4 +1,4 @@
-//! Whom a session acts for.
+//! The user that a session acts for.
 
 use std::fmt;
 use std::time::Duration;
@@ -17,7 +17,7 @@ pub struct SessionUser {
     pub kind: UserKind,
     /// The id for paths. For a provisioned user it is that of the `UserApiKey`, not of the person.
     pub id: i64,
-    /// The name that bunq shows for the user: for an API key of somebody's, that person's or company's.
+    /// The name that bunq shows for the user. For an API key it is the name of the user that it acts for.
     pub display_name: Option<String>,
 }
 
@@ -59,7 +59,7 @@ pub(super) fn user_of(output: &CreateSessionOutput) -> Option<SessionUser> {
     })
 }
 
-/// How long the session lasts. bunq says it with the user, or with the users of an API key; the shortest counts.
+/// Returns how long the session lasts: the shortest timeout among the users in the response.
 pub(super) fn session_timeout(output: &CreateSessionOutput) -> Option<Duration> {
     let own = [&output.user_company, &output.user_person, &output.user_payment_service_provider];
     let key = output.user_api_key.as_ref();
@@ -99,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn the_life_of_a_session_is_told_with_whichever_user_it_is_for() {
+    fn the_timeout_is_read_from_any_kind_of_user() {
         for (name, user, seconds) in [
             ("UserCompany", json!({"session_timeout": 7}), Some(7)),
             ("UserPerson", json!({"id": 1, "session_timeout": 7}), Some(7)),
@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn the_user_is_the_one_whose_id_paths_begin_with() {
+    fn the_user_is_read_from_any_kind_of_user() {
         let user = |kind, id, name: &str| Some(SessionUser { kind, id, display_name: Some(name.into()) });
         for (name, item, expected) in [
             ("UserCompany", json!({"id": 7, "display_name": "Acme"}), user(UserKind::Company, 7, "Acme")),

@@ -1,6 +1,6 @@
-//! What a call is made with, and the trait by which the transport asks for it.
+//! The credentials of a call, and the trait by which the transport gets them.
 //!
-//! The transport does not know a session. Whoever makes a call hands in a source of credentials with it.
+//! The transport does not know sessions. The caller passes a source of credentials with each call.
 
 use std::fmt;
 use std::pin::Pin;
@@ -10,7 +10,7 @@ use super::signature::{SigningKey, VerifyingKey};
 use crate::error::Error;
 use crate::types::Secret;
 
-/// A future in a box, as the object-safe traits of this crate return it.
+/// A boxed future, as the methods of [`ContextStore`](crate::ContextStore) return it.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// The keys that a client and bunq have exchanged, and the token for the calls that open a session.
@@ -21,7 +21,7 @@ pub(crate) struct Installation {
     pub(crate) token: Secret,
 }
 
-/// What one call is signed, authenticated and verified with.
+/// The keys and the token with which one call is signed, authenticated and verified.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Credentials {
     /// `None` before there is an installation.
@@ -30,7 +30,7 @@ pub(crate) struct Credentials {
 }
 
 impl Credentials {
-    /// Those of an installation itself, for the calls that open a session.
+    /// The credentials of an installation, for the calls that open a session.
     pub(crate) fn of_installation(installation: &Arc<Installation>) -> Self {
         Self { installation: Some(Arc::clone(installation)), token: Some(installation.token.clone()) }
     }
@@ -38,10 +38,10 @@ impl Credentials {
 
 /// A source of credentials.
 pub(crate) trait ProvideCredentials: fmt::Debug + Send + Sync {
-    /// The credentials to make a call with; others than those with the token that bunq has `rejected`.
+    /// Returns the credentials for a call. They do not have the token that bunq has `rejected`.
     fn credentials<'a>(&'a self, rejected: Option<&'a Secret>) -> BoxFuture<'a, Result<Credentials, Error>>;
 
-    /// Whether there are others after a rejection.
+    /// Whether it has other credentials after a rejection.
     fn is_renewable(&self) -> bool;
 }
 

@@ -1,4 +1,4 @@
-//! By when a call is over, and by when its last attempt must begin.
+//! The deadline of a call, and of its last attempt.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ const MIN_ATTEMPT: Duration = Duration::from_secs(1);
 /// Longer than any call, and no longer than a clock can hold.
 pub(crate) const MAX_TIMEOUT: Duration = Duration::from_secs(365 * 24 * 3600);
 
-/// The end of a call.
+/// The deadline of a call.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Deadline {
     at: Instant,
@@ -18,14 +18,13 @@ pub(crate) struct Deadline {
 }
 
 impl Deadline {
-    /// The end of a call that begins now and may take `timeout`.
+    /// The deadline of a call that begins now and may take `timeout`.
     pub(crate) fn after(timeout: Duration) -> Self {
         let timeout = timeout.min(MAX_TIMEOUT);
         Self { at: Instant::now() + timeout, min_attempt: (timeout / 10).min(MIN_ATTEMPT) }
     }
 
-    /// By when an attempt must begin that is to end in time. A later one would be cut short and leave the caller in
-    /// doubt.
+    /// The latest time at which an attempt may begin. A later one would be cut short and leave the outcome in doubt.
     pub(crate) fn send_by(self) -> Instant {
         self.at.checked_sub(self.min_attempt).unwrap_or(self.at)
     }
@@ -40,7 +39,7 @@ impl Deadline {
         self.send_by().saturating_duration_since(Instant::now())
     }
 
-    /// The same, or a later one if this leaves no time for an attempt of `timeout`.
+    /// This deadline, or a later one if it leaves less time than an attempt of `timeout` needs.
     #[must_use]
     pub(crate) fn with_time_for(self, timeout: Duration) -> Self {
         Self { at: self.at.max(Instant::now() + timeout + self.min_attempt), ..self }

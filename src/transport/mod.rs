@@ -39,7 +39,7 @@ use crate::error::{CallMetadata, Error, ErrorKind, Sent};
 use crate::operation::{Auth, Operation};
 use crate::types::{Secret, UnknownValue};
 
-/// The longest pause that is kept: of a signed refusal, and of any other.
+/// The longest pause that a refusal can ask for: a signed one, and an unsigned one.
 const MAX_PAUSE: Duration = Duration::from_secs(3600);
 const MAX_UNSIGNED_PAUSE: Duration = Duration::from_secs(60);
 
@@ -173,7 +173,7 @@ impl Call<'_> {
             let credentials = self.credentials(rejected.as_ref()).await?;
             self.check_time(attempts)?;
             let permit = self.permit(attempts).await?;
-            // A future that was not polled for long resumes late.
+            // The future may not have been polled for a while.
             self.check_time(attempts)?;
             attempts += 1;
             let error = match self.attempt(&request, &credentials, permit, attempts).await {
@@ -210,13 +210,17 @@ impl Call<'_> {
             Auth::None => credentials.token.is_none(),
             Auth::Installation | Auth::Session => credentials.token.is_some() && credentials.installation.is_some(),
         };
-        if fits { Ok(credentials) } else { Err(Error::internal("the call is made with another token than it takes")) }
+        if fits {
+            Ok(credentials)
+        } else {
+            Err(Error::internal("the call has another kind of token than the operation takes"))
+        }
     }
 
     async fn permit(&self, attempts: u32) -> Result<Option<Permit>, Error> {
         self.transport.limits.acquire(self.operation, self.deadline.send_by()).await.map_err(|wait| {
             let message =
-                format_args!("bunq's rate limit has no permit for the call for another {wait:.1?}, which is too long");
+                format_args!("bunq's rate limit has no permit for the call for another {wait:.1?}, which is longer than the call may take");
             Error::new(ErrorKind::RateLimited, Sent::No, message)
                 .with_retry_after(Some(wait))
                 .with_metadata(CallMetadata::new(self.operation, attempts))

@@ -36,13 +36,13 @@ impl RateLimits {
         Self { windows: Operation::ALL.iter().filter_map(window).collect() }
     }
 
-    /// Waits for a permit for one call of `operation`, if it has a limit. The first to wait has the better chance, but
-    /// no turn is reserved: a future that is not polled takes no permit. Until its own deadline it counts when the wait
-    /// of others is estimated.
+    /// Waits for a permit for one call of `operation`, if it has a limit. The order of the waiters is not guaranteed: a
+    /// free permit goes to the waiter that is polled first. Until its deadline each waiter counts when the wait of others
+    /// is estimated.
     ///
     /// # Errors
     ///
-    /// How long a permit would take, as far as can be told, if that is past the deadline.
+    /// The estimated wait, if it goes past the deadline.
     pub(crate) async fn acquire(&self, operation: &Operation, deadline: Instant) -> Result<Option<Permit>, Duration> {
         match self.windows.get(operation.id) {
             Some(window) => window.acquire(deadline).await.map(Some),
@@ -117,7 +117,7 @@ impl State {
         wait.map_or(Next::Free, Next::At)
     }
 
-    /// When the call with `ahead` others before it can have its permit, as far as can be told.
+    /// The estimated time of the permit for a call that has `ahead` others before it.
     fn estimate(&mut self, now: Instant, ahead: usize) -> Instant {
         self.prune(now);
         let open = self.closed_until.unwrap_or(now);
@@ -223,7 +223,7 @@ pub(crate) struct Throttled {
 }
 
 impl Permit {
-    /// bunq has refused the call with 429. The limit that it names is kept from now on.
+    /// bunq has refused the call with 429. The limit that it names holds from now on.
     ///
     /// Returns how long no further call is sent.
     pub(crate) fn throttle(&mut self, throttled: Throttled) -> Duration {

@@ -1,7 +1,6 @@
 //! One attempt's request: its headers, its signature, and how it is sent.
 //!
-//! Tokens, permits and further attempts are the transport's business, and what a response means is
-//! [`response`](super::response)'s.
+//! It knows no permits and no other attempts, and does not interpret the response.
 
 use bytes::{Bytes, BytesMut};
 use reqwest::header::{CACHE_CONTROL, HeaderName, HeaderValue, USER_AGENT};
@@ -13,10 +12,10 @@ use super::response::{RESPONSE_ID, ReceivedResponse, WARNING};
 use crate::error::{CallMetadata, Error, ErrorKind, Sent};
 use crate::text::one_line;
 
-/// Longer than any id that bunq gives.
+/// The longest id that is stored of a response.
 const MAX_ID_CHARS: usize = 100;
 
-/// No more of bunq's warning is kept.
+/// The longest warning that is stored.
 const MAX_WARNING_CHARS: usize = 500;
 
 const AUTHENTICATION: HeaderName = HeaderName::from_static("x-bunq-client-authentication");
@@ -34,7 +33,7 @@ const FIXED_HEADERS: [(HeaderName, &str); 5] = [
 
 /// Makes the request of one attempt: its headers, its own id, its signature.
 ///
-/// The installation introduces the key and is not signed; every other request with a body is.
+/// Every request with a body is signed, except the installation, which introduces the key.
 pub(crate) fn prepare(
     request: &Request,
     credentials: &Credentials,
@@ -49,7 +48,7 @@ pub(crate) fn prepare(
         _ => None,
     };
     let request_id = Uuid::new_v4().to_string();
-    let value = |text: &str| HeaderValue::from_str(text).map_err(|_| failed("a token is not fit for a header"));
+    let value = |text: &str| HeaderValue::from_str(text).map_err(|_| failed("a token cannot be sent as a header"));
     let headers = request.headers_mut();
     // The generated client adds a header that bunq does not know.
     headers.remove("api-version");

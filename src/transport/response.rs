@@ -1,4 +1,4 @@
-//! One attempt's response: its signature, and what one that is no success stands for.
+//! One attempt's response: its signature, and the error that a refusal becomes.
 
 use std::time::Duration;
 
@@ -74,7 +74,7 @@ fn introduced_key(body: &[u8]) -> Option<VerifyingKey> {
     VerifyingKey::from_pem(&key.server_public_key).ok()
 }
 
-/// The error that a response other than a success stands for.
+/// Returns the error for a response that is not a success.
 pub(crate) fn refusal(response: &ReceivedResponse, operation: &Operation, is_signed: bool) -> Error {
     let (kind, message) = match response.status.as_u16() {
         401 if operation.auth == Auth::Installation => (
@@ -91,7 +91,7 @@ pub(crate) fn refusal(response: &ReceivedResponse, operation: &Operation, is_sig
         429 => (ErrorKind::RateLimited, "too many calls for bunq's rate limit"),
         466 => (ErrorKind::Rejected, "bunq demands a signature"),
         491 => (ErrorKind::Maintenance, "bunq is under maintenance"),
-        408 | 500.. => (ErrorKind::Server, "bunq, or something on the way to it, has failed"),
+        408 | 500.. => (ErrorKind::Server, "bunq, or a proxy in front of it, has failed"),
         _ => (ErrorKind::Rejected, "bunq refuses the request"),
     };
     Error::new(kind, Sent::Responded, message).refused_by(&bunq_messages(&response.body), is_signed)

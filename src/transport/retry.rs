@@ -1,6 +1,7 @@
 //! Whether a failed attempt is followed by another, as a pure function.
 //!
-//! The clock, the sleep and the chance are passed in. Whether a request may run twice is the error's to say.
+//! The time left and the random factor are passed in, and the caller sleeps. The error decides whether a request may run
+//! twice.
 
 use std::time::Duration;
 
@@ -24,8 +25,8 @@ use crate::operation::Operation;
 #[non_exhaustive]
 pub struct RetryPolicy {
     /// How many attempts a call has, the first included. The default is 4. The one attempt after a session is renewed
-    /// is not counted. `create` and `close`, which look before they ask again, ask no more often than this either, but
-    /// each time with the attempts of a call.
+    /// is not counted. `create` and `close` send their request at most this often too; each of those
+    /// calls has this many attempts.
     pub max_attempts: u32,
     /// The longest pause before the second attempt; it doubles with each further one. The default is 500 ms. The pause
     /// is random between zero and the longest (full jitter), so that clients do not come back together.
@@ -78,11 +79,11 @@ pub(crate) struct Failure {
 impl Failure {
     /// The failure of a call, which itself is repeated.
     pub(crate) fn of_call(error: &Error, operation: &Operation, attempts: u32) -> Self {
-        Self { may_repeat: error.permits_repeating(operation), ..Self::after_look(error, attempts) }
+        Self { may_repeat: error.permits_repeating(operation), ..Self::after_check(error, attempts) }
     }
 
-    /// The failure of a request of which a look has shown that it was not carried out.
-    pub(crate) fn after_look(error: &Error, attempts: u32) -> Self {
+    /// The failure of a request that a check has shown not to be carried out.
+    pub(crate) fn after_check(error: &Error, attempts: u32) -> Self {
         Self { kind: error.kind(), may_repeat: true, attempts, retry_after: error.retry_after() }
     }
 }
@@ -93,8 +94,8 @@ pub(crate) enum Decision {
     RetryAfter(Duration),
 }
 
-/// Decides on a failure with `left` of the call's time to go; `chance` is random from 0 to 1.
-pub(crate) fn decide(failure: &Failure, policy: &RetryPolicy, left: Duration, chance: f64) -> Decision {
+/// Decides on a failure with `left` of the call's time to go; `jitter` is random from 0 to 1.
+pub(crate) fn decide(failure: &Failure, policy: &RetryPolicy, left: Duration, jitter: f64) -> Decision {
     // A response that cannot be verified may be an accident once. A second one is not.
     let max_attempts =
         if failure.kind == ErrorKind::Signature { policy.max_attempts.min(2) } else { policy.max_attempts };
@@ -103,8 +104,8 @@ pub(crate) fn decide(failure: &Failure, policy: &RetryPolicy, left: Duration, ch
     }
     let doublings = failure.attempts.saturating_sub(1).min(31);
     let longest = policy.initial_backoff.saturating_mul(1 << doublings).min(policy.max_backoff);
-    let pause = longest.mul_f64(chance.clamp(0.0, 1.0)).max(failure.retry_after.unwrap_or_default());
-    // A pause that outlasts the call helps nobody.
+    let pause = longest.mul_f64(jitter.clamp(0.0, 1.0)).max(failure.retry_after.unwrap_or_default());
+    // A pause must not outlast the call.
     if pause >= left { Decision::Stop } else { Decision::RetryAfter(pause) }
 }
 

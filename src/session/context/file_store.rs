@@ -43,7 +43,7 @@ pub struct FileStore(PathBuf);
 impl FileStore {
     /// Stores the context in the file at `path`. Nothing is read or written yet.
     ///
-    /// A relative path is one from the folder in which the process is now.
+    /// A relative path starts at the current folder of the process.
     pub fn new(path: impl Into<PathBuf>) -> Self {
         let path = path.into();
         Self(std::path::absolute(&path).unwrap_or(path))
@@ -60,9 +60,7 @@ impl FileStore {
     fn folder(&self) -> Result<&Path, Error> {
         let folder = self.0.parent().ok_or_else(|| self.refused("it is not the path of a file"))?;
         if !folder.is_dir() {
-            return Err(
-                self.refused(format_args!("there is no folder `{}` to be seen: make it first", folder.display()))
-            );
+            return Err(self.refused(format_args!("the folder `{}` does not exist: make it first", folder.display())));
         }
         Ok(folder)
     }
@@ -91,8 +89,8 @@ impl FileStore {
         let mode = found.permissions().mode() & 0o777;
         if mode & 0o077 != 0 {
             return Err(self.refused(format_args!(
-                "its mode is {mode:04o}, so that others than its owner may know the keys in it: remove it to begin \
-                 anew, or, if nobody has read it, set its mode to 0600"
+                "its mode is {mode:04o}, so other users may have read the keys in it: remove it, and the client \
+                 makes a new one; or set its mode to 0600 if nobody has read it"
             )));
         }
         Ok(())
@@ -108,10 +106,10 @@ impl FileStore {
         let mut bytes = Zeroizing::new(Vec::with_capacity(MAX_LEN + 1024));
         file.take(MAX_LEN as u64 + 1).read_to_end(&mut bytes).map_err(self.failed("read"))?;
         if bytes.len() > MAX_LEN {
-            return Err(self.refused("it is larger than 64 KiB, which no context is: give another path"));
+            return Err(self.refused("it is larger than 64 KiB, so it is not a context: give another path"));
         }
         let text = std::str::from_utf8(&bytes);
-        text.map(Secret::new).map_err(|_| self.refused("it is not text, as every context is: give another path"))
+        text.map(Secret::new).map_err(|_| self.refused("it is not text, so it is not a context: give another path"))
     }
 
     fn write(&self, text: &Secret) -> Result<(), Error> {
@@ -159,7 +157,7 @@ impl FileStore {
     ) -> Result<T, Error> {
         let store = self.clone();
         let done = tokio::task::spawn_blocking(move || work(&store)).await;
-        done.map_err(|error| self.refused("its work was cut short").with_source(error))?
+        done.map_err(|error| self.refused("the task was aborted").with_source(error))?
     }
 }
 

@@ -54,7 +54,7 @@ struct StoredSession {
     user: Option<SessionUser>,
 }
 
-/// Reads a user. One of a kind that a later version knows is none to this one.
+/// Reads a user. A user of an unknown kind, which a later version has stored, reads as absent.
 fn known_user<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<SessionUser>, D::Error> {
     let user = serde_json::Value::deserialize(deserializer)?;
     Ok(serde_json::from_value(user).unwrap_or_default())
@@ -93,7 +93,7 @@ impl Context {
     ///
     /// What is wrong with it, and what to do.
     pub(crate) fn decode(text: &Secret, identity: &Identity) -> Result<Self, String> {
-        // The words of serde_json may quote a secret, so only the position is told.
+        // The message of serde_json may quote a secret, so only the position is shown.
         let broken =
             |error: serde_json::Error| damaged(format_args!("line {}, column {}", error.line(), error.column()));
         let Header { format } = serde_json::from_str(text.expose()).map_err(broken)?;
@@ -133,8 +133,8 @@ impl StoredContext {
         }
         if self.api_key_fingerprint != identity.api_key_fingerprint {
             return Err(
-                "the stored context belongs to another API key and was left as it is: use a store for each API key, \
-                        or remove it to begin anew"
+                "the stored context belongs to another API key and was not replaced: use a store for each API key, \
+                        or remove it, and the client makes a new one"
                     .to_string(),
             );
         }
@@ -143,14 +143,14 @@ impl StoredContext {
 }
 
 fn damaged(what: impl fmt::Display) -> String {
-    format!("the stored context is damaged ({what}) and was left as it is: remove it to begin anew")
+    format!("the stored context is damaged ({what}) and was not replaced: remove it, and the client makes a new one")
 }
 
 fn foreign(what: &str, theirs: &str, ours: &str) -> String {
     let theirs = theirs.escape_debug();
     format!(
-        "the stored context belongs to the {what} `{theirs}`, not to `{ours}`, and was left as it is: use a store for each \
-         {what}, or remove it to begin anew"
+        "the stored context belongs to the {what} `{theirs}`, not to `{ours}`, and was not replaced: use a store for each \
+         {what}, or remove it, and the client makes a new one"
     )
 }
 
@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_encoded_is_decoded() {
+    fn an_encoded_context_is_decoded() {
         let (context, decoded) = (samples::context(), Context::decode(&encoded(), &samples::identity()).unwrap());
         assert_eq!(decoded.encode(&samples::identity()).unwrap(), encoded());
         let signature = decoded.installation.signing_key.sign(b"body").unwrap();
@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn the_format_is_what_it_was() {
+    fn the_format_is_stable() {
         let mut stored: Value = serde_json::from_str(encoded().expose()).unwrap();
         for secret in ["/api_key_fingerprint", "/installation/signing_key", "/installation/server_public_key"] {
             assert!(stored.pointer_mut(secret).unwrap().take().is_string());
@@ -234,23 +234,20 @@ mod tests {
     }
 
     #[test]
-    fn what_belongs_to_another_is_refused() {
+    fn the_context_of_another_client_is_refused() {
         assert_eq!(
             refusal(|stored| stored["environment"] = json!("production")),
-            "the stored context belongs to the environment `production`, not to `sandbox`, and was left as it is: use a \
-             store for each environment, or remove it to begin anew"
+            "the stored context belongs to the environment `production`, not to `sandbox`, and was not replaced: use a store for each environment, or remove it, and the client makes a new one"
         );
         assert_eq!(
             refusal(|stored| stored["base_url"] = json!("https://bunq.acme.test\n/v1")),
             "the stored context belongs to the base URL `https://bunq.acme.test\\n/v1`, not to \
-             `https://partner-api.sandbox.bunq.com/v1`, and was left as it is: use a store for each base URL, or \
-             remove it to begin anew"
+             `https://partner-api.sandbox.bunq.com/v1`, and was not replaced: use a store for each base URL, or remove it, and the client makes a new one"
         );
         let other = Identity::new(Environment::Sandbox, samples::BASE_URL, &"sandbox_other".into());
         assert_eq!(
             Context::decode(&encoded(), &other).unwrap_err(),
-            "the stored context belongs to another API key and was left as it is: use a store for each API key, or remove \
-             it to begin anew"
+            "the stored context belongs to another API key and was not replaced: use a store for each API key, or remove it, and the client makes a new one"
         );
     }
 
@@ -264,9 +261,11 @@ mod tests {
     }
 
     #[test]
-    fn what_is_damaged_is_refused_with_the_place_alone() {
+    fn a_damaged_context_is_refused_with_its_position_alone() {
         let damaged = |what: &str| {
-            format!("the stored context is damaged ({what}) and was left as it is: remove it to begin anew")
+            format!(
+                "the stored context is damaged ({what}) and was not replaced: remove it, and the client makes a new one"
+            )
         };
         assert_eq!(refusal_of(""), damaged("line 1, column 0"));
         assert_eq!(refusal_of("{\"format\": \"1\"}"), damaged("line 1, column 14"));

@@ -1,8 +1,8 @@
 //! What is stored between runs, so that a restart within the life of a session makes no authentication call.
 //!
 //! It is one text that a [`ContextStore`] stores: the keys that client and bunq have exchanged, and the session. The API
-//! key is not in it, only a fingerprint that tells whose context it is. A context that cannot be used is refused and
-//! left as it is. When it is loaded and saved is the session's business.
+//! key is not in it, only a fingerprint that identifies it. A context that cannot be used is refused and not replaced. The
+//! session decides when it is loaded and saved.
 
 mod file_store;
 mod format;
@@ -24,7 +24,7 @@ use crate::types::Secret;
 /// Precedes the API key in its fingerprint, so that no other program makes the same fingerprint of the key.
 const FINGERPRINT_DOMAIN: &[u8] = b"bunq-partner API key\n";
 
-/// How far a client is on the way to a session.
+/// The results of the calls that open a session, as far as they have been made.
 #[derive(Debug, Clone)]
 pub(crate) struct Context {
     pub(crate) installation: Arc<Installation>,
@@ -41,7 +41,7 @@ pub(crate) struct OpenSession {
     pub(crate) user: Option<SessionUser>,
 }
 
-/// Whose context it is. Another one's is not used.
+/// The client that a context belongs to. The context of another client is not used.
 #[derive(Debug)]
 pub(crate) struct Identity {
     environment: Environment,

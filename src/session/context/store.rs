@@ -71,7 +71,7 @@ impl fmt::Debug for ContextLock {
 /// }
 /// ```
 pub trait ContextStore: fmt::Debug + Send + Sync + 'static {
-    /// The text that was saved last, complete; `None` if none was. It takes no lock and waits for none.
+    /// Loads the text that was saved last, complete; `None` if none was saved. It does not wait for the lock.
     ///
     /// # Errors
     ///
@@ -83,11 +83,12 @@ pub trait ContextStore: fmt::Debug + Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Context`](crate::ErrorKind::Context) if it cannot be written. Either text may be stored then.
+    /// [`ErrorKind::Context`](crate::ErrorKind::Context) if it cannot be written. The stored text is then the old one or
+    /// the new one.
     fn save(&self, context: Secret) -> BoxFuture<'_, Result<(), Error>>;
 
-    /// Waits until nobody else holds the lock, in this process or another, and takes it. It is released when what is
-    /// returned is dropped, or when the process ends, however it ends.
+    /// Waits until the lock is free, in this process and in others, and takes it. It is released when the [`ContextLock`]
+    /// is dropped, or when the process ends in whatever way.
     ///
     /// # Errors
     ///

@@ -104,7 +104,7 @@ fn a_relative_path_is_one_from_here() {
 fn a_path_that_leads_nowhere_is_refused() {
     let folder = Folder::new();
     let store = FileStore::new(folder.0.join("missing/bunq.json"));
-    let missing = format!("there is no folder `{}` to be seen: make it first", folder.0.join("missing").display());
+    let missing = format!("the folder `{}` does not exist: make it first", folder.0.join("missing").display());
     assert_eq!(refusal(&store, store.read_stored()), missing);
     assert_eq!(refusal(&store, lock(&store, PATIENCE)), missing);
     for path in ["", "/"] {
@@ -125,12 +125,12 @@ fn what_is_no_file_of_text_is_refused_and_not_replaced() {
     fs::remove_dir(folder.path()).unwrap();
 
     put(&folder, b"\xff");
-    let no_text = "it is not text, as every context is: give another path";
+    let no_text = "it is not text, so it is not a context: give another path";
     assert_eq!(refusal(&store, store.read_stored()), no_text);
     assert_eq!(refusal(&store, store.write(&"text".into())), no_text);
 
     put(&folder, &[b' '; MAX_LEN + 1]);
-    let too_large = "it is larger than 64 KiB, which no context is: give another path";
+    let too_large = "it is larger than 64 KiB, so it is not a context: give another path";
     assert_eq!(refusal(&store, store.read_stored()), too_large);
     assert_eq!(refusal(&store, store.write(&"text".into())), too_large);
     assert_eq!(fs::metadata(folder.path()).unwrap().len(), MAX_LEN as u64 + 1);
@@ -167,8 +167,8 @@ fn a_file_that_others_may_use_is_refused_and_not_replaced() {
     for mode in [0o644, 0o640, 0o620, 0o604, 0o602] {
         set_mode(mode);
         let open_to_others = format!(
-            "its mode is {mode:04o}, so that others than its owner may know the keys in it: remove it to begin anew, \
-             or, if nobody has read it, set its mode to 0600"
+            "its mode is {mode:04o}, so other users may have read the keys in it: remove it, and the client makes a new one; \
+             or set its mode to 0600 if nobody has read it"
         );
         assert_eq!(refusal(&store, store.read_stored()), open_to_others);
         assert_eq!(refusal(&store, save(&store, "other")), open_to_others);
