@@ -133,7 +133,7 @@ async fn a_wait_that_only_meets_failures_ends_in_time_and_tells_them() {
     sandbox.inject(Injection::new(Fault::Status(500)).always());
     let error = quick(waiter).timeout(Duration::from_millis(300)).wait().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::WaitTimeout);
-    assert!(error.to_string().ends_with("it was never seen)"), "{error}");
+    assert!(error.to_string().ends_with("it was never read)"), "{error}");
     let trouble = std::error::Error::source(&error).unwrap();
     assert!(trouble.to_string().contains("HTTP status 500"), "{trouble}");
 }

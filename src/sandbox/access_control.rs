@@ -1,4 +1,4 @@
-//! Who may call: installations, their devices and tokens, sessions.
+//! Installations with their devices, sessions, and the tokens of both.
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use crate::types::Secret;
 /// How many ids of requests are remembered for an installation.
 const REMEMBERED: usize = 100_000;
 
-/// What stands behind every token that the bank gave out.
+/// The installations and sessions, and the tokens that were issued for them.
 #[derive(Debug, Default)]
 pub(super) struct AccessControl {
     installations: HashMap<u64, KnownInstallation>,
@@ -51,7 +51,7 @@ impl RegisteredDevice {
     }
 }
 
-/// A session, for as long as the sandbox runs: a dead one still tells whose signature to expect.
+/// A session. It is stored after its end too, because it identifies the key that signatures are checked with.
 #[derive(Debug)]
 struct IssuedSession {
     installation: u64,
@@ -137,7 +137,7 @@ impl AccessControl {
         }
     }
 
-    /// What a signature over `body` is worth, coming with `token`.
+    /// Checks the signature of a call with `token` over `body`.
     pub(super) fn judge(&self, signature: Option<&str>, token: Option<&str>, body: &[u8]) -> ReceivedSignature {
         let Some(signature) = signature else { return ReceivedSignature::None };
         let holder = self.holder(token).ok();

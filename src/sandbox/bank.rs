@@ -31,7 +31,7 @@ pub(super) struct Settings {
     pub(super) public_key_pem: String,
 }
 
-/// The bank. Its fields are shared with the room of the handshake.
+/// The bank. The module of the handshake uses its fields too.
 #[derive(Debug)]
 pub(super) struct Bank {
     pub(super) settings: Settings,
@@ -87,7 +87,8 @@ impl Bank {
         }
     }
 
-    /// What holds for every call with a token: if it has an id, a fresh one, and if it is signed, then well.
+    /// Checks what every call with a token needs: a request id, if there is one, is new; a signature, if there is one, is
+    /// valid.
     fn vet(
         &mut self,
         installation: u64,
@@ -142,8 +143,8 @@ impl Bank {
                 Ok(RawResponse::items(vec![item]))
             }
             "update_provision" => self.update(id, &call.body, now),
-            // The document may have operations that nobody has taught the sandbox.
-            other => Err(Refusal::new(501, format!("The sandbox does not carry out {other}."))),
+            // The document may have operations that the sandbox does not implement.
+            other => Err(Refusal::new(501, format!("The sandbox does not implement {other}."))),
         }
     }
 
@@ -167,24 +168,24 @@ impl Bank {
         Ok(RawResponse::id(id))
     }
 
-    /// Makes provisions that are at rest, and gives their ids.
+    /// Makes provisions that are active, and returns their ids.
     pub(super) fn populate(&mut self, count: usize) -> Vec<u64> {
         self.provisions.populate(count, self.clock.now(), &mut self.numbers)
     }
 
-    /// Lets something happen to a provision by hand; says whether it could.
+    /// Applies an event to a provision for a test; returns whether it was possible.
     pub(super) fn intervene(&mut self, id: u64, event: Event) -> bool {
         self.provisions.on(id, event, self.clock.now(), &mut self.numbers)
     }
 
-    /// Makes a waiting credential expire; says whether there was one.
+    /// Makes an unused credential expire; returns whether there was one.
     pub(super) fn expire_credential(&mut self, id: u64) -> bool {
         let now = self.clock.now();
         let provision = self.provisions.get(id, now, &mut self.numbers);
         provision.is_some_and(|provision| provision.expire_credential(now))
     }
 
-    /// The provision as a client would see it, without being seen.
+    /// Returns the provision as a client would read it, without counting as a read.
     pub(super) fn peek(&mut self, id: u64) -> Option<Value> {
         let now = self.clock.now();
         Some(self.provisions.get(id, now, &mut self.numbers)?.show(now))

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
-/// A clock that shows the time of day but never goes back: the time at the start and what has passed since.
+/// A clock that never goes back: the time of day at its start and the time passed since then.
 #[derive(Debug)]
 pub(super) struct Clock {
     start: Timestamp,
@@ -21,7 +21,7 @@ impl Clock {
     }
 }
 
-/// `duration` after `time`; the end of time where there is no such moment.
+/// `duration` after `time`, or the last moment that there is.
 pub(super) fn after(time: Timestamp, duration: Duration) -> Timestamp {
     time.checked_add(duration).unwrap_or(Timestamp::MAX)
 }
@@ -31,7 +31,7 @@ pub(super) fn in_bunqs_form(time: Timestamp) -> String {
     time.strftime("%Y-%m-%d %H:%M:%S.%6f").to_string()
 }
 
-/// bunq's numbers: one series for everything.
+/// The ids that the bank gives out: one series for everything.
 #[derive(Debug)]
 pub(super) struct Numbers(u64);
 
@@ -46,7 +46,7 @@ impl Numbers {
     }
 }
 
-/// A text that nobody guesses.
+/// A text that cannot be guessed.
 pub(super) fn random_token() -> String {
     format!("{}{}", uuid::Uuid::new_v4().simple(), uuid::Uuid::new_v4().simple())
 }

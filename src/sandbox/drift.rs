@@ -1,4 +1,4 @@
-//! Drift: responses as bunq may give them one day, without notice.
+//! Drift: changes that bunq may make to its responses without notice.
 
 use serde_json::{Map, Value, json};
 
@@ -33,7 +33,7 @@ pub(super) fn unknown_values(body: &mut Value) {
     provisions(body).for_each(make_values_unknown);
 }
 
-/// Adds a member to every object but the items, which have one by their nature.
+/// Adds a member to every object except the items, which have one member each.
 pub(super) fn unknown_fields(body: &mut Value) {
     objects(body).for_each(|(_, object)| add_member(object));
     body.get_mut("Pagination").into_iter().for_each(add_member);
@@ -111,7 +111,7 @@ fn novelty() -> Value {
     json!({ "since": "today" })
 }
 
-/// Does `away` with every member of the response's objects that is not essential.
+/// Applies `away` to every member of the response's objects that is not essential.
 fn thin_out(body: &mut Value, away: fn(&mut Map<String, Value>, &str) -> Option<Value>) {
     objects(body).for_each(|(_, object)| thin_out_object(object, away));
 }

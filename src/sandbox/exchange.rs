@@ -1,8 +1,8 @@
 //! One exchange, from the request to the response that is to go on the wire:
 //!
 //! 1. the request is read, up to a limit;
-//! 2. the rate limits and the injected faults have their say;
-//! 3. the bank decides on the response, a fault may spoil it, and the journal notes all of it;
+//! 2. the rate limits are checked and an injected fault is selected;
+//! 3. the bank makes the response, the fault changes it, and the journal records the call;
 //! 4. the response may be edited;
 //! 5. it is signed;
 //! 6. it may be edited again.
@@ -29,14 +29,14 @@ use crate::transport::signature::SigningKey;
 
 /// The largest body that is taken.
 const LARGEST_BODY: usize = 1024 * 1024;
-/// Up to here a body is read, though it is too large: who is still writing does not hear the refusal.
+/// A body that is too large is read up to here, because a caller that is still writing does not read the refusal.
 const LARGEST_READ: usize = 16 * LARGEST_BODY;
 
-/// What an exchange needs. An edit may look at the state, so who holds the state must not wait for the edits.
-/// Neither lock is held across an await.
+/// What an exchange needs. An edit may lock the state, so the edits are not locked while the state is. Neither lock is held
+/// across an await.
 pub(super) struct SharedState {
     pub(super) key: SigningKey,
-    /// Some other bank's key. Making one takes long, so it is made when it is first played.
+    /// A key that is not the sandbox's. It takes long to generate, so it is generated at the first use.
     pub(super) foreign_key: OnceCell<SigningKey>,
     pub(super) signature_form: SignatureForm,
     pub(super) state: Mutex<BankState>,
@@ -123,7 +123,7 @@ pub(super) async fn exchange(shared: Arc<SharedState>, request: Request<Incoming
     (response, entry.fault)
 }
 
-/// What becomes of a call that did not come in whole. It is none for the limits, the faults and the bank.
+/// The verdict on a call that was not received completely. Limits, faults and the bank do not see it.
 fn cut_off(call: &ReceivedCall) -> Verdict {
     let is_signed = call.header("X-Bunq-Client-Signature").is_some();
     let signature = if is_signed { ReceivedSignature::Unchecked } else { ReceivedSignature::None };
@@ -168,7 +168,7 @@ pub(super) async fn new_key() -> io::Result<SigningKey> {
     tokio::task::spawn_blocking(SigningKey::generate).await?.map_err(io::Error::other)
 }
 
-/// Locks what no panic can leave half-changed: where one happened, in an edit, the data is still good.
+/// Locks data that is consistent even after a panic, which can only happen in an edit.
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

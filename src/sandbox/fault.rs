@@ -13,38 +13,37 @@ const HTML: &str = "<html><body><h1>The sandbox plays a fault.</h1></body></html
 
 /// Something that goes wrong with one call.
 ///
-/// Whether the call is *carried out*, that is whether the sandbox does what the call asks for before the fault
-/// strikes, is said of each fault, and can be set otherwise with [`Injection::carried_out`]. Most faults change the
-/// right response on its way out; if the call is not carried out there is none, and an empty success,
-/// `{"Response": []}`, stands in for it.
+/// Each fault documents whether the call is *carried out* before it is played. [`Injection::carried_out`] changes that.
+/// Most faults change the regular response. If the call is not carried out, they change an empty success,
+/// `{"Response": []}`.
 ///
-/// "Signed" means validly signed, as every response of the sandbox without a fault.
+/// "Signed" means validly signed, like every response of the sandbox without a fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Fault {
     /// This status with bunq's error envelope, signed. Not carried out.
     Status(u16),
-    /// This status with a page of HTML, and no header of bunq's: a proxy's doing. Not carried out.
+    /// This status with a page of HTML, and no header of bunq's, as from a proxy. Not carried out.
     UnsignedStatus(u16),
     /// 429, signed, naming the operation's limit in bunq's words. Not carried out.
     RateLimited {
-        /// What `Retry-After` says, in whole seconds, rounded up; `None`: there is no such header.
+        /// The value of `Retry-After`, in whole seconds, rounded up; `None`: the header is absent.
         retry_after: Option<Duration>,
     },
-    /// 401, signed, and all sessions are over. Not carried out.
+    /// 401, signed, and all sessions end. Not carried out.
     SessionLost,
     /// 400, signed, as for an `X-Bunq-Client-Request-Id` that was used before. Not carried out.
     RequestIdRefused,
     /// The connection is closed without a response. Carried out.
     Drop,
-    /// The right response, but the connection is closed in the middle of its body. Carried out.
+    /// The regular response, but the connection is closed in the middle of its body. Carried out.
     Truncated,
-    /// The right response a byte at a time, the first at once. It never ends: after the body come spaces. Carried out.
+    /// The regular response a byte at a time, the first at once. It never ends: after the body come spaces. Carried out.
     SlowDrip {
         /// The time before each further byte.
         pause: Duration,
     },
-    /// The right response after this long. Carried out at once.
+    /// The regular response after this long. Carried out at once.
     Late(Duration),
     /// 200, signed, without a body. Carried out.
     EmptyBody,
@@ -52,14 +51,14 @@ pub enum Fault {
     EmptyResponse,
     /// 200, signed, with a page of HTML. Carried out.
     NotJson,
-    /// The right response, made at least this many bytes long by spaces at its end, and signed. It is built in memory,
+    /// The regular response, made at least this many bytes long by spaces at its end, and signed. It is built in memory,
     /// so it never gets larger than 1 GiB. Carried out.
     Oversized(usize),
-    /// The right response without a signature. Carried out.
+    /// The regular response without a signature. Carried out.
     MissingSignature,
-    /// The right response with a signature by the right key over something else. Carried out.
+    /// The regular response with a signature by the right key over other bytes. Carried out.
     WrongSignature,
-    /// The right response, well signed by another key than the sandbox's. Carried out.
+    /// The regular response, well signed by another key than the sandbox's. Carried out.
     ForeignSignature,
     /// Provisions have a `status` that is not documented; signed. Carried out.
     UnknownStatus,
@@ -95,7 +94,7 @@ impl Fault {
         )
     }
 
-    /// What becomes of `response` before it is signed. `limit` is that of the operation, `request_id` the call's.
+    /// Changes `response` before it is signed. `limit` is that of the operation, `request_id` that of the call.
     pub(super) fn spoil(self, response: &mut RawResponse, limit: RateLimit, request_id: Option<&str>) {
         match self {
             Self::Status(status) => {
@@ -142,7 +141,7 @@ fn whole_seconds(duration: Duration) -> String {
     rounded_up.to_string()
 }
 
-/// A [`Fault`], and which calls it strikes: at first the next one, whatever its operation.
+/// A [`Fault`], and the calls that it is played at: by default the next call, of any operation.
 ///
 /// ```
 /// use bunq_partner::Operation;
@@ -165,37 +164,37 @@ pub struct Injection {
 }
 
 impl Injection {
-    /// Strikes the next call, once.
+    /// Plays `fault` once, at the next call.
     pub fn new(fault: Fault) -> Self {
         Self { fault, operation: None, after: 0, times: Some(1), carried_out: fault.is_carried_out() }
     }
 
-    /// Strikes calls of this operation alone. Without it any call is struck, even one to no operation.
+    /// Selects calls of this operation alone. Without it every call is selected, even one of no known operation.
     pub fn on(mut self, operation: &Operation) -> Self {
         self.operation = Some(operation.id);
         self
     }
 
-    /// Lets so many calls pass first. Of those that it could strike each one counts, even one that another injection
-    /// strikes; only what a rate limit refuses does not.
+    /// Skips the first `calls` calls that are selected. A call counts even if another injection is played at it, but not if
+    /// a rate limit refuses it.
     pub fn after(mut self, calls: u32) -> Self {
         self.after = calls;
         self
     }
 
-    /// Strikes so many calls.
+    /// Plays the fault at `calls` calls.
     pub fn times(mut self, calls: u32) -> Self {
         self.times = Some(calls);
         self
     }
 
-    /// Strikes without end.
+    /// Plays the fault at every call that is selected.
     pub fn always(mut self) -> Self {
         self.times = None;
         self
     }
 
-    /// Whether the call is carried out before the fault strikes. Each [`Fault`] says what holds at first.
+    /// Sets whether the call is carried out before the fault is played. The default is documented at each [`Fault`].
     ///
     /// A call that is not carried out changes nothing at all: not even its `X-Bunq-Client-Request-Id` is used up.
     pub fn carried_out(mut self, carried_out: bool) -> Self {
@@ -234,7 +233,7 @@ impl Injections {
         self.0.clear();
     }
 
-    /// Tells all of a call; the first that is due strikes it.
+    /// Counts a call in all injections, and returns the fault to play at it.
     pub(super) fn strike(&mut self, operation: Option<&Operation>) -> Option<Struck> {
         self.0.retain(|injection| injection.times != Some(0));
         let mut struck = None;

@@ -1,6 +1,6 @@
 //! Reads what a client sent, with the types of the document.
 //!
-//! What cannot be read becomes a refusal that names the member.
+//! What cannot be read becomes a refusal with the reason.
 
 use serde::de::DeserializeOwned;
 use serde_json::Value;

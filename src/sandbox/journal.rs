@@ -1,4 +1,4 @@
-//! What came in, and how it was answered.
+//! The calls that were received.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -19,7 +19,7 @@ pub struct JournalEntry {
     pub method: String,
     /// The path, from `/v1` on.
     pub path: String,
-    /// What stood after the `?`, as it came.
+    /// The query of the URL, as it was received.
     pub query: Option<String>,
     /// The headers in the order in which they came, names in lower case.
     pub headers: Vec<(String, String)>,
@@ -27,7 +27,7 @@ pub struct JournalEntry {
     pub body: String,
     /// The status that the sandbox decided on, before any edit. It may not have reached the caller: see `fault`.
     pub status: u16,
-    /// What the signature of the call was worth.
+    /// The result of checking the signature of the call.
     pub signature: ReceivedSignature,
     /// The fault that was played on it.
     pub fault: Option<Fault>,
@@ -55,17 +55,17 @@ impl fmt::Debug for JournalEntry {
     }
 }
 
-/// What the sandbox found out about the signature of a call.
+/// The result of checking the signature of a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum ReceivedSignature {
-    /// There was none.
+    /// The call had no signature.
     None,
-    /// It is the installation's, over the very body that came.
+    /// The signature is the installation's, over the very body that was received.
     Valid,
-    /// It is not.
+    /// The signature is not the installation's over this body.
     Invalid,
-    /// There was one, but nothing to check it with: the call named no installation, or had a body too large to
-    /// be read.
+    /// The signature could not be checked: the call has no token of an installation, or its body is too large.
     Unchecked,
 }
 

@@ -13,15 +13,15 @@ pub(super) enum Step {
     OauthRequest,
     /// The credential is there; the user has things to do.
     Onboarding,
-    /// At rest: all is done.
+    /// No process runs: the provision is active.
     Active,
     /// bunq makes a fresh credential.
     Resetting,
     /// bunq closes the provision.
     Closing,
-    /// At rest for ever.
+    /// Final: the provision is closed.
     Closed,
-    /// At rest for ever.
+    /// Final: the processing has failed.
     Failed,
 }
 

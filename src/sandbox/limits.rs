@@ -9,7 +9,7 @@ use crate::operation::{Operation, RateLimit};
 #[derive(Debug, Clone, Default)]
 pub(super) struct ServerRateLimits {
     /// Whether operations without a limit of their own have bunq's.
-    pub(super) are_kept: bool,
+    pub(super) are_enforced: bool,
     /// By the ids of the operations.
     own: HashMap<&'static str, RateLimit>,
     taken: HashMap<&'static str, VecDeque<Instant>>,
@@ -22,9 +22,10 @@ impl ServerRateLimits {
     }
 
     /// The limits that are kept and that a client can keep too.
-    pub(super) fn kept(&self) -> Vec<(&'static Operation, RateLimit)> {
-        let kept = Operation::ALL.iter().filter(|operation| self.are_kept || self.own.contains_key(operation.id));
-        let limits = kept.map(|operation| (operation, self.limit(operation)));
+    pub(super) fn enforced(&self) -> Vec<(&'static Operation, RateLimit)> {
+        let enforced =
+            Operation::ALL.iter().filter(|operation| self.are_enforced || self.own.contains_key(operation.id));
+        let limits = enforced.map(|operation| (operation, self.limit(operation)));
         limits.filter(|(_, limit)| limit.calls > 0 && !limit.per.is_zero()).collect()
     }
 
@@ -35,7 +36,7 @@ impl ServerRateLimits {
 
     /// Takes a call in, or refuses it for the limit that it would break. A refused call does not count.
     pub(super) fn admit(&mut self, operation: &Operation, arrived: Instant) -> Result<(), RateLimit> {
-        if !self.are_kept && !self.own.contains_key(operation.id) {
+        if !self.are_enforced && !self.own.contains_key(operation.id) {
             return Ok(());
         }
         let limit = self.limit(operation);
@@ -64,7 +65,7 @@ mod tests {
 
     #[test]
     fn windows_roll_and_refused_calls_do_not_count() {
-        let mut limits = ServerRateLimits { are_kept: true, ..ServerRateLimits::default() };
+        let mut limits = ServerRateLimits { are_enforced: true, ..ServerRateLimits::default() };
         assert_eq!(
             admitted(&mut limits, &Operation::GET_PROVISION, [0, 1000, 2000, 2999, 3000, 3999, 4000, 4001, 5000]),
             [true, true, true, false, true, false, true, false, true]

@@ -1,8 +1,9 @@
 //! bunq on loopback: a server that behaves like bunq's Partner API, for tests without a network.
 //!
-//! It is not a mock: what is created is there until it is closed, sessions die, ids are used up, and a wrong order, a
-//! wrong token or a wrong signature gets bunq's own kind of refusal. What bunq's public documentation does not say is
-//! decided here, and said so where it is. bunq's rate limits are kept [if you ask for it](SandboxBuilder::rate_limits).
+//! It is not a mock: provisions exist until they are closed, sessions expire, a request id can be used once, and a wrong
+//! order of calls, a wrong token or a wrong signature gets bunq's own kind of refusal. Where bunq's public documentation
+//! says nothing, the documentation of this module says what the sandbox does. bunq's rate limits are
+//! [optional](SandboxBuilder::rate_limits).
 //!
 //! ```
 //! use bunq_partner::{NewProvision, ProvisionStatus, Uuid, sandbox::Sandbox};
@@ -23,8 +24,8 @@
 //! # }
 //! ```
 //!
-//! What goes wrong between two computers can be had too, at any time and any point of an exchange: see [`Fault`] for
-//! what there is, and [`Injection`] for when it strikes.
+//! Faults of the network and of bunq can be injected at any point of an exchange: [`Fault`] lists them, and [`Injection`]
+//! selects the calls.
 //!
 //! ```
 //! use bunq_partner::Operation;
@@ -98,17 +99,17 @@ use crate::types::{ProvisionId, Secret};
 
 /// A running sandbox.
 ///
-/// It serves for as long as a handle of it is there and the Tokio runtime runs in which it was started; clones are
-/// handles of the same sandbox. With the last handle the server and its connections end; all it knows is in memory and
-/// goes with it. An exchange whose request has been read goes to its end even if the caller hangs up.
+/// It serves as long as a handle exists and the Tokio runtime runs in which it was started. Clones are handles of the same
+/// sandbox. When the last handle is dropped, the server and its connections end, and its state, which is in memory, is
+/// lost. An exchange whose request has been read is finished even if the caller closes the connection.
 ///
-/// Where bunq's documentation is silent, the sandbox reads it so:
+/// Where bunq's documentation says nothing, the sandbox behaves so:
 /// - creating a second provision with the same `external_uuid` is refused with 400, and nothing is created, unless
-///   [`SandboxBuilder::deduplicate`] says otherwise;
-/// - a token reset is refused with 400 while one is under way, as is closing what is closing or closed;
-/// - a credential that expired unused still shows its token, which opens nothing; a failed provision has none;
+///   [`SandboxBuilder::deduplicate`] is `false`;
+/// - a token reset is refused with 400 while one is in progress, and so is closing a provision that is closing or closed;
+/// - a credential that expired unused still shows its token, which opens no session; a failed provision has no credential;
 /// - `permitted_ips` must be well-formed, but calls from elsewhere are not refused;
-/// - a listing refuses parameters that it does not know, and any that stands there twice.
+/// - a listing refuses unknown and repeated parameters.
 #[derive(Clone)]
 pub struct Sandbox {
     running: Arc<Running>,
@@ -137,7 +138,7 @@ impl Sandbox {
         Self::builder().start().await
     }
 
-    /// Sets a sandbox up before it starts.
+    /// Returns a builder for the settings of a sandbox.
     pub fn builder() -> SandboxBuilder {
         SandboxBuilder {
             pace: Pace::EachRead,
@@ -152,21 +153,20 @@ impl Sandbox {
         }
     }
 
-    /// Where it serves: `http://127.0.0.1:PORT/v1`.
+    /// Returns its base URL: `http://127.0.0.1:PORT/v1`.
     pub fn base_url(&self) -> &str {
         &self.running.base_url
     }
 
-    /// The partner's API key.
+    /// Returns the partner's API key.
     pub fn api_key(&self) -> Secret {
         self.running.api_key.clone()
     }
 
-    /// Starts to build a client for this sandbox: its address, its API key and the rate limits that it keeps are
-    /// filled in.
+    /// Starts to build a client for this sandbox, with its base URL, its API key and its rate limits.
     pub fn client(&self) -> ClientBuilder {
         let builder = Client::builder(Environment::Sandbox).base_url(self.base_url()).api_key(self.api_key());
-        let limits = self.state().rate_limits.kept();
+        let limits = self.state().rate_limits.enforced();
         limits.into_iter().fold(builder.without_rate_limits(), |builder, (operation, limit)| {
             builder.rate_limit(operation, limit.calls, limit.per)
         })
@@ -179,7 +179,7 @@ impl Sandbox {
         self.state().bank.intervene(id.get(), Event::Progress)
     }
 
-    /// Lets bunq's work on a provision fail: its status becomes `FAILED`, and it loses its credential.
+    /// Makes bunq's processing of a provision fail: its status becomes `FAILED`, and it loses its credential.
     ///
     /// Returns `false` if it is `CLOSED` or `FAILED` or there is no such provision.
     pub fn fail(&self, id: ProvisionId) -> bool {
@@ -198,67 +198,66 @@ impl Sandbox {
         self.state().bank.access.end_all_sessions();
     }
 
-    /// A provision as bunq would show it now, its token included. Does not count as a read.
+    /// Returns a provision as bunq would show it now, its token included. It does not count as a read.
     pub fn provision(&self, id: ProvisionId) -> Option<Value> {
         self.state().bank.peek(id.get())
     }
 
-    /// The ids of all provisions, oldest first.
+    /// Returns the ids of all provisions, oldest first.
     pub fn provision_ids(&self) -> Vec<ProvisionId> {
         self.state().bank.provisions.ids().filter_map(|id| id.try_into().ok()).collect()
     }
 
-    /// Makes so many provisions at once, `ACTIVE` and with a credential that nobody has used, and gives their ids,
-    /// oldest first.
+    /// Makes `count` provisions, `ACTIVE` and with an unused credential, and returns their ids, oldest first.
     ///
-    /// It is made for many: 100,000 take a fraction of a second and some tens of megabytes.
+    /// 100,000 provisions take a fraction of a second and some tens of megabytes.
     pub fn populate(&self, count: usize) -> Vec<ProvisionId> {
         self.state().bank.populate(count).into_iter().filter_map(|id| id.try_into().ok()).collect()
     }
 
-    /// The last 10,000 calls, oldest first, with everything in them.
+    /// Returns the last 10,000 calls, oldest first, complete.
     ///
     /// Headers and bodies **hold API keys, tokens and personal data**.
     pub fn journal(&self) -> Vec<JournalEntry> {
         self.state().journal.entries()
     }
 
-    /// The calls of the [journal](Self::journal), which is empty afterwards.
+    /// Returns the calls of the [journal](Self::journal), and empties it.
     pub fn take_journal(&self) -> Vec<JournalEntry> {
         self.state().journal.take()
     }
 
-    /// Adds a [`Fault`], or an [`Injection`] that says which calls it strikes, to those that are not used up.
+    /// Injects a [`Fault`] into the next call, or an [`Injection`] into the calls that it selects.
     ///
-    /// One fault at most strikes a call: of the injections that are due, the one that was added first.
+    /// At most one fault is played at a call: that of the injection that was added first.
     pub fn inject(&self, injection: impl Into<Injection>) {
         self.state().injections.push(injection.into());
     }
 
-    /// Takes all injections back.
+    /// Removes all injections.
     pub fn clear_injections(&self) {
         self.state().injections.clear();
     }
 
-    /// Edits every response before it is signed, error responses included: what comes out is validly signed.
+    /// Sets a function that edits every response, error responses included, before it is signed. The edited response is
+    /// validly signed.
     ///
-    /// This is how to play drift of your own, beyond that of [`Fault`]. By then a fault has been played, unless it
-    /// strikes at the signature or on the wire. `edit` replaces the one set before. It runs on the server's thread,
-    /// one call at a time, so it should be quick; it must neither set nor clear edits, and a handle of this sandbox
-    /// that it owns keeps the sandbox running until it is cleared.
+    /// Use it for drift that no [`Fault`] has. Faults are played before, except those of the signature and of the
+    /// connection. `edit` replaces the function set before. It runs on the server's thread, one call at a time, so it
+    /// should be quick. It must not set or clear edits. If it owns a handle of this sandbox, the sandbox runs until the
+    /// function is cleared.
     pub fn before_signing(&self, edit: impl FnMut(&JournalEntry, &mut RawResponse) + Send + 'static) {
         lock(&self.running.shared.edits).before_signing = Some(Box::new(edit));
     }
 
-    /// Edits every response after it is signed, error responses included: what would go on the wire.
+    /// Sets a function that edits every response, error responses included, after it is signed.
     ///
-    /// This is how to play faults of your own, beyond [`Fault`]. Otherwise it is as
-    /// [`before_signing`](Self::before_signing).
+    /// Use it for faults that [`Fault`] does not have. Otherwise it is like [`before_signing`](Self::before_signing).
     pub fn after_signing(&self, edit: impl FnMut(&JournalEntry, &mut RawResponse) + Send + 'static) {
         lock(&self.running.shared.edits).after_signing = Some(Box::new(edit));
     }
 
-    /// Lets responses go out unedited again.
+    /// Removes the functions that edit responses.
     pub fn clear_edits(&self) {
         *lock(&self.running.shared.edits) = Edits::default();
     }
@@ -290,19 +289,19 @@ pub struct SandboxBuilder {
 }
 
 impl SandboxBuilder {
-    /// What moves provisions on. At first [`Pace::EachRead`].
+    /// Sets what moves provisions on. The default is [`Pace::EachRead`].
     pub fn pace(mut self, pace: Pace) -> Self {
         self.pace = pace;
         self
     }
 
-    /// The partner's API key. At first a random one that starts with `sandbox_`.
+    /// Sets the partner's API key. The default is a random one that starts with `sandbox_`.
     pub fn api_key(mut self, api_key: Secret) -> Self {
         self.api_key = Some(api_key);
         self
     }
 
-    /// How long a session lasts from its opening. At first 604,800 s, a week.
+    /// Sets how long a session lasts from its opening. The default is 604,800 s, a week.
     ///
     /// Responses tell it in whole seconds, rounded down.
     pub fn session_timeout(mut self, timeout: Duration) -> Self {
@@ -310,19 +309,19 @@ impl SandboxBuilder {
         self
     }
 
-    /// What the signatures of responses cover. At first [`SignatureForm::Body`].
+    /// Sets what the signatures of responses cover. The default is [`SignatureForm::Body`].
     pub fn signature_form(mut self, form: SignatureForm) -> Self {
         self.signature_form = form;
         self
     }
 
-    /// The response to the creation of a provision. At first [`CreationResponse::Id`].
+    /// Sets the response to the creation of a provision. The default is [`CreationResponse::Id`].
     pub fn creation_response(mut self, response: CreationResponse) -> Self {
         self.creation_response = response;
         self
     }
 
-    /// Whether the creation of a provision is refused if its `external_uuid` was used before. At first `true`.
+    /// Sets whether the creation of a provision is refused if its `external_uuid` was used before. The default is `true`.
     ///
     /// `false` makes a second provision: the strictest test of a client that must not create twice.
     pub fn deduplicate(mut self, deduplicate: bool) -> Self {
@@ -330,17 +329,17 @@ impl SandboxBuilder {
         self
     }
 
-    /// Whether bunq's rate limits are kept, as each [`Operation`] has them. At first `false`.
+    /// Sets whether bunq's rate limits are enforced, as each [`Operation`] has them. The default is `false`.
     ///
-    /// A limit is for one operation and all callers, who share an address here. Its window rolls: it looks back from
-    /// the arrival of each call. What would break it gets 429, in bunq's words and without a `Retry-After`; it
-    /// is not carried out, and it does not itself count. bunq does not say whether it does.
-    pub fn rate_limits(mut self, are_kept: bool) -> Self {
-        self.rate_limits.are_kept = are_kept;
+    /// A limit is that of one operation and of all callers, who share an address here. Its window rolls. A call beyond it
+    /// gets 429, in bunq's words and without a `Retry-After`, is not carried out, and does not count. (bunq does not say
+    /// whether it counts.)
+    pub fn rate_limits(mut self, are_enforced: bool) -> Self {
+        self.rate_limits.are_enforced = are_enforced;
         self
     }
 
-    /// Gives one operation a limit of its own, which is kept whatever [`rate_limits`](Self::rate_limits) says.
+    /// Sets the limit of one operation. It is enforced whatever [`rate_limits`](Self::rate_limits) is.
     pub fn rate_limit(mut self, operation: &Operation, calls: u32, per: Duration) -> Self {
         self.rate_limits.set(operation, calls, per);
         self
@@ -352,7 +351,7 @@ impl SandboxBuilder {
         self
     }
 
-    /// The port on 127.0.0.1. At first 0: any that is free.
+    /// Sets the port on 127.0.0.1. The default is 0: any free port.
     pub fn port(mut self, port: u16) -> Self {
         self.port = port;
         self

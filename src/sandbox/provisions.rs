@@ -15,7 +15,7 @@ use super::response::Refusal;
 use super::settings::Pace;
 use crate::types::{Cursor, Secret};
 
-/// The provisions by their ids, which grow with time: the last is the newest. None ever goes.
+/// The provisions by their ids, which grow with time: the last is the newest. None is ever removed.
 #[derive(Debug)]
 pub(super) struct ProvisionTable {
     pace: Pace,
@@ -79,7 +79,7 @@ impl ProvisionTable {
 
     /// A page of provisions as a client reads it, and the links around it.
     ///
-    /// Looks no further than it must: without a filter that is little more than the page.
+    /// Without a filter it visits little more than the provisions of the page.
     pub(super) fn list(&mut self, listing: &Listing, now: Timestamp, numbers: &mut Numbers) -> (Vec<Value>, Value) {
         let pace = self.pace;
         let mut page = Vec::new();
@@ -114,7 +114,7 @@ impl ProvisionTable {
         (page.into_iter().map(|(_, item)| item).collect(), links)
     }
 
-    /// Lets `event` happen to a provision by hand; says whether it could.
+    /// Applies an event to a provision for a test; returns whether it was possible.
     pub(super) fn on(&mut self, id: u64, event: Event, now: Timestamp, numbers: &mut Numbers) -> bool {
         self.get(id, now, numbers).is_some_and(|provision| provision.on(event, now, numbers))
     }
@@ -139,7 +139,7 @@ impl ProvisionTable {
         self.by_id.iter().map(|provision| provision.id)
     }
 
-    /// Where the provision is, or would be.
+    /// The index of the provision, or the one at which it would be inserted.
     fn position(&self, id: u64) -> Result<usize, usize> {
         self.by_id.binary_search_by_key(&id, |provision| provision.id)
     }

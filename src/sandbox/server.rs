@@ -22,7 +22,7 @@ use super::exchange::{SharedState, exchange};
 use super::fault::Fault;
 use super::response::RawResponse;
 
-/// How long to wait when no connection can be taken, because there are too many, say.
+/// The pause after a connection could not be accepted, for example because there are too many.
 const BREATH: Duration = Duration::from_millis(50);
 
 type Body = UnsyncBoxBody<Bytes, HangUp>;

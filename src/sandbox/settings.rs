@@ -1,4 +1,4 @@
-//! The manners of the bank that a test can choose.
+//! The behaviour of the bank that a test can choose.
 
 use std::time::Duration;
 
@@ -6,8 +6,8 @@ use std::time::Duration;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Pace {
-    /// Reading it, alone or on a page of a listing: each read of a step that has been read before. So every step
-    /// is shown, and whoever polls comes to the end without waiting.
+    /// Reads, alone or on a page of a listing: the second read of a step moves the provision to the next one. So a poller
+    /// sees every step, and reaches the end without waiting.
     EachRead,
     /// [`Sandbox::advance`](super::Sandbox::advance) alone.
     Manual,

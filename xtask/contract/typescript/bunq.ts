@@ -60,7 +60,7 @@ export class Context {
         const received = { status: response.status, headers: [...response.headers], body };
         if (this.serverKey === undefined) {
           // The first response brings the key that it is verified with, so it has to be read before.
-          check(this.operation(request.method, schemaPath), received, body.toString());
+          check(this.operation(request.method, schemaPath), response, body.toString());
         }
         const key = this.serverKey ?? introducedKey(body);
         if (!verifies(key, received.status, received.headers, received.body)) throw new Error("a response is not bunq's");
