@@ -25,7 +25,7 @@ export interface Operation {
   method: string;
   path: string;
   auth: "none" | "installation" | "session";
-  responses: Map<string, ValidateFunction>;
+  validators: Map<string, ValidateFunction>;
 }
 
 interface Written {
@@ -47,13 +47,13 @@ export class Document {
     for (const [path, item] of Object.entries<Record<string, Written>>(document.paths)) {
       for (const [method, { operationId: id, "x-bunq-auth": auth, responses }] of Object.entries(item)) {
         if (id === undefined) continue;
-        const responses = new Map<string, ValidateFunction>();
+        const validators = new Map<string, ValidateFunction>();
         for (const [status, { $ref }] of Object.entries(responses)) {
           const pointer = $ref ?? `#/paths/${path.replaceAll("/", "~1")}/${method}/responses/${status}`;
           const schema = { $ref: `document${encodeURI(pointer)}/content/application~1json/schema` };
-          responses.set(status, ajv.compile(schema));
+          validators.set(status, ajv.compile(schema));
         }
-        this.operations.push({ id, method: method.toUpperCase(), path, auth, responses });
+        this.operations.push({ id, method: method.toUpperCase(), path, auth, validators });
       }
     }
   }
@@ -76,8 +76,8 @@ export class Document {
 }
 
 /** Throws unless a response is a success as documented. */
-export function check({ id, responses }: Operation, { ok, status, headers }: Response, body: string): void {
-  const schema = responses.get(String(status)) ?? (ok ? undefined : responses.get(`${Math.trunc(status / 100)}XX`));
+export function check({ id, validators }: Operation, { ok, status, headers }: Response, body: string): void {
+  const schema = validators.get(String(status)) ?? (ok ? undefined : validators.get(`${Math.trunc(status / 100)}XX`));
   const responseId = headers.get("X-Bunq-Client-Response-Id");
   const response = parsed(body);
   const fits = schema?.(response) === true;
