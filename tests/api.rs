@@ -15,7 +15,7 @@ use futures_util::TryStreamExt as _;
 use serde_json::{Value, json};
 
 #[tokio::test]
-async fn a_response_has_what_bunqs_support_asks_for() {
+async fn a_response_has_bunqs_ids() {
     let (sandbox, client) = start().await;
     let id = sandbox.populate(1)[0];
     sandbox.before_signing(|_, response| {
@@ -34,7 +34,7 @@ async fn a_response_has_what_bunqs_support_asks_for() {
 }
 
 #[tokio::test]
-async fn a_request_of_ones_own_is_signed() {
+async fn a_request_with_a_body_is_signed() {
     let (sandbox, client) = start().await;
     let id = sandbox.populate(1)[0];
     let request = UpdateProvisionRequest::new(RequestedStatus::Cancelled);
@@ -68,7 +68,7 @@ async fn all_pages_are_a_stream() {
 }
 
 #[tokio::test]
-async fn by_name_with_json_in_and_verified_bytes_out() {
+async fn a_call_by_name_takes_json_and_returns_verified_bytes() {
     let (sandbox, client) = start().await;
     let id = sandbox.populate(3)[0].to_string();
     let api = client.api();
@@ -125,7 +125,7 @@ async fn a_call_by_name_is_checked_before_anything_is_sent() {
 }
 
 #[tokio::test]
-async fn a_call_can_have_a_time_of_its_own() {
+async fn an_operation_timeout_for_a_single_call() {
     let (sandbox, client) = start_without_retries().await;
     let id = ready(&client).await;
     let late = Injection::new(Fault::Late(Duration::from_secs(3600))).always();
@@ -140,7 +140,7 @@ async fn a_call_can_have_a_time_of_its_own() {
 }
 
 #[tokio::test]
-async fn the_session_knows_whose_it_is() {
+async fn the_session_knows_its_user() {
     let (sandbox, store) = (start().await.0, MemoryStore::default());
     let client = || sandbox.client().context_store(store.clone()).build().unwrap();
     let user = client().user().await.unwrap();

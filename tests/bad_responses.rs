@@ -43,7 +43,7 @@ fn error_body(description: &str) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn statuses() {
+async fn http_statuses() {
     let (sandbox, client) = start_without_retries().await;
     let id = ready(&client).await;
     let mut lines = Vec::new();
@@ -59,7 +59,7 @@ async fn statuses() {
 }
 
 #[tokio::test]
-async fn bodies() {
+async fn unusable_bodies() {
     const CASES: [(&str, &[u8]); 8] = [
         ("empty", b""),
         ("HTML", b"<html><body>It works!</body></html>"),
@@ -78,7 +78,7 @@ async fn bodies() {
 }
 
 #[tokio::test]
-async fn an_answer_about_another_provision_is_not_taken_for_this_one() {
+async fn a_response_about_another_provision_is_an_error() {
     let responses: [&[u8]; 2] = [
         br#"{"Response": [{"Id": {"id": 4711}}]}"#,
         br#"{"Response": [{"PartnerUserProvision": {"id": 4711, "status": "CLOSED"}}]}"#,
@@ -127,7 +127,7 @@ async fn a_redirect_is_not_followed() {
 }
 
 #[tokio::test]
-async fn what_bunq_says_is_kept_short_and_in_one_line() {
+async fn bunqs_description_is_one_line_of_bounded_length() {
     let (sandbox, client) = start_without_retries().await;
     let id = ready(&client).await;
     sandbox.before_signing(|_, response| {
@@ -143,7 +143,7 @@ async fn what_bunq_says_is_kept_short_and_in_one_line() {
 }
 
 #[tokio::test]
-async fn an_answer_without_end_is_not_read_to_its_end() {
+async fn an_endless_response_is_cut_off() {
     let (sandbox, client) = start_without_retries().await;
     let id = ready(&client).await;
     sandbox.after_signing(|_, response| response.body = vec![b' '; 17 * 1024 * 1024]);
@@ -153,7 +153,7 @@ async fn an_answer_without_end_is_not_read_to_its_end() {
 }
 
 #[tokio::test]
-async fn a_link_without_a_cursor_is_not_taken_for_the_end_of_the_list() {
+async fn a_link_without_a_cursor_is_an_error() {
     let (sandbox, client) = start_without_retries().await;
     ready(&client).await;
     for (link, other) in [("older_url", "newer_url"), ("newer_url", "older_url")] {
@@ -171,7 +171,7 @@ fn client_for(address: std::net::SocketAddr) -> Client {
 }
 
 #[tokio::test]
-async fn nobody_at_home() {
+async fn a_refused_connection_was_not_sent() {
     let address = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
     let error = client_for(address).provisions().get(id(1)).await.unwrap_err();
     assert_eq!((error.kind(), error.sent()), (ErrorKind::Connect, Sent::No), "{error}");
@@ -179,7 +179,7 @@ async fn nobody_at_home() {
 }
 
 #[tokio::test]
-async fn somebody_hangs_up_without_an_answer() {
+async fn a_closed_connection_leaves_the_outcome_unknown() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let client = client_for(listener.local_addr().unwrap());
     tokio::spawn(async move {
@@ -195,7 +195,7 @@ async fn somebody_hangs_up_without_an_answer() {
 
 /// The time of a call bounds it all: the tries, of which one alone would take longer, and the pauses.
 #[tokio::test]
-async fn a_call_ends_when_its_time_is_up() {
+async fn an_operation_timeout_ends_the_call() {
     let (sandbox, first) = start().await;
     let id = ready(&first).await;
     sandbox.inject(Injection::new(Fault::Late(Duration::from_secs(3600))).always());

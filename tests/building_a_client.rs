@@ -73,14 +73,14 @@ fn device_description() {
 }
 
 #[test]
-fn a_client_shows_where_it_goes_and_nothing_secret() {
+fn debug_of_a_client_shows_its_address_and_no_secret() {
     let client = sandbox_key().build().unwrap();
     assert_eq!(format!("{client:?}"), "Client { base_url: \"https://partner-api.sandbox.bunq.com/v1\", .. }");
     assert!(!format!("{:?}{:?}", sandbox_key(), client.provisions()).contains("0123456789"));
 }
 
 #[test]
-fn bounds_and_limits_that_nothing_fits_in() {
+fn impossible_bounds_and_limits_are_refused() {
     let zero = Duration::ZERO;
     let hour = Duration::from_secs(3600);
     let refusals = [

@@ -38,7 +38,7 @@ async fn the_first_session_uses_the_credential_up() {
 }
 
 #[tokio::test]
-async fn one_that_has_expired_says_so_and_is_reset_in_one_call() {
+async fn an_expired_credential_is_an_error_and_can_be_reset() {
     let (sandbox, client) = start().await;
     let id = ready(&client).await;
     assert!(sandbox.expire_credential(id));
@@ -53,7 +53,7 @@ async fn one_that_has_expired_says_so_and_is_reset_in_one_call() {
 }
 
 #[tokio::test]
-async fn one_whose_time_is_over_by_the_clock_is_not_sent_in_vain() {
+async fn a_credential_past_its_expiry_is_not_sent() {
     let (sandbox, client) = start().await;
     let mut credential = credential(&client).await;
     credential.expiry_time = Some("2020-01-01 00:00:00.000000".parse().unwrap());
@@ -63,7 +63,7 @@ async fn one_whose_time_is_over_by_the_clock_is_not_sent_in_vain() {
 }
 
 #[tokio::test]
-async fn a_kept_token_opens_the_client_again() {
+async fn a_stored_token_opens_the_client_again() {
     let (sandbox, client) = start().await;
     let credential = credential(&client).await;
     let token = credential.token_value.clone().unwrap();
@@ -76,7 +76,7 @@ async fn a_kept_token_opens_the_client_again() {
 }
 
 #[tokio::test]
-async fn partner_and_users_share_the_window_for_sessions() {
+async fn partner_and_users_share_the_rate_limit_for_sessions() {
     let sandbox = Sandbox::builder().pace(Pace::EachRead).start().await.unwrap();
     // One session within an hour, and no patience.
     let partner = sandbox

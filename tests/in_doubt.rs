@@ -85,7 +85,7 @@ async fn a_list_that_lags_behind_does_not_hide_a_second_user() {
 }
 
 #[tokio::test]
-async fn a_look_has_time_even_if_the_request_took_it_all() {
+async fn the_check_has_time_of_its_own() {
     let sandbox = Sandbox::start().await.unwrap();
     let client = sandbox.client().operation_timeout(Duration::from_secs(2)).build().unwrap();
     let late = Fault::Late(Duration::from_secs(60));
@@ -98,7 +98,7 @@ async fn a_look_has_time_even_if_the_request_took_it_all() {
 }
 
 #[tokio::test]
-async fn a_session_that_is_refused_without_a_signature_is_renewed_by_the_look() {
+async fn an_unsigned_401_is_followed_by_a_signed_check() {
     let (sandbox, client) = without_deduplication().await;
     client.open_session().await.unwrap();
     sandbox.end_sessions();
@@ -113,7 +113,7 @@ async fn a_session_that_is_refused_without_a_signature_is_renewed_by_the_look() 
 }
 
 #[tokio::test]
-async fn a_401_that_anybody_may_have_made_up_does_not_create_twice() {
+async fn an_unsigned_401_does_not_create_twice() {
     let (sandbox, client) = without_deduplication().await;
     client.open_session().await.unwrap();
     let mut is_first = true;

@@ -75,7 +75,7 @@ async fn a_restart_with_a_dead_session_opens_a_session_alone() {
 }
 
 #[tokio::test]
-async fn a_way_that_was_cut_short_is_gone_on_with() {
+async fn an_interrupted_opening_is_resumed() {
     let (sandbox, file) = (start().await, ContextFile::new());
     sandbox.after_signing(|call, response| {
         if call.path.ends_with("/session-server") {
@@ -89,7 +89,7 @@ async fn a_way_that_was_cut_short_is_gone_on_with() {
 }
 
 #[tokio::test]
-async fn an_ended_session_is_not_gone_on_with() {
+async fn an_ended_session_is_not_used_again() {
     let (sandbox, file) = (start().await, ContextFile::new());
     let id = ready(&file.client(&sandbox)).await;
     // Another run may end the session that this one has kept.
@@ -168,7 +168,7 @@ async fn a_session_that_was_stored_without_its_user_is_replaced_to_know_it() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_used_is_refused_before_anything_is_sent_and_left_alone() {
+async fn an_unusable_context_is_refused_and_left_as_it_is() {
     let (sandbox, file) = (start().await, ContextFile::new());
     ready(&file.client(&sandbox)).await;
     let before = (sandbox.journal().len(), std::fs::read(&file.0).unwrap());

@@ -49,7 +49,7 @@ async fn created_reset_and_closed() {
 }
 
 #[tokio::test]
-async fn the_older_shape_creates_too() {
+async fn the_older_request_creates_too() {
     let (_sandbox, client) = start().await;
     let new = NewProvisionByPointer::email(
         Uuid::new_v4(),
@@ -61,7 +61,7 @@ async fn the_older_shape_creates_too() {
 }
 
 #[tokio::test]
-async fn a_reset_is_over_when_there_is_another_credential() {
+async fn a_reset_ends_with_a_new_credential() {
     let (_sandbox, client) = start().await;
     let id = ready(&client).await;
     let old = client.provisions().get(id).await.unwrap().credential.unwrap();
@@ -82,7 +82,7 @@ async fn the_moment_of_creation_is_told_by_the_bank() {
 }
 
 #[tokio::test]
-async fn waiting_for_what_has_failed_stops_at_once() {
+async fn waiting_for_a_failed_provision_ends_at_once() {
     let (sandbox, client) = start().await;
     let id = ready(&client).await;
     let closing = client.provisions().close(id).await.unwrap();
@@ -98,7 +98,7 @@ async fn waiting_for_what_has_failed_stops_at_once() {
 }
 
 #[tokio::test]
-async fn waiting_for_what_cannot_become_ready_says_why() {
+async fn waiting_for_a_closed_provision_to_be_ready_says_why() {
     let (sandbox, client) = start().await;
     let provisions = client.provisions();
     let expired = ready(&client).await;
@@ -118,7 +118,7 @@ async fn waiting_for_what_cannot_become_ready_says_why() {
 }
 
 #[tokio::test]
-async fn a_wait_ends_when_its_time_is_up_and_tells_what_it_last_saw() {
+async fn a_wait_timeout_shows_the_last_state() {
     let sandbox = Sandbox::builder().pace(Pace::Manual).start().await.unwrap();
     let client = sandbox.client().build().unwrap();
     let creating = client.provisions().create(person()).await.unwrap();
@@ -215,7 +215,7 @@ async fn a_list_can_be_narrowed() {
 }
 
 #[tokio::test]
-async fn closing_what_is_closing_or_closed_is_a_success_and_says_so() {
+async fn closing_twice_succeeds_and_says_so() {
     let (sandbox, client) = start().await;
     let provisions = client.provisions();
     let id = ready(&client).await;
@@ -235,7 +235,7 @@ async fn closing_what_is_closing_or_closed_is_a_success_and_says_so() {
 }
 
 #[tokio::test]
-async fn creating_what_has_been_created_finds_it_and_says_so() {
+async fn creating_twice_finds_the_first_and_says_so() {
     let (sandbox, client) = start().await;
     let new = person();
     let created = client.provisions().create(new.clone()).await.unwrap();
@@ -245,7 +245,7 @@ async fn creating_what_has_been_created_finds_it_and_says_so() {
 }
 
 #[tokio::test]
-async fn what_is_not_there_cannot_be_closed() {
+async fn an_unknown_provision_cannot_be_closed() {
     let (_sandbox, client) = start().await;
     let error = client.provisions().close(id(999)).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NotFound);

@@ -54,7 +54,7 @@ async fn many_tasks_and_clones_meet_no_429() {
 }
 
 #[tokio::test]
-async fn retries_take_their_place_too() {
+async fn retries_take_permits_too() {
     let (sandbox, builder) = start().await;
     let client = builder.retry(at_once()).build().unwrap();
     client.provisions().list().page().await.unwrap();
@@ -66,7 +66,7 @@ async fn retries_take_their_place_too() {
 }
 
 #[tokio::test]
-async fn a_429_is_believed_and_learned_from() {
+async fn a_429_pauses_calls_and_sets_the_limit() {
     let second = Duration::from_secs(1);
     let sandbox = Sandbox::builder().rate_limit(&Operation::GET_PROVISION, 1, second).start().await.unwrap();
     // The client thinks that it may do more than it may.
@@ -80,7 +80,7 @@ async fn a_429_is_believed_and_learned_from() {
 }
 
 #[tokio::test]
-async fn a_wait_that_outlasts_the_call_is_not_begun() {
+async fn a_permit_that_comes_too_late_is_an_error_at_once() {
     let sandbox = Sandbox::start().await.unwrap();
     let hour = Duration::from_secs(3600);
     let client = sandbox.client().rate_limit(&Operation::CREATE_PROVISION, 1, hour).build().unwrap();
@@ -96,7 +96,7 @@ async fn a_wait_that_outlasts_the_call_is_not_begun() {
 }
 
 #[tokio::test]
-async fn a_pause_that_bunq_asks_for_is_kept_between_the_tries_of_a_verb() {
+async fn a_pause_of_bunqs_is_kept_between_the_requests_of_a_verb() {
     let (sandbox, client) = common::start().await;
     sandbox.inject(Injection::new(Fault::Status(503)).on(&Operation::CREATE_PROVISION));
     sandbox.before_signing(|_, response| {

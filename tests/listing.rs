@@ -36,7 +36,7 @@ async fn a_stream_holds_every_provision_once_newest_first() {
 }
 
 #[tokio::test]
-async fn what_is_created_meanwhile_moves_nothing() {
+async fn provisions_created_meanwhile_shift_no_page() {
     let (_sandbox, client) = start().await;
     let created = create(&client, 25).await;
     let list = client.provisions().list().count(ten());
@@ -52,7 +52,7 @@ async fn what_is_created_meanwhile_moves_nothing() {
 }
 
 #[tokio::test]
-async fn a_stream_can_be_resumed_behind_what_was_seen_last() {
+async fn a_stream_resumes_behind_a_cursor() {
     let (_sandbox, client) = start().await;
     let created = create(&client, 25).await;
     let list = client.provisions().list().count(ten());
@@ -81,7 +81,7 @@ async fn an_empty_page_in_the_middle_is_not_the_end() {
 }
 
 #[tokio::test]
-async fn a_list_that_leads_back_ends_with_an_error() {
+async fn an_endless_list_ends_with_an_error() {
     let (sandbox, client) = start().await;
     create(&client, 25).await;
     let pages = Arc::new(AtomicUsize::new(0));
@@ -102,7 +102,7 @@ async fn a_list_that_leads_back_ends_with_an_error() {
 }
 
 #[tokio::test]
-async fn the_next_page_is_asked_for_when_it_is_needed() {
+async fn pages_are_read_on_demand() {
     let (sandbox, client) = start().await;
     create(&client, 25).await;
     let before = sandbox.journal().len();
@@ -113,7 +113,7 @@ async fn the_next_page_is_asked_for_when_it_is_needed() {
 }
 
 #[tokio::test]
-async fn what_is_new_since_is_streamed_from_the_oldest_to_the_newest() {
+async fn new_provisions_are_streamed_from_the_oldest_to_the_newest() {
     let (_sandbox, client) = start().await;
     let mut created = create(&client, 25).await;
     let seen = created.pop().unwrap();

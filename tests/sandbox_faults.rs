@@ -169,7 +169,7 @@ async fn session(sandbox: &Sandbox) -> String {
 }
 
 #[tokio::test]
-async fn every_fault_says_whether_the_call_is_carried_out_and_every_injection_may_decide_it() {
+async fn each_fault_has_an_outcome_that_an_injection_can_override() {
     let mut partner = Partner::start().await;
     for fault in FAULTS {
         let at_first = !matches!(
@@ -202,7 +202,7 @@ async fn every_fault_says_whether_the_call_is_carried_out_and_every_injection_ma
 }
 
 #[tokio::test]
-async fn what_bunq_refuses_is_not_carried_out_with_a_fault_either() {
+async fn a_refused_request_is_not_carried_out_under_a_fault() {
     let partner = Partner::start().await;
     partner.sandbox.inject(Fault::MissingSignature);
     let response = partner.get("/1").await;
@@ -210,7 +210,7 @@ async fn what_bunq_refuses_is_not_carried_out_with_a_fault_either() {
 }
 
 #[tokio::test]
-async fn statuses() {
+async fn http_statuses() {
     let mut partner = Partner::start().await;
     for status in [400, 401, 403, 404, 405, 429, 466, 490, 491, 500, 503] {
         let response = partner.spoiled(Fault::Status(status)).await;
@@ -243,7 +243,7 @@ async fn statuses() {
 }
 
 #[tokio::test]
-async fn a_connection_is_closed_without_an_answer() {
+async fn a_connection_is_closed_without_a_response() {
     let partner = Partner::start().await;
     partner.sandbox.inject(Fault::Drop);
     let error = partner.receive(partner.request(Method::GET, "")).await.err().unwrap();
@@ -253,7 +253,7 @@ async fn a_connection_is_closed_without_an_answer() {
 }
 
 #[tokio::test]
-async fn an_answer_breaks_off() {
+async fn a_response_breaks_off() {
     let partner = Partner::start().await;
     let whole = partner.get("").await.body;
     partner.sandbox.inject(Injection::new(Fault::Truncated).times(2));
@@ -268,7 +268,7 @@ async fn an_answer_breaks_off() {
 }
 
 #[tokio::test]
-async fn an_answer_drips_without_end() {
+async fn a_response_never_ends() {
     let partner = Partner::start().await;
     let whole = partner.get("").await.body;
     partner.sandbox.inject(Fault::SlowDrip { pause: Duration::from_micros(1) });
@@ -287,7 +287,7 @@ async fn an_answer_drips_without_end() {
 }
 
 #[tokio::test]
-async fn an_answer_comes_late() {
+async fn a_response_is_late() {
     let partner = Partner::start().await;
     let start = Instant::now();
     let response = partner.spoiled(Fault::Late(SOON)).await;
@@ -296,7 +296,7 @@ async fn an_answer_comes_late() {
 }
 
 #[tokio::test]
-async fn bodies() {
+async fn unusable_bodies() {
     let partner = Partner::start().await;
     let response = partner.spoiled(Fault::EmptyBody).await;
     assert_eq!((response.status, response.is_signed, response.text()), (200, true, ""));
@@ -358,7 +358,7 @@ async fn drift_is_signed() {
 
 /// Both forms of signature cover what has drifted.
 #[tokio::test]
-async fn the_crates_client_takes_drift() {
+async fn the_client_accepts_drift() {
     for form in [SignatureForm::Body, SignatureForm::WithHeaders] {
         let sandbox = Sandbox::builder().signature_form(form).start().await.unwrap();
         let client = sandbox.client().build().unwrap();
@@ -372,7 +372,7 @@ async fn the_crates_client_takes_drift() {
 }
 
 #[tokio::test]
-async fn injections_take_their_turns_and_can_be_taken_back() {
+async fn injections_are_played_in_order_and_can_be_removed() {
     let unavailable = Injection::new(Fault::Status(503)).on(&Operation::LIST_PROVISIONS).after(1).times(2);
     let partner = Partner::of(Sandbox::builder().inject(unavailable)).await;
     let mut statuses = Vec::new();
@@ -391,7 +391,7 @@ async fn injections_take_their_turns_and_can_be_taken_back() {
 }
 
 #[tokio::test]
-async fn bunqs_limits_are_kept_for_each_operation() {
+async fn bunqs_rate_limits_are_enforced_by_operation() {
     let partner =
         Partner::of(Sandbox::builder().rate_limits(true).rate_limit(&Operation::GET_PROVISION, 2, NEVER).rate_limit(
             &Operation::LIST_PROVISIONS,
@@ -470,7 +470,7 @@ async fn an_external_uuid_may_be_taken_twice_if_asked_for() {
 }
 
 #[tokio::test]
-async fn the_journal_is_taken_once() {
+async fn taking_the_journal_empties_it() {
     let partner = Partner::start().await;
     partner.get("").await;
     assert_eq!(partner.sandbox.take_journal().len(), 1);
@@ -496,7 +496,7 @@ async fn connect(partner: &Partner) -> TcpStream {
 }
 
 #[tokio::test]
-async fn what_was_asked_is_done_though_the_caller_hangs_up() {
+async fn a_request_is_carried_out_though_the_caller_hangs_up() {
     let partner = Partner::start().await;
     for _ in 0..50 {
         let id = partner.sandbox.populate(1)[0];
@@ -514,7 +514,7 @@ async fn what_was_asked_is_done_though_the_caller_hangs_up() {
 }
 
 #[tokio::test]
-async fn the_last_handle_takes_the_connections_with_it() {
+async fn dropping_the_last_handle_closes_the_connections() {
     let partner = Partner::start().await;
     let id = partner.sandbox.populate(1)[0];
     let mut connection = connect(&partner).await;

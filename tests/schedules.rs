@@ -180,7 +180,7 @@ async fn play(seed: u64, sandbox: &Sandbox, client: &Client, is_told: bool) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nothing_is_lost_and_nothing_done_twice() {
+async fn no_request_is_lost_or_carried_out_twice() {
     let one: Option<u64> = std::env::var("BUNQ_PARTNER_SEED").ok().map(|seed| seed.parse().unwrap());
     let next = Arc::new(AtomicU64::new(one.unwrap_or(0)));
     let end = one.map_or(SCHEDULES, |seed| seed + 1);

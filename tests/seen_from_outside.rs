@@ -13,7 +13,7 @@ use common::{Log, ready, start};
 
 // One test, for a process has one log.
 #[tokio::test]
-async fn a_call_its_waits_its_attempts_and_unknown_values() {
+async fn spans_and_events_of_a_call() {
     let log = Log::default();
     let writer = log.clone();
     tracing_subscriber::fmt()

@@ -51,7 +51,7 @@ async fn a_dead_session_is_replaced_once_by_a_session_alone() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn those_who_wait_for_a_session_share_its_failure() {
+async fn waiting_tasks_share_a_failed_opening() {
     let (sandbox, client) = start().await;
     ready(&client).await;
     sandbox.end_sessions();
@@ -70,7 +70,7 @@ async fn those_who_wait_for_a_session_share_its_failure() {
 }
 
 #[tokio::test]
-async fn a_token_that_stays_refused_is_tried_twice_and_no_more() {
+async fn a_token_that_stays_refused_is_renewed_once() {
     let (sandbox, client) = start().await;
     let id = ready(&client).await;
     sandbox.after_signing(|call, response| {
@@ -101,7 +101,7 @@ async fn a_session_is_renewed_before_it_runs_out() {
 }
 
 #[tokio::test]
-async fn ending_a_session_ends_it_once_and_for_all() {
+async fn an_ended_session_is_not_sent_again() {
     let (sandbox, client) = start().await;
     client.end_session().await.unwrap();
     assert!(sandbox.journal().is_empty(), "there was no session to end");
@@ -154,7 +154,7 @@ async fn an_end_does_not_forget_a_session_that_was_opened_meanwhile() {
 }
 
 #[tokio::test]
-async fn a_call_that_is_given_up_does_not_waste_the_session_that_it_set_off() {
+async fn a_dropped_call_does_not_cancel_the_opening() {
     let (sandbox, client) = start().await;
     {
         let provisions = client.provisions();
@@ -167,7 +167,7 @@ async fn a_call_that_is_given_up_does_not_waste_the_session_that_it_set_off() {
 }
 
 #[tokio::test]
-async fn a_failure_that_no_call_has_waited_for_is_not_handed_to_the_next() {
+async fn a_stale_failure_is_not_returned_to_a_new_call() {
     let (sandbox, client) = start_without_retries().await;
     sandbox.inject(Injection::new(Fault::Status(491)).on(&Operation::CREATE_SESSION));
     {
@@ -186,7 +186,7 @@ async fn a_failure_that_no_call_has_waited_for_is_not_handed_to_the_next() {
 }
 
 #[tokio::test]
-async fn a_wrong_key_is_refused_with_advice() {
+async fn a_wrong_api_key_is_an_error_with_advice() {
     let sandbox = Sandbox::start().await.unwrap();
     let client = sandbox.client().api_key("sandbox_of_somebody_else").build().unwrap();
     let error = client.provisions().get(id(1)).await.unwrap_err();
@@ -196,7 +196,7 @@ async fn a_wrong_key_is_refused_with_advice() {
 }
 
 #[tokio::test]
-async fn each_client_of_a_builder_has_a_session_of_its_own() {
+async fn clients_built_apart_have_separate_sessions() {
     let sandbox = Sandbox::start().await.unwrap();
     let builder = sandbox.client().retry(once());
     builder.clone().build().unwrap().open_session().await.unwrap();

@@ -43,7 +43,7 @@ const TAMPERINGS: [Tampering; 4] = [
 ];
 
 #[tokio::test]
-async fn a_tampered_answer_is_not_used_whatever_the_operation() {
+async fn a_tampered_response_is_refused_at_every_operation() {
     for form in [SignatureForm::Body, SignatureForm::WithHeaders] {
         let sandbox = Sandbox::builder().signature_form(form).start().await.unwrap();
         let client = sandbox.client().retry(once()).build().unwrap();
@@ -129,7 +129,7 @@ async fn a_header_that_was_signed_cannot_be_changed() {
 }
 
 #[tokio::test]
-async fn an_unsigned_error_is_an_error_all_the_same() {
+async fn an_unsigned_error_response_is_an_error() {
     let (sandbox, client) = start_without_retries().await;
     let id = ready(&client).await;
     sandbox.after_signing(|_, response| {

@@ -17,7 +17,7 @@ fn cases(file: &str) -> Vec<Value> {
 }
 
 #[test]
-fn every_case_has_a_name_of_its_own() {
+fn case_names_are_unique() {
     for file in [SIGNING, VERIFYING, DECODING] {
         let cases = cases(file);
         let names: BTreeSet<_> = cases.iter().map(|case| case["name"].as_str().unwrap()).collect();
@@ -26,13 +26,13 @@ fn every_case_has_a_name_of_its_own() {
 }
 
 #[test]
-fn good_and_bad_signatures_are_there_in_both_forms() {
+fn valid_and_invalid_signatures_exist_in_both_forms() {
     let of = |valid: bool| cases(VERIFYING).iter().filter(|case| case["valid"] == valid).count();
     assert!(of(true) >= 2 && of(false) >= 2, "{} valid, {} not", of(true), of(false));
 }
 
 #[test]
-fn every_operation_is_answered_and_every_answer_is_looked_at() {
+fn every_operation_and_every_status_has_a_case() {
     let cases = cases(DECODING);
     for case in &cases {
         let expected = case["expect"].as_object().filter(|expected| !expected.is_empty());

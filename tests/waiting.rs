@@ -23,7 +23,7 @@ async fn close(client: &Client, ids: Vec<ProvisionId>) -> Vec<Waiter> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn two_thousand_cost_a_few_pages_a_round() {
+async fn two_thousand_waiters_read_a_few_pages_per_poll() {
     let (sandbox, client) = start().await;
     let ids = sandbox.populate(2000);
     let waiters = close(&client, ids.clone()).await;
@@ -48,7 +48,7 @@ async fn two_thousand_cost_a_few_pages_a_round() {
 }
 
 #[tokio::test]
-async fn one_that_is_not_in_the_list_is_asked_for_by_its_id() {
+async fn a_provision_missing_from_the_list_is_read_by_id() {
     let (sandbox, client) = start().await;
     let ids = sandbox.populate(5);
     let hidden = ids[2];
@@ -67,7 +67,7 @@ async fn one_that_is_not_in_the_list_is_asked_for_by_its_id() {
 }
 
 #[tokio::test]
-async fn those_far_apart_are_found_without_the_pages_between() {
+async fn pages_between_distant_provisions_are_skipped() {
     let (sandbox, client) = start().await;
     let ids = sandbox.populate(5000);
     let waiters = close(&client, vec![ids[0], ids[2500], ids[4999]]).await;
@@ -78,7 +78,7 @@ async fn those_far_apart_are_found_without_the_pages_between() {
 }
 
 #[tokio::test]
-async fn waiters_for_different_things_look_together_too() {
+async fn waiters_with_different_conditions_poll_together() {
     let (sandbox, client) = start().await;
     let provisions = client.provisions();
     let creating = provisions.create(person()).await.unwrap();
@@ -116,7 +116,7 @@ async fn a_failure_that_stays_ends_every_wait() {
 }
 
 #[tokio::test]
-async fn what_the_list_refuses_is_asked_for_by_id() {
+async fn when_the_list_is_refused_provisions_are_read_by_id() {
     let (sandbox, client) = start_without_retries().await;
     let waiters = close(&client, sandbox.populate(3)).await;
     for fault in [Fault::Status(400), Fault::EmptyResponse, Fault::NotJson] {
@@ -127,7 +127,7 @@ async fn what_the_list_refuses_is_asked_for_by_id() {
 }
 
 #[tokio::test]
-async fn a_wait_that_only_meets_failures_ends_in_time_and_tells_them() {
+async fn a_wait_timeout_shows_the_last_failure() {
     let (sandbox, client) = start_without_retries().await;
     let waiter = close(&client, sandbox.populate(1)).await.remove(0);
     sandbox.inject(Injection::new(Fault::Status(500)).always());
@@ -139,7 +139,7 @@ async fn a_wait_that_only_meets_failures_ends_in_time_and_tells_them() {
 }
 
 #[tokio::test]
-async fn a_look_that_hangs_does_not_outlast_the_wait() {
+async fn a_read_that_hangs_does_not_outlast_the_wait() {
     let (sandbox, client) = start_without_retries().await;
     let waiter = close(&client, sandbox.populate(1)).await.remove(0);
     sandbox.inject(Injection::new(Fault::Late(Duration::from_secs(3600))).on(&Operation::GET_PROVISION).always());
@@ -148,7 +148,7 @@ async fn a_look_that_hangs_does_not_outlast_the_wait() {
 }
 
 #[tokio::test]
-async fn a_wait_that_is_given_up_leaves_the_others_alone() {
+async fn a_dropped_waiter_does_not_disturb_the_others() {
     let (sandbox, client) = start().await;
     let mut waiters = close(&client, sandbox.populate(3)).await;
     let mut given_up = Box::pin(quick(waiters.remove(0)).wait());
@@ -159,7 +159,7 @@ async fn a_wait_that_is_given_up_leaves_the_others_alone() {
 }
 
 #[tokio::test]
-async fn a_wait_without_end_is_no_panic() {
+async fn a_wait_with_the_longest_timeout_does_not_panic() {
     let sandbox = Sandbox::builder().pace(Pace::Manual).start().await.unwrap();
     let client = sandbox.client().retry(once()).build().unwrap();
     let creating = client.provisions().create(person()).await.unwrap();
@@ -172,7 +172,7 @@ async fn a_wait_without_end_is_no_panic() {
 }
 
 #[tokio::test]
-async fn a_wait_that_is_taken_up_during_a_reset_waits_for_the_new_credential() {
+async fn a_wait_begun_during_a_reset_ends_with_the_new_credential() {
     for spent in [false, true] {
         let sandbox = Sandbox::builder().pace(Pace::Manual).start().await.unwrap();
         let client = sandbox.client().retry(once()).build().unwrap();
@@ -197,7 +197,7 @@ async fn a_wait_that_is_taken_up_during_a_reset_waits_for_the_new_credential() {
 }
 
 #[tokio::test]
-async fn a_key_that_is_not_accepted_any_more_ends_every_wait_at_once() {
+async fn a_revoked_api_key_ends_every_wait_at_once() {
     let (sandbox, client) = start_without_retries().await;
     let waiters = close(&client, sandbox.populate(20)).await;
     sandbox.end_sessions();

@@ -13,7 +13,7 @@ use insta::assert_snapshot;
 
 /// The page that the project was created from: the call, and bunq's two responses to it.
 #[tokio::test]
-async fn closing_a_provision_holds_to_the_letter() {
+async fn closing_a_provision_byte_by_byte() {
     const ACCEPTED: &str = r#"{"Response": [{"Id": {"id": 123}}]}"#;
     const CLOSED: &str = r#"{
         "Response": [
@@ -51,7 +51,7 @@ async fn closing_a_provision_holds_to_the_letter() {
 }
 
 #[tokio::test]
-async fn every_try_has_a_request_id_of_its_own() {
+async fn every_attempt_has_a_new_request_id() {
     let (sandbox, client) = start().await;
     sandbox.end_sessions();
     let id = ready(&client).await;
@@ -101,7 +101,7 @@ fn the_operation_table() {
 
 /// Nothing but the documented types, so that `Client` and what it hands out can be used across tasks.
 #[test]
-fn what_is_handed_out_can_cross_tasks() {
+fn public_types_are_send_and_sync() {
     fn crosses<T: Send + Sync + 'static>() {}
     crosses::<Client>();
     crosses::<bunq_partner::Waiter>();

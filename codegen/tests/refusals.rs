@@ -27,7 +27,7 @@ fn refused_line(from: &str, to: &str) -> String {
 }
 
 #[test]
-fn the_document_itself_is_whole() {
+fn the_document_is_valid() {
     generate(DOCUMENT).unwrap_or_else(|diagnostic| panic!("{diagnostic}"));
 }
 
@@ -110,7 +110,7 @@ fn extensions() {
 
 /// Mistakes of which the generator makes Rust that does not compile.
 #[test]
-fn what_the_generator_does_not_notice() {
+fn mistakes_that_generators_ignore() {
     let schema = |schema: &str| format!("    Extra:\n      {schema}\n    LabelUserType:\n");
     for (from, to, problem) in [
         ("      in: path\n      required: true\n", "      in: path\n".to_string(), "set `required: true`"),
@@ -271,7 +271,7 @@ fn enums() {
 }
 
 #[test]
-fn the_line_is_named() {
+fn errors_name_the_line() {
     for (from, to, line) in [
         ("openapi: 3.0.3", "openapi: 3.0.3\nopenapi: 3.0.3", "openapi: 3.0.3"),
         ("$ref: '#/components/schemas/ProvisionStatus'", "$ref: '#/nowhere'", "- $ref: '#/nowhere'"),
@@ -285,7 +285,7 @@ fn the_line_is_named() {
 }
 
 #[test]
-fn what_the_generator_cannot_do_is_traced_to_its_schema() {
+fn an_unsupported_schema_is_named() {
     let refused = refusal(
         "    LabelUserType:\n",
         "    Impossible:\n      allOf: [{type: string}, {type: integer}]\n      minimum: x\n    LabelUserType:\n",

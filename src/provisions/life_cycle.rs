@@ -94,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn a_state_that_bunq_adds_is_not_mistaken_for_one_that_is_known() {
+    fn an_unknown_state_matches_no_known_state() {
         for (state, waiting_for) in [
             (r#"{"id": 1, "status": "ACTIVE", "sub_status": "NONE", "action_required": "NONE"}"#, WaitingFor::Nobody),
             (r#"{"id": 1, "status": "ACTIVE"}"#, WaitingFor::Nobody),
@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn a_credential_is_fresh_where_it_can_be_used_and_will_not_be_replaced() {
+    fn a_fresh_credential_is_unused_and_will_not_be_replaced() {
         let with = |status: &str, credential: &str| {
             let json = format!(r#"{{"id": 1, "status": "{status}", "credential": {credential}}}"#);
             provision(&json).fresh_credential().is_some()

@@ -263,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_that_is_due_strikes() {
+    fn the_first_due_injection_is_played() {
         let (get, put) = (Some(&Operation::GET_PROVISION), Some(&Operation::UPDATE_PROVISION));
         let status = |status| Injection::new(Fault::Status(status));
         assert_eq!(played(vec![status(1), status(2)], [get, put, get]), [Some(1), Some(2), None]);
@@ -276,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn calls_that_pass_are_counted_whatever_becomes_of_them() {
+    fn passed_calls_are_counted() {
         let status = |status| Injection::new(Fault::Status(status));
         let injections = vec![status(1).on(&Operation::GET_PROVISION), status(2).after(1), status(3).after(1)];
         let get = Some(&Operation::GET_PROVISION);

@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn its_debug_gives_no_secrets_away() {
+    fn debug_shows_no_secrets() {
         assert_eq!(
             format!("{:?}", entry(1)),
             "JournalEntry { method: \"GET\", path: \"/v1/1\", status: 200, signature: None, fault: Some(Drop), \
@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn the_oldest_make_room() {
+    fn the_oldest_entries_are_dropped() {
         let mut journal = Journal::default();
         (0..LONGEST + 5).for_each(|number| journal.push(entry(number)));
         let entries = journal.entries();

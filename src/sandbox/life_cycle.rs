@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn creation_resetting_and_closing_run_to_rest() {
+    fn creation_reset_and_closing_end() {
         assert_eq!(
             path(Step::User),
             [
@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn an_event_goes_where_it_may_and_nowhere_else() {
+    fn an_event_applies_to_its_states_alone() {
         use Step::*;
         let allowed = |event| STEPS.into_iter().filter(|step| step.on(event).is_some()).collect::<Vec<_>>();
         assert_eq!(allowed(Event::Close), [User, Relation, OauthRequest, Onboarding, Active, Resetting]);

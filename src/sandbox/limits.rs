@@ -75,7 +75,7 @@ mod tests {
     }
 
     #[test]
-    fn an_operation_may_have_its_own() {
+    fn an_operation_can_have_its_own_limit() {
         let mut limits = ServerRateLimits::default();
         limits.set(&Operation::GET_PROVISION, 1, Duration::from_millis(10));
         limits.set(&Operation::CREATE_PROVISION, 0, Duration::from_secs(1));

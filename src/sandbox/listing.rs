@@ -132,7 +132,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_query_is_read_in_full() {
+    fn every_query_parameter_is_read() {
         let listing = Listing::from_query(Some(
             "status=CREATED%2CACTIVE&count=200&older_id=7&external_uuid=550e8400-e29b-41d4-a716-446655440000",
         ))
@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn links_keep_the_filters_and_end_where_there_is_nothing_more() {
+    fn links_keep_the_filters_and_end_with_the_list() {
         let listing = Listing::from_query(Some("status=CREATED,ACTIVE&count=2&older_id=9")).unwrap();
         let around = |has_more| Some(Around { newest: 8, oldest: 7, has_newer: has_more, has_older: has_more });
         assert_eq!(

@@ -250,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reset_shows_the_old_credential_until_it_is_through() {
+    fn a_reset_shows_the_old_credential_until_it_ends() {
         let mut bench = Bench::new(Pace::EachRead);
         let id = bench.create();
         assert!(!bench.on(id, Event::Reset), "there is nothing to reset yet");
@@ -277,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn by_hand_nothing_moves_by_itself() {
+    fn manual_progress_waits_for_advance() {
         let mut bench = Bench::new(Pace::Manual);
         let id = bench.create();
         (0..3).for_each(|_| assert_eq!(bench.sub_status(id), "PENDING_PROCESS_USER"));
@@ -322,7 +322,7 @@ mod tests {
     }
 
     #[test]
-    fn a_page_shows_nothing_else_than_was_asked_for_even_where_reading_moves_it() {
+    fn a_filtered_page_matches_its_filter_even_where_reading_moves_provisions() {
         let mut bench = Bench::new(Pace::EachRead);
         let ids: Vec<_> = (0..2).map(|_| bench.create()).collect();
         assert!(bench.on(ids[0], Event::Close));

@@ -204,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn both_forms_of_signature_hold_for_what_they_cover() {
+    fn both_forms_of_signature_cover_what_they_should() {
         let key = SigningKey::generate().unwrap();
         let verifying = VerifyingKey::from_pem(&key.public_key_pem().unwrap()).unwrap();
         for form in [SignatureForm::Body, SignatureForm::WithHeaders] {
@@ -220,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn its_debug_gives_no_token_away() {
+    fn debug_shows_no_token() {
         let response = RawResponse::items(vec![json!({ "Token": { "token": "t0ken" } })]);
         assert_eq!(format!("{response:?}"), "RawResponse { status: 200, body_length: 42, .. }");
     }

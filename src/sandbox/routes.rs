@@ -84,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_one_is_refused_with_method_and_path() {
+    fn an_unknown_path_is_refused_with_method_and_path() {
         for (method, path, status) in [
             ("GET", "/", 404),
             ("GET", "*", 404),

@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn believes_what_the_vectors_call_valid_and_nothing_else() {
+    fn the_verifying_vectors_hold() {
         let vectors: serde_json::Value =
             serde_json::from_str(include_str!("../../openapi/vectors/verifying.json")).unwrap();
         let own_key = SigningKey::generate().unwrap().to_pkcs8().unwrap();

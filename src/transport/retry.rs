@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_transient_is_retried_if_it_may_be_repeated() {
+    fn transient_failures_are_retried_if_that_is_safe() {
         use ErrorKind::*;
         for kind in [Connect, Connection, Timeout, Server, Signature, RateLimited, Maintenance] {
             assert!(is_retried(failure(kind)), "{kind:?}");
@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn pauses_double_up_to_the_cap_and_are_drawn_by_chance() {
+    fn backoff_doubles_up_to_its_maximum_with_full_jitter() {
         let policy = POLICY.max_attempts(u32::MAX);
         let pause = |attempts, chance| {
             decide(&Failure { attempts, ..failure(ErrorKind::Connect) }, &policy, Duration::MAX, chance)

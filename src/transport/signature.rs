@@ -173,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_that_were_written_and_read_are_the_same() {
+    fn keys_survive_pem() {
         let (signing, verifying) = pair();
         let signing_again = SigningKey::from_pkcs8(&signing.to_pkcs8().unwrap()).unwrap();
         assert_eq!(signing_again.sign(b"body").unwrap(), signing.sign(b"body").unwrap());
@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_private_key_is_refused_with_the_reason() {
+    fn an_unusable_private_key_is_refused_with_the_reason() {
         let refusal = |text: &str| SigningKey::from_pkcs8(&text.into()).unwrap_err().to_string();
         assert_eq!(refusal("!"), "the private key is not base64");
         let neither = "the private key is not RSA of at least 2048 bits in PKCS#8";
@@ -190,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_signature_does_not_verify() {
+    fn a_malformed_signature_does_not_verify() {
         let (_, verifying) = pair();
         for nonsense in ["", "!!!", "AAAA", "QUJD\n", "\u{fffd}"] {
             assert!(!verifying.verifies(b"body", nonsense.as_bytes()), "{nonsense:?}");
@@ -198,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_that_is_none_is_refused_with_the_reason() {
+    fn an_unusable_public_key_is_refused_with_the_reason() {
         let refusal = |text: &str| VerifyingKey::from_pem(text).unwrap_err().to_string();
         assert_eq!(refusal("key"), "the public key is not PEM");
         let ec = Pem::new(SPKI, b"not a key".to_vec());
@@ -224,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn signs_as_the_vectors_do() {
+    fn the_signing_vectors_hold() {
         let vectors: serde_json::Value =
             serde_json::from_str(include_str!("../../openapi/vectors/signing.json")).unwrap();
         for case in vectors["cases"].as_array().unwrap() {

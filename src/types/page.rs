@@ -201,7 +201,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_cursor_is_all_that_is_taken_from_a_link() {
+    fn only_the_cursor_of_a_link_is_used() {
         for (url, cursor) in [
             ("/v1/partner-user-provision?count=10&older_id=42", Some(Cursor::OlderThan(42))),
             ("https://elsewhere.example.com/?newer_id=7&older_id=8", Some(Cursor::OlderThan(8))),

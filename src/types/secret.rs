@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn a_redacted_one_is_not_taken_for_a_token() {
+    fn a_redacted_secret_is_not_a_token() {
         assert!(serde_json::from_str::<Secret>("\"[redacted]\"").is_err());
         assert_eq!(serde_json::from_str::<Secret>("\"abc\"").unwrap(), Secret::new("abc"));
     }

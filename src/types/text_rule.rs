@@ -77,7 +77,7 @@ mod tests {
     }
 
     #[test]
-    fn people_are_not_printed() {
+    fn debug_of_personal_texts_is_redacted() {
         let email: EmailAddress = "somebody@example.com".parse().unwrap();
         let phone: PhoneNumber = "+31600000000".parse().unwrap();
         assert_eq!(format!("{email:?} {phone:?}"), "EmailAddress(..) PhoneNumber(..)");

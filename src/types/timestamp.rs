@@ -77,7 +77,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn bunqs_form_and_related_forms_are_read() {
+    fn timestamps_are_read_in_bunqs_form_and_related_forms() {
         for (text, written) in [
             ("2025-08-13 14:45:18.621550", "2025-08-13 14:45:18.621550"),
             ("2025-08-13 14:45:18", "2025-08-13 14:45:18.000000"),

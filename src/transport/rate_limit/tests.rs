@@ -17,7 +17,7 @@ proptest! {
 
     /// Wherever within its exchange bunq counts a call, no stretch of the window's length holds too many.
     #[test]
-    fn no_stretch_holds_too_many(
+    fn no_window_exceeds_the_limit(
         calls in 1_u32..5,
         exchanges in proptest::collection::vec((0_u64..40, 0_u64..60, 0.0_f64..1.0), 1..40),
     ) {
@@ -86,7 +86,7 @@ async fn a_wait_that_outlasts_the_deadline_is_not_begun() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_call_on_its_way_keeps_its_place() {
+async fn a_call_in_flight_keeps_its_permit() {
     let window = window(1, 10);
     let permit = window.acquire(soon()).await.unwrap();
     tokio::time::sleep(1000 * MS).await;
@@ -102,7 +102,7 @@ async fn a_call_on_its_way_keeps_its_place() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_limit_costs_no_more_than_the_calls_that_are_made() {
+async fn memory_grows_with_calls_and_not_with_the_limit() {
     let window = window(u32::MAX, 1000);
     let start = Instant::now();
     drop((window.acquire(start).await.unwrap(), window.acquire(start).await.unwrap()));
@@ -110,7 +110,7 @@ async fn a_limit_costs_no_more_than_the_calls_that_are_made() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_task_that_is_given_up_leaves_no_trace() {
+async fn a_dropped_task_holds_no_permit() {
     let window = window(1, 1000);
     drop(window.acquire(soon()).await.unwrap());
     let given_up = tokio::spawn({
@@ -127,7 +127,7 @@ async fn a_task_that_is_given_up_leaves_no_trace() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_who_is_past_its_deadline_is_not_reckoned_with() {
+async fn an_expired_task_is_not_counted_as_waiting() {
     let window = window(1, 1000);
     drop(window.acquire(soon()).await.unwrap());
     // Polled once, and then no more.
@@ -140,7 +140,7 @@ async fn one_who_is_past_its_deadline_is_not_reckoned_with() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn bunq_is_believed() {
+async fn a_pause_of_bunqs_is_kept() {
     let window = window(3, 1000);
     let mut permit = window.acquire(soon()).await.unwrap();
     assert_eq!(permit.throttle(Throttled { retry_after: Some(7000 * MS), limit: None }), 7000 * MS);
@@ -151,7 +151,7 @@ async fn bunq_is_believed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_bunq_names_is_kept_beside_what_was_set() {
+async fn a_limit_that_bunq_names_is_kept_beside_the_configured_one() {
     // Of the same rate, but shorter; and of a lower rate, but with more at once.
     for (throttled, expected) in [((1, 500), [0, 500, 1000, 1500]), ((5, 4000), [0, 0, 1000, 1000])] {
         let window = window(2, 1000);
@@ -171,7 +171,7 @@ async fn what_bunq_names_is_kept_beside_what_was_set() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_future_that_is_not_polled_keeps_nobody_waiting() {
+async fn an_unpolled_future_blocks_nobody() {
     let window = window(1, 1000);
     drop(window.acquire(soon()).await.unwrap());
     let mut idle = Box::pin(window.acquire(soon()));
@@ -182,7 +182,7 @@ async fn a_future_that_is_not_polled_keeps_nobody_waiting() {
 }
 
 #[test]
-fn the_limit_is_read_from_bunqs_words() {
+fn the_limit_is_read_from_bunqs_description() {
     let limit = |calls, seconds| Some(RateLimit { calls, per: Duration::from_secs(seconds) });
     for (words, named) in [
         ("Too many requests. You can do a maximum of 3 calls per 3 second to this endpoint.", limit(3, 3)),

@@ -42,7 +42,7 @@ fn every_example_of_the_document_decodes_and_encodes_back_to_itself() {
 }
 
 #[test]
-fn decodes_as_the_vectors_do() {
+fn the_decoding_vectors_hold() {
     let vectors: Value = serde_json::from_str(include_str!("../../../openapi/vectors/decoding.json")).unwrap();
     for case in vectors["cases"].as_array().unwrap() {
         let status = case["status"].as_u64().unwrap();
@@ -61,7 +61,7 @@ fn decodes_as_the_vectors_do() {
 }
 
 #[test]
-fn what_bunq_may_add_or_leave_out_survives() {
+fn unknown_absent_and_null_members_decode() {
     let drifted = r#"{
         "id": 7,
         "status": "PAUSED",

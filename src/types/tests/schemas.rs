@@ -14,7 +14,7 @@ const SEED: u64 = 4;
 const VALUES: usize = 200;
 
 #[test]
-fn types_and_document_say_the_same() {
+fn types_match_the_document() {
     let schemas: Map<String, Value> = serde_json::from_str(SCHEMAS).unwrap();
     assert!(schemas.len() > 40, "only {} schemas were found", schemas.len());
     let mut differences = Vec::new();

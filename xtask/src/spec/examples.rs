@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn a_schema_that_is_none_is_told() {
+    fn an_invalid_schema_is_reported() {
         let parameter = json!({"schema": "integer", "example": 1});
         let faults = faults_of(json!({"components": {"parameters": {"P": parameter}}}));
         assert_eq!(faults, ["#/components/parameters/P/example: its schema: it must be a mapping"]);

@@ -73,7 +73,7 @@ fn put(folder: &Folder, bytes: &[u8]) {
 }
 
 #[test]
-fn what_was_saved_is_loaded_by_whoever_comes_later() {
+fn a_saved_context_is_loaded_by_another_store() {
     let folder = Folder::new();
     assert_eq!(folder.store().read_stored().unwrap(), None);
     save(&folder.store(), "first").unwrap();
@@ -84,7 +84,7 @@ fn what_was_saved_is_loaded_by_whoever_comes_later() {
 }
 
 #[test]
-fn what_a_crash_has_left_does_no_harm_and_goes() {
+fn leftovers_of_a_crash_are_removed() {
     let folder = Folder::new();
     save(&folder.store(), "whole").unwrap();
     fs::write(folder.0.join("bunq.json.tmp"), "hal").unwrap();
@@ -95,7 +95,7 @@ fn what_a_crash_has_left_does_no_harm_and_goes() {
 }
 
 #[test]
-fn a_relative_path_is_one_from_here() {
+fn a_relative_path_starts_at_the_working_directory() {
     let here = std::env::current_dir().unwrap();
     assert_eq!(format!("{:?}", FileStore::new("bunq.json")), format!("FileStore({:?})", here.join("bunq.json")));
 }
@@ -115,7 +115,7 @@ fn a_path_that_leads_nowhere_is_refused() {
 }
 
 #[test]
-fn what_is_no_file_of_text_is_refused_and_not_replaced() {
+fn anything_but_a_text_file_is_refused_and_not_replaced() {
     let folder = Folder::new();
     let store = folder.store();
     fs::create_dir(folder.path()).unwrap();
@@ -198,7 +198,7 @@ fn a_link_to_the_file_is_refused_and_one_to_its_folder_followed() {
 }
 
 #[test]
-fn a_reader_never_finds_half_a_text() {
+fn a_reader_never_sees_half_a_file() {
     let folder = Folder::new();
     let texts = ["a".repeat(10), "b".repeat(60_000)];
     save(&folder.store(), &texts[0]).unwrap();
@@ -240,7 +240,7 @@ fn the_lock_is_released_when_it_is_dropped() {
 }
 
 #[test]
-fn the_lock_keeps_a_second_process_out_until_it_dies() {
+fn a_dead_process_releases_the_lock() {
     let folder = Folder::new();
     let store = folder.store();
     let mut second = second_process(&folder);
@@ -265,7 +265,7 @@ fn second_process(folder: &Folder) -> Child {
 }
 
 #[test]
-#[ignore = "the second process of the_lock_keeps_a_second_process_out_until_it_dies"]
+#[ignore = "the second process of a_dead_process_releases_the_lock"]
 fn holds_the_lock() {
     let Some(path) = std::env::var_os(LOCK_VARIABLE) else { return };
     let store = FileStore::new(path);

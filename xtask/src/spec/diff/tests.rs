@@ -75,7 +75,7 @@ const IN: &str = "/components/schemas/In";
 const OUT: &str = "/components/schemas/Out";
 
 #[test]
-fn nothing_is_nothing() {
+fn equal_documents_have_no_differences() {
     assert_eq!(changes("/info/title", json!("T")), [""; 0]);
 }
 
@@ -348,7 +348,7 @@ fn the_rest() {
 }
 
 #[test]
-fn what_is_said_elsewhere_or_under_another_name_is_the_same_on_the_wire() {
+fn moved_and_renamed_schemas_are_the_same_on_the_wire() {
     let mut renamed = document();
     let closed = renamed["components"]["schemas"]["Closed"].clone();
     renamed["components"]["schemas"]["Shut"] = closed.clone();
@@ -371,7 +371,7 @@ fn a_struct_gets_its_first_named_property() {
 }
 
 #[test]
-fn the_first_server_is_the_one_that_is_taken() {
+fn the_first_server_counts() {
     let found = changes("/servers", json!([{"url": "https://b.example"}, {"url": "https://a.example"}]));
     let expected = "breaking editorial servers: https://b.example is the first now, which clients take by default";
     assert!(found.contains(&expected.to_string()), "{found:?}");

@@ -25,7 +25,7 @@ fn the_document_keeps_the_rules() {
 }
 
 #[test]
-fn each_finding_has_its_place() {
+fn each_finding_has_its_line() {
     for (from, to, expected) in [
         ("x-bunq-auth: none", "x-bunq-auth: any", "operation `create_installation`: set x-bunq-auth to "),
         ("      x-bunq-idempotent: false\n", "", "operation `create_installation`: set x-bunq-idempotent to "),
@@ -156,7 +156,7 @@ fn an_open_enum_is_a_list_of_texts() {
 }
 
 #[test]
-fn an_enum_within_an_answer_counts() {
+fn an_enum_within_a_response_counts() {
     let response = json!({"content": {"application/json": {"schema": {"type": "string", "enum": ["A"],
         "x-enum-descriptions": {"A": "The first."}}}}});
     let operation = json!({"operationId": "get", "responses": {"200": response}});
