@@ -21,7 +21,7 @@ fn main() -> Result<()> {
     }
 }
 
-/// Responses every close with success, so that one provision can be closed again and again; but only if all closes are
+/// Responds to every close with success, so that one provision can be closed many times, provided that all closes are
 /// the same bytes.
 async fn server() -> Result<()> {
     let sandbox = Sandbox::builder().api_key(API_KEY.into()).start().await?;
@@ -36,7 +36,7 @@ async fn server() -> Result<()> {
     serve(sandbox).await
 }
 
-/// A call as it came in, but for the values that are new with each call or session; their lengths are in it.
+/// A call as it was received, with the values that differ by call or session replaced by their lengths.
 fn bytes(call: &JournalEntry) -> (String, Vec<(String, String)>, String) {
     let own = ["x-bunq-client-request-id", "x-bunq-client-authentication", "x-bunq-client-signature"];
     let mut headers = call.headers.clone();
@@ -60,7 +60,7 @@ async fn measure() -> Result<()> {
     let mut figures = [Vec::new(), Vec::new()];
     // The first block warms up.
     for block in 0..=BLOCKS {
-        // Each goes first as often as the other.
+        // Each of the two is first equally often.
         let order = if block % 2 == 0 { [0, 1] } else { [1, 0] };
         for side in order {
             let before = cpu_time()?;

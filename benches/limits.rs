@@ -1,4 +1,4 @@
-//! How much of bunq's rate limits is made use of, and how few requests a wait for many takes.
+//! How much of bunq's rate limits the client uses, and how many requests a wait for many provisions takes.
 
 mod common;
 
@@ -34,7 +34,7 @@ async fn measure(scale: u32) -> Result<()> {
     wait(scale).await
 }
 
-/// A sandbox that keeps bunq's limits, in scaled windows.
+/// A sandbox that enforces bunq's limits, in scaled windows.
 fn sandbox(scale: u32) -> SandboxBuilder {
     Operation::ALL.iter().fold(Sandbox::builder(), |sandbox, operation| {
         let limit = operation.rate_limit;
@@ -42,7 +42,7 @@ fn sandbox(scale: u32) -> SandboxBuilder {
     })
 }
 
-/// A client that keeps the same.
+/// A client that keeps the same limits.
 fn client(sandbox: &Sandbox, scale: u32) -> Result<Client> {
     let client = Operation::ALL.iter().fold(sandbox.client(), |client, operation| {
         let limit = operation.rate_limit;
@@ -65,19 +65,19 @@ async fn close(scale: u32) -> Result<()> {
     let took = start.elapsed();
 
     let limit = Operation::UPDATE_PROVISION.rate_limit;
-    // The first calls of all are free, the others come a window after those before them.
+    // The first window is free; each further window holds as many calls as the limit allows.
     let windows = u32::try_from(closings.len())?.div_ceil(limit.calls) - 1;
     let least = limit.per / scale * windows;
     let journal = sandbox.take_journal();
     println!("closing {CLOSED}: {took:.2?}; the limit asks for {windows} windows, {least:.2?}");
     println!("  {:.1} % of what the limit allows", least.as_secs_f64() / took.as_secs_f64() * 100.0);
-    println!("  {} requests, {} answered 429\n", journal.len(), refused(&journal));
+    println!("  {} requests, {} responses 429\n", journal.len(), refused(&journal));
     Ok(())
 }
 
-/// Waits for many to be closed, and sees each of them twice: under way, and done.
+/// Waits for many provisions to be closed, and reads each of them twice: once in progress, once closed.
 async fn wait(scale: u32) -> Result<()> {
-    // How fast they are asked to close is not what is measured.
+    // The requests to close are not measured.
     let sandbox = sandbox(scale).rate_limit(&Operation::UPDATE_PROVISION, u32::MAX, Duration::from_secs(1));
     let sandbox = sandbox.start().await?;
     let hasty = sandbox.client().without_rate_limits().build()?;
@@ -96,19 +96,19 @@ async fn wait(scale: u32) -> Result<()> {
         let waiter = provisions.wait_until_closed(id).poll_interval(POLL_EVERY / scale);
         waiter.changes().try_fold(0, async |seen, _| Ok(seen + 1))
     }));
-    // A GET of its own for each, each time that it is seen.
+    // One GET for each time that a provision is read.
     let gets: usize = seen.await?.into_iter().sum();
     let took = start.elapsed();
 
     let journal = sandbox.take_journal();
     let pages = journal.iter().filter(|call| call.path.ends_with("/partner-user-provision")).count();
     let reads = journal.len() - pages;
-    println!("waiting for {AWAITED}: {took:.2?}, {gets} looks");
+    println!("waiting for {AWAITED}: {took:.2?}, {gets} states read");
     println!(
-        "  {pages} pages and {reads} reads by id, 1/{:.0} of a GET for each look",
+        "  {pages} pages and {reads} reads by id, 1/{:.0} of a GET for each state",
         gets as f64 / journal.len() as f64
     );
-    println!("  {} answered 429", refused(&journal));
+    println!("  {} responses 429", refused(&journal));
     Ok(())
 }
 

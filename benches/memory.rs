@@ -26,7 +26,7 @@ async fn server(count: usize) -> Result<()> {
     serve(sandbox).await
 }
 
-/// Streams all provisions, and tells the peak memory of the process.
+/// Streams all provisions, and prints the peak memory of the process.
 async fn stream(base_url: &str, count: usize) -> Result<()> {
     let client =
         Client::builder(Environment::Sandbox).base_url(base_url).api_key(API_KEY).without_rate_limits().build()?;

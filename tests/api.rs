@@ -88,7 +88,7 @@ async fn a_call_by_name_takes_json_and_returns_verified_bytes() {
     api.call(&Operation::UPDATE_PROVISION, &[("provision_id", &id)], Some(&body)).await.unwrap();
     assert_eq!(sandbox.journal().pop().unwrap().signature, ReceivedSignature::Valid);
 
-    // A value is a part of the path and leads nowhere else.
+    // A value is escaped and stays within its part of the path.
     let error = api.call(&Operation::GET_PROVISION, &[("provision_id", "1/../2?x=#")], None).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Rejected);
     assert_eq!(sandbox.journal().pop().unwrap().path, "/v1/partner-user-provision/1%2F..%2F2%3Fx=%23");
@@ -137,6 +137,10 @@ async fn an_operation_timeout_for_a_single_call() {
     let error = client.provisions().operation_timeout(soon).get(id).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Timeout);
     assert_eq!(calls(&sandbox, "GET", &id.to_string()).len(), before + 2, "both were sent, and then given up");
+
+    let error = client.api().operation_timeout(Duration::ZERO).get_provision(id).await.unwrap_err();
+    assert_eq!((error.kind(), error.sent()), (ErrorKind::Timeout, Sent::No));
+    assert_eq!(calls(&sandbox, "GET", &id.to_string()).len(), before + 2, "nothing more was sent");
 }
 
 #[tokio::test]

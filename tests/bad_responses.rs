@@ -1,4 +1,4 @@
-//! What is wrong with a response becomes an error that tells the operation, the status, bunq's words and both ids.
+//! An unusable response becomes an error with the operation, the status, bunq's description and both ids.
 
 #![cfg(feature = "sandbox")]
 #![allow(clippy::unwrap_used, clippy::panic)]
@@ -14,7 +14,7 @@ use insta::assert_snapshot;
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpListener;
 
-/// The time that a call has, far less than a fault that takes its time.
+/// The operation timeout, far shorter than a fault that delays.
 const TIME: Duration = Duration::from_secs(1);
 
 /// An error in one line, without what differs from run to run.
@@ -25,7 +25,7 @@ fn told(error: &Error, provision: ProvisionId) -> String {
     format!("{:?}, {:?}: {}", error.kind(), error.sent(), line.replace(&provision.to_string(), "[provision]"))
 }
 
-/// Reads and closes a provision while every response is edited: what the two errors say.
+/// Reads and closes a provision while every response is edited; returns the two errors.
 async fn edited(edit: impl FnMut(&mut RawResponse) + Send + Clone + 'static) -> String {
     let (sandbox, client) = start_without_retries().await;
     let id = ready(&client).await;
@@ -188,12 +188,12 @@ async fn a_closed_connection_leaves_the_outcome_unknown() {
         }
     });
     let error = client.provisions().get(id(1)).await.unwrap_err();
-    // It is the way to a session that broke: the call itself was not sent.
+    // The opening of the session failed: the call itself was not sent.
     assert_eq!((error.kind(), error.sent()), (ErrorKind::Connection, Sent::No), "{error}");
     assert_eq!(error.operation().unwrap().id, "create_installation");
 }
 
-/// The time of a call bounds it all: the tries, of which one alone would take longer, and the pauses.
+/// The operation timeout bounds all attempts, of which one alone would take longer, and the pauses between them.
 #[tokio::test]
 async fn an_operation_timeout_ends_the_call() {
     let (sandbox, first) = start().await;
@@ -206,7 +206,7 @@ async fn an_operation_timeout_ends_the_call() {
         assert_eq!((error.kind(), error.sent()), (ErrorKind::Timeout, Sent::No), "the way to a session: {error}");
     }
 
-    // With a session at hand, it is the call itself that hangs.
+    // With an open session, the call itself hangs.
     sandbox.clear_injections();
     client.open_session().await.unwrap();
     sandbox.inject(Injection::new(Fault::Late(Duration::from_secs(3600))).always());
@@ -214,7 +214,7 @@ async fn an_operation_timeout_ends_the_call() {
     assert_eq!((error.kind(), error.sent(), error.is_doubtful()), (ErrorKind::Timeout, Sent::Maybe, true), "{error}");
 }
 
-/// An error must not hold what a response held: it may have held tokens.
+/// An error must not hold the body of a response, which may contain tokens.
 #[tokio::test]
 async fn an_error_shows_nothing_of_a_body() {
     let (sandbox, client) = start_without_retries().await;

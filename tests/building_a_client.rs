@@ -1,4 +1,4 @@
-//! What contradicts itself is refused before anything is sent.
+//! Unusable settings are refused before anything is sent.
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 
@@ -69,7 +69,7 @@ fn permitted_ips() {
 #[test]
 fn device_description() {
     let error = refusal(sandbox_key().device_description(""));
-    assert_eq!(error, "device_description: a device has a name: it is empty");
+    assert_eq!(error, "device_description: the description of a device has at least one character");
 }
 
 #[test]

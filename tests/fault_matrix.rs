@@ -1,9 +1,9 @@
-//! Every fault that the sandbox plays, at every operation, once and without end: the right outcome, nothing created
+//! Every fault that the sandbox plays, at every operation, once and at every call: the right outcome, nothing created
 //! twice, nothing unsigned, and nothing secret in any error or log line.
 //!
-//! `cargo test --all-features --test fault_matrix -- --nocapture` prints the outcomes. Each tells what the caller gets
-//! and how many times the operation was called, for a fault that strikes once and for one that strikes without end,
-//! where the two differ; a question mark says that the error is doubtful, as `Error::is_doubtful` does.
+//! `cargo test --all-features --test fault_matrix -- --nocapture` prints the outcomes: what the caller gets,
+//! and how many times the operation was called. Where a fault at every call has another outcome than a fault that is
+//! played once, both are printed. A question mark means that `Error::is_doubtful` is true.
 
 #![cfg(feature = "sandbox")]
 #![allow(clippy::unwrap_used, clippy::panic)]
@@ -20,7 +20,7 @@ use futures_util::future::join_all;
 
 const EMAIL: &str = "somebody.in.particular@example.com";
 
-/// What the client waits for a try, far less than a fault that takes its time.
+/// The attempt timeout, far shorter than a fault that delays.
 const TRY: Duration = Duration::from_secs(1);
 const AGES: Duration = Duration::from_secs(3600);
 const MAX_ANSWER: usize = 64 * 1024;
@@ -83,7 +83,7 @@ struct Block {
     sandbox: Sandbox,
     client: Client,
     store: MemoryStore,
-    /// All that anybody might print.
+    /// Everything that a user might print or log.
     shown: String,
     secrets: BTreeSet<String>,
     /// The device of the client.
@@ -92,7 +92,7 @@ struct Block {
 
 impl Block {
     async fn new(operation: &'static Operation) -> Self {
-        // Limits so wide that they refuse nothing, in windows so short that a 429 which names them is soon over.
+        // The limits refuse nothing, and their windows are short, so that a 429 that names one pauses calls only briefly.
         let wide = |builder: SandboxBuilder, operation| builder.rate_limit(operation, 10_000, Duration::from_secs(1));
         let builder = Operation::ALL.iter().fold(Sandbox::builder(), wide);
         let sandbox = builder.deduplicate(false).start().await.unwrap();
@@ -129,7 +129,7 @@ impl Block {
 
     async fn exchange(&mut self, injection: Injection) -> Result<&'static str, Error> {
         let provisions = self.client.provisions();
-        // What the operation needs is there before the fault strikes.
+        // What the operation needs exists before the fault is played.
         let id = self.sandbox.populate(1)[0];
         if self.operation.auth == bunq_partner::Auth::Session {
             provisions.list().page().await.unwrap();
@@ -181,7 +181,7 @@ impl Block {
         }
     }
 
-    /// What must hold of all that was sent; gathers the secrets that were on the way.
+    /// Checks all requests that were sent, and collects the secrets in them and in their responses.
     fn check(&mut self, journal: &[JournalEntry]) {
         let mut request_ids = BTreeSet::new();
         for call in journal {
@@ -265,7 +265,7 @@ async fn every_fault_at_every_operation() {
     let logged = log.take();
     assert!(logged.contains("bunq_call") && logged.contains("the call is retried"), "nothing was logged");
     assert!(secrets.len() > 100, "only {} secrets were planted", secrets.len());
-    // All at once: there are thousands of secrets, and tens of megabytes to look for them in.
+    // One search for all: there are thousands of secrets, and tens of megabytes to search.
     let secrets: Vec<_> = secrets.into_iter().collect();
     let any = aho_corasick::AhoCorasick::new(&secrets).unwrap();
     for (text, what) in [(shown, "shown"), (logged, "logged")] {

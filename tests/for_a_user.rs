@@ -23,7 +23,7 @@ async fn the_first_session_uses_the_credential_up() {
     let credential = client.provisions().get(id).await.unwrap().credential.unwrap();
     let user = client.for_user(&credential).unwrap().build().unwrap();
 
-    // Provisions are the partner's affair: bunq lets the user's session in, but not there.
+    // The session of a user may not read provisions.
     let error = user.provisions().get(id).await.unwrap_err();
     assert_eq!((error.kind(), error.status()), (ErrorKind::Rejected, Some(403)), "{error}");
 
@@ -78,7 +78,7 @@ async fn a_stored_token_opens_the_client_again() {
 #[tokio::test]
 async fn partner_and_users_share_the_rate_limit_for_sessions() {
     let sandbox = Sandbox::builder().pace(Pace::EachRead).start().await.unwrap();
-    // One session within an hour, and no patience.
+    // One session within an hour, and no time to wait for a second one.
     let partner = sandbox
         .client()
         .rate_limit(&Operation::CREATE_SESSION, 1, Duration::from_secs(3600))

@@ -1,4 +1,4 @@
-//! What becomes of a verb whose request may have been carried out.
+//! Verbs whose request may have been carried out.
 
 #![cfg(feature = "sandbox")]
 #![allow(clippy::unwrap_used, clippy::panic)]
@@ -11,7 +11,7 @@ use bunq_partner::sandbox::{Fault, Injection, RawResponse, Sandbox};
 use bunq_partner::{Acceptance, Client, ErrorKind, Operation};
 use common::{at_once, calls, person};
 
-/// A bunq that creates again and again with the same `external_uuid`.
+/// A bunq that creates another provision for each request with the same `external_uuid`.
 async fn without_deduplication() -> (Sandbox, Client) {
     let sandbox = Sandbox::builder().deduplicate(false).start().await.unwrap();
     let client = sandbox.client().retry(at_once()).build().unwrap();
@@ -29,7 +29,7 @@ async fn what_was_created_is_found_before_it_is_created_again() {
     let (sandbox, client) = without_deduplication().await;
     let (new, provisions) = (person(), client.provisions());
     assert!(provisions.find(new.external_uuid).await.unwrap().is_none());
-    // Neither the response nor the look gets through.
+    // Both the response and the check fail.
     sandbox.inject(Injection::new(Fault::Drop).on(&Operation::CREATE_PROVISION));
     sandbox.inject(Injection::new(Fault::Status(400)).on(&Operation::LIST_PROVISIONS));
     assert!(provisions.create(new.clone()).await.unwrap_err().is_doubtful());
@@ -41,7 +41,7 @@ async fn what_was_created_is_found_before_it_is_created_again() {
 async fn a_second_user_does_not_go_unnoticed() {
     let (sandbox, client) = without_deduplication().await;
     let new = person();
-    // The first request shows its effect only after the look.
+    // The effect of the first request is visible only after the check.
     sandbox.inject(Injection::new(Fault::Drop).on(&Operation::CREATE_PROVISION));
     let mut is_early = true;
     sandbox.before_signing(move |call, response| {
@@ -58,7 +58,7 @@ async fn a_second_user_does_not_go_unnoticed() {
     let error = client.provisions().find(new.external_uuid).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Duplicate);
 
-    // What the error says to do helps.
+    // The advice in the error works.
     client.provisions().close(ids[1]).await.unwrap().wait().await.unwrap();
     assert_eq!(client.provisions().find(new.external_uuid).await.unwrap().unwrap().id, ids[0]);
 }
@@ -68,7 +68,7 @@ async fn a_list_that_lags_behind_does_not_hide_a_second_user() {
     let (sandbox, client) = without_deduplication().await;
     sandbox.inject(Injection::new(Fault::Drop).on(&Operation::CREATE_PROVISION));
     let mut looks = 0;
-    // The first look shows none, the second the first alone.
+    // The first check finds none, the second finds the first alone.
     sandbox.before_signing(move |call, response| {
         if call.method == "GET" {
             let mut body: serde_json::Value = serde_json::from_slice(&response.body).unwrap();

@@ -1,4 +1,4 @@
-//! What is kept between runs: a restart goes on with the session, and processes share it.
+//! The stored context: a restart continues with the session, and processes share it.
 
 #![cfg(feature = "sandbox")]
 #![allow(clippy::unwrap_used, clippy::panic)]
@@ -17,12 +17,12 @@ use bunq_partner::{
 };
 use common::{MemoryStore, at_once, calls, id, ready};
 
-/// Tell another process of this test where to go.
+/// Environment variables that tell another process of this test which sandbox and file to use.
 const BASE_URL: &str = "BUNQ_PARTNER_TEST_BASE_URL";
 const CONTEXT: &str = "BUNQ_PARTNER_TEST_CONTEXT";
 const API_KEY: &str = "sandbox_of_the_test";
 
-/// A context file of the test's own, removed with its folder when the test is over.
+/// A context file for one test, in a folder that is removed at its end.
 struct ContextFile(PathBuf);
 
 impl ContextFile {
@@ -69,7 +69,7 @@ async fn a_restart_with_a_dead_session_opens_a_session_alone() {
     let first = file.client(&sandbox);
     let second = file.client(&sandbox);
     first.provisions().get(id).await.unwrap();
-    // The second holds the dead session too, and finds the new one where it is kept.
+    // The second client holds the dead session too, and loads the new one from the store.
     second.provisions().get(id).await.unwrap();
     assert_eq!(handshakes(&sandbox), [1, 1, 2]);
 }
@@ -92,7 +92,7 @@ async fn an_interrupted_opening_is_resumed() {
 async fn an_ended_session_is_not_used_again() {
     let (sandbox, file) = (start().await, ContextFile::new());
     let id = ready(&file.client(&sandbox)).await;
-    // Another run may end the session that this one has kept.
+    // Another process may end the session that this one has stored.
     file.client(&sandbox).end_session().await.unwrap();
     file.client(&sandbox).end_session().await.unwrap();
     assert_eq!(calls(&sandbox, "DELETE", "/session/0").len(), 1);
@@ -203,7 +203,7 @@ async fn the_file_holds_no_api_key_and_is_the_owners_alone() {
     }
 }
 
-/// What another process does: it reads a provision, by many tasks at once.
+/// The body of the other process: many tasks read a provision at once.
 #[tokio::test]
 #[ignore = "run by another test as a process of its own"]
 async fn another_process() {
@@ -251,7 +251,7 @@ async fn an_installation_that_bunq_has_forgotten_can_be_removed_while_the_client
     sandbox.inject(Injection::new(Fault::Status(401)).on(&Operation::CREATE_SESSION));
     let error = client.provisions().get(id(1)).await.unwrap_err();
     assert!(error.to_string().contains("remove what the context store holds"), "{error}");
-    // Nothing is done unasked.
+    // The client does not remove it by itself.
     assert_eq!(handshakes(&sandbox), [1, 1, 2]);
     std::fs::remove_file(&file.0).unwrap();
     assert_eq!(client.provisions().get(id(1)).await.unwrap_err().kind(), ErrorKind::NotFound);

@@ -17,7 +17,7 @@ use common::{calls, id, person, quick, ready, start};
 use futures_util::TryStreamExt;
 use insta::assert_snapshot;
 
-/// Follows a provision to where it is waited for: a line for each change.
+/// Follows a provision until its waiter ends; returns a line for each change.
 async fn followed(waiter: Waiter) -> String {
     let changes: Vec<Provision> = quick(waiter).changes().try_collect().await.unwrap();
     let lines = changes.iter().map(|seen| {
@@ -87,7 +87,7 @@ async fn waiting_for_a_failed_provision_ends_at_once() {
     let id = ready(&client).await;
     let closing = client.provisions().close(id).await.unwrap();
     assert!(sandbox.fail(id));
-    // The pause is longer than any test: it is the first look that ends the wait.
+    // The interval is longer than any test: the first read ends the wait.
     let error = closing.poll_interval(Duration::from_secs(3600)).wait().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unattainable);
     assert_eq!(error.last_seen().unwrap().status, ProvisionStatus::Failed);
@@ -112,7 +112,7 @@ async fn waiting_for_a_closed_provision_to_be_ready_says_why() {
         assert!(error.to_string().contains(reason), "{error}");
     }
 
-    // What the error advises helps.
+    // The advice in the error works.
     let reset = quick(provisions.reset_token(expired).await.unwrap()).wait().await.unwrap();
     assert!(reset.fresh_credential().is_some());
 }
@@ -123,7 +123,7 @@ async fn a_wait_timeout_shows_the_last_state() {
     let client = sandbox.client().build().unwrap();
     let creating = client.provisions().create(person()).await.unwrap();
     let id = creating.id();
-    // Longer pauses than the time that there is: one look at once, one when the time is up.
+    // The interval is longer than the timeout: one read at the start, one at the end.
     let timeout = Duration::from_millis(500);
     let error = creating.poll_interval(Duration::from_secs(3600)).timeout(timeout).wait().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::WaitTimeout);
@@ -180,7 +180,7 @@ async fn pages_hold_every_provision_once_newest_first() {
     loop {
         listed.extend(page.items.iter().map(|provision| provision.id));
         let Some(older) = page.older else { break };
-        // A cursor may have been kept as text in between.
+        // A cursor can be stored as text.
         page = list.page_at(older.to_string().parse().unwrap()).await.unwrap();
     }
     assert_eq!(listed, created);
@@ -228,7 +228,7 @@ async fn closing_twice_succeeds_and_says_so() {
     assert!(quick(again).wait().await.unwrap().is_closed());
     assert_eq!(provisions.wait_until_closed(id).acceptance(), Acceptance::NotRequested);
 
-    // What has failed is not closed, and bunq's refusal stands.
+    // A failed provision is not closed, and bunq's refusal is the error.
     let failed = ready(&client).await;
     assert!(sandbox.fail(failed));
     assert_eq!(provisions.close(failed).await.unwrap_err().kind(), ErrorKind::Rejected);

@@ -1,4 +1,4 @@
-//! bunq's rate limits, kept by the client and played by the sandbox.
+//! bunq's rate limits, kept by the client and enforced by the sandbox.
 
 #![cfg(feature = "sandbox")]
 #![allow(clippy::unwrap_used, clippy::panic)]
@@ -69,13 +69,13 @@ async fn retries_take_permits_too() {
 async fn a_429_pauses_calls_and_sets_the_limit() {
     let second = Duration::from_secs(1);
     let sandbox = Sandbox::builder().rate_limit(&Operation::GET_PROVISION, 1, second).start().await.unwrap();
-    // The client thinks that it may do more than it may.
+    // The client is configured with a higher limit than bunq's.
     let client = sandbox.client().rate_limit(&Operation::GET_PROVISION, 4, second).retry(at_once()).build().unwrap();
     let id = sandbox.populate(1)[0];
     let provisions = client.provisions();
     let reads = join_all((0..6).map(|_| provisions.get(id))).await;
     assert!(reads.iter().all(Result::is_ok), "{reads:?}");
-    // Of the first four at once bunq refuses three; from then on the client knows better.
+    // bunq refuses three of the first four calls; from then on the client keeps the limit that bunq has named.
     assert!((1..=3).contains(&refused(&sandbox)), "{} refused", refused(&sandbox));
 }
 

@@ -57,7 +57,7 @@ async fn a_stream_resumes_behind_a_cursor() {
     let created = create(&client, 25).await;
     let list = client.provisions().list().count(ten());
     let seen: Vec<_> = list.stream().take(13).map_ok(|provision| provision.id).try_collect().await.unwrap();
-    // Kept as text, as another process would find it.
+    // The cursor is stored as text, as for another process.
     let cursor: Cursor = Cursor::older_than(*seen.last().unwrap()).to_string().parse().unwrap();
     let rest: Vec<_> = list.start_at(cursor).stream().map_ok(|provision| provision.id).try_collect().await.unwrap();
     assert_eq!([seen, rest].concat(), created);

@@ -1,4 +1,4 @@
-//! What the crate sends beside bodies, against the document: headers and query are not generated from it.
+//! The headers and queries that the crate sends, against the document: headers are not generated from it.
 
 #![cfg(feature = "sandbox")]
 #![allow(clippy::unwrap_used, clippy::panic)]
@@ -33,7 +33,7 @@ fn operation(call: &JournalEntry) -> &'static Operation {
     Operation::ALL.iter().find(is_it).unwrap_or_else(|| panic!("{} {} is not documented", call.method, call.path))
 }
 
-/// Holds what was sent in `place` against the parameters that the document has there.
+/// Compares what was sent in `place` with the parameters that the document has there.
 fn check(document: &Value, call: &JournalEntry, place: &str, sent: &[(String, String)]) {
     let operation = operation(call);
     let item = &document["paths"][operation.path];

@@ -1,4 +1,4 @@
-//! The sandbox's faults, rate limits and bulk, seen by a caller that hides nothing: bare HTTP.
+//! The sandbox's faults, rate limits and bulk data, over bare HTTP.
 
 #![cfg(feature = "sandbox")]
 #![allow(clippy::unwrap_used, clippy::panic)]
@@ -90,7 +90,7 @@ impl Partner {
         let token = session(&sandbox).await;
         let http = reqwest::Client::new();
 
-        // The crate's client has shown how to install; who repeats it is told bunq's key again.
+        // The request of the crate's client is repeated, whose response has bunq's key.
         let body = sandbox.journal().into_iter().find(|call| call.path.ends_with("/installation")).unwrap().body;
         let installed = request(&http, Method::POST, format!("{}/installation", sandbox.base_url())).body(body);
         let installed: Value = serde_json::from_str(&installed.send().await.unwrap().text().await.unwrap()).unwrap();
@@ -262,7 +262,7 @@ async fn a_response_breaks_off() {
     assert_eq!(response.chunk().await.unwrap().unwrap(), whole[..whole.len() / 2]);
     let error = response.chunk().await.unwrap_err();
     assert!(error.is_body() || error.is_decode(), "{error:?}");
-    // Not even an empty body comes to its end.
+    // Even an empty body is incomplete.
     partner.sandbox.before_signing(|_, response| response.body.clear());
     assert!(partner.receive(partner.request(Method::GET, "")).await.is_err());
 }
@@ -356,7 +356,7 @@ async fn drift_is_signed() {
     assert_eq!(drifted(Fault::UnknownHeader).await.header("X-Bunq-Novelty"), Some("yes"));
 }
 
-/// Both forms of signature cover what has drifted.
+/// Both forms of signature cover responses with drift.
 #[tokio::test]
 async fn the_client_accepts_drift() {
     for form in [SignatureForm::Body, SignatureForm::WithHeaders] {
@@ -422,7 +422,7 @@ async fn bunqs_rate_limits_are_enforced_by_operation() {
 async fn windows_roll_with_the_calls() {
     let window = Duration::from_millis(200);
     let partner = Partner::of(Sandbox::builder().rate_limit(&Operation::LIST_PROVISIONS, 2, window)).await;
-    // However the calls fall, no window may hold three that were let in.
+    // No window may hold three accepted calls.
     let mut taken = Vec::new();
     while taken.len() < 6 {
         let sent = Instant::now();

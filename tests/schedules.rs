@@ -1,9 +1,9 @@
-//! Random schedules of faults over create, close and wait, by several tasks at once: nothing is lost, nothing is done
+//! Random schedules of faults over create, close and wait, by several tasks at once: no request is lost or carried out
 //! twice, and every future ends.
 //!
-//! Which faults strike where is made from the schedule's seed; `BUNQ_PARTNER_SEED=17 cargo test --all-features --test
-//! schedules -- --nocapture` plays one again, and prints what its tasks got. How the tasks meet is the machine's affair,
-//! and the session is that of the schedules before, so a failure may take a few goes to come again.
+//! The seed of a schedule determines its faults; `BUNQ_PARTNER_SEED=17 cargo test --all-features --test
+//! schedules -- --nocapture` plays one again, and prints what its tasks got. The scheduling of the
+//! tasks and the session of earlier schedules are not determined by it, so a failure may need several runs to recur.
 
 #![cfg(feature = "sandbox")]
 #![allow(clippy::unwrap_used, clippy::panic)]
@@ -23,10 +23,10 @@ use serde_json::Value;
 
 const SCHEDULES: u64 = 2000;
 
-/// So many sandboxes play schedules side by side.
+/// How many sandboxes play schedules at once.
 const WORKERS: usize = 8;
 
-/// No schedule takes nearly as long, unless a future does not end.
+/// Far longer than any schedule whose futures all end.
 const FOR_EVER: Duration = Duration::from_secs(120);
 
 const TRY: Duration = Duration::from_millis(250);
@@ -55,7 +55,7 @@ fn fault(rng: &mut Rng) -> Injection {
         22 => Fault::Late(Duration::from_secs(3600)),
         _ => Fault::SlowDrip { pause: Duration::from_millis(100) },
     };
-    // What bunq itself refuses, with its signature on it, it has not done.
+    // bunq has not carried out what it refuses with its signature.
     match fault {
         Fault::Status(500) | Fault::UnsignedStatus(_) | Fault::Drop | Fault::Truncated | Fault::Late(_) => {
             Injection::new(fault).carried_out(carried_out)
@@ -110,7 +110,7 @@ async fn live(client: Client, waits: bool) -> Story {
     };
     let id = creating.id();
     if waits {
-        // What comes of it does not matter here: a provision can be closed from any state.
+        // The outcome does not matter: a provision can be closed from any state.
         let _ = quick(creating).timeout(Duration::from_secs(2)).wait().await;
     }
     match provisions.close(id).await {
@@ -124,7 +124,7 @@ async fn live(client: Client, waits: bool) -> Story {
     story
 }
 
-/// Holds what a task was told against what the bank did.
+/// Compares the outcome of a task with the state of the bank.
 fn check(story: &Story, provisions: &[Value]) -> Result<(), String> {
     let external_uuid = story.new.external_uuid.to_string();
     let made: Vec<_> = provisions.iter().filter(|provision| provision["external_uuid"] == external_uuid).collect();
@@ -146,7 +146,7 @@ fn check(story: &Story, provisions: &[Value]) -> Result<(), String> {
         Some(Ok(told)) if told.as_str() != "CLOSED" || status != "CLOSED" => {
             Err(format!("{status}, but the wait told {told}"))
         }
-        // What the faults do not explain: it is there, it has not failed, and the client is in order.
+        // Errors that no fault explains: the provision exists, has not failed, and the client is configured correctly.
         Some(Err(error)) if UNEXPLAINED.contains(&error.kind()) => Err(format!("the wait ended with {error}")),
         _ => Ok(()),
     }

@@ -1,4 +1,4 @@
-//! What a log tells of a call: its span, and the events on its way.
+//! The span and the events of a call.
 
 #![cfg(feature = "sandbox")]
 #![allow(clippy::unwrap_used, clippy::panic)]
@@ -11,7 +11,7 @@ use bunq_partner::Operation;
 use bunq_partner::sandbox::{Fault, Injection};
 use common::{Log, ready, start};
 
-// One test, for a process has one log.
+// One test, because a process has one log.
 #[tokio::test]
 async fn spans_and_events_of_a_call() {
     let log = Log::default();

@@ -1,4 +1,4 @@
-//! The way to a session is walked once, by one task, and a dead session is replaced by a session alone.
+//! One task opens the session for all, and a dead session is replaced without a new installation.
 
 #![cfg(feature = "sandbox")]
 #![allow(clippy::unwrap_used, clippy::panic)]
@@ -89,7 +89,7 @@ async fn a_token_that_stays_refused_is_renewed_once() {
 #[tokio::test]
 async fn a_session_is_renewed_before_it_runs_out() {
     let (sandbox, client) = start().await;
-    // bunq says that the session lasts no time at all: each call opens its own rather than run into a 401.
+    // bunq says that the session lasts 0 s: each call opens a new one rather than get a 401.
     sandbox.before_signing(|_, response| {
         let body = String::from_utf8(response.body.clone()).unwrap();
         response.body = body.replace("\"session_timeout\":604800", "\"session_timeout\":0").into();
@@ -159,7 +159,7 @@ async fn a_dropped_call_does_not_cancel_the_opening() {
     {
         let provisions = client.provisions();
         let mut call = Box::pin(provisions.get(id(1)));
-        // One poll sets the opening off; then the call is dropped.
+        // One poll starts the opening; then the call is dropped.
         assert!(futures_util::poll!(&mut call).is_pending());
     }
     assert_eq!(client.provisions().get(id(1)).await.unwrap_err().kind(), ErrorKind::NotFound);
@@ -175,12 +175,12 @@ async fn a_stale_failure_is_not_returned_to_a_new_call() {
         let mut call = Box::pin(provisions.get(id(1)));
         assert!(futures_util::poll!(&mut call).is_pending());
     }
-    // The opening runs to its failure, which the journal shows.
+    // The opening fails, as the journal shows.
     while sandbox.journal().iter().all(|call| call.fault.is_none()) {
         tokio::task::yield_now().await;
     }
     let error = client.provisions().get(id(1)).await.unwrap_err();
-    // The call may still meet the opening that fails, but no call after it does.
+    // The next call may still share the opening that fails, but no call after it does.
     assert!([ErrorKind::NotFound, ErrorKind::Maintenance].contains(&error.kind()), "{error}");
     assert_eq!(client.provisions().get(id(1)).await.unwrap_err().kind(), ErrorKind::NotFound);
 }
@@ -201,6 +201,6 @@ async fn clients_built_apart_have_separate_sessions() {
     let builder = sandbox.client().retry(once());
     builder.clone().build().unwrap().open_session().await.unwrap();
     let error = builder.api_key("sandbox_another").build().unwrap().open_session().await.unwrap_err();
-    // It is bunq that refuses it, and not what the other has kept.
+    // bunq refuses it; the session of the other client is not used.
     assert_eq!(error.status(), Some(400), "{error}");
 }

@@ -1,4 +1,4 @@
-//! Nothing unverified comes in: whatever is wrong with the signature of a success response, the response is not used.
+//! A success response without a valid signature of bunq's is not used.
 
 #![cfg(feature = "sandbox")]
 #![allow(clippy::unwrap_used, clippy::panic)]
@@ -81,7 +81,7 @@ async fn a_tampered_handshake_leads_to_no_session() {
         assert_eq!(error.kind(), ErrorKind::Signature, "{step}");
         assert!(calls(&sandbox, "GET", "/1").is_empty(), "{step}");
 
-        // The steps that were done are kept, and the way is walked to its end once it is free.
+        // The completed steps are kept, and the opening is resumed once the responses are good again.
         sandbox.clear_edits();
         assert_eq!(client.provisions().get(id(1)).await.unwrap_err().kind(), ErrorKind::NotFound);
         assert_eq!(calls(&sandbox, "POST", "/installation").len(), if step == "/installation" { 2 } else { 1 });
@@ -95,7 +95,7 @@ async fn another_banks_signature_is_not_bunqs() {
     let (other, other_client) = start().await;
     let other_id = ready(&other_client).await;
 
-    // A response of another bunq, whole and validly signed by it.
+    // A complete response of another bunq, with that bunq's valid signature.
     let (send, receive) = std::sync::mpsc::channel();
     other.after_signing(move |_, response| send.send(response.clone()).unwrap());
     other_client.provisions().get(other_id).await.unwrap();

@@ -1,5 +1,5 @@
-//! The vectors themselves: that they ask something of whoever proves a client by them. The crate's own proof stands
-//! beside what signs, verifies and decodes.
+//! The vectors themselves: each case tests something, and together they cover the document. The tests that run the
+//! crate against them are in the modules that sign, verify and decode.
 
 #![allow(clippy::unwrap_used)]
 
@@ -32,7 +32,7 @@ fn valid_and_invalid_signatures_exist_in_both_forms() {
 }
 
 #[test]
-fn every_operation_and_every_status_has_a_case() {
+fn cases_are_consistent_and_cover_every_operation() {
     let cases = cases(DECODING);
     for case in &cases {
         let expected = case["expect"].as_object().filter(|expected| !expected.is_empty());

@@ -1,4 +1,4 @@
-//! Many who wait look together, and each gets a response of its own.
+//! Many waiters poll together, and each gets its own outcome.
 
 #![cfg(feature = "sandbox")]
 #![allow(clippy::unwrap_used, clippy::panic)]
@@ -13,7 +13,7 @@ use common::{calls, once, person, quick, ready, start, start_without_retries};
 use futures_util::StreamExt as _;
 use futures_util::future::join_all;
 
-/// Closes provisions, many at a time; gives their waiters.
+/// Closes provisions, many at a time; returns their waiters.
 async fn close(client: &Client, ids: Vec<ProvisionId>) -> Vec<Waiter> {
     let closing = ids.into_iter().map(|id| {
         let provisions = client.provisions();
@@ -42,7 +42,7 @@ async fn two_thousand_waiters_read_a_few_pages_per_poll() {
         assert!(looks.iter().all(|seen| seen.id == id), "a response went astray");
         assert!(looks.last().unwrap().is_closed());
     }
-    // Read one by one, each would have cost two calls, or one at the very least.
+    // Read one by one, each provision would take at least one call, and usually two.
     let calls = sandbox.take_journal().len();
     assert!(calls <= ids.len() / 50, "{calls} calls");
 }
@@ -183,7 +183,7 @@ async fn a_wait_begun_during_a_reset_ends_with_the_new_credential() {
         let old = client.provisions().get(id).await.unwrap().credential;
         drop(client.provisions().reset_token(id).await.unwrap());
 
-        // As after a crash: all that is known is the id.
+        // As after a crash, only the id is known.
         let taken_up = client.provisions().wait_until_ready(id);
         let mut changes = Box::pin(quick(taken_up).changes());
         let first = changes.next().await.unwrap().unwrap();
@@ -206,6 +206,6 @@ async fn a_revoked_api_key_ends_every_wait_at_once() {
     for error in join_all(waiters.into_iter().map(|waiter| quick(waiter).wait())).await {
         assert_eq!(error.unwrap_err().operation(), Some(&Operation::CREATE_SESSION));
     }
-    // Not one for each who waits.
+    // The number of calls does not grow with the number of waiters.
     assert_eq!(calls(&sandbox, "POST", "/session-server").len(), before + 1);
 }

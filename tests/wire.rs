@@ -1,5 +1,5 @@
-//! bunq's contract for closing a provision to the letter, and what holds for every request. Each operation as it goes
-//! over the wire is in src/api/tests.rs.
+//! bunq's contract for closing a provision byte by byte, and what holds for every request. Snapshots of all operations
+//! are in src/api/tests.rs.
 
 #![cfg(feature = "sandbox")]
 #![allow(clippy::unwrap_used, clippy::panic)]
@@ -11,7 +11,7 @@ use bunq_partner::sandbox::{ReceivedSignature, Sandbox};
 use common::{calls, id, quick, ready, start};
 use insta::assert_snapshot;
 
-/// The page that the project was created from: the call, and bunq's two responses to it.
+/// bunq's description of the call, and its two responses.
 #[tokio::test]
 async fn closing_a_provision_byte_by_byte() {
     const ACCEPTED: &str = r#"{"Response": [{"Id": {"id": 123}}]}"#;
@@ -82,7 +82,7 @@ async fn nothing_but_the_installation_leaves_unsigned() {
     assert_eq!(calls(&sandbox, "POST", "/installation").len(), 1);
 }
 
-/// The table that the document's `x-bunq-*` make. A change of it is a change of what the client does.
+/// The table of operations from the document's `x-bunq-*`. A change of it changes how the client calls bunq.
 #[test]
 fn the_operation_table() {
     let rows: Vec<_> = bunq_partner::Operation::ALL
@@ -99,7 +99,7 @@ fn the_operation_table() {
     assert_snapshot!("operations", rows.join("\n"));
 }
 
-/// Nothing but the documented types, so that `Client` and what it hands out can be used across tasks.
+/// `Client` and the types that it returns can be used across tasks.
 #[test]
 fn public_types_are_send_and_sync() {
     fn crosses<T: Send + Sync + 'static>() {}

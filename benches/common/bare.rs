@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 
 use super::{API_KEY, Result};
 
-/// What the crate's requests say of themselves.
+/// The `User-Agent` of the crate's requests.
 const FIXED_HEADERS: [(&str, &str); 7] = [
     ("accept", "application/json"),
     ("content-type", "application/json"),
@@ -94,7 +94,7 @@ pub(crate) struct Bare {
 }
 
 impl Bare {
-    /// Walks the way to a session.
+    /// Opens a session.
     pub(crate) async fn open(base_url: &str) -> Result<Self> {
         let http = Client::builder().connect_timeout(Duration::from_secs(10)).no_proxy().build()?;
         let mut keys = Keys::generate()?;

@@ -1,4 +1,4 @@
-//! What the benches share: another process of the same bench, and what the system knows of this one.
+//! What the benches share: a second process of the same bench, and CPU time and memory of this one.
 
 #![allow(dead_code)]
 
@@ -17,9 +17,9 @@ pub(crate) type Result<T> = std::result::Result<T, Box<dyn Error>>;
 /// Known to both processes.
 pub(crate) const API_KEY: &str = "sandbox_of_the_benches";
 
-/// What this process is for: the arguments that a bench gives to another process of itself, or none.
+/// The role of this process: the arguments that a bench gives to a second process of itself, or none.
 ///
-/// Where it was not `cargo bench` that ran the bench, as with `cargo test --benches`, there is nothing to do.
+/// A run by anything but `cargo bench`, such as `cargo test --benches`, does nothing.
 pub(crate) fn role() -> Option<Vec<String>> {
     let mut arguments: Vec<String> = std::env::args().skip(1).collect();
     let is_bench = arguments.iter().any(|argument| argument == "--bench");
@@ -31,7 +31,7 @@ pub(crate) fn role() -> Option<Vec<String>> {
 pub(crate) fn runtime() -> io::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
-        // The time of a thread that ends is lost to `cpu_time`: those that made keys are to end before it counts.
+        // `cpu_time` loses the time of a thread that ends: the threads that make keys have to end before it counts.
         .thread_keep_alive(Duration::from_millis(1))
         .build()
 }
@@ -43,7 +43,7 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Starts this bench once more, as `role`, where it shall call [`serve`].
+    /// Starts this bench again as `role`, which has to call [`serve`].
     pub(crate) fn start(role: &[&str]) -> Result<Self> {
         let mut process = another(role)?.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
         let mut base_url = String::new();
@@ -62,14 +62,14 @@ impl Drop for Server {
     }
 }
 
-/// Tells where the sandbox serves, and lets it until the process that started this one is done.
+/// Prints the address of the sandbox, and serves until the process that started this one ends.
 pub(crate) async fn serve(sandbox: Sandbox) -> Result<()> {
     println!("{}", sandbox.base_url());
     tokio::task::spawn_blocking(|| io::stdin().read_to_end(&mut Vec::new())).await??;
     Ok(())
 }
 
-/// This bench once more, as `role`.
+/// A command that runs this bench as `role`.
 pub(crate) fn another(role: &[&str]) -> io::Result<Command> {
     let mut command = Command::new(std::env::current_exe()?);
     command.arg("--bench").args(role);
@@ -88,14 +88,14 @@ pub(crate) fn cpu_time() -> Result<Duration> {
     tasks.map(of_task).sum::<Result<u64>>().map(Duration::from_nanos)
 }
 
-/// The most memory that this process has had at a time, in KiB.
+/// The peak memory of this process, in KiB.
 pub(crate) fn peak_memory() -> Result<u64> {
     let status = fs::read_to_string("/proc/self/status").map_err(|_| "not measured: only Linux tells it in /proc")?;
     let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).ok_or("no VmHWM")?;
     Ok(peak.trim().trim_end_matches(" kB").parse()?)
 }
 
-/// The middle of some figures, with the least and the greatest.
+/// The median of some figures, with the minimum and the maximum.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Spread {
     pub(crate) median: f64,

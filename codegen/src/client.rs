@@ -16,12 +16,12 @@ use super::types::name_variants;
 use super::{enums, texts};
 
 /// What progenitor makes, in the two parts that the crate includes in different modules.
-pub(crate) struct Output {
+pub(crate) struct Generated {
     pub(crate) types: Vec<syn::Item>,
     pub(crate) client: Vec<syn::Item>,
 }
 
-pub(crate) fn generate(document: &Document) -> Result<Output, Diagnostic> {
+pub(crate) fn generate(document: &Document) -> Result<Generated, Diagnostic> {
     let lowered = lower(document);
     let code = attempt(document, &lowered).map_err(|problem| culprit(document, &lowered, problem))?;
     let file: syn::File = syn::parse2(code).map_err(|error| Diagnostic::new("generated client", error))?;
@@ -30,7 +30,7 @@ pub(crate) fn generate(document: &Document) -> Result<Output, Diagnostic> {
         match item {
             syn::Item::Mod(module) if module.ident == "types" => types = module.content.map(|(_, items)| items),
             syn::Item::Impl(mut item) => {
-                // A constructor that panics, and that nobody needs.
+                // The constructor panics, and nothing calls it.
                 item.items.retain(|item| !matches!(item, syn::ImplItem::Fn(method) if method.sig.ident == "new"));
                 client.push(syn::Item::Impl(item));
             }
@@ -39,7 +39,7 @@ pub(crate) fn generate(document: &Document) -> Result<Output, Diagnostic> {
     }
     let mut types = types.ok_or_else(|| Diagnostic::new("generated client", "it has no module `types`"))?;
     name_variants(&mut types);
-    Ok(Output { types, client })
+    Ok(Generated { types, client })
 }
 
 fn attempt(document: &Document, lowered: &Value) -> Result<TokenStream, String> {
@@ -76,7 +76,7 @@ fn settings(document: &Document) -> GenerationSettings {
     settings
 }
 
-/// Finds out which schema or operation the generator stumbles over, by trying each with no more than it needs.
+/// Finds the schema or operation that progenitor cannot process, by generating each with only what it refers to.
 fn culprit(document: &Document, lowered: &Value, problem: String) -> Diagnostic {
     let with = |schemas: Map<String, Value>, paths: Value| {
         let mut part = lowered.clone();

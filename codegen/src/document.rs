@@ -162,7 +162,7 @@ pub fn for_each_object(value: &mut Value, change: &mut impl FnMut(&mut Map<Strin
     }
 }
 
-/// Says `anyOf` of a schema and null alone, if `object` is that, by `nullable`.
+/// Rewrites `anyOf` of a schema and null alone as that schema with `nullable`.
 pub fn lower_nullable(object: &mut Map<String, Value>) {
     let null = json!([null]);
     if let Some([one, other]) = object.get("anyOf").and_then(Value::as_array).map(Vec::as_slice)

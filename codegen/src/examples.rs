@@ -1,4 +1,4 @@
-//! Writes what the tests of the crate compare with: the examples of the document, and how each schema decodes.
+//! Writes what the tests of the crate compare with: the examples of the document, and a decoder for each schema.
 
 use proc_macro2::TokenStream;
 use quote::quote;
@@ -29,14 +29,14 @@ pub(crate) fn generate(document: &Document) -> Result<TokenStream, Diagnostic> {
         }
     }
     Ok(quote! {
-        /// The document's examples: where it stands, which schema it is of, and the JSON.
+        /// The document's examples: the JSON pointer, the schema, and the JSON of each.
         pub(crate) const EXAMPLES: &[(&str, &str, &str)] = &[#(#examples),*];
 
         /// The document's schemas, as JSON.
         #[cfg(feature = "schemars")]
         pub(crate) const SCHEMAS: &str = #schemas;
 
-        /// What the type of a schema says of itself.
+        /// The JSON Schema of the type of a schema.
         #[cfg(feature = "schemars")]
         pub(crate) fn schema_of_type(name: &str, generator: schemars::SchemaGenerator) -> Option<schemars::Schema> {
             match name {

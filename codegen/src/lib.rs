@@ -2,8 +2,8 @@
 //!
 //! [`Document::parse`] reads and validates the document; [`generate`] writes the data types, the table of operations,
 //! the HTTP client (with progenitor) and one typed method per operation. The build script, the chores and the tests of
-//! this crate all call these two. Nothing here knows how a request is sent: that is the business of the crate that
-//! includes the generated files.
+//! this crate all call these two. Nothing here knows how a request is sent: the crate that includes the
+//! generated files does that.
 
 mod client;
 pub mod direction;

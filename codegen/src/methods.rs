@@ -6,7 +6,7 @@
 use proc_macro2::TokenStream;
 use quote::{ToTokens, format_ident, quote};
 
-use super::client::Output;
+use super::client::Generated;
 use super::document::{Diagnostic, Document, Operation};
 use super::envelope::{Envelope, ResultShape, bodies};
 use super::names::visibility;
@@ -20,7 +20,7 @@ pub(crate) struct Methods {
     pub(crate) types: Vec<syn::Item>,
 }
 
-pub(crate) fn generate(document: &Document, output: &Output) -> Result<Methods, Diagnostic> {
+pub(crate) fn generate(document: &Document, output: &Generated) -> Result<Methods, Diagnostic> {
     let mut types = accessors(document, output)?;
     let mut code = Vec::new();
     for operation in document.operations() {
@@ -99,8 +99,8 @@ impl Method<'_> {
     }
 }
 
-/// The ways to members of bodies of several shapes, for each check that needs one.
-fn accessors(document: &Document, output: &Output) -> Result<Vec<syn::Item>, Diagnostic> {
+/// Accessors of members of bodies with several shapes, for each check that needs one.
+fn accessors(document: &Document, output: &Generated) -> Result<Vec<syn::Item>, Diagnostic> {
     let mut items = Vec::new();
     for operation in document.operations() {
         let envelope = Envelope::read(document, &operation)?;

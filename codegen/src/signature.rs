@@ -2,7 +2,7 @@
 
 use syn::visit_mut::{self, VisitMut};
 
-use super::client::Output;
+use super::client::Generated;
 use super::document::{Document, Operation};
 use super::envelope::Envelope;
 use super::policy::Policy;
@@ -10,7 +10,7 @@ use super::policy::Policy;
 /// One operation on its way to become a method.
 pub(crate) struct Method<'a> {
     pub(crate) document: &'a Document,
-    pub(crate) output: &'a Output,
+    pub(crate) output: &'a Generated,
     pub(crate) operation: Operation<'a>,
     pub(crate) policy: Policy,
     pub(crate) envelope: Envelope,
@@ -23,7 +23,7 @@ impl Method<'_> {
     }
 }
 
-pub(crate) fn signature(output: &Output, id: &str) -> Option<syn::Signature> {
+pub(crate) fn signature(output: &Generated, id: &str) -> Option<syn::Signature> {
     let blocks = output.client.iter().filter_map(|item| match item {
         syn::Item::Impl(item) if item.trait_.is_none() => Some(&item.items),
         _ => None,

@@ -68,7 +68,8 @@ impl Api {
         Self { transport, source, timing }
     }
 
-    /// Sets the longest time of each call, in place of [`ClientBuilder::operation_timeout`].
+    /// Sets the longest time of each call, in place of [`ClientBuilder::operation_timeout`]. With zero, each call fails
+    /// before anything is sent.
     ///
     /// [`ClientBuilder::operation_timeout`]: crate::ClientBuilder::operation_timeout
     #[must_use]

@@ -39,7 +39,7 @@ struct Shared {
     store: Option<Arc<dyn ContextStore>>,
     /// The lock in place of a store's.
     own_lock: Arc<tokio::sync::Mutex<()>>,
-    state: Mutex<State>,
+    state: Mutex<SessionState>,
 }
 
 /// What a call gets from an open session.
@@ -53,13 +53,13 @@ struct Opened {
 type Outcome = Option<Result<Opened, Error>>;
 
 #[derive(Debug, Default)]
-struct State {
+struct SessionState {
     context: Option<Context>,
     /// The opening in progress. A waiter holds no lock, so a future that is not polled does not block the others.
     opening: Option<watch::Receiver<Outcome>>,
 }
 
-impl State {
+impl SessionState {
     /// The open session, unless it has expired or its token is the one that bunq has `rejected`.
     fn opened(&self, rejected: Option<&Secret>) -> Option<Opened> {
         let context = self.context.as_ref()?;
@@ -157,7 +157,7 @@ impl ProvideCredentials for Session {
 }
 
 impl Shared {
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, SessionState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

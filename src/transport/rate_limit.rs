@@ -54,12 +54,12 @@ impl RateLimits {
 /// The window of one operation.
 #[derive(Debug)]
 struct Window {
-    state: Mutex<State>,
+    state: Mutex<WindowState>,
     finished: Notify,
 }
 
 #[derive(Debug)]
-struct State {
+struct WindowState {
     /// All of them hold: the one that was set or documented, and the one that bunq named last.
     limits: Vec<RateLimit>,
     in_flight: usize,
@@ -79,7 +79,7 @@ enum Next {
     AfterAResponse,
 }
 
-impl State {
+impl WindowState {
     fn longest(&self) -> Duration {
         self.limits.iter().map(|limit| limit.per).max().unwrap_or_default()
     }
@@ -140,11 +140,12 @@ impl State {
 impl Window {
     fn new(limit: RateLimit) -> Self {
         let responded = VecDeque::new();
-        let state = State { limits: vec![limit], in_flight: 0, responded, closed_until: None, waiting: Vec::new() };
+        let state =
+            WindowState { limits: vec![limit], in_flight: 0, responded, closed_until: None, waiting: Vec::new() };
         Self { state: Mutex::new(state), finished: Notify::new() }
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, WindowState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

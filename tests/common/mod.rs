@@ -28,7 +28,7 @@ pub async fn start_without_retries() -> (Sandbox, Client) {
     (sandbox, client)
 }
 
-/// A policy of as many attempts as usual, without pauses.
+/// The default number of attempts, without pauses.
 pub fn at_once() -> RetryPolicy {
     RetryPolicy::default().initial_backoff(Duration::ZERO)
 }
@@ -42,7 +42,7 @@ pub fn id(id: u64) -> ProvisionId {
     id.try_into().unwrap()
 }
 
-/// Polls at once: the sandbox moves on with each read.
+/// Polls without a pause: the sandbox moves on with each read.
 pub fn quick(waiter: Waiter) -> Waiter {
     waiter.poll_interval(Duration::from_millis(1))
 }

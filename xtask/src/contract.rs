@@ -3,17 +3,17 @@
 //! What is installed, generated and built stands under `contract/` in the target folder; what an installation is made
 //! of is pinned in `xtask/contract/`, and it is made anew when that changes.
 
-mod place;
 mod table;
+mod tool_folder;
 
 use std::path::Path;
 
 use anyhow::{Context as _, Result, bail};
 
-use self::place::Place;
 use self::table::{Row, Table};
+use self::tool_folder::ToolFolder;
 use crate::root;
-use crate::sandbox::{Access, Sandbox};
+use crate::sandbox::{Access, SandboxProcess};
 use crate::spec::DOCUMENT;
 
 /// The folder of the document and the vectors.
@@ -30,16 +30,16 @@ const DRIVEN: [&str; 6] = ["vectors", "authenticate", "create", "follow", "close
 /// How many provisions there are for schemathesis, which uses each once.
 const PROVISIONS: &str = "10000";
 
-/// The ways of bunq that a client has to get along with: those of today, and the older ones.
+/// The forms of bunq's responses that a client has to accept: the current ones and the older ones.
 const WAYS: [&[&str]; 2] = [&[], &["--signatures", "with-headers", "--creations", "provision"]];
 
-/// How much to try.
+/// How much schemathesis sends.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
     /// The most requests of a kind that schemathesis makes of each operation
     #[arg(long, default_value_t = 20)]
     max_examples: u32,
-    /// What schemathesis' choices start from
+    /// The seed of schemathesis' choices
     #[arg(long, default_value_t = 1)]
     seed: u32,
 }
@@ -56,69 +56,69 @@ pub(crate) fn run(arguments: Arguments) -> Result<()> {
 
 fn typescript() -> Row {
     Row::of("TypeScript", |row| {
-        let place = row.step(INSTALL, || {
-            let place = Place::new("typescript")?;
-            place.install("package-lock.json", || place.run("npm", &["ci", "--no-audit", "--no-fund"], &[]))?;
-            Ok(place)
+        let folder = row.step(INSTALL, || {
+            let folder = ToolFolder::new("typescript")?;
+            folder.install("package-lock.json", || folder.run("npm", &["ci", "--no-audit", "--no-fund"], &[]))?;
+            Ok(folder)
         })?;
         row.step(GENERATE, || {
             let document = root().join(DOCUMENT);
-            place.run("openapi-typescript", &[path(&document)?, "--output", "schema.d.ts"], &[])
+            folder.run("openapi-typescript", &[path(&document)?, "--output", "schema.d.ts"], &[])
         })?;
-        row.step(TYPE_CHECK, || place.run("tsc", &[], &[]))?;
-        drive(row, &place, "node", "built/driver.js")
+        row.step(TYPE_CHECK, || folder.run("tsc", &[], &[]))?;
+        drive(row, &folder, "node", "built/driver.js")
     })
 }
 
 fn python() -> Row {
     Row::of("Python", |row| {
-        let place = row.step(INSTALL, install_python)?;
+        let folder = row.step(INSTALL, install_python)?;
         row.step(GENERATE, || {
             let document = root().join(DOCUMENT);
             let made = ["--output-path", "bunq_partner", "--meta", "none", "--overwrite", "--fail-on-warning"];
             let generate = [&["generate", "--path", path(&document)?], made.as_slice()].concat();
-            place.run("openapi-python-client", &generate, &[])?;
-            place.write("bunq_partner/py.typed", "")
+            folder.run("openapi-python-client", &generate, &[])?;
+            folder.write("bunq_partner/py.typed", "")
         })?;
-        row.step(TYPE_CHECK, || place.run("mypy", &["driver.py"], &[]))?;
-        drive(row, &place, "python", "driver.py")
+        row.step(TYPE_CHECK, || folder.run("mypy", &["driver.py"], &[]))?;
+        drive(row, &folder, "python", "driver.py")
     })
 }
 
 /// Requests of all kinds that the document allows and forbids, and the responses against the document.
 fn schemathesis(arguments: &Arguments) -> Row {
     Row::of("schemathesis", |row| {
-        let place = row.step(INSTALL, install_python)?;
+        let folder = row.step(INSTALL, install_python)?;
         row.step(CONFORM, || {
-            let sandbox = Sandbox::start(&["--provisions", PROVISIONS])?;
+            let sandbox = SandboxProcess::start(&["--provisions", PROVISIONS])?;
             let (document, openapi, seed) = (root().join(DOCUMENT), root().join(OPENAPI), arguments.seed.to_string());
             let most = arguments.max_examples.to_string();
             let arguments = ["run", path(&document)?, "--url", &sandbox.access.base_url, "--seed", &seed];
             let arguments = [arguments.as_slice(), &["--max-examples", &most, "--no-color"]].concat();
             let more = [("SCHEMATHESIS_HOOKS", "hooks"), ("BUNQ_OPENAPI", path(&openapi)?)];
-            place.run("schemathesis", &arguments, &environment(&sandbox, &more))
+            folder.run("schemathesis", &arguments, &environment(&sandbox, &more))
         })
     })
 }
 
-fn install_python() -> Result<Place> {
-    let place = Place::new("python")?;
-    place.install("requirements.txt", || {
-        place.run("python3", &["-m", "venv", "--clear", "venv"], &[])?;
+fn install_python() -> Result<ToolFolder> {
+    let folder = ToolFolder::new("python")?;
+    folder.install("requirements.txt", || {
+        folder.run("python3", &["-m", "venv", "--clear", "venv"], &[])?;
         let install = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r", "requirements.txt"];
-        place.run("python", &install, &[])
+        folder.run("python", &install, &[])
     })?;
-    Ok(place)
+    Ok(folder)
 }
 
-/// Runs a driver against each of bunq's ways.
-fn drive(row: &mut Row, place: &Place, program: &str, driver: &str) -> Result<()> {
+/// Runs a driver against each form of bunq's responses.
+fn drive(row: &mut Row, folder: &ToolFolder, program: &str, driver: &str) -> Result<()> {
     let openapi = root().join(OPENAPI);
     let mut outcomes = Vec::new();
     for way in WAYS {
-        let sandbox = Sandbox::start(way)?;
+        let sandbox = SandboxProcess::start(way)?;
         let environment = environment(&sandbox, &[("BUNQ_OPENAPI", path(&openapi)?)]);
-        outcomes.push(place.read(program, &[driver], &environment)?);
+        outcomes.push(folder.read(program, &[driver], &environment)?);
     }
     for step in DRIVEN {
         row.step(step, || match outcomes.iter().find(|outcome| !outcome.has_done(step)) {
@@ -132,8 +132,8 @@ fn drive(row: &mut Row, place: &Place, program: &str, driver: &str) -> Result<()
     }
 }
 
-/// How a process gets into the sandbox, and more.
-fn environment<'a>(sandbox: &'a Sandbox, more: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)> {
+/// The environment variables for a process that calls the sandbox.
+fn environment<'a>(sandbox: &'a SandboxProcess, more: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)> {
     let Access { base_url, api_key } = &sandbox.access;
     [&[("BUNQ_BASE_URL", base_url.as_str()), ("BUNQ_API_KEY", api_key)], more].concat()
 }

@@ -11,7 +11,7 @@ use crate::{root, run_in, target};
 
 const ADDED: &str = "xtask/endpoint";
 
-/// What the copy is made of.
+/// The files that are copied.
 const COPIED: [&str; 8] =
     ["Cargo.lock", "Cargo.toml", "README.md", "build.rs", "codegen", "openapi", "src", "xtask/Cargo.toml"];
 
@@ -23,7 +23,7 @@ pub(crate) fn run() -> Result<()> {
     for name in COPIED {
         copy_all(&root().join(name), &copy.join(name))?;
     }
-    // The other member of the workspace, and what the manifest names.
+    // The other member of the workspace, and the targets that the manifest names.
     for name in ["xtask/src/main.rs", "xtask/src/bin/sandbox.rs"] {
         write(&copy.join(name), "fn main() {}\n")?;
     }

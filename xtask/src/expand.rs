@@ -21,7 +21,7 @@ pub(crate) fn run() -> Result<()> {
     let mut out = stdout().lock();
     for (name, what) in PARTS {
         let code = std::fs::read_to_string(folder.join(name)).with_context(|| format!("the build has no {name}"))?;
-        // Who has read enough closes the pipe.
+        // A pager that is closed early closes the pipe.
         if writeln!(out, "// {what}.\n\n{code}").is_err() {
             break;
         }
@@ -32,7 +32,7 @@ pub(crate) fn run() -> Result<()> {
 /// The folder where the build script has written it.
 pub(crate) fn generated() -> Result<PathBuf> {
     let check = ["check", "--quiet", "--package", "bunq-partner", "--message-format", "json-render-diagnostics"];
-    // What the crate does not compile with is worth reading too: only the build script has to succeed.
+    // Generated code that does not compile is worth reading too: only the build script has to succeed.
     let output = Command::new("cargo").args(check).current_dir(root()).stderr(Stdio::inherit()).output()?;
     let messages = String::from_utf8_lossy(&output.stdout);
     let messages = messages.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());

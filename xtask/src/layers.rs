@@ -1,6 +1,6 @@
 //! The layers of the crate: imports go down, and there are no circles.
 //!
-//! Reads every path in `src/` and in the generated files, follows re-exports to the module that defines what is meant,
+//! Reads every path in `src/` and in the generated files, follows re-exports to the module that defines the item,
 //! and reports each import that goes up, each circle of files, and each import through `lib.rs`. Tests are left out.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -121,7 +121,7 @@ fn circle(
     None
 }
 
-/// The module that defines what a path leads to.
+/// The module that defines the item of a path.
 fn resolve(modules: &Crate, path: &[String]) -> ModulePath {
     let mut at = ModulePath::new();
     for (index, segment) in path.iter().enumerate() {
@@ -237,7 +237,7 @@ impl<'ast> Visit<'ast> for Reader<'_> {
             && let Some((_, file)) = text.split_once("\"/")
             && let Some((file, _)) = file.split_once('"')
         {
-            // What cannot be read does not compile either.
+            // Code that syn cannot parse does not compile either.
             let _ = self.read(&self.generated.join(file));
         }
     }

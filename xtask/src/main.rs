@@ -34,13 +34,13 @@ enum Task {
     /// Needs Rust, git, Node 20.19 or later with npm, and Python 3.11 with pip; it installs what it needs of their
     /// packages.
     Ci,
-    /// Prove clients of the document in TypeScript and Python, and the document itself, against the sandbox
+    /// Test clients of the document in TypeScript and Python, and the document itself, against the sandbox
     Contract(contract::Arguments),
     /// Make the reference from the document, as one page of HTML, and the documentation of the crate
     Docs,
     /// Add operations to a copy of the document, and call them without a line of Rust in the crate
     Endpoint,
-    /// Print the Rust that the build makes of the document
+    /// Print the Rust that the build generates from the document
     ///
     /// Its public names and signatures are in codegen/tests/snapshots/outline__outline.snap, for review.
     Expand,
@@ -54,7 +54,7 @@ enum Task {
     Spec(spec::Task),
 }
 
-/// 0 if all is well, 1 if a check of the document says that it is not, 2 if the task could not be done.
+/// 0 for success, 1 if a check has findings, 2 if the task failed.
 fn main() -> ExitCode {
     match run_task(Arguments::parse().task) {
         Ok(true) => ExitCode::SUCCESS,

@@ -11,12 +11,12 @@ const FOLDER: &str = "xtask/redocly";
 const CONFIG: &str = "xtask/redocly/redocly.yaml";
 const TEMPLATE: &str = "xtask/redocly/page.hbs";
 
-/// Lints the document, and says whether nothing was found; what was, it prints.
+/// Lints the document and prints the findings; true if there are none.
 pub(crate) fn lint(document: &str) -> Result<bool> {
     redocly(&["lint", "--config", CONFIG, "--format", "stylish", document])
 }
 
-/// Renders the document as one page that needs nothing from outside.
+/// Renders the document as one page without external resources.
 pub(crate) fn build_docs(document: &str, page: &str) -> Result<()> {
     let arguments = ["--config", CONFIG, "--template", TEMPLATE, "--inlineBundle", "--output", page];
     if !redocly(&[&["build-docs", document], arguments.as_slice()].concat())? {
@@ -25,7 +25,7 @@ pub(crate) fn build_docs(document: &str, page: &str) -> Result<()> {
     Ok(())
 }
 
-/// Says whether Redocly is content; if not, shows what it says.
+/// Runs Redocly; prints its output and returns false if it fails.
 fn redocly(arguments: &[&str]) -> Result<bool> {
     install()?;
     let output = Command::new(root().join(FOLDER).join("node_modules/.bin/redocly"))
@@ -41,7 +41,7 @@ fn redocly(arguments: &[&str]) -> Result<bool> {
     Ok(output.status.success())
 }
 
-/// Installs what the lock file says, unless that was done since it changed.
+/// Installs from the lock file, unless that was done since it changed.
 fn install() -> Result<()> {
     let folder = root().join(FOLDER);
     let changed = |file: &str| folder.join(file).metadata().and_then(|file| file.modified()).ok();

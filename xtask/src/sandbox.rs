@@ -1,4 +1,4 @@
-//! The sandbox as a process of its own, so that the other chores need no client that can be built.
+//! The sandbox as a separate process, so that the other chores run even if the crate does not build.
 
 use std::ffi::OsString;
 use std::io::{BufRead as _, BufReader};
@@ -11,14 +11,14 @@ use crate::root;
 
 const RUN: [&str; 8] = ["run", "--quiet", "--package", "xtask", "--features", "sandbox", "--bin", "sandbox"];
 
-/// What the sandbox's own command takes.
+/// The arguments of the sandbox's command.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     arguments: Vec<OsString>,
 }
 
-/// Becomes the sandbox, so that whoever ends this process ends it.
+/// Replaces this process with the sandbox, so that a signal to it ends the sandbox.
 #[cfg(unix)]
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     use std::os::unix::process::CommandExt as _;
@@ -39,7 +39,7 @@ fn command() -> Command {
 }
 
 /// A sandbox that runs until it is dropped.
-pub(crate) struct Sandbox {
+pub(crate) struct SandboxProcess {
     pub(crate) access: Access,
     _process: Process,
 }
@@ -51,7 +51,7 @@ pub(crate) struct Access {
     pub(crate) api_key: String,
 }
 
-impl Sandbox {
+impl SandboxProcess {
     pub(crate) fn start(arguments: &[&str]) -> Result<Self> {
         let mut process = Process(command().args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).spawn()?);
         let mut line = String::new();

@@ -1,10 +1,10 @@
-//! What came of it, as a table: a row for each language, a column for each step.
+//! The outcome as a table: a row for each language, a column for each step.
 
 use std::fmt;
 
 use anyhow::Result;
 
-/// The last column: what came of the whole row, which can also fail between two steps.
+/// The last column: the outcome of the whole row, which can also fail between two steps.
 const ALL: &str = "all";
 
 /// What a row has done, in order. After a failure nothing more is done.
@@ -15,7 +15,7 @@ pub(super) struct Row {
 }
 
 impl Row {
-    /// A row that is filled by `steps`, whose error is told at once.
+    /// A row that is filled by `steps`, whose error is printed at once.
     pub(super) fn of(name: &'static str, steps: impl FnOnce(&mut Self) -> Result<()>) -> Self {
         let mut row = Self { name, done: Vec::new(), is_ok: true };
         if let Err(error) = steps(&mut row) {

@@ -1,4 +1,4 @@
-//! `spec check`: everything that the document has to be, all findings at once.
+//! `spec check`: all checks of the document, with all findings at once.
 
 use anyhow::Result;
 
@@ -7,13 +7,13 @@ use crate::redocly;
 use bunq_partner_codegen::document::Document;
 use bunq_partner_codegen::validate::diagnostics;
 
-/// Says whether there is nothing to find.
+/// True if there are no findings.
 pub(crate) fn run() -> Result<bool> {
     let text = text()?;
     let (findings, checked) = match Document::read(&text) {
         Ok(document) => {
             let mut findings = diagnostics(&document);
-            // Where references lead nowhere, no example can be held against anything.
+            // With broken references, no example can be validated.
             let examples = if findings.is_empty() { examples::check(&document) } else { Vec::new() };
             findings.extend(rules::check(&document));
             let checked = examples.len();

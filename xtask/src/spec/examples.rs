@@ -12,7 +12,7 @@ pub(super) fn check(document: &Document) -> Vec<Result<(), Diagnostic>> {
     let lowered = lower(document.root.clone());
     let check = Check { document, lowered: &lowered };
     for_each_part(&document.root, &mut |pointer, part| {
-        // The examples among the components are held against the schemas of those that refer to them.
+        // The examples among the components are validated against the schemas of the parts that refer to them.
         if pointer != "/components" {
             check.part(pointer, part, &mut results);
         }
@@ -20,7 +20,7 @@ pub(super) fn check(document: &Document) -> Vec<Result<(), Diagnostic>> {
     results
 }
 
-/// Says as JSON Schema does what OpenAPI has words of its own for.
+/// Rewrites OpenAPI's own keywords as those of JSON Schema.
 fn lower(mut root: Value) -> Value {
     for_each_object(&mut root, &mut |object| {
         if object.get("format") == Some(&json!("int64")) {

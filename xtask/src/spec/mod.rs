@@ -1,4 +1,4 @@
-//! The document: whether it is as it should be, and what changed in it.
+//! The chores of the document: its checks, and what changed in it.
 
 mod check;
 mod diff;
@@ -16,7 +16,7 @@ pub(crate) const DOCUMENT: &str = "openapi/bunq-partner.yaml";
 
 #[derive(Subcommand)]
 pub(crate) enum Task {
-    /// Hold the document against Redocly's rules and the project's own, and its examples against its schemas
+    /// Check the document by Redocly's rules and the project's own, and its examples against its schemas
     ///
     /// Each finding is one line with the place; the exit status is 1 if there is one, 2 if it could not be checked.
     Check,
@@ -27,7 +27,7 @@ pub(crate) enum Task {
     Diff(diff::Arguments),
 }
 
-/// Says whether all is well.
+/// True if there are no findings.
 pub(crate) fn run(task: Task) -> Result<bool> {
     match task {
         Task::Check => check(),

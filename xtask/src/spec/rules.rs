@@ -1,4 +1,4 @@
-//! The project's own rules: what clients of every language count on, and no linter knows.
+//! The project's own rules, on which clients of every language depend and which no linter has.
 
 use serde_json::Value;
 
@@ -12,7 +12,7 @@ const SECRETS: [&str; 7] =
 
 pub(super) fn check(document: &Document) -> Vec<Diagnostic> {
     let mut findings = Vec::new();
-    // Whoever follows references would not come back.
+    // Following the references would not end.
     if !circles(&document.root).is_empty() {
         return findings;
     }
@@ -23,24 +23,24 @@ pub(super) fn check(document: &Document) -> Vec<Diagnostic> {
     let directions = Directions::of(&document.root);
     for (name, schema) in document.schemas() {
         let mut walk = Walk { document, used: directions.of_component("schemas", name), findings: &mut findings };
-        let place = Place { pointer: format!("/components/schemas/{name}"), words: format!("schema `{name}`") };
-        walk.described(&place, schema);
-        walk.schema(&place, schema);
+        let location = Location { pointer: format!("/components/schemas/{name}"), words: format!("schema `{name}`") };
+        walk.described(&location, schema);
+        walk.schema(&location, schema);
     }
     for kind in ["parameters", "headers", "responses", "requestBodies"] {
         for (name, part) in members(&document.root["components"][kind]) {
             let words = format!("{} `{name}`", kind.trim_end_matches('s'));
             let mut walk = Walk { document, used: directions.of_component(kind, name), findings: &mut findings };
-            walk.inline(&Place { pointer: format!("/components/{kind}/{name}"), words }, part);
+            walk.inline(&Location { pointer: format!("/components/{kind}/{name}"), words }, part);
         }
     }
     for (path, item) in members(&document.root["paths"]) {
-        let place = Place { pointer: format!("/paths/{}", escaped(path)), words: format!("path `{path}`") };
-        Walk { document, used: Direction::REQUEST, findings: &mut findings }.parameters(&place, &item["parameters"]);
+        let location = Location { pointer: format!("/paths/{}", escaped(path)), words: format!("path `{path}`") };
+        Walk { document, used: Direction::REQUEST, findings: &mut findings }.parameters(&location, &item["parameters"]);
     }
     for operation in document.operations() {
-        let place = Place { pointer: operation.pointer(), words: format!("operation `{}`", operation.id) };
-        Walk { document, used: Direction::REQUEST, findings: &mut findings }.inline(&place, operation.value);
+        let location = Location { pointer: operation.pointer(), words: format!("operation `{}`", operation.id) };
+        Walk { document, used: Direction::REQUEST, findings: &mut findings }.inline(&location, operation.value);
     }
     findings
 }
@@ -75,13 +75,13 @@ fn check_links(document: &Document, findings: &mut Vec<Diagnostic>) {
     });
 }
 
-/// Where something is, for the machine and for people.
-struct Place {
+/// The location of a finding: its JSON pointer, and its name for readers.
+struct Location {
     pointer: String,
     words: String,
 }
 
-impl Place {
+impl Location {
     fn down(&self, path: &str, words: &str) -> Self {
         let words = if words.is_empty() { self.words.clone() } else { format!("{}, {words}", self.words) };
         Self { pointer: format!("{}/{path}", self.pointer), words }
@@ -95,68 +95,71 @@ struct Walk<'a> {
 }
 
 impl Walk<'_> {
-    fn find(&mut self, place: &Place, problem: impl std::fmt::Display) {
-        self.findings.push(Diagnostic::at(&place.pointer, &place.words, problem));
+    fn find(&mut self, location: &Location, problem: impl std::fmt::Display) {
+        self.findings.push(Diagnostic::at(&location.pointer, &location.words, problem));
     }
 
-    /// Looks for the schemas in something that is none.
-    fn inline(&mut self, place: &Place, value: &Value) {
+    /// Finds the schemas in a part that is not a schema.
+    fn inline(&mut self, location: &Location, value: &Value) {
         if let Some(name) = value["name"].as_str() {
-            self.secret(place, name, &value["schema"]);
+            self.secret(location, name, &value["schema"]);
         }
         for (name, inside) in members(value) {
             match name {
-                "schema" => self.schema(&place.down(name, ""), inside),
+                "schema" => self.schema(&location.down(name, ""), inside),
                 "example" | "examples" => {}
                 "responses" => {
                     let mut walk = Walk { document: self.document, used: Direction::RESPONSE, findings: self.findings };
-                    walk.inline(&place.down(name, ""), inside);
+                    walk.inline(&location.down(name, ""), inside);
                 }
-                "parameters" => self.parameters(place, inside),
-                _ => self.inline(&place.down(&escaped(name), ""), inside),
+                "parameters" => self.parameters(location, inside),
+                _ => self.inline(&location.down(&escaped(name), ""), inside),
             }
         }
     }
 
-    fn parameters(&mut self, place: &Place, parameters: &Value) {
+    fn parameters(&mut self, location: &Location, parameters: &Value) {
         for (index, parameter) in parameters.as_array().into_iter().flatten().enumerate() {
             let words = parameter["name"].as_str().map(|name| format!("parameter `{name}`"));
-            let place = place.down(&format!("parameters/{index}"), &words.unwrap_or_default());
-            self.inline(&place, parameter);
+            let location = location.down(&format!("parameters/{index}"), &words.unwrap_or_default());
+            self.inline(&location, parameter);
         }
     }
 
-    fn schema(&mut self, place: &Place, schema: &Value) {
-        self.check_enum(place, schema);
+    fn schema(&mut self, location: &Location, schema: &Value) {
+        self.check_enum(location, schema);
         if self.used.response && schema["additionalProperties"] == false {
-            self.find(place, "a response has it, and bunq may add a member: remove `additionalProperties`");
+            self.find(location, "a response has it, and bunq may add a member: remove `additionalProperties`");
         }
         for (name, property) in members(&schema["properties"]) {
-            let place = place.down(&format!("properties/{}", escaped(name)), &format!("property `{name}`"));
-            self.described(&place, property);
+            let location = location.down(&format!("properties/{}", escaped(name)), &format!("property `{name}`"));
+            self.described(&location, property);
             let is_required = schema["required"].as_array().is_some_and(|names| names.iter().any(|one| one == name));
             if self.used.response && !is_required && !is_nullable(property) {
-                self.find(&place, "a response may have null in its place: set `nullable`, or write `anyOf` with null");
+                self.find(
+                    &location,
+                    "a response may have null in its location: set `nullable`, or write `anyOf` with null",
+                );
             }
-            self.secret(&place, name, property);
-            self.schema(&place, property);
+            self.secret(&location, name, property);
+            self.schema(&location, property);
         }
         for name in ["items", "additionalProperties", "not"] {
             if let Some(inside) = schema.get(name) {
-                self.schema(&place.down(name, name), inside);
+                self.schema(&location.down(name, name), inside);
             }
         }
         for name in ["allOf", "oneOf", "anyOf"] {
             for (index, part) in schema[name].as_array().into_iter().flatten().enumerate() {
-                self.schema(&place.down(&format!("{name}/{index}"), name), part);
+                self.schema(&location.down(&format!("{name}/{index}"), name), part);
             }
         }
     }
 
-    fn secret(&mut self, place: &Place, name: &str, schema: &Value) {
+    fn secret(&mut self, location: &Location, name: &str, schema: &Value) {
         let name = name.to_lowercase().replace('-', "_");
         if SECRETS.iter().any(|secret| name.ends_with(secret)) && self.is_plain_text(schema) {
-            self.find(place, "it is a secret: set `format: password`");
+            self.find(location, "it is a secret: set `format: password`");
         }
     }
 
@@ -168,40 +171,40 @@ impl Walk<'_> {
             || parts.into_iter().any(|part| self.is_plain_text(part))
     }
 
-    fn described(&mut self, place: &Place, schema: &Value) {
+    fn described(&mut self, location: &Location, schema: &Value) {
         if schema["description"].as_str().is_none_or(|text| text.trim().is_empty()) {
-            self.find(place, "describe it (`$ref` takes no description: put it in `allOf`)");
+            self.find(location, "describe it (`$ref` takes no description: put it in `allOf`)");
         }
     }
 
-    fn check_enum(&mut self, place: &Place, schema: &Value) {
-        // Null alone is how OpenAPI 3.0 says that there may be nothing: no value will be added to it.
+    fn check_enum(&mut self, location: &Location, schema: &Value) {
+        // A schema of null alone is how OpenAPI 3.0 allows null: no value will be added to it.
         let closed = schema["enum"].as_array().filter(|_| !is_null(schema));
         let open = schema["x-extensible-enum"].as_array().filter(|values| values.iter().any(Value::is_string));
         if schema.get("x-extensible-enum").is_some() && open.is_none() {
-            self.find(place, "x-extensible-enum is a list of texts: write the values");
+            self.find(location, "x-extensible-enum is a list of texts: write the values");
         }
         if closed.is_some() && self.used.response {
-            self.find(place, "a response has it, and bunq may add a value: write `x-extensible-enum` for `enum`");
+            self.find(location, "a response has it, and bunq may add a value: write `x-extensible-enum` for `enum`");
         }
         if open.is_some() && self.used.request {
-            self.find(place, "a request has it, and takes known values only: write `enum` for `x-extensible-enum`");
+            self.find(location, "a request has it, and takes known values only: write `enum` for `x-extensible-enum`");
         }
         let descriptions = &schema["x-enum-descriptions"];
         let Some(values) = closed.or(open) else {
             if !descriptions.is_null() {
                 self.find(
-                    place,
+                    location,
                     "it has x-enum-descriptions and no values: write them as `x-extensible-enum` or `enum`",
                 );
             }
             return;
         };
         for value in values.iter().filter_map(Value::as_str).filter(|value| !descriptions[value].is_string()) {
-            self.find(place, format_args!("describe the value `{value}` under x-enum-descriptions"));
+            self.find(location, format_args!("describe the value `{value}` under x-enum-descriptions"));
         }
         for (value, _) in members(descriptions).filter(|(value, _)| !values.iter().any(|known| known == value)) {
-            self.find(place, format_args!("x-enum-descriptions has `{value}`, which is no value of it: remove one"));
+            self.find(location, format_args!("x-enum-descriptions has `{value}`, which is no value of it: remove one"));
         }
     }
 }

@@ -5,15 +5,15 @@ use std::fmt;
 use bunq_partner_codegen::direction::Direction;
 use serde::Serialize;
 
-/// What a change does to those who count on what was there before.
+/// The effect of a change on those who depend on the document as it was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum Impact {
-    /// Nothing: it is for readers.
+    /// None: only texts for readers differ.
     Editorial,
-    /// Nothing, but they may use what is new.
+    /// None, and there is something new to use.
     Additive,
-    /// What they have may work no more, and code may no longer compile.
+    /// Requests may be refused, responses may surprise, or code may no longer compile.
     Breaking,
 }
 

@@ -1,4 +1,4 @@
-//! `spec diff`: what changed in the document, and what that does to whom.
+//! `spec diff`: what changed in the document, and whom that breaks.
 
 mod change;
 mod parts;
@@ -23,7 +23,7 @@ pub(crate) struct Arguments {
     json: bool,
 }
 
-/// Says whether nothing is breaking.
+/// True if no change is breaking.
 pub(crate) fn run(arguments: &Arguments) -> Result<bool> {
     let rev = match &arguments.rev {
         Some(rev) => rev.clone(),
@@ -39,7 +39,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<bool> {
     Ok(!breaking)
 }
 
-/// Says whether nothing is breaking since a release, or the document's version says that something may be.
+/// True if no change since a release is breaking, or the document's version announces it.
 pub(crate) fn since_release(rev: &str) -> Result<bool> {
     let (old, new) = (before(rev)?, now()?);
     let changes = parts::compare(&old, &new);
@@ -49,7 +49,7 @@ pub(crate) fn since_release(rev: &str) -> Result<bool> {
 
 /// The newest release tag that HEAD comes after.
 pub(crate) fn last_release() -> Result<Option<String>> {
-    // Fails where there is none, and only then is that no error.
+    // It fails where there is no tag, which is not an error here.
     let tag = git(&["describe", "--tags", "--abbrev=0", "--match", "v[0-9]*"]).ok();
     Ok(tag.map(|tag| tag.trim().to_string()))
 }

@@ -73,7 +73,7 @@ impl<'a> Comparison<'a> {
         self.changes.push(Change { place: place.to_string(), what: what.to_string(), wire, rust });
     }
 
-    /// The members that nothing else compares: texts, and what is not known here.
+    /// The members that nothing else compares: texts, and unknown members.
     pub(super) fn others(&mut self, place: &str, old: &Value, new: &Value, compared: &[&str]) {
         for (name, was, is) in pairs(old, new) {
             if was != is && !compared.contains(&name) {
@@ -90,7 +90,7 @@ impl<'a> Comparison<'a> {
         self.changes[seen..].iter_mut().for_each(|change| change.rust = Editorial);
     }
 
-    /// What two parts say, unless both refer to the same component.
+    /// The contents of two parts, unless both refer to the same component.
     fn both(&self, old: &'a Value, new: &'a Value) -> Option<(&'a Value, &'a Value)> {
         let same = reference(old).is_some() && reference(old) == reference(new);
         (!same).then(|| (self.old.resolve(old), self.new.resolve(new)))
@@ -124,7 +124,7 @@ impl<'a> Comparison<'a> {
         }
     }
 
-    /// What a path says beside its operations and their parameters.
+    /// The members of a path beside its operations and their parameters.
     fn paths(&mut self) {
         for (path, was, is) in pairs(&self.old.root["paths"], &self.new.root["paths"]) {
             if let (Some(was), Some(is)) = (was, is) {
@@ -186,7 +186,7 @@ impl<'a> Comparison<'a> {
             }
         }
         let compared = ["operationId", "parameters", "requestBody", "responses", "security"];
-        // What a method returns, and whether it is public, is not seen on the wire.
+        // The result of a method, and whether it is public, is not visible on the wire.
         for name in ["x-bunq-managed", "x-bunq-result"].into_iter().filter(|name| was.value[name] != is.value[name]) {
             self.add(&place, format_args!("{name} changed"), Editorial, Breaking);
         }
@@ -299,7 +299,7 @@ impl<'a> Comparison<'a> {
                 let place = format!("{} `{name}`", kind.strip_suffix('s').unwrap_or(kind));
                 let (Some(was), Some(is)) = (was, is) else {
                     let what = if was.is_some() { "was removed" } else { "was added" };
-                    // On the wire, what used it tells.
+                    // On the wire, the parts that refer to it show the change.
                     let rust = match kind {
                         "schemas" if was.is_some() => Breaking,
                         "schemas" => Additive,
@@ -322,7 +322,7 @@ impl<'a> Comparison<'a> {
     }
 }
 
-/// Whether a parameter or header goes into the head of a request or response. A header of a response has no `in`.
+/// Whether a parameter is a header. A header of a response has no `in`.
 fn is_header(part: &Value) -> bool {
     part.get("in").is_none_or(|place| place == "header")
 }

@@ -1,6 +1,6 @@
 //! Compares schemas.
 //!
-//! The Rust side follows what the generator does: an optional or nullable member is an `Option`, a list never is; a
+//! The Rust side follows the generator: an optional or nullable member is an `Option`, a list never is; a
 //! struct of such members is `Default`; structs and enums are `#[non_exhaustive]`; a bound of an inline number or
 //! string can make another type of it. The exact types are in the snapshot of the generated API.
 
@@ -46,7 +46,7 @@ impl Comparison<'_> {
             _ => {}
         }
         match (was_null, is_null) {
-            // Who reads the document knows that null in the place of an optional member means that it is absent.
+            // By the document, a null optional member is an absent one.
             (false, true) if !was_required && !used.request => {
                 self.add(place, "may now be null", used.added(), rust);
             }
@@ -81,12 +81,12 @@ impl Comparison<'_> {
         self.others(place, old, new, &compared);
     }
 
-    /// Whether two schemas say the same in another place or under another name.
+    /// Whether two schemas are equal except for their places and names.
     fn is_same_on_wire(&self, old: &Value, new: &Value) -> bool {
         fn content<'a>(document: &'a Document, schema: &'a Value) -> BTreeMap<&'a str, &'a Value> {
             let only = schema["allOf"].as_array().filter(|parts| parts.len() == 1).and_then(|parts| parts.first());
             let target = document.resolve(only.unwrap_or(schema));
-            // What stands beside the reference adds to it; null has been compared.
+            // Members beside the reference add to it; null has been compared.
             let beside = members(schema).filter(|(name, _)| !["$ref", "allOf", "nullable"].contains(name));
             members(target).chain(beside).filter(|(name, _)| !TEXTS.contains(name)).collect()
         }

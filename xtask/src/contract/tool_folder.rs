@@ -12,7 +12,7 @@ use wait_timeout::ChildExt as _;
 
 use crate::{root, target};
 
-/// What is left there once everything is installed: what it was installed from.
+/// The file that records from which lock file everything was installed.
 const INSTALLED: &str = "installed";
 
 /// What a command has written to its standard output.
@@ -21,11 +21,11 @@ const WRITTEN: &str = "written";
 /// The longest that anything here takes, on a slow machine that installs for the first time.
 const LONGEST: Duration = Duration::from_secs(600);
 
-pub(super) struct Place {
+pub(super) struct ToolFolder {
     folder: PathBuf,
 }
 
-impl Place {
+impl ToolFolder {
     /// The folder `name`, with the files of its namesake in `xtask/contract/`.
     pub(super) fn new(name: &str) -> Result<Self> {
         let folder = target().join("contract").join(name);
@@ -63,10 +63,10 @@ impl Place {
         Ok(())
     }
 
-    /// Runs a command here and gives what it wrote.
+    /// Runs a command here and returns its standard output.
     pub(super) fn read(&self, program: &str, arguments: &[&str], environment: &[(&str, &str)]) -> Result<Outcome> {
         let mut command = self.command(program, arguments, environment)?;
-        // A file, for nobody reads while the command runs.
+        // A file, because nothing reads a pipe while the command runs.
         let file = self.folder.join(WRITTEN);
         let status = in_time(program, command.stdout(File::create(&file)?))?;
         let written = String::from_utf8_lossy(&fs::read(file)?).into_owned();
@@ -82,7 +82,7 @@ impl Place {
         Ok(command)
     }
 
-    /// What is installed here comes before what the machine has.
+    /// Programs installed here come before those of the machine.
     fn search_path(&self) -> Result<OsString> {
         let own = ["node_modules/.bin", "venv/bin"].map(|own| self.folder.join(own));
         let machines = env::var_os("PATH").unwrap_or_default();
@@ -90,7 +90,7 @@ impl Place {
     }
 }
 
-/// Runs a command until its end, which has to come in time.
+/// Runs a command to its end, and stops it when it takes too long.
 fn in_time(program: &str, command: &mut Command) -> Result<ExitStatus> {
     let mut process = command.spawn().with_context(|| missing(program))?;
     if let Some(status) = process.wait_timeout(LONGEST)? {
@@ -105,7 +105,7 @@ fn missing(program: &str) -> String {
     format!("`{program}` cannot be run: the contract needs Node 20 with npm, and Python 3.11 with pip and venv")
 }
 
-/// What a command came to.
+/// The outcome of a command.
 pub(super) struct Outcome {
     pub(super) status: ExitStatus,
     written: String,
