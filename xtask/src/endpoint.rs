@@ -36,6 +36,13 @@ pub(crate) fn run() -> Result<()> {
     let text = insert(&text, "\npaths:\n", &added("paths.yaml")?)?;
     write(&document, &insert(&text, "\n  schemas:\n", &added("schemas.yaml")?)?)?;
     write(&copy.join("tests/new_endpoint.rs"), &added("new_endpoint.rs")?)?;
+    // The copy shares the artifacts of the dependencies. Cargo tells its crates from the originals by their version.
+    for name in ["Cargo.toml", "codegen/Cargo.toml"] {
+        let manifest = copy.join(name);
+        let text = fs::read_to_string(&manifest)?;
+        let version = text.lines().find(|line| line.starts_with("version = ")).context("a crate has a version")?;
+        write(&manifest, &text.replace(version, "version = \"0.0.0-copy\""))?;
+    }
     let target = target();
     let test = ["test", "--features", "sandbox", "--test", "new_endpoint"];
     run_in(&copy, "cargo", &test, &[("CARGO_TARGET_DIR", target.to_str().context("the target folder is not text")?)])
