@@ -56,5 +56,5 @@ async fn follow(waiter: Waiter) -> Result<Provision, Box<dyn Error>> {
         println!("  {:<24}{step:<34}waiting for {:?}", provision.status.as_str(), provision.waiting_for());
         last = Some(provision);
     }
-    last.ok_or_else(|| "the wait ended without a look at the provision".into())
+    last.ok_or_else(|| "the wait ended before the provision was read".into())
 }

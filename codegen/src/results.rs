@@ -183,7 +183,7 @@ impl Method<'_> {
         for (member, source) in &self.envelope.repeats {
             let Some(field) = self.field(schema, member) else { continue };
             let ident = &field.ident;
-            let answered = if inside_option(&field.ty).is_some() {
+            let received = if inside_option(&field.ty).is_some() {
                 quote!(item.#ident.as_ref())
             } else {
                 quote!(Some(&item.#ident))
@@ -196,7 +196,7 @@ impl Method<'_> {
             } else {
                 quote!(&body.#argument)
             };
-            checks.push(quote!(repeats(#source, #answered, #asked)?;));
+            checks.push(quote!(repeats(#source, #received, #asked)?;));
         }
         Ok(checks)
     }

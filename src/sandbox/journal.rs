@@ -31,7 +31,7 @@ pub struct JournalEntry {
     pub signature: ReceivedSignature,
     /// The fault that was played on it.
     pub fault: Option<Fault>,
-    /// Whether what it asked for was done, however it was answered. `false` for what was refused.
+    /// Whether the call was carried out, whatever its response says. `false` for a refused call.
     pub carried_out: bool,
 }
 

@@ -19,7 +19,7 @@ const SIGNATURE: &str = "X-Bunq-Server-Signature";
 #[derive(Clone)]
 #[non_exhaustive]
 pub struct RawResponse {
-    /// The HTTP status. What HTTP cannot carry, like 99, is answered as a 500.
+    /// The HTTP status. A status that HTTP does not allow, such as 99, becomes 500.
     pub status: u16,
     /// The headers. How the body is framed (`Content-Length`, `Transfer-Encoding`) is the server's own business:
     /// such headers are left out.
@@ -137,7 +137,7 @@ impl Refusal {
         Self { status, message: message.into(), allow: None }
     }
 
-    /// The path is known, but not with this method. HTTP wants to be told which do.
+    /// The path exists, but not with this method. HTTP requires the list of its methods.
     pub(super) fn method_not_allowed(method: &str, path: &str, allow: String) -> Self {
         Self { allow: Some(allow), ..Self::new(405, format!("{path} does not know the method {method}.")) }
     }

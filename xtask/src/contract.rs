@@ -49,7 +49,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<()> {
     let table = Table::new([&[INSTALL, GENERATE, TYPE_CHECK], DRIVEN.as_slice(), &[CONFORM]].concat(), rows);
     println!("\n{table}");
     if !table.is_ok() {
-        bail!("the document, its clients and the sandbox do not agree: the first failure of each row is told above");
+        bail!("the document, its clients and the sandbox do not agree: the first failure of each row is printed above");
     }
     Ok(())
 }
