@@ -138,7 +138,7 @@ impl Walk<'_> {
             if self.used.response && !is_required && !is_nullable(property) {
                 self.find(
                     &location,
-                    "a response may have null in its location: set `nullable`, or write `anyOf` with null",
+                    "a response may have null in its place: set `nullable`, or write `anyOf` with null",
                 );
             }
             self.secret(&location, name, property);
