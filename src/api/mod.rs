@@ -181,6 +181,10 @@ impl Api {
         request.build().map_err(|error| error.without_url().to_string())
     }
 
+    fn exchange(&self) -> Arc<Exchange> {
+        Arc::new(Exchange::new(Arc::clone(&self.transport), Arc::clone(&self.source), self.deadline()))
+    }
+
     /// Makes one call with the generated client, and unpacks its envelope.
     async fn send<T, U, E, F>(
         &self,
@@ -190,7 +194,7 @@ impl Api {
     where
         F: Future<Output = Result<ResponseValue<T>, GeneratedError<E>>>,
     {
-        let exchange = Arc::new(Exchange::new(Arc::clone(&self.transport), Arc::clone(&self.source), self.deadline()));
+        let exchange = self.exchange();
         let (result, unknown) = collect_unknown(send(client::for_exchange(&exchange))).await;
         self.transport.report_unknown(unknown);
         let (metadata, _) = exchange.outcome()?;
@@ -207,7 +211,7 @@ impl Api {
     where
         F: Future<Output = Result<ResponseValue<T>, GeneratedError<E>>>,
     {
-        let exchange = Arc::new(Exchange::new(Arc::clone(&self.transport), Arc::clone(&self.source), self.deadline()));
+        let exchange = self.exchange();
         // Its result is a stream of the same bytes.
         drop(send(client::for_exchange(&exchange)).await);
         let (metadata, bytes) = exchange.outcome()?;
