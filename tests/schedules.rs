@@ -24,7 +24,7 @@ use serde_json::Value;
 const SCHEDULES: u64 = 2000;
 
 /// How many sandboxes play schedules at once.
-const WORKERS: usize = 8;
+const WORKERS: usize = 24;
 
 /// Far longer than any schedule whose futures all end.
 const FOR_EVER: Duration = Duration::from_secs(120);
