@@ -13,9 +13,11 @@ use crate::client::Client;
 use crate::environment::Environment;
 use crate::error::Error;
 use crate::operation::{Operation, RateLimit};
+use crate::provisions::ProvisionsConfig;
 use crate::session::Session;
 use crate::session::context::{ContextStore, Identity};
 use crate::session::handshake::Device;
+use crate::transport::connections::Connections;
 use crate::transport::deadline::MAX_TIMEOUT;
 use crate::transport::rate_limit::RateLimits;
 use crate::transport::retry::RetryPolicy;
@@ -52,6 +54,7 @@ pub struct ClientBuilder {
     /// `None`: the context is kept in memory.
     store: Option<Arc<dyn ContextStore>>,
     config: TransportConfig,
+    provisions: ProvisionsConfig,
     limits: Limits,
 }
 
@@ -66,6 +69,7 @@ impl ClientBuilder {
             permitted_ips: PermittedIps::default(),
             store: None,
             config: TransportConfig::default(),
+            provisions: ProvisionsConfig::default(),
             limits: Limits { shared: None, documented: true, set: HashMap::new() },
         }
     }
@@ -85,12 +89,18 @@ impl ClientBuilder {
     }
 
     /// Takes over the settings that a user's client shares with its partner's.
-    pub(crate) fn for_user(environment: Environment, partner: &Transport, token: Secret) -> Self {
+    pub(crate) fn for_user(
+        environment: Environment,
+        partner: &Transport,
+        provisions: ProvisionsConfig,
+        token: Secret,
+    ) -> Self {
         let own = Self::new(environment).api_key(token);
         Self {
             is_users_key: true,
             base_url: Some(partner.base_url().to_string()),
             config: *partner.config(),
+            provisions,
             limits: Limits { shared: Some(Arc::clone(partner.limits())), ..own.limits },
             ..own
         }
@@ -174,6 +184,24 @@ impl ClientBuilder {
         self
     }
 
+    /// Sets the longest pause between two polls of a [`Waiter`](crate::Waiter). The default is 2 seconds. A waiter can
+    /// have [one of its own](crate::Waiter::poll_interval).
+    pub fn poll_interval(mut self, interval: Duration) -> Self {
+        self.provisions.poll_interval = interval;
+        self
+    }
+
+    /// Sets how long a request to create a provision may take to arrive at bunq after it has failed in doubt. The default
+    /// is 10 seconds.
+    ///
+    /// For that time [`create`](crate::Provisions::create) searches for the provision before it sends the request again.
+    /// One that arrives later still makes a second user, which the waiter finds if it is there by the time that the
+    /// first one is ready.
+    pub fn late_arrival(mut self, time: Duration) -> Self {
+        self.provisions.late_arrival = time;
+        self
+    }
+
     /// Sets the rate limit of an operation, in place of the document's: at most `calls` within any period of the length
     /// `per`.
     ///
@@ -218,10 +246,12 @@ impl ClientBuilder {
         let identity = Identity::new(self.environment, &base_url, &api_key);
         let description = DeviceDescription::try_from(self.device_description)
             .map_err(|error| Error::invalid_input("device_description", error.rule()))?;
-        let device = Device { api_key, description, permitted_ips: self.permitted_ips };
-        let transport = Arc::new(Transport::new(http_client(&url, &config)?, base_url, limits, config));
+        let Self { is_users_key, permitted_ips, .. } = self;
+        let device = Device { api_key, is_users_key, description, permitted_ips };
+        let connections = Connections::new(move || http_client(&url, &config))?;
+        let transport = Arc::new(Transport::new(connections, base_url, limits, config));
         let session = Session::new(Arc::clone(&transport), device, identity, self.store);
-        Ok(Client::new(self.environment, transport, session))
+        Ok(Client::new(self.environment, transport, session, self.provisions))
     }
 }
 

@@ -10,7 +10,7 @@ use crate::api::Api;
 use crate::builder::ClientBuilder;
 use crate::environment::Environment;
 use crate::error::{Error, ErrorKind, Sent};
-use crate::provisions::{Poller, Provisions};
+use crate::provisions::{Poller, Provisions, ProvisionsConfig};
 use crate::session::{Session, SessionUser};
 use crate::transport::Transport;
 use crate::types::{Credential, CredentialStatus, Secret};
@@ -38,14 +38,20 @@ pub struct Client {
     environment: Environment,
     transport: Arc<Transport>,
     session: Session,
+    provisions: Provisions,
     api: Api,
-    poller: Poller,
 }
 
 impl Client {
-    pub(crate) fn new(environment: Environment, transport: Arc<Transport>, session: Session) -> Self {
+    pub(crate) fn new(
+        environment: Environment,
+        transport: Arc<Transport>,
+        session: Session,
+        provisions: ProvisionsConfig,
+    ) -> Self {
         let api = Api::new(Arc::clone(&transport), Arc::new(session.clone()));
-        Self { environment, transport, session, poller: Poller::new(api.clone()), api }
+        let provisions = Provisions::new(api.clone(), Poller::new(api.clone()), provisions);
+        Self { environment, transport, session, provisions, api }
     }
 
     /// Starts to build a client for `environment`.
@@ -70,7 +76,7 @@ impl Client {
 
     /// Returns the operations on provisions that take more than one call: create, find, close, reset, wait and list.
     pub fn provisions(&self) -> Provisions {
-        Provisions::new(self.api.clone(), self.poller.clone())
+        self.provisions.clone()
     }
 
     /// Returns the typed methods of all operations of the OpenAPI document.
@@ -110,7 +116,7 @@ impl Client {
 
     /// Like [`for_user`](Self::for_user), with a token that you have stored. bunq decides whether it is still valid.
     pub fn for_user_token(&self, token: impl Into<Secret>) -> ClientBuilder {
-        ClientBuilder::for_user(self.environment, &self.transport, token.into())
+        ClientBuilder::for_user(self.environment, &self.transport, *self.provisions.config(), token.into())
     }
 
     /// Opens a session now, if none is open; otherwise the first call does it.
@@ -124,6 +130,20 @@ impl Client {
     /// See [`ErrorKind`].
     pub async fn open_session(&self) -> Result<(), Error> {
         self.session.open().await
+    }
+
+    /// Makes a new installation, with keys of its own, and opens a session with it, in place of the one that is in memory
+    /// or in the [context store](ClientBuilder::context_store).
+    ///
+    /// Call it when bunq has forgotten the installation, as after its sandbox is emptied, or when what is stored is
+    /// damaged. In memory alone, a client does it by itself when bunq refuses the installation. It never does so because
+    /// a signature is not valid, since that would trust whoever made it.
+    ///
+    /// # Errors
+    ///
+    /// [`Context`](ErrorKind::Context) if the stored context is another client's, or cannot be read: it is not replaced.
+    pub async fn reinstall(&self) -> Result<(), Error> {
+        self.session.reinstall().await
     }
 
     /// Returns the user that the session acts for. Most of bunq's paths begin with the id of that user. Opens a session if
@@ -152,7 +172,8 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// If it fails, the session stays in use. A response of 401 is a success: the session has ended already.
+    /// If it fails, the session stays in use. A session that bunq refuses, and refuses again when asked about it, has ended
+    /// already: that is a success.
     pub async fn end_session(&self) -> Result<(), Error> {
         self.session.end().await
     }

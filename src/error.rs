@@ -40,7 +40,8 @@ pub enum ErrorKind {
     InvalidResponse,
     /// A success response has no signature of bunq's, or a wrong one. It was not used.
     Signature,
-    /// 401: bunq does not accept the key, the token, the address or the signature.
+    /// bunq does not accept the key, the token, the address or the signature: 401, 403 with one of two texts, or 400
+    /// when a session is opened.
     Unauthorized,
     /// 404: there is no such object.
     NotFound,
@@ -117,32 +118,14 @@ impl CallMetadata {
     }
 }
 
-/// The origin of a refusal, as far as it can be determined.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Origin {
-    /// It carries bunq's valid signature.
-    Signed,
-    /// It has bunq's error envelope, and no signature.
-    Envelope,
-    /// Anything else: a proxy may have made it up.
-    Unknown,
-}
-
 /// Whether a request with this failure may have been carried out: it got no complete response, or one that proves
-/// nothing. A request that must not run twice is repeated only if this is false.
-fn may_have_run(kind: ErrorKind, sent: Sent, origin: Origin) -> bool {
-    use ErrorKind::{
-        Duplicate, InvalidResponse, Maintenance, RateLimited, Server, Signature, Unattainable, Unauthorized,
-        WaitTimeout,
-    };
+/// nothing.
+fn may_have_run(kind: ErrorKind, sent: Sent, is_from_bunq: bool) -> bool {
     match (sent, kind) {
         (Sent::No, _) => false,
         (Sent::Maybe, _) => true,
-        (Sent::Responded, Server | Signature | InvalidResponse) => true,
-        // These three lead to another attempt, so a proxy's word is not enough: they must be signed.
-        (Sent::Responded, RateLimited | Maintenance | Unauthorized) => origin != Origin::Signed,
-        (Sent::Responded, Unattainable | WaitTimeout | Duplicate) => false,
-        (Sent::Responded, _) => origin == Origin::Unknown,
+        (Sent::Responded, ErrorKind::Server | ErrorKind::Signature | ErrorKind::InvalidResponse) => true,
+        (Sent::Responded, _) => !is_from_bunq,
     }
 }
 
@@ -158,11 +141,13 @@ pub struct Error(Box<Inner>);
 struct Inner {
     kind: ErrorKind,
     sent: Sent,
-    origin: Origin,
+    /// The failure is a refusal of bunq's own: see [`Error::refused_by_bunq`].
+    is_from_bunq: bool,
     retry_after: Option<Duration>,
     message: String,
     metadata: Option<CallMetadata>,
     bunq_messages: Vec<String>,
+    additional_parameter: Option<String>,
     last_seen: Option<Provision>,
     source: Option<Arc<dyn std::error::Error + Send + Sync>>,
 }
@@ -179,22 +164,48 @@ impl Error {
     }
 
     /// Whether bunq may have carried the request out although the call failed: it got no complete response, or one that
-    /// proves nothing. Check the outcome before you repeat a request that must not be carried out twice.
+    /// proves nothing. Check the outcome before you send such a request again.
+    ///
+    /// It is `false` for a read, for a wait, and for whatever else does no harm when it is repeated
+    /// ([`Operation::idempotent`]).
     pub fn is_doubtful(&self) -> bool {
-        may_have_run(self.0.kind, self.0.sent, self.0.origin)
+        self.operation().is_some_and(|operation| !operation.idempotent)
+            && may_have_run(self.0.kind, self.0.sent, self.0.is_from_bunq)
     }
 
-    /// Whether `operation` may be called again after this failure: it was surely not carried out, or a second execution
-    /// does no harm.
+    /// Whether `operation` may be attempted again after this failure without a look at what happened: it surely was not
+    /// sent, or a second execution does no harm. A refusal is not enough: nothing binds its status to the request.
     pub(crate) fn permits_repeating(&self, operation: &Operation) -> bool {
-        operation.is_repeatable() || !self.is_doubtful()
+        operation.idempotent || self.0.sent == Sent::No
     }
 
-    /// Whether the same call may succeed later: [`ErrorKind::is_transient`].
+    /// Whether the same call may succeed later: its [kind](ErrorKind::is_transient) passes by itself, or the refusal may
+    /// be another's than bunq's, such as a proxy's.
     ///
     /// That does not say whether the call may safely be repeated: see [`is_doubtful`](Self::is_doubtful).
     pub fn is_retryable(&self) -> bool {
-        self.0.kind.is_transient()
+        self.0.kind.is_transient() || self.is_unproven_refusal()
+    }
+
+    /// Whether the response is a refusal that bunq did not make, as far as can be known.
+    fn is_unproven_refusal(&self) -> bool {
+        let is_refusal = matches!(self.0.kind, ErrorKind::Unauthorized | ErrorKind::NotFound | ErrorKind::Rejected);
+        is_refusal && self.0.sent == Sent::Responded && !self.0.is_from_bunq
+    }
+
+    /// Whether bunq itself refuses the call for its rate.
+    pub(crate) fn is_throttling(&self) -> bool {
+        self.0.is_from_bunq && self.status() == Some(429)
+    }
+
+    /// Whether bunq itself refuses the token of the call.
+    pub(crate) fn refuses_token(&self) -> bool {
+        let refuses = match self.status() {
+            Some(401) => true,
+            Some(403) => self.0.bunq_messages.iter().any(|message| is_token_refusal(message)),
+            _ => false,
+        };
+        refuses && self.0.is_from_bunq
     }
 
     /// How long to wait before the next attempt, if that is known: bunq asks for it, or its rate limit has no permit before.
@@ -232,6 +243,14 @@ impl Error {
         &self.0.bunq_messages
     }
 
+    /// The `error_additional_parameter` of bunq's messages, which have one for some refusals: JSON of open shape, an array
+    /// with that of each message. Nothing of it is in `Display` or `Debug`, because it may be about a person.
+    ///
+    /// It is `None` if there is none, or if it is longer than 16 KiB.
+    pub fn additional_parameter(&self) -> Option<&str> {
+        self.0.additional_parameter.as_deref()
+    }
+
     /// The provision as it was last seen, where a wait has failed.
     pub fn last_seen(&self) -> Option<&Provision> {
         self.0.last_seen.as_ref()
@@ -255,11 +274,12 @@ impl Error {
         Self(Box::new(Inner {
             kind,
             sent,
-            origin: Origin::Unknown,
+            is_from_bunq: false,
             retry_after: None,
             message: one_line(&message.to_string(), MAX_FOREIGN_CHARS * 2),
             metadata: None,
             bunq_messages: Vec::new(),
+            additional_parameter: None,
             last_seen: None,
             source: None,
         }))
@@ -285,20 +305,23 @@ impl Error {
         self
     }
 
-    /// A refusal with bunq's messages, which carries bunq's valid signature or does not.
-    pub(crate) fn refused_by(mut self, messages: &[String], is_signed: bool) -> Self {
+    /// The same error with what the response says. It is bunq's own refusal if it is proven to be.
+    pub(crate) fn with_refusal(mut self, is_from_bunq: bool, messages: &[String], additional: Option<String>) -> Self {
+        self.0.is_from_bunq = is_from_bunq;
         self.0.bunq_messages = messages.iter().map(|message| one_line(message, MAX_FOREIGN_CHARS)).collect();
-        self.0.origin = match (is_signed, messages.is_empty()) {
-            (true, _) => Origin::Signed,
-            (false, false) => Origin::Envelope,
-            (false, true) => Origin::Unknown,
-        };
+        self.0.additional_parameter = additional;
         self
     }
 
-    /// Whether a refusal is bunq's own, as far as it can be determined: it is signed, or at least in bunq's envelope.
+    /// Whether the failure is a refusal of bunq's own.
     pub(crate) fn is_from_bunq(&self) -> bool {
-        self.0.origin != Origin::Unknown
+        self.0.is_from_bunq
+    }
+
+    /// The same error with what to do about it.
+    pub(crate) fn with_advice(mut self, advice: &str) -> Self {
+        self.0.message = format!("{}: {advice}", self.0.message);
+        self
     }
 
     pub(crate) fn with_retry_after(mut self, pause: Option<Duration>) -> Self {
@@ -335,6 +358,9 @@ impl fmt::Display for Error {
             write!(f, "{}: ", metadata.operation.id)?;
         }
         f.write_str(message)?;
+        if let Some(source) = &self.0.source {
+            write!(f, ": {}", one_line(&cause(&**source), MAX_FOREIGN_CHARS))?;
+        }
         if !bunq_messages.is_empty() {
             write!(f, "; bunq says: {}", bunq_messages.join("; "))?;
         }
@@ -348,6 +374,22 @@ impl fmt::Display for Error {
         let known: Vec<_> = known.into_iter().flatten().collect();
         if known.is_empty() { Ok(()) } else { write!(f, " ({})", known.join(", ")) }
     }
+}
+
+/// What made a call fail: an error of this crate as it stands, or else the innermost cause. The outer ones say no more
+/// than that something failed.
+fn cause(error: &(dyn std::error::Error + 'static)) -> String {
+    match error.source() {
+        Some(inner) if !error.is::<Error>() => cause(inner),
+        _ => error.to_string(),
+    }
+}
+
+/// Whether a message of a 403 is what bunq says of a token that it does not accept any more. Other words mean that the
+/// caller may not do this.
+pub(crate) fn is_token_refusal(message: &str) -> bool {
+    let message = message.trim().trim_end_matches('.').to_ascii_lowercase();
+    matches!(message.as_str(), "insufficient authentication" | "insufficient authorisation")
 }
 
 impl fmt::Debug for Error {
@@ -372,43 +414,102 @@ impl std::error::Error for Error {
 mod tests {
     use super::*;
 
-    /// The one rule for what may run twice: `[signed, in bunq's envelope, neither]` for each failure.
+    fn refused(kind: ErrorKind, operation: &'static Operation, status: u16, is_from_bunq: bool) -> Error {
+        let metadata = CallMetadata { status: Some(status), ..CallMetadata::new(operation, 1) };
+        let says = ["Insufficient authentication.".to_owned()];
+        Error::new(kind, Sent::Responded, "").with_metadata(metadata).with_refusal(is_from_bunq, &says, None)
+    }
+
+    /// `[bunq's own, somebody's]` for each failure.
     #[test]
     fn what_may_have_been_carried_out() {
         use ErrorKind::*;
         for (kind, sent, expected) in [
-            (Connect, Sent::No, [false; 3]),
-            (RateLimited, Sent::No, [false; 3]),
-            (InvalidInput, Sent::No, [false; 3]),
-            (Context, Sent::No, [false; 3]),
-            (Connection, Sent::Maybe, [true; 3]),
-            (Timeout, Sent::Maybe, [true; 3]),
-            (WaitTimeout, Sent::Maybe, [true; 3]),
-            (Server, Sent::Responded, [true; 3]),
-            (Signature, Sent::Responded, [true; 3]),
-            (InvalidResponse, Sent::Responded, [true; 3]),
-            (RateLimited, Sent::Responded, [false, true, true]),
-            (Maintenance, Sent::Responded, [false, true, true]),
-            (Unauthorized, Sent::Responded, [false, true, true]),
-            (NotFound, Sent::Responded, [false, false, true]),
-            (Rejected, Sent::Responded, [false, false, true]),
-            (Unattainable, Sent::Responded, [false; 3]),
-            (WaitTimeout, Sent::Responded, [false; 3]),
-            (Duplicate, Sent::Responded, [false; 3]),
+            (Connect, Sent::No, [false; 2]),
+            (RateLimited, Sent::No, [false; 2]),
+            (InvalidInput, Sent::No, [false; 2]),
+            (Connection, Sent::Maybe, [true; 2]),
+            (Timeout, Sent::Maybe, [true; 2]),
+            (Server, Sent::Responded, [true; 2]),
+            (Signature, Sent::Responded, [true; 2]),
+            (InvalidResponse, Sent::Responded, [true; 2]),
+            (RateLimited, Sent::Responded, [false, true]),
+            (Maintenance, Sent::Responded, [false, true]),
+            (Unauthorized, Sent::Responded, [false, true]),
+            (NotFound, Sent::Responded, [false, true]),
+            (Rejected, Sent::Responded, [false, true]),
         ] {
-            let doubtful =
-                [Origin::Signed, Origin::Envelope, Origin::Unknown].map(|origin| may_have_run(kind, sent, origin));
-            assert_eq!(doubtful, expected, "{kind:?} {sent:?}");
+            assert_eq!([true, false].map(|own| may_have_run(kind, sent, own)), expected, "{kind:?} {sent:?}");
         }
     }
 
     #[test]
-    fn an_operation_that_may_run_twice_may_be_repeated_in_doubt() {
+    fn reads_and_waits_leave_no_doubt() {
         let broken = Error::new(ErrorKind::Connection, Sent::Maybe, "");
-        assert!(broken.permits_repeating(&Operation::GET_PROVISION));
-        assert!(broken.permits_repeating(&Operation::CREATE_SESSION));
-        assert!(!broken.permits_repeating(&Operation::CREATE_PROVISION));
-        let refused = Error::new(ErrorKind::RateLimited, Sent::Responded, "").refused_by(&[], true);
-        assert!(refused.permits_repeating(&Operation::CREATE_PROVISION));
+        assert!(!broken.is_doubtful(), "there is no request that could have been carried out");
+        for (operation, is_doubtful) in [
+            (&Operation::CREATE_PROVISION, true),
+            (&Operation::UPDATE_PROVISION, true),
+            (&Operation::GET_PROVISION, false),
+            (&Operation::CREATE_SESSION, false),
+        ] {
+            let broken = broken.clone().with_metadata(CallMetadata::new(operation, 1));
+            assert_eq!(broken.is_doubtful(), is_doubtful, "{}", operation.id);
+        }
+    }
+
+    #[test]
+    fn a_refusal_does_not_permit_repeating() {
+        for kind in [ErrorKind::RateLimited, ErrorKind::Maintenance, ErrorKind::Unauthorized] {
+            let refused = refused(kind, &Operation::CREATE_PROVISION, 429, true);
+            assert!(!refused.permits_repeating(&Operation::CREATE_PROVISION), "{kind:?}");
+            assert!(refused.permits_repeating(&Operation::GET_PROVISION), "{kind:?}");
+            assert!(refused.before_sending().permits_repeating(&Operation::CREATE_PROVISION), "{kind:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_bunqs_own_proves_nothing() {
+        for (kind, status) in [(ErrorKind::NotFound, 404), (ErrorKind::Rejected, 403), (ErrorKind::Unauthorized, 401)] {
+            let [own, other] = [true, false].map(|own| refused(kind, &Operation::GET_PROVISION, status, own));
+            assert_eq!([own.is_retryable(), other.is_retryable()], [false, true], "{status}");
+            assert_eq!([own.refuses_token(), other.refuses_token()], [status != 404, false], "{status}");
+        }
+        assert!(refused(ErrorKind::RateLimited, &Operation::GET_PROVISION, 429, true).is_throttling());
+        assert!(!refused(ErrorKind::RateLimited, &Operation::GET_PROVISION, 429, false).is_throttling());
+    }
+
+    #[test]
+    fn a_dead_token_is_told_from_a_real_403() {
+        for message in ["Insufficient authentication.", "Insufficient authorisation.", " insufficient authorisation"] {
+            assert!(is_token_refusal(message), "{message}");
+        }
+        for message in ["You may not do this.", "Insufficient funds.", "Insufficient authentication of the user.", ""] {
+            assert!(!is_token_refusal(message), "{message}");
+        }
+    }
+
+    #[test]
+    fn one_line_names_the_innermost_cause() {
+        #[derive(Debug)]
+        struct Outer(std::io::Error);
+        impl fmt::Display for Outer {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("error sending request")
+            }
+        }
+        impl std::error::Error for Outer {
+            fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+                Some(&self.0)
+            }
+        }
+        let connect = Error::new(ErrorKind::Connect, Sent::No, "no connection to bunq")
+            .with_source(Outer(std::io::Error::other("invalid peer certificate: UnknownIssuer\n")));
+        assert_eq!(connect.to_string(), "no connection to bunq: invalid peer certificate: UnknownIssuer ");
+        let wait = Error::new(ErrorKind::WaitTimeout, Sent::Responded, "it is not closed").with_source(connect);
+        assert_eq!(
+            wait.to_string(),
+            "it is not closed: no connection to bunq: invalid peer certificate: UnknownIssuer "
+        );
     }
 }

@@ -20,7 +20,8 @@ pub struct Operation {
     pub query: &'static [&'static str],
     /// Whether its request has a body.
     pub has_body: bool,
-    /// Whether a second execution changes nothing more than the first.
+    /// Whether a second execution does no harm: it changes nothing more than the first, or makes something that nobody
+    /// uses, such as a second session.
     pub idempotent: bool,
     /// Whether the client makes this call by itself, to open or end a session. [`Api`](crate::Api) does not offer it.
     pub managed: bool,
@@ -61,12 +62,6 @@ impl Operation {
     /// ```
     pub fn by_id(id: &str) -> Option<&'static Self> {
         Self::ALL.iter().find(|operation| operation.id == id)
-    }
-
-    /// Whether a second execution does no harm: the operation is idempotent, or opens a session, and an additional
-    /// session does no harm.
-    pub(crate) fn is_repeatable(&self) -> bool {
-        self.idempotent || self.auth != Auth::Session
     }
 
     /// The names of the parameters in its path.

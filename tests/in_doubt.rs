@@ -7,21 +7,21 @@ mod common;
 
 use std::time::Duration;
 
-use bunq_partner::sandbox::{Fault, Injection, RawResponse, Sandbox};
-use bunq_partner::{Acceptance, Client, ErrorKind, Operation};
+use bunq_partner::sandbox::{DeadToken, Fault, Injection, Pace, Sandbox};
+use bunq_partner::{Acceptance, Client, Error, ErrorKind, NewProvision, Operation, Provision, ProvisionStatus};
 use common::{at_once, calls, person};
+use futures_util::future::join_all;
 
 /// A bunq that creates another provision for each request with the same `external_uuid`.
 async fn without_deduplication() -> (Sandbox, Client) {
     let sandbox = Sandbox::builder().deduplicate(false).start().await.unwrap();
-    let client = sandbox.client().retry(at_once()).build().unwrap();
+    let client = sandbox.client().retry(at_once()).late_arrival(Duration::ZERO).build().unwrap();
     (sandbox, client)
 }
 
-fn unsigned_401(response: &mut RawResponse) {
-    response.status = 401;
-    response.headers.retain(|(name, _)| !name.eq_ignore_ascii_case("X-Bunq-Server-Signature"));
-    response.body = br#"{"Error":[{"error_description":"The session has ended."}]}"#.to_vec();
+/// Creates a user, and waits until it is ready.
+async fn created(client: &Client, new: NewProvision) -> Result<Provision, Error> {
+    client.provisions().create(new).await?.await
 }
 
 #[tokio::test]
@@ -50,7 +50,7 @@ async fn a_second_user_does_not_go_unnoticed() {
             response.body = format!(r#"{{"Response":[],"Pagination":{links}}}"#).into();
         }
     });
-    let error = client.provisions().create(new.clone()).await.map(drop).unwrap_err();
+    let error = created(&client, new.clone()).await.unwrap_err();
     let ids = sandbox.provision_ids();
     assert_eq!((error.kind(), ids.len()), (ErrorKind::Duplicate, 2));
     assert!(ids.iter().all(|id| error.to_string().contains(&id.to_string())), "{error}");
@@ -79,7 +79,7 @@ async fn a_list_that_lags_behind_does_not_hide_a_second_user() {
             response.body = body.to_string().into();
         }
     });
-    let error = client.provisions().create(person()).await.map(drop).unwrap_err();
+    let error = created(&client, person()).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Duplicate);
     assert!(sandbox.provision_ids().iter().all(|id| error.to_string().contains(&id.to_string())), "{error}");
 }
@@ -98,31 +98,184 @@ async fn the_check_has_time_of_its_own() {
 }
 
 #[tokio::test]
-async fn an_unsigned_401_is_followed_by_a_signed_check() {
-    let (sandbox, client) = without_deduplication().await;
-    client.open_session().await.unwrap();
-    sandbox.end_sessions();
-    sandbox.after_signing(|_, response| {
-        if response.status == 401 {
-            unsigned_401(response);
+async fn a_dead_session_at_a_creation_is_followed_by_a_look() {
+    for manner in [DeadToken::Unauthorized, DeadToken::InsufficientAuthentication, DeadToken::InsufficientAuthorisation]
+    {
+        let sandbox = Sandbox::builder().deduplicate(false).dead_token(manner).start().await.unwrap();
+        let client = sandbox.client().build().unwrap();
+        client.open_session().await.unwrap();
+        sandbox.end_sessions();
+        let created = client.provisions().create(person()).await.unwrap();
+        assert_eq!((created.acceptance(), sandbox.provision_ids().len()), (Acceptance::Accepted, 1));
+        assert_eq!(calls(&sandbox, "POST", "/partner-user-provision").len(), 2);
+    }
+}
+
+/// A signature covers the body, not the status.
+#[tokio::test]
+async fn a_success_that_is_made_a_refusal_on_its_way_does_not_create_twice() {
+    for status in [400, 401, 403, 404, 408, 429, 491, 500, 503] {
+        for signed in [false, true] {
+            let sandbox = Sandbox::builder().deduplicate(false).signed_refusals(signed).start().await.unwrap();
+            let client = sandbox.client().retry(at_once()).build().unwrap();
+            sandbox.inject(Injection::new(Fault::Relabelled(status)).on(&Operation::CREATE_PROVISION));
+            let created = client.provisions().create(person()).await.unwrap();
+            assert_eq!(sandbox.provision_ids(), [created.id()], "{status}");
+            assert_eq!(created.acceptance(), Acceptance::Found);
         }
-    });
-    let created = client.provisions().create(person()).await.unwrap();
-    assert_eq!((created.acceptance(), sandbox.provision_ids().len()), (Acceptance::Accepted, 1));
-    assert_eq!(calls(&sandbox, "POST", "/partner-user-provision").len(), 2);
+    }
 }
 
 #[tokio::test]
-async fn an_unsigned_401_does_not_create_twice() {
-    let (sandbox, client) = without_deduplication().await;
-    client.open_session().await.unwrap();
-    let mut is_first = true;
-    sandbox.after_signing(move |call, response| {
-        if call.method == "POST" && call.path.ends_with("/partner-user-provision") && std::mem::take(&mut is_first) {
-            unsigned_401(response);
+async fn a_reset_is_not_repeated_in_doubt() {
+    let (sandbox, client) = common::start().await;
+    let id = sandbox.populate(1)[0];
+    let resets = |sandbox: &Sandbox| calls(sandbox, "PUT", &id.to_string()).len();
+    // Nobody knows whether it arrives.
+    sandbox.inject(Injection::new(Fault::Drop).carried_out(false).on(&Operation::UPDATE_PROVISION));
+    let error = client.provisions().reset_token(id).await.map(drop).unwrap_err();
+    assert!(error.is_doubtful() && resets(&sandbox) == 1, "{error}");
+    // bunq itself has refused it, and no reset is in progress.
+    for fault in [Fault::Status(491), Fault::RateLimited { retry_after: Some(Duration::ZERO) }, Fault::SessionLost] {
+        let before = resets(&sandbox);
+        sandbox.inject(Injection::new(fault).on(&Operation::UPDATE_PROVISION));
+        let reset = client.provisions().reset_token(id).await.unwrap();
+        assert_eq!((reset.acceptance(), resets(&sandbox)), (Acceptance::Accepted, before + 2), "{fault:?}");
+        assert!(reset.await.unwrap().fresh_credential().is_some());
+    }
+    // It was carried out, whatever the response says.
+    for fault in [Fault::Relabelled(491), Fault::Relabelled(401), Fault::Drop] {
+        let before = resets(&sandbox);
+        sandbox.inject(Injection::new(fault).on(&Operation::UPDATE_PROVISION));
+        let reset = client.provisions().reset_token(id).await.unwrap();
+        assert_eq!((reset.acceptance(), resets(&sandbox)), (Acceptance::Found, before + 1), "{fault:?}");
+        assert!(reset.await.unwrap().fresh_credential().is_some());
+    }
+}
+
+/// The first request arrives while the client looks for it.
+#[tokio::test]
+async fn a_late_arrival_is_awaited() {
+    let sandbox = Sandbox::builder().deduplicate(false).start().await.unwrap();
+    let late_arrival = Duration::from_secs(2);
+    let client = sandbox.client().retry(at_once()).late_arrival(late_arrival).build().unwrap();
+    sandbox.inject(Injection::new(Fault::LateArrival(late_arrival / 5)).on(&Operation::CREATE_PROVISION));
+    let created = client.provisions().create(person()).await.unwrap();
+    assert_eq!(
+        (created.acceptance(), calls(&sandbox, "POST", "/partner-user-provision").len()),
+        (Acceptance::Found, 1)
+    );
+    assert_eq!(sandbox.provision_ids(), [created.id()]);
+}
+
+/// The first request arrives after the second.
+#[tokio::test]
+async fn a_later_arrival_is_found_before_the_user_is_ready() {
+    let sandbox = Sandbox::builder().deduplicate(false).pace(Pace::Manual).start().await.unwrap();
+    let client = sandbox.client().retry(at_once()).late_arrival(Duration::ZERO).build().unwrap();
+    sandbox.inject(Injection::new(Fault::LateArrival(Duration::from_millis(300))).on(&Operation::CREATE_PROVISION));
+    let created = client.provisions().create(person()).await.unwrap();
+    assert_eq!(created.acceptance(), Acceptance::Accepted);
+    while sandbox.provision_ids().len() < 2 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    while sandbox.advance(created.id()) {}
+    let error = created.await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Duplicate);
+    assert!(sandbox.provision_ids().iter().all(|id| error.to_string().contains(&id.to_string())), "{error}");
+}
+
+#[tokio::test]
+async fn what_a_page_shows_twice_is_one() {
+    let (sandbox, client) = common::start().await;
+    let new = person();
+    let id = created(&client, new.clone()).await.unwrap().id;
+    sandbox.inject(Injection::new(Fault::RepeatedItems).always());
+    assert_eq!(client.provisions().find(new.external_uuid).await.unwrap().unwrap().id, id);
+}
+
+#[tokio::test]
+async fn a_search_that_leads_back_ends() {
+    let (sandbox, client) = common::start().await;
+    let new = person();
+    created(&client, new.clone()).await.unwrap();
+    sandbox.before_signing(|_, response| {
+        let mut body: serde_json::Value = serde_json::from_slice(&response.body).unwrap();
+        if let Some(links) = body.get_mut("Pagination") {
+            links["older_url"] = "/v1/partner-user-provision?older_id=4711".into();
+            response.body = body.to_string().into();
         }
     });
-    let created = client.provisions().create(person()).await;
-    assert_eq!(calls(&sandbox, "POST", "/partner-user-provision").len(), 1);
-    assert_eq!(sandbox.provision_ids(), [created.unwrap().id()]);
+    let error = client.provisions().find(new.external_uuid).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidResponse);
+    assert!(error.to_string().contains("leads from"), "{error}");
+}
+
+#[tokio::test]
+async fn a_user_is_not_created_over_one_that_is_closed_or_failed() {
+    let (sandbox, client) = common::start().await;
+    let provisions = client.provisions();
+    for is_closed in [true, false] {
+        let new = person();
+        let id = created(&client, new.clone()).await.unwrap().id;
+        if is_closed {
+            provisions.close(id).await.unwrap().await.unwrap();
+        } else {
+            assert!(sandbox.fail(id));
+        }
+        for error in [
+            provisions.create(new.clone()).await.map(drop).unwrap_err(),
+            provisions.ensure(new).await.map(drop).unwrap_err(),
+        ] {
+            assert_eq!((error.kind(), error.is_doubtful()), (ErrorKind::Unattainable, false), "{error}");
+            assert!(error.last_seen().is_some_and(|seen| seen.id == id), "{error}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_user_that_may_exist_is_found_or_created() {
+    let (sandbox, client) = without_deduplication().await;
+    let new = person();
+    let first = client.provisions().ensure(new.clone()).await.unwrap();
+    let again = client.provisions().ensure(new).await.unwrap();
+    assert_eq!([first.acceptance(), again.acceptance()], [Acceptance::Accepted, Acceptance::Already]);
+    assert_eq!(sandbox.provision_ids(), [first.id()]);
+    assert_eq!(again.await.unwrap().status, ProvisionStatus::Created);
+    let error = client.provisions().operation_timeout(Duration::ZERO).ensure(person()).await.map(drop).unwrap_err();
+    assert!(!error.is_doubtful() && sandbox.provision_ids().len() == 1);
+}
+
+/// A bare `Id` does not say what was created. The first look does.
+#[tokio::test]
+async fn the_response_to_another_creation_is_found_out() {
+    let (sandbox, client) = common::start().await;
+    client.provisions().create(person()).await.unwrap().await.unwrap();
+    sandbox.inject(Injection::new(Fault::Replayed).on(&Operation::CREATE_PROVISION));
+    let new = person();
+    let error = created(&client, new.clone()).await.unwrap_err();
+    assert_eq!((error.kind(), error.is_doubtful()), (ErrorKind::InvalidResponse, true), "{error}");
+    assert!(error.to_string().contains(&new.external_uuid.to_string()), "{error}");
+    // The advice in the error works.
+    assert!(client.provisions().find(new.external_uuid).await.unwrap().is_some());
+}
+
+/// Responses arrive late, and on connections that others use by then.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_call_takes_the_response_to_another() {
+    let (sandbox, client) = common::start().await;
+    client.open_session().await.unwrap();
+    for operation in [&Operation::CREATE_PROVISION, &Operation::LIST_PROVISIONS, &Operation::GET_PROVISION] {
+        sandbox.inject(Injection::new(Fault::Crossed).on(operation).after(1).times(40));
+    }
+    let creations = (0..100).map(|_| {
+        let client = client.clone();
+        tokio::spawn(async move {
+            let new = person();
+            let seen = created(&client, new.clone()).await.unwrap();
+            assert_eq!(seen.external_uuid, Some(new.external_uuid));
+        })
+    });
+    join_all(creations).await.into_iter().for_each(|created| created.unwrap());
+    assert_eq!(sandbox.provision_ids().len(), 100);
 }

@@ -77,13 +77,8 @@ async fn a_restart_with_a_dead_session_opens_a_session_alone() {
 #[tokio::test]
 async fn an_interrupted_opening_is_resumed() {
     let (sandbox, file) = (start().await, ContextFile::new());
-    sandbox.after_signing(|call, response| {
-        if call.path.ends_with("/session-server") {
-            response.status = 403;
-        }
-    });
+    sandbox.inject(Injection::new(Fault::Status(405)).on(&Operation::CREATE_SESSION));
     assert_eq!(file.client(&sandbox).provisions().get(id(1)).await.unwrap_err().kind(), ErrorKind::Rejected);
-    sandbox.clear_edits();
     assert_eq!(file.client(&sandbox).provisions().get(id(1)).await.unwrap_err().kind(), ErrorKind::NotFound);
     assert_eq!(handshakes(&sandbox), [1, 1, 2]);
 }
@@ -243,17 +238,72 @@ async fn processes_on_one_file_open_one_session() {
 }
 
 #[tokio::test]
-async fn an_installation_that_bunq_has_forgotten_can_be_removed_while_the_client_runs() {
+async fn a_stored_installation_that_bunq_has_forgotten_is_replaced_on_request_alone() {
+    for remedy in ["reinstall", "remove the file"] {
+        let (sandbox, file) = (start().await, ContextFile::new());
+        let client = file.client(&sandbox);
+        client.open_session().await.unwrap();
+        sandbox.forget_installations();
+        let stored = std::fs::read(&file.0).unwrap();
+        let error = client.provisions().get(id(1)).await.unwrap_err();
+        assert!(error.to_string().contains("make another with `Client::reinstall`"), "{error}");
+        assert_eq!((handshakes(&sandbox), std::fs::read(&file.0).unwrap() == stored), ([1, 1, 2], true));
+        if remedy == "reinstall" {
+            client.reinstall().await.unwrap();
+        } else {
+            std::fs::remove_file(&file.0).unwrap();
+        }
+        assert_eq!(client.provisions().get(id(1)).await.unwrap_err().kind(), ErrorKind::NotFound);
+        assert_eq!(handshakes(&sandbox), [2, 2, 3]);
+        file.client(&sandbox).open_session().await.unwrap();
+        assert_eq!(handshakes(&sandbox), [2, 2, 3], "it is stored");
+    }
+}
+
+#[tokio::test]
+async fn the_context_of_another_key_is_not_replaced_on_request() {
     let (sandbox, file) = (start().await, ContextFile::new());
+    file.client(&sandbox).open_session().await.unwrap();
+    let stored = std::fs::read(&file.0).unwrap();
+    let builder = sandbox.client().api_key("sandbox_another").context_store(FileStore::new(&file.0));
+    let error = builder.build().unwrap().reinstall().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Context, "{error}");
+    assert_eq!(std::fs::read(&file.0).unwrap(), stored);
+}
+
+/// Changes what is stored.
+fn damage(file: &ContextFile, pointer: &str, value: &str) {
+    let mut stored: serde_json::Value = serde_json::from_slice(&std::fs::read(&file.0).unwrap()).unwrap();
+    *stored.pointer_mut(pointer).unwrap() = value.into();
+    std::fs::write(&file.0, stored.to_string()).unwrap();
+}
+
+#[tokio::test]
+async fn a_damaged_session_token_is_replaced_by_a_new_session() {
+    for damaged in ["with\na line break", "", "unknown to bunq"] {
+        let (sandbox, file) = (start().await, ContextFile::new());
+        file.client(&sandbox).open_session().await.unwrap();
+        damage(&file, "/session/token", damaged);
+        file.client(&sandbox).provisions().list().page().await.unwrap();
+        assert_eq!(handshakes(&sandbox), [1, 1, 2], "{damaged:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_damaged_key_is_an_error_that_says_what_to_do() {
+    let (sandbox, file) = (start().await, ContextFile::new());
+    file.client(&sandbox).open_session().await.unwrap();
+    // A key that is well-formed, but another's.
+    let other = ContextFile::new();
+    other.client(&start().await).open_session().await.unwrap();
+    let other: serde_json::Value = serde_json::from_slice(&std::fs::read(&other.0).unwrap()).unwrap();
+    damage(&file, "/installation/server_public_key", other["installation"]["server_public_key"].as_str().unwrap());
+
     let client = file.client(&sandbox);
-    client.open_session().await.unwrap();
-    sandbox.end_sessions();
-    sandbox.inject(Injection::new(Fault::Status(401)).on(&Operation::CREATE_SESSION));
-    let error = client.provisions().get(id(1)).await.unwrap_err();
-    assert!(error.to_string().contains("remove what the context store holds"), "{error}");
-    // The client does not remove it by itself.
-    assert_eq!(handshakes(&sandbox), [1, 1, 2]);
-    std::fs::remove_file(&file.0).unwrap();
-    assert_eq!(client.provisions().get(id(1)).await.unwrap_err().kind(), ErrorKind::NotFound);
-    assert_eq!(handshakes(&sandbox), [2, 2, 3]);
+    let error = client.provisions().list().page().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Signature);
+    assert!(error.to_string().contains("`Client::reinstall` gets another"), "{error}");
+    assert_eq!(handshakes(&sandbox)[0], 1, "a signature that is not valid never leads to a new installation");
+    client.reinstall().await.unwrap();
+    client.provisions().list().page().await.unwrap();
 }

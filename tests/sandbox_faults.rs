@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use aws_lc_rs::signature::{ParsedPublicKey, RSA_PKCS1_2048_8192_SHA256};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use bunq_partner::sandbox::{Fault, Injection, JournalEntry, Sandbox, SandboxBuilder, SignatureForm};
+use bunq_partner::sandbox::{DeadToken, Fault, Injection, JournalEntry, Sandbox, SandboxBuilder, SignatureForm};
 use bunq_partner::{Operation, ProvisionId, Uuid};
 use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
@@ -18,13 +18,17 @@ use tokio::net::TcpStream;
 const SOON: Duration = Duration::from_millis(10);
 const NEVER: Duration = Duration::from_secs(3600);
 
-const FAULTS: [Fault; 25] = [
+const FAULTS: [Fault; 30] = [
     Fault::Status(503),
     Fault::UnsignedStatus(502),
     Fault::RateLimited { retry_after: None },
     Fault::RateLimited { retry_after: Some(SOON) },
     Fault::SessionLost,
+    Fault::Forbidden,
     Fault::RequestIdRefused,
+    Fault::Relabelled(429),
+    Fault::Crossed,
+    Fault::Replayed,
     Fault::Drop,
     Fault::Truncated,
     Fault::SlowDrip { pause: NEVER },
@@ -40,6 +44,7 @@ const FAULTS: [Fault; 25] = [
     Fault::UnknownSubStatus,
     Fault::UnknownValues,
     Fault::UnknownField,
+    Fault::RepeatedItems,
     Fault::UnknownItem,
     Fault::MissingOptionalFields,
     Fault::NullFields,
@@ -178,6 +183,7 @@ async fn each_fault_has_an_outcome_that_an_injection_can_override() {
                 | Fault::UnsignedStatus(_)
                 | Fault::RateLimited { .. }
                 | Fault::SessionLost
+                | Fault::Forbidden
                 | Fault::RequestIdRefused
         );
         for (injection, carried_out) in [
@@ -210,11 +216,16 @@ async fn a_refused_request_is_not_carried_out_under_a_fault() {
 }
 
 #[tokio::test]
-async fn http_statuses() {
-    let mut partner = Partner::start().await;
+async fn refusals_are_signed_if_that_is_set() {
+    for signed in [false, true] {
+        http_statuses(Partner::of(Sandbox::builder().signed_refusals(signed)).await, signed).await;
+    }
+}
+
+async fn http_statuses(mut partner: Partner, signed: bool) {
     for status in [400, 401, 403, 404, 405, 429, 466, 490, 491, 500, 503] {
         let response = partner.spoiled(Fault::Status(status)).await;
-        assert_eq!((response.status, response.is_signed), (status, true));
+        assert_eq!((response.status, response.is_signed), (status, signed));
         assert!(response.json()["Error"][0]["error_description"].is_string());
         assert!(response.header("X-Bunq-Client-Request-Id").is_some());
         assert_eq!(partner.last_call().status, status);
@@ -225,21 +236,108 @@ async fn http_statuses() {
     assert!(!response.headers.keys().any(|name| name.as_str().starts_with("x-bunq-")));
 
     let response = partner.spoiled(Fault::RateLimited { retry_after: None }).await;
-    assert_eq!((response.status, response.is_signed, response.header("Retry-After")), (429, true, None));
+    assert_eq!((response.status, response.is_signed, response.header("Retry-After")), (429, signed, None));
     assert!(response.text().contains("a maximum of 3 calls per 3 seconds "));
     let response = partner.spoiled(Fault::RateLimited { retry_after: Some(Duration::from_millis(1500)) }).await;
-    assert_eq!((response.status, response.is_signed, response.header("Retry-After")), (429, true, Some("2")));
+    assert_eq!((response.status, response.is_signed, response.header("Retry-After")), (429, signed, Some("2")));
 
     let response = partner.spoiled(Fault::RequestIdRefused).await;
-    assert_eq!((response.status, response.is_signed), (400, true));
+    assert_eq!((response.status, response.is_signed), (400, signed));
     assert!(response.text().contains(response.header("X-Bunq-Client-Request-Id").unwrap()));
     assert!(response.text().contains("used before"));
 
     let response = partner.spoiled(Fault::SessionLost).await;
-    assert_eq!((response.status, response.is_signed), (401, true));
+    assert_eq!((response.status, response.is_signed), (401, signed));
     assert_eq!(partner.get("").await.status, 401, "the session is lost for good");
     partner.token = session(&partner.sandbox).await;
     assert_eq!(partner.get("").await.status, 200);
+}
+
+#[tokio::test]
+async fn a_dead_token_is_refused_in_bunqs_manners() {
+    for (manner, status, text) in [
+        (DeadToken::Unauthorized, 401, "The session is over, or the token is unknown."),
+        (DeadToken::InsufficientAuthentication, 403, "Insufficient authentication."),
+        (DeadToken::InsufficientAuthorisation, 403, "Insufficient authorisation."),
+    ] {
+        let mut partner = Partner::of(Sandbox::builder().dead_token(manner)).await;
+        let said = |response: &Received| response.json()["Error"][0]["error_description"].clone();
+        let response = partner.spoiled(Fault::SessionLost).await;
+        assert_eq!((response.status, said(&response)), (status, text.into()));
+        let response = partner.get("").await;
+        assert_eq!((response.status, said(&response)), (status, text.into()));
+        partner.token = "unknown".into();
+        assert_eq!(partner.get("").await.status, status);
+
+        partner.token = session(&partner.sandbox).await;
+        let response = partner.spoiled(Fault::Forbidden).await;
+        assert_eq!((response.status, said(&response)), (403, "Insufficient authorisation.".into()));
+        assert_eq!(partner.get("").await.status, 200, "the session lives on");
+        partner.sandbox.forget_installations();
+        assert_eq!(partner.get("").await.status, status);
+    }
+}
+
+#[tokio::test]
+async fn a_strict_bank_refuses_every_body_that_is_not_signed() {
+    let partner = Partner::of(Sandbox::builder().require_signatures(true)).await;
+    let refused = partner.create(Uuid::new_v4()).await;
+    assert_eq!((refused.status, partner.last_call().carried_out), (466, false));
+    assert_eq!(partner.get("").await.status, 200, "there is nothing to sign");
+    let client = partner.sandbox.client().build().unwrap();
+    let id = partner.sandbox.populate(1)[0];
+    assert!(client.provisions().close(id).await.unwrap().wait().await.unwrap().is_closed());
+}
+
+#[tokio::test]
+async fn a_wrong_key_has_the_status_that_is_set() {
+    for status in [400, 401, 403] {
+        let sandbox = Sandbox::builder().wrong_key_status(status).start().await.unwrap();
+        let client = sandbox.client().api_key("sandbox_of_somebody_else").build().unwrap();
+        assert_eq!(client.open_session().await.unwrap_err().status(), Some(status));
+    }
+}
+
+#[tokio::test]
+async fn responses_go_astray() {
+    let partner = Partner::start().await;
+    let [first, second] = partner.sandbox.populate(2)[..] else { panic!() };
+    let read = partner.read(first).await;
+    let echo = |response: &Received| response.header("X-Bunq-Client-Request-Id").map(str::to_owned);
+    partner.sandbox.inject(Fault::Crossed);
+    let crossed = partner.read(second).await;
+    assert_eq!((&crossed.body, echo(&crossed), crossed.is_signed), (&read.body, echo(&read), true));
+    partner.sandbox.inject(Fault::Replayed);
+    let replayed = partner.read(second).await;
+    assert_eq!((&replayed.body, echo(&replayed), replayed.is_signed), (&read.body, None, true));
+    partner.sandbox.inject(Fault::Relabelled(401));
+    let relabelled = partner.read(second).await;
+    assert_eq!((relabelled.status, relabelled.is_signed), (401, true));
+    assert_eq!(relabelled.provision()["id"], second.get());
+}
+
+#[tokio::test]
+async fn a_request_arrives_late() {
+    let partner = Partner::start().await;
+    let id = partner.sandbox.populate(1)[0];
+    partner.sandbox.inject(Fault::LateArrival(SOON * 10));
+    assert!(partner.receive(partner.closing(id)).await.is_err());
+    assert!(partner.last_call().carried_out && !partner.is_closing(id));
+    while !partner.is_closing(id) {
+        tokio::time::sleep(SOON).await;
+    }
+}
+
+#[tokio::test]
+async fn a_neighbour_takes_places_of_the_address() {
+    for refused_count in [false, true] {
+        let builder = Sandbox::builder().rate_limit(&Operation::LIST_PROVISIONS, 3, NEVER);
+        let partner = Partner::of(builder.refused_calls_count(refused_count)).await;
+        assert_eq!(partner.sandbox.call_as_neighbour(&Operation::LIST_PROVISIONS, 2), 2);
+        assert_eq!(partner.get("").await.status, 200);
+        assert_eq!(partner.get("").await.status, 429);
+        assert_eq!(partner.sandbox.call_as_neighbour(&Operation::LIST_PROVISIONS, 2), 0);
+    }
 }
 
 #[tokio::test]
@@ -348,6 +446,8 @@ async fn drift_is_signed() {
     }
     let items = drifted(Fault::UnknownItem).await.json()["Response"].clone();
     assert!(items[0]["Novelty"].is_object() && items[1]["PartnerUserProvision"].is_object());
+    let items = drifted(Fault::RepeatedItems).await.json()["Response"].clone();
+    assert_eq!((items.as_array().unwrap().len(), &items[0]), (2, &items[1]));
     let provision = drifted(Fault::MissingOptionalFields).await.provision();
     assert!(provision["id"].is_u64() && provision["credential"]["token_value"].is_string());
     assert!(provision.get("sub_status").is_none() && provision["credential"].get("created").is_none());
@@ -404,7 +504,7 @@ async fn bunqs_rate_limits_are_enforced_by_operation() {
     assert_eq!(partner.read(id).await.status, 200);
     partner.sandbox.inject(Injection::new(Fault::Status(503)).on(&Operation::GET_PROVISION));
     let refused = partner.read(id).await;
-    assert_eq!((refused.status, refused.is_signed, refused.header("Retry-After")), (429, true, None));
+    assert_eq!((refused.status, refused.is_signed, refused.header("Retry-After")), (429, false, None));
     assert!(refused.text().contains("a maximum of 2 calls per 3600 seconds "), "{}", refused.text());
     let call = partner.last_call();
     assert_eq!((call.status, call.fault, call.carried_out), (429, None, false), "no fault is used up on it");

@@ -7,7 +7,7 @@ mod common;
 
 use std::time::Duration;
 
-use bunq_partner::sandbox::{Fault, Injection, Sandbox};
+use bunq_partner::sandbox::{DeadToken, Fault, Injection, Sandbox};
 use bunq_partner::{Client, Error, ErrorKind, Operation};
 use common::{calls, id, once, ready, start, start_without_retries};
 
@@ -75,7 +75,8 @@ async fn a_token_that_stays_refused_is_renewed_once() {
     let id = ready(&client).await;
     sandbox.after_signing(|call, response| {
         if call.method == "GET" {
-            response.status = 401;
+            (response.status, response.body) = (401, br#"{"Error":[{"error_description":"No."}]}"#.to_vec());
+            response.headers.retain(|(name, _)| name != "X-Bunq-Server-Signature");
         }
     });
     let before = sandbox.journal().len();
@@ -203,4 +204,140 @@ async fn clients_built_apart_have_separate_sessions() {
     let error = builder.api_key("sandbox_another").build().unwrap().open_session().await.unwrap_err();
     // bunq refuses it; the session of the other client is not used.
     assert_eq!(error.status(), Some(400), "{error}");
+}
+
+/// Every manner in which bunq refuses a dead token.
+const MANNERS: [DeadToken; 3] =
+    [DeadToken::Unauthorized, DeadToken::InsufficientAuthentication, DeadToken::InsufficientAuthorisation];
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_dead_session_is_replaced_however_bunq_says_it() {
+    for manner in MANNERS {
+        let sandbox = Sandbox::builder().dead_token(manner).start().await.unwrap();
+        let client = sandbox.client().build().unwrap();
+        ready(&client).await;
+        for round in 2..5 {
+            sandbox.end_sessions();
+            assert!(read_at_once(&client, 100).await.iter().all(Result::is_ok), "{manner:?}");
+            assert_eq!(handshakes(&sandbox), [1, 1, round], "{manner:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_real_403_leads_to_one_session_at_most() {
+    let (sandbox, client) = start().await;
+    let id = ready(&client).await;
+    sandbox.inject(Injection::new(Fault::Forbidden).on(&Operation::GET_PROVISION).always());
+    for _ in 0..5 {
+        assert_eq!(client.provisions().get(id).await.unwrap_err().kind(), ErrorKind::Unauthorized);
+    }
+    assert_eq!(handshakes(&sandbox), [1, 1, 2]);
+    // A session that dies meanwhile is replaced nevertheless.
+    sandbox.clear_injections();
+    let sandbox_403 = Sandbox::builder().dead_token(DeadToken::InsufficientAuthorisation).start().await.unwrap();
+    let client = sandbox_403.client().build().unwrap();
+    sandbox_403.inject(Injection::new(Fault::Forbidden).on(&Operation::LIST_PROVISIONS).times(2));
+    assert_eq!(client.provisions().list().page().await.unwrap_err().kind(), ErrorKind::Unauthorized);
+    sandbox_403.end_sessions();
+    client.provisions().list().page().await.unwrap();
+
+    // Other words do not cost a session.
+    let before = handshakes(&sandbox_403);
+    sandbox_403.inject(Injection::new(Fault::Status(403)).on(&Operation::LIST_PROVISIONS));
+    assert_eq!(client.provisions().list().page().await.unwrap_err().kind(), ErrorKind::Rejected);
+    assert_eq!(handshakes(&sandbox_403), before);
+}
+
+#[tokio::test]
+async fn endless_refusals_open_one_session_in_each_window() {
+    let sandbox = Sandbox::start().await.unwrap();
+    let hour = Duration::from_secs(3600);
+    let builder = sandbox.client().rate_limit(&Operation::CREATE_SESSION, 2, hour);
+    let client = builder.build().unwrap();
+    let id = ready(&client).await;
+    for operation in [&Operation::GET_PROVISION, &Operation::LIST_PROVISIONS, &Operation::UPDATE_PROVISION] {
+        sandbox.inject(Injection::new(Fault::Status(401)).on(operation).always());
+    }
+    for _ in 0..5 {
+        assert_eq!(client.provisions().get(id).await.unwrap_err().kind(), ErrorKind::Unauthorized);
+        assert_eq!(client.provisions().list().page().await.unwrap_err().kind(), ErrorKind::Unauthorized);
+        assert_eq!(client.provisions().close(id).await.map(drop).unwrap_err().kind(), ErrorKind::Unauthorized);
+    }
+    assert_eq!(handshakes(&sandbox), [1, 1, 2]);
+}
+
+#[tokio::test]
+async fn an_end_does_not_believe_a_forged_refusal() {
+    let (sandbox, client) = start().await;
+    ready(&client).await;
+    sandbox.inject(Injection::new(Fault::Status(401)).on(&Operation::DELETE_SESSION));
+    assert_eq!(client.end_session().await.unwrap_err().kind(), ErrorKind::Unauthorized);
+    // The token lives on, and so it can be ended.
+    client.end_session().await.unwrap();
+    assert_eq!(calls(&sandbox, "DELETE", "/session/0").iter().filter(|call| call.carried_out).count(), 1);
+    assert_eq!(handshakes(&sandbox), [1, 1, 1]);
+}
+
+#[tokio::test]
+async fn a_forgotten_installation_in_memory_is_made_anew() {
+    for manner in MANNERS {
+        let sandbox = Sandbox::builder().dead_token(manner).start().await.unwrap();
+        let client = sandbox.client().build().unwrap();
+        ready(&client).await;
+        sandbox.forget_installations();
+        assert!(read_at_once(&client, 20).await.iter().all(Result::is_ok), "{manner:?}");
+        assert_eq!(handshakes(&sandbox), [2, 2, 3], "{manner:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_installation_is_made_anew_once_per_window_and_after_a_clear_refusal_alone() {
+    let hour = Duration::from_secs(3600);
+    for (fault, installations) in [
+        (Fault::Status(401), 2),
+        (Fault::Forbidden, 2),
+        (Fault::Status(400), 1),
+        (Fault::Status(403), 1),
+        (Fault::UnsignedStatus(401), 1),
+        (Fault::MissingSignature, 1),
+        (Fault::ForeignSignature, 1),
+    ] {
+        let sandbox = Sandbox::start().await.unwrap();
+        let builder = sandbox.client().rate_limit(&Operation::CREATE_SESSION, 1000, hour * 1000);
+        let client = builder.retry(once()).build().unwrap();
+        ready(&client).await;
+        sandbox.end_sessions();
+        sandbox.inject(Injection::new(fault).on(&Operation::CREATE_SESSION).always());
+        for _ in 0..3 {
+            client.provisions().list().page().await.unwrap_err();
+        }
+        assert_eq!(handshakes(&sandbox)[0], installations, "{fault:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_wrong_key_is_told_whatever_its_status() {
+    for status in [400, 401, 403] {
+        let sandbox = Sandbox::builder().wrong_key_status(status).start().await.unwrap();
+        let client = sandbox.client().api_key("sandbox_of_somebody_else").build().unwrap();
+        let error = client.open_session().await.unwrap_err();
+        assert_eq!((error.kind(), error.status()), (ErrorKind::Unauthorized, Some(status)), "{error}");
+        for reason in ["may be wrong", "of the other environment", "an IP address that the key is not bound to"] {
+            assert!(error.to_string().contains(reason), "{error}");
+        }
+
+        // A user's credential that has expired.
+        let client = sandbox.client().build().unwrap();
+        let id = ready(&client).await;
+        let credential = client.provisions().get(id).await.unwrap().credential.unwrap();
+        let user = client.for_user(&credential).unwrap().build().unwrap();
+        assert!(sandbox.expire_credential(id));
+        let error = user.open_session().await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unauthorized, "{error}");
+        assert!(
+            error.to_string().contains("may have expired") && error.to_string().contains("`reset_token`"),
+            "{error}"
+        );
+    }
 }

@@ -100,7 +100,12 @@ async fn another_banks_signature_is_not_bunqs() {
     other.after_signing(move |_, response| send.send(response.clone()).unwrap());
     other_client.provisions().get(other_id).await.unwrap();
     let foreign = receive.recv().unwrap();
-    sandbox.after_signing(move |_, response| *response = foreign.clone());
+    // It says that it belongs to the request.
+    sandbox.after_signing(move |call, response| {
+        *response = foreign.clone();
+        let echo = response.headers.iter_mut().find(|(name, _)| name == "X-Bunq-Client-Request-Id").unwrap();
+        echo.1 = call.header("x-bunq-client-request-id").unwrap().into();
+    });
     assert_eq!(client.provisions().get(id).await.unwrap_err().kind(), ErrorKind::Signature);
 }
 
@@ -129,12 +134,11 @@ async fn a_header_that_was_signed_cannot_be_changed() {
 }
 
 #[tokio::test]
-async fn an_unsigned_error_response_is_an_error() {
+async fn an_unsigned_refusal_is_an_error() {
     let (sandbox, client) = start_without_retries().await;
-    let id = ready(&client).await;
+    client.open_session().await.unwrap();
     sandbox.after_signing(|_, response| {
-        response.status = 404;
-        remove_signature(response);
+        assert!(response.headers.iter().all(|(name, _)| name != "X-Bunq-Server-Signature"));
     });
-    assert_eq!(client.provisions().get(id).await.unwrap_err().kind(), ErrorKind::NotFound);
+    assert_eq!(client.provisions().get(id(1)).await.unwrap_err().kind(), ErrorKind::NotFound);
 }

@@ -133,9 +133,9 @@ async fn a_wait_timeout_shows_the_last_failure() {
     sandbox.inject(Injection::new(Fault::Status(500)).always());
     let error = quick(waiter).timeout(Duration::from_millis(300)).wait().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::WaitTimeout);
-    assert!(error.to_string().ends_with("it was never read)"), "{error}");
-    let trouble = std::error::Error::source(&error).unwrap();
-    assert!(trouble.to_string().contains("HTTP status 500"), "{trouble}");
+    assert!(error.to_string().contains("(it was never read): get_provision: bunq, or a proxy"), "{error}");
+    assert!(error.to_string().contains("HTTP status 500"), "{error}");
+    assert!(!error.is_doubtful(), "a wait requests nothing");
 }
 
 #[tokio::test]

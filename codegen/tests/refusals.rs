@@ -175,7 +175,7 @@ fn operations() {
         (
             "x-bunq-idempotent: false",
             "x-bunq-idempotent: perhaps",
-            "operation `create_installation`: set x-bunq-idempotent to true or false",
+            "operation `create_provision`: set x-bunq-idempotent to true or false",
         ),
     ] {
         assert_eq!(refusal(from, to), diagnostic);

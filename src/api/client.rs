@@ -54,7 +54,7 @@ impl fmt::Debug for Exchange {
 /// A generated client that makes one call.
 pub(super) fn for_exchange(exchange: &Arc<Exchange>) -> Client {
     let Exchange { transport, .. } = &**exchange;
-    Client::new_with_client(transport.base_url(), transport.http().clone(), Arc::clone(exchange))
+    Client::new_with_client(transport.base_url(), transport.http(), Arc::clone(exchange))
 }
 
 impl ClientHooks<Arc<Exchange>> for Client {

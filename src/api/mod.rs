@@ -86,7 +86,7 @@ impl Api {
     /// Returns the deadline of a call that begins now.
     pub(crate) fn deadline(&self) -> Deadline {
         match self.timing {
-            Timing::After(timeout) => Deadline::after(timeout),
+            Timing::After(timeout) => Deadline::after(timeout, self.transport.limits().next_rank()),
             Timing::At(deadline) => deadline,
         }
     }

@@ -119,7 +119,7 @@ async fn every_operation_both_ways() {
     wire.record("create_installation", "InstallationResponse", unknown.create_installation(&request)).await;
     let output = unknown.create_installation(&request).await.unwrap().into_inner();
     let server_key = VerifyingKey::from_pem(&output.server_public_key.server_public_key).unwrap();
-    let installation = Arc::new(Installation { signing_key, server_key, token: output.token.token });
+    let installation = Arc::new(Installation { signing_key, server_key, token: output.token.token, is_stored: false });
 
     let installed = api(&sandbox, Credentials::of_installation(&installation));
     let mut request = DeviceServerRequest::new("till 7".parse().unwrap(), sandbox.api_key().into());
@@ -184,21 +184,22 @@ fn is_of(operation: &Operation, call: &JournalEntry) -> bool {
 #[derive(Debug)]
 struct Renewing {
     good: Credentials,
-    rejected: Mutex<Vec<Option<Secret>>>,
+    refused: Mutex<Vec<Secret>>,
 }
 
 impl ProvideCredentials for Renewing {
-    fn credentials<'a>(&'a self, rejected: Option<&'a Secret>) -> BoxFuture<'a, Result<Credentials, Error>> {
-        self.rejected.lock().unwrap().push(rejected.cloned());
+    fn credentials(&self) -> BoxFuture<'_, Result<Credentials, Error>> {
         let mut credentials = self.good.clone();
-        if rejected.is_none() {
+        if self.refused.lock().unwrap().is_empty() {
             credentials.token = Some("dead".into());
         }
         Box::pin(async { Ok(credentials) })
     }
 
-    fn is_renewable(&self) -> bool {
-        true
+    fn refuse<'a>(&'a self, credentials: &'a Credentials, refusal: &'a Error) -> BoxFuture<'a, bool> {
+        assert!(refusal.refuses_token());
+        self.refused.lock().unwrap().extend(credentials.token.clone());
+        Box::pin(async { true })
     }
 }
 
@@ -207,11 +208,11 @@ impl ProvideCredentials for Renewing {
 async fn a_call_is_made_with_any_source_of_credentials() {
     let sandbox = Sandbox::start().await.unwrap();
     let client = sandbox.client().build().unwrap();
-    let good = client.api().source.credentials(None).await.unwrap();
-    let source = Arc::new(Renewing { good, rejected: Mutex::default() });
+    let good = client.api().source.credentials().await.unwrap();
+    let source = Arc::new(Renewing { good, refused: Mutex::default() });
     let before = sandbox.journal().len();
     let api = Api { source: source.clone(), ..client.api() };
     api.get_installation().await.unwrap();
-    assert_eq!(*source.rejected.lock().unwrap(), [None, Some("dead".into())]);
+    assert_eq!(*source.refused.lock().unwrap(), [Secret::from("dead")]);
     assert_eq!(sandbox.journal().len(), before + 2);
 }

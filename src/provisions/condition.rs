@@ -31,12 +31,23 @@ impl Condition {
         }
     }
 
-    /// The statuses from which the condition can be met, and those in which it is met. The listing is filtered by them.
-    pub(super) fn statuses(&self) -> Vec<ProvisionStatus> {
-        use ProvisionStatus::{Active, Cancelled, Closed, Created, Failed, TokenResetRequested};
+    /// The statuses that a provision has until it meets the condition.
+    pub(super) fn pending(&self) -> &'static [ProvisionStatus] {
+        use ProvisionStatus::{Cancelled, Created, TokenResetRequested};
         match self {
-            Self::Closed => vec![Cancelled, Closed, Failed],
-            Self::Ready | Self::Reset { .. } => vec![Created, Active, TokenResetRequested, Failed],
+            Self::Closed => &[Cancelled],
+            Self::Ready => &[Created, TokenResetRequested],
+            Self::Reset { .. } => &[TokenResetRequested],
+        }
+    }
+
+    /// The other statuses in which the wait ends.
+    pub(super) fn ends(&self) -> &'static [ProvisionStatus] {
+        use ProvisionStatus::{Active, Closed, Created, Failed};
+        match self {
+            Self::Closed => &[Closed, Failed],
+            Self::Ready => &[Active, Failed],
+            Self::Reset { .. } => &[Active, Created, Failed],
         }
     }
 

@@ -1,46 +1,78 @@
 //! The operations on provisions that take more than one call.
 //!
-//! A request that must not be carried out twice is not repeated blindly: after a doubtful failure the outcome is checked
-//! before the request is repeated or reported as failed. A process that takes time at bunq is returned as a [`Waiter`].
-//! This module does not know how a call is made; [`Api`] does.
+//! A request that must not be carried out twice is repeated here alone, after a look at what happened. A process that
+//! takes time at bunq is returned as a [`Waiter`]. This module does not know how a call is made; [`Api`] does.
 
 mod condition;
 mod life_cycle;
 mod list;
 mod new_provision;
+mod outcome;
 mod poller;
+mod search;
 mod waiter;
 
 use std::time::Duration;
 
-use tokio::time::sleep;
 use uuid::Uuid;
 
 use self::condition::{Condition, is_new};
 pub use self::life_cycle::WaitingFor;
 pub use self::list::List;
+use self::outcome::{Outcome, Request};
 pub(crate) use self::poller::Poller;
+use self::search::is_over;
 pub use self::waiter::{Acceptance, Waiter};
 use crate::api::{Api, Response};
 use crate::error::{Error, ErrorKind, Sent};
-use crate::operation::Operation;
 use crate::transport::deadline::Deadline;
-use crate::transport::retry::{self, Decision, Failure};
 use crate::types::{
     CreateProvisionOutput, CreateProvisionRequest, Provision, ProvisionId, ProvisionStatus, RequestedStatus,
     UpdateProvisionRequest,
 };
 
+/// How provisions are waited and looked for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ProvisionsConfig {
+    pub(crate) poll_interval: Duration,
+    pub(crate) late_arrival: Duration,
+}
+
+impl Default for ProvisionsConfig {
+    fn default() -> Self {
+        Self { poll_interval: Duration::from_secs(2), late_arrival: Duration::from_secs(10) }
+    }
+}
+
 /// Creates, finds, closes and lists provisions, resets their tokens, and waits for them. Cheap to clone.
+///
+/// # Cancellation
+///
+/// Web frameworks drop the future of a handler when the caller hangs up. Dropping the future of a verb sends nothing more,
+/// but bunq may carry out what was sent. After it:
+///
+/// - [`create`](Self::create): call [`ensure`](Self::ensure) with the same request. It adopts the provision if there is
+///   one. A request that is dropped right after it was sent may arrive later, so do not call it at once;
+/// - [`close`](Self::close): close the provision again, which does no harm;
+/// - [`reset_token`](Self::reset_token): [wait](Self::wait_until_ready) for the provision if its status is
+///   `TOKEN_RESET_REQUESTED`, or else reset it again;
+/// - the others change nothing at bunq.
+///
+/// To keep a verb going whatever becomes of its caller, run it in a task of its own (`tokio::spawn`).
 #[derive(Debug, Clone)]
 pub struct Provisions {
     api: Api,
     poller: Poller,
+    config: ProvisionsConfig,
 }
 
 impl Provisions {
-    pub(crate) fn new(api: Api, poller: Poller) -> Self {
-        Self { api, poller }
+    pub(crate) fn new(api: Api, poller: Poller, config: ProvisionsConfig) -> Self {
+        Self { api, poller, config }
+    }
+
+    pub(crate) fn config(&self) -> &ProvisionsConfig {
+        &self.config
     }
 
     /// Sets the longest time of each operation, in place of [`ClientBuilder::operation_timeout`]. A [`Waiter`] has a timeout
@@ -54,52 +86,63 @@ impl Provisions {
 
     /// Requests a new user, and returns the waiter for the user's credential.
     ///
-    /// After a doubtful failure, or if bunq refuses, it searches for a provision with the `external_uuid`. If there is one,
-    /// that is the result, and [`acceptance`](Waiter::acceptance) shows it. The request is sent again only after a doubtful
-    /// failure, and only if there is no such provision.
+    /// If the request fails, it searches for a provision with the `external_uuid`. If there is one, that is the result,
+    /// and [`acceptance`](Waiter::acceptance) shows it. The request is sent again only if there is none. After a doubtful
+    /// failure the first one may still be on its way, so it searches
+    /// [for a while](crate::ClientBuilder::late_arrival) before that; and the waiter searches once more before it says
+    /// that the provision is ready, and ends with [`Duplicate`](ErrorKind::Duplicate) if there are two.
     ///
-    /// It does not search before the first request. If the `external_uuid` may have been used, as after a doubtful error or
-    /// a crash, search first:
+    /// A provision that is found may have been created with other contents: only the `external_uuid` is compared.
+    ///
+    /// It does not search before the first request. [`ensure`](Self::ensure) does: use it if the `external_uuid` may have
+    /// been used, as after a doubtful error or a crash.
+    ///
+    /// # Errors
+    ///
+    /// If the error [is doubtful](Error::is_doubtful), the outcome of the request is unknown: use
+    /// [`ensure`](Self::ensure) before you create with the same `external_uuid` again.
+    /// [`Duplicate`](ErrorKind::Duplicate) if bunq has carried out more than one request.
+    /// [`Unattainable`](ErrorKind::Unattainable) if the provision that is found is closing, closed or has failed.
+    pub async fn create(&self, new: impl Into<CreateProvisionRequest>) -> Result<Waiter, Error> {
+        self.create_by(&new.into(), self.api.deadline()).await
+    }
+
+    /// Returns the waiter for the credential of the user with this `external_uuid`: of the provision that there is, or of
+    /// one that is [created](Self::create).
+    ///
+    /// A provision that is found may have been created with other contents: only the `external_uuid` is compared. Its
+    /// waiter ends at once with [`Unattainable`](ErrorKind::Unattainable) if its credential is in use already, or has
+    /// expired.
     ///
     /// ```no_run
     /// # async fn example(client: bunq_partner::Client, new: bunq_partner::NewProvision) -> Result<(), bunq_partner::Error> {
-    /// let provisions = client.provisions();
-    /// let creating = match provisions.find(new.external_uuid).await? {
-    ///     Some(found) => provisions.wait_until_ready(found.id),
-    ///     None => provisions.create(new).await?,
-    /// };
+    /// // After a crash: nobody knows whether the user was created.
+    /// let ready = client.provisions().ensure(new).await?.await?;
     /// # Ok(())
     /// # }
     /// ```
     ///
     /// # Errors
     ///
-    /// If the error [is doubtful](Error::is_doubtful), the outcome of the request is unknown: use [`find`](Self::find)
-    /// before you create with the same `external_uuid` again.
-    /// [`Duplicate`](ErrorKind::Duplicate) if bunq has carried out more than one request.
-    pub async fn create(&self, new: impl Into<CreateProvisionRequest>) -> Result<Waiter, Error> {
+    /// Those of [`create`](Self::create).
+    pub async fn ensure(&self, new: impl Into<CreateProvisionRequest>) -> Result<Waiter, Error> {
         let new = new.into();
-        let external_uuid = *new.external_uuid();
         let deadline = self.api.deadline();
-        let api = self.api.until(deadline);
-        let mut requests = 0;
-        let request = || {
-            requests += 1;
-            create(&api, &new)
-        };
-        let check =
-            || async move { Ok(self.find_by(external_uuid, self.check_by(deadline)).await?.map(|found| found.id)) };
-        let (id, acceptance) = self.request_until_known(&Operation::CREATE_PROVISION, deadline, request, check).await?;
-        if requests > 1 && acceptance == Acceptance::Accepted {
-            // An earlier request may have arrived since the check.
-            match self.find_by(external_uuid, self.check_by(deadline)).await {
-                Ok(Some(found)) if found.id != id => return Err(duplicate(external_uuid, &[found.id, id])),
-                Err(error) if error.kind() == ErrorKind::Duplicate => return Err(error),
-                Err(error) => tracing::warn!(%error, provision = id.get(), "whether it was created twice is not known"),
-                Ok(_) => {}
+        match self.find_going(*new.external_uuid(), deadline).await.map_err(Error::before_sending)? {
+            Some(id) => {
+                Ok(self.waiter(id, Condition::Ready, Acceptance::Already).of_created(*new.external_uuid(), false))
             }
+            None => self.create_by(&new, deadline).await,
         }
-        Ok(self.waiter(id, Condition::Ready, acceptance))
+    }
+
+    async fn create_by(&self, new: &CreateProvisionRequest, deadline: Deadline) -> Result<Waiter, Error> {
+        let external_uuid = *new.external_uuid();
+        let api = self.api.until(deadline);
+        let look = || self.find_going(external_uuid, self.check_by(deadline));
+        let request = self.request(deadline, Some(self.config.late_arrival));
+        let Outcome { done, acceptance, is_repeated } = request.until_known(|| create(&api, new), look).await?;
+        Ok(self.waiter(done, Condition::Ready, acceptance).of_created(external_uuid, is_repeated))
     }
 
     /// Reads a provision.
@@ -118,7 +161,7 @@ impl Provisions {
     ///
     /// [`Duplicate`](ErrorKind::Duplicate) if several are neither closing, closed nor failed.
     pub async fn find(&self, external_uuid: Uuid) -> Result<Option<Provision>, Error> {
-        self.find_by(external_uuid, self.api.deadline()).await
+        search::find(&self.api.until(self.api.deadline()), external_uuid).await
     }
 
     /// Lists provisions, newest first: by the page, or as a stream.
@@ -129,7 +172,7 @@ impl Provisions {
     /// Requests that a provision be closed, and returns the waiter for its closure.
     ///
     /// If the provision is closing or closed already, that is a success, and [`acceptance`](Waiter::acceptance) shows it.
-    /// After a doubtful failure it reads the provision before it sends the request again or fails.
+    /// If the request fails, it reads the provision before it sends the request again or fails.
     ///
     /// # Errors
     ///
@@ -138,43 +181,43 @@ impl Provisions {
     pub async fn close(&self, id: ProvisionId) -> Result<Waiter, Error> {
         let deadline = self.api.deadline();
         let api = self.api.until(deadline);
-        let request = || update(&api, id, RequestedStatus::Cancelled);
-        let check = || async move {
+        let look = || async move {
             let seen = self.api.until(self.check_by(deadline)).get_provision(id).await?;
             Ok(matches!(seen.status, ProvisionStatus::Cancelled | ProvisionStatus::Closed).then_some(()))
         };
-        let ((), acceptance) = self.request_until_known(&Operation::UPDATE_PROVISION, deadline, request, check).await?;
+        // To close twice does no harm, so there is no need to wait for one that may be on its way.
+        let request = self.request(deadline, Some(Duration::ZERO));
+        let Outcome { acceptance, .. } =
+            request.until_known(|| update(&api, id, RequestedStatus::Cancelled), look).await?;
         Ok(self.waiter(id, Condition::Closed, acceptance))
     }
 
     /// Requests another credential for a provision, and returns the waiter for it.
     ///
     /// The provision is read first, so that the new credential can be distinguished from the old one, which bunq shows for
-    /// a while. After a doubtful failure the provision is read again; the request is never sent twice.
+    /// a while. If the request fails, the provision is read again. The request is sent again only if bunq itself has
+    /// refused it and no reset is in progress, and never after a doubtful failure, because each reset discards a
+    /// credential.
     ///
     /// # Errors
     ///
-    /// If the error [is doubtful](Error::is_doubtful), the outcome of the request is unknown. A second reset discards the credential of the first.
+    /// If the error [is doubtful](Error::is_doubtful), the outcome of the request is unknown.
     pub async fn reset_token(&self, id: ProvisionId) -> Result<Waiter, Error> {
         let deadline = self.api.deadline();
         let api = self.api.until(deadline);
         let old = api.get_provision(id).await.map_err(Error::before_sending)?.into_inner().credential;
-        let acceptance = match update(&api, id, RequestedStatus::TokenResetRequested).await {
-            Ok(()) => Acceptance::Accepted,
-            Err(error) if error.is_doubtful() => {
-                match self.api.until(self.check_by(deadline)).get_provision(id).await {
-                    Ok(seen)
-                        if seen.status == ProvisionStatus::TokenResetRequested
-                            || seen.fresh_credential().is_some_and(|fresh| is_new(fresh, old.as_ref())) =>
-                    {
-                        Acceptance::Found
-                    }
-                    Ok(_) | Err(_) => return Err(error),
-                }
-            }
-            Err(error) => return Err(error),
+        let old = old.as_ref();
+        let look = || async move {
+            let seen = self.api.until(self.check_by(deadline)).get_provision(id).await?;
+            let is_reset = seen.status == ProvisionStatus::TokenResetRequested
+                || seen.fresh_credential().is_some_and(|fresh| is_new(fresh, old));
+            Ok(is_reset.then_some(()))
         };
-        Ok(self.waiter(id, Condition::Reset { old }, acceptance))
+        let Outcome { acceptance, .. } = self
+            .request(deadline, None)
+            .until_known(|| update(&api, id, RequestedStatus::TokenResetRequested), look)
+            .await?;
+        Ok(self.waiter(id, Condition::Reset { old: old.cloned() }, acceptance))
     }
 
     /// Waits for a provision to be closed, without requesting it.
@@ -188,90 +231,26 @@ impl Provisions {
     }
 
     fn waiter(&self, id: ProvisionId, condition: Condition, acceptance: Acceptance) -> Waiter {
-        Waiter::new(self.poller.clone(), id, condition, acceptance)
+        Waiter::new(self.poller.clone(), id, condition, acceptance, self.config.poll_interval)
     }
 
-    /// Sends a request until its outcome is known.
-    ///
-    /// After a doubtful failure, or if bunq refuses, it checks whether the request is done. Then it sends the request
-    /// again only after a doubtful failure, and only if the check has shown that it is not done.
-    async fn request_until_known<T, R, C>(
-        &self,
-        operation: &Operation,
-        deadline: Deadline,
-        mut request: impl FnMut() -> R,
-        mut check: impl FnMut() -> C,
-    ) -> Result<(T, Acceptance), Error>
-    where
-        R: Future<Output = Result<T, Error>>,
-        C: Future<Output = Result<Option<T>, Error>>,
-    {
-        let config = self.api.transport().config();
-        let mut attempts = 0;
-        let mut first_doubt: Option<Error> = None;
-        loop {
-            attempts += 1;
-            let error = match request().await {
-                Ok(done) => return Ok((done, Acceptance::Accepted)),
-                Err(error) => error,
-            };
-            // The first request may still arrive later, so its doubt remains whatever the second one gets.
-            let in_doubt = error.is_doubtful() || first_doubt.is_some();
-            // bunq also refuses a request that has been carried out already.
-            if !in_doubt && error.kind() != ErrorKind::Rejected {
-                return Err(error);
-            }
-            let failure = Failure::after_check(&error, attempts);
-            let error = first_doubt.take().unwrap_or(error);
-            match check().await {
-                Ok(Some(done)) => {
-                    tracing::info!(operation = operation.id, in_doubt, "a request that failed was carried out");
-                    return Ok((done, if in_doubt { Acceptance::Found } else { Acceptance::Already }));
-                }
-                Ok(None) if in_doubt => {}
-                Err(duplicate) if duplicate.kind() == ErrorKind::Duplicate => return Err(duplicate),
-                Ok(None) | Err(_) => return Err(error),
-            }
-            let left = deadline.left_to_send();
-            match retry::decide(&failure, &config.retry, left, fastrand::f64()) {
-                // The check has renewed a session that was rejected.
-                Decision::Stop if failure.kind == ErrorKind::Unauthorized && attempts == 1 && !left.is_zero() => {}
-                Decision::Stop => return Err(error),
-                Decision::RetryAfter(pause) => sleep(pause).await,
-            }
-            first_doubt = Some(error);
-        }
+    fn request(&self, deadline: Deadline, late_arrival: Option<Duration>) -> Request {
+        let policy = self.api.transport().config().retry;
+        Request { policy, deadline, poll_interval: self.config.poll_interval, late_arrival }
     }
 
-    async fn find_by(&self, external_uuid: Uuid, deadline: Deadline) -> Result<Option<Provision>, Error> {
-        let list = List::new(self.api.until(deadline)).external_uuid(external_uuid);
-        let is_wanted = |provision: &Provision| provision.external_uuid == Some(external_uuid);
-        let (mut found, mut cursor) = (Vec::new(), None);
-        loop {
-            let page = match cursor {
-                Some(cursor) => list.page_at(cursor).await?,
-                None => list.page().await?,
-            };
-            let (wanted, others): (Vec<_>, Vec<_>) = page.items.into_iter().partition(is_wanted);
-            found.extend(wanted);
-            if !others.is_empty() && found.is_empty() {
-                let problem = "the list was filtered by one external_uuid and has others";
-                return Err(Error::new(ErrorKind::InvalidResponse, Sent::Responded, problem));
+    /// The provision with this key, if there is one for which a credential can be waited for.
+    async fn find_going(&self, external_uuid: Uuid, deadline: Deadline) -> Result<Option<ProvisionId>, Error> {
+        match search::find(&self.api.until(deadline), external_uuid).await? {
+            Some(found) if is_over(&found) => {
+                let problem = format_args!(
+                    "bunq has a provision with the external_uuid {external_uuid} that is {}: {}; create another user with \
+                     another external_uuid",
+                    found.status, found.id
+                );
+                Err(Error::new(ErrorKind::Unattainable, Sent::Responded, problem).with_last_seen(found))
             }
-            cursor = page.older.filter(|_| others.is_empty());
-            if cursor.is_none() {
-                break;
-            }
-        }
-        let is_left = |provision: &&Provision| {
-            use ProvisionStatus::{Cancelled, Closed, Failed};
-            !matches!(provision.status, Cancelled | Closed | Failed)
-        };
-        let left: Vec<_> = found.iter().filter(is_left).map(|provision| provision.id).collect();
-        match left[..] {
-            [] => Ok(found.into_iter().next()),
-            [only] => Ok(found.into_iter().find(|provision| provision.id == only)),
-            _ => Err(duplicate(external_uuid, &left)),
+            found => Ok(found.map(|found| found.id)),
         }
     }
 
@@ -291,12 +270,4 @@ async fn create(api: &Api, new: &CreateProvisionRequest) -> Result<ProvisionId, 
 
 async fn update(api: &Api, id: ProvisionId, status: RequestedStatus) -> Result<(), Error> {
     api.update_provision(id, &UpdateProvisionRequest::new(status)).await.map(drop)
-}
-
-fn duplicate(external_uuid: Uuid, ids: &[ProvisionId]) -> Error {
-    let ids: Vec<_> = ids.iter().map(ToString::to_string).collect();
-    let ids = ids.join(", ");
-    let problem =
-        format_args!("bunq has several provisions with the external_uuid {external_uuid}: {ids}; close all but one");
-    Error::new(ErrorKind::Duplicate, Sent::Responded, problem)
 }

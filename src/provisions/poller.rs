@@ -1,8 +1,10 @@
 //! Reads provisions for all waiters together.
 //!
 //! A poll joins the others that wait for the next round. One provision is read by its id. Several are searched in pages
-//! of the listing, newest first, and only those that are not found there are read by their ids. Each waiter gets a result
-//! of its own. The poller does not evaluate conditions.
+//! of the listing, newest first: first among those with the statuses that they are expected to have, then among those with
+//! the statuses that they may have got since. Only what is not found there is read by its id. A page begins at the newest
+//! provision that is sought, so no page costs more than the read of that one. Each waiter gets a result of its own. The
+//! poller does not evaluate conditions.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
@@ -43,13 +45,27 @@ struct Queue {
 #[derive(Debug, Default)]
 struct Round {
     waiting: BTreeMap<ProvisionId, Vec<oneshot::Sender<PollResult>>>,
-    /// The statuses in which the provisions may be found.
-    statuses: Vec<ProvisionStatus>,
+    /// The statuses that the provisions are expected to have, and others that they may have.
+    expected: Vec<ProvisionStatus>,
+    others: Vec<ProvisionStatus>,
+}
+
+/// Adds the statuses that are not there yet.
+fn add(statuses: &mut Vec<ProvisionStatus>, more: Vec<ProvisionStatus>) {
+    for status in more {
+        if !statuses.contains(&status) {
+            statuses.push(status);
+        }
+    }
 }
 
 impl Poller {
     pub(crate) fn new(api: Api) -> Self {
         Self { api, queue: Arc::default(), epoch: Instant::now() }
+    }
+
+    pub(super) fn api(&self) -> &Api {
+        &self.api
     }
 
     /// When the next round begins of the waiters that poll once in every `interval`.
@@ -65,17 +81,19 @@ impl Poller {
         now.checked_add(left).unwrap_or(now + Duration::from_secs(3600))
     }
 
-    /// Reads a provision, which usually has one of `statuses`.
-    pub(super) async fn poll(&self, id: ProvisionId, statuses: Vec<ProvisionStatus>) -> PollResult {
+    /// Reads a provision, which has one of the statuses that are `expected`, or else one of `others`, or else any.
+    pub(super) async fn poll(
+        &self,
+        id: ProvisionId,
+        expected: Vec<ProvisionStatus>,
+        others: Vec<ProvisionStatus>,
+    ) -> PollResult {
         let (sender, receiver) = oneshot::channel();
         let has_worker = {
             let mut queue = lock(&self.queue);
             queue.requested.waiting.entry(id).or_default().push(sender);
-            for status in statuses {
-                if !queue.requested.statuses.contains(&status) {
-                    queue.requested.statuses.push(status);
-                }
-            }
+            add(&mut queue.requested.expected, expected);
+            add(&mut queue.requested.others, others);
             std::mem::replace(&mut queue.has_worker, true)
         };
         if !has_worker {
@@ -93,7 +111,9 @@ fn lock(queue: &Mutex<Queue>) -> MutexGuard<'_, Queue> {
 /// Whether bunq refuses the listing itself, and not for a while only.
 fn is_about_the_listing(error: &Error) -> bool {
     let is_response = error.sent() == Sent::Responded && error.operation() == Some(&Operation::LIST_PROVISIONS);
-    is_response && matches!(error.kind(), ErrorKind::Rejected | ErrorKind::NotFound | ErrorKind::InvalidResponse)
+    is_response
+        && !error.is_retryable()
+        && matches!(error.kind(), ErrorKind::Rejected | ErrorKind::NotFound | ErrorKind::InvalidResponse)
 }
 
 /// The task that makes the rounds. If it is dropped before its end, as on the shutdown of a runtime, the waiters get an
@@ -134,25 +154,44 @@ impl Worker {
 
 impl Round {
     async fn serve(mut self, api: &Api) {
-        let query = ListProvisionsQuery::default().status(std::mem::take(&mut self.statuses)).count(PageSize::MAX);
+        let expected = std::mem::take(&mut self.expected);
+        let mut others = std::mem::take(&mut self.others);
+        others.retain(|status| !expected.contains(status));
         let mut sought: BTreeSet<_> = self.waiting.keys().copied().collect();
-        let mut not_listed = Vec::new();
+        for statuses in [expected, others] {
+            if statuses.is_empty() {
+                continue;
+            }
+            sought = match self.search(api, statuses, sought.clone()).await {
+                Ok(missing) => missing,
+                // If only the listing is refused, the provisions are read by their ids.
+                Err(error) if is_about_the_listing(&error) => {
+                    sought.retain(|id| self.waiting.contains_key(id));
+                    break;
+                }
+                Err(error) => return self.fail(&error),
+            };
+        }
+        // The next round does not wait for these.
+        tokio::spawn(self.read_each(api.clone(), sought).in_current_span());
+    }
+
+    /// Searches the listing of those with one of `statuses`; returns what is not found, or is the only one left.
+    async fn search(
+        &mut self,
+        api: &Api,
+        statuses: Vec<ProvisionStatus>,
+        mut sought: BTreeSet<ProvisionId>,
+    ) -> Result<BTreeSet<ProvisionId>, Error> {
+        let query = ListProvisionsQuery::default().status(statuses).count(PageSize::MAX);
+        let mut missing = BTreeSet::new();
         while let Some(&newest) = sought.last() {
             if sought.len() == 1 {
-                not_listed.extend(sought.pop_last());
                 break;
             }
             // A saturated id is the last one that there can be.
             let cursor = Cursor::OlderThan(newest.as_i64().saturating_add(1));
-            let page = match api.list_provisions(query.clone().cursor(cursor)).await {
-                Ok(page) => page.into_inner(),
-                // If only the listing is refused, the provisions are read by their ids.
-                Err(error) if !is_about_the_listing(&error) => return self.fail(&error),
-                Err(_) => {
-                    not_listed.extend(std::mem::take(&mut sought));
-                    break;
-                }
-            };
+            let page = api.list_provisions(query.clone().cursor(cursor)).await?.into_inner();
             // Down to this id the page shows everything that the listing has.
             let shown_to = match (page.older, page.items.last()) {
                 (None, _) => Bound::Unbounded,
@@ -163,15 +202,15 @@ impl Round {
                 sought.remove(&provision.id);
                 self.complete(provision.id, &Ok(provision));
             }
-            let missing: BTreeSet<_> = sought.range((shown_to, Bound::Included(newest))).copied().collect();
-            sought = &sought - &missing;
-            not_listed.extend(missing);
+            let not_listed: BTreeSet<_> = sought.range((shown_to, Bound::Included(newest))).copied().collect();
+            sought = &sought - &not_listed;
+            missing.extend(not_listed);
         }
-        // The next round does not wait for these.
-        tokio::spawn(self.read_each(api.clone(), not_listed).in_current_span());
+        missing.extend(sought);
+        Ok(missing)
     }
 
-    async fn read_each(mut self, api: Api, ids: Vec<ProvisionId>) {
+    async fn read_each(mut self, api: Api, ids: BTreeSet<ProvisionId>) {
         for id in ids {
             // Nothing is read for waiters that have given up.
             if self.waiting.get(&id).is_some_and(|senders| senders.iter().any(|sender| !sender.is_closed())) {

@@ -8,15 +8,17 @@ use std::time::Duration;
 
 use futures_util::stream::{Stream, TryStreamExt, try_unfold};
 use tokio::time::{Instant, sleep_until, timeout_at};
+use uuid::Uuid;
 
 use super::condition::{Condition, Progress};
 use super::poller::Poller;
-use crate::error::{Error, ErrorKind, Sent};
+use super::search;
+use crate::error::{CallMetadata, Error, ErrorKind, Sent};
+use crate::operation::Operation;
 use crate::transport::credentials::BoxFuture;
 use crate::types::{Provision, ProvisionId, ProvisionStatus};
 
-/// How often a waiter polls, and how long it goes on, by default.
-const POLL_INTERVAL: Duration = Duration::from_secs(2);
+/// How long a waiter goes on by default.
 const TIMEOUT: Duration = Duration::from_secs(15 * 60);
 
 /// The last poll begins this long before the timeout, or a tenth of the timeout before it if that is less.
@@ -33,7 +35,7 @@ pub enum Acceptance {
     Accepted,
     /// The response was lost. Reading the provision afterwards showed that bunq has accepted the request.
     Found,
-    /// bunq refused the request, because it had been carried out before.
+    /// It had been carried out before: bunq refused the request, or it was found before anything was requested.
     Already,
     /// Nothing was requested; the waiter only waits.
     NotRequested,
@@ -60,13 +62,33 @@ pub struct Waiter {
     id: ProvisionId,
     condition: Condition,
     acceptance: Acceptance,
+    creation: Option<Creation>,
     poll_interval: Duration,
     timeout: Duration,
 }
 
+/// What a provision was created with.
+#[derive(Debug, Clone, Copy)]
+struct Creation {
+    external_uuid: Uuid,
+    /// It was requested more than once, so that there may be another.
+    is_repeated: bool,
+}
+
 impl Waiter {
-    pub(super) fn new(poller: Poller, id: ProvisionId, condition: Condition, acceptance: Acceptance) -> Self {
-        Self { poller, id, condition, acceptance, poll_interval: POLL_INTERVAL, timeout: TIMEOUT }
+    pub(super) fn new(
+        poller: Poller,
+        id: ProvisionId,
+        condition: Condition,
+        acceptance: Acceptance,
+        poll_interval: Duration,
+    ) -> Self {
+        Self { poller, id, condition, acceptance, creation: None, poll_interval, timeout: TIMEOUT }
+    }
+
+    /// Holds the provision against what was requested.
+    pub(super) fn of_created(self, external_uuid: Uuid, is_repeated: bool) -> Self {
+        Self { creation: Some(Creation { external_uuid, is_repeated }), ..self }
     }
 
     /// Returns the id of the provision.
@@ -79,7 +101,8 @@ impl Waiter {
         self.acceptance
     }
 
-    /// Sets the longest pause between two polls. The default is 2 seconds.
+    /// Sets the longest pause between two polls. The default is that of the
+    /// [client](crate::ClientBuilder::poll_interval).
     ///
     /// Waiters with the same interval poll at the same time, and together.
     pub fn poll_interval(mut self, interval: Duration) -> Self {
@@ -100,8 +123,11 @@ impl Waiter {
     /// # Errors
     ///
     /// [`Unattainable`](ErrorKind::Unattainable) as soon as the condition cannot be met any more,
-    /// [`WaitTimeout`](ErrorKind::WaitTimeout) when the time is up, and any failure that is not
-    /// [transient](Error::is_retryable). All carry the provision as it was [last seen](Error::last_seen).
+    /// [`WaitTimeout`](ErrorKind::WaitTimeout) when the time is up, and any failure that does not
+    /// [pass by itself](Error::is_retryable). For a provision that was just created also
+    /// [`Duplicate`](ErrorKind::Duplicate) if it was requested more than once and bunq has created several, and
+    /// [`InvalidResponse`](ErrorKind::InvalidResponse) if the response to its creation was about another. All carry the
+    /// provision as it was [last seen](Error::last_seen).
     pub async fn wait(self) -> Result<Provision, Error> {
         let mut wait = Wait::new(self);
         loop {
@@ -163,8 +189,8 @@ impl Wait {
             }
             let began = Instant::now();
             self.due = Some(self.waiter.poller.next_round(self.waiter.poll_interval).min(self.last_poll.max(began)));
-            let statuses = self.statuses();
-            let changed = match timeout_at(self.deadline, self.waiter.poller.poll(self.waiter.id, statuses)).await {
+            let looked = timeout_at(self.deadline, self.look()).await;
+            let changed = match looked {
                 Ok(Ok(seen)) => {
                     let changed = self.seen.as_ref() != Some(&seen);
                     let progress = self.waiter.condition.evaluate(&seen);
@@ -177,6 +203,8 @@ impl Wait {
                 }
                 Ok(Err(error)) if error.is_retryable() => {
                     tracing::debug!(provision = self.waiter.id.get(), %error, "a poll has failed: the wait goes on");
+                    let not_before = error.retry_after().and_then(|pause| Instant::now().checked_add(pause));
+                    self.due = self.due.max(not_before).map(|due| due.min(self.last_poll.max(began)));
                     self.trouble = Some(error);
                     None
                 }
@@ -192,18 +220,45 @@ impl Wait {
         }
     }
 
-    /// The statuses to filter the listing by: all at first, then the last one seen and those that can follow.
-    fn statuses(&self) -> Vec<ProvisionStatus> {
-        use ProvisionStatus::{Active, Cancelled, Closed, Created, Failed, TokenResetRequested};
-        let Some(seen) = &self.seen else {
-            return vec![Created, Active, Cancelled, Failed, Closed, TokenResetRequested];
-        };
-        let mut statuses = self.waiter.condition.statuses();
-        // bunq may not accept in a request a status that it uses in responses. Then the provision is read by its id.
-        if !matches!(seen.status, ProvisionStatus::Unknown(_)) {
-            statuses.push(seen.status.clone());
+    /// Reads the provision. One that was created is held against what was requested; if it was requested more than once,
+    /// its readiness is believed only if there is no other.
+    async fn look(&self) -> Result<Provision, Error> {
+        let Waiter { poller, id, condition, creation, .. } = &self.waiter;
+        let seen = poller.poll(*id, self.expected(), self.others()).await?;
+        let Some(Creation { external_uuid, is_repeated }) = creation else { return Ok(seen) };
+        if let Some(other) = seen.external_uuid.filter(|other| other != external_uuid) {
+            let problem = format_args!(
+                "provision {id} has the external_uuid {other}, not {external_uuid}: the response to its creation was about \
+                 another; search with `find`"
+            );
+            let metadata = CallMetadata::new(&Operation::CREATE_PROVISION, 1);
+            return Err(Error::invalid_response(metadata, problem));
         }
-        statuses
+        if *is_repeated && condition.evaluate(&seen) == Progress::Met {
+            search::find(poller.api(), *external_uuid).await?;
+        }
+        Ok(seen)
+    }
+
+    /// The statuses that the provision is expected to have.
+    fn expected(&self) -> Vec<ProvisionStatus> {
+        let mut expected = self.waiter.condition.pending().to_vec();
+        // bunq may not accept in a request a status that it uses in responses. Then the provision is read by its id.
+        if let Some(seen) = &self.seen
+            && !matches!(seen.status, ProvisionStatus::Unknown(_))
+        {
+            expected.push(seen.status.clone());
+        }
+        expected
+    }
+
+    /// The other statuses that it may have: those in which the wait ends, or any if nothing is known of it.
+    fn others(&self) -> Vec<ProvisionStatus> {
+        use ProvisionStatus::{Active, Cancelled, Closed, Created, Failed, TokenResetRequested};
+        if self.seen.is_none() && self.waiter.acceptance == Acceptance::NotRequested {
+            return vec![Created, Active, Cancelled, Failed, Closed, TokenResetRequested];
+        }
+        self.waiter.condition.ends().to_vec()
     }
 
     fn unattainable(self, reason: &str) -> Error {

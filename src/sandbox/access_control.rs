@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use super::clock::{in_bunqs_form, random_token};
 use super::journal::ReceivedSignature;
 use super::response::Refusal;
+use super::settings::DeadToken;
 use crate::transport::signature::VerifyingKey;
 use crate::types::Secret;
 
@@ -16,8 +17,9 @@ use crate::types::Secret;
 const REMEMBERED: usize = 100_000;
 
 /// The installations and sessions, and the tokens that were issued for them.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct AccessControl {
+    manner: DeadToken,
     installations: HashMap<u64, KnownInstallation>,
     sessions: BTreeMap<u64, IssuedSession>,
     tokens: HashMap<String, Holder>,
@@ -84,6 +86,20 @@ pub(super) struct LiveSession {
 }
 
 impl AccessControl {
+    pub(super) fn new(manner: DeadToken) -> Self {
+        Self { manner, installations: HashMap::new(), sessions: BTreeMap::new(), tokens: HashMap::new() }
+    }
+
+    /// Forgets every installation, device and session.
+    pub(super) fn forget(&mut self) {
+        *self = Self::new(self.manner);
+    }
+
+    /// The refusal of a token that is dead or unknown.
+    pub(super) fn dead(&self) -> Refusal {
+        Refusal::dead(self.manner)
+    }
+
     /// Takes an installation in and gives out its token.
     pub(super) fn install(&mut self, id: u64, key: VerifyingKey) -> String {
         self.installations
@@ -133,7 +149,7 @@ impl AccessControl {
         };
         match self.sessions.get(&id).filter(|session| !session.is_ended && now < session.expiry) {
             Some(session) => Ok(LiveSession { id, installation: session.installation, user: session.user }),
-            None => Err(Refusal::session_over()),
+            None => Err(self.dead()),
         }
     }
 
@@ -164,7 +180,7 @@ impl AccessControl {
     fn holder(&self, token: Option<&str>) -> Result<Holder, Refusal> {
         let token =
             token.ok_or_else(|| Refusal::unauthorized("The header X-Bunq-Client-Authentication is missing."))?;
-        self.tokens.get(token).copied().ok_or_else(|| Refusal::unauthorized("The token is unknown."))
+        self.tokens.get(token).copied().ok_or_else(|| self.dead())
     }
 }
 
@@ -208,9 +224,9 @@ mod tests {
 
     #[test]
     fn unknown_tokens_are_refused() {
-        let access = AccessControl::default();
+        let access = AccessControl::new(DeadToken::InsufficientAuthorisation);
         assert_eq!(access.installation(None).unwrap_err().status, 401);
-        assert_eq!(access.session(Some("x"), Timestamp::now()).unwrap_err().status, 401);
+        assert_eq!(access.session(Some("x"), Timestamp::now()).unwrap_err().status, 403);
         assert_eq!(access.judge(Some("AAAA"), Some("x"), b""), ReceivedSignature::Unchecked);
         assert_eq!(access.judge(None, Some("x"), b""), ReceivedSignature::None);
     }

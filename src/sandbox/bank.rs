@@ -16,7 +16,7 @@ use super::listing::Listing;
 use super::provisions::{ProvisionTable, item};
 use super::response::{REQUEST_ID, RawResponse, Refusal};
 use super::routes::Route;
-use super::settings::{CreationResponse, Pace};
+use super::settings::{CreationResponse, DeadToken, Pace};
 use crate::operation::{Auth, Operation};
 use crate::types::{RequestedStatus, Secret, UpdateProvisionRequest};
 
@@ -28,6 +28,11 @@ pub(super) struct Settings {
     pub(super) session_timeout: Duration,
     pub(super) creation_response: CreationResponse,
     pub(super) deduplicate: bool,
+    pub(super) dead_token: DeadToken,
+    /// The status of the refusal of a key that is not accepted.
+    pub(super) wrong_key: u16,
+    /// Whether every body but the installation's must be signed.
+    pub(super) require_signatures: bool,
     pub(super) public_key_pem: String,
 }
 
@@ -47,8 +52,9 @@ impl Bank {
     pub(super) fn new(settings: Settings) -> Self {
         let mut numbers = Numbers::new();
         let partner = numbers.next();
+        let access = AccessControl::new(settings.dead_token);
         let provisions = ProvisionTable::new(settings.pace, settings.deduplicate);
-        Self { settings, clock: Clock::new(), numbers, access: AccessControl::default(), provisions, partner }
+        Self { settings, clock: Clock::new(), numbers, access, provisions, partner }
     }
 
     /// What the signature of a call is worth.
@@ -72,16 +78,18 @@ impl Bank {
                 let installation = self.access.installation(call.token())?;
                 self.vet(installation, request_id, signature)?;
                 if route.operation == &Operation::CREATE_DEVICE_SERVER {
+                    self.check_signed(call, signature)?;
                     return self.register_device(installation, &call.body, now);
                 }
                 if signature == ReceivedSignature::None {
-                    return Err(Refusal::new(466, "The request must be signed: X-Bunq-Client-Signature is missing."));
+                    return Err(unsigned());
                 }
                 self.open_session(installation, &call.body, now)
             }
             Auth::Session => {
                 let session = self.access.session(call.token(), now)?;
                 self.vet(session.installation, request_id, signature)?;
+                self.check_signed(call, signature)?;
                 self.in_session(route, session, call, now)
             }
         }
@@ -106,6 +114,12 @@ impl Bank {
             }
             ReceivedSignature::None | ReceivedSignature::Valid | ReceivedSignature::Unchecked => Ok(()),
         }
+    }
+
+    /// Checks that a body is signed, where bunq is that strict.
+    fn check_signed(&self, call: &ReceivedCall, signature: ReceivedSignature) -> Result<(), Refusal> {
+        let is_unsigned = signature == ReceivedSignature::None && !call.body.is_empty();
+        if self.settings.require_signatures && is_unsigned { Err(unsigned()) } else { Ok(()) }
     }
 
     fn in_session(
@@ -204,6 +218,10 @@ fn check_headers(call: &ReceivedCall) -> Result<(), Refusal> {
         return Err(Refusal::bad_request("The header X-Bunq-Language must be en_US or nl_NL."));
     }
     Ok(())
+}
+
+fn unsigned() -> Refusal {
+    Refusal::new(466, "The request must be signed: X-Bunq-Client-Signature is missing.")
 }
 
 fn no_provision(id: u64) -> Refusal {

@@ -5,6 +5,7 @@ use bytes::Bytes;
 use super::journal;
 
 /// A request as it came in.
+#[derive(Clone)]
 pub(super) struct ReceivedCall {
     pub(super) method: String,
     pub(super) path: String,

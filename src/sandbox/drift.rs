@@ -127,6 +127,13 @@ fn thin_out_object(object: &mut Value, away: fn(&mut Map<String, Value>, &str) -
     }
 }
 
+/// Every item of the response twice.
+pub(super) fn repeated_items(body: &mut Value) {
+    if let Some(items) = body.get_mut("Response").and_then(Value::as_array_mut) {
+        *items = items.drain(..).flat_map(|item| [item.clone(), item]).collect();
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -7,14 +7,16 @@
 //! 5. it is signed;
 //! 6. it may be edited again.
 
+use std::collections::HashMap;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use http_body_util::{BodyExt, Limited};
 use hyper::Request;
 use hyper::body::Incoming;
 use tokio::sync::OnceCell;
+use tokio::time::sleep;
 
 use super::bank::Bank;
 use super::call::ReceivedCall;
@@ -39,6 +41,7 @@ pub(super) struct SharedState {
     /// A key that is not the sandbox's. It takes long to generate, so it is generated at the first use.
     pub(super) foreign_key: OnceCell<SigningKey>,
     pub(super) signature_form: SignatureForm,
+    pub(super) signed_refusals: bool,
     pub(super) state: Mutex<BankState>,
     pub(super) edits: Mutex<Edits>,
 }
@@ -49,6 +52,8 @@ pub(super) struct BankState {
     pub(super) rate_limits: ServerRateLimits,
     pub(super) injections: Injections,
     pub(super) journal: Journal,
+    /// The last regular response to each operation, by its id.
+    pub(super) last_responses: HashMap<&'static str, RawResponse>,
 }
 
 /// Changes a response to a call.
@@ -97,6 +102,9 @@ pub(super) async fn exchange(shared: Arc<SharedState>, request: Request<Incoming
     let (entry, mut response) = {
         let mut state = lock(&shared.state);
         let verdict = if is_complete { state.decide(&call, arrived) } else { cut_off(&call) };
+        if let Some(Fault::LateArrival(delay)) = verdict.fault {
+            tokio::spawn(arrive_late(Arc::clone(&shared), call.clone(), delay));
+        }
         let entry = verdict.entry(call);
         state.journal.push(entry.clone());
         (entry, verdict.response)
@@ -110,6 +118,7 @@ pub(super) async fn exchange(shared: Arc<SharedState>, request: Request<Incoming
     }
     match entry.fault {
         Some(Fault::UnsignedStatus(_) | Fault::MissingSignature) => {}
+        _ if response.is_refusal() && !shared.signed_refusals => {}
         Some(Fault::WrongSignature) => response.sign_wrongly(&shared.key, shared.signature_form),
         Some(Fault::ForeignSignature) => match foreign_key {
             Some(key) => response.sign(key, shared.signature_form),
@@ -117,10 +126,22 @@ pub(super) async fn exchange(shared: Arc<SharedState>, request: Request<Incoming
         },
         _ => response.sign(&shared.key, shared.signature_form),
     }
+    if let Some(Fault::Relabelled(status)) = entry.fault {
+        response.status = status;
+    }
     if let Some(edit) = &mut lock(&shared.edits).after_signing {
         edit(&entry, &mut response);
     }
     (response, entry.fault)
+}
+
+/// Carries a call out that was on its way for this long.
+async fn arrive_late(shared: Arc<SharedState>, call: ReceivedCall, delay: Duration) {
+    sleep(delay).await;
+    let mut state = lock(&shared.state);
+    let signature = state.bank.judge(&call);
+    // Nobody hears of a refusal.
+    let _ = Route::of(&call.method, &call.path).and_then(|route| state.bank.perform(&route, &call, signature));
 }
 
 /// The verdict on a call that was not received completely. Limits, faults and the bank do not see it.
@@ -144,6 +165,7 @@ impl BankState {
         let (carried_out, mut response) = match (admitted, struck) {
             (Err(limit), _) => (false, RawResponse::refusal(&Refusal::too_many_calls(limit))),
             (Ok(()), Some(Struck { carried_out: false, .. })) => (false, RawResponse::items(Vec::new())),
+            (Ok(()), Some(Struck { fault: Fault::LateArrival(_), .. })) => (true, RawResponse::items(Vec::new())),
             (Ok(()), _) => match route.and_then(|route| self.bank.perform(&route, call, signature)) {
                 Ok(response) => (true, response),
                 Err(refusal) => (false, RawResponse::refusal(&refusal)),
@@ -152,13 +174,23 @@ impl BankState {
         let fault = struck.map(|struck| struck.fault);
         if let Some(fault) = fault {
             let limit = self.rate_limits.limit(operation.unwrap_or(&Operation::GET_PROVISION));
-            fault.spoil(&mut response, limit, call.header(REQUEST_ID));
+            fault.spoil(&mut response, limit, call.header(REQUEST_ID), self.bank.access.dead());
         }
         if fault == Some(Fault::SessionLost) {
             self.bank.access.end_all_sessions();
         }
-        if !matches!(fault, Some(Fault::UnsignedStatus(_))) {
-            response.echo(call.header(REQUEST_ID));
+        let last = operation.and_then(|operation| self.last_responses.get(operation.id));
+        match fault {
+            Some(Fault::UnsignedStatus(_)) => {}
+            Some(Fault::Crossed) => match last {
+                Some(last) => response = last.clone(),
+                None => response.echo(Some(&uuid::Uuid::new_v4().to_string())),
+            },
+            Some(Fault::Replayed) => response = last.cloned().unwrap_or(response).without_echo(),
+            _ => response.echo(call.header(REQUEST_ID)),
+        }
+        if let (Some(operation), None, true) = (operation, fault, carried_out) {
+            self.last_responses.insert(operation.id, response.clone());
         }
         Verdict { signature, fault, carried_out, response }
     }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::drift;
 use super::response::{RawResponse, Refusal};
+use super::settings::DeadToken;
 use crate::operation::{Operation, RateLimit};
 
 /// The largest body that [`Fault::Oversized`] makes.
@@ -17,25 +18,38 @@ const HTML: &str = "<html><body><h1>The sandbox plays a fault.</h1></body></html
 /// Most faults change the regular response. If the call is not carried out, they change an empty success,
 /// `{"Response": []}`.
 ///
-/// "Signed" means validly signed, like every response of the sandbox without a fault.
+/// "Signed" means validly signed, like every success response of the sandbox without a fault. A refusal is signed if
+/// [`SandboxBuilder::signed_refusals`](super::SandboxBuilder::signed_refusals) says so.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Fault {
-    /// This status with bunq's error envelope, signed. Not carried out.
+    /// This status with bunq's error envelope. Not carried out.
     Status(u16),
     /// This status with a page of HTML, and no header of bunq's, as from a proxy. Not carried out.
     UnsignedStatus(u16),
-    /// 429, signed, naming the operation's limit in bunq's words. Not carried out.
+    /// 429, naming the operation's limit in bunq's words. Not carried out.
     RateLimited {
         /// The value of `Retry-After`, in whole seconds, rounded up; `None`: the header is absent.
         retry_after: Option<Duration>,
     },
-    /// 401, signed, and all sessions end. Not carried out.
+    /// All sessions end, and the token is refused as
+    /// [`SandboxBuilder::dead_token`](super::SandboxBuilder::dead_token) says. Not carried out.
     SessionLost,
-    /// 400, signed, as for an `X-Bunq-Client-Request-Id` that was used before. Not carried out.
+    /// 403 "Insufficient authorisation.", but the session lives on: the caller may not do this. Not carried out.
+    Forbidden,
+    /// 400, as for an `X-Bunq-Client-Request-Id` that was used before. Not carried out.
     RequestIdRefused,
+    /// The regular response, signed, with this status in place of its own. Carried out.
+    Relabelled(u16),
+    /// The last regular response to the same operation, signed, which names the request that it belongs to. Carried out.
+    Crossed,
+    /// The same, but without the id of a request. Carried out.
+    Replayed,
     /// The connection is closed without a response. Carried out.
     Drop,
+    /// The connection is closed without a response, and the call is carried out only after this long. The journal shows it
+    /// as carried out at once.
+    LateArrival(Duration),
     /// The regular response, but the connection is closed in the middle of its body. Carried out.
     Truncated,
     /// The regular response a byte at a time, the first at once. It never ends: after the body come spaces. Carried out.
@@ -69,6 +83,8 @@ pub enum Fault {
     UnknownValues,
     /// Every object has a member that is not documented, the envelope included; signed. Carried out.
     UnknownField,
+    /// Every item of a list is there twice; signed. Carried out.
+    RepeatedItems,
     /// The items of the response begin with one of a kind that is not documented; signed. Carried out.
     UnknownItem,
     /// All that a client can do without is missing; signed. What stays: ids, tokens, keys, statuses, the label, the
@@ -90,12 +106,14 @@ impl Fault {
                 | Self::UnsignedStatus(_)
                 | Self::RateLimited { .. }
                 | Self::SessionLost
+                | Self::Forbidden
                 | Self::RequestIdRefused
         )
     }
 
-    /// Changes `response` before it is signed. `limit` is that of the operation, `request_id` that of the call.
-    pub(super) fn spoil(self, response: &mut RawResponse, limit: RateLimit, request_id: Option<&str>) {
+    /// Changes `response` before it is signed. `limit` is that of the operation, `request_id` that of the call; `dead` is the
+    /// refusal of a dead token.
+    pub(super) fn spoil(self, response: &mut RawResponse, limit: RateLimit, request_id: Option<&str>, dead: Refusal) {
         match self {
             Self::Status(status) => {
                 *response = RawResponse::refusal(&Refusal::new(status, "The sandbox plays a fault."))
@@ -105,7 +123,11 @@ impl Fault {
                 *response = RawResponse::refusal(&Refusal::too_many_calls(limit));
                 response.headers.extend(retry_after.map(|after| ("Retry-After".to_owned(), whole_seconds(after))));
             }
-            Self::SessionLost => *response = RawResponse::refusal(&Refusal::session_over()),
+            Self::SessionLost => *response = RawResponse::refusal(&dead),
+            Self::Forbidden => {
+                *response = RawResponse::refusal(&Refusal::dead(DeadToken::InsufficientAuthorisation));
+            }
+            Self::RepeatedItems => response.edit(drift::repeated_items),
             Self::RequestIdRefused => {
                 *response = RawResponse::refusal(&Refusal::used_request_id(request_id.unwrap_or_default()));
             }
@@ -126,6 +148,10 @@ impl Fault {
             Self::NullFields => response.edit(drift::with_null_fields),
             // These strike later: at the signature or on the wire.
             Self::Drop
+            | Self::LateArrival(_)
+            | Self::Relabelled(_)
+            | Self::Crossed
+            | Self::Replayed
             | Self::Truncated
             | Self::SlowDrip { .. }
             | Self::Late(_)

@@ -42,7 +42,7 @@ impl Bank {
             credential.is_some_and(|credential| credential.awaits_first_use(now))
         };
         if api_key != self.settings.api_key && !is_users(self) {
-            return Err(Refusal::bad_request(INCORRECT));
+            return Err(self.wrong_key());
         }
         let id = self.numbers.next();
         let description = request.description.into();
@@ -59,7 +59,7 @@ impl Bank {
         let request: SessionServerRequest = input::body(body)?;
         let api_key = Secret::from(request.secret);
         if self.access.devices(installation).iter().all(|device| device.api_key != api_key) {
-            return Err(Refusal::bad_request(format!("{INCORRECT} No device is registered with this key.")));
+            return Err(self.wrong_key());
         }
         let (user, user_item) = if api_key == self.settings.api_key {
             (ActingUser::Partner, json!({ "UserCompany": self.show_partner() }))
@@ -83,10 +83,10 @@ impl Bank {
 
     /// Takes a user's credential into use and shows whom the session acts for.
     fn user_api_key_item(&mut self, token: &Secret, now: Timestamp) -> Result<Value, Refusal> {
-        let incorrect = || Refusal::bad_request(INCORRECT);
-        let holder = self.provisions.holder(token, now, &mut self.numbers).ok_or_else(incorrect)?;
+        let incorrect = self.wrong_key();
+        let holder = self.provisions.holder(token, now, &mut self.numbers).ok_or_else(|| incorrect.clone())?;
         if !holder.credential_in_force().is_some_and(|credential| credential.opens_sessions(now)) {
-            return Err(incorrect());
+            return Err(incorrect);
         }
         holder.use_credential(now);
         let user = holder.show_user(self.settings.session_timeout);
@@ -99,6 +99,10 @@ impl Bank {
                 "granted_by_user": { "UserPerson": user },
             },
         }))
+    }
+
+    fn wrong_key(&self) -> Refusal {
+        Refusal::new(self.settings.wrong_key, INCORRECT)
     }
 
     fn show_partner(&self) -> Value {

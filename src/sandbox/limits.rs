@@ -10,6 +10,8 @@ use crate::operation::{Operation, RateLimit};
 pub(super) struct ServerRateLimits {
     /// Whether operations without a limit of their own have bunq's.
     pub(super) are_enforced: bool,
+    /// Whether a call that is refused counts too.
+    pub(super) refused_count: bool,
     /// By the ids of the operations.
     own: HashMap<&'static str, RateLimit>,
     taken: HashMap<&'static str, VecDeque<Instant>>,
@@ -34,7 +36,7 @@ impl ServerRateLimits {
         self.own.get(operation.id).copied().unwrap_or(operation.rate_limit)
     }
 
-    /// Takes a call in, or refuses it for the limit that it would break. A refused call does not count.
+    /// Takes a call in, or refuses it for the limit that it would break.
     pub(super) fn admit(&mut self, operation: &Operation, arrived: Instant) -> Result<(), RateLimit> {
         if !self.are_enforced && !self.own.contains_key(operation.id) {
             return Ok(());
@@ -44,12 +46,11 @@ impl ServerRateLimits {
         while taken.front().is_some_and(|first| arrived.saturating_duration_since(*first) >= limit.per) {
             taken.pop_front();
         }
-        if u32::try_from(taken.len()).is_ok_and(|taken| taken < limit.calls) {
+        let is_admitted = u32::try_from(taken.len()).is_ok_and(|taken| taken < limit.calls);
+        if is_admitted || self.refused_count {
             taken.push_back(arrived);
-            Ok(())
-        } else {
-            Err(limit)
         }
+        if is_admitted { Ok(()) } else { Err(limit) }
     }
 }
 
@@ -72,6 +73,16 @@ mod tests {
         );
         assert_eq!(admitted(&mut limits, &Operation::UPDATE_PROVISION, [0, 0, 0]), [true, true, false]);
         assert_eq!(admitted(&mut limits, &Operation::CREATE_SESSION, [0, 29_999, 30_000]), [true, false, true]);
+    }
+
+    #[test]
+    fn refused_calls_can_count_too() {
+        let mut limits = ServerRateLimits { are_enforced: true, refused_count: true, ..ServerRateLimits::default() };
+        assert_eq!(
+            admitted(&mut limits, &Operation::UPDATE_PROVISION, [0, 0, 1000, 3000, 4000, 6001]),
+            [true, true, false, true, true, true]
+        );
+        assert_eq!(admitted(&mut limits, &Operation::CREATE_SESSION, [0, 29_999, 30_000]), [true, false, false]);
     }
 
     #[test]

@@ -69,11 +69,12 @@ mod routes;
 mod server;
 mod settings;
 
+use std::collections::HashMap;
 use std::fmt;
 use std::io;
 use std::net::Ipv4Addr;
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use tokio::net::TcpListener;
@@ -83,7 +84,7 @@ use tokio::task::AbortHandle;
 pub use self::fault::{Fault, Injection};
 pub use self::journal::{JournalEntry, ReceivedSignature};
 pub use self::response::RawResponse;
-pub use self::settings::{CreationResponse, Pace, SignatureForm};
+pub use self::settings::{CreationResponse, DeadToken, Pace, SignatureForm};
 
 use self::bank::{Bank, Settings};
 use self::exchange::{BankState, Edits, SharedState, lock, new_key};
@@ -96,6 +97,10 @@ use crate::client::Client;
 use crate::environment::Environment;
 use crate::operation::Operation;
 use crate::types::{ProvisionId, Secret};
+
+/// How the clients of a sandbox wait: there is no bank whose patience is tried.
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
+const LATE_ARRIVAL: Duration = Duration::from_millis(200);
 
 /// A running sandbox.
 ///
@@ -147,6 +152,10 @@ impl Sandbox {
             signature_form: SignatureForm::Body,
             creation_response: CreationResponse::Id,
             deduplicate: true,
+            signed_refusals: false,
+            dead_token: DeadToken::Unauthorized,
+            wrong_key: 400,
+            require_signatures: false,
             rate_limits: ServerRateLimits::default(),
             injections: Injections::default(),
             port: 0,
@@ -163,9 +172,11 @@ impl Sandbox {
         self.running.api_key.clone()
     }
 
-    /// Starts to build a client for this sandbox, with its base URL, its API key and its rate limits.
+    /// Starts to build a client for this sandbox, with its base URL, its API key and its rate limits. It polls every 20 ms,
+    /// and expects a request that is in doubt to [arrive](ClientBuilder::late_arrival) within 200 ms.
     pub fn client(&self) -> ClientBuilder {
         let builder = Client::builder(Environment::Sandbox).base_url(self.base_url()).api_key(self.api_key());
+        let builder = builder.poll_interval(POLL_INTERVAL).late_arrival(LATE_ARRIVAL);
         let limits = self.state().rate_limits.enforced();
         limits.into_iter().fold(builder.without_rate_limits(), |builder, (operation, limit)| {
             builder.rate_limit(operation, limit.calls, limit.per)
@@ -193,9 +204,22 @@ impl Sandbox {
         self.state().bank.expire_credential(id.get())
     }
 
-    /// Ends all sessions: the next call with any token of theirs gets 401.
+    /// Ends all sessions: the next call with any token of theirs is refused as [`SandboxBuilder::dead_token`] says.
     pub fn end_sessions(&self) {
         self.state().bank.access.end_all_sessions();
+    }
+
+    /// Forgets all installations, devices and sessions, as bunq does when it empties its sandbox. Provisions stay.
+    pub fn forget_installations(&self) {
+        self.state().bank.access.forget();
+    }
+
+    /// Makes up to `calls` calls of an operation as another client at the same address, and returns how many were
+    /// admitted. They count towards the [rate limits](SandboxBuilder::rate_limits) and do nothing else.
+    pub fn call_as_neighbour(&self, operation: &Operation, calls: u32) -> u32 {
+        let mut state = self.state();
+        let admitted = (0..calls).filter(|_| state.rate_limits.admit(operation, Instant::now()).is_ok());
+        u32::try_from(admitted.count()).unwrap_or(u32::MAX)
     }
 
     /// Returns a provision as bunq would show it now, its token included. It does not count as a read.
@@ -283,6 +307,10 @@ pub struct SandboxBuilder {
     signature_form: SignatureForm,
     creation_response: CreationResponse,
     deduplicate: bool,
+    signed_refusals: bool,
+    dead_token: DeadToken,
+    wrong_key: u16,
+    require_signatures: bool,
     rate_limits: ServerRateLimits,
     injections: Injections,
     port: u16,
@@ -329,13 +357,45 @@ impl SandboxBuilder {
         self
     }
 
+    /// Sets whether refusals are signed too. The default is `false`: bunq signs few of them.
+    pub fn signed_refusals(mut self, are_signed: bool) -> Self {
+        self.signed_refusals = are_signed;
+        self
+    }
+
+    /// Sets how a token is refused that is dead or unknown. The default is [`DeadToken::Unauthorized`].
+    pub fn dead_token(mut self, manner: DeadToken) -> Self {
+        self.dead_token = manner;
+        self
+    }
+
+    /// Sets the status of the refusal of an API key that is wrong, or of another address. The default is 400. Its message
+    /// is always bunq's.
+    pub fn wrong_key_status(mut self, status: u16) -> Self {
+        self.wrong_key = status;
+        self
+    }
+
+    /// Sets whether every body must be signed, except that of the installation: one that is not is refused with 466. The
+    /// default is `false`: only the opening of a session must be signed.
+    pub fn require_signatures(mut self, are_required: bool) -> Self {
+        self.require_signatures = are_required;
+        self
+    }
+
     /// Sets whether bunq's rate limits are enforced, as each [`Operation`] has them. The default is `false`.
     ///
     /// A limit is that of one operation and of all callers, who share an address here. Its window rolls. A call beyond it
-    /// gets 429, in bunq's words and without a `Retry-After`, is not carried out, and does not count. (bunq does not say
-    /// whether it counts.)
+    /// gets 429, in bunq's words and without a `Retry-After`, and is not carried out.
     pub fn rate_limits(mut self, are_enforced: bool) -> Self {
         self.rate_limits.are_enforced = are_enforced;
+        self
+    }
+
+    /// Sets whether a call that is refused with 429 counts towards the limit too. The default is `false`. bunq does not say
+    /// whether it does.
+    pub fn refused_calls_count(mut self, count: bool) -> Self {
+        self.rate_limits.refused_count = count;
         self
     }
 
@@ -373,17 +433,22 @@ impl SandboxBuilder {
             session_timeout: self.session_timeout,
             creation_response: self.creation_response,
             deduplicate: self.deduplicate,
+            dead_token: self.dead_token,
+            wrong_key: self.wrong_key,
+            require_signatures: self.require_signatures,
             public_key_pem: key.public_key_pem().map_err(io::Error::other)?,
         });
         let shared = Arc::new(SharedState {
             key,
             foreign_key: OnceCell::new(),
             signature_form: self.signature_form,
+            signed_refusals: self.signed_refusals,
             state: Mutex::new(BankState {
                 bank,
                 rate_limits: self.rate_limits,
                 injections: self.injections,
                 journal: Journal::default(),
+                last_responses: HashMap::new(),
             }),
             edits: Mutex::new(Edits::default()),
         });

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde_json::{Value, json};
 
-use super::settings::SignatureForm;
+use super::settings::{DeadToken, SignatureForm};
 use crate::operation::RateLimit;
 use crate::transport::signature::{SigningKey, message_with_headers};
 
@@ -82,6 +82,17 @@ impl RawResponse {
         }
     }
 
+    /// Takes the id of the request away.
+    pub(super) fn without_echo(mut self) -> Self {
+        self.headers.retain(|(name, _)| name != REQUEST_ID);
+        self
+    }
+
+    /// Whether it is not a success.
+    pub(super) fn is_refusal(&self) -> bool {
+        !(200..300).contains(&self.status)
+    }
+
     /// Changes the body as JSON, if that is what it is.
     pub(super) fn edit(&mut self, edit: impl FnOnce(&mut Value)) {
         if let Ok(mut body) = serde_json::from_slice(&self.body) {
@@ -156,9 +167,13 @@ impl Refusal {
         Self::new(404, message)
     }
 
-    /// The session is dead.
-    pub(super) fn session_over() -> Self {
-        Self::unauthorized("The session is over.")
+    /// The token is dead or unknown.
+    pub(super) fn dead(manner: DeadToken) -> Self {
+        match manner {
+            DeadToken::Unauthorized => Self::unauthorized("The session is over, or the token is unknown."),
+            DeadToken::InsufficientAuthentication => Self::new(403, "Insufficient authentication."),
+            DeadToken::InsufficientAuthorisation => Self::new(403, "Insufficient authorisation."),
+        }
     }
 
     /// The id of the request is not new.

@@ -69,7 +69,7 @@ async fn connection(stream: TcpStream, shared: Arc<SharedState>) {
 /// Puts a response on the wire, as far as the fault lets it come.
 async fn deliver(response: RawResponse, fault: Option<Fault>) -> Result<Response<Body>, HangUp> {
     match fault {
-        Some(Fault::Drop) => Err(HangUp),
+        Some(Fault::Drop | Fault::LateArrival(_)) => Err(HangUp),
         Some(Fault::Late(delay)) => {
             sleep(delay).await;
             Ok(whole(response))

@@ -25,6 +25,18 @@ pub enum SignatureForm {
     WithHeaders,
 }
 
+/// How bunq refuses a token that is not alive any more. All three have been seen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum DeadToken {
+    /// 401.
+    Unauthorized,
+    /// 403 "Insufficient authentication."
+    InsufficientAuthentication,
+    /// 403 "Insufficient authorisation."
+    InsufficientAuthorisation,
+}
+
 /// The response to the creation of a provision. Both forms are documented.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]

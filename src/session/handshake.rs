@@ -3,14 +3,13 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use reqwest::header::HeaderValue;
 
 use super::context::OpenSession;
 use super::user::{session_timeout, user_of};
 use crate::api::Api;
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 use crate::transport::Transport;
-use crate::transport::credentials::{Credentials, Installation};
+use crate::transport::credentials::{Credentials, Installation, can_be_sent};
 use crate::transport::signature::{SigningKey, VerifyingKey};
 use crate::types::{
     DeviceDescription, DeviceServerRequest, InstallationRequest, PermittedIps, Secret, SessionServerRequest,
@@ -23,8 +22,27 @@ const RENEW_BEFORE_EXPIRY: std::time::Duration = std::time::Duration::from_secs(
 #[derive(Debug)]
 pub(crate) struct Device {
     pub(crate) api_key: Secret,
+    /// The key is the credential of a provisioned user.
+    pub(crate) is_users_key: bool,
     pub(crate) description: DeviceDescription,
     pub(crate) permitted_ips: PermittedIps,
+}
+
+impl Device {
+    /// The same error, with what to do if bunq does not accept the API key.
+    fn advise(&self, error: Error) -> Error {
+        match error.kind() {
+            ErrorKind::Unauthorized if self.is_users_key => error.with_advice(
+                "the user's credential may have expired, or have been used with another installation: get another with \
+                 `reset_token` of the partner's client; or the call comes from an address that it is not bound to",
+            ),
+            ErrorKind::Unauthorized => error.with_advice(
+                "the key may be wrong, or of the other environment, or the call comes from an IP address that the key is \
+                 not bound to",
+            ),
+            _ => error,
+        }
+    }
 }
 
 fn api(transport: &Arc<Transport>, credentials: Credentials) -> Api {
@@ -41,7 +59,7 @@ pub(super) async fn install(transport: &Arc<Transport>) -> Result<Installation, 
         let token = header_value(output.token.token)?;
         let server_key =
             VerifyingKey::from_pem(&output.server_public_key.server_public_key).map_err(|error| error.to_string())?;
-        Ok(Installation { signing_key, server_key, token })
+        Ok(Installation { signing_key, server_key, token, is_stored: false })
     })
 }
 
@@ -53,7 +71,8 @@ pub(super) async fn register(
 ) -> Result<(), Error> {
     let mut request = DeviceServerRequest::new(device.description.clone(), device.api_key.clone().into());
     request.permitted_ips = device.permitted_ips.clone().into();
-    api(transport, credentials).create_device_server(&request).await.map(drop)
+    let response = api(transport, credentials).create_device_server(&request).await;
+    response.map(drop).map_err(|error| device.advise(error))
 }
 
 /// Opens a session for the API key.
@@ -63,7 +82,8 @@ pub(super) async fn open(
     credentials: Credentials,
 ) -> Result<OpenSession, Error> {
     let request = SessionServerRequest::new(device.api_key.clone().into());
-    let response = api(transport, credentials).create_session(&request).await?;
+    let response = api(transport, credentials).create_session(&request).await;
+    let response = response.map_err(|error| device.advise(error))?;
     let opened = Timestamp::now();
     response.try_map(|output| {
         let life = session_timeout(&output);
@@ -81,10 +101,12 @@ pub(super) async fn end(transport: &Arc<Transport>, credentials: Credentials) ->
     api(transport, credentials).delete_session(CURRENT_SESSION).await.map(drop)
 }
 
+/// Whether bunq refuses the token when it is asked about it.
+pub(super) async fn is_refused(transport: &Arc<Transport>, credentials: Credentials) -> bool {
+    api(transport, credentials).get_installation().await.is_err_and(|error| error.refuses_token())
+}
+
 /// A token that can be sent back.
 fn header_value(token: Secret) -> Result<Secret, String> {
-    match HeaderValue::from_str(token.expose()) {
-        Ok(value) if !value.is_empty() => Ok(token),
-        _ => Err("the response's Token cannot be sent as a header".into()),
-    }
+    if can_be_sent(&token) { Ok(token) } else { Err("the response's Token cannot be sent as a header".into()) }
 }

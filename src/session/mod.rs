@@ -2,8 +2,11 @@
 //!
 //! Any number of calls share one session. If there is none, one task opens it, in the order installation, device,
 //! session, and every call waits for that task and shares its outcome. Processes that share a context store open one at a
-//! time. An opening runs to its end even if every call has given up. A session that has expired or was rejected is
-//! replaced by a new session; the installation and the device stay.
+//! time. An opening runs to its end even if every call has given up. A session that has expired, or that bunq refuses, is
+//! replaced by a new session; the installation and the device stay. Refusals are not signed, so at most one session in
+//! each window of the rate limit is opened in place of a refused one.
+//!
+//! An installation that bunq has forgotten is made anew by itself if it is in memory alone, and never over a stored one.
 //!
 //! The transport sees the session only as a source of credentials. The three calls themselves are in [`handshake`].
 
@@ -11,20 +14,27 @@ pub(crate) mod context;
 pub(crate) mod handshake;
 mod user;
 
+use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio::sync::watch;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tracing::Instrument as _;
 
 use self::context::{Context, ContextLock, ContextStore, Identity, OpenSession};
 use self::handshake::Device;
 pub use self::user::{SessionUser, UserKind};
 use crate::error::{Error, ErrorKind, Sent};
+use crate::operation::Operation;
 use crate::transport::Transport;
 use crate::transport::credentials::{BoxFuture, Credentials, ProvideCredentials};
 use crate::types::Secret;
+
+/// What to do if bunq refuses a stored installation.
+const FORGOTTEN: &str = "if bunq has forgotten the stored installation, as after its sandbox is emptied, make another \
+                         with `Client::reinstall`";
 
 /// The session of one client. Clones share it.
 #[derive(Debug, Clone)]
@@ -57,15 +67,23 @@ struct SessionState {
     context: Option<Context>,
     /// The opening in progress. A waiter holds no lock, so a future that is not polled does not block the others.
     opening: Option<watch::Receiver<Outcome>>,
+    /// The token that was given up last. The store may still have it.
+    given_up: Option<Secret>,
+    /// When a token was last given up because bunq refused it, and an installation.
+    refused_at: Option<Instant>,
+    reinstalled_at: Option<Instant>,
+    /// The operations whose 403 has led to a new session. bunq may not allow them, and say so in the same words, so before
+    /// the next session is opened for one of them, bunq is asked whether it still accepts the token.
+    forbidden: HashSet<&'static str>,
 }
 
 impl SessionState {
-    /// The open session, unless it has expired or its token is the one that bunq has `rejected`.
-    fn opened(&self, rejected: Option<&Secret>) -> Option<Opened> {
+    /// The open session, unless it has expired or its token was given up.
+    fn opened(&self) -> Option<Opened> {
         let context = self.context.as_ref()?;
         let session = context.session.as_ref()?;
         let is_due = session.renew_at.is_some_and(|renew_at| Timestamp::now() >= renew_at);
-        if is_due || rejected == Some(&session.token) {
+        if is_due || self.given_up.as_ref() == Some(&session.token) {
             return None;
         }
         Some(context.opened(session))
@@ -97,15 +115,21 @@ impl Session {
 
     /// Opens a session, unless one is open.
     pub(crate) async fn open(&self) -> Result<(), Error> {
-        self.opened(None).await.map(drop)
+        self.opened().await.map(drop)
+    }
+
+    /// Makes a new installation and opens a session with it. It is done even if the caller gives up.
+    pub(crate) async fn reinstall(&self) -> Result<(), Error> {
+        self.to_its_end(async |shared| shared.reinstall().await.map(drop)).await
     }
 
     /// Returns the user of the session; opens one if none is open.
     pub(crate) async fn user(&self) -> Result<SessionUser, Error> {
-        let mut opened = self.opened(None).await?;
+        let mut opened = self.opened().await?;
         if opened.user.is_none() {
             // An earlier version has stored the session without its user.
-            opened = self.opened(opened.credentials.token.as_ref()).await?;
+            self.0.state().given_up = opened.credentials.token;
+            opened = self.opened().await?;
         }
         let problem = "the response to create_session has no user with an id";
         opened.user.ok_or_else(|| Error::new(ErrorKind::InvalidResponse, Sent::No, problem))
@@ -113,22 +137,29 @@ impl Session {
 
     /// Ends the open session at bunq, if there is one. It is done even if the caller gives up.
     pub(crate) async fn end(&self) -> Result<(), Error> {
-        let shared = Arc::clone(&self.0);
-        let ending = tokio::spawn(async move { shared.end().await }.in_current_span()).await;
-        ending.map_err(|error| Error::internal("the task that ended the session was aborted").with_source(error))?
+        self.to_its_end(async |shared| shared.end().await).await
     }
 
-    async fn opened(&self, rejected: Option<&Secret>) -> Result<Opened, Error> {
+    /// Does `work` in a task of its own.
+    async fn to_its_end<F>(&self, work: impl FnOnce(Arc<Shared>) -> F) -> Result<(), Error>
+    where
+        F: Future<Output = Result<(), Error>> + Send + 'static,
+    {
+        let task = tokio::spawn(work(Arc::clone(&self.0)).in_current_span()).await;
+        task.map_err(|error| Error::internal("the task that changed the session was aborted").with_source(error))?
+    }
+
+    async fn opened(&self) -> Result<Opened, Error> {
         let mut outcome = {
             let mut state = self.0.state();
-            if let Some(opened) = state.opened(rejected) {
+            if let Some(opened) = state.opened() {
                 return Ok(opened);
             }
             state.opening().unwrap_or_else(|| {
                 let (sender, outcome) = watch::channel(None);
-                let (shared, rejected) = (Arc::clone(&self.0), rejected.cloned());
+                let shared = Arc::clone(&self.0);
                 let opening = async move {
-                    let outcome = shared.open(rejected.as_ref()).await;
+                    let outcome = shared.open().await;
                     // The state does not keep a token alive that a later session replaces.
                     shared.state().opening = None;
                     // Every waiter may have given up.
@@ -147,13 +178,18 @@ impl Session {
 }
 
 impl ProvideCredentials for Session {
-    fn credentials<'a>(&'a self, rejected: Option<&'a Secret>) -> BoxFuture<'a, Result<Credentials, Error>> {
-        Box::pin(async move { self.opened(rejected).await.map(|opened| opened.credentials) })
+    fn credentials(&self) -> BoxFuture<'_, Result<Credentials, Error>> {
+        Box::pin(async move { self.opened().await.map(|opened| opened.credentials) })
     }
 
-    fn is_renewable(&self) -> bool {
-        true
+    fn refuse<'a>(&'a self, credentials: &'a Credentials, refusal: &'a Error) -> BoxFuture<'a, bool> {
+        Box::pin(self.0.refuse(credentials, refusal))
     }
+}
+
+/// Whether something was done within the last `window`.
+fn is_recent(done: Option<Instant>, window: Duration) -> bool {
+    done.is_some_and(|done| done.elapsed() < window)
 }
 
 impl Shared {
@@ -161,28 +197,81 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// How often a session can be opened within the rate limit.
+    fn window(&self) -> Duration {
+        self.transport.limits().interval(&Operation::CREATE_SESSION)
+    }
+
     /// Takes over a stored session that is still valid, or opens one.
-    async fn open(&self, rejected: Option<&Secret>) -> Result<Opened, Error> {
+    async fn open(&self) -> Result<Opened, Error> {
         // A session that is still valid needs no lock.
         let is_unknown = self.state().context.is_none();
-        if is_unknown && let Some(opened) = self.reload(rejected).await? {
+        if is_unknown && let Some(opened) = self.reload().await? {
             return Ok(opened);
         }
         let _lock = self.lock().await?;
         // Another process may have opened one meanwhile.
-        if let Some(opened) = self.reload(rejected).await? {
+        if let Some(opened) = self.reload().await? {
             return Ok(opened);
         }
         let known = self.state().context.clone();
-        let opened = self.advance(known).await;
-        let is_refused =
-            opened.as_ref().is_err_and(|error| error.kind() == ErrorKind::Unauthorized && error.is_from_bunq());
-        if is_refused && self.store.is_some() {
-            // If bunq has forgotten the installation, an operator removes it from the store. The next opening reads the
-            // store again.
-            self.state().context = None;
+        let is_known = known.is_some();
+        let error = match self.advance(known).await {
+            Ok(opened) => return Ok(opened),
+            Err(error) => error,
+        };
+        // bunq may have forgotten the installation.
+        if !is_known || !error.refuses_token() || error.operation() != Some(&Operation::CREATE_SESSION) {
+            return Err(error);
         }
-        opened
+        if self.store.is_some() {
+            // The next opening reads the store again, in which an operator may have put things right.
+            self.state().context = None;
+            return Err(error.with_advice(FORGOTTEN));
+        }
+        let is_first = {
+            let window = self.window();
+            let mut state = self.state();
+            let is_first = !is_recent(state.reinstalled_at, window);
+            state.reinstalled_at = Some(Instant::now());
+            is_first
+        };
+        if is_first {
+            tracing::warn!("bunq does not accept the installation any more: another is made");
+            return self.advance(None).await;
+        }
+        Err(error)
+    }
+
+    /// Gives the session up if bunq does not accept its token any more; returns whether there will be another.
+    async fn refuse(&self, refused: &Credentials, refusal: &Error) -> bool {
+        let is_forbidden = refusal.status() == Some(403) && {
+            let operation = refusal.operation().map_or("", |operation| operation.id);
+            !self.state().forbidden.insert(operation)
+        };
+        if is_forbidden && !handshake::is_refused(&self.transport, refused.clone()).await {
+            return false;
+        }
+        let window = self.window();
+        let mut state = self.state();
+        if state.opened().is_none_or(|opened| opened.credentials.token != refused.token) {
+            // Another call has given it up, or it has expired.
+            return true;
+        }
+        if is_recent(state.refused_at, window) {
+            return false;
+        }
+        tracing::info!("bunq does not accept the session any more: it is renewed");
+        state.refused_at = Some(Instant::now());
+        state.given_up.clone_from(&refused.token);
+        true
+    }
+
+    async fn reinstall(&self) -> Result<Opened, Error> {
+        let _lock = self.lock().await?;
+        // The context of another client is not replaced.
+        self.reload().await?;
+        self.advance(None).await
     }
 
     /// Makes those of the three calls that have not been made yet. Each result is stored at once.
@@ -213,17 +302,21 @@ impl Shared {
     async fn end(&self) -> Result<(), Error> {
         // An opening holds the lock too.
         let _lock = self.lock().await?;
-        self.reload(None).await?;
+        self.reload().await?;
         let Some(mut context) = self.state().context.clone() else { return Ok(()) };
         let Some(session) = context.session.take() else { return Ok(()) };
-        match handshake::end(&self.transport, context.opened(&session).credentials).await {
-            Err(error) if error.kind() != ErrorKind::Unauthorized || !error.is_from_bunq() => Err(error),
+        let credentials = context.opened(&session).credentials;
+        match handshake::end(&self.transport, credentials.clone()).await {
+            // A session that bunq does not know any more is over. A refusal proves little, so it is asked for once more.
+            Err(error) if !error.refuses_token() || !handshake::is_refused(&self.transport, credentials).await => {
+                Err(error)
+            }
             _ => self.keep(&context).await,
         }
     }
 
     /// Reads the store, if there is one, and returns the session if it is valid.
-    async fn reload(&self, rejected: Option<&Secret>) -> Result<Option<Opened>, Error> {
+    async fn reload(&self) -> Result<Option<Opened>, Error> {
         let stored = match &self.store {
             Some(store) => self.in_time("its context was not loaded", store.load()).await?,
             None => None,
@@ -234,7 +327,7 @@ impl Shared {
         if context.is_some() {
             state.context = context;
         }
-        Ok(state.opened(rejected))
+        Ok(state.opened())
     }
 
     async fn keep(&self, context: &Context) -> Result<(), Error> {

@@ -6,6 +6,8 @@ use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
 
+use reqwest::header::HeaderValue;
+
 use super::signature::{SigningKey, VerifyingKey};
 use crate::error::Error;
 use crate::types::Secret;
@@ -19,6 +21,8 @@ pub(crate) struct Installation {
     pub(crate) signing_key: SigningKey,
     pub(crate) server_key: VerifyingKey,
     pub(crate) token: Secret,
+    /// It comes from a context store, and may be damaged there.
+    pub(crate) is_stored: bool,
 }
 
 /// The keys and the token with which one call is signed, authenticated and verified.
@@ -36,22 +40,27 @@ impl Credentials {
     }
 }
 
+/// Whether a token can be the value of a header.
+pub(crate) fn can_be_sent(token: &Secret) -> bool {
+    HeaderValue::from_str(token.expose()).is_ok_and(|value| !value.is_empty())
+}
+
 /// A source of credentials.
 pub(crate) trait ProvideCredentials: fmt::Debug + Send + Sync {
-    /// Returns the credentials for a call. They do not have the token that bunq has `rejected`.
-    fn credentials<'a>(&'a self, rejected: Option<&'a Secret>) -> BoxFuture<'a, Result<Credentials, Error>>;
+    /// Returns the credentials for a call.
+    fn credentials(&self) -> BoxFuture<'_, Result<Credentials, Error>>;
 
-    /// Whether it has other credentials after a rejection.
-    fn is_renewable(&self) -> bool;
+    /// bunq refuses the token of these credentials with this error. Returns whether there will be others to call with.
+    fn refuse<'a>(&'a self, credentials: &'a Credentials, refusal: &'a Error) -> BoxFuture<'a, bool>;
 }
 
 /// Credentials that never change are their own source.
 impl ProvideCredentials for Credentials {
-    fn credentials<'a>(&'a self, _rejected: Option<&'a Secret>) -> BoxFuture<'a, Result<Credentials, Error>> {
+    fn credentials(&self) -> BoxFuture<'_, Result<Credentials, Error>> {
         Box::pin(async { Ok(self.clone()) })
     }
 
-    fn is_renewable(&self) -> bool {
-        false
+    fn refuse<'a>(&'a self, _credentials: &'a Credentials, _refusal: &'a Error) -> BoxFuture<'a, bool> {
+        Box::pin(async { false })
     }
 }

@@ -1,8 +1,10 @@
-//! The deadline of a call, and of its last attempt.
+//! The deadline of a call and of its last attempt, and its rank among those that wait for a permit.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
+
+use super::rate_limit::Rank;
 
 /// An attempt gets at least this long, or a tenth of the call's time if that is less.
 const MIN_ATTEMPT: Duration = Duration::from_secs(1);
@@ -10,18 +12,23 @@ const MIN_ATTEMPT: Duration = Duration::from_secs(1);
 /// Longer than any call, and no longer than a clock can hold.
 pub(crate) const MAX_TIMEOUT: Duration = Duration::from_secs(365 * 24 * 3600);
 
-/// The deadline of a call.
+/// The deadline and the rank of a call. All calls of one operation have the same.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Deadline {
     at: Instant,
     min_attempt: Duration,
+    rank: Rank,
 }
 
 impl Deadline {
-    /// The deadline of a call that begins now and may take `timeout`.
-    pub(crate) fn after(timeout: Duration) -> Self {
+    /// The deadline of a call that begins now, with this rank, and may take `timeout`.
+    pub(crate) fn after(timeout: Duration, rank: Rank) -> Self {
         let timeout = timeout.min(MAX_TIMEOUT);
-        Self { at: Instant::now() + timeout, min_attempt: (timeout / 10).min(MIN_ATTEMPT) }
+        Self { at: Instant::now() + timeout, min_attempt: (timeout / 10).min(MIN_ATTEMPT), rank }
+    }
+
+    pub(crate) fn rank(self) -> Rank {
+        self.rank
     }
 
     /// The latest time at which an attempt may begin. A later one would be cut short and leave the outcome in doubt.
@@ -48,7 +55,14 @@ impl Deadline {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashMap;
+
+    use super::super::rate_limit::RateLimits;
     use super::*;
+
+    fn after(timeout: Duration) -> Deadline {
+        Deadline::after(timeout, RateLimits::new(false, &HashMap::new()).next_rank())
+    }
 
     #[tokio::test(start_paused = true)]
     async fn the_last_attempt_begins_in_time() {
@@ -56,16 +70,16 @@ mod tests {
         for (timeout, left_to_send) in
             [(120 * second, 119 * second), (second, 9 * second / 10), (Duration::ZERO, Duration::ZERO)]
         {
-            let deadline = Deadline::after(timeout);
+            let deadline = after(timeout);
             assert_eq!((deadline.left(), deadline.left_to_send()), (timeout, left_to_send));
         }
-        assert_eq!(Deadline::after(Duration::MAX).left(), MAX_TIMEOUT);
+        assert_eq!(after(Duration::MAX).left(), MAX_TIMEOUT);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_check_gets_the_time_of_an_attempt() {
         let second = Duration::from_secs(1);
-        assert_eq!(Deadline::after(second).with_time_for(30 * second).left_to_send(), 30 * second);
-        assert_eq!(Deadline::after(60 * second).with_time_for(30 * second).left_to_send(), 59 * second);
+        assert_eq!(after(second).with_time_for(30 * second).left_to_send(), 30 * second);
+        assert_eq!(after(60 * second).with_time_for(30 * second).left_to_send(), 59 * second);
     }
 }

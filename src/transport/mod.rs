@@ -6,14 +6,15 @@
 //! 4. sign the very bytes that will be sent;
 //! 5. send;
 //! 6. read the whole response, up to a maximum size;
-//! 7. verify bunq's signature over the very bytes received;
-//! 8. after a 401 on a token that can be renewed, take other credentials once, and go again from 1;
+//! 7. hold the echoed request id against the one sent, and verify bunq's signature over the very bytes received;
+//! 8. if bunq refuses the token, tell the source; if that has another, go again from 1, once;
 //! 9. after another failure, ask [`retry`], and go again from 1 after the pause that it names;
 //! 10. return the bytes of the response.
 //!
-//! The call's deadline bounds all of it. The transport knows neither sessions nor provisions, and decides nothing about
-//! what a response means.
+//! What must not run twice goes again only if it surely was not sent. The call's deadline bounds all of it. The transport
+//! knows neither sessions nor provisions, and decides nothing about what a response means.
 
+pub(crate) mod connections;
 pub(crate) mod credentials;
 pub(crate) mod deadline;
 pub(crate) mod rate_limit;
@@ -27,21 +28,26 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use reqwest::{Request, StatusCode, Url};
+use reqwest::{Request, Url};
 use tokio::time::{Instant, sleep, timeout_at};
 use tracing::{Instrument, Span, field};
 
+use self::connections::Connections;
 use self::credentials::{Credentials, ProvideCredentials};
 use self::deadline::Deadline;
 use self::rate_limit::{Permit, RateLimits, Throttled, named_limit};
 use self::retry::{Decision, Failure, RetryPolicy};
 use crate::error::{CallMetadata, Error, ErrorKind, Sent};
 use crate::operation::{Auth, Operation};
-use crate::types::{Secret, UnknownValue};
+use crate::types::UnknownValue;
 
-/// The longest pause that a refusal can ask for: a signed one, and an unsigned one.
+/// The longest pause that a refusal can ask for: one of bunq's own, and another.
 const MAX_PAUSE: Duration = Duration::from_secs(3600);
-const MAX_UNSIGNED_PAUSE: Duration = Duration::from_secs(60);
+const MAX_UNPROVEN_PAUSE: Duration = Duration::from_secs(60);
+
+/// What may be wrong if a signature is not valid under a stored key.
+const MAYBE_DAMAGED: &str = "if it stays so, bunq's key in the context store may be damaged or out of date, and \
+                             `Client::reinstall` gets another";
 
 /// How many unknown values are remembered as reported.
 const MAX_REPORTED: usize = 1000;
@@ -71,7 +77,7 @@ impl Default for TransportConfig {
 /// What all calls of one client share.
 #[derive(Debug)]
 pub(crate) struct Transport {
-    http: reqwest::Client,
+    connections: Connections,
     base_url: String,
     /// The host in the base URL.
     host: String,
@@ -83,17 +89,18 @@ pub(crate) struct Transport {
 
 impl Transport {
     pub(crate) fn new(
-        http: reqwest::Client,
+        connections: Connections,
         base_url: String,
         limits: Arc<RateLimits>,
         config: TransportConfig,
     ) -> Self {
         let host = Url::parse(&base_url).ok().and_then(|url| url.host_str().map(str::to_owned)).unwrap_or_default();
-        Self { http, base_url, host, limits, config, reported: Mutex::default() }
+        Self { connections, base_url, host, limits, config, reported: Mutex::default() }
     }
 
-    pub(crate) fn http(&self) -> &reqwest::Client {
-        &self.http
+    /// The HTTP client to build requests with.
+    pub(crate) fn http(&self) -> reqwest::Client {
+        self.connections.get().http
     }
 
     pub(crate) fn base_url(&self) -> &str {
@@ -168,41 +175,42 @@ impl Call<'_> {
     async fn run(&self, request: Request) -> Result<(CallMetadata, Bytes), Error> {
         let config = &self.transport.config;
         let mut attempts = 0;
-        let mut rejected: Option<Secret> = None;
+        // Those that bunq did not refuse for their rate.
+        let mut counted = 0;
+        let mut has_renewed = false;
+        let mut last = None;
         loop {
-            let credentials = self.credentials(rejected.as_ref()).await?;
-            self.check_time(attempts)?;
-            let permit = self.permit(attempts).await?;
-            // The future may not have been polled for a while.
-            self.check_time(attempts)?;
+            let credentials = self.credentials().await?;
+            let permit = match self.permit(attempts).await {
+                Ok(permit) => permit,
+                // What went wrong before says more than that there is no time to try again.
+                Err(error) => return Err(last.unwrap_or(error)),
+            };
             attempts += 1;
             let error = match self.attempt(&request, &credentials, permit, attempts).await {
                 Ok(done) => return Ok(done),
                 Err(error) => error,
             };
-            if error.kind() == ErrorKind::Unauthorized
-                && rejected.is_none()
-                && self.source.is_renewable()
-                && error.permits_repeating(self.operation)
-            {
-                tracing::info!("bunq does not accept the session any more: it is renewed");
-                rejected = credentials.token;
+            counted += u32::from(!error.is_throttling());
+            let may_repeat = error.permits_repeating(self.operation);
+            if error.refuses_token() && self.is_renewed(&credentials, &error).await && may_repeat && !has_renewed {
+                has_renewed = true;
                 continue;
             }
-            let failure = Failure::of_call(&error, self.operation, attempts);
-            let left = self.deadline.left_to_send();
-            match retry::decide(&failure, &config.retry, left, fastrand::f64()) {
-                Decision::Stop => return Err(error),
-                Decision::RetryAfter(pause) => {
+            let failure = Failure::new(&error, counted);
+            match retry::decide(&failure, &config.retry, self.deadline.left_to_send(), fastrand::f64()) {
+                Decision::RetryAfter(pause) if may_repeat => {
                     tracing::info!(kind = ?error.kind(), attempts, pause_ms = pause.as_millis(), "the call is retried");
                     sleep(pause).await;
+                    last = Some(error);
                 }
+                _ => return Err(error),
             }
         }
     }
 
-    async fn credentials(&self, rejected: Option<&Secret>) -> Result<Credentials, Error> {
-        let credentials = match timeout_at(self.deadline.send_by(), self.source.credentials(rejected)).await {
+    async fn credentials(&self) -> Result<Credentials, Error> {
+        let credentials = match timeout_at(self.deadline.send_by(), self.source.credentials()).await {
             Ok(credentials) => credentials.map_err(Error::before_sending)?,
             Err(_) => return Err(self.too_late("the session was not open in time", 0)),
         };
@@ -217,14 +225,27 @@ impl Call<'_> {
         }
     }
 
+    /// Whether the source has other credentials after a refusal.
+    async fn is_renewed(&self, refused: &Credentials, refusal: &Error) -> bool {
+        timeout_at(self.deadline.send_by(), self.source.refuse(refused, refusal)).await.unwrap_or(false)
+    }
+
+    /// Waits for a permit, if there is time to use it.
     async fn permit(&self, attempts: u32) -> Result<Option<Permit>, Error> {
-        self.transport.limits.acquire(self.operation, self.deadline.send_by()).await.map_err(|wait| {
-            let message =
-                format_args!("bunq's rate limit has no permit for the call for another {wait:.1?}, which is longer than the call may take");
+        let Transport { limits, .. } = self.transport;
+        self.check_time(attempts)?;
+        let permit = limits.acquire(self.operation, self.deadline.rank(), self.deadline.send_by()).await.map_err(|wait| {
+            let message = format_args!(
+                "bunq's rate limit has no permit for the call for another {wait:.1?}, which is longer than the call may \
+                 take: set a longer `operation_timeout`, and the call waits for its turn"
+            );
             Error::new(ErrorKind::RateLimited, Sent::No, message)
                 .with_retry_after(Some(wait))
                 .with_metadata(CallMetadata::new(self.operation, attempts))
-        })
+        })?;
+        // The future may not have been polled for a while.
+        self.check_time(attempts)?;
+        Ok(permit)
     }
 
     fn check_time(&self, attempts: u32) -> Result<(), Error> {
@@ -245,12 +266,12 @@ impl Call<'_> {
         mut permit: Option<Permit>,
         attempts: u32,
     ) -> Result<(CallMetadata, Bytes), Error> {
-        let Transport { http, config, .. } = self.transport;
+        let Transport { connections, config, .. } = self.transport;
         let mut metadata = CallMetadata::new(self.operation, attempts);
         let left = self.deadline.left();
         let mut request = request::prepare(request, credentials, &mut metadata)?;
         *request.timeout_mut() = Some(config.attempt_timeout.min(left));
-        let response = request::send(http, request, config.max_response_size, &mut metadata).await;
+        let response = request::send(connections, request, config.max_response_size, &mut metadata).await;
         let span = Span::current();
         span.record("http.request.resend_count", attempts - 1);
         if let Some(status) = metadata.status {
@@ -261,25 +282,29 @@ impl Call<'_> {
         if let Some(warning) = &metadata.warning {
             tracing::warn!(warning, "bunq has a warning for the developers of this program");
         }
-        let verified = response::verify(credentials, &response);
         if response.status.is_success() {
-            return match verified {
+            return match response::verify(credentials, &response) {
                 Ok(()) => Ok((metadata, response.body)),
-                Err(problem) => Err(Error::new(ErrorKind::Signature, Sent::Responded, problem).with_metadata(metadata)),
+                Err(problem) => {
+                    let error = Error::new(ErrorKind::Signature, Sent::Responded, problem).with_metadata(metadata);
+                    let is_stored =
+                        credentials.installation.as_ref().is_some_and(|installation| installation.is_stored);
+                    Err(if is_stored { error.with_advice(MAYBE_DAMAGED) } else { error })
+                }
             };
         }
-        let is_signed = response.has_signature() && verified.is_ok();
-        let error = response::refusal(&response, self.operation, is_signed).with_metadata(metadata);
-        let longest = if is_signed { MAX_PAUSE } else { MAX_UNSIGNED_PAUSE };
+        let request_id = metadata.request_id.as_deref();
+        let error = response::refusal(&response, self.operation, credentials, request_id).with_metadata(metadata);
+        let longest = if error.is_from_bunq() { MAX_PAUSE } else { MAX_UNPROVEN_PAUSE };
         let mut retry_after = response.retry_after().map(|pause| pause.min(longest));
-        if response.status == StatusCode::TOO_MANY_REQUESTS {
-            let named = error.bunq_messages().iter().find_map(|message| named_limit(message));
-            // Only bunq can say what its limit is.
-            let limit = named.filter(|_| is_signed);
-            retry_after = match &mut permit {
-                Some(permit) => Some(permit.throttle(Throttled { retry_after, limit })),
-                None => retry_after.or(limit.map(|limit| limit.per)),
-            };
+        if error.is_throttling() {
+            let limit = error.bunq_messages().iter().find_map(|message| named_limit(message));
+            let throttled = Throttled { retry_after, limit };
+            let per = self.operation.rate_limit.per;
+            retry_after = Some(match &mut permit {
+                Some(permit) => permit.throttle(throttled, fastrand::f64()),
+                None => throttled.pause(per, 0, fastrand::f64()),
+            });
             tracing::warn!(?retry_after, ?limit, "bunq refuses the call for its rate");
         }
         Err(error.with_retry_after(retry_after))

@@ -3,13 +3,20 @@
 //! The windows roll, as bunq's do; a token bucket would let nearly twice as many calls through. bunq counts a call when
 //! it arrives, which is some time between its sending and its response, so a permit is free again only when the window
 //! has passed since the response. A wait never goes past its deadline: it fails at once if a permit takes longer.
+//!
+//! Who came first is served first. A call takes a rank when it begins, and a ticket with that rank whenever it waits, so
+//! that its retries do not go to the end of the queue. A future that is not polled when its turn comes is passed over
+//! until it is polled again.
+//!
+//! Others may use the address too. After a 429 the window is closed for a random time, which grows with each further 429.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Notify;
-use tokio::time::{Instant, sleep_until, timeout_at};
+use tokio::time::{Instant, timeout_at};
 
 use crate::operation::{Operation, RateLimit};
 
@@ -20,10 +27,24 @@ const LONGEST_SECONDS: u32 = 3600;
 /// A wait of at least this length is logged at the level INFO.
 const LONG_WAIT: Duration = Duration::from_secs(1);
 
+/// How long after its turn a future may be polled before it is passed over.
+const GRACE: Duration = Duration::from_millis(5);
+
+/// The pause after a 429 is between these two parts of the window; the longer one doubles with each further 429, up to the
+/// last.
+const SHORTEST_PAUSE: f64 = 0.3;
+const LONGEST_PAUSE: f64 = 1.0;
+const MAX_PAUSE: f64 = 8.0;
+
+/// The place of a call among all that share their limits: the lower, the earlier it began.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Rank(u64);
+
 /// The rate limits of all operations, shared by all that call from this address.
 #[derive(Debug)]
 pub(crate) struct RateLimits {
     windows: HashMap<&'static str, Arc<Window>>,
+    ranks: AtomicU64,
 }
 
 impl RateLimits {
@@ -33,19 +54,35 @@ impl RateLimits {
             let limit = set.get(operation.id).copied().or(documented.then_some(operation.rate_limit));
             limit.map(|limit| (operation.id, Arc::new(Window::new(limit))))
         };
-        Self { windows: Operation::ALL.iter().filter_map(window).collect() }
+        Self { windows: Operation::ALL.iter().filter_map(window).collect(), ranks: AtomicU64::new(0) }
     }
 
-    /// Waits for a permit for one call of `operation`, if it has a limit. The order of the waiters is not guaranteed: a
-    /// free permit goes to the waiter that is polled first. Until its deadline each waiter counts when the wait of others
-    /// is estimated.
+    /// The rank of a call that begins now.
+    pub(crate) fn next_rank(&self) -> Rank {
+        Rank(self.ranks.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// How long one call of `operation` takes of its limit; zero if it has none.
+    pub(crate) fn interval(&self, operation: &Operation) -> Duration {
+        let window = self.windows.get(operation.id);
+        window.map_or(Duration::ZERO, |window| {
+            window.state().limits.iter().map(|limit| limit.per / limit.calls.max(1)).max().unwrap_or_default()
+        })
+    }
+
+    /// Waits for a permit for one call of `operation`, if it has a limit.
     ///
     /// # Errors
     ///
     /// The estimated wait, if it goes past the deadline.
-    pub(crate) async fn acquire(&self, operation: &Operation, deadline: Instant) -> Result<Option<Permit>, Duration> {
+    pub(crate) async fn acquire(
+        &self,
+        operation: &Operation,
+        rank: Rank,
+        deadline: Instant,
+    ) -> Result<Option<Permit>, Duration> {
         match self.windows.get(operation.id) {
-            Some(window) => window.acquire(deadline).await.map(Some),
+            Some(window) => window.acquire(rank, deadline).await.map(Some),
             None => Ok(None),
         }
     }
@@ -55,8 +92,12 @@ impl RateLimits {
 #[derive(Debug)]
 struct Window {
     state: Mutex<WindowState>,
-    finished: Notify,
+    /// A call has left the queue without its permit, so that the others' turns come earlier.
+    moved_up: Notify,
 }
+
+/// A place in the queue: the rank of the call, and a number that sets it apart from others of the same call.
+type Ticket = (Rank, u64);
 
 #[derive(Debug)]
 struct WindowState {
@@ -67,16 +108,11 @@ struct WindowState {
     responded: VecDeque<Instant>,
     /// bunq has refused a call: no call is sent before this.
     closed_until: Option<Instant>,
-    /// The deadlines of the calls that wait.
-    waiting: Vec<Instant>,
-}
-
-/// When a call can have its permit.
-enum Next {
-    Free,
-    At(Instant),
-    /// All permits are taken by calls in flight.
-    AfterAResponse,
+    /// How many calls bunq has refused since it accepted the last.
+    refusals: u32,
+    /// The calls that wait, first to last, and when the turn of each comes.
+    waiting: BTreeMap<Ticket, Instant>,
+    tickets: u64,
 }
 
 impl WindowState {
@@ -92,34 +128,8 @@ impl WindowState {
         self.closed_until = self.closed_until.filter(|until| *until > now);
     }
 
-    /// Removes a call that waited until `deadline`.
-    fn leave(&mut self, deadline: Instant) {
-        if let Some(own) = self.waiting.iter().position(|waiting| *waiting == deadline) {
-            self.waiting.swap_remove(own);
-        }
-    }
-
-    fn next(&mut self, now: Instant) -> Next {
-        self.prune(now);
-        let mut wait = self.closed_until;
-        for limit in &self.limits {
-            let calls = limit.calls as usize;
-            let counted = self.responded.iter().filter(|responded| **responded + limit.per > now).count();
-            if self.in_flight + counted < calls {
-                continue;
-            }
-            // How many of the responses may still count when the next call goes.
-            let Some(may_count) = calls.checked_sub(self.in_flight + 1) else { return Next::AfterAResponse };
-            let last_to_go =
-                self.responded.len().checked_sub(may_count + 1).and_then(|index| self.responded.get(index));
-            wait = wait.max(last_to_go.map(|responded| *responded + limit.per));
-        }
-        wait.map_or(Next::Free, Next::At)
-    }
-
-    /// The estimated time of the permit for a call that has `ahead` others before it.
-    fn estimate(&mut self, now: Instant, ahead: usize) -> Instant {
-        self.prune(now);
+    /// When a call can go that has `ahead` others before it; not after `now` if it is at once.
+    fn turn(&self, now: Instant, ahead: usize) -> Instant {
         let open = self.closed_until.unwrap_or(now);
         let under = |limit: &RateLimit| {
             let (calls, per) = (limit.calls.max(1) as usize, limit.per);
@@ -127,84 +137,115 @@ impl WindowState {
             let counted = self.responded.iter().map(|responded| *responded + per).filter(|free| *free > now);
             let mut free: Vec<Instant> = counted.chain(std::iter::repeat_n(now + per, self.in_flight)).collect();
             free.sort_unstable();
-            let free_now = calls.saturating_sub(free.len());
             let rounds = u32::try_from(ahead / calls).unwrap_or(u32::MAX);
-            let permit = (ahead % calls).checked_sub(free_now).and_then(|taken| free.get(taken)).copied();
-            let permit = permit.unwrap_or(now).max(open);
+            let last_to_go = (free.len() + ahead % calls).checked_sub(calls);
+            let permit = last_to_go.and_then(|index| free.get(index)).copied().unwrap_or(now).max(open);
             permit.checked_add(per.saturating_mul(rounds)).unwrap_or(permit)
         };
         self.limits.iter().map(under).max().unwrap_or(open)
+    }
+
+    /// When the turn of the call with this ticket comes. Those before it whose turn has come and who were not polled are
+    /// passed over.
+    fn turn_of(&self, ticket: Ticket, now: Instant) -> Instant {
+        let ahead = self.waiting.range(..ticket).filter(|(_, turn)| **turn + GRACE > now).count();
+        self.turn(now, ahead)
+    }
+
+    /// Puts a call into the queue.
+    fn enter(&mut self, rank: Rank, now: Instant) -> (Ticket, Instant) {
+        self.prune(now);
+        let ticket = (rank, self.tickets);
+        self.tickets += 1;
+        let turn = self.turn_of(ticket, now);
+        self.waiting.insert(ticket, turn);
+        (ticket, turn)
+    }
+
+    /// Takes a permit, if the turn of the call has come; or else says when it comes.
+    fn take(&mut self, ticket: Ticket, now: Instant) -> Result<(), Instant> {
+        self.prune(now);
+        let turn = self.turn_of(ticket, now);
+        if turn <= now {
+            self.waiting.remove(&ticket);
+            self.in_flight += 1;
+            return Ok(());
+        }
+        self.waiting.insert(ticket, turn);
+        Err(turn)
+    }
+
+    /// Takes a call out of the queue. The turns of those behind it come earlier.
+    fn leave(&mut self, ticket: Ticket, now: Instant) {
+        self.waiting.remove(&ticket);
+        let behind: Vec<Ticket> = self.waiting.range(ticket..).map(|(ticket, _)| *ticket).collect();
+        for ticket in behind {
+            let turn = self.turn_of(ticket, now);
+            self.waiting.entry(ticket).and_modify(|known| *known = turn.min(*known));
+        }
     }
 }
 
 impl Window {
     fn new(limit: RateLimit) -> Self {
-        let responded = VecDeque::new();
-        let state =
-            WindowState { limits: vec![limit], in_flight: 0, responded, closed_until: None, waiting: Vec::new() };
-        Self { state: Mutex::new(state), finished: Notify::new() }
+        let state = WindowState {
+            limits: vec![limit],
+            in_flight: 0,
+            responded: VecDeque::new(),
+            closed_until: None,
+            refusals: 0,
+            waiting: BTreeMap::new(),
+            tickets: 0,
+        };
+        Self { state: Mutex::new(state), moved_up: Notify::new() }
     }
 
     fn state(&self) -> MutexGuard<'_, WindowState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn acquire(self: &Arc<Self>, deadline: Instant) -> Result<Permit, Duration> {
+    async fn acquire(self: &Arc<Self>, rank: Rank, deadline: Instant) -> Result<Permit, Duration> {
         let start = Instant::now();
-        let too_late = |at: Instant| Err(at.saturating_duration_since(Instant::now()));
-        let (estimate, mut waiting) = {
-            let mut state = self.state();
-            // A call that waits past its deadline is not polled, and takes no permit.
-            let ahead = state.waiting.iter().filter(|deadline| **deadline >= start).count();
-            state.waiting.push(deadline);
-            (state.estimate(start, ahead), Waiting { window: Some(self), deadline })
-        };
-        if estimate > deadline {
-            return too_late(estimate);
+        let (ticket, turn) = self.state().enter(rank, start);
+        let mut place = Place { window: self, ticket: Some(ticket) };
+        let wait = turn.saturating_duration_since(start);
+        if turn > deadline {
+            return Err(wait);
         }
-        let wait = estimate.saturating_duration_since(start);
         if wait >= LONG_WAIT {
             tracing::info!(?wait, "the call waits for a permit within bunq's rate limit");
         } else if !wait.is_zero() {
             tracing::debug!(?wait, "the call waits for a permit within bunq's rate limit");
         }
         loop {
-            // Created before the state is read, so that no response in between is missed.
-            let finished = self.finished.notified();
-            let next = {
-                let mut state = self.state();
-                let next = state.next(Instant::now());
-                if matches!(next, Next::Free) {
-                    state.in_flight += 1;
-                    state.leave(deadline);
-                    waiting.window = None;
+            // Created before the state is read, so that nothing in between is missed.
+            let moved_up = self.moved_up.notified();
+            let now = Instant::now();
+            let taken = self.state().take(ticket, now);
+            match taken {
+                Ok(()) => {
+                    place.ticket = None;
+                    return Ok(Permit { window: Arc::clone(self), throttled: None });
                 }
-                next
-            };
-            match next {
-                Next::Free => return Ok(Permit { window: Arc::clone(self), throttled: None }),
-                Next::At(at) if at > deadline => return too_late(at),
-                Next::At(at) => sleep_until(at).await,
-                Next::AfterAResponse => {
-                    if timeout_at(deadline, finished).await.is_err() {
-                        return too_late(deadline);
-                    }
-                }
+                Err(turn) if turn > deadline => return Err(turn.saturating_duration_since(now)),
+                // Either way the turn is looked at again.
+                Err(turn) => drop(timeout_at(turn, moved_up).await),
             }
         }
     }
 }
 
-/// A call that waits, until it is dropped.
-struct Waiting<'a> {
-    window: Option<&'a Window>,
-    deadline: Instant,
+/// The place of a call in the queue, until it is dropped.
+struct Place<'a> {
+    window: &'a Window,
+    ticket: Option<Ticket>,
 }
 
-impl Drop for Waiting<'_> {
+impl Drop for Place<'_> {
     fn drop(&mut self) {
-        if let Some(window) = self.window {
-            window.state().leave(self.deadline);
+        if let Some(ticket) = self.ticket {
+            self.window.state().leave(ticket, Instant::now());
+            self.window.moved_up.notify_waiters();
         }
     }
 }
@@ -213,7 +254,7 @@ impl Drop for Waiting<'_> {
 #[derive(Debug)]
 pub(crate) struct Permit {
     window: Arc<Window>,
-    throttled: Option<Throttled>,
+    throttled: Option<(Throttled, Duration)>,
 }
 
 /// What bunq says in a 429.
@@ -223,14 +264,31 @@ pub(crate) struct Throttled {
     pub(crate) limit: Option<RateLimit>,
 }
 
+impl Throttled {
+    /// How long to send no call of an operation with a window of `per`, after `refusals` others in a row; `jitter` is
+    /// random from 0 to 1. Those who share an address come back one by one.
+    pub(crate) fn pause(&self, per: Duration, refusals: u32, jitter: f64) -> Duration {
+        let per = self.limit.map_or(per, |limit| limit.per);
+        let longest = (LONGEST_PAUSE * 2_f64.powi(refusals.min(10).cast_signed())).min(MAX_PAUSE);
+        let spread = SHORTEST_PAUSE + (longest - SHORTEST_PAUSE) * jitter.clamp(0.0, 1.0);
+        match self.retry_after {
+            // It says when the window is open: what is left to avoid is to come back together with the others.
+            Some(after) => after.saturating_add(per.mul_f64(spread - SHORTEST_PAUSE)),
+            None => per.mul_f64(spread),
+        }
+    }
+}
+
 impl Permit {
     /// bunq has refused the call with 429. The limit that it names holds from now on.
     ///
     /// Returns how long no further call is sent.
-    pub(crate) fn throttle(&mut self, throttled: Throttled) -> Duration {
-        self.throttled = Some(throttled);
-        let per = throttled.limit.map_or_else(|| self.window.state().longest(), |limit| limit.per);
-        throttled.retry_after.unwrap_or(per)
+    pub(crate) fn throttle(&mut self, throttled: Throttled, jitter: f64) -> Duration {
+        let state = self.window.state();
+        let pause = throttled.pause(state.longest(), state.refusals, jitter);
+        drop(state);
+        self.throttled = Some((throttled, pause));
+        pause
     }
 }
 
@@ -240,18 +298,19 @@ impl Drop for Permit {
         let mut state = self.window.state();
         state.in_flight = state.in_flight.saturating_sub(1);
         state.responded.push_back(now);
-        if let Some(throttled) = self.throttled {
-            if let Some(limit) = throttled.limit {
-                // The limit that was named last holds beside the one that was set.
-                state.limits.truncate(1);
-                state.limits.push(limit);
+        match self.throttled {
+            Some((throttled, pause)) => {
+                if let Some(limit) = throttled.limit {
+                    // The limit that was named last holds beside the one that was set.
+                    state.limits.truncate(1);
+                    state.limits.push(limit);
+                }
+                state.refusals = state.refusals.saturating_add(1);
+                let until = now.checked_add(pause).unwrap_or(now);
+                state.closed_until = state.closed_until.max(Some(until));
             }
-            let per = throttled.limit.map_or_else(|| state.longest(), |limit| limit.per);
-            let until = now.checked_add(throttled.retry_after.unwrap_or(per)).unwrap_or(now);
-            state.closed_until = state.closed_until.max(Some(until));
+            None => state.refusals = 0,
         }
-        drop(state);
-        self.window.finished.notify_waiters();
     }
 }
 

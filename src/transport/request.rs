@@ -7,8 +7,9 @@ use reqwest::header::{CACHE_CONTROL, HeaderName, HeaderValue, USER_AGENT};
 use reqwest::{Body, Request};
 use uuid::Uuid;
 
+use super::connections::Connections;
 use super::credentials::Credentials;
-use super::response::{RESPONSE_ID, ReceivedResponse, WARNING};
+use super::response::{REQUEST_ID, RESPONSE_ID, ReceivedResponse, WARNING};
 use crate::error::{CallMetadata, Error, ErrorKind, Sent};
 use crate::text::one_line;
 
@@ -19,7 +20,6 @@ const MAX_ID_CHARS: usize = 100;
 const MAX_WARNING_CHARS: usize = 500;
 
 const AUTHENTICATION: HeaderName = HeaderName::from_static("x-bunq-client-authentication");
-const REQUEST_ID: HeaderName = HeaderName::from_static("x-bunq-client-request-id");
 const SIGNATURE: HeaderName = HeaderName::from_static("x-bunq-client-signature");
 
 /// The headers of every request.
@@ -69,18 +69,27 @@ pub(crate) fn prepare(
 }
 
 /// Sends a request and reads the whole response, of at most `max_size` bytes.
+///
+/// A response to another request is not used, and no later call goes over the connections that it came on.
 pub(crate) async fn send(
-    http: &reqwest::Client,
+    connections: &Connections,
     request: Request,
     max_size: usize,
     metadata: &mut CallMetadata,
 ) -> Result<ReceivedResponse, Error> {
-    let response = http.execute(request).await.map_err(broken)?;
+    let connection = connections.get();
+    let response = connection.http.execute(request).await.map_err(broken)?;
     let (status, headers) = (response.status(), response.headers().clone());
     metadata.status = Some(status.as_u16());
     let text = |name: &HeaderName, max_chars| Some(one_line(headers.get(name)?.to_str().ok()?, max_chars));
     metadata.response_id = text(&RESPONSE_ID, MAX_ID_CHARS);
     metadata.warning = text(&WARNING, MAX_WARNING_CHARS);
+    let echo = headers.get(REQUEST_ID).map(HeaderValue::as_bytes);
+    if echo.is_some_and(|echo| metadata.request_id.as_deref().map(str::as_bytes) != Some(echo)) {
+        connections.give_up(&connection)?;
+        let problem = "the response belongs to another request (X-Bunq-Client-Request-Id), and was not used";
+        return Err(Error::new(ErrorKind::Connection, Sent::Maybe, problem));
+    }
     let body = read(response, max_size).await?;
     Ok(ReceivedResponse { status, headers, body })
 }

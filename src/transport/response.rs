@@ -9,13 +9,15 @@ use reqwest::header::{HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
 
 use super::credentials::Credentials;
 use super::signature::{VerifyingKey, message_with_headers};
-use crate::error::{Error, ErrorKind, Sent};
+use crate::error::{Error, ErrorKind, Sent, is_token_refusal};
 use crate::operation::{Auth, Operation};
 use crate::types::{ErrorResponse, InstallationResponse};
 
-/// How many of bunq's messages an error carries.
+/// How many of bunq's messages an error carries, and how much of what is added to them.
 const MAX_MESSAGES: usize = 5;
+const MAX_ADDITIONAL: usize = 16 * 1024;
 
+pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-bunq-client-request-id");
 pub(crate) const RESPONSE_ID: HeaderName = HeaderName::from_static("x-bunq-client-response-id");
 pub(crate) const WARNING: HeaderName = HeaderName::from_static("x-bunq-warning");
 const SIGNATURE: HeaderName = HeaderName::from_static("x-bunq-server-signature");
@@ -28,9 +30,9 @@ pub(crate) struct ReceivedResponse {
 }
 
 impl ReceivedResponse {
-    /// Whether it carries a signature, valid or not.
-    pub(crate) fn has_signature(&self) -> bool {
-        self.headers.contains_key(SIGNATURE)
+    /// The id of the request that it says it belongs to.
+    pub(crate) fn echo(&self) -> Option<&[u8]> {
+        self.headers.get(REQUEST_ID).map(HeaderValue::as_bytes)
     }
 
     /// How long bunq asks to wait: in seconds, or until a date.
@@ -74,36 +76,57 @@ fn introduced_key(body: &[u8]) -> Option<VerifyingKey> {
     VerifyingKey::from_pem(&key.server_public_key).ok()
 }
 
-/// Returns the error for a response that is not a success.
-pub(crate) fn refusal(response: &ReceivedResponse, operation: &Operation, is_signed: bool) -> Error {
-    let (kind, message) = match response.status.as_u16() {
-        401 if operation.auth == Auth::Installation => (
-            ErrorKind::Unauthorized,
-            "bunq does not accept the installation: check the API key and the environment; if bunq has forgotten it, \
-             remove what the context store holds, or build a new client if there is no store",
-        ),
-        401 => (
-            ErrorKind::Unauthorized,
-            "bunq does not accept the credentials: check the API key, that it is of this environment, \
-             and that it may be used from this machine's IP address",
-        ),
+/// Returns the error for a response that is not a success, and decides whether bunq itself refuses.
+///
+/// It does if the body is bunq's envelope, and the response belongs to the request with `request_id`. Most refusals are
+/// not signed; a signature that is there must be valid. Before there is an installation, none can be verified.
+pub(crate) fn refusal(
+    response: &ReceivedResponse,
+    operation: &Operation,
+    credentials: &Credentials,
+    request_id: Option<&str>,
+) -> Error {
+    let items = serde_json::from_slice::<ErrorResponse>(&response.body).map(|envelope| envelope.error);
+    let items = items.unwrap_or_default();
+    let is_echoed = response.echo().is_some_and(|echo| request_id.map(str::as_bytes) == Some(echo));
+    let is_contradicted = response.headers.contains_key(SIGNATURE)
+        && credentials.installation.is_some()
+        && verify(credentials, response).is_err();
+    let is_from_bunq = !items.is_empty() && is_echoed && !is_contradicted;
+
+    let additional: Vec<_> = items.iter().filter_map(|item| item.error_additional_parameter.clone()).collect();
+    let additional = (!additional.is_empty()).then(|| serde_json::Value::from(additional).to_string());
+    let additional = additional.filter(|text| text.len() <= MAX_ADDITIONAL);
+    let texts = items.into_iter().filter_map(|item| item.error_description.or(item.error_description_translated));
+    let messages: Vec<_> = texts.take(MAX_MESSAGES).collect();
+    let (kind, message) = meaning(response.status.as_u16(), operation, &messages);
+    Error::new(kind, Sent::Responded, message).with_refusal(is_from_bunq, &messages, additional)
+}
+
+const UNAUTHORIZED: (ErrorKind, &str) = (
+    ErrorKind::Unauthorized,
+    "bunq does not accept the credentials: check the API key, that it is of this environment, and that it may be used from \
+     this machine's IP address",
+);
+
+/// What a status means, and in words. A wrong API key has the status 400, and is told from other mistakes by its message.
+fn meaning(status: u16, operation: &Operation, messages: &[String]) -> (ErrorKind, &'static str) {
+    let takes_api_key = operation.auth == Auth::Installation;
+    let is_about_the_key = || messages.iter().any(|message| message.contains("Incorrect API key or IP address"));
+    match status {
+        400 if takes_api_key && is_about_the_key() => (ErrorKind::Unauthorized, "bunq does not accept the API key"),
+        401 | 403 if takes_api_key => {
+            (ErrorKind::Unauthorized, "bunq does not accept the API key, or not the installation it came with")
+        }
+        401 => UNAUTHORIZED,
+        403 if messages.iter().any(|message| is_token_refusal(message)) => UNAUTHORIZED,
         404 => (ErrorKind::NotFound, "bunq has no such object"),
         429 => (ErrorKind::RateLimited, "too many calls for bunq's rate limit"),
         466 => (ErrorKind::Rejected, "bunq demands a signature"),
         491 => (ErrorKind::Maintenance, "bunq is under maintenance"),
         408 | 500.. => (ErrorKind::Server, "bunq, or a proxy in front of it, has failed"),
         _ => (ErrorKind::Rejected, "bunq refuses the request"),
-    };
-    Error::new(kind, Sent::Responded, message).refused_by(&bunq_messages(&response.body), is_signed)
-}
-
-/// bunq's messages in an error response; none if the body is not its envelope.
-fn bunq_messages(body: &[u8]) -> Vec<String> {
-    let said = serde_json::from_slice::<ErrorResponse>(body).map(|envelope| envelope.error).unwrap_or_default();
-    said.into_iter()
-        .filter_map(|item| item.error_description.or(item.error_description_translated))
-        .take(MAX_MESSAGES)
-        .collect()
+    }
 }
 
 #[cfg(test)]
@@ -142,6 +165,7 @@ mod tests {
                 signing_key: SigningKey::from_pkcs8(&own_key).unwrap(),
                 server_key: VerifyingKey::from_pem(case["public_key_pem"].as_str().unwrap()).unwrap(),
                 token: "token".into(),
+                is_stored: false,
             };
             let credentials = Credentials { installation: Some(installation.into()), token: None };
             let headers: Vec<(&str, &str)> = Deserialize::deserialize(&case["headers"]).unwrap();
@@ -163,7 +187,75 @@ mod tests {
                 body: body.into(),
             };
             prop_assert!(verify(&Credentials::default(), &response).is_err());
-            prop_assert!(refusal(&response, &Operation::GET_PROVISION, false).to_string().len() < 4000);
+            let refusal = refusal(&response, &Operation::GET_PROVISION, &Credentials::default(), None);
+            prop_assert!(refusal.to_string().len() < 4000);
         }
+    }
+
+    /// The one rule for who refuses.
+    #[test]
+    fn a_refusal_of_bunqs_own_has_its_envelope_and_the_echo() {
+        let key = SigningKey::generate().unwrap();
+        let server_key = VerifyingKey::from_pem(&key.public_key_pem().unwrap()).unwrap();
+        let installation = Installation {
+            signing_key: SigningKey::generate().unwrap(),
+            server_key,
+            token: "token".into(),
+            is_stored: false,
+        };
+        let credentials = Credentials { installation: Some(installation.into()), token: None };
+        let envelope = r#"{"Error":[{"error_description":"No."}]}"#;
+        let signature = key.sign(envelope.as_bytes()).unwrap();
+        for (body, echo, signature, expected) in [
+            (envelope, Some("sent"), None, true),
+            (envelope, Some("sent"), Some(signature.as_str()), true),
+            (envelope, Some("sent"), Some("AAAA"), false),
+            (envelope, Some("another"), None, false),
+            (envelope, Some("another"), Some(signature.as_str()), false),
+            (envelope, None, None, false),
+            (r#"{"Error":[]}"#, Some("sent"), None, false),
+            (r#"{"error":"No."}"#, Some("sent"), None, false),
+            ("<html>", Some("sent"), None, false),
+            ("", Some("sent"), None, false),
+        ] {
+            let headers = [(REQUEST_ID, echo), (SIGNATURE, signature)].into_iter();
+            let headers = headers.filter_map(|(name, value)| Some((name, HeaderValue::from_str(value?).unwrap())));
+            let response = ReceivedResponse {
+                status: StatusCode::FORBIDDEN,
+                headers: headers.collect(),
+                body: Bytes::copy_from_slice(body.as_bytes()),
+            };
+            let refusal = refusal(&response, &Operation::GET_PROVISION, &credentials, Some("sent"));
+            assert_eq!(refusal.is_from_bunq(), expected, "{body} {echo:?} {signature:?}");
+        }
+    }
+
+    #[test]
+    fn a_wrong_key_is_told_from_another_mistake() {
+        let wrong_key = ["User credentials are incorrect. Incorrect API key or IP address.".to_owned()];
+        let mistake = ["The description is too long.".to_owned()];
+        for operation in [&Operation::CREATE_DEVICE_SERVER, &Operation::CREATE_SESSION] {
+            assert_eq!(meaning(400, operation, &wrong_key).0, ErrorKind::Unauthorized);
+            assert_eq!(meaning(400, operation, &mistake).0, ErrorKind::Rejected);
+            assert_eq!([401, 403].map(|status| meaning(status, operation, &[]).0), [ErrorKind::Unauthorized; 2]);
+        }
+        assert_eq!(meaning(400, &Operation::CREATE_PROVISION, &wrong_key).0, ErrorKind::Rejected);
+        assert_eq!(meaning(403, &Operation::CREATE_PROVISION, &[]).0, ErrorKind::Rejected);
+    }
+
+    #[test]
+    fn what_bunq_adds_to_its_messages_is_kept() {
+        let refusal = |additional: &str| {
+            let body = format!(r#"{{"Error":[{{"error_description":"No."{additional}}}]}}"#);
+            let (status, headers) = (StatusCode::from_u16(466).unwrap(), HeaderMap::new());
+            let response = ReceivedResponse { status, headers, body: body.into() };
+            refusal(&response, &Operation::GET_PROVISION, &Credentials::default(), None)
+        };
+        let kept = refusal(r#","error_additional_parameter":[{"secret": "x"}]"#);
+        assert_eq!(kept.additional_parameter(), Some(r#"[[{"secret":"x"}]]"#));
+        assert!(!format!("{kept} {kept:?}").contains("secret"));
+        assert_eq!(refusal(r#","error_additional_parameter":null"#).additional_parameter(), None);
+        let long = format!(r#","error_additional_parameter":"{}""#, "x".repeat(MAX_ADDITIONAL));
+        assert_eq!(refusal(&long).additional_parameter(), None);
     }
 }

@@ -6,7 +6,6 @@
 use std::time::Duration;
 
 use crate::error::{Error, ErrorKind};
-use crate::operation::Operation;
 
 /// How often, and after which pauses, a failed call is attempted again.
 ///
@@ -25,8 +24,8 @@ use crate::operation::Operation;
 #[non_exhaustive]
 pub struct RetryPolicy {
     /// How many attempts a call has, the first included. The default is 4. The one attempt after a session is renewed
-    /// is not counted. `create` and `close` send their request at most this often too; each of those
-    /// calls has this many attempts.
+    /// is not counted, nor is one that bunq refuses with 429. `create` and `close` send their request at most this
+    /// often too; each of those calls has this many attempts.
     pub max_attempts: u32,
     /// The longest pause before the second attempt; it doubles with each further one. The default is 500 ms. The pause
     /// is random between zero and the longest (full jitter), so that clients do not come back together.
@@ -67,24 +66,26 @@ impl Default for RetryPolicy {
 /// What is known of an attempt that failed.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Failure {
-    pub(crate) kind: ErrorKind,
-    /// The request may be sent again: see [`Error::permits_repeating`].
-    pub(crate) may_repeat: bool,
-    /// The attempts so far.
-    pub(crate) attempts: u32,
+    /// It passes by itself.
+    is_transient: bool,
+    is_signature: bool,
+    /// bunq refuses it for its rate alone.
+    is_throttling: bool,
+    /// The attempts so far, without those that bunq refused for their rate.
+    attempts: u32,
     /// How long bunq asks to wait.
-    pub(crate) retry_after: Option<Duration>,
+    retry_after: Option<Duration>,
 }
 
 impl Failure {
-    /// The failure of a call, which itself is repeated.
-    pub(crate) fn of_call(error: &Error, operation: &Operation, attempts: u32) -> Self {
-        Self { may_repeat: error.permits_repeating(operation), ..Self::after_check(error, attempts) }
-    }
-
-    /// The failure of a request that a check has shown not to be carried out.
-    pub(crate) fn after_check(error: &Error, attempts: u32) -> Self {
-        Self { kind: error.kind(), may_repeat: true, attempts, retry_after: error.retry_after() }
+    pub(crate) fn new(error: &Error, attempts: u32) -> Self {
+        Self {
+            is_transient: error.is_retryable(),
+            is_signature: error.kind() == ErrorKind::Signature,
+            is_throttling: error.is_throttling(),
+            attempts,
+            retry_after: error.retry_after(),
+        }
     }
 }
 
@@ -94,17 +95,22 @@ pub(crate) enum Decision {
     RetryAfter(Duration),
 }
 
-/// Decides on a failure with `left` of the call's time to go; `jitter` is random from 0 to 1.
+/// Decides on a failure with `left` of the call's time to go; `jitter` is random from 0 to 1. The caller has made sure
+/// that the request may be sent again.
 pub(crate) fn decide(failure: &Failure, policy: &RetryPolicy, left: Duration, jitter: f64) -> Decision {
     // A response that cannot be verified may be an accident once. A second one is not.
-    let max_attempts =
-        if failure.kind == ErrorKind::Signature { policy.max_attempts.min(2) } else { policy.max_attempts };
-    if !failure.may_repeat || !failure.kind.is_transient() || failure.attempts >= max_attempts {
+    let max_attempts = if failure.is_signature { policy.max_attempts.min(2) } else { policy.max_attempts };
+    if !failure.is_transient || (failure.attempts >= max_attempts && !failure.is_throttling) {
         return Decision::Stop;
     }
-    let doublings = failure.attempts.saturating_sub(1).min(31);
-    let longest = policy.initial_backoff.saturating_mul(1 << doublings).min(policy.max_backoff);
-    let pause = longest.mul_f64(jitter.clamp(0.0, 1.0)).max(failure.retry_after.unwrap_or_default());
+    let pause = if failure.is_throttling {
+        // It has its jitter already.
+        failure.retry_after.unwrap_or_default()
+    } else {
+        let doublings = failure.attempts.saturating_sub(1).min(31);
+        let longest = policy.initial_backoff.saturating_mul(1 << doublings).min(policy.max_backoff);
+        longest.mul_f64(jitter.clamp(0.0, 1.0)).max(failure.retry_after.unwrap_or_default())
+    };
     // A pause must not outlast the call.
     if pause >= left { Decision::Stop } else { Decision::RetryAfter(pause) }
 }
@@ -112,13 +118,14 @@ pub(crate) fn decide(failure: &Failure, policy: &RetryPolicy, left: Duration, ji
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::Sent;
 
     const SECOND: Duration = Duration::from_secs(1);
     const POLICY: RetryPolicy =
         RetryPolicy { max_attempts: 4, initial_backoff: SECOND, max_backoff: Duration::from_secs(10) };
 
     fn failure(kind: ErrorKind) -> Failure {
-        Failure { kind, may_repeat: true, attempts: 1, retry_after: None }
+        Failure::new(&Error::new(kind, Sent::Maybe, ""), 1)
     }
 
     fn is_retried(failure: Failure) -> bool {
@@ -126,11 +133,10 @@ mod tests {
     }
 
     #[test]
-    fn transient_failures_are_retried_if_that_is_safe() {
+    fn transient_failures_are_retried() {
         use ErrorKind::*;
         for kind in [Connect, Connection, Timeout, Server, Signature, RateLimited, Maintenance] {
             assert!(is_retried(failure(kind)), "{kind:?}");
-            assert!(!is_retried(Failure { may_repeat: false, ..failure(kind) }), "{kind:?}");
         }
         for kind in [InvalidResponse, Unauthorized, NotFound, Rejected, InvalidInput, Context, Internal] {
             assert!(!is_retried(failure(kind)), "{kind:?}");
@@ -142,6 +148,17 @@ mod tests {
         let at = |kind, attempts| is_retried(Failure { attempts, ..failure(kind) });
         assert_eq!([1, 2, 3, 4, 5].map(|attempts| at(ErrorKind::Connect, attempts)), [true, true, true, false, false]);
         assert_eq!([1, 2, 3].map(|attempts| at(ErrorKind::Signature, attempts)), [true, false, false]);
+    }
+
+    #[test]
+    fn a_429_is_waited_for_as_long_as_there_is_time() {
+        let throttled =
+            Failure { is_throttling: true, retry_after: Some(30 * SECOND), ..failure(ErrorKind::RateLimited) };
+        for attempts in [0, 4, 1000] {
+            let failure = Failure { attempts, ..throttled };
+            assert_eq!(decide(&failure, &POLICY, 31 * SECOND, 1.0), Decision::RetryAfter(30 * SECOND), "{attempts}");
+            assert_eq!(decide(&failure, &POLICY, 30 * SECOND, 1.0), Decision::Stop, "{attempts}");
+        }
     }
 
     #[test]

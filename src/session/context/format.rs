@@ -8,7 +8,7 @@ use zeroize::Zeroizing;
 
 use super::{Context, Identity, OpenSession};
 use crate::session::user::SessionUser;
-use crate::transport::credentials::Installation;
+use crate::transport::credentials::{Installation, can_be_sent};
 use crate::transport::signature::{SigningKey, VerifyingKey};
 use crate::types::{Secret, exposed};
 
@@ -105,7 +105,11 @@ impl Context {
         }
         let stored: StoredContext = serde_json::from_str(text.expose()).map_err(broken)?;
         stored.check_owner(identity)?;
+        if !can_be_sent(&stored.installation.token) {
+            return Err(damaged("the token of the installation"));
+        }
         let installation = Installation {
+            is_stored: true,
             signing_key: SigningKey::from_pkcs8(&stored.installation.signing_key).map_err(damaged)?,
             server_key: VerifyingKey::from_pem(&stored.installation.server_public_key).map_err(damaged)?,
             token: stored.installation.token,
@@ -113,7 +117,8 @@ impl Context {
         Ok(Self {
             installation: Arc::new(installation),
             device_registered: stored.device_registered,
-            session: stored.session.map(|session| OpenSession {
+            // A session that cannot be used is replaced like one that is over.
+            session: stored.session.filter(|session| can_be_sent(&session.token)).map(|session| OpenSession {
                 token: session.token,
                 renew_at: session.renew_at,
                 user: session.user,

@@ -12,6 +12,30 @@ fn soon() -> Instant {
     Instant::now() + Duration::from_secs(3600)
 }
 
+impl Window {
+    /// Waits for a permit for a call that begins now.
+    async fn next(self: &Arc<Self>, deadline: Instant) -> Result<Permit, Duration> {
+        let rank = Rank(1_000_000 + self.state().tickets);
+        self.acquire(rank, deadline).await
+    }
+}
+
+/// Lets so many calls come to the window.
+async fn has_seen(window: &Arc<Window>, calls: u64) {
+    while window.state().tickets < calls {
+        tokio::task::yield_now().await;
+    }
+}
+
+/// Waits in a task of its own; when it got its permit, in milliseconds after `start`.
+fn waits(window: &Arc<Window>, start: Instant) -> tokio::task::JoinHandle<u128> {
+    let window = Arc::clone(window);
+    tokio::spawn(async move {
+        drop(window.next(soon()).await.unwrap());
+        (Instant::now() - start).as_millis()
+    })
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
@@ -29,7 +53,7 @@ proptest! {
                 tokio::time::sleep(pause as u32 * MS).await;
                 let window = Arc::clone(&window);
                 tasks.push(tokio::spawn(async move {
-                    let permit = window.acquire(soon()).await.unwrap();
+                    let permit = window.next(soon()).await.unwrap();
                     let length = length as u32 * MS;
                     let arrival = Instant::now() + length.mul_f64(at);
                     tokio::time::sleep(length).await;
@@ -55,7 +79,7 @@ async fn the_limit_is_used_to_the_full() {
     let window = window(2, 3000);
     let start = Instant::now();
     for _ in 0..60 {
-        drop(window.acquire(soon()).await.unwrap());
+        drop(window.next(soon()).await.unwrap());
     }
     // 2 at once, then 2 more every 3 seconds.
     assert_eq!(Instant::now() - start, 29 * 3000 * MS);
@@ -64,21 +88,21 @@ async fn the_limit_is_used_to_the_full() {
 #[tokio::test(start_paused = true)]
 async fn a_wait_that_outlasts_the_deadline_is_not_begun() {
     let window = window(2, 1000);
-    drop((window.acquire(soon()).await, window.acquire(soon()).await));
+    drop((window.next(soon()).await, window.next(soon()).await));
     let start = Instant::now();
-    assert_eq!(window.acquire(start + 999 * MS).await.unwrap_err(), 1000 * MS);
+    assert_eq!(window.next(start + 999 * MS).await.unwrap_err(), 1000 * MS);
 
     // Four others are waiting: the fifth permit is two windows further.
     let others: Vec<_> = (0..4)
         .map(|_| {
             tokio::spawn({
                 let window = Arc::clone(&window);
-                async move { window.acquire(soon()).await.map(drop) }
+                async move { window.next(soon()).await.map(drop) }
             })
         })
         .collect();
     tokio::task::yield_now().await;
-    assert_eq!(window.acquire(start + 2999 * MS).await.unwrap_err(), 3000 * MS);
+    assert_eq!(window.next(start + 2999 * MS).await.unwrap_err(), 3000 * MS);
     assert_eq!(Instant::now(), start, "time was spent on a wait in vain");
     for other in others {
         other.await.unwrap().unwrap();
@@ -88,12 +112,12 @@ async fn a_wait_that_outlasts_the_deadline_is_not_begun() {
 #[tokio::test(start_paused = true)]
 async fn a_call_in_flight_keeps_its_permit() {
     let window = window(1, 10);
-    let permit = window.acquire(soon()).await.unwrap();
+    let permit = window.next(soon()).await.unwrap();
     tokio::time::sleep(1000 * MS).await;
-    assert!(window.acquire(Instant::now() + 5 * MS).await.is_err());
+    assert!(window.next(Instant::now() + 5 * MS).await.is_err());
     let waiting = tokio::spawn({
         let window = Arc::clone(&window);
-        async move { window.acquire(soon()).await.map(|_| Instant::now()) }
+        async move { window.next(soon()).await.map(|_| Instant::now()) }
     });
     tokio::time::sleep(100 * MS).await;
     drop(permit);
@@ -105,23 +129,23 @@ async fn a_call_in_flight_keeps_its_permit() {
 async fn memory_grows_with_calls_and_not_with_the_limit() {
     let window = window(u32::MAX, 1000);
     let start = Instant::now();
-    drop((window.acquire(start).await.unwrap(), window.acquire(start).await.unwrap()));
+    drop((window.next(start).await.unwrap(), window.next(start).await.unwrap()));
     assert_eq!(Instant::now(), start);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_dropped_task_holds_no_permit() {
     let window = window(1, 1000);
-    drop(window.acquire(soon()).await.unwrap());
+    drop(window.next(soon()).await.unwrap());
     let given_up = tokio::spawn({
         let window = Arc::clone(&window);
-        async move { window.acquire(soon()).await.map(drop) }
+        async move { window.next(soon()).await.map(drop) }
     });
     tokio::task::yield_now().await;
     given_up.abort();
     let _ = given_up.await;
     let start = Instant::now();
-    drop(window.acquire(start + 1000 * MS).await.unwrap());
+    drop(window.next(start + 1000 * MS).await.unwrap());
     assert_eq!(Instant::now(), start + 1000 * MS);
     assert!(window.state().waiting.is_empty());
 }
@@ -129,24 +153,24 @@ async fn a_dropped_task_holds_no_permit() {
 #[tokio::test(start_paused = true)]
 async fn an_expired_task_is_not_counted_as_waiting() {
     let window = window(1, 1000);
-    drop(window.acquire(soon()).await.unwrap());
+    drop(window.next(soon()).await.unwrap());
     // Polled once, and then no more.
     let start = Instant::now();
-    let mut stalled = Box::pin(window.acquire(start + 1500 * MS));
+    let mut stalled = Box::pin(window.next(start + 1500 * MS));
     assert!(futures_util::poll!(&mut stalled).is_pending());
-    assert!(window.acquire(start + 1500 * MS).await.is_err(), "the other is before it");
+    assert!(window.next(start + 1500 * MS).await.is_err(), "the other is before it");
     tokio::time::advance(2000 * MS).await;
-    drop(window.acquire(Instant::now()).await.unwrap());
+    drop(window.next(Instant::now()).await.unwrap());
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_pause_of_bunqs_is_kept() {
     let window = window(3, 1000);
-    let mut permit = window.acquire(soon()).await.unwrap();
-    assert_eq!(permit.throttle(Throttled { retry_after: Some(7000 * MS), limit: None }), 7000 * MS);
+    let mut permit = window.next(soon()).await.unwrap();
+    assert_eq!(permit.throttle(Throttled { retry_after: Some(7000 * MS), limit: None }, 0.0), 7000 * MS);
     drop(permit);
     let start = Instant::now();
-    drop(window.acquire(soon()).await.unwrap());
+    drop(window.next(soon()).await.unwrap());
     assert_eq!(Instant::now() - start, 7000 * MS);
 }
 
@@ -155,14 +179,14 @@ async fn a_limit_that_bunq_names_is_kept_beside_the_configured_one() {
     // Of the same rate, but shorter; and of a lower rate, but with more at once.
     for (throttled, expected) in [((1, 500), [0, 500, 1000, 1500]), ((5, 4000), [0, 0, 1000, 1000])] {
         let window = window(2, 1000);
-        let mut permit = window.acquire(soon()).await.unwrap();
+        let mut permit = window.next(soon()).await.unwrap();
         let limit = RateLimit { calls: throttled.0, per: throttled.1 * MS };
-        assert_eq!(permit.throttle(Throttled { retry_after: None, limit: Some(limit) }), limit.per);
+        assert_eq!(permit.throttle(Throttled { retry_after: None, limit: Some(limit) }, 1.0), limit.per);
         drop(permit);
         let mut times = Vec::new();
         let mut start = None;
         for _ in 0..4 {
-            drop(window.acquire(soon()).await.unwrap());
+            drop(window.next(soon()).await.unwrap());
             let now = Instant::now();
             times.push((now - *start.get_or_insert(now)).as_millis());
         }
@@ -170,15 +194,135 @@ async fn a_limit_that_bunq_names_is_kept_beside_the_configured_one() {
     }
 }
 
+/// 90 calls wait, while others arrive at nine tenths of the limit.
 #[tokio::test(start_paused = true)]
-async fn an_unpolled_future_blocks_nobody() {
-    let window = window(1, 1000);
-    drop(window.acquire(soon()).await.unwrap());
-    let mut idle = Box::pin(window.acquire(soon()));
-    assert!(futures_util::poll!(&mut idle).is_pending());
+async fn no_call_is_overtaken() {
+    let window = window(2, 3000);
     let start = Instant::now();
-    drop(window.acquire(soon()).await.unwrap());
+    let mut calls: Vec<_> = (0..90).map(|_| waits(&window, start)).collect();
+    has_seen(&window, 90).await;
+    for _ in 0..60 {
+        tokio::time::sleep(1667 * MS).await;
+        calls.push(waits(&window, start));
+    }
+    let mut times = Vec::new();
+    for call in calls {
+        times.push(call.await.unwrap());
+    }
+    assert!(times.is_sorted(), "{times:?}");
+    // All of the limit is used, and nobody waits longer than those before it take.
+    assert_eq!(times[..150].iter().max(), Some(&(74 * 3000)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_is_told_at_once_that_its_turn_comes_too_late() {
+    let window = window(2, 3000);
+    let start = Instant::now();
+    let first: Vec<_> = (0..90).map(|_| waits(&window, start)).collect();
+    has_seen(&window, 90).await;
+    assert_eq!(window.next(start + 120_000 * MS).await.unwrap_err(), 135_000 * MS);
+    assert_eq!(Instant::now(), start);
+    assert!(window.next(start + 135_000 * MS).await.is_ok());
+    for call in first {
+        call.await.unwrap();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_retry_keeps_its_rank() {
+    let window = window(1, 1000);
+    let start = Instant::now();
+    let rank = Rank(0);
+    drop(window.acquire(rank, soon()).await.unwrap());
+    let later: Vec<_> = (0..3).map(|_| waits(&window, start)).collect();
+    tokio::task::yield_now().await;
+    drop(window.acquire(rank, soon()).await.unwrap());
     assert_eq!(Instant::now() - start, 1000 * MS);
+    let mut times = Vec::new();
+    for call in later {
+        times.push(call.await.unwrap());
+    }
+    assert_eq!(times, [2000, 3000, 4000]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dropped_future_frees_its_place() {
+    let window = window(1, 1000);
+    let start = Instant::now();
+    drop(window.next(soon()).await.unwrap());
+    let mut dropped: Vec<_> = (0..5).map(|_| waits(&window, start)).collect();
+    tokio::task::yield_now().await;
+    let last = waits(&window, start);
+    tokio::task::yield_now().await;
+    for call in dropped.drain(1..) {
+        call.abort();
+    }
+    assert_eq!(dropped.remove(0).await.unwrap(), 1000);
+    assert_eq!(last.await.unwrap(), 2000);
+    assert!(window.state().waiting.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_unpolled_future_is_passed_over_until_it_is_polled_again() {
+    let window = window(1, 1000);
+    let start = Instant::now();
+    drop(window.next(soon()).await.unwrap());
+    let mut idle = Box::pin(window.next(soon()));
+    assert!(futures_util::poll!(&mut idle).is_pending());
+    let others: Vec<_> = (0..3).map(|_| waits(&window, start)).collect();
+    tokio::task::yield_now().await;
+    // The turn of the idle one has come and gone. The next one does not wait for it.
+    tokio::time::sleep(2500 * MS).await;
+    assert!(others[0].is_finished() && !others[1].is_finished());
+    // It comes before all that came after it.
+    drop(idle.await.unwrap());
+    assert_eq!(Instant::now() - start, 3000 * MS);
+    let mut times = Vec::new();
+    for call in others {
+        times.push(call.await.unwrap());
+    }
+    assert_eq!(times, [2000, 4000, 5000]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_narrower_limit_holds_for_the_calls_that_were_made() {
+    let window = window(4, 1000);
+    let start = Instant::now();
+    for _ in 0..3 {
+        drop(window.next(soon()).await.unwrap());
+        tokio::time::sleep(100 * MS).await;
+    }
+    let mut permit = window.next(soon()).await.unwrap();
+    let limit = Some(RateLimit { calls: 1, per: 1000 * MS });
+    permit.throttle(Throttled { retry_after: Some(Duration::ZERO), limit }, 0.0);
+    drop(permit);
+    drop(window.next(soon()).await.unwrap());
+    assert_eq!(Instant::now() - start, 1300 * MS);
+}
+
+#[test]
+fn pauses_after_refusals_grow_and_differ() {
+    let second = Duration::from_secs(1);
+    let throttled = Throttled::default();
+    let pauses = |jitter| [0, 1, 2, 3, 4, 100].map(|refusals| throttled.pause(second, refusals, jitter).as_secs_f64());
+    assert_eq!(pauses(0.0), [SHORTEST_PAUSE; 6]);
+    assert_eq!(pauses(1.0), [1.0, 2.0, 4.0, 8.0, 8.0, 8.0]);
+    let asked = Throttled { retry_after: Some(7 * second), limit: None };
+    assert_eq!(asked.pause(second, 0, 0.0), 7 * second);
+    assert!(asked.pause(second, 0, 1.0) > 7 * second);
+}
+
+#[tokio::test(start_paused = true)]
+async fn refusals_are_counted_until_a_call_is_accepted() {
+    let window = window(9, 1);
+    for expected in [1, 2, 3] {
+        let mut permit = window.next(soon()).await.unwrap();
+        permit.throttle(Throttled::default(), 0.5);
+        drop(permit);
+        assert_eq!(window.state().refusals, expected);
+    }
+    drop(window.next(soon()).await.unwrap());
+    assert_eq!(window.state().refusals, 0);
 }
 
 #[test]

@@ -28,7 +28,7 @@ fn the_document_keeps_the_rules() {
 fn each_finding_has_its_line() {
     for (from, to, expected) in [
         ("x-bunq-auth: none", "x-bunq-auth: any", "operation `create_installation`: set x-bunq-auth to "),
-        ("      x-bunq-idempotent: false\n", "", "operation `create_installation`: set x-bunq-idempotent to "),
+        ("      x-bunq-idempotent: false\n", "", "operation `create_provision`: set x-bunq-idempotent to "),
         (
             "            examples:\n              public_key:\n                $ref: '#/components/examples/InstallationRequest'\n",
             "",

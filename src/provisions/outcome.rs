@@ -1,0 +1,118 @@
+//! A request that must not be carried out twice unnoticed: sent, looked after, and sent again only if that is safe.
+//!
+//! It knows nothing of what is requested. The caller says how to send, and how to look whether it is done.
+
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep, sleep_until};
+
+use super::waiter::Acceptance;
+use crate::error::{Error, ErrorKind, Sent};
+use crate::transport::deadline::Deadline;
+use crate::transport::retry::{self, Decision, Failure, RetryPolicy};
+
+/// How a request is repeated.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Request {
+    pub(super) policy: RetryPolicy,
+    pub(super) deadline: Deadline,
+    /// The pause between two looks.
+    pub(super) poll_interval: Duration,
+    /// How long a request that is in doubt may still arrive, and is looked for, before another is sent. `None`: no other
+    /// is sent after one in doubt.
+    pub(super) late_arrival: Option<Duration>,
+}
+
+/// What came of a request.
+#[derive(Debug)]
+pub(super) struct Outcome<T> {
+    pub(super) done: T,
+    pub(super) acceptance: Acceptance,
+    /// It was sent more than once.
+    pub(super) is_repeated: bool,
+}
+
+impl Request {
+    /// Sends a request until its outcome is known.
+    ///
+    /// After every failure, whatever the response says, it looks whether the request is done, before it sends it again or
+    /// fails. The error is the first one that leaves the outcome in doubt, because that doubt stays whatever a later
+    /// request gets.
+    pub(super) async fn until_known<T, S, L>(
+        &self,
+        mut send: impl FnMut() -> S,
+        mut look: impl FnMut() -> L,
+    ) -> Result<Outcome<T>, Error>
+    where
+        S: Future<Output = Result<T, Error>>,
+        L: Future<Output = Result<Option<T>, Error>>,
+    {
+        let (mut requests, mut counted) = (0_u32, 0);
+        let mut is_renewed = false;
+        let mut doubt: Option<Error> = None;
+        let mut last: Option<Error> = None;
+        loop {
+            let error = match send().await {
+                Ok(done) => {
+                    return Ok(Outcome { done, acceptance: Acceptance::Accepted, is_repeated: requests > 0 });
+                }
+                Err(error) => error,
+            };
+            if error.sent() == Sent::No {
+                let is_out_of_time = matches!(error.kind(), ErrorKind::Timeout | ErrorKind::RateLimited);
+                return Err(doubt.or(last.filter(|_| is_out_of_time)).unwrap_or(error));
+            }
+            requests += 1;
+            counted += u32::from(!error.is_throttling());
+            let failed = Instant::now();
+            let next = match retry::decide(
+                &Failure::new(&error, counted),
+                &self.policy,
+                self.deadline.left_to_send(),
+                fastrand::f64(),
+            ) {
+                // The look opens another session.
+                Decision::Stop if error.refuses_token() && !std::mem::replace(&mut is_renewed, true) => Some(failed),
+                Decision::Stop => None,
+                Decision::RetryAfter(pause) => Some(failed + pause),
+            };
+            if error.is_doubtful() {
+                doubt.get_or_insert_with(|| error.clone());
+            }
+            let next = match (&doubt, self.late_arrival) {
+                (Some(_), None) => None,
+                (Some(_), Some(late_arrival)) => next.map(|next| next.max(failed + late_arrival)),
+                (None, _) => next,
+            };
+            loop {
+                match look().await {
+                    Ok(Some(done)) => {
+                        let acceptance = if doubt.is_some() { Acceptance::Found } else { Acceptance::Already };
+                        return Ok(Outcome { done, acceptance, is_repeated: requests > 1 });
+                    }
+                    Ok(None) => {}
+                    // It is about what was found.
+                    Err(found) if matches!(found.kind(), ErrorKind::Duplicate | ErrorKind::Unattainable) => {
+                        return Err(found);
+                    }
+                    Err(_) => return Err(doubt.unwrap_or(error)),
+                }
+                let Some(next) = next else { return Err(doubt.unwrap_or(error)) };
+                let left = next.saturating_duration_since(Instant::now());
+                if left.is_zero() {
+                    break;
+                }
+                if left >= self.deadline.left_to_send() {
+                    return Err(doubt.unwrap_or(error));
+                }
+                if doubt.is_none() {
+                    // Nothing is on its way.
+                    sleep_until(next).await;
+                    break;
+                }
+                sleep(left.min(self.poll_interval)).await;
+            }
+            last = Some(error);
+        }
+    }
+}
