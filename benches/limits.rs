@@ -2,16 +2,30 @@
 
 mod common;
 
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use bunq_partner::sandbox::{JournalEntry, Sandbox, SandboxBuilder};
-use bunq_partner::{Client, Operation};
+use bunq_partner::{ClientBuilder, Operation, PageSize};
 use common::{Result, role};
 use futures_util::TryStreamExt;
-use futures_util::future::try_join_all;
+use futures_util::future::{join_all, try_join_all};
+use tokio::task::JoinSet;
+use tokio::time::sleep;
 
 const CLOSED: usize = 60;
 const AWAITED: usize = 2_000;
+
+const CLIENTS: usize = 4;
+const SHARED: usize = 32;
+
+const WAITING: usize = 90;
+const ARRIVING: usize = 60;
+
+const ALL: usize = 20_000;
+const SOUGHT: usize = 500;
 
 /// A waiter's own default.
 const POLL_EVERY: Duration = Duration::from_secs(2);
@@ -31,7 +45,12 @@ async fn main() -> Result<()> {
 async fn measure(scale: u32) -> Result<()> {
     println!("bunq's rate limits, with windows of 1/{scale}\n");
     close(scale).await?;
-    wait(scale).await
+    share(scale, false).await?;
+    share(scale, true).await?;
+    queue(scale).await?;
+    wait(scale).await?;
+    find(scale, false).await?;
+    find(scale, true).await
 }
 
 /// A sandbox that enforces bunq's limits, in scaled windows.
@@ -43,18 +62,17 @@ fn sandbox(scale: u32) -> SandboxBuilder {
 }
 
 /// A client that keeps the same limits.
-fn client(sandbox: &Sandbox, scale: u32) -> Result<Client> {
-    let client = Operation::ALL.iter().fold(sandbox.client(), |client, operation| {
+fn client(sandbox: &Sandbox, scale: u32) -> ClientBuilder {
+    Operation::ALL.iter().fold(sandbox.client(), |client, operation| {
         let limit = operation.rate_limit;
         client.rate_limit(operation, limit.calls, limit.per / scale)
-    });
-    Ok(client.build()?)
+    })
 }
 
 async fn close(scale: u32) -> Result<()> {
     let sandbox = sandbox(scale).start().await?;
     let ids = sandbox.populate(CLOSED);
-    let client = client(&sandbox, scale)?;
+    let client = client(&sandbox, scale).build()?;
     // The session is not what is measured.
     client.provisions().list().page().await?;
     sandbox.take_journal();
@@ -75,6 +93,108 @@ async fn close(scale: u32) -> Result<()> {
     Ok(())
 }
 
+/// Several clients at one address, which know nothing of each other.
+async fn share(scale: u32, refused_count: bool) -> Result<()> {
+    // The sessions are not what is measured.
+    let sandbox = sandbox(scale).rate_limit(&Operation::CREATE_SESSION, u32::MAX, Duration::from_secs(1));
+    let sandbox = sandbox.refused_calls_count(refused_count).start().await?;
+    let ids = sandbox.populate(SHARED);
+    let clients = (0..CLIENTS).map(|_| client(&sandbox, scale).build()).collect::<std::result::Result<Vec<_>, _>>()?;
+    for client in &clients {
+        client.open_session().await?;
+    }
+    sandbox.take_journal();
+
+    let start = Instant::now();
+    let closings = ids.chunks(SHARED / CLIENTS).zip(&clients).flat_map(|(ids, client)| {
+        ids.iter().map(|id| {
+            let provisions = client.provisions();
+            async move { provisions.close(*id).await }
+        })
+    });
+    let failed = join_all(closings).await.iter().filter(|closing| closing.is_err()).count();
+    let took = start.elapsed();
+    let limit = Operation::UPDATE_PROVISION.rate_limit;
+    let least = limit.per / scale * (u32::try_from(SHARED)?.div_ceil(limit.calls) - 1);
+    let journal = sandbox.take_journal();
+    let counted = if refused_count { "counts" } else { "does not count" };
+    println!("{CLIENTS} clients close {SHARED}, and what bunq refuses {counted}: {took:.2?}, {failed} failed");
+    println!("  {:.2} x what the limit asks for", took.as_secs_f64() / least.as_secs_f64());
+    println!("  {} requests, {} responses 429\n", journal.len(), refused(&journal));
+    Ok(())
+}
+
+/// Calls that wait, while others arrive at nine tenths of the limit.
+async fn queue(scale: u32) -> Result<()> {
+    let sandbox = sandbox(scale).start().await?;
+    let client = client(&sandbox, scale).build()?;
+    client.provisions().list().page().await?;
+    let limit = Operation::UPDATE_PROVISION.rate_limit;
+    let pause = limit.per / scale / limit.calls * 10 / 9;
+    sandbox.take_journal();
+    let begun = Arc::new(AtomicU64::new(0));
+    let mut calls = JoinSet::new();
+    for (position, id) in sandbox.populate(WAITING + ARRIVING).into_iter().enumerate() {
+        if position >= WAITING {
+            sleep(pause).await;
+        }
+        let (provisions, begun) = (client.provisions(), Arc::clone(&begun));
+        calls.spawn(async move {
+            let (place, start) = (begun.fetch_add(1, Ordering::Relaxed), Instant::now());
+            (id.to_string(), place, provisions.close(id).await.is_err(), start.elapsed())
+        });
+    }
+    let finished = calls.join_all().await;
+    let failed = finished.iter().filter(|(_, _, has_failed, _)| *has_failed).count();
+    let longest = finished.iter().map(|(.., waited)| *waited).max().unwrap_or_default();
+    let places: HashMap<_, _> = finished.into_iter().map(|(id, place, ..)| (id, place)).collect();
+    let sent = sandbox.take_journal().into_iter().filter(|call| call.method == "PUT");
+    let sent: Vec<_> = sent.filter_map(|call| places.get(call.path.rsplit('/').next()?).copied()).collect();
+    // Those of one window go together, in any order.
+    let overtaken = sent.windows(3).filter(|sent| sent[0] > sent[2]).count();
+    println!("{WAITING} calls wait and {ARRIVING} arrive: {failed} failed, {overtaken} were overtaken");
+    println!("  the longest wait was {longest:.2?}\n");
+    Ok(())
+}
+
+/// Waits for some provisions among many others, which are in use or closed.
+async fn find(scale: u32, are_closed: bool) -> Result<()> {
+    let sandbox = sandbox(scale).rate_limit(&Operation::UPDATE_PROVISION, u32::MAX, Duration::from_secs(1));
+    let sandbox = sandbox.start().await?;
+    let ids = sandbox.populate(ALL);
+    let hasty = sandbox.client().without_rate_limits().build()?;
+    let (sought, others): (Vec<_>, Vec<_>) = ids.into_iter().enumerate().partition(|(at, _)| at % (ALL / SOUGHT) == 0);
+    if are_closed {
+        for (_, id) in others {
+            drop(hasty.provisions().close(id).await?);
+        }
+        // The second read of each closes it.
+        for _ in 0..2 {
+            hasty.provisions().list().count(PageSize::MAX).pages().try_for_each(async |_| Ok(())).await?;
+        }
+    }
+    let client = client(&sandbox, scale).rate_limit(&Operation::UPDATE_PROVISION, u32::MAX, Duration::from_secs(1));
+    let client = client.poll_interval(POLL_EVERY / scale).build()?;
+    // The requests to close are not measured.
+    let mut waiters = Vec::new();
+    for (_, id) in sought {
+        waiters.push(client.provisions().close(id).await?);
+    }
+    sandbox.take_journal();
+
+    let start = Instant::now();
+    let told = waiters.into_iter().map(async |waiter| waiter.await.map(|_| start.elapsed()));
+    let told = try_join_all(told).await?;
+    let journal = sandbox.take_journal();
+    let pages = journal.iter().filter(|call| call.path.ends_with("/partner-user-provision")).count();
+    let reads = journal.iter().filter(|call| call.method == "GET").count() - pages;
+    let others = if are_closed { "closed" } else { "in use" };
+    println!("waiting for {SOUGHT} among {ALL}, the others {others}: {pages} pages, {reads} reads by id");
+    println!("  the last was told after {:.2?}", told.into_iter().max().unwrap_or_default());
+    println!("  {} responses 429\n", refused(&journal));
+    Ok(())
+}
+
 /// Waits for many provisions to be closed, and reads each of them twice: once in progress, once closed.
 async fn wait(scale: u32) -> Result<()> {
     // The requests to close are not measured.
@@ -85,7 +205,7 @@ async fn wait(scale: u32) -> Result<()> {
     for id in &ids {
         drop(hasty.provisions().close(*id).await?);
     }
-    let client = client(&sandbox, scale)?;
+    let client = client(&sandbox, scale).build()?;
     // The session is not what is measured.
     client.provisions().list().page().await?;
     sandbox.take_journal();
@@ -108,7 +228,7 @@ async fn wait(scale: u32) -> Result<()> {
         "  {pages} pages and {reads} reads by id, 1/{:.0} of a GET for each state",
         gets as f64 / journal.len() as f64
     );
-    println!("  {} responses 429", refused(&journal));
+    println!("  {} responses 429\n", refused(&journal));
     Ok(())
 }
 

@@ -8,8 +8,8 @@ mod common;
 use std::time::Duration;
 
 use bunq_partner::sandbox::{Fault, Injection, Sandbox};
-use bunq_partner::{ClientBuilder, ErrorKind, Operation, Sent};
-use common::{at_once, calls, person, quick, ready};
+use bunq_partner::{Acceptance, ClientBuilder, ErrorKind, Operation, Sent};
+use common::{at_once, calls, once, person, quick, ready};
 use futures_util::{future::join_all, poll};
 
 const WINDOW: Duration = Duration::from_millis(200);
@@ -125,4 +125,53 @@ async fn a_call_that_wakes_up_too_late_is_not_sent() {
     let error = stalled.await.unwrap_err();
     assert_eq!((error.kind(), error.sent()), (ErrorKind::Timeout, Sent::No));
     assert_eq!(sandbox.journal().len(), before);
+}
+
+/// Clients that know nothing of each other.
+#[tokio::test(flavor = "multi_thread")]
+async fn clients_that_share_an_address_all_finish() {
+    let (sandbox, _) = start().await;
+    let clients = (0..4).map(|_| sandbox.client().build().unwrap());
+    let closings = clients.flat_map(|client| {
+        sandbox.populate(4).into_iter().map(move |id| {
+            let client = client.clone();
+            tokio::spawn(async move { client.provisions().close(id).await.unwrap().acceptance() })
+        })
+    });
+    for acceptance in join_all(closings).await {
+        assert_eq!(acceptance.unwrap(), Acceptance::Accepted);
+    }
+    assert!(refused(&sandbox) > 0, "they did not get in each other's way");
+}
+
+#[tokio::test]
+async fn a_neighbours_calls_are_waited_for() {
+    let sandbox = Sandbox::builder().rate_limit(&Operation::UPDATE_PROVISION, 2, WINDOW).start().await.unwrap();
+    // A 429 is no attempt.
+    let client = sandbox.client().retry(once()).build().unwrap();
+    client.open_session().await.unwrap();
+    let id = sandbox.populate(1)[0];
+    assert_eq!(sandbox.call_as_neighbour(&Operation::UPDATE_PROVISION, 2), 2);
+    client.provisions().close(id).await.unwrap().await.unwrap();
+    assert!(refused(&sandbox) > 0);
+}
+
+/// Many closings at once, as everybody writes it.
+#[tokio::test]
+async fn calls_wait_for_their_permits_as_long_as_they_may_take() {
+    let (second, limit) = (Duration::from_secs(1), Duration::from_millis(20));
+    for (timeout, all_succeed) in [(second / 5, false), (60 * second, true)] {
+        let sandbox = Sandbox::builder().rate_limit(&Operation::UPDATE_PROVISION, 2, limit).start().await.unwrap();
+        let client = sandbox.client().operation_timeout(timeout).build().unwrap();
+        client.open_session().await.unwrap();
+        let provisions = client.provisions();
+        let closings = join_all(sandbox.populate(100).into_iter().map(|id| provisions.close(id))).await;
+        let errors: Vec<_> = closings.into_iter().filter_map(Result::err).collect();
+        assert_eq!(errors.is_empty(), all_succeed, "{errors:?}");
+        for error in errors {
+            assert_eq!((error.kind(), error.sent()), (ErrorKind::RateLimited, Sent::No));
+            assert!(error.to_string().contains("set a longer `operation_timeout`"), "{error}");
+        }
+        assert_eq!(refused(&sandbox), 0);
+    }
 }

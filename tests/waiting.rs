@@ -209,3 +209,70 @@ async fn a_revoked_api_key_ends_every_wait_at_once() {
     // The number of calls does not grow with the number of waiters.
     assert_eq!(calls(&sandbox, "POST", "/session-server").len(), before + 1);
 }
+
+/// The statuses that the provisions are expected to have come first: the others are in use, or were closed before.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_few_among_many_are_found_with_few_calls() {
+    let (sandbox, client) = start().await;
+    for (all, every, closed_before, at_most) in [(20_000, 40, 0, 10), (600, 60, 300, 8)] {
+        let ids = sandbox.populate(all);
+        for waiter in close(&client, ids[..closed_before].to_vec()).await {
+            quick(waiter).wait().await.unwrap();
+        }
+        let sought: Vec<_> = ids.iter().copied().skip(closed_before).step_by(every).collect();
+        let waiters = close(&client, sought).await;
+        sandbox.take_journal();
+        let closed =
+            join_all(waiters.into_iter().map(|waiter| waiter.poll_interval(Duration::from_secs(1)).wait())).await;
+        assert!(closed.iter().all(|closed| closed.as_ref().unwrap().is_closed()));
+        let calls = sandbox.take_journal().len();
+        assert!(calls <= at_most, "{calls} calls for {} among {all}", closed.len());
+    }
+}
+
+#[tokio::test]
+async fn a_wait_does_not_poll_before_bunq_asks_for_it() {
+    let (sandbox, client) = start_without_retries().await;
+    let id = ready(&client).await;
+    sandbox.before_signing(|_, response| {
+        response.status = 503;
+        response.headers.push(("Retry-After".into(), "3600".into()));
+    });
+    sandbox.take_journal();
+    let wait = quick(client.provisions().wait_until_closed(id)).timeout(Duration::from_millis(500));
+    assert_eq!(wait.wait().await.unwrap_err().kind(), ErrorKind::WaitTimeout);
+    assert_eq!(sandbox.take_journal().len(), 2, "one poll at the beginning, and one at the end");
+}
+
+/// A proxy's page proves nothing.
+#[tokio::test]
+async fn a_refusal_that_is_not_bunqs_does_not_end_a_wait_or_a_read() {
+    let (sandbox, client) = start().await;
+    let waiter = close(&client, sandbox.populate(1)).await.remove(0);
+    let id = waiter.id();
+    for status in [401, 403, 404] {
+        sandbox.inject(Injection::new(Fault::UnsignedStatus(status)).on(&Operation::GET_PROVISION).times(3));
+        client.provisions().get(id).await.unwrap();
+        // More than a call has attempts.
+        sandbox.inject(Injection::new(Fault::UnsignedStatus(status)).on(&Operation::GET_PROVISION).times(9));
+        quick(client.provisions().wait_until_closed(id)).wait().await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn the_poll_interval_is_the_clients_or_the_waiters_own() {
+    let sandbox = Sandbox::builder().pace(Pace::Manual).start().await.unwrap();
+    let client = sandbox.client().poll_interval(Duration::from_secs(3600)).build().unwrap();
+    let id = sandbox.populate(1)[0];
+    client.open_session().await.unwrap();
+    sandbox.take_journal();
+    let polls = |waiter: Waiter| {
+        let sandbox = sandbox.clone();
+        async move {
+            waiter.timeout(Duration::from_millis(300)).wait().await.unwrap_err();
+            sandbox.take_journal().len()
+        }
+    };
+    assert_eq!(polls(client.provisions().wait_until_closed(id)).await, 2);
+    assert!(polls(quick(client.provisions().wait_until_closed(id))).await > 5);
+}

@@ -8,7 +8,8 @@
 //! that its retries do not go to the end of the queue. A future that is not polled when its turn comes is passed over
 //! until it is polled again.
 //!
-//! Others may use the address too. After a 429 the window is closed for a random time, which grows with each further 429.
+//! Others may use the address too. After a 429 the window is closed for a random time, which grows with each further 429,
+//! and one call goes at a time until bunq accepts one.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -28,13 +29,15 @@ const LONGEST_SECONDS: u32 = 3600;
 const LONG_WAIT: Duration = Duration::from_secs(1);
 
 /// How long after its turn a future may be polled before it is passed over.
-const GRACE: Duration = Duration::from_millis(5);
+const GRACE: Duration = Duration::from_millis(50);
 
-/// The pause after a 429 is between these two parts of the window; the longer one doubles with each further 429, up to the
-/// last.
-const SHORTEST_PAUSE: f64 = 0.3;
-const LONGEST_PAUSE: f64 = 1.0;
-const MAX_PAUSE: f64 = 8.0;
+/// The pause after a 429 is between the first two parts of the window. The longer one grows with each further 429, up to
+/// the last. Shorter pauses meet more 429s; longer ones leave places unused (`benches/limits.rs`). If bunq counts what it
+/// refuses, clients that all came back within a window would refuse each other for ever.
+const SHORTEST_PAUSE: f64 = 0.1;
+const LONGEST_PAUSE: f64 = 0.5;
+const PAUSE_GROWTH: f64 = 1.5;
+const MAX_PAUSE: f64 = 2.5;
 
 /// The place of a call among all that share their limits: the lower, the earlier it began.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -92,7 +95,7 @@ impl RateLimits {
 #[derive(Debug)]
 struct Window {
     state: Mutex<WindowState>,
-    /// A call has left the queue without its permit, so that the others' turns come earlier.
+    /// The turns of those that wait come earlier than they were told.
     moved_up: Notify,
 }
 
@@ -130,7 +133,10 @@ impl WindowState {
 
     /// When a call can go that has `ahead` others before it; not after `now` if it is at once.
     fn turn(&self, now: Instant, ahead: usize) -> Instant {
-        let open = self.closed_until.unwrap_or(now);
+        let mut open = self.closed_until.unwrap_or(now);
+        if self.refusals > 0 && self.in_flight > 0 {
+            open = open.max(now + self.longest());
+        }
         let under = |limit: &RateLimit| {
             let (calls, per) = (limit.calls.max(1) as usize, limit.per);
             // When each permit is free again. Of those in flight that is at least a window from now.
@@ -269,7 +275,7 @@ impl Throttled {
     /// random from 0 to 1. Those who share an address come back one by one.
     pub(crate) fn pause(&self, per: Duration, refusals: u32, jitter: f64) -> Duration {
         let per = self.limit.map_or(per, |limit| limit.per);
-        let longest = (LONGEST_PAUSE * 2_f64.powi(refusals.min(10).cast_signed())).min(MAX_PAUSE);
+        let longest = (LONGEST_PAUSE * PAUSE_GROWTH.powi(refusals.min(10).cast_signed())).min(MAX_PAUSE);
         let spread = SHORTEST_PAUSE + (longest - SHORTEST_PAUSE) * jitter.clamp(0.0, 1.0);
         match self.retry_after {
             // It says when the window is open: what is left to avoid is to come back together with the others.
@@ -296,6 +302,7 @@ impl Drop for Permit {
     fn drop(&mut self) {
         let now = Instant::now();
         let mut state = self.window.state();
+        let was_refused = state.refusals > 0;
         state.in_flight = state.in_flight.saturating_sub(1);
         state.responded.push_back(now);
         match self.throttled {
@@ -310,6 +317,10 @@ impl Drop for Permit {
                 state.closed_until = state.closed_until.max(Some(until));
             }
             None => state.refusals = 0,
+        }
+        drop(state);
+        if was_refused {
+            self.window.moved_up.notify_waiters();
         }
     }
 }

@@ -181,7 +181,8 @@ async fn a_limit_that_bunq_names_is_kept_beside_the_configured_one() {
         let window = window(2, 1000);
         let mut permit = window.next(soon()).await.unwrap();
         let limit = RateLimit { calls: throttled.0, per: throttled.1 * MS };
-        assert_eq!(permit.throttle(Throttled { retry_after: None, limit: Some(limit) }, 1.0), limit.per);
+        let throttled = Throttled { retry_after: Some(limit.per), limit: Some(limit) };
+        assert_eq!(permit.throttle(throttled, 0.0), limit.per);
         drop(permit);
         let mut times = Vec::new();
         let mut start = None;
@@ -306,10 +307,28 @@ fn pauses_after_refusals_grow_and_differ() {
     let throttled = Throttled::default();
     let pauses = |jitter| [0, 1, 2, 3, 4, 100].map(|refusals| throttled.pause(second, refusals, jitter).as_secs_f64());
     assert_eq!(pauses(0.0), [SHORTEST_PAUSE; 6]);
-    assert_eq!(pauses(1.0), [1.0, 2.0, 4.0, 8.0, 8.0, 8.0]);
+    assert_eq!(pauses(1.0), [0.5, 0.75, 1.125, 1.6875, 2.5, 2.5]);
     let asked = Throttled { retry_after: Some(7 * second), limit: None };
     assert_eq!(asked.pause(second, 0, 0.0), 7 * second);
     assert!(asked.pause(second, 0, 1.0) > 7 * second);
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_a_refusal_one_call_goes_at_a_time() {
+    let window = window(3, 1000);
+    let mut permit = window.next(soon()).await.unwrap();
+    permit.throttle(Throttled { retry_after: Some(5000 * MS), limit: None }, 0.0);
+    drop(permit);
+    let start = Instant::now();
+    let first = window.next(soon()).await.unwrap();
+    assert_eq!(Instant::now() - start, 5000 * MS);
+    let others: Vec<_> = (0..2).map(|_| waits(&window, start)).collect();
+    tokio::time::sleep(100 * MS).await;
+    // It is accepted.
+    drop(first);
+    for other in others {
+        assert_eq!(other.await.unwrap(), 5100);
+    }
 }
 
 #[tokio::test(start_paused = true)]
