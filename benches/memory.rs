@@ -1,9 +1,11 @@
-//! The peak memory of a process that streams provisions, many and few.
+//! The peak memory of a process that streams provisions, many and few, and of one that gets the worst response of the
+//! largest size.
 
 mod common;
 
 use bunq_partner::sandbox::Sandbox;
-use bunq_partner::{Client, Environment, PageSize};
+use bunq_partner::types::{ListProvisionsQuery, RequestedStatus, UpdateProvisionRequest};
+use bunq_partner::{Client, Environment, NewProvision, Operation, PageSize, ProvisionId, RetryPolicy, Uuid};
 use common::{API_KEY, Result, Server, Spread, another, peak_memory, role, runtime, serve};
 use futures_util::TryStreamExt;
 
@@ -16,7 +18,9 @@ fn main() -> Result<()> {
     match role.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["serve", count] => runtime()?.block_on(server(count.parse()?)),
         ["stream", base_url, count] => runtime()?.block_on(stream(base_url, count.parse()?)),
-        _ => measure(),
+        ["serve-worst", operation, shape] => runtime()?.block_on(worst_server(operation, shape)),
+        ["call", base_url, operation] => runtime()?.block_on(call(base_url, operation)),
+        _ => measure().and_then(|()| measure_worst()),
     }
 }
 
@@ -61,6 +65,134 @@ fn measure() -> Result<()> {
 fn peak(count: &str) -> Result<f64> {
     let server = Server::start(&["serve", count])?;
     let output = another(&["stream", &server.base_url, count])?.output()?;
+    if !output.status.success() {
+        return Err(String::from_utf8_lossy(&output.stderr).into());
+    }
+    Ok(str::from_utf8(&output.stdout)?.trim().parse()?)
+}
+
+/// The largest response that is read by default, in KiB.
+const LARGEST: usize = 4 * 1024;
+
+/// What the largest response can be made of: a name, whether it is a refusal, how it begins, what is repeated, how it ends.
+const SHAPES: [(&str, bool, &str, &str, &str); 12] = [
+    ("empty items", false, r#"{"Response":[{}"#, ",{}", "]}"),
+    ("unknown items", false, r#"{"Response":[{"X":[0"#, ",{}", "]}]}"),
+    ("empty provisions", false, r#"{"Response":[{"PartnerUserProvision":{}}"#, r#",{"PartnerUserProvision":{}}"#, "]}"),
+    (
+        "provisions",
+        false,
+        r#"{"Response":["#,
+        PROVISION,
+        r#"{}],"Pagination":{"future_url":null,"newer_url":null,"older_url":null}}"#,
+    ),
+    (
+        "pictures",
+        false,
+        r#"{"Response":["#,
+        PICTURES,
+        r#"{}],"Pagination":{"future_url":null,"newer_url":null,"older_url":null}}"#,
+    ),
+    (
+        "empty texts",
+        false,
+        r#"{"Response":[{"PartnerUserProvision":{"id":1,"status":"ACTIVE","oauth_request":{"scope":[""#,
+        r#"",""#,
+        r#""]}}}]}"#,
+    ),
+    (
+        "a deep text",
+        false,
+        r#"{"Response":[{"PartnerUserProvision":{"id":1,"status":"ACTIVE","oauth_request":{"user_alias_created":{"avatar":{"style":""#,
+        "xxxxxxxx",
+        r#""}}}}}]}"#,
+    ),
+    ("a long status", false, r#"{"Response":[{"PartnerUserProvision":{"id":1,"status":""#, "xxxxxxxx", r#""}}]}"#),
+    (
+        "an open value",
+        false,
+        r#"{"Response":[{"PartnerUserProvision":{"id":1,"status":"ACTIVE","credential":{"token_value":null,"permitted_device":{"a":[0"#,
+        ",{}",
+        "]}}}}]}",
+    ),
+    ("a long token", false, r#"{"Response":[{"Token":{"token":""#, "xxxxxxxx", r#""}}]}"#),
+    ("empty errors", true, r#"{"Error":[{}"#, ",{}", "]}"),
+    ("an open error", true, r#"{"Error":[{"error_additional_parameter":[0"#, ",{}", "]}]}"),
+];
+
+const PROVISION: &str = r#"{"PartnerUserProvision":{"id":1,"status":"A"}},"#;
+const PICTURES: &str = r#"{"PartnerUserProvision":{"id":1,"status":"A","label_user":{"avatar":{"image":[{},{},{},{"urls":[{},{},{},{},{},{},{},{}]}]}}}},"#;
+
+/// Responds to every call of one operation with the largest response of one shape, validly signed.
+async fn worst_server(operation: &str, shape: &str) -> Result<()> {
+    let operation = Operation::by_id(operation).ok_or("no such operation")?;
+    let (_, is_refusal, start, repeated, end) = SHAPES[shape.parse::<usize>()?];
+    let room = LARGEST * 1024 - start.len() - end.len();
+    let body = format!("{start}{}{end}", repeated.repeat(room / repeated.len()));
+    let sandbox = Sandbox::builder().api_key(API_KEY.into()).start().await?;
+    let path = operation.path.split('{').next().unwrap_or_default();
+    sandbox.before_signing(move |call, response| {
+        if call.method == operation.method && call.path.trim_start_matches("/v1").starts_with(path) {
+            response.status = if is_refusal { 400 } else { 200 };
+            response.body = body.clone().into();
+        }
+    });
+    serve(sandbox).await
+}
+
+/// Makes one call, and prints the peak memory of the process.
+async fn call(base_url: &str, operation: &str) -> Result<()> {
+    let builder = Client::builder(Environment::Sandbox).base_url(base_url).api_key(API_KEY).without_rate_limits();
+    let client = builder.retry(RetryPolicy::default().max_attempts(1)).build()?;
+    let (api, id) = (client.api(), "1".parse::<ProvisionId>()?);
+    // Most of them are errors.
+    match operation {
+        "create_provision" => {
+            let new = NewProvision::person(Uuid::new_v4(), "user@example.com".parse()?, "+31600000000".parse()?);
+            drop(api.create_provision(&new.into()).await);
+        }
+        "update_provision" => {
+            drop(api.update_provision(id, &UpdateProvisionRequest::new(RequestedStatus::Cancelled)).await);
+        }
+        "get_provision" => drop(api.get_provision(id).await),
+        "list_provisions" => drop(api.list_provisions(ListProvisionsQuery::default()).await),
+        "get_installation" => drop(api.get_installation().await),
+        "list_device_servers" => drop(api.list_device_servers().await),
+        "get_device_server" => drop(api.get_device_server(1).await),
+        "delete_session" => {
+            client.open_session().await?;
+            drop(client.end_session().await);
+        }
+        _ => drop(client.open_session().await),
+    }
+    println!("{}", peak_memory()?);
+    Ok(())
+}
+
+fn measure_worst() -> Result<()> {
+    println!("\nPeak memory of one call whose response has {LARGEST} KiB, above that of a small response\n");
+    println!("operation              KiB    x its size  of what");
+    for operation in Operation::ALL {
+        let small = peak_of_call(operation, None)?;
+        let mut worst = (0.0, "");
+        for (index, (name, ..)) in SHAPES.iter().enumerate() {
+            let above = peak_of_call(operation, Some(index))? - small;
+            if above > worst.0 {
+                worst = (above, name);
+            }
+        }
+        println!("{:<20}{:>6.0}{:>14.1}  {}", operation.id, worst.0, worst.0 / LARGEST as f64, worst.1);
+    }
+    Ok(())
+}
+
+/// The peak memory of a process that makes one call, in KiB.
+fn peak_of_call(operation: &Operation, shape: Option<usize>) -> Result<f64> {
+    let server = match shape {
+        Some(shape) => Server::start(&["serve-worst", operation.id, &shape.to_string()])?,
+        None => Server::start(&["serve", "1"])?,
+    };
+    let output = another(&["call", &server.base_url, operation.id])?.output()?;
     if !output.status.success() {
         return Err(String::from_utf8_lossy(&output.stderr).into());
     }

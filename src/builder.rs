@@ -172,7 +172,8 @@ impl ClientBuilder {
         self
     }
 
-    /// Sets the size of the largest response that is read, in bytes. The default is 16 MiB; a full page of provisions has less than one.
+    /// Sets the size of the largest response that is read, in bytes. The default is 4 MiB; a full page of provisions has less than
+    /// one. A call takes at most eight times this much memory, whatever the response is made of.
     pub fn max_response_size(mut self, bytes: usize) -> Self {
         self.config.max_response_size = bytes;
         self

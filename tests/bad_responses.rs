@@ -135,7 +135,7 @@ async fn bunqs_description_is_one_line_of_bounded_length() {
     sandbox.before_signing(|_, response| {
         let item = serde_json::json!({"error_description": format!("first\nsecond\u{1b}[31m{}", "x".repeat(1_000))});
         response.status = 400;
-        response.body = serde_json::json!({"Error": vec![item; 1000]}).to_string().into_bytes();
+        response.body = serde_json::json!({"Error": vec![item; 50]}).to_string().into_bytes();
     });
     let error = client.provisions().get(id).await.unwrap_err();
     assert_eq!(error.bunq_messages().len(), 5);
@@ -148,10 +148,10 @@ async fn bunqs_description_is_one_line_of_bounded_length() {
 async fn an_endless_response_is_cut_off() {
     let (sandbox, client) = start_without_retries().await;
     let id = ready(&client).await;
-    sandbox.after_signing(|_, response| response.body = vec![b' '; 17 * 1024 * 1024]);
+    sandbox.after_signing(|_, response| response.body = vec![b' '; 5 * 1024 * 1024]);
     let error = client.provisions().get(id).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidResponse);
-    assert!(error.to_string().contains("larger than 16777216 bytes"), "{error}");
+    assert!(error.to_string().contains("larger than 4194304 bytes"), "{error}");
 }
 
 #[tokio::test]
@@ -229,4 +229,46 @@ async fn an_error_shows_nothing_of_a_body() {
     let error = client.provisions().get(id(1)).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidResponse);
     assert!(!format!("{error} {error:?}").contains("the-secret"), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_list_that_is_too_long_is_not_read() {
+    let items = |count: usize| format!(r#"{{"Response":[{}]}}"#, vec!["{}"; count].join(","));
+    let (sandbox, client) = start_without_retries().await;
+    client.open_session().await.unwrap();
+    for (count, problem) in [(100, "has no PartnerUserProvision"), (101, "`Response`: a list has more than 100 items")]
+    {
+        sandbox.before_signing(move |_, response| (response.status, response.body) = (200, items(count).into_bytes()));
+        let error = client.provisions().get(id(1)).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidResponse);
+        assert!(error.to_string().contains(problem), "{error}");
+    }
+}
+
+/// A picture or a label is no reason to lose a provision.
+#[tokio::test]
+async fn an_odd_value_that_nobody_decides_by_reads_as_absent() {
+    let (sandbox, client) = start_without_retries().await;
+    let id = ready(&client).await;
+    let edit = |pointer: &'static str| {
+        sandbox.before_signing(move |_, response| {
+            let mut body: serde_json::Value = serde_json::from_slice(&response.body).unwrap();
+            if let Some(member) = body.pointer_mut(&format!("/Response/0/PartnerUserProvision/{pointer}")) {
+                *member = 7.into();
+            }
+            response.body = body.to_string().into();
+        });
+    };
+    for lenient in ["label_user", "label_user/avatar/style", "oauth_request", "products", "created", "action_required"]
+    {
+        edit(lenient);
+        assert_eq!(client.provisions().get(id).await.unwrap().id, id, "{lenient}");
+        assert_eq!(client.provisions().list().page().await.unwrap().items.len(), 1, "{lenient}");
+    }
+    for strict in ["external_uuid", "status", "sub_status", "credential", "credential.token_value"] {
+        edit(strict.replace('.', "/").leak());
+        let error = client.provisions().get(id).await.unwrap_err();
+        let place = format!("`Response[0].PartnerUserProvision.{strict}`");
+        assert!(error.to_string().contains(&place), "{error}");
+    }
 }

@@ -66,6 +66,16 @@ async fn spans_and_events_of_a_call() {
     assert_eq!(told.matches("bunq sent a value that this version does not know").count(), 1, "{told}");
     assert!(told.contains("schema=\"ProvisionStatus\""), "{told}");
 
+    // So is an odd value of a member that nobody decides by.
+    sandbox.before_signing(|_, response| {
+        let body = String::from_utf8(response.body.clone()).unwrap();
+        response.body = body.replace("\"style\":\"", "\"style\":7,\"_\":\"").into();
+    });
+    provisions.get(id).await.unwrap();
+    let told = log.take();
+    assert!(told.contains("schema=\"Avatar.style\""), "{told}");
+    sandbox.clear_edits();
+
     let limited =
         sandbox.client().rate_limit(&Operation::LIST_PROVISIONS, 1, Duration::from_millis(50)).build().unwrap();
     for _ in 0..2 {

@@ -28,6 +28,8 @@ pub(crate) fn lower(document: &Document) -> Value {
         // A list that is null is read as an empty one: see `Tidy`.
         if object.get("type") == Some(&json!("array")) {
             object.remove("nullable");
+            // The bound of a list is kept by `Tidy`.
+            object.remove("maxItems");
         }
         // A list that goes into one query parameter reaches the generated client as one text.
         if object.get("explode") == Some(&json!(false)) {

@@ -1,8 +1,10 @@
 //! The schemas whose Rust type is written by hand, because reading or writing them takes care.
 
 /// Each schema, and the path of its type.
-pub(crate) const REPLACEMENTS: [(&str, &str); 5] = [
+pub(crate) const REPLACEMENTS: [(&str, &str); 7] = [
     ("Date", "::jiff::civil::Date"),
+    ("EmptyItem", "crate::types::EmptyItem"),
+    ("OpenValue", "crate::types::OpenValue"),
     ("PageSize", "crate::types::PageSize"),
     ("PermittedIp", "crate::types::PermittedIp"),
     ("ProvisionId", "crate::types::ProvisionId"),

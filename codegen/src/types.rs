@@ -16,6 +16,9 @@ use super::policy::Policy;
 use super::signature::inside_option;
 use super::{enums, texts};
 
+/// The bound of a list in a response for which the document says none.
+const MAX_ITEMS: u64 = 1000;
+
 /// Puts `types` in the form in which the crate includes them, and adds `more` of them.
 pub(crate) fn complete(
     document: &Document,
@@ -26,13 +29,15 @@ pub(crate) fn complete(
     let directions = Directions::of(&document.root);
     // The generator's error of conversions, which no type here has.
     types.retain(|item| !matches!(item, syn::Item::Mod(module) if module.ident == "error"));
-    let mut constructors = Vec::new();
+    let (mut constructors, mut readers) = (Vec::new(), Vec::new());
     for item in types.iter_mut() {
         let is_request = match item {
             syn::Item::Struct(item) => directions.of_component("schemas", &item.ident.to_string()).request,
             _ => false,
         };
-        Tidy { document, is_request }.visit_item_mut(item);
+        let mut tidy = Tidy { document, is_request, readers: Vec::new() };
+        tidy.visit_item_mut(item);
+        readers.extend(tidy.readers);
         let (ident, attributes, vis) = match item {
             syn::Item::Struct(item) => {
                 let name = item.ident.to_string();
@@ -49,6 +54,7 @@ pub(crate) fn complete(
         attributes.insert(0, syn::parse_quote!(#[non_exhaustive]));
     }
     types.extend(constructors);
+    types.extend(readers);
     types.extend(more);
     types.extend(enums::generate(document, &public)?);
     types.extend(texts::generate(document, &public)?);
@@ -172,6 +178,8 @@ impl VisitMut for Rename {
 /// null reads as absent, and a redacted secret reads as none.
 struct Tidy<'a> {
     document: &'a Document,
+    /// How members are read that need a function of their own.
+    readers: Vec<syn::Item>,
     /// Requests are strict: null does not stand for an absent member.
     is_request: bool,
 }
@@ -191,10 +199,13 @@ impl VisitMut for Tidy<'_> {
     }
 
     fn visit_item_struct_mut(&mut self, item: &mut syn::ItemStruct) {
+        visit_mut::visit_item_struct_mut(self, item);
         // The generator passes over how many items a list must have.
-        let properties = &self.document.root["components"]["schemas"][item.ident.to_string()]["properties"];
+        let schema = item.ident.to_string();
+        let properties = &self.document.root["components"]["schemas"][&schema]["properties"];
         for field in &mut item.fields {
-            let property = field.ident.as_ref().map(|name| &properties[name.to_string()]);
+            let Some(name) = wire_name(field) else { continue };
+            let property = Some(&properties[&name]);
             // A list that must be there and may be null.
             if property.is_some_and(|property| property["type"] == "array" && property["nullable"] == true)
                 && !field.attrs.iter().any(|attribute| says(attribute, "default"))
@@ -205,8 +216,10 @@ impl VisitMut for Tidy<'_> {
                 let least = Literal::u64_unsuffixed(least);
                 field.attrs.push(syn::parse_quote!(#[cfg_attr(feature = "schemars", schemars(length(min = #least)))]));
             }
+            if let Some(property) = property.filter(|_| !self.is_request) {
+                self.readers.extend(bound_reader(&schema, &name, field, property));
+            }
         }
-        visit_mut::visit_item_struct_mut(self, item);
     }
 
     fn visit_variant_mut(&mut self, variant: &mut syn::Variant) {
@@ -232,12 +245,68 @@ impl VisitMut for Tidy<'_> {
                 field.attrs.push(read);
             }
         } else if !self.is_request && is("Vec") && field.attrs.iter().any(|attribute| says(attribute, "default")) {
-            field.attrs.push(syn::parse_quote!(#[serde(deserialize_with = "crate::types::null_as_empty")]));
             let read = format!("::std::option::Option<{}>", field.ty.to_token_stream());
             field.attrs.push(syn::parse_quote!(#[cfg_attr(feature = "schemars", schemars(with = #read))]));
         }
         visit_mut::visit_field_mut(self, field);
     }
+}
+
+/// Reads a member of a response no further than its list may be long, and a lenient one as absent if its value is odd.
+/// Returns the function that a lenient member is read with.
+fn bound_reader(schema: &str, wire_name: &str, field: &mut syn::Field, property: &Value) -> Option<syn::Item> {
+    let said = property["maxItems"].as_u64();
+    let most = said.or((property["type"] == "array").then_some(MAX_ITEMS)).map(Literal::u64_unsuffixed);
+    let is_lenient = property["x-bunq-lenient"] == true;
+    if !is_lenient && most.is_none() {
+        return None;
+    }
+    let has_default = field.attrs.iter().any(|attribute| says(attribute, "default"));
+    let read: syn::Expr = match &most {
+        Some(most) if has_default => syn::parse_quote!(crate::types::list_or_null::<_, _, #most>),
+        Some(most) => syn::parse_quote!(crate::types::list::<_, _, #most>),
+        None => syn::parse_quote!(::serde::Deserialize::deserialize),
+    };
+    if let Some(said) = said.map(Literal::u64_unsuffixed) {
+        field.attrs.push(syn::parse_quote!(#[cfg_attr(feature = "schemars", schemars(length(max = #said)))]));
+    }
+    field.attrs.retain(|attribute| !says(attribute, "deserialize_with"));
+    if !is_lenient {
+        let path = read.to_token_stream().to_string();
+        field.attrs.push(syn::parse_quote!(#[serde(deserialize_with = #path)]));
+        return None;
+    }
+    if !has_default {
+        field.attrs.push(syn::parse_quote!(#[serde(default)]));
+    }
+    let (ty, name) = (&field.ty, field.ident.as_ref()?.to_string());
+    let (ident, reader) = (format_ident!("{schema}"), format_ident!("read_{}", name.trim_matches('_')));
+    let path = format!("{ident}::{reader}");
+    let member = format!("{schema}.{wire_name}");
+    field.attrs.push(syn::parse_quote!(#[serde(deserialize_with = #path)]));
+    Some(syn::parse_quote! {
+        impl #ident {
+            fn #reader<'de, D: ::serde::Deserializer<'de>>(deserializer: D) -> ::std::result::Result<#ty, D::Error> {
+                crate::types::lenient(#member, deserializer, |member| #read(member))
+            }
+        }
+    })
+}
+
+/// The name of a member in JSON.
+fn wire_name(field: &syn::Field) -> Option<String> {
+    let mut name = field.ident.as_ref()?.to_string();
+    for attribute in field.attrs.iter().filter(|attribute| says(attribute, "rename")) {
+        // What else the attribute says may have no value.
+        let _ = attribute.parse_nested_meta(|meta| {
+            let value = meta.value().and_then(|value| value.parse::<syn::LitStr>());
+            if let (true, Ok(renamed)) = (meta.path.is_ident("rename"), value) {
+                name = renamed.value();
+            }
+            Ok(())
+        });
+    }
+    Some(name)
 }
 
 /// Whether an attribute is serde's and says `what`.

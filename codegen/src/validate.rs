@@ -60,7 +60,7 @@ pub fn diagnostics(document: &Document) -> Vec<Diagnostic> {
             let is_operation = operations.iter().any(|operation| operation == pointer);
             let problems = [
                 reference_problem(&document.root, part),
-                extension_problem(part, is_operation),
+                extension_problem(pointer, part, is_operation),
                 generator_problem(pointer, part),
             ];
             let problems = problems.into_iter().flatten();
@@ -144,13 +144,21 @@ fn reference_problem(root: &Value, part: &Map<String, Value>) -> Option<String> 
     leads_nowhere.then(|| format!("`$ref: {text}` leads nowhere: correct it, or write what it should lead to"))
 }
 
-fn extension_problem(part: &Map<String, Value>, is_operation: bool) -> Option<String> {
+/// The extension of a property.
+const LENIENT: &str = "x-bunq-lenient";
+
+fn extension_problem(pointer: &str, part: &Map<String, Value>, is_operation: bool) -> Option<String> {
+    let is_property = pointer.rsplit('/').nth(1) == Some("properties");
+    if is_property && part.get(LENIENT).is_some_and(|value| *value != Value::Bool(true)) {
+        return Some(format!("set {LENIENT} to true, or remove it"));
+    }
     let known: &[&str] = match part.get("type") {
         _ if is_operation => &policy::EXTENSIONS,
         Some(kind) if kind == "string" => &OF_TEXTS,
         _ => &[],
     };
-    let unknown = part.keys().find(|name| name.starts_with("x-") && !known.contains(&name.as_str()))?;
+    let is_known = |name: &str| known.contains(&name) || (is_property && name == LENIENT);
+    let unknown = part.keys().find(|name| name.starts_with("x-") && !is_known(name))?;
     Some(format!("`{unknown}` means nothing here: remove or rename it"))
 }
 

@@ -7,8 +7,9 @@ use std::fmt;
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
-use progenitor_client::{ClientHooks, Error as GeneratedError, OperationInfo};
+use progenitor_client::{ClientHooks, OperationInfo};
 use reqwest::{Request, Response as HttpResponse};
+use serde::de::DeserializeOwned;
 
 use crate::error::{CallMetadata, Error};
 use crate::operation::Operation;
@@ -71,20 +72,21 @@ impl ClientHooks<Arc<Exchange>> for Client {
     }
 }
 
-/// Why a response did not decode. The body is not repeated, because it may hold tokens.
-pub(super) fn undecodable<E>(error: &GeneratedError<E>) -> String {
-    match error {
-        GeneratedError::InvalidResponsePayload(body, _) if body.is_empty() => "the response is empty".into(),
-        GeneratedError::InvalidResponsePayload(_, error) if !error.is_data() => "the response is not JSON".into(),
-        GeneratedError::InvalidResponsePayload(_, error) => {
-            let problem = error.to_string();
-            let problem = if problem.starts_with("missing field") {
-                problem
-            } else {
-                format!("unexpected value at line {} column {}", error.line(), error.column())
-            };
-            format!("the response is not what the document describes: {problem}")
+/// Why a response did not decode, and where: with the document's names of its members. No value is repeated, because it
+/// may be a token.
+pub(super) fn undecodable<T: DeserializeOwned>(body: &[u8]) -> String {
+    let mut deserializer = serde_json::Deserializer::from_slice(body);
+    match serde_path_to_error::deserialize::<_, T>(&mut deserializer) {
+        _ if body.is_empty() => "the response is empty".into(),
+        Err(error) if error.inner().is_data() => {
+            let (path, problem) = (error.path().to_string(), error.inner().to_string());
+            let is_about_the_shape =
+                ["missing field", "a list has more than"].iter().any(|own| problem.starts_with(own));
+            let problem = problem.split(" at line ").next().filter(|_| is_about_the_shape);
+            let problem = problem.unwrap_or("unexpected value");
+            let place = if path == "." { String::new() } else { format!("`{path}`: ") };
+            format!("the response is not what the document describes: {place}{problem}")
         }
-        _ => "the response is not what the document describes".into(),
+        _ => "the response is not JSON".into(),
     }
 }

@@ -15,6 +15,7 @@ use std::time::Duration;
 use futures_util::stream::Stream;
 use progenitor_client::{Error as GeneratedError, ResponseValue};
 use reqwest::{Method, Request, Url};
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use self::client::{Client, Exchange, undecodable};
@@ -192,13 +193,14 @@ impl Api {
         unpack: impl FnOnce(T) -> Result<U, String>,
     ) -> Result<Response<U>, Error>
     where
+        T: DeserializeOwned,
         F: Future<Output = Result<ResponseValue<T>, GeneratedError<E>>>,
     {
         let exchange = self.exchange();
         let (result, unknown) = collect_unknown(send(client::for_exchange(&exchange))).await;
         self.transport.report_unknown(unknown);
-        let (metadata, _) = exchange.outcome()?;
-        let envelope = result.map_err(|error| Error::invalid_response(metadata.clone(), undecodable(&error)))?;
+        let (metadata, bytes) = exchange.outcome()?;
+        let Ok(envelope) = result else { return Err(Error::invalid_response(metadata, undecodable::<T>(&bytes))) };
         match unpack(envelope.into_inner()) {
             Ok(value) => Ok(Response::new(value, metadata)),
             Err(problem) => Err(Error::invalid_response(metadata, problem)),

@@ -68,7 +68,7 @@ impl Default for TransportConfig {
             connect_timeout: Duration::from_secs(10),
             attempt_timeout: Duration::from_secs(30),
             operation_timeout: Duration::from_secs(120),
-            max_response_size: 16 * 1024 * 1024,
+            max_response_size: 4 * 1024 * 1024,
             retry: RetryPolicy::default(),
         }
     }

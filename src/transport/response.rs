@@ -11,7 +11,7 @@ use super::credentials::Credentials;
 use super::signature::{VerifyingKey, message_with_headers};
 use crate::error::{Error, ErrorKind, Sent, is_token_refusal};
 use crate::operation::{Auth, Operation};
-use crate::types::{ErrorResponse, InstallationResponse};
+use crate::types::{ErrorResponse, InstallationResponse, OpenValue};
 
 /// How many of bunq's messages an error carries, and how much of what is added to them.
 const MAX_MESSAGES: usize = 5;
@@ -94,8 +94,9 @@ pub(crate) fn refusal(
         && verify(credentials, response).is_err();
     let is_from_bunq = !items.is_empty() && is_echoed && !is_contradicted;
 
-    let additional: Vec<_> = items.iter().filter_map(|item| item.error_additional_parameter.clone()).collect();
-    let additional = (!additional.is_empty()).then(|| serde_json::Value::from(additional).to_string());
+    let additional = items.iter().filter_map(|item| item.error_additional_parameter.as_ref());
+    let additional: Vec<_> = additional.map(OpenValue::as_json).collect();
+    let additional = (!additional.is_empty()).then(|| format!("[{}]", additional.join(",")));
     let additional = additional.filter(|text| text.len() <= MAX_ADDITIONAL);
     let texts = items.into_iter().filter_map(|item| item.error_description.or(item.error_description_translated));
     let messages: Vec<_> = texts.take(MAX_MESSAGES).collect();
@@ -252,7 +253,7 @@ mod tests {
             refusal(&response, &Operation::GET_PROVISION, &Credentials::default(), None)
         };
         let kept = refusal(r#","error_additional_parameter":[{"secret": "x"}]"#);
-        assert_eq!(kept.additional_parameter(), Some(r#"[[{"secret":"x"}]]"#));
+        assert_eq!(kept.additional_parameter(), Some(r#"[[{"secret": "x"}]]"#));
         assert!(!format!("{kept} {kept:?}").contains("secret"));
         assert_eq!(refusal(r#","error_additional_parameter":null"#).additional_parameter(), None);
         let long = format!(r#","error_additional_parameter":"{}""#, "x".repeat(MAX_ADDITIONAL));

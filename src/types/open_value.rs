@@ -1,0 +1,82 @@
+//! Values whose shape bunq does not document.
+
+use std::fmt;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser};
+use serde_json::value::RawValue;
+
+/// The longest text that is kept.
+const MAX_LEN: usize = 16 * 1024;
+
+/// A JSON value of a shape that bunq does not document, as its text.
+///
+/// The text is kept, because a tree of it would take many times the memory. One of more than 16 KiB is not read. `Debug`
+/// shows only its length, because it may be about a person.
+///
+/// ```
+/// # fn example(credential: &bunq_partner::Credential) -> Option<serde_json::Value> {
+/// let device = credential.permitted_device.as_ref()?;
+/// serde_json::from_str(device.as_json()).ok()
+/// # }
+/// ```
+#[derive(Clone, PartialEq, Eq)]
+pub struct OpenValue(Box<str>);
+
+impl OpenValue {
+    /// The value as JSON.
+    pub fn as_json(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for OpenValue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "OpenValue({} bytes)", self.0.len())
+    }
+}
+
+impl<'de> Deserialize<'de> for OpenValue {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text: Box<str> = Box::<RawValue>::deserialize(deserializer)?.into();
+        if text.len() > MAX_LEN {
+            return Err(de::Error::custom(format_args!("a value of open shape is longer than {MAX_LEN} bytes")));
+        }
+        Ok(Self(text))
+    }
+}
+
+impl Serialize for OpenValue {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let value: serde_json::Value = serde_json::from_str(&self.0).map_err(ser::Error::custom)?;
+        value.serialize(serializer)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn any_value_is_kept_as_its_text() {
+        for text in ["1", "\"x\"", "[1, {\"a\": null}]", "{\"a\":[]}"] {
+            let value: OpenValue = serde_json::from_str(text).unwrap();
+            assert_eq!(value.as_json(), text);
+            let written: serde_json::Value = serde_json::to_value(&value).unwrap();
+            assert_eq!(written, serde_json::from_str::<serde_json::Value>(text).unwrap());
+        }
+        assert_eq!(serde_json::from_str::<Option<OpenValue>>("null").unwrap(), None);
+    }
+
+    #[test]
+    fn a_long_value_is_not_read() {
+        let text = |length: usize| format!("\"{}\"", "x".repeat(length - 2));
+        assert!(serde_json::from_str::<OpenValue>(&text(MAX_LEN)).is_ok());
+        assert!(serde_json::from_str::<OpenValue>(&text(MAX_LEN + 1)).is_err());
+    }
+
+    #[test]
+    fn debug_shows_its_length() {
+        let value: OpenValue = serde_json::from_str("\"secret\"").unwrap();
+        assert_eq!(format!("{value:?}"), "OpenValue(8 bytes)");
+    }
+}
