@@ -26,8 +26,8 @@ const LOCK_PAUSE: Duration = Duration::from_millis(20);
 /// session is opened; leave it there. A file with `.tmp` after its name is left over from a crash during a save; the next
 /// save removes it.
 ///
-/// A file that group or others may use is refused, because the keys in it may be known. So is one that is larger
-/// than 64 KiB, and anything but a regular file. That includes a symbolic link: to replace the file would replace the
+/// A file that group or others may use is refused, because the keys in it may be known. So is one that belongs to
+/// another user, even for root, one that is larger than 64 KiB, and anything but a regular file. That includes a symbolic link: to replace the file would replace the
 /// link, and each of the two paths would have a lock of its own. Folders may be links.
 ///
 /// On systems without Unix permissions, the folder's permissions must keep others out.
@@ -83,9 +83,24 @@ impl FileStore {
     }
 
     #[cfg(unix)]
+    fn check_owner(&self, found: &Metadata) -> Result<(), Error> {
+        use std::os::unix::fs::MetadataExt as _;
+
+        let user = rustix::process::geteuid().as_raw();
+        if found.uid() != user {
+            return Err(self.refused(format_args!(
+                "it belongs to the user {}, not to {user}, who runs this program: give the path of a file of your own",
+                found.uid()
+            )));
+        }
+        Ok(())
+    }
+
+    #[cfg(unix)]
     fn check_permissions(&self, found: &Metadata) -> Result<(), Error> {
         use std::os::unix::fs::PermissionsExt as _;
 
+        self.check_owner(found)?;
         let mode = found.permissions().mode() & 0o777;
         if mode & 0o077 != 0 {
             return Err(self.refused(format_args!(
@@ -93,6 +108,11 @@ impl FileStore {
                  makes a new one; or set its mode to 0600 if nobody has read it"
             )));
         }
+        Ok(())
+    }
+
+    #[cfg(not(unix))]
+    fn check_owner(&self, _found: &Metadata) -> Result<(), Error> {
         Ok(())
     }
 
@@ -123,6 +143,10 @@ impl FileStore {
         let written = write_new(&unfinished, text)
             .and_then(|()| fs::rename(&unfinished, &self.0))
             .and_then(|()| sync_folder(folder));
+        if written.is_err() {
+            // As on a full disk. If it cannot be removed, the next save removes it.
+            let _ = fs::remove_file(&unfinished);
+        }
         written.map_err(self.failed("written"))
     }
 
@@ -132,22 +156,31 @@ impl FileStore {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             found => found.map_err(self.failed("read"))?,
         };
-        // The kind comes first, because opening a pipe waits for its other end.
         self.check_kind(&found)?;
-        let file = File::open(&self.0).map_err(self.failed("read"))?;
-        self.check_permissions(&file.metadata().map_err(self.failed("read"))?)?;
+        let file = at_once(OpenOptions::new().read(true)).open(&self.0).map_err(self.failed("read"))?;
+        // It may be another one by now.
+        let found = file.metadata().map_err(self.failed("read"))?;
+        self.check_kind(&found)?;
+        self.check_permissions(&found)?;
         self.read(file).map(Some)
     }
 
     fn open_lock(&self) -> Result<File, Error> {
         self.folder()?;
         let path = self.beside(".lock");
-        if let Ok(found) = fs::symlink_metadata(&path)
-            && !found.is_file()
-        {
-            return Err(self.refused(format_args!("`{}` is not a regular file: remove it", path.display())));
+        let check = |found: &Metadata| match found.is_file() {
+            true => Ok(()),
+            false => Err(self.refused(format_args!("`{}` is not a regular file: remove it", path.display()))),
+        };
+        if let Ok(found) = fs::symlink_metadata(&path) {
+            check(&found)?;
         }
-        for_owner_alone().create(true).truncate(false).open(path).map_err(self.failed("locked"))
+        let file =
+            at_once(for_owner_alone().create(true).truncate(false)).open(&path).map_err(self.failed("locked"))?;
+        let found = file.metadata().map_err(self.failed("locked"))?;
+        check(&found)?;
+        self.check_owner(&found)?;
+        Ok(file)
     }
 
     /// Runs `work` on a thread that may block.
@@ -211,6 +244,22 @@ fn for_owner_alone() -> OpenOptions {
     options.write(true);
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options
+}
+
+/// Opens without waiting, as for the other end of a pipe, and no symbolic link.
+#[cfg(unix)]
+fn at_once(options: &mut OpenOptions) -> &OpenOptions {
+    use rustix::fs::OFlags;
+
+    // The bits are the same, whatever their type is called.
+    let flags = (OFlags::NONBLOCK | OFlags::NOFOLLOW).bits().cast_signed();
+    std::os::unix::fs::OpenOptionsExt::custom_flags(options, flags)
+}
+
+/// Elsewhere nothing that can be opened waits.
+#[cfg(not(unix))]
+fn at_once(options: &mut OpenOptions) -> &OpenOptions {
     options
 }
 

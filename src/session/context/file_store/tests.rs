@@ -298,3 +298,92 @@ proptest! {
         prop_assert_eq!(loaded, String::from_utf8(bytes).ok().map(Secret::from));
     }
 }
+
+/// Makes a pipe that nobody has opened.
+#[cfg(unix)]
+fn make_pipe(path: &Path) {
+    assert!(Command::new("mkfifo").arg(path).status().unwrap().success());
+}
+
+#[cfg(unix)]
+#[test]
+fn a_pipe_in_the_place_of_a_file_is_not_waited_for() {
+    let folder = Folder::new();
+    let store = folder.store();
+    make_pipe(&folder.path());
+    assert!(refusal(&store, store.read_stored()).starts_with("it is not a regular file"));
+    let _ = fs::remove_file(folder.path());
+    make_pipe(&folder.0.join("bunq.json.lock"));
+    assert!(refusal(&store, lock(&store, PATIENCE)).ends_with("is not a regular file: remove it"));
+    // One that takes the place of a file after it was looked at is opened without waiting too.
+    let pipe = at_once(OpenOptions::new().read(true)).open(folder.0.join("bunq.json.lock")).unwrap();
+    assert!(!pipe.metadata().unwrap().is_file());
+    drop(pipe);
+    assert!(at_once(OpenOptions::new().write(true)).open(folder.0.join("bunq.json.lock")).is_err());
+    std::os::unix::fs::symlink("bunq.json.lock", folder.0.join("link")).unwrap();
+    assert!(at_once(OpenOptions::new().read(true)).open(folder.0.join("link")).is_err());
+}
+
+/// Only root can give a file to somebody else.
+#[cfg(unix)]
+#[test]
+fn a_file_of_another_user_is_refused_for_root_too() {
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    for name in ["bunq.json", "bunq.json.lock"] {
+        let folder = Folder::new();
+        let store = folder.store();
+        save(&store, "whole").unwrap();
+        std::os::unix::fs::chown(folder.0.join(name), Some(12345), None).unwrap();
+        let refusal = match name {
+            "bunq.json" => refusal(&store, store.read_stored()),
+            _ => refusal(&store, lock(&store, PATIENCE)),
+        };
+        assert!(refusal.starts_with("it belongs to the user 12345, not to 0"), "{refusal}");
+    }
+}
+
+/// A process that may write no byte to any file, as on a full disk.
+#[cfg(unix)]
+#[test]
+fn a_full_disk_leaves_no_stray_file() {
+    const FULL: &str = "BUNQ_PARTNER_TEST_FULL_DISK";
+    if let Some(path) = std::env::var_os(FULL) {
+        let store = FileStore::new(PathBuf::from(path));
+        let refusal = refusal(&store, store.write(&"new".into()));
+        assert!(refusal.starts_with("it cannot be written: "), "{refusal}");
+        return;
+    }
+    let folder = Folder::new();
+    save(&folder.store(), "old").unwrap();
+    let this_test = "session::context::file_store::tests::a_full_disk_leaves_no_stray_file";
+    // Its output goes to pipes, which have no such limit.
+    let script = "trap '' XFSZ; ulimit -f 0; exec \"$0\" --exact \"$1\"";
+    let mut command = Command::new("sh");
+    command.args(["-c", script]).arg(std::env::current_exe().unwrap()).arg(this_test).env(FULL, folder.path());
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+    assert!(String::from_utf8_lossy(&output.stdout).contains("1 passed"));
+    assert_eq!(folder.names(), ["bunq.json", "bunq.json.lock"]);
+    assert_eq!(folder.store().read_stored().unwrap(), Some("old".into()));
+}
+
+/// Nobody is left to wait for the lock.
+#[test]
+fn a_wait_for_the_lock_does_not_hold_up_the_end_of_a_runtime() {
+    let folder = Folder::new();
+    let _held = lock(&folder.store(), PATIENCE).unwrap();
+    let store = folder.store();
+    let (sender, ended) = std::sync::mpsc::channel();
+    thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        runtime.block_on(async {
+            let waiting = tokio::spawn(async move { store.lock().await.map(drop) });
+            assert!(timeout(LOCK_PAUSE * 3, waiting).await.is_err());
+        });
+        drop(runtime);
+        sender.send(()).unwrap();
+    });
+    ended.recv_timeout(PATIENCE).expect("the runtime does not end");
+}
