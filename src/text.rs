@@ -1,6 +1,41 @@
 //! Texts from outside, made safe to show.
 
-/// The text without control characters, and no longer than `max_chars` characters.
+/// The text with a space for each character that could forge a line, and no longer than `max_chars` characters.
 pub(crate) fn one_line(text: &str, max_chars: usize) -> String {
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(max_chars).collect()
+    text.chars().map(|c| if forges_lines(c) { ' ' } else { c }).take(max_chars).collect()
+}
+
+/// Whether a character ends a line, changes the direction of a text or shows nothing: a reader cannot tell what the text
+/// says where it stands. They are the controls of Unicode (`Cc`), its separators of lines (`Zl`, `Zp`), and of its formats
+/// (`Cf`) all that texts in European languages do not need.
+fn forges_lines(c: char) -> bool {
+    c.is_control()
+        || matches!(
+            c,
+            '\u{ad}'
+                | '\u{61c}'
+                | '\u{180e}'
+                | '\u{200b}'..='\u{200f}'
+                | '\u{2028}'..='\u{202e}'
+                | '\u{2060}'..='\u{206f}'
+                | '\u{feff}'
+                | '\u{fff9}'..='\u{fffb}'
+                | '\u{e0000}'..='\u{e007f}'
+        )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_forges_a_line() {
+        for forger in
+            ["\n", "\r", "\u{1b}", "\u{85}", "\u{2028}", "\u{2029}", "\u{202e}", "\u{2066}", "\u{200b}", "\u{feff}"]
+        {
+            assert_eq!(one_line(&format!("a{forger}b"), 10), "a b", "{}", forger.escape_unicode());
+        }
+        assert_eq!(one_line("Zürich — 5 € 🥑", 100), "Zürich — 5 € 🥑");
+        assert_eq!(one_line("abc", 2), "ab");
+    }
 }

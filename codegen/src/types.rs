@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use proc_macro2::Literal;
 use quote::{ToTokens, format_ident};
 use serde_json::Value;
+use syn::punctuated::Punctuated;
 use syn::visit_mut::{self, VisitMut};
 
 use super::direction::{Directions, follow_references};
@@ -38,6 +39,9 @@ pub(crate) fn complete(
         let mut tidy = Tidy { document, is_request, readers: Vec::new() };
         tidy.visit_item_mut(item);
         readers.extend(tidy.readers);
+        if let syn::Item::Struct(item) = item {
+            readers.extend(personal_debug(document, item));
+        }
         let (ident, attributes, vis) = match item {
             syn::Item::Struct(item) => {
                 let name = item.ident.to_string();
@@ -288,6 +292,39 @@ fn bound_reader(schema: &str, wire_name: &str, field: &mut syn::Field, property:
         impl #ident {
             fn #reader<'de, D: ::serde::Deserializer<'de>>(deserializer: D) -> ::std::result::Result<#ty, D::Error> {
                 crate::types::lenient(#member, deserializer, |member| #read(member))
+            }
+        }
+    })
+}
+
+/// The `Debug` of a type with members that are about a person: it does not show them.
+fn personal_debug(document: &Document, item: &mut syn::ItemStruct) -> Option<syn::Item> {
+    let ident = item.ident.clone();
+    let properties = &document.root["components"]["schemas"][ident.to_string()]["properties"];
+    let is_personal =
+        |field: &syn::Field| wire_name(field).is_some_and(|name| properties[&name]["x-bunq-personal"] == true);
+    if !item.fields.iter().any(is_personal) {
+        return None;
+    }
+    for attribute in item.attrs.iter_mut().filter(|attribute| attribute.path().is_ident("derive")) {
+        let derived = attribute.parse_args_with(Punctuated::<syn::Path, syn::Token![,]>::parse_terminated).ok()?;
+        let kept = derived.iter().filter(|path| !path.is_ident("Debug"));
+        *attribute = syn::parse_quote!(#[derive(#(#kept),*)]);
+    }
+    let shown = item.fields.iter().map(|field| {
+        let name = &field.ident;
+        let text = name.as_ref().map(ToString::to_string).unwrap_or_default();
+        match (is_personal(field), inside_option(&field.ty)) {
+            (false, _) => quote::quote!(.field(#text, &self.#name)),
+            (true, Some(_)) => quote::quote!(.field(#text, &self.#name.as_ref().map(|_| format_args!("..")))),
+            (true, None) => quote::quote!(.field(#text, &format_args!(".."))),
+        }
+    });
+    let name = ident.to_string();
+    Some(syn::parse_quote! {
+        impl ::std::fmt::Debug for #ident {
+            fn fmt(&self, f: &mut ::std::fmt::Formatter<'_>) -> ::std::fmt::Result {
+                f.debug_struct(#name)#(#shown)*.finish()
             }
         }
     })

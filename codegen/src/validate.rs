@@ -144,20 +144,21 @@ fn reference_problem(root: &Value, part: &Map<String, Value>) -> Option<String> 
     leads_nowhere.then(|| format!("`$ref: {text}` leads nowhere: correct it, or write what it should lead to"))
 }
 
-/// The extension of a property.
-const LENIENT: &str = "x-bunq-lenient";
+/// The extensions of a property.
+const OF_PROPERTIES: [&str; 2] = ["x-bunq-lenient", "x-bunq-personal"];
 
 fn extension_problem(pointer: &str, part: &Map<String, Value>, is_operation: bool) -> Option<String> {
     let is_property = pointer.rsplit('/').nth(1) == Some("properties");
-    if is_property && part.get(LENIENT).is_some_and(|value| *value != Value::Bool(true)) {
-        return Some(format!("set {LENIENT} to true, or remove it"));
+    let is_set = |name: &&&str| part.get(**name).is_some_and(|value| *value != Value::Bool(true));
+    if let Some(name) = OF_PROPERTIES.iter().filter(|_| is_property).find(is_set) {
+        return Some(format!("set {name} to true, or remove it"));
     }
     let known: &[&str] = match part.get("type") {
         _ if is_operation => &policy::EXTENSIONS,
         Some(kind) if kind == "string" => &OF_TEXTS,
         _ => &[],
     };
-    let is_known = |name: &str| known.contains(&name) || (is_property && name == LENIENT);
+    let is_known = |name: &str| known.contains(&name) || (is_property && OF_PROPERTIES.contains(&name));
     let unknown = part.keys().find(|name| name.starts_with("x-") && !is_known(name))?;
     Some(format!("`{unknown}` means nothing here: remove or rename it"))
 }

@@ -10,6 +10,9 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use super::InvalidValue;
 
+/// How many characters a date has.
+const DATE_CHARS: usize = "2025-08-13".len();
+
 /// A moment, as in `2025-08-13 14:45:18.621550`.
 ///
 /// bunq writes no zone and means UTC; a zone is read too. The last moment is `9999-12-31 23:59:59.999999`, which some APIs
@@ -37,8 +40,13 @@ impl FromStr for Timestamp {
     type Err = InvalidValue;
 
     fn from_str(text: &str) -> Result<Self, InvalidValue> {
-        let refused = |_| InvalidValue::new("timestamp", format_args!("`{text}` is not a moment"));
-        text.parse::<jiff::Timestamp>().map(Self::from).or_else(|_| text.parse().map(Self).map_err(refused))
+        let refused = || InvalidValue::new("timestamp", format_args!("`{text}` is not a moment"));
+        if let Ok(moment) = text.parse::<jiff::Timestamp>() {
+            return Ok(Self::from(moment));
+        }
+        // Without a zone. One that is there, but cannot be read, does not become UTC.
+        let has_zone = text.chars().skip(DATE_CHARS).any(|c| !matches!(c, '0'..='9' | ':' | '.' | ' ' | 'T' | 't'));
+        text.parse().ok().filter(|_| !has_zone).map(Self).ok_or_else(refused)
     }
 }
 
@@ -83,11 +91,22 @@ mod tests {
             ("2025-08-13 14:45:18", "2025-08-13 14:45:18.000000"),
             ("2025-08-13T14:45:18Z", "2025-08-13 14:45:18.000000"),
             ("2025-08-13T14:45:18.5+02:00", "2025-08-13 12:45:18.500000"),
+            ("2025-08-13 14:45:18.5+02:00", "2025-08-13 12:45:18.500000"),
+            ("2025-08-13 14:45:18-0200", "2025-08-13 16:45:18.000000"),
+            ("2025-08-13T14:45:18+02:00[Europe/Amsterdam]", "2025-08-13 12:45:18.000000"),
             ("9999-12-31 23:59:59.999999", "9999-12-31 23:59:59.999999"),
         ] {
             assert_eq!(text.parse::<Timestamp>().unwrap().to_string(), written, "{text}");
         }
-        for text in ["", "yesterday", "2025-13-01 00:00:00", "1755096318"] {
+        for text in [
+            "",
+            "yesterday",
+            "2025-13-01 00:00:00",
+            "1755096318",
+            "2025-08-13T14:45:18[Europe/Amsterdam]",
+            "2025-08-13 14:45:18 CEST",
+            "2025-08-13 14:45:18+99:00",
+        ] {
             let error = text.parse::<Timestamp>().unwrap_err();
             assert_eq!(error.to_string(), format!("timestamp: `{text}` is not a moment"));
         }

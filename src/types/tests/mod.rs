@@ -90,3 +90,31 @@ fn an_enum_of_a_request_is_closed() {
     let error = serde_json::from_str::<types::RequestedStatus>("\"CLOSED\"").unwrap_err();
     assert!(error.to_string().starts_with("unknown variant `CLOSED`"), "{error}");
 }
+
+#[test]
+fn debug_shows_nothing_about_a_person() {
+    let new = types::NewProvision::person(
+        uuid::Uuid::nil(),
+        "ada@example.com".parse().unwrap(),
+        "+31600000000".parse().unwrap(),
+    )
+    .with_transaction_audit(jiff::civil::date(1990, 1, 31), "NL".parse().unwrap());
+    let label: types::LabelUser =
+        serde_json::from_str(r#"{"display_name": "Ada Lovelace", "public_nick_name": "Ada", "type": "PERSON"}"#)
+            .unwrap();
+    let shown = format!("{new:?} {label:?}");
+    for personal in ["ada@example.com", "600000000", "1990", "Ada", "Lovelace"] {
+        assert!(!shown.contains(personal), "{shown}");
+    }
+    assert!(shown.contains("date_of_birth: Some(..)") && shown.contains("display_name: Some(..)"), "{shown}");
+}
+
+#[test]
+fn names_take_no_control_characters() {
+    for text in ["two\nlines", "\u{1b}[31mred", "a\u{202e}b", "a\u{2028}b", "\u{0}", ""] {
+        assert!(text.parse::<types::UserName>().is_err(), "{text:?}");
+        assert!(text.parse::<types::DeviceDescription>().is_err(), "{text:?}");
+        assert!(format!("{text}@example.com").parse::<types::EmailAddress>().is_err(), "{text:?}");
+    }
+    assert!("Zoë van der Berg-Müller".parse::<types::UserName>().is_ok());
+}

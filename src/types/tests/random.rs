@@ -20,6 +20,7 @@ const REMARKS: [&str; 11] = [
 ];
 
 const TEXTS: [&str; 6] = ["", "a", "two words", "Bäckerei Zürich €5 🥑", "\"quoted\"\\\n\t\u{0}", "null"];
+const NAMES: [&str; 4] = ["a", "two words", "Bäckerei Zürich €5 🥑", "null"];
 const EMAILS: [&str; 4] = ["a@b.nl", "user+tag@mail.example.com", "x_1@example.org", "jan@müller.example"];
 const PHONE_NUMBERS: [&str; 3] = ["+1234567", "+31600000000", "+123456789012345"];
 const COUNTRIES: [&str; 3] = ["NL", "AA", "ZZ"];
@@ -27,7 +28,7 @@ const PERMITTED_IPS: [&str; 4] = ["*", "0.0.0.0", "192.0.2.1", "255.255.255.255"
 const UUIDS: [&str; 2] = ["550e8400-e29b-41d4-a716-446655440000", "00000000-0000-0000-0000-000000000000"];
 const DATES: [&str; 4] = ["1990-01-31", "2024-02-29", "0001-01-01", "9999-12-31"];
 /// What nearly is one of the others.
-const SLIPS: [&str; 19] = [
+const SLIPS: [&str; 22] = [
     "a@b@c",
     "a @b.nl",
     "@b.nl",
@@ -39,6 +40,9 @@ const SLIPS: [&str; 19] = [
     "a\u{0}@b",
     "a\u{7f}@b",
     "\u{200b}a@b",
+    "a\u{202e}@b",
+    "two\u{2028}lines",
+    "a\u{1b}[31mb",
     "31600000000",
     "+0123456789",
     "+123456",
@@ -152,6 +156,7 @@ impl<'a> Random<'a> {
             (None, Some("^[A-Z]{2}$")) => &COUNTRIES,
             (None, Some(pattern)) if pattern.starts_with(r"^(\*|((25[0-5]|") => &PERMITTED_IPS,
             (None, Some(r"^\+[1-9][0-9]{6,14}$")) => &PHONE_NUMBERS,
+            (None, Some(pattern)) if pattern.starts_with(r"^[^\x00-") => &NAMES,
             (None, Some(pattern)) if pattern.starts_with("^[^@") => &EMAILS,
             (None, Some(pattern)) if pattern.starts_with("^([^@") => *self.one_of(&[&EMAILS[..], &PHONE_NUMBERS]),
             other => panic!("the format and pattern {other:?} are not known"),
