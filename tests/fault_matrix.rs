@@ -1,4 +1,4 @@
-//! Every fault that the sandbox plays, at every operation, once and at every call: the right outcome, nothing created
+//! Everything that the sandbox lets go wrong, at every operation, once and at every call: the right outcome, nothing created
 //! twice, nothing unsigned, and nothing secret in any error or log line. It is played twice: with a bunq that does not sign
 //! its refusals and refuses a dead token with 401, and with one that signs them and refuses it with 403.
 //!
@@ -15,7 +15,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use bunq_partner::sandbox::{DeadToken, Fault, Injection, JournalEntry, ReceivedSignature, Sandbox, SandboxBuilder};
-use bunq_partner::{Acceptance, Client, Error, NewProvision, Operation, RetryPolicy, Uuid};
+use bunq_partner::{Acceptance, Client, Error, NewProvision, Operation, ProvisionId, RetryPolicy, Uuid};
 use common::{Log, MemoryStore};
 use futures_util::StreamExt as _;
 use futures_util::future::join_all;
@@ -26,10 +26,25 @@ const EMAIL: &str = "somebody.in.particular@example.com";
 const TRY: Duration = Duration::from_secs(1);
 const CALL: Duration = Duration::from_secs(6);
 const ATTEMPTS: u32 = 3;
+const LIMIT: u32 = 10_000;
 const AGES: Duration = Duration::from_secs(3600);
 const MAX_ANSWER: usize = 64 * 1024;
 
-/// The kinds of fault, in the order of a block.
+/// What goes wrong.
+enum Trouble {
+    Fault(Injection),
+    /// Another client at the address has made all calls that the limit allows.
+    Neighbour,
+    /// bunq has forgotten the installation, which the client has stored.
+    Forgotten,
+}
+
+/// What goes wrong, in the order of a block.
+fn troubles() -> Vec<(&'static str, Trouble)> {
+    let others = [("neighbour", Trouble::Neighbour), ("forgotten", Trouble::Forgotten)];
+    faults().into_iter().map(|(name, injection)| (name, Trouble::Fault(injection))).chain(others).collect()
+}
+
 fn faults() -> Vec<(&'static str, Injection)> {
     let status = |status| Injection::new(Fault::Status(status));
     let proxy = |status| Injection::new(Fault::UnsignedStatus(status));
@@ -109,34 +124,44 @@ struct Block {
 impl Block {
     async fn new(operation: &'static Operation, manner: fn(SandboxBuilder) -> SandboxBuilder) -> Self {
         // The limits refuse nothing, and their windows are short, so that a 429 that names one pauses calls only briefly.
-        let wide = |builder: SandboxBuilder, operation| builder.rate_limit(operation, 10_000, TRY / 20);
+        let wide = |builder: SandboxBuilder, operation| builder.rate_limit(operation, LIMIT, TRY / 20);
         let builder = manner(Operation::ALL.iter().fold(Sandbox::builder(), wide));
         let sandbox = builder.deduplicate(false).start().await.unwrap();
         let (client, store) = client(&sandbox);
         Self { operation, sandbox, client, store, shown: String::new(), secrets: BTreeSet::new(), device: 0 }
     }
 
-    async fn cell(&mut self, name: &str, injection: &Injection) -> String {
-        // A client remembers what a 403 of bunq's led to.
-        let is_about_the_session = ["session lost", "403 as of a dead token"].contains(&name);
-        let once = self.outcome(injection.clone().on(self.operation), is_about_the_session).await;
+    async fn cell(&mut self, name: &str, trouble: &Trouble) -> String {
+        // A client remembers what a refusal of its token led to.
+        let is_about_the_session = ["session lost", "403 as of a dead token", "forgotten"].contains(&name);
+        let injection = match trouble {
+            Trouble::Fault(injection) => injection,
+            Trouble::Forgotten => return self.outcome(Trouble::Forgotten, true).await,
+            Trouble::Neighbour => {
+                // How often it is refused is a matter of luck.
+                let outcome = self.outcome(Trouble::Neighbour, false).await;
+                return outcome.rsplit_once(' ').unwrap().0.to_owned();
+            }
+        };
+        let injection = injection.clone().on(self.operation);
+        let once = self.outcome(Trouble::Fault(injection.clone()), is_about_the_session).await;
         if name == "arrives late" {
             // Which of two closings arrives first is a matter of luck.
             return once.split([',', ' ']).next().unwrap().to_owned();
         }
-        let always = self.outcome(injection.clone().on(self.operation).always(), is_about_the_session).await;
+        let always = self.outcome(Trouble::Fault(injection.always()), is_about_the_session).await;
         if once == always { once } else { format!("{once} / {always}") }
     }
 
     /// What the caller gets, and how many calls of the operation it took.
-    async fn outcome(&mut self, injection: Injection, is_about_the_session: bool) -> String {
+    async fn outcome(&mut self, trouble: Trouble, is_about_the_session: bool) -> String {
         if is_about_the_session
             || self.operation.auth != bunq_partner::Auth::Session
             || self.operation.id == "delete_session"
         {
             (self.client, self.store) = client(&self.sandbox);
         }
-        let result = self.exchange(injection).await;
+        let result = self.exchange(trouble).await;
         self.sandbox.clear_injections();
         let journal = self.sandbox.take_journal();
         self.check(&journal);
@@ -153,7 +178,7 @@ impl Block {
         format!("{outcome} {calls}")
     }
 
-    async fn exchange(&mut self, injection: Injection) -> Result<&'static str, Error> {
+    async fn exchange(&mut self, trouble: Trouble) -> Result<&'static str, Error> {
         let provisions = self.client.provisions();
         // What the operation needs exists before the fault is played.
         let id = self.sandbox.populate(1)[0];
@@ -163,7 +188,11 @@ impl Block {
             let journal = self.sandbox.take_journal();
             self.check(&journal);
         }
-        self.sandbox.inject(injection);
+        match trouble {
+            Trouble::Fault(injection) => self.sandbox.inject(injection),
+            Trouble::Neighbour => drop(self.sandbox.call_as_neighbour(self.operation, LIMIT)),
+            Trouble::Forgotten => self.sandbox.forget_installations(),
+        }
         match self.operation.id {
             "create_provision" => {
                 let new = new_provision();
@@ -174,10 +203,13 @@ impl Block {
                     Ok(waiter) => Box::pin(waiter.clone().changes()).next().await.unwrap().map(|_| waiter),
                     Err(error) => Err(error),
                 };
-                let created = provisions.list().external_uuid(external_uuid).page().await.unwrap().items;
+                let is_of = |id: &ProvisionId| {
+                    self.sandbox.provision(*id).unwrap()["external_uuid"] == external_uuid.to_string()
+                };
+                let created: Vec<_> = self.sandbox.provision_ids().into_iter().filter(is_of).collect();
                 assert!(created.len() <= 1, "created twice");
                 if let Ok(waiter) = &result {
-                    assert_eq!(created[0].id, waiter.id());
+                    assert_eq!(created, [waiter.id()]);
                     self.shown += &format!("{waiter:?}");
                 }
                 result.map(|waiter| accepted(waiter.acceptance()))
@@ -221,7 +253,9 @@ impl Block {
             // A replayed installation is another's, and so is its key.
             let is_replayed =
                 self.operation.id == "create_installation" && call.signature == ReceivedSignature::Invalid;
-            let signed = call.signature == ReceivedSignature::Valid || is_replayed;
+            // A forgotten one is signed too, but bunq has nothing to check it with.
+            let signed =
+                matches!(call.signature, ReceivedSignature::Valid | ReceivedSignature::Unchecked) || is_replayed;
             assert!(signed || call.body.is_empty() || call.path.ends_with("/installation"), "unsigned: {call:?}");
             assert!(request_ids.insert(call.header("x-bunq-client-request-id").unwrap()), "a request id used twice");
             self.secrets.extend(call.header("x-bunq-client-authentication").map(str::to_owned));
@@ -274,8 +308,8 @@ async fn played(operation: &'static Operation, manner: fn(SandboxBuilder) -> San
     let playing = tokio::spawn(async move {
         let mut block = Block::new(operation, manner).await;
         let mut cells = Vec::new();
-        for (name, injection) in faults() {
-            cells.push(block.cell(name, &injection).await);
+        for (name, trouble) in troubles() {
+            cells.push(block.cell(name, &trouble).await);
         }
         (block, cells)
     });
@@ -338,7 +372,7 @@ fn differing(one: &str, other: &str) -> String {
 /// A block for each operation, with a line for each fault.
 fn printed(table: &BTreeMap<&str, Vec<String>>) -> String {
     let block = |(operation, cells): (&&str, &Vec<String>)| {
-        let lines = faults().into_iter().zip(cells).map(|((name, _), cell)| format!("  {name:<24}{cell}"));
+        let lines = troubles().into_iter().zip(cells).map(|((name, _), cell)| format!("  {name:<24}{cell}"));
         format!("{operation}\n{}", lines.collect::<Vec<_>>().join("\n"))
     };
     table.iter().map(block).collect::<Vec<_>>().join("\n\n")

@@ -1,0 +1,33 @@
+//! Every test that the README names as holding a guarantee is there.
+
+#![allow(clippy::unwrap_used)]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// All Rust files in a folder.
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    entries
+        .flat_map(|path| if path.is_dir() { files(&path) } else { vec![path] })
+        .filter(|path| path.extension().is_some_and(|extension| extension == "rs"))
+        .collect()
+}
+
+#[test]
+fn the_named_tests_exist() {
+    let readme = include_str!("../README.md");
+    let section = readme.split("## What is guaranteed").nth(1).unwrap().split("\n## ").next().unwrap();
+    let files: Vec<_> = [files(Path::new("tests")), files(Path::new("src"))].concat();
+    let named: Vec<_> = section.split('`').filter_map(|text| text.split_once("::")).collect();
+    let named: Vec<_> =
+        named.into_iter().filter(|(file, test)| test.contains('_') && file.starts_with(char::is_lowercase)).collect();
+    assert!(named.len() > 30, "only {} tests are named", named.len());
+    for (file, test) in named.into_iter().filter(|(file, _)| *file != "file") {
+        let is_there = files.iter().any(|path| {
+            let text = || fs::read_to_string(path).unwrap();
+            path.file_stem().is_some_and(|stem| stem == file) && text().contains(&format!("fn {test}("))
+        });
+        assert!(is_there, "the README names {file}::{test}, which is not there");
+    }
+}
