@@ -74,59 +74,60 @@ fn peak(count: &str) -> Result<f64> {
 /// The largest response that is read by default, in KiB.
 const LARGEST: usize = 4 * 1024;
 
-/// What the largest response can be made of: a name, whether it is a refusal, how it begins, what is repeated, how it ends.
-const SHAPES: [(&str, bool, &str, &str, &str); 12] = [
-    ("empty items", false, r#"{"Response":[{}"#, ",{}", "]}"),
-    ("unknown items", false, r#"{"Response":[{"X":[0"#, ",{}", "]}]}"),
-    ("empty provisions", false, r#"{"Response":[{"PartnerUserProvision":{}}"#, r#",{"PartnerUserProvision":{}}"#, "]}"),
-    (
-        "provisions",
-        false,
-        r#"{"Response":["#,
-        PROVISION,
-        r#"{}],"Pagination":{"future_url":null,"newer_url":null,"older_url":null}}"#,
-    ),
-    (
-        "pictures",
-        false,
-        r#"{"Response":["#,
-        PICTURES,
-        r#"{}],"Pagination":{"future_url":null,"newer_url":null,"older_url":null}}"#,
-    ),
-    (
-        "empty texts",
-        false,
-        r#"{"Response":[{"PartnerUserProvision":{"id":1,"status":"ACTIVE","oauth_request":{"scope":[""#,
-        r#"",""#,
-        r#""]}}}]}"#,
-    ),
-    (
-        "a deep text",
-        false,
-        r#"{"Response":[{"PartnerUserProvision":{"id":1,"status":"ACTIVE","oauth_request":{"user_alias_created":{"avatar":{"style":""#,
-        "xxxxxxxx",
-        r#""}}}}}]}"#,
-    ),
-    ("a long status", false, r#"{"Response":[{"PartnerUserProvision":{"id":1,"status":""#, "xxxxxxxx", r#""}}]}"#),
-    (
-        "an open value",
-        false,
-        r#"{"Response":[{"PartnerUserProvision":{"id":1,"status":"ACTIVE","credential":{"token_value":null,"permitted_device":{"a":[0"#,
-        ",{}",
-        "]}}}}]}",
-    ),
-    ("a long token", false, r#"{"Response":[{"Token":{"token":""#, "xxxxxxxx", r#""}}]}"#),
-    ("empty errors", true, r#"{"Error":[{}"#, ",{}", "]}"),
-    ("an open error", true, r#"{"Error":[{"error_additional_parameter":[0"#, ",{}", "]}]}"),
-];
+/// What the largest response can be made of: a name, whether it is a refusal, how it begins, what is repeated as often as
+/// there is room, how it ends.
+type Shape = (&'static str, bool, String, String, String);
 
-const PROVISION: &str = r#"{"PartnerUserProvision":{"id":1,"status":"A"}},"#;
-const PICTURES: &str = r#"{"PartnerUserProvision":{"id":1,"status":"A","label_user":{"avatar":{"image":[{},{},{},{"urls":[{},{},{},{},{},{},{},{}]}]}}}},"#;
+fn shapes() -> Vec<Shape> {
+    let provision = r#"{"Response":[{"PartnerUserProvision":{"id":1,"status":"ACTIVE","#;
+    let page = r#"{}],"Pagination":{"future_url":null,"newer_url":null,"older_url":null}}"#;
+    // As many objects as a page may have, in as little room as they take.
+    let image = format!(r#"{{"urls":[{}]}}"#, vec!["{}"; 10].join(","));
+    let avatar = format!(r#"{{"avatar":{{"image":[{}]}}}}"#, vec![image; 10].join(","));
+    let full = format!(
+        r#"{{"PartnerUserProvision":{{"id":1,"status":"A","products":[{}],"label_user":{avatar},"oauth_request":{{"scope":[{}],"user_alias_created":{avatar}}},"credential":{{"token_value":"x"}},"X":"{}"}}}},"#,
+        vec![r#""""#; 50].join(","),
+        vec![r#""""#; 50].join(","),
+        "x".repeat(5_000),
+    );
+    let text = "xxxxxxxx";
+    let of = |name, is_refusal, start: &str, repeated: &str, end: &str| {
+        (name, is_refusal, start.to_owned(), repeated.to_owned(), end.to_owned())
+    };
+    vec![
+        of("empty items", false, r#"{"Response":[{}"#, ",{}", "]}"),
+        of("unknown items", false, r#"{"Response":[{"X":[0"#, ",{}", "]}]}"),
+        of("empty provisions", false, r#"{"Response":[{"X":{}}"#, r#",{"PartnerUserProvision":{}}"#, "]}"),
+        of("full provisions", false, r#"{"Response":["#, &full, page),
+        of("empty texts", false, &format!(r#"{provision}"oauth_request":{{"scope":[""#), r#"",""#, r#""]}}}]}"#),
+        of(
+            "a deep text",
+            false,
+            &format!(
+                r#"{provision}"oauth_request":{{"user_alias_created":{{"avatar":{{"image":[{{"urls":[{{"url":"\n"#
+            ),
+            text,
+            r#""}]}]}}}}}]}"#,
+        ),
+        of("a long status", false, r#"{"Response":[{"PartnerUserProvision":{"id":1,"status":"\n"#, text, r#""}}]}"#),
+        of(
+            "an open value",
+            false,
+            &format!(r#"{provision}"credential":{{"token_value":null,"permitted_device":{{"a":[0"#),
+            ",{}",
+            "]}}}}]}",
+        ),
+        of("a long token", false, r#"{"Response":[{"Token":{"token":"\n"#, text, r#""}}]}"#),
+        of("empty errors", true, r#"{"Error":[{}"#, ",{}", "]}"),
+        of("an open error", true, r#"{"Error":[{"error_additional_parameter":[0"#, ",{}", "]}]}"),
+        of("a long error", true, r#"{"Error":[{"error_description":"\n"#, text, r#""}]}"#),
+    ]
+}
 
 /// Responds to every call of one operation with the largest response of one shape, validly signed.
 async fn worst_server(operation: &str, shape: &str) -> Result<()> {
     let operation = Operation::by_id(operation).ok_or("no such operation")?;
-    let (_, is_refusal, start, repeated, end) = SHAPES[shape.parse::<usize>()?];
+    let (_, is_refusal, start, repeated, end) = shapes().swap_remove(shape.parse()?);
     let room = LARGEST * 1024 - start.len() - end.len();
     let body = format!("{start}{}{end}", repeated.repeat(room / repeated.len()));
     let sandbox = Sandbox::builder().api_key(API_KEY.into()).start().await?;
@@ -175,7 +176,7 @@ fn measure_worst() -> Result<()> {
     for operation in Operation::ALL {
         let small = peak_of_call(operation, None)?;
         let mut worst = (0.0, "");
-        for (index, (name, ..)) in SHAPES.iter().enumerate() {
+        for (index, (name, ..)) in shapes().into_iter().enumerate() {
             let above = peak_of_call(operation, Some(index))? - small;
             if above > worst.0 {
                 worst = (above, name);

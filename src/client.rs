@@ -135,13 +135,14 @@ impl Client {
     /// Makes a new installation, with keys of its own, and opens a session with it, in place of the one that is in memory
     /// or in the [context store](ClientBuilder::context_store).
     ///
-    /// Call it when bunq has forgotten the installation, as after its sandbox is emptied, or when what is stored is
-    /// damaged. In memory alone, a client does it by itself when bunq refuses the installation. It never does so because
+    /// Call it when bunq has forgotten the installation, as after its sandbox is emptied, or when bunq's signatures are not
+    /// valid any more, because the key that is stored is damaged or out of date. In memory alone, a client does it by itself when bunq refuses the installation. It never does so because
     /// a signature is not valid, since that would trust whoever made it.
     ///
     /// # Errors
     ///
     /// [`Context`](ErrorKind::Context) if the stored context is another client's, or cannot be read: it is not replaced.
+    /// Remove it then.
     pub async fn reinstall(&self) -> Result<(), Error> {
         self.session.reinstall().await
     }

@@ -143,6 +143,8 @@ struct Inner {
     sent: Sent,
     /// The failure is a refusal of bunq's own: see [`Error::refused_by_bunq`].
     is_from_bunq: bool,
+    /// It passes, though its kind does not by itself.
+    is_passing: bool,
     retry_after: Option<Duration>,
     message: String,
     metadata: Option<CallMetadata>,
@@ -179,12 +181,12 @@ impl Error {
         operation.idempotent || self.0.sent == Sent::No
     }
 
-    /// Whether the same call may succeed later: its [kind](ErrorKind::is_transient) passes by itself, or the refusal may
-    /// be another's than bunq's, such as a proxy's.
+    /// Whether the same call may succeed later: its [kind](ErrorKind::is_transient) passes by itself, the refusal may be
+    /// another's than bunq's, such as a proxy's, or a refused session can be renewed later.
     ///
     /// That does not say whether the call may safely be repeated: see [`is_doubtful`](Self::is_doubtful).
     pub fn is_retryable(&self) -> bool {
-        self.0.kind.is_transient() || self.is_unproven_refusal()
+        self.0.kind.is_transient() || self.0.is_passing || self.is_unproven_refusal()
     }
 
     /// Whether the response is a refusal that bunq did not make, as far as can be known.
@@ -275,6 +277,7 @@ impl Error {
             kind,
             sent,
             is_from_bunq: false,
+            is_passing: false,
             retry_after: None,
             message: one_line(&message.to_string(), MAX_FOREIGN_CHARS * 2),
             metadata: None,
@@ -321,6 +324,13 @@ impl Error {
     /// The same error with what to do about it.
     pub(crate) fn with_advice(mut self, advice: &str) -> Self {
         self.0.message = format!("{}: {advice}", self.0.message);
+        self
+    }
+
+    /// The same error, after which the call can be made again when this time has passed.
+    pub(crate) fn passing_after(mut self, pause: Duration) -> Self {
+        self.0.is_passing = true;
+        self.0.retry_after = Some(pause);
         self
     }
 

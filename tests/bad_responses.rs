@@ -11,7 +11,7 @@ use bunq_partner::sandbox::{Fault, Injection, RawResponse};
 use bunq_partner::{Client, Environment, Error, ErrorKind, ProvisionId, Sent};
 use common::{at_once, id, once, ready, start, start_without_retries};
 use insta::assert_snapshot;
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
 /// The operation timeout, far shorter than a fault that delays.
@@ -236,8 +236,7 @@ async fn a_list_that_is_too_long_is_not_read() {
     let items = |count: usize| format!(r#"{{"Response":[{}]}}"#, vec!["{}"; count].join(","));
     let (sandbox, client) = start_without_retries().await;
     client.open_session().await.unwrap();
-    for (count, problem) in [(100, "has no PartnerUserProvision"), (101, "`Response`: a list has more than 100 items")]
-    {
+    for (count, problem) in [(20, "has no PartnerUserProvision"), (21, "`Response`: a list has more than 20 items")] {
         sandbox.before_signing(move |_, response| (response.status, response.body) = (200, items(count).into_bytes()));
         let error = client.provisions().get(id(1)).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::InvalidResponse);
@@ -271,4 +270,21 @@ async fn an_odd_value_that_nobody_decides_by_reads_as_absent() {
         let place = format!("`Response[0].PartnerUserProvision.{strict}`");
         assert!(error.to_string().contains(&place), "{error}");
     }
+}
+
+/// A server that does not speak TLS: the one line of the error says so.
+#[tokio::test]
+async fn the_cause_of_a_failed_connection_is_named() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let base_url = format!("https://{}/v1", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").await;
+        }
+    });
+    let builder = Client::builder(Environment::Sandbox).api_key("sandbox_1").base_url(base_url).retry(once());
+    let error = builder.build().unwrap().open_session().await.unwrap_err();
+    assert_eq!((error.kind(), error.sent()), (ErrorKind::Connect, Sent::No));
+    assert!(error.to_string().starts_with("create_installation: no connection to bunq: "), "{error}");
+    assert!(error.to_string().contains("corrupt message"), "{error}");
 }

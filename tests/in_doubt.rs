@@ -279,3 +279,32 @@ async fn no_call_takes_the_response_to_another() {
     join_all(creations).await.into_iter().for_each(|created| created.unwrap());
     assert_eq!(sandbox.provision_ids().len(), 100);
 }
+
+/// The request of an earlier `create`, whose outcome is in doubt, arrives after the one of `ensure`.
+#[tokio::test]
+async fn a_request_that_arrives_after_another_verbs_is_found_too() {
+    let sandbox = Sandbox::builder().deduplicate(false).pace(Pace::Manual).start().await.unwrap();
+    let client = sandbox.client().retry(common::once()).build().unwrap();
+    let late = Fault::LateArrival(Duration::from_millis(300));
+    sandbox.inject(Injection::new(late).on(&Operation::CREATE_PROVISION));
+    let new = person();
+    assert!(client.provisions().create(new.clone()).await.map(drop).unwrap_err().is_doubtful());
+    let ensured = client.provisions().ensure(new).await.unwrap();
+    while sandbox.provision_ids().len() < 2 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    while sandbox.advance(ensured.id()) {}
+    assert_eq!(ensured.await.unwrap_err().kind(), ErrorKind::Duplicate);
+}
+
+/// An earlier provision that is closed says nothing of the request that is in doubt.
+#[tokio::test]
+async fn a_closed_provision_does_not_end_a_doubt() {
+    let (sandbox, client) = without_deduplication().await;
+    let new = person();
+    let id = created(&client, new.clone()).await.unwrap().id;
+    client.provisions().close(id).await.unwrap().await.unwrap();
+    sandbox.inject(Injection::new(Fault::Drop).carried_out(false).on(&Operation::CREATE_PROVISION).always());
+    let error = client.provisions().create(new).await.map(drop).unwrap_err();
+    assert!(error.is_doubtful(), "{error}");
+}

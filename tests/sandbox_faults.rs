@@ -18,7 +18,7 @@ use tokio::net::TcpStream;
 const SOON: Duration = Duration::from_millis(10);
 const NEVER: Duration = Duration::from_secs(3600);
 
-const FAULTS: [Fault; 30] = [
+const FAULTS: [Fault; 31] = [
     Fault::Status(503),
     Fault::UnsignedStatus(502),
     Fault::RateLimited { retry_after: None },
@@ -29,6 +29,7 @@ const FAULTS: [Fault; 30] = [
     Fault::Relabelled(429),
     Fault::Crossed,
     Fault::Replayed,
+    Fault::LateArrival(SOON),
     Fault::Drop,
     Fault::Truncated,
     Fault::SlowDrip { pause: NEVER },
@@ -197,6 +198,9 @@ async fn each_fault_has_an_outcome_that_an_injection_can_override() {
             let _ = partner.receive(sent).await;
             let call = partner.last_call();
             assert_eq!((call.fault, call.carried_out), (Some(fault), carried_out), "{call:?}");
+            if let Fault::LateArrival(delay) = fault {
+                tokio::time::sleep(delay * 10).await;
+            }
             assert_eq!(partner.is_closing(id), carried_out, "{call:?}");
             if fault == Fault::SessionLost {
                 assert_eq!(partner.read(id).await.status, 401);

@@ -276,3 +276,14 @@ async fn the_poll_interval_is_the_clients_or_the_waiters_own() {
     assert_eq!(polls(client.provisions().wait_until_closed(id)).await, 2);
     assert!(polls(quick(client.provisions().wait_until_closed(id))).await > 5);
 }
+
+/// A session can be opened once in a window. A wait has the time.
+#[tokio::test]
+async fn a_session_that_is_refused_twice_does_not_end_a_wait() {
+    let sandbox = Sandbox::start().await.unwrap();
+    let client = sandbox.client().rate_limit(&Operation::CREATE_SESSION, 10, Duration::from_secs(3)).build().unwrap();
+    let waiter = close(&client, sandbox.populate(1)).await.remove(0);
+    sandbox.inject(Injection::new(Fault::Status(401)).on(&Operation::GET_PROVISION).times(3));
+    assert!(waiter.wait().await.unwrap().is_closed());
+    assert!(calls(&sandbox, "POST", "/session-server").len() <= 3);
+}

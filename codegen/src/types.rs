@@ -280,10 +280,17 @@ fn bound_reader(schema: &str, wire_name: &str, field: &mut syn::Field, property:
         field.attrs.push(syn::parse_quote!(#[serde(deserialize_with = #path)]));
         return None;
     }
-    if !has_default {
+    if !field.attrs.iter().any(|attribute| says(attribute, "default")) {
         field.attrs.push(syn::parse_quote!(#[serde(default)]));
     }
     let (ty, name) = (&field.ty, field.ident.as_ref()?.to_string());
+    let read: syn::Expr = match most {
+        Some(most) => syn::parse_quote!(crate::types::lenient_list::<_, _, #most>),
+        None if ty.to_token_stream().to_string().contains("OpenValue") => {
+            syn::parse_quote!(crate::types::lenient_open_value)
+        }
+        None => syn::parse_quote!(crate::types::lenient),
+    };
     let (ident, reader) = (format_ident!("{schema}"), format_ident!("read_{}", name.trim_matches('_')));
     let path = format!("{ident}::{reader}");
     let member = format!("{schema}.{wire_name}");
@@ -291,7 +298,7 @@ fn bound_reader(schema: &str, wire_name: &str, field: &mut syn::Field, property:
     Some(syn::parse_quote! {
         impl #ident {
             fn #reader<'de, D: ::serde::Deserializer<'de>>(deserializer: D) -> ::std::result::Result<#ty, D::Error> {
-                crate::types::lenient(#member, deserializer, |member| #read(member))
+                #read(#member, deserializer)
             }
         }
     })

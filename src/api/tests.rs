@@ -12,7 +12,7 @@ use super::{Api, Response};
 use crate::error::Error;
 use crate::operation::Operation;
 use crate::sandbox::{JournalEntry, RawResponse, ReceivedSignature, Sandbox};
-use crate::transport::credentials::{BoxFuture, Credentials, Installation, ProvideCredentials};
+use crate::transport::credentials::{BoxFuture, Credentials, Installation, ProvideCredentials, Renewal};
 use crate::transport::signature::{SigningKey, VerifyingKey};
 use crate::types::{
     Cursor, DeviceServerRequest, InstallationRequest, ListProvisionsQuery, NewProvision, NewProvisionByPointer,
@@ -119,7 +119,7 @@ async fn every_operation_both_ways() {
     wire.record("create_installation", "InstallationResponse", unknown.create_installation(&request)).await;
     let output = unknown.create_installation(&request).await.unwrap().into_inner();
     let server_key = VerifyingKey::from_pem(&output.server_public_key.server_public_key).unwrap();
-    let installation = Arc::new(Installation { signing_key, server_key, token: output.token.token, is_stored: false });
+    let installation = Arc::new(Installation { signing_key, server_key, token: output.token.token });
 
     let installed = api(&sandbox, Credentials::of_installation(&installation));
     let mut request = DeviceServerRequest::new("till 7".parse().unwrap(), sandbox.api_key().into());
@@ -196,10 +196,10 @@ impl ProvideCredentials for Renewing {
         Box::pin(async { Ok(credentials) })
     }
 
-    fn refuse<'a>(&'a self, credentials: &'a Credentials, refusal: &'a Error) -> BoxFuture<'a, bool> {
+    fn refuse<'a>(&'a self, credentials: &'a Credentials, refusal: &'a Error) -> BoxFuture<'a, Renewal> {
         assert!(refusal.refuses_token());
         self.refused.lock().unwrap().extend(credentials.token.clone());
-        Box::pin(async { true })
+        Box::pin(async { Renewal::Renewed })
     }
 }
 

@@ -25,6 +25,7 @@ use self::search::is_over;
 pub use self::waiter::{Acceptance, Waiter};
 use crate::api::{Api, Response};
 use crate::error::{Error, ErrorKind, Sent};
+use crate::operation::Operation;
 use crate::transport::deadline::Deadline;
 use crate::types::{
     CreateProvisionOutput, CreateProvisionRequest, Provision, ProvisionId, ProvisionStatus, RequestedStatus,
@@ -100,7 +101,7 @@ impl Provisions {
     /// # Errors
     ///
     /// If the error [is doubtful](Error::is_doubtful), the outcome of the request is unknown: use
-    /// [`ensure`](Self::ensure) before you create with the same `external_uuid` again.
+    /// [`ensure`](Self::ensure) to create with the same `external_uuid` again, after some seconds.
     /// [`Duplicate`](ErrorKind::Duplicate) if bunq has carried out more than one request.
     /// [`Unattainable`](ErrorKind::Unattainable) if the provision that is found is closing, closed or has failed.
     pub async fn create(&self, new: impl Into<CreateProvisionRequest>) -> Result<Waiter, Error> {
@@ -109,6 +110,10 @@ impl Provisions {
 
     /// Returns the waiter for the credential of the user with this `external_uuid`: of the provision that there is, or of
     /// one that is [created](Self::create).
+    ///
+    /// A request that was sent before, and whose outcome is in doubt, may still be on its way: wait for some seconds before
+    /// you call this. The waiter searches once more before it says that the provision is ready, and ends with
+    /// [`Duplicate`](ErrorKind::Duplicate) if there are two.
     ///
     /// A provision that is found may have been created with other contents: only the `external_uuid` is compared. Its
     /// waiter ends at once with [`Unattainable`](ErrorKind::Unattainable) if its credential is in use already, or has
@@ -128,19 +133,19 @@ impl Provisions {
     pub async fn ensure(&self, new: impl Into<CreateProvisionRequest>) -> Result<Waiter, Error> {
         let new = new.into();
         let deadline = self.api.deadline();
-        match self.find_going(*new.external_uuid(), deadline).await.map_err(Error::before_sending)? {
-            Some(id) => {
-                Ok(self.waiter(id, Condition::Ready, Acceptance::Already).of_created(*new.external_uuid(), false))
-            }
-            None => self.create_by(&new, deadline).await,
-        }
+        let waiter = match self.find_going(*new.external_uuid(), deadline).await.map_err(Error::before_sending)? {
+            Some(id) => self.waiter(id, Condition::Ready, Acceptance::Already),
+            None => self.create_by(&new, deadline).await?,
+        };
+        // An earlier request may still arrive.
+        Ok(waiter.of_created(*new.external_uuid(), true))
     }
 
     async fn create_by(&self, new: &CreateProvisionRequest, deadline: Deadline) -> Result<Waiter, Error> {
         let external_uuid = *new.external_uuid();
         let api = self.api.until(deadline);
         let look = || self.find_going(external_uuid, self.check_by(deadline));
-        let request = self.request(deadline, Some(self.config.late_arrival));
+        let request = self.request(&Operation::CREATE_PROVISION, deadline, Some(self.config.late_arrival));
         let Outcome { done, acceptance, is_repeated } = request.until_known(|| create(&api, new), look).await?;
         Ok(self.waiter(done, Condition::Ready, acceptance).of_created(external_uuid, is_repeated))
     }
@@ -186,7 +191,7 @@ impl Provisions {
             Ok(matches!(seen.status, ProvisionStatus::Cancelled | ProvisionStatus::Closed).then_some(()))
         };
         // To close twice does no harm, so there is no need to wait for one that may be on its way.
-        let request = self.request(deadline, Some(Duration::ZERO));
+        let request = self.request(&Operation::UPDATE_PROVISION, deadline, Some(Duration::ZERO));
         let Outcome { acceptance, .. } =
             request.until_known(|| update(&api, id, RequestedStatus::Cancelled), look).await?;
         Ok(self.waiter(id, Condition::Closed, acceptance))
@@ -214,7 +219,7 @@ impl Provisions {
             Ok(is_reset.then_some(()))
         };
         let Outcome { acceptance, .. } = self
-            .request(deadline, None)
+            .request(&Operation::UPDATE_PROVISION, deadline, None)
             .until_known(|| update(&api, id, RequestedStatus::TokenResetRequested), look)
             .await?;
         Ok(self.waiter(id, Condition::Reset { old: old.cloned() }, acceptance))
@@ -234,9 +239,10 @@ impl Provisions {
         Waiter::new(self.poller.clone(), id, condition, acceptance, self.config.poll_interval)
     }
 
-    fn request(&self, deadline: Deadline, late_arrival: Option<Duration>) -> Request {
-        let policy = self.api.transport().config().retry;
-        Request { policy, deadline, poll_interval: self.config.poll_interval, late_arrival }
+    fn request(&self, operation: &Operation, deadline: Deadline, late_arrival: Option<Duration>) -> Request {
+        let transport = self.api.transport();
+        let (policy, is_governed) = (transport.config().retry, transport.limits().governs(operation));
+        Request { policy, is_governed, deadline, poll_interval: self.config.poll_interval, late_arrival }
     }
 
     /// The provision with this key, if there is one for which a credential can be waited for.

@@ -15,6 +15,8 @@ use crate::transport::retry::{self, Decision, Failure, RetryPolicy};
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Request {
     pub(super) policy: RetryPolicy,
+    /// The operation has a rate limit, whose window keeps the pauses after a 429.
+    pub(super) is_governed: bool,
     pub(super) deadline: Deadline,
     /// The pause between two looks.
     pub(super) poll_interval: Duration,
@@ -51,6 +53,8 @@ impl Request {
         let mut is_renewed = false;
         let mut doubt: Option<Error> = None;
         let mut last: Option<Error> = None;
+        // Something was found that was done before, which says nothing of this request.
+        let mut is_over = false;
         loop {
             let error = match send().await {
                 Ok(done) => {
@@ -66,7 +70,7 @@ impl Request {
             counted += u32::from(!error.is_throttling());
             let failed = Instant::now();
             let next = match retry::decide(
-                &Failure::new(&error, counted),
+                &Failure::new(&error, counted, self.is_governed),
                 &self.policy,
                 self.deadline.left_to_send(),
                 fastrand::f64(),
@@ -91,14 +95,18 @@ impl Request {
                         return Ok(Outcome { done, acceptance, is_repeated: requests > 1 });
                     }
                     Ok(None) => {}
-                    // It is about what was found.
-                    Err(found) if matches!(found.kind(), ErrorKind::Duplicate | ErrorKind::Unattainable) => {
-                        return Err(found);
-                    }
+                    Err(found) if found.kind() == ErrorKind::Duplicate => return Err(found),
+                    Err(found) if found.kind() == ErrorKind::Unattainable => match doubt {
+                        None => return Err(found),
+                        Some(_) => is_over = true,
+                    },
                     Err(_) => return Err(doubt.unwrap_or(error)),
                 }
                 let Some(next) = next else { return Err(doubt.unwrap_or(error)) };
                 let left = next.saturating_duration_since(Instant::now());
+                if left.is_zero() && is_over {
+                    return Err(doubt.unwrap_or(error));
+                }
                 if left.is_zero() {
                     break;
                 }

@@ -185,10 +185,11 @@ impl Round {
     ) -> Result<BTreeSet<ProvisionId>, Error> {
         let query = ListProvisionsQuery::default().status(statuses).count(PageSize::MAX);
         let mut missing = BTreeSet::new();
-        while let Some(&newest) = sought.last() {
-            if sought.len() == 1 {
-                break;
-            }
+        while sought.len() > 1 {
+            // Nothing is read for waiters that have given up.
+            self.waiting.retain(|_, senders| senders.iter().any(|sender| !sender.is_closed()));
+            sought.retain(|id| self.waiting.contains_key(id));
+            let Some(&newest) = sought.last() else { break };
             // A saturated id is the last one that there can be.
             let cursor = Cursor::OlderThan(newest.as_i64().saturating_add(1));
             let page = api.list_provisions(query.clone().cursor(cursor)).await?.into_inner();

@@ -126,8 +126,8 @@ impl Waiter {
     /// [`WaitTimeout`](ErrorKind::WaitTimeout) when the time is up, and any failure that does not
     /// [pass by itself](Error::is_retryable). For a provision that was just created also
     /// [`Duplicate`](ErrorKind::Duplicate) if it was requested more than once and bunq has created several, and
-    /// [`InvalidResponse`](ErrorKind::InvalidResponse) if the response to its creation was about another. All carry the
-    /// provision as it was [last seen](Error::last_seen).
+    /// [`InvalidResponse`](ErrorKind::InvalidResponse) if the response to its creation was about another. If the provision
+    /// was seen before, they carry it as it was [last seen](Error::last_seen).
     pub async fn wait(self) -> Result<Provision, Error> {
         let mut wait = Wait::new(self);
         loop {

@@ -102,7 +102,7 @@ pub(super) async fn exchange(shared: Arc<SharedState>, request: Request<Incoming
     let (entry, mut response) = {
         let mut state = lock(&shared.state);
         let verdict = if is_complete { state.decide(&call, arrived) } else { cut_off(&call) };
-        if let Some(Fault::LateArrival(delay)) = verdict.fault {
+        if let (Some(Fault::LateArrival(delay)), true) = (verdict.fault, verdict.carried_out) {
             tokio::spawn(arrive_late(Arc::clone(&shared), call.clone(), delay));
         }
         let entry = verdict.entry(call);
@@ -118,12 +118,12 @@ pub(super) async fn exchange(shared: Arc<SharedState>, request: Request<Incoming
     }
     match entry.fault {
         Some(Fault::UnsignedStatus(_) | Fault::MissingSignature) => {}
-        _ if response.is_refusal() && !shared.signed_refusals => {}
         Some(Fault::WrongSignature) => response.sign_wrongly(&shared.key, shared.signature_form),
         Some(Fault::ForeignSignature) => match foreign_key {
             Some(key) => response.sign(key, shared.signature_form),
             None => response = RawResponse::broken("no foreign key could be made"),
         },
+        _ if response.is_refusal() && !shared.signed_refusals => {}
         _ => response.sign(&shared.key, shared.signature_form),
     }
     if let Some(Fault::Relabelled(status)) = entry.fault {

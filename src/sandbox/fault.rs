@@ -39,11 +39,14 @@ pub enum Fault {
     Forbidden,
     /// 400, as for an `X-Bunq-Client-Request-Id` that was used before. Not carried out.
     RequestIdRefused,
-    /// The regular response, signed, with this status in place of its own. Carried out.
+    /// The regular response, signed, with this status in place of its own. A signature in the older form, which covers the
+    /// status, is not valid any more. Carried out.
     Relabelled(u16),
-    /// The last regular response to the same operation, signed, which names the request that it belongs to. Carried out.
+    /// The last regular response to the same operation, signed, which names the request that it belongs to; if there is
+    /// none, the regular response with a made-up id. Carried out.
     Crossed,
-    /// The same, but without the id of a request. Carried out.
+    /// The last regular response to the same operation, signed, without the id of a request; if there is none, the regular
+    /// response without it. Carried out.
     Replayed,
     /// The connection is closed without a response. Carried out.
     Drop,

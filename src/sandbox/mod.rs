@@ -363,14 +363,14 @@ impl SandboxBuilder {
         self
     }
 
-    /// Sets how a token is refused that is dead or unknown. The default is [`DeadToken::Unauthorized`].
+    /// Sets how a token is refused that is dead or unknown. One that is missing, or of the wrong kind, gets 401. The default is [`DeadToken::Unauthorized`].
     pub fn dead_token(mut self, manner: DeadToken) -> Self {
         self.dead_token = manner;
         self
     }
 
-    /// Sets the status of the refusal of an API key that is wrong, or of another address. The default is 400. Its message
-    /// is always bunq's.
+    /// Sets the status of the refusal of a wrong API key. The default is 400. Its message is always bunq's, which names a
+    /// wrong address too.
     pub fn wrong_key_status(mut self, status: u16) -> Self {
         self.wrong_key = status;
         self

@@ -59,7 +59,7 @@ pub(super) async fn install(transport: &Arc<Transport>) -> Result<Installation, 
         let token = header_value(output.token.token)?;
         let server_key =
             VerifyingKey::from_pem(&output.server_public_key.server_public_key).map_err(|error| error.to_string())?;
-        Ok(Installation { signing_key, server_key, token, is_stored: false })
+        Ok(Installation { signing_key, server_key, token })
     })
 }
 

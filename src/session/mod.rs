@@ -29,7 +29,7 @@ pub use self::user::{SessionUser, UserKind};
 use crate::error::{Error, ErrorKind, Sent};
 use crate::operation::Operation;
 use crate::transport::Transport;
-use crate::transport::credentials::{BoxFuture, Credentials, ProvideCredentials};
+use crate::transport::credentials::{BoxFuture, Credentials, ProvideCredentials, Renewal};
 use crate::types::Secret;
 
 /// What to do if bunq refuses a stored installation.
@@ -67,6 +67,8 @@ struct SessionState {
     context: Option<Context>,
     /// The opening in progress. A waiter holds no lock, so a future that is not polled does not block the others.
     opening: Option<watch::Receiver<Outcome>>,
+    /// The client has opened a session itself.
+    has_opened: bool,
     /// The token that was given up last. The store may still have it.
     given_up: Option<Secret>,
     /// When a token was last given up because bunq refused it, and an installation.
@@ -126,7 +128,7 @@ impl Session {
     /// Returns the user of the session; opens one if none is open.
     pub(crate) async fn user(&self) -> Result<SessionUser, Error> {
         let mut opened = self.opened().await?;
-        if opened.user.is_none() {
+        if opened.user.is_none() && !self.0.state().has_opened {
             // An earlier version has stored the session without its user.
             self.0.state().given_up = opened.credentials.token;
             opened = self.opened().await?;
@@ -182,14 +184,14 @@ impl ProvideCredentials for Session {
         Box::pin(async move { self.opened().await.map(|opened| opened.credentials) })
     }
 
-    fn refuse<'a>(&'a self, credentials: &'a Credentials, refusal: &'a Error) -> BoxFuture<'a, bool> {
+    fn refuse<'a>(&'a self, credentials: &'a Credentials, refusal: &'a Error) -> BoxFuture<'a, Renewal> {
         Box::pin(self.0.refuse(credentials, refusal))
     }
 }
 
-/// Whether something was done within the last `window`.
-fn is_recent(done: Option<Instant>, window: Duration) -> bool {
-    done.is_some_and(|done| done.elapsed() < window)
+/// How long it takes until `window` has passed since something was done; `None` if it has.
+fn left_of(window: Duration, done: Option<Instant>) -> Option<Duration> {
+    window.checked_sub(done?.elapsed()).filter(|left| !left.is_zero())
 }
 
 impl Shared {
@@ -232,7 +234,7 @@ impl Shared {
         let is_first = {
             let window = self.window();
             let mut state = self.state();
-            let is_first = !is_recent(state.reinstalled_at, window);
+            let is_first = left_of(window, state.reinstalled_at).is_none();
             state.reinstalled_at = Some(Instant::now());
             is_first
         };
@@ -243,28 +245,34 @@ impl Shared {
         Err(error)
     }
 
-    /// Gives the session up if bunq does not accept its token any more; returns whether there will be another.
-    async fn refuse(&self, refused: &Credentials, refusal: &Error) -> bool {
-        let is_forbidden = refusal.status() == Some(403) && {
+    /// Gives the session up if bunq does not accept its token any more.
+    async fn refuse(&self, refused: &Credentials, refusal: &Error) -> Renewal {
+        let is_current =
+            |state: &SessionState| state.opened().is_some_and(|opened| opened.credentials.token == refused.token);
+        let is_doubtful = {
+            let mut state = self.state();
+            if !is_current(&state) {
+                // Another call has given it up, or it has expired.
+                return Renewal::Renewed;
+            }
             let operation = refusal.operation().map_or("", |operation| operation.id);
-            !self.state().forbidden.insert(operation)
+            refusal.status() == Some(403) && !state.forbidden.insert(operation)
         };
-        if is_forbidden && !handshake::is_refused(&self.transport, refused.clone()).await {
-            return false;
+        if is_doubtful && !handshake::is_refused(&self.transport, refused.clone()).await {
+            return Renewal::No;
         }
         let window = self.window();
         let mut state = self.state();
-        if state.opened().is_none_or(|opened| opened.credentials.token != refused.token) {
-            // Another call has given it up, or it has expired.
-            return true;
+        if !is_current(&state) {
+            return Renewal::Renewed;
         }
-        if is_recent(state.refused_at, window) {
-            return false;
+        if let Some(left) = left_of(window, state.refused_at) {
+            return Renewal::After(left);
         }
         tracing::info!("bunq does not accept the session any more: it is renewed");
         state.refused_at = Some(Instant::now());
         state.given_up.clone_from(&refused.token);
-        true
+        Renewal::Renewed
     }
 
     async fn reinstall(&self) -> Result<Opened, Error> {
@@ -294,6 +302,7 @@ impl Shared {
         let session = handshake::open(&self.transport, &self.device, credentials).await?;
         tracing::info!(renew_at = ?session.renew_at.map(|at| at.to_string()), "a session is open");
         let opened = context.opened(&session);
+        self.state().has_opened = true;
         context.session = Some(session);
         self.keep(&context).await?;
         Ok(opened)

@@ -5,6 +5,7 @@
 use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use reqwest::header::HeaderValue;
 
@@ -21,8 +22,6 @@ pub(crate) struct Installation {
     pub(crate) signing_key: SigningKey,
     pub(crate) server_key: VerifyingKey,
     pub(crate) token: Secret,
-    /// It comes from a context store, and may be damaged there.
-    pub(crate) is_stored: bool,
 }
 
 /// The keys and the token with which one call is signed, authenticated and verified.
@@ -50,8 +49,19 @@ pub(crate) trait ProvideCredentials: fmt::Debug + Send + Sync {
     /// Returns the credentials for a call.
     fn credentials(&self) -> BoxFuture<'_, Result<Credentials, Error>>;
 
-    /// bunq refuses the token of these credentials with this error. Returns whether there will be others to call with.
-    fn refuse<'a>(&'a self, credentials: &'a Credentials, refusal: &'a Error) -> BoxFuture<'a, bool>;
+    /// bunq refuses the token of these credentials with this error.
+    fn refuse<'a>(&'a self, credentials: &'a Credentials, refusal: &'a Error) -> BoxFuture<'a, Renewal>;
+}
+
+/// Whether a source has other credentials in place of those that bunq refuses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Renewal {
+    /// It has.
+    Renewed,
+    /// Not before this time has passed.
+    After(Duration),
+    /// It has none.
+    No,
 }
 
 /// Credentials that never change are their own source.
@@ -60,7 +70,7 @@ impl ProvideCredentials for Credentials {
         Box::pin(async { Ok(self.clone()) })
     }
 
-    fn refuse<'a>(&'a self, _credentials: &'a Credentials, _refusal: &'a Error) -> BoxFuture<'a, bool> {
-        Box::pin(async { false })
+    fn refuse<'a>(&'a self, _credentials: &'a Credentials, _refusal: &'a Error) -> BoxFuture<'a, Renewal> {
+        Box::pin(async { Renewal::No })
     }
 }

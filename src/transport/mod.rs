@@ -33,7 +33,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 use tracing::{Instrument, Span, field};
 
 use self::connections::Connections;
-use self::credentials::{Credentials, ProvideCredentials};
+use self::credentials::{Credentials, ProvideCredentials, Renewal};
 use self::deadline::Deadline;
 use self::rate_limit::{Permit, RateLimits, Throttled, named_limit};
 use self::retry::{Decision, Failure, RetryPolicy};
@@ -44,10 +44,6 @@ use crate::types::UnknownValue;
 /// The longest pause that a refusal can ask for: one of bunq's own, and another.
 const MAX_PAUSE: Duration = Duration::from_secs(3600);
 const MAX_UNPROVEN_PAUSE: Duration = Duration::from_secs(60);
-
-/// What may be wrong if a signature is not valid under a stored key.
-const MAYBE_DAMAGED: &str = "if it stays so, bunq's key in the context store may be damaged or out of date, and \
-                             `Client::reinstall` gets another";
 
 /// How many unknown values are remembered as reported.
 const MAX_REPORTED: usize = 1000;
@@ -193,11 +189,17 @@ impl Call<'_> {
             };
             counted += u32::from(!error.is_throttling());
             let may_repeat = error.permits_repeating(self.operation);
-            if error.refuses_token() && self.is_renewed(&credentials, &error).await && may_repeat && !has_renewed {
-                has_renewed = true;
-                continue;
+            if error.refuses_token() {
+                match self.renewal(&credentials, &error).await {
+                    Renewal::Renewed if may_repeat && !has_renewed => {
+                        has_renewed = true;
+                        continue;
+                    }
+                    Renewal::After(pause) => return Err(error.passing_after(pause)),
+                    Renewal::Renewed | Renewal::No => {}
+                }
             }
-            let failure = Failure::new(&error, counted);
+            let failure = Failure::new(&error, counted, self.transport.limits.governs(self.operation));
             match retry::decide(&failure, &config.retry, self.deadline.left_to_send(), fastrand::f64()) {
                 Decision::RetryAfter(pause) if may_repeat => {
                     tracing::info!(kind = ?error.kind(), attempts, pause_ms = pause.as_millis(), "the call is retried");
@@ -226,8 +228,9 @@ impl Call<'_> {
     }
 
     /// Whether the source has other credentials after a refusal.
-    async fn is_renewed(&self, refused: &Credentials, refusal: &Error) -> bool {
-        timeout_at(self.deadline.send_by(), self.source.refuse(refused, refusal)).await.unwrap_or(false)
+    async fn renewal(&self, refused: &Credentials, refusal: &Error) -> Renewal {
+        let renewal = timeout_at(self.deadline.send_by(), self.source.refuse(refused, refusal)).await;
+        renewal.unwrap_or(Renewal::After(Duration::ZERO))
     }
 
     /// Waits for a permit, if there is time to use it.
@@ -282,15 +285,12 @@ impl Call<'_> {
         if let Some(warning) = &metadata.warning {
             tracing::warn!(warning, "bunq has a warning for the developers of this program");
         }
+        let admit = |permit: &mut Option<Permit>| permit.iter_mut().for_each(Permit::admit);
         if response.status.is_success() {
+            admit(&mut permit);
             return match response::verify(credentials, &response) {
                 Ok(()) => Ok((metadata, response.body)),
-                Err(problem) => {
-                    let error = Error::new(ErrorKind::Signature, Sent::Responded, problem).with_metadata(metadata);
-                    let is_stored =
-                        credentials.installation.as_ref().is_some_and(|installation| installation.is_stored);
-                    Err(if is_stored { error.with_advice(MAYBE_DAMAGED) } else { error })
-                }
+                Err(problem) => Err(Error::new(ErrorKind::Signature, Sent::Responded, problem).with_metadata(metadata)),
             };
         }
         let request_id = metadata.request_id.as_deref();
@@ -306,6 +306,8 @@ impl Call<'_> {
                 None => throttled.pause(per, 0, fastrand::f64()),
             });
             tracing::warn!(?retry_after, ?limit, "bunq refuses the call for its rate");
+        } else if error.is_from_bunq() {
+            admit(&mut permit);
         }
         Err(error.with_retry_after(retry_after))
     }

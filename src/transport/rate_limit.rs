@@ -39,6 +39,9 @@ const LONGEST_PAUSE: f64 = 0.5;
 const PAUSE_GROWTH: f64 = 1.5;
 const MAX_PAUSE: f64 = 2.5;
 
+/// A pause for which bunq has not asked is no longer than this, however long the window is.
+const LONGEST_BLIND_PAUSE: Duration = Duration::from_secs(60);
+
 /// The place of a call among all that share their limits: the lower, the earlier it began.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Rank(u64);
@@ -71,6 +74,11 @@ impl RateLimits {
         window.map_or(Duration::ZERO, |window| {
             window.state().limits.iter().map(|limit| limit.per / limit.calls.max(1)).max().unwrap_or_default()
         })
+    }
+
+    /// Whether `operation` has a limit, so that the pauses that bunq asks for are kept here.
+    pub(crate) fn governs(&self, operation: &Operation) -> bool {
+        self.windows.contains_key(operation.id)
     }
 
     /// Waits for a permit for one call of `operation`, if it has a limit.
@@ -133,10 +141,7 @@ impl WindowState {
 
     /// When a call can go that has `ahead` others before it; not after `now` if it is at once.
     fn turn(&self, now: Instant, ahead: usize) -> Instant {
-        let mut open = self.closed_until.unwrap_or(now);
-        if self.refusals > 0 && self.in_flight > 0 {
-            open = open.max(now + self.longest());
-        }
+        let open = self.closed_until.unwrap_or(now);
         let under = |limit: &RateLimit| {
             let (calls, per) = (limit.calls.max(1) as usize, limit.per);
             // When each permit is free again. Of those in flight that is at least a window from now.
@@ -151,45 +156,57 @@ impl WindowState {
         self.limits.iter().map(under).max().unwrap_or(open)
     }
 
-    /// When the turn of the call with this ticket comes. Those before it whose turn has come and who were not polled are
-    /// passed over.
-    fn turn_of(&self, ticket: Ticket, now: Instant) -> Instant {
-        let ahead = self.waiting.range(..ticket).filter(|(_, turn)| **turn + GRACE > now).count();
-        self.turn(now, ahead)
+    /// How many calls go before the one with this ticket. Those whose turn has come and who were not polled are passed
+    /// over.
+    fn ahead_of(&self, ticket: Ticket, now: Instant) -> usize {
+        self.waiting.range(..ticket).filter(|(_, turn)| **turn + GRACE > now).count()
     }
 
-    /// Puts a call into the queue.
+    /// Puts a call into the queue; says when its turn comes.
     fn enter(&mut self, rank: Rank, now: Instant) -> (Ticket, Instant) {
         self.prune(now);
         let ticket = (rank, self.tickets);
         self.tickets += 1;
-        let turn = self.turn_of(ticket, now);
+        let turn = self.turn(now, self.ahead_of(ticket, now));
         self.waiting.insert(ticket, turn);
         (ticket, turn)
     }
 
-    /// Takes a permit, if the turn of the call has come; or else says when it comes.
-    fn take(&mut self, ticket: Ticket, now: Instant) -> Result<(), Instant> {
+    /// Takes a permit, if the turn of the call has come.
+    fn take(&mut self, ticket: Ticket, now: Instant) -> Take {
         self.prune(now);
-        let turn = self.turn_of(ticket, now);
-        if turn <= now {
-            self.waiting.remove(&ticket);
-            self.in_flight += 1;
-            return Ok(());
-        }
+        let ahead = self.ahead_of(ticket, now);
+        let turn = self.turn(now, ahead);
         self.waiting.insert(ticket, turn);
-        Err(turn)
+        if turn > now {
+            return Take::At(turn);
+        }
+        // After a refusal one call goes at a time, the first of the queue.
+        if self.refusals > 0 && self.in_flight > 0 {
+            return Take::AfterAResponse;
+        }
+        if self.refusals > 0 && ahead > 0 {
+            return Take::At(now + GRACE);
+        }
+        self.waiting.remove(&ticket);
+        self.in_flight += 1;
+        Take::Taken
     }
 
-    /// Takes a call out of the queue. The turns of those behind it come earlier.
-    fn leave(&mut self, ticket: Ticket, now: Instant) {
+    /// Takes a call out of the queue; says whether the turns of others come earlier.
+    fn leave(&mut self, ticket: Ticket) -> bool {
         self.waiting.remove(&ticket);
-        let behind: Vec<Ticket> = self.waiting.range(ticket..).map(|(ticket, _)| *ticket).collect();
-        for ticket in behind {
-            let turn = self.turn_of(ticket, now);
-            self.waiting.entry(ticket).and_modify(|known| *known = turn.min(*known));
-        }
+        self.waiting.range(ticket..).next().is_some()
     }
+}
+
+/// What becomes of a call that wants its permit.
+enum Take {
+    Taken,
+    /// Not before this.
+    At(Instant),
+    /// When the call in flight has its response, whenever that is.
+    AfterAResponse,
 }
 
 impl Window {
@@ -229,13 +246,18 @@ impl Window {
             let now = Instant::now();
             let taken = self.state().take(ticket, now);
             match taken {
-                Ok(()) => {
+                Take::Taken => {
                     place.ticket = None;
-                    return Ok(Permit { window: Arc::clone(self), throttled: None });
+                    return Ok(Permit { window: Arc::clone(self), outcome: None });
                 }
-                Err(turn) if turn > deadline => return Err(turn.saturating_duration_since(now)),
+                Take::At(turn) if turn > deadline => return Err(turn.saturating_duration_since(now)),
                 // Either way the turn is looked at again.
-                Err(turn) => drop(timeout_at(turn, moved_up).await),
+                Take::At(turn) => drop(timeout_at(turn, moved_up).await),
+                Take::AfterAResponse => {
+                    if timeout_at(deadline, moved_up).await.is_err() {
+                        return Err(Duration::ZERO);
+                    }
+                }
             }
         }
     }
@@ -250,8 +272,10 @@ struct Place<'a> {
 impl Drop for Place<'_> {
     fn drop(&mut self) {
         if let Some(ticket) = self.ticket {
-            self.window.state().leave(ticket, Instant::now());
-            self.window.moved_up.notify_waiters();
+            let others_move_up = self.window.state().leave(ticket);
+            if others_move_up {
+                self.window.moved_up.notify_waiters();
+            }
         }
     }
 }
@@ -260,7 +284,14 @@ impl Drop for Place<'_> {
 #[derive(Debug)]
 pub(crate) struct Permit {
     window: Arc<Window>,
-    throttled: Option<(Throttled, Duration)>,
+    outcome: Option<Admission>,
+}
+
+/// Whether bunq has admitted a call within its limit.
+#[derive(Debug, Clone, Copy)]
+enum Admission {
+    Admitted,
+    Refused(Throttled, Duration),
 }
 
 /// What bunq says in a 429.
@@ -279,13 +310,18 @@ impl Throttled {
         let spread = SHORTEST_PAUSE + (longest - SHORTEST_PAUSE) * jitter.clamp(0.0, 1.0);
         match self.retry_after {
             // It says when the window is open: what is left to avoid is to come back together with the others.
-            Some(after) => after.saturating_add(per.mul_f64(spread - SHORTEST_PAUSE)),
-            None => per.mul_f64(spread),
+            Some(after) => after.saturating_add(per.mul_f64(spread - SHORTEST_PAUSE).min(LONGEST_BLIND_PAUSE)),
+            None => per.mul_f64(spread).min(LONGEST_BLIND_PAUSE),
         }
     }
 }
 
 impl Permit {
+    /// bunq has admitted the call, whatever it makes of it.
+    pub(crate) fn admit(&mut self) {
+        self.outcome = Some(Admission::Admitted);
+    }
+
     /// bunq has refused the call with 429. The limit that it names holds from now on.
     ///
     /// Returns how long no further call is sent.
@@ -293,7 +329,7 @@ impl Permit {
         let state = self.window.state();
         let pause = throttled.pause(state.longest(), state.refusals, jitter);
         drop(state);
-        self.throttled = Some((throttled, pause));
+        self.outcome = Some(Admission::Refused(throttled, pause));
         pause
     }
 }
@@ -305,8 +341,8 @@ impl Drop for Permit {
         let was_refused = state.refusals > 0;
         state.in_flight = state.in_flight.saturating_sub(1);
         state.responded.push_back(now);
-        match self.throttled {
-            Some((throttled, pause)) => {
+        match self.outcome {
+            Some(Admission::Refused(throttled, pause)) => {
                 if let Some(limit) = throttled.limit {
                     // The limit that was named last holds beside the one that was set.
                     state.limits.truncate(1);
@@ -316,7 +352,9 @@ impl Drop for Permit {
                 let until = now.checked_add(pause).unwrap_or(now);
                 state.closed_until = state.closed_until.max(Some(until));
             }
-            None => state.refusals = 0,
+            Some(Admission::Admitted) => state.refusals = 0,
+            // It may not have arrived.
+            None => {}
         }
         drop(state);
         if was_refused {

@@ -86,9 +86,13 @@ pub(crate) async fn send(
     metadata.warning = text(&WARNING, MAX_WARNING_CHARS);
     let echo = headers.get(REQUEST_ID).map(HeaderValue::as_bytes);
     if echo.is_some_and(|echo| metadata.request_id.as_deref().map(str::as_bytes) != Some(echo)) {
-        connections.give_up(&connection)?;
         let problem = "the response belongs to another request (X-Bunq-Client-Request-Id), and was not used";
-        return Err(Error::new(ErrorKind::Connection, Sent::Maybe, problem));
+        let error = Error::new(ErrorKind::Connection, Sent::Maybe, problem);
+        return Err(match connections.give_up(&connection) {
+            Ok(()) => error,
+            // The next response on them is held against its request too.
+            Err(failed) => error.with_source(failed),
+        });
     }
     let body = read(response, max_size).await?;
     Ok(ReceivedResponse { status, headers, body })

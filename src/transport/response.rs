@@ -67,8 +67,11 @@ pub(crate) fn verify(credentials: &Credentials, response: &ReceivedResponse) -> 
     {
         return Ok(());
     }
-    Err("bunq's signature is not valid for the response, which was not used")
+    Err(NOT_VALID)
 }
+
+const NOT_VALID: &str = "bunq's signature is not valid for the response, which was not used: if it stays so, the key of bunq's \
+                         that the client has is damaged or out of date, and `Client::reinstall` gets another";
 
 fn introduced_key(body: &[u8]) -> Option<VerifyingKey> {
     let envelope: InstallationResponse = serde_json::from_slice(body).ok()?;
@@ -101,7 +104,8 @@ pub(crate) fn refusal(
     let texts = items.into_iter().filter_map(|item| item.error_description.or(item.error_description_translated));
     let messages: Vec<_> = texts.take(MAX_MESSAGES).collect();
     let (kind, message) = meaning(response.status.as_u16(), operation, &messages);
-    Error::new(kind, Sent::Responded, message).with_refusal(is_from_bunq, &messages, additional)
+    let error = Error::new(kind, Sent::Responded, message).with_refusal(is_from_bunq, &messages, additional);
+    if is_contradicted { error.with_advice(NOT_VALID) } else { error }
 }
 
 const UNAUTHORIZED: (ErrorKind, &str) = (
@@ -166,7 +170,6 @@ mod tests {
                 signing_key: SigningKey::from_pkcs8(&own_key).unwrap(),
                 server_key: VerifyingKey::from_pem(case["public_key_pem"].as_str().unwrap()).unwrap(),
                 token: "token".into(),
-                is_stored: false,
             };
             let credentials = Credentials { installation: Some(installation.into()), token: None };
             let headers: Vec<(&str, &str)> = Deserialize::deserialize(&case["headers"]).unwrap();
@@ -198,12 +201,8 @@ mod tests {
     fn a_refusal_of_bunqs_own_has_its_envelope_and_the_echo() {
         let key = SigningKey::generate().unwrap();
         let server_key = VerifyingKey::from_pem(&key.public_key_pem().unwrap()).unwrap();
-        let installation = Installation {
-            signing_key: SigningKey::generate().unwrap(),
-            server_key,
-            token: "token".into(),
-            is_stored: false,
-        };
+        let installation =
+            Installation { signing_key: SigningKey::generate().unwrap(), server_key, token: "token".into() };
         let credentials = Credentials { installation: Some(installation.into()), token: None };
         let envelope = r#"{"Error":[{"error_description":"No."}]}"#;
         let signature = key.sign(envelope.as_bytes()).unwrap();

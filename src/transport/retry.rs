@@ -78,13 +78,16 @@ pub(crate) struct Failure {
 }
 
 impl Failure {
-    pub(crate) fn new(error: &Error, attempts: u32) -> Self {
+    /// `is_governed` says that the operation has a rate limit, whose window keeps the pause after a 429: the call waits
+    /// for its turn there, and keeps its place.
+    pub(crate) fn new(error: &Error, attempts: u32, is_governed: bool) -> Self {
+        let is_throttling = error.is_throttling();
         Self {
             is_transient: error.is_retryable(),
             is_signature: error.kind() == ErrorKind::Signature,
-            is_throttling: error.is_throttling(),
+            is_throttling,
             attempts,
-            retry_after: error.retry_after(),
+            retry_after: error.retry_after().filter(|_| !(is_throttling && is_governed)),
         }
     }
 }
@@ -125,7 +128,7 @@ mod tests {
         RetryPolicy { max_attempts: 4, initial_backoff: SECOND, max_backoff: Duration::from_secs(10) };
 
     fn failure(kind: ErrorKind) -> Failure {
-        Failure::new(&Error::new(kind, Sent::Maybe, ""), 1)
+        Failure::new(&Error::new(kind, Sent::Maybe, ""), 1, false)
     }
 
     fn is_retried(failure: Failure) -> bool {

@@ -3,10 +3,9 @@
 use std::fmt;
 use std::marker::PhantomData;
 
-use serde::de::{self, SeqAccess, Visitor};
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{self, DeserializeSeed, IgnoredAny, IntoDeserializer, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
-use serde_json::de::StrRead;
-use serde_json::value::RawValue;
 
 use super::drift::note_unknown;
 
@@ -51,6 +50,7 @@ where
 }
 
 /// Reads a list of at most `MAX` items; null is an empty one.
+#[allow(dead_code, reason = "the document may have no such list")]
 pub(crate) fn list_or_null<'de, T, D, const MAX: usize>(deserializer: D) -> Result<Vec<T>, D::Error>
 where
     T: Deserialize<'de>,
@@ -60,17 +60,187 @@ where
 }
 
 /// Reads a member that nobody decides by: an odd value is noted, and read as if the member were absent.
-pub(crate) fn lenient<'de, T, D, R>(member: &'static str, deserializer: D, read: R) -> Result<T, D::Error>
+pub(crate) fn lenient<'de, T, D>(member: &'static str, deserializer: D) -> Result<Option<T>, D::Error>
 where
-    T: Default,
+    T: Deserialize<'de>,
     D: Deserializer<'de>,
-    R: FnOnce(&mut serde_json::Deserializer<StrRead<'_>>) -> serde_json::Result<T>,
 {
-    let text = Box::<RawValue>::deserialize(deserializer)?;
-    Ok(read(&mut serde_json::Deserializer::from_str(text.get())).unwrap_or_else(|_| {
-        note_unknown(member, "a value of another type or shape");
-        T::default()
-    }))
+    deserializer.deserialize_any(Lenient { member, of: PhantomData })
+}
+
+/// Reads a list that nobody decides by, of at most `MAX` items: one that is odd or longer is noted, and read as empty.
+pub(crate) fn lenient_list<'de, T, D, const MAX: usize>(
+    member: &'static str,
+    deserializer: D,
+) -> Result<Vec<T>, D::Error>
+where
+    T: Deserialize<'de>,
+    D: Deserializer<'de>,
+{
+    deserializer.deserialize_any(LenientList::<T, MAX>(Lenient { member, of: PhantomData }))
+}
+
+/// Reads any value, and makes what it can of it. Nothing is read twice or kept on the way. An object whose members are not
+/// lenient themselves can still fail.
+struct Lenient<T> {
+    member: &'static str,
+    of: PhantomData<T>,
+}
+
+impl<T> Lenient<T> {
+    /// Reads a value that is no list and no object.
+    fn of_value<'de, E: de::Error>(self, value: impl IntoDeserializer<'de, E>) -> Result<Option<T>, E>
+    where
+        T: Deserialize<'de>,
+    {
+        let read = T::deserialize(value.into_deserializer()).ok();
+        if read.is_none() {
+            self.note();
+        }
+        Ok(read)
+    }
+
+    fn note(&self) {
+        note_unknown(self.member, "a value of another type or shape");
+    }
+}
+
+impl<'de, T: Deserialize<'de>> Visitor<'de> for Lenient<T> {
+    type Value = Option<T>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("any value")
+    }
+
+    fn visit_unit<E: de::Error>(self) -> Result<Option<T>, E> {
+        Ok(None)
+    }
+
+    fn visit_none<E: de::Error>(self) -> Result<Option<T>, E> {
+        Ok(None)
+    }
+
+    fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<Option<T>, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+
+    fn visit_bool<E: de::Error>(self, value: bool) -> Result<Option<T>, E> {
+        self.of_value(value)
+    }
+
+    fn visit_i64<E: de::Error>(self, value: i64) -> Result<Option<T>, E> {
+        self.of_value(value)
+    }
+
+    fn visit_u64<E: de::Error>(self, value: u64) -> Result<Option<T>, E> {
+        self.of_value(value)
+    }
+
+    fn visit_f64<E: de::Error>(self, value: f64) -> Result<Option<T>, E> {
+        self.of_value(value)
+    }
+
+    fn visit_str<E: de::Error>(self, value: &str) -> Result<Option<T>, E> {
+        self.of_value(value)
+    }
+
+    fn visit_string<E: de::Error>(self, value: String) -> Result<Option<T>, E> {
+        self.of_value(value)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Option<T>, A::Error> {
+        self.note();
+        while items.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(None)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Option<T>, A::Error> {
+        match T::deserialize(MapAccessDeserializer::new(&mut members)) {
+            Ok(read) => Ok(Some(read)),
+            // A text or a number takes nothing of an object. What is left of it is no JSON if the failure was in it.
+            Err(_) => {
+                self.note();
+                while members.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+                Ok(None)
+            }
+        }
+    }
+}
+
+struct LenientList<T, const MAX: usize>(Lenient<T>);
+
+impl<'de, T: Deserialize<'de>, const MAX: usize> Visitor<'de> for LenientList<T, MAX> {
+    type Value = Vec<T>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("any value")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Vec<T>, A::Error> {
+        let mut list = Some(Vec::new());
+        while let Some(item) = items.next_element_seed(LenientItem(self.0.member, PhantomData))? {
+            list = match (list, item) {
+                (Some(mut list), Some(item)) if list.len() < MAX => {
+                    list.push(item);
+                    Some(list)
+                }
+                _ => None,
+            };
+        }
+        if list.is_none() {
+            self.0.note();
+        }
+        Ok(list.unwrap_or_default())
+    }
+
+    fn visit_unit<E: de::Error>(self) -> Result<Vec<T>, E> {
+        Ok(Vec::new())
+    }
+
+    fn visit_none<E: de::Error>(self) -> Result<Vec<T>, E> {
+        Ok(Vec::new())
+    }
+
+    fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<Vec<T>, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+
+    fn visit_bool<E: de::Error>(self, _: bool) -> Result<Vec<T>, E> {
+        self.0.note();
+        Ok(Vec::new())
+    }
+
+    fn visit_i64<E: de::Error>(self, _: i64) -> Result<Vec<T>, E> {
+        self.visit_bool(true)
+    }
+
+    fn visit_u64<E: de::Error>(self, _: u64) -> Result<Vec<T>, E> {
+        self.visit_bool(true)
+    }
+
+    fn visit_f64<E: de::Error>(self, _: f64) -> Result<Vec<T>, E> {
+        self.visit_bool(true)
+    }
+
+    fn visit_str<E: de::Error>(self, _: &str) -> Result<Vec<T>, E> {
+        self.visit_bool(true)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Vec<T>, A::Error> {
+        while members.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+        self.visit_bool(true)
+    }
+}
+
+/// An item of a lenient list; `None` if it is odd.
+struct LenientItem<T>(&'static str, PhantomData<T>);
+
+impl<'de, T: Deserialize<'de>> DeserializeSeed<'de> for LenientItem<T> {
+    type Value = Option<T>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Option<T>, D::Error> {
+        lenient(self.0, deserializer)
+    }
 }
 
 /// Reads a member that may be absent, but not null.

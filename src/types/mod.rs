@@ -24,12 +24,15 @@ mod generated {
     include!(concat!(env!("OUT_DIR"), "/types.rs"));
 }
 
-pub(crate) use self::decoding::{lenient, list, list_or_null, not_null};
+#[allow(unused_imports, reason = "the document may have no list that may be null")]
+pub(crate) use self::decoding::list_or_null;
+pub(crate) use self::decoding::{lenient, lenient_list, list, not_null};
 pub(crate) use self::drift::{UnknownValue, collect_unknown, note_unknown};
 pub(crate) use self::empty_item::EmptyItem;
 pub use self::generated::*;
 pub use self::invalid_value::InvalidValue;
 pub use self::open_value::OpenValue;
+pub(crate) use self::open_value::lenient_open_value;
 pub use self::page::{Cursor, Page, PageSize};
 pub(crate) use self::permitted_ip::PermittedIp;
 pub use self::permitted_ip::PermittedIps;

@@ -5,13 +5,15 @@ use std::fmt;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser};
 use serde_json::value::RawValue;
 
+use super::drift::note_unknown;
+
 /// The longest text that is kept.
 const MAX_LEN: usize = 16 * 1024;
 
 /// A JSON value of a shape that bunq does not document, as its text.
 ///
 /// The text is kept, because a tree of it would take many times the memory. One of more than 16 KiB is not read. `Debug`
-/// shows only its length, because it may be about a person.
+/// shows only its length, because it may be about a person. It is read from JSON alone.
 ///
 /// ```
 /// # fn example(credential: &bunq_partner::Credential) -> Option<serde_json::Value> {
@@ -43,6 +45,19 @@ impl<'de> Deserialize<'de> for OpenValue {
         }
         Ok(Self(text))
     }
+}
+
+/// Reads an open value that nobody decides by: one that is too long is noted, and read as if the member were absent.
+pub(crate) fn lenient_open_value<'de, D: Deserializer<'de>>(
+    member: &'static str,
+    deserializer: D,
+) -> Result<Option<OpenValue>, D::Error> {
+    let text: Option<Box<str>> = Option::<Box<RawValue>>::deserialize(deserializer)?.map(Into::into);
+    let is_long = text.as_ref().is_some_and(|text| text.len() > MAX_LEN);
+    if is_long {
+        note_unknown(member, "a value that is too long");
+    }
+    Ok(text.filter(|_| !is_long).map(OpenValue))
 }
 
 impl Serialize for OpenValue {

@@ -109,7 +109,6 @@ impl Context {
             return Err(damaged("the token of the installation"));
         }
         let installation = Installation {
-            is_stored: true,
             signing_key: SigningKey::from_pkcs8(&stored.installation.signing_key).map_err(damaged)?,
             server_key: VerifyingKey::from_pem(&stored.installation.server_public_key).map_err(damaged)?,
             token: stored.installation.token,

@@ -76,7 +76,7 @@ mod samples {
     static INSTALLATION: LazyLock<Arc<Installation>> = LazyLock::new(|| {
         let signing_key = SigningKey::generate().unwrap();
         let server_key = VerifyingKey::from_pem(&signing_key.public_key_pem().unwrap()).unwrap();
-        Arc::new(Installation { signing_key, server_key, token: INSTALLATION_TOKEN.into(), is_stored: false })
+        Arc::new(Installation { signing_key, server_key, token: INSTALLATION_TOKEN.into() })
     });
 
     pub(super) fn identity() -> Identity {

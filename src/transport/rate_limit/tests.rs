@@ -311,6 +311,7 @@ fn pauses_after_refusals_grow_and_differ() {
     let asked = Throttled { retry_after: Some(7 * second), limit: None };
     assert_eq!(asked.pause(second, 0, 0.0), 7 * second);
     assert!(asked.pause(second, 0, 1.0) > 7 * second);
+    assert_eq!(throttled.pause(3600 * second, 9, 1.0), LONGEST_BLIND_PAUSE);
 }
 
 #[tokio::test(start_paused = true)]
@@ -324,11 +325,55 @@ async fn after_a_refusal_one_call_goes_at_a_time() {
     assert_eq!(Instant::now() - start, 5000 * MS);
     let others: Vec<_> = (0..2).map(|_| waits(&window, start)).collect();
     tokio::time::sleep(100 * MS).await;
-    // It is accepted.
+    // It is admitted.
+    let mut first = first;
+    first.admit();
     drop(first);
     for other in others {
         assert_eq!(other.await.unwrap(), 5100);
     }
+}
+
+/// The call in flight may have its response at any time.
+#[tokio::test(start_paused = true)]
+async fn a_call_in_flight_after_a_refusal_is_no_reason_to_give_up() {
+    let window = window(1000, 3_600_000);
+    let mut permit = window.next(soon()).await.unwrap();
+    permit.throttle(Throttled { retry_after: Some(Duration::ZERO), limit: None }, 0.0);
+    drop(permit);
+    let start = Instant::now();
+    let mut in_flight = window.next(soon()).await.unwrap();
+    let waiting = waits(&window, start);
+    tokio::time::sleep(100 * MS).await;
+    in_flight.admit();
+    drop(in_flight);
+    assert_eq!(waiting.await.unwrap(), 100);
+    // The deadline holds nevertheless.
+    let mut permit = window.next(soon()).await.unwrap();
+    permit.throttle(Throttled { retry_after: Some(Duration::ZERO), limit: None }, 0.0);
+    drop(permit);
+    let _in_flight = window.next(soon()).await.unwrap();
+    assert!(window.next(Instant::now() + 500 * MS).await.is_err());
+    assert_eq!(Instant::now() - start, 600 * MS);
+}
+
+/// The first of the queue goes, not the one that is polled first.
+#[tokio::test(start_paused = true)]
+async fn after_a_refusal_the_first_of_the_queue_goes() {
+    let window = window(5, 1000);
+    let rank = Rank(0);
+    let mut refused = window.acquire(rank, soon()).await.unwrap();
+    refused.throttle(Throttled { retry_after: Some(100 * MS), limit: None }, 0.0);
+    drop(refused);
+    let start = Instant::now();
+    let younger = waits(&window, start);
+    tokio::task::yield_now().await;
+    let mut again = window.acquire(rank, soon()).await.unwrap();
+    assert!(!younger.is_finished());
+    tokio::time::sleep(50 * MS).await;
+    again.admit();
+    drop(again);
+    assert_eq!(younger.await.unwrap(), 150);
 }
 
 #[tokio::test(start_paused = true)]
@@ -340,7 +385,12 @@ async fn refusals_are_counted_until_a_call_is_accepted() {
         drop(permit);
         assert_eq!(window.state().refusals, expected);
     }
+    // Nobody knows what became of a call without a response.
     drop(window.next(soon()).await.unwrap());
+    assert_eq!(window.state().refusals, 3);
+    let mut permit = window.next(soon()).await.unwrap();
+    permit.admit();
+    drop(permit);
     assert_eq!(window.state().refusals, 0);
 }
 
