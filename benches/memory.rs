@@ -82,12 +82,12 @@ fn shapes() -> Vec<Shape> {
     let provision = r#"{"Response":[{"PartnerUserProvision":{"id":1,"status":"ACTIVE","#;
     let page = r#"{}],"Pagination":{"future_url":null,"newer_url":null,"older_url":null}}"#;
     // As many objects as a page may have, in as little room as they take.
-    let image = format!(r#"{{"urls":[{}]}}"#, vec!["{}"; 10].join(","));
+    let image = format!(r#"{{"urls":[{}]}}"#, ["{}"; 10].join(","));
     let avatar = format!(r#"{{"avatar":{{"image":[{}]}}}}"#, vec![image; 10].join(","));
     let full = format!(
         r#"{{"PartnerUserProvision":{{"id":1,"status":"A","products":[{}],"label_user":{avatar},"oauth_request":{{"scope":[{}],"user_alias_created":{avatar}}},"credential":{{"token_value":"x"}},"X":"{}"}}}},"#,
-        vec![r#""""#; 50].join(","),
-        vec![r#""""#; 50].join(","),
+        [r#""""#; 50].join(","),
+        [r#""""#; 50].join(","),
         "x".repeat(5_000),
     );
     let text = "xxxxxxxx";
