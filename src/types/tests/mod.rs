@@ -5,6 +5,7 @@ mod random;
 #[cfg(feature = "schemars")]
 mod schemas;
 
+use proptest::prelude::*;
 use serde_json::Value;
 
 use crate::types;
@@ -117,4 +118,45 @@ fn names_take_no_control_characters() {
         assert!(format!("{text}@example.com").parse::<types::EmailAddress>().is_err(), "{text:?}");
     }
     assert!("Zoë van der Berg-Müller".parse::<types::UserName>().is_ok());
+}
+
+/// Any JSON, three levels deep.
+fn any_json() -> impl Strategy<Value = Value> {
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        any::<u64>().prop_map(Value::from),
+        any::<f64>().prop_map(Value::from),
+        "[a-z0-9 -]{0,12}".prop_map(Value::from),
+    ];
+    leaf.prop_recursive(3, 24, 6, |inner| {
+        let names =
+            prop_oneof![Just("avatar"), Just("image"), Just("urls"), Just("url"), Just("display_name"), Just("x")];
+        let object = proptest::collection::vec((names.prop_map(str::to_owned), inner.clone()), 0..6);
+        prop_oneof![
+            proptest::collection::vec(inner, 0..14).prop_map(Value::from),
+            object.prop_map(|members| Value::Object(members.into_iter().collect())),
+        ]
+    })
+}
+
+proptest! {
+    /// Whatever stands in the place of a member that nobody decides by, the provision and what follows is read.
+    #[test]
+    fn no_value_of_a_lenient_member_costs_the_provision(
+        member in prop_oneof![
+            Just("label_user"), Just("oauth_request"), Just("products"), Just("created"), Just("action_required")
+        ],
+        value in any_json(),
+    ) {
+        let text = format!(r#"{{"id": 7, "{member}": {value}, "status": "ACTIVE", "external_uuid": null}}"#);
+        let provision: types::Provision = serde_json::from_str(&text).map_err(|error| {
+            TestCaseError::fail(format!("{error}: {text}"))
+        })?;
+        prop_assert_eq!(provision.status, types::ProvisionStatus::Active);
+        // Other deserializers than that of a text read it too.
+        let of_value: types::Provision = serde_json::from_value(serde_json::from_str(&text).unwrap()).unwrap();
+        prop_assert_eq!(of_value.id, provision.id);
+    }
 }
