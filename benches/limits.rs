@@ -1,4 +1,5 @@
-//! How much of bunq's rate limits the client uses, and how many requests a wait for many provisions takes.
+//! How much of bunq's rate limits the client uses, alone and beside others, who waits how long for a permit, and how many
+//! requests a wait for many provisions takes.
 
 mod common;
 
@@ -38,6 +39,13 @@ async fn main() -> Result<()> {
     match role().as_deref() {
         None => Ok(()),
         Some([full]) if full == "full" => measure(1).await,
+        Some([only]) if only == "share" => {
+            for _ in 0..6 {
+                share(SCALE, false).await?;
+                share(SCALE, true).await?;
+            }
+            Ok(())
+        }
         Some(_) => measure(SCALE).await,
     }
 }

@@ -168,10 +168,15 @@ async fn calls_wait_for_their_permits_as_long_as_they_may_take() {
         let closings = join_all(sandbox.populate(100).into_iter().map(|id| provisions.close(id))).await;
         let errors: Vec<_> = closings.into_iter().filter_map(Result::err).collect();
         assert_eq!(errors.is_empty(), all_succeed, "{errors:?}");
+        let mut told = 0;
         for error in errors {
-            assert_eq!((error.kind(), error.sent()), (ErrorKind::RateLimited, Sent::No));
-            assert!(error.to_string().contains("set a longer `operation_timeout`"), "{error}");
+            assert_eq!(error.sent(), Sent::No);
+            // On a busy machine a call can also wake up too late.
+            let is_told = error.to_string().contains("set a longer `operation_timeout`");
+            assert!(is_told || error.kind() == ErrorKind::Timeout, "{error}");
+            told += usize::from(is_told);
         }
+        assert_eq!(told > 0, !all_succeed);
         assert_eq!(refused(&sandbox), 0);
     }
 }

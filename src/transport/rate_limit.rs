@@ -37,7 +37,7 @@ const GRACE: Duration = Duration::from_millis(50);
 const SHORTEST_PAUSE: f64 = 0.1;
 const LONGEST_PAUSE: f64 = 0.5;
 const PAUSE_GROWTH: f64 = 1.5;
-const MAX_PAUSE: f64 = 2.5;
+const MAX_PAUSE: f64 = 3.0;
 
 /// A pause for which bunq has not asked is no longer than this, however long the window is.
 const LONGEST_BLIND_PAUSE: Duration = Duration::from_secs(60);

@@ -307,7 +307,7 @@ fn pauses_after_refusals_grow_and_differ() {
     let throttled = Throttled::default();
     let pauses = |jitter| [0, 1, 2, 3, 4, 100].map(|refusals| throttled.pause(second, refusals, jitter).as_secs_f64());
     assert_eq!(pauses(0.0), [SHORTEST_PAUSE; 6]);
-    assert_eq!(pauses(1.0), [0.5, 0.75, 1.125, 1.6875, 2.5, 2.5]);
+    assert_eq!(pauses(1.0), [0.5, 0.75, 1.125, 1.6875, 2.53125, 3.0]);
     let asked = Throttled { retry_after: Some(7 * second), limit: None };
     assert_eq!(asked.pause(second, 0, 0.0), 7 * second);
     assert!(asked.pause(second, 0, 1.0) > 7 * second);
