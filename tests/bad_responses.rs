@@ -52,7 +52,9 @@ async fn http_statuses() {
     for status in [304, 399, 400, 401, 403, 404, 405, 429, 466, 490, 491, 500, 503] {
         sandbox.before_signing(move |call, response| {
             if call.method == "GET" {
-                (response.status, response.body) = (status, error_body(&format!("This is a {status}.")));
+                // The pause after a 429 is longer than the call may take.
+                let text = format!("This is a {status}. There is a maximum of 1 calls per 3600 seconds.");
+                (response.status, response.body) = (status, error_body(&text));
             }
         });
         lines.push(told(&soon.get(id).await.unwrap_err(), id));

@@ -68,8 +68,11 @@ fn permitted_ips() {
 
 #[test]
 fn device_description() {
-    let error = refusal(sandbox_key().device_description(""));
-    assert_eq!(error, "device_description: the description of a device has at least one character");
+    let rule =
+        "the description of a device has at least one character, and none that ends a line or changes its direction";
+    for description in ["", "two\nlines", "a\u{202e}b"] {
+        assert_eq!(refusal(sandbox_key().device_description(description)), format!("device_description: {rule}"));
+    }
 }
 
 #[test]
