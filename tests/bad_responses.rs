@@ -5,6 +5,8 @@
 
 mod common;
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bunq_partner::sandbox::{Fault, Injection, RawResponse};
@@ -289,4 +291,40 @@ async fn the_cause_of_a_failed_connection_is_named() {
     assert_eq!((error.kind(), error.sent()), (ErrorKind::Connect, Sent::No));
     assert!(error.to_string().starts_with("create_installation: no connection to bunq: "), "{error}");
     assert!(error.to_string().contains("corrupt message"), "{error}");
+}
+
+/// Dropping a response gives its connection back, where the rest of another response may wait.
+#[tokio::test]
+async fn no_call_goes_over_a_connection_that_is_out_of_step() {
+    for (echo, connections) in [("another", 2), ("", 1)] {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let base_url = format!("http://{}/v1", listener.local_addr().unwrap());
+        let accepted = Arc::new(AtomicUsize::new(0));
+        let counter = Arc::clone(&accepted);
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                counter.fetch_add(1, Ordering::Relaxed);
+                tokio::spawn(async move {
+                    let mut request = [0; 4096];
+                    while stream.read(&mut request).await.is_ok_and(|length| length > 0) {
+                        let echo = if echo.is_empty() {
+                            String::new()
+                        } else {
+                            format!("X-Bunq-Client-Request-Id: {echo}\r\n")
+                        };
+                        let response = format!("HTTP/1.1 404 Not Found\r\n{echo}Content-Length: 2\r\n\r\n{{}}");
+                        stream.write_all(response.as_bytes()).await.unwrap();
+                    }
+                });
+            }
+        });
+        let builder = Client::builder(Environment::Sandbox).api_key("sandbox_1").base_url(base_url).retry(once());
+        let client = builder.build().unwrap();
+        for _ in 0..2 {
+            let error = client.open_session().await.unwrap_err();
+            let expected = if echo.is_empty() { ErrorKind::NotFound } else { ErrorKind::Connection };
+            assert_eq!(error.kind(), expected, "{error}");
+        }
+        assert_eq!(accepted.load(Ordering::Relaxed), connections);
+    }
 }
