@@ -1,0 +1,97 @@
+use super::*;
+
+fn refused(kind: ErrorKind, operation: &'static Operation, status: u16, is_from_bunq: bool) -> Error {
+    let metadata = CallMetadata { status: Some(status), ..CallMetadata::new(operation, 1) };
+    let says = ["Insufficient authentication.".to_owned()];
+    Error::new(kind, Sent::Responded, "").with_metadata(metadata).with_refusal(is_from_bunq, &says, None)
+}
+
+/// `[bunq's own, somebody's]` for each failure.
+#[test]
+fn what_may_have_been_carried_out() {
+    use ErrorKind::*;
+    for (kind, sent, expected) in [
+        (Connect, Sent::No, [false; 2]),
+        (RateLimited, Sent::No, [false; 2]),
+        (InvalidInput, Sent::No, [false; 2]),
+        (Connection, Sent::Maybe, [true; 2]),
+        (Timeout, Sent::Maybe, [true; 2]),
+        (Server, Sent::Responded, [true; 2]),
+        (Signature, Sent::Responded, [true; 2]),
+        (InvalidResponse, Sent::Responded, [true; 2]),
+        (RateLimited, Sent::Responded, [false, true]),
+        (Maintenance, Sent::Responded, [false, true]),
+        (Unauthorized, Sent::Responded, [false, true]),
+        (NotFound, Sent::Responded, [false, true]),
+        (Rejected, Sent::Responded, [false, true]),
+    ] {
+        assert_eq!([true, false].map(|own| may_have_run(kind, sent, own)), expected, "{kind:?} {sent:?}");
+    }
+}
+
+#[test]
+fn reads_and_waits_leave_no_doubt() {
+    let broken = Error::new(ErrorKind::Connection, Sent::Maybe, "");
+    assert!(!broken.is_doubtful(), "there is no request that could have been carried out");
+    for (operation, is_doubtful) in [
+        (&Operation::CREATE_PROVISION, true),
+        (&Operation::UPDATE_PROVISION, true),
+        (&Operation::GET_PROVISION, false),
+        (&Operation::CREATE_SESSION, false),
+    ] {
+        let broken = broken.clone().with_metadata(CallMetadata::new(operation, 1));
+        assert_eq!(broken.is_doubtful(), is_doubtful, "{}", operation.id);
+    }
+}
+
+#[test]
+fn a_refusal_does_not_permit_repeating() {
+    for kind in [ErrorKind::RateLimited, ErrorKind::Maintenance, ErrorKind::Unauthorized] {
+        let refused = refused(kind, &Operation::CREATE_PROVISION, 429, true);
+        assert!(!refused.permits_repeating(&Operation::CREATE_PROVISION), "{kind:?}");
+        assert!(refused.permits_repeating(&Operation::GET_PROVISION), "{kind:?}");
+        assert!(refused.before_sending().permits_repeating(&Operation::CREATE_PROVISION), "{kind:?}");
+    }
+}
+
+#[test]
+fn what_is_not_bunqs_own_proves_nothing() {
+    for (kind, status) in [(ErrorKind::NotFound, 404), (ErrorKind::Rejected, 403), (ErrorKind::Unauthorized, 401)] {
+        let [own, other] = [true, false].map(|own| refused(kind, &Operation::GET_PROVISION, status, own));
+        assert_eq!([own.is_retryable(), other.is_retryable()], [false, true], "{status}");
+        assert_eq!([own.refuses_token(), other.refuses_token()], [status != 404, false], "{status}");
+    }
+    assert!(refused(ErrorKind::RateLimited, &Operation::GET_PROVISION, 429, true).is_throttling());
+    assert!(!refused(ErrorKind::RateLimited, &Operation::GET_PROVISION, 429, false).is_throttling());
+}
+
+#[test]
+fn a_dead_token_is_told_from_a_real_403() {
+    for message in ["Insufficient authentication.", "Insufficient authorisation.", " insufficient authorisation"] {
+        assert!(is_token_refusal(message), "{message}");
+    }
+    for message in ["You may not do this.", "Insufficient funds.", "Insufficient authentication of the user.", ""] {
+        assert!(!is_token_refusal(message), "{message}");
+    }
+}
+
+#[test]
+fn one_line_names_the_innermost_cause() {
+    #[derive(Debug)]
+    struct Outer(std::io::Error);
+    impl fmt::Display for Outer {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("error sending request")
+        }
+    }
+    impl std::error::Error for Outer {
+        fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+            Some(&self.0)
+        }
+    }
+    let connect = Error::new(ErrorKind::Connect, Sent::No, "no connection to bunq")
+        .with_source(Outer(std::io::Error::other("invalid peer certificate: UnknownIssuer\n")));
+    assert_eq!(connect.to_string(), "no connection to bunq: invalid peer certificate: UnknownIssuer ");
+    let wait = Error::new(ErrorKind::WaitTimeout, Sent::Responded, "it is not closed").with_source(connect);
+    assert_eq!(wait.to_string(), "it is not closed: no connection to bunq: invalid peer certificate: UnknownIssuer ");
+}
