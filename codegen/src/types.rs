@@ -209,18 +209,19 @@ impl VisitMut for Tidy<'_> {
         let properties = &self.document.root["components"]["schemas"][&schema]["properties"];
         for field in &mut item.fields {
             let Some(name) = wire_name(field) else { continue };
-            let property = Some(&properties[&name]);
+            let property = &properties[&name];
             // A list that must be there and may be null.
-            if property.is_some_and(|property| property["type"] == "array" && property["nullable"] == true)
+            if property["type"] == "array"
+                && property["nullable"] == true
                 && !field.attrs.iter().any(|attribute| says(attribute, "default"))
             {
                 field.attrs.push(syn::parse_quote!(#[serde(default)]));
             }
-            if let Some(least) = property.and_then(|property| property["minItems"].as_u64()) {
+            if let Some(least) = property["minItems"].as_u64() {
                 let least = Literal::u64_unsuffixed(least);
                 field.attrs.push(syn::parse_quote!(#[cfg_attr(feature = "schemars", schemars(length(min = #least)))]));
             }
-            if let Some(property) = property.filter(|_| !self.is_request) {
+            if !self.is_request {
                 self.readers.extend(bound_reader(&schema, &name, field, property));
             }
         }
@@ -266,17 +267,13 @@ fn bound_reader(schema: &str, wire_name: &str, field: &mut syn::Field, property:
         return None;
     }
     let has_default = field.attrs.iter().any(|attribute| says(attribute, "default"));
-    let read: syn::Expr = match &most {
-        Some(most) if has_default => syn::parse_quote!(crate::types::list_or_null::<_, _, #most>),
-        Some(most) => syn::parse_quote!(crate::types::list::<_, _, #most>),
-        None => syn::parse_quote!(::serde::Deserialize::deserialize),
-    };
     if let Some(said) = said.map(Literal::u64_unsuffixed) {
         field.attrs.push(syn::parse_quote!(#[cfg_attr(feature = "schemars", schemars(length(max = #said)))]));
     }
     field.attrs.retain(|attribute| !says(attribute, "deserialize_with"));
-    if !is_lenient {
-        let path = read.to_token_stream().to_string();
+    if let (false, Some(most)) = (is_lenient, &most) {
+        let function = if has_default { "list_or_null" } else { "list" };
+        let path = format!("crate::types::{function}::<_, _, {most}>");
         field.attrs.push(syn::parse_quote!(#[serde(deserialize_with = #path)]));
         return None;
     }

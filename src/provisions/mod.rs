@@ -19,7 +19,7 @@ use uuid::Uuid;
 use self::condition::{Condition, is_new};
 pub use self::life_cycle::WaitingFor;
 pub use self::list::List;
-use self::outcome::{Outcome, Request};
+use self::outcome::{Request, RequestOutcome};
 pub(crate) use self::poller::Poller;
 use self::search::is_over;
 pub use self::waiter::{Acceptance, Waiter};
@@ -146,7 +146,7 @@ impl Provisions {
         let api = self.api.until(deadline);
         let look = || self.find_going(external_uuid, self.check_by(deadline));
         let request = self.request(&Operation::CREATE_PROVISION, deadline, Some(self.config.late_arrival));
-        let Outcome { done, acceptance, is_repeated } = request.until_known(|| create(&api, new), look).await?;
+        let RequestOutcome { done, acceptance, is_repeated } = request.until_known(|| create(&api, new), look).await?;
         Ok(self.waiter(done, Condition::Ready, acceptance).of_created(external_uuid, is_repeated))
     }
 
@@ -192,7 +192,7 @@ impl Provisions {
         };
         // To close twice does no harm, so there is no need to wait for one that may be on its way.
         let request = self.request(&Operation::UPDATE_PROVISION, deadline, Some(Duration::ZERO));
-        let Outcome { acceptance, .. } =
+        let RequestOutcome { acceptance, .. } =
             request.until_known(|| update(&api, id, RequestedStatus::Cancelled), look).await?;
         Ok(self.waiter(id, Condition::Closed, acceptance))
     }
@@ -218,7 +218,7 @@ impl Provisions {
                 || seen.fresh_credential().is_some_and(|fresh| is_new(fresh, old));
             Ok(is_reset.then_some(()))
         };
-        let Outcome { acceptance, .. } = self
+        let RequestOutcome { acceptance, .. } = self
             .request(&Operation::UPDATE_PROVISION, deadline, None)
             .until_known(|| update(&api, id, RequestedStatus::TokenResetRequested), look)
             .await?;

@@ -27,7 +27,7 @@ pub(super) struct Request {
 
 /// What came of a request.
 #[derive(Debug)]
-pub(super) struct Outcome<T> {
+pub(super) struct RequestOutcome<T> {
     pub(super) done: T,
     pub(super) acceptance: Acceptance,
     /// It was sent more than once.
@@ -44,7 +44,7 @@ impl Request {
         &self,
         mut send: impl FnMut() -> S,
         mut look: impl FnMut() -> L,
-    ) -> Result<Outcome<T>, Error>
+    ) -> Result<RequestOutcome<T>, Error>
     where
         S: Future<Output = Result<T, Error>>,
         L: Future<Output = Result<Option<T>, Error>>,
@@ -58,7 +58,7 @@ impl Request {
         loop {
             let error = match send().await {
                 Ok(done) => {
-                    return Ok(Outcome { done, acceptance: Acceptance::Accepted, is_repeated: requests > 0 });
+                    return Ok(RequestOutcome { done, acceptance: Acceptance::Accepted, is_repeated: requests > 0 });
                 }
                 Err(error) => error,
             };
@@ -92,7 +92,7 @@ impl Request {
                 match look().await {
                     Ok(Some(done)) => {
                         let acceptance = if doubt.is_some() { Acceptance::Found } else { Acceptance::Already };
-                        return Ok(Outcome { done, acceptance, is_repeated: requests > 1 });
+                        return Ok(RequestOutcome { done, acceptance, is_repeated: requests > 1 });
                     }
                     Ok(None) => {}
                     Err(found) if found.kind() == ErrorKind::Duplicate => return Err(found),

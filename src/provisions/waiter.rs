@@ -62,14 +62,14 @@ pub struct Waiter {
     id: ProvisionId,
     condition: Condition,
     acceptance: Acceptance,
-    creation: Option<Creation>,
+    creation: Option<Requested>,
     poll_interval: Duration,
     timeout: Duration,
 }
 
 /// What a provision was created with.
 #[derive(Debug, Clone, Copy)]
-struct Creation {
+struct Requested {
     external_uuid: Uuid,
     /// It was requested more than once, so that there may be another.
     is_repeated: bool,
@@ -88,7 +88,7 @@ impl Waiter {
 
     /// Holds the provision against what was requested.
     pub(super) fn of_created(self, external_uuid: Uuid, is_repeated: bool) -> Self {
-        Self { creation: Some(Creation { external_uuid, is_repeated }), ..self }
+        Self { creation: Some(Requested { external_uuid, is_repeated }), ..self }
     }
 
     /// Returns the id of the provision.
@@ -225,7 +225,7 @@ impl Wait {
     async fn look(&self) -> Result<Provision, Error> {
         let Waiter { poller, id, condition, creation, .. } = &self.waiter;
         let seen = poller.poll(*id, self.expected(), self.others()).await?;
-        let Some(Creation { external_uuid, is_repeated }) = creation else { return Ok(seen) };
+        let Some(Requested { external_uuid, is_repeated }) = creation else { return Ok(seen) };
         if let Some(other) = seen.external_uuid.filter(|other| other != external_uuid) {
             let problem = format_args!(
                 "provision {id} has the external_uuid {other}, not {external_uuid}: the response to its creation was about \

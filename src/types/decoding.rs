@@ -11,9 +11,9 @@ use super::drift::note_unknown;
 
 /// A list that is read up to its bound. Memory is bounded by what was allowed, not by how it decodes: an item of two
 /// characters can take kilobytes.
-struct List<T, const MAX: usize>(Vec<T>);
+struct BoundedList<T, const MAX: usize>(Vec<T>);
 
-impl<'de, T: Deserialize<'de>, const MAX: usize> Deserialize<'de> for List<T, MAX> {
+impl<'de, T: Deserialize<'de>, const MAX: usize> Deserialize<'de> for BoundedList<T, MAX> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_seq(ListVisitor::<T, MAX>(PhantomData)).map(Self)
     }
@@ -46,7 +46,7 @@ where
     T: Deserialize<'de>,
     D: Deserializer<'de>,
 {
-    List::<T, MAX>::deserialize(deserializer).map(|list| list.0)
+    BoundedList::<T, MAX>::deserialize(deserializer).map(|list| list.0)
 }
 
 /// Reads a list of at most `MAX` items; null is an empty one.
@@ -56,7 +56,7 @@ where
     T: Deserialize<'de>,
     D: Deserializer<'de>,
 {
-    Ok(Option::<List<T, MAX>>::deserialize(deserializer)?.map(|list| list.0).unwrap_or_default())
+    Ok(Option::<BoundedList<T, MAX>>::deserialize(deserializer)?.map(|list| list.0).unwrap_or_default())
 }
 
 /// Reads a member that nobody decides by: an odd value is noted, and read as if the member were absent.
@@ -169,6 +169,13 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for Lenient<T> {
 
 struct LenientList<T, const MAX: usize>(Lenient<T>);
 
+impl<T, const MAX: usize> LenientList<T, MAX> {
+    fn odd(self) -> Vec<T> {
+        self.0.note();
+        Vec::new()
+    }
+}
+
 impl<'de, T: Deserialize<'de>, const MAX: usize> Visitor<'de> for LenientList<T, MAX> {
     type Value = Vec<T>;
 
@@ -187,10 +194,7 @@ impl<'de, T: Deserialize<'de>, const MAX: usize> Visitor<'de> for LenientList<T,
                 _ => None,
             };
         }
-        if list.is_none() {
-            self.0.note();
-        }
-        Ok(list.unwrap_or_default())
+        Ok(list.unwrap_or_else(|| self.odd()))
     }
 
     fn visit_unit<E: de::Error>(self) -> Result<Vec<T>, E> {
@@ -206,29 +210,28 @@ impl<'de, T: Deserialize<'de>, const MAX: usize> Visitor<'de> for LenientList<T,
     }
 
     fn visit_bool<E: de::Error>(self, _: bool) -> Result<Vec<T>, E> {
-        self.0.note();
-        Ok(Vec::new())
+        Ok(self.odd())
     }
 
     fn visit_i64<E: de::Error>(self, _: i64) -> Result<Vec<T>, E> {
-        self.visit_bool(true)
+        Ok(self.odd())
     }
 
     fn visit_u64<E: de::Error>(self, _: u64) -> Result<Vec<T>, E> {
-        self.visit_bool(true)
+        Ok(self.odd())
     }
 
     fn visit_f64<E: de::Error>(self, _: f64) -> Result<Vec<T>, E> {
-        self.visit_bool(true)
+        Ok(self.odd())
     }
 
     fn visit_str<E: de::Error>(self, _: &str) -> Result<Vec<T>, E> {
-        self.visit_bool(true)
+        Ok(self.odd())
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Vec<T>, A::Error> {
         while members.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
-        self.visit_bool(true)
+        Ok(self.odd())
     }
 }
 
