@@ -2,12 +2,10 @@
 
 use std::collections::HashMap;
 use std::ffi::OsString;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use reqwest::redirect::Policy;
-use reqwest::{Url, retry};
+use reqwest::Url;
 
 use crate::client::Client;
 use crate::environment::Environment;
@@ -17,8 +15,8 @@ use crate::provisions::ProvisionsConfig;
 use crate::session::Session;
 use crate::session::context::{ContextStore, Identity};
 use crate::session::handshake::Device;
-use crate::transport::connections::Connections;
 use crate::transport::deadline::MAX_TIMEOUT;
+use crate::transport::http_config::{HttpConfig, is_loopback};
 use crate::transport::rate_limit::RateLimits;
 use crate::transport::retry::RetryPolicy;
 use crate::transport::{Transport, TransportConfig};
@@ -99,7 +97,7 @@ impl ClientBuilder {
         Self {
             is_users_key: true,
             base_url: Some(partner.base_url().to_string()),
-            config: *partner.config(),
+            config: partner.config().clone(),
             provisions,
             limits: Limits { shared: Some(Arc::clone(partner.limits())), ..own.limits },
             ..own
@@ -145,6 +143,12 @@ impl ClientBuilder {
     /// By default they are in memory, and lost with the client.
     pub fn context_store(mut self, store: impl ContextStore) -> Self {
         self.store = Some(Arc::new(store));
+        self
+    }
+
+    /// Sets how bunq is reached: proxy, certificates and addresses, and the headers that you can choose.
+    pub fn http(mut self, http: HttpConfig) -> Self {
+        self.config.http = http;
         self
     }
 
@@ -228,7 +232,8 @@ impl ClientBuilder {
     ///
     /// [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) if the API key is missing, empty, surrounded by
     /// white space or belongs to the other environment, if the base URL is invalid, or neither HTTPS nor loopback, if the device
-    /// description or the list of permitted addresses is empty, or a timeout, a size or a rate limit is zero;
+    /// description or the list of permitted addresses is empty, if a timeout, a size or a rate limit is zero, or if the
+    /// [`HttpConfig`] has something that cannot be used;
     /// [`ErrorKind::Internal`](crate::ErrorKind::Internal) if TLS cannot be set up on this machine.
     pub fn build(self) -> Result<Client, Error> {
         let api_key = check_api_key(self.api_key, self.environment, self.is_users_key)?;
@@ -243,14 +248,12 @@ impl ClientBuilder {
         let Limits { shared, documented, set } = self.limits;
         let set = check_rate_limits(set)?;
         let limits = shared.unwrap_or_else(|| Arc::new(RateLimits::new(documented, &set)));
-        let base_url = url.as_str().trim_end_matches('/').to_string();
-        let identity = Identity::new(self.environment, &base_url, &api_key);
+        let transport = Arc::new(Transport::new(&url, limits, config)?);
+        let identity = Identity::new(self.environment, transport.base_url(), &api_key);
         let description = DeviceDescription::try_from(self.device_description)
             .map_err(|error| Error::invalid_input("device_description", error.rule()))?;
         let Self { is_users_key, permitted_ips, .. } = self;
         let device = Device { api_key, is_users_key, description, permitted_ips };
-        let connections = Connections::new(move || http_client(&url, &config))?;
-        let transport = Arc::new(Transport::new(connections, base_url, limits, config));
         let session = Session::new(Arc::clone(&transport), device, identity, self.store);
         Ok(Client::new(self.environment, transport, session, self.provisions))
     }
@@ -330,43 +333,6 @@ fn check_base_url(text: &str) -> Result<Url, Error> {
         "http" if is_loopback(&url) => Ok(url),
         _ => Err(refused("is neither HTTPS nor on loopback")),
     }
-}
-
-fn is_loopback(url: &Url) -> bool {
-    url.host_str().is_some_and(|host| {
-        let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
-        host == "localhost" || address.is_ok_and(|address| address.is_loopback())
-    })
-}
-
-fn http_client(base_url: &Url, config: &TransportConfig) -> Result<reqwest::Client, Error> {
-    let mut builder = reqwest::Client::builder()
-        .connect_timeout(config.connect_timeout)
-        // A redirect would carry the token elsewhere, and a repeated request would go out under a used id.
-        .redirect(Policy::none())
-        .retry(retry::never())
-        .referer(false)
-        // The signature covers the bytes as they are received, whatever other crates switch on in reqwest.
-        .no_gzip()
-        .no_brotli()
-        .no_zstd()
-        .no_deflate();
-    if base_url.scheme() == "https" {
-        builder = builder.https_only(true);
-    } else {
-        // Plain HTTP stays on this machine, whatever the proxy settings or the name service say.
-        let loopback = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
-        builder = builder.no_proxy().resolve_to_addrs("localhost", &loopback.map(|ip| SocketAddr::new(ip, 0)));
-    }
-    let failed = |error: reqwest::Error| {
-        Error::internal(format_args!("HTTP and TLS could not be set up: {}", root_cause(&error))).with_source(error)
-    };
-    builder.build().map_err(failed)
-}
-
-/// The innermost cause: reqwest's own words are "builder error".
-fn root_cause(error: &dyn std::error::Error) -> String {
-    error.source().map_or_else(|| error.to_string(), root_cause)
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::Timestamp;
 
@@ -10,6 +11,7 @@ use crate::api::Api;
 use crate::builder::ClientBuilder;
 use crate::environment::Environment;
 use crate::error::{Error, ErrorKind, Sent};
+use crate::operation::Operation;
 use crate::provisions::{Poller, Provisions, ProvisionsConfig};
 use crate::session::{Session, SessionUser};
 use crate::transport::Transport;
@@ -163,6 +165,23 @@ impl Client {
     /// [`InvalidResponse`](ErrorKind::InvalidResponse) if bunq did not say it when the session was opened.
     pub async fn user(&self) -> Result<SessionUser, Error> {
         self.session.user().await
+    }
+
+    /// Returns how long a call of `operation` would wait for its permit within bunq's rate limit if it began now. It asks
+    /// nobody: what others at the address do is not known.
+    ///
+    /// ```no_run
+    /// # async fn example(client: bunq_partner::Client) {
+    /// use std::time::Duration;
+    /// use bunq_partner::Operation;
+    ///
+    /// if client.expected_wait(&Operation::UPDATE_PROVISION) > Duration::from_secs(30) {
+    ///     println!("others are closing: try again later");
+    /// }
+    /// # }
+    /// ```
+    pub fn expected_wait(&self, operation: &Operation) -> Duration {
+        self.transport.limits().expected_wait(operation)
     }
 
     /// Ends the session at bunq, if there is one, also one that a [context store](ClientBuilder::context_store) has

@@ -69,6 +69,30 @@ pub enum ErrorKind {
 }
 
 impl ErrorKind {
+    /// The name of the kind, for metrics and logs: `RateLimited`. It is what spans have as `error.type`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::InvalidInput => "InvalidInput",
+            Self::Connect => "Connect",
+            Self::Connection => "Connection",
+            Self::Timeout => "Timeout",
+            Self::InvalidResponse => "InvalidResponse",
+            Self::Signature => "Signature",
+            Self::Unauthorized => "Unauthorized",
+            Self::NotFound => "NotFound",
+            Self::RateLimited => "RateLimited",
+            Self::Maintenance => "Maintenance",
+            Self::Rejected => "Rejected",
+            Self::Server => "Server",
+            Self::Unattainable => "Unattainable",
+            Self::WaitTimeout => "WaitTimeout",
+            Self::CredentialSpent => "CredentialSpent",
+            Self::Duplicate => "Duplicate",
+            Self::Context => "Context",
+            Self::Internal => "Internal",
+        }
+    }
+
     /// Whether a failure of this kind passes by itself, so that the same call may succeed later.
     pub fn is_transient(self) -> bool {
         matches!(
@@ -316,6 +340,11 @@ impl Error {
         self
     }
 
+    /// What is known of the last exchange, if a call has failed.
+    pub(crate) fn metadata(&self) -> Option<&CallMetadata> {
+        self.0.metadata.as_ref()
+    }
+
     /// Whether the failure is a refusal of bunq's own.
     pub(crate) fn is_from_bunq(&self) -> bool {
         self.0.is_from_bunq
@@ -403,14 +432,14 @@ pub(crate) fn is_token_refusal(message: &str) -> bool {
 }
 
 impl fmt::Debug for Error {
+    /// The line of `Display` first, because a `main` that returns the error prints this.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Inner { kind, sent, source, .. } = &*self.0;
-        let mut output = f.debug_struct("Error");
-        output.field("kind", kind).field("sent", sent).field("message", &self.to_string());
+        write!(f, "{self} [{kind:?}, sent: {sent:?}")?;
         if let Some(source) = source {
-            output.field("source", source);
+            write!(f, ", source: {source:?}")?;
         }
-        output.finish()
+        f.write_str("]")
     }
 }
 

@@ -15,6 +15,8 @@ mod transport;
 pub mod types;
 
 pub use jiff;
+#[cfg(feature = "reqwest-builder")]
+pub use reqwest;
 pub use uuid::Uuid;
 
 pub use api::{Api, Response, ResponseBody};
@@ -27,6 +29,7 @@ pub use provisions::{Acceptance, List, Provisions, Waiter, WaitingFor};
 pub use session::context::{ContextLock, ContextStore, FileStore};
 pub use session::{SessionUser, UserKind};
 pub use transport::credentials::BoxFuture;
+pub use transport::http_config::{HttpConfig, TlsVersion};
 pub use transport::retry::RetryPolicy;
 pub use types::{
     ActionRequired, CountryCode, Credential, CredentialStatus, Cursor, EmailAddress, InvalidValue, NewProvision,

@@ -4,7 +4,9 @@
 
 use std::time::Duration;
 
-use bunq_partner::{Client, ClientBuilder, Environment, ErrorKind, Operation, PermittedIps, RetryPolicy, Sent};
+use bunq_partner::{
+    Client, ClientBuilder, Environment, ErrorKind, HttpConfig, Operation, PermittedIps, RetryPolicy, Sent,
+};
 use insta::assert_snapshot;
 
 fn sandbox_key() -> ClientBuilder {
@@ -58,6 +60,32 @@ fn base_urls() {
         "https://bunq.example.com/v1#top",
     ];
     assert_snapshot!("refused_base_urls", refusals.map(|url| refusal(sandbox_key().base_url(url))).join("\n"));
+}
+
+#[test]
+fn http_settings() {
+    let http = HttpConfig::default;
+    for good in [
+        http().proxy("http://proxy.example:3128"),
+        http().proxy("https://user:0123456789@proxy.example"),
+        http().no_proxy(),
+        http().user_agent_suffix("acme/2.1 (batch)"),
+        http().idle_timeout(Duration::ZERO).tcp_keepalive(Duration::MAX),
+    ] {
+        assert!(sandbox_key().http(good).build().is_ok());
+    }
+    let refusals = [
+        http().proxy(""),
+        http().proxy("proxy.example:3128"),
+        http().proxy("socks5://user:0123456789@proxy.example"),
+        http().root_certificates(""),
+        http().root_certificates("0123456789"),
+        http().client_certificate("-----BEGIN CERTIFICATE-----\n0123456789\n-----END CERTIFICATE-----"),
+        http().user_agent_suffix(""),
+        http().user_agent_suffix("acme\r\nX-Forged: 0123456789"),
+        http().user_agent_suffix("x".repeat(257)),
+    ];
+    assert_snapshot!("refused_http_settings", refusals.map(|http| refusal(sandbox_key().http(http))).join("\n"));
 }
 
 #[test]

@@ -1,85 +1,152 @@
-//! The span and the events of a call.
+//! What operators see of a call: its spans, as an OpenTelemetry exporter gets them, and its events.
 
 #![cfg(feature = "sandbox")]
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod common;
 
-use std::time::Duration;
+use std::collections::{BTreeSet, HashMap};
 
-use bunq_partner::Operation;
-use bunq_partner::sandbox::{Fault, Injection};
-use common::{Log, ready, start};
+use bunq_partner::sandbox::{Fault, Injection, RawResponse, Sandbox};
+use bunq_partner::{Client, Operation, ProvisionId};
+use common::{Log, id, ready, start};
+use insta::assert_snapshot;
+use opentelemetry::trace::TracerProvider as _;
+use opentelemetry::{KeyValue, Value};
+use opentelemetry_sdk::trace::{InMemorySpanExporter, SdkTracerProvider, SpanData};
+use tracing_opentelemetry::OpenTelemetryLayer;
+use tracing_subscriber::Registry;
+use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
+use tracing_subscriber::util::SubscriberInitExt as _;
 
-// One test, because a process has one log.
+/// Keeps the spans that were exported.
+#[derive(Default)]
+struct Exporter(InMemorySpanExporter);
+
+impl Exporter {
+    /// Subscribes to the spans and events of this process, and logs the events.
+    fn see_all(&self, log: Log) {
+        let provider = SdkTracerProvider::builder().with_simple_exporter(self.0.clone()).build();
+        let exported = OpenTelemetryLayer::new(provider.tracer("bunq-partner"))
+            .with_location(false)
+            .with_threads(false)
+            .with_target(false)
+            .with_tracked_inactivity(false)
+            .with_filter(LevelFilter::INFO);
+        let logged = tracing_subscriber::fmt::layer().with_ansi(false).with_writer(move || log.clone());
+        Registry::default().with(exported).with(logged.with_filter(LevelFilter::DEBUG)).init();
+    }
+
+    /// The spans since the last time, the outer ones first.
+    fn take(&self) -> String {
+        let mut spans = self.0.get_finished_spans().unwrap();
+        self.0.reset();
+        spans.sort_by_key(|span| span.start_time);
+        let known: HashMap<_, _> = spans.iter().map(|span| (span.span_context.span_id(), span.name.clone())).collect();
+        let shown = |span: &SpanData| {
+            let parent = known.get(&span.parent_span_id).map(|parent| format!(" under {parent}")).unwrap_or_default();
+            let kind = format!("{:?}", span.span_kind).to_lowercase();
+            let mut lines = vec![format!("{}{parent} ({kind}, {:?})", span.name, span.status)];
+            lines.extend(attributes(&span.attributes));
+            for event in &span.events.events {
+                lines.push(format!("  event: {}", event.name));
+                lines.extend(attributes(&event.attributes).map(|line| format!("  {line}")));
+            }
+            lines.join("\n")
+        };
+        spans.iter().map(shown).collect::<Vec<_>>().join("\n\n")
+    }
+}
+
+fn attributes(attributes: &[KeyValue]) -> impl Iterator<Item = String> {
+    let shown = |KeyValue { key, value, .. }: &KeyValue| {
+        let value = match value {
+            Value::String(text) => format!("{:?}", text.as_str()),
+            other => format!("{} ({})", other.as_str(), if matches!(other, Value::I64(_)) { "i64" } else { "f64" }),
+        };
+        format!("  {key} = {value}")
+    };
+    attributes.iter().map(shown).collect::<BTreeSet<_>>().into_iter()
+}
+
+macro_rules! assert_spans {
+    ($name:literal, $spans:expr) => {
+        insta::with_settings!({filters => vec![
+            (r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", "[uuid]"),
+            (r"127\.0\.0\.1:[0-9]+", "127.0.0.1:[port]"),
+            (r"server\.port = [0-9]+ \(i64\)", "server.port = [port] (i64)"),
+            (r"seconds = [0-9.e-]+ \(f64\)", "seconds = [seconds] (f64)"),
+            (r"partner-user-provision/[0-9]+", "partner-user-provision/[id]"),
+        ]}, { assert_snapshot!($name, $spans) });
+    };
+}
+
+// One test, because a process has one subscriber.
 #[tokio::test]
 async fn spans_and_events_of_a_call() {
-    let log = Log::default();
-    let writer = log.clone();
-    tracing_subscriber::fmt()
-        .with_max_level(tracing_subscriber::filter::LevelFilter::DEBUG)
-        .with_span_events(tracing_subscriber::fmt::format::FmtSpan::CLOSE)
-        .with_ansi(false)
-        .with_writer(move || writer.clone())
-        .init();
+    let (exporter, log) = (Exporter::default(), Log::default());
+    exporter.see_all(log.clone());
     let (sandbox, client) = start().await;
-    let id = ready(&client).await;
-    let provisions = client.provisions();
+    let known = ready(&client).await;
     assert!(log.take().contains("a session is open"));
+    exporter.take();
+    spans_as_an_exporter_sees_them(&sandbox, &client, known, &exporter).await;
+    log.take();
+    what_is_unknown_is_logged_once_each(&sandbox, &client, known, &log).await;
+}
 
-    provisions.get(id).await.unwrap();
-    let told = log.take();
-    for field in [
-        "otel.name=GET /partner-user-provision/{provision_id} ",
-        "otel.kind=\"client\"",
-        "bunq.operation=\"get_provision\"",
-        "http.request.method=\"GET\"",
-        "url.template=\"/partner-user-provision/{provision_id}\"",
-        "server.address=\"127.0.0.1\"",
-        "http.response.status_code=200",
-        "http.request.resend_count=0",
-    ] {
-        assert!(told.contains(field), "no {field} in {told}");
+async fn spans_as_an_exporter_sees_them(sandbox: &Sandbox, client: &Client, known: ProvisionId, exporter: &Exporter) {
+    let provisions = client.provisions();
+
+    let seen = client.api().get_provision(known).await.unwrap();
+    let spans = exporter.take();
+    for id in [seen.request_id(), seen.response_id()] {
+        assert_eq!(spans.matches(id.unwrap()).count(), 2, "{spans}");
     }
-    assert!(!told.contains("error.type"), "{told}");
+    assert_spans!("span_of_a_success", spans);
 
-    sandbox.inject(Injection::new(Fault::Status(500)).on(&Operation::GET_PROVISION).times(2));
-    provisions.get(id).await.unwrap();
-    let told = log.take();
-    assert_eq!(told.matches("the call is retried").count(), 2, "{told}");
-    assert!(told.contains("http.request.resend_count=2"), "{told}");
+    sandbox.inject(Injection::new(Fault::Status(500)).on(&Operation::GET_PROVISION));
+    provisions.get(known).await.unwrap();
+    assert_spans!("spans_of_a_retried_success", exporter.take());
+
+    provisions.get(id(999_999)).await.unwrap_err();
+    assert_spans!("spans_of_a_failure", exporter.take());
+
+    sandbox.inject(Injection::new(Fault::UnknownStatus).on(&Operation::GET_PROVISION));
+    sandbox.before_signing(|_, response| response.headers.push(("X-Bunq-Warning".into(), "This is old.".into())));
+    provisions.get(known).await.unwrap();
+    assert_spans!("spans_of_a_drift", exporter.take());
 
     sandbox.end_sessions();
-    provisions.get(id).await.unwrap();
-    assert!(log.take().contains("bunq does not accept the session any more: it is renewed"));
+    sandbox.clear_edits();
+    provisions.get(known).await.unwrap();
+    let spans = exporter.take();
+    assert!(spans.contains("create_session under get_provision (internal, Unset)"), "{spans}");
+}
 
-    let error = provisions.get(common::id(999_999)).await.unwrap_err();
-    let told = log.take();
-    assert!(told.contains("error.type=NotFound") && told.contains("http.response.status_code=404"), "{error} {told}");
-
-    // An unknown value is logged once, however often it comes.
+async fn what_is_unknown_is_logged_once_each(sandbox: &Sandbox, client: &Client, id: ProvisionId, log: &Log) {
+    // Another client, which has reported nothing yet.
+    let client = sandbox.client().base_url(client.base_url()).build().unwrap();
     sandbox.inject(Injection::new(Fault::UnknownStatus).on(&Operation::GET_PROVISION).times(3));
     for _ in 0..3 {
-        provisions.get(id).await.unwrap();
+        client.provisions().get(id).await.unwrap();
     }
     let told = log.take();
     assert_eq!(told.matches("bunq sent a value that this version does not know").count(), 1, "{told}");
     assert!(told.contains("schema=\"ProvisionStatus\""), "{told}");
 
     // So is an odd value of a member that nobody decides by.
-    sandbox.before_signing(|_, response| {
+    sandbox.before_signing(|_, response: &mut RawResponse| {
         let body = String::from_utf8(response.body.clone()).unwrap();
         response.body = body.replace("\"style\":\"", "\"style\":7,\"_\":\"").into();
     });
-    provisions.get(id).await.unwrap();
+    client.provisions().get(id).await.unwrap();
     let told = log.take();
     assert!(told.contains("schema=\"Avatar.style\""), "{told}");
     sandbox.clear_edits();
 
-    let limited =
-        sandbox.client().rate_limit(&Operation::LIST_PROVISIONS, 1, Duration::from_millis(50)).build().unwrap();
-    for _ in 0..2 {
-        limited.provisions().list().page().await.unwrap();
-    }
-    assert!(log.take().contains("the call waits for a permit within bunq's rate limit"));
+    sandbox.end_sessions();
+    client.provisions().get(id).await.unwrap();
+    assert!(log.take().contains("bunq does not accept the session any more: it is renewed"));
 }

@@ -211,7 +211,7 @@ async fn a_revoked_api_key_ends_every_wait_at_once() {
 }
 
 /// The statuses that the provisions are expected to have come first: the others are in use, or were closed before.
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test(start_paused = true)]
 async fn a_few_among_many_are_found_with_few_calls() {
     let (sandbox, client) = start().await;
     for (all, every, closed_before, at_most) in [(20_000, 40, 0, 10), (600, 60, 300, 8)] {

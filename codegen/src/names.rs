@@ -1,12 +1,12 @@
 //! How names of the document become names of Rust.
 
-/// `get_provision` or `PENDING_FIRST_USE` as `GetProvision` or `PendingFirstUse`.
+/// `get_provision`, `no-cache` or `PENDING_FIRST_USE` as `GetProvision`, `NoCache` or `PendingFirstUse`.
 pub(crate) fn pascal_case(name: &str) -> String {
     let capitalized = |word: &str| {
         let (first, rest) = word.split_at(word.chars().next().map_or(0, char::len_utf8));
         first.to_uppercase() + &rest.to_lowercase()
     };
-    name.split('_').map(capitalized).collect()
+    name.split(['_', '-']).map(capitalized).collect()
 }
 
 /// `EmailAddress` as `email_address`.

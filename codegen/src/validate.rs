@@ -307,7 +307,11 @@ fn check_schemas(document: &Document, diagnostics: &mut Vec<Diagnostic>) {
                 diagnostics.push(Diagnostic::of_schema(name, format_args!("the value {value} is not a string")));
                 continue;
             };
-            if !is_name(text, |first| first.is_ascii_alphabetic(), |c| c.is_ascii_alphabetic() || c == '_') {
+            if !is_name(
+                text,
+                |first| first.is_ascii_alphabetic(),
+                |c| c.is_ascii_alphabetic() || matches!(c, '_' | '-'),
+            ) {
                 diagnostics
                     .push(Diagnostic::of_schema(name, format_args!("the value `{text}` cannot be named in Rust")));
             }

@@ -6,16 +6,15 @@
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 
-use bytes::Bytes;
 use progenitor_client::{ClientHooks, OperationInfo};
 use reqwest::{Request, Response as HttpResponse};
 use serde::de::DeserializeOwned;
 
-use crate::error::{CallMetadata, Error};
+use crate::error::Error;
 use crate::operation::Operation;
-use crate::transport::Transport;
 use crate::transport::credentials::ProvideCredentials;
 use crate::transport::deadline::Deadline;
+use crate::transport::{Transport, VerifiedResponse};
 
 #[allow(clippy::all, dead_code, unused_imports, missing_docs, unreachable_pub)]
 mod generated {
@@ -31,7 +30,7 @@ pub(crate) struct Exchange {
     transport: Arc<Transport>,
     source: Arc<dyn ProvideCredentials>,
     deadline: Deadline,
-    outcome: OnceLock<Result<(CallMetadata, Bytes), Error>>,
+    outcome: OnceLock<Result<VerifiedResponse, Error>>,
 }
 
 impl Exchange {
@@ -40,7 +39,7 @@ impl Exchange {
     }
 
     /// What came of the call.
-    pub(super) fn outcome(&self) -> Result<(CallMetadata, Bytes), Error> {
+    pub(super) fn outcome(&self) -> Result<VerifiedResponse, Error> {
         self.outcome.get().cloned().unwrap_or_else(|| Err(Error::internal("the request could not be built")))
     }
 }
@@ -65,7 +64,7 @@ impl ClientHooks<Arc<Exchange>> for Client {
             Some(operation) => transport.call(operation, request, &**source, *deadline).await,
             None => Err(Error::internal(format_args!("the operation {} is not in the table", info.operation_id))),
         };
-        let body = result.as_ref().map(|(_, body)| body.clone()).unwrap_or_default();
+        let body = result.as_ref().map(|response| response.body.clone()).unwrap_or_default();
         // The hook runs once a call, and nothing else sets the outcome.
         let _ = outcome.set(result);
         Ok(http::Response::new(body).into())

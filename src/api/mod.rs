@@ -24,9 +24,9 @@ use self::pages::{items, pages};
 pub use self::response::{Response, ResponseBody};
 use crate::error::Error;
 use crate::operation::Operation;
-use crate::transport::Transport;
 use crate::transport::credentials::ProvideCredentials;
 use crate::transport::deadline::Deadline;
+use crate::transport::{Transport, VerifiedResponse, spans};
 use crate::types::collect_unknown;
 
 /// The typed methods of all operations of the OpenAPI document. Cheap to clone.
@@ -127,8 +127,8 @@ impl Api {
             .find(|known| *known == operation && !known.managed)
             .ok_or_else(|| invalid("the client makes this call by itself, to open or end a session".into()))?;
         let request = self.request(operation, parameters, body).map_err(invalid)?;
-        let (metadata, bytes) = self.transport.call(operation, request, &*self.source, self.deadline()).await?;
-        Ok(Response::new(ResponseBody::new(bytes), metadata))
+        let response = self.transport.call(operation, request, &*self.source, self.deadline()).await?;
+        Ok(Response::new(ResponseBody::new(response.body), response.metadata))
     }
 
     /// The request of a call by name, or what is wrong with its parameters.
@@ -198,12 +198,19 @@ impl Api {
     {
         let exchange = self.exchange();
         let (result, unknown) = collect_unknown(send(client::for_exchange(&exchange))).await;
-        self.transport.report_unknown(unknown);
-        let (metadata, bytes) = exchange.outcome()?;
-        let Ok(envelope) = result else { return Err(Error::invalid_response(metadata, undecodable::<T>(&bytes))) };
-        match unpack(envelope.into_inner()) {
+        let VerifiedResponse { metadata, body, span } = exchange.outcome()?;
+        span.in_scope(|| self.transport.report_unknown(unknown));
+        let value = match result {
+            Ok(envelope) => unpack(envelope.into_inner()),
+            Err(_) => Err(undecodable::<T>(&body)),
+        };
+        match value {
             Ok(value) => Ok(Response::new(value, metadata)),
-            Err(problem) => Err(Error::invalid_response(metadata, problem)),
+            Err(problem) => {
+                let error = Error::invalid_response(metadata, problem);
+                spans::record_failure(&span, &error);
+                Err(error)
+            }
         }
     }
 
@@ -216,8 +223,8 @@ impl Api {
         let exchange = self.exchange();
         // Its result is a stream of the same bytes.
         drop(send(client::for_exchange(&exchange)).await);
-        let (metadata, bytes) = exchange.outcome()?;
-        Ok(Response::new(ResponseBody::new(bytes), metadata))
+        let response = exchange.outcome()?;
+        Ok(Response::new(ResponseBody::new(response.body), response.metadata))
     }
 }
 

@@ -95,3 +95,13 @@ fn one_line_names_the_innermost_cause() {
     let wait = Error::new(ErrorKind::WaitTimeout, Sent::Responded, "it is not closed").with_source(connect);
     assert_eq!(wait.to_string(), "it is not closed: no connection to bunq: invalid peer certificate: UnknownIssuer ");
 }
+
+/// `main` prints the `Debug` of the error that it returns.
+#[test]
+fn debug_leads_with_the_line_for_people() {
+    let error = Error::invalid_input("api_key", "it is empty");
+    assert_eq!(format!("{error:?}"), "api_key: it is empty [InvalidInput, sent: No]");
+    let source = std::io::Error::other("the cause");
+    let error = Error::new(ErrorKind::Connect, Sent::No, "no connection to bunq").with_source(source);
+    assert!(format!("{error:#?}").starts_with("no connection to bunq: the cause [Connect, sent: No, source: "));
+}

@@ -144,10 +144,15 @@ impl Provisions {
     async fn create_by(&self, new: &CreateProvisionRequest, deadline: Deadline) -> Result<Waiter, Error> {
         let external_uuid = *new.external_uuid();
         let api = self.api.until(deadline);
-        let look = || self.find_going(external_uuid, self.check_by(deadline));
+        let look = || async {
+            let found = self.find_going(external_uuid, self.check_by(deadline)).await?;
+            Ok(found.map(|id| (id, None)))
+        };
         let request = self.request(&Operation::CREATE_PROVISION, deadline, Some(self.config.late_arrival));
         let RequestOutcome { done, acceptance, is_repeated } = request.until_known(|| create(&api, new), look).await?;
-        Ok(self.waiter(done, Condition::Ready, acceptance).of_created(external_uuid, is_repeated))
+        let (id, response_id) = done;
+        let waiter = self.waiter(id, Condition::Ready, acceptance).accepted_in(response_id);
+        Ok(waiter.of_created(external_uuid, is_repeated))
     }
 
     /// Reads a provision.
@@ -188,13 +193,13 @@ impl Provisions {
         let api = self.api.until(deadline);
         let look = || async move {
             let seen = self.api.until(self.check_by(deadline)).get_provision(id).await?;
-            Ok(matches!(seen.status, ProvisionStatus::Cancelled | ProvisionStatus::Closed).then_some(()))
+            Ok(matches!(seen.status, ProvisionStatus::Cancelled | ProvisionStatus::Closed).then_some(None))
         };
         // To close twice does no harm, so there is no need to wait for one that may be on its way.
         let request = self.request(&Operation::UPDATE_PROVISION, deadline, Some(Duration::ZERO));
-        let RequestOutcome { acceptance, .. } =
+        let RequestOutcome { done: response_id, acceptance, .. } =
             request.until_known(|| update(&api, id, RequestedStatus::Cancelled), look).await?;
-        Ok(self.waiter(id, Condition::Closed, acceptance))
+        Ok(self.waiter(id, Condition::Closed, acceptance).accepted_in(response_id))
     }
 
     /// Requests another credential for a provision, and returns the waiter for it.
@@ -216,13 +221,13 @@ impl Provisions {
             let seen = self.api.until(self.check_by(deadline)).get_provision(id).await?;
             let is_reset = seen.status == ProvisionStatus::TokenResetRequested
                 || seen.fresh_credential().is_some_and(|fresh| is_new(fresh, old));
-            Ok(is_reset.then_some(()))
+            Ok(is_reset.then_some(None))
         };
-        let RequestOutcome { acceptance, .. } = self
+        let RequestOutcome { done: response_id, acceptance, .. } = self
             .request(&Operation::UPDATE_PROVISION, deadline, None)
             .until_known(|| update(&api, id, RequestedStatus::TokenResetRequested), look)
             .await?;
-        Ok(self.waiter(id, Condition::Reset { old: old.cloned() }, acceptance))
+        Ok(self.waiter(id, Condition::Reset { old: old.cloned() }, acceptance).accepted_in(response_id))
     }
 
     /// Waits for a provision to be closed, without requesting it.
@@ -267,13 +272,19 @@ impl Provisions {
     }
 }
 
-async fn create(api: &Api, new: &CreateProvisionRequest) -> Result<ProvisionId, Error> {
-    api.create_provision(new).await?.try_map(|output| match output {
+/// Returns bunq's id of the response too.
+async fn create(api: &Api, new: &CreateProvisionRequest) -> Result<(ProvisionId, Option<String>), Error> {
+    let response = api.create_provision(new).await?;
+    let response_id = response.response_id().map(str::to_owned);
+    let id = response.try_map(|output| match output {
         CreateProvisionOutput::PartnerUserProvision(provision) => Ok(provision.id),
         CreateProvisionOutput::Id(id) => ProvisionId::try_from(id.id).map_err(|error| error.to_string()),
-    })
+    })?;
+    Ok((id, response_id))
 }
 
-async fn update(api: &Api, id: ProvisionId, status: RequestedStatus) -> Result<(), Error> {
-    api.update_provision(id, &UpdateProvisionRequest::new(status)).await.map(drop)
+/// Returns bunq's id of the response.
+async fn update(api: &Api, id: ProvisionId, status: RequestedStatus) -> Result<Option<String>, Error> {
+    let response = api.update_provision(id, &UpdateProvisionRequest::new(status)).await?;
+    Ok(response.response_id().map(str::to_owned))
 }

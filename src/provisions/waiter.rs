@@ -16,6 +16,7 @@ use super::search;
 use crate::error::{CallMetadata, Error, ErrorKind, Sent};
 use crate::operation::Operation;
 use crate::transport::credentials::BoxFuture;
+use crate::transport::runtime;
 use crate::types::{Provision, ProvisionId, ProvisionStatus};
 
 /// How long a waiter goes on by default.
@@ -62,6 +63,7 @@ pub struct Waiter {
     id: ProvisionId,
     condition: Condition,
     acceptance: Acceptance,
+    response_id: Option<String>,
     creation: Option<Requested>,
     poll_interval: Duration,
     timeout: Duration,
@@ -83,7 +85,13 @@ impl Waiter {
         acceptance: Acceptance,
         poll_interval: Duration,
     ) -> Self {
-        Self { poller, id, condition, acceptance, creation: None, poll_interval, timeout: TIMEOUT }
+        let (response_id, creation) = (None, None);
+        Self { poller, id, condition, acceptance, response_id, creation, poll_interval, timeout: TIMEOUT }
+    }
+
+    /// The response in which bunq has accepted the request.
+    pub(super) fn accepted_in(self, response_id: Option<String>) -> Self {
+        Self { response_id, ..self }
     }
 
     /// Holds the provision against what was requested.
@@ -99,6 +107,13 @@ impl Waiter {
     /// How it is known that bunq has accepted the request.
     pub fn acceptance(&self) -> Acceptance {
         self.acceptance
+    }
+
+    /// bunq's id of the response that has accepted the request (`X-Bunq-Client-Response-Id`), for your logs: bunq's support
+    /// asks for it. It is `None` if there was no such response, as where [`acceptance`](Self::acceptance) is not
+    /// [`Accepted`](Acceptance::Accepted).
+    pub fn response_id(&self) -> Option<&str> {
+        self.response_id.as_deref()
     }
 
     /// Sets the longest pause between two polls. The default is that of the
@@ -183,6 +198,7 @@ impl Wait {
 
     /// The next change, and the wait to go on with unless the condition is met.
     async fn next_change(mut self) -> Result<(Provision, Option<Self>), Error> {
+        runtime::check()?;
         loop {
             if let Some(due) = self.due {
                 sleep_until(due).await;

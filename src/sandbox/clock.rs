@@ -1,10 +1,11 @@
 //! The sandbox's time and numbers.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use jiff::Timestamp;
+use tokio::time::Instant;
 
-/// A clock that never goes back: the time of day at its start and the time passed since then.
+/// A clock that never goes back: the time of day at its start and the time passed since then, which a test can pause.
 #[derive(Debug)]
 pub(super) struct Clock {
     start: Timestamp,

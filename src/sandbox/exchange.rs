@@ -10,13 +10,14 @@
 use std::collections::HashMap;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use http_body_util::{BodyExt, Limited};
+use bytes::{Bytes, BytesMut};
+use http_body_util::BodyExt;
 use hyper::Request;
 use hyper::body::Incoming;
 use tokio::sync::OnceCell;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep, timeout};
 
 use super::bank::Bank;
 use super::call::ReceivedCall;
@@ -29,8 +30,9 @@ use super::settings::SignatureForm;
 use crate::operation::Operation;
 use crate::transport::signature::SigningKey;
 
-/// The largest body that is taken.
+/// The largest body that is taken, and how long it may take to come.
 const LARGEST_BODY: usize = 1024 * 1024;
+const LONGEST_BODY_READ: Duration = Duration::from_secs(60);
 /// A body that is too large is read up to here, because a caller that is still writing does not read the refusal.
 const LARGEST_READ: usize = 16 * LARGEST_BODY;
 
@@ -87,8 +89,7 @@ impl Verdict {
 pub(super) async fn exchange(shared: Arc<SharedState>, request: Request<Incoming>) -> (RawResponse, Option<Fault>) {
     let arrived = Instant::now();
     let (head, body) = request.into_parts();
-    let body = Limited::new(body, LARGEST_READ).collect().await.ok().map(|body| body.to_bytes());
-    let body = body.filter(|body| body.len() <= LARGEST_BODY);
+    let body = timeout(LONGEST_BODY_READ, read(body)).await.ok().flatten();
     let text = |value: &http::HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
     let is_complete = body.is_some();
     let call = ReceivedCall {
@@ -133,6 +134,22 @@ pub(super) async fn exchange(shared: Arc<SharedState>, request: Request<Incoming
         edit(&entry, &mut response);
     }
     (response, entry.fault)
+}
+
+/// Reads a body; `None` if it is cut off or too large.
+async fn read(mut body: Incoming) -> Option<Bytes> {
+    let (mut read, mut kept) = (0, BytesMut::new());
+    while let Some(frame) = body.frame().await {
+        let Ok(data) = frame.ok()?.into_data() else { continue };
+        read += data.len();
+        if read > LARGEST_READ {
+            return None;
+        }
+        if read <= LARGEST_BODY {
+            kept.extend_from_slice(&data);
+        }
+    }
+    (read <= LARGEST_BODY).then(|| kept.freeze())
 }
 
 /// Carries a call out that was on its way for this long.

@@ -5,8 +5,9 @@ use std::fmt;
 
 use super::fault::Fault;
 
-/// How many calls the journal keeps.
+/// How many calls the journal keeps, and how many bytes of them.
 const LONGEST: usize = 10_000;
+const LARGEST: usize = 64 * 1024 * 1024;
 
 /// A call that the sandbox received.
 ///
@@ -36,6 +37,12 @@ pub struct JournalEntry {
 }
 
 impl JournalEntry {
+    /// How many bytes its texts have.
+    fn size(&self) -> usize {
+        let headers: usize = self.headers.iter().map(|(name, value)| name.len() + value.len()).sum();
+        self.path.len() + self.query.as_ref().map_or(0, String::len) + headers + self.body.len()
+    }
+
     /// The value of the first header called `name`, in whatever case.
     pub fn header(&self, name: &str) -> Option<&str> {
         header(&self.headers, name)
@@ -76,22 +83,26 @@ pub(super) fn header<'a>(headers: &'a [(String, String)], name: &str) -> Option<
 
 /// The last calls, oldest first.
 #[derive(Debug, Default)]
-pub(super) struct Journal(VecDeque<JournalEntry>);
+pub(super) struct Journal {
+    entries: VecDeque<JournalEntry>,
+    size: usize,
+}
 
 impl Journal {
     pub(super) fn push(&mut self, entry: JournalEntry) {
-        if self.0.len() == LONGEST {
-            self.0.pop_front();
+        self.size += entry.size();
+        self.entries.push_back(entry);
+        while self.entries.len() > LONGEST || self.size > LARGEST {
+            self.size -= self.entries.pop_front().map_or(self.size, |oldest| oldest.size());
         }
-        self.0.push_back(entry);
     }
 
     pub(super) fn take(&mut self) -> Vec<JournalEntry> {
-        std::mem::take(&mut self.0).into()
+        std::mem::take(self).entries.into()
     }
 
     pub(super) fn entries(&self) -> Vec<JournalEntry> {
-        self.0.iter().cloned().collect()
+        self.entries.iter().cloned().collect()
     }
 }
 
@@ -129,6 +140,20 @@ mod tests {
         let entries = journal.entries();
         assert_eq!(entries.len(), LONGEST);
         assert_eq!(entries[0].path, "/v1/5");
+    }
+
+    #[test]
+    fn the_oldest_entries_give_way_to_large_ones() {
+        let large = |number| JournalEntry { body: "x".repeat(LARGEST / 4), ..entry(number) };
+        let mut journal = Journal::default();
+        (0..10).for_each(|number| journal.push(large(number)));
+        assert_eq!(
+            journal.entries().iter().map(|entry| entry.path.as_str()).collect::<Vec<_>>(),
+            ["/v1/7", "/v1/8", "/v1/9"]
+        );
+        assert_eq!(journal.take().len(), 3);
+        journal.push(large(10));
+        assert_eq!(journal.entries().len(), 1);
     }
 
     #[test]

@@ -1,7 +1,9 @@
 //! bunq's rate limits: so many calls of an operation within any stretch of time.
 
 use std::collections::{HashMap, VecDeque};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use crate::operation::{Operation, RateLimit};
 

@@ -24,6 +24,24 @@
 //! # }
 //! ```
 //!
+//! The sandbox has the time of the runtime that it runs in. In a test with paused time a wait of minutes is over at once,
+//! bunq's rate limits included:
+//!
+//! ```
+//! use std::time::Duration;
+//! use bunq_partner::sandbox::{Pace, Sandbox};
+//!
+//! // In a test: `#[tokio::test(start_paused = true)]`, with Tokio's feature `test-util`.
+//! # #[tokio::main(flavor = "current_thread", start_paused = true)]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let sandbox = Sandbox::builder().pace(Pace::Every(Duration::from_secs(120))).start().await?;
+//! let client = sandbox.client().build()?;
+//! let closed = client.provisions().close(sandbox.populate(1)[0]).await?.await?;
+//! assert!(closed.is_closed());
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! Faults of the network and of bunq can be injected at any point of an exchange: [`Fault`] lists them, and [`Injection`]
 //! selects the calls.
 //!
@@ -74,12 +92,13 @@ use std::fmt;
 use std::io;
 use std::net::Ipv4Addr;
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio::sync::OnceCell;
 use tokio::task::AbortHandle;
+use tokio::time::Instant;
 
 pub use self::fault::{Fault, Injection};
 pub use self::journal::{JournalEntry, ReceivedSignature};
@@ -96,6 +115,7 @@ use crate::builder::ClientBuilder;
 use crate::client::Client;
 use crate::environment::Environment;
 use crate::operation::Operation;
+use crate::transport::runtime;
 use crate::types::{ProvisionId, Secret};
 
 /// How the clients of a sandbox wait: there is no bank whose patience is tried.
@@ -239,7 +259,7 @@ impl Sandbox {
         self.state().bank.populate(count).into_iter().filter_map(|id| id.try_into().ok()).collect()
     }
 
-    /// Returns the last 10,000 calls, oldest first, complete.
+    /// Returns the last calls, oldest first, complete: at most 10,000, and at most 64 MiB of them.
     ///
     /// Headers and bodies **hold API keys, tokens and personal data**.
     pub fn journal(&self) -> Vec<JournalEntry> {
@@ -423,6 +443,7 @@ impl SandboxBuilder {
     ///
     /// If the port cannot be listened on, or no key can be made.
     pub async fn start(self) -> io::Result<Sandbox> {
+        runtime::check().map_err(io::Error::other)?;
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, self.port)).await?;
         let base_url = format!("http://{}/v1", listener.local_addr()?);
         let key = new_key().await?;

@@ -13,7 +13,7 @@ use hyper::body::Frame;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Response, StatusCode};
-use hyper_util::rt::TokioIo;
+use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{JoinSet, yield_now};
 use tokio::time::sleep;
@@ -24,6 +24,12 @@ use super::response::RawResponse;
 
 /// The pause after a connection could not be accepted, for example because there are too many.
 const BREATH: Duration = Duration::from_millis(50);
+
+/// How long a connection may stay without a complete head of a request. Clients keep idle connections for a shorter time.
+const LONGEST_HEAD_READ: Duration = Duration::from_secs(120);
+
+/// The largest head of a request, in bytes.
+const LARGEST_HEAD: usize = 64 * 1024;
 
 type Body = UnsyncBoxBody<Bytes, HangUp>;
 
@@ -63,7 +69,13 @@ async fn connection(stream: TcpStream, shared: Arc<SharedState>) {
         }
     });
     // It ends with an error when the caller hangs up, and when the sandbox does.
-    let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
+    let mut http = http1::Builder::new();
+    let _ = http
+        .timer(TokioTimer::new())
+        .header_read_timeout(LONGEST_HEAD_READ)
+        .max_buf_size(LARGEST_HEAD)
+        .serve_connection(TokioIo::new(stream), service)
+        .await;
 }
 
 /// Puts a response on the wire, as far as the fault lets it come.

@@ -28,8 +28,8 @@ use self::handshake::Device;
 pub use self::user::{SessionUser, UserKind};
 use crate::error::{Error, ErrorKind, Sent};
 use crate::operation::Operation;
-use crate::transport::Transport;
 use crate::transport::credentials::{BoxFuture, Credentials, ProvideCredentials, Renewal};
+use crate::transport::{Transport, metrics, runtime};
 use crate::types::Secret;
 
 /// What to do if bunq refuses a stored installation.
@@ -147,11 +147,13 @@ impl Session {
     where
         F: Future<Output = Result<(), Error>> + Send + 'static,
     {
+        runtime::check()?;
         let task = tokio::spawn(work(Arc::clone(&self.0)).in_current_span()).await;
         task.map_err(|error| Error::internal("the task that changed the session was aborted").with_source(error))?
     }
 
     async fn opened(&self) -> Result<Opened, Error> {
+        runtime::check()?;
         let mut outcome = {
             let mut state = self.0.state();
             if let Some(opened) = state.opened() {
@@ -301,6 +303,7 @@ impl Shared {
         }
         let session = handshake::open(&self.transport, &self.device, credentials).await?;
         tracing::info!(renew_at = ?session.renew_at.map(|at| at.to_string()), "a session is open");
+        metrics::session_opened();
         let opened = context.opened(&session);
         self.state().has_opened = true;
         context.session = Some(session);

@@ -14,27 +14,33 @@
 //! What must not run twice goes again only if it surely was not sent. The call's deadline bounds all of it. The transport
 //! knows neither sessions nor provisions, and decides nothing about what a response means.
 
-pub(crate) mod connections;
+mod connections;
 pub(crate) mod credentials;
 pub(crate) mod deadline;
+pub(crate) mod http_config;
+pub(crate) mod metrics;
 pub(crate) mod rate_limit;
 mod request;
 mod response;
 pub(crate) mod retry;
+pub(crate) mod runtime;
 pub(crate) mod signature;
+pub(crate) mod spans;
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
+use reqwest::header::HeaderMap;
 use reqwest::{Request, Url};
 use tokio::time::{Instant, sleep, timeout_at};
-use tracing::{Instrument, Span, field};
+use tracing::{Instrument, Span};
 
 use self::connections::Connections;
 use self::credentials::{Credentials, ProvideCredentials, Renewal};
 use self::deadline::Deadline;
+use self::http_config::HttpConfig;
 use self::rate_limit::{Permit, RateLimits, Throttled, named_limit};
 use self::retry::{Decision, Failure, RetryPolicy};
 use crate::error::{CallMetadata, Error, ErrorKind, Sent};
@@ -48,9 +54,10 @@ const MAX_UNPROVEN_PAUSE: Duration = Duration::from_secs(60);
 /// How many unknown values are remembered as reported.
 const MAX_REPORTED: usize = 1000;
 
-/// The limits of every call in time, attempts and size.
-#[derive(Debug, Clone, Copy)]
+/// How bunq is reached, and the limits of every call in time, attempts and size.
+#[derive(Debug, Clone)]
 pub(crate) struct TransportConfig {
+    pub(crate) http: HttpConfig,
     pub(crate) connect_timeout: Duration,
     pub(crate) attempt_timeout: Duration,
     pub(crate) operation_timeout: Duration,
@@ -61,6 +68,7 @@ pub(crate) struct TransportConfig {
 impl Default for TransportConfig {
     fn default() -> Self {
         Self {
+            http: HttpConfig::default(),
             connect_timeout: Duration::from_secs(10),
             attempt_timeout: Duration::from_secs(30),
             operation_timeout: Duration::from_secs(120),
@@ -75,8 +83,8 @@ impl Default for TransportConfig {
 pub(crate) struct Transport {
     connections: Connections,
     base_url: String,
-    /// The host in the base URL.
-    host: String,
+    /// The headers of every request.
+    headers: HeaderMap,
     limits: Arc<RateLimits>,
     config: TransportConfig,
     /// The unknown values that have been reported.
@@ -84,14 +92,12 @@ pub(crate) struct Transport {
 }
 
 impl Transport {
-    pub(crate) fn new(
-        connections: Connections,
-        base_url: String,
-        limits: Arc<RateLimits>,
-        config: TransportConfig,
-    ) -> Self {
-        let host = Url::parse(&base_url).ok().and_then(|url| url.host_str().map(str::to_owned)).unwrap_or_default();
-        Self { connections, base_url, host, limits, config, reported: Mutex::default() }
+    pub(crate) fn new(url: &Url, limits: Arc<RateLimits>, config: TransportConfig) -> Result<Self, Error> {
+        let headers = request::fixed_headers(&config.http)?;
+        let (http, connect_timeout, to) = (config.http.clone(), config.connect_timeout, url.clone());
+        let connections = Connections::new(move || http.client(&to, connect_timeout))?;
+        let base_url = url.as_str().trim_end_matches('/').to_owned();
+        Ok(Self { connections, base_url, headers, limits, config, reported: Mutex::default() })
     }
 
     /// The HTTP client to build requests with.
@@ -123,40 +129,30 @@ impl Transport {
         }
     }
 
-    /// Makes one call, to be over by `deadline`, and returns the verified bytes of its success response.
+    /// Makes one call, to be over by `deadline`, and returns its success response.
     pub(crate) async fn call(
         &self,
         operation: &'static Operation,
         request: Request,
         source: &dyn ProvideCredentials,
         deadline: Deadline,
-    ) -> Result<(CallMetadata, Bytes), Error> {
-        let span = self.span(operation);
+    ) -> Result<VerifiedResponse, Error> {
+        runtime::check()?;
+        let span = spans::call(operation);
         let call = Call { transport: self, operation, source, deadline };
         let outcome = call.run(request).instrument(span.clone()).await;
-        if let Err(error) = &outcome {
-            span.record("error.type", field::debug(error.kind()));
-        }
-        outcome
+        spans::record(&span, &outcome);
+        outcome.map(|(metadata, body)| VerifiedResponse { metadata, body, span })
     }
+}
 
-    /// The span of a call, with the names of OpenTelemetry.
-    fn span(&self, operation: &Operation) -> Span {
-        let Operation { id, method, path, .. } = operation;
-        let address = self.host.as_str();
-        tracing::info_span!(
-            "bunq_call",
-            otel.name = format_args!("{method} {path}"),
-            otel.kind = "client",
-            bunq.operation = id,
-            http.request.method = method,
-            url.template = path,
-            server.address = address,
-            http.request.resend_count = field::Empty,
-            http.response.status_code = field::Empty,
-            error.type = field::Empty,
-        )
-    }
+/// A success response whose signature is valid.
+#[derive(Debug, Clone)]
+pub(crate) struct VerifiedResponse {
+    pub(crate) metadata: CallMetadata,
+    pub(crate) body: Bytes,
+    /// The span of the call, for what is found out about the response afterwards.
+    pub(crate) span: Span,
 }
 
 /// One call in progress.
@@ -183,10 +179,15 @@ impl Call<'_> {
                 Err(error) => return Err(last.unwrap_or(error)),
             };
             attempts += 1;
-            let error = match self.attempt(&request, &credentials, permit, attempts).await {
+            let span = spans::attempt(self.operation, &request, attempts);
+            let attempt = self.attempt(&request, &credentials, permit, attempts).instrument(span.clone()).await;
+            spans::record(&span, &attempt);
+            let error = match attempt {
                 Ok(done) => return Ok(done),
                 Err(error) => error,
             };
+            // The events below are about the call.
+            drop(span);
             counted += u32::from(!error.is_throttling());
             let may_repeat = error.permits_repeating(self.operation);
             if error.refuses_token() {
@@ -202,7 +203,10 @@ impl Call<'_> {
             let failure = Failure::new(&error, counted, self.transport.limits.governs(self.operation));
             match retry::decide(&failure, &config.retry, self.deadline.left_to_send(), fastrand::f64()) {
                 Decision::RetryAfter(pause) if may_repeat => {
-                    tracing::info!(kind = ?error.kind(), attempts, pause_ms = pause.as_millis(), "the call is retried");
+                    let (kind, pause_seconds) = (error.kind().as_str(), pause.as_secs_f64());
+                    let attempts = i64::from(attempts);
+                    tracing::info!(error.type = kind, attempts, pause_seconds, "the call is retried");
+                    metrics::retried(self.operation);
                     sleep(pause).await;
                     last = Some(error);
                 }
@@ -269,17 +273,12 @@ impl Call<'_> {
         mut permit: Option<Permit>,
         attempts: u32,
     ) -> Result<(CallMetadata, Bytes), Error> {
-        let Transport { connections, config, .. } = self.transport;
+        let Transport { connections, config, headers, .. } = self.transport;
         let mut metadata = CallMetadata::new(self.operation, attempts);
         let left = self.deadline.left();
-        let mut request = request::prepare(request, credentials, &mut metadata)?;
+        let mut request = request::prepare(request, credentials, headers, &mut metadata)?;
         *request.timeout_mut() = Some(config.attempt_timeout.min(left));
         let response = request::send(connections, request, config.max_response_size, &mut metadata).await;
-        let span = Span::current();
-        span.record("http.request.resend_count", attempts - 1);
-        if let Some(status) = metadata.status {
-            span.record("http.response.status_code", status);
-        }
         let response = response.map_err(|error| error.with_metadata(metadata.clone()))?;
 
         if let Some(warning) = &metadata.warning {
@@ -305,7 +304,11 @@ impl Call<'_> {
                 Some(permit) => permit.throttle(throttled, fastrand::f64()),
                 None => throttled.pause(per, 0, fastrand::f64()),
             });
-            tracing::warn!(?retry_after, ?limit, "bunq refuses the call for its rate");
+            let retry_after_seconds = retry_after.map(|pause| pause.as_secs_f64());
+            let (calls, per_seconds) =
+                (limit.map(|limit| i64::from(limit.calls)), limit.map(|limit| limit.per.as_secs_f64()));
+            tracing::warn!(retry_after_seconds, calls, per_seconds, "bunq refuses the call for its rate");
+            metrics::throttled(self.operation);
         } else if error.is_from_bunq() {
             admit(&mut permit);
         }

@@ -19,6 +19,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 
+use super::metrics;
 use crate::operation::{Operation, RateLimit};
 
 /// The widest limit that is accepted from the words of a 429.
@@ -58,7 +59,7 @@ impl RateLimits {
     pub(crate) fn new(documented: bool, set: &HashMap<&'static str, RateLimit>) -> Self {
         let window = |operation: &'static Operation| {
             let limit = set.get(operation.id).copied().or(documented.then_some(operation.rate_limit));
-            limit.map(|limit| (operation.id, Arc::new(Window::new(limit))))
+            limit.map(|limit| (operation.id, Arc::new(Window::new(operation.id, limit))))
         };
         Self { windows: Operation::ALL.iter().filter_map(window).collect(), ranks: AtomicU64::new(0) }
     }
@@ -79,6 +80,15 @@ impl RateLimits {
     /// Whether `operation` has a limit, so that the pauses that bunq asks for are kept here.
     pub(crate) fn governs(&self, operation: &Operation) -> bool {
         self.windows.contains_key(operation.id)
+    }
+
+    /// How long a call of `operation` would wait for its permit if it began now, behind all that wait.
+    pub(crate) fn expected_wait(&self, operation: &Operation) -> Duration {
+        let Some(window) = self.windows.get(operation.id) else { return Duration::ZERO };
+        let (mut state, now) = (window.state(), Instant::now());
+        state.prune(now);
+        let ahead = state.waiting.len();
+        state.turn(now, ahead).saturating_duration_since(now)
     }
 
     /// Waits for a permit for one call of `operation`, if it has a limit.
@@ -102,6 +112,7 @@ impl RateLimits {
 /// The window of one operation.
 #[derive(Debug)]
 struct Window {
+    operation: &'static str,
     state: Mutex<WindowState>,
     /// The turns of those that wait come earlier than they were told.
     moved_up: Notify,
@@ -210,7 +221,7 @@ enum Take {
 }
 
 impl Window {
-    fn new(limit: RateLimit) -> Self {
+    fn new(operation: &'static str, limit: RateLimit) -> Self {
         let state = WindowState {
             limits: vec![limit],
             in_flight: 0,
@@ -220,7 +231,7 @@ impl Window {
             waiting: BTreeMap::new(),
             tickets: 0,
         };
-        Self { state: Mutex::new(state), moved_up: Notify::new() }
+        Self { operation, state: Mutex::new(state), moved_up: Notify::new() }
     }
 
     fn state(&self) -> MutexGuard<'_, WindowState> {
@@ -230,15 +241,16 @@ impl Window {
     async fn acquire(self: &Arc<Self>, rank: Rank, deadline: Instant) -> Result<Permit, Duration> {
         let start = Instant::now();
         let (ticket, turn) = self.state().enter(rank, start);
-        let mut place = Place { window: self, ticket: Some(ticket) };
+        let mut place = Place { window: self, ticket: Some(ticket), is_waiting: false };
         let wait = turn.saturating_duration_since(start);
         if turn > deadline {
             return Err(wait);
         }
+        let wait_seconds = wait.as_secs_f64();
         if wait >= LONG_WAIT {
-            tracing::info!(?wait, "the call waits for a permit within bunq's rate limit");
+            tracing::info!(wait_seconds, "the call waits for a permit within bunq's rate limit");
         } else if !wait.is_zero() {
-            tracing::debug!(?wait, "the call waits for a permit within bunq's rate limit");
+            tracing::debug!(wait_seconds, "the call waits for a permit within bunq's rate limit");
         }
         loop {
             // Created before the state is read, so that nothing in between is missed.
@@ -248,12 +260,17 @@ impl Window {
             match taken {
                 Take::Taken => {
                     place.ticket = None;
+                    metrics::permitted(self.operation, now.saturating_duration_since(start));
                     return Ok(Permit { window: Arc::clone(self), outcome: None });
                 }
                 Take::At(turn) if turn > deadline => return Err(turn.saturating_duration_since(now)),
                 // Either way the turn is looked at again.
-                Take::At(turn) => drop(timeout_at(turn, moved_up).await),
+                Take::At(turn) => {
+                    place.wait();
+                    drop(timeout_at(turn, moved_up).await);
+                }
                 Take::AfterAResponse => {
+                    place.wait();
                     if timeout_at(deadline, moved_up).await.is_err() {
                         return Err(Duration::ZERO);
                     }
@@ -267,10 +284,22 @@ impl Window {
 struct Place<'a> {
     window: &'a Window,
     ticket: Option<Ticket>,
+    is_waiting: bool,
+}
+
+impl Place<'_> {
+    fn wait(&mut self) {
+        if !std::mem::replace(&mut self.is_waiting, true) {
+            metrics::waiting(self.window.operation, 1);
+        }
+    }
 }
 
 impl Drop for Place<'_> {
     fn drop(&mut self) {
+        if self.is_waiting {
+            metrics::waiting(self.window.operation, -1);
+        }
         if let Some(ticket) = self.ticket {
             let others_move_up = self.window.state().leave(ticket);
             if others_move_up {

@@ -3,15 +3,17 @@
 //! It knows no permits and no other attempts, and does not interpret the response.
 
 use bytes::{Bytes, BytesMut};
-use reqwest::header::{CACHE_CONTROL, HeaderName, HeaderValue, USER_AGENT};
+use reqwest::header::{CACHE_CONTROL, HeaderMap, HeaderName, HeaderValue, USER_AGENT};
 use reqwest::{Body, Request};
 use uuid::Uuid;
 
 use super::connections::Connections;
 use super::credentials::Credentials;
+use super::http_config::HttpConfig;
 use super::response::{REQUEST_ID, RESPONSE_ID, ReceivedResponse, WARNING};
 use crate::error::{CallMetadata, Error, ErrorKind, Sent};
 use crate::text::one_line;
+use crate::types::CacheControl;
 
 /// The longest id that is stored of a response.
 const MAX_ID_CHARS: usize = 100;
@@ -23,13 +25,17 @@ const AUTHENTICATION: HeaderName = HeaderName::from_static("x-bunq-client-authen
 const SIGNATURE: HeaderName = HeaderName::from_static("x-bunq-client-signature");
 
 /// The headers of every request.
-const FIXED_HEADERS: [(HeaderName, &str); 5] = [
-    (CACHE_CONTROL, "no-cache"),
-    (USER_AGENT, concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG_VERSION"))),
-    (HeaderName::from_static("x-bunq-language"), "en_US"),
-    (HeaderName::from_static("x-bunq-region"), "nl_NL"),
-    (HeaderName::from_static("x-bunq-geolocation"), "0 0 0 0 000"),
-];
+pub(crate) fn fixed_headers(config: &HttpConfig) -> Result<HeaderMap, Error> {
+    let constant = HeaderValue::from_static;
+    let value = |text: &str| HeaderValue::from_str(text).map_err(|_| Error::internal("a header cannot be sent"));
+    Ok(HeaderMap::from_iter([
+        (CACHE_CONTROL, value(CacheControl::NoCache.as_str())?),
+        (USER_AGENT, config.user_agent()?),
+        (HeaderName::from_static("x-bunq-language"), value(config.language_or_default().as_str())?),
+        (HeaderName::from_static("x-bunq-region"), constant("nl_NL")),
+        (HeaderName::from_static("x-bunq-geolocation"), constant("0 0 0 0 000")),
+    ]))
+}
 
 /// Makes the request of one attempt: its headers, its own id, its signature.
 ///
@@ -37,6 +43,7 @@ const FIXED_HEADERS: [(HeaderName, &str); 5] = [
 pub(crate) fn prepare(
     request: &Request,
     credentials: &Credentials,
+    fixed_headers: &HeaderMap,
     metadata: &mut CallMetadata,
 ) -> Result<Request, Error> {
     let failed = |problem: &str| Error::internal(problem).with_metadata(metadata.clone());
@@ -52,9 +59,7 @@ pub(crate) fn prepare(
     let headers = request.headers_mut();
     // The generated client adds a header that bunq does not know.
     headers.remove("api-version");
-    for (name, value) in FIXED_HEADERS {
-        headers.insert(name, HeaderValue::from_static(value));
-    }
+    headers.extend(fixed_headers.clone());
     headers.insert(REQUEST_ID, value(&request_id)?);
     if let Some(signature) = signature {
         headers.insert(SIGNATURE, value(&signature)?);

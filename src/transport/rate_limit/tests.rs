@@ -5,7 +5,7 @@ use super::*;
 const MS: Duration = Duration::from_millis(1);
 
 fn window(calls: u32, ms: u32) -> Arc<Window> {
-    Arc::new(Window::new(RateLimit { calls, per: ms * MS }))
+    Arc::new(Window::new("update_provision", RateLimit { calls, per: ms * MS }))
 }
 
 fn soon() -> Instant {

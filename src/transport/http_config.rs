@@ -1,0 +1,297 @@
+//! How a client reaches bunq: proxy, certificates and addresses, and the headers that it can choose.
+//!
+//! What is set here is checked when the client is built. What safety needs cannot be set: HTTPS, certificates that are
+//! checked, no proxy on the way to loopback, no redirect, no repetition and no compression below the signatures.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use reqwest::header::HeaderValue;
+use reqwest::redirect::Policy;
+use reqwest::{Certificate, Identity, Proxy, Url, retry, tls};
+
+use crate::error::Error;
+use crate::types::{Language, Secret};
+
+/// The version of TLS that a connection has at least.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[non_exhaustive]
+pub enum TlsVersion {
+    /// TLS 1.2.
+    #[default]
+    V1_2,
+    /// TLS 1.3.
+    V1_3,
+}
+
+/// Which proxy the connections go through.
+#[derive(Debug, Clone, Default)]
+enum ProxyConfig {
+    /// The one that the environment names.
+    #[default]
+    FromEnvironment,
+    /// None.
+    Direct,
+    /// The one with this URL, which may hold a password.
+    Through(Secret),
+}
+
+/// Changes the builder of the HTTP client.
+type Customize = dyn Fn(reqwest::ClientBuilder) -> reqwest::ClientBuilder + Send + Sync;
+
+/// How a client reaches bunq: see [`ClientBuilder::http`](crate::ClientBuilder::http).
+///
+/// Without any setting, connections take the proxy that the environment names (`HTTPS_PROXY` or `ALL_PROXY`, unless
+/// `NO_PROXY` has the host), and trust what the platform trusts; on Linux that is the system's store of certificates, or
+/// what `SSL_CERT_FILE` and `SSL_CERT_DIR` name in its place. Nothing is pinned: bunq does not announce when its
+/// certificates change, and a program that pins one stops on that day. What bunq says is proven by its signature, whose
+/// key the installation has brought.
+///
+/// ```
+/// use bunq_partner::types::Language;
+/// use bunq_partner::{Client, Environment, HttpConfig, TlsVersion};
+///
+/// # fn example() -> Result<(), bunq_partner::Error> {
+/// let http = HttpConfig::default()
+///     .proxy("http://user:password@proxy.example:3128")
+///     .min_tls_version(TlsVersion::V1_3)
+///     .user_agent_suffix("acme-onboarding/2.1")
+///     .language(Language::NlNl);
+/// let client = Client::builder(Environment::Sandbox).api_key("sandbox_…").http(http).build()?;
+/// # Ok(())
+/// # }
+/// # example().unwrap();
+/// ```
+#[derive(Clone, Default)]
+#[must_use = "the settings do nothing until a client is built with them"]
+pub struct HttpConfig {
+    proxy: ProxyConfig,
+    root_certificates: Vec<u8>,
+    client_certificate: Option<Secret>,
+    local_address: Option<IpAddr>,
+    min_tls_version: TlsVersion,
+    idle_timeout: Option<Duration>,
+    tcp_keepalive: Option<Duration>,
+    user_agent_suffix: Option<String>,
+    language: Option<Language>,
+    customize: Option<Arc<Customize>>,
+}
+
+impl HttpConfig {
+    /// Sets the proxy, in place of the one that the environment names: `http://` or `https://`, host and port, and a user
+    /// and a password if it wants them. It sees the name of bunq's host and nothing of what is said there.
+    ///
+    /// A base URL on loopback is never reached through a proxy.
+    pub fn proxy(mut self, url: impl Into<Secret>) -> Self {
+        self.proxy = ProxyConfig::Through(url.into());
+        self
+    }
+
+    /// Uses no proxy, whatever the environment says.
+    pub fn no_proxy(mut self) -> Self {
+        self.proxy = ProxyConfig::Direct;
+        self
+    }
+
+    /// Trusts these certificates beside those of the platform: one or more in PEM. It is for networks that open TLS on its
+    /// way out, and for a gateway of your own.
+    ///
+    /// Whoever has the key of such a certificate reads all that is sent, the API key included.
+    pub fn root_certificates(mut self, pem: impl AsRef<[u8]>) -> Self {
+        self.root_certificates.extend_from_slice(pem.as_ref());
+        self.root_certificates.push(b'\n');
+        self
+    }
+
+    /// Shows a certificate of the client's own to a server that asks for one: the certificate, those that lead to its root,
+    /// and the private key, in one PEM.
+    pub fn client_certificate(mut self, pem: impl Into<Secret>) -> Self {
+        self.client_certificate = Some(pem.into());
+        self
+    }
+
+    /// Makes all connections from this address of the machine. bunq binds an API key to addresses.
+    pub fn local_address(mut self, address: impl Into<IpAddr>) -> Self {
+        self.local_address = Some(address.into());
+        self
+    }
+
+    /// Sets the version of TLS that a connection has at least. The default is 1.2.
+    pub fn min_tls_version(mut self, version: TlsVersion) -> Self {
+        self.min_tls_version = version;
+        self
+    }
+
+    /// Sets how long a connection that no call uses is kept open for the next one. The default is 90 seconds. Set it below
+    /// the time after which a firewall or a gateway on the way forgets a connection.
+    pub fn idle_timeout(mut self, timeout: Duration) -> Self {
+        self.idle_timeout = Some(timeout);
+        self
+    }
+
+    /// Sets how often TCP asks whether an idle connection is still there. The default is every 15 seconds.
+    pub fn tcp_keepalive(mut self, interval: Duration) -> Self {
+        self.tcp_keepalive = Some(interval);
+        self
+    }
+
+    /// Adds the name and version of your program to `User-Agent`, after those of this crate.
+    pub fn user_agent_suffix(mut self, suffix: impl Into<String>) -> Self {
+        self.user_agent_suffix = Some(suffix.into());
+        self
+    }
+
+    /// Sets the language of bunq's messages for users. The default is English.
+    pub fn language(mut self, language: Language) -> Self {
+        self.language = Some(language);
+        self
+    }
+
+    /// Changes the builder of the HTTP client, for what has no setting here. It is called after all settings, and again
+    /// whenever the client gives up its connections.
+    ///
+    /// What safety needs is set after it and cannot be changed: HTTPS, certificates that are checked, no proxy on the way to
+    /// loopback, no redirect, no repetition and no decompression. A TLS configuration of your own is not used.
+    ///
+    /// The builder is that of [`reqwest`](crate::reqwest), whose version is part of this feature: a new one is a breaking
+    /// change.
+    ///
+    /// ```
+    /// use bunq_partner::HttpConfig;
+    ///
+    /// let http = HttpConfig::default().customize(|builder| builder.pool_max_idle_per_host(4));
+    /// ```
+    #[cfg(feature = "reqwest-builder")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "reqwest-builder")))]
+    pub fn customize(
+        mut self,
+        customize: impl Fn(reqwest::ClientBuilder) -> reqwest::ClientBuilder + Send + Sync + 'static,
+    ) -> Self {
+        self.customize = Some(Arc::new(customize));
+        self
+    }
+
+    /// The value of `User-Agent`.
+    pub(crate) fn user_agent(&self) -> Result<HeaderValue, Error> {
+        let own = concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG_VERSION"));
+        let Some(suffix) = &self.user_agent_suffix else { return Ok(HeaderValue::from_static(own)) };
+        let is_fit = !suffix.trim().is_empty() && suffix.chars().all(|c| c == ' ' || c.is_ascii_graphic());
+        let value = HeaderValue::from_str(&format!("{own} {suffix}")).ok().filter(|_| is_fit && suffix.len() <= 256);
+        let rule = "write it as `name/version`, in printable ASCII of at most 256 characters";
+        value.ok_or_else(|| Error::invalid_input("user_agent_suffix", rule))
+    }
+
+    pub(crate) fn language_or_default(&self) -> Language {
+        self.language.unwrap_or(Language::EnUs)
+    }
+
+    /// Makes an HTTP client for a server at this URL.
+    pub(crate) fn client(&self, base_url: &Url, connect_timeout: Duration) -> Result<reqwest::Client, Error> {
+        let mut builder = reqwest::Client::builder()
+            .connect_timeout(connect_timeout)
+            .local_address(self.local_address)
+            .tls_version_min(match self.min_tls_version {
+                TlsVersion::V1_2 => tls::Version::TLS_1_2,
+                TlsVersion::V1_3 => tls::Version::TLS_1_3,
+            })
+            .tls_certs_merge(self.trusted()?);
+        builder = match &self.proxy {
+            ProxyConfig::FromEnvironment => builder,
+            ProxyConfig::Direct => builder.no_proxy(),
+            ProxyConfig::Through(url) => builder.proxy(explicit_proxy(url)?),
+        };
+        if let Some(pem) = &self.client_certificate {
+            builder = builder.identity(identity(pem)?);
+        }
+        if let Some(timeout) = self.idle_timeout {
+            builder = builder.pool_idle_timeout(timeout);
+        }
+        if let Some(interval) = self.tcp_keepalive {
+            builder = builder.tcp_keepalive(interval).tcp_keepalive_interval(interval);
+        }
+        if let Some(customize) = &self.customize {
+            builder = customize(builder);
+        }
+        let failed = |error: reqwest::Error| {
+            Error::internal(format_args!("HTTP and TLS could not be set up: {}", root_cause(&error))).with_source(error)
+        };
+        secured(builder, base_url).build().map_err(failed)
+    }
+
+    fn trusted(&self) -> Result<Vec<Certificate>, Error> {
+        let certificates = Certificate::from_pem_bundle(&self.root_certificates).unwrap_or_default();
+        if certificates.is_empty() && !self.root_certificates.is_empty() {
+            let rule =
+                "there is no certificate in it that can be read: give PEM, `-----BEGIN CERTIFICATE-----` and so on";
+            return Err(Error::invalid_input("root_certificates", rule));
+        }
+        Ok(certificates)
+    }
+}
+
+impl fmt::Debug for HttpConfig {
+    /// Without the certificates and the function.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HttpConfig")
+            .field("proxy", &self.proxy)
+            .field("local_address", &self.local_address)
+            .field("min_tls_version", &self.min_tls_version)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What holds for every client, whatever was set before.
+fn secured(builder: reqwest::ClientBuilder, base_url: &Url) -> reqwest::ClientBuilder {
+    let builder = builder
+        // A redirect would carry the token elsewhere, and a repeated request would go out under a used id.
+        .redirect(Policy::none())
+        .retry(retry::never())
+        .referer(false)
+        // The signature covers the bytes as they are received, whatever other crates switch on in reqwest.
+        .no_gzip()
+        .no_brotli()
+        .no_zstd()
+        .no_deflate()
+        // A configuration that was made elsewhere may check nothing.
+        .tls_backend_rustls()
+        .tls_danger_accept_invalid_certs(false)
+        .tls_danger_accept_invalid_hostnames(false);
+    let builder = if is_loopback(base_url) { builder.no_proxy() } else { builder };
+    if base_url.scheme() == "https" {
+        builder.https_only(true)
+    } else {
+        // Plain HTTP stays on this machine, whatever the name service says.
+        let loopback = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
+        builder.resolve_to_addrs("localhost", &loopback.map(|ip| SocketAddr::new(ip, 0)))
+    }
+}
+
+pub(crate) fn is_loopback(url: &Url) -> bool {
+    url.host_str().is_some_and(|host| {
+        let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+        host == "localhost" || address.is_ok_and(|address| address.is_loopback())
+    })
+}
+
+/// Errors repeat nothing of the URL, which may hold a password.
+fn explicit_proxy(url: &Secret) -> Result<Proxy, Error> {
+    let refused = |rule: &str| Error::invalid_input("proxy", rule);
+    let rule = "it is not the URL of a proxy: write `http://host:port` or `https://host:port`";
+    let parsed: Url = url.expose().parse().map_err(|_| refused(rule))?;
+    if !matches!(parsed.scheme(), "http" | "https") || parsed.host_str().is_none() {
+        return Err(refused(rule));
+    }
+    Proxy::all(parsed).map_err(|_| refused(rule))
+}
+
+fn identity(pem: &Secret) -> Result<Identity, Error> {
+    let rule = "it is not PEM with a certificate and its private key, which must not be encrypted";
+    Identity::from_pem(pem.expose().as_bytes()).map_err(|_| Error::invalid_input("client_certificate", rule))
+}
+
+/// The innermost cause: reqwest's own words are "builder error".
+fn root_cause(error: &dyn std::error::Error) -> String {
+    error.source().map_or_else(|| error.to_string(), root_cause)
+}

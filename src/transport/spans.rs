@@ -1,0 +1,64 @@
+//! The spans of a call and of its attempts.
+//!
+//! An attempt has the names that OpenTelemetry gives to a request over HTTP; it stands under its call. Numbers are `i64`,
+//! because exporters write a `u64` that is recorded later as text.
+
+use reqwest::Request;
+use tracing::{Span, field, info_span};
+
+use crate::error::{CallMetadata, Error};
+use crate::operation::Operation;
+
+pub(super) fn call(operation: &Operation) -> Span {
+    info_span!(
+        "bunq_call",
+        otel.name = operation.id,
+        otel.status_code = field::Empty,
+        bunq.operation = operation.id,
+        bunq.attempts = field::Empty,
+        bunq.request_id = field::Empty,
+        bunq.response_id = field::Empty,
+        error.type = field::Empty,
+    )
+}
+
+/// The span of the attempt with this number.
+pub(super) fn attempt(operation: &Operation, request: &Request, number: u32) -> Span {
+    let url = request.url();
+    info_span!(
+        "bunq_attempt",
+        otel.name = format_args!("{} {}", operation.method, operation.path),
+        otel.kind = "client",
+        otel.status_code = field::Empty,
+        http.request.method = operation.method,
+        http.request.resend_count = (number > 1).then(|| i64::from(number - 1)),
+        http.response.status_code = field::Empty,
+        url.full = url.as_str(),
+        url.template = operation.path,
+        server.address = url.host_str(),
+        server.port = url.port_or_known_default().map(i64::from),
+        bunq.request_id = field::Empty,
+        bunq.response_id = field::Empty,
+        error.type = field::Empty,
+    )
+}
+
+/// Records the outcome of a call or of an attempt. What the span has no field for is left out.
+pub(super) fn record<T>(span: &Span, outcome: &Result<(CallMetadata, T), Error>) {
+    let metadata = outcome.as_ref().map_or_else(Error::metadata, |(metadata, _)| Some(metadata));
+    if let Some(CallMetadata { attempts, request_id, status, response_id, .. }) = metadata {
+        span.record("bunq.attempts", i64::from(*attempts));
+        span.record("bunq.request_id", request_id.as_deref());
+        span.record("bunq.response_id", response_id.as_deref());
+        span.record("http.response.status_code", status.map(i64::from));
+    }
+    if let Err(error) = outcome {
+        record_failure(span, error);
+    }
+}
+
+/// Records that a call or an attempt has failed.
+pub(crate) fn record_failure(span: &Span, error: &Error) {
+    span.record("otel.status_code", "ERROR");
+    span.record("error.type", error.kind().as_str());
+}

@@ -1,0 +1,100 @@
+//! The metrics that operators graph, as an OpenTelemetry exporter gets them.
+
+#![cfg(feature = "sandbox")]
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+mod common;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use bunq_partner::Operation;
+use bunq_partner::sandbox::{Fault, Injection, Sandbox};
+use common::at_once;
+use futures_util::future::join_all;
+use opentelemetry::KeyValue;
+use opentelemetry_sdk::metrics::data::{AggregatedMetrics, MetricData};
+use opentelemetry_sdk::metrics::{InMemoryMetricExporter, SdkMeterProvider};
+use tracing_opentelemetry::MetricsLayer;
+use tracing_subscriber::Registry;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+
+/// The sums of the metrics, by the operation.
+fn sums(exporter: &InMemoryMetricExporter) -> BTreeMap<String, f64> {
+    let operation = |attributes: Vec<&KeyValue>| {
+        attributes.iter().map(|attribute| format!(" {}", attribute.value.as_str())).collect::<String>()
+    };
+    let mut sums = BTreeMap::new();
+    for metric in exporter.get_finished_metrics().unwrap().last().unwrap().scope_metrics().flat_map(|all| all.metrics())
+    {
+        let name = metric.name();
+        match metric.data() {
+            AggregatedMetrics::U64(MetricData::Sum(sum)) => sum.data_points().for_each(|point| {
+                sums.insert(format!("{name}{}", operation(point.attributes().collect())), point.value() as f64);
+            }),
+            AggregatedMetrics::I64(MetricData::Sum(sum)) => sum.data_points().for_each(|point| {
+                sums.insert(format!("{name}{}", operation(point.attributes().collect())), point.value() as f64);
+            }),
+            AggregatedMetrics::F64(MetricData::Histogram(histogram)) => histogram.data_points().for_each(|point| {
+                sums.insert(format!("{name}{}", operation(point.attributes().collect())), point.sum());
+            }),
+            other => panic!("{name}: {other:?}"),
+        }
+    }
+    sums
+}
+
+// The only test in this file, because a process has one subscriber.
+#[tokio::test(start_paused = true)]
+async fn metrics_as_an_exporter_sees_them() {
+    let exporter = InMemoryMetricExporter::default();
+    let provider = SdkMeterProvider::builder().with_periodic_exporter(exporter.clone()).build();
+    Registry::default().with(MetricsLayer::new(provider.clone())).init();
+    let now = || {
+        provider.force_flush().unwrap();
+        sums(&exporter)
+    };
+    let sandbox = Sandbox::builder().rate_limits(true).start().await.unwrap();
+    let client = sandbox.client().retry(at_once()).build().unwrap();
+    client.open_session().await.unwrap();
+    let ids = sandbox.populate(8);
+    assert_eq!(client.expected_wait(&Operation::UPDATE_PROVISION), Duration::ZERO);
+
+    let closing = {
+        let provisions = client.provisions();
+        join_all(ids.clone().into_iter().map(move |id| {
+            let provisions = provisions.clone();
+            async move { drop(provisions.close(id).await.unwrap()) }
+        }))
+    };
+    let closing = tokio::spawn(closing);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let sums = now();
+    assert_eq!(sums["bunq.client.sessions_opened"], 1.0);
+    assert_eq!(sums["bunq.client.permit.waiting update_provision"], 6.0, "{sums:?}");
+    // Three windows for those that wait, and another call would be the first of the fourth.
+    let wait = client.expected_wait(&Operation::UPDATE_PROVISION).as_secs_f64();
+    assert!((10.0..12.0).contains(&wait), "{wait}");
+    closing.await.unwrap();
+    let sums = now();
+    assert_eq!(sums["bunq.client.permit.waiting update_provision"], 0.0, "{sums:?}");
+    // Two each have waited for 3, 6 and 9 seconds.
+    let waited = sums["bunq.client.permit.wait update_provision"];
+    assert!((36.0..38.0).contains(&waited), "{waited}");
+
+    sandbox.inject(Injection::new(Fault::RateLimited { retry_after: None }).on(&Operation::GET_PROVISION).times(2));
+    sandbox.inject(Injection::new(Fault::Status(500)).on(&Operation::GET_PROVISION));
+    client.provisions().get(ids[0]).await.unwrap();
+    let sums = now();
+    assert_eq!(sums["bunq.client.throttled get_provision"], 2.0);
+    assert_eq!(sums["bunq.client.retries get_provision"], 3.0);
+    // A call that gives up waits no longer.
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    let (api, first) = (client.api(), ids[0]);
+    let mut given_up = Box::pin(join_all((0..5).map(|_| api.get_provision(first))));
+    assert!(tokio::time::timeout(Duration::from_millis(100), &mut given_up).await.is_err());
+    assert_eq!(now()["bunq.client.permit.waiting get_provision"], 2.0);
+    drop(given_up);
+    assert_eq!(now()["bunq.client.permit.waiting get_provision"], 0.0);
+}

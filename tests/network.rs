@@ -1,0 +1,349 @@
+//! The ways to bunq: proxies, certificates and addresses. A server with TLS stands before the sandbox.
+
+#![cfg(all(feature = "sandbox", feature = "reqwest-builder"))]
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+mod common;
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::process::{Command, Stdio};
+use std::sync::{Arc, Mutex};
+
+use bunq_partner::sandbox::Sandbox;
+use bunq_partner::types::Language;
+use bunq_partner::{Client, ClientBuilder, Environment, ErrorKind, HttpConfig, RetryPolicy, Secret, Sent, TlsVersion};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, copy_bidirectional};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::pki_types::PrivateKeyDer;
+use tokio_rustls::rustls::server::WebPkiClientVerifier;
+use tokio_rustls::rustls::{self, ClientConfig, RootCertStore, ServerConfig, version};
+
+/// A name that leads nowhere: only the proxy and the tests know it.
+const BANK: &str = "bank.test";
+const PASSWORD: &str = "a-password-of-the-proxy";
+const BASE_URL: &str = "BUNQ_TEST_BASE_URL";
+const API_KEY: &str = "BUNQ_TEST_API_KEY";
+
+/// An authority that nobody knows but these tests.
+struct Authority(CertifiedIssuer<'static, KeyPair>);
+
+impl Authority {
+    fn new() -> Self {
+        let mut params = CertificateParams::new([]).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        Self(CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap())
+    }
+
+    fn pem(&self) -> String {
+        self.0.as_ref().pem()
+    }
+
+    fn roots(&self) -> RootCertStore {
+        let mut roots = RootCertStore::empty();
+        roots.add(self.0.as_ref().der().clone()).unwrap();
+        roots
+    }
+
+    fn issue(&self, names: &[&str]) -> (rcgen::Certificate, KeyPair) {
+        let key = KeyPair::generate().unwrap();
+        let names: Vec<_> = names.iter().map(|name| (*name).to_owned()).collect();
+        (CertificateParams::new(names).unwrap().signed_by(&key, &self.0).unwrap(), key)
+    }
+
+    /// A certificate for a client, with its key.
+    fn client_pem(&self) -> String {
+        let (certificate, key) = self.issue(&["client"]);
+        certificate.pem() + &key.serialize_pem()
+    }
+
+    /// The server's side of TLS, for these names. It asks for a certificate of the client's if `is_mutual`.
+    fn server(
+        &self,
+        names: &[&str],
+        is_mutual: bool,
+        versions: &[&'static rustls::SupportedProtocolVersion],
+    ) -> TlsAcceptor {
+        let (certificate, key) = self.issue(names);
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let config =
+            ServerConfig::builder_with_provider(Arc::clone(&provider)).with_protocol_versions(versions).unwrap();
+        let config = if is_mutual {
+            let verifier =
+                WebPkiClientVerifier::builder_with_provider(Arc::new(self.roots()), provider).build().unwrap();
+            config.with_client_cert_verifier(verifier)
+        } else {
+            config.with_no_client_auth()
+        };
+        let key = PrivateKeyDer::Pkcs8(key.serialize_der().into());
+        TlsAcceptor::from(Arc::new(config.with_single_cert(vec![certificate.der().clone()], key).unwrap()))
+    }
+}
+
+async fn listener() -> (TcpListener, SocketAddr) {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let address = listener.local_addr().unwrap();
+    (listener, address)
+}
+
+fn address_of(sandbox: &Sandbox) -> SocketAddr {
+    sandbox.base_url().trim_start_matches("http://").trim_end_matches("/v1").parse().unwrap()
+}
+
+/// Ends TLS before the sandbox.
+async fn terminate_tls(sandbox: &Sandbox, acceptor: TlsAcceptor) -> SocketAddr {
+    let (listener, address) = listener().await;
+    let bank = address_of(sandbox);
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let acceptor = acceptor.clone();
+            tokio::spawn(async move {
+                let Ok(mut stream) = acceptor.accept(stream).await else { return };
+                let mut bank = TcpStream::connect(bank).await.unwrap();
+                let _ = copy_bidirectional(&mut stream, &mut bank).await;
+            });
+        }
+    });
+    address
+}
+
+/// What a forward proxy was asked for.
+type Asked = Arc<Mutex<Vec<String>>>;
+
+/// A forward proxy that lets `user` with the password through, to the one server that it knows.
+async fn forward_proxy(server: SocketAddr) -> (SocketAddr, Asked) {
+    let (listener, address) = listener().await;
+    let asked = Asked::default();
+    let log = Arc::clone(&asked);
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let log = Arc::clone(&log);
+            tokio::spawn(async move {
+                let mut head = Vec::new();
+                while !head.ends_with(b"\r\n\r\n") {
+                    head.push(stream.read_u8().await.unwrap());
+                }
+                let head = String::from_utf8(head).unwrap();
+                log.lock().unwrap().push(head.clone());
+                // `user` and the password.
+                if !head.contains("Basic dXNlcjphLXBhc3N3b3JkLW9mLXRoZS1wcm94eQ==\r\n") {
+                    let refusal = b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n";
+                    return stream.write_all(refusal).await.unwrap();
+                }
+                stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await.unwrap();
+                let mut server = TcpStream::connect(server).await.unwrap();
+                let _ = copy_bidirectional(&mut stream, &mut server).await;
+            });
+        }
+    });
+    (address, asked)
+}
+
+fn client(sandbox: &Sandbox, base_url: String, http: HttpConfig) -> ClientBuilder {
+    sandbox.client().base_url(base_url).http(http).retry(RetryPolicy::default().max_attempts(1))
+}
+
+/// Makes a call, and says why none could be made. Then nothing has come to the bank.
+async fn failure(sandbox: &Sandbox, base_url: String, http: HttpConfig) -> String {
+    let error = client(sandbox, base_url, http).build().unwrap().open_session().await.unwrap_err();
+    assert!(sandbox.take_journal().is_empty(), "{error}");
+    assert!(!format!("{error:?}").contains(PASSWORD), "{error:?}");
+    assert_eq!((error.kind(), error.sent()), (ErrorKind::Connect, Sent::No), "{error}");
+    error.to_string()
+}
+
+fn proxy_url(address: SocketAddr, password: &str) -> String {
+    format!("http://user:{password}@{address}")
+}
+
+#[tokio::test]
+async fn calls_go_through_a_proxy_with_a_password() {
+    let (sandbox, authority) = (Sandbox::start().await.unwrap(), Authority::new());
+    let server = terminate_tls(&sandbox, authority.server(&[BANK], false, rustls::ALL_VERSIONS)).await;
+    let (proxy, asked) = forward_proxy(server).await;
+    let trusting = || HttpConfig::default().root_certificates(authority.pem());
+    let base_url = || format!("https://{BANK}/v1");
+
+    let http = trusting().proxy(proxy_url(proxy, PASSWORD));
+    assert!(!format!("{http:?}").contains(PASSWORD), "{http:?}");
+    client(&sandbox, base_url(), http).build().unwrap().open_session().await.unwrap();
+    let asked_for = asked.lock().unwrap().drain(..).next().unwrap();
+    assert!(asked_for.starts_with("CONNECT bank.test:443 HTTP/1.1\r\n"), "{asked_for}");
+    assert!(!asked_for.contains("sandbox_"), "{asked_for}");
+    assert!(!sandbox.take_journal().is_empty());
+
+    let problem = failure(&sandbox, base_url(), trusting().proxy(proxy_url(proxy, "another"))).await;
+    assert!(problem.contains("proxy"), "{problem}");
+    // The proxy does not see into TLS, and no other server can pretend to be the bank.
+    let problem = failure(&sandbox, base_url(), HttpConfig::default().proxy(proxy_url(proxy, PASSWORD))).await;
+    assert!(problem.contains("UnknownIssuer"), "{problem}");
+}
+
+#[tokio::test]
+async fn loopback_is_never_reached_through_a_proxy() {
+    let (sandbox, authority) = (Sandbox::start().await.unwrap(), Authority::new());
+    let (proxy, asked) = forward_proxy(address_of(&sandbox)).await;
+    let http = HttpConfig::default().root_certificates(authority.pem()).proxy(proxy_url(proxy, PASSWORD));
+    client(&sandbox, sandbox.base_url().to_owned(), http.clone()).build().unwrap().open_session().await.unwrap();
+    let server = terminate_tls(&sandbox, authority.server(&["localhost"], false, rustls::ALL_VERSIONS)).await;
+    let base_url = format!("https://localhost:{}/v1", server.port());
+    client(&sandbox, base_url, http).build().unwrap().open_session().await.unwrap();
+    assert!(asked.lock().unwrap().is_empty());
+}
+
+/// The part of the next test that another process plays: `HTTPS_PROXY` and `SSL_CERT_FILE` are those of a process.
+#[tokio::test]
+#[ignore = "another test starts it"]
+async fn another_process() {
+    let (base_url, key) = (std::env::var(BASE_URL).unwrap(), std::env::var(API_KEY).unwrap());
+    let port = base_url.rsplit(':').next().unwrap().trim_end_matches("/v1").parse().unwrap();
+    let is_direct = std::env::var("BUNQ_TEST_DIRECT").is_ok();
+    let http = if is_direct { HttpConfig::default().no_proxy() } else { HttpConfig::default() };
+    let http = http.customize(move |builder| builder.resolve(BANK, SocketAddr::from((Ipv4Addr::LOCALHOST, port))));
+    let client = Client::builder(Environment::Sandbox).api_key(key).base_url(base_url).http(http);
+    client.build().unwrap().open_session().await.unwrap();
+}
+
+#[tokio::test]
+async fn the_environment_names_a_proxy_and_certificates() {
+    let (sandbox, authority) = (Sandbox::start().await.unwrap(), Authority::new());
+    let server = terminate_tls(&sandbox, authority.server(&[BANK], false, rustls::ALL_VERSIONS)).await;
+    let (proxy, asked) = forward_proxy(server).await;
+    let file = std::env::temp_dir().join(format!("bunq-partner-{}.pem", bunq_partner::Uuid::new_v4()));
+    std::fs::write(&file, authority.pem()).unwrap();
+    let mut another_process = Command::new(std::env::current_exe().unwrap());
+    another_process
+        .args(["another_process", "--exact", "--ignored"])
+        .env(BASE_URL, format!("https://{BANK}:{}/v1", server.port()))
+        .env(API_KEY, sandbox.api_key().expose())
+        .env("HTTPS_PROXY", proxy_url(proxy, PASSWORD))
+        .env_remove("NO_PROXY")
+        .env_remove("no_proxy")
+        .env_remove("SSL_CERT_DIR")
+        .env("SSL_CERT_FILE", &file)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
+    let run = async |command: &mut Command| {
+        let mut child = command.spawn().unwrap();
+        tokio::task::spawn_blocking(move || child.wait()).await.unwrap().unwrap().success()
+    };
+    assert!(run(&mut another_process).await);
+    assert_eq!(asked.lock().unwrap().drain(..).len(), 1);
+    assert!(run(another_process.env("BUNQ_TEST_DIRECT", "1")).await);
+    assert!(asked.lock().unwrap().is_empty(), "`no_proxy` has used a proxy");
+    assert!(!run(another_process.env_remove("SSL_CERT_FILE")).await, "an unknown authority was trusted");
+    std::fs::remove_file(file).unwrap();
+}
+
+#[tokio::test]
+async fn a_private_authority_and_a_client_certificate() {
+    let (sandbox, authority) = (Sandbox::start().await.unwrap(), Authority::new());
+    let server = terminate_tls(&sandbox, authority.server(&["localhost"], true, rustls::ALL_VERSIONS)).await;
+    let base_url = || format!("https://localhost:{}/v1", server.port());
+    let trusting = || HttpConfig::default().root_certificates(authority.pem());
+
+    let http = trusting().client_certificate(authority.client_pem());
+    client(&sandbox, base_url(), http).build().unwrap().open_session().await.unwrap();
+    assert!(!sandbox.take_journal().is_empty());
+
+    let unknown = HttpConfig::default().client_certificate(authority.client_pem());
+    let problem = failure(&sandbox, base_url(), unknown).await;
+    assert!(problem.contains("UnknownIssuer"), "{problem}");
+
+    // With TLS 1.3 a server refuses a client when the request may be on its way already.
+    for http in [trusting(), trusting().client_certificate(Authority::new().client_pem())] {
+        let error = client(&sandbox, base_url(), http).build().unwrap().open_session().await.unwrap_err();
+        assert!(matches!(error.kind(), ErrorKind::Connect | ErrorKind::Connection), "{error}");
+        assert!(sandbox.take_journal().is_empty());
+    }
+}
+
+#[tokio::test]
+async fn a_certificate_for_another_name_is_refused() {
+    let (sandbox, authority) = (Sandbox::start().await.unwrap(), Authority::new());
+    let server = terminate_tls(&sandbox, authority.server(&[BANK], false, rustls::ALL_VERSIONS)).await;
+    let http = HttpConfig::default().root_certificates(authority.pem());
+    let problem = failure(&sandbox, format!("https://localhost:{}/v1", server.port()), http).await;
+    assert!(problem.contains("certificate"), "{problem}");
+}
+
+#[tokio::test]
+async fn an_older_tls_is_refused() {
+    let (sandbox, authority) = (Sandbox::start().await.unwrap(), Authority::new());
+    let server = terminate_tls(&sandbox, authority.server(&["localhost"], false, &[&version::TLS12])).await;
+    let base_url = || format!("https://localhost:{}/v1", server.port());
+    let http = HttpConfig::default().root_certificates(authority.pem());
+    client(&sandbox, base_url(), http.clone()).build().unwrap().open_session().await.unwrap();
+    sandbox.take_journal();
+    failure(&sandbox, base_url(), http.min_tls_version(TlsVersion::V1_3)).await;
+}
+
+#[tokio::test]
+async fn nobody_can_switch_the_checks_off() {
+    let (sandbox, authority) = (Sandbox::start().await.unwrap(), Authority::new());
+    let server = terminate_tls(&sandbox, authority.server(&[BANK], false, rustls::ALL_VERSIONS)).await;
+    let base_url = || format!("https://localhost:{}/v1", server.port());
+    let trusting_elsewhere = authority.roots();
+    let unchecked = [
+        HttpConfig::default().customize(|builder| builder.tls_danger_accept_invalid_certs(true)),
+        HttpConfig::default().customize(|builder| builder.tls_danger_accept_invalid_hostnames(true)),
+        HttpConfig::default().customize(move |builder| {
+            let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+            let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+            let config = config.with_root_certificates(trusting_elsewhere.clone()).with_no_client_auth();
+            builder.tls_backend_preconfigured(config)
+        }),
+    ];
+    for http in unchecked {
+        let problem = failure(&sandbox, base_url(), http).await;
+        assert!(problem.contains("certificate"), "{problem}");
+    }
+    // What is no matter of safety can be changed.
+    let http = HttpConfig::default().root_certificates(authority.pem()).customize(move |builder| {
+        builder.resolve(BANK, SocketAddr::from((Ipv4Addr::LOCALHOST, server.port()))).http1_title_case_headers()
+    });
+    let base_url = format!("https://{BANK}:{}/v1", server.port());
+    client(&sandbox, base_url, http.no_proxy()).build().unwrap().open_session().await.unwrap();
+}
+
+#[tokio::test]
+async fn calls_come_from_the_address_that_was_chosen() {
+    let sandbox = Sandbox::start().await.unwrap();
+    let bank = address_of(&sandbox);
+    let (listener, address) = listener().await;
+    let callers = Arc::new(Mutex::new(Vec::new()));
+    let log = Arc::clone(&callers);
+    tokio::spawn(async move {
+        while let Ok((mut stream, caller)) = listener.accept().await {
+            log.lock().unwrap().push(caller.ip());
+            let mut bank = TcpStream::connect(bank).await.unwrap();
+            tokio::spawn(async move { copy_bidirectional(&mut stream, &mut bank).await });
+        }
+    });
+    let from = |address: Ipv4Addr| HttpConfig::default().local_address(address);
+    let base_url = || format!("http://{address}/v1");
+    client(&sandbox, base_url(), from(Ipv4Addr::new(127, 0, 0, 2))).build().unwrap().open_session().await.unwrap();
+    assert_eq!(callers.lock().unwrap().drain(..).next(), Some(IpAddr::from([127, 0, 0, 2])));
+    sandbox.take_journal();
+    // An address that is kept for documentation, which no machine has.
+    failure(&sandbox, base_url(), from(Ipv4Addr::new(192, 0, 2, 1))).await;
+}
+
+#[tokio::test]
+async fn a_program_names_itself_and_its_language() {
+    let sandbox = Sandbox::start().await.unwrap();
+    let http = HttpConfig::default().user_agent_suffix("acme/2.1 (batch)").language(Language::NlNl);
+    let partner = client(&sandbox, sandbox.base_url().to_owned(), http).build().unwrap();
+    partner.open_session().await.unwrap();
+    // A user's client has the settings of its partner's.
+    let token = Secret::from("a-token-that-bunq-does-not-know");
+    partner.for_user_token(token).build().unwrap().open_session().await.unwrap_err();
+    let journal = sandbox.take_journal();
+    assert!(journal.len() > 4);
+    for call in journal {
+        let agent = concat!("bunq-partner/", env!("CARGO_PKG_VERSION"), " acme/2.1 (batch)");
+        assert_eq!(call.header("user-agent"), Some(agent));
+        assert_eq!(call.header("x-bunq-language"), Some("nl_NL"));
+    }
+}
