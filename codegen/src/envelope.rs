@@ -133,6 +133,12 @@ fn response_schema<'a>(document: &'a Document, operation: &Operation<'a>) -> Opt
     document.named(&response["content"]["application/json"]["schema"])
 }
 
+/// Whether a success response without `Pagination` does not decode.
+pub(crate) fn requires_pagination(document: &Document, operation: &Operation<'_>) -> bool {
+    let required = response_schema(document, operation).and_then(|(_, schema)| schema["required"].as_array());
+    required.is_some_and(|names| names.iter().any(|name| name == "Pagination"))
+}
+
 /// The schema of an item in a success response, with its name.
 pub(crate) fn item_schema<'a>(document: &'a Document, operation: &Operation<'a>) -> Option<(&'a str, &'a Value)> {
     let (_, response) = response_schema(document, operation)?;

@@ -4,7 +4,7 @@ use proc_macro2::TokenStream;
 use quote::{ToTokens, format_ident, quote};
 
 use super::document::Diagnostic;
-use super::envelope::{ResultShape, bodies, item_schema, member_schema};
+use super::envelope::{ResultShape, bodies, item_schema, member_schema, requires_pagination};
 use super::names::pascal_case;
 use super::signature::{Method, inside_option};
 
@@ -96,11 +96,16 @@ impl Method<'_> {
             ResultShape::List(name) | ResultShape::Page(name) => {
                 let Member { field, ty, .. } = self.member(name)?;
                 let items = quote!(envelope.response.into_iter().filter_map(|item| item.#field).collect());
+                let links = if requires_pagination(self.document, &self.operation) {
+                    quote!(envelope.pagination)
+                } else {
+                    quote!(required(envelope.pagination, "Pagination")?)
+                };
                 match self.envelope.shape {
                     ResultShape::Page(_) => (
                         quote!(crate::types::Page<crate::types::#ty>),
                         quote!({
-                            let links = required(envelope.pagination, "Pagination")?;
+                            let links = #links;
                             crate::types::Page::new(#items, links.older_url.as_deref(), links.newer_url.as_deref(), links.future_url.as_deref())
                         }),
                     ),
