@@ -8,8 +8,8 @@ use std::sync::{Arc, OnceLock};
 
 use progenitor_client::{ClientHooks, OperationInfo};
 use reqwest::{Request, Response as HttpResponse};
-use serde::de::DeserializeOwned;
 
+use super::json_path;
 use crate::error::Error;
 use crate::operation::Operation;
 use crate::transport::credentials::ProvideCredentials;
@@ -73,19 +73,17 @@ impl ClientHooks<Arc<Exchange>> for Client {
 
 /// Why a response did not decode, and where: with the document's names of its members. No value is repeated, because it
 /// may be a token.
-pub(super) fn undecodable<T: DeserializeOwned>(body: &[u8]) -> String {
-    let mut deserializer = serde_json::Deserializer::from_slice(body);
-    match serde_path_to_error::deserialize::<_, T>(&mut deserializer) {
-        _ if body.is_empty() => "the response is empty".into(),
-        Err(error) if error.inner().is_data() => {
-            let (path, problem) = (error.path().to_string(), error.inner().to_string());
-            let is_about_the_shape =
-                ["missing field", "a list has more than"].iter().any(|own| problem.starts_with(own));
-            let problem = problem.split(" at line ").next().filter(|_| is_about_the_shape);
-            let problem = problem.unwrap_or("unexpected value");
-            let place = if path == "." { String::new() } else { format!("`{path}`: ") };
-            format!("the response is not what the document describes: {place}{problem}")
-        }
-        _ => "the response is not JSON".into(),
+pub(super) fn undecodable(body: &[u8], error: &serde_json::Error) -> String {
+    if body.is_empty() {
+        return "the response is empty".into();
     }
+    if !error.is_data() {
+        return "the response is not JSON".into();
+    }
+    let problem = error.to_string();
+    let is_about_the_shape = ["missing field", "a list has more than"].iter().any(|own| problem.starts_with(own));
+    let problem = problem.split(" at line ").next().filter(|_| is_about_the_shape).unwrap_or("unexpected value");
+    let path = json_path::at(body, error.line(), error.column());
+    let place = if path.is_empty() { String::new() } else { format!("`{path}`: ") };
+    format!("the response is not what the document describes: {place}{problem}")
 }

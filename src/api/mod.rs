@@ -6,6 +6,7 @@
 
 pub(crate) mod client;
 mod envelope;
+mod json_path;
 mod pages;
 mod response;
 
@@ -202,7 +203,8 @@ impl Api {
         span.in_scope(|| self.transport.report_unknown(unknown));
         let value = match result {
             Ok(envelope) => unpack(envelope.into_inner()),
-            Err(_) => Err(undecodable::<T>(&body)),
+            Err(GeneratedError::InvalidResponsePayload(_, error)) => Err(undecodable(&body, &error)),
+            Err(_) => Err("the response could not be read".into()),
         };
         match value {
             Ok(value) => Ok(Response::new(value, metadata)),

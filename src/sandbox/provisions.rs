@@ -45,7 +45,9 @@ impl ProvisionTable {
         if let Some(director) = creation.director.filter(|director| self.position(*director).is_err()) {
             return Err(Creation::unknown_director(director));
         }
-        Ok(self.by_id.push_mut(StoredProvision::new(numbers.next(), uuid, Arc::new(creation.profile), now)))
+        let position = self.by_id.len();
+        self.by_id.push(StoredProvision::new(numbers.next(), uuid, Arc::new(creation.profile), now));
+        Ok(&self.by_id[position])
     }
 
     /// Makes provisions that are at rest, and gives their ids.

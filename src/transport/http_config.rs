@@ -164,7 +164,6 @@ impl HttpConfig {
     /// let http = HttpConfig::default().customize(|builder| builder.pool_max_idle_per_host(4));
     /// ```
     #[cfg(feature = "reqwest-builder")]
-    #[cfg_attr(docsrs, doc(cfg(feature = "reqwest-builder")))]
     pub fn customize(
         mut self,
         customize: impl Fn(reqwest::ClientBuilder) -> reqwest::ClientBuilder + Send + Sync + 'static,

@@ -1,0 +1,134 @@
+//! The place in a JSON text at which its decoding has failed: from the position that serde_json gives, without decoding
+//! it a second time.
+
+/// One step into a value.
+enum Step {
+    Member(String),
+    Item(usize),
+}
+
+/// The path of the innermost value that holds the character before this line and column, as in
+/// `Response[0].Id.id`; empty for the whole text. The text is JSON up to there.
+pub(super) fn at(json: &[u8], line: usize, column: usize) -> String {
+    let lines_before = json.split_inclusive(|byte| *byte == b'\n').take(line.saturating_sub(1));
+    let offset = lines_before.map(<[u8]>::len).sum::<usize>() + column;
+    let mut path = String::new();
+    for step in steps(json, offset.saturating_sub(1)) {
+        match step {
+            Step::Member(name) if path.is_empty() => path = name,
+            Step::Member(name) => path += &format!(".{name}"),
+            Step::Item(index) => path += &format!("[{index}]"),
+        }
+    }
+    path
+}
+
+/// The steps that lead to the value at `position`.
+fn steps(json: &[u8], position: usize) -> Vec<Step> {
+    let mut steps: Vec<Step> = Vec::new();
+    // Whether each container around is an object that waits for the name of a member.
+    let mut waits_for_name = Vec::new();
+    let mut at = 0;
+    while at <= position {
+        match json.get(at) {
+            None => break,
+            Some(b'{') => {
+                steps.push(Step::Member(String::new()));
+                waits_for_name.push(true);
+            }
+            Some(b'[') => {
+                steps.push(Step::Item(0));
+                waits_for_name.push(false);
+            }
+            Some(b'}' | b']') => {
+                steps.pop();
+                waits_for_name.pop();
+            }
+            Some(b',') => match steps.last_mut() {
+                Some(Step::Item(index)) => *index += 1,
+                _ => waits_for_name.iter_mut().rev().take(1).for_each(|waits| *waits = true),
+            },
+            Some(b'"') => {
+                let end = end_of_text(json, at);
+                if let (Some(waits), Some(Step::Member(name))) = (waits_for_name.last_mut(), steps.last_mut())
+                    && std::mem::take(waits)
+                {
+                    *name = serde_json::from_slice(&json[at..end]).unwrap_or_default();
+                }
+                at = end - 1;
+            }
+            Some(_) => {}
+        }
+        at += 1;
+    }
+    steps
+}
+
+/// Where the text that begins at `start` is over.
+fn end_of_text(json: &[u8], start: usize) -> usize {
+    let mut at = start + 1;
+    while let Some(byte) = json.get(at) {
+        match byte {
+            b'"' => return at + 1,
+            b'\\' => at += 2,
+            _ => at += 1,
+        }
+    }
+    json.len()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde::Deserialize;
+
+    use super::*;
+
+    #[derive(Debug, Deserialize)]
+    #[allow(dead_code)]
+    struct Outer {
+        list: Vec<Inner>,
+        other: Option<Inner>,
+    }
+
+    #[derive(Debug, Deserialize)]
+    #[allow(dead_code)]
+    struct Inner {
+        id: u8,
+    }
+
+    fn path(json: &str) -> String {
+        let error = serde_json::from_str::<Outer>(json).unwrap_err();
+        at(json.as_bytes(), error.line(), error.column())
+    }
+
+    #[test]
+    fn the_value_is_named() {
+        for (json, expected) in [
+            (r#"{"list":[{"id":1},{"id":"x"}]}"#, "list[1].id"),
+            (r#"{"list":[{"id":1},{"id":null }]}"#, "list[1].id"),
+            (r#"{"list":[{"id":1},{"id":{"a":1}}]}"#, "list[1].id"),
+            (r#"{"list":[{"id":1},{"id":999}]}"#, "list[1].id"),
+            ("{\n \"list\": [],\n \"other\": {\"id\" : [1] }}", "other.id"),
+            (r#"{"a,]}\"":["x,{"],"list":[{"id":true}]}"#, "list[0].id"),
+            (r#"{"list":[{"id":1},{}]}"#, "list[1]"),
+            (r#"{"list":[{"id":1}],"other":{"ID":1}}"#, "other"),
+            (r#"{"list":[7]}"#, "list[0]"),
+            (r#"{"list":"none"}"#, "list"),
+            (r#"{"other":null}"#, ""),
+            ("[]", ""),
+            ("7", ""),
+        ] {
+            assert_eq!(path(json), expected, "{json}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_panics(json in proptest::collection::vec(any::<u8>(), 0..60), line in 0_usize..4, column in 0_usize..80) {
+            at(&json, line, column);
+            let text = format!(r#"{{"a\"":[{}"#, String::from_utf8_lossy(&json));
+            at(text.as_bytes(), line, column);
+        }
+    }
+}
