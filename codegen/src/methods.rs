@@ -40,13 +40,17 @@ impl Method<'_> {
         let name = format_ident!("{}", self.operation.id);
         let docs = self.docs();
         let query = self.query(types)?;
-        let (mut parameters, mut passed) = (Vec::new(), Vec::new());
+        let (mut parameters, mut boxed, mut given, mut passed) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         for (argument, ty) in &self.arguments {
             if argument == "body" {
                 parameters.push(quote!(#argument: &#ty));
+                boxed.push(quote!(#argument: &'a #ty));
+                given.push(quote!(#argument));
                 passed.push(quote!(#argument));
             } else if self.is_in_path(argument) {
                 parameters.push(quote!(#argument: #ty));
+                boxed.push(quote!(#argument: #ty));
+                given.push(quote!(#argument));
                 let is_plain = ty.to_token_stream().to_string() == "i64";
                 passed.push(if is_plain { quote!(#argument) } else { quote!(&#argument) });
             } else {
@@ -55,6 +59,8 @@ impl Method<'_> {
         }
         if let Some(query) = &query {
             parameters.push(quote!(query: crate::types::#query));
+            boxed.push(quote!(query: crate::types::#query));
+            given.push(quote!(query));
         }
         if matches!(self.envelope.shape, ResultShape::Bytes) {
             return Ok(quote! {
@@ -72,12 +78,20 @@ impl Method<'_> {
         Ok(quote! {
             #(#[doc = #docs])*
             #visibility async fn #name(&self, #(#parameters),*) -> Result<Response<#result>, Error> {
-                #(#lists)*
-                self.send(
-                    async |client: Client| client.#name(#(#passed),*).await,
-                    |envelope| #unpack,
-                )
-                .await
+                // It is compiled once, with this crate. A future that is not boxed is compiled with each program that
+                // polls it, and all that it decodes too.
+                #[inline(never)]
+                fn boxed<'a>(api: &'a Api, #(#boxed),*) -> BoxFuture<'a, Result<Response<#result>, Error>> {
+                    Box::pin(async move {
+                        #(#lists)*
+                        api.send(
+                            async |client: Client| client.#name(#(#passed),*).await,
+                            |envelope| #unpack,
+                        )
+                        .await
+                    })
+                }
+                boxed(self, #(#given),*).await
             }
             #stream
         })

@@ -25,7 +25,7 @@ use self::pages::{items, pages};
 pub use self::response::{Response, ResponseBody};
 use crate::error::Error;
 use crate::operation::Operation;
-use crate::transport::credentials::ProvideCredentials;
+use crate::transport::credentials::{BoxFuture, ProvideCredentials};
 use crate::transport::deadline::Deadline;
 use crate::transport::{Transport, VerifiedResponse, spans};
 use crate::types::collect_unknown;
