@@ -35,7 +35,7 @@ async fn serve(client: Client, mut queue: mpsc::Receiver<ProvisionId>) {
     while let Some(id) = queue.recv().await {
         // What a load balancer asks: is there room for more?
         let wait = client.expected_wait(&Operation::UPDATE_PROVISION);
-        println!("provision {id}: its request can go in {wait:.1?}");
+        println!("provision {id}: its request can go in {} s", wait.as_secs());
         let client = client.clone();
         work.spawn(async move {
             match close(&client, id).await {

@@ -1,3 +1,10 @@
+//! ```sh
+//! cargo add bunq-partner
+//! cargo add tokio --features macros,rt-multi-thread
+//! cargo add --dev bunq-partner --features sandbox
+//! ```
+//!
+//! The last one brings a bunq on loopback for your tests. [All features](#adding-it).
 #![doc = include_str!("../README.md")]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 use bunq_partner::sandbox::{Fault, Injection, ReceivedSignature};
 use bunq_partner::types::{ListProvisionsQuery, RequestedStatus, UpdateProvisionRequest};
 use bunq_partner::{ErrorKind, Operation, PageSize, Sent, UserKind};
-use common::{MemoryStore, calls, ready, start, start_without_retries};
+use common::{MemoryStore, calls, person, quick, ready, start, start_without_retries};
 use futures_util::TryStreamExt as _;
 use serde_json::{Value, json};
 
@@ -31,6 +31,14 @@ async fn a_response_has_bunqs_ids() {
     assert_eq!(provision.response_id(), Some("response-of-the-test"));
     assert_eq!(provision.warning(), Some("This call is deprecated."));
     assert_eq!(provision.attempts(), 1);
+
+    // So has what a verb has requested, unless it was done already.
+    let provisions = client.provisions();
+    let closing = provisions.close(id).await.unwrap();
+    assert_eq!(closing.response_id(), Some("response-of-the-test"));
+    quick(closing).wait().await.unwrap();
+    assert_eq!(provisions.close(id).await.unwrap().response_id(), None);
+    assert_eq!(provisions.create(person()).await.unwrap().response_id(), Some("response-of-the-test"));
 }
 
 #[tokio::test]

@@ -141,7 +141,7 @@ impl Transport {
         let span = spans::call(operation);
         let call = Call { transport: self, operation, source, deadline };
         let outcome = call.run(request).instrument(span.clone()).await;
-        spans::record(&span, &outcome);
+        spans::record(&span, operation, &outcome);
         outcome.map(|(metadata, body)| VerifiedResponse { metadata, body, span })
     }
 }
@@ -181,7 +181,7 @@ impl Call<'_> {
             attempts += 1;
             let span = spans::attempt(self.operation, &request, attempts);
             let attempt = self.attempt(&request, &credentials, permit, attempts).instrument(span.clone()).await;
-            spans::record(&span, &attempt);
+            spans::record(&span, self.operation, &attempt);
             let error = match attempt {
                 Ok(done) => return Ok(done),
                 Err(error) => error,

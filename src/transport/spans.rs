@@ -44,8 +44,10 @@ pub(super) fn attempt(operation: &Operation, request: &Request, number: u32) -> 
 }
 
 /// Records the outcome of a call or of an attempt. What the span has no field for is left out.
-pub(super) fn record<T>(span: &Span, outcome: &Result<(CallMetadata, T), Error>) {
+pub(super) fn record<T>(span: &Span, operation: &Operation, outcome: &Result<(CallMetadata, T), Error>) {
     let metadata = outcome.as_ref().map_or_else(Error::metadata, |(metadata, _)| Some(metadata));
+    // A call can fail for the one that opens its session, whose ids are not its own.
+    let metadata = metadata.filter(|metadata| metadata.operation == operation);
     if let Some(CallMetadata { attempts, request_id, status, response_id, .. }) = metadata {
         span.record("bunq.attempts", i64::from(*attempts));
         span.record("bunq.request_id", request_id.as_deref());

@@ -2,7 +2,7 @@
 
 use anyhow::{Result, bail};
 
-use crate::{docs, endpoint, layers, run as command, spec};
+use crate::{docs, endpoint, layers, package, run as command, spec};
 
 const FEATURES: [&[&str]; 3] = [&[], &["--no-default-features"], &["--all-features"]];
 
@@ -28,5 +28,6 @@ pub(crate) fn run() -> Result<()> {
     command("env", &example, &[])?;
     command("cargo", &["test", "--workspace", "--all-features"], &[])?;
     endpoint::run()?;
+    package::run()?;
     command("cargo", &["xtask", "contract"], &[])
 }

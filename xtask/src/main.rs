@@ -9,6 +9,7 @@ mod docs;
 mod endpoint;
 mod expand;
 mod layers;
+mod package;
 mod redocly;
 mod sandbox;
 mod spec;
@@ -46,6 +47,8 @@ enum Task {
     Expand,
     /// Check that imports go down the layers of the crate, and that there are no circles
     Layers,
+    /// Check what is published: licences, the README's snippets, and that the packages build
+    Package,
     /// Run bunq on loopback until interrupted; prints where it is and its API key as a line of JSON
     #[command(disable_help_flag = true)]
     Sandbox(sandbox::Arguments),
@@ -74,6 +77,7 @@ fn run_task(task: Task) -> Result<bool> {
         Task::Endpoint => endpoint::run(),
         Task::Expand => expand::run(),
         Task::Layers => layers::run(),
+        Task::Package => package::run(),
         Task::Sandbox(arguments) => sandbox::run(&arguments),
         Task::Spec(task) => return spec::run(task),
     }
