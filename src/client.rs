@@ -92,7 +92,7 @@ impl Client {
     /// which bunq's paths for that user begin. This crate has no calls on accounts and payments yet, and a user may not
     /// make the calls on provisions.
     ///
-    /// The builder has this client's timeouts and base URL, and the two clients share their rate limits, because bunq
+    /// The builder has this client's timeouts, base URL and [`HttpConfig`](crate::HttpConfig), and the two clients share their rate limits, because bunq
     /// counts calls by the address that they come from. The first session turns the credential `ACTIVE`, and bunq never
     /// shows its token again: give the builder a [context store](ClientBuilder::context_store) of the user's own, and
     /// store the token as you store your API key, for [`for_user_token`](Self::for_user_token) after a restart.

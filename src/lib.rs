@@ -1,10 +1,6 @@
-//! ```sh
-//! cargo add bunq-partner
-//! cargo add tokio --features macros,rt-multi-thread
-//! cargo add --dev bunq-partner --features sandbox
-//! ```
+//! `cargo add bunq-partner`, with `cargo add tokio --features macros,rt-multi-thread`; for your tests
+//! `cargo add --dev bunq-partner --features sandbox`. [All features](#adding-it).
 //!
-//! The last one brings a bunq on loopback for your tests. [All features](#adding-it).
 #![doc = include_str!("../README.md")]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 

@@ -240,7 +240,8 @@ async fn a_list_that_is_too_long_is_not_read() {
     let items = |count: usize| format!(r#"{{"Response":[{}]}}"#, vec!["{}"; count].join(","));
     let (sandbox, client) = start_without_retries().await;
     client.open_session().await.unwrap();
-    for (count, problem) in [(20, "has no PartnerUserProvision"), (21, "`Response`: a list has more than 20 items")] {
+    let too_long = "`Response`: a list has more than 20 items";
+    for (count, problem) in [(20, "has no PartnerUserProvision"), (21, too_long), (25, too_long)] {
         sandbox.before_signing(move |_, response| (response.status, response.body) = (200, items(count).into_bytes()));
         let error = client.provisions().get(id(1)).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::InvalidResponse);

@@ -70,7 +70,7 @@ fn http_settings() {
         http().proxy("https://user:0123456789@proxy.example"),
         http().no_proxy(),
         http().user_agent_suffix("acme/2.1 (batch)"),
-        http().idle_timeout(Duration::ZERO).tcp_keepalive(Duration::MAX),
+        http().idle_timeout(Duration::ZERO).tcp_keepalive(Duration::from_secs(3600)),
     ] {
         assert!(sandbox_key().http(good).build().is_ok());
     }
@@ -81,6 +81,9 @@ fn http_settings() {
         http().root_certificates(""),
         http().root_certificates("0123456789"),
         http().client_certificate("-----BEGIN CERTIFICATE-----\n0123456789\n-----END CERTIFICATE-----"),
+        http().root_certificates("-----BEGIN CERTIFICATE-----\nMDEyMzQ1Njc4OQ==\n-----END CERTIFICATE-----"),
+        http().tcp_keepalive(Duration::from_millis(999)),
+        http().tcp_keepalive(Duration::MAX),
         http().user_agent_suffix(""),
         http().user_agent_suffix("acme\r\nX-Forged: 0123456789"),
         http().user_agent_suffix("x".repeat(257)),

@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex};
 use bunq_partner::sandbox::Sandbox;
 use bunq_partner::types::Language;
 use bunq_partner::{Client, ClientBuilder, Environment, ErrorKind, HttpConfig, RetryPolicy, Secret, Sent, TlsVersion};
+use common::Log;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, copy_bidirectional};
 use tokio::net::{TcpListener, TcpStream};
@@ -19,6 +20,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::pki_types::PrivateKeyDer;
 use tokio_rustls::rustls::server::WebPkiClientVerifier;
 use tokio_rustls::rustls::{self, ClientConfig, RootCertStore, ServerConfig, version};
+use tracing_subscriber::filter::LevelFilter;
 
 /// A name that leads nowhere: only the proxy and the tests know it.
 const BANK: &str = "bank.test";
@@ -200,7 +202,9 @@ async fn another_process() {
     let port = base_url.rsplit(':').next().unwrap().trim_end_matches("/v1").parse().unwrap();
     let is_direct = std::env::var("BUNQ_TEST_DIRECT").is_ok();
     let http = if is_direct { HttpConfig::default().no_proxy() } else { HttpConfig::default() };
-    let http = http.customize(move |builder| builder.resolve(BANK, SocketAddr::from((Ipv4Addr::LOCALHOST, port))));
+    let http = http.customize(move |builder| {
+        builder.resolve(BANK, SocketAddr::from((Ipv4Addr::LOCALHOST, port))).tls_sslkeylogfile(true)
+    });
     let client = Client::builder(Environment::Sandbox).api_key(key).base_url(base_url).http(http);
     client.build().unwrap().open_session().await.unwrap();
 }
@@ -222,6 +226,7 @@ async fn the_environment_names_a_proxy_and_certificates() {
         .env_remove("no_proxy")
         .env_remove("SSL_CERT_DIR")
         .env("SSL_CERT_FILE", &file)
+        .env("SSLKEYLOGFILE", file.with_extension("keys"))
         .stdout(Stdio::null())
         .stderr(Stdio::null());
     let run = async |command: &mut Command| {
@@ -233,6 +238,7 @@ async fn the_environment_names_a_proxy_and_certificates() {
     assert!(run(another_process.env("BUNQ_TEST_DIRECT", "1")).await);
     assert!(asked.lock().unwrap().is_empty(), "`no_proxy` has used a proxy");
     assert!(!run(another_process.env_remove("SSL_CERT_FILE")).await, "an unknown authority was trusted");
+    assert!(!file.with_extension("keys").exists(), "the keys of TLS were written down");
     std::fs::remove_file(file).unwrap();
 }
 
@@ -305,6 +311,22 @@ async fn nobody_can_switch_the_checks_off() {
     });
     let base_url = format!("https://{BANK}:{}/v1", server.port());
     client(&sandbox, base_url, http.no_proxy()).build().unwrap().open_session().await.unwrap();
+}
+
+#[tokio::test]
+async fn nobody_can_log_what_is_said() {
+    let log = Log::default();
+    let writer = log.clone();
+    tracing_subscriber::fmt().with_max_level(LevelFilter::TRACE).with_writer(move || writer.clone()).init();
+    let (sandbox, authority) = (Sandbox::start().await.unwrap(), Authority::new());
+    let server = terminate_tls(&sandbox, authority.server(&["localhost"], false, rustls::ALL_VERSIONS)).await;
+    let http = HttpConfig::default().root_certificates(authority.pem());
+    let http = http.customize(|builder| builder.connection_verbose(true));
+    let base_url = format!("https://localhost:{}/v1", server.port());
+    client(&sandbox, base_url, http).build().unwrap().open_session().await.unwrap();
+    let logged = log.take();
+    assert!(logged.contains("create_session"), "nothing was logged");
+    assert!(!logged.contains(sandbox.api_key().expose()), "the API key was logged");
 }
 
 #[tokio::test]

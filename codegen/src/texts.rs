@@ -116,8 +116,8 @@ fn text(name: &str, schema: &Value, field: &str, rule: &str, is_public: bool) ->
         #[doc = #description]
         #private_doc
         #derived
-        #[derive(Clone, PartialEq, Eq, Hash, ::serde::Serialize, ::serde::Deserialize)]
-        #[serde(try_from = "String", into = "String")]
+        #[derive(Clone, PartialEq, Eq, Hash, ::serde::Serialize)]
+        #[serde(into = "String")]
         #visibility struct #ident(pub(crate) String);
 
         #debug
@@ -140,6 +140,12 @@ fn text(name: &str, schema: &Value, field: &str, rule: &str, is_public: bool) ->
                     pattern: #pattern,
                 };
                 RULE.check(text).map(Self)
+            }
+        }
+
+        impl<'de> ::serde::Deserialize<'de> for #ident {
+            fn deserialize<D: ::serde::Deserializer<'de>>(deserializer: D) -> ::std::result::Result<Self, D::Error> {
+                crate::types::checked_text(deserializer)
             }
         }
 

@@ -84,6 +84,9 @@ pub(super) fn undecodable(body: &[u8], error: &serde_json::Error) -> String {
     let is_about_the_shape = ["missing field", "a list has more than"].iter().any(|own| problem.starts_with(own));
     let problem = problem.split(" at line ").next().filter(|_| is_about_the_shape).unwrap_or("unexpected value");
     let path = json_path::at(body, error.line(), error.column());
+    // It is about the list; how much of it was read is no matter.
+    let is_list = problem.starts_with("a list has more than") && path.ends_with(']');
+    let path = path.rsplit_once('[').filter(|_| is_list).map_or(path.as_str(), |(list, _)| list);
     let place = if path.is_empty() { String::new() } else { format!("`{path}`: ") };
     format!("the response is not what the document describes: {place}{problem}")
 }

@@ -1,8 +1,8 @@
 //! The place in a JSON text at which its decoding has failed: from the position that serde_json gives, without decoding
 //! it a second time.
 
-/// One step into a value.
-enum Step {
+/// One segment of a path.
+enum Segment {
     Member(String),
     Item(usize),
 }
@@ -13,19 +13,19 @@ pub(super) fn at(json: &[u8], line: usize, column: usize) -> String {
     let lines_before = json.split_inclusive(|byte| *byte == b'\n').take(line.saturating_sub(1));
     let offset = lines_before.map(<[u8]>::len).sum::<usize>() + column;
     let mut path = String::new();
-    for step in steps(json, offset.saturating_sub(1)) {
-        match step {
-            Step::Member(name) if path.is_empty() => path = name,
-            Step::Member(name) => path += &format!(".{name}"),
-            Step::Item(index) => path += &format!("[{index}]"),
+    for segment in segments(json, offset.saturating_sub(1)) {
+        match segment {
+            Segment::Member(name) if path.is_empty() => path = name,
+            Segment::Member(name) => path += &format!(".{name}"),
+            Segment::Item(index) => path += &format!("[{index}]"),
         }
     }
     path
 }
 
-/// The steps that lead to the value at `position`.
-fn steps(json: &[u8], position: usize) -> Vec<Step> {
-    let mut steps: Vec<Step> = Vec::new();
+/// The segments that lead to the value at `position`.
+fn segments(json: &[u8], position: usize) -> Vec<Segment> {
+    let mut segments: Vec<Segment> = Vec::new();
     // Whether each container around is an object that waits for the name of a member.
     let mut waits_for_name = Vec::new();
     let mut at = 0;
@@ -33,24 +33,24 @@ fn steps(json: &[u8], position: usize) -> Vec<Step> {
         match json.get(at) {
             None => break,
             Some(b'{') => {
-                steps.push(Step::Member(String::new()));
+                segments.push(Segment::Member(String::new()));
                 waits_for_name.push(true);
             }
             Some(b'[') => {
-                steps.push(Step::Item(0));
+                segments.push(Segment::Item(0));
                 waits_for_name.push(false);
             }
             Some(b'}' | b']') => {
-                steps.pop();
+                segments.pop();
                 waits_for_name.pop();
             }
-            Some(b',') => match steps.last_mut() {
-                Some(Step::Item(index)) => *index += 1,
+            Some(b',') => match segments.last_mut() {
+                Some(Segment::Item(index)) => *index += 1,
                 _ => waits_for_name.iter_mut().rev().take(1).for_each(|waits| *waits = true),
             },
             Some(b'"') => {
                 let end = end_of_text(json, at);
-                if let (Some(waits), Some(Step::Member(name))) = (waits_for_name.last_mut(), steps.last_mut())
+                if let (Some(waits), Some(Segment::Member(name))) = (waits_for_name.last_mut(), segments.last_mut())
                     && std::mem::take(waits)
                 {
                     *name = serde_json::from_slice(&json[at..end]).unwrap_or_default();
@@ -61,7 +61,7 @@ fn steps(json: &[u8], position: usize) -> Vec<Step> {
         }
         at += 1;
     }
-    steps
+    segments
 }
 
 /// Where the text that begins at `start` is over.
@@ -83,6 +83,7 @@ mod tests {
     use serde::Deserialize;
 
     use super::*;
+    use crate::types::ProvisionId;
 
     #[derive(Debug, Deserialize)]
     #[allow(dead_code)]
@@ -94,7 +95,7 @@ mod tests {
     #[derive(Debug, Deserialize)]
     #[allow(dead_code)]
     struct Inner {
-        id: u8,
+        id: ProvisionId,
     }
 
     fn path(json: &str) -> String {
@@ -108,7 +109,8 @@ mod tests {
             (r#"{"list":[{"id":1},{"id":"x"}]}"#, "list[1].id"),
             (r#"{"list":[{"id":1},{"id":null }]}"#, "list[1].id"),
             (r#"{"list":[{"id":1},{"id":{"a":1}}]}"#, "list[1].id"),
-            (r#"{"list":[{"id":1},{"id":999}]}"#, "list[1].id"),
+            (r#"{"list":[{"id":1},{"id":0}]}"#, "list[1].id"),
+            (r#"{"list":[{"id":-1},{"id":2}]}"#, "list[0].id"),
             ("{\n \"list\": [],\n \"other\": {\"id\" : [1] }}", "other.id"),
             (r#"{"a,]}\"":["x,{"],"list":[{"id":true}]}"#, "list[0].id"),
             (r#"{"list":[{"id":1},{}]}"#, "list[1]"),

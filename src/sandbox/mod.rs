@@ -25,7 +25,7 @@
 //! ```
 //!
 //! The sandbox has the time of the runtime that it runs in. In a test with paused time a wait of minutes is over at once,
-//! bunq's rate limits included:
+//! bunq's rate limits included. Clients decide by the time of day whether a session or a credential has expired.
 //!
 //! ```
 //! use std::time::Duration;

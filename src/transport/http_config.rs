@@ -5,6 +5,7 @@
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -37,6 +38,9 @@ enum ProxyConfig {
     /// The one with this URL, which may hold a password.
     Through(Secret),
 }
+
+/// What systems take, in seconds.
+const TCP_KEEPALIVE: RangeInclusive<u64> = 1..=9 * 3600;
 
 /// Changes the builder of the HTTP client.
 type Customize = dyn Fn(reqwest::ClientBuilder) -> reqwest::ClientBuilder + Send + Sync;
@@ -83,7 +87,7 @@ impl HttpConfig {
     /// Sets the proxy, in place of the one that the environment names: `http://` or `https://`, host and port, and a user
     /// and a password if it wants them. It sees the name of bunq's host and nothing of what is said there.
     ///
-    /// A base URL on loopback is never reached through a proxy.
+    /// A base URL on loopback is never reached through a proxy. SOCKS is not supported, neither here nor in `ALL_PROXY`.
     pub fn proxy(mut self, url: impl Into<Secret>) -> Self {
         self.proxy = ProxyConfig::Through(url.into());
         self
@@ -124,14 +128,15 @@ impl HttpConfig {
         self
     }
 
-    /// Sets how long a connection that no call uses is kept open for the next one. The default is 90 seconds. Set it below
-    /// the time after which a firewall or a gateway on the way forgets a connection.
+    /// Sets how long a connection that no call uses is kept open for the next one; with zero, none is. The default is 90
+    /// seconds. Set it below the time after which a firewall or a gateway on the way forgets a connection.
     pub fn idle_timeout(mut self, timeout: Duration) -> Self {
         self.idle_timeout = Some(timeout);
         self
     }
 
-    /// Sets how often TCP asks whether an idle connection is still there. The default is every 15 seconds.
+    /// Sets how often TCP asks whether an idle connection is still there, in whole seconds, from 1 second to 9 hours. The
+    /// default is every 15 seconds.
     pub fn tcp_keepalive(mut self, interval: Duration) -> Self {
         self.tcp_keepalive = Some(interval);
         self
@@ -153,7 +158,7 @@ impl HttpConfig {
     /// whenever the client gives up its connections.
     ///
     /// What safety needs is set after it and cannot be changed: HTTPS, certificates that are checked, no proxy on the way to
-    /// loopback, no redirect, no repetition and no decompression. A TLS configuration of your own is not used.
+    /// loopback, no redirect, no repetition, no decompression and no log of what is said or of TLS keys. A TLS configuration of your own is not used.
     ///
     /// The builder is that of [`reqwest`](crate::reqwest), whose version is part of this feature: a new one is a breaking
     /// change.
@@ -208,13 +213,22 @@ impl HttpConfig {
             builder = builder.pool_idle_timeout(timeout);
         }
         if let Some(interval) = self.tcp_keepalive {
+            if !TCP_KEEPALIVE.contains(&interval.as_secs()) {
+                return Err(Error::invalid_input("tcp_keepalive", "it is not between 1 second and 9 hours"));
+            }
             builder = builder.tcp_keepalive(interval).tcp_keepalive_interval(interval);
         }
         if let Some(customize) = &self.customize {
             builder = customize(builder);
         }
+        let has_certificates = !self.root_certificates.is_empty() || self.client_certificate.is_some();
         let failed = |error: reqwest::Error| {
-            Error::internal(format_args!("HTTP and TLS could not be set up: {}", root_cause(&error))).with_source(error)
+            let cause = root_cause(&error);
+            if has_certificates {
+                let problem = format_args!("TLS cannot be set up with them: {cause}");
+                return Error::invalid_input("root_certificates, client_certificate", problem);
+            }
+            Error::internal(format_args!("HTTP and TLS could not be set up: {cause}")).with_source(error)
         };
         secured(builder, base_url).build().map_err(failed)
     }
@@ -256,7 +270,10 @@ fn secured(builder: reqwest::ClientBuilder, base_url: &Url) -> reqwest::ClientBu
         // A configuration that was made elsewhere may check nothing.
         .tls_backend_rustls()
         .tls_danger_accept_invalid_certs(false)
-        .tls_danger_accept_invalid_hostnames(false);
+        .tls_danger_accept_invalid_hostnames(false)
+        // Both would write down what is said, tokens and the API key included.
+        .tls_sslkeylogfile(false)
+        .connection_verbose(false);
     let builder = if is_loopback(base_url) { builder.no_proxy() } else { builder };
     if base_url.scheme() == "https" {
         builder.https_only(true)

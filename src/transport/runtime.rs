@@ -4,9 +4,10 @@ use tokio::runtime::Handle;
 
 use crate::error::Error;
 
-/// Refuses a call outside of a Tokio runtime, where its timers and connections would panic.
+/// Refuses a call outside of a Tokio runtime, where its timers and connections would panic. Whether the runtime has
+/// timers and connections cannot be asked; without them Tokio panics, and says what to switch on.
 pub(crate) fn check() -> Result<(), Error> {
-    let problem = "there is no Tokio runtime here: call it within `#[tokio::main]`, or within `Runtime::block_on`";
+    let problem = "there is no Tokio runtime here: call it within `#[tokio::main]`, or within the `block_on` of a runtime that is built with `enable_all`";
     Handle::try_current().map(drop).map_err(|_| Error::internal(problem))
 }
 
@@ -17,6 +18,10 @@ mod tests {
     #[test]
     fn a_runtime_is_missed() {
         assert!(check().unwrap_err().to_string().contains("`#[tokio::main]`"));
-        tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async { check().unwrap() });
+        tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap()
+            .block_on(async { check().unwrap() });
     }
 }

@@ -3,7 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
-use serde::{Deserialize, Serialize};
+use serde::de::{self, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::InvalidValue;
 
@@ -17,8 +18,8 @@ use super::InvalidValue;
 /// assert!(ProvisionId::try_from(-5_i64).is_err());
 /// # Ok::<(), bunq_partner::Error>(())
 /// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "u64", into = "u64")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(into = "u64")]
 pub struct ProvisionId(u64);
 
 impl ProvisionId {
@@ -34,6 +35,31 @@ impl ProvisionId {
 
     fn refused(value: impl fmt::Display) -> InvalidValue {
         InvalidValue::new("provision_id", format_args!("`{value}` is not a positive integer of at most 63 bits"))
+    }
+}
+
+/// By a visitor, so that the error has the position of the number.
+impl<'de> Deserialize<'de> for ProvisionId {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_u64(IdVisitor)
+    }
+}
+
+struct IdVisitor;
+
+impl Visitor<'_> for IdVisitor {
+    type Value = ProvisionId;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a positive integer")
+    }
+
+    fn visit_u64<E: de::Error>(self, id: u64) -> Result<ProvisionId, E> {
+        id.try_into().map_err(E::custom)
+    }
+
+    fn visit_i64<E: de::Error>(self, id: i64) -> Result<ProvisionId, E> {
+        id.try_into().map_err(E::custom)
     }
 }
 

@@ -1,9 +1,13 @@
 //! The check of a checked text. The types themselves, their patterns and their bounds come from the document.
 
+use std::fmt;
+use std::marker::PhantomData;
 use std::ops::RangeInclusive;
 use std::sync::LazyLock;
 
 use regress::Regex;
+use serde::Deserializer;
+use serde::de::{self, Visitor};
 
 use super::InvalidValue;
 
@@ -29,6 +33,29 @@ impl TextRule {
         } else {
             Err(InvalidValue::new(self.field, self.words))
         }
+    }
+}
+
+/// Reads a checked text: by a visitor, so that the error has the position of the text.
+pub(crate) fn checked_text<'de, T, D>(deserializer: D) -> Result<T, D::Error>
+where
+    T: TryFrom<String, Error = InvalidValue>,
+    D: Deserializer<'de>,
+{
+    deserializer.deserialize_str(TextVisitor(PhantomData))
+}
+
+struct TextVisitor<T>(PhantomData<T>);
+
+impl<T: TryFrom<String, Error = InvalidValue>> Visitor<'_> for TextVisitor<T> {
+    type Value = T;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a text")
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<T, E> {
+        text.to_owned().try_into().map_err(E::custom)
     }
 }
 
