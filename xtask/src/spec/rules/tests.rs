@@ -116,7 +116,12 @@ fn each_finding_has_its_line() {
             "    Token:\n      type: object\n      additionalProperties: false\n",
             "schema `Token`: a response has it, and bunq may add a member",
         ),
-        ("          en_US: English.\n", "", "parameter `Language`: describe the value `en_US`"),
+        ("        en_US: English.\n", "", "schema `Language`: describe the value `en_US`"),
+        (
+            "                CREATED: Provisions that are still being set up.\n",
+            "",
+            "operation `list_provisions`, parameter `status`",
+        ),
     ] {
         let found = findings(&[(from, to)]);
         let place = found.first().and_then(|finding| finding.split_once(": ")).map(|(_, rest)| rest);
