@@ -13,7 +13,7 @@ use crate::environment::Environment;
 use crate::error::{Error, ErrorKind, Sent};
 use crate::operation::Operation;
 use crate::provisions::{Poller, Provisions, ProvisionsConfig};
-use crate::session::{Session, SessionUser};
+use crate::session::{ContextSummary, Session, SessionUser};
 use crate::transport::Transport;
 use crate::types::{Credential, CredentialStatus, Secret};
 
@@ -182,6 +182,23 @@ impl Client {
     /// ```
     pub fn expected_wait(&self, operation: &Operation) -> Duration {
         self.transport.limits().expected_wait(operation)
+    }
+
+    /// Returns what the client has of earlier calls, in memory or in the [context store](ClientBuilder::context_store), without
+    /// asking bunq; `None` if it has nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`Context`](ErrorKind::Context) if the stored context cannot be read or is another client's.
+    pub async fn context(&self) -> Result<Option<ContextSummary>, Error> {
+        self.session.context().await
+    }
+
+    /// The room for exchanges as they are.
+    #[cfg(feature = "cli")]
+    #[doc(hidden)]
+    pub fn raw(&self) -> crate::transport::raw::RawClient {
+        crate::transport::raw::RawClient::new(Arc::clone(&self.transport))
     }
 
     /// Ends the session at bunq, if there is one, also one that a [context store](ClientBuilder::context_store) has

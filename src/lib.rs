@@ -23,7 +23,7 @@ pub use jiff;
 pub use reqwest;
 pub use uuid::Uuid;
 
-pub use api::{Api, Response, ResponseBody};
+pub use api::{Api, RequestPreview, Response, ResponseBody};
 pub use builder::ClientBuilder;
 pub use client::Client;
 pub use environment::Environment;
@@ -31,9 +31,12 @@ pub use error::{Error, ErrorKind, Sent};
 pub use operation::{Auth, Operation, RateLimit};
 pub use provisions::{Acceptance, List, Provisions, Waiter, WaitingFor};
 pub use session::context::{ContextLock, ContextStore, FileStore};
-pub use session::{SessionUser, UserKind};
+pub use session::{ContextSummary, SessionUser, UserKind};
 pub use transport::credentials::BoxFuture;
 pub use transport::http_config::{HttpConfig, TlsVersion};
+#[cfg(feature = "cli")]
+#[doc(hidden)]
+pub use transport::raw;
 pub use transport::retry::RetryPolicy;
 pub use types::{
     ActionRequired, CountryCode, Credential, CredentialStatus, Cursor, EmailAddress, InvalidValue, NewProvision,

@@ -15,7 +15,7 @@ use bunq_partner::{
     BoxFuture, Client, ContextLock, ContextStore, Environment, Error, ErrorKind, FileStore, Operation, Secret, Sent,
     Uuid,
 };
-use common::{MemoryStore, at_once, calls, id, ready};
+use common::{Folder, MemoryStore, at_once, calls, id, ready};
 
 /// Environment variables that tell another process of this test which sandbox and file to use.
 const BASE_URL: &str = "BUNQ_PARTNER_TEST_BASE_URL";
@@ -23,23 +23,16 @@ const CONTEXT: &str = "BUNQ_PARTNER_TEST_CONTEXT";
 const API_KEY: &str = "sandbox_of_the_test";
 
 /// A context file for one test, in a folder that is removed at its end.
-struct ContextFile(PathBuf);
+struct ContextFile(PathBuf, #[allow(dead_code, reason = "it is there to be dropped")] Folder);
 
 impl ContextFile {
     fn new() -> Self {
-        let folder = std::env::temp_dir().join(format!("bunq-partner-{}", Uuid::new_v4()));
-        std::fs::create_dir(&folder).unwrap();
-        Self(folder.join("context.json"))
+        let folder = Folder::new();
+        Self(folder.path("context.json"), folder)
     }
 
     fn client(&self, sandbox: &Sandbox) -> Client {
         sandbox.client().retry(at_once()).context_store(FileStore::new(&self.0)).build().unwrap()
-    }
-}
-
-impl Drop for ContextFile {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(self.0.parent().unwrap());
     }
 }
 

@@ -95,6 +95,9 @@ fn write(name: &Ident, description: &str, variants: &[Variant<'_>], open: bool, 
         }
 
         impl #name {
+            /// The values that the document knows.
+            #visibility const KNOWN: &'static [Self] = &[#(Self::#idents),*];
+
             /// The value as it goes over the wire.
             #visibility fn as_str(&self) -> &str {
                 match self {

@@ -22,7 +22,7 @@ use serde_json::Value;
 use self::client::{Client, Exchange, undecodable};
 use self::envelope::{first, joined, repeats, required};
 use self::pages::{items, pages};
-pub use self::response::{Response, ResponseBody};
+pub use self::response::{RequestPreview, Response, ResponseBody};
 use crate::error::Error;
 use crate::operation::Operation;
 use crate::transport::credentials::{BoxFuture, ProvideCredentials};
@@ -122,18 +122,55 @@ impl Api {
         parameters: &[(&str, &str)],
         body: Option<&Value>,
     ) -> Result<Response<ResponseBody>, Error> {
+        let (operation, request) = self.request(operation, parameters, body)?;
+        let response = self.transport.call(operation, request, &*self.source, self.deadline()).await?;
+        Ok(Response::new(ResponseBody::new(response.body), response.metadata))
+    }
+
+    /// Returns the request that [`call`](Self::call) would send, after the same checks, and sends nothing.
+    ///
+    /// ```no_run
+    /// # async fn example(client: bunq_partner::Client) -> Result<(), bunq_partner::Error> {
+    /// use bunq_partner::Operation;
+    ///
+    /// let closing = serde_json::json!({ "status": "CANCELLED" });
+    /// let preview = client.api().preview(&Operation::UPDATE_PROVISION, &[("provision_id", "123")], Some(&closing))?;
+    /// println!("{} {} {:?}", preview.method, preview.url, preview.body);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`call`](Self::call), before anything is sent.
+    pub fn preview(
+        &self,
+        operation: &Operation,
+        parameters: &[(&str, &str)],
+        body: Option<&Value>,
+    ) -> Result<RequestPreview, Error> {
+        let (operation, request) = self.request(operation, parameters, body)?;
+        Ok(RequestPreview { method: operation.method, url: request.url().to_string(), body: body.cloned() })
+    }
+
+    /// The operation of the table, and the request of a call by name.
+    fn request(
+        &self,
+        operation: &Operation,
+        parameters: &[(&str, &str)],
+        body: Option<&Value>,
+    ) -> Result<(&'static Operation, Request), Error> {
         let invalid = |problem: String| Error::invalid_input(operation.id, problem);
         let operation = Operation::ALL
             .iter()
             .find(|known| *known == operation && !known.managed)
             .ok_or_else(|| invalid("the client makes this call by itself, to open or end a session".into()))?;
-        let request = self.request(operation, parameters, body).map_err(invalid)?;
-        let response = self.transport.call(operation, request, &*self.source, self.deadline()).await?;
-        Ok(Response::new(ResponseBody::new(response.body), response.metadata))
+        let request = self.build_request(operation, parameters, body).map_err(invalid)?;
+        Ok((operation, request))
     }
 
     /// The request of a call by name, or what is wrong with its parameters.
-    fn request(
+    fn build_request(
         &self,
         operation: &Operation,
         parameters: &[(&str, &str)],

@@ -4,8 +4,11 @@ use std::fmt;
 use std::ops::Deref;
 
 use bytes::Bytes;
+use serde::Serialize;
+use serde_json::Value;
 
 use crate::error::{CallMetadata, Error};
+use crate::types::{SECRET_MEMBERS, redact};
 
 /// The verified bytes of a response. It derefs to them.
 ///
@@ -16,6 +19,14 @@ pub struct ResponseBody(Bytes);
 impl ResponseBody {
     pub(super) fn new(bytes: Bytes) -> Self {
         Self(bytes)
+    }
+
+    /// The body as JSON, with `"[redacted]"` in place of each member that the document calls secret, whatever object it
+    /// stands in. Other members may be about a person. `None` if the body is not JSON.
+    pub fn redacted(&self) -> Option<Value> {
+        let mut body = serde_json::from_slice(&self.0).ok()?;
+        redact(&mut body, SECRET_MEMBERS);
+        Some(body)
     }
 }
 
@@ -36,6 +47,27 @@ impl From<ResponseBody> for Vec<u8> {
 impl fmt::Debug for ResponseBody {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "ResponseBody({} bytes)", self.0.len())
+    }
+}
+
+/// A request that was not sent: see [`Api::preview`](crate::Api::preview). The headers, which hold a token and a signature, are
+/// made when a request is sent.
+///
+/// Its `Debug` does not show the body, which may be about a person.
+#[derive(Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct RequestPreview {
+    /// Its HTTP method.
+    pub method: &'static str,
+    /// Its URL.
+    pub url: String,
+    /// Its body.
+    pub body: Option<Value>,
+}
+
+impl fmt::Debug for RequestPreview {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RequestPreview").field("method", &self.method).field("url", &self.url).finish_non_exhaustive()
     }
 }
 

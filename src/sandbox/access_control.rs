@@ -1,9 +1,11 @@
 //! Installations with their devices, sessions, and the tokens of both.
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use serde_json::{Value, json};
 
 use super::clock::{in_bunqs_form, random_token};
@@ -11,13 +13,13 @@ use super::journal::ReceivedSignature;
 use super::response::Refusal;
 use super::settings::DeadToken;
 use crate::transport::signature::VerifyingKey;
-use crate::types::Secret;
+use crate::types::{PermittedIp, Secret, exposed};
 
 /// How many ids of requests are remembered for an installation.
 const REMEMBERED: usize = 100_000;
 
 /// The installations and sessions, and the tokens that were issued for them.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(super) struct AccessControl {
     manner: DeadToken,
     installations: HashMap<u64, KnownInstallation>,
@@ -25,36 +27,52 @@ pub(super) struct AccessControl {
     tokens: HashMap<String, Holder>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 struct KnownInstallation {
+    #[serde(serialize_with = "to_pem", deserialize_with = "from_pem")]
     key: VerifyingKey,
     devices: Vec<RegisteredDevice>,
+    #[serde(skip)]
     request_ids: RecentIds,
 }
 
 /// A device, and the API key that is bound to it.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(super) struct RegisteredDevice {
     pub(super) id: u64,
+    #[serde(serialize_with = "exposed")]
     pub(super) api_key: Secret,
     pub(super) description: String,
     pub(super) created: Timestamp,
+    /// The address that it was registered from.
+    pub(super) ip: IpAddr,
+    /// The other addresses that it may be used from.
+    pub(super) permitted_ips: Vec<PermittedIp>,
 }
 
 impl RegisteredDevice {
-    /// In its item, as bunq shows it. Every caller is on loopback.
+    /// Whether the key may be used from an address.
+    pub(super) fn permits(&self, address: IpAddr) -> bool {
+        address == self.ip
+            || self.permitted_ips.iter().any(|permitted| match permitted {
+                PermittedIp::Any => true,
+                PermittedIp::Only(permitted) => *permitted == address,
+            })
+    }
+
+    /// In its item, as bunq shows it.
     pub(super) fn show(&self) -> Value {
         let created = in_bunqs_form(self.created);
         let (id, description) = (self.id, &self.description);
         json!({ "DeviceServer": {
             "id": id, "created": created, "updated": created, "description": description,
-            "ip": "127.0.0.1", "status": "ACTIVE",
+            "ip": self.ip, "status": "ACTIVE",
         }})
     }
 }
 
 /// A session. It is stored after its end too, because it identifies the key that signatures are checked with.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 struct IssuedSession {
     installation: u64,
     user: ActingUser,
@@ -63,7 +81,7 @@ struct IssuedSession {
 }
 
 /// What a token was given out for.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 struct Holder {
     installation: u64,
     /// `None`: for the installation itself.
@@ -71,7 +89,7 @@ struct Holder {
 }
 
 /// On whose behalf a session acts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum ActingUser {
     Partner,
     Provisioned,
@@ -93,6 +111,11 @@ impl AccessControl {
     /// Forgets every installation, device and session.
     pub(super) fn forget(&mut self) {
         *self = Self::new(self.manner);
+    }
+
+    /// Takes over what an earlier one knew.
+    pub(super) fn restore(&mut self, saved: Self) {
+        *self = Self { manner: self.manner, ..saved };
     }
 
     /// The refusal of a token that is dead or unknown.
@@ -182,6 +205,14 @@ impl AccessControl {
             token.ok_or_else(|| Refusal::unauthorized("The header X-Bunq-Client-Authentication is missing."))?;
         self.tokens.get(token).copied().ok_or_else(|| self.dead())
     }
+}
+
+fn to_pem<S: Serializer>(key: &VerifyingKey, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&key.to_pem())
+}
+
+fn from_pem<'de, D: Deserializer<'de>>(deserializer: D) -> Result<VerifyingKey, D::Error> {
+    VerifyingKey::from_pem(&String::deserialize(deserializer)?).map_err(de::Error::custom)
 }
 
 /// The last ids seen.

@@ -1,6 +1,6 @@
 //! The bank: all state of the sandbox, and what every call does to it.
 
-use std::time::Duration;
+use std::net::IpAddr;
 
 use jiff::Timestamp;
 use serde_json::Value;
@@ -13,10 +13,12 @@ use super::input;
 use super::journal::ReceivedSignature;
 use super::life_cycle::Event;
 use super::listing::Listing;
+use super::profile::Profile;
 use super::provisions::{ProvisionTable, item};
 use super::response::{REQUEST_ID, RawResponse, Refusal};
 use super::routes::Route;
-use super::settings::{CreationResponse, DeadToken, Pace};
+use super::seed::SeedProvision;
+use super::settings::{CreationResponse, Pace};
 use crate::operation::{Auth, Operation};
 use crate::types::{RequestedStatus, Secret, UpdateProvisionRequest};
 
@@ -25,14 +27,9 @@ use crate::types::{RequestedStatus, Secret, UpdateProvisionRequest};
 pub(super) struct Settings {
     pub(super) pace: Pace,
     pub(super) api_key: Secret,
-    pub(super) session_timeout: Duration,
-    pub(super) creation_response: CreationResponse,
-    pub(super) deduplicate: bool,
-    pub(super) dead_token: DeadToken,
-    /// The status of the refusal of a key that is not accepted.
-    pub(super) wrong_key: u16,
-    /// Whether every body but the installation's must be signed.
-    pub(super) require_signatures: bool,
+    pub(super) profile: Profile,
+    /// The addresses that the API key may be used from; `None`: all.
+    pub(super) allowed_addresses: Option<Vec<IpAddr>>,
     pub(super) public_key_pem: String,
 }
 
@@ -52,8 +49,8 @@ impl Bank {
     pub(super) fn new(settings: Settings) -> Self {
         let mut numbers = Numbers::new();
         let partner = numbers.next();
-        let access = AccessControl::new(settings.dead_token);
-        let provisions = ProvisionTable::new(settings.pace, settings.deduplicate);
+        let access = AccessControl::new(settings.profile.dead_token);
+        let provisions = ProvisionTable::new(settings.pace, settings.profile.duplicate);
         Self { settings, clock: Clock::new(), numbers, access, provisions, partner }
     }
 
@@ -79,12 +76,12 @@ impl Bank {
                 self.vet(installation, request_id, signature)?;
                 if route.operation == &Operation::CREATE_DEVICE_SERVER {
                     self.check_signed(call, signature)?;
-                    return self.register_device(installation, &call.body, now);
+                    return self.register_device(installation, call, now);
                 }
                 if signature == ReceivedSignature::None {
-                    return Err(unsigned());
+                    self.settings.profile.unsigned_session.map_or(Ok(()), |status| Err(unsigned(status)))?;
                 }
-                self.open_session(installation, &call.body, now)
+                self.open_session(installation, call, now)
             }
             Auth::Session => {
                 let session = self.access.session(call.token(), now)?;
@@ -105,8 +102,9 @@ impl Bank {
     ) -> Result<(), Refusal> {
         if let Some(id) = request_id
             && !self.access.note_request_id(installation, id)
+            && let Some(status) = self.settings.profile.repeated_request_id
         {
-            return Err(Refusal::used_request_id(id));
+            return Err(Refusal::used_request_id(status, id));
         }
         match signature {
             ReceivedSignature::Invalid => {
@@ -119,7 +117,7 @@ impl Bank {
     /// Checks that a body is signed, where bunq is that strict.
     fn check_signed(&self, call: &ReceivedCall, signature: ReceivedSignature) -> Result<(), Refusal> {
         let is_unsigned = signature == ReceivedSignature::None && !call.body.is_empty();
-        if self.settings.require_signatures && is_unsigned { Err(unsigned()) } else { Ok(()) }
+        if self.settings.profile.require_signatures && is_unsigned { Err(unsigned(466)) } else { Ok(()) }
     }
 
     fn in_session(
@@ -165,7 +163,7 @@ impl Bank {
     fn create(&mut self, body: &[u8], now: Timestamp) -> Result<RawResponse, Refusal> {
         let creation = Creation::from_body(body)?;
         let created = self.provisions.create(creation, now, &mut self.numbers)?;
-        Ok(match self.settings.creation_response {
+        Ok(match self.settings.profile.creation_response {
             CreationResponse::Id => RawResponse::id(created.id),
             CreationResponse::Provision => RawResponse::items(vec![item(created.show(now))]),
         })
@@ -180,6 +178,11 @@ impl Bank {
         let provision = self.provisions.get(id, now, &mut self.numbers).ok_or_else(|| no_provision(id))?;
         provision.wish(event, now, &mut self.numbers)?;
         Ok(RawResponse::id(id))
+    }
+
+    /// Makes the provisions of a seed.
+    pub(super) fn seed(&mut self, seed: &[SeedProvision]) -> Result<(), String> {
+        self.provisions.seed(seed, self.clock.now(), &mut self.numbers)
     }
 
     /// Makes provisions that are active, and returns their ids.
@@ -220,8 +223,8 @@ fn check_headers(call: &ReceivedCall) -> Result<(), Refusal> {
     Ok(())
 }
 
-fn unsigned() -> Refusal {
-    Refusal::new(466, "The request must be signed: X-Bunq-Client-Signature is missing.")
+fn unsigned(status: u16) -> Refusal {
+    Refusal::new(status, "The request must be signed: X-Bunq-Client-Signature is missing.")
 }
 
 fn no_provision(id: u64) -> Refusal {

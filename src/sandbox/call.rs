@@ -1,5 +1,7 @@
 //! A request as it came in.
 
+use std::net::IpAddr;
+
 use bytes::Bytes;
 
 use super::journal;
@@ -7,6 +9,8 @@ use super::journal;
 /// A request as it came in.
 #[derive(Clone)]
 pub(super) struct ReceivedCall {
+    /// The address that it came from.
+    pub(super) from: IpAddr,
     pub(super) method: String,
     pub(super) path: String,
     pub(super) query: Option<String>,

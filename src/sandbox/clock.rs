@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 /// A clock that never goes back: the time of day at its start and the time passed since then, which a test can pause.
@@ -33,7 +34,7 @@ pub(super) fn in_bunqs_form(time: Timestamp) -> String {
 }
 
 /// The ids that the bank gives out: one series for everything.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Numbers(u64);
 
 impl Numbers {

@@ -2,6 +2,7 @@
 //!
 //! The document's types say what each member may be. What members must go together is decided here.
 
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use uuid::Uuid;
 
@@ -18,21 +19,21 @@ const DIRECTOR: &str = "director_relation_provision_id";
 #[derive(Debug)]
 pub(super) struct Creation {
     pub(super) external_uuid: Uuid,
-    pub(super) profile: Profile,
+    pub(super) profile: UserProfile,
     /// The director's provision. Whether it exists is the bank's to check.
     pub(super) director: Option<u64>,
 }
 
 /// What is known of a user from the beginning.
-#[derive(Debug)]
-pub(super) struct Profile {
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct UserProfile {
     pub(super) display_name: String,
     pub(super) is_company: bool,
     pub(super) country: String,
     pub(super) products: Vec<RequestedProduct>,
 }
 
-impl Profile {
+impl UserProfile {
     /// An ordinary person.
     pub(super) fn example() -> Self {
         Self {
@@ -75,7 +76,7 @@ impl Creation {
             }
         }
         let email = new.email.as_str();
-        let profile = Profile {
+        let profile = UserProfile {
             display_name: email.split('@').next().unwrap_or(email).to_owned(),
             is_company,
             country: new.country_of_residence.map_or_else(|| "NL".to_owned(), String::from),
@@ -90,7 +91,7 @@ impl Creation {
             let problem = format!("pointer.value is not what pointer.type says: {}.", new.pointer.type_);
             return Err(Refusal::bad_request(problem));
         }
-        let profile = Profile {
+        let profile = UserProfile {
             display_name: new.pointer.name.into(),
             is_company: new.products.contains(&RequestedProduct::CompanyVerified),
             country: "NL".to_owned(),

@@ -9,6 +9,7 @@
 
 use std::collections::HashMap;
 use std::io;
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -24,10 +25,10 @@ use super::call::ReceivedCall;
 use super::fault::{Fault, Injections, Struck};
 use super::journal::{Journal, JournalEntry, ReceivedSignature};
 use super::limits::ServerRateLimits;
+use super::profile::Profile;
 use super::response::{REQUEST_ID, RawResponse, Refusal};
 use super::routes::Route;
-use super::settings::SignatureForm;
-use crate::operation::Operation;
+use crate::operation::{Operation, RateLimit};
 use crate::transport::signature::SigningKey;
 
 /// The largest body that is taken, and how long it may take to come.
@@ -42,8 +43,7 @@ pub(super) struct SharedState {
     pub(super) key: SigningKey,
     /// A key that is not the sandbox's. It takes long to generate, so it is generated at the first use.
     pub(super) foreign_key: OnceCell<SigningKey>,
-    pub(super) signature_form: SignatureForm,
-    pub(super) signed_refusals: bool,
+    pub(super) profile: Profile,
     pub(super) state: Mutex<BankState>,
     pub(super) edits: Mutex<Edits>,
 }
@@ -86,13 +86,18 @@ impl Verdict {
 }
 
 /// Takes a request in and gives the response, with the fault that is still to be played on the wire.
-pub(super) async fn exchange(shared: Arc<SharedState>, request: Request<Incoming>) -> (RawResponse, Option<Fault>) {
+pub(super) async fn exchange(
+    shared: Arc<SharedState>,
+    from: IpAddr,
+    request: Request<Incoming>,
+) -> (RawResponse, Option<Fault>) {
     let arrived = Instant::now();
     let (head, body) = request.into_parts();
     let body = timeout(LONGEST_BODY_READ, read(body)).await.ok().flatten();
     let text = |value: &http::HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
     let is_complete = body.is_some();
     let call = ReceivedCall {
+        from,
         method: head.method.to_string(),
         path: head.uri.path().to_owned(),
         query: head.uri.query().map(str::to_owned),
@@ -117,15 +122,17 @@ pub(super) async fn exchange(shared: Arc<SharedState>, request: Request<Incoming
     if let Some(edit) = &mut lock(&shared.edits).before_signing {
         edit(&entry, &mut response);
     }
+    let is_installation = entry.method == "POST" && entry.path.ends_with(Operation::CREATE_INSTALLATION.path);
+    let is_signed = shared.profile.is_signed(&response) && (shared.profile.signed_installation || !is_installation);
     match entry.fault {
         Some(Fault::UnsignedStatus(_) | Fault::MissingSignature) => {}
-        Some(Fault::WrongSignature) => response.sign_wrongly(&shared.key, shared.signature_form),
+        Some(Fault::WrongSignature) => response.sign_wrongly(&shared.key, shared.profile.signature_form),
         Some(Fault::ForeignSignature) => match foreign_key {
-            Some(key) => response.sign(key, shared.signature_form),
+            Some(key) => response.sign(key, shared.profile.signature_form),
             None => response = RawResponse::broken("no foreign key could be made"),
         },
-        _ if response.is_refusal() && !shared.signed_refusals => {}
-        _ => response.sign(&shared.key, shared.signature_form),
+        _ if !is_signed => {}
+        _ => response.sign(&shared.key, shared.profile.signature_form),
     }
     if let Some(Fault::Relabelled(status)) = entry.fault {
         response.status = status;
@@ -180,12 +187,12 @@ impl BankState {
         let struck = if admitted.is_ok() { self.injections.strike(operation) } else { None };
 
         let (carried_out, mut response) = match (admitted, struck) {
-            (Err(limit), _) => (false, RawResponse::refusal(&Refusal::too_many_calls(limit))),
+            (Err(limit), _) => (false, self.throttled(limit)),
             (Ok(()), Some(Struck { carried_out: false, .. })) => (false, RawResponse::items(Vec::new())),
             (Ok(()), Some(Struck { fault: Fault::LateArrival(_), .. })) => (true, RawResponse::items(Vec::new())),
             (Ok(()), _) => match route.and_then(|route| self.bank.perform(&route, call, signature)) {
                 Ok(response) => (true, response),
-                Err(refusal) => (false, RawResponse::refusal(&refusal)),
+                Err(refusal) => (false, RawResponse::refusal(&self.bank.settings.profile.refusal(refusal))),
             },
         };
         let fault = struck.map(|struck| struck.fault);
@@ -210,6 +217,15 @@ impl BankState {
             self.last_responses.insert(operation.id, response.clone());
         }
         Verdict { signature, fault, carried_out, response }
+    }
+
+    /// A 429, which says when the window is over if this bank does.
+    fn throttled(&self, limit: RateLimit) -> RawResponse {
+        let mut response = RawResponse::refusal(&Refusal::too_many_calls(limit));
+        if self.bank.settings.profile.retry_after {
+            response.retry_after(limit.per);
+        }
+        response
     }
 }
 

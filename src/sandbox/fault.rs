@@ -124,7 +124,9 @@ impl Fault {
             Self::UnsignedStatus(status) => *response = RawResponse::of_a_proxy(status, HTML),
             Self::RateLimited { retry_after } => {
                 *response = RawResponse::refusal(&Refusal::too_many_calls(limit));
-                response.headers.extend(retry_after.map(|after| ("Retry-After".to_owned(), whole_seconds(after))));
+                if let Some(after) = retry_after {
+                    response.retry_after(after);
+                }
             }
             Self::SessionLost => *response = RawResponse::refusal(&dead),
             Self::Forbidden => {
@@ -132,7 +134,7 @@ impl Fault {
             }
             Self::RepeatedItems => response.edit(drift::repeated_items),
             Self::RequestIdRefused => {
-                *response = RawResponse::refusal(&Refusal::used_request_id(request_id.unwrap_or_default()));
+                *response = RawResponse::refusal(&Refusal::used_request_id(400, request_id.unwrap_or_default()));
             }
             Self::EmptyBody => (response.status, response.body) = (200, Vec::new()),
             Self::EmptyResponse => *response = RawResponse::items(Vec::new()),
@@ -163,11 +165,6 @@ impl Fault {
             | Self::ForeignSignature => {}
         }
     }
-}
-
-fn whole_seconds(duration: Duration) -> String {
-    let rounded_up = duration.as_secs().saturating_add(u64::from(duration.subsec_nanos() > 0));
-    rounded_up.to_string()
 }
 
 /// A [`Fault`], and the calls that it is played at: by default the next call, of any operation.
@@ -310,12 +307,5 @@ mod tests {
         let injections = vec![status(1).on(&Operation::GET_PROVISION), status(2).after(1), status(3).after(1)];
         let get = Some(&Operation::GET_PROVISION);
         assert_eq!(played(injections, [get; 4]), [Some(1), Some(2), Some(3), None]);
-    }
-
-    #[test]
-    fn seconds_are_rounded_up() {
-        assert_eq!(whole_seconds(Duration::from_millis(2001)), "3");
-        assert_eq!(whole_seconds(Duration::ZERO), "0");
-        assert_eq!(whole_seconds(Duration::MAX), u64::MAX.to_string());
     }
 }

@@ -1,10 +1,13 @@
 //! From nothing to a session and back: installation, device, session, end.
 
+use std::net::IpAddr;
+
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::access_control::{ActingUser, LiveSession, RegisteredDevice};
 use super::bank::Bank;
+use super::call::ReceivedCall;
 use super::clock::{after, in_bunqs_form};
 use super::input;
 use super::response::{RawResponse, Refusal};
@@ -31,34 +34,42 @@ impl Bank {
     pub(super) fn register_device(
         &mut self,
         installation: u64,
-        body: &[u8],
+        call: &ReceivedCall,
         now: Timestamp,
     ) -> Result<RawResponse, Refusal> {
-        let request: DeviceServerRequest = input::body(body)?;
+        let request: DeviceServerRequest = input::body(&call.body)?;
         let api_key = Secret::from(request.secret);
         let is_users = |bank: &mut Self| {
             let holder = bank.provisions.holder(&api_key, now, &mut bank.numbers);
             let credential = holder.and_then(|provision| provision.credential_in_force());
             credential.is_some_and(|credential| credential.awaits_first_use(now))
         };
-        if api_key != self.settings.api_key && !is_users(self) {
+        if !self.allows(call.from) || api_key != self.settings.api_key && !is_users(self) {
             return Err(self.wrong_key());
         }
-        let id = self.numbers.next();
-        let description = request.description.into();
-        self.access.register_device(installation, RegisteredDevice { id, api_key, description, created: now });
+        let device = RegisteredDevice {
+            id: self.numbers.next(),
+            api_key,
+            description: request.description.into(),
+            created: now,
+            ip: call.from,
+            permitted_ips: request.permitted_ips,
+        };
+        let id = device.id;
+        self.access.register_device(installation, device);
         Ok(RawResponse::id(id))
     }
 
     pub(super) fn open_session(
         &mut self,
         installation: u64,
-        body: &[u8],
+        call: &ReceivedCall,
         now: Timestamp,
     ) -> Result<RawResponse, Refusal> {
-        let request: SessionServerRequest = input::body(body)?;
+        let request: SessionServerRequest = input::body(&call.body)?;
         let api_key = Secret::from(request.secret);
-        if self.access.devices(installation).iter().all(|device| device.api_key != api_key) {
+        let is_devices = |device: &RegisteredDevice| device.api_key == api_key && device.permits(call.from);
+        if !self.allows(call.from) || !self.access.devices(installation).iter().any(is_devices) {
             return Err(self.wrong_key());
         }
         let (user, user_item) = if api_key == self.settings.api_key {
@@ -67,7 +78,7 @@ impl Bank {
             (ActingUser::Provisioned, self.user_api_key_item(&api_key, now)?)
         };
         let id = self.numbers.next();
-        let token = self.access.open_session(id, installation, user, after(now, self.settings.session_timeout));
+        let token = self.access.open_session(id, installation, user, after(now, self.settings.profile.session_timeout));
         Ok(RawResponse::items(vec![id_item(id), self.token_item(token, now), user_item]))
     }
 
@@ -89,7 +100,7 @@ impl Bank {
             return Err(incorrect);
         }
         holder.use_credential(now);
-        let user = holder.show_user(self.settings.session_timeout);
+        let user = holder.show_user(self.settings.profile.session_timeout);
         Ok(json!({
             "UserApiKey": {
                 "id": self.numbers.next(),
@@ -101,8 +112,13 @@ impl Bank {
         }))
     }
 
+    /// Whether API keys may be used from this address at all.
+    fn allows(&self, address: IpAddr) -> bool {
+        self.settings.allowed_addresses.as_ref().is_none_or(|allowed| allowed.contains(&address))
+    }
+
     fn wrong_key(&self) -> Refusal {
-        Refusal::new(self.settings.wrong_key, INCORRECT)
+        Refusal::new(self.settings.profile.wrong_key, INCORRECT)
     }
 
     fn show_partner(&self) -> Value {
@@ -111,7 +127,7 @@ impl Bank {
             "display_name": "Sandbox Partner",
             "public_nick_name": "Sandbox Partner",
             "avatar": null,
-            "session_timeout": self.settings.session_timeout.as_secs(),
+            "session_timeout": self.settings.profile.session_timeout.as_secs(),
         })
     }
 

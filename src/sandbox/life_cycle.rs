@@ -1,9 +1,11 @@
 //! The life cycle of a provision as a pure function: from a step and an event to the next step.
 
+use serde::{Deserialize, Serialize};
+
 use crate::types::{ActionRequired, ProvisionStatus, ProvisionSubStatus};
 
 /// Where a provision is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Step {
     /// bunq makes the user.
     User,

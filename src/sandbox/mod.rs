@@ -68,6 +68,7 @@
 
 mod access_control;
 mod bank;
+mod builder;
 mod call;
 mod clock;
 mod creation;
@@ -80,42 +81,42 @@ mod journal;
 mod life_cycle;
 mod limits;
 mod listing;
+mod notation;
+mod profile;
 mod provision;
 mod provisions;
 mod response;
 mod routes;
+mod saved_state;
+mod seed;
 mod server;
 mod settings;
 
-use std::collections::HashMap;
 use std::fmt;
 use std::io;
-use std::net::Ipv4Addr;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::net::IpAddr;
+use std::sync::{Arc, MutexGuard};
 use std::time::Duration;
 
 use serde_json::Value;
-use tokio::net::TcpListener;
-use tokio::sync::OnceCell;
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
+pub use self::builder::SandboxBuilder;
 pub use self::fault::{Fault, Injection};
 pub use self::journal::{JournalEntry, ReceivedSignature};
+pub use self::profile::Profile;
 pub use self::response::RawResponse;
+pub use self::seed::SeedProvision;
 pub use self::settings::{CreationResponse, DeadToken, Pace, SignatureForm};
 
-use self::bank::{Bank, Settings};
-use self::exchange::{BankState, Edits, SharedState, lock, new_key};
-use self::fault::Injections;
-use self::journal::Journal;
+use self::exchange::{BankState, Edits, SharedState, lock};
 use self::life_cycle::Event;
-use self::limits::ServerRateLimits;
+use self::saved_state::SavedState;
 use crate::builder::ClientBuilder;
 use crate::client::Client;
 use crate::environment::Environment;
 use crate::operation::Operation;
-use crate::transport::runtime;
 use crate::types::{ProvisionId, Secret};
 
 /// How the clients of a sandbox wait: there is no bank whose patience is tried.
@@ -133,7 +134,8 @@ const LATE_ARRIVAL: Duration = Duration::from_millis(200);
 ///   [`SandboxBuilder::deduplicate`] is `false`;
 /// - a token reset is refused with 400 while one is in progress, and so is closing a provision that is closing or closed;
 /// - a credential that expired unused still shows its token, which opens no session; a failed provision has no credential;
-/// - `permitted_ips` must be well-formed, but calls from elsewhere are not refused;
+/// - a session is opened only from the address that its device was registered from, or from one of its `permitted_ips`, of
+///   which `*` is every address;
 /// - a listing refuses unknown and repeated parameters.
 #[derive(Clone)]
 pub struct Sandbox {
@@ -154,34 +156,6 @@ impl Drop for Running {
 }
 
 impl Sandbox {
-    /// Starts a sandbox with the settings that the [builder](Self::builder) begins with.
-    ///
-    /// # Errors
-    ///
-    /// As [`SandboxBuilder::start`].
-    pub async fn start() -> io::Result<Self> {
-        Self::builder().start().await
-    }
-
-    /// Returns a builder for the settings of a sandbox.
-    pub fn builder() -> SandboxBuilder {
-        SandboxBuilder {
-            pace: Pace::EachRead,
-            api_key: None,
-            session_timeout: Duration::from_secs(604_800),
-            signature_form: SignatureForm::Body,
-            creation_response: CreationResponse::Id,
-            deduplicate: true,
-            signed_refusals: false,
-            dead_token: DeadToken::Unauthorized,
-            wrong_key: 400,
-            require_signatures: false,
-            rate_limits: ServerRateLimits::default(),
-            injections: Injections::default(),
-            port: 0,
-        }
-    }
-
     /// Returns its base URL: `http://127.0.0.1:PORT/v1`.
     pub fn base_url(&self) -> &str {
         &self.running.base_url
@@ -232,6 +206,24 @@ impl Sandbox {
     /// Forgets all installations, devices and sessions, as bunq does when it empties its sandbox. Provisions stay.
     pub fn forget_installations(&self) {
         self.state().bank.access.forget();
+    }
+
+    /// Allows API keys from these addresses alone, as their owner can in bunq's app: sessions are opened and devices
+    /// registered from nowhere else. Sessions that are open go on.
+    pub fn allow_addresses(&self, addresses: impl IntoIterator<Item = IpAddr>) {
+        self.state().bank.settings.allowed_addresses = Some(addresses.into_iter().collect());
+    }
+
+    /// Returns the state as text, for [`SandboxBuilder::saved_state`]: keys, installations, sessions and provisions. What is
+    /// left out: the journal, injections, edits, and which request ids were used.
+    ///
+    /// It **holds API keys, tokens and personal data**.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be encoded.
+    pub fn saved_state(&self) -> io::Result<Secret> {
+        SavedState::encode(&self.state().bank, &self.running.shared.key).map_err(io::Error::other)
     }
 
     /// Makes up to `calls` calls of an operation as another client at the same address, and returns how many were
@@ -314,166 +306,5 @@ impl Sandbox {
 impl fmt::Debug for Sandbox {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Sandbox").field("base_url", &self.running.base_url).finish()
-    }
-}
-
-/// The settings of a sandbox that is about to start.
-#[derive(Debug, Clone)]
-#[must_use = "a sandbox does nothing until it is started"]
-pub struct SandboxBuilder {
-    pace: Pace,
-    api_key: Option<Secret>,
-    session_timeout: Duration,
-    signature_form: SignatureForm,
-    creation_response: CreationResponse,
-    deduplicate: bool,
-    signed_refusals: bool,
-    dead_token: DeadToken,
-    wrong_key: u16,
-    require_signatures: bool,
-    rate_limits: ServerRateLimits,
-    injections: Injections,
-    port: u16,
-}
-
-impl SandboxBuilder {
-    /// Sets what moves provisions on. The default is [`Pace::EachRead`].
-    pub fn pace(mut self, pace: Pace) -> Self {
-        self.pace = pace;
-        self
-    }
-
-    /// Sets the partner's API key. The default is a random one that starts with `sandbox_`.
-    pub fn api_key(mut self, api_key: Secret) -> Self {
-        self.api_key = Some(api_key);
-        self
-    }
-
-    /// Sets how long a session lasts from its opening. The default is 604,800 s, a week.
-    ///
-    /// Responses tell it in whole seconds, rounded down.
-    pub fn session_timeout(mut self, timeout: Duration) -> Self {
-        self.session_timeout = timeout;
-        self
-    }
-
-    /// Sets what the signatures of responses cover. The default is [`SignatureForm::Body`].
-    pub fn signature_form(mut self, form: SignatureForm) -> Self {
-        self.signature_form = form;
-        self
-    }
-
-    /// Sets the response to the creation of a provision. The default is [`CreationResponse::Id`].
-    pub fn creation_response(mut self, response: CreationResponse) -> Self {
-        self.creation_response = response;
-        self
-    }
-
-    /// Sets whether the creation of a provision is refused if its `external_uuid` was used before. The default is `true`.
-    ///
-    /// `false` makes a second provision: the strictest test of a client that must not create twice.
-    pub fn deduplicate(mut self, deduplicate: bool) -> Self {
-        self.deduplicate = deduplicate;
-        self
-    }
-
-    /// Sets whether refusals are signed too. The default is `false`: bunq signs few of them.
-    pub fn signed_refusals(mut self, are_signed: bool) -> Self {
-        self.signed_refusals = are_signed;
-        self
-    }
-
-    /// Sets how a token is refused that is dead or unknown. One that is missing, or of the wrong kind, gets 401. The default is [`DeadToken::Unauthorized`].
-    pub fn dead_token(mut self, manner: DeadToken) -> Self {
-        self.dead_token = manner;
-        self
-    }
-
-    /// Sets the status of the refusal of a wrong API key. The default is 400. Its message is always bunq's, which names a
-    /// wrong address too.
-    pub fn wrong_key_status(mut self, status: u16) -> Self {
-        self.wrong_key = status;
-        self
-    }
-
-    /// Sets whether every body must be signed, except that of the installation: one that is not is refused with 466. The
-    /// default is `false`: only the opening of a session must be signed.
-    pub fn require_signatures(mut self, are_required: bool) -> Self {
-        self.require_signatures = are_required;
-        self
-    }
-
-    /// Sets whether bunq's rate limits are enforced, as each [`Operation`] has them. The default is `false`.
-    ///
-    /// A limit is that of one operation and of all callers, who share an address here. Its window rolls. A call beyond it
-    /// gets 429, in bunq's words and without a `Retry-After`, and is not carried out.
-    pub fn rate_limits(mut self, are_enforced: bool) -> Self {
-        self.rate_limits.are_enforced = are_enforced;
-        self
-    }
-
-    /// Sets whether a call that is refused with 429 counts towards the limit too. The default is `false`. bunq does not say
-    /// whether it does.
-    pub fn refused_calls_count(mut self, count: bool) -> Self {
-        self.rate_limits.refused_count = count;
-        self
-    }
-
-    /// Sets the limit of one operation. It is enforced whatever [`rate_limits`](Self::rate_limits) is.
-    pub fn rate_limit(mut self, operation: &Operation, calls: u32, per: Duration) -> Self {
-        self.rate_limits.set(operation, calls, per);
-        self
-    }
-
-    /// Injects a fault from the start, as [`Sandbox::inject`] does later.
-    pub fn inject(mut self, injection: impl Into<Injection>) -> Self {
-        self.injections.push(injection.into());
-        self
-    }
-
-    /// Sets the port on 127.0.0.1. The default is 0: any free port.
-    pub fn port(mut self, port: u16) -> Self {
-        self.port = port;
-        self
-    }
-
-    /// Starts the sandbox in the current Tokio runtime, which must have its I/O and its time driver enabled.
-    ///
-    /// # Errors
-    ///
-    /// If the port cannot be listened on, or no key can be made.
-    pub async fn start(self) -> io::Result<Sandbox> {
-        runtime::check().map_err(io::Error::other)?;
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, self.port)).await?;
-        let base_url = format!("http://{}/v1", listener.local_addr()?);
-        let key = new_key().await?;
-        let api_key = self.api_key.unwrap_or_else(|| Secret::new(format!("sandbox_{}", clock::random_token())));
-        let bank = Bank::new(Settings {
-            pace: self.pace,
-            api_key: api_key.clone(),
-            session_timeout: self.session_timeout,
-            creation_response: self.creation_response,
-            deduplicate: self.deduplicate,
-            dead_token: self.dead_token,
-            wrong_key: self.wrong_key,
-            require_signatures: self.require_signatures,
-            public_key_pem: key.public_key_pem().map_err(io::Error::other)?,
-        });
-        let shared = Arc::new(SharedState {
-            key,
-            foreign_key: OnceCell::new(),
-            signature_form: self.signature_form,
-            signed_refusals: self.signed_refusals,
-            state: Mutex::new(BankState {
-                bank,
-                rate_limits: self.rate_limits,
-                injections: self.injections,
-                journal: Journal::default(),
-                last_responses: HashMap::new(),
-            }),
-            edits: Mutex::new(Edits::default()),
-        });
-        let server = tokio::spawn(server::serve(listener, Arc::clone(&shared))).abort_handle();
-        Ok(Sandbox { running: Arc::new(Running { base_url, api_key, shared, server }) })
     }
 }

@@ -5,25 +5,28 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::clock::{Numbers, after, in_bunqs_form, random_token};
-use super::creation::Profile;
+use super::creation::UserProfile;
 use super::life_cycle::{Event, Step};
 use super::response::Refusal;
 use super::settings::Pace;
-use crate::types::{ProvisionStatus, Secret};
+use crate::types::{ProvisionStatus, Secret, exposed};
 
 /// How long a credential waits for its first use.
 const CREDENTIAL_LIFETIME: Duration = Duration::from_secs(60 * 60);
 
 /// A provision as it is kept: small, for there may be a hundred thousand.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(super) struct StoredProvision {
     pub(super) id: u64,
     pub(super) external_uuid: Uuid,
-    profile: Arc<Profile>,
+    /// Shared by those that are alike; each has one of its own after a restart.
+    #[serde(serialize_with = "shared", deserialize_with = "unshared")]
+    profile: Arc<UserProfile>,
     /// What the ids and codes are made from that bunq makes up.
     seed: Uuid,
     created: Timestamp,
@@ -39,7 +42,7 @@ pub(super) struct StoredProvision {
 }
 
 /// What is kept of the access on the user's behalf.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 struct StoredOauthRequest {
     id: u64,
     client: u64,
@@ -47,7 +50,7 @@ struct StoredOauthRequest {
 }
 
 impl StoredProvision {
-    pub(super) fn new(id: u64, external_uuid: Uuid, profile: Arc<Profile>, now: Timestamp) -> Self {
+    pub(super) fn new(id: u64, external_uuid: Uuid, profile: Arc<UserProfile>, now: Timestamp) -> Self {
         Self {
             id,
             external_uuid,
@@ -133,13 +136,15 @@ impl StoredProvision {
         self.credential.as_mut().filter(|_| !is_ending)
     }
 
-    /// Notes the first use of the credential.
-    pub(super) fn use_credential(&mut self, now: Timestamp) {
-        if let Some(credential) = self.credential.as_mut().filter(|credential| !credential.is_used) {
+    /// Notes the first use of the credential; says whether there is one.
+    pub(super) fn use_credential(&mut self, now: Timestamp) -> bool {
+        let Some(credential) = &mut self.credential else { return false };
+        if !credential.is_used {
             credential.is_used = true;
             credential.updated = now;
             self.updated = now;
         }
+        true
     }
 
     /// Makes a credential that waits for its first use expire; says whether there was one.
@@ -242,13 +247,22 @@ impl StoredProvision {
     }
 }
 
+fn shared<S: Serializer>(profile: &UserProfile, serializer: S) -> Result<S::Ok, S::Error> {
+    profile.serialize(serializer)
+}
+
+fn unshared<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Arc<UserProfile>, D::Error> {
+    UserProfile::deserialize(deserializer).map(Arc::new)
+}
+
 /// What lets the partner act on the user's behalf.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(super) struct StoredCredential {
     id: u64,
     created: Timestamp,
     updated: Timestamp,
     expiry: Timestamp,
+    #[serde(serialize_with = "exposed")]
     token: Secret,
     is_used: bool,
 }

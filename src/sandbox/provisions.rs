@@ -7,25 +7,27 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use super::clock::Numbers;
-use super::creation::{Creation, Profile};
+use super::creation::{Creation, UserProfile};
 use super::life_cycle::Event;
 use super::listing::{Around, Listing};
 use super::provision::StoredProvision;
 use super::response::Refusal;
+use super::seed::SeedProvision;
 use super::settings::Pace;
-use crate::types::{Cursor, Secret};
+use crate::types::{CredentialStatus, Cursor, Secret};
 
 /// The provisions by their ids, which grow with time: the last is the newest. None is ever removed.
 #[derive(Debug)]
 pub(super) struct ProvisionTable {
     pace: Pace,
-    deduplicate: bool,
+    /// The status of the refusal of an `external_uuid` that was used before; `None`: it makes a second provision.
+    duplicate: Option<u16>,
     by_id: Vec<StoredProvision>,
 }
 
 impl ProvisionTable {
-    pub(super) fn new(pace: Pace, deduplicate: bool) -> Self {
-        Self { pace, deduplicate, by_id: Vec::new() }
+    pub(super) fn new(pace: Pace, duplicate: Option<u16>) -> Self {
+        Self { pace, duplicate, by_id: Vec::new() }
     }
 
     /// Makes a provision and gives it back.
@@ -39,8 +41,10 @@ impl ProvisionTable {
         numbers: &mut Numbers,
     ) -> Result<&StoredProvision, Refusal> {
         let uuid = creation.external_uuid;
-        if self.deduplicate && self.by_id.iter().any(|provision| provision.external_uuid == uuid) {
-            return Err(Refusal::bad_request(format!("A provision with the external_uuid {uuid} already exists.")));
+        if let Some(status) = self.duplicate
+            && self.by_id.iter().any(|provision| provision.external_uuid == uuid)
+        {
+            return Err(Refusal::new(status, format!("A provision with the external_uuid {uuid} already exists.")));
         }
         if let Some(director) = creation.director.filter(|director| self.position(*director).is_err()) {
             return Err(Creation::unknown_director(director));
@@ -52,7 +56,7 @@ impl ProvisionTable {
 
     /// Makes provisions that are at rest, and gives their ids.
     pub(super) fn populate(&mut self, count: usize, now: Timestamp, numbers: &mut Numbers) -> Vec<u64> {
-        let profile = Arc::new(Profile::example());
+        let profile = Arc::new(UserProfile::example());
         let made = std::iter::repeat_with(|| {
             let mut provision = StoredProvision::new(numbers.next(), Uuid::new_v4(), Arc::clone(&profile), now);
             while provision.on(Event::Progress, now, numbers) {}
@@ -61,6 +65,49 @@ impl ProvisionTable {
         let before = self.by_id.len();
         self.by_id.extend(made.take(count));
         self.by_id[before..].iter().map(|provision| provision.id).collect()
+    }
+
+    /// Makes the provisions of a seed.
+    pub(super) fn seed(&mut self, seed: &[SeedProvision], now: Timestamp, numbers: &mut Numbers) -> Result<(), String> {
+        for (index, wanted) in seed.iter().enumerate() {
+            let refused = |problem: &str| format!("provision {} of the seed: {problem}", index + 1);
+            let uuid = wanted.external_uuid.unwrap_or_else(Uuid::new_v4);
+            if self.duplicate.is_some() && self.by_id.iter().any(|other| other.external_uuid == uuid) {
+                return Err(refused(&format!("the external_uuid {uuid} is there twice")));
+            }
+            let history = wanted.history().ok_or_else(|| {
+                let sub_status = wanted.sub_status.as_ref().map(|sub| format!(" with {sub}")).unwrap_or_default();
+                refused(&format!("there is no status {}{sub_status}", wanted.status))
+            })?;
+            let name = wanted.display_name.clone();
+            let mut profile = UserProfile::example();
+            profile.display_name = name.unwrap_or(profile.display_name);
+            let mut provision = StoredProvision::new(numbers.next(), uuid, Arc::new(profile), now);
+            for event in history {
+                provision.on(event, now, numbers);
+            }
+            let fits = match &wanted.credential {
+                None | Some(CredentialStatus::PendingFirstUse) => true,
+                Some(CredentialStatus::Active) => provision.use_credential(now),
+                Some(CredentialStatus::Expired) => provision.expire_credential(now),
+                Some(CredentialStatus::Unknown(_)) => false,
+            };
+            if !fits {
+                return Err(refused("it has no credential with that status"));
+            }
+            self.by_id.push(provision);
+        }
+        Ok(())
+    }
+
+    /// All of them, to be saved.
+    pub(super) fn all(&self) -> &[StoredProvision] {
+        &self.by_id
+    }
+
+    /// Takes over those of an earlier bank.
+    pub(super) fn restore(&mut self, saved: Vec<StoredProvision>) {
+        self.by_id = saved;
     }
 
     /// The provision as it is by now.
@@ -180,7 +227,7 @@ mod tests {
 
     impl Bench {
         fn new(pace: Pace) -> Self {
-            Self { provisions: ProvisionTable::new(pace, true), numbers: Numbers::new(), now: Timestamp::now() }
+            Self { provisions: ProvisionTable::new(pace, Some(400)), numbers: Numbers::new(), now: Timestamp::now() }
         }
 
         fn create(&mut self) -> u64 {

@@ -1,6 +1,7 @@
 //! Responses: bunq's envelopes, and bunq's signature over them.
 
 use std::fmt;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -88,6 +89,11 @@ impl RawResponse {
         self
     }
 
+    /// Says when to come back.
+    pub(super) fn retry_after(&mut self, after: Duration) {
+        self.headers.push(("Retry-After".to_owned(), whole_seconds(after)));
+    }
+
     /// Whether it is not a success.
     pub(super) fn is_refusal(&self) -> bool {
         !(200..300).contains(&self.status)
@@ -123,6 +129,11 @@ impl RawResponse {
             Err(error) => *self = Self::broken(&error.to_string()),
         }
     }
+}
+
+fn whole_seconds(duration: Duration) -> String {
+    let rounded_up = duration.as_secs().saturating_add(u64::from(duration.subsec_nanos() > 0));
+    rounded_up.to_string()
 }
 
 impl fmt::Debug for RawResponse {
@@ -177,8 +188,8 @@ impl Refusal {
     }
 
     /// The id of the request is not new.
-    pub(super) fn used_request_id(id: &str) -> Self {
-        Self::bad_request(format!("The {REQUEST_ID} {id} has been used before."))
+    pub(super) fn used_request_id(status: u16, id: &str) -> Self {
+        Self::new(status, format!("The {REQUEST_ID} {id} has been used before."))
     }
 
     /// The call would break a rate limit, which bunq names in these words.
@@ -194,8 +205,6 @@ impl Refusal {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
     use crate::transport::signature::VerifyingKey;
 
@@ -216,6 +225,13 @@ mod tests {
         assert!(whole.contains("a maximum of 3 calls per 3 seconds "), "{whole}");
         let part = Refusal::too_many_calls(limit(Duration::from_millis(250))).message;
         assert!(part.contains("a maximum of 3 calls per 0.25 seconds "), "{part}");
+    }
+
+    #[test]
+    fn seconds_are_rounded_up() {
+        assert_eq!(whole_seconds(Duration::from_millis(2001)), "3");
+        assert_eq!(whole_seconds(Duration::ZERO), "0");
+        assert_eq!(whole_seconds(Duration::MAX), u64::MAX.to_string());
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -50,19 +51,19 @@ pub(super) async fn serve(listener: TcpListener, shared: Arc<SharedState>) {
     let mut connections = JoinSet::new();
     loop {
         match listener.accept().await {
-            Ok((stream, _)) => drop(connections.spawn(connection(stream, Arc::clone(&shared)))),
+            Ok((stream, peer)) => drop(connections.spawn(connection(stream, peer.ip(), Arc::clone(&shared)))),
             Err(_) => sleep(BREATH).await,
         }
         while connections.try_join_next().is_some() {}
     }
 }
 
-async fn connection(stream: TcpStream, shared: Arc<SharedState>) {
+async fn connection(stream: TcpStream, from: IpAddr, shared: Arc<SharedState>) {
     // Responses that drip are made of small pieces. Where this cannot be set, they are only later.
     let _ = stream.set_nodelay(true);
     let service = service_fn(move |request| {
         // In a task of its own, an exchange goes to its end even if the caller hangs up.
-        let exchange = tokio::spawn(exchange(Arc::clone(&shared), request));
+        let exchange = tokio::spawn(exchange(Arc::clone(&shared), from, request));
         async {
             let (response, fault) = exchange.await.map_err(|_| HangUp)?;
             deliver(response, fault).await

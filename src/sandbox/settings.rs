@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 /// What moves a provision on, step by step through its life cycle.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
@@ -16,7 +18,8 @@ pub enum Pace {
 }
 
 /// What the signatures of responses cover. Both forms are bunq's.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum SignatureForm {
     /// The body alone.
@@ -26,7 +29,8 @@ pub enum SignatureForm {
 }
 
 /// How bunq refuses a token that is not alive any more. All three have been seen.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum DeadToken {
     /// 401.
@@ -38,7 +42,8 @@ pub enum DeadToken {
 }
 
 /// The response to the creation of a provision. Both forms are documented.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum CreationResponse {
     /// One `Id` item.

@@ -23,6 +23,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 use tracing::Instrument as _;
 
+pub use self::context::ContextSummary;
 use self::context::{Context, ContextLock, ContextStore, Identity, OpenSession};
 use self::handshake::Device;
 pub use self::user::{SessionUser, UserKind};
@@ -135,6 +136,13 @@ impl Session {
         }
         let problem = "the response to create_session has no user with an id";
         opened.user.ok_or_else(|| Error::new(ErrorKind::InvalidResponse, Sent::No, problem))
+    }
+
+    /// What there is of earlier calls.
+    pub(crate) async fn context(&self) -> Result<Option<ContextSummary>, Error> {
+        runtime::check()?;
+        self.0.reload().await?;
+        Ok(self.0.state().context.as_ref().map(Context::summary))
     }
 
     /// Ends the open session at bunq, if there is one. It is done even if the caller gives up.

@@ -20,6 +20,8 @@ pub(crate) mod deadline;
 pub(crate) mod http_config;
 pub(crate) mod metrics;
 pub(crate) mod rate_limit;
+#[cfg(feature = "cli")]
+pub mod raw;
 mod request;
 mod response;
 pub(crate) mod retry;

@@ -21,8 +21,8 @@ const MAX_ID_CHARS: usize = 100;
 /// The longest warning that is stored.
 const MAX_WARNING_CHARS: usize = 500;
 
-const AUTHENTICATION: HeaderName = HeaderName::from_static("x-bunq-client-authentication");
-const SIGNATURE: HeaderName = HeaderName::from_static("x-bunq-client-signature");
+pub(crate) const AUTHENTICATION: HeaderName = HeaderName::from_static("x-bunq-client-authentication");
+pub(crate) const SIGNATURE: HeaderName = HeaderName::from_static("x-bunq-client-signature");
 
 /// The headers of every request.
 pub(crate) fn fixed_headers(config: &HttpConfig) -> Result<HeaderMap, Error> {

@@ -20,7 +20,7 @@ const MAX_ADDITIONAL: usize = 16 * 1024;
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-bunq-client-request-id");
 pub(crate) const RESPONSE_ID: HeaderName = HeaderName::from_static("x-bunq-client-response-id");
 pub(crate) const WARNING: HeaderName = HeaderName::from_static("x-bunq-warning");
-const SIGNATURE: HeaderName = HeaderName::from_static("x-bunq-server-signature");
+pub(crate) const SIGNATURE: HeaderName = HeaderName::from_static("x-bunq-server-signature");
 
 /// A response as it was received, complete.
 pub(crate) struct ReceivedResponse {

@@ -7,6 +7,7 @@
 use std::fmt;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use serde_json::Value;
 use zeroize::Zeroizing;
 
 /// What a secret serializes as.
@@ -92,6 +93,22 @@ pub(crate) fn redacted_as_none<'de, D: Deserializer<'de>>(deserializer: D) -> Re
 /// Serializes a secret as it is, as a member of something that is itself kept as a [`Secret`].
 pub(crate) fn exposed<S: Serializer>(secret: &Secret, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(secret.expose())
+}
+
+/// Redacts the members of `value` that are called like one of `names`, wherever they stand, unless they are null.
+pub(crate) fn redact(value: &mut Value, names: &[&str]) {
+    match value {
+        Value::Object(members) => {
+            for (name, value) in members {
+                if names.contains(&name.as_str()) && !value.is_null() {
+                    *value = REDACTED.into();
+                }
+                redact(value, names);
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(|item| redact(item, names)),
+        _ => {}
+    }
 }
 
 /// A secret as a member of a request: it serializes as it is.

@@ -3,6 +3,7 @@
 //! What is installed, generated and built stands under `contract/` in the target folder; what an installation is made
 //! of is pinned in `xtask/contract/`, and it is made anew when that changes.
 
+mod sandbox_process;
 mod table;
 mod tool_folder;
 
@@ -10,10 +11,10 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result, bail};
 
+use self::sandbox_process::{Access, SandboxProcess};
 use self::table::{Row, Table};
 use self::tool_folder::ToolFolder;
 use crate::root;
-use crate::sandbox::{Access, SandboxProcess};
 use crate::spec::DOCUMENT;
 
 /// The folder of the document and the vectors.
@@ -31,7 +32,7 @@ const DRIVEN: [&str; 6] = ["vectors", "authenticate", "create", "follow", "close
 const PROVISIONS: &str = "10000";
 
 /// The forms of bunq's responses that a client has to accept: the current ones and the older ones.
-const WAYS: [&[&str]; 2] = [&[], &["--signatures", "with-headers", "--creations", "provision"]];
+const WAYS: [&[&str]; 2] = [&[], &["--profile", "xtask/contract/older_profile.json"]];
 
 /// How much schemathesis sends.
 #[derive(clap::Args)]
@@ -90,7 +91,7 @@ fn schemathesis(arguments: &Arguments) -> Row {
     Row::of("schemathesis", |row| {
         let folder = row.step(INSTALL, install_python)?;
         row.step(CONFORM, || {
-            let sandbox = SandboxProcess::start(&["--provisions", PROVISIONS])?;
+            let sandbox = SandboxProcess::start(PROVISIONS, &[])?;
             let (document, openapi, seed) = (root().join(DOCUMENT), root().join(OPENAPI), arguments.seed.to_string());
             let most = arguments.max_examples.to_string();
             let arguments = ["run", path(&document)?, "--url", &sandbox.access.base_url, "--seed", &seed];
@@ -116,7 +117,7 @@ fn drive(row: &mut Row, folder: &ToolFolder, program: &str, driver: &str) -> Res
     let openapi = root().join(OPENAPI);
     let mut outcomes = Vec::new();
     for way in WAYS {
-        let sandbox = SandboxProcess::start(way)?;
+        let sandbox = SandboxProcess::start("0", way)?;
         let environment = environment(&sandbox, &[("BUNQ_OPENAPI", path(&openapi)?)]);
         outcomes.push(folder.read(program, &[driver], &environment)?);
     }

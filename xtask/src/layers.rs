@@ -13,7 +13,7 @@ use syn::visit::{self, Visit};
 use crate::{expand, root};
 
 /// The layers of `src/`, lowest first. What stands in one line may import each other.
-const LAYERS: [&[&str]; 11] = [
+const LAYERS: [&[&str]; 13] = [
     &["text"],
     &["types"],
     &["operation"],
@@ -25,6 +25,8 @@ const LAYERS: [&[&str]; 11] = [
     &["provisions"],
     &["builder", "client"],
     &["sandbox"],
+    &["cli"],
+    &["main"],
 ];
 
 /// The path of a module from the root of the crate.
@@ -147,6 +149,9 @@ fn read_folder(folder: &Path, path: &ModulePath, generated: &Path, modules: &mut
         }
         if file.is_dir() {
             read_folder(&file, &below, generated, modules)?;
+            continue;
+        }
+        if file.extension().is_none_or(|extension| extension != "rs") {
             continue;
         }
         let module = if ["mod", "lib"].contains(&stem) { path.clone() } else { below };

@@ -11,7 +11,6 @@ mod expand;
 mod layers;
 mod package;
 mod redocly;
-mod sandbox;
 mod spec;
 
 use std::path::{Path, PathBuf};
@@ -49,9 +48,6 @@ enum Task {
     Layers,
     /// Check what is published: licences, the README's snippets, and that the packages build
     Package,
-    /// Run bunq on loopback until interrupted; prints where it is and its API key as a line of JSON
-    #[command(disable_help_flag = true)]
-    Sandbox(sandbox::Arguments),
     /// Check the document, or say what changed in it
     #[command(subcommand)]
     Spec(spec::Task),
@@ -78,7 +74,6 @@ fn run_task(task: Task) -> Result<bool> {
         Task::Expand => expand::run(),
         Task::Layers => layers::run(),
         Task::Package => package::run(),
-        Task::Sandbox(arguments) => sandbox::run(&arguments),
         Task::Spec(task) => return spec::run(task),
     }
     .map(|()| true)

@@ -41,6 +41,33 @@ pub(crate) struct OpenSession {
     pub(crate) user: Option<SessionUser>,
 }
 
+/// What a client has of earlier calls: see [`Client::context`](crate::Client::context). It holds no key and no token.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ContextSummary {
+    /// Whether bunq has registered the device, and so has accepted the API key once from the address that it was registered
+    /// from.
+    pub device_registered: bool,
+    /// Whether there is a session. bunq may have ended it.
+    pub has_session: bool,
+    /// When the client replaces the session, if bunq has said how long it lasts.
+    pub renew_at: Option<jiff::Timestamp>,
+    /// The user of the session, if bunq has said it.
+    pub user: Option<SessionUser>,
+}
+
+impl Context {
+    pub(super) fn summary(&self) -> ContextSummary {
+        let session = self.session.as_ref();
+        ContextSummary {
+            device_registered: self.device_registered,
+            has_session: session.is_some(),
+            renew_at: session.and_then(|session| session.renew_at),
+            user: session.and_then(|session| session.user.clone()),
+        }
+    }
+}
+
 /// The client that a context belongs to. The context of another client is not used.
 #[derive(Debug)]
 pub(crate) struct Identity {

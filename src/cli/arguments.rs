@@ -1,0 +1,333 @@
+//! What can be said on the command line, and what the help says about it.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use bunq_partner::jiff::SignedDuration;
+use bunq_partner::jiff::civil::Date;
+use bunq_partner::sandbox::Injection;
+use bunq_partner::{
+    CountryCode, EmailAddress, Environment, Operation, PhoneNumber, ProvisionId, ProvisionStatus, Secret, Uuid,
+};
+use clap::builder::PossibleValuesParser;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+
+use super::exit;
+
+/// Create, follow and close provisions of users at bunq
+#[derive(Parser)]
+#[command(name = "bunq-partner", version, max_term_width = 100, after_long_help = exit::help(), arg_required_else_help = true)]
+pub(super) struct Arguments {
+    #[command(subcommand)]
+    pub(super) command: Command,
+    #[command(flatten)]
+    pub(super) connection: ConnectionOptions,
+    #[command(flatten)]
+    pub(super) output: OutputOptions,
+}
+
+/// Which bank, and with which key. The key is never on the command line: it comes from BUNQ_API_KEY, from a file, or is asked
+/// for.
+#[derive(Args)]
+#[command(next_help_heading = "Connection")]
+pub(super) struct ConnectionOptions {
+    /// bunq's environment: sandbox or production
+    #[arg(long, global = true, env = "BUNQ_ENV", default_value = "sandbox", value_name = "ENVIRONMENT")]
+    pub(super) env: Environment,
+    /// The base URL, if it is not the environment's; HTTPS, or loopback
+    #[arg(long, global = true, value_name = "URL")]
+    pub(super) base_url: Option<String>,
+    /// A file with the API key, in place of BUNQ_API_KEY
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(super) api_key_file: Option<PathBuf>,
+    /// Where keys and session are kept between runs [default: a file for each key in the state folder]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(super) context: Option<PathBuf>,
+    /// Use a bunq of this program's own, with provisions in every state; nothing leaves the machine
+    #[arg(long, global = true, conflicts_with_all = ["base_url", "api_key_file", "context"])]
+    pub(super) sandbox: bool,
+    /// Do not ask before something is changed in production
+    #[arg(long, short, global = true)]
+    pub(super) yes: bool,
+}
+
+/// How results are written to standard output. Everything else goes to standard error.
+#[derive(Args)]
+#[command(next_help_heading = "Output")]
+pub(super) struct OutputOptions {
+    /// How results are written
+    #[arg(long, short, global = true, value_enum, default_value_t = Format::Table, value_name = "FORMAT")]
+    pub(super) output: Format,
+    /// When to use colour; NO_COLOR is respected
+    #[arg(long, global = true, value_enum, default_value_t = Color::Auto, value_name = "WHEN")]
+    pub(super) color: Color,
+    /// Show tokens, after a question at the terminal
+    #[arg(long, global = true)]
+    pub(super) show_secrets: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum Format {
+    /// For people
+    Table,
+    /// One JSON value
+    Json,
+    /// A JSON value on each line, as it comes
+    Jsonl,
+    /// Comma-separated, with a header
+    Csv,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+pub(super) enum Color {
+    Auto,
+    Always,
+    Never,
+}
+
+#[derive(Subcommand)]
+pub(super) enum Command {
+    /// Create a provision, follow it and close it, in a bunq of this program's own
+    Demo,
+    /// Close provisions
+    Close(CloseOptions),
+    /// Create a provision
+    Create(CreateOptions),
+    /// Show provisions
+    Get {
+        /// The ids of the provisions
+        #[arg(required = true, value_name = "ID", value_parser = provision_id)]
+        ids: Vec<ProvisionId>,
+    },
+    /// Find the provision that was created with a key of yours
+    Find {
+        /// The external_uuid
+        #[arg(value_name = "UUID")]
+        external_uuid: Uuid,
+    },
+    /// List provisions, newest first
+    List(ListOptions),
+    /// Show every change of provisions until nothing is in progress; without ids, of all that are under way
+    Watch {
+        /// The ids of the provisions
+        #[arg(value_name = "ID", value_parser = provision_id)]
+        ids: Vec<ProvisionId>,
+        /// How long to watch at most, as in 90s or 2h [default: until nothing is in progress, or until interrupted]
+        #[arg(long, value_name = "TIME", value_parser = time)]
+        timeout: Option<Duration>,
+    },
+    /// Replace the credential of a provision
+    ResetToken {
+        /// The id of the provision
+        #[arg(value_name = "ID", value_parser = provision_id)]
+        id: ProvisionId,
+        #[command(flatten)]
+        waiting: WaitOptions,
+        #[command(flatten)]
+        dry_run: DryRun,
+    },
+    /// Show whom the API key belongs to
+    Whoami,
+    /// The session with bunq
+    #[command(subcommand)]
+    Session(SessionCommand),
+    /// Call any operation of bunq's API, signed and verified
+    Api(ApiOptions),
+    /// Find out why bunq says no
+    Doctor,
+    /// Find out how bunq's sandbox behaves where no document says it
+    Probe(ProbeOptions),
+    /// Run a bunq on loopback until interrupted
+    Sandbox(SandboxOptions),
+    /// Print the completions of a shell
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+    /// Print the manual page
+    Man,
+}
+
+#[derive(Args)]
+pub(super) struct CloseOptions {
+    /// The ids of the provisions
+    #[arg(required = true, value_name = "ID", value_parser = provision_id)]
+    pub(super) ids: Vec<ProvisionId>,
+    #[command(flatten)]
+    pub(super) waiting: WaitOptions,
+    #[command(flatten)]
+    pub(super) dry_run: DryRun,
+}
+
+#[derive(Args)]
+pub(super) struct CreateOptions {
+    /// The e-mail address of the user
+    #[arg(long)]
+    pub(super) email: EmailAddress,
+    /// The telephone number of the user, as in +31600000000
+    #[arg(long, value_name = "NUMBER")]
+    pub(super) phone_number: PhoneNumber,
+    /// Your own key for the user [default: a random one, which is printed first]
+    #[arg(long, value_name = "UUID")]
+    pub(super) external_uuid: Option<Uuid>,
+    /// Take the provision with this external_uuid if there is one, as after a request whose outcome is unknown
+    #[arg(long, requires = "external_uuid")]
+    pub(super) ensure: bool,
+    /// Create a company, whose director is the person of this provision
+    #[arg(long, value_name = "ID", value_parser = provision_id, conflicts_with_all = ["date_of_birth", "country"])]
+    pub(super) director: Option<ProvisionId>,
+    /// The date of birth, for USER_ANONYMOUS_TRANSACTION_AUDIT
+    #[arg(long, value_name = "DATE", requires = "country")]
+    pub(super) date_of_birth: Option<Date>,
+    /// The country of residence, for USER_ANONYMOUS_TRANSACTION_AUDIT
+    #[arg(long, value_name = "COUNTRY", requires = "date_of_birth")]
+    pub(super) country: Option<CountryCode>,
+    #[command(flatten)]
+    pub(super) waiting: WaitOptions,
+    #[command(flatten)]
+    pub(super) dry_run: DryRun,
+}
+
+#[derive(Args)]
+pub(super) struct ListOptions {
+    /// Only those with one of these statuses
+    #[arg(long, value_name = "STATUS", value_delimiter = ',', value_parser = status, ignore_case = true)]
+    pub(super) status: Vec<ProvisionStatus>,
+    /// At most so many
+    #[arg(long, value_name = "COUNT")]
+    pub(super) limit: Option<usize>,
+}
+
+/// Whether and how long to wait.
+#[derive(Args, Clone, Copy)]
+pub(super) struct WaitOptions {
+    /// Wait until bunq is done
+    #[arg(long, short)]
+    pub(super) wait: bool,
+    /// How long to wait at most, as in 90s or 2h
+    #[arg(long, value_name = "TIME", default_value = "15m", value_parser = time)]
+    pub(super) timeout: Duration,
+}
+
+#[derive(Args, Clone, Copy)]
+pub(super) struct DryRun {
+    /// Show what would be sent, and send nothing
+    #[arg(long)]
+    pub(super) dry_run: bool,
+}
+
+#[derive(Subcommand)]
+pub(super) enum SessionCommand {
+    /// End the session at bunq; the next call opens another
+    End {
+        #[command(flatten)]
+        dry_run: DryRun,
+    },
+}
+
+#[derive(Args)]
+pub(super) struct ApiOptions {
+    /// The operation
+    #[arg(value_parser = PossibleValuesParser::new(operations()))]
+    pub(super) operation: String,
+    /// A parameter of the path or the query; can be repeated
+    #[arg(long = "param", short, value_name = "NAME=VALUE", value_parser = parameter)]
+    pub(super) parameters: Vec<(String, String)>,
+    /// The body as JSON; @FILE is a file, - is standard input
+    #[arg(long, short, value_name = "JSON")]
+    pub(super) body: Option<String>,
+    #[command(flatten)]
+    pub(super) dry_run: DryRun,
+}
+
+#[derive(Args)]
+pub(super) struct ProbeOptions {
+    /// Create a provision too, and close it
+    #[arg(long)]
+    pub(super) create: bool,
+    /// Write report.md, report.json and profile.json into this folder
+    #[arg(long, value_name = "FOLDER")]
+    pub(super) save: Option<PathBuf>,
+}
+
+/// The first line on standard output is JSON: `base_url` and `api_key`. Calls are logged on standard error.
+#[derive(Args)]
+pub(super) struct SandboxOptions {
+    /// The port on 127.0.0.1; 0 is any that is free
+    #[arg(long, default_value_t = 0)]
+    pub(super) port: u16,
+    /// The partner's API key, of this sandbox alone [default: a random one]
+    #[arg(long, value_name = "KEY")]
+    pub(super) api_key: Option<Secret>,
+    /// Keep bunq's rate limits
+    #[arg(long)]
+    pub(super) rate_limits: bool,
+    /// Play a fault: its name, and after commas on=OPERATION, after=CALLS, times=CALLS or times=always; can be repeated
+    #[arg(long = "fault", value_name = "FAULT", long_help = fault_help())]
+    pub(super) faults: Vec<Injection>,
+    /// Begin with the provisions of this file, a JSON array
+    #[arg(long, value_name = "FILE")]
+    pub(super) seed: Option<PathBuf>,
+    /// Begin with so many provisions, all in use
+    #[arg(long, value_name = "COUNT", default_value_t = 0)]
+    pub(super) provisions: usize,
+    /// Go on from the state in this file, and keep it there
+    #[arg(long, value_name = "FILE")]
+    pub(super) state: Option<PathBuf>,
+    /// Behave as this profile says, which `bunq-partner probe` writes
+    #[arg(long, value_name = "FILE")]
+    pub(super) profile: Option<PathBuf>,
+    /// Allow the API key from these addresses alone
+    #[arg(long = "allow", value_name = "ADDRESS")]
+    pub(super) allowed_addresses: Vec<IpAddr>,
+    /// Move provisions on by time, a step for each so long, instead of by each read
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    pub(super) step: Option<Duration>,
+    /// How calls are logged
+    #[arg(long, value_enum, default_value_t = Log::Text, value_name = "FORMAT")]
+    pub(super) log: Log,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum Log {
+    Text,
+    Json,
+    None,
+}
+
+/// The operations that a program can call.
+fn operations() -> impl Iterator<Item = &'static str> {
+    Operation::ALL.iter().filter(|operation| !operation.managed).map(|operation| operation.id)
+}
+
+fn fault_help() -> String {
+    format!(
+        "Play a fault, as in `drop,on=update_provision,times=2`: its name, and after commas on=OPERATION, after=CALLS, and \
+         times=CALLS or times=always. Can be repeated.\n\nFaults: {}",
+        Injection::fault_names()
+    )
+}
+
+fn provision_id(text: &str) -> Result<ProvisionId, String> {
+    text.parse::<ProvisionId>().map_err(|error| format!("{error}; `bunq-partner list` shows the ids"))
+}
+
+fn status(text: &str) -> Result<ProvisionStatus, String> {
+    let known = |status: &&ProvisionStatus| status.as_str().eq_ignore_ascii_case(text);
+    ProvisionStatus::KNOWN.iter().find(known).cloned().ok_or_else(|| {
+        let known: Vec<_> = ProvisionStatus::KNOWN.iter().map(ProvisionStatus::as_str).collect();
+        format!("there are {}", known.join(", "))
+    })
+}
+
+fn time(text: &str) -> Result<Duration, String> {
+    let time: Option<SignedDuration> = text.parse().ok();
+    time.and_then(|time| time.try_into().ok()).ok_or_else(|| "a time is written as in 90s, 15m or 2h".to_owned())
+}
+
+fn parameter(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once('=').ok_or("a parameter is written NAME=VALUE")?;
+    Ok((name.to_owned(), value.to_owned()))
+}

@@ -1,0 +1,202 @@
+//! From the command line to a client: the environment, the key, the context file, or a bunq of this program's own; and the
+//! questions that a person is asked before something happens.
+
+use std::fs::{self, File};
+use std::io::{self, IsTerminal as _, Read as _, Write as _};
+use std::path::{Path, PathBuf};
+
+use aws_lc_rs::digest::{Context as Digest, SHA256};
+use bunq_partner::sandbox::{Sandbox, SeedProvision};
+use bunq_partner::{Client, ClientBuilder, Environment, FileStore, Secret};
+use etcetera::BaseStrategy as _;
+
+use super::arguments::{ConnectionOptions, OutputOptions};
+use super::exit::Failure;
+
+/// The environment variable that partners already use.
+const API_KEY: &str = "BUNQ_API_KEY";
+
+/// No key is longer.
+const MAX_KEY_LEN: u64 = 4096;
+
+/// The provisions of `--sandbox`: one in every state.
+const SAMPLES: &str = include_str!("samples.json");
+
+/// A bank, and how to reach it.
+pub(super) struct Connection {
+    environment: Environment,
+    base_url: String,
+    api_key: Secret,
+    /// `None`: the context is in memory.
+    pub(super) context: Option<PathBuf>,
+    /// The bank itself, if it is this program's own.
+    sandbox: Option<Sandbox>,
+}
+
+impl Connection {
+    /// Finds the key and the context file. It may ask for the key, and starts the sandbox if one is wanted.
+    pub(super) async fn new(options: &ConnectionOptions, needs_key: bool) -> Result<Self, Failure> {
+        if options.sandbox {
+            return Self::to_sandbox().await;
+        }
+        let environment = options.env;
+        let base_url = options.base_url.clone().unwrap_or_else(|| environment.base_url().to_owned());
+        let api_key = match api_key(options.api_key_file.as_deref()) {
+            // What is only shown is shown without a key too.
+            Err(_) if !needs_key => Secret::new(if environment == Environment::Sandbox { "sandbox_" } else { "-" }),
+            found => found?,
+        };
+        let context = match &options.context {
+            Some(file) => file.clone(),
+            None => state_folder()?.join(context_name(environment, &base_url, &api_key)),
+        };
+        Ok(Self { environment, base_url, api_key, context: Some(context), sandbox: None })
+    }
+
+    async fn to_sandbox() -> Result<Self, Failure> {
+        let seed: Vec<SeedProvision> =
+            serde_json::from_str(SAMPLES).map_err(|error| Failure::local("the samples", &error.into()))?;
+        let sandbox = Sandbox::builder().seed(seed).start().await;
+        let sandbox = sandbox.map_err(|error| Failure::local("the sandbox cannot be started", &error))?;
+        Ok(Self {
+            environment: Environment::Sandbox,
+            base_url: sandbox.base_url().to_owned(),
+            api_key: sandbox.api_key(),
+            context: None,
+            sandbox: Some(sandbox),
+        })
+    }
+
+    pub(super) fn environment(&self) -> Environment {
+        self.environment
+    }
+
+    pub(super) fn base_url(&self) -> &str {
+        &self.base_url
+    }
+
+    pub(super) fn api_key(&self) -> &Secret {
+        &self.api_key
+    }
+
+    /// A client that keeps its context.
+    pub(super) fn client(&self) -> Result<Client, Failure> {
+        let builder = match (&self.sandbox, &self.context) {
+            (Some(sandbox), _) => sandbox.client(),
+            (None, Some(file)) => self.builder().context_store(FileStore::new(file)),
+            (None, None) => self.builder(),
+        };
+        Ok(builder.build()?)
+    }
+
+    /// A client to be built, without a context.
+    pub(super) fn builder(&self) -> ClientBuilder {
+        Client::builder(self.environment).base_url(&self.base_url).api_key(self.api_key.clone())
+    }
+}
+
+/// The API key, from where it is safe: never from the command line.
+fn api_key(file: Option<&Path>) -> Result<Secret, Failure> {
+    if let Some(file) = file {
+        return key_file(file);
+    }
+    match std::env::var(API_KEY) {
+        Ok(key) if !key.is_empty() => return Ok(key.into()),
+        Err(std::env::VarError::NotUnicode(_)) => return Err(Failure::usage(format!("{API_KEY} is not text"))),
+        Ok(_) | Err(std::env::VarError::NotPresent) => {}
+    }
+    if !io::stdin().is_terminal() {
+        let hint = "or give --api-key-file; --sandbox tries everything without a key";
+        return Err(Failure::usage(format!("there is no API key: set {API_KEY}")).with_hint(hint));
+    }
+    let key = rpassword::prompt_password("API key (it is not shown): ");
+    let key = key.map_err(|error| Failure::local("the API key cannot be asked for", &error))?;
+    Ok(key.trim().into())
+}
+
+fn key_file(path: &Path) -> Result<Secret, Failure> {
+    let failed = |error: io::Error| Failure::usage(format!("--api-key-file {}: {error}", path.display()));
+    let mut key = String::with_capacity(4096 + 1);
+    let file = File::open(path).map_err(failed)?;
+    check_mode(path, &file)?;
+    file.take(MAX_KEY_LEN + 1).read_to_string(&mut key).map_err(failed)?;
+    let key = Secret::new(key);
+    if key.expose().len() as u64 > MAX_KEY_LEN {
+        return Err(Failure::usage(format!("--api-key-file {}: it is too large for a key", path.display())));
+    }
+    Ok(key.expose().trim().into())
+}
+
+/// Refuses a file that others may read.
+#[cfg(unix)]
+fn check_mode(path: &Path, file: &File) -> Result<(), Failure> {
+    use std::os::unix::fs::PermissionsExt as _;
+    let mode = file.metadata().map_or(0, |found| found.permissions().mode() & 0o777);
+    if mode & 0o077 == 0 {
+        return Ok(());
+    }
+    let problem = format!("--api-key-file {}: its mode is {mode:04o}, so that others may read the key", path.display());
+    Err(Failure::usage(problem).with_hint("set its mode to 0600"))
+}
+
+#[cfg(not(unix))]
+fn check_mode(_path: &Path, _file: &File) -> Result<(), Failure> {
+    Ok(())
+}
+
+/// The folder for what outlasts a run, which is made if it is missing, for its owner alone.
+fn state_folder() -> Result<PathBuf, Failure> {
+    let strategy = etcetera::choose_base_strategy();
+    let strategy = strategy.map_err(|error| Failure::usage(format!("{error}: give --context")))?;
+    let folder = strategy.state_dir().unwrap_or_else(|| strategy.data_dir()).join("bunq-partner");
+    let mut builder = fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(&folder).map_err(|error| {
+        Failure::usage(format!("the folder {} cannot be made: {error}: give --context", folder.display()))
+    })?;
+    Ok(folder)
+}
+
+/// The name of the context file of a key: one for each environment, base URL and key.
+fn context_name(environment: Environment, base_url: &str, api_key: &Secret) -> String {
+    let mut digest = Digest::new(&SHA256);
+    for part in ["bunq-partner context file", base_url.trim_end_matches('/'), api_key.expose()] {
+        digest.update(part.as_bytes());
+        digest.update(b"\n");
+    }
+    let digest = digest.finish();
+    let short: String = digest.as_ref()[..8].iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("{environment}-{short}.json")
+}
+
+/// Asks before something is changed in production.
+pub(super) fn confirm_change(options: &ConnectionOptions, what: &str) -> Result<(), Failure> {
+    if options.sandbox || options.yes || options.env != Environment::Production {
+        return Ok(());
+    }
+    let needed = Failure::usage(format!("{what} in production: confirm it with --yes"));
+    ask(&format!("{what} in production?"), needed)
+}
+
+/// Asks before secrets are shown.
+pub(super) fn confirm_secrets(options: &OutputOptions) -> Result<(), Failure> {
+    if !options.show_secrets {
+        return Ok(());
+    }
+    let needed = Failure::usage("--show-secrets is for a person at a terminal: there is none to ask");
+    ask("Tokens will be shown. Whoever sees them can act for the user. Show them?", needed)
+}
+
+/// Asks a person; `nobody` is the failure if there is none at a terminal.
+fn ask(question: &str, nobody: Failure) -> Result<(), Failure> {
+    if !io::stdin().is_terminal() || !io::stderr().is_terminal() {
+        return Err(nobody);
+    }
+    eprint!("{question} [y/N] ");
+    io::stderr().flush()?;
+    let mut answer = String::new();
+    io::stdin().read_line(&mut answer)?;
+    if ["y", "yes"].contains(&answer.trim().to_ascii_lowercase().as_str()) { Ok(()) } else { Err(Failure::declined()) }
+}

@@ -1,0 +1,216 @@
+//! How the program ends: an exit code for each kind of failure, and what to do next.
+
+use std::fmt::Write as _;
+use std::io::{self, Write as _};
+
+use bunq_partner::{Error, ErrorKind};
+use serde_json::json;
+
+use super::arguments::Format;
+use super::words::{clean, escaped};
+
+/// The codes that are not a kind of bunq's errors.
+const NO: u8 = 1;
+const USAGE: u8 = 2;
+const DOUBT: u8 = 20;
+const INTERRUPTED: u8 = 130;
+
+/// The exit code of each kind of failure, with what it means.
+const KINDS: [(ErrorKind, u8, &str); 18] = [
+    (ErrorKind::InvalidInput, USAGE, "invalid input; nothing was sent"),
+    (ErrorKind::Connect, 3, "no connection to bunq"),
+    (ErrorKind::Connection, 4, "the connection broke"),
+    (ErrorKind::Timeout, 5, "bunq did not respond in time"),
+    (ErrorKind::InvalidResponse, 6, "the response is not what the document describes"),
+    (ErrorKind::Signature, 7, "the response has no valid signature of bunq's"),
+    (ErrorKind::Unauthorized, 8, "bunq does not accept the key, the token or the address"),
+    (ErrorKind::NotFound, 9, "there is no such object"),
+    (ErrorKind::RateLimited, 10, "too many calls"),
+    (ErrorKind::Maintenance, 11, "bunq is under maintenance"),
+    (ErrorKind::Rejected, 12, "bunq refuses the request"),
+    (ErrorKind::Server, 13, "bunq, or a proxy in front of it, has failed"),
+    (ErrorKind::Unattainable, 14, "the provision cannot get to what is waited for"),
+    (ErrorKind::WaitTimeout, 15, "the provision did not get there in time"),
+    (ErrorKind::CredentialSpent, 16, "the credential is used or expired"),
+    (ErrorKind::Duplicate, 17, "there are several provisions with one external_uuid"),
+    (ErrorKind::Context, 18, "the context file cannot be used"),
+    (ErrorKind::Internal, 19, "this machine or this program failed"),
+];
+
+/// The table of codes for the help.
+pub(super) fn help() -> String {
+    let mut text =
+        "Exit codes:\n   0  done\n   1  a question was answered with no, or a check found something wrong\n".to_owned();
+    for (_, code, meaning) in KINDS {
+        // Nothing fails that is written to a text.
+        let _ = writeln!(text, "  {code:2}  {meaning}");
+    }
+    text + "  20  the outcome is unknown: bunq may have carried the request out\n 130  interrupted"
+}
+
+/// Why a command did not do what it was asked.
+#[derive(Debug)]
+pub(super) struct Failure {
+    code: u8,
+    message: String,
+    hint: Option<String>,
+    /// The failure of a call.
+    error: Option<Box<Error>>,
+}
+
+impl Failure {
+    /// The command was given something that cannot be; nothing was sent.
+    pub(super) fn usage(message: impl Into<String>) -> Self {
+        Self { code: USAGE, message: message.into(), hint: None, error: None }
+    }
+
+    /// A question was answered with no.
+    pub(super) fn declined() -> Self {
+        Self { code: NO, message: "nothing was done".into(), hint: None, error: None }
+    }
+
+    /// A check found something wrong, and has said what.
+    pub(super) fn found() -> Self {
+        Self { code: NO, message: String::new(), hint: None, error: None }
+    }
+
+    pub(super) fn not_found(message: String) -> Self {
+        let hint = Some("`bunq-partner list` shows the provisions that there are".to_owned());
+        Self { code: code(ErrorKind::NotFound), message, hint, error: None }
+    }
+
+    pub(super) fn interrupted(hint: Option<String>) -> Self {
+        Self { code: INTERRUPTED, message: "interrupted".into(), hint, error: None }
+    }
+
+    /// A file or a stream of this machine's failed.
+    pub(super) fn local(what: impl std::fmt::Display, error: &io::Error) -> Self {
+        Self { code: code(ErrorKind::Internal), message: format!("{what}: {error}"), hint: None, error: None }
+    }
+
+    /// Nobody reads what is written any more, as after `| head`.
+    pub(super) fn is_unread(&self) -> bool {
+        self.code == 0
+    }
+
+    pub(super) fn with_hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// The same failure, of which nothing more is to be said.
+    pub(super) fn reported(self) -> Self {
+        Self { message: String::new(), hint: None, ..self }
+    }
+
+    pub(super) fn code(&self) -> u8 {
+        self.code
+    }
+
+    /// The failure for scripts.
+    pub(super) fn json(&self) -> serde_json::Value {
+        let mut json = json!({ "exit_code": self.code, "message": self.message, "hint": self.hint });
+        if let Some(error) = &self.error {
+            json["kind"] = error.kind().as_str().into();
+            json["operation"] = error.operation().map(|operation| operation.id).into();
+            json["status"] = error.status().into();
+            json["request_id"] = error.request_id().into();
+            json["response_id"] = error.response_id().into();
+            json["is_doubtful"] = error.is_doubtful().into();
+        }
+        json
+    }
+
+    /// Says on standard error what went wrong, and what to do next.
+    pub(super) fn report(&self, format: Format) {
+        // There is nobody to tell if standard error is closed.
+        let _ = match format {
+            _ if self.message.is_empty() => Ok(()),
+            Format::Json | Format::Jsonl => {
+                writeln!(io::stderr(), "{}", escaped(&json!({ "error": self.json() }).to_string()))
+            }
+            Format::Table | Format::Csv => self.write(),
+        };
+    }
+
+    fn write(&self) -> io::Result<()> {
+        let mut out = anstream::stderr().lock();
+        writeln!(out, "\x1b[1;31merror:\x1b[0m {}", clean(&self.message))?;
+        match &self.hint {
+            Some(hint) => writeln!(out, "\x1b[1;36mhint:\x1b[0m {}", clean(hint)),
+            None => Ok(()),
+        }
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        let code = if error.is_doubtful() { DOUBT } else { code(error.kind()) };
+        Self { code, message: error.to_string(), hint: hint(&error).map(str::to_owned), error: Some(Box::new(error)) }
+    }
+}
+
+impl From<bunq_partner::InvalidValue> for Failure {
+    fn from(error: bunq_partner::InvalidValue) -> Self {
+        Error::from(error).into()
+    }
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        if error.kind() == io::ErrorKind::BrokenPipe {
+            return Self { code: 0, message: String::new(), hint: None, error: None };
+        }
+        Self::local("the output cannot be written", &error)
+    }
+}
+
+fn code(kind: ErrorKind) -> u8 {
+    KINDS.iter().find(|(known, ..)| *known == kind).map_or(NO, |(_, code, _)| *code)
+}
+
+/// What to do next.
+fn hint(error: &Error) -> Option<&'static str> {
+    if error.is_doubtful() {
+        return Some("look before you repeat it: `bunq-partner get ID`, or `bunq-partner find UUID` after a creation");
+    }
+    Some(match error.kind() {
+        ErrorKind::Connect | ErrorKind::Signature | ErrorKind::Unauthorized | ErrorKind::Context => {
+            "`bunq-partner doctor` finds out what is wrong"
+        }
+        ErrorKind::Connection | ErrorKind::Timeout | ErrorKind::Server => {
+            "try again; if it stays, `bunq-partner doctor`"
+        }
+        ErrorKind::NotFound => "`bunq-partner list` shows the provisions that there are",
+        ErrorKind::RateLimited => {
+            "others at this address use the API too, or there is too little time: try again later"
+        }
+        ErrorKind::Maintenance => "try again later",
+        ErrorKind::InvalidResponse => "bunq has changed something, or it is not bunq: is there a newer bunq-partner?",
+        ErrorKind::Rejected => "what bunq says is above; its support asks for the response id",
+        ErrorKind::WaitTimeout => "`bunq-partner watch ID` goes on waiting",
+        ErrorKind::CredentialSpent => "`bunq-partner reset-token ID --wait` gets another",
+        ErrorKind::Unattainable => "`bunq-partner get ID` shows where it is",
+        ErrorKind::Duplicate => "close the one that you do not use",
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_has_a_code_of_its_own() {
+        let mut codes: Vec<_> = KINDS.iter().map(|(_, code, _)| *code).chain([0, NO, DOUBT, INTERRUPTED]).collect();
+        codes.sort_unstable();
+        assert!(codes.windows(2).all(|pair| pair[0] < pair[1]), "{codes:?}");
+        assert!(KINDS.iter().all(|(kind, ..)| KINDS.iter().filter(|(other, ..)| other == kind).count() == 1));
+    }
+
+    #[test]
+    fn a_closed_pipe_is_no_failure() {
+        assert!(Failure::from(io::Error::from(io::ErrorKind::BrokenPipe)).is_unread());
+        assert!(!Failure::from(io::Error::from(io::ErrorKind::StorageFull)).is_unread());
+    }
+}

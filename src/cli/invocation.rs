@@ -1,0 +1,37 @@
+//! What every command that calls bunq has.
+
+use std::io::{self, Write as _};
+
+use bunq_partner::Client;
+
+use super::arguments::{Format, OutputOptions};
+use super::connection::Connection;
+use super::output::Printer;
+use super::words::clean;
+
+/// What every command that calls bunq has.
+pub(super) struct Invocation {
+    pub(super) connection: Connection,
+    pub(super) client: Client,
+    pub(super) output: OutputOptions,
+}
+
+impl Invocation {
+    pub(super) fn printer(&self) -> Printer {
+        Printer::new(&self.output)
+    }
+
+    pub(super) fn format(&self) -> Format {
+        self.output.output
+    }
+
+    pub(super) fn shows_secrets(&self) -> bool {
+        self.output.show_secrets
+    }
+
+    /// Says something to a person, beside the results.
+    pub(super) fn note(&self, text: &str) {
+        // Nobody reads it if standard error is closed.
+        let _ = writeln!(io::stderr(), "{}", clean(text));
+    }
+}

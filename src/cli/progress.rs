@@ -1,0 +1,56 @@
+//! Waiting, with a live line for each provision on standard error if that is a terminal.
+
+use std::pin::pin;
+use std::time::Duration;
+
+use bunq_partner::{Error, Provision, ProvisionId, Waiter};
+use futures_util::TryStreamExt as _;
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+
+use super::records;
+
+/// How often the lines move, so that a wait is seen to go on.
+const TICK: Duration = Duration::from_millis(120);
+
+/// The live lines of a command. They are gone when it ends.
+#[derive(Default)]
+pub(super) struct Progress(MultiProgress);
+
+impl Progress {
+    /// Waits, and returns what the provision has become.
+    pub(super) async fn wait(&self, waiter: Waiter) -> Result<Provision, Error> {
+        let line = self.line(waiter.id());
+        let mut changes = pin!(waiter.changes());
+        let mut last = None;
+        while let Some(seen) = changes.try_next().await? {
+            line.show(&seen);
+            last = Some(seen);
+        }
+        // The stream ends with the provision that is waited for, or with an error.
+        last.ok_or_else(|| Error::context("the wait ended without a provision"))
+    }
+
+    pub(super) fn line(&self, id: ProvisionId) -> Line {
+        let bar = self.0.add(ProgressBar::new_spinner());
+        let style = ProgressStyle::with_template("{spinner} {msg}  {elapsed}");
+        bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()));
+        bar.set_message(format!("{id}"));
+        bar.enable_steady_tick(TICK);
+        Line(bar)
+    }
+}
+
+/// The line of one provision.
+pub(super) struct Line(ProgressBar);
+
+impl Line {
+    pub(super) fn show(&self, seen: &Provision) {
+        self.0.set_message(records::change(seen));
+    }
+}
+
+impl Drop for Line {
+    fn drop(&mut self) {
+        self.0.finish_and_clear();
+    }
+}

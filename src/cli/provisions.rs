@@ -1,0 +1,223 @@
+//! The commands that create, close and show provisions.
+
+use std::io;
+use std::pin::pin;
+use std::time::Duration;
+
+use bunq_partner::types::CreateProvisionRequest;
+use bunq_partner::{Error, NewProvision, Operation, PageSize, ProvisionId, RequestPreview, Uuid};
+use futures_util::TryStreamExt as _;
+use futures_util::future::join_all;
+use serde_json::{Value, json};
+
+use super::arguments::{CloseOptions, CreateOptions, Format, ListOptions, WaitOptions};
+use super::exit::Failure;
+use super::invocation::Invocation;
+use super::output::{write_json, write_text};
+use super::progress::Progress;
+use super::records::{self, Outcome};
+
+/// The time of a call, and how much more each provision gets: bunq lets two closings through in three seconds.
+const CALL_TIME: Duration = Duration::from_secs(120);
+const TIME_FOR_EACH: Duration = Duration::from_secs(2);
+
+pub(super) async fn close(invocation: &Invocation, options: &CloseOptions) -> Result<(), Failure> {
+    let ids = without_repeats(&options.ids);
+    if options.dry_run.dry_run {
+        let body = json!({ "status": "CANCELLED" });
+        return preview(invocation, ids.iter().map(|id| (&Operation::UPDATE_PROVISION, Some(*id), Some(&body))));
+    }
+    let count = u32::try_from(ids.len()).unwrap_or(u32::MAX);
+    let provisions = invocation.client.provisions().operation_timeout(CALL_TIME + TIME_FOR_EACH.saturating_mul(count));
+    let (provisions, progress) = (&provisions, &Progress::default());
+    let outcomes = join_all(ids.iter().map(|id| async move {
+        match provisions.close(*id).await {
+            Ok(waiter) => follow(progress, waiter, options.waiting).await,
+            Err(error) => Outcome::refused(Some(*id), error),
+        }
+    }));
+    report(invocation, outcomes.await)
+}
+
+pub(super) async fn create(invocation: &Invocation, options: &CreateOptions) -> Result<(), Failure> {
+    let external_uuid = options.external_uuid.unwrap_or_else(Uuid::new_v4);
+    let (email, phone_number) = (options.email.clone(), options.phone_number.clone());
+    let mut new = match options.director {
+        Some(director) => NewProvision::company(external_uuid, email, phone_number, director),
+        None => NewProvision::person(external_uuid, email, phone_number),
+    };
+    if let (Some(date_of_birth), Some(country)) = (options.date_of_birth, &options.country) {
+        new = new.with_transaction_audit(date_of_birth, country.clone());
+    }
+    if options.dry_run.dry_run {
+        let body = serde_json::to_value(CreateProvisionRequest::from(new)).map_err(io::Error::from)?;
+        return preview(invocation, [(&Operation::CREATE_PROVISION, None, Some(&body))]);
+    }
+    if options.external_uuid.is_none() {
+        invocation.note(&format!("external_uuid {external_uuid}"));
+    }
+    let provisions = invocation.client.provisions();
+    let requested = if options.ensure { provisions.ensure(new).await } else { provisions.create(new).await };
+    let outcome = match requested {
+        Ok(waiter) => follow(&Progress::default(), waiter, options.waiting).await,
+        Err(error) => Outcome::refused(None, error),
+    };
+    report_one(invocation, outcome)
+}
+
+pub(super) async fn reset_token(
+    invocation: &Invocation,
+    id: ProvisionId,
+    waiting: WaitOptions,
+    is_dry_run: bool,
+) -> Result<(), Failure> {
+    if is_dry_run {
+        let body = json!({ "status": "TOKEN_RESET_REQUESTED" });
+        let requests =
+            [(&Operation::GET_PROVISION, Some(id), None), (&Operation::UPDATE_PROVISION, Some(id), Some(&body))];
+        return preview(invocation, requests);
+    }
+    let outcome = match invocation.client.provisions().reset_token(id).await {
+        Ok(waiter) => follow(&Progress::default(), waiter, waiting).await,
+        Err(error) => Outcome::refused(Some(id), error),
+    };
+    report_one(invocation, outcome)
+}
+
+pub(super) async fn get(invocation: &Invocation, ids: &[ProvisionId]) -> Result<(), Failure> {
+    let provisions = invocation.client.provisions();
+    let read = async |id| provisions.get(id).await.map(|seen| records::provision(&seen, invocation.shows_secrets()));
+    if let [id] = ids {
+        return Ok(invocation.printer().single(read(*id).await?)?);
+    }
+    let mut failures = Failures::default();
+    let mut printer = invocation.printer();
+    for result in join_all(ids.iter().map(|id| read(*id))).await {
+        match result {
+            Ok(record) => printer.add(record)?,
+            Err(error) => failures.note(invocation, error),
+        }
+    }
+    printer.finish()?;
+    failures.result()
+}
+
+pub(super) async fn find(invocation: &Invocation, external_uuid: Uuid) -> Result<(), Failure> {
+    match invocation.client.provisions().find(external_uuid).await? {
+        Some(seen) => Ok(invocation.printer().single(records::provision(&seen, invocation.shows_secrets()))?),
+        None => Err(Failure::not_found(format!("there is no provision with the external_uuid {external_uuid}"))),
+    }
+}
+
+pub(super) async fn list(invocation: &Invocation, options: &ListOptions) -> Result<(), Failure> {
+    let limit = options.limit.unwrap_or(usize::MAX);
+    let mut listing = invocation.client.provisions().list().status(options.status.iter().cloned());
+    if let Some(count) = page_size(limit) {
+        listing = listing.count(count);
+    }
+    let mut provisions = pin!(listing.stream());
+    let mut printer = invocation.printer();
+    let mut count = 0;
+    let outcome = loop {
+        if count == limit {
+            break Ok(());
+        }
+        match provisions.try_next().await {
+            Ok(Some(seen)) => printer.add(records::provision(&seen, invocation.shows_secrets()))?,
+            Ok(None) => break Ok(()),
+            Err(error) => break Err(error),
+        }
+        count += 1;
+    };
+    // What was listed before a failure is not lost.
+    printer.finish()?;
+    if count == 0 && outcome.is_ok() {
+        invocation.note("there are none");
+    }
+    Ok(outcome?)
+}
+
+/// No more than are wanted, and no more than a page can have.
+fn page_size(limit: usize) -> Option<PageSize> {
+    u64::try_from(limit.clamp(1, 200)).ok()?.try_into().ok()
+}
+
+/// Waits if that is wanted.
+async fn follow(progress: &Progress, waiter: bunq_partner::Waiter, waiting: WaitOptions) -> Outcome {
+    let outcome = Outcome::accepted(&waiter);
+    if waiting.wait { outcome.waited(progress.wait(waiter.timeout(waiting.timeout)).await) } else { outcome }
+}
+
+/// Prints what came of the requests, and fails if one of them did.
+fn report(invocation: &Invocation, mut outcomes: Vec<Outcome>) -> Result<(), Failure> {
+    if outcomes.len() == 1
+        && let Some(outcome) = outcomes.pop()
+    {
+        return report_one(invocation, outcome);
+    }
+    let mut failures = Failures::default();
+    let mut printer = invocation.printer();
+    for outcome in outcomes {
+        printer.add(outcome.record(invocation.shows_secrets()))?;
+        if let Some(error) = outcome.failure {
+            failures.note(invocation, error);
+        }
+    }
+    printer.finish()?;
+    failures.result()
+}
+
+fn report_one(invocation: &Invocation, outcome: Outcome) -> Result<(), Failure> {
+    if outcome.accepted.is_some() || invocation.format() != Format::Table {
+        invocation.printer().single(outcome.record(invocation.shows_secrets()))?;
+    }
+    outcome.failure.map_or(Ok(()), |error| Err(error.into()))
+}
+
+/// The failures among several calls: each is reported, and the exit code is that of the first.
+#[derive(Default)]
+struct Failures(Option<Failure>);
+
+impl Failures {
+    fn note(&mut self, invocation: &Invocation, error: Error) {
+        let failure = Failure::from(error);
+        failure.report(invocation.format());
+        self.0.get_or_insert(failure.reported());
+    }
+
+    fn result(self) -> Result<(), Failure> {
+        self.0.map_or(Ok(()), Err)
+    }
+}
+
+/// Shows requests that are not sent.
+pub(super) fn preview<'a>(
+    invocation: &Invocation,
+    requests: impl IntoIterator<Item = (&'a Operation, Option<ProvisionId>, Option<&'a Value>)>,
+) -> Result<(), Failure> {
+    let mut previews = Vec::new();
+    for (operation, id, body) in requests {
+        let id = id.map(|id| id.to_string());
+        let parameters: Vec<_> = id.iter().map(|id| ("provision_id", id.as_str())).collect();
+        previews.push(invocation.client.api().preview(operation, &parameters, body)?);
+    }
+    show_previews(invocation.format(), &previews)
+}
+
+pub(super) fn show_previews(format: Format, previews: &[RequestPreview]) -> Result<(), Failure> {
+    if format != Format::Table {
+        return Ok(write_json(&json!(previews))?);
+    }
+    for RequestPreview { method, url, body, .. } in previews {
+        write_text(&format!("\x1b[1m{method}\x1b[0m {url}\n"))?;
+        if let Some(body) = body {
+            write_json(body)?;
+        }
+    }
+    Ok(())
+}
+
+fn without_repeats(ids: &[ProvisionId]) -> Vec<ProvisionId> {
+    let mut seen = std::collections::HashSet::new();
+    ids.iter().copied().filter(|id| seen.insert(*id)).collect()
+}

@@ -1,0 +1,163 @@
+//! What commands print about provisions.
+
+use bunq_partner::jiff::Timestamp;
+use bunq_partner::{Acceptance, Error, Provision, ProvisionId, ProvisionStatus, Waiter, WaitingFor};
+use serde_json::{Value, json};
+
+use super::exit::Failure;
+use super::output::{Field, HIDDEN, Record};
+use super::words::relative;
+
+const GREEN: &str = "32";
+const YELLOW: &str = "33";
+const RED: &str = "31";
+const DIM: &str = "2";
+
+/// A provision, with its tokens if they are to be shown.
+pub(super) fn provision(seen: &Provision, shows_secrets: bool) -> Record {
+    Record { fields: provision_fields(seen, shows_secrets), json: provision_json(seen, shows_secrets) }
+}
+
+fn provision_fields(seen: &Provision, shows_secrets: bool) -> Vec<Field> {
+    let text = |value: Option<&str>| value.unwrap_or_default().to_owned();
+    let (credential, label) = (seen.credential.as_ref(), seen.label_user.as_ref());
+    let credential_status = credential.and_then(|credential| credential.status.as_ref());
+    let token = credential.and_then(|credential| credential.token_value.as_ref());
+    let mut fields = vec![
+        Field::new("id", 0, seen.id.to_string()),
+        Field::new("status", 0, seen.status.as_str()).styled(style(&seen.status)),
+        Field::new("sub_status", 2, text(seen.sub_status.as_ref().map(|sub_status| sub_status.as_str()))),
+        waiting_for(seen),
+        Field::new("name", 3, text(label.and_then(|label| label.display_name.as_deref()))),
+        time("updated", 4, seen.updated),
+        Field::new("external_uuid", 5, seen.external_uuid.map(|uuid| uuid.to_string()).unwrap_or_default()),
+        time("created", HIDDEN, seen.created),
+        Field::new("action_required", HIDDEN, text(seen.action_required.as_ref().map(|action| action.as_str()))),
+        Field::new("credential", HIDDEN, text(credential_status.map(|status| status.as_str()))),
+        time("credential_expiry", HIDDEN, credential.and_then(|credential| credential.expiry_time)),
+    ];
+    if shows_secrets {
+        fields.push(Field::new("token", HIDDEN, text(token.map(|token| token.expose()))));
+    } else if token.is_some() {
+        let shown = "[redacted: --show-secrets shows it]";
+        fields.push(Field::new("token", HIDDEN, "[redacted]").shown_as(shown));
+    } else {
+        fields.push(Field::new("token", HIDDEN, ""));
+    }
+    fields
+}
+
+fn provision_json(seen: &Provision, shows_secrets: bool) -> Value {
+    // What cannot be serialized was not received.
+    let mut json = serde_json::to_value(seen).unwrap_or_default();
+    if shows_secrets {
+        let token = seen.credential.as_ref().and_then(|credential| credential.token_value.as_ref());
+        let code = seen.oauth_request.as_ref().and_then(|request| request.authorization_code.as_ref());
+        for (pointer, secret) in [("/credential/token_value", token), ("/oauth_request/authorization_code", code)] {
+            if let (Some(place), Some(secret)) = (json.pointer_mut(pointer), secret) {
+                *place = secret.expose().into();
+            }
+        }
+    }
+    json
+}
+
+/// A change of a provision on a line of its own.
+pub(super) fn change(seen: &Provision) -> String {
+    let now = Timestamp::now().strftime("%H:%M:%S");
+    let style = style(&seen.status).unwrap_or("0");
+    let sub_status = seen.sub_status.as_ref().map(|sub_status| sub_status.as_str()).unwrap_or_default();
+    let waiting = waiting_for(seen).shown;
+    format!("\x1b[{DIM}m{now}\x1b[0m  {}  \x1b[{style}m{}\x1b[0m  {sub_status}  {waiting}", seen.id, seen.status)
+}
+
+fn waiting_for(seen: &Provision) -> Field {
+    let (value, shown) = match seen.waiting_for() {
+        WaitingFor::Nobody => ("nobody", ""),
+        WaitingFor::Bunq => ("bunq", "bunq"),
+        WaitingFor::User => ("user", "the user"),
+        _ => ("unknown", "unknown"),
+    };
+    Field::new("waiting_for", 1, value).shown_as(shown)
+}
+
+fn time(name: &'static str, rank: u8, time: Option<bunq_partner::Timestamp>) -> Field {
+    let Some(time) = time.map(bunq_partner::Timestamp::as_jiff) else { return Field::new(name, rank, "") };
+    Field::new(name, rank, time.to_string()).shown_as(relative(time, Timestamp::now()))
+}
+
+fn style(status: &ProvisionStatus) -> Option<&'static str> {
+    match status {
+        ProvisionStatus::Active => Some(GREEN),
+        ProvisionStatus::Closed => Some(DIM),
+        ProvisionStatus::Failed => Some(RED),
+        ProvisionStatus::Created | ProvisionStatus::Cancelled | ProvisionStatus::TokenResetRequested => Some(YELLOW),
+        _ => None,
+    }
+}
+
+/// What came of a request for one provision.
+pub(super) struct Outcome {
+    pub(super) id: Option<ProvisionId>,
+    pub(super) accepted: Option<(Acceptance, Option<String>)>,
+    pub(super) seen: Option<Provision>,
+    pub(super) failure: Option<Error>,
+}
+
+impl Outcome {
+    pub(super) fn accepted(waiter: &Waiter) -> Self {
+        let accepted = Some((waiter.acceptance(), waiter.response_id().map(str::to_owned)));
+        Self { id: Some(waiter.id()), accepted, seen: None, failure: None }
+    }
+
+    pub(super) fn refused(id: Option<ProvisionId>, error: Error) -> Self {
+        Self { id, accepted: None, seen: None, failure: Some(error) }
+    }
+
+    /// With what the wait came to.
+    pub(super) fn waited(self, result: Result<Provision, Error>) -> Self {
+        match result {
+            Ok(seen) => Self { seen: Some(seen), ..self },
+            Err(error) => Self { seen: error.last_seen().cloned(), failure: Some(error), ..self },
+        }
+    }
+
+    pub(super) fn record(&self, shows_secrets: bool) -> Record {
+        let id = self.id.map(|id| id.to_string()).unwrap_or_default();
+        let (acceptance, response_id) = match &self.accepted {
+            Some((acceptance, response_id)) => (acceptance_name(*acceptance), response_id.clone()),
+            None => ("no", None),
+        };
+        let status = self.seen.as_ref().map(|seen| seen.status.as_str()).unwrap_or_default();
+        let kind = self.failure.as_ref().map(|error| error.kind().as_str());
+        let json = json!({
+            "id": self.id,
+            "accepted": acceptance,
+            "response_id": response_id,
+            "provision": self.seen.as_ref().map(|seen| provision_json(seen, shows_secrets)),
+            "error": self.failure.clone().map(|error| Failure::from(error).json()),
+        });
+        let accepted_style = if self.accepted.is_some() { GREEN } else { RED };
+        let mut fields = vec![
+            Field::new("id", 0, id),
+            Field::new("accepted", 0, acceptance).styled(Some(accepted_style)),
+            Field::new("status", 0, status).styled(self.seen.as_ref().and_then(|seen| style(&seen.status))),
+            Field::new("error", 0, kind.unwrap_or_default()).styled(Some(RED)),
+            Field::new("response_id", 1, response_id.unwrap_or_default()),
+        ];
+        if let Some(seen) = &self.seen {
+            let more = provision_fields(seen, shows_secrets).into_iter();
+            fields.extend(more.filter(|field| ["token", "credential_expiry"].contains(&field.name)));
+        }
+        Record { fields, json }
+    }
+}
+
+fn acceptance_name(acceptance: Acceptance) -> &'static str {
+    match acceptance {
+        Acceptance::Accepted => "accepted",
+        Acceptance::Found => "found",
+        Acceptance::Already => "already",
+        _ => "unknown",
+    }
+}

@@ -1,0 +1,107 @@
+//! `watch`: every change of some provisions, or of all that are under way.
+
+use std::collections::BTreeMap;
+use std::pin::pin;
+
+use bunq_partner::{Error, ErrorKind, PageSize, Provision, ProvisionId, ProvisionStatus, WaitingFor};
+use futures_util::stream::{self, Stream};
+use futures_util::{StreamExt as _, TryStreamExt as _};
+use tokio::time::{Duration, Instant, sleep};
+
+use super::arguments::Format;
+use super::exit::Failure;
+use super::invocation::Invocation;
+use super::output::write_text;
+use super::records;
+
+/// The statuses of provisions with which bunq is not done.
+const UNDER_WAY: [ProvisionStatus; 3] =
+    [ProvisionStatus::Created, ProvisionStatus::Cancelled, ProvisionStatus::TokenResetRequested];
+
+/// The pause between two listings.
+const PAUSE: Duration = Duration::from_secs(2);
+
+pub(super) async fn run(
+    invocation: &Invocation,
+    ids: &[ProvisionId],
+    timeout: Option<Duration>,
+) -> Result<(), Failure> {
+    let timeout = timeout.unwrap_or(Duration::MAX);
+    if invocation.format() == Format::Json {
+        return Err(Failure::usage("changes come one by one: use --output jsonl"));
+    }
+    if ids.is_empty() {
+        return all(invocation, timeout).await;
+    }
+    let mut watched = stream::select_all(ids.iter().map(|id| Box::pin(one(invocation, *id, timeout))));
+    let mut printer = invocation.printer();
+    let mut first = None;
+    while let Some(change) = watched.next().await {
+        match change {
+            Ok(seen) => show(invocation, &mut printer, &seen)?,
+            Err(error) => {
+                let failure = Failure::from(error);
+                failure.report(invocation.format());
+                first.get_or_insert(failure.reported());
+            }
+        }
+    }
+    first.map_or(Ok(()), Err)
+}
+
+/// The changes of one provision until nothing is in progress.
+fn one(invocation: &Invocation, id: ProvisionId, timeout: Duration) -> impl Stream<Item = Result<Provision, Error>> {
+    let changes = invocation.client.provisions().wait_until_closed(id).timeout(timeout).changes();
+    let changes = changes.map(|change| match change {
+        // That it can never be closed is no failure of a watch.
+        Err(error) if error.kind() == ErrorKind::Unattainable => error.last_seen().cloned().ok_or(error),
+        change => change,
+    });
+    stream::unfold(Some(Box::pin(changes)), async |changes| {
+        let mut changes = changes?;
+        let change = changes.next().await?;
+        let is_over = change.as_ref().is_ok_and(|seen| seen.waiting_for() == WaitingFor::Nobody);
+        Some((change, (!is_over).then_some(changes)))
+    })
+}
+
+/// The changes of all provisions that are under way, and what becomes of those that are not any more.
+async fn all(invocation: &Invocation, timeout: Duration) -> Result<(), Failure> {
+    let provisions = invocation.client.provisions();
+    let mut printer = invocation.printer();
+    let mut known: BTreeMap<ProvisionId, Provision> = BTreeMap::new();
+    let end = Instant::now().checked_add(timeout);
+    loop {
+        let mut listed = BTreeMap::new();
+        let mut listing = pin!(provisions.list().status(UNDER_WAY).count(PageSize::MAX).stream());
+        while let Some(seen) = listing.try_next().await? {
+            listed.insert(seen.id, seen);
+        }
+        for id in known.keys().filter(|id| !listed.contains_key(id)) {
+            show(invocation, &mut printer, &provisions.get(*id).await?)?;
+        }
+        for (id, seen) in &listed {
+            if known.get(id).is_none_or(|before| is_changed(before, seen)) {
+                show(invocation, &mut printer, seen)?;
+            }
+        }
+        known = listed;
+        if end.is_some_and(|end| Instant::now() + PAUSE > end) {
+            return Ok(());
+        }
+        sleep(PAUSE).await;
+    }
+}
+
+fn is_changed(before: &Provision, seen: &Provision) -> bool {
+    before.status != seen.status
+        || before.sub_status != seen.sub_status
+        || before.action_required != seen.action_required
+}
+
+fn show(invocation: &Invocation, printer: &mut super::output::Printer, seen: &Provision) -> std::io::Result<()> {
+    match invocation.format() {
+        Format::Table => write_text(&(records::change(seen) + "\n")),
+        _ => printer.add(records::provision(seen, invocation.shows_secrets())),
+    }
+}

@@ -1,0 +1,50 @@
+//! `whoami` and `session`.
+
+use bunq_partner::UserKind;
+use serde_json::json;
+
+use super::arguments::Format;
+use super::exit::Failure;
+use super::invocation::Invocation;
+use super::output::{Field, Record, write_json, write_text};
+
+pub(super) async fn show(invocation: &Invocation) -> Result<(), Failure> {
+    let user = invocation.client.user().await?;
+    let kind = match user.kind {
+        UserKind::Company => "company",
+        UserKind::Person => "person",
+        UserKind::ApiKey => "api_key",
+        UserKind::PaymentServiceProvider => "payment_service_provider",
+        _ => "unknown",
+    };
+    let (environment, base_url) = (invocation.connection.environment().to_string(), invocation.connection.base_url());
+    let context = invocation.connection.context.as_ref().map(|file| file.display().to_string());
+    let json = json!({
+        "user_id": user.id, "kind": kind, "display_name": user.display_name,
+        "environment": environment, "base_url": base_url, "context": context,
+    });
+    let fields = vec![
+        Field::new("user_id", 0, user.id.to_string()),
+        Field::new("kind", 0, kind),
+        Field::new("display_name", 0, user.display_name.unwrap_or_default()),
+        Field::new("environment", 0, environment),
+        Field::new("base_url", 0, base_url),
+        Field::new("context", 0, context.unwrap_or_default()),
+    ];
+    Ok(invocation.printer().single(Record { fields, json })?)
+}
+
+pub(super) async fn end_session(invocation: &Invocation, is_dry_run: bool) -> Result<(), Failure> {
+    if is_dry_run {
+        let url = format!("{}/session/0", invocation.connection.base_url());
+        let written = match invocation.format() {
+            Format::Table => write_text(&format!("\x1b[1mDELETE\x1b[0m {url}\n")),
+            _ => write_json(&json!([{ "method": "DELETE", "url": url, "body": null }])),
+        };
+        return Ok(written?);
+    }
+    let had_session = invocation.client.context().await?.is_some_and(|context| context.has_session);
+    invocation.client.end_session().await?;
+    invocation.note(if had_session { "the session has ended" } else { "there was no session" });
+    Ok(())
+}

@@ -1,0 +1,71 @@
+//! Texts for people: made safe to show, and times in words.
+
+use std::fmt::Write as _;
+
+use bunq_partner::jiff::Timestamp;
+
+/// Characters that change how the rest of a line looks, whatever stands there.
+fn is_deceptive(c: char) -> bool {
+    c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+/// A text from outside on one line, without what could move the cursor or reverse the writing.
+pub(super) fn clean(text: &str) -> String {
+    text.chars().map(|c| if is_deceptive(c) { '\u{fffd}' } else { c }).collect()
+}
+
+/// JSON in which no character is one that a terminal obeys.
+pub(super) fn escaped(json: &str) -> String {
+    let mut text = String::with_capacity(json.len());
+    for c in json.chars() {
+        if is_deceptive(c) && c != '\n' {
+            // Nothing fails that is written to a text.
+            let _ = write!(text, "\\u{:04x}", u32::from(c));
+        } else {
+            text.push(c);
+        }
+    }
+    text
+}
+
+/// How long ago a time was, or how far it is.
+pub(super) fn relative(time: Timestamp, now: Timestamp) -> String {
+    let seconds = now.as_second().saturating_sub(time.as_second());
+    let (count, unit) = match seconds.unsigned_abs() {
+        0..5 => return "just now".into(),
+        seconds @ 5..60 => (seconds, "s"),
+        seconds @ 60..3600 => (seconds / 60, "min"),
+        seconds @ 3600..86_400 => (seconds / 3600, "h"),
+        seconds if seconds < 60 * 86_400 => (seconds / 86_400, "d"),
+        _ => return time.strftime("%Y-%m-%d").to_string(),
+    };
+    if seconds > 0 { format!("{count} {unit} ago") } else { format!("in {count} {unit}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_moves_the_cursor() {
+        assert_eq!(clean("Ada\u{1b}[2J\u{202e}\nBob\u{9b}"), "Ada\u{fffd}[2J\u{fffd}\u{fffd}Bob\u{fffd}");
+        assert_eq!(escaped("{\n \"a\": \"é\u{9b}\u{202e}\"}"), "{\n \"a\": \"é\\u009b\\u202e\"}");
+    }
+
+    #[test]
+    fn times_are_said_in_words() {
+        let now = Timestamp::from_second(2_000_000_000).unwrap();
+        for (seconds, words) in [
+            (0, "just now"),
+            (-4, "just now"),
+            (59, "59 s ago"),
+            (61, "1 min ago"),
+            (-3599, "in 59 min"),
+            (7200, "2 h ago"),
+            (3 * 86_400, "3 d ago"),
+            (60 * 86_400, "2033-03-19"),
+        ] {
+            assert_eq!(relative(Timestamp::from_second(2_000_000_000 - seconds).unwrap(), now), words);
+        }
+    }
+}

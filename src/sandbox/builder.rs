@@ -1,0 +1,251 @@
+//! The settings of a sandbox, and how it starts.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::sync::OnceCell;
+
+use super::bank::{Bank, Settings};
+use super::clock::random_token;
+use super::exchange::{BankState, Edits, SharedState, new_key};
+use super::fault::{Injection, Injections};
+use super::journal::Journal;
+use super::limits::ServerRateLimits;
+use super::profile::Profile;
+use super::saved_state::SavedState;
+use super::seed::SeedProvision;
+use super::server;
+use super::settings::{CreationResponse, DeadToken, Pace, SignatureForm};
+use super::{Running, Sandbox};
+use crate::operation::Operation;
+use crate::transport::runtime;
+use crate::types::Secret;
+
+impl Sandbox {
+    /// Starts a sandbox with the settings that the [builder](Self::builder) begins with.
+    ///
+    /// # Errors
+    ///
+    /// As [`SandboxBuilder::start`].
+    pub async fn start() -> io::Result<Self> {
+        Self::builder().start().await
+    }
+
+    /// Returns a builder for the settings of a sandbox.
+    pub fn builder() -> SandboxBuilder {
+        SandboxBuilder {
+            pace: Pace::EachRead,
+            api_key: None,
+            profile: Profile::default(),
+            allowed_addresses: None,
+            rate_limits: ServerRateLimits::default(),
+            injections: Injections::default(),
+            seed: Vec::new(),
+            saved_state: None,
+            port: 0,
+        }
+    }
+}
+
+/// The settings of a sandbox that is about to start.
+#[derive(Debug, Clone)]
+#[must_use = "a sandbox does nothing until it is started"]
+pub struct SandboxBuilder {
+    pace: Pace,
+    api_key: Option<Secret>,
+    profile: Profile,
+    allowed_addresses: Option<Vec<IpAddr>>,
+    rate_limits: ServerRateLimits,
+    injections: Injections,
+    seed: Vec<SeedProvision>,
+    saved_state: Option<Secret>,
+    port: u16,
+}
+
+impl SandboxBuilder {
+    /// Sets what moves provisions on. The default is [`Pace::EachRead`].
+    pub fn pace(mut self, pace: Pace) -> Self {
+        self.pace = pace;
+        self
+    }
+
+    /// Sets the partner's API key. The default is a random one that starts with `sandbox_`.
+    pub fn api_key(mut self, api_key: Secret) -> Self {
+        self.api_key = Some(api_key);
+        self
+    }
+
+    /// Sets everything at once that a [`Profile`] has. Methods that are called later change single things of it.
+    pub fn profile(mut self, profile: Profile) -> Self {
+        self.profile = profile;
+        self
+    }
+
+    /// Allows API keys from these addresses alone, as [`Sandbox::allow_addresses`] does later. The default is every address.
+    pub fn allowed_addresses(mut self, addresses: impl IntoIterator<Item = IpAddr>) -> Self {
+        self.allowed_addresses = Some(addresses.into_iter().collect());
+        self
+    }
+
+    /// Begins with these provisions, the first of which is the oldest.
+    pub fn seed(mut self, provisions: impl IntoIterator<Item = SeedProvision>) -> Self {
+        self.seed.extend(provisions);
+        self
+    }
+
+    /// Begins with what [`Sandbox::saved_state`] has returned: with the keys, the API key, the installations, the sessions and
+    /// the provisions of that sandbox. Clients with a stored context go on as after a restart of their own. Provisions of a
+    /// [seed](Self::seed) are not made again.
+    pub fn saved_state(mut self, state: Secret) -> Self {
+        self.saved_state = Some(state);
+        self
+    }
+
+    /// Sets how long a session lasts from its opening. The default is 604,800 s, a week.
+    ///
+    /// Responses tell it in whole seconds, rounded down.
+    pub fn session_timeout(mut self, timeout: Duration) -> Self {
+        self.profile.session_timeout = timeout;
+        self
+    }
+
+    /// Sets what the signatures of responses cover. The default is [`SignatureForm::Body`].
+    pub fn signature_form(mut self, form: SignatureForm) -> Self {
+        self.profile.signature_form = form;
+        self
+    }
+
+    /// Sets the response to the creation of a provision. The default is [`CreationResponse::Id`].
+    pub fn creation_response(mut self, response: CreationResponse) -> Self {
+        self.profile.creation_response = response;
+        self
+    }
+
+    /// Sets whether the creation of a provision is refused if its `external_uuid` was used before. The default is `true`.
+    ///
+    /// `false` makes a second provision: the strictest test of a client that must not create twice.
+    pub fn deduplicate(mut self, deduplicate: bool) -> Self {
+        self.profile.duplicate = deduplicate.then_some(400);
+        self
+    }
+
+    /// Sets whether refusals are signed too. The default is `false`: bunq signs few of them.
+    pub fn signed_refusals(mut self, are_signed: bool) -> Self {
+        self.profile.sign_refusals(are_signed);
+        self
+    }
+
+    /// Sets how a token is refused that is dead or unknown. One that is missing, or of the wrong kind, gets 401. The default is [`DeadToken::Unauthorized`].
+    pub fn dead_token(mut self, manner: DeadToken) -> Self {
+        self.profile.dead_token = manner;
+        self
+    }
+
+    /// Sets the status of the refusal of a wrong API key. The default is 400. Its message is always bunq's, which names a
+    /// wrong address too.
+    pub fn wrong_key_status(mut self, status: u16) -> Self {
+        self.profile.wrong_key = status;
+        self
+    }
+
+    /// Sets whether every body must be signed, except that of the installation: one that is not is refused with 466. The
+    /// default is `false`: only the opening of a session must be signed.
+    pub fn require_signatures(mut self, are_required: bool) -> Self {
+        self.profile.require_signatures = are_required;
+        self
+    }
+
+    /// Sets whether bunq's rate limits are enforced, as each [`Operation`] has them. The default is `false`.
+    ///
+    /// A limit is that of one operation and of all callers, who share an address here. Its window rolls. A call beyond it
+    /// gets 429, in bunq's words and without a `Retry-After`, and is not carried out.
+    pub fn rate_limits(mut self, are_enforced: bool) -> Self {
+        self.rate_limits.are_enforced = are_enforced;
+        self
+    }
+
+    /// Sets whether a call that is refused with 429 counts towards the limit too. The default is `false`. bunq does not say
+    /// whether it does.
+    pub fn refused_calls_count(mut self, count: bool) -> Self {
+        self.rate_limits.refused_count = count;
+        self
+    }
+
+    /// Sets the limit of one operation. It is enforced whatever [`rate_limits`](Self::rate_limits) is.
+    pub fn rate_limit(mut self, operation: &Operation, calls: u32, per: Duration) -> Self {
+        self.rate_limits.set(operation, calls, per);
+        self
+    }
+
+    /// Injects a fault from the start, as [`Sandbox::inject`] does later.
+    pub fn inject(mut self, injection: impl Into<Injection>) -> Self {
+        self.injections.push(injection.into());
+        self
+    }
+
+    /// Sets the port on 127.0.0.1. The default is 0: any free port.
+    pub fn port(mut self, port: u16) -> Self {
+        self.port = port;
+        self
+    }
+
+    /// Starts the sandbox in the current Tokio runtime, which must have its I/O and its time driver enabled.
+    ///
+    /// # Errors
+    ///
+    /// If the port cannot be listened on, no key can be made, or the profile, the seed or the saved state cannot be used.
+    pub async fn start(self) -> io::Result<Sandbox> {
+        runtime::check().map_err(io::Error::other)?;
+        if let Some(problem) = self.profile.problem() {
+            return Err(invalid(format!("the profile cannot be used: {problem}")));
+        }
+        let saved = self.saved_state.as_ref().map(SavedState::decode).transpose().map_err(invalid)?;
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, self.port)).await?;
+        let base_url = format!("http://{}/v1", listener.local_addr()?);
+        let key = match &saved {
+            Some(saved) => saved.signing_key().map_err(invalid)?,
+            None => new_key().await?,
+        };
+        let saved_key = saved.as_ref().map(|saved| saved.api_key.clone());
+        let api_key = match (self.api_key, saved_key) {
+            (Some(given), Some(saved)) if given != saved => {
+                return Err(invalid("the saved state has another API key: leave it out".to_owned()));
+            }
+            (given, saved) => given.or(saved).unwrap_or_else(|| Secret::new(format!("sandbox_{}", random_token()))),
+        };
+        let mut bank = Bank::new(Settings {
+            pace: self.pace,
+            api_key: api_key.clone(),
+            profile: self.profile.clone(),
+            allowed_addresses: self.allowed_addresses,
+            public_key_pem: key.public_key_pem().map_err(io::Error::other)?,
+        });
+        match saved {
+            Some(saved) => saved.restore(&mut bank),
+            None => bank.seed(&self.seed).map_err(invalid)?,
+        }
+        let shared = Arc::new(SharedState {
+            key,
+            foreign_key: OnceCell::new(),
+            profile: self.profile,
+            state: Mutex::new(BankState {
+                bank,
+                rate_limits: self.rate_limits,
+                injections: self.injections,
+                journal: Journal::default(),
+                last_responses: HashMap::new(),
+            }),
+            edits: Mutex::new(Edits::default()),
+        });
+        let server = tokio::spawn(server::serve(listener, Arc::clone(&shared))).abort_handle();
+        Ok(Sandbox { running: Arc::new(Running { base_url, api_key, shared, server }) })
+    }
+}
+
+fn invalid(problem: String) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, problem)
+}

@@ -1,0 +1,152 @@
+//! What bunq's documentation leaves open, as one value: how this bank settles it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use super::response::{RawResponse, Refusal};
+use super::settings::{CreationResponse, DeadToken, SignatureForm};
+
+/// Every status of a refusal.
+const REFUSALS: std::ops::RangeInclusive<u16> = 300..=599;
+
+/// How a bank behaves where bunq's documentation says nothing, or where more than one manner has been seen.
+///
+/// `bunq-partner probe` finds out how bunq's own sandbox behaves and writes such a profile as JSON. A member that is missing
+/// has its default, and an unknown one is refused.
+///
+/// ```
+/// use bunq_partner::sandbox::{DeadToken, Profile};
+///
+/// let profile: Profile = serde_json::from_str(r#"{"dead_token": "insufficient_authorisation"}"#)?;
+/// assert_eq!(profile.dead_token, DeadToken::InsufficientAuthorisation);
+/// # Ok::<(), serde_json::Error>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
+pub struct Profile {
+    /// How a token is refused that is dead or unknown. One that is missing, or of the wrong kind, gets 401.
+    pub dead_token: DeadToken,
+    /// The statuses of the refusals that are signed.
+    pub signed_refusals: BTreeSet<u16>,
+    /// Whether the response to the installation is signed.
+    pub signed_installation: bool,
+    /// What signatures cover.
+    pub signature_form: SignatureForm,
+    /// What the creation of a provision is answered with.
+    pub creation_response: CreationResponse,
+    /// The status of the refusal of a second creation with one `external_uuid`; `None`: it makes a second provision.
+    pub duplicate: Option<u16>,
+    /// The status of the refusal of an `X-Bunq-Client-Request-Id` that was used before; `None`: it is accepted.
+    pub repeated_request_id: Option<u16>,
+    /// The status of the refusal of a wrong API key.
+    pub wrong_key: u16,
+    /// The status of the refusal of a method that a path does not know.
+    pub wrong_method: u16,
+    /// The status of the refusal of a session that is opened without a signature; `None`: it is opened.
+    pub unsigned_session: Option<u16>,
+    /// Whether every other body must be signed too, except that of the installation.
+    pub require_signatures: bool,
+    /// Whether a refusal with 429 has the header `Retry-After`.
+    pub retry_after: bool,
+    /// How long a session lasts; in whole seconds as JSON.
+    #[serde(serialize_with = "whole_seconds", deserialize_with = "from_seconds")]
+    pub session_timeout: Duration,
+    /// The messages of refusals by their status: 404, 405 and 466 alone.
+    pub wording: BTreeMap<u16, String>,
+}
+
+impl Default for Profile {
+    /// What has been seen most.
+    fn default() -> Self {
+        Self {
+            dead_token: DeadToken::Unauthorized,
+            signed_refusals: BTreeSet::new(),
+            signed_installation: true,
+            signature_form: SignatureForm::Body,
+            creation_response: CreationResponse::Id,
+            duplicate: Some(400),
+            repeated_request_id: Some(400),
+            wrong_key: 400,
+            wrong_method: 405,
+            unsigned_session: Some(466),
+            require_signatures: false,
+            retry_after: false,
+            session_timeout: Duration::from_secs(604_800),
+            wording: BTreeMap::new(),
+        }
+    }
+}
+
+impl Profile {
+    /// Signs all refusals, or none.
+    pub(super) fn sign_refusals(&mut self, are_signed: bool) {
+        self.signed_refusals = if are_signed { REFUSALS.collect() } else { BTreeSet::new() };
+    }
+
+    pub(super) fn is_signed(&self, response: &RawResponse) -> bool {
+        !response.is_refusal() || self.signed_refusals.contains(&response.status)
+    }
+
+    /// A refusal in the words and with the status that this bank has for it.
+    pub(super) fn refusal(&self, mut refusal: Refusal) -> Refusal {
+        if let Some(message) = self.wording.get(&refusal.status) {
+            refusal.message.clone_from(message);
+        }
+        if refusal.status == 405 {
+            refusal.status = self.wrong_method;
+        }
+        refusal
+    }
+
+    /// What cannot be.
+    pub(super) fn problem(&self) -> Option<String> {
+        let known = [
+            Some(self.wrong_key),
+            Some(self.wrong_method),
+            self.duplicate,
+            self.repeated_request_id,
+            self.unsigned_session,
+        ];
+        let statuses = known.into_iter().flatten().chain(self.signed_refusals.iter().copied());
+        if let Some(status) = statuses.into_iter().find(|status| !REFUSALS.contains(status)) {
+            return Some(format!("{status} is not the status of a refusal: those are 300 to 599"));
+        }
+        let other = self.wording.keys().find(|status| ![404, 405, 466].contains(*status))?;
+        Some(format!("wording has {other}: it can have 404, 405 and 466"))
+    }
+}
+
+fn whole_seconds<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_u64(duration.as_secs())
+}
+
+fn from_seconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+    u64::deserialize(deserializer).map(Duration::from_secs)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_profile_is_read_back() {
+        let profile = Profile { wording: [(404, "Route not found".to_owned())].into(), ..Profile::default() };
+        let json = serde_json::to_string(&profile).unwrap();
+        assert_eq!(serde_json::from_str::<Profile>(&json).unwrap(), profile);
+        assert_eq!(serde_json::from_str::<Profile>("{}").unwrap(), Profile::default());
+        let error = serde_json::from_str::<Profile>(r#"{"dead_tokens": "unauthorized"}"#).unwrap_err().to_string();
+        assert!(error.contains("unknown field `dead_tokens`") && error.contains("`dead_token`"), "{error}");
+    }
+
+    #[test]
+    fn what_cannot_be_is_named() {
+        assert_eq!(Profile::default().problem(), None);
+        let problem = |profile: Profile| profile.problem().unwrap();
+        assert!(problem(Profile { duplicate: Some(200), ..Profile::default() }).starts_with("200 is not the status"));
+        let wording = [(500, "No.".to_owned())].into();
+        assert_eq!(problem(Profile { wording, ..Profile::default() }), "wording has 500: it can have 404, 405 and 466");
+    }
+}

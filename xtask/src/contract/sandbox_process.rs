@@ -1,0 +1,49 @@
+//! The sandbox as a process: the program itself, so that the other chores run even if the crate does not build.
+
+use std::io::{BufRead as _, BufReader};
+use std::process::{Child, Command, Stdio};
+
+use anyhow::{Context as _, Result};
+use serde::Deserialize;
+
+use crate::root;
+
+const RUN: [&str; 9] = ["run", "--quiet", "--features", "cli", "--", "sandbox", "--log", "none", "--provisions"];
+
+/// A sandbox that runs until it is dropped.
+pub(crate) struct SandboxProcess {
+    pub(crate) access: Access,
+    _process: Process,
+}
+
+/// What the sandbox prints first.
+#[derive(Deserialize)]
+pub(crate) struct Access {
+    pub(crate) base_url: String,
+    pub(crate) api_key: String,
+}
+
+impl SandboxProcess {
+    /// Starts one with so many provisions.
+    pub(crate) fn start(provisions: &str, arguments: &[&str]) -> Result<Self> {
+        let mut command = Command::new("cargo");
+        command.args(RUN).arg(provisions).args(arguments).current_dir(root());
+        let mut process = Process(command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn()?);
+        let mut line = String::new();
+        if let Some(output) = &mut process.0.stdout {
+            BufReader::new(output).read_line(&mut line)?;
+        }
+        let access = serde_json::from_str(&line).context("the sandbox does not start")?;
+        Ok(Self { access, _process: process })
+    }
+}
+
+struct Process(Child);
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
