@@ -80,6 +80,13 @@ pub(super) enum Format {
     Csv,
 }
 
+impl Format {
+    /// Whether failures are JSON too.
+    pub(super) fn is_json(self) -> bool {
+        matches!(self, Self::Json | Self::Jsonl)
+    }
+}
+
 #[derive(Clone, Copy, ValueEnum)]
 pub(super) enum Color {
     Auto,

@@ -6,7 +6,6 @@ use std::io::{self, Write as _};
 use bunq_partner::{Error, ErrorKind};
 use serde_json::json;
 
-use super::arguments::Format;
 use super::words::{clean, escaped};
 
 /// The codes that are not a kind of bunq's errors.
@@ -121,15 +120,16 @@ impl Failure {
         json
     }
 
-    /// Says on standard error what went wrong, and what to do next.
-    pub(super) fn report(&self, format: Format) {
+    /// Says on standard error what went wrong, and what to do next; as JSON for scripts.
+    pub(super) fn report(&self, is_for_scripts: bool) {
+        if self.message.is_empty() {
+            return;
+        }
         // There is nobody to tell if standard error is closed.
-        let _ = match format {
-            _ if self.message.is_empty() => Ok(()),
-            Format::Json | Format::Jsonl => {
-                writeln!(io::stderr(), "{}", escaped(&json!({ "error": self.json() }).to_string()))
-            }
-            Format::Table | Format::Csv => self.write(),
+        let _ = if is_for_scripts {
+            writeln!(io::stderr(), "{}", escaped(&json!({ "error": self.json() }).to_string()))
+        } else {
+            self.write()
         };
     }
 

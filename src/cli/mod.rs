@@ -37,12 +37,12 @@ pub(super) fn main() -> ExitCode {
         Color::Always => anstream::ColorChoice::write_global(anstream::ColorChoice::Always),
         Color::Never => anstream::ColorChoice::write_global(anstream::ColorChoice::Never),
     }
-    let format = arguments.output.output;
+    let is_json = arguments.output.output.is_json();
     match run(arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) if failure.is_unread() => ExitCode::SUCCESS,
         Err(failure) => {
-            failure.report(format);
+            failure.report(is_json);
             ExitCode::from(failure.code())
         }
     }

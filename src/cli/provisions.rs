@@ -181,7 +181,7 @@ struct Failures(Option<Failure>);
 impl Failures {
     fn note(&mut self, invocation: &Invocation, error: Error) {
         let failure = Failure::from(error);
-        failure.report(invocation.format());
+        failure.report(invocation.format().is_json());
         self.0.get_or_insert(failure.reported());
     }
 

@@ -41,7 +41,7 @@ pub(super) async fn run(
             Ok(seen) => show(invocation, &mut printer, &seen)?,
             Err(error) => {
                 let failure = Failure::from(error);
-                failure.report(invocation.format());
+                failure.report(invocation.format().is_json());
                 first.get_or_insert(failure.reported());
             }
         }
