@@ -3,6 +3,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, IsTerminal as _, Read as _, Write as _};
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use aws_lc_rs::digest::{Context as Digest, SHA256};
@@ -73,6 +74,15 @@ impl Connection {
 
     pub(super) fn base_url(&self) -> &str {
         &self.base_url
+    }
+
+    /// Whether the bank is on this machine.
+    pub(super) fn is_loopback(&self) -> bool {
+        let host = self.base_url.parse::<reqwest::Url>().ok().and_then(|url| url.host_str().map(str::to_owned));
+        host.is_some_and(|host| {
+            let host = host.trim_matches(['[', ']']);
+            host == "localhost" || host.parse().is_ok_and(|address: IpAddr| address.is_loopback())
+        })
     }
 
     pub(super) fn api_key(&self) -> &Secret {

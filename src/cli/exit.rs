@@ -102,6 +102,10 @@ impl Failure {
         Self { message: String::new(), hint: None, ..self }
     }
 
+    pub(super) fn message(&self) -> &str {
+        &self.message
+    }
+
     pub(super) fn code(&self) -> u8 {
         self.code
     }

@@ -7,10 +7,12 @@ mod api;
 mod arguments;
 mod connection;
 mod demo;
+mod doctor;
 mod exit;
 mod interrupt;
 mod invocation;
 mod output;
+mod probe;
 mod progress;
 mod provisions;
 mod records;
@@ -101,11 +103,21 @@ async fn command(arguments: Arguments) -> Result<(), Failure> {
     if let Some(change) = change(&command, call.as_ref()) {
         confirm_change(&connection, &change)?;
     }
+    if let Command::Probe(_) = &command {
+        probe::check(connection.env)?;
+    }
     confirm_secrets(&output)?;
     let connection = Connection::new(&connection, !is_dry_run(&command)).await?;
+    let hint = after_interrupt(&command);
+    match &command {
+        Command::Doctor => return until_interrupted(hint, doctor::run(&connection, output.output)).await,
+        Command::Probe(options) => {
+            return until_interrupted(hint, probe::run(&connection, options, output.output)).await;
+        }
+        _ => {}
+    }
     let client = connection.client()?;
     let invocation = Invocation { connection, client, output };
-    let hint = after_interrupt(&command);
     until_interrupted(hint, async {
         match command {
             Command::Close(options) => provisions::close(&invocation, &options).await,

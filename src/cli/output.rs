@@ -123,7 +123,7 @@ pub(super) fn write_json(json: &Value) -> io::Result<()> {
 }
 
 /// Writes JSON that is one line, or ends with one.
-fn write_line(json: &str) -> io::Result<()> {
+pub(super) fn write_line(json: &str) -> io::Result<()> {
     let mut out = io::stdout().lock();
     writeln!(out, "{}", escaped(json))?;
     out.flush()

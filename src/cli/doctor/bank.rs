@@ -1,0 +1,125 @@
+//! What the bank says: the context file, the key, the session, one call of each kind. Nothing of it is repeated, and no more
+//! than one session is opened.
+
+use std::path::Path;
+
+use bunq_partner::types::{DeviceServerStatus, ListProvisionsQuery};
+use bunq_partner::{Client, ContextSummary, Error, ErrorKind, Operation, PageSize};
+
+use super::step::Step;
+
+/// What is known of the bank's answers.
+#[derive(Default)]
+pub(super) struct Examination {
+    pub(super) steps: Vec<Step>,
+    /// The refusal of the key, or of what it was sent with.
+    pub(super) refusal: Option<Error>,
+    /// What earlier runs have left.
+    pub(super) context: Option<ContextSummary>,
+}
+
+/// Looks at the context file, without asking the bank.
+pub(super) async fn look_at_context(examination: &mut Examination, client: &Client, file: Option<&Path>) -> Option<()> {
+    let name = "context";
+    let Some(file) = file else {
+        examination.steps.push(Step::skipped(name, "it is in memory alone"));
+        return Some(());
+    };
+    let shown = file.display();
+    match client.context().await {
+        Ok(None) => {
+            examination.steps.push(Step::ok(name, format!("{shown} is not there yet: there was no earlier run")))
+        }
+        Ok(Some(context)) => {
+            let session = match (context.has_session, context.renew_at) {
+                (true, Some(until)) => format!("a session until {until}"),
+                (true, None) => "a session".to_owned(),
+                (false, _) => "no session".to_owned(),
+            };
+            let device = if context.device_registered { "a registered device" } else { "no device yet" };
+            let saw = format!("{shown} is this key's, and its owner's alone: an installation, {device}, {session}");
+            examination.steps.push(Step::ok(name, saw));
+            examination.context = Some(context);
+        }
+        Err(error) => {
+            let remedy = format!("what is wrong with {shown} is said above; without it the next run begins anew");
+            examination.steps.push(Step::failed(name, error.to_string(), remedy));
+            return None;
+        }
+    }
+    Some(())
+}
+
+/// Opens a session if there is none, and makes a call of each kind.
+pub(super) async fn ask(examination: &mut Examination, client: &Client) {
+    if let Err(error) = client.open_session().await {
+        examination.refused(error);
+        return;
+    }
+    let query = ListProvisionsQuery::default();
+    let query = PageSize::try_from(1_u64).map_or(query.clone(), |one| query.count(one));
+    let listed = match client.api().list_provisions(query).await {
+        Ok(listed) => listed,
+        // A session that is dead was to be replaced, and could not be.
+        Err(error) => {
+            examination.refused(error);
+            return;
+        }
+    };
+    examination.steps.push(Step::ok("session", whose(client).await));
+    let response_id = listed.response_id().unwrap_or("unknown");
+    examination.steps.push(Step::ok("list call", format!("answered; bunq's response id is {response_id}")));
+    let warning = listed.warning().map(str::to_owned);
+    examination.steps.push(device(client).await);
+    examination.steps.push(Step::ok("signatures", "bunq's signature of each response is valid"));
+    examination.steps.push(match warning {
+        Some(warning) => Step::warning("warnings", warning, "bunq says this to the developers of the client"),
+        None => Step::ok("warnings", "none"),
+    });
+}
+
+impl Examination {
+    /// Which of the three calls was refused, or which other one.
+    fn refused(&mut self, error: Error) {
+        let name = match error.operation() {
+            Some(operation) if *operation == Operation::CREATE_INSTALLATION => "installation",
+            Some(operation) if *operation == Operation::CREATE_DEVICE_SERVER => "device",
+            Some(operation) if *operation == Operation::LIST_PROVISIONS => "list call",
+            _ => "session",
+        };
+        let name = if error.kind() == ErrorKind::Context { "context" } else { name };
+        self.steps.push(Step::failed(name, error.to_string(), "see the verdict"));
+        self.refusal = Some(error);
+    }
+}
+
+async fn whose(client: &Client) -> String {
+    match client.user().await {
+        Ok(user) => format!("open, for user {} ({})", user.id, user.display_name.unwrap_or_default()),
+        Err(_) => "open".to_owned(),
+    }
+}
+
+/// From where the device was registered, and whether bunq still has it.
+async fn device(client: &Client) -> Step {
+    let name = "device";
+    let devices = match client.api().list_device_servers().await {
+        Ok(devices) => devices,
+        Err(error) => {
+            return Step::warning(name, error.to_string(), "the devices cannot be listed; that alone does no harm");
+        }
+    };
+    let shown: Vec<_> = devices
+        .iter()
+        .map(|device| {
+            let (ip, status) = (device.ip.as_deref().unwrap_or("unknown"), device.status.as_ref());
+            format!("{} registered from {ip}, {}", device.id, status.map_or("unknown", |status| status.as_str()))
+        })
+        .collect();
+    let is_active = devices.iter().any(|device| device.status == Some(DeviceServerStatus::Active));
+    if is_active || devices.is_empty() {
+        Step::ok(name, if shown.is_empty() { "bunq lists none".to_owned() } else { shown.join("; ") })
+    } else {
+        Step::warning(name, shown.join("; "), "none of them is ACTIVE: look at the devices in bunq's app")
+    }
+}

@@ -1,0 +1,307 @@
+//! The way to the bank, step by step, over one connection: name, proxy, TCP, TLS, a response, the clock. No key is sent.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bunq_partner::jiff::Timestamp;
+use bunq_partner::jiff::fmt::rfc2822;
+use http_body_util::Empty;
+use hyper_util::client::proxy::matcher::{Intercept, Matcher};
+use hyper_util::rt::TokioIo;
+use reqwest::Url;
+use rustls_platform_verifier::ConfigVerifierExt as _;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::rustls::pki_types::ServerName;
+use tokio_rustls::rustls::{ClientConfig, ClientConnection};
+use x509_cert::der::Decode as _;
+
+use super::step::Step;
+
+/// How long a step may take.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// A clock that is off by more is wrong.
+const TOLERANCE: Duration = Duration::from_secs(300);
+
+/// No head of a proxy's response is larger.
+const MAX_PROXY_HEAD: usize = 16 * 1024;
+
+trait Connection: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Connection for T {}
+
+/// What is known of the way to the bank.
+pub(super) struct Way {
+    pub(super) steps: Vec<Step>,
+    /// The way leads to the bank, and what is said on it is private.
+    pub(super) is_open: bool,
+    /// The address that connections leave from.
+    pub(super) from: Option<IpAddr>,
+    pub(super) proxy: Option<String>,
+}
+
+/// Walks the way to `url` until a step fails. The client reaches loopback without a proxy.
+pub(super) async fn walk(url: &Url, is_loopback: bool) -> Way {
+    let mut way = Way { steps: Vec::new(), is_open: false, from: None, proxy: None };
+    way.is_open = way.try_all(url, is_loopback).await.is_some();
+    way
+}
+
+impl Way {
+    async fn try_all(&mut self, url: &Url, is_loopback: bool) -> Option<()> {
+        let host = url.host_str()?.trim_matches(['[', ']']).to_owned();
+        let port = url.port_or_known_default()?;
+        let proxy = self.proxy(url, is_loopback)?;
+        let (to, to_port) = match &proxy {
+            Some(proxy) => (proxy.uri().host()?.to_owned(), proxy.uri().port_u16().unwrap_or(3128)),
+            None => (host.clone(), port),
+        };
+        let addresses = self.resolve(&to, to_port).await?;
+        let tcp = self.connect(&addresses).await?;
+        let mut connection: Box<dyn Connection> = Box::new(tcp);
+        if let Some(proxy) = &proxy {
+            if proxy.uri().scheme_str() == Some("https") {
+                connection = self.secure("proxy TLS", connection, &to).await?;
+            }
+            self.tunnel(&mut connection, proxy, &host, port).await?;
+        }
+        if url.scheme() == "https" {
+            connection = self.secure("TLS", connection, &host).await?;
+        } else {
+            self.steps.push(Step::skipped("TLS", "plain HTTP, which is for loopback alone"));
+        }
+        self.ask(connection, url, &host).await
+    }
+
+    /// Which proxy the environment names for the bank.
+    fn proxy(&mut self, url: &Url, is_loopback: bool) -> Option<Option<Intercept>> {
+        let uri = url.as_str().parse().ok()?;
+        let proxy = if is_loopback { None } else { Matcher::from_env().intercept(&uri) };
+        self.steps.push(match &proxy {
+            Some(proxy) => {
+                let authority = proxy.uri().authority().map(|authority| authority.as_str()).unwrap_or_default();
+                // Whoever it asks for a password for is not shown.
+                let shown = authority.rsplit('@').next().unwrap_or_default().to_owned();
+                self.proxy = Some(shown.clone());
+                let login = if proxy.basic_auth().is_some() { ", with a password" } else { "" };
+                Step::ok("proxy", format!("{shown}, which the environment names{login}"))
+            }
+            None => Step::ok("proxy", "none"),
+        });
+        Some(proxy)
+    }
+
+    async fn resolve(&mut self, host: &str, port: u16) -> Option<Vec<SocketAddr>> {
+        let found = timeout(PATIENCE, tokio::net::lookup_host((host, port))).await;
+        let problem = match found {
+            Ok(Ok(addresses)) => {
+                let addresses: Vec<_> = addresses.collect();
+                if !addresses.is_empty() {
+                    let shown: Vec<_> = addresses.iter().map(|address| address.ip().to_string()).collect();
+                    self.steps.push(Step::ok("DNS", format!("{host} is {}", shown.join(", "))));
+                    return Some(addresses);
+                }
+                "it has no address".to_owned()
+            }
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => "there was no answer in time".to_owned(),
+        };
+        let remedy = "check the name in --base-url, and the network and the name server of this machine";
+        self.steps.push(Step::failed("DNS", format!("{host}: {problem}"), remedy));
+        None
+    }
+
+    async fn connect(&mut self, addresses: &[SocketAddr]) -> Option<TcpStream> {
+        let problem = match timeout(PATIENCE, TcpStream::connect(addresses)).await {
+            Ok(Ok(stream)) => {
+                self.from = stream.local_addr().ok().map(|address| address.ip());
+                let from = self.from.map(|from| format!(" from {from}")).unwrap_or_default();
+                let to = stream.peer_addr().map(|to| to.to_string()).unwrap_or_default();
+                self.steps.push(Step::ok("TCP", format!("connected to {to}{from}")));
+                return Some(stream);
+            }
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => format!("no connection within {} s", PATIENCE.as_secs()),
+        };
+        let to: Vec<_> = addresses.iter().map(ToString::to_string).collect();
+        let (whose, remedy) = match &self.proxy {
+            Some(_) => ("the proxy ", "check the proxy, or set HTTPS_PROXY and NO_PROXY right"),
+            None => ("", "check the network; a firewall may allow connections through a proxy alone (HTTPS_PROXY)"),
+        };
+        self.steps.push(Step::failed("TCP", format!("{whose}{}: {problem}", to.join(", ")), remedy));
+        None
+    }
+
+    /// Asks the proxy for the way to the bank.
+    async fn tunnel(
+        &mut self,
+        connection: &mut Box<dyn Connection>,
+        proxy: &Intercept,
+        host: &str,
+        port: u16,
+    ) -> Option<()> {
+        let login = proxy.basic_auth().and_then(|login| login.to_str().ok());
+        let login = login.map(|login| format!("Proxy-Authorization: {login}\r\n")).unwrap_or_default();
+        let request = format!("CONNECT {host}:{port} HTTP/1.1\r\nHost: {host}:{port}\r\n{login}\r\n");
+        let problem = match timeout(PATIENCE, converse(connection, &request)).await {
+            Ok(Ok(status)) if status.split(' ').nth(1).is_some_and(|code| code.starts_with('2')) => {
+                self.steps.push(Step::ok("proxy tunnel", format!("the proxy leads to {host}:{port}")));
+                return Some(());
+            }
+            Ok(Ok(status)) => format!("it says `{status}`"),
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => "there was no answer in time".to_owned(),
+        };
+        let remedy = if problem.contains(" 407") {
+            "give the proxy its user and password: HTTPS_PROXY=http://user:password@host:port"
+        } else {
+            "ask whoever runs the proxy to let this machine reach bunq's host"
+        };
+        self.steps.push(Step::failed(
+            "proxy tunnel",
+            format!("the proxy does not lead to {host}:{port}: {problem}"),
+            remedy,
+        ));
+        None
+    }
+
+    async fn secure(
+        &mut self,
+        name: &'static str,
+        connection: Box<dyn Connection>,
+        host: &str,
+    ) -> Option<Box<dyn Connection>> {
+        let remedy = "whoever opens TLS on its way reads the key: if that is your own network's doing, give its authority \
+                      with SSL_CERT_FILE; check the clock if the certificate is said to be out of date";
+        let handshake = async {
+            let config = ClientConfig::with_platform_verifier()?;
+            let name = ServerName::try_from(host.to_owned()).map_err(std::io::Error::other)?;
+            TlsConnector::from(Arc::new(config))
+                .connect(name, connection)
+                .await
+                .map_err(Box::<dyn std::error::Error>::from)
+        };
+        let problem = match timeout(PATIENCE, handshake).await {
+            Ok(Ok(stream)) => {
+                self.steps.push(Step::ok(name, described(stream.get_ref().1)));
+                return Some(Box::new(stream));
+            }
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => "the handshake did not end in time".to_owned(),
+        };
+        self.steps.push(Step::failed(name, format!("{host}: {problem}"), remedy));
+        None
+    }
+
+    /// Asks for nothing in particular: what counts is who responds, and when.
+    async fn ask(&mut self, connection: Box<dyn Connection>, url: &Url, host: &str) -> Option<()> {
+        let response = match timeout(PATIENCE, request(connection, url, host)).await {
+            Ok(Ok(response)) => response,
+            Ok(Err(error)) => {
+                self.steps.push(Step::failed(
+                    "HTTP",
+                    error.to_string(),
+                    "it is not a server of bunq's: check --base-url",
+                ));
+                return None;
+            }
+            Err(_) => {
+                self.steps.push(Step::failed("HTTP", "there was no response in time", "try again later"));
+                return None;
+            }
+        };
+        let status = response.status().as_u16();
+        if response.headers().contains_key("x-bunq-client-response-id") {
+            self.steps.push(Step::ok("HTTP", "a response of bunq's"));
+        } else {
+            let remedy = "check --base-url, which ends in /v1; a gateway or a proxy may be in between";
+            self.steps.push(Step::warning(
+                "HTTP",
+                format!("a response with status {status} that is not bunq's"),
+                remedy,
+            ));
+        }
+        let date = response.headers().get("date").and_then(|date| date.to_str().ok());
+        let date = date.and_then(|date| rfc2822::parse(date).ok()).map(|date| date.timestamp());
+        self.steps.push(clock(date, Timestamp::now()));
+        Some(())
+    }
+}
+
+/// How far the clock of this machine is from the server's.
+fn clock(date: Option<Timestamp>, now: Timestamp) -> Step {
+    let Some(date) = date else { return Step::skipped("clock", "the response has no date") };
+    let difference = now.duration_since(date);
+    let seconds = difference.as_secs().unsigned_abs();
+    if seconds <= TOLERANCE.as_secs() {
+        return Step::ok("clock", format!("within {} s of the server's", seconds.max(1)));
+    }
+    let far = match seconds {
+        0..7200 => format!("{} min", seconds / 60),
+        7200..172_800 => format!("{} h", seconds / 3600),
+        _ => format!("{} days", seconds / 86_400),
+    };
+    let side = if difference.is_negative() { "behind" } else { "ahead of" };
+    let saw = format!("the clock of this machine is {far} {side} the server's");
+    Step::failed("clock", saw, "set it: sessions, credentials and certificates have times that it decides by")
+}
+
+fn described(tls: &ClientConnection) -> String {
+    let version = tls.protocol_version().map(|version| format!("{version:?}").replace("TLSv1_", "TLS 1."));
+    let issuer = tls.peer_certificates().and_then(|chain| chain.first());
+    let issuer = issuer.and_then(|certificate| x509_cert::Certificate::from_der(certificate).ok());
+    let issuer = issuer.map(|certificate| certificate.tbs_certificate.issuer.to_string()).unwrap_or_default();
+    format!("{}; the certificate is valid and was issued by {issuer}", version.unwrap_or_default())
+}
+
+/// Sends a request to a proxy, and returns the first line of the response.
+async fn converse(connection: &mut Box<dyn Connection>, request: &str) -> std::io::Result<String> {
+    connection.write_all(request.as_bytes()).await?;
+    connection.flush().await?;
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        if head.len() == MAX_PROXY_HEAD {
+            return Err(std::io::Error::other("its response does not end"));
+        }
+        head.push(connection.read_u8().await?);
+    }
+    Ok(String::from_utf8_lossy(&head).lines().next().unwrap_or_default().to_owned())
+}
+
+async fn request(
+    connection: Box<dyn Connection>,
+    url: &Url,
+    host: &str,
+) -> Result<hyper::Response<hyper::body::Incoming>, Box<dyn std::error::Error>> {
+    let (mut sender, driver) = hyper::client::conn::http1::handshake(TokioIo::new(connection)).await?;
+    let driver = tokio::spawn(driver);
+    let request = hyper::Request::get(url.path())
+        .header("host", url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}")))
+        .header("user-agent", concat!("bunq-partner/", env!("CARGO_PKG_VERSION")))
+        .header("cache-control", "no-cache")
+        .body(Empty::<bytes::Bytes>::new())?;
+    let response = sender.send_request(request).await;
+    driver.abort();
+    Ok(response?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::step::State;
+    use super::*;
+
+    #[test]
+    fn a_clock_is_held_against_the_servers() {
+        let now = Timestamp::from_second(2_000_000_000).unwrap();
+        let seen = |seconds: i64| clock(Timestamp::from_second(2_000_000_000 - seconds).ok(), now);
+        assert_eq!((seen(300).state, seen(-300).state), (State::Ok, State::Ok));
+        assert_eq!(seen(-2 * 86_400).saw, "the clock of this machine is 2 days behind the server's");
+        assert_eq!(seen(3600).saw, "the clock of this machine is 60 min ahead of the server's");
+        assert_eq!(seen(3600).state, State::Failed);
+        assert_eq!(clock(None, now).state, State::Skipped);
+    }
+}

@@ -1,0 +1,146 @@
+//! The verdict, as a pure function of what was seen.
+
+use std::net::IpAddr;
+
+use bunq_partner::{Environment, Error, ErrorKind, Operation};
+use serde::Serialize;
+
+use super::step::{State, Step};
+
+/// What is wrong, as far as it can be known.
+#[derive(Debug, Default, PartialEq, Eq, Serialize)]
+pub(super) struct Verdict {
+    pub(super) is_well: bool,
+    pub(super) summary: String,
+    /// The causes that are left, if there is more than one.
+    pub(super) left: Vec<String>,
+    /// What was ruled out, and by what.
+    pub(super) ruled_out: Vec<String>,
+    /// What to do, or the check that decides.
+    pub(super) next: Option<String>,
+}
+
+/// What the verdict on a refused key is made from.
+pub(super) struct Circumstances<'a> {
+    pub(super) environment: Environment,
+    /// bunq has accepted the key before, as the kept context shows.
+    pub(super) was_accepted: bool,
+    pub(super) had_context: bool,
+    pub(super) from: Option<IpAddr>,
+    pub(super) proxy: Option<&'a str>,
+    pub(super) context: Option<&'a str>,
+}
+
+/// The verdict on all steps, and on bunq's refusal if there is one.
+pub(super) fn verdict(steps: &[Step], refusal: Option<&Error>, circumstances: &Circumstances<'_>) -> Verdict {
+    let clock = steps.iter().find(|step| step.name == "clock" && step.state == State::Failed);
+    let failed = steps.iter().find(|step| step.state == State::Failed && step.name != "clock");
+    let mut verdict = match (refusal, failed) {
+        (Some(error), _) => of_refusal(error, circumstances),
+        (None, Some(step)) => {
+            Verdict { summary: format!("{}: {}", step.name, step.saw), next: step.remedy.clone(), ..Verdict::default() }
+        }
+        (None, None) => Verdict { is_well: true, summary: well(steps), ..Verdict::default() },
+    };
+    if let Some(clock) = clock {
+        if verdict.is_well {
+            return Verdict { summary: clock.saw.clone(), next: clock.remedy.clone(), ..Verdict::default() };
+        }
+        verdict.summary = format!("{}; and {}", verdict.summary, clock.saw);
+    }
+    verdict
+}
+
+fn well(steps: &[Step]) -> String {
+    match steps.iter().filter(|step| step.state == State::Warning).count() {
+        0 => "everything works".to_owned(),
+        1 => "everything works, with one warning".to_owned(),
+        count => format!("everything works, with {count} warnings"),
+    }
+}
+
+fn of_refusal(error: &Error, circumstances: &Circumstances<'_>) -> Verdict {
+    let is_about_key = error.bunq_messages().iter().any(|message| message.contains("Incorrect API key or IP address"));
+    let takes_key = [&Operation::CREATE_DEVICE_SERVER, &Operation::CREATE_SESSION];
+    let at_key = error.operation().is_some_and(|operation| takes_key.contains(&operation));
+    match error.kind() {
+        ErrorKind::Unauthorized if at_key && is_about_key => of_key(circumstances),
+        ErrorKind::Unauthorized if at_key && circumstances.had_context => forgotten(circumstances),
+        ErrorKind::Unauthorized if at_key => Verdict {
+            summary: "bunq refuses the key, or the installation that was just made for it".into(),
+            next: Some("try again; if it stays, ask bunq's support, who needs the response id above".into()),
+            ..Verdict::default()
+        },
+        ErrorKind::Signature => Verdict {
+            summary:
+                "the responses are not signed with the key of bunq's that is kept: it is damaged or out of date, or \
+                      somebody changes what bunq says"
+                    .into(),
+            ruled_out: vec!["the API key: bunq has not refused it".into()],
+            next: Some(begin_anew(circumstances)),
+            ..Verdict::default()
+        },
+        _ => Verdict {
+            summary: error.to_string(),
+            next: Some("see `bunq-partner --help` for the kind of failure, and try again".into()),
+            ..Verdict::default()
+        },
+    }
+}
+
+/// bunq's one answer for a wrong key and for another address.
+fn of_key(circumstances: &Circumstances<'_>) -> Verdict {
+    let Circumstances { environment, was_accepted, from, proxy, .. } = circumstances;
+    let prefix = match environment {
+        Environment::Sandbox => "it begins with `sandbox_`",
+        _ => "it does not begin with `sandbox_`",
+    };
+    let mut ruled_out = vec![format!("a key of the other environment: {prefix}")];
+    let seen = match (proxy, from) {
+        (Some(proxy), _) => format!("bunq sees the address of the proxy {proxy}"),
+        (None, Some(IpAddr::V4(from))) if from.is_private() || from.is_loopback() => {
+            format!("calls leave from {from}, which is not public: bunq sees the address of your router")
+        }
+        (None, Some(IpAddr::V4(from))) => format!("bunq sees {from}"),
+        (None, Some(from)) => format!("bunq sees {from}, and does not support IPv6"),
+        (None, None) => "which address bunq sees is not known".to_owned(),
+    };
+    let address = format!("this machine's address is not one that the key may be used from: {seen}");
+    let look = "look the key up where it was made: whether it is still there, and for which addresses";
+    if *was_accepted {
+        ruled_out.push(
+            "a wrong key: bunq has accepted it before, when the device in the context file was registered".into(),
+        );
+        return Verdict {
+            summary: "the address: bunq has accepted this key before, and does not accept it from here".into(),
+            left: vec![address, "the key has been revoked since".into()],
+            ruled_out,
+            next: Some(format!("{look}; or run this where the key was used before")),
+            ..Verdict::default()
+        };
+    }
+    Verdict {
+        summary: "the API key, or the address that it is used from: bunq gives one answer for both".into(),
+        left: vec!["the key is wrong, or has been revoked".into(), address],
+        ruled_out,
+        next: Some(format!("{look}; a run from an address where the key is known to work decides too")),
+        ..Verdict::default()
+    }
+}
+
+fn forgotten(circumstances: &Circumstances<'_>) -> Verdict {
+    Verdict {
+        summary: "the installation: bunq has forgotten the one in the context file, as after its sandbox is emptied"
+            .into(),
+        ruled_out: vec!["the API key and the address: bunq names them in other words".into()],
+        next: Some(begin_anew(circumstances)),
+        ..Verdict::default()
+    }
+}
+
+fn begin_anew(circumstances: &Circumstances<'_>) -> String {
+    match circumstances.context {
+        Some(file) => format!("remove {file}: the next call makes another installation"),
+        None => "run it again: the next run makes another installation".to_owned(),
+    }
+}

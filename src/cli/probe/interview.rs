@@ -1,0 +1,408 @@
+//! The questions to the bank, in an order that needs one session.
+//!
+//! What is done wrong on purpose is one thing each time: a repeated request id, a missing signature, a dead token. Facts hold
+//! statuses and bunq's messages, and no key, token or id.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use bunq_partner::raw::{RawClient, RawKeys, RawRequest, RawResponse, RawSignature};
+use bunq_partner::sandbox::{CreationResponse, DeadToken, Profile, SignatureForm};
+use bunq_partner::{Error, NewProvision, Operation, Secret, Uuid};
+use indicatif::ProgressBar;
+use serde::Serialize;
+use serde_json::{Value, json};
+use tokio::time::sleep;
+
+use super::super::exit::Failure;
+
+/// No provision has this id.
+const NOBODY: u64 = 999_999_999_999;
+
+/// How many reads at once are more than any limit of bunq's allows.
+const TOO_MANY: usize = 8;
+
+/// An answer of the bank's.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Fact {
+    pub(super) question: &'static str,
+    pub(super) answer: String,
+    pub(super) status: u16,
+    /// Whether and how the response is signed.
+    pub(super) signature: &'static str,
+    /// What bunq says, if it is a refusal.
+    pub(super) message: Option<String>,
+}
+
+pub(super) struct Interview {
+    raw: RawClient,
+    keys: RawKeys,
+    api_key: Secret,
+    keeps_rate_limits: bool,
+    /// Says on a terminal that it goes on: one session may take half a minute to open.
+    progress: ProgressBar,
+    /// The tokens of the installation and of the session.
+    installation: Option<Secret>,
+    session: Option<Secret>,
+    pub(super) facts: Vec<Fact>,
+    pub(super) profile: Profile,
+}
+
+impl Interview {
+    pub(super) fn new(raw: RawClient, api_key: Secret, keeps_rate_limits: bool) -> Result<Self, Error> {
+        let keys = RawKeys::generate()?;
+        let (facts, profile) = (Vec::new(), Profile::default());
+        let progress = ProgressBar::new_spinner();
+        progress.enable_steady_tick(Duration::from_millis(120));
+        Ok(Self { raw, keys, api_key, keeps_rate_limits, progress, installation: None, session: None, facts, profile })
+    }
+
+    pub(super) async fn ask_all(&mut self, creates: bool) -> Result<(), Failure> {
+        self.install().await?;
+        self.register().await?;
+        self.open_session().await?;
+        self.in_session().await?;
+        if creates {
+            self.create().await?;
+        }
+        self.too_often().await?;
+        self.dead_token().await
+    }
+
+    async fn install(&mut self) -> Result<(), Failure> {
+        let body = json!({ "client_public_key": self.keys.public_key()? });
+        let request = RawRequest { is_signed: false, ..request(&Operation::CREATE_INSTALLATION, Some(body)) };
+        let response = self.send(request).await?;
+        let items = response.body();
+        self.installation = text(&items, "/Token/token").map(Secret::new);
+        let key = text(&items, "/ServerPublicKey/server_public_key").unwrap_or_default();
+        if self.installation.is_none() || !self.keys.trust(&key) {
+            return Err(unexpected("the installation", &response));
+        }
+        self.profile.signed_installation = response.signature(&self.keys) != RawSignature::Missing;
+        self.note("Is the response to the installation signed?", yes_no(self.profile.signed_installation), &response);
+        Ok(())
+    }
+
+    async fn register(&mut self) -> Result<(), Failure> {
+        let operation = &Operation::CREATE_DEVICE_SERVER;
+        let wrong = json!({ "description": "bunq-partner probe", "secret": format!("sandbox_{}", "0".repeat(64)) });
+        let response = self.with_installation(request(operation, Some(wrong))).await?;
+        if response.status() >= 400 {
+            self.profile.wrong_key = response.status();
+        }
+        self.note("How is a wrong API key refused?", with_status(&response), &response);
+
+        let right = json!({ "description": "bunq-partner probe", "secret": self.api_key.expose() });
+        let unsigned = RawRequest { is_signed: false, ..request(operation, Some(right.clone())) };
+        let response = self.with_installation(unsigned).await?;
+        let is_accepted = is_success(&response);
+        self.profile.require_signatures = !is_accepted;
+        self.note_unsigned("Must a body be signed that opens no session?", !is_accepted, &response);
+        if !is_accepted {
+            let response = self.with_installation(request(operation, Some(right))).await?;
+            if !is_success(&response) {
+                return Err(unexpected("the device, with your API key,", &response));
+            }
+        }
+        Ok(())
+    }
+
+    async fn open_session(&mut self) -> Result<(), Failure> {
+        let operation = &Operation::CREATE_SESSION;
+        let body = json!({ "secret": self.api_key.expose() });
+        let unsigned = RawRequest { is_signed: false, ..request(operation, Some(body.clone())) };
+        let mut response = self.with_installation(unsigned).await?;
+        let is_refused = !is_success(&response);
+        self.profile.unsigned_session = is_refused.then(|| response.status());
+        self.note_unsigned("Must the opening of a session be signed?", is_refused, &response);
+        if is_refused {
+            response = self.with_installation(request(operation, Some(body))).await?;
+        }
+        let items = response.body();
+        self.session = text(&items, "/Token/token").map(Secret::new);
+        if self.session.is_none() {
+            return Err(unexpected("the session", &response));
+        }
+        let kinds = ["UserCompany", "UserPerson", "UserPaymentServiceProvider"];
+        let timeouts = kinds.map(|kind| item(&items, &format!("/{kind}/session_timeout")).and_then(Value::as_u64));
+        match timeouts.into_iter().flatten().next() {
+            Some(seconds) => {
+                self.profile.session_timeout = Duration::from_secs(seconds);
+                self.note("How long does a session last?", format!("{seconds} seconds"), &response);
+            }
+            None => self.note("How long does a session last?", "bunq does not say".into(), &response),
+        }
+        Ok(())
+    }
+
+    async fn in_session(&mut self) -> Result<(), Failure> {
+        let list =
+            RawRequest { path: "/partner-user-provision?count=1".into(), ..request(&Operation::LIST_PROVISIONS, None) };
+        let response = self.with_session(list.clone()).await?;
+        if !is_success(&response) {
+            return Err(unexpected("a listing", &response));
+        }
+        let form = response.signature(&self.keys);
+        if form == RawSignature::WithHeaders {
+            self.profile.signature_form = SignatureForm::WithHeaders;
+        }
+        self.note("What do signatures cover?", signature_name(form).into(), &response);
+
+        let again = RawRequest { request_id: Some(response.request_id.clone()), ..list };
+        let response = self.with_session(again).await?;
+        self.profile.repeated_request_id = (!is_success(&response)).then(|| response.status());
+        self.note("What does a repeated request id get?", accepted_or_status(&response), &response);
+
+        let path = format!("/partner-user-provision/{NOBODY}");
+        let response = self.with_session(RawRequest { path, ..request(&Operation::GET_PROVISION, None) }).await?;
+        self.word(404, &response);
+        self.note("How is a 404 worded?", with_status(&response), &response);
+
+        let wrong = RawRequest { method: "PATCH", ..request(&Operation::LIST_PROVISIONS, Some(json!({}))) };
+        let response = self.with_session(wrong).await?;
+        if response.status() >= 400 {
+            self.profile.wrong_method = response.status();
+            self.word(405, &response);
+        }
+        self.note("How is a 405 worded?", with_status(&response), &response);
+
+        let path = "/partner-user-provision?count=many".into();
+        let response = self.with_session(RawRequest { path, ..request(&Operation::LIST_PROVISIONS, None) }).await?;
+        self.note("How is a 400 worded?", with_status(&response), &response);
+        Ok(())
+    }
+
+    async fn create(&mut self) -> Result<(), Failure> {
+        let uuid = Uuid::new_v4();
+        let email = format!("probe-{}@example.com", uuid.simple()).parse()?;
+        let new = NewProvision::person(uuid, email, "+31600000000".parse()?);
+        let body = serde_json::to_value(new).map_err(std::io::Error::from)?;
+        let first = self.with_session(request(&Operation::CREATE_PROVISION, Some(body.clone()))).await?;
+        let mut made: Vec<u64> = created(&first).into_iter().collect();
+        if made.is_empty() {
+            self.note("What is a creation answered with?", with_status(&first), &first);
+            return Ok(());
+        }
+        let is_whole = item(&first.body(), "/PartnerUserProvision/id").is_some();
+        let form = if is_whole { CreationResponse::Provision } else { CreationResponse::Id };
+        self.profile.creation_response = form;
+        let answer = if is_whole { "the provision" } else { "its id" };
+        self.note("What is a creation answered with?", answer.into(), &first);
+
+        let second = self.with_session(request(&Operation::CREATE_PROVISION, Some(body))).await;
+        if let Ok(second) = &second {
+            made.extend(created(second));
+            made.dedup();
+            self.profile.duplicate = (!is_success(second)).then(|| second.status());
+            let answer = match made.len() {
+                1 if is_success(second) => "accepted, with the same id".to_owned(),
+                _ => accepted_or_status(second),
+            };
+            self.note("What does a second creation with one external_uuid get?", answer, second);
+        }
+        // Whatever became of it, what was made is closed.
+        for id in made {
+            self.close(id).await?;
+        }
+        second.map(drop)
+    }
+
+    async fn close(&mut self, id: u64) -> Result<(), Failure> {
+        let body = Some(json!({ "status": "CANCELLED" }));
+        let path = format!("/partner-user-provision/{id}");
+        let response = self.with_session(RawRequest { path, ..request(&Operation::UPDATE_PROVISION, body) }).await?;
+        let answer = if is_success(&response) {
+            "accepted".into()
+        } else {
+            format!("{}: close {id} yourself", response.status())
+        };
+        self.note("What does a closing get while bunq makes the user?", answer, &response);
+        Ok(())
+    }
+
+    async fn too_often(&mut self) -> Result<(), Failure> {
+        let question = "Does a 429 say when to come back (Retry-After)?";
+        let mut last = None;
+        for _ in 0..TOO_MANY {
+            let read = RawRequest { keeps_rate_limit: false, ..request(&Operation::GET_INSTALLATION, None) };
+            let token = self.session.clone();
+            let response = self.raw.send(&self.keys, RawRequest { token: token.as_ref(), ..read }).await?;
+            let is_refused = response.status() == 429;
+            last = Some(response);
+            if is_refused {
+                break;
+            }
+        }
+        let Some(response) = last else { return Ok(()) };
+        if response.status() != 429 {
+            self.note(question, format!("there was none after {TOO_MANY} reads at once"), &response);
+            return Ok(());
+        }
+        let retry_after = response.header("retry-after").map(str::to_owned);
+        self.profile.retry_after = retry_after.is_some();
+        let answer = retry_after.map_or("no".to_owned(), |after| format!("yes: {after}"));
+        self.note(question, answer, &response);
+        sleep(Operation::GET_INSTALLATION.rate_limit.per).await;
+        Ok(())
+    }
+
+    async fn dead_token(&mut self) -> Result<(), Failure> {
+        let end = RawRequest { path: "/session/0".into(), ..request(&Operation::DELETE_SESSION, None) };
+        let response = self.with_session(end).await?;
+        self.note("What does the end of a session get?", with_status(&response), &response);
+        let response = self.with_session(request(&Operation::GET_INSTALLATION, None)).await?;
+        let message = message(&response).unwrap_or_default().to_lowercase();
+        let dead = match response.status() {
+            401 => Some(DeadToken::Unauthorized),
+            403 if message.contains("insufficient authentication") => Some(DeadToken::InsufficientAuthentication),
+            403 if message.contains("insufficient authorisation") => Some(DeadToken::InsufficientAuthorisation),
+            _ => None,
+        };
+        self.profile.dead_token = dead.unwrap_or(self.profile.dead_token);
+        self.note("How is a dead session refused?", with_status(&response), &response);
+
+        self.session = Some(Secret::new("0".repeat(64)));
+        let response = self.with_session(request(&Operation::GET_INSTALLATION, None)).await?;
+        self.note("How is an unknown token refused?", with_status(&response), &response);
+        Ok(())
+    }
+
+    async fn with_installation(&self, request: RawRequest<'_>) -> Result<RawResponse, Failure> {
+        self.send(RawRequest { token: self.installation.as_ref(), ..request }).await
+    }
+
+    async fn with_session(&self, request: RawRequest<'_>) -> Result<RawResponse, Failure> {
+        self.send(RawRequest { token: self.session.as_ref(), ..request }).await
+    }
+
+    /// Sends a request, and again if others at the address have used the limit up.
+    async fn send(&self, request: RawRequest<'_>) -> Result<RawResponse, Failure> {
+        let request = RawRequest { keeps_rate_limit: self.keeps_rate_limits, ..request };
+        let response = self.raw.send(&self.keys, request.clone()).await?;
+        if response.status() != 429 {
+            return Ok(response);
+        }
+        sleep(request.operation.rate_limit.per).await;
+        let again = RawRequest { request_id: None, ..request };
+        Ok(self.raw.send(&self.keys, again).await?)
+    }
+
+    fn note(&mut self, question: &'static str, answer: String, response: &RawResponse) {
+        self.progress.set_message(question);
+        let signature = response.signature(&self.keys);
+        if !is_success(response) && matches!(signature, RawSignature::Body | RawSignature::WithHeaders) {
+            self.profile.signed_refusals.insert(response.status());
+        }
+        let message =
+            if is_success(response) { None } else { message(response).map(|message| self.redacted(&message)) };
+        let signature = signature_name(signature);
+        self.facts.push(Fact { question, answer, status: response.status(), signature, message });
+    }
+
+    fn note_unsigned(&mut self, question: &'static str, is_refused: bool, response: &RawResponse) {
+        if is_refused {
+            self.word(466, response);
+        }
+        let answer = if is_refused { format!("yes: {}", response.status()) } else { "no".into() };
+        self.note(question, answer, response);
+    }
+
+    /// Takes bunq's words over.
+    fn word(&mut self, status: u16, response: &RawResponse) {
+        if let Some(message) = message(response) {
+            self.profile.wording.insert(status, self.redacted(&message));
+        }
+    }
+
+    /// A text without anything that this program keeps secret.
+    fn redacted(&self, text: &str) -> String {
+        let secrets = [Some(&self.api_key), self.installation.as_ref(), self.session.as_ref()];
+        let redacted = secrets
+            .into_iter()
+            .flatten()
+            .fold(text.to_owned(), |text, secret| text.replace(secret.expose(), "[redacted]"));
+        redacted.split(' ').map(without_id).collect::<Vec<_>>().join(" ").chars().take(500).collect()
+    }
+}
+
+/// How often each way of signing was seen, for the report.
+pub(super) fn signatures(facts: &[Fact]) -> BTreeMap<String, Vec<u16>> {
+    let mut seen: BTreeMap<String, Vec<u16>> = BTreeMap::new();
+    for fact in facts {
+        let statuses = seen.entry(fact.signature.to_owned()).or_default();
+        if !statuses.contains(&fact.status) {
+            statuses.push(fact.status);
+        }
+    }
+    seen
+}
+
+fn request(operation: &'static Operation, body: Option<Value>) -> RawRequest<'static> {
+    RawRequest {
+        operation,
+        method: operation.method,
+        path: operation.path.to_owned(),
+        body,
+        token: None,
+        is_signed: true,
+        request_id: None,
+        keeps_rate_limit: true,
+    }
+}
+
+fn is_success(response: &RawResponse) -> bool {
+    (200..300).contains(&response.status())
+}
+
+/// The first member of this kind among the items of a response.
+fn item<'a>(body: &'a Value, pointer: &str) -> Option<&'a Value> {
+    body["Response"].as_array()?.iter().find_map(|item| item.pointer(pointer))
+}
+
+fn text(body: &Value, pointer: &str) -> Option<String> {
+    item(body, pointer)?.as_str().map(str::to_owned)
+}
+
+fn created(response: &RawResponse) -> Option<u64> {
+    let body = response.body();
+    let id = item(&body, "/Id/id").or_else(|| item(&body, "/PartnerUserProvision/id"))?.as_u64();
+    id.filter(|_| is_success(response))
+}
+
+fn message(response: &RawResponse) -> Option<String> {
+    response.body()["Error"][0]["error_description"].as_str().map(str::to_owned)
+}
+
+fn with_status(response: &RawResponse) -> String {
+    if is_success(response) { "accepted".into() } else { response.status().to_string() }
+}
+
+fn accepted_or_status(response: &RawResponse) -> String {
+    if is_success(response) { "accepted".into() } else { format!("refused: {}", response.status()) }
+}
+
+/// A word, unless it is an id that was made for this run.
+fn without_id(word: &str) -> &str {
+    let is_id = Uuid::try_parse(word.trim_matches(|c: char| !c.is_ascii_alphanumeric())).is_ok();
+    if is_id { "[id]" } else { word }
+}
+
+fn yes_no(is_so: bool) -> String {
+    if is_so { "yes".into() } else { "no".into() }
+}
+
+fn signature_name(signature: RawSignature) -> &'static str {
+    match signature {
+        RawSignature::Missing => "none",
+        RawSignature::Body => "the body",
+        RawSignature::WithHeaders => "status, headers and body",
+        RawSignature::Invalid => "not valid",
+    }
+}
+
+fn unexpected(what: &str, response: &RawResponse) -> Failure {
+    let said = message(response).map(|said| format!(": {said}")).unwrap_or_default();
+    Failure::usage(format!("{what} got {} from the bank{said}", response.status()))
+        .with_hint("`bunq-partner doctor` finds out what is wrong")
+}

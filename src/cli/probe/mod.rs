@@ -1,0 +1,94 @@
+//! `probe`: how bunq's sandbox behaves where no document says it.
+//!
+//! [`interview`] asks; the result is a report that can be sent to this project, and a profile that the sandbox of this program
+//! can be started with.
+
+mod interview;
+
+use std::fmt::Write as _;
+use std::fs;
+use std::path::Path;
+
+use bunq_partner::sandbox::Profile;
+use bunq_partner::{Environment, jiff::Timestamp};
+use serde_json::{Value, json};
+
+use self::interview::{Fact, Interview, signatures};
+use super::arguments::{Format, ProbeOptions};
+use super::connection::Connection;
+use super::exit::Failure;
+use super::output::{write_json, write_line, write_text};
+use super::words::clean;
+
+/// What can be asked before anything is sent.
+pub(super) fn check(environment: Environment) -> Result<(), Failure> {
+    if environment == Environment::Sandbox {
+        return Ok(());
+    }
+    let hint = "use a key of bunq's sandbox: `--env sandbox`, or unset BUNQ_ENV";
+    Err(Failure::usage("probe does wrong things on purpose, so it does not run in production").with_hint(hint))
+}
+
+pub(super) async fn run(connection: &Connection, options: &ProbeOptions, format: Format) -> Result<(), Failure> {
+    if let Some(folder) = options.save.as_deref().filter(|folder| !folder.is_dir()) {
+        return Err(Failure::usage(format!("--save {}: there is no such folder: make it first", folder.display())));
+    }
+    let raw = connection.builder().build()?.raw();
+    let mut interview = Interview::new(raw, connection.api_key().clone(), !connection.is_loopback())?;
+    interview.ask_all(options.create).await?;
+    let Interview { facts, profile, .. } = interview;
+
+    let json = report(connection.base_url(), &facts, &profile);
+    let page = page(&json, &facts)?;
+    if let Some(folder) = &options.save {
+        save(folder, "report.md", &page)?;
+        save(folder, "report.json", &pretty(&json)?)?;
+        save(folder, "profile.json", &pretty(&json["profile"])?)?;
+    }
+    match format {
+        Format::Json => write_json(&json)?,
+        Format::Jsonl => write_line(&json.to_string())?,
+        Format::Table | Format::Csv => write_text(&page)?,
+    }
+    Ok(())
+}
+
+fn report(base_url: &str, facts: &[Fact], profile: &Profile) -> Value {
+    json!({
+        "bank": base_url,
+        "date": Timestamp::now().strftime("%Y-%m-%d").to_string(),
+        "version": env!("CARGO_PKG_VERSION"),
+        "facts": facts,
+        "signatures": signatures(facts),
+        "profile": profile,
+    })
+}
+
+/// The report as a page of Markdown.
+fn page(report: &Value, facts: &[Fact]) -> Result<String, Failure> {
+    let text = |name: &str| report[name].as_str().unwrap_or_default();
+    let mut page = format!(
+        "# How {} behaves\n\nAsked on {} by bunq-partner {}. No key, token or id is in this report.\n\n\
+         | Question | Answer | Status | Signed | bunq says |\n|---|---|---|---|---|\n",
+        text("bank"),
+        text("date"),
+        text("version")
+    );
+    for Fact { question, answer, status, signature, message } in facts {
+        let message = message.as_deref().unwrap_or_default();
+        let [answer, message] = [answer.as_str(), message].map(|text| clean(text).replace('|', "\\|"));
+        // Nothing fails that is written to a text.
+        let _ = writeln!(page, "| {question} | {answer} | {status} | {signature} | {message} |");
+    }
+    let profile = pretty(&report["profile"])?;
+    Ok(page + &format!("\nThe profile, for `bunq-partner sandbox --profile FILE`:\n\n```json\n{profile}```\n"))
+}
+
+fn pretty(json: &Value) -> Result<String, Failure> {
+    Ok(serde_json::to_string_pretty(json).map_err(std::io::Error::from)? + "\n")
+}
+
+fn save(folder: &Path, name: &str, text: &str) -> Result<(), Failure> {
+    let path = folder.join(name);
+    fs::write(&path, text).map_err(|error| Failure::local(path.display(), &error))
+}
