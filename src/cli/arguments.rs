@@ -34,7 +34,14 @@ pub(super) struct Arguments {
 #[command(next_help_heading = "Connection")]
 pub(super) struct ConnectionOptions {
     /// bunq's environment: sandbox or production
-    #[arg(long, global = true, env = "BUNQ_ENV", default_value = "sandbox", value_name = "ENVIRONMENT")]
+    #[arg(
+        long,
+        global = true,
+        env = "BUNQ_ENV",
+        hide_env_values = true,
+        default_value = "sandbox",
+        value_name = "ENVIRONMENT"
+    )]
     pub(super) env: Environment,
     /// The base URL, if it is not the environment's; HTTPS, or loopback
     #[arg(long, global = true, value_name = "URL")]

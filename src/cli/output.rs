@@ -42,8 +42,8 @@ impl Field {
 
     fn cell(&self) -> String {
         match self.style {
-            Some(style) => format!("\x1b[{style}m{}\x1b[0m", self.shown),
-            None => self.shown.clone(),
+            Some(style) if !self.shown.is_empty() => format!("\x1b[{style}m{}\x1b[0m", self.shown),
+            _ => self.shown.clone(),
         }
     }
 

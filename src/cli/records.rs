@@ -68,7 +68,9 @@ pub(super) fn change(seen: &Provision) -> String {
     let style = style(&seen.status).unwrap_or("0");
     let sub_status = seen.sub_status.as_ref().map(|sub_status| sub_status.as_str()).unwrap_or_default();
     let waiting = waiting_for(seen).shown;
-    format!("\x1b[{DIM}m{now}\x1b[0m  {}  \x1b[{style}m{}\x1b[0m  {sub_status}  {waiting}", seen.id, seen.status)
+    let line =
+        format!("\x1b[{DIM}m{now}\x1b[0m  {}  \x1b[{style}m{}\x1b[0m  {sub_status}  {waiting}", seen.id, seen.status);
+    line.trim_end().to_owned()
 }
 
 fn waiting_for(seen: &Provision) -> Field {
@@ -145,9 +147,13 @@ impl Outcome {
             Field::new("error", 0, kind.unwrap_or_default()).styled(Some(RED)),
             Field::new("response_id", 1, response_id.unwrap_or_default()),
         ];
-        if let Some(seen) = &self.seen {
-            let more = provision_fields(seen, shows_secrets).into_iter();
-            fields.extend(more.filter(|field| ["token", "credential_expiry"].contains(&field.name)));
+        let more = ["credential_expiry", "token"];
+        match &self.seen {
+            Some(seen) => {
+                let known = provision_fields(seen, shows_secrets).into_iter();
+                fields.extend(known.filter(|field| more.contains(&field.name)));
+            }
+            None => fields.extend(more.map(|name| Field::new(name, HIDDEN, ""))),
         }
         Record { fields, json }
     }

@@ -27,8 +27,12 @@ const MAX_FILE: u64 = 256 * 1024 * 1024;
 pub(super) async fn run(options: SandboxOptions) -> Result<(), Failure> {
     let (log, state) = (options.log, options.state.clone());
     let provisions = if state.as_ref().is_some_and(|file| file.exists()) { 0 } else { options.provisions };
-    let sandbox = builder(options)?.start().await;
-    let sandbox = sandbox.map_err(|error| Failure::local("the sandbox cannot be started", &error))?;
+    let sandbox = builder(options)?.start().await.map_err(|error| match error.kind() {
+        io::ErrorKind::InvalidData => Failure::usage(error.to_string()),
+        io::ErrorKind::AddrInUse => Failure::local("the sandbox cannot be started", &error)
+            .with_hint("without --port it takes one that is free"),
+        _ => Failure::local("the sandbox cannot be started", &error),
+    })?;
     sandbox.populate(provisions);
 
     let is_changed = Arc::new(AtomicBool::new(true));

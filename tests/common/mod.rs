@@ -148,3 +148,30 @@ impl Write for Log {
         Ok(())
     }
 }
+
+/// The program, with an environment that names no key, no proxy and no folder but this one.
+#[cfg(feature = "cli")]
+pub fn program(folder: &Folder) -> std::process::Command {
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_bunq-partner"));
+    for name in ["BUNQ_API_KEY", "BUNQ_ENV", "HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy", "NO_COLOR"] {
+        command.env_remove(name);
+    }
+    command.env("XDG_STATE_HOME", &folder.0).stdin(std::process::Stdio::null());
+    command
+}
+
+/// The program for a bank, with its key.
+#[cfg(feature = "cli")]
+pub fn program_for(folder: &Folder, sandbox: &Sandbox) -> std::process::Command {
+    let mut command = program(folder);
+    command.env("BUNQ_API_KEY", sandbox.api_key().expose()).args(["--base-url", sandbox.base_url()]);
+    command
+}
+
+/// What a program has written, and its exit code.
+#[cfg(feature = "cli")]
+pub fn ran(command: &mut std::process::Command) -> (String, String, i32) {
+    let output = command.output().unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (text(output.stdout), text(output.stderr), output.status.code().unwrap())
+}

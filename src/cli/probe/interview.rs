@@ -243,15 +243,15 @@ impl Interview {
         self.profile.retry_after = retry_after.is_some();
         let answer = retry_after.map_or("no".to_owned(), |after| format!("yes: {after}"));
         self.note(question, answer, &response);
-        sleep(Operation::GET_INSTALLATION.rate_limit.per).await;
         Ok(())
     }
 
+    /// These reads are of another operation, whose limit is not used up.
     async fn dead_token(&mut self) -> Result<(), Failure> {
         let end = RawRequest { path: "/session/0".into(), ..request(&Operation::DELETE_SESSION, None) };
         let response = self.with_session(end).await?;
         self.note("What does the end of a session get?", with_status(&response), &response);
-        let response = self.with_session(request(&Operation::GET_INSTALLATION, None)).await?;
+        let response = self.with_session(request(&Operation::LIST_DEVICE_SERVERS, None)).await?;
         let message = message(&response).unwrap_or_default().to_lowercase();
         let dead = match response.status() {
             401 => Some(DeadToken::Unauthorized),
@@ -263,7 +263,7 @@ impl Interview {
         self.note("How is a dead session refused?", with_status(&response), &response);
 
         self.session = Some(Secret::new("0".repeat(64)));
-        let response = self.with_session(request(&Operation::GET_INSTALLATION, None)).await?;
+        let response = self.with_session(request(&Operation::LIST_DEVICE_SERVERS, None)).await?;
         self.note("How is an unknown token refused?", with_status(&response), &response);
         Ok(())
     }

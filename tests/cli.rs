@@ -1,0 +1,23 @@
+//! The program as a user runs it: `tests/cmd` has what it prints, and how it ends.
+
+#![cfg(feature = "cli")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+/// `TRYCMD=overwrite cargo test --all-features --test cli` writes what the program prints now.
+#[test]
+fn what_the_program_prints() {
+    #[cfg(unix)]
+    for key in ["key.txt", "production_key.txt"] {
+        // Git keeps no such modes.
+        use std::os::unix::fs::PermissionsExt as _;
+        let path = format!("tests/cmd/errors.in/{key}");
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).unwrap();
+    }
+    let state = std::env::temp_dir().join(format!("bunq-partner-{}", bunq_partner::Uuid::new_v4()));
+    let cases = trycmd::TestCases::new();
+    cases.env("XDG_STATE_HOME", state.display().to_string()).env("NO_PROXY", "*").env("BUNQ_API_KEY", "");
+    cases.env("BUNQ_ENV", "sandbox");
+    cases.case("tests/cmd/*.trycmd").case("README.md");
+    cases.run();
+    let _ = std::fs::remove_dir_all(state);
+}

@@ -1,0 +1,236 @@
+//! The program at a terminal: widths, colours, questions, live lines, Ctrl-C; and where there is none.
+
+#![cfg(all(feature = "cli", unix))]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod common;
+
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::process::Stdio;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::time::Duration;
+
+use bunq_partner::sandbox::{Pace, Sandbox};
+use common::{Folder, program_for, ran};
+use pty_process::Size;
+use pty_process::blocking::{Command, Pty, open};
+
+/// Longer than anything takes that comes at all.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The program at a terminal of its own.
+struct Terminal {
+    process: std::process::Child,
+    screen: Receiver<Vec<u8>>,
+    keyboard: Arc<Pty>,
+    seen: String,
+}
+
+impl Terminal {
+    fn start(columns: u16, arguments: &[&str], environment: &[(&str, &str)]) -> Self {
+        let (pty, pts) = open().unwrap();
+        pty.resize(Size::new(50, columns)).unwrap();
+        let command = Command::new(env!("CARGO_BIN_EXE_bunq-partner")).args(arguments);
+        let command = ["BUNQ_API_KEY", "BUNQ_ENV", "NO_COLOR"].into_iter().fold(command, Command::env_remove);
+        let command = command.env("TERM", "xterm-256color").envs(environment.iter().copied());
+        let process = command.spawn(pts).unwrap();
+        let keyboard = Arc::new(pty);
+        let reader = Arc::clone(&keyboard);
+        let (sender, screen) = channel();
+        std::thread::spawn(move || {
+            let mut bytes = [0; 4096];
+            // A terminal ends with an error when its last program does.
+            while let Ok(count @ 1..) = (&*reader).read(&mut bytes) {
+                if sender.send(bytes[..count].to_vec()).is_err() {
+                    return;
+                }
+            }
+        });
+        Self { process, screen, keyboard, seen: String::new() }
+    }
+
+    /// Waits until a text is on the screen.
+    fn expect(&mut self, text: &str) {
+        while !self.seen.contains(text) {
+            match self.screen.recv_timeout(PATIENCE) {
+                Ok(bytes) => self.seen.push_str(&String::from_utf8_lossy(&bytes)),
+                Err(error) => panic!("{text:?} does not come ({error}): {}", self.seen),
+            }
+        }
+    }
+
+    fn type_keys(&self, keys: &str) {
+        (&*self.keyboard).write_all(keys.as_bytes()).unwrap();
+    }
+
+    /// Waits for the end; returns all that was on the screen, and the exit code.
+    fn end(mut self) -> (String, i32) {
+        loop {
+            match self.screen.recv_timeout(PATIENCE) {
+                Ok(bytes) => self.seen.push_str(&String::from_utf8_lossy(&bytes)),
+                Err(RecvTimeoutError::Disconnected) => break,
+                Err(RecvTimeoutError::Timeout) => panic!("it does not end: {}", self.seen),
+            }
+        }
+        let status = self.process.wait().unwrap();
+        (self.seen.replace("\r\n", "\n"), status.code().unwrap())
+    }
+}
+
+/// A text without its colours.
+fn plain(text: &str) -> String {
+    let mut plain = String::new();
+    let mut rest = text;
+    while let Some((before, escape)) = rest.split_once("\u{1b}[") {
+        plain.push_str(before);
+        rest = escape.split_once(|c: char| c.is_ascii_alphabetic()).map_or("", |(_, after)| after);
+    }
+    plain + rest
+}
+
+#[test]
+fn a_table_fits_the_terminal() {
+    for (columns, expected) in [
+        (40, "ID    STATUS                 WAITING FOR"),
+        (80, "ID    STATUS                 SUB STATUS                       WAITING FOR"),
+        (
+            200,
+            "ID    STATUS                 SUB STATUS                       WAITING FOR  NAME      UPDATED   EXTERNAL UUID",
+        ),
+    ] {
+        let (screen, code) = Terminal::start(columns, &["--sandbox", "list"], &[]).end();
+        let screen = plain(&screen);
+        let lines: Vec<_> = screen.lines().map(str::trim_end).collect();
+        assert_eq!((lines[0], lines.len(), code), (expected, 9, 0), "{columns} columns");
+        assert!(lines.iter().all(|line| line.chars().count() <= columns.into()), "{columns} columns: {screen}");
+    }
+}
+
+#[test]
+fn colour_is_for_terminals_that_want_it() {
+    let list = ["--sandbox", "list", "--status", "CLOSED"];
+    let screen = |arguments: &[&str], environment: &[(&str, &str)]| Terminal::start(80, arguments, environment).end().0;
+    assert!(screen(&list, &[]).contains("\u{1b}[2mCLOSED\u{1b}[0m"));
+    assert!(!screen(&list, &[("NO_COLOR", "1")]).contains('\u{1b}'));
+    assert!(!screen(&[&list[..], &["--color", "never"]].concat(), &[]).contains('\u{1b}'));
+    let (out, _, _) = ran(common::program(&Folder::new()).args(list));
+    assert!(out.contains("CLOSED") && !out.contains('\u{1b}'), "{out}");
+}
+
+#[test]
+fn a_person_confirms_that_secrets_are_shown() {
+    let arguments = ["--sandbox", "get", "1023", "--show-secrets"];
+    let mut terminal = Terminal::start(80, &arguments, &[]);
+    terminal.expect("Show them? [y/N]");
+    assert!(!terminal.seen.contains("token "), "{}", terminal.seen);
+    terminal.type_keys("y\n");
+    let (screen, code) = terminal.end();
+    assert!(plain(&screen).contains("token              sandbox_") && code == 0, "{screen}");
+
+    for answer in ["n\n", "\n", "\u{4}"] {
+        let mut terminal = Terminal::start(80, &arguments, &[]);
+        terminal.expect("Show them? [y/N]");
+        terminal.type_keys(answer);
+        let (screen, code) = terminal.end();
+        assert!(screen.contains("nothing was done") && code == 1 && !screen.contains("sandbox_"), "{screen}");
+    }
+}
+
+#[test]
+fn a_person_confirms_changes_in_production() {
+    let folder = Folder::new();
+    let state = folder.path("");
+    let environment = [("BUNQ_API_KEY", "of-production"), ("XDG_STATE_HOME", state.to_str().unwrap())];
+    for arguments in [
+        &["close", "7", "8"][..],
+        &["create", "--email", "user@example.com", "--phone-number", "+31600000000"],
+        &["reset-token", "7"],
+        &["session", "end"],
+        &["api", "update_provision", "--param", "provision_id=7", "--body", "{}"],
+    ] {
+        let mut terminal = Terminal::start(80, &[arguments, &["--env", "production"]].concat(), &environment);
+        terminal.expect("in production? [y/N]");
+        terminal.type_keys("n\n");
+        let (screen, code) = terminal.end();
+        assert!(screen.contains("nothing was done") && code == 1, "{screen}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_key_is_asked_for_and_not_shown() {
+    let (sandbox, folder) = (Sandbox::start().await.unwrap(), Folder::new());
+    let state = folder.path("");
+    let environment = [("XDG_STATE_HOME", state.to_str().unwrap())];
+    let mut terminal = Terminal::start(80, &["whoami", "--base-url", sandbox.base_url()], &environment);
+    terminal.expect("API key (it is not shown): ");
+    terminal.type_keys(&format!("{}\n", sandbox.api_key().expose()));
+    let (screen, code) = terminal.end();
+    assert!(screen.contains("Sandbox Partner") && code == 0, "{screen}");
+    assert!(!screen.contains(sandbox.api_key().expose()), "{screen}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wait_is_seen_to_go_on() {
+    let (sandbox, folder) = (Sandbox::builder().pace(Pace::Manual).start().await.unwrap(), Folder::new());
+    let id = sandbox.populate(1)[0];
+    let (number, state, key) = (id.to_string(), folder.path(""), sandbox.api_key());
+    let environment = [("XDG_STATE_HOME", state.to_str().unwrap()), ("BUNQ_API_KEY", key.expose())];
+    let arguments = ["close", &number, "--wait", "--base-url", sandbox.base_url()];
+    let mut terminal = Terminal::start(80, &arguments, &environment);
+    terminal.expect("PENDING_PROCESS_CLOSURE");
+    assert!(sandbox.advance(id));
+    let (screen, code) = terminal.end();
+    assert!(plain(&screen).contains("status       CLOSED") && code == 0, "{screen}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ctrl_c_ends_a_wait_and_says_what_goes_on() {
+    let (sandbox, folder) = (Sandbox::builder().pace(Pace::Manual).start().await.unwrap(), Folder::new());
+    let id = sandbox.populate(1)[0];
+    let (number, state, key) = (id.to_string(), folder.path(""), sandbox.api_key());
+    let environment = [("XDG_STATE_HOME", state.to_str().unwrap()), ("BUNQ_API_KEY", key.expose())];
+    for arguments in [["close", &number, "--wait"], ["watch", &number, "--color=never"]] {
+        let mut terminal =
+            Terminal::start(80, &[&arguments[..], &["--base-url", sandbox.base_url()]].concat(), &environment);
+        terminal.expect("PENDING_PROCESS_CLOSURE");
+        terminal.type_keys("\u{3}");
+        let (screen, code) = terminal.end();
+        assert!(screen.contains("interrupted") && code == 130, "{screen}");
+        let goes_on = screen.contains(&format!("goes on at bunq: `bunq-partner watch {number}`"));
+        assert_eq!(goes_on, arguments[0] == "close", "{screen}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_closed_pipe_is_no_failure() {
+    let (sandbox, folder) = (Sandbox::start().await.unwrap(), Folder::new());
+    sandbox.populate(400);
+    for format in ["jsonl", "csv", "json", "table"] {
+        let mut command = program_for(&folder, &sandbox);
+        let mut process =
+            command.args(["list", "--output", format]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(process.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        assert!(!line.is_empty());
+        let output = process.wait_with_output().unwrap();
+        assert_eq!(String::from_utf8(output.stderr).unwrap(), "", "{format}");
+        assert_eq!(output.status.code(), Some(0), "{format}");
+    }
+    for arguments in [&["man"][..], &["completions", "bash"], &["--help"]] {
+        let mut process =
+            common::program(&folder).args(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        drop(process.stdout.take());
+        let output = process.wait_with_output().unwrap();
+        assert_eq!((output.stderr.as_slice(), output.status.code()), (&b""[..], Some(0)), "{arguments:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_terminal_there_is_nothing_but_data() {
+    let (sandbox, folder) = (Sandbox::start().await.unwrap(), Folder::new());
+    let id = sandbox.populate(1)[0].to_string();
+    let (out, err, code) = ran(program_for(&folder, &sandbox).args(["close", &id, "--wait", "--output", "json"]));
+    let json: serde_json::Value = serde_json::from_str(&out).unwrap();
+    assert_eq!((json["provision"]["status"].as_str(), err.as_str(), code), (Some("CLOSED"), "", 0));
+}
