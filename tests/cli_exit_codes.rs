@@ -1,0 +1,151 @@
+//! An exit code for each kind of failure, as `--help` lists them.
+//!
+//! Not here: a timeout, which takes minutes, and a spent credential, which no command meets.
+
+#![cfg(feature = "cli")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod common;
+
+use std::time::Duration;
+
+use bunq_partner::sandbox::{Fault, Injection, Pace, Sandbox};
+use bunq_partner::{Operation, ProvisionId};
+use common::{Folder, person, program, program_for, ran};
+use serde_json::Value;
+
+/// The exit code of a command, and the error that it writes for scripts.
+fn ends(sandbox: &Sandbox, arguments: &[&str]) -> (i32, Value) {
+    let (_, err, code) = ran(program_for(&Folder::new(), sandbox).args(arguments).args(["--output", "jsonl"]));
+    let error: Value = serde_json::from_str(&err).unwrap_or_else(|problem| panic!("{problem}: {err}"));
+    assert_eq!(error["error"]["exit_code"], code);
+    (code, error["error"].clone())
+}
+
+/// A bank with a provision that nothing moves on, and the number of that.
+async fn start() -> (Sandbox, ProvisionId, String) {
+    let sandbox = Sandbox::builder().pace(Pace::Manual).start().await.unwrap();
+    let id = sandbox.populate(1)[0];
+    (sandbox, id, id.to_string())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn failures_of_a_call() {
+    let (sandbox, _, id) = start().await;
+    for (fault, code, kind) in [
+        (Fault::NotJson, 6, "InvalidResponse"),
+        (Fault::MissingSignature, 7, "Signature"),
+        (Fault::RateLimited { retry_after: Some(Duration::from_secs(3000)) }, 10, "RateLimited"),
+        (Fault::Status(490), 12, "Rejected"),
+    ] {
+        sandbox.inject(Injection::new(fault).on(&Operation::GET_PROVISION).always());
+        let (ended, error) = ends(&sandbox, &["get", &id]);
+        assert_eq!((ended, error["kind"].as_str()), (code, Some(kind)), "{error}");
+        assert_eq!(error["operation"], "get_provision");
+        sandbox.clear_injections();
+    }
+    assert_eq!(ends(&sandbox, &["get", "7"]).0, 9);
+    let error = ends(&sandbox, &["get", "7"]).1;
+    assert!(
+        error["request_id"].is_string() && error["response_id"].is_string() && error["hint"].is_string(),
+        "{error}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn failures_that_are_attempted_again() {
+    let (sandbox, _, id) = start().await;
+    for (fault, code) in [(Fault::Drop, 4), (Fault::Status(491), 11), (Fault::Status(500), 13)] {
+        sandbox.inject(Injection::new(fault).on(&Operation::GET_PROVISION).always());
+        assert_eq!(ends(&sandbox, &["get", &id]).0, code, "{fault:?}");
+        sandbox.clear_injections();
+    }
+    let mut nobody = program(&Folder::new());
+    let nobody = nobody.env("BUNQ_API_KEY", "sandbox_1").args(["get", "1", "--base-url", "http://127.0.0.1:1/v1"]);
+    assert_eq!(ran(nobody).2, 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn failures_before_anything_is_sent() {
+    let (sandbox, _, id) = start().await;
+    let folder = Folder::new();
+    let damaged = folder.file("context.json", "{}");
+    #[cfg(unix)]
+    std::fs::set_permissions(&damaged, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    let other = sandbox.clone();
+    assert_eq!(ends(&other, &["get", &id, "--context", damaged.to_str().unwrap()]).0, 18);
+    let (_, _, code) = ran(program_for(&folder, &sandbox).args(["get", "x"]));
+    assert_eq!(code, 2);
+    assert!(sandbox.journal().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refused_key() {
+    let (sandbox, _, _) = start().await;
+    let (_, _, code) = ran(program_for(&Folder::new(), &sandbox).env("BUNQ_API_KEY", "sandbox_wrong").arg("whoami"));
+    assert_eq!(code, 8);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn waits_that_come_to_nothing() {
+    let (sandbox, failing, id) = start().await;
+    let (code, error) = ends(&sandbox, &["close", &id, "--wait", "--timeout", "1s"]);
+    assert_eq!((code, error["kind"].as_str()), (15, Some("WaitTimeout")));
+    sandbox.fail(failing);
+    assert_eq!(
+        ends(&sandbox, &["reset-token", &sandbox.populate(1)[0].to_string(), "--wait", "--timeout", "1s"]).0,
+        15
+    );
+    let uuid = sandbox.provision(failing).unwrap()["external_uuid"].as_str().unwrap().to_owned();
+    let create =
+        ["create", "--ensure", "--email", "user@example.com", "--phone-number", "+31600000000", "--external-uuid"];
+    assert_eq!(ends(&sandbox, &[&create[..], &[&uuid]].concat()).0, 14);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_user_that_is_there_twice() {
+    let sandbox = Sandbox::builder().deduplicate(false).start().await.unwrap();
+    let (client, new) = (sandbox.client().build().unwrap(), person());
+    for _ in 0..2 {
+        client.api().create_provision(&new.clone().into()).await.unwrap();
+    }
+    assert_eq!(ends(&sandbox, &["find", &new.external_uuid.to_string()]).0, 17);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_outcome_that_is_not_known() {
+    let (sandbox, _, id) = start().await;
+    // The reset gets no response, and nobody can look what became of it.
+    sandbox.inject(Injection::new(Fault::Drop).on(&Operation::UPDATE_PROVISION));
+    sandbox.inject(Injection::new(Fault::Status(500)).on(&Operation::GET_PROVISION).after(1).always());
+    let (code, error) = ends(&sandbox, &["reset-token", &id]);
+    assert_eq!((code, &error["is_doubtful"]), (20, &Value::Bool(true)));
+    assert!(error["hint"].as_str().unwrap().starts_with("look before you repeat it"), "{error}");
+}
+
+#[test]
+fn completions_and_the_manual_have_every_command() {
+    let folder = Folder::new();
+    let (help, _, _) = ran(program(&folder).arg("--help"));
+    let commands = help.lines().skip_while(|line| *line != "Commands:").skip(1).take_while(|line| !line.is_empty());
+    let commands: Vec<_> =
+        commands.filter(|line| !line.starts_with("   ")).filter_map(|line| line.split_whitespace().next()).collect();
+    assert!(commands.len() > 15, "{commands:?}");
+    let (manual, err, code) = ran(program(&folder).arg("man"));
+    assert_eq!((err.as_str(), code), ("", 0));
+    for command in commands.iter().filter(|command| **command != "help") {
+        assert!(manual.contains(&format!(".SH \"BUNQ-PARTNER-{}\"", command.to_uppercase())), "{command}");
+    }
+    assert!(manual.contains("20  the outcome is unknown"), "exit codes are in the manual");
+    for shell in ["bash", "zsh", "fish", "powershell", "elvish"] {
+        let (script, err, code) = ran(program(&folder).args(["completions", shell]));
+        assert_eq!((err.as_str(), code), ("", 0));
+        assert!(commands.iter().all(|command| script.contains(command)), "{shell}");
+    }
+    for shell in ["bash", "zsh"] {
+        let (script, _, _) = ran(program(&folder).args(["completions", shell]));
+        assert!(script.contains("update_provision"), "{shell}: the operations are completed too");
+    }
+    let (_, err, code) = ran(program(&folder).args(["completions", "cmd"]));
+    assert!(err.contains("possible values: bash") && code == 2, "{err}");
+}
