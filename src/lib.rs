@@ -32,6 +32,9 @@ pub use operation::{Auth, Operation, RateLimit};
 pub use provisions::{Acceptance, List, Provisions, Waiter, WaitingFor};
 pub use session::context::{ContextLock, ContextStore, FileStore};
 pub use session::{ContextSummary, SessionUser, UserKind};
+#[cfg(feature = "cli")]
+#[doc(hidden)]
+pub use text::forges_lines;
 pub use transport::credentials::BoxFuture;
 pub use transport::http_config::{HttpConfig, TlsVersion};
 #[cfg(feature = "cli")]

@@ -8,7 +8,8 @@ pub(crate) fn one_line(text: &str, max_chars: usize) -> String {
 /// Whether a character ends a line, changes the direction of a text or shows nothing: a reader cannot tell what the text
 /// says where it stands. They are the controls of Unicode (`Cc`), its separators of lines (`Zl`, `Zp`), and of its formats
 /// (`Cf`) all that texts in European languages do not need.
-fn forges_lines(c: char) -> bool {
+#[cfg_attr(not(feature = "cli"), allow(unreachable_pub, reason = "the program uses it too"))]
+pub fn forges_lines(c: char) -> bool {
     c.is_control()
         || matches!(
             c,

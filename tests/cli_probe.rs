@@ -181,6 +181,6 @@ async fn it_takes_about_twenty_calls_and_one_session_and_closes_what_it_has_crea
 async fn a_bank_that_refuses_the_key_ends_it() {
     let (sandbox, folder) = (Sandbox::start().await.unwrap(), Folder::new());
     let (out, err, code) = ran(program_for(&folder, &sandbox).env("BUNQ_API_KEY", "sandbox_wrong").arg("probe"));
-    assert_eq!((out.as_str(), code), ("", 2));
+    assert_eq!((out.as_str(), code), ("", 8));
     assert!(err.contains("got 400 from the bank: User credentials are incorrect.") && err.contains("doctor"), "{err}");
 }

@@ -107,7 +107,9 @@ fn a_killed_sandbox_has_kept_what_was_done_before() {
         .to_string();
     assert_eq!(first.call(&folder, &["close", &id]).2, 0);
     // It is written within moments of the call.
+    let patience = std::time::Instant::now() + std::time::Duration::from_secs(60);
     while !std::fs::read_to_string(&state).unwrap().contains("Closing") {
+        assert!(std::time::Instant::now() < patience, "the state is not written");
         std::thread::yield_now();
     }
     let (_, code) = first.stop("-KILL");

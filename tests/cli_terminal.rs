@@ -137,24 +137,48 @@ fn a_person_confirms_that_secrets_are_shown() {
     }
 }
 
-#[test]
-fn a_person_confirms_changes_in_production() {
-    let folder = Folder::new();
+#[tokio::test(flavor = "multi_thread")]
+async fn a_person_confirms_changes_in_production() {
+    let (sandbox, folder) = (Sandbox::builder().api_key("of-production".into()).start().await.unwrap(), Folder::new());
+    let ids: Vec<_> = sandbox.populate(2).iter().map(ToString::to_string).collect();
     let state = folder.path("");
     let environment = [("BUNQ_API_KEY", "of-production"), ("XDG_STATE_HOME", state.to_str().unwrap())];
-    for arguments in [
-        &["close", "7", "8"][..],
-        &["create", "--email", "user@example.com", "--phone-number", "+31600000000"],
-        &["reset-token", "7"],
-        &["session", "end"],
-        &["api", "update_provision", "--param", "provision_id=7", "--body", "{}"],
+    let production = ["--env", "production", "--base-url", sandbox.base_url()];
+    let parameter = format!("provision_id={}", ids[0]);
+    for (arguments, question) in [
+        (&["close", &ids[0], &ids[1]][..], format!("Close {}, {} in production?", ids[0], ids[1])),
+        (
+            &["create", "--email", "user@example.com", "--phone-number", "+31600000000"],
+            "Create a user with the e-mail address user@example.com in production?".into(),
+        ),
+        (
+            &["reset-token", &ids[0]],
+            format!("Replace the credential of {}, which stops working, in production?", ids[0]),
+        ),
+        (&["session", "end"], "End the session in production?".into()),
+        (
+            &["api", "update_provision", "--param", &parameter, "--body", r#"{"status": "CANCELLED"}"#],
+            format!("/partner-user-provision/{} with {{\"status\":\"CANCELLED\"}} in production?", ids[0]),
+        ),
     ] {
-        let mut terminal = Terminal::start(80, &[arguments, &["--env", "production"]].concat(), &environment);
-        terminal.expect("in production? [y/N]");
+        let mut terminal = Terminal::start(300, &[arguments, &production].concat(), &environment);
+        terminal.expect(&format!("{question} [y/N]"));
+        assert!(sandbox.journal().is_empty(), "nothing is sent before the answer");
         terminal.type_keys("n\n");
         let (screen, code) = terminal.end();
         assert!(screen.contains("nothing was done") && code == 1, "{screen}");
     }
+    assert!(sandbox.journal().is_empty());
+
+    let arguments = [&["close", &ids[0], "--wait"][..], &production].concat();
+    let mut terminal = Terminal::start(80, &arguments, &environment);
+    terminal.expect("in production? [y/N]");
+    terminal.type_keys("y\n");
+    let (screen, code) = terminal.end();
+    assert!(plain(&screen).contains("CLOSED") && code == 0, "{screen}");
+    let arguments = [&["close", &ids[1], "--wait", "--yes"][..], &production].concat();
+    let (screen, code) = Terminal::start(80, &arguments, &environment).end();
+    assert!(!screen.contains("in production?") && code == 0, "{screen}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -205,7 +229,7 @@ async fn ctrl_c_ends_a_wait_and_says_what_goes_on() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_closed_pipe_is_no_failure() {
     let (sandbox, folder) = (Sandbox::start().await.unwrap(), Folder::new());
-    sandbox.populate(400);
+    sandbox.populate(600);
     for format in ["jsonl", "csv", "json", "table"] {
         let mut command = program_for(&folder, &sandbox);
         let mut process =
@@ -216,6 +240,16 @@ async fn a_closed_pipe_is_no_failure() {
         let output = process.wait_with_output().unwrap();
         assert_eq!(String::from_utf8(output.stderr).unwrap(), "", "{format}");
         assert_eq!(output.status.code(), Some(0), "{format}");
+    }
+    // What became of the command comes before what became of its output.
+    for format in ["jsonl", "table"] {
+        let mut command = program_for(&folder, &sandbox);
+        let command = command.args(["close", "1", "2", "3", "--output", format]);
+        let mut process = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        drop(process.stdout.take());
+        let output = process.wait_with_output().unwrap();
+        let errors = String::from_utf8(output.stderr).unwrap();
+        assert_eq!((errors.matches("There is no provision").count(), output.status.code()), (3, Some(9)), "{errors}");
     }
     for arguments in [&["man"][..], &["completions", "bash"], &["--help"]] {
         let mut process =
@@ -233,4 +267,59 @@ async fn without_a_terminal_there_is_nothing_but_data() {
     let (out, err, code) = ran(program_for(&folder, &sandbox).args(["close", &id, "--wait", "--output", "json"]));
     let json: serde_json::Value = serde_json::from_str(&out).unwrap();
     assert_eq!((json["provision"]["status"].as_str(), err.as_str(), code), (Some("CLOSED"), "", 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_interrupted_command_says_what_it_has_done() {
+    let (sandbox, folder) = (Sandbox::builder().pace(Pace::Manual).start().await.unwrap(), Folder::new());
+    let ids = sandbox.populate(2);
+    let (first, second) = (ids[0].to_string(), ids[1].to_string());
+    let (state, key) = (folder.path(""), sandbox.api_key());
+    let environment = [("XDG_STATE_HOME", state.to_str().unwrap()), ("BUNQ_API_KEY", key.expose())];
+    let arguments = ["close", &first, &second, "--wait", "--output", "json", "--base-url", sandbox.base_url()];
+    let mut terminal = Terminal::start(120, &arguments, &environment);
+    terminal.expect(&format!("{second}  \u{1b}[33mCANCELLED"));
+    terminal.expect(&format!("{first}  \u{1b}[33mCANCELLED"));
+    assert!(sandbox.advance(ids[0]));
+    // Its outcome is known when the other is polled again.
+    let before = sandbox.journal().len();
+    while sandbox.journal().len() < before + 2 {
+        tokio::task::yield_now().await;
+    }
+    terminal.type_keys("\u{3}");
+    let (screen, code) = terminal.end();
+    assert!(screen.contains("\"status\": \"CLOSED\"") && code == 130, "{screen}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn texts_of_a_hostile_bank_do_not_move_the_cursor() {
+    let (sandbox, folder) = (Sandbox::builder().pace(Pace::Manual).start().await.unwrap(), Folder::new());
+    let id = sandbox.populate(1)[0].to_string();
+    let hostile = "\u{1b}]0;owned\u{7}\u{9b}2J\u{202e}";
+    sandbox.before_signing(move |_, response| {
+        let text = String::from_utf8(response.body.clone()).unwrap();
+        let quoted = serde_json::to_string(hostile).unwrap();
+        let text = text.replace("\"ACTIVE\"", &quoted).replace("\"user\"", &quoted).replace("There is", hostile);
+        response.body = text.into_bytes();
+        response.headers.push(("X-Bunq-Warning".into(), "\u{9b}2J".into()));
+    });
+    let list = ["list", "--output"];
+    let watch = ["watch", &id, "--timeout", "1s", "--color", "never", "--output"];
+    for (arguments, formats) in [
+        (&list[..], &["table", "json", "jsonl", "csv"][..]),
+        (&["get", &id, "--output"], &["table", "json", "jsonl", "csv"]),
+        (&["get", "7", "--output"], &["table", "jsonl"]),
+        (&watch, &["table", "jsonl"]),
+        (&["doctor", "--output"], &["table", "json"]),
+        (&["probe", "--output"], &["table", "json"]),
+    ] {
+        for format in formats {
+            let (out, err, _) = ran(program_for(&folder, &sandbox).args(arguments).arg(format));
+            let text = out + &err;
+            assert!(
+                !text.is_empty() && !text.chars().any(|c| c.is_control() && c != '\n' || c == '\u{202e}'),
+                "{text:?}"
+            );
+        }
+    }
 }

@@ -2,62 +2,56 @@
 
 use std::io::{self, Read as _};
 
-use bunq_partner::Operation;
+use bunq_partner::{ErrorKind, RequestPreview};
 use serde_json::Value;
 
 use super::arguments::ApiOptions;
 use super::exit::Failure;
 use super::invocation::Invocation;
-use super::output::write_json;
+use super::output::write_value;
 use super::provisions::show_previews;
 
 /// No body is larger.
 const MAX_BODY: u64 = 1024 * 1024;
 
-/// The operation, and the body as JSON.
-pub(super) struct Call {
-    pub(super) operation: &'static Operation,
-    body: Option<Value>,
+pub(super) async fn run(invocation: &Invocation, options: &ApiOptions, body: Option<&Value>) -> Result<(), Failure> {
+    if options.dry_run.dry_run {
+        return show_previews(invocation.format(), &[preview(invocation, options, body)?]);
+    }
+    let response = invocation.client()?.api().call(options.operation, &parameters(options), body).await?;
+    let json = if invocation.shows_secrets() { serde_json::from_slice(&response).ok() } else { response.redacted() };
+    let not_json =
+        || Failure::of_kind(ErrorKind::InvalidResponse, "the call has succeeded, but its response is not JSON");
+    if let Some(id) = response.response_id() {
+        invocation.note(&format!("response id {id}"));
+    }
+    Ok(write_value(invocation.format(), &json.ok_or_else(not_json)?)?)
 }
 
-impl Call {
-    /// Reads what is to be called, before anything is sent.
-    pub(super) fn read(options: &ApiOptions) -> Result<Self, Failure> {
-        let operation = Operation::by_id(&options.operation);
-        let operation =
-            operation.ok_or_else(|| Failure::usage(format!("there is no operation {}", options.operation)))?;
-        Ok(Self { operation, body: options.body.as_deref().map(body).transpose()? })
-    }
-
-    pub(super) async fn run(self, invocation: &Invocation, options: &ApiOptions) -> Result<(), Failure> {
-        let api = invocation.client.api();
-        let parameters: Vec<_> =
-            options.parameters.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
-        if options.dry_run.dry_run {
-            let preview = api.preview(self.operation, &parameters, self.body.as_ref())?;
-            return show_previews(invocation.format(), &[preview]);
-        }
-        let response = api.call(self.operation, &parameters, self.body.as_ref()).await?;
-        let json =
-            if invocation.shows_secrets() { serde_json::from_slice(&response).ok() } else { response.redacted() };
-        let json = json.ok_or_else(|| Failure::usage("the response is not JSON, so it is not shown"))?;
-        write_json(&json)?;
-        if let Some(id) = response.response_id() {
-            invocation.note(&format!("response id {id}"));
-        }
-        Ok(())
-    }
+/// The request that would be sent.
+pub(super) fn preview(
+    invocation: &Invocation,
+    options: &ApiOptions,
+    body: Option<&Value>,
+) -> Result<RequestPreview, Failure> {
+    Ok(invocation.client()?.api().preview(options.operation, &parameters(options), body)?)
 }
 
-fn body(text: &str) -> Result<Value, Failure> {
+fn parameters(options: &ApiOptions) -> Vec<(&str, &str)> {
+    options.parameters.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect()
+}
+
+/// Reads the body that is given. It may wait for standard input.
+pub(super) fn body(options: &ApiOptions) -> Result<Option<Value>, Failure> {
+    let Some(text) = &options.body else { return Ok(None) };
     let failed = |error: io::Error| Failure::usage(format!("--body {text}: {error}"));
     let read = match text.strip_prefix('@') {
         _ if text == "-" => bounded(io::stdin()).map_err(failed)?,
         Some(file) => bounded(std::fs::File::open(file).map_err(failed)?).map_err(failed)?,
-        None => text.to_owned(),
+        None => text.clone(),
     };
     // The message of serde_json may quote a part of it, which may be about a person.
-    serde_json::from_str(&read).map_err(|error| {
+    serde_json::from_str(&read).map(Some).map_err(|error| {
         Failure::usage(format!("--body is not JSON: line {}, column {}", error.line(), error.column()))
     })
 }

@@ -10,7 +10,7 @@ use bunq_partner::sandbox::Injection;
 use bunq_partner::{
     CountryCode, EmailAddress, Environment, Operation, PhoneNumber, ProvisionId, ProvisionStatus, Secret, Uuid,
 };
-use clap::builder::PossibleValuesParser;
+use clap::builder::{PossibleValuesParser, TypedValueParser as _};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
@@ -105,6 +105,22 @@ pub(super) enum Color {
 pub(super) enum Command {
     /// Create a provision, follow it and close it, in a bunq of this program's own
     Demo,
+    #[command(flatten)]
+    Bank(BankCommand),
+    /// Run a bunq on loopback until interrupted
+    Sandbox(SandboxOptions),
+    /// Print the completions of a shell
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+    /// Print the manual page
+    Man,
+}
+
+/// The commands that call a bank.
+#[derive(Subcommand)]
+pub(super) enum BankCommand {
     /// Close provisions
     Close(CloseOptions),
     /// Create a provision
@@ -153,15 +169,6 @@ pub(super) enum Command {
     Doctor,
     /// Find out how bunq's sandbox behaves where no document says it
     Probe(ProbeOptions),
-    /// Run a bunq on loopback until interrupted
-    Sandbox(SandboxOptions),
-    /// Print the completions of a shell
-    Completions {
-        /// The shell
-        shell: Shell,
-    },
-    /// Print the manual page
-    Man,
 }
 
 #[derive(Args)]
@@ -244,8 +251,8 @@ pub(super) enum SessionCommand {
 #[derive(Args)]
 pub(super) struct ApiOptions {
     /// The operation
-    #[arg(value_parser = PossibleValuesParser::new(operations()))]
-    pub(super) operation: String,
+    #[arg(value_parser = PossibleValuesParser::new(operations()).try_map(operation))]
+    pub(super) operation: &'static Operation,
     /// A parameter of the path or the query; can be repeated
     #[arg(long = "param", short, value_name = "NAME=VALUE", value_parser = parameter)]
     pub(super) parameters: Vec<(String, String)>,
@@ -314,6 +321,10 @@ pub(super) enum Log {
 /// The operations that a program can call.
 fn operations() -> impl Iterator<Item = &'static str> {
     Operation::ALL.iter().filter(|operation| !operation.managed).map(|operation| operation.id)
+}
+
+fn operation(id: String) -> Result<&'static Operation, String> {
+    Operation::by_id(&id).ok_or_else(|| "there is no such operation".to_owned())
 }
 
 fn fault_help() -> String {

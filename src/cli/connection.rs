@@ -13,6 +13,7 @@ use etcetera::BaseStrategy as _;
 
 use super::arguments::{ConnectionOptions, OutputOptions};
 use super::exit::Failure;
+use super::words::clean;
 
 /// The environment variable that partners already use.
 const API_KEY: &str = "BUNQ_API_KEY";
@@ -42,11 +43,12 @@ impl Connection {
         }
         let environment = options.env;
         let base_url = options.base_url.clone().unwrap_or_else(|| environment.base_url().to_owned());
-        let api_key = match api_key(options.api_key_file.as_deref()) {
-            // What is only shown is shown without a key too.
-            Err(_) if !needs_key => Secret::new(if environment == Environment::Sandbox { "sandbox_" } else { "-" }),
-            found => found?,
-        };
+        if !needs_key && options.api_key_file.is_none() {
+            // What is only shown is shown without a key too, and leaves nothing behind.
+            let api_key = Secret::new(if environment == Environment::Sandbox { "sandbox_" } else { "-" });
+            return Ok(Self { environment, base_url, api_key, context: None, sandbox: None });
+        }
+        let api_key = api_key(options.api_key_file.as_deref())?;
         let context = match &options.context {
             Some(file) => file.clone(),
             None => state_folder()?.join(context_name(environment, &base_url, &api_key)),
@@ -70,10 +72,6 @@ impl Connection {
 
     pub(super) fn environment(&self) -> Environment {
         self.environment
-    }
-
-    pub(super) fn base_url(&self) -> &str {
-        &self.base_url
     }
 
     /// Whether the bank is on this machine.
@@ -181,9 +179,17 @@ fn context_name(environment: Environment, base_url: &str, api_key: &Secret) -> S
     format!("{environment}-{short}.json")
 }
 
+/// Whether the bank is the real one, by what is said of it or by where it is.
+pub(super) fn is_production(options: &ConnectionOptions) -> bool {
+    let host = |url: &str| url.parse::<reqwest::Url>().ok().and_then(|url| url.host_str().map(str::to_owned));
+    let is_productions = |url: &String| host(url) == host(Environment::Production.base_url());
+    !options.sandbox
+        && (options.env == Environment::Production || options.base_url.as_ref().is_some_and(is_productions))
+}
+
 /// Asks before something is changed in production.
 pub(super) fn confirm_change(options: &ConnectionOptions, what: &str) -> Result<(), Failure> {
-    if options.sandbox || options.yes || options.env != Environment::Production {
+    if options.yes || !is_production(options) {
         return Ok(());
     }
     let needed = Failure::usage(format!("{what} in production: confirm it with --yes"));
@@ -204,9 +210,9 @@ fn ask(question: &str, nobody: Failure) -> Result<(), Failure> {
     if !io::stdin().is_terminal() || !io::stderr().is_terminal() {
         return Err(nobody);
     }
-    eprint!("{question} [y/N] ");
-    io::stderr().flush()?;
+    let failed = |error: io::Error| Failure::local("the question cannot be asked", &error);
+    write!(io::stderr(), "{} [y/N] ", clean(question)).and_then(|()| io::stderr().flush()).map_err(failed)?;
     let mut answer = String::new();
-    io::stdin().read_line(&mut answer)?;
+    io::stdin().read_line(&mut answer).map_err(failed)?;
     if ["y", "yes"].contains(&answer.trim().to_ascii_lowercase().as_str()) { Ok(()) } else { Err(Failure::declined()) }
 }

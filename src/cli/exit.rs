@@ -11,6 +11,7 @@ use super::words::{clean, escaped};
 /// The codes that are not a kind of bunq's errors.
 const NO: u8 = 1;
 const USAGE: u8 = 2;
+const INTERNAL: u8 = 19;
 const DOUBT: u8 = 20;
 const INTERRUPTED: u8 = 130;
 
@@ -33,7 +34,7 @@ const KINDS: [(ErrorKind, u8, &str); 18] = [
     (ErrorKind::CredentialSpent, 16, "the credential is used or expired"),
     (ErrorKind::Duplicate, 17, "there are several provisions with one external_uuid"),
     (ErrorKind::Context, 18, "the context file cannot be used"),
-    (ErrorKind::Internal, 19, "this machine or this program failed"),
+    (ErrorKind::Internal, INTERNAL, "this machine or this program failed"),
 ];
 
 /// The table of codes for the help.
@@ -68,14 +69,14 @@ impl Failure {
         Self { code: NO, message: "nothing was done".into(), hint: None, error: None }
     }
 
+    /// A bank's answer that is a failure of this kind.
+    pub(super) fn of_kind(kind: ErrorKind, message: impl Into<String>) -> Self {
+        Self { code: code(kind), message: message.into(), hint: None, error: None }
+    }
+
     /// A check found something wrong, and has said what.
     pub(super) fn found() -> Self {
         Self { code: NO, message: String::new(), hint: None, error: None }
-    }
-
-    pub(super) fn not_found(message: String) -> Self {
-        let hint = Some("`bunq-partner list` shows the provisions that there are".to_owned());
-        Self { code: code(ErrorKind::NotFound), message, hint, error: None }
     }
 
     pub(super) fn interrupted(hint: Option<String>) -> Self {
@@ -84,7 +85,7 @@ impl Failure {
 
     /// A file or a stream of this machine's failed.
     pub(super) fn local(what: impl std::fmt::Display, error: &io::Error) -> Self {
-        Self { code: code(ErrorKind::Internal), message: format!("{what}: {error}"), hint: None, error: None }
+        Self::of_kind(ErrorKind::Internal, format!("{what}: {error}"))
     }
 
     /// Nobody reads what is written any more, as after `| head`.
@@ -160,6 +161,7 @@ impl From<bunq_partner::InvalidValue> for Failure {
     }
 }
 
+/// A failure of standard output.
 impl From<io::Error> for Failure {
     fn from(error: io::Error) -> Self {
         if error.kind() == io::ErrorKind::BrokenPipe {
@@ -170,7 +172,7 @@ impl From<io::Error> for Failure {
 }
 
 fn code(kind: ErrorKind) -> u8 {
-    KINDS.iter().find(|(known, ..)| *known == kind).map_or(NO, |(_, code, _)| *code)
+    KINDS.iter().find(|(known, ..)| *known == kind).map_or(INTERNAL, |(_, code, _)| *code)
 }
 
 /// What to do next.
@@ -198,6 +200,12 @@ fn hint(error: &Error) -> Option<&'static str> {
         ErrorKind::Duplicate => "close the one that you do not use",
         _ => return None,
     })
+}
+
+/// The outcome of a command whose results were written: what became of the command comes before what became of its output.
+pub(super) fn after_output(outcome: Result<(), Failure>, written: io::Result<()>) -> Result<(), Failure> {
+    outcome?;
+    Ok(written?)
 }
 
 #[cfg(test)]

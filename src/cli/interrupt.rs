@@ -1,5 +1,7 @@
 //! Ctrl-C, and the signal that ends a process.
 
+use std::io;
+
 use super::exit::Failure;
 
 /// Runs a command unless it is interrupted; `hint` says what goes on at bunq then.
@@ -7,23 +9,32 @@ pub(super) async fn until_interrupted(
     hint: Option<String>,
     command: impl Future<Output = Result<(), Failure>>,
 ) -> Result<(), Failure> {
+    let interrupted = listen().map_err(|error| Failure::local("signals cannot be listened to", &error))?;
     tokio::select! {
+        biased;
         done = command => done,
-        () = interrupted() => Err(Failure::interrupted(hint)),
+        () = interrupted => Err(Failure::interrupted(hint)),
     }
 }
 
-/// Waits for Ctrl-C, or for the signal that ends a process.
-pub(super) async fn interrupted() {
-    #[cfg(unix)]
-    {
-        use tokio::signal::unix::{SignalKind, signal};
-        let Ok(mut terminated) = signal(SignalKind::terminate()) else { return std::future::pending().await };
+/// Listens from now on; the future is ready when the process is to end.
+#[cfg(unix)]
+pub(super) fn listen() -> io::Result<impl Future<Output = ()>> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    Ok(async move {
         tokio::select! {
-            _ = tokio::signal::ctrl_c() => {}
-            _ = terminated.recv() => {}
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
         }
-    }
-    #[cfg(not(unix))]
-    let _ = tokio::signal::ctrl_c().await;
+    })
+}
+
+/// Listens from now on; the future is ready when the process is to end.
+#[cfg(windows)]
+pub(super) fn listen() -> io::Result<impl Future<Output = ()>> {
+    let mut interrupt = tokio::signal::windows::ctrl_c()?;
+    Ok(async move {
+        interrupt.recv().await;
+    })
 }

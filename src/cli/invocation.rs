@@ -6,19 +6,24 @@ use bunq_partner::Client;
 
 use super::arguments::{Format, OutputOptions};
 use super::connection::Connection;
+use super::exit::Failure;
 use super::output::Printer;
 use super::words::clean;
 
 /// What every command that calls bunq has.
 pub(super) struct Invocation {
     pub(super) connection: Connection,
-    pub(super) client: Client,
     pub(super) output: OutputOptions,
 }
 
 impl Invocation {
+    /// A client for the bank, with the context of earlier runs.
+    pub(super) fn client(&self) -> Result<Client, Failure> {
+        self.connection.client()
+    }
+
     pub(super) fn printer(&self) -> Printer {
-        Printer::new(&self.output)
+        Printer::new(self.output.output)
     }
 
     pub(super) fn format(&self) -> Format {
@@ -29,8 +34,11 @@ impl Invocation {
         self.output.show_secrets
     }
 
-    /// Says something to a person, beside the results.
+    /// Says something to a person, beside the results. Scripts are told the same in the results.
     pub(super) fn note(&self, text: &str) {
+        if self.format() != Format::Table {
+            return;
+        }
         // Nobody reads it if standard error is closed.
         let _ = writeln!(io::stderr(), "{}", clean(text));
     }

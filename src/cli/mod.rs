@@ -25,8 +25,11 @@ use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser as _};
+use serde_json::Value;
 
-use self::arguments::{Arguments, Color, Command, SessionCommand};
+use self::arguments::{
+    Arguments, BankCommand, Color, Command, ConnectionOptions, Format, OutputOptions, SessionCommand,
+};
 use self::connection::{Connection, confirm_change, confirm_secrets};
 use self::exit::Failure;
 use self::interrupt::until_interrupted;
@@ -51,17 +54,24 @@ pub(super) fn main() -> ExitCode {
 }
 
 fn run(arguments: Arguments) -> Result<(), Failure> {
-    match arguments.command {
+    let Arguments { command, connection, output } = arguments;
+    match command {
+        Command::Demo => in_runtime(until_interrupted(None, demo::run())),
+        Command::Bank(command) => in_runtime(ask_bank(command, &connection, output)),
+        Command::Sandbox(options) => in_runtime(sandbox::run(options)),
         Command::Completions { shell } => {
             let mut text = Vec::new();
             clap_complete::generate(shell, &mut Arguments::command(), "bunq-partner", &mut text);
-            return Ok(io::stdout().write_all(&text)?);
+            Ok(io::stdout().write_all(&text)?)
         }
-        Command::Man => return Ok(io::stdout().write_all(&manual()?)?),
-        _ => {}
+        Command::Man => Ok(io::stdout().write_all(&manual()?)?),
     }
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-    let done = runtime.block_on(command(arguments));
+}
+
+fn in_runtime(command: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    let runtime = runtime.map_err(|error| Failure::local("threads cannot be started", &error))?;
+    let done = runtime.block_on(command);
     // A file that hangs does not hold up the end.
     runtime.shutdown_background();
     done
@@ -89,106 +99,105 @@ fn manual() -> io::Result<Vec<u8>> {
     Ok(page)
 }
 
-async fn command(arguments: Arguments) -> Result<(), Failure> {
-    let Arguments { command, connection, output } = arguments;
-    match command {
-        Command::Demo => return until_interrupted(None, demo::run()).await,
-        Command::Sandbox(options) => return sandbox::run(options).await,
-        _ => {}
+async fn ask_bank(command: BankCommand, options: &ConnectionOptions, output: OutputOptions) -> Result<(), Failure> {
+    if output.output == Format::Csv && (is_dry_run(&command) || !has_records(&command)) {
+        return Err(Failure::usage("csv is for lists of provisions: use --output json here"));
     }
-    let call = match &command {
-        Command::Api(options) => Some(api::Call::read(options)?),
+    if let BankCommand::Probe(_) = &command {
+        probe::check(options)?;
+    }
+    let body = match &command {
+        BankCommand::Api(options) => api::body(options)?,
         _ => None,
     };
-    if let Some(change) = change(&command, call.as_ref()) {
-        confirm_change(&connection, &change)?;
+    let connection = Connection::new(options, !is_dry_run(&command)).await?;
+    let invocation = &Invocation { connection, output };
+    if let Some(change) = change(invocation, &command, body.as_ref())? {
+        confirm_change(options, &change)?;
     }
-    if let Command::Probe(_) = &command {
-        probe::check(connection.env)?;
-    }
-    confirm_secrets(&output)?;
-    let connection = Connection::new(&connection, !is_dry_run(&command)).await?;
-    let hint = after_interrupt(&command);
-    match &command {
-        Command::Doctor => return until_interrupted(hint, doctor::run(&connection, output.output)).await,
-        Command::Probe(options) => {
-            return until_interrupted(hint, probe::run(&connection, options, output.output)).await;
-        }
-        _ => {}
-    }
-    let client = connection.client()?;
-    let invocation = Invocation { connection, client, output };
-    until_interrupted(hint, async {
+    confirm_secrets(&invocation.output)?;
+    until_interrupted(after_interrupt(&command), async {
         match command {
-            Command::Close(options) => provisions::close(&invocation, &options).await,
-            Command::Create(options) => provisions::create(&invocation, &options).await,
-            Command::Get { ids } => provisions::get(&invocation, &ids).await,
-            Command::Find { external_uuid } => provisions::find(&invocation, external_uuid).await,
-            Command::List(options) => provisions::list(&invocation, &options).await,
-            Command::Watch { ids, timeout } => watch::run(&invocation, &ids, timeout).await,
-            Command::ResetToken { id, waiting, dry_run } => {
-                provisions::reset_token(&invocation, id, waiting, dry_run.dry_run).await
+            BankCommand::Close(options) => provisions::close(invocation, &options).await,
+            BankCommand::Create(options) => provisions::create(invocation, &options).await,
+            BankCommand::Get { ids } => provisions::get(invocation, &ids).await,
+            BankCommand::Find { external_uuid } => provisions::find(invocation, external_uuid).await,
+            BankCommand::List(options) => provisions::list(invocation, &options).await,
+            BankCommand::Watch { ids, timeout } => watch::run(invocation, &ids, timeout).await,
+            BankCommand::ResetToken { id, waiting, dry_run } => {
+                provisions::reset_token(invocation, id, waiting, dry_run.dry_run).await
             }
-            Command::Whoami => whoami::show(&invocation).await,
-            Command::Session(SessionCommand::End { dry_run }) => {
-                whoami::end_session(&invocation, dry_run.dry_run).await
+            BankCommand::Whoami => whoami::show(invocation).await,
+            BankCommand::Session(SessionCommand::End { dry_run }) => {
+                whoami::end_session(invocation, dry_run.dry_run).await
             }
-            Command::Api(options) => match call {
-                Some(call) => call.run(&invocation, &options).await,
-                None => Ok(()),
-            },
-            Command::Doctor
-            | Command::Probe(_)
-            | Command::Demo
-            | Command::Sandbox(_)
-            | Command::Completions { .. }
-            | Command::Man => Ok(()),
+            BankCommand::Api(options) => api::run(invocation, &options, body.as_ref()).await,
+            BankCommand::Doctor => doctor::run(invocation).await,
+            BankCommand::Probe(options) => probe::run(invocation, &options).await,
         }
     })
     .await
 }
 
 /// What a command changes at bunq, in the words of a question.
-fn change(command: &Command, call: Option<&api::Call>) -> Option<String> {
+fn change(invocation: &Invocation, command: &BankCommand, body: Option<&Value>) -> Result<Option<String>, Failure> {
     if is_dry_run(command) {
-        return None;
+        return Ok(None);
     }
-    match command {
-        Command::Close(options) => {
+    Ok(match command {
+        BankCommand::Close(options) => {
             let ids: Vec<_> = options.ids.iter().map(ToString::to_string).collect();
             Some(format!("Close {}", ids.join(", ")))
         }
-        Command::Create(options) => Some(format!("Create a user with the e-mail address {}", options.email.as_str())),
-        Command::ResetToken { id, .. } => Some(format!("Replace the credential of {id}, which stops working,")),
-        Command::Session(SessionCommand::End { .. }) => Some("End the session".into()),
-        Command::Api(_) => {
-            let operation = call?.operation;
-            (operation.method != "GET")
-                .then(|| format!("Call {} ({} {})", operation.id, operation.method, operation.path))
+        BankCommand::Create(options) => {
+            Some(format!("Create a user with the e-mail address {}", options.email.as_str()))
+        }
+        BankCommand::ResetToken { id, .. } => Some(format!("Replace the credential of {id}, which stops working,")),
+        BankCommand::Session(SessionCommand::End { .. }) => Some("End the session".into()),
+        BankCommand::Api(options) if options.operation.method != "GET" => {
+            let preview = api::preview(invocation, options, body)?;
+            let body = body.map(|body| format!(" with {body}")).unwrap_or_default();
+            Some(format!("Send {} {}{body}", preview.method, preview.url))
         }
         _ => None,
-    }
+    })
 }
 
-fn is_dry_run(command: &Command) -> bool {
+/// Whether a command writes records, of which each can be a line of CSV.
+fn has_records(command: &BankCommand) -> bool {
+    !matches!(
+        command,
+        BankCommand::Api(_)
+            | BankCommand::Doctor
+            | BankCommand::Probe(_)
+            | BankCommand::Session(SessionCommand::End { .. })
+    )
+}
+
+fn is_dry_run(command: &BankCommand) -> bool {
     match command {
-        Command::Close(options) => options.dry_run.dry_run,
-        Command::Create(options) => options.dry_run.dry_run,
-        Command::ResetToken { dry_run, .. } | Command::Session(SessionCommand::End { dry_run }) => dry_run.dry_run,
-        Command::Api(options) => options.dry_run.dry_run,
+        BankCommand::Close(options) => options.dry_run.dry_run,
+        BankCommand::Create(options) => options.dry_run.dry_run,
+        BankCommand::ResetToken { dry_run, .. } | BankCommand::Session(SessionCommand::End { dry_run }) => {
+            dry_run.dry_run
+        }
+        BankCommand::Api(options) => options.dry_run.dry_run,
         _ => false,
     }
 }
 
 /// What goes on at bunq after an interruption, and how to see it.
-fn after_interrupt(command: &Command) -> Option<String> {
+fn after_interrupt(command: &BankCommand) -> Option<String> {
     match command {
-        Command::Close(options) => {
+        BankCommand::Close(options) => {
             let ids: Vec<_> = options.ids.iter().map(ToString::to_string).collect();
             Some(format!("what was requested goes on at bunq: `bunq-partner watch {}`", ids.join(" ")))
         }
-        Command::Create(_) => Some("the user may have been created: `bunq-partner find UUID` shows it".into()),
-        Command::ResetToken { id, .. } => Some(format!("the reset may go on at bunq: `bunq-partner watch {id}`")),
+        BankCommand::Create(options) => {
+            let uuid = options.external_uuid.map_or("UUID".to_owned(), |uuid| uuid.to_string());
+            Some(format!("the user may have been created: `bunq-partner find {uuid}` shows it"))
+        }
+        BankCommand::ResetToken { id, .. } => Some(format!("the reset may go on at bunq: `bunq-partner watch {id}`")),
         _ => None,
     }
 }

@@ -2,12 +2,10 @@
 
 use std::io::{self, Write};
 
+use console::{Alignment, Term, measure_text_width, pad_str, truncate_str};
 use serde_json::Value;
-use tabled::builder::Builder;
-use tabled::settings::style::Style;
-use tabled::settings::{Padding, Width};
 
-use super::arguments::{Format, OutputOptions};
+use super::arguments::Format;
 use super::words::{clean, escaped};
 
 /// One value of a record, for both readers.
@@ -58,27 +56,34 @@ pub(super) struct Record {
     pub(super) json: Value,
 }
 
-/// Writes results to standard output, as soon as their format allows.
+/// Writes results to standard output, as soon as their format allows. What is written together at the end is written too when
+/// a command is interrupted.
 pub(super) struct Printer {
     format: Format,
     /// The width of the terminal, if standard output is one.
     width: Option<usize>,
-    /// What is written together at the end.
-    kept: Vec<Record>,
+    /// What is written together at the end, with its place in the list.
+    kept: Vec<(usize, Record)>,
     has_header: bool,
+    is_finished: bool,
 }
 
 impl Printer {
-    pub(super) fn new(options: &OutputOptions) -> Self {
-        let width = terminal_size::terminal_size_of(io::stdout()).map(|(width, _)| usize::from(width.0).max(20));
-        Self { format: options.output, width, kept: Vec::new(), has_header: false }
+    pub(super) fn new(format: Format) -> Self {
+        let width = Term::stdout().size_checked().map(|(_, columns)| usize::from(columns).max(20));
+        Self { format, width, kept: Vec::new(), has_header: false, is_finished: false }
     }
 
-    /// Adds a result to a list of them.
+    /// Adds the next result of a list.
     pub(super) fn add(&mut self, record: Record) -> io::Result<()> {
+        self.add_at(self.kept.len(), record)
+    }
+
+    /// Adds a result of a list that has this place where the format is written together.
+    pub(super) fn add_at(&mut self, place: usize, record: Record) -> io::Result<()> {
         match self.format {
             Format::Table | Format::Json => {
-                self.kept.push(record);
+                self.kept.push((place, record));
                 Ok(())
             }
             Format::Jsonl => write_line(&record.json.to_string()),
@@ -87,16 +92,22 @@ impl Printer {
     }
 
     /// Writes what was kept of the list.
-    pub(super) fn finish(self) -> io::Result<()> {
+    pub(super) fn finish(&mut self) -> io::Result<()> {
+        if std::mem::replace(&mut self.is_finished, true) {
+            return Ok(());
+        }
+        self.kept.sort_by_key(|(place, _)| *place);
+        let kept: Vec<_> = self.kept.drain(..).map(|(_, record)| record).collect();
         match self.format {
-            Format::Json => write_json(&Value::Array(self.kept.into_iter().map(|record| record.json).collect())),
-            Format::Table => write_text(&table(&self.kept, self.width)),
+            Format::Json => write_json(&Value::Array(kept.into_iter().map(|record| record.json).collect())),
+            Format::Table => write_text(&table(&kept, self.width)),
             Format::Jsonl | Format::Csv => Ok(()),
         }
     }
 
     /// Writes the only result.
     pub(super) fn single(mut self, record: Record) -> io::Result<()> {
+        self.is_finished = true;
         match self.format {
             Format::Json => write_json(&record.json),
             Format::Table => write_text(&lines(&record)),
@@ -109,7 +120,7 @@ impl Printer {
         if !std::mem::replace(&mut self.has_header, true) {
             writer.write_record(record.fields.iter().map(|field| field.name))?;
         }
-        writer.write_record(record.fields.iter().map(|field| field.value.as_str()))?;
+        writer.write_record(record.fields.iter().map(|field| clean(&field.value)))?;
         let text = writer.into_inner().map_err(|error| io::Error::other(error.to_string()))?;
         let mut out = io::stdout().lock();
         out.write_all(&text)?;
@@ -117,13 +128,26 @@ impl Printer {
     }
 }
 
-/// Writes JSON over several lines.
-pub(super) fn write_json(json: &Value) -> io::Result<()> {
+impl Drop for Printer {
+    fn drop(&mut self) {
+        if !self.kept.is_empty() {
+            // Whoever interrupts a command may not read it any more.
+            let _ = self.finish();
+        }
+    }
+}
+
+/// Writes a value that is no record.
+pub(super) fn write_value(format: Format, value: &Value) -> io::Result<()> {
+    if format == Format::Jsonl { write_line(&value.to_string()) } else { write_json(value) }
+}
+
+fn write_json(json: &Value) -> io::Result<()> {
     write_line(&serde_json::to_string_pretty(json)?)
 }
 
 /// Writes JSON that is one line, or ends with one.
-pub(super) fn write_line(json: &str) -> io::Result<()> {
+fn write_line(json: &str) -> io::Result<()> {
     let mut out = io::stdout().lock();
     writeln!(out, "{}", escaped(json))?;
     out.flush()
@@ -136,31 +160,39 @@ pub(super) fn write_text(text: &str) -> io::Result<()> {
     out.flush()
 }
 
+/// The space between two columns.
+const GAP: usize = 2;
+
 /// The records as a table, without the columns for which the terminal is too narrow.
 fn table(records: &[Record], width: Option<usize>) -> String {
     let Some(first) = records.first() else { return String::new() };
-    let mut ranks: Vec<_> = first.fields.iter().map(|field| field.rank).filter(|rank| *rank != HIDDEN).collect();
-    ranks.sort_unstable();
-    loop {
-        let lowest_lost = ranks.pop();
-        let is_shown = |field: &&Field| field.rank != HIDDEN && lowest_lost.is_some_and(|lost| field.rank <= lost);
-        let mut builder = Builder::default();
-        builder
-            .push_record(first.fields.iter().filter(is_shown).map(|field| format!("\x1b[1m{}\x1b[0m", field.title())));
-        for record in records {
-            builder.push_record(record.fields.iter().filter(is_shown).map(Field::cell));
-        }
-        let mut table = builder.build();
-        table.with(Style::empty()).with(Padding::new(0, 2, 0, 0));
-        let is_last = ranks.is_empty();
-        if let (Some(width), true) = (width, is_last) {
-            table.with(Width::truncate(width));
-        }
-        if is_last || width.is_none_or(|width| table.total_width() <= width + 2) {
-            let lines = table.to_string();
-            return lines.lines().fold(String::new(), |text, line| text + line.trim_end() + "\n");
-        }
+    let mut columns: Vec<_> = (0..first.fields.len()).filter(|column| first.fields[*column].rank != HIDDEN).collect();
+    let widest = |column: usize| {
+        let cells = records.iter().filter_map(|record| record.fields.get(column));
+        cells.map(|field| measure_text_width(&field.shown)).chain([first.fields[column].name.len()]).max().unwrap_or(0)
+    };
+    let widths: Vec<_> = (0..first.fields.len()).map(widest).collect();
+    let fits = |columns: &[usize]| {
+        let total: usize = columns.iter().map(|column| widths[*column] + GAP).sum();
+        width.is_none_or(|width| total <= width + GAP)
+    };
+    while !fits(&columns)
+        && let Some(last) = columns.iter().map(|column| first.fields[*column].rank).filter(|rank| *rank > 0).max()
+    {
+        columns.retain(|column| first.fields[*column].rank != last);
     }
+    let line = |cell: &dyn Fn(usize) -> String| {
+        let cells = columns
+            .iter()
+            .map(|column| pad_str(&cell(*column), widths[*column] + GAP, Alignment::Left, None).into_owned());
+        let line = cells.collect::<String>();
+        let line = line.trim_end();
+        width.map_or(line.to_owned(), |width| truncate_str(line, width, "…").into_owned()) + "\n"
+    };
+    let head = line(&|column| format!("\x1b[1m{}\x1b[0m", first.fields[column].title()));
+    records.iter().fold(head, |text, record| {
+        text + &line(&|column| record.fields.get(column).map(Field::cell).unwrap_or_default())
+    })
 }
 
 /// A record as lines of names and values.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use bunq_partner::{Error, Provision, ProvisionId, Waiter};
 use futures_util::TryStreamExt as _;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use tokio::time::sleep;
 
 use super::records;
 
@@ -22,29 +23,35 @@ impl Progress {
         let line = self.line(waiter.id());
         let mut changes = pin!(waiter.changes());
         let mut last = None;
-        while let Some(seen) = changes.try_next().await? {
-            line.show(&seen);
-            last = Some(seen);
+        loop {
+            tokio::select! {
+                change = changes.try_next() => match change? {
+                    Some(seen) => {
+                        line.show(&seen);
+                        last = Some(seen);
+                    }
+                    // The stream ends with the provision that is waited for, or with an error.
+                    None => return last.ok_or_else(|| Error::context("the wait ended without a provision")),
+                },
+                () = sleep(TICK) => line.0.tick(),
+            }
         }
-        // The stream ends with the provision that is waited for, or with an error.
-        last.ok_or_else(|| Error::context("the wait ended without a provision"))
     }
 
-    pub(super) fn line(&self, id: ProvisionId) -> Line {
+    fn line(&self, id: ProvisionId) -> Line {
         let bar = self.0.add(ProgressBar::new_spinner());
         let style = ProgressStyle::with_template("{spinner} {msg}  {elapsed}");
         bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()));
         bar.set_message(format!("{id}"));
-        bar.enable_steady_tick(TICK);
         Line(bar)
     }
 }
 
 /// The line of one provision.
-pub(super) struct Line(ProgressBar);
+struct Line(ProgressBar);
 
 impl Line {
-    pub(super) fn show(&self, seen: &Provision) {
+    fn show(&self, seen: &Provision) {
         self.0.set_message(records::change(seen));
     }
 }

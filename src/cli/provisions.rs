@@ -5,15 +5,15 @@ use std::pin::pin;
 use std::time::Duration;
 
 use bunq_partner::types::CreateProvisionRequest;
-use bunq_partner::{Error, NewProvision, Operation, PageSize, ProvisionId, RequestPreview, Uuid};
-use futures_util::TryStreamExt as _;
-use futures_util::future::join_all;
+use bunq_partner::{Error, ErrorKind, NewProvision, Operation, PageSize, ProvisionId, RequestPreview, Uuid};
+use futures_util::stream::FuturesUnordered;
+use futures_util::{StreamExt as _, TryStreamExt as _};
 use serde_json::{Value, json};
 
 use super::arguments::{CloseOptions, CreateOptions, Format, ListOptions, WaitOptions};
-use super::exit::Failure;
+use super::exit::{Failure, after_output};
 use super::invocation::Invocation;
-use super::output::{write_json, write_text};
+use super::output::{Printer, Record, write_text, write_value};
 use super::progress::Progress;
 use super::records::{self, Outcome};
 
@@ -28,15 +28,28 @@ pub(super) async fn close(invocation: &Invocation, options: &CloseOptions) -> Re
         return preview(invocation, ids.iter().map(|id| (&Operation::UPDATE_PROVISION, Some(*id), Some(&body))));
     }
     let count = u32::try_from(ids.len()).unwrap_or(u32::MAX);
-    let provisions = invocation.client.provisions().operation_timeout(CALL_TIME + TIME_FOR_EACH.saturating_mul(count));
+    let provisions =
+        invocation.client()?.provisions().operation_timeout(CALL_TIME + TIME_FOR_EACH.saturating_mul(count));
     let (provisions, progress) = (&provisions, &Progress::default());
-    let outcomes = join_all(ids.iter().map(|id| async move {
-        match provisions.close(*id).await {
-            Ok(waiter) => follow(progress, waiter, options.waiting).await,
-            Err(error) => Outcome::refused(Some(*id), error),
+    let mut outcomes: FuturesUnordered<_> = ids
+        .iter()
+        .enumerate()
+        .map(|(place, id)| async move {
+            let outcome = match provisions.close(*id).await {
+                Ok(waiter) => follow(progress, waiter, options.waiting).await,
+                Err(error) => Outcome::refused(Some(*id), error),
+            };
+            (place, outcome)
+        })
+        .collect();
+    let mut batch = Batch::new(invocation);
+    while let Some((place, outcome)) = outcomes.next().await {
+        if ids.len() == 1 {
+            return report_one(invocation, outcome);
         }
-    }));
-    report(invocation, outcomes.await)
+        batch.add(place, Some(outcome.record(invocation.shows_secrets())), outcome.failure);
+    }
+    batch.finish()
 }
 
 pub(super) async fn create(invocation: &Invocation, options: &CreateOptions) -> Result<(), Failure> {
@@ -50,19 +63,20 @@ pub(super) async fn create(invocation: &Invocation, options: &CreateOptions) -> 
         new = new.with_transaction_audit(date_of_birth, country.clone());
     }
     if options.dry_run.dry_run {
-        let body = serde_json::to_value(CreateProvisionRequest::from(new)).map_err(io::Error::from)?;
+        let body = serde_json::to_value(CreateProvisionRequest::from(new));
+        let body = body.map_err(|error| Failure::local("the request", &error.into()))?;
         return preview(invocation, [(&Operation::CREATE_PROVISION, None, Some(&body))]);
     }
     if options.external_uuid.is_none() {
         invocation.note(&format!("external_uuid {external_uuid}"));
     }
-    let provisions = invocation.client.provisions();
+    let provisions = invocation.client()?.provisions();
     let requested = if options.ensure { provisions.ensure(new).await } else { provisions.create(new).await };
     let outcome = match requested {
         Ok(waiter) => follow(&Progress::default(), waiter, options.waiting).await,
         Err(error) => Outcome::refused(None, error),
     };
-    report_one(invocation, outcome)
+    report_one(invocation, Outcome { external_uuid: Some(external_uuid), ..outcome })
 }
 
 pub(super) async fn reset_token(
@@ -77,7 +91,7 @@ pub(super) async fn reset_token(
             [(&Operation::GET_PROVISION, Some(id), None), (&Operation::UPDATE_PROVISION, Some(id), Some(&body))];
         return preview(invocation, requests);
     }
-    let outcome = match invocation.client.provisions().reset_token(id).await {
+    let outcome = match invocation.client()?.provisions().reset_token(id).await {
         Ok(waiter) => follow(&Progress::default(), waiter, waiting).await,
         Err(error) => Outcome::refused(Some(id), error),
     };
@@ -85,33 +99,39 @@ pub(super) async fn reset_token(
 }
 
 pub(super) async fn get(invocation: &Invocation, ids: &[ProvisionId]) -> Result<(), Failure> {
-    let provisions = invocation.client.provisions();
+    let provisions = invocation.client()?.provisions();
     let read = async |id| provisions.get(id).await.map(|seen| records::provision(&seen, invocation.shows_secrets()));
+    let read = &read;
     if let [id] = ids {
         return Ok(invocation.printer().single(read(*id).await?)?);
     }
-    let mut failures = Failures::default();
-    let mut printer = invocation.printer();
-    for result in join_all(ids.iter().map(|id| read(*id))).await {
+    let mut batch = Batch::new(invocation);
+    let mut results: FuturesUnordered<_> =
+        ids.iter().enumerate().map(|(place, id)| async move { (place, read(*id).await) }).collect();
+    while let Some((place, result)) = results.next().await {
         match result {
-            Ok(record) => printer.add(record)?,
-            Err(error) => failures.note(invocation, error),
+            Ok(record) => batch.add(place, Some(record), None),
+            Err(error) => batch.add(place, None, Some(error)),
         }
     }
-    printer.finish()?;
-    failures.result()
+    drop(results);
+    batch.finish()
 }
 
 pub(super) async fn find(invocation: &Invocation, external_uuid: Uuid) -> Result<(), Failure> {
-    match invocation.client.provisions().find(external_uuid).await? {
+    match invocation.client()?.provisions().find(external_uuid).await? {
         Some(seen) => Ok(invocation.printer().single(records::provision(&seen, invocation.shows_secrets()))?),
-        None => Err(Failure::not_found(format!("there is no provision with the external_uuid {external_uuid}"))),
+        None => {
+            let problem = format!("there is no provision with the external_uuid {external_uuid}");
+            Err(Failure::of_kind(ErrorKind::NotFound, problem)
+                .with_hint("`bunq-partner list` shows those that there are"))
+        }
     }
 }
 
 pub(super) async fn list(invocation: &Invocation, options: &ListOptions) -> Result<(), Failure> {
     let limit = options.limit.unwrap_or(usize::MAX);
-    let mut listing = invocation.client.provisions().list().status(options.status.iter().cloned());
+    let mut listing = invocation.client()?.provisions().list().status(options.status.iter().cloned());
     if let Some(count) = page_size(limit) {
         listing = listing.count(count);
     }
@@ -129,12 +149,11 @@ pub(super) async fn list(invocation: &Invocation, options: &ListOptions) -> Resu
         }
         count += 1;
     };
-    // What was listed before a failure is not lost.
-    printer.finish()?;
     if count == 0 && outcome.is_ok() {
         invocation.note("there are none");
     }
-    Ok(outcome?)
+    // What was listed before a failure is not lost.
+    after_output(outcome.map_err(Failure::from), printer.finish())
 }
 
 /// No more than are wanted, and no more than a page can have.
@@ -148,45 +167,44 @@ async fn follow(progress: &Progress, waiter: bunq_partner::Waiter, waiting: Wait
     if waiting.wait { outcome.waited(progress.wait(waiter.timeout(waiting.timeout)).await) } else { outcome }
 }
 
-/// Prints what came of the requests, and fails if one of them did.
-fn report(invocation: &Invocation, mut outcomes: Vec<Outcome>) -> Result<(), Failure> {
-    if outcomes.len() == 1
-        && let Some(outcome) = outcomes.pop()
-    {
-        return report_one(invocation, outcome);
+fn report_one(invocation: &Invocation, outcome: Outcome) -> Result<(), Failure> {
+    let is_shown = outcome.accepted.is_some() || invocation.format() != Format::Table;
+    let record = outcome.record(invocation.shows_secrets());
+    let written = if is_shown { invocation.printer().single(record) } else { Ok(()) };
+    after_output(outcome.failure.map_or(Ok(()), |error| Err(error.into())), written)
+}
+
+/// Several calls: each result is written, each failure is reported, and the exit code is that of the first failure. The calls
+/// go on if nobody reads what is written.
+struct Batch {
+    printer: Printer,
+    is_json: bool,
+    failure: Option<Failure>,
+    written: io::Result<()>,
+}
+
+impl Batch {
+    fn new(invocation: &Invocation) -> Self {
+        let is_json = invocation.format().is_json();
+        Self { printer: invocation.printer(), is_json, failure: None, written: Ok(()) }
     }
-    let mut failures = Failures::default();
-    let mut printer = invocation.printer();
-    for outcome in outcomes {
-        printer.add(outcome.record(invocation.shows_secrets()))?;
-        if let Some(error) = outcome.failure {
-            failures.note(invocation, error);
+
+    fn add(&mut self, place: usize, record: Option<Record>, error: Option<Error>) {
+        if let Some(record) = record
+            && self.written.is_ok()
+        {
+            self.written = self.printer.add_at(place, record);
+        }
+        if let Some(error) = error {
+            let failure = Failure::from(error);
+            failure.report(self.is_json);
+            self.failure.get_or_insert(failure.reported());
         }
     }
-    printer.finish()?;
-    failures.result()
-}
 
-fn report_one(invocation: &Invocation, outcome: Outcome) -> Result<(), Failure> {
-    if outcome.accepted.is_some() || invocation.format() != Format::Table {
-        invocation.printer().single(outcome.record(invocation.shows_secrets()))?;
-    }
-    outcome.failure.map_or(Ok(()), |error| Err(error.into()))
-}
-
-/// The failures among several calls: each is reported, and the exit code is that of the first.
-#[derive(Default)]
-struct Failures(Option<Failure>);
-
-impl Failures {
-    fn note(&mut self, invocation: &Invocation, error: Error) {
-        let failure = Failure::from(error);
-        failure.report(invocation.format().is_json());
-        self.0.get_or_insert(failure.reported());
-    }
-
-    fn result(self) -> Result<(), Failure> {
-        self.0.map_or(Ok(()), Err)
+    fn finish(mut self) -> Result<(), Failure> {
+        let written = self.written.and_then(|()| self.printer.finish());
+        after_output(self.failure.map_or(Ok(()), Err), written)
     }
 }
 
@@ -195,29 +213,30 @@ pub(super) fn preview<'a>(
     invocation: &Invocation,
     requests: impl IntoIterator<Item = (&'a Operation, Option<ProvisionId>, Option<&'a Value>)>,
 ) -> Result<(), Failure> {
+    let api = invocation.client()?.api();
     let mut previews = Vec::new();
     for (operation, id, body) in requests {
         let id = id.map(|id| id.to_string());
         let parameters: Vec<_> = id.iter().map(|id| ("provision_id", id.as_str())).collect();
-        previews.push(invocation.client.api().preview(operation, &parameters, body)?);
+        previews.push(api.preview(operation, &parameters, body)?);
     }
     show_previews(invocation.format(), &previews)
 }
 
 pub(super) fn show_previews(format: Format, previews: &[RequestPreview]) -> Result<(), Failure> {
     if format != Format::Table {
-        return Ok(write_json(&json!(previews))?);
+        return Ok(write_value(format, &json!(previews))?);
     }
     for RequestPreview { method, url, body, .. } in previews {
         write_text(&format!("\x1b[1m{method}\x1b[0m {url}\n"))?;
         if let Some(body) = body {
-            write_json(body)?;
+            write_value(format, body)?;
         }
     }
     Ok(())
 }
 
-fn without_repeats(ids: &[ProvisionId]) -> Vec<ProvisionId> {
+pub(super) fn without_repeats(ids: &[ProvisionId]) -> Vec<ProvisionId> {
     let mut seen = std::collections::HashSet::new();
     ids.iter().copied().filter(|id| seen.insert(*id)).collect()
 }

@@ -1,12 +1,12 @@
 //! What commands print about provisions.
 
 use bunq_partner::jiff::Timestamp;
-use bunq_partner::{Acceptance, Error, Provision, ProvisionId, ProvisionStatus, Waiter, WaitingFor};
+use bunq_partner::{Acceptance, Error, Provision, ProvisionId, ProvisionStatus, Uuid, Waiter, WaitingFor};
 use serde_json::{Value, json};
 
 use super::exit::Failure;
 use super::output::{Field, HIDDEN, Record};
-use super::words::relative;
+use super::words::{clean, relative};
 
 const GREEN: &str = "32";
 const YELLOW: &str = "33";
@@ -66,10 +66,10 @@ fn provision_json(seen: &Provision, shows_secrets: bool) -> Value {
 pub(super) fn change(seen: &Provision) -> String {
     let now = Timestamp::now().strftime("%H:%M:%S");
     let style = style(&seen.status).unwrap_or("0");
-    let sub_status = seen.sub_status.as_ref().map(|sub_status| sub_status.as_str()).unwrap_or_default();
+    let sub_status = clean(seen.sub_status.as_ref().map(|sub_status| sub_status.as_str()).unwrap_or_default());
+    let status = clean(seen.status.as_str());
     let waiting = waiting_for(seen).shown;
-    let line =
-        format!("\x1b[{DIM}m{now}\x1b[0m  {}  \x1b[{style}m{}\x1b[0m  {sub_status}  {waiting}", seen.id, seen.status);
+    let line = format!("\x1b[{DIM}m{now}\x1b[0m  {}  \x1b[{style}m{}\x1b[0m  {sub_status}  {waiting}", seen.id, status);
     line.trim_end().to_owned()
 }
 
@@ -101,6 +101,8 @@ fn style(status: &ProvisionStatus) -> Option<&'static str> {
 /// What came of a request for one provision.
 pub(super) struct Outcome {
     pub(super) id: Option<ProvisionId>,
+    /// What a creation was requested with.
+    pub(super) external_uuid: Option<Uuid>,
     pub(super) accepted: Option<(Acceptance, Option<String>)>,
     pub(super) seen: Option<Provision>,
     pub(super) failure: Option<Error>,
@@ -109,11 +111,11 @@ pub(super) struct Outcome {
 impl Outcome {
     pub(super) fn accepted(waiter: &Waiter) -> Self {
         let accepted = Some((waiter.acceptance(), waiter.response_id().map(str::to_owned)));
-        Self { id: Some(waiter.id()), accepted, seen: None, failure: None }
+        Self { id: Some(waiter.id()), external_uuid: None, accepted, seen: None, failure: None }
     }
 
     pub(super) fn refused(id: Option<ProvisionId>, error: Error) -> Self {
-        Self { id, accepted: None, seen: None, failure: Some(error) }
+        Self { id, external_uuid: None, accepted: None, seen: None, failure: Some(error) }
     }
 
     /// With what the wait came to.
@@ -134,6 +136,7 @@ impl Outcome {
         let kind = self.failure.as_ref().map(|error| error.kind().as_str());
         let json = json!({
             "id": self.id,
+            "external_uuid": self.external_uuid,
             "accepted": acceptance,
             "response_id": response_id,
             "provision": self.seen.as_ref().map(|seen| provision_json(seen, shows_secrets)),
@@ -147,6 +150,8 @@ impl Outcome {
             Field::new("error", 0, kind.unwrap_or_default()).styled(Some(RED)),
             Field::new("response_id", 1, response_id.unwrap_or_default()),
         ];
+        let external_uuid = self.external_uuid.map(|uuid| uuid.to_string()).unwrap_or_default();
+        fields.push(Field::new("external_uuid", HIDDEN, external_uuid));
         let more = ["credential_expiry", "token"];
         match &self.seen {
             Some(seen) => {

@@ -15,7 +15,7 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use super::arguments::{Log, SandboxOptions};
 use super::exit::Failure;
-use super::interrupt::interrupted;
+use super::interrupt::listen;
 use super::words::clean;
 
 /// How often the state is written, if it has changed.
@@ -45,18 +45,20 @@ pub(super) async fn run(options: SandboxOptions) -> Result<(), Failure> {
         // It is there before the first call.
         save(&sandbox, file, &is_changed)?;
     }
-    writeln!(io::stdout(), "{}", json!({ "base_url": sandbox.base_url(), "api_key": sandbox.api_key().expose() }))?;
-    io::stdout().flush()?;
-
     let mut ticks = interval(SAVE_INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut stop = std::pin::pin!(interrupted());
+    let stop = listen().map_err(|error| Failure::local("signals cannot be listened to", &error))?;
+    let mut stop = std::pin::pin!(stop);
+    writeln!(io::stdout(), "{}", json!({ "base_url": sandbox.base_url(), "api_key": sandbox.api_key().expose() }))?;
+    io::stdout().flush()?;
     loop {
         let is_over = tokio::select! {
             () = &mut stop => true,
             _ = ticks.tick() => false,
         };
         if let Some(file) = &state {
+            // What arrives late is not seen.
+            is_changed.fetch_or(is_over, Ordering::AcqRel);
             save(&sandbox, file, &is_changed)?;
         }
         if is_over {
@@ -113,10 +115,14 @@ fn save(sandbox: &Sandbox, file: &Path, is_changed: &AtomicBool) -> Result<(), F
     write_private(&unfinished, state.expose()).and_then(|()| fs::rename(&unfinished, file)).map_err(failed)
 }
 
-/// Writes a file for its owner alone: it holds keys and tokens.
+/// Writes a new file for its owner alone: it holds keys and tokens. One that is there is left over from a crash.
 fn write_private(path: &Path, text: &str) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
     let mut options = fs::OpenOptions::new();
-    options.write(true).create(true).truncate(true);
+    options.write(true).create_new(true);
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     options.open(path)?.write_all(text.as_bytes())

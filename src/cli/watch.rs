@@ -1,9 +1,12 @@
 //! `watch`: every change of some provisions, or of all that are under way.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::pin::pin;
 
-use bunq_partner::{Error, ErrorKind, PageSize, Provision, ProvisionId, ProvisionStatus, WaitingFor};
+use bunq_partner::{
+    Client, Error, ErrorKind, PageSize, Provision, ProvisionId, ProvisionStatus, Provisions, WaitingFor,
+};
 use futures_util::stream::{self, Stream};
 use futures_util::{StreamExt as _, TryStreamExt as _};
 use tokio::time::{Duration, Instant, sleep};
@@ -11,7 +14,8 @@ use tokio::time::{Duration, Instant, sleep};
 use super::arguments::Format;
 use super::exit::Failure;
 use super::invocation::Invocation;
-use super::output::write_text;
+use super::output::{Printer, write_text};
+use super::provisions::without_repeats;
 use super::records;
 
 /// The statuses of provisions with which bunq is not done.
@@ -33,7 +37,8 @@ pub(super) async fn run(
     if ids.is_empty() {
         return all(invocation, timeout).await;
     }
-    let mut watched = stream::select_all(ids.iter().map(|id| Box::pin(one(invocation, *id, timeout))));
+    let client = invocation.client()?;
+    let mut watched = stream::select_all(without_repeats(ids).iter().map(|id| Box::pin(one(&client, *id, timeout))));
     let mut printer = invocation.printer();
     let mut first = None;
     while let Some(change) = watched.next().await {
@@ -50,8 +55,8 @@ pub(super) async fn run(
 }
 
 /// The changes of one provision until nothing is in progress.
-fn one(invocation: &Invocation, id: ProvisionId, timeout: Duration) -> impl Stream<Item = Result<Provision, Error>> {
-    let changes = invocation.client.provisions().wait_until_closed(id).timeout(timeout).changes();
+fn one(client: &Client, id: ProvisionId, timeout: Duration) -> impl Stream<Item = Result<Provision, Error>> {
+    let changes = client.provisions().wait_until_closed(id).timeout(timeout).changes();
     let changes = changes.map(|change| match change {
         // That it can never be closed is no failure of a watch.
         Err(error) if error.kind() == ErrorKind::Unattainable => error.last_seen().cloned().ok_or(error),
@@ -67,29 +72,63 @@ fn one(invocation: &Invocation, id: ProvisionId, timeout: Duration) -> impl Stre
 
 /// The changes of all provisions that are under way, and what becomes of those that are not any more.
 async fn all(invocation: &Invocation, timeout: Duration) -> Result<(), Failure> {
-    let provisions = invocation.client.provisions();
+    let provisions = invocation.client()?.provisions();
     let mut printer = invocation.printer();
     let mut known: BTreeMap<ProvisionId, Provision> = BTreeMap::new();
     let end = Instant::now().checked_add(timeout);
     loop {
-        let mut listed = BTreeMap::new();
-        let mut listing = pin!(provisions.list().status(UNDER_WAY).count(PageSize::MAX).stream());
-        while let Some(seen) = listing.try_next().await? {
-            listed.insert(seen.id, seen);
+        match look(invocation, &provisions, &mut printer, &known).await {
+            Ok(listed) => known = listed,
+            // The next look may do better.
+            Err(Trouble::Bunq(error)) if error.is_retryable() => invocation.note(&format!("{error}; it goes on")),
+            Err(Trouble::Bunq(error)) => return Err(error.into()),
+            Err(Trouble::Output(error)) => return Err(error.into()),
         }
-        for id in known.keys().filter(|id| !listed.contains_key(id)) {
-            show(invocation, &mut printer, &provisions.get(*id).await?)?;
-        }
-        for (id, seen) in &listed {
-            if known.get(id).is_none_or(|before| is_changed(before, seen)) {
-                show(invocation, &mut printer, seen)?;
-            }
-        }
-        known = listed;
         if end.is_some_and(|end| Instant::now() + PAUSE > end) {
             return Ok(());
         }
         sleep(PAUSE).await;
+    }
+}
+
+/// Lists those that are under way, and shows what has changed.
+async fn look(
+    invocation: &Invocation,
+    provisions: &Provisions,
+    printer: &mut Printer,
+    known: &BTreeMap<ProvisionId, Provision>,
+) -> Result<BTreeMap<ProvisionId, Provision>, Trouble> {
+    let mut listed = BTreeMap::new();
+    let mut listing = pin!(provisions.list().status(UNDER_WAY).count(PageSize::MAX).stream());
+    while let Some(seen) = listing.try_next().await? {
+        listed.insert(seen.id, seen);
+    }
+    for id in known.keys().filter(|id| !listed.contains_key(id)) {
+        show(invocation, printer, &provisions.get(*id).await?)?;
+    }
+    for (id, seen) in &listed {
+        if known.get(id).is_none_or(|before| is_changed(before, seen)) {
+            show(invocation, printer, seen)?;
+        }
+    }
+    Ok(listed)
+}
+
+/// Why a look has failed.
+enum Trouble {
+    Bunq(Error),
+    Output(io::Error),
+}
+
+impl From<Error> for Trouble {
+    fn from(error: Error) -> Self {
+        Self::Bunq(error)
+    }
+}
+
+impl From<io::Error> for Trouble {
+    fn from(error: io::Error) -> Self {
+        Self::Output(error)
     }
 }
 
@@ -99,7 +138,7 @@ fn is_changed(before: &Provision, seen: &Provision) -> bool {
         || before.action_required != seen.action_required
 }
 
-fn show(invocation: &Invocation, printer: &mut super::output::Printer, seen: &Provision) -> std::io::Result<()> {
+fn show(invocation: &Invocation, printer: &mut Printer, seen: &Provision) -> io::Result<()> {
     match invocation.format() {
         Format::Table => write_text(&(records::change(seen) + "\n")),
         _ => printer.add(records::provision(seen, invocation.shows_secrets())),

@@ -6,10 +6,11 @@ use serde_json::json;
 use super::arguments::Format;
 use super::exit::Failure;
 use super::invocation::Invocation;
-use super::output::{Field, Record, write_json, write_text};
+use super::output::{Field, Record, write_text, write_value};
 
 pub(super) async fn show(invocation: &Invocation) -> Result<(), Failure> {
-    let user = invocation.client.user().await?;
+    let client = invocation.client()?;
+    let user = client.user().await?;
     let kind = match user.kind {
         UserKind::Company => "company",
         UserKind::Person => "person",
@@ -17,7 +18,7 @@ pub(super) async fn show(invocation: &Invocation) -> Result<(), Failure> {
         UserKind::PaymentServiceProvider => "payment_service_provider",
         _ => "unknown",
     };
-    let (environment, base_url) = (invocation.connection.environment().to_string(), invocation.connection.base_url());
+    let (environment, base_url) = (invocation.connection.environment().to_string(), client.base_url());
     let context = invocation.connection.context.as_ref().map(|file| file.display().to_string());
     let json = json!({
         "user_id": user.id, "kind": kind, "display_name": user.display_name,
@@ -36,15 +37,16 @@ pub(super) async fn show(invocation: &Invocation) -> Result<(), Failure> {
 
 pub(super) async fn end_session(invocation: &Invocation, is_dry_run: bool) -> Result<(), Failure> {
     if is_dry_run {
-        let url = format!("{}/session/0", invocation.connection.base_url());
+        let url = format!("{}/session/0", invocation.client()?.base_url());
         let written = match invocation.format() {
             Format::Table => write_text(&format!("\x1b[1mDELETE\x1b[0m {url}\n")),
-            _ => write_json(&json!([{ "method": "DELETE", "url": url, "body": null }])),
+            format => write_value(format, &json!([{ "method": "DELETE", "url": url, "body": null }])),
         };
         return Ok(written?);
     }
-    let had_session = invocation.client.context().await?.is_some_and(|context| context.has_session);
-    invocation.client.end_session().await?;
+    let client = invocation.client()?;
+    let had_session = client.context().await?.is_some_and(|context| context.has_session);
+    client.end_session().await?;
     invocation.note(if had_session { "the session has ended" } else { "there was no session" });
     Ok(())
 }

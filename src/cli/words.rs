@@ -2,25 +2,23 @@
 
 use std::fmt::Write as _;
 
+use bunq_partner::forges_lines;
 use bunq_partner::jiff::Timestamp;
-
-/// Characters that change how the rest of a line looks, whatever stands there.
-fn is_deceptive(c: char) -> bool {
-    c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-}
 
 /// A text from outside on one line, without what could move the cursor or reverse the writing.
 pub(super) fn clean(text: &str) -> String {
-    text.chars().map(|c| if is_deceptive(c) { '\u{fffd}' } else { c }).collect()
+    text.chars().map(|c| if forges_lines(c) { '\u{fffd}' } else { c }).collect()
 }
 
 /// JSON in which no character is one that a terminal obeys.
 pub(super) fn escaped(json: &str) -> String {
     let mut text = String::with_capacity(json.len());
     for c in json.chars() {
-        if is_deceptive(c) && c != '\n' {
-            // Nothing fails that is written to a text.
-            let _ = write!(text, "\\u{:04x}", u32::from(c));
+        if forges_lines(c) && c != '\n' {
+            for unit in c.encode_utf16(&mut [0; 2]) {
+                // Nothing fails that is written to a text.
+                let _ = write!(text, "\\u{unit:04x}");
+            }
         } else {
             text.push(c);
         }
@@ -50,6 +48,9 @@ mod tests {
     fn nothing_moves_the_cursor() {
         assert_eq!(clean("Ada\u{1b}[2J\u{202e}\nBob\u{9b}"), "Ada\u{fffd}[2J\u{fffd}\u{fffd}Bob\u{fffd}");
         assert_eq!(escaped("{\n \"a\": \"é\u{9b}\u{202e}\"}"), "{\n \"a\": \"é\\u009b\\u202e\"}");
+        let tag = "\"\u{e0041}\"";
+        assert_eq!(serde_json::from_str::<String>(&escaped(tag)).unwrap(), "\u{e0041}");
+        assert!(escaped(tag).is_ascii());
     }
 
     #[test]

@@ -1,5 +1,5 @@
 //! Single exchanges as they are: the private room of `bunq-partner probe`, which asks a bank what it does with a repeated
-//! request id, a dead token or a missing signature. No other program can do these things.
+//! request id, a dead token or a missing signature. It is hidden behind the feature `cli`, and no part of the crate's interface.
 //!
 //! Nothing is retried, renewed or verified here. The rate limit is kept unless a request says otherwise.
 
@@ -58,7 +58,7 @@ impl RawKeys {
 }
 
 /// One request, which need not be right.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct RawRequest<'a> {
     /// The operation whose rate limit it counts towards.
     pub operation: &'static Operation,
@@ -76,6 +76,13 @@ pub struct RawRequest<'a> {
     pub request_id: Option<String>,
     /// Whether it waits for its turn within the rate limit.
     pub keeps_rate_limit: bool,
+}
+
+impl fmt::Debug for RawRequest<'_> {
+    /// Without the body, which may hold an API key.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RawRequest").field("method", &self.method).field("path", &self.path).finish_non_exhaustive()
+    }
 }
 
 /// What a signature of a response is worth.

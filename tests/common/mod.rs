@@ -153,7 +153,8 @@ impl Write for Log {
 #[cfg(feature = "cli")]
 pub fn program(folder: &Folder) -> std::process::Command {
     let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_bunq-partner"));
-    for name in ["BUNQ_API_KEY", "BUNQ_ENV", "HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy", "NO_COLOR"] {
+    let proxies = ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy", "NO_PROXY", "no_proxy"];
+    for name in ["BUNQ_API_KEY", "BUNQ_ENV", "NO_COLOR", "SSL_CERT_FILE", "SSL_CERT_DIR"].into_iter().chain(proxies) {
         command.env_remove(name);
     }
     command.env("XDG_STATE_HOME", &folder.0).stdin(std::process::Stdio::null());

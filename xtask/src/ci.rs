@@ -23,8 +23,9 @@ pub(crate) fn run() -> Result<()> {
     layers::run()?;
     docs::run()?;
 
-    // The README's two commands; the first stays on loopback, whatever the environment holds.
-    let example = ["-u", "BUNQ_API_KEY", "cargo", "run", "--example", "close_provision", "--features", "sandbox"];
+    // The README's two commands, and its example; they stay on loopback, whatever the environment holds.
+    command("cargo", &["run", "--features", "cli", "--", "demo"], &[])?;
+    let example = ["-u", "BUNQ_API_KEY", "cargo", "run", "--example", "close_provision", "--features", "cli"];
     command("env", &example, &[])?;
     command("cargo", &["test", "--workspace", "--all-features"], &[])?;
     endpoint::run()?;

@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use bunq_partner::types::{DeviceServerStatus, ListProvisionsQuery};
+use bunq_partner::types::{DeviceServer, DeviceServerStatus, ListProvisionsQuery};
 use bunq_partner::{Client, ContextSummary, Error, ErrorKind, Operation, PageSize};
 
 use super::step::Step;
@@ -69,8 +69,21 @@ pub(super) async fn ask(examination: &mut Examination, client: &Client) {
     examination.steps.push(Step::ok("session", whose(client).await));
     let response_id = listed.response_id().unwrap_or("unknown");
     examination.steps.push(Step::ok("list call", format!("answered; bunq's response id is {response_id}")));
-    let warning = listed.warning().map(str::to_owned);
-    examination.steps.push(device(client).await);
+    let mut warning = listed.warning().map(str::to_owned);
+    match client.api().list_device_servers().await {
+        Ok(devices) => {
+            warning = warning.or_else(|| devices.warning().map(str::to_owned));
+            examination.steps.push(registered(&devices));
+        }
+        Err(error) if matches!(error.kind(), ErrorKind::Signature | ErrorKind::Unauthorized) => {
+            examination.refused(error);
+            return;
+        }
+        Err(error) => {
+            let remedy = "the devices cannot be listed, which does no harm";
+            examination.steps.push(Step::warning("device", error.to_string(), remedy));
+        }
+    }
     examination.steps.push(Step::ok("signatures", "bunq's signature of each response is valid"));
     examination.steps.push(match warning {
         Some(warning) => Step::warning("warnings", warning, "bunq says this to the developers of the client"),
@@ -85,6 +98,7 @@ impl Examination {
             Some(operation) if *operation == Operation::CREATE_INSTALLATION => "installation",
             Some(operation) if *operation == Operation::CREATE_DEVICE_SERVER => "device",
             Some(operation) if *operation == Operation::LIST_PROVISIONS => "list call",
+            Some(operation) if *operation == Operation::LIST_DEVICE_SERVERS => "device",
             _ => "session",
         };
         let name = if error.kind() == ErrorKind::Context { "context" } else { name };
@@ -101,14 +115,8 @@ async fn whose(client: &Client) -> String {
 }
 
 /// From where the device was registered, and whether bunq still has it.
-async fn device(client: &Client) -> Step {
+fn registered(devices: &[DeviceServer]) -> Step {
     let name = "device";
-    let devices = match client.api().list_device_servers().await {
-        Ok(devices) => devices,
-        Err(error) => {
-            return Step::warning(name, error.to_string(), "the devices cannot be listed; that alone does no harm");
-        }
-    };
     let shown: Vec<_> = devices
         .iter()
         .map(|device| {

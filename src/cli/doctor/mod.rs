@@ -16,21 +16,32 @@ use self::network::Way;
 use self::step::{State, Step};
 use self::verdict::{Circumstances, Verdict, verdict};
 use super::arguments::Format;
-use super::connection::Connection;
-use super::exit::Failure;
-use super::output::{write_json, write_text};
+use super::exit::{Failure, after_output};
+use super::invocation::Invocation;
+use super::output::{write_text, write_value};
 use super::words::clean;
 
-pub(super) async fn run(connection: &Connection, format: Format) -> Result<(), Failure> {
-    let mut steps = vec![Step::ok("bank", format!("{} at {}", connection.environment(), connection.base_url()))];
+pub(super) async fn run(invocation: &Invocation) -> Result<(), Failure> {
+    let connection = &invocation.connection;
     let client = connection.client();
-    steps.push(match &client {
-        Ok(_) => Step::ok("key", format!("it has the form of a key of {}", connection.environment())),
-        Err(failure) => Step::failed("key", failure.message(), "give the key of this environment, or the right --env"),
-    });
+    let environment = connection.environment();
+    let mut steps = match &client {
+        Ok(client) => vec![
+            Step::ok("bank", format!("{environment} at {}", client.base_url())),
+            Step::ok("key", format!("it has the form of a key of {environment}")),
+        ],
+        Err(failure) if failure.message().starts_with("base_url") => {
+            vec![Step::failed("bank", failure.message(), "give another --base-url")]
+        }
+        Err(failure) => {
+            vec![Step::failed("key", failure.message(), "give the key of this environment, or the right --env")]
+        }
+    };
     let mut examination = Examination::default();
     let mut way = None;
-    if let (Ok(client), Ok(url)) = (&client, connection.base_url().parse::<Url>()) {
+    if let Ok(client) = &client
+        && let Ok(url) = client.base_url().parse::<Url>()
+    {
         let walked: Way = network::walk(&url, connection.is_loopback()).await;
         steps.extend(walked.steps.iter().cloned());
         let context = connection.context.as_deref();
@@ -46,7 +57,7 @@ pub(super) async fn run(connection: &Connection, format: Format) -> Result<(), F
 
     let context = connection.context.as_ref().map(|file| file.display().to_string());
     let circumstances = Circumstances {
-        environment: connection.environment(),
+        environment,
         was_accepted: examination.context.as_ref().is_some_and(|context| context.device_registered),
         had_context: examination.context.is_some(),
         from: way.as_ref().and_then(|way| way.from),
@@ -54,15 +65,14 @@ pub(super) async fn run(connection: &Connection, format: Format) -> Result<(), F
         context: context.as_deref(),
     };
     let verdict = verdict(&steps, examination.refusal.as_ref(), &circumstances);
-    write(&steps, &verdict, format)?;
-    if verdict.is_well { Ok(()) } else { Err(Failure::found()) }
+    let outcome = if verdict.is_well { Ok(()) } else { Err(Failure::found()) };
+    after_output(outcome, write(&steps, &verdict, invocation.format()))
 }
 
 fn write(steps: &[Step], verdict: &Verdict, format: Format) -> std::io::Result<()> {
     match format {
-        Format::Json => write_json(&json!({ "steps": steps, "verdict": verdict })),
-        Format::Jsonl => super::output::write_line(&json!({ "steps": steps, "verdict": verdict }).to_string()),
-        Format::Table | Format::Csv => write_text(&for_people(steps, verdict)),
+        Format::Table => write_text(&for_people(steps, verdict)),
+        format => write_value(format, &json!({ "steps": steps, "verdict": verdict })),
     }
 }
 

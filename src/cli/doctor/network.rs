@@ -57,7 +57,12 @@ impl Way {
         let port = url.port_or_known_default()?;
         let proxy = self.proxy(url, is_loopback)?;
         let (to, to_port) = match &proxy {
-            Some(proxy) => (proxy.uri().host()?.to_owned(), proxy.uri().port_u16().unwrap_or(3128)),
+            Some(proxy) => {
+                // What the client takes where the environment names no port.
+                let default = if proxy.uri().scheme_str() == Some("https") { 443 } else { 80 };
+                let host = proxy.uri().host()?.trim_matches(['[', ']']);
+                (host.to_owned(), proxy.uri().port_u16().unwrap_or(default))
+            }
             None => (host.clone(), port),
         };
         let addresses = self.resolve(&to, to_port).await?;
@@ -81,6 +86,12 @@ impl Way {
     fn proxy(&mut self, url: &Url, is_loopback: bool) -> Option<Option<Intercept>> {
         let uri = url.as_str().parse().ok()?;
         let proxy = if is_loopback { None } else { Matcher::from_env().intercept(&uri) };
+        let scheme = proxy.as_ref().and_then(|proxy| proxy.uri().scheme_str()).unwrap_or("http");
+        if !["http", "https"].contains(&scheme) {
+            let problem = format!("the environment names one of {scheme}, which is not supported");
+            self.steps.push(Step::failed("proxy", problem, "set HTTPS_PROXY to a proxy over HTTP, or NO_PROXY"));
+            return None;
+        }
         self.steps.push(match &proxy {
             Some(proxy) => {
                 let authority = proxy.uri().authority().map(|authority| authority.as_str()).unwrap_or_default();
@@ -146,7 +157,8 @@ impl Way {
     ) -> Option<()> {
         let login = proxy.basic_auth().and_then(|login| login.to_str().ok());
         let login = login.map(|login| format!("Proxy-Authorization: {login}\r\n")).unwrap_or_default();
-        let request = format!("CONNECT {host}:{port} HTTP/1.1\r\nHost: {host}:{port}\r\n{login}\r\n");
+        let target = if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
+        let request = format!("CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n{login}\r\n");
         let problem = match timeout(PATIENCE, converse(connection, &request)).await {
             Ok(Ok(status)) if status.split(' ').nth(1).is_some_and(|code| code.starts_with('2')) => {
                 self.steps.push(Step::ok("proxy tunnel", format!("the proxy leads to {host}:{port}")));
@@ -272,6 +284,11 @@ async fn converse(connection: &mut Box<dyn Connection>, request: &str) -> std::i
     Ok(String::from_utf8_lossy(&head).lines().next().unwrap_or_default().to_owned())
 }
 
+fn authority(url: &Url, host: &str) -> String {
+    let host = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
+    url.port().map_or_else(|| host.clone(), |port| format!("{host}:{port}"))
+}
+
 async fn request(
     connection: Box<dyn Connection>,
     url: &Url,
@@ -280,7 +297,7 @@ async fn request(
     let (mut sender, driver) = hyper::client::conn::http1::handshake(TokioIo::new(connection)).await?;
     let driver = tokio::spawn(driver);
     let request = hyper::Request::get(url.path())
-        .header("host", url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}")))
+        .header("host", authority(url, host))
         .header("user-agent", concat!("bunq-partner/", env!("CARGO_PKG_VERSION")))
         .header("cache-control", "no-cache")
         .body(Empty::<bytes::Bytes>::new())?;

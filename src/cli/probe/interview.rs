@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bunq_partner::raw::{RawClient, RawKeys, RawRequest, RawResponse, RawSignature};
 use bunq_partner::sandbox::{CreationResponse, DeadToken, Profile, SignatureForm};
-use bunq_partner::{Error, NewProvision, Operation, Secret, Uuid};
+use bunq_partner::{Error, ErrorKind, NewProvision, Operation, Secret, Uuid};
 use indicatif::ProgressBar;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -88,8 +88,8 @@ impl Interview {
         let operation = &Operation::CREATE_DEVICE_SERVER;
         let wrong = json!({ "description": "bunq-partner probe", "secret": format!("sandbox_{}", "0".repeat(64)) });
         let response = self.with_installation(request(operation, Some(wrong))).await?;
-        if response.status() >= 400 {
-            self.profile.wrong_key = response.status();
+        if let Some(status) = refusal(&response) {
+            self.profile.wrong_key = status;
         }
         self.note("How is a wrong API key refused?", with_status(&response), &response);
 
@@ -114,7 +114,8 @@ impl Interview {
         let unsigned = RawRequest { is_signed: false, ..request(operation, Some(body.clone())) };
         let mut response = self.with_installation(unsigned).await?;
         let is_refused = !is_success(&response);
-        self.profile.unsigned_session = is_refused.then(|| response.status());
+        self.profile.unsigned_session =
+            if is_refused { refusal(&response).or(self.profile.unsigned_session) } else { None };
         self.note_unsigned("Must the opening of a session be signed?", is_refused, &response);
         if is_refused {
             response = self.with_installation(request(operation, Some(body))).await?;
@@ -151,18 +152,21 @@ impl Interview {
 
         let again = RawRequest { request_id: Some(response.request_id.clone()), ..list };
         let response = self.with_session(again).await?;
-        self.profile.repeated_request_id = (!is_success(&response)).then(|| response.status());
+        let usual = self.profile.repeated_request_id;
+        self.profile.repeated_request_id = if is_success(&response) { None } else { refusal(&response).or(usual) };
         self.note("What does a repeated request id get?", accepted_or_status(&response), &response);
 
         let path = format!("/partner-user-provision/{NOBODY}");
         let response = self.with_session(RawRequest { path, ..request(&Operation::GET_PROVISION, None) }).await?;
-        self.word(404, &response);
+        if response.status() == 404 {
+            self.word(404, &response);
+        }
         self.note("How is a 404 worded?", with_status(&response), &response);
 
         let wrong = RawRequest { method: "PATCH", ..request(&Operation::LIST_PROVISIONS, Some(json!({}))) };
         let response = self.with_session(wrong).await?;
-        if response.status() >= 400 {
-            self.profile.wrong_method = response.status();
+        if let Some(status) = refusal(&response) {
+            self.profile.wrong_method = status;
             self.word(405, &response);
         }
         self.note("How is a 405 worded?", with_status(&response), &response);
@@ -177,48 +181,61 @@ impl Interview {
         let uuid = Uuid::new_v4();
         let email = format!("probe-{}@example.com", uuid.simple()).parse()?;
         let new = NewProvision::person(uuid, email, "+31600000000".parse()?);
-        let body = serde_json::to_value(new).map_err(std::io::Error::from)?;
-        let first = self.with_session(request(&Operation::CREATE_PROVISION, Some(body.clone()))).await?;
-        let mut made: Vec<u64> = created(&first).into_iter().collect();
-        if made.is_empty() {
+        let body = serde_json::to_value(new).map_err(|error| Failure::local("the request", &error.into()))?;
+        let asked = self.create_twice(&body).await;
+        // Whatever became of it, what was made is closed.
+        self.close_all_of(uuid).await?;
+        asked
+    }
+
+    async fn create_twice(&mut self, body: &Value) -> Result<(), Failure> {
+        let create = || request(&Operation::CREATE_PROVISION, Some(body.clone()));
+        let first = self.with_session(create()).await?;
+        let items = first.body();
+        let is_whole = item(&items, "/PartnerUserProvision/id").is_some();
+        if !is_success(&first) || !(is_whole || item(&items, "/Id/id").is_some()) {
             self.note("What is a creation answered with?", with_status(&first), &first);
             return Ok(());
         }
-        let is_whole = item(&first.body(), "/PartnerUserProvision/id").is_some();
-        let form = if is_whole { CreationResponse::Provision } else { CreationResponse::Id };
-        self.profile.creation_response = form;
+        self.profile.creation_response = if is_whole { CreationResponse::Provision } else { CreationResponse::Id };
         let answer = if is_whole { "the provision" } else { "its id" };
         self.note("What is a creation answered with?", answer.into(), &first);
 
-        let second = self.with_session(request(&Operation::CREATE_PROVISION, Some(body))).await;
-        if let Ok(second) = &second {
-            made.extend(created(second));
-            made.dedup();
-            self.profile.duplicate = (!is_success(second)).then(|| second.status());
-            let answer = match made.len() {
-                1 if is_success(second) => "accepted, with the same id".to_owned(),
-                _ => accepted_or_status(second),
-            };
-            self.note("What does a second creation with one external_uuid get?", answer, second);
-        }
-        // Whatever became of it, what was made is closed.
-        for id in made {
-            self.close(id).await?;
-        }
-        second.map(drop)
+        let second = self.with_session(create()).await?;
+        let usual = self.profile.duplicate;
+        self.profile.duplicate = if is_success(&second) { None } else { refusal(&second).or(usual) };
+        let answer = accepted_or_status(&second);
+        self.note("What does a second creation with one external_uuid get?", answer, &second);
+        Ok(())
     }
 
-    async fn close(&mut self, id: u64) -> Result<(), Failure> {
-        let body = Some(json!({ "status": "CANCELLED" }));
-        let path = format!("/partner-user-provision/{id}");
-        let response = self.with_session(RawRequest { path, ..request(&Operation::UPDATE_PROVISION, body) }).await?;
-        let answer = if is_success(&response) {
-            "accepted".into()
-        } else {
-            format!("{}: close {id} yourself", response.status())
-        };
-        self.note("What does a closing get while bunq makes the user?", answer, &response);
-        Ok(())
+    /// Closes whatever was created with this key.
+    async fn close_all_of(&mut self, uuid: Uuid) -> Result<(), Failure> {
+        let path = format!("/partner-user-provision?external_uuid={uuid}&count=200");
+        let list = RawRequest { path, ..request(&Operation::LIST_PROVISIONS, None) };
+        let listed = self.with_session(list).await?.body();
+        let items = listed["Response"].as_array().into_iter().flatten();
+        let made: Vec<_> = items.filter_map(|item| item["PartnerUserProvision"]["id"].as_u64()).collect();
+        let mut left = Vec::new();
+        for id in made {
+            let body = Some(json!({ "status": "CANCELLED" }));
+            let path = format!("/partner-user-provision/{id}");
+            let close = RawRequest { path, ..request(&Operation::UPDATE_PROVISION, body) };
+            match self.with_session(close).await {
+                Ok(response) => {
+                    let question = "What does a closing get while bunq makes the user?";
+                    self.note(question, accepted_or_status(&response), &response);
+                    left.extend((!is_success(&response)).then_some(id.to_string()));
+                }
+                Err(_) => left.push(id.to_string()),
+            }
+        }
+        if left.is_empty() {
+            return Ok(());
+        }
+        let problem = format!("what was created could not be closed: {}", left.join(", "));
+        let hint = format!("close it yourself: `bunq-partner close {}`", left.join(" "));
+        Err(Failure::of_kind(ErrorKind::Rejected, problem).with_hint(hint))
     }
 
     async fn too_often(&mut self) -> Result<(), Failure> {
@@ -248,10 +265,11 @@ impl Interview {
 
     /// These reads are of another operation, whose limit is not used up.
     async fn dead_token(&mut self) -> Result<(), Failure> {
-        let end = RawRequest { path: "/session/0".into(), ..request(&Operation::DELETE_SESSION, None) };
-        let response = self.with_session(end).await?;
+        let read = || request(&Operation::LIST_DEVICE_SERVERS, None);
+        let Some(token) = self.session.take() else { return Ok(()) };
+        let response = self.send(RawRequest { token: Some(&token), ..end_session() }).await?;
         self.note("What does the end of a session get?", with_status(&response), &response);
-        let response = self.with_session(request(&Operation::LIST_DEVICE_SERVERS, None)).await?;
+        let response = self.send(RawRequest { token: Some(&token), ..read() }).await?;
         let message = message(&response).unwrap_or_default().to_lowercase();
         let dead = match response.status() {
             401 => Some(DeadToken::Unauthorized),
@@ -262,10 +280,18 @@ impl Interview {
         self.profile.dead_token = dead.unwrap_or(self.profile.dead_token);
         self.note("How is a dead session refused?", with_status(&response), &response);
 
-        self.session = Some(Secret::new("0".repeat(64)));
-        let response = self.with_session(request(&Operation::LIST_DEVICE_SERVERS, None)).await?;
+        let unknown = Secret::new("0".repeat(64));
+        let response = self.send(RawRequest { token: Some(&unknown), ..read() }).await?;
         self.note("How is an unknown token refused?", with_status(&response), &response);
         Ok(())
+    }
+
+    /// Ends the session if a question has failed before that was done.
+    pub(super) async fn end(&mut self) {
+        if self.session.is_some() {
+            // The failure that came before is the one to report.
+            let _ = self.with_session(end_session()).await;
+        }
     }
 
     async fn with_installation(&self, request: RawRequest<'_>) -> Result<RawResponse, Failure> {
@@ -351,6 +377,16 @@ fn request(operation: &'static Operation, body: Option<Value>) -> RawRequest<'st
     }
 }
 
+fn end_session() -> RawRequest<'static> {
+    RawRequest { path: "/session/0".into(), ..request(&Operation::DELETE_SESSION, None) }
+}
+
+/// The status of a refusal that is about the request: not about its rate, and no failure of the bank's.
+fn refusal(response: &RawResponse) -> Option<u16> {
+    let status = response.status();
+    (400..500).contains(&status).then_some(status).filter(|status| ![408, 429, 491].contains(status))
+}
+
 fn is_success(response: &RawResponse) -> bool {
     (200..300).contains(&response.status())
 }
@@ -362,12 +398,6 @@ fn item<'a>(body: &'a Value, pointer: &str) -> Option<&'a Value> {
 
 fn text(body: &Value, pointer: &str) -> Option<String> {
     item(body, pointer)?.as_str().map(str::to_owned)
-}
-
-fn created(response: &RawResponse) -> Option<u64> {
-    let body = response.body();
-    let id = item(&body, "/Id/id").or_else(|| item(&body, "/PartnerUserProvision/id"))?.as_u64();
-    id.filter(|_| is_success(response))
 }
 
 fn message(response: &RawResponse) -> Option<String> {
@@ -384,8 +414,9 @@ fn accepted_or_status(response: &RawResponse) -> String {
 
 /// A word, unless it is an id that was made for this run.
 fn without_id(word: &str) -> &str {
-    let is_id = Uuid::try_parse(word.trim_matches(|c: char| !c.is_ascii_alphanumeric())).is_ok();
-    if is_id { "[id]" } else { word }
+    let bare = word.trim_matches(|c: char| !c.is_ascii_alphanumeric());
+    let is_number = bare.len() > 5 && bare.bytes().all(|byte| byte.is_ascii_digit()) && bare != NOBODY.to_string();
+    if is_number || Uuid::try_parse(bare).is_ok() { "[id]" } else { word }
 }
 
 fn yes_no(is_so: bool) -> String {
@@ -403,6 +434,8 @@ fn signature_name(signature: RawSignature) -> &'static str {
 
 fn unexpected(what: &str, response: &RawResponse) -> Failure {
     let said = message(response).map(|said| format!(": {said}")).unwrap_or_default();
-    Failure::usage(format!("{what} got {} from the bank{said}", response.status()))
+    let is_about_key = said.contains("Incorrect API key") || matches!(response.status(), 401 | 403);
+    let kind = if is_about_key { ErrorKind::Unauthorized } else { ErrorKind::Rejected };
+    Failure::of_kind(kind, format!("{what} got {} from the bank{said}", response.status()))
         .with_hint("`bunq-partner doctor` finds out what is wrong")
 }

@@ -9,46 +9,49 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 
+use bunq_partner::jiff::Timestamp;
 use bunq_partner::sandbox::Profile;
-use bunq_partner::{Environment, jiff::Timestamp};
 use serde_json::{Value, json};
 
 use self::interview::{Fact, Interview, signatures};
-use super::arguments::{Format, ProbeOptions};
-use super::connection::Connection;
+use super::arguments::{ConnectionOptions, Format, ProbeOptions};
+use super::connection::is_production;
 use super::exit::Failure;
-use super::output::{write_json, write_line, write_text};
-use super::words::clean;
+use super::invocation::Invocation;
+use super::output::{write_text, write_value};
+use super::words::{clean, escaped};
 
 /// What can be asked before anything is sent.
-pub(super) fn check(environment: Environment) -> Result<(), Failure> {
-    if environment == Environment::Sandbox {
+pub(super) fn check(options: &ConnectionOptions) -> Result<(), Failure> {
+    if !is_production(options) {
         return Ok(());
     }
     let hint = "use a key of bunq's sandbox: `--env sandbox`, or unset BUNQ_ENV";
     Err(Failure::usage("probe does wrong things on purpose, so it does not run in production").with_hint(hint))
 }
 
-pub(super) async fn run(connection: &Connection, options: &ProbeOptions, format: Format) -> Result<(), Failure> {
+pub(super) async fn run(invocation: &Invocation, options: &ProbeOptions) -> Result<(), Failure> {
+    let connection = &invocation.connection;
     if let Some(folder) = options.save.as_deref().filter(|folder| !folder.is_dir()) {
         return Err(Failure::usage(format!("--save {}: there is no such folder: make it first", folder.display())));
     }
-    let raw = connection.builder().build()?.raw();
-    let mut interview = Interview::new(raw, connection.api_key().clone(), !connection.is_loopback())?;
-    interview.ask_all(options.create).await?;
+    let client = connection.builder().build()?;
+    let mut interview = Interview::new(client.raw(), connection.api_key().clone(), !connection.is_loopback())?;
+    let outcome = interview.ask_all(options.create).await;
+    interview.end().await;
+    outcome?;
     let Interview { facts, profile, .. } = interview;
 
-    let json = report(connection.base_url(), &facts, &profile);
+    let json = report(client.base_url(), &facts, &profile);
     let page = page(&json, &facts)?;
     if let Some(folder) = &options.save {
         save(folder, "report.md", &page)?;
         save(folder, "report.json", &pretty(&json)?)?;
         save(folder, "profile.json", &pretty(&json["profile"])?)?;
     }
-    match format {
-        Format::Json => write_json(&json)?,
-        Format::Jsonl => write_line(&json.to_string())?,
-        Format::Table | Format::Csv => write_text(&page)?,
+    match invocation.format() {
+        Format::Table => write_text(&page)?,
+        format => write_value(format, &json)?,
     }
     Ok(())
 }
@@ -85,7 +88,8 @@ fn page(report: &Value, facts: &[Fact]) -> Result<String, Failure> {
 }
 
 fn pretty(json: &Value) -> Result<String, Failure> {
-    Ok(serde_json::to_string_pretty(json).map_err(std::io::Error::from)? + "\n")
+    let text = serde_json::to_string_pretty(json).map_err(|error| Failure::local("the report", &error.into()))?;
+    Ok(escaped(&text) + "\n")
 }
 
 fn save(folder: &Path, name: &str, text: &str) -> Result<(), Failure> {
