@@ -3,7 +3,7 @@
 use std::pin::pin;
 
 use bunq_partner::sandbox::Sandbox;
-use bunq_partner::{Client, NewProvision, Uuid, Waiter};
+use bunq_partner::{NewProvision, Uuid, Waiter};
 use futures_util::TryStreamExt as _;
 
 use super::exit::Failure;
@@ -29,14 +29,9 @@ pub(super) async fn run() -> Result<(), Failure> {
     step("The user has a credential that nobody has used yet: it is ready.")?;
 
     step(&format!("Provision {id} is closed:"))?;
-    let closing = close(&client, id).await?;
-    follow(closing).await?;
+    follow(client.provisions().close(id).await?).await?;
     write_text("\nTry the rest with --sandbox: `bunq-partner --sandbox list`\n")?;
     Ok(())
-}
-
-async fn close(client: &Client, id: bunq_partner::ProvisionId) -> Result<Waiter, Failure> {
-    Ok(client.provisions().close(id).await?)
 }
 
 /// Prints every change.

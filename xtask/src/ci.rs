@@ -4,7 +4,7 @@ use anyhow::{Result, bail};
 
 use crate::{docs, endpoint, layers, package, run as command, spec};
 
-const FEATURES: [&[&str]; 3] = [&[], &["--no-default-features"], &["--all-features"]];
+const FEATURES: [&[&str]; 2] = [&[], &["--all-features"]];
 
 pub(crate) fn run() -> Result<()> {
     command("cargo", &["fmt", "--all", "--check"], &[])?;

@@ -46,7 +46,7 @@ enum Task {
     Expand,
     /// Check that imports go down the layers of the crate, and that there are no circles
     Layers,
-    /// Check what is published: licences, the README's snippets, and that the packages build
+    /// Check what is published: licences, the README's snippets, the program, and that the packages build
     Package,
     /// Check the document, or say what changed in it
     #[command(subcommand)]

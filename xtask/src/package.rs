@@ -1,7 +1,9 @@
-//! What is published: the licences of all that it needs, the packages, and the README's snippets as a reader pastes them.
+//! What is published: the licences of all that it needs, the packages, the README's snippets as a reader pastes them, and the
+//! program as a reader installs it.
 
 use std::fmt::Write as _;
 use std::fs;
+use std::path::Path;
 
 use anyhow::{Context as _, Result};
 
@@ -12,19 +14,31 @@ const CARGO_DENY: &str = "0.20.2";
 pub(crate) fn run() -> Result<()> {
     licences()?;
     snippets()?;
+    program()?;
     // Builds the crates from their packages.
     command("cargo", &["publish", "--dry-run", "--allow-dirty", "--workspace", "--all-features"], &[])
 }
 
+/// Installs the program, without its optimization, which takes its time and changes nothing of what is checked here.
+fn program() -> Result<()> {
+    let tools = target().join("tools");
+    let (root, installed) = (path(&tools)?, tools.join("bin/bunq-partner"));
+    command("cargo", &["install", "--path", ".", "--features", "cli", "--locked", "--debug", "--root", root], &[])?;
+    command(path(&installed)?, &["demo"], &[])
+}
+
+fn path(path: &Path) -> Result<&str> {
+    path.to_str().context("the path is not text")
+}
+
 fn licences() -> Result<()> {
     let tools = target().join("tools");
-    let root = tools.to_str().context("the path is not text")?;
+    let root = path(&tools)?;
     // An optimized build takes three times as long, and its run no less.
     let install = ["install", "cargo-deny", "--version", CARGO_DENY, "--locked", "--debug", "--root", root];
     command("cargo", &install, &[])?;
     let deny = tools.join("bin/cargo-deny");
-    let deny = deny.to_str().context("the path is not text")?;
-    command(deny, &["--log-level", "error", "check", "licenses", "bans", "sources"], &[])
+    command(path(&deny)?, &["--log-level", "error", "check", "licenses", "bans", "sources"], &[])
 }
 
 /// Pastes each snippet into a crate of its own, which has the dependencies that the README names.
@@ -53,9 +67,9 @@ fn snippets() -> Result<()> {
 
     let adding = blocks(&readme, "```sh").find(|block| block.contains("cargo add")).context("nothing is added")?;
     let target = target();
-    let target = [("CARGO_TARGET_DIR", target.to_str().context("the path is not text")?)];
+    let target = [("CARGO_TARGET_DIR", path(&target)?)];
     let repository = root();
-    let repository = ["--path", repository.to_str().context("the path is not text")?];
+    let repository = ["--path", path(&repository)?];
     for line in adding.lines() {
         let words: Vec<_> = line.split('#').next().unwrap_or_default().split_whitespace().skip(1).collect();
         let is_own = words.contains(&"bunq-partner");

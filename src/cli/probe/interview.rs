@@ -3,36 +3,23 @@
 //! What is done wrong on purpose is one thing each time: a repeated request id, a missing signature, a dead token. Facts hold
 //! statuses and bunq's messages, and no key, token or id.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bunq_partner::raw::{RawClient, RawKeys, RawRequest, RawResponse, RawSignature};
 use bunq_partner::sandbox::{CreationResponse, DeadToken, Profile, SignatureForm};
 use bunq_partner::{Error, ErrorKind, NewProvision, Operation, Secret, Uuid};
 use indicatif::ProgressBar;
-use serde::Serialize;
 use serde_json::{Value, json};
 use tokio::time::sleep;
 
 use super::super::exit::Failure;
-
-/// No provision has this id.
-const NOBODY: u64 = 999_999_999_999;
+use super::answer::{
+    Fact, NOBODY, accepted_or_status, is_success, item, message, refusal, signature_name, text, unexpected,
+    with_status, without_id, yes_no,
+};
 
 /// How many reads at once are more than any limit of bunq's allows.
 const TOO_MANY: usize = 8;
-
-/// An answer of the bank's.
-#[derive(Clone, Debug, Serialize)]
-pub(super) struct Fact {
-    pub(super) question: &'static str,
-    pub(super) answer: String,
-    pub(super) status: u16,
-    /// Whether and how the response is signed.
-    pub(super) signature: &'static str,
-    /// What bunq says, if it is a refusal.
-    pub(super) message: Option<String>,
-}
 
 pub(super) struct Interview {
     raw: RawClient,
@@ -352,18 +339,6 @@ impl Interview {
     }
 }
 
-/// How often each way of signing was seen, for the report.
-pub(super) fn signatures(facts: &[Fact]) -> BTreeMap<String, Vec<u16>> {
-    let mut seen: BTreeMap<String, Vec<u16>> = BTreeMap::new();
-    for fact in facts {
-        let statuses = seen.entry(fact.signature.to_owned()).or_default();
-        if !statuses.contains(&fact.status) {
-            statuses.push(fact.status);
-        }
-    }
-    seen
-}
-
 fn request(operation: &'static Operation, body: Option<Value>) -> RawRequest<'static> {
     RawRequest {
         operation,
@@ -379,63 +354,4 @@ fn request(operation: &'static Operation, body: Option<Value>) -> RawRequest<'st
 
 fn end_session() -> RawRequest<'static> {
     RawRequest { path: "/session/0".into(), ..request(&Operation::DELETE_SESSION, None) }
-}
-
-/// The status of a refusal that is about the request: not about its rate, and no failure of the bank's.
-fn refusal(response: &RawResponse) -> Option<u16> {
-    let status = response.status();
-    (400..500).contains(&status).then_some(status).filter(|status| ![408, 429, 491].contains(status))
-}
-
-fn is_success(response: &RawResponse) -> bool {
-    (200..300).contains(&response.status())
-}
-
-/// The first member of this kind among the items of a response.
-fn item<'a>(body: &'a Value, pointer: &str) -> Option<&'a Value> {
-    body["Response"].as_array()?.iter().find_map(|item| item.pointer(pointer))
-}
-
-fn text(body: &Value, pointer: &str) -> Option<String> {
-    item(body, pointer)?.as_str().map(str::to_owned)
-}
-
-fn message(response: &RawResponse) -> Option<String> {
-    response.body()["Error"][0]["error_description"].as_str().map(str::to_owned)
-}
-
-fn with_status(response: &RawResponse) -> String {
-    if is_success(response) { "accepted".into() } else { response.status().to_string() }
-}
-
-fn accepted_or_status(response: &RawResponse) -> String {
-    if is_success(response) { "accepted".into() } else { format!("refused: {}", response.status()) }
-}
-
-/// A word, unless it is an id that was made for this run.
-fn without_id(word: &str) -> &str {
-    let bare = word.trim_matches(|c: char| !c.is_ascii_alphanumeric());
-    let is_number = bare.len() > 5 && bare.bytes().all(|byte| byte.is_ascii_digit()) && bare != NOBODY.to_string();
-    if is_number || Uuid::try_parse(bare).is_ok() { "[id]" } else { word }
-}
-
-fn yes_no(is_so: bool) -> String {
-    if is_so { "yes".into() } else { "no".into() }
-}
-
-fn signature_name(signature: RawSignature) -> &'static str {
-    match signature {
-        RawSignature::Missing => "none",
-        RawSignature::Body => "the body",
-        RawSignature::WithHeaders => "status, headers and body",
-        RawSignature::Invalid => "not valid",
-    }
-}
-
-fn unexpected(what: &str, response: &RawResponse) -> Failure {
-    let said = message(response).map(|said| format!(": {said}")).unwrap_or_default();
-    let is_about_key = said.contains("Incorrect API key") || matches!(response.status(), 401 | 403);
-    let kind = if is_about_key { ErrorKind::Unauthorized } else { ErrorKind::Rejected };
-    Failure::of_kind(kind, format!("{what} got {} from the bank{said}", response.status()))
-        .with_hint("`bunq-partner doctor` finds out what is wrong")
 }

@@ -3,6 +3,7 @@
 //! [`interview`] asks; the result is a report that can be sent to this project, and a profile that the sandbox of this program
 //! can be started with.
 
+mod answer;
 mod interview;
 
 use std::fmt::Write as _;
@@ -13,7 +14,8 @@ use bunq_partner::jiff::Timestamp;
 use bunq_partner::sandbox::Profile;
 use serde_json::{Value, json};
 
-use self::interview::{Fact, Interview, signatures};
+use self::answer::{Fact, signatures};
+use self::interview::Interview;
 use super::arguments::{ConnectionOptions, Format, ProbeOptions};
 use super::connection::is_production;
 use super::exit::Failure;
