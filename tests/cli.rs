@@ -7,7 +7,7 @@
 #[test]
 fn what_the_program_prints() {
     #[cfg(unix)]
-    for key in ["key.txt", "production_key.txt"] {
+    for key in ["key.txt", "production_key.txt", "damaged.json"] {
         // Git keeps no such modes.
         use std::os::unix::fs::PermissionsExt as _;
         let path = format!("tests/cmd/errors.in/{key}");

@@ -216,6 +216,46 @@ async fn a_forgotten_installation_is_named() {
     assert!(report.list("ruled_out")[0].starts_with("the API key and the address"));
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_key_the_way_is_examined() {
+    let (sandbox, folder) = (Sandbox::start().await.unwrap(), Folder::new());
+    let report = Report::of(program_for(&folder, &sandbox).env_remove("BUNQ_API_KEY"));
+    assert_eq!(report.summary(), "key: there is no API key: set BUNQ_API_KEY");
+    assert_eq!(report.step("HTTP"), ("ok", "a response of bunq's"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_is_not_bunqs_is_named() {
+    let (sandbox, folder) = (Sandbox::start().await.unwrap(), Folder::new());
+    sandbox.inject(Injection::new(Fault::UnsignedStatus(404)).always());
+    let report = Report::of(&mut program_for(&folder, &sandbox));
+    assert!(report.summary().starts_with("it is not bunq that answers: a response with status 404"), "{}", report.0);
+    assert!(report.next().starts_with("check --base-url"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bank_that_repeats_secrets_does_not_get_them_shown() {
+    let (sandbox, folder) = (Sandbox::start().await.unwrap(), Folder::new());
+    Report::of(&mut program_for(&folder, &sandbox));
+    let session = calls(&sandbox, "GET", "/partner-user-provision").last().unwrap().clone();
+    let token = session.header("x-bunq-client-authentication").unwrap().to_owned();
+    let planted = format!("{} and {token}", sandbox.api_key().expose());
+    let repeated = planted.clone();
+    sandbox.before_signing(move |_, response| {
+        response.status = 400;
+        response.body = serde_json::json!({ "Error": [{ "error_description": repeated }] }).to_string().into();
+        response.headers.push(("X-Bunq-Warning".into(), repeated.clone()));
+    });
+    for arguments in
+        [&["doctor"][..], &["list"], &["list", "--output", "json"], &["close", "7"], &["api", "get_installation"]]
+    {
+        let (out, err, code) = ran(program_for(&folder, &sandbox).args(arguments));
+        let shown = out + &err;
+        assert!(code != 0 && shown.contains("[redacted] and [redacted]"), "{arguments:?}: {shown}");
+        assert!(!shown.contains(sandbox.api_key().expose()) && !shown.contains(&token), "{arguments:?}: {shown}");
+    }
+}
+
 #[test]
 fn a_dead_network_is_named() {
     let folder = Folder::new();

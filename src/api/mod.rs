@@ -56,6 +56,9 @@ pub struct Api {
     timing: Timing,
 }
 
+/// No server takes a longer URL.
+const MAX_URL_LEN: usize = 8 * 1024;
+
 /// When a call is over.
 #[derive(Debug, Clone, Copy)]
 enum Timing {
@@ -208,6 +211,9 @@ impl Api {
         }
         for (name, value) in parameters.iter().filter(|(name, _)| operation.query.contains(name)) {
             url.query_pairs_mut().append_pair(name, value);
+        }
+        if url.as_str().len() > MAX_URL_LEN {
+            return Err("its parameters are longer than a URL can be".into());
         }
         let method = Method::from_bytes(operation.method.as_bytes()).map_err(|error| error.to_string())?;
         let request = self.transport.http().request(method, url).header("accept", "application/json");

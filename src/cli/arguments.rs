@@ -11,7 +11,7 @@ use bunq_partner::{
     CountryCode, EmailAddress, Environment, Operation, PhoneNumber, ProvisionId, ProvisionStatus, Secret, Uuid,
 };
 use clap::builder::{PossibleValuesParser, TypedValueParser as _};
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand, ValueEnum, value_parser};
 use clap_complete::Shell;
 
 use super::exit;
@@ -139,7 +139,7 @@ pub(super) enum BankCommand {
     },
     /// List provisions, newest first
     List(ListOptions),
-    /// Show every change of provisions until nothing is in progress; without ids, of all that are under way
+    /// Show every change of provisions until nothing is in progress; without ids, of all, until interrupted
     Watch {
         /// The ids of the provisions
         #[arg(value_name = "ID", value_parser = provision_id)]
@@ -200,7 +200,7 @@ pub(super) struct CreateOptions {
     #[arg(long, value_name = "ID", value_parser = provision_id, conflicts_with_all = ["date_of_birth", "country"])]
     pub(super) director: Option<ProvisionId>,
     /// The date of birth, for USER_ANONYMOUS_TRANSACTION_AUDIT
-    #[arg(long, value_name = "DATE", requires = "country")]
+    #[arg(long, value_name = "YYYY-MM-DD", requires = "country")]
     pub(super) date_of_birth: Option<Date>,
     /// The country of residence, for USER_ANONYMOUS_TRANSACTION_AUDIT
     #[arg(long, value_name = "COUNTRY", requires = "date_of_birth")]
@@ -288,12 +288,12 @@ pub(super) struct SandboxOptions {
     /// Play a fault: its name, and after commas on=OPERATION, after=CALLS, times=CALLS or times=always; can be repeated
     #[arg(long = "fault", value_name = "FAULT", long_help = fault_help())]
     pub(super) faults: Vec<Injection>,
-    /// Begin with the provisions of this file, a JSON array
+    /// Begin with the provisions of this file: [{"status": "ACTIVE", "display_name": …, "external_uuid": …}, …]
     #[arg(long, value_name = "FILE")]
     pub(super) seed: Option<PathBuf>,
     /// Begin with so many provisions, all in use
-    #[arg(long, value_name = "COUNT", default_value_t = 0)]
-    pub(super) provisions: usize,
+    #[arg(long, value_name = "COUNT", default_value_t = 0, value_parser = value_parser!(u32).range(..=1_000_000))]
+    pub(super) provisions: u32,
     /// Go on from the state in this file, and keep it there
     #[arg(long, value_name = "FILE")]
     pub(super) state: Option<PathBuf>,

@@ -126,7 +126,7 @@ fn key_file(path: &Path) -> Result<Secret, Failure> {
     let failed = |error: io::Error| Failure::usage(format!("--api-key-file {}: {error}", path.display()));
     let mut key = String::with_capacity(4096 + 1);
     let file = File::open(path).map_err(failed)?;
-    check_mode(path, &file)?;
+    check_mode("--api-key-file", path, &file)?;
     file.take(MAX_KEY_LEN + 1).read_to_string(&mut key).map_err(failed)?;
     let key = Secret::new(key);
     if key.expose().len() as u64 > MAX_KEY_LEN {
@@ -137,18 +137,18 @@ fn key_file(path: &Path) -> Result<Secret, Failure> {
 
 /// Refuses a file that others may read.
 #[cfg(unix)]
-fn check_mode(path: &Path, file: &File) -> Result<(), Failure> {
+pub(super) fn check_mode(option: &str, path: &Path, file: &File) -> Result<(), Failure> {
     use std::os::unix::fs::PermissionsExt as _;
     let mode = file.metadata().map_or(0, |found| found.permissions().mode() & 0o777);
     if mode & 0o077 == 0 {
         return Ok(());
     }
-    let problem = format!("--api-key-file {}: its mode is {mode:04o}, so that others may read the key", path.display());
+    let problem = format!("{option} {}: its mode is {mode:04o}, so that others may read the key", path.display());
     Err(Failure::usage(problem).with_hint("set its mode to 0600"))
 }
 
 #[cfg(not(unix))]
-fn check_mode(_path: &Path, _file: &File) -> Result<(), Failure> {
+pub(super) fn check_mode(_option: &str, _path: &Path, _file: &File) -> Result<(), Failure> {
     Ok(())
 }
 

@@ -1,4 +1,4 @@
-//! Ctrl-C, and the signal that ends a process.
+//! Ctrl-C, and the signals that end a process.
 
 use std::io;
 
@@ -22,10 +22,12 @@ pub(super) async fn until_interrupted(
 pub(super) fn listen() -> io::Result<impl Future<Output = ()>> {
     use tokio::signal::unix::{SignalKind, signal};
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    let mut hangup = signal(SignalKind::hangup())?;
     Ok(async move {
         tokio::select! {
             _ = interrupt.recv() => {}
             _ = terminate.recv() => {}
+            _ = hangup.recv() => {}
         }
     })
 }

@@ -110,7 +110,15 @@ async fn ask_bank(command: BankCommand, options: &ConnectionOptions, output: Out
         BankCommand::Api(options) => api::body(options)?,
         _ => None,
     };
-    let connection = Connection::new(options, !is_dry_run(&command)).await?;
+    let mut unusable = None;
+    let connection = match Connection::new(options, !is_dry_run(&command)).await {
+        // What is missing is a finding.
+        Err(failure) if matches!(command, BankCommand::Doctor) => {
+            unusable = Some(failure);
+            Connection::new(options, false).await?
+        }
+        connection => connection?,
+    };
     let invocation = &Invocation { connection, output };
     if let Some(change) = change(invocation, &command, body.as_ref())? {
         confirm_change(options, &change)?;
@@ -132,7 +140,7 @@ async fn ask_bank(command: BankCommand, options: &ConnectionOptions, output: Out
                 whoami::end_session(invocation, dry_run.dry_run).await
             }
             BankCommand::Api(options) => api::run(invocation, &options, body.as_ref()).await,
-            BankCommand::Doctor => doctor::run(invocation).await,
+            BankCommand::Doctor => doctor::run(invocation, unusable).await,
             BankCommand::Probe(options) => probe::run(invocation, &options).await,
         }
     })

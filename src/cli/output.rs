@@ -91,6 +91,11 @@ impl Printer {
         }
     }
 
+    /// Whether a list that is written together has nothing.
+    pub(super) fn is_empty(&self) -> bool {
+        self.kept.is_empty()
+    }
+
     /// Writes what was kept of the list.
     pub(super) fn finish(&mut self) -> io::Result<()> {
         if std::mem::replace(&mut self.is_finished, true) {

@@ -102,8 +102,9 @@ pub(super) async fn get(invocation: &Invocation, ids: &[ProvisionId]) -> Result<
     let provisions = invocation.client()?.provisions();
     let read = async |id| provisions.get(id).await.map(|seen| records::provision(&seen, invocation.shows_secrets()));
     let read = &read;
-    if let [id] = ids {
-        return Ok(invocation.printer().single(read(*id).await?)?);
+    let ids = without_repeats(ids);
+    if let [id] = ids[..] {
+        return Ok(invocation.printer().single(read(id).await?)?);
     }
     let mut batch = Batch::new(invocation);
     let mut results: FuturesUnordered<_> =
@@ -152,8 +153,9 @@ pub(super) async fn list(invocation: &Invocation, options: &ListOptions) -> Resu
     if count == 0 && outcome.is_ok() {
         invocation.note("there are none");
     }
-    // What was listed before a failure is not lost.
-    after_output(outcome.map_err(Failure::from), printer.finish())
+    // What was listed before a failure is not lost; a failure alone is no empty list.
+    let written = if outcome.is_err() && printer.is_empty() { Ok(()) } else { printer.finish() };
+    after_output(outcome.map_err(Failure::from), written)
 }
 
 /// No more than are wanted, and no more than a page can have.
@@ -203,7 +205,9 @@ impl Batch {
     }
 
     fn finish(mut self) -> Result<(), Failure> {
-        let written = self.written.and_then(|()| self.printer.finish());
+        // Failures alone are no empty list.
+        let is_shown = self.failure.is_none() || !self.printer.is_empty();
+        let written = self.written.and_then(|()| if is_shown { self.printer.finish() } else { Ok(()) });
         after_output(self.failure.map_or(Ok(()), Err), written)
     }
 }

@@ -1,7 +1,7 @@
 //! `sandbox`: a bunq on loopback as a process, for clients in other languages and for other people's tests.
 
 use std::fs;
-use std::io::{self, Write as _};
+use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,9 +14,13 @@ use serde_json::json;
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::arguments::{Log, SandboxOptions};
+use super::connection::check_mode;
 use super::exit::Failure;
 use super::interrupt::listen;
 use super::words::clean;
+
+/// The option of the file that holds keys.
+const STATE: &str = "--state";
 
 /// How often the state is written, if it has changed.
 const SAVE_INTERVAL: Duration = Duration::from_millis(200);
@@ -28,12 +32,17 @@ pub(super) async fn run(options: SandboxOptions) -> Result<(), Failure> {
     let (log, state) = (options.log, options.state.clone());
     let provisions = if state.as_ref().is_some_and(|file| file.exists()) { 0 } else { options.provisions };
     let sandbox = builder(options)?.start().await.map_err(|error| match error.kind() {
-        io::ErrorKind::InvalidData => Failure::usage(error.to_string()),
+        io::ErrorKind::InvalidData => {
+            let file = state.as_ref().filter(|_| error.to_string().contains("saved state"));
+            Failure::usage(
+                file.map(|file| format!("{STATE} {}: ", file.display())).unwrap_or_default() + &error.to_string(),
+            )
+        }
         io::ErrorKind::AddrInUse => Failure::local("the sandbox cannot be started", &error)
             .with_hint("without --port it takes one that is free"),
         _ => Failure::local("the sandbox cannot be started", &error),
     })?;
-    sandbox.populate(provisions);
+    sandbox.populate(usize::try_from(provisions).unwrap_or_default());
 
     let is_changed = Arc::new(AtomicBool::new(true));
     let changed = Arc::clone(&is_changed);
@@ -81,7 +90,7 @@ fn builder(options: SandboxOptions) -> Result<SandboxBuilder, Failure> {
         builder = builder.allowed_addresses(options.allowed_addresses);
     }
     if let Some(file) = options.state.as_ref().filter(|file| file.exists()) {
-        builder = builder.saved_state(Secret::new(read("--state", file)?));
+        builder = builder.saved_state(Secret::new(read(STATE, file)?));
     }
     if let Some(api_key) = options.api_key {
         builder = builder.api_key(api_key);
@@ -94,12 +103,18 @@ fn read_json<T: DeserializeOwned>(option: &str, file: &Path) -> Result<T, Failur
         .map_err(|error| Failure::usage(format!("{option} {}: {error}", file.display())))
 }
 
-fn read(option: &str, file: &Path) -> Result<String, Failure> {
-    let failed = |error: io::Error| Failure::usage(format!("{option} {}: {error}", file.display()));
-    if fs::metadata(file).map_err(failed)?.len() > MAX_FILE {
-        return Err(Failure::usage(format!("{option} {}: it is larger than 256 MiB", file.display())));
+fn read(option: &str, path: &Path) -> Result<String, Failure> {
+    let failed = |error: io::Error| Failure::usage(format!("{option} {}: {error}", path.display()));
+    let mut text = String::new();
+    let file = fs::File::open(path).map_err(failed)?;
+    if option == STATE {
+        check_mode(option, path, &file)?;
     }
-    fs::read_to_string(file).map_err(failed)
+    file.take(MAX_FILE + 1).read_to_string(&mut text).map_err(failed)?;
+    if text.len() as u64 > MAX_FILE {
+        return Err(Failure::usage(format!("{option} {}: it is larger than 256 MiB", path.display())));
+    }
+    Ok(text)
 }
 
 /// Writes the state if a call may have changed it.
@@ -107,7 +122,7 @@ fn save(sandbox: &Sandbox, file: &Path, is_changed: &AtomicBool) -> Result<(), F
     if !is_changed.swap(false, Ordering::AcqRel) {
         return Ok(());
     }
-    let failed = |error: io::Error| Failure::local(format_args!("--state {}", file.display()), &error);
+    let failed = |error: io::Error| Failure::local(format_args!("{STATE} {}", file.display()), &error);
     let state = sandbox.saved_state().map_err(failed)?;
     let mut unfinished = file.as_os_str().to_owned();
     unfinished.push(".tmp");

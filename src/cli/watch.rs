@@ -62,6 +62,11 @@ fn one(client: &Client, id: ProvisionId, timeout: Duration) -> impl Stream<Item 
         Err(error) if error.kind() == ErrorKind::Unattainable => error.last_seen().cloned().ok_or(error),
         change => change,
     });
+    // Nor is it that the time is up, unless nothing was seen.
+    let changes = changes.take_while(|change| {
+        let is_over = |error: &Error| error.kind() == ErrorKind::WaitTimeout && error.last_seen().is_some();
+        std::future::ready(!change.as_ref().err().is_some_and(is_over))
+    });
     stream::unfold(Some(Box::pin(changes)), async |changes| {
         let mut changes = changes?;
         let change = changes.next().await?;

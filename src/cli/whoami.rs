@@ -11,6 +11,8 @@ use super::output::{Field, Record, write_text, write_value};
 pub(super) async fn show(invocation: &Invocation) -> Result<(), Failure> {
     let client = invocation.client()?;
     let user = client.user().await?;
+    // The user may be known from an earlier run: whether bunq still accepts the session is asked.
+    client.api().get_installation().await?;
     let kind = match user.kind {
         UserKind::Company => "company",
         UserKind::Person => "person",

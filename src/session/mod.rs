@@ -101,7 +101,7 @@ impl SessionState {
 impl Context {
     fn opened(&self, session: &OpenSession) -> Opened {
         let credentials =
-            Credentials { installation: Some(Arc::clone(&self.installation)), token: Some(session.token.clone()) };
+            Credentials { token: Some(session.token.clone()), ..Credentials::of_installation(&self.installation) };
         Opened { credentials, user: session.user.clone() }
     }
 }
@@ -191,7 +191,7 @@ impl Session {
 
 impl ProvideCredentials for Session {
     fn credentials(&self) -> BoxFuture<'_, Result<Credentials, Error>> {
-        Box::pin(async move { self.opened().await.map(|opened| opened.credentials) })
+        Box::pin(async move { self.opened().await.map(|opened| opened.credentials.hiding(&self.0.device.api_key)) })
     }
 
     fn refuse<'a>(&'a self, credentials: &'a Credentials, refusal: &'a Error) -> BoxFuture<'a, Renewal> {
@@ -303,7 +303,7 @@ impl Shared {
                 context
             }
         };
-        let credentials = Credentials::of_installation(&context.installation);
+        let credentials = Credentials::of_installation(&context.installation).hiding(&self.device.api_key);
         if !context.device_registered {
             handshake::register(&self.transport, &self.device, credentials.clone()).await?;
             context.device_registered = true;

@@ -11,7 +11,7 @@ use reqwest::header::HeaderValue;
 
 use super::signature::{SigningKey, VerifyingKey};
 use crate::error::Error;
-use crate::types::Secret;
+use crate::types::{REDACTED, Secret};
 
 /// A boxed future, as the methods of [`ContextStore`](crate::ContextStore) return it.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -30,12 +30,30 @@ pub(crate) struct Credentials {
     /// `None` before there is an installation.
     pub(crate) installation: Option<Arc<Installation>>,
     pub(crate) token: Option<Secret>,
+    /// The API key, if the source has one. No call is made with it; it is hidden where a response repeats it.
+    pub(crate) api_key: Option<Secret>,
 }
+
+/// A shorter secret is no secret, and may be a part of any text.
+const MIN_SECRET_LEN: usize = 8;
 
 impl Credentials {
     /// The credentials of an installation, for the calls that open a session.
     pub(crate) fn of_installation(installation: &Arc<Installation>) -> Self {
-        Self { installation: Some(Arc::clone(installation)), token: Some(installation.token.clone()) }
+        Self { installation: Some(Arc::clone(installation)), token: Some(installation.token.clone()), api_key: None }
+    }
+
+    /// The same credentials, which hide this API key.
+    pub(crate) fn hiding(self, api_key: &Secret) -> Self {
+        Self { api_key: Some(api_key.clone()), ..self }
+    }
+
+    /// A text of a response without the secrets that the call was made with.
+    pub(crate) fn redact(&self, text: &str) -> String {
+        let installation = self.installation.as_ref().map(|installation| &installation.token);
+        let secrets = [installation, self.token.as_ref(), self.api_key.as_ref()].into_iter().flatten();
+        let secrets = secrets.map(Secret::expose).filter(|secret| secret.len() >= MIN_SECRET_LEN);
+        secrets.fold(text.to_owned(), |text, secret| text.replace(secret, REDACTED))
     }
 }
 

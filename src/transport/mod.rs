@@ -281,6 +281,9 @@ impl Call<'_> {
         let mut request = request::prepare(request, credentials, headers, &mut metadata)?;
         *request.timeout_mut() = Some(config.attempt_timeout.min(left));
         let response = request::send(connections, request, config.max_response_size, &mut metadata).await;
+        for text in [&mut metadata.response_id, &mut metadata.warning].into_iter().flatten() {
+            *text = credentials.redact(text);
+        }
         let response = response.map_err(|error| error.with_metadata(metadata.clone()))?;
 
         if let Some(warning) = &metadata.warning {

@@ -100,9 +100,9 @@ pub(crate) fn refusal(
     let additional = items.iter().filter_map(|item| item.error_additional_parameter.as_ref());
     let additional: Vec<_> = additional.map(OpenValue::as_json).collect();
     let additional = (!additional.is_empty()).then(|| format!("[{}]", additional.join(",")));
-    let additional = additional.filter(|text| text.len() <= MAX_ADDITIONAL);
+    let additional = additional.filter(|text| text.len() <= MAX_ADDITIONAL).map(|text| credentials.redact(&text));
     let texts = items.into_iter().filter_map(|item| item.error_description.or(item.error_description_translated));
-    let messages: Vec<_> = texts.take(MAX_MESSAGES).collect();
+    let messages: Vec<_> = texts.take(MAX_MESSAGES).map(|text| credentials.redact(&text)).collect();
     let (kind, message) = meaning(response.status.as_u16(), operation, &messages);
     let error = Error::new(kind, Sent::Responded, message).with_refusal(is_from_bunq, &messages, additional);
     if is_contradicted { error.with_advice(NOT_VALID) } else { error }
@@ -171,7 +171,7 @@ mod tests {
                 server_key: VerifyingKey::from_pem(case["public_key_pem"].as_str().unwrap()).unwrap(),
                 token: "token".into(),
             };
-            let credentials = Credentials { installation: Some(installation.into()), token: None };
+            let credentials = Credentials { installation: Some(installation.into()), ..Credentials::default() };
             let headers: Vec<(&str, &str)> = Deserialize::deserialize(&case["headers"]).unwrap();
             let response = ReceivedResponse {
                 status: StatusCode::from_u16(Deserialize::deserialize(&case["status"]).unwrap()).unwrap(),
@@ -203,7 +203,7 @@ mod tests {
         let server_key = VerifyingKey::from_pem(&key.public_key_pem().unwrap()).unwrap();
         let installation =
             Installation { signing_key: SigningKey::generate().unwrap(), server_key, token: "token".into() };
-        let credentials = Credentials { installation: Some(installation.into()), token: None };
+        let credentials = Credentials { installation: Some(installation.into()), ..Credentials::default() };
         let envelope = r#"{"Error":[{"error_description":"No."}]}"#;
         let signature = key.sign(envelope.as_bytes()).unwrap();
         for (body, echo, signature, expected) in [

@@ -6,12 +6,12 @@ use std::path::Path;
 use bunq_partner::types::{DeviceServer, DeviceServerStatus, ListProvisionsQuery};
 use bunq_partner::{Client, ContextSummary, Error, ErrorKind, Operation, PageSize};
 
-use super::step::Step;
+use super::step::{Step, Steps};
 
 /// What is known of the bank's answers.
 #[derive(Default)]
 pub(super) struct Examination {
-    pub(super) steps: Vec<Step>,
+    pub(super) steps: Steps,
     /// The refusal of the key, or of what it was sent with.
     pub(super) refusal: Option<Error>,
     /// What earlier runs have left.
@@ -42,7 +42,8 @@ pub(super) async fn look_at_context(examination: &mut Examination, client: &Clie
             examination.context = Some(context);
         }
         Err(error) => {
-            let remedy = format!("what is wrong with {shown} is said above; without it the next run begins anew");
+            let remedy =
+                format!("put {shown} right, or give another --context; where it is missing, the next run begins anew");
             examination.steps.push(Step::failed(name, error.to_string(), remedy));
             return None;
         }

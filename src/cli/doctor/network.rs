@@ -19,7 +19,7 @@ use tokio_rustls::rustls::pki_types::ServerName;
 use tokio_rustls::rustls::{ClientConfig, ClientConnection};
 use x509_cert::der::Decode as _;
 
-use super::step::Step;
+use super::step::{Step, Steps};
 
 /// How long a step may take.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -36,7 +36,7 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Connection for T {}
 
 /// What is known of the way to the bank.
 pub(super) struct Way {
-    pub(super) steps: Vec<Step>,
+    pub(super) steps: Steps,
     /// The way leads to the bank, and what is said on it is private.
     pub(super) is_open: bool,
     /// The address that connections leave from.
@@ -45,8 +45,8 @@ pub(super) struct Way {
 }
 
 /// Walks the way to `url` until a step fails. The client reaches loopback without a proxy.
-pub(super) async fn walk(url: &Url, is_loopback: bool) -> Way {
-    let mut way = Way { steps: Vec::new(), is_open: false, from: None, proxy: None };
+pub(super) async fn walk(url: &Url, is_loopback: bool, steps: Steps) -> Way {
+    let mut way = Way { steps, is_open: false, from: None, proxy: None };
     way.is_open = way.try_all(url, is_loopback).await.is_some();
     way
 }

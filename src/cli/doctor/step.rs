@@ -2,6 +2,9 @@
 
 use serde::Serialize;
 
+use super::super::output::write_text;
+use super::super::words::clean;
+
 /// What came of a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -40,5 +43,41 @@ impl Step {
 
     pub(super) fn failed(name: &'static str, saw: impl Into<String>, remedy: impl Into<String>) -> Self {
         Self { name, state: State::Failed, saw: saw.into(), remedy: Some(remedy.into()) }
+    }
+}
+
+impl Step {
+    /// The step for people, and what to do about it on a line of its own.
+    fn lines(&self) -> String {
+        let mark = match self.state {
+            State::Ok => "\x1b[32m ok \x1b[0m",
+            State::Warning => "\x1b[33mwarn\x1b[0m",
+            State::Failed => "\x1b[31mFAIL\x1b[0m",
+            State::Skipped => "\x1b[2m -  \x1b[0m",
+        };
+        let remedy = self.remedy.as_ref().map(|remedy| format!("{:20}{}\n", "", clean(remedy)));
+        format!("{mark}  {:<12}  {}\n{}", self.name, clean(&self.saw), remedy.unwrap_or_default())
+    }
+}
+
+/// The steps so far.
+#[derive(Default)]
+pub(super) struct Steps {
+    pub(super) all: Vec<Step>,
+    /// Whether each is shown when it is made: one may take its time.
+    is_live: bool,
+}
+
+impl Steps {
+    pub(super) fn new(is_live: bool) -> Self {
+        Self { all: Vec::new(), is_live }
+    }
+
+    pub(super) fn push(&mut self, step: Step) {
+        if self.is_live {
+            // The verdict finds out whether anybody reads it.
+            let _ = write_text(&step.lines());
+        }
+        self.all.push(step);
     }
 }

@@ -35,7 +35,17 @@ pub(super) struct Circumstances<'a> {
 pub(super) fn verdict(steps: &[Step], refusal: Option<&Error>, circumstances: &Circumstances<'_>) -> Verdict {
     let clock = steps.iter().find(|step| step.name == "clock" && step.state == State::Failed);
     let failed = steps.iter().find(|step| step.state == State::Failed && step.name != "clock");
+    let stranger = steps.iter().find(|step| step.name == "HTTP" && step.state == State::Warning);
     let mut verdict = match (refusal, failed) {
+        // Who is no bank is no judge of the key.
+        (Some(error), _) if stranger.is_some() && error.bunq_messages().is_empty() => Verdict {
+            summary: format!(
+                "it is not bunq that answers: {}",
+                stranger.map(|step| step.saw.as_str()).unwrap_or_default()
+            ),
+            next: stranger.and_then(|step| step.remedy.clone()),
+            ..Verdict::default()
+        },
         (Some(error), _) => of_refusal(error, circumstances),
         (None, Some(step)) => {
             Verdict { summary: format!("{}: {}", step.name, step.saw), next: step.remedy.clone(), ..Verdict::default() }

@@ -73,7 +73,8 @@ fn report(base_url: &str, facts: &[Fact], profile: &Profile) -> Value {
 fn page(report: &Value, facts: &[Fact]) -> Result<String, Failure> {
     let text = |name: &str| report[name].as_str().unwrap_or_default();
     let mut page = format!(
-        "# How {} behaves\n\nAsked on {} by bunq-partner {}. No key, token or id is in this report.\n\n\
+        "# How {} behaves\n\nAsked on {} by bunq-partner {}. No key and no token is in this report; what bunq says \
+         is in bunq's words, so look it over before you send it.\n\n\
          | Question | Answer | Status | Signed | bunq says |\n|---|---|---|---|---|\n",
         text("bank"),
         text("date"),
