@@ -13,7 +13,6 @@ use std::time::Duration;
 use bunq_partner::sandbox::{Fault, Injection, Sandbox};
 use bunq_partner::{
     BoxFuture, Client, ContextLock, ContextStore, Environment, Error, ErrorKind, FileStore, Operation, Secret, Sent,
-    Uuid,
 };
 use common::{Folder, MemoryStore, at_once, calls, id, ready};
 

@@ -1,5 +1,6 @@
 //! What a sandbox can be started with: a profile, a seed, a saved state, addresses.
 
+#![cfg(feature = "sandbox")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod common;
@@ -72,7 +73,7 @@ async fn a_kept_context_survives_a_restart_from_a_saved_state() {
     let sandbox = Sandbox::builder().pace(Pace::Manual).start().await.unwrap();
     let id = sandbox.populate(1)[0];
     let (client, key) = (sandbox.client().context_store(store.clone()).build().unwrap(), sandbox.api_key());
-    client.provisions().close(id).await.unwrap();
+    drop(client.provisions().close(id).await.unwrap());
     let (saved, url) = (sandbox.saved_state().unwrap(), sandbox.base_url().to_owned());
     assert!(!format!("{saved:?}").contains("sandbox_"));
     drop((client, sandbox));
