@@ -192,7 +192,10 @@ pub(super) struct CreateOptions {
     pub(super) phone_number: PhoneNumber,
     /// Your own key for the user [default: a random one, which is printed first]
     #[arg(long, value_name = "UUID")]
-    pub(super) external_uuid: Option<Uuid>,
+    external_uuid: Option<Uuid>,
+    /// The key if none is given.
+    #[arg(skip = Uuid::new_v4())]
+    random_uuid: Uuid,
     /// Take the provision with this external_uuid if there is one, as after a request whose outcome is unknown
     #[arg(long, requires = "external_uuid")]
     pub(super) ensure: bool,
@@ -209,6 +212,12 @@ pub(super) struct CreateOptions {
     pub(super) waiting: WaitOptions,
     #[command(flatten)]
     pub(super) dry_run: DryRun,
+}
+
+impl CreateOptions {
+    pub(super) fn external_uuid(&self) -> Uuid {
+        self.external_uuid.unwrap_or(self.random_uuid)
+    }
 }
 
 #[derive(Args)]

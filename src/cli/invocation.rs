@@ -3,6 +3,7 @@
 use std::io::{self, Write as _};
 
 use bunq_partner::Client;
+use serde_json::json;
 
 use super::arguments::{Format, OutputOptions};
 use super::connection::Connection;
@@ -34,9 +35,19 @@ impl Invocation {
         self.output.show_secrets
     }
 
+    /// Says on standard error what must not be lost, whatever becomes of the results.
+    pub(super) fn tell(&self, name: &str, value: &str) {
+        // Nobody reads it if standard error is closed.
+        let _ = if self.format().is_json() {
+            writeln!(io::stderr(), "{}", json!({ name: value }))
+        } else {
+            writeln!(io::stderr(), "{name} {value}")
+        };
+    }
+
     /// Says something to a person, beside the results. Scripts are told the same in the results.
     pub(super) fn note(&self, text: &str) {
-        if self.format() != Format::Table {
+        if self.format().is_json() {
             return;
         }
         // Nobody reads it if standard error is closed.

@@ -202,7 +202,7 @@ fn after_interrupt(command: &BankCommand) -> Option<String> {
             Some(format!("what was requested goes on at bunq: `bunq-partner watch {}`", ids.join(" ")))
         }
         BankCommand::Create(options) => {
-            let uuid = options.external_uuid.map_or("UUID".to_owned(), |uuid| uuid.to_string());
+            let uuid = options.external_uuid();
             Some(format!("the user may have been created: `bunq-partner find {uuid}` shows it"))
         }
         BankCommand::ResetToken { id, .. } => Some(format!("the reset may go on at bunq: `bunq-partner watch {id}`")),

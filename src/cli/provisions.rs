@@ -53,7 +53,7 @@ pub(super) async fn close(invocation: &Invocation, options: &CloseOptions) -> Re
 }
 
 pub(super) async fn create(invocation: &Invocation, options: &CreateOptions) -> Result<(), Failure> {
-    let external_uuid = options.external_uuid.unwrap_or_else(Uuid::new_v4);
+    let external_uuid = options.external_uuid();
     let (email, phone_number) = (options.email.clone(), options.phone_number.clone());
     let mut new = match options.director {
         Some(director) => NewProvision::company(external_uuid, email, phone_number, director),
@@ -67,9 +67,8 @@ pub(super) async fn create(invocation: &Invocation, options: &CreateOptions) -> 
         let body = body.map_err(|error| Failure::local("the request", &error.into()))?;
         return preview(invocation, [(&Operation::CREATE_PROVISION, None, Some(&body))]);
     }
-    if options.external_uuid.is_none() {
-        invocation.note(&format!("external_uuid {external_uuid}"));
-    }
+    // Whatever becomes of this program, the user can be found with it.
+    invocation.tell("external_uuid", &external_uuid.to_string());
     let provisions = invocation.client()?.provisions();
     let requested = if options.ensure { provisions.ensure(new).await } else { provisions.create(new).await };
     let outcome = match requested {
