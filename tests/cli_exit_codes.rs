@@ -17,7 +17,8 @@ use serde_json::Value;
 /// The exit code of a command, and the error that it writes for scripts.
 fn ends(sandbox: &Sandbox, arguments: &[&str]) -> (i32, Value) {
     let (_, err, code) = ran(program_for(&Folder::new(), sandbox).args(arguments).args(["--output", "jsonl"]));
-    let error: Value = serde_json::from_str(&err).unwrap_or_else(|problem| panic!("{problem}: {err}"));
+    let last = err.lines().last().unwrap_or_default();
+    let error: Value = serde_json::from_str(last).unwrap_or_else(|problem| panic!("{problem}: {err}"));
     assert_eq!(error["error"]["exit_code"], code);
     (code, error["error"].clone())
 }

@@ -99,13 +99,13 @@ pub enum RawSignature {
 }
 
 /// A response as it came.
-pub struct RawResponse {
+pub struct UnverifiedResponse {
     received: ReceivedResponse,
     /// The request's id.
     pub request_id: String,
 }
 
-impl RawResponse {
+impl UnverifiedResponse {
     /// Its HTTP status.
     pub fn status(&self) -> u16 {
         self.received.status.as_u16()
@@ -138,9 +138,9 @@ impl RawResponse {
     }
 }
 
-impl fmt::Debug for RawResponse {
+impl fmt::Debug for UnverifiedResponse {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RawResponse").field("status", &self.status()).finish_non_exhaustive()
+        f.debug_struct("UnverifiedResponse").field("status", &self.status()).finish_non_exhaustive()
     }
 }
 
@@ -160,7 +160,7 @@ impl RawClient {
     /// # Errors
     ///
     /// If there is no complete response, or one to another request.
-    pub async fn send(&self, keys: &RawKeys, raw: RawRequest<'_>) -> Result<RawResponse, Error> {
+    pub async fn send(&self, keys: &RawKeys, raw: RawRequest<'_>) -> Result<UnverifiedResponse, Error> {
         let Transport { limits, config, connections, headers, .. } = &*self.transport;
         let mut metadata = CallMetadata::new(raw.operation, 1);
         let url: Url = format!("{}{}", self.transport.base_url, raw.path).parse().map_err(Error::internal)?;
@@ -197,6 +197,6 @@ impl RawClient {
         };
         let received = request::send(connections, request, config.max_response_size, &mut metadata).await;
         let received = received.map_err(|error| error.with_metadata(metadata))?;
-        Ok(RawResponse { received, request_id })
+        Ok(UnverifiedResponse { received, request_id })
     }
 }

@@ -30,9 +30,9 @@ const TOLERANCE: Duration = Duration::from_secs(300);
 /// No head of a proxy's response is larger.
 const MAX_PROXY_HEAD: usize = 16 * 1024;
 
-trait Connection: AsyncRead + AsyncWrite + Send + Unpin {}
+trait ByteStream: AsyncRead + AsyncWrite + Send + Unpin {}
 
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Connection for T {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> ByteStream for T {}
 
 /// What is known of the way to the bank.
 pub(super) struct Way {
@@ -67,7 +67,7 @@ impl Way {
         };
         let addresses = self.resolve(&to, to_port).await?;
         let tcp = self.connect(&addresses).await?;
-        let mut connection: Box<dyn Connection> = Box::new(tcp);
+        let mut connection: Box<dyn ByteStream> = Box::new(tcp);
         if let Some(proxy) = &proxy {
             if proxy.uri().scheme_str() == Some("https") {
                 connection = self.secure("proxy TLS", connection, &to).await?;
@@ -150,7 +150,7 @@ impl Way {
     /// Asks the proxy for the way to the bank.
     async fn tunnel(
         &mut self,
-        connection: &mut Box<dyn Connection>,
+        connection: &mut Box<dyn ByteStream>,
         proxy: &Intercept,
         host: &str,
         port: u16,
@@ -184,9 +184,9 @@ impl Way {
     async fn secure(
         &mut self,
         name: &'static str,
-        connection: Box<dyn Connection>,
+        connection: Box<dyn ByteStream>,
         host: &str,
-    ) -> Option<Box<dyn Connection>> {
+    ) -> Option<Box<dyn ByteStream>> {
         let remedy = "whoever opens TLS on its way reads the key: if that is your own network's doing, give its authority \
                       with SSL_CERT_FILE; check the clock if the certificate is said to be out of date";
         let handshake = async {
@@ -210,7 +210,7 @@ impl Way {
     }
 
     /// Asks for nothing in particular: what counts is who responds, and when.
-    async fn ask(&mut self, connection: Box<dyn Connection>, url: &Url, host: &str) -> Option<()> {
+    async fn ask(&mut self, connection: Box<dyn ByteStream>, url: &Url, host: &str) -> Option<()> {
         let response = match timeout(PATIENCE, request(connection, url, host)).await {
             Ok(Ok(response)) => response,
             Ok(Err(error)) => {
@@ -271,7 +271,7 @@ fn described(tls: &ClientConnection) -> String {
 }
 
 /// Sends a request to a proxy, and returns the first line of the response.
-async fn converse(connection: &mut Box<dyn Connection>, request: &str) -> std::io::Result<String> {
+async fn converse(connection: &mut Box<dyn ByteStream>, request: &str) -> std::io::Result<String> {
     connection.write_all(request.as_bytes()).await?;
     connection.flush().await?;
     let mut head = Vec::new();
@@ -290,7 +290,7 @@ fn authority(url: &Url, host: &str) -> String {
 }
 
 async fn request(
-    connection: Box<dyn Connection>,
+    connection: Box<dyn ByteStream>,
     url: &Url,
     host: &str,
 ) -> Result<hyper::Response<hyper::body::Incoming>, Box<dyn std::error::Error>> {

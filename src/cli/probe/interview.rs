@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use bunq_partner::raw::{RawClient, RawKeys, RawRequest, RawResponse, RawSignature};
+use bunq_partner::raw::{RawClient, RawKeys, RawRequest, RawSignature, UnverifiedResponse};
 use bunq_partner::sandbox::{CreationResponse, DeadToken, Profile, SignatureForm};
 use bunq_partner::{Error, ErrorKind, NewProvision, Operation, Secret, Uuid};
 use indicatif::ProgressBar;
@@ -281,16 +281,16 @@ impl Interview {
         }
     }
 
-    async fn with_installation(&self, request: RawRequest<'_>) -> Result<RawResponse, Failure> {
+    async fn with_installation(&self, request: RawRequest<'_>) -> Result<UnverifiedResponse, Failure> {
         self.send(RawRequest { token: self.installation.as_ref(), ..request }).await
     }
 
-    async fn with_session(&self, request: RawRequest<'_>) -> Result<RawResponse, Failure> {
+    async fn with_session(&self, request: RawRequest<'_>) -> Result<UnverifiedResponse, Failure> {
         self.send(RawRequest { token: self.session.as_ref(), ..request }).await
     }
 
     /// Sends a request, and again if others at the address have used the limit up.
-    async fn send(&self, request: RawRequest<'_>) -> Result<RawResponse, Failure> {
+    async fn send(&self, request: RawRequest<'_>) -> Result<UnverifiedResponse, Failure> {
         let request = RawRequest { keeps_rate_limit: self.keeps_rate_limits, ..request };
         let response = self.raw.send(&self.keys, request.clone()).await?;
         if response.status() != 429 {
@@ -301,7 +301,7 @@ impl Interview {
         Ok(self.raw.send(&self.keys, again).await?)
     }
 
-    fn note(&mut self, question: &'static str, answer: String, response: &RawResponse) {
+    fn note(&mut self, question: &'static str, answer: String, response: &UnverifiedResponse) {
         self.progress.set_message(question);
         let signature = response.signature(&self.keys);
         if !is_success(response) && matches!(signature, RawSignature::Body | RawSignature::WithHeaders) {
@@ -313,7 +313,7 @@ impl Interview {
         self.facts.push(Fact { question, answer, status: response.status(), signature, message });
     }
 
-    fn note_unsigned(&mut self, question: &'static str, is_refused: bool, response: &RawResponse) {
+    fn note_unsigned(&mut self, question: &'static str, is_refused: bool, response: &UnverifiedResponse) {
         if is_refused {
             self.word(466, response);
         }
@@ -322,7 +322,7 @@ impl Interview {
     }
 
     /// Takes bunq's words over.
-    fn word(&mut self, status: u16, response: &RawResponse) {
+    fn word(&mut self, status: u16, response: &UnverifiedResponse) {
         if let Some(message) = message(response) {
             self.profile.wording.insert(status, self.redacted(&message));
         }
