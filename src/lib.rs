@@ -36,6 +36,9 @@ pub use session::{ContextSummary, SessionUser, UserKind};
 #[doc(hidden)]
 pub use text::forges_lines;
 pub use transport::credentials::BoxFuture;
+#[cfg(feature = "cli")]
+#[doc(hidden)]
+pub use transport::http_config::is_loopback;
 pub use transport::http_config::{HttpConfig, TlsVersion};
 #[cfg(feature = "cli")]
 #[doc(hidden)]

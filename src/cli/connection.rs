@@ -3,12 +3,11 @@
 
 use std::fs::{self, File};
 use std::io::{self, IsTerminal as _, Read as _, Write as _};
-use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use aws_lc_rs::digest::{Context as Digest, SHA256};
 use bunq_partner::sandbox::{Sandbox, SeedProvision};
-use bunq_partner::{Client, ClientBuilder, Environment, FileStore, Secret};
+use bunq_partner::{Client, ClientBuilder, Environment, FileStore, Secret, is_loopback};
 use etcetera::BaseStrategy as _;
 
 use super::arguments::{ConnectionOptions, OutputOptions};
@@ -76,11 +75,7 @@ impl Connection {
 
     /// Whether the bank is on this machine.
     pub(super) fn is_loopback(&self) -> bool {
-        let host = self.base_url.parse::<reqwest::Url>().ok().and_then(|url| url.host_str().map(str::to_owned));
-        host.is_some_and(|host| {
-            let host = host.trim_matches(['[', ']']);
-            host == "localhost" || host.parse().is_ok_and(|address: IpAddr| address.is_loopback())
-        })
+        self.base_url.parse().is_ok_and(|url| is_loopback(&url))
     }
 
     pub(super) fn api_key(&self) -> &Secret {

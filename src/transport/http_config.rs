@@ -284,7 +284,9 @@ fn secured(builder: reqwest::ClientBuilder, base_url: &Url) -> reqwest::ClientBu
     }
 }
 
-pub(crate) fn is_loopback(url: &Url) -> bool {
+/// Whether a URL stays on this machine, so that it needs no TLS and takes no proxy.
+#[cfg_attr(not(feature = "cli"), allow(unreachable_pub, reason = "the program uses it too"))]
+pub fn is_loopback(url: &Url) -> bool {
     url.host_str().is_some_and(|host| {
         let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
         host == "localhost" || address.is_ok_and(|address| address.is_loopback())
