@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 
 use crate::{root, run as command, run_in, target};
 
@@ -15,8 +15,36 @@ pub(crate) fn run() -> Result<()> {
     licences()?;
     snippets()?;
     program()?;
-    // Builds the crates from their packages.
-    command("cargo", &["publish", "--dry-run", "--allow-dirty", "--workspace", "--all-features"], &[])
+    packages()
+}
+
+/// Builds the crates from their packages, unpacked beside each other.
+///
+/// `cargo publish --dry-run` does not hold for this: cargo keeps what it once unpacked of `bunq-partner-codegen` for a version, and
+/// builds that for today's crate.
+fn packages() -> Result<()> {
+    let target = target();
+    let (archives, folder) = (target.join("package"), target.join("packages"));
+    for folder in [&archives, &folder] {
+        if folder.exists() {
+            fs::remove_dir_all(folder)?;
+        }
+    }
+    fs::create_dir_all(&folder)?;
+    command("cargo", &["package", "--workspace", "--exclude", "xtask", "--allow-dirty", "--no-verify"], &[])?;
+    for archive in fs::read_dir(&archives)? {
+        let archive = archive?.path();
+        if archive.extension().is_some_and(|extension| extension == "crate") {
+            run_in(&folder, "tar", &["-xzf", path(&archive)?], &[])?;
+        }
+    }
+    let mut unpacked = fs::read_dir(&folder)?.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>>>()?;
+    unpacked.sort();
+    let [partner, codegen] = unpacked.as_slice() else { bail!("other packages than two: {unpacked:?}") };
+    let manifest = fs::read_to_string(partner.join("Cargo.toml"))?;
+    let own = format!("\n[workspace]\n\n[patch.crates-io]\nbunq-partner-codegen.path = {codegen:?}\n");
+    fs::write(partner.join("Cargo.toml"), manifest + &own)?;
+    run_in(partner, "cargo", &["build", "--all-features"], &[("CARGO_TARGET_DIR", path(&target)?)])
 }
 
 /// Installs the program, without its optimization, which takes its time and changes nothing of what is checked here.
