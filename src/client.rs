@@ -52,7 +52,8 @@ impl Client {
         provisions: ProvisionsConfig,
     ) -> Self {
         let api = Api::new(Arc::clone(&transport), Arc::new(session.clone()));
-        let provisions = Provisions::new(api.clone(), Poller::new(api.clone()), provisions);
+        let provisions =
+            Provisions::new(api.clone(), Poller::new(api.clone()), provisions, session.api_key_fingerprint());
         Self { environment, transport, session, provisions, api }
     }
 

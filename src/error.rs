@@ -64,6 +64,8 @@ pub enum ErrorKind {
     Duplicate,
     /// The stored context cannot be used or written.
     Context,
+    /// The [`Journal`](crate::Journal) of a bulk operation cannot be read or written, or is that of another.
+    Journal,
     /// This machine failed: a key could not be generated, TLS not be set up, or a task not be run.
     Internal,
 }
@@ -89,6 +91,7 @@ impl ErrorKind {
             Self::CredentialSpent => "CredentialSpent",
             Self::Duplicate => "Duplicate",
             Self::Context => "Context",
+            Self::Journal => "Journal",
             Self::Internal => "Internal",
         }
     }
@@ -294,6 +297,13 @@ impl Error {
     /// ```
     pub fn context(problem: impl fmt::Display) -> Self {
         Self::new(ErrorKind::Context, Sent::No, problem)
+    }
+
+    /// Makes the error of a [`Journal`](crate::Journal) that you write: it cannot be read or written.
+    ///
+    /// `problem` names the journal and what to do.
+    pub fn journal(problem: impl fmt::Display) -> Self {
+        Self::new(ErrorKind::Journal, Sent::No, problem)
     }
 
     pub(crate) fn new(kind: ErrorKind, sent: Sent, message: impl fmt::Display) -> Self {

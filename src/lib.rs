@@ -6,9 +6,11 @@
 
 mod api;
 mod builder;
+mod bulk;
 mod client;
 mod environment;
 mod error;
+mod files;
 mod operation;
 mod provisions;
 #[cfg(feature = "sandbox")]
@@ -25,6 +27,7 @@ pub use uuid::Uuid;
 
 pub use api::{Api, RequestPreview, Response, ResponseBody};
 pub use builder::ClientBuilder;
+pub use bulk::{Bulk, FileJournal, Journal, JournalHeader, JournalStart, MemoryJournal, RowRecord, RowState, Shutdown};
 pub use client::Client;
 pub use environment::Environment;
 pub use error::{Error, ErrorKind, Sent};

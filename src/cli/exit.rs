@@ -16,7 +16,7 @@ const DOUBT: u8 = 20;
 const INTERRUPTED: u8 = 130;
 
 /// The exit code of each kind of failure, with what it means.
-const KINDS: [(ErrorKind, u8, &str); 18] = [
+const KINDS: [(ErrorKind, u8, &str); 19] = [
     (ErrorKind::InvalidInput, USAGE, "invalid input; nothing was sent"),
     (ErrorKind::Connect, 3, "no connection to bunq"),
     (ErrorKind::Connection, 4, "the connection broke"),
@@ -34,6 +34,7 @@ const KINDS: [(ErrorKind, u8, &str); 18] = [
     (ErrorKind::CredentialSpent, 16, "the credential is used or expired"),
     (ErrorKind::Duplicate, 17, "there are several provisions with one external_uuid"),
     (ErrorKind::Context, 18, "the context file cannot be used"),
+    (ErrorKind::Journal, 21, "the journal cannot be used"),
     (ErrorKind::Internal, INTERNAL, "this machine or this program failed"),
 ];
 

@@ -12,6 +12,7 @@ mod poller;
 mod search;
 mod waiter;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use uuid::Uuid;
@@ -21,7 +22,7 @@ pub use self::life_cycle::WaitingFor;
 pub use self::list::List;
 use self::outcome::{Request, RequestOutcome};
 pub(crate) use self::poller::Poller;
-use self::search::is_over;
+pub(crate) use self::search::is_over;
 pub use self::waiter::{Acceptance, Waiter};
 use crate::api::{Api, Response};
 use crate::error::{Error, ErrorKind, Sent};
@@ -65,15 +66,21 @@ pub struct Provisions {
     api: Api,
     poller: Poller,
     config: ProvisionsConfig,
+    api_key_fingerprint: Arc<str>,
 }
 
 impl Provisions {
-    pub(crate) fn new(api: Api, poller: Poller, config: ProvisionsConfig) -> Self {
-        Self { api, poller, config }
+    pub(crate) fn new(api: Api, poller: Poller, config: ProvisionsConfig, api_key_fingerprint: &str) -> Self {
+        Self { api, poller, config, api_key_fingerprint: api_key_fingerprint.into() }
     }
 
     pub(crate) fn config(&self) -> &ProvisionsConfig {
         &self.config
+    }
+
+    /// The bank, and the fingerprint of the key with which it is called.
+    pub(crate) fn scope(&self) -> (&str, &str) {
+        (self.api.transport().base_url(), &self.api_key_fingerprint)
     }
 
     /// Sets the longest time of each operation, in place of [`ClientBuilder::operation_timeout`]. A [`Waiter`] has a timeout

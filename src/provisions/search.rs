@@ -8,7 +8,7 @@ use crate::error::{Error, ErrorKind, Sent};
 use crate::types::{ListProvisionsQuery, PageSize, Provision, ProvisionStatus};
 
 /// Whether a provision is on its way out, or has failed: nobody can act for its user any more.
-pub(super) fn is_over(provision: &Provision) -> bool {
+pub(crate) fn is_over(provision: &Provision) -> bool {
     use ProvisionStatus::{Cancelled, Closed, Failed};
     matches!(provision.status, Cancelled | Closed | Failed)
 }

@@ -99,6 +99,11 @@ impl Waiter {
         Self { creation: Some(Requested { external_uuid, is_repeated }), ..self }
     }
 
+    /// Whether the provision was requested more than once, so that there may be another.
+    pub(crate) fn is_repeated(&self) -> bool {
+        self.creation.is_some_and(|creation| creation.is_repeated)
+    }
+
     /// Returns the id of the provision.
     pub fn id(&self) -> ProvisionId {
         self.id

@@ -116,6 +116,11 @@ impl Session {
         Self(Arc::new(Shared { transport, device, identity, store, own_lock: Arc::default(), state: Mutex::default() }))
     }
 
+    /// The fingerprint of the API key, which a stored context has.
+    pub(crate) fn api_key_fingerprint(&self) -> &str {
+        self.0.identity.api_key_fingerprint()
+    }
+
     /// Opens a session, unless one is open.
     pub(crate) async fn open(&self) -> Result<(), Error> {
         self.opened().await.map(drop)

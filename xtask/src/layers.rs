@@ -13,8 +13,8 @@ use syn::visit::{self, Visit};
 use crate::{expand, root};
 
 /// The layers of `src/`, lowest first. What stands in one line may import each other.
-const LAYERS: [&[&str]; 13] = [
-    &["text"],
+const LAYERS: [&[&str]; 14] = [
+    &["files", "text"],
     &["types"],
     &["operation"],
     &["error"],
@@ -23,6 +23,7 @@ const LAYERS: [&[&str]; 13] = [
     &["api"],
     &["session"],
     &["provisions"],
+    &["bulk"],
     &["builder", "client"],
     &["sandbox"],
     &["cli"],

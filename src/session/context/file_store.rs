@@ -10,6 +10,7 @@ use zeroize::Zeroizing;
 
 use super::store::{ContextLock, ContextStore};
 use crate::error::Error;
+use crate::files::{at_once, check_owner, for_owner_alone, sync_folder};
 use crate::transport::credentials::BoxFuture;
 use crate::types::Secret;
 
@@ -82,18 +83,8 @@ impl FileStore {
         Ok(())
     }
 
-    #[cfg(unix)]
     fn check_owner(&self, found: &Metadata) -> Result<(), Error> {
-        use std::os::unix::fs::MetadataExt as _;
-
-        let user = rustix::process::geteuid().as_raw();
-        if found.uid() != user {
-            return Err(self.refused(format_args!(
-                "it belongs to the user {}, not to {user}, who runs this program: give the path of a file of your own",
-                found.uid()
-            )));
-        }
-        Ok(())
+        check_owner(found).map_err(|problem| self.refused(problem))
     }
 
     #[cfg(unix)]
@@ -112,13 +103,8 @@ impl FileStore {
     }
 
     #[cfg(not(unix))]
-    fn check_owner(&self, _found: &Metadata) -> Result<(), Error> {
-        Ok(())
-    }
-
-    #[cfg(not(unix))]
-    fn check_permissions(&self, _found: &Metadata) -> Result<(), Error> {
-        Ok(())
+    fn check_permissions(&self, found: &Metadata) -> Result<(), Error> {
+        self.check_owner(found)
     }
 
     fn read(&self, file: File) -> Result<Secret, Error> {
@@ -236,43 +222,6 @@ fn write_new(path: &Path, text: &Secret) -> io::Result<()> {
     let mut file = for_owner_alone().create_new(true).open(path)?;
     file.write_all(text.expose().as_bytes())?;
     file.sync_all()
-}
-
-/// How to open a file for writing; one that is made is its owner's alone.
-fn for_owner_alone() -> OpenOptions {
-    let mut options = OpenOptions::new();
-    options.write(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    options
-}
-
-/// Opens without waiting, as for the other end of a pipe, and no symbolic link.
-#[cfg(unix)]
-fn at_once(options: &mut OpenOptions) -> &OpenOptions {
-    use rustix::fs::OFlags;
-
-    // The bits are the same, whatever their type is called.
-    let flags = (OFlags::NONBLOCK | OFlags::NOFOLLOW).bits().cast_signed();
-    std::os::unix::fs::OpenOptionsExt::custom_flags(options, flags)
-}
-
-/// Elsewhere nothing that can be opened waits.
-#[cfg(not(unix))]
-fn at_once(options: &mut OpenOptions) -> &OpenOptions {
-    options
-}
-
-/// Makes a rename in `folder` outlast a power failure.
-#[cfg(unix)]
-fn sync_folder(folder: &Path) -> io::Result<()> {
-    File::open(folder)?.sync_all()
-}
-
-/// A folder cannot be synced where it cannot be opened.
-#[cfg(not(unix))]
-fn sync_folder(_folder: &Path) -> io::Result<()> {
-    Ok(())
 }
 
 #[cfg(test)]

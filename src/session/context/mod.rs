@@ -84,6 +84,11 @@ impl Identity {
         let api_key_fingerprint = Secret::new(BASE64.encode(digest.finish()));
         Self { environment, base_url: base_url.into(), api_key_fingerprint }
     }
+
+    /// It shows which key it is of, and nothing of the key.
+    pub(crate) fn api_key_fingerprint(&self) -> &str {
+        self.api_key_fingerprint.expose()
+    }
 }
 
 /// What the tests of these modules share.

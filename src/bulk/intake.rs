@@ -1,0 +1,209 @@
+//! The input on its way to the work: what an earlier run has done of it, and what is to be done.
+
+use std::collections::{HashMap, VecDeque};
+
+use futures_util::stream::StreamExt as _;
+use tokio::time::sleep;
+
+use super::doubt::{self, Created, CreatedSince};
+use super::journal::JournalStart;
+use super::ledger::Ledger;
+use super::record::{JournalHeader, RowRecord, RowState};
+use super::row::{Row, Rows};
+use super::shutdown::Shutdown;
+use crate::error::{Error, ErrorKind, Sent};
+use crate::operation::Operation;
+use crate::provisions::Provisions;
+use crate::types::{PageSize, ProvisionId, ProvisionStatus};
+
+/// How many rows in doubt are looked for together.
+const MAX_DOUBTS: usize = 1000;
+
+/// A row to work on, or one that is done already.
+#[derive(Debug)]
+pub(super) enum Step {
+    Done(RowRecord),
+    Work {
+        row: u64,
+        work: Row,
+        /// It may have been requested before.
+        is_repeated: bool,
+    },
+}
+
+/// The input on its way to the work.
+pub(super) struct Intake {
+    earlier: Earlier,
+    rows: Rows,
+    shutdown: Shutdown,
+    next_row: u64,
+    ready: VecDeque<Step>,
+    is_over: bool,
+}
+
+/// What is known of earlier runs.
+pub(super) struct Earlier {
+    provisions: Provisions,
+    ledger: Ledger,
+    /// What was created since the first of them began; `None` if there was none, or if rows are closed.
+    since: Option<CreatedSince>,
+}
+
+impl Intake {
+    pub(super) fn new(earlier: Earlier, rows: Rows, shutdown: Shutdown) -> Self {
+        Self { earlier, rows, shutdown, next_row: 1, ready: VecDeque::new(), is_over: false }
+    }
+
+    /// The next step, and the intake to go on with.
+    pub(super) async fn next(mut self) -> Option<(Result<Step, Error>, Self)> {
+        loop {
+            if let Some(step) = self.ready.pop_front() {
+                return Some((Ok(step), self));
+            }
+            if self.is_over || self.shutdown.has_begun() {
+                return None;
+            }
+            if let Err(error) = self.take().await {
+                self.is_over = true;
+                return Some((Err(error), self));
+            }
+        }
+    }
+
+    /// Takes rows in, until there is one to work on. Those before it that are in doubt are looked for together.
+    async fn take(&mut self) -> Result<(), Error> {
+        let mut doubts = Vec::new();
+        while doubts.len() < MAX_DOUBTS {
+            let Some(work) = self.rows.next().await else {
+                self.is_over = true;
+                break;
+            };
+            let row = self.next_row;
+            self.next_row += 1;
+            let last = self.earlier.ledger.last(row, work.key()).await?;
+            match last {
+                Some(last) if last.state.is_final() => {
+                    self.ready.push_back(Step::Done(last));
+                    // Final rows do not pile up behind one that is in doubt.
+                    if doubts.is_empty() {
+                        return Ok(());
+                    }
+                }
+                Some(last) => doubts.push((last, work)),
+                None => {
+                    self.ready.extend(self.earlier.settle(doubts).await?);
+                    self.ready.push_back(self.earlier.fresh(row, work).await?);
+                    return Ok(());
+                }
+            }
+        }
+        self.ready.extend(self.earlier.settle(doubts).await?);
+        Ok(())
+    }
+}
+
+impl Earlier {
+    /// Opens the journal, and looks at what an earlier run has created.
+    pub(super) async fn open(
+        provisions: Provisions,
+        operation: &Operation,
+        ledger: Ledger,
+        input: Option<String>,
+    ) -> Result<Self, Error> {
+        let (base_url, fingerprint) = provisions.scope();
+        let mut own = JournalHeader::new(operation, base_url, fingerprint, input);
+        let start = ledger.start(&own).await?;
+        let mut since = None;
+        if operation == &Operation::CREATE_PROVISION && ledger.0.is_some() {
+            match &start {
+                JournalStart::New => own.newest_before = newest(&provisions).await?,
+                JournalStart::Begun(earlier) => since = Some(created_since(&provisions, earlier.newest_before).await?),
+                JournalStart::Lost => since = Some(created_since(&provisions, None).await?),
+            }
+        }
+        if !matches!(start, JournalStart::Begun(_)) {
+            ledger.begin(own).await?;
+        }
+        Ok(Self { provisions, ledger, since })
+    }
+
+    /// The provisions that were created since the first run began.
+    pub(super) fn created(&self) -> impl Iterator<Item = ProvisionId> {
+        self.since.iter().flat_map(CreatedSince::ids)
+    }
+
+    /// A row of which no run has written. An earlier run may have sent it nevertheless, if its journal has lost its end.
+    async fn fresh(&self, row: u64, work: Row) -> Result<Step, Error> {
+        match &self.since {
+            Some(since) => self.look_for(since, work.key().sent(row), work, false).await,
+            None => Ok(Step::Work { row, work, is_repeated: false }),
+        }
+    }
+
+    /// Finds out what has become of rows in doubt.
+    async fn settle(&self, doubts: Vec<(RowRecord, Row)>) -> Result<Vec<Step>, Error> {
+        let ids = doubts.iter().filter_map(|(_, work)| match work {
+            Row::Close(id) => Some(*id),
+            Row::Create(_) => None,
+        });
+        let statuses = doubt::statuses(&self.provisions, ids.collect()).await?;
+        let mut steps = Vec::new();
+        for (last, work) in doubts {
+            steps.push(match &self.since {
+                Some(since) => self.look_for(since, last, work, true).await?,
+                None => self.closed(&statuses, last, work).await?,
+            });
+        }
+        Ok(steps)
+    }
+
+    async fn closed(
+        &self,
+        statuses: &HashMap<ProvisionId, ProvisionStatus>,
+        last: RowRecord,
+        work: Row,
+    ) -> Result<Step, Error> {
+        let status = last.id.and_then(|id| statuses.get(&id));
+        if matches!(status, Some(ProvisionStatus::Cancelled | ProvisionStatus::Closed)) {
+            return self.found(last).await;
+        }
+        Ok(Step::Work { row: last.row, work, is_repeated: true })
+    }
+
+    /// Looks for the user of a row among those that were created since the first run began.
+    async fn look_for(
+        &self,
+        since: &CreatedSince,
+        last: RowRecord,
+        work: Row,
+        is_repeated: bool,
+    ) -> Result<Step, Error> {
+        let created = last.external_uuid.map_or(Created::None, |external_uuid| since.of(external_uuid));
+        match created {
+            Created::One(id) => self.found(RowRecord { id: Some(id), ..last }).await,
+            Created::Several => {
+                let problem = "bunq has created several provisions for the row: close all but one";
+                let error = Error::new(ErrorKind::Duplicate, Sent::Responded, problem);
+                self.ledger.record(last.failed(error)).await.map(Step::Done)
+            }
+            Created::None => Ok(Step::Work { row: last.row, work, is_repeated }),
+        }
+    }
+
+    async fn found(&self, last: RowRecord) -> Result<Step, Error> {
+        let found = RowRecord { error_kind: None, status: None, response_id: None, ..last.now(RowState::Found) };
+        self.ledger.record(found).await.map(Step::Done)
+    }
+}
+
+async fn newest(provisions: &Provisions) -> Result<Option<ProvisionId>, Error> {
+    let page = provisions.list().count(PageSize::new(1)?).page().await?;
+    Ok(page.items.first().map(|newest| newest.id))
+}
+
+/// What was created since the first run began. What an earlier run has sent last may still arrive, so it waits first; no clock
+/// says reliably how long ago that was.
+async fn created_since(provisions: &Provisions, newest_before: Option<ProvisionId>) -> Result<CreatedSince, Error> {
+    sleep(provisions.config().late_arrival).await;
+    CreatedSince::list(provisions, newest_before).await
+}

@@ -1,0 +1,124 @@
+//! What a journal must be able to do, and a journal in memory.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::record::{JournalHeader, RowRecord};
+use crate::error::Error;
+use crate::transport::credentials::BoxFuture;
+
+/// Where a bulk operation keeps what it has done, so that another run can go on after a crash.
+///
+/// [`FileJournal`](crate::FileJournal) is the usual choice, [`MemoryJournal`] is for tests. Write one of your own for a
+/// database: a row for the header, and one for each row of the input, which `append` replaces. Both are stored as JSON, by
+/// their [`Serialize`](serde::Serialize).
+///
+/// What a method has written must be there after a crash when its future is done: the operation sends nothing before. No
+/// method blocks its thread. Errors are made with [`Error::journal`], and end the operation. One operation uses a journal at a
+/// time; the journal sees to that.
+pub trait Journal: fmt::Debug + Send + Sync + 'static {
+    /// Says whether the journal was begun, and with what.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Journal`](crate::ErrorKind::Journal) if it cannot be read.
+    fn start(&self) -> BoxFuture<'_, Result<JournalStart, Error>>;
+
+    /// Begins a new journal.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Journal`](crate::ErrorKind::Journal) if it cannot be written.
+    fn begin(&self, header: JournalHeader) -> BoxFuture<'_, Result<(), Error>>;
+
+    /// Returns what was written last of the row with this number; `None` if nothing was.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Journal`](crate::ErrorKind::Journal) if it cannot be read.
+    fn last(&self, row: u64) -> BoxFuture<'_, Result<Option<RowRecord>, Error>>;
+
+    /// Writes what is known of a row.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Journal`](crate::ErrorKind::Journal) if it cannot be written.
+    fn append(&self, record: RowRecord) -> BoxFuture<'_, Result<(), Error>>;
+}
+
+impl<T: Journal + ?Sized> Journal for Arc<T> {
+    fn start(&self) -> BoxFuture<'_, Result<JournalStart, Error>> {
+        (**self).start()
+    }
+
+    fn begin(&self, header: JournalHeader) -> BoxFuture<'_, Result<(), Error>> {
+        (**self).begin(header)
+    }
+
+    fn last(&self, row: u64) -> BoxFuture<'_, Result<Option<RowRecord>, Error>> {
+        (**self).last(row)
+    }
+
+    fn append(&self, record: RowRecord) -> BoxFuture<'_, Result<(), Error>> {
+        (**self).append(record)
+    }
+}
+
+/// Whether a journal was begun.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum JournalStart {
+    /// It is new.
+    New,
+    /// It was begun with this.
+    Begun(JournalHeader),
+    /// It may have been begun, but what it was begun with is lost, as after a crash of a file system that lies about what it has
+    /// stored. An operation then looks for everything at bunq.
+    Lost,
+}
+
+/// A journal that lasts as long as the process. Clones share it.
+#[derive(Debug, Clone, Default)]
+pub struct MemoryJournal(Arc<Mutex<Written>>);
+
+#[derive(Debug, Default)]
+struct Written {
+    header: Option<JournalHeader>,
+    rows: HashMap<u64, RowRecord>,
+}
+
+impl MemoryJournal {
+    /// Makes an empty journal.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    fn with<T: Send>(&self, work: impl FnOnce(&mut Written) -> T + Send) -> BoxFuture<'_, Result<T, Error>>
+    where
+        T: 'static,
+    {
+        let done = work(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner));
+        Box::pin(async { Ok(done) })
+    }
+}
+
+impl Journal for MemoryJournal {
+    fn start(&self) -> BoxFuture<'_, Result<JournalStart, Error>> {
+        self.with(|written| written.header.clone().map_or(JournalStart::New, JournalStart::Begun))
+    }
+
+    fn begin(&self, header: JournalHeader) -> BoxFuture<'_, Result<(), Error>> {
+        self.with(|written| *written = Written { header: Some(header), rows: HashMap::new() })
+    }
+
+    fn last(&self, row: u64) -> BoxFuture<'_, Result<Option<RowRecord>, Error>> {
+        self.with(|written| written.rows.get(&row).cloned())
+    }
+
+    fn append(&self, record: RowRecord) -> BoxFuture<'_, Result<(), Error>> {
+        self.with(|written| {
+            written.rows.insert(record.row, record);
+        })
+    }
+}

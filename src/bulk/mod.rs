@@ -1,0 +1,145 @@
+//! Many provisions: closed or created at what bunq's rate limits allow, with a journal by which another run goes on.
+//!
+//! The operations on one provision do the work; here is what becomes of each row, when one is tried again, and when all are
+//! given up for now. This module does not know where rows come from, nor what is done with their outcomes.
+
+mod doubt;
+mod file_journal;
+mod intake;
+mod journal;
+mod ledger;
+mod outage;
+mod record;
+mod row;
+mod run;
+mod shutdown;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+pub use self::file_journal::FileJournal;
+pub use self::journal::{Journal, JournalStart, MemoryJournal};
+pub use self::record::{JournalHeader, RowRecord, RowState};
+use self::row::{Row, Rows};
+use self::run::{BulkConfig, Run};
+pub use self::shutdown::Shutdown;
+use crate::error::Error;
+use crate::operation::Operation;
+use crate::provisions::Provisions;
+use crate::types::{CreateProvisionRequest, ProvisionId};
+use futures_util::stream::{Stream, StreamExt as _};
+
+impl Provisions {
+    /// Closes many provisions: a stream in, a stream of outcomes out.
+    ///
+    /// ```no_run
+    /// # async fn example(client: bunq_partner::Client, ids: Vec<bunq_partner::ProvisionId>) -> Result<(), bunq_partner::Error> {
+    /// use bunq_partner::FileJournal;
+    /// use futures_util::{TryStreamExt, stream};
+    ///
+    /// let journal = FileJournal::open("closing.journal").await?;
+    /// let closing = client.provisions().close_all(stream::iter(ids)).journal(journal);
+    /// let mut rows = std::pin::pin!(closing.stream());
+    /// while let Some(row) = rows.try_next().await? {
+    ///     println!("{}: {}", row.row, row.state.as_str());
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn close_all(&self, ids: impl Stream<Item = ProvisionId> + Send + 'static) -> Bulk {
+        Bulk::new(self.clone(), &Operation::UPDATE_PROVISION, ids.map(Row::Close))
+    }
+
+    /// Requests many users: a stream in, a stream of outcomes out.
+    ///
+    /// bunq makes each user afterwards, and gives it a credential that must be taken into use before it expires: after one hour
+    /// in the sandbox, four in production. It lets one session be opened in 30 s, so no more than 120 or 480 users may wait for
+    /// it. No row begins unless the stream of outcomes is polled: take the users into use as their outcomes come.
+    pub fn create_all<T>(&self, new: impl Stream<Item = T> + Send + 'static) -> Bulk
+    where
+        T: Into<CreateProvisionRequest>,
+    {
+        Bulk::new(self.clone(), &Operation::CREATE_PROVISION, new.map(|new| Row::Create(Box::new(new.into()))))
+    }
+}
+
+/// An operation on many provisions, made by [`close_all`](Provisions::close_all) or [`create_all`](Provisions::create_all).
+///
+/// [`stream`](Self::stream) begins it, and yields one [`RowRecord`] for each row, in the order in which they end. Up to 16 rows
+/// are in progress at once; bunq's rate limits decide how fast they go. Each request is what [`Provisions::close`] or
+/// [`Provisions::create`] makes of it.
+///
+/// A row that bunq refuses has [`Failed`](RowState::Failed). A failure that passes by itself is tried again, and so is one
+/// of the network or of the bank as a whole, until nothing has succeeded for an [hour](Self::outage_timeout). A row that fails
+/// three times while others succeed is [`Unfinished`](RowState::Unfinished). A creation that was requested more than once
+/// is followed by a search, and has `Failed` with [`Duplicate`](crate::ErrorKind::Duplicate) if bunq has made two users.
+///
+/// # With a journal
+///
+/// What is about to be sent, and what became of it, is written to the [`Journal`] first. Another run with the same journal and
+/// the same input goes on, whenever and however the first one ended: final rows are yielded as they were written, and cost no
+/// call; what is in doubt is looked for at bunq before anything else is sent, several at a time by a page of the listing. A
+/// creation is sent only after a look at all that was created since the first run began, and not before a request that
+/// was sent before could have [arrived](crate::ClientBuilder::late_arrival). The rows must come in the same order.
+///
+/// # Cancellation
+///
+/// [`Shutdown`] ends the operation after the rows in progress. Dropping the stream ends it at once; what was sent is then in
+/// doubt, as in a crash.
+#[must_use = "nothing is done until its stream is polled"]
+pub struct Bulk {
+    config: BulkConfig,
+    rows: Rows,
+}
+
+impl Bulk {
+    fn new(
+        provisions: Provisions,
+        operation: &'static Operation,
+        rows: impl Stream<Item = Row> + Send + 'static,
+    ) -> Self {
+        Self { config: BulkConfig::new(provisions, operation), rows: Box::pin(rows) }
+    }
+
+    /// Sets the journal. Without one, nothing is known of the operation after a crash.
+    pub fn journal(mut self, journal: impl Journal) -> Self {
+        self.config.journal = Some(Arc::new(journal));
+        self
+    }
+
+    /// Names the input, by its digest for example. The journal is bound to it: one that was begun with another is refused. Each
+    /// row is held against the journal in any case.
+    pub fn input(mut self, name: impl Into<String>) -> Self {
+        self.config.input = Some(name.into());
+        self
+    }
+
+    /// Sets how long nothing may succeed before the operation is given up for now. The default is an hour.
+    pub fn outage_timeout(mut self, timeout: Duration) -> Self {
+        self.config.outage_timeout = timeout;
+        self
+    }
+
+    /// Returns the handle by which the operation is ended early.
+    pub fn shutdown(&self) -> Shutdown {
+        self.config.shutdown.clone()
+    }
+
+    /// Begins, and yields what became of each row.
+    ///
+    /// # Errors
+    ///
+    /// The error is the last item: [`Journal`](crate::ErrorKind::Journal) if the journal cannot be used or is another's, or what
+    /// keeps every row from succeeding, such as a refused API key or a network that stays away. The rows in progress have
+    /// ended before it.
+    pub fn stream(self) -> impl Stream<Item = Result<RowRecord, Error>> + Send + 'static {
+        Run::start(self.config, self.rows)
+    }
+}
+
+impl fmt::Debug for Bulk {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Bulk").field("config", &self.config).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,232 @@
+//! What a journal holds: whose it is, and what is known of each row.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::error::{Error, ErrorKind};
+use crate::operation::Operation;
+use crate::provisions::Acceptance;
+use crate::types::ProvisionId;
+
+/// The format that this version writes, and the newest that it reads.
+const VERSION: u32 = 1;
+
+/// Whose journal it is. A journal is used for the same operation on the same input, at the same bank and with the same key.
+///
+/// Its JSON is the first line of a [`FileJournal`](crate::FileJournal). It holds no secret: of the API key it has a
+/// fingerprint.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct JournalHeader {
+    /// The version of the format.
+    #[serde(rename = "bunq_partner_journal")]
+    pub version: u32,
+    /// The operation that is called for each row: `update_provision` or `create_provision`.
+    pub operation: String,
+    /// The bank.
+    pub base_url: String,
+    /// The fingerprint of the API key, as in the stored context.
+    pub api_key_fingerprint: String,
+    /// What the caller says of the [input](crate::Bulk::input): its digest, for example.
+    pub input: Option<String>,
+    /// The newest provision before the first creation, if there was one: what was created is newer.
+    pub newest_before: Option<ProvisionId>,
+    /// When it was begun.
+    pub begun_at: Timestamp,
+}
+
+impl JournalHeader {
+    pub(super) fn new(operation: &Operation, base_url: &str, fingerprint: &str, input: Option<String>) -> Self {
+        Self {
+            version: VERSION,
+            operation: operation.id.to_owned(),
+            base_url: base_url.to_owned(),
+            api_key_fingerprint: fingerprint.to_owned(),
+            input,
+            newest_before: None,
+            begun_at: Timestamp::now(),
+        }
+    }
+
+    /// Refuses the journal of something else.
+    pub(super) fn check(&self, own: &Self) -> Result<(), Error> {
+        if self.version > VERSION {
+            return Err(Error::journal(format_args!(
+                "the journal has the format {}, but this version of bunq-partner knows formats up to {VERSION}: go on with the \
+                 version that began it",
+                self.version
+            )));
+        }
+        let differs = [
+            ("operation", self.operation == own.operation),
+            ("bank", self.base_url == own.base_url),
+            ("API key", self.api_key_fingerprint == own.api_key_fingerprint),
+            ("input", self.input == own.input),
+        ];
+        match differs.iter().find(|(_, is_same)| !is_same) {
+            None => Ok(()),
+            Some((name, _)) => Err(Error::journal(format_args!(
+                "the journal is that of another {name}: give the {name} it was begun with, or another journal"
+            ))),
+        }
+    }
+}
+
+/// What is known of a row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum RowState {
+    /// The request is about to be sent, or was sent. What became of it is not known yet.
+    Sent,
+    /// bunq's response confirmed the request.
+    Accepted,
+    /// The response was lost. Looking afterwards showed that bunq has accepted the request.
+    Found,
+    /// It had been carried out before.
+    Already,
+    /// bunq refuses it, or it cannot be carried out.
+    Failed,
+    /// It has failed for now, or its outcome is in doubt. The next run with the journal takes it up again.
+    Unfinished,
+}
+
+impl RowState {
+    /// Whether nothing more is to be done for the row.
+    pub fn is_final(self) -> bool {
+        !matches!(self, Self::Sent | Self::Unfinished)
+    }
+
+    /// Whether bunq has carried the request out.
+    pub fn is_done(self) -> bool {
+        matches!(self, Self::Accepted | Self::Found | Self::Already)
+    }
+
+    /// The name: `accepted`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Sent => "sent",
+            Self::Accepted => "accepted",
+            Self::Found => "found",
+            Self::Already => "already",
+            Self::Failed => "failed",
+            Self::Unfinished => "unfinished",
+        }
+    }
+}
+
+impl From<Acceptance> for RowState {
+    fn from(acceptance: Acceptance) -> Self {
+        match acceptance {
+            Acceptance::Accepted => Self::Accepted,
+            Acceptance::Found => Self::Found,
+            Acceptance::Already | Acceptance::NotRequested => Self::Already,
+        }
+    }
+}
+
+/// What is known of one row of a bulk operation at one time.
+///
+/// Its JSON is a line of a [`FileJournal`](crate::FileJournal). It holds nothing about a person, no secret, and none of bunq's
+/// words, which may be about a person.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct RowRecord {
+    /// The number of the row, from 1.
+    pub row: u64,
+    /// When this was known, by this machine's clock.
+    pub at: Timestamp,
+    /// What is known.
+    pub state: RowState,
+    /// The provision: the one to close, or the one that was created.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<ProvisionId>,
+    /// Your key of the user that is created.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub external_uuid: Option<Uuid>,
+    /// bunq's id of the response, which its support asks for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub response_id: Option<String>,
+    /// The name of the [`ErrorKind`] of the failure.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error_kind: Option<String>,
+    /// The HTTP status of the failure.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<u16>,
+    /// The failure itself. A journal does not hold it.
+    #[serde(skip)]
+    pub error: Option<Error>,
+}
+
+/// By what a row is known: the provision that is closed, or the key of the user that is created.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum RowKey {
+    Provision(ProvisionId),
+    User(Uuid),
+}
+
+impl RowKey {
+    /// The record of the row when its request is about to be sent.
+    pub(super) fn sent(self, row: u64) -> RowRecord {
+        let (id, external_uuid) = match self {
+            Self::Provision(id) => (Some(id), None),
+            Self::User(uuid) => (None, Some(uuid)),
+        };
+        RowRecord {
+            row,
+            at: Timestamp::now(),
+            state: RowState::Sent,
+            id,
+            external_uuid,
+            response_id: None,
+            error_kind: None,
+            status: None,
+            error: None,
+        }
+    }
+
+    /// Refuses the record of a row that is about something else.
+    pub(super) fn check(self, record: &RowRecord) -> Result<(), Error> {
+        let is_same = match self {
+            Self::Provision(id) => record.id == Some(id),
+            Self::User(uuid) => record.external_uuid == Some(uuid),
+        };
+        if is_same {
+            return Ok(());
+        }
+        let problem = format_args!(
+            "row {} of the journal is another than that of the input: give the input that it was begun with",
+            record.row
+        );
+        Err(Error::journal(problem))
+    }
+}
+
+impl RowRecord {
+    /// The same row, of which this is known now.
+    pub(super) fn now(self, state: RowState) -> Self {
+        Self { state, at: Timestamp::now(), ..self }
+    }
+
+    /// The same row, whose request has failed.
+    pub(super) fn failed(self, error: Error) -> Self {
+        let state = if is_refused(&error) { RowState::Failed } else { RowState::Unfinished };
+        Self {
+            response_id: error.response_id().map(str::to_owned),
+            error_kind: Some(error.kind().as_str().to_owned()),
+            status: error.status(),
+            error: Some(error),
+            ..self.now(state)
+        }
+    }
+}
+
+/// Whether a failure is the last word on a row: its request surely was not carried out, and will not be.
+pub(super) fn is_refused(error: &Error) -> bool {
+    use ErrorKind::{Duplicate, InvalidInput, NotFound, Rejected, Unattainable};
+    let is_refusal = matches!(error.kind(), InvalidInput | NotFound | Rejected | Unattainable | Duplicate);
+    // The refusal of a read says nothing of what was requested before it.
+    let is_of_request = error.operation().is_none_or(|operation| operation.method != "GET");
+    is_refusal && is_of_request && !error.is_doubtful() && !error.is_retryable()
+}

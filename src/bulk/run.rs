@@ -1,0 +1,207 @@
+//! One run of an operation: rows in, what becomes of them, records out.
+
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use futures_util::stream::{Stream, StreamExt as _, once, unfold};
+use tokio::time::{Instant, sleep};
+
+use super::intake::{Earlier, Intake, Step};
+use super::journal::Journal;
+use super::ledger::Ledger;
+use super::outage::{Failures, Next, Outage};
+use super::record::{RowRecord, RowState};
+use super::row::{Row, Rows};
+use super::shutdown::Shutdown;
+use crate::error::{CallMetadata, Error};
+use crate::operation::Operation;
+use crate::provisions::{Acceptance, Provisions};
+use crate::types::{CreateProvisionRequest, ProvisionId};
+
+/// How many rows are in progress at once: enough to use bunq's limits fully while some responses are late.
+const CONCURRENCY: usize = 16;
+
+/// How long nothing may succeed before an operation is given up for now.
+const OUTAGE_TIMEOUT: Duration = Duration::from_secs(3600);
+
+/// What is done, and how.
+#[derive(Debug)]
+pub(super) struct BulkConfig {
+    pub(super) provisions: Provisions,
+    pub(super) operation: &'static Operation,
+    pub(super) journal: Option<Arc<dyn Journal>>,
+    pub(super) input: Option<String>,
+    pub(super) outage_timeout: Duration,
+    pub(super) shutdown: Shutdown,
+}
+
+impl BulkConfig {
+    pub(super) fn new(provisions: Provisions, operation: &'static Operation) -> Self {
+        let (outage_timeout, shutdown) = (OUTAGE_TIMEOUT, Shutdown::default());
+        Self { provisions, operation, journal: None, input: None, outage_timeout, shutdown }
+    }
+}
+
+/// What all rows of a run share.
+#[derive(Debug)]
+pub(super) struct Run {
+    provisions: Provisions,
+    ledger: Ledger,
+    shutdown: Shutdown,
+    outage: Outage,
+    /// The provisions that responses to creations have named.
+    created: Mutex<HashSet<ProvisionId>>,
+    /// What ends the run.
+    failure: Mutex<Option<Error>>,
+}
+
+impl Run {
+    pub(super) fn start(
+        config: BulkConfig,
+        rows: Rows,
+    ) -> impl Stream<Item = Result<RowRecord, Error>> + Send + 'static {
+        let run = Arc::new(Self {
+            provisions: config.provisions.clone(),
+            ledger: Ledger(config.journal.clone()),
+            shutdown: config.shutdown.clone(),
+            outage: Outage::new(config.outage_timeout),
+            created: Mutex::default(),
+            failure: Mutex::default(),
+        });
+        let (opened, worker, end) = (Arc::clone(&run), Arc::clone(&run), Arc::clone(&run));
+        let steps = once(async move { opened.open(config, rows).await }).flat_map(|intake| match intake {
+            Ok(intake) => unfold(intake, Intake::next).left_stream(),
+            Err(error) => once(async { Err(error) }).right_stream(),
+        });
+        let outcomes = steps.map(move |step| {
+            let run = Arc::clone(&worker);
+            async move {
+                match step? {
+                    Step::Done(record) => Ok(record),
+                    Step::Work { row, work, is_repeated } => run.work(row, &work, is_repeated).await,
+                }
+            }
+        });
+        let ending = Arc::clone(&run);
+        outcomes
+            .buffer_unordered(CONCURRENCY)
+            .filter_map(move |outcome| {
+                // What ends the run comes last: the rows in progress end first.
+                let outcome = outcome.map_err(|error| ending.end_with(error)).ok();
+                async { outcome.map(Ok) }
+            })
+            .chain(once(async move { end.failure().take() }).filter_map(|failure| async { failure.map(Err) }))
+    }
+
+    fn created(&self) -> MutexGuard<'_, HashSet<ProvisionId>> {
+        self.created.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn failure(&self) -> MutexGuard<'_, Option<Error>> {
+        self.failure.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Ends the run with this failure, unless another was first.
+    fn end_with(&self, error: Error) {
+        self.shutdown.begin();
+        self.failure().get_or_insert(error);
+    }
+
+    async fn open(self: Arc<Self>, config: BulkConfig, rows: Rows) -> Result<Intake, Error> {
+        let BulkConfig { provisions, operation, input, shutdown, .. } = config;
+        let earlier = Earlier::open(provisions, operation, self.ledger.clone(), input).await?;
+        self.created().extend(earlier.created());
+        Ok(Intake::new(earlier, rows, shutdown))
+    }
+
+    /// Sends the request of a row until its outcome is known, or it is given up.
+    async fn work(&self, row: u64, work: &Row, mut is_repeated: bool) -> Result<RowRecord, Error> {
+        let sent = self.ledger.record(work.key().sent(row)).await?;
+        let mut failures = Failures::default();
+        loop {
+            let began = Instant::now();
+            let error = match self.request(&sent, work, is_repeated).await {
+                Ok(record) => {
+                    self.outage.over();
+                    return self.ledger.record(record).await;
+                }
+                Err(error) => error,
+            };
+            is_repeated |= error.is_doubtful();
+            let pause = match self.outage.after(&error, &mut failures, began, fastrand::f64()) {
+                Next::RetryAfter(pause) => pause,
+                Next::GiveUpRow => {
+                    let record = sent.failed(error);
+                    if record.state == RowState::Failed {
+                        self.outage.over();
+                    }
+                    return self.ledger.record(record).await;
+                }
+                Next::GiveUpAll => {
+                    self.end_with(error.clone());
+                    return self.ledger.record(sent.failed(error).now(RowState::Unfinished)).await;
+                }
+            };
+            tracing::debug!(row, %error, pause_seconds = pause.as_secs_f64(), "a row has failed: it is tried again");
+            // A creation that is in doubt may still arrive.
+            let pause = if is_repeated { pause.max(self.late_arrival(work)) } else { pause };
+            if self.shutdown.within(pause).await {
+                return self.ledger.record(sent.failed(error).now(RowState::Unfinished)).await;
+            }
+        }
+    }
+
+    fn late_arrival(&self, work: &Row) -> Duration {
+        match work {
+            Row::Close(_) => Duration::ZERO,
+            Row::Create(_) => self.provisions.config().late_arrival,
+        }
+    }
+
+    async fn request(&self, sent: &RowRecord, work: &Row, is_repeated: bool) -> Result<RowRecord, Error> {
+        let (id, acceptance, response_id) = match work {
+            Row::Close(id) => {
+                let waiter = self.provisions.close(*id).await?;
+                (*id, waiter.acceptance(), waiter.response_id().map(str::to_owned))
+            }
+            Row::Create(new) => self.create(new, is_repeated).await?,
+        };
+        // It was this row's request that is found.
+        let is_found = is_repeated && acceptance == Acceptance::Already;
+        let state = if is_found { RowState::Found } else { acceptance.into() };
+        Ok(RowRecord { id: Some(id), response_id, ..sent.clone().now(state) })
+    }
+
+    async fn create(
+        &self,
+        new: &CreateProvisionRequest,
+        is_repeated: bool,
+    ) -> Result<(ProvisionId, Acceptance, Option<String>), Error> {
+        let waiter = match is_repeated {
+            true => self.provisions.ensure(new.clone()).await?,
+            false => self.provisions.create(new.clone()).await?,
+        };
+        let (id, acceptance) = (waiter.id(), waiter.acceptance());
+        let response_id = waiter.response_id().map(str::to_owned);
+        let is_known = !self.created().insert(id);
+        if !is_known && !waiter.is_repeated() {
+            return Ok((id, acceptance, response_id));
+        }
+        // There may be another of this user, or the response may be that to another creation.
+        if waiter.is_repeated() {
+            sleep(self.provisions.config().late_arrival).await;
+        }
+        let external_uuid = *new.external_uuid();
+        match self.provisions.find(external_uuid).await? {
+            Some(found) if found.id == id => Ok((id, acceptance, response_id)),
+            Some(found) => Ok((found.id, Acceptance::Found, None)),
+            None => {
+                let problem = format_args!(
+                    "bunq has confirmed the creation of {external_uuid} with the provision {id}, but has none of that user"
+                );
+                Err(Error::invalid_response(CallMetadata::new(&Operation::CREATE_PROVISION, 1), problem))
+            }
+        }
+    }
+}

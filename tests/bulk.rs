@@ -1,0 +1,438 @@
+//! Many provisions at once, with a journal, interrupted at any point.
+
+#![cfg(feature = "sandbox")]
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+mod common;
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::time::Duration;
+
+use bunq_partner::sandbox::{Fault, Injection, Sandbox};
+use bunq_partner::{
+    Client, ErrorKind, FileJournal, Journal, MemoryJournal, NewProvision, Operation, ProvisionId, RowRecord, RowState,
+    Uuid,
+};
+use common::{Folder, at_once, calls, id, person};
+use futures_util::{StreamExt, TryStreamExt, stream};
+use proptest::prelude::*;
+
+fn close_all(client: &Client, ids: &[ProvisionId]) -> bunq_partner::Bulk {
+    client.provisions().close_all(stream::iter(ids.to_vec()))
+}
+
+fn create_all(client: &Client, new: &[NewProvision]) -> bunq_partner::Bulk {
+    client.provisions().create_all(stream::iter(new.to_vec()))
+}
+
+async fn outcomes(bulk: bunq_partner::Bulk) -> Vec<RowRecord> {
+    let mut rows: Vec<_> = bulk.stream().try_collect().await.unwrap();
+    rows.sort_by_key(|row| row.row);
+    rows
+}
+
+fn states(rows: &[RowRecord]) -> HashMap<RowState, usize> {
+    rows.iter().fold(HashMap::new(), |mut states, row| {
+        *states.entry(row.state).or_default() += 1;
+        states
+    })
+}
+
+fn status(sandbox: &Sandbox, id: ProvisionId) -> String {
+    sandbox.provision(id).unwrap()["status"].as_str().unwrap().to_owned()
+}
+
+/// Faults at every so many calls of an operation, by turns.
+fn plague(sandbox: &Sandbox, operation: &Operation, every: u32, up_to: u32) {
+    let faults = [
+        Fault::Drop,
+        Fault::Status(500),
+        Fault::Truncated,
+        Fault::RateLimited { retry_after: None },
+        Fault::UnsignedStatus(503),
+        Fault::Replayed,
+        Fault::MissingSignature,
+        Fault::LateArrival(Duration::from_millis(30)),
+        Fault::SessionLost,
+    ];
+    for (turn, call) in (every..up_to).step_by(every as usize).enumerate() {
+        sandbox.inject(Injection::new(faults[turn % faults.len()]).on(operation).after(call));
+    }
+}
+
+/// A client that does not pause after a refusal, and waits no longer than a late arrival takes.
+fn hasty(sandbox: &Sandbox) -> Client {
+    sandbox.client().retry(at_once()).late_arrival(Duration::from_millis(60)).build().unwrap()
+}
+
+#[tokio::test]
+async fn every_row_has_one_outcome() {
+    let (sandbox, client) = common::start().await;
+    let mut ids = sandbox.populate(100);
+    let unknown = id(99_999);
+    ids.push(unknown);
+    let rows = outcomes(close_all(&client, &ids)).await;
+    assert_eq!(rows.iter().map(|row| row.row).collect::<Vec<_>>(), (1..=101).collect::<Vec<_>>());
+    assert_eq!(states(&rows), [(RowState::Accepted, 100), (RowState::Failed, 1)].into());
+    assert!(rows[..100].iter().all(|row| row.response_id.is_some() && row.id == Some(ids[row.row as usize - 1])));
+    let refused = &rows[100];
+    assert_eq!(
+        (refused.id, refused.error_kind.as_deref(), refused.status),
+        (Some(unknown), Some("NotFound"), Some(404))
+    );
+    assert_eq!(refused.error.as_ref().unwrap().kind(), ErrorKind::NotFound);
+    assert!(ids[..100].iter().all(|id| status(&sandbox, *id) == "CANCELLED"));
+    // Again: nothing is left to do, which costs nothing.
+    let again = outcomes(close_all(&client, &ids[..3])).await;
+    assert_eq!(states(&again), [(RowState::Already, 3)].into());
+}
+
+#[tokio::test]
+async fn a_journal_makes_a_second_run_free() {
+    let (sandbox, client) = common::start().await;
+    let ids = sandbox.populate(20);
+    let journal = MemoryJournal::new();
+    let first = outcomes(close_all(&client, &ids).journal(journal.clone())).await;
+    sandbox.take_journal();
+    let second = outcomes(close_all(&client, &ids).journal(journal)).await;
+    assert!(sandbox.journal().is_empty());
+    let known =
+        |rows: &[RowRecord]| rows.iter().map(|row| (row.row, row.state, row.response_id.clone())).collect::<Vec<_>>();
+    assert_eq!(known(&first), known(&second));
+}
+
+/// The bank, the key, the operation, the input and each row are held against the journal before anything is sent.
+#[tokio::test]
+async fn the_journal_of_something_else_is_refused() {
+    let (sandbox, client) = common::start().await;
+    let ids = sandbox.populate(3);
+    let journal = MemoryJournal::new();
+    outcomes(close_all(&client, &ids).input("a").journal(journal.clone())).await;
+    sandbox.take_journal();
+    let (other, other_client) = common::start().await;
+    let refusal = async |bulk: bunq_partner::Bulk| {
+        let error = bulk.stream().try_collect::<Vec<_>>().await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Journal);
+        error.to_string()
+    };
+    let of = |name: &str| {
+        format!("the journal is that of another {name}: give the {name} it was begun with, or another journal")
+    };
+    assert_eq!(refusal(close_all(&client, &ids).input("b").journal(journal.clone())).await, of("input"));
+    assert_eq!(refusal(close_all(&other_client, &ids).input("a").journal(journal.clone())).await, of("bank"));
+    assert_eq!(refusal(create_all(&client, &[person()]).input("a").journal(journal.clone())).await, of("operation"));
+    let key = bunq_partner::Client::builder(bunq_partner::Environment::Sandbox).base_url(sandbox.base_url());
+    let stranger = key.api_key("sandbox_another").build().unwrap();
+    assert_eq!(refusal(close_all(&stranger, &ids).input("a").journal(journal.clone())).await, of("API key"));
+    let swapped = [ids[1], ids[0], ids[2]];
+    let problem = "row 1 of the journal is another than that of the input: give the input that it was begun with";
+    assert_eq!(refusal(close_all(&client, &swapped).input("a").journal(journal)).await, problem);
+    assert!(sandbox.journal().is_empty() && other.journal().is_empty());
+}
+
+/// What was sent when a run was cut off is looked for by pages, of which there are never more than rows in doubt.
+#[tokio::test]
+async fn rows_in_doubt_are_looked_for_together() {
+    let (sandbox, client) = common::start().await;
+    let ids = sandbox.populate(60);
+    let journal = MemoryJournal::new();
+    outcomes(close_all(&client, &ids).journal(journal.clone())).await;
+    // Nobody knows what became of these, of which bunq has carried out all but the last.
+    for row in [3, 4, 5, 40] {
+        let sent = journal.last(row).await.unwrap().unwrap();
+        let sent: RowRecord = serde_json::from_value(serde_json::json!({
+            "row": row, "at": sent.at, "state": "sent", "id": sent.id
+        }))
+        .unwrap();
+        journal.append(sent).await.unwrap();
+    }
+    sandbox.take_journal();
+    let rows = outcomes(close_all(&client, &ids).journal(journal)).await;
+    assert_eq!(states(&rows), [(RowState::Accepted, 56), (RowState::Found, 4)].into());
+    let calls = sandbox.journal();
+    assert_eq!(calls.len(), 1, "{calls:?}");
+    let query = format!("count={}&older_id={}", ids[39].get() - ids[2].get() + 1, ids[39].get() + 1);
+    assert_eq!(calls[0].query.as_deref(), Some(&*query));
+}
+
+/// Whatever a run was doing when it was cut off, and whatever went wrong: all are closed, and each row is accounted for once.
+#[tokio::test]
+async fn closing_goes_on_wherever_it_was_cut_off() {
+    let sandbox = Sandbox::start().await.unwrap();
+    let client = hasty(&sandbox);
+    let ids = sandbox.populate(300);
+    plague(&sandbox, &Operation::UPDATE_PROVISION, 11, 1000);
+    plague(&sandbox, &Operation::LIST_PROVISIONS, 3, 100);
+    let folder = Folder::new();
+    let path = folder.path("journal");
+    for cut in 0..12 {
+        let bulk = close_all(&client, &ids).journal(FileJournal::open(&path).await.unwrap());
+        let mut rows = std::pin::pin!(bulk.stream());
+        let mut count = 0;
+        while let Some(row) = rows.next().await {
+            row.unwrap();
+            count += 1;
+            if count > cut * 25 {
+                break;
+            }
+        }
+    }
+    let rows =
+        settled(|| async { outcomes(close_all(&client, &ids).journal(FileJournal::open(&path).await.unwrap())).await })
+            .await;
+    assert_eq!(rows.iter().map(|row| row.row).collect::<Vec<_>>(), (1..=300).collect::<Vec<_>>());
+    assert!(rows.iter().all(|row| row.state.is_done()), "{:?}", states(&rows));
+    assert!(ids.iter().all(|id| status(&sandbox, *id) != "ACTIVE"));
+}
+
+/// Runs until no row is unfinished.
+async fn settled<F: Future<Output = Vec<RowRecord>>>(run: impl Fn() -> F) -> Vec<RowRecord> {
+    for _ in 0..20 {
+        let rows = run().await;
+        if rows.iter().all(|row| row.state.is_final()) {
+            return rows;
+        }
+    }
+    panic!("rows stay unfinished");
+}
+
+/// Checks each row against the bank: one user, or several and the row says so.
+fn check_created(sandbox: &Sandbox, new: &[NewProvision], rows: &[RowRecord]) {
+    let mut made: HashMap<Uuid, Vec<ProvisionId>> = HashMap::new();
+    for id in sandbox.provision_ids() {
+        let provision = sandbox.provision(id).unwrap();
+        let uuid = provision["external_uuid"].as_str().unwrap().parse().unwrap();
+        made.entry(uuid).or_default().push(id);
+    }
+    assert_eq!(rows.iter().map(|row| row.row).collect::<Vec<_>>(), (1..=new.len() as u64).collect::<Vec<_>>());
+    for (row, new) in rows.iter().zip(new) {
+        assert_eq!(row.external_uuid, Some(new.external_uuid));
+        match &made[&new.external_uuid][..] {
+            [only] => assert!(row.state.is_done() && row.id == Some(*only), "{row:?} {only}"),
+            several => assert_eq!(row.error_kind.as_deref(), Some("Duplicate"), "{row:?} {several:?}"),
+        }
+    }
+    assert_eq!(made.len(), new.len());
+}
+
+/// The strictest bank: it makes a second user for a second request.
+async fn without_deduplication() -> (Sandbox, Client) {
+    let sandbox = Sandbox::builder().deduplicate(false).start().await.unwrap();
+    let client = hasty(&sandbox);
+    (sandbox, client)
+}
+
+#[tokio::test]
+async fn nothing_is_created_twice_wherever_it_was_cut_off() {
+    let (sandbox, client) = without_deduplication().await;
+    let new: Vec<_> = (0..200).map(|_| person()).collect();
+    plague(&sandbox, &Operation::CREATE_PROVISION, 13, 1000);
+    plague(&sandbox, &Operation::LIST_PROVISIONS, 5, 100);
+    let folder = Folder::new();
+    let path = folder.path("journal");
+    for cut in 0..8 {
+        let bulk = create_all(&client, &new).journal(FileJournal::open(&path).await.unwrap());
+        let mut rows = std::pin::pin!(bulk.stream());
+        let mut count = 0;
+        while let Some(Ok(_)) = rows.next().await {
+            count += 1;
+            if count > cut * 25 {
+                break;
+            }
+        }
+    }
+    let rows = settled(|| async {
+        outcomes(create_all(&client, &new).journal(FileJournal::open(&path).await.unwrap())).await
+    })
+    .await;
+    check_created(&sandbox, &new, &rows);
+}
+
+/// A file system that has lied about what it has stored: the journal ends at any byte. What it has lost is found at bunq.
+#[tokio::test]
+async fn a_journal_that_ends_at_any_byte_is_enough() {
+    let (sandbox, client) = without_deduplication().await;
+    let new: Vec<_> = (0..2).map(|_| person()).collect();
+    let folder = Folder::new();
+    let path = folder.path("journal");
+    let run =
+        async |path: &Path| outcomes(create_all(&client, &new).journal(FileJournal::open(path).await.unwrap())).await;
+    check_created(&sandbox, &new, &run(&path).await);
+    let whole = std::fs::read(&path).unwrap();
+    let client = sandbox.client().late_arrival(Duration::ZERO).build().unwrap();
+    let run =
+        async |path: &Path| outcomes(create_all(&client, &new).journal(FileJournal::open(path).await.unwrap())).await;
+    for len in 0..whole.len() {
+        // Where blocks were not stored, there is nothing, or there are zeros.
+        for rest in [&b""[..], &[0; 40][..]] {
+            if !rest.is_empty() && len % 8 != 0 {
+                continue;
+            }
+            std::fs::write(&path, [&whole[..len], rest].concat()).unwrap();
+            let rows = run(&path).await;
+            check_created(&sandbox, &new, &rows);
+        }
+    }
+    assert_eq!(sandbox.provision_ids().len(), 2);
+}
+
+#[tokio::test]
+async fn a_journal_is_used_by_one_at_a_time_and_is_its_owners_alone() {
+    let folder = Folder::new();
+    let path = folder.path("journal");
+    let first = FileJournal::open(&path).await.unwrap();
+    let error = FileJournal::open(&path).await.unwrap_err().to_string();
+    assert!(error.contains("another process uses it"), "{error}");
+    drop(first);
+    FileJournal::open(&path).await.unwrap();
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt as _;
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    }
+    for foreign in ["id\n123\n", "{\"bunq_partner_journal\":1}\n", "hello"] {
+        let path = folder.file("foreign", foreign);
+        let error = FileJournal::open(&path).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Journal);
+        assert!(
+            error.to_string().ends_with("it is not a journal: give the path of one, or of one to be made"),
+            "{error}"
+        );
+        assert_eq!(std::fs::read_to_string(path).unwrap(), foreign);
+    }
+}
+
+#[tokio::test]
+async fn a_journal_that_is_damaged_before_its_end_is_refused() {
+    let (sandbox, client) = common::start().await;
+    let ids = sandbox.populate(4);
+    let folder = Folder::new();
+    let path = folder.path("journal");
+    outcomes(close_all(&client, &ids).journal(FileJournal::open(&path).await.unwrap())).await;
+    let text = std::fs::read_to_string(&path).unwrap();
+    let damaged = text.replacen("\"row\":2", "\"row\":x", 1);
+    std::fs::write(&path, &damaged).unwrap();
+    let error = FileJournal::open(&path).await.unwrap_err().to_string();
+    assert!(error.ends_with("is damaged, and it is not the last"), "{error}");
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), damaged);
+}
+
+#[tokio::test]
+async fn the_journal_holds_nothing_about_a_person_and_no_secret() {
+    let (sandbox, client) = common::start().await;
+    let folder = Folder::new();
+    let path = folder.path("journal");
+    // bunq repeats in its refusal what it was sent.
+    sandbox.inject(Injection::new(Fault::Status(400)).on(&Operation::CREATE_PROVISION).after(1));
+    sandbox.before_signing(|call, response| {
+        if response.status == 400 {
+            let email = serde_json::from_str::<serde_json::Value>(&call.body).unwrap()["email"].to_string();
+            response.body = format!(r#"{{"Error":[{{"error_description":{email}}}]}}"#).into();
+        }
+    });
+    let new: Vec<_> = (0..3).map(|_| person()).collect();
+    let rows = outcomes(create_all(&client, &new).journal(FileJournal::open(&path).await.unwrap())).await;
+    assert_eq!(states(&rows), [(RowState::Accepted, 2), (RowState::Failed, 1)].into());
+    let text = std::fs::read_to_string(&path).unwrap();
+    assert!(
+        !text.contains("user@example.com") && !text.contains("+316") && !text.contains(sandbox.api_key().expose()),
+        "{text}"
+    );
+    assert!(text.contains(&new[0].external_uuid.to_string()));
+}
+
+/// A key that bunq refuses, or an operator's Ctrl-C: the rows in progress end, no other begins.
+#[tokio::test]
+async fn a_shutdown_ends_after_the_rows_in_progress() {
+    let (sandbox, client) = common::start().await;
+    let ids = sandbox.populate(100);
+    let journal = MemoryJournal::new();
+    let bulk = close_all(&client, &ids).journal(journal.clone());
+    let shutdown = bulk.shutdown();
+    let mut rows = std::pin::pin!(bulk.stream());
+    let mut ended = Vec::new();
+    while let Some(row) = rows.try_next().await.unwrap() {
+        ended.push(row.row);
+        shutdown.begin();
+    }
+    assert!(ended.len() <= 17, "{ended:?}");
+    let puts = calls(&sandbox, "PUT", "").len();
+    assert!(puts == 0 || puts == ended.len());
+    for row in 1..=100 {
+        let last = journal.last(row).await.unwrap();
+        assert!(last.is_none_or(|last| last.state == RowState::Accepted && ended.contains(&row)), "{row}");
+    }
+}
+
+#[tokio::test]
+async fn a_key_that_is_refused_ends_the_run() {
+    let sandbox = Sandbox::start().await.unwrap();
+    let ids = sandbox.populate(50);
+    let builder = bunq_partner::Client::builder(bunq_partner::Environment::Sandbox);
+    let client = builder.base_url(sandbox.base_url()).api_key("sandbox_wrong").build().unwrap();
+    let journal = MemoryJournal::new();
+    let rows: Vec<_> = close_all(&client, &ids).journal(journal).stream().collect().await;
+    let (last, others) = rows.split_last().unwrap();
+    assert_eq!(last.as_ref().unwrap_err().kind(), ErrorKind::Unauthorized);
+    assert!(
+        others.len() <= 17 && others.iter().all(|row| row.as_ref().unwrap().state == RowState::Unfinished),
+        "{others:?}"
+    );
+}
+
+/// A network that is away for a while costs time, and no row. The pauses are not waited for.
+#[tokio::test(start_paused = true)]
+async fn an_outage_is_waited_for() {
+    let (sandbox, client) = common::start().await;
+    let ids = sandbox.populate(40);
+    sandbox.inject(Injection::new(Fault::UnsignedStatus(503)).on(&Operation::UPDATE_PROVISION).after(5).times(600));
+    sandbox.inject(Injection::new(Fault::UnsignedStatus(503)).on(&Operation::GET_PROVISION).times(100));
+    let rows = outcomes(close_all(&client, &ids)).await;
+    assert_eq!(states(&rows).keys().filter(|state| !state.is_done()).count(), 0, "{:?}", states(&rows));
+
+    // One that stays away ends the run; the rows are taken up by the next.
+    sandbox.inject(Injection::new(Fault::UnsignedStatus(503)).always());
+    let ids = sandbox.populate(40);
+    let rows: Vec<_> = close_all(&client, &ids).outage_timeout(Duration::from_secs(600)).stream().collect().await;
+    let (last, others) = rows.split_last().unwrap();
+    assert_eq!(last.as_ref().unwrap_err().kind(), ErrorKind::Server);
+    assert!(others.iter().all(|row| row.as_ref().unwrap().state == RowState::Unfinished), "{others:?}");
+}
+
+/// A row that always fails holds nobody up.
+#[tokio::test(start_paused = true)]
+async fn a_row_that_always_fails_is_given_up() {
+    let (sandbox, client) = common::start().await;
+    let ids = sandbox.populate(60);
+    let poisoned = ids[7];
+    sandbox.before_signing(move |call, response| {
+        if call.path.ends_with(&format!("/{poisoned}")) {
+            response.status = 500;
+            response.body = br#"{"Error":[{"error_description":"No."}]}"#.to_vec();
+        }
+    });
+    let rows = outcomes(close_all(&client, &ids)).await;
+    assert_eq!(states(&rows), [(RowState::Accepted, 59), (RowState::Unfinished, 1)].into());
+    assert_eq!((rows[7].error_kind.as_deref(), rows[7].status), (Some("Server"), Some(500)));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+
+    /// No bytes make it panic, or be overwritten unless they are the beginning of a journal.
+    #[test]
+    fn no_bytes_are_taken_for_a_journal(bytes in proptest::collection::vec(any::<u8>(), 1..300)) {
+        let folder = Folder::new();
+        let path = folder.path("journal");
+        std::fs::write(&path, &bytes).unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let opened = runtime.block_on(FileJournal::open(&path));
+        let stored = bytes.iter().rposition(|byte| *byte != 0).map_or(&[][..], |last| &bytes[..=last]);
+        let is_beginning = br#"{"bunq_partner_journal":"#.starts_with(stored);
+        prop_assert!(opened.is_err() || is_beginning);
+        if opened.is_err() {
+            prop_assert_eq!(std::fs::read(&path).unwrap(), bytes);
+        }
+    }
+}
