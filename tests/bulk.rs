@@ -348,8 +348,8 @@ async fn a_shutdown_ends_after_the_rows_in_progress() {
     let (sandbox, client) = common::start().await;
     let ids = sandbox.populate(100);
     let journal = MemoryJournal::new();
-    let bulk = close_all(&client, &ids).journal(journal.clone());
-    let shutdown = bulk.shutdown();
+    let shutdown = Shutdown::default();
+    let bulk = close_all(&client, &ids).journal(journal.clone()).shutdown(&shutdown);
     let mut rows = std::pin::pin!(bulk.stream());
     let mut ended = Vec::new();
     while let Some(row) = rows.try_next().await.unwrap() {

@@ -62,7 +62,7 @@ struct State {
     start: JournalStart,
     /// Where the last line about each row begins; row 1 comes first.
     places: Vec<u64>,
-    /// A write has failed.
+    /// It is open to be read alone, or a write has failed.
     is_broken: bool,
 }
 
@@ -103,10 +103,28 @@ impl FileJournal {
         }
         let state = {
             let path = path.clone();
-            spawn_blocking(move || State::read(opened).map_err(|problem| refused(&path, problem)))
+            spawn_blocking(move || State::to_be_written(opened).map_err(|problem| refused(&path, problem)))
         };
-        let state = state.await.map_err(aborted)??;
-        Ok(Self { path, state: Arc::new(Mutex::new(state)), waiting: Arc::default(), writer: Arc::default() })
+        Ok(Self::of(path, state.await.map_err(aborted)??))
+    }
+
+    /// Opens the journal at `path` to be read, also while another process uses it. It is not changed, and cannot be written.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Journal`](crate::ErrorKind::Journal) if it is not a journal, if it is damaged elsewhere than at its end, or if
+    /// it cannot be read.
+    pub async fn read(path: impl Into<PathBuf>) -> Result<Self, Error> {
+        let path = path.into();
+        let state = {
+            let path = path.clone();
+            spawn_blocking(move || State::to_be_read(&path).map_err(|problem| refused(&path, problem)))
+        };
+        Ok(Self::of(path, state.await.map_err(aborted)??))
+    }
+
+    fn of(path: PathBuf, state: State) -> Self {
+        Self { path, state: Arc::new(Mutex::new(state)), waiting: Arc::default(), writer: Arc::default() }
     }
 
     /// Writes a line, with all others that wait.
@@ -186,12 +204,23 @@ impl Opened {
 }
 
 impl State {
-    fn read(opened: Opened) -> Result<Self, String> {
+    fn new(opened: Opened) -> Result<Self, String> {
         let Opened { file, start } = opened;
         let mut state = Self { file, len: 0, start, places: Vec::new(), is_broken: false };
         state.read_lines()?;
+        Ok(state)
+    }
+
+    fn to_be_written(opened: Opened) -> Result<Self, String> {
+        let state = Self::new(opened)?;
         state.file.set_len(state.len).map_err(failed("written"))?;
         Ok(state)
+    }
+
+    fn to_be_read(path: &Path) -> Result<Self, String> {
+        let file = File::open(path).map_err(failed("opened"))?;
+        let state = Self::new(Opened { file, start: JournalStart::Lost })?;
+        Ok(Self { is_broken: true, ..state })
     }
 
     /// Reads all lines. The length is then that of what is whole.
@@ -257,7 +286,9 @@ impl State {
     /// Writes lines after each other, and syncs them. What a failed write leaves behind is cut off.
     fn write(&mut self, lines: Vec<(Option<u64>, Vec<u8>)>) -> Result<(), String> {
         if self.is_broken {
-            return Err("an earlier write has failed: go on with another run when there is space".into());
+            return Err(
+                "it is open to be read alone, or an earlier write has failed: open it again when there is space".into(),
+            );
         }
         let bytes: Vec<u8> = lines.iter().flat_map(|(_, line)| line).copied().collect();
         let mut file = &self.file;

@@ -1,7 +1,9 @@
 //! The input on its way to the work: what an earlier run has done of it, and what is to be done.
 
 use std::collections::{HashMap, VecDeque};
+use std::pin::pin;
 
+use futures_util::future::{Either, select};
 use futures_util::stream::StreamExt as _;
 use tokio::time::sleep;
 
@@ -74,7 +76,9 @@ impl Intake {
     async fn take(&mut self) -> Result<(), Error> {
         let mut doubts = Vec::new();
         while doubts.len() < MAX_DOUBTS {
-            let Some(work) = self.rows.next().await else {
+            // An input that waits for something does not hold up the end.
+            let begun = pin!(self.shutdown.begun());
+            let Either::Left((Some(work), _)) = select(self.rows.next(), begun).await else {
                 self.is_over = true;
                 break;
             };

@@ -94,10 +94,7 @@ impl MemoryJournal {
         Self::default()
     }
 
-    fn with<T: Send>(&self, work: impl FnOnce(&mut Written) -> T + Send) -> BoxFuture<'_, Result<T, Error>>
-    where
-        T: 'static,
-    {
+    fn with<T: Send + 'static>(&self, work: impl FnOnce(&mut Written) -> T) -> BoxFuture<'_, Result<T, Error>> {
         let done = work(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner));
         Box::pin(async { Ok(done) })
     }

@@ -121,9 +121,10 @@ impl Bulk {
         self
     }
 
-    /// Returns the handle by which the operation is ended early.
-    pub fn shutdown(&self) -> Shutdown {
-        self.config.shutdown.clone()
+    /// Sets the handle by which the operation is ended early.
+    pub fn shutdown(mut self, shutdown: &Shutdown) -> Self {
+        self.config.shutdown = shutdown.clone();
+        self
     }
 
     /// Begins, and yields what became of each row.

@@ -6,7 +6,19 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-/// Ends a [`Bulk`](crate::Bulk) operation early: no further row begins, and none is tried again. Clones are of the same operation.
+/// Ends a [`Bulk`](crate::Bulk) operation early: no further row begins, and none is tried again. Clones are of the same
+/// operation.
+///
+/// ```no_run
+/// # async fn example(bulk: bunq_partner::Bulk) {
+/// let shutdown = bunq_partner::Shutdown::default();
+/// let rows = bulk.shutdown(&shutdown).stream();
+/// tokio::spawn(async move {
+///     // When the process is asked to end:
+///     shutdown.begin();
+/// });
+/// # }
+/// ```
 #[derive(Debug, Clone)]
 pub struct Shutdown(Arc<watch::Sender<bool>>);
 
@@ -22,14 +34,19 @@ impl Shutdown {
         self.0.send_replace(true);
     }
 
-    pub(super) fn has_begun(&self) -> bool {
+    /// Whether the end has begun: by [`begin`](Self::begin), or because something keeps every row from succeeding.
+    pub fn has_begun(&self) -> bool {
         *self.0.borrow()
+    }
+
+    /// Waits until the end has begun.
+    pub async fn begun(&self) {
+        // The sender is not dropped before.
+        let _ = self.0.subscribe().wait_for(|begun| *begun).await;
     }
 
     /// Waits for this long; says whether the end has begun meanwhile.
     pub(super) async fn within(&self, pause: Duration) -> bool {
-        let mut begun = self.0.subscribe();
-        let begun = begun.wait_for(|begun| *begun);
-        timeout(pause, begun).await.is_ok()
+        timeout(pause, self.begun()).await.is_ok()
     }
 }

@@ -55,6 +55,9 @@ pub(super) struct ConnectionOptions {
     /// Use a bunq of this program's own, with provisions in every state; nothing leaves the machine
     #[arg(long, global = true, conflicts_with_all = ["base_url", "api_key_file", "context"])]
     pub(super) sandbox: bool,
+    /// At a bank on this machine: call it so many times as fast as bunq's rate limits allow
+    #[arg(long, global = true, value_name = "TIMES", value_parser = value_parser!(u32).range(1..=1000))]
+    pub(super) rehearse: Option<u32>,
     /// Do not ask before something is changed in production
     #[arg(long, short, global = true)]
     pub(super) yes: bool,
@@ -107,6 +110,8 @@ pub(super) enum Command {
     Demo,
     #[command(flatten)]
     Bank(BankCommand),
+    /// Say what became of each row of a file that was closed or created from
+    Report(ReportOptions),
     /// Run a bunq on loopback until interrupted
     Sandbox(SandboxOptions),
     /// Print the completions of a shell
@@ -174,24 +179,51 @@ pub(super) enum BankCommand {
 #[derive(Args)]
 pub(super) struct CloseOptions {
     /// The ids of the provisions
-    #[arg(required = true, value_name = "ID", value_parser = provision_id)]
+    #[arg(required_unless_present = "from", conflicts_with = "from", value_name = "ID", value_parser = provision_id)]
     pub(super) ids: Vec<ProvisionId>,
+    #[command(flatten)]
+    pub(super) bulk: BulkOptions,
     #[command(flatten)]
     pub(super) waiting: WaitOptions,
     #[command(flatten)]
     pub(super) dry_run: DryRun,
 }
 
+/// Many rows of a file, with a journal by which a run that was cut off goes on.
+#[derive(Args)]
+#[command(next_help_heading = "Many at once")]
+pub(super) struct BulkOptions {
+    /// Take the rows of this file: CSV with a header, or JSON lines; - is standard input
+    #[arg(long, value_name = "FILE", conflicts_with = "wait")]
+    pub(super) from: Option<PathBuf>,
+    /// Where it is kept what was done [default: FILE.journal]
+    #[arg(long, value_name = "FILE", requires = "from")]
+    pub(super) journal: Option<PathBuf>,
+    /// Go on with a run that was cut off
+    #[arg(long, requires = "from", conflicts_with = "dry_run")]
+    pub(super) resume: bool,
+}
+
+#[derive(Args)]
+pub(super) struct ReportOptions {
+    /// The file that the rows were taken from
+    #[arg(long, value_name = "FILE")]
+    pub(super) from: PathBuf,
+    /// The journal of the run [default: FILE.journal]
+    #[arg(long, value_name = "FILE")]
+    pub(super) journal: Option<PathBuf>,
+}
+
 #[derive(Args)]
 pub(super) struct CreateOptions {
     /// The e-mail address of the user
-    #[arg(long)]
-    pub(super) email: EmailAddress,
+    #[arg(long, required_unless_present = "from", conflicts_with = "from")]
+    pub(super) email: Option<EmailAddress>,
     /// The telephone number of the user, as in +31600000000
-    #[arg(long, value_name = "NUMBER")]
-    pub(super) phone_number: PhoneNumber,
+    #[arg(long, value_name = "NUMBER", required_unless_present = "from", conflicts_with = "from")]
+    pub(super) phone_number: Option<PhoneNumber>,
     /// Your own key for the user [default: a random one, which is printed first]
-    #[arg(long, value_name = "UUID")]
+    #[arg(long, value_name = "UUID", conflicts_with = "from")]
     external_uuid: Option<Uuid>,
     /// The key if none is given.
     #[arg(skip = Uuid::new_v4())]
@@ -200,14 +232,19 @@ pub(super) struct CreateOptions {
     #[arg(long, requires = "external_uuid")]
     pub(super) ensure: bool,
     /// Create a company, whose director is the person of this provision
-    #[arg(long, value_name = "ID", value_parser = provision_id, conflicts_with_all = ["date_of_birth", "country"])]
+    #[arg(long, value_name = "ID", value_parser = provision_id, conflicts_with_all = ["date_of_birth", "country", "from"])]
     pub(super) director: Option<ProvisionId>,
     /// The date of birth, for USER_ANONYMOUS_TRANSACTION_AUDIT
-    #[arg(long, value_name = "YYYY-MM-DD", requires = "country")]
+    #[arg(long, value_name = "YYYY-MM-DD", requires = "country", conflicts_with = "from")]
     pub(super) date_of_birth: Option<Date>,
     /// The country of residence, for USER_ANONYMOUS_TRANSACTION_AUDIT
-    #[arg(long, value_name = "COUNTRY", requires = "date_of_birth")]
+    #[arg(long, value_name = "COUNTRY", requires = "date_of_birth", conflicts_with = "from")]
     pub(super) country: Option<CountryCode>,
+    #[command(flatten)]
+    pub(super) bulk: BulkOptions,
+    /// Take each new user into use before its credential expires; its token and its context are kept in this folder
+    #[arg(long, value_name = "FOLDER", requires = "from", help_heading = "Many at once")]
+    pub(super) take_into_use: Option<PathBuf>,
     #[command(flatten)]
     pub(super) waiting: WaitOptions,
     #[command(flatten)]
@@ -291,9 +328,9 @@ pub(super) struct SandboxOptions {
     /// The partner's API key, of this sandbox alone [default: a random one]
     #[arg(long, value_name = "KEY")]
     pub(super) api_key: Option<Secret>,
-    /// Keep bunq's rate limits
-    #[arg(long)]
-    pub(super) rate_limits: bool,
+    /// Keep bunq's rate limits, or limits that let so many times as many calls through
+    #[arg(long, value_name = "TIMES", num_args = 0..=1, require_equals = true, default_missing_value = "1", value_parser = value_parser!(u32).range(1..=1000))]
+    pub(super) rate_limits: Option<u32>,
     /// Play a fault: its name, and after commas on=OPERATION, after=CALLS, times=CALLS or times=always; can be repeated
     #[arg(long = "fault", value_name = "FAULT", long_help = fault_help())]
     pub(super) faults: Vec<Injection>,

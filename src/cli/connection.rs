@@ -4,10 +4,11 @@
 use std::fs::{self, File};
 use std::io::{self, IsTerminal as _, Read as _, Write as _};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use aws_lc_rs::digest::{Context as Digest, SHA256};
 use bunq_partner::sandbox::{Sandbox, SeedProvision};
-use bunq_partner::{Client, ClientBuilder, Environment, FileStore, Secret, is_loopback};
+use bunq_partner::{Client, ClientBuilder, Environment, FileStore, Operation, RateLimit, Secret, is_loopback};
 use etcetera::BaseStrategy as _;
 
 use super::arguments::{ConnectionOptions, OutputOptions};
@@ -19,6 +20,9 @@ const API_KEY: &str = "BUNQ_API_KEY";
 
 /// No key is longer.
 const MAX_KEY_LEN: u64 = 4096;
+
+/// How long bunq may take to carry out what is in doubt.
+const LATE_ARRIVAL: Duration = Duration::from_secs(10);
 
 /// The provisions of `--sandbox`: one in every state.
 const SAMPLES: &str = include_str!("samples.json");
@@ -32,30 +36,36 @@ pub(super) struct Connection {
     pub(super) context: Option<PathBuf>,
     /// The bank itself, if it is this program's own.
     sandbox: Option<Sandbox>,
+    /// How many times as fast as bunq allows.
+    rehearse: u32,
 }
 
 impl Connection {
     /// Finds the key and the context file. It may ask for the key, and starts the sandbox if one is wanted.
     pub(super) async fn new(options: &ConnectionOptions, needs_key: bool) -> Result<Self, Failure> {
+        let rehearse = options.rehearse.unwrap_or(1);
         if options.sandbox {
-            return Self::to_sandbox().await;
+            return Self::to_sandbox(rehearse).await;
         }
         let environment = options.env;
         let base_url = options.base_url.clone().unwrap_or_else(|| environment.base_url().to_owned());
+        if rehearse > 1 && !base_url.parse().is_ok_and(|url| is_loopback(&url)) {
+            return Err(Failure::usage("--rehearse is for a bank on this machine: bunq would refuse what is faster"));
+        }
         if !needs_key && options.api_key_file.is_none() {
             // What is only shown is shown without a key too, and leaves nothing behind.
             let api_key = Secret::new(if environment == Environment::Sandbox { "sandbox_" } else { "-" });
-            return Ok(Self { environment, base_url, api_key, context: None, sandbox: None });
+            return Ok(Self { environment, base_url, api_key, context: None, sandbox: None, rehearse });
         }
         let api_key = api_key(options.api_key_file.as_deref())?;
         let context = match &options.context {
             Some(file) => file.clone(),
             None => state_folder()?.join(context_name(environment, &base_url, &api_key)),
         };
-        Ok(Self { environment, base_url, api_key, context: Some(context), sandbox: None })
+        Ok(Self { environment, base_url, api_key, context: Some(context), sandbox: None, rehearse })
     }
 
-    async fn to_sandbox() -> Result<Self, Failure> {
+    async fn to_sandbox(rehearse: u32) -> Result<Self, Failure> {
         let seed: Vec<SeedProvision> =
             serde_json::from_str(SAMPLES).map_err(|error| Failure::local("the samples", &error.into()))?;
         let sandbox = Sandbox::builder().seed(seed).start().await;
@@ -66,6 +76,7 @@ impl Connection {
             api_key: sandbox.api_key(),
             context: None,
             sandbox: Some(sandbox),
+            rehearse,
         })
     }
 
@@ -94,7 +105,23 @@ impl Connection {
 
     /// A client to be built, without a context.
     pub(super) fn builder(&self) -> ClientBuilder {
-        Client::builder(self.environment).base_url(&self.base_url).api_key(self.api_key.clone())
+        let builder = Client::builder(self.environment).base_url(&self.base_url).api_key(self.api_key.clone());
+        if self.rehearse == 1 {
+            return builder;
+        }
+        let builder = builder.late_arrival(LATE_ARRIVAL / self.rehearse);
+        Operation::ALL.iter().fold(builder, |builder, operation| {
+            let RateLimit { calls, per, .. } = operation.rate_limit;
+            builder.rate_limit(operation, calls, per / self.rehearse)
+        })
+    }
+
+    /// How long one call of an operation takes of its limit.
+    pub(super) fn interval(&self, operation: &Operation) -> Duration {
+        if self.sandbox.is_some() {
+            return Duration::ZERO;
+        }
+        operation.rate_limit.per / operation.rate_limit.calls / self.rehearse
     }
 }
 

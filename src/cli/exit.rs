@@ -75,6 +75,12 @@ impl Failure {
         Self { code: code(kind), message: message.into(), hint: None, error: None }
     }
 
+    /// A failure of the kind with this name, or one that is not known.
+    pub(super) fn of_kind_named(name: Option<&str>, message: impl Into<String>) -> Self {
+        let kind = KINDS.iter().find(|(kind, ..)| Some(kind.as_str()) == name);
+        Self { code: kind.map_or(NO, |(_, code, _)| *code), message: message.into(), hint: None, error: None }
+    }
+
     /// A check found something wrong, and has said what.
     pub(super) fn found() -> Self {
         Self { code: NO, message: String::new(), hint: None, error: None }
@@ -97,6 +103,20 @@ impl Failure {
     pub(super) fn with_hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
         self
+    }
+
+    /// The same failure with a hint, also beside the one that it has.
+    pub(super) fn or_hint(self, hint: String) -> Self {
+        let hint = match &self.hint {
+            Some(first) => format!("{first}; {hint}"),
+            None => hint,
+        };
+        self.with_hint(hint)
+    }
+
+    /// The same failure, which says what has failed.
+    pub(super) fn of(self, what: &str) -> Self {
+        Self { message: format!("{what}: {}", self.message), ..self }
     }
 
     /// The same failure, of which nothing more is to be said.

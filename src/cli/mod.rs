@@ -5,6 +5,7 @@
 
 mod api;
 mod arguments;
+mod bulk;
 mod connection;
 mod demo;
 mod doctor;
@@ -24,12 +25,15 @@ mod words;
 use std::io::{self, Write as _};
 use std::process::ExitCode;
 
+use bunq_partner::EmailAddress;
 use clap::{CommandFactory as _, Parser as _};
 use serde_json::Value;
 
 use self::arguments::{
     Arguments, BankCommand, Color, Command, ConnectionOptions, Format, OutputOptions, SessionCommand,
 };
+use self::bulk::Job;
+use self::bulk::input::Kind;
 use self::connection::{Connection, confirm_change, confirm_secrets};
 use self::exit::Failure;
 use self::interrupt::until_interrupted;
@@ -58,6 +62,7 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
     match command {
         Command::Demo => in_runtime(until_interrupted(None, demo::run())),
         Command::Bank(command) => in_runtime(ask_bank(command, &connection, output)),
+        Command::Report(options) => in_runtime(bulk::report::run(&options, &output)),
         Command::Sandbox(options) => in_runtime(sandbox::run(options)),
         Command::Completions { shell } => {
             let mut text = Vec::new();
@@ -106,6 +111,7 @@ async fn ask_bank(command: BankCommand, options: &ConnectionOptions, output: Out
     if let BankCommand::Probe(_) = &command {
         probe::check(options)?;
     }
+    let job = job(&command)?;
     let body = match &command {
         BankCommand::Api(options) => api::body(options)?,
         _ => None,
@@ -120,10 +126,13 @@ async fn ask_bank(command: BankCommand, options: &ConnectionOptions, output: Out
         connection => connection?,
     };
     let invocation = &Invocation { connection, output };
-    if let Some(change) = change(invocation, &command, body.as_ref())? {
+    if let Some(change) = change(invocation, &command, job.as_ref(), body.as_ref())? {
         confirm_change(options, &change)?;
     }
     confirm_secrets(&invocation.output)?;
+    if let Some(job) = &job {
+        return if is_dry_run(&command) { bulk::plan(invocation, job) } else { bulk::run(invocation, job).await };
+    }
     until_interrupted(after_interrupt(&command), async {
         match command {
             BankCommand::Close(options) => provisions::close(invocation, &options).await,
@@ -147,10 +156,29 @@ async fn ask_bank(command: BankCommand, options: &ConnectionOptions, output: Out
     .await
 }
 
+/// The rows of a file, if the command takes some.
+fn job(command: &BankCommand) -> Result<Option<Job>, Failure> {
+    match command {
+        BankCommand::Close(options) => Job::prepare(Kind::Close, &options.bulk, None, options.dry_run.dry_run),
+        BankCommand::Create(options) => {
+            Job::prepare(Kind::Create, &options.bulk, options.take_into_use.as_deref(), options.dry_run.dry_run)
+        }
+        _ => Ok(None),
+    }
+}
+
 /// What a command changes at bunq, in the words of a question.
-fn change(invocation: &Invocation, command: &BankCommand, body: Option<&Value>) -> Result<Option<String>, Failure> {
+fn change(
+    invocation: &Invocation,
+    command: &BankCommand,
+    job: Option<&Job>,
+    body: Option<&Value>,
+) -> Result<Option<String>, Failure> {
     if is_dry_run(command) {
         return Ok(None);
+    }
+    if let Some(job) = job {
+        return Ok(Some(job.change()));
     }
     Ok(match command {
         BankCommand::Close(options) => {
@@ -158,7 +186,8 @@ fn change(invocation: &Invocation, command: &BankCommand, body: Option<&Value>) 
             Some(format!("Close {}", ids.join(", ")))
         }
         BankCommand::Create(options) => {
-            Some(format!("Create a user with the e-mail address {}", options.email.as_str()))
+            let email = options.email.as_ref().map(EmailAddress::as_str).unwrap_or_default();
+            Some(format!("Create a user with the e-mail address {email}"))
         }
         BankCommand::ResetToken { id, .. } => Some(format!("Replace the credential of {id}, which stops working,")),
         BankCommand::Session(SessionCommand::End { .. }) => Some("End the session".into()),

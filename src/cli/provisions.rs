@@ -54,7 +54,9 @@ pub(super) async fn close(invocation: &Invocation, options: &CloseOptions) -> Re
 
 pub(super) async fn create(invocation: &Invocation, options: &CreateOptions) -> Result<(), Failure> {
     let external_uuid = options.external_uuid();
-    let (email, phone_number) = (options.email.clone(), options.phone_number.clone());
+    let (Some(email), Some(phone_number)) = (options.email.clone(), options.phone_number.clone()) else {
+        return Err(Failure::usage("give --email and --phone-number"));
+    };
     let mut new = match options.director {
         Some(director) => NewProvision::company(external_uuid, email, phone_number, director),
         None => NewProvision::person(external_uuid, email, phone_number),

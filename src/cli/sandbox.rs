@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use bunq_partner::Secret;
 use bunq_partner::sandbox::{JournalEntry, Pace, RawResponse, Sandbox, SandboxBuilder};
+use bunq_partner::{Operation, RateLimit, Secret};
 use serde::de::DeserializeOwned;
 use serde_json::json;
 use tokio::time::{MissedTickBehavior, interval};
@@ -77,7 +77,13 @@ pub(super) async fn run(options: SandboxOptions) -> Result<(), Failure> {
 }
 
 fn builder(options: SandboxOptions) -> Result<SandboxBuilder, Failure> {
-    let mut builder = Sandbox::builder().port(options.port).rate_limits(options.rate_limits);
+    let mut builder = Sandbox::builder().port(options.port);
+    if let Some(times) = options.rate_limits {
+        for operation in Operation::ALL {
+            let RateLimit { calls, per, .. } = operation.rate_limit;
+            builder = builder.rate_limit(operation, calls, per / times);
+        }
+    }
     builder = builder.pace(options.step.map_or(Pace::EachRead, Pace::Every));
     if let Some(file) = &options.profile {
         builder = builder.profile(read_json("--profile", file)?);

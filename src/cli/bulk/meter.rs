@@ -1,0 +1,112 @@
+//! What is seen while the rows go by: a bar at a terminal, a line now and then elsewhere, and the first failures.
+
+use std::io::{self, IsTerminal as _};
+use std::time::{Duration, Instant};
+
+use bunq_partner::jiff::Timestamp;
+use bunq_partner::{Error, RowRecord};
+use indicatif::{ProgressBar, ProgressStyle};
+
+use super::super::exit::Failure;
+use super::super::invocation::Invocation;
+use super::input::Input;
+
+/// How many failures are said as they come. All are in the report.
+const MAX_SAID: u64 = 20;
+
+/// How often a line is written where there is no terminal.
+const EVERY: Duration = Duration::from_secs(60);
+
+/// How often the bar moves.
+const TICK: Duration = Duration::from_millis(200);
+
+pub(super) struct Meter<'a> {
+    invocation: &'a Invocation,
+    bar: ProgressBar,
+    begun_at: Timestamp,
+    last_line: Instant,
+    rows: u64,
+    seen: u64,
+    done: u64,
+    said: u64,
+    used: u64,
+}
+
+impl<'a> Meter<'a> {
+    pub(super) fn new(invocation: &'a Invocation, input: &Input) -> Self {
+        let bar = ProgressBar::new(input.rows);
+        let style = ProgressStyle::with_template("{bar:30} {pos}/{len}  {per_sec}  {eta} left  {msg}");
+        bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+        bar.enable_steady_tick(TICK);
+        let (begun_at, last_line) = (Timestamp::now(), Instant::now());
+        Self { invocation, bar, begun_at, last_line, rows: input.rows, seen: 0, done: 0, said: 0, used: 0 }
+    }
+
+    /// Counts a row.
+    pub(super) fn add(&mut self, row: &RowRecord) {
+        self.seen += 1;
+        self.done += u64::from(row.state.is_done());
+        self.bar.inc(1);
+        if row.at < self.begun_at {
+            // It was done by an earlier run, which says nothing of this one's pace.
+            self.bar.reset_eta();
+        }
+        self.bar.set_message(self.counts());
+        if let Some(error) = &row.error {
+            self.failed(&format!("row {}", row.row), error);
+        }
+        if self.last_line.elapsed() >= EVERY && !io::stderr().is_terminal() {
+            self.last_line = Instant::now();
+            self.invocation.note(&format!("{} of {} rows: {}", self.seen, self.rows, self.counts()));
+        }
+    }
+
+    /// Says what has failed, unless enough was said.
+    pub(super) fn failed(&mut self, what: &str, error: &Error) {
+        self.said += 1;
+        if self.said <= MAX_SAID {
+            let failure = Failure::from(error.clone()).of(what);
+            self.bar.suspend(|| failure.report(self.invocation.format().is_json()));
+        }
+    }
+
+    /// Says something beside the bar.
+    pub(super) fn note(&self, text: &str) {
+        self.bar.suspend(|| self.invocation.note(text));
+    }
+
+    /// Whether every row of the input was seen.
+    pub(super) fn is_complete(&self) -> bool {
+        self.seen == self.rows
+    }
+
+    /// So many users are taken into use.
+    pub(super) fn used(&mut self, used: u64) {
+        self.used = used;
+        self.bar.set_message(self.counts());
+    }
+
+    fn counts(&self) -> String {
+        let (done, others) = (self.done, self.seen - self.done);
+        let others = if others > 0 { format!(", {others} not") } else { String::new() };
+        let used = if self.used > 0 { format!(", {} in use", self.used) } else { String::new() };
+        format!("{done} done{others}{used}")
+    }
+}
+
+impl Drop for Meter<'_> {
+    fn drop(&mut self) {
+        self.bar.finish_and_clear();
+    }
+}
+
+/// A time in words: `4 h 10 min`.
+pub(super) fn words(time: Duration) -> String {
+    let seconds = time.as_secs();
+    match (seconds / 3600, seconds % 3600 / 60) {
+        (0, 0) => format!("{seconds} s"),
+        (0, minutes) => format!("{minutes} min"),
+        (hours, 0) => format!("{hours} h"),
+        (hours, minutes) => format!("{hours} h {minutes} min"),
+    }
+}

@@ -1,0 +1,113 @@
+//! The report: each row of the input once, with what the journal says of it.
+
+use std::collections::BTreeMap;
+
+use bunq_partner::{FileJournal, Journal as _, JournalStart, RowRecord, RowState};
+use serde_json::json;
+
+use super::super::arguments::{Format, OutputOptions, ReportOptions};
+use super::super::exit::{Failure, after_output};
+use super::super::output::{Field, HIDDEN, Printer, Record, write_text};
+use super::input::{Input, Kind, Row};
+use super::journal_path;
+
+/// The name of what is said of a row that was not begun.
+const NOT_BEGUN: &str = "not_begun";
+
+/// The report of a run, finished or not.
+pub(in super::super) async fn run(options: &ReportOptions, output: &OutputOptions) -> Result<(), Failure> {
+    let path = journal_path(&options.from, options.journal.as_deref())?;
+    let journal = FileJournal::read(&path).await?;
+    let kind = match journal.start().await? {
+        JournalStart::Begun(header) if header.operation == "create_provision" => Kind::Create,
+        _ => Kind::Close,
+    };
+    let input = Input::check(&options.from, kind)?;
+    write(output.output, &input, &journal, true).await
+}
+
+/// Writes what became of each row; for people, and unless all are wanted, of those that are not done.
+///
+/// It fails as the first row has that is not done.
+pub(super) async fn write(
+    format: Format,
+    input: &Input,
+    journal: &FileJournal,
+    wants_all: bool,
+) -> Result<(), Failure> {
+    if let JournalStart::Begun(header) = journal.start().await? {
+        input.check_journal(header.input.as_deref())?;
+    }
+    let mut printer = Printer::new(format);
+    let mut counts: BTreeMap<&str, u64> = BTreeMap::new();
+    let mut first = None;
+    for (row, place) in input.rows()?.zip(1..) {
+        let last = journal.last(place).await?;
+        let state = last.as_ref().map_or(NOT_BEGUN, |last| last.state.as_str());
+        *counts.entry(state).or_default() += 1;
+        let is_done = last.as_ref().is_some_and(|last| last.state.is_done());
+        if !is_done && first.is_none() {
+            first = Some(last.as_ref().and_then(|last| last.error_kind.clone()));
+        }
+        if wants_all || !is_done || format != Format::Table {
+            printer.add(record(place, &row, last.as_ref()))?;
+        }
+    }
+    let written = if printer.is_empty() { Ok(()) } else { printer.finish() };
+    let said: Vec<_> = counts.iter().map(|(state, count)| format!("{count} {}", state.replace('_', " "))).collect();
+    let said = said.join(", ");
+    let Some(kind) = first else {
+        written?;
+        if format == Format::Table {
+            write_text(&format!("{} rows: {said}\n", input.rows))?;
+        }
+        return Ok(());
+    };
+    let problem = format!("not all of the {} rows are done: {said}", input.rows);
+    let outcome = Err(Failure::of_kind_named(kind.as_deref(), problem));
+    after_output(outcome, written)
+}
+
+fn record(place: u64, row: &Row, last: Option<&RowRecord>) -> Record {
+    let (own_id, external_uuid) = match row {
+        Row::Close(id) => (Some(*id), None),
+        Row::Create(new) => (None, Some(new.external_uuid)),
+    };
+    let id = own_id.or_else(|| last.and_then(|last| last.id));
+    let state = last.map_or(NOT_BEGUN, |last| last.state.as_str());
+    let response_id = last.and_then(|last| last.response_id.as_deref());
+    let error = last.and_then(|last| last.error_kind.as_deref());
+    let status = last.and_then(|last| last.status);
+    let at = last.map(|last| last.at.to_string());
+    let json = json!({
+        "row": place,
+        "id": id,
+        "external_uuid": external_uuid,
+        "outcome": state,
+        "response_id": response_id,
+        "error": error,
+        "status": status,
+        "at": at,
+    });
+    let style = match last.map(|last| last.state) {
+        Some(RowState::Failed | RowState::Unfinished) => Some("31"),
+        Some(state) if state.is_done() => Some("32"),
+        _ => Some("33"),
+    };
+    let text = |value: Option<String>| value.unwrap_or_default();
+    let fields = vec![
+        Field::new("row", 0, place.to_string()),
+        Field::new("id", 0, text(id.map(|id| id.to_string()))),
+        Field::new(
+            "external_uuid",
+            if external_uuid.is_some() { 0 } else { HIDDEN },
+            text(external_uuid.map(|uuid| uuid.to_string())),
+        ),
+        Field::new("outcome", 0, state).styled(style),
+        Field::new("error", 0, error.unwrap_or_default()),
+        Field::new("status", 1, text(status.map(|status| status.to_string()))),
+        Field::new("response_id", 2, response_id.unwrap_or_default()),
+        Field::new("at", 3, text(at)),
+    ];
+    Record { fields, json }
+}

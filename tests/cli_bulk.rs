@@ -1,0 +1,500 @@
+//! `close --from` and `create --from`, killed, starved of space and interrupted; their input, their report.
+
+#![cfg(all(feature = "cli", unix))]
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+mod common;
+
+use std::collections::HashMap;
+use std::io::Write as _;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use bunq_partner::sandbox::{Fault, Injection, Pace, Sandbox, SandboxBuilder};
+use bunq_partner::{Operation, ProvisionId, Uuid};
+use common::{Folder, calls, program, program_for, ran};
+use serde_json::Value;
+
+/// So many times as fast as bunq allows.
+const FAST: &str = "1000";
+
+fn bulk(folder: &Folder, sandbox: &Sandbox, command: &str, from: &Path) -> Command {
+    let mut program = program_for(folder, sandbox);
+    program.args(["--rehearse", FAST, "-o", "csv", command, "--from"]).arg(from);
+    program
+}
+
+/// A file of ids.
+fn ids(folder: &Folder, ids: &[ProvisionId]) -> PathBuf {
+    let lines: String = ids.iter().map(|id| format!("{id}\n")).collect();
+    folder.file("ids.csv", &format!("id\n{lines}"))
+}
+
+/// A file of new users.
+fn users(folder: &Folder, count: usize) -> (PathBuf, Vec<Uuid>) {
+    let uuids: Vec<_> = (0..count).map(|_| Uuid::new_v4()).collect();
+    let lines: String =
+        uuids.iter().zip(1..).map(|(uuid, row)| format!("{uuid},user{row}@example.com,+31600{row:06}\n")).collect();
+    (folder.file("users.csv", &format!("external_uuid,email,phone_number\n{lines}")), uuids)
+}
+
+/// The lines of a report, by their columns.
+fn report(csv: &str) -> Vec<HashMap<String, String>> {
+    let mut lines = csv.lines().map(|line| line.split(',').map(str::to_owned).collect::<Vec<_>>());
+    let header = lines.next().unwrap();
+    lines.map(|line| header.iter().cloned().zip(line).collect()).collect()
+}
+
+fn journal_of(from: &Path) -> PathBuf {
+    PathBuf::from(format!("{}.journal", from.display()))
+}
+
+fn len(path: &Path) -> u64 {
+    std::fs::metadata(path).map_or(0, |found| found.len())
+}
+
+/// A bank with limits that are as fast as the program's. One that refuses a call names them.
+fn fast() -> SandboxBuilder {
+    let limits = Operation::ALL.iter().map(|operation| (operation, operation.rate_limit));
+    limits.fold(Sandbox::builder(), |builder, (operation, limit)| {
+        builder.rate_limit(operation, limit.calls, limit.per / FAST.parse().unwrap())
+    })
+}
+
+/// Faults at every so many calls of an operation, by turns.
+fn plague(sandbox: &Sandbox, operation: &Operation, every: u32, up_to: usize) {
+    let faults = [
+        Fault::Drop,
+        Fault::Truncated,
+        Fault::RateLimited { retry_after: None },
+        Fault::UnsignedStatus(503),
+        Fault::Replayed,
+        Fault::LateArrival(Duration::from_millis(5)),
+        Fault::SessionLost,
+        Fault::Status(500),
+    ];
+    for (turn, call) in (every..u32::try_from(up_to).unwrap()).step_by(every as usize).enumerate() {
+        sandbox.inject(Injection::new(faults[turn % faults.len()]).on(operation).after(call));
+    }
+}
+
+/// Waits until the journal has grown by this much; says whether the program is still there.
+fn until_grown(child: &mut Child, journal: &Path, by: u64) -> bool {
+    let start = len(journal);
+    while len(journal) < start + by {
+        if child.try_wait().unwrap().is_some() {
+            return false;
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    true
+}
+
+/// Runs to the end, with a kill at so many random moments; returns the report.
+fn killed(
+    folder: &Folder,
+    sandbox: &Sandbox,
+    command: &str,
+    from: &Path,
+    rows: u64,
+    kills: u64,
+) -> Vec<HashMap<String, String>> {
+    let journal = journal_of(from);
+    let mut done = 0;
+    let run = || {
+        let mut program = bulk(folder, sandbox, command, from);
+        if len(&journal) > 0 || journal.exists() {
+            program.arg("--resume");
+        }
+        program
+    };
+    while done < kills {
+        let mut child = run().stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        // Each row has two lines of about a hundred bytes.
+        if !until_grown(&mut child, &journal, fastrand::u64(0..rows * 200 / kills)) {
+            break;
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+        done += 1;
+    }
+    assert!(done > kills / 2, "it was killed {done} times");
+    for _ in 0..10 {
+        let (stdout, stderr, code) = ran(&mut run());
+        if code == 0 {
+            return report(&stdout);
+        }
+        assert!(stderr.contains("unfinished"), "{stderr}");
+    }
+    panic!("rows stay unfinished");
+}
+
+fn check_closed(sandbox: &Sandbox, ids: &[ProvisionId], report: &[HashMap<String, String>]) {
+    assert_eq!(report.len(), ids.len());
+    for ((row, id), place) in report.iter().zip(ids).zip(1..) {
+        assert_eq!((row["row"].parse(), row["id"].parse()), (Ok(place), Ok(*id)));
+        assert!(["accepted", "found", "already"].contains(&&*row["outcome"]), "{row:?}");
+        assert_ne!(sandbox.provision(*id).unwrap()["status"], "ACTIVE");
+    }
+}
+
+fn check_created(sandbox: &Sandbox, uuids: &[Uuid], report: &[HashMap<String, String>]) {
+    let mut made: HashMap<Uuid, Vec<String>> = HashMap::new();
+    for id in sandbox.provision_ids() {
+        let uuid = sandbox.provision(id).unwrap()["external_uuid"].as_str().unwrap().parse().unwrap();
+        made.entry(uuid).or_default().push(id.to_string());
+    }
+    assert_eq!(report.len(), uuids.len());
+    for (row, uuid) in report.iter().zip(uuids) {
+        assert_eq!(row["external_uuid"], uuid.to_string());
+        match &made[uuid][..] {
+            [only] => {
+                assert!(["accepted", "found"].contains(&&*row["outcome"]) && row["id"] == *only, "{row:?} {only}")
+            }
+            several => assert_eq!(row["error"], "Duplicate", "{row:?} {several:?}"),
+        }
+    }
+}
+
+async fn closes_killed(rows: usize, kills: u64) {
+    let sandbox = fast().start().await.unwrap();
+    let folder = Folder::new();
+    let provisions = sandbox.populate(rows);
+    plague(&sandbox, &Operation::UPDATE_PROVISION, 23, rows);
+    let from = ids(&folder, &provisions);
+    let report = killed(&folder, &sandbox, "close", &from, rows as u64, kills);
+    check_closed(&sandbox, &provisions, &report);
+}
+
+async fn creates_killed(rows: usize, kills: u64) {
+    // The strictest bank: it makes a second user for a second request.
+    let sandbox = fast().deduplicate(false).pace(Pace::Manual).start().await.unwrap();
+    let folder = Folder::new();
+    plague(&sandbox, &Operation::CREATE_PROVISION, 23, rows);
+    let (from, uuids) = users(&folder, rows);
+    let report = killed(&folder, &sandbox, "create", &from, rows as u64, kills);
+    check_created(&sandbox, &uuids, &report);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn closing_survives_kills() {
+    closes_killed(300, 8).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn creating_survives_kills() {
+    creates_killed(200, 8).await;
+}
+
+/// Some minutes: `cargo test --release --features cli --test cli_bulk -- --ignored`.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "it takes minutes"]
+async fn ten_thousand_closes_survive_twenty_kills() {
+    closes_killed(10_000, 20).await;
+}
+
+/// Some minutes: `cargo test --release --features cli --test cli_bulk -- --ignored`.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "it takes minutes"]
+async fn two_thousand_creates_survive_twenty_kills() {
+    creates_killed(2_000, 20).await;
+}
+
+/// The journal can grow no further, as on a full disk: nothing more is sent, and the next run goes on.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_disk_stops_the_run_and_loses_nothing() {
+    let sandbox = Sandbox::start().await.unwrap();
+    let folder = Folder::new();
+    let provisions = sandbox.populate(100);
+    let from = ids(&folder, &provisions);
+    let journal = journal_of(&from);
+    let run = |blocks: Option<u64>, resume: bool| {
+        let plain = bulk(&folder, &sandbox, "close", &from);
+        let mut shell = Command::new("bash");
+        let limit = blocks.map_or_else(String::new, |blocks| format!("trap '' XFSZ; ulimit -f {blocks}; "));
+        shell.args(["-c", &format!("{limit}exec \"$0\" \"$@\"")]).arg(plain.get_program()).args(plain.get_args());
+        shell.args(resume.then_some("--resume"));
+        for (name, value) in plain.get_envs() {
+            match value {
+                Some(value) => shell.env(name, value),
+                None => shell.env_remove(name),
+            };
+        }
+        shell.stdin(Stdio::null());
+        ran(&mut shell)
+    };
+    // Room for the context, and for a part of the journal.
+    let (_, stderr, code) = run(Some(8), false);
+    assert_eq!(code, 21, "{stderr}");
+    assert!(
+        stderr.contains("the journal") && stderr.contains("it cannot be written") && stderr.contains("--resume"),
+        "{stderr}"
+    );
+    let written = std::fs::read_to_string(&journal).unwrap();
+    assert!(written.ends_with('\n'), "half a line is left");
+    // What was sent is in the journal.
+    let sent =
+        calls(&sandbox, "PUT", "").len().max(sandbox.journal().iter().filter(|call| call.method == "PUT").count());
+    assert!(sent > 0 && written.lines().filter(|line| line.contains(r#""state":"sent""#)).count() >= sent);
+    let (stdout, stderr, code) = run(None, true);
+    assert_eq!(code, 0, "{stderr}");
+    check_closed(&sandbox, &provisions, &report(&stdout));
+}
+
+fn refused(command: &mut Command) -> String {
+    let (stdout, stderr, code) = ran(command);
+    assert_eq!((stdout.as_str(), code), ("", 2), "{stderr}");
+    stderr
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_mistake_of_the_input_is_said_before_anything_is_sent() {
+    let sandbox = Sandbox::start().await.unwrap();
+    let folder = Folder::new();
+    let uuid = "11111111-1111-4111-8111-111111111111";
+    let good = format!("external_uuid,email,phone_number,date_of_birth,country\n{uuid},a@example.com,+31600000001");
+    for (command, text, problems) in [
+        (
+            "close",
+            "id\n12\nabc\n12\n-1\n",
+            &["line 3, id: `abc` is not a positive", "line 4, id: it is in line 2 too", "line 5, id: `-1`"][..],
+        ),
+        ("close", "id,note\n12,x\n", &["line 1: there is no column `note`: the columns are id"]),
+        ("close", "id\n12,13\n", &["line 2: it has 2 fields"]),
+        ("close", "", &["it is empty"]),
+        ("close", "id\n", &["it has no rows"]),
+        (
+            "close",
+            "{\"id\":1}\n{\"id\":\n{\"ID\":2}\n{\"id\":[]}\n",
+            &["line 2: column 6: EOF", "line 3: there is no member `ID`", "line 4: id: it is neither"],
+        ),
+        ("close", "\u{feff}id\n7\n7\n", &["line 3, id: it is in line 2 too"]),
+        ("create", "external_uuid,email\nx,y\n", &["line 1: the column `phone_number` is missing"]),
+        ("create", &format!("{good},1990-02-31,NL\n"), &["line 2, date_of_birth: `1990-02-31`"]),
+        ("create", &format!("{good},,NL\n"), &["line 2, date_of_birth: it is missing beside the country"]),
+        (
+            "create",
+            &format!("{good},,\n{uuid},b@example.com,+31600000002,,\n"),
+            &["line 3, external_uuid: it is in line 2 too"],
+        ),
+        ("create", &good.replace("a@example.com", "a").replace("country\n", "country\n"), &["line 2"]),
+    ] {
+        let from = folder.file("input", text);
+        let stderr = refused(&mut bulk(&folder, &sandbox, command, &from));
+        assert!(problems.iter().all(|problem| stderr.contains(problem)), "{text:?}: {stderr}");
+    }
+    let utf_16: Vec<u8> = "id\n12\n".encode_utf16().flat_map(u16::to_le_bytes).collect();
+    let from = folder.path("input");
+    for (bytes, problem) in [
+        ([&[0xff, 0xfe][..], &utf_16].concat(), "save it as UTF-8"),
+        (utf_16, "save it as UTF-8"),
+        (b"id\n12\n\xe9\n".to_vec(), "line 3: field 1: it is not UTF-8"),
+        ([b"id\n", &b"1".repeat(100_000)[..]].concat(), "a line is longer than 65536 bytes"),
+    ] {
+        std::fs::write(&from, bytes).unwrap();
+        let stderr = refused(&mut bulk(&folder, &sandbox, "close", &from));
+        assert!(stderr.contains(problem), "{stderr}");
+    }
+    // Only so many are said.
+    let from = folder.file("input", &format!("id\n{}", "x\n".repeat(100)));
+    assert!(refused(&mut bulk(&folder, &sandbox, "close", &from)).contains("; and 80 more"));
+    assert!(sandbox.journal().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_list_of_ids_and_json_lines_are_taken_too() {
+    let sandbox = Sandbox::start().await.unwrap();
+    let folder = Folder::new();
+    let provisions = sandbox.populate(4);
+    let [a, b, c, d] = provisions[..] else { panic!() };
+    for (name, text) in [("list", format!("{a}\n{b}\n")), ("json", format!("{{\"id\": {c}}}\n\n{{\"id\": \"{d}\"}}\n"))]
+    {
+        let from = folder.file(name, &text);
+        let (stdout, stderr, code) = ran(&mut bulk(&folder, &sandbox, "close", &from));
+        assert_eq!((report(&stdout).len(), code), (2, 0), "{stderr}");
+    }
+    assert!(provisions.iter().all(|id| sandbox.provision(*id).unwrap()["status"] == "CANCELLED"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_journal_belongs_to_its_input_its_key_and_one_process() {
+    let sandbox = Sandbox::start().await.unwrap();
+    let folder = Folder::new();
+    let provisions = sandbox.populate(3);
+    let from = ids(&folder, &provisions);
+    let close = || bulk(&folder, &sandbox, "close", &from);
+    let stderr = refused(close().arg("--resume"));
+    assert!(stderr.contains("there is no journal") && stderr.contains("leave out --resume"), "{stderr}");
+    assert_eq!(ran(&mut close()).2, 0);
+    let stderr = refused(&mut close());
+    assert!(stderr.contains("is the journal of an earlier run") && stderr.contains("--resume"), "{stderr}");
+    sandbox.take_journal();
+    assert_eq!(ran(close().arg("--resume")).2, 0);
+    let failed = |command: &mut Command| {
+        let (_, stderr, code) = ran(command);
+        assert_eq!(code, 21, "{stderr}");
+        stderr
+    };
+    assert!(failed(close().arg("--resume").env("BUNQ_API_KEY", "sandbox_another")).contains("that of another API key"));
+    let journal = journal_of(&from);
+    let held = bunq_partner::FileJournal::open(&journal).await.unwrap();
+    assert!(failed(close().arg("--resume")).contains("another process uses it"));
+    // The report is there nevertheless.
+    let reported = |from: &Path| {
+        let mut program = program(&folder);
+        ran(program.args(["report", "-o", "jsonl", "--from"]).arg(from).arg("--journal").arg(&journal))
+    };
+    let (stdout, stderr, code) = reported(&from);
+    assert_eq!((stdout.lines().count(), code), (3, 0), "{stderr}");
+    drop(held);
+    std::fs::write(&from, "id\n99\n").unwrap();
+    assert!(failed(close().arg("--resume")).contains("that of another input"));
+    let (_, stderr, code) = reported(&from);
+    assert!(code == 2 && stderr.contains("is not the input that the journal was begun with"), "{stderr}");
+    let text = std::fs::read_to_string(&journal).unwrap();
+    std::fs::write(&journal, text.replace("\"bunq_partner_journal\":1", "\"bunq_partner_journal\":2")).unwrap();
+    assert!(failed(close().arg("--resume")).contains("has the format 2"));
+    assert!(sandbox.journal().iter().all(|call| call.method != "PUT"));
+}
+
+/// A report is there before the end too, and has the rows that were not begun.
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_that_fail_are_reported_with_the_exit_code_of_the_first() {
+    let sandbox = Sandbox::start().await.unwrap();
+    let folder = Folder::new();
+    let provisions = sandbox.populate(2);
+    let from = folder.file("ids", &format!("{}\n99999\n{}\n", provisions[0], provisions[1]));
+    let (stdout, stderr, code) = ran(&mut bulk(&folder, &sandbox, "close", &from));
+    assert_eq!(code, 9, "{stderr}");
+    let rows = report(&stdout);
+    assert_eq!(rows.iter().map(|row| &*row["outcome"]).collect::<Vec<_>>(), ["accepted", "failed", "accepted"]);
+    assert_eq!((&*rows[1]["error"], &*rows[1]["status"]), ("NotFound", "404"));
+    assert!(
+        stderr.contains("row 2: ") && stderr.contains("not all of the 3 rows are done: 2 accepted, 1 failed"),
+        "{stderr}"
+    );
+    let text = std::fs::read_to_string(journal_of(&from)).unwrap();
+    let kept: Vec<_> = text.lines().filter(|line| !line.contains("\"row\":3")).collect();
+    let journal = folder.file("journal", &(kept.join("\n") + "\n"));
+    let (stdout, _, code) =
+        ran(program(&folder).args(["report", "-o", "json", "--from"]).arg(&from).arg("--journal").arg(&journal));
+    let rows: Value = serde_json::from_str(&stdout).unwrap();
+    assert_eq!(
+        (rows[2]["outcome"].as_str(), rows[2]["id"].as_u64(), code),
+        (Some("not_begun"), Some(provisions[1].get()), 9)
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn standard_input_is_kept_for_the_next_run() {
+    let sandbox = Sandbox::start().await.unwrap();
+    let folder = Folder::new();
+    let provisions = sandbox.populate(3);
+    let dash = Path::new("-");
+    assert!(refused(&mut bulk(&folder, &sandbox, "close", dash)).contains("say with --journal"));
+    let journal = folder.path("night");
+    let with_input = |arguments: &[&str]| {
+        let mut child = bulk(&folder, &sandbox, "close", dash)
+            .args(arguments)
+            .arg("--journal")
+            .arg(&journal)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let lines: String = provisions.iter().map(|id| format!("{id}\n")).collect();
+        // A program that refuses does not read.
+        let _ = child.stdin.take().unwrap().write_all(lines.as_bytes());
+        child.wait_with_output().unwrap()
+    };
+    let planned = bulk_plan(&with_input(&["--dry-run", "-o", "json"]).stdout);
+    assert_eq!(planned["rows"], 3);
+    assert!(!journal.exists() && !folder.path("night.input").exists());
+    assert!(with_input(&[]).status.success());
+    assert_eq!(std::fs::metadata(folder.path("night.input")).unwrap().permissions().mode() & 0o777, 0o600);
+    let again = String::from_utf8(with_input(&["--resume"]).stderr).unwrap();
+    assert!(again.contains("night.input: give --from"), "{again}");
+}
+
+fn bulk_plan(json: &[u8]) -> Value {
+    serde_json::from_slice(json).unwrap()
+}
+
+/// The time that a night takes is said before it begins.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dry_run_says_how_long_it_takes() {
+    let folder = Folder::new();
+    let lines: String = (1..=10_000).map(|id| format!("{id}\n")).collect();
+    let from = folder.file("ids", &lines);
+    let (stdout, _, code) = ran(program(&folder).args(["close", "--dry-run", "--from"]).arg(&from));
+    assert_eq!((stdout.as_str(), code), ("10000 rows: update_provision calls in 4 h 10 min\n", 0));
+    let (from, _) = users(&folder, 1000);
+    let (stdout, ..) = ran(program(&folder).args(["create", "--dry-run", "--from"]).arg(&from));
+    assert_eq!(stdout, "1000 rows: create_provision calls in 10 min\n");
+    let (stdout, ..) =
+        ran(program(&folder).args(["create", "--dry-run", "--take-into-use", "/tmp", "--from"]).arg(&from));
+    assert_eq!(stdout, "1000 rows: create_provision calls in 8 h 20 min\n");
+}
+
+/// Ctrl-C ends after the rows in progress; all of them are in the journal with what became of them.
+#[tokio::test(flavor = "multi_thread")]
+async fn ctrl_c_ends_after_the_rows_in_progress() {
+    let sandbox = Sandbox::start().await.unwrap();
+    let folder = Folder::new();
+    let provisions = sandbox.populate(500);
+    let from = ids(&folder, &provisions);
+    let journal = journal_of(&from);
+    let mut program = program_for(&folder, &sandbox);
+    program.args(["--rehearse", "100", "close", "--from"]).arg(&from);
+    let mut child = program.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    assert!(until_grown(&mut child, &journal, 4000));
+    rustix::process::kill_process(rustix::process::Pid::from_child(&child), rustix::process::Signal::INT).unwrap();
+    let output = child.wait_with_output().unwrap();
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(130), "{stderr}");
+    assert!(stderr.contains("the rows in progress end first") && stderr.contains("--resume` goes on"), "{stderr}");
+    let mut last = HashMap::new();
+    for line in std::fs::read_to_string(&journal).unwrap().lines().skip(1) {
+        let line: Value = serde_json::from_str(line).unwrap();
+        last.insert(line["row"].as_u64().unwrap(), line["state"].as_str().unwrap().to_owned());
+    }
+    assert!(last.len() < 500 && last.values().all(|state| state == "accepted"), "{last:?}");
+    let (stdout, stderr, code) = ran(bulk(&folder, &sandbox, "close", &from).arg("--resume"));
+    assert_eq!(code, 0, "{stderr}");
+    check_closed(&sandbox, &provisions, &report(&stdout));
+}
+
+/// Each user has a session, with a token and a context of its owner's alone; a second run opens none again.
+#[tokio::test(flavor = "multi_thread")]
+async fn new_users_are_taken_into_use() {
+    let sandbox = Sandbox::start().await.unwrap();
+    let folder = Folder::new();
+    let (from, uuids) = users(&folder, 12);
+    let kept = folder.path("users");
+    std::fs::create_dir(&kept).unwrap();
+    let create = || {
+        let mut program = bulk(&folder, &sandbox, "create", &from);
+        program.arg("--take-into-use").arg(&kept);
+        program
+    };
+    let (stdout, stderr, code) = ran(&mut create());
+    assert_eq!(code, 0, "{stderr}");
+    check_created(&sandbox, &uuids, &report(&stdout));
+    for id in sandbox.provision_ids() {
+        assert_eq!(sandbox.provision(id).unwrap()["credential"]["status"], "ACTIVE");
+    }
+    for uuid in &uuids {
+        for extension in ["token", "json"] {
+            let path = kept.join(format!("{uuid}.{extension}"));
+            assert_eq!(std::fs::metadata(path).unwrap().permissions().mode() & 0o777, 0o600);
+        }
+        let token = std::fs::read_to_string(kept.join(format!("{uuid}.token"))).unwrap();
+        assert!(!token.is_empty() && !stdout.contains(&token) && !stderr.contains(&token));
+    }
+    sandbox.take_journal();
+    assert_eq!(ran(create().arg("--resume")).2, 0);
+    assert!(sandbox.journal().iter().all(|call| call.method == "GET"), "{:?}", sandbox.journal());
+}
