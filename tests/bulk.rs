@@ -12,7 +12,7 @@ use std::time::Duration;
 use bunq_partner::sandbox::{Fault, Injection, Sandbox};
 use bunq_partner::{
     Client, ErrorKind, FileJournal, Journal, MemoryJournal, NewProvision, Operation, ProvisionId, RowRecord, RowState,
-    Uuid,
+    Shutdown, Uuid,
 };
 use common::{Folder, at_once, calls, id, person};
 use futures_util::{StreamExt, TryStreamExt, stream};

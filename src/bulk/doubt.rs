@@ -62,10 +62,6 @@ impl CreatedSince {
         }
     }
 
-    pub(super) fn ids(&self) -> impl Iterator<Item = ProvisionId> {
-        self.0.values().flatten().map(|(id, _)| *id)
-    }
-
     /// What was created for a user.
     pub(super) fn of(&self, external_uuid: Uuid) -> Created {
         let of_user = self.0.get(&external_uuid).map(Vec::as_slice).unwrap_or_default();

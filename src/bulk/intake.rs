@@ -131,11 +131,6 @@ impl Earlier {
         Ok(Self { provisions, ledger, since })
     }
 
-    /// The provisions that were created since the first run began.
-    pub(super) fn created(&self) -> impl Iterator<Item = ProvisionId> {
-        self.since.iter().flat_map(CreatedSince::ids)
-    }
-
     /// A row of which no run has written. An earlier run may have sent it nevertheless, if its journal has lost its end.
     async fn fresh(&self, row: u64, work: Row) -> Result<Step, Error> {
         match &self.since {

@@ -1,6 +1,5 @@
 //! One run of an operation: rows in, what becomes of them, records out.
 
-use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -14,7 +13,7 @@ use super::outage::{Failures, Next, Outage};
 use super::record::{RowRecord, RowState};
 use super::row::{Row, Rows};
 use super::shutdown::Shutdown;
-use crate::error::{CallMetadata, Error};
+use crate::error::Error;
 use crate::operation::Operation;
 use crate::provisions::{Acceptance, Provisions};
 use crate::types::{CreateProvisionRequest, ProvisionId};
@@ -50,8 +49,6 @@ pub(super) struct Run {
     ledger: Ledger,
     shutdown: Shutdown,
     outage: Outage,
-    /// The provisions that responses to creations have named.
-    created: Mutex<HashSet<ProvisionId>>,
     /// What ends the run.
     failure: Mutex<Option<Error>>,
 }
@@ -66,7 +63,6 @@ impl Run {
             ledger: Ledger(config.journal.clone()),
             shutdown: config.shutdown.clone(),
             outage: Outage::new(config.outage_timeout),
-            created: Mutex::default(),
             failure: Mutex::default(),
         });
         let (opened, worker, end) = (Arc::clone(&run), Arc::clone(&run), Arc::clone(&run));
@@ -94,10 +90,6 @@ impl Run {
             .chain(once(async move { end.failure().take() }).filter_map(|failure| async { failure.map(Err) }))
     }
 
-    fn created(&self) -> MutexGuard<'_, HashSet<ProvisionId>> {
-        self.created.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     fn failure(&self) -> MutexGuard<'_, Option<Error>> {
         self.failure.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -111,7 +103,6 @@ impl Run {
     async fn open(self: Arc<Self>, config: BulkConfig, rows: Rows) -> Result<Intake, Error> {
         let BulkConfig { provisions, operation, input, shutdown, .. } = config;
         let earlier = Earlier::open(provisions, operation, self.ledger.clone(), input).await?;
-        self.created().extend(earlier.created());
         Ok(Intake::new(earlier, rows, shutdown))
     }
 
@@ -121,7 +112,7 @@ impl Run {
         let mut failures = Failures::default();
         loop {
             let began = Instant::now();
-            let error = match self.request(&sent, work, is_repeated).await {
+            let error = match self.request(&sent, work, &mut is_repeated).await {
                 Ok(record) => {
                     self.outage.over();
                     return self.ledger.record(record).await;
@@ -159,7 +150,8 @@ impl Run {
         }
     }
 
-    async fn request(&self, sent: &RowRecord, work: &Row, is_repeated: bool) -> Result<RowRecord, Error> {
+    async fn request(&self, sent: &RowRecord, work: &Row, is_repeated: &mut bool) -> Result<RowRecord, Error> {
+        let was_requested = *is_repeated;
         let (id, acceptance, response_id) = match work {
             Row::Close(id) => {
                 let waiter = self.provisions.close(*id).await?;
@@ -168,7 +160,7 @@ impl Run {
             Row::Create(new) => self.create(new, is_repeated).await?,
         };
         // It was this row's request that is found.
-        let is_found = is_repeated && acceptance == Acceptance::Already;
+        let is_found = was_requested && acceptance == Acceptance::Already;
         let state = if is_found { RowState::Found } else { acceptance.into() };
         Ok(RowRecord { id: Some(id), response_id, ..sent.clone().now(state) })
     }
@@ -176,32 +168,22 @@ impl Run {
     async fn create(
         &self,
         new: &CreateProvisionRequest,
-        is_repeated: bool,
+        is_repeated: &mut bool,
     ) -> Result<(ProvisionId, Acceptance, Option<String>), Error> {
-        let waiter = match is_repeated {
+        let waiter = match *is_repeated {
             true => self.provisions.ensure(new.clone()).await?,
             false => self.provisions.create(new.clone()).await?,
         };
-        let (id, acceptance) = (waiter.id(), waiter.acceptance());
-        let response_id = waiter.response_id().map(str::to_owned);
-        let is_known = !self.created().insert(id);
-        if !is_known && !waiter.is_repeated() {
-            return Ok((id, acceptance, response_id));
-        }
-        // There may be another of this user, or the response may be that to another creation.
-        if waiter.is_repeated() {
+        // From here on there is a user, whatever fails.
+        *is_repeated = true;
+        let created = (waiter.id(), waiter.acceptance(), waiter.response_id().map(str::to_owned));
+        let may_be_several = waiter.is_repeated();
+        // The response may be that to another creation.
+        waiter.confirm().await?;
+        if may_be_several {
             sleep(self.provisions.config().late_arrival).await;
+            self.provisions.find(*new.external_uuid()).await?;
         }
-        let external_uuid = *new.external_uuid();
-        match self.provisions.find(external_uuid).await? {
-            Some(found) if found.id == id => Ok((id, acceptance, response_id)),
-            Some(found) => Ok((found.id, Acceptance::Found, None)),
-            None => {
-                let problem = format_args!(
-                    "bunq has confirmed the creation of {external_uuid} with the provision {id}, but has none of that user"
-                );
-                Err(Error::invalid_response(CallMetadata::new(&Operation::CREATE_PROVISION, 1), problem))
-            }
-        }
+        Ok(created)
     }
 }

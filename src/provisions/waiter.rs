@@ -104,6 +104,11 @@ impl Waiter {
         self.creation.is_some_and(|creation| creation.is_repeated)
     }
 
+    /// Reads the provision once, together with those of others, and holds it against what was requested.
+    pub(crate) async fn confirm(self) -> Result<(), Error> {
+        Wait::new(self).look().await.map(drop)
+    }
+
     /// Returns the id of the provision.
     pub fn id(&self) -> ProvisionId {
         self.id

@@ -2,6 +2,8 @@
 //!
 //! It does not know what is in them.
 
+pub(crate) mod lines;
+
 use std::fs::{File, Metadata, OpenOptions};
 use std::io;
 use std::path::Path;

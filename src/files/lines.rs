@@ -1,0 +1,258 @@
+//! A file of lines that is only ever added to, each line synced before it counts.
+//!
+//! It does not know what the lines say. Problems are texts, which its callers make errors of.
+
+use std::fs::{File, TryLockError};
+use std::io::{self, BufRead as _, BufReader, Read as _, Seek as _, SeekFrom, Write as _};
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::task::spawn_blocking;
+use tokio::time::{Instant, sleep};
+
+use super::{at_once, check_owner, for_owner_alone, sync_folder};
+
+/// How long another may still have the file, and the pause between two looks.
+const LOCK_TIMEOUT: Duration = Duration::from_secs(2);
+const LOCK_PAUSE: Duration = Duration::from_millis(20);
+
+/// What the lines of a file are.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Format {
+    /// What the first line begins with.
+    pub(crate) magic: &'static [u8],
+    /// No line is longer.
+    pub(crate) max_line: u64,
+    /// What a file is that is none of these.
+    pub(crate) foreign: &'static str,
+}
+
+/// A file that one process has, to add lines to it, or that is read.
+#[derive(Debug, Clone)]
+pub(crate) struct LineFile {
+    format: Format,
+    state: Arc<Mutex<State>>,
+    /// The lines that wait for the next write, which takes all of them.
+    waiting: Arc<Mutex<Waiting>>,
+    /// Held by the one that writes.
+    writer: Arc<tokio::sync::Mutex<()>>,
+}
+
+#[derive(Debug)]
+struct State {
+    file: File,
+    /// Where the next line begins.
+    len: u64,
+    /// It is open to be read alone, or a write has failed.
+    is_broken: bool,
+}
+
+#[derive(Debug, Default)]
+struct Waiting {
+    lines: Vec<u8>,
+    /// Where the line that comes next begins, when those that wait are written.
+    end: u64,
+    /// Up to where lines are written.
+    written: u64,
+}
+
+impl LineFile {
+    /// Opens the file, or makes it, and has it alone. `take` gets each line, with its number from 1 and where it begins.
+    ///
+    /// An end that is no line is cut off: what was written in part, or what a file system has made of a block that it did not
+    /// store. Says whether the file was made.
+    pub(crate) async fn open(
+        path: &Path,
+        format: Format,
+        take: impl FnMut(u64, u64, &[u8]) -> Result<(), String> + Send + 'static,
+    ) -> Result<(Self, bool), String> {
+        let to_open = path.to_owned();
+        let (file, is_new) = blocking(move || open(&to_open)).await?;
+        // A write of an operation that was dropped may not have ended.
+        let patience = Instant::now() + LOCK_TIMEOUT;
+        loop {
+            match file.try_lock() {
+                Ok(()) => break,
+                Err(TryLockError::WouldBlock) if Instant::now() < patience => sleep(LOCK_PAUSE).await,
+                Err(TryLockError::WouldBlock) => {
+                    return Err("another process uses it: wait for its end, or stop it".into());
+                }
+                Err(TryLockError::Error(error)) => return Err(failed("locked")(error)),
+            }
+        }
+        let opened = blocking(move || {
+            let len = read_lines(&file, format, take)?;
+            file.set_len(len).map_err(failed("written"))?;
+            Ok(Self::new(file, format, len, false))
+        });
+        Ok((opened.await?, is_new))
+    }
+
+    /// Opens the file to be read alone, also while another process has it.
+    pub(crate) async fn read(
+        path: &Path,
+        format: Format,
+        take: impl FnMut(u64, u64, &[u8]) -> Result<(), String> + Send + 'static,
+    ) -> Result<Self, String> {
+        let path = path.to_owned();
+        let opened = blocking(move || {
+            let file = File::open(&path).map_err(failed("opened"))?;
+            let len = read_lines(&file, format, take)?;
+            Ok(Self::new(file, format, len, true))
+        });
+        opened.await
+    }
+
+    fn new(file: File, format: Format, len: u64, is_broken: bool) -> Self {
+        let state = State { file, len, is_broken };
+        let waiting = Waiting { lines: Vec::new(), end: len, written: len };
+        Self {
+            format,
+            state: Arc::new(Mutex::new(state)),
+            waiting: Arc::new(Mutex::new(waiting)),
+            writer: Arc::default(),
+        }
+    }
+
+    /// Adds a line, which ends with a line break, behind those that were added before; returns where it begins. It counts when
+    /// [`written`](Self::written) says so.
+    pub(crate) fn add(&self, line: &[u8]) -> u64 {
+        let mut waiting = lock(&self.waiting);
+        let place = waiting.end;
+        waiting.lines.extend_from_slice(line);
+        waiting.end += line.len() as u64;
+        place
+    }
+
+    /// Writes and syncs what was added, up to the line that begins here at least.
+    pub(crate) async fn written(&self, place: u64) -> Result<(), String> {
+        let writer = Arc::clone(&self.writer).lock_owned().await;
+        if lock(&self.waiting).written > place {
+            return Ok(());
+        }
+        let (state, waiting) = (Arc::clone(&self.state), Arc::clone(&self.waiting));
+        let write = blocking(move || {
+            // The lock goes with the write, which runs to its end if its caller gives up.
+            let _writer = writer;
+            let (lines, end) = {
+                let mut waiting = lock(&waiting);
+                (std::mem::take(&mut waiting.lines), waiting.end)
+            };
+            lock(&state).write(&lines)?;
+            lock(&waiting).written = end;
+            Ok(())
+        });
+        write.await
+    }
+
+    /// Reads the line that begins here.
+    pub(crate) async fn line_at(&self, place: u64) -> Result<Vec<u8>, String> {
+        let (state, max_line) = (Arc::clone(&self.state), self.format.max_line);
+        let read = blocking(move || {
+            let state = lock(&state);
+            let mut file = &state.file;
+            file.seek(SeekFrom::Start(place)).map_err(failed("read"))?;
+            let mut line = Vec::new();
+            BufReader::with_capacity(512, file.take(max_line)).read_until(b'\n', &mut line).map_err(failed("read"))?;
+            Ok(line)
+        });
+        read.await
+    }
+}
+
+impl State {
+    /// Writes lines, and syncs them. What a failed write leaves behind is cut off.
+    fn write(&mut self, lines: &[u8]) -> Result<(), String> {
+        if self.is_broken {
+            return Err(
+                "it is open to be read alone, or an earlier write has failed: open it again when there is space".into(),
+            );
+        }
+        let mut file = &self.file;
+        let written =
+            file.seek(SeekFrom::Start(self.len)).and_then(|_| file.write_all(lines)).and_then(|()| file.sync_data());
+        if let Err(error) = written {
+            self.is_broken = true;
+            // If that fails too, the next opening cuts it off.
+            let _ = self.file.set_len(self.len);
+            return Err(failed("written")(error));
+        }
+        self.len += lines.len() as u64;
+        Ok(())
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Runs `work` on a thread that may block.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, String> + Send + 'static) -> Result<T, String> {
+    spawn_blocking(work).await.map_err(|error| format!("the task was aborted: {error}"))?
+}
+
+fn failed(what: &str) -> impl Fn(io::Error) -> String {
+    move |error| format!("it cannot be {what}: {error}")
+}
+
+/// Says whether the file was made.
+fn open(path: &Path) -> Result<(File, bool), String> {
+    let mut options = for_owner_alone();
+    options.read(true);
+    let (file, is_new) = match at_once(&mut options).open(path) {
+        Ok(file) => (file, false),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            (at_once(options.create_new(true)).open(path).map_err(failed("made"))?, true)
+        }
+        Err(error) => return Err(failed("opened")(error)),
+    };
+    let found = file.metadata().map_err(failed("read"))?;
+    if !found.is_file() {
+        return Err("it is not a regular file".into());
+    }
+    check_owner(&found)?;
+    if let Some(folder) = std::path::absolute(path).ok().as_deref().and_then(Path::parent) {
+        sync_folder(folder).map_err(failed("written"))?;
+    }
+    Ok((file, is_new))
+}
+
+/// Reads all lines, and returns where they end.
+fn read_lines(
+    file: &File,
+    format: Format,
+    mut take: impl FnMut(u64, u64, &[u8]) -> Result<(), String>,
+) -> Result<u64, String> {
+    let mut reader = BufReader::new(file);
+    let (mut line, mut place, mut end, mut damaged) = (Vec::new(), 0, 0, None);
+    for number in 1_u64.. {
+        line.clear();
+        let len = reader.by_ref().take(format.max_line).read_until(b'\n', &mut line).map_err(failed("read"))? as u64;
+        if len == 0 {
+            break;
+        }
+        let taken = match line.strip_suffix(b"\n") {
+            Some(line) => take(number, place, line),
+            None => Err(String::new()),
+        };
+        match (taken, damaged) {
+            (Ok(()), None) => end = place + len,
+            (Ok(()), Some(line)) => return Err(format!("line {line} is damaged, and it is not the last")),
+            // An end that is no line may be the rest of one, or what was on the disk before.
+            (Err(_), _) if number > 1 || is_begun(format.magic, &line) => {
+                damaged.get_or_insert(number);
+            }
+            (Err(_), _) => return Err(format.foreign.into()),
+        }
+        place += len;
+    }
+    Ok(end)
+}
+
+/// Whether a first line is the beginning of one, after which nothing else was stored.
+fn is_begun(magic: &[u8], line: &[u8]) -> bool {
+    let stored = line.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+    let stored = &line[..stored];
+    !stored.ends_with(b"\n") && (stored.starts_with(magic) || magic.starts_with(stored))
+}
