@@ -17,6 +17,7 @@ use crate::session::context::{ContextStore, Identity};
 use crate::session::handshake::Device;
 use crate::transport::deadline::MAX_TIMEOUT;
 use crate::transport::http_config::{HttpConfig, is_loopback};
+use crate::transport::observer::ExchangeObserver;
 use crate::transport::rate_limit::RateLimits;
 use crate::transport::retry::RetryPolicy;
 use crate::transport::{Transport, TransportConfig};
@@ -97,7 +98,7 @@ impl ClientBuilder {
         Self {
             is_users_key: true,
             base_url: Some(partner.base_url().to_string()),
-            config: partner.config().clone(),
+            config: TransportConfig { observer: None, ..partner.config().clone() },
             provisions,
             limits: Limits { shared: Some(Arc::clone(partner.limits())), ..own.limits },
             ..own
@@ -223,6 +224,13 @@ impl ClientBuilder {
         self.limits.shared = None;
         self.limits.documented = false;
         self.limits.set.clear();
+        self
+    }
+
+    /// Sets what sees each verified exchange: a [`ReceiptFile`](crate::ReceiptFile), for example. The default is none. A client for
+    /// a user has one of its own.
+    pub fn observer(mut self, observer: impl ExchangeObserver) -> Self {
+        self.config.observer = Some(Arc::new(observer));
         self
     }
 

@@ -13,6 +13,7 @@ mod error;
 mod files;
 mod operation;
 mod provisions;
+mod receipts;
 #[cfg(feature = "sandbox")]
 pub mod sandbox;
 mod session;
@@ -33,6 +34,7 @@ pub use environment::Environment;
 pub use error::{Error, ErrorKind, Sent};
 pub use operation::{Auth, Operation, RateLimit};
 pub use provisions::{Acceptance, List, Provisions, Waiter, WaitingFor};
+pub use receipts::{InvalidReceipt, Receipt, ReceiptFile, ReceiptReader};
 pub use session::context::{ContextLock, ContextStore, FileStore};
 pub use session::{ContextSummary, SessionUser, UserKind};
 #[cfg(feature = "cli")]
@@ -43,10 +45,12 @@ pub use transport::credentials::BoxFuture;
 #[doc(hidden)]
 pub use transport::http_config::is_loopback;
 pub use transport::http_config::{HttpConfig, TlsVersion};
+pub use transport::observer::{Exchange, ExchangeObserver};
 #[cfg(feature = "cli")]
 #[doc(hidden)]
 pub use transport::raw;
 pub use transport::retry::RetryPolicy;
+pub use transport::signature::SignatureForm;
 pub use types::{
     ActionRequired, CountryCode, Credential, CredentialStatus, Cursor, EmailAddress, InvalidValue, NewProvision,
     NewProvisionByPointer, Page, PageSize, PermittedIps, PhoneNumber, PointerValue, Product, Provision, ProvisionId,

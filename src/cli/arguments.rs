@@ -112,6 +112,9 @@ pub(super) enum Command {
     Bank(BankCommand),
     /// Say what became of each row of a file that was closed or created from
     Report(ReportOptions),
+    /// bunq's signed responses
+    #[command(subcommand)]
+    Receipts(ReceiptsCommand),
     /// Run a bunq on loopback until interrupted
     Sandbox(SandboxOptions),
     /// Print the completions of a shell
@@ -184,6 +187,8 @@ pub(super) struct CloseOptions {
     #[command(flatten)]
     pub(super) bulk: BulkOptions,
     #[command(flatten)]
+    pub(super) receipts: ReceiptOptions,
+    #[command(flatten)]
     pub(super) waiting: WaitOptions,
     #[command(flatten)]
     pub(super) dry_run: DryRun,
@@ -202,6 +207,27 @@ pub(super) struct BulkOptions {
     /// Go on with a run that was cut off
     #[arg(long, requires = "from", conflicts_with = "dry_run")]
     pub(super) resume: bool,
+}
+
+/// Where bunq's signed responses are kept.
+#[derive(Args)]
+pub(super) struct ReceiptOptions {
+    /// Add bunq's signed responses to this file, for `bunq-partner receipts verify`
+    #[arg(long, value_name = "FILE", conflicts_with = "dry_run")]
+    pub(super) receipts: Option<PathBuf>,
+}
+
+#[derive(Subcommand)]
+pub(super) enum ReceiptsCommand {
+    /// Check the receipts of a file, without calling anybody
+    Verify {
+        /// The file
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+        /// bunq's public key as PEM; receipts that are signed with another are refused
+        #[arg(long, value_name = "FILE")]
+        public_key: Option<PathBuf>,
+    },
 }
 
 #[derive(Args)]
@@ -245,6 +271,8 @@ pub(super) struct CreateOptions {
     /// Take each new user into use before its credential expires; its token and its context are kept in this folder
     #[arg(long, value_name = "FOLDER", requires = "from", help_heading = "Many at once")]
     pub(super) take_into_use: Option<PathBuf>,
+    #[command(flatten)]
+    pub(super) receipts: ReceiptOptions,
     #[command(flatten)]
     pub(super) waiting: WaitOptions,
     #[command(flatten)]

@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use aws_lc_rs::digest::{Context as Digest, SHA256};
 use bunq_partner::sandbox::{Sandbox, SeedProvision};
-use bunq_partner::{Client, ClientBuilder, Environment, FileStore, Operation, RateLimit, Secret, is_loopback};
+use bunq_partner::{
+    Client, ClientBuilder, Environment, FileStore, Operation, RateLimit, ReceiptFile, Secret, is_loopback,
+};
 use etcetera::BaseStrategy as _;
 
 use super::arguments::{ConnectionOptions, OutputOptions};
@@ -38,6 +40,8 @@ pub(super) struct Connection {
     sandbox: Option<Sandbox>,
     /// How many times as fast as bunq allows.
     rehearse: u32,
+    /// What is written of bunq's signed responses.
+    receipts: Option<ReceiptFile>,
 }
 
 impl Connection {
@@ -55,14 +59,14 @@ impl Connection {
         if !needs_key && options.api_key_file.is_none() {
             // What is only shown is shown without a key too, and leaves nothing behind.
             let api_key = Secret::new(if environment == Environment::Sandbox { "sandbox_" } else { "-" });
-            return Ok(Self { environment, base_url, api_key, context: None, sandbox: None, rehearse });
+            return Ok(Self { environment, base_url, api_key, context: None, sandbox: None, rehearse, receipts: None });
         }
         let api_key = api_key(options.api_key_file.as_deref())?;
         let context = match &options.context {
             Some(file) => file.clone(),
             None => state_folder()?.join(context_name(environment, &base_url, &api_key)),
         };
-        Ok(Self { environment, base_url, api_key, context: Some(context), sandbox: None, rehearse })
+        Ok(Self { environment, base_url, api_key, context: Some(context), sandbox: None, rehearse, receipts: None })
     }
 
     async fn to_sandbox(rehearse: u32) -> Result<Self, Failure> {
@@ -77,6 +81,7 @@ impl Connection {
             context: None,
             sandbox: Some(sandbox),
             rehearse,
+            receipts: None,
         })
     }
 
@@ -93,12 +98,27 @@ impl Connection {
         &self.api_key
     }
 
+    /// Writes receipts from now on.
+    pub(super) async fn keep_receipts(&mut self, path: &Path) -> Result<(), Failure> {
+        self.receipts = Some(ReceiptFile::open(path).await?);
+        Ok(())
+    }
+
+    /// Fails if a receipt could not be written.
+    pub(super) fn check_receipts(&self) -> Result<(), Failure> {
+        self.receipts.as_ref().and_then(ReceiptFile::failure).map_or(Ok(()), |failure| Err(failure.into()))
+    }
+
     /// A client that keeps its context.
     pub(super) fn client(&self) -> Result<Client, Failure> {
         let builder = match (&self.sandbox, &self.context) {
             (Some(sandbox), _) => sandbox.client(),
             (None, Some(file)) => self.builder().context_store(FileStore::new(file)),
             (None, None) => self.builder(),
+        };
+        let builder = match &self.receipts {
+            Some(receipts) => builder.observer(receipts.clone()),
+            None => builder,
         };
         Ok(builder.build()?)
     }

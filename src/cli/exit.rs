@@ -81,6 +81,11 @@ impl Failure {
         Self { code: kind.map_or(NO, |(_, code, _)| *code), message: message.into(), hint: None, error: None }
     }
 
+    /// A check found something wrong.
+    pub(super) fn invalid(message: impl Into<String>) -> Self {
+        Self { code: NO, message: message.into(), hint: None, error: None }
+    }
+
     /// A check found something wrong, and has said what.
     pub(super) fn found() -> Self {
         Self { code: NO, message: String::new(), hint: None, error: None }

@@ -16,6 +16,7 @@ mod output;
 mod probe;
 mod progress;
 mod provisions;
+mod receipts;
 mod records;
 mod sandbox;
 mod watch;
@@ -23,6 +24,7 @@ mod whoami;
 mod words;
 
 use std::io::{self, Write as _};
+use std::path::Path;
 use std::process::ExitCode;
 
 use bunq_partner::EmailAddress;
@@ -30,7 +32,7 @@ use clap::{CommandFactory as _, Parser as _};
 use serde_json::Value;
 
 use self::arguments::{
-    Arguments, BankCommand, Color, Command, ConnectionOptions, Format, OutputOptions, SessionCommand,
+    Arguments, BankCommand, Color, Command, ConnectionOptions, Format, OutputOptions, ReceiptsCommand, SessionCommand,
 };
 use self::bulk::Job;
 use self::bulk::input::Kind;
@@ -63,6 +65,9 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Demo => in_runtime(until_interrupted(None, demo::run())),
         Command::Bank(command) => in_runtime(ask_bank(command, &connection, output)),
         Command::Report(options) => in_runtime(bulk::report::run(&options, &output)),
+        Command::Receipts(ReceiptsCommand::Verify { file, public_key }) => {
+            receipts::verify(&file, public_key.as_deref(), output.output)
+        }
         Command::Sandbox(options) => in_runtime(sandbox::run(options)),
         Command::Completions { shell } => {
             let mut text = Vec::new();
@@ -117,7 +122,7 @@ async fn ask_bank(command: BankCommand, options: &ConnectionOptions, output: Out
         _ => None,
     };
     let mut unusable = None;
-    let connection = match Connection::new(options, !is_dry_run(&command)).await {
+    let mut connection = match Connection::new(options, !is_dry_run(&command)).await {
         // What is missing is a finding.
         Err(failure) if matches!(command, BankCommand::Doctor) => {
             unusable = Some(failure);
@@ -125,6 +130,9 @@ async fn ask_bank(command: BankCommand, options: &ConnectionOptions, output: Out
         }
         connection => connection?,
     };
+    if let Some(path) = receipts(&command) {
+        connection.keep_receipts(path).await?;
+    }
     let invocation = &Invocation { connection, output };
     if let Some(change) = change(invocation, &command, job.as_ref(), body.as_ref())? {
         confirm_change(options, &change)?;
@@ -154,6 +162,15 @@ async fn ask_bank(command: BankCommand, options: &ConnectionOptions, output: Out
         }
     })
     .await
+}
+
+/// Where receipts are kept, if they are.
+fn receipts(command: &BankCommand) -> Option<&Path> {
+    match command {
+        BankCommand::Close(options) => options.receipts.receipts.as_deref(),
+        BankCommand::Create(options) => options.receipts.receipts.as_deref(),
+        _ => None,
+    }
 }
 
 /// The rows of a file, if the command takes some.

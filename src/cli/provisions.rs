@@ -49,7 +49,8 @@ pub(super) async fn close(invocation: &Invocation, options: &CloseOptions) -> Re
         }
         batch.add(place, Some(outcome.record(invocation.shows_secrets())), outcome.failure);
     }
-    batch.finish()
+    batch.finish()?;
+    invocation.connection.check_receipts()
 }
 
 pub(super) async fn create(invocation: &Invocation, options: &CreateOptions) -> Result<(), Failure> {
@@ -171,10 +172,11 @@ async fn follow(progress: &Progress, waiter: bunq_partner::Waiter, waiting: Wait
 }
 
 fn report_one(invocation: &Invocation, outcome: Outcome) -> Result<(), Failure> {
+    let receipts = invocation.connection.check_receipts();
     let is_shown = outcome.accepted.is_some() || invocation.format() != Format::Table;
     let record = outcome.record(invocation.shows_secrets());
     let written = if is_shown { invocation.printer().single(record) } else { Ok(()) };
-    after_output(outcome.failure.map_or(Ok(()), |error| Err(error.into())), written)
+    after_output(outcome.failure.map_or(receipts, |error| Err(error.into())), written)
 }
 
 /// Several calls: each result is written, each failure is reported, and the exit code is that of the first failure. The calls

@@ -19,10 +19,11 @@ use super::profile::Profile;
 use super::saved_state::SavedState;
 use super::seed::SeedProvision;
 use super::server;
-use super::settings::{CreationResponse, DeadToken, Pace, SignatureForm};
+use super::settings::{CreationResponse, DeadToken, Pace};
 use super::{Running, Sandbox};
 use crate::operation::Operation;
 use crate::transport::runtime;
+use crate::transport::signature::SignatureForm;
 use crate::types::Secret;
 
 impl Sandbox {

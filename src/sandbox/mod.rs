@@ -108,7 +108,8 @@ pub use self::journal::{JournalEntry, ReceivedSignature};
 pub use self::profile::Profile;
 pub use self::response::RawResponse;
 pub use self::seed::SeedProvision;
-pub use self::settings::{CreationResponse, DeadToken, Pace, SignatureForm};
+pub use self::settings::{CreationResponse, DeadToken, Pace};
+pub use crate::transport::signature::SignatureForm;
 
 use self::exchange::{BankState, Edits, SharedState, lock};
 use self::life_cycle::Event;

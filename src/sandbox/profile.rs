@@ -6,7 +6,8 @@ use std::time::Duration;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::response::{RawResponse, Refusal};
-use super::settings::{CreationResponse, DeadToken, SignatureForm};
+use super::settings::{CreationResponse, DeadToken};
+use crate::transport::signature::SignatureForm;
 
 /// Every status of a refusal.
 const REFUSALS: std::ops::RangeInclusive<u16> = 300..=599;

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::settings::{DeadToken, SignatureForm};
+use super::settings::DeadToken;
 use crate::operation::RateLimit;
+use crate::transport::signature::SignatureForm;
 use crate::transport::signature::{SigningKey, message_with_headers};
 
 pub(super) const REQUEST_ID: &str = "X-Bunq-Client-Request-Id";

@@ -17,17 +17,6 @@ pub enum Pace {
     Every(Duration),
 }
 
-/// What the signatures of responses cover. Both forms are bunq's.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-#[non_exhaustive]
-pub enum SignatureForm {
-    /// The body alone.
-    Body,
-    /// The older form: the status, the `X-Bunq-*` headers and the body.
-    WithHeaders,
-}
-
 /// How bunq refuses a token that is not alive any more. All three have been seen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -6,7 +6,8 @@
 //! 4. sign the very bytes that will be sent;
 //! 5. send;
 //! 6. read the whole response, up to a maximum size;
-//! 7. hold the echoed request id against the one sent, and verify bunq's signature over the very bytes received;
+//! 7. hold the echoed request id against the one sent, verify bunq's signature over the very bytes received, and show the exchange
+//!    to the observer;
 //! 8. if bunq refuses the token, tell the source; if that has another, go again from 1, once;
 //! 9. after another failure, ask [`retry`], and go again from 1 after the pause that it names;
 //! 10. return the bytes of the response.
@@ -19,6 +20,7 @@ pub(crate) mod credentials;
 pub(crate) mod deadline;
 pub(crate) mod http_config;
 pub(crate) mod metrics;
+pub(crate) mod observer;
 pub(crate) mod rate_limit;
 #[cfg(feature = "cli")]
 pub mod raw;
@@ -36,13 +38,14 @@ use std::time::Duration;
 use bytes::Bytes;
 use reqwest::header::HeaderMap;
 use reqwest::{Request, Url};
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tracing::{Instrument, Span};
 
 use self::connections::Connections;
 use self::credentials::{Credentials, ProvideCredentials, Renewal};
 use self::deadline::Deadline;
 use self::http_config::HttpConfig;
+use self::observer::{Exchange, ExchangeObserver};
 use self::rate_limit::{Permit, RateLimits, Throttled, named_limit};
 use self::retry::{Decision, Failure, RetryPolicy};
 use crate::error::{CallMetadata, Error, ErrorKind, Sent};
@@ -65,6 +68,7 @@ pub(crate) struct TransportConfig {
     pub(crate) operation_timeout: Duration,
     pub(crate) max_response_size: usize,
     pub(crate) retry: RetryPolicy,
+    pub(crate) observer: Option<Arc<dyn ExchangeObserver>>,
 }
 
 impl Default for TransportConfig {
@@ -76,6 +80,7 @@ impl Default for TransportConfig {
             operation_timeout: Duration::from_secs(120),
             max_response_size: 4 * 1024 * 1024,
             retry: RetryPolicy::default(),
+            observer: None,
         }
     }
 }
@@ -293,7 +298,15 @@ impl Call<'_> {
         if response.status.is_success() {
             admit(&mut permit);
             return match response::verify(credentials, &response) {
-                Ok(()) => Ok((metadata, response.body)),
+                Ok(form) => {
+                    if let (Some(observer), Some(form)) = (&config.observer, form)
+                        && let Some(exchange) = Exchange::new(&metadata, credentials, &response, form)
+                    {
+                        // The call is done, however long that takes.
+                        let _ = timeout(self.deadline.left(), observer.observe(&exchange)).await;
+                    }
+                    Ok((metadata, response.body))
+                }
                 Err(problem) => Err(Error::new(ErrorKind::Signature, Sent::Responded, problem).with_metadata(metadata)),
             };
         }

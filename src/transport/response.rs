@@ -8,7 +8,7 @@ use reqwest::StatusCode;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
 
 use super::credentials::Credentials;
-use super::signature::{VerifyingKey, message_with_headers};
+use super::signature::{SignatureForm, VerifyingKey, message_with_headers};
 use crate::error::{Error, ErrorKind, Sent, is_token_refusal};
 use crate::operation::{Auth, Operation};
 use crate::types::{ErrorResponse, InstallationResponse, OpenValue};
@@ -49,23 +49,29 @@ impl ReceivedResponse {
 ///
 /// The response to the installation brings the key to check with, so its signature shows only that it is complete. TLS
 /// shows who sent it. bunq does not say that it signs that response, so there the signature may be missing.
-pub(crate) fn verify(credentials: &Credentials, response: &ReceivedResponse) -> Result<(), &'static str> {
+///
+/// Returns the form of the signature, if there is one.
+pub(crate) fn verify(
+    credentials: &Credentials,
+    response: &ReceivedResponse,
+) -> Result<Option<SignatureForm>, &'static str> {
     let signature = response.headers.get(SIGNATURE).map(HeaderValue::as_bytes);
     let introduced;
     let (key, signature) = match (&credentials.installation, signature) {
         (Some(installation), Some(signature)) => (&installation.server_key, signature),
         (Some(_), None) => return Err("bunq's signature is missing from the response, which was not used"),
-        (None, None) => return Ok(()),
+        (None, None) => return Ok(None),
         (None, Some(signature)) => {
             introduced = introduced_key(&response.body).ok_or("the response brings no public key to verify it with")?;
             (&introduced, signature)
         }
     };
     let headers = response.headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes()));
-    if key.verifies(&response.body, signature)
-        || key.verifies(&message_with_headers(response.status.as_u16(), headers, &response.body), signature)
-    {
-        return Ok(());
+    if key.verifies(&response.body, signature) {
+        return Ok(Some(SignatureForm::Body));
+    }
+    if key.verifies(&message_with_headers(response.status.as_u16(), headers, &response.body), signature) {
+        return Ok(Some(SignatureForm::WithHeaders));
     }
     Err(NOT_VALID)
 }

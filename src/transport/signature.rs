@@ -4,6 +4,7 @@
 
 use std::fmt;
 
+use aws_lc_rs::digest::{Digest, SHA256};
 use aws_lc_rs::encoding::{AsDer, Pkcs8V1Der};
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::rsa::{KeyPair, KeySize};
@@ -11,9 +12,21 @@ use aws_lc_rs::signature::{KeyPair as _, ParsedPublicKey, RSA_PKCS1_2048_8192_SH
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use pem::{EncodeConfig, LineEnding, Pem};
+use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use crate::types::Secret;
+
+/// What the signatures of responses cover. Both forms are bunq's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum SignatureForm {
+    /// The body alone.
+    Body,
+    /// The older form: the status, the `X-Bunq-*` headers and the body.
+    WithHeaders,
+}
 
 /// The PEM label of a public key in X.509 form (SPKI), which bunq sends and expects.
 const SPKI: &str = "PUBLIC KEY";
@@ -97,6 +110,12 @@ impl VerifyingKey {
         spki_pem(self.0.as_ref())
     }
 
+    /// Whether `signature`, in base64, is this key's over the message with this SHA-256 digest.
+    pub(crate) fn verifies_digest(&self, digest: &[u8], signature: &[u8]) -> bool {
+        let Ok(digest) = Digest::import_less_safe(digest, &SHA256) else { return false };
+        BASE64.decode(signature).is_ok_and(|signature| self.0.verify_digest_sig(&digest, &signature).is_ok())
+    }
+
     /// Whether `signature`, in base64, is this key's over `message`.
     pub(crate) fn verifies(&self, message: &[u8], signature: &[u8]) -> bool {
         BASE64.decode(signature).is_ok_and(|signature| self.0.verify_sig(message, &signature).is_ok())
@@ -122,14 +141,8 @@ pub(crate) fn message_with_headers<'a>(
     headers: impl Iterator<Item = (&'a str, &'a [u8])>,
     body: &[u8],
 ) -> Vec<u8> {
-    let mut signed: Vec<(String, &[u8])> = headers
-        .map(|(name, value)| (canonical_name(name), value))
-        .filter(|(name, _)| name.starts_with("X-Bunq-") && name != "X-Bunq-Server-Signature")
-        .collect();
-    signed.sort();
-
     let mut message = format!("{status}\n").into_bytes();
-    for (name, value) in signed {
+    for (name, value) in signed_headers(headers) {
         message.extend_from_slice(name.as_bytes());
         message.extend_from_slice(b": ");
         message.extend_from_slice(value);
@@ -138,6 +151,16 @@ pub(crate) fn message_with_headers<'a>(
     message.push(b'\n');
     message.extend_from_slice(body);
     message
+}
+
+/// The `X-Bunq-*` headers of a response but the signature, as they are signed in the older form.
+pub(crate) fn signed_headers<'a>(headers: impl Iterator<Item = (&'a str, &'a [u8])>) -> Vec<(String, &'a [u8])> {
+    let mut signed: Vec<(String, &[u8])> = headers
+        .map(|(name, value)| (canonical_name(name), value))
+        .filter(|(name, _)| name.starts_with("X-Bunq-") && name != "X-Bunq-Server-Signature")
+        .collect();
+    signed.sort();
+    signed
 }
 
 /// `x-bunq-client-request-id` as `X-Bunq-Client-Request-Id`.

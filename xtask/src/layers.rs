@@ -13,13 +13,14 @@ use syn::visit::{self, Visit};
 use crate::{expand, root};
 
 /// The layers of `src/`, lowest first. What stands in one line may import each other.
-const LAYERS: [&[&str]; 14] = [
+const LAYERS: [&[&str]; 15] = [
     &["files", "text"],
     &["types"],
     &["operation"],
     &["error"],
     &["environment"],
     &["transport"],
+    &["receipts"],
     &["api"],
     &["session"],
     &["provisions"],

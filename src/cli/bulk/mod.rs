@@ -192,7 +192,7 @@ pub(super) async fn run(invocation: &Invocation, job: &Job) -> Result<(), Failur
     let mut meter = Meter::new(invocation, &job.input);
     let done = tokio::select! {
         biased;
-        done = drive(bulk, &mut meter, uptake) => done,
+        done = drive(invocation, bulk, &shutdown, &mut meter, uptake) => done,
         failure = interrupted(invocation, &shutdown) => Err(failure),
     };
     let is_complete = meter.is_complete();
@@ -229,7 +229,13 @@ async fn interrupted(invocation: &Invocation, shutdown: &Shutdown) -> Failure {
 }
 
 /// Goes through the outcomes, and what becomes of new users.
-async fn drive(bulk: Bulk, meter: &mut Meter<'_>, mut uptake: Option<Uptake>) -> Result<(), Failure> {
+async fn drive(
+    invocation: &Invocation,
+    bulk: Bulk,
+    shutdown: &Shutdown,
+    meter: &mut Meter<'_>,
+    mut uptake: Option<Uptake>,
+) -> Result<(), Failure> {
     let mut rows = pin!(bulk.stream());
     let mut outcome = Ok(());
     let (mut is_over, mut used, mut is_held) = (false, 0_u64, false);
@@ -244,6 +250,12 @@ async fn drive(bulk: Bulk, meter: &mut Meter<'_>, mut uptake: Option<Uptake>) ->
             row = rows.next(), if !is_over => match row {
                 Some(Ok(row)) => {
                     meter.add(&row);
+                    if let Err(failure) = invocation.connection.check_receipts()
+                        && outcome.is_ok()
+                    {
+                        shutdown.begin();
+                        outcome = Err(failure);
+                    }
                     uptake.iter().for_each(|uptake| uptake.add(&row));
                 }
                 Some(Err(error)) => outcome = Err(error.into()),

@@ -1,0 +1,114 @@
+//! `receipts verify`: bunq's signed responses are checked, offline.
+
+use std::collections::BTreeSet;
+use std::fs::{self, File};
+use std::io::BufReader;
+use std::path::Path;
+
+use bunq_partner::{Receipt, ReceiptReader, SignatureForm};
+use serde_json::{Value, json};
+
+use super::arguments::Format;
+use super::exit::{Failure, after_output};
+use super::output::{Field, Printer, Record};
+
+pub(super) fn verify(file: &Path, public_key: Option<&Path>, format: Format) -> Result<(), Failure> {
+    let refused =
+        |path: &Path, problem: &dyn std::fmt::Display| Failure::usage(format!("{}: {problem}", path.display()));
+    let receipts = File::open(file).map_err(|error| refused(file, &error))?;
+    let mut reader = ReceiptReader::new(BufReader::new(receipts));
+    if let Some(path) = public_key {
+        reader = reader.public_key(fs::read_to_string(path).map_err(|error| refused(path, &error))?);
+    }
+    let (mut printer, mut keys, mut invalid) = (Printer::new(format), BTreeSet::new(), 0_u64);
+    let mut count = 0_u64;
+    for (receipt, line) in reader.zip(1_u64..) {
+        count += 1;
+        match receipt {
+            Ok(receipt) => {
+                keys.extend(receipt.public_key_fingerprint());
+                printer.add(valid(line, &receipt))?;
+            }
+            Err(problem) => {
+                invalid += 1;
+                printer.add(refusal(line, &problem.problem))?;
+            }
+        }
+    }
+    if count == 0 {
+        return Err(Failure::usage(format!("{}: it is empty", file.display())));
+    }
+    let written = printer.finish();
+    if !format.is_json() {
+        for key in keys.iter().filter(|_| public_key.is_none()) {
+            eprintln!("signed with the key sha256:{key}: that it is bunq's is not checked without --public-key");
+        }
+    }
+    let outcome = match invalid {
+        0 => Ok(()),
+        invalid => Err(Failure::invalid(format!("{invalid} of {count} receipts are not valid"))),
+    };
+    after_output(outcome, written)
+}
+
+/// What a receipt proves.
+fn proof(receipt: &Receipt) -> &'static str {
+    match (receipt.shows_body(), receipt.signature_form) {
+        (false, _) => "bunq has signed a message with this digest; the receipt does not show what it says",
+        (true, SignatureForm::Body) => "bunq has signed this body; not for which request, with which status or when",
+        (true, _) => "bunq has signed this status, these ids and this body; not what was requested, or when",
+    }
+}
+
+fn valid(line: u64, receipt: &Receipt) -> Record {
+    let body = receipt.body.as_deref().and_then(|body| serde_json::from_str::<Value>(body).ok());
+    let id = body.as_ref().and_then(provision_id);
+    let proof = proof(receipt);
+    let json = json!({
+        "line": line,
+        "valid": true,
+        "operation": receipt.operation,
+        "provision_id": id,
+        "status": receipt.status,
+        "request_id": receipt.request_id,
+        "response_id": receipt.response_id,
+        "at": receipt.at.to_string(),
+        "public_key_sha256": receipt.public_key_fingerprint(),
+        "proves": proof,
+        "problem": null,
+    });
+    let text = |value: &Option<String>| value.clone().unwrap_or_default();
+    let fields = vec![
+        Field::new("line", 0, line.to_string()),
+        Field::new("valid", 0, "yes").styled(Some("32")),
+        Field::new("operation", 0, &*receipt.operation),
+        Field::new("provision_id", 0, id.map(|id| id.to_string()).unwrap_or_default()),
+        Field::new("response_id", 1, text(&receipt.response_id)),
+        Field::new("request_id", 3, text(&receipt.request_id)),
+        Field::new("at", 2, receipt.at.to_string()),
+        Field::new("proves", 4, proof),
+        Field::new("problem", 0, ""),
+    ];
+    Record { fields, json }
+}
+
+fn refusal(line: u64, problem: &str) -> Record {
+    let fields = vec![
+        Field::new("line", 0, line.to_string()),
+        Field::new("valid", 0, "no").styled(Some("31")),
+        Field::new("operation", 0, ""),
+        Field::new("provision_id", 0, ""),
+        Field::new("response_id", 1, ""),
+        Field::new("request_id", 3, ""),
+        Field::new("at", 2, ""),
+        Field::new("proves", 4, "nothing"),
+        Field::new("problem", 0, problem),
+    ];
+    Record { fields, json: json!({ "line": line, "valid": false, "proves": "nothing", "problem": problem }) }
+}
+
+/// The id that bunq's body names.
+fn provision_id(body: &Value) -> Option<u64> {
+    let item = body["Response"].get(0)?;
+    item["Id"]["id"].as_u64().or_else(|| item["PartnerUserProvision"]["id"].as_u64())
+}

@@ -1,0 +1,125 @@
+//! The file that receipts are written to.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::reader::{Chain, MAX_LINE};
+use super::receipt::Receipt;
+use crate::error::Error;
+use crate::files::lines::{Format, LineFile};
+use crate::operation::Operation;
+use crate::transport::credentials::BoxFuture;
+use crate::transport::observer::{Exchange, ExchangeObserver};
+
+const FORMAT: Format = Format {
+    magic: br#"{"bunq_partner_receipt":"#,
+    max_line: MAX_LINE,
+    foreign: "it does not hold receipts: give the path of a file that does, or of one to be made",
+};
+
+/// Writes a [`Receipt`] of each response to `create_provision` and `update_provision`: of what is created, closed and reset.
+/// Clones write to the same file.
+///
+/// The file is its owner's alone (mode 0600), has a line of JSON for each receipt, and is added to. One process uses it at a time.
+/// A call returns when its receipt is synced. If that fails, the call does not: look at [`failure`](Self::failure) before you go
+/// on. [`ReceiptReader`](crate::ReceiptReader) checks the receipts.
+///
+/// ```no_run
+/// # async fn example() -> Result<(), bunq_partner::Error> {
+/// use bunq_partner::{Client, Environment, ReceiptFile};
+///
+/// let receipts = ReceiptFile::open("receipts.jsonl").await?;
+/// let client = Client::builder(Environment::Sandbox).api_key("sandbox_…").observer(receipts.clone()).build()?;
+/// // After what must not be without a receipt:
+/// if let Some(failure) = receipts.failure() {
+///     return Err(failure);
+/// }
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Clone)]
+pub struct ReceiptFile(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    path: PathBuf,
+    file: LineFile,
+    chain: Mutex<Chain>,
+    failure: Mutex<Option<Error>>,
+}
+
+impl ReceiptFile {
+    /// Opens the file at `path`, or makes it, in a folder that must exist. A line that was written in part, as in a crash, is cut
+    /// off.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Journal`](crate::ErrorKind::Journal) if it holds something else, if another process uses it, or if it cannot
+    /// be read or written.
+    pub async fn open(path: impl Into<PathBuf>) -> Result<Self, Error> {
+        let path = path.into();
+        let chain = Arc::new(Mutex::new(Chain::default()));
+        let reader = {
+            let chain = Arc::clone(&chain);
+            move |_: u64, _: u64, line: &[u8]| {
+                let line = std::str::from_utf8(line).ok();
+                let followed = line.and_then(|line| lock(&chain).follow(line));
+                followed.ok_or_else(|| "it is not a receipt".to_owned())
+            }
+        };
+        let opened = LineFile::open(&path, FORMAT, reader).await;
+        let (file, _) = opened.map_err(|problem| refused(&path, &problem))?;
+        let chain = Mutex::new(lock(&chain).clone());
+        Ok(Self(Arc::new(Shared { path, file, chain, failure: Mutex::default() })))
+    }
+
+    /// Why the first receipt could not be written that could not.
+    pub fn failure(&self) -> Option<Error> {
+        lock(&self.0.failure).clone()
+    }
+
+    async fn write(&self, exchange: &Exchange) -> Result<(), String> {
+        let Shared { file, chain, .. } = &*self.0;
+        let json = serde_json::to_string(&Receipt::new(exchange)).map_err(|error| error.to_string())?;
+        let place = {
+            // Lines are added in the order of the chain.
+            let mut chain = lock(chain);
+            file.add(chain.tie(&json).as_bytes())
+        };
+        file.written(place).await
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn refused(path: &Path, problem: &str) -> Error {
+    Error::journal(format_args!("the receipts {}: {problem}", path.display()))
+}
+
+impl ExchangeObserver for ReceiptFile {
+    fn observe<'a>(&'a self, exchange: &'a Exchange) -> BoxFuture<'a, ()> {
+        Box::pin(async move {
+            if ![&Operation::CREATE_PROVISION, &Operation::UPDATE_PROVISION].contains(&exchange.operation) {
+                return;
+            }
+            let mut missing = Missing { of: &self.0, problem: Some("a write did not end in time".into()) };
+            missing.problem = self.write(exchange).await.err();
+        })
+    }
+}
+
+/// A receipt that is not written, also if the call no longer waits for it.
+struct Missing<'a> {
+    of: &'a Shared,
+    problem: Option<String>,
+}
+
+impl Drop for Missing<'_> {
+    fn drop(&mut self) {
+        if let Some(problem) = &self.problem {
+            lock(&self.of.failure).get_or_insert_with(|| refused(&self.of.path, problem));
+        }
+    }
+}

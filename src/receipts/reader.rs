@@ -1,0 +1,149 @@
+//! Receipts are read and checked, one after the other.
+
+use std::fmt;
+use std::io::{BufRead, Read as _};
+
+use aws_lc_rs::digest::{Context, SHA256};
+
+use super::receipt::{Receipt, hex};
+
+/// No line is longer. A body has at most four megabytes, and its JSON twice as many.
+pub(super) const MAX_LINE: u64 = 16 * 1024 * 1024;
+
+/// What a line ends with: its digest, over that of the line before and its own beginning.
+const DIGEST: &str = r#","digest":""#;
+const DIGEST_LEN: usize = 64;
+
+/// The digests by which each line is tied to those before it.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Chain(String);
+
+impl Chain {
+    fn digest(&self, json: &str) -> String {
+        let mut digest = Context::new(&SHA256);
+        digest.update(self.0.as_bytes());
+        digest.update(json.as_bytes());
+        hex(digest.finish().as_ref())
+    }
+
+    /// Makes the next line of a receipt's JSON.
+    pub(super) fn tie(&mut self, json: &str) -> String {
+        self.0 = self.digest(json);
+        let open = json.strip_suffix('}').unwrap_or(json);
+        format!("{open}{DIGEST}{}\"}}\n", self.0)
+    }
+
+    /// Takes the digest of a line as it is.
+    pub(super) fn follow(&mut self, line: &str) -> Option<()> {
+        self.0 = split(line)?.1.to_owned();
+        Some(())
+    }
+
+    /// Checks a line, and returns the receipt's JSON.
+    fn untie(&mut self, line: &str) -> Result<String, &'static str> {
+        let (open, digest) = split(line).ok_or("it is not a receipt")?;
+        let json = format!("{open}}}");
+        let is_whole = self.digest(&json) == digest;
+        // The next line is held against what this one says.
+        digest.clone_into(&mut self.0);
+        if is_whole { Ok(json) } else { Err("it was changed, or one before it is missing or in another place") }
+    }
+}
+
+/// The beginning of a line, and its digest.
+fn split(line: &str) -> Option<(&str, &str)> {
+    let rest = line.strip_suffix("\"}")?;
+    let (open, digest) = rest.split_at_checked(rest.len().checked_sub(DIGEST_LEN)?)?;
+    let is_digest = digest.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+    open.strip_suffix(DIGEST).filter(|_| is_digest).map(|open| (open, digest))
+}
+
+/// A line that is not a receipt of bunq's, or not the one that was written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct InvalidReceipt {
+    /// The number of the line, from 1.
+    pub line: u64,
+    /// What is wrong.
+    pub problem: String,
+}
+
+impl fmt::Display for InvalidReceipt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "line {}: {}", self.line, self.problem)
+    }
+}
+
+impl std::error::Error for InvalidReceipt {}
+
+/// Reads the receipts of a [`ReceiptFile`](crate::ReceiptFile), and checks each.
+///
+/// Of each line it checks bunq's signature, and a digest by which a line is tied to those before it: a changed byte, wherever
+/// it is, and a line that is missing in the middle are found. The digest is no signature: whoever changes a line can make the
+/// digests anew, so what bunq has not signed is proven against accidents alone. Lines that are missing at the end are not found.
+///
+/// Whether the key is bunq's is checked if it is [given](Self::public_key).
+///
+/// ```no_run
+/// # fn example() -> Result<(), Box<dyn std::error::Error>> {
+/// use std::fs::File;
+/// use std::io::BufReader;
+///
+/// use bunq_partner::ReceiptReader;
+///
+/// let bunqs_key = std::fs::read_to_string("bunq.pem")?;
+/// for receipt in ReceiptReader::new(BufReader::new(File::open("receipts.jsonl")?)).public_key(bunqs_key) {
+///     let receipt = receipt?;
+///     println!("{} {:?}", receipt.operation, receipt.body);
+/// }
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct ReceiptReader<R> {
+    lines: R,
+    line: u64,
+    chain: Chain,
+    public_key: Option<String>,
+}
+
+impl<R: BufRead> ReceiptReader<R> {
+    /// Reads receipts from here.
+    pub fn new(lines: R) -> Self {
+        Self { lines, line: 0, chain: Chain::default(), public_key: None }
+    }
+
+    /// Sets bunq's public key, as PEM. A receipt with another is refused.
+    pub fn public_key(self, pem: impl Into<String>) -> Self {
+        Self { public_key: Some(pem.into()), ..self }
+    }
+
+    fn check(&mut self, line: &[u8]) -> Result<Receipt, String> {
+        let line = line.strip_suffix(b"\n").ok_or("it is not complete")?;
+        let line = std::str::from_utf8(line).map_err(|_| "it is not text")?;
+        let json = self.chain.untie(line)?;
+        let receipt: Receipt = serde_json::from_str(&json).map_err(|error| format!("it is not a receipt: {error}"))?;
+        receipt.check()?;
+        let der = |text: &str| pem::parse(text).ok().map(pem::Pem::into_contents);
+        if self.public_key.as_deref().is_some_and(|own| der(own) != der(&receipt.public_key) || der(own).is_none()) {
+            return Err("it is signed with another key than bunq's".into());
+        }
+        Ok(receipt)
+    }
+}
+
+impl<R: BufRead> Iterator for ReceiptReader<R> {
+    type Item = Result<Receipt, InvalidReceipt>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let mut line = Vec::new();
+        self.line += 1;
+        let read = self.lines.by_ref().take(MAX_LINE).read_until(b'\n', &mut line);
+        let checked = match read {
+            Ok(0) => return None,
+            Ok(_) => self.check(&line),
+            Err(error) => Err(format!("it cannot be read: {error}")),
+        };
+        Some(checked.map_err(|problem| InvalidReceipt { line: self.line, problem }))
+    }
+}

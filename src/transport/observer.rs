@@ -1,0 +1,93 @@
+//! What an observer sees of verified exchanges.
+
+use std::fmt;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use reqwest::header::HeaderValue;
+
+use super::credentials::{BoxFuture, Credentials};
+use super::response::{ReceivedResponse, SIGNATURE};
+use super::signature::{SignatureForm, signed_headers};
+use crate::error::CallMetadata;
+use crate::operation::Operation;
+
+/// Sees each success response of a client whose signature was verified.
+///
+/// [`ReceiptFile`](crate::ReceiptFile) is one. The call goes on when the future is done, or when its time is up. An observer
+/// cannot change or fail a call; what fails in it, it keeps.
+pub trait ExchangeObserver: fmt::Debug + Send + Sync + 'static {
+    /// Takes note of an exchange. It does not block its thread.
+    fn observe<'a>(&'a self, exchange: &'a Exchange) -> BoxFuture<'a, ()>;
+}
+
+impl<T: ExchangeObserver + ?Sized> ExchangeObserver for Arc<T> {
+    fn observe<'a>(&'a self, exchange: &'a Exchange) -> BoxFuture<'a, ()> {
+        (**self).observe(exchange)
+    }
+}
+
+/// A call and its response, whose signature is valid.
+///
+/// Its `Debug` does not show the body, which may hold tokens and be about a person.
+#[derive(Clone)]
+#[non_exhaustive]
+pub struct Exchange {
+    /// The operation that was called.
+    pub operation: &'static Operation,
+    /// When the response was verified, by this machine's clock.
+    pub at: Timestamp,
+    /// The `X-Bunq-Client-Request-Id` of the request.
+    pub request_id: Option<String>,
+    /// The `X-Bunq-Client-Response-Id` of the response.
+    pub response_id: Option<String>,
+    /// The HTTP status of the response.
+    pub status: u16,
+    /// The headers of the response that the older form of signatures covers, in its order.
+    pub signed_headers: Vec<(String, String)>,
+    /// The very bytes of the body.
+    pub body: Vec<u8>,
+    /// bunq's signature, in base64.
+    pub signature: String,
+    /// What the signature covers.
+    pub signature_form: SignatureForm,
+    /// bunq's public key, with which the signature was verified, as PEM.
+    pub public_key: String,
+}
+
+impl Exchange {
+    /// What there is to be seen of a response. `None` before there is a key of bunq's.
+    pub(super) fn new(
+        metadata: &CallMetadata,
+        credentials: &Credentials,
+        response: &ReceivedResponse,
+        form: SignatureForm,
+    ) -> Option<Self> {
+        let signature = response.headers.get(SIGNATURE).and_then(|value| value.to_str().ok())?;
+        let headers = response.headers.iter().map(|(name, value)| (name.as_str(), HeaderValue::as_bytes(value)));
+        let text = |(name, value): (String, &[u8])| (name, String::from_utf8_lossy(value).into_owned());
+        Some(Self {
+            operation: metadata.operation,
+            at: Timestamp::now(),
+            request_id: metadata.request_id.clone(),
+            response_id: metadata.response_id.clone(),
+            status: response.status.as_u16(),
+            signed_headers: signed_headers(headers).into_iter().map(text).collect(),
+            body: response.body.to_vec(),
+            signature: signature.to_owned(),
+            signature_form: form,
+            public_key: credentials.installation.as_ref()?.server_key.to_pem(),
+        })
+    }
+}
+
+impl fmt::Debug for Exchange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Exchange")
+            .field("operation", &self.operation.id)
+            .field("status", &self.status)
+            .field("request_id", &self.request_id)
+            .field("response_id", &self.response_id)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,230 @@
+//! Receipts: bunq's signed responses, checked offline.
+
+#![cfg(feature = "sandbox")]
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+mod common;
+
+use std::path::Path;
+
+use bunq_partner::sandbox::{CreationResponse, Fault, Injection, Sandbox};
+use bunq_partner::{
+    BoxFuture, Exchange, ExchangeObserver, Operation, Receipt, ReceiptFile, ReceiptReader, SignatureForm,
+};
+use common::{Folder, at_once, person};
+use futures_util::{StreamExt, TryStreamExt, stream};
+
+fn read(path: &Path) -> Vec<Result<Receipt, String>> {
+    check(&std::fs::read(path).unwrap())
+}
+
+fn check(bytes: &[u8]) -> Vec<Result<Receipt, String>> {
+    ReceiptReader::new(bytes).map(|receipt| receipt.map_err(|invalid| invalid.to_string())).collect()
+}
+
+fn all_valid(bytes: &[u8]) -> bool {
+    check(bytes).iter().all(Result::is_ok)
+}
+
+/// A close and a creation, with their receipts.
+async fn receipts(form: SignatureForm, response: CreationResponse) -> (Sandbox, Folder, std::path::PathBuf) {
+    let sandbox = Sandbox::builder().signature_form(form).creation_response(response).start().await.unwrap();
+    let folder = Folder::new();
+    let path = folder.path("receipts");
+    let file = ReceiptFile::open(&path).await.unwrap();
+    let client = sandbox.client().observer(file.clone()).build().unwrap();
+    let [id] = sandbox.populate(1)[..] else { panic!() };
+    let closing = client.provisions().close(id).await.unwrap();
+    let created = client.provisions().create(person()).await.unwrap();
+    assert!(file.failure().is_none());
+    let known: Vec<_> = read(&path).into_iter().map(|receipt| receipt.unwrap().response_id).collect();
+    assert_eq!(known, [closing.response_id().map(str::to_owned), created.response_id().map(str::to_owned)]);
+    (sandbox, folder, path)
+}
+
+#[tokio::test]
+async fn a_receipt_has_what_bunq_has_signed() {
+    for form in [SignatureForm::Body, SignatureForm::WithHeaders] {
+        let (sandbox, _folder, path) = receipts(form, CreationResponse::Id).await;
+        let id = sandbox.provision_ids()[0];
+        let receipts: Vec<_> = read(&path).into_iter().map(Result::unwrap).collect();
+        let closed = &receipts[0];
+        assert_eq!((closed.operation.as_str(), closed.status, closed.signature_form), ("update_provision", 200, form));
+        assert_eq!(closed.body.as_deref(), Some(&*format!(r#"{{"Response":[{{"Id":{{"id":{id}}}}}]}}"#)));
+        let call = &sandbox.journal().into_iter().find(|call| call.method == "PUT").unwrap();
+        let sent = call.headers.iter().find(|(name, _)| name == "x-bunq-client-request-id").map(|(_, id)| id.clone());
+        assert_eq!(closed.request_id, sent);
+        assert_eq!(receipts[1].operation, "create_provision");
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt as _;
+            assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        }
+    }
+}
+
+/// A response that brings a credential is kept as a digest, which bunq's signature still verifies.
+#[tokio::test]
+async fn no_credential_is_in_a_receipt() {
+    for form in [SignatureForm::Body, SignatureForm::WithHeaders] {
+        let sandbox = Sandbox::builder().signature_form(form).start().await.unwrap();
+        sandbox.before_signing(|call, response| {
+            if call.method == "POST" && call.path.ends_with("provision") {
+                let mut body: serde_json::Value = serde_json::from_slice(&response.body).unwrap();
+                body["Response"][0]["Note"] = serde_json::json!({"credential": {"token_value": "planted-token"}});
+                response.body = body.to_string().into();
+            }
+        });
+        let folder = Folder::new();
+        let path = folder.path("receipts");
+        let file = ReceiptFile::open(&path).await.unwrap();
+        let client = sandbox.client().observer(file.clone()).build().unwrap();
+        let _ = client.provisions().create(person()).await.unwrap();
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert!(!text.contains("planted-token") && !text.contains(sandbox.api_key().expose()), "{text}");
+        let [Ok(receipt)] = &read(&path)[..] else { panic!("{text}") };
+        assert!(receipt.body.is_none() && receipt.signed_sha256.as_ref().is_some_and(|digest| digest.len() == 64));
+        assert!(!receipt.shows_body());
+        let digest = receipt.signed_sha256.as_deref().unwrap();
+        let other = digest.replacen(&digest[..1], if digest.starts_with('0') { "1" } else { "0" }, 1);
+        assert!(!all_valid(text.replace(digest, &other).as_bytes()));
+    }
+}
+
+/// Each byte counts, also where bunq has signed nothing.
+#[tokio::test]
+async fn a_changed_byte_is_found_wherever_it_is() {
+    for form in [SignatureForm::Body, SignatureForm::WithHeaders] {
+        let (_sandbox, _folder, path) = receipts(form, CreationResponse::Id).await;
+        let whole = std::fs::read(&path).unwrap();
+        assert!(all_valid(&whole));
+        for place in 0..whole.len() {
+            let mut changed = whole.clone();
+            changed[place] ^= 1;
+            assert!(!all_valid(&changed), "{place}: {}", String::from_utf8_lossy(&changed));
+        }
+    }
+}
+
+/// The digests of lines are made again by whoever changes one; bunq's signature is not.
+fn forged(lines: &[serde_json::Value]) -> Vec<u8> {
+    let mut previous = String::new();
+    let mut bytes = Vec::new();
+    for line in lines {
+        let mut line = line.clone();
+        line.as_object_mut().unwrap().remove("digest");
+        // In the order of the format.
+        let receipt: Receipt = serde_json::from_value(line).unwrap();
+        let json = serde_json::to_string(&receipt).unwrap();
+        let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, format!("{previous}{json}").as_bytes());
+        previous = digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+        bytes.extend(format!("{},\"digest\":\"{previous}\"}}\n", json.strip_suffix('}').unwrap()).bytes());
+    }
+    bytes
+}
+
+#[tokio::test]
+async fn what_bunq_has_not_signed_is_refused() {
+    let (_sandbox, _folder, path) = receipts(SignatureForm::WithHeaders, CreationResponse::Id).await;
+    let (_other, _other_folder, other) = receipts(SignatureForm::WithHeaders, CreationResponse::Id).await;
+    let lines = |path: &Path| -> Vec<serde_json::Value> {
+        std::fs::read_to_string(path).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    };
+    let (own, foreign) = (lines(&path), lines(&other));
+    assert!(all_valid(&forged(&own)), "the forgery itself");
+    let with = |change: &dyn Fn(&mut Vec<serde_json::Value>)| {
+        let mut lines = own.clone();
+        change(&mut lines);
+        check(&forged(&lines))
+            .into_iter()
+            .map(|receipt| receipt.map(|_| ()).map_err(|error| error.to_string()))
+            .collect::<Vec<_>>()
+    };
+    let not_valid = Err("line 1: its signature is not valid".to_owned());
+    let body = own[0]["body"].as_str().unwrap().replace("100", "900");
+    assert_eq!(with(&|lines| lines[0]["body"] = body.clone().into()), [not_valid.clone(), Ok(())]);
+    assert_eq!(with(&|lines| lines[0]["status"] = 201.into()), [not_valid.clone(), Ok(())]);
+    assert_eq!(with(&|lines| lines[0]["headers"][0][1] = "x".into()), [not_valid.clone(), Ok(())]);
+    assert_eq!(with(&|lines| lines[0]["public_key"] = foreign[0]["public_key"].clone()), [not_valid.clone(), Ok(())]);
+    let swapped = with(&|lines| {
+        let first = lines[0]["signature"].take();
+        lines[0]["signature"] = lines[1]["signature"].take();
+        lines[1]["signature"] = first;
+    });
+    assert_eq!(swapped, [not_valid, Err("line 2: its signature is not valid".to_owned())]);
+    let ids = with(&|lines| lines[0]["request_id"] = "another".into());
+    assert_eq!(ids[0], Err("line 1: its ids are not those that are signed".to_owned()));
+
+    // A receipt that another bank has signed well.
+    let key = own[0]["public_key"].as_str().unwrap();
+    let checked: Vec<_> = ReceiptReader::new(&*forged(&[own[0].clone(), foreign[0].clone()])).public_key(key).collect();
+    assert!(checked[0].is_ok());
+    assert_eq!(checked[1].as_ref().unwrap_err().to_string(), "line 2: it is signed with another key than bunq's");
+}
+
+#[tokio::test]
+async fn a_missing_line_is_found_and_an_incomplete_one_is_cut_off() {
+    let (sandbox, _folder, path) = receipts(SignatureForm::Body, CreationResponse::Id).await;
+    let text = std::fs::read_to_string(&path).unwrap();
+    let second = text.lines().nth(1).unwrap();
+    let problem = "line 1: it was changed, or one before it is missing or in another place";
+    assert_eq!(check(format!("{second}\n").as_bytes())[0].as_ref().unwrap_err(), problem);
+    assert!(!all_valid(&text.as_bytes()[..text.len() - 1]));
+
+    // As after a crash: the next writer goes on after the last whole line.
+    std::fs::write(&path, &text.as_bytes()[..text.len() - 7]).unwrap();
+    let file = ReceiptFile::open(&path).await.unwrap();
+    let client = sandbox.client().observer(file).build().unwrap();
+    let ids = sandbox.populate(1);
+    let _ = client.provisions().close(ids[0]).await.unwrap();
+    let receipts = read(&path);
+    assert!(receipts.len() == 2 && receipts.iter().all(Result::is_ok), "{receipts:?}");
+    let error = ReceiptFile::open(&path).await.unwrap_err().to_string();
+    assert!(error.contains("another process uses it"), "{error}");
+}
+
+/// Those of a bulk operation, with many in flight at once, and some responses lost.
+#[tokio::test]
+async fn each_accepted_row_of_a_bulk_operation_has_a_receipt() {
+    let sandbox = Sandbox::start().await.unwrap();
+    let folder = Folder::new();
+    let path = folder.path("receipts");
+    let file = ReceiptFile::open(&path).await.unwrap();
+    let client = sandbox.client().retry(at_once()).observer(file.clone()).build().unwrap();
+    sandbox.inject(Injection::new(Fault::Drop).on(&Operation::UPDATE_PROVISION).after(20).times(5));
+    let ids = sandbox.populate(200);
+    let rows: Vec<_> = client.provisions().close_all(stream::iter(ids)).stream().try_collect().await.unwrap();
+    let accepted = rows.iter().filter_map(|row| row.response_id.clone()).collect::<std::collections::HashSet<_>>();
+    let receipts: Vec<_> = read(&path).into_iter().map(|receipt| receipt.unwrap().response_id.unwrap()).collect();
+    assert_eq!(accepted.len(), 195);
+    assert_eq!(receipts.into_iter().collect::<std::collections::HashSet<_>>(), accepted);
+}
+
+#[derive(Debug, Default)]
+struct Seen(std::sync::Mutex<Vec<String>>);
+
+impl ExchangeObserver for Seen {
+    fn observe<'a>(&'a self, exchange: &'a Exchange) -> BoxFuture<'a, ()> {
+        self.0.lock().unwrap().push(format!("{} {}", exchange.operation.id, exchange.status));
+        Box::pin(async {})
+    }
+}
+
+/// One observer sees every exchange that is verified, and no other.
+#[tokio::test]
+async fn an_observer_sees_each_verified_exchange() {
+    let sandbox = Sandbox::start().await.unwrap();
+    let seen = std::sync::Arc::new(Seen::default());
+    let client = sandbox.client().retry(common::once()).observer(std::sync::Arc::clone(&seen)).build().unwrap();
+    client.open_session().await.unwrap();
+    let ids = sandbox.populate(1);
+    client.provisions().get(ids[0]).await.unwrap();
+    for fault in [Fault::MissingSignature, Fault::WrongSignature, Fault::Status(500), Fault::Drop] {
+        sandbox.inject(fault);
+        client.provisions().get(ids[0]).await.unwrap_err();
+    }
+    let mut pages = std::pin::pin!(client.provisions().list().pages());
+    pages.next().await.unwrap().unwrap();
+    let seen = seen.0.lock().unwrap().clone();
+    assert_eq!(seen, ["create_device_server 200", "create_session 200", "get_provision 200", "list_provisions 200"]);
+}
