@@ -5,11 +5,13 @@
 
 mod common;
 
-use std::collections::HashMap;
-use std::io::Write as _;
+use std::collections::{HashMap, HashSet};
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bunq_partner::sandbox::{Fault, Injection, Pace, Sandbox, SandboxBuilder};
@@ -103,8 +105,10 @@ fn killed(
 ) -> Vec<HashMap<String, String>> {
     let journal = journal_of(from);
     let mut done = 0;
+    let receipts = folder.path("receipts");
     let run = || {
         let mut program = bulk(folder, sandbox, command, from);
+        program.arg("--receipts").arg(&receipts);
         if len(&journal) > 0 || journal.exists() {
             program.arg("--resume");
         }
@@ -124,11 +128,25 @@ fn killed(
     for _ in 0..10 {
         let (stdout, stderr, code) = ran(&mut run());
         if code == 0 {
-            return report(&stdout);
+            let report = report(&stdout);
+            check_receipts(folder, &receipts, &report);
+            return report;
         }
         assert!(stderr.contains("unfinished"), "{stderr}");
     }
     panic!("rows stay unfinished");
+}
+
+/// Each accepted row has a receipt, and all receipts are valid.
+fn check_receipts(folder: &Folder, receipts: &Path, report: &[HashMap<String, String>]) {
+    let (stdout, stderr, code) = ran(program(folder).args(["receipts", "verify", "-o", "jsonl"]).arg(receipts));
+    assert_eq!(code, 0, "{stderr}");
+    let known: HashSet<String> = stdout
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap()["response_id"].as_str().unwrap().to_owned())
+        .collect();
+    let missing = report.iter().find(|row| row["outcome"] == "accepted" && !known.contains(&row["response_id"]));
+    assert!(missing.is_none(), "{missing:?}");
 }
 
 fn check_closed(sandbox: &Sandbox, ids: &[ProvisionId], report: &[HashMap<String, String>]) {
@@ -174,7 +192,26 @@ async fn creates_killed(rows: usize, kills: u64) {
     let folder = Folder::new();
     plague(&sandbox, &Operation::CREATE_PROVISION, 23, rows);
     let (from, uuids) = users(&folder, rows);
+    // Nobody takes so many users into use, but their credentials expire.
+    let (bank, is_over) = (sandbox.clone(), Arc::new(AtomicBool::new(false)));
+    let expiring = {
+        let is_over = Arc::clone(&is_over);
+        std::thread::spawn(move || {
+            let mut known = 0;
+            while !is_over.load(Ordering::Relaxed) {
+                let ids = bank.provision_ids();
+                for id in &ids[known..] {
+                    (0..3).for_each(|_| assert!(bank.advance(*id)));
+                    assert!(bank.expire_credential(*id));
+                }
+                known = ids.len();
+                std::thread::sleep(Duration::from_millis(5));
+            }
+        })
+    };
     let report = killed(&folder, &sandbox, "create", &from, rows as u64, kills);
+    is_over.store(true, Ordering::Relaxed);
+    expiring.join().unwrap();
     check_created(&sandbox, &uuids, &report);
 }
 
@@ -185,7 +222,7 @@ async fn closing_survives_kills() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn creating_survives_kills() {
-    creates_killed(200, 8).await;
+    creates_killed(150, 8).await;
 }
 
 /// Some minutes: `cargo test --release --features cli --test cli_bulk -- --ignored`.
@@ -210,23 +247,12 @@ async fn a_full_disk_stops_the_run_and_loses_nothing() {
     let provisions = sandbox.populate(100);
     let from = ids(&folder, &provisions);
     let journal = journal_of(&from);
-    let run = |blocks: Option<u64>, resume: bool| {
-        let plain = bulk(&folder, &sandbox, "close", &from);
-        let mut shell = Command::new("bash");
-        let limit = blocks.map_or_else(String::new, |blocks| format!("trap '' XFSZ; ulimit -f {blocks}; "));
-        shell.args(["-c", &format!("{limit}exec \"$0\" \"$@\"")]).arg(plain.get_program()).args(plain.get_args());
-        shell.args(resume.then_some("--resume"));
-        for (name, value) in plain.get_envs() {
-            match value {
-                Some(value) => shell.env(name, value),
-                None => shell.env_remove(name),
-            };
-        }
-        shell.stdin(Stdio::null());
-        ran(&mut shell)
+    let run = |blocks: Option<u64>| match blocks {
+        Some(blocks) => ran(&mut limited(&bulk(&folder, &sandbox, "close", &from), blocks)),
+        None => ran(bulk(&folder, &sandbox, "close", &from).arg("--resume")),
     };
     // Room for the context, and for a part of the journal.
-    let (_, stderr, code) = run(Some(8), false);
+    let (_, stderr, code) = run(Some(8));
     assert_eq!(code, 21, "{stderr}");
     assert!(
         stderr.contains("the journal") && stderr.contains("it cannot be written") && stderr.contains("--resume"),
@@ -238,7 +264,7 @@ async fn a_full_disk_stops_the_run_and_loses_nothing() {
     let sent =
         calls(&sandbox, "PUT", "").len().max(sandbox.journal().iter().filter(|call| call.method == "PUT").count());
     assert!(sent > 0 && written.lines().filter(|line| line.contains(r#""state":"sent""#)).count() >= sent);
-    let (stdout, stderr, code) = run(None, true);
+    let (stdout, stderr, code) = run(None);
     assert_eq!(code, 0, "{stderr}");
     check_closed(&sandbox, &provisions, &report(&stdout));
 }
@@ -465,6 +491,139 @@ async fn ctrl_c_ends_after_the_rows_in_progress() {
     let (stdout, stderr, code) = ran(bulk(&folder, &sandbox, "close", &from).arg("--resume"));
     assert_eq!(code, 0, "{stderr}");
     check_closed(&sandbox, &provisions, &report(&stdout));
+}
+
+/// A second signal stops at once, whatever is in progress; nothing is lost.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_ctrl_c_stops_at_once() {
+    let sandbox = Sandbox::start().await.unwrap();
+    let folder = Folder::new();
+    let provisions = sandbox.populate(50);
+    let from = ids(&folder, &provisions);
+    // bunq does not respond.
+    sandbox.inject(Injection::new(Fault::Late(Duration::from_secs(600))).on(&Operation::UPDATE_PROVISION).times(2));
+    let mut child =
+        bulk(&folder, &sandbox, "close", &from).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut stderr = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
+    // bunq's limit lets two be in progress.
+    while sandbox.journal().iter().filter(|call| call.method == "PUT").count() < 2 {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let interrupt = || {
+        rustix::process::kill_process(rustix::process::Pid::from_child(&child), rustix::process::Signal::INT).unwrap();
+    };
+    interrupt();
+    assert!(stderr.any(|line| line.contains("the rows in progress end first")));
+    interrupt();
+    assert!(stderr.any(|line| line.contains("--resume` goes on")));
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    let (stdout, stderr, code) = ran(bulk(&folder, &sandbox, "close", &from).arg("--resume"));
+    assert_eq!(code, 0, "{stderr}");
+    let rows = report(&stdout);
+    check_closed(&sandbox, &provisions, &rows);
+    assert_eq!(rows.iter().filter(|row| row["outcome"] == "found").count(), 2);
+    // Nothing that was in doubt was requested again.
+    assert_eq!(sandbox.journal().iter().filter(|call| call.method == "PUT").count(), 50);
+}
+
+/// The time of this machine jumps by days between and during runs: the order of what is written counts, not its times.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clock_that_jumps_changes_nothing() {
+    let sandbox = fast().deduplicate(false).pace(Pace::Manual).start().await.unwrap();
+    let folder = Folder::new();
+    let (from, uuids) = users(&folder, 40);
+    let journal = journal_of(&from);
+    sandbox.inject(
+        Injection::new(Fault::LateArrival(Duration::from_millis(5))).on(&Operation::CREATE_PROVISION).after(9).times(9),
+    );
+    let mut child =
+        bulk(&folder, &sandbox, "create", &from).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    until_grown(&mut child, &journal, 4000);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    // What was written is from tomorrow, or from last year.
+    let text = std::fs::read_to_string(&journal).unwrap();
+    let year = &bunq_partner::jiff::Timestamp::now().to_string()[..4];
+    for (jump, other) in [("2001", "2001"), ("2098", "2098")] {
+        let jumped = text.replace(&format!("\"at\":\"{year}"), &format!("\"at\":\"{jump}"));
+        assert_ne!(jumped, text, "{other}");
+        std::fs::write(&journal, &jumped).unwrap();
+        let (stdout, stderr, code) = ran(bulk(&folder, &sandbox, "create", &from).arg("--resume"));
+        assert_eq!(code, 0, "{stderr}");
+        check_created(&sandbox, &uuids, &report(&stdout));
+    }
+}
+
+/// Receipts that cannot be written stop the run as a full journal does.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_row_is_begun_without_room_for_its_receipt() {
+    let sandbox = Sandbox::start().await.unwrap();
+    let folder = Folder::new();
+    let provisions = sandbox.populate(100);
+    let from = ids(&folder, &provisions);
+    let receipts = folder.path("receipts");
+    let mut plain = bulk(&folder, &sandbox, "close", &from);
+    plain.arg("--receipts").arg(&receipts);
+    let (_, stderr, code) = ran(&mut limited(&plain, 16));
+    assert_eq!(code, 21, "{stderr}");
+    assert!(stderr.contains("the receipts") && stderr.contains("it cannot be written"), "{stderr}");
+    let receipts_written = std::fs::read_to_string(&receipts).unwrap().lines().count();
+    let sent = sandbox.journal().iter().filter(|call| call.method == "PUT").count();
+    assert!(receipts_written > 0 && sent <= receipts_written + 17, "{sent} {receipts_written}");
+    let (stdout, stderr, code) = ran(plain.arg("--resume"));
+    assert_eq!(code, 0, "{stderr}");
+    check_closed(&sandbox, &provisions, &report(&stdout));
+}
+
+/// The program with files of at most so many blocks of 1,024 bytes, as on a full disk.
+fn limited(plain: &Command, blocks: u64) -> Command {
+    let mut shell = Command::new("bash");
+    shell.args(["-c", &format!("trap '' XFSZ; ulimit -f {blocks}; exec \"$0\" \"$@\"")]);
+    shell.arg(plain.get_program()).args(plain.get_args()).stdin(Stdio::null());
+    for (name, value) in plain.get_envs() {
+        match value {
+            Some(value) => shell.env(name, value),
+            None => shell.env_remove(name),
+        };
+    }
+    shell
+}
+
+/// No more users are created than can be taken into use in time, until others have taken some into use.
+#[tokio::test(flavor = "multi_thread")]
+async fn creation_holds_back_until_users_are_taken_into_use() {
+    let sandbox = Sandbox::builder().pace(Pace::Manual).start().await.unwrap();
+    let folder = Folder::new();
+    let (from, uuids) = users(&folder, 125);
+    let mut program = bulk(&folder, &sandbox, "create", &from);
+    let mut child = program.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut stderr = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
+    assert!(stderr.any(|line| line.contains("120 users wait to be taken into use")));
+    let client = sandbox.client().build().unwrap();
+    while sandbox.provision_ids().len() < 120 {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let ids = sandbox.provision_ids();
+    assert_eq!(ids.len(), 120);
+    let ready = |id: ProvisionId| (0..3).for_each(|_| assert!(sandbox.advance(id)));
+    // One is taken into use, and one more is created.
+    ready(ids[0]);
+    let credential = client.provisions().get(ids[0]).await.unwrap().credential.unwrap();
+    client.for_user(&credential).unwrap().build().unwrap().open_session().await.unwrap();
+    while sandbox.provision_ids().len() < 121 {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    assert_eq!(sandbox.provision_ids().len(), 121);
+    // The others expire unused, which gives their places back too.
+    for id in &ids[1..6] {
+        ready(*id);
+        assert!(sandbox.expire_credential(*id));
+    }
+    let said: Vec<_> = stderr.collect();
+    assert!(said.iter().any(|line| line.contains("have expired unused")), "{said:?}");
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success(), "{said:?}");
+    check_created(&sandbox, &uuids, &report(&String::from_utf8(output.stdout).unwrap()));
 }
 
 /// Each user has a session, with a token and a context of its owner's alone; a second run opens none again.

@@ -215,12 +215,14 @@ pub(super) async fn run(invocation: &Invocation, job: &Job) -> Result<(), Failur
 
 /// Ends the run at the first signal after the rows in progress, and at the second at once.
 async fn interrupted(invocation: &Invocation, shutdown: &Shutdown) -> Failure {
-    let signal = async || -> io::Result<()> { Ok(interrupt::listen()?.await) };
     let both = async {
-        signal().await?;
+        interrupt::listen()?.await;
+        // Before anybody is told of it.
+        let second = interrupt::listen()?;
         shutdown.begin();
         invocation.note("the rows in progress end first; a second Ctrl-C stops at once");
-        signal().await
+        second.await;
+        io::Result::Ok(())
     };
     match both.await {
         Ok(()) => Failure::interrupted(None),

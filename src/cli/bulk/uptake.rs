@@ -11,7 +11,7 @@ use std::time::Duration;
 use bunq_partner::jiff::Timestamp;
 use bunq_partner::{
     Client, CredentialStatus, Environment, Error, NewProvision, Operation, PageSize, ProvisionId, ProvisionStatus,
-    RowRecord, Shutdown, Uuid,
+    RateLimit, RowRecord, Shutdown, Uuid,
 };
 use futures_util::stream::{FuturesUnordered, Stream};
 use futures_util::{StreamExt as _, TryStreamExt as _};
@@ -57,7 +57,7 @@ impl Uptake {
     /// Begins. With a folder it takes users into use; without one it watches others do it.
     pub(super) fn begin(connection: &Connection, client: &Client, folder: Option<PathBuf>, shutdown: Shutdown) -> Self {
         let interval = connection.interval(&Operation::CREATE_SESSION);
-        let capacity = capacity(connection.environment(), interval);
+        let capacity = capacity(connection.environment());
         let (said, events) = unbounded_channel();
         let (rows, new) = unbounded_channel();
         let places = Arc::new(Semaphore::new(capacity));
@@ -115,13 +115,13 @@ impl Uptake {
 }
 
 /// How many users can have a session before the first of their credentials expires.
-fn capacity(environment: Environment, interval: Duration) -> usize {
+fn capacity(environment: Environment) -> usize {
     let lifetime = match environment {
-        Environment::Production => 4 * 3600,
-        _ => 3600,
+        Environment::Production => Duration::from_secs(4 * 3600),
+        _ => Duration::from_secs(3600),
     };
-    let sessions = Duration::from_secs(lifetime).as_nanos().checked_div(interval.as_nanos());
-    sessions.and_then(|count| usize::try_from(count).ok()).unwrap_or(Semaphore::MAX_PERMITS).min(Semaphore::MAX_PERMITS)
+    let RateLimit { calls, per, .. } = Operation::CREATE_SESSION.rate_limit;
+    usize::try_from(lifetime.as_secs() * u64::from(calls) / per.as_secs().max(1)).unwrap_or(usize::MAX)
 }
 
 struct Task {
@@ -222,16 +222,16 @@ impl Task {
         let (mut unused, mut expired) = (HashSet::new(), HashSet::new());
         let now = Timestamp::now();
         while let Some(seen) = provisions.try_next().await? {
-            let credential = seen.credential.as_ref();
-            let is_expired = credential.is_some_and(|credential| {
-                credential.status == Some(CredentialStatus::Expired)
-                    || credential.expiry_time.is_some_and(|expiry| expiry.as_jiff() <= now)
-            });
-            if is_expired {
-                expired.insert(seen.id)
-            } else {
-                unused.insert(seen.id)
-            };
+            let (status, expiry) = seen
+                .credential
+                .as_ref()
+                .map_or((None, None), |credential| (credential.status.as_ref(), credential.expiry_time));
+            match status {
+                Some(CredentialStatus::Active) => {}
+                Some(CredentialStatus::Expired) => _ = expired.insert(seen.id),
+                _ if expiry.is_some_and(|expiry| expiry.as_jiff() <= now) => _ = expired.insert(seen.id),
+                _ => _ = unused.insert(seen.id),
+            }
         }
         Ok((unused, expired))
     }
