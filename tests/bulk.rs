@@ -1,7 +1,7 @@
 //! Many provisions at once, with a journal, interrupted at any point.
 
 #![cfg(feature = "sandbox")]
-#![allow(clippy::unwrap_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod common;
 
@@ -340,6 +340,31 @@ async fn the_journal_holds_nothing_about_a_person_and_no_secret() {
         "{text}"
     );
     assert!(text.contains(&new[0].external_uuid.to_string()));
+}
+
+/// An input that waits for an outcome before its next row, as one does that holds back, is not waited for with rows in hand.
+#[tokio::test]
+async fn rows_in_doubt_do_not_wait_for_an_input_that_waits_for_them() {
+    let (sandbox, client) = common::start().await;
+    let ids = sandbox.populate(6);
+    let journal = MemoryJournal::new();
+    outcomes(close_all(&client, &ids).journal(journal.clone())).await;
+    let sent = journal.last(1).await.unwrap().unwrap();
+    let in_doubt = serde_json::json!({"row": 1, "at": sent.at, "state": "sent", "id": sent.id});
+    journal.append(serde_json::from_value(in_doubt).unwrap()).await.unwrap();
+    let places = std::sync::Arc::new(tokio::sync::Semaphore::new(2));
+    let gate = std::sync::Arc::clone(&places);
+    let gated = stream::iter(ids).then(move |id| {
+        let gate = std::sync::Arc::clone(&gate);
+        async move {
+            gate.acquire().await.unwrap().forget();
+            id
+        }
+    });
+    let bulk = client.provisions().close_all(gated).journal(journal);
+    let rows = bulk.stream().inspect(|_| places.add_permits(1)).try_collect::<Vec<_>>();
+    let rows = tokio::time::timeout(Duration::from_secs(20), rows).await.expect("it waits for ever").unwrap();
+    assert_eq!(states(&rows), [(RowState::Accepted, 5), (RowState::Found, 1)].into());
 }
 
 /// A key that bunq refuses, or an operator's Ctrl-C: the rows in progress end, no other begins.

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::pin::pin;
 
-use futures_util::future::{Either, select};
+use futures_util::future::{Either, FutureExt as _, select};
 use futures_util::stream::StreamExt as _;
 use tokio::time::sleep;
 
@@ -18,8 +18,8 @@ use crate::operation::Operation;
 use crate::provisions::Provisions;
 use crate::types::{PageSize, ProvisionId, ProvisionStatus};
 
-/// How many rows in doubt are looked for together.
-const MAX_DOUBTS: usize = 1000;
+/// How many rows are held back, while those in doubt among them are gathered.
+const MAX_HELD: usize = 1000;
 
 /// A row to work on, or one that is done already.
 #[derive(Debug)]
@@ -75,20 +75,30 @@ impl Intake {
     /// Takes rows in, until there is one to work on. Those before it that are in doubt are looked for together.
     async fn take(&mut self) -> Result<(), Error> {
         let mut doubts = Vec::new();
-        while doubts.len() < MAX_DOUBTS {
-            // An input that waits for something does not hold up the end.
-            let begun = pin!(self.shutdown.begun());
-            let Either::Left((Some(work), _)) = select(self.rows.next(), begun).await else {
-                self.is_over = true;
-                break;
+        while doubts.len() + self.ready.len() < MAX_HELD {
+            let next = if doubts.is_empty() && self.ready.is_empty() {
+                // An input that waits for something does not hold up the end.
+                match select(self.rows.next(), pin!(self.shutdown.begun())).await {
+                    Either::Left((next, _)) => Some(next),
+                    Either::Right(_) => Some(None),
+                }
+            } else {
+                // It may wait for the outcome of a row that is held here.
+                self.rows.next().now_or_never()
+            };
+            let work = match next {
+                Some(Some(work)) => work,
+                Some(None) => {
+                    self.is_over = true;
+                    break;
+                }
+                None => break,
             };
             let row = self.next_row;
             self.next_row += 1;
-            let last = self.earlier.ledger.last(row, work.key()).await?;
-            match last {
+            match self.earlier.ledger.last(row, work.key()).await? {
                 Some(last) if last.state.is_final() => {
                     self.ready.push_back(Step::Done(last));
-                    // Final rows do not pile up behind one that is in doubt.
                     if doubts.is_empty() {
                         return Ok(());
                     }

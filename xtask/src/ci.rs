@@ -28,6 +28,8 @@ pub(crate) fn run() -> Result<()> {
     let example = ["-u", "BUNQ_API_KEY", "cargo", "run", "--example", "close_provision", "--features", "cli"];
     command("env", &example, &[])?;
     command("cargo", &["test", "--workspace", "--all-features"], &[])?;
+    // A night of ten thousand, killed twenty times.
+    command("cargo", &["test", "--all-features", "--test", "cli_bulk", "--", "--ignored"], &[])?;
     endpoint::run()?;
     package::run()?;
     command("cargo", &["xtask", "contract"], &[])
