@@ -56,7 +56,7 @@ pub(super) struct ConnectionOptions {
     #[arg(long, global = true, conflicts_with_all = ["base_url", "api_key_file", "context"])]
     pub(super) sandbox: bool,
     /// At a bank on this machine: call it so many times as fast as bunq's rate limits allow
-    #[arg(long, global = true, value_name = "TIMES", value_parser = value_parser!(u32).range(1..=1000))]
+    #[arg(long, global = true, hide_short_help = true, value_name = "TIMES", value_parser = value_parser!(u32).range(1..=1000))]
     pub(super) rehearse: Option<u32>,
     /// Do not ask before something is changed in production
     #[arg(long, short, global = true)]
@@ -185,13 +185,13 @@ pub(super) struct CloseOptions {
     #[arg(required_unless_present = "from", conflicts_with = "from", value_name = "ID", value_parser = provision_id)]
     pub(super) ids: Vec<ProvisionId>,
     #[command(flatten)]
-    pub(super) bulk: BulkOptions,
-    #[command(flatten)]
-    pub(super) receipts: ReceiptOptions,
-    #[command(flatten)]
     pub(super) waiting: WaitOptions,
     #[command(flatten)]
     pub(super) dry_run: DryRun,
+    #[command(flatten)]
+    pub(super) receipts: ReceiptOptions,
+    #[command(flatten)]
+    pub(super) bulk: BulkOptions,
 }
 
 /// Many rows of a file, with a journal by which a run that was cut off goes on.
@@ -267,16 +267,16 @@ pub(super) struct CreateOptions {
     #[arg(long, value_name = "COUNTRY", requires = "date_of_birth", conflicts_with = "from")]
     pub(super) country: Option<CountryCode>,
     #[command(flatten)]
+    pub(super) waiting: WaitOptions,
+    #[command(flatten)]
+    pub(super) dry_run: DryRun,
+    #[command(flatten)]
+    pub(super) receipts: ReceiptOptions,
+    #[command(flatten)]
     pub(super) bulk: BulkOptions,
     /// Take each new user into use before its credential expires; its token and its context are kept in this folder
     #[arg(long, value_name = "FOLDER", requires = "from", help_heading = "Many at once")]
     pub(super) take_into_use: Option<PathBuf>,
-    #[command(flatten)]
-    pub(super) receipts: ReceiptOptions,
-    #[command(flatten)]
-    pub(super) waiting: WaitOptions,
-    #[command(flatten)]
-    pub(super) dry_run: DryRun,
 }
 
 impl CreateOptions {

@@ -34,7 +34,7 @@ const KINDS: [(ErrorKind, u8, &str); 19] = [
     (ErrorKind::CredentialSpent, 16, "the credential is used or expired"),
     (ErrorKind::Duplicate, 17, "there are several provisions with one external_uuid"),
     (ErrorKind::Context, 18, "the context file cannot be used"),
-    (ErrorKind::Journal, 21, "the journal cannot be used"),
+    (ErrorKind::Journal, 21, "the journal or the receipts cannot be used"),
     (ErrorKind::Internal, INTERNAL, "this machine or this program failed"),
 ];
 
@@ -42,11 +42,14 @@ const KINDS: [(ErrorKind, u8, &str); 19] = [
 pub(super) fn help() -> String {
     let mut text =
         "Exit codes:\n   0  done\n   1  a question was answered with no, or a check found something wrong\n".to_owned();
-    for (_, code, meaning) in KINDS {
+    let doubt = (DOUBT, "the outcome is unknown: bunq may have carried the request out");
+    let mut codes: Vec<_> = KINDS.iter().map(|(_, code, meaning)| (*code, *meaning)).chain([doubt]).collect();
+    codes.sort_unstable();
+    for (code, meaning) in codes {
         // Nothing fails that is written to a text.
         let _ = writeln!(text, "  {code:2}  {meaning}");
     }
-    text + "  20  the outcome is unknown: bunq may have carried the request out\n 130  interrupted"
+    text + " 130  interrupted"
 }
 
 /// Why a command did not do what it was asked.
