@@ -204,7 +204,7 @@ impl ClientBuilder {
     /// One that arrives later still makes a second user, which the waiter finds if it is there by the time that the
     /// first one is ready.
     pub fn late_arrival(mut self, time: Duration) -> Self {
-        self.provisions.late_arrival = time;
+        self.provisions.late_arrival = time.min(MAX_TIMEOUT);
         self
     }
 

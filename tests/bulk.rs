@@ -306,7 +306,7 @@ async fn a_journal_is_used_by_one_at_a_time_and_is_its_owners_alone() {
 #[tokio::test]
 async fn a_journal_that_is_damaged_before_its_end_is_refused() {
     let (sandbox, client) = common::start().await;
-    let ids = sandbox.populate(4);
+    let ids = sandbox.populate(500);
     let folder = Folder::new();
     let path = folder.path("journal");
     outcomes(close_all(&client, &ids).journal(FileJournal::open(&path).await.unwrap())).await;
@@ -316,6 +316,64 @@ async fn a_journal_that_is_damaged_before_its_end_is_refused() {
     let error = FileJournal::open(&path).await.unwrap_err().to_string();
     assert!(error.ends_with("is damaged, and it is not the last"), "{error}");
     assert_eq!(std::fs::read_to_string(&path).unwrap(), damaged);
+
+    // Of a write that is torn, a later block may be there without an earlier one.
+    let torn = text.replacen("\"row\":490", "\0\0\0\0\0\0\0\0\0\0", 1);
+    std::fs::write(&path, &torn).unwrap();
+    let rows = outcomes(close_all(&client, &ids).journal(FileJournal::open(&path).await.unwrap())).await;
+    assert!(rows.len() == 500 && rows.iter().all(|row| row.state.is_done()), "{:?}", states(&rows));
+}
+
+/// Nothing is decided about a row while a look at it fails.
+#[tokio::test(start_paused = true)]
+async fn a_row_whose_look_fails_is_not_given_up_for_good() {
+    let (sandbox, client) = common::start().await;
+    let ids = sandbox.populate(1);
+    client.provisions().close(ids[0]).await.unwrap().wait().await.unwrap();
+    // bunq refuses the second closing, and nobody can look why for a while.
+    sandbox.inject(Injection::new(Fault::UnsignedStatus(503)).on(&Operation::GET_PROVISION).times(9));
+    let rows = outcomes(close_all(&client, &ids)).await;
+    assert_eq!(rows[0].state, RowState::Already, "{rows:?}");
+}
+
+/// A journal may lie unused for a night before bunq fails for a moment.
+#[tokio::test(start_paused = true)]
+async fn an_input_that_pauses_is_no_outage() {
+    let (sandbox, client) = common::start().await;
+    let ids = sandbox.populate(2);
+    let bank = sandbox.clone();
+    let slow = stream::iter(ids).then(move |id| {
+        let bank = bank.clone();
+        async move {
+            tokio::time::sleep(Duration::from_secs(3 * 3600)).await;
+            bank.inject(Injection::new(Fault::UnsignedStatus(503)).on(&Operation::UPDATE_PROVISION).times(5));
+            id
+        }
+    });
+    let rows = outcomes(client.provisions().close_all(slow)).await;
+    assert!(rows.len() == 2 && rows.iter().all(|row| row.state.is_done()), "{rows:?}");
+}
+
+/// A network that is away at the start of another run is waited for too.
+#[tokio::test(start_paused = true)]
+async fn the_looks_of_another_run_wait_for_an_outage() {
+    let (sandbox, client) = without_deduplication().await;
+    let new: Vec<_> = (0..3).map(|_| person()).collect();
+    let journal = MemoryJournal::new();
+    outcomes(create_all(&client, &new).journal(journal.clone())).await;
+    sandbox.inject(Injection::new(Fault::UnsignedStatus(503)).times(40));
+    let rows = outcomes(create_all(&client, &new).journal(journal.clone())).await;
+    check_created(&sandbox, &new, &rows);
+    // One that stays away does not hold up a shutdown.
+    sandbox.inject(Injection::new(Fault::UnsignedStatus(503)).always());
+    let shutdown = Shutdown::default();
+    let rows = create_all(&client, &new).journal(journal).shutdown(&shutdown).stream().try_collect::<Vec<_>>();
+    let (rows, ()) = futures_util::future::join(rows, async {
+        tokio::time::sleep(Duration::from_secs(600)).await;
+        shutdown.begin();
+    })
+    .await;
+    assert!(rows.unwrap().is_empty());
 }
 
 #[tokio::test]

@@ -1,6 +1,6 @@
 //! What became of requests whose outcome an earlier run does not tell: looked for by pages of the listing.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use futures_util::stream::TryStreamExt as _;
 use uuid::Uuid;
@@ -18,6 +18,7 @@ pub(super) async fn statuses(
     mut ids: Vec<ProvisionId>,
 ) -> Result<HashMap<ProvisionId, ProvisionStatus>, Error> {
     ids.sort_unstable();
+    let wanted: HashSet<_> = ids.iter().copied().collect();
     let mut found = HashMap::new();
     while let Some(newest) = ids.pop() {
         let oldest = ids.first().map_or(newest, |oldest| *oldest);
@@ -29,14 +30,15 @@ pub(super) async fn statuses(
             Some(reached) => ids.retain(|id| *id < reached),
             None => ids.clear(),
         }
-        found.extend(page.items.into_iter().map(|seen| (seen.id, seen.status)));
+        let of_these = page.items.into_iter().filter(|seen| wanted.contains(&seen.id));
+        found.extend(of_these.map(|seen| (seen.id, seen.status)));
     }
     Ok(found)
 }
 
-/// The provisions that were created since an operation began, by the keys of their users.
+/// What was created since an operation began, by the keys of the users; and whether it is closing, closed or failed.
 #[derive(Debug, Default)]
-pub(super) struct CreatedSince(HashMap<Uuid, Vec<(ProvisionId, bool)>>);
+pub(super) struct CreatedSince(HashMap<Uuid, (Created, bool)>);
 
 impl CreatedSince {
     /// Lists what is newer than this provision, or everything.
@@ -55,30 +57,29 @@ impl CreatedSince {
 
     fn add(&mut self, seen: &Provision) {
         let Some(external_uuid) = seen.external_uuid else { return };
-        let of_user = self.0.entry(external_uuid).or_default();
-        // Pages overlap when a provision is created between them.
-        if !of_user.iter().any(|(id, _)| *id == seen.id) {
-            of_user.push((seen.id, is_over(seen)));
-        }
+        let (id, is_over) = (seen.id, is_over(seen));
+        let known = self.0.entry(external_uuid).or_insert((Created::One(id), is_over));
+        *known = match *known {
+            (Created::Several, _) => return,
+            // Pages overlap when a provision is created between them.
+            (Created::One(other), _) if other == id => return,
+            (_, false) if !is_over => (Created::Several, false),
+            (_, false) => return,
+            (Created::One(other), true) if is_over => (Created::One(other.max(id)), true),
+            (_, true) => (Created::One(id), is_over),
+        };
     }
 
     /// What was created for a user.
-    pub(super) fn of(&self, external_uuid: Uuid) -> Created {
-        let of_user = self.0.get(&external_uuid).map(Vec::as_slice).unwrap_or_default();
-        let mut left = of_user.iter().filter(|(_, is_over)| !is_over).map(|(id, _)| *id);
-        match (left.next(), left.next()) {
-            (Some(_), Some(_)) => Created::Several,
-            (Some(id), None) => Created::One(id),
-            (None, _) => of_user.iter().map(|(id, _)| *id).max().map_or(Created::None, Created::One),
-        }
+    pub(super) fn of(&self, external_uuid: Uuid) -> Option<Created> {
+        self.0.get(&external_uuid).map(|(created, _)| *created)
     }
 }
 
 /// What was created for a user since an operation began.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Created {
-    None,
-    /// This provision, or this one last.
+    /// This provision: the one that is neither closing, closed nor failed, or else the newest.
     One(ProvisionId),
     /// More than one that is neither closing, closed nor failed.
     Several,

@@ -12,6 +12,7 @@ use crate::transport::credentials::BoxFuture;
 const FORMAT: Format = Format {
     magic: br#"{"bunq_partner_journal":"#,
     max_line: 4096,
+    max_torn: 64 * 1024,
     foreign: "it is not a journal: give the path of one, or of one to be made",
 };
 
@@ -63,7 +64,7 @@ impl FileJournal {
         let index = Arc::new(Mutex::new(Index { start: JournalStart::Lost, places: Vec::new() }));
         let opened = LineFile::open(&path, FORMAT, Index::reader(&index)).await;
         let (file, is_new) = opened.map_err(|problem| refused(&path, &problem))?;
-        if is_new {
+        if is_new && lock(&index).start == JournalStart::Lost {
             lock(&index).start = JournalStart::New;
         }
         Ok(Self { path, file, index })
@@ -91,9 +92,11 @@ impl FileJournal {
     async fn write(&self, value: &impl serde::Serialize) -> Result<u64, Error> {
         let mut line = serde_json::to_vec(value).map_err(Error::journal)?;
         line.push(b'\n');
-        let place = self.file.add(&line);
-        self.file.written(place).await.map_err(|problem| self.refused(&problem))?;
-        Ok(place)
+        let written = async {
+            let place = self.file.add(&line)?;
+            self.file.written(place).await.map(|()| place)
+        };
+        written.await.map_err(|problem| self.refused(&problem))
     }
 }
 

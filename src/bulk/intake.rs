@@ -10,6 +10,7 @@ use tokio::time::sleep;
 use super::doubt::{self, Created, CreatedSince};
 use super::journal::JournalStart;
 use super::ledger::Ledger;
+use super::outage::Patience;
 use super::record::{JournalHeader, RowRecord, RowState};
 use super::row::{Row, Rows};
 use super::shutdown::Shutdown;
@@ -47,6 +48,7 @@ pub(super) struct Intake {
 pub(super) struct Earlier {
     provisions: Provisions,
     ledger: Ledger,
+    patience: Patience,
     /// What was created since the first of them began; `None` if there was none, or if rows are closed.
     since: Option<CreatedSince>,
 }
@@ -59,11 +61,12 @@ impl Intake {
     /// The next step, and the intake to go on with.
     pub(super) async fn next(mut self) -> Option<(Result<Step, Error>, Self)> {
         loop {
-            if let Some(step) = self.ready.pop_front() {
-                return Some((Ok(step), self));
-            }
-            if self.is_over || self.shutdown.has_begun() {
-                return None;
+            match self.ready.pop_front() {
+                // No row begins after a shutdown.
+                Some(Step::Work { .. }) if self.shutdown.has_begun() => continue,
+                Some(step) => return Some((Ok(step), self)),
+                None if self.is_over || self.shutdown.has_begun() => return None,
+                None => {}
             }
             if let Err(error) = self.take().await {
                 self.is_over = true;
@@ -123,22 +126,31 @@ impl Earlier {
         operation: &Operation,
         ledger: Ledger,
         input: Option<String>,
+        patience: Patience,
     ) -> Result<Self, Error> {
         let (base_url, fingerprint) = provisions.scope();
         let mut own = JournalHeader::new(operation, base_url, fingerprint, input);
         let start = ledger.start(&own).await?;
         let mut since = None;
         if operation == &Operation::CREATE_PROVISION && ledger.0.is_some() {
-            match &start {
-                JournalStart::New => own.newest_before = newest(&provisions).await?,
-                JournalStart::Begun(earlier) => since = Some(created_since(&provisions, earlier.newest_before).await?),
-                JournalStart::Lost => since = Some(created_since(&provisions, None).await?),
+            let newest_before = match &start {
+                JournalStart::New => {
+                    // Nothing is begun after a shutdown.
+                    let newest = patience.until_done(async || newest(&provisions).await).await?;
+                    own.newest_before = newest.flatten();
+                    None
+                }
+                JournalStart::Begun(earlier) => Some(earlier.newest_before),
+                JournalStart::Lost => Some(None),
+            };
+            if let Some(newest_before) = newest_before {
+                since = patience.until_done(async || created_since(&provisions, newest_before).await).await?;
             }
         }
         if !matches!(start, JournalStart::Begun(_)) {
             ledger.begin(own).await?;
         }
-        Ok(Self { provisions, ledger, since })
+        Ok(Self { provisions, ledger, since, patience })
     }
 
     /// A row of which no run has written. An earlier run may have sent it nevertheless, if its journal has lost its end.
@@ -155,7 +167,13 @@ impl Earlier {
             Row::Close(id) => Some(*id),
             Row::Create(_) => None,
         });
-        let statuses = doubt::statuses(&self.provisions, ids.collect()).await?;
+        let ids: Vec<_> = ids.collect();
+        let look = async || match doubt::statuses(&self.provisions, ids.clone()).await {
+            // Then each is found out when it is closed again, which does no harm.
+            Err(error) if !error.is_retryable() => Ok(HashMap::new()),
+            looked => looked,
+        };
+        let Some(statuses) = self.patience.until_done(look).await? else { return Ok(Vec::new()) };
         let mut steps = Vec::new();
         for (last, work) in doubts {
             steps.push(match &self.since {
@@ -187,15 +205,15 @@ impl Earlier {
         work: Row,
         is_repeated: bool,
     ) -> Result<Step, Error> {
-        let created = last.external_uuid.map_or(Created::None, |external_uuid| since.of(external_uuid));
+        let created = last.external_uuid.and_then(|external_uuid| since.of(external_uuid));
         match created {
-            Created::One(id) => self.found(RowRecord { id: Some(id), ..last }).await,
-            Created::Several => {
+            Some(Created::One(id)) => self.found(RowRecord { id: Some(id), ..last }).await,
+            Some(Created::Several) => {
                 let problem = "bunq has created several provisions for the row: close all but one";
                 let error = Error::new(ErrorKind::Duplicate, Sent::Responded, problem);
                 self.ledger.record(last.failed(error)).await.map(Step::Done)
             }
-            Created::None => Ok(Step::Work { row: last.row, work, is_repeated }),
+            None => Ok(Step::Work { row: last.row, work, is_repeated }),
         }
     }
 

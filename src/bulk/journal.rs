@@ -15,8 +15,8 @@ use crate::transport::credentials::BoxFuture;
 /// their [`Serialize`](serde::Serialize).
 ///
 /// What a method has written must be there after a crash when its future is done: the operation sends nothing before. No
-/// method blocks its thread. Errors are made with [`Error::journal`], and end the operation. One operation uses a journal at a
-/// time; the journal sees to that.
+/// method blocks its thread; each is waited for as long as it takes. Errors are made with [`Error::journal`], and end the operation.
+/// Give a journal to one operation at a time.
 pub trait Journal: fmt::Debug + Send + Sync + 'static {
     /// Says whether the journal was begun, and with what.
     ///
@@ -115,7 +115,7 @@ impl Journal for MemoryJournal {
 
     fn append(&self, record: RowRecord) -> BoxFuture<'_, Result<(), Error>> {
         self.with(|written| {
-            written.rows.insert(record.row, record);
+            written.rows.insert(record.row, RowRecord { error: None, ..record });
         })
     }
 }

@@ -79,9 +79,10 @@ impl Provisions {
 ///
 /// What is about to be sent, and what became of it, is written to the [`Journal`] first. Another run with the same journal and
 /// the same input goes on, whenever and however the first one ended: final rows are yielded as they were written, and cost no
-/// call; what is in doubt is looked for at bunq before anything else is sent, several at a time by a page of the listing. A
+/// call; what is in doubt is looked for at bunq before it is sent again, several at a time by a page of the listing. A
 /// creation is sent only after a look at all that was created since the first run began, and not before a request that
-/// was sent before could have [arrived](crate::ClientBuilder::late_arrival). The rows must come in the same order.
+/// was sent before could have [arrived](crate::ClientBuilder::late_arrival). The rows must come in the same order, each provision
+/// or user once.
 ///
 /// # Cancellation
 ///

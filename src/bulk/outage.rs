@@ -1,11 +1,14 @@
 //! Whether a row fails, or everything does.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::pin::pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use futures_util::future::{Either, select};
 use tokio::time::Instant;
 
-use super::record::is_refused;
+use super::record::{is_about_the_key, is_refused};
+use super::shutdown::Shutdown;
 use crate::error::{Error, ErrorKind};
 use crate::operation::{Auth, Operation};
 
@@ -26,9 +29,11 @@ pub(super) struct Outage {
     state: Mutex<OutageState>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct OutageState {
-    last_success: Instant,
+    last_success: Option<Instant>,
+    /// Since when everything has failed that was tried.
+    failing_since: Option<Instant>,
     unauthorized: u32,
 }
 
@@ -52,7 +57,7 @@ pub(super) enum Next {
 
 impl Outage {
     pub(super) fn new(timeout: Duration) -> Self {
-        Self { timeout, state: Mutex::new(OutageState { last_success: Instant::now(), unauthorized: 0 }) }
+        Self { timeout, state: Mutex::default() }
     }
 
     fn state(&self) -> MutexGuard<'_, OutageState> {
@@ -61,7 +66,7 @@ impl Outage {
 
     /// bunq has answered a row, whatever it says about it.
     pub(super) fn over(&self) {
-        *self.state() = OutageState { last_success: Instant::now(), unauthorized: 0 };
+        *self.state() = OutageState { last_success: Some(Instant::now()), ..OutageState::default() };
     }
 
     /// Says what to do after a failure of a row that was begun at this time; `jitter` is random from 0 to 1.
@@ -71,28 +76,62 @@ impl Outage {
             ErrorKind::Context | ErrorKind::Internal | ErrorKind::Journal => return Next::GiveUpAll,
             // No session can be opened.
             _ if !error.is_retryable() && is_of_session(error.operation()) => return Next::GiveUpAll,
-            ErrorKind::Unauthorized if !error.is_retryable() => {
+            _ if is_about_the_key(error) => {
                 state.unauthorized += 1;
                 return if state.unauthorized >= MAX_UNAUTHORIZED { Next::GiveUpAll } else { Next::GiveUpRow };
             }
             _ if is_refused(error) => return Next::GiveUpRow,
             _ => {}
         }
-        // Others succeed, or bunq itself says that it fails with this one.
+        // Others succeed meanwhile, or bunq itself says that it fails with this one, and others have just succeeded.
         let is_bunqs =
             error.kind() == ErrorKind::InvalidResponse || (error.kind() == ErrorKind::Server && error.is_from_bunq());
-        let is_own = is_bunqs || state.last_success > began;
+        let is_own =
+            state.last_success.is_some_and(|last| last > began || (is_bunqs && last.elapsed() < LONGEST_PAUSE));
         failures.strikes += u32::from(is_own);
         if failures.strikes >= MAX_STRIKES {
             return Next::GiveUpRow;
         }
-        if state.last_success.elapsed() >= self.timeout {
+        if state.failing_since.get_or_insert(began).elapsed() >= self.timeout {
             return Next::GiveUpAll;
         }
         let longest = FIRST_PAUSE.saturating_mul(1 << failures.pauses.min(6)).min(LONGEST_PAUSE);
         failures.pauses += 1;
         let pause = longest.mul_f64(0.5 + jitter.clamp(0.0, 1.0) / 2.0);
         Next::RetryAfter(error.retry_after().map_or(pause, |asked| pause.max(asked.min(LONGEST_PAUSE))))
+    }
+}
+
+/// What waits for an outage to be over, unless the end has begun.
+#[derive(Debug, Clone)]
+pub(super) struct Patience {
+    pub(super) outage: Arc<Outage>,
+    pub(super) shutdown: Shutdown,
+}
+
+impl Patience {
+    /// Looks at bunq until that succeeds; `None` if the end has begun before.
+    pub(super) async fn until_done<T, F>(&self, mut look: impl FnMut() -> F) -> Result<Option<T>, Error>
+    where
+        F: Future<Output = Result<T, Error>>,
+    {
+        let mut failures = Failures::default();
+        loop {
+            let began = Instant::now();
+            let Either::Left((looked, _)) = select(pin!(look()), pin!(self.shutdown.begun())).await else {
+                return Ok(None);
+            };
+            let error = match looked {
+                Ok(done) => return Ok(Some(done)),
+                Err(error) if !error.is_retryable() => return Err(error),
+                Err(error) => error,
+            };
+            match self.outage.after(&error, &mut failures, began, fastrand::f64()) {
+                Next::GiveUpAll => return Err(error),
+                Next::RetryAfter(pause) => _ = self.shutdown.within(pause).await,
+                Next::GiveUpRow => _ = self.shutdown.within(LONGEST_PAUSE).await,
+            }
+        }
     }
 }
 

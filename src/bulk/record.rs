@@ -213,6 +213,7 @@ impl RowRecord {
     pub(super) fn failed(self, error: Error) -> Self {
         let state = if is_refused(&error) { RowState::Failed } else { RowState::Unfinished };
         Self {
+            id: self.id.or_else(|| error.last_seen().map(|seen| seen.id)),
             response_id: error.response_id().map(str::to_owned),
             error_kind: Some(error.kind().as_str().to_owned()),
             status: error.status(),
@@ -228,5 +229,11 @@ pub(super) fn is_refused(error: &Error) -> bool {
     let is_refusal = matches!(error.kind(), InvalidInput | NotFound | Rejected | Unattainable | Duplicate);
     // The refusal of a read says nothing of what was requested before it.
     let is_of_request = error.operation().is_none_or(|operation| operation.method != "GET");
-    is_refusal && is_of_request && !error.is_doubtful() && !error.is_retryable()
+    is_refusal && is_of_request && !is_about_the_key(error) && !error.is_doubtful() && !error.is_retryable()
+}
+
+/// Whether bunq refuses the one who asks, which may concern every row.
+pub(super) fn is_about_the_key(error: &Error) -> bool {
+    let is_forbidden = error.kind() == ErrorKind::Rejected && matches!(error.status(), Some(402 | 403 | 466));
+    (error.kind() == ErrorKind::Unauthorized || is_forbidden) && !error.is_retryable()
 }

@@ -9,13 +9,13 @@ use tokio::time::{Instant, sleep};
 use super::intake::{Earlier, Intake, Step};
 use super::journal::Journal;
 use super::ledger::Ledger;
-use super::outage::{Failures, Next, Outage};
+use super::outage::{Failures, Next, Outage, Patience};
 use super::record::{RowRecord, RowState};
 use super::row::{Row, Rows};
 use super::shutdown::Shutdown;
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 use crate::operation::Operation;
-use crate::provisions::{Acceptance, Provisions};
+use crate::provisions::{Acceptance, Provisions, Waiter};
 use crate::types::{CreateProvisionRequest, ProvisionId};
 
 /// How many rows are in progress at once: enough to use bunq's limits fully while some responses are late.
@@ -48,7 +48,7 @@ pub(super) struct Run {
     provisions: Provisions,
     ledger: Ledger,
     shutdown: Shutdown,
-    outage: Outage,
+    outage: Arc<Outage>,
     /// What ends the run.
     failure: Mutex<Option<Error>>,
 }
@@ -62,7 +62,7 @@ impl Run {
             provisions: config.provisions.clone(),
             ledger: Ledger(config.journal.clone()),
             shutdown: config.shutdown.clone(),
-            outage: Outage::new(config.outage_timeout),
+            outage: Arc::new(Outage::new(config.outage_timeout)),
             failure: Mutex::default(),
         });
         let (opened, worker, end) = (Arc::clone(&run), Arc::clone(&run), Arc::clone(&run));
@@ -102,7 +102,8 @@ impl Run {
 
     async fn open(self: Arc<Self>, config: BulkConfig, rows: Rows) -> Result<Intake, Error> {
         let BulkConfig { provisions, operation, input, shutdown, .. } = config;
-        let earlier = Earlier::open(provisions, operation, self.ledger.clone(), input).await?;
+        let patience = Patience { outage: Arc::clone(&self.outage), shutdown: shutdown.clone() };
+        let earlier = Earlier::open(provisions, operation, self.ledger.clone(), input, patience).await?;
         Ok(Intake::new(earlier, rows, shutdown))
     }
 
@@ -110,16 +111,19 @@ impl Run {
     async fn work(&self, row: u64, work: &Row, mut is_repeated: bool) -> Result<RowRecord, Error> {
         let sent = self.ledger.record(work.key().sent(row)).await?;
         let mut failures = Failures::default();
+        let mut created = None;
         loop {
             let began = Instant::now();
-            let error = match self.request(&sent, work, &mut is_repeated).await {
+            let error = match self.request(&sent, work, is_repeated, &mut created).await {
                 Ok(record) => {
                     self.outage.over();
                     return self.ledger.record(record).await;
                 }
                 Err(error) => error,
             };
-            is_repeated |= error.is_doubtful();
+            // Where there is a user already, it is not requested again before a look.
+            is_repeated |= error.is_doubtful()
+                || matches!(work, Row::Create(_)) && error.operation() != Some(&Operation::CREATE_PROVISION);
             let pause = match self.outage.after(&error, &mut failures, began, fastrand::f64()) {
                 Next::RetryAfter(pause) => pause,
                 Next::GiveUpRow => {
@@ -150,14 +154,19 @@ impl Run {
         }
     }
 
-    async fn request(&self, sent: &RowRecord, work: &Row, is_repeated: &mut bool) -> Result<RowRecord, Error> {
-        let was_requested = *is_repeated;
+    async fn request(
+        &self,
+        sent: &RowRecord,
+        work: &Row,
+        was_requested: bool,
+        created: &mut Option<Waiter>,
+    ) -> Result<RowRecord, Error> {
         let (id, acceptance, response_id) = match work {
             Row::Close(id) => {
                 let waiter = self.provisions.close(*id).await?;
                 (*id, waiter.acceptance(), waiter.response_id().map(str::to_owned))
             }
-            Row::Create(new) => self.create(new, is_repeated).await?,
+            Row::Create(new) => self.create(new, was_requested, created).await?,
         };
         // It was this row's request that is found.
         let is_found = was_requested && acceptance == Acceptance::Already;
@@ -165,18 +174,28 @@ impl Run {
         Ok(RowRecord { id: Some(id), response_id, ..sent.clone().now(state) })
     }
 
+    /// Creates a user, unless it is created already, and holds it against what was requested.
     async fn create(
         &self,
         new: &CreateProvisionRequest,
-        is_repeated: &mut bool,
+        was_requested: bool,
+        created: &mut Option<Waiter>,
     ) -> Result<(ProvisionId, Acceptance, Option<String>), Error> {
-        let waiter = match *is_repeated {
-            true => self.provisions.ensure(new.clone()).await?,
-            false => self.provisions.create(new.clone()).await?,
+        let waiter = match created.take() {
+            Some(waiter) => waiter,
+            None if was_requested => self.provisions.ensure(new.clone()).await?,
+            None => self.provisions.create(new.clone()).await?,
         };
-        // From here on there is a user, whatever fails.
-        *is_repeated = true;
-        let created = (waiter.id(), waiter.acceptance(), waiter.response_id().map(str::to_owned));
+        let confirmed = self.confirm(new, waiter.clone()).await;
+        if confirmed.as_ref().is_err_and(|error| error.kind() != ErrorKind::InvalidResponse) {
+            // It is there, whatever the look has met.
+            *created = Some(waiter.clone());
+        }
+        confirmed?;
+        Ok((waiter.id(), waiter.acceptance(), waiter.response_id().map(str::to_owned)))
+    }
+
+    async fn confirm(&self, new: &CreateProvisionRequest, waiter: Waiter) -> Result<(), Error> {
         let may_be_several = waiter.is_repeated();
         // The response may be that to another creation.
         waiter.confirm().await?;
@@ -184,6 +203,6 @@ impl Run {
             sleep(self.provisions.config().late_arrival).await;
             self.provisions.find(*new.external_uuid()).await?;
         }
-        Ok(created)
+        Ok(())
     }
 }

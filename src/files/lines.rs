@@ -8,6 +8,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use tokio::sync::watch;
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep};
 
@@ -24,6 +25,9 @@ pub(crate) struct Format {
     pub(crate) magic: &'static [u8],
     /// No line is longer.
     pub(crate) max_line: u64,
+    /// How much of the end may be cut off because a line of it is damaged. One write is no longer; if it is torn, any part of it may
+    /// be there.
+    pub(crate) max_torn: u64,
     /// What a file is that is none of these.
     pub(crate) foreign: &'static str,
 }
@@ -35,8 +39,16 @@ pub(crate) struct LineFile {
     state: Arc<Mutex<State>>,
     /// The lines that wait for the next write, which takes all of them.
     waiting: Arc<Mutex<Waiting>>,
-    /// Held by the one that writes.
-    writer: Arc<tokio::sync::Mutex<()>>,
+    progress: Arc<watch::Sender<Progress>>,
+}
+
+/// What has become of the lines.
+#[derive(Debug, Clone)]
+struct Progress {
+    /// Up to where they are written.
+    written: u64,
+    /// Why no more are.
+    problem: Option<String>,
 }
 
 #[derive(Debug)]
@@ -53,8 +65,8 @@ struct Waiting {
     lines: Vec<u8>,
     /// Where the line that comes next begins, when those that wait are written.
     end: u64,
-    /// Up to where lines are written.
-    written: u64,
+    /// Somebody writes them.
+    has_writer: bool,
 }
 
 impl LineFile {
@@ -106,44 +118,60 @@ impl LineFile {
 
     fn new(file: File, format: Format, len: u64, is_broken: bool) -> Self {
         let state = State { file, len, is_broken };
-        let waiting = Waiting { lines: Vec::new(), end: len, written: len };
+        let waiting = Waiting { lines: Vec::new(), end: len, has_writer: false };
         Self {
             format,
             state: Arc::new(Mutex::new(state)),
             waiting: Arc::new(Mutex::new(waiting)),
-            writer: Arc::default(),
+            progress: Arc::new(watch::Sender::new(Progress { written: len, problem: None })),
         }
     }
 
     /// Adds a line, which ends with a line break, behind those that were added before; returns where it begins. It counts when
     /// [`written`](Self::written) says so.
-    pub(crate) fn add(&self, line: &[u8]) -> u64 {
+    pub(crate) fn add(&self, line: &[u8]) -> Result<u64, String> {
+        if line.len() as u64 > self.format.max_line {
+            return Err(format!("a line of it would be longer than {} bytes", self.format.max_line));
+        }
         let mut waiting = lock(&self.waiting);
         let place = waiting.end;
         waiting.lines.extend_from_slice(line);
         waiting.end += line.len() as u64;
-        place
+        Ok(place)
     }
 
-    /// Writes and syncs what was added, up to the line that begins here at least.
+    /// Writes and syncs what was added, up to the line that begins here at least. The write goes on if the caller gives up.
     pub(crate) async fn written(&self, place: u64) -> Result<(), String> {
-        let writer = Arc::clone(&self.writer).lock_owned().await;
-        if lock(&self.waiting).written > place {
-            return Ok(());
+        let mut progress = self.progress.subscribe();
+        if !std::mem::replace(&mut lock(&self.waiting).has_writer, true) {
+            let file = self.clone();
+            spawn_blocking(move || file.write_all());
         }
-        let (state, waiting) = (Arc::clone(&self.state), Arc::clone(&self.waiting));
-        let write = blocking(move || {
-            // The lock goes with the write, which runs to its end if its caller gives up.
-            let _writer = writer;
+        let done = progress.wait_for(|progress| progress.written > place || progress.problem.is_some()).await;
+        match done.as_deref() {
+            Ok(Progress { written, .. }) if *written > place => Ok(()),
+            Ok(Progress { problem: Some(problem), .. }) => Err(problem.clone()),
+            _ => Err("the task that wrote it was aborted".into()),
+        }
+    }
+
+    /// Writes until nothing waits.
+    fn write_all(&self) {
+        loop {
             let (lines, end) = {
-                let mut waiting = lock(&waiting);
+                let mut waiting = lock(&self.waiting);
+                if waiting.lines.is_empty() {
+                    waiting.has_writer = false;
+                    return;
+                }
                 (std::mem::take(&mut waiting.lines), waiting.end)
             };
-            lock(&state).write(&lines)?;
-            lock(&waiting).written = end;
-            Ok(())
-        });
-        write.await
+            let written = lock(&self.state).write(&lines);
+            self.progress.send_modify(|progress| match written {
+                Ok(()) => progress.written = end,
+                Err(problem) => _ = progress.problem.get_or_insert(problem),
+            });
+        }
     }
 
     /// Reads the line that begins here.
@@ -224,6 +252,7 @@ fn read_lines(
     format: Format,
     mut take: impl FnMut(u64, u64, &[u8]) -> Result<(), String>,
 ) -> Result<u64, String> {
+    let size = file.metadata().map_err(failed("read"))?.len();
     let mut reader = BufReader::new(file);
     let (mut line, mut place, mut end, mut damaged) = (Vec::new(), 0, 0, None);
     for number in 1_u64.. {
@@ -233,6 +262,8 @@ fn read_lines(
             break;
         }
         let taken = match line.strip_suffix(b"\n") {
+            // What follows a damaged line is not taken in.
+            Some(_) if damaged.is_some() && size - end <= format.max_torn => Err(String::new()),
             Some(line) => take(number, place, line),
             None => Err(String::new()),
         };

@@ -100,6 +100,11 @@ impl Request {
                         None => return Err(found),
                         Some(_) => is_over = true,
                     },
+                    // Whether it was done before is not known then, and the refusal is not the last word.
+                    Err(look) if look.is_retryable() => {
+                        let pause = look.retry_after().unwrap_or_default();
+                        return Err(doubt.unwrap_or_else(|| error.passing_after(pause)));
+                    }
                     Err(_) => return Err(doubt.unwrap_or(error)),
                 }
                 let Some(next) = next else { return Err(doubt.unwrap_or(error)) };

@@ -106,7 +106,12 @@ impl Waiter {
 
     /// Reads the provision once, together with those of others, and holds it against what was requested.
     pub(crate) async fn confirm(self) -> Result<(), Error> {
-        Wait::new(self).look().await.map(drop)
+        let time = self.poller.api().transport().config().operation_timeout;
+        let wait = Wait::new(Self { timeout: time, ..self });
+        match timeout_at(wait.deadline, wait.look()).await {
+            Ok(looked) => looked.map(drop),
+            Err(_) => Err(wait.timed_out()),
+        }
     }
 
     /// Returns the id of the provision.

@@ -14,6 +14,8 @@ use crate::transport::observer::{Exchange, ExchangeObserver};
 const FORMAT: Format = Format {
     magic: br#"{"bunq_partner_receipt":"#,
     max_line: MAX_LINE,
+    // Receipts are not thrown away.
+    max_torn: 0,
     foreign: "it does not hold receipts: give the path of a file that does, or of one to be made",
 };
 
@@ -84,7 +86,7 @@ impl ReceiptFile {
         let place = {
             // Lines are added in the order of the chain.
             let mut chain = lock(chain);
-            file.add(chain.tie(&json).as_bytes())
+            file.add(chain.tie(&json).as_bytes())?
         };
         file.written(place).await
     }

@@ -103,6 +103,7 @@ impl std::error::Error for InvalidReceipt {}
 pub struct ReceiptReader<R> {
     lines: R,
     line: u64,
+    is_over: bool,
     chain: Chain,
     public_key: Option<String>,
 }
@@ -110,7 +111,7 @@ pub struct ReceiptReader<R> {
 impl<R: BufRead> ReceiptReader<R> {
     /// Reads receipts from here.
     pub fn new(lines: R) -> Self {
-        Self { lines, line: 0, chain: Chain::default(), public_key: None }
+        Self { lines, line: 0, is_over: false, chain: Chain::default(), public_key: None }
     }
 
     /// Sets bunq's public key, as PEM. A receipt with another is refused.
@@ -136,13 +137,19 @@ impl<R: BufRead> Iterator for ReceiptReader<R> {
     type Item = Result<Receipt, InvalidReceipt>;
 
     fn next(&mut self) -> Option<Self::Item> {
+        if self.is_over {
+            return None;
+        }
         let mut line = Vec::new();
         self.line += 1;
         let read = self.lines.by_ref().take(MAX_LINE).read_until(b'\n', &mut line);
         let checked = match read {
             Ok(0) => return None,
             Ok(_) => self.check(&line),
-            Err(error) => Err(format!("it cannot be read: {error}")),
+            Err(error) => {
+                self.is_over = true;
+                Err(format!("it cannot be read: {error}"))
+            }
         };
         Some(checked.map_err(|problem| InvalidReceipt { line: self.line, problem }))
     }

@@ -42,7 +42,7 @@ pub struct Receipt {
     pub response_id: Option<String>,
     /// The HTTP status of the response.
     pub status: u16,
-    /// The headers of the response that the older form of signatures covers, in its order.
+    /// The headers of the response that the older form of signatures covers, in its order. None if they repeat a secret.
     pub headers: Vec<(String, String)>,
     /// The body, unless it holds a secret.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -61,7 +61,9 @@ pub struct Receipt {
 impl Receipt {
     /// The receipt of an exchange.
     pub(super) fn new(exchange: &Exchange) -> Self {
-        let body = std::str::from_utf8(&exchange.body).ok().filter(|body| !holds_secret(body));
+        let body = std::str::from_utf8(&exchange.body).ok();
+        let body = body.filter(|body| !exchange.repeats_secret && !holds_secret(body));
+        let headers = if exchange.repeats_secret { Vec::new() } else { exchange.signed_headers.clone() };
         let signed = || match exchange.signature_form {
             SignatureForm::WithHeaders => message(exchange.status, &exchange.signed_headers, &exchange.body),
             _ => exchange.body.clone(),
@@ -73,7 +75,7 @@ impl Receipt {
             request_id: exchange.request_id.clone(),
             response_id: exchange.response_id.clone(),
             status: exchange.status,
-            headers: exchange.signed_headers.clone(),
+            headers,
             body: body.map(str::to_owned),
             signed_sha256: body.is_none().then(|| hex(digest(&SHA256, &signed()).as_ref())),
             signature_form: exchange.signature_form,
@@ -127,6 +129,10 @@ fn message(status: u16, headers: &[(String, String)], body: &[u8]) -> Vec<u8> {
 
 /// Whether a body holds a member that the document calls secret. Of what is not JSON, nothing is known.
 fn holds_secret(body: &str) -> bool {
+    // Of two members with one name, a parser shows the last.
+    if SECRET_MEMBERS.iter().any(|name| body.contains(&format!("\"{name}\""))) {
+        return true;
+    }
     let Ok(body) = serde_json::from_str::<serde_json::Value>(body) else { return true };
     let mut redacted = body.clone();
     redact(&mut redacted, SECRET_MEMBERS);

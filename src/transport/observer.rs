@@ -53,6 +53,8 @@ pub struct Exchange {
     pub signature_form: SignatureForm,
     /// bunq's public key, with which the signature was verified, as PEM.
     pub public_key: String,
+    /// The response repeats a secret that the call was made with.
+    pub(crate) repeats_secret: bool,
 }
 
 impl Exchange {
@@ -65,18 +67,25 @@ impl Exchange {
     ) -> Option<Self> {
         let signature = response.headers.get(SIGNATURE).and_then(|value| value.to_str().ok())?;
         let headers = response.headers.iter().map(|(name, value)| (name.as_str(), HeaderValue::as_bytes(value)));
-        let text = |(name, value): (String, &[u8])| (name, String::from_utf8_lossy(value).into_owned());
+        let signed_headers: Vec<_> = signed_headers(headers)
+            .into_iter()
+            .map(|(name, value)| (name, String::from_utf8_lossy(value).into_owned()))
+            .collect();
+        let body = String::from_utf8_lossy(&response.body);
+        let repeats = |text: &str| credentials.redact(text) != text;
+        let repeats_secret = repeats(&body) || signed_headers.iter().any(|(_, value)| repeats(value));
         Some(Self {
             operation: metadata.operation,
             at: Timestamp::now(),
             request_id: metadata.request_id.clone(),
             response_id: metadata.response_id.clone(),
             status: response.status.as_u16(),
-            signed_headers: signed_headers(headers).into_iter().map(text).collect(),
+            signed_headers,
             body: response.body.to_vec(),
             signature: signature.to_owned(),
             signature_form: form,
             public_key: credentials.installation.as_ref()?.server_key.to_pem(),
+            repeats_secret,
         })
     }
 }
