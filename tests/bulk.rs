@@ -117,7 +117,12 @@ async fn the_journal_of_something_else_is_refused() {
         error.to_string()
     };
     let of = |name: &str| {
-        format!("the journal is that of another {name}: give the {name} it was begun with, or another journal")
+        let which = match name {
+            "bank" => format!(" ({})", sandbox.base_url()),
+            "operation" => " (update_provision)".to_owned(),
+            _ => String::new(),
+        };
+        format!("the journal is that of another {name}{which}: give the {name} it was begun with, or another journal")
     };
     assert_eq!(refusal(close_all(&client, &ids).input("b").journal(journal.clone())).await, of("input"));
     assert_eq!(refusal(close_all(&other_client, &ids).input("a").journal(journal.clone())).await, of("bank"));

@@ -296,6 +296,10 @@ async fn every_mistake_of_the_input_is_said_before_anything_is_sent() {
             "{\"id\":1}\n{\"id\":\n{\"ID\":2}\n{\"id\":[]}\n",
             &["line 2: column 6: EOF", "line 3: there is no member `ID`", "line 4: id: it is neither"],
         ),
+        ("close", "{\"id\":1,\"id\":2}\n", &["line 1: the member `id` is there twice"]),
+        ("close", "id\r7\r7\r", &["it is in line"]),
+        ("close", "id;note\n7;x\n", &["fields are separated by commas"]),
+        ("close", "[{\"id\":7}]\n", &["without an array around them"]),
         ("close", "\u{feff}id\n7\n7\n", &["line 3, id: it is in line 2 too"]),
         ("create", "external_uuid,email\nx,y\n", &["line 1: the column `phone_number` is missing"]),
         ("create", &format!("{good},1990-02-31,NL\n"), &["line 2, date_of_birth: `1990-02-31`"]),
@@ -383,6 +387,97 @@ async fn a_journal_belongs_to_its_input_its_key_and_one_process() {
     std::fs::write(&journal, text.replace("\"bunq_partner_journal\":1", "\"bunq_partner_journal\":2")).unwrap();
     assert!(failed(close().arg("--resume")).contains("has the format 2"));
     assert!(sandbox.journal().iter().all(|call| call.method != "PUT"));
+}
+
+/// What was checked, and what a person has confirmed, is what is sent.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_input_that_changes_after_its_check_is_not_followed() {
+    let sandbox = fast().start().await.unwrap();
+    let folder = Folder::new();
+    let provisions = sandbox.populate(400);
+    let others = sandbox.populate(400);
+    let from = ids(&folder, &provisions);
+    let mut program = program_for(&folder, &sandbox);
+    program.args(["--rehearse", "100", "close", "--from"]).arg(&from);
+    let mut child = program.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    until_grown(&mut child, &journal_of(&from), 1000);
+    ids(&folder, &others);
+    let output = child.wait_with_output().unwrap();
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    // The file may have been read as a whole before.
+    if output.status.code() != Some(0) {
+        assert!(stderr.contains("has changed since it was checked"), "{stderr}");
+        ids(&folder, &provisions);
+        assert_eq!(ran(bulk(&folder, &sandbox, "close", &from).arg("--resume")).2, 0);
+    }
+    assert!(provisions.iter().all(|id| sandbox.provision(*id).unwrap()["status"] != "ACTIVE"));
+    assert!(others.iter().all(|id| sandbox.provision(*id).unwrap()["status"] == "ACTIVE"));
+}
+
+/// What a failure hints can be pasted, whatever the names of the files.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hint_to_resume_can_be_pasted() {
+    let sandbox = Sandbox::start().await.unwrap();
+    let folder = Folder::new();
+    let provisions = sandbox.populate(40);
+    let lines: String = provisions.iter().map(|id| format!("{id}\n")).collect();
+    let from = folder.file("it's a night.csv", &lines);
+    let plain = bulk(&folder, &sandbox, "close", &from);
+    let (_, stderr, code) = ran(&mut limited(&plain, 4));
+    assert_eq!(code, 21, "{stderr}");
+    let hint = stderr.rsplit("hint: ").next().unwrap();
+    let command = hint.split('`').nth(1).unwrap();
+    let mut shell = program_for(&folder, &sandbox);
+    let path = Path::new(shell.get_program()).parent().unwrap().to_owned();
+    let mut pasted = Command::new("bash");
+    pasted.args(["-c", command]);
+    for (name, value) in shell.get_envs() {
+        match value {
+            Some(value) => pasted.env(name, value),
+            None => pasted.env_remove(name),
+        };
+    }
+    shell.stdin(Stdio::null());
+    pasted.env("PATH", format!("{}:{}", path.display(), std::env::var("PATH").unwrap()));
+    let (stdout, stderr, code) = ran(&mut pasted);
+    assert_eq!(code, 0, "{command}: {stderr}");
+    check_closed(&sandbox, &provisions, &report(&stdout));
+}
+
+/// A closed pipe hides no failure, and neither standard input nor a folder that cannot be used is left half done.
+#[tokio::test(flavor = "multi_thread")]
+async fn failures_are_not_hidden_by_what_happens_around_them() {
+    let sandbox = Sandbox::start().await.unwrap();
+    let folder = Folder::new();
+    let from = folder.file("ids", "99998\n99999\n");
+    let plain = bulk(&folder, &sandbox, "close", &from);
+    let mut shell = Command::new("bash");
+    shell.args(["-c", "\"$0\" \"$@\" | true; exit ${PIPESTATUS[0]}"]).arg(plain.get_program()).args(plain.get_args());
+    for (name, value) in plain.get_envs() {
+        match value {
+            Some(value) => shell.env(name, value),
+            None => shell.env_remove(name),
+        };
+    }
+    assert_eq!(ran(&mut shell).2, 9);
+    // Nothing can be stored there, so nobody is created.
+    let (users, _) = users(&folder, 2);
+    let stderr = refused(bulk(&folder, &sandbox, "create", &users).args(["--take-into-use", "/proc/1"]));
+    assert!(stderr.contains("nothing can be stored in the folder /proc/1"), "{stderr}");
+    assert!(sandbox.provision_ids().is_empty());
+    // A refusal before anything is sent keeps nothing of standard input.
+    let mut child = program(&folder)
+        .env("BUNQ_API_KEY", "x")
+        .args(["--env", "production", "create", "--from", "-", "--journal"])
+        .arg(folder.path("night"))
+        .stdin(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(&std::fs::read(&users).unwrap()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(2), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(!folder.path("night.input").exists());
 }
 
 /// A report is there before the end too, and has the rows that were not begun.

@@ -157,7 +157,8 @@ async fn what_bunq_has_not_signed_is_refused() {
 
     // A receipt that another bank has signed well.
     let key = own[0]["public_key"].as_str().unwrap();
-    let checked: Vec<_> = ReceiptReader::new(&*forged(&[own[0].clone(), foreign[0].clone()])).public_key(key).collect();
+    let checked: Vec<_> =
+        ReceiptReader::new(&*forged(&[own[0].clone(), foreign[0].clone()])).public_key(key).unwrap().collect();
     assert!(checked[0].is_ok());
     assert_eq!(checked[1].as_ref().unwrap_err().to_string(), "line 2: it is signed with another key than bunq's");
 }

@@ -59,15 +59,15 @@ impl JournalHeader {
             )));
         }
         let differs = [
-            ("operation", self.operation == own.operation),
-            ("bank", self.base_url == own.base_url),
-            ("API key", self.api_key_fingerprint == own.api_key_fingerprint),
-            ("input", self.input == own.input),
+            ("operation", self.operation == own.operation, format!(" ({})", self.operation)),
+            ("bank", self.base_url == own.base_url, format!(" ({})", self.base_url)),
+            ("API key", self.api_key_fingerprint == own.api_key_fingerprint, String::new()),
+            ("input", self.input == own.input, String::new()),
         ];
-        match differs.iter().find(|(_, is_same)| !is_same) {
+        match differs.iter().find(|(_, is_same, _)| !is_same) {
             None => Ok(()),
-            Some((name, _)) => Err(Error::journal(format_args!(
-                "the journal is that of another {name}: give the {name} it was begun with, or another journal"
+            Some((name, _, which)) => Err(Error::journal(format_args!(
+                "the journal is that of another {name}{which}: give the {name} it was begun with, or another journal"
             ))),
         }
     }

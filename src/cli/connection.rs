@@ -104,6 +104,10 @@ impl Connection {
         Ok(())
     }
 
+    pub(super) fn keeps_receipts(&self) -> bool {
+        self.receipts.is_some()
+    }
+
     /// Fails if a receipt could not be written.
     pub(super) fn check_receipts(&self) -> Result<(), Failure> {
         self.receipts.as_ref().and_then(ReceiptFile::failure).map_or(Ok(()), |failure| Err(failure.into()))

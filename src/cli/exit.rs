@@ -84,6 +84,16 @@ impl Failure {
         Self { code: kind.map_or(NO, |(_, code, _)| *code), message: message.into(), hint: None, error: None }
     }
 
+    /// Nobody knows what became of a request.
+    pub(super) fn doubt(message: impl Into<String>) -> Self {
+        Self { code: DOUBT, message: message.into(), hint: None, error: None }
+    }
+
+    /// The same failure with another message.
+    pub(super) fn saying(self, message: impl Into<String>) -> Self {
+        Self { message: message.into(), ..self }
+    }
+
     /// A check found something wrong.
     pub(super) fn invalid(message: impl Into<String>) -> Self {
         Self { code: NO, message: message.into(), hint: None, error: None }

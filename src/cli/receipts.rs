@@ -18,27 +18,32 @@ pub(super) fn verify(file: &Path, public_key: Option<&Path>, format: Format) -> 
     let receipts = File::open(file).map_err(|error| refused(file, &error))?;
     let mut reader = ReceiptReader::new(BufReader::new(receipts));
     if let Some(path) = public_key {
-        reader = reader.public_key(fs::read_to_string(path).map_err(|error| refused(path, &error))?);
+        let key = fs::read_to_string(path).map_err(|error| refused(path, &error))?;
+        reader = reader.public_key(key).map_err(|error| refused(path, &error))?;
     }
     let (mut printer, mut keys, mut invalid) = (Printer::new(format), BTreeSet::new(), 0_u64);
-    let mut count = 0_u64;
+    let (mut count, mut written) = (0_u64, Ok(()));
     for (receipt, line) in reader.zip(1_u64..) {
         count += 1;
-        match receipt {
+        let record = match receipt {
             Ok(receipt) => {
                 keys.extend(receipt.public_key_fingerprint());
-                printer.add(valid(line, &receipt))?;
+                valid(line, &receipt)
             }
             Err(problem) => {
                 invalid += 1;
-                printer.add(refusal(line, &problem.problem))?;
+                refusal(line, &problem.problem)
             }
+        };
+        // Nobody may read it any more; whether all are valid counts nevertheless.
+        if written.is_ok() {
+            written = printer.add(record);
         }
     }
     if count == 0 {
         return Err(Failure::usage(format!("{}: it is empty", file.display())));
     }
-    let written = printer.finish();
+    let written = written.and_then(|()| printer.finish());
     if !format.is_json() {
         for key in keys.iter().filter(|_| public_key.is_none()) {
             eprintln!("signed with the key sha256:{key}: that it is bunq's is not checked without --public-key");

@@ -6,6 +6,8 @@ use std::io::{BufRead, Read as _};
 use aws_lc_rs::digest::{Context, SHA256};
 
 use super::receipt::{Receipt, hex};
+use crate::transport::signature::VerifyingKey;
+use crate::types::InvalidValue;
 
 /// No line is longer. A body has at most four megabytes, and its JSON twice as many.
 pub(super) const MAX_LINE: u64 = 16 * 1024 * 1024;
@@ -92,7 +94,7 @@ impl std::error::Error for InvalidReceipt {}
 /// use bunq_partner::ReceiptReader;
 ///
 /// let bunqs_key = std::fs::read_to_string("bunq.pem")?;
-/// for receipt in ReceiptReader::new(BufReader::new(File::open("receipts.jsonl")?)).public_key(bunqs_key) {
+/// for receipt in ReceiptReader::new(BufReader::new(File::open("receipts.jsonl")?)).public_key(bunqs_key)? {
 ///     let receipt = receipt?;
 ///     println!("{} {:?}", receipt.operation, receipt.body);
 /// }
@@ -115,8 +117,14 @@ impl<R: BufRead> ReceiptReader<R> {
     }
 
     /// Sets bunq's public key, as PEM. A receipt with another is refused.
-    pub fn public_key(self, pem: impl Into<String>) -> Self {
-        Self { public_key: Some(pem.into()), ..self }
+    ///
+    /// # Errors
+    ///
+    /// If it is no public RSA key.
+    pub fn public_key(self, pem: impl Into<String>) -> Result<Self, InvalidValue> {
+        let pem = pem.into();
+        VerifyingKey::from_pem(&pem).map_err(|error| InvalidValue::new("public_key", error))?;
+        Ok(Self { public_key: Some(pem), ..self })
     }
 
     fn check(&mut self, line: &[u8]) -> Result<Receipt, String> {

@@ -1,15 +1,18 @@
 //! The rows of an input file: CSV, JSON lines, or a list of ids. It is checked as a whole before anything is sent.
 
 use std::collections::HashMap;
+use std::collections::hash_map::{Entry, RandomState};
 use std::fs::File;
-use std::hash::Hash;
+use std::hash::{BuildHasher as _, Hash};
 use std::io::{self, BufRead as _, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::sync::Arc;
 
 use aws_lc_rs::digest::{Context as Digest, SHA256};
 use bunq_partner::{InvalidValue, NewProvision, ProvisionId, Uuid};
-use serde_json::{Map, Value};
+use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
+use serde_json::Value;
 
 use super::super::exit::Failure;
 
@@ -42,6 +45,25 @@ pub(in super::super) struct Input {
     pub(in super::super) rows: u64,
     /// The digest of the file.
     pub(super) digest: String,
+    /// By which each row is known again.
+    prints: Arc<Prints>,
+}
+
+/// A number for each row, which nobody can foresee.
+#[derive(Debug, Default)]
+struct Prints {
+    hasher: RandomState,
+    rows: Vec<u64>,
+}
+
+impl Prints {
+    fn of(&self, row: &Row) -> u64 {
+        match row {
+            Row::Close(id) => self.hasher.hash_one(id),
+            // What cannot be written is not sent.
+            Row::Create(new) => self.hasher.hash_one(serde_json::to_string(new).unwrap_or_default()),
+        }
+    }
 }
 
 /// What is wrong with a line.
@@ -75,6 +97,7 @@ impl Input {
     pub(in super::super) fn check(path: &Path, kind: Kind) -> Result<Self, Failure> {
         let mut digest = Digest::new(&SHA256);
         let (mut rows, mut mistakes, mut said) = (0, 0_u64, Vec::new());
+        let mut prints = Prints::default();
         let mut known = Known::default();
         let mut mistake = |mistake: Mistake| {
             mistakes += 1;
@@ -88,6 +111,7 @@ impl Input {
                 match row {
                     Ok((line, row)) => {
                         rows += 1;
+                        prints.rows.push(prints.of(&row));
                         if let Some(first) = known.insert(&row, line) {
                             let column = kind.required()[0];
                             mistake(Mistake::new(line, column, format!("it is in line {first} too")));
@@ -109,13 +133,15 @@ impl Input {
             let more = mistakes.saturating_sub(said.len() as u64);
             let more = if more > 0 { format!("; and {more} more") } else { String::new() };
             let problem = format!("{}: {}{more}", path.display(), said.join("; "));
-            return Err(Failure::usage(problem).with_hint("nothing was sent: correct the input, and run it again"));
+            return Err(
+                Failure::usage(problem).with_hint("correct the input: nothing is sent before all of it is right")
+            );
         }
         if rows == 0 {
             return Err(Failure::usage(format!("{}: it has no rows", path.display())));
         }
         let digest = digest.finish().as_ref().iter().map(|byte| format!("{byte:02x}")).collect::<String>();
-        Ok(Self { path: path.to_owned(), kind, rows, digest: format!("sha256:{digest}") })
+        Ok(Self { path: path.to_owned(), kind, rows, digest: format!("sha256:{digest}"), prints: Arc::new(prints) })
     }
 
     /// Refuses the journal of another input.
@@ -126,10 +152,12 @@ impl Input {
         Err(Failure::usage(format!("{} is not the input that the journal was begun with", self.path.display())))
     }
 
-    /// The rows again. A file that has changed since it was checked ends them early.
+    /// The rows again. They end early where the file has changed since it was checked.
     pub(super) fn rows(&self) -> Result<impl Iterator<Item = Row> + Send + use<>, Failure> {
         let lines = Lines::open(&self.path, self.kind, |_: &[u8]| {})?;
-        Ok(lines.map_while(Result::ok).map(|(_, row)| row))
+        let prints = Arc::clone(&self.prints);
+        let rows = lines.map_while(Result::ok).zip(0..);
+        Ok(rows.map_while(move |((_, row), place)| (prints.rows.get(place) == Some(&prints.of(&row))).then_some(row)))
     }
 }
 
@@ -155,9 +183,13 @@ impl Known {
     /// Says in which line the row was before.
     fn insert(&mut self, row: &Row, line: u64) -> Option<u32> {
         fn insert<K: Hash + Eq>(known: &mut HashMap<K, u32>, key: K, line: u64) -> Option<u32> {
-            let line = u32::try_from(line).unwrap_or(u32::MAX);
-            let first = *known.entry(key).or_insert(line);
-            (first != line).then_some(first)
+            match known.entry(key) {
+                Entry::Occupied(first) => Some(*first.get()),
+                Entry::Vacant(place) => {
+                    place.insert(u32::try_from(line).unwrap_or(u32::MAX));
+                    None
+                }
+            }
         }
         match row {
             Row::Close(id) => insert(&mut self.ids, id.get(), line),
@@ -190,6 +222,9 @@ impl<S: FnMut(&[u8])> Lines<S> {
     fn open(path: &Path, kind: Kind, seen: S) -> Result<Self, Failure> {
         let refused = |problem: &str| Failure::usage(format!("{}: {problem}", path.display()));
         let failed = |error: io::Error| refused(&error.to_string());
+        if !std::fs::metadata(path).map_err(failed)?.is_file() {
+            return Err(refused("it is not a regular file: give --from -, and the rows on standard input"));
+        }
         let mut begin = [0; 512];
         let count = File::open(path).and_then(|mut file| file.read(&mut begin)).map_err(failed)?;
         let begin = &begin[..count];
@@ -198,6 +233,7 @@ impl<S: FnMut(&[u8])> Lines<S> {
         }
         let text = Text { file: File::open(path).map_err(failed)?, seen, line_len: 0 };
         let first = begin.strip_prefix(BYTE_ORDER_MARK).unwrap_or(begin).trim_ascii_start().first();
+        let first_byte = first.copied();
         if first.is_none() {
             return Err(refused("it is empty"));
         }
@@ -212,7 +248,13 @@ impl<S: FnMut(&[u8])> Lines<S> {
         let is_row = kind == Kind::Close && first.len() == 1 && first[0].parse::<ProvisionId>().is_ok();
         let names: Vec<_> = if is_row { vec!["id".into()] } else { first.iter().map(str::to_owned).collect() };
         if let Some(unknown) = names.iter().find(|name| !columns.contains(&name.as_str())) {
-            let problem = format!("line 1: there is no column `{unknown}`: the columns are {}", columns.join(", "));
+            let advice = match first_byte {
+                Some(b'[') => ": JSON is taken a line for each object, without an array around them",
+                _ if unknown.contains(';') => ": fields are separated by commas",
+                _ => "",
+            };
+            let (unknown, columns) = (shortened(unknown), columns.join(", "));
+            let problem = format!("line 1: there is no column `{unknown}`: the columns are {columns}{advice}");
             return Err(refused(&problem));
         }
         if let Some(twice) = names.iter().enumerate().find(|(place, name)| names[..*place].contains(name)) {
@@ -296,10 +338,10 @@ fn row<'a>(kind: Kind, field: impl Fn(&str) -> Option<&'a str>) -> Result<Row, (
     where
         T::Err: std::fmt::Display,
     {
-        text.parse().map_err(|error: T::Err| (column, format!("`{text}`: {error}")))
+        text.parse().map_err(|error: T::Err| (column, format!("`{}`: {error}", shortened(text))))
     }
     fn checked<T: FromStr<Err = InvalidValue>>(column: &'static str, text: &str) -> Result<T, (&'static str, String)> {
-        text.parse().map_err(|error: InvalidValue| (column, error.rule().to_owned()))
+        text.parse().map_err(|error: InvalidValue| (column, shortened(error.rule())))
     }
     let required = |column: &'static str| field(column).ok_or_else(|| (column, "it is missing".to_owned()));
     if kind == Kind::Close {
@@ -322,18 +364,55 @@ fn row<'a>(kind: Kind, field: impl Fn(&str) -> Option<&'a str>) -> Result<Row, (
     Ok(Row::Create(Box::new(new)))
 }
 
+/// A text from the input, not longer than can be read.
+fn shortened(text: &str) -> String {
+    const LONGEST: usize = 200;
+    if text.chars().count() <= LONGEST { text.to_owned() } else { text.chars().take(LONGEST).chain(['…']).collect() }
+}
+
+/// The members of an object in their order, each as often as it is there.
+struct Members(Vec<(String, Value)>);
+
+impl<'de> Deserialize<'de> for Members {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct All;
+
+        impl<'de> Visitor<'de> for All {
+            type Value = Members;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members, A::Error> {
+                let mut members = Vec::new();
+                while let Some(member) = map.next_entry()? {
+                    members.push(member);
+                }
+                Ok(Members(members))
+            }
+        }
+
+        deserializer.deserialize_map(All)
+    }
+}
+
 /// The members of an object, as the fields of a row.
 fn json_fields(line: &[u8], kind: Kind) -> Result<Vec<(String, String)>, String> {
     let line = line.strip_prefix(BYTE_ORDER_MARK).unwrap_or(line).trim_ascii_end();
-    let object: Map<String, Value> = serde_json::from_slice(line).map_err(|error| {
+    let Members(members) = serde_json::from_slice(line).map_err(|error| {
         let reason = error.to_string();
         let reason = reason.split(" at line ").next().unwrap_or_default();
         format!("column {}: {reason}", error.column())
     })?;
     let columns = kind.columns();
-    let mut fields = Vec::new();
-    for (name, value) in object {
+    let mut fields: Vec<(String, String)> = Vec::new();
+    for (name, value) in members {
+        if fields.iter().any(|(known, _)| *known == name) {
+            return Err(format!("the member `{name}` is there twice"));
+        }
         if !columns.contains(&name.as_str()) {
+            let name = shortened(&name);
             return Err(format!("there is no member `{name}`: the members are {}", columns.join(", ")));
         }
         fields.push(match value {

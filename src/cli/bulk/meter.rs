@@ -30,6 +30,7 @@ pub(super) struct Meter<'a> {
     done: u64,
     said: u64,
     used: u64,
+    without_receipt: u64,
 }
 
 impl<'a> Meter<'a> {
@@ -39,13 +40,25 @@ impl<'a> Meter<'a> {
         bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
         bar.enable_steady_tick(TICK);
         let (begun_at, last_line) = (Timestamp::now(), Instant::now());
-        Self { invocation, bar, begun_at, last_line, rows: input.rows, seen: 0, done: 0, said: 0, used: 0 }
+        Self {
+            invocation,
+            bar,
+            begun_at,
+            last_line,
+            rows: input.rows,
+            seen: 0,
+            done: 0,
+            said: 0,
+            used: 0,
+            without_receipt: 0,
+        }
     }
 
     /// Counts a row.
     pub(super) fn add(&mut self, row: &RowRecord) {
         self.seen += 1;
         self.done += u64::from(row.state.is_done());
+        self.without_receipt += u64::from(row.state.is_done() && row.response_id.is_none());
         self.bar.inc(1);
         if row.at < self.begun_at {
             // It was done by an earlier run, which says nothing of this one's pace.
@@ -84,6 +97,11 @@ impl<'a> Meter<'a> {
     pub(super) fn used(&mut self, used: u64) {
         self.used = used;
         self.bar.set_message(self.counts());
+    }
+
+    /// How many rows are done of whose request no response was seen.
+    pub(super) fn without_receipt(&self) -> u64 {
+        self.without_receipt
     }
 
     fn counts(&self) -> String {

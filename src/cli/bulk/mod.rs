@@ -1,17 +1,16 @@
 //! `close --from`, `create --from` and `report`: many rows of a file, with a journal.
 //!
-//! The library does the work; here are the input ([`input`]), what is shown meanwhile ([`meter`]), what becomes of created
+//! The library does the work; here are the input ([`input`], [`job`]), what is shown meanwhile ([`meter`]), what becomes of created
 //! users ([`uptake`]), and the report ([`report`]).
 
 pub(super) mod input;
+mod job;
 mod meter;
 pub(super) mod report;
 mod uptake;
 mod users;
 
-use std::fs::{self, OpenOptions};
-use std::io::{self, Write as _};
-use std::path::{Path, PathBuf};
+use std::io;
 use std::pin::pin;
 use std::time::Duration;
 
@@ -19,131 +18,21 @@ use bunq_partner::{Bulk, FileJournal, Operation, Shutdown};
 use futures_util::StreamExt as _;
 use futures_util::stream;
 use serde_json::json;
+use tokio::time::sleep;
 
-use self::input::{Input, Kind, Row};
+use self::input::{Kind, Row};
+pub(super) use self::job::Job;
+use self::job::journal_path;
 use self::meter::Meter;
 use self::uptake::{Event, Uptake};
-use super::arguments::{BulkOptions, Format};
+use super::arguments::Format;
 use super::exit::Failure;
 use super::interrupt;
 use super::invocation::Invocation;
 use super::output::{write_text, write_value};
 
-/// Rows of a file, and where it is kept what is done with them.
-pub(super) struct Job {
-    pub(super) input: Input,
-    journal: PathBuf,
-    /// Where the credentials of new users are kept, if they are taken into use.
-    users: Option<PathBuf>,
-}
-
-impl Job {
-    /// Checks the whole input, and whether there is a journal. `None`: the command has no input file.
-    pub(super) fn prepare(
-        kind: Kind,
-        options: &BulkOptions,
-        users: Option<&Path>,
-        is_dry_run: bool,
-    ) -> Result<Option<Self>, Failure> {
-        let Some(from) = &options.from else { return Ok(None) };
-        let journal = journal_path(from, options.journal.as_deref())?;
-        let exists = fs::symlink_metadata(&journal).is_ok();
-        if exists && !options.resume && !is_dry_run {
-            let problem = format!("{} is the journal of an earlier run", journal.display());
-            return Err(Failure::usage(problem).with_hint("--resume goes on with it; --journal begins another"));
-        }
-        if !exists && options.resume {
-            let problem = format!("there is no journal {}: nothing to go on with", journal.display());
-            return Err(Failure::usage(problem).with_hint("leave out --resume to begin"));
-        }
-        if let Some(users) = users.filter(|users| !users.is_dir()) {
-            return Err(Failure::usage(format!("the folder {} does not exist: make it first", users.display())));
-        }
-        let users = users.map(Path::to_owned);
-        if from.as_os_str() != "-" {
-            let input = Input::check(from, kind)?;
-            return Ok(Some(Self { input, journal, users }));
-        }
-        let kept = spool_path(&journal);
-        if options.resume {
-            let problem = format!("standard input was kept in {}: give --from {0}", kept.display());
-            return Err(Failure::usage(problem));
-        }
-        spool(&kept).map_err(|error| {
-            Failure::local(format_args!("standard input cannot be kept in {}", kept.display()), &error)
-        })?;
-        let input = Input::check(&kept, kind);
-        if input.is_err() || is_dry_run {
-            // Nothing was done with it.
-            let _ = fs::remove_file(&kept);
-        }
-        Ok(Some(Self { input: input?, journal, users }))
-    }
-
-    /// What is done, in the words of a question.
-    pub(super) fn change(&self) -> String {
-        let Input { rows, path, .. } = &self.input;
-        match self.input.kind {
-            Kind::Close => format!("Close the {rows} provisions of {}", path.display()),
-            Kind::Create => format!("Create the {rows} users of {}", path.display()),
-        }
-    }
-
-    fn operation(&self) -> &'static Operation {
-        match self.input.kind {
-            Kind::Close => &Operation::UPDATE_PROVISION,
-            Kind::Create => &Operation::CREATE_PROVISION,
-        }
-    }
-
-    /// How to go on.
-    fn resumption(&self) -> String {
-        let command = match self.input.kind {
-            Kind::Close => "close",
-            Kind::Create => "create",
-        };
-        let users = self.users.iter().map(|users| format!(" --take-into-use {}", users.display())).collect::<String>();
-        format!(
-            "`bunq-partner {command} --from {} --journal {}{users} --resume` goes on",
-            self.input.path.display(),
-            self.journal.display()
-        )
-    }
-}
-
-/// Where the journal is.
-pub(super) fn journal_path(from: &Path, given: Option<&Path>) -> Result<PathBuf, Failure> {
-    match given {
-        Some(journal) => Ok(journal.to_owned()),
-        None if from.as_os_str() == "-" => {
-            Err(Failure::usage("--from -: say with --journal where the journal is to be"))
-        }
-        None => Ok(beside(from, ".journal")),
-    }
-}
-
-/// Where standard input is kept.
-fn spool_path(journal: &Path) -> PathBuf {
-    beside(journal, ".input")
-}
-
-fn beside(path: &Path, extension: &str) -> PathBuf {
-    let mut path = path.as_os_str().to_owned();
-    path.push(extension);
-    path.into()
-}
-
-/// Keeps standard input in a file of its owner's alone, because a run that is cut off needs it again.
-fn spool(path: &Path) -> io::Result<()> {
-    let mut options = OpenOptions::new();
-    options.write(true).create_new(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let mut file = options.open(path)?;
-    io::copy(&mut io::stdin().lock(), &mut file)?;
-    file.flush()?;
-    file.sync_all()
-}
+/// How long nothing happens before that is said.
+const SILENCE: Duration = Duration::from_secs(15);
 
 /// Says what would be done, and how long it takes at bunq's rate limits.
 pub(super) fn plan(invocation: &Invocation, job: &Job) -> Result<(), Failure> {
@@ -195,22 +84,29 @@ pub(super) async fn run(invocation: &Invocation, job: &Job) -> Result<(), Failur
         done = drive(invocation, bulk, &shutdown, &mut meter, uptake) => done,
         failure = interrupted(invocation, &shutdown) => Err(failure),
     };
-    let is_complete = meter.is_complete();
+    let (is_complete, without_receipt) = (meter.is_complete(), meter.without_receipt());
     drop(meter);
-    if fs::metadata(&job.journal).is_ok_and(|found| found.len() == 0) {
-        // Nothing was begun.
-        let _ = fs::remove_file(&job.journal);
-    }
-    let done = done.and_then(|()| match (is_complete, shutdown.has_begun()) {
-        (true, _) => Ok(()),
+    let done = done.and_then(|unused| match (is_complete, shutdown.has_begun()) {
+        (true, _) => Ok(unused),
         (false, true) => Err(Failure::interrupted(None)),
-        (false, false) => Err(Failure::usage(format!("{} has changed since it was checked", job.input.path.display()))),
+        (false, false) => {
+            let problem =
+                format!("{} has changed since it was checked: put it back as it was", job.input.path.display());
+            Err(Failure::invalid(problem))
+        }
     });
-    done.map_err(|failure| failure.or_hint(job.resumption()))?;
+    let unused = done.map_err(|failure| failure.or_hint(job.resumption()))?;
+    if let Some(spooled) = &job.spooled {
+        invocation.note(&format!("standard input is kept in {} for the report", spooled.display()));
+    }
+    if invocation.connection.keeps_receipts() && without_receipt > 0 {
+        invocation
+            .note(&format!("{without_receipt} rows have no receipt: bunq's response was lost, or there was none"));
+    }
     let journal = FileJournal::read(&job.journal).await?;
-    report::write(invocation.format(), &job.input, &journal, false)
-        .await
-        .map_err(|failure| failure.or_hint(job.resumption()))
+    let resumption = Some(job.resumption());
+    report::write(invocation.format(), &job.input, &journal, false, resumption).await?;
+    unused.map_or(Ok(()), |failure| Err(failure.or_hint(job.resumption())))
 }
 
 /// Ends the run at the first signal after the rows in progress, and at the second at once.
@@ -230,17 +126,19 @@ async fn interrupted(invocation: &Invocation, shutdown: &Shutdown) -> Failure {
     }
 }
 
-/// Goes through the outcomes, and what becomes of new users.
+/// Goes through the outcomes, and what becomes of new users. Returns the failure of those that are not taken into use.
 async fn drive(
     invocation: &Invocation,
     bulk: Bulk,
     shutdown: &Shutdown,
     meter: &mut Meter<'_>,
     mut uptake: Option<Uptake>,
-) -> Result<(), Failure> {
+) -> Result<Option<Failure>, Failure> {
     let mut rows = pin!(bulk.stream());
     let mut outcome = Ok(());
     let (mut is_over, mut used, mut is_held) = (false, 0_u64, false);
+    let (mut unused, mut first_unused) = (0_u64, None);
+    let mut silence = SILENCE;
     loop {
         let event = async {
             match &mut uptake {
@@ -251,6 +149,7 @@ async fn drive(
         tokio::select! {
             row = rows.next(), if !is_over => match row {
                 Some(Ok(row)) => {
+                    silence = SILENCE;
                     meter.add(&row);
                     if let Err(failure) = invocation.connection.check_receipts()
                         && outcome.is_ok()
@@ -265,21 +164,32 @@ async fn drive(
                     is_over = true;
                     match &mut uptake {
                         Some(uptake) => uptake.end(),
-                        None => return outcome,
+                        None => return outcome.map(|()| None),
                     }
                 }
             },
+            () = sleep(silence), if !is_over && !is_held => {
+                meter.note(&format!(
+                    "no row has ended for {}: the network or bunq may be away; it is tried for an hour, and Ctrl-C ends it",
+                    meter::words(silence)
+                ));
+                silence *= 4;
+            }
             event = event => match event {
-                Event::Over => return outcome,
+                Event::Over => {
+                    let failure = first_unused.map(|failure: Failure| {
+                        failure.saying(format!("{unused} users are not taken into use, and their credentials expire"))
+                    });
+                    return outcome.map(|()| failure);
+                }
                 Event::InUse => {
                     used += 1;
                     meter.used(used);
                 }
                 Event::Failed(external_uuid, error) => {
                     meter.failed(&format!("the user {external_uuid} is not taken into use"), &error);
-                    if outcome.is_ok() {
-                        outcome = Err(Failure::from(error).reported());
-                    }
+                    unused += 1;
+                    first_unused.get_or_insert_with(|| Failure::from(error).reported());
                 }
                 Event::Expired(count) => meter.note(&format!("the credentials of {count} users have expired unused: `bunq-partner reset-token` gets others")),
                 Event::Held { waiting } if !std::mem::replace(&mut is_held, true) => meter.note(&format!(

@@ -23,17 +23,18 @@ pub(in super::super) async fn run(options: &ReportOptions, output: &OutputOption
         _ => Kind::Close,
     };
     let input = Input::check(&options.from, kind)?;
-    write(output.output, &input, &journal, true).await
+    write(output.output, &input, &journal, true, None).await
 }
 
 /// Writes what became of each row; for people, and unless all are wanted, of those that are not done.
 ///
-/// It fails as the first row has that is not done.
+/// It fails as the first row has that is not done; `resumption` says how to go on if something is left to do.
 pub(super) async fn write(
     format: Format,
     input: &Input,
     journal: &FileJournal,
     wants_all: bool,
+    resumption: Option<String>,
 ) -> Result<(), Failure> {
     if let JournalStart::Begun(header) = journal.start().await? {
         input.check_journal(header.input.as_deref())?;
@@ -41,22 +42,29 @@ pub(super) async fn write(
     let mut printer = Printer::new(format);
     let mut counts: BTreeMap<&str, u64> = BTreeMap::new();
     let mut first = None;
+    let (mut written, mut is_open) = (Ok(()), false);
     for (row, place) in input.rows()?.zip(1..) {
         let last = journal.last(place).await?;
         let state = last.as_ref().map_or(NOT_BEGUN, |last| last.state.as_str());
         *counts.entry(state).or_default() += 1;
         let is_done = last.as_ref().is_some_and(|last| last.state.is_done());
         if !is_done && first.is_none() {
-            first = Some(last.as_ref().and_then(|last| last.error_kind.clone()));
+            let in_doubt = last.as_ref().is_some_and(|last| last.state == RowState::Sent);
+            first = Some((last.as_ref().and_then(|last| last.error_kind.clone()), in_doubt));
         }
-        if wants_all || !is_done || format != Format::Table {
-            printer.add(record(place, &row, last.as_ref()))?;
+        is_open |= !last.as_ref().is_some_and(|last| last.state.is_final());
+        // Nobody may read it any more; what became of the rows counts nevertheless.
+        if written.is_ok() && (wants_all || !is_done || format != Format::Table) {
+            written = printer.add(record(place, &row, last.as_ref()));
         }
     }
-    let written = if printer.is_empty() { Ok(()) } else { printer.finish() };
+    if counts.values().sum::<u64>() < input.rows {
+        return Err(Failure::invalid(format!("{} has changed since it was checked", input.path.display())));
+    }
+    let written = written.and_then(|()| if printer.is_empty() { Ok(()) } else { printer.finish() });
     let said: Vec<_> = counts.iter().map(|(state, count)| format!("{count} {}", state.replace('_', " "))).collect();
     let said = said.join(", ");
-    let Some(kind) = first else {
+    let Some((kind, in_doubt)) = first else {
         written?;
         if format == Format::Table {
             write_text(&format!("{} rows: {said}\n", input.rows))?;
@@ -64,7 +72,11 @@ pub(super) async fn write(
         return Ok(());
     };
     let problem = format!("not all of the {} rows are done: {said}", input.rows);
-    let outcome = Err(Failure::of_kind_named(kind.as_deref(), problem));
+    let failure = if in_doubt { Failure::doubt(problem) } else { Failure::of_kind_named(kind.as_deref(), problem) };
+    let outcome = Err(match resumption.filter(|_| is_open) {
+        Some(resumption) => failure.or_hint(resumption),
+        None => failure,
+    });
     after_output(outcome, written)
 }
 

@@ -1,0 +1,174 @@
+//! Which rows, from where, and where it is kept what is done with them.
+
+use std::ffi::OsString;
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use bunq_partner::Operation;
+
+use super::super::arguments::BulkOptions;
+use super::super::exit::Failure;
+use super::input::{Input, Kind};
+
+/// Rows of a file, and where it is kept what is done with them.
+pub(in super::super) struct Job {
+    pub(super) input: Input,
+    pub(super) journal: PathBuf,
+    /// Where the credentials of new users are kept, if they are taken into use.
+    pub(super) users: Option<PathBuf>,
+    /// Where standard input is kept, if the rows come from there.
+    pub(super) spooled: Option<PathBuf>,
+}
+
+impl Job {
+    /// Checks the whole input, and whether there is a journal. `None`: the command has no input file.
+    pub(in super::super) fn prepare(
+        kind: Kind,
+        options: &BulkOptions,
+        users: Option<&Path>,
+        is_dry_run: bool,
+    ) -> Result<Option<Self>, Failure> {
+        let Some(from) = &options.from else { return Ok(None) };
+        let journal = journal_path(from, options.journal.as_deref())?;
+        let found = fs::symlink_metadata(&journal).ok();
+        if found.as_ref().is_some_and(|found| !found.is_file()) || journal == *from {
+            let problem = format!("--journal {}: it is not a file for a journal alone", journal.display());
+            return Err(Failure::usage(problem));
+        }
+        // An empty one was not begun.
+        if found.as_ref().is_some_and(|found| found.len() > 0) && !options.resume && !is_dry_run {
+            let problem = format!("{} is the journal of an earlier run", journal.display());
+            return Err(Failure::usage(problem).with_hint("--resume goes on with it; --journal begins another"));
+        }
+        if found.is_none() && options.resume {
+            let problem = format!("there is no journal {}: nothing to go on with", journal.display());
+            return Err(Failure::usage(problem).with_hint("leave out --resume to begin"));
+        }
+        if let Some(users) = users {
+            check_folder(users)?;
+        }
+        let (users, spooled) = (users.map(Path::to_owned), spool_path(&journal));
+        if from.as_os_str() != "-" {
+            return Ok(Some(Self { input: Input::check(from, kind)?, journal, users, spooled: None }));
+        }
+        if options.resume {
+            let problem = format!("standard input was kept in {}: give --from {0}", spooled.display());
+            return Err(Failure::usage(problem));
+        }
+        spool(&spooled).map_err(|error| {
+            Failure::local(format_args!("standard input cannot be kept in {}", spooled.display()), &error)
+        })?;
+        match Input::check(&spooled, kind) {
+            Ok(input) => Ok(Some(Self { input, journal, users, spooled: Some(spooled) })),
+            Err(failure) => {
+                let _ = fs::remove_file(&spooled);
+                Err(failure)
+            }
+        }
+    }
+
+    /// What is done, in the words of a question.
+    pub(in super::super) fn change(&self) -> String {
+        let Input { rows, path, .. } = &self.input;
+        match self.input.kind {
+            Kind::Close => format!("Close the {rows} provisions of {}", path.display()),
+            Kind::Create => format!("Create the {rows} users of {}", path.display()),
+        }
+    }
+
+    pub(super) fn operation(&self) -> &'static Operation {
+        match self.input.kind {
+            Kind::Close => &Operation::UPDATE_PROVISION,
+            Kind::Create => &Operation::CREATE_PROVISION,
+        }
+    }
+
+    /// How to go on: the command line as it was, for a shell.
+    pub(super) fn resumption(&self) -> String {
+        let mut words = vec!["bunq-partner".to_owned()];
+        let mut last = OsString::new();
+        for word in std::env::args_os().skip(1) {
+            let spooled = match (&self.spooled, last.to_str(), word.to_str()) {
+                (Some(spooled), Some("--from"), Some("-")) => Some(spooled.clone().into_os_string()),
+                (Some(spooled), _, Some("--from=-")) => {
+                    Some([OsString::from("--from="), spooled.into()].into_iter().collect())
+                }
+                _ => None,
+            };
+            words.push(quoted(&spooled.unwrap_or_else(|| word.clone()).to_string_lossy()));
+            last = word;
+        }
+        if !words.iter().any(|word| word == "--resume") {
+            words.push("--resume".into());
+        }
+        format!("`{}` goes on", words.join(" "))
+    }
+}
+
+impl Drop for Job {
+    fn drop(&mut self) {
+        // Standard input is kept for another run, of which there is none if this one was not begun.
+        if let Some(spooled) = &self.spooled
+            && fs::metadata(&self.journal).map_or(0, |found| found.len()) == 0
+        {
+            let _ = fs::remove_file(spooled);
+        }
+    }
+}
+
+/// A word as a shell reads it.
+fn quoted(word: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=,@+%".contains(c);
+    if !word.is_empty() && word.chars().all(is_plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', "'\\''"))
+    }
+}
+
+/// Refuses a folder in which nothing can be stored, before users are created whose tokens would be lost.
+fn check_folder(folder: &Path) -> Result<(), Failure> {
+    if !folder.is_dir() {
+        return Err(Failure::usage(format!("the folder {} does not exist: make it first", folder.display())));
+    }
+    let probe = folder.join(format!(".bunq-partner-{}", std::process::id()));
+    File::create(&probe)
+        .and_then(|_| fs::remove_file(&probe))
+        .map_err(|error| Failure::usage(format!("nothing can be stored in the folder {}: {error}", folder.display())))
+}
+
+/// Where the journal is.
+pub(super) fn journal_path(from: &Path, given: Option<&Path>) -> Result<PathBuf, Failure> {
+    match given {
+        Some(journal) => Ok(journal.to_owned()),
+        None if from.as_os_str() == "-" => {
+            Err(Failure::usage("--from -: say with --journal where the journal is to be"))
+        }
+        None => Ok(beside(from, ".journal")),
+    }
+}
+
+/// Where standard input is kept.
+fn spool_path(journal: &Path) -> PathBuf {
+    beside(journal, ".input")
+}
+
+fn beside(path: &Path, extension: &str) -> PathBuf {
+    let mut path = path.as_os_str().to_owned();
+    path.push(extension);
+    path.into()
+}
+
+/// Keeps standard input in a file of its owner's alone, because a run that is cut off needs it again.
+fn spool(path: &Path) -> io::Result<()> {
+    // One is left of a run that was not begun.
+    let _ = fs::remove_file(path);
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let mut file = options.open(path)?;
+    io::copy(&mut io::stdin().lock(), &mut file)?;
+    file.sync_all()
+}
