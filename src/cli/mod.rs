@@ -35,7 +35,7 @@ use self::arguments::{
     Arguments, BankCommand, Color, Command, ConnectionOptions, Format, OutputOptions, ReceiptsCommand, SessionCommand,
 };
 use self::bulk::Job;
-use self::bulk::input::Kind;
+use self::bulk::Kind;
 use self::connection::{Connection, confirm_change, confirm_secrets};
 use self::exit::Failure;
 use self::interrupt::until_interrupted;

@@ -9,7 +9,8 @@ use bunq_partner::Operation;
 
 use super::super::arguments::BulkOptions;
 use super::super::exit::Failure;
-use super::input::{Input, Kind};
+use super::input::Input;
+use super::rows::Kind;
 
 /// Rows of a file, and where it is kept what is done with them.
 pub(in super::super) struct Job {

@@ -1,12 +1,13 @@
 //! `close --from`, `create --from` and `report`: many rows of a file, with a journal.
 //!
-//! The library does the work; here are the input ([`input`], [`job`]), what is shown meanwhile ([`meter`]), what becomes of created
+//! The library does the work; here are the input ([`input`], [`rows`], [`job`]), what is shown meanwhile ([`meter`]), what becomes of created
 //! users ([`uptake`]), and the report ([`report`]).
 
-pub(super) mod input;
+mod input;
 mod job;
 mod meter;
 pub(super) mod report;
+mod rows;
 mod uptake;
 mod users;
 
@@ -20,10 +21,11 @@ use futures_util::stream;
 use serde_json::json;
 use tokio::time::sleep;
 
-use self::input::{Kind, Row};
 pub(super) use self::job::Job;
 use self::job::journal_path;
 use self::meter::Meter;
+pub(super) use self::rows::Kind;
+use self::rows::Row;
 use self::uptake::{Event, Uptake};
 use super::arguments::Format;
 use super::exit::Failure;

@@ -8,8 +8,9 @@ use serde_json::json;
 use super::super::arguments::{Format, OutputOptions, ReportOptions};
 use super::super::exit::{Failure, after_output};
 use super::super::output::{Field, HIDDEN, Printer, Record, write_text};
-use super::input::{Input, Kind, Row};
+use super::input::Input;
 use super::journal_path;
+use super::rows::{Kind, Row};
 
 /// The name of what is said of a row that was not begun.
 const NOT_BEGUN: &str = "not_begun";

@@ -1,0 +1,331 @@
+//! The lines of an input file as rows: CSV, JSON lines, or a list of ids.
+
+use std::fs::File;
+use std::io::{self, BufRead as _, BufReader, Read};
+use std::path::Path;
+use std::str::FromStr;
+
+use bunq_partner::{InvalidValue, NewProvision, ProvisionId, Uuid};
+use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
+use serde_json::Value;
+
+use super::super::exit::Failure;
+
+/// No line is longer.
+const MAX_LINE: usize = 64 * 1024;
+
+/// What is done with each row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in super::super) enum Kind {
+    Close,
+    Create,
+}
+
+/// A row, as the library takes it.
+#[derive(Debug, Clone)]
+pub(super) enum Row {
+    Close(ProvisionId),
+    Create(Box<NewProvision>),
+}
+
+/// What is wrong with a line.
+#[derive(Debug)]
+pub(super) struct Mistake {
+    line: u64,
+    /// The name of the column, if it is about one.
+    column: String,
+    reason: String,
+}
+
+impl Kind {
+    fn columns(self) -> &'static [&'static str] {
+        match self {
+            Self::Close => &["id"],
+            Self::Create => &["external_uuid", "email", "phone_number", "director", "date_of_birth", "country"],
+        }
+    }
+
+    /// How many of its columns every row must have.
+    pub(super) fn required(self) -> &'static [&'static str] {
+        match self {
+            Self::Close => &["id"],
+            Self::Create => &["external_uuid", "email", "phone_number"],
+        }
+    }
+}
+
+impl Mistake {
+    pub(super) fn new(line: u64, column: &str, reason: impl Into<String>) -> Self {
+        Self { line, column: column.to_owned(), reason: reason.into() }
+    }
+
+    pub(super) fn said(&self) -> String {
+        let Self { line, column, reason } = self;
+        if column.is_empty() { format!("line {line}: {reason}") } else { format!("line {line}, {column}: {reason}") }
+    }
+}
+
+/// The lines of a file, as rows.
+pub(super) struct Lines<S: FnMut(&[u8])> {
+    kind: Kind,
+    source: Source<S>,
+    pub(super) line: u64,
+}
+
+enum Source<S: FnMut(&[u8])> {
+    Csv {
+        reader: csv::Reader<Text<S>>,
+        /// The column of each field.
+        columns: Vec<String>,
+        /// The first line, if it is a row.
+        first: Option<csv::StringRecord>,
+    },
+    Json(BufReader<Text<S>>),
+    /// Nothing more can be read.
+    Over,
+}
+
+impl<S: FnMut(&[u8])> Lines<S> {
+    pub(super) fn open(path: &Path, kind: Kind, seen: S) -> Result<Self, Failure> {
+        let refused = |problem: &str| Failure::usage(format!("{}: {problem}", path.display()));
+        let failed = |error: io::Error| refused(&error.to_string());
+        if !std::fs::metadata(path).map_err(failed)?.is_file() {
+            return Err(refused("it is not a regular file: give --from -, and the rows on standard input"));
+        }
+        let mut begin = [0; 512];
+        let count = File::open(path).and_then(|mut file| file.read(&mut begin)).map_err(failed)?;
+        let begin = &begin[..count];
+        if begin.starts_with(&[0xff, 0xfe]) || begin.starts_with(&[0xfe, 0xff]) || begin.contains(&0) {
+            return Err(refused("it is not UTF-8, but UTF-16 or no text: save it as UTF-8"));
+        }
+        let text = Text { file: File::open(path).map_err(failed)?, seen, line_len: 0 };
+        let first = begin.strip_prefix(BYTE_ORDER_MARK).unwrap_or(begin).trim_ascii_start().first();
+        let first_byte = first.copied();
+        if first.is_none() {
+            return Err(refused("it is empty"));
+        }
+        if first == Some(&b'{') {
+            return Ok(Self { kind, source: Source::Json(BufReader::new(text)), line: 0 });
+        }
+        let mut reader =
+            csv::ReaderBuilder::new().has_headers(false).flexible(true).trim(csv::Trim::All).from_reader(text);
+        let mut first = csv::StringRecord::new();
+        reader.read_record(&mut first).map_err(|error| refused(&csv_problem(&error)))?;
+        let columns = kind.columns();
+        let is_row = kind == Kind::Close && first.len() == 1 && first[0].parse::<ProvisionId>().is_ok();
+        let names: Vec<_> = if is_row { vec!["id".into()] } else { first.iter().map(str::to_owned).collect() };
+        if let Some(unknown) = names.iter().find(|name| !columns.contains(&name.as_str())) {
+            let advice = match first_byte {
+                Some(b'[') => ": JSON is taken a line for each object, without an array around them",
+                _ if unknown.contains(';') => ": fields are separated by commas",
+                _ => "",
+            };
+            let (unknown, columns) = (shortened(unknown), columns.join(", "));
+            let problem = format!("line 1: there is no column `{unknown}`: the columns are {columns}{advice}");
+            return Err(refused(&problem));
+        }
+        if let Some(twice) = names.iter().enumerate().find(|(place, name)| names[..*place].contains(name)) {
+            return Err(refused(&format!("line 1: the column `{}` is there twice", twice.1)));
+        }
+        if let Some(missing) = kind.required().iter().find(|column| !names.iter().any(|name| name == *column)) {
+            return Err(refused(&format!("line 1: the column `{missing}` is missing")));
+        }
+        Ok(Self { kind, source: Source::Csv { reader, columns: names, first: is_row.then_some(first) }, line: 0 })
+    }
+
+    /// The fields of the next line, by their columns.
+    fn fields(&mut self) -> Option<Result<Vec<(String, String)>, Mistake>> {
+        let fields = match &mut self.source {
+            Source::Over => return None,
+            Source::Csv { reader, columns, first } => {
+                let mut record = csv::StringRecord::new();
+                let read = match first.take() {
+                    Some(first) => {
+                        record = first;
+                        Ok(true)
+                    }
+                    None => reader.read_record(&mut record),
+                };
+                self.line = record.position().map_or(self.line + 1, csv::Position::line);
+                match read {
+                    Ok(false) => return None,
+                    Ok(true) if record.len() != columns.len() => {
+                        Err(format!("it has {} fields, and the columns are {}", record.len(), columns.join(", ")))
+                    }
+                    Ok(true) => Ok(columns.iter().cloned().zip(record.iter().map(str::to_owned)).collect()),
+                    Err(error) => {
+                        if !matches!(error.kind(), csv::ErrorKind::Utf8 { .. }) {
+                            self.source = Source::Over;
+                        }
+                        Err(csv_problem(&error))
+                    }
+                }
+            }
+            Source::Json(reader) => {
+                let mut line = Vec::new();
+                loop {
+                    line.clear();
+                    self.line += 1;
+                    match reader.read_until(b'\n', &mut line) {
+                        Ok(0) => return None,
+                        Ok(_) if line.trim_ascii().is_empty() => {}
+                        Ok(_) => break json_fields(&line, self.kind),
+                        Err(error) => {
+                            self.source = Source::Over;
+                            break Err(error.to_string());
+                        }
+                    }
+                }
+            }
+        };
+        Some(fields.map_err(|reason| Mistake::new(self.line, "", reason)))
+    }
+}
+
+impl<S: FnMut(&[u8])> Iterator for Lines<S> {
+    type Item = Result<(u64, Row), Mistake>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let fields = match self.fields()? {
+            Ok(fields) => fields,
+            Err(mistake) => return Some(Err(mistake)),
+        };
+        let (kind, line) = (self.kind, self.line);
+        let field = |column: &str| {
+            let value = fields.iter().find(|(name, _)| name == column).map(|(_, value)| value.as_str());
+            value.filter(|value| !value.is_empty())
+        };
+        Some(row(kind, field).map(|row| (line, row)).map_err(|(column, reason)| Mistake::new(line, column, reason)))
+    }
+}
+
+/// Makes a row of its fields; says what is wrong with which column.
+fn row<'a>(kind: Kind, field: impl Fn(&str) -> Option<&'a str>) -> Result<Row, (&'static str, String)> {
+    fn parsed<T: FromStr>(column: &'static str, text: &str) -> Result<T, (&'static str, String)>
+    where
+        T::Err: std::fmt::Display,
+    {
+        text.parse().map_err(|error: T::Err| (column, format!("`{}`: {error}", shortened(text))))
+    }
+    fn checked<T: FromStr<Err = InvalidValue>>(column: &'static str, text: &str) -> Result<T, (&'static str, String)> {
+        text.parse().map_err(|error: InvalidValue| (column, shortened(error.rule())))
+    }
+    let required = |column: &'static str| field(column).ok_or_else(|| (column, "it is missing".to_owned()));
+    if kind == Kind::Close {
+        return Ok(Row::Close(checked("id", required("id")?)?));
+    }
+    let external_uuid: Uuid = parsed("external_uuid", required("external_uuid")?)?;
+    let email = checked("email", required("email")?)?;
+    let phone_number = checked("phone_number", required("phone_number")?)?;
+    let new = match (field("director"), field("date_of_birth"), field("country")) {
+        (Some(director), None, None) => {
+            NewProvision::company(external_uuid, email, phone_number, checked("director", director)?)
+        }
+        (Some(_), ..) => return Err(("director", "a company has no date_of_birth and no country".into())),
+        (None, Some(born), Some(country)) => NewProvision::person(external_uuid, email, phone_number)
+            .with_transaction_audit(parsed("date_of_birth", born)?, checked("country", country)?),
+        (None, None, None) => NewProvision::person(external_uuid, email, phone_number),
+        (None, Some(_), None) => return Err(("country", "it is missing beside the date_of_birth".into())),
+        (None, None, Some(_)) => return Err(("date_of_birth", "it is missing beside the country".into())),
+    };
+    Ok(Row::Create(Box::new(new)))
+}
+
+/// A text from the input, not longer than can be read.
+fn shortened(text: &str) -> String {
+    const LONGEST: usize = 200;
+    if text.chars().count() <= LONGEST { text.to_owned() } else { text.chars().take(LONGEST).chain(['…']).collect() }
+}
+
+/// The members of an object in their order, each as often as it is there.
+struct Members(Vec<(String, Value)>);
+
+impl<'de> Deserialize<'de> for Members {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct All;
+
+        impl<'de> Visitor<'de> for All {
+            type Value = Members;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members, A::Error> {
+                let mut members = Vec::new();
+                while let Some(member) = map.next_entry()? {
+                    members.push(member);
+                }
+                Ok(Members(members))
+            }
+        }
+
+        deserializer.deserialize_map(All)
+    }
+}
+
+/// The members of an object, as the fields of a row.
+fn json_fields(line: &[u8], kind: Kind) -> Result<Vec<(String, String)>, String> {
+    let line = line.strip_prefix(BYTE_ORDER_MARK).unwrap_or(line).trim_ascii_end();
+    let Members(members) = serde_json::from_slice(line).map_err(|error| {
+        let reason = error.to_string();
+        let reason = reason.split(" at line ").next().unwrap_or_default();
+        format!("column {}: {reason}", error.column())
+    })?;
+    let columns = kind.columns();
+    let mut fields: Vec<(String, String)> = Vec::new();
+    for (name, value) in members {
+        if fields.iter().any(|(known, _)| *known == name) {
+            return Err(format!("the member `{name}` is there twice"));
+        }
+        if !columns.contains(&name.as_str()) {
+            let name = shortened(&name);
+            return Err(format!("there is no member `{name}`: the members are {}", columns.join(", ")));
+        }
+        fields.push(match value {
+            Value::String(text) => (name, text),
+            Value::Number(number) => (name, number.to_string()),
+            Value::Null => (name, String::new()),
+            _ => return Err(format!("{name}: it is neither a text nor a number")),
+        });
+    }
+    Ok(fields)
+}
+
+/// What is wrong with a line of CSV, without the place, which is said in front.
+fn csv_problem(error: &csv::Error) -> String {
+    match error.kind() {
+        csv::ErrorKind::Utf8 { err, .. } => {
+            format!("field {}: it is not UTF-8: save the file as UTF-8", err.field() + 1)
+        }
+        csv::ErrorKind::Io(error) => error.to_string(),
+        _ => error.to_string(),
+    }
+}
+
+const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
+
+/// The bytes of a file, which is shown to a digest, and refused if a line is too long.
+struct Text<S> {
+    file: File,
+    seen: S,
+    line_len: usize,
+}
+
+impl<S: FnMut(&[u8])> Read for Text<S> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.file.read(buffer)?;
+        let bytes = &buffer[..count];
+        (self.seen)(bytes);
+        for line in bytes.split_inclusive(|byte| *byte == b'\n') {
+            self.line_len += line.len();
+            if self.line_len > MAX_LINE {
+                return Err(io::Error::other(format!("a line is longer than {MAX_LINE} bytes")));
+            }
+            if line.ends_with(b"\n") {
+                self.line_len = 0;
+            }
+        }
+        Ok(count)
+    }
+}
