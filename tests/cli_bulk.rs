@@ -428,17 +428,8 @@ async fn a_hint_to_resume_can_be_pasted() {
     assert_eq!(code, 21, "{stderr}");
     let hint = stderr.rsplit("hint: ").next().unwrap();
     let command = hint.split('`').nth(1).unwrap();
-    let mut shell = program_for(&folder, &sandbox);
-    let path = Path::new(shell.get_program()).parent().unwrap().to_owned();
-    let mut pasted = Command::new("bash");
-    pasted.args(["-c", command]);
-    for (name, value) in shell.get_envs() {
-        match value {
-            Some(value) => pasted.env(name, value),
-            None => pasted.env_remove(name),
-        };
-    }
-    shell.stdin(Stdio::null());
+    let mut pasted = in_shell(&plain, command);
+    let path = Path::new(plain.get_program()).parent().unwrap();
     pasted.env("PATH", format!("{}:{}", path.display(), std::env::var("PATH").unwrap()));
     let (stdout, stderr, code) = ran(&mut pasted);
     assert_eq!(code, 0, "{command}: {stderr}");
@@ -452,14 +443,7 @@ async fn failures_are_not_hidden_by_what_happens_around_them() {
     let folder = Folder::new();
     let from = folder.file("ids", "99998\n99999\n");
     let plain = bulk(&folder, &sandbox, "close", &from);
-    let mut shell = Command::new("bash");
-    shell.args(["-c", "\"$0\" \"$@\" | true; exit ${PIPESTATUS[0]}"]).arg(plain.get_program()).args(plain.get_args());
-    for (name, value) in plain.get_envs() {
-        match value {
-            Some(value) => shell.env(name, value),
-            None => shell.env_remove(name),
-        };
-    }
+    let mut shell = in_shell(&plain, "\"$0\" \"$@\" | true; exit ${PIPESTATUS[0]}");
     assert_eq!(ran(&mut shell).2, 9);
     // Nothing can be stored there, so nobody is created.
     let (users, _) = users(&folder, 2);
@@ -673,9 +657,13 @@ async fn no_row_is_begun_without_room_for_its_receipt() {
 
 /// The program with files of at most so many blocks of 1,024 bytes, as on a full disk.
 fn limited(plain: &Command, blocks: u64) -> Command {
+    in_shell(plain, &format!("trap '' XFSZ; ulimit -f {blocks}; exec \"$0\" \"$@\""))
+}
+
+/// A script in the program's environment, which has the program and its arguments as its own.
+fn in_shell(plain: &Command, script: &str) -> Command {
     let mut shell = Command::new("bash");
-    shell.args(["-c", &format!("trap '' XFSZ; ulimit -f {blocks}; exec \"$0\" \"$@\"")]);
-    shell.arg(plain.get_program()).args(plain.get_args()).stdin(Stdio::null());
+    shell.args(["-c", script]).arg(plain.get_program()).args(plain.get_args()).stdin(Stdio::null());
     for (name, value) in plain.get_envs() {
         match value {
             Some(value) => shell.env(name, value),

@@ -1,12 +1,12 @@
 //! A journal in a file: JSON lines, synced before an entry counts.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use super::journal::{Journal, JournalStart};
 use super::record::{JournalHeader, RowRecord};
 use crate::error::Error;
-use crate::files::lines::{Format, LineFile};
+use crate::files::lines::{Format, LineFile, lock};
 use crate::transport::credentials::BoxFuture;
 
 const FORMAT: Format = Format {
@@ -98,10 +98,6 @@ impl FileJournal {
         };
         written.await.map_err(|problem| self.refused(&problem))
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn refused(path: &Path, problem: &str) -> Error {

@@ -1,12 +1,12 @@
 //! The file that receipts are written to.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use super::reader::{Chain, MAX_LINE};
 use super::receipt::Receipt;
 use crate::error::Error;
-use crate::files::lines::{Format, LineFile};
+use crate::files::lines::{Format, LineFile, lock};
 use crate::operation::Operation;
 use crate::transport::credentials::BoxFuture;
 use crate::transport::observer::{Exchange, ExchangeObserver};
@@ -90,10 +90,6 @@ impl ReceiptFile {
         };
         file.written(place).await
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn refused(path: &Path, problem: &str) -> Error {
