@@ -6,12 +6,14 @@
 mod common;
 
 use std::path::Path;
+use std::time::Duration;
 
 use bunq_partner::sandbox::{CreationResponse, Fault, Injection, Sandbox};
 use bunq_partner::{
     BoxFuture, Exchange, ExchangeObserver, Operation, Receipt, ReceiptFile, ReceiptReader, SignatureForm,
 };
 use common::{Folder, at_once, person};
+use futures_util::future::try_join;
 use futures_util::{StreamExt, TryStreamExt, stream};
 
 fn read(path: &Path) -> Vec<Result<Receipt, String>> {
@@ -228,4 +230,30 @@ async fn an_observer_sees_each_verified_exchange() {
     pages.next().await.unwrap().unwrap();
     let seen = seen.0.lock().unwrap().clone();
     assert_eq!(seen, ["create_device_server 200", "create_session 200", "get_provision 200", "list_provisions 200"]);
+}
+
+/// Is done with a provision when it has seen another.
+#[derive(Debug)]
+struct Slow(tokio::sync::Barrier);
+
+impl ExchangeObserver for Slow {
+    fn observe<'a>(&'a self, exchange: &'a Exchange) -> BoxFuture<'a, ()> {
+        Box::pin(async {
+            if exchange.operation == &Operation::GET_PROVISION {
+                self.0.wait().await;
+            }
+        })
+    }
+}
+
+/// The next call has its permit while the observer works.
+#[tokio::test]
+async fn a_slow_observer_takes_nothing_of_the_rate_limit() {
+    let sandbox = Sandbox::start().await.unwrap();
+    let client = sandbox.client().rate_limit(&Operation::GET_PROVISION, 1, Duration::from_millis(10));
+    let client = client.operation_timeout(Duration::from_secs(10)).observer(Slow(tokio::sync::Barrier::new(2)));
+    let client = client.build().unwrap();
+    let ids = sandbox.populate(2);
+    let provisions = client.provisions();
+    try_join(provisions.get(ids[0]), provisions.get(ids[1])).await.unwrap();
 }

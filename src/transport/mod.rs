@@ -1,11 +1,11 @@
 //! One call, between the generated client and the wire, in this order:
 //!
 //! 1. take the credentials that the call is made with, from the source that comes with it;
-//! 2. wait for a permit within bunq's rate limit;
-//! 3. add the headers, with a request id of this attempt's own;
-//! 4. sign the very bytes that will be sent;
+//! 2. take a place in the queue for a permit within bunq's rate limit, and wait until its turn is near;
+//! 3. add the headers, with a request id of this attempt's own, and sign the very bytes that will be sent;
+//! 4. wait for the permit, which nothing but the exchange then uses up;
 //! 5. send;
-//! 6. read the whole response, up to a maximum size;
+//! 6. read the whole response, up to a maximum size, which gives the permit back;
 //! 7. hold the echoed request id against the one sent, verify bunq's signature over the very bytes received, and show the exchange
 //!    to the observer;
 //! 8. if bunq refuses the token, tell the source; if that has another, go again from 1, once;
@@ -180,14 +180,15 @@ impl Call<'_> {
         let mut last = None;
         loop {
             let credentials = self.credentials().await?;
-            let permit = match self.permit(attempts).await {
-                Ok(permit) => permit,
+            let mut metadata = CallMetadata::new(self.operation, attempts + 1);
+            let (prepared, permit) = match self.prepare(&request, &credentials, &mut metadata, attempts).await {
+                Ok(ready) => ready,
                 // What went wrong before says more than that there is no time to try again.
                 Err(error) => return Err(last.unwrap_or(error)),
             };
             attempts += 1;
             let span = spans::attempt(self.operation, &request, attempts);
-            let attempt = self.attempt(&request, &credentials, permit, attempts).instrument(span.clone()).await;
+            let attempt = self.attempt(prepared, metadata, &credentials, permit).instrument(span.clone()).await;
             spans::record(&span, self.operation, &attempt);
             let error = match attempt {
                 Ok(done) => return Ok(done),
@@ -244,22 +245,41 @@ impl Call<'_> {
         renewal.unwrap_or(Renewal::After(Duration::ZERO))
     }
 
-    /// Waits for a permit, if there is time to use it.
-    async fn permit(&self, attempts: u32) -> Result<Option<Permit>, Error> {
-        let Transport { limits, .. } = self.transport;
+    /// Signs the request and waits for its permit, if there is time to use it.
+    async fn prepare(
+        &self,
+        request: &Request,
+        credentials: &Credentials,
+        metadata: &mut CallMetadata,
+        attempts: u32,
+    ) -> Result<(Request, Option<Permit>), Error> {
+        let Transport { limits, headers, .. } = self.transport;
+        let no_permit = |wait| self.no_permit(wait, attempts);
         self.check_time(attempts)?;
-        let permit = limits.acquire(self.operation, self.deadline.rank(), self.deadline.send_by()).await.map_err(|wait| {
-            let message = format_args!(
-                "bunq's rate limit has no permit for the call for another {wait:.1?}, which is longer than the call may \
-                 take: set a longer `operation_timeout`, and the call waits for its turn"
-            );
-            Error::new(ErrorKind::RateLimited, Sent::No, message)
-                .with_retry_after(Some(wait))
-                .with_metadata(CallMetadata::new(self.operation, attempts))
-        })?;
+        let mut place =
+            limits.enter(self.operation, self.deadline.rank(), self.deadline.send_by()).map_err(no_permit)?;
+        if let Some(place) = &mut place {
+            place.approach().await.map_err(no_permit)?;
+        }
+        // Signed before it has its permit, which it so holds for the time of the exchange alone.
+        let request = request::prepare(request, credentials, headers, metadata)?;
+        let permit = match place {
+            Some(place) => Some(place.permit().await.map_err(no_permit)?),
+            None => None,
+        };
         // The future may not have been polled for a while.
         self.check_time(attempts)?;
-        Ok(permit)
+        Ok((request, permit))
+    }
+
+    fn no_permit(&self, wait: Duration, attempts: u32) -> Error {
+        let message = format_args!(
+            "bunq's rate limit has no permit for the call for another {wait:.1?}, which is longer than the call may \
+             take: set a longer `operation_timeout`, and the call waits for its turn"
+        );
+        Error::new(ErrorKind::RateLimited, Sent::No, message)
+            .with_retry_after(Some(wait))
+            .with_metadata(CallMetadata::new(self.operation, attempts))
     }
 
     fn check_time(&self, attempts: u32) -> Result<(), Error> {
@@ -275,16 +295,13 @@ impl Call<'_> {
 
     async fn attempt(
         &self,
-        request: &Request,
+        mut request: Request,
+        mut metadata: CallMetadata,
         credentials: &Credentials,
-        mut permit: Option<Permit>,
-        attempts: u32,
+        permit: Option<Permit>,
     ) -> Result<(CallMetadata, Bytes), Error> {
-        let Transport { connections, config, headers, .. } = self.transport;
-        let mut metadata = CallMetadata::new(self.operation, attempts);
-        let left = self.deadline.left();
-        let mut request = request::prepare(request, credentials, headers, &mut metadata)?;
-        *request.timeout_mut() = Some(config.attempt_timeout.min(left));
+        let Transport { connections, config, .. } = self.transport;
+        *request.timeout_mut() = Some(config.attempt_timeout.min(self.deadline.left()));
         let response = request::send(connections, request, config.max_response_size, &mut metadata).await;
         for text in [&mut metadata.response_id, &mut metadata.warning].into_iter().flatten() {
             *text = credentials.redact(text);
@@ -294,9 +311,9 @@ impl Call<'_> {
         if let Some(warning) = &metadata.warning {
             tracing::warn!(warning, "bunq has a warning for the developers of this program");
         }
-        let admit = |permit: &mut Option<Permit>| permit.iter_mut().for_each(Permit::admit);
         if response.status.is_success() {
-            admit(&mut permit);
+            // The next call waits neither for the verification nor for the observer.
+            permit.into_iter().for_each(Permit::admit);
             return match response::verify(credentials, &response) {
                 Ok(form) => {
                     if let (Some(observer), Some(form)) = (&config.observer, form)
@@ -318,7 +335,7 @@ impl Call<'_> {
             let limit = error.bunq_messages().iter().find_map(|message| named_limit(message));
             let throttled = Throttled { retry_after, limit };
             let per = self.operation.rate_limit.per;
-            retry_after = Some(match &mut permit {
+            retry_after = Some(match permit {
                 Some(permit) => permit.throttle(throttled, fastrand::f64()),
                 None => throttled.pause(per, 0, fastrand::f64()),
             });
@@ -328,7 +345,7 @@ impl Call<'_> {
             tracing::warn!(retry_after_seconds, calls, per_seconds, "bunq refuses the call for its rate");
             metrics::throttled(self.operation);
         } else if error.is_from_bunq() {
-            admit(&mut permit);
+            permit.into_iter().for_each(Permit::admit);
         }
         Err(error.with_retry_after(retry_after))
     }

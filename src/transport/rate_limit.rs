@@ -17,7 +17,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Notify;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::metrics;
 use crate::operation::{Operation, RateLimit};
@@ -31,6 +31,10 @@ const LONG_WAIT: Duration = Duration::from_secs(1);
 
 /// How long after its turn a future may be polled before it is passed over.
 const GRACE: Duration = Duration::from_millis(50);
+
+/// How long before its turn the request of a call is signed. A signature takes about a millisecond of the thread's time:
+/// what waits for long does not hold up the others with it.
+const LEAD: Duration = Duration::from_millis(50);
 
 /// The pause after a 429 is between the first two parts of the window. The longer one grows with each further 429, up to
 /// the last. Shorter pauses meet more 429s; longer ones leave places unused (`benches/limits.rs`). If bunq counts what it
@@ -91,21 +95,18 @@ impl RateLimits {
         state.turn(now, ahead).saturating_duration_since(now)
     }
 
-    /// Waits for a permit for one call of `operation`, if it has a limit.
+    /// Takes a place in the queue for one call of `operation`, if it has a limit.
     ///
     /// # Errors
     ///
     /// The estimated wait, if it goes past the deadline.
-    pub(crate) async fn acquire(
+    pub(crate) fn enter(
         &self,
         operation: &Operation,
         rank: Rank,
         deadline: Instant,
-    ) -> Result<Option<Permit>, Duration> {
-        match self.windows.get(operation.id) {
-            Some(window) => window.acquire(rank, deadline).await.map(Some),
-            None => Ok(None),
-        }
+    ) -> Result<Option<Place>, Duration> {
+        self.windows.get(operation.id).map(|window| window.enter(rank, deadline)).transpose()
     }
 }
 
@@ -175,20 +176,23 @@ impl WindowState {
 
     /// Puts a call into the queue; says when its turn comes.
     fn enter(&mut self, rank: Rank, now: Instant) -> (Ticket, Instant) {
-        self.prune(now);
         let ticket = (rank, self.tickets);
         self.tickets += 1;
-        let turn = self.turn(now, self.ahead_of(ticket, now));
-        self.waiting.insert(ticket, turn);
-        (ticket, turn)
+        (ticket, self.look(ticket, now).0)
     }
 
-    /// Takes a permit, if the turn of the call has come.
-    fn take(&mut self, ticket: Ticket, now: Instant) -> Take {
+    /// When the turn of a call comes, as far as is known now, and how many go before it.
+    fn look(&mut self, ticket: Ticket, now: Instant) -> (Instant, usize) {
         self.prune(now);
         let ahead = self.ahead_of(ticket, now);
         let turn = self.turn(now, ahead);
         self.waiting.insert(ticket, turn);
+        (turn, ahead)
+    }
+
+    /// Takes a permit, if the turn of the call has come.
+    fn take(&mut self, ticket: Ticket, now: Instant) -> Take {
+        let (turn, ahead) = self.look(ticket, now);
         if turn > now {
             return Take::At(turn);
         }
@@ -204,10 +208,9 @@ impl WindowState {
         Take::Taken
     }
 
-    /// Takes a call out of the queue; says whether the turns of others come earlier.
+    /// Takes a call out of the queue, if it still waits; says whether the turns of others come earlier.
     fn leave(&mut self, ticket: Ticket) -> bool {
-        self.waiting.remove(&ticket);
-        self.waiting.range(ticket..).next().is_some()
+        self.waiting.remove(&ticket).is_some() && self.waiting.range(ticket..).next().is_some()
     }
 }
 
@@ -238,10 +241,10 @@ impl Window {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn acquire(self: &Arc<Self>, rank: Rank, deadline: Instant) -> Result<Permit, Duration> {
+    fn enter(self: &Arc<Self>, rank: Rank, deadline: Instant) -> Result<Place, Duration> {
         let start = Instant::now();
         let (ticket, turn) = self.state().enter(rank, start);
-        let mut place = Place { window: self, ticket: Some(ticket), is_waiting: false };
+        let place = Place { window: Arc::clone(self), start, deadline, ticket, is_waiting: false };
         let wait = turn.saturating_duration_since(start);
         if turn > deadline {
             return Err(wait);
@@ -252,42 +255,77 @@ impl Window {
         } else if !wait.is_zero() {
             tracing::debug!(wait_seconds, "the call waits for a permit within bunq's rate limit");
         }
+        Ok(place)
+    }
+}
+
+/// The place of a call in the queue, until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Place {
+    window: Arc<Window>,
+    start: Instant,
+    deadline: Instant,
+    ticket: Ticket,
+    is_waiting: bool,
+}
+
+impl Place {
+    /// Waits until the permit is so near that the request can be signed.
+    ///
+    /// # Errors
+    ///
+    /// As those of [`permit`](Self::permit).
+    pub(crate) async fn approach(&mut self) -> Result<(), Duration> {
+        let window = Arc::clone(&self.window);
+        loop {
+            let moved_up = window.moved_up.notified();
+            let now = Instant::now();
+            let (turn, _) = window.state().look(self.ticket, now);
+            let wait = turn.saturating_duration_since(now);
+            if turn > self.deadline {
+                return Err(wait);
+            }
+            if wait <= LEAD {
+                return Ok(());
+            }
+            self.wait();
+            drop(timeout(wait - LEAD, moved_up).await);
+        }
+    }
+
+    /// Waits for the permit.
+    ///
+    /// # Errors
+    ///
+    /// The estimated wait, if it goes past the deadline.
+    pub(crate) async fn permit(mut self) -> Result<Permit, Duration> {
+        let window = Arc::clone(&self.window);
         loop {
             // Created before the state is read, so that nothing in between is missed.
-            let moved_up = self.moved_up.notified();
+            let moved_up = window.moved_up.notified();
             let now = Instant::now();
-            let taken = self.state().take(ticket, now);
+            let taken = window.state().take(self.ticket, now);
             match taken {
                 Take::Taken => {
-                    place.ticket = None;
-                    metrics::permitted(self.operation, now.saturating_duration_since(start));
-                    return Ok(Permit { window: Arc::clone(self), outcome: None });
+                    metrics::permitted(window.operation, now.saturating_duration_since(self.start));
+                    return Ok(Permit { window: Arc::clone(&window), outcome: None });
                 }
-                Take::At(turn) if turn > deadline => return Err(turn.saturating_duration_since(now)),
+                Take::At(turn) if turn > self.deadline => return Err(turn.saturating_duration_since(now)),
                 // Either way the turn is looked at again.
                 Take::At(turn) => {
-                    place.wait();
+                    self.wait();
                     drop(timeout_at(turn, moved_up).await);
                 }
                 Take::AfterAResponse => {
-                    place.wait();
-                    if timeout_at(deadline, moved_up).await.is_err() {
+                    self.wait();
+                    if timeout_at(self.deadline, moved_up).await.is_err() {
                         return Err(Duration::ZERO);
                     }
                 }
             }
         }
     }
-}
 
-/// The place of a call in the queue, until it is dropped.
-struct Place<'a> {
-    window: &'a Window,
-    ticket: Option<Ticket>,
-    is_waiting: bool,
-}
-
-impl Place<'_> {
     fn wait(&mut self) {
         if !std::mem::replace(&mut self.is_waiting, true) {
             metrics::waiting(self.window.operation, 1);
@@ -295,21 +333,19 @@ impl Place<'_> {
     }
 }
 
-impl Drop for Place<'_> {
+impl Drop for Place {
     fn drop(&mut self) {
         if self.is_waiting {
             metrics::waiting(self.window.operation, -1);
         }
-        if let Some(ticket) = self.ticket {
-            let others_move_up = self.window.state().leave(ticket);
-            if others_move_up {
-                self.window.moved_up.notify_waiters();
-            }
+        let others_move_up = self.window.state().leave(self.ticket);
+        if others_move_up {
+            self.window.moved_up.notify_waiters();
         }
     }
 }
 
-/// The permission to send one call. It is dropped when the response is there.
+/// The permission to send one call. It is given back when the response is there.
 #[derive(Debug)]
 pub(crate) struct Permit {
     window: Arc<Window>,
@@ -347,14 +383,14 @@ impl Throttled {
 
 impl Permit {
     /// bunq has admitted the call, whatever it makes of it.
-    pub(crate) fn admit(&mut self) {
+    pub(crate) fn admit(mut self) {
         self.outcome = Some(Admission::Admitted);
     }
 
     /// bunq has refused the call with 429. The limit that it names holds from now on.
     ///
     /// Returns how long no further call is sent.
-    pub(crate) fn throttle(&mut self, throttled: Throttled, jitter: f64) -> Duration {
+    pub(crate) fn throttle(mut self, throttled: Throttled, jitter: f64) -> Duration {
         let state = self.window.state();
         let pause = throttled.pause(state.longest(), state.refusals, jitter);
         drop(state);

@@ -190,8 +190,12 @@ impl RawClient {
 
         let _permit = if raw.keeps_rate_limit {
             let deadline = Deadline::after(LONGEST_WAIT, limits.next_rank());
-            let permit = limits.acquire(raw.operation, deadline.rank(), deadline.send_by()).await;
-            permit.map_err(|wait| Error::internal(format_args!("its turn comes in {wait:.0?} only")))?
+            let too_late = |wait| Error::internal(format_args!("its turn comes in {wait:.0?} only"));
+            let place = limits.enter(raw.operation, deadline.rank(), deadline.send_by()).map_err(too_late)?;
+            match place {
+                Some(place) => Some(place.permit().await.map_err(too_late)?),
+                None => None,
+            }
         } else {
             None
         };

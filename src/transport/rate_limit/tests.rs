@@ -16,7 +16,7 @@ impl Window {
     /// Waits for a permit for a call that begins now.
     async fn next(self: &Arc<Self>, deadline: Instant) -> Result<Permit, Duration> {
         let rank = Rank(1_000_000 + self.state().tickets);
-        self.acquire(rank, deadline).await
+        self.enter(rank, deadline)?.permit().await
     }
 }
 
@@ -163,12 +163,32 @@ async fn an_expired_task_is_not_counted_as_waiting() {
     drop(window.next(Instant::now()).await.unwrap());
 }
 
+/// A request is signed shortly before its turn, also if that comes earlier than was known at first.
+#[tokio::test(start_paused = true)]
+async fn a_call_is_told_that_its_turn_is_near() {
+    let window = window(1, 1000);
+    drop(window.next(soon()).await.unwrap());
+    let start = Instant::now();
+    let first = window.enter(Rank(0), soon()).unwrap();
+    let mut second = window.enter(Rank(1), soon()).unwrap();
+    let leaves = async {
+        tokio::time::sleep(100 * MS).await;
+        drop(first);
+    };
+    tokio::join!(leaves, async { second.approach().await.unwrap() });
+    assert_eq!(Instant::now() - start, 1000 * MS - LEAD);
+    drop(second.permit().await.unwrap());
+    assert_eq!(Instant::now() - start, 1000 * MS);
+    let mut late = window.enter(Rank(2), soon()).unwrap();
+    late.deadline = Instant::now() + 500 * MS;
+    assert_eq!(late.approach().await, Err(1000 * MS));
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_pause_of_bunqs_is_kept() {
     let window = window(3, 1000);
-    let mut permit = window.next(soon()).await.unwrap();
+    let permit = window.next(soon()).await.unwrap();
     assert_eq!(permit.throttle(Throttled { retry_after: Some(7000 * MS), limit: None }, 0.0), 7000 * MS);
-    drop(permit);
     let start = Instant::now();
     drop(window.next(soon()).await.unwrap());
     assert_eq!(Instant::now() - start, 7000 * MS);
@@ -179,11 +199,10 @@ async fn a_limit_that_bunq_names_is_kept_beside_the_configured_one() {
     // Of the same rate, but shorter; and of a lower rate, but with more at once.
     for (throttled, expected) in [((1, 500), [0, 500, 1000, 1500]), ((5, 4000), [0, 0, 1000, 1000])] {
         let window = window(2, 1000);
-        let mut permit = window.next(soon()).await.unwrap();
+        let permit = window.next(soon()).await.unwrap();
         let limit = RateLimit { calls: throttled.0, per: throttled.1 * MS };
         let throttled = Throttled { retry_after: Some(limit.per), limit: Some(limit) };
         assert_eq!(permit.throttle(throttled, 0.0), limit.per);
-        drop(permit);
         let mut times = Vec::new();
         let mut start = None;
         for _ in 0..4 {
@@ -234,10 +253,10 @@ async fn a_retry_keeps_its_rank() {
     let window = window(1, 1000);
     let start = Instant::now();
     let rank = Rank(0);
-    drop(window.acquire(rank, soon()).await.unwrap());
+    drop(window.enter(rank, soon()).unwrap().permit().await.unwrap());
     let later: Vec<_> = (0..3).map(|_| waits(&window, start)).collect();
     tokio::task::yield_now().await;
-    drop(window.acquire(rank, soon()).await.unwrap());
+    drop(window.enter(rank, soon()).unwrap().permit().await.unwrap());
     assert_eq!(Instant::now() - start, 1000 * MS);
     let mut times = Vec::new();
     for call in later {
@@ -293,10 +312,9 @@ async fn a_narrower_limit_holds_for_the_calls_that_were_made() {
         drop(window.next(soon()).await.unwrap());
         tokio::time::sleep(100 * MS).await;
     }
-    let mut permit = window.next(soon()).await.unwrap();
+    let permit = window.next(soon()).await.unwrap();
     let limit = Some(RateLimit { calls: 1, per: 1000 * MS });
     permit.throttle(Throttled { retry_after: Some(Duration::ZERO), limit }, 0.0);
-    drop(permit);
     drop(window.next(soon()).await.unwrap());
     assert_eq!(Instant::now() - start, 1300 * MS);
 }
@@ -317,18 +335,15 @@ fn pauses_after_refusals_grow_and_differ() {
 #[tokio::test(start_paused = true)]
 async fn after_a_refusal_one_call_goes_at_a_time() {
     let window = window(3, 1000);
-    let mut permit = window.next(soon()).await.unwrap();
+    let permit = window.next(soon()).await.unwrap();
     permit.throttle(Throttled { retry_after: Some(5000 * MS), limit: None }, 0.0);
-    drop(permit);
     let start = Instant::now();
     let first = window.next(soon()).await.unwrap();
     assert_eq!(Instant::now() - start, 5000 * MS);
     let others: Vec<_> = (0..2).map(|_| waits(&window, start)).collect();
     tokio::time::sleep(100 * MS).await;
     // It is admitted.
-    let mut first = first;
     first.admit();
-    drop(first);
     for other in others {
         assert_eq!(other.await.unwrap(), 5100);
     }
@@ -338,20 +353,17 @@ async fn after_a_refusal_one_call_goes_at_a_time() {
 #[tokio::test(start_paused = true)]
 async fn a_call_in_flight_after_a_refusal_is_no_reason_to_give_up() {
     let window = window(1000, 3_600_000);
-    let mut permit = window.next(soon()).await.unwrap();
+    let permit = window.next(soon()).await.unwrap();
     permit.throttle(Throttled { retry_after: Some(Duration::ZERO), limit: None }, 0.0);
-    drop(permit);
     let start = Instant::now();
-    let mut in_flight = window.next(soon()).await.unwrap();
+    let in_flight = window.next(soon()).await.unwrap();
     let waiting = waits(&window, start);
     tokio::time::sleep(100 * MS).await;
     in_flight.admit();
-    drop(in_flight);
     assert_eq!(waiting.await.unwrap(), 100);
     // The deadline holds nevertheless.
-    let mut permit = window.next(soon()).await.unwrap();
+    let permit = window.next(soon()).await.unwrap();
     permit.throttle(Throttled { retry_after: Some(Duration::ZERO), limit: None }, 0.0);
-    drop(permit);
     let _in_flight = window.next(soon()).await.unwrap();
     assert!(window.next(Instant::now() + 500 * MS).await.is_err());
     assert_eq!(Instant::now() - start, 600 * MS);
@@ -362,17 +374,15 @@ async fn a_call_in_flight_after_a_refusal_is_no_reason_to_give_up() {
 async fn after_a_refusal_the_first_of_the_queue_goes() {
     let window = window(5, 1000);
     let rank = Rank(0);
-    let mut refused = window.acquire(rank, soon()).await.unwrap();
+    let refused = window.enter(rank, soon()).unwrap().permit().await.unwrap();
     refused.throttle(Throttled { retry_after: Some(100 * MS), limit: None }, 0.0);
-    drop(refused);
     let start = Instant::now();
     let younger = waits(&window, start);
     tokio::task::yield_now().await;
-    let mut again = window.acquire(rank, soon()).await.unwrap();
+    let again = window.enter(rank, soon()).unwrap().permit().await.unwrap();
     assert!(!younger.is_finished());
     tokio::time::sleep(50 * MS).await;
     again.admit();
-    drop(again);
     assert_eq!(younger.await.unwrap(), 150);
 }
 
@@ -380,17 +390,15 @@ async fn after_a_refusal_the_first_of_the_queue_goes() {
 async fn refusals_are_counted_until_a_call_is_accepted() {
     let window = window(9, 1);
     for expected in [1, 2, 3] {
-        let mut permit = window.next(soon()).await.unwrap();
+        let permit = window.next(soon()).await.unwrap();
         permit.throttle(Throttled::default(), 0.5);
-        drop(permit);
         assert_eq!(window.state().refusals, expected);
     }
     // Nobody knows what became of a call without a response.
     drop(window.next(soon()).await.unwrap());
     assert_eq!(window.state().refusals, 3);
-    let mut permit = window.next(soon()).await.unwrap();
+    let permit = window.next(soon()).await.unwrap();
     permit.admit();
-    drop(permit);
     assert_eq!(window.state().refusals, 0);
 }
 
