@@ -282,11 +282,11 @@ impl Place {
             let now = Instant::now();
             let (turn, _) = window.state().look(self.ticket, now);
             let wait = turn.saturating_duration_since(now);
-            if turn > self.deadline {
-                return Err(wait);
-            }
             if wait <= LEAD {
                 return Ok(());
+            }
+            if turn > self.deadline {
+                return Err(wait);
             }
             self.wait();
             drop(timeout(wait - LEAD, moved_up).await);
