@@ -148,6 +148,12 @@ fn check_receipts(folder: &Folder, receipts: &Path, report: &[HashMap<String, St
         .collect();
     let missing = report.iter().find(|row| row["outcome"] == "accepted" && !known.contains(&row["response_id"]));
     assert!(missing.is_none(), "{missing:?}");
+    // Nobody reads what is said beside it.
+    let mut unread = program(folder);
+    let unread = unread.args(["receipts", "verify"]).arg(receipts).stdout(Stdio::null()).stderr(Stdio::piped());
+    let mut unread = unread.spawn().unwrap();
+    drop(unread.stderr.take());
+    assert_eq!(unread.wait().unwrap().code(), Some(0));
 }
 
 fn check_closed(sandbox: &Sandbox, ids: &[ProvisionId], report: &[HashMap<String, String>]) {
@@ -288,7 +294,7 @@ async fn every_mistake_of_the_input_is_said_before_anything_is_sent() {
             "id\n12\nabc\n12\n-1\n",
             &["line 3, id: `abc` is not a positive", "line 4, id: it is in line 2 too", "line 5, id: `-1`"][..],
         ),
-        ("close", "id,note\n12,x\n", &["line 1: there is no column `note`: the columns are id"]),
+        ("close", "id,note\n12,x\n", &["line 1: there is no column `note`: the columns are id: `cut -d, -f1` leaves"]),
         ("close", "id\n12,13\n", &["line 2: it has 2 fields"]),
         ("close", "", &["it is empty"]),
         ("close", "id\n", &["it has no rows"]),
@@ -538,8 +544,9 @@ async fn a_dry_run_says_how_long_it_takes() {
     let (stdout, _, code) = ran(program(&folder).args(["close", "--dry-run", "--from"]).arg(&from));
     assert_eq!((stdout.as_str(), code), ("10000 rows: update_provision calls in 4 h 10 min\n", 0));
     let (from, _) = users(&folder, 1000);
-    let (stdout, ..) = ran(program(&folder).args(["create", "--dry-run", "--from"]).arg(&from));
+    let (stdout, stderr, _) = ran(program(&folder).args(["create", "--dry-run", "--from"]).arg(&from));
     assert_eq!(stdout, "1000 rows: create_provision calls in 10 min\n");
+    assert!(stderr.contains("it takes longer while 120 users wait to be taken into use"), "{stderr}");
     let (stdout, ..) =
         ran(program(&folder).args(["create", "--dry-run", "--take-into-use", "/tmp", "--from"]).arg(&from));
     assert_eq!(stdout, "1000 rows: create_provision calls in 8 h 20 min\n");

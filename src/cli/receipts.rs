@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
-use std::io::BufReader;
+use std::io::{self, BufReader, Write as _};
 use std::path::Path;
 
 use bunq_partner::{Receipt, ReceiptReader, SignatureForm};
@@ -46,7 +46,10 @@ pub(super) fn verify(file: &Path, public_key: Option<&Path>, format: Format) -> 
     let written = written.and_then(|()| printer.finish());
     if !format.is_json() {
         for key in keys.iter().filter(|_| public_key.is_none()) {
-            eprintln!("signed with the key sha256:{key}: that it is bunq's is not checked without --public-key");
+            let note =
+                format_args!("signed with the key sha256:{key}: that it is bunq's is not checked without --public-key");
+            // Nobody reads it if standard error is closed.
+            let _ = writeln!(io::stderr(), "{note}");
         }
     }
     let outcome = match invalid {

@@ -2,7 +2,7 @@
 
 use anyhow::{Result, bail};
 
-use crate::{docs, endpoint, layers, package, run as command, spec};
+use crate::{docs, endpoint, layers, package, path, run as command, spec, target};
 
 const FEATURES: [&[&str]; 2] = [&[], &["--all-features"]];
 
@@ -27,10 +27,10 @@ pub(crate) fn run() -> Result<()> {
     // holds.
     command("cargo", &["run", "--features", "cli", "--", "demo"], &[])?;
     command("cargo", &["test", "--workspace", "--all-features"], &[])?;
-    let example = ["-u", "BUNQ_API_KEY", "cargo", "run", "--example", "close_provision", "--all-features"];
-    command("env", &example, &[])?;
+    let example = target().join("debug/examples/close_provision");
+    command("env", &["-u", "BUNQ_API_KEY", path(&example)?], &[])?;
     // A night of ten thousand, killed twenty times.
-    command("cargo", &["test", "--all-features", "--test", "cli_bulk", "--", "--ignored"], &[])?;
+    command("cargo", &["test", "--workspace", "--all-features", "--test", "cli_bulk", "--", "--ignored"], &[])?;
     endpoint::run()?;
     package::run()?;
     command("cargo", &["xtask", "contract"], &[])

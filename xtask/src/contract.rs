@@ -7,15 +7,13 @@ mod sandbox_process;
 mod table;
 mod tool_folder;
 
-use std::path::Path;
-
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Result, bail};
 
 use self::sandbox_process::{Access, SandboxProcess};
 use self::table::{Row, Table};
 use self::tool_folder::ToolFolder;
-use crate::root;
 use crate::spec::DOCUMENT;
+use crate::{path, root};
 
 /// The folder of the document and the vectors.
 const OPENAPI: &str = "openapi";
@@ -137,8 +135,4 @@ fn drive(row: &mut Row, folder: &ToolFolder, program: &str, driver: &str) -> Res
 fn environment<'a>(sandbox: &'a SandboxProcess, more: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)> {
     let Access { base_url, api_key } = &sandbox.access;
     [&[("BUNQ_BASE_URL", base_url.as_str()), ("BUNQ_API_KEY", api_key)], more].concat()
-}
-
-fn path(path: &Path) -> Result<&str> {
-    path.to_str().with_context(|| format!("{} is not text", path.display()))
 }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result, bail};
 
 use crate::spec::DOCUMENT;
-use crate::{root, run_in, target};
+use crate::{path, root, run_in, target};
 
 const ADDED: &str = "xtask/endpoint";
 
@@ -44,8 +44,9 @@ pub(crate) fn run() -> Result<()> {
         write(&manifest, &text.replace(version, "version = \"0.0.0-copy\""))?;
     }
     let target = target();
-    let test = ["test", "--features", "sandbox", "--test", "new_endpoint"];
-    run_in(&copy, "cargo", &test, &[("CARGO_TARGET_DIR", target.to_str().context("the target folder is not text")?)])
+    // The features of the tests before it, whose artifacts are there.
+    let test = ["test", "--workspace", "--all-features", "--test", "new_endpoint"];
+    run_in(&copy, "cargo", &test, &[("CARGO_TARGET_DIR", path(&target)?)])
 }
 
 fn insert(text: &str, after: &str, added: &str) -> Result<String> {

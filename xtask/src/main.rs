@@ -89,6 +89,11 @@ fn target() -> PathBuf {
     root().join(std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| PathBuf::from("target"), PathBuf::from))
 }
 
+/// A path as an argument of a command.
+fn path(path: &Path) -> Result<&str> {
+    path.to_str().with_context(|| format!("the path {} is not text", path.display()))
+}
+
 /// Runs a command in the repository; fails if it does.
 fn run(program: &str, arguments: &[&str], environment: &[(&str, &str)]) -> Result<()> {
     run_in(&root(), program, arguments, environment)

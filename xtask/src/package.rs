@@ -3,11 +3,10 @@
 
 use std::fmt::Write as _;
 use std::fs;
-use std::path::Path;
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::{root, run as command, run_in, target};
+use crate::{path, root, run as command, run_in, target};
 
 const CARGO_DENY: &str = "0.20.2";
 
@@ -44,7 +43,7 @@ fn packages() -> Result<()> {
     let manifest = fs::read_to_string(partner.join("Cargo.toml"))?;
     let own = format!("\n[workspace]\n\n[patch.crates-io]\nbunq-partner-codegen.path = {codegen:?}\n");
     fs::write(partner.join("Cargo.toml"), manifest + &own)?;
-    run_in(partner, "cargo", &["build", "--all-features"], &[("CARGO_TARGET_DIR", path(&target)?)])
+    run_in(partner, "cargo", &["build", "--features", "cli"], &[("CARGO_TARGET_DIR", path(&target)?)])
 }
 
 /// Installs the program, without its optimization, which takes its time and changes nothing of what is checked here.
@@ -53,10 +52,6 @@ fn program() -> Result<()> {
     let (root, installed) = (path(&tools)?, tools.join("bin/bunq-partner"));
     command("cargo", &["install", "--path", ".", "--features", "cli", "--locked", "--debug", "--root", root], &[])?;
     command(path(&installed)?, &["demo"], &[])
-}
-
-fn path(path: &Path) -> Result<&str> {
-    path.to_str().context("the path is not text")
 }
 
 fn licences() -> Result<()> {

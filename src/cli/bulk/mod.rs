@@ -44,15 +44,23 @@ pub(super) fn plan(invocation: &Invocation, job: &Job) -> Result<(), Failure> {
     let opening =
         if job.users.is_some() { times(connection.interval(&Operation::CREATE_SESSION), rows) } else { Duration::ZERO };
     let takes = sending.max(opening);
+    let is_watched = job.input.kind == Kind::Create && job.users.is_none();
+    let capacity = is_watched.then(|| uptake::capacity(connection.environment()));
     let json = json!({
         "rows": rows,
         "operation": operation.id,
         "calls": operation.rate_limit.calls,
         "per_seconds": operation.rate_limit.per.as_secs(),
         "seconds": takes.as_secs(),
+        "max_waiting_users": capacity,
     });
     if invocation.format() != Format::Table {
         return Ok(write_value(invocation.format(), &json)?);
+    }
+    if let Some(capacity) = capacity.filter(|capacity| rows > *capacity as u64) {
+        invocation.note(&format!(
+            "it takes longer while {capacity} users wait to be taken into use: --take-into-use takes them into use"
+        ));
     }
     let takes = meter::words(takes);
     Ok(write_text(&format!("{rows} rows: {} calls in {takes}\n", operation.id))?)

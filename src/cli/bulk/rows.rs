@@ -118,6 +118,7 @@ impl<S: FnMut(&[u8])> Lines<S> {
             let advice = match first_byte {
                 Some(b'[') => ": JSON is taken a line for each object, without an array around them",
                 _ if unknown.contains(';') => ": fields are separated by commas",
+                _ if kind == Kind::Close && names[0] == "id" => ": `cut -d, -f1` leaves the ids alone",
                 _ => "",
             };
             let (unknown, columns) = (shortened(unknown), columns.join(", "));

@@ -115,7 +115,7 @@ impl Uptake {
 }
 
 /// How many users can have a session before the first of their credentials expires.
-fn capacity(environment: Environment) -> usize {
+pub(super) fn capacity(environment: Environment) -> usize {
     let lifetime = match environment {
         Environment::Production => Duration::from_secs(4 * 3600),
         _ => Duration::from_secs(3600),
