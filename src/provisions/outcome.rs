@@ -89,6 +89,8 @@ impl Request {
                 (None, _) => next,
             };
             loop {
+                // Only a look that begins when nothing can arrive any more says that nothing has arrived.
+                let is_last = next.is_none_or(|next| Instant::now() >= next);
                 match look().await {
                     Ok(Some(done)) => {
                         let acceptance = if doubt.is_some() { Acceptance::Found } else { Acceptance::Already };
@@ -108,13 +110,13 @@ impl Request {
                     Err(_) => return Err(doubt.unwrap_or(error)),
                 }
                 let Some(next) = next else { return Err(doubt.unwrap_or(error)) };
-                let left = next.saturating_duration_since(Instant::now());
-                if left.is_zero() && is_over {
+                if is_last && is_over {
                     return Err(doubt.unwrap_or(error));
                 }
-                if left.is_zero() {
+                if is_last {
                     break;
                 }
+                let left = next.saturating_duration_since(Instant::now());
                 if left >= self.deadline.left_to_send() {
                     return Err(doubt.unwrap_or(error));
                 }
@@ -126,6 +128,56 @@ impl Request {
                 sleep(left.min(self.poll_interval)).await;
             }
             last = Some(error);
+        }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::cell::Cell;
+    use std::collections::HashMap;
+
+    use super::*;
+    use crate::error::CallMetadata;
+    use crate::operation::Operation;
+    use crate::transport::rate_limit::RateLimits;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    /// Sends a request that is lost on its way and arrives so late; how often it is sent until it is found.
+    async fn sent(arrives_after: Duration, looking_takes: Duration) -> u32 {
+        let rank = RateLimits::new(false, &HashMap::new()).next_rank();
+        let request = Request {
+            policy: RetryPolicy::default(),
+            is_governed: true,
+            deadline: Deadline::after(120 * SECOND, rank),
+            poll_interval: 2 * SECOND,
+            late_arrival: Some(10 * SECOND),
+        };
+        let (start, sent) = (Instant::now(), Cell::new(0));
+        let send = || async {
+            sent.set(sent.get() + 1);
+            let metadata = CallMetadata::new(&Operation::CREATE_PROVISION, 1);
+            Err(Error::new(ErrorKind::Connection, Sent::Maybe, "lost").with_metadata(metadata))
+        };
+        let look = || async {
+            let has_arrived = start.elapsed() >= arrives_after;
+            sleep(looking_takes).await;
+            Ok(has_arrived.then_some(()))
+        };
+        let outcome = request.until_known(send, look).await.unwrap();
+        assert_eq!(outcome.acceptance, Acceptance::Found);
+        sent.get()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_arrives_in_time_is_not_sent_again_however_long_a_look_takes() {
+        for looking_takes in [Duration::ZERO, SECOND, 3 * SECOND, 7 * SECOND, 30 * SECOND] {
+            for seconds in 0..=10 {
+                assert_eq!(sent(seconds * SECOND, looking_takes).await, 1, "{seconds} s, {looking_takes:?}");
+            }
+            assert_eq!(sent(15 * SECOND + looking_takes, looking_takes).await, 2, "{looking_takes:?}");
         }
     }
 }
