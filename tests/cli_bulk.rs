@@ -408,8 +408,7 @@ async fn an_input_that_changes_after_its_check_is_not_followed() {
     let provisions = sandbox.populate(400);
     let others = sandbox.populate(400);
     let from = ids(&folder, &provisions);
-    let mut program = program_for(&folder, &sandbox);
-    program.args(["--rehearse", "100", "close", "--from"]).arg(&from);
+    let mut program = rehearsed("100", &folder, &sandbox, "close", &from);
     let mut child = program.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
     until_grown(&mut child, &journal_of(&from), 1000);
     ids(&folder, &others);

@@ -8,8 +8,7 @@ use serde_json::json;
 use super::arguments::{Format, OutputOptions};
 use super::connection::Connection;
 use super::exit::Failure;
-use super::output::Printer;
-use super::words::clean;
+use super::output::{Printer, note};
 
 /// What every command that calls bunq has.
 pub(super) struct Invocation {
@@ -47,10 +46,6 @@ impl Invocation {
 
     /// Says something to a person, beside the results. Scripts are told the same in the results.
     pub(super) fn note(&self, text: &str) {
-        if self.format().is_json() {
-            return;
-        }
-        // Nobody reads it if standard error is closed.
-        let _ = writeln!(io::stderr(), "{}", clean(text));
+        note(self.format(), text);
     }
 }

@@ -66,12 +66,14 @@ pub(super) struct Printer {
     kept: Vec<(usize, Record)>,
     has_header: bool,
     is_finished: bool,
+    /// Nobody reads any more what [`Printer::add_anyway`] adds.
+    failure: Option<io::Error>,
 }
 
 impl Printer {
     pub(super) fn new(format: Format) -> Self {
         let width = Term::stdout().size_checked().map(|(_, columns)| usize::from(columns).max(20));
-        Self { format, width, kept: Vec::new(), has_header: false, is_finished: false }
+        Self { format, width, kept: Vec::new(), has_header: false, is_finished: false, failure: None }
     }
 
     /// Adds the next result of a list.
@@ -79,8 +81,19 @@ impl Printer {
         self.add_at(self.kept.len(), record)
     }
 
-    /// Adds a result of a list that has this place where the format is written together.
-    pub(super) fn add_at(&mut self, place: usize, record: Record) -> io::Result<()> {
+    /// Adds a result of work that goes on if nobody reads it any more. [`finish`](Self::finish) fails then.
+    pub(super) fn add_anyway(&mut self, record: Record) {
+        self.add_anyway_at(self.kept.len(), record);
+    }
+
+    /// The same for a result that has this place where the format is written together.
+    pub(super) fn add_anyway_at(&mut self, place: usize, record: Record) {
+        if self.failure.is_none() {
+            self.failure = self.add_at(place, record).err();
+        }
+    }
+
+    fn add_at(&mut self, place: usize, record: Record) -> io::Result<()> {
         match self.format {
             Format::Table | Format::Json => {
                 self.kept.push((place, record));
@@ -91,13 +104,17 @@ impl Printer {
         }
     }
 
-    /// Whether a list that is written together has nothing.
+    /// Whether [`finish`](Self::finish) has neither results nor a failure.
     pub(super) fn is_empty(&self) -> bool {
-        self.kept.is_empty()
+        self.kept.is_empty() && self.failure.is_none()
     }
 
     /// Writes what was kept of the list.
     pub(super) fn finish(&mut self) -> io::Result<()> {
+        if let Some(failure) = self.failure.take() {
+            self.is_finished = true;
+            return Err(failure);
+        }
         if std::mem::replace(&mut self.is_finished, true) {
             return Ok(());
         }
@@ -139,6 +156,14 @@ impl Drop for Printer {
             // Whoever interrupts a command may not read it any more.
             let _ = self.finish();
         }
+    }
+}
+
+/// Says something to a person on standard error, beside the results. Scripts are told the same in the results.
+pub(super) fn note(format: Format, text: &str) {
+    if !format.is_json() {
+        // Nobody reads it if standard error is closed.
+        let _ = writeln!(io::stderr(), "{}", clean(text));
     }
 }
 

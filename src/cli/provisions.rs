@@ -1,6 +1,5 @@
 //! The commands that create, close and show provisions.
 
-use std::io;
 use std::pin::pin;
 use std::time::Duration;
 
@@ -185,20 +184,17 @@ struct Batch {
     printer: Printer,
     is_json: bool,
     failure: Option<Failure>,
-    written: io::Result<()>,
 }
 
 impl Batch {
     fn new(invocation: &Invocation) -> Self {
         let is_json = invocation.format().is_json();
-        Self { printer: invocation.printer(), is_json, failure: None, written: Ok(()) }
+        Self { printer: invocation.printer(), is_json, failure: None }
     }
 
     fn add(&mut self, place: usize, record: Option<Record>, error: Option<Error>) {
-        if let Some(record) = record
-            && self.written.is_ok()
-        {
-            self.written = self.printer.add_at(place, record);
+        if let Some(record) = record {
+            self.printer.add_anyway_at(place, record);
         }
         if let Some(error) = error {
             let failure = Failure::from(error);
@@ -210,7 +206,7 @@ impl Batch {
     fn finish(mut self) -> Result<(), Failure> {
         // Failures alone are no empty list.
         let is_shown = self.failure.is_none() || !self.printer.is_empty();
-        let written = self.written.and_then(|()| if is_shown { self.printer.finish() } else { Ok(()) });
+        let written = if is_shown { self.printer.finish() } else { Ok(()) };
         after_output(self.failure.map_or(Ok(()), Err), written)
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
-use std::io::{self, BufReader, Write as _};
+use std::io::BufReader;
 use std::path::Path;
 
 use bunq_partner::{Receipt, ReceiptReader, SignatureForm};
@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::arguments::Format;
 use super::exit::{Failure, after_output};
-use super::output::{Field, Printer, Record};
+use super::output::{Field, Printer, Record, note};
 
 pub(super) fn verify(file: &Path, public_key: Option<&Path>, format: Format) -> Result<(), Failure> {
     let refused =
@@ -22,7 +22,7 @@ pub(super) fn verify(file: &Path, public_key: Option<&Path>, format: Format) -> 
         reader = reader.public_key(key).map_err(|error| refused(path, &error))?;
     }
     let (mut printer, mut keys, mut invalid) = (Printer::new(format), BTreeSet::new(), 0_u64);
-    let (mut count, mut written) = (0_u64, Ok(()));
+    let mut count = 0_u64;
     for (receipt, line) in reader.zip(1_u64..) {
         count += 1;
         let record = match receipt {
@@ -35,22 +35,16 @@ pub(super) fn verify(file: &Path, public_key: Option<&Path>, format: Format) -> 
                 refusal(line, &problem.problem)
             }
         };
-        // Nobody may read it any more; whether all are valid counts nevertheless.
-        if written.is_ok() {
-            written = printer.add(record);
-        }
+        // Whether all are valid counts, whoever reads it.
+        printer.add_anyway(record);
     }
     if count == 0 {
         return Err(Failure::usage(format!("{}: it is empty", file.display())));
     }
-    let written = written.and_then(|()| printer.finish());
-    if !format.is_json() {
-        for key in keys.iter().filter(|_| public_key.is_none()) {
-            let note =
-                format_args!("signed with the key sha256:{key}: that it is bunq's is not checked without --public-key");
-            // Nobody reads it if standard error is closed.
-            let _ = writeln!(io::stderr(), "{note}");
-        }
+    let written = printer.finish();
+    for key in keys.iter().filter(|_| public_key.is_none()) {
+        let text = format!("signed with the key sha256:{key}: that it is bunq's is not checked without --public-key");
+        note(format, &text);
     }
     let outcome = match invalid {
         0 => Ok(()),

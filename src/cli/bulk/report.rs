@@ -43,7 +43,7 @@ pub(super) async fn write(
     let mut printer = Printer::new(format);
     let mut counts: BTreeMap<&str, u64> = BTreeMap::new();
     let mut first = None;
-    let (mut written, mut is_open) = (Ok(()), false);
+    let mut is_open = false;
     for (row, place) in input.rows()?.zip(1..) {
         let last = journal.last(place).await?;
         let state = last.as_ref().map_or(NOT_BEGUN, |last| last.state.as_str());
@@ -54,15 +54,15 @@ pub(super) async fn write(
             first = Some((last.as_ref().and_then(|last| last.error_kind.clone()), in_doubt));
         }
         is_open |= !last.as_ref().is_some_and(|last| last.state.is_final());
-        // Nobody may read it any more; what became of the rows counts nevertheless.
-        if written.is_ok() && (wants_all || !is_done || format != Format::Table) {
-            written = printer.add(record(place, &row, last.as_ref()));
+        if wants_all || !is_done || format != Format::Table {
+            // What became of the rows counts, whoever reads it.
+            printer.add_anyway(record(place, &row, last.as_ref()));
         }
     }
     if counts.values().sum::<u64>() < input.rows {
         return Err(Failure::invalid(format!("{} has changed since it was checked", input.path.display())));
     }
-    let written = written.and_then(|()| if printer.is_empty() { Ok(()) } else { printer.finish() });
+    let written = if printer.is_empty() { Ok(()) } else { printer.finish() };
     let said: Vec<_> = counts.iter().map(|(state, count)| format!("{count} {}", state.replace('_', " "))).collect();
     let said = said.join(", ");
     let Some((kind, in_doubt)) = first else {
