@@ -36,6 +36,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::future::OptionFuture;
 use reqwest::header::HeaderMap;
 use reqwest::{Request, Url};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
@@ -46,7 +47,7 @@ use self::credentials::{Credentials, ProvideCredentials, Renewal};
 use self::deadline::Deadline;
 use self::http_config::HttpConfig;
 use self::observer::{Exchange, ExchangeObserver};
-use self::rate_limit::{Permit, RateLimits, Throttled, named_limit};
+use self::rate_limit::{Permit, Place, RateLimits, Throttled, named_limit};
 use self::retry::{Decision, Failure, RetryPolicy};
 use crate::error::{CallMetadata, Error, ErrorKind, Sent};
 use crate::operation::{Auth, Operation};
@@ -256,17 +257,11 @@ impl Call<'_> {
         let Transport { limits, headers, .. } = self.transport;
         let no_permit = |wait| self.no_permit(wait, attempts);
         self.check_time(attempts)?;
-        let mut place =
-            limits.enter(self.operation, self.deadline.rank(), self.deadline.send_by()).map_err(no_permit)?;
-        if let Some(place) = &mut place {
-            place.approach().await.map_err(no_permit)?;
-        }
+        let place = limits.approach(self.operation, self.deadline.rank(), self.deadline.send_by()).await;
+        let place = place.map_err(no_permit)?;
         // Signed before it has its permit, which it so holds for the time of the exchange alone.
         let request = request::prepare(request, credentials, headers, metadata)?;
-        let permit = match place {
-            Some(place) => Some(place.permit().await.map_err(no_permit)?),
-            None => None,
-        };
+        let permit = OptionFuture::from(place.map(Place::permit)).await.transpose().map_err(no_permit)?;
         // The future may not have been polled for a while.
         self.check_time(attempts)?;
         Ok((request, permit))

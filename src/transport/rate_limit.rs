@@ -95,18 +95,22 @@ impl RateLimits {
         state.turn(now, ahead).saturating_duration_since(now)
     }
 
-    /// Takes a place in the queue for one call of `operation`, if it has a limit.
+    /// Waits in the queue for one call of `operation`, if it has a limit, until its permit is so near that the request can
+    /// be signed.
     ///
     /// # Errors
     ///
     /// The estimated wait, if it goes past the deadline.
-    pub(crate) fn enter(
+    pub(crate) async fn approach(
         &self,
         operation: &Operation,
         rank: Rank,
         deadline: Instant,
     ) -> Result<Option<Place>, Duration> {
-        self.windows.get(operation.id).map(|window| window.enter(rank, deadline)).transpose()
+        let Some(window) = self.windows.get(operation.id) else { return Ok(None) };
+        let mut place = window.enter(rank, deadline)?;
+        place.approach().await?;
+        Ok(Some(place))
     }
 }
 
@@ -270,12 +274,7 @@ pub(crate) struct Place {
 }
 
 impl Place {
-    /// Waits until the permit is so near that the request can be signed.
-    ///
-    /// # Errors
-    ///
-    /// As those of [`permit`](Self::permit).
-    pub(crate) async fn approach(&mut self) -> Result<(), Duration> {
+    async fn approach(&mut self) -> Result<(), Duration> {
         let window = Arc::clone(&self.window);
         loop {
             let moved_up = window.moved_up.notified();

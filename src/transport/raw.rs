@@ -8,12 +8,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::future::OptionFuture;
 use reqwest::header::HeaderValue;
 use reqwest::{Method, Url};
 use serde_json::Value;
 
 use super::Transport;
 use super::deadline::Deadline;
+use super::rate_limit::Place;
 use super::request::{self, AUTHENTICATION, SIGNATURE as SENT_SIGNATURE};
 use super::response::{REQUEST_ID, ReceivedResponse, SIGNATURE};
 use super::signature::{SigningKey, VerifyingKey, message_with_headers};
@@ -191,11 +193,8 @@ impl RawClient {
         let _permit = if raw.keeps_rate_limit {
             let deadline = Deadline::after(LONGEST_WAIT, limits.next_rank());
             let too_late = |wait| Error::internal(format_args!("its turn comes in {wait:.0?} only"));
-            let place = limits.enter(raw.operation, deadline.rank(), deadline.send_by()).map_err(too_late)?;
-            match place {
-                Some(place) => Some(place.permit().await.map_err(too_late)?),
-                None => None,
-            }
+            let place = limits.approach(raw.operation, deadline.rank(), deadline.send_by()).await.map_err(too_late)?;
+            OptionFuture::from(place.map(Place::permit)).await.transpose().map_err(too_late)?
         } else {
             None
         };
