@@ -139,7 +139,7 @@ async fn an_operation_timeout_for_a_single_call() {
     let late = Injection::new(Fault::Late(Duration::from_secs(3600))).always();
     sandbox.inject(late);
     let before = calls(&sandbox, "GET", &id.to_string()).len();
-    let soon = Duration::from_millis(300);
+    let soon = Duration::from_secs(1);
     let error = client.api().operation_timeout(soon).get_provision(id).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Timeout);
     let error = client.provisions().operation_timeout(soon).get(id).await.unwrap_err();

@@ -200,7 +200,7 @@ async fn a_closed_connection_leaves_the_outcome_unknown() {
 }
 
 /// The operation timeout bounds all attempts, of which one alone would take longer, and the pauses between them.
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn an_operation_timeout_ends_the_call() {
     let (sandbox, first) = start().await;
     let id = ready(&first).await;

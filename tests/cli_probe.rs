@@ -14,9 +14,9 @@ use bunq_partner::sandbox::{CreationResponse, DeadToken, Profile, Sandbox, Signa
 use common::{Folder, program_for, ran};
 use serde_json::Value;
 
-/// A bank of this kind. One limit is kept, so that there is a 429 to be seen.
+/// A bank of this kind. One limit is kept, so that there is a 429 to be seen, however slow the machine is.
 async fn bank(profile: Profile) -> Sandbox {
-    let limited = Sandbox::builder().rate_limit(&Operation::GET_INSTALLATION, 3, Duration::from_millis(100));
+    let limited = Sandbox::builder().rate_limit(&Operation::GET_INSTALLATION, 3, Duration::from_secs(3600));
     limited.profile(profile).start().await.unwrap()
 }
 

@@ -75,7 +75,7 @@ async fn a_stored_token_opens_the_client_again() {
     assert_eq!(calls(&sandbox, "POST", "/session-server").len(), 2, "one for the partner, one for the user");
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn partner_and_users_share_the_rate_limit_for_sessions() {
     let sandbox = Sandbox::builder().pace(Pace::EachRead).start().await.unwrap();
     // One session within an hour, and no time to wait for a second one.

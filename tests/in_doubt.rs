@@ -281,7 +281,7 @@ async fn no_call_takes_the_response_to_another() {
 }
 
 /// The request of an earlier `create`, whose outcome is in doubt, arrives after the one of `ensure`.
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_request_that_arrives_after_another_verbs_is_found_too() {
     let sandbox = Sandbox::builder().deduplicate(false).pace(Pace::Manual).start().await.unwrap();
     let client = sandbox.client().retry(common::once()).build().unwrap();

@@ -96,7 +96,7 @@ async fn clients_of_one_process_can_share_a_context_too() {
     assert_eq!(handshakes(&sandbox), [1, 1, 1]);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_lock_that_is_not_released_ends_the_call() {
     let (sandbox, store) = (start().await, MemoryStore::default());
     let held = store.lock().await.unwrap();

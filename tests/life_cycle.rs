@@ -117,7 +117,7 @@ async fn waiting_for_a_closed_provision_to_be_ready_says_why() {
     assert!(reset.fresh_credential().is_some());
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_wait_timeout_shows_the_last_state() {
     let sandbox = Sandbox::builder().pace(Pace::Manual).start().await.unwrap();
     let client = sandbox.client().build().unwrap();

@@ -131,8 +131,11 @@ async fn a_call_that_wakes_up_too_late_is_not_sent() {
 #[tokio::test(flavor = "multi_thread")]
 async fn clients_that_share_an_address_all_finish() {
     let (sandbox, _) = start().await;
-    let clients = (0..4).map(|_| sandbox.client().build().unwrap());
-    let closings = clients.flat_map(|client| {
+    let clients: Vec<_> = (0..4).map(|_| sandbox.client().build().unwrap()).collect();
+    // They come together, however long they take to make their keys.
+    join_all(clients.iter().map(|client| async { client.open_session().await.unwrap() })).await;
+    sandbox.take_journal();
+    let closings = clients.into_iter().flat_map(|client| {
         sandbox.populate(4).into_iter().map(move |id| {
             let client = client.clone();
             tokio::spawn(async move { client.provisions().close(id).await.unwrap().acceptance() })
@@ -144,7 +147,7 @@ async fn clients_that_share_an_address_all_finish() {
     assert!(refused(&sandbox) > 0, "they did not get in each other's way");
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_neighbours_calls_are_waited_for() {
     let sandbox = Sandbox::builder().rate_limit(&Operation::UPDATE_PROVISION, 2, WINDOW).start().await.unwrap();
     // A 429 is no attempt.
@@ -157,7 +160,7 @@ async fn a_neighbours_calls_are_waited_for() {
 }
 
 /// Many closings at once, as everybody writes it.
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn calls_wait_for_their_permits_as_long_as_they_may_take() {
     let (second, limit) = (Duration::from_secs(1), Duration::from_millis(20));
     for (timeout, all_succeed) in [(second / 5, false), (60 * second, true)] {

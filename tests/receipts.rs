@@ -251,7 +251,7 @@ impl ExchangeObserver for Slow {
 async fn a_slow_observer_takes_nothing_of_the_rate_limit() {
     let sandbox = Sandbox::start().await.unwrap();
     let client = sandbox.client().rate_limit(&Operation::GET_PROVISION, 1, Duration::from_millis(10));
-    let client = client.operation_timeout(Duration::from_secs(10)).observer(Slow(tokio::sync::Barrier::new(2)));
+    let client = client.operation_timeout(Duration::from_secs(60)).observer(Slow(tokio::sync::Barrier::new(2)));
     let client = client.build().unwrap();
     let ids = sandbox.populate(2);
     let provisions = client.provisions();

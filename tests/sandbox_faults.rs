@@ -174,7 +174,7 @@ async fn session(sandbox: &Sandbox) -> String {
     sandbox.journal().pop().unwrap().header("X-Bunq-Client-Authentication").unwrap().to_owned()
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn each_fault_has_an_outcome_that_an_injection_can_override() {
     let mut partner = Partner::start().await;
     for fault in FAULTS {
@@ -320,7 +320,7 @@ async fn responses_go_astray() {
     assert_eq!(relabelled.provision()["id"], second.get());
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_request_arrives_late() {
     let partner = Partner::start().await;
     let id = partner.sandbox.populate(1)[0];

@@ -126,7 +126,7 @@ async fn when_the_list_is_refused_provisions_are_read_by_id() {
     assert!(closed.iter().all(|closed| closed.as_ref().unwrap().is_closed()));
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_wait_timeout_shows_the_last_failure() {
     let (sandbox, client) = start_without_retries().await;
     let waiter = close(&client, sandbox.populate(1)).await.remove(0);
@@ -230,7 +230,7 @@ async fn a_few_among_many_are_found_with_few_calls() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_wait_does_not_poll_before_bunq_asks_for_it() {
     let (sandbox, client) = start_without_retries().await;
     let id = ready(&client).await;
@@ -259,7 +259,7 @@ async fn a_refusal_that_is_not_bunqs_does_not_end_a_wait_or_a_read() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn the_poll_interval_is_the_clients_or_the_waiters_own() {
     let sandbox = Sandbox::builder().pace(Pace::Manual).start().await.unwrap();
     let client = sandbox.client().poll_interval(Duration::from_secs(3600)).build().unwrap();
@@ -278,7 +278,7 @@ async fn the_poll_interval_is_the_clients_or_the_waiters_own() {
 }
 
 /// A session can be opened once in a window. A wait has the time.
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_session_that_is_refused_twice_does_not_end_a_wait() {
     let sandbox = Sandbox::start().await.unwrap();
     let client = sandbox.client().rate_limit(&Operation::CREATE_SESSION, 10, Duration::from_secs(3)).build().unwrap();

@@ -30,8 +30,7 @@ pub(super) fn escaped(json: &str) -> String {
 pub(super) fn relative(time: Timestamp, now: Timestamp) -> String {
     let seconds = now.as_second().saturating_sub(time.as_second());
     let (count, unit) = match seconds.unsigned_abs() {
-        0..5 => return "just now".into(),
-        seconds @ 5..60 => (seconds, "s"),
+        0..60 => return "just now".into(),
         seconds @ 60..3600 => (seconds / 60, "min"),
         seconds @ 3600..86_400 => (seconds / 3600, "h"),
         seconds if seconds < 60 * 86_400 => (seconds / 86_400, "d"),
@@ -59,7 +58,7 @@ mod tests {
         for (seconds, words) in [
             (0, "just now"),
             (-4, "just now"),
-            (59, "59 s ago"),
+            (59, "just now"),
             (61, "1 min ago"),
             (-3599, "in 59 min"),
             (7200, "2 h ago"),
