@@ -282,6 +282,22 @@ async fn a_journal_that_ends_at_any_byte_is_enough() {
     assert_eq!(sandbox.provision_ids().len(), 2);
 }
 
+/// If nothing says when the first run began, a user that was closed before it is not taken for one of its own.
+#[tokio::test]
+async fn a_closed_user_of_earlier_times_is_not_found() {
+    let (sandbox, client) = without_deduplication().await;
+    let new = vec![person()];
+    let made = outcomes(create_all(&client, &new)).await.remove(0).id.unwrap();
+    client.provisions().close(made).await.unwrap().await.unwrap();
+    let folder = Folder::new();
+    let path = folder.file("journal", "");
+    let client = sandbox.client().late_arrival(Duration::ZERO).build().unwrap();
+    let rows = outcomes(create_all(&client, &new).journal(FileJournal::open(&path).await.unwrap())).await;
+    let error = rows[0].error.as_ref().unwrap();
+    assert_eq!((rows[0].state, error.kind()), (RowState::Failed, ErrorKind::Unattainable));
+    assert_eq!(sandbox.provision_ids().len(), 1);
+}
+
 #[tokio::test]
 async fn a_journal_is_used_by_one_at_a_time_and_is_its_owners_alone() {
     let folder = Folder::new();
@@ -319,7 +335,7 @@ async fn a_journal_that_is_damaged_before_its_end_is_refused() {
     let damaged = text.replacen("\"row\":2", "\"row\":x", 1);
     std::fs::write(&path, &damaged).unwrap();
     let error = FileJournal::open(&path).await.unwrap_err().to_string();
-    assert!(error.ends_with("is damaged, and it is not the last"), "{error}");
+    assert!(error.ends_with("is damaged, and it is not the last: put back a copy that is whole"), "{error}");
     assert_eq!(std::fs::read_to_string(&path).unwrap(), damaged);
 
     // Of a write that is torn, a later block may be there without an earlier one.

@@ -36,9 +36,14 @@ pub(super) async fn statuses(
     Ok(found)
 }
 
-/// What was created since an operation began, by the keys of the users; and whether it is closing, closed or failed.
-#[derive(Debug, Default)]
-pub(super) struct CreatedSince(HashMap<Uuid, (Created, bool)>);
+/// What was created since an operation began.
+#[derive(Debug)]
+pub(super) struct CreatedSince {
+    /// By the keys of the users; and whether it is closing, closed or failed.
+    users: HashMap<Uuid, (Created, bool)>,
+    /// It is not known when the operation began: everything is here.
+    is_everything: bool,
+}
 
 impl CreatedSince {
     /// Lists what is newer than this provision, or everything.
@@ -48,7 +53,7 @@ impl CreatedSince {
             listing = listing.start_at(Cursor::newer_than(newest_before));
         }
         let mut pages = std::pin::pin!(listing.pages());
-        let mut created = Self::default();
+        let mut created = Self { users: HashMap::new(), is_everything: newest_before.is_none() };
         while let Some(page) = pages.try_next().await? {
             page.items.iter().for_each(|seen| created.add(seen));
         }
@@ -58,7 +63,7 @@ impl CreatedSince {
     fn add(&mut self, seen: &Provision) {
         let Some(external_uuid) = seen.external_uuid else { return };
         let (id, is_over) = (seen.id, is_over(seen));
-        let known = self.0.entry(external_uuid).or_insert((Created::One(id), is_over));
+        let known = self.users.entry(external_uuid).or_insert((Created::One(id), is_over));
         *known = match *known {
             (Created::Several, _) => return,
             // Pages overlap when a provision is created between them.
@@ -72,7 +77,10 @@ impl CreatedSince {
 
     /// What was created for a user.
     pub(super) fn of(&self, external_uuid: Uuid) -> Option<Created> {
-        self.0.get(&external_uuid).map(|(created, _)| *created)
+        self.users.get(&external_uuid).map(|(created, is_over)| match created {
+            Created::One(_) if *is_over && self.is_everything => Created::PerhapsBefore,
+            created => *created,
+        })
     }
 }
 
@@ -81,6 +89,8 @@ impl CreatedSince {
 pub(super) enum Created {
     /// This provision: the one that is neither closing, closed nor failed, or else the newest.
     One(ProvisionId),
+    /// One that is closing, closed or failed, and may be older than the operation.
+    PerhapsBefore,
     /// More than one that is neither closing, closed nor failed.
     Several,
 }

@@ -13,6 +13,7 @@ const FORMAT: Format = Format {
     magic: br#"{"bunq_partner_journal":"#,
     max_line: 4096,
     max_torn: 64 * 1024,
+    damaged: "put back a copy that is whole",
     foreign: "it is not a journal: give the path of one, or of one to be made",
 };
 
@@ -111,7 +112,8 @@ impl Index {
         move |number, place, line| {
             let mut index = lock(&index);
             if number == 1 {
-                index.start = JournalStart::Begun(serde_json::from_slice(line).map_err(|error| error.to_string())?);
+                let header = JournalHeader::parse(line)?.ok_or(FORMAT.foreign)?;
+                index.start = JournalStart::Begun(header);
                 return Ok(());
             }
             let record: RowRecord = serde_json::from_slice(line).map_err(|error| error.to_string())?;

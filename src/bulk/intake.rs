@@ -135,9 +135,11 @@ impl Earlier {
         if operation == &Operation::CREATE_PROVISION && ledger.0.is_some() {
             let newest_before = match &start {
                 JournalStart::New => {
-                    // Nothing is begun after a shutdown.
-                    let newest = patience.until_done(async || newest(&provisions).await).await?;
-                    own.newest_before = newest.flatten();
+                    let Some(newest) = patience.until_done(async || newest(&provisions).await).await? else {
+                        // Nothing is begun after a shutdown.
+                        return Ok(Self { provisions, ledger, since, patience });
+                    };
+                    own.newest_before = newest;
                     None
                 }
                 JournalStart::Begun(earlier) => Some(earlier.newest_before),
@@ -213,6 +215,8 @@ impl Earlier {
                 let error = Error::new(ErrorKind::Duplicate, Sent::Responded, problem);
                 self.ledger.record(last.failed(error)).await.map(Step::Done)
             }
+            // It is looked at as before a repeated request.
+            Some(Created::PerhapsBefore) => Ok(Step::Work { row: last.row, work, is_repeated: true }),
             None => Ok(Step::Work { row: last.row, work, is_repeated }),
         }
     }

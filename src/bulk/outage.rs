@@ -89,11 +89,11 @@ impl Outage {
         let is_own =
             state.last_success.is_some_and(|last| last > began || (is_bunqs && last.elapsed() < LONGEST_PAUSE));
         failures.strikes += u32::from(is_own);
-        if failures.strikes >= MAX_STRIKES {
-            return Next::GiveUpRow;
-        }
         if state.failing_since.get_or_insert(began).elapsed() >= self.timeout {
             return Next::GiveUpAll;
+        }
+        if failures.strikes >= MAX_STRIKES {
+            return Next::GiveUpRow;
         }
         let longest = FIRST_PAUSE.saturating_mul(1 << failures.pauses.min(6)).min(LONGEST_PAUSE);
         failures.pauses += 1;

@@ -49,15 +49,17 @@ impl JournalHeader {
         }
     }
 
+    /// Reads the JSON of a header; `None` if it is none. Of a later format nothing is expected but its version.
+    pub(super) fn parse(json: &[u8]) -> Result<Option<Self>, String> {
+        if let Ok(Version { version }) = serde_json::from_slice(json) {
+            check_version(version)?;
+        }
+        Ok(serde_json::from_slice(json).ok())
+    }
+
     /// Refuses the journal of something else.
     pub(super) fn check(&self, own: &Self) -> Result<(), Error> {
-        if self.version > VERSION {
-            return Err(Error::journal(format_args!(
-                "the journal has the format {}, but this version of bunq-partner knows formats up to {VERSION}: go on with the \
-                 version that began it",
-                self.version
-            )));
-        }
+        check_version(self.version).map_err(|problem| Error::journal(format_args!("the journal: {problem}")))?;
         let differs = [
             ("operation", self.operation == own.operation, format!(" ({})", self.operation)),
             ("bank", self.base_url == own.base_url, format!(" ({})", self.base_url)),
@@ -71,6 +73,23 @@ impl JournalHeader {
             ))),
         }
     }
+}
+
+/// What a header of any format says.
+#[derive(Deserialize)]
+struct Version {
+    #[serde(rename = "bunq_partner_journal")]
+    version: u32,
+}
+
+fn check_version(version: u32) -> Result<(), String> {
+    if version <= VERSION {
+        return Ok(());
+    }
+    Err(format!(
+        "it has the format {version}, but this version of bunq-partner knows formats up to {VERSION}: go on with the version \
+         that began it"
+    ))
 }
 
 /// What is known of a row.

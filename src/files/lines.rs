@@ -28,6 +28,8 @@ pub(crate) struct Format {
     /// How much of the end may be cut off because a line of it is damaged. One write is no longer; if it is torn, any part of it may
     /// be there.
     pub(crate) max_torn: u64,
+    /// What to do with a file that is damaged elsewhere than at its end.
+    pub(crate) damaged: &'static str,
     /// What a file is that is none of these.
     pub(crate) foreign: &'static str,
 }
@@ -254,7 +256,8 @@ fn read_lines(
     mut take: impl FnMut(u64, u64, &[u8]) -> Result<(), String>,
 ) -> Result<u64, String> {
     let size = file.metadata().map_err(failed("read"))?.len();
-    let mut reader = BufReader::new(file);
+    // Another process may add to it meanwhile.
+    let mut reader = BufReader::new(file.take(size));
     let (mut line, mut place, mut end, mut damaged) = (Vec::new(), 0, 0, None);
     for number in 1_u64.. {
         line.clear();
@@ -270,11 +273,14 @@ fn read_lines(
         };
         match (taken, damaged) {
             (Ok(()), None) => end = place + len,
-            (Ok(()), Some(line)) => return Err(format!("line {line} is damaged, and it is not the last")),
+            (Ok(()), Some(line)) => {
+                return Err(format!("line {line} is damaged, and it is not the last: {}", format.damaged));
+            }
             // An end that is no line may be the rest of one, or what was on the disk before.
             (Err(_), _) if number > 1 || is_begun(format.magic, &line) => {
                 damaged.get_or_insert(number);
             }
+            (Err(problem), _) if line.starts_with(format.magic) => return Err(problem),
             (Err(_), _) => return Err(format.foreign.into()),
         }
         place += len;

@@ -16,6 +16,7 @@ const FORMAT: Format = Format {
     max_line: MAX_LINE,
     // Receipts are not thrown away.
     max_torn: 0,
+    damaged: "keep it as it is, and give the path of another for the receipts to come",
     foreign: "it does not hold receipts: give the path of a file that does, or of one to be made",
 };
 
@@ -66,7 +67,7 @@ impl ReceiptFile {
             move |_: u64, _: u64, line: &[u8]| {
                 let line = std::str::from_utf8(line).ok();
                 let followed = line.and_then(|line| lock(&chain).follow(line));
-                followed.ok_or_else(|| "it is not a receipt".to_owned())
+                followed.ok_or_else(|| FORMAT.foreign.to_owned())
             }
         };
         let opened = LineFile::open(&path, FORMAT, reader).await;
