@@ -101,6 +101,21 @@ async fn an_endless_list_ends_with_an_error() {
     assert_eq!(pages.load(Ordering::Relaxed), 2);
 }
 
+#[tokio::test(start_paused = true)]
+async fn an_endless_list_of_empty_pages_ends_with_an_error() {
+    let (sandbox, client) = start().await;
+    client.open_session().await.unwrap();
+    let mut older = 1_000_000;
+    sandbox.before_signing(move |_, response| {
+        older -= 1;
+        let older_url = format!("/v1/partner-user-provision?older_id={older}");
+        let body = serde_json::json!({ "Response": [], "Pagination": { "older_url": older_url } });
+        response.body = body.to_string().into();
+    });
+    let error = client.provisions().list().count(ten()).stream().try_collect::<Vec<_>>().await.unwrap_err();
+    assert_eq!(error.to_string(), "101 pages of the list in a row are empty, and it goes on");
+}
+
 #[tokio::test]
 async fn pages_are_read_on_demand() {
     let (sandbox, client) = start().await;

@@ -5,10 +5,13 @@ use futures_util::stream::{Stream, StreamExt as _, TryStreamExt as _, iter, try_
 use crate::error::{Error, ErrorKind, Sent};
 use crate::types::{Cursor, Page};
 
+/// So many pages in a row may have no item and lead on.
+const MAX_EMPTY: u32 = 100;
+
 /// The pages from `start` on, or from the newest: to the oldest, or from a [`Cursor::NewerThan`] to the newest.
 ///
 /// The next page is requested when the stream is polled. The stream ends after an error. It is an error if bunq points
-/// back to a page that has been listed, because the listing would never end.
+/// back to a page that has been listed, or on from one empty page to another again and again: the listing would never end.
 pub(crate) fn pages<T, F>(
     start: Option<Cursor>,
     fetch: impl Fn(Option<Cursor>) -> F + Send + 'static,
@@ -17,8 +20,8 @@ where
     T: Send + 'static,
     F: Future<Output = Result<Page<T>, Error>> + Send + 'static,
 {
-    // The next cursor; the outer `None` is the end.
-    try_unfold(Some(start), move |cursor| {
+    // The next cursor, of which the outer `None` is the end; and how many pages before had no item.
+    try_unfold((Some(start), 0), move |(cursor, empty)| {
         let page = cursor.map(&fetch);
         async move {
             let (Some(cursor), Some(page)) = (cursor, page) else { return Ok(None) };
@@ -30,7 +33,12 @@ where
                 let problem = format_args!("the list leads from {last} back to {next}");
                 return Err(Error::new(ErrorKind::InvalidResponse, Sent::Responded, problem));
             }
-            Ok(Some((page, next.map(Some))))
+            let empty = if page.items.is_empty() { empty + 1 } else { 0 };
+            if empty > MAX_EMPTY && next.is_some() {
+                let problem = format_args!("{empty} pages of the list in a row are empty, and it goes on");
+                return Err(Error::new(ErrorKind::InvalidResponse, Sent::Responded, problem));
+            }
+            Ok(Some((page, (next.map(Some), empty))))
         }
     })
 }
