@@ -397,6 +397,12 @@ async fn a_journal_belongs_to_its_input_its_key_and_one_process() {
     let text = std::fs::read_to_string(&journal).unwrap();
     std::fs::write(&journal, text.replace("\"bunq_partner_journal\":1", "\"bunq_partner_journal\":2")).unwrap();
     assert!(failed(close().arg("--resume")).contains("has the format 2"));
+    // Of a later version nothing else is expected, and nothing is cut off.
+    let later = format!("{{\"bunq_partner_journal\":2,\"bank\":1}}\n{}", "{\"row\":\"1\"}\n".repeat(3));
+    std::fs::write(&journal, &later).unwrap();
+    assert!(failed(close().arg("--resume")).contains("has the format 2"));
+    assert!(reported(&from).1.contains("has the format 2"));
+    assert_eq!(std::fs::read_to_string(&journal).unwrap(), later);
     assert!(sandbox.journal().iter().all(|call| call.method != "PUT"));
 }
 
@@ -529,9 +535,32 @@ async fn standard_input_is_kept_for_the_next_run() {
     assert_eq!(planned["rows"], 3);
     assert!(!journal.exists() && !folder.path("night.input").exists());
     assert!(with_input(&[]).status.success());
+    // A look at other rows does not replace it.
+    let kept = std::fs::read(folder.path("night.input")).unwrap();
+    let refused = String::from_utf8(with_input(&["--dry-run", "-o", "json"]).stderr).unwrap();
+    assert!(refused.contains("is the journal of an earlier run"), "{refused}");
+    assert_eq!(std::fs::read(folder.path("night.input")).unwrap(), kept);
     assert_eq!(std::fs::metadata(folder.path("night.input")).unwrap().permissions().mode() & 0o777, 0o600);
     let again = String::from_utf8(with_input(&["--resume"]).stderr).unwrap();
     assert!(again.contains("night.input: give --from"), "{again}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_that_was_not_begun_has_nothing_to_go_on_with() {
+    let sandbox = Sandbox::start().await.unwrap();
+    let folder = Folder::new();
+    let (from, _) = users(&folder, 2);
+    let journal = folder.path("night");
+    let mut create = bulk(&folder, &sandbox, "create", Path::new("-"));
+    create.arg("--journal").arg(&journal).env("BUNQ_API_KEY", "sandbox_another");
+    create.stdin(std::fs::File::open(&from).unwrap());
+    let (_, stderr, code) = ran(&mut create);
+    assert!(code == 8 && !stderr.contains("--resume"), "{stderr}");
+    assert!(!folder.path("night.input").exists());
+    let mut reported = program(&folder);
+    let (stdout, _, code) =
+        ran(reported.args(["report", "-o", "csv", "--from"]).arg(&from).arg("--journal").arg(&journal));
+    assert!(code == 1 && report(&stdout).iter().all(|row| row["outcome"] == "not_begun"), "{stdout}");
 }
 
 fn bulk_plan(json: &[u8]) -> Value {
@@ -751,13 +780,20 @@ async fn the_credential_that_expires_first_goes_first() {
     while sandbox.provision_ids().len() < 6 {
         std::thread::sleep(Duration::from_millis(1));
     }
+    // All are ready before the first has its session.
+    sandbox.inject(Injection::new(Fault::Late(Duration::from_secs(3))).on(&Operation::CREATE_SESSION));
     for id in sandbox.provision_ids() {
         (0..3).for_each(|_| assert!(sandbox.advance(id)));
     }
     let output = child.wait_with_output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let tokens: Vec<_> =
-        uuids.iter().map(|uuid| std::fs::read_to_string(kept.join(format!("{uuid}.token"))).unwrap()).collect();
+    let ids: HashMap<_, _> = sandbox
+        .provision_ids()
+        .into_iter()
+        .map(|id| (sandbox.provision(id).unwrap()["external_uuid"].as_str().unwrap().to_owned(), id))
+        .collect();
+    let token = |uuid: &Uuid| kept.join(format!("{}.token", ids[&uuid.to_string()]));
+    let tokens: Vec<_> = uuids.iter().map(|uuid| std::fs::read_to_string(token(uuid)).unwrap()).collect();
     let opened: Vec<_> = calls(&sandbox, "POST", "/session-server")
         .iter()
         .filter_map(|call| tokens.iter().position(|token| call.body.contains(token)))
@@ -786,15 +822,118 @@ async fn new_users_are_taken_into_use() {
     for id in sandbox.provision_ids() {
         assert_eq!(sandbox.provision(id).unwrap()["credential"]["status"], "ACTIVE");
     }
-    for uuid in &uuids {
+    for id in sandbox.provision_ids() {
         for extension in ["token", "json"] {
-            let path = kept.join(format!("{uuid}.{extension}"));
+            let path = kept.join(format!("{id}.{extension}"));
             assert_eq!(std::fs::metadata(path).unwrap().permissions().mode() & 0o777, 0o600);
         }
-        let token = std::fs::read_to_string(kept.join(format!("{uuid}.token"))).unwrap();
+        let token = std::fs::read_to_string(kept.join(format!("{id}.token"))).unwrap();
         assert!(!token.is_empty() && !stdout.contains(&token) && !stderr.contains(&token));
     }
     sandbox.take_journal();
     assert_eq!(ran(create().arg("--resume")).2, 0);
     assert!(sandbox.journal().iter().all(|call| call.method == "GET"), "{:?}", sandbox.journal());
+}
+
+/// The program, with a folder for the users that it takes into use.
+fn taking(folder: &Folder, sandbox: &Sandbox, from: &Path) -> (Command, PathBuf) {
+    let kept = folder.path("users");
+    std::fs::create_dir_all(&kept).unwrap();
+    let mut program = bulk(folder, sandbox, "create", from);
+    program.arg("--take-into-use").arg(&kept).stdout(Stdio::piped()).stderr(Stdio::piped());
+    (program, kept)
+}
+
+fn are_in_use(sandbox: &Sandbox) -> bool {
+    sandbox.provision_ids().iter().all(|id| sandbox.provision(*id).unwrap()["credential"]["status"] == "ACTIVE")
+}
+
+/// Users whose rows are done, and who have no session yet, are not forgotten by whoever ends the run, nor if a token is
+/// replaced meanwhile.
+#[tokio::test(flavor = "multi_thread")]
+async fn users_without_a_session_are_left_for_the_next_run() {
+    let sandbox = Sandbox::start().await.unwrap();
+    let folder = Folder::new();
+    let (from, uuids) = users(&folder, 3);
+    // The key has its session.
+    assert_eq!(ran(program_for(&folder, &sandbox).arg("whoami")).2, 0);
+    sandbox.inject(Injection::new(Fault::Status(500)).on(&Operation::CREATE_SESSION).always());
+    let (mut program, kept) = taking(&folder, &sandbox, &from);
+    let mut child = program.spawn().unwrap();
+    let mut stderr = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
+    assert!(stderr.any(|line| line.contains("no session can be opened for the user")));
+    while !sandbox.provision_ids().iter().all(|id| kept.join(format!("{id}.token")).exists()) {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    rustix::process::kill_process(rustix::process::Pid::from_child(&child), rustix::process::Signal::INT).unwrap();
+    let said: Vec<_> = stderr.collect();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(130), "{said:?}");
+    let is_said = |text: &str| said.iter().any(|line| line.contains(text));
+    assert!(is_said("3 users are not taken into use") && is_said("--resume` goes on"), "{said:?}");
+    check_created(&sandbox, &uuids, &report(&String::from_utf8(output.stdout).unwrap()));
+    sandbox.clear_injections();
+
+    let id = sandbox.provision_ids()[1];
+    sandbox.client().build().unwrap().provisions().reset_token(id).await.unwrap().await.unwrap();
+    let (mut program, _) = taking(&folder, &sandbox, &from);
+    let (_, stderr, code) = ran(program.arg("--resume"));
+    assert_eq!(code, 0, "{stderr}");
+    assert!(are_in_use(&sandbox));
+}
+
+/// A user whose session bunq does not open is taken up again behind the others, and given up.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_user_that_fails_does_not_hold_up_the_others() {
+    let sandbox = Sandbox::start().await.unwrap();
+    let folder = Folder::new();
+    let (from, _) = users(&folder, 6);
+    let (mut program, kept) = taking(&folder, &sandbox, &from);
+    let (key, mut first) = (sandbox.api_key(), None);
+    sandbox.before_signing(move |call, response| {
+        if call.path.ends_with("/session-server") && !call.body.contains(key.expose()) {
+            let is_first = *first.get_or_insert_with(|| call.body.clone()) == call.body;
+            response.status = if is_first { 500 } else { response.status };
+        }
+    });
+    let (_, stderr, code) = ran(&mut program);
+    assert_eq!(code, 13, "{stderr}");
+    assert!(stderr.contains("1 users are not taken into use"), "{stderr}");
+    let has_session = |id: &ProvisionId| {
+        let context = std::fs::read_to_string(kept.join(format!("{id}.json"))).unwrap();
+        serde_json::from_str::<Value>(&context).unwrap()["session"].is_object()
+    };
+    assert_eq!(sandbox.provision_ids().iter().filter(|id| has_session(id)).count(), 5);
+}
+
+/// Where nothing can be stored, no more users are created whose credentials would expire.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_users_are_created_for_a_folder_that_fails() {
+    let sandbox = Sandbox::builder().pace(Pace::Manual).start().await.unwrap();
+    let folder = Folder::new();
+    let (from, _) = users(&folder, 150);
+    let (mut program, kept) = taking(&folder, &sandbox, &from);
+    let mut child = program.spawn().unwrap();
+    while sandbox.provision_ids().len() < 120 {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let first = sandbox.provision_ids()[0];
+    std::fs::create_dir(kept.join(format!("{first}.tmp"))).unwrap();
+    // The tokens of those that are created already are stored before the end.
+    let mut ready = HashSet::new();
+    while child.try_wait().unwrap().is_none() {
+        for id in sandbox.provision_ids() {
+            if ready.insert(id) {
+                (0..3).for_each(|_| assert!(sandbox.advance(id)));
+            }
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let output = child.wait_with_output().unwrap();
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(18), "{stderr}");
+    assert!(stderr.contains(&format!("{first}.token")) && stderr.contains("--resume` goes on"), "{stderr}");
+    assert!(sandbox.provision_ids().len() < 150);
+    let is_stored = |id: &ProvisionId| *id == first || kept.join(format!("{id}.token")).exists();
+    assert!(sandbox.provision_ids().iter().all(is_stored));
 }

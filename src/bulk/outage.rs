@@ -138,3 +138,28 @@ impl Patience {
 fn is_of_session(operation: Option<&'static Operation>) -> bool {
     operation.is_some_and(|operation| operation.auth != Auth::Session)
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::advance;
+
+    use super::*;
+    use crate::error::Sent;
+
+    #[tokio::test(start_paused = true)]
+    async fn what_has_failed_alone_is_given_up_with_everything() {
+        let (hour, second) = (Duration::from_secs(3600), Duration::from_secs(1));
+        let outage = Outage::new(hour);
+        let error = Error::new(ErrorKind::Connection, Sent::No, "the connection broke");
+        let mut failures = Failures::default();
+        for strikes in 1..=MAX_STRIKES {
+            let began = Instant::now();
+            advance(second).await;
+            outage.over();
+            let next = outage.after(&error, &mut failures, began, 0.0);
+            assert_eq!(next == Next::GiveUpRow, strikes == MAX_STRIKES, "{next:?}");
+        }
+        advance(hour).await;
+        assert_eq!(outage.after(&error, &mut failures, Instant::now(), 0.0), Next::GiveUpAll);
+    }
+}

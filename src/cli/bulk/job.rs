@@ -1,7 +1,7 @@
 //! Which rows, from where, and where it is kept what is done with them.
 
 use std::ffi::OsString;
-use std::fs::{self, File, OpenOptions};
+use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -10,6 +10,7 @@ use bunq_partner::Operation;
 use super::super::arguments::BulkOptions;
 use super::super::exit::Failure;
 use super::input::Input;
+use super::owner;
 use super::rows::Kind;
 
 /// Rows of a file, and where it is kept what is done with them.
@@ -32,15 +33,21 @@ impl Job {
     ) -> Result<Option<Self>, Failure> {
         let Some(from) = &options.from else { return Ok(None) };
         let journal = journal_path(from, options.journal.as_deref())?;
-        let found = fs::symlink_metadata(&journal).ok();
+        let found = match fs::symlink_metadata(&journal) {
+            Ok(found) => Some(found),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(error) => return Err(Failure::usage(format!("the journal {}: {error}", journal.display()))),
+        };
         if found.as_ref().is_some_and(|found| !found.is_file()) || journal == *from {
             let problem = format!("--journal {}: it is not a file for a journal alone", journal.display());
             return Err(Failure::usage(problem));
         }
-        // An empty one was not begun.
-        if found.as_ref().is_some_and(|found| found.len() > 0) && !options.resume && !is_dry_run {
+        let is_spooled = from.as_os_str() == "-";
+        // An empty one was not begun. A run that was has its standard input beside its journal.
+        if found.as_ref().is_some_and(|found| found.len() > 0) && !options.resume && (!is_dry_run || is_spooled) {
             let problem = format!("{} is the journal of an earlier run", journal.display());
-            return Err(Failure::usage(problem).with_hint("--resume goes on with it; --journal begins another"));
+            let hint = "--resume goes on with it; for other rows, name another journal with --journal";
+            return Err(Failure::usage(problem).with_hint(hint));
         }
         if found.is_none() && options.resume {
             let problem = format!("there is no journal {}: nothing to go on with", journal.display());
@@ -50,7 +57,7 @@ impl Job {
             check_folder(users)?;
         }
         let (users, spooled) = (users.map(Path::to_owned), spool_path(&journal));
-        if from.as_os_str() != "-" {
+        if !is_spooled {
             return Ok(Some(Self { input: Input::check(from, kind)?, journal, users, spooled: None }));
         }
         if options.resume {
@@ -85,8 +92,11 @@ impl Job {
         }
     }
 
-    /// How to go on: the command line as it was, for a shell.
-    pub(super) fn resumption(&self) -> String {
+    /// How to go on: the command line as it was, for a shell. `None` if nothing was begun.
+    pub(super) fn resumption(&self) -> Option<String> {
+        if !self.is_begun() {
+            return None;
+        }
         let mut words = vec!["bunq-partner".to_owned()];
         let mut last = OsString::new();
         for word in std::env::args_os().skip(1) {
@@ -103,7 +113,11 @@ impl Job {
         if !words.iter().any(|word| word == "--resume") {
             words.push("--resume".into());
         }
-        format!("`{}` goes on", words.join(" "))
+        Some(format!("`{}` goes on", words.join(" ")))
+    }
+
+    fn is_begun(&self) -> bool {
+        fs::metadata(&self.journal).is_ok_and(|found| found.len() > 0)
     }
 }
 
@@ -111,7 +125,7 @@ impl Drop for Job {
     fn drop(&mut self) {
         // Standard input is kept for another run, of which there is none if this one was not begun.
         if let Some(spooled) = &self.spooled
-            && fs::metadata(&self.journal).map_or(0, |found| found.len()) == 0
+            && !self.is_begun()
         {
             let _ = fs::remove_file(spooled);
         }
@@ -134,7 +148,7 @@ fn check_folder(folder: &Path) -> Result<(), Failure> {
         return Err(Failure::usage(format!("the folder {} does not exist: make it first", folder.display())));
     }
     let probe = folder.join(format!(".bunq-partner-{}", std::process::id()));
-    File::create(&probe)
+    owner::create_new(&probe)
         .and_then(|_| fs::remove_file(&probe))
         .map_err(|error| Failure::usage(format!("nothing can be stored in the folder {}: {error}", folder.display())))
 }
@@ -165,11 +179,7 @@ fn beside(path: &Path, extension: &str) -> PathBuf {
 fn spool(path: &Path) -> io::Result<()> {
     // One is left of a run that was not begun.
     let _ = fs::remove_file(path);
-    let mut options = OpenOptions::new();
-    options.write(true).create_new(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let mut file = options.open(path)?;
+    let mut file = owner::create_new(path)?;
     io::copy(&mut io::stdin().lock(), &mut file)?;
     file.sync_all()
 }

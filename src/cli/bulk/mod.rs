@@ -6,6 +6,7 @@
 mod input;
 mod job;
 mod meter;
+mod owner;
 pub(super) mod report;
 mod rows;
 mod uptake;
@@ -29,7 +30,7 @@ use self::rows::Row;
 use self::uptake::{Event, Uptake};
 use super::arguments::Format;
 use super::exit::Failure;
-use super::interrupt;
+use super::interrupt::{self, until_interrupted};
 use super::invocation::Invocation;
 use super::output::{write_text, write_value};
 
@@ -98,14 +99,18 @@ pub(super) async fn run(invocation: &Invocation, job: &Job) -> Result<(), Failur
     drop(meter);
     let done = done.and_then(|unused| match (is_complete, shutdown.has_begun()) {
         (true, _) => Ok(unused),
-        (false, true) => Err(Failure::interrupted(None)),
+        (false, true) => Err(unused.unwrap_or_else(|| Failure::interrupted(None))),
         (false, false) => {
             let problem =
                 format!("{} has changed since it was checked: put it back as it was", job.input.path.display());
             Err(Failure::invalid(problem))
         }
     });
-    let unused = done.map_err(|failure| failure.or_hint(job.resumption()))?;
+    let with_hint = |failure: Failure| match job.resumption() {
+        Some(resumption) => failure.or_hint(resumption),
+        None => failure,
+    };
+    let unused = done.map_err(with_hint)?;
     if let Some(spooled) = &job.spooled {
         invocation.note(&format!("standard input is kept in {} for the report", spooled.display()));
     }
@@ -114,9 +119,9 @@ pub(super) async fn run(invocation: &Invocation, job: &Job) -> Result<(), Failur
             .note(&format!("{without_receipt} rows have no receipt: bunq's response was lost, or there was none"));
     }
     let journal = FileJournal::read(&job.journal).await?;
-    let resumption = Some(job.resumption());
-    report::write(invocation.format(), &job.input, &journal, false, resumption).await?;
-    unused.map_or(Ok(()), |failure| Err(failure.or_hint(job.resumption())))
+    let report = report::write(invocation.format(), &job.input, &journal, false, job.resumption());
+    until_interrupted(None, report).await?;
+    unused.map_or(Ok(()), |failure| Err(with_hint(failure)))
 }
 
 /// Ends the run at the first signal after the rows in progress, and at the second at once.
@@ -146,7 +151,8 @@ async fn drive(
 ) -> Result<Option<Failure>, Failure> {
     let mut rows = pin!(bulk.stream());
     let mut outcome = Ok(());
-    let (mut is_over, mut used, mut is_held) = (false, 0_u64, false);
+    let (mut is_over, mut used) = (false, 0_u64);
+    let (mut is_held, mut was_held) = (false, false);
     let (mut unused, mut first_unused) = (0_u64, None);
     let mut silence = SILENCE;
     loop {
@@ -159,7 +165,7 @@ async fn drive(
         tokio::select! {
             row = rows.next(), if !is_over => match row {
                 Some(Ok(row)) => {
-                    silence = SILENCE;
+                    (silence, is_held) = (SILENCE, false);
                     meter.add(&row);
                     if let Err(failure) = invocation.connection.check_receipts()
                         && outcome.is_ok()
@@ -186,7 +192,11 @@ async fn drive(
                 silence *= 4;
             }
             event = event => match event {
-                Event::Over => {
+                Event::Over { left } => {
+                    let unused = unused + left as u64;
+                    if left > 0 {
+                        first_unused.get_or_insert_with(|| Failure::interrupted(None));
+                    }
                     let failure = first_unused.map(|failure: Failure| {
                         failure.saying(format!("{unused} users are not taken into use, and their credentials expire"))
                     });
@@ -196,17 +206,24 @@ async fn drive(
                     used += 1;
                     meter.used(used);
                 }
+                Event::Delayed(external_uuid, error) => meter.note(&format!(
+                    "no session can be opened for the user {external_uuid}: {error}; it is tried for an hour, and Ctrl-C ends it"
+                )),
                 Event::Failed(external_uuid, error) => {
                     meter.failed(&format!("the user {external_uuid} is not taken into use"), &error);
                     unused += 1;
                     first_unused.get_or_insert_with(|| Failure::from(error).reported());
                 }
                 Event::Expired(count) => meter.note(&format!("the credentials of {count} users have expired unused: `bunq-partner reset-token` gets others")),
-                Event::Held { waiting } if !std::mem::replace(&mut is_held, true) => meter.note(&format!(
-                    "{waiting} users wait to be taken into use, and bunq lets one session be opened in 30 s: no more are created \
-                     than can be before their credentials expire"
-                )),
-                Event::Held { .. } => {}
+                Event::Held { waiting } => {
+                    is_held = true;
+                    if !std::mem::replace(&mut was_held, true) {
+                        meter.note(&format!(
+                            "{waiting} users wait to be taken into use, and bunq lets one session be opened in 30 s: no more are \
+                             created than can be before their credentials expire"
+                        ));
+                    }
+                }
             },
         }
     }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use bunq_partner::{FileJournal, Journal as _, JournalStart, RowRecord, RowState};
+use bunq_partner::{FileJournal, Journal as _, JournalStart, Operation, RowRecord, RowState};
 use serde_json::json;
 
 use super::super::arguments::{Format, OutputOptions, ReportOptions};
@@ -19,11 +19,13 @@ const NOT_BEGUN: &str = "not_begun";
 pub(in super::super) async fn run(options: &ReportOptions, output: &OutputOptions) -> Result<(), Failure> {
     let path = journal_path(&options.from, options.journal.as_deref())?;
     let journal = FileJournal::read(&path).await?;
-    let kind = match journal.start().await? {
-        JournalStart::Begun(header) if header.operation == "create_provision" => Kind::Create,
-        _ => Kind::Close,
+    let check = |kind| Input::check(&options.from, kind);
+    let input = match journal.start().await? {
+        JournalStart::Begun(header) if header.operation == Operation::CREATE_PROVISION.id => check(Kind::Create)?,
+        JournalStart::Begun(_) => check(Kind::Close)?,
+        // Nothing says what was to be done with the rows.
+        _ => check(Kind::Close).or_else(|failure| check(Kind::Create).map_err(|_| failure))?,
     };
-    let input = Input::check(&options.from, kind)?;
     write(output.output, &input, &journal, true, None).await
 }
 

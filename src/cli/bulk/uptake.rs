@@ -6,18 +6,19 @@
 use std::collections::{BTreeSet, HashSet};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bunq_partner::jiff::Timestamp;
 use bunq_partner::{
-    Client, CredentialStatus, Environment, Error, NewProvision, Operation, PageSize, ProvisionId, ProvisionStatus,
-    RateLimit, RowRecord, Shutdown, Uuid,
+    Client, CredentialStatus, Cursor, Environment, Error, ErrorKind, NewProvision, Operation, PageSize, Provision,
+    ProvisionId, ProvisionStatus, RateLimit, RowRecord, Shutdown, Uuid,
 };
+use futures_util::future::ready;
 use futures_util::stream::{FuturesUnordered, Stream};
 use futures_util::{StreamExt as _, TryStreamExt as _};
 use tokio::sync::Semaphore;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
-use tokio::time::sleep;
+use tokio::time::sleep_until;
 
 use super::super::connection::Connection;
 use super::users::Users;
@@ -25,8 +26,11 @@ use super::users::Users;
 /// How long bunq may take to make a user.
 const READY_TIMEOUT: Duration = Duration::from_secs(15 * 60);
 
-/// The pause after a failure that passes by itself.
-const PAUSE: Duration = Duration::from_secs(5);
+/// How often a session may fail to be opened while others are.
+const MAX_FAILURES: u32 = 3;
+
+/// How long no session may be opened before that is given up.
+const OUTAGE_TIMEOUT: Duration = Duration::from_secs(3600);
 
 /// What is to be said of the new users.
 #[derive(Debug)]
@@ -37,11 +41,15 @@ pub(super) enum Event {
     },
     /// A user was taken into use.
     InUse,
+    /// No session can be opened for now.
+    Delayed(Uuid, Error),
     Failed(Uuid, Error),
     /// Credentials have expired unused.
     Expired(usize),
-    /// There is nothing more to do.
-    Over,
+    /// Nothing more is done. So many users have a token that is stored, and no session.
+    Over {
+        left: usize,
+    },
 }
 
 /// The new users, until they are taken into use.
@@ -63,11 +71,11 @@ impl Uptake {
         let places = Arc::new(Semaphore::new(capacity));
         let task = Task { client: client.clone(), places: Arc::clone(&places), said: said.clone(), shutdown };
         tokio::spawn(async move {
-            match folder {
+            let left = match folder {
                 Some(folder) => task.take_into_use(Users::new(task.client.clone(), folder), new).await,
                 None => task.watch(new, interval.max(Duration::from_millis(20))).await,
-            }
-            task.say(Event::Over);
+            };
+            task.say(Event::Over { left });
         });
         Self { rows: Some(rows), said, events, places, capacity }
     }
@@ -110,7 +118,7 @@ impl Uptake {
     }
 
     pub(super) async fn event(&mut self) -> Event {
-        self.events.recv().await.unwrap_or(Event::Over)
+        self.events.recv().await.unwrap_or(Event::Over { left: 0 })
     }
 }
 
@@ -122,6 +130,17 @@ pub(super) fn capacity(environment: Environment) -> usize {
     };
     let RateLimit { calls, per, .. } = Operation::CREATE_SESSION.rate_limit;
     usize::try_from(lifetime.as_secs() * u64::from(calls) / per.as_secs().max(1)).unwrap_or(usize::MAX)
+}
+
+/// A user whose token is stored. Those go first that have failed least, and of them the one whose credential expires first.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Stored {
+    failures: u32,
+    expiry: Option<Timestamp>,
+    id: ProvisionId,
+    external_uuid: Uuid,
+    /// How many sessions had been opened when it failed first.
+    opened_before: u64,
 }
 
 struct Task {
@@ -138,46 +157,70 @@ impl Task {
     }
 
     /// Stores the token of each user when bunq has made it, and opens the sessions, that of the credential first which expires
-    /// first. After a shutdown no further session is opened; the tokens that come are stored.
-    async fn take_into_use(&self, users: Users, mut new: UnboundedReceiver<(Uuid, ProvisionId)>) {
+    /// first. After a shutdown no further session is opened; the tokens that come are stored. Returns how many users are left.
+    async fn take_into_use(&self, users: Users, mut new: UnboundedReceiver<(Uuid, ProvisionId)>) -> usize {
         let users = &users;
         let mut making = FuturesUnordered::new();
-        let mut ready: BTreeSet<(Option<Timestamp>, Uuid)> = BTreeSet::new();
+        let mut waiting: BTreeSet<Stored> = BTreeSet::new();
         let mut opening = FuturesUnordered::new();
-        let mut is_over = false;
+        let (mut is_over, mut opened, mut failing_since) = (false, 0_u64, None);
         loop {
             if opening.is_empty()
                 && !self.shutdown.has_begun()
-                && let Some((expiry, external_uuid)) = ready.pop_first()
+                && let Some(user) = waiting.pop_first()
             {
-                opening.push(async move { (expiry, external_uuid, users.open_session(external_uuid).await) });
+                // A failure needs no pause: the rate limit is one.
+                opening.push(async {
+                    let outcome = users.open_session(user.id).await;
+                    (user, outcome)
+                });
             }
             tokio::select! {
                 row = new.recv(), if !is_over => match row {
                     None => is_over = true,
                     Some((external_uuid, id)) => {
-                        making.push(async move { (external_uuid, users.store_token(external_uuid, id, READY_TIMEOUT).await) });
+                        making.push(async move { (external_uuid, id, users.store_token(id, READY_TIMEOUT).await) });
                     }
                 },
-                Some((external_uuid, stored)) = making.next() => match stored {
-                    Ok(Some(expiry)) => { ready.insert((expiry, external_uuid)); }
+                Some((external_uuid, id, stored)) = making.next() => match stored {
+                    Ok(Some(expiry)) => {
+                        waiting.insert(Stored { failures: 0, expiry, id, external_uuid, opened_before: opened });
+                    }
                     Ok(None) => self.used(),
                     Err(error) => self.failed(external_uuid, error),
                 },
-                Some((expiry, external_uuid, opened)) = opening.next() => match opened {
-                    Ok(()) => self.used(),
-                    Err(error) if error.is_retryable() && !self.shutdown.has_begun() => {
-                        sleep(PAUSE).await;
-                        ready.insert((expiry, external_uuid));
+                Some((mut user, outcome)) = opening.next() => match outcome {
+                    Ok(()) => {
+                        (opened, failing_since) = (opened + 1, None);
+                        self.used();
                     }
-                    Err(error) => self.failed(external_uuid, error),
+                    Err(error) if error.is_retryable() => {
+                        let is_first = failing_since.is_none();
+                        let is_outage = failing_since.get_or_insert_with(Instant::now).elapsed() >= OUTAGE_TIMEOUT;
+                        user.opened_before = if user.failures == 0 { opened } else { user.opened_before };
+                        user.failures += 1;
+                        let is_its_own = user.failures >= MAX_FAILURES && opened > user.opened_before;
+                        if is_outage {
+                            self.shutdown.begin();
+                        }
+                        if is_outage || is_its_own {
+                            self.failed(user.external_uuid, error);
+                        } else {
+                            if is_first {
+                                self.say(Event::Delayed(user.external_uuid, error));
+                            }
+                            waiting.insert(user);
+                        }
+                    }
+                    Err(error) => self.failed(user.external_uuid, error),
                 },
                 else => break,
             }
-            if is_over && making.is_empty() && opening.is_empty() && (ready.is_empty() || self.shutdown.has_begun()) {
+            if is_over && making.is_empty() && opening.is_empty() && (waiting.is_empty() || self.shutdown.has_begun()) {
                 break;
             }
         }
+        waiting.len()
     }
 
     fn used(&self) {
@@ -186,53 +229,109 @@ impl Task {
     }
 
     fn failed(&self, external_uuid: Uuid, error: Error) {
+        if error.kind() == ErrorKind::Context {
+            // The others cannot be stored either, and no more users are created whose credentials expire.
+            self.shutdown.begin();
+        }
         self.places.add_permits(1);
         self.say(Event::Failed(external_uuid, error));
     }
 
     /// Gives a place back for each user that others have taken into use, or whose credential has expired.
-    async fn watch(&self, mut new: UnboundedReceiver<(Uuid, ProvisionId)>, pause: Duration) {
+    async fn watch(&self, mut new: UnboundedReceiver<(Uuid, ProvisionId)>, pause: Duration) -> usize {
         let mut waiting = HashSet::new();
+        // A clock that is set meanwhile makes nothing expire.
+        let (began, clock) = (Instant::now(), Timestamp::now());
+        let mut next_look = began;
         loop {
             tokio::select! {
                 row = new.recv() => match row {
-                    None => return,
-                    Some((_, id)) => { waiting.insert(id); }
+                    None => return 0,
+                    Some((_, id)) => _ = waiting.insert(id),
                 },
-                () = sleep(pause), if self.places.available_permits() == 0 => {
+                () = sleep_until(next_look.into()), if self.places.available_permits() == 0 => {
+                    let before = waiting.len();
                     // A failed look is made again.
-                    if let Ok((unused, expired)) = self.unused().await {
-                        let before = waiting.len();
-                        let expired_of_these = waiting.intersection(&expired).count();
-                        waiting.retain(|id| unused.contains(id));
-                        self.places.add_permits(before - waiting.len());
-                        if expired_of_these > 0 {
-                            self.say(Event::Expired(expired_of_these));
+                    if let Ok(seen) = self.look_at(&waiting).await {
+                        let now = clock.saturating_add(began.elapsed()).unwrap_or(Timestamp::MAX);
+                        let uses: Vec<_> = seen.iter().map(|seen| (seen.id, Use::of(seen, now))).collect();
+                        let expired = uses.iter().filter(|(_, of_it)| *of_it == Use::Expired).count();
+                        for (id, of_it) in uses {
+                            if of_it != Use::Waits {
+                                waiting.remove(&id);
+                            }
                         }
+                        self.places.add_permits(before - waiting.len());
+                        if expired > 0 {
+                            self.say(Event::Expired(expired));
+                        }
+                    }
+                    if before == waiting.len() {
+                        next_look = Instant::now() + pause;
                     }
                 }
             }
         }
     }
 
-    /// The provisions whose credential nobody has used yet, and those whose credential has expired.
-    async fn unused(&self) -> Result<(HashSet<ProvisionId>, HashSet<ProvisionId>), Error> {
-        let listing = self.client.provisions().list().status([ProvisionStatus::Created]).count(PageSize::MAX);
-        let mut provisions = std::pin::pin!(listing.stream());
-        let (mut unused, mut expired) = (HashSet::new(), HashSet::new());
-        let now = Timestamp::now();
-        while let Some(seen) = provisions.try_next().await? {
-            let (status, expiry) = seen
-                .credential
-                .as_ref()
-                .map_or((None, None), |credential| (credential.status.as_ref(), credential.expiry_time));
-            match status {
-                Some(CredentialStatus::Active) => {}
-                Some(CredentialStatus::Expired) => _ = expired.insert(seen.id),
-                _ if expiry.is_some_and(|expiry| expiry.as_jiff() <= now) => _ = expired.insert(seen.id),
-                _ => _ = unused.insert(seen.id),
-            }
+    /// What has become of users.
+    async fn look_at(&self, waiting: &HashSet<ProvisionId>) -> Result<Vec<Provision>, Error> {
+        let (Some(oldest), Some(newest)) = (waiting.iter().min(), waiting.iter().max()) else { return Ok(Vec::new()) };
+        let before = i64::try_from(oldest.get()).unwrap_or(i64::MAX) - 1;
+        let listing = self.client.provisions().list().count(PageSize::MAX);
+        let listing = listing.start_at(Cursor::NewerThan(before)).stream();
+        let of_these = listing.try_take_while(|seen| ready(Ok(seen.id <= *newest)));
+        of_these.try_filter(|seen| ready(waiting.contains(&seen.id))).try_collect().await
+    }
+}
+
+/// What becomes of the credential of a new user.
+#[derive(Debug, PartialEq, Eq)]
+enum Use {
+    /// It is not there yet, or nobody has used it yet.
+    Waits,
+    Expired,
+    /// Somebody has used it, or nobody will.
+    Over,
+}
+
+impl Use {
+    fn of(seen: &Provision, now: Timestamp) -> Self {
+        use ProvisionStatus::{Cancelled, Closed, Failed};
+        match &seen.credential {
+            _ if matches!(seen.status, Cancelled | Closed | Failed) => Self::Over,
+            Some(credential) => match (&credential.status, &credential.expiry_time) {
+                (Some(CredentialStatus::Active), _) => Self::Over,
+                (Some(CredentialStatus::Expired), _) => Self::Expired,
+                (_, Some(expiry)) if expiry.as_jiff() <= now => Self::Expired,
+                _ => Self::Waits,
+            },
+            None => Self::Waits,
         }
-        Ok((unused, expired))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_user_waits_until_its_credential_is_used_or_expired() {
+        let now = "2026-11-01T12:00:00Z".parse().unwrap();
+        for (status, credential, expected) in [
+            ("CREATED", "null", Use::Waits),
+            ("CREATED", r#"{"status": "PENDING_FIRST_USE", "expiry_time": "2026-11-01 12:00:01"}"#, Use::Waits),
+            ("ACTIVE", r#"{"status": "PENDING_FIRST_USE"}"#, Use::Waits),
+            ("TOKEN_RESET_REQUESTED", r#"{"status": "PENDING_FIRST_USE"}"#, Use::Waits),
+            ("CREATED", r#"{"status": "PENDING_FIRST_USE", "expiry_time": "2026-11-01 12:00:00"}"#, Use::Expired),
+            ("ACTIVE", r#"{"status": "EXPIRED"}"#, Use::Expired),
+            ("ACTIVE", r#"{"status": "ACTIVE", "expiry_time": "2026-11-01 11:00:00"}"#, Use::Over),
+            ("CANCELLED", r#"{"status": "PENDING_FIRST_USE"}"#, Use::Over),
+            ("FAILED", "null", Use::Over),
+        ] {
+            let json = format!(r#"{{"id": 1, "status": "{status}", "credential": {credential}}}"#);
+            let seen: Provision = serde_json::from_str(&json).unwrap();
+            assert_eq!(Use::of(&seen, now), expected, "{json}");
+        }
     }
 }

@@ -1,17 +1,20 @@
 //! The tokens and the contexts of new users, each in files of its owner's alone.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bunq_partner::jiff::Timestamp;
-use bunq_partner::{Client, Error, FileStore, ProvisionId, Secret, Uuid};
+use bunq_partner::{Client, Error, FileStore, ProvisionId, Secret};
+
+use super::owner;
 
 /// No token is longer.
 const MAX_TOKEN: u64 = 4096;
 
-/// A folder with two files for each user: `UUID.token`, which bunq never shows again, and `UUID.json`, the context.
+/// A folder with two files for each user, by the id of its provision: `ID.token`, which bunq never shows again, and
+/// `ID.json`, the context.
 pub(super) struct Users {
     client: Client,
     folder: PathBuf,
@@ -22,41 +25,57 @@ impl Users {
         Self { client, folder }
     }
 
-    fn path(&self, external_uuid: Uuid, extension: &str) -> PathBuf {
-        self.folder.join(format!("{external_uuid}.{extension}"))
+    fn path(&self, id: ProvisionId, extension: &str) -> PathBuf {
+        self.folder.join(format!("{id}.{extension}"))
     }
 
     /// Waits for the credential of a user, and stores its token. Returns when the credential expires, if that is known;
     /// `None` if the user has a session already.
     pub(super) async fn store_token(
         &self,
-        external_uuid: Uuid,
         id: ProvisionId,
         timeout: Duration,
     ) -> Result<Option<Option<Timestamp>>, Error> {
-        let path = self.path(external_uuid, "token");
-        if fs::symlink_metadata(&path).is_ok() {
-            // An earlier run has stored it.
-            let context = self.user(external_uuid)?.context().await?;
-            return Ok(if context.is_some_and(|context| context.has_session) { None } else { Some(None) });
+        let path = self.path(id, "token");
+        // An earlier run has stored it.
+        let is_stored = fs::symlink_metadata(&path).is_ok();
+        if is_stored && self.user(id)?.context().await?.is_some_and(|context| context.has_session) {
+            return Ok(None);
         }
-        let ready = self.client.provisions().wait_until_ready(id).timeout(timeout).wait().await?;
-        let credential = ready.fresh_credential();
-        let token = credential.and_then(|credential| credential.token_value.as_ref());
-        let token = token.ok_or_else(|| Error::context(format_args!("provision {id} shows no token")))?;
-        write(&path, token).map_err(|error| failed(&path, &error))?;
+        let provisions = self.client.provisions();
+        let seen = if is_stored {
+            provisions.get(id).await?
+        } else {
+            provisions.wait_until_ready(id).timeout(timeout).wait().await?
+        };
+        let credential = seen.fresh_credential();
+        match credential.and_then(|credential| credential.token_value.as_ref()) {
+            Some(token) => self.write(id, token).map_err(|error| failed(&path, &error))?,
+            None if is_stored => {}
+            None => return Err(Error::context(format_args!("provision {id} shows no token"))),
+        }
         Ok(Some(credential.and_then(|credential| credential.expiry_time).map(bunq_partner::Timestamp::as_jiff)))
     }
 
     /// Takes a user into use, whose token is stored.
-    pub(super) async fn open_session(&self, external_uuid: Uuid) -> Result<(), Error> {
-        self.user(external_uuid)?.open_session().await
+    pub(super) async fn open_session(&self, id: ProvisionId) -> Result<(), Error> {
+        self.user(id)?.open_session().await
     }
 
-    fn user(&self, external_uuid: Uuid) -> Result<Client, Error> {
-        let path = self.path(external_uuid, "token");
+    /// Stores a token, which is another than the one that is stored after a reset. A context is of one token.
+    fn write(&self, id: ProvisionId, token: &Secret) -> io::Result<()> {
+        let (path, context) = (self.path(id, "token"), self.path(id, "json"));
+        let is_other = |stored: Secret| stored.expose() != token.expose();
+        if path.exists() && read(&path).is_ok_and(is_other) && context.exists() {
+            fs::remove_file(context)?;
+        }
+        write(&path, token)
+    }
+
+    fn user(&self, id: ProvisionId) -> Result<Client, Error> {
+        let path = self.path(id, "token");
         let token = read(&path).map_err(|error| failed(&path, &error))?;
-        let store = FileStore::new(self.path(external_uuid, "json"));
+        let store = FileStore::new(self.path(id, "json"));
         self.client.for_user_token(token).context_store(store).build()
     }
 }
@@ -72,11 +91,7 @@ fn write(path: &Path, token: &Secret) -> io::Result<()> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
-    let mut options = OpenOptions::new();
-    options.write(true).create_new(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let mut file = options.open(&unfinished)?;
+    let mut file = owner::create_new(&unfinished)?;
     file.write_all(token.expose().as_bytes())?;
     file.sync_all()?;
     fs::rename(&unfinished, path)?;
