@@ -72,7 +72,11 @@ fn snippets() -> Result<()> {
         fs::remove_dir_all(&folder)?;
     }
     fs::create_dir_all(folder.join("src/bin"))?;
-    fs::write(folder.join("Cargo.toml"), "[package]\nname = \"snippets\"\nedition = \"2024\"\n\n[workspace]\n")?;
+    let own = fs::read_to_string(root().join("Cargo.toml"))?;
+    // With the same profile, what is built of the dependencies is used again.
+    let profiles: String = own.split_inclusive("\n\n").filter(|part| part.contains("[profile.dev")).collect();
+    let manifest = format!("[package]\nname = \"snippets\"\nedition = \"2024\"\n\n[workspace]\n\n{profiles}");
+    fs::write(folder.join("Cargo.toml"), manifest)?;
     fs::copy(root().join("Cargo.lock"), folder.join("Cargo.lock"))?;
 
     let mut modules = String::new();
