@@ -3,7 +3,7 @@
 //! bunq lets one session be opened in 30 s. No more users are created than could have a session before the first credential
 //! expires.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -132,15 +132,23 @@ pub(super) fn capacity(environment: Environment) -> usize {
     usize::try_from(lifetime.as_secs() * u64::from(calls) / per.as_secs().max(1)).unwrap_or(usize::MAX)
 }
 
-/// A user whose token is stored. Those go first that have failed least, and of them the one whose credential expires first.
-#[derive(PartialEq, Eq, PartialOrd, Ord)]
-struct Stored {
-    failures: u32,
-    expiry: Option<Timestamp>,
-    id: ProvisionId,
+/// A user whose token is stored, and who has no session yet.
+struct Unused {
     external_uuid: Uuid,
+    id: ProvisionId,
+    expiry: Option<Timestamp>,
+    failures: u32,
     /// How many sessions had been opened when it failed first.
     opened_before: u64,
+    /// After so many turns of all users it has its own.
+    turn: u64,
+}
+
+/// Takes the user out whose credential expires first; one that has failed lets others go first.
+fn take_next(unused: &mut Vec<Unused>, turns: u64) -> Option<Unused> {
+    let users = unused.iter().enumerate();
+    let next = users.min_by_key(|(_, user)| (user.turn.saturating_sub(turns), user.expiry, user.id))?.0;
+    Some(unused.swap_remove(next))
 }
 
 struct Task {
@@ -161,14 +169,15 @@ impl Task {
     async fn take_into_use(&self, users: Users, mut new: UnboundedReceiver<(Uuid, ProvisionId)>) -> usize {
         let users = &users;
         let mut making = FuturesUnordered::new();
-        let mut waiting: BTreeSet<Stored> = BTreeSet::new();
+        let mut unused = Vec::new();
         let mut opening = FuturesUnordered::new();
-        let (mut is_over, mut opened, mut failing_since) = (false, 0_u64, None);
+        let (mut is_over, mut turns, mut opened, mut failing_since) = (false, 0_u64, 0_u64, None);
         loop {
             if opening.is_empty()
                 && !self.shutdown.has_begun()
-                && let Some(user) = waiting.pop_first()
+                && let Some(user) = take_next(&mut unused, turns)
             {
+                turns += 1;
                 // A failure needs no pause: the rate limit is one.
                 opening.push(async {
                     let outcome = users.open_session(user.id).await;
@@ -184,7 +193,7 @@ impl Task {
                 },
                 Some((external_uuid, id, stored)) = making.next() => match stored {
                     Ok(Some(expiry)) => {
-                        waiting.insert(Stored { failures: 0, expiry, id, external_uuid, opened_before: opened });
+                        unused.push(Unused { external_uuid, id, expiry, failures: 0, opened_before: opened, turn: 0 });
                     }
                     Ok(None) => self.used(),
                     Err(error) => self.failed(external_uuid, error),
@@ -199,6 +208,7 @@ impl Task {
                         let is_outage = failing_since.get_or_insert_with(Instant::now).elapsed() >= OUTAGE_TIMEOUT;
                         user.opened_before = if user.failures == 0 { opened } else { user.opened_before };
                         user.failures += 1;
+                        user.turn = turns + (1 << user.failures.min(16));
                         let is_its_own = user.failures >= MAX_FAILURES && opened > user.opened_before;
                         if is_outage {
                             self.shutdown.begin();
@@ -209,18 +219,18 @@ impl Task {
                             if is_first {
                                 self.say(Event::Delayed(user.external_uuid, error));
                             }
-                            waiting.insert(user);
+                            unused.push(user);
                         }
                     }
                     Err(error) => self.failed(user.external_uuid, error),
                 },
                 else => break,
             }
-            if is_over && making.is_empty() && opening.is_empty() && (waiting.is_empty() || self.shutdown.has_begun()) {
+            if is_over && making.is_empty() && opening.is_empty() && (unused.is_empty() || self.shutdown.has_begun()) {
                 break;
             }
         }
-        waiting.len()
+        unused.len()
     }
 
     fn used(&self) {
@@ -314,6 +324,32 @@ impl Use {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_user_that_fails_neither_holds_up_the_others_nor_waits_for_all_of_them() {
+        let user = |id: u64| Unused {
+            external_uuid: Uuid::nil(),
+            id: ProvisionId::try_from(id).unwrap(),
+            expiry: Some(Timestamp::from_second(i64::try_from(id).unwrap()).unwrap()),
+            failures: 0,
+            opened_before: 0,
+            turn: 0,
+        };
+        let mut unused: Vec<_> = [3, 1, 2].map(user).into();
+        let mut order = Vec::new();
+        for turns in 1..=12 {
+            // There is always another.
+            unused.push(user(turns + 3));
+            let mut next = take_next(&mut unused, turns - 1).unwrap();
+            order.push(next.id.get());
+            if next.id.get() <= 2 {
+                next.failures += 1;
+                next.turn = turns + (1 << next.failures);
+                unused.push(next);
+            }
+        }
+        assert_eq!(order, [1, 2, 3, 1, 2, 4, 5, 6, 1, 2, 7, 8]);
+    }
 
     #[test]
     fn a_user_waits_until_its_credential_is_used_or_expired() {
