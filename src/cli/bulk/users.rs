@@ -44,7 +44,11 @@ impl Users {
         }
         let provisions = self.client.provisions();
         let seen = if is_stored {
-            provisions.get(id).await?
+            match provisions.get(id).await {
+                // The stored token is tried.
+                Err(error) if error.is_retryable() => return Ok(Some(None)),
+                seen => seen?,
+            }
         } else {
             provisions.wait_until_ready(id).timeout(timeout).wait().await?
         };
