@@ -1,0 +1,56 @@
+//! What the tests of `close --from` and `create --from` share.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use bunq_partner::Uuid;
+use bunq_partner::sandbox::Sandbox;
+
+use super::{Folder, program_for};
+
+/// So many times as fast as bunq allows.
+pub const FAST: &str = "1000";
+
+pub fn bulk(folder: &Folder, sandbox: &Sandbox, command: &str, from: &Path) -> Command {
+    rehearsed(FAST, folder, sandbox, command, from)
+}
+
+pub fn rehearsed(times: &str, folder: &Folder, sandbox: &Sandbox, command: &str, from: &Path) -> Command {
+    let mut program = program_for(folder, sandbox);
+    program.args(["--rehearse", times, "-o", "csv", command, "--from"]).arg(from);
+    program
+}
+
+/// A file of new users.
+pub fn users(folder: &Folder, count: usize) -> (PathBuf, Vec<Uuid>) {
+    let uuids: Vec<_> = (0..count).map(|_| Uuid::new_v4()).collect();
+    let lines: String =
+        uuids.iter().zip(1..).map(|(uuid, row)| format!("{uuid},user{row}@example.com,+31600{row:06}\n")).collect();
+    (folder.file("users.csv", &format!("external_uuid,email,phone_number\n{lines}")), uuids)
+}
+
+/// The lines of a report, by their columns.
+pub fn report(csv: &str) -> Vec<HashMap<String, String>> {
+    let mut lines = csv.lines().map(|line| line.split(',').map(str::to_owned).collect::<Vec<_>>());
+    let header = lines.next().unwrap();
+    lines.map(|line| header.iter().cloned().zip(line).collect()).collect()
+}
+
+pub fn check_created(sandbox: &Sandbox, uuids: &[Uuid], report: &[HashMap<String, String>]) {
+    let mut made: HashMap<Uuid, Vec<String>> = HashMap::new();
+    for id in sandbox.provision_ids() {
+        let uuid = sandbox.provision(id).unwrap()["external_uuid"].as_str().unwrap().parse().unwrap();
+        made.entry(uuid).or_default().push(id.to_string());
+    }
+    assert_eq!(report.len(), uuids.len());
+    for (row, uuid) in report.iter().zip(uuids) {
+        assert_eq!(row["external_uuid"], uuid.to_string());
+        match &made[uuid][..] {
+            [only] => {
+                assert!(["accepted", "found"].contains(&&*row["outcome"]) && row["id"] == *only, "{row:?} {only}")
+            }
+            several => assert_eq!(row["error"], "Duplicate", "{row:?} {several:?}"),
+        }
+    }
+}
