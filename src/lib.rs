@@ -17,6 +17,7 @@ mod receipts;
 #[cfg(feature = "sandbox")]
 pub mod sandbox;
 mod session;
+mod sync;
 mod text;
 mod transport;
 pub mod types;

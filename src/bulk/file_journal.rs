@@ -6,7 +6,8 @@ use std::sync::{Arc, Mutex};
 use super::journal::{Journal, JournalStart};
 use super::record::{JournalHeader, RowRecord};
 use crate::error::Error;
-use crate::files::lines::{Format, LineFile, lock};
+use crate::files::lines::{Format, LineFile};
+use crate::sync::lock;
 use crate::transport::credentials::BoxFuture;
 
 const FORMAT: Format = Format {

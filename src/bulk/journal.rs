@@ -2,10 +2,11 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use super::record::{JournalHeader, RowRecord};
 use crate::error::Error;
+use crate::sync::lock;
 use crate::transport::credentials::BoxFuture;
 
 /// Where a bulk operation keeps what it has done, so that another run can go on after a crash.
@@ -95,7 +96,7 @@ impl MemoryJournal {
     }
 
     fn with<T: Send + 'static>(&self, work: impl FnOnce(&mut Written) -> T) -> BoxFuture<'_, Result<T, Error>> {
-        let done = work(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner));
+        let done = work(&mut lock(&self.0));
         Box::pin(async { Ok(done) })
     }
 }

@@ -1,7 +1,7 @@
 //! Whether a row fails, or everything does.
 
 use std::pin::pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use futures_util::future::{Either, select};
@@ -11,6 +11,7 @@ use super::record::{is_about_the_key, is_refused};
 use super::shutdown::Shutdown;
 use crate::error::{Error, ErrorKind};
 use crate::operation::{Auth, Operation};
+use crate::sync::lock;
 
 /// How often a row may fail while others succeed.
 const MAX_STRIKES: u32 = 3;
@@ -61,7 +62,7 @@ impl Outage {
     }
 
     fn state(&self) -> MutexGuard<'_, OutageState> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 
     /// bunq has answered a row, whatever it says about it.

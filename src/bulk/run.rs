@@ -1,6 +1,6 @@
 //! One run of an operation: rows in, what becomes of them, records out.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use futures_util::stream::{Stream, StreamExt as _, once, unfold};
@@ -16,6 +16,7 @@ use super::shutdown::Shutdown;
 use crate::error::{Error, ErrorKind};
 use crate::operation::Operation;
 use crate::provisions::{Acceptance, Provisions, Waiter};
+use crate::sync::lock;
 use crate::types::{CreateProvisionRequest, ProvisionId};
 
 /// How many rows are in progress at once: enough to use bunq's limits fully while some responses are late.
@@ -91,7 +92,7 @@ impl Run {
     }
 
     fn failure(&self) -> MutexGuard<'_, Option<Error>> {
-        self.failure.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.failure)
     }
 
     /// Ends the run with this failure, unless another was first.

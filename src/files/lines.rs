@@ -5,7 +5,7 @@
 use std::fs::{File, TryLockError};
 use std::io::{self, BufRead as _, BufReader, Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -13,6 +13,7 @@ use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep};
 
 use super::{at_once, check_owner, for_owner_alone, sync_folder};
+use crate::sync::lock;
 
 /// How long another may still have the file, and the pause between two looks.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(2);
@@ -211,11 +212,6 @@ impl State {
         self.len += lines.len() as u64;
         Ok(())
     }
-}
-
-/// Locks also what a panic has left locked.
-pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Runs `work` on a thread that may block.

@@ -8,7 +8,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::sync::oneshot;
@@ -18,6 +18,7 @@ use tracing::Instrument as _;
 use crate::api::{Api, Response};
 use crate::error::{Error, ErrorKind, Sent};
 use crate::operation::Operation;
+use crate::sync::lock;
 use crate::types::{Cursor, ListProvisionsQuery, PageSize, Provision, ProvisionId, ProvisionStatus};
 
 /// How long the first poll of a round waits for the others, whose timers end at the same moment.
@@ -102,10 +103,6 @@ impl Poller {
         }
         receiver.await.unwrap_or_else(|_| Err(Error::internal("the runtime that polled the provision was shut down")))
     }
-}
-
-fn lock(queue: &Mutex<Queue>) -> MutexGuard<'_, Queue> {
-    queue.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Whether bunq refuses the listing itself, and not for a while only.

@@ -6,8 +6,9 @@ use std::sync::{Arc, Mutex};
 use super::reader::{Chain, MAX_LINE};
 use super::receipt::Receipt;
 use crate::error::Error;
-use crate::files::lines::{Format, LineFile, lock};
+use crate::files::lines::{Format, LineFile};
 use crate::operation::Operation;
+use crate::sync::lock;
 use crate::transport::credentials::BoxFuture;
 use crate::transport::observer::{Exchange, ExchangeObserver};
 

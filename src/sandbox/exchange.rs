@@ -10,7 +10,7 @@
 use std::collections::HashMap;
 use std::io;
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -29,6 +29,7 @@ use super::profile::Profile;
 use super::response::{REQUEST_ID, RawResponse, Refusal};
 use super::routes::Route;
 use crate::operation::{Operation, RateLimit};
+use crate::sync::lock;
 use crate::transport::signature::SigningKey;
 
 /// The largest body that is taken, and how long it may take to come.
@@ -231,9 +232,4 @@ impl BankState {
 
 pub(super) async fn new_key() -> io::Result<SigningKey> {
     tokio::task::spawn_blocking(SigningKey::generate).await?.map_err(io::Error::other)
-}
-
-/// Locks data that is consistent even after a panic, which can only happen in an edit.
-pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -111,13 +111,14 @@ pub use self::seed::SeedProvision;
 pub use self::settings::{CreationResponse, DeadToken, Pace};
 pub use crate::transport::signature::SignatureForm;
 
-use self::exchange::{BankState, Edits, SharedState, lock};
+use self::exchange::{BankState, Edits, SharedState};
 use self::life_cycle::Event;
 use self::saved_state::SavedState;
 use crate::builder::ClientBuilder;
 use crate::client::Client;
 use crate::environment::Environment;
 use crate::operation::Operation;
+use crate::sync::lock;
 use crate::types::{ProvisionId, Secret};
 
 /// How the clients of a sandbox wait: there is no bank whose patience is tried.

@@ -15,7 +15,7 @@ pub(crate) mod handshake;
 mod user;
 
 use std::collections::HashSet;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -29,6 +29,7 @@ use self::handshake::Device;
 pub use self::user::{SessionUser, UserKind};
 use crate::error::{Error, ErrorKind, Sent};
 use crate::operation::Operation;
+use crate::sync::lock;
 use crate::transport::credentials::{BoxFuture, Credentials, ProvideCredentials, Renewal};
 use crate::transport::{Transport, metrics, runtime};
 use crate::types::Secret;
@@ -211,7 +212,7 @@ fn left_of(window: Duration, done: Option<Instant>) -> Option<Duration> {
 
 impl Shared {
     fn state(&self) -> MutexGuard<'_, SessionState> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 
     /// How often a session can be opened within the rate limit.

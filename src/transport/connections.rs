@@ -4,9 +4,10 @@
 //! one a response came on, and takes it back when the response is dropped. So all of them are given up.
 
 use std::fmt;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 
 use crate::error::Error;
+use crate::sync::lock;
 
 /// Makes an HTTP client without connections.
 type Make = dyn Fn() -> Result<reqwest::Client, Error> + Send + Sync;
@@ -52,7 +53,7 @@ impl Connections {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 }
 

@@ -32,7 +32,7 @@ pub(crate) mod signature;
 pub(crate) mod spans;
 
 use std::collections::HashSet;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -51,6 +51,7 @@ use self::rate_limit::{Permit, Place, RateLimits, Throttled, named_limit};
 use self::retry::{Decision, Failure, RetryPolicy};
 use crate::error::{CallMetadata, Error, ErrorKind, Sent};
 use crate::operation::{Auth, Operation};
+use crate::sync::lock;
 use crate::types::UnknownValue;
 
 /// The longest pause that a refusal can ask for: one of bunq's own, and another.
@@ -128,7 +129,7 @@ impl Transport {
     /// Logs values that the document does not know, each once.
     pub(crate) fn report_unknown(&self, values: Vec<UnknownValue>) {
         for unknown in values {
-            let mut reported = self.reported.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut reported = lock(&self.reported);
             if reported.len() < MAX_REPORTED && !reported.contains(&unknown) {
                 let (schema, value) = &unknown;
                 tracing::warn!(schema, value, "bunq sent a value that this version does not know");

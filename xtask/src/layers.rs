@@ -14,7 +14,7 @@ use crate::{expand, root};
 
 /// The layers of `src/`, lowest first. What stands in one line may import each other.
 const LAYERS: [&[&str]; 15] = [
-    &["files", "text"],
+    &["files", "sync", "text"],
     &["types"],
     &["operation"],
     &["error"],
