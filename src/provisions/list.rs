@@ -84,7 +84,7 @@ impl List {
     /// # Errors
     ///
     /// Those of [`page`](Self::page), and [`InvalidResponse`](crate::ErrorKind::InvalidResponse) if bunq leads back to
-    /// a page that has been listed, which would never end. An error ends the stream.
+    /// a page that has been listed, or through more than 100 empty pages in a row, which would never end. An error ends the stream.
     pub fn pages(&self) -> impl Stream<Item = Result<Page<Provision>, Error>> + Send + 'static + use<> {
         self.api.list_provisions_pages(self.query.clone())
     }

@@ -147,9 +147,7 @@ fn check_folder(folder: &Path) -> Result<(), Failure> {
     if !folder.is_dir() {
         return Err(Failure::usage(format!("the folder {} does not exist: make it first", folder.display())));
     }
-    let probe = folder.join(format!(".bunq-partner-{}", std::process::id()));
-    owner::create_new(&probe)
-        .and_then(|_| fs::remove_file(&probe))
+    owner::check(folder)
         .map_err(|error| Failure::usage(format!("nothing can be stored in the folder {}: {error}", folder.display())))
 }
 

@@ -7,6 +7,7 @@ mod input;
 mod job;
 mod meter;
 mod owner;
+mod queue;
 pub(super) mod report;
 mod rows;
 mod uptake;
@@ -151,11 +152,11 @@ async fn drive(
 ) -> Result<Option<Failure>, Failure> {
     let mut rows = pin!(bulk.stream());
     let mut outcome = Ok(());
-    let (mut is_over, mut used) = (false, 0_u64);
-    let (mut is_held, mut was_held) = (false, false);
+    let (mut is_over, mut used, mut was_held) = (false, 0_u64, false);
     let (mut unused, mut first_unused) = (0_u64, None);
     let mut silence = SILENCE;
     loop {
+        let is_held = uptake.as_ref().is_some_and(Uptake::is_full);
         let event = async {
             match &mut uptake {
                 Some(uptake) => uptake.event().await,
@@ -165,7 +166,7 @@ async fn drive(
         tokio::select! {
             row = rows.next(), if !is_over => match row {
                 Some(Ok(row)) => {
-                    (silence, is_held) = (SILENCE, false);
+                    silence = SILENCE;
                     meter.add(&row);
                     if let Err(failure) = invocation.connection.check_receipts()
                         && outcome.is_ok()
@@ -215,15 +216,11 @@ async fn drive(
                     first_unused.get_or_insert_with(|| Failure::from(error).reported());
                 }
                 Event::Expired(count) => meter.note(&format!("the credentials of {count} users have expired unused: `bunq-partner reset-token` gets others")),
-                Event::Held { waiting } => {
-                    is_held = true;
-                    if !std::mem::replace(&mut was_held, true) {
-                        meter.note(&format!(
-                            "{waiting} users wait to be taken into use, and bunq lets one session be opened in 30 s: no more are \
-                             created than can be before their credentials expire"
-                        ));
-                    }
-                }
+                Event::Held { waiting } if !std::mem::replace(&mut was_held, true) => meter.note(&format!(
+                    "{waiting} users wait to be taken into use, and bunq lets one session be opened in 30 s: no more are created \
+                     than can be before their credentials expire"
+                )),
+                Event::Held { .. } => {}
             },
         }
     }

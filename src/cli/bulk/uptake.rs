@@ -18,16 +18,14 @@ use futures_util::stream::{FuturesUnordered, Stream};
 use futures_util::{StreamExt as _, TryStreamExt as _};
 use tokio::sync::Semaphore;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
-use tokio::time::sleep_until;
+use tokio::time::{sleep_until, timeout};
 
 use super::super::connection::Connection;
+use super::queue::Queue;
 use super::users::Users;
 
 /// How long bunq may take to make a user.
 const READY_TIMEOUT: Duration = Duration::from_secs(15 * 60);
-
-/// How often a session may fail to be opened while others are.
-const MAX_FAILURES: u32 = 3;
 
 /// How long no session may be opened before that is given up.
 const OUTAGE_TIMEOUT: Duration = Duration::from_secs(3600);
@@ -69,11 +67,13 @@ impl Uptake {
         let (said, events) = unbounded_channel();
         let (rows, new) = unbounded_channel();
         let places = Arc::new(Semaphore::new(capacity));
-        let task = Task { client: client.clone(), places: Arc::clone(&places), said: said.clone(), shutdown };
+        let places_of_task = Arc::clone(&places);
+        let task =
+            Task { client: client.clone(), interval, places: places_of_task, capacity, said: said.clone(), shutdown };
         tokio::spawn(async move {
             let left = match folder {
                 Some(folder) => task.take_into_use(Users::new(task.client.clone(), folder), new).await,
-                None => task.watch(new, interval.max(Duration::from_millis(20))).await,
+                None => task.watch(new).await,
             };
             task.say(Event::Over { left });
         });
@@ -112,6 +112,11 @@ impl Uptake {
         }
     }
 
+    /// Whether no further user is created for now.
+    pub(super) fn is_full(&self) -> bool {
+        self.places.available_permits() == 0
+    }
+
     /// No further user comes.
     pub(super) fn end(&mut self) {
         self.rows = None;
@@ -132,28 +137,12 @@ pub(super) fn capacity(environment: Environment) -> usize {
     usize::try_from(lifetime.as_secs() * u64::from(calls) / per.as_secs().max(1)).unwrap_or(usize::MAX)
 }
 
-/// A user whose token is stored, and who has no session yet.
-struct Unused {
-    external_uuid: Uuid,
-    id: ProvisionId,
-    expiry: Option<Timestamp>,
-    failures: u32,
-    /// How many sessions had been opened when it failed first.
-    opened_before: u64,
-    /// After so many turns of all users it has its own.
-    turn: u64,
-}
-
-/// Takes the user out whose credential expires first; one that has failed lets others go first.
-fn take_next(unused: &mut Vec<Unused>, turns: u64) -> Option<Unused> {
-    let users = unused.iter().enumerate();
-    let next = users.min_by_key(|(_, user)| (user.turn.saturating_sub(turns), user.expiry, user.id))?.0;
-    Some(unused.swap_remove(next))
-}
-
 struct Task {
     client: Client,
+    /// How often a session can be opened.
+    interval: Duration,
     places: Arc<Semaphore>,
+    capacity: usize,
     said: UnboundedSender<Event>,
     shutdown: Shutdown,
 }
@@ -169,18 +158,21 @@ impl Task {
     async fn take_into_use(&self, users: Users, mut new: UnboundedReceiver<(Uuid, ProvisionId)>) -> usize {
         let users = &users;
         let mut making = FuturesUnordered::new();
-        let mut unused = Vec::new();
+        let mut queue = Queue::default();
         let mut opening = FuturesUnordered::new();
-        let (mut is_over, mut turns, mut opened, mut failing_since) = (false, 0_u64, 0_u64, None);
+        let (mut is_over, mut failing_since) = (false, None);
+        // How many places are not given back, because a credential still waits there.
+        let mut lost = 0;
         loop {
             if opening.is_empty()
                 && !self.shutdown.has_begun()
-                && let Some(user) = take_next(&mut unused, turns)
+                && let Some(user) = queue.next()
             {
-                turns += 1;
-                // A failure needs no pause: the rate limit is one.
-                opening.push(async {
-                    let outcome = users.open_session(user.id).await;
+                let pause = if failing_since.is_some() { self.interval } else { Duration::ZERO };
+                opening.push(async move {
+                    // The end does not wait for it.
+                    let is_end = timeout(pause, self.shutdown.begun()).await.is_ok();
+                    let outcome = if is_end { None } else { Some(users.open_session(user.id).await) };
                     (user, outcome)
                 });
             }
@@ -192,45 +184,40 @@ impl Task {
                     }
                 },
                 Some((external_uuid, id, stored)) = making.next() => match stored {
-                    Ok(Some(expiry)) => {
-                        unused.push(Unused { external_uuid, id, expiry, failures: 0, opened_before: opened, turn: 0 });
-                    }
+                    Ok(Some(expiry)) => queue.add(external_uuid, id, expiry),
                     Ok(None) => self.used(),
-                    Err(error) => self.failed(external_uuid, error),
+                    Err(error) => self.failed(users, external_uuid, error, &mut lost),
                 },
-                Some((mut user, outcome)) = opening.next() => match outcome {
-                    Ok(()) => {
-                        (opened, failing_since) = (opened + 1, None);
+                Some((user, outcome)) = opening.next() => match outcome {
+                    None => queue.put_back(user),
+                    Some(Ok(())) => {
+                        failing_since = None;
+                        queue.opened();
                         self.used();
                     }
-                    Err(error) if error.is_retryable() => {
-                        let is_first = failing_since.is_none();
-                        let is_outage = failing_since.get_or_insert_with(Instant::now).elapsed() >= OUTAGE_TIMEOUT;
-                        user.opened_before = if user.failures == 0 { opened } else { user.opened_before };
-                        user.failures += 1;
-                        user.turn = turns + (1 << user.failures.min(16));
-                        let is_its_own = user.failures >= MAX_FAILURES && opened > user.opened_before;
-                        if is_outage {
+                    Some(Err(error)) if error.is_retryable() => {
+                        if failing_since.is_none() {
+                            self.say(Event::Delayed(user.external_uuid, error.clone()));
+                        }
+                        if failing_since.get_or_insert_with(Instant::now).elapsed() >= OUTAGE_TIMEOUT {
                             self.shutdown.begin();
                         }
-                        if is_outage || is_its_own {
-                            self.failed(user.external_uuid, error);
-                        } else {
-                            if is_first {
-                                self.say(Event::Delayed(user.external_uuid, error));
-                            }
-                            unused.push(user);
+                        if let Err(user) = queue.failed(user) {
+                            self.failed(users, user.external_uuid, error, &mut lost);
                         }
                     }
-                    Err(error) => self.failed(user.external_uuid, error),
+                    Some(Err(error)) => {
+                        failing_since = None;
+                        self.failed(users, user.external_uuid, error, &mut lost);
+                    }
                 },
                 else => break,
             }
-            if is_over && making.is_empty() && opening.is_empty() && (unused.is_empty() || self.shutdown.has_begun()) {
+            if is_over && making.is_empty() && opening.is_empty() && (queue.len() == 0 || self.shutdown.has_begun()) {
                 break;
             }
         }
-        unused.len()
+        queue.len()
     }
 
     fn used(&self) {
@@ -238,17 +225,23 @@ impl Task {
         self.say(Event::InUse);
     }
 
-    fn failed(&self, external_uuid: Uuid, error: Error) {
-        if error.kind() == ErrorKind::Context {
-            // The others cannot be stored either, and no more users are created whose credentials expire.
+    fn failed(&self, users: &Users, external_uuid: Uuid, error: Error, lost: &mut usize) {
+        use ErrorKind::{CredentialSpent, NotFound, Unattainable};
+        if matches!(error.kind(), CredentialSpent | NotFound | Unattainable) {
+            self.places.add_permits(1);
+        } else {
+            *lost += 1;
+        }
+        // No more users are created whose credentials would expire.
+        if *lost >= self.capacity || (error.kind() == ErrorKind::Context && users.check().is_err()) {
             self.shutdown.begin();
         }
-        self.places.add_permits(1);
         self.say(Event::Failed(external_uuid, error));
     }
 
     /// Gives a place back for each user that others have taken into use, or whose credential has expired.
-    async fn watch(&self, mut new: UnboundedReceiver<(Uuid, ProvisionId)>, pause: Duration) -> usize {
+    async fn watch(&self, mut new: UnboundedReceiver<(Uuid, ProvisionId)>) -> usize {
+        let pause = self.interval.max(Duration::from_millis(20));
         let mut waiting = HashSet::new();
         // A clock that is set meanwhile makes nothing expire.
         let (began, clock) = (Instant::now(), Timestamp::now());
@@ -324,32 +317,6 @@ impl Use {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_user_that_fails_neither_holds_up_the_others_nor_waits_for_all_of_them() {
-        let user = |id: u64| Unused {
-            external_uuid: Uuid::nil(),
-            id: ProvisionId::try_from(id).unwrap(),
-            expiry: Some(Timestamp::from_second(i64::try_from(id).unwrap()).unwrap()),
-            failures: 0,
-            opened_before: 0,
-            turn: 0,
-        };
-        let mut unused: Vec<_> = [3, 1, 2].map(user).into();
-        let mut order = Vec::new();
-        for turns in 1..=12 {
-            // There is always another.
-            unused.push(user(turns + 3));
-            let mut next = take_next(&mut unused, turns - 1).unwrap();
-            order.push(next.id.get());
-            if next.id.get() <= 2 {
-                next.failures += 1;
-                next.turn = turns + (1 << next.failures);
-                unused.push(next);
-            }
-        }
-        assert_eq!(order, [1, 2, 3, 1, 2, 4, 5, 6, 1, 2, 7, 8]);
-    }
 
     #[test]
     fn a_user_waits_until_its_credential_is_used_or_expired() {

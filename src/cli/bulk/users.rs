@@ -25,6 +25,11 @@ impl Users {
         Self { client, folder }
     }
 
+    /// Fails if nothing can be stored.
+    pub(super) fn check(&self) -> io::Result<()> {
+        owner::check(&self.folder)
+    }
+
     fn path(&self, id: ProvisionId, extension: &str) -> PathBuf {
         self.folder.join(format!("{id}.{extension}"))
     }
@@ -44,7 +49,7 @@ impl Users {
         }
         let provisions = self.client.provisions();
         let seen = if is_stored {
-            match provisions.get(id).await {
+            match provisions.operation_timeout(timeout).get(id).await {
                 // The stored token is tried.
                 Err(error) if error.is_retryable() => return Ok(Some(None)),
                 seen => seen?,
@@ -69,8 +74,8 @@ impl Users {
     /// Stores a token, which is another than the one that is stored after a reset. A context is of one token.
     fn write(&self, id: ProvisionId, token: &Secret) -> io::Result<()> {
         let (path, context) = (self.path(id, "token"), self.path(id, "json"));
-        let is_other = |stored: Secret| stored.expose() != token.expose();
-        if path.exists() && read(&path).is_ok_and(is_other) && context.exists() {
+        let is_stored = read(&path).is_ok_and(|stored| stored.expose() == token.expose());
+        if !is_stored && fs::symlink_metadata(&context).is_ok() {
             fs::remove_file(context)?;
         }
         write(&path, token)
