@@ -199,10 +199,12 @@ impl Task {
                         if failing_since.is_none() {
                             self.say(Event::Delayed(user.external_uuid, error.clone()));
                         }
-                        if failing_since.get_or_insert_with(Instant::now).elapsed() >= OUTAGE_TIMEOUT {
+                        let is_long = failing_since.get_or_insert_with(Instant::now).elapsed() >= OUTAGE_TIMEOUT;
+                        if is_long {
                             self.shutdown.begin();
                         }
-                        if let Err(user) = queue.failed(user) {
+                        let given_up = if is_long { Err(user) } else { queue.failed(user) };
+                        if let Err(user) = given_up {
                             self.failed(users, user.external_uuid, error, &mut lost);
                         }
                     }
