@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use bunq_partner::sandbox::{Fault, Injection, Pace, Sandbox, SandboxBuilder};
 use bunq_partner::{Operation, ProvisionId};
-use common::bulk::{FAST, bulk, check_created, rehearsed, report, users};
+use common::bulk::{FAST, bulk, check_created, interrupt, rehearsed, report, users};
 use common::{Folder, calls, program, program_for, ran};
 use serde_json::Value;
 
@@ -551,7 +551,7 @@ async fn ctrl_c_ends_after_the_rows_in_progress() {
     program.args(["--rehearse", "100", "close", "--from"]).arg(&from);
     let mut child = program.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     assert!(until_grown(&mut child, &journal, 4000));
-    rustix::process::kill_process(rustix::process::Pid::from_child(&child), rustix::process::Signal::INT).unwrap();
+    interrupt(&child);
     let output = child.wait_with_output().unwrap();
     let stderr = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(130), "{stderr}");
@@ -583,12 +583,9 @@ async fn a_second_ctrl_c_stops_at_once() {
     while sandbox.journal().iter().filter(|call| call.method == "PUT").count() < 2 {
         std::thread::sleep(Duration::from_millis(1));
     }
-    let interrupt = || {
-        rustix::process::kill_process(rustix::process::Pid::from_child(&child), rustix::process::Signal::INT).unwrap();
-    };
-    interrupt();
+    interrupt(&child);
     assert!(stderr.any(|line| line.contains("the rows in progress end first")));
-    interrupt();
+    interrupt(&child);
     assert!(stderr.any(|line| line.contains("--resume` goes on")));
     assert_eq!(child.wait().unwrap().code(), Some(130));
     let (stdout, stderr, code) = ran(bulk(&folder, &sandbox, "close", &from).arg("--resume"));

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use bunq_partner::sandbox::{Fault, Injection, Pace, Sandbox};
 use bunq_partner::{Operation, ProvisionId, Uuid};
-use common::bulk::{bulk, check_created, report, users};
+use common::bulk::{bulk, check_created, interrupt, report, users};
 use common::{Folder, calls, program_for, ran};
 use serde_json::Value;
 
@@ -172,7 +172,7 @@ async fn users_without_a_session_are_left_for_the_next_run() {
     assert!(stderr.any(|line| line.contains("no session can be opened for the user")));
     let is_stored = |id: &ProvisionId| kept.join(format!("{id}.token")).exists();
     until(&mut child, || sandbox.provision_ids().iter().filter(|id| is_stored(id)).count() == 3);
-    rustix::process::kill_process(rustix::process::Pid::from_child(&child), rustix::process::Signal::INT).unwrap();
+    interrupt(&child);
     let said: Vec<_> = stderr.collect();
     let output = child.wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(130), "{said:?}");

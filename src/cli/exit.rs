@@ -123,8 +123,9 @@ impl Failure {
         self
     }
 
-    /// The same failure with a hint, also beside the one that it has.
-    pub(super) fn or_hint(self, hint: String) -> Self {
+    /// The same failure with a hint, if there is one, also beside the one that it has.
+    pub(super) fn or_hint(self, hint: Option<String>) -> Self {
+        let Some(hint) = hint else { return self };
         let hint = match &self.hint {
             Some(first) => format!("{first}; {hint}"),
             None => hint,

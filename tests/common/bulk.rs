@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Child, Command};
 
 use bunq_partner::Uuid;
 use bunq_partner::sandbox::Sandbox;
@@ -28,6 +28,11 @@ pub fn users(folder: &Folder, count: usize) -> (PathBuf, Vec<Uuid>) {
     let lines: String =
         uuids.iter().zip(1..).map(|(uuid, row)| format!("{uuid},user{row}@example.com,+31600{row:06}\n")).collect();
     (folder.file("users.csv", &format!("external_uuid,email,phone_number\n{lines}")), uuids)
+}
+
+/// Ctrl-C.
+pub fn interrupt(child: &Child) {
+    rustix::process::kill_process(rustix::process::Pid::from_child(child), rustix::process::Signal::INT).unwrap();
 }
 
 /// The lines of a report, by their columns.

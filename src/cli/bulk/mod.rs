@@ -107,11 +107,7 @@ pub(super) async fn run(invocation: &Invocation, job: &Job) -> Result<(), Failur
             Err(Failure::invalid(problem))
         }
     });
-    let with_hint = |failure: Failure| match job.resumption() {
-        Some(resumption) => failure.or_hint(resumption),
-        None => failure,
-    };
-    let unused = done.map_err(with_hint)?;
+    let unused = done.map_err(|failure| failure.or_hint(job.resumption()))?;
     if let Some(spooled) = &job.spooled {
         invocation.note(&format!("standard input is kept in {} for the report", spooled.display()));
     }
@@ -122,7 +118,7 @@ pub(super) async fn run(invocation: &Invocation, job: &Job) -> Result<(), Failur
     let journal = FileJournal::read(&job.journal).await?;
     let report = report::write(invocation.format(), &job.input, &journal, false, job.resumption());
     until_interrupted(None, report).await?;
-    unused.map_or(Ok(()), |failure| Err(with_hint(failure)))
+    unused.map_or(Ok(()), |failure| Err(failure.or_hint(job.resumption())))
 }
 
 /// Ends the run at the first signal after the rows in progress, and at the second at once.

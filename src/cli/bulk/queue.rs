@@ -28,13 +28,13 @@ pub(super) struct Unused {
 /// The users that wait for their sessions. The one goes first whose credential expires first; one that fails lets others go
 /// first, so that it holds up nobody.
 #[derive(Debug, Default)]
-pub(super) struct Queue {
+pub(super) struct SessionQueue {
     users: Vec<Unused>,
     turns: u64,
     opened: u64,
 }
 
-impl Queue {
+impl SessionQueue {
     pub(super) fn add(&mut self, external_uuid: Uuid, id: ProvisionId, expiry: Option<Timestamp>) {
         self.users.push(Unused { external_uuid, id, expiry, failures: 0, strikes: 0, failed_at: None, turn: 0 });
     }
@@ -83,7 +83,7 @@ mod tests {
     use super::*;
 
     /// Adds users with these ids, whose credentials expire in the order of their ids.
-    fn add(queue: &mut Queue, ids: impl IntoIterator<Item = u64>) {
+    fn add(queue: &mut SessionQueue, ids: impl IntoIterator<Item = u64>) {
         for id in ids {
             let expiry = Timestamp::from_second(i64::try_from(id).unwrap()).unwrap();
             queue.add(Uuid::nil(), ProvisionId::try_from(id).unwrap(), Some(expiry));
@@ -92,7 +92,7 @@ mod tests {
 
     /// The users that have their turns, of which these fail, until so many have had one or nobody is left; and those that are
     /// given up.
-    fn order(queue: &mut Queue, failing: &[u64], turns: usize) -> (Vec<u64>, Vec<u64>) {
+    fn order(queue: &mut SessionQueue, failing: &[u64], turns: usize) -> (Vec<u64>, Vec<u64>) {
         let (mut order, mut given_up) = (Vec::new(), Vec::new());
         while let Some(user) = queue.next().filter(|_| order.len() < turns) {
             let id = user.id.get();
@@ -108,14 +108,14 @@ mod tests {
 
     #[test]
     fn the_credential_that_expires_first_goes_first() {
-        let mut queue = Queue::default();
+        let mut queue = SessionQueue::default();
         add(&mut queue, [3, 1, 2]);
         assert_eq!(order(&mut queue, &[], 9), (vec![1, 2, 3], vec![]));
     }
 
     #[test]
     fn users_that_fail_hold_up_nobody_and_are_given_up() {
-        let mut queue = Queue::default();
+        let mut queue = SessionQueue::default();
         add(&mut queue, 1..=9);
         let (order, given_up) = order(&mut queue, &[1, 2, 3], 30);
         assert_eq!(order, [1, 2, 3, 1, 2, 3, 4, 1, 2, 3, 1, 2, 3, 5, 6, 1, 2, 3, 7, 8, 9]);
@@ -124,7 +124,7 @@ mod tests {
 
     #[test]
     fn an_outage_counts_against_nobody() {
-        let mut queue = Queue::default();
+        let mut queue = SessionQueue::default();
         add(&mut queue, 1..=3);
         let (tried, given_up) = order(&mut queue, &[1, 2, 3], 300);
         assert_eq!((tried.len(), given_up.len(), queue.len()), (300, 0, 2));

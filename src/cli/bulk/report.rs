@@ -76,10 +76,7 @@ pub(super) async fn write(
     };
     let problem = format!("not all of the {} rows are done: {said}", input.rows);
     let failure = if in_doubt { Failure::doubt(problem) } else { Failure::of_kind_named(kind.as_deref(), problem) };
-    let outcome = Err(match resumption.filter(|_| is_open) {
-        Some(resumption) => failure.or_hint(resumption),
-        None => failure,
-    });
+    let outcome = Err(failure.or_hint(resumption.filter(|_| is_open)));
     after_output(outcome, written)
 }
 

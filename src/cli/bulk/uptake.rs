@@ -21,7 +21,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::time::{sleep_until, timeout};
 
 use super::super::connection::Connection;
-use super::queue::Queue;
+use super::queue::SessionQueue;
 use super::users::Users;
 
 /// How long bunq may take to make a user.
@@ -158,7 +158,7 @@ impl Task {
     async fn take_into_use(&self, users: Users, mut new: UnboundedReceiver<(Uuid, ProvisionId)>) -> usize {
         let users = &users;
         let mut making = FuturesUnordered::new();
-        let mut queue = Queue::default();
+        let mut queue = SessionQueue::default();
         let mut opening = FuturesUnordered::new();
         let (mut is_over, mut failing_since) = (false, None);
         // How many places are not given back, because a credential still waits there.

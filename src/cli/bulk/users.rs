@@ -74,10 +74,10 @@ impl Users {
     /// Stores a token, which is another than the one that is stored after a reset. A context is of one token.
     fn write(&self, id: ProvisionId, token: &Secret) -> io::Result<()> {
         let (path, context) = (self.path(id, "token"), self.path(id, "json"));
-        let is_stored = read(&path).is_ok_and(|stored| stored.expose() == token.expose());
-        if !is_stored && fs::symlink_metadata(&context).is_ok() {
-            fs::remove_file(context)?;
+        if read(&path).is_ok_and(|stored| stored.expose() == token.expose()) {
+            return Ok(());
         }
+        remove(&context)?;
         write(&path, token)
     }
 
@@ -96,10 +96,7 @@ fn failed(path: &Path, error: &io::Error) -> Error {
 /// Writes a token so that it is there, whole and its owner's alone, or not at all.
 fn write(path: &Path, token: &Secret) -> io::Result<()> {
     let unfinished = path.with_extension("tmp");
-    match fs::remove_file(&unfinished) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
+    remove(&unfinished)?;
     let mut file = owner::create_new(&unfinished)?;
     file.write_all(token.expose().as_bytes())?;
     file.sync_all()?;
@@ -109,6 +106,14 @@ fn write(path: &Path, token: &Secret) -> io::Result<()> {
         File::open(folder)?.sync_all()?;
     }
     Ok(())
+}
+
+/// Removes a file, if it is there.
+fn remove(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
 }
 
 fn read(path: &Path) -> io::Result<Secret> {
