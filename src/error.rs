@@ -172,6 +172,8 @@ struct Inner {
     is_from_bunq: bool,
     /// It passes, though its kind does not by itself.
     is_passing: bool,
+    /// Nobody could find out whether a refused request was carried out nevertheless.
+    is_in_doubt: bool,
     retry_after: Option<Duration>,
     message: String,
     metadata: Option<CallMetadata>,
@@ -193,13 +195,18 @@ impl Error {
     }
 
     /// Whether bunq may have carried the request out although the call failed: it got no complete response, or one that
-    /// proves nothing. Check the outcome before you send such a request again.
+    /// proves nothing; or [`create`], [`close`] or [`reset_token`] was refused, and could not look whether that was the last
+    /// word. Check the outcome before you send such a request again.
     ///
     /// It is `false` for a read, for a wait, and for whatever else does no harm when it is repeated
     /// ([`Operation::idempotent`]).
+    ///
+    /// [`create`]: crate::Provisions::create
+    /// [`close`]: crate::Provisions::close
+    /// [`reset_token`]: crate::Provisions::reset_token
     pub fn is_doubtful(&self) -> bool {
         self.operation().is_some_and(|operation| !operation.idempotent)
-            && may_have_run(self.0.kind, self.0.sent, self.0.is_from_bunq)
+            && (self.0.is_in_doubt || may_have_run(self.0.kind, self.0.sent, self.0.is_from_bunq))
     }
 
     /// Whether `operation` may be attempted again after this failure without a look at what happened: it surely was not
@@ -312,6 +319,7 @@ impl Error {
             sent,
             is_from_bunq: false,
             is_passing: false,
+            is_in_doubt: false,
             retry_after: None,
             message: one_line(&message.to_string(), MAX_FOREIGN_CHARS * 2),
             metadata: None,
@@ -371,6 +379,19 @@ impl Error {
         self.0.is_passing = true;
         self.0.retry_after = Some(pause);
         self
+    }
+
+    /// The same refusal, of which nobody could find out whether it is the last word, because of the failure of a look, or
+    /// because a request may still arrive.
+    pub(crate) fn in_doubt(mut self, failure: Option<Self>) -> Self {
+        self.0.is_in_doubt = true;
+        let pause = failure.as_ref().and_then(Self::retry_after).unwrap_or_default();
+        let error =
+            self.with_advice("whether it was carried out nevertheless could not be found out").passing_after(pause);
+        match failure {
+            Some(failure) => error.with_source(failure),
+            None => error,
+        }
     }
 
     pub(crate) fn with_retry_after(mut self, pause: Option<Duration>) -> Self {

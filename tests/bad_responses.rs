@@ -44,7 +44,7 @@ fn error_body(description: &str) -> Vec<u8> {
         .into_bytes()
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn http_statuses() {
     let (sandbox, client) = start_without_retries().await;
     let id = ready(&client).await;

@@ -398,6 +398,70 @@ fn every_fault_at_every_operation() {
     println!("{}", tables[0]);
 }
 
+/// Requests that a refusal of bunq's may be about.
+#[derive(Clone, Copy, Debug)]
+enum Verb {
+    Create,
+    Close,
+    Reset,
+}
+
+impl Verb {
+    async fn call(self, client: &Client, id: ProvisionId, new: NewProvision) -> Result<Acceptance, Error> {
+        let provisions = client.provisions();
+        let waiter = match self {
+            Self::Create => provisions.create(new).await,
+            Self::Close => provisions.close(id).await,
+            Self::Reset => provisions.reset_token(id).await,
+        };
+        waiter.map(|waiter| waiter.acceptance())
+    }
+
+    fn operations(self) -> (&'static Operation, &'static Operation) {
+        match self {
+            Self::Create => (&Operation::CREATE_PROVISION, &Operation::LIST_PROVISIONS),
+            Self::Close | Self::Reset => (&Operation::UPDATE_PROVISION, &Operation::GET_PROVISION),
+        }
+    }
+}
+
+/// bunq's envelope with a refusal, which is not signed, of a request that was carried out; and then looks that fail, once or
+/// always.
+#[tokio::test(start_paused = true)]
+async fn a_refusal_is_the_last_word_only_if_a_look_says_so() {
+    const LOOKS: [Fault; 5] =
+        [Fault::Status(503), Fault::UnsignedStatus(404), Fault::Truncated, Fault::NotJson, Fault::MissingSignature];
+    let sandbox = Sandbox::builder().deduplicate(false).start().await.unwrap();
+    let (client, _) = client(&sandbox);
+    for verb in [Verb::Create, Verb::Close, Verb::Reset] {
+        let (request, look) = verb.operations();
+        for status in [400, 401, 403, 404, 405, 429, 466, 490] {
+            for fault in LOOKS {
+                for is_once in [true, false] {
+                    let cell = format!("{verb:?} {status}, {fault:?} {is_once}");
+                    let id = sandbox.populate(1)[0];
+                    let failing = Injection::new(fault).on(look);
+                    let failing = if is_once { failing.times(1) } else { failing.always() };
+                    // A reset begins with a look, at which nothing is wrong.
+                    let failing = if let Verb::Reset = verb { failing.after(1) } else { failing };
+                    sandbox.inject(Injection::new(Fault::Status(status)).carried_out(true).on(request));
+                    sandbox.inject(failing);
+                    let outcome = verb.call(&client, id, new_provision()).await;
+                    sandbox.clear_injections();
+                    if is_once {
+                        assert!(outcome.is_ok(), "{cell}: {outcome:?}");
+                        continue;
+                    }
+                    let error = outcome.unwrap_err();
+                    assert!(error.is_doubtful() && error.is_retryable(), "{cell}: {error}");
+                    assert_eq!((error.operation(), error.status()), (Some(request), Some(status)), "{cell}: {error}");
+                    assert_eq!(error.bunq_messages(), ["The sandbox plays a fault."], "{cell}: {error}");
+                }
+            }
+        }
+    }
+}
+
 /// The lines in which two tables differ, as the second has them, with their operations.
 fn differing(one: &str, other: &str) -> String {
     let mut operation = "";

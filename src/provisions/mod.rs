@@ -15,12 +15,13 @@ mod waiter;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::time::Instant;
 use uuid::Uuid;
 
 use self::condition::{Condition, is_new};
 pub use self::life_cycle::WaitingFor;
 pub use self::list::List;
-use self::outcome::{Request, RequestOutcome};
+use self::outcome::{InDoubt, Request, RequestOutcome};
 pub(crate) use self::poller::Poller;
 pub(crate) use self::search::is_over;
 pub use self::waiter::{Acceptance, Waiter};
@@ -155,7 +156,7 @@ impl Provisions {
             let found = self.find_going(external_uuid, self.check_by(deadline)).await?;
             Ok(found.map(|id| (id, None)))
         };
-        let request = self.request(&Operation::CREATE_PROVISION, deadline, Some(self.config.late_arrival));
+        let request = self.request(&Operation::CREATE_PROVISION, deadline, InDoubt::RepeatAfterLateArrival);
         let RequestOutcome { done, acceptance, is_repeated } = request.until_known(|| create(&api, new), look).await?;
         let (id, response_id) = done;
         let waiter = self.waiter(id, Condition::Ready, acceptance).accepted_in(response_id);
@@ -189,21 +190,26 @@ impl Provisions {
     /// Requests that a provision be closed, and returns the waiter for its closure.
     ///
     /// If the provision is closing or closed already, that is a success, and [`acceptance`](Waiter::acceptance) shows it.
-    /// If the request fails, it reads the provision before it sends the request again or fails.
+    /// If the request fails, it reads the provision before it sends the request again or fails. If one may still be on its
+    /// way, it reads it [for a while](crate::ClientBuilder::late_arrival) before it fails.
     ///
     /// # Errors
     ///
     /// If the error [is doubtful](Error::is_doubtful), the outcome of the request is unknown. To close the provision again
     /// does no harm.
     pub async fn close(&self, id: ProvisionId) -> Result<Waiter, Error> {
+        self.close_after(id, None).await
+    }
+
+    /// Closes a provision for which a request whose outcome is in doubt was sent before, at this time at the latest.
+    pub(crate) async fn close_after(&self, id: ProvisionId, earlier: Option<Instant>) -> Result<Waiter, Error> {
         let deadline = self.api.deadline();
         let api = self.api.until(deadline);
         let look = || async move {
             let seen = self.api.until(self.check_by(deadline)).get_provision(id).await?;
             Ok(matches!(seen.status, ProvisionStatus::Cancelled | ProvisionStatus::Closed).then_some(None))
         };
-        // To close twice does no harm, so there is no need to wait for one that may be on its way.
-        let request = self.request(&Operation::UPDATE_PROVISION, deadline, Some(Duration::ZERO));
+        let request = Request { earlier, ..self.request(&Operation::UPDATE_PROVISION, deadline, InDoubt::Repeat) };
         let RequestOutcome { done: response_id, acceptance, .. } =
             request.until_known(|| update(&api, id, RequestedStatus::Cancelled), look).await?;
         Ok(self.waiter(id, Condition::Closed, acceptance).accepted_in(response_id))
@@ -212,7 +218,8 @@ impl Provisions {
     /// Requests another credential for a provision, and returns the waiter for it.
     ///
     /// The provision is read first, so that the new credential can be distinguished from the old one, which bunq shows for
-    /// a while. If the request fails, the provision is read again. The request is sent again only if bunq itself has
+    /// a while. If the request fails, the provision is read again, [for a while](crate::ClientBuilder::late_arrival) if the
+    /// request may still arrive. The request is sent again only if bunq itself has
     /// refused it and no reset is in progress, and never after a doubtful failure, because each reset discards a
     /// credential.
     ///
@@ -231,7 +238,7 @@ impl Provisions {
             Ok(is_reset.then_some(None))
         };
         let RequestOutcome { done: response_id, acceptance, .. } = self
-            .request(&Operation::UPDATE_PROVISION, deadline, None)
+            .request(&Operation::UPDATE_PROVISION, deadline, InDoubt::Stop)
             .until_known(|| update(&api, id, RequestedStatus::TokenResetRequested), look)
             .await?;
         Ok(self.waiter(id, Condition::Reset { old: old.cloned() }, acceptance).accepted_in(response_id))
@@ -251,10 +258,11 @@ impl Provisions {
         Waiter::new(self.poller.clone(), id, condition, acceptance, self.config.poll_interval)
     }
 
-    fn request(&self, operation: &Operation, deadline: Deadline, late_arrival: Option<Duration>) -> Request {
+    fn request(&self, operation: &Operation, deadline: Deadline, in_doubt: InDoubt) -> Request {
         let transport = self.api.transport();
         let (policy, is_governed) = (transport.config().retry, transport.limits().governs(operation));
-        Request { policy, is_governed, deadline, poll_interval: self.config.poll_interval, late_arrival }
+        let ProvisionsConfig { poll_interval, late_arrival } = self.config;
+        Request { policy, is_governed, deadline, poll_interval, late_arrival, in_doubt, earlier: None }
     }
 
     /// The provision with this key, if there is one for which a credential can be waited for.

@@ -18,11 +18,24 @@ pub(super) struct Request {
     /// The operation has a rate limit, whose window keeps the pauses after a 429.
     pub(super) is_governed: bool,
     pub(super) deadline: Deadline,
-    /// The pause between two looks.
+    /// The pause between two looks; it doubles after each look that fails.
     pub(super) poll_interval: Duration,
-    /// How long a request that is in doubt may still arrive, and is looked for, before another is sent. `None`: no other
-    /// is sent after one in doubt.
-    pub(super) late_arrival: Option<Duration>,
+    /// How long a request that is in doubt may still arrive.
+    pub(super) late_arrival: Duration,
+    pub(super) in_doubt: InDoubt,
+    /// When a request of an earlier call was sent at the latest, whose outcome is in doubt.
+    pub(super) earlier: Option<Instant>,
+}
+
+/// What may follow a request whose outcome is in doubt.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum InDoubt {
+    /// The same request, because a second one does no harm.
+    Repeat,
+    /// The same request, when the first cannot arrive any more.
+    RepeatAfterLateArrival,
+    /// No request.
+    Stop,
 }
 
 /// What came of a request.
@@ -34,12 +47,25 @@ pub(super) struct RequestOutcome<T> {
     pub(super) is_repeated: bool,
 }
 
+/// What looks have shown.
+enum Looked<T> {
+    Done(T),
+    NotDone,
+    /// Something else was done, which this error names.
+    DoneOtherwise(Error),
+    /// Nothing, in the time that there is: because the last look failed, or because a request can arrive after it.
+    Unknown(Option<Error>),
+}
+
 impl Request {
     /// Sends a request until its outcome is known.
     ///
     /// After every failure, whatever the response says, it looks whether the request is done, before it sends it again or
-    /// fails. The error is the first one that leaves the outcome in doubt, because that doubt stays whatever a later
-    /// request gets.
+    /// fails. After a refusal that would be the last word, a look that fails is made again as long as there is time. Before
+    /// it fails, a look begins when no request can arrive any more.
+    ///
+    /// The error is the first one that leaves the outcome in doubt, because that doubt stays whatever a later request
+    /// gets. A refusal leaves it in doubt too, if no such look has succeeded.
     pub(super) async fn until_known<T, S, L>(
         &self,
         mut send: impl FnMut() -> S,
@@ -53,8 +79,8 @@ impl Request {
         let mut is_renewed = false;
         let mut doubt: Option<Error> = None;
         let mut last: Option<Error> = None;
-        // Something was found that was done before, which says nothing of this request.
-        let mut is_over = false;
+        // When no request that is in doubt can arrive any more.
+        let mut settled = self.earlier.map(|sent| sent + self.late_arrival);
         loop {
             let error = match send().await {
                 Ok(done) => {
@@ -69,6 +95,10 @@ impl Request {
             requests += 1;
             counted += u32::from(!error.is_throttling());
             let failed = Instant::now();
+            if error.is_doubtful() {
+                doubt.get_or_insert_with(|| error.clone());
+                settled = Some(failed + self.late_arrival);
+            }
             let next = match retry::decide(
                 &Failure::new(&error, counted, self.is_governed),
                 &self.policy,
@@ -80,54 +110,79 @@ impl Request {
                 Decision::Stop => None,
                 Decision::RetryAfter(pause) => Some(failed + pause),
             };
-            if error.is_doubtful() {
-                doubt.get_or_insert_with(|| error.clone());
-            }
-            let next = match (&doubt, self.late_arrival) {
-                (Some(_), None) => None,
-                (Some(_), Some(late_arrival)) => next.map(|next| next.max(failed + late_arrival)),
-                (None, _) => next,
+            // When to send it again, and when the look that decides on that begins at the earliest.
+            let (next, look_at) = match (next, self.in_doubt) {
+                (Some(next), _) if doubt.is_none() => (Some(next), failed),
+                (Some(next), InDoubt::Repeat) => (Some(next), next),
+                (Some(next), InDoubt::RepeatAfterLateArrival) => {
+                    let next = settled.map_or(next, |settled| settled.max(next));
+                    (Some(next), next)
+                }
+                (Some(_), InDoubt::Stop) | (None, _) => (None, settled.unwrap_or(failed)),
             };
-            loop {
-                // Only a look that begins when nothing can arrive any more says that nothing has arrived.
-                let is_last = next.is_none_or(|next| Instant::now() >= next);
-                match look().await {
-                    Ok(Some(done)) => {
-                        let acceptance = if doubt.is_some() { Acceptance::Found } else { Acceptance::Already };
-                        return Ok(RequestOutcome { done, acceptance, is_repeated: requests > 1 });
-                    }
-                    Ok(None) => {}
-                    Err(found) if found.kind() == ErrorKind::Duplicate => return Err(found),
-                    Err(found) if found.kind() == ErrorKind::Unattainable => match doubt {
-                        None => return Err(found),
-                        Some(_) => is_over = true,
-                    },
-                    // Whether it was done before is not known then, and the refusal is not the last word.
-                    Err(look) if look.is_retryable() => {
-                        let pause = look.retry_after().unwrap_or_default();
-                        return Err(doubt.unwrap_or_else(|| error.passing_after(pause)));
-                    }
-                    Err(_) => return Err(doubt.unwrap_or(error)),
+            match self.look_until(look_at, &error, doubt.is_some(), &mut look).await {
+                Looked::Done(done) => {
+                    let acceptance = if doubt.is_some() { Acceptance::Found } else { Acceptance::Already };
+                    return Ok(RequestOutcome { done, acceptance, is_repeated: requests > 1 });
                 }
-                let Some(next) = next else { return Err(doubt.unwrap_or(error)) };
-                if is_last && is_over {
-                    return Err(doubt.unwrap_or(error));
-                }
-                if is_last {
-                    break;
-                }
-                let left = next.saturating_duration_since(Instant::now());
-                if left >= self.deadline.left_to_send() {
-                    return Err(doubt.unwrap_or(error));
-                }
-                if doubt.is_none() {
-                    // Nothing is on its way.
-                    sleep_until(next).await;
-                    break;
-                }
-                sleep(left.min(self.poll_interval)).await;
+                Looked::NotDone => {}
+                Looked::DoneOtherwise(found) if found.kind() == ErrorKind::Duplicate => return Err(found),
+                Looked::DoneOtherwise(found) => return Err(doubt.unwrap_or(found)),
+                Looked::Unknown(failure) => return Err(doubt.unwrap_or_else(|| error.in_doubt(failure))),
             }
+            let Some(next) = next else { return Err(doubt.unwrap_or(error)) };
+            sleep_until(next).await;
             last = Some(error);
+        }
+    }
+
+    /// Looks until a look has succeeded that began at this time or later. In doubt, a look that fails is the last.
+    async fn look_until<T, L>(
+        &self,
+        at: Instant,
+        refusal: &Error,
+        is_in_doubt: bool,
+        mut look: impl FnMut() -> L,
+    ) -> Looked<T>
+    where
+        L: Future<Output = Result<Option<T>, Error>>,
+    {
+        let mut backoff = self.poll_interval;
+        loop {
+            let is_last = Instant::now() >= at;
+            let seen = match look().await {
+                // The request was refused for the same reason.
+                Err(seen) if [&seen, refusal].iter().all(|error| error.kind() == ErrorKind::NotFound) => {
+                    if seen.is_from_bunq() { Ok(None) } else { Err(seen) }
+                }
+                seen => seen,
+            };
+            let pause = match seen {
+                Ok(Some(done)) => return Looked::Done(done),
+                Ok(None) if is_last => return Looked::NotDone,
+                Err(found) if found.kind() == ErrorKind::Duplicate => return Looked::DoneOtherwise(found),
+                Err(found) if found.kind() == ErrorKind::Unattainable && is_last => {
+                    return Looked::DoneOtherwise(found);
+                }
+                Err(failure) if failure.kind() != ErrorKind::Unattainable => {
+                    let pause = backoff.max(failure.retry_after().unwrap_or_default());
+                    backoff = backoff.saturating_mul(2).min(self.policy.max_backoff.max(self.poll_interval));
+                    // What is wrong on this machine stays so.
+                    let is_hopeless = failure.sent() == Sent::No && !failure.is_retryable();
+                    if is_in_doubt || is_hopeless || pause >= self.deadline.left_to_send() {
+                        return Looked::Unknown(Some(failure));
+                    }
+                    pause
+                }
+                Ok(None) | Err(_) => {
+                    let left = at.saturating_duration_since(Instant::now());
+                    if left >= self.deadline.left_to_send() {
+                        return Looked::Unknown(None);
+                    }
+                    left.min(self.poll_interval)
+                }
+            };
+            sleep(pause).await;
         }
     }
 }
@@ -153,7 +208,9 @@ mod tests {
             is_governed: true,
             deadline: Deadline::after(120 * SECOND, rank),
             poll_interval: 2 * SECOND,
-            late_arrival: Some(10 * SECOND),
+            late_arrival: 10 * SECOND,
+            in_doubt: InDoubt::RepeatAfterLateArrival,
+            earlier: None,
         };
         let (start, sent) = (Instant::now(), Cell::new(0));
         let send = || async {
