@@ -504,6 +504,62 @@ async fn an_outage_is_waited_for() {
     assert!(others.iter().all(|row| row.as_ref().unwrap().state == RowState::Unfinished), "{others:?}");
 }
 
+/// Polls a bulk operation until the bank has got a closing, and drops it, as in a crash.
+async fn crashed(bulk: bunq_partner::Bulk, sandbox: &Sandbox) {
+    // Nothing follows it.
+    let hanging = Fault::Late(Duration::from_secs(3600));
+    sandbox.inject(Injection::new(hanging).on(&Operation::GET_PROVISION).always());
+    let mut rows = std::pin::pin!(bulk.stream());
+    let arrived = async {
+        while sandbox.journal().iter().all(|call| call.method != "PUT") {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    tokio::select! {
+        row = rows.next() => panic!("{row:?}"),
+        () = arrived => {}
+    }
+    sandbox.clear_injections();
+}
+
+/// A closing that may be on its way is told as refused only after a look that begins when it cannot arrive any more.
+#[tokio::test(start_paused = true)]
+async fn a_closing_on_its_way_is_awaited_before_it_is_refused() {
+    let late = |after| Injection::new(Fault::LateArrival(Duration::from_secs(after)));
+    let lost = Injection::new(Fault::Drop).carried_out(false);
+    for (first, expected) in [(late(4), RowState::Found), (late(9), RowState::Found), (lost, RowState::Failed)] {
+        let sandbox = Sandbox::start().await.unwrap();
+        let client = sandbox.client().late_arrival(Duration::from_secs(10)).build().unwrap();
+        let (ids, journal) = (sandbox.populate(1), MemoryJournal::new());
+        client.open_session().await.unwrap();
+        sandbox.inject(first.on(&Operation::UPDATE_PROVISION));
+        crashed(close_all(&client, &ids).journal(journal.clone()), &sandbox).await;
+        sandbox.inject(Injection::new(Fault::Status(400)).on(&Operation::UPDATE_PROVISION).always());
+        let rows = outcomes(close_all(&client, &ids).journal(journal.clone())).await;
+        assert_eq!(states(&rows), [(expected, 1)].into());
+        let is_closed = sandbox.provision(ids[0]).unwrap()["status"] != "ACTIVE";
+        assert_eq!(is_closed, expected == RowState::Found);
+    }
+}
+
+/// What is in doubt stays so, whatever fails afterwards.
+#[tokio::test(start_paused = true)]
+async fn a_row_that_is_given_up_in_doubt_says_so() {
+    let (sandbox, client) = common::start().await;
+    let (ids, journal) = (sandbox.populate(1), MemoryJournal::new());
+    client.open_session().await.unwrap();
+    let close = || close_all(&client, &ids).journal(journal.clone()).outage_timeout(Duration::from_secs(60));
+    sandbox.inject(Injection::new(Fault::Drop).on(&Operation::UPDATE_PROVISION));
+    sandbox.inject(Injection::new(Fault::UnsignedStatus(502)).on(&Operation::GET_PROVISION).always());
+    sandbox.inject(Injection::new(Fault::SessionLost).on(&Operation::UPDATE_PROVISION).after(1).always());
+    let rows: Vec<_> = close().stream().collect().await;
+    let last = journal.last(1).await.unwrap().unwrap();
+    assert!(rows.len() == 2 && rows[1].is_err(), "{rows:?}");
+    assert!(last.state == RowState::Unfinished && last.is_in_doubt(), "{last:?}");
+    sandbox.clear_injections();
+    assert_eq!(states(&outcomes(close()).await), [(RowState::Found, 1)].into());
+}
+
 /// A row that always fails holds nobody up.
 #[tokio::test(start_paused = true)]
 async fn a_row_that_always_fails_is_given_up() {

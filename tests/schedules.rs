@@ -145,6 +145,11 @@ async fn live(client: Client) -> Story {
     story
 }
 
+/// What the bank has of what tasks have created.
+fn made_since(sandbox: &Sandbox, before: usize) -> Vec<Value> {
+    sandbox.provision_ids()[before..].iter().map(|id| sandbox.provision(*id).unwrap()).collect()
+}
+
 /// Compares the outcome of a task with the state of the bank.
 fn check(story: &Story, provisions: &[Value]) -> Result<(), String> {
     let external_uuid = story.new.external_uuid.to_string();
@@ -187,16 +192,19 @@ async fn play(seed: u64, sandbox: &Sandbox, client: &Client, is_told: bool) {
         .await
         .unwrap_or_else(|_| panic!("BUNQ_PARTNER_SEED={seed}: a future does not end"));
     sandbox.clear_injections();
-
-    let ids = &sandbox.provision_ids()[before..];
-    let provisions: Vec<_> = ids.iter().map(|id| sandbox.provision(*id).unwrap()).collect();
+    let stories: Vec<_> = stories.into_iter().map(|story| story.unwrap()).collect();
+    let now = made_since(sandbox, before);
+    // What is told as not done is not done either when what is on its way has arrived.
+    tokio::time::sleep(Duration::from_millis(LATE)).await;
+    let later = made_since(sandbox, before);
     for story in stories {
-        let story = story.unwrap();
         if is_told {
             let Story { created, ready, closed, ended, .. } = &story;
             println!("created: {created:?}\nready: {ready:?}\nclosed: {closed:?}\nended: {ended:?}\n");
         }
-        check(&story, &provisions).unwrap_or_else(|problem| panic!("BUNQ_PARTNER_SEED={seed}: {problem}"));
+        for provisions in [&now, &later] {
+            check(&story, provisions).unwrap_or_else(|problem| panic!("BUNQ_PARTNER_SEED={seed}: {problem}"));
+        }
     }
     for call in sandbox.take_journal() {
         let signed = call.signature == ReceivedSignature::Valid;

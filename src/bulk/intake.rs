@@ -196,7 +196,7 @@ impl Earlier {
         if matches!(status, Some(ProvisionStatus::Cancelled | ProvisionStatus::Closed)) {
             return self.found(last).await;
         }
-        Ok(Step::Work { row: last.row, work, is_repeated: true })
+        Ok(Step::Work { row: last.row, work, is_repeated: last.is_in_doubt() })
     }
 
     /// Looks for the user of a row among those that were created since the first run began.

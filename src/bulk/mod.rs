@@ -81,7 +81,8 @@ impl Provisions {
 /// the same input goes on, whenever and however the first one ended: final rows are yielded as they were written, and cost no
 /// call; what is in doubt is looked for at bunq before it is sent again, several at a time by a page of the listing. A
 /// creation is sent only after a look at all that was created since the first run began, and not before a request that
-/// was sent before could have [arrived](crate::ClientBuilder::late_arrival). The rows must come in the same order, each provision
+/// was sent before could have [arrived](crate::ClientBuilder::late_arrival). A closing is sent again at once, but one that
+/// bunq refuses fails only after a look that begins when no other could have arrived. The rows must come in the same order, each provision
 /// or user once.
 ///
 /// # Cancellation

@@ -114,7 +114,10 @@ pub enum RowState {
 impl RowState {
     /// Whether nothing more is to be done for the row.
     pub fn is_final(self) -> bool {
-        !matches!(self, Self::Sent | Self::Unfinished)
+        match self {
+            Self::Accepted | Self::Found | Self::Already | Self::Failed => true,
+            Self::Sent | Self::Unfinished => false,
+        }
     }
 
     /// Whether bunq has carried the request out.
@@ -173,6 +176,9 @@ pub struct RowRecord {
     /// The HTTP status of the failure.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub status: Option<u16>,
+    /// It is unfinished, and a request may have been carried out, or may still be.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) in_doubt: bool,
     /// The failure itself. A journal does not hold it.
     #[serde(skip)]
     pub error: Option<Error>,
@@ -201,6 +207,7 @@ impl RowKey {
             response_id: None,
             error_kind: None,
             status: None,
+            in_doubt: false,
             error: None,
         }
     }
@@ -223,14 +230,28 @@ impl RowKey {
 }
 
 impl RowRecord {
-    /// The same row, of which this is known now.
-    pub(super) fn now(self, state: RowState) -> Self {
-        Self { state, at: Timestamp::now(), ..self }
+    /// Whether a request may have been carried out, or may still be, of which nothing more is known. The next run with the
+    /// journal looks at bunq before it goes on with the row.
+    pub fn is_in_doubt(&self) -> bool {
+        self.state == RowState::Sent || self.in_doubt
     }
 
-    /// The same row, whose request has failed.
+    /// The same row, of which this is known now.
+    pub(super) fn now(self, state: RowState) -> Self {
+        Self { state, at: Timestamp::now(), in_doubt: false, ..self }
+    }
+
+    /// The same row, whose request is refused for good.
     pub(super) fn failed(self, error: Error) -> Self {
-        let state = if is_refused(&error) { RowState::Failed } else { RowState::Unfinished };
+        self.ended(RowState::Failed, error)
+    }
+
+    /// The same row, which is given up for now.
+    pub(super) fn given_up(self, error: Error, is_in_doubt: bool) -> Self {
+        Self { in_doubt: is_in_doubt, ..self.ended(RowState::Unfinished, error) }
+    }
+
+    fn ended(self, state: RowState, error: Error) -> Self {
         Self {
             id: self.id.or_else(|| error.last_seen().map(|seen| seen.id)),
             response_id: error.response_id().map(str::to_owned),

@@ -10,7 +10,7 @@ use super::intake::{Earlier, Intake, Step};
 use super::journal::Journal;
 use super::ledger::Ledger;
 use super::outage::{Failures, Next, Outage, Patience};
-use super::record::{RowRecord, RowState};
+use super::record::{RowRecord, RowState, is_refused};
 use super::row::{Row, Rows};
 use super::shutdown::Shutdown;
 use crate::error::{Error, ErrorKind};
@@ -50,6 +50,8 @@ pub(super) struct Run {
     ledger: Ledger,
     shutdown: Shutdown,
     outage: Arc<Outage>,
+    /// Earlier runs have sent nothing after it.
+    began: Instant,
     /// What ends the run.
     failure: Mutex<Option<Error>>,
 }
@@ -64,6 +66,7 @@ impl Run {
             ledger: Ledger(config.journal.clone()),
             shutdown: config.shutdown.clone(),
             outage: Arc::new(Outage::new(config.outage_timeout)),
+            began: Instant::now(),
             failure: Mutex::default(),
         });
         let (opened, worker, end) = (Arc::clone(&run), Arc::clone(&run), Arc::clone(&run));
@@ -109,13 +112,15 @@ impl Run {
     }
 
     /// Sends the request of a row until its outcome is known, or it is given up.
-    async fn work(&self, row: u64, work: &Row, mut is_repeated: bool) -> Result<RowRecord, Error> {
+    async fn work(&self, row: u64, work: &Row, is_repeated: bool) -> Result<RowRecord, Error> {
         let sent = self.ledger.record(work.key().sent(row)).await?;
+        // When a request whose outcome is in doubt was sent at the latest.
+        let mut in_doubt = is_repeated.then_some(self.began);
         let mut failures = Failures::default();
         let mut created = None;
         loop {
             let began = Instant::now();
-            let error = match self.request(&sent, work, is_repeated, &mut created).await {
+            let error = match self.request(&sent, work, in_doubt, &mut created).await {
                 Ok(record) => {
                     self.outage.over();
                     return self.ledger.record(record).await;
@@ -123,27 +128,28 @@ impl Run {
                 Err(error) => error,
             };
             // Where there is a user already, it is not requested again before a look.
-            is_repeated |= error.is_doubtful()
-                || matches!(work, Row::Create(_)) && error.operation() != Some(&Operation::CREATE_PROVISION);
+            if error.is_doubtful()
+                || matches!(work, Row::Create(_)) && error.operation() != Some(&Operation::CREATE_PROVISION)
+            {
+                in_doubt = Some(Instant::now());
+            }
             let pause = match self.outage.after(&error, &mut failures, began, fastrand::f64()) {
                 Next::RetryAfter(pause) => pause,
-                Next::GiveUpRow => {
-                    let record = sent.failed(error);
-                    if record.state == RowState::Failed {
-                        self.outage.over();
-                    }
-                    return self.ledger.record(record).await;
+                Next::GiveUpRow if is_refused(&error) => {
+                    self.outage.over();
+                    return self.ledger.record(sent.failed(error)).await;
                 }
+                Next::GiveUpRow => return self.ledger.record(sent.given_up(error, in_doubt.is_some())).await,
                 Next::GiveUpAll => {
                     self.end_with(error.clone());
-                    return self.ledger.record(sent.failed(error).now(RowState::Unfinished)).await;
+                    return self.ledger.record(sent.given_up(error, in_doubt.is_some())).await;
                 }
             };
             tracing::debug!(row, %error, pause_seconds = pause.as_secs_f64(), "a row has failed: it is tried again");
             // A creation that is in doubt may still arrive.
-            let pause = if is_repeated { pause.max(self.late_arrival(work)) } else { pause };
+            let pause = if in_doubt.is_some() { pause.max(self.late_arrival(work)) } else { pause };
             if self.shutdown.within(pause).await {
-                return self.ledger.record(sent.failed(error).now(RowState::Unfinished)).await;
+                return self.ledger.record(sent.given_up(error, in_doubt.is_some())).await;
             }
         }
     }
@@ -159,12 +165,13 @@ impl Run {
         &self,
         sent: &RowRecord,
         work: &Row,
-        was_requested: bool,
+        in_doubt: Option<Instant>,
         created: &mut Option<Waiter>,
     ) -> Result<RowRecord, Error> {
+        let was_requested = in_doubt.is_some();
         let (id, acceptance, response_id) = match work {
             Row::Close(id) => {
-                let waiter = self.provisions.close(*id).await?;
+                let waiter = self.provisions.close_after(*id, in_doubt).await?;
                 (*id, waiter.acceptance(), waiter.response_id().map(str::to_owned))
             }
             Row::Create(new) => self.create(new, was_requested, created).await?,

@@ -44,16 +44,17 @@ pub(super) async fn write(
     }
     let mut printer = Printer::new(format);
     let mut counts: BTreeMap<&str, u64> = BTreeMap::new();
-    let mut first = None;
+    let (mut first, mut in_doubt) = (None, 0_u64);
     let mut is_open = false;
     for (row, place) in input.rows()?.zip(1..) {
         let last = journal.last(place).await?;
         let state = last.as_ref().map_or(NOT_BEGUN, |last| last.state.as_str());
         *counts.entry(state).or_default() += 1;
         let is_done = last.as_ref().is_some_and(|last| last.state.is_done());
+        let is_in_doubt = last.as_ref().is_some_and(RowRecord::is_in_doubt);
+        in_doubt += u64::from(is_in_doubt);
         if !is_done && first.is_none() {
-            let in_doubt = last.as_ref().is_some_and(|last| last.state == RowState::Sent);
-            first = Some((last.as_ref().and_then(|last| last.error_kind.clone()), in_doubt));
+            first = Some((last.as_ref().and_then(|last| last.error_kind.clone()), is_in_doubt));
         }
         is_open |= !last.as_ref().is_some_and(|last| last.state.is_final());
         if wants_all || !is_done || format != Format::Table {
@@ -67,15 +68,16 @@ pub(super) async fn write(
     let written = if printer.is_empty() { Ok(()) } else { printer.finish() };
     let said: Vec<_> = counts.iter().map(|(state, count)| format!("{count} {}", state.replace('_', " "))).collect();
     let said = said.join(", ");
-    let Some((kind, in_doubt)) = first else {
+    let Some((kind, is_in_doubt)) = first else {
         written?;
         if format == Format::Table {
             write_text(&format!("{} rows: {said}\n", input.rows))?;
         }
         return Ok(());
     };
-    let problem = format!("not all of the {} rows are done: {said}", input.rows);
-    let failure = if in_doubt { Failure::doubt(problem) } else { Failure::of_kind_named(kind.as_deref(), problem) };
+    let in_doubt = if in_doubt > 0 { format!("; of {in_doubt} the outcome is in doubt") } else { String::new() };
+    let problem = format!("not all of the {} rows are done: {said}{in_doubt}", input.rows);
+    let failure = if is_in_doubt { Failure::doubt(problem) } else { Failure::of_kind_named(kind.as_deref(), problem) };
     let outcome = Err(failure.or_hint(resumption.filter(|_| is_open)));
     after_output(outcome, written)
 }
@@ -91,11 +93,13 @@ fn record(place: u64, row: &Row, last: Option<&RowRecord>) -> Record {
     let error = last.and_then(|last| last.error_kind.as_deref());
     let status = last.and_then(|last| last.status);
     let at = last.map(|last| last.at.to_string());
+    let is_in_doubt = last.is_some_and(RowRecord::is_in_doubt);
     let json = json!({
         "row": place,
         "id": id,
         "external_uuid": external_uuid,
         "outcome": state,
+        "in_doubt": is_in_doubt,
         "response_id": response_id,
         "error": error,
         "status": status,
@@ -106,6 +110,7 @@ fn record(place: u64, row: &Row, last: Option<&RowRecord>) -> Record {
         Some(state) if state.is_done() => Some("32"),
         _ => Some("33"),
     };
+    let shown = if is_in_doubt { format!("{state}, in doubt") } else { state.to_owned() };
     let text = |value: Option<String>| value.unwrap_or_default();
     let fields = vec![
         Field::new("row", 0, place.to_string()),
@@ -115,11 +120,12 @@ fn record(place: u64, row: &Row, last: Option<&RowRecord>) -> Record {
             if external_uuid.is_some() { 0 } else { HIDDEN },
             text(external_uuid.map(|uuid| uuid.to_string())),
         ),
-        Field::new("outcome", 0, state).styled(style),
+        Field::new("outcome", 0, state).shown_as(shown).styled(style),
         Field::new("error", 0, error.unwrap_or_default()),
         Field::new("status", 1, text(status.map(|status| status.to_string()))),
         Field::new("response_id", 2, response_id.unwrap_or_default()),
         Field::new("at", 3, text(at)),
+        Field::new("in_doubt", HIDDEN, is_in_doubt.to_string()),
     ];
     Record { fields, json }
 }
