@@ -7,6 +7,7 @@ mod common;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use bunq_partner::sandbox::Sandbox;
@@ -140,6 +141,62 @@ async fn forward_proxy(server: SocketAddr) -> (SocketAddr, Asked) {
         }
     });
     (address, asked)
+}
+
+/// A box before the sandbox that closes each connection at its second request. Says how often it has.
+async fn breaking_box(sandbox: &Sandbox) -> (SocketAddr, Arc<AtomicUsize>) {
+    let (listener, address) = listener().await;
+    let bank = address_of(sandbox);
+    let broken = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&broken);
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let count = Arc::clone(&count);
+            tokio::spawn(async move {
+                let mut bank = TcpStream::connect(bank).await.unwrap();
+                let (mut from_client, mut to_client) = stream.split();
+                let (mut from_bank, mut to_bank) = bank.split();
+                let (mut sent, mut received) = ([0; 4096], [0; 4096]);
+                let mut has_response = false;
+                loop {
+                    tokio::select! {
+                        read = from_client.read(&mut sent) => match read {
+                            Ok(1..) if has_response => {
+                                count.fetch_add(1, Ordering::Relaxed);
+                                return;
+                            }
+                            Ok(len @ 1..) => to_bank.write_all(&sent[..len]).await.unwrap(),
+                            _ => return,
+                        },
+                        read = from_bank.read(&mut received) => match read {
+                            Ok(len @ 1..) => {
+                                has_response = true;
+                                to_client.write_all(&received[..len]).await.unwrap();
+                            }
+                            _ => return,
+                        },
+                    }
+                }
+            });
+        }
+    });
+    (address, broken)
+}
+
+/// What fails on a connection that was kept goes over a fresh one.
+#[tokio::test(start_paused = true)]
+async fn a_box_that_closes_kept_connections_fails_nothing() {
+    let sandbox = Sandbox::builder().deduplicate(false).start().await.unwrap();
+    let (address, broken) = breaking_box(&sandbox).await;
+    let client = sandbox.client().base_url(format!("http://{address}/v1")).build().unwrap();
+    let provisions = client.provisions();
+    for count in 1..=3 {
+        let ready = provisions.create(common::person()).await.unwrap().await.unwrap();
+        assert_eq!(sandbox.provision_ids().len(), count);
+        provisions.reset_token(ready.id).await.unwrap().await.unwrap();
+        provisions.close(ready.id).await.unwrap().await.unwrap();
+    }
+    assert!(broken.load(Ordering::Relaxed) > 3);
 }
 
 fn client(sandbox: &Sandbox, base_url: String, http: HttpConfig) -> ClientBuilder {

@@ -12,6 +12,7 @@ use reqwest::{Request, Response as HttpResponse};
 use super::json_path;
 use crate::error::Error;
 use crate::operation::Operation;
+use crate::transport::connections::Reuse;
 use crate::transport::credentials::ProvideCredentials;
 use crate::transport::deadline::Deadline;
 use crate::transport::{Transport, VerifiedResponse};
@@ -30,12 +31,18 @@ pub(crate) struct Exchange {
     transport: Arc<Transport>,
     source: Arc<dyn ProvideCredentials>,
     deadline: Deadline,
+    reuse: Reuse,
     outcome: OnceLock<Result<VerifiedResponse, Error>>,
 }
 
 impl Exchange {
-    pub(super) fn new(transport: Arc<Transport>, source: Arc<dyn ProvideCredentials>, deadline: Deadline) -> Self {
-        Self { transport, source, deadline, outcome: OnceLock::new() }
+    pub(super) fn new(
+        transport: Arc<Transport>,
+        source: Arc<dyn ProvideCredentials>,
+        deadline: Deadline,
+        reuse: Reuse,
+    ) -> Self {
+        Self { transport, source, deadline, reuse, outcome: OnceLock::new() }
     }
 
     /// What came of the call.
@@ -59,9 +66,9 @@ pub(super) fn for_exchange(exchange: &Arc<Exchange>) -> Client {
 
 impl ClientHooks<Arc<Exchange>> for Client {
     async fn exec(&self, request: Request, info: &OperationInfo) -> reqwest::Result<HttpResponse> {
-        let Exchange { transport, source, deadline, outcome } = &*self.inner;
+        let Exchange { transport, source, deadline, reuse, outcome } = &*self.inner;
         let result = match Operation::by_id(info.operation_id) {
-            Some(operation) => transport.call(operation, request, &**source, *deadline).await,
+            Some(operation) => transport.call(operation, request, &**source, *deadline, *reuse).await,
             None => Err(Error::internal(format_args!("the operation {} is not in the table", info.operation_id))),
         };
         let body = result.as_ref().map(|response| response.body.clone()).unwrap_or_default();

@@ -25,6 +25,7 @@ use self::pages::{items, pages};
 pub use self::response::{RequestPreview, Response, ResponseBody};
 use crate::error::Error;
 use crate::operation::Operation;
+use crate::transport::connections::Reuse;
 use crate::transport::credentials::{BoxFuture, ProvideCredentials};
 use crate::transport::deadline::Deadline;
 use crate::transport::{Transport, VerifiedResponse, spans};
@@ -54,6 +55,7 @@ pub struct Api {
     transport: Arc<Transport>,
     source: Arc<dyn ProvideCredentials>,
     timing: Timing,
+    reuse: Reuse,
 }
 
 /// No server takes a longer URL.
@@ -70,7 +72,7 @@ enum Timing {
 impl Api {
     pub(crate) fn new(transport: Arc<Transport>, source: Arc<dyn ProvideCredentials>) -> Self {
         let timing = Timing::After(transport.config().operation_timeout);
-        Self { transport, source, timing }
+        Self { transport, source, timing, reuse: Reuse::Allowed }
     }
 
     /// Sets the longest time of each call, in place of [`ClientBuilder::operation_timeout`]. With zero, each call fails
@@ -86,6 +88,11 @@ impl Api {
     /// Returns the same methods with calls that end by `deadline`.
     pub(crate) fn until(&self, deadline: Deadline) -> Self {
         Self { timing: Timing::At(deadline), ..self.clone() }
+    }
+
+    /// Returns the same methods with calls on these connections.
+    pub(crate) fn over(&self, reuse: Reuse) -> Self {
+        Self { reuse, ..self.clone() }
     }
 
     /// Returns the deadline of a call that begins now.
@@ -126,7 +133,7 @@ impl Api {
         body: Option<&Value>,
     ) -> Result<Response<ResponseBody>, Error> {
         let (operation, request) = self.request(operation, parameters, body)?;
-        let response = self.transport.call(operation, request, &*self.source, self.deadline()).await?;
+        let response = self.transport.call(operation, request, &*self.source, self.deadline(), self.reuse).await?;
         Ok(Response::new(ResponseBody::new(response.body), response.metadata))
     }
 
@@ -227,7 +234,8 @@ impl Api {
     }
 
     fn exchange(&self) -> Arc<Exchange> {
-        Arc::new(Exchange::new(Arc::clone(&self.transport), Arc::clone(&self.source), self.deadline()))
+        let Self { transport, source, reuse, .. } = self;
+        Arc::new(Exchange::new(Arc::clone(transport), Arc::clone(source), self.deadline(), *reuse))
     }
 
     /// Makes one call with the generated client, and unpacks its envelope.

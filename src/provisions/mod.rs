@@ -157,7 +157,8 @@ impl Provisions {
             Ok(found.map(|id| (id, None)))
         };
         let request = self.request(&Operation::CREATE_PROVISION, deadline, InDoubt::RepeatAfterLateArrival);
-        let RequestOutcome { done, acceptance, is_repeated } = request.until_known(|| create(&api, new), look).await?;
+        let RequestOutcome { done, acceptance, is_repeated } =
+            request.until_known(|reuse| create(api.over(reuse), new), look).await?;
         let (id, response_id) = done;
         let waiter = self.waiter(id, Condition::Ready, acceptance).accepted_in(response_id);
         Ok(waiter.of_created(external_uuid, is_repeated))
@@ -211,7 +212,7 @@ impl Provisions {
         };
         let request = Request { earlier, ..self.request(&Operation::UPDATE_PROVISION, deadline, InDoubt::Repeat) };
         let RequestOutcome { done: response_id, acceptance, .. } =
-            request.until_known(|| update(&api, id, RequestedStatus::Cancelled), look).await?;
+            request.until_known(|reuse| update(api.over(reuse), id, RequestedStatus::Cancelled), look).await?;
         Ok(self.waiter(id, Condition::Closed, acceptance).accepted_in(response_id))
     }
 
@@ -239,7 +240,7 @@ impl Provisions {
         };
         let RequestOutcome { done: response_id, acceptance, .. } = self
             .request(&Operation::UPDATE_PROVISION, deadline, InDoubt::Stop)
-            .until_known(|| update(&api, id, RequestedStatus::TokenResetRequested), look)
+            .until_known(|reuse| update(api.over(reuse), id, RequestedStatus::TokenResetRequested), look)
             .await?;
         Ok(self.waiter(id, Condition::Reset { old: old.cloned() }, acceptance).accepted_in(response_id))
     }
@@ -288,7 +289,7 @@ impl Provisions {
 }
 
 /// Returns bunq's id of the response too.
-async fn create(api: &Api, new: &CreateProvisionRequest) -> Result<(ProvisionId, Option<String>), Error> {
+async fn create(api: Api, new: &CreateProvisionRequest) -> Result<(ProvisionId, Option<String>), Error> {
     let response = api.create_provision(new).await?;
     let response_id = response.response_id().map(str::to_owned);
     let id = response.try_map(|output| match output {
@@ -299,7 +300,7 @@ async fn create(api: &Api, new: &CreateProvisionRequest) -> Result<(ProvisionId,
 }
 
 /// Returns bunq's id of the response.
-async fn update(api: &Api, id: ProvisionId, status: RequestedStatus) -> Result<Option<String>, Error> {
+async fn update(api: Api, id: ProvisionId, status: RequestedStatus) -> Result<Option<String>, Error> {
     let response = api.update_provision(id, &UpdateProvisionRequest::new(status)).await?;
     Ok(response.response_id().map(str::to_owned))
 }

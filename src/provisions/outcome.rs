@@ -8,6 +8,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use super::waiter::Acceptance;
 use crate::error::{Error, ErrorKind, Sent};
+use crate::transport::connections::Reuse;
 use crate::transport::deadline::Deadline;
 use crate::transport::retry::{self, Decision, Failure, RetryPolicy};
 
@@ -58,7 +59,7 @@ enum Looked<T> {
 }
 
 impl Request {
-    /// Sends a request until its outcome is known.
+    /// Sends a request until its outcome is known. `send` is told which connections the request may go over.
     ///
     /// After every failure, whatever the response says, it looks whether the request is done, before it sends it again or
     /// fails. After a refusal that would be the last word, a look that fails is made again as long as there is time. Before
@@ -68,7 +69,7 @@ impl Request {
     /// gets. A refusal leaves it in doubt too, if no such look has succeeded.
     pub(super) async fn until_known<T, S, L>(
         &self,
-        mut send: impl FnMut() -> S,
+        mut send: impl FnMut(Reuse) -> S,
         mut look: impl FnMut() -> L,
     ) -> Result<RequestOutcome<T>, Error>
     where
@@ -82,7 +83,12 @@ impl Request {
         // When no request that is in doubt can arrive any more.
         let mut settled = self.earlier.map(|sent| sent + self.late_arrival);
         loop {
-            let error = match send().await {
+            // A kept connection may break when it is used, and leave a request in doubt.
+            let reuse = match self.in_doubt {
+                InDoubt::Repeat | InDoubt::RepeatAfterLateArrival if settled.is_none() => Reuse::Allowed,
+                InDoubt::Repeat | InDoubt::RepeatAfterLateArrival | InDoubt::Stop => Reuse::Never,
+            };
+            let error = match send(reuse).await {
                 Ok(done) => {
                     return Ok(RequestOutcome { done, acceptance: Acceptance::Accepted, is_repeated: requests > 0 });
                 }
@@ -213,7 +219,7 @@ mod tests {
             earlier: None,
         };
         let (start, sent) = (Instant::now(), Cell::new(0));
-        let send = || async {
+        let send = |_| async {
             sent.set(sent.get() + 1);
             let metadata = CallMetadata::new(&Operation::CREATE_PROVISION, 1);
             Err(Error::new(ErrorKind::Connection, Sent::Maybe, "lost").with_metadata(metadata))

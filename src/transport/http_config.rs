@@ -13,6 +13,7 @@ use reqwest::header::HeaderValue;
 use reqwest::redirect::Policy;
 use reqwest::{Certificate, Identity, Proxy, Url, retry, tls};
 
+use super::connections::Reuse;
 use crate::error::Error;
 use crate::types::{Language, Secret};
 
@@ -192,7 +193,12 @@ impl HttpConfig {
     }
 
     /// Makes an HTTP client for a server at this URL.
-    pub(crate) fn client(&self, base_url: &Url, connect_timeout: Duration) -> Result<reqwest::Client, Error> {
+    pub(crate) fn client(
+        &self,
+        base_url: &Url,
+        connect_timeout: Duration,
+        reuse: Reuse,
+    ) -> Result<reqwest::Client, Error> {
         let mut builder = reqwest::Client::builder()
             .connect_timeout(connect_timeout)
             .local_address(self.local_address)
@@ -220,6 +226,9 @@ impl HttpConfig {
         }
         if let Some(customize) = &self.customize {
             builder = customize(builder);
+        }
+        if reuse == Reuse::Never {
+            builder = builder.pool_max_idle_per_host(0);
         }
         let has_certificates = !self.root_certificates.is_empty() || self.client_certificate.is_some();
         let failed = |error: reqwest::Error| {

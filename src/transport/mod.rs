@@ -4,7 +4,7 @@
 //! 2. take a place in the queue for a permit within bunq's rate limit, and wait until its turn is near;
 //! 3. add the headers, with a request id of this attempt's own, and sign the very bytes that will be sent;
 //! 4. wait for the permit, which nothing but the exchange then uses up;
-//! 5. send;
+//! 5. send, on a connection of its own if an attempt before has ended without a complete response;
 //! 6. read the whole response, up to a maximum size, which gives the permit back;
 //! 7. hold the echoed request id against the one sent, verify bunq's signature over the very bytes received, and show the exchange
 //!    to the observer;
@@ -15,7 +15,7 @@
 //! What must not run twice goes again only if it surely was not sent. The call's deadline bounds all of it. The transport
 //! knows neither sessions nor provisions, and decides nothing about what a response means.
 
-mod connections;
+pub(crate) mod connections;
 pub(crate) mod credentials;
 pub(crate) mod deadline;
 pub(crate) mod http_config;
@@ -42,7 +42,7 @@ use reqwest::{Request, Url};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tracing::{Instrument, Span};
 
-use self::connections::Connections;
+use self::connections::{Connections, Reuse};
 use self::credentials::{Credentials, ProvideCredentials, Renewal};
 use self::deadline::Deadline;
 use self::http_config::HttpConfig;
@@ -104,14 +104,14 @@ impl Transport {
     pub(crate) fn new(url: &Url, limits: Arc<RateLimits>, config: TransportConfig) -> Result<Self, Error> {
         let headers = request::fixed_headers(&config.http)?;
         let (http, connect_timeout, to) = (config.http.clone(), config.connect_timeout, url.clone());
-        let connections = Connections::new(move || http.client(&to, connect_timeout))?;
+        let connections = Connections::new(move |reuse| http.client(&to, connect_timeout, reuse))?;
         let base_url = url.as_str().trim_end_matches('/').to_owned();
         Ok(Self { connections, base_url, headers, limits, config, reported: Mutex::default() })
     }
 
     /// The HTTP client to build requests with.
     pub(crate) fn http(&self) -> reqwest::Client {
-        self.connections.get().http
+        self.connections.kept().http
     }
 
     pub(crate) fn base_url(&self) -> &str {
@@ -145,10 +145,11 @@ impl Transport {
         request: Request,
         source: &dyn ProvideCredentials,
         deadline: Deadline,
+        reuse: Reuse,
     ) -> Result<VerifiedResponse, Error> {
         runtime::check()?;
         let span = spans::call(operation);
-        let call = Call { transport: self, operation, source, deadline };
+        let call = Call { transport: self, operation, source, deadline, reuse };
         let outcome = call.run(request).instrument(span.clone()).await;
         spans::record(&span, operation, &outcome);
         outcome.map(|(metadata, body)| VerifiedResponse { metadata, body, span })
@@ -170,6 +171,7 @@ struct Call<'a> {
     operation: &'static Operation,
     source: &'a dyn ProvideCredentials,
     deadline: Deadline,
+    reuse: Reuse,
 }
 
 impl Call<'_> {
@@ -179,6 +181,7 @@ impl Call<'_> {
         // Those that bunq did not refuse for their rate.
         let mut counted = 0;
         let mut has_renewed = false;
+        let mut reuse = self.reuse;
         let mut last = None;
         loop {
             let credentials = self.credentials().await?;
@@ -190,7 +193,7 @@ impl Call<'_> {
             };
             attempts += 1;
             let span = spans::attempt(self.operation, &request, attempts);
-            let attempt = self.attempt(prepared, metadata, &credentials, permit).instrument(span.clone()).await;
+            let attempt = self.attempt(prepared, metadata, &credentials, permit, reuse).instrument(span.clone()).await;
             spans::record(&span, self.operation, &attempt);
             let error = match attempt {
                 Ok(done) => return Ok(done),
@@ -199,6 +202,9 @@ impl Call<'_> {
             // The events below are about the call.
             drop(span);
             counted += u32::from(!error.is_throttling());
+            if error.sent() == Sent::Maybe {
+                reuse = Reuse::Never;
+            }
             let may_repeat = error.permits_repeating(self.operation);
             if error.refuses_token() {
                 match self.renewal(&credentials, &error).await {
@@ -295,10 +301,11 @@ impl Call<'_> {
         mut metadata: CallMetadata,
         credentials: &Credentials,
         permit: Option<Permit>,
+        reuse: Reuse,
     ) -> Result<(CallMetadata, Bytes), Error> {
         let Transport { connections, config, .. } = self.transport;
         *request.timeout_mut() = Some(config.attempt_timeout.min(self.deadline.left()));
-        let response = request::send(connections, request, config.max_response_size, &mut metadata).await;
+        let response = request::send(connections, reuse, request, config.max_response_size, &mut metadata).await;
         for text in [&mut metadata.response_id, &mut metadata.warning].into_iter().flatten() {
             *text = credentials.redact(text);
         }

@@ -14,6 +14,7 @@ use reqwest::{Method, Url};
 use serde_json::Value;
 
 use super::Transport;
+use super::connections::Reuse;
 use super::deadline::Deadline;
 use super::rate_limit::Place;
 use super::request::{self, AUTHENTICATION, SIGNATURE as SENT_SIGNATURE};
@@ -198,7 +199,8 @@ impl RawClient {
         } else {
             None
         };
-        let received = request::send(connections, request, config.max_response_size, &mut metadata).await;
+        let received =
+            request::send(connections, Reuse::Allowed, request, config.max_response_size, &mut metadata).await;
         let received = received.map_err(|error| error.with_metadata(metadata))?;
         Ok(UnverifiedResponse { received, request_id })
     }

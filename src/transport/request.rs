@@ -7,7 +7,7 @@ use reqwest::header::{CACHE_CONTROL, HeaderMap, HeaderName, HeaderValue, USER_AG
 use reqwest::{Body, Request};
 use uuid::Uuid;
 
-use super::connections::Connections;
+use super::connections::{Connections, Reuse};
 use super::credentials::Credentials;
 use super::http_config::HttpConfig;
 use super::response::{REQUEST_ID, RESPONSE_ID, ReceivedResponse, WARNING};
@@ -78,11 +78,12 @@ pub(crate) fn prepare(
 /// A response to another request is not used, and no later call goes over the connections that it came on.
 pub(crate) async fn send(
     connections: &Connections,
+    reuse: Reuse,
     request: Request,
     max_size: usize,
     metadata: &mut CallMetadata,
 ) -> Result<ReceivedResponse, Error> {
-    let connection = connections.get();
+    let connection = connections.get(reuse)?;
     let response = connection.http.execute(request).await.map_err(broken)?;
     let (status, headers) = (response.status(), response.headers().clone());
     metadata.status = Some(status.as_u16());
