@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use reqwest::Url;
 
+use crate::api_key;
 use crate::client::Client;
 use crate::environment::Environment;
 use crate::error::Error;
@@ -26,9 +27,6 @@ use crate::types::{DeviceDescription, PermittedIps, Secret};
 /// The environment variables that bunq's partners already use.
 const API_KEY_VARIABLE: &str = "BUNQ_API_KEY";
 const ENVIRONMENT_VARIABLE: &str = "BUNQ_ENV";
-
-/// What every API key of bunq's sandbox starts with, and no other.
-const SANDBOX_KEY_PREFIX: &str = "sandbox_";
 
 /// The rate limits that a client keeps.
 #[derive(Debug, Clone)]
@@ -84,7 +82,8 @@ impl ClientBuilder {
         };
         let api_key = text(API_KEY_VARIABLE)?
             .ok_or_else(|| Error::invalid_input(API_KEY_VARIABLE, "set the environment variable to your API key"))?;
-        Ok(Self::new(environment).api_key(api_key))
+        // A line end behind it is none of the key.
+        Ok(Self::new(environment).api_key(api_key.trim()))
     }
 
     /// Takes over the settings that a user's client shares with its partner's.
@@ -244,7 +243,9 @@ impl ClientBuilder {
     /// [`HttpConfig`] has something that cannot be used;
     /// [`ErrorKind::Internal`](crate::ErrorKind::Internal) if TLS cannot be set up on this machine.
     pub fn build(self) -> Result<Client, Error> {
-        let api_key = check_api_key(self.api_key, self.environment, self.is_users_key)?;
+        let missing = || Error::invalid_input("api_key", "it is missing: call `api_key` on the builder");
+        let api_key = self.api_key.ok_or_else(missing)?;
+        api_key::check(&api_key, self.environment, self.is_users_key)?;
         let url = check_base_url(self.base_url.as_deref().unwrap_or(self.environment.base_url()))?;
         if self.permitted_ips == PermittedIps::Only(Vec::new()) {
             return Err(Error::invalid_input(
@@ -302,28 +303,6 @@ fn check_rate_limits(overrides: HashMap<&'static str, RateLimit>) -> Result<Hash
         }
         None => Ok(overrides),
     }
-}
-
-/// Checks the form of an API key. A user's key does not show its environment.
-fn check_api_key(api_key: Option<Secret>, environment: Environment, is_users_key: bool) -> Result<Secret, Error> {
-    let refused = |problem: String| Error::invalid_input("api_key", problem);
-    let api_key = api_key.ok_or_else(|| refused("it is missing: call `api_key` on the builder".into()))?;
-    let text = api_key.expose();
-    if text.is_empty() {
-        return Err(refused("it is empty".into()));
-    }
-    if text.trim() != text {
-        return Err(refused("it begins or ends with white space".into()));
-    }
-    let of_sandbox = text.starts_with(SANDBOX_KEY_PREFIX);
-    if !is_users_key && of_sandbox != (environment == Environment::Sandbox) {
-        let belongs = if of_sandbox { Environment::Sandbox } else { Environment::Production };
-        return Err(refused(format!(
-            "it is a key of the {belongs} environment (keys of the sandbox, and only they, start with \
-             `{SANDBOX_KEY_PREFIX}`), but the client is for {environment}"
-        )));
-    }
-    Ok(api_key)
 }
 
 fn check_base_url(text: &str) -> Result<Url, Error> {

@@ -5,6 +5,7 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod api;
+mod api_key;
 mod builder;
 mod bulk;
 mod client;

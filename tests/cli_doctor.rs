@@ -111,6 +111,32 @@ async fn a_key_of_the_other_environment_is_not_sent() {
     assert!(sandbox.journal().is_empty());
 }
 
+/// What people copy along with a key is named, also by a command that would send it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_that_is_dressed_up_is_not_sent() {
+    let (sandbox, folder) = (Sandbox::start().await.unwrap(), Folder::new());
+    let key = sandbox.api_key().expose().to_owned();
+    for (dressed, problem) in [
+        (format!("{key} {key}"), "white space inside"),
+        (format!("'{key}'"), "quotes"),
+        (format!("BUNQ_API_KEY={key}"), "a name and `=`"),
+        (format!("{key}\n{key}"), "several lines"),
+        (format!("\u{200b}{key}"), "its character 1 "),
+    ] {
+        for environment in ["sandbox", "production"] {
+            let told =
+                Report::of(program_for(&folder, &sandbox).env("BUNQ_API_KEY", &dressed).args(["--env", environment]));
+            assert!(told.summary().contains(problem) && !told.summary().contains(&key), "{}", told.summary());
+            let mut list = program_for(&folder, &sandbox);
+            let (_, stderr, code) = ran(list.env("BUNQ_API_KEY", &dressed).args(["--env", environment, "list"]));
+            assert!(code == 2 && stderr.contains(problem) && !stderr.contains(&key), "{stderr}");
+        }
+    }
+    assert!(sandbox.journal().is_empty());
+    // A line end is none of the key, as in a file.
+    assert_eq!(ran(program_for(&folder, &sandbox).env("BUNQ_API_KEY", format!("{key}\r\n")).arg("list")).2, 0);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_authority_that_is_not_known_is_named_and_no_key_is_sent() {
     let (port, authority, asked) = tls_server().await;

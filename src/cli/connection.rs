@@ -155,7 +155,7 @@ fn api_key(file: Option<&Path>) -> Result<Secret, Failure> {
         return key_file(file);
     }
     match std::env::var(API_KEY) {
-        Ok(key) if !key.is_empty() => return Ok(key.into()),
+        Ok(key) if !key.is_empty() => return Ok(key.trim().into()),
         Err(std::env::VarError::NotUnicode(_)) => return Err(Failure::usage(format!("{API_KEY} is not text"))),
         Ok(_) | Err(std::env::VarError::NotPresent) => {}
     }

@@ -13,12 +13,13 @@ use syn::visit::{self, Visit};
 use crate::{expand, root};
 
 /// The layers of `src/`, lowest first. What stands in one line may import each other.
-const LAYERS: [&[&str]; 15] = [
+const LAYERS: [&[&str]; 16] = [
     &["files", "sync", "text"],
     &["types"],
     &["operation"],
     &["error"],
     &["environment"],
+    &["api_key"],
     &["transport"],
     &["receipts"],
     &["api"],

@@ -43,7 +43,11 @@ pub(super) async fn run(invocation: &Invocation, unusable: Option<Failure>) -> R
             steps.push(Step::failed("bank", failure.message(), "give another --base-url"));
         }
         (Err(failure), _) => {
-            steps.push(Step::failed("key", failure.message(), "give the key of this environment, or the right --env"));
+            steps.push(Step::failed(
+                "key",
+                failure.message(),
+                "give the key of this environment, as bunq shows it, or the right --env",
+            ));
         }
     }
     let mut examination = Examination::default();
