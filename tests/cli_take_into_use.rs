@@ -165,7 +165,9 @@ async fn users_without_a_session_are_left_for_the_next_run() {
     let (from, uuids) = users(&folder, 3);
     // The key has its session.
     assert_eq!(ran(program_for(&folder, &sandbox).arg("whoami")).2, 0);
-    sandbox.inject(Injection::new(Fault::Status(500)).on(&Operation::CREATE_SESSION).always());
+    for operation in [&Operation::CREATE_SESSION, &Operation::GET_INSTALLATION] {
+        sandbox.inject(Injection::new(Fault::Status(500)).on(operation).always());
+    }
     let (mut program, kept) = taking(&folder, &sandbox, &from);
     let mut child = program.spawn().unwrap();
     let mut stderr = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
@@ -191,28 +193,66 @@ async fn users_without_a_session_are_left_for_the_next_run() {
     assert!(are_in_use(&sandbox));
 }
 
-/// A user whose session bunq does not open is taken up again behind the others, and given up.
+/// A user whose session bunq does not open is tried again behind the others, and given up.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_user_that_fails_does_not_hold_up_the_others() {
+    // Others are opened after its first failure, or none.
+    tokio::join!(one_fails(6, 0), one_fails(6, 5));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_user_that_fails_alone_is_given_up() {
+    one_fails(1, 0).await;
+}
+
+/// A run with so many users, of which one fails, by the order in which they are tried first.
+async fn one_fails(count: usize, failing: usize) {
     let sandbox = Sandbox::start().await.unwrap();
     let folder = Folder::new();
-    let (from, _) = users(&folder, 6);
+    let (from, _) = users(&folder, count);
     let (mut program, kept) = taking(&folder, &sandbox, &from);
-    let (key, mut first) = (sandbox.api_key(), None);
+    let (key, mut tried) = (sandbox.api_key(), Vec::new());
     sandbox.before_signing(move |call, response| {
         if call.path.ends_with("/session-server") && !call.body.contains(key.expose()) {
-            let is_first = *first.get_or_insert_with(|| call.body.clone()) == call.body;
-            response.status = if is_first { 500 } else { response.status };
+            let nth = tried.iter().position(|body| *body == call.body).unwrap_or_else(|| {
+                tried.push(call.body.clone());
+                tried.len() - 1
+            });
+            response.status = if nth == failing { 500 } else { response.status };
         }
     });
-    let (_, stderr, code) = ran(&mut program);
+    let (_, stderr, code) = tokio::task::spawn_blocking(move || ran(&mut program)).await.unwrap();
     assert_eq!(code, 13, "{stderr}");
     assert!(stderr.contains("1 users are not taken into use"), "{stderr}");
     let has_session = |id: &ProvisionId| {
         let context = std::fs::read_to_string(kept.join(format!("{id}.json"))).unwrap();
         serde_json::from_str::<Value>(&context).unwrap()["session"].is_object()
     };
-    assert_eq!(sandbox.provision_ids().iter().filter(|id| has_session(id)).count(), 5);
+    assert_eq!(sandbox.provision_ids().iter().filter(|id| has_session(id)).count(), count - 1);
+}
+
+/// It is waited for, for longer than a user that fails is tried.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_outage_counts_against_nobody() {
+    let sandbox = Sandbox::start().await.unwrap();
+    let folder = Folder::new();
+    let (from, uuids) = users(&folder, 1);
+    assert_eq!(ran(program_for(&folder, &sandbox).arg("whoami")).2, 0);
+    for operation in [&Operation::CREATE_SESSION, &Operation::GET_INSTALLATION] {
+        sandbox.inject(Injection::new(Fault::Status(503)).on(operation).always());
+    }
+    let (mut program, kept) = taking(&folder, &sandbox, &from);
+    let mut child = program.spawn().unwrap();
+    let is_stored = |id: &ProvisionId| kept.join(format!("{id}.token")).exists();
+    until(&mut child, || sandbox.provision_ids().iter().any(is_stored));
+    sandbox.inject(Injection::new(Fault::Status(503)).always());
+    // Four attempts each, and a session before each.
+    until(&mut child, || calls(&sandbox, "GET", "/installation").len() > 6 * 4);
+    sandbox.clear_injections();
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    check_created(&sandbox, &uuids, &report(&String::from_utf8(output.stdout).unwrap()));
+    assert!(are_in_use(&sandbox));
 }
 
 /// Where nothing can be stored, no more users are created whose credentials would expire.

@@ -204,7 +204,8 @@ async fn drive(
                     meter.used(used);
                 }
                 Event::Delayed(external_uuid, error) => meter.note(&format!(
-                    "no session can be opened for the user {external_uuid}: {error}; it is tried for an hour, and Ctrl-C ends it"
+                    "no session can be opened for the user {external_uuid}: {error}; others go first, an outage is waited out for an \
+                     hour, and Ctrl-C ends it"
                 )),
                 Event::Failed(external_uuid, error) => {
                     meter.failed(&format!("the user {external_uuid} is not taken into use"), &error);

@@ -3,11 +3,8 @@
 use bunq_partner::jiff::Timestamp;
 use bunq_partner::{ProvisionId, Uuid};
 
-/// How often a session may fail to be opened again while others are opened.
-const MAX_STRIKES: u32 = 2;
-
-/// A user lets no more than 2 to the power of this go first.
-const MAX_FAILURES: u32 = 7;
+/// So often a session may fail, not counting outages, before its user is given up: once, and five times more.
+const MAX_FAILURES: u32 = 6;
 
 /// A user whose token is stored, and who has no session yet.
 #[derive(Debug)]
@@ -15,40 +12,43 @@ pub(super) struct Unused {
     pub(super) external_uuid: Uuid,
     pub(super) id: ProvisionId,
     expiry: Option<Timestamp>,
-    /// How often it has failed since others were opened.
+    /// How often it has failed, not counting outages.
     failures: u32,
-    /// How often it has failed again while others were opened.
-    strikes: u32,
-    /// How many had been opened when it failed last.
+    /// The number of findings when it failed last.
     failed_at: Option<u64>,
-    /// After so many turns of all users it has its own.
-    turn: u64,
 }
 
 /// The users that wait for their sessions. The one goes first whose credential expires first; one that fails lets others go
 /// first, so that it holds up nobody.
+///
+/// Each session that is opened shows that bunq works. If all users have failed since, a call of the partner's own decides: if
+/// it fails too, it is an outage, and what has failed since does not count.
 #[derive(Debug, Default)]
 pub(super) struct SessionQueue {
     users: Vec<Unused>,
-    turns: u64,
-    opened: u64,
+    /// How often it was found out whether bunq works.
+    findings: u64,
 }
 
 impl SessionQueue {
     pub(super) fn add(&mut self, external_uuid: Uuid, id: ProvisionId, expiry: Option<Timestamp>) {
-        self.users.push(Unused { external_uuid, id, expiry, failures: 0, strikes: 0, failed_at: None, turn: 0 });
+        self.users.push(Unused { external_uuid, id, expiry, failures: 0, failed_at: None });
     }
 
     pub(super) fn len(&self) -> usize {
         self.users.len()
     }
 
-    /// Takes the next user out.
+    /// Takes the next user out. `None`: a call of the partner's own comes first, or nobody waits.
     pub(super) fn next(&mut self) -> Option<Unused> {
-        let users = self.users.iter().enumerate();
-        let next = users.min_by_key(|(_, user)| (user.turn.saturating_sub(self.turns), user.expiry, user.id))?.0;
-        self.turns += 1;
+        let waiting = self.users.iter().enumerate().filter(|(_, user)| user.failed_at != Some(self.findings));
+        let next = waiting.min_by_key(|(_, user)| (self.others_first(user), user.expiry, user.id))?.0;
         Some(self.users.swap_remove(next))
+    }
+
+    /// How many others have their turn before this user, if there are so many: twice as many after each failure.
+    fn others_first(&self, user: &Unused) -> u64 {
+        user.failed_at.map_or(0, |failed_at| (failed_at + (1 << user.failures)).saturating_sub(self.findings))
     }
 
     /// Puts a user back that was not tried.
@@ -56,25 +56,28 @@ impl SessionQueue {
         self.users.push(user);
     }
 
-    /// A session was opened. An outage, in which nobody succeeds, counts against nobody.
-    pub(super) fn opened(&mut self) {
-        self.opened += 1;
-        for user in self.users.iter_mut().filter(|user| user.strikes == 0) {
-            (user.failures, user.turn) = (0, 0);
-        }
-    }
-
     /// Puts a user back whose session has failed, unless it is to be given up.
     pub(super) fn failed(&mut self, mut user: Unused) -> Result<(), Unused> {
-        user.strikes += u32::from(user.failed_at.is_some_and(|before| self.opened > before));
-        if user.strikes >= MAX_STRIKES {
+        user.failures += 1;
+        user.failed_at = Some(self.findings);
+        if user.failures >= MAX_FAILURES {
             return Err(user);
         }
-        user.failures += 1;
-        user.failed_at = Some(self.opened);
-        user.turn = self.turns + (1 << user.failures.min(MAX_FAILURES));
         self.users.push(user);
         Ok(())
+    }
+
+    /// bunq works: a session was opened, or a call of the partner's own has succeeded.
+    pub(super) fn works(&mut self) {
+        self.findings += 1;
+    }
+
+    /// A call of the partner's own has failed too: an outage, which counts against nobody.
+    pub(super) fn outage(&mut self) {
+        for user in self.users.iter_mut().filter(|user| user.failed_at == Some(self.findings)) {
+            user.failures -= 1;
+        }
+        self.findings += 1;
     }
 }
 
@@ -90,48 +93,76 @@ mod tests {
         }
     }
 
-    /// The users that have their turns, of which these fail, until so many have had one or nobody is left; and those that are
-    /// given up.
-    fn order(queue: &mut SessionQueue, failing: &[u64], turns: usize) -> (Vec<u64>, Vec<u64>) {
-        let (mut order, mut given_up) = (Vec::new(), Vec::new());
-        while let Some(user) = queue.next().filter(|_| order.len() < turns) {
-            let id = user.id.get();
-            order.push(id);
-            if !failing.contains(&id) {
-                queue.opened();
-            } else if queue.failed(user).is_err() {
-                given_up.push(id);
-            }
+    /// What happens at the next so many turns, or until nobody is left, where these users fail: `4` has its session, `4-`
+    /// fails, `4x` fails and is given up, `+` and `-` are calls of the partner's own.
+    fn turns(queue: &mut SessionQueue, failing: &[u64], works: bool, turns: usize) -> String {
+        let mut shown = Vec::new();
+        while shown.len() < turns && queue.len() > 0 {
+            shown.push(match queue.next().map(|user| (user.id.get(), user)) {
+                Some((id, user)) if failing.contains(&id) => {
+                    format!("{id}{}", if queue.failed(user).is_ok() { "-" } else { "x" })
+                }
+                Some((id, _)) => {
+                    queue.works();
+                    id.to_string()
+                }
+                None if works => {
+                    queue.works();
+                    "+".to_owned()
+                }
+                None => {
+                    queue.outage();
+                    "-".to_owned()
+                }
+            });
         }
-        (order, given_up)
-    }
-
-    #[test]
-    fn the_credential_that_expires_first_goes_first() {
-        let mut queue = SessionQueue::default();
-        add(&mut queue, [3, 1, 2]);
-        assert_eq!(order(&mut queue, &[], 9), (vec![1, 2, 3], vec![]));
+        shown.join(" ")
     }
 
     #[test]
     fn users_that_fail_hold_up_nobody_and_are_given_up() {
+        for (users, failing, expected) in [
+            (3, &[][..], "1 2 3"),
+            // Alone.
+            (1, &[1], "1- + 1- + 1- + 1- + 1- + 1x"),
+            // The others are all opened between its first failure and its second.
+            (3, &[1], "1- 2 3 1- + 1- + 1- + 1- + 1x"),
+            (3, &[3], "1 2 3- + 3- + 3- + 3- + 3- + 3x"),
+            // Several alone: one call for all of them.
+            (2, &[1, 2], "1- 2- + 1- 2- + 1- 2- + 1- 2- + 1- 2- + 1x 2x"),
+            (10, &[1, 2, 3], "1- 2- 3- 4 5 1- 2- 3- 6 7 8 9 1- 2- 3- 10 1- 2- 3- + 1- 2- 3- + 1x 2x 3x"),
+        ] {
+            let mut queue = SessionQueue::default();
+            add(&mut queue, 1..=users);
+            assert_eq!(turns(&mut queue, failing, true, 99), expected);
+        }
+    }
+
+    /// One that is made while only failing users are left goes first.
+    #[test]
+    fn nobody_waits_for_a_call() {
         let mut queue = SessionQueue::default();
-        add(&mut queue, 1..=9);
-        let (order, given_up) = order(&mut queue, &[1, 2, 3], 30);
-        assert_eq!(order, [1, 2, 3, 1, 2, 3, 4, 1, 2, 3, 1, 2, 3, 5, 6, 1, 2, 3, 7, 8, 9]);
-        assert_eq!(given_up, [1, 2, 3]);
+        add(&mut queue, [1, 2]);
+        assert_eq!(turns(&mut queue, &[1, 2], true, 2), "1- 2-");
+        add(&mut queue, [3]);
+        assert_eq!(turns(&mut queue, &[1, 2], true, 4), "3 1- 2- +");
+        // Made during a call: its outcome says nothing of the new one.
+        assert!(queue.next().is_some_and(|user| queue.failed(user).is_ok()));
+        assert!(queue.next().is_some_and(|user| queue.failed(user).is_ok()));
+        add(&mut queue, [4]);
+        queue.outage();
+        assert_eq!(turns(&mut queue, &[1, 2], true, 3), "4 1- 2-");
     }
 
     #[test]
     fn an_outage_counts_against_nobody() {
         let mut queue = SessionQueue::default();
         add(&mut queue, 1..=3);
-        let (tried, given_up) = order(&mut queue, &[1, 2, 3], 300);
-        assert_eq!((tried.len(), given_up.len(), queue.len()), (300, 0, 2));
+        let tried = turns(&mut queue, &[1, 2, 3], false, 400);
+        assert!(tried.starts_with("1- 2- 3- - 1- 2- 3- - 1- 2- 3- -"), "{tried}");
+        assert_eq!(queue.len(), 3);
         add(&mut queue, [4, 5]);
-        let (order, _) = order(&mut queue, &[], 9);
-        assert_eq!(order.len(), 4);
-        // As soon as one has succeeded.
-        assert!(order[1..].is_sorted(), "{order:?}");
+        // What comes after it counts.
+        assert_eq!(turns(&mut queue, &[1], true, 99), "1- 2 3 1- 4 5 1- + 1- + 1- + 1x");
     }
 }

@@ -21,7 +21,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::time::{sleep_until, timeout};
 
 use super::super::connection::Connection;
-use super::queue::SessionQueue;
+use super::queue::{SessionQueue, Unused};
 use super::users::Users;
 
 /// How long bunq may take to make a user.
@@ -164,17 +164,9 @@ impl Task {
         // How many places are not given back, because a credential still waits there.
         let mut lost = 0;
         loop {
-            if opening.is_empty()
-                && !self.shutdown.has_begun()
-                && let Some(user) = queue.next()
-            {
+            if opening.is_empty() && queue.len() > 0 && !self.shutdown.has_begun() {
                 let pause = if failing_since.is_some() { self.interval } else { Duration::ZERO };
-                opening.push(async move {
-                    // The end does not wait for it.
-                    let is_end = timeout(pause, self.shutdown.begun()).await.is_ok();
-                    let outcome = if is_end { None } else { Some(users.open_session(user.id).await) };
-                    (user, outcome)
-                });
+                opening.push(self.open_next(users, queue.next(), pause));
             }
             tokio::select! {
                 row = new.recv(), if !is_over => match row {
@@ -188,14 +180,16 @@ impl Task {
                     Ok(None) => self.used(),
                     Err(error) => self.failed(users, external_uuid, error, &mut lost),
                 },
-                Some((user, outcome)) = opening.next() => match outcome {
-                    None => queue.put_back(user),
-                    Some(Ok(())) => {
+                Some((user, outcome)) = opening.next() => match (user, outcome) {
+                    (user, None) => user.into_iter().for_each(|user| queue.put_back(user)),
+                    (None, Some(Ok(()))) => queue.works(),
+                    (None, Some(Err(_))) => queue.outage(),
+                    (Some(_), Some(Ok(()))) => {
                         failing_since = None;
-                        queue.opened();
+                        queue.works();
                         self.used();
                     }
-                    Some(Err(error)) if error.is_retryable() => {
+                    (Some(user), Some(Err(error))) if error.is_retryable() => {
                         if failing_since.is_none() {
                             self.say(Event::Delayed(user.external_uuid, error.clone()));
                         }
@@ -208,7 +202,7 @@ impl Task {
                             self.failed(users, user.external_uuid, error, &mut lost);
                         }
                     }
-                    Some(Err(error)) => {
+                    (Some(user), Some(Err(error))) => {
                         failing_since = None;
                         self.failed(users, user.external_uuid, error, &mut lost);
                     }
@@ -220,6 +214,24 @@ impl Task {
             }
         }
         queue.len()
+    }
+
+    /// Opens the session of a user after a pause, or without one makes a call of the partner's own. No outcome: the end came
+    /// first.
+    async fn open_next(
+        &self,
+        users: &Users,
+        user: Option<Unused>,
+        pause: Duration,
+    ) -> (Option<Unused>, Option<Result<(), Error>>) {
+        // The end does not wait for the pause.
+        let is_end = timeout(pause, self.shutdown.begun()).await.is_ok();
+        let outcome = match &user {
+            _ if is_end => None,
+            Some(user) => Some(users.open_session(user.id).await),
+            None => Some(self.client.api().get_installation().await.map(drop)),
+        };
+        (user, outcome)
     }
 
     fn used(&self) {
