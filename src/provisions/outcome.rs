@@ -153,16 +153,14 @@ impl Request {
     where
         L: Future<Output = Result<Option<T>, Error>>,
     {
+        // Both the request and the look say that there is no such object.
+        let is_gone = |seen: &Error| {
+            seen.is_from_bunq() && [seen, refusal].iter().all(|error| error.kind() == ErrorKind::NotFound)
+        };
         let mut backoff = self.poll_interval;
         loop {
             let is_last = Instant::now() >= at;
-            let seen = match look().await {
-                // The request was refused for the same reason.
-                Err(seen) if [&seen, refusal].iter().all(|error| error.kind() == ErrorKind::NotFound) => {
-                    if seen.is_from_bunq() { Ok(None) } else { Err(seen) }
-                }
-                seen => seen,
-            };
+            let seen = look().await.or_else(|seen| if is_gone(&seen) { Ok(None) } else { Err(seen) });
             let pause = match seen {
                 Ok(Some(done)) => return Looked::Done(done),
                 Ok(None) if is_last => return Looked::NotDone,
