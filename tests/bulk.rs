@@ -380,15 +380,15 @@ async fn an_input_that_pauses_is_no_outage() {
 async fn the_looks_of_another_run_wait_for_an_outage() {
     let (sandbox, client) = without_deduplication().await;
     let new: Vec<_> = (0..3).map(|_| person()).collect();
-    let journal = MemoryJournal::new();
-    outcomes(create_all(&client, &new).journal(journal.clone())).await;
+    outcomes(create_all(&client, &new).journal(MemoryJournal::new())).await;
     sandbox.inject(Injection::new(Fault::UnsignedStatus(503)).times(40));
-    let rows = outcomes(create_all(&client, &new).journal(journal.clone())).await;
+    let rows = outcomes(create_all(&client, &new).journal(MemoryJournal::new())).await;
     check_created(&sandbox, &new, &rows);
     // One that stays away does not hold up a shutdown.
     sandbox.inject(Injection::new(Fault::UnsignedStatus(503)).always());
     let shutdown = Shutdown::default();
-    let rows = create_all(&client, &new).journal(journal).shutdown(&shutdown).stream().try_collect::<Vec<_>>();
+    let bulk = create_all(&client, &new).journal(MemoryJournal::new()).shutdown(&shutdown);
+    let rows = bulk.stream().try_collect::<Vec<_>>();
     let (rows, ()) = futures_util::future::join(rows, async {
         tokio::time::sleep(Duration::from_secs(600)).await;
         shutdown.begin();

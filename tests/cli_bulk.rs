@@ -559,11 +559,11 @@ async fn a_dry_run_says_how_long_it_takes() {
     assert_eq!((stdout.as_str(), code), ("10000 rows: update_provision calls in 4 h 10 min\n", 0));
     let (from, _) = users(&folder, 1000);
     let (stdout, stderr, _) = ran(program(&folder).args(["create", "--dry-run", "--from"]).arg(&from));
-    assert_eq!(stdout, "1000 rows: create_provision calls in 10 min\n");
+    assert!(stdout.starts_with("1000 rows: create_provision calls in 10 min\n"), "{stdout}");
     assert!(stderr.contains("it takes longer while 120 users wait to be taken into use"), "{stderr}");
     let (stdout, ..) =
         ran(program(&folder).args(["create", "--dry-run", "--take-into-use", "/tmp", "--from"]).arg(&from));
-    assert_eq!(stdout, "1000 rows: create_provision calls in 8 h 20 min\n");
+    assert!(stdout.starts_with("1000 rows: create_provision calls in 8 h 20 min\n"), "{stdout}");
 }
 
 /// Ctrl-C ends after the rows in progress; all of them are in the journal with what became of them.

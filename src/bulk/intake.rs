@@ -5,21 +5,21 @@ use std::pin::pin;
 
 use futures_util::future::{Either, FutureExt as _, select};
 use futures_util::stream::StreamExt as _;
-use tokio::time::sleep;
 
-use super::doubt::{self, Created, CreatedSince};
+use super::doubt;
 use super::journal::JournalStart;
 use super::ledger::Ledger;
+use super::lookup::{Found, Lookup, Wanted};
 use super::outage::Patience;
 use super::record::{JournalHeader, RowRecord, RowState};
 use super::row::{Row, Rows};
 use super::shutdown::Shutdown;
-use crate::error::{Error, ErrorKind, Sent};
+use crate::error::Error;
 use crate::operation::Operation;
-use crate::provisions::Provisions;
-use crate::types::{PageSize, ProvisionId, ProvisionStatus};
+use crate::provisions::{Existing, Provisions};
+use crate::types::{CreateProvisionRequest, ProvisionId, ProvisionStatus, Timestamp};
 
-/// How many rows are held back, while those in doubt among them are gathered.
+/// How many rows are held back, while those among them are gathered that are looked for.
 const MAX_HELD: usize = 1000;
 
 /// A row to work on, or one that is done already.
@@ -49,8 +49,16 @@ pub(super) struct Earlier {
     provisions: Provisions,
     ledger: Ledger,
     patience: Patience,
-    /// What was created since the first of them began; `None` if there was none, or if rows are closed.
-    since: Option<CreatedSince>,
+    /// What bunq has of the users; `None` if none is looked for.
+    lookup: Option<Lookup>,
+}
+
+/// A row that may be done already.
+struct Doubt {
+    last: RowRecord,
+    work: Row,
+    /// An earlier run has sent it, or was about to.
+    was_sent: bool,
 }
 
 impl Intake {
@@ -75,7 +83,7 @@ impl Intake {
         }
     }
 
-    /// Takes rows in, until there is one to work on. Those before it that are in doubt are looked for together.
+    /// Takes rows in, until there is one to work on. Those that may be done already are looked for together.
     async fn take(&mut self) -> Result<(), Error> {
         let mut doubts = Vec::new();
         while doubts.len() + self.ready.len() < MAX_HELD {
@@ -106,10 +114,14 @@ impl Intake {
                         return Ok(());
                     }
                 }
-                Some(last) => doubts.push((last, work)),
+                Some(last) => doubts.push(Doubt { last, work, was_sent: true }),
+                // Nothing was written of it, but its user may be there.
+                None if self.earlier.lookup.is_some() => {
+                    doubts.push(Doubt { last: work.key().sent(row), work, was_sent: false });
+                }
                 None => {
                     self.ready.extend(self.earlier.settle(doubts).await?);
-                    self.ready.push_back(self.earlier.fresh(row, work).await?);
+                    self.ready.push_back(Step::Work { row, work, is_repeated: false });
                     return Ok(());
                 }
             }
@@ -120,56 +132,50 @@ impl Intake {
 }
 
 impl Earlier {
-    /// Opens the journal, and looks at what an earlier run has created.
+    /// Opens the journal. Users are looked for if there is one, or if `adopts` says so.
     pub(super) async fn open(
         provisions: Provisions,
         operation: &Operation,
         ledger: Ledger,
         input: Option<String>,
+        adopts: bool,
         patience: Patience,
     ) -> Result<Self, Error> {
         let (base_url, fingerprint) = provisions.scope();
-        let mut own = JournalHeader::new(operation, base_url, fingerprint, input);
+        let own = JournalHeader::new(operation, base_url, fingerprint, input);
         let start = ledger.start(&own).await?;
-        let mut since = None;
-        if operation == &Operation::CREATE_PROVISION && ledger.0.is_some() {
-            let newest_before = match &start {
-                JournalStart::New => {
-                    let Some(newest) = patience.until_done(async || newest(&provisions).await).await? else {
-                        // Nothing is begun after a shutdown.
-                        return Ok(Self { provisions, ledger, since, patience });
-                    };
-                    own.newest_before = newest;
-                    None
-                }
-                JournalStart::Begun(earlier) => Some(earlier.newest_before),
-                JournalStart::Lost => Some(None),
-            };
-            if let Some(newest_before) = newest_before {
-                since = patience.until_done(async || created_since(&provisions, newest_before).await).await?;
-            }
+        if operation == &Operation::CREATE_PROVISION && (adopts || ledger.0.is_some()) {
+            let lookup = Lookup::new(provisions.clone(), ledger.clone(), patience.clone(), start, own);
+            return Ok(Self { provisions, ledger, patience, lookup: Some(lookup) });
         }
         if !matches!(start, JournalStart::Begun(_)) {
             ledger.begin(own).await?;
         }
-        Ok(Self { provisions, ledger, since, patience })
+        Ok(Self { provisions, ledger, patience, lookup: None })
     }
 
-    /// A row of which no run has written. An earlier run may have sent it nevertheless, if its journal has lost its end.
-    async fn fresh(&self, row: u64, work: Row) -> Result<Step, Error> {
-        match &self.since {
-            Some(since) => self.look_for(since, work.key().sent(row), work, false).await,
-            None => Ok(Step::Work { row, work, is_repeated: false }),
+    /// Finds out what has become of rows that may be done already.
+    async fn settle(&mut self, doubts: Vec<Doubt>) -> Result<Vec<Step>, Error> {
+        if doubts.is_empty() {
+            return Ok(Vec::new());
         }
+        let (mut closings, mut creations) = (Vec::new(), Vec::new());
+        for Doubt { last, work, was_sent } in doubts {
+            match work {
+                Row::Close(id) => closings.push((last, id)),
+                Row::Create(new) => {
+                    let wanted = Wanted { external_uuid: *new.external_uuid(), was_sent };
+                    creations.push((wanted, last, new));
+                }
+            }
+        }
+        let mut steps = self.settle_closings(closings).await?;
+        steps.extend(self.settle_creations(creations).await?);
+        Ok(steps)
     }
 
-    /// Finds out what has become of rows in doubt.
-    async fn settle(&self, doubts: Vec<(RowRecord, Row)>) -> Result<Vec<Step>, Error> {
-        let ids = doubts.iter().filter_map(|(_, work)| match work {
-            Row::Close(id) => Some(*id),
-            Row::Create(_) => None,
-        });
-        let ids: Vec<_> = ids.collect();
+    async fn settle_closings(&self, doubts: Vec<(RowRecord, ProvisionId)>) -> Result<Vec<Step>, Error> {
+        let ids: Vec<_> = doubts.iter().map(|(_, id)| *id).collect();
         let look = async || match doubt::statuses(&self.provisions, ids.clone()).await {
             // Then each is found out when it is closed again, which does no harm.
             Err(error) if !error.is_retryable() => Ok(HashMap::new()),
@@ -177,11 +183,8 @@ impl Earlier {
         };
         let Some(statuses) = self.patience.until_done(look).await? else { return Ok(Vec::new()) };
         let mut steps = Vec::new();
-        for (last, work) in doubts {
-            steps.push(match &self.since {
-                Some(since) => self.look_for(since, last, work, true).await?,
-                None => self.closed(&statuses, last, work).await?,
-            });
+        for (last, id) in doubts {
+            steps.push(self.closed(&statuses, last, Row::Close(id)).await?);
         }
         Ok(steps)
     }
@@ -199,42 +202,47 @@ impl Earlier {
         Ok(Step::Work { row: last.row, work, is_repeated: last.is_in_doubt() })
     }
 
-    /// Looks for the user of a row among those that were created since the first run began.
-    async fn look_for(
-        &self,
-        since: &CreatedSince,
-        last: RowRecord,
-        work: Row,
-        is_repeated: bool,
-    ) -> Result<Step, Error> {
-        let created = last.external_uuid.and_then(|external_uuid| since.of(external_uuid));
-        match created {
-            Some(Created::One(id)) => self.found(RowRecord { id: Some(id), ..last }).await,
-            Some(Created::Several) => {
-                let problem = "bunq has created several provisions for the row: close all but one";
-                let error = Error::new(ErrorKind::Duplicate, Sent::Responded, problem);
-                self.ledger.record(last.failed(error)).await.map(Step::Done)
-            }
-            // It is looked at as before a repeated request.
-            Some(Created::PerhapsBefore) => Ok(Step::Work { row: last.row, work, is_repeated: true }),
-            None => Ok(Step::Work { row: last.row, work, is_repeated }),
-        }
-    }
-
     async fn found(&self, last: RowRecord) -> Result<Step, Error> {
-        let found = RowRecord { error_kind: None, status: None, response_id: None, ..last.now(RowState::Found) };
-        self.ledger.record(found).await.map(Step::Done)
+        self.ledger.record(last.done(RowState::Found)).await.map(Step::Done)
     }
-}
 
-async fn newest(provisions: &Provisions) -> Result<Option<ProvisionId>, Error> {
-    let page = provisions.list().count(PageSize::new(1)?).page().await?;
-    Ok(page.items.first().map(|newest| newest.id))
-}
+    async fn settle_creations(
+        &mut self,
+        doubts: Vec<(Wanted, RowRecord, Box<CreateProvisionRequest>)>,
+    ) -> Result<Vec<Step>, Error> {
+        let wanted: Vec<_> = doubts.iter().map(|(wanted, ..)| *wanted).collect();
+        let found = match &mut self.lookup {
+            Some(lookup) => lookup.find(&wanted).await?,
+            None => Some(wanted.iter().map(|_| Found::Nothing).collect()),
+        };
+        let mut steps = Vec::new();
+        for ((wanted, last, new), found) in doubts.into_iter().zip(found.into_iter().flatten()) {
+            steps.push(self.created(last, new, wanted.was_sent, found).await?);
+        }
+        Ok(steps)
+    }
 
-/// What was created since the first run began. What an earlier run has sent last may still arrive, so it waits first; no clock
-/// says reliably how long ago that was.
-async fn created_since(provisions: &Provisions, newest_before: Option<ProvisionId>) -> Result<CreatedSince, Error> {
-    sleep(provisions.config().late_arrival).await;
-    CreatedSince::list(provisions, newest_before).await
+    async fn created(
+        &self,
+        last: RowRecord,
+        new: Box<CreateProvisionRequest>,
+        was_sent: bool,
+        found: Found,
+    ) -> Result<Step, Error> {
+        let with = |existing: Existing, last: RowRecord| RowRecord {
+            id: Some(existing.id),
+            created: existing.created.map(Timestamp::as_jiff),
+            ..last
+        };
+        let record = match found {
+            Found::Nothing => return Ok(Step::Work { row: last.row, work: Row::Create(new), is_repeated: was_sent }),
+            Found::Own(existing) => return self.found(with(existing, last)).await,
+            Found::Other(existing) => match existing.check(&new) {
+                Ok(()) => with(existing, last).done(RowState::Already),
+                Err(error) => with(existing, last).failed(error),
+            },
+            Found::Several(error) => last.failed(error),
+        };
+        self.ledger.record(record).await.map(Step::Done)
+    }
 }

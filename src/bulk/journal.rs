@@ -70,12 +70,12 @@ impl<T: Journal + ?Sized> Journal for Arc<T> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum JournalStart {
-    /// It is new.
+    /// It is new: nothing is known of earlier runs.
     New,
     /// It was begun with this.
     Begun(JournalHeader),
     /// It may have been begun, but what it was begun with is lost, as after a crash of a file system that lies about what it has
-    /// stored. An operation then looks for everything at bunq.
+    /// stored. It counts as new.
     Lost,
 }
 

@@ -8,6 +8,7 @@ mod file_journal;
 mod intake;
 mod journal;
 mod ledger;
+mod lookup;
 mod outage;
 mod record;
 mod row;
@@ -80,10 +81,22 @@ impl Provisions {
 /// What is about to be sent, and what became of it, is written to the [`Journal`] first. Another run with the same journal and
 /// the same input goes on, whenever and however the first one ended: final rows are yielded as they were written, and cost no
 /// call; what is in doubt is looked for at bunq before it is sent again, several at a time by a page of the listing. A
-/// creation is sent only after a look at all that was created since the first run began, and not before a request that
-/// was sent before could have [arrived](crate::ClientBuilder::late_arrival). A closing is sent again at once, but one that
-/// bunq refuses fails only after a look that begins when no other could have arrived. The rows must come in the same order, each provision
-/// or user once.
+/// closing that bunq refuses fails only after a look that begins when no other can [arrive](crate::ClientBuilder::late_arrival)
+/// any more. The rows must come in the same order, each provision or user once.
+///
+/// # Users that are there already
+///
+/// A journal that is new may be one that was lost. So a run with a journal, new or not, creates no user before it has looked
+/// whether bunq has one with the same `external_uuid`; without a journal it does so if [`adopt`](Self::adopt) says so. The first
+/// row that is not final [waits](crate::ClientBuilder::late_arrival) once for what an earlier run may have sent. Then up to 1,000
+/// rows at a time, as the input has them, are looked for: by pages of 200, newest first, until as many pages were read as there
+/// were rows to look for, and then by a read of each row. So the look takes at most two calls for each row, and at most twice as
+/// many as there are pages. It holds about 60 bytes for each provision that was listed.
+///
+/// A user that is there is taken for that of the row, which is [`Already`](RowState::Already), with its id and the time of its
+/// creation. One that an earlier run with the same journal has sent is [`Found`](RowState::Found). A provision that is closing,
+/// closed or failed is never taken: the row has `Failed` with [`Unattainable`](crate::ErrorKind::Unattainable), and names it. Of
+/// two that are going, it is [`Duplicate`](crate::ErrorKind::Duplicate).
 ///
 /// # Cancellation
 ///
@@ -114,6 +127,13 @@ impl Bulk {
     /// row is held against the journal in any case.
     pub fn input(mut self, name: impl Into<String>) -> Self {
         self.config.input = Some(name.into());
+        self
+    }
+
+    /// Sets whether users that bunq has already are [looked for](Self#users-that-are-there-already) without a journal too, and
+    /// taken for those of the rows. With a journal that is always so. The default is `false`. Closing looks for nothing.
+    pub fn adopt(mut self, adopts: bool) -> Self {
+        self.config.adopts = adopts;
         self
     }
 

@@ -70,6 +70,11 @@ impl Outage {
         *self.state() = OutageState { last_success: Some(Instant::now()), ..OutageState::default() };
     }
 
+    /// bunq has answered a look, which says nothing of the rows that fail.
+    fn answered(&self) {
+        self.state().failing_since = None;
+    }
+
     /// Says what to do after a failure of a row that was begun at this time; `jitter` is random from 0 to 1.
     pub(super) fn after(&self, error: &Error, failures: &mut Failures, began: Instant, jitter: f64) -> Next {
         let mut state = self.state();
@@ -123,7 +128,10 @@ impl Patience {
                 return Ok(None);
             };
             let error = match looked {
-                Ok(done) => return Ok(Some(done)),
+                Ok(done) => {
+                    self.outage.answered();
+                    return Ok(Some(done));
+                }
                 Err(error) if !error.is_retryable() => return Err(error),
                 Err(error) => error,
             };

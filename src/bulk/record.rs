@@ -167,6 +167,9 @@ pub struct RowRecord {
     /// Your key of the user that is created.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub external_uuid: Option<Uuid>,
+    /// When bunq created the provision, if it was there before anything was requested.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub created: Option<Timestamp>,
     /// bunq's id of the response, which its support asks for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub response_id: Option<String>,
@@ -204,6 +207,7 @@ impl RowKey {
             state: RowState::Sent,
             id,
             external_uuid,
+            created: None,
             response_id: None,
             error_kind: None,
             status: None,
@@ -239,6 +243,11 @@ impl RowRecord {
     /// The same row, of which this is known now.
     pub(super) fn now(self, state: RowState) -> Self {
         Self { state, at: Timestamp::now(), in_doubt: false, ..self }
+    }
+
+    /// The same row, which is done without another request.
+    pub(super) fn done(self, state: RowState) -> Self {
+        Self { error_kind: None, status: None, response_id: None, ..self.now(state) }
     }
 
     /// The same row, whose request is refused for good.

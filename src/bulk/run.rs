@@ -32,6 +32,8 @@ pub(super) struct BulkConfig {
     pub(super) operation: &'static Operation,
     pub(super) journal: Option<Arc<dyn Journal>>,
     pub(super) input: Option<String>,
+    /// Users are looked for without a journal too.
+    pub(super) adopts: bool,
     pub(super) outage_timeout: Duration,
     pub(super) shutdown: Shutdown,
 }
@@ -39,7 +41,7 @@ pub(super) struct BulkConfig {
 impl BulkConfig {
     pub(super) fn new(provisions: Provisions, operation: &'static Operation) -> Self {
         let (outage_timeout, shutdown) = (OUTAGE_TIMEOUT, Shutdown::default());
-        Self { provisions, operation, journal: None, input: None, outage_timeout, shutdown }
+        Self { provisions, operation, journal: None, input: None, adopts: false, outage_timeout, shutdown }
     }
 }
 
@@ -105,9 +107,9 @@ impl Run {
     }
 
     async fn open(self: Arc<Self>, config: BulkConfig, rows: Rows) -> Result<Intake, Error> {
-        let BulkConfig { provisions, operation, input, shutdown, .. } = config;
+        let BulkConfig { provisions, operation, input, adopts, shutdown, .. } = config;
         let patience = Patience { outage: Arc::clone(&self.outage), shutdown: shutdown.clone() };
-        let earlier = Earlier::open(provisions, operation, self.ledger.clone(), input, patience).await?;
+        let earlier = Earlier::open(provisions, operation, self.ledger.clone(), input, adopts, patience).await?;
         Ok(Intake::new(earlier, rows, shutdown))
     }
 

@@ -254,7 +254,8 @@ pub(super) struct CreateOptions {
     /// The key if none is given.
     #[arg(skip = Uuid::new_v4())]
     random_uuid: Uuid,
-    /// Take the provision with this external_uuid if there is one, as after a request whose outcome is unknown
+    /// Take the provision with this external_uuid if there is one, as after a request whose outcome is unknown; with --from that is
+    /// always so
     #[arg(long, requires = "external_uuid")]
     pub(super) ensure: bool,
     /// Create a company, whose director is the person of this provision

@@ -177,6 +177,9 @@ fn receipts(command: &BankCommand) -> Option<&Path> {
 fn job(command: &BankCommand) -> Result<Option<Job>, Failure> {
     match command {
         BankCommand::Close(options) => Job::prepare(Kind::Close, &options.bulk, None, options.dry_run.dry_run),
+        BankCommand::Create(options) if options.ensure && options.bulk.from.is_some() => {
+            Err(Failure::usage("--ensure: with --from it is always so; leave it out"))
+        }
         BankCommand::Create(options) => {
             Job::prepare(Kind::Create, &options.bulk, options.take_into_use.as_deref(), options.dry_run.dry_run)
         }

@@ -4,6 +4,7 @@
 //! takes time at bunq is returned as a [`Waiter`]. This module does not know how a call is made; [`Api`] does.
 
 mod condition;
+mod existing;
 mod life_cycle;
 mod list;
 mod new_provision;
@@ -19,14 +20,15 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use self::condition::{Condition, is_new};
+pub(crate) use self::existing::Existing;
 pub use self::life_cycle::WaitingFor;
 pub use self::list::List;
 use self::outcome::{InDoubt, Request, RequestOutcome};
 pub(crate) use self::poller::Poller;
-pub(crate) use self::search::is_over;
+pub(crate) use self::search::choose;
 pub use self::waiter::{Acceptance, Waiter};
 use crate::api::{Api, Response};
-use crate::error::{Error, ErrorKind, Sent};
+use crate::error::Error;
 use crate::operation::Operation;
 use crate::transport::deadline::Deadline;
 use crate::types::{
@@ -99,7 +101,7 @@ impl Provisions {
     /// and [`acceptance`](Waiter::acceptance) shows it. The request is sent again only if there is none. After a doubtful
     /// failure the first one may still be on its way, so it searches
     /// [for a while](crate::ClientBuilder::late_arrival) before that; and the waiter searches once more before it says
-    /// that the provision is ready, and ends with [`Duplicate`](ErrorKind::Duplicate) if there are two.
+    /// that the provision is ready, and ends with [`Duplicate`](crate::ErrorKind::Duplicate) if there are two.
     ///
     /// A provision that is found may have been created with other contents: only the `external_uuid` is compared.
     ///
@@ -110,8 +112,8 @@ impl Provisions {
     ///
     /// If the error [is doubtful](Error::is_doubtful), the outcome of the request is unknown: use
     /// [`ensure`](Self::ensure) to create with the same `external_uuid` again, after some seconds.
-    /// [`Duplicate`](ErrorKind::Duplicate) if bunq has carried out more than one request.
-    /// [`Unattainable`](ErrorKind::Unattainable) if the provision that is found is closing, closed or has failed.
+    /// [`Duplicate`](crate::ErrorKind::Duplicate) if bunq has carried out more than one request.
+    /// [`Unattainable`](crate::ErrorKind::Unattainable) if the provision that is found is closing, closed or has failed.
     pub async fn create(&self, new: impl Into<CreateProvisionRequest>) -> Result<Waiter, Error> {
         self.create_by(&new.into(), self.api.deadline()).await
     }
@@ -121,10 +123,10 @@ impl Provisions {
     ///
     /// A request that was sent before, and whose outcome is in doubt, may still be on its way: wait for some seconds before
     /// you call this. The waiter searches once more before it says that the provision is ready, and ends with
-    /// [`Duplicate`](ErrorKind::Duplicate) if there are two.
+    /// [`Duplicate`](crate::ErrorKind::Duplicate) if there are two.
     ///
     /// A provision that is found may have been created with other contents: only the `external_uuid` is compared. Its
-    /// waiter ends at once with [`Unattainable`](ErrorKind::Unattainable) if its credential is in use already, or has
+    /// waiter ends at once with [`Unattainable`](crate::ErrorKind::Unattainable) if its credential is in use already, or has
     /// expired.
     ///
     /// ```no_run
@@ -141,7 +143,7 @@ impl Provisions {
     pub async fn ensure(&self, new: impl Into<CreateProvisionRequest>) -> Result<Waiter, Error> {
         let new = new.into();
         let deadline = self.api.deadline();
-        let waiter = match self.find_going(*new.external_uuid(), deadline).await.map_err(Error::before_sending)? {
+        let waiter = match self.find_going(&new, deadline).await.map_err(Error::before_sending)? {
             Some(id) => self.waiter(id, Condition::Ready, Acceptance::Already),
             None => self.create_by(&new, deadline).await?,
         };
@@ -153,7 +155,7 @@ impl Provisions {
         let external_uuid = *new.external_uuid();
         let api = self.api.until(deadline);
         let look = || async {
-            let found = self.find_going(external_uuid, self.check_by(deadline)).await?;
+            let found = self.find_going(new, self.check_by(deadline)).await?;
             Ok(found.map(|id| (id, None)))
         };
         let request = self.request(&Operation::CREATE_PROVISION, deadline, InDoubt::RepeatAfterLateArrival);
@@ -168,7 +170,7 @@ impl Provisions {
     ///
     /// # Errors
     ///
-    /// [`NotFound`](ErrorKind::NotFound) if there is no such provision.
+    /// [`NotFound`](crate::ErrorKind::NotFound) if there is no such provision.
     pub async fn get(&self, id: ProvisionId) -> Result<Provision, Error> {
         self.api.get_provision(id).await.map(Response::into_inner)
     }
@@ -178,7 +180,7 @@ impl Provisions {
     ///
     /// # Errors
     ///
-    /// [`Duplicate`](ErrorKind::Duplicate) if several are neither closing, closed nor failed.
+    /// [`Duplicate`](crate::ErrorKind::Duplicate) if several are neither closing, closed nor failed.
     pub async fn find(&self, external_uuid: Uuid) -> Result<Option<Provision>, Error> {
         search::find(&self.api.until(self.api.deadline()), external_uuid).await
     }
@@ -266,19 +268,19 @@ impl Provisions {
         Request { policy, is_governed, deadline, poll_interval, late_arrival, in_doubt, earlier: None }
     }
 
-    /// The provision with this key, if there is one for which a credential can be waited for.
-    async fn find_going(&self, external_uuid: Uuid, deadline: Deadline) -> Result<Option<ProvisionId>, Error> {
-        match search::find(&self.api.until(deadline), external_uuid).await? {
-            Some(found) if is_over(&found) => {
-                let problem = format_args!(
-                    "bunq has a provision with the external_uuid {external_uuid} that is {}: {}; create another user with \
-                     another external_uuid",
-                    found.status, found.id
-                );
-                Err(Error::new(ErrorKind::Unattainable, Sent::Responded, problem).with_last_seen(found))
-            }
-            found => Ok(found.map(|found| found.id)),
+    /// The provision that can be taken for the one that is requested, if there is one with its key.
+    async fn find_going(&self, new: &CreateProvisionRequest, deadline: Deadline) -> Result<Option<ProvisionId>, Error> {
+        let Some(found) = search::find(&self.api.until(deadline), *new.external_uuid()).await? else { return Ok(None) };
+        match Existing::from(&found).check(new) {
+            Ok(()) => Ok(Some(found.id)),
+            Err(error) => Err(error.with_last_seen(found)),
         }
+    }
+
+    /// All provisions with this key.
+    pub(crate) async fn existing(&self, external_uuid: Uuid) -> Result<Vec<Existing>, Error> {
+        let found = search::all(&self.api.until(self.api.deadline()), external_uuid).await?;
+        Ok(found.iter().map(Existing::from).collect())
     }
 
     /// By when a check is over. If the call has less time left, the check gets that of an attempt: to stay in doubt is

@@ -5,12 +5,12 @@ use uuid::Uuid;
 
 use crate::api::Api;
 use crate::error::{Error, ErrorKind, Sent};
-use crate::types::{ListProvisionsQuery, PageSize, Provision, ProvisionStatus};
+use crate::types::{ListProvisionsQuery, PageSize, Provision, ProvisionId, ProvisionStatus};
 
 /// Whether a provision is on its way out, or has failed: nobody can act for its user any more.
-pub(crate) fn is_over(provision: &Provision) -> bool {
+pub(super) fn is_over(status: &ProvisionStatus) -> bool {
     use ProvisionStatus::{Cancelled, Closed, Failed};
-    matches!(provision.status, Cancelled | Closed | Failed)
+    matches!(status, Cancelled | Closed | Failed)
 }
 
 /// Returns the provision that was created with this key. If there are several, it is the one that is not over, or else the
@@ -21,12 +21,25 @@ pub(crate) fn is_over(provision: &Provision) -> bool {
 /// [`Duplicate`](ErrorKind::Duplicate) if several are not over.
 pub(super) async fn find(api: &Api, external_uuid: Uuid) -> Result<Option<Provision>, Error> {
     let found = all(api, external_uuid).await?;
-    let left: Vec<_> = found.iter().filter(|provision| !is_over(provision)).map(|provision| provision.id).collect();
-    match left[..] {
-        [] => Ok(found.into_iter().next()),
-        [only] => Ok(found.into_iter().find(|provision| provision.id == only)),
+    let chosen = choose(external_uuid, found.iter().map(|provision| (provision.id, is_over(&provision.status))))?;
+    Ok(found.into_iter().find(|provision| Some(provision.id) == chosen))
+}
+
+/// Of the provisions with one key, with whether each is over, the one that is not, or else the newest.
+///
+/// # Errors
+///
+/// [`Duplicate`](ErrorKind::Duplicate) if several are not over.
+pub(crate) fn choose(
+    external_uuid: Uuid,
+    found: impl IntoIterator<Item = (ProvisionId, bool)>,
+) -> Result<Option<ProvisionId>, Error> {
+    let (over, going): (Vec<_>, Vec<_>) = found.into_iter().partition(|(_, is_over)| *is_over);
+    match going[..] {
+        [] => Ok(over.into_iter().map(|(id, _)| id).max()),
+        [(only, _)] => Ok(Some(only)),
         _ => {
-            let ids: Vec<_> = left.iter().map(ToString::to_string).collect();
+            let ids: Vec<_> = going.iter().map(|(id, _)| id.to_string()).collect();
             let problem = format_args!(
                 "bunq has several provisions with the external_uuid {external_uuid}: {}; close all but one",
                 ids.join(", ")
@@ -37,7 +50,7 @@ pub(super) async fn find(api: &Api, external_uuid: Uuid) -> Result<Option<Provis
 }
 
 /// All of them, newest first, each once: pages overlap when a provision is created between them.
-async fn all(api: &Api, external_uuid: Uuid) -> Result<Vec<Provision>, Error> {
+pub(super) async fn all(api: &Api, external_uuid: Uuid) -> Result<Vec<Provision>, Error> {
     let query = ListProvisionsQuery::default().external_uuid(external_uuid).count(PageSize::MAX);
     let mut pages = std::pin::pin!(api.list_provisions_pages(query));
     let mut found: Vec<Provision> = Vec::new();

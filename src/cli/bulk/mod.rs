@@ -48,12 +48,17 @@ pub(super) fn plan(invocation: &Invocation, job: &Job) -> Result<(), Failure> {
     let takes = sending.max(opening);
     let is_watched = job.input.kind == Kind::Create && job.users.is_none();
     let capacity = is_watched.then(|| uptake::capacity(connection.environment()));
+    // A page or a read for each row, or both.
+    let looks = if job.input.kind == Kind::Create { rows.saturating_mul(2) } else { 0 };
+    let looking = times(connection.interval(&Operation::LIST_PROVISIONS), looks);
     let json = json!({
         "rows": rows,
         "operation": operation.id,
         "calls": operation.rate_limit.calls,
         "per_seconds": operation.rate_limit.per.as_secs(),
         "seconds": takes.as_secs(),
+        "max_look_calls": looks,
+        "max_look_seconds": looking.as_secs(),
         "max_waiting_users": capacity,
     });
     if invocation.format() != Format::Table {
@@ -65,7 +70,15 @@ pub(super) fn plan(invocation: &Invocation, job: &Job) -> Result<(), Failure> {
         ));
     }
     let takes = meter::words(takes);
-    Ok(write_text(&format!("{rows} rows: {} calls in {takes}\n", operation.id))?)
+    let mut text = format!("{rows} rows: {} calls in {takes}\n", operation.id);
+    if looks > 0 {
+        text += &format!(
+            "before them at most {looks} calls of {} in {}: whether the users are there already\n",
+            Operation::LIST_PROVISIONS.id,
+            meter::words(looking)
+        );
+    }
+    Ok(write_text(&text)?)
 }
 
 fn times(interval: Duration, rows: u64) -> Duration {
@@ -183,7 +196,8 @@ async fn drive(
             },
             () = sleep(silence), if !is_over && !is_held => {
                 meter.note(&format!(
-                    "no row has ended for {}: the network or bunq may be away; it is tried for an hour, and Ctrl-C ends it",
+                    "no row has ended for {}: bunq is asked what is done already, or the network or bunq may be away; it is tried for \
+                     an hour, and Ctrl-C ends it",
                     meter::words(silence)
                 ));
                 silence *= 4;

@@ -92,6 +92,7 @@ fn record(place: u64, row: &Row, last: Option<&RowRecord>) -> Record {
     let response_id = last.and_then(|last| last.response_id.as_deref());
     let error = last.and_then(|last| last.error_kind.as_deref());
     let status = last.and_then(|last| last.status);
+    let created = last.and_then(|last| last.created).map(|created| created.to_string());
     let at = last.map(|last| last.at.to_string());
     let is_in_doubt = last.is_some_and(RowRecord::is_in_doubt);
     let json = json!({
@@ -100,6 +101,7 @@ fn record(place: u64, row: &Row, last: Option<&RowRecord>) -> Record {
         "external_uuid": external_uuid,
         "outcome": state,
         "in_doubt": is_in_doubt,
+        "created": created,
         "response_id": response_id,
         "error": error,
         "status": status,
@@ -126,6 +128,7 @@ fn record(place: u64, row: &Row, last: Option<&RowRecord>) -> Record {
         Field::new("response_id", 2, response_id.unwrap_or_default()),
         Field::new("at", 3, text(at)),
         Field::new("in_doubt", HIDDEN, is_in_doubt.to_string()),
+        Field::new("created", if external_uuid.is_some() { 4 } else { HIDDEN }, text(created)),
     ];
     Record { fields, json }
 }

@@ -1,0 +1,169 @@
+//! Which of the users of a creation bunq has already: looked for by pages of the listing, and row by row.
+//!
+//! As long as fewer pages were read than there are rows to look for, the next page is read, newest first. Only then is each row
+//! read that no page tells of for certain. So no more pages are read than rows are looked for, and no row is read where the
+//! pages are fewer: together at most twice the cheaper of the two ways, and nobody has to know before how many rows come.
+
+use uuid::Uuid;
+
+use super::journal::JournalStart;
+use super::ledger::Ledger;
+use super::outage::Patience;
+use super::record::JournalHeader;
+use crate::error::Error;
+use crate::provisions::{Existing, Provisions, choose};
+use crate::types::{Cursor, PageSize, ProvisionId};
+
+/// The look of one run. It begins with the first row that is looked for.
+#[derive(Debug)]
+pub(super) struct Lookup {
+    provisions: Provisions,
+    ledger: Ledger,
+    patience: Patience,
+    journal: Begun,
+    /// What was listed so far, by the keys of the users.
+    seen: Vec<(Uuid, Existing)>,
+    /// The newest and the oldest provision that were listed.
+    newest: Option<ProvisionId>,
+    oldest: Option<ProvisionId>,
+    /// Where the next page begins; `None` if there is none, or none was read.
+    next: Option<Cursor>,
+    pages: usize,
+    rows: usize,
+}
+
+/// By whom the journal was begun.
+#[derive(Debug)]
+enum Begun {
+    /// By an earlier run. Whatever is newer than this provision, if there was one, may be of its creation.
+    Earlier(Option<ProvisionId>),
+    /// By this run, as soon as it is known what is the newest provision before. So what there is, is not its own.
+    Now(Option<JournalHeader>),
+}
+
+/// A row whose user is looked for.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Wanted {
+    pub(super) external_uuid: Uuid,
+    /// An earlier run has looked for it, and then sent it.
+    pub(super) was_sent: bool,
+}
+
+/// What bunq has for a row.
+#[derive(Debug)]
+pub(super) enum Found {
+    Nothing,
+    /// What an earlier run with the same journal has sent.
+    Own(Existing),
+    /// What was there before.
+    Other(Existing),
+    /// Several that are going: the error names them.
+    Several(Error),
+}
+
+impl Lookup {
+    /// `own` is what the journal is begun with, unless it has begun.
+    pub(super) fn new(
+        provisions: Provisions,
+        ledger: Ledger,
+        patience: Patience,
+        start: JournalStart,
+        own: JournalHeader,
+    ) -> Self {
+        let journal = match start {
+            JournalStart::Begun(earlier) => Begun::Earlier(earlier.newest_before),
+            JournalStart::New | JournalStart::Lost => Begun::Now(Some(own)),
+        };
+        let (seen, newest, oldest, next) = (Vec::new(), None, None, None);
+        Self { provisions, ledger, patience, journal, seen, newest, oldest, next, pages: 0, rows: 0 }
+    }
+
+    /// What bunq has for each of these rows; `None` if the end of the run has begun before.
+    pub(super) async fn find(&mut self, wanted: &[Wanted]) -> Result<Option<Vec<Found>>, Error> {
+        if self.pages == 0 && !self.begin().await? {
+            return Ok(None);
+        }
+        self.rows += wanted.len();
+        while self.pages < self.rows && !wanted.iter().all(|wanted| self.tells_of(*wanted)) {
+            if !self.read_page().await? {
+                return Ok(None);
+            }
+        }
+        self.seen.sort_unstable_by_key(|(key, existing)| (*key, existing.id));
+        self.seen.dedup_by_key(|(key, existing)| (*key, existing.id));
+        let mut found = Vec::with_capacity(wanted.len());
+        for wanted in wanted {
+            let existing = if self.tells_of(*wanted) {
+                self.listed(wanted.external_uuid)
+            } else {
+                let read = || self.provisions.existing(wanted.external_uuid);
+                let Some(read) = self.patience.until_done(read).await? else { return Ok(None) };
+                read
+            };
+            found.push(self.judge(wanted.external_uuid, existing));
+        }
+        Ok(Some(found))
+    }
+
+    /// Waits until nothing can arrive any more that an earlier run has sent, which no clock says reliably how long ago that was;
+    /// then reads the first page, and begins a journal that has not begun. Says whether it came to that.
+    async fn begin(&mut self) -> Result<bool, Error> {
+        if self.patience.shutdown.within(self.provisions.config().late_arrival).await || !self.read_page().await? {
+            return Ok(false);
+        }
+        if let Begun::Now(own) = &mut self.journal
+            && let Some(own) = own.take()
+        {
+            self.ledger.begin(JournalHeader { newest_before: self.newest, ..own }).await?;
+        }
+        Ok(true)
+    }
+
+    /// Reads the next page; says whether it came to that.
+    async fn read_page(&mut self) -> Result<bool, Error> {
+        let mut listing = self.provisions.list().count(PageSize::MAX);
+        if let Some(next) = self.next {
+            listing = listing.start_at(next);
+        }
+        let Some(page) = self.patience.until_done(|| listing.page()).await? else { return Ok(false) };
+        self.pages += 1;
+        self.next = page.older;
+        for seen in &page.items {
+            self.newest = self.newest.max(Some(seen.id));
+            self.oldest = Some(self.oldest.map_or(seen.id, |oldest| oldest.min(seen.id)));
+            self.seen.extend(seen.external_uuid.map(|key| (key, Existing::from(seen))));
+        }
+        Ok(true)
+    }
+
+    /// Whether the pages that were read have all that there can be of a row.
+    fn tells_of(&self, wanted: Wanted) -> bool {
+        let is_own_listed = match self.journal {
+            // What was there before, an earlier run has looked through.
+            Begun::Earlier(Some(newest_before)) => self.oldest.is_some_and(|oldest| oldest <= newest_before),
+            Begun::Earlier(None) | Begun::Now(_) => false,
+        };
+        self.next.is_none() || (wanted.was_sent && is_own_listed)
+    }
+
+    fn listed(&self, external_uuid: Uuid) -> Vec<Existing> {
+        let first = self.seen.partition_point(|(key, _)| *key < external_uuid);
+        let of_it = self.seen[first..].iter().take_while(|(key, _)| *key == external_uuid);
+        of_it.map(|(_, existing)| existing.clone()).collect()
+    }
+
+    fn judge(&self, external_uuid: Uuid, existing: Vec<Existing>) -> Found {
+        let chosen = choose(external_uuid, existing.iter().map(|existing| (existing.id, existing.is_over())));
+        let chosen = match chosen {
+            Ok(id) => existing.into_iter().find(|existing| Some(existing.id) == id),
+            Err(error) => return Found::Several(error),
+        };
+        match (chosen, &self.journal) {
+            (None, _) => Found::Nothing,
+            (Some(existing), Begun::Earlier(newest_before)) if Some(existing.id) > *newest_before => {
+                Found::Own(existing)
+            }
+            (Some(existing), _) => Found::Other(existing),
+        }
+    }
+}

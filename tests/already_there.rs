@@ -1,0 +1,257 @@
+//! Users that bunq has already when they are created: with a journal that is new or lost, and without one.
+
+#![cfg(feature = "sandbox")]
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+mod common;
+
+use std::time::Duration;
+
+use bunq_partner::sandbox::{Fault, Injection, Sandbox};
+use bunq_partner::{
+    Bulk, Client, ErrorKind, Journal, JournalStart, MemoryJournal, NewProvision, Operation, ProvisionId, RowRecord,
+    RowState,
+};
+use common::{at_once, person};
+use futures_util::{StreamExt, TryStreamExt, stream};
+use serde_json::Value;
+
+/// The strictest bank: it makes a second user for a second request.
+async fn start() -> (Sandbox, Client) {
+    let sandbox = Sandbox::builder().deduplicate(false).start().await.unwrap();
+    let client = sandbox.client().retry(at_once()).late_arrival(Duration::from_millis(5)).build().unwrap();
+    (sandbox, client)
+}
+
+fn persons(count: usize) -> Vec<NewProvision> {
+    std::iter::repeat_with(person).take(count).collect()
+}
+
+fn create_all(client: &Client, new: &[NewProvision]) -> Bulk {
+    client.provisions().create_all(stream::iter(new.to_vec()))
+}
+
+async fn outcomes(bulk: Bulk) -> Vec<RowRecord> {
+    let mut rows: Vec<_> = bulk.stream().try_collect().await.unwrap();
+    rows.sort_by_key(|row| row.row);
+    rows
+}
+
+async fn created(client: &Client, new: &NewProvision) -> ProvisionId {
+    client.provisions().create(new.clone()).await.unwrap().id()
+}
+
+fn states(rows: &[RowRecord]) -> Vec<RowState> {
+    rows.iter().map(|row| row.state).collect()
+}
+
+/// The calls of the look: those that list without a status, as polls do not.
+fn looks(sandbox: &Sandbox) -> usize {
+    let lists = sandbox.take_journal().into_iter().filter(|call| call.path.ends_with("/partner-user-provision"));
+    lists.filter(|call| call.method == "GET" && !call.query.as_deref().unwrap_or_default().contains("status=")).count()
+}
+
+/// A journal that an earlier run has begun, and that has lost all of its rows.
+async fn without_rows(journal: &MemoryJournal) -> MemoryJournal {
+    let JournalStart::Begun(header) = journal.start().await.unwrap() else { panic!("it was not begun") };
+    let begun = MemoryJournal::new();
+    begun.begin(header).await.unwrap();
+    begun
+}
+
+#[tokio::test]
+async fn a_journal_that_is_lost_makes_no_user_twice() {
+    let (sandbox, client) = start().await;
+    let new = persons(30);
+    let first = outcomes(create_all(&client, &new[..20]).journal(MemoryJournal::new())).await;
+    assert_eq!(states(&first), [RowState::Accepted; 20]);
+    let second = outcomes(create_all(&client, &new).journal(MemoryJournal::new())).await;
+    assert_eq!(states(&second), [[RowState::Already; 20].as_slice(), &[RowState::Accepted; 10]].concat());
+    assert_eq!(sandbox.provision_ids().len(), 30);
+    for (second, first) in second.iter().zip(&first) {
+        let provision: Value = sandbox.provision(first.id.unwrap()).unwrap();
+        let created: bunq_partner::Timestamp = provision["created"].as_str().unwrap().parse().unwrap();
+        assert_eq!((second.id, second.created), (first.id, Some(created.as_jiff())));
+    }
+}
+
+/// What an earlier run with the journal has sent is its own. What is older is not, also if it comes to be looked for only now.
+#[tokio::test]
+async fn what_the_own_journal_has_sent_is_found() {
+    let (sandbox, client) = start().await;
+    let new = persons(3);
+    let older = created(&client, &new[2]).await;
+    let journal = MemoryJournal::new();
+    outcomes(create_all(&client, &new[..2]).journal(journal.clone())).await;
+    for journal in [without_rows(&journal).await, journal] {
+        let rows = outcomes(create_all(&client, &new).journal(journal)).await;
+        assert!(rows[..2].iter().all(|row| row.state.is_done() && row.state != RowState::Already), "{rows:?}");
+        assert_eq!((rows[2].state, rows[2].id), (RowState::Already, Some(older)));
+    }
+    assert_eq!(sandbox.provision_ids().len(), 3);
+}
+
+#[tokio::test]
+async fn only_one_provision_that_is_going_is_taken() {
+    let (sandbox, client) = start().await;
+    let (new, mut ids) = (persons(6), Vec::new());
+    for new in &new {
+        ids.push(created(&client, new).await);
+    }
+    let [_, closed, failed, twice, again, old] = ids[..] else { panic!() };
+    let second = created(&client, &new[3]).await;
+    for id in [closed, again] {
+        client.provisions().close(id).await.unwrap().await.unwrap();
+    }
+    assert!(sandbox.fail(failed));
+    let other = created(&client, &new[4]).await;
+    let _closing = client.provisions().close(old).await.unwrap();
+    // By pages alone, and by reads.
+    for others in [0, 3000] {
+        sandbox.populate(others);
+        let rows = outcomes(create_all(&client, &new).journal(MemoryJournal::new())).await;
+        assert_eq!(
+            states(&rows),
+            [
+                RowState::Already,
+                RowState::Failed,
+                RowState::Failed,
+                RowState::Failed,
+                RowState::Already,
+                RowState::Failed
+            ]
+        );
+        let error = |row: usize| rows[row].error.as_ref().unwrap();
+        for (row, id) in [(1, closed), (2, failed), (5, old)] {
+            assert_eq!((error(row).kind(), rows[row].id), (ErrorKind::Unattainable, Some(id)));
+            assert!(error(row).to_string().contains(&format!(": {id}; ")), "{}", error(row));
+        }
+        assert_eq!(error(3).kind(), ErrorKind::Duplicate);
+        assert!([twice, second].iter().all(|id| error(3).to_string().contains(&id.to_string())), "{}", error(3));
+        assert_eq!(rows[4].id, Some(other));
+        assert_eq!(sandbox.provision_ids().len(), 8 + others);
+    }
+}
+
+/// Two that are going are found out although one of them is on the pages that were read, and the other on none.
+#[tokio::test]
+async fn a_second_one_that_no_page_has_is_found_too() {
+    let (sandbox, client) = start().await;
+    let new = persons(1);
+    let first = created(&client, &new[0]).await;
+    sandbox.populate(1000);
+    let second = created(&client, &new[0]).await;
+    let rows = outcomes(create_all(&client, &new).journal(MemoryJournal::new())).await;
+    let error = rows[0].error.as_ref().unwrap();
+    assert_eq!(error.kind(), ErrorKind::Duplicate);
+    assert!([first, second].iter().all(|id| error.to_string().contains(&id.to_string())), "{error}");
+}
+
+/// Few rows in a large bank, many in a small one, those that are there and those that are not; rows that come at once, and rows
+/// that come one by one.
+#[tokio::test]
+async fn a_look_costs_at_most_twice_the_cheaper_way() {
+    for (before, rows, after, is_slow) in [
+        (0, 1, 0, false),
+        (0, 1, 3000, false),
+        (0, 3, 3000, false),
+        (3000, 3, 0, false),
+        (1400, 12, 1400, false),
+        (1000, 40, 1000, false),
+        (0, 300, 50, false),
+        (0, 1100, 50, false),
+        (3000, 12, 0, true),
+        (0, 12, 3000, true),
+        (900, 40, 0, true),
+    ] {
+        let (sandbox, client) = start().await;
+        sandbox.populate(before);
+        let mut new = persons(rows);
+        for new in new.iter().step_by(7) {
+            created(&client, new).await;
+        }
+        sandbox.populate(after);
+        // The look alone: nothing is created of what is not there.
+        sandbox.inject(Injection::new(Fault::Status(400)).on(&Operation::CREATE_PROVISION).always());
+        let pages = sandbox.provision_ids().len().div_ceil(200).max(1);
+        sandbox.take_journal();
+        let input = stream::iter(std::mem::take(&mut new)).then(move |new| async move {
+            if is_slow {
+                tokio::task::yield_now().await;
+            }
+            new
+        });
+        let records = outcomes(client.provisions().create_all(input).journal(MemoryJournal::new())).await;
+        let already = records.iter().filter(|row| row.state == RowState::Already).count();
+        assert_eq!(already, rows.div_ceil(7), "{records:?}");
+        let looks = looks(&sandbox);
+        // Each refusal is looked after.
+        let looks = looks - records.iter().filter(|row| row.state == RowState::Failed).count();
+        assert!(looks <= 2 * pages.min(rows), "{looks} calls: {rows} rows, {pages} pages");
+        if !is_slow && pages <= rows {
+            assert_eq!(looks, pages, "{rows} rows");
+        }
+    }
+}
+
+/// Without a journal nothing is looked for, unless it is asked for.
+#[tokio::test]
+async fn without_a_journal_users_are_adopted_on_request_alone() {
+    let (sandbox, client) = start().await;
+    let new = persons(3);
+    let id = created(&client, &new[1]).await;
+    sandbox.take_journal();
+    let rows = outcomes(create_all(&client, &new).adopt(true)).await;
+    assert_eq!(states(&rows), [RowState::Accepted, RowState::Already, RowState::Accepted]);
+    assert_eq!((rows[1].id, looks(&sandbox), sandbox.provision_ids().len()), (Some(id), 1, 3));
+    let rows = outcomes(create_all(&client, &new)).await;
+    assert_eq!((states(&rows), looks(&sandbox)), (vec![RowState::Accepted; 3], 0));
+    assert_eq!(sandbox.provision_ids().len(), 6);
+}
+
+/// What an earlier run has sent, and nobody knows of, is waited for once.
+#[tokio::test(start_paused = true)]
+async fn a_look_waits_once_for_what_may_still_arrive() {
+    let sandbox = Sandbox::builder().deduplicate(false).start().await.unwrap();
+    let late = Duration::from_secs(10);
+    let client = sandbox.client().retry(at_once()).late_arrival(late).build().unwrap();
+    client.open_session().await.unwrap();
+    sandbox.populate(1000);
+    let new = persons(3);
+    let began = tokio::time::Instant::now();
+    sandbox.inject(Injection::new(Fault::LateArrival(late / 2)).on(&Operation::CREATE_PROVISION));
+    let (earlier, sent) = (client.clone(), new[1].clone());
+    let earlier = tokio::spawn(async move { earlier.provisions().create(sent).await });
+    while sandbox.journal().iter().all(|call| call.method != "POST" || !call.path.ends_with("provision")) {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    // Its process is gone.
+    earlier.abort();
+    let rows = outcomes(create_all(&client, &new).journal(MemoryJournal::new())).await;
+    assert_eq!(states(&rows), [RowState::Accepted, RowState::Already, RowState::Accepted]);
+    assert!(began.elapsed() < 2 * late, "{:?}", began.elapsed());
+    assert_eq!(sandbox.provision_ids().len(), 1003);
+}
+
+/// A look may take hours, in which bunq is away again and again: what counts is how long nothing succeeds.
+#[tokio::test(start_paused = true)]
+async fn a_look_goes_on_through_outages() {
+    let (sandbox, client) = start().await;
+    sandbox.populate(2000);
+    let new = persons(12);
+    let id = created(&client, &new[4]).await;
+    // Each call of the look fails for some minutes first.
+    let mut calls = 0;
+    sandbox.before_signing(move |call, response| {
+        if call.method == "GET" && call.path.ends_with("/partner-user-provision") {
+            calls += 1;
+            if calls % 50 != 0 {
+                response.status = 503;
+            }
+        }
+    });
+    let bulk = create_all(&client, &new).outage_timeout(Duration::from_secs(1800)).journal(MemoryJournal::new());
+    let mut rows = std::pin::pin!(bulk.stream());
+    let row = rows.try_next().await.unwrap().unwrap();
+    assert_eq!((row.state, row.id), (RowState::Already, Some(id)));
+}

@@ -1,0 +1,99 @@
+//! `create --from` again, whose journal is gone: nobody is created twice.
+
+#![cfg(all(feature = "cli", unix))]
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+mod common;
+
+use std::path::Path;
+
+use bunq_partner::sandbox::Sandbox;
+use bunq_partner::{Client, NewProvision, ProvisionId, Uuid};
+use common::bulk::{bulk, report, users};
+use common::{Folder, calls, program, ran};
+use serde_json::Value;
+
+/// Creates the users of a file, without what was known of it before: as in a container without a volume.
+fn create(folder: &Folder, sandbox: &Sandbox, from: &Path) -> (Vec<(String, String, String)>, String, i32) {
+    let _ = std::fs::remove_file(format!("{}.journal", from.display()));
+    let (stdout, stderr, code) = ran(&mut bulk(folder, sandbox, "create", from));
+    let rows =
+        report(&stdout).into_iter().map(|row| (row["outcome"].clone(), row["id"].clone(), row["created"].clone()));
+    (rows.collect(), stderr, code)
+}
+
+fn created(sandbox: &Sandbox, id: ProvisionId) -> String {
+    let created: bunq_partner::Timestamp = sandbox.provision(id).unwrap()["created"].as_str().unwrap().parse().unwrap();
+    created.as_jiff().to_string()
+}
+
+/// A user with this key, whoever creates it.
+async fn another(client: &Client, external_uuid: Uuid) -> ProvisionId {
+    let (email, phone_number) = ("other@example.com".parse().unwrap(), "+31600999999".parse().unwrap());
+    client.provisions().create(NewProvision::person(external_uuid, email, phone_number)).await.unwrap().id()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_journal_that_is_lost_creates_nobody_twice() {
+    let sandbox = Sandbox::builder().deduplicate(false).start().await.unwrap();
+    let client = sandbox.client().build().unwrap();
+    let folder = Folder::new();
+    let (from, uuids) = users(&folder, 6);
+    let (rows, stderr, code) = create(&folder, &sandbox, &from);
+    assert!(code == 0 && rows.iter().all(|(outcome, ..)| outcome == "accepted"), "{stderr}");
+    let ids = sandbox.provision_ids();
+    let of = |id: &ProvisionId| ("already".to_owned(), id.to_string(), created(&sandbox, *id));
+    let mut already: Vec<_> = ids.iter().map(of).collect();
+
+    let (mut rows, stderr, code) = create(&folder, &sandbox, &from);
+    // Users are created side by side, not in the order of the file.
+    rows.sort();
+    assert_eq!((rows, code), (already.clone(), 0), "{stderr}");
+    assert_eq!(sandbox.provision_ids(), ids);
+
+    // One that is closed is not taken for the one that is wanted, and is not made again.
+    client.provisions().close(ids[2]).await.unwrap().await.unwrap();
+    let (mut rows, stderr, code) = create(&folder, &sandbox, &from);
+    rows.sort();
+    already[2].0 = "failed".into();
+    already.sort();
+    assert_eq!((rows, code), (already, 14), "{stderr}");
+    assert!(stderr.contains(&format!("that is CLOSED: {}", ids[2])), "{stderr}");
+    assert_eq!(sandbox.provision_ids(), ids);
+
+    let second = another(&client, uuids[0]).await;
+    let (rows, stderr, code) = create(&folder, &sandbox, &from);
+    assert_eq!((rows[0].0.as_str(), code), ("failed", 17), "{stderr}");
+    assert!(stderr.contains(&format!(", {second}; close")) || stderr.contains(&format!(": {second}, ")), "{stderr}");
+    assert_eq!(sandbox.provision_ids().len(), 7);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dry_run_says_what_the_look_may_cost_and_looks_for_nothing() {
+    let sandbox = Sandbox::start().await.unwrap();
+    let folder = Folder::new();
+    let (from, _) = users(&folder, 60);
+    let plan = |format: &str| {
+        let mut program = program(&folder);
+        program.env("BUNQ_API_KEY", sandbox.api_key().expose()).args(["--base-url", sandbox.base_url(), "-o", format]);
+        ran(program.args(["create", "--dry-run", "--from"]).arg(&from))
+    };
+    let (stdout, stderr, code) = plan("table");
+    assert_eq!(code, 0, "{stderr}");
+    assert!(stdout.contains("at most 120 calls of list_provisions in 2 min"), "{stdout}");
+    let json: Value = serde_json::from_str(&plan("json").0).unwrap();
+    assert_eq!((&json["max_look_calls"], &json["max_look_seconds"]), (&120.into(), &120.into()));
+    assert!(sandbox.journal().is_empty());
+}
+
+/// A file of users is always looked for, so that there is nothing to ask for.
+#[tokio::test(flavor = "multi_thread")]
+async fn ensure_is_refused_beside_a_file() {
+    let sandbox = Sandbox::start().await.unwrap();
+    let folder = Folder::new();
+    let (from, _) = users(&folder, 2);
+    let (_, stderr, code) = ran(bulk(&folder, &sandbox, "create", &from).arg("--ensure"));
+    assert_eq!(code, 2, "{stderr}");
+    assert!(stderr.contains("--ensure: with --from it is always so"), "{stderr}");
+    assert!(calls(&sandbox, "POST", "").is_empty() && sandbox.journal().is_empty());
+}
