@@ -11,7 +11,7 @@ mod bulk;
 mod client;
 mod environment;
 mod error;
-mod files;
+pub mod files;
 mod operation;
 mod provisions;
 mod receipts;
@@ -41,7 +41,7 @@ pub use session::context::{ContextLock, ContextStore, FileStore};
 pub use session::{ContextSummary, SessionUser, UserKind};
 #[cfg(feature = "cli")]
 #[doc(hidden)]
-pub use text::forges_lines;
+pub use text::{forges_lines, quoted};
 pub use transport::credentials::BoxFuture;
 #[cfg(feature = "cli")]
 #[doc(hidden)]

@@ -25,6 +25,17 @@ pub fn forges_lines(c: char) -> bool {
         )
 }
 
+/// A word as a shell reads it.
+#[cfg_attr(not(feature = "cli"), allow(unreachable_pub, reason = "the program uses it too"))]
+pub fn quoted(word: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=,@+%".contains(c);
+    if !word.is_empty() && word.chars().all(is_plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', "'\\''"))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

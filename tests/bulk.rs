@@ -584,7 +584,7 @@ proptest! {
     #[test]
     fn no_bytes_are_taken_for_a_journal(bytes in proptest::collection::vec(any::<u8>(), 1..300)) {
         let folder = Folder::new();
-        let path = folder.path("journal");
+        let path = folder.file("journal", "");
         std::fs::write(&path, &bytes).unwrap();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let opened = runtime.block_on(FileJournal::open(&path));

@@ -216,9 +216,9 @@ async fn a_context_that_cannot_be_used_is_named() {
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt as _;
-        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o640)).unwrap();
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o644)).unwrap();
         let report = Report::of(&mut doctor());
-        assert!(report.summary().contains("its mode is 0640"), "{}", report.summary());
+        assert!(report.summary().contains("its mode is 0644"), "{}", report.summary());
         std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).unwrap();
     }
     let report = Report::of(&mut doctor());

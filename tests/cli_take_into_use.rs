@@ -277,6 +277,9 @@ async fn no_users_are_created_for_a_folder_that_fails() {
     let output = child.wait_with_output().unwrap();
     let stderr = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(18), "{stderr}");
-    assert!(stderr.contains(".token: No such file") && stderr.contains("--resume` goes on"), "{stderr}");
+    assert!(
+        stderr.contains(".token: it cannot be written: No such file") && stderr.contains("--resume` goes on"),
+        "{stderr}"
+    );
     assert_eq!(sandbox.provision_ids().len(), 120);
 }

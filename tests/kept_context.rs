@@ -14,7 +14,7 @@ use bunq_partner::sandbox::{Fault, Injection, Sandbox};
 use bunq_partner::{
     BoxFuture, Client, ContextLock, ContextStore, Environment, Error, ErrorKind, FileStore, Operation, Secret, Sent,
 };
-use common::{Folder, MemoryStore, at_once, calls, id, ready};
+use common::{Folder, Log, MemoryStore, at_once, calls, id, ready};
 
 /// Environment variables that tell another process of this test which sandbox and file to use.
 const BASE_URL: &str = "BUNQ_PARTNER_TEST_BASE_URL";
@@ -188,6 +188,29 @@ async fn the_file_holds_no_api_key_and_is_the_owners_alone() {
         use std::os::unix::fs::PermissionsExt as _;
         assert_eq!(std::fs::metadata(&file.0).unwrap().permissions().mode() & 0o777, 0o600);
     }
+}
+
+/// As of a volume that is given to a group each time that it is mounted.
+#[cfg(unix)]
+#[tokio::test]
+async fn the_group_of_the_file_cannot_use_it_any_more() {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    let log = Log::default();
+    let writer = log.clone();
+    tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).init();
+    let (sandbox, file) = (start().await, ContextFile::new());
+    let id = ready(&file.client(&sandbox)).await;
+    std::fs::set_permissions(&file.0, std::fs::Permissions::from_mode(0o660)).unwrap();
+    file.client(&sandbox).provisions().get(id).await.unwrap();
+    assert_eq!(handshakes(&sandbox), [1, 1, 1]);
+    assert_eq!(std::fs::metadata(&file.0).unwrap().permissions().mode() & 0o777, 0o600);
+    let said = log.take();
+    let event = said.lines().find(|line| line.contains(&file.0.display().to_string())).unwrap();
+    assert!(
+        event.contains("the group of a file could use it: that is taken away") && event.contains("0660"),
+        "{event}"
+    );
 }
 
 /// The body of the other process: many tasks read a provision at once.

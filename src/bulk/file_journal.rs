@@ -33,7 +33,7 @@ const NOTHING: u64 = u64::MAX;
 /// {"row":1,"at":"2026-11-01T22:00:00.3Z","state":"accepted","id":123,"response_id":"…"}
 /// ```
 ///
-/// The file is its owner's alone (mode 0600), and one process uses it at a time. An entry is synced before it counts; entries
+/// The file is kept by the rule of [`files`](crate::files): its owner's alone (mode 0600). One process uses it at a time. An entry is synced before it counts; entries
 /// that come together are synced together. An end that was written in part, as in a crash, is cut off when the file is opened; so
 /// is an end of other bytes, as of a file system that has lied about its last block. A write that fails, as on a full disk,
 /// leaves nothing behind, and nothing is written after it. A row has a number up to 10,000,000.
@@ -59,8 +59,8 @@ impl FileJournal {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Journal`](crate::ErrorKind::Journal) if it is not a journal, if another process uses it, if it is damaged
-    /// elsewhere than at its end, or if it cannot be read or written. It is left as it is.
+    /// [`ErrorKind::Journal`](crate::ErrorKind::Journal) if it is not a journal, if others may use it, if another process uses
+    /// it, if it is damaged elsewhere than at its end, or if it cannot be read or written. It is left as it is.
     pub async fn open(path: impl Into<PathBuf>) -> Result<Self, Error> {
         let path = path.into();
         let index = Arc::new(Mutex::new(Index { start: JournalStart::Lost, places: Vec::new() }));
@@ -76,8 +76,8 @@ impl FileJournal {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Journal`](crate::ErrorKind::Journal) if it is not a journal, if it is damaged elsewhere than at its end, or if
-    /// it cannot be read.
+    /// [`ErrorKind::Journal`](crate::ErrorKind::Journal) if it is not a journal, if others may use it, if it is damaged
+    /// elsewhere than at its end, or if it cannot be read.
     pub async fn read(path: impl Into<PathBuf>) -> Result<Self, Error> {
         let path = path.into();
         let index = Arc::new(Mutex::new(Index { start: JournalStart::Lost, places: Vec::new() }));

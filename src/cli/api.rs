@@ -1,8 +1,9 @@
 //! `api`: any operation of the document.
 
-use std::io::{self, Read as _};
+use std::fs::File;
+use std::io;
 
-use bunq_partner::{ErrorKind, RequestPreview};
+use bunq_partner::{ErrorKind, RequestPreview, files};
 use serde_json::Value;
 
 use super::arguments::ApiOptions;
@@ -12,7 +13,7 @@ use super::output::write_value;
 use super::provisions::show_previews;
 
 /// No body is larger.
-const MAX_BODY: u64 = 1024 * 1024;
+const MAX_BODY: usize = 1024 * 1024;
 
 pub(super) async fn run(invocation: &Invocation, options: &ApiOptions, body: Option<&Value>) -> Result<(), Failure> {
     if options.dry_run.dry_run {
@@ -44,20 +45,14 @@ fn parameters(options: &ApiOptions) -> Vec<(&str, &str)> {
 /// Reads the body that is given. It may wait for standard input.
 pub(super) fn body(options: &ApiOptions) -> Result<Option<Value>, Failure> {
     let Some(text) = &options.body else { return Ok(None) };
-    let failed = |error: io::Error| Failure::usage(format!("--body {text}: {error}"));
     let read = match text.strip_prefix('@') {
-        _ if text == "-" => bounded(io::stdin()).map_err(failed)?,
-        Some(file) => bounded(std::fs::File::open(file).map_err(failed)?).map_err(failed)?,
-        None => text.clone(),
+        _ if text == "-" => files::read_text(io::stdin(), MAX_BODY),
+        Some(file) => File::open(file).and_then(|file| files::read_text(file, MAX_BODY)),
+        None => Ok(text.as_str().into()),
     };
+    let read = read.map_err(|error| Failure::usage(format!("--body {text}: {error}")))?;
     // The message of serde_json may quote a part of it, which may be about a person.
-    serde_json::from_str(&read).map(Some).map_err(|error| {
+    serde_json::from_str(read.expose()).map(Some).map_err(|error| {
         Failure::usage(format!("--body is not JSON: line {}, column {}", error.line(), error.column()))
     })
-}
-
-fn bounded(from: impl io::Read) -> io::Result<String> {
-    let mut text = String::new();
-    from.take(MAX_BODY + 1).read_to_string(&mut text)?;
-    if text.len() as u64 > MAX_BODY { Err(io::Error::other("it is larger than 1 MiB")) } else { Ok(text) }
 }

@@ -1,15 +1,15 @@
 //! From the command line to a client: the environment, the key, the context file, or a bunq of this program's own; and the
 //! questions that a person is asked before something happens.
 
-use std::fs::{self, File};
-use std::io::{self, IsTerminal as _, Read as _, Write as _};
+use std::fs;
+use std::io::{self, IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use aws_lc_rs::digest::{Context as Digest, SHA256};
 use bunq_partner::sandbox::{Sandbox, SeedProvision};
 use bunq_partner::{
-    Client, ClientBuilder, Environment, FileStore, Operation, RateLimit, ReceiptFile, Secret, is_loopback,
+    Client, ClientBuilder, Environment, FileStore, Operation, RateLimit, ReceiptFile, Secret, files, is_loopback,
 };
 use etcetera::BaseStrategy as _;
 
@@ -21,7 +21,7 @@ use super::words::clean;
 const API_KEY: &str = "BUNQ_API_KEY";
 
 /// No key is longer.
-const MAX_KEY_LEN: u64 = 4096;
+const MAX_KEY_LEN: usize = 4096;
 
 /// How long bunq may take to carry out what is in doubt.
 const LATE_ARRIVAL: Duration = Duration::from_secs(10);
@@ -42,6 +42,8 @@ pub(super) struct Connection {
     rehearse: u32,
     /// What is written of bunq's signed responses.
     receipts: Option<ReceiptFile>,
+    /// What is to be said of the file that the key comes from.
+    pub(super) warning: Option<String>,
 }
 
 impl Connection {
@@ -59,14 +61,16 @@ impl Connection {
         if !needs_key && options.api_key_file.is_none() {
             // What is only shown is shown without a key too, and leaves nothing behind.
             let api_key = Secret::new(if environment == Environment::Sandbox { "sandbox_" } else { "-" });
-            return Ok(Self { environment, base_url, api_key, context: None, sandbox: None, rehearse, receipts: None });
+            let (context, sandbox, receipts, warning) = (None, None, None, None);
+            return Ok(Self { environment, base_url, api_key, context, sandbox, rehearse, receipts, warning });
         }
-        let api_key = api_key(options.api_key_file.as_deref())?;
+        let (api_key, warning) = api_key(options.api_key_file.as_deref())?;
         let context = match &options.context {
             Some(file) => file.clone(),
             None => state_folder()?.join(context_name(environment, &base_url, &api_key)),
         };
-        Ok(Self { environment, base_url, api_key, context: Some(context), sandbox: None, rehearse, receipts: None })
+        let (context, sandbox, receipts) = (Some(context), None, None);
+        Ok(Self { environment, base_url, api_key, context, sandbox, rehearse, receipts, warning })
     }
 
     async fn to_sandbox(rehearse: u32) -> Result<Self, Failure> {
@@ -82,6 +86,7 @@ impl Connection {
             sandbox: Some(sandbox),
             rehearse,
             receipts: None,
+            warning: None,
         })
     }
 
@@ -149,13 +154,13 @@ impl Connection {
     }
 }
 
-/// The API key, from where it is safe: never from the command line.
-fn api_key(file: Option<&Path>) -> Result<Secret, Failure> {
+/// The API key, from where it is safe: never from the command line. And what is to be said of its file.
+fn api_key(file: Option<&Path>) -> Result<(Secret, Option<String>), Failure> {
     if let Some(file) = file {
         return key_file(file);
     }
     match std::env::var(API_KEY) {
-        Ok(key) if !key.is_empty() => return Ok(key.trim().into()),
+        Ok(key) if !key.is_empty() => return Ok((key.trim().into(), None)),
         Err(std::env::VarError::NotUnicode(_)) => return Err(Failure::usage(format!("{API_KEY} is not text"))),
         Ok(_) | Err(std::env::VarError::NotPresent) => {}
     }
@@ -165,37 +170,15 @@ fn api_key(file: Option<&Path>) -> Result<Secret, Failure> {
     }
     let key = rpassword::prompt_password("API key (it is not shown): ");
     let key = key.map_err(|error| Failure::local("the API key cannot be asked for", &error))?;
-    Ok(key.trim().into())
+    Ok((key.trim().into(), None))
 }
 
-fn key_file(path: &Path) -> Result<Secret, Failure> {
-    let failed = |error: io::Error| Failure::usage(format!("--api-key-file {}: {error}", path.display()));
-    let mut key = String::with_capacity(4096 + 1);
-    let file = File::open(path).map_err(failed)?;
-    check_mode("--api-key-file", path, &file)?;
-    file.take(MAX_KEY_LEN + 1).read_to_string(&mut key).map_err(failed)?;
-    let key = Secret::new(key);
-    if key.expose().len() as u64 > MAX_KEY_LEN {
-        return Err(Failure::usage(format!("--api-key-file {}: it is too large for a key", path.display())));
-    }
-    Ok(key.expose().trim().into())
-}
-
-/// Refuses a file that others may read.
-#[cfg(unix)]
-pub(super) fn check_mode(option: &str, path: &Path, file: &File) -> Result<(), Failure> {
-    use std::os::unix::fs::PermissionsExt as _;
-    let mode = file.metadata().map_or(0, |found| found.permissions().mode() & 0o777);
-    if mode & 0o077 == 0 {
-        return Ok(());
-    }
-    let problem = format!("{option} {}: its mode is {mode:04o}, so that others may read the key", path.display());
-    Err(Failure::usage(problem).with_hint("set its mode to 0600"))
-}
-
-#[cfg(not(unix))]
-pub(super) fn check_mode(_option: &str, _path: &Path, _file: &File) -> Result<(), Failure> {
-    Ok(())
+fn key_file(path: &Path) -> Result<(Secret, Option<String>), Failure> {
+    let said = |problem: String| format!("--api-key-file {}: {problem}", path.display());
+    let failed = |error: io::Error| Failure::usage(said(error.to_string()));
+    let (file, warning) = files::open_secret(path).map_err(failed)?;
+    let key = files::read_text(file, MAX_KEY_LEN).map_err(failed)?;
+    Ok((key.expose().trim().into(), warning.map(said)))
 }
 
 /// The folder for what outlasts a run, which is made if it is missing, for its owner alone.

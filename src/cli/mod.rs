@@ -40,6 +40,7 @@ use self::connection::{Connection, confirm_change, confirm_secrets};
 use self::exit::Failure;
 use self::interrupt::until_interrupted;
 use self::invocation::Invocation;
+use self::output::warn;
 
 pub(super) fn main() -> ExitCode {
     let arguments = Arguments::parse();
@@ -117,10 +118,6 @@ async fn ask_bank(command: BankCommand, options: &ConnectionOptions, output: Out
         probe::check(options)?;
     }
     let job = job(&command)?;
-    let body = match &command {
-        BankCommand::Api(options) => api::body(options)?,
-        _ => None,
-    };
     let mut unusable = None;
     let mut connection = match Connection::new(options, !is_dry_run(&command)).await {
         // What is missing is a finding.
@@ -134,6 +131,17 @@ async fn ask_bank(command: BankCommand, options: &ConnectionOptions, output: Out
         connection.keep_receipts(path).await?;
     }
     let invocation = &Invocation { connection, output };
+    if let Some(warning) = &invocation.connection.warning {
+        warn(invocation.format(), warning);
+    }
+    if !is_dry_run(&command) && !matches!(command, BankCommand::Doctor | BankCommand::Probe(_)) {
+        // What must not be used is refused before standard input is taken, or a journal begun.
+        invocation.client()?.context().await?;
+    }
+    let body = match &command {
+        BankCommand::Api(options) => api::body(options)?,
+        _ => None,
+    };
     if let Some(change) = change(invocation, &command, job.as_ref(), body.as_ref())? {
         confirm_change(options, &change)?;
     }

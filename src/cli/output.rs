@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 
 use console::{Alignment, Term, measure_text_width, pad_str, truncate_str};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::arguments::Format;
 use super::words::{clean, escaped};
@@ -165,6 +165,16 @@ pub(super) fn note(format: Format, text: &str) {
         // Nobody reads it if standard error is closed.
         let _ = writeln!(io::stderr(), "{}", clean(text));
     }
+}
+
+/// Warns on standard error, scripts too.
+pub(super) fn warn(format: Format, text: &str) {
+    // Nobody reads it if standard error is closed.
+    let _ = if format.is_json() {
+        writeln!(io::stderr(), "{}", escaped(&json!({ "warning": text }).to_string()))
+    } else {
+        writeln!(anstream::stderr(), "\x1b[1;33mwarning:\x1b[0m {}", clean(text))
+    };
 }
 
 /// Writes a value that is no record.

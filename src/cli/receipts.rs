@@ -1,25 +1,32 @@
 //! `receipts verify`: bunq's signed responses are checked, offline.
 
 use std::collections::BTreeSet;
-use std::fs::{self, File};
 use std::io::BufReader;
 use std::path::Path;
 
-use bunq_partner::{Receipt, ReceiptReader, SignatureForm};
+use bunq_partner::{Receipt, ReceiptReader, SignatureForm, files};
 use serde_json::{Value, json};
 
 use super::arguments::Format;
 use super::exit::{Failure, after_output};
-use super::output::{Field, Printer, Record, note};
+use super::output::{Field, Printer, Record, note, warn};
+
+/// No public key is larger.
+const MAX_KEY_LEN: usize = 64 * 1024;
 
 pub(super) fn verify(file: &Path, public_key: Option<&Path>, format: Format) -> Result<(), Failure> {
     let refused =
         |path: &Path, problem: &dyn std::fmt::Display| Failure::usage(format!("{}: {problem}", path.display()));
-    let receipts = File::open(file).map_err(|error| refused(file, &error))?;
+    // They hold what bunq says of people.
+    let (receipts, warning) = files::open_secret(file).map_err(|error| refused(file, &error))?;
+    if let Some(warning) = warning {
+        warn(format, &format!("{}: {warning}", file.display()));
+    }
     let mut reader = ReceiptReader::new(BufReader::new(receipts));
     if let Some(path) = public_key {
-        let key = fs::read_to_string(path).map_err(|error| refused(path, &error))?;
-        reader = reader.public_key(key).map_err(|error| refused(path, &error))?;
+        let key = files::open_public(path).and_then(|file| files::read_text(file, MAX_KEY_LEN));
+        let key = key.map_err(|error| refused(path, &error))?;
+        reader = reader.public_key(key.expose()).map_err(|error| refused(path, &error))?;
     }
     let (mut printer, mut keys, mut invalid) = (Printer::new(format), BTreeSet::new(), 0_u64);
     let mut count = 0_u64;

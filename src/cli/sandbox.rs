@@ -1,20 +1,19 @@
 //! `sandbox`: a bunq on loopback as a process, for clients in other languages and for other people's tests.
 
-use std::fs;
-use std::io::{self, Read as _, Write as _};
-use std::path::{Path, PathBuf};
+use std::fs::File;
+use std::io::{self, Write as _};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bunq_partner::sandbox::{JournalEntry, Pace, RawResponse, Sandbox, SandboxBuilder};
-use bunq_partner::{Operation, RateLimit, Secret};
+use bunq_partner::{Operation, RateLimit, Secret, files};
 use serde::de::DeserializeOwned;
 use serde_json::json;
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::arguments::{Log, SandboxOptions};
-use super::connection::check_mode;
 use super::exit::Failure;
 use super::interrupt::listen;
 use super::words::clean;
@@ -26,12 +25,13 @@ const STATE: &str = "--state";
 const SAVE_INTERVAL: Duration = Duration::from_millis(200);
 
 /// No file of the command is larger.
-const MAX_FILE: u64 = 256 * 1024 * 1024;
+const MAX_FILE: usize = 256 * 1024 * 1024;
 
 pub(super) async fn run(options: SandboxOptions) -> Result<(), Failure> {
     let (log, state) = (options.log, options.state.clone());
-    let provisions = if state.as_ref().is_some_and(|file| file.exists()) { 0 } else { options.provisions };
-    let sandbox = builder(options)?.start().await.map_err(|error| match error.kind() {
+    let saved = state.as_deref().map(saved_state).transpose()?.flatten();
+    let provisions = if saved.is_some() { 0 } else { options.provisions };
+    let sandbox = builder(options, saved)?.start().await.map_err(|error| match error.kind() {
         io::ErrorKind::InvalidData => {
             let file = state.as_ref().filter(|_| error.to_string().contains("saved state"));
             Failure::usage(
@@ -76,7 +76,7 @@ pub(super) async fn run(options: SandboxOptions) -> Result<(), Failure> {
     }
 }
 
-fn builder(options: SandboxOptions) -> Result<SandboxBuilder, Failure> {
+fn builder(options: SandboxOptions, saved: Option<Secret>) -> Result<SandboxBuilder, Failure> {
     let mut builder = Sandbox::builder().port(options.port);
     if let Some(times) = options.rate_limits {
         for operation in Operation::ALL {
@@ -95,8 +95,8 @@ fn builder(options: SandboxOptions) -> Result<SandboxBuilder, Failure> {
     if !options.allowed_addresses.is_empty() {
         builder = builder.allowed_addresses(options.allowed_addresses);
     }
-    if let Some(file) = options.state.as_ref().filter(|file| file.exists()) {
-        builder = builder.saved_state(Secret::new(read(STATE, file)?));
+    if let Some(saved) = saved {
+        builder = builder.saved_state(saved);
     }
     if let Some(api_key) = options.api_key {
         builder = builder.api_key(api_key);
@@ -105,22 +105,17 @@ fn builder(options: SandboxOptions) -> Result<SandboxBuilder, Failure> {
 }
 
 fn read_json<T: DeserializeOwned>(option: &str, file: &Path) -> Result<T, Failure> {
-    serde_json::from_str(&read(option, file)?)
-        .map_err(|error| Failure::usage(format!("{option} {}: {error}", file.display())))
+    let failed = |error: io::Error| Failure::usage(format!("{option} {}: {error}", file.display()));
+    let text = File::open(file).and_then(|file| files::read_text(file, MAX_FILE)).map_err(failed)?;
+    serde_json::from_str(text.expose()).map_err(|error| failed(error.into()))
 }
 
-fn read(option: &str, path: &Path) -> Result<String, Failure> {
-    let failed = |error: io::Error| Failure::usage(format!("{option} {}: {error}", path.display()));
-    let mut text = String::new();
-    let file = fs::File::open(path).map_err(failed)?;
-    if option == STATE {
-        check_mode(option, path, &file)?;
+/// The state of an earlier sandbox, which holds keys and tokens. `None`: there was none.
+fn saved_state(file: &Path) -> Result<Option<Secret>, Failure> {
+    match files::open_kept(file).and_then(|file| files::read_text(file, MAX_FILE)) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        read => read.map(Some).map_err(|error| Failure::usage(format!("{STATE} {}: {error}", file.display()))),
     }
-    file.take(MAX_FILE + 1).read_to_string(&mut text).map_err(failed)?;
-    if text.len() as u64 > MAX_FILE {
-        return Err(Failure::usage(format!("{option} {}: it is larger than 256 MiB", path.display())));
-    }
-    Ok(text)
 }
 
 /// Writes the state if a call may have changed it.
@@ -130,23 +125,7 @@ fn save(sandbox: &Sandbox, file: &Path, is_changed: &AtomicBool) -> Result<(), F
     }
     let failed = |error: io::Error| Failure::local(format_args!("{STATE} {}", file.display()), &error);
     let state = sandbox.saved_state().map_err(failed)?;
-    let mut unfinished = file.as_os_str().to_owned();
-    unfinished.push(".tmp");
-    let unfinished = PathBuf::from(unfinished);
-    write_private(&unfinished, state.expose()).and_then(|()| fs::rename(&unfinished, file)).map_err(failed)
-}
-
-/// Writes a new file for its owner alone: it holds keys and tokens. One that is there is left over from a crash.
-fn write_private(path: &Path, text: &str) -> io::Result<()> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    let mut options = fs::OpenOptions::new();
-    options.write(true).create_new(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    options.open(path)?.write_all(text.as_bytes())
+    files::replace_kept(file, state.expose().as_bytes()).map_err(failed)
 }
 
 fn write_log(log: Log, call: &JournalEntry, response: &RawResponse) {

@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep};
 
-use super::{at_once, check_owner, for_owner_alone, sync_folder};
+use super::{create_kept, for_owner_alone, open_kept, open_kept_with, sync_folder_of};
 use crate::sync::lock;
 
 /// How long another may still have the file, and the pause between two looks.
@@ -112,7 +112,7 @@ impl LineFile {
     ) -> Result<Self, String> {
         let path = path.to_owned();
         let opened = blocking(move || {
-            let file = File::open(&path).map_err(failed("opened"))?;
+            let file = open_kept(&path).map_err(|error| error.to_string())?;
             let len = read_lines(&file, format, take)?;
             Ok(Self::new(file, format, len, true))
         });
@@ -225,23 +225,12 @@ fn failed(what: &str) -> impl Fn(io::Error) -> String {
 
 /// Says whether the file was made.
 fn open(path: &Path) -> Result<(File, bool), String> {
-    let mut options = for_owner_alone();
-    options.read(true);
-    let (file, is_new) = match at_once(&mut options).open(path) {
-        Ok(file) => (file, false),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            (at_once(options.create_new(true)).open(path).map_err(failed("made"))?, true)
-        }
-        Err(error) => return Err(failed("opened")(error)),
+    let (file, is_new) = match open_kept_with(path, for_owner_alone().read(true)) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => (create_kept(path), true),
+        opened => (opened, false),
     };
-    let found = file.metadata().map_err(failed("read"))?;
-    if !found.is_file() {
-        return Err("it is not a regular file".into());
-    }
-    check_owner(&found)?;
-    if let Some(folder) = std::path::absolute(path).ok().as_deref().and_then(Path::parent) {
-        sync_folder(folder).map_err(failed("written"))?;
-    }
+    let file = file.map_err(|error| error.to_string())?;
+    sync_folder_of(path).map_err(failed("written"))?;
     Ok((file, is_new))
 }
 

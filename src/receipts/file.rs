@@ -24,7 +24,8 @@ const FORMAT: Format = Format {
 /// Writes a [`Receipt`] of each response to `create_provision` and `update_provision`: of what is created, closed and reset.
 /// Clones write to the same file.
 ///
-/// The file is its owner's alone (mode 0600), has a line of JSON for each receipt, and is added to. One process uses it at a time.
+/// The file is kept by the rule of [`files`](crate::files): its owner's alone (mode 0600). It has a line of JSON for each receipt, and
+/// is added to. One process uses it at a time.
 /// A call returns when its receipt is synced. If that fails, the call does not: look at [`failure`](Self::failure) before you go
 /// on. [`ReceiptReader`](crate::ReceiptReader) checks the receipts.
 ///
@@ -58,8 +59,8 @@ impl ReceiptFile {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Journal`](crate::ErrorKind::Journal) if it holds something else, if another process uses it, or if it cannot
-    /// be read or written.
+    /// [`ErrorKind::Journal`](crate::ErrorKind::Journal) if it holds something else, if others may use it, if another process
+    /// uses it, or if it cannot be read or written.
     pub async fn open(path: impl Into<PathBuf>) -> Result<Self, Error> {
         let path = path.into();
         let chain = Arc::new(Mutex::new(Chain::default()));

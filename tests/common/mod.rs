@@ -76,10 +76,12 @@ impl Folder {
         self.0.join(name)
     }
 
-    /// The path of a file in it, which is made with this text.
+    /// The path of a file in it, which is made with this text, for its owner alone.
     pub fn file(&self, name: &str, text: &str) -> PathBuf {
         let path = self.path(name);
         std::fs::write(&path, text).unwrap();
+        #[cfg(unix)]
+        std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
         path
     }
 }

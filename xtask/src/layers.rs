@@ -13,9 +13,10 @@ use syn::visit::{self, Visit};
 use crate::{expand, root};
 
 /// The layers of `src/`, lowest first. What stands in one line may import each other.
-const LAYERS: [&[&str]; 16] = [
-    &["files", "sync", "text"],
+const LAYERS: [&[&str]; 17] = [
+    &["sync", "text"],
     &["types"],
+    &["files"],
     &["operation"],
     &["error"],
     &["environment"],

@@ -5,13 +5,13 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use bunq_partner::Operation;
+use bunq_partner::{Operation, files, quoted};
 
 use super::super::arguments::BulkOptions;
 use super::super::exit::Failure;
 use super::input::Input;
-use super::owner;
 use super::rows::Kind;
+use super::users;
 
 /// Rows of a file, and where it is kept what is done with them.
 pub(in super::super) struct Job {
@@ -38,13 +38,16 @@ impl Job {
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             Err(error) => return Err(Failure::usage(format!("the journal {}: {error}", journal.display()))),
         };
-        if found.as_ref().is_some_and(|found| !found.is_file()) || journal == *from {
+        if journal == *from {
             let problem = format!("--journal {}: it is not a file for a journal alone", journal.display());
             return Err(Failure::usage(problem));
         }
         let is_spooled = from.as_os_str() == "-";
         // An empty one was not begun. A run that was has its standard input beside its journal.
-        if found.as_ref().is_some_and(|found| found.len() > 0) && !options.resume && (!is_dry_run || is_spooled) {
+        if found.as_ref().is_some_and(|found| found.is_file() && found.len() > 0)
+            && !options.resume
+            && (!is_dry_run || is_spooled)
+        {
             let problem = format!("{} is the journal of an earlier run", journal.display());
             let hint = "--resume goes on with it; for other rows, name another journal with --journal";
             return Err(Failure::usage(problem).with_hint(hint));
@@ -132,22 +135,12 @@ impl Drop for Job {
     }
 }
 
-/// A word as a shell reads it.
-fn quoted(word: &str) -> String {
-    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=,@+%".contains(c);
-    if !word.is_empty() && word.chars().all(is_plain) {
-        word.to_owned()
-    } else {
-        format!("'{}'", word.replace('\'', "'\\''"))
-    }
-}
-
-/// Refuses a folder in which nothing can be stored, before users are created whose tokens would be lost.
+/// Refuses a folder in which nothing can be stored safely, before users are created whose tokens would be lost.
 fn check_folder(folder: &Path) -> Result<(), Failure> {
     if !folder.is_dir() {
         return Err(Failure::usage(format!("the folder {} does not exist: make it first", folder.display())));
     }
-    owner::check(folder)
+    users::check(folder)
         .map_err(|error| Failure::usage(format!("nothing can be stored in the folder {}: {error}", folder.display())))
 }
 
@@ -177,7 +170,7 @@ fn beside(path: &Path, extension: &str) -> PathBuf {
 fn spool(path: &Path) -> io::Result<()> {
     // One is left of a run that was not begun.
     let _ = fs::remove_file(path);
-    let mut file = owner::create_new(path)?;
+    let mut file = files::create_kept(path)?;
     io::copy(&mut io::stdin().lock(), &mut file)?;
     file.sync_all()
 }

@@ -6,7 +6,6 @@
 mod input;
 mod job;
 mod meter;
-mod owner;
 mod queue;
 pub(super) mod report;
 mod rows;

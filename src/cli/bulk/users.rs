@@ -1,17 +1,15 @@
 //! The tokens and the contexts of new users, each in files of its owner's alone.
 
-use std::fs::{self, File};
-use std::io::{self, Read as _, Write as _};
+use std::fs;
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bunq_partner::jiff::Timestamp;
-use bunq_partner::{Client, Error, FileStore, ProvisionId, Secret};
-
-use super::owner;
+use bunq_partner::{Client, Error, FileStore, ProvisionId, Secret, files};
 
 /// No token is longer.
-const MAX_TOKEN: u64 = 4096;
+const MAX_TOKEN: usize = 4096;
 
 /// A folder with two files for each user, by the id of its provision: `ID.token`, which bunq never shows again, and
 /// `ID.json`, the context.
@@ -27,7 +25,7 @@ impl Users {
 
     /// Fails if nothing can be stored.
     pub(super) fn check(&self) -> io::Result<()> {
-        owner::check(&self.folder)
+        check(&self.folder)
     }
 
     fn path(&self, id: ProvisionId, extension: &str) -> PathBuf {
@@ -78,7 +76,7 @@ impl Users {
             return Ok(());
         }
         remove(&context)?;
-        write(&path, token)
+        files::replace_kept(&path, token.expose().as_bytes())
     }
 
     fn user(&self, id: ProvisionId) -> Result<Client, Error> {
@@ -93,21 +91,6 @@ fn failed(path: &Path, error: &io::Error) -> Error {
     Error::context(format_args!("{}: {error}", path.display()))
 }
 
-/// Writes a token so that it is there, whole and its owner's alone, or not at all.
-fn write(path: &Path, token: &Secret) -> io::Result<()> {
-    let unfinished = path.with_extension("tmp");
-    remove(&unfinished)?;
-    let mut file = owner::create_new(&unfinished)?;
-    file.write_all(token.expose().as_bytes())?;
-    file.sync_all()?;
-    fs::rename(&unfinished, path)?;
-    #[cfg(unix)]
-    if let Some(folder) = path.parent() {
-        File::open(folder)?.sync_all()?;
-    }
-    Ok(())
-}
-
 /// Removes a file, if it is there.
 fn remove(path: &Path) -> io::Result<()> {
     match fs::remove_file(path) {
@@ -117,7 +100,15 @@ fn remove(path: &Path) -> io::Result<()> {
 }
 
 fn read(path: &Path) -> io::Result<Secret> {
-    let mut token = String::with_capacity(4096);
-    File::open(path)?.take(MAX_TOKEN).read_to_string(&mut token)?;
-    Ok(token.into())
+    files::open_kept(path).and_then(|file| files::read_text(file, MAX_TOKEN))
+}
+
+/// Fails if somebody else may replace what is in a folder, or if nothing can be stored there.
+pub(super) fn check(folder: &Path) -> io::Result<()> {
+    files::check_folder(folder)?;
+    let probe = folder.join(format!(".bunq-partner-{}", std::process::id()));
+    let mut file = files::create_kept(&probe)?;
+    let written = file.write_all(&[0; 4096]).and_then(|()| file.sync_all());
+    fs::remove_file(&probe)?;
+    written
 }

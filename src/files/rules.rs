@@ -1,0 +1,328 @@
+//! Which files are used, and which are refused: decided from what the file system says of one.
+//!
+//! The table is in the documentation of [`files`](super). It asks nobody, so that each line of the table is a case of a test.
+
+use std::path::Path;
+
+use crate::text::quoted;
+
+/// What a file is to the process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Class {
+    /// It is read only, and holds a secret.
+    Secret,
+    /// It is read only, and may be seen by everybody.
+    Public,
+    Kept,
+    Folder,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    File,
+    Pipe,
+    Folder,
+    Link,
+    Other,
+}
+
+/// What the file system says of a file.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Found {
+    pub(super) kind: Kind,
+    pub(super) mode: u32,
+    pub(super) owner: u32,
+    pub(super) group: u32,
+    pub(super) links: u64,
+    /// It is on a file system that cannot be written to, not even by root.
+    pub(super) is_fixed: bool,
+}
+
+/// The process that wants to use it.
+#[derive(Debug)]
+pub(super) struct Process {
+    pub(super) user: u32,
+    pub(super) groups: Vec<u32>,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Decision {
+    Taken,
+    /// It is taken, and this is said.
+    Warned(String),
+    /// It is taken when its group cannot use it any more.
+    TakenFromGroup,
+    Refused(String),
+}
+
+/// Why a thing of this kind is refused.
+pub(super) fn refused_kind(class: Class, kind: Kind) -> Option<&'static str> {
+    match (class, kind) {
+        (Class::Secret | Class::Public, Kind::File | Kind::Pipe)
+        | (Class::Kept, Kind::File)
+        | (Class::Folder, Kind::Folder) => None,
+        (Class::Secret | Class::Public, _) => Some("it is neither a regular file nor a pipe"),
+        (Class::Kept, Kind::Link) => Some("it is a symbolic link: give the path that it leads to"),
+        (Class::Kept, _) => Some("it is not a regular file: give the path of one, or of one to be made"),
+        (Class::Folder, _) => Some("it is not a folder"),
+    }
+}
+
+pub(super) fn decide(class: Class, path: &Path, found: &Found, process: &Process) -> Decision {
+    if let Some(problem) = refused_kind(class, found.kind) {
+        return Decision::Refused(problem.into());
+    }
+    let is_mine = found.owner == process.user;
+    let is_roots = found.owner == 0 && class != Class::Kept;
+    if !is_mine && !is_roots {
+        let (owner, user) = (found.owner, process.user);
+        let nor = if class == Class::Kept { "" } else { ", nor to root" };
+        return Decision::Refused(format!(
+            "it belongs to the user {owner}, not to {user}, who runs this program{nor}: give the path of one of your own"
+        ));
+    }
+    match class {
+        Class::Secret | Class::Public => read_only(class, path, found, is_mine),
+        Class::Kept => kept(path, found),
+        Class::Folder => folder(path, found, process),
+    }
+}
+
+fn read_only(class: Class, path: &Path, found: &Found, is_mine: bool) -> Decision {
+    let mode = found.mode & 0o777;
+    let can_be_changed = is_mine && !found.is_fixed;
+    if mode & 0o022 != 0 {
+        let problem = format!("its mode is {mode:04o}, so that others may change it");
+        return Decision::Refused(match (can_be_changed, class) {
+            (true, Class::Secret) => format!("{problem}: `chmod 600 {}`", shown(path)),
+            (true, _) => format!("{problem}: `chmod go-w {}`", shown(path)),
+            (false, _) => format!("{problem}: give the path of one that its owner alone may change"),
+        });
+    }
+    if class == Class::Public || mode & 0o077 == 0 {
+        return Decision::Taken;
+    }
+    if can_be_changed {
+        let problem = format!("its mode is {mode:04o}, so that others may read it: `chmod 600 {}`", shown(path));
+        return Decision::Refused(problem);
+    }
+    match mode & 0o007 {
+        // Who put it there has chosen the group.
+        0 => Decision::Taken,
+        _ => Decision::Warned(format!("its mode is {mode:04o}, so that everybody on this machine may read it")),
+    }
+}
+
+fn kept(path: &Path, found: &Found) -> Decision {
+    let mode = found.mode & 0o777;
+    // One that was just replaced by another has no name any more.
+    if found.links > 1 {
+        let links = found.links;
+        return Decision::Refused(format!(
+            "it has {links} names (hard links): remove the others, or give another path"
+        ));
+    }
+    if mode & 0o007 != 0 {
+        return Decision::Refused(format!(
+            "its mode is {mode:04o}, so that others may have read or changed it: `chmod 600 {}` if nobody has; otherwise \
+             what is in it is no secret any more",
+            shown(path)
+        ));
+    }
+    if mode & 0o070 != 0 { Decision::TakenFromGroup } else { Decision::Taken }
+}
+
+fn folder(path: &Path, found: &Found, process: &Process) -> Decision {
+    let mode = found.mode & 0o1777;
+    let (is_sticky, is_worlds) = (mode & 0o1000 != 0, mode & 0o002 != 0);
+    if is_worlds && !is_sticky {
+        return Decision::Refused(format!(
+            "its mode is {mode:04o}, so that everybody may replace the files in it: `chmod o-w {}`",
+            shown(path)
+        ));
+    }
+    // Where everybody may make files, the group may do no more.
+    if mode & 0o020 != 0 && !is_worlds && !process.groups.contains(&found.group) {
+        return Decision::Refused(format!(
+            "its mode is {mode:04o}, so that the group {}, to which this process does not belong, may make files in it: \
+             `chmod g-w {}`",
+            found.group,
+            shown(path)
+        ));
+    }
+    Decision::Taken
+}
+
+fn shown(path: &Path) -> String {
+    quoted(&path.to_string_lossy())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ROOT: u32 = 0;
+    const ME: u32 = 1000;
+    const OTHER: u32 = 1001;
+    const MY_GROUP: u32 = 50;
+    const OTHER_GROUP: u32 = 51;
+
+    const MINE: Found = Found { kind: Kind::File, mode: 0o600, owner: ME, group: MY_GROUP, links: 1, is_fixed: false };
+    const ROOTS: Found = Found { owner: ROOT, group: ROOT, ..MINE };
+    const OTHERS: Found = Found { owner: OTHER, ..MINE };
+
+    /// What is decided, in short: the first words of a refusal or a warning, or the command that it names.
+    fn decided(class: Class, found: Found, user: u32) -> String {
+        let process = Process { user, groups: vec![ME, MY_GROUP] };
+        match decide(class, Path::new("/a file"), &found, &process) {
+            Decision::Taken => "taken".into(),
+            Decision::TakenFromGroup => "taken from the group".into(),
+            Decision::Warned(warning) => format!("warned: {warning}"),
+            Decision::Refused(problem) => format!("refused: {problem}"),
+        }
+    }
+
+    /// Each case is a line of the table: its name, the class, what is found, who runs the program, and what is said.
+    #[test]
+    fn each_line_of_the_table() {
+        use Class::{Folder, Kept, Public, Secret};
+        let folder = |found: Found, mode, group| Found { kind: Kind::Folder, mode, group, ..found };
+        let with = |found: Found, mode| Found { mode, ..found };
+        let fixed = |found: Found, mode| Found { mode, is_fixed: true, ..found };
+        let of_kind = |kind| Found { kind, ..MINE };
+        for (line, class, found, user, expected) in [
+            ("kind", Secret, MINE, ME, "taken"),
+            ("kind", Secret, of_kind(Kind::Pipe), ME, "taken"),
+            ("kind", Secret, of_kind(Kind::Folder), ME, "refused: it is neither a regular file nor a pipe"),
+            ("kind", Public, of_kind(Kind::Other), ME, "refused: it is neither a regular file nor a pipe"),
+            ("kind", Kept, MINE, ME, "taken"),
+            ("kind", Kept, of_kind(Kind::Link), ME, "refused: it is a symbolic link: give the path"),
+            ("kind", Kept, of_kind(Kind::Pipe), ME, "refused: it is not a regular file"),
+            ("kind", Kept, of_kind(Kind::Folder), ME, "refused: it is not a regular file"),
+            ("kind", Folder, folder(MINE, 0o700, MY_GROUP), ME, "taken"),
+            ("kind", Folder, MINE, ME, "refused: it is not a folder"),
+            ("owner", Secret, ROOTS, ME, "taken"),
+            (
+                "owner",
+                Secret,
+                OTHERS,
+                ME,
+                "refused: it belongs to the user 1001, not to 1000, who runs this program, nor to root",
+            ),
+            ("owner", Secret, OTHERS, ROOT, "refused: it belongs to the user 1001, not to 0"),
+            ("owner", Public, OTHERS, ME, "refused: it belongs to the user 1001"),
+            ("owner", Kept, ROOTS, ME, "refused: it belongs to the user 0, not to 1000, who runs this program: give"),
+            ("owner", Kept, OTHERS, ROOT, "refused: it belongs to the user 1001, not to 0"),
+            ("owner", Kept, ROOTS, ROOT, "taken"),
+            ("owner", Folder, folder(ROOTS, 0o755, ROOT), ME, "taken"),
+            ("owner", Folder, folder(OTHERS, 0o700, MY_GROUP), ME, "refused: it belongs to the user 1001"),
+            ("owner", Folder, folder(OTHERS, 0o700, MY_GROUP), ROOT, "refused: it belongs to the user 1001"),
+            ("names", Secret, Found { links: 2, ..MINE }, ME, "taken"),
+            ("names", Kept, Found { links: 2, ..MINE }, ME, "refused: it has 2 names"),
+            ("names", Kept, Found { links: 0, ..MINE }, ME, "taken"),
+            (
+                "changed by others",
+                Secret,
+                with(MINE, 0o620),
+                ME,
+                "refused: its mode is 0620, so that others may change it: `chmod 600 '/a file'`",
+            ),
+            (
+                "changed by others",
+                Secret,
+                with(MINE, 0o602),
+                ME,
+                "refused: its mode is 0602, so that others may change it: `chmod 600",
+            ),
+            (
+                "changed by others",
+                Secret,
+                with(ROOTS, 0o660),
+                ME,
+                "refused: its mode is 0660, so that others may change it: give the path",
+            ),
+            (
+                "changed by others",
+                Secret,
+                fixed(MINE, 0o666),
+                ME,
+                "refused: its mode is 0666, so that others may change it: give the path",
+            ),
+            (
+                "changed by others",
+                Public,
+                with(MINE, 0o664),
+                ME,
+                "refused: its mode is 0664, so that others may change it: `chmod go-w '/a file'`",
+            ),
+            (
+                "changed by others",
+                Public,
+                with(ROOTS, 0o646),
+                ME,
+                "refused: its mode is 0646, so that others may change it: give the path",
+            ),
+            ("read by others", Public, with(MINE, 0o644), ME, "taken"),
+            (
+                "read by others, where chmod works",
+                Secret,
+                with(MINE, 0o644),
+                ME,
+                "refused: its mode is 0644, so that others may read it: `chmod 600 '/a file'`",
+            ),
+            ("read by others, where chmod works", Secret, with(MINE, 0o640), ME, "refused: its mode is 0640"),
+            ("read by others, where chmod works", Secret, with(MINE, 0o440), ME, "refused: its mode is 0440"),
+            ("read by others, where chmod works", Secret, with(MINE, 0o611), ME, "refused: its mode is 0611"),
+            ("read by others, where chmod works", Secret, with(ROOTS, 0o444), ROOT, "refused: its mode is 0444"),
+            (
+                "read by everybody",
+                Secret,
+                with(ROOTS, 0o444),
+                ME,
+                "warned: its mode is 0444, so that everybody on this machine may read it",
+            ),
+            ("read by everybody", Secret, with(ROOTS, 0o644), ME, "warned: its mode is 0644"),
+            ("read by everybody", Secret, fixed(ROOTS, 0o444), ROOT, "warned: its mode is 0444"),
+            ("read by everybody", Secret, fixed(MINE, 0o444), ME, "warned: its mode is 0444"),
+            ("read by its group", Secret, with(ROOTS, 0o440), ME, "taken"),
+            ("read by its group", Secret, with(ROOTS, 0o640), ME, "taken"),
+            ("read by its group", Secret, fixed(MINE, 0o440), ME, "taken"),
+            ("used by its group", Kept, with(MINE, 0o640), ME, "taken from the group"),
+            ("used by its group", Kept, with(MINE, 0o660), ME, "taken from the group"),
+            ("used by its group", Kept, with(MINE, 0o610), ME, "taken from the group"),
+            (
+                "used by everybody",
+                Kept,
+                with(MINE, 0o604),
+                ME,
+                "refused: its mode is 0604, so that others may have read or changed it: `chmod 600 '/a file'`",
+            ),
+            ("used by everybody", Kept, with(MINE, 0o602), ME, "refused: its mode is 0602"),
+            ("used by everybody", Kept, with(MINE, 0o666), ME, "refused: its mode is 0666"),
+            (
+                "files made by everybody",
+                Folder,
+                folder(MINE, 0o777, MY_GROUP),
+                ME,
+                "refused: its mode is 0777, so that everybody may replace the files in it: `chmod o-w",
+            ),
+            ("files made by everybody", Folder, folder(ROOTS, 0o1777, ROOT), ME, "taken"),
+            (
+                "files made by a group",
+                Folder,
+                folder(MINE, 0o770, OTHER_GROUP),
+                ME,
+                "refused: its mode is 0770, so that the group 51, to which",
+            ),
+            ("files made by a group", Folder, folder(ROOTS, 0o1775, OTHER_GROUP), ME, "refused: its mode is 1775"),
+            ("files made by a group", Folder, folder(ROOTS, 0o2770, MY_GROUP), ME, "taken"),
+            ("files made by a group", Folder, folder(MINE, 0o755, OTHER_GROUP), ME, "taken"),
+        ] {
+            let decided = decided(class, found, user);
+            assert!(
+                decided.starts_with(expected) && (expected != "taken" || decided == expected),
+                "{line}: {class:?} {found:?} for {user}: {decided}"
+            );
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! What the file system says, and what it is told: on Unix, and elsewhere, where a file has a kind and nothing more.
+
+use std::fs::{File, Metadata, OpenOptions};
+use std::io;
+use std::path::Path;
+
+use super::rules::{Found, Kind, Process};
+
+impl Kind {
+    pub(super) fn of(found: &Metadata) -> Self {
+        if found.is_symlink() {
+            Self::Link
+        } else if found.is_file() {
+            Self::File
+        } else if found.is_dir() {
+            Self::Folder
+        } else if is_pipe(found) {
+            Self::Pipe
+        } else {
+            Self::Other
+        }
+    }
+}
+
+#[cfg(unix)]
+fn is_pipe(found: &Metadata) -> bool {
+    std::os::unix::fs::FileTypeExt::is_fifo(&found.file_type())
+}
+
+#[cfg(not(unix))]
+fn is_pipe(_found: &Metadata) -> bool {
+    false
+}
+
+#[cfg(unix)]
+impl Found {
+    pub(super) fn new(found: &Metadata, is_fixed: bool) -> Self {
+        use std::os::unix::fs::MetadataExt as _;
+
+        let (mode, owner, group, links) = (found.mode(), found.uid(), found.gid(), found.nlink());
+        Self { kind: Kind::of(found), mode, owner, group, links, is_fixed }
+    }
+}
+
+/// All that is looked at is the kind.
+#[cfg(not(unix))]
+impl Found {
+    pub(super) fn new(found: &Metadata, is_fixed: bool) -> Self {
+        Self { kind: Kind::of(found), mode: 0o600, owner: 0, group: 0, links: 1, is_fixed }
+    }
+}
+
+#[cfg(unix)]
+impl Process {
+    pub(super) fn this() -> Self {
+        use rustix::process::{getegid, geteuid, getgroups};
+
+        let mut groups: Vec<_> = getgroups().unwrap_or_default().into_iter().map(|group| group.as_raw()).collect();
+        groups.push(getegid().as_raw());
+        Self { user: geteuid().as_raw(), groups }
+    }
+}
+
+#[cfg(not(unix))]
+impl Process {
+    pub(super) fn this() -> Self {
+        Self { user: 0, groups: Vec::new() }
+    }
+}
+
+/// Whether the file system is mounted to be read only. Root may write wherever it is not.
+#[cfg(unix)]
+pub(super) fn is_fixed(file: &File) -> bool {
+    use rustix::fs::{StatVfsMountFlags, fstatvfs};
+
+    fstatvfs(file).is_ok_and(|system| system.f_flag.contains(StatVfsMountFlags::RDONLY))
+}
+
+#[cfg(not(unix))]
+pub(super) fn is_fixed(_file: &File) -> bool {
+    false
+}
+
+#[cfg(unix)]
+pub(super) fn take_from_group(file: &File, mode: u32) -> io::Result<()> {
+    file.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(mode & 0o700))
+}
+
+#[cfg(not(unix))]
+pub(super) fn take_from_group(_file: &File, _mode: u32) -> io::Result<()> {
+    Ok(())
+}
+
+/// Opens without waiting, as for the other end of a pipe, and no symbolic link.
+#[cfg(unix)]
+pub(super) fn at_once(options: &mut OpenOptions) -> &OpenOptions {
+    use rustix::fs::OFlags;
+
+    // The bits are the same, whatever their type is called.
+    let flags = (OFlags::NONBLOCK | OFlags::NOFOLLOW).bits().cast_signed();
+    std::os::unix::fs::OpenOptionsExt::custom_flags(options, flags)
+}
+
+/// Elsewhere nothing that can be opened waits.
+#[cfg(not(unix))]
+pub(super) fn at_once(options: &mut OpenOptions) -> &OpenOptions {
+    options
+}
+
+#[cfg(unix)]
+pub(super) fn sync_folder(folder: &Path) -> io::Result<()> {
+    File::open(folder)?.sync_all()
+}
+
+/// A folder cannot be synced where it cannot be opened.
+#[cfg(not(unix))]
+pub(super) fn sync_folder(_folder: &Path) -> io::Result<()> {
+    Ok(())
+}
