@@ -3,6 +3,8 @@
 #![cfg(feature = "sandbox")]
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+mod common;
+
 use std::time::{Duration, Instant};
 
 use aws_lc_rs::signature::{ParsedPublicKey, RSA_PKCS1_2048_8192_SHA256};
@@ -291,6 +293,19 @@ async fn a_strict_bank_refuses_every_body_that_is_not_signed() {
     let client = partner.sandbox.client().build().unwrap();
     let id = partner.sandbox.populate(1)[0];
     assert!(client.provisions().close(id).await.unwrap().wait().await.unwrap().is_closed());
+}
+
+/// bunq documents one form of a client's key.
+#[tokio::test]
+async fn an_installation_takes_the_documented_form_of_a_key_alone() {
+    let partner = Partner::start().await;
+    let key = common::vector_key("2048 bits");
+    for (key, status) in [(common::in_pkcs1(&key), 400), (common::vector_key("1024 bits"), 400), (key, 200)] {
+        let url = format!("{}/installation", partner.sandbox.base_url());
+        let body = json!({ "client_public_key": key }).to_string();
+        let response = partner.receive(request(&partner.http, Method::POST, url).body(body)).await.unwrap();
+        assert_eq!(response.status, status, "{}", response.text());
+    }
 }
 
 #[tokio::test]

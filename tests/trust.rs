@@ -7,7 +7,8 @@ mod common;
 
 use bunq_partner::sandbox::{RawResponse, Sandbox, SignatureForm};
 use bunq_partner::{Client, ErrorKind, Sent};
-use common::{calls, id, once, person, quick, ready, start, start_without_retries};
+use common::{calls, id, in_pkcs1, once, person, quick, ready, start, start_without_retries, vector_key};
+use serde_json::Value;
 
 const SIGNATURE: &str = "x-bunq-server-signature";
 
@@ -85,6 +86,56 @@ async fn a_tampered_handshake_leads_to_no_session() {
         sandbox.clear_edits();
         assert_eq!(client.provisions().get(id(1)).await.unwrap_err().kind(), ErrorKind::NotFound);
         assert_eq!(calls(&sandbox, "POST", "/installation").len(), if step == "/installation" { 2 } else { 1 });
+    }
+}
+
+/// A client whose installation brings another key than the sandbox signs with, or the same in another form.
+async fn installed_with(key: impl Fn(&str) -> String + Send + 'static, is_signed: bool) -> (Sandbox, Client) {
+    let (sandbox, client) = start_without_retries().await;
+    sandbox.before_signing(move |call, response| {
+        if call.path.ends_with("/installation") {
+            let mut body: Value = serde_json::from_slice(&response.body).unwrap();
+            let pem = &mut body["Response"][2]["ServerPublicKey"]["server_public_key"];
+            *pem = key(pem.as_str().unwrap()).into();
+            response.body = body.to_string().into_bytes();
+        }
+    });
+    if !is_signed {
+        sandbox.after_signing(|call, response| {
+            if call.path.ends_with("/installation") {
+                remove_signature(response);
+            }
+        });
+    }
+    (sandbox, client)
+}
+
+/// A bank whose key verifies nothing is told from one that signs wrongly.
+#[tokio::test]
+async fn a_key_that_cannot_verify_is_refused_where_it_is_read() {
+    for (name, problem) in [
+        ("1024 bits", "the public key has 1024 bits, and must have 2048 to 8192"),
+        ("2047 bits", "the public key has 2047 bits, and must have 2048 to 8192"),
+        ("PKCS#1, 1024 bits", "the public key has 1024 bits, and must have 2048 to 8192"),
+        ("RSASSA-PSS", "the public key is not for RSA with PKCS#1 v1.5"),
+        ("elliptic curve", "the public key is not RSA"),
+    ] {
+        for (is_signed, kind) in [(true, ErrorKind::Signature), (false, ErrorKind::InvalidResponse)] {
+            let (sandbox, client) = installed_with(move |_| vector_key(name), is_signed).await;
+            let error = client.open_session().await.unwrap_err();
+            assert_eq!(error.kind(), kind, "{name}: {error}");
+            assert!(error.to_string().contains(problem), "{name}: {error}");
+            assert!(calls(&sandbox, "POST", "/device-server").is_empty(), "{name}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_key_in_pkcs1_verifies() {
+    for is_signed in [true, false] {
+        let (_sandbox, client) = installed_with(in_pkcs1, is_signed).await;
+        let id = ready(&client).await;
+        quick(client.provisions().close(id).await.unwrap()).wait().await.unwrap();
     }
 }
 

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 const SIGNING: &str = include_str!("../openapi/vectors/signing.json");
 const VERIFYING: &str = include_str!("../openapi/vectors/verifying.json");
+const KEYS: &str = include_str!("../openapi/vectors/keys.json");
 const DECODING: &str = include_str!("../openapi/vectors/decoding.json");
 
 fn cases(file: &str) -> Vec<Value> {
@@ -18,7 +19,7 @@ fn cases(file: &str) -> Vec<Value> {
 
 #[test]
 fn case_names_are_unique() {
-    for file in [SIGNING, VERIFYING, DECODING] {
+    for file in [SIGNING, VERIFYING, KEYS, DECODING] {
         let cases = cases(file);
         let names: BTreeSet<_> = cases.iter().map(|case| case["name"].as_str().unwrap()).collect();
         assert!(!names.is_empty() && names.len() == cases.len(), "{names:?}");

@@ -107,7 +107,7 @@ pub struct ReceiptReader<R> {
     line: u64,
     is_over: bool,
     chain: Chain,
-    public_key: Option<String>,
+    public_key: Option<VerifyingKey>,
 }
 
 impl<R: BufRead> ReceiptReader<R> {
@@ -116,15 +116,14 @@ impl<R: BufRead> ReceiptReader<R> {
         Self { lines, line: 0, is_over: false, chain: Chain::default(), public_key: None }
     }
 
-    /// Sets bunq's public key, as PEM. A receipt with another is refused.
+    /// Sets bunq's public key, as PEM, in X.509 form or in PKCS#1. A receipt with another is refused.
     ///
     /// # Errors
     ///
-    /// If it is no public RSA key.
+    /// If it is no public RSA key of 2048 to 8192 bits.
     pub fn public_key(self, pem: impl Into<String>) -> Result<Self, InvalidValue> {
-        let pem = pem.into();
-        VerifyingKey::from_pem(&pem).map_err(|error| InvalidValue::new("public_key", error))?;
-        Ok(Self { public_key: Some(pem), ..self })
+        let key = VerifyingKey::from_pem(&pem.into()).map_err(|error| InvalidValue::new("public_key", error))?;
+        Ok(Self { public_key: Some(key), ..self })
     }
 
     fn check(&mut self, line: &[u8]) -> Result<Receipt, String> {
@@ -132,11 +131,7 @@ impl<R: BufRead> ReceiptReader<R> {
         let line = std::str::from_utf8(line).map_err(|_| "it is not text")?;
         let json = self.chain.untie(line)?;
         let receipt: Receipt = serde_json::from_str(&json).map_err(|error| format!("it is not a receipt: {error}"))?;
-        receipt.check()?;
-        let der = |text: &str| pem::parse(text).ok().map(pem::Pem::into_contents);
-        if self.public_key.as_deref().is_some_and(|own| der(own) != der(&receipt.public_key) || der(own).is_none()) {
-            return Err("it is signed with another key than bunq's".into());
-        }
+        receipt.check(self.public_key.as_ref())?;
         Ok(receipt)
     }
 }

@@ -84,12 +84,13 @@ impl Receipt {
         }
     }
 
-    /// Checks the signature with the public key of the receipt.
-    pub(super) fn check(&self) -> Result<(), &'static str> {
+    /// Checks the signature with the public key of the receipt, which has to be bunq's if that is known.
+    pub(super) fn check(&self, bunqs: Option<&VerifyingKey>) -> Result<(), String> {
         if self.version > VERSION {
-            return Err("it has a format that this version of bunq-partner does not know");
+            return Err("it has a format that this version of bunq-partner does not know".into());
         }
-        let key = VerifyingKey::from_pem(&self.public_key).map_err(|_| "its public key is none")?;
+        let unusable = |problem| format!("its public key cannot be used: {problem}");
+        let key = VerifyingKey::from_pem(&self.public_key).map_err(unusable)?;
         let signature = self.signature.as_bytes();
         let is_valid = match (&self.body, &self.signed_sha256) {
             (Some(body), None) if self.signature_form == SignatureForm::Body => {
@@ -97,17 +98,23 @@ impl Receipt {
             }
             (Some(body), None) => key.verifies(&message(self.status, &self.headers, body.as_bytes()), signature),
             (None, Some(digest)) => unhex(digest).is_some_and(|digest| key.verifies_digest(&digest, signature)),
-            _ => return Err("it has neither a body nor a digest, or both"),
+            _ => return Err("it has neither a body nor a digest, or both".into()),
         };
         if !is_valid {
-            return Err("its signature is not valid");
+            return Err("its signature is not valid".into());
         }
         let header = |wanted: &str| self.headers.iter().find(|(name, _)| name == wanted).map(|(_, value)| value);
         let is_contradicted = self.signature_form == SignatureForm::WithHeaders
             && self.body.is_some()
             && (header(REQUEST_ID).is_some_and(|id| Some(id) != self.request_id.as_ref())
                 || header(RESPONSE_ID).is_some_and(|id| Some(id) != self.response_id.as_ref()));
-        if is_contradicted { Err("its ids are not those that are signed") } else { Ok(()) }
+        if is_contradicted {
+            return Err("its ids are not those that are signed".into());
+        }
+        if bunqs.is_some_and(|bunqs| bunqs.to_der() != key.to_der()) {
+            return Err("it is signed with another key than bunq's".into());
+        }
+        Ok(())
     }
 
     /// Whether the body itself is signed for, and not only a digest of it.
@@ -118,8 +125,8 @@ impl Receipt {
     /// The SHA-256 of the public key in its X.509 form, in hexadecimal digits, as
     /// `openssl pkey -pubin -outform DER | sha256sum` shows it.
     pub fn public_key_fingerprint(&self) -> Option<String> {
-        let key = pem::parse(&self.public_key).ok()?;
-        Some(hex(digest(&SHA256, key.contents()).as_ref()))
+        let key = VerifyingKey::from_pem(&self.public_key).ok()?;
+        Some(hex(digest(&SHA256, key.to_der()).as_ref()))
     }
 }
 

@@ -1,5 +1,6 @@
 //! From nothing to a session and back: installation, device, session, end.
 
+use std::fmt::Display;
 use std::net::IpAddr;
 
 use jiff::Timestamp;
@@ -20,8 +21,14 @@ const INCORRECT: &str = "User credentials are incorrect. Incorrect API key or IP
 impl Bank {
     pub(super) fn install(&mut self, body: &[u8], now: Timestamp) -> Result<RawResponse, Refusal> {
         let request: InstallationRequest = input::body(body)?;
-        let key = VerifyingKey::from_pem(&request.client_public_key)
-            .map_err(|error| Refusal::bad_request(format!("client_public_key cannot be used: {error}.")))?;
+        let refused =
+            |problem: &dyn Display| Refusal::bad_request(format!("client_public_key cannot be used: {problem}."));
+        let pem = &request.client_public_key;
+        let key = VerifyingKey::from_pem(pem).map_err(|problem| refused(&problem))?;
+        // The client reads PKCS#1 too; whether bunq does is not known.
+        if !pem.contains("BEGIN PUBLIC KEY") {
+            return Err(refused(&"it is not in the form SubjectPublicKeyInfo"));
+        }
         let id = self.numbers.next();
         let token = self.access.install(id, key);
         Ok(RawResponse::items(vec![

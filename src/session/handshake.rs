@@ -57,8 +57,8 @@ pub(super) async fn install(transport: &Arc<Transport>) -> Result<Installation, 
     let response = api(transport, Credentials::default()).create_installation(&request).await?;
     response.try_map(|output| {
         let token = header_value(output.token.token)?;
-        let server_key =
-            VerifyingKey::from_pem(&output.server_public_key.server_public_key).map_err(|error| error.to_string())?;
+        let unusable = |problem| format!("the response's ServerPublicKey cannot be used: {problem}");
+        let server_key = VerifyingKey::from_pem(&output.server_public_key.server_public_key).map_err(unusable)?;
         Ok(Installation { signing_key, server_key, token })
     })
 }

@@ -22,7 +22,7 @@ use super::response::{REQUEST_ID, ReceivedResponse, SIGNATURE};
 use super::signature::{SigningKey, VerifyingKey, message_with_headers};
 use crate::error::{CallMetadata, Error};
 use crate::operation::Operation;
-use crate::types::Secret;
+use crate::types::{InvalidValue, Secret};
 
 /// How long a request waits for its turn at most; a session is opened once in 30 seconds.
 const LONGEST_WAIT: Duration = Duration::from_secs(120);
@@ -53,10 +53,15 @@ impl RawKeys {
         self.own.public_key_pem().map_err(Error::internal)
     }
 
-    /// Takes bunq's key, in PEM; says whether it is one.
-    pub fn trust(&mut self, pem: &str) -> bool {
-        self.bunqs = VerifyingKey::from_pem(pem).ok();
-        self.bunqs.is_some()
+    /// Takes bunq's key, in PEM.
+    ///
+    /// # Errors
+    ///
+    /// If it is no public RSA key of 2048 to 8192 bits.
+    pub fn trust(&mut self, pem: &str) -> Result<(), InvalidValue> {
+        let key = VerifyingKey::from_pem(pem).map_err(|problem| InvalidValue::new("server_public_key", problem))?;
+        self.bunqs = Some(key);
+        Ok(())
     }
 }
 

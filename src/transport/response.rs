@@ -1,5 +1,6 @@
 //! One attempt's response: its signature, and the error that a refusal becomes.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -54,15 +55,15 @@ impl ReceivedResponse {
 pub(crate) fn verify(
     credentials: &Credentials,
     response: &ReceivedResponse,
-) -> Result<Option<SignatureForm>, &'static str> {
+) -> Result<Option<SignatureForm>, Cow<'static, str>> {
     let signature = response.headers.get(SIGNATURE).map(HeaderValue::as_bytes);
     let introduced;
     let (key, signature) = match (&credentials.installation, signature) {
         (Some(installation), Some(signature)) => (&installation.server_key, signature),
-        (Some(_), None) => return Err("bunq's signature is missing from the response, which was not used"),
+        (Some(_), None) => return Err("bunq's signature is missing from the response, which was not used".into()),
         (None, None) => return Ok(None),
         (None, Some(signature)) => {
-            introduced = introduced_key(&response.body).ok_or("the response brings no public key to verify it with")?;
+            introduced = introduced_key(&response.body)?;
             (&introduced, signature)
         }
     };
@@ -73,16 +74,18 @@ pub(crate) fn verify(
     if key.verifies(&message_with_headers(response.status.as_u16(), headers, &response.body), signature) {
         return Ok(Some(SignatureForm::WithHeaders));
     }
-    Err(NOT_VALID)
+    Err(NOT_VALID.into())
 }
 
 const NOT_VALID: &str = "bunq's signature is not valid for the response, which was not used: if it stays so, the key of bunq's \
                          that the client has is damaged or out of date, and `Client::reinstall` gets another";
 
-fn introduced_key(body: &[u8]) -> Option<VerifyingKey> {
-    let envelope: InstallationResponse = serde_json::from_slice(body).ok()?;
-    let key = envelope.response.into_iter().find_map(|item| item.server_public_key)?;
-    VerifyingKey::from_pem(&key.server_public_key).ok()
+fn introduced_key(body: &[u8]) -> Result<VerifyingKey, Cow<'static, str>> {
+    const NONE: &str = "the response brings no public key to verify it with";
+    let envelope: InstallationResponse = serde_json::from_slice(body).map_err(|_| NONE)?;
+    let key = envelope.response.into_iter().find_map(|item| item.server_public_key).ok_or(NONE)?;
+    let unusable = |problem| format!("the response brings a public key that it cannot be verified with: {problem}");
+    VerifyingKey::from_pem(&key.server_public_key).map_err(|problem| unusable(problem).into())
 }
 
 /// Returns the error for a response that is not a success, and decides whether bunq itself refuses.

@@ -2,12 +2,14 @@
 //!
 //! It knows no HTTP: which bytes are signed, and what follows from a bad signature, is decided by its callers.
 
+use std::borrow::Cow;
 use std::fmt;
+use std::ops::RangeInclusive;
 
 use aws_lc_rs::digest::{Digest, SHA256};
-use aws_lc_rs::encoding::{AsDer, Pkcs8V1Der};
+use aws_lc_rs::encoding::{AsDer, Pkcs8V1Der, PublicKeyX509Der};
 use aws_lc_rs::rand::SystemRandom;
-use aws_lc_rs::rsa::{KeyPair, KeySize};
+use aws_lc_rs::rsa::{KeyPair, KeySize, PublicKey};
 use aws_lc_rs::signature::{KeyPair as _, ParsedPublicKey, RSA_PKCS1_2048_8192_SHA256, RSA_PKCS1_SHA256};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -31,13 +33,25 @@ pub enum SignatureForm {
 /// The PEM label of a public key in X.509 form (SPKI), which bunq sends and expects.
 const SPKI: &str = "PUBLIC KEY";
 
+/// The PEM label of a public RSA key in PKCS#1.
+const PKCS1: &str = "RSA PUBLIC KEY";
+
+/// The lengths of keys, in bits, with which aws-lc verifies. It reads others too.
+const BITS: RangeInclusive<usize> = 2048..=8192;
+
 /// A cryptographic operation that failed, or a text that is no key.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct SignatureError(&'static str);
+pub(crate) struct SignatureError(Cow<'static, str>);
+
+impl From<&'static str> for SignatureError {
+    fn from(problem: &'static str) -> Self {
+        Self(problem.into())
+    }
+}
 
 impl fmt::Display for SignatureError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.0)
+        f.write_str(&self.0)
     }
 }
 
@@ -49,28 +63,31 @@ pub(crate) struct SigningKey(KeyPair);
 impl SigningKey {
     /// Generates a key. It takes tens of milliseconds of CPU time: do not call it on an async thread.
     pub(crate) fn generate() -> Result<Self, SignatureError> {
-        KeyPair::generate(KeySize::Rsa2048).map(Self).map_err(|_| SignatureError("no RSA key could be made"))
+        KeyPair::generate(KeySize::Rsa2048).map(Self).map_err(|_| SignatureError::from("no RSA key could be made"))
     }
 
     /// Reads a key from PKCS#8 in base64.
     pub(crate) fn from_pkcs8(text: &Secret) -> Result<Self, SignatureError> {
         let mut der = Zeroizing::new(Vec::new());
-        BASE64.decode_vec(text.expose(), &mut der).map_err(|_| SignatureError("the private key is not base64"))?;
+        BASE64
+            .decode_vec(text.expose(), &mut der)
+            .map_err(|_| SignatureError::from("the private key is not base64"))?;
         KeyPair::from_pkcs8(&der)
             .map(Self)
-            .map_err(|_| SignatureError("the private key is not RSA of at least 2048 bits in PKCS#8"))
+            .map_err(|_| SignatureError::from("the private key is not RSA of at least 2048 bits in PKCS#8"))
     }
 
     /// The key itself, as PKCS#8 in base64.
     pub(crate) fn to_pkcs8(&self) -> Result<Secret, SignatureError> {
         let der: Pkcs8V1Der<'_> =
-            self.0.as_der().map_err(|_| SignatureError("the private key could not be encoded"))?;
+            self.0.as_der().map_err(|_| SignatureError::from("the private key could not be encoded"))?;
         Ok(Secret::new(BASE64.encode(der.as_ref())))
     }
 
     /// The public half, as bunq wants it at the installation.
     pub(crate) fn public_key_pem(&self) -> Result<String, SignatureError> {
-        let der = self.0.public_key().as_der().map_err(|_| SignatureError("the public key could not be encoded"))?;
+        let der =
+            self.0.public_key().as_der().map_err(|_| SignatureError::from("the public key could not be encoded"))?;
         Ok(spki_pem(der.as_ref()))
     }
 
@@ -79,7 +96,7 @@ impl SigningKey {
         let mut signature = vec![0; self.0.public_modulus_len()];
         self.0
             .sign(&RSA_PKCS1_SHA256, &SystemRandom::new(), message, &mut signature)
-            .map_err(|_| SignatureError("the message could not be signed"))?;
+            .map_err(|_| SignatureError::from("the message could not be signed"))?;
         Ok(BASE64.encode(signature))
     }
 }
@@ -90,24 +107,42 @@ impl fmt::Debug for SigningKey {
     }
 }
 
-/// An RSA public key of at least 2048 bits.
+/// An RSA public key of 2048 to 8192 bits.
 pub(crate) struct VerifyingKey(ParsedPublicKey);
 
 impl VerifyingKey {
-    /// Reads a key from PEM in X.509 form.
+    /// Reads a key from PEM in X.509 form, or in PKCS#1.
     pub(crate) fn from_pem(text: &str) -> Result<Self, SignatureError> {
-        let pem = pem::parse(text).map_err(|_| SignatureError("the public key is not PEM"))?;
-        if pem.tag() != SPKI {
-            return Err(SignatureError("the PEM holds something else than a public key"));
+        const NOT_RSA: &str = "the public key is not RSA, or is damaged";
+        let pem = pem::parse(text).map_err(|_| "the public key is not PEM")?;
+        if ![SPKI, PKCS1].contains(&pem.tag()) {
+            return Err("the PEM holds something else than a public key".into());
         }
-        ParsedPublicKey::new(&RSA_PKCS1_2048_8192_SHA256, pem.contents())
-            .map(Self)
-            .map_err(|_| SignatureError("the public key is not RSA of at least 2048 bits"))
+        let key = PublicKey::from_der(pem.contents()).map_err(|_| NOT_RSA)?;
+        let spki: PublicKeyX509Der<'_> = key.as_der().map_err(|_| NOT_RSA)?;
+        // aws-lc reads more than it verifies with: keys that are for RSASSA-PSS alone, and those of other lengths.
+        let whole = if pem.tag() == SPKI { spki.as_ref() } else { key.as_ref() };
+        if pem.contents() != whole {
+            return Err("the public key is not for RSA with PKCS#1 v1.5 (rsaEncryption), or is not DER".into());
+        }
+        let modulus = key.modulus().big_endian_without_leading_zero();
+        let bits = modulus.len() * 8 - modulus.first().map_or(0, |first| first.leading_zeros() as usize);
+        if !BITS.contains(&bits) {
+            let (shortest, longest) = (BITS.start(), BITS.end());
+            let problem = format!("the public key has {bits} bits, and must have {shortest} to {longest}");
+            return Err(SignatureError(problem.into()));
+        }
+        ParsedPublicKey::new(&RSA_PKCS1_2048_8192_SHA256, spki.as_ref()).map(Self).map_err(|_| NOT_RSA.into())
     }
 
     /// The key as PEM in X.509 form.
     pub(crate) fn to_pem(&self) -> String {
-        spki_pem(self.0.as_ref())
+        spki_pem(self.to_der())
+    }
+
+    /// The key as DER in X.509 form.
+    pub(crate) fn to_der(&self) -> &[u8] {
+        self.0.as_ref()
     }
 
     /// Whether `signature`, in base64, is this key's over the message with this SHA-256 digest.
@@ -221,13 +256,27 @@ mod tests {
     }
 
     #[test]
-    fn an_unusable_public_key_is_refused_with_the_reason() {
+    fn what_is_no_public_key_is_refused_with_the_reason() {
         let refusal = |text: &str| VerifyingKey::from_pem(text).unwrap_err().to_string();
         assert_eq!(refusal("key"), "the public key is not PEM");
-        let ec = Pem::new(SPKI, b"not a key".to_vec());
-        assert_eq!(refusal(&pem::encode(&ec)), "the public key is not RSA of at least 2048 bits");
+        let nonsense = Pem::new(SPKI, b"not a key".to_vec());
+        assert_eq!(refusal(&pem::encode(&nonsense)), "the public key is not RSA, or is damaged");
         let private = Pem::new("PRIVATE KEY", b"not a key".to_vec());
         assert_eq!(refusal(&pem::encode(&private)), "the PEM holds something else than a public key");
+        let der = pem::parse(pair().0.public_key_pem().unwrap()).unwrap().into_contents();
+        for (label, der) in [(SPKI, [der.clone(), b"more".to_vec()].concat()), (PKCS1, der)] {
+            let other_form = "the public key is not for RSA with PKCS#1 v1.5 (rsaEncryption), or is not DER";
+            assert_eq!(refusal(&pem::encode(&Pem::new(label, der))), other_form);
+        }
+    }
+
+    #[test]
+    fn the_key_vectors_hold() {
+        let vectors: serde_json::Value = serde_json::from_str(include_str!("../../openapi/vectors/keys.json")).unwrap();
+        for case in vectors["cases"].as_array().unwrap() {
+            let key = VerifyingKey::from_pem(case["public_key_pem"].as_str().unwrap());
+            assert_eq!(key.is_ok(), case["usable"], "{}: {key:?}", case["name"]);
+        }
     }
 
     #[test]

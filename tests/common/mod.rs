@@ -132,6 +132,19 @@ impl ContextStore for MemoryStore {
     }
 }
 
+/// A public key of the vectors.
+pub fn vector_key(name: &str) -> String {
+    let vectors: serde_json::Value = serde_json::from_str(include_str!("../../openapi/vectors/keys.json")).unwrap();
+    let case = vectors["cases"].as_array().unwrap().iter().find(|case| case["name"] == name).unwrap().clone();
+    case["public_key_pem"].as_str().unwrap().to_owned()
+}
+
+/// The same public RSA key in PKCS#1.
+pub fn in_pkcs1(pem: &str) -> String {
+    let key = aws_lc_rs::rsa::PublicKey::from_der(pem::parse(pem).unwrap().contents()).unwrap();
+    pem::encode(&pem::Pem::new("RSA PUBLIC KEY", key.as_ref()))
+}
+
 /// Collects every line that is logged.
 #[derive(Clone, Default)]
 pub struct Log(Arc<Mutex<Vec<u8>>>);

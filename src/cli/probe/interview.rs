@@ -63,9 +63,11 @@ impl Interview {
         let items = response.body();
         self.installation = text(&items, "/Token/token").map(Secret::new);
         let key = text(&items, "/ServerPublicKey/server_public_key").unwrap_or_default();
-        if self.installation.is_none() || !self.keys.trust(&key) {
+        if self.installation.is_none() || key.is_empty() {
             return Err(unexpected("the installation", &response));
         }
+        let unusable = |problem| Failure::of_kind(ErrorKind::InvalidResponse, format!("the installation: {problem}"));
+        self.keys.trust(&key).map_err(unusable)?;
         self.profile.signed_installation = response.signature(&self.keys) != RawSignature::Missing;
         self.note("Is the response to the installation signed?", yes_no(self.profile.signed_installation), &response);
         Ok(())

@@ -287,6 +287,12 @@ mod tests {
             refusal(|stored| stored["installation"]["server_public_key"] = json!("key")),
             damaged("the public key is not PEM")
         );
+        let vectors: Value = serde_json::from_str(include_str!("../../../openapi/vectors/keys.json")).unwrap();
+        let short = vectors["cases"].as_array().unwrap().iter().find(|case| case["name"] == "1024 bits").unwrap();
+        assert_eq!(
+            refusal(|stored| stored["installation"]["server_public_key"] = short["public_key_pem"].clone()),
+            damaged("the public key has 1024 bits, and must have 2048 to 8192")
+        );
     }
 
     proptest! {

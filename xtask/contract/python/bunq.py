@@ -30,11 +30,20 @@ def sign(key: rsa.RSAPrivateKey, body: bytes) -> str:
     return base64.b64encode(key.sign(body, PKCS1v15(), SHA256())).decode()
 
 
+def bunqs_key(pem: str) -> rsa.RSAPublicKey:
+    """bunq's public key. The library also reads keys that are too short, and takes those for PSS as if they were for any padding."""
+    key = load_pem_public_key(pem.encode())
+    if not isinstance(key, rsa.RSAPublicKey) or not 2048 <= key.key_size <= 8192:
+        raise ValueError("bunq's key is not RSA of 2048 to 8192 bits")
+    forms = (PublicFormat.SubjectPublicKeyInfo, PublicFormat.PKCS1)
+    if pem.strip().encode() not in (key.public_bytes(Encoding.PEM, form).strip() for form in forms):
+        raise ValueError("bunq's key is not for PKCS#1 v1.5 padding")
+    return key
+
+
 def verifies(public_key_pem: str, status: int, headers: Iterable[tuple[bytes, bytes]], body: bytes) -> bool:
     """Whether a response carries this key's signature, over its body or in the older form with the headers."""
-    key = load_pem_public_key(public_key_pem.encode())
-    if not isinstance(key, rsa.RSAPublicKey):
-        raise ValueError("bunq's key is not RSA")
+    key = bunqs_key(public_key_pem)
     named = {canonical(name): value for name, value in headers}
     try:
         signature = base64.b64decode(named.pop(SIGNATURE, b""), validate=True)

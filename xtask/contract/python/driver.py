@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from uuid import uuid4
 
 import httpx
-from bunq import TOKEN, BunqAuth, public_key_pem, sign, verifies
+from bunq import TOKEN, BunqAuth, bunqs_key, public_key_pem, sign, verifies
 from bunq_partner.api.authentication import (
     create_device_server,
     create_installation,
@@ -89,6 +89,10 @@ def prove_by_vectors(document: Document) -> None:
         believed = verifies(case["public_key_pem"], case["status"], headers, case["body"].encode())
         if believed != case["valid"]:
             raise ValueError(f"verifying: {case['name']}")
+    keys = cases("keys.json")
+    for case in keys:
+        if is_usable(case["public_key_pem"]) != case["usable"]:
+            raise ValueError(f"keys: {case['name']}")
     decoding = cases("decoding.json")
     # This client validates each response as it is. One that reads odd values as absent has to take them out before.
     for case in (case for case in decoding if not case.get("lenient", False)):
@@ -99,7 +103,15 @@ def prove_by_vectors(document: Document) -> None:
             found = at(shown, pointer)
             if (found not in (None, [])) if expected is None else (found != expected):
                 raise ValueError(f"decoding: {case['name']}: {pointer} is {found!r}")
-    done("vectors", len(signing) + len(verifying) + len(decoding))
+    done("vectors", len(signing) + len(verifying) + len(keys) + len(decoding))
+
+
+def is_usable(pem: str) -> bool:
+    try:
+        bunqs_key(pem)
+    except ValueError:
+        return False
+    return True
 
 
 def decoded(case: dict[str, Any], document: Document) -> Any:

@@ -111,5 +111,15 @@ function introducedKey(body: Buffer): KeyObject {
   };
   const pem = envelope.Response.find((item) => item.ServerPublicKey)?.ServerPublicKey?.server_public_key;
   if (pem === undefined) throw new Error("the installation brings no key");
-  return createPublicKey(pem);
+  return bunqsKey(pem);
+}
+
+/** bunq's public key. Node also reads keys that are too short. */
+export function bunqsKey(pem: string): KeyObject {
+  const key = createPublicKey(pem);
+  const bits = key.asymmetricKeyDetails?.modulusLength ?? 0;
+  if (key.asymmetricKeyType !== "rsa" || bits < 2048 || bits > 8192) {
+    throw new Error("bunq's key is not RSA of 2048 to 8192 bits for PKCS#1 v1.5 padding");
+  }
+  return key;
 }

@@ -8,7 +8,7 @@ import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { isDeepStrictEqual } from "node:util";
 import createClient from "openapi-fetch";
-import { Context, HEADERS, signBody, verifies, type Bunq } from "./bunq.js";
+import { bunqsKey, Context, HEADERS, signBody, verifies, type Bunq } from "./bunq.js";
 import { BunqError, Document } from "./document.js";
 import type { components } from "./schema.js";
 
@@ -61,6 +61,12 @@ interface VerifyingCase {
   valid: boolean;
 }
 
+interface KeyCase {
+  name: string;
+  public_key_pem: string;
+  usable: boolean;
+}
+
 interface DecodingCase {
   name: string;
   operation: string;
@@ -88,6 +94,10 @@ async function proveByVectors(document: Document): Promise<void> {
   for (const { name, public_key_pem, status, headers, body, valid } of verifying) {
     if (verifies(public_key_pem, status, headers, Buffer.from(body)) !== valid) throw new Error(`verifying: ${name}`);
   }
+  const keys = cases<KeyCase>("keys.json");
+  for (const { name, public_key_pem, usable } of keys) {
+    if (isUsable(public_key_pem) !== usable) throw new Error(`keys: ${name}`);
+  }
   const decoding = cases<DecodingCase>("decoding.json");
   // This client validates each response as it is. One that reads odd values as absent has to take them out before.
   for (const one of decoding.filter(({ lenient }) => !lenient)) {
@@ -103,7 +113,16 @@ async function proveByVectors(document: Document): Promise<void> {
       }
     }
   }
-  done("vectors", signing.length + verifying.length + decoding.length);
+  done("vectors", signing.length + verifying.length + keys.length + decoding.length);
+}
+
+function isUsable(pem: string): boolean {
+  try {
+    bunqsKey(pem);
+    return true;
+  } catch {
+    return false;
+  }
 }
 
 /** What the generated client makes of a response; undefined if it refuses it. */
