@@ -245,6 +245,7 @@ impl Error {
     }
 
     /// How long to wait before the next attempt, if that is known: bunq asks for it, or its rate limit has no permit before.
+    /// A refusal that bunq has not signed can ask for a minute at most.
     pub fn retry_after(&self) -> Option<Duration> {
         self.0.retry_after
     }

@@ -25,7 +25,8 @@ fn ends(sandbox: &Sandbox, arguments: &[&str]) -> (i32, Value) {
 
 /// A bank with a provision that nothing moves on, and the number of that.
 async fn start() -> (Sandbox, ProvisionId, String) {
-    let sandbox = Sandbox::builder().pace(Pace::Manual).start().await.unwrap();
+    // Nobody waits for 3000 seconds because of a refusal that is not signed.
+    let sandbox = Sandbox::builder().pace(Pace::Manual).signed_refusals(true).start().await.unwrap();
     let id = sandbox.populate(1)[0];
     (sandbox, id, id.to_string())
 }

@@ -11,6 +11,7 @@ use bunq_partner::sandbox::{Fault, Injection, Sandbox};
 use bunq_partner::{Acceptance, ClientBuilder, ErrorKind, Operation, Sent};
 use common::{at_once, calls, once, person, quick, ready};
 use futures_util::{future::join_all, poll};
+use tokio::time::Instant;
 
 const WINDOW: Duration = Duration::from_millis(200);
 
@@ -65,18 +66,68 @@ async fn retries_take_permits_too() {
     assert_eq!(refused(&sandbox), 0);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_429_pauses_calls_and_sets_the_limit() {
     let second = Duration::from_secs(1);
-    let sandbox = Sandbox::builder().rate_limit(&Operation::GET_PROVISION, 1, second).start().await.unwrap();
-    // The client is configured with a higher limit than bunq's.
-    let client = sandbox.client().rate_limit(&Operation::GET_PROVISION, 4, second).retry(at_once()).build().unwrap();
-    let id = sandbox.populate(1)[0];
-    let provisions = client.provisions();
-    let reads = join_all((0..6).map(|_| provisions.get(id))).await;
-    assert!(reads.iter().all(Result::is_ok), "{reads:?}");
-    // bunq refuses three of the first four calls; from then on the client keeps the limit that bunq has named.
-    assert!((1..=3).contains(&refused(&sandbox)), "{} refused", refused(&sandbox));
+    for is_signed in [true, false] {
+        let bank = Sandbox::builder().rate_limit(&Operation::GET_PROVISION, 1, second).signed_refusals(is_signed);
+        let sandbox = bank.start().await.unwrap();
+        // The client is configured with a higher limit than bunq's.
+        let client = sandbox.client().rate_limit(&Operation::GET_PROVISION, 4, second).retry(at_once());
+        let client = client.build().unwrap();
+        let id = sandbox.populate(1)[0];
+        let provisions = client.provisions();
+        let reads = join_all((0..6).map(|_| provisions.get(id))).await;
+        assert!(reads.iter().all(Result::is_ok), "{reads:?}");
+        // bunq refuses three of the first four calls; from then on the client keeps the limit that bunq has named, if bunq
+        // has signed it.
+        assert!(refused(&sandbox) > 0);
+        assert!(!is_signed || refused(&sandbox) <= 3, "{} refused", refused(&sandbox));
+    }
+}
+
+/// Whoever is on the way can write such a refusal.
+#[tokio::test(start_paused = true)]
+async fn a_refusal_without_a_signature_closes_an_operation_for_a_minute_at_most() {
+    const LIMIT: &str = "You can do a maximum of 1 calls per 3600 seconds to this endpoint.";
+    let (second, minute) = (Duration::from_secs(1), Duration::from_secs(60));
+    let envelope = format!(r#"{{"Error":[{{"error_description":"{LIMIT}"}}]}}"#);
+    for (body, retry_after, is_signed) in [
+        (&*envelope, None, false),
+        (&*envelope, Some("3600"), false),
+        (LIMIT, Some("3600"), false),
+        (&*envelope, None, true),
+        (&*envelope, Some("3600"), true),
+    ] {
+        let sandbox = Sandbox::builder().signed_refusals(is_signed).start().await.unwrap();
+        let client = sandbox.client().rate_limit(&Operation::GET_PROVISION, 3, 3 * second).build().unwrap();
+        client.open_session().await.unwrap();
+        let (id, provisions) = (sandbox.populate(1)[0], client.provisions());
+        let forged = body.to_owned();
+        sandbox.before_signing(move |_, response| {
+            if response.status == 429 {
+                response.body = forged.clone().into_bytes();
+                response.headers.extend(retry_after.map(|after| ("Retry-After".to_owned(), after.to_owned())));
+            }
+        });
+        sandbox.inject(Injection::new(Fault::RateLimited { retry_after: None }).on(&Operation::GET_PROVISION));
+        let start = Instant::now();
+        let read = provisions.get(id).await;
+        if is_signed {
+            let error = read.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::RateLimited, "{error}");
+            assert!(client.expected_wait(&Operation::GET_PROVISION) > 50 * minute);
+            continue;
+        }
+        read.unwrap();
+        assert!(start.elapsed() < minute + second, "{body} {retry_after:?}: {:?}", start.elapsed());
+        // bunq has admitted a call: only the limit that was set holds.
+        let admitted = Instant::now();
+        for _ in 0..5 {
+            provisions.get(id).await.unwrap();
+        }
+        assert!(admitted.elapsed() < 7 * second, "{body} {retry_after:?}: {:?}", admitted.elapsed());
+    }
 }
 
 #[tokio::test]
@@ -97,7 +148,8 @@ async fn a_permit_that_comes_too_late_is_an_error_at_once() {
 
 #[tokio::test]
 async fn a_pause_of_bunqs_is_kept_between_the_requests_of_a_verb() {
-    let (sandbox, client) = common::start().await;
+    let sandbox = Sandbox::builder().signed_refusals(true).start().await.unwrap();
+    let client = sandbox.client().retry(at_once()).build().unwrap();
     sandbox.inject(Injection::new(Fault::Status(503)).on(&Operation::CREATE_PROVISION));
     sandbox.before_signing(|_, response| {
         if response.status == 503 {

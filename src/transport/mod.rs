@@ -47,16 +47,15 @@ use self::credentials::{Credentials, ProvideCredentials, Renewal};
 use self::deadline::Deadline;
 use self::http_config::HttpConfig;
 use self::observer::{Exchange, ExchangeObserver};
-use self::rate_limit::{Permit, Place, RateLimits, Throttled, named_limit};
+use self::rate_limit::{MAX_UNPROVEN_PAUSE, Permit, Place, RateLimits, Throttled, named_limit};
 use self::retry::{Decision, Failure, RetryPolicy};
 use crate::error::{CallMetadata, Error, ErrorKind, Sent};
 use crate::operation::{Auth, Operation};
 use crate::sync::lock;
 use crate::types::UnknownValue;
 
-/// The longest pause that a refusal can ask for: one of bunq's own, and another.
+/// The longest pause that a refusal can ask for if bunq has signed it.
 const MAX_PAUSE: Duration = Duration::from_secs(3600);
-const MAX_UNPROVEN_PAUSE: Duration = Duration::from_secs(60);
 
 /// How many unknown values are remembered as reported.
 const MAX_REPORTED: usize = 1000;
@@ -332,11 +331,12 @@ impl Call<'_> {
         }
         let request_id = metadata.request_id.as_deref();
         let error = response::refusal(&response, self.operation, credentials, request_id).with_metadata(metadata);
-        let longest = if error.is_from_bunq() { MAX_PAUSE } else { MAX_UNPROVEN_PAUSE };
+        let is_signed = error.is_from_bunq() && response::is_signed(&response, credentials);
+        let longest = if is_signed { MAX_PAUSE } else { MAX_UNPROVEN_PAUSE };
         let mut retry_after = response.retry_after().map(|pause| pause.min(longest));
         if error.is_throttling() {
             let limit = error.bunq_messages().iter().find_map(|message| named_limit(message));
-            let throttled = Throttled { retry_after, limit };
+            let throttled = Throttled { retry_after, limit, is_signed };
             let per = self.operation.rate_limit.per;
             retry_after = Some(match permit {
                 Some(permit) => permit.throttle(throttled, fastrand::f64()),

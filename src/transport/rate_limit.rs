@@ -9,7 +9,10 @@
 //! until it is polled again.
 //!
 //! Others may use the address too. After a 429 the window is closed for a random time, which grows with each further 429,
-//! and one call goes at a time until bunq accepts one.
+//! and one call goes at a time until bunq accepts one. What a 429 asks for that bunq has not signed is a claim: it is kept
+//! until bunq accepts a call, and for a minute at most.
+
+mod throttled;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -19,13 +22,10 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout, timeout_at};
 
+pub(crate) use self::throttled::{MAX_UNPROVEN_PAUSE, Throttled, named_limit};
 use super::metrics;
 use crate::operation::{Operation, RateLimit};
 use crate::sync::lock;
-
-/// The widest limit that is accepted from the words of a 429.
-const MOST_CALLS: u32 = 10_000;
-const LONGEST_SECONDS: u32 = 3600;
 
 /// A wait of at least this length is logged at the level INFO.
 const LONG_WAIT: Duration = Duration::from_secs(1);
@@ -36,17 +36,6 @@ const GRACE: Duration = Duration::from_millis(50);
 /// How long before its turn the request of a call is signed. A signature takes about a millisecond of the thread's time:
 /// what waits for long does not hold up the others with it.
 const LEAD: Duration = Duration::from_millis(50);
-
-/// The pause after a 429 is between the first two parts of the window. The longer one grows with each further 429, up to
-/// the last. Shorter pauses meet more 429s; longer ones leave places unused (`benches/limits.rs`). If bunq counts what it
-/// refuses, clients that all came back within a window would refuse each other for ever.
-const SHORTEST_PAUSE: f64 = 0.1;
-const LONGEST_PAUSE: f64 = 0.5;
-const PAUSE_GROWTH: f64 = 1.5;
-const MAX_PAUSE: f64 = 3.0;
-
-/// A pause for which bunq has not asked is no longer than this, however long the window is.
-const LONGEST_BLIND_PAUSE: Duration = Duration::from_secs(60);
 
 /// The place of a call among all that share their limits: the lower, the earlier it began.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -129,13 +118,14 @@ type Ticket = (Rank, u64);
 
 #[derive(Debug)]
 struct WindowState {
-    /// All of them hold: the one that was set or documented, and the one that bunq named last.
+    /// All of them hold: the one that was set or documented, and the one that bunq named last with its signature.
     limits: Vec<RateLimit>,
     in_flight: usize,
     /// When the calls that still count got their responses, oldest first.
     responded: VecDeque<Instant>,
     /// bunq has refused a call: no call is sent before this.
     closed_until: Option<Instant>,
+    claim: Option<Claim>,
     /// How many calls bunq has refused since it accepted the last.
     refusals: u32,
     /// The calls that wait, first to last, and when the turn of each comes.
@@ -143,22 +133,34 @@ struct WindowState {
     tickets: u64,
 }
 
+/// What refusals ask for that bunq has not signed, until it admits a call.
+#[derive(Debug, Clone, Copy)]
+struct Claim {
+    closed_until: Instant,
+    limit: Option<RateLimit>,
+    /// When it is forgotten in any case.
+    ends: Instant,
+}
+
 impl WindowState {
+    /// The longest period of the limits without the claim.
     fn longest(&self) -> Duration {
         self.limits.iter().map(|limit| limit.per).max().unwrap_or_default()
     }
 
     fn prune(&mut self, now: Instant) {
-        let longest = self.longest();
+        let claimed = self.claim.and_then(|claim| claim.limit);
+        let longest = self.longest().max(claimed.map_or(Duration::ZERO, |limit| limit.per));
         while self.responded.front().is_some_and(|responded| *responded + longest <= now) {
             self.responded.pop_front();
         }
         self.closed_until = self.closed_until.filter(|until| *until > now);
+        self.claim = self.claim.filter(|claim| claim.ends > now);
     }
 
     /// When a call can go that has `ahead` others before it; not after `now` if it is at once.
     fn turn(&self, now: Instant, ahead: usize) -> Instant {
-        let open = self.closed_until.unwrap_or(now);
+        let open = self.closed_until.max(self.claim.map(|claim| claim.closed_until)).unwrap_or(now);
         let under = |limit: &RateLimit| {
             let (calls, per) = (limit.calls.max(1) as usize, limit.per);
             // When each permit is free again. Of those in flight that is at least a window from now.
@@ -170,7 +172,8 @@ impl WindowState {
             let permit = last_to_go.and_then(|index| free.get(index)).copied().unwrap_or(now).max(open);
             permit.checked_add(per.saturating_mul(rounds)).unwrap_or(permit)
         };
-        self.limits.iter().map(under).max().unwrap_or(open)
+        let claimed = self.claim.and_then(|claim| Some(under(&claim.limit?).min(claim.ends)));
+        self.limits.iter().map(under).chain(claimed).max().unwrap_or(open)
     }
 
     /// How many calls go before the one with this ticket. Those whose turn has come and who were not polled are passed
@@ -235,6 +238,7 @@ impl Window {
             in_flight: 0,
             responded: VecDeque::new(),
             closed_until: None,
+            claim: None,
             refusals: 0,
             waiting: BTreeMap::new(),
             tickets: 0,
@@ -356,29 +360,12 @@ pub(crate) struct Permit {
 #[derive(Debug, Clone, Copy)]
 enum Admission {
     Admitted,
-    Refused(Throttled, Duration),
-}
-
-/// What bunq says in a 429.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Throttled {
-    pub(crate) retry_after: Option<Duration>,
-    pub(crate) limit: Option<RateLimit>,
-}
-
-impl Throttled {
-    /// How long to send no call of an operation with a window of `per`, after `refusals` others in a row; `jitter` is
-    /// random from 0 to 1. Those who share an address come back one by one.
-    pub(crate) fn pause(&self, per: Duration, refusals: u32, jitter: f64) -> Duration {
-        let per = self.limit.map_or(per, |limit| limit.per);
-        let longest = (LONGEST_PAUSE * PAUSE_GROWTH.powi(refusals.min(10).cast_signed())).min(MAX_PAUSE);
-        let spread = SHORTEST_PAUSE + (longest - SHORTEST_PAUSE) * jitter.clamp(0.0, 1.0);
-        match self.retry_after {
-            // It says when the window is open: what is left to avoid is to come back together with the others.
-            Some(after) => after.saturating_add(per.mul_f64(spread - SHORTEST_PAUSE).min(LONGEST_BLIND_PAUSE)),
-            None => per.mul_f64(spread).min(LONGEST_BLIND_PAUSE),
-        }
-    }
+    /// For how long no call is sent, and for how long none would be if the refusal asked for nothing.
+    Refused {
+        throttled: Throttled,
+        pause: Duration,
+        blind_pause: Duration,
+    },
 }
 
 impl Permit {
@@ -387,14 +374,15 @@ impl Permit {
         self.outcome = Some(Admission::Admitted);
     }
 
-    /// bunq has refused the call with 429. The limit that it names holds from now on.
+    /// bunq has refused the call with 429. The limit that it names holds from now on, if it is signed.
     ///
     /// Returns how long no further call is sent.
     pub(crate) fn throttle(mut self, throttled: Throttled, jitter: f64) -> Duration {
         let state = self.window.state();
-        let pause = throttled.pause(state.longest(), state.refusals, jitter);
+        let [pause, blind_pause] =
+            [throttled, Throttled::default()].map(|throttled| throttled.pause(state.longest(), state.refusals, jitter));
         drop(state);
-        self.outcome = Some(Admission::Refused(throttled, pause));
+        self.outcome = Some(Admission::Refused { throttled, pause, blind_pause });
         pause
     }
 }
@@ -407,17 +395,28 @@ impl Drop for Permit {
         state.in_flight = state.in_flight.saturating_sub(1);
         state.responded.push_back(now);
         match self.outcome {
-            Some(Admission::Refused(throttled, pause)) => {
-                if let Some(limit) = throttled.limit {
-                    // The limit that was named last holds beside the one that was set.
-                    state.limits.truncate(1);
-                    state.limits.push(limit);
-                }
+            Some(Admission::Refused { throttled, pause, blind_pause }) => {
                 state.refusals = state.refusals.saturating_add(1);
                 let until = now.checked_add(pause).unwrap_or(now);
-                state.closed_until = state.closed_until.max(Some(until));
+                if throttled.is_signed {
+                    state.closed_until = state.closed_until.max(Some(until));
+                    if let Some(limit) = throttled.limit {
+                        // The limit that was named last holds beside the one that was set.
+                        state.limits.truncate(1);
+                        state.limits.push(limit);
+                    }
+                } else {
+                    // The pause that would be made anyway is no claim.
+                    state.closed_until = state.closed_until.max(Some(until.min(now + blind_pause)));
+                    let earlier = state.claim;
+                    state.claim = Some(Claim {
+                        closed_until: earlier.map_or(until, |claim| claim.closed_until.max(until)),
+                        limit: throttled.limit.or(earlier.and_then(|claim| claim.limit)),
+                        ends: now + MAX_UNPROVEN_PAUSE,
+                    });
+                }
             }
-            Some(Admission::Admitted) => state.refusals = 0,
+            Some(Admission::Admitted) => (state.refusals, state.claim) = (0, None),
             // It may not have arrived.
             None => {}
         }
@@ -426,17 +425,6 @@ impl Drop for Permit {
             self.window.moved_up.notify_waiters();
         }
     }
-}
-
-/// The limit that bunq names in the words of a 429: "… maximum of 3 calls per 3 seconds …".
-pub(crate) fn named_limit(message: &str) -> Option<RateLimit> {
-    let number = |text: &str| text.split_whitespace().next()?.parse::<u32>().ok();
-    let after = message.split_once("maximum of ")?.1;
-    let calls = number(after)?;
-    let seconds = number(after.split_once(" per ")?.1)?;
-    // The text is not verified: a limit out of all proportion is not bunq's.
-    let sane = (1..=MOST_CALLS).contains(&calls) && (1..=LONGEST_SECONDS).contains(&seconds);
-    sane.then(|| RateLimit { calls, per: Duration::from_secs(seconds.into()) })
 }
 
 #[cfg(test)]

@@ -88,6 +88,11 @@ fn introduced_key(body: &[u8]) -> Result<VerifyingKey, Cow<'static, str>> {
     VerifyingKey::from_pem(&key.server_public_key).map_err(|problem| unusable(problem).into())
 }
 
+/// Whether bunq has signed a refusal. What one asks for that it has not signed is not believed for long.
+pub(crate) fn is_signed(response: &ReceivedResponse, credentials: &Credentials) -> bool {
+    credentials.installation.is_some() && verify(credentials, response).is_ok()
+}
+
 /// Returns the error for a response that is not a success, and decides whether bunq itself refuses.
 ///
 /// It does if the body is bunq's envelope, and the response belongs to the request with `request_id`. Most refusals are
@@ -103,7 +108,7 @@ pub(crate) fn refusal(
     let is_echoed = response.echo().is_some_and(|echo| request_id.map(str::as_bytes) == Some(echo));
     let is_contradicted = response.headers.contains_key(SIGNATURE)
         && credentials.installation.is_some()
-        && verify(credentials, response).is_err();
+        && !is_signed(response, credentials);
     let is_from_bunq = !items.is_empty() && is_echoed && !is_contradicted;
 
     let additional = items.iter().filter_map(|item| item.error_additional_parameter.as_ref());

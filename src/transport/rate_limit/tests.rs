@@ -1,5 +1,6 @@
 use proptest::prelude::*;
 
+use super::throttled::SHORTEST_PAUSE;
 use super::*;
 
 const MS: Duration = Duration::from_millis(1);
@@ -10,6 +11,11 @@ fn window(calls: u32, ms: u32) -> Arc<Window> {
 
 fn soon() -> Instant {
     Instant::now() + Duration::from_secs(3600)
+}
+
+/// What bunq says with its signature.
+fn signed(retry_after: Option<Duration>, limit: Option<RateLimit>) -> Throttled {
+    Throttled { retry_after, limit, is_signed: true }
 }
 
 impl Window {
@@ -188,7 +194,7 @@ async fn a_call_is_told_that_its_turn_is_near() {
 async fn a_pause_of_bunqs_is_kept() {
     let window = window(3, 1000);
     let permit = window.next(soon()).await.unwrap();
-    assert_eq!(permit.throttle(Throttled { retry_after: Some(7000 * MS), limit: None }, 0.0), 7000 * MS);
+    assert_eq!(permit.throttle(signed(Some(7000 * MS), None), 0.0), 7000 * MS);
     let start = Instant::now();
     drop(window.next(soon()).await.unwrap());
     assert_eq!(Instant::now() - start, 7000 * MS);
@@ -201,7 +207,7 @@ async fn a_limit_that_bunq_names_is_kept_beside_the_configured_one() {
         let window = window(2, 1000);
         let permit = window.next(soon()).await.unwrap();
         let limit = RateLimit { calls: throttled.0, per: throttled.1 * MS };
-        let throttled = Throttled { retry_after: Some(limit.per), limit: Some(limit) };
+        let throttled = signed(Some(limit.per), Some(limit));
         assert_eq!(permit.throttle(throttled, 0.0), limit.per);
         let mut times = Vec::new();
         let mut start = None;
@@ -212,6 +218,88 @@ async fn a_limit_that_bunq_names_is_kept_beside_the_configured_one() {
         }
         assert_eq!(times, expected, "{throttled:?}");
     }
+}
+
+/// After how many milliseconds each of three calls goes that follow a refusal, of which the first is admitted.
+async fn goes_after(throttled: Throttled) -> [u128; 3] {
+    let window = window(10, 1000);
+    let permit = window.next(soon()).await.unwrap();
+    let start = Instant::now();
+    permit.throttle(throttled, 0.0);
+    let mut times = [0; 3];
+    for time in &mut times {
+        let permit = window.next(soon()).await.unwrap();
+        *time = (Instant::now() - start).as_millis();
+        permit.admit();
+    }
+    times
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_not_signed_holds_for_a_minute_and_until_a_call_is_admitted() {
+    let hourly = Some(RateLimit { calls: 1, per: 3_600_000 * MS });
+    let lower = Some(RateLimit { calls: 1, per: 5000 * MS });
+    for (retry_after, limit, signed, unsigned) in [
+        (None, None, [100, 100, 100], [100, 100, 100]),
+        (Some(7000), None, [7000; 3], [7000; 3]),
+        (Some(3_600_000), None, [3_600_000; 3], [60_000; 3]),
+        (None, lower, [5000, 10_000, 15_000], [5000; 3]),
+        (None, hourly, [3_600_000, 7_200_000, 10_800_000], [60_000; 3]),
+        (Some(0), hourly, [3_600_000, 7_200_000, 10_800_000], [60_000; 3]),
+        (Some(3_600_000), hourly, [3_600_000, 7_200_000, 10_800_000], [60_000; 3]),
+    ] {
+        let retry_after = retry_after.map(|ms| ms * MS);
+        for (is_signed, expected) in [(true, signed), (false, unsigned)] {
+            let throttled = Throttled { retry_after, limit, is_signed };
+            assert_eq!(goes_after(throttled).await, expected, "{throttled:?}");
+        }
+    }
+}
+
+/// Also if no call is admitted, or nobody knows what became of it.
+#[tokio::test(start_paused = true)]
+async fn what_is_not_signed_ends_by_itself() {
+    let window = window(10, 1000);
+    let limit = Some(RateLimit { calls: 1, per: 3_600_000 * MS });
+    let start = Instant::now();
+    let permit = window.next(soon()).await.unwrap();
+    let lost = window.next(soon()).await.unwrap();
+    permit.throttle(Throttled { retry_after: None, limit, is_signed: false }, 0.0);
+    tokio::time::sleep(30_000 * MS).await;
+    drop(lost);
+    drop(window.next(soon()).await.unwrap());
+    drop(window.next(soon()).await.unwrap());
+    assert_eq!(Instant::now() - start, 60_000 * MS);
+}
+
+/// A call that was sent before the refusal says that bunq admits calls, but not that the window has room again.
+#[tokio::test(start_paused = true)]
+async fn a_call_in_flight_that_is_admitted_ends_what_is_not_signed() {
+    let limit = Some(RateLimit { calls: 1, per: 3_600_000 * MS });
+    for (is_signed, expected) in [(false, 100), (true, 3_600_000)] {
+        let window = window(10, 1000);
+        let start = Instant::now();
+        let [refused, in_flight] = [window.next(soon()).await.unwrap(), window.next(soon()).await.unwrap()];
+        refused.throttle(Throttled { retry_after: Some(3_600_000 * MS), limit, is_signed }, 0.0);
+        let waiting = waits(&window, start);
+        tokio::task::yield_now().await;
+        in_flight.admit();
+        assert_eq!(waiting.await.unwrap(), expected, "{is_signed}");
+    }
+}
+
+/// A limit that bunq has signed is not replaced by one that it has not.
+#[tokio::test(start_paused = true)]
+async fn what_is_signed_outlasts_what_is_not() {
+    let window = window(10, 1000);
+    let limit = |calls| Some(RateLimit { calls, per: 5000 * MS });
+    window.next(soon()).await.unwrap().throttle(signed(None, limit(1)), 0.0);
+    let permit = window.next(soon()).await.unwrap();
+    permit.throttle(Throttled { retry_after: None, limit: limit(1000), is_signed: false }, 0.0);
+    let start = Instant::now();
+    window.next(soon()).await.unwrap().admit();
+    window.next(soon()).await.unwrap().admit();
+    assert_eq!(Instant::now() - start, 10_000 * MS);
 }
 
 /// 90 calls wait, while others arrive at nine tenths of the limit.
@@ -314,7 +402,7 @@ async fn a_narrower_limit_holds_for_the_calls_that_were_made() {
     }
     let permit = window.next(soon()).await.unwrap();
     let limit = Some(RateLimit { calls: 1, per: 1000 * MS });
-    permit.throttle(Throttled { retry_after: Some(Duration::ZERO), limit }, 0.0);
+    permit.throttle(signed(Some(Duration::ZERO), limit), 0.0);
     drop(window.next(soon()).await.unwrap());
     assert_eq!(Instant::now() - start, 1300 * MS);
 }
@@ -326,17 +414,17 @@ fn pauses_after_refusals_grow_and_differ() {
     let pauses = |jitter| [0, 1, 2, 3, 4, 100].map(|refusals| throttled.pause(second, refusals, jitter).as_secs_f64());
     assert_eq!(pauses(0.0), [SHORTEST_PAUSE; 6]);
     assert_eq!(pauses(1.0), [0.5, 0.75, 1.125, 1.6875, 2.53125, 3.0]);
-    let asked = Throttled { retry_after: Some(7 * second), limit: None };
+    let asked = signed(Some(7 * second), None);
     assert_eq!(asked.pause(second, 0, 0.0), 7 * second);
     assert!(asked.pause(second, 0, 1.0) > 7 * second);
-    assert_eq!(throttled.pause(3600 * second, 9, 1.0), LONGEST_BLIND_PAUSE);
+    assert_eq!(throttled.pause(3600 * second, 9, 1.0), MAX_UNPROVEN_PAUSE);
 }
 
 #[tokio::test(start_paused = true)]
 async fn after_a_refusal_one_call_goes_at_a_time() {
     let window = window(3, 1000);
     let permit = window.next(soon()).await.unwrap();
-    permit.throttle(Throttled { retry_after: Some(5000 * MS), limit: None }, 0.0);
+    permit.throttle(signed(Some(5000 * MS), None), 0.0);
     let start = Instant::now();
     let first = window.next(soon()).await.unwrap();
     assert_eq!(Instant::now() - start, 5000 * MS);
@@ -354,7 +442,7 @@ async fn after_a_refusal_one_call_goes_at_a_time() {
 async fn a_call_in_flight_after_a_refusal_is_no_reason_to_give_up() {
     let window = window(1000, 3_600_000);
     let permit = window.next(soon()).await.unwrap();
-    permit.throttle(Throttled { retry_after: Some(Duration::ZERO), limit: None }, 0.0);
+    permit.throttle(signed(Some(Duration::ZERO), None), 0.0);
     let start = Instant::now();
     let in_flight = window.next(soon()).await.unwrap();
     let waiting = waits(&window, start);
@@ -363,7 +451,7 @@ async fn a_call_in_flight_after_a_refusal_is_no_reason_to_give_up() {
     assert_eq!(waiting.await.unwrap(), 100);
     // The deadline holds nevertheless.
     let permit = window.next(soon()).await.unwrap();
-    permit.throttle(Throttled { retry_after: Some(Duration::ZERO), limit: None }, 0.0);
+    permit.throttle(signed(Some(Duration::ZERO), None), 0.0);
     let _in_flight = window.next(soon()).await.unwrap();
     assert!(window.next(Instant::now() + 500 * MS).await.is_err());
     assert_eq!(Instant::now() - start, 600 * MS);
@@ -375,7 +463,7 @@ async fn after_a_refusal_the_first_of_the_queue_goes() {
     let window = window(5, 1000);
     let rank = Rank(0);
     let refused = window.enter(rank, soon()).unwrap().permit().await.unwrap();
-    refused.throttle(Throttled { retry_after: Some(100 * MS), limit: None }, 0.0);
+    refused.throttle(signed(Some(100 * MS), None), 0.0);
     let start = Instant::now();
     let younger = waits(&window, start);
     tokio::task::yield_now().await;
