@@ -10,6 +10,8 @@ use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
+use bunq_partner::reqwest::tls::Version;
+use bunq_partner::reqwest::{self, Proxy};
 use bunq_partner::sandbox::Sandbox;
 use bunq_partner::types::Language;
 use bunq_partner::{Client, ClientBuilder, Environment, ErrorKind, HttpConfig, RetryPolicy, Secret, Sent, TlsVersion};
@@ -339,7 +341,43 @@ async fn an_older_tls_is_refused() {
     let http = HttpConfig::default().root_certificates(authority.pem());
     client(&sandbox, base_url(), http.clone()).build().unwrap().open_session().await.unwrap();
     sandbox.take_journal();
-    failure(&sandbox, base_url(), http.min_tls_version(TlsVersion::V1_3)).await;
+    let strict = http.clone().min_tls_version(TlsVersion::V1_3);
+    failure(&sandbox, base_url(), strict.clone()).await;
+    failure(&sandbox, base_url(), strict.clone().customize(|builder| builder.tls_version_min(Version::TLS_1_2))).await;
+    // A function can raise what was set, or not set.
+    for version in [TlsVersion::V1_2, TlsVersion::default()] {
+        let raised = http.clone().min_tls_version(version);
+        failure(&sandbox, base_url(), raised.customize(|builder| builder.tls_version_min(Version::TLS_1_3))).await;
+    }
+    let neither = strict.customize(|builder| builder.tls_version_max(Version::TLS_1_2));
+    let error = client(&sandbox, base_url(), neither).build().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidInput);
+    assert!(error.to_string().contains("customize") && error.to_string().contains("tls versions"), "{error}");
+}
+
+/// Who says which way to go, is not overruled by a function.
+#[tokio::test]
+async fn nobody_can_replace_the_proxy_that_was_set() {
+    let (sandbox, authority) = (Sandbox::start().await.unwrap(), Authority::new());
+    let server = terminate_tls(&sandbox, authority.server(&[BANK], false, rustls::ALL_VERSIONS)).await;
+    let ((proxy, asked), (other, asked_other)) = (forward_proxy(server).await, forward_proxy(server).await);
+    let base_url = format!("https://{BANK}:{}/v1", server.port());
+    let through = move || Proxy::all(proxy_url(other, PASSWORD)).unwrap();
+    let trusting = HttpConfig::default().root_certificates(authority.pem());
+    let resolved = move |builder: reqwest::ClientBuilder| {
+        builder.resolve(BANK, SocketAddr::from((Ipv4Addr::LOCALHOST, server.port())))
+    };
+    let set = trusting.clone().proxy(proxy_url(proxy, PASSWORD));
+    for (http, asks) in [
+        (set.clone().customize(move |builder| resolved(builder).no_proxy()), [1, 0]),
+        (set.customize(move |builder| resolved(builder).no_proxy().proxy(through())), [1, 0]),
+        (trusting.clone().no_proxy().customize(move |builder| resolved(builder).proxy(through())), [0, 0]),
+        // Nothing was set.
+        (trusting.customize(move |builder| resolved(builder).proxy(through())), [0, 1]),
+    ] {
+        client(&sandbox, base_url.clone(), http).build().unwrap().open_session().await.unwrap();
+        assert_eq!([&asked, &asked_other].map(|asked| asked.lock().unwrap().drain(..).len()), asks);
+    }
 }
 
 #[tokio::test]

@@ -155,11 +155,13 @@ impl HttpConfig {
         self
     }
 
-    /// Changes the builder of the HTTP client, for what has no setting here. It is called after all settings, and again
+    /// Changes the builder of the HTTP client, for what has no setting here. It is called when the client is built, and again
     /// whenever the client gives up its connections.
     ///
     /// What safety needs is set after it and cannot be changed: HTTPS, certificates that are checked, no proxy on the way to
-    /// loopback, no redirect, no repetition, no decompression and no log of what is said or of TLS keys. A TLS configuration of your own is not used.
+    /// loopback, no redirect, no repetition, no decompression and no log of what is said or of TLS keys; and what you have
+    /// set for safety, [`min_tls_version`](Self::min_tls_version), [`proxy`](Self::proxy) and [`no_proxy`](Self::no_proxy). A
+    /// TLS configuration of your own is not used.
     ///
     /// The builder is that of [`reqwest`](crate::reqwest), whose version is part of this feature: a new one is a breaking
     /// change.
@@ -202,16 +204,8 @@ impl HttpConfig {
         let mut builder = reqwest::Client::builder()
             .connect_timeout(connect_timeout)
             .local_address(self.local_address)
-            .tls_version_min(match self.min_tls_version {
-                TlsVersion::V1_2 => tls::Version::TLS_1_2,
-                TlsVersion::V1_3 => tls::Version::TLS_1_3,
-            })
+            .tls_version_min(tls::Version::TLS_1_2)
             .tls_certs_merge(self.trusted()?);
-        builder = match &self.proxy {
-            ProxyConfig::FromEnvironment => builder,
-            ProxyConfig::Direct => builder.no_proxy(),
-            ProxyConfig::Through(url) => builder.proxy(explicit_proxy(url)?),
-        };
         if let Some(pem) = &self.client_certificate {
             builder = builder.identity(identity(pem)?);
         }
@@ -230,16 +224,32 @@ impl HttpConfig {
         if reuse == Reuse::Never {
             builder = builder.pool_max_idle_per_host(0);
         }
-        let has_certificates = !self.root_certificates.is_empty() || self.client_certificate.is_some();
-        let failed = |error: reqwest::Error| {
-            let cause = root_cause(&error);
-            if has_certificates {
-                let problem = format_args!("TLS cannot be set up with them: {cause}");
-                return Error::invalid_input("root_certificates, client_certificate", problem);
-            }
-            Error::internal(format_args!("HTTP and TLS could not be set up: {cause}")).with_source(error)
+        // What follows is for safety: nothing that was done to the builder lowers it.
+        builder = match self.min_tls_version {
+            TlsVersion::V1_2 => builder,
+            TlsVersion::V1_3 => builder.tls_version_min(tls::Version::TLS_1_3),
         };
-        secured(builder, base_url).build().map_err(failed)
+        builder = match &self.proxy {
+            ProxyConfig::FromEnvironment => builder,
+            ProxyConfig::Direct => builder.no_proxy(),
+            ProxyConfig::Through(url) => builder.no_proxy().proxy(explicit_proxy(url)?),
+        };
+        secured(builder, base_url).build().map_err(|error| self.unusable(error))
+    }
+
+    /// What the HTTP client could not be made with.
+    fn unusable(&self, error: reqwest::Error) -> Error {
+        let cause = root_cause(&error);
+        let settings = [
+            ("root_certificates", !self.root_certificates.is_empty()),
+            ("client_certificate", self.client_certificate.is_some()),
+            ("customize", self.customize.is_some()),
+        ];
+        let set: Vec<_> = settings.into_iter().filter_map(|(name, is_set)| is_set.then_some(name)).collect();
+        if set.is_empty() {
+            return Error::internal(format_args!("HTTP and TLS could not be set up: {cause}")).with_source(error);
+        }
+        Error::invalid_input(&set.join(", "), format_args!("HTTP and TLS cannot be set up with this: {cause}"))
     }
 
     fn trusted(&self) -> Result<Vec<Certificate>, Error> {
