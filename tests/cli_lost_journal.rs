@@ -1,4 +1,4 @@
-//! `create --from` again, whose journal is gone: nobody is created twice.
+//! `create --from` again: without the journal, which is gone, and with one in which nothing is left to do.
 
 #![cfg(all(feature = "cli", unix))]
 #![allow(clippy::unwrap_used, clippy::panic)]
@@ -6,9 +6,11 @@
 mod common;
 
 use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
 
-use bunq_partner::sandbox::Sandbox;
-use bunq_partner::{Client, NewProvision, ProvisionId, Uuid};
+use bunq_partner::sandbox::{Fault, Injection, Pace, Sandbox};
+use bunq_partner::{Client, NewProvision, Operation, ProvisionId, Uuid};
 use common::bulk::{bulk, report, users};
 use common::{Folder, calls, program, ran};
 use serde_json::Value;
@@ -66,6 +68,35 @@ async fn a_journal_that_is_lost_creates_nobody_twice() {
     assert_eq!((rows[0].0.as_str(), code), ("failed", 17), "{stderr}");
     assert!(stderr.contains(&format!(", {second}; close")) || stderr.contains(&format!(": {second}, ")), "{stderr}");
     assert_eq!(sandbox.provision_ids().len(), 7);
+}
+
+/// A run that is finished makes no call, also if more users were created than may wait to be taken into use; and what has failed
+/// in it, has failed.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_finished_run_makes_no_call_and_says_what_is_final() {
+    let sandbox = Sandbox::builder().pace(Pace::Manual).start().await.unwrap();
+    let folder = Folder::new();
+    let (from, _) = users(&folder, 130);
+    sandbox.inject(Injection::new(Fault::Status(400)).on(&Operation::CREATE_PROVISION).after(3));
+    let mut child =
+        bulk(&folder, &sandbox, "create", &from).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let mut expired = 0;
+    while child.try_wait().unwrap().is_none() {
+        let ids = sandbox.provision_ids();
+        for id in &ids[expired..] {
+            (0..3).for_each(|_| assert!(sandbox.advance(*id)));
+            assert!(sandbox.expire_credential(*id));
+        }
+        expired = ids.len();
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    assert_eq!((child.wait().unwrap().code(), sandbox.provision_ids().len()), (Some(12), 129));
+    sandbox.take_journal();
+    let (stdout, stderr, code) = ran(bulk(&folder, &sandbox, "create", &from).arg("--resume"));
+    assert_eq!((report(&stdout).len(), code), (130, 12), "{stderr}");
+    assert!(stderr.contains("129 accepted, 1 failed") && !stderr.contains("goes on"), "{stderr}");
+    assert!(stderr.contains("--resume does not take them up again: put right what their errors name"), "{stderr}");
+    assert!(sandbox.journal().is_empty(), "{:?}", sandbox.journal());
 }
 
 #[tokio::test(flavor = "multi_thread")]

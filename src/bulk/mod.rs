@@ -79,10 +79,11 @@ impl Provisions {
 /// # With a journal
 ///
 /// What is about to be sent, and what became of it, is written to the [`Journal`] first. Another run with the same journal and
-/// the same input goes on, whenever and however the first one ended: final rows are yielded as they were written, and cost no
-/// call; what is in doubt is looked for at bunq before it is sent again, several at a time by a page of the listing. A
-/// closing that bunq refuses fails only after a look that begins when no other can [arrive](crate::ClientBuilder::late_arrival)
-/// any more. The rows must come in the same order, each provision or user once.
+/// the same input goes on, whenever and however the first one ended. Final rows, also those that have failed, are yielded as
+/// they were written; where all are final, nothing is waited for and no call is made. What is in doubt is looked for at bunq
+/// before it is sent again, several at a time by a page of the listing. A closing that bunq refuses fails only after a look
+/// that begins when no other can [arrive](crate::ClientBuilder::late_arrival) any more. The rows must come in the same order,
+/// each provision or user once.
 ///
 /// # Users that are there already
 ///

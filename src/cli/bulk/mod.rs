@@ -16,7 +16,7 @@ use std::io;
 use std::pin::pin;
 use std::time::Duration;
 
-use bunq_partner::{Bulk, FileJournal, Operation, Shutdown};
+use bunq_partner::{Bulk, FileJournal, Journal as _, Operation, Shutdown};
 use futures_util::StreamExt as _;
 use futures_util::stream;
 use serde_json::json;
@@ -89,6 +89,7 @@ pub(super) async fn run(invocation: &Invocation, job: &Job) -> Result<(), Failur
     let client = invocation.client()?;
     let journal = FileJournal::open(&job.journal).await?;
     let shutdown = Shutdown::default();
+    let is_finished = is_finished(&journal, job.input.rows).await?;
     let rows = stream::iter(job.input.rows()?);
     let (bulk, uptake) = match job.input.kind {
         Kind::Close => {
@@ -96,9 +97,14 @@ pub(super) async fn run(invocation: &Invocation, job: &Job) -> Result<(), Failur
             (client.provisions().close_all(ids), None)
         }
         Kind::Create => {
-            let uptake = Uptake::begin(&invocation.connection, &client, job.users.clone(), shutdown.clone());
             let new = rows.filter_map(async |row| if let Row::Create(new) = row { Some(*new) } else { None });
-            (client.provisions().create_all(uptake.gate(new)), Some(uptake))
+            if is_finished && job.users.is_none() {
+                // Nobody is created who would have to wait for a place.
+                (client.provisions().create_all(new), None)
+            } else {
+                let uptake = Uptake::begin(&invocation.connection, &client, job.users.clone(), shutdown.clone());
+                (client.provisions().create_all(uptake.gate(new)), Some(uptake))
+            }
         }
     };
     let bulk = bulk.journal(journal).input(&job.input.digest).shutdown(&shutdown);
@@ -131,6 +137,16 @@ pub(super) async fn run(invocation: &Invocation, job: &Job) -> Result<(), Failur
     let report = report::write(invocation.format(), &job.input, &journal, false, job.resumption());
     until_interrupted(None, report).await?;
     unused.map_or(Ok(()), |failure| Err(failure.or_hint(job.resumption())))
+}
+
+/// Whether nothing more is to be done for any row.
+async fn is_finished(journal: &FileJournal, rows: u64) -> Result<bool, Failure> {
+    for row in 1..=rows {
+        if !journal.last(row).await?.is_some_and(|last| last.state.is_final()) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// Ends the run at the first signal after the rows in progress, and at the second at once.

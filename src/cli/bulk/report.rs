@@ -15,6 +15,10 @@ use super::rows::{Kind, Row};
 /// The name of what is said of a row that was not begun.
 const NOT_BEGUN: &str = "not_begun";
 
+/// What is said of rows that have failed.
+const FINALITY: &str = "rows that have failed are final, and --resume does not take them up again: put right what their errors \
+                        name, and give them in a file of their own";
+
 /// The report of a run, finished or not.
 pub(in super::super) async fn run(options: &ReportOptions, output: &OutputOptions) -> Result<(), Failure> {
     let path = journal_path(&options.from, options.journal.as_deref())?;
@@ -78,7 +82,8 @@ pub(super) async fn write(
     let in_doubt = if in_doubt > 0 { format!("; of {in_doubt} the outcome is in doubt") } else { String::new() };
     let problem = format!("not all of the {} rows are done: {said}{in_doubt}", input.rows);
     let failure = if is_in_doubt { Failure::doubt(problem) } else { Failure::of_kind_named(kind.as_deref(), problem) };
-    let outcome = Err(failure.or_hint(resumption.filter(|_| is_open)));
+    let finality = counts.contains_key(RowState::Failed.as_str()).then(|| FINALITY.to_owned());
+    let outcome = Err(failure.or_hint(finality).or_hint(resumption.filter(|_| is_open)));
     after_output(outcome, written)
 }
 
