@@ -180,6 +180,27 @@ async fn a_person_confirms_changes_in_production() {
     assert!(!screen.contains("in production?") && code == 0, "{screen}");
 }
 
+/// Rows that are typed are kept for a run, and not if there is none.
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_kept_of_rows_if_the_question_is_not_answered_with_yes() {
+    let (sandbox, folder) = (Sandbox::builder().api_key("of-production".into()).start().await.unwrap(), Folder::new());
+    let (state, journal, copy) = (folder.path(""), folder.path("night"), folder.path("night.input"));
+    let environment = [("BUNQ_API_KEY", "of-production"), ("XDG_STATE_HOME", state.to_str().unwrap())];
+    let arguments = ["close", "--from", "-", "--env", "production", "--base-url", sandbox.base_url(), "--journal"];
+    for (answer, said, code) in [("n\n", "nothing was done", 1), ("\u{3}", "interrupted", 130)] {
+        let arguments = [&arguments[..], &[journal.to_str().unwrap()]].concat();
+        let mut terminal = Terminal::start(200, &arguments, &environment);
+        terminal.type_keys("1\n2\n\u{4}");
+        terminal.expect("Close the 2 provisions of standard input in production? [y/N]");
+        assert_eq!(std::fs::read_to_string(&copy).unwrap(), "1\n2\n");
+        terminal.type_keys(answer);
+        let (screen, ended) = terminal.end();
+        assert!(screen.contains(said) && ended == code, "{screen}");
+        assert!(!copy.exists());
+    }
+    assert!(sandbox.journal().is_empty());
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_key_is_asked_for_and_not_shown() {
     let (sandbox, folder) = (Sandbox::start().await.unwrap(), Folder::new());

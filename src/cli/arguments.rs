@@ -198,7 +198,7 @@ pub(super) struct CloseOptions {
 #[derive(Args)]
 #[command(next_help_heading = "Many at once")]
 pub(super) struct BulkOptions {
-    /// Take the rows of this file: CSV with a header, or JSON lines; - is standard input
+    /// Take the rows of this file: CSV with a header, or JSON lines; - is standard input, kept in JOURNAL.input
     #[arg(long, value_name = "FILE", conflicts_with = "wait")]
     pub(super) from: Option<PathBuf>,
     /// Where it is kept what was done [default: FILE.journal]

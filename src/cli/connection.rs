@@ -12,6 +12,7 @@ use bunq_partner::{
     Client, ClientBuilder, Environment, FileStore, Operation, RateLimit, ReceiptFile, Secret, files, is_loopback,
 };
 use etcetera::BaseStrategy as _;
+use tokio::task::spawn_blocking;
 
 use super::arguments::{ConnectionOptions, OutputOptions};
 use super::exit::Failure;
@@ -217,31 +218,35 @@ pub(super) fn is_production(options: &ConnectionOptions) -> bool {
 }
 
 /// Asks before something is changed in production.
-pub(super) fn confirm_change(options: &ConnectionOptions, what: &str) -> Result<(), Failure> {
+pub(super) async fn confirm_change(options: &ConnectionOptions, what: &str) -> Result<(), Failure> {
     if options.yes || !is_production(options) {
         return Ok(());
     }
     let needed = Failure::usage(format!("{what} in production: confirm it with --yes"));
-    ask(&format!("{what} in production?"), needed)
+    ask(&format!("{what} in production?"), needed).await
 }
 
 /// Asks before secrets are shown.
-pub(super) fn confirm_secrets(options: &OutputOptions) -> Result<(), Failure> {
+pub(super) async fn confirm_secrets(options: &OutputOptions) -> Result<(), Failure> {
     if !options.show_secrets {
         return Ok(());
     }
     let needed = Failure::usage("--show-secrets is for a person at a terminal: there is none to ask");
-    ask("Tokens will be shown. Whoever sees them can act for the user. Show them?", needed)
+    ask("Tokens will be shown. Whoever sees them can act for the user. Show them?", needed).await
 }
 
-/// Asks a person; `nobody` is the failure if there is none at a terminal.
-fn ask(question: &str, nobody: Failure) -> Result<(), Failure> {
+/// Asks a person; `nobody` is the failure if there is none at a terminal. Whoever stops waiting for the answer is not held up.
+async fn ask(question: &str, nobody: Failure) -> Result<(), Failure> {
     if !io::stdin().is_terminal() || !io::stderr().is_terminal() {
         return Err(nobody);
     }
-    let failed = |error: io::Error| Failure::local("the question cannot be asked", &error);
-    write!(io::stderr(), "{} [y/N] ", clean(question)).and_then(|()| io::stderr().flush()).map_err(failed)?;
-    let mut answer = String::new();
-    io::stdin().read_line(&mut answer).map_err(failed)?;
+    let question = format!("{} [y/N] ", clean(question));
+    let answer = spawn_blocking(move || {
+        write!(io::stderr(), "{question}").and_then(|()| io::stderr().flush())?;
+        let mut answer = String::new();
+        io::stdin().read_line(&mut answer).map(|_| answer)
+    });
+    let answer = answer.await.map_err(io::Error::from).flatten();
+    let answer = answer.map_err(|error| Failure::local("the question cannot be asked", &error))?;
     if ["y", "yes"].contains(&answer.trim().to_ascii_lowercase().as_str()) { Ok(()) } else { Err(Failure::declined()) }
 }

@@ -34,8 +34,7 @@ use serde_json::Value;
 use self::arguments::{
     Arguments, BankCommand, Color, Command, ConnectionOptions, Format, OutputOptions, ReceiptsCommand, SessionCommand,
 };
-use self::bulk::Job;
-use self::bulk::Kind;
+use self::bulk::{Kind, Order};
 use self::connection::{Connection, confirm_change, confirm_secrets};
 use self::exit::Failure;
 use self::interrupt::until_interrupted;
@@ -117,7 +116,7 @@ async fn ask_bank(command: BankCommand, options: &ConnectionOptions, output: Out
     if let BankCommand::Probe(_) = &command {
         probe::check(options)?;
     }
-    let job = job(&command)?;
+    let order = order(&command)?;
     let mut unusable = None;
     let mut connection = match Connection::new(options, !is_dry_run(&command)).await {
         // What is missing is a finding.
@@ -138,17 +137,25 @@ async fn ask_bank(command: BankCommand, options: &ConnectionOptions, output: Out
         // What must not be used is refused before standard input is taken, or a journal begun.
         invocation.client()?.context().await?;
     }
+    match order {
+        Some(Order::Plan(plan)) => return bulk::plan(invocation, plan),
+        Some(Order::Run(order)) => {
+            let confirm = async |change: &str| {
+                confirm_change(options, change).await?;
+                confirm_secrets(&invocation.output).await
+            };
+            return bulk::run(invocation, order, confirm).await;
+        }
+        None => {}
+    }
     let body = match &command {
         BankCommand::Api(options) => api::body(options)?,
         _ => None,
     };
-    if let Some(change) = change(invocation, &command, job.as_ref(), body.as_ref())? {
-        confirm_change(options, &change)?;
+    if let Some(change) = change(invocation, &command, body.as_ref())? {
+        confirm_change(options, &change).await?;
     }
-    confirm_secrets(&invocation.output)?;
-    if let Some(job) = &job {
-        return if is_dry_run(&command) { bulk::plan(invocation, job) } else { bulk::run(invocation, job).await };
-    }
+    confirm_secrets(&invocation.output).await?;
     until_interrupted(after_interrupt(&command), async {
         match command {
             BankCommand::Close(options) => provisions::close(invocation, &options).await,
@@ -181,32 +188,24 @@ fn receipts(command: &BankCommand) -> Option<&Path> {
     }
 }
 
-/// The rows of a file, if the command takes some.
-fn job(command: &BankCommand) -> Result<Option<Job>, Failure> {
+/// What is to be done with the rows of a file, if the command takes some.
+fn order(command: &BankCommand) -> Result<Option<Order>, Failure> {
     match command {
-        BankCommand::Close(options) => Job::prepare(Kind::Close, &options.bulk, None, options.dry_run.dry_run),
+        BankCommand::Close(options) => Order::new(Kind::Close, &options.bulk, None, options.dry_run.dry_run),
         BankCommand::Create(options) if options.ensure && options.bulk.from.is_some() => {
             Err(Failure::usage("--ensure: with --from it is always so; leave it out"))
         }
         BankCommand::Create(options) => {
-            Job::prepare(Kind::Create, &options.bulk, options.take_into_use.as_deref(), options.dry_run.dry_run)
+            Order::new(Kind::Create, &options.bulk, options.take_into_use.as_deref(), options.dry_run.dry_run)
         }
         _ => Ok(None),
     }
 }
 
 /// What a command changes at bunq, in the words of a question.
-fn change(
-    invocation: &Invocation,
-    command: &BankCommand,
-    job: Option<&Job>,
-    body: Option<&Value>,
-) -> Result<Option<String>, Failure> {
+fn change(invocation: &Invocation, command: &BankCommand, body: Option<&Value>) -> Result<Option<String>, Failure> {
     if is_dry_run(command) {
         return Ok(None);
-    }
-    if let Some(job) = job {
-        return Ok(Some(job.change()));
     }
     Ok(match command {
         BankCommand::Close(options) => {

@@ -103,13 +103,19 @@ pub(crate) fn open_kept_with(path: &Path, options: &mut OpenOptions) -> io::Resu
 }
 
 /// Makes a file that is its owner's alone (mode 0600), to be written and read. It must not be there yet, not even as a symbolic
-/// link.
+/// link. That it was made outlasts a power failure; what is written to it is to be synced.
 ///
 /// # Errors
 ///
 /// [`AlreadyExists`](io::ErrorKind::AlreadyExists) if it is there, otherwise why it cannot be made.
 pub fn create_kept(path: impl AsRef<Path>) -> io::Result<File> {
-    for_owner_alone().read(true).create_new(true).open(path).map_err(failed("made"))
+    let path = path.as_ref();
+    let file = for_owner_alone().read(true).create_new(true).open(path).map_err(failed("made"))?;
+    if let Err(error) = sync_folder_of(path) {
+        let _ = fs::remove_file(path);
+        return Err(failed("made")(error));
+    }
+    Ok(file)
 }
 
 /// Replaces a kept file as a whole, or makes it: what was there or what is new is there, whole and synced, whatever happens. A

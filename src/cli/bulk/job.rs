@@ -1,116 +1,153 @@
 //! Which rows, from where, and where it is kept what is done with them.
+//!
+//! The journal comes first, which one process has at a time; then standard input is taken, if the rows come from there.
 
 use std::ffi::OsString;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use bunq_partner::{Operation, files, quoted};
+use bunq_partner::{FileJournal, Journal as _, JournalStart, files, quoted};
+use tokio::task::spawn_blocking;
 
 use super::super::arguments::BulkOptions;
 use super::super::exit::Failure;
-use super::input::Input;
+use super::input::{self, Input};
 use super::rows::Kind;
 use super::users;
 
+/// What standard input is called in messages.
+const STANDARD_INPUT: &str = "standard input";
+
+/// What is to be done, before standard input is taken.
+pub(in super::super) enum Order {
+    Plan(Plan),
+    Run(Begin),
+}
+
+enum Source {
+    File(Input),
+    StandardInput,
+}
+
+/// Rows whose number is wanted, and nothing else.
+pub(in super::super) struct Plan {
+    pub(super) kind: Kind,
+    source: Source,
+    pub(super) takes_into_use: bool,
+}
+
+/// Rows of which something is to be done.
+pub(in super::super) struct Begin {
+    kind: Kind,
+    source: Source,
+    journal: PathBuf,
+    users: Option<PathBuf>,
+    is_resumed: bool,
+}
+
 /// Rows of a file, and where it is kept what is done with them.
-pub(in super::super) struct Job {
+pub(super) struct Job {
     pub(super) input: Input,
     pub(super) journal: PathBuf,
     /// Where the credentials of new users are kept, if they are taken into use.
     pub(super) users: Option<PathBuf>,
-    /// Where standard input is kept, if the rows come from there.
-    pub(super) spooled: Option<PathBuf>,
+    /// Standard input, if the rows come from there.
+    pub(super) copy: Option<Copy>,
 }
 
-impl Job {
-    /// Checks the whole input, and whether there is a journal. `None`: the command has no input file.
-    pub(in super::super) fn prepare(
+impl Order {
+    /// Checks what can be checked before anything is taken or begun. `None`: the command has no input file.
+    pub(in super::super) fn new(
         kind: Kind,
         options: &BulkOptions,
         users: Option<&Path>,
         is_dry_run: bool,
     ) -> Result<Option<Self>, Failure> {
         let Some(from) = &options.from else { return Ok(None) };
+        let is_from_stdin = from.as_os_str() == "-";
+        if let Some(users) = users {
+            check_folder(users)?;
+        }
+        if is_dry_run {
+            let source = if is_from_stdin { Source::StandardInput } else { Source::File(Input::open(from, kind)?) };
+            return Ok(Some(Self::Plan(Plan { kind, source, takes_into_use: users.is_some() })));
+        }
         let journal = journal_path(from, options.journal.as_deref())?;
-        let found = match fs::symlink_metadata(&journal) {
-            Ok(found) => Some(found),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-            Err(error) => return Err(Failure::usage(format!("the journal {}: {error}", journal.display()))),
-        };
         if journal == *from {
             let problem = format!("--journal {}: it is not a file for a journal alone", journal.display());
             return Err(Failure::usage(problem));
         }
-        let is_spooled = from.as_os_str() == "-";
-        // An empty one was not begun. A run that was has its standard input beside its journal.
-        if found.as_ref().is_some_and(|found| found.is_file() && found.len() > 0)
-            && !options.resume
-            && (!is_dry_run || is_spooled)
-        {
-            let problem = format!("{} is the journal of an earlier run", journal.display());
-            let hint = "--resume goes on with it; for other rows, name another journal with --journal";
-            return Err(Failure::usage(problem).with_hint(hint));
-        }
-        if found.is_none() && options.resume {
+        if options.resume && is_missing(&journal)? {
             let problem = format!("there is no journal {}: nothing to go on with", journal.display());
             return Err(Failure::usage(problem).with_hint("leave out --resume to begin"));
         }
-        if let Some(users) = users {
-            check_folder(users)?;
+        if options.resume && is_from_stdin {
+            let copy = copy_path(&journal);
+            return Err(Failure::usage(format!("standard input was kept in {}: give --from {0}", copy.display())));
         }
-        let (users, spooled) = (users.map(Path::to_owned), spool_path(&journal));
-        if !is_spooled {
-            return Ok(Some(Self { input: Input::check(from, kind)?, journal, users, spooled: None }));
-        }
-        if options.resume {
-            let problem = format!("standard input was kept in {}: give --from {0}", spooled.display());
-            return Err(Failure::usage(problem));
-        }
-        spool(&spooled).map_err(|error| {
-            Failure::local(format_args!("standard input cannot be kept in {}", spooled.display()), &error)
-        })?;
-        match Input::check(&spooled, kind) {
-            Ok(input) => Ok(Some(Self { input, journal, users, spooled: Some(spooled) })),
-            Err(failure) => {
-                let _ = fs::remove_file(&spooled);
-                Err(failure)
-            }
+        let source =
+            if is_from_stdin { Source::StandardInput } else { Source::File(open_input(from, &journal, kind)?) };
+        let users = users.map(Path::to_owned);
+        Ok(Some(Self::Run(Begin { kind, source, journal, users, is_resumed: options.resume })))
+    }
+}
+
+impl Plan {
+    /// How many rows there are. It may wait for standard input, of which nothing is kept.
+    pub(super) fn rows(self) -> Result<u64, Failure> {
+        match self.source {
+            Source::File(input) => Ok(input.rows),
+            Source::StandardInput => input::count(Path::new(STANDARD_INPUT), io::stdin().lock(), self.kind),
         }
     }
+}
 
+impl Begin {
+    /// Has the journal alone from now on, and then takes standard input, if the rows come from there.
+    pub(super) async fn begin(self) -> Result<(Job, FileJournal), Failure> {
+        let Self { kind, source, journal: path, users, is_resumed } = self;
+        let journal = FileJournal::open(&path).await?;
+        if !is_resumed && matches!(journal.start().await?, JournalStart::Begun(_)) {
+            let problem = format!("{} is the journal of an earlier run", path.display());
+            let hint = "--resume goes on with it; for other rows, name another journal with --journal";
+            return Err(Failure::usage(problem).with_hint(hint));
+        }
+        let (input, copy) = match source {
+            Source::File(input) => (input, None),
+            Source::StandardInput => take_standard_input(&path, kind).await.map(|(input, copy)| (input, Some(copy)))?,
+        };
+        Ok((Job { input, journal: path, users, copy }, journal))
+    }
+}
+
+impl Job {
     /// What is done, in the words of a question.
-    pub(in super::super) fn change(&self) -> String {
+    pub(super) fn change(&self) -> String {
         let Input { rows, path, .. } = &self.input;
+        let from = if self.copy.is_some() { STANDARD_INPUT.into() } else { path.display().to_string() };
         match self.input.kind {
-            Kind::Close => format!("Close the {rows} provisions of {}", path.display()),
-            Kind::Create => format!("Create the {rows} users of {}", path.display()),
-        }
-    }
-
-    pub(super) fn operation(&self) -> &'static Operation {
-        match self.input.kind {
-            Kind::Close => &Operation::UPDATE_PROVISION,
-            Kind::Create => &Operation::CREATE_PROVISION,
+            Kind::Close => format!("Close the {rows} provisions of {from}"),
+            Kind::Create => format!("Create the {rows} users of {from}"),
         }
     }
 
     /// How to go on: the command line as it was, for a shell. `None` if nothing was begun.
     pub(super) fn resumption(&self) -> Option<String> {
-        if !self.is_begun() {
+        if !is_begun(&self.journal) {
             return None;
         }
         let mut words = vec!["bunq-partner".to_owned()];
         let mut last = OsString::new();
         for word in std::env::args_os().skip(1) {
-            let spooled = match (&self.spooled, last.to_str(), word.to_str()) {
-                (Some(spooled), Some("--from"), Some("-")) => Some(spooled.clone().into_os_string()),
-                (Some(spooled), _, Some("--from=-")) => {
-                    Some([OsString::from("--from="), spooled.into()].into_iter().collect())
+            let kept = match (&self.copy, last.to_str(), word.to_str()) {
+                (Some(copy), Some("--from"), Some("-")) => Some(copy.path.clone().into_os_string()),
+                (Some(copy), _, Some("--from=-")) => {
+                    Some([OsString::from("--from="), copy.path.clone().into()].into_iter().collect())
                 }
                 _ => None,
             };
-            words.push(quoted(&spooled.unwrap_or_else(|| word.clone()).to_string_lossy()));
+            words.push(quoted(&kept.unwrap_or_else(|| word.clone()).to_string_lossy()));
             last = word;
         }
         if !words.iter().any(|word| word == "--resume") {
@@ -118,21 +155,59 @@ impl Job {
         }
         Some(format!("`{}` goes on", words.join(" ")))
     }
+}
 
-    fn is_begun(&self) -> bool {
-        fs::metadata(&self.journal).is_ok_and(|found| found.len() > 0)
+/// The copy of standard input, for the run and for one that goes on with it. It holds what is known of people, and is removed if
+/// the run was not begun.
+pub(super) struct Copy {
+    pub(super) path: PathBuf,
+    journal: PathBuf,
+}
+
+impl Drop for Copy {
+    fn drop(&mut self) {
+        if !is_begun(&self.journal) {
+            let _ = fs::remove_file(&self.path);
+        }
     }
 }
 
-impl Drop for Job {
-    fn drop(&mut self) {
-        // Standard input is kept for another run, of which there is none if this one was not begun.
-        if let Some(spooled) = &self.spooled
-            && !self.is_begun()
-        {
-            let _ = fs::remove_file(spooled);
-        }
+/// Keeps standard input in a file of its owner's alone. Whoever stops waiting has kept nothing.
+async fn take_standard_input(journal: &Path, kind: Kind) -> Result<(Input, Copy), Failure> {
+    let path = copy_path(journal);
+    let failed = |error: &io::Error| {
+        Failure::local(format_args!("{STANDARD_INPUT} cannot be kept in {}", path.display()), error)
+    };
+    let mut file = match files::create_kept(&path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Err(left_over(&path, journal)),
+        made => made.map_err(|error| failed(&error))?,
+    };
+    let copy = Copy { path: path.clone(), journal: journal.to_owned() };
+    let copied = spawn_blocking(move || {
+        io::copy(&mut io::stdin().lock(), &mut file)?;
+        file.sync_all()?;
+        Ok(file)
+    });
+    let file = copied.await.map_err(io::Error::from).flatten().map_err(|error| failed(&error))?;
+    Ok((Input::check(&path, file, kind, Path::new(STANDARD_INPUT))?, copy))
+}
+
+/// Somebody may need it.
+fn left_over(copy: &Path, journal: &Path) -> Failure {
+    let [shown, journal] = [copy, journal].map(|path| quoted(&path.to_string_lossy()));
+    let problem = format!("{} is there already: a run was killed before it began", copy.display());
+    Failure::usage(problem).with_hint(format!(
+        "if it is whole, `--from {shown} --journal {journal}` takes its rows; otherwise remove it, and give the rows again"
+    ))
+}
+
+/// Opens the input of a run with this journal. A copy of standard input is a file that is kept.
+pub(super) fn open_input(from: &Path, journal: &Path, kind: Kind) -> Result<Input, Failure> {
+    if *from != copy_path(journal) {
+        return Input::open(from, kind);
     }
+    let file = files::open_kept(from).map_err(|error| Failure::usage(format!("{}: {error}", from.display())))?;
+    Input::check(from, file, kind, from)
 }
 
 /// Refuses a folder in which nothing can be stored safely, before users are created whose tokens would be lost.
@@ -155,8 +230,21 @@ pub(super) fn journal_path(from: &Path, given: Option<&Path>) -> Result<PathBuf,
     }
 }
 
+fn is_missing(journal: &Path) -> Result<bool, Failure> {
+    match fs::symlink_metadata(journal) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(true),
+        Err(error) => Err(Failure::usage(format!("the journal {}: {error}", journal.display()))),
+        Ok(_) => Ok(false),
+    }
+}
+
+/// Whether a run was begun with a journal: an empty one says nothing.
+fn is_begun(journal: &Path) -> bool {
+    fs::metadata(journal).is_ok_and(|found| found.len() > 0)
+}
+
 /// Where standard input is kept.
-fn spool_path(journal: &Path) -> PathBuf {
+fn copy_path(journal: &Path) -> PathBuf {
     beside(journal, ".input")
 }
 
@@ -164,13 +252,4 @@ fn beside(path: &Path, extension: &str) -> PathBuf {
     let mut path = path.as_os_str().to_owned();
     path.push(extension);
     path.into()
-}
-
-/// Keeps standard input in a file of its owner's alone, because a run that is cut off needs it again.
-fn spool(path: &Path) -> io::Result<()> {
-    // One is left of a run that was not begun.
-    let _ = fs::remove_file(path);
-    let mut file = files::create_kept(path)?;
-    io::copy(&mut io::stdin().lock(), &mut file)?;
-    file.sync_all()
 }

@@ -22,8 +22,8 @@ use futures_util::stream;
 use serde_json::json;
 use tokio::time::sleep;
 
-pub(super) use self::job::Job;
-use self::job::journal_path;
+pub(super) use self::job::Order;
+use self::job::{Begin, Plan, journal_path, open_input};
 use self::meter::Meter;
 pub(super) use self::rows::Kind;
 use self::rows::Row;
@@ -38,17 +38,18 @@ use super::output::{write_text, write_value};
 const SILENCE: Duration = Duration::from_secs(15);
 
 /// Says what would be done, and how long it takes at bunq's rate limits.
-pub(super) fn plan(invocation: &Invocation, job: &Job) -> Result<(), Failure> {
-    let (rows, operation) = (job.input.rows, job.operation());
+pub(super) fn plan(invocation: &Invocation, plan: Plan) -> Result<(), Failure> {
+    let (kind, takes_into_use) = (plan.kind, plan.takes_into_use);
+    let (rows, operation) = (plan.rows()?, kind.operation());
     let connection = &invocation.connection;
     let sending = times(connection.interval(operation), rows);
     let opening =
-        if job.users.is_some() { times(connection.interval(&Operation::CREATE_SESSION), rows) } else { Duration::ZERO };
+        if takes_into_use { times(connection.interval(&Operation::CREATE_SESSION), rows) } else { Duration::ZERO };
     let takes = sending.max(opening);
-    let is_watched = job.input.kind == Kind::Create && job.users.is_none();
+    let is_watched = kind == Kind::Create && !takes_into_use;
     let capacity = is_watched.then(|| uptake::capacity(connection.environment()));
     // A page or a read for each row, or both.
-    let looks = if job.input.kind == Kind::Create { rows.saturating_mul(2) } else { 0 };
+    let looks = if kind == Kind::Create { rows.saturating_mul(2) } else { 0 };
     let looking = times(connection.interval(&Operation::LIST_PROVISIONS), looks);
     let json = json!({
         "rows": rows,
@@ -84,10 +85,25 @@ fn times(interval: Duration, rows: u64) -> Duration {
     interval.saturating_mul(u32::try_from(rows).unwrap_or(u32::MAX))
 }
 
-/// Closes or creates what the input says.
-pub(super) async fn run(invocation: &Invocation, job: &Job) -> Result<(), Failure> {
+/// Closes or creates what the input says, once `confirm` has agreed to the change.
+pub(super) async fn run(
+    invocation: &Invocation,
+    order: Begin,
+    confirm: impl AsyncFnOnce(&str) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    // From now on a signal does not end the process by itself.
+    let mut first = pin!(interrupt::listen().map_err(unheard)?);
+    let begin = async {
+        let (job, journal) = order.begin().await?;
+        confirm(&job.change()).await?;
+        Ok::<_, Failure>((job, journal))
+    };
+    let (job, journal) = tokio::select! {
+        biased;
+        begun = begin => begun?,
+        () = &mut first => return Err(Failure::interrupted(None)),
+    };
     let client = invocation.client()?;
-    let journal = FileJournal::open(&job.journal).await?;
     let shutdown = Shutdown::default();
     let is_finished = is_finished(&journal, job.input.rows).await?;
     let rows = stream::iter(job.input.rows()?);
@@ -112,7 +128,7 @@ pub(super) async fn run(invocation: &Invocation, job: &Job) -> Result<(), Failur
     let done = tokio::select! {
         biased;
         done = drive(invocation, bulk, &shutdown, &mut meter, uptake) => done,
-        failure = interrupted(invocation, &shutdown) => Err(failure),
+        failure = interrupted(invocation, &shutdown, first) => Err(failure),
     };
     let (is_complete, without_receipt) = (meter.is_complete(), meter.without_receipt());
     drop(meter);
@@ -126,8 +142,8 @@ pub(super) async fn run(invocation: &Invocation, job: &Job) -> Result<(), Failur
         }
     });
     let unused = done.map_err(|failure| failure.or_hint(job.resumption()))?;
-    if let Some(spooled) = &job.spooled {
-        invocation.note(&format!("standard input is kept in {} for the report", spooled.display()));
+    if let Some(copy) = &job.copy {
+        invocation.note(&format!("standard input is kept in {} for the report", copy.path.display()));
     }
     if invocation.connection.keeps_receipts() && without_receipt > 0 {
         invocation
@@ -150,9 +166,9 @@ async fn is_finished(journal: &FileJournal, rows: u64) -> Result<bool, Failure> 
 }
 
 /// Ends the run at the first signal after the rows in progress, and at the second at once.
-async fn interrupted(invocation: &Invocation, shutdown: &Shutdown) -> Failure {
+async fn interrupted(invocation: &Invocation, shutdown: &Shutdown, first: impl Future<Output = ()>) -> Failure {
     let both = async {
-        interrupt::listen()?.await;
+        first.await;
         // Before anybody is told of it.
         let second = interrupt::listen()?;
         shutdown.begin();
@@ -162,8 +178,12 @@ async fn interrupted(invocation: &Invocation, shutdown: &Shutdown) -> Failure {
     };
     match both.await {
         Ok(()) => Failure::interrupted(None),
-        Err(error) => Failure::local("signals cannot be listened to", &error),
+        Err(error) => unheard(error),
     }
+}
+
+fn unheard(error: io::Error) -> Failure {
+    Failure::local("signals cannot be listened to", &error)
 }
 
 /// Goes through the outcomes, and what becomes of new users. Returns the failure of those that are not taken into use.

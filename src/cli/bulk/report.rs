@@ -9,8 +9,8 @@ use super::super::arguments::{Format, OutputOptions, ReportOptions};
 use super::super::exit::{Failure, after_output};
 use super::super::output::{Field, HIDDEN, Printer, Record, write_text};
 use super::input::Input;
-use super::journal_path;
 use super::rows::{Kind, Row};
+use super::{journal_path, open_input};
 
 /// The name of what is said of a row that was not begun.
 const NOT_BEGUN: &str = "not_begun";
@@ -23,7 +23,7 @@ const FINALITY: &str = "rows that have failed are final, and --resume does not t
 pub(in super::super) async fn run(options: &ReportOptions, output: &OutputOptions) -> Result<(), Failure> {
     let path = journal_path(&options.from, options.journal.as_deref())?;
     let journal = FileJournal::read(&path).await?;
-    let check = |kind| Input::check(&options.from, kind);
+    let check = |kind| open_input(&options.from, &path, kind);
     let input = match journal.start().await? {
         JournalStart::Begun(header) if header.operation == Operation::CREATE_PROVISION.id => check(Kind::Create)?,
         JournalStart::Begun(_) => check(Kind::Close)?,

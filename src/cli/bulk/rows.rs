@@ -1,11 +1,10 @@
 //! The lines of an input file as rows: CSV, JSON lines, or a list of ids.
 
-use std::fs::File;
 use std::io::{self, BufRead as _, BufReader, Read};
 use std::path::Path;
 use std::str::FromStr;
 
-use bunq_partner::{InvalidValue, NewProvision, ProvisionId, Uuid};
+use bunq_partner::{InvalidValue, NewProvision, Operation, ProvisionId, Uuid};
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::Value;
 
@@ -38,6 +37,13 @@ pub(super) struct Mistake {
 }
 
 impl Kind {
+    pub(super) fn operation(self) -> &'static Operation {
+        match self {
+            Self::Close => &Operation::UPDATE_PROVISION,
+            Self::Create => &Operation::CREATE_PROVISION,
+        }
+    }
+
     fn columns(self) -> &'static [&'static str] {
         match self {
             Self::Close => &["id"],
@@ -65,41 +71,37 @@ impl Mistake {
     }
 }
 
-/// The lines of a file, as rows.
-pub(super) struct Lines<S: FnMut(&[u8])> {
+/// The lines of an input, as rows.
+pub(super) struct Lines<R: Read, S: FnMut(&[u8])> {
     kind: Kind,
-    source: Source<S>,
+    source: Source<R, S>,
     pub(super) line: u64,
 }
 
-enum Source<S: FnMut(&[u8])> {
+enum Source<R: Read, S: FnMut(&[u8])> {
     Csv {
-        reader: csv::Reader<Text<S>>,
+        reader: csv::Reader<Text<R, S>>,
         /// The column of each field.
         columns: Vec<String>,
         /// The first line, if it is a row.
         first: Option<csv::StringRecord>,
     },
-    Json(BufReader<Text<S>>),
+    Json(BufReader<Text<R, S>>),
     /// Nothing more can be read.
     Over,
 }
 
-impl<S: FnMut(&[u8])> Lines<S> {
-    pub(super) fn open(path: &Path, kind: Kind, seen: S) -> Result<Self, Failure> {
-        let refused = |problem: &str| Failure::usage(format!("{}: {problem}", path.display()));
-        let failed = |error: io::Error| refused(&error.to_string());
-        if !std::fs::metadata(path).map_err(failed)?.is_file() {
-            return Err(refused("it is not a regular file: give --from -, and the rows on standard input"));
-        }
-        let mut begin = [0; 512];
-        let count = File::open(path).and_then(|mut file| file.read(&mut begin)).map_err(failed)?;
-        let begin = &begin[..count];
+impl<R: Read, S: FnMut(&[u8])> Lines<R, S> {
+    /// Begins to read an input, which has this name in messages.
+    pub(super) fn new(name: &Path, mut from: R, kind: Kind, seen: S) -> Result<Self, Failure> {
+        let refused = |problem: &str| Failure::usage(format!("{}: {problem}", name.display()));
+        let mut begin = Vec::new();
+        from.by_ref().take(512).read_to_end(&mut begin).map_err(|error| refused(&error.to_string()))?;
+        let text = Text { from: io::Cursor::new(begin.clone()).chain(from), seen, line_len: 0 };
         if begin.starts_with(&[0xff, 0xfe]) || begin.starts_with(&[0xfe, 0xff]) || begin.contains(&0) {
             return Err(refused("it is not UTF-8, but UTF-16 or no text: save it as UTF-8"));
         }
-        let text = Text { file: File::open(path).map_err(failed)?, seen, line_len: 0 };
-        let first = begin.strip_prefix(BYTE_ORDER_MARK).unwrap_or(begin).trim_ascii_start().first();
+        let first = begin.strip_prefix(BYTE_ORDER_MARK).unwrap_or(&begin).trim_ascii_start().first();
         let first_byte = first.copied();
         if first.is_none() {
             return Err(refused("it is empty"));
@@ -183,7 +185,7 @@ impl<S: FnMut(&[u8])> Lines<S> {
     }
 }
 
-impl<S: FnMut(&[u8])> Iterator for Lines<S> {
+impl<R: Read, S: FnMut(&[u8])> Iterator for Lines<R, S> {
     type Item = Result<(u64, Row), Mistake>;
 
     fn next(&mut self) -> Option<Self::Item> {
@@ -306,16 +308,16 @@ fn csv_problem(error: &csv::Error) -> String {
 
 const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
 
-/// The bytes of a file, which is shown to a digest, and refused if a line is too long.
-struct Text<S> {
-    file: File,
+/// The bytes of an input, of which the beginning was looked at. They are shown to a digest, and refused if a line is too long.
+struct Text<R, S> {
+    from: io::Chain<io::Cursor<Vec<u8>>, R>,
     seen: S,
     line_len: usize,
 }
 
-impl<S: FnMut(&[u8])> Read for Text<S> {
+impl<R: Read, S: FnMut(&[u8])> Read for Text<R, S> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let count = self.file.read(buffer)?;
+        let count = self.from.read(buffer)?;
         let bytes = &buffer[..count];
         (self.seen)(bytes);
         for line in bytes.split_inclusive(|byte| *byte == b'\n') {
