@@ -53,7 +53,8 @@ pub enum ErrorKind {
     Rejected,
     /// A 5xx: bunq failed, or a proxy in front of it.
     Server,
-    /// A provision that is waited for has reached a status from which it cannot meet the condition.
+    /// A provision that is waited for has reached a status from which it cannot meet the condition, or the one that bunq has with an
+    /// `external_uuid` is not what is requested.
     Unattainable,
     /// A provision that is waited for has not met the condition in time.
     WaitTimeout,

@@ -117,6 +117,50 @@ async fn a_dry_run_says_what_the_look_may_cost_and_looks_for_nothing() {
     assert!(sandbox.journal().is_empty());
 }
 
+/// What was given for a user that is there is not used, and that is said; another user is not taken for it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_user_that_is_there_already_is_told_from_one_that_is_created() {
+    let sandbox = Sandbox::start().await.unwrap();
+    let client = sandbox.client().build().unwrap();
+    let folder = Folder::new();
+    let (from, uuids) = users(&folder, 1);
+    let id = another(&client, uuids[0]).await;
+    let created = created(&sandbox, id);
+    let create = |arguments: &[&str]| {
+        let mut program = program(&folder);
+        program.env("BUNQ_API_KEY", sandbox.api_key().expose()).args(["--base-url", sandbox.base_url(), "create"]);
+        program.args(["--email", "user@example.com", "--phone-number", "+31600000001", "--external-uuid"]);
+        ran(program.arg(uuids[0].to_string()).args(arguments))
+    };
+    let unused = "what was given now as e-mail address and phone number is not used";
+    for arguments in [&[][..], &["--ensure"], &["--wait"]] {
+        let (stdout, stderr, code) = create(arguments);
+        assert!(code == 0 && stdout.contains("already"), "{stderr}");
+        let said = format!("the user was there already: provision {id}, created {created}; {unused}");
+        assert!(stderr.contains(&said), "{stderr}");
+    }
+    let json: Value = serde_json::from_str(&create(&["-o", "json"]).0).unwrap();
+    assert_eq!((&json["accepted"], &json["created"]), (&"already".into(), &created.clone().into()));
+    let (_, stderr, code) = create(&["--date-of-birth", "1990-01-31", "--country", "NL"]);
+    assert_eq!(code, 14, "{stderr}");
+    assert!(stderr.contains("(requested: USER_ANONYMOUS_TRANSACTION_AUDIT, USER_VERIFIED)"), "{stderr}");
+    assert!(stderr.contains(&format!("not what is requested: {id}, created {created}")), "{stderr}");
+
+    // The same for the rows of a file, in the run and in the report.
+    let (stdout, stderr, code) = ran(&mut bulk(&folder, &sandbox, "create", &from));
+    assert!(code == 0 && stderr.contains(&format!("1 users were there already: {unused}")), "{stderr}");
+    assert_eq!(report(&stdout)[0]["created"], created);
+    let (stdout, stderr, _) = ran(program(&folder).args(["report", "-o", "csv", "--from"]).arg(&from));
+    assert!(stderr.contains(unused) && report(&stdout)[0]["created"] == created, "{stderr}");
+    let header = "external_uuid,email,phone_number,date_of_birth,country";
+    let row = format!("{},user@example.com,+31600000001,1990-01-31,NL", uuids[0]);
+    let audited = folder.file("audited.csv", &format!("{header}\n{row}\n"));
+    let (stdout, stderr, code) = ran(&mut bulk(&folder, &sandbox, "create", &audited));
+    assert_eq!((&*report(&stdout)[0]["outcome"], code), ("failed", 14), "{stderr}");
+    assert!(stderr.contains("row 1: bunq has a provision") && stderr.contains("(requested: USER_ANON"), "{stderr}");
+    assert_eq!(sandbox.provision_ids(), [id]);
+}
+
 /// A file of users is always looked for, so that there is nothing to ask for.
 #[tokio::test(flavor = "multi_thread")]
 async fn ensure_is_refused_beside_a_file() {

@@ -4,6 +4,9 @@
 //! read that no page tells of for certain. So no more pages are read than rows are looked for, and no row is read where the
 //! pages are fewer: together at most twice the cheaper of the two ways, and nobody has to know before how many rows come.
 
+use std::collections::HashSet;
+use std::sync::Arc;
+
 use uuid::Uuid;
 
 use super::journal::JournalStart;
@@ -11,7 +14,7 @@ use super::ledger::Ledger;
 use super::outage::Patience;
 use super::record::JournalHeader;
 use crate::error::Error;
-use crate::provisions::{Existing, Provisions, choose};
+use crate::provisions::{Existing, Provisions, Shown, choose};
 use crate::types::{Cursor, PageSize, ProvisionId};
 
 /// The look of one run. It begins with the first row that is looked for.
@@ -23,6 +26,7 @@ pub(super) struct Lookup {
     journal: Begun,
     /// What was listed so far, by the keys of the users.
     seen: Vec<(Uuid, Existing)>,
+    shown: HashSet<Arc<Shown>>,
     /// The newest and the oldest provision that were listed.
     newest: Option<ProvisionId>,
     oldest: Option<ProvisionId>,
@@ -74,8 +78,9 @@ impl Lookup {
             JournalStart::Begun(earlier) => Begun::Earlier(earlier.newest_before),
             JournalStart::New | JournalStart::Lost => Begun::Now(Some(own)),
         };
-        let (seen, newest, oldest, next) = (Vec::new(), None, None, None);
-        Self { provisions, ledger, patience, journal, seen, newest, oldest, next, pages: 0, rows: 0 }
+        let (seen, shown) = (Vec::new(), HashSet::new());
+        let (newest, oldest, next) = (None, None, None);
+        Self { provisions, ledger, patience, journal, seen, shown, newest, oldest, next, pages: 0, rows: 0 }
     }
 
     /// What bunq has for each of these rows; `None` if the end of the run has begun before.
@@ -131,7 +136,9 @@ impl Lookup {
         for seen in &page.items {
             self.newest = self.newest.max(Some(seen.id));
             self.oldest = Some(self.oldest.map_or(seen.id, |oldest| oldest.min(seen.id)));
-            self.seen.extend(seen.external_uuid.map(|key| (key, Existing::from(seen))));
+            if let Some(key) = seen.external_uuid {
+                self.seen.push((key, Existing::from(seen).sharing(&mut self.shown)));
+            }
         }
         Ok(true)
     }

@@ -92,12 +92,14 @@ impl Provisions {
 /// row that is not final [waits](crate::ClientBuilder::late_arrival) once for what an earlier run may have sent. Then up to 1,000
 /// rows at a time, as the input has them, are looked for: by pages of 200, newest first, until as many pages were read as there
 /// were rows to look for, and then by a read of each row. So the look takes at most two calls for each row, and at most twice as
-/// many as there are pages. It holds about 60 bytes for each provision that was listed.
+/// many as there are pages. It holds about 50 bytes for each provision that was listed.
 ///
 /// A user that is there is taken for that of the row, which is [`Already`](RowState::Already), with its id and the time of its
-/// creation. One that an earlier run with the same journal has sent is [`Found`](RowState::Found). A provision that is closing,
-/// closed or failed is never taken: the row has `Failed` with [`Unattainable`](crate::ErrorKind::Unattainable), and names it. Of
-/// two that are going, it is [`Duplicate`](crate::ErrorKind::Duplicate).
+/// creation; bunq does not show [whether it has the row's e-mail address and phone number](crate::Acceptance::Already). One that an
+/// earlier run with the same journal has sent is [`Found`](RowState::Found). A provision that is closing, closed or failed, or that is
+/// not what the row requests as far as bunq shows it, is never taken: the row has `Failed` with
+/// [`Unattainable`](crate::ErrorKind::Unattainable), and names it. Of two that are going, it is
+/// [`Duplicate`](crate::ErrorKind::Duplicate).
 ///
 /// # Cancellation
 ///

@@ -103,7 +103,7 @@ pub enum RowState {
     Accepted,
     /// The response was lost. Looking afterwards showed that bunq has accepted the request.
     Found,
-    /// It had been carried out before.
+    /// It had been carried out before. Of a creation nothing was used then: see [`Acceptance::Already`].
     Already,
     /// bunq refuses it, or it cannot be carried out.
     Failed,
@@ -167,7 +167,7 @@ pub struct RowRecord {
     /// Your key of the user that is created.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub external_uuid: Option<Uuid>,
-    /// When bunq created the provision, if it was there before anything was requested.
+    /// When bunq created the provision, if it was found and not created by the last request.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub created: Option<Timestamp>,
     /// bunq's id of the response, which its support asks for.

@@ -17,7 +17,7 @@ use crate::error::{Error, ErrorKind};
 use crate::operation::Operation;
 use crate::provisions::{Acceptance, Provisions, Waiter};
 use crate::sync::lock;
-use crate::types::{CreateProvisionRequest, ProvisionId};
+use crate::types::{CreateProvisionRequest, Timestamp};
 
 /// How many rows are in progress at once: enough to use bunq's limits fully while some responses are late.
 const CONCURRENCY: usize = 16;
@@ -171,17 +171,16 @@ impl Run {
         created: &mut Option<Waiter>,
     ) -> Result<RowRecord, Error> {
         let was_requested = in_doubt.is_some();
-        let (id, acceptance, response_id) = match work {
-            Row::Close(id) => {
-                let waiter = self.provisions.close_after(*id, in_doubt).await?;
-                (*id, waiter.acceptance(), waiter.response_id().map(str::to_owned))
-            }
+        let waiter = match work {
+            Row::Close(id) => self.provisions.close_after(*id, in_doubt).await?,
             Row::Create(new) => self.create(new, was_requested, created).await?,
         };
         // It was this row's request that is found.
-        let is_found = was_requested && acceptance == Acceptance::Already;
-        let state = if is_found { RowState::Found } else { acceptance.into() };
-        Ok(RowRecord { id: Some(id), response_id, ..sent.clone().now(state) })
+        let is_found = was_requested && waiter.acceptance() == Acceptance::Already;
+        let state = if is_found { RowState::Found } else { waiter.acceptance().into() };
+        let created = waiter.created().map(Timestamp::as_jiff);
+        let response_id = waiter.response_id().map(str::to_owned);
+        Ok(RowRecord { id: Some(waiter.id()), created, response_id, ..sent.clone().now(state) })
     }
 
     /// Creates a user, unless it is created already, and holds it against what was requested.
@@ -190,7 +189,7 @@ impl Run {
         new: &CreateProvisionRequest,
         was_requested: bool,
         created: &mut Option<Waiter>,
-    ) -> Result<(ProvisionId, Acceptance, Option<String>), Error> {
+    ) -> Result<Waiter, Error> {
         let waiter = match created.take() {
             Some(waiter) => waiter,
             None if was_requested => self.provisions.ensure(new.clone()).await?,
@@ -201,8 +200,7 @@ impl Run {
             // It is there, whatever the look has met.
             *created = Some(waiter.clone());
         }
-        confirmed?;
-        Ok((waiter.id(), waiter.acceptance(), waiter.response_id().map(str::to_owned)))
+        confirmed.map(|()| waiter)
     }
 
     async fn confirm(&self, new: &CreateProvisionRequest, waiter: Waiter) -> Result<(), Error> {

@@ -4,7 +4,9 @@ use std::pin::pin;
 use std::time::Duration;
 
 use bunq_partner::types::CreateProvisionRequest;
-use bunq_partner::{Error, ErrorKind, NewProvision, Operation, PageSize, ProvisionId, RequestPreview, Uuid};
+use bunq_partner::{
+    Acceptance, Error, ErrorKind, NewProvision, Operation, PageSize, ProvisionId, RequestPreview, Uuid,
+};
 use futures_util::stream::FuturesUnordered;
 use futures_util::{StreamExt as _, TryStreamExt as _};
 use serde_json::{Value, json};
@@ -74,7 +76,18 @@ pub(super) async fn create(invocation: &Invocation, options: &CreateOptions) -> 
     let provisions = invocation.client()?.provisions();
     let requested = if options.ensure { provisions.ensure(new).await } else { provisions.create(new).await };
     let outcome = match requested {
-        Ok(waiter) => follow(&Progress::default(), waiter, options.waiting).await,
+        Ok(waiter) => {
+            if waiter.acceptance() == Acceptance::Already {
+                let created = waiter.created().map(|created| format!(", created {}", created.as_jiff()));
+                invocation.note(&format!(
+                    "the user was there already: provision {}{}; {}",
+                    waiter.id(),
+                    created.unwrap_or_default(),
+                    records::UNUSED
+                ));
+            }
+            follow(&Progress::default(), waiter, options.waiting).await
+        }
         Err(error) => Outcome::refused(None, error),
     };
     report_one(invocation, Outcome { external_uuid: Some(external_uuid), ..outcome })

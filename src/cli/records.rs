@@ -13,6 +13,10 @@ const YELLOW: &str = "33";
 const RED: &str = "31";
 const DIM: &str = "2";
 
+/// What is said of a creation whose user was there already.
+pub(super) const UNUSED: &str =
+    "what was given now as e-mail address and phone number is not used, and bunq does not show what it has";
+
 /// A provision, with its tokens if they are to be shown.
 pub(super) fn provision(seen: &Provision, shows_secrets: bool) -> Record {
     Record { fields: provision_fields(seen, shows_secrets), json: provision_json(seen, shows_secrets) }
@@ -104,6 +108,8 @@ pub(super) struct Outcome {
     /// What a creation was requested with.
     pub(super) external_uuid: Option<Uuid>,
     pub(super) accepted: Option<(Acceptance, Option<String>)>,
+    /// When the provision was created, if it was there.
+    pub(super) created: Option<bunq_partner::Timestamp>,
     pub(super) seen: Option<Provision>,
     pub(super) failure: Option<Error>,
 }
@@ -111,11 +117,12 @@ pub(super) struct Outcome {
 impl Outcome {
     pub(super) fn accepted(waiter: &Waiter) -> Self {
         let accepted = Some((waiter.acceptance(), waiter.response_id().map(str::to_owned)));
-        Self { id: Some(waiter.id()), external_uuid: None, accepted, seen: None, failure: None }
+        let (id, created) = (Some(waiter.id()), waiter.created());
+        Self { id, external_uuid: None, accepted, created, seen: None, failure: None }
     }
 
     pub(super) fn refused(id: Option<ProvisionId>, error: Error) -> Self {
-        Self { id, external_uuid: None, accepted: None, seen: None, failure: Some(error) }
+        Self { id, external_uuid: None, accepted: None, created: None, seen: None, failure: Some(error) }
     }
 
     /// With what the wait came to.
@@ -138,6 +145,7 @@ impl Outcome {
             "id": self.id,
             "external_uuid": self.external_uuid,
             "accepted": acceptance,
+            "created": self.created.map(|created| created.as_jiff().to_string()),
             "response_id": response_id,
             "provision": self.seen.as_ref().map(|seen| provision_json(seen, shows_secrets)),
             "error": self.failure.clone().map(|error| Failure::from(error).json()),
@@ -160,6 +168,7 @@ impl Outcome {
             }
             None => fields.extend(more.map(|name| Field::new(name, HIDDEN, ""))),
         }
+        fields.push(time("created", HIDDEN, self.created));
         Record { fields, json }
     }
 }

@@ -20,7 +20,7 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use self::condition::{Condition, is_new};
-pub(crate) use self::existing::Existing;
+pub(crate) use self::existing::{Existing, Shown};
 pub use self::life_cycle::WaitingFor;
 pub use self::list::List;
 use self::outcome::{InDoubt, Request, RequestOutcome};
@@ -32,7 +32,7 @@ use crate::error::Error;
 use crate::operation::Operation;
 use crate::transport::deadline::Deadline;
 use crate::types::{
-    CreateProvisionOutput, CreateProvisionRequest, Provision, ProvisionId, ProvisionStatus, RequestedStatus,
+    CreateProvisionOutput, CreateProvisionRequest, Provision, ProvisionId, ProvisionStatus, RequestedStatus, Timestamp,
     UpdateProvisionRequest,
 };
 
@@ -103,7 +103,9 @@ impl Provisions {
     /// [for a while](crate::ClientBuilder::late_arrival) before that; and the waiter searches once more before it says
     /// that the provision is ready, and ends with [`Duplicate`](crate::ErrorKind::Duplicate) if there are two.
     ///
-    /// A provision that is found may have been created with other contents: only the `external_uuid` is compared.
+    /// A provision that is found may have another e-mail address and another phone number than this request:
+    /// [bunq does not show them](Acceptance::Already). What it shows is compared, once it shows it: person or company, products,
+    /// country.
     ///
     /// It does not search before the first request. [`ensure`](Self::ensure) does: use it if the `external_uuid` may have
     /// been used, as after a doubtful error or a crash.
@@ -113,7 +115,8 @@ impl Provisions {
     /// If the error [is doubtful](Error::is_doubtful), the outcome of the request is unknown: use
     /// [`ensure`](Self::ensure) to create with the same `external_uuid` again, after some seconds.
     /// [`Duplicate`](crate::ErrorKind::Duplicate) if bunq has carried out more than one request.
-    /// [`Unattainable`](crate::ErrorKind::Unattainable) if the provision that is found is closing, closed or has failed.
+    /// [`Unattainable`](crate::ErrorKind::Unattainable) if the provision that is found is closing, closed or has failed, or is not
+    /// what is requested.
     pub async fn create(&self, new: impl Into<CreateProvisionRequest>) -> Result<Waiter, Error> {
         self.create_by(&new.into(), self.api.deadline()).await
     }
@@ -125,9 +128,8 @@ impl Provisions {
     /// you call this. The waiter searches once more before it says that the provision is ready, and ends with
     /// [`Duplicate`](crate::ErrorKind::Duplicate) if there are two.
     ///
-    /// A provision that is found may have been created with other contents: only the `external_uuid` is compared. Its
-    /// waiter ends at once with [`Unattainable`](crate::ErrorKind::Unattainable) if its credential is in use already, or has
-    /// expired.
+    /// A provision that is found is held against the request as [`create`](Self::create) does it. Its waiter ends at once
+    /// with [`Unattainable`](crate::ErrorKind::Unattainable) if its credential is in use already, or has expired.
     ///
     /// ```no_run
     /// # async fn example(client: bunq_partner::Client, new: bunq_partner::NewProvision) -> Result<(), bunq_partner::Error> {
@@ -144,7 +146,7 @@ impl Provisions {
         let new = new.into();
         let deadline = self.api.deadline();
         let waiter = match self.find_going(&new, deadline).await.map_err(Error::before_sending)? {
-            Some(id) => self.waiter(id, Condition::Ready, Acceptance::Already),
+            Some(found) => self.waiter(found.id, Condition::Ready, Acceptance::Already).found(found.created, &new),
             None => self.create_by(&new, deadline).await?,
         };
         // An earlier request may still arrive.
@@ -156,13 +158,13 @@ impl Provisions {
         let api = self.api.until(deadline);
         let look = || async {
             let found = self.find_going(new, self.check_by(deadline)).await?;
-            Ok(found.map(|id| (id, None)))
+            Ok(found.map(|found| (found.id, found.created, None)))
         };
         let request = self.request(&Operation::CREATE_PROVISION, deadline, InDoubt::RepeatAfterLateArrival);
         let RequestOutcome { done, acceptance, is_repeated } =
             request.until_known(|reuse| create(api.over(reuse), new), look).await?;
-        let (id, response_id) = done;
-        let waiter = self.waiter(id, Condition::Ready, acceptance).accepted_in(response_id);
+        let (id, created, response_id) = done;
+        let waiter = self.waiter(id, Condition::Ready, acceptance).accepted_in(response_id).found(created, new);
         Ok(waiter.of_created(external_uuid, is_repeated))
     }
 
@@ -269,10 +271,11 @@ impl Provisions {
     }
 
     /// The provision that can be taken for the one that is requested, if there is one with its key.
-    async fn find_going(&self, new: &CreateProvisionRequest, deadline: Deadline) -> Result<Option<ProvisionId>, Error> {
+    async fn find_going(&self, new: &CreateProvisionRequest, deadline: Deadline) -> Result<Option<Existing>, Error> {
         let Some(found) = search::find(&self.api.until(deadline), *new.external_uuid()).await? else { return Ok(None) };
-        match Existing::from(&found).check(new) {
-            Ok(()) => Ok(Some(found.id)),
+        let existing = Existing::from(&found);
+        match existing.check(new) {
+            Ok(()) => Ok(Some(existing)),
             Err(error) => Err(error.with_last_seen(found)),
         }
     }
@@ -290,15 +293,18 @@ impl Provisions {
     }
 }
 
-/// Returns bunq's id of the response too.
-async fn create(api: Api, new: &CreateProvisionRequest) -> Result<(ProvisionId, Option<String>), Error> {
+/// Returns bunq's id of the response too. The provision is new, so that nothing is said of when it was created.
+async fn create(
+    api: Api,
+    new: &CreateProvisionRequest,
+) -> Result<(ProvisionId, Option<Timestamp>, Option<String>), Error> {
     let response = api.create_provision(new).await?;
     let response_id = response.response_id().map(str::to_owned);
     let id = response.try_map(|output| match output {
         CreateProvisionOutput::PartnerUserProvision(provision) => Ok(provision.id),
         CreateProvisionOutput::Id(id) => ProvisionId::try_from(id.id).map_err(|error| error.to_string()),
     })?;
-    Ok((id, response_id))
+    Ok((id, None, response_id))
 }
 
 /// Returns bunq's id of the response.

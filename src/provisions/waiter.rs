@@ -4,6 +4,7 @@
 //! is met, when it cannot be met any more, or when the time is up. How a provision is read, together with those of other
 //! waiters, is the poller's business.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::stream::{Stream, TryStreamExt, try_unfold};
@@ -11,13 +12,14 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 use uuid::Uuid;
 
 use super::condition::{Condition, Progress};
+use super::existing::Existing;
 use super::poller::Poller;
 use super::search;
 use crate::error::{CallMetadata, Error, ErrorKind, Sent};
 use crate::operation::Operation;
 use crate::transport::credentials::BoxFuture;
 use crate::transport::runtime;
-use crate::types::{Provision, ProvisionId, ProvisionStatus};
+use crate::types::{CreateProvisionRequest, Provision, ProvisionId, ProvisionStatus, Timestamp};
 
 /// How long a waiter goes on by default.
 const TIMEOUT: Duration = Duration::from_secs(15 * 60);
@@ -37,6 +39,11 @@ pub enum Acceptance {
     /// The response was lost. Reading the provision afterwards showed that bunq has accepted the request.
     Found,
     /// It had been carried out before: bunq refused the request, or it was found before anything was requested.
+    ///
+    /// After a creation, bunq has the provision of an earlier one with the same `external_uuid`, which it made at
+    /// [`created`](Waiter::created). Nothing of this request was used. bunq shows neither the e-mail address nor the phone number of a
+    /// provision, so nobody can say whether it has those of this request. What it shows is the same: person or company, products,
+    /// and the country once it is known; where they differ, the creation fails with [`Unattainable`](ErrorKind::Unattainable).
     Already,
     /// Nothing was requested; the waiter only waits.
     NotRequested,
@@ -64,6 +71,9 @@ pub struct Waiter {
     condition: Condition,
     acceptance: Acceptance,
     response_id: Option<String>,
+    created: Option<Timestamp>,
+    /// What was requested, where the provision was there already, and is held against it.
+    requested: Option<Arc<CreateProvisionRequest>>,
     creation: Option<Requested>,
     poll_interval: Duration,
     timeout: Duration,
@@ -85,13 +95,19 @@ impl Waiter {
         acceptance: Acceptance,
         poll_interval: Duration,
     ) -> Self {
-        let (response_id, creation) = (None, None);
-        Self { poller, id, condition, acceptance, response_id, creation, poll_interval, timeout: TIMEOUT }
+        let (response_id, created, requested, creation, timeout) = (None, None, None, None, TIMEOUT);
+        Self { poller, id, condition, acceptance, response_id, created, requested, creation, poll_interval, timeout }
     }
 
     /// The response in which bunq has accepted the request.
     pub(super) fn accepted_in(self, response_id: Option<String>) -> Self {
         Self { response_id, ..self }
+    }
+
+    /// The provision was created at this time, by this request or by an earlier one.
+    pub(super) fn found(self, created: Option<Timestamp>, new: &CreateProvisionRequest) -> Self {
+        let requested = (self.acceptance == Acceptance::Already).then(|| Arc::new(new.clone()));
+        Self { created, requested, ..self }
     }
 
     /// Holds the provision against what was requested.
@@ -122,6 +138,12 @@ impl Waiter {
     /// How it is known that bunq has accepted the request.
     pub fn acceptance(&self) -> Acceptance {
         self.acceptance
+    }
+
+    /// When bunq created the provision, where a creation has found one that was there, as with
+    /// [`Already`](Acceptance::Already). `None` where bunq's response confirmed the creation, or nothing was created.
+    pub fn created(&self) -> Option<Timestamp> {
+        self.created
     }
 
     /// bunq's id of the response that has accepted the request (`X-Bunq-Client-Response-Id`), for your logs: bunq's support
@@ -155,7 +177,8 @@ impl Waiter {
     /// [`Unattainable`](ErrorKind::Unattainable) as soon as the condition cannot be met any more,
     /// [`WaitTimeout`](ErrorKind::WaitTimeout) when the time is up, and any failure that does not
     /// [pass by itself](Error::is_retryable). For a provision that was just created also
-    /// [`Duplicate`](ErrorKind::Duplicate) if it was requested more than once and bunq has created several, and
+    /// [`Duplicate`](ErrorKind::Duplicate) if it was requested more than once and bunq has created several, `Unattainable` if the
+    /// one that was there [already](Acceptance::Already) turns out to be another than was requested, and
     /// [`InvalidResponse`](ErrorKind::InvalidResponse) if the response to its creation was about another. If the provision
     /// was seen before, they carry it as it was [last seen](Error::last_seen).
     pub async fn wait(self) -> Result<Provision, Error> {
@@ -254,7 +277,7 @@ impl Wait {
     /// Reads the provision. One that was created is held against what was requested; if it was requested more than once,
     /// its readiness is believed only if there is no other.
     async fn look(&self) -> Result<Provision, Error> {
-        let Waiter { poller, id, condition, creation, .. } = &self.waiter;
+        let Waiter { poller, id, condition, creation, requested, .. } = &self.waiter;
         let seen = poller.poll(*id, self.expected(), self.others()).await?;
         let Some(Requested { external_uuid, is_repeated }) = creation else { return Ok(seen) };
         if let Some(other) = seen.external_uuid.filter(|other| other != external_uuid) {
@@ -264,6 +287,11 @@ impl Wait {
             );
             let metadata = CallMetadata::new(&Operation::CREATE_PROVISION, 1);
             return Err(Error::invalid_response(metadata, problem));
+        }
+        if let Some(requested) = requested {
+            // bunq may not have shown all of it before.
+            let compared = Existing::from(&seen).compare(requested);
+            compared.map_err(|error| error.with_last_seen(seen.clone()))?;
         }
         if *is_repeated && condition.evaluate(&seen) == Progress::Met {
             search::find(poller.api(), *external_uuid).await?;

@@ -7,7 +7,8 @@ use serde_json::json;
 
 use super::super::arguments::{Format, OutputOptions, ReportOptions};
 use super::super::exit::{Failure, after_output};
-use super::super::output::{Field, HIDDEN, Printer, Record, write_text};
+use super::super::output::{Field, HIDDEN, Printer, Record, note, write_text};
+use super::super::records;
 use super::input::Input;
 use super::rows::{Kind, Row};
 use super::{journal_path, open_input};
@@ -70,6 +71,9 @@ pub(super) async fn write(
         return Err(Failure::invalid(format!("{} has changed since it was checked", input.path.display())));
     }
     let written = if printer.is_empty() { Ok(()) } else { printer.finish() };
+    if let (Kind::Create, Some(count)) = (input.kind, counts.get(RowState::Already.as_str())) {
+        note(format, &format!("{count} users were there already: {}", records::UNUSED));
+    }
     let said: Vec<_> = counts.iter().map(|(state, count)| format!("{count} {}", state.replace('_', " "))).collect();
     let said = said.join(", ");
     let Some((kind, is_in_doubt)) = first else {
