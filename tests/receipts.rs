@@ -15,6 +15,7 @@ use bunq_partner::{
 use common::{Folder, at_once, person};
 use futures_util::future::try_join;
 use futures_util::{StreamExt, TryStreamExt, stream};
+use serde_json::json;
 
 fn read(path: &Path) -> Vec<Result<Receipt, String>> {
     check(&std::fs::read(path).unwrap())
@@ -154,8 +155,10 @@ async fn what_bunq_has_not_signed_is_refused() {
         lines[1]["signature"] = first;
     });
     assert_eq!(swapped, [not_valid, Err("line 2: its signature is not valid".to_owned())]);
-    let ids = with(&|lines| lines[0]["request_id"] = "another".into());
-    assert_eq!(ids[0], Err("line 1: its ids are not those that are signed".to_owned()));
+    for id in ["request_id", "response_id"] {
+        let ids = with(&|lines| lines[0][id] = "another".into());
+        assert_eq!(ids[0], Err("line 1: its ids are not those that are signed".to_owned()));
+    }
 
     // A receipt that another bank has signed well.
     let key = own[0]["public_key"].as_str().unwrap();
@@ -165,6 +168,140 @@ async fn what_bunq_has_not_signed_is_refused() {
     assert_eq!(checked[1].as_ref().unwrap_err().to_string(), "line 2: it is signed with another key than bunq's");
 }
 
+/// The same bytes, which bunq has signed, written down so that they seem to say something else.
+#[tokio::test]
+async fn what_was_signed_is_read_in_one_way_alone() {
+    let (_sandbox, _folder, path) = receipts(SignatureForm::WithHeaders, CreationResponse::Id).await;
+    let line: serde_json::Value =
+        serde_json::from_str(std::fs::read_to_string(&path).unwrap().lines().next().unwrap()).unwrap();
+    let [request, response] = [0, 1].map(|header| line["headers"][header].clone());
+    let (id, other_id) = (request[1].as_str().unwrap(), response[1].as_str().unwrap());
+    let body = line["body"].as_str().unwrap();
+    let message = format!("200\nX-Bunq-Client-Request-Id: {id}\nX-Bunq-Client-Response-Id: {other_id}\n\n{body}");
+    let headers = |headers: serde_json::Value| {
+        let mut line = line.clone();
+        line["headers"] = headers;
+        line["request_id"] = "another".into();
+        line["response_id"] = "another".into();
+        line
+    };
+    let told = "line 1: its headers are not written as bunq signs them";
+    let in_another_case = json!([[request[0].as_str().unwrap().to_lowercase(), id], response]);
+    for (line, problem) in [
+        (headers(in_another_case), told),
+        (headers(json!([["X-BUNQ-CLIENT-REQUEST-ID", id], response])), told),
+        (headers(json!([["X-Bunq-Client-Request-Id", format!("{id}\nX-Bunq-Client-Response-Id: {other_id}")]])), told),
+        (headers(json!([["X-Bunq-Client-Request-Id: ", id], response])), told),
+        (headers(json!([[format!("X-Bunq-Client-Request-Id: {id}\nX-Bunq-Client-Response-Id"), other_id]])), told),
+        (headers(json!([response, request])), told),
+        (headers(json!([request, response, ["X-Bunq-Server-Signature", "x"]])), told),
+        (headers(json!([["Content-Type", "application/json"], request, response])), told),
+        (headers(json!([request, [response[0], format!("{other_id}\r")]])), told),
+        (headers(json!([request, response])), "line 1: its ids are not those that are signed"),
+        (headers(json!([request])), "line 1: its signature is not valid"),
+        (json!({ "headers": [], "body": message, "signature_form": "body" }), "line 1: its body is not JSON"),
+        (json!({ "headers": [["X-Bunq-A", format!("1\n\n{body}")]], "body": "" }), "line 1: its body is not JSON"),
+    ] {
+        let mut changed = headers(json!([]));
+        changed.as_object_mut().unwrap().extend(line.as_object().unwrap().clone());
+        assert_eq!(check(&forged(&[changed.clone()])), [Err(problem.to_owned())], "{changed}");
+    }
+    assert!(all_valid(&forged(&[line])));
+}
+
+/// A bank that signs no ids, or more than one, or ids that are too long to be noted.
+#[tokio::test]
+async fn ids_are_stated_if_they_are_signed() {
+    const NAMES: [&str; 2] = ["X-Bunq-Client-Request-Id", "X-Bunq-Client-Response-Id"];
+    type Edit = fn(&mut Vec<(String, String)>);
+    let edits: [(Edit, Option<[bool; 2]>); 6] = [
+        (|_| (), Some([true, true])),
+        (|headers| headers.retain(|(name, _)| name != NAMES[0]), Some([false, true])),
+        (|headers| headers.retain(|(name, _)| name != NAMES[1]), Some([true, false])),
+        (|headers| headers.retain(|(name, _)| !NAMES.contains(&&**name)), Some([false, false])),
+        (|headers| headers.push((NAMES[1].into(), "another".into())), None),
+        (
+            |headers| {
+                headers.retain(|(name, _)| name != NAMES[1]);
+                headers.push((NAMES[1].into(), "x".repeat(200)));
+            },
+            None,
+        ),
+    ];
+    for (edit, expected) in edits {
+        let sandbox = Sandbox::builder().signature_form(SignatureForm::WithHeaders).start().await.unwrap();
+        let folder = Folder::new();
+        let path = folder.path("receipts");
+        let client = sandbox.client().observer(ReceiptFile::open(&path).await.unwrap()).build().unwrap();
+        client.open_session().await.unwrap();
+        sandbox.before_signing(move |_, response| edit(&mut response.headers));
+        let _ = client.provisions().close(sandbox.populate(1)[0]).await.unwrap();
+        let [Ok(receipt)] = &read(&path)[..] else { panic!("{:?}", read(&path)) };
+        assert_eq!(receipt.shows_body(), expected.is_some());
+        let stated = [receipt.signed_request_id(), receipt.signed_response_id()];
+        assert_eq!(stated.map(|id| id.is_some()), expected.unwrap_or_default());
+        let noted = [receipt.request_id.as_deref(), receipt.response_id.as_deref()];
+        assert!(stated.iter().zip(noted).all(|(id, noted)| id.is_none() || *id == noted));
+    }
+}
+
+/// The receipts of two responses, cut off and added to in each way.
+#[tokio::test]
+async fn nothing_but_an_unfinished_write_is_cut_off() {
+    let (sandbox, folder, path) = receipts(SignatureForm::Body, CreationResponse::Id).await;
+    let whole = std::fs::read(&path).unwrap();
+    let first = whole.iter().position(|byte| *byte == b'\n').unwrap() + 1;
+    let ended = |bytes: &[u8]| [bytes, b"\n"].concat();
+    let open = async |bytes: &[u8]| {
+        std::fs::write(&path, bytes).unwrap();
+        ReceiptFile::open(&path).await.map(drop).map_err(|error| error.to_string())
+    };
+    // A crash at any moment, and a file system that has made zeros of what it did not store.
+    let places = [0, 1, first - 2, first - 1, first, first + 1, whole.len() - 2, whole.len() - 1];
+    for (len, zeros) in (0..whole.len()).map(|len| (len, 0)).chain(places.map(|len| (len, 5000))) {
+        open(&[&whole[..len], vec![0; zeros].as_slice()].concat()).await.unwrap();
+        let kept = match len {
+            // A line that lacks its line break alone is kept.
+            _ if len == whole.len() - 1 => &whole[..],
+            _ if len >= first - 1 => &whole[..first],
+            _ => &[],
+        };
+        assert_eq!(std::fs::read(&path).unwrap(), kept, "{len} bytes and {zeros} zeros");
+    }
+    assert!(all_valid(&whole[..whole.len() - 1]));
+
+    // What somebody else has done.
+    let mut damaged = whole.clone();
+    let digest = whole.len() - 10;
+    damaged[digest] = b'x';
+    let without_end = &whole[..whole.len() - 1];
+    let tails: [&[u8]; 7] = [
+        b"checked, Monday\n",
+        b"checked, Monday",
+        b"\n",
+        b"{\"bunq_partner_receipt\":x",
+        b"{\"bunq_partner_receipt\":1}\n",
+        b"\0\0\0checked",
+        b"c\0h\0e\0c\0k\0e\0d\0",
+    ];
+    let noted = tails.iter().flat_map(|tail| [[&whole, *tail].concat(), [without_end, *tail].concat()]);
+    let noted = noted.filter(|bytes| *bytes != whole);
+    for bytes in noted.chain([damaged.clone(), [&damaged, &whole[..100]].concat(), ended(&whole[..digest])]) {
+        let error = open(&bytes).await.unwrap_err();
+        assert!(error.contains("is damaged, and not by a write that did not end: keep it as it is"), "{error}");
+        assert_eq!(std::fs::read(&path).unwrap(), bytes, "{error}");
+    }
+
+    // The next receipt follows.
+    open(without_end).await.unwrap();
+    let file = ReceiptFile::open(&path).await.unwrap();
+    let client = sandbox.client().observer(file).build().unwrap();
+    let _ = client.provisions().close(sandbox.populate(1)[0]).await.unwrap();
+    let receipts = read(&path);
+    assert!(receipts.len() == 3 && receipts.iter().all(Result::is_ok), "{receipts:?}");
+    drop(folder);
+}
+
 #[tokio::test]
 async fn a_missing_line_is_found_and_an_incomplete_one_is_cut_off() {
     let (sandbox, _folder, path) = receipts(SignatureForm::Body, CreationResponse::Id).await;
@@ -172,7 +309,7 @@ async fn a_missing_line_is_found_and_an_incomplete_one_is_cut_off() {
     let second = text.lines().nth(1).unwrap();
     let problem = "line 1: it was changed, or one before it is missing or in another place";
     assert_eq!(check(format!("{second}\n").as_bytes())[0].as_ref().unwrap_err(), problem);
-    assert!(!all_valid(&text.as_bytes()[..text.len() - 1]));
+    assert!(!all_valid(&text.as_bytes()[..text.len() - 2]));
 
     // As after a crash: the next writer goes on after the last whole line.
     std::fs::write(&path, &text.as_bytes()[..text.len() - 7]).unwrap();

@@ -65,7 +65,18 @@ fn proof(receipt: &Receipt) -> &'static str {
     match (receipt.shows_body(), receipt.signature_form) {
         (false, _) => "bunq has signed a message with this digest; the receipt does not show what it says",
         (true, SignatureForm::Body) => "bunq has signed this body; not for which request, with which status or when",
-        (true, _) => "bunq has signed this status, these ids and this body; not what was requested, or when",
+        (true, _) => match (receipt.signed_request_id(), receipt.signed_response_id()) {
+            (Some(_), Some(_)) => {
+                "bunq has signed this status, these ids and this body; not what was requested, or when"
+            }
+            (Some(_), None) => {
+                "bunq has signed this status, this request id and this body; not what was requested, or when"
+            }
+            (None, Some(_)) => {
+                "bunq has signed this status, this response id and this body; not for which request, or when"
+            }
+            (None, None) => "bunq has signed this status and this body; not for which request, or when",
+        },
     }
 }
 

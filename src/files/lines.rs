@@ -1,4 +1,4 @@
-//! A file of lines that is only ever added to, each line synced before it counts.
+//! A file of lines of JSON that is only ever added to, each line synced before it counts.
 //!
 //! It does not know what the lines say. Problems are texts, which its callers make errors of.
 
@@ -8,6 +8,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use serde::de::IgnoredAny;
 use tokio::sync::watch;
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep};
@@ -27,9 +28,9 @@ pub(crate) struct Format {
     /// No line is longer.
     pub(crate) max_line: u64,
     /// How much of the end may be cut off because a line of it is damaged. One write is no longer; if it is torn, any part of it may
-    /// be there.
+    /// be there. With 0 the beginning of one line is cut off, and nothing else.
     pub(crate) max_torn: u64,
-    /// What to do with a file that is damaged elsewhere than at its end.
+    /// What to do with a file that is damaged otherwise.
     pub(crate) damaged: &'static str,
     /// What a file is that is none of these.
     pub(crate) foreign: &'static str,
@@ -76,7 +77,7 @@ impl LineFile {
     /// Opens the file, or makes it, and has it alone. `take` gets each line, with its number from 1 and where it begins.
     ///
     /// An end that is no line is cut off: what was written in part, or what a file system has made of a block that it did not
-    /// store. Says whether the file was made.
+    /// store. A last line that lacks its line break alone gets it. Says whether the file was made.
     pub(crate) async fn open(
         path: &Path,
         format: Format,
@@ -97,9 +98,13 @@ impl LineFile {
             }
         }
         let opened = blocking(move || {
-            let len = read_lines(&file, format, take)?;
-            file.set_len(len).map_err(failed("written"))?;
-            Ok(Self::new(file, format, len, false))
+            let end = read_lines(&file, format, take)?;
+            file.set_len(end.place).map_err(failed("written"))?;
+            let mut state = State { file, len: end.place, is_broken: false };
+            if end.lacks_line_break {
+                state.write(b"\n")?;
+            }
+            Ok(Self::new(format, state))
         });
         Ok((opened.await?, is_new))
     }
@@ -113,14 +118,14 @@ impl LineFile {
         let path = path.to_owned();
         let opened = blocking(move || {
             let file = open_kept(&path).map_err(|error| error.to_string())?;
-            let len = read_lines(&file, format, take)?;
-            Ok(Self::new(file, format, len, true))
+            let end = read_lines(&file, format, take)?;
+            Ok(Self::new(format, State { file, len: end.place, is_broken: true }))
         });
         opened.await
     }
 
-    fn new(file: File, format: Format, len: u64, is_broken: bool) -> Self {
-        let state = State { file, len, is_broken };
+    fn new(format: Format, state: State) -> Self {
+        let len = state.len;
         let waiting = Waiting { lines: Vec::new(), end: len, has_writer: false };
         Self {
             format,
@@ -186,6 +191,7 @@ impl LineFile {
             file.seek(SeekFrom::Start(place)).map_err(failed("read"))?;
             let mut line = Vec::new();
             BufReader::with_capacity(512, file.take(max_line)).read_until(b'\n', &mut line).map_err(failed("read"))?;
+            line.truncate(stored(&line).len());
             Ok(line)
         });
         read.await
@@ -234,48 +240,80 @@ fn open(path: &Path) -> Result<(File, bool), String> {
     Ok((file, is_new))
 }
 
+/// Where the lines of a file end.
+#[derive(Clone, Copy, Default)]
+struct End {
+    place: u64,
+    /// The last line is whole, but for its line break.
+    lacks_line_break: bool,
+}
+
+/// A line that is damaged, and those after it.
+struct Damage {
+    /// The number of the first.
+    line: u64,
+    /// They are the beginning of one line, whose write did not end.
+    is_unfinished: bool,
+}
+
 /// Reads all lines, and returns where they end.
 fn read_lines(
     file: &File,
     format: Format,
     mut take: impl FnMut(u64, u64, &[u8]) -> Result<(), String>,
-) -> Result<u64, String> {
+) -> Result<End, String> {
     let size = file.metadata().map_err(failed("read"))?.len();
     // Another process may add to it meanwhile.
     let mut reader = BufReader::new(file.take(size));
-    let (mut line, mut place, mut end, mut damaged) = (Vec::new(), 0, 0, None);
+    let (mut line, mut place, mut end, mut damage) = (Vec::new(), 0, End::default(), None);
     for number in 1_u64.. {
         line.clear();
         let len = reader.by_ref().take(format.max_line).read_until(b'\n', &mut line).map_err(failed("read"))? as u64;
         if len == 0 {
             break;
         }
-        let taken = match line.strip_suffix(b"\n") {
-            // What follows a damaged line is not taken in.
-            Some(_) if damaged.is_some() && size - end <= format.max_torn => Err(String::new()),
-            Some(line) => take(number, place, line),
-            None => Err(String::new()),
+        let (text, is_ended) = line.strip_suffix(b"\n").map_or((stored(&line), false), |text| (text, true));
+        let taken = if (damage.is_some() && size - end.place <= format.max_torn) || !(is_ended || place + len == size) {
+            // What follows a damaged line is not taken in, nor is a part of a line that is too long.
+            Err(String::new())
+        } else {
+            take(number, place, text)
         };
-        match (taken, damaged) {
-            (Ok(()), None) => end = place + len,
-            (Ok(()), Some(line)) => {
+        match (taken, &mut damage) {
+            (Ok(()), None) => {
+                let len = text.len() as u64 + u64::from(is_ended);
+                end = End { place: place + len, lacks_line_break: !is_ended };
+            }
+            (Ok(()), Some(Damage { line, .. })) => {
                 return Err(format!("line {line} is damaged, and it is not the last: {}", format.damaged));
             }
+            (Err(_), Some(damage)) => damage.is_unfinished &= stored(&line).is_empty(),
             // An end that is no line may be the rest of one, or what was on the disk before.
-            (Err(_), _) if number > 1 || is_begun(format.magic, &line) => {
-                damaged.get_or_insert(number);
+            (Err(_), None) if number > 1 || is_begun(format.magic, &line) => {
+                damage = Some(Damage { line: number, is_unfinished: is_begun(format.magic, &line) });
             }
-            (Err(problem), _) if line.starts_with(format.magic) => return Err(problem),
-            (Err(_), _) => return Err(format.foreign.into()),
+            (Err(problem), None) if line.starts_with(format.magic) => return Err(problem),
+            (Err(_), None) => return Err(format.foreign.into()),
         }
         place += len;
     }
-    Ok(end)
+    match damage {
+        Some(Damage { line, is_unfinished: false }) if size - end.place > format.max_torn => {
+            Err(format!("line {line} is damaged, and not by a write that did not end: {}", format.damaged))
+        }
+        _ => Ok(end),
+    }
 }
 
-/// Whether a first line is the beginning of one, after which nothing else was stored.
+/// What was stored of an end. A file system makes zeros of blocks that it did not store.
+fn stored(end: &[u8]) -> &[u8] {
+    let len = end.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+    &end[..len]
+}
+
+/// Whether a line is the beginning of one that begins like the first, after which nothing else was stored.
 fn is_begun(magic: &[u8], line: &[u8]) -> bool {
-    let stored = line.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
-    let stored = &line[..stored];
-    !stored.ends_with(b"\n") && (stored.starts_with(magic) || magic.starts_with(stored))
+    let stored = stored(line);
+    let breaks_off = serde_json::from_slice::<IgnoredAny>(stored).is_err_and(|error| error.is_eof());
+    breaks_off && !stored.ends_with(b"\n") && (stored.starts_with(magic) || magic.starts_with(stored))
 }

@@ -54,22 +54,22 @@ struct Shared {
 }
 
 impl ReceiptFile {
-    /// Opens the file at `path`, or makes it, in a folder that must exist. A line that was written in part, as in a crash, is cut
-    /// off.
+    /// Opens the file at `path`, or makes it, in a folder that must exist. The beginning of a line at its end, as a crash leaves
+    /// it, is cut off, and nothing else.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Journal`](crate::ErrorKind::Journal) if it holds something else, if others may use it, if another process
-    /// uses it, or if it cannot be read or written.
+    /// [`ErrorKind::Journal`](crate::ErrorKind::Journal) if it holds something else, also behind the receipts, if a line is no
+    /// receipt, if others may use it, if another process uses it, or if it cannot be read or written.
     pub async fn open(path: impl Into<PathBuf>) -> Result<Self, Error> {
         let path = path.into();
         let chain = Arc::new(Mutex::new(Chain::default()));
         let reader = {
             let chain = Arc::clone(&chain);
-            move |_: u64, _: u64, line: &[u8]| {
+            move |number: u64, _: u64, line: &[u8]| {
                 let line = std::str::from_utf8(line).ok();
                 let followed = line.and_then(|line| lock(&chain).follow(line));
-                followed.ok_or_else(|| FORMAT.foreign.to_owned())
+                followed.ok_or_else(|| format!("line {number} is damaged: {}", FORMAT.damaged))
             }
         };
         let opened = LineFile::open(&path, FORMAT, reader).await;

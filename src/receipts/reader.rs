@@ -127,9 +127,10 @@ impl<R: BufRead> ReceiptReader<R> {
     }
 
     fn check(&mut self, line: &[u8]) -> Result<Receipt, String> {
-        let line = line.strip_suffix(b"\n").ok_or("it is not complete")?;
+        // The last line may lack its line break alone.
+        let (line, is_ended) = line.strip_suffix(b"\n").map_or((line, false), |line| (line, true));
         let line = std::str::from_utf8(line).map_err(|_| "it is not text")?;
-        let json = self.chain.untie(line)?;
+        let json = self.chain.untie(line).map_err(|problem| if is_ended { problem } else { "it is not complete" })?;
         let receipt: Receipt = serde_json::from_str(&json).map_err(|error| format!("it is not a receipt: {error}"))?;
         receipt.check(self.public_key.as_ref())?;
         Ok(receipt)

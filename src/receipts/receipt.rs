@@ -1,11 +1,13 @@
 //! One receipt: what bunq has signed, and the check of it.
 
 use aws_lc_rs::digest::{SHA256, digest};
+use http::{HeaderName, HeaderValue};
 use jiff::Timestamp;
+use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 
 use crate::transport::observer::Exchange;
-use crate::transport::signature::{SignatureForm, VerifyingKey, message_with_headers};
+use crate::transport::signature::{SignatureForm, VerifyingKey, message_with_headers, signed_headers};
 use crate::types::{SECRET_MEMBERS, redact};
 
 /// The format that this version writes, and the newest that it reads.
@@ -22,8 +24,9 @@ const RESPONSE_ID: &str = "X-Bunq-Client-Response-Id";
 ///
 /// - With [`SignatureForm::Body`]: that bunq has signed this body. The signature does not bind the request, the status, the ids or
 ///   the time; those are what this machine has noted.
-/// - With [`SignatureForm::WithHeaders`]: that bunq has signed this status, these headers and this body. The id of the request is
-///   among the headers, but what was requested with it is not.
+/// - With [`SignatureForm::WithHeaders`]: that bunq has signed this status, these headers and this body. Whether the ids are among
+///   the headers say [`signed_request_id`](Self::signed_request_id) and [`signed_response_id`](Self::signed_response_id). What was
+///   requested is not signed.
 /// - With a digest in place of the body: that bunq has signed a message with this digest. Whoever has the message can show it.
 /// - All that only if the [public key](Self::public_key) is bunq's: the receipt cannot show that itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -61,27 +64,27 @@ pub struct Receipt {
 impl Receipt {
     /// The receipt of an exchange.
     pub(super) fn new(exchange: &Exchange) -> Self {
-        let body = std::str::from_utf8(&exchange.body).ok();
-        let body = body.filter(|body| !exchange.repeats_secret && !holds_secret(body));
-        let headers = if exchange.repeats_secret { Vec::new() } else { exchange.signed_headers.clone() };
-        let signed = || match exchange.signature_form {
-            SignatureForm::WithHeaders => message(exchange.status, &exchange.signed_headers, &exchange.body),
-            _ => exchange.body.clone(),
-        };
-        Self {
+        let noted = Self {
             version: VERSION,
             at: exchange.at,
             operation: exchange.operation.id.to_owned(),
             request_id: exchange.request_id.clone(),
             response_id: exchange.response_id.clone(),
             status: exchange.status,
-            headers,
-            body: body.map(str::to_owned),
-            signed_sha256: body.is_none().then(|| hex(digest(&SHA256, &signed()).as_ref())),
+            headers: if exchange.repeats_secret { Vec::new() } else { exchange.signed_headers.clone() },
+            body: None,
+            signed_sha256: Some(hex(&exchange.signed_sha256)),
             signature_form: exchange.signature_form,
             signature: exchange.signature.clone(),
             public_key: exchange.public_key.clone(),
-        }
+        };
+        let body = std::str::from_utf8(&exchange.body).ok();
+        let body = body.filter(|body| !exchange.repeats_secret && !holds_secret(body)).map(str::to_owned);
+        // What the receipt does not show to the byte, it has a digest of.
+        let shown = Self { body, signed_sha256: None, ..noted.clone() };
+        let message = shown.check_ids().and_then(|()| shown.signed_message());
+        let is_shown = message.is_ok_and(|message| digest(&SHA256, &message).as_ref() == exchange.signed_sha256);
+        if is_shown { shown } else { noted }
     }
 
     /// Checks the signature with the public key of the receipt, which has to be bunq's if that is known.
@@ -93,28 +96,65 @@ impl Receipt {
         let key = VerifyingKey::from_pem(&self.public_key).map_err(unusable)?;
         let signature = self.signature.as_bytes();
         let is_valid = match (&self.body, &self.signed_sha256) {
-            (Some(body), None) if self.signature_form == SignatureForm::Body => {
-                key.verifies(body.as_bytes(), signature)
-            }
-            (Some(body), None) => key.verifies(&message(self.status, &self.headers, body.as_bytes()), signature),
+            (Some(_), None) => key.verifies(&self.signed_message()?, signature),
             (None, Some(digest)) => unhex(digest).is_some_and(|digest| key.verifies_digest(&digest, signature)),
             _ => return Err("it has neither a body nor a digest, or both".into()),
         };
         if !is_valid {
             return Err("its signature is not valid".into());
         }
-        let header = |wanted: &str| self.headers.iter().find(|(name, _)| name == wanted).map(|(_, value)| value);
-        let is_contradicted = self.signature_form == SignatureForm::WithHeaders
-            && self.body.is_some()
-            && (header(REQUEST_ID).is_some_and(|id| Some(id) != self.request_id.as_ref())
-                || header(RESPONSE_ID).is_some_and(|id| Some(id) != self.response_id.as_ref()));
-        if is_contradicted {
-            return Err("its ids are not those that are signed".into());
-        }
         if bunqs.is_some_and(|bunqs| bunqs.to_der() != key.to_der()) {
             return Err("it is signed with another key than bunq's".into());
         }
+        Ok(self.check_ids()?)
+    }
+
+    /// Holds the ids against those that are signed.
+    fn check_ids(&self) -> Result<(), &'static str> {
+        let is_contradicted =
+            |name, id: &Option<String>| self.signed_headers(name).any(|value| Some(value) != id.as_ref());
+        if is_contradicted(REQUEST_ID, &self.request_id) || is_contradicted(RESPONSE_ID, &self.response_id) {
+            return Err("its ids are not those that are signed");
+        }
         Ok(())
+    }
+
+    /// The bytes that bunq has signed. Whatever could be read in two ways is refused: what a receipt says is to follow from them.
+    fn signed_message(&self) -> Result<Vec<u8>, &'static str> {
+        let body = self.body.as_deref().ok_or("it does not show its body")?;
+        if serde_json::from_str::<IgnoredAny>(body).is_err() {
+            return Err("its body is not JSON");
+        }
+        if self.signature_form == SignatureForm::Body {
+            return Ok(body.as_bytes().to_vec());
+        }
+        let headers = || self.headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes()));
+        let is_header = |(name, value): (&str, &[u8])| {
+            HeaderName::from_bytes(name.as_bytes()).is_ok() && HeaderValue::from_bytes(value).is_ok()
+        };
+        // In bunq's order and case, and nothing beside them.
+        let canonical = signed_headers(headers());
+        let is_canonical = headers().eq(canonical.iter().map(|(name, value)| (name.as_str(), *value)));
+        if !is_canonical || !headers().all(is_header) {
+            return Err("its headers are not written as bunq signs them");
+        }
+        Ok(message_with_headers(self.status, headers(), body.as_bytes()))
+    }
+
+    /// The id of the request, if bunq has signed it. It is for receipts that a [`ReceiptReader`](crate::ReceiptReader) has checked.
+    pub fn signed_request_id(&self) -> Option<&str> {
+        self.signed_headers(REQUEST_ID).next().map(String::as_str)
+    }
+
+    /// The id of the response, if bunq has signed it. It is for receipts that a [`ReceiptReader`](crate::ReceiptReader) has checked.
+    pub fn signed_response_id(&self) -> Option<&str> {
+        self.signed_headers(RESPONSE_ID).next().map(String::as_str)
+    }
+
+    /// The values of this header that are part of what the receipt shows to be signed.
+    fn signed_headers(&self, wanted: &str) -> impl Iterator<Item = &String> {
+        let are_signed = self.shows_body() && self.signature_form == SignatureForm::WithHeaders;
+        self.headers.iter().filter(move |(name, _)| are_signed && name == wanted).map(|(_, value)| value)
     }
 
     /// Whether the body itself is signed for, and not only a digest of it.
@@ -128,10 +168,6 @@ impl Receipt {
         let key = VerifyingKey::from_pem(&self.public_key).ok()?;
         Some(hex(digest(&SHA256, key.to_der()).as_ref()))
     }
-}
-
-fn message(status: u16, headers: &[(String, String)], body: &[u8]) -> Vec<u8> {
-    message_with_headers(status, headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes())), body)
 }
 
 /// Whether a body holds a member that the document calls secret. Of what is not JSON, nothing is known.

@@ -3,12 +3,13 @@
 use std::fmt;
 use std::sync::Arc;
 
+use aws_lc_rs::digest::{SHA256, digest};
 use jiff::Timestamp;
 use reqwest::header::HeaderValue;
 
 use super::credentials::{BoxFuture, Credentials};
 use super::response::{ReceivedResponse, SIGNATURE};
-use super::signature::{SignatureForm, signed_headers};
+use super::signature::{SignatureForm, message_with_headers, signed_headers};
 use crate::error::CallMetadata;
 use crate::operation::Operation;
 
@@ -53,6 +54,8 @@ pub struct Exchange {
     pub signature_form: SignatureForm,
     /// bunq's public key, with which the signature was verified, as PEM.
     pub public_key: String,
+    /// The SHA-256 of the very bytes that the signature was verified over.
+    pub(crate) signed_sha256: Vec<u8>,
     /// The response repeats a secret that the call was made with.
     pub(crate) repeats_secret: bool,
 }
@@ -66,8 +69,13 @@ impl Exchange {
         form: SignatureForm,
     ) -> Option<Self> {
         let signature = response.headers.get(SIGNATURE).and_then(|value| value.to_str().ok())?;
-        let headers = response.headers.iter().map(|(name, value)| (name.as_str(), HeaderValue::as_bytes(value)));
-        let signed_headers: Vec<_> = signed_headers(headers)
+        let headers = || response.headers.iter().map(|(name, value)| (name.as_str(), HeaderValue::as_bytes(value)));
+        let status = response.status.as_u16();
+        let signed = match form {
+            SignatureForm::Body => digest(&SHA256, &response.body),
+            SignatureForm::WithHeaders => digest(&SHA256, &message_with_headers(status, headers(), &response.body)),
+        };
+        let signed_headers: Vec<_> = signed_headers(headers())
             .into_iter()
             .map(|(name, value)| (name, String::from_utf8_lossy(value).into_owned()))
             .collect();
@@ -79,12 +87,13 @@ impl Exchange {
             at: Timestamp::now(),
             request_id: metadata.request_id.clone(),
             response_id: metadata.response_id.clone(),
-            status: response.status.as_u16(),
+            status,
             signed_headers,
             body: response.body.to_vec(),
             signature: signature.to_owned(),
             signature_form: form,
             public_key: credentials.installation.as_ref()?.server_key.to_pem(),
+            signed_sha256: signed.as_ref().to_vec(),
             repeats_secret,
         })
     }
