@@ -20,6 +20,7 @@ mod policy;
 mod queries;
 mod replacements;
 mod results;
+mod secrets;
 mod signature;
 mod texts;
 mod types;
@@ -54,6 +55,7 @@ pub fn generate(document: &Document) -> Result<Vec<GeneratedFile>, Diagnostic> {
     let client = &output.client;
     let files = [
         ("types.rs", quote::quote!(#(#types)*)),
+        ("secrets.rs", secrets::generate(document)),
         ("operations.rs", operations::generate(document)?),
         ("client.rs", quote::quote!(#(#client)*)),
         ("methods.rs", methods.code),

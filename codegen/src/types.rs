@@ -61,23 +61,8 @@ pub(crate) fn complete(
     types.extend(readers);
     types.extend(more);
     types.extend(enums::generate(document, &public)?);
-    types.push(secret_members(document));
     types.extend(texts::generate(document, &public)?);
     Ok(())
-}
-
-/// The names of the members that hold secrets, wherever they stand.
-fn secret_members(document: &Document) -> syn::Item {
-    let mut names = BTreeSet::new();
-    for (_, schema) in document.schemas() {
-        let properties = schema["properties"].as_object().into_iter().flatten();
-        let secret = properties.filter(|(_, schema)| schema["format"] == "password");
-        names.extend(secret.map(|(name, _)| name));
-    }
-    syn::parse_quote! {
-        /// The names of the members that hold secrets, wherever they stand.
-        pub(crate) const SECRET_MEMBERS: &[&str] = &[#(#names),*];
-    }
 }
 
 /// The schemas that the public methods take or return, directly or not.

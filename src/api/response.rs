@@ -8,7 +8,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::error::{CallMetadata, Error};
-use crate::types::{SECRET_MEMBERS, redact};
+use crate::types::redact;
 
 /// The verified bytes of a response. It derefs to them.
 ///
@@ -25,7 +25,7 @@ impl ResponseBody {
     /// stands in. Other members may be about a person. `None` if the body is not JSON.
     pub fn redacted(&self) -> Option<Value> {
         let mut body = serde_json::from_slice(&self.0).ok()?;
-        redact(&mut body, SECRET_MEMBERS);
+        redact(&mut body);
         Some(body)
     }
 }

@@ -57,7 +57,12 @@ fn provision_json(seen: &Provision, shows_secrets: bool) -> Value {
     if shows_secrets {
         let token = seen.credential.as_ref().and_then(|credential| credential.token_value.as_ref());
         let code = seen.oauth_request.as_ref().and_then(|request| request.authorization_code.as_ref());
-        for (pointer, secret) in [("/credential/token_value", token), ("/oauth_request/authorization_code", code)] {
+        let redirect_url = seen.oauth_request.as_ref().and_then(|request| request.redirect_url.as_ref());
+        for (pointer, secret) in [
+            ("/credential/token_value", token),
+            ("/oauth_request/authorization_code", code),
+            ("/oauth_request/redirect_url", redirect_url),
+        ] {
             if let (Some(place), Some(secret)) = (json.pointer_mut(pointer), secret) {
                 *place = secret.expose().into();
             }

@@ -215,7 +215,8 @@ impl StoredProvision {
 
     fn show_oauth_request(&self, request: &StoredOauthRequest) -> Value {
         let created = in_bunqs_form(request.created);
-        let code = |purpose| self.made_up(purpose).simple().to_string();
+        let text = |purpose| self.made_up(purpose).simple().to_string();
+        let code = text("code");
         json!({
             "id": request.id,
             "uuid": self.made_up("request"),
@@ -223,10 +224,10 @@ impl StoredProvision {
             "updated": created,
             "status": "ACTIVE",
             "scope": ["PAYMENT_INFORMATION"],
-            "redirect_url": "https://sandbox.example/redirect",
+            "redirect_url": format!("https://sandbox.example/callback?code={code}"),
             "callback_url": "https://sandbox.example/callback",
-            "authorization_code": code("code"),
-            "client_id": code("client"),
+            "authorization_code": code,
+            "client_id": text("client"),
             "oauth_client_id": request.client,
             "oauth_client_display_name": "Sandbox Partner",
             "response_type": "code",

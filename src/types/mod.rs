@@ -38,7 +38,7 @@ pub(crate) use self::permitted_ip::PermittedIp;
 pub use self::permitted_ip::PermittedIps;
 pub use self::provision_id::ProvisionId;
 pub use self::secret::Secret;
-pub(crate) use self::secret::{REDACTED, RequestSecret, exposed, redact, redacted_as_none};
+pub(crate) use self::secret::{REDACTED, RequestSecret, SECRET_MEMBERS, exposed, redact, redacted_as_none};
 pub(crate) use self::text_rule::{TextRule, checked_text, compiled};
 pub use self::timestamp::Timestamp;
 

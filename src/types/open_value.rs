@@ -6,6 +6,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser};
 use serde_json::value::RawValue;
 
 use super::drift::note_unknown;
+use super::secret::redact;
 
 /// The longest text that is kept.
 const MAX_LEN: usize = 16 * 1024;
@@ -13,7 +14,8 @@ const MAX_LEN: usize = 16 * 1024;
 /// A JSON value of a shape that bunq does not document, as its text.
 ///
 /// The text is kept, because a tree of it would take many times the memory. One of more than 16 KiB is not read. `Debug`
-/// shows only its length, because it may be about a person. It is read from JSON alone.
+/// shows only its length, because it may be about a person. It is read from JSON alone. It serializes with `"[redacted]"` in place
+/// of each member that has the name of a secret.
 ///
 /// ```
 /// # fn example(credential: &bunq_partner::Credential) -> Option<serde_json::Value> {
@@ -62,7 +64,8 @@ pub(crate) fn lenient_open_value<'de, D: Deserializer<'de>>(
 
 impl Serialize for OpenValue {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let value: serde_json::Value = serde_json::from_str(&self.0).map_err(ser::Error::custom)?;
+        let mut value: serde_json::Value = serde_json::from_str(&self.0).map_err(ser::Error::custom)?;
+        redact(&mut value);
         value.serialize(serializer)
     }
 }
@@ -80,6 +83,13 @@ mod tests {
             assert_eq!(written, serde_json::from_str::<serde_json::Value>(text).unwrap());
         }
         assert_eq!(serde_json::from_str::<Option<OpenValue>>("null").unwrap(), None);
+    }
+
+    #[test]
+    fn a_secret_in_it_is_not_written_out() {
+        let value: OpenValue = serde_json::from_str(r#"[{"token_value": "planted", "ip": "127.0.0.1"}]"#).unwrap();
+        assert_eq!(serde_json::to_string(&value).unwrap(), r#"[{"ip":"127.0.0.1","token_value":"[redacted]"}]"#);
+        assert!(value.as_json().contains("planted"));
     }
 
     #[test]

@@ -10,6 +10,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use serde_json::Value;
 use zeroize::Zeroizing;
 
+include!(concat!(env!("OUT_DIR"), "/secrets.rs"));
+
 /// What a secret serializes as.
 pub(crate) const REDACTED: &str = "[redacted]";
 
@@ -95,18 +97,18 @@ pub(crate) fn exposed<S: Serializer>(secret: &Secret, serializer: S) -> Result<S
     serializer.serialize_str(secret.expose())
 }
 
-/// Redacts the members of `value` that are called like one of `names`, wherever they stand, unless they are null.
-pub(crate) fn redact(value: &mut Value, names: &[&str]) {
+/// Redacts the members of `value` that have the name of a secret, wherever they stand, unless they are null.
+pub(crate) fn redact(value: &mut Value) {
     match value {
         Value::Object(members) => {
             for (name, value) in members {
-                if names.contains(&name.as_str()) && !value.is_null() {
+                if SECRET_MEMBERS.contains(&name.as_str()) && !value.is_null() {
                     *value = REDACTED.into();
                 }
-                redact(value, names);
+                redact(value);
             }
         }
-        Value::Array(items) => items.iter_mut().for_each(|item| redact(item, names)),
+        Value::Array(items) => items.iter_mut().for_each(redact),
         _ => {}
     }
 }

@@ -9,8 +9,9 @@ use serde_json::Value;
 
 use crate::root;
 
-const PARTS: [(&str, &str); 4] = [
+const PARTS: [(&str, &str); 5] = [
     ("types.rs", "The data types, in src/types"),
+    ("secrets.rs", "The names of secrets, in src/types/secret.rs"),
     ("operations.rs", "The table of operations, in src/operation.rs"),
     ("methods.rs", "The typed methods, in src/api/mod.rs"),
     ("client.rs", "The client, in src/api/client.rs"),

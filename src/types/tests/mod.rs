@@ -13,7 +13,7 @@ use crate::types;
 include!(concat!(env!("OUT_DIR"), "/examples.rs"));
 
 /// The members of responses that are secrets.
-const SECRETS: [&str; 3] = ["token", "token_value", "authorization_code"];
+const SECRETS: [&str; 4] = ["token", "token_value", "authorization_code", "redirect_url"];
 
 /// A value as it is encoded: with the secrets of responses redacted.
 fn masked(mut value: Value) -> Value {
