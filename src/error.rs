@@ -19,10 +19,13 @@ const MAX_FOREIGN_CHARS: usize = 500;
 ///
 /// Any call can fail with [`Connect`](Self::Connect), [`Connection`](Self::Connection), [`Timeout`](Self::Timeout),
 /// [`InvalidResponse`](Self::InvalidResponse), [`Signature`](Self::Signature), [`Unauthorized`](Self::Unauthorized),
-/// [`NotFound`](Self::NotFound), [`RateLimited`](Self::RateLimited), [`Maintenance`](Self::Maintenance),
-/// [`Rejected`](Self::Rejected), [`Server`](Self::Server) and [`Internal`](Self::Internal), and with
-/// [`Context`](Self::Context) if a [`ContextStore`](crate::ContextStore) is used. The documentation of a method lists
-/// only the kinds that it adds.
+/// [`Forbidden`](Self::Forbidden), [`NotFound`](Self::NotFound), [`RateLimited`](Self::RateLimited),
+/// [`Maintenance`](Self::Maintenance), [`Rejected`](Self::Rejected), [`Server`](Self::Server) and
+/// [`Internal`](Self::Internal), and with [`Context`](Self::Context) if a [`ContextStore`](crate::ContextStore) is used.
+/// The documentation of a method lists only the kinds that it adds.
+///
+/// Of a response, the kind says what its status means. Whether that is bunq's own word is
+/// [`Error::is_from_bunq`]: something else, such as a proxy, may have answered.
 ///
 /// More kinds may come: match with a wildcard arm.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -43,13 +46,16 @@ pub enum ErrorKind {
     /// bunq does not accept the key, the token, the address or the signature: 401, 403 with one of two texts, or 400
     /// when a session is opened.
     Unauthorized,
+    /// 403 of bunq's own: the caller may not do this, as a user may not do what only the partner may. It is not about the
+    /// key: bunq says so in other words than those of a dead token, or in the same words though the session is alive.
+    Forbidden,
     /// 404: there is no such object.
     NotFound,
     /// More calls than bunq allows: bunq responded with 429, or the wait for a permit would outlast the call.
     RateLimited,
     /// 491: bunq is under maintenance.
     Maintenance,
-    /// Another 3xx or 4xx: bunq refuses the request.
+    /// Another 3xx or 4xx: the request is refused.
     Rejected,
     /// A 5xx: bunq failed, or a proxy in front of it.
     Server,
@@ -82,6 +88,7 @@ impl ErrorKind {
             Self::InvalidResponse => "InvalidResponse",
             Self::Signature => "Signature",
             Self::Unauthorized => "Unauthorized",
+            Self::Forbidden => "Forbidden",
             Self::NotFound => "NotFound",
             Self::RateLimited => "RateLimited",
             Self::Maintenance => "Maintenance",
@@ -169,7 +176,7 @@ pub struct Error(Box<Inner>);
 struct Inner {
     kind: ErrorKind,
     sent: Sent,
-    /// The failure is a refusal of bunq's own: see [`Error::refused_by_bunq`].
+    /// See [`Error::is_from_bunq`].
     is_from_bunq: bool,
     /// It passes, though its kind does not by itself.
     is_passing: bool,
@@ -227,7 +234,7 @@ impl Error {
     /// Whether the response is a refusal that bunq did not make, as far as can be known.
     fn is_unproven_refusal(&self) -> bool {
         let is_refusal = matches!(self.0.kind, ErrorKind::Unauthorized | ErrorKind::NotFound | ErrorKind::Rejected);
-        is_refusal && self.0.sent == Sent::Responded && !self.0.is_from_bunq
+        is_refusal && self.status().is_some() && !self.0.is_from_bunq
     }
 
     /// Whether bunq itself refuses the call for its rate.
@@ -242,7 +249,17 @@ impl Error {
             Some(403) => self.0.bunq_messages.iter().any(|message| is_token_refusal(message)),
             _ => false,
         };
-        refuses && self.0.is_from_bunq
+        refuses && self.0.is_from_bunq && self.0.kind == ErrorKind::Unauthorized
+    }
+
+    /// Whether bunq itself has refused the call, as far as can be known: the response is a refusal in bunq's envelope,
+    /// echoes the id of the request, and has no signature that is not valid. Most of bunq's refusals are not signed.
+    ///
+    /// If a response refuses the call and this is `false`, something else has answered, such as a proxy. It knows nothing of
+    /// your key, your objects or bunq's rate limits, whatever its status says, and the call
+    /// [may succeed later](Self::is_retryable).
+    pub fn is_from_bunq(&self) -> bool {
+        self.0.is_from_bunq
     }
 
     /// How long to wait before the next attempt, if that is known: bunq asks for it, or its rate limit has no permit before.
@@ -276,7 +293,7 @@ impl Error {
         self.0.metadata.as_ref()?.response_id.as_deref()
     }
 
-    /// bunq's own messages.
+    /// The messages of a refusal in bunq's envelope. They are bunq's own if [`is_from_bunq`](Self::is_from_bunq) is `true`.
     pub fn bunq_messages(&self) -> &[String] {
         &self.0.bunq_messages
     }
@@ -365,9 +382,14 @@ impl Error {
         self.0.metadata.as_ref()
     }
 
-    /// Whether the failure is a refusal of bunq's own.
-    pub(crate) fn is_from_bunq(&self) -> bool {
-        self.0.is_from_bunq
+    /// The same refusal, of which `evidence` shows that it is not about the token.
+    pub(crate) fn forbidden(mut self, evidence: &str) -> Self {
+        self.0.kind = ErrorKind::Forbidden;
+        self.0.message = format!(
+            "{FORBIDDEN}: {evidence}, so the API key, its environment and this machine's address are not the reason; a user's \
+             client, for example, may not do what only the partner may"
+        );
+        self
     }
 
     /// The same error with what to do about it.
@@ -387,9 +409,7 @@ impl Error {
     /// because a request may still arrive.
     pub(crate) fn in_doubt(mut self, failure: Option<Self>) -> Self {
         self.0.is_in_doubt = true;
-        let pause = failure.as_ref().and_then(Self::retry_after).unwrap_or_default();
-        let error =
-            self.with_advice("whether it was carried out nevertheless could not be found out").passing_after(pause);
+        let error = self.with_advice("whether it was carried out nevertheless could not be found out");
         match failure {
             Some(failure) => error.with_source(failure),
             None => error,
@@ -434,7 +454,8 @@ impl fmt::Display for Error {
             write!(f, ": {}", one_line(&cause(&**source), MAX_FOREIGN_CHARS))?;
         }
         if !bunq_messages.is_empty() {
-            write!(f, "; bunq says: {}", bunq_messages.join("; "))?;
+            let who = if self.0.is_from_bunq { "bunq" } else { "it" };
+            write!(f, "; {who} says: {}", bunq_messages.join("; "))?;
         }
         let Some(CallMetadata { attempts, request_id, status, response_id, .. }) = metadata else { return Ok(()) };
         let known = [
@@ -456,6 +477,9 @@ fn cause(error: &(dyn std::error::Error + 'static)) -> String {
         _ => error.to_string(),
     }
 }
+
+/// A 403 that is not about the token.
+pub(crate) const FORBIDDEN: &str = "bunq does not allow the caller to do this";
 
 /// Whether a message of a 403 is what bunq says of a token that it does not accept any more. Other words mean that the
 /// caller may not do this.

@@ -9,8 +9,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use bunq_partner::sandbox::{Fault, Injection, RawResponse};
-use bunq_partner::{Client, Environment, Error, ErrorKind, ProvisionId, Sent};
+use bunq_partner::sandbox::{Fault, Injection, RawResponse, Sandbox};
+use bunq_partner::{Client, Environment, Error, ErrorKind, Operation, ProvisionId, Sent};
 use common::{at_once, id, once, ready, start, start_without_retries};
 use insta::assert_snapshot;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -116,6 +116,53 @@ async fn a_proxys_502_in_html() {
     assert_eq!(error.operation().unwrap().id, "update_provision");
     assert_eq!(error.response_id(), None);
     assert_snapshot!("proxy_502", told(&error, id));
+}
+
+#[tokio::test]
+async fn an_error_says_whose_word_it_is() {
+    let sandbox = Sandbox::builder().signed_refusals(true).start().await.unwrap();
+    let client = sandbox.client().retry(once()).build().unwrap();
+    let id = ready(&client).await;
+    let mut lines = Vec::new();
+    for status in [302, 401, 403, 404, 429, 491, 503] {
+        sandbox.inject(Injection::new(Fault::UnsignedStatus(status)).on(&Operation::GET_PROVISION));
+        let error = client.provisions().get(id).await.unwrap_err();
+        assert!(!error.is_from_bunq() && error.is_retryable() && error.bunq_messages().is_empty(), "{error}");
+        lines.push(told(&error, id));
+    }
+    // A refusal in bunq's form that is not bunq's: its signature is another's, or it is not about this request.
+    let edits: [fn(&mut RawResponse); 2] = [
+        |response| response.body.push(b' '),
+        |response| response.headers.retain(|(name, _)| name != "X-Bunq-Client-Request-Id"),
+    ];
+    for edit in edits {
+        for status in [403, 404] {
+            sandbox.inject(Injection::new(Fault::Status(status)).on(&Operation::GET_PROVISION));
+            sandbox.after_signing(move |_, response| edit(response));
+            let error = client.provisions().get(id).await.unwrap_err();
+            sandbox.clear_edits();
+            assert!(!error.is_from_bunq() && error.is_retryable() && error.bunq_messages().len() == 1, "{error}");
+            lines.push(told(&error, id));
+        }
+    }
+    assert!(lines.iter().all(|line| !line.contains("bunq says") && !line.contains("bunq has no such object")));
+    assert_snapshot!("whose_word", lines.join("\n"));
+    let error = client.provisions().get(common::id(999_999)).await.unwrap_err();
+    assert!(error.is_from_bunq() && error.to_string().contains("bunq has no such object; bunq says: "), "{error}");
+}
+
+/// Nothing else than bunq knows the key.
+#[tokio::test]
+async fn a_proxy_that_refuses_a_session_says_nothing_of_the_key() {
+    let (sandbox, client) = start_without_retries().await;
+    for operation in [&Operation::CREATE_DEVICE_SERVER, &Operation::CREATE_SESSION] {
+        for status in [401, 403, 404] {
+            sandbox.inject(Injection::new(Fault::UnsignedStatus(status)).on(operation));
+            let error = client.open_session().await.unwrap_err();
+            assert!(error.to_string().contains("something that is not bunq, such as a proxy"), "{error}");
+            assert!(!error.to_string().contains("key") && error.is_retryable(), "{error}");
+        }
+    }
 }
 
 #[tokio::test]

@@ -570,6 +570,18 @@ async fn a_row_that_is_given_up_in_doubt_says_so() {
     assert_eq!(states(&outcomes(close()).await), [(RowState::Found, 1)].into());
 }
 
+/// It says nothing of the key, whatever its status.
+#[tokio::test(start_paused = true)]
+async fn a_proxy_that_refuses_the_session_for_a_while_ends_nothing() {
+    for status in [401, 403, 404] {
+        let (sandbox, client) = common::start().await;
+        let ids = sandbox.populate(5);
+        sandbox.inject(Injection::new(Fault::UnsignedStatus(status)).on(&Operation::CREATE_SESSION).times(30));
+        let rows = outcomes(close_all(&client, &ids)).await;
+        assert_eq!(states(&rows), [(RowState::Accepted, 5)].into(), "{status}");
+    }
+}
+
 /// A row that always fails holds nobody up.
 #[tokio::test(start_paused = true)]
 async fn a_row_that_always_fails_is_given_up() {

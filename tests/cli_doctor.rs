@@ -260,6 +260,29 @@ async fn a_server_that_is_not_bunqs_is_named() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_proxy_that_answers_in_bunqs_place_is_named() {
+    for operation in [&Operation::LIST_PROVISIONS, &Operation::CREATE_DEVICE_SERVER] {
+        let (sandbox, folder) = (Sandbox::start().await.unwrap(), Folder::new());
+        sandbox.inject(Injection::new(Fault::UnsignedStatus(401)).on(operation).always());
+        let report = Report::of(&mut program_for(&folder, &sandbox));
+        assert!(report.summary().starts_with("it is not bunq that answers: "), "{}", report.0);
+        assert_eq!(report.list("ruled_out"), ["the API key: bunq has not refused it"]);
+        assert!(report.next().starts_with("look at the proxy"), "{}", report.0);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_that_may_not_do_it_is_told_from_a_wrong_one() {
+    for fault in [Fault::Status(403), Fault::Forbidden] {
+        let (sandbox, folder) = (Sandbox::start().await.unwrap(), Folder::new());
+        sandbox.inject(Injection::new(fault).on(&Operation::LIST_PROVISIONS).always());
+        let report = Report::of(&mut program_for(&folder, &sandbox));
+        assert!(report.summary().starts_with("bunq accepts the key, but does not allow it"), "{}", report.0);
+        assert!(report.list("ruled_out")[0].starts_with("a wrong key"), "{}", report.0);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_bank_that_repeats_secrets_does_not_get_them_shown() {
     let (sandbox, folder) = (Sandbox::start().await.unwrap(), Folder::new());
     Report::of(&mut program_for(&folder, &sandbox));

@@ -39,6 +39,7 @@ async fn failures_of_a_call() {
         (Fault::MissingSignature, 7, "Signature"),
         (Fault::RateLimited { retry_after: Some(Duration::from_secs(3000)) }, 10, "RateLimited"),
         (Fault::Status(490), 12, "Rejected"),
+        (Fault::Status(403), 22, "Forbidden"),
     ] {
         sandbox.inject(Injection::new(fault).on(&Operation::GET_PROVISION).always());
         let (ended, error) = ends(&sandbox, &["get", &id]);
@@ -60,6 +61,14 @@ async fn failures_that_are_attempted_again() {
     for (fault, code) in [(Fault::Drop, 4), (Fault::Status(491), 11), (Fault::Status(500), 13)] {
         sandbox.inject(Injection::new(fault).on(&Operation::GET_PROVISION).always());
         assert_eq!(ends(&sandbox, &["get", &id]).0, code, "{fault:?}");
+        sandbox.clear_injections();
+    }
+    // What a proxy says is not said to be bunq's.
+    for (status, code) in [(404, 9), (401, 8), (403, 12)] {
+        sandbox.inject(Injection::new(Fault::UnsignedStatus(status)).on(&Operation::GET_PROVISION).always());
+        let (ended, error) = ends(&sandbox, &["get", &id]);
+        assert_eq!((ended, &error["is_from_bunq"]), (code, &Value::Bool(false)), "{error}");
+        assert!(error["hint"].as_str().unwrap().contains("what has answered in bunq's place"), "{error}");
         sandbox.clear_injections();
     }
     let mut nobody = program(&Folder::new());

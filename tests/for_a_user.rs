@@ -25,7 +25,7 @@ async fn the_first_session_uses_the_credential_up() {
 
     // The session of a user may not read provisions.
     let error = user.provisions().get(id).await.unwrap_err();
-    assert_eq!((error.kind(), error.status()), (ErrorKind::Rejected, Some(403)), "{error}");
+    assert_eq!((error.kind(), error.status()), (ErrorKind::Forbidden, Some(403)), "{error}");
 
     let used = client.provisions().get(id).await.unwrap().credential.unwrap();
     assert_eq!(used.token_value, None);
@@ -35,6 +35,55 @@ async fn the_first_session_uses_the_credential_up() {
         error.to_string(),
         "the credential has been used, and its token is not shown: get another with `reset_token`"
     );
+}
+
+/// bunq says so in words of its own, or in those of a dead token.
+#[tokio::test(start_paused = true)]
+async fn what_only_the_partner_may_do_is_forbidden() {
+    for words in [None, Some("Insufficient authorisation."), Some("Insufficient authentication.")] {
+        let (sandbox, client) = start().await;
+        let credential = credential(&client).await;
+        let known = ready(&client).await;
+        // A credential is bound to the installation that it was first used with.
+        let store = common::MemoryStore::default();
+        let user = || {
+            let builder = client.for_user_token(credential.token_value.clone().unwrap());
+            builder.context_store(store.clone()).build().unwrap()
+        };
+        user().open_session().await.unwrap();
+        if let Some(words) = words {
+            sandbox.before_signing(move |_, response| {
+                if response.status == 403 {
+                    response.body = serde_json::json!({ "Error": [{ "error_description": words }] }).to_string().into();
+                }
+            });
+        }
+        for verb in ["create", "close", "reset_token", "get", "list", "ensure", "wait"] {
+            let user = user();
+            sandbox.take_journal();
+            for _ in 0..2 {
+                let provisions = user.provisions();
+                let began = tokio::time::Instant::now();
+                let outcome = match verb {
+                    "create" => provisions.create(common::person()).await.map(drop),
+                    "ensure" => provisions.ensure(common::person()).await.map(drop),
+                    "close" => provisions.close(known).await.map(drop),
+                    "reset_token" => provisions.reset_token(known).await.map(drop),
+                    "get" => provisions.get(known).await.map(drop),
+                    "wait" => provisions.wait_until_closed(known).wait().await.map(drop),
+                    _ => provisions.list().page().await.map(drop),
+                };
+                let error = outcome.unwrap_err();
+                assert_eq!(error.kind(), ErrorKind::Forbidden, "{verb} {words:?}: {error}");
+                assert!(error.is_from_bunq() && !error.is_doubtful() && !error.is_retryable(), "{verb}: {error}");
+                assert!(error.to_string().contains("bunq does not allow the caller to do this"), "{verb}: {error}");
+                assert!(!error.to_string().contains("check the API key"), "{verb}: {error}");
+                assert!(began.elapsed() < Duration::from_secs(10), "{verb} {words:?}: it took {:?}", began.elapsed());
+            }
+            let sessions = calls(&sandbox, "POST", "/session-server").len();
+            assert_eq!(sessions, usize::from(words.is_some()), "{verb} {words:?}");
+        }
+    }
 }
 
 #[tokio::test]

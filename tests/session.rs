@@ -230,22 +230,28 @@ async fn a_real_403_leads_to_one_session_at_most() {
     let id = ready(&client).await;
     sandbox.inject(Injection::new(Fault::Forbidden).on(&Operation::GET_PROVISION).always());
     for _ in 0..5 {
-        assert_eq!(client.provisions().get(id).await.unwrap_err().kind(), ErrorKind::Unauthorized);
+        let error = client.provisions().get(id).await.unwrap_err();
+        assert_eq!((error.kind(), error.is_from_bunq()), (ErrorKind::Forbidden, true), "{error}");
+        assert!(!error.is_retryable() && error.to_string().contains("are not the reason"), "{error}");
     }
+    assert_eq!(handshakes(&sandbox), [1, 1, 2]);
+    // Nobody knows whether the session is alive.
+    sandbox.inject(Injection::new(Fault::UnsignedStatus(502)).on(&Operation::GET_INSTALLATION).times(4));
+    assert_eq!(client.provisions().get(id).await.unwrap_err().kind(), ErrorKind::Unauthorized);
     assert_eq!(handshakes(&sandbox), [1, 1, 2]);
     // A session that dies meanwhile is replaced nevertheless.
     sandbox.clear_injections();
     let sandbox_403 = Sandbox::builder().dead_token(DeadToken::InsufficientAuthorisation).start().await.unwrap();
     let client = sandbox_403.client().build().unwrap();
     sandbox_403.inject(Injection::new(Fault::Forbidden).on(&Operation::LIST_PROVISIONS).times(2));
-    assert_eq!(client.provisions().list().page().await.unwrap_err().kind(), ErrorKind::Unauthorized);
+    assert_eq!(client.provisions().list().page().await.unwrap_err().kind(), ErrorKind::Forbidden);
     sandbox_403.end_sessions();
     client.provisions().list().page().await.unwrap();
 
     // Other words do not cost a session.
     let before = handshakes(&sandbox_403);
     sandbox_403.inject(Injection::new(Fault::Status(403)).on(&Operation::LIST_PROVISIONS));
-    assert_eq!(client.provisions().list().page().await.unwrap_err().kind(), ErrorKind::Rejected);
+    assert_eq!(client.provisions().list().page().await.unwrap_err().kind(), ErrorKind::Forbidden);
     assert_eq!(handshakes(&sandbox_403), before);
 }
 

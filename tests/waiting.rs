@@ -111,7 +111,7 @@ async fn a_failure_that_stays_ends_every_wait() {
     let waiters = close(&client, sandbox.populate(3)).await;
     sandbox.inject(Injection::new(Fault::Status(403)).always());
     for error in join_all(waiters.into_iter().map(|waiter| quick(waiter).wait())).await {
-        assert_eq!(error.unwrap_err().kind(), ErrorKind::Rejected);
+        assert_eq!(error.unwrap_err().kind(), ErrorKind::Forbidden);
     }
 }
 
@@ -119,7 +119,7 @@ async fn a_failure_that_stays_ends_every_wait() {
 async fn when_the_list_is_refused_provisions_are_read_by_id() {
     let (sandbox, client) = start_without_retries().await;
     let waiters = close(&client, sandbox.populate(3)).await;
-    for fault in [Fault::Status(400), Fault::EmptyResponse, Fault::NotJson] {
+    for fault in [Fault::Status(400), Fault::Status(403), Fault::EmptyResponse, Fault::NotJson] {
         sandbox.inject(Injection::new(fault).on(&Operation::LIST_PROVISIONS).times(2));
     }
     let closed = join_all(waiters.into_iter().map(|waiter| quick(waiter).wait())).await;
@@ -255,6 +255,10 @@ async fn a_refusal_that_is_not_bunqs_does_not_end_a_wait_or_a_read() {
         client.provisions().get(id).await.unwrap();
         // More than a call has attempts.
         sandbox.inject(Injection::new(Fault::UnsignedStatus(status)).on(&Operation::GET_PROVISION).times(9));
+        quick(client.provisions().wait_until_closed(id)).wait().await.unwrap();
+        // No session can be opened for a while.
+        sandbox.end_sessions();
+        sandbox.inject(Injection::new(Fault::UnsignedStatus(status)).on(&Operation::CREATE_SESSION).times(9));
         quick(client.provisions().wait_until_closed(id)).wait().await.unwrap();
     }
 }

@@ -196,7 +196,13 @@ impl ProvideCredentials for Renewing {
         Box::pin(async { Ok(credentials) })
     }
 
-    fn refuse<'a>(&'a self, credentials: &'a Credentials, refusal: &'a Error) -> BoxFuture<'a, Renewal> {
+    fn refuse<'a>(
+        &'a self,
+        credentials: &'a Credentials,
+        refusal: &'a Error,
+        is_again: bool,
+    ) -> BoxFuture<'a, Renewal> {
+        assert!(!is_again);
         assert!(refusal.refuses_token());
         self.refused.lock().unwrap().extend(credentials.token.clone());
         Box::pin(async { Renewal::Renewed })

@@ -272,17 +272,39 @@ impl RowRecord {
     }
 }
 
-/// Whether a failure is the last word on a row: its request surely was not carried out, and will not be.
-pub(super) fn is_refused(error: &Error) -> bool {
-    use ErrorKind::{Duplicate, InvalidInput, NotFound, Rejected, Unattainable};
-    let is_refusal = matches!(error.kind(), InvalidInput | NotFound | Rejected | Unattainable | Duplicate);
-    // The refusal of a read says nothing of what was requested before it.
-    let is_of_request = error.operation().is_none_or(|operation| operation.method != "GET");
-    is_refusal && is_of_request && !is_about_the_key(error) && !error.is_doubtful() && !error.is_retryable()
+/// What a failure is about.
+#[derive(PartialEq, Eq)]
+enum Subject {
+    Row,
+    /// The one who asks, which may concern every row.
+    Key,
+    /// The way to bunq, bunq, or this machine.
+    Other,
 }
 
-/// Whether bunq refuses the one who asks, which may concern every row.
+fn subject(error: &Error) -> Subject {
+    use ErrorKind::{
+        Connect, Connection, Context, CredentialSpent, Duplicate, Forbidden, Internal, InvalidInput, InvalidResponse,
+        Journal, Maintenance, NotFound, RateLimited, Rejected, Server, Signature, Timeout, Unattainable, Unauthorized,
+        WaitTimeout,
+    };
+    match error.kind() {
+        Unauthorized | Forbidden => Subject::Key,
+        Rejected if matches!(error.status(), Some(402 | 466)) => Subject::Key,
+        InvalidInput | NotFound | Rejected | Unattainable | Duplicate => Subject::Row,
+        Connect | Connection | Timeout | InvalidResponse | Signature | RateLimited | Maintenance | Server
+        | WaitTimeout | CredentialSpent | Context | Journal | Internal => Subject::Other,
+    }
+}
+
+/// Whether a failure is the last word on a row: its request surely was not carried out, and will not be.
+pub(super) fn is_refused(error: &Error) -> bool {
+    // The refusal of a read says nothing of what was requested before it.
+    let is_of_request = error.operation().is_none_or(|operation| operation.method != "GET");
+    subject(error) == Subject::Row && is_of_request && !error.is_doubtful() && !error.is_retryable()
+}
+
+/// Whether bunq refuses the one who asks.
 pub(super) fn is_about_the_key(error: &Error) -> bool {
-    let is_forbidden = error.kind() == ErrorKind::Rejected && matches!(error.status(), Some(402 | 403 | 466));
-    (error.kind() == ErrorKind::Unauthorized || is_forbidden) && !error.is_retryable()
+    subject(error) == Subject::Key && !error.is_retryable()
 }

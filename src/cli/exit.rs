@@ -16,7 +16,7 @@ const DOUBT: u8 = 20;
 const INTERRUPTED: u8 = 130;
 
 /// The exit code of each kind of failure, with what it means.
-const KINDS: [(ErrorKind, u8, &str); 19] = [
+const KINDS: [(ErrorKind, u8, &str); 20] = [
     (ErrorKind::InvalidInput, USAGE, "invalid input; nothing was sent"),
     (ErrorKind::Connect, 3, "no connection to bunq"),
     (ErrorKind::Connection, 4, "the connection broke"),
@@ -24,6 +24,7 @@ const KINDS: [(ErrorKind, u8, &str); 19] = [
     (ErrorKind::InvalidResponse, 6, "the response is not what the document describes"),
     (ErrorKind::Signature, 7, "the response has no valid signature of bunq's"),
     (ErrorKind::Unauthorized, 8, "bunq does not accept the key, the token or the address"),
+    (ErrorKind::Forbidden, 22, "bunq does not allow the caller to do this"),
     (ErrorKind::NotFound, 9, "there is no such object"),
     (ErrorKind::RateLimited, 10, "too many calls"),
     (ErrorKind::Maintenance, 11, "bunq is under maintenance"),
@@ -161,6 +162,7 @@ impl Failure {
             json["request_id"] = error.request_id().into();
             json["response_id"] = error.response_id().into();
             json["is_doubtful"] = error.is_doubtful().into();
+            json["is_from_bunq"] = error.is_from_bunq().into();
         }
         json
     }
@@ -220,12 +222,18 @@ fn hint(error: &Error) -> Option<&'static str> {
     if error.is_doubtful() {
         return Some("look before you repeat it: `bunq-partner get ID`, or `bunq-partner find UUID` after a creation");
     }
+    if error.status().is_some_and(|status| (300..500).contains(&status)) && !error.is_from_bunq() {
+        return Some("`bunq-partner doctor` finds out what has answered in bunq's place");
+    }
     Some(match error.kind() {
         ErrorKind::Connect | ErrorKind::Signature | ErrorKind::Unauthorized | ErrorKind::Context => {
             "`bunq-partner doctor` finds out what is wrong"
         }
         ErrorKind::Connection | ErrorKind::Timeout | ErrorKind::Server => {
             "try again; if it stays, `bunq-partner doctor`"
+        }
+        ErrorKind::Forbidden => {
+            "a user's key may not do what only the partner may; bunq's support asks for the response id"
         }
         ErrorKind::NotFound => "`bunq-partner list` shows the provisions that there are",
         ErrorKind::RateLimited => {

@@ -24,6 +24,7 @@ fn what_may_have_been_carried_out() {
         (Unauthorized, Sent::Responded, [false, true]),
         (NotFound, Sent::Responded, [false, true]),
         (Rejected, Sent::Responded, [false, true]),
+        (Forbidden, Sent::Responded, [false, true]),
     ] {
         assert_eq!([true, false].map(|own| may_have_run(kind, sent, own)), expected, "{kind:?} {sent:?}");
     }
@@ -59,7 +60,10 @@ fn what_is_not_bunqs_own_proves_nothing() {
     for (kind, status) in [(ErrorKind::NotFound, 404), (ErrorKind::Rejected, 403), (ErrorKind::Unauthorized, 401)] {
         let [own, other] = [true, false].map(|own| refused(kind, &Operation::GET_PROVISION, status, own));
         assert_eq!([own.is_retryable(), other.is_retryable()], [false, true], "{status}");
-        assert_eq!([own.refuses_token(), other.refuses_token()], [status != 404, false], "{status}");
+        let is_about_the_token = kind == ErrorKind::Unauthorized;
+        assert_eq!([own.refuses_token(), other.refuses_token()], [is_about_the_token, false], "{status}");
+        assert!(own.to_string().contains("bunq says: ") && other.to_string().contains("it says: "), "{own} {other}");
+        assert!(other.before_sending().is_retryable(), "the session could not be opened, but may be later");
     }
     assert!(refused(ErrorKind::RateLimited, &Operation::GET_PROVISION, 429, true).is_throttling());
     assert!(!refused(ErrorKind::RateLimited, &Operation::GET_PROVISION, 429, false).is_throttling());

@@ -54,6 +54,8 @@ enum Looked<T> {
     NotDone,
     /// Something else was done, which this error names.
     DoneOtherwise(Error),
+    /// The caller may not look either.
+    Forbidden,
     /// Nothing, in the time that there is: because the last look failed, or because a request can arrive after it.
     Unknown(Option<Error>),
 }
@@ -134,7 +136,14 @@ impl Request {
                 Looked::NotDone => {}
                 Looked::DoneOtherwise(found) if found.kind() == ErrorKind::Duplicate => return Err(found),
                 Looked::DoneOtherwise(found) => return Err(doubt.unwrap_or(found)),
-                Looked::Unknown(failure) => return Err(doubt.unwrap_or_else(|| error.in_doubt(failure))),
+                Looked::Forbidden => {
+                    let why = "a look at the outcome is not allowed either";
+                    return Err(doubt.unwrap_or_else(|| error.forbidden(why).in_doubt(None)));
+                }
+                Looked::Unknown(failure) => {
+                    let pause = failure.as_ref().and_then(Error::retry_after).unwrap_or_default();
+                    return Err(doubt.unwrap_or_else(|| error.in_doubt(failure).passing_after(pause)));
+                }
             }
             let Some(next) = next else { return Err(doubt.unwrap_or(error)) };
             sleep_until(next).await;
@@ -160,7 +169,11 @@ impl Request {
         let mut backoff = self.poll_interval;
         loop {
             let is_last = Instant::now() >= at;
-            let seen = look().await.or_else(|seen| if is_gone(&seen) { Ok(None) } else { Err(seen) });
+            let seen = match look().await {
+                Err(seen) if is_gone(&seen) => Ok(None),
+                Err(seen) if seen.kind() == ErrorKind::Forbidden && is_403(refusal) => return Looked::Forbidden,
+                seen => seen,
+            };
             let pause = match seen {
                 Ok(Some(done)) => return Looked::Done(done),
                 Ok(None) if is_last => return Looked::NotDone,
@@ -189,6 +202,11 @@ impl Request {
             sleep(pause).await;
         }
     }
+}
+
+/// Whether bunq itself has refused a request with 403, in whatever words.
+fn is_403(refusal: &Error) -> bool {
+    refusal.is_from_bunq() && refusal.status() == Some(403)
 }
 
 #[cfg(test)]

@@ -110,7 +110,10 @@ fn is_about_the_listing(error: &Error) -> bool {
     let is_response = error.sent() == Sent::Responded && error.operation() == Some(&Operation::LIST_PROVISIONS);
     is_response
         && !error.is_retryable()
-        && matches!(error.kind(), ErrorKind::Rejected | ErrorKind::NotFound | ErrorKind::InvalidResponse)
+        && matches!(
+            error.kind(),
+            ErrorKind::Forbidden | ErrorKind::Rejected | ErrorKind::NotFound | ErrorKind::InvalidResponse
+        )
 }
 
 /// The task that makes the rounds. If it is dropped before its end, as on the shutdown of a runtime, the waiters get an

@@ -32,6 +32,8 @@ impl Device {
     /// The same error, with what to do if bunq does not accept the API key.
     fn advise(&self, error: Error) -> Error {
         match error.kind() {
+            // Nothing else than bunq knows the key.
+            _ if !error.is_from_bunq() => error,
             ErrorKind::Unauthorized if self.is_users_key => error.with_advice(
                 "the user's credential may have expired, or have been used with another installation: get another with \
                  `reset_token` of the partner's client; or the call comes from an address that it is not bound to",
@@ -101,9 +103,12 @@ pub(super) async fn end(transport: &Arc<Transport>, credentials: Credentials) ->
     api(transport, credentials).delete_session(CURRENT_SESSION).await.map(drop)
 }
 
-/// Whether bunq refuses the token when it is asked about it.
-pub(super) async fn is_refused(transport: &Arc<Transport>, credentials: Credentials) -> bool {
-    api(transport, credentials).get_installation().await.is_err_and(|error| error.refuses_token())
+/// Whether bunq accepts the token when it is asked about it; `None` if nobody knows.
+pub(super) async fn accepts(transport: &Arc<Transport>, credentials: Credentials) -> Option<bool> {
+    match api(transport, credentials).get_installation().await {
+        Ok(_) => Some(true),
+        Err(error) => error.refuses_token().then_some(false),
+    }
 }
 
 /// A token that can be sent back.

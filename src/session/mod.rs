@@ -14,7 +14,6 @@ pub(crate) mod context;
 pub(crate) mod handshake;
 mod user;
 
-use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -37,6 +36,10 @@ use crate::types::Secret;
 /// What to do if bunq refuses a stored installation.
 const FORGOTTEN: &str = "if bunq has forgotten the stored installation, as after its sandbox is emptied, make another \
                          with `Client::reinstall`";
+
+/// What shows that a 403 with the words of a dead token is about the caller.
+const JUST_OPENED: &str = "the key has just opened the session";
+const ACCEPTED: &str = "bunq accepts the session in another call";
 
 /// The session of one client. Clones share it.
 #[derive(Debug, Clone)]
@@ -69,16 +72,16 @@ struct SessionState {
     context: Option<Context>,
     /// The opening in progress. A waiter holds no lock, so a future that is not polled does not block the others.
     opening: Option<watch::Receiver<Outcome>>,
-    /// The client has opened a session itself.
-    has_opened: bool,
+    /// The token of the session that the client has opened itself last.
+    own: Option<Secret>,
     /// The token that was given up last. The store may still have it.
     given_up: Option<Secret>,
     /// When a token was last given up because bunq refused it, and an installation.
     refused_at: Option<Instant>,
     reinstalled_at: Option<Instant>,
-    /// The operations whose 403 has led to a new session. bunq may not allow them, and say so in the same words, so before
-    /// the next session is opened for one of them, bunq is asked whether it still accepts the token.
-    forbidden: HashSet<&'static str>,
+    /// A 403 has led to a new session. bunq may not allow the call, and say so in the same words, so before another session
+    /// is opened after a 403, bunq is asked whether it still accepts the token.
+    has_renewed_after_403: bool,
 }
 
 impl SessionState {
@@ -135,7 +138,7 @@ impl Session {
     /// Returns the user of the session; opens one if none is open.
     pub(crate) async fn user(&self) -> Result<SessionUser, Error> {
         let mut opened = self.opened().await?;
-        if opened.user.is_none() && !self.0.state().has_opened {
+        if opened.user.is_none() && self.0.state().own != opened.credentials.token {
             // An earlier version has stored the session without its user.
             self.0.state().given_up = opened.credentials.token;
             opened = self.opened().await?;
@@ -200,8 +203,13 @@ impl ProvideCredentials for Session {
         Box::pin(async move { self.opened().await.map(|opened| opened.credentials.hiding(&self.0.device.api_key)) })
     }
 
-    fn refuse<'a>(&'a self, credentials: &'a Credentials, refusal: &'a Error) -> BoxFuture<'a, Renewal> {
-        Box::pin(self.0.refuse(credentials, refusal))
+    fn refuse<'a>(
+        &'a self,
+        credentials: &'a Credentials,
+        refusal: &'a Error,
+        is_again: bool,
+    ) -> BoxFuture<'a, Renewal> {
+        Box::pin(self.0.refuse(credentials, refusal, is_again))
     }
 }
 
@@ -262,20 +270,32 @@ impl Shared {
     }
 
     /// Gives the session up if bunq does not accept its token any more.
-    async fn refuse(&self, refused: &Credentials, refusal: &Error) -> Renewal {
+    async fn refuse(&self, refused: &Credentials, refusal: &Error, is_again: bool) -> Renewal {
         let is_current =
             |state: &SessionState| state.opened().is_some_and(|opened| opened.credentials.token == refused.token);
-        let is_doubtful = {
+        let is_403 = refusal.status() == Some(403);
+        let (is_first_403, is_just_opened) = {
             let mut state = self.state();
             if !is_current(&state) {
                 // Another call has given it up, or it has expired.
                 return Renewal::Renewed;
             }
-            let operation = refusal.operation().map_or("", |operation| operation.id);
-            refusal.status() == Some(403) && !state.forbidden.insert(operation)
+            let is_first_403 = is_403 && !std::mem::replace(&mut state.has_renewed_after_403, true);
+            (is_first_403, is_again && state.own == refused.token)
         };
-        if is_doubtful && !handshake::is_refused(&self.transport, refused.clone()).await {
-            return Renewal::No;
+        if is_403 && !is_first_403 {
+            let is_accepted = if refusal.operation() == Some(&Operation::GET_INSTALLATION) {
+                // It is what would be asked.
+                (!is_just_opened).then_some(false)
+            } else {
+                handshake::accepts(&self.transport, refused.clone()).await
+            };
+            match is_accepted {
+                Some(true) | None if is_just_opened => return Renewal::Forbidden(JUST_OPENED),
+                Some(true) => return Renewal::Forbidden(ACCEPTED),
+                Some(false) => {}
+                None => return Renewal::No,
+            }
         }
         let window = self.window();
         let mut state = self.state();
@@ -319,7 +339,7 @@ impl Shared {
         tracing::info!(renew_at = ?session.renew_at.map(|at| at.to_string()), "a session is open");
         metrics::session_opened();
         let opened = context.opened(&session);
-        self.state().has_opened = true;
+        self.state().own = Some(session.token.clone());
         context.session = Some(session);
         self.keep(&context).await?;
         Ok(opened)
@@ -333,11 +353,14 @@ impl Shared {
         let Some(session) = context.session.take() else { return Ok(()) };
         let credentials = context.opened(&session).credentials;
         match handshake::end(&self.transport, credentials.clone()).await {
-            // A session that bunq does not know any more is over. A refusal proves little, so it is asked for once more.
-            Err(error) if !error.refuses_token() || !handshake::is_refused(&self.transport, credentials).await => {
-                Err(error)
-            }
-            _ => self.keep(&context).await,
+            // A session that bunq does not know any more is over. A refusal proves little, so bunq is asked.
+            Err(error) if error.refuses_token() => match handshake::accepts(&self.transport, credentials).await {
+                Some(false) => self.keep(&context).await,
+                Some(true) if error.status() == Some(403) => Err(error.forbidden(ACCEPTED)),
+                Some(true) | None => Err(error),
+            },
+            Err(error) => Err(error),
+            Ok(()) => self.keep(&context).await,
         }
     }
 

@@ -67,8 +67,10 @@ pub(crate) trait ProvideCredentials: fmt::Debug + Send + Sync {
     /// Returns the credentials for a call.
     fn credentials(&self) -> BoxFuture<'_, Result<Credentials, Error>>;
 
-    /// bunq refuses the token of these credentials with this error.
-    fn refuse<'a>(&'a self, credentials: &'a Credentials, refusal: &'a Error) -> BoxFuture<'a, Renewal>;
+    /// bunq refuses the token of these credentials with this error; `is_again` if it has refused another one in the same
+    /// call.
+    fn refuse<'a>(&'a self, credentials: &'a Credentials, refusal: &'a Error, is_again: bool)
+    -> BoxFuture<'a, Renewal>;
 }
 
 /// Whether a source has other credentials in place of those that bunq refuses.
@@ -78,6 +80,8 @@ pub(crate) enum Renewal {
     Renewed,
     /// Not before this time has passed.
     After(Duration),
+    /// It needs none, as this shows: the caller may not make the call.
+    Forbidden(&'static str),
     /// It has none.
     No,
 }
@@ -88,7 +92,12 @@ impl ProvideCredentials for Credentials {
         Box::pin(async { Ok(self.clone()) })
     }
 
-    fn refuse<'a>(&'a self, _credentials: &'a Credentials, _refusal: &'a Error) -> BoxFuture<'a, Renewal> {
+    fn refuse<'a>(
+        &'a self,
+        _credentials: &'a Credentials,
+        _refusal: &'a Error,
+        _is_again: bool,
+    ) -> BoxFuture<'a, Renewal> {
         Box::pin(async { Renewal::No })
     }
 }

@@ -206,12 +206,13 @@ impl Call<'_> {
             }
             let may_repeat = error.permits_repeating(self.operation);
             if error.refuses_token() {
-                match self.renewal(&credentials, &error).await {
+                match self.renewal(&credentials, &error, has_renewed).await {
                     Renewal::Renewed if may_repeat && !has_renewed => {
                         has_renewed = true;
                         continue;
                     }
                     Renewal::After(pause) => return Err(error.passing_after(pause)),
+                    Renewal::Forbidden(evidence) => return Err(error.forbidden(evidence)),
                     Renewal::Renewed | Renewal::No => {}
                 }
             }
@@ -247,8 +248,8 @@ impl Call<'_> {
     }
 
     /// Whether the source has other credentials after a refusal.
-    async fn renewal(&self, refused: &Credentials, refusal: &Error) -> Renewal {
-        let renewal = timeout_at(self.deadline.send_by(), self.source.refuse(refused, refusal)).await;
+    async fn renewal(&self, refused: &Credentials, refusal: &Error, is_again: bool) -> Renewal {
+        let renewal = timeout_at(self.deadline.send_by(), self.source.refuse(refused, refusal, is_again)).await;
         renewal.unwrap_or(Renewal::After(Duration::ZERO))
     }
 

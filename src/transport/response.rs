@@ -10,7 +10,7 @@ use reqwest::header::{HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
 
 use super::credentials::Credentials;
 use super::signature::{SignatureForm, VerifyingKey, message_with_headers};
-use crate::error::{Error, ErrorKind, Sent, is_token_refusal};
+use crate::error::{Error, ErrorKind, FORBIDDEN, Sent, is_token_refusal};
 use crate::operation::{Auth, Operation};
 use crate::types::{ErrorResponse, InstallationResponse, OpenValue};
 
@@ -80,6 +80,19 @@ pub(crate) fn verify(
 const NOT_VALID: &str = "bunq's signature is not valid for the response, which was not used: if it stays so, the key of bunq's \
                          that the client has is damaged or out of date, and `Client::reinstall` gets another";
 
+/// Of a refusal that has a signature.
+const CONTRADICTED: &str = "the call is refused, but bunq's signature is not valid for the refusal, so it may be somebody \
+                            else's: if it stays so, the key of bunq's that the client has is damaged or out of date, and \
+                            `Client::reinstall` gets another";
+
+/// Of one that has bunq's envelope or the echo, but not both.
+const UNPROVEN: &str = "the call is refused, but it is not proven that it is bunq that refuses it: it may be something \
+                        else, such as a proxy";
+
+/// Of one that has neither.
+const NOT_BUNQ: &str =
+    "something that is not bunq, such as a proxy, has answered: look at what is between this machine and bunq";
+
 fn introduced_key(body: &[u8]) -> Result<VerifyingKey, Cow<'static, str>> {
     const NONE: &str = "the response brings no public key to verify it with";
     let envelope: InstallationResponse = serde_json::from_slice(body).map_err(|_| NONE)?;
@@ -109,7 +122,8 @@ pub(crate) fn refusal(
     let is_contradicted = response.headers.contains_key(SIGNATURE)
         && credentials.installation.is_some()
         && !is_signed(response, credentials);
-    let is_from_bunq = !items.is_empty() && is_echoed && !is_contradicted;
+    let is_envelope = !items.is_empty();
+    let is_from_bunq = is_envelope && is_echoed && !is_contradicted;
 
     let additional = items.iter().filter_map(|item| item.error_additional_parameter.as_ref());
     let additional: Vec<_> = additional.map(OpenValue::as_json).collect();
@@ -117,32 +131,43 @@ pub(crate) fn refusal(
     let additional = additional.filter(|text| text.len() <= MAX_ADDITIONAL).map(|text| credentials.redact(&text));
     let texts = items.into_iter().filter_map(|item| item.error_description.or(item.error_description_translated));
     let messages: Vec<_> = texts.take(MAX_MESSAGES).map(|text| credentials.redact(&text)).collect();
-    let (kind, message) = meaning(response.status.as_u16(), operation, &messages);
-    let error = Error::new(kind, Sent::Responded, message).with_refusal(is_from_bunq, &messages, additional);
-    if is_contradicted { error.with_advice(NOT_VALID) } else { error }
+    let (kind, bunqs) = meaning(response.status.as_u16(), operation, &messages);
+    let message = match kind {
+        _ if is_contradicted => CONTRADICTED,
+        ErrorKind::Server => bunqs,
+        _ if is_from_bunq => bunqs,
+        _ if is_envelope || is_echoed => UNPROVEN,
+        _ => NOT_BUNQ,
+    };
+    // Who is not bunq does not know what a caller may do there.
+    let kind = if kind == ErrorKind::Forbidden && !is_from_bunq { ErrorKind::Rejected } else { kind };
+    Error::new(kind, Sent::Responded, message).with_refusal(is_from_bunq, &messages, additional)
 }
 
-const UNAUTHORIZED: (ErrorKind, &str) = (
-    ErrorKind::Unauthorized,
-    "bunq does not accept the credentials: check the API key, that it is of this environment, and that it may be used from \
-     this machine's IP address",
-);
-
-/// What a status means, and in words. A wrong API key has the status 400, and is told from other mistakes by its message.
+/// What a status of bunq's means, and in words. A wrong API key has the status 400, and is told from other mistakes by its
+/// message.
 fn meaning(status: u16, operation: &Operation, messages: &[String]) -> (ErrorKind, &'static str) {
     let takes_api_key = operation.auth == Auth::Installation;
     let is_about_the_key = || messages.iter().any(|message| message.contains("Incorrect API key or IP address"));
+    // The key has opened the session, so it is not said to be the reason.
+    let refused = match operation.auth {
+        Auth::None => "bunq does not accept the installation",
+        Auth::Installation | Auth::Session => "bunq does not accept the session any more: a later call opens another",
+    };
+    let is_about_the_token = || messages.iter().any(|message| is_token_refusal(message));
     match status {
         400 if takes_api_key && is_about_the_key() => (ErrorKind::Unauthorized, "bunq does not accept the API key"),
         401 | 403 if takes_api_key => {
             (ErrorKind::Unauthorized, "bunq does not accept the API key, or not the installation it came with")
         }
-        401 => UNAUTHORIZED,
-        403 if messages.iter().any(|message| is_token_refusal(message)) => UNAUTHORIZED,
+        401 => (ErrorKind::Unauthorized, refused),
+        403 if is_about_the_token() => (ErrorKind::Unauthorized, refused),
+        403 => (ErrorKind::Forbidden, FORBIDDEN),
         404 => (ErrorKind::NotFound, "bunq has no such object"),
         429 => (ErrorKind::RateLimited, "too many calls for bunq's rate limit"),
         466 => (ErrorKind::Rejected, "bunq demands a signature"),
         491 => (ErrorKind::Maintenance, "bunq is under maintenance"),
+        // bunq's own are not always in its envelope.
         408 | 500.. => (ErrorKind::Server, "bunq, or a proxy in front of it, has failed"),
         _ => (ErrorKind::Rejected, "bunq refuses the request"),
     }
@@ -254,7 +279,9 @@ mod tests {
             assert_eq!([401, 403].map(|status| meaning(status, operation, &[]).0), [ErrorKind::Unauthorized; 2]);
         }
         assert_eq!(meaning(400, &Operation::CREATE_PROVISION, &wrong_key).0, ErrorKind::Rejected);
-        assert_eq!(meaning(403, &Operation::CREATE_PROVISION, &[]).0, ErrorKind::Rejected);
+        assert_eq!(meaning(403, &Operation::CREATE_PROVISION, &[]).0, ErrorKind::Forbidden);
+        let dead_token = ["Insufficient authorisation.".to_owned()];
+        assert_eq!(meaning(403, &Operation::CREATE_PROVISION, &dead_token).0, ErrorKind::Unauthorized);
     }
 
     #[test]

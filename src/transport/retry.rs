@@ -141,7 +141,7 @@ mod tests {
         for kind in [Connect, Connection, Timeout, Server, Signature, RateLimited, Maintenance] {
             assert!(is_retried(failure(kind)), "{kind:?}");
         }
-        for kind in [InvalidResponse, Unauthorized, NotFound, Rejected, InvalidInput, Context, Internal] {
+        for kind in [InvalidResponse, Unauthorized, Forbidden, NotFound, Rejected, InvalidInput, Context, Internal] {
             assert!(!is_retried(failure(kind)), "{kind:?}");
         }
     }

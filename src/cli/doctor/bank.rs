@@ -76,7 +76,7 @@ pub(super) async fn ask(examination: &mut Examination, client: &Client) {
             warning = warning.or_else(|| devices.warning().map(str::to_owned));
             examination.steps.push(registered(&devices));
         }
-        Err(error) if matches!(error.kind(), ErrorKind::Signature | ErrorKind::Unauthorized) => {
+        Err(error) if matches!(error.kind(), ErrorKind::Signature | ErrorKind::Unauthorized | ErrorKind::Forbidden) => {
             examination.refused(error);
             return;
         }

@@ -37,7 +37,6 @@ pub(super) fn verdict(steps: &[Step], refusal: Option<&Error>, circumstances: &C
     let failed = steps.iter().find(|step| step.state == State::Failed && step.name != "clock");
     let stranger = steps.iter().find(|step| step.name == "HTTP" && step.state == State::Warning);
     let mut verdict = match (refusal, failed) {
-        // Who is no bank is no judge of the key.
         (Some(error), _) if stranger.is_some() && error.bunq_messages().is_empty() => Verdict {
             summary: format!(
                 "it is not bunq that answers: {}",
@@ -73,7 +72,32 @@ fn of_refusal(error: &Error, circumstances: &Circumstances<'_>) -> Verdict {
     let is_about_key = error.bunq_messages().iter().any(|message| message.contains("Incorrect API key or IP address"));
     let takes_key = [&Operation::CREATE_DEVICE_SERVER, &Operation::CREATE_SESSION];
     let at_key = error.operation().is_some_and(|operation| takes_key.contains(&operation));
+    let is_refusal = error.status().is_some_and(|status| (300..500).contains(&status));
     match error.kind() {
+        // Who is no bank is no judge of the key.
+        _ if is_refusal && !error.is_from_bunq() && error.bunq_messages().is_empty() => Verdict {
+            summary: format!("it is not bunq that answers: {error}"),
+            ruled_out: vec!["the API key: bunq has not refused it".into()],
+            next: Some("look at the proxy, and at what else is between this machine and bunq".into()),
+            ..Verdict::default()
+        },
+        _ if is_refusal && !error.is_from_bunq() => Verdict {
+            summary: error.to_string(),
+            left: vec![
+                "a proxy or something else between this machine and bunq answers in its place".into(),
+                "bunq signs with another key than the one that is kept".into(),
+            ],
+            ruled_out: vec!["the API key: bunq has not refused it".into()],
+            next: Some(begin_anew(circumstances)),
+            ..Verdict::default()
+        },
+        ErrorKind::Forbidden => Verdict {
+            summary: "bunq accepts the key, but does not allow it to do this: is it a user's, and not the partner's?"
+                .into(),
+            ruled_out: vec!["a wrong key, another environment and the address: the key has opened a session".into()],
+            next: Some("give the partner's key, or ask bunq's support, who needs the response id above".into()),
+            ..Verdict::default()
+        },
         ErrorKind::Unauthorized if at_key && is_about_key => of_key(circumstances),
         ErrorKind::Unauthorized if at_key && circumstances.had_context => forgotten(circumstances),
         ErrorKind::Unauthorized if at_key => Verdict {
