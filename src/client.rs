@@ -77,6 +77,12 @@ impl Client {
         self.transport.base_url()
     }
 
+    /// Returns the fingerprint of the API key, which shows which key it is of and nothing of the key. It is in journals and in
+    /// stored contexts too: a program that keeps what is of one key can tell it by this.
+    pub fn api_key_fingerprint(&self) -> &str {
+        self.session.api_key_fingerprint()
+    }
+
     /// Returns the operations on provisions that take more than one call: create, find, close, reset, wait and list.
     pub fn provisions(&self) -> Provisions {
         self.provisions.clone()

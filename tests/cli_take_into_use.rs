@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use bunq_partner::sandbox::{Fault, Injection, Pace, Sandbox};
 use bunq_partner::{Operation, ProvisionId, Uuid};
-use common::bulk::{bulk, check_created, interrupt, report, users};
+use common::bulk::{bulk, check_created, interrupt, kept_token, report, users};
 use common::{Folder, calls, program_for, ran};
 use serde_json::Value;
 
@@ -113,8 +113,7 @@ async fn the_credential_that_expires_first_goes_first() {
         .into_iter()
         .map(|id| (sandbox.provision(id).unwrap()["external_uuid"].as_str().unwrap().to_owned(), id))
         .collect();
-    let token = |uuid: &Uuid| kept.join(format!("{}.token", ids[&uuid.to_string()]));
-    let tokens: Vec<_> = uuids.iter().map(|uuid| std::fs::read_to_string(token(uuid)).unwrap()).collect();
+    let tokens: Vec<_> = uuids.iter().map(|uuid| kept_token(&kept, ids[&uuid.to_string()])).collect();
     let opened: Vec<_> = calls(&sandbox, "POST", "/session-server")
         .iter()
         .filter_map(|call| tokens.iter().position(|token| call.body.contains(token)))
@@ -148,7 +147,7 @@ async fn new_users_are_taken_into_use() {
             let path = kept.join(format!("{id}.{extension}"));
             assert_eq!(std::fs::metadata(path).unwrap().permissions().mode() & 0o777, 0o600);
         }
-        let token = std::fs::read_to_string(kept.join(format!("{id}.token"))).unwrap();
+        let token = kept_token(&kept, id);
         assert!(!token.is_empty() && !stdout.contains(&token) && !stderr.contains(&token));
     }
     sandbox.take_journal();

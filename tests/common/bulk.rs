@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 
-use bunq_partner::Uuid;
 use bunq_partner::sandbox::Sandbox;
+use bunq_partner::{ProvisionId, Uuid};
 
 use super::{Folder, program_for};
 
@@ -28,6 +28,13 @@ pub fn users(folder: &Folder, count: usize) -> (PathBuf, Vec<Uuid>) {
     let lines: String =
         uuids.iter().zip(1..).map(|(uuid, row)| format!("{uuid},user{row}@example.com,+31600{row:06}\n")).collect();
     (folder.file("users.csv", &format!("external_uuid,email,phone_number\n{lines}")), uuids)
+}
+
+/// The token of a user that was taken into use, as it is kept.
+pub fn kept_token(folder: &Path, id: ProvisionId) -> String {
+    let text = std::fs::read_to_string(folder.join(format!("{id}.token"))).unwrap();
+    let kept: serde_json::Value = serde_json::from_str(&text).unwrap();
+    kept["token"].as_str().unwrap().to_owned()
 }
 
 /// Ctrl-C.

@@ -9,6 +9,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use super::super::exit::Failure;
 use super::super::invocation::Invocation;
+use super::super::output::warn;
 use super::input::Input;
 
 /// How many failures are said as they come. All are in the report.
@@ -86,6 +87,11 @@ impl<'a> Meter<'a> {
     /// Says something beside the bar.
     pub(super) fn note(&self, text: &str) {
         self.bar.suspend(|| self.invocation.note(text));
+    }
+
+    /// Warns beside the bar.
+    pub(super) fn warn(&self, text: &str) {
+        self.bar.suspend(|| warn(self.invocation.format(), text));
     }
 
     /// Whether every row of the input was seen.

@@ -9,6 +9,7 @@ mod meter;
 mod queue;
 pub(super) mod report;
 mod rows;
+mod token_file;
 mod uptake;
 mod users;
 
@@ -261,6 +262,7 @@ async fn drive(
                     unused += 1;
                     first_unused.get_or_insert_with(|| Failure::from(error).reported());
                 }
+                Event::Warning(warning) => meter.warn(&warning),
                 Event::Expired(count) => meter.note(&format!("the credentials of {count} users have expired unused: `bunq-partner reset-token` gets others")),
                 Event::Held { waiting } if !std::mem::replace(&mut was_held, true) => meter.note(&format!(
                     "{waiting} users wait to be taken into use, and bunq lets one session be opened in 30 s: no more are created \

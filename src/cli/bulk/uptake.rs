@@ -42,6 +42,8 @@ pub(super) enum Event {
     /// No session can be opened for now.
     Delayed(Uuid, Error),
     Failed(Uuid, Error),
+    /// Something is wrong with a file of a user's.
+    Warning(String),
     /// Credentials have expired unused.
     Expired(usize),
     /// Nothing more is done. So many users have a token that is stored, and no session.
@@ -72,7 +74,11 @@ impl Uptake {
             Task { client: client.clone(), interval, places: places_of_task, capacity, said: said.clone(), shutdown };
         tokio::spawn(async move {
             let left = match folder {
-                Some(folder) => task.take_into_use(Users::new(task.client.clone(), folder), new).await,
+                Some(folder) => {
+                    let said = task.said.clone();
+                    let warn = move |warning| _ = said.send(Event::Warning(warning));
+                    task.take_into_use(Users::new(task.client.clone(), folder, warn), new).await
+                }
                 None => task.watch(new).await,
             };
             task.say(Event::Over { left });

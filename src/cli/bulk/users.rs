@@ -1,26 +1,38 @@
-//! The tokens and the contexts of new users, each in files of its owner's alone.
+//! The tokens and the contexts of new users, each in files of its owner's alone, which are held against what bunq says.
 
+use std::collections::HashMap;
 use std::fs;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bunq_partner::jiff::Timestamp;
-use bunq_partner::{Client, Error, FileStore, ProvisionId, Secret, files};
+use bunq_partner::{Client, CredentialStatus, Error, FileStore, ProvisionId, ProvisionStatus, Secret, files};
 
-/// No token is longer.
-const MAX_TOKEN: usize = 4096;
+use super::token_file::{Origin, TokenFile};
 
-/// A folder with two files for each user, by the id of its provision: `ID.token`, which bunq never shows again, and
-/// `ID.json`, the context.
+/// How many files of one name are put aside.
+const MAX_ASIDE: u32 = 1000;
+
+/// A folder with two files for each user, by the id of its provision: `ID.token`, with the token, which bunq never shows again,
+/// and `ID.json`, the context.
+///
+/// bunq says which of them are right. A credential that nobody has used yet is shown with its token: that is stored, and what is
+/// there instead is put aside. One that is in use is not shown any more: then the files are used if they are of this credential,
+/// and nothing is put aside, because it may be all that there is.
 pub(super) struct Users {
     client: Client,
     folder: PathBuf,
+    /// Says what is wrong with a file.
+    warn: Box<dyn Fn(String) + Send + Sync>,
+    /// The tokens with which sessions are to be opened. The files are not believed a second time.
+    tokens: Mutex<HashMap<ProvisionId, Secret>>,
 }
 
 impl Users {
-    pub(super) fn new(client: Client, folder: PathBuf) -> Self {
-        Self { client, folder }
+    pub(super) fn new(client: Client, folder: PathBuf, warn: impl Fn(String) + Send + Sync + 'static) -> Self {
+        Self { client, folder, warn: Box::new(warn), tokens: Mutex::default() }
     }
 
     /// Fails if nothing can be stored.
@@ -32,75 +44,137 @@ impl Users {
         self.folder.join(format!("{id}.{extension}"))
     }
 
-    /// Waits for the credential of a user, and stores its token. Returns when the credential expires, if that is known;
-    /// `None` if the user has a session already.
+    /// Waits for the credential of a user, together with those who wait for others, and stores its token. Returns when the
+    /// credential expires, if that is known; `None` if the user has a session already.
     pub(super) async fn store_token(
         &self,
         id: ProvisionId,
         timeout: Duration,
     ) -> Result<Option<Option<Timestamp>>, Error> {
-        let path = self.path(id, "token");
-        // An earlier run has stored it.
-        let is_stored = fs::symlink_metadata(&path).is_ok();
-        if is_stored && self.user(id)?.context().await?.is_some_and(|context| context.has_session) {
-            return Ok(None);
-        }
-        let provisions = self.client.provisions();
-        let seen = if is_stored {
-            match provisions.operation_timeout(timeout).get(id).await {
-                // The stored token is tried.
-                Err(error) if error.is_retryable() => return Ok(Some(None)),
-                seen => seen?,
-            }
-        } else {
-            provisions.wait_until_ready(id).timeout(timeout).wait().await?
+        let seen = match self.client.provisions().wait_until_ready(id).timeout(timeout).wait().await {
+            Ok(seen) => seen,
+            Err(error) => return self.find_in_use(id, error).await,
         };
-        let credential = seen.fresh_credential();
-        match credential.and_then(|credential| credential.token_value.as_ref()) {
-            Some(token) => self.write(id, token).map_err(|error| failed(&path, &error))?,
-            None if is_stored => {}
-            None => return Err(Error::context(format_args!("provision {id} shows no token"))),
-        }
-        Ok(Some(credential.and_then(|credential| credential.expiry_time).map(bunq_partner::Timestamp::as_jiff)))
+        let fresh = seen.fresh_credential().and_then(|credential| Some((credential, credential.token_value.clone()?)));
+        let (credential, token) = fresh.ok_or_else(|| Error::context(format_args!("provision {id} shows no token")))?;
+        self.store(TokenFile::new(self.origin(id, credential.id), token.clone()))?;
+        self.begin_context(id, token.clone()).await?;
+        self.tokens().insert(id, token);
+        Ok(Some(credential.expiry_time.map(bunq_partner::Timestamp::as_jiff)))
     }
 
     /// Takes a user into use, whose token is stored.
     pub(super) async fn open_session(&self, id: ProvisionId) -> Result<(), Error> {
-        self.user(id)?.open_session().await
+        let token = self.tokens().get(&id).cloned();
+        let token = token.ok_or_else(|| Error::context(format_args!("no token of provision {id} is stored")))?;
+        self.user(id, token)?.open_session().await?;
+        self.tokens().remove(&id);
+        Ok(())
     }
 
-    /// Stores a token, which is another than the one that is stored after a reset. A context is of one token.
-    fn write(&self, id: ProvisionId, token: &Secret) -> io::Result<()> {
-        let (path, context) = (self.path(id, "token"), self.path(id, "json"));
-        if read(&path).is_ok_and(|stored| stored.expose() == token.expose()) {
-            return Ok(());
+    /// The user of a wait that has failed may have been taken into use by an earlier run.
+    async fn find_in_use(&self, id: ProvisionId, error: Error) -> Result<Option<Option<Timestamp>>, Error> {
+        let Some(seen) = error.last_seen() else { return Err(error) };
+        let is_closed = matches!(seen.status, ProvisionStatus::Cancelled | ProvisionStatus::Closed);
+        let credential = seen.credential.as_ref();
+        let is_used = credential.is_some_and(|credential| credential.status == Some(CredentialStatus::Active));
+        if !is_used && !is_closed {
+            return Err(error);
         }
-        remove(&context)?;
-        files::replace_kept(&path, token.expose().as_bytes())
+        let path = self.path(id, "token");
+        let problem = match TokenFile::read(&path) {
+            Ok(None) => return Err(error),
+            Err(problem) => problem,
+            Ok(Some(stored)) => {
+                // A closed user has no credential any more.
+                let shown = credential.filter(|_| !is_closed).map_or(stored.origin.credential_id, |shown| shown.id);
+                match self.origin(id, shown).differs(&stored.origin) {
+                    Some(problem) => problem,
+                    None => {
+                        let context = self.user(id, stored.token.clone())?.context().await?;
+                        if context.is_some_and(|context| context.has_session) {
+                            return Ok(None);
+                        }
+                        if is_closed {
+                            return Err(error);
+                        }
+                        self.tokens().insert(id, stored.token);
+                        return Ok(Some(None));
+                    }
+                }
+            }
+        };
+        (self.warn)(format!("{} is not used: {problem}", path.display()));
+        Err(error)
     }
 
-    fn user(&self, id: ProvisionId) -> Result<Client, Error> {
-        let path = self.path(id, "token");
-        let token = read(&path).map_err(|error| failed(&path, &error))?;
+    /// Stores a token that bunq has just shown, in the place of what is not the same.
+    fn store(&self, shown: TokenFile) -> Result<(), Error> {
+        let path = self.path(shown.origin.provision_id, "token");
+        let problem = match TokenFile::read(&path) {
+            Ok(None) => None,
+            Ok(Some(stored)) if stored == shown => return Ok(()),
+            Ok(Some(stored)) => {
+                let problem = shown.origin.differs(&stored.origin);
+                Some(problem.unwrap_or_else(|| "bunq shows another token of this credential".into()))
+            }
+            Err(problem) => Some(problem),
+        };
+        if let Some(problem) = problem {
+            self.put_aside(&path, &problem)?;
+        }
+        shown.write(&path).map_err(|error| failed(&path, &error))
+    }
+
+    /// Puts a context aside with which the first session cannot be opened: one that is not of this token, or that has a session
+    /// already, which bunq says was never opened.
+    async fn begin_context(&self, id: ProvisionId, token: Secret) -> Result<(), Error> {
+        let problem = match self.user(id, token)?.context().await {
+            Ok(None) => return Ok(()),
+            Ok(Some(context)) if !context.has_session => return Ok(()),
+            Ok(Some(_)) => "it has a session, and bunq says that there was none yet".to_owned(),
+            Err(error) => format!("it is no context of this token ({error})"),
+        };
+        for path in [self.path(id, "json"), self.path(id, "json.lock")] {
+            if fs::symlink_metadata(&path).is_ok() {
+                self.put_aside(&path, &problem)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Renames a file that does not fit. It is not removed: it may be of use elsewhere.
+    fn put_aside(&self, path: &Path, problem: &str) -> Result<(), Error> {
+        let free = (1..=MAX_ASIDE).map(|number| {
+            let mut aside = path.as_os_str().to_owned();
+            aside.push(format!(".aside-{number}"));
+            PathBuf::from(aside)
+        });
+        let aside = free.into_iter().find(|aside| fs::symlink_metadata(aside).is_err());
+        let aside = aside.ok_or_else(|| Error::context(format_args!("{}: too many are put aside", path.display())))?;
+        fs::rename(path, &aside)
+            .map_err(|error| Error::context(format_args!("{}: {problem}, and {error}", path.display())))?;
+        (self.warn)(format!("{} is put aside as {}: {problem}", path.display(), aside.display()));
+        Ok(())
+    }
+
+    fn origin(&self, provision_id: ProvisionId, credential_id: Option<i64>) -> Origin {
+        let (base_url, api_key_fingerprint) = (self.client.base_url().into(), self.client.api_key_fingerprint().into());
+        Origin { base_url, api_key_fingerprint, provision_id, credential_id }
+    }
+
+    fn user(&self, id: ProvisionId, token: Secret) -> Result<Client, Error> {
         let store = FileStore::new(self.path(id, "json"));
         self.client.for_user_token(token).context_store(store).build()
+    }
+
+    fn tokens(&self) -> MutexGuard<'_, HashMap<ProvisionId, Secret>> {
+        self.tokens.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 fn failed(path: &Path, error: &io::Error) -> Error {
     Error::context(format_args!("{}: {error}", path.display()))
-}
-
-/// Removes a file, if it is there.
-fn remove(path: &Path) -> io::Result<()> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
-    }
-}
-
-fn read(path: &Path) -> io::Result<Secret> {
-    files::open_kept(path).and_then(|file| files::read_text(file, MAX_TOKEN))
 }
 
 /// Fails if somebody else may replace what is in a folder, or if nothing can be stored there.
