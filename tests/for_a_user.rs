@@ -75,7 +75,9 @@ async fn what_only_the_partner_may_do_is_forbidden() {
                 };
                 let error = outcome.unwrap_err();
                 assert_eq!(error.kind(), ErrorKind::Forbidden, "{verb} {words:?}: {error}");
-                assert!(error.is_from_bunq() && !error.is_doubtful() && !error.is_retryable(), "{verb}: {error}");
+                assert!(error.is_from_bunq() && !error.is_retryable(), "{verb}: {error}");
+                // No look has shown that the refusal, which is not signed, is the last word.
+                assert_eq!(error.is_doubtful(), ["create", "close"].contains(&verb), "{verb}: {error}");
                 assert!(error.to_string().contains("bunq does not allow the caller to do this"), "{verb}: {error}");
                 assert!(!error.to_string().contains("check the API key"), "{verb}: {error}");
                 assert!(began.elapsed() < Duration::from_secs(10), "{verb} {words:?}: it took {:?}", began.elapsed());
