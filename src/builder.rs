@@ -306,19 +306,19 @@ fn check_rate_limits(overrides: HashMap<&'static str, RateLimit>) -> Result<Hash
 }
 
 fn check_base_url(text: &str) -> Result<Url, Error> {
-    let refused = |problem: &str| Error::invalid_input("base_url", format_args!("`{text}` {problem}"));
-    // A URL with a password in it is not shown.
-    let url: Url = text.parse().map_err(|_| Error::invalid_input("base_url", "it is not a URL"))?;
-    if !url.username().is_empty() || url.password().is_some() {
-        return Err(Error::invalid_input("base_url", "it holds a user name or a password, which bunq does not take"));
+    let refused = |problem: &str| Error::invalid_input("base_url", problem);
+    // A password is not shown, also where the rest of it is taken for a port and a path.
+    if text.contains('@') {
+        return Err(refused("it holds a user name or a password, which bunq does not take"));
     }
+    let url: Url = text.parse().map_err(|_| refused("it is not a URL"))?;
     if url.query().is_some() || url.fragment().is_some() {
-        return Err(Error::invalid_input("base_url", "it has a query or a fragment, to which no path can be added"));
+        return Err(refused("it has a query or a fragment, to which no path can be added"));
     }
     match url.scheme() {
         "https" => Ok(url),
         "http" if is_loopback(&url) => Ok(url),
-        _ => Err(refused("is neither HTTPS nor on loopback")),
+        _ => Err(refused(&format!("`{text}` is neither HTTPS nor on loopback"))),
     }
 }
 

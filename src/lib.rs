@@ -50,6 +50,9 @@ pub use transport::http_config::{HttpConfig, TlsVersion};
 pub use transport::observer::{Exchange, ExchangeObserver};
 #[cfg(feature = "cli")]
 #[doc(hidden)]
+pub use transport::proxy::ForwardProxy;
+#[cfg(feature = "cli")]
+#[doc(hidden)]
 pub use transport::raw;
 pub use transport::retry::RetryPolicy;
 pub use transport::signature::SignatureForm;

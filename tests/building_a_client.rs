@@ -56,6 +56,8 @@ fn base_urls() {
         "http://0.0.0.0/v1",
         "http://10.0.0.1/v1",
         "https://user:0123456789@bunq.example.com/v1",
+        "https://user:1/0123456789@bunq.example.com/v1",
+        "user:0123456789@bunq.example.com/v1",
         "https://bunq.example.com/v1?key=value",
         "https://bunq.example.com/v1#top",
     ];
@@ -67,6 +69,7 @@ fn http_settings() {
     let http = HttpConfig::default;
     for good in [
         http().proxy("http://proxy.example:3128"),
+        http().proxy("proxy.example:3128"),
         http().proxy("https://user:0123456789@proxy.example"),
         http().no_proxy(),
         http().user_agent_suffix("acme/2.1 (batch)"),
@@ -76,7 +79,7 @@ fn http_settings() {
     }
     let refusals = [
         http().proxy(""),
-        http().proxy("proxy.example:3128"),
+        http().proxy("http://user:1/0123456789@proxy.example"),
         http().proxy("socks5://user:0123456789@proxy.example"),
         http().root_certificates(""),
         http().root_certificates("0123456789"),

@@ -170,6 +170,8 @@ async fn a_proxy_that_refuses_is_named() {
     for (answer, problem, remedy) in [
         ("HTTP/1.1 407 Proxy Authentication Required", "407 Proxy Authentication Required", "user and password"),
         ("HTTP/1.1 403 Forbidden", "403 Forbidden", "ask whoever runs the proxy"),
+        ("HTTP/1.1 403 planted is wrong", "403 Forbidden", "ask whoever runs the proxy"),
+        ("planted", "its response is not HTTP", "ask whoever runs the proxy"),
     ] {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
@@ -190,6 +192,49 @@ async fn a_proxy_that_refuses_is_named() {
         assert!(report.summary().contains(problem) && report.next().contains(remedy), "{}", report.0);
         assert!(!report.0.to_string().contains("planted"), "{}", report.0);
     }
+}
+
+/// A password with each character that could end it, before a proxy that is not there.
+#[test]
+fn nothing_before_the_host_of_a_proxy_is_shown() {
+    let folder = Folder::new();
+    let proxy = "127.0.0.1:1";
+    for before_host in [
+        "http://qzx:vwk@",
+        "qzx:vwk@",
+        "http://qzx:4711@vwk@",
+        "http://qzx:4711/vwk@",
+        "http://qzx/4711:vwk@",
+        "http://qzx:4711?vwk@",
+        "http://qzx:4711#vwk@",
+        "http://qzx:4711\\vwk@",
+        "http://qzx:vwk%2F4711@",
+        "http://qzx:4711%@",
+        "http://qzx:4711 vwk@",
+        "http://qzx@vwk:4711/@",
+        "https://qzx:4711/vwk@",
+        "socks5://qzx:vwk@",
+        "qzx://4711:vwk@",
+        "qzx:vwk://4711@",
+        "http:/qzx:4711/vwk@",
+        "//qzx:vwk@",
+    ] {
+        for arguments in [&["doctor"][..], &["doctor", "--output", "json"], &["list"]] {
+            let mut command = program(&folder);
+            command.env("BUNQ_API_KEY", "sandbox_1").env("HTTPS_PROXY", format!("{before_host}{proxy}"));
+            let (out, err, code) = ran(command.args(arguments));
+            let shown = out + &err;
+            assert!(code != 0 && (shown.to_lowercase().contains("proxy") || arguments == ["list"]), "{shown}");
+            let piece = ["qzx", "vwk", "4711"].into_iter().find(|piece| shown.contains(piece));
+            assert_eq!(piece, None, "{before_host} {arguments:?}: {shown}");
+        }
+    }
+    let mut unreadable = program(&folder);
+    let unreadable = unreadable.env("BUNQ_API_KEY", "sandbox_1").env("https_proxy", "http://user:a/b@proxy.example");
+    let report = Report::of(unreadable);
+    assert_eq!(report.step("proxy").0, "failed");
+    assert!(report.summary().contains("https_proxy: it is not the URL of a proxy"), "{}", report.0);
+    assert!(report.next().contains("set HTTPS_PROXY right"), "{}", report.0);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -6,10 +6,13 @@
 mod common;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use bunq_partner::reqwest::tls::Version;
 use bunq_partner::reqwest::{self, Proxy};
 use bunq_partner::sandbox::Sandbox;
@@ -43,6 +46,13 @@ impl Authority {
 
     fn pem(&self) -> String {
         self.0.as_ref().pem()
+    }
+
+    /// A file with its certificate.
+    fn file(&self) -> PathBuf {
+        let file = std::env::temp_dir().join(format!("bunq-partner-{}.pem", bunq_partner::Uuid::new_v4()));
+        std::fs::write(&file, self.pem()).unwrap();
+        file
     }
 
     fn roots(&self) -> RootCertStore {
@@ -118,12 +128,17 @@ type Asked = Arc<Mutex<Vec<String>>>;
 
 /// A forward proxy that lets `user` with the password through, to the one server that it knows.
 async fn forward_proxy(server: SocketAddr) -> (SocketAddr, Asked) {
+    forward_proxy_for(format!("user:{PASSWORD}").as_bytes(), server).await
+}
+
+async fn forward_proxy_for(login: &[u8], server: SocketAddr) -> (SocketAddr, Asked) {
+    let login = format!("Proxy-Authorization: Basic {}\r\n", BASE64.encode(login));
     let (listener, address) = listener().await;
     let asked = Asked::default();
     let log = Arc::clone(&asked);
     tokio::spawn(async move {
         while let Ok((mut stream, _)) = listener.accept().await {
-            let log = Arc::clone(&log);
+            let (log, login) = (Arc::clone(&log), login.clone());
             tokio::spawn(async move {
                 let mut head = Vec::new();
                 while !head.ends_with(b"\r\n\r\n") {
@@ -131,8 +146,7 @@ async fn forward_proxy(server: SocketAddr) -> (SocketAddr, Asked) {
                 }
                 let head = String::from_utf8(head).unwrap();
                 log.lock().unwrap().push(head.clone());
-                // `user` and the password.
-                if !head.contains("Basic dXNlcjphLXBhc3N3b3JkLW9mLXRoZS1wcm94eQ==\r\n") {
+                if !head.contains(&login) {
                     let refusal = b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n";
                     return stream.write_all(refusal).await.unwrap();
                 }
@@ -241,6 +255,53 @@ async fn calls_go_through_a_proxy_with_a_password() {
     assert!(problem.contains("UnknownIssuer"), "{problem}");
 }
 
+/// A password in each spelling that names a proxy.
+#[tokio::test]
+async fn what_reaches_the_proxy_is_what_was_meant() {
+    let (sandbox, authority) = (Sandbox::start().await.unwrap(), Authority::new());
+    let server = terminate_tls(&sandbox, authority.server(&[BANK], false, rustls::ALL_VERSIONS)).await;
+    let file = authority.file();
+    for (before_host, login) in [
+        ("http://user:p%40ss%2Fw%3Ard%23%3F%25@", b"user:p@ss/w:rd#?%".as_slice()),
+        ("http://user%40acme:p@ss:word@", b"user@acme:p@ss:word"),
+        ("user:p\u{e4}ss 100%sure|^`{}@", "user:p\u{e4}ss 100%sure|^`{}".as_bytes()),
+        ("http://user:%ff%fe@", b"user:\xff\xfe"),
+        ("http://user@", b"user:"),
+    ] {
+        let (proxy, asked) = forward_proxy_for(login, server).await;
+        let setting = format!("{before_host}{proxy}");
+        let http = HttpConfig::default().root_certificates(authority.pem()).proxy(setting.clone());
+        client(&sandbox, format!("https://{BANK}/v1"), http).build().unwrap().open_session().await.unwrap();
+        assert_eq!(asked.lock().unwrap().drain(..).len(), 1, "{setting}");
+        let mut process = another_process_to(&sandbox, server, &file);
+        assert!(has_succeeded(process.env("ALL_PROXY", &setting)).await, "{setting}");
+        assert_eq!(asked.lock().unwrap().drain(..).len(), 1, "{setting}");
+    }
+    std::fs::remove_file(file).unwrap();
+}
+
+/// A setting that cannot be read does not stand for none, and an empty one hides no other.
+#[tokio::test]
+async fn a_proxy_that_cannot_be_read_is_no_direct_way() {
+    let (sandbox, authority) = (Sandbox::start().await.unwrap(), Authority::new());
+    let server = terminate_tls(&sandbox, authority.server(&[BANK], false, rustls::ALL_VERSIONS)).await;
+    let (proxy, asked) = forward_proxy(server).await;
+    let file = authority.file();
+    for setting in [format!("http://user:pass/word@{proxy}"), "http://".into(), "socks5://127.0.0.1".into(), " ".into()]
+    {
+        let mut process = another_process_to(&sandbox, server, &file);
+        assert!(!has_succeeded(process.env("HTTPS_PROXY", &setting)).await, "{setting}");
+        assert!(sandbox.take_journal().is_empty() && asked.lock().unwrap().is_empty(), "{setting}");
+    }
+    let mut process = another_process_to(&sandbox, server, &file);
+    process.env("HTTPS_PROXY", "").env("https_proxy", proxy_url(proxy, PASSWORD)).env("REQUEST_METHOD", "GET");
+    assert!(has_succeeded(&mut process).await);
+    assert_eq!(asked.lock().unwrap().drain(..).len(), 1);
+    assert!(has_succeeded(process.env("no_proxy", BANK)).await);
+    assert!(asked.lock().unwrap().is_empty(), "`no_proxy` was not kept");
+    std::fs::remove_file(file).unwrap();
+}
+
 #[tokio::test]
 async fn loopback_is_never_reached_through_a_proxy() {
     let (sandbox, authority) = (Sandbox::start().await.unwrap(), Authority::new());
@@ -253,7 +314,28 @@ async fn loopback_is_never_reached_through_a_proxy() {
     assert!(asked.lock().unwrap().is_empty());
 }
 
-/// The part of the next test that another process plays: `HTTPS_PROXY` and `SSL_CERT_FILE` are those of a process.
+/// A process that opens a session at the bank, whose name leads to this server. It trusts the authority in the file.
+fn another_process_to(sandbox: &Sandbox, server: SocketAddr, authority: &Path) -> Command {
+    let mut another_process = Command::new(std::env::current_exe().unwrap());
+    for name in ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy", "NO_PROXY", "no_proxy", "SSL_CERT_DIR"] {
+        another_process.env_remove(name);
+    }
+    another_process
+        .args(["another_process", "--exact", "--ignored"])
+        .env(BASE_URL, format!("https://{BANK}:{}/v1", server.port()))
+        .env(API_KEY, sandbox.api_key().expose())
+        .env("SSL_CERT_FILE", authority)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
+    another_process
+}
+
+async fn has_succeeded(process: &mut Command) -> bool {
+    let mut child = process.spawn().unwrap();
+    tokio::task::spawn_blocking(move || child.wait()).await.unwrap().unwrap().success()
+}
+
+/// What another process does: `HTTPS_PROXY` and `SSL_CERT_FILE` are those of a process.
 #[tokio::test]
 #[ignore = "another test starts it"]
 async fn another_process() {
@@ -273,30 +355,14 @@ async fn the_environment_names_a_proxy_and_certificates() {
     let (sandbox, authority) = (Sandbox::start().await.unwrap(), Authority::new());
     let server = terminate_tls(&sandbox, authority.server(&[BANK], false, rustls::ALL_VERSIONS)).await;
     let (proxy, asked) = forward_proxy(server).await;
-    let file = std::env::temp_dir().join(format!("bunq-partner-{}.pem", bunq_partner::Uuid::new_v4()));
-    std::fs::write(&file, authority.pem()).unwrap();
-    let mut another_process = Command::new(std::env::current_exe().unwrap());
-    another_process
-        .args(["another_process", "--exact", "--ignored"])
-        .env(BASE_URL, format!("https://{BANK}:{}/v1", server.port()))
-        .env(API_KEY, sandbox.api_key().expose())
-        .env("HTTPS_PROXY", proxy_url(proxy, PASSWORD))
-        .env_remove("NO_PROXY")
-        .env_remove("no_proxy")
-        .env_remove("SSL_CERT_DIR")
-        .env("SSL_CERT_FILE", &file)
-        .env("SSLKEYLOGFILE", file.with_extension("keys"))
-        .stdout(Stdio::null())
-        .stderr(Stdio::null());
-    let run = async |command: &mut Command| {
-        let mut child = command.spawn().unwrap();
-        tokio::task::spawn_blocking(move || child.wait()).await.unwrap().unwrap().success()
-    };
-    assert!(run(&mut another_process).await);
+    let file = authority.file();
+    let mut another_process = another_process_to(&sandbox, server, &file);
+    another_process.env("HTTPS_PROXY", proxy_url(proxy, PASSWORD)).env("SSLKEYLOGFILE", file.with_extension("keys"));
+    assert!(has_succeeded(&mut another_process).await);
     assert_eq!(asked.lock().unwrap().drain(..).len(), 1);
-    assert!(run(another_process.env("BUNQ_TEST_DIRECT", "1")).await);
+    assert!(has_succeeded(another_process.env("BUNQ_TEST_DIRECT", "1")).await);
     assert!(asked.lock().unwrap().is_empty(), "`no_proxy` has used a proxy");
-    assert!(!run(another_process.env_remove("SSL_CERT_FILE")).await, "an unknown authority was trusted");
+    assert!(!has_succeeded(another_process.env_remove("SSL_CERT_FILE")).await, "an unknown authority was trusted");
     assert!(!file.with_extension("keys").exists(), "the keys of TLS were written down");
     std::fs::remove_file(file).unwrap();
 }

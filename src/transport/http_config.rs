@@ -11,9 +11,10 @@ use std::time::Duration;
 
 use reqwest::header::HeaderValue;
 use reqwest::redirect::Policy;
-use reqwest::{Certificate, Identity, Proxy, Url, retry, tls};
+use reqwest::{Certificate, Identity, Url, retry, tls};
 
 use super::connections::Reuse;
+use super::proxy::ForwardProxy;
 use crate::error::Error;
 use crate::types::{Language, Secret};
 
@@ -49,7 +50,7 @@ type Customize = dyn Fn(reqwest::ClientBuilder) -> reqwest::ClientBuilder + Send
 /// How a client reaches bunq: see [`ClientBuilder::http`](crate::ClientBuilder::http).
 ///
 /// Without any setting, connections take the proxy that the environment names (`HTTPS_PROXY` or `ALL_PROXY`, unless
-/// `NO_PROXY` has the host), and trust what the platform trusts; on Linux that is the system's store of certificates, or
+/// `NO_PROXY` has the host; a value that cannot be read is an error), and trust what the platform trusts; on Linux that is the system's store of certificates, or
 /// what `SSL_CERT_FILE` and `SSL_CERT_DIR` name in its place. Nothing is pinned: bunq does not announce when its
 /// certificates change, and a program that pins one stops on that day. What bunq says is proven by its signature, whose
 /// key the installation has brought.
@@ -86,7 +87,8 @@ pub struct HttpConfig {
 
 impl HttpConfig {
     /// Sets the proxy, in place of the one that the environment names: `http://` or `https://`, host and port, and a user
-    /// and a password if it wants them. It sees the name of bunq's host and nothing of what is said there.
+    /// and a password if it wants them, in which `%2F` stands for `/`, `%3F` for `?`, `%23` for `#`, `%40` for `@` and so on. It
+    /// sees the name of bunq's host and nothing of what is said there.
     ///
     /// A base URL on loopback is never reached through a proxy. SOCKS is not supported, neither here nor in `ALL_PROXY`.
     pub fn proxy(mut self, url: impl Into<Secret>) -> Self {
@@ -161,7 +163,7 @@ impl HttpConfig {
     /// What safety needs is set after it and cannot be changed: HTTPS, certificates that are checked, no proxy on the way to
     /// loopback, no redirect, no repetition, no decompression and no log of what is said or of TLS keys; and what you have
     /// set for safety, [`min_tls_version`](Self::min_tls_version), [`proxy`](Self::proxy) and [`no_proxy`](Self::no_proxy). A
-    /// TLS configuration of your own is not used.
+    /// proxy that it adds comes before that of the environment. A TLS configuration of your own is not used.
     ///
     /// The builder is that of [`reqwest`](crate::reqwest), whose version is part of this feature: a new one is a breaking
     /// change.
@@ -230,9 +232,15 @@ impl HttpConfig {
             TlsVersion::V1_3 => builder.tls_version_min(tls::Version::TLS_1_3),
         };
         builder = match &self.proxy {
-            ProxyConfig::FromEnvironment => builder,
+            ProxyConfig::FromEnvironment if is_loopback(base_url) => builder,
+            ProxyConfig::FromEnvironment => match ForwardProxy::of_environment()? {
+                Some(proxy) => builder.proxy(proxy.to_reqwest()?),
+                None => builder,
+            },
             ProxyConfig::Direct => builder.no_proxy(),
-            ProxyConfig::Through(url) => builder.no_proxy().proxy(explicit_proxy(url)?),
+            ProxyConfig::Through(url) => {
+                builder.no_proxy().proxy(ForwardProxy::parse("proxy", url.expose())?.to_reqwest()?)
+            }
         };
         secured(builder, base_url).build().map_err(|error| self.unusable(error))
     }
@@ -310,17 +318,6 @@ pub fn is_loopback(url: &Url) -> bool {
         let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
         host == "localhost" || address.is_ok_and(|address| address.is_loopback())
     })
-}
-
-/// Errors repeat nothing of the URL, which may hold a password.
-fn explicit_proxy(url: &Secret) -> Result<Proxy, Error> {
-    let refused = |rule: &str| Error::invalid_input("proxy", rule);
-    let rule = "it is not the URL of a proxy: write `http://host:port` or `https://host:port`";
-    let parsed: Url = url.expose().parse().map_err(|_| refused(rule))?;
-    if !matches!(parsed.scheme(), "http" | "https") || parsed.host_str().is_none() {
-        return Err(refused(rule));
-    }
-    Proxy::all(parsed).map_err(|_| refused(rule))
 }
 
 fn identity(pem: &Secret) -> Result<Identity, Error> {

@@ -21,6 +21,7 @@ pub(crate) mod deadline;
 pub(crate) mod http_config;
 pub(crate) mod metrics;
 pub(crate) mod observer;
+pub(crate) mod proxy;
 pub(crate) mod rate_limit;
 #[cfg(feature = "cli")]
 pub mod raw;

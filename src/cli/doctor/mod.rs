@@ -8,6 +8,7 @@ mod network;
 mod step;
 mod verdict;
 
+use bunq_partner::ForwardProxy;
 use reqwest::Url;
 use serde_json::json;
 
@@ -41,6 +42,9 @@ pub(super) async fn run(invocation: &Invocation, unusable: Option<Failure>) -> R
         }
         (Err(failure), _) if failure.message().starts_with("base_url") => {
             steps.push(Step::failed("bank", failure.message(), "give another --base-url"));
+        }
+        (Err(failure), _) if ForwardProxy::of_environment().is_err() => {
+            steps.push(Step::failed("proxy", failure.message(), network::PROXY_REMEDY));
         }
         (Err(failure), _) => {
             steps.push(Step::failed(

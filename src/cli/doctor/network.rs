@@ -4,10 +4,12 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use bunq_partner::ForwardProxy;
 use bunq_partner::jiff::Timestamp;
 use bunq_partner::jiff::fmt::rfc2822;
 use http_body_util::Empty;
-use hyper_util::client::proxy::matcher::{Intercept, Matcher};
+use hyper::StatusCode;
+use hyper_util::client::proxy::matcher::Matcher;
 use hyper_util::rt::TokioIo;
 use reqwest::Url;
 use rustls_platform_verifier::ConfigVerifierExt as _;
@@ -26,6 +28,9 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A clock that is off by more is wrong.
 const TOLERANCE: Duration = Duration::from_secs(300);
+
+/// What to do about a proxy that cannot be used.
+pub(super) const PROXY_REMEDY: &str = "set HTTPS_PROXY right, or unset it";
 
 /// No head of a proxy's response is larger.
 const MAX_PROXY_HEAD: usize = 16 * 1024;
@@ -58,10 +63,8 @@ impl Way {
         let proxy = self.proxy(url, is_loopback)?;
         let (to, to_port) = match &proxy {
             Some(proxy) => {
-                // What the client takes where the environment names no port.
-                let default = if proxy.uri().scheme_str() == Some("https") { 443 } else { 80 };
-                let host = proxy.uri().host()?.trim_matches(['[', ']']);
-                (host.to_owned(), proxy.uri().port_u16().unwrap_or(default))
+                let (host, port) = proxy.address();
+                (host.to_owned(), port)
             }
             None => (host.clone(), port),
         };
@@ -69,7 +72,7 @@ impl Way {
         let tcp = self.connect(&addresses).await?;
         let mut connection: Box<dyn ByteStream> = Box::new(tcp);
         if let Some(proxy) = &proxy {
-            if proxy.uri().scheme_str() == Some("https") {
+            if proxy.is_https() {
                 connection = self.secure("proxy TLS", connection, &to).await?;
             }
             self.tunnel(&mut connection, proxy, &host, port).await?;
@@ -83,23 +86,20 @@ impl Way {
     }
 
     /// Which proxy the environment names for the bank.
-    fn proxy(&mut self, url: &Url, is_loopback: bool) -> Option<Option<Intercept>> {
-        let uri = url.as_str().parse().ok()?;
-        let proxy = if is_loopback { None } else { Matcher::from_env().intercept(&uri) };
-        let scheme = proxy.as_ref().and_then(|proxy| proxy.uri().scheme_str()).unwrap_or("http");
-        if !["http", "https"].contains(&scheme) {
-            let problem = format!("the environment names one of {scheme}, which is not supported");
-            self.steps.push(Step::failed("proxy", problem, "set HTTPS_PROXY to a proxy over HTTP, or NO_PROXY"));
-            return None;
-        }
+    fn proxy(&mut self, url: &Url, is_loopback: bool) -> Option<Option<ForwardProxy>> {
+        let named = if is_loopback { Ok(None) } else { ForwardProxy::of_environment() };
+        let proxy = match named {
+            Ok(proxy) => proxy.filter(|proxy| !is_excepted(url, proxy)),
+            Err(error) => {
+                self.steps.push(Step::failed("proxy", error.to_string(), PROXY_REMEDY));
+                return None;
+            }
+        };
         self.steps.push(match &proxy {
             Some(proxy) => {
-                let authority = proxy.uri().authority().map(|authority| authority.as_str()).unwrap_or_default();
-                // Whoever it asks for a password for is not shown.
-                let shown = authority.rsplit('@').next().unwrap_or_default().to_owned();
-                self.proxy = Some(shown.clone());
-                let login = if proxy.basic_auth().is_some() { ", with a password" } else { "" };
-                Step::ok("proxy", format!("{shown}, which the environment names{login}"))
+                self.proxy = Some(proxy.to_string());
+                let login = if proxy.authorization().is_some() { ", with a password" } else { "" };
+                Step::ok("proxy", format!("{proxy}, which the environment names{login}"))
             }
             None => Step::ok("proxy", "none"),
         });
@@ -151,25 +151,26 @@ impl Way {
     async fn tunnel(
         &mut self,
         connection: &mut Box<dyn ByteStream>,
-        proxy: &Intercept,
+        proxy: &ForwardProxy,
         host: &str,
         port: u16,
     ) -> Option<()> {
-        let login = proxy.basic_auth().and_then(|login| login.to_str().ok());
+        let login = proxy.authorization().and_then(|login| login.to_str().ok());
         let login = login.map(|login| format!("Proxy-Authorization: {login}\r\n")).unwrap_or_default();
         let target = if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
         let request = format!("CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n{login}\r\n");
         let problem = match timeout(PATIENCE, converse(connection, &request)).await {
-            Ok(Ok(status)) if status.split(' ').nth(1).is_some_and(|code| code.starts_with('2')) => {
+            Ok(Ok(status)) if status.is_success() => {
                 self.steps.push(Step::ok("proxy tunnel", format!("the proxy leads to {host}:{port}")));
                 return Some(());
             }
-            Ok(Ok(status)) => format!("it says `{status}`"),
+            // Its own words may repeat the password.
+            Ok(Ok(status)) => format!("it says {status}"),
             Ok(Err(error)) => error.to_string(),
             Err(_) => "there was no answer in time".to_owned(),
         };
         let remedy = if problem.contains(" 407") {
-            "give the proxy its user and password: HTTPS_PROXY=http://user:password@host:port"
+            "give the proxy its user and password: HTTPS_PROXY=http://user:password@host:port, with %40 for an @ in it, and so on"
         } else {
             "ask whoever runs the proxy to let this machine reach bunq's host"
         };
@@ -270,8 +271,8 @@ fn described(tls: &ClientConnection) -> String {
     format!("{}; the certificate is valid and was issued by {issuer}", version.unwrap_or_default())
 }
 
-/// Sends a request to a proxy, and returns the first line of the response.
-async fn converse(connection: &mut Box<dyn ByteStream>, request: &str) -> std::io::Result<String> {
+/// Sends a request to a proxy, and returns the status of the response.
+async fn converse(connection: &mut Box<dyn ByteStream>, request: &str) -> std::io::Result<StatusCode> {
     connection.write_all(request.as_bytes()).await?;
     connection.flush().await?;
     let mut head = Vec::new();
@@ -281,7 +282,14 @@ async fn converse(connection: &mut Box<dyn ByteStream>, request: &str) -> std::i
         }
         head.push(connection.read_u8().await?);
     }
-    Ok(String::from_utf8_lossy(&head).lines().next().unwrap_or_default().to_owned())
+    let status = head.split(|byte| *byte == b' ').nth(1).and_then(|status| StatusCode::from_bytes(status).ok());
+    status.ok_or_else(|| std::io::Error::other("its response is not HTTP"))
+}
+
+/// Whether the environment excepts the bank from its proxy.
+fn is_excepted(url: &Url, proxy: &ForwardProxy) -> bool {
+    let rules = Matcher::builder().all("http://proxy").no(proxy.exceptions()).build();
+    url.as_str().parse().is_ok_and(|uri| rules.intercept(&uri).is_none())
 }
 
 fn authority(url: &Url, host: &str) -> String {
