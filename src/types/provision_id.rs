@@ -86,7 +86,10 @@ impl FromStr for ProvisionId {
     type Err = InvalidValue;
 
     fn from_str(text: &str) -> Result<Self, InvalidValue> {
-        text.parse::<u64>().map_err(|_| Self::refused(text))?.try_into()
+        // A phone number in the wrong column is no id.
+        let digits = Some(text).filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
+        let id: Option<u64> = digits.and_then(|digits| digits.parse().ok());
+        id.ok_or_else(|| Self::refused(text))?.try_into()
     }
 }
 
@@ -110,7 +113,7 @@ mod tests {
     fn only_positive_numbers_that_bunq_can_hold_are_ids() {
         assert_eq!(ProvisionId::try_from(1_i64).unwrap().get(), 1);
         assert_eq!(ProvisionId::try_from(i64::MAX).unwrap().get(), i64::MAX as u64);
-        for id in ["0", "-1", "9223372036854775808", "1.0", "", " 1", "eins"] {
+        for id in ["0", "-1", "+31600000000", "9223372036854775808", "1.0", "", " 1", "eins"] {
             let error = id.parse::<ProvisionId>().unwrap_err();
             assert_eq!(error.to_string(), format!("provision_id: `{id}` is not a positive integer of at most 63 bits"));
         }

@@ -1,4 +1,7 @@
 //! The lines of an input file as rows: CSV, JSON lines, or a list of ids.
+//!
+//! What is wrong with one is said by its place and a rule. No text of the file is repeated: it is about people, and what stands in
+//! the wrong column, or where the names of the columns should be, may be anything.
 
 use std::io::{self, BufRead as _, BufReader, Read};
 use std::path::Path;
@@ -7,6 +10,7 @@ use std::str::FromStr;
 use bunq_partner::{InvalidValue, NewProvision, Operation, ProvisionId, Uuid};
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::Value;
+use serde_json::error::Category;
 
 use super::super::exit::Failure;
 
@@ -116,15 +120,17 @@ impl<R: Read, S: FnMut(&[u8])> Lines<R, S> {
         let columns = kind.columns();
         let is_row = kind == Kind::Close && first.len() == 1 && first[0].parse::<ProvisionId>().is_ok();
         let names: Vec<_> = if is_row { vec!["id".into()] } else { first.iter().map(str::to_owned).collect() };
-        if let Some(unknown) = names.iter().find(|name| !columns.contains(&name.as_str())) {
+        if let Some(place) = names.iter().position(|name| !columns.contains(&name.as_str())) {
+            let unknown = &names[place];
             let advice = match first_byte {
                 Some(b'[') => ": JSON is taken a line for each object, without an array around them",
                 _ if unknown.contains(';') => ": fields are separated by commas",
                 _ if kind == Kind::Close && names[0] == "id" => ": `cut -d, -f1` leaves the ids alone",
                 _ => "",
             };
-            let (unknown, columns) = (shortened(unknown), columns.join(", "));
-            let problem = format!("line 1: there is no column `{unknown}`: the columns are {columns}{advice}");
+            let (place, columns) = (place + 1, columns.join(", "));
+            let problem =
+                format!("line 1: field {place} is not the name of a column: the columns are {columns}{advice}");
             return Err(refused(&problem));
         }
         if let Some(twice) = names.iter().enumerate().find(|(place, name)| names[..*place].contains(name)) {
@@ -204,40 +210,35 @@ impl<R: Read, S: FnMut(&[u8])> Iterator for Lines<R, S> {
 
 /// Makes a row of its fields; says what is wrong with which column.
 fn row<'a>(kind: Kind, field: impl Fn(&str) -> Option<&'a str>) -> Result<Row, (&'static str, String)> {
-    fn parsed<T: FromStr>(column: &'static str, text: &str) -> Result<T, (&'static str, String)>
-    where
-        T::Err: std::fmt::Display,
-    {
-        text.parse().map_err(|error: T::Err| (column, format!("`{}`: {error}", shortened(text))))
+    const ID: &str = "the id of a provision is a positive integer of at most 63 bits";
+    const UUID: &str = "it is not a UUID, as in 550e8400-e29b-41d4-a716-446655440000";
+    const DATE: &str = "it is not a date, as in 1990-12-31";
+    fn parsed<T: FromStr>(column: &'static str, text: &str, rule: &'static str) -> Result<T, (&'static str, String)> {
+        text.parse().map_err(|_| (column, rule.to_owned()))
     }
+    // These rules are the document's own words.
     fn checked<T: FromStr<Err = InvalidValue>>(column: &'static str, text: &str) -> Result<T, (&'static str, String)> {
-        text.parse().map_err(|error: InvalidValue| (column, shortened(error.rule())))
+        text.parse().map_err(|error: InvalidValue| (column, error.rule().to_owned()))
     }
     let required = |column: &'static str| field(column).ok_or_else(|| (column, "it is missing".to_owned()));
     if kind == Kind::Close {
-        return Ok(Row::Close(checked("id", required("id")?)?));
+        return Ok(Row::Close(parsed("id", required("id")?, ID)?));
     }
-    let external_uuid: Uuid = parsed("external_uuid", required("external_uuid")?)?;
+    let external_uuid: Uuid = parsed("external_uuid", required("external_uuid")?, UUID)?;
     let email = checked("email", required("email")?)?;
     let phone_number = checked("phone_number", required("phone_number")?)?;
     let new = match (field("director"), field("date_of_birth"), field("country")) {
         (Some(director), None, None) => {
-            NewProvision::company(external_uuid, email, phone_number, checked("director", director)?)
+            NewProvision::company(external_uuid, email, phone_number, parsed("director", director, ID)?)
         }
         (Some(_), ..) => return Err(("director", "a company has no date_of_birth and no country".into())),
         (None, Some(born), Some(country)) => NewProvision::person(external_uuid, email, phone_number)
-            .with_transaction_audit(parsed("date_of_birth", born)?, checked("country", country)?),
+            .with_transaction_audit(parsed("date_of_birth", born, DATE)?, checked("country", country)?),
         (None, None, None) => NewProvision::person(external_uuid, email, phone_number),
         (None, Some(_), None) => return Err(("country", "it is missing beside the date_of_birth".into())),
         (None, None, Some(_)) => return Err(("date_of_birth", "it is missing beside the country".into())),
     };
     Ok(Row::Create(Box::new(new)))
-}
-
-/// A text from the input, not longer than can be read.
-fn shortened(text: &str) -> String {
-    const LONGEST: usize = 200;
-    if text.chars().count() <= LONGEST { text.to_owned() } else { text.chars().take(LONGEST).chain(['…']).collect() }
 }
 
 /// The members of an object in their order, each as often as it is there.
@@ -271,19 +272,21 @@ impl<'de> Deserialize<'de> for Members {
 fn json_fields(line: &[u8], kind: Kind) -> Result<Vec<(String, String)>, String> {
     let line = line.strip_prefix(BYTE_ORDER_MARK).unwrap_or(line).trim_ascii_end();
     let Members(members) = serde_json::from_slice(line).map_err(|error| {
-        let reason = error.to_string();
-        let reason = reason.split(" at line ").next().unwrap_or_default();
-        format!("column {}: {reason}", error.column())
+        let reason = match error.classify() {
+            Category::Eof => "the line breaks off",
+            Category::Data => "it is not an object",
+            _ => "it is not JSON",
+        };
+        format!("character {}: {reason}", error.column())
     })?;
     let columns = kind.columns();
     let mut fields: Vec<(String, String)> = Vec::new();
-    for (name, value) in members {
+    for ((name, value), place) in members.into_iter().zip(1..) {
         if fields.iter().any(|(known, _)| *known == name) {
             return Err(format!("the member `{name}` is there twice"));
         }
         if !columns.contains(&name.as_str()) {
-            let name = shortened(&name);
-            return Err(format!("there is no member `{name}`: the members are {}", columns.join(", ")));
+            return Err(format!("member {place} is not one of {}", columns.join(", ")));
         }
         fields.push(match value {
             Value::String(text) => (name, text),
