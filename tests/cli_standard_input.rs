@@ -245,6 +245,6 @@ async fn rows_with_mistakes_are_not_kept() {
     drop(input);
     let mut stderr = String::new();
     child.stderr.take().unwrap().read_to_string(&mut stderr).unwrap();
-    assert!(stderr.contains("standard input: line 2, id: it is in line 1 too; line 3, id: `x`"), "{stderr}");
+    assert!(stderr.contains("standard input: line 2, id: it is in line 1 too; line 3, id: the id"), "{stderr}");
     assert!(child.wait().unwrap().code() == Some(2) && !copy.exists());
 }
