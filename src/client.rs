@@ -145,8 +145,14 @@ impl Client {
     /// or in the [context store](ClientBuilder::context_store).
     ///
     /// Call it when bunq has forgotten the installation, as after its sandbox is emptied, or when bunq's signatures are not
-    /// valid any more, because the key that is stored is damaged or out of date. In memory alone, a client does it by itself when bunq refuses the installation. It never does so because
-    /// a signature is not valid, since that would trust whoever made it.
+    /// valid any more, because the key that is stored is damaged or out of date. In memory alone, a client does it by itself
+    /// when bunq refuses the installation. It never does so because a signature is not valid, since that would trust whoever
+    /// made it.
+    ///
+    /// One call is enough for all that share a store: before a call of theirs fails, because a signature is not valid or
+    /// because a refused session cannot be renewed, they read the store once, and use what is there if it is another
+    /// installation. Calls of `reinstall` at the same time share one, also in several processes: what another has stored
+    /// meanwhile, and bunq accepts, is taken over.
     ///
     /// # Errors
     ///

@@ -178,6 +178,8 @@ struct Inner {
     sent: Sent,
     /// See [`Error::is_from_bunq`].
     is_from_bunq: bool,
+    /// The response has a signature that is not valid.
+    has_invalid_signature: bool,
     /// It passes, though its kind does not by itself.
     is_passing: bool,
     /// Nobody could find out whether a refused request was carried out nevertheless.
@@ -250,6 +252,11 @@ impl Error {
             _ => false,
         };
         refuses && self.0.is_from_bunq && self.0.kind == ErrorKind::Unauthorized
+    }
+
+    /// Whether the response, a success or a refusal, has a signature that is not valid for the key that the client has.
+    pub(crate) fn has_invalid_signature(&self) -> bool {
+        self.0.has_invalid_signature
     }
 
     /// Whether bunq itself has refused the call, as far as can be known: the response is a refusal in bunq's envelope,
@@ -337,6 +344,7 @@ impl Error {
             kind,
             sent,
             is_from_bunq: false,
+            has_invalid_signature: false,
             is_passing: false,
             is_in_doubt: false,
             retry_after: None,
@@ -389,6 +397,11 @@ impl Error {
             "{FORBIDDEN}: {evidence}, so the API key, its environment and this machine's address are not the reason; a user's \
              client, for example, may not do what only the partner may"
         );
+        self
+    }
+
+    pub(crate) fn with_invalid_signature(mut self, has_one: bool) -> Self {
+        self.0.has_invalid_signature = has_one;
         self
     }
 

@@ -277,6 +277,29 @@ async fn a_context_that_cannot_be_used_is_named() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_context_that_cannot_be_saved_is_named() {
+    for is_known in [true, false] {
+        let (sandbox, folder) = (Sandbox::start().await.unwrap(), Folder::new());
+        let file = folder.path("context.json");
+        let doctor = || {
+            let mut command = program_for(&folder, &sandbox);
+            command.arg("--context").arg(&file);
+            command
+        };
+        if is_known {
+            assert_eq!(Report::of(&mut doctor()).summary(), "everything works");
+        }
+        // What is to replace the file cannot be written.
+        std::fs::create_dir(folder.path("context.json.tmp")).unwrap();
+        let report = Report::of(&mut doctor());
+        let steps = report.0["steps"].as_array().unwrap();
+        assert!(steps.iter().any(|step| step["name"] == "context" && step["state"] == "failed"), "{}", report.0);
+        assert!(report.summary().contains("it cannot be written"), "{}", report.summary());
+        assert!(report.next().contains("can be"), "{}", report.next());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_forgotten_installation_is_named() {
     let (sandbox, folder) = (Sandbox::start().await.unwrap(), Folder::new());
     Report::of(&mut program_for(&folder, &sandbox));

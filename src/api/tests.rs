@@ -207,6 +207,10 @@ impl ProvideCredentials for Renewing {
         self.refused.lock().unwrap().extend(credentials.token.clone());
         Box::pin(async { Renewal::Renewed })
     }
+
+    fn reread<'a>(&'a self, _credentials: &'a Credentials) -> BoxFuture<'a, bool> {
+        unreachable!("the other token is accepted")
+    }
 }
 
 /// The transport asks for credentials and knows no session.

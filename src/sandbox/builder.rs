@@ -230,11 +230,11 @@ impl SandboxBuilder {
             None => bank.seed(&self.seed).map_err(invalid)?,
         }
         let shared = Arc::new(SharedState {
-            key,
             foreign_key: OnceCell::new(),
             profile: self.profile,
             state: Mutex::new(BankState {
                 bank,
+                key: Arc::new(key),
                 rate_limits: self.rate_limits,
                 injections: self.injections,
                 journal: Journal::default(),

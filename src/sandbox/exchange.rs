@@ -41,7 +41,6 @@ const LARGEST_READ: usize = 16 * LARGEST_BODY;
 /// What an exchange needs. An edit may lock the state, so the edits are not locked while the state is. Neither lock is held
 /// across an await.
 pub(super) struct SharedState {
-    pub(super) key: SigningKey,
     /// A key that is not the sandbox's. It takes long to generate, so it is generated at the first use.
     pub(super) foreign_key: OnceCell<SigningKey>,
     pub(super) profile: Profile,
@@ -52,6 +51,8 @@ pub(super) struct SharedState {
 /// The bank, what stands between it and its callers, and what it remembers of them.
 pub(super) struct BankState {
     pub(super) bank: Bank,
+    /// What responses are signed with.
+    pub(super) key: Arc<SigningKey>,
     pub(super) rate_limits: ServerRateLimits,
     pub(super) injections: Injections,
     pub(super) journal: Journal,
@@ -106,7 +107,7 @@ pub(super) async fn exchange(
         body: body.unwrap_or_default(),
     };
 
-    let (entry, mut response) = {
+    let (entry, mut response, key) = {
         let mut state = lock(&shared.state);
         let verdict = if is_complete { state.decide(&call, arrived) } else { cut_off(&call) };
         if let (Some(Fault::LateArrival(delay)), true) = (verdict.fault, verdict.carried_out) {
@@ -114,7 +115,7 @@ pub(super) async fn exchange(
         }
         let entry = verdict.entry(call);
         state.journal.push(entry.clone());
-        (entry, verdict.response)
+        (entry, verdict.response, Arc::clone(&state.key))
     };
     let foreign_key = match entry.fault {
         Some(Fault::ForeignSignature) => shared.foreign_key.get_or_try_init(new_key).await.ok(),
@@ -127,13 +128,13 @@ pub(super) async fn exchange(
     let is_signed = shared.profile.is_signed(&response) && (shared.profile.signed_installation || !is_installation);
     match entry.fault {
         Some(Fault::UnsignedStatus(_) | Fault::MissingSignature) => {}
-        Some(Fault::WrongSignature) => response.sign_wrongly(&shared.key, shared.profile.signature_form),
+        Some(Fault::WrongSignature) => response.sign_wrongly(&key, shared.profile.signature_form),
         Some(Fault::ForeignSignature) => match foreign_key {
             Some(key) => response.sign(key, shared.profile.signature_form),
             None => response = RawResponse::broken("no foreign key could be made"),
         },
         _ if !is_signed => {}
-        _ => response.sign(&shared.key, shared.profile.signature_form),
+        _ => response.sign(&key, shared.profile.signature_form),
     }
     if let Some(Fault::Relabelled(status)) = entry.fault {
         response.status = status;

@@ -111,7 +111,7 @@ pub use self::seed::SeedProvision;
 pub use self::settings::{CreationResponse, DeadToken, Pace};
 pub use crate::transport::signature::SignatureForm;
 
-use self::exchange::{BankState, Edits, SharedState};
+use self::exchange::{BankState, Edits, SharedState, new_key};
 use self::life_cycle::Event;
 use self::saved_state::SavedState;
 use crate::builder::ClientBuilder;
@@ -210,6 +210,20 @@ impl Sandbox {
         self.state().bank.access.forget();
     }
 
+    /// Signs with another key from now on, which the next installation is told. The installations that there are stay.
+    ///
+    /// # Errors
+    ///
+    /// If no key can be made.
+    pub async fn change_key(&self) -> io::Result<()> {
+        let key = new_key().await?;
+        let public_key_pem = key.public_key_pem().map_err(io::Error::other)?;
+        let mut state = self.state();
+        state.bank.settings.public_key_pem = public_key_pem;
+        state.key = Arc::new(key);
+        Ok(())
+    }
+
     /// Allows API keys from these addresses alone, as their owner can in bunq's app: sessions are opened and devices
     /// registered from nowhere else. Sessions that are open go on.
     pub fn allow_addresses(&self, addresses: impl IntoIterator<Item = IpAddr>) {
@@ -225,7 +239,8 @@ impl Sandbox {
     ///
     /// If it cannot be encoded.
     pub fn saved_state(&self) -> io::Result<Secret> {
-        SavedState::encode(&self.state().bank, &self.running.shared.key).map_err(io::Error::other)
+        let state = self.state();
+        SavedState::encode(&state.bank, &state.key).map_err(io::Error::other)
     }
 
     /// Makes up to `calls` calls of an operation as another client at the same address, and returns how many were

@@ -18,6 +18,10 @@ use crate::types::{
 /// A session is replaced this long before it expires, or a tenth of its life before if that is less.
 const RENEW_BEFORE_EXPIRY: std::time::Duration = std::time::Duration::from_secs(60);
 
+/// What shows that a 403 with the words of a dead token is about the caller.
+pub(super) const JUST_OPENED: &str = "the key has just opened the session";
+pub(super) const ACCEPTED: &str = "bunq accepts the session in another call";
+
 /// What is registered with bunq.
 #[derive(Debug)]
 pub(crate) struct Device {

@@ -7,11 +7,14 @@
 //! each window of the rate limit is opened in place of a refused one.
 //!
 //! An installation that bunq has forgotten is made anew by itself if it is in memory alone, and never over a stored one.
+//! What others have made and stored meanwhile is taken over, also when a signature is not valid for the key that is known.
 //!
 //! The transport sees the session only as a source of credentials. The three calls themselves are in [`handshake`].
 
 pub(crate) mod context;
 pub(crate) mod handshake;
+mod keeper;
+mod renewal;
 mod user;
 
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -19,27 +22,24 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio::sync::watch;
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 use tracing::Instrument as _;
 
 pub use self::context::ContextSummary;
-use self::context::{Context, ContextLock, ContextStore, Identity, OpenSession};
-use self::handshake::Device;
+use self::context::{Context, ContextStore, Identity, OpenSession};
+use self::handshake::{ACCEPTED, Device};
+use self::keeper::Keeper;
 pub use self::user::{SessionUser, UserKind};
 use crate::error::{Error, ErrorKind, Sent};
 use crate::operation::Operation;
 use crate::sync::lock;
-use crate::transport::credentials::{BoxFuture, Credentials, ProvideCredentials, Renewal};
+use crate::transport::credentials::{BoxFuture, Credentials, Installation, ProvideCredentials, Renewal};
 use crate::transport::{Transport, metrics, runtime};
 use crate::types::Secret;
 
 /// What to do if bunq refuses a stored installation.
 const FORGOTTEN: &str = "if bunq has forgotten the stored installation, as after its sandbox is emptied, make another \
                          with `Client::reinstall`";
-
-/// What shows that a 403 with the words of a dead token is about the caller.
-const JUST_OPENED: &str = "the key has just opened the session";
-const ACCEPTED: &str = "bunq accepts the session in another call";
 
 /// The session of one client. Clones share it.
 #[derive(Debug, Clone)]
@@ -49,11 +49,7 @@ pub(crate) struct Session(Arc<Shared>);
 struct Shared {
     transport: Arc<Transport>,
     device: Device,
-    identity: Identity,
-    /// `None`: the context is in the state alone.
-    store: Option<Arc<dyn ContextStore>>,
-    /// The lock in place of a store's.
-    own_lock: Arc<tokio::sync::Mutex<()>>,
+    keeper: Keeper,
     state: Mutex<SessionState>,
 }
 
@@ -64,14 +60,19 @@ struct Opened {
     user: Option<SessionUser>,
 }
 
-/// The outcome of an opening; `None` while it is in progress.
-type Outcome = Option<Result<Opened, Error>>;
+/// The outcome of an opening, for all that wait for it; `None` while it is in progress.
+type Outcome = watch::Receiver<Option<Result<Opened, Error>>>;
+
+/// Where an opening in progress is found. A waiter holds no lock, so a future that is not polled does not block the others.
+type Slot = fn(&mut SessionState) -> &mut Option<Outcome>;
 
 #[derive(Debug, Default)]
 struct SessionState {
     context: Option<Context>,
-    /// The opening in progress. A waiter holds no lock, so a future that is not polled does not block the others.
-    opening: Option<watch::Receiver<Outcome>>,
+    /// The installation that bunq has refused, and that may be in the store still.
+    forgotten: Option<Arc<Installation>>,
+    opening: Option<Outcome>,
+    reinstalling: Option<Outcome>,
     /// The token of the session that the client has opened itself last.
     own: Option<Secret>,
     /// The token that was given up last. The store may still have it.
@@ -96,9 +97,9 @@ impl SessionState {
         Some(context.opened(session))
     }
 
-    /// The opening in progress. One whose task has ended, in whatever way, has closed its channel.
-    fn opening(&self) -> Option<watch::Receiver<Outcome>> {
-        self.opening.clone().filter(|opening| opening.borrow().is_none() && opening.has_changed().is_ok())
+    /// The installation that was used last.
+    fn installation(&self) -> Option<Arc<Installation>> {
+        self.context.as_ref().map(|context| &context.installation).or(self.forgotten.as_ref()).cloned()
     }
 }
 
@@ -117,12 +118,13 @@ impl Session {
         identity: Identity,
         store: Option<Arc<dyn ContextStore>>,
     ) -> Self {
-        Self(Arc::new(Shared { transport, device, identity, store, own_lock: Arc::default(), state: Mutex::default() }))
+        let keeper = Keeper::new(identity, store, transport.config().operation_timeout);
+        Self(Arc::new(Shared { transport, device, keeper, state: Mutex::default() }))
     }
 
     /// The fingerprint of the API key, which a stored context has.
     pub(crate) fn api_key_fingerprint(&self) -> &str {
-        self.0.identity.api_key_fingerprint()
+        self.0.keeper.identity().api_key_fingerprint()
     }
 
     /// Opens a session, unless one is open.
@@ -130,9 +132,16 @@ impl Session {
         self.opened().await.map(drop)
     }
 
-    /// Makes a new installation and opens a session with it. It is done even if the caller gives up.
+    /// Makes a new installation and opens a session with it. It is done even if the caller gives up. Those who call it while
+    /// it is in progress share the outcome.
     pub(crate) async fn reinstall(&self) -> Result<(), Error> {
-        self.to_its_end(async |shared| shared.reinstall().await.map(drop)).await
+        runtime::check()?;
+        let outcome = {
+            let mut state = self.0.state();
+            let used = state.installation();
+            self.join(&mut state, |state| &mut state.reinstalling, async move |shared| shared.reinstall(used).await)
+        };
+        outcome_of(outcome).await.map(drop)
     }
 
     /// Returns the user of the session; opens one if none is open.
@@ -156,45 +165,53 @@ impl Session {
 
     /// Ends the open session at bunq, if there is one. It is done even if the caller gives up.
     pub(crate) async fn end(&self) -> Result<(), Error> {
-        self.to_its_end(async |shared| shared.end().await).await
-    }
-
-    /// Does `work` in a task of its own.
-    async fn to_its_end<F>(&self, work: impl FnOnce(Arc<Shared>) -> F) -> Result<(), Error>
-    where
-        F: Future<Output = Result<(), Error>> + Send + 'static,
-    {
         runtime::check()?;
-        let task = tokio::spawn(work(Arc::clone(&self.0)).in_current_span()).await;
-        task.map_err(|error| Error::internal("the task that changed the session was aborted").with_source(error))?
+        let shared = Arc::clone(&self.0);
+        let task = tokio::spawn(async move { shared.end().await }.in_current_span()).await;
+        task.map_err(|error| Error::internal("the task that ended the session was aborted").with_source(error))?
     }
 
     async fn opened(&self) -> Result<Opened, Error> {
         runtime::check()?;
-        let mut outcome = {
+        let outcome = {
             let mut state = self.0.state();
             if let Some(opened) = state.opened() {
                 return Ok(opened);
             }
-            state.opening().unwrap_or_else(|| {
-                let (sender, outcome) = watch::channel(None);
-                let shared = Arc::clone(&self.0);
-                let opening = async move {
-                    let outcome = shared.open().await;
-                    // The state does not keep a token alive that a later session replaces.
-                    shared.state().opening = None;
-                    // Every waiter may have given up.
-                    let _ = sender.send(Some(outcome));
-                };
-                tokio::spawn(opening.in_current_span());
-                state.opening = Some(outcome.clone());
-                outcome
-            })
+            self.join(&mut state, |state| &mut state.opening, async |shared| shared.open().await)
         };
-        match outcome.wait_for(Outcome::is_some).await.map(|outcome| outcome.clone()) {
-            Ok(Some(outcome)) => outcome,
-            Ok(None) | Err(_) => Err(Error::internal("the task that opened a session was aborted")),
+        outcome_of(outcome).await
+    }
+
+    /// The outcome of what is in progress in `slot`, which is begun in a task of its own if nothing is.
+    fn join<F>(&self, state: &mut SessionState, slot: Slot, work: impl FnOnce(Arc<Shared>) -> F) -> Outcome
+    where
+        F: Future<Output = Result<Opened, Error>> + Send + 'static,
+    {
+        // A task that has ended, in whatever way, has closed its channel.
+        let in_progress = |outcome: &Outcome| outcome.borrow().is_none() && outcome.has_changed().is_ok();
+        if let Some(outcome) = slot(state).clone().filter(in_progress) {
+            return outcome;
         }
+        let (sender, outcome) = watch::channel(None);
+        let (shared, work) = (Arc::clone(&self.0), work(Arc::clone(&self.0)));
+        let task = async move {
+            let done = work.await;
+            // The state does not keep a token alive that a later session replaces.
+            *slot(&mut shared.state()) = None;
+            // Every waiter may have given up.
+            let _ = sender.send(Some(done));
+        };
+        tokio::spawn(task.in_current_span());
+        *slot(state) = Some(outcome.clone());
+        outcome
+    }
+}
+
+async fn outcome_of(mut outcome: Outcome) -> Result<Opened, Error> {
+    match outcome.wait_for(Option::is_some).await.map(|outcome| outcome.clone()) {
+        Ok(Some(outcome)) => outcome,
+        Ok(None) | Err(_) => Err(Error::internal("the task that opened a session was aborted")),
     }
 }
 
@@ -210,6 +227,10 @@ impl ProvideCredentials for Session {
         is_again: bool,
     ) -> BoxFuture<'a, Renewal> {
         Box::pin(self.0.refuse(credentials, refusal, is_again))
+    }
+
+    fn reread<'a>(&'a self, credentials: &'a Credentials) -> BoxFuture<'a, bool> {
+        Box::pin(self.0.reread(credentials))
     }
 }
 
@@ -235,7 +256,7 @@ impl Shared {
         if is_unknown && let Some(opened) = self.reload().await? {
             return Ok(opened);
         }
-        let _lock = self.lock().await?;
+        let _lock = self.keeper.lock().await?;
         // Another process may have opened one meanwhile.
         if let Some(opened) = self.reload().await? {
             return Ok(opened);
@@ -250,9 +271,11 @@ impl Shared {
         if !is_known || !error.refuses_token() || error.operation() != Some(&Operation::CREATE_SESSION) {
             return Err(error);
         }
-        if self.store.is_some() {
+        if self.keeper.has_store() {
             // The next opening reads the store again, in which an operator may have put things right.
-            self.state().context = None;
+            let mut state = self.state();
+            state.forgotten = state.context.take().map(|context| context.installation);
+            drop(state);
             return Err(error.with_advice(FORGOTTEN));
         }
         let is_first = {
@@ -269,52 +292,28 @@ impl Shared {
         Err(error)
     }
 
-    /// Gives the session up if bunq does not accept its token any more.
-    async fn refuse(&self, refused: &Credentials, refusal: &Error, is_again: bool) -> Renewal {
-        let is_current =
-            |state: &SessionState| state.opened().is_some_and(|opened| opened.credentials.token == refused.token);
-        let is_403 = refusal.status() == Some(403);
-        let (is_first_403, is_just_opened) = {
-            let mut state = self.state();
-            if !is_current(&state) {
-                // Another call has given it up, or it has expired.
-                return Renewal::Renewed;
-            }
-            let is_first_403 = is_403 && !std::mem::replace(&mut state.has_renewed_after_403, true);
-            (is_first_403, is_again && state.own == refused.token)
+    /// Makes a new installation in place of the one that was used, unless others have done so meanwhile.
+    async fn reinstall(&self, used: Option<Arc<Installation>>) -> Result<Opened, Error> {
+        let used = match used {
+            Some(used) => Some(used),
+            None => self.keeper.load().await?.map(|context| context.installation),
         };
-        if is_403 && !is_first_403 {
-            let is_accepted = if refusal.operation() == Some(&Operation::GET_INSTALLATION) {
-                // It is what would be asked.
-                (!is_just_opened).then_some(false)
-            } else {
-                handshake::accepts(&self.transport, refused.clone()).await
+        let _lock = self.keeper.lock().await?;
+        // The context of another client is not replaced.
+        let opened = self.reload().await?;
+        let made = self.state().context.clone().filter(|made| Some(&made.installation) != used.as_ref());
+        if let Some(made) = made {
+            let taken = match opened {
+                Some(opened) => Ok(opened),
+                None => self.advance(Some(made)).await,
             };
-            match is_accepted {
-                Some(true) | None if is_just_opened => return Renewal::Forbidden(JUST_OPENED),
-                Some(true) => return Renewal::Forbidden(ACCEPTED),
-                Some(false) => {}
-                None => return Renewal::No,
+            // It may be forgotten too.
+            if let Ok(taken) = taken
+                && handshake::accepts(&self.transport, taken.credentials.clone()).await == Some(true)
+            {
+                return Ok(taken);
             }
         }
-        let window = self.window();
-        let mut state = self.state();
-        if !is_current(&state) {
-            return Renewal::Renewed;
-        }
-        if let Some(left) = left_of(window, state.refused_at) {
-            return Renewal::After(left);
-        }
-        tracing::info!("bunq does not accept the session any more: it is renewed");
-        state.refused_at = Some(Instant::now());
-        state.given_up.clone_from(&refused.token);
-        Renewal::Renewed
-    }
-
-    async fn reinstall(&self) -> Result<Opened, Error> {
-        let _lock = self.lock().await?;
-        // The context of another client is not replaced.
-        self.reload().await?;
         self.advance(None).await
     }
 
@@ -347,7 +346,7 @@ impl Shared {
 
     async fn end(&self) -> Result<(), Error> {
         // An opening holds the lock too.
-        let _lock = self.lock().await?;
+        let _lock = self.keeper.lock().await?;
         self.reload().await?;
         let Some(mut context) = self.state().context.clone() else { return Ok(()) };
         let Some(session) = context.session.take() else { return Ok(()) };
@@ -366,56 +365,16 @@ impl Shared {
 
     /// Reads the store, if there is one, and returns the session if it is valid.
     async fn reload(&self) -> Result<Option<Opened>, Error> {
-        let stored = match &self.store {
-            Some(store) => self.in_time("its context was not loaded", store.load()).await?,
-            None => None,
-        };
-        let context = stored.map(|text| Context::decode(&text, &self.identity)).transpose();
-        let context = context.map_err(|problem| self.store_error(problem))?;
+        let stored = self.keeper.load().await?;
         let mut state = self.state();
-        if context.is_some() {
-            state.context = context;
+        if stored.is_some() {
+            state.context = stored;
         }
         Ok(state.opened())
     }
 
     async fn keep(&self, context: &Context) -> Result<(), Error> {
         self.state().context = Some(context.clone());
-        match &self.store {
-            Some(store) => {
-                let text = context.encode(&self.identity).map_err(|problem| self.store_error(problem))?;
-                let store = Arc::clone(store);
-                // A save that takes too long is not broken off.
-                let saving = tokio::spawn(async move { store.save(text).await }.in_current_span());
-                let saved = async { saving.await.unwrap_or_else(|error| Err(self.store_error(error))) };
-                self.in_time("its context was not saved", saved).await
-            }
-            None => Ok(()),
-        }
-    }
-
-    /// Takes the lock under which a session is opened or ended, by one task of one process at a time.
-    async fn lock(&self) -> Result<ContextLock, Error> {
-        let locked = async {
-            match &self.store {
-                Some(store) => store.lock().await,
-                None => Ok(ContextLock::new(Arc::clone(&self.own_lock).lock_owned().await)),
-            }
-        };
-        self.in_time("its lock was not released", locked).await
-    }
-
-    /// Waits for the store no longer than a call may take.
-    async fn in_time<T>(&self, problem: &str, step: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
-        let within = self.transport.config().operation_timeout;
-        let late = |_| Err(self.store_error(format_args!("{problem} within {within:?}: try again")));
-        timeout(within, step).await.unwrap_or_else(late)
-    }
-
-    fn store_error(&self, problem: impl std::fmt::Display) -> Error {
-        match &self.store {
-            Some(store) => Error::context(format_args!("{store:?}: {problem}")),
-            None => Error::context(format_args!("the session of this client: {problem}")),
-        }
+        self.keeper.save(context).await
     }
 }

@@ -24,6 +24,13 @@ pub(crate) struct Installation {
     pub(crate) token: Secret,
 }
 
+/// bunq gives each installation a token of its own. Its own key may change, and be put right where the installation is kept.
+impl PartialEq for Installation {
+    fn eq(&self, other: &Self) -> bool {
+        self.token == other.token && self.server_key == other.server_key
+    }
+}
+
 /// The keys and the token with which one call is signed, authenticated and verified.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Credentials {
@@ -71,6 +78,10 @@ pub(crate) trait ProvideCredentials: fmt::Debug + Send + Sync {
     /// call.
     fn refuse<'a>(&'a self, credentials: &'a Credentials, refusal: &'a Error, is_again: bool)
     -> BoxFuture<'a, Renewal>;
+
+    /// Neither does the token of these credentials help, nor the key with which the response was to be verified. Whether the
+    /// source has another installation by now, which others may have made and kept.
+    fn reread<'a>(&'a self, credentials: &'a Credentials) -> BoxFuture<'a, bool>;
 }
 
 /// Whether a source has other credentials in place of those that bunq refuses.
@@ -99,5 +110,9 @@ impl ProvideCredentials for Credentials {
         _is_again: bool,
     ) -> BoxFuture<'a, Renewal> {
         Box::pin(async { Renewal::No })
+    }
+
+    fn reread<'a>(&'a self, _credentials: &'a Credentials) -> BoxFuture<'a, bool> {
+        Box::pin(async { false })
     }
 }

@@ -9,8 +9,10 @@
 //! 7. hold the echoed request id against the one sent, verify bunq's signature over the very bytes received, and show the exchange
 //!    to the observer;
 //! 8. if bunq refuses the token, tell the source; if that has another, go again from 1, once;
-//! 9. after another failure, ask [`retry`], and go again from 1 after the pause that it names;
-//! 10. return the bytes of the response.
+//! 9. if it has none, or the signature is not valid, ask the source for another installation; if it has one, go again from
+//!    1, once;
+//! 10. after another failure, ask [`retry`], and go again from 1 after the pause that it names;
+//! 11. return the bytes of the response.
 //!
 //! What must not run twice goes again only if it surely was not sent. The call's deadline bounds all of it. The transport
 //! knows neither sessions nor provisions, and decides nothing about what a response means.
@@ -182,6 +184,7 @@ impl Call<'_> {
         let mut counted = 0;
         let mut has_renewed = false;
         let mut reuse = self.reuse;
+        let mut has_reread = false;
         let mut last = None;
         loop {
             let credentials = self.credentials().await?;
@@ -206,16 +209,26 @@ impl Call<'_> {
                 reuse = Reuse::Never;
             }
             let may_repeat = error.permits_repeating(self.operation);
-            if error.refuses_token() {
-                match self.renewal(&credentials, &error, has_renewed).await {
-                    Renewal::Renewed if may_repeat && !has_renewed => {
-                        has_renewed = true;
-                        continue;
-                    }
-                    Renewal::After(pause) => return Err(error.passing_after(pause)),
-                    Renewal::Forbidden(evidence) => return Err(error.forbidden(evidence)),
-                    Renewal::Renewed | Renewal::No => {}
+            let renewal = if error.refuses_token() {
+                Some(self.renewal(&credentials, &error, has_renewed).await)
+            } else {
+                error.has_invalid_signature().then_some(Renewal::No)
+            };
+            match renewal {
+                Some(Renewal::Renewed) if may_repeat && !has_renewed => {
+                    has_renewed = true;
+                    continue;
                 }
+                Some(Renewal::Forbidden(evidence)) => return Err(error.forbidden(evidence)),
+                Some(renewal @ (Renewal::No | Renewal::After(_))) => {
+                    let is_another = !std::mem::replace(&mut has_reread, true) && self.reread(&credentials).await;
+                    match renewal {
+                        _ if is_another && may_repeat => continue,
+                        Renewal::After(pause) if !is_another => return Err(error.passing_after(pause)),
+                        _ => {}
+                    }
+                }
+                Some(Renewal::Renewed) | None => {}
             }
             let failure = Failure::new(&error, counted, self.transport.limits.governs(self.operation));
             match retry::decide(&failure, &config.retry, self.deadline.left_to_send(), fastrand::f64()) {
@@ -252,6 +265,11 @@ impl Call<'_> {
     async fn renewal(&self, refused: &Credentials, refusal: &Error, is_again: bool) -> Renewal {
         let renewal = timeout_at(self.deadline.send_by(), self.source.refuse(refused, refusal, is_again)).await;
         renewal.unwrap_or(Renewal::After(Duration::ZERO))
+    }
+
+    /// Whether the source has another installation by now.
+    async fn reread(&self, used: &Credentials) -> bool {
+        timeout_at(self.deadline.send_by(), self.source.reread(used)).await.unwrap_or_default()
     }
 
     /// Signs the request and waits for its permit, if there is time to use it.
@@ -328,7 +346,7 @@ impl Call<'_> {
                     }
                     Ok((metadata, response.body))
                 }
-                Err(problem) => Err(Error::new(ErrorKind::Signature, Sent::Responded, problem).with_metadata(metadata)),
+                Err(problem) => Err(problem.error().with_metadata(metadata)),
             };
         }
         let request_id = metadata.request_id.as_deref();

@@ -55,15 +55,15 @@ impl ReceivedResponse {
 pub(crate) fn verify(
     credentials: &Credentials,
     response: &ReceivedResponse,
-) -> Result<Option<SignatureForm>, Cow<'static, str>> {
+) -> Result<Option<SignatureForm>, Unverified> {
     let signature = response.headers.get(SIGNATURE).map(HeaderValue::as_bytes);
     let introduced;
     let (key, signature) = match (&credentials.installation, signature) {
         (Some(installation), Some(signature)) => (&installation.server_key, signature),
-        (Some(_), None) => return Err("bunq's signature is missing from the response, which was not used".into()),
+        (Some(_), None) => return Err(Unverified::Unsigned),
         (None, None) => return Ok(None),
         (None, Some(signature)) => {
-            introduced = introduced_key(&response.body)?;
+            introduced = introduced_key(&response.body).map_err(Unverified::NoKey)?;
             (&introduced, signature)
         }
     };
@@ -74,11 +74,34 @@ pub(crate) fn verify(
     if key.verifies(&message_with_headers(response.status.as_u16(), headers, &response.body), signature) {
         return Ok(Some(SignatureForm::WithHeaders));
     }
-    Err(NOT_VALID.into())
+    Err(Unverified::Invalid)
 }
 
-const NOT_VALID: &str = "bunq's signature is not valid for the response, which was not used: if it stays so, the key of bunq's \
-                         that the client has is damaged or out of date, and `Client::reinstall` gets another";
+/// Why a response is not verified.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Unverified {
+    Unsigned,
+    /// It introduces itself, and brings no key that can be used.
+    NoKey(Cow<'static, str>),
+    /// Its signature is not that of the key.
+    Invalid,
+}
+
+impl Unverified {
+    pub(crate) fn error(self) -> Error {
+        let is_invalid = self == Self::Invalid;
+        let problem = match self {
+            Self::Unsigned => "bunq's signature is missing from the response, which was not used".into(),
+            Self::NoKey(problem) => problem,
+            Self::Invalid => {
+                "bunq's signature is not valid for the response, which was not used: if it stays so, the key of bunq's that \
+                 the client has is damaged or out of date, and `Client::reinstall` gets another"
+                    .into()
+            }
+        };
+        Error::new(ErrorKind::Signature, Sent::Responded, problem).with_invalid_signature(is_invalid)
+    }
+}
 
 /// Of a refusal that has a signature.
 const CONTRADICTED: &str = "the call is refused, but bunq's signature is not valid for the refusal, so it may be somebody \
@@ -141,7 +164,8 @@ pub(crate) fn refusal(
     };
     // Who is not bunq does not know what a caller may do there.
     let kind = if kind == ErrorKind::Forbidden && !is_from_bunq { ErrorKind::Rejected } else { kind };
-    Error::new(kind, Sent::Responded, message).with_refusal(is_from_bunq, &messages, additional)
+    let error = Error::new(kind, Sent::Responded, message).with_refusal(is_from_bunq, &messages, additional);
+    error.with_invalid_signature(is_contradicted)
 }
 
 /// What a status of bunq's means, and in words. A wrong API key has the status 400, and is told from other mistakes by its

@@ -24,7 +24,7 @@ use crate::error::{Error, ErrorKind};
 #[non_exhaustive]
 pub struct RetryPolicy {
     /// How many attempts a call has, the first included. The default is 4. The one attempt after a session is renewed
-    /// is not counted, nor is one that bunq refuses with 429. `create` and `close` send their request at most this
+    /// is not counted, nor the one after another installation was read from the store, nor one that bunq refuses with 429. `create` and `close` send their request at most this
     /// often too; each of those calls has this many attempts.
     pub max_attempts: u32,
     /// The longest pause before the second attempt; it doubles with each further one. The default is 500 ms. The pause

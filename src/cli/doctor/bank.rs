@@ -2,11 +2,16 @@
 //! than one session is opened.
 
 use std::path::Path;
+use std::time::Duration;
 
 use bunq_partner::types::{DeviceServer, DeviceServerStatus, ListProvisionsQuery};
-use bunq_partner::{Client, ContextSummary, Error, ErrorKind, Operation, PageSize};
+use bunq_partner::{Client, ContextStore as _, ContextSummary, Error, ErrorKind, FileStore, Operation, PageSize};
+use tokio::time::timeout;
 
 use super::step::{Step, Steps};
+
+/// How long the context file may be locked by others.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What is known of the bank's answers.
 #[derive(Default)]
@@ -38,7 +43,11 @@ pub(super) async fn look_at_context(examination: &mut Examination, client: &Clie
             };
             let device = if context.device_registered { "a registered device" } else { "no device yet" };
             let saw = format!("{shown} is this key's, and its owner's alone: an installation, {device}, {session}");
-            examination.steps.push(Step::ok(name, saw));
+            let remedy = format!("see that {shown} can be written: else no run after this one has its session");
+            examination.steps.push(match saved_again(file).await {
+                Ok(()) => Step::ok(name, saw),
+                Err(problem) => Step::failed(name, problem, remedy),
+            });
             examination.context = Some(context);
         }
         Err(error) => {
@@ -49,6 +58,19 @@ pub(super) async fn look_at_context(examination: &mut Examination, client: &Clie
         }
     }
     Some(())
+}
+
+/// Saves in the context file what is in it, to know that the next session can be saved.
+async fn saved_again(file: &Path) -> Result<(), String> {
+    let store = FileStore::new(file);
+    let text = |error: Error| error.to_string();
+    let locked = timeout(PATIENCE, store.lock()).await;
+    let held = |_| Error::context(format_args!("{store:?}: another process has held its lock for {PATIENCE:?}"));
+    let _lock = locked.map_err(held).flatten().map_err(text)?;
+    match store.load().await.map_err(text)? {
+        Some(context) => store.save(context).await.map_err(text),
+        None => Ok(()),
+    }
 }
 
 /// Opens a session if there is none, and makes a call of each kind.

@@ -105,6 +105,11 @@ fn of_refusal(error: &Error, circumstances: &Circumstances<'_>) -> Verdict {
             next: Some("try again; if it stays, ask bunq's support, who needs the response id above".into()),
             ..Verdict::default()
         },
+        ErrorKind::Context => Verdict {
+            summary: error.to_string(),
+            next: Some("see that the context file can be read and written, or give another --context".into()),
+            ..Verdict::default()
+        },
         ErrorKind::Signature => Verdict {
             summary:
                 "the responses are not signed with the key of bunq's that is kept: it is damaged or out of date, or \

@@ -71,7 +71,8 @@ impl fmt::Debug for ContextLock {
 /// }
 /// ```
 pub trait ContextStore: fmt::Debug + Send + Sync + 'static {
-    /// Loads the text that was saved last, complete; `None` if none was saved. It does not wait for the lock.
+    /// Loads the text that was saved last, complete; `None` if none was saved. It does not wait for the lock. It is called
+    /// when a session is opened, and before a call fails that another installation may help.
     ///
     /// # Errors
     ///

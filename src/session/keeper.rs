@@ -1,0 +1,88 @@
+//! Where the context of a client is kept: in its store, or in memory alone.
+//!
+//! Each step of the store has a limit in time. The session decides when a step is made, and what follows from it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::timeout;
+use tracing::Instrument as _;
+
+use super::context::{Context, ContextLock, ContextStore, Identity};
+use crate::error::Error;
+
+#[derive(Debug)]
+pub(super) struct Keeper {
+    identity: Identity,
+    /// `None`: the context is in memory alone.
+    store: Option<Arc<dyn ContextStore>>,
+    /// The lock in place of a store's.
+    own_lock: Arc<tokio::sync::Mutex<()>>,
+    /// How long a step of the store may take.
+    patience: Duration,
+}
+
+impl Keeper {
+    pub(super) fn new(identity: Identity, store: Option<Arc<dyn ContextStore>>, patience: Duration) -> Self {
+        Self { identity, store, own_lock: Arc::default(), patience }
+    }
+
+    pub(super) fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    pub(super) fn has_store(&self) -> bool {
+        self.store.is_some()
+    }
+
+    /// Takes the lock under which a session is opened or ended, by one task of one process at a time.
+    pub(super) async fn lock(&self) -> Result<ContextLock, Error> {
+        let locked = async {
+            match &self.store {
+                Some(store) => store.lock().await,
+                None => Ok(ContextLock::new(Arc::clone(&self.own_lock).lock_owned().await)),
+            }
+        };
+        self.in_time("its lock was not released", locked).await
+    }
+
+    /// Reads the store; `None` if there is none, or nothing in it.
+    pub(super) async fn load(&self) -> Result<Option<Context>, Error> {
+        let Some(store) = &self.store else { return Ok(None) };
+        let stored = self.in_time("its context was not loaded", store.load()).await?;
+        let context = stored.map(|text| Context::decode(&text, &self.identity)).transpose();
+        context.map_err(|problem| self.error(problem))
+    }
+
+    /// Saves a context in the store, if there is one.
+    pub(super) async fn save(&self, context: &Context) -> Result<(), Error> {
+        let Some(store) = &self.store else { return Ok(()) };
+        let saved = async {
+            let text = context.encode(&self.identity).map_err(|problem| self.error(problem))?;
+            let store = Arc::clone(store);
+            // A save that takes too long is not broken off.
+            let saving = tokio::spawn(async move { store.save(text).await }.in_current_span());
+            saving.await.unwrap_or_else(|error| Err(self.error(error)))
+        };
+        let saved = self.in_time("its context was not saved", saved).await;
+        if let Err(error) = &saved {
+            // The client itself goes on with what it has in memory.
+            tracing::warn!(%error, "the context is not kept: other processes and the next run do not have it");
+        }
+        saved
+    }
+
+    /// Waits for the store no longer than a call may take.
+    async fn in_time<T>(&self, problem: &str, step: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+        let within = self.patience;
+        let late = |_| Err(self.error(format_args!("{problem} within {within:?}: try again")));
+        timeout(within, step).await.unwrap_or_else(late)
+    }
+
+    fn error(&self, problem: impl std::fmt::Display) -> Error {
+        match &self.store {
+            Some(store) => Error::context(format_args!("{store:?}: {problem}")),
+            None => Error::context(format_args!("the session of this client: {problem}")),
+        }
+    }
+}
