@@ -485,9 +485,16 @@ async fn nobody_can_log_what_is_said() {
     let http = http.customize(|builder| builder.connection_verbose(true));
     let base_url = format!("https://localhost:{}/v1", server.port());
     client(&sandbox, base_url, http).build().unwrap().open_session().await.unwrap();
+    let server = terminate_tls(&sandbox, authority.server(&[BANK], false, rustls::ALL_VERSIONS)).await;
+    let (proxy, _) = forward_proxy(server).await;
+    let http = HttpConfig::default().root_certificates(authority.pem()).proxy(proxy_url(proxy, PASSWORD));
+    let http = http.customize(|builder| builder.connection_verbose(true));
+    client(&sandbox, format!("https://{BANK}/v1"), http).build().unwrap().open_session().await.unwrap();
     let logged = log.take();
-    assert!(logged.contains("create_session"), "nothing was logged");
+    assert!(logged.contains("create_session") && logged.contains(&proxy.to_string()), "nothing was logged");
     assert!(!logged.contains(sandbox.api_key().expose()), "the API key was logged");
+    let login = BASE64.encode(format!("user:{PASSWORD}"));
+    assert!(!logged.contains(PASSWORD) && !logged.contains(&login), "the proxy's password was logged");
 }
 
 #[tokio::test]
