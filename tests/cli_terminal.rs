@@ -127,6 +127,18 @@ fn a_person_confirms_that_secrets_are_shown() {
     let (screen, code) = terminal.end();
     assert!(plain(&screen).contains("token              sandbox_") && code == 0, "{screen}");
 
+    // All that the document calls secret, and no other value is redacted.
+    let mut terminal = Terminal::start(80, &[&arguments[..], &["--output", "json"]].concat(), &[]);
+    terminal.expect("Show them? [y/N]");
+    terminal.type_keys("y\n");
+    let (screen, _) = terminal.end();
+    let json: serde_json::Value = serde_json::from_str(&screen[screen.find('{').unwrap()..]).unwrap();
+    let [token, code, url] =
+        ["/credential/token_value", "/oauth_request/authorization_code", "/oauth_request/redirect_url"]
+            .map(|secret| json.pointer(secret).unwrap().as_str().unwrap());
+    assert!(token.starts_with("sandbox_") && code.len() == 32 && url.ends_with(&format!("?code={code}")), "{screen}");
+    assert!(!screen.contains("[redacted]"), "{screen}");
+
     for answer in ["n\n", "\n", "\u{4}"] {
         let mut terminal = Terminal::start(80, &arguments, &[]);
         terminal.expect("Show them? [y/N]");

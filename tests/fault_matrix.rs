@@ -305,7 +305,9 @@ impl Block {
         }
         for id in self.sandbox.provision_ids() {
             let shown = self.sandbox.provision(id).unwrap();
-            let secrets = [&shown["credential"]["token_value"], &shown["oauth_request"]["authorization_code"]];
+            let request = &shown["oauth_request"];
+            let secrets =
+                [&shown["credential"]["token_value"], &request["authorization_code"], &request["redirect_url"]];
             self.secrets.extend(secrets.into_iter().filter_map(|secret| secret.as_str()).map(str::to_owned));
         }
     }

@@ -350,7 +350,7 @@ impl Shared {
         self.reload().await?;
         let Some(mut context) = self.state().context.clone() else { return Ok(()) };
         let Some(session) = context.session.take() else { return Ok(()) };
-        let credentials = context.opened(&session).credentials;
+        let credentials = context.opened(&session).credentials.hiding(&self.device.api_key);
         match handshake::end(&self.transport, credentials.clone()).await {
             // A session that bunq does not know any more is over. A refusal proves little, so bunq is asked.
             Err(error) if error.refuses_token() => match handshake::accepts(&self.transport, credentials).await {
