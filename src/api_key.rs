@@ -70,6 +70,7 @@ mod tests {
 
     #[test]
     fn keys_and_users_tokens_pass() {
+        test_timeout::start();
         for key in ["0123456789abcdef", "sandbox_0123456789abcdef", "abc=def", "YWJjZA==", "sandbox_a=b", "a-b.c_d:/+"]
         {
             assert_eq!(form(key), Ok(()), "{key}");
@@ -78,6 +79,7 @@ mod tests {
 
     #[test]
     fn each_disguise_is_named_whatever_the_environment() {
+        test_timeout::start();
         for (key, problem) in [
             ("", "empty"),
             ("sandbox_0123456789\nsandbox_0123456789", "several lines"),

@@ -336,6 +336,7 @@ mod tests {
 
     #[test]
     fn the_environments_variables_are_those_that_partners_use() {
+        test_timeout::start();
         let (sandbox, production) = (Environment::Sandbox.base_url(), Environment::Production.base_url());
         for (variables, base_url) in [
             (vec![("BUNQ_API_KEY", "sandbox_1")], sandbox),
@@ -348,6 +349,7 @@ mod tests {
 
     #[test]
     fn a_wrong_variable_is_named() {
+        test_timeout::start();
         let refusal = |variables: &[(&str, &str)]| from(variables).unwrap_err();
         assert_eq!(refusal(&[]), "BUNQ_API_KEY: set the environment variable to your API key");
         assert_eq!(
@@ -361,6 +363,7 @@ mod tests {
 
     #[test]
     fn a_slash_at_the_end_of_the_base_url_is_not_doubled() {
+        test_timeout::start();
         let builder = ClientBuilder::new(Environment::Sandbox).api_key("sandbox_1");
         assert_eq!(builder.base_url("http://localhost:1/v1//").build().unwrap().base_url(), "http://localhost:1/v1");
     }

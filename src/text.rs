@@ -42,6 +42,7 @@ mod tests {
 
     #[test]
     fn nothing_forges_a_line() {
+        test_timeout::start();
         for forger in
             ["\n", "\r", "\u{1b}", "\u{85}", "\u{2028}", "\u{2029}", "\u{202e}", "\u{2066}", "\u{200b}", "\u{feff}"]
         {

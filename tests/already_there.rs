@@ -66,6 +66,7 @@ async fn without_rows(journal: &MemoryJournal) -> MemoryJournal {
 
 #[tokio::test]
 async fn a_journal_that_is_lost_makes_no_user_twice() {
+    test_timeout::start();
     let (sandbox, client) = start().await;
     let new = persons(30);
     let first = outcomes(create_all(&client, &new[..20]).journal(MemoryJournal::new())).await;
@@ -82,6 +83,7 @@ async fn a_journal_that_is_lost_makes_no_user_twice() {
 /// What an earlier run with the journal has sent is its own. What is older is not, also if it comes to be looked for only now.
 #[tokio::test]
 async fn what_the_own_journal_has_sent_is_found() {
+    test_timeout::start();
     let (sandbox, client) = start().await;
     let new = persons(3);
     let older = created(&client, &new[2]).await;
@@ -97,6 +99,7 @@ async fn what_the_own_journal_has_sent_is_found() {
 
 #[tokio::test]
 async fn only_one_provision_that_is_going_is_taken() {
+    test_timeout::start();
     let (sandbox, client) = start().await;
     let (new, mut ids) = (persons(6), Vec::new());
     for new in &new {
@@ -140,6 +143,7 @@ async fn only_one_provision_that_is_going_is_taken() {
 /// Two that are going are found out although one of them is on the pages that were read, and the other on none.
 #[tokio::test]
 async fn a_second_one_that_no_page_has_is_found_too() {
+    test_timeout::start();
     let (sandbox, client) = start().await;
     let new = persons(1);
     let first = created(&client, &new[0]).await;
@@ -155,6 +159,7 @@ async fn a_second_one_that_no_page_has_is_found_too() {
 /// that come one by one.
 #[tokio::test]
 async fn a_look_costs_at_most_twice_the_cheaper_way() {
+    test_timeout::start();
     for (before, rows, after, is_slow) in [
         (0, 1, 0, false),
         (0, 1, 1000, false),
@@ -197,6 +202,7 @@ async fn a_look_costs_at_most_twice_the_cheaper_way() {
 /// Without a journal nothing is looked for, unless it is asked for.
 #[tokio::test]
 async fn without_a_journal_users_are_adopted_on_request_alone() {
+    test_timeout::start();
     let (sandbox, client) = start().await;
     let new = persons(3);
     let id = created(&client, &new[1]).await;
@@ -212,6 +218,7 @@ async fn without_a_journal_users_are_adopted_on_request_alone() {
 /// What an earlier run has sent, and nobody knows of, is waited for once.
 #[tokio::test(start_paused = true)]
 async fn a_look_waits_once_for_what_may_still_arrive() {
+    test_timeout::start();
     let sandbox = Sandbox::builder().deduplicate(false).start().await.unwrap();
     let late = Duration::from_secs(10);
     let client = sandbox.client().retry(at_once()).late_arrival(late).build().unwrap();
@@ -236,6 +243,7 @@ async fn a_look_waits_once_for_what_may_still_arrive() {
 /// A look may take hours, in which bunq is away again and again: what counts is how long nothing succeeds.
 #[tokio::test(start_paused = true)]
 async fn a_look_goes_on_through_outages() {
+    test_timeout::start();
     let (sandbox, client) = start().await;
     sandbox.populate(2000);
     let new = persons(12);
@@ -259,6 +267,7 @@ async fn a_look_goes_on_through_outages() {
 /// bunq does not show the e-mail address and the phone number of a user. What it shows is compared, in every way to create.
 #[tokio::test]
 async fn another_user_is_not_taken_for_the_one_that_is_wanted() {
+    test_timeout::start();
     let sandbox = Sandbox::start().await.unwrap();
     let client = sandbox.client().retry(at_once()).late_arrival(Duration::from_millis(5)).build().unwrap();
     let provisions = client.provisions();
@@ -311,6 +320,7 @@ async fn another_user_is_not_taken_for_the_one_that_is_wanted() {
 /// What bunq shows later is compared later.
 #[tokio::test]
 async fn another_user_is_found_out_as_soon_as_bunq_shows_it() {
+    test_timeout::start();
     let sandbox = Sandbox::builder().pace(Pace::Manual).start().await.unwrap();
     let client = sandbox.client().build().unwrap();
     let new = person();

@@ -84,6 +84,7 @@ impl Drop for Neighbour {
 #[tokio::test]
 #[ignore = "run by another test as a process of its own"]
 async fn a_neighbour() {
+    test_timeout::start();
     let (base_url, context) = (std::env::var(BASE_URL).unwrap(), std::env::var(CONTEXT).unwrap());
     let builder = Client::builder(Environment::Sandbox).api_key(API_KEY).base_url(base_url).without_rate_limits();
     let client = builder.context_store(FileStore::new(context)).retry(at_once()).build().unwrap();
@@ -98,6 +99,7 @@ async fn a_neighbour() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_process_goes_on_when_its_neighbour_has_reinstalled() {
+    test_timeout::start();
     for (is_forgotten, are_signed, expected) in [
         (true, true, "Unauthorized"),
         (true, false, "Unauthorized"),
@@ -162,6 +164,7 @@ impl ContextStore for Counting {
 
 #[tokio::test]
 async fn a_failed_call_reads_the_store_once() {
+    test_timeout::start();
     let sandbox = Sandbox::builder().signed_refusals(true).start().await.unwrap();
     let store = Counting::default();
     let client = sandbox.client().context_store(store.clone()).retry(at_once()).build().unwrap();
@@ -188,6 +191,7 @@ async fn a_failed_call_reads_the_store_once() {
 
 #[tokio::test]
 async fn a_request_whose_success_cannot_be_verified_is_not_repeated() {
+    test_timeout::start();
     let sandbox = Sandbox::builder().deduplicate(false).start().await.unwrap();
     let store = MemoryStore::default();
     let [one, other] = [(); 2].map(|()| sandbox.client().context_store(store.clone()).retry(once()).build().unwrap());
@@ -211,6 +215,7 @@ async fn a_request_whose_success_cannot_be_verified_is_not_repeated() {
 /// No session can be opened for a while, because one was just refused.
 #[tokio::test]
 async fn a_refused_session_that_cannot_be_renewed_is_looked_up_too() {
+    test_timeout::start();
     let sandbox = Sandbox::start().await.unwrap();
     let (store, hour) = (MemoryStore::default(), Duration::from_secs(3600));
     let [one, other] = [(); 2].map(|()| {
@@ -230,6 +235,7 @@ async fn a_refused_session_that_cannot_be_renewed_is_looked_up_too() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn those_who_reinstall_at_once_share_one_installation() {
+    test_timeout::start();
     for has_store in [false, true] {
         for is_cold in [false, true] {
             let sandbox = Sandbox::start().await.unwrap();
@@ -257,6 +263,7 @@ async fn those_who_reinstall_at_once_share_one_installation() {
 
 #[tokio::test]
 async fn those_who_reinstall_at_once_share_a_failure_too() {
+    test_timeout::start();
     let sandbox = Sandbox::start().await.unwrap();
     let client = sandbox.client().retry(once()).context_store(MemoryStore::default()).build().unwrap();
     sandbox.inject(Injection::new(Fault::Status(405)).on(&Operation::CREATE_DEVICE_SERVER));
@@ -270,6 +277,7 @@ async fn those_who_reinstall_at_once_share_a_failure_too() {
 /// What others have stored may be forgotten as well.
 #[tokio::test]
 async fn an_installation_that_is_of_no_use_is_not_taken_over() {
+    test_timeout::start();
     let (sandbox, store) = (Sandbox::start().await.unwrap(), MemoryStore::default());
     let [one, other] = [(); 2].map(|()| sandbox.client().context_store(store.clone()).retry(once()).build().unwrap());
     call(&one).await.unwrap();
@@ -301,6 +309,7 @@ impl ContextStore for Full {
 
 #[tokio::test]
 async fn a_context_that_cannot_be_saved_is_logged() {
+    test_timeout::start();
     let log = Log::default();
     let writer = log.clone();
     let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();

@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 
 #[tokio::test]
 async fn a_response_has_bunqs_ids() {
+    test_timeout::start();
     let (sandbox, client) = start().await;
     let id = sandbox.populate(1)[0];
     sandbox.before_signing(|_, response| {
@@ -43,6 +44,7 @@ async fn a_response_has_bunqs_ids() {
 
 #[tokio::test]
 async fn a_request_with_a_body_is_signed() {
+    test_timeout::start();
     let (sandbox, client) = start().await;
     let id = sandbox.populate(1)[0];
     let request = UpdateProvisionRequest::new(RequestedStatus::Cancelled);
@@ -54,6 +56,7 @@ async fn a_request_with_a_body_is_signed() {
 
 #[tokio::test]
 async fn devices_and_installation_of_the_session() {
+    test_timeout::start();
     let (sandbox, client) = start().await;
     let api = client.api();
     let devices = api.list_device_servers().await.unwrap();
@@ -67,6 +70,7 @@ async fn devices_and_installation_of_the_session() {
 
 #[tokio::test]
 async fn all_pages_are_a_stream() {
+    test_timeout::start();
     let (sandbox, client) = start().await;
     let ids = sandbox.populate(25);
     let query = ListProvisionsQuery::default().count(PageSize::new(10).unwrap());
@@ -77,6 +81,7 @@ async fn all_pages_are_a_stream() {
 
 #[tokio::test]
 async fn a_call_by_name_takes_json_and_returns_verified_bytes() {
+    test_timeout::start();
     let (sandbox, client) = start().await;
     let id = sandbox.populate(3)[0].to_string();
     let api = client.api();
@@ -108,6 +113,7 @@ async fn a_call_by_name_takes_json_and_returns_verified_bytes() {
 
 #[tokio::test]
 async fn a_call_by_name_is_checked_before_anything_is_sent() {
+    test_timeout::start();
     let (sandbox, client) = start().await;
     let api = client.api();
     let id = [("provision_id", "1")];
@@ -134,6 +140,7 @@ async fn a_call_by_name_is_checked_before_anything_is_sent() {
 
 #[tokio::test]
 async fn an_operation_timeout_for_a_single_call() {
+    test_timeout::start();
     let (sandbox, client) = start_without_retries().await;
     let id = ready(&client).await;
     let late = Injection::new(Fault::Late(Duration::from_secs(3600))).always();
@@ -153,6 +160,7 @@ async fn an_operation_timeout_for_a_single_call() {
 
 #[tokio::test]
 async fn the_session_knows_its_user() {
+    test_timeout::start();
     let (sandbox, store) = (start().await.0, MemoryStore::default());
     let client = || sandbox.client().context_store(store.clone()).build().unwrap();
     let user = client().user().await.unwrap();

@@ -46,6 +46,7 @@ fn error_body(description: &str) -> Vec<u8> {
 
 #[tokio::test(start_paused = true)]
 async fn http_statuses() {
+    test_timeout::start();
     let (sandbox, client) = start_without_retries().await;
     let id = ready(&client).await;
     let mut lines = Vec::new();
@@ -66,6 +67,7 @@ async fn http_statuses() {
 
 #[tokio::test]
 async fn unusable_bodies() {
+    test_timeout::start();
     const CASES: [(&str, &[u8]); 8] = [
         ("empty", b""),
         ("HTML", b"<html><body>It works!</body></html>"),
@@ -85,6 +87,7 @@ async fn unusable_bodies() {
 
 #[tokio::test]
 async fn a_response_about_another_provision_is_an_error() {
+    test_timeout::start();
     let responses: [&[u8]; 2] = [
         br#"{"Response": [{"Id": {"id": 4711}}]}"#,
         br#"{"Response": [{"PartnerUserProvision": {"id": 4711, "status": "CLOSED"}}]}"#,
@@ -104,6 +107,7 @@ async fn a_response_about_another_provision_is_an_error() {
 
 #[tokio::test]
 async fn a_proxys_502_in_html() {
+    test_timeout::start();
     let (sandbox, client) = start_without_retries().await;
     let id = ready(&client).await;
     sandbox.after_signing(|_, response| {
@@ -120,6 +124,7 @@ async fn a_proxys_502_in_html() {
 
 #[tokio::test]
 async fn an_error_says_whose_word_it_is() {
+    test_timeout::start();
     let sandbox = Sandbox::builder().signed_refusals(true).start().await.unwrap();
     let client = sandbox.client().retry(once()).build().unwrap();
     let id = ready(&client).await;
@@ -154,6 +159,7 @@ async fn an_error_says_whose_word_it_is() {
 /// Nothing else than bunq knows the key.
 #[tokio::test]
 async fn a_proxy_that_refuses_a_session_says_nothing_of_the_key() {
+    test_timeout::start();
     let (sandbox, client) = start_without_retries().await;
     for operation in [&Operation::CREATE_DEVICE_SERVER, &Operation::CREATE_SESSION] {
         for status in [401, 403, 404] {
@@ -167,6 +173,7 @@ async fn a_proxy_that_refuses_a_session_says_nothing_of_the_key() {
 
 #[tokio::test]
 async fn a_redirect_is_not_followed() {
+    test_timeout::start();
     let (other, _) = start().await;
     let (sandbox, client) = start_without_retries().await;
     let id = ready(&client).await;
@@ -181,6 +188,7 @@ async fn a_redirect_is_not_followed() {
 
 #[tokio::test]
 async fn bunqs_description_is_one_line_of_bounded_length() {
+    test_timeout::start();
     let (sandbox, client) = start_without_retries().await;
     let id = ready(&client).await;
     sandbox.before_signing(|_, response| {
@@ -197,6 +205,7 @@ async fn bunqs_description_is_one_line_of_bounded_length() {
 
 #[tokio::test]
 async fn an_endless_response_is_cut_off() {
+    test_timeout::start();
     let (sandbox, client) = start_without_retries().await;
     let id = ready(&client).await;
     sandbox.after_signing(|_, response| response.body = vec![b' '; 5 * 1024 * 1024]);
@@ -207,6 +216,7 @@ async fn an_endless_response_is_cut_off() {
 
 #[tokio::test]
 async fn a_link_without_a_cursor_is_an_error() {
+    test_timeout::start();
     let (sandbox, client) = start_without_retries().await;
     ready(&client).await;
     for (link, other) in [("older_url", "newer_url"), ("newer_url", "older_url")] {
@@ -225,6 +235,7 @@ fn client_for(address: std::net::SocketAddr) -> Client {
 
 #[tokio::test]
 async fn a_refused_connection_was_not_sent() {
+    test_timeout::start();
     let address = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
     let error = client_for(address).provisions().get(id(1)).await.unwrap_err();
     assert_eq!((error.kind(), error.sent()), (ErrorKind::Connect, Sent::No), "{error}");
@@ -233,6 +244,7 @@ async fn a_refused_connection_was_not_sent() {
 
 #[tokio::test]
 async fn a_closed_connection_leaves_the_outcome_unknown() {
+    test_timeout::start();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let client = client_for(listener.local_addr().unwrap());
     tokio::spawn(async move {
@@ -249,6 +261,7 @@ async fn a_closed_connection_leaves_the_outcome_unknown() {
 /// The operation timeout bounds all attempts, of which one alone would take longer, and the pauses between them.
 #[tokio::test(start_paused = true)]
 async fn an_operation_timeout_ends_the_call() {
+    test_timeout::start();
     let (sandbox, first) = start().await;
     let id = ready(&first).await;
     sandbox.inject(Injection::new(Fault::Late(Duration::from_secs(3600))).always());
@@ -270,6 +283,7 @@ async fn an_operation_timeout_ends_the_call() {
 /// An error must not hold the body of a response, which may contain tokens.
 #[tokio::test]
 async fn an_error_shows_nothing_of_a_body() {
+    test_timeout::start();
     let (sandbox, client) = start_without_retries().await;
     sandbox.before_signing(|call, response| {
         if call.path.ends_with("/session-server") {
@@ -284,6 +298,7 @@ async fn an_error_shows_nothing_of_a_body() {
 
 #[tokio::test]
 async fn a_list_that_is_too_long_is_not_read() {
+    test_timeout::start();
     let items = |count: usize| format!(r#"{{"Response":[{}]}}"#, vec!["{}"; count].join(","));
     let (sandbox, client) = start_without_retries().await;
     client.open_session().await.unwrap();
@@ -299,6 +314,7 @@ async fn a_list_that_is_too_long_is_not_read() {
 /// A picture or a label is no reason to lose a provision.
 #[tokio::test]
 async fn an_odd_value_that_nobody_decides_by_reads_as_absent() {
+    test_timeout::start();
     let (sandbox, client) = start_without_retries().await;
     let id = ready(&client).await;
     let edit = |pointer: &'static str| {
@@ -327,6 +343,7 @@ async fn an_odd_value_that_nobody_decides_by_reads_as_absent() {
 /// A server that does not speak TLS: the one line of the error says so.
 #[tokio::test]
 async fn the_cause_of_a_failed_connection_is_named() {
+    test_timeout::start();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let base_url = format!("https://{}/v1", listener.local_addr().unwrap());
     tokio::spawn(async move {
@@ -344,6 +361,7 @@ async fn the_cause_of_a_failed_connection_is_named() {
 /// Dropping a response gives its connection back, where the rest of another response may wait.
 #[tokio::test]
 async fn no_call_goes_over_a_connection_that_is_out_of_step() {
+    test_timeout::start();
     for (echo, connections) in [("another", 2), ("", 1)] {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let base_url = format!("http://{}/v1", listener.local_addr().unwrap());

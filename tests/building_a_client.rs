@@ -22,6 +22,7 @@ fn refusal(builder: ClientBuilder) -> String {
 
 #[test]
 fn keys() {
+    test_timeout::start();
     assert!(sandbox_key().build().is_ok());
     assert!(Client::builder(Environment::Production).api_key("0123456789").build().is_ok());
     let refusals = [
@@ -36,6 +37,7 @@ fn keys() {
 
 #[test]
 fn base_urls() {
+    test_timeout::start();
     for good in [
         "https://bunq.example.com/v1",
         "https://bunq.example.com:8443/gateway/v1/",
@@ -66,6 +68,7 @@ fn base_urls() {
 
 #[test]
 fn http_settings() {
+    test_timeout::start();
     let http = HttpConfig::default;
     for good in [
         http().proxy("http://proxy.example:3128"),
@@ -96,12 +99,14 @@ fn http_settings() {
 
 #[test]
 fn permitted_ips() {
+    test_timeout::start();
     let error = refusal(sandbox_key().permitted_ips(PermittedIps::Only(Vec::new())));
     assert_eq!(error, "permitted_ips: the list is empty, so that no address could use the key");
 }
 
 #[test]
 fn device_description() {
+    test_timeout::start();
     let rule =
         "the description of a device has at least one character, and none that ends a line or changes its direction";
     for description in ["", "two\nlines", "a\u{202e}b"] {
@@ -111,6 +116,7 @@ fn device_description() {
 
 #[test]
 fn debug_of_a_client_shows_its_address_and_no_secret() {
+    test_timeout::start();
     let client = sandbox_key().build().unwrap();
     assert_eq!(format!("{client:?}"), "Client { base_url: \"https://partner-api.sandbox.bunq.com/v1\", .. }");
     assert!(!format!("{:?}{:?}", sandbox_key(), client.provisions()).contains("0123456789"));
@@ -118,6 +124,7 @@ fn debug_of_a_client_shows_its_address_and_no_secret() {
 
 #[test]
 fn impossible_bounds_and_limits_are_refused() {
+    test_timeout::start();
     let zero = Duration::ZERO;
     let hour = Duration::from_secs(3600);
     let refusals = [

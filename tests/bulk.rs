@@ -68,6 +68,7 @@ fn hasty(sandbox: &Sandbox) -> Client {
 
 #[tokio::test]
 async fn every_row_has_one_outcome() {
+    test_timeout::start();
     let (sandbox, client) = common::start().await;
     let mut ids = sandbox.populate(100);
     let unknown = id(99_999);
@@ -91,6 +92,7 @@ async fn every_row_has_one_outcome() {
 /// A run whose rows are all final, some of them because they have failed, waits for nothing and makes no call.
 #[tokio::test(start_paused = true)]
 async fn a_journal_makes_a_second_run_free() {
+    test_timeout::start();
     let (sandbox, client) = common::start().await;
     let mut ids = sandbox.populate(20);
     ids.push(id(99_999));
@@ -115,6 +117,7 @@ async fn a_journal_makes_a_second_run_free() {
 /// The bank, the key, the operation, the input and each row are held against the journal before anything is sent.
 #[tokio::test]
 async fn the_journal_of_something_else_is_refused() {
+    test_timeout::start();
     let (sandbox, client) = common::start().await;
     let ids = sandbox.populate(3);
     let journal = MemoryJournal::new();
@@ -149,6 +152,7 @@ async fn the_journal_of_something_else_is_refused() {
 /// What was sent when a run was cut off is looked for by pages, of which there are never more than rows in doubt.
 #[tokio::test]
 async fn rows_in_doubt_are_looked_for_together() {
+    test_timeout::start();
     let (sandbox, client) = common::start().await;
     let ids = sandbox.populate(60);
     let journal = MemoryJournal::new();
@@ -174,6 +178,7 @@ async fn rows_in_doubt_are_looked_for_together() {
 /// Whatever a run was doing when it was cut off, and whatever went wrong: all are closed, and each row is accounted for once.
 #[tokio::test]
 async fn closing_goes_on_wherever_it_was_cut_off() {
+    test_timeout::start();
     let sandbox = Sandbox::start().await.unwrap();
     let client = hasty(&sandbox);
     let ids = sandbox.populate(300);
@@ -240,6 +245,7 @@ async fn without_deduplication() -> (Sandbox, Client) {
 
 #[tokio::test]
 async fn nothing_is_created_twice_wherever_it_was_cut_off() {
+    test_timeout::start();
     let (sandbox, client) = without_deduplication().await;
     let new: Vec<_> = (0..200).map(|_| person()).collect();
     plague(&sandbox, &Operation::CREATE_PROVISION, 13, 1000);
@@ -267,6 +273,7 @@ async fn nothing_is_created_twice_wherever_it_was_cut_off() {
 /// A file system that has lied about what it has stored: the journal ends at any byte. What it has lost is found at bunq.
 #[tokio::test]
 async fn a_journal_that_ends_at_any_byte_is_enough() {
+    test_timeout::start();
     let (sandbox, client) = without_deduplication().await;
     let new: Vec<_> = (0..2).map(|_| person()).collect();
     let folder = Folder::new();
@@ -295,6 +302,7 @@ async fn a_journal_that_ends_at_any_byte_is_enough() {
 /// If nothing says when the first run began, a user that was closed before it is not taken for one of its own.
 #[tokio::test]
 async fn a_closed_user_of_earlier_times_is_not_found() {
+    test_timeout::start();
     let (sandbox, client) = without_deduplication().await;
     let new = vec![person()];
     let made = outcomes(create_all(&client, &new)).await.remove(0).id.unwrap();
@@ -310,6 +318,7 @@ async fn a_closed_user_of_earlier_times_is_not_found() {
 
 #[tokio::test]
 async fn a_journal_is_used_by_one_at_a_time_and_is_its_owners_alone() {
+    test_timeout::start();
     let folder = Folder::new();
     let path = folder.path("journal");
     let first = FileJournal::open(&path).await.unwrap();
@@ -336,6 +345,7 @@ async fn a_journal_is_used_by_one_at_a_time_and_is_its_owners_alone() {
 
 #[tokio::test]
 async fn a_journal_that_is_damaged_before_its_end_is_refused() {
+    test_timeout::start();
     let (sandbox, client) = common::start().await;
     let ids = sandbox.populate(500);
     let folder = Folder::new();
@@ -358,6 +368,7 @@ async fn a_journal_that_is_damaged_before_its_end_is_refused() {
 /// Nothing is decided about a row while a look at it fails.
 #[tokio::test(start_paused = true)]
 async fn a_row_whose_look_fails_is_not_given_up_for_good() {
+    test_timeout::start();
     let (sandbox, client) = common::start().await;
     let ids = sandbox.populate(1);
     client.provisions().close(ids[0]).await.unwrap().wait().await.unwrap();
@@ -370,6 +381,7 @@ async fn a_row_whose_look_fails_is_not_given_up_for_good() {
 /// A journal may lie unused for a night before bunq fails for a moment.
 #[tokio::test(start_paused = true)]
 async fn an_input_that_pauses_is_no_outage() {
+    test_timeout::start();
     let (sandbox, client) = common::start().await;
     let ids = sandbox.populate(2);
     let bank = sandbox.clone();
@@ -388,6 +400,7 @@ async fn an_input_that_pauses_is_no_outage() {
 /// A network that is away at the start of another run is waited for too.
 #[tokio::test(start_paused = true)]
 async fn the_looks_of_another_run_wait_for_an_outage() {
+    test_timeout::start();
     let (sandbox, client) = without_deduplication().await;
     let new: Vec<_> = (0..3).map(|_| person()).collect();
     outcomes(create_all(&client, &new).journal(MemoryJournal::new())).await;
@@ -409,6 +422,7 @@ async fn the_looks_of_another_run_wait_for_an_outage() {
 
 #[tokio::test]
 async fn the_journal_holds_nothing_about_a_person_and_no_secret() {
+    test_timeout::start();
     let (sandbox, client) = common::start().await;
     let folder = Folder::new();
     let path = folder.path("journal");
@@ -434,6 +448,7 @@ async fn the_journal_holds_nothing_about_a_person_and_no_secret() {
 /// An input that waits for an outcome before its next row, as one does that holds back, is not waited for with rows in hand.
 #[tokio::test]
 async fn rows_in_doubt_do_not_wait_for_an_input_that_waits_for_them() {
+    test_timeout::start();
     let (sandbox, client) = common::start().await;
     let ids = sandbox.populate(6);
     let journal = MemoryJournal::new();
@@ -459,6 +474,7 @@ async fn rows_in_doubt_do_not_wait_for_an_input_that_waits_for_them() {
 /// A key that bunq refuses, or an operator's Ctrl-C: the rows in progress end, no other begins.
 #[tokio::test]
 async fn a_shutdown_ends_after_the_rows_in_progress() {
+    test_timeout::start();
     let (sandbox, client) = common::start().await;
     let ids = sandbox.populate(100);
     let journal = MemoryJournal::new();
@@ -481,6 +497,7 @@ async fn a_shutdown_ends_after_the_rows_in_progress() {
 
 #[tokio::test]
 async fn a_key_that_is_refused_ends_the_run() {
+    test_timeout::start();
     let sandbox = Sandbox::start().await.unwrap();
     let ids = sandbox.populate(50);
     let builder = bunq_partner::Client::builder(bunq_partner::Environment::Sandbox);
@@ -498,6 +515,7 @@ async fn a_key_that_is_refused_ends_the_run() {
 /// A network that is away for a while costs time, and no row. The pauses are not waited for.
 #[tokio::test(start_paused = true)]
 async fn an_outage_is_waited_for() {
+    test_timeout::start();
     let (sandbox, client) = common::start().await;
     let ids = sandbox.populate(40);
     sandbox.inject(Injection::new(Fault::UnsignedStatus(503)).on(&Operation::UPDATE_PROVISION).after(5).times(600));
@@ -535,6 +553,7 @@ async fn crashed(bulk: bunq_partner::Bulk, sandbox: &Sandbox) {
 /// A closing that may be on its way is told as refused only after a look that begins when it cannot arrive any more.
 #[tokio::test(start_paused = true)]
 async fn a_closing_on_its_way_is_awaited_before_it_is_refused() {
+    test_timeout::start();
     let late = |after| Injection::new(Fault::LateArrival(Duration::from_secs(after)));
     let lost = Injection::new(Fault::Drop).carried_out(false);
     for (first, expected) in [(late(4), RowState::Found), (late(9), RowState::Found), (lost, RowState::Failed)] {
@@ -555,6 +574,7 @@ async fn a_closing_on_its_way_is_awaited_before_it_is_refused() {
 /// What is in doubt stays so, whatever fails afterwards.
 #[tokio::test(start_paused = true)]
 async fn a_row_that_is_given_up_in_doubt_says_so() {
+    test_timeout::start();
     let (sandbox, client) = common::start().await;
     let (ids, journal) = (sandbox.populate(1), MemoryJournal::new());
     client.open_session().await.unwrap();
@@ -573,6 +593,7 @@ async fn a_row_that_is_given_up_in_doubt_says_so() {
 /// It says nothing of the key, whatever its status.
 #[tokio::test(start_paused = true)]
 async fn a_proxy_that_refuses_the_session_for_a_while_ends_nothing() {
+    test_timeout::start();
     for status in [401, 403, 404] {
         let (sandbox, client) = common::start().await;
         let ids = sandbox.populate(5);
@@ -585,6 +606,7 @@ async fn a_proxy_that_refuses_the_session_for_a_while_ends_nothing() {
 /// A row that always fails holds nobody up.
 #[tokio::test(start_paused = true)]
 async fn a_row_that_always_fails_is_given_up() {
+    test_timeout::start();
     let (sandbox, client) = common::start().await;
     let ids = sandbox.populate(60);
     let poisoned = ids[7];
@@ -605,6 +627,7 @@ proptest! {
     /// No bytes make it panic, or be overwritten unless they are the beginning of a journal.
     #[test]
     fn no_bytes_are_taken_for_a_journal(bytes in proptest::collection::vec(any::<u8>(), 1..300)) {
+        test_timeout::start();
         let folder = Folder::new();
         let path = folder.file("journal", "");
         std::fs::write(&path, &bytes).unwrap();

@@ -6,6 +6,7 @@
 /// `TRYCMD=overwrite cargo test --all-features --test cli` writes what the program prints now.
 #[test]
 fn what_the_program_prints() {
+    test_timeout::start();
     #[cfg(unix)]
     for key in ["key.txt", "production_key.txt", "damaged.json"] {
         // Git keeps no such modes.

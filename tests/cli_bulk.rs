@@ -183,11 +183,13 @@ async fn creates_killed(rows: usize, kills: u64) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn closing_survives_kills() {
+    test_timeout::start();
     closes_killed(300, 8).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn creating_survives_kills() {
+    test_timeout::start();
     creates_killed(150, 8).await;
 }
 
@@ -195,6 +197,7 @@ async fn creating_survives_kills() {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "it takes minutes"]
 async fn ten_thousand_closes_survive_twenty_kills() {
+    test_timeout::start();
     closes_killed(10_000, 20).await;
 }
 
@@ -202,12 +205,14 @@ async fn ten_thousand_closes_survive_twenty_kills() {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "it takes minutes"]
 async fn two_thousand_creates_survive_twenty_kills() {
+    test_timeout::start();
     creates_killed(2_000, 20).await;
 }
 
 /// A closing that is still on its way when the program is killed arrives after the bank has refused its twin.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_closing_that_is_still_on_its_way_is_not_told_as_refused() {
+    test_timeout::start();
     let sandbox = Sandbox::start().await.unwrap();
     let folder = Folder::new();
     let id = sandbox.populate(1)[0];
@@ -235,6 +240,7 @@ async fn a_closing_that_is_still_on_its_way_is_not_told_as_refused() {
 /// The journal can grow no further, as on a full disk: nothing more is sent, and the next run goes on.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_disk_stops_the_run_and_loses_nothing() {
+    test_timeout::start();
     let sandbox = Sandbox::start().await.unwrap();
     let folder = Folder::new();
     let provisions = sandbox.populate(100);
@@ -270,6 +276,7 @@ fn refused(command: &mut Command) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_mistake_of_the_input_is_said_before_anything_is_sent() {
+    test_timeout::start();
     let sandbox = Sandbox::start().await.unwrap();
     let folder = Folder::new();
     let uuid = "11111111-1111-4111-8111-111111111111";
@@ -337,6 +344,7 @@ async fn every_mistake_of_the_input_is_said_before_anything_is_sent() {
 /// The values of a person, each in each column, with and without the names of the columns, in both notations.
 #[tokio::test(flavor = "multi_thread")]
 async fn no_mistake_repeats_a_value_of_the_input() {
+    test_timeout::start();
     const COLUMNS: [&str; 5] = ["external_uuid", "email", "phone_number", "date_of_birth", "country"];
     const PERSON: [&str; 5] =
         ["feedbeef-1111-4111-8111-11111111111", "qzx@vwk.example", "+3165551234", "1990-02-31", "Qzland"];
@@ -373,6 +381,7 @@ async fn no_mistake_repeats_a_value_of_the_input() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_list_of_ids_and_json_lines_are_taken_too() {
+    test_timeout::start();
     let sandbox = Sandbox::start().await.unwrap();
     let folder = Folder::new();
     let provisions = sandbox.populate(4);
@@ -388,6 +397,7 @@ async fn a_list_of_ids_and_json_lines_are_taken_too() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_journal_belongs_to_its_input_its_key_and_one_process() {
+    test_timeout::start();
     let sandbox = Sandbox::start().await.unwrap();
     let folder = Folder::new();
     let provisions = sandbox.populate(3);
@@ -436,6 +446,7 @@ async fn a_journal_belongs_to_its_input_its_key_and_one_process() {
 /// What was checked, and what a person has confirmed, is what is sent.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_input_that_changes_after_its_check_is_not_followed() {
+    test_timeout::start();
     let sandbox = fast().start().await.unwrap();
     let folder = Folder::new();
     let provisions = sandbox.populate(400);
@@ -460,6 +471,7 @@ async fn an_input_that_changes_after_its_check_is_not_followed() {
 /// What a failure hints can be pasted, whatever the names of the files.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hint_to_resume_can_be_pasted() {
+    test_timeout::start();
     let sandbox = Sandbox::start().await.unwrap();
     let folder = Folder::new();
     let provisions = sandbox.populate(40);
@@ -481,6 +493,7 @@ async fn a_hint_to_resume_can_be_pasted() {
 /// A closed pipe hides no failure, and neither standard input nor a folder that cannot be used is left half done.
 #[tokio::test(flavor = "multi_thread")]
 async fn failures_are_not_hidden_by_what_happens_around_them() {
+    test_timeout::start();
     let sandbox = Sandbox::start().await.unwrap();
     let folder = Folder::new();
     let from = folder.file("ids", "99998\n99999\n");
@@ -510,6 +523,7 @@ async fn failures_are_not_hidden_by_what_happens_around_them() {
 /// A report is there before the end too, and has the rows that were not begun.
 #[tokio::test(flavor = "multi_thread")]
 async fn rows_that_fail_are_reported_with_the_exit_code_of_the_first() {
+    test_timeout::start();
     let sandbox = Sandbox::start().await.unwrap();
     let folder = Folder::new();
     let provisions = sandbox.populate(2);
@@ -537,6 +551,7 @@ async fn rows_that_fail_are_reported_with_the_exit_code_of_the_first() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn standard_input_is_kept_for_the_next_run() {
+    test_timeout::start();
     let sandbox = Sandbox::start().await.unwrap();
     let folder = Folder::new();
     let provisions = sandbox.populate(3);
@@ -575,6 +590,7 @@ async fn standard_input_is_kept_for_the_next_run() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_that_was_not_begun_has_nothing_to_go_on_with() {
+    test_timeout::start();
     let sandbox = Sandbox::start().await.unwrap();
     let folder = Folder::new();
     let (from, _) = users(&folder, 2);
@@ -598,6 +614,7 @@ fn bulk_plan(json: &[u8]) -> Value {
 /// The time that a night takes is said before it begins.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_dry_run_says_how_long_it_takes() {
+    test_timeout::start();
     let folder = Folder::new();
     let lines: String = (1..=10_000).map(|id| format!("{id}\n")).collect();
     let from = folder.file("ids", &lines);
@@ -615,6 +632,7 @@ async fn a_dry_run_says_how_long_it_takes() {
 /// Ctrl-C ends after the rows in progress; all of them are in the journal with what became of them.
 #[tokio::test(flavor = "multi_thread")]
 async fn ctrl_c_ends_after_the_rows_in_progress() {
+    test_timeout::start();
     let sandbox = Sandbox::start().await.unwrap();
     let folder = Folder::new();
     let provisions = sandbox.populate(500);
@@ -643,6 +661,7 @@ async fn ctrl_c_ends_after_the_rows_in_progress() {
 /// A second signal stops at once, whatever is in progress; nothing is lost.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_second_ctrl_c_stops_at_once() {
+    test_timeout::start();
     let sandbox = Sandbox::start().await.unwrap();
     let folder = Folder::new();
     let provisions = sandbox.populate(50);
@@ -673,6 +692,7 @@ async fn a_second_ctrl_c_stops_at_once() {
 /// The time of this machine jumps by days between and during runs: the order of what is written counts, not its times.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_clock_that_jumps_changes_nothing() {
+    test_timeout::start();
     let sandbox = fast().deduplicate(false).pace(Pace::Manual).start().await.unwrap();
     let folder = Folder::new();
     let (from, uuids) = users(&folder, 40);
@@ -702,6 +722,7 @@ async fn a_clock_that_jumps_changes_nothing() {
 /// Receipts that cannot be written stop the run as a full journal does.
 #[tokio::test(flavor = "multi_thread")]
 async fn no_row_is_begun_without_room_for_its_receipt() {
+    test_timeout::start();
     let sandbox = Sandbox::start().await.unwrap();
     let folder = Folder::new();
     let provisions = sandbox.populate(100);

@@ -51,6 +51,7 @@ impl Report {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn all_is_well() {
+    test_timeout::start();
     let (sandbox, folder) = (Sandbox::start().await.unwrap(), Folder::new());
     let report = Report::of(&mut program_for(&folder, &sandbox));
     assert_eq!(report.summary(), "everything works");
@@ -68,6 +69,7 @@ async fn all_is_well() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn people_read_it_too() {
+    test_timeout::start();
     let (sandbox, folder) = (Sandbox::start().await.unwrap(), Folder::new());
     let (out, err, code) = ran(program_for(&folder, &sandbox).env("BUNQ_API_KEY", "sandbox_wrong").arg("doctor"));
     assert_eq!((err.as_str(), code), ("", 1));
@@ -78,6 +80,7 @@ async fn people_read_it_too() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_wrong_key_is_told_as_far_as_it_can_be() {
+    test_timeout::start();
     let (sandbox, folder) = (Sandbox::start().await.unwrap(), Folder::new());
     let report = Report::of(program_for(&folder, &sandbox).env("BUNQ_API_KEY", "sandbox_wrong"));
     assert_eq!(report.summary(), "the API key, or the address that it is used from: bunq gives one answer for both");
@@ -91,6 +94,7 @@ async fn a_wrong_key_is_told_as_far_as_it_can_be() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn another_address_is_told_by_an_earlier_success() {
+    test_timeout::start();
     let (sandbox, folder) = (Sandbox::start().await.unwrap(), Folder::new());
     assert_eq!(Report::of(&mut program_for(&folder, &sandbox)).summary(), "everything works");
     sandbox.allow_addresses([IpAddr::from([192, 0, 2, 1])]);
@@ -105,6 +109,7 @@ async fn another_address_is_told_by_an_earlier_success() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_key_of_the_other_environment_is_not_sent() {
+    test_timeout::start();
     let (sandbox, folder) = (Sandbox::start().await.unwrap(), Folder::new());
     let report = Report::of(program_for(&folder, &sandbox).env("BUNQ_API_KEY", "of-production"));
     assert!(report.summary().contains("it is a key of the production environment"), "{}", report.summary());
@@ -114,6 +119,7 @@ async fn a_key_of_the_other_environment_is_not_sent() {
 /// What people copy along with a key is named, also by a command that would send it.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_key_that_is_dressed_up_is_not_sent() {
+    test_timeout::start();
     let (sandbox, folder) = (Sandbox::start().await.unwrap(), Folder::new());
     let key = sandbox.api_key().expose().to_owned();
     for (dressed, problem) in [
@@ -139,6 +145,7 @@ async fn a_key_that_is_dressed_up_is_not_sent() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_authority_that_is_not_known_is_named_and_no_key_is_sent() {
+    test_timeout::start();
     let (port, authority, asked) = tls_server().await;
     let folder = Folder::new();
     let url = format!("https://localhost:{port}/v1");
@@ -167,6 +174,7 @@ async fn an_authority_that_is_not_known_is_named_and_no_key_is_sent() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_proxy_that_refuses_is_named() {
+    test_timeout::start();
     for (answer, problem, remedy) in [
         ("HTTP/1.1 407 Proxy Authentication Required", "407 Proxy Authentication Required", "user and password"),
         ("HTTP/1.1 403 Forbidden", "403 Forbidden", "ask whoever runs the proxy"),
@@ -197,6 +205,7 @@ async fn a_proxy_that_refuses_is_named() {
 /// A password with each character that could end it, before a proxy that is not there.
 #[test]
 fn nothing_before_the_host_of_a_proxy_is_shown() {
+    test_timeout::start();
     let folder = Folder::new();
     let proxy = "127.0.0.1:1";
     for before_host in [
@@ -239,6 +248,7 @@ fn nothing_before_the_host_of_a_proxy_is_shown() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_clock_two_days_off_is_named() {
+    test_timeout::start();
     let (sandbox, folder) = (Sandbox::start().await.unwrap(), Folder::new());
     let two_days = std::time::Duration::from_secs(2 * 86_400 + 60);
     let date = bunq_partner::jiff::Timestamp::now() + two_days;
@@ -251,6 +261,7 @@ async fn a_clock_two_days_off_is_named() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_context_that_cannot_be_used_is_named() {
+    test_timeout::start();
     let (sandbox, folder) = (Sandbox::start().await.unwrap(), Folder::new());
     let file = folder.file("context.json", "{\"format\": 1");
     let doctor = || {
@@ -278,6 +289,7 @@ async fn a_context_that_cannot_be_used_is_named() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_context_that_cannot_be_saved_is_named() {
+    test_timeout::start();
     for is_known in [true, false] {
         let (sandbox, folder) = (Sandbox::start().await.unwrap(), Folder::new());
         let file = folder.path("context.json");
@@ -301,6 +313,7 @@ async fn a_context_that_cannot_be_saved_is_named() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_forgotten_installation_is_named() {
+    test_timeout::start();
     let (sandbox, folder) = (Sandbox::start().await.unwrap(), Folder::new());
     Report::of(&mut program_for(&folder, &sandbox));
     sandbox.forget_installations();
@@ -312,6 +325,7 @@ async fn a_forgotten_installation_is_named() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn without_a_key_the_way_is_examined() {
+    test_timeout::start();
     let (sandbox, folder) = (Sandbox::start().await.unwrap(), Folder::new());
     let report = Report::of(program_for(&folder, &sandbox).env_remove("BUNQ_API_KEY"));
     assert_eq!(report.summary(), "key: there is no API key: set BUNQ_API_KEY");
@@ -320,6 +334,7 @@ async fn without_a_key_the_way_is_examined() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_is_not_bunqs_is_named() {
+    test_timeout::start();
     let (sandbox, folder) = (Sandbox::start().await.unwrap(), Folder::new());
     sandbox.inject(Injection::new(Fault::UnsignedStatus(404)).always());
     let report = Report::of(&mut program_for(&folder, &sandbox));
@@ -329,6 +344,7 @@ async fn a_server_that_is_not_bunqs_is_named() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_proxy_that_answers_in_bunqs_place_is_named() {
+    test_timeout::start();
     for operation in [&Operation::LIST_PROVISIONS, &Operation::CREATE_DEVICE_SERVER] {
         let (sandbox, folder) = (Sandbox::start().await.unwrap(), Folder::new());
         sandbox.inject(Injection::new(Fault::UnsignedStatus(401)).on(operation).always());
@@ -341,6 +357,7 @@ async fn a_proxy_that_answers_in_bunqs_place_is_named() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_key_that_may_not_do_it_is_told_from_a_wrong_one() {
+    test_timeout::start();
     for fault in [Fault::Status(403), Fault::Forbidden] {
         let (sandbox, folder) = (Sandbox::start().await.unwrap(), Folder::new());
         sandbox.inject(Injection::new(fault).on(&Operation::LIST_PROVISIONS).always());
@@ -352,6 +369,7 @@ async fn a_key_that_may_not_do_it_is_told_from_a_wrong_one() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_bank_that_repeats_secrets_does_not_get_them_shown() {
+    test_timeout::start();
     let (sandbox, folder) = (Sandbox::start().await.unwrap(), Folder::new());
     Report::of(&mut program_for(&folder, &sandbox));
     let session = calls(&sandbox, "GET", "/partner-user-provision").last().unwrap().clone();
@@ -375,6 +393,7 @@ async fn a_bank_that_repeats_secrets_does_not_get_them_shown() {
 
 #[test]
 fn a_dead_network_is_named() {
+    test_timeout::start();
     let folder = Folder::new();
     let mut command = program(&folder);
     let report = Report::of(command.args(["--base-url", "https://127.0.0.1:1/v1"]).env("BUNQ_API_KEY", "sandbox_1"));
@@ -384,6 +403,7 @@ fn a_dead_network_is_named() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn signatures_that_are_not_bunqs_are_named() {
+    test_timeout::start();
     let (sandbox, folder) = (Sandbox::start().await.unwrap(), Folder::new());
     let wrong = Injection::new(Fault::ForeignSignature).on(&Operation::LIST_PROVISIONS).always();
     sandbox.inject(wrong);
@@ -394,6 +414,7 @@ async fn signatures_that_are_not_bunqs_are_named() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_warning_of_bunqs_is_shown() {
+    test_timeout::start();
     let (sandbox, folder) = (Sandbox::start().await.unwrap(), Folder::new());
     sandbox.before_signing(|_, response| response.headers.push(("X-Bunq-Warning".into(), "It ends in May.".into())));
     let report = Report::of(&mut program_for(&folder, &sandbox));

@@ -33,6 +33,7 @@ async fn start() -> (Sandbox, ProvisionId, String) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn failures_of_a_call() {
+    test_timeout::start();
     let (sandbox, _, id) = start().await;
     for (fault, code, kind) in [
         (Fault::NotJson, 6, "InvalidResponse"),
@@ -57,6 +58,7 @@ async fn failures_of_a_call() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn failures_that_are_attempted_again() {
+    test_timeout::start();
     let (sandbox, _, id) = start().await;
     for (fault, code) in [(Fault::Drop, 4), (Fault::Status(491), 11), (Fault::Status(500), 13)] {
         sandbox.inject(Injection::new(fault).on(&Operation::GET_PROVISION).always());
@@ -78,6 +80,7 @@ async fn failures_that_are_attempted_again() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn failures_before_anything_is_sent() {
+    test_timeout::start();
     let (sandbox, _, id) = start().await;
     let folder = Folder::new();
     let damaged = folder.file("context.json", "{}");
@@ -92,6 +95,7 @@ async fn failures_before_anything_is_sent() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_refused_key() {
+    test_timeout::start();
     let (sandbox, _, _) = start().await;
     let (_, _, code) = ran(program_for(&Folder::new(), &sandbox).env("BUNQ_API_KEY", "sandbox_wrong").arg("whoami"));
     assert_eq!(code, 8);
@@ -99,6 +103,7 @@ async fn a_refused_key() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn waits_that_come_to_nothing() {
+    test_timeout::start();
     let (sandbox, failing, id) = start().await;
     let (code, error) = ends(&sandbox, &["close", &id, "--wait", "--timeout", "1s"]);
     assert_eq!((code, error["kind"].as_str()), (15, Some("WaitTimeout")));
@@ -115,6 +120,7 @@ async fn waits_that_come_to_nothing() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_user_that_is_there_twice() {
+    test_timeout::start();
     let sandbox = Sandbox::builder().deduplicate(false).start().await.unwrap();
     let (client, new) = (sandbox.client().build().unwrap(), person());
     for _ in 0..2 {
@@ -125,6 +131,7 @@ async fn a_user_that_is_there_twice() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_outcome_that_is_not_known() {
+    test_timeout::start();
     let (sandbox, _, id) = start().await;
     // The reset gets no response, and nobody can look what became of it.
     sandbox.inject(Injection::new(Fault::Drop).on(&Operation::UPDATE_PROVISION));
@@ -136,6 +143,7 @@ async fn an_outcome_that_is_not_known() {
 
 #[test]
 fn completions_and_the_manual_have_every_command() {
+    test_timeout::start();
     let folder = Folder::new();
     let (help, _, _) = ran(program(&folder).arg("--help"));
     let commands = help.lines().skip_while(|line| *line != "Commands:").skip(1).take_while(|line| !line.is_empty());

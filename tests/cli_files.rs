@@ -61,6 +61,7 @@ fn by(command: &mut Command, plain: &Command) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_key_that_others_may_read_or_change_is_refused_before_anything_is_sent() {
+    test_timeout::start();
     let (sandbox, folder) = (Sandbox::start().await.unwrap(), Folder::new());
     for (mode, problem) in [
         (0o644, "so that others may read it: `chmod 600 "),
@@ -95,6 +96,7 @@ async fn a_key_that_others_may_read_or_change_is_refused_before_anything_is_sent
 /// As the shell, Kubernetes and a password manager give it.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_key_is_taken_by_a_link_and_from_a_pipe() {
+    test_timeout::start();
     let (sandbox, folder) = (Sandbox::start().await.unwrap(), Folder::new());
     let key = key_file(&folder, &sandbox, 0o600);
     symlink(&key, folder.path("link")).unwrap();
@@ -110,6 +112,7 @@ async fn a_key_is_taken_by_a_link_and_from_a_pipe() {
 /// What root has put there, as systemd, Kubernetes and Docker do, is taken by others, whom `chmod` would not help.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_key_of_roots_is_taken_and_told_if_everybody_may_read_it() {
+    test_timeout::start();
     if !is_root() {
         return skipped("only root can start the program as another user");
     }
@@ -147,6 +150,7 @@ async fn a_key_of_roots_is_taken_and_told_if_everybody_may_read_it() {
 /// The owner of a file on such a file system is told nothing that would not help; root, who may do everything, neither.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_key_where_nothing_can_be_written_is_taken() {
+    test_timeout::start();
     let (sandbox, folder) = (Sandbox::start().await.unwrap(), Folder::new());
     fs::create_dir(folder.path("secrets")).unwrap();
     fs::create_dir(folder.path("state")).unwrap();
@@ -206,6 +210,7 @@ fn kept(folder: &Folder, sandbox: &Sandbox) -> Vec<(PathBuf, Command, i32)> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_kept_is_refused_before_the_run_unless_it_is_its_owners_alone() {
+    test_timeout::start();
     let sandbox = Sandbox::start().await.unwrap();
     let give_away = |path: &Path| chown(path, Some(NOBODY), None).unwrap();
     let link = |path: &Path| {
@@ -245,6 +250,7 @@ async fn what_is_kept_is_refused_before_the_run_unless_it_is_its_owners_alone() 
 /// `fsGroup` of Kubernetes gives all files of a volume to a group each time that it is mounted.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_group_of_what_is_kept_cannot_use_it_any_more() {
+    test_timeout::start();
     let (sandbox, folder) = (Sandbox::start().await.unwrap(), Folder::new());
     for (path, mut command, _) in kept(&folder, &sandbox).into_iter().filter(|(path, ..)| !path.ends_with("state")) {
         if !path.ends_with("context") {
@@ -264,6 +270,7 @@ async fn the_group_of_what_is_kept_cannot_use_it_any_more() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_folder_of_tokens_in_which_others_may_replace_files_is_refused() {
+    test_timeout::start();
     let (sandbox, folder) = (Sandbox::start().await.unwrap(), Folder::new());
     let (from, _) = common::bulk::users(&folder, 1);
     let tokens = folder.path("tokens");
@@ -302,6 +309,7 @@ async fn a_folder_of_tokens_in_which_others_may_replace_files_is_refused() {
 /// What may be seen by everybody must be changed by nobody else.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_public_key_may_be_read_by_everybody() {
+    test_timeout::start();
     let (sandbox, folder) = (Sandbox::start().await.unwrap(), Folder::new());
     let receipts = folder.path("receipts");
     let ids: String = sandbox.populate(1).iter().map(|id| format!("{id}\n")).collect();

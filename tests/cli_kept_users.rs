@@ -78,6 +78,7 @@ fn names(folder: &Path, part: &str) -> Vec<PathBuf> {
 /// The bank is another, or it was emptied: its ids and its address may be the same as before.
 #[tokio::test(flavor = "multi_thread")]
 async fn files_of_an_earlier_bank_are_put_aside() {
+    test_timeout::start();
     let bank = || bank().api_key("sandbox_of_both".into());
     for is_at_one_address in [true, false] {
         let folder = Folder::new();
@@ -111,6 +112,7 @@ async fn files_of_an_earlier_bank_are_put_aside() {
 /// Ids can be foreseen: whatever lies where the files of a user will be, before there is the user.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_planted_for_a_user_is_not_believed() {
+    test_timeout::start();
     let outside = Folder::new();
     let target = outside.file("target", PLANTED);
     let is_root = rustix::process::geteuid().is_root();
@@ -169,6 +171,7 @@ async fn what_was_planted_for_a_user_is_not_believed() {
 /// Users who are in use have a session of the token before: the token that was made since is stored, and another session opened.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_token_that_was_reset_is_replaced_and_taken_into_use() {
+    test_timeout::start();
     let (sandbox, folder) = (bank().start().await.unwrap(), Folder::new());
     let (from, _) = users(&folder, 3);
     let kept = kept(&folder);
@@ -204,6 +207,7 @@ async fn a_token_that_was_reset_is_replaced_and_taken_into_use() {
 /// The bank is put back to where nobody had a session: what says otherwise is not believed.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_session_that_was_never_opened_is_not_believed() {
+    test_timeout::start();
     let (sandbox, folder) = (bank().start().await.unwrap(), Folder::new());
     let (from, _) = users(&folder, 2);
     let kept = kept(&folder);
@@ -240,6 +244,7 @@ async fn a_session_that_was_never_opened_is_not_believed() {
 /// What may be all that there is stays where it is, and what is wrong with it is said.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_files_of_users_in_use_are_not_put_aside() {
+    test_timeout::start();
     let (sandbox, folder) = (bank().start().await.unwrap(), Folder::new());
     let (from, _) = users(&folder, 2);
     let kept = kept(&folder);
@@ -271,6 +276,7 @@ async fn the_files_of_users_in_use_are_not_put_aside() {
 /// Thousands who are in use cost some pages of a listing.
 #[tokio::test(flavor = "multi_thread")]
 async fn users_in_use_are_looked_at_together() {
+    test_timeout::start();
     let (sandbox, folder) = (bank().start().await.unwrap(), Folder::new());
     let (from, _) = users(&folder, 24);
     let kept = kept(&folder);
@@ -290,6 +296,7 @@ async fn users_in_use_are_looked_at_together() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_file_of_a_token_says_what_it_is_of() {
+    test_timeout::start();
     let (sandbox, folder) = (bank().start().await.unwrap(), Folder::new());
     let (from, _) = users(&folder, 1);
     let kept = kept(&folder);

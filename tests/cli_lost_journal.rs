@@ -37,6 +37,7 @@ async fn another(client: &Client, external_uuid: Uuid) -> ProvisionId {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_journal_that_is_lost_creates_nobody_twice() {
+    test_timeout::start();
     let sandbox = Sandbox::builder().deduplicate(false).start().await.unwrap();
     let client = sandbox.client().build().unwrap();
     let folder = Folder::new();
@@ -74,6 +75,7 @@ async fn a_journal_that_is_lost_creates_nobody_twice() {
 /// in it, has failed.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_finished_run_makes_no_call_and_says_what_is_final() {
+    test_timeout::start();
     let sandbox = Sandbox::builder().pace(Pace::Manual).start().await.unwrap();
     let folder = Folder::new();
     let (from, _) = users(&folder, 130);
@@ -101,6 +103,7 @@ async fn a_finished_run_makes_no_call_and_says_what_is_final() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_dry_run_says_what_the_look_may_cost_and_looks_for_nothing() {
+    test_timeout::start();
     let sandbox = Sandbox::start().await.unwrap();
     let folder = Folder::new();
     let (from, _) = users(&folder, 60);
@@ -120,6 +123,7 @@ async fn a_dry_run_says_what_the_look_may_cost_and_looks_for_nothing() {
 /// What was given for a user that is there is not used, and that is said; another user is not taken for it.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_user_that_is_there_already_is_told_from_one_that_is_created() {
+    test_timeout::start();
     let sandbox = Sandbox::start().await.unwrap();
     let client = sandbox.client().build().unwrap();
     let folder = Folder::new();
@@ -164,6 +168,7 @@ async fn a_user_that_is_there_already_is_told_from_one_that_is_created() {
 /// A file of users is always looked for, so that there is nothing to ask for.
 #[tokio::test(flavor = "multi_thread")]
 async fn ensure_is_refused_beside_a_file() {
+    test_timeout::start();
     let sandbox = Sandbox::start().await.unwrap();
     let folder = Folder::new();
     let (from, _) = users(&folder, 2);

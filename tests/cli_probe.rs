@@ -57,6 +57,7 @@ async fn tells_apart(variants: &[Change], seen: Seen) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn dead_tokens() {
+    test_timeout::start();
     let variants: [Change; 3] = [
         |profile| profile.dead_token = DeadToken::Unauthorized,
         |profile| profile.dead_token = DeadToken::InsufficientAuthentication,
@@ -67,6 +68,7 @@ async fn dead_tokens() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn signatures() {
+    test_timeout::start();
     let variants: [Change; 4] = [
         |profile| profile.signed_refusals = BTreeSet::new(),
         |profile| profile.signed_refusals = [404].into(),
@@ -86,6 +88,7 @@ async fn signatures() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn creations() {
+    test_timeout::start();
     let variants: [Change; 2] = [
         |profile| profile.creation_response = CreationResponse::Id,
         |profile| profile.creation_response = CreationResponse::Provision,
@@ -101,6 +104,7 @@ async fn creations() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn refusals() {
+    test_timeout::start();
     let variants: [Change; 3] = [
         |profile| profile.repeated_request_id = Some(400),
         |profile| profile.repeated_request_id = Some(409),
@@ -117,6 +121,7 @@ async fn refusals() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn requests_without_a_signature() {
+    test_timeout::start();
     let variants: [Change; 3] = [
         |profile| profile.unsigned_session = Some(466),
         |profile| profile.unsigned_session = Some(400),
@@ -130,6 +135,7 @@ async fn requests_without_a_signature() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn times_and_words() {
+    test_timeout::start();
     let variants: [Change; 2] = [
         |profile| profile.session_timeout = Duration::from_secs(604_800),
         |profile| profile.session_timeout = Duration::from_secs(300),
@@ -146,6 +152,7 @@ async fn times_and_words() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_report_is_saved_and_the_profile_can_be_started_with() {
+    test_timeout::start();
     let (sandbox, folder) = (Sandbox::start().await.unwrap(), Folder::new());
     let mut command = program_for(&folder, &sandbox);
     let (page, err, code) = ran(command.arg("probe").arg("--save").arg(folder.path("")));
@@ -161,6 +168,7 @@ async fn a_report_is_saved_and_the_profile_can_be_started_with() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn it_takes_about_twenty_calls_and_one_session_and_closes_what_it_has_created() {
+    test_timeout::start();
     let mut profile = Profile::default();
     profile.duplicate = None;
     let (sandbox, folder) = (Sandbox::builder().profile(profile).start().await.unwrap(), Folder::new());
@@ -179,6 +187,7 @@ async fn it_takes_about_twenty_calls_and_one_session_and_closes_what_it_has_crea
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_bank_that_refuses_the_key_ends_it() {
+    test_timeout::start();
     let (sandbox, folder) = (Sandbox::start().await.unwrap(), Folder::new());
     let (out, err, code) = ran(program_for(&folder, &sandbox).env("BUNQ_API_KEY", "sandbox_wrong").arg("probe"));
     assert_eq!((out.as_str(), code), ("", 8));

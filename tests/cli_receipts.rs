@@ -31,6 +31,7 @@ fn verify(folder: &Folder, receipts: &Path, public_key: &str) -> (String, String
 
 #[tokio::test(flavor = "multi_thread")]
 async fn bunqs_key_is_read_in_both_forms_and_must_be_able_to_verify() {
+    test_timeout::start();
     let folder = Folder::new();
     let (receipts, key) = receipt(&folder, SignatureForm::Body, &[]).await;
     for pem in [key.clone(), in_pkcs1(&key)] {
@@ -51,6 +52,7 @@ async fn bunqs_key_is_read_in_both_forms_and_must_be_able_to_verify() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_more_is_stated_than_was_signed() {
+    test_timeout::start();
     const IDS: [&str; 2] = ["X-Bunq-Client-Request-Id", "X-Bunq-Client-Response-Id"];
     const OLDER: SignatureForm = SignatureForm::WithHeaders;
     for (form, lacks, proof) in [
@@ -79,6 +81,7 @@ async fn no_more_is_stated_than_was_signed() {
 /// What somebody has written behind the receipts is not thrown away, and neither are the receipts.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_file_with_a_note_in_it_takes_no_more_receipts() {
+    test_timeout::start();
     let folder = Folder::new();
     let (receipts, key) = receipt(&folder, SignatureForm::Body, &[]).await;
     let whole = std::fs::read_to_string(&receipts).unwrap();

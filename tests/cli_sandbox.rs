@@ -59,6 +59,7 @@ impl Drop for Process {
 #[cfg(unix)]
 #[test]
 fn a_kept_context_survives_a_restart() {
+    test_timeout::start();
     let folder = Folder::new();
     let state = folder.path("state.json");
     let start = || {
@@ -100,6 +101,7 @@ fn a_kept_context_survives_a_restart() {
 #[cfg(unix)]
 #[test]
 fn a_killed_sandbox_has_kept_what_was_done_before() {
+    test_timeout::start();
     let folder = Folder::new();
     let state = folder.path("state.json");
     let first = Process::start(program(&folder).args(["sandbox", "--provisions", "1", "--state"]).arg(&state));
@@ -121,6 +123,7 @@ fn a_killed_sandbox_has_kept_what_was_done_before() {
 #[cfg(unix)]
 #[tokio::test]
 async fn faults_seeds_profiles_and_limits_are_played() {
+    test_timeout::start();
     let folder = Folder::new();
     let seed = folder.file("seed.json", r#"[{"status": "ACTIVE", "display_name": "First"}, {"status": "CLOSED"}]"#);
     let profile = folder.file("profile.json", r#"{"wording": {"404": "Nobody here."}}"#);
@@ -148,6 +151,7 @@ async fn faults_seeds_profiles_and_limits_are_played() {
 
 #[test]
 fn a_port_that_is_taken_is_told() {
+    test_timeout::start();
     let folder = Folder::new();
     let first = Process::start(program(&folder).arg("sandbox"));
     let port = first.base_url().rsplit(':').next().unwrap().trim_end_matches("/v1").to_owned();

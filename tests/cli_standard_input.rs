@@ -68,6 +68,7 @@ fn paths(folder: &Folder) -> (PathBuf, PathBuf) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_second_of_two_runs_on_one_journal_takes_nothing() {
+    test_timeout::start();
     let (sandbox, folder) = (Sandbox::start().await.unwrap(), Folder::new());
     let (own, others) = (sandbox.populate(3), sandbox.populate(3));
     let (journal, copy) = paths(&folder);
@@ -91,6 +92,7 @@ async fn the_second_of_two_runs_on_one_journal_takes_nothing() {
 /// Whoever comes first: one of them works on its own rows, and the other is told.
 #[tokio::test(flavor = "multi_thread")]
 async fn of_two_runs_that_start_together_one_is_told() {
+    test_timeout::start();
     let sandbox = Sandbox::start().await.unwrap();
     for _ in 0..5 {
         let folder = Folder::new();
@@ -112,6 +114,7 @@ async fn of_two_runs_that_start_together_one_is_told() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_copy_that_is_there_is_named_and_stays() {
+    test_timeout::start();
     let (sandbox, folder) = (Sandbox::start().await.unwrap(), Folder::new());
     let (journal, copy) = paths(&folder);
     let (own, others) = (sandbox.populate(2), sandbox.populate(2));
@@ -147,6 +150,7 @@ async fn a_copy_that_is_there_is_named_and_stays() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_signal_before_the_run_leaves_no_copy() {
+    test_timeout::start();
     let (sandbox, folder) = (Sandbox::start().await.unwrap(), Folder::new());
     let (journal, copy) = paths(&folder);
     let own = sandbox.populate(2);
@@ -166,6 +170,7 @@ async fn a_signal_before_the_run_leaves_no_copy() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_disk_leaves_no_copy() {
+    test_timeout::start();
     let (sandbox, folder) = (Sandbox::start().await.unwrap(), Folder::new());
     let (journal, copy) = paths(&folder);
     let ids: Vec<_> = (1..=1000_u64).map(|id| id.try_into().unwrap()).collect();
@@ -184,6 +189,7 @@ async fn a_full_disk_leaves_no_copy() {
 /// What takes the place of the copy is not read, and not removed.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_rows_come_from_the_copy_that_was_made() {
+    test_timeout::start();
     let (sandbox, folder) = (Sandbox::start().await.unwrap(), Folder::new());
     let (journal, copy) = paths(&folder);
     let (own, others) = (sandbox.populate(2), sandbox.populate(2));
@@ -203,6 +209,7 @@ async fn the_rows_come_from_the_copy_that_was_made() {
 /// What must not be used is refused while the rows are still where they came from.
 #[tokio::test(flavor = "multi_thread")]
 async fn files_are_refused_before_standard_input_is_taken() {
+    test_timeout::start();
     use std::os::unix::fs::PermissionsExt as _;
 
     let (sandbox, folder) = (Sandbox::start().await.unwrap(), Folder::new());
@@ -238,6 +245,7 @@ async fn files_are_refused_before_standard_input_is_taken() {
 /// Mistakes in the rows are said as those of standard input, of which nothing is kept then.
 #[tokio::test(flavor = "multi_thread")]
 async fn rows_with_mistakes_are_not_kept() {
+    test_timeout::start();
     let (sandbox, folder) = (Sandbox::start().await.unwrap(), Folder::new());
     let (journal, copy) = paths(&folder);
     let (mut child, mut input) = started(&mut close(&folder, &sandbox, &journal), "1\n1\n", &copy);

@@ -42,6 +42,7 @@ fn are_in_use(sandbox: &Sandbox) -> bool {
 /// No more users are created than can be taken into use in time, until others have taken some into use.
 #[tokio::test(flavor = "multi_thread")]
 async fn creation_holds_back_until_users_are_taken_into_use() {
+    test_timeout::start();
     let sandbox = Sandbox::builder().pace(Pace::Manual).start().await.unwrap();
     let folder = Folder::new();
     let (from, uuids) = users(&folder, 125);
@@ -75,6 +76,7 @@ async fn creation_holds_back_until_users_are_taken_into_use() {
 /// The credential that expires first is taken into use first, in whatever order users were created.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_credential_that_expires_first_goes_first() {
+    test_timeout::start();
     let sandbox = Sandbox::builder().pace(Pace::Manual).start().await.unwrap();
     let folder = Folder::new();
     let (from, uuids) = users(&folder, 6);
@@ -126,6 +128,7 @@ async fn the_credential_that_expires_first_goes_first() {
 /// Each user has a session, with a token and a context of its owner's alone; a second run opens none again.
 #[tokio::test(flavor = "multi_thread")]
 async fn new_users_are_taken_into_use() {
+    test_timeout::start();
     let sandbox = Sandbox::start().await.unwrap();
     let folder = Folder::new();
     let (from, uuids) = users(&folder, 12);
@@ -159,6 +162,7 @@ async fn new_users_are_taken_into_use() {
 /// replaced meanwhile.
 #[tokio::test(flavor = "multi_thread")]
 async fn users_without_a_session_are_left_for_the_next_run() {
+    test_timeout::start();
     let sandbox = Sandbox::start().await.unwrap();
     let folder = Folder::new();
     let (from, uuids) = users(&folder, 3);
@@ -195,12 +199,14 @@ async fn users_without_a_session_are_left_for_the_next_run() {
 /// A user whose session bunq does not open is tried again behind the others, and given up.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_user_that_fails_does_not_hold_up_the_others() {
+    test_timeout::start();
     // Others are opened after its first failure, or none.
     tokio::join!(one_fails(6, 0), one_fails(6, 5));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_user_that_fails_alone_is_given_up() {
+    test_timeout::start();
     one_fails(1, 0).await;
 }
 
@@ -233,6 +239,7 @@ async fn one_fails(count: usize, failing: usize) {
 /// It is waited for, for longer than a user that fails is tried.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_outage_counts_against_nobody() {
+    test_timeout::start();
     let sandbox = Sandbox::start().await.unwrap();
     let folder = Folder::new();
     let (from, uuids) = users(&folder, 1);
@@ -257,6 +264,7 @@ async fn an_outage_counts_against_nobody() {
 /// Where nothing can be stored, no more users are created whose credentials would expire.
 #[tokio::test(flavor = "multi_thread")]
 async fn no_users_are_created_for_a_folder_that_fails() {
+    test_timeout::start();
     let sandbox = Sandbox::builder().pace(Pace::Manual).start().await.unwrap();
     let folder = Folder::new();
     let (from, _) = users(&folder, 150);

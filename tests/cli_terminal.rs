@@ -92,6 +92,7 @@ fn plain(text: &str) -> String {
 
 #[test]
 fn a_table_fits_the_terminal() {
+    test_timeout::start();
     for (columns, expected) in [
         (40, &["ID", "STATUS", "WAITING FOR"][..]),
         (80, &["ID", "STATUS", "SUB STATUS", "WAITING FOR"]),
@@ -108,6 +109,7 @@ fn a_table_fits_the_terminal() {
 
 #[test]
 fn colour_is_for_terminals_that_want_it() {
+    test_timeout::start();
     let list = ["--sandbox", "list", "--status", "CLOSED"];
     let screen = |arguments: &[&str], environment: &[(&str, &str)]| Terminal::start(80, arguments, environment).end().0;
     assert!(screen(&list, &[]).contains("\u{1b}[2mCLOSED\u{1b}[0m"));
@@ -119,6 +121,7 @@ fn colour_is_for_terminals_that_want_it() {
 
 #[test]
 fn a_person_confirms_that_secrets_are_shown() {
+    test_timeout::start();
     let arguments = ["--sandbox", "get", "1023", "--show-secrets"];
     let mut terminal = Terminal::start(80, &arguments, &[]);
     terminal.expect("Show them? [y/N]");
@@ -150,6 +153,7 @@ fn a_person_confirms_that_secrets_are_shown() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_person_confirms_changes_in_production() {
+    test_timeout::start();
     let (sandbox, folder) = (Sandbox::builder().api_key("of-production".into()).start().await.unwrap(), Folder::new());
     let ids: Vec<_> = sandbox.populate(2).iter().map(ToString::to_string).collect();
     let state = folder.path("");
@@ -195,6 +199,7 @@ async fn a_person_confirms_changes_in_production() {
 /// Rows that are typed are kept for a run, and not if there is none.
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_is_kept_of_rows_if_the_question_is_not_answered_with_yes() {
+    test_timeout::start();
     let (sandbox, folder) = (Sandbox::builder().api_key("of-production".into()).start().await.unwrap(), Folder::new());
     let (state, journal, copy) = (folder.path(""), folder.path("night"), folder.path("night.input"));
     let environment = [("BUNQ_API_KEY", "of-production"), ("XDG_STATE_HOME", state.to_str().unwrap())];
@@ -215,6 +220,7 @@ async fn nothing_is_kept_of_rows_if_the_question_is_not_answered_with_yes() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_key_is_asked_for_and_not_shown() {
+    test_timeout::start();
     let (sandbox, folder) = (Sandbox::start().await.unwrap(), Folder::new());
     let state = folder.path("");
     let environment = [("XDG_STATE_HOME", state.to_str().unwrap())];
@@ -232,6 +238,7 @@ async fn the_key_is_asked_for_and_not_shown() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_wait_is_seen_to_go_on() {
+    test_timeout::start();
     let (sandbox, folder) = (Sandbox::builder().pace(Pace::Manual).start().await.unwrap(), Folder::new());
     let id = sandbox.populate(1)[0];
     let (number, state, key) = (id.to_string(), folder.path(""), sandbox.api_key());
@@ -246,6 +253,7 @@ async fn a_wait_is_seen_to_go_on() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn ctrl_c_ends_a_wait_and_says_what_goes_on() {
+    test_timeout::start();
     let (sandbox, folder) = (Sandbox::builder().pace(Pace::Manual).start().await.unwrap(), Folder::new());
     let id = sandbox.populate(1)[0];
     let (number, state, key) = (id.to_string(), folder.path(""), sandbox.api_key());
@@ -264,6 +272,7 @@ async fn ctrl_c_ends_a_wait_and_says_what_goes_on() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_closed_pipe_is_no_failure() {
+    test_timeout::start();
     let (sandbox, folder) = (Sandbox::start().await.unwrap(), Folder::new());
     sandbox.populate(600);
     for format in ["jsonl", "csv", "json", "table"] {
@@ -298,6 +307,7 @@ async fn a_closed_pipe_is_no_failure() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn without_a_terminal_there_is_nothing_but_data() {
+    test_timeout::start();
     let (sandbox, folder) = (Sandbox::start().await.unwrap(), Folder::new());
     let id = sandbox.populate(1)[0].to_string();
     let (out, err, code) = ran(program_for(&folder, &sandbox).args(["close", &id, "--wait", "--output", "json"]));
@@ -307,6 +317,7 @@ async fn without_a_terminal_there_is_nothing_but_data() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_interrupted_command_says_what_it_has_done() {
+    test_timeout::start();
     let (sandbox, folder) = (Sandbox::builder().pace(Pace::Manual).start().await.unwrap(), Folder::new());
     let ids = sandbox.populate(2);
     let (first, second) = (ids[0].to_string(), ids[1].to_string());
@@ -329,6 +340,7 @@ async fn an_interrupted_command_says_what_it_has_done() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn texts_of_a_hostile_bank_do_not_move_the_cursor() {
+    test_timeout::start();
     let (sandbox, folder) = (Sandbox::builder().pace(Pace::Manual).start().await.unwrap(), Folder::new());
     let id = sandbox.populate(1)[0].to_string();
     let hostile = "\u{1b}]0;owned\u{7}\u{9b}2J\u{202e}";

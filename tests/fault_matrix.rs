@@ -361,6 +361,7 @@ fn all_played(manner: fn(SandboxBuilder) -> SandboxBuilder) -> Vec<(Block, Vec<S
 
 #[test]
 fn every_fault_at_every_operation() {
+    test_timeout::start();
     let log = Log::default();
     let writer = log.clone();
     tracing_subscriber::fmt()
@@ -431,6 +432,7 @@ impl Verb {
 /// always.
 #[tokio::test(start_paused = true)]
 async fn a_refusal_is_the_last_word_only_if_a_look_says_so() {
+    test_timeout::start();
     const LOOKS: [Fault; 5] =
         [Fault::Status(503), Fault::UnsignedStatus(404), Fault::Truncated, Fault::NotJson, Fault::MissingSignature];
     let sandbox = Sandbox::builder().deduplicate(false).start().await.unwrap();

@@ -18,6 +18,7 @@ async fn credential(client: &Client) -> Credential {
 
 #[tokio::test]
 async fn the_first_session_uses_the_credential_up() {
+    test_timeout::start();
     let (_sandbox, client) = start().await;
     let id = ready(&client).await;
     let credential = client.provisions().get(id).await.unwrap().credential.unwrap();
@@ -40,6 +41,7 @@ async fn the_first_session_uses_the_credential_up() {
 /// bunq says so in words of its own, or in those of a dead token.
 #[tokio::test(start_paused = true)]
 async fn what_only_the_partner_may_do_is_forbidden() {
+    test_timeout::start();
     for words in [None, Some("Insufficient authorisation."), Some("Insufficient authentication.")] {
         let (sandbox, client) = start().await;
         let credential = credential(&client).await;
@@ -90,6 +92,7 @@ async fn what_only_the_partner_may_do_is_forbidden() {
 
 #[tokio::test]
 async fn an_expired_credential_is_an_error_and_can_be_reset() {
+    test_timeout::start();
     let (sandbox, client) = start().await;
     let id = ready(&client).await;
     assert!(sandbox.expire_credential(id));
@@ -105,6 +108,7 @@ async fn an_expired_credential_is_an_error_and_can_be_reset() {
 
 #[tokio::test]
 async fn a_credential_past_its_expiry_is_not_sent() {
+    test_timeout::start();
     let (sandbox, client) = start().await;
     let mut credential = credential(&client).await;
     credential.expiry_time = Some("2020-01-01 00:00:00.000000".parse().unwrap());
@@ -115,6 +119,7 @@ async fn a_credential_past_its_expiry_is_not_sent() {
 
 #[tokio::test]
 async fn a_stored_token_opens_the_client_again() {
+    test_timeout::start();
     let (sandbox, client) = start().await;
     let credential = credential(&client).await;
     let token = credential.token_value.clone().unwrap();
@@ -128,6 +133,7 @@ async fn a_stored_token_opens_the_client_again() {
 
 #[tokio::test(start_paused = true)]
 async fn partner_and_users_share_the_rate_limit_for_sessions() {
+    test_timeout::start();
     let sandbox = Sandbox::builder().pace(Pace::EachRead).start().await.unwrap();
     // One session within an hour, and no time to wait for a second one.
     let partner = sandbox
@@ -151,6 +157,7 @@ async fn partner_and_users_share_the_rate_limit_for_sessions() {
 
 #[tokio::test]
 async fn a_new_credential_that_somebody_else_has_used_ends_the_wait_for_it() {
+    test_timeout::start();
     let sandbox = Sandbox::builder().pace(Pace::Manual).start().await.unwrap();
     let client = sandbox.client().build().unwrap();
     let id = sandbox.populate(1)[0];

@@ -16,6 +16,7 @@ fn files(folder: &Path) -> Vec<PathBuf> {
 
 #[test]
 fn the_named_tests_exist() {
+    test_timeout::start();
     let readme = include_str!("../README.md");
     let section = readme.split("## What is guaranteed").nth(1).unwrap().split("\n## ").next().unwrap();
     let files: Vec<_> = [files(Path::new("tests")), files(Path::new("src"))].concat();

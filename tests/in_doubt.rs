@@ -26,6 +26,7 @@ async fn created(client: &Client, new: NewProvision) -> Result<Provision, Error>
 
 #[tokio::test]
 async fn what_was_created_is_found_before_it_is_created_again() {
+    test_timeout::start();
     let (sandbox, client) = without_deduplication().await;
     let (new, provisions) = (person(), client.provisions());
     assert!(provisions.find(new.external_uuid).await.unwrap().is_none());
@@ -39,6 +40,7 @@ async fn what_was_created_is_found_before_it_is_created_again() {
 
 #[tokio::test]
 async fn a_second_user_does_not_go_unnoticed() {
+    test_timeout::start();
     let (sandbox, client) = without_deduplication().await;
     let new = person();
     // The effect of the first request is visible only after the check.
@@ -65,6 +67,7 @@ async fn a_second_user_does_not_go_unnoticed() {
 
 #[tokio::test]
 async fn a_list_that_lags_behind_does_not_hide_a_second_user() {
+    test_timeout::start();
     let (sandbox, client) = without_deduplication().await;
     sandbox.inject(Injection::new(Fault::Drop).on(&Operation::CREATE_PROVISION));
     let mut looks = 0;
@@ -86,6 +89,7 @@ async fn a_list_that_lags_behind_does_not_hide_a_second_user() {
 
 #[tokio::test]
 async fn the_check_has_time_of_its_own() {
+    test_timeout::start();
     let sandbox = Sandbox::start().await.unwrap();
     let client = sandbox.client().operation_timeout(Duration::from_secs(2)).build().unwrap();
     let late = Fault::Late(Duration::from_secs(60));
@@ -99,6 +103,7 @@ async fn the_check_has_time_of_its_own() {
 
 #[tokio::test]
 async fn a_dead_session_at_a_creation_is_followed_by_a_look() {
+    test_timeout::start();
     for manner in [DeadToken::Unauthorized, DeadToken::InsufficientAuthentication, DeadToken::InsufficientAuthorisation]
     {
         let sandbox = Sandbox::builder().deduplicate(false).dead_token(manner).start().await.unwrap();
@@ -114,6 +119,7 @@ async fn a_dead_session_at_a_creation_is_followed_by_a_look() {
 /// A signature covers the body, not the status.
 #[tokio::test]
 async fn a_success_that_is_made_a_refusal_on_its_way_does_not_create_twice() {
+    test_timeout::start();
     for status in [400, 401, 403, 404, 408, 429, 491, 500, 503] {
         for signed in [false, true] {
             let sandbox = Sandbox::builder().deduplicate(false).signed_refusals(signed).start().await.unwrap();
@@ -128,6 +134,7 @@ async fn a_success_that_is_made_a_refusal_on_its_way_does_not_create_twice() {
 
 #[tokio::test]
 async fn a_reset_is_not_repeated_in_doubt() {
+    test_timeout::start();
     let (sandbox, client) = common::start().await;
     let id = sandbox.populate(1)[0];
     let resets = |sandbox: &Sandbox| calls(sandbox, "PUT", &id.to_string()).len();
@@ -156,6 +163,7 @@ async fn a_reset_is_not_repeated_in_doubt() {
 /// The first request arrives while the client looks for it.
 #[tokio::test]
 async fn a_late_arrival_is_awaited() {
+    test_timeout::start();
     let sandbox = Sandbox::builder().deduplicate(false).start().await.unwrap();
     let late_arrival = Duration::from_secs(2);
     let client = sandbox.client().retry(at_once()).late_arrival(late_arrival).build().unwrap();
@@ -171,6 +179,7 @@ async fn a_late_arrival_is_awaited() {
 /// The first request arrives after the second.
 #[tokio::test]
 async fn a_later_arrival_is_found_before_the_user_is_ready() {
+    test_timeout::start();
     let sandbox = Sandbox::builder().deduplicate(false).pace(Pace::Manual).start().await.unwrap();
     let client = sandbox.client().retry(at_once()).late_arrival(Duration::ZERO).build().unwrap();
     sandbox.inject(Injection::new(Fault::LateArrival(Duration::from_millis(300))).on(&Operation::CREATE_PROVISION));
@@ -187,6 +196,7 @@ async fn a_later_arrival_is_found_before_the_user_is_ready() {
 
 #[tokio::test]
 async fn what_a_page_shows_twice_is_one() {
+    test_timeout::start();
     let (sandbox, client) = common::start().await;
     let new = person();
     let id = created(&client, new.clone()).await.unwrap().id;
@@ -196,6 +206,7 @@ async fn what_a_page_shows_twice_is_one() {
 
 #[tokio::test]
 async fn a_search_that_leads_back_ends() {
+    test_timeout::start();
     let (sandbox, client) = common::start().await;
     let new = person();
     created(&client, new.clone()).await.unwrap();
@@ -213,6 +224,7 @@ async fn a_search_that_leads_back_ends() {
 
 #[tokio::test]
 async fn a_user_is_not_created_over_one_that_is_closed_or_failed() {
+    test_timeout::start();
     let (sandbox, client) = common::start().await;
     let provisions = client.provisions();
     for is_closed in [true, false] {
@@ -235,6 +247,7 @@ async fn a_user_is_not_created_over_one_that_is_closed_or_failed() {
 
 #[tokio::test]
 async fn a_user_that_may_exist_is_found_or_created() {
+    test_timeout::start();
     let (sandbox, client) = without_deduplication().await;
     let new = person();
     let first = client.provisions().ensure(new.clone()).await.unwrap();
@@ -249,6 +262,7 @@ async fn a_user_that_may_exist_is_found_or_created() {
 /// A bare `Id` does not say what was created. The first look does.
 #[tokio::test]
 async fn the_response_to_another_creation_is_found_out() {
+    test_timeout::start();
     let (sandbox, client) = common::start().await;
     client.provisions().create(person()).await.unwrap().await.unwrap();
     sandbox.inject(Injection::new(Fault::Replayed).on(&Operation::CREATE_PROVISION));
@@ -263,6 +277,7 @@ async fn the_response_to_another_creation_is_found_out() {
 /// Responses arrive late, and on connections that others use by then.
 #[tokio::test(flavor = "multi_thread")]
 async fn no_call_takes_the_response_to_another() {
+    test_timeout::start();
     let (sandbox, client) = common::start().await;
     client.open_session().await.unwrap();
     for operation in [&Operation::CREATE_PROVISION, &Operation::LIST_PROVISIONS, &Operation::GET_PROVISION] {
@@ -283,6 +298,7 @@ async fn no_call_takes_the_response_to_another() {
 /// The request of an earlier `create`, whose outcome is in doubt, arrives after the one of `ensure`.
 #[tokio::test(start_paused = true)]
 async fn a_request_that_arrives_after_another_verbs_is_found_too() {
+    test_timeout::start();
     let sandbox = Sandbox::builder().deduplicate(false).pace(Pace::Manual).start().await.unwrap();
     let client = sandbox.client().retry(common::once()).build().unwrap();
     let late = Fault::LateArrival(Duration::from_millis(300));
@@ -300,6 +316,7 @@ async fn a_request_that_arrives_after_another_verbs_is_found_too() {
 /// An earlier provision that is closed says nothing of the request that is in doubt.
 #[tokio::test]
 async fn a_closed_provision_does_not_end_a_doubt() {
+    test_timeout::start();
     let (sandbox, client) = without_deduplication().await;
     let new = person();
     let id = created(&client, new.clone()).await.unwrap().id;

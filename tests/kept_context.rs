@@ -45,6 +45,7 @@ fn handshakes(sandbox: &Sandbox) -> [usize; 3] {
 
 #[tokio::test]
 async fn a_restart_makes_no_authentication_call() {
+    test_timeout::start();
     let (sandbox, file) = (start().await, ContextFile::new());
     let id = ready(&file.client(&sandbox)).await;
     let before = sandbox.journal().len();
@@ -55,6 +56,7 @@ async fn a_restart_makes_no_authentication_call() {
 
 #[tokio::test]
 async fn a_restart_with_a_dead_session_opens_a_session_alone() {
+    test_timeout::start();
     let (sandbox, file) = (start().await, ContextFile::new());
     let id = ready(&file.client(&sandbox)).await;
     sandbox.end_sessions();
@@ -68,6 +70,7 @@ async fn a_restart_with_a_dead_session_opens_a_session_alone() {
 
 #[tokio::test]
 async fn an_interrupted_opening_is_resumed() {
+    test_timeout::start();
     let (sandbox, file) = (start().await, ContextFile::new());
     sandbox.inject(Injection::new(Fault::Status(405)).on(&Operation::CREATE_SESSION));
     assert_eq!(file.client(&sandbox).provisions().get(id(1)).await.unwrap_err().kind(), ErrorKind::Rejected);
@@ -77,6 +80,7 @@ async fn an_interrupted_opening_is_resumed() {
 
 #[tokio::test]
 async fn an_ended_session_is_not_used_again() {
+    test_timeout::start();
     let (sandbox, file) = (start().await, ContextFile::new());
     let id = ready(&file.client(&sandbox)).await;
     // Another process may end the session that this one has stored.
@@ -89,6 +93,7 @@ async fn an_ended_session_is_not_used_again() {
 
 #[tokio::test]
 async fn clients_of_one_process_can_share_a_context_too() {
+    test_timeout::start();
     let (sandbox, store) = (start().await, MemoryStore::default());
     let client = || sandbox.client().context_store(store.clone()).build().unwrap();
     let id = ready(&client()).await;
@@ -98,6 +103,7 @@ async fn clients_of_one_process_can_share_a_context_too() {
 
 #[tokio::test(start_paused = true)]
 async fn a_lock_that_is_not_released_ends_the_call() {
+    test_timeout::start();
     let (sandbox, store) = (start().await, MemoryStore::default());
     let held = store.lock().await.unwrap();
     let builder = sandbox.client().context_store(store.clone()).operation_timeout(Duration::from_millis(200));
@@ -132,6 +138,7 @@ impl ContextStore for Hanging {
 
 #[tokio::test]
 async fn a_store_that_hangs_ends_the_call() {
+    test_timeout::start();
     let sandbox = start().await;
     let builder = sandbox.client().context_store(Hanging).operation_timeout(Duration::from_millis(100));
     let client = builder.build().unwrap();
@@ -143,6 +150,7 @@ async fn a_store_that_hangs_ends_the_call() {
 
 #[tokio::test]
 async fn a_session_that_was_stored_without_its_user_is_replaced_to_know_it() {
+    test_timeout::start();
     let (sandbox, store) = (start().await, MemoryStore::default());
     let client = || sandbox.client().context_store(Arc::new(store.clone())).build().unwrap();
     client().open_session().await.unwrap();
@@ -156,6 +164,7 @@ async fn a_session_that_was_stored_without_its_user_is_replaced_to_know_it() {
 
 #[tokio::test]
 async fn an_unusable_context_is_refused_and_left_as_it_is() {
+    test_timeout::start();
     let (sandbox, file) = (start().await, ContextFile::new());
     ready(&file.client(&sandbox)).await;
     let before = (sandbox.journal().len(), std::fs::read(&file.0).unwrap());
@@ -179,6 +188,7 @@ async fn an_unusable_context_is_refused_and_left_as_it_is() {
 
 #[tokio::test]
 async fn the_file_holds_no_api_key_and_is_the_owners_alone() {
+    test_timeout::start();
     let (sandbox, file) = (start().await, ContextFile::new());
     ready(&file.client(&sandbox)).await;
     let text = std::fs::read_to_string(&file.0).unwrap();
@@ -194,6 +204,7 @@ async fn the_file_holds_no_api_key_and_is_the_owners_alone() {
 #[cfg(unix)]
 #[tokio::test]
 async fn the_group_of_the_file_cannot_use_it_any_more() {
+    test_timeout::start();
     use std::os::unix::fs::PermissionsExt as _;
 
     let log = Log::default();
@@ -217,6 +228,7 @@ async fn the_group_of_the_file_cannot_use_it_any_more() {
 #[tokio::test]
 #[ignore = "run by another test as a process of its own"]
 async fn another_process() {
+    test_timeout::start();
     let (base_url, context) = (std::env::var(BASE_URL).unwrap(), std::env::var(CONTEXT).unwrap());
     let builder = Client::builder(Environment::Sandbox).api_key(API_KEY).base_url(base_url).without_rate_limits();
     let client = builder.context_store(FileStore::new(context)).build().unwrap();
@@ -233,6 +245,7 @@ async fn another_process() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn processes_on_one_file_open_one_session() {
+    test_timeout::start();
     let (sandbox, file) = (start().await, ContextFile::new());
     let spawn = |_| -> Child {
         Command::new(std::env::current_exe().unwrap())
@@ -254,6 +267,7 @@ async fn processes_on_one_file_open_one_session() {
 
 #[tokio::test]
 async fn a_stored_installation_that_bunq_has_forgotten_is_replaced_on_request_alone() {
+    test_timeout::start();
     for remedy in ["reinstall", "remove the file"] {
         let (sandbox, file) = (start().await, ContextFile::new());
         let client = file.client(&sandbox);
@@ -277,6 +291,7 @@ async fn a_stored_installation_that_bunq_has_forgotten_is_replaced_on_request_al
 
 #[tokio::test]
 async fn the_context_of_another_key_is_not_replaced_on_request() {
+    test_timeout::start();
     let (sandbox, file) = (start().await, ContextFile::new());
     file.client(&sandbox).open_session().await.unwrap();
     let stored = std::fs::read(&file.0).unwrap();
@@ -295,6 +310,7 @@ fn damage(file: &ContextFile, pointer: &str, value: &str) {
 
 #[tokio::test]
 async fn a_damaged_session_token_is_replaced_by_a_new_session() {
+    test_timeout::start();
     for damaged in ["with\na line break", "", "unknown to bunq"] {
         let (sandbox, file) = (start().await, ContextFile::new());
         file.client(&sandbox).open_session().await.unwrap();
@@ -306,6 +322,7 @@ async fn a_damaged_session_token_is_replaced_by_a_new_session() {
 
 #[tokio::test]
 async fn a_damaged_key_is_an_error_that_says_what_to_do() {
+    test_timeout::start();
     let (sandbox, file) = (start().await, ContextFile::new());
     file.client(&sandbox).open_session().await.unwrap();
     // A key that is well-formed, but another's.

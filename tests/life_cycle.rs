@@ -34,6 +34,7 @@ async fn followed(waiter: Waiter) -> String {
 
 #[tokio::test]
 async fn created_reset_and_closed() {
+    test_timeout::start();
     for creation_response in [CreationResponse::Id, CreationResponse::Provision] {
         let sandbox = Sandbox::builder().creation_response(creation_response).start().await.unwrap();
         let client = sandbox.client().build().unwrap();
@@ -50,6 +51,7 @@ async fn created_reset_and_closed() {
 
 #[tokio::test]
 async fn the_older_request_creates_too() {
+    test_timeout::start();
     let (_sandbox, client) = start().await;
     let new = NewProvisionByPointer::email(
         Uuid::new_v4(),
@@ -62,6 +64,7 @@ async fn the_older_request_creates_too() {
 
 #[tokio::test]
 async fn a_reset_ends_with_a_new_credential() {
+    test_timeout::start();
     let (_sandbox, client) = start().await;
     let id = ready(&client).await;
     let old = client.provisions().get(id).await.unwrap().credential.unwrap();
@@ -73,6 +76,7 @@ async fn a_reset_ends_with_a_new_credential() {
 
 #[tokio::test]
 async fn the_moment_of_creation_is_told_by_the_bank() {
+    test_timeout::start();
     let (_sandbox, client) = start().await;
     let id = ready(&client).await;
     let seen = client.provisions().get(id).await.unwrap();
@@ -83,6 +87,7 @@ async fn the_moment_of_creation_is_told_by_the_bank() {
 
 #[tokio::test]
 async fn waiting_for_a_failed_provision_ends_at_once() {
+    test_timeout::start();
     let (sandbox, client) = start().await;
     let id = ready(&client).await;
     let closing = client.provisions().close(id).await.unwrap();
@@ -99,6 +104,7 @@ async fn waiting_for_a_failed_provision_ends_at_once() {
 
 #[tokio::test]
 async fn waiting_for_a_closed_provision_to_be_ready_says_why() {
+    test_timeout::start();
     let (sandbox, client) = start().await;
     let provisions = client.provisions();
     let expired = ready(&client).await;
@@ -119,6 +125,7 @@ async fn waiting_for_a_closed_provision_to_be_ready_says_why() {
 
 #[tokio::test(start_paused = true)]
 async fn a_wait_timeout_shows_the_last_state() {
+    test_timeout::start();
     let sandbox = Sandbox::builder().pace(Pace::Manual).start().await.unwrap();
     let client = sandbox.client().build().unwrap();
     let creating = client.provisions().create(person()).await.unwrap();
@@ -137,6 +144,7 @@ async fn a_wait_timeout_shows_the_last_state() {
 
 #[tokio::test]
 async fn time_can_drive_a_provision_too() {
+    test_timeout::start();
     let sandbox = Sandbox::builder().pace(Pace::Every(Duration::from_millis(5))).start().await.unwrap();
     let client = sandbox.client().build().unwrap();
     let id = ready(&client).await;
@@ -146,6 +154,7 @@ async fn time_can_drive_a_provision_too() {
 
 #[tokio::test]
 async fn a_value_that_bunq_adds_does_not_stop_a_wait() {
+    test_timeout::start();
     let (sandbox, client) = start().await;
     let id = ready(&client).await;
     let closing = client.provisions().close(id).await.unwrap();
@@ -165,6 +174,7 @@ async fn a_value_that_bunq_adds_does_not_stop_a_wait() {
 
 #[tokio::test]
 async fn pages_hold_every_provision_once_newest_first() {
+    test_timeout::start();
     let (_sandbox, client) = start().await;
     let provisions = client.provisions();
     let mut created = Vec::new();
@@ -193,6 +203,7 @@ async fn pages_hold_every_provision_once_newest_first() {
 
 #[tokio::test]
 async fn a_list_can_be_narrowed() {
+    test_timeout::start();
     let (sandbox, client) = start().await;
     let provisions = client.provisions();
     let ids: Vec<_> = [ready(&client).await, ready(&client).await, ready(&client).await].into();
@@ -216,6 +227,7 @@ async fn a_list_can_be_narrowed() {
 
 #[tokio::test]
 async fn closing_twice_succeeds_and_says_so() {
+    test_timeout::start();
     let (sandbox, client) = start().await;
     let provisions = client.provisions();
     let id = ready(&client).await;
@@ -236,6 +248,7 @@ async fn closing_twice_succeeds_and_says_so() {
 
 #[tokio::test]
 async fn creating_twice_finds_the_first_and_says_so() {
+    test_timeout::start();
     let (sandbox, client) = start().await;
     let new = person();
     let created = client.provisions().create(new.clone()).await.unwrap();
@@ -246,6 +259,7 @@ async fn creating_twice_finds_the_first_and_says_so() {
 
 #[tokio::test]
 async fn an_unknown_provision_cannot_be_closed() {
+    test_timeout::start();
     let (_sandbox, client) = start().await;
     let error = client.provisions().close(id(999)).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NotFound);

@@ -39,6 +39,7 @@ fn refused(sandbox: &Sandbox) -> usize {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn many_tasks_and_clones_meet_no_429() {
+    test_timeout::start();
     let (sandbox, builder) = start().await;
     let client = builder.build().unwrap();
     let tasks = (0..20).map(|_| {
@@ -56,6 +57,7 @@ async fn many_tasks_and_clones_meet_no_429() {
 
 #[tokio::test]
 async fn retries_take_permits_too() {
+    test_timeout::start();
     let (sandbox, builder) = start().await;
     let client = builder.retry(at_once()).build().unwrap();
     client.provisions().list().page().await.unwrap();
@@ -68,6 +70,7 @@ async fn retries_take_permits_too() {
 
 #[tokio::test(start_paused = true)]
 async fn a_429_pauses_calls_and_sets_the_limit() {
+    test_timeout::start();
     let second = Duration::from_secs(1);
     for is_signed in [true, false] {
         let bank = Sandbox::builder().rate_limit(&Operation::GET_PROVISION, 1, second).signed_refusals(is_signed);
@@ -89,6 +92,7 @@ async fn a_429_pauses_calls_and_sets_the_limit() {
 /// Whoever is on the way can write such a refusal.
 #[tokio::test(start_paused = true)]
 async fn a_refusal_without_a_signature_closes_an_operation_for_a_minute_at_most() {
+    test_timeout::start();
     const LIMIT: &str = "You can do a maximum of 1 calls per 3600 seconds to this endpoint.";
     let (second, minute) = (Duration::from_secs(1), Duration::from_secs(60));
     let envelope = format!(r#"{{"Error":[{{"error_description":"{LIMIT}"}}]}}"#);
@@ -132,6 +136,7 @@ async fn a_refusal_without_a_signature_closes_an_operation_for_a_minute_at_most(
 
 #[tokio::test]
 async fn a_permit_that_comes_too_late_is_an_error_at_once() {
+    test_timeout::start();
     let sandbox = Sandbox::start().await.unwrap();
     let hour = Duration::from_secs(3600);
     let client = sandbox.client().rate_limit(&Operation::CREATE_PROVISION, 1, hour).build().unwrap();
@@ -148,6 +153,7 @@ async fn a_permit_that_comes_too_late_is_an_error_at_once() {
 
 #[tokio::test]
 async fn a_pause_of_bunqs_is_kept_between_the_requests_of_a_verb() {
+    test_timeout::start();
     let sandbox = Sandbox::builder().signed_refusals(true).start().await.unwrap();
     let client = sandbox.client().retry(at_once()).build().unwrap();
     sandbox.inject(Injection::new(Fault::Status(503)).on(&Operation::CREATE_PROVISION));
@@ -163,6 +169,7 @@ async fn a_pause_of_bunqs_is_kept_between_the_requests_of_a_verb() {
 
 #[tokio::test]
 async fn a_call_that_wakes_up_too_late_is_not_sent() {
+    test_timeout::start();
     let sandbox = Sandbox::start().await.unwrap();
     let (second, patience) = (Duration::from_secs(1), Duration::from_secs(3));
     let builder = sandbox.client().rate_limit(&Operation::GET_PROVISION, 1, second).operation_timeout(patience);
@@ -182,6 +189,7 @@ async fn a_call_that_wakes_up_too_late_is_not_sent() {
 /// Clients that know nothing of each other.
 #[tokio::test(flavor = "multi_thread")]
 async fn clients_that_share_an_address_all_finish() {
+    test_timeout::start();
     let (sandbox, _) = start().await;
     let clients: Vec<_> = (0..4).map(|_| sandbox.client().build().unwrap()).collect();
     // They come together, however long they take to make their keys.
@@ -201,6 +209,7 @@ async fn clients_that_share_an_address_all_finish() {
 
 #[tokio::test(start_paused = true)]
 async fn a_neighbours_calls_are_waited_for() {
+    test_timeout::start();
     let sandbox = Sandbox::builder().rate_limit(&Operation::UPDATE_PROVISION, 2, WINDOW).start().await.unwrap();
     // A 429 is no attempt.
     let client = sandbox.client().retry(once()).build().unwrap();
@@ -214,6 +223,7 @@ async fn a_neighbours_calls_are_waited_for() {
 /// Many closings at once, as everybody writes it.
 #[tokio::test(start_paused = true)]
 async fn calls_wait_for_their_permits_as_long_as_they_may_take() {
+    test_timeout::start();
     let (second, limit) = (Duration::from_secs(1), Duration::from_millis(20));
     for (timeout, all_succeed) in [(second / 5, false), (60 * second, true)] {
         let sandbox = Sandbox::builder().rate_limit(&Operation::UPDATE_PROVISION, 2, limit).start().await.unwrap();

@@ -27,6 +27,7 @@ fn ten() -> PageSize {
 
 #[tokio::test]
 async fn a_stream_holds_every_provision_once_newest_first() {
+    test_timeout::start();
     let (_sandbox, client) = start().await;
     let created = create(&client, 25).await;
     let list = client.provisions().list().count(ten());
@@ -37,6 +38,7 @@ async fn a_stream_holds_every_provision_once_newest_first() {
 
 #[tokio::test]
 async fn provisions_created_meanwhile_shift_no_page() {
+    test_timeout::start();
     let (_sandbox, client) = start().await;
     let created = create(&client, 25).await;
     let list = client.provisions().list().count(ten());
@@ -53,6 +55,7 @@ async fn provisions_created_meanwhile_shift_no_page() {
 
 #[tokio::test]
 async fn a_stream_resumes_behind_a_cursor() {
+    test_timeout::start();
     let (_sandbox, client) = start().await;
     let created = create(&client, 25).await;
     let list = client.provisions().list().count(ten());
@@ -65,6 +68,7 @@ async fn a_stream_resumes_behind_a_cursor() {
 
 #[tokio::test]
 async fn an_empty_page_in_the_middle_is_not_the_end() {
+    test_timeout::start();
     let (sandbox, client) = start().await;
     let created = create(&client, 25).await;
     let pages = AtomicUsize::new(0);
@@ -82,6 +86,7 @@ async fn an_empty_page_in_the_middle_is_not_the_end() {
 
 #[tokio::test]
 async fn an_endless_list_ends_with_an_error() {
+    test_timeout::start();
     let (sandbox, client) = start().await;
     create(&client, 25).await;
     let pages = Arc::new(AtomicUsize::new(0));
@@ -103,6 +108,7 @@ async fn an_endless_list_ends_with_an_error() {
 
 #[tokio::test(start_paused = true)]
 async fn an_endless_list_of_empty_pages_ends_with_an_error() {
+    test_timeout::start();
     let (sandbox, client) = start().await;
     client.open_session().await.unwrap();
     let mut older = 1_000_000;
@@ -118,6 +124,7 @@ async fn an_endless_list_of_empty_pages_ends_with_an_error() {
 
 #[tokio::test]
 async fn pages_are_read_on_demand() {
+    test_timeout::start();
     let (sandbox, client) = start().await;
     create(&client, 25).await;
     let before = sandbox.journal().len();
@@ -129,6 +136,7 @@ async fn pages_are_read_on_demand() {
 
 #[tokio::test]
 async fn new_provisions_are_streamed_from_the_oldest_to_the_newest() {
+    test_timeout::start();
     let (_sandbox, client) = start().await;
     let mut created = create(&client, 25).await;
     let seen = created.pop().unwrap();

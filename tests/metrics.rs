@@ -48,6 +48,7 @@ fn sums(exporter: &InMemoryMetricExporter) -> BTreeMap<String, f64> {
 // The only test in this file, because a process has one subscriber.
 #[tokio::test(start_paused = true)]
 async fn metrics_as_an_exporter_sees_them() {
+    test_timeout::start();
     let exporter = InMemoryMetricExporter::default();
     let provider = SdkMeterProvider::builder().with_periodic_exporter(exporter.clone()).build();
     Registry::default().with(MetricsLayer::new(provider.clone())).init();

@@ -202,6 +202,7 @@ async fn breaking_box(sandbox: &Sandbox) -> (SocketAddr, Arc<AtomicUsize>) {
 /// What fails on a connection that was kept goes over a fresh one.
 #[tokio::test(start_paused = true)]
 async fn a_box_that_closes_kept_connections_fails_nothing() {
+    test_timeout::start();
     let sandbox = Sandbox::builder().deduplicate(false).start().await.unwrap();
     let (address, broken) = breaking_box(&sandbox).await;
     let client = sandbox.client().base_url(format!("http://{address}/v1")).build().unwrap();
@@ -234,6 +235,7 @@ fn proxy_url(address: SocketAddr, password: &str) -> String {
 
 #[tokio::test]
 async fn calls_go_through_a_proxy_with_a_password() {
+    test_timeout::start();
     let (sandbox, authority) = (Sandbox::start().await.unwrap(), Authority::new());
     let server = terminate_tls(&sandbox, authority.server(&[BANK], false, rustls::ALL_VERSIONS)).await;
     let (proxy, asked) = forward_proxy(server).await;
@@ -258,6 +260,7 @@ async fn calls_go_through_a_proxy_with_a_password() {
 /// A password in each spelling that names a proxy.
 #[tokio::test]
 async fn what_reaches_the_proxy_is_what_was_meant() {
+    test_timeout::start();
     let (sandbox, authority) = (Sandbox::start().await.unwrap(), Authority::new());
     let server = terminate_tls(&sandbox, authority.server(&[BANK], false, rustls::ALL_VERSIONS)).await;
     let file = authority.file();
@@ -283,6 +286,7 @@ async fn what_reaches_the_proxy_is_what_was_meant() {
 /// A setting that cannot be read does not stand for none, and an empty one hides no other.
 #[tokio::test]
 async fn a_proxy_that_cannot_be_read_is_no_direct_way() {
+    test_timeout::start();
     let (sandbox, authority) = (Sandbox::start().await.unwrap(), Authority::new());
     let server = terminate_tls(&sandbox, authority.server(&[BANK], false, rustls::ALL_VERSIONS)).await;
     let (proxy, asked) = forward_proxy(server).await;
@@ -304,6 +308,7 @@ async fn a_proxy_that_cannot_be_read_is_no_direct_way() {
 
 #[tokio::test]
 async fn loopback_is_never_reached_through_a_proxy() {
+    test_timeout::start();
     let (sandbox, authority) = (Sandbox::start().await.unwrap(), Authority::new());
     let (proxy, asked) = forward_proxy(address_of(&sandbox)).await;
     let http = HttpConfig::default().root_certificates(authority.pem()).proxy(proxy_url(proxy, PASSWORD));
@@ -339,6 +344,7 @@ async fn has_succeeded(process: &mut Command) -> bool {
 #[tokio::test]
 #[ignore = "another test starts it"]
 async fn another_process() {
+    test_timeout::start();
     let (base_url, key) = (std::env::var(BASE_URL).unwrap(), std::env::var(API_KEY).unwrap());
     let port = base_url.rsplit(':').next().unwrap().trim_end_matches("/v1").parse().unwrap();
     let is_direct = std::env::var("BUNQ_TEST_DIRECT").is_ok();
@@ -352,6 +358,7 @@ async fn another_process() {
 
 #[tokio::test]
 async fn the_environment_names_a_proxy_and_certificates() {
+    test_timeout::start();
     let (sandbox, authority) = (Sandbox::start().await.unwrap(), Authority::new());
     let server = terminate_tls(&sandbox, authority.server(&[BANK], false, rustls::ALL_VERSIONS)).await;
     let (proxy, asked) = forward_proxy(server).await;
@@ -369,6 +376,7 @@ async fn the_environment_names_a_proxy_and_certificates() {
 
 #[tokio::test]
 async fn a_private_authority_and_a_client_certificate() {
+    test_timeout::start();
     let (sandbox, authority) = (Sandbox::start().await.unwrap(), Authority::new());
     let server = terminate_tls(&sandbox, authority.server(&["localhost"], true, rustls::ALL_VERSIONS)).await;
     let base_url = || format!("https://localhost:{}/v1", server.port());
@@ -392,6 +400,7 @@ async fn a_private_authority_and_a_client_certificate() {
 
 #[tokio::test]
 async fn a_certificate_for_another_name_is_refused() {
+    test_timeout::start();
     let (sandbox, authority) = (Sandbox::start().await.unwrap(), Authority::new());
     let server = terminate_tls(&sandbox, authority.server(&[BANK], false, rustls::ALL_VERSIONS)).await;
     let http = HttpConfig::default().root_certificates(authority.pem());
@@ -401,6 +410,7 @@ async fn a_certificate_for_another_name_is_refused() {
 
 #[tokio::test]
 async fn an_older_tls_is_refused() {
+    test_timeout::start();
     let (sandbox, authority) = (Sandbox::start().await.unwrap(), Authority::new());
     let server = terminate_tls(&sandbox, authority.server(&["localhost"], false, &[&version::TLS12])).await;
     let base_url = || format!("https://localhost:{}/v1", server.port());
@@ -424,6 +434,7 @@ async fn an_older_tls_is_refused() {
 /// Who says which way to go, is not overruled by a function.
 #[tokio::test]
 async fn nobody_can_replace_the_proxy_that_was_set() {
+    test_timeout::start();
     let (sandbox, authority) = (Sandbox::start().await.unwrap(), Authority::new());
     let server = terminate_tls(&sandbox, authority.server(&[BANK], false, rustls::ALL_VERSIONS)).await;
     let ((proxy, asked), (other, asked_other)) = (forward_proxy(server).await, forward_proxy(server).await);
@@ -448,6 +459,7 @@ async fn nobody_can_replace_the_proxy_that_was_set() {
 
 #[tokio::test]
 async fn nobody_can_switch_the_checks_off() {
+    test_timeout::start();
     let (sandbox, authority) = (Sandbox::start().await.unwrap(), Authority::new());
     let server = terminate_tls(&sandbox, authority.server(&[BANK], false, rustls::ALL_VERSIONS)).await;
     let base_url = || format!("https://localhost:{}/v1", server.port());
@@ -476,6 +488,7 @@ async fn nobody_can_switch_the_checks_off() {
 
 #[tokio::test]
 async fn nobody_can_log_what_is_said() {
+    test_timeout::start();
     let log = Log::default();
     let writer = log.clone();
     tracing_subscriber::fmt().with_max_level(LevelFilter::TRACE).with_writer(move || writer.clone()).init();
@@ -499,6 +512,7 @@ async fn nobody_can_log_what_is_said() {
 
 #[tokio::test]
 async fn calls_come_from_the_address_that_was_chosen() {
+    test_timeout::start();
     let sandbox = Sandbox::start().await.unwrap();
     let bank = address_of(&sandbox);
     let (listener, address) = listener().await;
@@ -522,6 +536,7 @@ async fn calls_come_from_the_address_that_was_chosen() {
 
 #[tokio::test]
 async fn a_program_names_itself_and_its_language() {
+    test_timeout::start();
     let sandbox = Sandbox::start().await.unwrap();
     let http = HttpConfig::default().user_agent_suffix("acme/2.1 (batch)").language(Language::NlNl);
     let partner = client(&sandbox, sandbox.base_url().to_owned(), http).build().unwrap();

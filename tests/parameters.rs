@@ -62,6 +62,7 @@ fn check(document: &Value, call: &JournalEntry, place: &str, sent: &[(String, St
 
 #[tokio::test]
 async fn headers_and_query_are_as_the_document_says() {
+    test_timeout::start();
     let document = document();
     let statuses = document["components"]["schemas"]["ProvisionStatus"]["x-extensible-enum"].as_array().unwrap();
     let statuses: Vec<ProvisionStatus> =
@@ -97,5 +98,6 @@ async fn headers_and_query_are_as_the_document_says() {
 
 #[test]
 fn the_largest_page_is_the_documents() {
+    test_timeout::start();
     assert_eq!(document()["components"]["schemas"]["PageSize"]["maximum"], PageSize::MAX.get());
 }

@@ -19,6 +19,7 @@ const MINUTE: Duration = Duration::from_secs(60);
 
 #[tokio::test(start_paused = true)]
 async fn a_life_of_minutes_is_followed() {
+    test_timeout::start();
     let sandbox = Sandbox::builder().pace(Pace::Every(MINUTE)).rate_limits(true).start().await.unwrap();
     let client = sandbox.client().build().unwrap();
     let start = Instant::now();
@@ -33,6 +34,7 @@ async fn a_life_of_minutes_is_followed() {
 
 #[tokio::test(start_paused = true)]
 async fn bunqs_rate_limits_are_kept() {
+    test_timeout::start();
     let sandbox = Sandbox::builder().rate_limits(true).start().await.unwrap();
     let client = sandbox.client().build().unwrap();
     client.open_session().await.unwrap();
@@ -50,6 +52,7 @@ async fn bunqs_rate_limits_are_kept() {
 
 #[tokio::test(start_paused = true)]
 async fn a_half_open_connection_ends() {
+    test_timeout::start();
     let sandbox = Sandbox::start().await.unwrap();
     let address = sandbox.base_url().trim_start_matches("http://").trim_end_matches("/v1").to_owned();
     for beginning in ["", "POST /v1/installation HT", "POST /v1/installation HTTP/1.1\r\nContent-Length: 9\r\n\r\n{"] {

@@ -210,6 +210,7 @@ async fn call(client: &Client, documented: &Documented) -> String {
 
 #[tokio::test(start_paused = true)]
 async fn no_secret_of_bunqs_documented_bodies_is_shown() {
+    test_timeout::start();
     let log = Log::default();
     let writer = log.clone();
     tracing_subscriber::fmt()
@@ -257,6 +258,7 @@ async fn no_secret_of_bunqs_documented_bodies_is_shown() {
 #[cfg(feature = "cli")]
 #[tokio::test(flavor = "multi_thread")]
 async fn the_program_shows_no_secret_of_bunqs_documented_bodies() {
+    test_timeout::start();
     use common::{program_for, ran};
 
     let secret = secret_members();

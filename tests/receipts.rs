@@ -47,6 +47,7 @@ async fn receipts(form: SignatureForm, response: CreationResponse) -> (Sandbox, 
 
 #[tokio::test]
 async fn a_receipt_has_what_bunq_has_signed() {
+    test_timeout::start();
     for form in [SignatureForm::Body, SignatureForm::WithHeaders] {
         let (sandbox, _folder, path) = receipts(form, CreationResponse::Id).await;
         let id = sandbox.provision_ids()[0];
@@ -69,6 +70,7 @@ async fn a_receipt_has_what_bunq_has_signed() {
 /// A response that brings a credential is kept as a digest, which bunq's signature still verifies.
 #[tokio::test]
 async fn no_credential_is_in_a_receipt() {
+    test_timeout::start();
     for form in [SignatureForm::Body, SignatureForm::WithHeaders] {
         let sandbox = Sandbox::builder().signature_form(form).start().await.unwrap();
         sandbox.before_signing(|call, response| {
@@ -97,6 +99,7 @@ async fn no_credential_is_in_a_receipt() {
 /// Each byte counts, also where bunq has signed nothing.
 #[tokio::test]
 async fn a_changed_byte_is_found_wherever_it_is() {
+    test_timeout::start();
     for form in [SignatureForm::Body, SignatureForm::WithHeaders] {
         let (_sandbox, _folder, path) = receipts(form, CreationResponse::Id).await;
         let whole = std::fs::read(&path).unwrap();
@@ -128,6 +131,7 @@ fn forged(lines: &[serde_json::Value]) -> Vec<u8> {
 
 #[tokio::test]
 async fn what_bunq_has_not_signed_is_refused() {
+    test_timeout::start();
     let (_sandbox, _folder, path) = receipts(SignatureForm::WithHeaders, CreationResponse::Id).await;
     let (_other, _other_folder, other) = receipts(SignatureForm::WithHeaders, CreationResponse::Id).await;
     let lines = |path: &Path| -> Vec<serde_json::Value> {
@@ -171,6 +175,7 @@ async fn what_bunq_has_not_signed_is_refused() {
 /// The same bytes, which bunq has signed, written down so that they seem to say something else.
 #[tokio::test]
 async fn what_was_signed_is_read_in_one_way_alone() {
+    test_timeout::start();
     let (_sandbox, _folder, path) = receipts(SignatureForm::WithHeaders, CreationResponse::Id).await;
     let line: serde_json::Value =
         serde_json::from_str(std::fs::read_to_string(&path).unwrap().lines().next().unwrap()).unwrap();
@@ -212,6 +217,7 @@ async fn what_was_signed_is_read_in_one_way_alone() {
 /// A bank that signs no ids, or more than one, or ids that are too long to be noted.
 #[tokio::test]
 async fn ids_are_stated_if_they_are_signed() {
+    test_timeout::start();
     const NAMES: [&str; 2] = ["X-Bunq-Client-Request-Id", "X-Bunq-Client-Response-Id"];
     type Edit = fn(&mut Vec<(String, String)>);
     let edits: [(Edit, Option<[bool; 2]>); 6] = [
@@ -248,6 +254,7 @@ async fn ids_are_stated_if_they_are_signed() {
 /// The receipts of two responses, cut off and added to in each way.
 #[tokio::test]
 async fn nothing_but_an_unfinished_write_is_cut_off() {
+    test_timeout::start();
     let (sandbox, folder, path) = receipts(SignatureForm::Body, CreationResponse::Id).await;
     let whole = std::fs::read(&path).unwrap();
     let first = whole.iter().position(|byte| *byte == b'\n').unwrap() + 1;
@@ -304,6 +311,7 @@ async fn nothing_but_an_unfinished_write_is_cut_off() {
 
 #[tokio::test]
 async fn a_missing_line_is_found_and_an_incomplete_one_is_cut_off() {
+    test_timeout::start();
     let (sandbox, _folder, path) = receipts(SignatureForm::Body, CreationResponse::Id).await;
     let text = std::fs::read_to_string(&path).unwrap();
     let second = text.lines().nth(1).unwrap();
@@ -326,6 +334,7 @@ async fn a_missing_line_is_found_and_an_incomplete_one_is_cut_off() {
 /// Those of a bulk operation, with many in flight at once, and some responses lost.
 #[tokio::test]
 async fn each_accepted_row_of_a_bulk_operation_has_a_receipt() {
+    test_timeout::start();
     let sandbox = Sandbox::start().await.unwrap();
     let folder = Folder::new();
     let path = folder.path("receipts");
@@ -353,6 +362,7 @@ impl ExchangeObserver for Seen {
 /// One observer sees every exchange that is verified, and no other.
 #[tokio::test]
 async fn an_observer_sees_each_verified_exchange() {
+    test_timeout::start();
     let sandbox = Sandbox::start().await.unwrap();
     let seen = std::sync::Arc::new(Seen::default());
     let client = sandbox.client().retry(common::once()).observer(std::sync::Arc::clone(&seen)).build().unwrap();
@@ -386,6 +396,7 @@ impl ExchangeObserver for Slow {
 /// The next call has its permit while the observer works.
 #[tokio::test]
 async fn a_slow_observer_takes_nothing_of_the_rate_limit() {
+    test_timeout::start();
     let sandbox = Sandbox::start().await.unwrap();
     let client = sandbox.client().rate_limit(&Operation::GET_PROVISION, 1, Duration::from_millis(10));
     let client = client.operation_timeout(Duration::from_secs(60)).observer(Slow(tokio::sync::Barrier::new(2)));

@@ -178,6 +178,7 @@ async fn session(sandbox: &Sandbox) -> String {
 
 #[tokio::test(start_paused = true)]
 async fn each_fault_has_an_outcome_that_an_injection_can_override() {
+    test_timeout::start();
     let mut partner = Partner::start().await;
     for fault in FAULTS {
         let at_first = !matches!(
@@ -215,6 +216,7 @@ async fn each_fault_has_an_outcome_that_an_injection_can_override() {
 
 #[tokio::test]
 async fn a_refused_request_is_not_carried_out_under_a_fault() {
+    test_timeout::start();
     let partner = Partner::start().await;
     partner.sandbox.inject(Fault::MissingSignature);
     let response = partner.get("/1").await;
@@ -223,6 +225,7 @@ async fn a_refused_request_is_not_carried_out_under_a_fault() {
 
 #[tokio::test]
 async fn refusals_are_signed_if_that_is_set() {
+    test_timeout::start();
     for signed in [false, true] {
         http_statuses(Partner::of(Sandbox::builder().signed_refusals(signed)).await, signed).await;
     }
@@ -261,6 +264,7 @@ async fn http_statuses(mut partner: Partner, signed: bool) {
 
 #[tokio::test]
 async fn a_dead_token_is_refused_in_bunqs_manners() {
+    test_timeout::start();
     for (manner, status, text) in [
         (DeadToken::Unauthorized, 401, "The session is over, or the token is unknown."),
         (DeadToken::InsufficientAuthentication, 403, "Insufficient authentication."),
@@ -286,6 +290,7 @@ async fn a_dead_token_is_refused_in_bunqs_manners() {
 
 #[tokio::test]
 async fn a_strict_bank_refuses_every_body_that_is_not_signed() {
+    test_timeout::start();
     let partner = Partner::of(Sandbox::builder().require_signatures(true)).await;
     let refused = partner.create(Uuid::new_v4()).await;
     assert_eq!((refused.status, partner.last_call().carried_out), (466, false));
@@ -298,6 +303,7 @@ async fn a_strict_bank_refuses_every_body_that_is_not_signed() {
 /// bunq documents one form of a client's key.
 #[tokio::test]
 async fn an_installation_takes_the_documented_form_of_a_key_alone() {
+    test_timeout::start();
     let partner = Partner::start().await;
     let key = common::vector_key("2048 bits");
     for (key, status) in [(common::in_pkcs1(&key), 400), (common::vector_key("1024 bits"), 400), (key, 200)] {
@@ -310,6 +316,7 @@ async fn an_installation_takes_the_documented_form_of_a_key_alone() {
 
 #[tokio::test]
 async fn a_wrong_key_has_the_status_that_is_set() {
+    test_timeout::start();
     for status in [400, 401, 403] {
         let sandbox = Sandbox::builder().wrong_key_status(status).start().await.unwrap();
         let client = sandbox.client().api_key("sandbox_of_somebody_else").build().unwrap();
@@ -319,6 +326,7 @@ async fn a_wrong_key_has_the_status_that_is_set() {
 
 #[tokio::test]
 async fn responses_go_astray() {
+    test_timeout::start();
     let partner = Partner::start().await;
     let [first, second] = partner.sandbox.populate(2)[..] else { panic!() };
     let read = partner.read(first).await;
@@ -337,6 +345,7 @@ async fn responses_go_astray() {
 
 #[tokio::test(start_paused = true)]
 async fn a_request_arrives_late() {
+    test_timeout::start();
     let partner = Partner::start().await;
     let id = partner.sandbox.populate(1)[0];
     partner.sandbox.inject(Fault::LateArrival(SOON * 10));
@@ -349,6 +358,7 @@ async fn a_request_arrives_late() {
 
 #[tokio::test]
 async fn a_neighbour_takes_places_of_the_address() {
+    test_timeout::start();
     for refused_count in [false, true] {
         let builder = Sandbox::builder().rate_limit(&Operation::LIST_PROVISIONS, 3, NEVER);
         let partner = Partner::of(builder.refused_calls_count(refused_count)).await;
@@ -361,6 +371,7 @@ async fn a_neighbour_takes_places_of_the_address() {
 
 #[tokio::test]
 async fn a_connection_is_closed_without_a_response() {
+    test_timeout::start();
     let partner = Partner::start().await;
     partner.sandbox.inject(Fault::Drop);
     let error = partner.receive(partner.request(Method::GET, "")).await.err().unwrap();
@@ -371,6 +382,7 @@ async fn a_connection_is_closed_without_a_response() {
 
 #[tokio::test]
 async fn a_response_breaks_off() {
+    test_timeout::start();
     let partner = Partner::start().await;
     let whole = partner.get("").await.body;
     partner.sandbox.inject(Injection::new(Fault::Truncated).times(2));
@@ -386,6 +398,7 @@ async fn a_response_breaks_off() {
 
 #[tokio::test]
 async fn a_response_never_ends() {
+    test_timeout::start();
     let partner = Partner::start().await;
     let whole = partner.get("").await.body;
     partner.sandbox.inject(Fault::SlowDrip { pause: Duration::from_micros(1) });
@@ -405,6 +418,7 @@ async fn a_response_never_ends() {
 
 #[tokio::test]
 async fn a_response_is_late() {
+    test_timeout::start();
     let partner = Partner::start().await;
     let start = Instant::now();
     let response = partner.spoiled(Fault::Late(SOON)).await;
@@ -414,6 +428,7 @@ async fn a_response_is_late() {
 
 #[tokio::test]
 async fn unusable_bodies() {
+    test_timeout::start();
     let partner = Partner::start().await;
     let response = partner.spoiled(Fault::EmptyBody).await;
     assert_eq!((response.status, response.is_signed, response.text()), (200, true, ""));
@@ -430,6 +445,7 @@ async fn unusable_bodies() {
 
 #[tokio::test]
 async fn signatures() {
+    test_timeout::start();
     let partner = Partner::start().await;
     for (fault, is_there) in
         [(Fault::MissingSignature, false), (Fault::WrongSignature, true), (Fault::ForeignSignature, true)]
@@ -445,6 +461,7 @@ async fn signatures() {
 
 #[tokio::test]
 async fn drift_is_signed() {
+    test_timeout::start();
     let partner = Partner::start().await;
     let drifted = async |fault| {
         let response = partner.spoiled(fault).await;
@@ -478,6 +495,7 @@ async fn drift_is_signed() {
 /// Both forms of signature cover responses with drift.
 #[tokio::test]
 async fn the_client_accepts_drift() {
+    test_timeout::start();
     for form in [SignatureForm::Body, SignatureForm::WithHeaders] {
         let sandbox = Sandbox::builder().signature_form(form).start().await.unwrap();
         let client = sandbox.client().build().unwrap();
@@ -492,6 +510,7 @@ async fn the_client_accepts_drift() {
 
 #[tokio::test]
 async fn injections_are_played_in_order_and_can_be_removed() {
+    test_timeout::start();
     let unavailable = Injection::new(Fault::Status(503)).on(&Operation::LIST_PROVISIONS).after(1).times(2);
     let partner = Partner::of(Sandbox::builder().inject(unavailable)).await;
     let mut statuses = Vec::new();
@@ -511,6 +530,7 @@ async fn injections_are_played_in_order_and_can_be_removed() {
 
 #[tokio::test]
 async fn bunqs_rate_limits_are_enforced_by_operation() {
+    test_timeout::start();
     let partner =
         Partner::of(Sandbox::builder().rate_limits(true).rate_limit(&Operation::GET_PROVISION, 2, NEVER).rate_limit(
             &Operation::LIST_PROVISIONS,
@@ -539,6 +559,7 @@ async fn bunqs_rate_limits_are_enforced_by_operation() {
 
 #[tokio::test]
 async fn windows_roll_with_the_calls() {
+    test_timeout::start();
     let window = Duration::from_millis(200);
     let partner = Partner::of(Sandbox::builder().rate_limit(&Operation::LIST_PROVISIONS, 2, window)).await;
     // No window may hold three accepted calls.
@@ -554,6 +575,7 @@ async fn windows_roll_with_the_calls() {
 
 #[tokio::test]
 async fn a_hundred_thousand_provisions_are_listed_page_by_page() {
+    test_timeout::start();
     let partner = Partner::start().await;
     let ids = partner.sandbox.populate(100_000);
     assert_eq!(ids.len(), 100_000);
@@ -578,6 +600,7 @@ async fn a_hundred_thousand_provisions_are_listed_page_by_page() {
 
 #[tokio::test]
 async fn an_external_uuid_may_be_taken_twice_if_asked_for() {
+    test_timeout::start();
     let uuid = Uuid::new_v4();
     for (deduplicate, status, there) in [(true, 400, 1), (false, 200, 2)] {
         let partner = Partner::of(Sandbox::builder().deduplicate(deduplicate)).await;
@@ -590,6 +613,7 @@ async fn an_external_uuid_may_be_taken_twice_if_asked_for() {
 
 #[tokio::test]
 async fn taking_the_journal_empties_it() {
+    test_timeout::start();
     let partner = Partner::start().await;
     partner.get("").await;
     assert_eq!(partner.sandbox.take_journal().len(), 1);
@@ -616,6 +640,7 @@ async fn connect(partner: &Partner) -> TcpStream {
 
 #[tokio::test]
 async fn a_request_is_carried_out_though_the_caller_hangs_up() {
+    test_timeout::start();
     let partner = Partner::start().await;
     for _ in 0..50 {
         let id = partner.sandbox.populate(1)[0];
@@ -634,6 +659,7 @@ async fn a_request_is_carried_out_though_the_caller_hangs_up() {
 
 #[tokio::test]
 async fn dropping_the_last_handle_closes_the_connections() {
+    test_timeout::start();
     let partner = Partner::start().await;
     let id = partner.sandbox.populate(1)[0];
     let mut connection = connect(&partner).await;

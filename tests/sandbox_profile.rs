@@ -18,6 +18,7 @@ fn seed(json: serde_json::Value) -> SeedProvision {
 
 #[tokio::test]
 async fn a_seed_is_there_from_the_start() {
+    test_timeout::start();
     let uuid = Uuid::new_v4();
     let sandbox = Sandbox::builder()
         .seed([
@@ -39,6 +40,7 @@ async fn a_seed_is_there_from_the_start() {
 
 #[tokio::test]
 async fn a_seed_that_cannot_be_is_refused() {
+    test_timeout::start();
     let uuid = Uuid::new_v4();
     for (provision, problem) in [
         (serde_json::json!({"status": "GONE"}), "provision 2 of the seed: there is no status GONE"),
@@ -60,6 +62,7 @@ async fn a_seed_that_cannot_be_is_refused() {
 
 #[tokio::test]
 async fn a_profile_that_cannot_be_is_refused() {
+    test_timeout::start();
     let mut profile = Profile::default();
     profile.wrong_key = 200;
     let error = Sandbox::builder().profile(profile).start().await.unwrap_err().to_string();
@@ -68,6 +71,7 @@ async fn a_profile_that_cannot_be_is_refused() {
 
 #[tokio::test]
 async fn a_kept_context_survives_a_restart_from_a_saved_state() {
+    test_timeout::start();
     let folder = common::Folder::new();
     let store = FileStore::new(folder.path("context.json"));
     let sandbox = Sandbox::builder().pace(Pace::Manual).start().await.unwrap();
@@ -96,6 +100,7 @@ async fn a_kept_context_survives_a_restart_from_a_saved_state() {
 
 #[tokio::test]
 async fn a_saved_state_that_cannot_be_used_is_refused() {
+    test_timeout::start();
     let sandbox = Sandbox::start().await.unwrap();
     let saved = sandbox.saved_state().unwrap();
     let start = |text: String| async move {
@@ -111,6 +116,7 @@ async fn a_saved_state_that_cannot_be_used_is_refused() {
 
 #[tokio::test]
 async fn a_key_is_refused_from_another_address() {
+    test_timeout::start();
     let sandbox = Sandbox::start().await.unwrap();
     let client = sandbox.client().build().unwrap();
     client.open_session().await.unwrap();
@@ -126,6 +132,7 @@ async fn a_key_is_refused_from_another_address() {
 
 #[tokio::test]
 async fn a_device_is_bound_to_the_address_that_it_was_registered_from() {
+    test_timeout::start();
     let sandbox = Sandbox::start().await.unwrap();
     let folder = common::Folder::new();
     let from = |address: [u8; 4]| {
@@ -143,6 +150,7 @@ async fn a_device_is_bound_to_the_address_that_it_was_registered_from() {
 
 #[tokio::test]
 async fn what_is_known_of_earlier_calls_can_be_asked_without_a_call() {
+    test_timeout::start();
     let sandbox = Sandbox::start().await.unwrap();
     let client = sandbox.client().build().unwrap();
     assert_eq!(client.context().await.unwrap(), None);
@@ -156,6 +164,7 @@ async fn what_is_known_of_earlier_calls_can_be_asked_without_a_call() {
 
 #[tokio::test]
 async fn a_client_works_with_a_bank_of_another_kind() {
+    test_timeout::start();
     let mut profile = Profile::default();
     profile.dead_token = DeadToken::InsufficientAuthentication;
     profile.signed_installation = false;

@@ -214,6 +214,7 @@ async fn play(seed: u64, sandbox: &Sandbox, client: &Client, is_told: bool) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_request_is_lost_or_carried_out_twice() {
+    test_timeout::start();
     let one: Option<u64> = std::env::var("BUNQ_PARTNER_SEED").ok().map(|seed| seed.parse().unwrap());
     let next = Arc::new(AtomicU64::new(one.unwrap_or(0)));
     let end = one.map_or(SCHEDULES, |seed| seed + 1);

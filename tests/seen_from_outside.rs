@@ -85,6 +85,7 @@ macro_rules! assert_spans {
 // One test, because a process has one subscriber.
 #[tokio::test]
 async fn spans_and_events_of_a_call() {
+    test_timeout::start();
     let (exporter, log) = (Exporter::default(), Log::default());
     exporter.see_all(log.clone());
     let (sandbox, client) = start().await;

@@ -34,6 +34,7 @@ async fn read_at_once(client: &Client, tasks: usize) -> Vec<Result<(), Error>> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_hundred_tasks_on_a_cold_client_open_one_session() {
+    test_timeout::start();
     let (sandbox, client) = start().await;
     assert!(read_at_once(&client, 100).await.iter().all(Result::is_ok));
     assert_eq!(handshakes(&sandbox), [1, 1, 1]);
@@ -41,6 +42,7 @@ async fn a_hundred_tasks_on_a_cold_client_open_one_session() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_dead_session_is_replaced_once_by_a_session_alone() {
+    test_timeout::start();
     let (sandbox, client) = start().await;
     ready(&client).await;
     for round in 2..5 {
@@ -52,6 +54,7 @@ async fn a_dead_session_is_replaced_once_by_a_session_alone() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn waiting_tasks_share_a_failed_opening() {
+    test_timeout::start();
     let (sandbox, client) = start().await;
     ready(&client).await;
     sandbox.end_sessions();
@@ -71,6 +74,7 @@ async fn waiting_tasks_share_a_failed_opening() {
 
 #[tokio::test]
 async fn a_token_that_stays_refused_is_renewed_once() {
+    test_timeout::start();
     let (sandbox, client) = start().await;
     let id = ready(&client).await;
     sandbox.after_signing(|call, response| {
@@ -89,6 +93,7 @@ async fn a_token_that_stays_refused_is_renewed_once() {
 
 #[tokio::test]
 async fn a_session_is_renewed_before_it_runs_out() {
+    test_timeout::start();
     let (sandbox, client) = start().await;
     // bunq says that the session lasts 0 s: each call opens a new one rather than get a 401.
     sandbox.before_signing(|_, response| {
@@ -103,6 +108,7 @@ async fn a_session_is_renewed_before_it_runs_out() {
 
 #[tokio::test]
 async fn an_ended_session_is_not_sent_again() {
+    test_timeout::start();
     let (sandbox, client) = start().await;
     client.end_session().await.unwrap();
     assert!(sandbox.journal().is_empty(), "there was no session to end");
@@ -121,6 +127,7 @@ async fn an_ended_session_is_not_sent_again() {
 
 #[tokio::test]
 async fn an_end_waits_for_an_opening() {
+    test_timeout::start();
     let (sandbox, client) = start_without_retries().await;
     sandbox.inject(Injection::new(Fault::Late(Duration::from_millis(200))).on(&Operation::CREATE_SESSION));
     let opening = tokio::spawn({
@@ -137,6 +144,7 @@ async fn an_end_waits_for_an_opening() {
 
 #[tokio::test]
 async fn an_end_does_not_forget_a_session_that_was_opened_meanwhile() {
+    test_timeout::start();
     let (sandbox, client) = start_without_retries().await;
     let id = ready(&client).await;
     sandbox.inject(Injection::new(Fault::Late(Duration::from_millis(200))).on(&Operation::DELETE_SESSION));
@@ -156,6 +164,7 @@ async fn an_end_does_not_forget_a_session_that_was_opened_meanwhile() {
 
 #[tokio::test]
 async fn a_dropped_call_does_not_cancel_the_opening() {
+    test_timeout::start();
     let (sandbox, client) = start().await;
     {
         let provisions = client.provisions();
@@ -169,6 +178,7 @@ async fn a_dropped_call_does_not_cancel_the_opening() {
 
 #[tokio::test]
 async fn a_stale_failure_is_not_returned_to_a_new_call() {
+    test_timeout::start();
     let (sandbox, client) = start_without_retries().await;
     sandbox.inject(Injection::new(Fault::Status(491)).on(&Operation::CREATE_SESSION));
     {
@@ -188,6 +198,7 @@ async fn a_stale_failure_is_not_returned_to_a_new_call() {
 
 #[tokio::test]
 async fn a_wrong_api_key_is_an_error_with_advice() {
+    test_timeout::start();
     let sandbox = Sandbox::start().await.unwrap();
     let client = sandbox.client().api_key("sandbox_of_somebody_else").build().unwrap();
     let error = client.provisions().get(id(1)).await.unwrap_err();
@@ -198,6 +209,7 @@ async fn a_wrong_api_key_is_an_error_with_advice() {
 
 #[tokio::test]
 async fn clients_built_apart_have_separate_sessions() {
+    test_timeout::start();
     let sandbox = Sandbox::start().await.unwrap();
     let builder = sandbox.client().retry(once());
     builder.clone().build().unwrap().open_session().await.unwrap();
@@ -212,6 +224,7 @@ const MANNERS: [DeadToken; 3] =
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_dead_session_is_replaced_however_bunq_says_it() {
+    test_timeout::start();
     for manner in MANNERS {
         let sandbox = Sandbox::builder().dead_token(manner).start().await.unwrap();
         let client = sandbox.client().build().unwrap();
@@ -226,6 +239,7 @@ async fn a_dead_session_is_replaced_however_bunq_says_it() {
 
 #[tokio::test]
 async fn a_real_403_leads_to_one_session_at_most() {
+    test_timeout::start();
     let (sandbox, client) = start().await;
     let id = ready(&client).await;
     sandbox.inject(Injection::new(Fault::Forbidden).on(&Operation::GET_PROVISION).always());
@@ -257,6 +271,7 @@ async fn a_real_403_leads_to_one_session_at_most() {
 
 #[tokio::test]
 async fn endless_refusals_open_one_session_in_each_window() {
+    test_timeout::start();
     let sandbox = Sandbox::start().await.unwrap();
     let hour = Duration::from_secs(3600);
     let builder = sandbox.client().rate_limit(&Operation::CREATE_SESSION, 2, hour);
@@ -275,6 +290,7 @@ async fn endless_refusals_open_one_session_in_each_window() {
 
 #[tokio::test]
 async fn an_end_does_not_believe_a_forged_refusal() {
+    test_timeout::start();
     let (sandbox, client) = start().await;
     ready(&client).await;
     sandbox.inject(Injection::new(Fault::Status(401)).on(&Operation::DELETE_SESSION));
@@ -287,6 +303,7 @@ async fn an_end_does_not_believe_a_forged_refusal() {
 
 #[tokio::test]
 async fn a_forgotten_installation_in_memory_is_made_anew() {
+    test_timeout::start();
     for manner in MANNERS {
         let sandbox = Sandbox::builder().dead_token(manner).start().await.unwrap();
         let client = sandbox.client().build().unwrap();
@@ -299,6 +316,7 @@ async fn a_forgotten_installation_in_memory_is_made_anew() {
 
 #[tokio::test]
 async fn an_installation_is_made_anew_once_per_window_and_after_a_clear_refusal_alone() {
+    test_timeout::start();
     let hour = Duration::from_secs(3600);
     for (fault, installations) in [
         (Fault::Status(401), 2),
@@ -324,6 +342,7 @@ async fn an_installation_is_made_anew_once_per_window_and_after_a_clear_refusal_
 
 #[tokio::test]
 async fn a_wrong_key_is_told_whatever_its_status() {
+    test_timeout::start();
     for status in [400, 401, 403] {
         let sandbox = Sandbox::builder().wrong_key_status(status).start().await.unwrap();
         let client = sandbox.client().api_key("sandbox_of_somebody_else").build().unwrap();

@@ -45,6 +45,7 @@ const TAMPERINGS: [Tampering; 4] = [
 
 #[tokio::test]
 async fn a_tampered_response_is_refused_at_every_operation() {
+    test_timeout::start();
     for form in [SignatureForm::Body, SignatureForm::WithHeaders] {
         let sandbox = Sandbox::builder().signature_form(form).start().await.unwrap();
         let client = sandbox.client().retry(once()).build().unwrap();
@@ -71,6 +72,7 @@ async fn a_tampered_response_is_refused_at_every_operation() {
 
 #[tokio::test]
 async fn a_tampered_handshake_leads_to_no_session() {
+    test_timeout::start();
     for step in ["/installation", "/device-server", "/session-server"] {
         let (sandbox, client) = start_without_retries().await;
         sandbox.after_signing(move |call, response| {
@@ -113,6 +115,7 @@ async fn installed_with(key: impl Fn(&str) -> String + Send + 'static, is_signed
 /// A bank whose key verifies nothing is told from one that signs wrongly.
 #[tokio::test]
 async fn a_key_that_cannot_verify_is_refused_where_it_is_read() {
+    test_timeout::start();
     for (name, problem) in [
         ("1024 bits", "the public key has 1024 bits, and must have 2048 to 8192"),
         ("2047 bits", "the public key has 2047 bits, and must have 2048 to 8192"),
@@ -132,6 +135,7 @@ async fn a_key_that_cannot_verify_is_refused_where_it_is_read() {
 
 #[tokio::test]
 async fn a_key_in_pkcs1_verifies() {
+    test_timeout::start();
     for is_signed in [true, false] {
         let (_sandbox, client) = installed_with(in_pkcs1, is_signed).await;
         let id = ready(&client).await;
@@ -141,6 +145,7 @@ async fn a_key_in_pkcs1_verifies() {
 
 #[tokio::test]
 async fn another_banks_signature_is_not_bunqs() {
+    test_timeout::start();
     let (sandbox, client) = start_without_retries().await;
     let id = ready(&client).await;
     let (other, other_client) = start().await;
@@ -162,6 +167,7 @@ async fn another_banks_signature_is_not_bunqs() {
 
 #[tokio::test]
 async fn header_names_may_come_in_any_case() {
+    test_timeout::start();
     for form in [SignatureForm::Body, SignatureForm::WithHeaders] {
         for case in [str::to_ascii_lowercase, str::to_ascii_uppercase] {
             let sandbox = Sandbox::builder().signature_form(form).start().await.unwrap();
@@ -177,6 +183,7 @@ async fn header_names_may_come_in_any_case() {
 
 #[tokio::test]
 async fn a_header_that_was_signed_cannot_be_changed() {
+    test_timeout::start();
     let sandbox = Sandbox::builder().signature_form(SignatureForm::WithHeaders).start().await.unwrap();
     let client: Client = sandbox.client().retry(once()).build().unwrap();
     let id = ready(&client).await;
@@ -186,6 +193,7 @@ async fn a_header_that_was_signed_cannot_be_changed() {
 
 #[tokio::test]
 async fn an_unsigned_refusal_is_an_error() {
+    test_timeout::start();
     let (sandbox, client) = start_without_retries().await;
     client.open_session().await.unwrap();
     sandbox.after_signing(|_, response| {

@@ -19,6 +19,7 @@ fn cases(file: &str) -> Vec<Value> {
 
 #[test]
 fn case_names_are_unique() {
+    test_timeout::start();
     for file in [SIGNING, VERIFYING, KEYS, DECODING] {
         let cases = cases(file);
         let names: BTreeSet<_> = cases.iter().map(|case| case["name"].as_str().unwrap()).collect();
@@ -28,12 +29,14 @@ fn case_names_are_unique() {
 
 #[test]
 fn valid_and_invalid_signatures_exist_in_both_forms() {
+    test_timeout::start();
     let of = |valid: bool| cases(VERIFYING).iter().filter(|case| case["valid"] == valid).count();
     assert!(of(true) >= 2 && of(false) >= 2, "{} valid, {} not", of(true), of(false));
 }
 
 #[test]
 fn cases_are_consistent_and_cover_every_operation() {
+    test_timeout::start();
     let cases = cases(DECODING);
     for case in &cases {
         let expected = case["expect"].as_object().filter(|expected| !expected.is_empty());

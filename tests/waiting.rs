@@ -24,6 +24,7 @@ async fn close(client: &Client, ids: Vec<ProvisionId>) -> Vec<Waiter> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn two_thousand_waiters_read_a_few_pages_per_poll() {
+    test_timeout::start();
     let (sandbox, client) = start().await;
     let ids = sandbox.populate(2000);
     let waiters = close(&client, ids.clone()).await;
@@ -49,6 +50,7 @@ async fn two_thousand_waiters_read_a_few_pages_per_poll() {
 
 #[tokio::test]
 async fn a_provision_missing_from_the_list_is_read_by_id() {
+    test_timeout::start();
     let (sandbox, client) = start().await;
     let ids = sandbox.populate(5);
     let hidden = ids[2];
@@ -68,6 +70,7 @@ async fn a_provision_missing_from_the_list_is_read_by_id() {
 
 #[tokio::test]
 async fn pages_between_distant_provisions_are_skipped() {
+    test_timeout::start();
     let (sandbox, client) = start().await;
     let ids = sandbox.populate(5000);
     let waiters = close(&client, vec![ids[0], ids[2500], ids[4999]]).await;
@@ -79,6 +82,7 @@ async fn pages_between_distant_provisions_are_skipped() {
 
 #[tokio::test]
 async fn waiters_with_different_conditions_poll_together() {
+    test_timeout::start();
     let (sandbox, client) = start().await;
     let provisions = client.provisions();
     let creating = provisions.create(person()).await.unwrap();
@@ -96,6 +100,7 @@ async fn waiters_with_different_conditions_poll_together() {
 
 #[tokio::test]
 async fn a_failure_that_passes_does_not_end_a_wait() {
+    test_timeout::start();
     let (sandbox, client) = start_without_retries().await;
     let waiters = close(&client, sandbox.populate(3)).await;
     for fault in [Fault::Status(500), Fault::Drop, Fault::UnsignedStatus(502)] {
@@ -107,6 +112,7 @@ async fn a_failure_that_passes_does_not_end_a_wait() {
 
 #[tokio::test]
 async fn a_failure_that_stays_ends_every_wait() {
+    test_timeout::start();
     let (sandbox, client) = start_without_retries().await;
     let waiters = close(&client, sandbox.populate(3)).await;
     sandbox.inject(Injection::new(Fault::Status(403)).always());
@@ -117,6 +123,7 @@ async fn a_failure_that_stays_ends_every_wait() {
 
 #[tokio::test]
 async fn when_the_list_is_refused_provisions_are_read_by_id() {
+    test_timeout::start();
     let (sandbox, client) = start_without_retries().await;
     let waiters = close(&client, sandbox.populate(3)).await;
     for fault in [Fault::Status(400), Fault::Status(403), Fault::EmptyResponse, Fault::NotJson] {
@@ -128,6 +135,7 @@ async fn when_the_list_is_refused_provisions_are_read_by_id() {
 
 #[tokio::test(start_paused = true)]
 async fn a_wait_timeout_shows_the_last_failure() {
+    test_timeout::start();
     let (sandbox, client) = start_without_retries().await;
     let waiter = close(&client, sandbox.populate(1)).await.remove(0);
     sandbox.inject(Injection::new(Fault::Status(500)).always());
@@ -140,6 +148,7 @@ async fn a_wait_timeout_shows_the_last_failure() {
 
 #[tokio::test]
 async fn a_read_that_hangs_does_not_outlast_the_wait() {
+    test_timeout::start();
     let (sandbox, client) = start_without_retries().await;
     let waiter = close(&client, sandbox.populate(1)).await.remove(0);
     sandbox.inject(Injection::new(Fault::Late(Duration::from_secs(3600))).on(&Operation::GET_PROVISION).always());
@@ -149,6 +158,7 @@ async fn a_read_that_hangs_does_not_outlast_the_wait() {
 
 #[tokio::test]
 async fn a_dropped_waiter_does_not_disturb_the_others() {
+    test_timeout::start();
     let (sandbox, client) = start().await;
     let mut waiters = close(&client, sandbox.populate(3)).await;
     let mut given_up = Box::pin(quick(waiters.remove(0)).wait());
@@ -160,6 +170,7 @@ async fn a_dropped_waiter_does_not_disturb_the_others() {
 
 #[tokio::test]
 async fn a_wait_with_the_longest_timeout_does_not_panic() {
+    test_timeout::start();
     let sandbox = Sandbox::builder().pace(Pace::Manual).start().await.unwrap();
     let client = sandbox.client().retry(once()).build().unwrap();
     let creating = client.provisions().create(person()).await.unwrap();
@@ -173,6 +184,7 @@ async fn a_wait_with_the_longest_timeout_does_not_panic() {
 
 #[tokio::test]
 async fn a_wait_begun_during_a_reset_ends_with_the_new_credential() {
+    test_timeout::start();
     for spent in [false, true] {
         let sandbox = Sandbox::builder().pace(Pace::Manual).start().await.unwrap();
         let client = sandbox.client().retry(once()).build().unwrap();
@@ -198,6 +210,7 @@ async fn a_wait_begun_during_a_reset_ends_with_the_new_credential() {
 
 #[tokio::test]
 async fn a_revoked_api_key_ends_every_wait_at_once() {
+    test_timeout::start();
     let (sandbox, client) = start_without_retries().await;
     let waiters = close(&client, sandbox.populate(20)).await;
     sandbox.end_sessions();
@@ -213,6 +226,7 @@ async fn a_revoked_api_key_ends_every_wait_at_once() {
 /// The statuses that the provisions are expected to have come first: the others are in use, or were closed before.
 #[tokio::test(start_paused = true)]
 async fn a_few_among_many_are_found_with_few_calls() {
+    test_timeout::start();
     let (sandbox, client) = start().await;
     for (all, every, closed_before, at_most) in [(20_000, 40, 0, 10), (600, 60, 300, 8)] {
         let ids = sandbox.populate(all);
@@ -232,6 +246,7 @@ async fn a_few_among_many_are_found_with_few_calls() {
 
 #[tokio::test(start_paused = true)]
 async fn a_wait_does_not_poll_before_bunq_asks_for_it() {
+    test_timeout::start();
     let (sandbox, client) = start_without_retries().await;
     let id = ready(&client).await;
     sandbox.before_signing(|_, response| {
@@ -247,6 +262,7 @@ async fn a_wait_does_not_poll_before_bunq_asks_for_it() {
 /// A proxy's page proves nothing.
 #[tokio::test]
 async fn a_refusal_that_is_not_bunqs_does_not_end_a_wait_or_a_read() {
+    test_timeout::start();
     let (sandbox, client) = start().await;
     let waiter = close(&client, sandbox.populate(1)).await.remove(0);
     let id = waiter.id();
@@ -265,6 +281,7 @@ async fn a_refusal_that_is_not_bunqs_does_not_end_a_wait_or_a_read() {
 
 #[tokio::test(start_paused = true)]
 async fn the_poll_interval_is_the_clients_or_the_waiters_own() {
+    test_timeout::start();
     let sandbox = Sandbox::builder().pace(Pace::Manual).start().await.unwrap();
     let client = sandbox.client().poll_interval(Duration::from_secs(3600)).build().unwrap();
     let id = sandbox.populate(1)[0];
@@ -284,6 +301,7 @@ async fn the_poll_interval_is_the_clients_or_the_waiters_own() {
 /// A session can be opened once in a window. A wait has the time.
 #[tokio::test(start_paused = true)]
 async fn a_session_that_is_refused_twice_does_not_end_a_wait() {
+    test_timeout::start();
     let sandbox = Sandbox::start().await.unwrap();
     let client = sandbox.client().rate_limit(&Operation::CREATE_SESSION, 10, Duration::from_secs(3)).build().unwrap();
     let waiter = close(&client, sandbox.populate(1)).await.remove(0);

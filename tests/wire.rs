@@ -14,6 +14,7 @@ use insta::assert_snapshot;
 /// bunq's description of the call, and its two responses.
 #[tokio::test]
 async fn closing_a_provision_byte_by_byte() {
+    test_timeout::start();
     const ACCEPTED: &str = r#"{"Response": [{"Id": {"id": 123}}]}"#;
     const CLOSED: &str = r#"{
         "Response": [
@@ -52,6 +53,7 @@ async fn closing_a_provision_byte_by_byte() {
 
 #[tokio::test]
 async fn every_attempt_has_a_new_request_id() {
+    test_timeout::start();
     let (sandbox, client) = start().await;
     sandbox.end_sessions();
     let id = ready(&client).await;
@@ -66,6 +68,7 @@ async fn every_attempt_has_a_new_request_id() {
 
 #[tokio::test]
 async fn nothing_but_the_installation_leaves_unsigned() {
+    test_timeout::start();
     let (sandbox, client) = start().await;
     let id = ready(&client).await;
     quick(client.provisions().reset_token(id).await.unwrap()).wait().await.unwrap();
@@ -85,6 +88,7 @@ async fn nothing_but_the_installation_leaves_unsigned() {
 /// The table of operations from the document's `x-bunq-*`. A change of it changes how the client calls bunq.
 #[test]
 fn the_operation_table() {
+    test_timeout::start();
     let rows: Vec<_> = bunq_partner::Operation::ALL
         .iter()
         .map(|operation| {
@@ -102,6 +106,7 @@ fn the_operation_table() {
 /// `Client` and the types that it returns can be used across tasks.
 #[test]
 fn public_types_are_send_and_sync() {
+    test_timeout::start();
     fn crosses<T: Send + Sync + 'static>() {}
     crosses::<Client>();
     crosses::<bunq_partner::Waiter>();

@@ -12,6 +12,7 @@ use futures_util::{FutureExt as _, StreamExt as _};
 
 #[test]
 fn every_call_is_an_error() {
+    test_timeout::start();
     let client = Client::builder(Environment::Sandbox).api_key("sandbox_0123456789").build().unwrap();
     let (provisions, api) = (client.provisions(), client.api());
     let outcomes = [

@@ -13,6 +13,7 @@ const DOCUMENT: &str = include_str!("../../openapi/bunq-partner.yaml");
 
 #[test]
 fn outline() {
+    test_timeout::start();
     let files = bunq_partner_codegen::generate(&Document::parse(DOCUMENT).unwrap()).unwrap();
     let outline = ["types.rs", "methods.rs", "operations.rs"].map(|name| {
         let code = &files.iter().find(|file| file.name == name).unwrap().code;

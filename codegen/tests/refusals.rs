@@ -28,11 +28,13 @@ fn refused_line(from: &str, to: &str) -> String {
 
 #[test]
 fn the_document_is_valid() {
+    test_timeout::start();
     generate(DOCUMENT).unwrap_or_else(|diagnostic| panic!("{diagnostic}"));
 }
 
 #[test]
 fn yaml() {
+    test_timeout::start();
     let broken = refusal("openapi: 3.0.3", "openapi: [3.0.3");
     assert!(broken.starts_with("YAML: ") && broken.contains("line"), "{broken}");
     let twice = refusal("openapi: 3.0.3", "openapi: 3.0.3\nopenapi: 3.0.3");
@@ -53,6 +55,7 @@ fn yaml() {
 
 #[test]
 fn references() {
+    test_timeout::start();
     let refused = refusal("$ref: '#/components/schemas/ProvisionStatus'", "$ref: '#/components/schemas/Nowhere'");
     assert!(
         refused.starts_with("#/") && refused.contains("`$ref: #/components/schemas/Nowhere` leads nowhere: "),
@@ -80,6 +83,7 @@ fn references() {
 
 #[test]
 fn names() {
+    test_timeout::start();
     let refused = refusal("operationId: get_provision", "operationId: get-provision");
     assert_eq!(refused, "operation `get-provision`: name it in snake_case, as in `get_provision`");
     let refused = refusal("operationId: get_provision", "operationId: all");
@@ -90,6 +94,7 @@ fn names() {
 
 #[test]
 fn extensions() {
+    test_timeout::start();
     for (from, to, problem) in [
         ("x-bunq-auth: none", "x-bunq-auth: none\n      x-bunq-retries: 3", "`x-bunq-retries` means nothing here"),
         ("x-extensible-enum:", "x-extensible-enums:", "`x-extensible-enums` means nothing here"),
@@ -111,6 +116,7 @@ fn extensions() {
 /// Mistakes of which the generator makes Rust that does not compile.
 #[test]
 fn mistakes_that_generators_ignore() {
+    test_timeout::start();
     let schema = |schema: &str| format!("    Extra:\n      {schema}\n    LabelUserType:\n");
     for (from, to, problem) in [
         ("      in: path\n      required: true\n", "      in: path\n".to_string(), "set `required: true`"),
@@ -155,6 +161,7 @@ fn mistakes_that_generators_ignore() {
 
 #[test]
 fn operations() {
+    test_timeout::start();
     for (from, to, diagnostic) in [
         (
             "operationId: get_provision",
@@ -208,6 +215,7 @@ fn operations() {
 
 #[test]
 fn results() {
+    test_timeout::start();
     let repeated = "x-bunq-result says that `id` repeats `provision`: name a member of the item, and a path parameter or a \
                     member of every body";
     for (from, to, problem) in [
@@ -242,6 +250,7 @@ fn results() {
 
 #[test]
 fn values_that_are_shared_with_an_open_enum() {
+    test_timeout::start();
     for (from, to) in [
         ("x-bunq-enum: ProvisionStatus", "x-bunq-enum: Status"),
         ("enum: [CREATED, ACTIVE, CANCELLED,", "enum: [ACTIVE, CREATED, CANCELLED,"),
@@ -253,6 +262,7 @@ fn values_that_are_shared_with_an_open_enum() {
 
 #[test]
 fn a_schema_with_a_secret_goes_in_one_direction() {
+    test_timeout::start();
     let refused = refusal(
         "        pointer:\n          description: The e-mail",
         "        token: {allOf: [{$ref: '#/components/schemas/Token'}]}\n        pointer:\n          description: The e-mail",
@@ -262,6 +272,7 @@ fn a_schema_with_a_secret_goes_in_one_direction() {
 
 #[test]
 fn enums() {
+    test_timeout::start();
     let undescribed = refusal("\n        FAILED: ", "\n        FAILURE: ");
     assert_eq!(undescribed, "schema `ProvisionStatus`: describe the value `FAILED` under x-enum-descriptions");
     let unnamed = refusal("enum: [EMAIL, PHONE_NUMBER]", "enum: [EMAIL, 'PHONE NUMBER']");
@@ -272,6 +283,7 @@ fn enums() {
 
 #[test]
 fn errors_name_the_line() {
+    test_timeout::start();
     for (from, to, line) in [
         ("openapi: 3.0.3", "openapi: 3.0.3\nopenapi: 3.0.3", "openapi: 3.0.3"),
         ("$ref: '#/components/schemas/ProvisionStatus'", "$ref: '#/nowhere'", "- $ref: '#/nowhere'"),
@@ -286,6 +298,7 @@ fn errors_name_the_line() {
 
 #[test]
 fn an_unsupported_schema_is_named() {
+    test_timeout::start();
     let refused = refusal(
         "    LabelUserType:\n",
         "    Impossible:\n      allOf: [{type: string}, {type: integer}]\n      minimum: x\n    LabelUserType:\n",

@@ -105,6 +105,7 @@ mod tests {
 
     #[test]
     fn the_value_is_named() {
+        test_timeout::start();
         for (json, expected) in [
             (r#"{"list":[{"id":1},{"id":"x"}]}"#, "list[1].id"),
             (r#"{"list":[{"id":1},{"id":null }]}"#, "list[1].id"),
@@ -128,6 +129,7 @@ mod tests {
     proptest! {
         #[test]
         fn nothing_panics(json in proptest::collection::vec(any::<u8>(), 0..60), line in 0_usize..4, column in 0_usize..80) {
+            test_timeout::start();
             at(&json, line, column);
             let text = format!(r#"{{"a\"":[{}"#, String::from_utf8_lossy(&json));
             at(text.as_bytes(), line, column);

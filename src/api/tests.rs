@@ -108,6 +108,7 @@ fn api(sandbox: &Sandbox, credentials: Credentials) -> Api {
 
 #[tokio::test]
 async fn every_operation_both_ways() {
+    test_timeout::start();
     let document: Value = serde_saphyr::from_str(include_str!("../../openapi/bunq-partner.yaml")).unwrap();
     let sandbox = Sandbox::start().await.unwrap();
     let examples = document["components"]["examples"].clone();
@@ -216,6 +217,7 @@ impl ProvideCredentials for Renewing {
 /// The transport asks for credentials and knows no session.
 #[tokio::test]
 async fn a_call_is_made_with_any_source_of_credentials() {
+    test_timeout::start();
     let sandbox = Sandbox::start().await.unwrap();
     let client = sandbox.client().build().unwrap();
     let good = client.api().source.credentials().await.unwrap();

@@ -157,6 +157,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn what_has_failed_alone_is_given_up_with_everything() {
+        test_timeout::start();
         let (hour, second) = (Duration::from_secs(3600), Duration::from_secs(1));
         let outage = Outage::new(hour);
         let error = Error::new(ErrorKind::Connection, Sent::No, "the connection broke");

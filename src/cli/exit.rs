@@ -262,6 +262,7 @@ mod tests {
 
     #[test]
     fn every_kind_has_a_code_of_its_own() {
+        test_timeout::start();
         let mut codes: Vec<_> = KINDS.iter().map(|(_, code, _)| *code).chain([0, NO, DOUBT, INTERRUPTED]).collect();
         codes.sort_unstable();
         assert!(codes.windows(2).all(|pair| pair[0] < pair[1]), "{codes:?}");
@@ -270,6 +271,7 @@ mod tests {
 
     #[test]
     fn a_closed_pipe_is_no_failure() {
+        test_timeout::start();
         assert!(Failure::from(io::Error::from(io::ErrorKind::BrokenPipe)).is_unread());
         assert!(!Failure::from(io::Error::from(io::ErrorKind::StorageFull)).is_unread());
     }

@@ -45,6 +45,7 @@ mod tests {
 
     #[test]
     fn nothing_moves_the_cursor() {
+        test_timeout::start();
         assert_eq!(clean("Ada\u{1b}[2J\u{202e}\nBob\u{9b}"), "Ada\u{fffd}[2J\u{fffd}\u{fffd}Bob\u{fffd}");
         assert_eq!(escaped("{\n \"a\": \"é\u{9b}\u{202e}\"}"), "{\n \"a\": \"é\\u009b\\u202e\"}");
         let tag = "\"\u{e0041}\"";
@@ -54,6 +55,7 @@ mod tests {
 
     #[test]
     fn times_are_said_in_words() {
+        test_timeout::start();
         let now = Timestamp::from_second(2_000_000_000).unwrap();
         for (seconds, words) in [
             (0, "just now"),

@@ -9,6 +9,7 @@ fn refused(kind: ErrorKind, operation: &'static Operation, status: u16, is_from_
 /// `[bunq's own, somebody's]` for each failure.
 #[test]
 fn what_may_have_been_carried_out() {
+    test_timeout::start();
     use ErrorKind::*;
     for (kind, sent, expected) in [
         (Connect, Sent::No, [false; 2]),
@@ -32,6 +33,7 @@ fn what_may_have_been_carried_out() {
 
 #[test]
 fn reads_and_waits_leave_no_doubt() {
+    test_timeout::start();
     let broken = Error::new(ErrorKind::Connection, Sent::Maybe, "");
     assert!(!broken.is_doubtful(), "there is no request that could have been carried out");
     for (operation, is_doubtful) in [
@@ -47,6 +49,7 @@ fn reads_and_waits_leave_no_doubt() {
 
 #[test]
 fn a_refusal_does_not_permit_repeating() {
+    test_timeout::start();
     for kind in [ErrorKind::RateLimited, ErrorKind::Maintenance, ErrorKind::Unauthorized] {
         let refused = refused(kind, &Operation::CREATE_PROVISION, 429, true);
         assert!(!refused.permits_repeating(&Operation::CREATE_PROVISION), "{kind:?}");
@@ -57,6 +60,7 @@ fn a_refusal_does_not_permit_repeating() {
 
 #[test]
 fn what_is_not_bunqs_own_proves_nothing() {
+    test_timeout::start();
     for (kind, status) in [(ErrorKind::NotFound, 404), (ErrorKind::Rejected, 403), (ErrorKind::Unauthorized, 401)] {
         let [own, other] = [true, false].map(|own| refused(kind, &Operation::GET_PROVISION, status, own));
         assert_eq!([own.is_retryable(), other.is_retryable()], [false, true], "{status}");
@@ -71,6 +75,7 @@ fn what_is_not_bunqs_own_proves_nothing() {
 
 #[test]
 fn a_dead_token_is_told_from_a_real_403() {
+    test_timeout::start();
     for message in ["Insufficient authentication.", "Insufficient authorisation.", " insufficient authorisation"] {
         assert!(is_token_refusal(message), "{message}");
     }
@@ -81,6 +86,7 @@ fn a_dead_token_is_told_from_a_real_403() {
 
 #[test]
 fn one_line_names_the_innermost_cause() {
+    test_timeout::start();
     #[derive(Debug)]
     struct Outer(std::io::Error);
     impl fmt::Display for Outer {
@@ -103,6 +109,7 @@ fn one_line_names_the_innermost_cause() {
 /// `main` prints the `Debug` of the error that it returns.
 #[test]
 fn debug_leads_with_the_line_for_people() {
+    test_timeout::start();
     let error = Error::invalid_input("api_key", "it is empty");
     assert_eq!(format!("{error:?}"), "api_key: it is empty [InvalidInput, sent: No]");
     let source = std::io::Error::other("the cause");

@@ -185,6 +185,7 @@ mod tests {
     /// Each case is a line of the table: its name, the class, what is found, who runs the program, and what is said.
     #[test]
     fn each_line_of_the_table() {
+        test_timeout::start();
         use Class::{Folder, Kept, Public, Secret};
         let folder = |found: Found, mode, group| Found { kind: Kind::Folder, mode, group, ..found };
         let with = |found: Found, mode| Found { mode, ..found };

@@ -58,6 +58,7 @@ fn said<T>(outcome: io::Result<T>) -> String {
 
 #[test]
 fn what_is_read_only_is_taken_by_a_link_and_from_a_pipe() {
+    test_timeout::start();
     let folder = Folder::new();
     let key = folder.file("key", 0o600);
     // As Kubernetes does it.
@@ -82,6 +83,7 @@ fn what_is_read_only_is_taken_by_a_link_and_from_a_pipe() {
 
 #[test]
 fn what_is_read_only_is_for_its_owner_to_change_and_a_secret_to_read() {
+    test_timeout::start();
     let folder = Folder::new();
     for (mode, secret, public) in [
         (0o600, "taken", "taken"),
@@ -100,6 +102,7 @@ fn what_is_read_only_is_for_its_owner_to_change_and_a_secret_to_read() {
 
 #[test]
 fn the_group_cannot_use_what_is_kept_any_more() {
+    test_timeout::start();
     let folder = Folder::new();
     for before in [0o640, 0o660, 0o610] {
         let file = folder.file("kept", before);
@@ -114,6 +117,7 @@ fn the_group_cannot_use_what_is_kept_any_more() {
 
 #[test]
 fn what_is_kept_is_neither_everybodys_nor_elsewhere_too() {
+    test_timeout::start();
     let folder = Folder::new();
     let refused = |path: &Path, problem: &str| {
         let before = fs::symlink_metadata(path).unwrap();
@@ -144,6 +148,7 @@ fn what_is_kept_is_neither_everybodys_nor_elsewhere_too() {
 /// One that takes the place of a file after it was looked at is not waited for, and no link is followed.
 #[test]
 fn a_pipe_is_opened_without_waiting() {
+    test_timeout::start();
     let folder = Folder::new();
     let pipe = folder.0.join("pipe");
     assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
@@ -155,6 +160,7 @@ fn a_pipe_is_opened_without_waiting() {
 
 #[test]
 fn a_file_of_another_user_is_refused_for_root_too() {
+    test_timeout::start();
     if !is_root("a file of another user is refused") {
         assert!(said(open_kept("/etc/passwd")).starts_with("it belongs to the user 0, not to "));
         // What is root's is not.
@@ -174,6 +180,7 @@ fn a_file_of_another_user_is_refused_for_root_too() {
 
 #[test]
 fn a_folder_is_refused_in_which_others_may_replace_files() {
+    test_timeout::start();
     let folder = Folder::new();
     let checked = |mode| {
         set_mode(&folder.0, mode);
@@ -195,6 +202,7 @@ fn a_folder_is_refused_in_which_others_may_replace_files() {
 
 #[test]
 fn a_text_is_read_up_to_its_bound() {
+    test_timeout::start();
     assert_eq!(read_text(&b"text"[..], 4).unwrap().expose(), "text");
     assert_eq!(said(read_text(&b"texts"[..], 4)), "it is larger than 4 bytes");
     assert_eq!(said(read_text(&b"\xff"[..], 4)), "it is not text");
@@ -203,6 +211,7 @@ fn a_text_is_read_up_to_its_bound() {
 
 #[test]
 fn a_file_is_made_for_its_owner_alone() {
+    test_timeout::start();
     let folder = Folder::new();
     let file = folder.0.join("file");
     create_kept(&file).unwrap().write_all(b"text").unwrap();

@@ -155,6 +155,7 @@ mod tests {
 
     #[test]
     fn what_bunq_shows_is_compared() {
+        test_timeout::start();
         let (email, phone) = (|| "ada@example.com".parse().unwrap(), || "+31600000000".parse().unwrap());
         let person = || NewProvision::person(Uuid::nil(), email(), phone());
         let company = || NewProvision::company(Uuid::nil(), email(), phone(), 5_u64.try_into().unwrap());

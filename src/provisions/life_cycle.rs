@@ -95,6 +95,7 @@ mod tests {
 
     #[test]
     fn an_unknown_state_matches_no_known_state() {
+        test_timeout::start();
         for (state, waiting_for) in [
             (r#"{"id": 1, "status": "ACTIVE", "sub_status": "NONE", "action_required": "NONE"}"#, WaitingFor::Nobody),
             (r#"{"id": 1, "status": "ACTIVE"}"#, WaitingFor::Nobody),
@@ -113,6 +114,7 @@ mod tests {
 
     #[test]
     fn a_fresh_credential_is_unused_and_will_not_be_replaced() {
+        test_timeout::start();
         let with = |status: &str, credential: &str| {
             let json = format!(r#"{{"id": 1, "status": "{status}", "credential": {credential}}}"#);
             provision(&json).fresh_credential().is_some()

@@ -252,6 +252,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn what_arrives_in_time_is_not_sent_again_however_long_a_look_takes() {
+        test_timeout::start();
         for looking_takes in [Duration::ZERO, SECOND, 3 * SECOND, 7 * SECOND, 30 * SECOND] {
             for seconds in 0..=10 {
                 assert_eq!(sent(seconds * SECOND, looking_takes).await, 1, "{seconds} s, {looking_takes:?}");

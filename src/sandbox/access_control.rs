@@ -245,6 +245,7 @@ mod tests {
 
     #[test]
     fn ids_are_remembered_up_to_a_limit() {
+        test_timeout::start();
         let mut ids = RecentIds::default();
         assert!(ids.note("a", 2) && !ids.note("a", 2));
         assert!(ids.note("b", 2) && ids.note("c", 2), "a makes room");
@@ -255,6 +256,7 @@ mod tests {
 
     #[test]
     fn unknown_tokens_are_refused() {
+        test_timeout::start();
         let access = AccessControl::new(DeadToken::InsufficientAuthorisation);
         assert_eq!(access.installation(None).unwrap_err().status, 401);
         assert_eq!(access.session(Some("x"), Timestamp::now()).unwrap_err().status, 403);

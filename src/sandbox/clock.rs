@@ -59,12 +59,14 @@ mod tests {
 
     #[test]
     fn times_are_written_as_bunq_writes_them() {
+        test_timeout::start();
         let time: Timestamp = "2025-08-13T14:45:18.62155Z".parse().unwrap();
         assert_eq!(in_bunqs_form(time), "2025-08-13 14:45:18.621550");
     }
 
     #[test]
     fn time_ends_without_a_panic() {
+        test_timeout::start();
         assert_eq!(after(Timestamp::now(), Duration::MAX), Timestamp::MAX);
     }
 }

@@ -160,6 +160,7 @@ mod tests {
 
     #[test]
     fn both_shapes_are_read() {
+        test_timeout::start();
         let current = read(&person()).unwrap();
         assert_eq!((current.profile.display_name.as_str(), current.profile.is_company), ("ada", false));
         let older = read(&older()).unwrap();
@@ -169,6 +170,7 @@ mod tests {
 
     #[test]
     fn the_older_shape_says_by_its_products_whether_it_is_a_companys() {
+        test_timeout::start();
         let mut company = older();
         company["products"] = json!(["COMPANY_VERIFIED"]);
         assert!(read(&company).unwrap().profile.is_company);
@@ -176,6 +178,7 @@ mod tests {
 
     #[test]
     fn every_member_is_checked() {
+        test_timeout::start();
         for (name, value, complaint) in [
             ("external_uuid", json!("42"), "external_uuid is not a UUID."),
             ("user_verified_type", json!("ROBOT"), "unknown variant `ROBOT`"),
@@ -205,6 +208,7 @@ mod tests {
 
     #[test]
     fn the_shapes_do_not_mix() {
+        test_timeout::start();
         let mut both = older();
         both["email"] = json!("ada@example.com");
         assert!(read(&both).unwrap_err().contains("different shapes"));
@@ -220,6 +224,7 @@ mod tests {
 
     #[test]
     fn a_company_needs_its_director_and_an_audit_its_person() {
+        test_timeout::start();
         let mut company = person();
         company["user_verified_type"] = json!("PARTNER_USER_COMPANY");
         company["products"] = json!(["COMPANY_VERIFIED"]);

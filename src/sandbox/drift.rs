@@ -160,6 +160,7 @@ mod tests {
 
     #[test]
     fn values_become_unknown() {
+        test_timeout::start();
         let mut body = page();
         unknown_member(&mut body, "status");
         assert_eq!(body["Response"][0]["PartnerUserProvision"]["status"], "NOVELTY");
@@ -179,6 +180,7 @@ mod tests {
 
     #[test]
     fn members_and_items_are_added() {
+        test_timeout::start();
         let body = drifted(unknown_fields);
         let item = body["Response"][0].as_object().unwrap();
         assert_eq!(item.len(), 1, "an item is of one kind");
@@ -192,6 +194,7 @@ mod tests {
 
     #[test]
     fn members_go_or_become_null() {
+        test_timeout::start();
         let kept = json!({ "id": 7, "status": "ACTIVE", "label_user": {}, "credential": null });
         let body = drifted(without_optional_fields);
         assert_eq!(body["Response"][0]["PartnerUserProvision"], kept);
@@ -203,6 +206,7 @@ mod tests {
 
     #[test]
     fn an_error_may_drift_too() {
+        test_timeout::start();
         let mut body = json!({ "Error": [{ "error_description": "a", "error_description_translated": "b" }] });
         unknown_item(&mut body);
         without_optional_fields(&mut body);

@@ -290,6 +290,7 @@ mod tests {
 
     #[test]
     fn the_first_due_injection_is_played() {
+        test_timeout::start();
         let (get, put) = (Some(&Operation::GET_PROVISION), Some(&Operation::UPDATE_PROVISION));
         let status = |status| Injection::new(Fault::Status(status));
         assert_eq!(played(vec![status(1), status(2)], [get, put, get]), [Some(1), Some(2), None]);
@@ -303,6 +304,7 @@ mod tests {
 
     #[test]
     fn passed_calls_are_counted() {
+        test_timeout::start();
         let status = |status| Injection::new(Fault::Status(status));
         let injections = vec![status(1).on(&Operation::GET_PROVISION), status(2).after(1), status(3).after(1)];
         let get = Some(&Operation::GET_PROVISION);

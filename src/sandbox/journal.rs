@@ -126,6 +126,7 @@ mod tests {
 
     #[test]
     fn debug_shows_no_secrets() {
+        test_timeout::start();
         assert_eq!(
             format!("{:?}", entry(1)),
             "JournalEntry { method: \"GET\", path: \"/v1/1\", status: 200, signature: None, fault: Some(Drop), \
@@ -135,6 +136,7 @@ mod tests {
 
     #[test]
     fn the_oldest_entries_are_dropped() {
+        test_timeout::start();
         let mut journal = Journal::default();
         (0..LONGEST + 5).for_each(|number| journal.push(entry(number)));
         let entries = journal.entries();
@@ -144,6 +146,7 @@ mod tests {
 
     #[test]
     fn the_oldest_entries_give_way_to_large_ones() {
+        test_timeout::start();
         let large = |number| JournalEntry { body: "x".repeat(LARGEST / 4), ..entry(number) };
         let mut journal = Journal::default();
         (0..10).for_each(|number| journal.push(large(number)));
@@ -158,6 +161,7 @@ mod tests {
 
     #[test]
     fn a_header_is_found_in_any_case() {
+        test_timeout::start();
         assert_eq!(entry(1).header("X-Bunq-Client-Authentication"), Some("secret-token"));
         assert_eq!(entry(1).header("user-agent"), None);
     }

@@ -119,6 +119,7 @@ mod tests {
 
     #[test]
     fn creation_reset_and_closing_end() {
+        test_timeout::start();
         assert_eq!(
             path(Step::User),
             [
@@ -139,6 +140,7 @@ mod tests {
 
     #[test]
     fn an_event_applies_to_its_states_alone() {
+        test_timeout::start();
         use Step::*;
         let allowed = |event| STEPS.into_iter().filter(|step| step.on(event).is_some()).collect::<Vec<_>>();
         assert_eq!(allowed(Event::Close), [User, Relation, OauthRequest, Onboarding, Active, Resetting]);

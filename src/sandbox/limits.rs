@@ -68,6 +68,7 @@ mod tests {
 
     #[test]
     fn windows_roll_and_refused_calls_do_not_count() {
+        test_timeout::start();
         let mut limits = ServerRateLimits { are_enforced: true, ..ServerRateLimits::default() };
         assert_eq!(
             admitted(&mut limits, &Operation::GET_PROVISION, [0, 1000, 2000, 2999, 3000, 3999, 4000, 4001, 5000]),
@@ -79,6 +80,7 @@ mod tests {
 
     #[test]
     fn refused_calls_can_count_too() {
+        test_timeout::start();
         let mut limits = ServerRateLimits { are_enforced: true, refused_count: true, ..ServerRateLimits::default() };
         assert_eq!(
             admitted(&mut limits, &Operation::UPDATE_PROVISION, [0, 0, 1000, 3000, 4000, 6001]),
@@ -89,6 +91,7 @@ mod tests {
 
     #[test]
     fn an_operation_can_have_its_own_limit() {
+        test_timeout::start();
         let mut limits = ServerRateLimits::default();
         limits.set(&Operation::GET_PROVISION, 1, Duration::from_millis(10));
         limits.set(&Operation::CREATE_PROVISION, 0, Duration::from_secs(1));

@@ -133,6 +133,7 @@ mod tests {
 
     #[test]
     fn every_query_parameter_is_read() {
+        test_timeout::start();
         let listing = Listing::from_query(Some(
             "status=CREATED%2CACTIVE&count=200&older_id=7&external_uuid=550e8400-e29b-41d4-a716-446655440000",
         ))
@@ -145,6 +146,7 @@ mod tests {
 
     #[test]
     fn a_query_that_is_wrong_is_refused_with_the_reason() {
+        test_timeout::start();
         for (query, complaint) in [
             ("status=", r#"status has the value """#),
             ("status=CREATED,created", r#"status has the value "created""#),
@@ -165,6 +167,7 @@ mod tests {
 
     #[test]
     fn links_keep_the_filters_and_end_with_the_list() {
+        test_timeout::start();
         let listing = Listing::from_query(Some("status=CREATED,ACTIVE&count=2&older_id=9")).unwrap();
         let around = |has_more| Some(Around { newest: 8, oldest: 7, has_newer: has_more, has_older: has_more });
         assert_eq!(

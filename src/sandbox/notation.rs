@@ -154,6 +154,7 @@ mod tests {
 
     #[test]
     fn every_fault_can_be_written() {
+        test_timeout::start();
         for (name, value) in FAULTS {
             let example = match value {
                 Value::None(_) => "",
@@ -168,6 +169,7 @@ mod tests {
 
     #[test]
     fn an_injection_is_read() {
+        test_timeout::start();
         let expected =
             Injection::new(Fault::Late(Duration::from_millis(250))).on(&Operation::GET_PROVISION).after(1).times(2);
         assert_eq!(read("late=250ms,on=get_provision,after=1,times=2").unwrap(), format!("{expected:?}"));
@@ -177,6 +179,7 @@ mod tests {
 
     #[test]
     fn a_mistake_is_named_with_its_remedy() {
+        test_timeout::start();
         for (text, remedy) in [
             ("", "there is no fault ``: there are status=STATUS,"),
             ("dorp", "there is no fault `dorp`: there are status=STATUS,"),

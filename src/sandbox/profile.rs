@@ -134,6 +134,7 @@ mod tests {
 
     #[test]
     fn a_profile_is_read_back() {
+        test_timeout::start();
         let profile = Profile { wording: [(404, "Route not found".to_owned())].into(), ..Profile::default() };
         let json = serde_json::to_string(&profile).unwrap();
         assert_eq!(serde_json::from_str::<Profile>(&json).unwrap(), profile);
@@ -144,6 +145,7 @@ mod tests {
 
     #[test]
     fn what_cannot_be_is_named() {
+        test_timeout::start();
         assert_eq!(Profile::default().problem(), None);
         let problem = |profile: Profile| profile.problem().unwrap();
         assert!(problem(Profile { duplicate: Some(200), ..Profile::default() }).starts_with("200 is not the status"));

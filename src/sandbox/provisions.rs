@@ -261,6 +261,7 @@ mod tests {
 
     #[test]
     fn a_poller_sees_every_step() {
+        test_timeout::start();
         let mut bench = Bench::new(Pace::EachRead);
         let id = bench.create();
         let seen: Vec<_> = (0..6).map(|_| bench.sub_status(id)).collect();
@@ -286,6 +287,7 @@ mod tests {
 
     #[test]
     fn members_appear_when_bunq_has_made_them() {
+        test_timeout::start();
         let mut bench = Bench::new(Pace::EachRead);
         let id = bench.create();
         assert!(bench.read(id)["label_user"].is_null());
@@ -300,6 +302,7 @@ mod tests {
 
     #[test]
     fn a_reset_shows_the_old_credential_until_it_ends() {
+        test_timeout::start();
         let mut bench = Bench::new(Pace::EachRead);
         let id = bench.create();
         assert!(!bench.on(id, Event::Reset), "there is nothing to reset yet");
@@ -316,6 +319,7 @@ mod tests {
 
     #[test]
     fn a_credential_expires_after_an_hour() {
+        test_timeout::start();
         let mut bench = Bench::new(Pace::EachRead);
         let id = bench.create();
         (0..5).for_each(|_| drop(bench.read(id)));
@@ -327,6 +331,7 @@ mod tests {
 
     #[test]
     fn manual_progress_waits_for_advance() {
+        test_timeout::start();
         let mut bench = Bench::new(Pace::Manual);
         let id = bench.create();
         (0..3).for_each(|_| assert_eq!(bench.sub_status(id), "PENDING_PROCESS_USER"));
@@ -337,6 +342,7 @@ mod tests {
 
     #[test]
     fn time_moves_on_by_whole_steps() {
+        test_timeout::start();
         let mut bench = Bench::new(Pace::Every(Duration::from_secs(10)));
         let id = bench.create();
         bench.now = after(bench.now, Duration::from_secs(9));
@@ -355,6 +361,7 @@ mod tests {
 
     #[test]
     fn pages_go_both_ways_newest_first() {
+        test_timeout::start();
         let mut bench = Bench::new(Pace::Manual);
         let ids: Vec<_> = (0..5).map(|_| bench.create()).collect();
         let (page, links) = bench.list("count=2");
@@ -372,6 +379,7 @@ mod tests {
 
     #[test]
     fn a_filtered_page_matches_its_filter_even_where_reading_moves_provisions() {
+        test_timeout::start();
         let mut bench = Bench::new(Pace::EachRead);
         let ids: Vec<_> = (0..2).map(|_| bench.create()).collect();
         assert!(bench.on(ids[0], Event::Close));
@@ -387,6 +395,7 @@ mod tests {
 
     #[test]
     fn a_hundred_thousand_are_made_and_listed() {
+        test_timeout::start();
         let mut bench = Bench::new(Pace::EachRead);
         let first = bench.create();
         let ids = bench.provisions.populate(100_000, bench.now, &mut bench.numbers);
@@ -408,11 +417,13 @@ mod tests {
 
     #[test]
     fn a_kept_provision_is_small() {
+        test_timeout::start();
         assert!(size_of::<StoredProvision>() < 300, "{}", size_of::<StoredProvision>());
     }
 
     #[test]
     fn a_director_must_exist() {
+        test_timeout::start();
         let mut bench = Bench::new(Pace::Manual);
         let mut body = json!({
             "external_uuid": "550e8400-e29b-41d4-a716-446655440000",

@@ -211,6 +211,7 @@ mod tests {
 
     #[test]
     fn a_refusal_is_written_in_bunqs_envelope() {
+        test_timeout::start();
         let response = RawResponse::refusal(&Refusal::not_found("Nothing here."));
         assert_eq!(response.status, 404);
         assert_eq!(
@@ -221,6 +222,7 @@ mod tests {
 
     #[test]
     fn a_limit_is_named_in_bunqs_words() {
+        test_timeout::start();
         let limit = |per| RateLimit { calls: 3, per };
         let whole = Refusal::too_many_calls(limit(Duration::from_secs(3))).message;
         assert!(whole.contains("a maximum of 3 calls per 3 seconds "), "{whole}");
@@ -230,6 +232,7 @@ mod tests {
 
     #[test]
     fn seconds_are_rounded_up() {
+        test_timeout::start();
         assert_eq!(whole_seconds(Duration::from_millis(2001)), "3");
         assert_eq!(whole_seconds(Duration::ZERO), "0");
         assert_eq!(whole_seconds(Duration::MAX), u64::MAX.to_string());
@@ -237,6 +240,7 @@ mod tests {
 
     #[test]
     fn both_forms_of_signature_cover_what_they_should() {
+        test_timeout::start();
         let key = SigningKey::generate().unwrap();
         let verifying = VerifyingKey::from_pem(&key.public_key_pem().unwrap()).unwrap();
         for form in [SignatureForm::Body, SignatureForm::WithHeaders] {
@@ -253,6 +257,7 @@ mod tests {
 
     #[test]
     fn debug_shows_no_token() {
+        test_timeout::start();
         let response = RawResponse::items(vec![json!({ "Token": { "token": "t0ken" } })]);
         assert_eq!(format!("{response:?}"), "RawResponse { status: 200, body_length: 42, .. }");
     }

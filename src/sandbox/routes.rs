@@ -74,6 +74,7 @@ mod tests {
 
     #[test]
     fn every_operation_has_its_route() {
+        test_timeout::start();
         for operation in Operation::ALL {
             let path: Vec<_> =
                 operation.path.split('/').map(|part| if part.starts_with('{') { "7" } else { part }).collect();
@@ -85,6 +86,7 @@ mod tests {
 
     #[test]
     fn an_unknown_path_is_refused_with_method_and_path() {
+        test_timeout::start();
         for (method, path, status) in [
             ("GET", "/", 404),
             ("GET", "*", 404),
@@ -106,6 +108,7 @@ mod tests {
 
     #[test]
     fn an_id_is_a_number() {
+        test_timeout::start();
         for id in ["x", "-1", "9223372036854775808", "%31"] {
             let refusal = Route::of("GET", &format!("/v1/partner-user-provision/{id}")).unwrap_err();
             assert_eq!(refusal, Refusal::bad_request(format!("The id \"{id}\" is not a number.")));

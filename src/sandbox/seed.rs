@@ -67,6 +67,7 @@ mod tests {
 
     #[test]
     fn a_history_leads_to_the_state() {
+        test_timeout::start();
         let steps = |status: &str, sub_status: Option<&str>| {
             let seed = serde_json::json!({ "status": status, "sub_status": sub_status });
             let seed: SeedProvision = serde_json::from_value(seed).unwrap();

@@ -100,6 +100,7 @@ mod tests {
 
     #[test]
     fn the_timeout_is_read_from_any_kind_of_user() {
+        test_timeout::start();
         for (name, user, seconds) in [
             ("UserCompany", json!({"session_timeout": 7}), Some(7)),
             ("UserPerson", json!({"id": 1, "session_timeout": 7}), Some(7)),
@@ -121,6 +122,7 @@ mod tests {
 
     #[test]
     fn the_user_is_read_from_any_kind_of_user() {
+        test_timeout::start();
         let user = |kind, id, name: &str| Some(SessionUser { kind, id, display_name: Some(name.into()) });
         for (name, item, expected) in [
             ("UserCompany", json!({"id": 7, "display_name": "Acme"}), user(UserKind::Company, 7, "Acme")),

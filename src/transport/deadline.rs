@@ -66,6 +66,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn the_last_attempt_begins_in_time() {
+        test_timeout::start();
         let second = Duration::from_secs(1);
         for (timeout, left_to_send) in
             [(120 * second, 119 * second), (second, 9 * second / 10), (Duration::ZERO, Duration::ZERO)]
@@ -78,6 +79,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_check_gets_the_time_of_an_attempt() {
+        test_timeout::start();
         let second = Duration::from_secs(1);
         assert_eq!(after(second).with_time_for(30 * second).left_to_send(), 30 * second);
         assert_eq!(after(60 * second).with_time_for(30 * second).left_to_send(), 59 * second);

@@ -155,6 +155,7 @@ mod tests {
 
     #[test]
     fn what_was_meant_is_sent() {
+        test_timeout::start();
         for (setting, host, login) in [
             ("http://proxy.example:3128", "proxy.example:3128", None),
             ("proxy.example:3128", "proxy.example:3128", None),
@@ -180,6 +181,7 @@ mod tests {
 
     #[test]
     fn nothing_before_the_host_is_told_of_a_setting_that_cannot_be_read() {
+        test_timeout::start();
         for (setting, rule) in [
             ("http://user:1/planted@proxy.example:3128", RULE),
             ("http://user:1#planted@proxy.example:3128", RULE),
@@ -211,6 +213,7 @@ mod tests {
 
     #[test]
     fn an_empty_variable_hides_no_other() {
+        test_timeout::start();
         let of = |set: &[(&str, &str)]| {
             let variable =
                 |name: &str| set.iter().find(|(set, _)| *set == name).map(|(_, value)| OsString::from(value));

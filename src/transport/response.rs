@@ -213,6 +213,7 @@ mod tests {
 
     #[test]
     fn retry_after_is_in_seconds_or_a_date() {
+        test_timeout::start();
         assert_eq!(response("7").retry_after(), Some(Duration::from_secs(7)));
         let soon = Timestamp::now() + Duration::from_secs(100);
         let date = jiff::fmt::rfc2822::DateTimePrinter::new().timestamp_to_rfc9110_string(&soon).unwrap();
@@ -225,6 +226,7 @@ mod tests {
 
     #[test]
     fn the_verifying_vectors_hold() {
+        test_timeout::start();
         let vectors: serde_json::Value =
             serde_json::from_str(include_str!("../../openapi/vectors/verifying.json")).unwrap();
         let own_key = SigningKey::generate().unwrap().to_pkcs8().unwrap();
@@ -248,6 +250,7 @@ mod tests {
     proptest! {
         #[test]
         fn no_body_panics(body in proptest::collection::vec(any::<u8>(), 0..200), status in 100_u16..1000) {
+            test_timeout::start();
             let response = ReceivedResponse {
                 status: StatusCode::from_u16(status).unwrap(),
                 headers: [(SIGNATURE, HeaderValue::from_static("AAAA"))].into_iter().collect(),
@@ -262,6 +265,7 @@ mod tests {
     /// The one rule for who refuses.
     #[test]
     fn a_refusal_of_bunqs_own_has_its_envelope_and_the_echo() {
+        test_timeout::start();
         let key = SigningKey::generate().unwrap();
         let server_key = VerifyingKey::from_pem(&key.public_key_pem().unwrap()).unwrap();
         let installation =
@@ -295,6 +299,7 @@ mod tests {
 
     #[test]
     fn a_wrong_key_is_told_from_another_mistake() {
+        test_timeout::start();
         let wrong_key = ["User credentials are incorrect. Incorrect API key or IP address.".to_owned()];
         let mistake = ["The description is too long.".to_owned()];
         for operation in [&Operation::CREATE_DEVICE_SERVER, &Operation::CREATE_SESSION] {
@@ -310,6 +315,7 @@ mod tests {
 
     #[test]
     fn what_bunq_adds_to_its_messages_is_kept() {
+        test_timeout::start();
         let refusal = |additional: &str| {
             let body = format!(r#"{{"Error":[{{"error_description":"No."{additional}}}]}}"#);
             let (status, headers) = (StatusCode::from_u16(466).unwrap(), HeaderMap::new());

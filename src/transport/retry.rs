@@ -137,6 +137,7 @@ mod tests {
 
     #[test]
     fn transient_failures_are_retried() {
+        test_timeout::start();
         use ErrorKind::*;
         for kind in [Connect, Connection, Timeout, Server, Signature, RateLimited, Maintenance] {
             assert!(is_retried(failure(kind)), "{kind:?}");
@@ -148,6 +149,7 @@ mod tests {
 
     #[test]
     fn attempts_are_counted() {
+        test_timeout::start();
         let at = |kind, attempts| is_retried(Failure { attempts, ..failure(kind) });
         assert_eq!([1, 2, 3, 4, 5].map(|attempts| at(ErrorKind::Connect, attempts)), [true, true, true, false, false]);
         assert_eq!([1, 2, 3].map(|attempts| at(ErrorKind::Signature, attempts)), [true, false, false]);
@@ -155,6 +157,7 @@ mod tests {
 
     #[test]
     fn a_429_is_waited_for_as_long_as_there_is_time() {
+        test_timeout::start();
         let throttled =
             Failure { is_throttling: true, retry_after: Some(30 * SECOND), ..failure(ErrorKind::RateLimited) };
         for attempts in [0, 4, 1000] {
@@ -166,6 +169,7 @@ mod tests {
 
     #[test]
     fn backoff_doubles_up_to_its_maximum_with_full_jitter() {
+        test_timeout::start();
         let policy = POLICY.max_attempts(u32::MAX);
         let pause = |attempts, chance| {
             decide(&Failure { attempts, ..failure(ErrorKind::Connect) }, &policy, Duration::MAX, chance)
@@ -179,6 +183,7 @@ mod tests {
 
     #[test]
     fn the_pause_is_no_shorter_than_bunq_asks_for() {
+        test_timeout::start();
         let asked = |retry_after| Failure { retry_after: Some(retry_after), ..failure(ErrorKind::RateLimited) };
         assert_eq!(decide(&asked(30 * SECOND), &POLICY, 60 * SECOND, 1.0), Decision::RetryAfter(30 * SECOND));
         assert_eq!(decide(&asked(SECOND / 10), &POLICY, 60 * SECOND, 1.0), Decision::RetryAfter(SECOND));
@@ -186,6 +191,7 @@ mod tests {
 
     #[test]
     fn a_pause_does_not_outlast_the_call() {
+        test_timeout::start();
         let connect = failure(ErrorKind::Connect);
         assert_eq!(decide(&connect, &POLICY, SECOND, 1.0), Decision::Stop);
         assert_eq!(decide(&connect, &POLICY, SECOND, 0.9), Decision::RetryAfter(SECOND.mul_f64(0.9)));

@@ -17,6 +17,7 @@ mod tests {
 
     #[test]
     fn a_runtime_is_missed() {
+        test_timeout::start();
         assert!(check().unwrap_err().to_string().contains("`#[tokio::main]`"));
         tokio::runtime::Builder::new_current_thread()
             .enable_all()

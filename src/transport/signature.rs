@@ -228,6 +228,7 @@ mod tests {
 
     #[test]
     fn a_signature_holds_for_its_own_message_and_key_alone() {
+        test_timeout::start();
         let (signing, verifying) = pair();
         let signature = signing.sign(b"{\"status\":\"CANCELLED\"}").unwrap();
         assert!(verifying.verifies(b"{\"status\":\"CANCELLED\"}", signature.as_bytes()));
@@ -238,6 +239,7 @@ mod tests {
 
     #[test]
     fn keys_survive_pem() {
+        test_timeout::start();
         let (signing, verifying) = pair();
         let signing_again = SigningKey::from_pkcs8(&signing.to_pkcs8().unwrap()).unwrap();
         assert_eq!(signing_again.sign(b"body").unwrap(), signing.sign(b"body").unwrap());
@@ -246,6 +248,7 @@ mod tests {
 
     #[test]
     fn an_unusable_private_key_is_refused_with_the_reason() {
+        test_timeout::start();
         let refusal = |text: &str| SigningKey::from_pkcs8(&text.into()).unwrap_err().to_string();
         assert_eq!(refusal("!"), "the private key is not base64");
         let neither = "the private key is not RSA of at least 2048 bits in PKCS#8";
@@ -255,6 +258,7 @@ mod tests {
 
     #[test]
     fn a_malformed_signature_does_not_verify() {
+        test_timeout::start();
         let (_, verifying) = pair();
         for nonsense in ["", "!!!", "AAAA", "QUJD\n", "\u{fffd}"] {
             assert!(!verifying.verifies(b"body", nonsense.as_bytes()), "{nonsense:?}");
@@ -263,6 +267,7 @@ mod tests {
 
     #[test]
     fn what_is_no_public_key_is_refused_with_the_reason() {
+        test_timeout::start();
         let refusal = |text: &str| VerifyingKey::from_pem(text).unwrap_err().to_string();
         assert_eq!(refusal("key"), "the public key is not PEM");
         let nonsense = Pem::new(SPKI, b"not a key".to_vec());
@@ -278,6 +283,7 @@ mod tests {
 
     #[test]
     fn the_key_vectors_hold() {
+        test_timeout::start();
         let vectors: serde_json::Value = serde_json::from_str(include_str!("../../openapi/vectors/keys.json")).unwrap();
         for case in vectors["cases"].as_array().unwrap() {
             let key = VerifyingKey::from_pem(case["public_key_pem"].as_str().unwrap());
@@ -287,6 +293,7 @@ mod tests {
 
     #[test]
     fn the_older_form_sorts_and_names_headers_as_bunq_writes_them() {
+        test_timeout::start();
         let headers: [(&str, &[u8]); 5] = [
             ("x-bunq-client-response-id", b"r"),
             ("X-BUNQ-CLIENT-REQUEST-ID", b"q"),
@@ -303,6 +310,7 @@ mod tests {
 
     #[test]
     fn the_signing_vectors_hold() {
+        test_timeout::start();
         let vectors: serde_json::Value =
             serde_json::from_str(include_str!("../../openapi/vectors/signing.json")).unwrap();
         for case in vectors["cases"].as_array().unwrap() {

@@ -202,6 +202,7 @@ mod tests {
 
     #[test]
     fn only_the_cursor_of_a_link_is_used() {
+        test_timeout::start();
         for (url, cursor) in [
             ("/v1/partner-user-provision?count=10&older_id=42", Some(Cursor::OlderThan(42))),
             ("https://elsewhere.example.com/?newer_id=7&older_id=8", Some(Cursor::OlderThan(8))),
@@ -218,6 +219,7 @@ mod tests {
 
     #[test]
     fn a_cursor_can_be_stored_as_text() {
+        test_timeout::start();
         for cursor in [Cursor::OlderThan(42), Cursor::NewerThan(7)] {
             assert_eq!(cursor.to_string().parse::<Cursor>().unwrap(), cursor);
         }
@@ -229,6 +231,7 @@ mod tests {
 
     #[test]
     fn a_page_size_is_from_1_to_200() {
+        test_timeout::start();
         assert_eq!(PageSize::new(200).unwrap(), PageSize::MAX);
         assert_eq!(PageSize::new(1).unwrap().get(), 1);
         for count in [0, 201, u64::MAX] {

@@ -111,6 +111,7 @@ mod tests {
 
     #[test]
     fn only_positive_numbers_that_bunq_can_hold_are_ids() {
+        test_timeout::start();
         assert_eq!(ProvisionId::try_from(1_i64).unwrap().get(), 1);
         assert_eq!(ProvisionId::try_from(i64::MAX).unwrap().get(), i64::MAX as u64);
         for id in ["0", "-1", "+31600000000", "9223372036854775808", "1.0", "", " 1", "eins"] {

@@ -148,6 +148,7 @@ mod tests {
 
     #[test]
     fn the_type_decides_whether_a_secret_is_written_out() {
+        test_timeout::start();
         let secret = Secret::new("token-of-somebody");
         assert_eq!(serde_json::to_string(&secret).unwrap(), "\"[redacted]\"");
         let sent = RequestSecret::from(secret);
@@ -157,12 +158,14 @@ mod tests {
 
     #[test]
     fn a_redacted_secret_is_not_a_token() {
+        test_timeout::start();
         assert!(serde_json::from_str::<Secret>("\"[redacted]\"").is_err());
         assert_eq!(serde_json::from_str::<Secret>("\"abc\"").unwrap(), Secret::new("abc"));
     }
 
     #[test]
     fn what_was_stored_reads_back_without_its_secret() {
+        test_timeout::start();
         let credential: Credential = serde_json::from_str(r#"{"id": 7, "token_value": "token"}"#).unwrap();
         assert_eq!(credential.token_value, Some("token".into()));
         let stored = serde_json::to_string(&credential).unwrap();

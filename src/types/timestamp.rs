@@ -86,6 +86,7 @@ mod tests {
 
     #[test]
     fn timestamps_are_read_in_bunqs_form_and_related_forms() {
+        test_timeout::start();
         for (text, written) in [
             ("2025-08-13 14:45:18.621550", "2025-08-13 14:45:18.621550"),
             ("2025-08-13 14:45:18", "2025-08-13 14:45:18.000000"),

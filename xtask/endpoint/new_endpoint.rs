@@ -16,6 +16,7 @@ fn respond(sandbox: &Sandbox, body: &'static str) {
 
 #[tokio::test]
 async fn new_operations_are_signed_verified_and_typed() {
+    test_timeout::start();
     let sandbox = Sandbox::start().await.unwrap();
     let client = sandbox.client().build().unwrap();
     let user = client.user().await.unwrap().id;

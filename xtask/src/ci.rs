@@ -2,7 +2,7 @@
 
 use anyhow::{Result, bail};
 
-use crate::{docs, endpoint, layers, package, path, run as command, spec, target};
+use crate::{docs, endpoint, layers, package, path, run as command, spec, target, test_timeouts};
 
 const FEATURES: [&[&str]; 2] = [&[], &["--all-features"]];
 
@@ -21,6 +21,7 @@ pub(crate) fn run() -> Result<()> {
         command("cargo", &clippy, &[])?;
     }
     layers::run()?;
+    test_timeouts::run()?;
     docs::run()?;
 
     // The README's two commands, and its example, which the second has built; they stay on loopback, whatever the environment

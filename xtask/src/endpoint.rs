@@ -23,11 +23,11 @@ pub(crate) fn run() -> Result<()> {
     for name in COPIED {
         copy_all(&root().join(name), &copy.join(name))?;
     }
-    // The other member of the workspace, and the targets that the manifest names.
+    // Chores that do nothing, and the targets that the manifest names.
     for name in ["xtask/src/main.rs", "xtask/src/bin/sandbox.rs"] {
         write(&copy.join(name), "fn main() {}\n")?;
     }
-    for folder in ["benches", "examples"] {
+    for folder in ["benches", "examples", "test-timeout"] {
         copy_all(&root().join(folder), &copy.join(folder))?;
     }
     let added = |name: &str| fs::read_to_string(root().join(ADDED).join(name)).context("what is added cannot be read");
@@ -37,7 +37,7 @@ pub(crate) fn run() -> Result<()> {
     write(&document, &insert(&text, "\n  schemas:\n", &added("schemas.yaml")?)?)?;
     write(&copy.join("tests/new_endpoint.rs"), &added("new_endpoint.rs")?)?;
     // The copy shares the artifacts of the dependencies. Cargo tells its crates from the originals by their version.
-    for name in ["Cargo.toml", "codegen/Cargo.toml"] {
+    for name in ["Cargo.toml", "codegen/Cargo.toml", "test-timeout/Cargo.toml"] {
         let manifest = copy.join(name);
         let text = fs::read_to_string(&manifest)?;
         let version = text.lines().find(|line| line.starts_with("version = ")).context("a crate has a version")?;

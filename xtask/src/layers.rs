@@ -291,6 +291,7 @@ mod tests {
 
     #[test]
     fn imports_go_down() {
+        test_timeout::start();
         let (findings, imports) = check(&modules(&[
             ("error", &["types::Secret"], &[]),
             ("types", &[], &[]),
@@ -305,6 +306,7 @@ mod tests {
 
     #[test]
     fn a_re_export_hides_nothing() {
+        test_timeout::start();
         let (findings, _) = check(&modules(&[
             ("types", &[], &[("Response", "api::response::Response")]),
             ("error", &["types::Response"], &[]),
@@ -318,6 +320,7 @@ mod tests {
 
     #[test]
     fn circles_are_found_within_a_layer_too() {
+        test_timeout::start();
         let (findings, _) = check(&modules(&[
             ("api", &["api::pages::pages"], &[]),
             ("api::pages", &["api::response::Response"], &[]),

@@ -12,6 +12,7 @@ mod layers;
 mod package;
 mod redocly;
 mod spec;
+mod test_timeouts;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
@@ -51,6 +52,8 @@ enum Task {
     /// Check the document, or say what changed in it
     #[command(subcommand)]
     Spec(spec::Task),
+    /// Check that every test starts its timeout, so that none hangs `cargo test`
+    TestTimeouts,
 }
 
 /// 0 for success, 1 if a check has findings, 2 if the task failed.
@@ -75,6 +78,7 @@ fn run_task(task: Task) -> Result<bool> {
         Task::Layers => layers::run(),
         Task::Package => package::run(),
         Task::Spec(task) => return spec::run(task),
+        Task::TestTimeouts => test_timeouts::run(),
     }
     .map(|()| true)
 }

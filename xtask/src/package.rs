@@ -30,7 +30,8 @@ fn packages() -> Result<()> {
         }
     }
     fs::create_dir_all(&folder)?;
-    command("cargo", &["package", "--workspace", "--exclude", "xtask", "--allow-dirty", "--no-verify"], &[])?;
+    let published = ["--package", "bunq-partner", "--package", "bunq-partner-codegen"];
+    command("cargo", &[&["package"], &published[..], &["--allow-dirty", "--no-verify"]].concat(), &[])?;
     for archive in fs::read_dir(&archives)? {
         let archive = archive?.path();
         if archive.extension().is_some_and(|extension| extension == "crate") {

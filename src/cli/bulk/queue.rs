@@ -121,6 +121,7 @@ mod tests {
 
     #[test]
     fn users_that_fail_hold_up_nobody_and_are_given_up() {
+        test_timeout::start();
         for (users, failing, expected) in [
             (3, &[][..], "1 2 3"),
             // Alone.
@@ -141,6 +142,7 @@ mod tests {
     /// One that is made while only failing users are left goes first.
     #[test]
     fn nobody_waits_for_a_call() {
+        test_timeout::start();
         let mut queue = SessionQueue::default();
         add(&mut queue, [1, 2]);
         assert_eq!(turns(&mut queue, &[1, 2], true, 2), "1- 2-");
@@ -156,6 +158,7 @@ mod tests {
 
     #[test]
     fn an_outage_counts_against_nobody() {
+        test_timeout::start();
         let mut queue = SessionQueue::default();
         add(&mut queue, 1..=3);
         let tried = turns(&mut queue, &[1, 2, 3], false, 400);

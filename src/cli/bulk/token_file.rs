@@ -90,6 +90,7 @@ mod tests {
 
     #[test]
     fn the_format_is_stable() {
+        test_timeout::start();
         let file = TokenFile::new(origin(), "planted".into());
         assert_eq!(
             serde_json::to_string(&file).unwrap(),
@@ -100,6 +101,7 @@ mod tests {
 
     #[test]
     fn what_a_token_is_of_is_named() {
+        test_timeout::start();
         for (other, expected) in [
             (origin(), None),
             (

@@ -340,6 +340,7 @@ mod tests {
 
     #[test]
     fn a_user_waits_until_its_credential_is_used_or_expired() {
+        test_timeout::start();
         let now = "2026-11-01T12:00:00Z".parse().unwrap();
         for (status, credential, expected) in [
             ("CREATED", "null", Use::Waits),

@@ -321,6 +321,7 @@ mod tests {
 
     #[test]
     fn a_clock_is_held_against_the_servers() {
+        test_timeout::start();
         let now = Timestamp::from_second(2_000_000_000).unwrap();
         let seen = |seconds: i64| clock(Timestamp::from_second(2_000_000_000 - seconds).ok(), now);
         assert_eq!((seen(300).state, seen(-300).state), (State::Ok, State::Ok));

@@ -186,6 +186,7 @@ mod tests {
 
     #[test]
     fn an_encoded_context_is_decoded() {
+        test_timeout::start();
         let (context, decoded) = (samples::context(), Context::decode(&encoded(), &samples::identity()).unwrap());
         assert_eq!(decoded.encode(&samples::identity()).unwrap(), encoded());
         let signature = decoded.installation.signing_key.sign(b"body").unwrap();
@@ -198,6 +199,7 @@ mod tests {
 
     #[test]
     fn an_unfinished_context_is_stored_too() {
+        test_timeout::start();
         let begun = Context { device_registered: false, session: None, ..samples::context() };
         let text = begun.encode(&samples::identity()).unwrap();
         let decoded = Context::decode(&text, &samples::identity()).unwrap();
@@ -206,6 +208,7 @@ mod tests {
 
     #[test]
     fn the_format_is_stable() {
+        test_timeout::start();
         let mut stored: Value = serde_json::from_str(encoded().expose()).unwrap();
         for secret in ["/api_key_fingerprint", "/installation/signing_key", "/installation/server_public_key"] {
             assert!(stored.pointer_mut(secret).unwrap().take().is_string());
@@ -231,6 +234,7 @@ mod tests {
 
     #[test]
     fn members_of_later_versions_are_ignored() {
+        test_timeout::start();
         let mut stored: Value = serde_json::from_str(encoded().expose()).unwrap();
         stored["added"] = json!("later");
         stored["session"]["user"]["kind"] = json!("Later");
@@ -239,6 +243,7 @@ mod tests {
 
     #[test]
     fn the_context_of_another_client_is_refused() {
+        test_timeout::start();
         assert_eq!(
             refusal(|stored| stored["environment"] = json!("production")),
             "the stored context belongs to the environment `production`, not to `sandbox`, and was not replaced: use a store for each environment, or remove it, and the client makes a new one"
@@ -257,6 +262,7 @@ mod tests {
 
     #[test]
     fn a_newer_format_is_refused_whatever_is_in_it() {
+        test_timeout::start();
         assert_eq!(
             refusal_of(r#"{"format": 2, "installation": "elsewhere"}"#),
             "the stored context has format 2, but this version of bunq-partner knows formats up to 1; it was left as it is: \
@@ -266,6 +272,7 @@ mod tests {
 
     #[test]
     fn a_damaged_context_is_refused_with_its_position_alone() {
+        test_timeout::start();
         let damaged = |what: &str| {
             format!(
                 "the stored context is damaged ({what}) and was not replaced: remove it, and the client makes a new one"
@@ -298,11 +305,13 @@ mod tests {
     proptest! {
         #[test]
         fn any_bytes_are_decoded_or_refused(bytes: Vec<u8>) {
+            test_timeout::start();
             let _ = Context::decode(&String::from_utf8_lossy(&bytes).into_owned().into(), &samples::identity());
         }
 
         #[test]
         fn any_change_to_a_context_is_decoded_or_refused(at: prop::sample::Index, put: u8, cut: prop::sample::Index) {
+            test_timeout::start();
             let mut bytes = encoded().expose().as_bytes().to_vec();
             let at = at.index(bytes.len());
             bytes[at] = put;

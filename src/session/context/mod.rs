@@ -137,6 +137,7 @@ mod tests {
 
     #[test]
     fn the_fingerprint_is_the_documented_digest() {
+        test_timeout::start();
         // printf 'bunq-partner API key\nsandbox_1' | openssl dgst -sha256 -binary | base64
         let identity = Identity::new(Environment::Sandbox, samples::BASE_URL, &"sandbox_1".into());
         assert_eq!(identity.api_key_fingerprint.expose(), "5rADNf8nq+6rMOVyAgN45WkNw/zBAWRxiAKp2WXy178=");
@@ -144,6 +145,7 @@ mod tests {
 
     #[test]
     fn debug_shows_nothing_secret() {
+        test_timeout::start();
         samples::assert_nothing_secret(&format!("{:?} {:#?}", samples::context(), samples::identity()));
     }
 }

@@ -51,6 +51,7 @@ proptest! {
         calls in 1_u32..5,
         exchanges in proptest::collection::vec((0_u64..40, 0_u64..60, 0.0_f64..1.0), 1..40),
     ) {
+        test_timeout::start();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
         let arrivals = runtime.block_on(async {
             let window = window(calls, 30);
@@ -82,6 +83,7 @@ proptest! {
 
 #[tokio::test(start_paused = true)]
 async fn the_limit_is_used_to_the_full() {
+    test_timeout::start();
     let window = window(2, 3000);
     let start = Instant::now();
     for _ in 0..60 {
@@ -93,6 +95,7 @@ async fn the_limit_is_used_to_the_full() {
 
 #[tokio::test(start_paused = true)]
 async fn a_wait_that_outlasts_the_deadline_is_not_begun() {
+    test_timeout::start();
     let window = window(2, 1000);
     drop((window.next(soon()).await, window.next(soon()).await));
     let start = Instant::now();
@@ -117,6 +120,7 @@ async fn a_wait_that_outlasts_the_deadline_is_not_begun() {
 
 #[tokio::test(start_paused = true)]
 async fn a_call_in_flight_keeps_its_permit() {
+    test_timeout::start();
     let window = window(1, 10);
     let permit = window.next(soon()).await.unwrap();
     tokio::time::sleep(1000 * MS).await;
@@ -133,6 +137,7 @@ async fn a_call_in_flight_keeps_its_permit() {
 
 #[tokio::test(start_paused = true)]
 async fn memory_grows_with_calls_and_not_with_the_limit() {
+    test_timeout::start();
     let window = window(u32::MAX, 1000);
     let start = Instant::now();
     drop((window.next(start).await.unwrap(), window.next(start).await.unwrap()));
@@ -141,6 +146,7 @@ async fn memory_grows_with_calls_and_not_with_the_limit() {
 
 #[tokio::test(start_paused = true)]
 async fn a_dropped_task_holds_no_permit() {
+    test_timeout::start();
     let window = window(1, 1000);
     drop(window.next(soon()).await.unwrap());
     let given_up = tokio::spawn({
@@ -158,6 +164,7 @@ async fn a_dropped_task_holds_no_permit() {
 
 #[tokio::test(start_paused = true)]
 async fn an_expired_task_is_not_counted_as_waiting() {
+    test_timeout::start();
     let window = window(1, 1000);
     drop(window.next(soon()).await.unwrap());
     // Polled once, and then no more.
@@ -172,6 +179,7 @@ async fn an_expired_task_is_not_counted_as_waiting() {
 /// A request is signed shortly before its turn, also if that comes earlier than was known at first.
 #[tokio::test(start_paused = true)]
 async fn a_call_is_told_that_its_turn_is_near() {
+    test_timeout::start();
     let window = window(1, 1000);
     drop(window.next(soon()).await.unwrap());
     let start = Instant::now();
@@ -192,6 +200,7 @@ async fn a_call_is_told_that_its_turn_is_near() {
 
 #[tokio::test(start_paused = true)]
 async fn a_pause_of_bunqs_is_kept() {
+    test_timeout::start();
     let window = window(3, 1000);
     let permit = window.next(soon()).await.unwrap();
     assert_eq!(permit.throttle(signed(Some(7000 * MS), None), 0.0), 7000 * MS);
@@ -202,6 +211,7 @@ async fn a_pause_of_bunqs_is_kept() {
 
 #[tokio::test(start_paused = true)]
 async fn a_limit_that_bunq_names_is_kept_beside_the_configured_one() {
+    test_timeout::start();
     // Of the same rate, but shorter; and of a lower rate, but with more at once.
     for (throttled, expected) in [((1, 500), [0, 500, 1000, 1500]), ((5, 4000), [0, 0, 1000, 1000])] {
         let window = window(2, 1000);
@@ -237,6 +247,7 @@ async fn goes_after(throttled: Throttled) -> [u128; 3] {
 
 #[tokio::test(start_paused = true)]
 async fn what_is_not_signed_holds_for_a_minute_and_until_a_call_is_admitted() {
+    test_timeout::start();
     let hourly = Some(RateLimit { calls: 1, per: 3_600_000 * MS });
     let lower = Some(RateLimit { calls: 1, per: 5000 * MS });
     for (retry_after, limit, signed, unsigned) in [
@@ -259,6 +270,7 @@ async fn what_is_not_signed_holds_for_a_minute_and_until_a_call_is_admitted() {
 /// Also if no call is admitted, or nobody knows what became of it.
 #[tokio::test(start_paused = true)]
 async fn what_is_not_signed_ends_by_itself() {
+    test_timeout::start();
     let window = window(10, 1000);
     let limit = Some(RateLimit { calls: 1, per: 3_600_000 * MS });
     let start = Instant::now();
@@ -275,6 +287,7 @@ async fn what_is_not_signed_ends_by_itself() {
 /// A call that was sent before the refusal says that bunq admits calls, but not that the window has room again.
 #[tokio::test(start_paused = true)]
 async fn a_call_in_flight_that_is_admitted_ends_what_is_not_signed() {
+    test_timeout::start();
     let limit = Some(RateLimit { calls: 1, per: 3_600_000 * MS });
     for (is_signed, expected) in [(false, 100), (true, 3_600_000)] {
         let window = window(10, 1000);
@@ -291,6 +304,7 @@ async fn a_call_in_flight_that_is_admitted_ends_what_is_not_signed() {
 /// A limit that bunq has signed is not replaced by one that it has not.
 #[tokio::test(start_paused = true)]
 async fn what_is_signed_outlasts_what_is_not() {
+    test_timeout::start();
     let window = window(10, 1000);
     let limit = |calls| Some(RateLimit { calls, per: 5000 * MS });
     window.next(soon()).await.unwrap().throttle(signed(None, limit(1)), 0.0);
@@ -305,6 +319,7 @@ async fn what_is_signed_outlasts_what_is_not() {
 /// 90 calls wait, while others arrive at nine tenths of the limit.
 #[tokio::test(start_paused = true)]
 async fn no_call_is_overtaken() {
+    test_timeout::start();
     let window = window(2, 3000);
     let start = Instant::now();
     let mut calls: Vec<_> = (0..90).map(|_| waits(&window, start)).collect();
@@ -324,6 +339,7 @@ async fn no_call_is_overtaken() {
 
 #[tokio::test(start_paused = true)]
 async fn a_call_is_told_at_once_that_its_turn_comes_too_late() {
+    test_timeout::start();
     let window = window(2, 3000);
     let start = Instant::now();
     let first: Vec<_> = (0..90).map(|_| waits(&window, start)).collect();
@@ -338,6 +354,7 @@ async fn a_call_is_told_at_once_that_its_turn_comes_too_late() {
 
 #[tokio::test(start_paused = true)]
 async fn a_retry_keeps_its_rank() {
+    test_timeout::start();
     let window = window(1, 1000);
     let start = Instant::now();
     let rank = Rank(0);
@@ -355,6 +372,7 @@ async fn a_retry_keeps_its_rank() {
 
 #[tokio::test(start_paused = true)]
 async fn a_dropped_future_frees_its_place() {
+    test_timeout::start();
     let window = window(1, 1000);
     let start = Instant::now();
     drop(window.next(soon()).await.unwrap());
@@ -372,6 +390,7 @@ async fn a_dropped_future_frees_its_place() {
 
 #[tokio::test(start_paused = true)]
 async fn an_unpolled_future_is_passed_over_until_it_is_polled_again() {
+    test_timeout::start();
     let window = window(1, 1000);
     let start = Instant::now();
     drop(window.next(soon()).await.unwrap());
@@ -394,6 +413,7 @@ async fn an_unpolled_future_is_passed_over_until_it_is_polled_again() {
 
 #[tokio::test(start_paused = true)]
 async fn a_narrower_limit_holds_for_the_calls_that_were_made() {
+    test_timeout::start();
     let window = window(4, 1000);
     let start = Instant::now();
     for _ in 0..3 {
@@ -409,6 +429,7 @@ async fn a_narrower_limit_holds_for_the_calls_that_were_made() {
 
 #[test]
 fn pauses_after_refusals_grow_and_differ() {
+    test_timeout::start();
     let second = Duration::from_secs(1);
     let throttled = Throttled::default();
     let pauses = |jitter| [0, 1, 2, 3, 4, 100].map(|refusals| throttled.pause(second, refusals, jitter).as_secs_f64());
@@ -422,6 +443,7 @@ fn pauses_after_refusals_grow_and_differ() {
 
 #[tokio::test(start_paused = true)]
 async fn after_a_refusal_one_call_goes_at_a_time() {
+    test_timeout::start();
     let window = window(3, 1000);
     let permit = window.next(soon()).await.unwrap();
     permit.throttle(signed(Some(5000 * MS), None), 0.0);
@@ -440,6 +462,7 @@ async fn after_a_refusal_one_call_goes_at_a_time() {
 /// The call in flight may have its response at any time.
 #[tokio::test(start_paused = true)]
 async fn a_call_in_flight_after_a_refusal_is_no_reason_to_give_up() {
+    test_timeout::start();
     let window = window(1000, 3_600_000);
     let permit = window.next(soon()).await.unwrap();
     permit.throttle(signed(Some(Duration::ZERO), None), 0.0);
@@ -460,6 +483,7 @@ async fn a_call_in_flight_after_a_refusal_is_no_reason_to_give_up() {
 /// The first of the queue goes, not the one that is polled first.
 #[tokio::test(start_paused = true)]
 async fn after_a_refusal_the_first_of_the_queue_goes() {
+    test_timeout::start();
     let window = window(5, 1000);
     let rank = Rank(0);
     let refused = window.enter(rank, soon()).unwrap().permit().await.unwrap();
@@ -476,6 +500,7 @@ async fn after_a_refusal_the_first_of_the_queue_goes() {
 
 #[tokio::test(start_paused = true)]
 async fn refusals_are_counted_until_a_call_is_accepted() {
+    test_timeout::start();
     let window = window(9, 1);
     for expected in [1, 2, 3] {
         let permit = window.next(soon()).await.unwrap();
@@ -492,6 +517,7 @@ async fn refusals_are_counted_until_a_call_is_accepted() {
 
 #[test]
 fn the_limit_is_read_from_bunqs_description() {
+    test_timeout::start();
     let limit = |calls, seconds| Some(RateLimit { calls, per: Duration::from_secs(seconds) });
     for (words, named) in [
         ("Too many requests. You can do a maximum of 3 calls per 3 second to this endpoint.", limit(3, 3)),

@@ -34,6 +34,7 @@ fn masked(mut value: Value) -> Value {
 
 #[test]
 fn every_example_of_the_document_decodes_and_encodes_back_to_itself() {
+    test_timeout::start();
     assert!(EXAMPLES.len() > 50, "only {} examples were found", EXAMPLES.len());
     for (place, schema, json) in EXAMPLES {
         let expected: Value = serde_json::from_str(json).unwrap();
@@ -44,6 +45,7 @@ fn every_example_of_the_document_decodes_and_encodes_back_to_itself() {
 
 #[test]
 fn the_decoding_vectors_hold() {
+    test_timeout::start();
     let vectors: Value = serde_json::from_str(include_str!("../../../openapi/vectors/decoding.json")).unwrap();
     for case in vectors["cases"].as_array().unwrap() {
         let status = case["status"].as_u64().unwrap();
@@ -63,6 +65,7 @@ fn the_decoding_vectors_hold() {
 
 #[test]
 fn unknown_absent_and_null_members_decode() {
+    test_timeout::start();
     let drifted = r#"{
         "id": 7,
         "status": "PAUSED",
@@ -88,12 +91,14 @@ fn unknown_absent_and_null_members_decode() {
 
 #[test]
 fn an_enum_of_a_request_is_closed() {
+    test_timeout::start();
     let error = serde_json::from_str::<types::RequestedStatus>("\"CLOSED\"").unwrap_err();
     assert!(error.to_string().starts_with("unknown variant `CLOSED`"), "{error}");
 }
 
 #[test]
 fn debug_shows_nothing_about_a_person() {
+    test_timeout::start();
     let new = types::NewProvision::person(
         uuid::Uuid::nil(),
         "ada@example.com".parse().unwrap(),
@@ -112,6 +117,7 @@ fn debug_shows_nothing_about_a_person() {
 
 #[test]
 fn names_take_no_control_characters() {
+    test_timeout::start();
     for text in ["two\nlines", "\u{1b}[31mred", "a\u{202e}b", "a\u{2028}b", "\u{0}", ""] {
         assert!(text.parse::<types::UserName>().is_err(), "{text:?}");
         assert!(text.parse::<types::DeviceDescription>().is_err(), "{text:?}");
@@ -150,6 +156,7 @@ proptest! {
         ],
         value in any_json(),
     ) {
+        test_timeout::start();
         let text = format!(r#"{{"id": 7, "{member}": {value}, "status": "ACTIVE", "external_uuid": null}}"#);
         let provision: types::Provision = serde_json::from_str(&text).map_err(|error| {
             TestCaseError::fail(format!("{error}: {text}"))

@@ -96,6 +96,7 @@ mod tests {
 
     #[test]
     fn examples_are_held_against_their_schemas() {
+        test_timeout::start();
         let nullable = json!({"type": "string", "nullable": true});
         for (schema, good, bad) in [
             (json!({"type": "integer", "minimum": 1}), json!(1), json!(0)),
@@ -116,6 +117,7 @@ mod tests {
 
     #[test]
     fn a_default_is_one_of_the_values() {
+        test_timeout::start();
         let schema = json!({"type": "integer", "maximum": 200, "default": 1000});
         let faults = faults(&schema, &json!(1));
         assert!(faults.len() == 1 && faults[0].starts_with("#/components/schemas/S/default: "), "{faults:?}");
@@ -123,6 +125,7 @@ mod tests {
 
     #[test]
     fn an_invalid_schema_is_reported() {
+        test_timeout::start();
         let parameter = json!({"schema": "integer", "example": 1});
         let faults = faults_of(json!({"components": {"parameters": {"P": parameter}}}));
         assert_eq!(faults, ["#/components/parameters/P/example: its schema: it must be a mapping"]);
@@ -130,6 +133,7 @@ mod tests {
 
     #[test]
     fn an_example_of_a_schema_counts_too() {
+        test_timeout::start();
         let faults = faults(&json!({"type": "string", "example": 1}), &json!("a"));
         assert!(faults.len() == 1 && faults[0].starts_with("#/components/schemas/S/example: "), "{faults:?}");
     }

@@ -77,6 +77,7 @@ fn put(folder: &Folder, bytes: &[u8]) {
 
 #[test]
 fn a_saved_context_is_loaded_by_another_store() {
+    test_timeout::start();
     let folder = Folder::new();
     assert_eq!(folder.store().read_stored().unwrap(), None);
     save(&folder.store(), "first").unwrap();
@@ -88,6 +89,7 @@ fn a_saved_context_is_loaded_by_another_store() {
 
 #[test]
 fn leftovers_of_a_crash_are_removed() {
+    test_timeout::start();
     let folder = Folder::new();
     save(&folder.store(), "whole").unwrap();
     fs::write(folder.0.join("bunq.json.tmp"), "hal").unwrap();
@@ -99,12 +101,14 @@ fn leftovers_of_a_crash_are_removed() {
 
 #[test]
 fn a_relative_path_starts_at_the_working_directory() {
+    test_timeout::start();
     let here = std::env::current_dir().unwrap();
     assert_eq!(format!("{:?}", FileStore::new("bunq.json")), format!("FileStore({:?})", here.join("bunq.json")));
 }
 
 #[test]
 fn a_path_that_leads_nowhere_is_refused() {
+    test_timeout::start();
     let folder = Folder::new();
     let store = FileStore::new(folder.0.join("missing/bunq.json"));
     let missing = format!("the folder `{}` does not exist: make it first", folder.0.join("missing").display());
@@ -119,6 +123,7 @@ fn a_path_that_leads_nowhere_is_refused() {
 
 #[test]
 fn anything_but_a_text_file_is_refused_and_not_replaced() {
+    test_timeout::start();
     let folder = Folder::new();
     let store = folder.store();
     fs::create_dir(folder.path()).unwrap();
@@ -148,6 +153,7 @@ fn anything_but_a_text_file_is_refused_and_not_replaced() {
 #[cfg(unix)]
 #[test]
 fn files_are_made_for_their_owner_alone() {
+    test_timeout::start();
     use std::os::unix::fs::PermissionsExt as _;
 
     let folder = Folder::new();
@@ -161,6 +167,7 @@ fn files_are_made_for_their_owner_alone() {
 #[cfg(unix)]
 #[test]
 fn a_file_that_others_may_use_is_refused_and_not_replaced() {
+    test_timeout::start();
     use std::os::unix::fs::PermissionsExt as _;
 
     let folder = Folder::new();
@@ -186,6 +193,7 @@ fn a_file_that_others_may_use_is_refused_and_not_replaced() {
 #[cfg(unix)]
 #[test]
 fn a_link_to_the_file_is_refused_and_one_to_its_folder_followed() {
+    test_timeout::start();
     use std::os::unix::fs::symlink;
 
     let (folder, elsewhere) = (Folder::new(), Folder::new());
@@ -203,6 +211,7 @@ fn a_link_to_the_file_is_refused_and_one_to_its_folder_followed() {
 
 #[test]
 fn a_reader_never_sees_half_a_file() {
+    test_timeout::start();
     let folder = Folder::new();
     let texts = ["a".repeat(10), "b".repeat(60_000)];
     save(&folder.store(), &texts[0]).unwrap();
@@ -231,6 +240,7 @@ fn a_reader_never_sees_half_a_file() {
 
 #[test]
 fn the_lock_is_released_when_it_is_dropped() {
+    test_timeout::start();
     let folder = Folder::new();
     let store = folder.store();
     let lock_held = lock(&store, PATIENCE).unwrap();
@@ -245,6 +255,7 @@ fn the_lock_is_released_when_it_is_dropped() {
 
 #[test]
 fn a_dead_process_releases_the_lock() {
+    test_timeout::start();
     let folder = Folder::new();
     let store = folder.store();
     let mut second = second_process(&folder);
@@ -271,6 +282,7 @@ fn second_process(folder: &Folder) -> Child {
 #[test]
 #[ignore = "the second process of a_dead_process_releases_the_lock"]
 fn holds_the_lock() {
+    test_timeout::start();
     let Some(path) = std::env::var_os(LOCK_VARIABLE) else { return };
     let store = FileStore::new(path);
     let _lock_held = lock(&store, Duration::from_secs(10)).unwrap();
@@ -282,6 +294,7 @@ fn holds_the_lock() {
 
 #[test]
 fn debug_and_errors_show_nothing_secret() {
+    test_timeout::start();
     let folder = Folder::new();
     let store = folder.store();
     store.write(&"planted".into()).unwrap();
@@ -296,6 +309,7 @@ proptest! {
 
     #[test]
     fn any_bytes_are_loaded_as_they_are_or_refused(bytes: Vec<u8>) {
+        test_timeout::start();
         let folder = Folder::new();
         put(&folder, &bytes);
         let loaded = folder.store().read_stored().ok().flatten();
@@ -312,6 +326,7 @@ fn make_pipe(path: &Path) {
 #[cfg(unix)]
 #[test]
 fn a_pipe_in_the_place_of_a_file_is_not_waited_for() {
+    test_timeout::start();
     let folder = Folder::new();
     let store = folder.store();
     make_pipe(&folder.path());
@@ -332,6 +347,7 @@ fn a_pipe_in_the_place_of_a_file_is_not_waited_for() {
 #[cfg(unix)]
 #[test]
 fn a_file_of_another_user_is_refused_for_root_too() {
+    test_timeout::start();
     if !rustix::process::geteuid().is_root() {
         let store = FileStore::new("/etc/passwd");
         assert!(refusal(&store, store.read_stored()).starts_with("it belongs to the user 0, not to "));
@@ -355,6 +371,7 @@ fn a_file_of_another_user_is_refused_for_root_too() {
 #[cfg(unix)]
 #[test]
 fn a_full_disk_leaves_no_stray_file() {
+    test_timeout::start();
     const FULL: &str = "BUNQ_PARTNER_TEST_FULL_DISK";
     if let Some(path) = std::env::var_os(FULL) {
         let store = FileStore::new(PathBuf::from(path));
@@ -379,6 +396,7 @@ fn a_full_disk_leaves_no_stray_file() {
 /// Nobody is left to wait for the lock.
 #[test]
 fn a_wait_for_the_lock_does_not_hold_up_the_end_of_a_runtime() {
+    test_timeout::start();
     let folder = Folder::new();
     let _held = lock(&folder.store(), PATIENCE).unwrap();
     let store = folder.store();

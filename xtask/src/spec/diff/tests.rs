@@ -76,6 +76,7 @@ const OUT: &str = "/components/schemas/Out";
 
 #[test]
 fn equal_documents_have_no_differences() {
+    test_timeout::start();
     assert_eq!(changes("/info/title", json!("T")), [""; 0]);
 }
 
@@ -88,6 +89,7 @@ fn table(part: &str, cases: Vec<(&str, Value, &str)>) {
 
 #[test]
 fn operations() {
+    test_timeout::start();
     table(
         OPERATION,
         vec![
@@ -154,6 +156,7 @@ fn operations() {
 
 #[test]
 fn parameters() {
+    test_timeout::start();
     let new = |required: bool| json!({"name": "new", "in": "query", "required": required, "schema": {}});
     table(
         &format!("{OPERATION}/parameters"),
@@ -179,6 +182,7 @@ fn parameters() {
 
 #[test]
 fn requests() {
+    test_timeout::start();
     table(
         IN,
         vec![
@@ -242,6 +246,7 @@ fn requests() {
 
 #[test]
 fn responses() {
+    test_timeout::start();
     table(
         OUT,
         vec![
@@ -293,6 +298,7 @@ fn responses() {
 
 #[test]
 fn enums() {
+    test_timeout::start();
     table(
         "/components/schemas",
         vec![
@@ -321,6 +327,7 @@ fn enums() {
 
 #[test]
 fn the_rest() {
+    test_timeout::start();
     table(
         "",
         vec![
@@ -349,6 +356,7 @@ fn the_rest() {
 
 #[test]
 fn moved_and_renamed_schemas_are_the_same_on_the_wire() {
+    test_timeout::start();
     let mut renamed = document();
     let closed = renamed["components"]["schemas"]["Closed"].clone();
     renamed["components"]["schemas"]["Shut"] = closed.clone();
@@ -366,12 +374,14 @@ fn moved_and_renamed_schemas_are_the_same_on_the_wire() {
 
 #[test]
 fn a_struct_gets_its_first_named_property() {
+    test_timeout::start();
     let found = changes("/components/schemas/Empty/properties", json!({"a": {"type": "string"}}));
     assert!(found.contains(&"editorial breaking schema `Empty`: has named properties now".to_string()), "{found:?}");
 }
 
 #[test]
 fn the_first_server_counts() {
+    test_timeout::start();
     let found = changes("/servers", json!([{"url": "https://b.example"}, {"url": "https://a.example"}]));
     let expected = "breaking editorial servers: https://b.example is the first now, which clients take by default";
     assert!(found.contains(&expected.to_string()), "{found:?}");
@@ -379,6 +389,7 @@ fn the_first_server_counts() {
 
 #[test]
 fn a_struct_with_something_required_has_no_default() {
+    test_timeout::start();
     let required = |names: Value| {
         let mut root = document();
         root["components"]["schemas"]["Unused"]["required"] = names;
@@ -398,6 +409,7 @@ fn a_struct_with_something_required_has_no_default() {
 
 #[test]
 fn a_breaking_change_is_announced_by_the_version() {
+    test_timeout::start();
     let document = |version: &str| Document { root: json!({"info": {"version": version}}) };
     for (old, new, announced) in
         [("0.1.0", "0.1.9", false), ("0.1.0", "0.2.0", true), ("1.1.0", "1.2.0", false), ("1.9.0", "2.0.0", true)]

@@ -21,11 +21,13 @@ fn findings(edits: &[(&str, &str)]) -> Vec<String> {
 
 #[test]
 fn the_document_keeps_the_rules() {
+    test_timeout::start();
     assert_eq!(findings(&[]), [""; 0]);
 }
 
 #[test]
 fn each_finding_has_its_line() {
+    test_timeout::start();
     for (from, to, expected) in [
         ("x-bunq-auth: none", "x-bunq-auth: any", "operation `create_installation`: set x-bunq-auth to "),
         ("      x-bunq-idempotent: false\n", "", "operation `create_provision`: set x-bunq-idempotent to "),
@@ -132,6 +134,7 @@ fn each_finding_has_its_line() {
 
 #[test]
 fn all_findings_come_at_once() {
+    test_timeout::start();
     let found = findings(&[
         ("x-bunq-auth: none", "x-bunq-auth: any"),
         ("$ref: '#/components/parameters/UserAgent'", "$ref: '#/nowhere'"),
@@ -143,6 +146,7 @@ fn all_findings_come_at_once() {
 
 #[test]
 fn a_circle_is_found_and_not_followed() {
+    test_timeout::start();
     let circle = "\n    Loop:\n      oneOf: [{$ref: '#/components/schemas/Loop'}]\n    Token:\n";
     let found = findings(&[
         ("\n    Token:\n", circle),
@@ -156,12 +160,14 @@ fn a_circle_is_found_and_not_followed() {
 
 #[test]
 fn an_open_enum_is_a_list_of_texts() {
+    test_timeout::start();
     let found = findings(&[("x-extensible-enum: [PERSON, COMPANY]", "x-extensible-enum: PERSON")]);
     assert!(found[0].contains("schema `LabelUserType`: x-extensible-enum is a list of texts"), "{found:?}");
 }
 
 #[test]
 fn an_enum_within_a_response_counts() {
+    test_timeout::start();
     let response = json!({"content": {"application/json": {"schema": {"type": "string", "enum": ["A"],
         "x-enum-descriptions": {"A": "The first."}}}}});
     let operation = json!({"operationId": "get", "responses": {"200": response}});
