@@ -265,8 +265,8 @@ async fn drive(
                 Event::Warning(warning) => meter.warn(&warning),
                 Event::Expired(count) => meter.note(&format!("the credentials of {count} users have expired unused: `bunq-partner reset-token` gets others")),
                 Event::Held { waiting } if !std::mem::replace(&mut was_held, true) => meter.note(&format!(
-                    "{waiting} users wait to be taken into use, and bunq lets one session be opened in 30 s: no more are created \
-                     than can be before their credentials expire"
+                    "no more than {waiting} users wait to be taken into use at a time, because bunq lets one session be opened in \
+                     30 s and their credentials expire"
                 )),
                 Event::Held { .. } => {}
             },
