@@ -50,10 +50,10 @@ type Customize = dyn Fn(reqwest::ClientBuilder) -> reqwest::ClientBuilder + Send
 /// How a client reaches bunq: see [`ClientBuilder::http`](crate::ClientBuilder::http).
 ///
 /// Without any setting, connections take the proxy that the environment names (`HTTPS_PROXY` or `ALL_PROXY`, unless
-/// `NO_PROXY` has the host; a value that cannot be read is an error), and trust what the platform trusts; on Linux that is the system's store of certificates, or
-/// what `SSL_CERT_FILE` and `SSL_CERT_DIR` name in its place. Nothing is pinned: bunq does not announce when its
-/// certificates change, and a program that pins one stops on that day. What bunq says is proven by its signature, whose
-/// key the installation has brought.
+/// `NO_PROXY` has the host; a value that cannot be read is an error), and trust what the platform trusts; on Linux that is
+/// the system's store of certificates, or what `SSL_CERT_FILE` and `SSL_CERT_DIR` name in its place. Nothing is pinned: bunq
+/// does not announce when its certificates change, and a program that pins one stops on that day. What bunq says is proven by
+/// its signature, whose key the installation has brought.
 ///
 /// ```
 /// use bunq_partner::types::Language;
