@@ -7,6 +7,7 @@ mod common;
 
 use std::net::IpAddr;
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use bunq_partner::Operation;
@@ -375,15 +376,23 @@ async fn a_bank_that_repeats_secrets_does_not_get_them_shown() {
     let session = calls(&sandbox, "GET", "/partner-user-provision").last().unwrap().clone();
     let token = session.header("x-bunq-client-authentication").unwrap().to_owned();
     let planted = format!("{} and {token}", sandbox.api_key().expose());
-    let repeated = planted.clone();
-    sandbox.before_signing(move |_, response| {
+    let id = sandbox.populate(1)[0].to_string();
+    sandbox.inject(Injection::new(Fault::Status(400)).on(&Operation::UPDATE_PROVISION).always());
+    let is_closing = Arc::new(AtomicBool::new(false));
+    let (repeated, spares_looks) = (planted, Arc::clone(&is_closing));
+    sandbox.before_signing(move |call, response| {
+        // A look that fails would be made again, as long as there is time.
+        if call.method == "GET" && spares_looks.load(Ordering::Relaxed) {
+            return;
+        }
         response.status = 400;
         response.body = serde_json::json!({ "Error": [{ "error_description": repeated }] }).to_string().into();
         response.headers.push(("X-Bunq-Warning".into(), repeated.clone()));
     });
     for arguments in
-        [&["doctor"][..], &["list"], &["list", "--output", "json"], &["close", "7"], &["api", "get_installation"]]
+        [&["doctor"][..], &["list"], &["list", "--output", "json"], &["close", &id], &["api", "get_installation"]]
     {
+        is_closing.store(arguments[0] == "close", Ordering::Relaxed);
         let (out, err, code) = ran(program_for(&folder, &sandbox).args(arguments));
         let shown = out + &err;
         assert!(code != 0 && shown.contains("[redacted] and [redacted]"), "{arguments:?}: {shown}");
