@@ -170,7 +170,8 @@ impl ClientBuilder {
     /// A call fails at once instead of waiting longer than this. No attempt begins in the last second (or the last tenth,
     /// if that is less), because it would be cut short and leave the outcome in doubt. If the outcome of a request has to
     /// be checked, and less time is left than an attempt takes, the check may exceed this time by that of an attempt. The
-    /// calls that open a session have this time each. A [`Waiter`](crate::Waiter) has a timeout of its own.
+    /// calls that open a session have this time each. If it ends while a session is opened, the error is the last failure on
+    /// the way to it, if there was one. A [`Waiter`](crate::Waiter) has a timeout of its own.
     pub fn operation_timeout(mut self, timeout: Duration) -> Self {
         self.config.operation_timeout = timeout;
         self

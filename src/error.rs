@@ -191,6 +191,8 @@ struct Inner {
     additional_parameter: Option<String>,
     last_seen: Option<Provision>,
     source: Option<Arc<dyn std::error::Error + Send + Sync>>,
+    /// What is known of the response is that of the source, which tells it.
+    is_told_by_source: bool,
 }
 
 impl Error {
@@ -354,6 +356,7 @@ impl Error {
             additional_parameter: None,
             last_seen: None,
             source: None,
+            is_told_by_source: false,
         }))
     }
 
@@ -369,6 +372,17 @@ impl Error {
 
     pub(crate) fn internal(problem: impl fmt::Display) -> Self {
         Self::new(ErrorKind::Internal, Sent::No, problem)
+    }
+
+    /// The failure of a call that was not sent, because what it waited for was not there in time: of the kind of the last
+    /// failure on the way to that, and with all that is known of it.
+    pub(crate) fn held_up(problem: &str, last: Self) -> Self {
+        let mut inner = last.0.clone();
+        inner.sent = Sent::No;
+        problem.clone_into(&mut inner.message);
+        inner.source = Some(Arc::new(last));
+        inner.is_told_by_source = true;
+        Self(inner)
     }
 
     /// The same error for a call whose own request was not sent.
@@ -459,6 +473,9 @@ impl From<InvalidValue> for Error {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Inner { message, metadata, bunq_messages, .. } = &*self.0;
+        if let (true, Some(source)) = (self.0.is_told_by_source, &self.0.source) {
+            return write!(f, "{message}: {source}");
+        }
         if let Some(metadata) = metadata {
             write!(f, "{}: ", metadata.operation.id)?;
         }

@@ -15,7 +15,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use bunq_partner::sandbox::{DeadToken, Fault, Injection, JournalEntry, ReceivedSignature, Sandbox, SandboxBuilder};
-use bunq_partner::{Acceptance, Client, Error, NewProvision, Operation, ProvisionId, RetryPolicy, Uuid};
+use bunq_partner::{
+    Acceptance, Client, ContextStore as _, Error, NewProvision, Operation, ProvisionId, RetryPolicy, Uuid,
+};
 use common::{Log, MemoryStore};
 use futures_util::StreamExt as _;
 use futures_util::future::join_all;
@@ -32,17 +34,27 @@ const AGES: Duration = Duration::from_secs(3600);
 const MAX_ANSWER: usize = 64 * 1024;
 
 /// What goes wrong.
+#[derive(Clone)]
 enum Trouble {
     Fault(Injection),
     /// Another client at the address has made all calls that the limit allows.
     Neighbour,
     /// bunq has forgotten the installation, which the client has stored.
     Forgotten,
+    /// There is no session, and bunq lets none be opened for its rate, until the time of the call is over.
+    Throttled,
+    /// There is no session, and the store hangs until the time of the call is over.
+    Hanging,
 }
 
 /// What goes wrong, in the order of a block.
 fn troubles() -> Vec<(&'static str, Trouble)> {
-    let others = [("neighbour", Trouble::Neighbour), ("forgotten", Trouble::Forgotten)];
+    let others = [
+        ("session throttled", Trouble::Throttled),
+        ("store hangs", Trouble::Hanging),
+        ("neighbour", Trouble::Neighbour),
+        ("forgotten", Trouble::Forgotten),
+    ];
     faults().into_iter().map(|(name, injection)| (name, Trouble::Fault(injection))).chain(others).collect()
 }
 
@@ -157,9 +169,9 @@ impl Block {
         let is_about_the_session = ["session lost", "403 as of a dead token", "forgotten"].contains(&name);
         let injection = match trouble {
             Trouble::Fault(injection) => injection,
-            Trouble::Forgotten => {
+            Trouble::Forgotten | Trouble::Throttled | Trouble::Hanging => {
                 let refused = self.refused;
-                let outcome = self.outcome(Trouble::Forgotten, true).await;
+                let outcome = self.outcome(trouble.clone(), true).await;
                 self.refused = refused;
                 return outcome;
             }
@@ -192,9 +204,8 @@ impl Block {
             (self.client, self.store) = client(&self.sandbox);
             if let Some(kept) = kept {
                 // A key takes longer to make than everything else.
-                let mut kept: serde_json::Value = serde_json::from_str(kept.expose()).unwrap();
-                kept["session"] = serde_json::Value::Null;
-                self.store.replace(&kept.to_string());
+                self.store.replace(kept.expose());
+                self.without_session();
             }
         }
         let result = self.exchange(trouble).await;
@@ -225,11 +236,23 @@ impl Block {
             let journal = self.sandbox.take_journal();
             self.check(&journal);
         }
+        let mut held = None;
         match trouble {
             Trouble::Fault(injection) => self.sandbox.inject(injection),
             Trouble::Neighbour => drop(self.sandbox.call_as_neighbour(self.operation, LIMIT)),
             Trouble::Forgotten => self.sandbox.forget_installations(),
+            Trouble::Throttled => {
+                self.without_session();
+                let throttled = Fault::RateLimited { retry_after: Some(Duration::ZERO) };
+                self.sandbox.inject(Injection::new(throttled).on(&Operation::CREATE_SESSION).always());
+            }
+            Trouble::Hanging => {
+                self.without_session();
+                held = Some(self.store.lock().await.unwrap());
+            }
         }
+        let _held = held;
+        let provisions = self.client.provisions();
         match self.operation.id {
             "create_provision" => {
                 let new = new_provision();
@@ -283,6 +306,16 @@ impl Block {
         }
     }
 
+    /// The client after a restart, with a context that has no session.
+    fn without_session(&mut self) {
+        if let Some(kept) = self.store.stored() {
+            let mut kept: serde_json::Value = serde_json::from_str(kept.expose()).unwrap();
+            kept["session"] = serde_json::Value::Null;
+            self.store.replace(&kept.to_string());
+        }
+        self.client = client_with(&self.sandbox, &self.store);
+    }
+
     /// Checks all requests that were sent, and collects the secrets in them and in their responses.
     fn check(&mut self, journal: &[JournalEntry]) {
         let mut request_ids = BTreeSet::new();
@@ -315,10 +348,14 @@ impl Block {
 
 fn client(sandbox: &Sandbox) -> (Client, MemoryStore) {
     let store = MemoryStore::default();
+    (client_with(sandbox, &store), store)
+}
+
+fn client_with(sandbox: &Sandbox, store: &MemoryStore) -> Client {
     let retry = RetryPolicy::default().max_attempts(ATTEMPTS).initial_backoff(Duration::ZERO);
     let builder = sandbox.client().retry(retry).attempt_timeout(TRY).operation_timeout(CALL);
     let builder = builder.max_response_size(MAX_ANSWER).late_arrival(Duration::from_secs(1));
-    (builder.context_store(store.clone()).build().unwrap(), store)
+    builder.context_store(store.clone()).build().unwrap()
 }
 
 fn accepted(acceptance: Acceptance) -> &'static str {

@@ -15,6 +15,7 @@ use crate::operation::Operation;
 use crate::transport::connections::Reuse;
 use crate::transport::credentials::ProvideCredentials;
 use crate::transport::deadline::Deadline;
+use crate::transport::trouble::Trouble;
 use crate::transport::{Transport, VerifiedResponse};
 
 #[allow(clippy::all, dead_code, unused_imports, missing_docs, unreachable_pub)]
@@ -32,6 +33,7 @@ pub(crate) struct Exchange {
     source: Arc<dyn ProvideCredentials>,
     deadline: Deadline,
     reuse: Reuse,
+    trouble: Trouble,
     outcome: OnceLock<Result<VerifiedResponse, Error>>,
 }
 
@@ -41,8 +43,9 @@ impl Exchange {
         source: Arc<dyn ProvideCredentials>,
         deadline: Deadline,
         reuse: Reuse,
+        trouble: Trouble,
     ) -> Self {
-        Self { transport, source, deadline, reuse, outcome: OnceLock::new() }
+        Self { transport, source, deadline, reuse, trouble, outcome: OnceLock::new() }
     }
 
     /// What came of the call.
@@ -66,9 +69,9 @@ pub(super) fn for_exchange(exchange: &Arc<Exchange>) -> Client {
 
 impl ClientHooks<Arc<Exchange>> for Client {
     async fn exec(&self, request: Request, info: &OperationInfo) -> reqwest::Result<HttpResponse> {
-        let Exchange { transport, source, deadline, reuse, outcome } = &*self.inner;
+        let Exchange { transport, source, deadline, reuse, trouble, outcome } = &*self.inner;
         let result = match Operation::by_id(info.operation_id) {
-            Some(operation) => transport.call(operation, request, &**source, *deadline, *reuse).await,
+            Some(operation) => transport.call(operation, request, &**source, *deadline, *reuse, trouble).await,
             None => Err(Error::internal(format_args!("the operation {} is not in the table", info.operation_id))),
         };
         let body = result.as_ref().map(|response| response.body.clone()).unwrap_or_default();

@@ -28,6 +28,7 @@ use crate::operation::Operation;
 use crate::transport::connections::Reuse;
 use crate::transport::credentials::{BoxFuture, ProvideCredentials};
 use crate::transport::deadline::Deadline;
+use crate::transport::trouble::Trouble;
 use crate::transport::{Transport, VerifiedResponse, spans};
 use crate::types::collect_unknown;
 
@@ -56,6 +57,8 @@ pub struct Api {
     source: Arc<dyn ProvideCredentials>,
     timing: Timing,
     reuse: Reuse,
+    /// That of the call in progress, if somebody waits for it; calls are then made one by one.
+    trouble: Option<Trouble>,
 }
 
 /// No server takes a longer URL.
@@ -72,7 +75,7 @@ enum Timing {
 impl Api {
     pub(crate) fn new(transport: Arc<Transport>, source: Arc<dyn ProvideCredentials>) -> Self {
         let timing = Timing::After(transport.config().operation_timeout);
-        Self { transport, source, timing, reuse: Reuse::Allowed }
+        Self { transport, source, timing, reuse: Reuse::Allowed, trouble: None }
     }
 
     /// Sets the longest time of each call, in place of [`ClientBuilder::operation_timeout`]. With zero, each call fails
@@ -93,6 +96,11 @@ impl Api {
     /// Returns the same methods with calls on these connections.
     pub(crate) fn over(&self, reuse: Reuse) -> Self {
         Self { reuse, ..self.clone() }
+    }
+
+    /// Returns the same methods, for calls that are made one by one, with what holds up the one in progress.
+    pub(crate) fn telling(&self, trouble: &Trouble) -> Self {
+        Self { trouble: Some(trouble.clone()), ..self.clone() }
     }
 
     /// Returns the deadline of a call that begins now.
@@ -133,7 +141,9 @@ impl Api {
         body: Option<&Value>,
     ) -> Result<Response<ResponseBody>, Error> {
         let (operation, request) = self.request(operation, parameters, body)?;
-        let response = self.transport.call(operation, request, &*self.source, self.deadline(), self.reuse).await?;
+        let trouble = self.trouble.clone().unwrap_or_default();
+        let call = self.transport.call(operation, request, &*self.source, self.deadline(), self.reuse, &trouble);
+        let response = call.await?;
         Ok(Response::new(ResponseBody::new(response.body), response.metadata))
     }
 
@@ -235,7 +245,8 @@ impl Api {
 
     fn exchange(&self) -> Arc<Exchange> {
         let Self { transport, source, reuse, .. } = self;
-        Arc::new(Exchange::new(Arc::clone(transport), Arc::clone(source), self.deadline(), *reuse))
+        let trouble = self.trouble.clone().unwrap_or_default();
+        Arc::new(Exchange::new(Arc::clone(transport), Arc::clone(source), self.deadline(), *reuse, trouble))
     }
 
     /// Makes one call with the generated client, and unpacks its envelope.

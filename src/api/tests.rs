@@ -14,6 +14,7 @@ use crate::operation::Operation;
 use crate::sandbox::{JournalEntry, RawResponse, ReceivedSignature, Sandbox};
 use crate::transport::credentials::{BoxFuture, Credentials, Installation, ProvideCredentials, Renewal};
 use crate::transport::signature::{SigningKey, VerifyingKey};
+use crate::transport::trouble::Trouble;
 use crate::types::{
     Cursor, DeviceServerRequest, InstallationRequest, ListProvisionsQuery, NewProvision, NewProvisionByPointer,
     PageSize, PermittedIp, ProvisionId, ProvisionStatus, RequestedStatus, Secret, SessionServerRequest,
@@ -189,7 +190,7 @@ struct Renewing {
 }
 
 impl ProvideCredentials for Renewing {
-    fn credentials(&self) -> BoxFuture<'_, Result<Credentials, Error>> {
+    fn credentials<'a>(&'a self, _trouble: &'a Trouble) -> BoxFuture<'a, Result<Credentials, Error>> {
         let mut credentials = self.good.clone();
         if self.refused.lock().unwrap().is_empty() {
             credentials.token = Some("dead".into());
@@ -220,7 +221,7 @@ async fn a_call_is_made_with_any_source_of_credentials() {
     test_timeout::start();
     let sandbox = Sandbox::start().await.unwrap();
     let client = sandbox.client().build().unwrap();
-    let good = client.api().source.credentials().await.unwrap();
+    let good = client.api().source.credentials(&Trouble::default()).await.unwrap();
     let source = Arc::new(Renewing { good, refused: Mutex::default() });
     let before = sandbox.journal().len();
     let api = Api { source: source.clone(), ..client.api() };

@@ -106,6 +106,20 @@ fn one_line_names_the_innermost_cause() {
     assert_eq!(wait.to_string(), "it is not closed: no connection to bunq: invalid peer certificate: UnknownIssuer ");
 }
 
+#[test]
+fn what_is_held_up_has_all_of_the_last_failure_and_tells_it_once() {
+    let last = refused(ErrorKind::RateLimited, &Operation::CREATE_SESSION, 429, true);
+    let last = last.with_retry_after(Some(Duration::from_secs(7)));
+    let error = Error::held_up("the session was not open in time", last);
+    assert_eq!((error.kind(), error.sent(), error.status()), (ErrorKind::RateLimited, Sent::No, Some(429)));
+    assert_eq!((error.retry_after(), error.is_from_bunq()), (Some(Duration::from_secs(7)), true));
+    assert_eq!(error.bunq_messages(), ["Insufficient authentication."]);
+    assert_eq!(
+        error.to_string(),
+        "the session was not open in time: create_session: ; bunq says: Insufficient authentication. (HTTP status 429)"
+    );
+}
+
 /// `main` prints the `Debug` of the error that it returns.
 #[test]
 fn debug_leads_with_the_line_for_people() {

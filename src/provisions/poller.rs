@@ -19,6 +19,7 @@ use crate::api::{Api, Response};
 use crate::error::{Error, ErrorKind, Sent};
 use crate::operation::Operation;
 use crate::sync::lock;
+use crate::transport::trouble::Trouble;
 use crate::types::{Cursor, ListProvisionsQuery, PageSize, Provision, ProvisionId, ProvisionStatus};
 
 /// How long the first poll of a round waits for the others, whose timers end at the same moment.
@@ -49,6 +50,8 @@ struct Round {
     /// The statuses that the provisions are expected to have, and others that they may have.
     expected: Vec<ProvisionStatus>,
     others: Vec<ProvisionStatus>,
+    /// That of the call in progress, or of the round before it.
+    trouble: Trouble,
 }
 
 /// Adds the statuses that are not there yet.
@@ -82,12 +85,14 @@ impl Poller {
         now.checked_add(left).unwrap_or(now + Duration::from_secs(3600))
     }
 
-    /// Reads a provision, which has one of the statuses that are `expected`, or else one of `others`, or else any.
+    /// Reads a provision, which has one of the statuses that are `expected`, or else one of `others`, or else any. Until then
+    /// `trouble` is that of the round.
     pub(super) async fn poll(
         &self,
         id: ProvisionId,
         expected: Vec<ProvisionStatus>,
         others: Vec<ProvisionStatus>,
+        trouble: &Trouble,
     ) -> PollResult {
         let (sender, receiver) = oneshot::channel();
         let has_worker = {
@@ -95,13 +100,16 @@ impl Poller {
             queue.requested.waiting.entry(id).or_default().push(sender);
             add(&mut queue.requested.expected, expected);
             add(&mut queue.requested.others, others);
+            trouble.begin_wait(&queue.requested.trouble);
             std::mem::replace(&mut queue.has_worker, true)
         };
         if !has_worker {
             let worker = Worker { queue: Arc::clone(&self.queue), is_done: false };
             tokio::spawn(worker.run(self.api.clone()).in_current_span());
         }
-        receiver.await.unwrap_or_else(|_| Err(Error::internal("the runtime that polled the provision was shut down")))
+        let result = receiver.await;
+        trouble.end_wait();
+        result.unwrap_or_else(|_| Err(Error::internal("the runtime that polled the provision was shut down")))
     }
 }
 
@@ -148,12 +156,16 @@ impl Worker {
             self.is_done = true;
             return None;
         }
-        Some(std::mem::take(&mut queue.requested))
+        let round = std::mem::take(&mut queue.requested);
+        round.trouble.end_wait();
+        queue.requested.trouble.begin_wait(&round.trouble);
+        Some(round)
     }
 }
 
 impl Round {
     async fn serve(mut self, api: &Api) {
+        let api = &api.telling(&self.trouble);
         let expected = std::mem::take(&mut self.expected);
         let mut others = std::mem::take(&mut self.others);
         others.retain(|status| !expected.contains(status));

@@ -19,6 +19,7 @@ use crate::error::{CallMetadata, Error, ErrorKind, Sent};
 use crate::operation::Operation;
 use crate::transport::credentials::BoxFuture;
 use crate::transport::runtime;
+use crate::transport::trouble::Trouble;
 use crate::types::{CreateProvisionRequest, Provision, ProvisionId, ProvisionStatus, Timestamp};
 
 /// How long a waiter goes on by default.
@@ -175,8 +176,8 @@ impl Waiter {
     /// # Errors
     ///
     /// [`Unattainable`](ErrorKind::Unattainable) as soon as the condition cannot be met any more,
-    /// [`WaitTimeout`](ErrorKind::WaitTimeout) when the time is up, and any failure that does not
-    /// [pass by itself](Error::is_retryable). For a provision that was just created also
+    /// [`WaitTimeout`](ErrorKind::WaitTimeout) when the time is up, with the last failure as its source, and any failure that
+    /// does not [pass by itself](Error::is_retryable). For a provision that was just created also
     /// [`Duplicate`](ErrorKind::Duplicate) if it was requested more than once and bunq has created several, `Unattainable` if the
     /// one that was there [already](Acceptance::Already) turns out to be another than was requested, and
     /// [`InvalidResponse`](ErrorKind::InvalidResponse) if the response to its creation was about another. If the provision
@@ -222,8 +223,9 @@ struct Wait {
     /// When to poll next; at once before the first poll.
     due: Option<Instant>,
     seen: Option<Provision>,
-    /// The last transient failure.
-    trouble: Option<Error>,
+    /// The last transient failure of a look, and what holds up the look in progress.
+    failure: Option<Error>,
+    trouble: Trouble,
 }
 
 impl Wait {
@@ -231,7 +233,8 @@ impl Wait {
         let now = Instant::now();
         let timeout = waiter.timeout.min(MAX_TIMEOUT);
         let last_poll = now + (timeout - LAST_POLL.min(timeout / 10));
-        Self { waiter, deadline: now + timeout, last_poll, due: None, seen: None, trouble: None }
+        let (failure, trouble) = (None, Trouble::default());
+        Self { waiter, deadline: now + timeout, last_poll, due: None, seen: None, failure, trouble }
     }
 
     /// The next change, and the wait to go on with unless the condition is met.
@@ -259,7 +262,7 @@ impl Wait {
                     tracing::debug!(provision = self.waiter.id.get(), %error, "a poll has failed: the wait goes on");
                     let not_before = error.retry_after().and_then(|pause| Instant::now().checked_add(pause));
                     self.due = self.due.max(not_before).map(|due| due.min(self.last_poll.max(began)));
-                    self.trouble = Some(error);
+                    self.failure = Some(error);
                     None
                 }
                 Ok(Err(error)) => return Err(self.with_last_seen(error)),
@@ -278,7 +281,7 @@ impl Wait {
     /// its readiness is believed only if there is no other.
     async fn look(&self) -> Result<Provision, Error> {
         let Waiter { poller, id, condition, creation, requested, .. } = &self.waiter;
-        let seen = poller.poll(*id, self.expected(), self.others()).await?;
+        let seen = poller.poll(*id, self.expected(), self.others(), &self.trouble).await?;
         let Some(Requested { external_uuid, is_repeated }) = creation else { return Ok(seen) };
         if let Some(other) = seen.external_uuid.filter(|other| other != external_uuid) {
             let problem = format_args!(
@@ -294,7 +297,7 @@ impl Wait {
             compared.map_err(|error| error.with_last_seen(seen.clone()))?;
         }
         if *is_repeated && condition.evaluate(&seen) == Progress::Met {
-            search::find(poller.api(), *external_uuid).await?;
+            search::find(&poller.api().telling(&self.trouble), *external_uuid).await?;
         }
         Ok(seen)
     }
@@ -331,8 +334,8 @@ impl Wait {
         let message = format!("provision {id} is not {} after {timeout:?} ({})", condition.name(), self.state());
         let sent = if self.seen.is_some() { Sent::Responded } else { Sent::Maybe };
         let error = Error::new(ErrorKind::WaitTimeout, sent, message);
-        match self.trouble.take() {
-            Some(trouble) => self.with_last_seen(error.with_source(trouble)),
+        match self.trouble.last().or(self.failure.take()) {
+            Some(failure) => self.with_last_seen(error.with_source(failure)),
             None => self.with_last_seen(error),
         }
     }

@@ -11,6 +11,7 @@ use crate::error::{Error, ErrorKind};
 use crate::transport::Transport;
 use crate::transport::credentials::{Credentials, Installation, can_be_sent};
 use crate::transport::signature::{SigningKey, VerifyingKey};
+use crate::transport::trouble::Trouble;
 use crate::types::{
     DeviceDescription, DeviceServerRequest, InstallationRequest, PermittedIps, Secret, SessionServerRequest,
 };
@@ -56,11 +57,11 @@ fn api(transport: &Arc<Transport>, credentials: Credentials) -> Api {
 }
 
 /// Makes a key and exchanges it for bunq's.
-pub(super) async fn install(transport: &Arc<Transport>) -> Result<Installation, Error> {
+pub(super) async fn install(transport: &Arc<Transport>, trouble: &Trouble) -> Result<Installation, Error> {
     let signing_key = tokio::task::spawn_blocking(SigningKey::generate).await.map_err(Error::internal)?;
     let signing_key = signing_key.map_err(Error::internal)?;
     let request = InstallationRequest::new(signing_key.public_key_pem().map_err(Error::internal)?);
-    let response = api(transport, Credentials::default()).create_installation(&request).await?;
+    let response = api(transport, Credentials::default()).telling(trouble).create_installation(&request).await?;
     response.try_map(|output| {
         let token = header_value(output.token.token)?;
         let unusable = |problem| format!("the response's ServerPublicKey cannot be used: {problem}");
@@ -74,10 +75,11 @@ pub(super) async fn register(
     transport: &Arc<Transport>,
     device: &Device,
     credentials: Credentials,
+    trouble: &Trouble,
 ) -> Result<(), Error> {
     let mut request = DeviceServerRequest::new(device.description.clone(), device.api_key.clone().into());
     request.permitted_ips = device.permitted_ips.clone().into();
-    let response = api(transport, credentials).create_device_server(&request).await;
+    let response = api(transport, credentials).telling(trouble).create_device_server(&request).await;
     response.map(drop).map_err(|error| device.advise(error))
 }
 
@@ -86,9 +88,10 @@ pub(super) async fn open(
     transport: &Arc<Transport>,
     device: &Device,
     credentials: Credentials,
+    trouble: &Trouble,
 ) -> Result<OpenSession, Error> {
     let request = SessionServerRequest::new(device.api_key.clone().into());
-    let response = api(transport, credentials).create_session(&request).await;
+    let response = api(transport, credentials).telling(trouble).create_session(&request).await;
     let response = response.map_err(|error| device.advise(error))?;
     let opened = Timestamp::now();
     response.try_map(|output| {

@@ -10,6 +10,7 @@ use tracing::Instrument as _;
 
 use super::context::{Context, ContextLock, ContextStore, Identity};
 use crate::error::Error;
+use crate::transport::trouble::Trouble;
 
 #[derive(Debug)]
 pub(super) struct Keeper {
@@ -36,26 +37,26 @@ impl Keeper {
     }
 
     /// Takes the lock under which a session is opened or ended, by one task of one process at a time.
-    pub(super) async fn lock(&self) -> Result<ContextLock, Error> {
+    pub(super) async fn lock(&self, trouble: &Trouble) -> Result<ContextLock, Error> {
         let locked = async {
             match &self.store {
                 Some(store) => store.lock().await,
                 None => Ok(ContextLock::new(Arc::clone(&self.own_lock).lock_owned().await)),
             }
         };
-        self.in_time("its lock was not released", locked).await
+        self.in_time("its lock was not released", locked, trouble).await
     }
 
     /// Reads the store; `None` if there is none, or nothing in it.
-    pub(super) async fn load(&self) -> Result<Option<Context>, Error> {
+    pub(super) async fn load(&self, trouble: &Trouble) -> Result<Option<Context>, Error> {
         let Some(store) = &self.store else { return Ok(None) };
-        let stored = self.in_time("its context was not loaded", store.load()).await?;
+        let stored = self.in_time("its context was not loaded", store.load(), trouble).await?;
         let context = stored.map(|text| Context::decode(&text, &self.identity)).transpose();
         context.map_err(|problem| self.error(problem))
     }
 
     /// Saves a context in the store, if there is one.
-    pub(super) async fn save(&self, context: &Context) -> Result<(), Error> {
+    pub(super) async fn save(&self, context: &Context, trouble: &Trouble) -> Result<(), Error> {
         let Some(store) = &self.store else { return Ok(()) };
         let saved = async {
             let text = context.encode(&self.identity).map_err(|problem| self.error(problem))?;
@@ -64,7 +65,7 @@ impl Keeper {
             let saving = tokio::spawn(async move { store.save(text).await }.in_current_span());
             saving.await.unwrap_or_else(|error| Err(self.error(error)))
         };
-        let saved = self.in_time("its context was not saved", saved).await;
+        let saved = self.in_time("its context was not saved", saved, trouble).await;
         if let Err(error) = &saved {
             // The client itself goes on with what it has in memory.
             tracing::warn!(%error, "the context is not kept: other processes and the next run do not have it");
@@ -72,11 +73,19 @@ impl Keeper {
         saved
     }
 
-    /// Waits for the store no longer than a call may take.
-    async fn in_time<T>(&self, problem: &str, step: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+    /// Waits for the store no longer than a call may take. Until then it stands in the way of all that wait for the session.
+    async fn in_time<T>(
+        &self,
+        problem: &str,
+        step: impl Future<Output = Result<T, Error>>,
+        trouble: &Trouble,
+    ) -> Result<T, Error> {
         let within = self.patience;
+        trouble.note(Some(self.error(format_args!("{problem} so far: try again"))));
         let late = |_| Err(self.error(format_args!("{problem} within {within:?}: try again")));
-        timeout(within, step).await.unwrap_or_else(late)
+        let done = timeout(within, step).await.unwrap_or_else(late);
+        trouble.note(None);
+        done
     }
 
     fn error(&self, problem: impl std::fmt::Display) -> Error {

@@ -34,6 +34,7 @@ use crate::error::{Error, ErrorKind, Sent};
 use crate::operation::Operation;
 use crate::sync::lock;
 use crate::transport::credentials::{BoxFuture, Credentials, Installation, ProvideCredentials, Renewal};
+use crate::transport::trouble::Trouble;
 use crate::transport::{Transport, metrics, runtime};
 use crate::types::Secret;
 
@@ -60,19 +61,42 @@ struct Opened {
     user: Option<SessionUser>,
 }
 
-/// The outcome of an opening, for all that wait for it; `None` while it is in progress.
-type Outcome = watch::Receiver<Option<Result<Opened, Error>>>;
+/// An opening, for all that wait for it. A waiter holds no lock, so a future that is not polled does not block the others.
+#[derive(Debug, Clone)]
+struct Opening {
+    /// `None` while it is in progress.
+    outcome: watch::Receiver<Option<Result<Opened, Error>>>,
+    trouble: Trouble,
+}
 
-/// Where an opening in progress is found. A waiter holds no lock, so a future that is not polled does not block the others.
-type Slot = fn(&mut SessionState) -> &mut Option<Outcome>;
+impl Opening {
+    /// A task that has ended, in whatever way, has closed its channel.
+    fn is_in_progress(&self) -> bool {
+        self.outcome.borrow().is_none() && self.outcome.has_changed().is_ok()
+    }
+
+    /// Waits for its end.
+    async fn ended(mut self, trouble: &Trouble) -> Result<Opened, Error> {
+        trouble.begin_wait(&self.trouble);
+        let outcome = self.outcome.wait_for(Option::is_some).await.map(|outcome| outcome.clone());
+        trouble.end_wait();
+        match outcome {
+            Ok(Some(outcome)) => outcome,
+            Ok(None) | Err(_) => Err(Error::internal("the task that opened a session was aborted")),
+        }
+    }
+}
+
+/// Where an opening in progress is found.
+type Slot = fn(&mut SessionState) -> &mut Option<Opening>;
 
 #[derive(Debug, Default)]
 struct SessionState {
     context: Option<Context>,
     /// The installation that bunq has refused, and that may be in the store still.
     forgotten: Option<Arc<Installation>>,
-    opening: Option<Outcome>,
-    reinstalling: Option<Outcome>,
+    opening: Option<Opening>,
+    reinstalling: Option<Opening>,
     /// The token of the session that the client has opened itself last.
     own: Option<Secret>,
     /// The token that was given up last. The store may still have it.
@@ -129,28 +153,29 @@ impl Session {
 
     /// Opens a session, unless one is open.
     pub(crate) async fn open(&self) -> Result<(), Error> {
-        self.opened().await.map(drop)
+        self.opened(&Trouble::default()).await.map(drop)
     }
 
     /// Makes a new installation and opens a session with it. It is done even if the caller gives up. Those who call it while
     /// it is in progress share the outcome.
     pub(crate) async fn reinstall(&self) -> Result<(), Error> {
         runtime::check()?;
-        let outcome = {
+        let reinstalling = {
             let mut state = self.0.state();
             let used = state.installation();
-            self.join(&mut state, |state| &mut state.reinstalling, async move |shared| shared.reinstall(used).await)
+            let work = async move |shared: Arc<Shared>, trouble| shared.reinstall(used, &trouble).await;
+            self.join(&mut state, |state| &mut state.reinstalling, work)
         };
-        outcome_of(outcome).await.map(drop)
+        reinstalling.ended(&Trouble::default()).await.map(drop)
     }
 
     /// Returns the user of the session; opens one if none is open.
     pub(crate) async fn user(&self) -> Result<SessionUser, Error> {
-        let mut opened = self.opened().await?;
+        let mut opened = self.opened(&Trouble::default()).await?;
         if opened.user.is_none() && self.0.state().own != opened.credentials.token {
             // An earlier version has stored the session without its user.
             self.0.state().given_up = opened.credentials.token;
-            opened = self.opened().await?;
+            opened = self.opened(&Trouble::default()).await?;
         }
         let problem = "the response to create_session has no user with an id";
         opened.user.ok_or_else(|| Error::new(ErrorKind::InvalidResponse, Sent::No, problem))
@@ -159,7 +184,7 @@ impl Session {
     /// What there is of earlier calls.
     pub(crate) async fn context(&self) -> Result<Option<ContextSummary>, Error> {
         runtime::check()?;
-        self.0.reload().await?;
+        self.0.reload(&Trouble::default()).await?;
         Ok(self.0.state().context.as_ref().map(Context::summary))
     }
 
@@ -171,30 +196,29 @@ impl Session {
         task.map_err(|error| Error::internal("the task that ended the session was aborted").with_source(error))?
     }
 
-    async fn opened(&self) -> Result<Opened, Error> {
+    async fn opened(&self, trouble: &Trouble) -> Result<Opened, Error> {
         runtime::check()?;
-        let outcome = {
+        let opening = {
             let mut state = self.0.state();
             if let Some(opened) = state.opened() {
                 return Ok(opened);
             }
-            self.join(&mut state, |state| &mut state.opening, async |shared| shared.open().await)
+            let work = async |shared: Arc<Shared>, trouble| shared.open(&trouble).await;
+            self.join(&mut state, |state| &mut state.opening, work)
         };
-        outcome_of(outcome).await
+        opening.ended(trouble).await
     }
 
-    /// The outcome of what is in progress in `slot`, which is begun in a task of its own if nothing is.
-    fn join<F>(&self, state: &mut SessionState, slot: Slot, work: impl FnOnce(Arc<Shared>) -> F) -> Outcome
+    /// What is in progress in `slot`. If nothing is, it is begun in a task of its own.
+    fn join<F>(&self, state: &mut SessionState, slot: Slot, work: impl FnOnce(Arc<Shared>, Trouble) -> F) -> Opening
     where
         F: Future<Output = Result<Opened, Error>> + Send + 'static,
     {
-        // A task that has ended, in whatever way, has closed its channel.
-        let in_progress = |outcome: &Outcome| outcome.borrow().is_none() && outcome.has_changed().is_ok();
-        if let Some(outcome) = slot(state).clone().filter(in_progress) {
-            return outcome;
+        if let Some(opening) = slot(state).clone().filter(Opening::is_in_progress) {
+            return opening;
         }
-        let (sender, outcome) = watch::channel(None);
-        let (shared, work) = (Arc::clone(&self.0), work(Arc::clone(&self.0)));
+        let ((sender, outcome), trouble) = (watch::channel(None), Trouble::default());
+        let (shared, work) = (Arc::clone(&self.0), work(Arc::clone(&self.0), trouble.clone()));
         let task = async move {
             let done = work.await;
             // The state does not keep a token alive that a later session replaces.
@@ -203,21 +227,17 @@ impl Session {
             let _ = sender.send(Some(done));
         };
         tokio::spawn(task.in_current_span());
-        *slot(state) = Some(outcome.clone());
-        outcome
-    }
-}
-
-async fn outcome_of(mut outcome: Outcome) -> Result<Opened, Error> {
-    match outcome.wait_for(Option::is_some).await.map(|outcome| outcome.clone()) {
-        Ok(Some(outcome)) => outcome,
-        Ok(None) | Err(_) => Err(Error::internal("the task that opened a session was aborted")),
+        let opening = Opening { outcome, trouble };
+        *slot(state) = Some(opening.clone());
+        opening
     }
 }
 
 impl ProvideCredentials for Session {
-    fn credentials(&self) -> BoxFuture<'_, Result<Credentials, Error>> {
-        Box::pin(async move { self.opened().await.map(|opened| opened.credentials.hiding(&self.0.device.api_key)) })
+    fn credentials<'a>(&'a self, trouble: &'a Trouble) -> BoxFuture<'a, Result<Credentials, Error>> {
+        Box::pin(
+            async move { self.opened(trouble).await.map(|opened| opened.credentials.hiding(&self.0.device.api_key)) },
+        )
     }
 
     fn refuse<'a>(
@@ -250,20 +270,20 @@ impl Shared {
     }
 
     /// Takes over a stored session that is still valid, or opens one.
-    async fn open(&self) -> Result<Opened, Error> {
+    async fn open(&self, trouble: &Trouble) -> Result<Opened, Error> {
         // A session that is still valid needs no lock.
         let is_unknown = self.state().context.is_none();
-        if is_unknown && let Some(opened) = self.reload().await? {
+        if is_unknown && let Some(opened) = self.reload(trouble).await? {
             return Ok(opened);
         }
-        let _lock = self.keeper.lock().await?;
+        let _lock = self.keeper.lock(trouble).await?;
         // Another process may have opened one meanwhile.
-        if let Some(opened) = self.reload().await? {
+        if let Some(opened) = self.reload(trouble).await? {
             return Ok(opened);
         }
         let known = self.state().context.clone();
         let is_known = known.is_some();
-        let error = match self.advance(known).await {
+        let error = match self.advance(known, trouble).await {
             Ok(opened) => return Ok(opened),
             Err(error) => error,
         };
@@ -287,25 +307,25 @@ impl Shared {
         };
         if is_first {
             tracing::warn!("bunq does not accept the installation any more: another is made");
-            return self.advance(None).await;
+            return self.advance(None, trouble).await;
         }
         Err(error)
     }
 
     /// Makes a new installation in place of the one that was used, unless others have done so meanwhile.
-    async fn reinstall(&self, used: Option<Arc<Installation>>) -> Result<Opened, Error> {
+    async fn reinstall(&self, used: Option<Arc<Installation>>, trouble: &Trouble) -> Result<Opened, Error> {
         let used = match used {
             Some(used) => Some(used),
-            None => self.keeper.load().await?.map(|context| context.installation),
+            None => self.keeper.load(trouble).await?.map(|context| context.installation),
         };
-        let _lock = self.keeper.lock().await?;
+        let _lock = self.keeper.lock(trouble).await?;
         // The context of another client is not replaced.
-        let opened = self.reload().await?;
+        let opened = self.reload(trouble).await?;
         let made = self.state().context.clone().filter(|made| Some(&made.installation) != used.as_ref());
         if let Some(made) = made {
             let taken = match opened {
                 Some(opened) => Ok(opened),
-                None => self.advance(Some(made)).await,
+                None => self.advance(Some(made), trouble).await,
             };
             // It may be forgotten too.
             if let Ok(taken) = taken
@@ -314,58 +334,59 @@ impl Shared {
                 return Ok(taken);
             }
         }
-        self.advance(None).await
+        self.advance(None, trouble).await
     }
 
     /// Makes those of the three calls that have not been made yet. Each result is stored at once.
-    async fn advance(&self, known: Option<Context>) -> Result<Opened, Error> {
+    async fn advance(&self, known: Option<Context>, trouble: &Trouble) -> Result<Opened, Error> {
         let mut context = match known {
             Some(context) => Context { session: None, ..context },
             None => {
-                let installation = Arc::new(handshake::install(&self.transport).await?);
+                let installation = Arc::new(handshake::install(&self.transport, trouble).await?);
                 let context = Context { installation, device_registered: false, session: None };
-                self.keep(&context).await?;
+                self.keep(&context, trouble).await?;
                 context
             }
         };
         let credentials = Credentials::of_installation(&context.installation).hiding(&self.device.api_key);
         if !context.device_registered {
-            handshake::register(&self.transport, &self.device, credentials.clone()).await?;
+            handshake::register(&self.transport, &self.device, credentials.clone(), trouble).await?;
             context.device_registered = true;
-            self.keep(&context).await?;
+            self.keep(&context, trouble).await?;
         }
-        let session = handshake::open(&self.transport, &self.device, credentials).await?;
+        let session = handshake::open(&self.transport, &self.device, credentials, trouble).await?;
         tracing::info!(renew_at = ?session.renew_at.map(|at| at.to_string()), "a session is open");
         metrics::session_opened();
         let opened = context.opened(&session);
         self.state().own = Some(session.token.clone());
         context.session = Some(session);
-        self.keep(&context).await?;
+        self.keep(&context, trouble).await?;
         Ok(opened)
     }
 
     async fn end(&self) -> Result<(), Error> {
         // An opening holds the lock too.
-        let _lock = self.keeper.lock().await?;
-        self.reload().await?;
+        let trouble = &Trouble::default();
+        let _lock = self.keeper.lock(trouble).await?;
+        self.reload(trouble).await?;
         let Some(mut context) = self.state().context.clone() else { return Ok(()) };
         let Some(session) = context.session.take() else { return Ok(()) };
         let credentials = context.opened(&session).credentials.hiding(&self.device.api_key);
         match handshake::end(&self.transport, credentials.clone()).await {
             // A session that bunq does not know any more is over. A refusal proves little, so bunq is asked.
             Err(error) if error.refuses_token() => match handshake::accepts(&self.transport, credentials).await {
-                Some(false) => self.keep(&context).await,
+                Some(false) => self.keep(&context, trouble).await,
                 Some(true) if error.status() == Some(403) => Err(error.forbidden(ACCEPTED)),
                 Some(true) | None => Err(error),
             },
             Err(error) => Err(error),
-            Ok(()) => self.keep(&context).await,
+            Ok(()) => self.keep(&context, trouble).await,
         }
     }
 
     /// Reads the store, if there is one, and returns the session if it is valid.
-    async fn reload(&self) -> Result<Option<Opened>, Error> {
-        let stored = self.keeper.load().await?;
+    async fn reload(&self, trouble: &Trouble) -> Result<Option<Opened>, Error> {
+        let stored = self.keeper.load(trouble).await?;
         let mut state = self.state();
         if stored.is_some() {
             state.context = stored;
@@ -373,8 +394,8 @@ impl Shared {
         Ok(state.opened())
     }
 
-    async fn keep(&self, context: &Context) -> Result<(), Error> {
+    async fn keep(&self, context: &Context, trouble: &Trouble) -> Result<(), Error> {
         self.state().context = Some(context.clone());
-        self.keeper.save(context).await
+        self.keeper.save(context, trouble).await
     }
 }

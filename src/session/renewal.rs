@@ -8,6 +8,7 @@ use super::{SessionState, Shared, left_of};
 use crate::error::Error;
 use crate::operation::Operation;
 use crate::transport::credentials::{Credentials, Renewal};
+use crate::transport::trouble::Trouble;
 
 impl Shared {
     /// Gives the session up if bunq does not accept its token any more.
@@ -58,7 +59,7 @@ impl Shared {
         if self.state().context.as_ref().is_some_and(differs) {
             return true;
         }
-        match self.keeper.load().await {
+        match self.keeper.load(&Trouble::default()).await {
             Ok(Some(stored)) if differs(&stored) => {
                 tracing::info!("the store has another installation by now: it is used");
                 self.state().context = Some(stored);

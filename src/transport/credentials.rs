@@ -10,6 +10,7 @@ use std::time::Duration;
 use reqwest::header::HeaderValue;
 
 use super::signature::{SigningKey, VerifyingKey};
+use super::trouble::Trouble;
 use crate::error::Error;
 use crate::types::{REDACTED, Secret};
 
@@ -71,8 +72,8 @@ pub(crate) fn can_be_sent(token: &Secret) -> bool {
 
 /// A source of credentials.
 pub(crate) trait ProvideCredentials: fmt::Debug + Send + Sync {
-    /// Returns the credentials for a call.
-    fn credentials(&self) -> BoxFuture<'_, Result<Credentials, Error>>;
+    /// Returns the credentials for a call. While they are waited for, the call's trouble is that of what makes them.
+    fn credentials<'a>(&'a self, trouble: &'a Trouble) -> BoxFuture<'a, Result<Credentials, Error>>;
 
     /// bunq refuses the token of these credentials with this error; `is_again` if it has refused another one in the same
     /// call.
@@ -99,7 +100,7 @@ pub(crate) enum Renewal {
 
 /// Credentials that never change are their own source.
 impl ProvideCredentials for Credentials {
-    fn credentials(&self) -> BoxFuture<'_, Result<Credentials, Error>> {
+    fn credentials<'a>(&'a self, _trouble: &'a Trouble) -> BoxFuture<'a, Result<Credentials, Error>> {
         Box::pin(async { Ok(self.clone()) })
     }
 

@@ -33,6 +33,7 @@ pub(crate) mod retry;
 pub(crate) mod runtime;
 pub(crate) mod signature;
 pub(crate) mod spans;
+pub(crate) mod trouble;
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex};
@@ -52,6 +53,7 @@ use self::http_config::HttpConfig;
 use self::observer::{Exchange, ExchangeObserver};
 use self::rate_limit::{MAX_UNPROVEN_PAUSE, Permit, Place, RateLimits, Throttled, named_limit};
 use self::retry::{Decision, Failure, RetryPolicy};
+use self::trouble::Trouble;
 use crate::error::{CallMetadata, Error, ErrorKind, Sent};
 use crate::operation::{Auth, Operation};
 use crate::sync::lock;
@@ -140,7 +142,7 @@ impl Transport {
         }
     }
 
-    /// Makes one call, to be over by `deadline`, and returns its success response.
+    /// Makes one call, to be over by `deadline`, and returns its success response. `trouble` is that of the call until then.
     pub(crate) async fn call(
         &self,
         operation: &'static Operation,
@@ -148,11 +150,13 @@ impl Transport {
         source: &dyn ProvideCredentials,
         deadline: Deadline,
         reuse: Reuse,
+        trouble: &Trouble,
     ) -> Result<VerifiedResponse, Error> {
         runtime::check()?;
         let span = spans::call(operation);
-        let call = Call { transport: self, operation, source, deadline, reuse };
+        let call = Call { transport: self, operation, source, deadline, reuse, trouble };
         let outcome = call.run(request).instrument(span.clone()).await;
+        trouble.note(None);
         spans::record(&span, operation, &outcome);
         outcome.map(|(metadata, body)| VerifiedResponse { metadata, body, span })
     }
@@ -174,6 +178,7 @@ struct Call<'a> {
     source: &'a dyn ProvideCredentials,
     deadline: Deadline,
     reuse: Reuse,
+    trouble: &'a Trouble,
 }
 
 impl Call<'_> {
@@ -187,13 +192,18 @@ impl Call<'_> {
         let mut has_reread = false;
         let mut last = None;
         loop {
-            let credentials = self.credentials().await?;
+            let credentials = self.credentials(last.as_ref(), attempts).await?;
+            let wait = self.transport.limits.expected_wait(self.operation);
+            if last.is_none() && !wait.is_zero() {
+                self.trouble.note(Some(self.no_permit(wait, attempts)));
+            }
             let mut metadata = CallMetadata::new(self.operation, attempts + 1);
             let (prepared, permit) = match self.prepare(&request, &credentials, &mut metadata, attempts).await {
                 Ok(ready) => ready,
                 // What went wrong before says more than that there is no time to try again.
                 Err(error) => return Err(last.unwrap_or(error)),
             };
+            self.trouble.note(last.clone());
             attempts += 1;
             let span = spans::attempt(self.operation, &request, attempts);
             let attempt = self.attempt(prepared, metadata, &credentials, permit, reuse).instrument(span.clone()).await;
@@ -223,7 +233,10 @@ impl Call<'_> {
                 Some(renewal @ (Renewal::No | Renewal::After(_))) => {
                     let is_another = !std::mem::replace(&mut has_reread, true) && self.reread(&credentials).await;
                     match renewal {
-                        _ if is_another && may_repeat => continue,
+                        _ if is_another && may_repeat => {
+                            last = Some(error);
+                            continue;
+                        }
                         Renewal::After(pause) if !is_another => return Err(error.passing_after(pause)),
                         _ => {}
                     }
@@ -237,18 +250,24 @@ impl Call<'_> {
                     let attempts = i64::from(attempts);
                     tracing::info!(error.type = kind, attempts, pause_seconds, "the call is retried");
                     metrics::retried(self.operation);
-                    sleep(pause).await;
                     last = Some(error);
+                    self.trouble.note(last.clone());
+                    sleep(pause).await;
                 }
                 _ => return Err(error),
             }
         }
     }
 
-    async fn credentials(&self) -> Result<Credentials, Error> {
-        let credentials = match timeout_at(self.deadline.send_by(), self.source.credentials()).await {
+    /// Takes the credentials of an attempt; `last` is the failure of the one before.
+    async fn credentials(&self, last: Option<&Error>, attempts: u32) -> Result<Credentials, Error> {
+        let credentials = match timeout_at(self.deadline.send_by(), self.source.credentials(self.trouble)).await {
             Ok(credentials) => credentials.map_err(Error::before_sending)?,
-            Err(_) => return Err(self.too_late("the session was not open in time", 0)),
+            Err(_) => {
+                let problem = "the session was not open in time";
+                let held_up = self.trouble.of_awaited().map(|failure| Error::held_up(problem, failure));
+                return Err(held_up.or(last.cloned()).unwrap_or_else(|| self.too_late(problem, attempts)));
+            }
         };
         let fits = match self.operation.auth {
             Auth::None => credentials.token.is_none(),
@@ -294,9 +313,14 @@ impl Call<'_> {
     }
 
     fn no_permit(&self, wait: Duration, attempts: u32) -> Error {
+        let problem = if wait.is_zero() {
+            // One call goes at a time until bunq accepts one.
+            "bunq has refused a call for its rate, and the next one has no response yet, for which this call waits longer".into()
+        } else {
+            format!("bunq's rate limit has no permit for the call for another {wait:.1?}, which is longer")
+        };
         let message = format_args!(
-            "bunq's rate limit has no permit for the call for another {wait:.1?}, which is longer than the call may \
-             take: set a longer `operation_timeout`, and the call waits for its turn"
+            "{problem} than the call may take: set a longer `operation_timeout`, and the call waits for its turn"
         );
         Error::new(ErrorKind::RateLimited, Sent::No, message)
             .with_retry_after(Some(wait))
