@@ -22,6 +22,11 @@ use crate::types::{Credential, CredentialStatus, Secret};
 /// Cheap to clone: all clones share the connections, the rate limits and the one session, which is opened by the first
 /// call that needs it. Must be used within a Tokio runtime.
 ///
+/// Several runtimes can share one client, as a `static` of tests that have a runtime each, and end at any time: each keeps
+/// connections of its own, and what a task of one does for all, another goes on with. A session that is being opened in a
+/// runtime that is there but not run, such as a `current_thread` one outside of `block_on`, is waited for as long as a call
+/// may take.
+///
 /// ```no_run
 /// # async fn example() -> Result<(), bunq_partner::Error> {
 /// use bunq_partner::{Client, Environment, FileStore, ProvisionId};

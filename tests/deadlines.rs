@@ -43,6 +43,7 @@ async fn failures(client: &Client, id: ProvisionId, timeout: Duration) -> Vec<Er
 
 #[tokio::test(start_paused = true)]
 async fn what_holds_up_the_opening_is_the_reason() {
+    test_timeout::start();
     for operation in [&Operation::CREATE_INSTALLATION, &Operation::CREATE_DEVICE_SERVER, &Operation::CREATE_SESSION] {
         let sandbox = Sandbox::start().await.unwrap();
         let client = sandbox.client().operation_timeout(HOUR * 24).build().unwrap();
@@ -64,6 +65,7 @@ async fn what_holds_up_the_opening_is_the_reason() {
 /// The way to the session is as long as the call may be, too.
 #[tokio::test(start_paused = true)]
 async fn a_wait_for_a_permit_is_the_reason() {
+    test_timeout::start();
     let sandbox = Sandbox::start().await.unwrap();
     let builder = sandbox.client().rate_limit(&Operation::CREATE_SESSION, 1, HOUR).operation_timeout(2 * HOUR);
     let client = builder.build().unwrap();
@@ -81,6 +83,7 @@ async fn a_wait_for_a_permit_is_the_reason() {
 /// After a 429 one call goes at a time, and the others wait for its response.
 #[tokio::test(start_paused = true)]
 async fn a_wait_for_another_calls_response_is_the_reason() {
+    test_timeout::start();
     let sandbox = Sandbox::start().await.unwrap();
     let builder = sandbox.client().rate_limit(&Operation::GET_PROVISION, 3, 3 * SECOND);
     let client = builder.operation_timeout(HOUR).attempt_timeout(HOUR).build().unwrap();
@@ -102,6 +105,7 @@ async fn a_wait_for_another_calls_response_is_the_reason() {
 
 #[tokio::test(start_paused = true)]
 async fn each_call_gets_the_last_failure_so_far_of_the_opening_they_share() {
+    test_timeout::start();
     let sandbox = Sandbox::start().await.unwrap();
     let builder = sandbox.client().operation_timeout(HOUR).attempt_timeout(10 * SECOND).retry(at_once());
     let client = builder.build().unwrap();
@@ -170,6 +174,7 @@ impl ContextStore for Hanging {
 
 #[tokio::test(start_paused = true)]
 async fn a_store_that_hangs_is_the_reason() {
+    test_timeout::start();
     for (step, problem) in [
         (Step::Load, "its context was not loaded"),
         (Step::Save, "its context was not saved"),
@@ -192,6 +197,7 @@ async fn a_store_that_hangs_is_the_reason() {
 /// A wait that ends in the middle of a look tells what held that up.
 #[tokio::test(start_paused = true)]
 async fn a_wait_tells_what_held_up_its_last_look() {
+    test_timeout::start();
     for operation in [&Operation::GET_PROVISION, &Operation::LIST_PROVISIONS, &Operation::CREATE_SESSION] {
         let sandbox = Sandbox::start().await.unwrap();
         let client = sandbox.client().operation_timeout(HOUR * 24).build().unwrap();
@@ -222,6 +228,7 @@ async fn a_wait_tells_what_held_up_its_last_look() {
 /// What is over is no reason.
 #[tokio::test(start_paused = true)]
 async fn a_failure_that_has_passed_is_no_reason() {
+    test_timeout::start();
     let sandbox = Sandbox::start().await.unwrap();
     let builder = sandbox.client().operation_timeout(HOUR).attempt_timeout(HOUR).retry(at_once());
     let client = builder.build().unwrap();

@@ -108,6 +108,7 @@ fn one_line_names_the_innermost_cause() {
 
 #[test]
 fn what_is_held_up_has_all_of_the_last_failure_and_tells_it_once() {
+    test_timeout::start();
     let last = refused(ErrorKind::RateLimited, &Operation::CREATE_SESSION, 429, true);
     let last = last.with_retry_after(Some(Duration::from_secs(7)));
     let error = Error::held_up("the session was not open in time", last);

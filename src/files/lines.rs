@@ -5,9 +5,11 @@
 use std::fs::{File, TryLockError};
 use std::io::{self, BufRead as _, BufReader, Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::Path;
+use std::pin::pin;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use futures_util::future::{Either, select};
 use serde::de::IgnoredAny;
 use tokio::sync::watch;
 use tokio::task::spawn_blocking;
@@ -151,34 +153,22 @@ impl LineFile {
     /// Writes and syncs what was added, up to the line that begins here at least. The write goes on if the caller gives up.
     pub(crate) async fn written(&self, place: u64) -> Result<(), String> {
         let mut progress = self.progress.subscribe();
-        if !std::mem::replace(&mut lock(&self.waiting).has_writer, true) {
-            let file = self.clone();
-            spawn_blocking(move || file.write_all());
-        }
-        let done = progress.wait_for(|progress| progress.written > place || progress.problem.is_some()).await;
-        match done.as_deref() {
-            Ok(Progress { written, .. }) if *written > place => Ok(()),
-            Ok(Progress { problem: Some(problem), .. }) => Err(problem.clone()),
-            _ => Err("the task that wrote it was aborted".into()),
-        }
-    }
-
-    /// Writes until nothing waits.
-    fn write_all(&self) {
         loop {
-            let (lines, end) = {
-                let mut waiting = lock(&self.waiting);
-                if waiting.lines.is_empty() {
-                    waiting.has_writer = false;
-                    return;
-                }
-                (std::mem::take(&mut waiting.lines), waiting.end)
-            };
-            let written = lock(&self.state).write(&lines);
-            self.progress.send_modify(|progress| match written {
-                Ok(()) => progress.written = end,
-                Err(problem) => _ = progress.problem.get_or_insert(problem),
-            });
+            match &*progress.borrow_and_update() {
+                Progress { written, .. } if *written > place => return Ok(()),
+                Progress { problem: Some(problem), .. } => return Err(problem.clone()),
+                Progress { .. } => {}
+            }
+            let changed = pin!(progress.changed());
+            if std::mem::replace(&mut lock(&self.waiting).has_writer, true) {
+                // Somebody else writes. The sender is not dropped before.
+                let _ = changed.await;
+                continue;
+            }
+            let writer = Writer { file: self.clone(), is_done: false };
+            if let Either::Left((Err(_), _)) = select(spawn_blocking(|| writer.write_all()), changed).await {
+                return Err("the task that wrote it was aborted".into());
+            }
         }
     }
 
@@ -195,6 +185,43 @@ impl LineFile {
             Ok(line)
         });
         read.await
+    }
+}
+
+/// What writes the lines. If it is dropped before its turn, as on the shutdown of a runtime, whoever still waits writes them.
+struct Writer {
+    file: LineFile,
+    is_done: bool,
+}
+
+impl Writer {
+    /// Writes until nothing waits.
+    fn write_all(mut self) {
+        loop {
+            let (lines, end) = {
+                let mut waiting = lock(&self.file.waiting);
+                if waiting.lines.is_empty() {
+                    waiting.has_writer = false;
+                    self.is_done = true;
+                    return;
+                }
+                (std::mem::take(&mut waiting.lines), waiting.end)
+            };
+            let written = lock(&self.file.state).write(&lines);
+            self.file.progress.send_modify(|progress| match written {
+                Ok(()) => progress.written = end,
+                Err(problem) => _ = progress.problem.get_or_insert(problem),
+            });
+        }
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        if !self.is_done {
+            lock(&self.file.waiting).has_writer = false;
+            self.file.progress.send_modify(|_| ());
+        }
     }
 }
 

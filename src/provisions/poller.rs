@@ -5,25 +5,33 @@
 //! the statuses that they may have got since. Only what is not found there is read by its id. A page begins at the newest
 //! provision that is sought, so no page costs more than the read of that one. Each waiter gets a result of its own. The
 //! poller does not evaluate conditions.
+//!
+//! One task makes the rounds, also for waiters in other runtimes than its own. When its runtime ends, or is not run, one of
+//! those that still wait starts another.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use tokio::runtime::Id;
 use tokio::sync::oneshot;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 use tracing::Instrument as _;
 
 use crate::api::{Api, Response};
 use crate::error::{Error, ErrorKind, Sent};
 use crate::operation::Operation;
 use crate::sync::lock;
+use crate::transport::runtime;
 use crate::transport::trouble::Trouble;
 use crate::types::{Cursor, ListProvisionsQuery, PageSize, Provision, ProvisionId, ProvisionStatus};
 
 /// How long the first poll of a round waits for the others, whose timers end at the same moment.
 const GATHERING: Duration = Duration::from_millis(5);
+
+/// How long a poll waits for the worker of another runtime, which nobody may run.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 type PollResult = Result<Provision, Error>;
 
@@ -39,8 +47,17 @@ pub(crate) struct Poller {
 #[derive(Debug, Default)]
 struct Queue {
     requested: Round,
-    /// A worker is running. It also serves what is requested while it runs.
-    has_worker: bool,
+    /// The worker that makes the rounds. It also serves what is requested while it runs.
+    worker: Option<WorkerId>,
+    /// How many workers there were.
+    workers: u64,
+}
+
+/// A worker, and the runtime in which it is a task.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct WorkerId {
+    runtime: Id,
+    number: u64,
 }
 
 /// Polls that are made together.
@@ -55,10 +72,10 @@ struct Round {
 }
 
 /// Adds the statuses that are not there yet.
-fn add(statuses: &mut Vec<ProvisionStatus>, more: Vec<ProvisionStatus>) {
+fn add(statuses: &mut Vec<ProvisionStatus>, more: &[ProvisionStatus]) {
     for status in more {
-        if !statuses.contains(&status) {
-            statuses.push(status);
+        if !statuses.contains(status) {
+            statuses.push(status.clone());
         }
     }
 }
@@ -94,22 +111,51 @@ impl Poller {
         others: Vec<ProvisionStatus>,
         trouble: &Trouble,
     ) -> PollResult {
+        let own = runtime::current()?;
+        let mut failed = None;
+        loop {
+            let (worker, is_new, receiver) = self.request(id, &expected, &others, own, failed, trouble);
+            let is_own = worker.runtime == own;
+            let received = if is_own { Some(receiver.await) } else { timeout(PATIENCE, receiver).await.ok() };
+            trouble.end_wait();
+            match received {
+                Some(Ok(result)) if is_own || !result.as_ref().is_err_and(is_of_this_machine) => return result,
+                Some(Err(_)) if is_new => return Err(Error::internal("the runtime of the call is shut down")),
+                // The worker's runtime has ended, is not run, or has failed the call by its end.
+                _ => failed = Some(worker),
+            }
+        }
+    }
+
+    /// Puts a provision into the next round. Starts a worker if there is none, or if it is the one that has `failed`; says
+    /// whether it has.
+    fn request(
+        &self,
+        id: ProvisionId,
+        expected: &[ProvisionStatus],
+        others: &[ProvisionStatus],
+        own: Id,
+        failed: Option<WorkerId>,
+        trouble: &Trouble,
+    ) -> (WorkerId, bool, oneshot::Receiver<PollResult>) {
         let (sender, receiver) = oneshot::channel();
-        let has_worker = {
+        let id = {
             let mut queue = lock(&self.queue);
             queue.requested.waiting.entry(id).or_default().push(sender);
             add(&mut queue.requested.expected, expected);
             add(&mut queue.requested.others, others);
             trouble.begin_wait(&queue.requested.trouble);
-            std::mem::replace(&mut queue.has_worker, true)
+            if let Some(worker) = queue.worker.filter(|worker| Some(*worker) != failed) {
+                return (worker, false, receiver);
+            }
+            queue.workers += 1;
+            let id = WorkerId { runtime: own, number: queue.workers };
+            queue.worker = Some(id);
+            id
         };
-        if !has_worker {
-            let worker = Worker { queue: Arc::clone(&self.queue), is_done: false };
-            tokio::spawn(worker.run(self.api.clone()).in_current_span());
-        }
-        let result = receiver.await;
-        trouble.end_wait();
-        result.unwrap_or_else(|_| Err(Error::internal("the runtime that polled the provision was shut down")))
+        let worker = Worker { queue: Arc::clone(&self.queue), id };
+        tokio::spawn(worker.run(self.api.clone()).in_current_span());
+        (id, true, receiver)
     }
 }
 
@@ -124,42 +170,59 @@ fn is_about_the_listing(error: &Error) -> bool {
         )
 }
 
-/// The task that makes the rounds. If it is dropped before its end, as on the shutdown of a runtime, the waiters get an
-/// error, and another worker can start.
+/// Whether something has failed before anything was sent, and for longer than a while.
+fn is_of_this_machine(error: &Error) -> bool {
+    error.sent() == Sent::No && !error.is_retryable()
+}
+
+/// The task that makes the rounds. If it is dropped before its end, as on the shutdown of a runtime, another can start.
 struct Worker {
     queue: Arc<Mutex<Queue>>,
-    is_done: bool,
+    id: WorkerId,
 }
 
 impl Drop for Worker {
     fn drop(&mut self) {
-        if !self.is_done {
-            let left = std::mem::take(&mut *lock(&self.queue));
+        let mut queue = lock(&self.queue);
+        if queue.worker == Some(self.id) {
+            queue.worker = None;
+            let left = std::mem::take(&mut queue.requested);
+            drop(queue);
+            // Who waits in another runtime requests it again.
             drop(left);
         }
     }
 }
 
 impl Worker {
-    async fn run(mut self, api: Api) {
-        while let Some(round) = self.next_round().await {
+    async fn run(self, api: Api) {
+        while self.is_needed() {
+            sleep(GATHERING).await;
+            let Some(round) = self.next_round() else { return };
             round.serve(&api).await;
         }
     }
 
-    async fn next_round(&mut self) -> Option<Round> {
-        sleep(GATHERING).await;
+    /// Whether anything is requested. It is asked right after a round, because the runtime may not be run any more when those
+    /// that wait in it have their results.
+    fn is_needed(&self) -> bool {
         let mut queue = lock(&self.queue);
         if queue.requested.waiting.is_empty() {
             // Set under the lock: the next poll starts a worker of its own.
-            queue.has_worker = false;
-            self.is_done = true;
-            return None;
+            queue.worker = queue.worker.filter(|worker| *worker != self.id);
         }
-        let round = std::mem::take(&mut queue.requested);
-        round.trouble.end_wait();
-        queue.requested.trouble.begin_wait(&round.trouble);
-        Some(round)
+        queue.worker == Some(self.id)
+    }
+
+    /// What is requested, unless another worker has taken over.
+    fn next_round(&self) -> Option<Round> {
+        let mut queue = lock(&self.queue);
+        (queue.worker == Some(self.id)).then(|| {
+            let round = std::mem::take(&mut queue.requested);
+            round.trouble.end_wait();
+            queue.requested.trouble.begin_wait(&round.trouble);
+            round
+        })
     }
 }
 

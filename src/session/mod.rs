@@ -2,7 +2,8 @@
 //!
 //! Any number of calls share one session. If there is none, one task opens it, in the order installation, device,
 //! session, and every call waits for that task and shares its outcome. Processes that share a context store open one at a
-//! time. An opening runs to its end even if every call has given up. A session that has expired, or that bunq refuses, is
+//! time. An opening runs to its end even if every call has given up; if the runtime of its task ends, a call of another runtime
+//! opens the session instead. A session that has expired, or that bunq refuses, is
 //! replaced by a new session; the installation and the device stay. Refusals are not signed, so at most one session in
 //! each window of the rate limit is opened in place of a refused one.
 //!
@@ -17,10 +18,12 @@ mod keeper;
 mod renewal;
 mod user;
 
+use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use jiff::Timestamp;
+use tokio::runtime::Id;
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tracing::Instrument as _;
@@ -67,6 +70,8 @@ struct Opening {
     /// `None` while it is in progress.
     outcome: watch::Receiver<Option<Result<Opened, Error>>>,
     trouble: Trouble,
+    /// The runtime of its task.
+    runtime: Id,
 }
 
 impl Opening {
@@ -75,15 +80,12 @@ impl Opening {
         self.outcome.borrow().is_none() && self.outcome.has_changed().is_ok()
     }
 
-    /// Waits for its end.
-    async fn ended(mut self, trouble: &Trouble) -> Result<Opened, Error> {
+    /// Waits for its end; `None` if its task has ended before.
+    async fn ended(mut self, trouble: &Trouble) -> Option<Result<Opened, Error>> {
         trouble.begin_wait(&self.trouble);
         let outcome = self.outcome.wait_for(Option::is_some).await.map(|outcome| outcome.clone());
         trouble.end_wait();
-        match outcome {
-            Ok(Some(outcome)) => outcome,
-            Ok(None) | Err(_) => Err(Error::internal("the task that opened a session was aborted")),
-        }
+        outcome.ok().flatten()
     }
 }
 
@@ -159,14 +161,13 @@ impl Session {
     /// Makes a new installation and opens a session with it. It is done even if the caller gives up. Those who call it while
     /// it is in progress share the outcome.
     pub(crate) async fn reinstall(&self) -> Result<(), Error> {
-        runtime::check()?;
-        let reinstalling = {
-            let mut state = self.0.state();
-            let used = state.installation();
+        let used = self.0.state().installation();
+        let join = |own| {
+            let used = used.clone();
             let work = async move |shared: Arc<Shared>, trouble| shared.reinstall(used, &trouble).await;
-            self.join(&mut state, |state| &mut state.reinstalling, work)
+            ControlFlow::Continue(self.join(&mut self.0.state(), |state| &mut state.reinstalling, own, work))
         };
-        reinstalling.ended(&Trouble::default()).await.map(drop)
+        self.shared(&Trouble::default(), join).await.map(drop)
     }
 
     /// Returns the user of the session; opens one if none is open.
@@ -197,20 +198,49 @@ impl Session {
     }
 
     async fn opened(&self, trouble: &Trouble) -> Result<Opened, Error> {
-        runtime::check()?;
-        let opening = {
+        let join = |own| {
             let mut state = self.0.state();
             if let Some(opened) = state.opened() {
-                return Ok(opened);
+                return ControlFlow::Break(opened);
             }
             let work = async |shared: Arc<Shared>, trouble| shared.open(&trouble).await;
-            self.join(&mut state, |state| &mut state.opening, work)
+            ControlFlow::Continue(self.join(&mut state, |state| &mut state.opening, own, work))
         };
-        opening.ended(trouble).await
+        self.shared(trouble, join).await
     }
 
-    /// What is in progress in `slot`. If nothing is, it is begun in a task of its own.
-    fn join<F>(&self, state: &mut SessionState, slot: Slot, work: impl FnOnce(Arc<Shared>, Trouble) -> F) -> Opening
+    /// Waits for what `join` finds in progress or begins. If the runtime of its task has ended, or may have made it fail by
+    /// its end, it is begun again in this one.
+    async fn shared(
+        &self,
+        trouble: &Trouble,
+        join: impl Fn(Id) -> ControlFlow<Opened, Opening>,
+    ) -> Result<Opened, Error> {
+        let own = runtime::current()?;
+        let mut has_failed = false;
+        loop {
+            let opening = match join(own) {
+                ControlFlow::Break(opened) => return Ok(opened),
+                ControlFlow::Continue(opening) => opening,
+            };
+            let is_own = opening.runtime == own;
+            match opening.ended(trouble).await {
+                None if !is_own => {}
+                Some(Err(error)) if !is_own && error.sent() != Sent::Responded && !has_failed => has_failed = true,
+                Some(outcome) => return outcome,
+                None => return Err(Error::internal("the task that opened a session was aborted")),
+            }
+        }
+    }
+
+    /// What is in progress in `slot`. If nothing is, it is begun in a task of its own, in the runtime `own`.
+    fn join<F>(
+        &self,
+        state: &mut SessionState,
+        slot: Slot,
+        own: Id,
+        work: impl FnOnce(Arc<Shared>, Trouble) -> F,
+    ) -> Opening
     where
         F: Future<Output = Result<Opened, Error>> + Send + 'static,
     {
@@ -227,7 +257,7 @@ impl Session {
             let _ = sender.send(Some(done));
         };
         tokio::spawn(task.in_current_span());
-        let opening = Opening { outcome, trouble };
+        let opening = Opening { outcome, trouble, runtime: own };
         *slot(state) = Some(opening.clone());
         opening
     }

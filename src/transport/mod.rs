@@ -115,7 +115,7 @@ impl Transport {
 
     /// The HTTP client to build requests with.
     pub(crate) fn http(&self) -> reqwest::Client {
-        self.connections.kept().http
+        self.connections.unconnected()
     }
 
     pub(crate) fn base_url(&self) -> &str {

@@ -3,6 +3,7 @@
 use std::fs::{File, TryLockError};
 use std::io;
 use std::path::PathBuf;
+use std::sync::Mutex;
 use std::time::Duration;
 
 use tokio::time::sleep;
@@ -10,6 +11,7 @@ use tokio::time::sleep;
 use super::store::{ContextLock, ContextStore};
 use crate::error::Error;
 use crate::files::{beside, for_owner_alone, open_kept, open_kept_with, read_text, replace_kept};
+use crate::sync::lock;
 use crate::transport::credentials::BoxFuture;
 use crate::types::Secret;
 
@@ -18,6 +20,9 @@ const MAX_LEN: usize = 64 * 1024;
 
 /// The pause between two attempts to take the lock.
 const LOCK_PAUSE: Duration = Duration::from_millis(20);
+
+/// Held during a save. One whose caller has given up, as on the shutdown of a runtime, goes on when its lock is released.
+static SAVING: Mutex<()> = Mutex::new(());
 
 /// Stores keys and session in a file, to be shared by the processes of one machine.
 ///
@@ -69,6 +74,7 @@ impl FileStore {
         if text.expose().len() > MAX_LEN {
             return Err(self.refused("the context is larger than 64 KiB"));
         }
+        let _saving = lock(&SAVING);
         // A file that must not be read must not be replaced either.
         self.read_stored()?;
         replace_kept(&self.0, text.expose().as_bytes()).map_err(|error| self.refused(error))

@@ -412,3 +412,17 @@ fn a_wait_for_the_lock_does_not_hold_up_the_end_of_a_runtime() {
     });
     ended.recv_timeout(PATIENCE).expect("the runtime does not end");
 }
+
+/// A save goes on when the runtime of its caller ends, which gives the lock back.
+#[test]
+fn saves_do_not_meet() {
+    test_timeout::start();
+    let folder = Folder::new();
+    thread::scope(|scope| {
+        for text in ["one", "another"] {
+            let store = folder.store();
+            scope.spawn(move || (0..100).for_each(|_| store.write(&text.into()).unwrap()));
+        }
+    });
+    assert_eq!(folder.names(), ["bunq.json"]);
+}
