@@ -65,7 +65,7 @@ type Customize = dyn Fn(reqwest::ClientBuilder) -> reqwest::ClientBuilder + Send
 ///     .min_tls_version(TlsVersion::V1_3)
 ///     .user_agent_suffix("acme-onboarding/2.1")
 ///     .language(Language::NlNl);
-/// let client = Client::builder(Environment::Sandbox).api_key("sandbox_…").http(http).build()?;
+/// let client = Client::builder(Environment::Sandbox).api_key("sandbox_0123456789").http(http).build()?;
 /// # Ok(())
 /// # }
 /// # example().unwrap();
