@@ -5,6 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::stream::{Stream, unfold};
 use jiff::Timestamp;
 
 use crate::api::Api;
@@ -200,6 +201,28 @@ impl Client {
     /// ```
     pub fn expected_wait(&self, operation: &Operation) -> Duration {
         self.transport.limits().expected_wait(operation)
+    }
+
+    /// Yields why attempts of the client's calls fail, from now on: each failure that [may pass](Error::is_retryable), also where
+    /// the call goes on with another attempt. Of those that come together, it yields the last.
+    ///
+    /// It says what a [`Bulk`](crate::Bulk) operation or a [`Waiter`](crate::Waiter) waits for that goes on through an outage: a
+    /// name, a port, a certificate, the bank.
+    ///
+    /// ```no_run
+    /// # async fn example(client: bunq_partner::Client) {
+    /// use futures_util::StreamExt as _;
+    ///
+    /// let failures = client.failures();
+    /// tokio::spawn(failures.for_each(async |failure| eprintln!("it is tried again: {failure}")));
+    /// # }
+    /// ```
+    pub fn failures(&self) -> impl Stream<Item = Error> + Send + use<> {
+        unfold(self.transport.health().failures(), async |mut failure| {
+            failure.changed().await.ok()?;
+            let error = failure.borrow_and_update().clone()?;
+            Some((error, failure))
+        })
     }
 
     /// Returns what the client has of earlier calls, in memory or in the [context store](ClientBuilder::context_store), without

@@ -184,6 +184,8 @@ struct Inner {
     is_passing: bool,
     /// Nobody could find out whether a refused request was carried out nevertheless.
     is_in_doubt: bool,
+    /// A setting is the cause: see [`Error::is_misconfiguration`].
+    is_misconfiguration: bool,
     retry_after: Option<Duration>,
     message: String,
     metadata: Option<CallMetadata>,
@@ -233,6 +235,16 @@ impl Error {
     /// That does not say whether the call may safely be repeated: see [`is_doubtful`](Self::is_doubtful).
     pub fn is_retryable(&self) -> bool {
         self.0.kind.is_transient() || self.0.is_passing || self.is_unproven_refusal()
+    }
+
+    /// Whether no connection is made until somebody changes a setting, here or at the other end: the certificate of the server
+    /// or of the proxy is not trusted or is for another name, or the proxy refuses the password or is not one over HTTP.
+    ///
+    /// [`is_retryable`](Self::is_retryable) is true too, because it can be put right while a call is tried again. If nothing has
+    /// worked before, it is rather the setting of your own.
+    pub fn is_misconfiguration(&self) -> bool {
+        let cause = self.0.source.as_ref().and_then(|source| source.downcast_ref::<Self>());
+        self.0.is_misconfiguration || cause.is_some_and(Self::is_misconfiguration)
     }
 
     /// Whether the response is a refusal that bunq did not make, as far as can be known.
@@ -349,6 +361,7 @@ impl Error {
             has_invalid_signature: false,
             is_passing: false,
             is_in_doubt: false,
+            is_misconfiguration: false,
             retry_after: None,
             message: one_line(&message.to_string(), MAX_FOREIGN_CHARS * 2),
             metadata: None,
@@ -441,6 +454,12 @@ impl Error {
             Some(failure) => error.with_source(failure),
             None => error,
         }
+    }
+
+    /// The same error, with a setting as its cause or not.
+    pub(crate) fn due_to_a_setting(mut self, is_misconfiguration: bool) -> Self {
+        self.0.is_misconfiguration = is_misconfiguration;
+        self
     }
 
     pub(crate) fn with_retry_after(mut self, pause: Option<Duration>) -> Self {

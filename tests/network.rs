@@ -4,9 +4,11 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod common;
+#[path = "common/tls.rs"]
+mod tls;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -19,13 +21,10 @@ use bunq_partner::sandbox::Sandbox;
 use bunq_partner::types::Language;
 use bunq_partner::{Client, ClientBuilder, Environment, ErrorKind, HttpConfig, RetryPolicy, Secret, Sent, TlsVersion};
 use common::Log;
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use tls::{Authority, address_of, listener, terminate_tls};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, copy_bidirectional};
-use tokio::net::{TcpListener, TcpStream};
-use tokio_rustls::TlsAcceptor;
-use tokio_rustls::rustls::pki_types::PrivateKeyDer;
-use tokio_rustls::rustls::server::WebPkiClientVerifier;
-use tokio_rustls::rustls::{self, ClientConfig, RootCertStore, ServerConfig, version};
+use tokio::net::TcpStream;
+use tokio_rustls::rustls::{self, ClientConfig, version};
 use tracing_subscriber::filter::LevelFilter;
 
 /// A name that leads nowhere: only the proxy and the tests know it.
@@ -33,95 +32,6 @@ const BANK: &str = "bank.test";
 const PASSWORD: &str = "a-password-of-the-proxy";
 const BASE_URL: &str = "BUNQ_TEST_BASE_URL";
 const API_KEY: &str = "BUNQ_TEST_API_KEY";
-
-/// An authority that nobody knows but these tests.
-struct Authority(CertifiedIssuer<'static, KeyPair>);
-
-impl Authority {
-    fn new() -> Self {
-        let mut params = CertificateParams::new([]).unwrap();
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        Self(CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap())
-    }
-
-    fn pem(&self) -> String {
-        self.0.as_ref().pem()
-    }
-
-    /// A file with its certificate.
-    fn file(&self) -> PathBuf {
-        let file = std::env::temp_dir().join(format!("bunq-partner-{}.pem", bunq_partner::Uuid::new_v4()));
-        std::fs::write(&file, self.pem()).unwrap();
-        file
-    }
-
-    fn roots(&self) -> RootCertStore {
-        let mut roots = RootCertStore::empty();
-        roots.add(self.0.as_ref().der().clone()).unwrap();
-        roots
-    }
-
-    fn issue(&self, names: &[&str]) -> (rcgen::Certificate, KeyPair) {
-        let key = KeyPair::generate().unwrap();
-        let names: Vec<_> = names.iter().map(|name| (*name).to_owned()).collect();
-        (CertificateParams::new(names).unwrap().signed_by(&key, &self.0).unwrap(), key)
-    }
-
-    /// A certificate for a client, with its key.
-    fn client_pem(&self) -> String {
-        let (certificate, key) = self.issue(&["client"]);
-        certificate.pem() + &key.serialize_pem()
-    }
-
-    /// The server's side of TLS, for these names. It asks for a certificate of the client's if `is_mutual`.
-    fn server(
-        &self,
-        names: &[&str],
-        is_mutual: bool,
-        versions: &[&'static rustls::SupportedProtocolVersion],
-    ) -> TlsAcceptor {
-        let (certificate, key) = self.issue(names);
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let config =
-            ServerConfig::builder_with_provider(Arc::clone(&provider)).with_protocol_versions(versions).unwrap();
-        let config = if is_mutual {
-            let verifier =
-                WebPkiClientVerifier::builder_with_provider(Arc::new(self.roots()), provider).build().unwrap();
-            config.with_client_cert_verifier(verifier)
-        } else {
-            config.with_no_client_auth()
-        };
-        let key = PrivateKeyDer::Pkcs8(key.serialize_der().into());
-        TlsAcceptor::from(Arc::new(config.with_single_cert(vec![certificate.der().clone()], key).unwrap()))
-    }
-}
-
-async fn listener() -> (TcpListener, SocketAddr) {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
-    let address = listener.local_addr().unwrap();
-    (listener, address)
-}
-
-fn address_of(sandbox: &Sandbox) -> SocketAddr {
-    sandbox.base_url().trim_start_matches("http://").trim_end_matches("/v1").parse().unwrap()
-}
-
-/// Ends TLS before the sandbox.
-async fn terminate_tls(sandbox: &Sandbox, acceptor: TlsAcceptor) -> SocketAddr {
-    let (listener, address) = listener().await;
-    let bank = address_of(sandbox);
-    tokio::spawn(async move {
-        while let Ok((stream, _)) = listener.accept().await {
-            let acceptor = acceptor.clone();
-            tokio::spawn(async move {
-                let Ok(mut stream) = acceptor.accept(stream).await else { return };
-                let mut bank = TcpStream::connect(bank).await.unwrap();
-                let _ = copy_bidirectional(&mut stream, &mut bank).await;
-            });
-        }
-    });
-    address
-}
 
 /// What a forward proxy was asked for.
 type Asked = Arc<Mutex<Vec<String>>>;

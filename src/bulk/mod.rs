@@ -73,7 +73,9 @@ impl Provisions {
 ///
 /// A row that bunq refuses has [`Failed`](RowState::Failed). A failure that passes by itself is tried again, and so is one
 /// of the network or of the bank as a whole, until nothing has succeeded for an [hour](Self::outage_timeout). A row that fails
-/// three times while others succeed is [`Unfinished`](RowState::Unfinished). A creation that was requested more than once
+/// three times while others succeed is [`Unfinished`](RowState::Unfinished). [`Client::failures`](crate::Client::failures) says
+/// what it waits for. A certificate that is not trusted, or another [misconfiguration](crate::Error::is_misconfiguration),
+/// ends it at once, unless a call has succeeded since it began. A creation that was requested more than once
 /// is followed by a search, and has `Failed` with [`Duplicate`](crate::ErrorKind::Duplicate) if bunq has made two users.
 ///
 /// # With a journal

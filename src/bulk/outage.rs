@@ -12,6 +12,7 @@ use super::shutdown::Shutdown;
 use crate::error::{Error, ErrorKind};
 use crate::operation::{Auth, Operation};
 use crate::sync::lock;
+use crate::transport::health::Health;
 
 /// How often a row may fail while others succeed.
 const MAX_STRIKES: u32 = 3;
@@ -27,6 +28,9 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub(super) struct Outage {
     timeout: Duration,
+    health: Arc<Health>,
+    /// How many calls had succeeded before the operation.
+    successes_before: u64,
     state: Mutex<OutageState>,
 }
 
@@ -57,8 +61,9 @@ pub(super) enum Next {
 }
 
 impl Outage {
-    pub(super) fn new(timeout: Duration) -> Self {
-        Self { timeout, state: Mutex::default() }
+    pub(super) fn new(timeout: Duration, health: Arc<Health>) -> Self {
+        let successes_before = health.successes();
+        Self { timeout, health, successes_before, state: Mutex::default() }
     }
 
     fn state(&self) -> MutexGuard<'_, OutageState> {
@@ -78,7 +83,10 @@ impl Outage {
     /// Says what to do after a failure of a row that was begun at this time; `jitter` is random from 0 to 1.
     pub(super) fn after(&self, error: &Error, failures: &mut Failures, began: Instant, jitter: f64) -> Next {
         let mut state = self.state();
+        let has_worked = state.last_success.is_some() || self.health.successes() > self.successes_before;
         match error.kind() {
+            // What has worked may work again.
+            _ if error.is_misconfiguration() && !has_worked => return Next::GiveUpAll,
             ErrorKind::Context | ErrorKind::Internal | ErrorKind::Journal => return Next::GiveUpAll,
             // No session can be opened.
             _ if !error.is_retryable() && is_of_session(error.operation()) => return Next::GiveUpAll,
@@ -159,7 +167,7 @@ mod tests {
     async fn what_has_failed_alone_is_given_up_with_everything() {
         test_timeout::start();
         let (hour, second) = (Duration::from_secs(3600), Duration::from_secs(1));
-        let outage = Outage::new(hour);
+        let outage = Outage::new(hour, Arc::default());
         let error = Error::new(ErrorKind::Connection, Sent::No, "the connection broke");
         let mut failures = Failures::default();
         for strikes in 1..=MAX_STRIKES {

@@ -67,7 +67,7 @@ impl Run {
             provisions: config.provisions.clone(),
             ledger: Ledger(config.journal.clone()),
             shutdown: config.shutdown.clone(),
-            outage: Arc::new(Outage::new(config.outage_timeout)),
+            outage: Arc::new(Outage::new(config.outage_timeout, Arc::clone(config.provisions.health()))),
             began: Instant::now(),
             failure: Mutex::default(),
         });

@@ -31,6 +31,7 @@ use crate::api::{Api, Response};
 use crate::error::Error;
 use crate::operation::Operation;
 use crate::transport::deadline::Deadline;
+use crate::transport::health::Health;
 use crate::types::{
     CreateProvisionOutput, CreateProvisionRequest, Provision, ProvisionId, ProvisionStatus, RequestedStatus, Timestamp,
     UpdateProvisionRequest,
@@ -84,6 +85,10 @@ impl Provisions {
     /// The bank, and the fingerprint of the key with which it is called.
     pub(crate) fn scope(&self) -> (&str, &str) {
         (self.api.transport().base_url(), &self.api_key_fingerprint)
+    }
+
+    pub(crate) fn health(&self) -> &Arc<Health> {
+        self.api.transport().health()
     }
 
     /// Sets the longest time of each operation, in place of [`ClientBuilder::operation_timeout`]. A [`Waiter`] has a timeout

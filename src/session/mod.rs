@@ -226,7 +226,12 @@ impl Session {
             let is_own = opening.runtime == own;
             match opening.ended(trouble).await {
                 None if !is_own => {}
-                Some(Err(error)) if !is_own && error.sent() != Sent::Responded && !has_failed => has_failed = true,
+                // What fails there by the end of the runtime does not pass by itself. What passes is tried once.
+                Some(Err(error))
+                    if !is_own && error.sent() != Sent::Responded && !(has_failed && error.is_retryable()) =>
+                {
+                    has_failed = true;
+                }
                 Some(outcome) => return outcome,
                 None => return Err(Error::internal("the task that opened a session was aborted")),
             }

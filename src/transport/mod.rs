@@ -20,6 +20,7 @@
 pub(crate) mod connections;
 pub(crate) mod credentials;
 pub(crate) mod deadline;
+pub(crate) mod health;
 pub(crate) mod http_config;
 pub(crate) mod metrics;
 pub(crate) mod observer;
@@ -49,6 +50,7 @@ use tracing::{Instrument, Span};
 use self::connections::{Connections, Reuse};
 use self::credentials::{Credentials, ProvideCredentials, Renewal};
 use self::deadline::Deadline;
+use self::health::Health;
 use self::http_config::HttpConfig;
 use self::observer::{Exchange, ExchangeObserver};
 use self::rate_limit::{MAX_UNPROVEN_PAUSE, Permit, Place, RateLimits, Throttled, named_limit};
@@ -100,6 +102,7 @@ pub(crate) struct Transport {
     headers: HeaderMap,
     limits: Arc<RateLimits>,
     config: TransportConfig,
+    health: Arc<Health>,
     /// The unknown values that have been reported.
     reported: Mutex<HashSet<UnknownValue>>,
 }
@@ -110,7 +113,8 @@ impl Transport {
         let (http, connect_timeout, to) = (config.http.clone(), config.connect_timeout, url.clone());
         let connections = Connections::new(move |reuse| http.client(&to, connect_timeout, reuse))?;
         let base_url = url.as_str().trim_end_matches('/').to_owned();
-        Ok(Self { connections, base_url, headers, limits, config, reported: Mutex::default() })
+        let (health, reported) = (Arc::default(), Mutex::default());
+        Ok(Self { connections, base_url, headers, limits, config, health, reported })
     }
 
     /// The HTTP client to build requests with.
@@ -128,6 +132,10 @@ impl Transport {
 
     pub(crate) fn config(&self) -> &TransportConfig {
         &self.config
+    }
+
+    pub(crate) fn health(&self) -> &Arc<Health> {
+        &self.health
     }
 
     /// Logs values that the document does not know, each once.
@@ -209,9 +217,13 @@ impl Call<'_> {
             let attempt = self.attempt(prepared, metadata, &credentials, permit, reuse).instrument(span.clone()).await;
             spans::record(&span, self.operation, &attempt);
             let error = match attempt {
-                Ok(done) => return Ok(done),
+                Ok(done) => {
+                    self.transport.health.succeeded();
+                    return Ok(done);
+                }
                 Err(error) => error,
             };
+            self.transport.health.failed(&error);
             // The events below are about the call.
             drop(span);
             counted += u32::from(!error.is_throttling());

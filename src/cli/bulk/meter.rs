@@ -4,7 +4,7 @@ use std::io::{self, IsTerminal as _};
 use std::time::{Duration, Instant};
 
 use bunq_partner::jiff::Timestamp;
-use bunq_partner::{Error, RowRecord};
+use bunq_partner::{Error, ErrorKind, RowRecord};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::super::exit::Failure;
@@ -12,7 +12,7 @@ use super::super::invocation::Invocation;
 use super::super::output::warn;
 use super::input::Input;
 
-/// How many failures are said as they come. All are in the report.
+/// How many failures of rows, and how many standstills, are said as they come. All rows are in the report.
 const MAX_SAID: u64 = 20;
 
 /// How often a line is written where there is no terminal.
@@ -30,6 +30,7 @@ pub(super) struct Meter<'a> {
     seen: u64,
     done: u64,
     said: u64,
+    standstills: u64,
     used: u64,
     without_receipt: u64,
 }
@@ -50,6 +51,7 @@ impl<'a> Meter<'a> {
             seen: 0,
             done: 0,
             said: 0,
+            standstills: 0,
             used: 0,
             without_receipt: 0,
         }
@@ -81,6 +83,17 @@ impl<'a> Meter<'a> {
         if self.said <= MAX_SAID {
             let failure = Failure::from(error.clone()).of(what);
             self.bar.suspend(|| failure.report(self.invocation.format().is_json()));
+        }
+    }
+
+    /// Says why no row ends for now, unless enough was said. A refusal for the rate is no failure.
+    pub(super) fn stands_still(&mut self, failure: &Error) {
+        if failure.kind() == ErrorKind::RateLimited {
+            return;
+        }
+        self.standstills += 1;
+        if self.standstills <= MAX_SAID {
+            self.note(&format!("{failure}; it is tried again"));
         }
     }
 

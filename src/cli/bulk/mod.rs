@@ -17,11 +17,11 @@ use std::io;
 use std::pin::pin;
 use std::time::Duration;
 
-use bunq_partner::{Bulk, FileJournal, Journal as _, Operation, Shutdown};
+use bunq_partner::{Bulk, Client, Error, FileJournal, Journal as _, Operation, Shutdown};
 use futures_util::StreamExt as _;
 use futures_util::stream;
 use serde_json::json;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep_until};
 
 pub(super) use self::job::Order;
 use self::job::{Begin, Plan, journal_path, open_input};
@@ -128,7 +128,7 @@ pub(super) async fn run(
     let mut meter = Meter::new(invocation, &job.input);
     let done = tokio::select! {
         biased;
-        done = drive(invocation, bulk, &shutdown, &mut meter, uptake) => done,
+        done = drive(invocation, &client, bulk, &shutdown, &mut meter, uptake) => done,
         failure = interrupted(invocation, &shutdown, first) => Err(failure),
     };
     let (is_complete, without_receipt) = (meter.is_complete(), meter.without_receipt());
@@ -190,18 +190,23 @@ fn unheard(error: io::Error) -> Failure {
 /// Goes through the outcomes, and what becomes of new users. Returns the failure of those that are not taken into use.
 async fn drive(
     invocation: &Invocation,
+    client: &Client,
     bulk: Bulk,
     shutdown: &Shutdown,
     meter: &mut Meter<'_>,
     mut uptake: Option<Uptake>,
 ) -> Result<Option<Failure>, Failure> {
-    let mut rows = pin!(bulk.stream());
+    let (mut rows, mut failures) = (pin!(bulk.stream()), pin!(client.failures()));
     let mut outcome = Ok(());
     let (mut is_over, mut used, mut was_held) = (false, 0_u64, false);
     let (mut unused, mut first_unused) = (0_u64, None);
-    let mut silence = SILENCE;
+    // When a row has ended last, how long after it that is said, and why none has.
+    let (mut last_row, mut silence, mut cause) = (Instant::now(), SILENCE, None);
     loop {
         let is_held = uptake.as_ref().is_some_and(Uptake::is_full);
+        if is_held {
+            last_row = Instant::now();
+        }
         let event = async {
             match &mut uptake {
                 Some(uptake) => uptake.event().await,
@@ -211,7 +216,7 @@ async fn drive(
         tokio::select! {
             row = rows.next(), if !is_over => match row {
                 Some(Ok(row)) => {
-                    silence = SILENCE;
+                    (last_row, silence, cause) = (Instant::now(), SILENCE, None);
                     meter.add(&row);
                     if let Err(failure) = invocation.connection.check_receipts()
                         && outcome.is_ok()
@@ -230,11 +235,17 @@ async fn drive(
                     }
                 }
             },
-            () = sleep(silence), if !is_over && !is_held => {
+            Some(failure) = failures.next(), if !is_over && !shutdown.has_begun() => {
+                if cause.as_ref().map(Error::kind) != Some(failure.kind()) {
+                    meter.stands_still(&failure);
+                }
+                cause = Some(failure);
+            }
+            () = sleep_until(last_row + silence), if !is_over && !is_held => {
+                let cause = cause.as_ref().map_or("bunq is asked what is done already, or has not answered yet".to_owned(), Error::to_string);
+                let silent = meter::words(silence);
                 meter.note(&format!(
-                    "no row has ended for {}: bunq is asked what is done already, or the network or bunq may be away; it is tried for \
-                     an hour, and Ctrl-C ends it",
-                    meter::words(silence)
+                    "no row has ended for {silent}: {cause}; it is tried for an hour, and Ctrl-C ends it"
                 ));
                 silence *= 4;
             }
