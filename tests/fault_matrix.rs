@@ -5,6 +5,10 @@
 //! `cargo test --all-features --test fault_matrix -- --nocapture` prints the outcomes: what the caller gets,
 //! and how many times the operation was called. Where a fault at every call has another outcome than a fault that is
 //! played once, both are printed. More calls than a policy has attempts are "many". A question mark means that `Error::is_doubtful` is true.
+//!
+//! Operations that are called alike (the token, whether a call may be repeated, whether it has a body) share a block of the
+//! outcomes that most of them have. Below a line stand those of them that have another outcome. A new operation is called with
+//! the examples of the document, without a line here, and shows up where it deviates.
 
 #![cfg(feature = "sandbox")]
 #![allow(clippy::unwrap_used, clippy::panic)]
@@ -15,12 +19,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use bunq_partner::sandbox::{DeadToken, Fault, Injection, JournalEntry, ReceivedSignature, Sandbox, SandboxBuilder};
+use bunq_partner::types;
 use bunq_partner::{
-    Acceptance, Client, ContextStore as _, Error, NewProvision, Operation, ProvisionId, RetryPolicy, Uuid,
+    Acceptance, Auth, Client, ContextStore as _, Error, NewProvision, Operation, ProvisionId, RetryPolicy, Uuid,
 };
 use common::{Log, MemoryStore};
 use futures_util::StreamExt as _;
 use futures_util::future::join_all;
+
+include!(concat!(env!("OUT_DIR"), "/calls.rs"));
 
 const EMAIL: &str = "somebody.in.particular@example.com";
 
@@ -121,8 +128,53 @@ fn new_provision() -> NewProvision {
     NewProvision::person(Uuid::new_v4(), EMAIL.parse().unwrap(), "+31600000000".parse().unwrap())
 }
 
-/// One sandbox and all faults of one operation.
+/// What goes wrong meets a call of an operation, or a verb over it.
+#[derive(Clone, Copy)]
+enum Subject {
+    Operation(&'static Operation),
+    Create,
+    Close,
+}
+
+impl Subject {
+    fn all() -> impl Iterator<Item = Self> {
+        Operation::ALL.iter().map(Self::Operation).chain([Self::Create, Self::Close])
+    }
+
+    fn operation(self) -> &'static Operation {
+        match self {
+            Self::Operation(operation) => operation,
+            Self::Create => &Operation::CREATE_PROVISION,
+            Self::Close => &Operation::UPDATE_PROVISION,
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Operation(operation) => operation.id,
+            Self::Create => "provisions().create",
+            Self::Close => "provisions().close",
+        }
+    }
+
+    /// What decides how it is called.
+    fn class(self) -> String {
+        let Self::Operation(operation) = self else { return self.name().into() };
+        let token = match operation.auth {
+            Auth::None => "no token",
+            Auth::Installation => "token of the installation",
+            Auth::Session => "token of the session",
+            _ => panic!("a token without a name: {:?}", operation.auth),
+        };
+        let repeats = if operation.idempotent { "idempotent" } else { "not idempotent" };
+        let body = if operation.has_body { "with a body" } else { "without a body" };
+        format!("{token}, {repeats}, {body}")
+    }
+}
+
+/// One sandbox and all faults of one subject.
 struct Block {
+    subject: Subject,
     operation: &'static Operation,
     sandbox: Sandbox,
     client: Client,
@@ -139,14 +191,15 @@ struct Block {
 }
 
 impl Block {
-    async fn new(operation: &'static Operation, manner: fn(SandboxBuilder) -> SandboxBuilder) -> Self {
+    async fn new(subject: Subject, manner: fn(SandboxBuilder) -> SandboxBuilder) -> Self {
         // The limits refuse nothing, and their windows are short, so that a 429 that names one pauses calls only briefly.
         let wide = |builder: SandboxBuilder, operation| builder.rate_limit(operation, LIMIT, WINDOW);
         let builder = manner(Operation::ALL.iter().fold(Sandbox::builder(), wide));
         let sandbox = builder.deduplicate(false).start().await.unwrap();
         let (client, store) = client(&sandbox);
         Self {
-            operation,
+            subject,
+            operation: subject.operation(),
             sandbox,
             client,
             store,
@@ -195,10 +248,7 @@ impl Block {
 
     /// What the caller gets, and how many calls of the operation it took.
     async fn outcome(&mut self, trouble: Trouble, is_about_the_session: bool) -> String {
-        if is_about_the_session
-            || self.operation.auth != bunq_partner::Auth::Session
-            || self.operation.id == "delete_session"
-        {
+        if is_about_the_session || self.operation.auth != Auth::Session || self.operation.id == "delete_session" {
             let kept =
                 self.store.stored().filter(|_| ["create_session", "delete_session"].contains(&self.operation.id));
             (self.client, self.store) = client(&self.sandbox);
@@ -230,7 +280,7 @@ impl Block {
         let provisions = self.client.provisions();
         // What the operation needs exists before the fault is played.
         let id = self.sandbox.populate(1)[0];
-        if self.operation.auth == bunq_partner::Auth::Session {
+        if self.operation.auth == Auth::Session {
             provisions.list().page().await.unwrap();
             self.device = self.client.api().list_device_servers().await.unwrap()[0].id;
             let journal = self.sandbox.take_journal();
@@ -253,8 +303,8 @@ impl Block {
         }
         let _held = held;
         let provisions = self.client.provisions();
-        match self.operation.id {
-            "create_provision" => {
+        match (self.subject, self.operation.id) {
+            (Subject::Create, _) => {
                 let new = new_provision();
                 let external_uuid = new.external_uuid;
                 let result = provisions.create(new).await;
@@ -274,7 +324,7 @@ impl Block {
                 }
                 result.map(|waiter| accepted(waiter.acceptance()))
             }
-            "update_provision" => {
+            (Subject::Close, _) => {
                 let result = provisions.close(id).await;
                 let status = self.sandbox.provision(id).unwrap()["status"].clone();
                 match &result {
@@ -284,25 +334,24 @@ impl Block {
                 }
                 result.map(|waiter| accepted(waiter.acceptance()))
             }
-            "get_provision" => {
-                let seen = provisions.get(id).await?;
-                self.shown += &format!("{seen:?} {}", serde_json::to_string(&seen).unwrap());
-                Ok("ok")
-            }
-            "get_installation" => self.client.api().get_installation().await.map(|_| "ok"),
-            "list_device_servers" => self.client.api().list_device_servers().await.map(|_| "ok"),
-            "get_device_server" => {
-                let device = self.device;
-                self.client.api().get_device_server(device).await.map(|_| "ok")
-            }
-            "create_installation" | "create_device_server" | "create_session" => {
+            (Subject::Operation(_), "create_installation" | "create_device_server" | "create_session") => {
                 self.client.open_session().await.map(|()| "ok")
             }
-            "delete_session" => self.client.end_session().await.map(|()| "ok"),
-            _ => provisions.list().page().await.map(|page| {
-                self.shown += &format!("{page:?}");
-                "ok"
-            }),
+            (Subject::Operation(_), "delete_session") => self.client.end_session().await.map(|()| "ok"),
+            (Subject::Operation(operation), _) => {
+                let parameter = |name: &str| match name {
+                    "provision_id" => Some(id.to_string()),
+                    "device_server_id" => Some(self.device.to_string()),
+                    _ => None,
+                };
+                let called = call_with_examples(&self.client.api(), operation, parameter).await;
+                let called =
+                    called.unwrap_or_else(|| panic!("say here how the client makes the call {}", operation.id));
+                called.map(|shown| {
+                    self.shown += &shown;
+                    "ok"
+                })
+            }
         }
     }
 
@@ -378,9 +427,9 @@ fn is_of(operation: &Operation, call: &JournalEntry) -> bool {
 const MANNERS: [fn(SandboxBuilder) -> SandboxBuilder; 2] =
     [|builder| builder, |builder| builder.signed_refusals(true).dead_token(DeadToken::InsufficientAuthorisation)];
 
-/// Plays all faults at one operation.
-async fn played(operation: &'static Operation, manner: fn(SandboxBuilder) -> SandboxBuilder) -> (Block, Vec<String>) {
-    let mut block = Block::new(operation, manner).await;
+/// Plays all faults at one subject.
+async fn played(subject: Subject, manner: fn(SandboxBuilder) -> SandboxBuilder) -> (Block, Vec<String>) {
+    let mut block = Block::new(subject, manner).await;
     let mut cells = Vec::new();
     for (name, trouble) in troubles() {
         cells.push(block.cell(name, &trouble).await);
@@ -388,12 +437,12 @@ async fn played(operation: &'static Operation, manner: fn(SandboxBuilder) -> San
     (block, cells)
 }
 
-/// Plays all faults at all operations. Time passes only when nobody has anything to do, so that no outcome depends on the
+/// Plays all faults at all subjects. Time passes only when nobody has anything to do, so that no outcome depends on the
 /// load of the machine.
 fn all_played(manner: fn(SandboxBuilder) -> SandboxBuilder) -> Vec<(Block, Vec<String>)> {
     let mut runtime = tokio::runtime::Builder::new_current_thread();
     let runtime = runtime.enable_all().start_paused(true).build().unwrap();
-    runtime.block_on(join_all(Operation::ALL.iter().map(|operation| played(operation, manner))))
+    runtime.block_on(join_all(Subject::all().map(|subject| played(subject, manner))))
 }
 
 #[test]
@@ -412,17 +461,18 @@ fn every_fault_at_every_operation() {
     let (mut shown, mut secrets) = (String::new(), BTreeSet::from([EMAIL.to_owned()]));
     let playing = MANNERS.map(|manner| std::thread::spawn(move || all_played(manner)));
     for blocks in playing.map(|blocks| blocks.join().unwrap()) {
-        let mut table: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+        let mut table = Table::new();
         for (block, cells) in blocks {
-            table.insert(block.operation.id, cells);
+            table.entry(block.subject.class()).or_default().push((block.subject.name(), cells));
             shown += &block.shown;
             in_the_way += usize::from(block.refused > 0);
             secrets.extend(block.secrets);
         }
-        tables.push(printed(&table));
+        tables.push(table);
     }
     assert!(in_the_way > MANNERS.len(), "the neighbours got in the way of {in_the_way} operations alone");
-    insta::assert_snapshot!("fault_matrix", tables[0]);
+    let printed = printed(&tables[0]);
+    insta::assert_snapshot!("fault_matrix", printed);
     insta::assert_snapshot!("fault_matrix_by_manner", differing(&tables[0], &tables[1]));
 
     let logged = log.take();
@@ -435,7 +485,7 @@ fn every_fault_at_every_operation() {
         let found = any.find(&text).map(|found| &secrets[found.pattern().as_usize()]);
         assert_eq!(found, None, "a secret is {what}");
     }
-    println!("{}", tables[0]);
+    println!("{printed}");
 }
 
 /// Requests that a refusal of bunq's may be about.
@@ -503,25 +553,37 @@ async fn a_refusal_is_the_last_word_only_if_a_look_says_so() {
     }
 }
 
-/// The lines in which two tables differ, as the second has them, with their operations.
-fn differing(one: &str, other: &str) -> String {
-    let mut operation = "";
+/// The outcomes of each subject, by class.
+type Table = BTreeMap<String, Vec<(&'static str, Vec<String>)>>;
+
+/// What a second table has otherwise than the first.
+fn differing(one: &Table, other: &Table) -> String {
     let mut lines = Vec::new();
-    for (one, other) in one.lines().zip(other.lines()) {
-        if !one.starts_with(' ') {
-            operation = one;
-        } else if one != other {
-            lines.push(format!("{operation}:{other}"));
+    for ((name, cells), (_, other)) in one.values().flatten().zip(other.values().flatten()) {
+        for (((trouble, _), cell), other) in troubles().into_iter().zip(cells).zip(other) {
+            if cell != other {
+                lines.push(format!("{name}, {trouble}: {other}"));
+            }
         }
     }
     lines.join("\n")
 }
 
-/// A block for each operation, with a line for each fault.
-fn printed(table: &BTreeMap<&str, Vec<String>>) -> String {
-    let block = |(operation, cells): (&&str, &Vec<String>)| {
-        let lines = troubles().into_iter().zip(cells).map(|((name, _), cell)| format!("  {name:<24}{cell}"));
-        format!("{operation}\n{}", lines.collect::<Vec<_>>().join("\n"))
+/// A block for each class, with a line for each fault, and below it the subjects that deviate.
+fn printed(table: &Table) -> String {
+    let block = |(class, subjects): (&String, &Vec<(&'static str, Vec<String>)>)| {
+        let names: Vec<_> = subjects.iter().map(|(name, _)| *name).collect();
+        let mut lines = vec![if names == [class] { class.clone() } else { format!("{class}: {}", names.join(", ")) }];
+        for (index, (trouble, _)) in troubles().into_iter().enumerate() {
+            let cells = subjects.iter().map(|(_, cells)| &cells[index]);
+            let votes = |cell: &String| cells.clone().filter(|other| *other == cell).count();
+            // The first of those that are equally frequent.
+            let usual = cells.clone().rev().max_by_key(|cell| votes(cell)).unwrap();
+            lines.push(format!("  {trouble:<24}{usual}"));
+            let deviating = subjects.iter().filter(|(_, cells)| cells[index] != *usual);
+            lines.extend(deviating.map(|(name, cells)| format!("    {name:<22}{}", cells[index])));
+        }
+        lines.join("\n")
     };
     table.iter().map(block).collect::<Vec<_>>().join("\n\n")
 }

@@ -5,6 +5,7 @@
 //! this crate all call these two. Nothing here knows how a request is sent: the crate that includes the
 //! generated files does that.
 
+mod calls;
 mod client;
 pub mod direction;
 pub mod document;
@@ -59,6 +60,7 @@ pub fn generate(document: &Document) -> Result<Vec<GeneratedFile>, Diagnostic> {
         ("operations.rs", operations::generate(document)?),
         ("client.rs", quote::quote!(#(#client)*)),
         ("methods.rs", methods.code),
+        ("calls.rs", methods.calls),
         ("examples.rs", examples::generate(document)?),
     ];
     files.into_iter().map(|(name, code)| Ok(GeneratedFile { name, code: formatted(name, code)? })).collect()

@@ -6,6 +6,7 @@
 use proc_macro2::TokenStream;
 use quote::{ToTokens, format_ident, quote};
 
+use super::calls;
 use super::client::Generated;
 use super::document::{Diagnostic, Document, Operation};
 use super::envelope::{Envelope, ResultShape, bodies};
@@ -18,11 +19,13 @@ use super::types::accessor;
 pub(crate) struct Methods {
     pub(crate) code: TokenStream,
     pub(crate) types: Vec<syn::Item>,
+    /// Calls for tests.
+    pub(crate) calls: TokenStream,
 }
 
 pub(crate) fn generate(document: &Document, output: &Generated) -> Result<Methods, Diagnostic> {
     let mut types = accessors(document, output)?;
-    let mut code = Vec::new();
+    let (mut code, mut calls) = (Vec::new(), Vec::new());
     for operation in document.operations() {
         let signature = signature(output, operation.id)
             .ok_or_else(|| operation.diagnostic("the generator makes no method of it"))?;
@@ -30,8 +33,9 @@ pub(crate) fn generate(document: &Document, output: &Generated) -> Result<Method
         let envelope = Envelope::read(document, &operation)?;
         let method = Method { document, output, operation, policy, envelope, arguments: arguments(&signature) };
         code.push(method.write(&mut types)?);
+        calls.push(method.example_call()?);
     }
-    Ok(Methods { code: quote!(impl crate::api::Api { #(#code)* }), types })
+    Ok(Methods { code: quote!(impl crate::api::Api { #(#code)* }), types, calls: calls::generate(&calls) })
 }
 
 impl Method<'_> {

@@ -1,0 +1,87 @@
+//! Writes, for tests, a call of each operation with the examples of the document, so that a test of all operations needs no line
+//! for each.
+
+use proc_macro2::TokenStream;
+use quote::{ToTokens as _, quote};
+use serde_json::Value;
+
+use super::document::{Diagnostic, members};
+use super::names::pascal_case;
+use super::signature::Method;
+
+impl Method<'_> {
+    /// The arm that calls this operation.
+    pub(crate) fn example_call(&self) -> Result<TokenStream, Diagnostic> {
+        let id = self.operation.id;
+        let name = quote::format_ident!("{id}");
+        if self.policy.managed {
+            return Ok(quote!(#id => None,));
+        }
+        let (mut parameters, mut has_query) = (Vec::new(), false);
+        for (argument, ty) in &self.arguments {
+            if argument == "body" {
+                let example = self.body_example()?;
+                parameters.push(quote!(&decoded::<#ty>(#example)));
+            } else if self.is_in_path(argument) {
+                let (key, example) = (argument.to_string(), self.parameter_example(argument)?);
+                let ty = ty.to_token_stream();
+                parameters.push(quote!(decoded::<#ty>(&parameter(#key).unwrap_or_else(|| #example.into()))));
+            } else {
+                has_query = true;
+            }
+        }
+        if has_query {
+            let query = quote::format_ident!("{}Query", pascal_case(id));
+            parameters.push(quote!(crate::types::#query::default()));
+        }
+        Ok(quote!(#id => Some(Box::pin(shown(api.#name(#(#parameters),*))).await),))
+    }
+
+    /// The first example of the body, as JSON.
+    fn body_example(&self) -> Result<String, Diagnostic> {
+        let media = &self.document.resolve(&self.operation.value["requestBody"])["content"]["application/json"];
+        let example = members(&media["examples"]).next().map(|(_, example)| &self.document.resolve(example)["value"]);
+        let missing = || self.operation.diagnostic("give its body an example");
+        example.filter(|example| !example.is_null()).map(Value::to_string).ok_or_else(missing)
+    }
+
+    /// The example of a parameter of the path, as JSON.
+    fn parameter_example(&self, name: &syn::Ident) -> Result<String, Diagnostic> {
+        let item = &self.document.root["paths"][self.operation.path]["parameters"];
+        let own = &self.operation.value["parameters"];
+        let parameters = [item, own].into_iter().filter_map(Value::as_array).flatten();
+        let mut parameters = parameters.map(|parameter| self.document.resolve(parameter));
+        let found = parameters.find(|parameter| name == parameter["name"].as_str().unwrap_or_default());
+        let example = found.map(|parameter| &parameter["example"]).filter(|example| !example.is_null());
+        let missing = || self.operation.diagnostic(format_args!("give its parameter `{name}` an example"));
+        example.map(Value::to_string).ok_or_else(missing)
+    }
+}
+
+/// The function with these arms.
+pub(crate) fn generate(arms: &[TokenStream]) -> TokenStream {
+    quote! {
+        /// Calls an operation with the document's examples, or with the JSON that `parameter` has for a parameter of the path,
+        /// and returns what a user might print of its result. `None` if the client makes the call by itself.
+        pub(crate) async fn call_with_examples(
+            api: &bunq_partner::Api,
+            operation: &bunq_partner::Operation,
+            parameter: impl Fn(&str) -> Option<String>,
+        ) -> Option<Result<String, bunq_partner::Error>> {
+            match operation.id {
+                #(#arms)*
+                other => panic!("no operation {other}"),
+            }
+        }
+
+        fn decoded<T: serde::de::DeserializeOwned>(json: &str) -> T {
+            serde_json::from_str(json).unwrap()
+        }
+
+        async fn shown<T: std::fmt::Debug>(
+            call: impl Future<Output = Result<bunq_partner::Response<T>, bunq_partner::Error>>,
+        ) -> Result<String, bunq_partner::Error> {
+            call.await.map(|response| format!("{response:?}"))
+        }
+    }
+}
