@@ -196,7 +196,7 @@ impl Earlier {
         work: Row,
     ) -> Result<Step, Error> {
         let status = last.id.and_then(|id| statuses.get(&id));
-        if matches!(status, Some(ProvisionStatus::Cancelled | ProvisionStatus::Closed)) {
+        if status.is_some_and(ProvisionStatus::is_closing_or_closed) {
             return self.found(last).await;
         }
         Ok(Step::Work { row: last.row, work, is_repeated: last.is_in_doubt() })

@@ -102,8 +102,7 @@ fn style(status: &ProvisionStatus) -> Option<&'static str> {
         ProvisionStatus::Active => Some(GREEN),
         ProvisionStatus::Closed => Some(DIM),
         ProvisionStatus::Failed => Some(RED),
-        ProvisionStatus::Created | ProvisionStatus::Cancelled | ProvisionStatus::TokenResetRequested => Some(YELLOW),
-        _ => None,
+        status => status.is_in_progress().then_some(YELLOW),
     }
 }
 

@@ -18,10 +18,6 @@ use super::output::{Printer, write_text};
 use super::provisions::without_repeats;
 use super::records;
 
-/// The statuses of provisions with which bunq is not done.
-const UNDER_WAY: [ProvisionStatus; 3] =
-    [ProvisionStatus::Created, ProvisionStatus::Cancelled, ProvisionStatus::TokenResetRequested];
-
 /// The pause between two listings.
 const PAUSE: Duration = Duration::from_secs(2);
 
@@ -104,7 +100,8 @@ async fn look(
     known: &BTreeMap<ProvisionId, Provision>,
 ) -> Result<BTreeMap<ProvisionId, Provision>, Trouble> {
     let mut listed = BTreeMap::new();
-    let mut listing = pin!(provisions.list().status(UNDER_WAY).count(PageSize::MAX).stream());
+    let in_progress = ProvisionStatus::KNOWN.iter().filter(|status| status.is_in_progress()).cloned();
+    let mut listing = pin!(provisions.list().status(in_progress).count(PageSize::MAX).stream());
     while let Some(seen) = listing.try_next().await? {
         listed.insert(seen.id, seen);
     }

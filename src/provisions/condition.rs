@@ -1,6 +1,6 @@
 //! What a waiter waits for, as a pure function of the provision that was read.
 
-use crate::types::{Credential, CredentialStatus, Provision, ProvisionStatus};
+use crate::types::{Credential, CredentialStatus, Phase, Provision};
 
 /// A condition that a provision can meet.
 #[derive(Debug, Clone)]
@@ -31,37 +31,37 @@ impl Condition {
         }
     }
 
-    /// The statuses that a provision has until it meets the condition.
-    pub(super) fn pending(&self) -> &'static [ProvisionStatus] {
-        use ProvisionStatus::{Cancelled, Created, TokenResetRequested};
+    /// The phases that a provision is in until it meets the condition.
+    pub(super) fn pending(&self) -> &'static [Phase] {
         match self {
-            Self::Closed => &[Cancelled],
-            Self::Ready => &[Created, TokenResetRequested],
-            Self::Reset { .. } => &[TokenResetRequested],
+            Self::Closed => &[Phase::Closing],
+            Self::Ready => &[Phase::Setup, Phase::Reset],
+            Self::Reset { .. } => &[Phase::Reset],
         }
     }
 
-    /// The other statuses in which the wait ends.
-    pub(super) fn ends(&self) -> &'static [ProvisionStatus] {
-        use ProvisionStatus::{Active, Closed, Created, Failed};
+    /// The other phases in which the wait ends.
+    pub(super) fn ends(&self) -> &'static [Phase] {
         match self {
-            Self::Closed => &[Closed, Failed],
-            Self::Ready => &[Active, Failed],
-            Self::Reset { .. } => &[Active, Created, Failed],
+            Self::Closed => &[Phase::Closed, Phase::Failed],
+            Self::Ready => &[Phase::Settled, Phase::Failed],
+            Self::Reset { .. } => &[Phase::Settled, Phase::Setup, Phase::Failed],
         }
     }
 
     pub(super) fn evaluate(&self, seen: &Provision) -> Progress {
         use CredentialStatus::{Active, Expired};
-        use ProvisionStatus::{Cancelled, Closed, Failed, TokenResetRequested};
-        match (self, &seen.status) {
+        use Phase::{Closed, Closing, Failed, Reset, Settled, Setup, Unknown};
+        match (self, seen.status.phase()) {
             (_, Failed) => Progress::Unattainable("bunq has failed to process it"),
             (Self::Closed, Closed) => Progress::Met,
-            (Self::Closed, _) => Progress::Pending,
-            (_, Cancelled | Closed) => Progress::Unattainable("it is being or has been closed"),
+            (Self::Closed, Setup | Settled | Reset | Closing | Unknown) => Progress::Pending,
+            (Self::Ready | Self::Reset { .. }, Closing | Closed) => {
+                Progress::Unattainable("it is being or has been closed")
+            }
             // The credential that is still shown is about to be replaced.
-            (_, TokenResetRequested) => Progress::Pending,
-            (Self::Ready, _) => match (seen.fresh_credential(), &seen.credential) {
+            (Self::Ready | Self::Reset { .. }, Reset) => Progress::Pending,
+            (Self::Ready, Setup | Settled | Unknown) => match (seen.fresh_credential(), &seen.credential) {
                 (Some(_), _) => Progress::Met,
                 (None, Some(Credential { status: Some(Active), .. })) => {
                     Progress::Unattainable("its credential is already in use; reset the token for a new one")
@@ -71,7 +71,7 @@ impl Condition {
                 }
                 _ => Progress::Pending,
             },
-            (Self::Reset { old }, _) => match (seen.fresh_credential(), &seen.credential) {
+            (Self::Reset { old }, Setup | Settled | Unknown) => match (seen.fresh_credential(), &seen.credential) {
                 (Some(fresh), _) if is_new(fresh, old.as_ref()) => Progress::Met,
                 // By its id alone: the old one loses its token too when it is used.
                 (None, Some(Credential { id: Some(id), status: Some(Active | Expired), .. }))

@@ -6,7 +6,6 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use super::search::is_over;
 use crate::error::{Error, ErrorKind, Sent};
 use crate::types::{
     CreateProvisionRequest, LabelUserType, Product, Provision, ProvisionId, ProvisionStatus, Timestamp,
@@ -53,9 +52,8 @@ impl Existing {
         self
     }
 
-    /// Whether nobody can act for its user any more.
     pub(crate) fn is_over(&self) -> bool {
-        is_over(&self.shown.status)
+        self.shown.status.is_over()
     }
 
     /// Refuses a provision that cannot be taken for the one that is requested: one that is over, or that

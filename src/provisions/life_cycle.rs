@@ -1,9 +1,11 @@
-//! The life cycle of a provision: which statuses are final, which sub-status belongs to which status, and who has to act.
+//! The life cycle of a provision: which sub-status belongs to which status, and who has to act.
 //!
 //! These are pure functions of what bunq returns; the README has the life cycle as a diagram. An unknown status is never
 //! treated like a known one.
 
-use crate::types::{ActionRequired, Credential, CredentialStatus, Provision, ProvisionStatus, ProvisionSubStatus};
+use crate::types::{
+    ActionRequired, Credential, CredentialStatus, Phase, Provision, ProvisionStatus, ProvisionSubStatus,
+};
 
 /// Who has to act before a provision can go on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -17,13 +19,6 @@ pub enum WaitingFor {
     User,
     /// bunq returned a value that this version does not know.
     Unknown,
-}
-
-impl ProvisionStatus {
-    /// Whether this is final: nothing follows `CLOSED` and `FAILED`.
-    pub fn is_terminal(&self) -> bool {
-        matches!(self, Self::Closed | Self::Failed)
-    }
 }
 
 impl ProvisionSubStatus {
@@ -55,10 +50,12 @@ impl Provision {
     ///
     /// This is what "ready" means to a partner. bunq shows it under more than one status of the provision.
     pub fn fresh_credential(&self) -> Option<&Credential> {
-        use ProvisionStatus::{Cancelled, Closed, Failed, TokenResetRequested};
-        let going = matches!(self.status, Cancelled | Closed | Failed | TokenResetRequested);
+        let may_be_used = match self.status.phase() {
+            Phase::Setup | Phase::Settled | Phase::Unknown => true,
+            Phase::Reset | Phase::Closing | Phase::Closed | Phase::Failed => false,
+        };
         self.credential.as_ref().filter(|credential| {
-            !going && credential.status != Some(CredentialStatus::Expired) && credential.token_value.is_some()
+            may_be_used && credential.status != Some(CredentialStatus::Expired) && credential.token_value.is_some()
         })
     }
 
@@ -73,12 +70,10 @@ impl Provision {
             (_, Some(ActionRequired::System)) => WaitingFor::Bunq,
             (Some(Step::PendingProcessUserOnboarding), _) => WaitingFor::User,
             (Some(step), _) if step.belongs_to().is_some() => WaitingFor::Bunq,
-            (Some(Step::None) | None, Some(ActionRequired::None) | None) => match self.status {
-                ProvisionStatus::Active => WaitingFor::Nobody,
-                ProvisionStatus::Created | ProvisionStatus::Cancelled | ProvisionStatus::TokenResetRequested => {
-                    WaitingFor::Bunq
-                }
-                _ => WaitingFor::Unknown,
+            (Some(Step::None) | None, Some(ActionRequired::None) | None) => match self.status.phase() {
+                Phase::Settled | Phase::Closed | Phase::Failed => WaitingFor::Nobody,
+                Phase::Setup | Phase::Reset | Phase::Closing => WaitingFor::Bunq,
+                Phase::Unknown => WaitingFor::Unknown,
             },
             _ => WaitingFor::Unknown,
         }

@@ -33,7 +33,7 @@ use crate::operation::Operation;
 use crate::transport::deadline::Deadline;
 use crate::transport::health::Health;
 use crate::types::{
-    CreateProvisionOutput, CreateProvisionRequest, Provision, ProvisionId, ProvisionStatus, RequestedStatus, Timestamp,
+    CreateProvisionOutput, CreateProvisionRequest, Phase, Provision, ProvisionId, RequestedStatus, Timestamp,
     UpdateProvisionRequest,
 };
 
@@ -217,7 +217,7 @@ impl Provisions {
         let api = self.api.until(deadline);
         let look = || async move {
             let seen = self.api.until(self.check_by(deadline)).get_provision(id).await?;
-            Ok(matches!(seen.status, ProvisionStatus::Cancelled | ProvisionStatus::Closed).then_some(None))
+            Ok(seen.status.is_closing_or_closed().then_some(None))
         };
         let request = Request { earlier, ..self.request(&Operation::UPDATE_PROVISION, deadline, InDoubt::Repeat) };
         let RequestOutcome { done: response_id, acceptance, .. } =
@@ -243,8 +243,8 @@ impl Provisions {
         let old = old.as_ref();
         let look = || async move {
             let seen = self.api.until(self.check_by(deadline)).get_provision(id).await?;
-            let is_reset = seen.status == ProvisionStatus::TokenResetRequested
-                || seen.fresh_credential().is_some_and(|fresh| is_new(fresh, old));
+            let is_reset =
+                seen.status.phase() == Phase::Reset || seen.fresh_credential().is_some_and(|fresh| is_new(fresh, old));
             Ok(is_reset.then_some(None))
         };
         let RequestOutcome { done: response_id, acceptance, .. } = self

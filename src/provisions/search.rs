@@ -5,23 +5,17 @@ use uuid::Uuid;
 
 use crate::api::Api;
 use crate::error::{Error, ErrorKind, Sent};
-use crate::types::{ListProvisionsQuery, PageSize, Provision, ProvisionId, ProvisionStatus};
+use crate::types::{ListProvisionsQuery, PageSize, Provision, ProvisionId};
 
-/// Whether a provision is on its way out, or has failed: nobody can act for its user any more.
-pub(super) fn is_over(status: &ProvisionStatus) -> bool {
-    use ProvisionStatus::{Cancelled, Closed, Failed};
-    matches!(status, Cancelled | Closed | Failed)
-}
-
-/// Returns the provision that was created with this key. If there are several, it is the one that is not over, or else the
-/// newest.
+/// Returns the provision that was created with this key. If there are several, it is the one that is not
+/// [over](crate::types::ProvisionStatus::is_over), or else the newest.
 ///
 /// # Errors
 ///
 /// [`Duplicate`](ErrorKind::Duplicate) if several are not over.
 pub(super) async fn find(api: &Api, external_uuid: Uuid) -> Result<Option<Provision>, Error> {
     let found = all(api, external_uuid).await?;
-    let chosen = choose(external_uuid, found.iter().map(|provision| (provision.id, is_over(&provision.status))))?;
+    let chosen = choose(external_uuid, found.iter().map(|provision| (provision.id, provision.status.is_over())))?;
     Ok(found.into_iter().find(|provision| Some(provision.id) == chosen))
 }
 

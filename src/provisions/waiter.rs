@@ -20,7 +20,7 @@ use crate::operation::Operation;
 use crate::transport::credentials::BoxFuture;
 use crate::transport::runtime;
 use crate::transport::trouble::Trouble;
-use crate::types::{CreateProvisionRequest, Provision, ProvisionId, ProvisionStatus, Timestamp};
+use crate::types::{CreateProvisionRequest, Phase, Provision, ProvisionId, ProvisionStatus, Timestamp};
 
 /// How long a waiter goes on by default.
 const TIMEOUT: Duration = Duration::from_secs(15 * 60);
@@ -304,10 +304,10 @@ impl Wait {
 
     /// The statuses that the provision is expected to have.
     fn expected(&self) -> Vec<ProvisionStatus> {
-        let mut expected = self.waiter.condition.pending().to_vec();
+        let mut expected = ProvisionStatus::of(self.waiter.condition.pending());
         // bunq may not accept in a request a status that it uses in responses. Then the provision is read by its id.
         if let Some(seen) = &self.seen
-            && !matches!(seen.status, ProvisionStatus::Unknown(_))
+            && seen.status.phase() != Phase::Unknown
         {
             expected.push(seen.status.clone());
         }
@@ -316,11 +316,10 @@ impl Wait {
 
     /// The other statuses that it may have: those in which the wait ends, or any if nothing is known of it.
     fn others(&self) -> Vec<ProvisionStatus> {
-        use ProvisionStatus::{Active, Cancelled, Closed, Created, Failed, TokenResetRequested};
         if self.seen.is_none() && self.waiter.acceptance == Acceptance::NotRequested {
-            return vec![Created, Active, Cancelled, Failed, Closed, TokenResetRequested];
+            return ProvisionStatus::KNOWN.to_vec();
         }
-        self.waiter.condition.ends().to_vec()
+        ProvisionStatus::of(self.waiter.condition.ends())
     }
 
     fn unattainable(self, reason: &str) -> Error {

@@ -1,7 +1,7 @@
 //! The data types of the API.
 //!
 //! Most are generated from `openapi/bunq-partner.yaml`. A few are written by hand, because reading or writing them takes
-//! care: secrets, timestamps, ids, pages and values of an open shape. Types of responses are `#[non_exhaustive]` and keep what bunq may add:
+//! care: secrets, timestamps, ids, pages, values of an open shape, and what the statuses of a provision mean. Types of responses are `#[non_exhaustive]` and keep what bunq may add:
 //! their enums have a variant `Unknown`. Types of requests accept only what the document allows.
 //!
 //! Nothing here sends anything.
@@ -14,6 +14,7 @@ mod open_value;
 mod page;
 mod permitted_ip;
 mod provision_id;
+mod provision_status;
 mod secret;
 mod text_rule;
 mod timestamp;
@@ -37,6 +38,7 @@ pub use self::page::{Cursor, Page, PageSize};
 pub(crate) use self::permitted_ip::PermittedIp;
 pub use self::permitted_ip::PermittedIps;
 pub use self::provision_id::ProvisionId;
+pub(crate) use self::provision_status::Phase;
 pub use self::secret::Secret;
 pub(crate) use self::secret::{REDACTED, RequestSecret, SECRET_MEMBERS, exposed, redact, redacted_as_none};
 pub(crate) use self::text_rule::{TextRule, checked_text, compiled};

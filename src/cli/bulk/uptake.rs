@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use bunq_partner::jiff::Timestamp;
 use bunq_partner::{
     Client, CredentialStatus, Cursor, Environment, Error, ErrorKind, NewProvision, Operation, PageSize, Provision,
-    ProvisionId, ProvisionStatus, RateLimit, RowRecord, Shutdown, Uuid,
+    ProvisionId, RateLimit, RowRecord, Shutdown, Uuid,
 };
 use futures_util::future::ready;
 use futures_util::stream::{FuturesUnordered, Stream};
@@ -320,9 +320,8 @@ enum Use {
 
 impl Use {
     fn of(seen: &Provision, now: Timestamp) -> Self {
-        use ProvisionStatus::{Cancelled, Closed, Failed};
         match &seen.credential {
-            _ if matches!(seen.status, Cancelled | Closed | Failed) => Self::Over,
+            _ if seen.status.is_over() => Self::Over,
             Some(credential) => match (&credential.status, &credential.expiry_time) {
                 (Some(CredentialStatus::Active), _) => Self::Over,
                 (Some(CredentialStatus::Expired), _) => Self::Expired,
