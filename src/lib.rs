@@ -22,6 +22,7 @@ mod sync;
 mod text;
 mod transport;
 pub mod types;
+pub mod wire;
 
 pub use jiff;
 #[cfg(feature = "reqwest-builder")]

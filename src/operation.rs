@@ -51,6 +51,13 @@ pub struct RateLimit {
     pub per: Duration,
 }
 
+impl RateLimit {
+    /// At most `calls` calls within any period of the length `per`.
+    pub const fn new(calls: u32, per: Duration) -> Self {
+        Self { calls, per }
+    }
+}
+
 impl Operation {
     /// The operation with this `operationId`.
     ///

@@ -65,15 +65,15 @@ pub(crate) fn complete(
     Ok(())
 }
 
-/// The schemas that the public methods take or return, directly or not.
+/// The schemas that the public methods take or return, directly or not, and those of every request.
 fn public_schemas(document: &Document) -> Result<BTreeSet<String>, Diagnostic> {
     let mut pointers = BTreeSet::new();
     let mut add = |value: &Value| follow_references(&document.root, value, &mut pointers);
     for operation in document.operations() {
+        add(&operation.value["requestBody"]);
         if Policy::read(&operation)?.managed {
             continue;
         }
-        add(&operation.value["requestBody"]);
         let parameters = [&document.root["paths"][operation.path]["parameters"], &operation.value["parameters"]];
         parameters.into_iter().for_each(&mut add);
         let envelope = Envelope::read(document, &operation)?;

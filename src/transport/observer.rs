@@ -9,7 +9,7 @@ use reqwest::header::HeaderValue;
 
 use super::credentials::{BoxFuture, Credentials};
 use super::response::{ReceivedResponse, SIGNATURE};
-use super::signature::{SignatureForm, message_with_headers, signed_headers};
+use super::signature::{SignatureForm, signed_headers};
 use crate::error::CallMetadata;
 use crate::operation::Operation;
 
@@ -71,10 +71,7 @@ impl Exchange {
         let signature = response.headers.get(SIGNATURE).and_then(|value| value.to_str().ok())?;
         let headers = || response.headers.iter().map(|(name, value)| (name.as_str(), HeaderValue::as_bytes(value)));
         let status = response.status.as_u16();
-        let signed = match form {
-            SignatureForm::Body => digest(&SHA256, &response.body),
-            SignatureForm::WithHeaders => digest(&SHA256, &message_with_headers(status, headers(), &response.body)),
-        };
+        let signed = digest(&SHA256, &form.message(status, headers(), &response.body));
         let signed_headers: Vec<_> = signed_headers(headers())
             .into_iter()
             .map(|(name, value)| (name, String::from_utf8_lossy(value).into_owned()))

@@ -9,7 +9,7 @@ use reqwest::StatusCode;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
 
 use super::credentials::Credentials;
-use super::signature::{SignatureForm, VerifyingKey, message_with_headers};
+use super::signature::{SignatureForm, VerifyingKey};
 use crate::error::{Error, ErrorKind, FORBIDDEN, Sent, is_token_refusal};
 use crate::operation::{Auth, Operation};
 use crate::types::{ErrorResponse, InstallationResponse, OpenValue};
@@ -67,14 +67,11 @@ pub(crate) fn verify(
             (&introduced, signature)
         }
     };
-    let headers = response.headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes()));
-    if key.verifies(&response.body, signature) {
-        return Ok(Some(SignatureForm::Body));
-    }
-    if key.verifies(&message_with_headers(response.status.as_u16(), headers, &response.body), signature) {
-        return Ok(Some(SignatureForm::WithHeaders));
-    }
-    Err(Unverified::Invalid)
+    let headers = || response.headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes()));
+    let status = response.status.as_u16();
+    let holds = |form: &SignatureForm| key.verifies(&form.message(status, headers(), &response.body), signature);
+    let form = [SignatureForm::Body, SignatureForm::WithHeaders].into_iter().find(holds);
+    form.map(Some).ok_or(Unverified::Invalid)
 }
 
 /// Why a response is not verified.

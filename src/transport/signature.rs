@@ -30,6 +30,21 @@ pub enum SignatureForm {
     WithHeaders,
 }
 
+impl SignatureForm {
+    /// The bytes that the signature of a response covers. `headers` may come in any order and with names in any case, as HTTP allows.
+    pub fn message<'a>(
+        self,
+        status: u16,
+        headers: impl Iterator<Item = (&'a str, &'a [u8])>,
+        body: &'a [u8],
+    ) -> Cow<'a, [u8]> {
+        match self {
+            Self::Body => body.into(),
+            Self::WithHeaders => message_with_headers(status, headers, body).into(),
+        }
+    }
+}
+
 /// The PEM label of a public key in X.509 form (SPKI), which bunq sends and expects.
 const SPKI: &str = "PUBLIC KEY";
 
@@ -39,9 +54,9 @@ const PKCS1: &str = "RSA PUBLIC KEY";
 /// The lengths of keys, in bits, with which aws-lc verifies. It reads others too.
 const BITS: RangeInclusive<usize> = 2048..=8192;
 
-/// A cryptographic operation that failed, or a text that is no key.
+/// A cryptographic operation that failed, or a text that is no key. Its `Display` says what is wrong, and shows nothing of the key.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct SignatureError(Cow<'static, str>);
+pub struct SignatureError(Cow<'static, str>);
 
 impl From<&'static str> for SignatureError {
     fn from(problem: &'static str) -> Self {
@@ -58,16 +73,24 @@ impl fmt::Display for SignatureError {
 impl std::error::Error for SignatureError {}
 
 /// An RSA private key of 2048 bits.
-pub(crate) struct SigningKey(KeyPair);
+pub struct SigningKey(KeyPair);
 
 impl SigningKey {
     /// Generates a key. It takes tens of milliseconds of CPU time: do not call it on an async thread.
-    pub(crate) fn generate() -> Result<Self, SignatureError> {
+    ///
+    /// # Errors
+    ///
+    /// If the system has no randomness.
+    pub fn generate() -> Result<Self, SignatureError> {
         KeyPair::generate(KeySize::Rsa2048).map(Self).map_err(|_| SignatureError::from("no RSA key could be made"))
     }
 
-    /// Reads a key from PKCS#8 in base64.
-    pub(crate) fn from_pkcs8(text: &Secret) -> Result<Self, SignatureError> {
+    /// Reads a key from PKCS#8 in base64, without line breaks: what a PEM holds between its first and its last line.
+    ///
+    /// # Errors
+    ///
+    /// If it is no RSA key of at least 2048 bits in this form.
+    pub fn from_pkcs8(text: &Secret) -> Result<Self, SignatureError> {
         let mut der = Zeroizing::new(Vec::new());
         BASE64
             .decode_vec(text.expose(), &mut der)
@@ -78,21 +101,33 @@ impl SigningKey {
     }
 
     /// The key itself, as PKCS#8 in base64.
-    pub(crate) fn to_pkcs8(&self) -> Result<Secret, SignatureError> {
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be encoded.
+    pub fn to_pkcs8(&self) -> Result<Secret, SignatureError> {
         let der: Pkcs8V1Der<'_> =
             self.0.as_der().map_err(|_| SignatureError::from("the private key could not be encoded"))?;
         Ok(Secret::new(BASE64.encode(der.as_ref())))
     }
 
-    /// The public half, as bunq wants it at the installation.
-    pub(crate) fn public_key_pem(&self) -> Result<String, SignatureError> {
+    /// The public half, as bunq wants it at the installation: PEM in X.509 form (`BEGIN PUBLIC KEY`).
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be encoded.
+    pub fn public_key_pem(&self) -> Result<String, SignatureError> {
         let der =
             self.0.public_key().as_der().map_err(|_| SignatureError::from("the public key could not be encoded"))?;
         Ok(spki_pem(der.as_ref()))
     }
 
-    /// The signature of `message`, in base64.
-    pub(crate) fn sign(&self, message: &[u8]) -> Result<String, SignatureError> {
+    /// The signature of `message`, in base64. What is signed of a request is its body.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be signed.
+    pub fn sign(&self, message: &[u8]) -> Result<String, SignatureError> {
         let mut signature = vec![0; self.0.public_modulus_len()];
         self.0
             .sign(&RSA_PKCS1_SHA256, &SystemRandom::new(), message, &mut signature)
@@ -108,11 +143,15 @@ impl fmt::Debug for SigningKey {
 }
 
 /// An RSA public key of 2048 to 8192 bits.
-pub(crate) struct VerifyingKey(ParsedPublicKey);
+pub struct VerifyingKey(ParsedPublicKey);
 
 impl VerifyingKey {
-    /// Reads a key from PEM in X.509 form, or in PKCS#1.
-    pub(crate) fn from_pem(text: &str) -> Result<Self, SignatureError> {
+    /// Reads a key from PEM in X.509 form (`BEGIN PUBLIC KEY`), or in PKCS#1 (`BEGIN RSA PUBLIC KEY`).
+    ///
+    /// # Errors
+    ///
+    /// If it is not PEM, no such key, or one with which nothing can be verified.
+    pub fn from_pem(text: &str) -> Result<Self, SignatureError> {
         const NOT_RSA: &str = "the public key is not RSA, or is damaged";
         let pem = pem::parse(text).map_err(|_| "the public key is not PEM")?;
         if ![SPKI, PKCS1].contains(&pem.tag()) {
@@ -136,7 +175,7 @@ impl VerifyingKey {
     }
 
     /// The key as PEM in X.509 form.
-    pub(crate) fn to_pem(&self) -> String {
+    pub fn to_pem(&self) -> String {
         spki_pem(self.to_der())
     }
 
@@ -152,7 +191,7 @@ impl VerifyingKey {
     }
 
     /// Whether `signature`, in base64, is this key's over `message`.
-    pub(crate) fn verifies(&self, message: &[u8], signature: &[u8]) -> bool {
+    pub fn verifies(&self, message: &[u8], signature: &[u8]) -> bool {
         BASE64.decode(signature).is_ok_and(|signature| self.0.verify_sig(message, &signature).is_ok())
     }
 }

@@ -35,12 +35,11 @@ pub use self::invalid_value::InvalidValue;
 pub use self::open_value::OpenValue;
 pub(crate) use self::open_value::lenient_open_value;
 pub use self::page::{Cursor, Page, PageSize};
-pub(crate) use self::permitted_ip::PermittedIp;
-pub use self::permitted_ip::PermittedIps;
+pub use self::permitted_ip::{PermittedIp, PermittedIps};
 pub use self::provision_id::ProvisionId;
 pub(crate) use self::provision_status::Phase;
-pub use self::secret::Secret;
-pub(crate) use self::secret::{REDACTED, RequestSecret, SECRET_MEMBERS, exposed, redact, redacted_as_none};
+pub(crate) use self::secret::{REDACTED, SECRET_MEMBERS, redact, redacted_as_none};
+pub use self::secret::{RequestSecret, Secret, exposed};
 pub(crate) use self::text_rule::{TextRule, checked_text, compiled};
 pub use self::timestamp::Timestamp;
 

@@ -34,7 +34,7 @@ impl From<PermittedIps> for Vec<PermittedIp> {
 /// One entry of the list of permitted addresses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub(crate) enum PermittedIp {
+pub enum PermittedIp {
     /// This address.
     Only(Ipv4Addr),
     /// Every address.

@@ -92,8 +92,13 @@ pub(crate) fn redacted_as_none<'de, D: Deserializer<'de>>(deserializer: D) -> Re
     Ok(secret.filter(|secret| secret.expose() != REDACTED))
 }
 
-/// Serializes a secret as it is, as a member of something that is itself kept as a [`Secret`].
-pub(crate) fn exposed<S: Serializer>(secret: &Secret, serializer: S) -> Result<S::Ok, S::Error> {
+/// Serializes a secret as it is, for a member of something that is itself kept as a secret:
+/// `#[serde(serialize_with = "bunq_partner::wire::exposed")]`.
+///
+/// # Errors
+///
+/// Those of the serializer.
+pub fn exposed<S: Serializer>(secret: &Secret, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(secret.expose())
 }
 
@@ -113,9 +118,9 @@ pub(crate) fn redact(value: &mut Value) {
     }
 }
 
-/// A secret as a member of a request: it serializes as it is.
+/// A secret as a member of a request: it serializes as it is. Its `Debug` does not show it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct RequestSecret(Secret);
+pub struct RequestSecret(Secret);
 
 impl From<Secret> for RequestSecret {
     fn from(secret: Secret) -> Self {

@@ -13,7 +13,7 @@ use syn::visit::{self, Visit};
 use crate::{expand, root};
 
 /// The layers of `src/`, lowest first. What stands in one line may import each other.
-const LAYERS: [&[&str]; 17] = [
+const LAYERS: [&[&str]; 18] = [
     &["sync", "text"],
     &["types"],
     &["files"],
@@ -22,6 +22,7 @@ const LAYERS: [&[&str]; 17] = [
     &["environment"],
     &["api_key"],
     &["transport"],
+    &["wire"],
     &["receipts"],
     &["api"],
     &["session"],
