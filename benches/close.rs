@@ -1,12 +1,14 @@
 //! The CPU time of a close, signed and verified: by the crate, beside the same bytes sent without it.
 
+#[path = "common/bare.rs"]
+mod bare;
 mod common;
 
 use std::time::Duration;
 
+use bare::Bare;
 use bunq_partner::sandbox::{JournalEntry, RawResponse, Sandbox};
 use bunq_partner::{Client, Environment, Operation, ProvisionId};
-use common::bare::Bare;
 use common::{API_KEY, Result, Server, Spread, cpu_time, role, runtime, serve};
 
 const ID: u64 = 1_000_000;

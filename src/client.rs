@@ -236,7 +236,6 @@ impl Client {
     }
 
     /// The room for exchanges as they are.
-    #[cfg(feature = "cli")]
     #[doc(hidden)]
     pub fn raw(&self) -> crate::transport::raw::RawClient {
         crate::transport::raw::RawClient::new(Arc::clone(&self.transport))

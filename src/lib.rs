@@ -40,19 +40,15 @@ pub use provisions::{Acceptance, List, Provisions, Waiter, WaitingFor};
 pub use receipts::{InvalidReceipt, Receipt, ReceiptFile, ReceiptReader};
 pub use session::context::{ContextLock, ContextStore, FileStore};
 pub use session::{ContextSummary, SessionUser, UserKind};
-#[cfg(feature = "cli")]
 #[doc(hidden)]
 pub use text::{forges_lines, quoted};
 pub use transport::credentials::BoxFuture;
-#[cfg(feature = "cli")]
 #[doc(hidden)]
 pub use transport::http_config::is_loopback;
 pub use transport::http_config::{HttpConfig, TlsVersion};
 pub use transport::observer::{Exchange, ExchangeObserver};
-#[cfg(feature = "cli")]
 #[doc(hidden)]
 pub use transport::proxy::ForwardProxy;
-#[cfg(feature = "cli")]
 #[doc(hidden)]
 pub use transport::raw;
 pub use transport::retry::RetryPolicy;

@@ -8,7 +8,6 @@ pub(crate) fn one_line(text: &str, max_chars: usize) -> String {
 /// Whether a character ends a line, changes the direction of a text or shows nothing: a reader cannot tell what the text
 /// says where it stands. They are the controls of Unicode (`Cc`), its separators of lines (`Zl`, `Zp`), and of its formats
 /// (`Cf`) all that texts in European languages do not need.
-#[cfg_attr(not(feature = "cli"), allow(unreachable_pub, reason = "the program uses it too"))]
 pub fn forges_lines(c: char) -> bool {
     c.is_control()
         || matches!(
@@ -26,7 +25,6 @@ pub fn forges_lines(c: char) -> bool {
 }
 
 /// A word as a shell reads it.
-#[cfg_attr(not(feature = "cli"), allow(unreachable_pub, reason = "the program uses it too"))]
 pub fn quoted(word: &str) -> String {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=,@+%".contains(c);
     if !word.is_empty() && word.chars().all(is_plain) {

@@ -2,8 +2,6 @@
 
 #![allow(dead_code)]
 
-pub(crate) mod bare;
-
 use std::error::Error;
 use std::fs;
 use std::io::{self, BufRead, BufReader, Read};

@@ -312,7 +312,6 @@ fn secured(builder: reqwest::ClientBuilder, base_url: &Url) -> reqwest::ClientBu
 }
 
 /// Whether a URL stays on this machine, so that it needs no TLS and takes no proxy.
-#[cfg_attr(not(feature = "cli"), allow(unreachable_pub, reason = "the program uses it too"))]
 pub fn is_loopback(url: &Url) -> bool {
     url.host_str().is_some_and(|host| {
         let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();

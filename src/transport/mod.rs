@@ -26,7 +26,6 @@ pub(crate) mod metrics;
 pub(crate) mod observer;
 pub(crate) mod proxy;
 pub(crate) mod rate_limit;
-#[cfg(feature = "cli")]
 pub mod raw;
 mod request;
 mod response;

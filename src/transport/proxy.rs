@@ -26,7 +26,6 @@ const SOCKS: &str = "a proxy of SOCKS is not supported: give one over HTTP";
 const COLON: &str = "the user has a colon in it, which no proxy can tell from the one before the password";
 
 /// A proxy that is asked for the way to bunq's host.
-#[cfg_attr(not(feature = "cli"), allow(unreachable_pub, reason = "the program uses it too"))]
 #[derive(Clone, PartialEq, Eq)]
 pub struct ForwardProxy {
     /// Without a user.
@@ -35,7 +34,6 @@ pub struct ForwardProxy {
     exceptions: String,
 }
 
-#[cfg_attr(not(feature = "cli"), allow(unreachable_pub, dead_code, reason = "the program uses it too"))]
 impl ForwardProxy {
     /// The proxy that the environment names, if it names one. Not every host is reached through it: see
     /// [`exceptions`](Self::exceptions).

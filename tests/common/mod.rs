@@ -2,9 +2,6 @@
 
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-#[cfg(all(feature = "cli", unix))]
-pub mod bulk;
-
 use std::io::Write;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
@@ -62,7 +59,7 @@ pub fn calls(sandbox: &Sandbox, method: &str, path: &str) -> Vec<JournalEntry> {
 }
 
 /// A folder for one test, which is removed at its end.
-pub struct Folder(PathBuf);
+pub struct Folder(pub PathBuf);
 
 impl Folder {
     pub fn new() -> Self {
@@ -165,32 +162,4 @@ impl Write for Log {
     fn flush(&mut self) -> std::io::Result<()> {
         Ok(())
     }
-}
-
-/// The program, with an environment that names no key, no proxy and no folder but this one.
-#[cfg(feature = "cli")]
-pub fn program(folder: &Folder) -> std::process::Command {
-    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_bunq-partner"));
-    let proxies = ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy", "NO_PROXY", "no_proxy"];
-    for name in ["BUNQ_API_KEY", "BUNQ_ENV", "NO_COLOR", "SSL_CERT_FILE", "SSL_CERT_DIR"].into_iter().chain(proxies) {
-        command.env_remove(name);
-    }
-    command.env("XDG_STATE_HOME", &folder.0).stdin(std::process::Stdio::null());
-    command
-}
-
-/// The program for a bank, with its key.
-#[cfg(feature = "cli")]
-pub fn program_for(folder: &Folder, sandbox: &Sandbox) -> std::process::Command {
-    let mut command = program(folder);
-    command.env("BUNQ_API_KEY", sandbox.api_key().expose()).args(["--base-url", sandbox.base_url()]);
-    command
-}
-
-/// What a program has written, and its exit code.
-#[cfg(feature = "cli")]
-pub fn ran(command: &mut std::process::Command) -> (String, String, i32) {
-    let output = command.output().unwrap();
-    let text = |bytes| String::from_utf8(bytes).unwrap();
-    (text(output.stdout), text(output.stderr), output.status.code().unwrap())
 }

@@ -26,7 +26,7 @@ pub(crate) fn run() -> Result<()> {
 
     // The README's two commands, and its example, which the second has built; they stay on loopback, whatever the environment
     // holds.
-    command("cargo", &["run", "--features", "cli", "--", "demo"], &[])?;
+    command("cargo", &["run", "--", "demo"], &[])?;
     command("cargo", &["test", "--workspace", "--all-features"], &[])?;
     let example = target().join("debug/examples/close_provision");
     command("env", &["-u", "BUNQ_API_KEY", path(&example)?], &[])?;

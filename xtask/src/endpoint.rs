@@ -12,8 +12,20 @@ use crate::{path, root, run_in, target};
 const ADDED: &str = "xtask/endpoint";
 
 /// The files that are copied.
-const COPIED: [&str; 8] =
-    ["Cargo.lock", "Cargo.toml", "README.md", "build.rs", "codegen", "openapi", "src", "xtask/Cargo.toml"];
+const COPIED: [&str; 12] = [
+    "Cargo.lock",
+    "Cargo.toml",
+    "README.md",
+    "benches",
+    "build.rs",
+    "cli",
+    "codegen",
+    "examples",
+    "openapi",
+    "src",
+    "test-timeout",
+    "xtask/Cargo.toml",
+];
 
 pub(crate) fn run() -> Result<()> {
     let copy = target().join("endpoint");
@@ -23,13 +35,8 @@ pub(crate) fn run() -> Result<()> {
     for name in COPIED {
         copy_all(&root().join(name), &copy.join(name))?;
     }
-    // Chores that do nothing, and the targets that the manifest names.
-    for name in ["xtask/src/main.rs", "xtask/src/bin/sandbox.rs"] {
-        write(&copy.join(name), "fn main() {}\n")?;
-    }
-    for folder in ["benches", "examples", "test-timeout"] {
-        copy_all(&root().join(folder), &copy.join(folder))?;
-    }
+    // Chores that do nothing.
+    write(&copy.join("xtask/src/main.rs"), "fn main() {}\n")?;
     let added = |name: &str| fs::read_to_string(root().join(ADDED).join(name)).context("what is added cannot be read");
     let document = copy.join(DOCUMENT);
     let text = fs::read_to_string(&document)?;
@@ -37,7 +44,7 @@ pub(crate) fn run() -> Result<()> {
     write(&document, &insert(&text, "\n  schemas:\n", &added("schemas.yaml")?)?)?;
     write(&copy.join("tests/new_endpoint.rs"), &added("new_endpoint.rs")?)?;
     // The copy shares the artifacts of the dependencies. Cargo tells its crates from the originals by their version.
-    for name in ["Cargo.toml", "codegen/Cargo.toml", "test-timeout/Cargo.toml"] {
+    for name in ["Cargo.toml", "cli/Cargo.toml", "codegen/Cargo.toml", "test-timeout/Cargo.toml"] {
         let manifest = copy.join(name);
         let text = fs::read_to_string(&manifest)?;
         let version = text.lines().find(|line| line.starts_with("version = ")).context("a crate has a version")?;

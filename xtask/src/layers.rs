@@ -13,7 +13,7 @@ use syn::visit::{self, Visit};
 use crate::{expand, root};
 
 /// The layers of `src/`, lowest first. What stands in one line may import each other.
-const LAYERS: [&[&str]; 18] = [
+const LAYERS: [&[&str]; 16] = [
     &["sync", "text"],
     &["types"],
     &["files"],
@@ -30,8 +30,6 @@ const LAYERS: [&[&str]; 18] = [
     &["bulk"],
     &["builder", "client"],
     &["sandbox"],
-    &["cli"],
-    &["main"],
 ];
 
 /// The path of a module from the root of the crate.

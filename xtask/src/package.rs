@@ -44,14 +44,14 @@ fn packages() -> Result<()> {
     let manifest = fs::read_to_string(partner.join("Cargo.toml"))?;
     let own = format!("\n[workspace]\n\n[patch.crates-io]\nbunq-partner-codegen.path = {codegen:?}\n");
     fs::write(partner.join("Cargo.toml"), manifest + &own)?;
-    run_in(partner, "cargo", &["build", "--features", "cli"], &[("CARGO_TARGET_DIR", path(&target)?)])
+    run_in(partner, "cargo", &["build", "--features", "sandbox"], &[("CARGO_TARGET_DIR", path(&target)?)])
 }
 
 /// Installs the program, without its optimization, which takes its time and changes nothing of what is checked here.
 fn program() -> Result<()> {
     let tools = target().join("tools");
     let (root, installed) = (path(&tools)?, tools.join("bin/bunq-partner"));
-    command("cargo", &["install", "--path", ".", "--features", "cli", "--locked", "--debug", "--root", root], &[])?;
+    command("cargo", &["install", "--path", "cli", "--locked", "--debug", "--root", root], &[])?;
     command(path(&installed)?, &["demo"], &[])
 }
 

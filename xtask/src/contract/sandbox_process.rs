@@ -8,7 +8,7 @@ use serde::Deserialize;
 
 use crate::root;
 
-const RUN: [&str; 9] = ["run", "--quiet", "--features", "cli", "--", "sandbox", "--log", "none", "--provisions"];
+const RUN: [&str; 7] = ["run", "--quiet", "--", "sandbox", "--log", "none", "--provisions"];
 
 /// A sandbox that runs until it is dropped.
 pub(crate) struct SandboxProcess {

@@ -1,6 +1,6 @@
 //! Which files the program uses, and which it refuses before anything is sent: each line of the table of `bunq_partner::files`.
 
-#![cfg(all(feature = "cli", unix))]
+#![cfg(unix)]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod common;

@@ -1,10 +1,10 @@
 //! `create --from` where the bank cannot be reached: the program says why at once, and again.
 
-#![cfg(all(feature = "cli", unix))]
+#![cfg(unix)]
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod common;
-#[path = "common/tls.rs"]
+#[path = "../../tests/common/tls.rs"]
 mod tls;
 
 use std::io::{BufRead as _, BufReader};

@@ -1,6 +1,5 @@
 //! `doctor` against each thing that can be wrong: the verdict names it, or what was ruled out.
 
-#![cfg(feature = "cli")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod common;

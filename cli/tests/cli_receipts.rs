@@ -1,6 +1,5 @@
 //! `receipts verify`: what it says of receipts, and of the key that they are checked with.
 
-#![cfg(feature = "cli")]
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod common;

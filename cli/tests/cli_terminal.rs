@@ -1,6 +1,6 @@
 //! The program at a terminal: widths, colours, questions, live lines, Ctrl-C; and where there is none.
 
-#![cfg(all(feature = "cli", unix))]
+#![cfg(unix)]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod common;

@@ -1,9 +1,8 @@
 //! The program as a user runs it: `tests/cmd` has what it prints, and how it ends.
 
-#![cfg(feature = "cli")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-/// `TRYCMD=overwrite cargo test --all-features --test cli` writes what the program prints now.
+/// `TRYCMD=overwrite cargo test --package bunq-partner-cli --test cli` writes what the program prints now.
 #[test]
 fn what_the_program_prints() {
     test_timeout::start();
@@ -18,7 +17,7 @@ fn what_the_program_prints() {
     let cases = trycmd::TestCases::new();
     cases.env("XDG_STATE_HOME", state.display().to_string()).env("NO_PROXY", "*").env("BUNQ_API_KEY", "");
     cases.env("BUNQ_ENV", "sandbox");
-    cases.case("tests/cmd/*.trycmd").case("README.md");
+    cases.case("tests/cmd/*.trycmd").case("../README.md");
     cases.run();
     let _ = std::fs::remove_dir_all(state);
 }

@@ -1,7 +1,7 @@
 //! `--from -`: standard input is taken when the journal is this run's alone, and kept for one that goes on with it; nobody's rows
 //! are lost or taken for another's, and nothing is left of a run that was not begun.
 
-#![cfg(all(feature = "cli", unix))]
+#![cfg(unix)]
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod common;

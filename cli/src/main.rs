@@ -1,7 +1,10 @@
-//! The command-line tool: what can be said ([`arguments`]), with which bank it works ([`connection`]), how it writes
-//! ([`output`], [`records`], [`words`]) and how it ends ([`exit`]); then a room for each command.
+//! `bunq-partner`: provisions of users at bunq, at the terminal and in scripts.
 //!
-//! It uses the public interface of the crate, and `raw` for `probe`.
+//! What can be said is in [`arguments`], with which bank it works in [`connection`], how it writes in [`output`], [`records`] and
+//! [`words`], and how it ends in [`exit`]; then a room for each command.
+
+// They panic where nobody reads any more.
+#![deny(clippy::print_stdout, clippy::print_stderr)]
 
 mod api;
 mod arguments;
@@ -41,7 +44,7 @@ use self::interrupt::until_interrupted;
 use self::invocation::Invocation;
 use self::output::warn;
 
-pub(super) fn main() -> ExitCode {
+fn main() -> ExitCode {
     let arguments = Arguments::parse();
     match arguments.output.color {
         Color::Auto => {}

@@ -1,6 +1,5 @@
 //! The sandbox as a process: what it prints, what it is given, and what survives a restart.
 
-#![cfg(feature = "cli")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod common;

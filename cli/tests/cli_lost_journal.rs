@@ -1,6 +1,6 @@
 //! `create --from` again: without the journal, which is gone, and with one in which nothing is left to do.
 
-#![cfg(all(feature = "cli", unix))]
+#![cfg(unix)]
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod common;

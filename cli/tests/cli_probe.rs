@@ -1,7 +1,6 @@
 //! `probe` against the sandbox in every variant of every trait: it tells each apart, and a sandbox with the resulting profile
 //! is told to be the same.
 
-#![cfg(feature = "cli")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod common;

@@ -2,7 +2,6 @@
 //!
 //! Not here: a timeout, which takes minutes, and a spent credential, which no command meets.
 
-#![cfg(feature = "cli")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod common;

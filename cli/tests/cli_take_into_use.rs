@@ -1,6 +1,6 @@
 //! `create --from`: new users, whose credentials expire, held back or taken into use.
 
-#![cfg(all(feature = "cli", unix))]
+#![cfg(unix)]
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod common;

@@ -1,6 +1,6 @@
 //! `close --from` and `create --from`, killed, starved of space and interrupted; their input, their report.
 
-#![cfg(all(feature = "cli", unix))]
+#![cfg(unix)]
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod common;
@@ -38,7 +38,7 @@ fn len(path: &Path) -> u64 {
 fn fast() -> SandboxBuilder {
     let limits = Operation::ALL.iter().map(|operation| (operation, operation.rate_limit));
     limits.fold(Sandbox::builder(), |builder, (operation, limit)| {
-        builder.rate_limit(operation, limit.calls, limit.per / FAST.parse().unwrap())
+        builder.rate_limit(operation, limit.calls, limit.per / FAST.parse::<u32>().unwrap())
     })
 }
 

@@ -1,6 +1,6 @@
 //! What lies in the folder of `create --take-into-use` is held against what bunq says.
 
-#![cfg(all(feature = "cli", unix))]
+#![cfg(unix)]
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod common;

@@ -1,6 +1,7 @@
 //! Many provisions at once: how much of bunq's limit is used, what the journal costs a row, and the peak memory of the program
 //! with a million rows.
 
+#[path = "../../benches/common/mod.rs"]
 mod common;
 
 use std::fs::{self, File};

@@ -1,0 +1,37 @@
+//! What the tests share: those of the library's that serve here too, and the program.
+
+#![allow(dead_code, unreachable_pub, unused_imports, clippy::unwrap_used)]
+
+#[cfg(unix)]
+pub mod bulk;
+#[path = "../../../tests/common/mod.rs"]
+mod library;
+
+use bunq_partner::sandbox::Sandbox;
+
+pub use library::*;
+
+/// The program, with an environment that names no key, no proxy and no folder but this one.
+pub fn program(folder: &Folder) -> std::process::Command {
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_bunq-partner"));
+    let proxies = ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy", "NO_PROXY", "no_proxy"];
+    for name in ["BUNQ_API_KEY", "BUNQ_ENV", "NO_COLOR", "SSL_CERT_FILE", "SSL_CERT_DIR"].into_iter().chain(proxies) {
+        command.env_remove(name);
+    }
+    command.env("XDG_STATE_HOME", &folder.0).stdin(std::process::Stdio::null());
+    command
+}
+
+/// The program for a bank, with its key.
+pub fn program_for(folder: &Folder, sandbox: &Sandbox) -> std::process::Command {
+    let mut command = program(folder);
+    command.env("BUNQ_API_KEY", sandbox.api_key().expose()).args(["--base-url", sandbox.base_url()]);
+    command
+}
+
+/// What a program has written, and its exit code.
+pub fn ran(command: &mut std::process::Command) -> (String, String, i32) {
+    let output = command.output().unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (text(output.stdout), text(output.stderr), output.status.code().unwrap())
+}

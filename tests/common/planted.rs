@@ -1,0 +1,131 @@
+//! bunq's documented bodies, with a secret planted in every text that can hold one.
+
+#![allow(dead_code, unreachable_pub, clippy::unwrap_used)]
+
+use bunq_partner::Operation;
+use bunq_partner::sandbox::{JournalEntry, Sandbox};
+use serde_json::{Value, json};
+
+/// What all planted secrets begin with.
+pub const PLANTED: &str = "qzx-planted-";
+
+/// A response of bunq's.
+#[derive(Clone, Debug)]
+pub struct Documented {
+    pub operation: &'static Operation,
+    pub status: u16,
+    pub body: Value,
+}
+
+/// The examples of the document and the vectors, without those that are alike.
+pub fn documented() -> Vec<Documented> {
+    let document: Value = serde_saphyr::from_str(include_str!("../../openapi/bunq-partner.yaml")).unwrap();
+    let resolved = |value: &Value| match value["$ref"].as_str() {
+        Some(reference) => document.pointer(reference.trim_start_matches('#')).unwrap().clone(),
+        None => value.clone(),
+    };
+    let mut all: Vec<Documented> = Vec::new();
+    for operation in Operation::ALL {
+        let path = &document["paths"][operation.path];
+        let method = &path[operation.method.to_ascii_lowercase()];
+        for (status, response) in method["responses"].as_object().unwrap() {
+            let examples = resolved(response)["content"]["application/json"]["examples"].clone();
+            for example in examples.as_object().into_iter().flatten().map(|(_, example)| resolved(example)) {
+                let status = status.replace("XX", "00").parse().unwrap_or(400);
+                all.push(Documented { operation, status, body: example["value"].clone() });
+            }
+        }
+    }
+    let vectors: Value = serde_json::from_str(include_str!("../../openapi/vectors/decoding.json")).unwrap();
+    all.extend(vectors["cases"].as_array().unwrap().iter().map(|case| Documented {
+        operation: Operation::by_id(case["operation"].as_str().unwrap()).unwrap(),
+        status: case["status"].as_u64().unwrap().try_into().unwrap(),
+        body: case["body"].clone(),
+    }));
+    all
+}
+
+/// The members that the document calls secret.
+pub fn secret_members() -> Vec<String> {
+    let document: Value = serde_saphyr::from_str(include_str!("../../openapi/bunq-partner.yaml")).unwrap();
+    let schemas = document["components"]["schemas"].as_object().unwrap().values();
+    let members = schemas.filter_map(|schema| schema["properties"].as_object()).flatten();
+    let mut secret: Vec<_> =
+        members.filter(|(_, schema)| schema["format"] == "password").map(|(name, _)| name.clone()).collect();
+    secret.sort();
+    secret.dedup();
+    assert_eq!(secret, ["authorization_code", "redirect_url", "secret", "token", "token_value"]);
+    secret
+}
+
+/// The shapes in which a secret may come: as documented, and not.
+pub const SHAPES: [fn(&str) -> Value; 3] = [|text| json!(text), |text| json!({ "value": text }), |text| json!([text])];
+
+/// Plants in every member that is secret, adds such members to each object, and the caller's own secrets to the texts of an error.
+fn plant(value: &mut Value, secret: &[String], shape: fn(&str) -> Value, own: &str) {
+    match value {
+        Value::Object(members) => {
+            for (name, member) in members.iter_mut() {
+                let is_text_of_an_error = name.starts_with("error_description");
+                match member {
+                    _ if secret.contains(name) => *member = shape(&format!("{PLANTED}{name}")),
+                    Value::String(text) if is_text_of_an_error => text.push_str(own),
+                    member => plant(member, secret, shape, own),
+                }
+            }
+            // What an example need not show of a credential, of an OAuth request and of an error, and what bunq may add.
+            if ["expiry_time", "scope", "error_description"].iter().any(|name| members.contains_key(*name)) {
+                for name in secret {
+                    members.entry(name.clone()).or_insert_with(|| shape(&format!("{PLANTED}added-{name}")));
+                }
+                for open in ["permitted_device", "oauth_client_id", "error_additional_parameter"] {
+                    members.insert(open.into(), json!([{ "token_value": format!("{PLANTED}{open}") }]));
+                }
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(|item| plant(item, secret, shape, own)),
+        _ => {}
+    }
+}
+
+/// A body in which secrets are planted, and an item that nobody knows.
+fn planted(documented: &Documented, secret: &[String], shape: fn(&str) -> Value, own: &str) -> Value {
+    let mut body = documented.body.clone();
+    plant(&mut body, secret, shape, own);
+    if let Some(items) = body.get_mut("Response").and_then(Value::as_array_mut) {
+        let members = secret.iter().map(|name| (name.clone(), shape(&format!("{PLANTED}unknown-{name}"))));
+        items.push(json!({ "Note": Value::Object(members.collect()) }));
+    }
+    body
+}
+
+pub fn is_of(operation: &Operation, call: &JournalEntry) -> bool {
+    let path = call.path.strip_prefix("/v1").unwrap();
+    let template = operation.path.split_once('{');
+    let matches = template.map_or(path == operation.path, |(start, _)| path.starts_with(start) && path != start);
+    call.method == operation.method && matches
+}
+
+/// Lets the sandbox respond to an operation with a body in which secrets are planted.
+pub fn respond(sandbox: &Sandbox, documented: &Documented, secret: &[String], shape: fn(&str) -> Value) {
+    let (documented, secret) = (documented.clone(), secret.to_vec());
+    let key = sandbox.api_key().expose().to_owned();
+    sandbox.before_signing(move |call, response| {
+        if is_of(documented.operation, call) {
+            // A refusal and a warning may repeat what bunq was told.
+            let token = call.header("x-bunq-client-authentication");
+            let own = token.map(|token| format!(" {key} {token}")).unwrap_or_default();
+            response.status = documented.status;
+            let told = if documented.status == 200 { "" } else { &own };
+            response.body = planted(&documented, &secret, shape, told).to_string().into_bytes();
+            response.headers.push(("X-Bunq-Warning".into(), own));
+        }
+    });
+}
+
+/// The id of the provision or device that a body is about.
+pub fn id_in(body: &Value) -> u64 {
+    let ids = ["PartnerUserProvision", "DeviceServer"]
+        .map(|name| body.pointer(&format!("/Response/0/{name}/id")).and_then(Value::as_u64));
+    ids.into_iter().flatten().next().filter(|id| *id > 0 && i64::try_from(*id).is_ok()).unwrap_or(1)
+}
