@@ -4,13 +4,14 @@
 //! never carries a body, a token or a key. Whether a failed request may have been carried out is decided here, by one
 //! function that all callers share.
 
+use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::operation::Operation;
 use crate::text::one_line;
-use crate::types::{InvalidValue, Provision};
+use crate::types::InvalidValue;
 
 /// How much of a text from outside an error repeats.
 const MAX_FOREIGN_CHARS: usize = 500;
@@ -191,7 +192,7 @@ struct Inner {
     metadata: Option<CallMetadata>,
     bunq_messages: Vec<String>,
     additional_parameter: Option<String>,
-    last_seen: Option<Provision>,
+    last_seen: Option<Arc<dyn Any + Send + Sync>>,
     source: Option<Arc<dyn std::error::Error + Send + Sync>>,
     /// What is known of the response is that of the source, which tells it.
     is_told_by_source: bool,
@@ -327,9 +328,10 @@ impl Error {
         self.0.additional_parameter.as_deref()
     }
 
-    /// The provision as it was last seen, where a wait has failed.
-    pub fn last_seen(&self) -> Option<&Provision> {
-        self.0.last_seen.as_ref()
+    /// The object as it was last seen, where a wait or a verb has failed: `error.last_seen::<Provision>()`. `None` if none was
+    /// seen, or if it was of another type.
+    pub fn last_seen<R: Any>(&self) -> Option<&R> {
+        self.0.last_seen.as_deref()?.downcast_ref()
     }
 
     /// Makes the error of a [`ContextStore`](crate::ContextStore) that you write: its context cannot be read or written.
@@ -472,8 +474,8 @@ impl Error {
         self
     }
 
-    pub(crate) fn with_last_seen(mut self, provision: Provision) -> Self {
-        self.0.last_seen = Some(provision);
+    pub(crate) fn with_last_seen(mut self, seen: Arc<impl Any + Send + Sync>) -> Self {
+        self.0.last_seen = Some(seen);
         self
     }
 

@@ -10,8 +10,8 @@ use std::time::Duration;
 use bunq_partner::jiff::civil::date;
 use bunq_partner::sandbox::{Fault, Injection, Pace, Sandbox};
 use bunq_partner::{
-    Acceptance, Bulk, Client, ErrorKind, Journal, JournalStart, MemoryJournal, NewProvision, Operation, ProvisionId,
-    RowRecord, RowState,
+    Acceptance, Bulk, Client, ErrorKind, Journal, JournalStart, MemoryJournal, NewProvision, Operation, Provision,
+    ProvisionId, RowRecord, RowState,
 };
 use common::{at_once, person};
 use futures_util::{StreamExt, TryStreamExt, stream};
@@ -298,7 +298,7 @@ async fn another_user_is_not_taken_for_the_one_that_is_wanted() {
     ] {
         let mut errors =
             vec![provisions.create(new.clone()).await.unwrap_err(), provisions.ensure(new.clone()).await.unwrap_err()];
-        assert!(errors.iter().all(|error| error.last_seen().map(|seen| seen.id) == Some(id)));
+        assert!(errors.iter().all(|error| error.last_seen::<Provision>().map(|seen| seen.id) == Some(id)));
         for bulk in [create_all(&client, std::slice::from_ref(&new)), create_all(&client, &[new]).adopt(true)] {
             let row = outcomes(bulk).await.remove(0);
             assert_eq!((row.state, row.id), (RowState::Failed, Some(id)));
@@ -333,6 +333,6 @@ async fn another_user_is_found_out_as_soon_as_bunq_shows_it() {
     assert!(changes.try_next().await.unwrap().is_some());
     assert!(sandbox.advance(id));
     let error = changes.try_next().await.unwrap_err();
-    assert_eq!((error.kind(), error.last_seen().map(|seen| seen.id)), (ErrorKind::Unattainable, Some(id)));
+    assert_eq!((error.kind(), error.last_seen::<Provision>().map(|seen| seen.id)), (ErrorKind::Unattainable, Some(id)));
     assert!(error.to_string().contains("is a person (requested: a company)"), "{error}");
 }

@@ -240,7 +240,7 @@ async fn a_user_is_not_created_over_one_that_is_closed_or_failed() {
             provisions.ensure(new).await.map(drop).unwrap_err(),
         ] {
             assert_eq!((error.kind(), error.is_doubtful()), (ErrorKind::Unattainable, false), "{error}");
-            assert!(error.last_seen().is_some_and(|seen| seen.id == id), "{error}");
+            assert!(error.last_seen::<Provision>().is_some_and(|seen| seen.id == id), "{error}");
         }
     }
 }

@@ -95,7 +95,7 @@ async fn waiting_for_a_failed_provision_ends_at_once() {
     // The interval is longer than any test: the first read ends the wait.
     let error = closing.poll_interval(Duration::from_secs(3600)).wait().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unattainable);
-    assert_eq!(error.last_seen().unwrap().status, ProvisionStatus::Failed);
+    assert_eq!(error.last_seen::<Provision>().unwrap().status, ProvisionStatus::Failed);
     assert_eq!(
         error.to_string(),
         format!("provision {id} will not be closed: bunq has failed to process it (last seen as FAILED with NONE)")
@@ -138,7 +138,7 @@ async fn a_wait_timeout_shows_the_last_state() {
         error.to_string(),
         format!("provision {id} is not ready after 500ms (last seen as CREATED with PENDING_PROCESS_USER)")
     );
-    assert_eq!(error.last_seen().unwrap().id, id);
+    assert_eq!(error.last_seen::<Provision>().unwrap().id, id);
     assert_eq!(calls(&sandbox, "GET", &id.to_string()).len(), 2);
 }
 

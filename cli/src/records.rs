@@ -133,7 +133,7 @@ impl Outcome {
     pub(super) fn waited(self, result: Result<Provision, Error>) -> Self {
         match result {
             Ok(seen) => Self { seen: Some(seen), ..self },
-            Err(error) => Self { seen: error.last_seen().cloned(), failure: Some(error), ..self },
+            Err(error) => Self { seen: error.last_seen::<Provision>().cloned(), failure: Some(error), ..self },
         }
     }
 

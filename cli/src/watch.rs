@@ -55,12 +55,13 @@ fn one(client: &Client, id: ProvisionId, timeout: Duration) -> impl Stream<Item 
     let changes = client.provisions().wait_until_closed(id).timeout(timeout).changes();
     let changes = changes.map(|change| match change {
         // That it can never be closed is no failure of a watch.
-        Err(error) if error.kind() == ErrorKind::Unattainable => error.last_seen().cloned().ok_or(error),
+        Err(error) if error.kind() == ErrorKind::Unattainable => error.last_seen::<Provision>().cloned().ok_or(error),
         change => change,
     });
     // Nor is it that the time is up, unless nothing was seen.
     let changes = changes.take_while(|change| {
-        let is_over = |error: &Error| error.kind() == ErrorKind::WaitTimeout && error.last_seen().is_some();
+        let is_over =
+            |error: &Error| error.kind() == ErrorKind::WaitTimeout && error.last_seen::<Provision>().is_some();
         std::future::ready(!change.as_ref().err().is_some_and(is_over))
     });
     stream::unfold(Some(Box::pin(changes)), async |changes| {

@@ -7,7 +7,7 @@ use uuid::Uuid;
 use crate::error::{Error, ErrorKind};
 use crate::operation::Operation;
 use crate::provisions::Acceptance;
-use crate::types::ProvisionId;
+use crate::types::{Provision, ProvisionId};
 
 /// The format that this version writes, and the newest that it reads.
 const VERSION: u32 = 1;
@@ -262,7 +262,7 @@ impl RowRecord {
 
     fn ended(self, state: RowState, error: Error) -> Self {
         Self {
-            id: self.id.or_else(|| error.last_seen().map(|seen| seen.id)),
+            id: self.id.or_else(|| error.last_seen::<Provision>().map(|seen| seen.id)),
             response_id: error.response_id().map(str::to_owned),
             error_kind: Some(error.kind().as_str().to_owned()),
             status: error.status(),

@@ -121,6 +121,14 @@ fn what_is_held_up_has_all_of_the_last_failure_and_tells_it_once() {
     );
 }
 
+#[test]
+fn what_was_last_seen_is_had_by_its_type() {
+    test_timeout::start();
+    let error = Error::new(ErrorKind::WaitTimeout, Sent::Responded, "it is not closed").with_last_seen(Arc::new(7_u8));
+    assert_eq!((error.last_seen::<u8>(), error.last_seen::<u16>()), (Some(&7), None));
+    assert_eq!(Error::internal("nothing was seen").last_seen::<u8>(), None);
+}
+
 /// `main` prints the `Debug` of the error that it returns.
 #[test]
 fn debug_leads_with_the_line_for_people() {

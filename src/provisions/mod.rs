@@ -281,7 +281,7 @@ impl Provisions {
         let existing = Existing::from(&found);
         match existing.check(new) {
             Ok(()) => Ok(Some(existing)),
-            Err(error) => Err(error.with_last_seen(found)),
+            Err(error) => Err(error.with_last_seen(Arc::new(found))),
         }
     }
 

@@ -294,7 +294,7 @@ impl Wait {
         if let Some(requested) = requested {
             // bunq may not have shown all of it before.
             let compared = Existing::from(&seen).compare(requested);
-            compared.map_err(|error| error.with_last_seen(seen.clone()))?;
+            compared.map_err(|error| error.with_last_seen(Arc::new(seen.clone())))?;
         }
         if *is_repeated && condition.evaluate(&seen) == Progress::Met {
             search::find(&poller.api().telling(&self.trouble), *external_uuid).await?;
@@ -341,7 +341,7 @@ impl Wait {
 
     fn with_last_seen(self, error: Error) -> Error {
         match self.seen {
-            Some(seen) => error.with_last_seen(seen),
+            Some(seen) => error.with_last_seen(Arc::new(seen)),
             None => error,
         }
     }

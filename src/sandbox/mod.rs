@@ -6,7 +6,7 @@
 //! [optional](SandboxBuilder::rate_limits).
 //!
 //! ```
-//! use bunq_partner::{NewProvision, ProvisionStatus, Uuid, sandbox::Sandbox};
+//! use bunq_partner::{NewProvision, Provision, ProvisionStatus, Uuid, sandbox::Sandbox};
 //!
 //! # #[tokio::main]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -19,7 +19,7 @@
 //! // What does your integration do when bunq fails to make the user?
 //! sandbox.fail(creating.id());
 //! let error = creating.wait().await.expect_err("it has failed");
-//! assert_eq!(error.last_seen().map(|seen| &seen.status), Some(&ProvisionStatus::Failed));
+//! assert_eq!(error.last_seen::<Provision>().map(|seen| &seen.status), Some(&ProvisionStatus::Failed));
 //! # Ok(())
 //! # }
 //! ```

@@ -8,7 +8,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bunq_partner::jiff::Timestamp;
-use bunq_partner::{Client, CredentialStatus, Error, FileStore, ProvisionId, Secret, files};
+use bunq_partner::{Client, CredentialStatus, Error, FileStore, Provision, ProvisionId, Secret, files};
 
 use super::token_file::{Origin, TokenFile};
 
@@ -74,7 +74,7 @@ impl Users {
 
     /// The user of a wait that has failed may have been taken into use by an earlier run.
     async fn find_in_use(&self, id: ProvisionId, error: Error) -> Result<Option<Option<Timestamp>>, Error> {
-        let Some(seen) = error.last_seen() else { return Err(error) };
+        let Some(seen) = error.last_seen::<Provision>() else { return Err(error) };
         let is_closed = seen.status.is_closing_or_closed();
         let credential = seen.credential.as_ref();
         let is_used = credential.is_some_and(|credential| credential.status == Some(CredentialStatus::Active));
