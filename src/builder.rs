@@ -16,7 +16,7 @@ use crate::provisions::ProvisionsConfig;
 use crate::session::Session;
 use crate::session::context::{ContextStore, Identity};
 use crate::session::handshake::Device;
-use crate::transport::deadline::MAX_TIMEOUT;
+use crate::transport::call_budget::MAX_TIMEOUT;
 use crate::transport::http_config::{HttpConfig, is_loopback};
 use crate::transport::observer::ExchangeObserver;
 use crate::transport::rate_limit::RateLimits;

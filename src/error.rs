@@ -72,8 +72,9 @@ pub enum ErrorKind {
     Duplicate,
     /// The stored context cannot be used or written.
     Context,
-    /// The [`Journal`](crate::Journal) of a bulk operation cannot be read or written, or is that of another.
-    Journal,
+    /// The [`Journal`](crate::Journal) of bulk work or the [receipts](crate::ReceiptFile) cannot be read or written, or are those of
+    /// something else.
+    Storage,
     /// This machine failed: a key could not be generated, TLS not be set up, or a task not be run.
     Internal,
 }
@@ -100,7 +101,7 @@ impl ErrorKind {
             Self::CredentialSpent => "CredentialSpent",
             Self::Duplicate => "Duplicate",
             Self::Context => "Context",
-            Self::Journal => "Journal",
+            Self::Storage => "Storage",
             Self::Internal => "Internal",
         }
     }
@@ -351,8 +352,8 @@ impl Error {
     /// Makes the error of a [`Journal`](crate::Journal) that you write: it cannot be read or written.
     ///
     /// `problem` names the journal and what to do.
-    pub fn journal(problem: impl fmt::Display) -> Self {
-        Self::new(ErrorKind::Journal, Sent::No, problem)
+    pub fn storage(problem: impl fmt::Display) -> Self {
+        Self::new(ErrorKind::Storage, Sent::No, problem)
     }
 
     pub(crate) fn new(kind: ErrorKind, sent: Sent, message: impl fmt::Display) -> Self {

@@ -126,7 +126,7 @@ async fn the_journal_of_something_else_is_refused() {
     let (other, other_client) = common::start().await;
     let refusal = async |bulk: bunq_partner::Bulk| {
         let error = bulk.stream().try_collect::<Vec<_>>().await.unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::Journal);
+        assert_eq!(error.kind(), ErrorKind::Storage);
         error.to_string()
     };
     let of = |name: &str| {
@@ -334,7 +334,7 @@ async fn a_journal_is_used_by_one_at_a_time_and_is_its_owners_alone() {
     for foreign in ["id\n123\n", "{\"bunq_partner_journal\":1}\n", "hello"] {
         let path = folder.file("foreign", foreign);
         let error = FileJournal::open(&path).await.unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::Journal);
+        assert_eq!(error.kind(), ErrorKind::Storage);
         assert!(
             error.to_string().ends_with("it is not a journal: give the path of one, or of one to be made"),
             "{error}"

@@ -35,7 +35,7 @@ const KINDS: [(ErrorKind, u8, &str); 20] = [
     (ErrorKind::CredentialSpent, 16, "the credential is used or expired"),
     (ErrorKind::Duplicate, 17, "there are several provisions with one external_uuid"),
     (ErrorKind::Context, 18, "the context file cannot be used"),
-    (ErrorKind::Journal, 21, "the journal or the receipts cannot be used"),
+    (ErrorKind::Storage, 21, "the journal or the receipts cannot be used"),
     (ErrorKind::Internal, INTERNAL, "this machine or this program failed"),
 ];
 

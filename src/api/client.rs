@@ -12,9 +12,9 @@ use reqwest::{Request, Response as HttpResponse};
 use super::json_path;
 use crate::error::Error;
 use crate::operation::Operation;
+use crate::transport::call_budget::CallBudget;
 use crate::transport::connections::Reuse;
 use crate::transport::credentials::ProvideCredentials;
-use crate::transport::deadline::Deadline;
 use crate::transport::trouble::Trouble;
 use crate::transport::{Transport, VerifiedResponse};
 
@@ -31,7 +31,7 @@ pub(super) use self::generated::Client;
 pub(crate) struct Exchange {
     transport: Arc<Transport>,
     source: Arc<dyn ProvideCredentials>,
-    deadline: Deadline,
+    budget: CallBudget,
     reuse: Reuse,
     trouble: Trouble,
     outcome: OnceLock<Result<VerifiedResponse, Error>>,
@@ -41,11 +41,11 @@ impl Exchange {
     pub(super) fn new(
         transport: Arc<Transport>,
         source: Arc<dyn ProvideCredentials>,
-        deadline: Deadline,
+        budget: CallBudget,
         reuse: Reuse,
         trouble: Trouble,
     ) -> Self {
-        Self { transport, source, deadline, reuse, trouble, outcome: OnceLock::new() }
+        Self { transport, source, budget, reuse, trouble, outcome: OnceLock::new() }
     }
 
     /// What came of the call.
@@ -57,7 +57,7 @@ impl Exchange {
 impl fmt::Debug for Exchange {
     /// Without the outcome, which holds a body.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Exchange").field("deadline", &self.deadline).finish_non_exhaustive()
+        f.debug_struct("Exchange").field("budget", &self.budget).finish_non_exhaustive()
     }
 }
 
@@ -69,9 +69,9 @@ pub(super) fn for_exchange(exchange: &Arc<Exchange>) -> Client {
 
 impl ClientHooks<Arc<Exchange>> for Client {
     async fn exec(&self, request: Request, info: &OperationInfo) -> reqwest::Result<HttpResponse> {
-        let Exchange { transport, source, deadline, reuse, trouble, outcome } = &*self.inner;
+        let Exchange { transport, source, budget, reuse, trouble, outcome } = &*self.inner;
         let result = match Operation::by_id(info.operation_id) {
-            Some(operation) => transport.call(operation, request, &**source, *deadline, *reuse, trouble).await,
+            Some(operation) => transport.call(operation, request, &**source, *budget, *reuse, trouble).await,
             None => Err(Error::internal(format_args!("the operation {} is not in the table", info.operation_id))),
         };
         let body = result.as_ref().map(|response| response.body.clone()).unwrap_or_default();

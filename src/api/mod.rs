@@ -25,9 +25,9 @@ use self::pages::{items, pages};
 pub use self::response::{RequestPreview, Response, ResponseBody};
 use crate::error::Error;
 use crate::operation::Operation;
+use crate::transport::call_budget::CallBudget;
 use crate::transport::connections::Reuse;
 use crate::transport::credentials::{BoxFuture, ProvideCredentials};
-use crate::transport::deadline::Deadline;
 use crate::transport::trouble::Trouble;
 use crate::transport::{Transport, VerifiedResponse, spans};
 use crate::types::collect_unknown;
@@ -64,12 +64,13 @@ pub struct Api {
 /// No server takes a longer URL.
 const MAX_URL_LEN: usize = 8 * 1024;
 
-/// When a call is over.
+/// How long a call may take.
 #[derive(Debug, Clone, Copy)]
 enum Timing {
     /// This long after its beginning.
     After(Duration),
-    At(Deadline),
+    /// What is left of the time of a verb.
+    Within(CallBudget),
 }
 
 impl Api {
@@ -88,9 +89,9 @@ impl Api {
         self
     }
 
-    /// Returns the same methods with calls that end by `deadline`.
-    pub(crate) fn until(&self, deadline: Deadline) -> Self {
-        Self { timing: Timing::At(deadline), ..self.clone() }
+    /// Returns the same methods with calls within `budget`.
+    pub(crate) fn until(&self, budget: CallBudget) -> Self {
+        Self { timing: Timing::Within(budget), ..self.clone() }
     }
 
     /// Returns the same methods with calls on these connections.
@@ -103,11 +104,11 @@ impl Api {
         Self { trouble: Some(trouble.clone()), ..self.clone() }
     }
 
-    /// Returns the deadline of a call that begins now.
-    pub(crate) fn deadline(&self) -> Deadline {
+    /// Returns the budget of a call that begins now.
+    pub(crate) fn budget(&self) -> CallBudget {
         match self.timing {
-            Timing::After(timeout) => Deadline::after(timeout, self.transport.limits().next_rank()),
-            Timing::At(deadline) => deadline,
+            Timing::After(timeout) => CallBudget::after(timeout, self.transport.limits().next_rank()),
+            Timing::Within(budget) => budget,
         }
     }
 
@@ -142,7 +143,7 @@ impl Api {
     ) -> Result<Response<ResponseBody>, Error> {
         let (operation, request) = self.request(operation, parameters, body)?;
         let trouble = self.trouble.clone().unwrap_or_default();
-        let call = self.transport.call(operation, request, &*self.source, self.deadline(), self.reuse, &trouble);
+        let call = self.transport.call(operation, request, &*self.source, self.budget(), self.reuse, &trouble);
         let response = call.await?;
         Ok(Response::new(ResponseBody::new(response.body), response.metadata))
     }
@@ -246,7 +247,7 @@ impl Api {
     fn exchange(&self) -> Arc<Exchange> {
         let Self { transport, source, reuse, .. } = self;
         let trouble = self.trouble.clone().unwrap_or_default();
-        Arc::new(Exchange::new(Arc::clone(transport), Arc::clone(source), self.deadline(), *reuse, trouble))
+        Arc::new(Exchange::new(Arc::clone(transport), Arc::clone(source), self.budget(), *reuse, trouble))
     }
 
     /// Makes one call with the generated client, and unpacks its envelope.

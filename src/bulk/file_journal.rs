@@ -59,7 +59,7 @@ impl FileJournal {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Journal`](crate::ErrorKind::Journal) if it is not a journal, if others may use it, if another process uses
+    /// [`ErrorKind::Storage`](crate::ErrorKind::Storage) if it is not a journal, if others may use it, if another process uses
     /// it, if it is damaged elsewhere than at its end, or if it cannot be read or written. It is left as it is.
     pub async fn open(path: impl Into<PathBuf>) -> Result<Self, Error> {
         let path = path.into();
@@ -76,7 +76,7 @@ impl FileJournal {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Journal`](crate::ErrorKind::Journal) if it is not a journal, if others may use it, if it is damaged
+    /// [`ErrorKind::Storage`](crate::ErrorKind::Storage) if it is not a journal, if others may use it, if it is damaged
     /// elsewhere than at its end, or if it cannot be read.
     pub async fn read(path: impl Into<PathBuf>) -> Result<Self, Error> {
         let path = path.into();
@@ -92,7 +92,7 @@ impl FileJournal {
 
     /// Writes a line; returns where it begins.
     async fn write(&self, value: &impl serde::Serialize) -> Result<u64, Error> {
-        let mut line = serde_json::to_vec(value).map_err(Error::journal)?;
+        let mut line = serde_json::to_vec(value).map_err(Error::storage)?;
         line.push(b'\n');
         let written = async {
             let place = self.file.add(&line)?;
@@ -103,7 +103,7 @@ impl FileJournal {
 }
 
 fn refused(path: &Path, problem: &str) -> Error {
-    Error::journal(format_args!("the journal {}: {problem}", path.display()))
+    Error::storage(format_args!("the journal {}: {problem}", path.display()))
 }
 
 impl Index {

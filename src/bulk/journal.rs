@@ -16,35 +16,35 @@ use crate::transport::credentials::BoxFuture;
 /// their [`Serialize`](serde::Serialize).
 ///
 /// What a method has written must be there after a crash when its future is done: the operation sends nothing before. No
-/// method blocks its thread; each is waited for as long as it takes. Errors are made with [`Error::journal`], and end the operation.
+/// method blocks its thread; each is waited for as long as it takes. Errors are made with [`Error::storage`], and end the operation.
 /// Give a journal to one operation at a time.
 pub trait Journal: fmt::Debug + Send + Sync + 'static {
     /// Says whether the journal was begun, and with what.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Journal`](crate::ErrorKind::Journal) if it cannot be read.
+    /// [`ErrorKind::Storage`](crate::ErrorKind::Storage) if it cannot be read.
     fn start(&self) -> BoxFuture<'_, Result<JournalStart, Error>>;
 
     /// Begins a new journal.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Journal`](crate::ErrorKind::Journal) if it cannot be written.
+    /// [`ErrorKind::Storage`](crate::ErrorKind::Storage) if it cannot be written.
     fn begin(&self, header: JournalHeader) -> BoxFuture<'_, Result<(), Error>>;
 
     /// Returns what was written last of the row with this number; `None` if nothing was.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Journal`](crate::ErrorKind::Journal) if it cannot be read.
+    /// [`ErrorKind::Storage`](crate::ErrorKind::Storage) if it cannot be read.
     fn last(&self, row: u64) -> BoxFuture<'_, Result<Option<RowRecord>, Error>>;
 
     /// Writes what is known of a row.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Journal`](crate::ErrorKind::Journal) if it cannot be written.
+    /// [`ErrorKind::Storage`](crate::ErrorKind::Storage) if it cannot be written.
     fn append(&self, record: RowRecord) -> BoxFuture<'_, Result<(), Error>>;
 }
 

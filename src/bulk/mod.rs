@@ -158,7 +158,7 @@ impl Bulk {
     ///
     /// # Errors
     ///
-    /// The error is the last item: [`Journal`](crate::ErrorKind::Journal) if the journal cannot be used or is another's, or what
+    /// The error is the last item: [`Storage`](crate::ErrorKind::Storage) if the journal cannot be used or is another's, or what
     /// keeps every row from succeeding, such as a refused API key or a network that stays away. The rows in progress have
     /// ended before it.
     pub fn stream(self) -> impl Stream<Item = Result<RowRecord, Error>> + Send + 'static {

@@ -87,7 +87,7 @@ impl Outage {
         match error.kind() {
             // What has worked may work again.
             _ if error.is_misconfiguration() && !has_worked => return Next::GiveUpAll,
-            ErrorKind::Context | ErrorKind::Internal | ErrorKind::Journal => return Next::GiveUpAll,
+            ErrorKind::Context | ErrorKind::Internal | ErrorKind::Storage => return Next::GiveUpAll,
             // No session can be opened.
             _ if !error.is_retryable() && is_of_session(error.operation()) => return Next::GiveUpAll,
             _ if is_about_the_key(error) => {

@@ -59,7 +59,7 @@ impl JournalHeader {
 
     /// Refuses the journal of something else.
     pub(super) fn check(&self, own: &Self) -> Result<(), Error> {
-        check_version(self.version).map_err(|problem| Error::journal(format_args!("the journal: {problem}")))?;
+        check_version(self.version).map_err(|problem| Error::storage(format_args!("the journal: {problem}")))?;
         let differs = [
             ("operation", self.operation == own.operation, format!(" ({})", self.operation)),
             ("bank", self.base_url == own.base_url, format!(" ({})", self.base_url)),
@@ -68,7 +68,7 @@ impl JournalHeader {
         ];
         match differs.iter().find(|(_, is_same, _)| !is_same) {
             None => Ok(()),
-            Some((name, _, which)) => Err(Error::journal(format_args!(
+            Some((name, _, which)) => Err(Error::storage(format_args!(
                 "the journal is that of another {name}{which}: give the {name} it was begun with, or another journal"
             ))),
         }
@@ -229,7 +229,7 @@ impl RowKey {
             "row {} of the journal is another than that of the input: give the input that it was begun with",
             record.row
         );
-        Err(Error::journal(problem))
+        Err(Error::storage(problem))
     }
 }
 
@@ -285,7 +285,7 @@ enum Subject {
 fn subject(error: &Error) -> Subject {
     use ErrorKind::{
         Connect, Connection, Context, CredentialSpent, Duplicate, Forbidden, Internal, InvalidInput, InvalidResponse,
-        Journal, Maintenance, NotFound, RateLimited, Rejected, Server, Signature, Timeout, Unattainable, Unauthorized,
+        Maintenance, NotFound, RateLimited, Rejected, Server, Signature, Storage, Timeout, Unattainable, Unauthorized,
         WaitTimeout,
     };
     match error.kind() {
@@ -293,7 +293,7 @@ fn subject(error: &Error) -> Subject {
         Rejected if matches!(error.status(), Some(402 | 466)) => Subject::Key,
         InvalidInput | NotFound | Rejected | Unattainable | Duplicate => Subject::Row,
         Connect | Connection | Timeout | InvalidResponse | Signature | RateLimited | Maintenance | Server
-        | WaitTimeout | CredentialSpent | Context | Journal | Internal => Subject::Other,
+        | WaitTimeout | CredentialSpent | Context | Storage | Internal => Subject::Other,
     }
 }
 

@@ -30,7 +30,7 @@ pub use self::waiter::{Acceptance, Waiter};
 use crate::api::{Api, Response};
 use crate::error::Error;
 use crate::operation::Operation;
-use crate::transport::deadline::Deadline;
+use crate::transport::call_budget::CallBudget;
 use crate::transport::health::Health;
 use crate::types::{
     CreateProvisionOutput, CreateProvisionRequest, Phase, Provision, ProvisionId, RequestedStatus, Timestamp,
@@ -123,7 +123,7 @@ impl Provisions {
     /// [`Unattainable`](crate::ErrorKind::Unattainable) if the provision that is found is closing, closed or has failed, or is not
     /// what is requested.
     pub async fn create(&self, new: impl Into<CreateProvisionRequest>) -> Result<Waiter, Error> {
-        self.create_by(&new.into(), self.api.deadline()).await
+        self.create_by(&new.into(), self.api.budget()).await
     }
 
     /// Returns the waiter for the credential of the user with this `external_uuid`: of the provision that there is, or of
@@ -149,23 +149,23 @@ impl Provisions {
     /// Those of [`create`](Self::create).
     pub async fn ensure(&self, new: impl Into<CreateProvisionRequest>) -> Result<Waiter, Error> {
         let new = new.into();
-        let deadline = self.api.deadline();
-        let waiter = match self.find_going(&new, deadline).await.map_err(Error::before_sending)? {
+        let budget = self.api.budget();
+        let waiter = match self.find_going(&new, budget).await.map_err(Error::before_sending)? {
             Some(found) => self.waiter(found.id, Condition::Ready, Acceptance::Already).found(found.created, &new),
-            None => self.create_by(&new, deadline).await?,
+            None => self.create_by(&new, budget).await?,
         };
         // An earlier request may still arrive.
         Ok(waiter.of_created(*new.external_uuid(), true))
     }
 
-    async fn create_by(&self, new: &CreateProvisionRequest, deadline: Deadline) -> Result<Waiter, Error> {
+    async fn create_by(&self, new: &CreateProvisionRequest, budget: CallBudget) -> Result<Waiter, Error> {
         let external_uuid = *new.external_uuid();
-        let api = self.api.until(deadline);
+        let api = self.api.until(budget);
         let look = || async {
-            let found = self.find_going(new, self.check_by(deadline)).await?;
+            let found = self.find_going(new, self.check_by(budget)).await?;
             Ok(found.map(|found| (found.id, found.created, None)))
         };
-        let request = self.request(&Operation::CREATE_PROVISION, deadline, InDoubt::RepeatAfterLateArrival);
+        let request = self.request(&Operation::CREATE_PROVISION, budget, InDoubt::RepeatAfterLateArrival);
         let RequestOutcome { done, acceptance, is_repeated } =
             request.until_known(|reuse| create(api.over(reuse), new), look).await?;
         let (id, created, response_id) = done;
@@ -189,7 +189,7 @@ impl Provisions {
     ///
     /// [`Duplicate`](crate::ErrorKind::Duplicate) if several are neither closing, closed nor failed.
     pub async fn find(&self, external_uuid: Uuid) -> Result<Option<Provision>, Error> {
-        search::find(&self.api.until(self.api.deadline()), external_uuid).await
+        search::find(&self.api.until(self.api.budget()), external_uuid).await
     }
 
     /// Lists provisions, newest first: by the page, or as a stream.
@@ -213,13 +213,13 @@ impl Provisions {
 
     /// Closes a provision for which a request whose outcome is in doubt was sent before, at this time at the latest.
     pub(crate) async fn close_after(&self, id: ProvisionId, earlier: Option<Instant>) -> Result<Waiter, Error> {
-        let deadline = self.api.deadline();
-        let api = self.api.until(deadline);
+        let budget = self.api.budget();
+        let api = self.api.until(budget);
         let look = || async move {
-            let seen = self.api.until(self.check_by(deadline)).get_provision(id).await?;
+            let seen = self.api.until(self.check_by(budget)).get_provision(id).await?;
             Ok(seen.status.is_closing_or_closed().then_some(None))
         };
-        let request = Request { earlier, ..self.request(&Operation::UPDATE_PROVISION, deadline, InDoubt::Repeat) };
+        let request = Request { earlier, ..self.request(&Operation::UPDATE_PROVISION, budget, InDoubt::Repeat) };
         let RequestOutcome { done: response_id, acceptance, .. } =
             request.until_known(|reuse| update(api.over(reuse), id, RequestedStatus::Cancelled), look).await?;
         Ok(self.waiter(id, Condition::Closed, acceptance).accepted_in(response_id))
@@ -237,18 +237,18 @@ impl Provisions {
     ///
     /// If the error [is doubtful](Error::is_doubtful), the outcome of the request is unknown.
     pub async fn reset_token(&self, id: ProvisionId) -> Result<Waiter, Error> {
-        let deadline = self.api.deadline();
-        let api = self.api.until(deadline);
+        let budget = self.api.budget();
+        let api = self.api.until(budget);
         let old = api.get_provision(id).await.map_err(Error::before_sending)?.into_inner().credential;
         let old = old.as_ref();
         let look = || async move {
-            let seen = self.api.until(self.check_by(deadline)).get_provision(id).await?;
+            let seen = self.api.until(self.check_by(budget)).get_provision(id).await?;
             let is_reset =
                 seen.status.phase() == Phase::Reset || seen.fresh_credential().is_some_and(|fresh| is_new(fresh, old));
             Ok(is_reset.then_some(None))
         };
         let RequestOutcome { done: response_id, acceptance, .. } = self
-            .request(&Operation::UPDATE_PROVISION, deadline, InDoubt::Stop)
+            .request(&Operation::UPDATE_PROVISION, budget, InDoubt::Stop)
             .until_known(|reuse| update(api.over(reuse), id, RequestedStatus::TokenResetRequested), look)
             .await?;
         Ok(self.waiter(id, Condition::Reset { old: old.cloned() }, acceptance).accepted_in(response_id))
@@ -268,16 +268,16 @@ impl Provisions {
         Waiter::new(self.poller.clone(), id, condition, acceptance, self.config.poll_interval)
     }
 
-    fn request(&self, operation: &Operation, deadline: Deadline, in_doubt: InDoubt) -> Request {
+    fn request(&self, operation: &Operation, budget: CallBudget, in_doubt: InDoubt) -> Request {
         let transport = self.api.transport();
         let (policy, is_governed) = (transport.config().retry, transport.limits().governs(operation));
         let ProvisionsConfig { poll_interval, late_arrival } = self.config;
-        Request { policy, is_governed, deadline, poll_interval, late_arrival, in_doubt, earlier: None }
+        Request { policy, is_governed, budget, poll_interval, late_arrival, in_doubt, earlier: None }
     }
 
     /// The provision that can be taken for the one that is requested, if there is one with its key.
-    async fn find_going(&self, new: &CreateProvisionRequest, deadline: Deadline) -> Result<Option<Existing>, Error> {
-        let Some(found) = search::find(&self.api.until(deadline), *new.external_uuid()).await? else { return Ok(None) };
+    async fn find_going(&self, new: &CreateProvisionRequest, budget: CallBudget) -> Result<Option<Existing>, Error> {
+        let Some(found) = search::find(&self.api.until(budget), *new.external_uuid()).await? else { return Ok(None) };
         let existing = Existing::from(&found);
         match existing.check(new) {
             Ok(()) => Ok(Some(existing)),
@@ -287,14 +287,14 @@ impl Provisions {
 
     /// All provisions with this key.
     pub(crate) async fn existing(&self, external_uuid: Uuid) -> Result<Vec<Existing>, Error> {
-        let found = search::all(&self.api.until(self.api.deadline()), external_uuid).await?;
+        let found = search::all(&self.api.until(self.api.budget()), external_uuid).await?;
         Ok(found.iter().map(Existing::from).collect())
     }
 
     /// By when a check is over. If the call has less time left, the check gets that of an attempt: to stay in doubt is
     /// worse than to be late.
-    fn check_by(&self, deadline: Deadline) -> Deadline {
-        deadline.with_time_for(self.api.transport().config().attempt_timeout)
+    fn check_by(&self, budget: CallBudget) -> CallBudget {
+        budget.with_time_for(self.api.transport().config().attempt_timeout)
     }
 }
 

@@ -8,8 +8,8 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use super::waiter::Acceptance;
 use crate::error::{Error, ErrorKind, Sent};
+use crate::transport::call_budget::CallBudget;
 use crate::transport::connections::Reuse;
-use crate::transport::deadline::Deadline;
 use crate::transport::retry::{self, Decision, Failure, RetryPolicy};
 
 /// How a request is repeated.
@@ -18,7 +18,7 @@ pub(super) struct Request {
     pub(super) policy: RetryPolicy,
     /// The operation has a rate limit, whose window keeps the pauses after a 429.
     pub(super) is_governed: bool,
-    pub(super) deadline: Deadline,
+    pub(super) budget: CallBudget,
     /// The pause between two looks; it doubles after each look that fails.
     pub(super) poll_interval: Duration,
     /// How long a request that is in doubt may still arrive.
@@ -110,7 +110,7 @@ impl Request {
             let next = match retry::decide(
                 &Failure::new(&error, counted, self.is_governed),
                 &self.policy,
-                self.deadline.left_to_send(),
+                self.budget.left_to_send(),
                 fastrand::f64(),
             ) {
                 // The look opens another session.
@@ -186,14 +186,14 @@ impl Request {
                     backoff = backoff.saturating_mul(2).min(self.policy.max_backoff.max(self.poll_interval));
                     // What is wrong on this machine stays so.
                     let is_hopeless = failure.sent() == Sent::No && !failure.is_retryable();
-                    if is_in_doubt || is_hopeless || pause >= self.deadline.left_to_send() {
+                    if is_in_doubt || is_hopeless || pause >= self.budget.left_to_send() {
                         return Looked::Unknown(Some(failure));
                     }
                     pause
                 }
                 Ok(None) | Err(_) => {
                     let left = at.saturating_duration_since(Instant::now());
-                    if left >= self.deadline.left_to_send() {
+                    if left >= self.budget.left_to_send() {
                         return Looked::Unknown(None);
                     }
                     left.min(self.poll_interval)
@@ -228,7 +228,7 @@ mod tests {
         let request = Request {
             policy: RetryPolicy::default(),
             is_governed: true,
-            deadline: Deadline::after(120 * SECOND, rank),
+            budget: CallBudget::after(120 * SECOND, rank),
             poll_interval: 2 * SECOND,
             late_arrival: 10 * SECOND,
             in_doubt: InDoubt::RepeatAfterLateArrival,

@@ -59,7 +59,7 @@ impl ReceiptFile {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Journal`](crate::ErrorKind::Journal) if it holds something else, also behind the receipts, if a line is no
+    /// [`ErrorKind::Storage`](crate::ErrorKind::Storage) if it holds something else, also behind the receipts, if a line is no
     /// receipt, if others may use it, if another process uses it, or if it cannot be read or written.
     pub async fn open(path: impl Into<PathBuf>) -> Result<Self, Error> {
         let path = path.into();
@@ -96,7 +96,7 @@ impl ReceiptFile {
 }
 
 fn refused(path: &Path, problem: &str) -> Error {
-    Error::journal(format_args!("the receipts {}: {problem}", path.display()))
+    Error::storage(format_args!("the receipts {}: {problem}", path.display()))
 }
 
 impl ExchangeObserver for ReceiptFile {

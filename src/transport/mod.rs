@@ -14,12 +14,12 @@
 //! 10. after another failure, ask [`retry`], and go again from 1 after the pause that it names;
 //! 11. return the bytes of the response.
 //!
-//! What must not run twice goes again only if it surely was not sent. The call's deadline bounds all of it. The transport
+//! What must not run twice goes again only if it surely was not sent. The call's budget bounds all of it. The transport
 //! knows neither sessions nor provisions, and decides nothing about what a response means.
 
+pub(crate) mod call_budget;
 pub(crate) mod connections;
 pub(crate) mod credentials;
-pub(crate) mod deadline;
 pub(crate) mod health;
 pub(crate) mod http_config;
 pub(crate) mod metrics;
@@ -46,9 +46,9 @@ use reqwest::{Request, Url};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tracing::{Instrument, Span};
 
+use self::call_budget::CallBudget;
 use self::connections::{Connections, Reuse};
 use self::credentials::{Credentials, ProvideCredentials, Renewal};
-use self::deadline::Deadline;
 use self::health::Health;
 use self::http_config::HttpConfig;
 use self::observer::{Exchange, ExchangeObserver};
@@ -149,19 +149,19 @@ impl Transport {
         }
     }
 
-    /// Makes one call, to be over by `deadline`, and returns its success response. `trouble` is that of the call until then.
+    /// Makes one call, within `budget`, and returns its success response. `trouble` is that of the call until then.
     pub(crate) async fn call(
         &self,
         operation: &'static Operation,
         request: Request,
         source: &dyn ProvideCredentials,
-        deadline: Deadline,
+        budget: CallBudget,
         reuse: Reuse,
         trouble: &Trouble,
     ) -> Result<VerifiedResponse, Error> {
         runtime::check()?;
         let span = spans::call(operation);
-        let call = Call { transport: self, operation, source, deadline, reuse, trouble };
+        let call = Call { transport: self, operation, source, budget, reuse, trouble };
         let outcome = call.run(request).instrument(span.clone()).await;
         trouble.note(None);
         spans::record(&span, operation, &outcome);
@@ -183,7 +183,7 @@ struct Call<'a> {
     transport: &'a Transport,
     operation: &'static Operation,
     source: &'a dyn ProvideCredentials,
-    deadline: Deadline,
+    budget: CallBudget,
     reuse: Reuse,
     trouble: &'a Trouble,
 }
@@ -255,7 +255,7 @@ impl Call<'_> {
                 Some(Renewal::Renewed) | None => {}
             }
             let failure = Failure::new(&error, counted, self.transport.limits.governs(self.operation));
-            match retry::decide(&failure, &config.retry, self.deadline.left_to_send(), fastrand::f64()) {
+            match retry::decide(&failure, &config.retry, self.budget.left_to_send(), fastrand::f64()) {
                 Decision::RetryAfter(pause) if may_repeat => {
                     let (kind, pause_seconds) = (error.kind().as_str(), pause.as_secs_f64());
                     let attempts = i64::from(attempts);
@@ -272,7 +272,7 @@ impl Call<'_> {
 
     /// Takes the credentials of an attempt; `last` is the failure of the one before.
     async fn credentials(&self, last: Option<&Error>, attempts: u32) -> Result<Credentials, Error> {
-        let credentials = match timeout_at(self.deadline.send_by(), self.source.credentials(self.trouble)).await {
+        let credentials = match timeout_at(self.budget.send_by(), self.source.credentials(self.trouble)).await {
             Ok(credentials) => credentials.map_err(Error::before_sending)?,
             Err(_) => {
                 let problem = "the session was not open in time";
@@ -293,13 +293,13 @@ impl Call<'_> {
 
     /// Whether the source has other credentials after a refusal.
     async fn renewal(&self, refused: &Credentials, refusal: &Error, is_again: bool) -> Renewal {
-        let renewal = timeout_at(self.deadline.send_by(), self.source.refuse(refused, refusal, is_again)).await;
+        let renewal = timeout_at(self.budget.send_by(), self.source.refuse(refused, refusal, is_again)).await;
         renewal.unwrap_or(Renewal::After(Duration::ZERO))
     }
 
     /// Whether the source has another installation by now.
     async fn reread(&self, used: &Credentials) -> bool {
-        timeout_at(self.deadline.send_by(), self.source.reread(used)).await.unwrap_or_default()
+        timeout_at(self.budget.send_by(), self.source.reread(used)).await.unwrap_or_default()
     }
 
     /// Signs the request and waits for its permit, if there is time to use it.
@@ -313,7 +313,7 @@ impl Call<'_> {
         let Transport { limits, headers, .. } = self.transport;
         let no_permit = |wait| self.no_permit(wait, attempts);
         self.check_time(attempts)?;
-        let place = limits.approach(self.operation, self.deadline.rank(), self.deadline.send_by()).await;
+        let place = limits.approach(self.operation, self.budget.rank(), self.budget.send_by()).await;
         let place = place.map_err(no_permit)?;
         // Signed before it has its permit, which it so holds for the time of the exchange alone.
         let request = request::prepare(request, credentials, headers, metadata)?;
@@ -339,7 +339,7 @@ impl Call<'_> {
     }
 
     fn check_time(&self, attempts: u32) -> Result<(), Error> {
-        if Instant::now() > self.deadline.send_by() {
+        if Instant::now() > self.budget.send_by() {
             return Err(self.too_late("there is no time left to send it", attempts));
         }
         Ok(())
@@ -358,7 +358,7 @@ impl Call<'_> {
         reuse: Reuse,
     ) -> Result<(CallMetadata, Bytes), Error> {
         let Transport { connections, config, .. } = self.transport;
-        *request.timeout_mut() = Some(config.attempt_timeout.min(self.deadline.left()));
+        *request.timeout_mut() = Some(config.attempt_timeout.min(self.budget.left()));
         let response = request::send(connections, reuse, request, config.max_response_size, &mut metadata).await;
         for text in [&mut metadata.response_id, &mut metadata.warning].into_iter().flatten() {
             *text = credentials.redact(text);
@@ -377,7 +377,7 @@ impl Call<'_> {
                         && let Some(exchange) = Exchange::new(&metadata, credentials, &response, form)
                     {
                         // The call is done, however long that takes.
-                        let _ = timeout(self.deadline.left(), observer.observe(&exchange)).await;
+                        let _ = timeout(self.budget.left(), observer.observe(&exchange)).await;
                     }
                     Ok((metadata, response.body))
                 }

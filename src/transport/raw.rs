@@ -14,8 +14,8 @@ use reqwest::{Method, Url};
 use serde_json::Value;
 
 use super::Transport;
+use super::call_budget::CallBudget;
 use super::connections::Reuse;
-use super::deadline::Deadline;
 use super::rate_limit::Place;
 use super::request::{self, AUTHENTICATION, SIGNATURE as SENT_SIGNATURE};
 use super::response::{REQUEST_ID, ReceivedResponse, SIGNATURE};
@@ -197,9 +197,9 @@ impl RawClient {
         metadata.request_id = Some(request_id.clone());
 
         let _permit = if raw.keeps_rate_limit {
-            let deadline = Deadline::after(LONGEST_WAIT, limits.next_rank());
+            let budget = CallBudget::after(LONGEST_WAIT, limits.next_rank());
             let too_late = |wait| Error::internal(format_args!("its turn comes in {wait:.0?} only"));
-            let place = limits.approach(raw.operation, deadline.rank(), deadline.send_by()).await.map_err(too_late)?;
+            let place = limits.approach(raw.operation, budget.rank(), budget.send_by()).await.map_err(too_late)?;
             OptionFuture::from(place.map(Place::permit)).await.transpose().map_err(too_late)?
         } else {
             None

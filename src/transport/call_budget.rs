@@ -1,4 +1,4 @@
-//! The deadline of a call and of its last attempt, and its rank among those that wait for a permit.
+//! What a call may use: its time, that of its last attempt, and its place in the queue for permits.
 
 use std::time::Duration;
 
@@ -12,16 +12,16 @@ const MIN_ATTEMPT: Duration = Duration::from_secs(1);
 /// Longer than any call, and no longer than a clock can hold.
 pub(crate) const MAX_TIMEOUT: Duration = Duration::from_secs(365 * 24 * 3600);
 
-/// The deadline and the rank of a call. All calls of one operation have the same.
+/// The time and the place in the queue that a call has. All calls of one verb share them.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Deadline {
+pub(crate) struct CallBudget {
     at: Instant,
     min_attempt: Duration,
     rank: Rank,
 }
 
-impl Deadline {
-    /// The deadline of a call that begins now, with this rank, and may take `timeout`.
+impl CallBudget {
+    /// The budget of a call that begins now, with this rank, and may take `timeout`.
     pub(crate) fn after(timeout: Duration, rank: Rank) -> Self {
         let timeout = timeout.min(MAX_TIMEOUT);
         Self { at: Instant::now() + timeout, min_attempt: (timeout / 10).min(MIN_ATTEMPT), rank }
@@ -46,7 +46,7 @@ impl Deadline {
         self.send_by().saturating_duration_since(Instant::now())
     }
 
-    /// This deadline, or a later one if it leaves less time than an attempt of `timeout` needs.
+    /// This budget, with more time if it leaves less than an attempt of `timeout` needs.
     #[must_use]
     pub(crate) fn with_time_for(self, timeout: Duration) -> Self {
         Self { at: self.at.max(Instant::now() + timeout + self.min_attempt), ..self }
@@ -60,8 +60,8 @@ mod tests {
     use super::super::rate_limit::RateLimits;
     use super::*;
 
-    fn after(timeout: Duration) -> Deadline {
-        Deadline::after(timeout, RateLimits::new(false, &HashMap::new()).next_rank())
+    fn after(timeout: Duration) -> CallBudget {
+        CallBudget::after(timeout, RateLimits::new(false, &HashMap::new()).next_rank())
     }
 
     #[tokio::test(start_paused = true)]
@@ -71,8 +71,8 @@ mod tests {
         for (timeout, left_to_send) in
             [(120 * second, 119 * second), (second, 9 * second / 10), (Duration::ZERO, Duration::ZERO)]
         {
-            let deadline = after(timeout);
-            assert_eq!((deadline.left(), deadline.left_to_send()), (timeout, left_to_send));
+            let budget = after(timeout);
+            assert_eq!((budget.left(), budget.left_to_send()), (timeout, left_to_send));
         }
         assert_eq!(after(Duration::MAX).left(), MAX_TIMEOUT);
     }
