@@ -49,7 +49,7 @@ fn plague(sandbox: &Sandbox, operation: &Operation, every: u32, up_to: u32) {
         Fault::Drop,
         Fault::Status(500),
         Fault::Truncated,
-        Fault::RateLimited { retry_after: None },
+        Fault::RateLimited,
         Fault::UnsignedStatus(503),
         Fault::Replayed,
         Fault::MissingSignature,

@@ -19,7 +19,7 @@ const HOUR: Duration = Duration::from_secs(3600);
 
 /// 429 without end.
 fn throttled(operation: &Operation) -> Injection {
-    Injection::new(Fault::RateLimited { retry_after: Some(HOUR) }).on(operation).always()
+    Injection::new(Fault::RetryAfter(HOUR)).on(operation).always()
 }
 
 fn reason(error: &Error) -> &Error {
@@ -92,7 +92,7 @@ async fn a_wait_for_another_calls_response_is_the_reason() {
     let client = builder.operation_timeout(HOUR).attempt_timeout(HOUR).build().unwrap();
     let id = sandbox.populate(1)[0];
     client.open_session().await.unwrap();
-    sandbox.inject(Injection::new(Fault::RateLimited { retry_after: None }).on(&Operation::GET_PROVISION));
+    sandbox.inject(Injection::new(Fault::RateLimited).on(&Operation::GET_PROVISION));
     sandbox.inject(Injection::new(Fault::Late(60 * SECOND)).on(&Operation::GET_PROVISION));
     let first = client.provisions();
     let other = async {

@@ -83,8 +83,8 @@ fn faults() -> Vec<(&'static str, Injection)> {
         ("403 by a proxy, done", proxy(403).carried_out(true)),
         ("404", status(404)),
         ("405", status(405)),
-        ("429", new(Fault::RateLimited { retry_after: None })),
-        ("429 Retry-After", new(Fault::RateLimited { retry_after: Some(Duration::ZERO) })),
+        ("429", new(Fault::RateLimited)),
+        ("429 Retry-After", new(Fault::RetryAfter(Duration::ZERO))),
         ("429 by a proxy", proxy(429)),
         ("466", status(466)),
         ("490", status(490)),
@@ -105,7 +105,7 @@ fn faults() -> Vec<(&'static str, Injection)> {
         ("dropped", new(Fault::Drop).carried_out(false)),
         ("dropped, done", new(Fault::Drop)),
         ("truncated", new(Fault::Truncated)),
-        ("dripping", new(Fault::SlowDrip { pause: TRY / 4 })),
+        ("dripping", new(Fault::SlowDrip(TRY / 4))),
         ("late", new(Fault::Late(AGES))),
         ("empty body", new(Fault::EmptyBody)),
         ("empty Response", new(Fault::EmptyResponse)),
@@ -293,7 +293,7 @@ impl Block {
             Trouble::Forgotten => self.sandbox.forget_installations(),
             Trouble::Throttled => {
                 self.without_session();
-                let throttled = Fault::RateLimited { retry_after: Some(Duration::ZERO) };
+                let throttled = Fault::RetryAfter(Duration::ZERO);
                 self.sandbox.inject(Injection::new(throttled).on(&Operation::CREATE_SESSION).always());
             }
             Trouble::Hanging => {

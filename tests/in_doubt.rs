@@ -143,7 +143,7 @@ async fn a_reset_is_not_repeated_in_doubt() {
     let error = client.provisions().reset_token(id).await.map(drop).unwrap_err();
     assert!(error.is_doubtful() && resets(&sandbox) == 1, "{error}");
     // bunq itself has refused it, and no reset is in progress.
-    for fault in [Fault::Status(491), Fault::RateLimited { retry_after: Some(Duration::ZERO) }, Fault::SessionLost] {
+    for fault in [Fault::Status(491), Fault::RetryAfter(Duration::ZERO), Fault::SessionLost] {
         let before = resets(&sandbox);
         sandbox.inject(Injection::new(fault).on(&Operation::UPDATE_PROVISION));
         let reset = client.provisions().reset_token(id).await.unwrap();

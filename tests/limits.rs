@@ -114,7 +114,7 @@ async fn a_refusal_without_a_signature_closes_an_operation_for_a_minute_at_most(
                 response.headers.extend(retry_after.map(|after| ("Retry-After".to_owned(), after.to_owned())));
             }
         });
-        sandbox.inject(Injection::new(Fault::RateLimited { retry_after: None }).on(&Operation::GET_PROVISION));
+        sandbox.inject(Injection::new(Fault::RateLimited).on(&Operation::GET_PROVISION));
         let start = Instant::now();
         let read = provisions.get(id).await;
         if is_signed {

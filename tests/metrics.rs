@@ -84,7 +84,7 @@ async fn metrics_as_an_exporter_sees_them() {
     let waited = sums["bunq.client.permit.wait update_provision"];
     assert!((36.0..38.0).contains(&waited), "{waited}");
 
-    sandbox.inject(Injection::new(Fault::RateLimited { retry_after: None }).on(&Operation::GET_PROVISION).times(2));
+    sandbox.inject(Injection::new(Fault::RateLimited).on(&Operation::GET_PROVISION).times(2));
     sandbox.inject(Injection::new(Fault::Status(500)).on(&Operation::GET_PROVISION));
     client.provisions().get(ids[0]).await.unwrap();
     let sums = now();

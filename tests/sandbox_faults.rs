@@ -23,8 +23,8 @@ const NEVER: Duration = Duration::from_secs(3600);
 const FAULTS: [Fault; 31] = [
     Fault::Status(503),
     Fault::UnsignedStatus(502),
-    Fault::RateLimited { retry_after: None },
-    Fault::RateLimited { retry_after: Some(SOON) },
+    Fault::RateLimited,
+    Fault::RetryAfter(SOON),
     Fault::SessionLost,
     Fault::Forbidden,
     Fault::RequestIdRefused,
@@ -34,7 +34,7 @@ const FAULTS: [Fault; 31] = [
     Fault::LateArrival(SOON),
     Fault::Drop,
     Fault::Truncated,
-    Fault::SlowDrip { pause: NEVER },
+    Fault::SlowDrip(NEVER),
     Fault::Late(SOON),
     Fault::EmptyBody,
     Fault::EmptyResponse,
@@ -185,7 +185,8 @@ async fn each_fault_has_an_outcome_that_an_injection_can_override() {
             fault,
             Fault::Status(_)
                 | Fault::UnsignedStatus(_)
-                | Fault::RateLimited { .. }
+                | Fault::RateLimited
+                | Fault::RetryAfter(_)
                 | Fault::SessionLost
                 | Fault::Forbidden
                 | Fault::RequestIdRefused
@@ -244,10 +245,10 @@ async fn http_statuses(mut partner: Partner, signed: bool) {
     assert_eq!((response.status, response.is_signed, response.header("content-type")), (502, false, Some("text/html")));
     assert!(!response.headers.keys().any(|name| name.as_str().starts_with("x-bunq-")));
 
-    let response = partner.spoiled(Fault::RateLimited { retry_after: None }).await;
+    let response = partner.spoiled(Fault::RateLimited).await;
     assert_eq!((response.status, response.is_signed, response.header("Retry-After")), (429, signed, None));
     assert!(response.text().contains("a maximum of 3 calls per 3 seconds "));
-    let response = partner.spoiled(Fault::RateLimited { retry_after: Some(Duration::from_millis(1500)) }).await;
+    let response = partner.spoiled(Fault::RetryAfter(Duration::from_millis(1500))).await;
     assert_eq!((response.status, response.is_signed, response.header("Retry-After")), (429, signed, Some("2")));
 
     let response = partner.spoiled(Fault::RequestIdRefused).await;
@@ -401,7 +402,7 @@ async fn a_response_never_ends() {
     test_timeout::start();
     let partner = Partner::start().await;
     let whole = partner.get("").await.body;
-    partner.sandbox.inject(Fault::SlowDrip { pause: Duration::from_micros(1) });
+    partner.sandbox.inject(Fault::SlowDrip(Duration::from_micros(1)));
     let mut response = partner.request(Method::GET, "").send().await.unwrap();
     let mut received = Vec::new();
     while received.len() < whole.len() + 100 {
@@ -411,7 +412,7 @@ async fn a_response_never_ends() {
     assert_eq!(body, whole);
     assert!(rest.iter().all(|byte| *byte == b' '));
 
-    partner.sandbox.inject(Fault::SlowDrip { pause: NEVER });
+    partner.sandbox.inject(Fault::SlowDrip(NEVER));
     let error = partner.receive(partner.request(Method::GET, "").timeout(SOON * 20)).await.err().unwrap();
     assert!(error.is_timeout(), "{error:?}");
 }

@@ -46,7 +46,7 @@ fn fault(rng: &mut Rng) -> Injection {
         0 => Fault::Status(500),
         1 => Fault::UnsignedStatus(502),
         2 => Fault::Status(491),
-        3 => Fault::RateLimited { retry_after: None },
+        3 => Fault::RateLimited,
         4 => Fault::UnsignedStatus(429),
         5 => Fault::SessionLost,
         6 => Fault::RequestIdRefused,
@@ -69,7 +69,7 @@ fn fault(rng: &mut Rng) -> Injection {
         28 => Fault::Forbidden,
         29 => Fault::Crossed,
         30 => Fault::RepeatedItems,
-        _ => Fault::SlowDrip { pause: Duration::from_millis(100) },
+        _ => Fault::SlowDrip(Duration::from_millis(100)),
     };
     // bunq has not carried out what it refuses itself.
     match fault {

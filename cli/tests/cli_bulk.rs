@@ -47,7 +47,7 @@ fn plague(sandbox: &Sandbox, operation: &Operation, every: u32, up_to: usize) {
     let faults = [
         Fault::Drop,
         Fault::Truncated,
-        Fault::RateLimited { retry_after: None },
+        Fault::RateLimited,
         Fault::UnsignedStatus(503),
         Fault::Replayed,
         Fault::LateArrival(Duration::from_millis(5)),

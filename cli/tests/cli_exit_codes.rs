@@ -37,7 +37,7 @@ async fn failures_of_a_call() {
     for (fault, code, kind) in [
         (Fault::NotJson, 6, "InvalidResponse"),
         (Fault::MissingSignature, 7, "Signature"),
-        (Fault::RateLimited { retry_after: Some(Duration::from_secs(3000)) }, 10, "RateLimited"),
+        (Fault::RetryAfter(Duration::from_secs(3000)), 10, "RateLimited"),
         (Fault::Status(490), 12, "Rejected"),
         (Fault::Status(403), 22, "Forbidden"),
     ] {

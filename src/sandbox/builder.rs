@@ -12,7 +12,7 @@ use tokio::sync::OnceCell;
 use super::bank::{Bank, Settings};
 use super::clock::random_token;
 use super::exchange::{BankState, Edits, SharedState, new_key};
-use super::fault::{Injection, Injections};
+use super::injection::{Injection, Injections};
 use super::journal::Journal;
 use super::limits::ServerRateLimits;
 use super::profile::Profile;

@@ -22,7 +22,8 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::bank::Bank;
 use super::call::ReceivedCall;
-use super::fault::{Fault, Injections, Struck};
+use super::fault::{Delivery, Echo, Effect, Fault, PlayedSignature, Scene};
+use super::injection::{Injections, Struck};
 use super::journal::{Journal, JournalEntry, ReceivedSignature};
 use super::limits::ServerRateLimits;
 use super::profile::Profile;
@@ -74,6 +75,8 @@ pub(super) struct Edits {
 struct Verdict {
     signature: ReceivedSignature,
     fault: Option<Fault>,
+    /// What the fault still does to the response.
+    effect: Effect,
     carried_out: bool,
     response: RawResponse,
 }
@@ -82,17 +85,17 @@ impl Verdict {
     fn entry(&self, call: ReceivedCall) -> JournalEntry {
         let body = String::from_utf8_lossy(&call.body).into_owned();
         let ReceivedCall { method, path, query, headers, .. } = call;
-        let Self { signature, fault, carried_out, ref response } = *self;
+        let Self { signature, fault, carried_out, ref response, .. } = *self;
         JournalEntry { method, path, query, headers, body, status: response.status, signature, fault, carried_out }
     }
 }
 
-/// Takes a request in and gives the response, with the fault that is still to be played on the wire.
+/// Takes a request in and gives the response, and how it is put on the wire.
 pub(super) async fn exchange(
     shared: Arc<SharedState>,
     from: IpAddr,
     request: Request<Incoming>,
-) -> (RawResponse, Option<Fault>) {
+) -> (RawResponse, Delivery) {
     let arrived = Instant::now();
     let (head, body) = request.into_parts();
     let body = timeout(LONGEST_BODY_READ, read(body)).await.ok().flatten();
@@ -107,18 +110,19 @@ pub(super) async fn exchange(
         body: body.unwrap_or_default(),
     };
 
-    let (entry, mut response, key) = {
+    let (entry, mut response, effect, key) = {
         let mut state = lock(&shared.state);
         let verdict = if is_complete { state.decide(&call, arrived) } else { cut_off(&call) };
-        if let (Some(Fault::LateArrival(delay)), true) = (verdict.fault, verdict.carried_out) {
+        if let (Some(delay), true) = (verdict.effect.arrival, verdict.carried_out) {
             tokio::spawn(arrive_late(Arc::clone(&shared), call.clone(), delay));
         }
         let entry = verdict.entry(call);
         state.journal.push(entry.clone());
-        (entry, verdict.response, Arc::clone(&state.key))
+        (entry, verdict.response, verdict.effect, Arc::clone(&state.key))
     };
-    let foreign_key = match entry.fault {
-        Some(Fault::ForeignSignature) => shared.foreign_key.get_or_try_init(new_key).await.ok(),
+    let Effect { signature, status, delivery, .. } = effect;
+    let foreign_key = match signature {
+        PlayedSignature::Foreign => shared.foreign_key.get_or_try_init(new_key).await.ok(),
         _ => None,
     };
     if let Some(edit) = &mut lock(&shared.edits).before_signing {
@@ -126,23 +130,21 @@ pub(super) async fn exchange(
     }
     let is_installation = entry.method == "POST" && entry.path.ends_with(Operation::CREATE_INSTALLATION.path);
     let is_signed = shared.profile.is_signed(&response) && (shared.profile.signed_installation || !is_installation);
-    match entry.fault {
-        Some(Fault::UnsignedStatus(_) | Fault::MissingSignature) => {}
-        Some(Fault::WrongSignature) => response.sign_wrongly(&key, shared.profile.signature_form),
-        Some(Fault::ForeignSignature) => match foreign_key {
+    match signature {
+        PlayedSignature::None => {}
+        PlayedSignature::Wrong => response.sign_wrongly(&key, shared.profile.signature_form),
+        PlayedSignature::Foreign => match foreign_key {
             Some(key) => response.sign(key, shared.profile.signature_form),
             None => response = RawResponse::broken("no foreign key could be made"),
         },
-        _ if !is_signed => {}
-        _ => response.sign(&key, shared.profile.signature_form),
+        PlayedSignature::Regular if !is_signed => {}
+        PlayedSignature::Regular => response.sign(&key, shared.profile.signature_form),
     }
-    if let Some(Fault::Relabelled(status)) = entry.fault {
-        response.status = status;
-    }
+    response.status = status.unwrap_or(response.status);
     if let Some(edit) = &mut lock(&shared.edits).after_signing {
         edit(&entry, &mut response);
     }
-    (response, entry.fault)
+    (response, delivery)
 }
 
 /// Reads a body; `None` if it is cut off or too large.
@@ -177,7 +179,7 @@ fn cut_off(call: &ReceivedCall) -> Verdict {
     let refusal = Refusal::bad_request(format!("The body was cut off or is larger than {LARGEST_BODY} bytes."));
     let mut response = RawResponse::refusal(&refusal);
     response.echo(call.header(REQUEST_ID));
-    Verdict { signature, fault: None, carried_out: false, response }
+    Verdict { signature, fault: None, effect: Effect::default(), carried_out: false, response }
 }
 
 impl BankState {
@@ -187,38 +189,38 @@ impl BankState {
         let operation = route.as_ref().ok().map(|route| route.operation);
         let admitted = operation.map_or(Ok(()), |operation| self.rate_limits.admit(operation, arrived));
         let struck = if admitted.is_ok() { self.injections.strike(operation) } else { None };
+        let fault = struck.map(|struck| struck.fault);
+        let mut effect = fault.map(|fault| fault.entry().effect).unwrap_or_default();
 
         let (carried_out, mut response) = match (admitted, struck) {
             (Err(limit), _) => (false, self.throttled(limit)),
             (Ok(()), Some(Struck { carried_out: false, .. })) => (false, RawResponse::items(Vec::new())),
-            (Ok(()), Some(Struck { fault: Fault::LateArrival(_), .. })) => (true, RawResponse::items(Vec::new())),
+            (Ok(()), Some(_)) if effect.arrival.is_some() => (true, RawResponse::items(Vec::new())),
             (Ok(()), _) => match route.and_then(|route| self.bank.perform(&route, call, signature)) {
                 Ok(response) => (true, response),
                 Err(refusal) => (false, RawResponse::refusal(&self.bank.settings.profile.refusal(refusal))),
             },
         };
-        let fault = struck.map(|struck| struck.fault);
-        if let Some(fault) = fault {
+        if let Some(edit) = effect.edit.take() {
             let limit = self.rate_limits.limit(operation.unwrap_or(&Operation::GET_PROVISION));
-            fault.spoil(&mut response, limit, call.header(REQUEST_ID), self.bank.access.dead());
+            let scene = Scene { limit, request_id: call.header(REQUEST_ID), dead: self.bank.access.dead() };
+            edit(&mut response, &scene);
         }
-        if fault == Some(Fault::SessionLost) {
+        if effect.ends_sessions {
             self.bank.access.end_all_sessions();
         }
         let last = operation.and_then(|operation| self.last_responses.get(operation.id));
-        match fault {
-            Some(Fault::UnsignedStatus(_)) => {}
-            Some(Fault::Crossed) => match last {
-                Some(last) => response = last.clone(),
-                None => response.echo(Some(&uuid::Uuid::new_v4().to_string())),
-            },
-            Some(Fault::Replayed) => response = last.cloned().unwrap_or(response).without_echo(),
-            _ => response.echo(call.header(REQUEST_ID)),
+        match (effect.echo, last) {
+            (Echo::Own, _) => response.echo(call.header(REQUEST_ID)),
+            (Echo::None, _) => {}
+            (Echo::LastResponse, Some(last)) => response = last.clone(),
+            (Echo::LastResponse, None) => response.echo(Some(&uuid::Uuid::new_v4().to_string())),
+            (Echo::LastWithout, last) => response = last.cloned().unwrap_or(response).without_echo(),
         }
         if let (Some(operation), None, true) = (operation, fault, carried_out) {
             self.last_responses.insert(operation.id, response.clone());
         }
-        Verdict { signature, fault, carried_out, response }
+        Verdict { signature, fault, effect, carried_out, response }
     }
 
     /// A 429, which says when the window is over if this bank does.

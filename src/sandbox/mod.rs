@@ -76,6 +76,7 @@ mod drift;
 mod exchange;
 mod fault;
 mod handshake;
+mod injection;
 mod input;
 mod journal;
 mod life_cycle;
@@ -103,7 +104,8 @@ use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
 pub use self::builder::SandboxBuilder;
-pub use self::fault::{Fault, Injection};
+pub use self::fault::Fault;
+pub use self::injection::Injection;
 pub use self::journal::{JournalEntry, ReceivedSignature};
 pub use self::profile::Profile;
 pub use self::response::RawResponse;

@@ -1,78 +1,72 @@
 //! Injections as text, for command lines: `drop,on=update_provision,times=2`.
 
-use std::fmt::Write as _;
+use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-use super::fault::{Fault, Injection};
+use jiff::SignedDuration;
+
+use super::fault::{Entry, Fault};
+use super::injection::Injection;
 use crate::error::Error;
 use crate::operation::Operation;
 
-/// What a fault's value is.
-#[derive(Clone, Copy)]
-enum Value {
-    None(Fault),
-    Status(fn(u16) -> Fault),
-    Time(fn(Duration) -> Fault),
-    Bytes(fn(usize) -> Fault),
+/// The value of a fault, as it is written.
+pub(super) trait FaultValue: Sized {
+    /// What stands for it in a list of all faults.
+    const PLACEHOLDER: &str;
+
+    fn read(text: &str) -> Option<Self>;
+
+    fn write(self) -> String;
 }
 
-const FAULTS: [(&str, Value); 31] = [
-    ("status", Value::Status(Fault::Status)),
-    ("unsigned-status", Value::Status(Fault::UnsignedStatus)),
-    ("rate-limited", Value::None(Fault::RateLimited { retry_after: None })),
-    ("retry-after", Value::Time(|after| Fault::RateLimited { retry_after: Some(after) })),
-    ("session-lost", Value::None(Fault::SessionLost)),
-    ("forbidden", Value::None(Fault::Forbidden)),
-    ("request-id-refused", Value::None(Fault::RequestIdRefused)),
-    ("relabelled", Value::Status(Fault::Relabelled)),
-    ("crossed", Value::None(Fault::Crossed)),
-    ("replayed", Value::None(Fault::Replayed)),
-    ("drop", Value::None(Fault::Drop)),
-    ("late-arrival", Value::Time(Fault::LateArrival)),
-    ("truncated", Value::None(Fault::Truncated)),
-    ("slow-drip", Value::Time(|pause| Fault::SlowDrip { pause })),
-    ("late", Value::Time(Fault::Late)),
-    ("empty-body", Value::None(Fault::EmptyBody)),
-    ("empty-response", Value::None(Fault::EmptyResponse)),
-    ("not-json", Value::None(Fault::NotJson)),
-    ("oversized", Value::Bytes(Fault::Oversized)),
-    ("missing-signature", Value::None(Fault::MissingSignature)),
-    ("wrong-signature", Value::None(Fault::WrongSignature)),
-    ("foreign-signature", Value::None(Fault::ForeignSignature)),
-    ("unknown-status", Value::None(Fault::UnknownStatus)),
-    ("unknown-sub-status", Value::None(Fault::UnknownSubStatus)),
-    ("unknown-values", Value::None(Fault::UnknownValues)),
-    ("unknown-field", Value::None(Fault::UnknownField)),
-    ("repeated-items", Value::None(Fault::RepeatedItems)),
-    ("unknown-item", Value::None(Fault::UnknownItem)),
-    ("missing-optional-fields", Value::None(Fault::MissingOptionalFields)),
-    ("null-fields", Value::None(Fault::NullFields)),
-    ("unknown-header", Value::None(Fault::UnknownHeader)),
-];
+/// A status.
+impl FaultValue for u16 {
+    const PLACEHOLDER: &str = "STATUS";
 
-impl Value {
-    fn fault(self, text: Option<&str>) -> Option<Fault> {
-        match (self, text) {
-            (Self::None(fault), None) => Some(fault),
-            (Self::Status(fault), Some(text)) => {
-                text.parse().ok().filter(|status| (100..1000).contains(status)).map(fault)
-            }
-            (Self::Time(fault), Some(text)) => {
-                let time: jiff::SignedDuration = text.parse().ok()?;
-                time.try_into().ok().map(fault)
-            }
-            (Self::Bytes(fault), Some(text)) => text.parse().ok().map(fault),
-            (_, _) => None,
-        }
+    fn read(text: &str) -> Option<Self> {
+        text.parse().ok().filter(|status| (100..1000).contains(status))
     }
 
-    fn placeholder(self) -> &'static str {
-        match self {
-            Self::None(_) => "",
-            Self::Status(_) => "=STATUS",
-            Self::Time(_) => "=TIME",
-            Self::Bytes(_) => "=BYTES",
+    fn write(self) -> String {
+        self.to_string()
+    }
+}
+
+impl FaultValue for Duration {
+    const PLACEHOLDER: &str = "TIME";
+
+    fn read(text: &str) -> Option<Self> {
+        let time: SignedDuration = text.parse().ok()?;
+        time.try_into().ok()
+    }
+
+    fn write(self) -> String {
+        SignedDuration::try_from(self).map_or_else(|_| format!("{}s", self.as_secs()), |time| format!("{time:#}"))
+    }
+}
+
+/// A number of bytes.
+impl FaultValue for usize {
+    const PLACEHOLDER: &str = "BYTES";
+
+    fn read(text: &str) -> Option<Self> {
+        text.parse().ok()
+    }
+
+    fn write(self) -> String {
+        self.to_string()
+    }
+}
+
+/// As the notation writes it: `drop`, `late=250ms`.
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Entry { name, value, .. } = self.entry();
+        match value {
+            Some(value) => write!(f, "{name}={value}"),
+            None => f.write_str(name),
         }
     }
 }
@@ -80,12 +74,8 @@ impl Value {
 impl Injection {
     /// The names of all faults as [`from_str`](Self::from_str) reads them, with what their values are: `status=STATUS, drop, …`.
     pub fn fault_names() -> String {
-        let mut names = String::new();
-        for (name, value) in FAULTS {
-            // Nothing fails that is written to a text.
-            let _ = write!(names, "{}{name}{}", if names.is_empty() { "" } else { ", " }, value.placeholder());
-        }
-        names
+        let names = Fault::spellings().into_iter().map(|spelling| spelling.name.to_owned() + &spelling.placeholder);
+        names.collect::<Vec<_>>().join(", ")
     }
 }
 
@@ -106,12 +96,12 @@ impl FromStr for Injection {
         let refused = |problem: String| Error::invalid_input("fault", format_args!("`{text}`: {problem}"));
         let mut parts = text.split(',');
         let (name, value) = named(parts.next().unwrap_or_default());
-        let (_, kind) = FAULTS
-            .iter()
-            .find(|(known, _)| *known == name)
+        let spelling = Fault::spellings()
+            .into_iter()
+            .find(|spelling| spelling.name == name)
             .ok_or_else(|| refused(format!("there is no fault `{name}`: there are {}", Self::fault_names())))?;
-        let fault = kind.fault(value).ok_or_else(|| {
-            let expected = format!("{name}{}", kind.placeholder());
+        let fault = (spelling.read)(value).ok_or_else(|| {
+            let expected = format!("{name}{}", spelling.placeholder);
             refused(format!("it is written `{expected}`, where a STATUS is 100 to 999, and a TIME as 250ms or 2s"))
         })?;
         let mut injection = Self::new(fault);
@@ -146,6 +136,7 @@ fn named(text: &str) -> (&str, Option<&str>) {
 
 #[cfg(test)]
 mod tests {
+    use super::super::fault::Spelling;
     use super::*;
 
     fn read(text: &str) -> Result<String, String> {
@@ -153,17 +144,23 @@ mod tests {
     }
 
     #[test]
-    fn every_fault_can_be_written() {
+    fn every_fault_is_written_as_it_is_read() {
         test_timeout::start();
-        for (name, value) in FAULTS {
-            let example = match value {
-                Value::None(_) => "",
-                Value::Status(_) => "=503",
-                Value::Time(_) => "=2s",
-                Value::Bytes(_) => "=100",
+        let spellings = Fault::spellings();
+        for Spelling { name, placeholder, read } in &spellings {
+            let value = match placeholder.as_str() {
+                "" => None,
+                "=STATUS" => Some("503"),
+                "=TIME" => Some("2s 5ms"),
+                "=BYTES" => Some("100"),
+                other => panic!("{name} has no example of {other}"),
             };
-            assert!(read(&format!("{name}{example}")).is_ok(), "{name}");
-            assert!(Injection::fault_names().contains(name));
+            let text = name.to_string() + &value.map(|value| format!("={value}")).unwrap_or_default();
+            let fault = read(value).unwrap();
+            assert_eq!(fault.to_string(), text);
+            assert_eq!(text.parse::<Injection>().unwrap(), Injection::new(fault));
+            assert!(read(Some("")).is_none() && read(value.map_or(Some("1"), |_| None)).is_none(), "{name}");
+            assert_eq!(spellings.iter().filter(|other| other.name == *name).count(), 1, "{name} is there twice");
         }
     }
 

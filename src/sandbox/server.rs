@@ -20,7 +20,7 @@ use tokio::task::{JoinSet, yield_now};
 use tokio::time::sleep;
 
 use super::exchange::{SharedState, exchange};
-use super::fault::Fault;
+use super::fault::Delivery;
 use super::response::RawResponse;
 
 /// The pause after a connection could not be accepted, for example because there are too many.
@@ -65,8 +65,8 @@ async fn connection(stream: TcpStream, from: IpAddr, shared: Arc<SharedState>) {
         // In a task of its own, an exchange goes to its end even if the caller hangs up.
         let exchange = tokio::spawn(exchange(Arc::clone(&shared), from, request));
         async {
-            let (response, fault) = exchange.await.map_err(|_| HangUp)?;
-            deliver(response, fault).await
+            let (response, delivery) = exchange.await.map_err(|_| HangUp)?;
+            deliver(response, delivery).await
         }
     });
     // It ends with an error when the caller hangs up, and when the sandbox does.
@@ -80,25 +80,25 @@ async fn connection(stream: TcpStream, from: IpAddr, shared: Arc<SharedState>) {
 }
 
 /// Puts a response on the wire, as far as the fault lets it come.
-async fn deliver(response: RawResponse, fault: Option<Fault>) -> Result<Response<Body>, HangUp> {
-    match fault {
-        Some(Fault::Drop | Fault::LateArrival(_)) => Err(HangUp),
-        Some(Fault::Late(delay)) => {
+async fn deliver(response: RawResponse, delivery: Delivery) -> Result<Response<Body>, HangUp> {
+    match delivery {
+        Delivery::Whole => Ok(whole(response)),
+        Delivery::HangUp => Err(HangUp),
+        Delivery::Late(delay) => {
             sleep(delay).await;
             Ok(whole(response))
         }
-        Some(Fault::Truncated) => {
+        Delivery::Truncated => {
             let length = response.body.len().max(1);
             let (response, body) = split(response);
             let mut response = with_body(response, StreamBody::new(first_half(body)).boxed_unsync());
             response.headers_mut().insert(http::header::CONTENT_LENGTH, length.into());
             Ok(response)
         }
-        Some(Fault::SlowDrip { pause }) => {
+        Delivery::Drip(pause) => {
             let (response, body) = split(response);
             Ok(with_body(response, StreamBody::new(drip(body, pause)).boxed_unsync()))
         }
-        _ => Ok(whole(response)),
     }
 }
 
