@@ -5,11 +5,9 @@ use std::ffi::OsString;
 use std::sync::Arc;
 use std::time::Duration;
 
-use reqwest::Url;
-
 use crate::api_key;
 use crate::client::Client;
-use crate::environment::Environment;
+use crate::environment::{Environment, check_base_url};
 use crate::error::Error;
 use crate::operation::{Operation, RateLimit};
 use crate::provisions::ProvisionsConfig;
@@ -17,7 +15,7 @@ use crate::session::Session;
 use crate::session::context::{ContextStore, Identity};
 use crate::session::handshake::Device;
 use crate::transport::call_budget::MAX_TIMEOUT;
-use crate::transport::http_config::{HttpConfig, is_loopback};
+use crate::transport::http_config::HttpConfig;
 use crate::transport::observer::ExchangeObserver;
 use crate::transport::rate_limit::RateLimits;
 use crate::transport::retry::RetryPolicy;
@@ -303,23 +301,6 @@ fn check_rate_limits(overrides: HashMap<&'static str, RateLimit>) -> Result<Hash
             Err(Error::invalid_input(&format!("rate_limit of {operation}"), problem))
         }
         None => Ok(overrides),
-    }
-}
-
-fn check_base_url(text: &str) -> Result<Url, Error> {
-    let refused = |problem: &str| Error::invalid_input("base_url", problem);
-    // A password is not shown, also where the rest of it is taken for a port and a path.
-    if text.contains('@') {
-        return Err(refused("it holds a user name or a password, which bunq does not take"));
-    }
-    let url: Url = text.parse().map_err(|_| refused("it is not a URL"))?;
-    if url.query().is_some() || url.fragment().is_some() {
-        return Err(refused("it has a query or a fragment, to which no path can be added"));
-    }
-    match url.scheme() {
-        "https" => Ok(url),
-        "http" if is_loopback(&url) => Ok(url),
-        _ => Err(refused(&format!("`{text}` is neither HTTPS nor on loopback"))),
     }
 }
 

@@ -235,12 +235,6 @@ impl Client {
         self.session.context().await
     }
 
-    /// The room for exchanges as they are.
-    #[doc(hidden)]
-    pub fn raw(&self) -> crate::transport::raw::RawClient {
-        crate::transport::raw::RawClient::new(Arc::clone(&self.transport))
-    }
-
     /// Ends the session at bunq, if there is one, also one that a [context store](ClientBuilder::context_store) has
     /// from an earlier run. The next call opens a new one.
     ///

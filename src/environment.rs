@@ -1,7 +1,10 @@
 //! bunq's two environments and their base URLs.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::str::FromStr;
+
+use reqwest::Url;
 
 use crate::error::Error;
 
@@ -22,6 +25,12 @@ impl Environment {
             Self::Sandbox => "https://partner-api.sandbox.bunq.com/v1",
             Self::Production => "https://api.partner.bunq.com/v1",
         }
+    }
+
+    /// Whether a base URL is one that a client takes and stays on this machine: it may be plain HTTP, is reached without a
+    /// proxy, and is no server of bunq's.
+    pub fn is_loopback(base_url: &str) -> bool {
+        check_base_url(base_url).is_ok_and(|url| is_loopback(&url))
     }
 }
 
@@ -47,4 +56,30 @@ impl FromStr for Environment {
             )),
         }
     }
+}
+
+/// Reads a base URL: HTTPS, or loopback.
+pub(crate) fn check_base_url(text: &str) -> Result<Url, Error> {
+    let refused = |problem: &str| Error::invalid_input("base_url", problem);
+    // A password is not shown, also where the rest of it is taken for a port and a path.
+    if text.contains('@') {
+        return Err(refused("it holds a user name or a password, which bunq does not take"));
+    }
+    let url: Url = text.parse().map_err(|_| refused("it is not a URL"))?;
+    if url.query().is_some() || url.fragment().is_some() {
+        return Err(refused("it has a query or a fragment, to which no path can be added"));
+    }
+    match url.scheme() {
+        "https" => Ok(url),
+        "http" if is_loopback(&url) => Ok(url),
+        _ => Err(refused(&format!("`{text}` is neither HTTPS nor on loopback"))),
+    }
+}
+
+/// Whether a URL stays on this machine, so that it needs no TLS and takes no proxy.
+pub(crate) fn is_loopback(url: &Url) -> bool {
+    url.host_str().is_some_and(|host| {
+        let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+        host == "localhost" || address.is_ok_and(|address| address.is_loopback())
+    })
 }

@@ -40,17 +40,10 @@ pub use provisions::{Acceptance, List, Provisions, Waiter, WaitingFor};
 pub use receipts::{InvalidReceipt, Receipt, ReceiptFile, ReceiptReader};
 pub use session::context::{ContextLock, ContextStore, FileStore};
 pub use session::{ContextSummary, SessionUser, UserKind};
-#[doc(hidden)]
-pub use text::{forges_lines, quoted};
 pub use transport::credentials::BoxFuture;
-#[doc(hidden)]
-pub use transport::http_config::is_loopback;
 pub use transport::http_config::{HttpConfig, TlsVersion};
 pub use transport::observer::{Exchange, ExchangeObserver};
-#[doc(hidden)]
 pub use transport::proxy::ForwardProxy;
-#[doc(hidden)]
-pub use transport::raw;
 pub use transport::retry::RetryPolicy;
 pub use transport::signature::SignatureForm;
 pub use types::{

@@ -8,7 +8,7 @@ pub(crate) fn one_line(text: &str, max_chars: usize) -> String {
 /// Whether a character ends a line, changes the direction of a text or shows nothing: a reader cannot tell what the text
 /// says where it stands. They are the controls of Unicode (`Cc`), its separators of lines (`Zl`, `Zp`), and of its formats
 /// (`Cf`) all that texts in European languages do not need.
-pub fn forges_lines(c: char) -> bool {
+pub(crate) fn forges_lines(c: char) -> bool {
     c.is_control()
         || matches!(
             c,
@@ -25,7 +25,7 @@ pub fn forges_lines(c: char) -> bool {
 }
 
 /// A word as a shell reads it.
-pub fn quoted(word: &str) -> String {
+pub(crate) fn quoted(word: &str) -> String {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=,@+%".contains(c);
     if !word.is_empty() && word.chars().all(is_plain) {
         word.to_owned()

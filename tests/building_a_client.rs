@@ -115,6 +115,37 @@ fn device_description() {
 }
 
 #[test]
+fn it_is_known_what_stays_on_this_machine_and_which_way_the_rest_takes() {
+    test_timeout::start();
+    let through = HttpConfig::default().proxy("http://user:planted@proxy.example:3128");
+    for (base_url, is_loopback) in [
+        (Environment::Sandbox.base_url(), false),
+        (Environment::Production.base_url(), false),
+        ("http://127.0.0.1:1/v1", true),
+        ("http://[::1]:1/v1", true),
+        ("https://localhost/v1", true),
+        ("https://localhost.example/v1", false),
+    ] {
+        assert_eq!(Environment::is_loopback(base_url), is_loopback, "{base_url}");
+        let proxy = through.proxy_for(base_url).unwrap();
+        assert_eq!(proxy.is_none(), is_loopback, "{base_url}: {proxy:?}");
+        if let Some(proxy) = proxy {
+            assert_eq!((proxy.address(), proxy.is_https()), (("proxy.example", 3128), false));
+            assert_eq!(proxy.authorization().unwrap().expose(), "Basic dXNlcjpwbGFudGVk");
+            assert_eq!(format!("{proxy} {proxy:?}"), "proxy.example:3128 ForwardProxy(proxy.example:3128)");
+        }
+        assert_eq!(HttpConfig::default().no_proxy().proxy_for(base_url).unwrap(), None);
+    }
+    let unusable = "http://bunq.example/v1";
+    assert!(!Environment::is_loopback(unusable));
+    for http in [through, HttpConfig::default().no_proxy()] {
+        assert_eq!(http.proxy_for(unusable).unwrap_err().kind(), ErrorKind::InvalidInput);
+        #[cfg(feature = "reqwest-builder")]
+        assert_eq!(http.reqwest_client(unusable).unwrap_err().kind(), ErrorKind::InvalidInput);
+    }
+}
+
+#[test]
 fn debug_of_a_client_shows_its_address_and_no_secret() {
     test_timeout::start();
     let client = sandbox_key().build().unwrap();

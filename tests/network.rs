@@ -154,11 +154,15 @@ async fn calls_go_through_a_proxy_with_a_password() {
 
     let http = trusting().proxy(proxy_url(proxy, PASSWORD));
     assert!(!format!("{http:?}").contains(PASSWORD), "{http:?}");
-    client(&sandbox, base_url(), http).build().unwrap().open_session().await.unwrap();
+    client(&sandbox, base_url(), http.clone()).build().unwrap().open_session().await.unwrap();
     let asked_for = asked.lock().unwrap().drain(..).next().unwrap();
     assert!(asked_for.starts_with("CONNECT bank.test:443 HTTP/1.1\r\n"), "{asked_for}");
     assert!(!asked_for.contains("sandbox_"), "{asked_for}");
     assert!(!sandbox.take_journal().is_empty());
+    let own = http.reqwest_client(&base_url()).unwrap();
+    own.get(format!("{}/user", base_url())).send().await.unwrap();
+    assert!(asked.lock().unwrap().drain(..).any(|asked| asked.starts_with("CONNECT bank.test:443 ")));
+    assert_eq!(sandbox.take_journal()[0].path, "/v1/user");
 
     let problem = failure(&sandbox, base_url(), trusting().proxy(proxy_url(proxy, "another"))).await;
     assert!(problem.contains("proxy"), "{problem}");

@@ -7,10 +7,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use aws_lc_rs::digest::{Context as Digest, SHA256};
+use bunq_partner::reqwest::Url;
 use bunq_partner::sandbox::{Sandbox, SeedProvision};
-use bunq_partner::{
-    Client, ClientBuilder, Environment, FileStore, Operation, RateLimit, ReceiptFile, Secret, files, is_loopback,
-};
+use bunq_partner::{Client, ClientBuilder, Environment, FileStore, Operation, RateLimit, ReceiptFile, Secret, files};
 use etcetera::BaseStrategy as _;
 use tokio::task::spawn_blocking;
 
@@ -56,7 +55,7 @@ impl Connection {
         }
         let environment = options.env;
         let base_url = options.base_url.clone().unwrap_or_else(|| environment.base_url().to_owned());
-        if rehearse > 1 && !base_url.parse().is_ok_and(|url| is_loopback(&url)) {
+        if rehearse > 1 && !Environment::is_loopback(&base_url) {
             return Err(Failure::usage("--rehearse is for a bank on this machine: bunq would refuse what is faster"));
         }
         if !needs_key && options.api_key_file.is_none() {
@@ -95,9 +94,13 @@ impl Connection {
         self.environment
     }
 
+    pub(super) fn base_url(&self) -> &str {
+        &self.base_url
+    }
+
     /// Whether the bank is on this machine.
     pub(super) fn is_loopback(&self) -> bool {
-        self.base_url.parse().is_ok_and(|url| is_loopback(&url))
+        Environment::is_loopback(&self.base_url)
     }
 
     pub(super) fn api_key(&self) -> &Secret {
@@ -211,7 +214,7 @@ fn context_name(environment: Environment, base_url: &str, api_key: &Secret) -> S
 
 /// Whether the bank is the real one, by what is said of it or by where it is.
 pub(super) fn is_production(options: &ConnectionOptions) -> bool {
-    let host = |url: &str| url.parse::<reqwest::Url>().ok().and_then(|url| url.host_str().map(str::to_owned));
+    let host = |url: &str| url.parse::<Url>().ok().and_then(|url| url.host_str().map(str::to_owned));
     let is_productions = |url: &String| host(url) == host(Environment::Production.base_url());
     !options.sandbox
         && (options.env == Environment::Production || options.base_url.as_ref().is_some_and(is_productions))

@@ -193,7 +193,7 @@ async fn creating_survives_kills() {
     creates_killed(150, 8).await;
 }
 
-/// Some minutes: `cargo test --release --features cli --test cli_bulk -- --ignored`.
+/// Some minutes: `cargo test --release --package bunq-partner-cli --test cli_bulk -- --ignored`.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "it takes minutes"]
 async fn ten_thousand_closes_survive_twenty_kills() {
@@ -201,7 +201,7 @@ async fn ten_thousand_closes_survive_twenty_kills() {
     closes_killed(10_000, 20).await;
 }
 
-/// Some minutes: `cargo test --release --features cli --test cli_bulk -- --ignored`.
+/// Some minutes: `cargo test --release --package bunq-partner-cli --test cli_bulk -- --ignored`.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "it takes minutes"]
 async fn two_thousand_creates_survive_twenty_kills() {

@@ -140,7 +140,7 @@ async fn faults_seeds_profiles_and_limits_are_played() {
     let elsewhere = Process::start(program(&folder).args(["sandbox", "--allow", "192.0.2.1"]));
     assert_eq!(elsewhere.call(&folder, &["whoami"]).2, 8);
     let limited = Process::start(program(&folder).args(["sandbox", "--rate-limits"]));
-    let http = reqwest::Client::new();
+    let http = bunq_partner::reqwest::Client::new();
     for _ in 0..20 {
         http.get(format!("{}/installation", limited.base_url())).send().await.unwrap();
     }

@@ -15,6 +15,7 @@ use reqwest::{Certificate, Identity, Url, retry, tls};
 
 use super::connections::Reuse;
 use super::proxy::ForwardProxy;
+use crate::environment::{check_base_url, is_loopback};
 use crate::error::Error;
 use crate::types::{Language, Secret};
 
@@ -40,6 +41,9 @@ enum ProxyConfig {
     /// The one with this URL, which may hold a password.
     Through(Secret),
 }
+
+/// How long it takes at most to connect, unless a client is told otherwise.
+pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What systems take, in seconds.
 const TCP_KEEPALIVE: RangeInclusive<u64> = 1..=9 * 3600;
@@ -182,6 +186,41 @@ impl HttpConfig {
         self
     }
 
+    /// Makes the HTTP client that a [`Client`](crate::Client) with these settings has for this base URL, for requests that the
+    /// crate does not make: it takes the same way, and trusts the same certificates. It adds no headers of bunq's, signs and
+    /// verifies nothing and keeps no rate limit. A connection must be there within 10 seconds; a request has no timeout.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) if the base URL or a setting cannot be used.
+    #[cfg(feature = "reqwest-builder")]
+    pub fn reqwest_client(&self, base_url: &str) -> Result<reqwest::Client, Error> {
+        self.client(&check_base_url(base_url)?, CONNECT_TIMEOUT, Reuse::Allowed)
+    }
+
+    /// The proxy through which a client with these settings reaches this base URL; `None` if it needs none. What
+    /// `customize` adds is not known here.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) if the base URL or the setting cannot be read.
+    pub fn proxy_for(&self, base_url: &str) -> Result<Option<ForwardProxy>, Error> {
+        let url = check_base_url(base_url)?;
+        if is_loopback(&url) {
+            return Ok(None);
+        }
+        Ok(self.named_proxy()?.filter(|proxy| proxy.leads_to(&url)))
+    }
+
+    /// The proxy that is set, or that the environment names.
+    fn named_proxy(&self) -> Result<Option<ForwardProxy>, Error> {
+        match &self.proxy {
+            ProxyConfig::FromEnvironment => ForwardProxy::of_environment(),
+            ProxyConfig::Direct => Ok(None),
+            ProxyConfig::Through(url) => ForwardProxy::parse("proxy", url.expose()).map(Some),
+        }
+    }
+
     /// The value of `User-Agent`.
     pub(crate) fn user_agent(&self) -> Result<HeaderValue, Error> {
         let own = concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG_VERSION"));
@@ -231,17 +270,15 @@ impl HttpConfig {
             TlsVersion::V1_2 => builder,
             TlsVersion::V1_3 => builder.tls_version_min(tls::Version::TLS_1_3),
         };
-        builder = match &self.proxy {
-            ProxyConfig::FromEnvironment if is_loopback(base_url) => builder,
-            ProxyConfig::FromEnvironment => match ForwardProxy::of_environment()? {
-                Some(proxy) => builder.proxy(proxy.to_reqwest()?),
-                None => builder,
-            },
-            ProxyConfig::Direct => builder.no_proxy(),
-            ProxyConfig::Through(url) => {
-                builder.no_proxy().proxy(ForwardProxy::parse("proxy", url.expose())?.to_reqwest()?)
-            }
-        };
+        let is_from_environment = matches!(self.proxy, ProxyConfig::FromEnvironment);
+        if !is_from_environment {
+            builder = builder.no_proxy();
+        }
+        if !(is_from_environment && is_loopback(base_url))
+            && let Some(proxy) = self.named_proxy()?
+        {
+            builder = builder.proxy(proxy.to_reqwest()?);
+        }
         secured(builder, base_url).build().map_err(|error| self.unusable(error))
     }
 
@@ -309,14 +346,6 @@ fn secured(builder: reqwest::ClientBuilder, base_url: &Url) -> reqwest::ClientBu
         let loopback = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
         builder.resolve_to_addrs("localhost", &loopback.map(|ip| SocketAddr::new(ip, 0)))
     }
-}
-
-/// Whether a URL stays on this machine, so that it needs no TLS and takes no proxy.
-pub fn is_loopback(url: &Url) -> bool {
-    url.host_str().is_some_and(|host| {
-        let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
-        host == "localhost" || address.is_ok_and(|address| address.is_loopback())
-    })
 }
 
 fn identity(pem: &Secret) -> Result<Identity, Error> {

@@ -26,7 +26,6 @@ pub(crate) mod metrics;
 pub(crate) mod observer;
 pub(crate) mod proxy;
 pub(crate) mod rate_limit;
-pub mod raw;
 mod request;
 mod response;
 pub(crate) mod retry;
@@ -50,7 +49,7 @@ use self::call_budget::CallBudget;
 use self::connections::{Connections, Reuse};
 use self::credentials::{Credentials, ProvideCredentials, Renewal};
 use self::health::Health;
-use self::http_config::HttpConfig;
+use self::http_config::{CONNECT_TIMEOUT, HttpConfig};
 use self::observer::{Exchange, ExchangeObserver};
 use self::rate_limit::{MAX_UNPROVEN_PAUSE, Permit, Place, RateLimits, Throttled, named_limit};
 use self::retry::{Decision, Failure, RetryPolicy};
@@ -82,7 +81,7 @@ impl Default for TransportConfig {
     fn default() -> Self {
         Self {
             http: HttpConfig::default(),
-            connect_timeout: Duration::from_secs(10),
+            connect_timeout: CONNECT_TIMEOUT,
             attempt_timeout: Duration::from_secs(30),
             operation_timeout: Duration::from_secs(120),
             max_response_size: 4 * 1024 * 1024,

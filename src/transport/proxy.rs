@@ -9,11 +9,13 @@ use std::fmt;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use hyper_util::client::proxy::matcher::Matcher;
 use percent_encoding::percent_decode_str;
 use reqwest::header::HeaderValue;
 use reqwest::{NoProxy, Proxy, Url};
 
 use crate::error::Error;
+use crate::types::Secret;
 
 /// The variables that name the proxy of HTTPS, and those with exceptions. The first that is not empty counts.
 const NAMES: [&str; 4] = ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"];
@@ -25,7 +27,8 @@ const RULE: &str = "it is not the URL of a proxy: write `http://host:port` or `h
 const SOCKS: &str = "a proxy of SOCKS is not supported: give one over HTTP";
 const COLON: &str = "the user has a colon in it, which no proxy can tell from the one before the password";
 
-/// A proxy that is asked for the way to bunq's host.
+/// A proxy over HTTP that is asked for the way to bunq's host: see [`HttpConfig::proxy_for`](crate::HttpConfig::proxy_for).
+/// `Display` is its host, and its port if that is set; neither that nor `Debug` shows its user or password.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ForwardProxy {
     /// Without a user.
@@ -35,13 +38,8 @@ pub struct ForwardProxy {
 }
 
 impl ForwardProxy {
-    /// The proxy that the environment names, if it names one. Not every host is reached through it: see
-    /// [`exceptions`](Self::exceptions).
-    ///
-    /// # Errors
-    ///
-    /// [`InvalidInput`](crate::ErrorKind::InvalidInput), with the name of the variable, if it is not the URL of a proxy.
-    pub fn of_environment() -> Result<Option<Self>, Error> {
+    /// The proxy that the environment names, if it names one. Not every host is reached through it.
+    pub(crate) fn of_environment() -> Result<Option<Self>, Error> {
         Self::of_variables(|name| env::var_os(name))
     }
 
@@ -73,20 +71,22 @@ impl ForwardProxy {
         self.url.scheme() == "https"
     }
 
-    /// The proxy's host and its port.
+    /// The proxy's host, an IPv6 address without brackets, and its port.
     pub fn address(&self) -> (&str, u16) {
         let host = self.url.host_str().unwrap_or_default();
         (host.trim_matches(['[', ']']), self.url.port_or_known_default().unwrap_or_default())
     }
 
-    /// The value of `Proxy-Authorization`, if the proxy wants one.
-    pub fn authorization(&self) -> Option<&HeaderValue> {
-        self.authorization.as_ref()
+    /// The value of `Proxy-Authorization`, if the proxy wants one: `Basic`, and user and password in base64.
+    pub fn authorization(&self) -> Option<Secret> {
+        Some(self.authorization.as_ref()?.to_str().ok()?.into())
     }
 
-    /// The hosts that are reached directly, as `NO_PROXY` lists them.
-    pub fn exceptions(&self) -> &str {
-        &self.exceptions
+    /// Whether a URL is none of the exceptions that `NO_PROXY` lists.
+    pub(super) fn leads_to(&self, url: &Url) -> bool {
+        // The rules are those of reqwest, which has no way to ask it.
+        let rules = Matcher::builder().all("http://proxy").no(self.exceptions.as_str()).build();
+        url.as_str().parse().is_ok_and(|uri| rules.intercept(&uri).is_some())
     }
 }
 
@@ -147,7 +147,7 @@ mod tests {
     /// What a setting comes to: host and port, and the user with its password.
     fn read_as(setting: &str) -> (String, Option<Vec<u8>>) {
         let proxy = ForwardProxy::parse("proxy", setting).unwrap_or_else(|error| panic!("{setting}: {error}"));
-        let login = proxy.authorization().map(|value| value.to_str().unwrap().strip_prefix("Basic ").unwrap());
+        let login = proxy.authorization().map(|value| value.expose().strip_prefix("Basic ").unwrap().to_owned());
         (proxy.to_string(), login.map(|login| BASE64.decode(login).unwrap()))
     }
 
@@ -228,7 +228,9 @@ mod tests {
         let error = of(&[("https_proxy", "http://"), ("ALL_PROXY", "c")]).unwrap_err().to_string();
         assert!(error.contains("https_proxy: it is not"), "{error}");
         let proxy = of(&[("all_proxy", "d"), ("NO_PROXY", ""), ("no_proxy", "x.example")]).unwrap().unwrap();
-        assert_eq!(proxy.exceptions(), "x.example");
+        for (url, is_through_it) in [("https://x.example/v1", false), ("https://y.example/v1", true)] {
+            assert_eq!(proxy.leads_to(&url.parse().unwrap()), is_through_it, "{url}");
+        }
         #[cfg(unix)]
         {
             use std::os::unix::ffi::OsStringExt as _;

@@ -7,11 +7,12 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use bunq_partner::{FileJournal, Journal as _, JournalStart, files, quoted};
+use bunq_partner::{FileJournal, Journal as _, JournalStart, files};
 use tokio::task::spawn_blocking;
 
 use super::super::arguments::BulkOptions;
 use super::super::exit::Failure;
+use super::super::words::quoted;
 use super::input::{self, Input};
 use super::rows::Kind;
 use super::users;

@@ -8,8 +8,8 @@ mod network;
 mod step;
 mod verdict;
 
-use bunq_partner::ForwardProxy;
-use reqwest::Url;
+use bunq_partner::HttpConfig;
+use bunq_partner::reqwest::Url;
 use serde_json::json;
 
 use self::bank::Examination;
@@ -43,7 +43,7 @@ pub(super) async fn run(invocation: &Invocation, unusable: Option<Failure>) -> R
         (Err(failure), _) if failure.message().starts_with("base_url") => {
             steps.push(Step::failed("bank", failure.message(), "give another --base-url"));
         }
-        (Err(failure), _) if ForwardProxy::of_environment().is_err() => {
+        (Err(failure), _) if HttpConfig::default().proxy_for(connection.base_url()).is_err() => {
             steps.push(Step::failed("proxy", failure.message(), network::PROXY_REMEDY));
         }
         (Err(failure), _) => {
@@ -59,7 +59,7 @@ pub(super) async fn run(invocation: &Invocation, unusable: Option<Failure>) -> R
     if let Ok(client) = &client
         && let Ok(url) = client.base_url().parse::<Url>()
     {
-        let way = network::walk(&url, connection.is_loopback(), steps).await;
+        let way = network::walk(&url, steps).await;
         (from, proxy) = (way.from, way.proxy);
         examination.steps = way.steps;
         if unusable.is_none() {

@@ -4,14 +4,13 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use bunq_partner::ForwardProxy;
 use bunq_partner::jiff::Timestamp;
 use bunq_partner::jiff::fmt::rfc2822;
+use bunq_partner::reqwest::Url;
+use bunq_partner::{ForwardProxy, HttpConfig};
 use http_body_util::Empty;
 use hyper::StatusCode;
-use hyper_util::client::proxy::matcher::Matcher;
 use hyper_util::rt::TokioIo;
-use reqwest::Url;
 use rustls_platform_verifier::ConfigVerifierExt as _;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -49,18 +48,18 @@ pub(super) struct Way {
     pub(super) proxy: Option<String>,
 }
 
-/// Walks the way to `url` until a step fails. The client reaches loopback without a proxy.
-pub(super) async fn walk(url: &Url, is_loopback: bool, steps: Steps) -> Way {
+/// Walks the way to `url` until a step fails.
+pub(super) async fn walk(url: &Url, steps: Steps) -> Way {
     let mut way = Way { steps, is_open: false, from: None, proxy: None };
-    way.is_open = way.try_all(url, is_loopback).await.is_some();
+    way.is_open = way.try_all(url).await.is_some();
     way
 }
 
 impl Way {
-    async fn try_all(&mut self, url: &Url, is_loopback: bool) -> Option<()> {
+    async fn try_all(&mut self, url: &Url) -> Option<()> {
         let host = url.host_str()?.trim_matches(['[', ']']).to_owned();
         let port = url.port_or_known_default()?;
-        let proxy = self.proxy(url, is_loopback)?;
+        let proxy = self.proxy(url)?;
         let (to, to_port) = match &proxy {
             Some(proxy) => {
                 let (host, port) = proxy.address();
@@ -86,10 +85,9 @@ impl Way {
     }
 
     /// Which proxy the environment names for the bank.
-    fn proxy(&mut self, url: &Url, is_loopback: bool) -> Option<Option<ForwardProxy>> {
-        let named = if is_loopback { Ok(None) } else { ForwardProxy::of_environment() };
-        let proxy = match named {
-            Ok(proxy) => proxy.filter(|proxy| !is_excepted(url, proxy)),
+    fn proxy(&mut self, url: &Url) -> Option<Option<ForwardProxy>> {
+        let proxy = match HttpConfig::default().proxy_for(url.as_str()) {
+            Ok(proxy) => proxy,
             Err(error) => {
                 self.steps.push(Step::failed("proxy", error.to_string(), PROXY_REMEDY));
                 return None;
@@ -155,8 +153,8 @@ impl Way {
         host: &str,
         port: u16,
     ) -> Option<()> {
-        let login = proxy.authorization().and_then(|login| login.to_str().ok());
-        let login = login.map(|login| format!("Proxy-Authorization: {login}\r\n")).unwrap_or_default();
+        let login = proxy.authorization();
+        let login = login.map(|login| format!("Proxy-Authorization: {}\r\n", login.expose())).unwrap_or_default();
         let target = if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
         let request = format!("CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n{login}\r\n");
         let problem = match timeout(PATIENCE, converse(connection, &request)).await {
@@ -284,12 +282,6 @@ async fn converse(connection: &mut Box<dyn ByteStream>, request: &str) -> std::i
     }
     let status = head.split(|byte| *byte == b' ').nth(1).and_then(|status| StatusCode::from_bytes(status).ok());
     status.ok_or_else(|| std::io::Error::other("its response is not HTTP"))
-}
-
-/// Whether the environment excepts the bank from its proxy.
-fn is_excepted(url: &Url, proxy: &ForwardProxy) -> bool {
-    let rules = Matcher::builder().all("http://proxy").no(proxy.exceptions()).build();
-    url.as_str().parse().is_ok_and(|uri| rules.intercept(&uri).is_none())
 }
 
 fn authority(url: &Url, host: &str) -> String {

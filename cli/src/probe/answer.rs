@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use bunq_partner::raw::{RawSignature, UnverifiedResponse};
+use bunq_partner::wire::SignatureForm;
 use bunq_partner::{ErrorKind, Uuid};
 use serde::Serialize;
 use serde_json::Value;
 
 use super::super::exit::Failure;
+use super::exchange::{RawResponse, Signed};
 
 /// No provision has this id.
 pub(super) const NOBODY: u64 = 999_999_999_999;
@@ -37,13 +38,13 @@ pub(super) fn signatures(facts: &[Fact]) -> BTreeMap<String, Vec<u16>> {
 }
 
 /// The status of a refusal that is about the request: not about its rate, and no failure of the bank's.
-pub(super) fn refusal(response: &UnverifiedResponse) -> Option<u16> {
-    let status = response.status();
+pub(super) fn refusal(response: &RawResponse) -> Option<u16> {
+    let status = response.status;
     (400..500).contains(&status).then_some(status).filter(|status| ![408, 429, 491].contains(status))
 }
 
-pub(super) fn is_success(response: &UnverifiedResponse) -> bool {
-    (200..300).contains(&response.status())
+pub(super) fn is_success(response: &RawResponse) -> bool {
+    (200..300).contains(&response.status)
 }
 
 /// The first member of this kind among the items of a response.
@@ -55,16 +56,16 @@ pub(super) fn text(body: &Value, pointer: &str) -> Option<String> {
     item(body, pointer)?.as_str().map(str::to_owned)
 }
 
-pub(super) fn message(response: &UnverifiedResponse) -> Option<String> {
-    response.body()["Error"][0]["error_description"].as_str().map(str::to_owned)
+pub(super) fn message(response: &RawResponse) -> Option<String> {
+    response.json()["Error"][0]["error_description"].as_str().map(str::to_owned)
 }
 
-pub(super) fn with_status(response: &UnverifiedResponse) -> String {
-    if is_success(response) { "accepted".into() } else { response.status().to_string() }
+pub(super) fn with_status(response: &RawResponse) -> String {
+    if is_success(response) { "accepted".into() } else { response.status.to_string() }
 }
 
-pub(super) fn accepted_or_status(response: &UnverifiedResponse) -> String {
-    if is_success(response) { "accepted".into() } else { format!("refused: {}", response.status()) }
+pub(super) fn accepted_or_status(response: &RawResponse) -> String {
+    if is_success(response) { "accepted".into() } else { format!("refused: {}", response.status) }
 }
 
 /// A word, unless it is an id that was made for this run.
@@ -78,19 +79,20 @@ pub(super) fn yes_no(is_so: bool) -> String {
     if is_so { "yes".into() } else { "no".into() }
 }
 
-pub(super) fn signature_name(signature: RawSignature) -> &'static str {
-    match signature {
-        RawSignature::Missing => "none",
-        RawSignature::Body => "the body",
-        RawSignature::WithHeaders => "status, headers and body",
-        RawSignature::Invalid => "not valid",
+pub(super) fn signature_name(signed: Signed) -> &'static str {
+    match signed {
+        Signed::Not => "none",
+        Signed::As(SignatureForm::Body) => "the body",
+        Signed::As(SignatureForm::WithHeaders) => "status, headers and body",
+        Signed::As(_) => "in a form of its own",
+        Signed::Invalid => "not valid",
     }
 }
 
-pub(super) fn unexpected(what: &str, response: &UnverifiedResponse) -> Failure {
+pub(super) fn unexpected(what: &str, response: &RawResponse) -> Failure {
     let said = message(response).map(|said| format!(": {said}")).unwrap_or_default();
-    let is_about_key = said.contains("Incorrect API key") || matches!(response.status(), 401 | 403);
+    let is_about_key = said.contains("Incorrect API key") || matches!(response.status, 401 | 403);
     let kind = if is_about_key { ErrorKind::Unauthorized } else { ErrorKind::Rejected };
-    Failure::of_kind(kind, format!("{what} got {} from the bank{said}", response.status()))
+    Failure::of_kind(kind, format!("{what} got {} from the bank{said}", response.status))
         .with_hint("`bunq-partner doctor` finds out what is wrong")
 }

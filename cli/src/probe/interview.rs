@@ -5,9 +5,8 @@
 
 use std::time::Duration;
 
-use bunq_partner::raw::{RawClient, RawKeys, RawRequest, RawSignature, UnverifiedResponse};
-use bunq_partner::sandbox::{CreationResponse, DeadToken, Profile, SignatureForm};
-use bunq_partner::{Error, ErrorKind, NewProvision, Operation, Secret, Uuid};
+use bunq_partner::sandbox::{CreationResponse, DeadToken, Profile};
+use bunq_partner::{ErrorKind, NewProvision, Operation, Secret, Uuid};
 use indicatif::ProgressBar;
 use serde_json::{Value, json};
 use tokio::time::sleep;
@@ -17,13 +16,13 @@ use super::answer::{
     Fact, NOBODY, accepted_or_status, is_success, item, message, refusal, signature_name, text, unexpected,
     with_status, without_id, yes_no,
 };
+use super::exchange::{Exchanges, RawRequest, RawResponse, Signed};
 
 /// How many reads at once are more than any limit of bunq's allows.
 const TOO_MANY: usize = 8;
 
 pub(super) struct Interview {
-    raw: RawClient,
-    keys: RawKeys,
+    exchanges: Exchanges,
     api_key: Secret,
     keeps_rate_limits: bool,
     /// Says on a terminal that it goes on: one session may take half a minute to open.
@@ -36,12 +35,12 @@ pub(super) struct Interview {
 }
 
 impl Interview {
-    pub(super) fn new(raw: RawClient, api_key: Secret, keeps_rate_limits: bool) -> Result<Self, Error> {
-        let keys = RawKeys::generate()?;
+    pub(super) fn new(base_url: &str, api_key: Secret, keeps_rate_limits: bool) -> Result<Self, Failure> {
+        let exchanges = Exchanges::with(base_url)?;
         let (facts, profile) = (Vec::new(), Profile::default());
         let progress = ProgressBar::new_spinner();
         progress.enable_steady_tick(Duration::from_millis(120));
-        Ok(Self { raw, keys, api_key, keeps_rate_limits, progress, installation: None, session: None, facts, profile })
+        Ok(Self { exchanges, api_key, keeps_rate_limits, progress, installation: None, session: None, facts, profile })
     }
 
     pub(super) async fn ask_all(&mut self, creates: bool) -> Result<(), Failure> {
@@ -57,18 +56,17 @@ impl Interview {
     }
 
     async fn install(&mut self) -> Result<(), Failure> {
-        let body = json!({ "client_public_key": self.keys.public_key()? });
+        let body = json!({ "client_public_key": self.exchanges.public_key()? });
         let request = RawRequest { is_signed: false, ..request(&Operation::CREATE_INSTALLATION, Some(body)) };
         let response = self.send(request).await?;
-        let items = response.body();
+        let items = response.json();
         self.installation = text(&items, "/Token/token").map(Secret::new);
         let key = text(&items, "/ServerPublicKey/server_public_key").unwrap_or_default();
         if self.installation.is_none() || key.is_empty() {
             return Err(unexpected("the installation", &response));
         }
-        let unusable = |problem| Failure::of_kind(ErrorKind::InvalidResponse, format!("the installation: {problem}"));
-        self.keys.trust(&key).map_err(unusable)?;
-        self.profile.signed_installation = response.signature(&self.keys) != RawSignature::Missing;
+        self.exchanges.trust(&key)?;
+        self.profile.signed_installation = self.exchanges.signed(&response) != Signed::Not;
         self.note("Is the response to the installation signed?", yes_no(self.profile.signed_installation), &response);
         Ok(())
     }
@@ -109,7 +107,7 @@ impl Interview {
         if is_refused {
             response = self.with_installation(request(operation, Some(body))).await?;
         }
-        let items = response.body();
+        let items = response.json();
         self.session = text(&items, "/Token/token").map(Secret::new);
         if self.session.is_none() {
             return Err(unexpected("the session", &response));
@@ -133,11 +131,11 @@ impl Interview {
         if !is_success(&response) {
             return Err(unexpected("a listing", &response));
         }
-        let form = response.signature(&self.keys);
-        if form == RawSignature::WithHeaders {
-            self.profile.signature_form = SignatureForm::WithHeaders;
+        let signed = self.exchanges.signed(&response);
+        if let Signed::As(form) = signed {
+            self.profile.signature_form = form;
         }
-        self.note("What do signatures cover?", signature_name(form).into(), &response);
+        self.note("What do signatures cover?", signature_name(signed).into(), &response);
 
         let again = RawRequest { request_id: Some(response.request_id.clone()), ..list };
         let response = self.with_session(again).await?;
@@ -147,7 +145,7 @@ impl Interview {
 
         let path = format!("/partner-user-provision/{NOBODY}");
         let response = self.with_session(RawRequest { path, ..request(&Operation::GET_PROVISION, None) }).await?;
-        if response.status() == 404 {
+        if response.status == 404 {
             self.word(404, &response);
         }
         self.note("How is a 404 worded?", with_status(&response), &response);
@@ -180,7 +178,7 @@ impl Interview {
     async fn create_twice(&mut self, body: &Value) -> Result<(), Failure> {
         let create = || request(&Operation::CREATE_PROVISION, Some(body.clone()));
         let first = self.with_session(create()).await?;
-        let items = first.body();
+        let items = first.json();
         let is_whole = item(&items, "/PartnerUserProvision/id").is_some();
         if !is_success(&first) || !(is_whole || item(&items, "/Id/id").is_some()) {
             self.note("What is a creation answered with?", with_status(&first), &first);
@@ -202,7 +200,7 @@ impl Interview {
     async fn close_all_of(&mut self, uuid: Uuid) -> Result<(), Failure> {
         let path = format!("/partner-user-provision?external_uuid={uuid}&count=200");
         let list = RawRequest { path, ..request(&Operation::LIST_PROVISIONS, None) };
-        let listed = self.with_session(list).await?.body();
+        let listed = self.with_session(list).await?.json();
         let items = listed["Response"].as_array().into_iter().flatten();
         let made: Vec<_> = items.filter_map(|item| item["PartnerUserProvision"]["id"].as_u64()).collect();
         let mut left = Vec::new();
@@ -233,19 +231,19 @@ impl Interview {
         for _ in 0..TOO_MANY {
             let read = RawRequest { keeps_rate_limit: false, ..request(&Operation::GET_INSTALLATION, None) };
             let token = self.session.clone();
-            let response = self.raw.send(&self.keys, RawRequest { token: token.as_ref(), ..read }).await?;
-            let is_refused = response.status() == 429;
+            let response = self.exchanges.send(RawRequest { token: token.as_ref(), ..read }).await?;
+            let is_refused = response.status == 429;
             last = Some(response);
             if is_refused {
                 break;
             }
         }
         let Some(response) = last else { return Ok(()) };
-        if response.status() != 429 {
+        if response.status != 429 {
             self.note(question, format!("there was none after {TOO_MANY} reads at once"), &response);
             return Ok(());
         }
-        let retry_after = response.header("retry-after").map(str::to_owned);
+        let retry_after = response.headers.get("retry-after").and_then(|after| after.to_str().ok()).map(str::to_owned);
         self.profile.retry_after = retry_after.is_some();
         let answer = retry_after.map_or("no".to_owned(), |after| format!("yes: {after}"));
         self.note(question, answer, &response);
@@ -260,7 +258,7 @@ impl Interview {
         self.note("What does the end of a session get?", with_status(&response), &response);
         let response = self.send(RawRequest { token: Some(&token), ..read() }).await?;
         let message = message(&response).unwrap_or_default().to_lowercase();
-        let dead = match response.status() {
+        let dead = match response.status {
             401 => Some(DeadToken::Unauthorized),
             403 if message.contains("insufficient authentication") => Some(DeadToken::InsufficientAuthentication),
             403 if message.contains("insufficient authorisation") => Some(DeadToken::InsufficientAuthorisation),
@@ -283,48 +281,48 @@ impl Interview {
         }
     }
 
-    async fn with_installation(&self, request: RawRequest<'_>) -> Result<UnverifiedResponse, Failure> {
+    async fn with_installation(&self, request: RawRequest<'_>) -> Result<RawResponse, Failure> {
         self.send(RawRequest { token: self.installation.as_ref(), ..request }).await
     }
 
-    async fn with_session(&self, request: RawRequest<'_>) -> Result<UnverifiedResponse, Failure> {
+    async fn with_session(&self, request: RawRequest<'_>) -> Result<RawResponse, Failure> {
         self.send(RawRequest { token: self.session.as_ref(), ..request }).await
     }
 
     /// Sends a request, and again if others at the address have used the limit up.
-    async fn send(&self, request: RawRequest<'_>) -> Result<UnverifiedResponse, Failure> {
+    async fn send(&self, request: RawRequest<'_>) -> Result<RawResponse, Failure> {
         let request = RawRequest { keeps_rate_limit: self.keeps_rate_limits, ..request };
-        let response = self.raw.send(&self.keys, request.clone()).await?;
-        if response.status() != 429 {
+        let response = self.exchanges.send(request.clone()).await?;
+        if response.status != 429 {
             return Ok(response);
         }
         sleep(request.operation.rate_limit.per).await;
         let again = RawRequest { request_id: None, ..request };
-        Ok(self.raw.send(&self.keys, again).await?)
+        self.exchanges.send(again).await
     }
 
-    fn note(&mut self, question: &'static str, answer: String, response: &UnverifiedResponse) {
+    fn note(&mut self, question: &'static str, answer: String, response: &RawResponse) {
         self.progress.set_message(question);
-        let signature = response.signature(&self.keys);
-        if !is_success(response) && matches!(signature, RawSignature::Body | RawSignature::WithHeaders) {
-            self.profile.signed_refusals.insert(response.status());
+        let signed = self.exchanges.signed(response);
+        if !is_success(response) && matches!(signed, Signed::As(_)) {
+            self.profile.signed_refusals.insert(response.status);
         }
         let message =
             if is_success(response) { None } else { message(response).map(|message| self.redacted(&message)) };
-        let signature = signature_name(signature);
-        self.facts.push(Fact { question, answer, status: response.status(), signature, message });
+        let signature = signature_name(signed);
+        self.facts.push(Fact { question, answer, status: response.status, signature, message });
     }
 
-    fn note_unsigned(&mut self, question: &'static str, is_refused: bool, response: &UnverifiedResponse) {
+    fn note_unsigned(&mut self, question: &'static str, is_refused: bool, response: &RawResponse) {
         if is_refused {
             self.word(466, response);
         }
-        let answer = if is_refused { format!("yes: {}", response.status()) } else { "no".into() };
+        let answer = if is_refused { format!("yes: {}", response.status) } else { "no".into() };
         self.note(question, answer, response);
     }
 
     /// Takes bunq's words over.
-    fn word(&mut self, status: u16, response: &UnverifiedResponse) {
+    fn word(&mut self, status: u16, response: &RawResponse) {
         if let Some(message) = message(response) {
             self.profile.wording.insert(status, self.redacted(&message));
         }

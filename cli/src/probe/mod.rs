@@ -1,9 +1,10 @@
 //! `probe`: how bunq's sandbox behaves where no document says it.
 //!
-//! [`interview`] asks; the result is a report that can be sent to this project, and a profile that the sandbox of this program
+//! [`interview`] asks, with the requests of [`exchange`]; the result is a report that can be sent to this project, and a profile that the sandbox of this program
 //! can be started with.
 
 mod answer;
+mod exchange;
 mod interview;
 
 use std::fmt::Write as _;
@@ -38,7 +39,7 @@ pub(super) async fn run(invocation: &Invocation, options: &ProbeOptions) -> Resu
         return Err(Failure::usage(format!("--save {}: there is no such folder: make it first", folder.display())));
     }
     let client = connection.builder().build()?;
-    let mut interview = Interview::new(client.raw(), connection.api_key().clone(), !connection.is_loopback())?;
+    let mut interview = Interview::new(client.base_url(), connection.api_key().clone(), !connection.is_loopback())?;
     let outcome = interview.ask_all(options.create).await;
     interview.end().await;
     outcome?;

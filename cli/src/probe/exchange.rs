@@ -1,0 +1,228 @@
+//! Single exchanges as they are, which no client makes: a repeated request id, a missing signature, a dead token.
+//!
+//! Nothing is retried, renewed or verified here. bunq's rate limit is kept unless a request says otherwise.
+
+use std::collections::{HashMap, VecDeque};
+use std::time::Duration;
+
+use bunq_partner::reqwest::header::{HeaderMap, HeaderName, HeaderValue};
+use bunq_partner::reqwest::{Client, Error, Method};
+use bunq_partner::wire::{SignatureForm, SigningKey, VerifyingKey};
+use bunq_partner::{ErrorKind, HttpConfig, Operation, RateLimit, Secret, Uuid};
+use serde_json::Value;
+use tokio::sync::Mutex;
+use tokio::time::{Instant, sleep_until};
+
+use super::super::exit::Failure;
+
+const REQUEST_ID: &str = "x-bunq-client-request-id";
+const SERVER_SIGNATURE: HeaderName = HeaderName::from_static("x-bunq-server-signature");
+
+/// The headers of every request.
+const HEADERS: [(&str, &str); 6] = [
+    ("accept", "application/json"),
+    ("cache-control", "no-cache"),
+    ("user-agent", concat!("bunq-partner/", env!("CARGO_PKG_VERSION"))),
+    ("x-bunq-language", "en_US"),
+    ("x-bunq-region", "nl_NL"),
+    ("x-bunq-geolocation", "0 0 0 0 000"),
+];
+
+/// How long an exchange may take.
+const TIMEOUT: Duration = Duration::from_secs(30);
+
+/// No response is larger.
+const MAX_BODY: usize = 4 * 1024 * 1024;
+
+/// One request, which need not be right.
+#[derive(Clone)]
+pub(super) struct RawRequest<'a> {
+    /// The operation whose rate limit it counts towards.
+    pub(super) operation: &'static Operation,
+    pub(super) method: &'static str,
+    /// Its path below the base URL, with its query.
+    pub(super) path: String,
+    pub(super) body: Option<Value>,
+    pub(super) token: Option<&'a Secret>,
+    pub(super) is_signed: bool,
+    /// `None`: an id of its own.
+    pub(super) request_id: Option<String>,
+    /// Whether it waits for its turn within the rate limit.
+    pub(super) keeps_rate_limit: bool,
+}
+
+/// A response as it came. Its body may hold tokens.
+pub(super) struct RawResponse {
+    pub(super) status: u16,
+    pub(super) headers: HeaderMap,
+    body: Vec<u8>,
+    /// The request's id.
+    pub(super) request_id: String,
+}
+
+impl RawResponse {
+    /// Its body, if that is JSON; else `null`.
+    pub(super) fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap_or_default()
+    }
+}
+
+/// What a signature of a response is worth.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Signed {
+    /// There is no signature.
+    Not,
+    /// It is bunq's, in this form.
+    As(SignatureForm),
+    /// It is not bunq's.
+    Invalid,
+}
+
+/// Sends requests as they are, with keys of its own.
+pub(super) struct Exchanges {
+    http: Client,
+    base_url: String,
+    key: SigningKey,
+    /// bunq's key, as soon as it is known.
+    bunqs_key: Option<VerifyingKey>,
+    /// When the latest calls of each operation had ended.
+    ended: Mutex<HashMap<&'static str, VecDeque<Instant>>>,
+}
+
+impl Exchanges {
+    /// Makes keys, which takes tens of milliseconds of the thread's time.
+    pub(super) fn with(base_url: &str) -> Result<Self, Failure> {
+        let key = SigningKey::generate().map_err(internal)?;
+        let http = HttpConfig::default().reqwest_client(base_url)?;
+        let base_url = base_url.trim_end_matches('/').to_owned();
+        Ok(Self { http, base_url, key, bunqs_key: None, ended: Mutex::default() })
+    }
+
+    pub(super) fn public_key(&self) -> Result<String, Failure> {
+        self.key.public_key_pem().map_err(internal)
+    }
+
+    /// Takes bunq's key, in PEM.
+    pub(super) fn trust(&mut self, pem: &str) -> Result<(), Failure> {
+        let unusable = |error| Failure::of_kind(ErrorKind::InvalidResponse, format!("the installation: {error}"));
+        self.bunqs_key = Some(VerifyingKey::from_pem(pem).map_err(unusable)?);
+        Ok(())
+    }
+
+    /// What the signature of a response is worth.
+    pub(super) fn signed(&self, response: &RawResponse) -> Signed {
+        let Some(signature) = response.headers.get(SERVER_SIGNATURE) else { return Signed::Not };
+        let headers = || response.headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes()));
+        let holds = |form: &SignatureForm| {
+            let message = form.message(response.status, headers(), &response.body);
+            self.bunqs_key.as_ref().is_some_and(|key| key.verifies(&message, signature.as_bytes()))
+        };
+        let form = [SignatureForm::Body, SignatureForm::WithHeaders].into_iter().find(holds);
+        form.map_or(Signed::Invalid, Signed::As)
+    }
+
+    /// Sends one request, and returns its response, whatever that is.
+    pub(super) async fn send(&self, request: RawRequest<'_>) -> Result<RawResponse, Failure> {
+        let RateLimit { calls, per, .. } = request.operation.rate_limit;
+        let mut ended = self.ended.lock().await;
+        let ended = ended.entry(request.operation.id).or_default();
+        while request.keeps_rate_limit
+            && ended.len() >= usize::try_from(calls).unwrap_or(usize::MAX)
+            && let Some(first) = ended.pop_front()
+        {
+            sleep_until(first + per).await;
+        }
+        let operation = request.operation.id;
+        let response = self.exchange(request).await;
+        ended.push_back(Instant::now());
+        response.map_err(|failure| failure.of(operation))
+    }
+
+    async fn exchange(&self, raw: RawRequest<'_>) -> Result<RawResponse, Failure> {
+        let method = Method::from_bytes(raw.method.as_bytes()).map_err(internal)?;
+        let url = format!("{}{}", self.base_url, raw.path);
+        let request_id = raw.request_id.unwrap_or_else(|| Uuid::new_v4().to_string());
+        let mut request = self.http.request(method, url).timeout(TIMEOUT).header(REQUEST_ID, &request_id);
+        for (name, value) in HEADERS {
+            request = request.header(name, value);
+        }
+        if let Some(body) = raw.body.map(|body| body.to_string()) {
+            if raw.is_signed {
+                let signature = self.key.sign(body.as_bytes()).map_err(internal)?;
+                request = request.header("x-bunq-client-signature", signature);
+            }
+            request = request.header("content-type", "application/json").body(body);
+        }
+        if let Some(token) = raw.token {
+            let mut token = HeaderValue::from_str(token.expose()).map_err(internal)?;
+            token.set_sensitive(true);
+            request = request.header("x-bunq-client-authentication", token);
+        }
+        let mut response = request.send().await.map_err(broken)?;
+        let (status, headers) = (response.status().as_u16(), response.headers().clone());
+        if headers.get(REQUEST_ID).is_some_and(|echo| echo.as_bytes() != request_id.as_bytes()) {
+            let problem = "the response belongs to another request (X-Bunq-Client-Request-Id), and was not used";
+            return Err(Failure::of_kind(ErrorKind::Connection, problem));
+        }
+        let mut body = Vec::new();
+        while let Some(chunk) = response.chunk().await.map_err(broken)? {
+            if chunk.len() > MAX_BODY - body.len() {
+                let problem = format!("the response is larger than {MAX_BODY} bytes");
+                return Err(Failure::of_kind(ErrorKind::InvalidResponse, problem));
+            }
+            body.extend_from_slice(&chunk);
+        }
+        Ok(RawResponse { status, headers, body, request_id })
+    }
+}
+
+fn internal(error: impl std::fmt::Display) -> Failure {
+    Failure::of_kind(ErrorKind::Internal, error.to_string())
+}
+
+/// There is no complete response.
+fn broken(error: Error) -> Failure {
+    let (kind, problem) = if error.is_connect() {
+        (ErrorKind::Connect, "no connection to bunq")
+    } else if error.is_timeout() {
+        (ErrorKind::Timeout, "bunq did not respond in time")
+    } else {
+        (ErrorKind::Connection, "the connection to bunq broke before the response was complete")
+    };
+    let mut message = problem.to_owned();
+    let error = error.without_url();
+    let mut cause = std::error::Error::source(&error);
+    while let Some(inner) = cause {
+        message = format!("{message}: {inner}");
+        cause = inner.source();
+    }
+    Failure::of_kind(kind, message).with_hint("`bunq-partner doctor` finds out what is wrong")
+}
+
+#[cfg(test)]
+mod tests {
+    use bunq_partner::sandbox::Sandbox;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn the_rate_limit_is_kept_unless_a_request_says_otherwise() {
+        test_timeout::start();
+        let operation = &Operation::GET_INSTALLATION;
+        let RateLimit { calls, per, .. } = operation.rate_limit;
+        let sandbox = Sandbox::builder().rate_limit(operation, calls, per).start().await.unwrap();
+        let exchanges = Exchanges::with(sandbox.base_url()).unwrap();
+        let began = Instant::now();
+        let mut statuses = Vec::new();
+        for keeps_rate_limit in [vec![true; 2 * usize::try_from(calls).unwrap() + 1], vec![false; 9]].concat() {
+            let (method, path) = (operation.method, operation.path.to_owned());
+            let (body, token, request_id) = (None, None, None);
+            let request =
+                RawRequest { operation, method, path, body, token, is_signed: true, request_id, keeps_rate_limit };
+            statuses.push(exchanges.send(request).await.unwrap().status);
+        }
+        let (kept, others) = statuses.split_at(statuses.len() - 9);
+        assert!(!kept.contains(&429) && began.elapsed() >= 2 * per, "{kept:?} {:?}", began.elapsed());
+        assert!(others.contains(&429), "{others:?}");
+    }
+}
