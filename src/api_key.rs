@@ -1,4 +1,4 @@
-//! What an API key looks like: one rule for all keys, and a message for each way in which people dress one up.
+//! Checks the form of an API key: one rule for all keys, and a message for each common mistake in copying one.
 
 use crate::environment::Environment;
 use crate::error::Error;
@@ -6,11 +6,11 @@ use crate::types::Secret;
 
 const SANDBOX_PREFIX: &str = "sandbox_";
 
-/// No key is longer.
+/// The longest key that is accepted, in bytes.
 const MAX_LEN: usize = 4096;
 
-/// Refuses what is no key, or one of another environment. A user's key does not show its environment, and may have `=` in
-/// it. No message repeats a part of the key.
+/// Refuses a text that is not a key, and a key of the other environment. A user's key does not show its environment,
+/// and may contain `=`. No message repeats any part of the key.
 pub(crate) fn check(api_key: &Secret, environment: Environment, is_users_key: bool) -> Result<(), Error> {
     let text = api_key.expose();
     form(text).map_err(|problem| Error::invalid_input("api_key", problem))?;
@@ -28,7 +28,7 @@ pub(crate) fn check(api_key: &Secret, environment: Environment, is_users_key: bo
     ))
 }
 
-/// What is wrong with the form of a key; what says most comes first.
+/// What is wrong with the form of a key. The most specific problem comes first.
 fn form(text: &str) -> Result<(), String> {
     let problem = match text {
         "" => "it is empty",
@@ -47,7 +47,7 @@ fn form(text: &str) -> Result<(), String> {
     Err(problem.to_owned())
 }
 
-/// Whether it is a line of a file of settings, such as `BUNQ_API_KEY=…`.
+/// Whether the text is a line of a settings file, such as `BUNQ_API_KEY=…`.
 fn has_name(text: &str) -> bool {
     let text = text.trim_start();
     let (is_exported, text) = match text.strip_prefix("export ") {
@@ -58,7 +58,7 @@ fn has_name(text: &str) -> bool {
     let name = name.trim();
     let is_name = !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || "_-.".contains(c));
     let lower = name.to_ascii_lowercase();
-    // A user's token can begin in the same way.
+    // A user's token may contain `=` too, so the part before it must look like the name of a setting.
     let is_of_a_key = ["key", "token", "bunq", "secret"].iter().any(|word| lower.contains(word));
     let is_variable = name.contains('_') && name == name.to_ascii_uppercase();
     is_name && !text.starts_with(SANDBOX_PREFIX) && (is_exported || is_of_a_key || is_variable)

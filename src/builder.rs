@@ -1,4 +1,4 @@
-//! The settings of a client, and how they are checked before anything is sent.
+//! The settings of a client, and the checks that they pass before anything is sent.
 
 use std::collections::HashMap;
 use std::ffi::OsString;
@@ -26,12 +26,12 @@ use crate::types::{DeviceDescription, PermittedIps, Secret};
 const API_KEY_VARIABLE: &str = "BUNQ_API_KEY";
 const ENVIRONMENT_VARIABLE: &str = "BUNQ_ENV";
 
-/// The rate limits that a client keeps.
+/// The rate limits that a client keeps to.
 #[derive(Debug, Clone)]
 struct Limits {
     /// The limits of another client, if they are shared. The other fields are unused then.
     shared: Option<Arc<RateLimits>>,
-    /// Whether the document's limits hold for operations without a limit of their own.
+    /// Whether the document's limits apply to operations that are not in `set`.
     documented: bool,
     set: HashMap<&'static str, RateLimit>,
 }
@@ -46,7 +46,7 @@ pub struct ClientBuilder {
     base_url: Option<String>,
     device_description: String,
     permitted_ips: PermittedIps,
-    /// `None`: the context is kept in memory.
+    /// `None` keeps the context in memory.
     store: Option<Arc<dyn ContextStore>>,
     config: TransportConfig,
     provisions: ProvisionsConfig,
@@ -69,7 +69,7 @@ impl ClientBuilder {
         }
     }
 
-    /// Takes the settings from environment variables; `variable` reads one.
+    /// Takes the settings from environment variables. `variable` reads one.
     pub(crate) fn from_env(variable: impl Fn(&str) -> Option<Result<String, OsString>>) -> Result<Self, Error> {
         let text = |name: &str| {
             variable(name).transpose().map_err(|_| Error::invalid_input(name, "the environment variable is not text"))
@@ -80,11 +80,11 @@ impl ClientBuilder {
         };
         let api_key = text(API_KEY_VARIABLE)?
             .ok_or_else(|| Error::invalid_input(API_KEY_VARIABLE, "set the environment variable to your API key"))?;
-        // A line end behind it is none of the key.
+        // A trailing line end is not part of the key.
         Ok(Self::new(environment).api_key(api_key.trim()))
     }
 
-    /// Takes over the settings that a user's client shares with its partner's.
+    /// Copies the settings that a user's client shares with its partner's.
     pub(crate) fn for_user(
         environment: Environment,
         partner: &Transport,
@@ -108,8 +108,8 @@ impl ClientBuilder {
         self
     }
 
-    /// Sets the base URL, if it is not that of the environment: for a gateway of your own, or for a
-    /// [sandbox on loopback](crate#a-bunq-on-loopback). It ends in `/v1`, as bunq's own do.
+    /// Sets the base URL, if it differs from the environment's: for a gateway of your own, or for a [sandbox on
+    /// loopback](crate#a-bunq-on-loopback). Include the `/v1` at its end, as in bunq's own URLs.
     ///
     /// It must be HTTPS, except on loopback.
     pub fn base_url(mut self, base_url: impl Into<String>) -> Self {
@@ -119,7 +119,7 @@ impl ClientBuilder {
 
     /// Sets the name under which the device is registered with bunq. The default is `bunq-partner`.
     ///
-    /// A device that an earlier run has registered, and [stored](Self::context_store), stays as it is.
+    /// A device that an earlier run has registered and [stored](Self::context_store) keeps its name.
     pub fn device_description(mut self, description: impl Into<String>) -> Self {
         self.device_description = description.into();
         self
@@ -128,61 +128,64 @@ impl ClientBuilder {
     /// Sets the addresses from which bunq accepts the API key. The default is the address that the device is registered
     /// from.
     ///
-    /// A device that an earlier run has registered, and [stored](Self::context_store), stays as it is: to change its
-    /// addresses, remove the stored context.
+    /// A device that an earlier run has registered and [stored](Self::context_store) keeps its addresses: to change
+    /// them, remove the stored context.
     pub fn permitted_ips(mut self, permitted_ips: PermittedIps) -> Self {
         self.permitted_ips = permitted_ips;
         self
     }
 
-    /// Sets the store of keys and tokens between runs, usually a [`FileStore`](crate::FileStore): a restart within the
-    /// life of the session makes no authentication call, and processes that share the file share the session.
+    /// Sets where keys and tokens are stored between runs, usually a [`FileStore`](crate::FileStore). A restart within
+    /// the life of the session then makes no authentication call, and processes that share the file share the session.
     ///
-    /// By default they are in memory, and lost with the client.
+    /// By default, keys and tokens stay in memory and are lost with the client.
     pub fn context_store(mut self, store: impl ContextStore) -> Self {
         self.store = Some(Arc::new(store));
         self
     }
 
-    /// Sets how bunq is reached: proxy, certificates and addresses, and the headers that you can choose.
+    /// Sets how the client reaches bunq: proxy, certificates, addresses, and the headers that you can choose.
     pub fn http(mut self, http: HttpConfig) -> Self {
         self.config.http = http;
         self
     }
 
-    /// Sets the longest time to connect. The default is 10 seconds.
+    /// Sets the longest time that connecting may take. The default is 10 seconds.
     pub fn connect_timeout(mut self, timeout: Duration) -> Self {
         self.config.connect_timeout = timeout;
         self
     }
 
-    /// Sets the longest time of one attempt, from the request to the end of the response. The default is 30 seconds.
+    /// Sets the longest time that one attempt may take, from the request to the end of the response. The default is 30
+    /// seconds.
     pub fn attempt_timeout(mut self, timeout: Duration) -> Self {
         self.config.attempt_timeout = timeout;
         self
     }
 
-    /// Sets the longest time of a whole call: the opening of its session, the wait for a permit within the rate limit, all
-    /// attempts and the pauses between them. The default is 2 minutes.
+    /// Sets the longest time that a whole call may take: opening its session, waiting for a permit within the rate
+    /// limit, all attempts and the pauses between them. The default is 2 minutes.
     ///
-    /// A call fails at once instead of waiting longer than this. No attempt begins in the last second (or the last tenth,
-    /// if that is less), because it would be cut short and leave the outcome in doubt. If the outcome of a request has to
-    /// be checked, and less time is left than an attempt takes, the check may exceed this time by that of an attempt. The
-    /// calls that open a session have this time each. If it ends while a session is opened, the error is the last failure on
-    /// the way to it, if there was one. A [`Waiter`](crate::Waiter) has a timeout of its own.
+    /// A call that would have to wait longer than this fails at once. No attempt begins in the last second (or the last
+    /// tenth, if that is less), because it would be cut short and leave the outcome in doubt. If the client has to
+    /// check the outcome of a request and less time is left than an attempt takes, the check may exceed this time by
+    /// the time of one attempt. Each of the calls that open a session has this time for itself. If the time ends while
+    /// a session is being opened, the error is the last failure of the opening, if there was one. A
+    /// [`Waiter`](crate::Waiter) has a timeout of its own.
     pub fn operation_timeout(mut self, timeout: Duration) -> Self {
         self.config.operation_timeout = timeout;
         self
     }
 
-    /// Sets the size of the largest response that is read, in bytes. The default is 4 MiB; a full page of provisions has less than
-    /// one. A call takes at most eight times this much memory, whatever the response is made of.
+    /// Sets the size of the largest response that the client reads, in bytes. The default is 4 MiB; a full page of
+    /// provisions has less than 1 MiB. A call takes at most eight times this much memory, whatever the response
+    /// contains.
     pub fn max_response_size(mut self, bytes: usize) -> Self {
         self.config.max_response_size = bytes;
         self
     }
 
-    /// Sets how often, and after which pauses, a failed call is attempted again.
+    /// Sets how often, and after which pauses, the client attempts a failed call again.
     pub fn retry(mut self, policy: RetryPolicy) -> Self {
         self.config.retry = policy;
         self
@@ -195,12 +198,12 @@ impl ClientBuilder {
         self
     }
 
-    /// Sets how long a request to create a provision may take to arrive at bunq after it has failed in doubt. The default
-    /// is 10 seconds.
+    /// Sets how long a request to create a provision may still take to arrive at bunq after it has failed in doubt. The
+    /// default is 10 seconds.
     ///
-    /// For that time [`create`](crate::Provisions::create) searches for the provision before it sends the request again.
-    /// One that arrives later still makes a second user, which the waiter finds if it is there by the time that the
-    /// first one is ready.
+    /// For that time [`create`](crate::Provisions::create) searches for the provision before it sends the request
+    /// again. A request that arrives later makes a second user. The waiter finds that user if it exists by the time
+    /// that the first one is ready.
     pub fn late_arrival(mut self, time: Duration) -> Self {
         self.provisions.late_arrival = time.min(MAX_TIMEOUT);
         self
@@ -209,15 +212,16 @@ impl ClientBuilder {
     /// Sets the rate limit of an operation, in place of the document's: at most `calls` within any period of the length
     /// `per`.
     ///
-    /// A [user's client](Client::for_user) for which one is set no longer shares the limits of its partner's.
+    /// A [user's client](Client::for_user) with a limit that is set here does not share the limits of its partner's
+    /// client.
     pub fn rate_limit(mut self, operation: &Operation, calls: u32, per: Duration) -> Self {
         self.limits.shared = None;
         self.limits.set.insert(operation.id, RateLimit { calls, per });
         self
     }
 
-    /// Removes all rate limits, also those that are set. Limits that are [set](Self::rate_limit) afterwards hold. This is
-    /// for a server without limits, such as a sandbox on loopback.
+    /// Removes all rate limits, including those that were set before. Limits that are [set](Self::rate_limit)
+    /// afterwards apply. Use it for a server without limits, such as a sandbox on loopback.
     pub fn without_rate_limits(mut self) -> Self {
         self.limits.shared = None;
         self.limits.documented = false;
@@ -225,8 +229,8 @@ impl ClientBuilder {
         self
     }
 
-    /// Sets what sees each verified exchange: a [`ReceiptFile`](crate::ReceiptFile), for example. The default is none. A client for
-    /// a user has one of its own.
+    /// Sets an observer, which sees each verified exchange: for example a [`ReceiptFile`](crate::ReceiptFile). The
+    /// default is none. A user's client does not take over the observer of its partner's.
     pub fn observer(mut self, observer: impl ExchangeObserver) -> Self {
         self.config.observer = Some(Arc::new(observer));
         self
@@ -237,9 +241,9 @@ impl ClientBuilder {
     /// # Errors
     ///
     /// [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) if the API key is missing, empty, surrounded by
-    /// white space or belongs to the other environment, if the base URL is invalid, or neither HTTPS nor loopback, if the device
-    /// description or the list of permitted addresses is empty, if a timeout, a size or a rate limit is zero, or if the
-    /// [`HttpConfig`] has something that cannot be used;
+    /// white space or of the other environment, if the base URL is invalid, or neither HTTPS nor loopback, if the
+    /// device description or the list of permitted addresses is empty, if a timeout, a size or a rate limit is zero, or
+    /// if the [`HttpConfig`] contains something that cannot be used;
     /// [`ErrorKind::Internal`](crate::ErrorKind::Internal) if TLS cannot be set up on this machine.
     pub fn build(self) -> Result<Client, Error> {
         let missing = || Error::invalid_input("api_key", "it is missing: call `api_key` on the builder");
@@ -267,7 +271,7 @@ impl ClientBuilder {
     }
 }
 
-/// The settings, with no timeout longer than a clock can hold.
+/// Checks the settings, and shortens each timeout to what a clock can hold.
 fn check_config(mut config: TransportConfig) -> Result<TransportConfig, Error> {
     let timeouts = [
         ("connect_timeout", &mut config.connect_timeout),
@@ -280,7 +284,7 @@ fn check_config(mut config: TransportConfig) -> Result<TransportConfig, Error> {
         }
         *timeout = (*timeout).min(MAX_TIMEOUT);
     }
-    // An attempt that ends before it has a connection must be known not to have been sent.
+    // The connect timeout must expire first, so that an attempt without a connection is known not to have been sent.
     config.connect_timeout = config.connect_timeout.min(config.attempt_timeout.mul_f64(0.9));
     if config.max_response_size == 0 {
         return Err(Error::invalid_input("max_response_size", "it is zero: set at least the size of a response"));
@@ -308,7 +312,7 @@ fn check_rate_limits(overrides: HashMap<&'static str, RateLimit>) -> Result<Hash
 mod tests {
     use super::*;
 
-    /// Where the client goes that these variables make.
+    /// The base URL of a client that is built from these variables.
     fn from(variables: &[(&str, &str)]) -> Result<String, String> {
         let find =
             |name: &str| variables.iter().find(|(other, _)| *other == name).map(|(_, value)| Ok(value.to_string()));

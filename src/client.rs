@@ -20,13 +20,13 @@ use crate::types::{Credential, CredentialStatus, Secret};
 
 /// A client of bunq's Partner API, for one API key.
 ///
-/// Cheap to clone: all clones share the connections, the rate limits and the one session, which is opened by the first
-/// call that needs it. Must be used within a Tokio runtime.
+/// Cheap to clone: all clones share the connections, the rate limits and one session, which the first call that needs
+/// it opens. Must be used within a Tokio runtime.
 ///
-/// Several runtimes can share one client, as a `static` of tests that have a runtime each, and end at any time: each keeps
-/// connections of its own, and what a task of one does for all, another goes on with. A session that is being opened in a
-/// runtime that is there but not run, such as a `current_thread` one outside of `block_on`, is waited for as long as a call
-/// may take.
+/// Several runtimes can share one client, for example a `static` in tests with a runtime each, and each runtime can end
+/// at any time. Each runtime has its own connections; when a runtime ends that ran a shared task, another runtime takes
+/// the task over. If a session is being opened in a runtime that exists but is not being run, such as a
+/// `current_thread` runtime outside of `block_on`, other calls wait for it for as long as a call may take.
 ///
 /// ```no_run
 /// # async fn example() -> Result<(), bunq_partner::Error> {
@@ -68,8 +68,8 @@ impl Client {
         ClientBuilder::new(environment)
     }
 
-    /// Starts to build a client from the process's environment: the API key from `BUNQ_API_KEY`, and from
-    /// `BUNQ_ENV` either `sandbox`, which is also meant where it is not set, or `production`.
+    /// Starts to build a client from environment variables of the process: the API key from `BUNQ_API_KEY`, and the
+    /// environment from `BUNQ_ENV`, which is `sandbox` (the default) or `production`.
     ///
     /// # Errors
     ///
@@ -83,8 +83,8 @@ impl Client {
         self.transport.base_url()
     }
 
-    /// Returns the fingerprint of the API key, which shows which key it is of and nothing of the key. It is in journals and in
-    /// stored contexts too: a program that keeps what is of one key can tell it by this.
+    /// Returns a fingerprint of the API key, which identifies the key and reveals nothing of it. Journals and stored
+    /// contexts contain it too: use it to tell which key your own records belong to.
     pub fn api_key_fingerprint(&self) -> &str {
         self.session.api_key_fingerprint()
     }
@@ -101,19 +101,20 @@ impl Client {
 
     /// Starts to build a client that acts for a provisioned user, with the credential of the user's provision.
     ///
-    /// [`open_session`](Self::open_session) takes the credential into use, and [`user`](Self::user) returns the id with
+    /// [`open_session`](Self::open_session) activates the credential, and [`user`](Self::user) returns the id with
     /// which bunq's paths for that user begin. This crate has no calls on accounts and payments yet, and a user may not
     /// make the calls on provisions.
     ///
-    /// The builder has this client's timeouts, base URL and [`HttpConfig`](crate::HttpConfig), and the two clients share their rate limits, because bunq
-    /// counts calls by the address that they come from. The first session turns the credential `ACTIVE`, and bunq never
-    /// shows its token again: give the builder a [context store](ClientBuilder::context_store) of the user's own, and
-    /// store the token as you store your API key, for [`for_user_token`](Self::for_user_token) after a restart.
+    /// The builder has this client's timeouts, base URL and [`HttpConfig`](crate::HttpConfig). The two clients share
+    /// their rate limits, because bunq counts calls by the address that they come from. The first session turns the
+    /// credential `ACTIVE`, and bunq never shows its token again: give the builder a [context
+    /// store](ClientBuilder::context_store) of the user's own, and store the token as you store your API key, for
+    /// [`for_user_token`](Self::for_user_token) after a restart.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::CredentialSpent`] if the credential has expired or its token is not shown any more:
-    /// [`reset_token`](Provisions::reset_token) gets another.
+    /// [`ErrorKind::CredentialSpent`] if the credential has expired or bunq does not show its token any more: get
+    /// another with [`reset_token`](Provisions::reset_token).
     pub fn for_user(&self, credential: &Credential) -> Result<ClientBuilder, Error> {
         let spent = |problem: &str| {
             let message = format_args!("the credential {problem}: get another with `reset_token`");
@@ -134,11 +135,10 @@ impl Client {
         ClientBuilder::for_user(self.environment, &self.transport, *self.provisions.config(), token.into())
     }
 
-    /// Opens a session now, if none is open; otherwise the first call does it.
+    /// Opens a session now if none is open. Without it, the first call opens one.
     ///
-    /// Call it at the start of a program to learn at once whether the API key is accepted, and on a user's client to
-    /// take the credential into use before it expires. A stored session that has not expired is used without
-    /// asking bunq.
+    /// Call it at the start of a program to learn at once whether bunq accepts the API key, and on a user's client to
+    /// activate the credential before it expires. A stored session that has not expired is used without asking bunq.
     ///
     /// # Errors
     ///
@@ -147,23 +147,23 @@ impl Client {
         self.session.open().await
     }
 
-    /// Makes a new installation, with keys of its own, and opens a session with it, in place of the one that is in memory
-    /// or in the [context store](ClientBuilder::context_store).
+    /// Makes a new installation, with its own keys, and opens a session with it. They replace those in memory or in the
+    /// [context store](ClientBuilder::context_store).
     ///
-    /// Call it when bunq has forgotten the installation, as after its sandbox is emptied, or when bunq's signatures are not
-    /// valid any more, because the key that is stored is damaged or out of date. In memory alone, a client does it by itself
-    /// when bunq refuses the installation. It never does so because a signature is not valid, since that would trust whoever
-    /// made it.
+    /// Call it when bunq has forgotten the installation, as after bunq has emptied its sandbox, or when bunq's
+    /// signatures are not valid any more because the stored key is damaged or out of date. A client without a store
+    /// does it by itself when bunq refuses the installation. It never does it because of an invalid signature: it would
+    /// then trust whoever made that signature.
     ///
-    /// One call is enough for all that share a store: before a call of theirs fails, because a signature is not valid or
-    /// because a refused session cannot be renewed, they read the store once, and use what is there if it is another
-    /// installation. Calls of `reinstall` at the same time share one, also in several processes: what another has stored
-    /// meanwhile, and bunq accepts, is taken over.
+    /// One call is enough for all clients that share a store. Before one of their calls fails because a signature is
+    /// not valid, or because a refused session cannot be renewed, the client reads the store once, and uses the stored
+    /// context if it is of another installation. Concurrent calls of `reinstall` share one new installation, also
+    /// across processes: a call takes over what another has stored meanwhile, if bunq accepts it.
     ///
     /// # Errors
     ///
-    /// [`Context`](ErrorKind::Context) if the stored context is another client's, or cannot be read: it is not replaced.
-    /// Remove it then.
+    /// [`Context`](ErrorKind::Context) if the stored context belongs to another client or cannot be read. It is not
+    /// replaced then: remove it.
     pub async fn reinstall(&self) -> Result<(), Error> {
         self.session.reinstall().await
     }
@@ -181,13 +181,13 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// [`InvalidResponse`](ErrorKind::InvalidResponse) if bunq did not say it when the session was opened.
+    /// [`InvalidResponse`](ErrorKind::InvalidResponse) if bunq did not name the user when the session was opened.
     pub async fn user(&self) -> Result<SessionUser, Error> {
         self.session.user().await
     }
 
-    /// Returns how long a call of `operation` would wait for its permit within bunq's rate limit if it began now. It asks
-    /// nobody: what others at the address do is not known.
+    /// Returns how long a call of `operation` would wait for its permit within bunq's rate limit if it began now. It
+    /// sends nothing, and does not know of calls that others make from the same address.
     ///
     /// ```no_run
     /// # async fn example(client: bunq_partner::Client) {
@@ -203,11 +203,11 @@ impl Client {
         self.transport.limits().expected_wait(operation)
     }
 
-    /// Yields why attempts of the client's calls fail, from now on: each failure that [may pass](Error::is_retryable), also where
-    /// the call goes on with another attempt. Of those that come together, it yields the last.
+    /// Yields the failures of attempts, from now on: each failure that [may pass](Error::is_retryable), also if the
+    /// call goes on with another attempt. Of failures that come between two polls, it yields the last.
     ///
-    /// It says what a [`Bulk`](crate::Bulk) operation or a [`Waiter`](crate::Waiter) waits for that goes on through an outage: a
-    /// name, a port, a certificate, the bank.
+    /// While a [`Bulk`](crate::Bulk) operation or a [`Waiter`](crate::Waiter) goes on through an outage, this tells
+    /// what it waits for: a name, a port, a certificate, or bunq.
     ///
     /// ```no_run
     /// # async fn example(client: bunq_partner::Client) {
@@ -225,26 +225,26 @@ impl Client {
         })
     }
 
-    /// Returns what the client has of earlier calls, in memory or in the [context store](ClientBuilder::context_store), without
-    /// asking bunq; `None` if it has nothing.
+    /// Returns what the client knows from earlier calls, in memory or in the [context
+    /// store](ClientBuilder::context_store), without asking bunq; `None` if it knows nothing.
     ///
     /// # Errors
     ///
-    /// [`Context`](ErrorKind::Context) if the stored context cannot be read or is another client's.
+    /// [`Context`](ErrorKind::Context) if the stored context cannot be read or belongs to another client.
     pub async fn context(&self) -> Result<Option<ContextSummary>, Error> {
         self.session.context().await
     }
 
-    /// Ends the session at bunq, if there is one, also one that a [context store](ClientBuilder::context_store) has
-    /// from an earlier run. The next call opens a new one.
+    /// Ends the session at bunq, if there is one, including one that a [context store](ClientBuilder::context_store)
+    /// has from an earlier run. The next call opens a new one.
     ///
-    /// Call it when the work is done and the context is not stored: a session that is not ended lives on for a week, and
-    /// its token with it.
+    /// Call it when the work is done and the context is not stored: otherwise the session and its token live on for a
+    /// week.
     ///
     /// # Errors
     ///
-    /// If it fails, the session stays in use. A session that bunq refuses, and refuses again when asked about it, has ended
-    /// already: that is a success.
+    /// If it fails, the session stays in use. If bunq refuses the session, and refuses it again when the client checks
+    /// it, the session has already ended, and this succeeds.
     pub async fn end_session(&self) -> Result<(), Error> {
         self.session.end().await
     }

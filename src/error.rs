@@ -1,8 +1,8 @@
 //! The error of every call.
 //!
-//! It has what went wrong and with which value, whether the request was sent, and the ids that bunq's support asks for. It
-//! never carries a body, a token or a key. Whether a failed request may have been carried out is decided here, by one
-//! function that all callers share.
+//! It says what went wrong and with which value, whether the request was sent, and the ids that bunq's support asks
+//! for. It never contains a body, a token or a key. One function here decides for all callers whether a failed request
+//! may have been carried out.
 
 use std::any::Any;
 use std::fmt;
@@ -13,7 +13,7 @@ use crate::operation::Operation;
 use crate::text::one_line;
 use crate::types::InvalidValue;
 
-/// How much of a text from outside an error repeats.
+/// How many characters of a foreign text an error repeats.
 const MAX_FOREIGN_CHARS: usize = 500;
 
 /// What kind of failure an [`Error`] is.
@@ -25,14 +25,14 @@ const MAX_FOREIGN_CHARS: usize = 500;
 /// [`Internal`](Self::Internal), and with [`Context`](Self::Context) if a [`ContextStore`](crate::ContextStore) is used.
 /// The documentation of a method lists only the kinds that it adds.
 ///
-/// Of a response, the kind says what its status means. Whether that is bunq's own word is
-/// [`Error::is_from_bunq`]: something else, such as a proxy, may have answered.
+/// For a response, the kind says what its status means. [`Error::is_from_bunq`] says whether bunq itself responded or
+/// something else, such as a proxy.
 ///
 /// More kinds may come: match with a wildcard arm.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// A value that you gave is not one that bunq accepts. Nothing was sent.
+    /// You gave a value that bunq does not accept. Nothing was sent.
     InvalidInput,
     /// No connection to bunq could be made. Nothing was sent.
     Connect,
@@ -42,45 +42,45 @@ pub enum ErrorKind {
     Timeout,
     /// The response is not what the document describes: not JSON, of another shape, empty or too large.
     InvalidResponse,
-    /// A success response has no signature of bunq's, or a wrong one. It was not used.
+    /// A success response has no signature of bunq's, or an invalid one. It was not used.
     Signature,
     /// bunq does not accept the key, the token, the address or the signature: 401, 403 with one of two texts, or 400
     /// when a session is opened.
     Unauthorized,
-    /// 403 of bunq's own: the caller may not do this, as a user may not do what only the partner may. It is not about the
-    /// key: bunq says so in other words than those of a dead token, or in the same words though the session is alive.
+    /// A 403 from bunq itself: the caller may not do this. For example, a user may not do what only the partner may.
+    /// The key is not the cause: bunq's text is not the one for a dead token, or it is, but the session is alive.
     Forbidden,
     /// 404: there is no such object.
     NotFound,
-    /// More calls than bunq allows: bunq responded with 429, or the wait for a permit would outlast the call.
+    /// Too many calls: bunq responded with 429, or the wait for a permit would exceed the time of the call.
     RateLimited,
     /// 491: bunq is under maintenance.
     Maintenance,
-    /// Another 3xx or 4xx: the request is refused.
+    /// Another 3xx or 4xx: bunq refuses the request.
     Rejected,
     /// A 5xx: bunq failed, or a proxy in front of it.
     Server,
-    /// A provision that is waited for has reached a status from which it cannot meet the condition, or the one that bunq has with an
-    /// `external_uuid` is not what is requested.
+    /// The provision has reached a status from which it cannot meet the awaited condition, or bunq's provision with
+    /// this `external_uuid` is not the one that was requested.
     Unattainable,
-    /// A provision that is waited for has not met the condition in time.
+    /// The provision did not meet the awaited condition in time.
     WaitTimeout,
-    /// A credential has expired unused, or has been used already: reset it with
+    /// A credential has expired unused, or has already been used: reset it with
     /// [`reset_token`](crate::Provisions::reset_token).
     CredentialSpent,
     /// bunq has more than one provision with the same `external_uuid`. The message names them.
     Duplicate,
     /// The stored context cannot be used or written.
     Context,
-    /// The [`Journal`](crate::Journal) of bulk work or the [receipts](crate::ReceiptFile) cannot be read or written, or are those of
-    /// something else.
+    /// The [`Journal`](crate::Journal) of bulk work or the [receipts](crate::ReceiptFile) cannot be read or written, or
+    /// belong to something else.
     Storage,
-    /// This machine failed: a key could not be generated, TLS not be set up, or a task not be run.
+    /// This machine failed: it could not generate a key, set up TLS or run a task.
     Internal,
 }
 
 impl ErrorKind {
-    /// The name of the kind, for metrics and logs: `RateLimited`. It is what spans have as `error.type`.
+    /// The name of the kind, for metrics and logs: `RateLimited`. Spans have it as `error.type`.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::InvalidInput => "InvalidInput",
@@ -123,26 +123,26 @@ impl ErrorKind {
 
 /// Whether the request of a failed call was sent.
 ///
-/// It concerns the call itself: if the session that a call needs could not be opened, the call was not sent. Whether bunq
-/// may have carried the call out is [`Error::is_doubtful`].
+/// This is about the call itself: if the session that a call needs could not be opened, the call was not sent.
+/// [`Error::is_doubtful`] says whether bunq may have carried the call out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Sent {
     /// It was not sent.
     No,
-    /// It was on its way when the failure came; there was no complete response.
+    /// It was on its way when the call failed. There was no complete response.
     Maybe,
     /// It was sent, and bunq or a proxy in front of it responded.
     Responded,
 }
 
-/// What is known of the last exchange of a call.
+/// What is known about the last exchange of a call.
 #[derive(Debug, Clone)]
 pub(crate) struct CallMetadata {
     pub(crate) operation: &'static Operation,
     /// The attempts so far, this one included.
     pub(crate) attempts: u32,
-    /// `None` where the call ended before a request was made.
+    /// `None` if the call ended before a request was made.
     pub(crate) request_id: Option<String>,
     pub(crate) status: Option<u16>,
     pub(crate) response_id: Option<String>,
@@ -155,7 +155,7 @@ impl CallMetadata {
     }
 }
 
-/// Whether a request with this failure may have been carried out: it got no complete response, or one that proves
+/// Whether a request that failed in this way may have been carried out: it got no complete response, or one that proves
 /// nothing.
 fn may_have_run(kind: ErrorKind, sent: Sent, is_from_bunq: bool) -> bool {
     match (sent, kind) {
@@ -182,9 +182,9 @@ struct Inner {
     is_from_bunq: bool,
     /// The response has a signature that is not valid.
     has_invalid_signature: bool,
-    /// It passes, though its kind does not by itself.
+    /// The failure passes by itself, although others of its kind do not.
     is_passing: bool,
-    /// Nobody could find out whether a refused request was carried out nevertheless.
+    /// The client could not find out whether a refused request was carried out nevertheless.
     is_in_doubt: bool,
     /// A setting is the cause: see [`Error::is_misconfiguration`].
     is_misconfiguration: bool,
@@ -195,7 +195,7 @@ struct Inner {
     additional_parameter: Option<String>,
     last_seen: Option<Arc<dyn Any + Send + Sync>>,
     source: Option<Arc<dyn std::error::Error + Send + Sync>>,
-    /// What is known of the response is that of the source, which tells it.
+    /// The details of the response are those of the source: `Display` prints the source in place of them.
     is_told_by_source: bool,
 }
 
@@ -210,11 +210,11 @@ impl Error {
         self.0.sent
     }
 
-    /// Whether bunq may have carried the request out although the call failed: it got no complete response, or one that
-    /// proves nothing; or [`create`], [`close`] or [`reset_token`] was refused, and could not look whether that was the last
-    /// word. Check the outcome before you send such a request again.
+    /// Whether bunq may have carried the request out although the call failed: the request got no complete response, or
+    /// one that proves nothing; or [`create`], [`close`] or [`reset_token`] was refused, and could not find out whether
+    /// it was carried out nevertheless. Check the outcome before you send such a request again.
     ///
-    /// It is `false` for a read, for a wait, and for whatever else does no harm when it is repeated
+    /// It is `false` for reads, for waits, and for everything else that does no harm when it is repeated
     /// ([`Operation::idempotent`]).
     ///
     /// [`create`]: crate::Provisions::create
@@ -225,37 +225,39 @@ impl Error {
             && (self.0.is_in_doubt || may_have_run(self.0.kind, self.0.sent, self.0.is_from_bunq))
     }
 
-    /// Whether `operation` may be attempted again after this failure without a look at what happened: it surely was not
-    /// sent, or a second execution does no harm. A refusal is not enough: nothing binds its status to the request.
+    /// Whether `operation` may be attempted again after this failure without checking what happened: the request was
+    /// certainly not sent, or a second execution does no harm. A refusal is not enough, because nothing binds its
+    /// status to the request.
     pub(crate) fn permits_repeating(&self, operation: &Operation) -> bool {
         operation.idempotent || self.0.sent == Sent::No
     }
 
-    /// Whether the same call may succeed later: its [kind](ErrorKind::is_transient) passes by itself, the refusal may be
-    /// another's than bunq's, such as a proxy's, or a refused session can be renewed later.
+    /// Whether the same call may succeed later: its [kind](ErrorKind::is_transient) passes by itself, the refusal may
+    /// come from something other than bunq, such as a proxy, or a refused session can be renewed later.
     ///
     /// That does not say whether the call may safely be repeated: see [`is_doubtful`](Self::is_doubtful).
     pub fn is_retryable(&self) -> bool {
         self.0.kind.is_transient() || self.0.is_passing || self.is_unproven_refusal()
     }
 
-    /// Whether no connection is made until somebody changes a setting, here or at the other end: the certificate of the server
-    /// or of the proxy is not trusted or is for another name, or the proxy refuses the password or is not one over HTTP.
+    /// Whether connections fail until somebody changes a setting, here or at the other end: the certificate of the
+    /// server or of the proxy is not trusted or is for another name, the proxy refuses the password, or the proxy does
+    /// not speak HTTP.
     ///
-    /// [`is_retryable`](Self::is_retryable) is true too, because it can be put right while a call is tried again. If nothing has
-    /// worked before, it is rather the setting of your own.
+    /// [`is_retryable`](Self::is_retryable) is true too, because the setting can be corrected while the call is tried
+    /// again. If no call has succeeded before, the wrong setting is probably your own.
     pub fn is_misconfiguration(&self) -> bool {
         let cause = self.0.source.as_ref().and_then(|source| source.downcast_ref::<Self>());
         self.0.is_misconfiguration || cause.is_some_and(Self::is_misconfiguration)
     }
 
-    /// Whether the response is a refusal that bunq did not make, as far as can be known.
+    /// Whether the response is a refusal that is not known to be bunq's own.
     fn is_unproven_refusal(&self) -> bool {
         let is_refusal = matches!(self.0.kind, ErrorKind::Unauthorized | ErrorKind::NotFound | ErrorKind::Rejected);
         is_refusal && self.status().is_some() && !self.0.is_from_bunq
     }
 
-    /// Whether bunq itself refuses the call for its rate.
+    /// Whether bunq itself refuses the call because of its rate limit.
     pub(crate) fn is_throttling(&self) -> bool {
         self.0.is_from_bunq && self.status() == Some(429)
     }
@@ -270,23 +272,24 @@ impl Error {
         refuses && self.0.is_from_bunq && self.0.kind == ErrorKind::Unauthorized
     }
 
-    /// Whether the response, a success or a refusal, has a signature that is not valid for the key that the client has.
+    /// Whether the response, a success or a refusal, has a signature that does not verify with the client's key for
+    /// bunq.
     pub(crate) fn has_invalid_signature(&self) -> bool {
         self.0.has_invalid_signature
     }
 
-    /// Whether bunq itself has refused the call, as far as can be known: the response is a refusal in bunq's envelope,
-    /// echoes the id of the request, and has no signature that is not valid. Most of bunq's refusals are not signed.
+    /// Whether bunq itself refused the call, as far as the client can tell: the response is a refusal in bunq's
+    /// envelope, echoes the id of the request, and has no invalid signature. Most of bunq's refusals are not signed.
     ///
-    /// If a response refuses the call and this is `false`, something else has answered, such as a proxy. It knows nothing of
-    /// your key, your objects or bunq's rate limits, whatever its status says, and the call
-    /// [may succeed later](Self::is_retryable).
+    /// If a response refuses the call and this is `false`, something else has answered, such as a proxy. It knows
+    /// nothing of your key, your objects or bunq's rate limits, whatever its status says, and the call [may succeed
+    /// later](Self::is_retryable).
     pub fn is_from_bunq(&self) -> bool {
         self.0.is_from_bunq
     }
 
-    /// How long to wait before the next attempt, if that is known: bunq asks for it, or its rate limit has no permit before.
-    /// A refusal that bunq has not signed can ask for a minute at most.
+    /// How long to wait before the next attempt, if that is known: bunq asked for it, or its rate limit has no permit
+    /// earlier. A refusal that bunq has not signed can ask for at most a minute.
     pub fn retry_after(&self) -> Option<Duration> {
         self.0.retry_after
     }
@@ -316,28 +319,29 @@ impl Error {
         self.0.metadata.as_ref()?.response_id.as_deref()
     }
 
-    /// The messages of a refusal in bunq's envelope. They are bunq's own if [`is_from_bunq`](Self::is_from_bunq) is `true`.
+    /// The messages of a refusal in bunq's envelope. They come from bunq itself if [`is_from_bunq`](Self::is_from_bunq)
+    /// is `true`.
     pub fn bunq_messages(&self) -> &[String] {
         &self.0.bunq_messages
     }
 
-    /// The `error_additional_parameter` of bunq's messages, which have one for some refusals: JSON of open shape, an array
-    /// with that of each message. Nothing of it is in `Display` or `Debug`, because it may be about a person.
+    /// The `error_additional_parameter` of bunq's messages, which some refusals have: a JSON array with the value of
+    /// each message, of open shape. `Display` and `Debug` leave it out, because it may be about a person.
     ///
     /// It is `None` if there is none, or if it is longer than 16 KiB.
     pub fn additional_parameter(&self) -> Option<&str> {
         self.0.additional_parameter.as_deref()
     }
 
-    /// The object as it was last seen, where a wait or a verb has failed: `error.last_seen::<Provision>()`. `None` if none was
-    /// seen, or if it was of another type.
+    /// The object as it was last seen before a wait or a verb failed: `error.last_seen::<Provision>()`. `None` if none
+    /// was seen, or if it has another type.
     pub fn last_seen<R: Any>(&self) -> Option<&R> {
         self.0.last_seen.as_deref()?.downcast_ref()
     }
 
-    /// Makes the error of a [`ContextStore`](crate::ContextStore) that you write: its context cannot be read or written.
+    /// Makes the error for a [`ContextStore`](crate::ContextStore) of your own that cannot read or write its context.
     ///
-    /// `problem` names the store and what to do. It is shown and logged, so it must hold no secret.
+    /// `problem` names the store and says what to do. It is shown and logged, so it must not contain a secret.
     ///
     /// ```
     /// use bunq_partner::{Error, ErrorKind};
@@ -349,9 +353,9 @@ impl Error {
         Self::new(ErrorKind::Context, Sent::No, problem)
     }
 
-    /// Makes the error of a [`Journal`](crate::Journal) that you write: it cannot be read or written.
+    /// Makes the error for a [`Journal`](crate::Journal) of your own that cannot be read or written.
     ///
-    /// `problem` names the journal and what to do.
+    /// `problem` names the journal and says what to do.
     pub fn storage(problem: impl fmt::Display) -> Self {
         Self::new(ErrorKind::Storage, Sent::No, problem)
     }
@@ -376,7 +380,7 @@ impl Error {
         }))
     }
 
-    /// A value that is not accepted; `field` is the name that the caller knows it by.
+    /// A value that is not accepted. `field` is its name as the caller knows it.
     pub(crate) fn invalid_input(field: &str, problem: impl fmt::Display) -> Self {
         Self::new(ErrorKind::InvalidInput, Sent::No, format_args!("{field}: {problem}"))
     }
@@ -390,8 +394,8 @@ impl Error {
         Self::new(ErrorKind::Internal, Sent::No, problem)
     }
 
-    /// The failure of a call that was not sent, because what it waited for was not there in time: of the kind of the last
-    /// failure on the way to that, and with all that is known of it.
+    /// The failure of a call that was not sent because it waited in vain for something. It has the kind and all details
+    /// of `last`, the last failure of what it waited for.
     pub(crate) fn held_up(problem: &str, last: Self) -> Self {
         let mut inner = last.0.clone();
         inner.sent = Sent::No;
@@ -407,7 +411,8 @@ impl Error {
         self
     }
 
-    /// The same error with what the response says. It is bunq's own refusal if it is proven to be.
+    /// The same error with the content of the response. `is_from_bunq` says whether the refusal is proven to be bunq's
+    /// own.
     pub(crate) fn with_refusal(mut self, is_from_bunq: bool, messages: &[String], additional: Option<String>) -> Self {
         self.0.is_from_bunq = is_from_bunq;
         self.0.bunq_messages = messages.iter().map(|message| one_line(message, MAX_FOREIGN_CHARS)).collect();
@@ -415,12 +420,12 @@ impl Error {
         self
     }
 
-    /// What is known of the last exchange, if a call has failed.
+    /// What is known about the last exchange, if a call has failed.
     pub(crate) fn metadata(&self) -> Option<&CallMetadata> {
         self.0.metadata.as_ref()
     }
 
-    /// The same refusal, of which `evidence` shows that it is not about the token.
+    /// The same refusal as [`Forbidden`](ErrorKind::Forbidden): `evidence` shows that it is not about the token.
     pub(crate) fn forbidden(mut self, evidence: &str) -> Self {
         self.0.kind = ErrorKind::Forbidden;
         self.0.message = format!(
@@ -435,21 +440,21 @@ impl Error {
         self
     }
 
-    /// The same error with what to do about it.
+    /// The same error with advice what to do.
     pub(crate) fn with_advice(mut self, advice: &str) -> Self {
         self.0.message = format!("{}: {advice}", self.0.message);
         self
     }
 
-    /// The same error, after which the call can be made again when this time has passed.
+    /// The same error, marked as one after which the call can be made again when `pause` has passed.
     pub(crate) fn passing_after(mut self, pause: Duration) -> Self {
         self.0.is_passing = true;
         self.0.retry_after = Some(pause);
         self
     }
 
-    /// The same refusal, of which nobody could find out whether it is the last word, because of the failure of a look, or
-    /// because a request may still arrive.
+    /// The same refusal, marked as in doubt: the client could not find out whether the request was carried out
+    /// nevertheless, because the check failed or because a request may still arrive.
     pub(crate) fn in_doubt(mut self, failure: Option<Self>) -> Self {
         self.0.is_in_doubt = true;
         let error = self.with_advice("whether it was carried out nevertheless could not be found out");
@@ -459,7 +464,7 @@ impl Error {
         }
     }
 
-    /// The same error, with a setting as its cause or not.
+    /// The same error, marked as caused by a setting or not.
     pub(crate) fn due_to_a_setting(mut self, is_misconfiguration: bool) -> Self {
         self.0.is_misconfiguration = is_misconfiguration;
         self
@@ -521,8 +526,8 @@ impl fmt::Display for Error {
     }
 }
 
-/// What made a call fail: an error of this crate as it stands, or else the innermost cause. The outer ones say no more
-/// than that something failed.
+/// What made a call fail: an error of this crate as it stands, otherwise the innermost cause. The outer errors only say
+/// that something failed.
 fn cause(error: &(dyn std::error::Error + 'static)) -> String {
     match error.source() {
         Some(inner) if !error.is::<Error>() => cause(inner),
@@ -530,18 +535,18 @@ fn cause(error: &(dyn std::error::Error + 'static)) -> String {
     }
 }
 
-/// A 403 that is not about the token.
+/// The message of a 403 that is not about the token.
 pub(crate) const FORBIDDEN: &str = "bunq does not allow the caller to do this";
 
-/// Whether a message of a 403 is what bunq says of a token that it does not accept any more. Other words mean that the
-/// caller may not do this.
+/// Whether the message of a 403 is bunq's text for a token that it does not accept any more. Any other text means that
+/// the caller may not do this.
 pub(crate) fn is_token_refusal(message: &str) -> bool {
     let message = message.trim().trim_end_matches('.').to_ascii_lowercase();
     matches!(message.as_str(), "insufficient authentication" | "insufficient authorisation")
 }
 
 impl fmt::Debug for Error {
-    /// The line of `Display` first, because a `main` that returns the error prints this.
+    /// Prints the line of `Display` first, because a `main` that returns the error prints `Debug`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Inner { kind, sent, source, .. } = &*self.0;
         write!(f, "{self} [{kind:?}, sent: {sent:?}")?;

@@ -1,6 +1,6 @@
 //! The operations of the document and how each is called: with which token, whether it may be repeated, how often.
 //!
-//! The table is generated from the `x-bunq-*` of the document.
+//! The table is generated from the document's `x-bunq-*` members.
 
 use std::time::Duration;
 
@@ -20,8 +20,8 @@ pub struct Operation {
     pub query: &'static [&'static str],
     /// Whether its request has a body.
     pub has_body: bool,
-    /// Whether a second execution does no harm: it changes nothing more than the first, or makes something that nobody
-    /// uses, such as a second session.
+    /// Whether a second execution does no harm: it changes nothing more than the first, or makes something that stays
+    /// unused, such as a second session.
     pub idempotent: bool,
     /// Whether the client makes this call by itself, to open or end a session. [`Api`](crate::Api) does not offer it.
     pub managed: bool,
@@ -45,21 +45,21 @@ pub enum Auth {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RateLimit {
-    /// How many calls.
+    /// The number of calls.
     pub calls: u32,
     /// The length of the period.
     pub per: Duration,
 }
 
 impl RateLimit {
-    /// At most `calls` calls within any period of the length `per`.
+    /// Allows at most `calls` calls within any period of the length `per`.
     pub const fn new(calls: u32, per: Duration) -> Self {
         Self { calls, per }
     }
 }
 
 impl Operation {
-    /// The operation with this `operationId`.
+    /// Returns the operation with this `operationId`.
     ///
     /// ```
     /// use bunq_partner::Operation;

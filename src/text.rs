@@ -1,13 +1,13 @@
 //! Texts from outside, made safe to show.
 
-/// The text with a space for each character that could forge a line, and no longer than `max_chars` characters.
+/// The text with each character that could forge a line replaced by a space, cut to `max_chars` characters.
 pub(crate) fn one_line(text: &str, max_chars: usize) -> String {
     text.chars().map(|c| if forges_lines(c) { ' ' } else { c }).take(max_chars).collect()
 }
 
-/// Whether a character ends a line, changes the direction of a text or shows nothing: a reader cannot tell what the text
-/// says where it stands. They are the controls of Unicode (`Cc`), its separators of lines (`Zl`, `Zp`), and of its formats
-/// (`Cf`) all that texts in European languages do not need.
+/// Whether a character ends a line, changes the direction of a text or is invisible, so that a reader cannot tell what
+/// the text says. These are Unicode's controls (`Cc`), its line and paragraph separators (`Zl`, `Zp`), and those of its
+/// format characters (`Cf`) that texts in European languages do not need.
 pub(crate) fn forges_lines(c: char) -> bool {
     c.is_control()
         || matches!(
@@ -24,7 +24,7 @@ pub(crate) fn forges_lines(c: char) -> bool {
         )
 }
 
-/// A word as a shell reads it.
+/// Quotes a word for a shell if it needs quotes.
 pub(crate) fn quoted(word: &str) -> String {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=,@+%".contains(c);
     if !word.is_empty() && word.chars().all(is_plain) {

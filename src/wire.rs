@@ -1,12 +1,12 @@
-//! What goes over the wire between a client and bunq: keys, signatures, secrets written out, and the requests that open a
-//! session. It is for servers that stand in for bunq, and for tests of any client. A [`Client`](crate::Client) does all of it
-//! by itself.
+//! What goes over the wire between a client and bunq: keys, signatures, requests that open a session, and secrets in
+//! plain text. It is for servers that stand in for bunq, and for tests of any client. A [`Client`](crate::Client) does
+//! all of it by itself.
 //!
 //! ```
 //! use bunq_partner::wire::{SessionServerRequest, SignatureForm, SigningKey, VerifyingKey};
 //! use bunq_partner::Secret;
 //!
-//! // A client signs the body of its request, in which the API key is written out.
+//! A client signs the body of its request, which contains the API key.
 //! let key = SigningKey::generate()?;
 //! let request = SessionServerRequest::new(Secret::new("sandbox_1").into());
 //! let body = serde_json::to_vec(&request)?;

@@ -6,7 +6,7 @@ fn refused(kind: ErrorKind, operation: &'static Operation, status: u16, is_from_
     Error::new(kind, Sent::Responded, "").with_metadata(metadata).with_refusal(is_from_bunq, &says, None)
 }
 
-/// `[bunq's own, somebody's]` for each failure.
+/// `[bunq's own, from elsewhere]` for each failure.
 #[test]
 fn what_may_have_been_carried_out() {
     test_timeout::start();

@@ -1,4 +1,5 @@
-//! How the generated types read members that may be null or absent, lists, and members that nobody decides by.
+//! How the generated types read lists, members that may be null or absent, and lenient members: those that no decision
+//! depends on.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -9,8 +10,8 @@ use serde::{Deserialize, Deserializer};
 
 use super::drift::note_unknown;
 
-/// A list that is read up to its bound. Memory is bounded by what was allowed, not by how it decodes: an item of two
-/// characters can take kilobytes.
+/// A list that is read up to `MAX` items. Limiting the response's bytes is not enough: an item of two characters can
+/// take kilobytes.
 struct BoundedList<T, const MAX: usize>(Vec<T>);
 
 impl<'de, T: Deserialize<'de>, const MAX: usize> Deserialize<'de> for BoundedList<T, MAX> {
@@ -49,7 +50,7 @@ where
     BoundedList::<T, MAX>::deserialize(deserializer).map(|list| list.0)
 }
 
-/// Reads a list of at most `MAX` items; null is an empty one.
+/// Reads a list of at most `MAX` items. Null reads as an empty list.
 #[allow(dead_code, reason = "the document may have no such list")]
 pub(crate) fn list_or_null<'de, T, D, const MAX: usize>(deserializer: D) -> Result<Vec<T>, D::Error>
 where
@@ -59,7 +60,7 @@ where
     Ok(Option::<BoundedList<T, MAX>>::deserialize(deserializer)?.map(|list| list.0).unwrap_or_default())
 }
 
-/// Reads a member that nobody decides by: an odd value is noted, and read as if the member were absent.
+/// Reads a lenient member. A value of another type or shape is noted, and reads as if the member were absent.
 pub(crate) fn lenient<'de, T, D>(member: &'static str, deserializer: D) -> Result<Option<T>, D::Error>
 where
     T: Deserialize<'de>,
@@ -68,7 +69,8 @@ where
     deserializer.deserialize_any(Lenient { member, of: PhantomData })
 }
 
-/// Reads a list that nobody decides by, of at most `MAX` items: one that is odd or longer is noted, and read as empty.
+/// Reads a lenient list of at most `MAX` items. A list that is longer or has another shape is noted, and reads as
+/// empty.
 pub(crate) fn lenient_list<'de, T, D, const MAX: usize>(
     member: &'static str,
     deserializer: D,
@@ -80,15 +82,15 @@ where
     deserializer.deserialize_any(LenientList::<T, MAX>(Lenient { member, of: PhantomData }))
 }
 
-/// Reads any value, and makes what it can of it. Nothing is read twice or kept on the way. An object whose members are not
-/// lenient themselves can still fail.
+/// Reads any value, as a `T` if it is one. It neither reads a value twice nor buffers it. An object can still fail if
+/// its members are not lenient themselves.
 struct Lenient<T> {
     member: &'static str,
     of: PhantomData<T>,
 }
 
 impl<T> Lenient<T> {
-    /// Reads a value that is no list and no object.
+    /// Reads a value that is neither a list nor an object.
     fn of_value<'de, E: de::Error>(self, value: impl IntoDeserializer<'de, E>) -> Result<Option<T>, E>
     where
         T: Deserialize<'de>,
@@ -157,7 +159,8 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for Lenient<T> {
     fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Option<T>, A::Error> {
         match T::deserialize(MapAccessDeserializer::new(&mut members)) {
             Ok(read) => Ok(Some(read)),
-            // A text or a number takes nothing of an object. What is left of it is no JSON if the failure was in it.
+            // A text or a number has read nothing of the object, so the rest is skipped. If reading failed inside the
+            // object, skipping it fails too.
             Err(_) => {
                 self.note();
                 while members.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
@@ -235,7 +238,7 @@ impl<'de, T: Deserialize<'de>, const MAX: usize> Visitor<'de> for LenientList<T,
     }
 }
 
-/// An item of a lenient list; `None` if it is odd.
+/// An item of a lenient list; `None` if it has another type or shape.
 struct LenientItem<T>(&'static str, PhantomData<T>);
 
 impl<'de, T: Deserialize<'de>> DeserializeSeed<'de> for LenientItem<T> {

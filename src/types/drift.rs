@@ -9,10 +9,10 @@ use crate::text::one_line;
 /// The schema, and the value as bunq sent it.
 pub(crate) type UnknownValue = (&'static str, String);
 
-/// The most values that are noted in one response.
+/// The largest number of values that are noted in one response.
 const MAX_VALUES: usize = 100;
 
-/// The longest text of a value that is noted.
+/// The largest number of characters of a value that are noted.
 const MAX_CHARS: usize = 100;
 
 tokio::task_local! {
@@ -21,7 +21,7 @@ tokio::task_local! {
 
 /// Notes a value that the schema does not know. The generated enums call it.
 pub(crate) fn note_unknown(schema: &'static str, value: &str) {
-    // Outside of a call nothing collects it.
+    // Outside of a call, nothing collects the values.
     let _ = NOTED.try_with(|noted| {
         let mut noted = noted.borrow_mut();
         if noted.len() < MAX_VALUES {
@@ -30,7 +30,7 @@ pub(crate) fn note_unknown(schema: &'static str, value: &str) {
     });
 }
 
-/// Runs a future, and returns what was noted in it.
+/// Runs a future, and returns the values that were noted in it.
 pub(crate) async fn collect_unknown<F: Future>(future: F) -> (F::Output, Vec<UnknownValue>) {
     let collecting = async {
         let output = future.await;

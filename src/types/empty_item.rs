@@ -1,4 +1,4 @@
-//! Items of which no member is known.
+//! Items that have no known members.
 
 use std::fmt;
 
@@ -6,7 +6,7 @@ use serde::de::{IgnoredAny, MapAccess, Visitor};
 use serde::ser::SerializeMap as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// An item without known members. What it holds is not kept.
+/// An item without known members. Its content is discarded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct EmptyItem;
 

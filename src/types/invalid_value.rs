@@ -4,7 +4,7 @@ use std::fmt;
 
 use crate::text::one_line;
 
-/// The longest text of an error.
+/// The largest number of characters in the text of an error.
 const MAX_CHARS: usize = 500;
 
 /// The error of a value that breaks the rule of its type. It converts into an [`Error`](crate::Error) of the kind

@@ -1,10 +1,11 @@
 //! The data types of the API.
 //!
-//! Most are generated from `openapi/bunq-partner.yaml`. A few are written by hand, because reading or writing them takes
-//! care: secrets, timestamps, ids, pages, values of an open shape, and what the statuses of a provision mean. Types of responses are `#[non_exhaustive]` and keep what bunq may add:
-//! their enums have a variant `Unknown`. Types of requests accept only what the document allows.
+//! Most are generated from `openapi/bunq-partner.yaml`. A few are written by hand, because they need care when they are
+//! read or written: secrets, timestamps, ids, pages, values of an open shape, and the meaning of a provision's
+//! statuses. Types of responses are `#[non_exhaustive]`, and their enums have a variant `Unknown` for values that bunq
+//! may add. Types of requests accept only what the document allows.
 //!
-//! Nothing here sends anything.
+//! This module sends nothing.
 
 mod decoding;
 mod drift;
@@ -19,7 +20,6 @@ mod secret;
 mod text_rule;
 mod timestamp;
 
-/// The generated types, and what they call.
 #[allow(dead_code, clippy::all)]
 mod generated {
     include!(concat!(env!("OUT_DIR"), "/types.rs"));

@@ -8,14 +8,14 @@ use serde_json::value::RawValue;
 use super::drift::note_unknown;
 use super::secret::redact;
 
-/// The longest text that is kept.
+/// The longest text that is kept, in bytes.
 const MAX_LEN: usize = 16 * 1024;
 
 /// A JSON value of a shape that bunq does not document, as its text.
 ///
-/// The text is kept, because a tree of it would take many times the memory. One of more than 16 KiB is not read. `Debug`
-/// shows only its length, because it may be about a person. It is read from JSON alone. It serializes with `"[redacted]"` in place
-/// of each member that has the name of a secret.
+/// It is stored as text, because a tree would take many times the memory. A text of more than 16 KiB is not read.
+/// `Debug` shows only its length, because it may be about a person. It can be deserialized only from JSON. It
+/// serializes with `"[redacted]"` in place of each member that has the name of a secret.
 ///
 /// ```
 /// # fn example(credential: &bunq_partner::Credential) -> Option<serde_json::Value> {
@@ -49,7 +49,7 @@ impl<'de> Deserialize<'de> for OpenValue {
     }
 }
 
-/// Reads an open value that nobody decides by: one that is too long is noted, and read as if the member were absent.
+/// Reads a lenient open value. One that is too long is noted, and reads as if the member were absent.
 pub(crate) fn lenient_open_value<'de, D: Deserializer<'de>>(
     member: &'static str,
     deserializer: D,

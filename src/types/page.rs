@@ -1,7 +1,7 @@
 //! A page of a listing, and the cursors that lead to the next one.
 //!
-//! bunq points to the next page with a relative URL. Only the cursor is taken from it, never the URL itself: a
-//! response does not decide where requests go.
+//! bunq points to the next page with a relative URL. The client takes only the cursor from it, never the URL itself: a
+//! response must not decide where requests go.
 
 use std::fmt;
 use std::num::NonZeroU64;
@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{InvalidValue, ProvisionId};
 
-/// How many items a page has at most: from 1 to 200.
+/// The largest number of items on a page: from 1 to 200.
 ///
 /// ```
 /// use bunq_partner::PageSize;
@@ -25,7 +25,7 @@ use super::{InvalidValue, ProvisionId};
 pub struct PageSize(NonZeroU64);
 
 impl PageSize {
-    /// The largest page that bunq gives: 200 items.
+    /// The largest page that bunq returns: 200 items.
     pub const MAX: Self = Self(NonZeroU64::MIN.saturating_add(199));
 
     /// Makes the size of a page of at most `count` items.
@@ -60,9 +60,9 @@ impl From<PageSize> for u64 {
     }
 }
 
-/// A position in a listing, from which to go on. Listings begin with the newest item.
+/// A position in a listing, from which it can be continued. Listings begin with the newest item.
 ///
-/// Its text form can be stored, so that another process goes on.
+/// Its text form can be stored, so that another process can continue.
 ///
 /// ```
 /// use bunq_partner::{Cursor, ProvisionId};
@@ -82,12 +82,12 @@ pub enum Cursor {
 }
 
 impl Cursor {
-    /// The position from which a listing goes on with provisions older than `id`.
+    /// The position from which a listing continues with provisions older than `id`.
     pub fn older_than(id: ProvisionId) -> Self {
         Self::OlderThan(id.as_i64())
     }
 
-    /// The position from which a listing goes on with provisions newer than `id`.
+    /// The position from which a listing continues with provisions newer than `id`.
     pub fn newer_than(id: ProvisionId) -> Self {
         Self::NewerThan(id.as_i64())
     }
@@ -113,7 +113,7 @@ impl Cursor {
         matches!(self, Self::NewerThan(_))
     }
 
-    /// Whether a page at `self` that leads on to `next` would lead to items that have been listed already.
+    /// Whether a page at `self` that continues at `next` would lead to items that have been listed already.
     pub(crate) fn leads_back(self, next: Self) -> bool {
         match (self, next) {
             (Self::OlderThan(last), Self::OlderThan(next)) => next >= last,
@@ -122,7 +122,7 @@ impl Cursor {
         }
     }
 
-    /// From the name of a query parameter, and its value: a positive number.
+    /// Makes a cursor from the name of a query parameter and its value, a positive number.
     fn from_parameter(name: &str, value: &str) -> Option<Self> {
         let cursor = match name {
             "older_id" => Self::OlderThan,
@@ -132,7 +132,7 @@ impl Cursor {
         value.parse().ok().filter(|id| *id > 0).map(cursor)
     }
 
-    /// The cursor called `name` in one of the URLs of bunq's `Pagination`.
+    /// Finds the cursor called `name` in one of the URLs of bunq's `Pagination`.
     fn from_url(url: &str, name: &str) -> Option<Self> {
         let mut pairs = url.split_once('?')?.1.split('&').filter_map(|pair| pair.split_once('='));
         pairs.find(|(other, _)| *other == name).and_then(|(name, value)| Self::from_parameter(name, value))
@@ -162,7 +162,7 @@ impl FromStr for Cursor {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Page<T> {
-    /// The items. A page can be empty and yet be followed by an older one.
+    /// The items. A page can be empty although an older one follows.
     pub items: Vec<T>,
     /// Where the next older page begins; `None` if there is nothing older.
     pub older: Option<Cursor>,
@@ -173,14 +173,14 @@ pub struct Page<T> {
 }
 
 impl<T> Page<T> {
-    /// From the items and the links of a response.
+    /// Makes a page from the items and the links of a response.
     pub(crate) fn new(
         items: Vec<T>,
         older_url: Option<&str>,
         newer_url: Option<&str>,
         future_url: Option<&str>,
     ) -> Result<Self, String> {
-        // A link without a cursor is an error. Taken for the end of the listing, it would lose items.
+        // A link without a cursor is an error: taken for the end of the listing, it would lose items.
         let cursor = |url: Option<&str>, link: &str, name: &str| match url {
             Some(url) => {
                 Cursor::from_url(url, name).map(Some).ok_or(format!("the {link} of its Pagination holds no cursor"))

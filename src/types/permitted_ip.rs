@@ -10,7 +10,7 @@ use super::InvalidValue;
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum PermittedIps {
-    /// The address that the device is registered from, and no other: bunq's default.
+    /// Only the address that the device is registered from: bunq's default.
     #[default]
     Caller,
     /// The listed addresses. bunq does not support IPv6 here.

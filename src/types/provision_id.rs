@@ -28,7 +28,7 @@ impl ProvisionId {
         self.0
     }
 
-    /// The number as bunq's integers are: it has at most 63 bits.
+    /// The number as an `i64`, the type of bunq's integers. It always fits.
     pub(crate) const fn as_i64(self) -> i64 {
         self.0.cast_signed()
     }
@@ -38,7 +38,7 @@ impl ProvisionId {
     }
 }
 
-/// By a visitor, so that the error has the position of the number.
+/// Uses a visitor, so that the error has the position of the number.
 impl<'de> Deserialize<'de> for ProvisionId {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_u64(IdVisitor)
@@ -86,7 +86,7 @@ impl FromStr for ProvisionId {
     type Err = InvalidValue;
 
     fn from_str(text: &str) -> Result<Self, InvalidValue> {
-        // A phone number in the wrong column is no id.
+        // Only digits: `parse` would accept a phone number from the wrong column, because it begins with `+`.
         let digits = Some(text).filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
         let id: Option<u64> = digits.and_then(|digits| digits.parse().ok());
         id.ok_or_else(|| Self::refused(text))?.try_into()

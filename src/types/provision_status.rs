@@ -1,15 +1,15 @@
-//! What each status of a provision means. Whatever depends on a status is decided by its phase.
+//! What each status of a provision means. Every decision about a status is made by its phase.
 
 use super::ProvisionStatus;
 
-/// How far the life of a provision is.
+/// The phases in the life of a provision.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Phase {
-    /// bunq makes the user.
+    /// bunq is creating the user.
     Setup,
     /// Nothing is in progress.
     Settled,
-    /// bunq replaces the credential.
+    /// bunq is replacing the credential.
     Reset,
     Closing,
     Closed,
@@ -19,7 +19,7 @@ pub(crate) enum Phase {
 }
 
 impl ProvisionStatus {
-    /// The table: each status has its line here, and nowhere else.
+    /// The table: it is the only place that says what each status means.
     pub(crate) fn phase(&self) -> Phase {
         match self {
             Self::Created => Phase::Setup,
@@ -32,13 +32,13 @@ impl ProvisionStatus {
         }
     }
 
-    /// The statuses of these phases, in their order. bunq can be asked for each of them.
+    /// The statuses of these phases, in the order of the phases. bunq can filter a listing by each of them.
     pub(crate) fn of(phases: &[Phase]) -> Vec<Self> {
         let of = |phase| Self::KNOWN.iter().filter(move |status| status.phase() == phase);
         phases.iter().flat_map(|phase| of(*phase)).cloned().collect()
     }
 
-    /// Whether this is final: nothing follows `CLOSED` and `FAILED`.
+    /// Whether the status is final: nothing follows `CLOSED` and `FAILED`.
     pub fn is_terminal(&self) -> bool {
         matches!(self.phase(), Phase::Closed | Phase::Failed)
     }

@@ -1,8 +1,8 @@
 //! Text that must not be seen: API keys, tokens, authorization codes.
 //!
-//! A secret is wiped from memory when it is dropped, and is never printed. A [`Secret`] serializes as `"[redacted]"`;
-//! the members of requests are of another type, [`RequestSecret`], which serializes as it is. So the type of a value
-//! decides whether its secrets are written out, and nothing else does.
+//! A secret is wiped from memory when it is dropped, and is never printed. A [`Secret`] serializes as `"[redacted]"`.
+//! Members of requests have another type, [`RequestSecret`], which serializes as plain text. So only the type of a
+//! value decides whether its secrets are written out.
 
 use std::fmt;
 
@@ -12,14 +12,14 @@ use zeroize::Zeroizing;
 
 include!(concat!(env!("OUT_DIR"), "/secrets.rs"));
 
-/// What a secret serializes as.
+/// What a secret serializes to.
 pub(crate) const REDACTED: &str = "[redacted]";
 
 /// A text that bunq or its partner keeps secret.
 ///
 /// Its `Debug` is constant, it has no `Display`, and it is wiped from memory when dropped. It serializes as
 /// `"[redacted]"`, so that a [`Provision`](crate::Provision) can be logged or stored as JSON without its token. Such a
-/// provision reads back as one without a token; a `"[redacted]"` is never taken for a secret.
+/// provision reads back as one without a token; `"[redacted]"` is never read as a secret.
 ///
 /// ```
 /// use bunq_partner::Secret;
@@ -50,7 +50,7 @@ impl fmt::Debug for Secret {
 }
 
 impl PartialEq for Secret {
-    /// Compares in a time that does not depend on where the texts differ.
+    /// Compares in constant time: the time does not depend on where the texts differ.
     fn eq(&self, other: &Self) -> bool {
         aws_lc_rs::constant_time::verify_slices_are_equal(self.0.as_bytes(), other.0.as_bytes()).is_ok()
     }
@@ -92,8 +92,8 @@ pub(crate) fn redacted_as_none<'de, D: Deserializer<'de>>(deserializer: D) -> Re
     Ok(secret.filter(|secret| secret.expose() != REDACTED))
 }
 
-/// Serializes a secret as it is, for a member of something that is itself kept as a secret:
-/// `#[serde(serialize_with = "bunq_partner::wire::exposed")]`.
+/// Serializes a secret as plain text, for a member of something that is itself kept secret: `#[serde(serialize_with =
+/// "bunq_partner::wire::exposed")]`.
 ///
 /// # Errors
 ///
@@ -102,7 +102,7 @@ pub fn exposed<S: Serializer>(secret: &Secret, serializer: S) -> Result<S::Ok, S
     serializer.serialize_str(secret.expose())
 }
 
-/// Redacts the members of `value` that have the name of a secret, wherever they stand, unless they are null.
+/// Redacts all members of `value` that have the name of a secret and are not null, at any depth.
 pub(crate) fn redact(value: &mut Value) {
     match value {
         Value::Object(members) => {
@@ -118,7 +118,7 @@ pub(crate) fn redact(value: &mut Value) {
     }
 }
 
-/// A secret as a member of a request: it serializes as it is. Its `Debug` does not show it.
+/// A secret as a member of a request. It serializes as plain text. Its `Debug` does not show it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RequestSecret(Secret);
 

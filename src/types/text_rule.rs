@@ -1,4 +1,4 @@
-//! The check of a checked text. The types themselves, their patterns and their bounds come from the document.
+//! Checks texts by the rules of the document, which also defines the types themselves, their patterns and their bounds.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -11,23 +11,23 @@ use serde::de::{self, Visitor};
 
 use super::InvalidValue;
 
-/// The rule of a checked text, as the document has it.
+/// The rule of a checked text, from the document.
 pub(crate) struct TextRule {
-    /// What errors call the text.
+    /// The name of the text in errors.
     pub(crate) field: &'static str,
     /// The rule in words, for errors.
     pub(crate) words: &'static str,
-    /// How many characters it may have.
+    /// The number of characters that the text may have.
     pub(crate) lengths: RangeInclusive<usize>,
     pub(crate) pattern: Option<LazyLock<Option<Regex>>>,
 }
 
 impl TextRule {
-    /// The text, if it keeps the rule.
+    /// Returns the text if it follows the rule.
     pub(crate) fn check(&self, text: String) -> Result<String, InvalidValue> {
         let fits =
             |pattern: &LazyLock<Option<Regex>>| pattern.as_ref().is_some_and(|regex| regex.find(&text).is_some());
-        // The length comes first: it bounds the time that the pattern takes.
+        // The length comes first, because it bounds the time that the pattern takes.
         if self.lengths.contains(&text.chars().count()) && self.pattern.as_ref().is_none_or(fits) {
             Ok(text)
         } else {
@@ -36,7 +36,7 @@ impl TextRule {
     }
 }
 
-/// Reads a checked text: by a visitor, so that the error has the position of the text.
+/// Reads a checked text. It uses a visitor, so that the error has the position of the text.
 pub(crate) fn checked_text<'de, T, D>(deserializer: D) -> Result<T, D::Error>
 where
     T: TryFrom<String, Error = InvalidValue>,
@@ -59,7 +59,8 @@ impl<T: TryFrom<String, Error = InvalidValue>> Visitor<'_> for TextVisitor<T> {
     }
 }
 
-/// Compiles a pattern as JSON Schema reads it. The build has checked that it compiles; otherwise no text would fit.
+/// Compiles a pattern as JSON Schema reads it. The build has checked that it compiles; if it did not, no text would
+/// match.
 pub(crate) fn compiled(pattern: &str) -> Option<Regex> {
     Regex::with_flags(pattern, "u").ok()
 }

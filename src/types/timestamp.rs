@@ -1,4 +1,4 @@
-//! Moments as bunq writes them: UTC to the microsecond, with a space in the middle and no zone.
+//! Timestamps as bunq writes them: UTC in microseconds, with a space between date and time, and no zone.
 
 use std::fmt;
 use std::str::FromStr;
@@ -13,10 +13,10 @@ use super::InvalidValue;
 /// How many characters a date has.
 const DATE_CHARS: usize = "2025-08-13".len();
 
-/// A moment, as in `2025-08-13 14:45:18.621550`.
+/// A point in time, as in `2025-08-13 14:45:18.621550`.
 ///
-/// bunq writes no zone and means UTC; a zone is read too. The last moment is `9999-12-31 23:59:59.999999`, which some APIs
-/// write for "never".
+/// bunq writes no zone and means UTC; a text with a zone is read too. The latest is `9999-12-31 23:59:59.999999`, which
+/// some APIs write for "never".
 ///
 /// ```
 /// use bunq_partner::Timestamp;
@@ -30,7 +30,7 @@ const DATE_CHARS: usize = "2025-08-13".len();
 pub struct Timestamp(DateTime);
 
 impl Timestamp {
-    /// Returns the moment as a [`jiff::Timestamp`], or the last one that jiff has if it is later.
+    /// Returns the time as a [`jiff::Timestamp`]. A time that is later than jiff's last becomes jiff's last.
     pub fn as_jiff(self) -> jiff::Timestamp {
         Offset::UTC.to_timestamp(self.0).unwrap_or(jiff::Timestamp::MAX)
     }
@@ -44,7 +44,7 @@ impl FromStr for Timestamp {
         if let Ok(moment) = text.parse::<jiff::Timestamp>() {
             return Ok(Self::from(moment));
         }
-        // Without a zone. One that is there, but cannot be read, does not become UTC.
+        // A text without a zone. If it has a zone that cannot be read, it is refused and not taken for UTC.
         let has_zone = text.chars().skip(DATE_CHARS).any(|c| !matches!(c, '0'..='9' | ':' | '.' | ' ' | 'T' | 't'));
         text.parse().ok().filter(|_| !has_zone).map(Self).ok_or_else(refused)
     }

@@ -1,4 +1,4 @@
-//! Holds the types against the document: its examples, its vectors, and what drift leaves.
+//! Tests the types against the document: its examples, its vectors, and values that it does not know.
 
 #[cfg(feature = "schemars")]
 mod random;
@@ -15,7 +15,7 @@ include!(concat!(env!("OUT_DIR"), "/examples.rs"));
 /// The members of responses that are secrets.
 const SECRETS: [&str; 4] = ["token", "token_value", "authorization_code", "redirect_url"];
 
-/// A value as it is encoded: with the secrets of responses redacted.
+/// A value as it is encoded: the secrets of responses are redacted.
 fn masked(mut value: Value) -> Value {
     match &mut value {
         Value::Object(members) => {
@@ -148,7 +148,7 @@ fn any_json() -> impl Strategy<Value = Value> {
 }
 
 proptest! {
-    /// Whatever stands in the place of a member that nobody decides by, the provision and what follows is read.
+    /// Whatever value a lenient member has, the provision and the members after it are read.
     #[test]
     fn no_value_of_a_lenient_member_costs_the_provision(
         member in prop_oneof![
@@ -162,7 +162,7 @@ proptest! {
             TestCaseError::fail(format!("{error}: {text}"))
         })?;
         prop_assert_eq!(provision.status, types::ProvisionStatus::Active);
-        // Other deserializers than that of a text read it too.
+        // Deserializers other than that for text read it too.
         let of_value: types::Provision = serde_json::from_value(serde_json::from_str(&text).unwrap()).unwrap();
         prop_assert_eq!(of_value.id, provision.id);
     }

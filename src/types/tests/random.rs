@@ -1,6 +1,6 @@
-//! Random values of a JSON Schema, for as much of it as the document and `schemars` use.
+//! Random values of a JSON Schema, for those parts of JSON Schema that the document and `schemars` use.
 //!
-//! It panics at a keyword, format or pattern that it does not know: to pass over it would be to test nothing.
+//! It panics at a keyword, format or pattern that it does not know, because ignoring one would test nothing.
 
 use serde_json::{Map, Value, json};
 
@@ -27,7 +27,7 @@ const COUNTRIES: [&str; 3] = ["NL", "AA", "ZZ"];
 const PERMITTED_IPS: [&str; 4] = ["*", "0.0.0.0", "192.0.2.1", "255.255.255.255"];
 const UUIDS: [&str; 2] = ["550e8400-e29b-41d4-a716-446655440000", "00000000-0000-0000-0000-000000000000"];
 const DATES: [&str; 4] = ["1990-01-31", "2024-02-29", "0001-01-01", "9999-12-31"];
-/// What nearly is one of the others.
+/// Texts that almost match one of the other kinds.
 const SLIPS: [&str; 22] = [
     "a@b@c",
     "a @b.nl",
@@ -60,12 +60,12 @@ const TIMESTAMPS: [&str; 5] = [
     "9999-12-31 23:59:59.999999",
 ];
 
-/// Texts of all kinds, and such as have just a length that is allowed, or just not.
+/// Texts of all kinds, and texts whose length is just within or just outside the limits.
 pub(crate) fn texts() -> impl Iterator<Item = String> {
     let kinds = [&TEXTS[..], &EMAILS, &PHONE_NUMBERS, &COUNTRIES, &PERMITTED_IPS, &UUIDS, &DATES, &TIMESTAMPS, &SLIPS];
     let lengths = (0..5).chain(245..260);
     let long = lengths.flat_map(|length| {
-        // No part of a host's name is longer than 63.
+        // No label of a host name is longer than 63.
         let host: String = (0..length).map(|index| if index % 50 == 40 { '.' } else { 'x' }).collect();
         [
             "x".repeat(length),
@@ -77,7 +77,7 @@ pub(crate) fn texts() -> impl Iterator<Item = String> {
     kinds.into_iter().flatten().map(|text| text.to_string()).chain(long)
 }
 
-/// Makes values of schemas under `root`, in which their references lead.
+/// Makes values of schemas under `root`, where their references are resolved.
 pub(crate) struct Random<'a> {
     root: &'a Value,
     rng: fastrand::Rng,
@@ -128,7 +128,7 @@ impl<'a> Random<'a> {
         }
     }
 
-    /// Where a schema leads that is a reference.
+    /// The schema that a reference points to; `None` if this is not a reference.
     fn target(&self, schema: &Map<String, Value>) -> Option<&'a Value> {
         Some(self.root.pointer(schema.get("$ref")?.as_str()?.trim_start_matches('#')).unwrap())
     }

@@ -1,7 +1,8 @@
-//! Holds what the types say of themselves, what the document says of them, and what they do against each other.
+//! Compares three schemas of each type: the document's, and those that the type gives for what it reads and what it
+//! writes.
 //!
-//! Random values of each of the three schemas of a type go through the type: the document's, and the type's own
-//! for what it reads and for what it writes. A null that the type reads for an absent member it never writes.
+//! Random values of each of the three schemas go through the type. A null that the type reads as an absent member is
+//! never written.
 
 use jsonschema::{ValidationError, Validator};
 use schemars::generate::SchemaSettings;
@@ -42,10 +43,10 @@ fn types_match_the_document() {
     assert!(differences.is_empty(), "{} differences:\n{}", differences.len(), differences.join("\n"));
 }
 
-/// What a schema says of a text or a number by itself.
+/// The keywords that restrict a text or a number itself.
 const KEYWORDS: [&str; 8] = ["type", "format", "pattern", "enum", "minLength", "maxLength", "minimum", "maximum"];
 
-/// Types that read more than the document allows. What they write, it does.
+/// Types that read more than the document allows. What they write is within the document's bounds.
 const GENEROUS: [&str; 2] = ["Date", "Timestamp"];
 
 #[test]
@@ -73,7 +74,7 @@ fn texts_and_numbers_are_bounded_as_the_document_says() {
     assert!(checked > 500, "only {checked} texts were held against type and document");
 }
 
-/// Sends a value through its type, and holds what comes out against schemas.
+/// Sends a value through its type, and validates the result against schemas.
 fn through(name: &str, value: &Value, schemas: &[(&str, &Validator)]) -> Result<(), String> {
     let encoded = round_trip(name, &value.to_string()).map_err(|error| error.to_string())?;
     holds(schemas, &encoded)?;
@@ -90,14 +91,14 @@ fn holds(schemas: &[(&str, &Validator)], value: &Value) -> Result<(), String> {
     })
 }
 
-/// The document's schema of that name, with those that it refers to, as JSON Schema.
+/// The document's schema of that name as JSON Schema, with the schemas that it refers to.
 fn of_document(schemas: &Map<String, Value>, name: &str) -> Value {
     let mut schema = json!({"$ref": format!("#/components/schemas/{name}"), "components": {"schemas": schemas}});
     say_nullable(&mut schema);
     schema
 }
 
-/// Says OpenAPI's `nullable` in the words of JSON Schema.
+/// Translates OpenAPI's `nullable` into JSON Schema.
 fn say_nullable(value: &mut Value) {
     match value {
         Value::Object(object) => {
@@ -116,7 +117,7 @@ fn validator(schema: &Value) -> Validator {
     jsonschema::options().should_validate_formats(true).build(schema).unwrap()
 }
 
-/// The value without members that are null or empty lists, which stand for nothing.
+/// The value without null members and empty lists, which mean the same as absent members.
 fn without_nothing(value: Value) -> Value {
     match value {
         Value::Object(object) => object
