@@ -1,4 +1,4 @@
-//! The three calls that open a session: installation, device, session. The session decides when each is made.
+//! The three calls that open a session: installation, device, session. The session decides when to make each of them.
 
 use std::sync::Arc;
 
@@ -16,14 +16,14 @@ use crate::types::{
     DeviceDescription, DeviceServerRequest, InstallationRequest, PermittedIps, Secret, SessionServerRequest,
 };
 
-/// A session is replaced this long before it expires, or a tenth of its life before if that is less.
+/// A session is replaced this long before it expires, or a tenth of its life before, if that is shorter.
 const RENEW_BEFORE_EXPIRY: std::time::Duration = std::time::Duration::from_secs(60);
 
-/// What shows that a 403 with the words of a dead token is about the caller.
+/// Evidence that a 403 with the text for a dead token is about the caller and not about the token.
 pub(super) const JUST_OPENED: &str = "the key has just opened the session";
 pub(super) const ACCEPTED: &str = "bunq accepts the session in another call";
 
-/// What is registered with bunq.
+/// The device that is registered with bunq.
 #[derive(Debug)]
 pub(crate) struct Device {
     pub(crate) api_key: Secret,
@@ -34,10 +34,10 @@ pub(crate) struct Device {
 }
 
 impl Device {
-    /// The same error, with what to do if bunq does not accept the API key.
+    /// Adds advice to an error if bunq does not accept the API key.
     fn advise(&self, error: Error) -> Error {
         match error.kind() {
-            // Nothing else than bunq knows the key.
+            // Only bunq knows the key, so another's refusal says nothing about it.
             _ if !error.is_from_bunq() => error,
             ErrorKind::Unauthorized if self.is_users_key => error.with_advice(
                 "the user's credential may have expired, or have been used with another installation: get another with \
@@ -56,7 +56,7 @@ fn api(transport: &Arc<Transport>, credentials: Credentials) -> Api {
     Api::new(Arc::clone(transport), Arc::new(credentials))
 }
 
-/// Makes a key and exchanges it for bunq's.
+/// Generates a key and exchanges it for bunq's.
 pub(super) async fn install(transport: &Arc<Transport>, trouble: &Trouble) -> Result<Installation, Error> {
     let signing_key = tokio::task::spawn_blocking(SigningKey::generate).await.map_err(Error::internal)?;
     let signing_key = signing_key.map_err(Error::internal)?;
@@ -103,14 +103,14 @@ pub(super) async fn open(
     })
 }
 
-/// Ends the session that the call is made with.
+/// Ends the session whose credentials are given.
 pub(super) async fn end(transport: &Arc<Transport>, credentials: Credentials) -> Result<(), Error> {
-    /// bunq's id for the session that a call is made with.
+    /// bunq's id for the session of the call itself.
     const CURRENT_SESSION: i64 = 0;
     api(transport, credentials).delete_session(CURRENT_SESSION).await.map(drop)
 }
 
-/// Whether bunq accepts the token when it is asked about it; `None` if nobody knows.
+/// Asks bunq whether it accepts the token. `None` if that cannot be found out.
 pub(super) async fn accepts(transport: &Arc<Transport>, credentials: Credentials) -> Option<bool> {
     match api(transport, credentials).get_installation().await {
         Ok(_) => Some(true),
@@ -118,7 +118,7 @@ pub(super) async fn accepts(transport: &Arc<Transport>, credentials: Credentials
     }
 }
 
-/// A token that can be sent back.
+/// Refuses a token that cannot be sent back as a header.
 fn header_value(token: Secret) -> Result<Secret, String> {
     if can_be_sent(&token) { Ok(token) } else { Err("the response's Token cannot be sent as a header".into()) }
 }

@@ -1,6 +1,6 @@
-//! Where the context of a client is kept: in its store, or in memory alone.
+//! Keeps the context of a client: in its store, or only in memory.
 //!
-//! Each step of the store has a limit in time. The session decides when a step is made, and what follows from it.
+//! Each step of the store has a time limit. The session decides when to take a step, and what follows from it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,9 +15,9 @@ use crate::transport::trouble::Trouble;
 #[derive(Debug)]
 pub(super) struct Keeper {
     identity: Identity,
-    /// `None`: the context is in memory alone.
+    /// `None` keeps the context only in memory.
     store: Option<Arc<dyn ContextStore>>,
-    /// The lock in place of a store's.
+    /// Used in place of a store's lock if there is no store.
     own_lock: Arc<tokio::sync::Mutex<()>>,
     /// How long a step of the store may take.
     patience: Duration,
@@ -36,7 +36,7 @@ impl Keeper {
         self.store.is_some()
     }
 
-    /// Takes the lock under which a session is opened or ended, by one task of one process at a time.
+    /// Takes the lock for opening or ending a session: one task of one process at a time holds it.
     pub(super) async fn lock(&self, trouble: &Trouble) -> Result<ContextLock, Error> {
         let locked = async {
             match &self.store {
@@ -47,7 +47,7 @@ impl Keeper {
         self.in_time("its lock was not released", locked, trouble).await
     }
 
-    /// Reads the store; `None` if there is none, or nothing in it.
+    /// Reads the store. `None` if there is no store or if it is empty.
     pub(super) async fn load(&self, trouble: &Trouble) -> Result<Option<Context>, Error> {
         let Some(store) = &self.store else { return Ok(None) };
         let stored = self.in_time("its context was not loaded", store.load(), trouble).await?;
@@ -61,19 +61,20 @@ impl Keeper {
         let saved = async {
             let text = context.encode(&self.identity).map_err(|problem| self.error(problem))?;
             let store = Arc::clone(store);
-            // A save that takes too long is not broken off.
+            // A save that takes too long is not aborted.
             let saving = tokio::spawn(async move { store.save(text).await }.in_current_span());
             saving.await.unwrap_or_else(|error| Err(self.error(error)))
         };
         let saved = self.in_time("its context was not saved", saved, trouble).await;
         if let Err(error) = &saved {
-            // The client itself goes on with what it has in memory.
+            // The client itself continues with the context in memory.
             tracing::warn!(%error, "the context is not kept: other processes and the next run do not have it");
         }
         saved
     }
 
-    /// Waits for the store no longer than a call may take. Until then it stands in the way of all that wait for the session.
+    /// Runs a step of the store, for at most as long as a call may take. Everything that waits for the session waits
+    /// for it too.
     async fn in_time<T>(
         &self,
         problem: &str,

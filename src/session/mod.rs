@@ -1,14 +1,15 @@
 //! The session of a client: when the installation, the device and the session are made, and how they are shared.
 //!
-//! Any number of calls share one session. If there is none, one task opens it, in the order installation, device,
-//! session, and every call waits for that task and shares its outcome. Processes that share a context store open one at a
-//! time. An opening runs to its end even if every call has given up; if the runtime of its task ends, a call of another runtime
-//! opens the session instead. A session that has expired, or that bunq refuses, is
-//! replaced by a new session; the installation and the device stay. Refusals are not signed, so at most one session in
-//! each window of the rate limit is opened in place of a refused one.
+//! Any number of calls share one session. If there is none, one task opens it: first the installation, then the device,
+//! then the session. Every call waits for that task and shares its outcome. Processes that share a context store open
+//! one session at a time. An opening runs to its end even if every call has given up; if the runtime of its task ends,
+//! a call of another runtime opens the session instead. A new session replaces one that has expired or that bunq
+//! refuses; the installation and the device stay. Refusals are not signed, so a refused session is replaced at most
+//! once in each window of the rate limit.
 //!
-//! An installation that bunq has forgotten is made anew by itself if it is in memory alone, and never over a stored one.
-//! What others have made and stored meanwhile is taken over, also when a signature is not valid for the key that is known.
+//! If bunq has forgotten an installation, the client makes a new one by itself only if it has no store. It never
+//! replaces a stored installation by itself. It takes over an installation that others have made and stored meanwhile,
+//! also when a signature is not valid for the key that it knows.
 //!
 //! The transport sees the session only as a source of credentials. The three calls themselves are in [`handshake`].
 
@@ -41,7 +42,7 @@ use crate::transport::trouble::Trouble;
 use crate::transport::{Transport, metrics, runtime};
 use crate::types::Secret;
 
-/// What to do if bunq refuses a stored installation.
+/// The advice if bunq refuses a stored installation.
 const FORGOTTEN: &str = "if bunq has forgotten the stored installation, as after its sandbox is emptied, make another \
                          with `Client::reinstall`";
 
@@ -64,7 +65,8 @@ struct Opened {
     user: Option<SessionUser>,
 }
 
-/// An opening, for all that wait for it. A waiter holds no lock, so a future that is not polled does not block the others.
+/// An opening, shared by all calls that wait for it. They hold no lock, so a future that is not polled does not block
+/// the others.
 #[derive(Debug, Clone)]
 struct Opening {
     /// `None` while it is in progress.
@@ -75,12 +77,12 @@ struct Opening {
 }
 
 impl Opening {
-    /// A task that has ended, in whatever way, has closed its channel.
+    /// A task that has ended, for whatever reason, has closed its channel.
     fn is_in_progress(&self) -> bool {
         self.outcome.borrow().is_none() && self.outcome.has_changed().is_ok()
     }
 
-    /// Waits for its end; `None` if its task has ended before.
+    /// Waits for the outcome. `None` if the task ended without one.
     async fn ended(mut self, trouble: &Trouble) -> Option<Result<Opened, Error>> {
         trouble.begin_wait(&self.trouble);
         let outcome = self.outcome.wait_for(Option::is_some).await.map(|outcome| outcome.clone());
@@ -89,25 +91,25 @@ impl Opening {
     }
 }
 
-/// Where an opening in progress is found.
+/// The place of an opening in the state.
 type Slot = fn(&mut SessionState) -> &mut Option<Opening>;
 
 #[derive(Debug, Default)]
 struct SessionState {
     context: Option<Context>,
-    /// The installation that bunq has refused, and that may be in the store still.
+    /// The installation that bunq has refused. The store may still have it.
     forgotten: Option<Arc<Installation>>,
     opening: Option<Opening>,
     reinstalling: Option<Opening>,
-    /// The token of the session that the client has opened itself last.
+    /// The token of the last session that this client has opened itself.
     own: Option<Secret>,
-    /// The token that was given up last. The store may still have it.
+    /// The last token that was given up. The store may still have it.
     given_up: Option<Secret>,
-    /// When a token was last given up because bunq refused it, and an installation.
+    /// When bunq's refusal of a token last made the client give it up; below, the same for an installation.
     refused_at: Option<Instant>,
     reinstalled_at: Option<Instant>,
-    /// A 403 has led to a new session. bunq may not allow the call, and say so in the same words, so before another session
-    /// is opened after a 403, bunq is asked whether it still accepts the token.
+    /// A 403 has led to a new session. A 403 with the same text may also mean that bunq does not allow the call, so
+    /// before a later 403 leads to another session, the client asks bunq whether it still accepts the token.
     has_renewed_after_403: bool,
 }
 
@@ -123,7 +125,7 @@ impl SessionState {
         Some(context.opened(session))
     }
 
-    /// The installation that was used last.
+    /// The installation that was last used.
     fn installation(&self) -> Option<Arc<Installation>> {
         self.context.as_ref().map(|context| &context.installation).or(self.forgotten.as_ref()).cloned()
     }
@@ -148,7 +150,7 @@ impl Session {
         Self(Arc::new(Shared { transport, device, keeper, state: Mutex::default() }))
     }
 
-    /// The fingerprint of the API key, which a stored context has.
+    /// The fingerprint of the API key, which is also in a stored context.
     pub(crate) fn api_key_fingerprint(&self) -> &str {
         self.0.keeper.identity().api_key_fingerprint()
     }
@@ -158,8 +160,8 @@ impl Session {
         self.opened(&Trouble::default()).await.map(drop)
     }
 
-    /// Makes a new installation and opens a session with it. It is done even if the caller gives up. Those who call it while
-    /// it is in progress share the outcome.
+    /// Makes a new installation and opens a session with it. The work runs to its end even if the caller gives up.
+    /// Concurrent callers share the outcome.
     pub(crate) async fn reinstall(&self) -> Result<(), Error> {
         let used = self.0.state().installation();
         let join = |own| {
@@ -170,11 +172,11 @@ impl Session {
         self.shared(&Trouble::default(), join).await.map(drop)
     }
 
-    /// Returns the user of the session; opens one if none is open.
+    /// Returns the user of the session, which it opens if none is open.
     pub(crate) async fn user(&self) -> Result<SessionUser, Error> {
         let mut opened = self.opened(&Trouble::default()).await?;
         if opened.user.is_none() && self.0.state().own != opened.credentials.token {
-            // An earlier version has stored the session without its user.
+            // An earlier version stored the session without its user.
             self.0.state().given_up = opened.credentials.token;
             opened = self.opened(&Trouble::default()).await?;
         }
@@ -182,14 +184,14 @@ impl Session {
         opened.user.ok_or_else(|| Error::new(ErrorKind::InvalidResponse, Sent::No, problem))
     }
 
-    /// What there is of earlier calls.
+    /// Summarizes what is known from earlier calls.
     pub(crate) async fn context(&self) -> Result<Option<ContextSummary>, Error> {
         runtime::check()?;
         self.0.reload(&Trouble::default()).await?;
         Ok(self.0.state().context.as_ref().map(Context::summary))
     }
 
-    /// Ends the open session at bunq, if there is one. It is done even if the caller gives up.
+    /// Ends the open session at bunq, if there is one. The work runs to its end even if the caller gives up.
     pub(crate) async fn end(&self) -> Result<(), Error> {
         runtime::check()?;
         let shared = Arc::clone(&self.0);
@@ -209,8 +211,8 @@ impl Session {
         self.shared(trouble, join).await
     }
 
-    /// Waits for what `join` finds in progress or begins. If the runtime of its task has ended, or may have made it fail by
-    /// its end, it is begun again in this one.
+    /// Waits for the opening that `join` finds or starts. If the runtime of its task has ended, or may have made it
+    /// fail by ending, this starts the opening again in its own runtime.
     async fn shared(
         &self,
         trouble: &Trouble,
@@ -226,7 +228,8 @@ impl Session {
             let is_own = opening.runtime == own;
             match opening.ended(trouble).await {
                 None if !is_own => {}
-                // What fails there by the end of the runtime does not pass by itself. What passes is tried once.
+                // A failure caused by the end of that runtime is not transient. A transient failure is tried again
+                // once.
                 Some(Err(error))
                     if !is_own && error.sent() != Sent::Responded && !(has_failed && error.is_retryable()) =>
                 {
@@ -238,7 +241,8 @@ impl Session {
         }
     }
 
-    /// What is in progress in `slot`. If nothing is, it is begun in a task of its own, in the runtime `own`.
+    /// Returns the opening in `slot` that is in progress. If there is none, it starts one as a task in the current
+    /// runtime, `own`.
     fn join<F>(
         &self,
         state: &mut SessionState,
@@ -256,9 +260,9 @@ impl Session {
         let (shared, work) = (Arc::clone(&self.0), work(Arc::clone(&self.0), trouble.clone()));
         let task = async move {
             let done = work.await;
-            // The state does not keep a token alive that a later session replaces.
+            // Do not keep a token in the state after a later session has replaced it.
             *slot(&mut shared.state()) = None;
-            // Every waiter may have given up.
+            // Sending fails if every waiter has given up.
             let _ = sender.send(Some(done));
         };
         tokio::spawn(task.in_current_span());
@@ -289,7 +293,7 @@ impl ProvideCredentials for Session {
     }
 }
 
-/// How long it takes until `window` has passed since something was done; `None` if it has.
+/// How much is left of `window` since `done`; `None` if it has passed.
 fn left_of(window: Duration, done: Option<Instant>) -> Option<Duration> {
     window.checked_sub(done?.elapsed()).filter(|left| !left.is_zero())
 }
@@ -299,20 +303,20 @@ impl Shared {
         lock(&self.state)
     }
 
-    /// How often a session can be opened within the rate limit.
+    /// The shortest time between two openings of a session within the rate limit.
     fn window(&self) -> Duration {
         self.transport.limits().interval(&Operation::CREATE_SESSION)
     }
 
     /// Takes over a stored session that is still valid, or opens one.
     async fn open(&self, trouble: &Trouble) -> Result<Opened, Error> {
-        // A session that is still valid needs no lock.
+        // Taking over a valid session needs no lock.
         let is_unknown = self.state().context.is_none();
         if is_unknown && let Some(opened) = self.reload(trouble).await? {
             return Ok(opened);
         }
         let _lock = self.keeper.lock(trouble).await?;
-        // Another process may have opened one meanwhile.
+        // Another process may have opened a session meanwhile.
         if let Some(opened) = self.reload(trouble).await? {
             return Ok(opened);
         }
@@ -327,7 +331,7 @@ impl Shared {
             return Err(error);
         }
         if self.keeper.has_store() {
-            // The next opening reads the store again, in which an operator may have put things right.
+            // The next opening reads the store again: an operator may have replaced the context by then.
             let mut state = self.state();
             state.forgotten = state.context.take().map(|context| context.installation);
             drop(state);
@@ -347,14 +351,14 @@ impl Shared {
         Err(error)
     }
 
-    /// Makes a new installation in place of the one that was used, unless others have done so meanwhile.
+    /// Makes a new installation in place of the one in use, unless others have made one meanwhile.
     async fn reinstall(&self, used: Option<Arc<Installation>>, trouble: &Trouble) -> Result<Opened, Error> {
         let used = match used {
             Some(used) => Some(used),
             None => self.keeper.load(trouble).await?.map(|context| context.installation),
         };
         let _lock = self.keeper.lock(trouble).await?;
-        // The context of another client is not replaced.
+        // Fails here if the stored context belongs to another client, so that it is not replaced.
         let opened = self.reload(trouble).await?;
         let made = self.state().context.clone().filter(|made| Some(&made.installation) != used.as_ref());
         if let Some(made) = made {
@@ -362,7 +366,7 @@ impl Shared {
                 Some(opened) => Ok(opened),
                 None => self.advance(Some(made), trouble).await,
             };
-            // It may be forgotten too.
+            // bunq may have forgotten that installation too.
             if let Ok(taken) = taken
                 && handshake::accepts(&self.transport, taken.credentials.clone()).await == Some(true)
             {
@@ -372,7 +376,7 @@ impl Shared {
         self.advance(None, trouble).await
     }
 
-    /// Makes those of the three calls that have not been made yet. Each result is stored at once.
+    /// Makes those of the three calls that have not been made yet. Each result is saved at once.
     async fn advance(&self, known: Option<Context>, trouble: &Trouble) -> Result<Opened, Error> {
         let mut context = match known {
             Some(context) => Context { session: None, ..context },
@@ -400,7 +404,7 @@ impl Shared {
     }
 
     async fn end(&self) -> Result<(), Error> {
-        // An opening holds the lock too.
+        // An opening holds this lock too.
         let trouble = &Trouble::default();
         let _lock = self.keeper.lock(trouble).await?;
         self.reload(trouble).await?;
@@ -408,7 +412,7 @@ impl Shared {
         let Some(session) = context.session.take() else { return Ok(()) };
         let credentials = context.opened(&session).credentials.hiding(&self.device.api_key);
         match handshake::end(&self.transport, credentials.clone()).await {
-            // A session that bunq does not know any more is over. A refusal proves little, so bunq is asked.
+            // If bunq does not know the session any more, it is over. A refusal proves little, so bunq is asked.
             Err(error) if error.refuses_token() => match handshake::accepts(&self.transport, credentials).await {
                 Some(false) => self.keep(&context, trouble).await,
                 Some(true) if error.status() == Some(403) => Err(error.forbidden(ACCEPTED)),
@@ -419,7 +423,7 @@ impl Shared {
         }
     }
 
-    /// Reads the store, if there is one, and returns the session if it is valid.
+    /// Reads the store, if there is one, and returns the session if it is still valid.
     async fn reload(&self, trouble: &Trouble) -> Result<Option<Opened>, Error> {
         let stored = self.keeper.load(trouble).await?;
         let mut state = self.state();

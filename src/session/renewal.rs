@@ -1,4 +1,4 @@
-//! What a session does when bunq refuses its token, or signs with another key than the one that is known.
+//! What a session does when bunq refuses its token, or signs with a key that the client does not know.
 
 use tokio::time::Instant;
 
@@ -11,7 +11,7 @@ use crate::transport::credentials::{Credentials, Renewal};
 use crate::transport::trouble::Trouble;
 
 impl Shared {
-    /// Gives the session up if bunq does not accept its token any more.
+    /// Gives up the session if bunq does not accept its token any more.
     pub(super) async fn refuse(&self, refused: &Credentials, refusal: &Error, is_again: bool) -> Renewal {
         let is_current =
             |state: &SessionState| state.opened().is_some_and(|opened| opened.credentials.token == refused.token);
@@ -19,7 +19,7 @@ impl Shared {
         let (is_first_403, is_just_opened) = {
             let mut state = self.state();
             if !is_current(&state) {
-                // Another call has given it up, or it has expired.
+                // Another call has given it up already, or it has expired.
                 return Renewal::Renewed;
             }
             let is_first_403 = is_403 && !std::mem::replace(&mut state.has_renewed_after_403, true);
@@ -27,7 +27,7 @@ impl Shared {
         };
         if is_403 && !is_first_403 {
             let is_accepted = if refusal.operation() == Some(&Operation::GET_INSTALLATION) {
-                // It is what would be asked.
+                // The refused call is the one that would be made to ask bunq.
                 (!is_just_opened).then_some(false)
             } else {
                 handshake::accepts(&self.transport, refused.clone()).await
@@ -53,7 +53,7 @@ impl Shared {
         Renewal::Renewed
     }
 
-    /// Takes over what others have made and stored, if that is another installation than this one.
+    /// Takes over a stored context if its installation is not the one that was used.
     pub(super) async fn reread(&self, used: &Credentials) -> bool {
         let differs = |context: &Context| used.installation.as_deref() != Some(&*context.installation);
         if self.state().context.as_ref().is_some_and(differs) {

@@ -15,7 +15,7 @@ use crate::types::{CreateSessionOutput, User, UserReference};
 pub struct SessionUser {
     /// What kind of user it is.
     pub kind: UserKind,
-    /// The id for paths. For a provisioned user it is that of the `UserApiKey`, not of the person.
+    /// The id for paths. For a provisioned user it is the id of the `UserApiKey`, not of the person.
     pub id: i64,
     /// The name that bunq shows for the user. For an API key it is the name of the user that it acts for.
     pub display_name: Option<String>,
@@ -25,11 +25,11 @@ pub struct SessionUser {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum UserKind {
-    /// A company, as a partner is.
+    /// A company, such as a partner.
     Company,
     /// A person.
     Person,
-    /// An API key by which one user acts for another, as a partner does for a provisioned user.
+    /// An API key with which one user acts for another, as a partner does for a provisioned user.
     ApiKey,
     /// A payment service provider.
     PaymentServiceProvider,
@@ -41,7 +41,7 @@ impl fmt::Debug for SessionUser {
     }
 }
 
-/// The user in the response to `create_session`, if there is one of a known kind with an id.
+/// Returns the user in the response to `create_session`, if it has an id and is of a known kind.
 pub(super) fn user_of(output: &CreateSessionOutput) -> Option<SessionUser> {
     if let Some(key) = &output.user_api_key {
         let granted_by = key.granted_by_user.as_ref().into_iter().flat_map(users);

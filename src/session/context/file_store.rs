@@ -1,4 +1,4 @@
-//! A store in a file that is its owner's alone.
+//! A store in a file that only its owner can read and write.
 
 use std::fs::{File, TryLockError};
 use std::io;
@@ -15,26 +15,28 @@ use crate::sync::lock;
 use crate::transport::credentials::BoxFuture;
 use crate::types::Secret;
 
-/// No context is larger.
+/// The largest context, in bytes.
 const MAX_LEN: usize = 64 * 1024;
 
 /// The pause between two attempts to take the lock.
 const LOCK_PAUSE: Duration = Duration::from_millis(20);
 
-/// Held during a save. One whose caller has given up, as on the shutdown of a runtime, goes on when its lock is released.
+/// Held during a save. If the caller of a save gives up, as when a runtime shuts down, its context lock is released but
+/// the save goes on, so the context lock is not enough.
 static SAVING: Mutex<()> = Mutex::new(());
 
-/// Stores keys and session in a file, to be shared by the processes of one machine.
+/// Stores keys and session in a file, which the processes of one machine can share.
 ///
-/// The file is its owner's alone (mode 0600), in a folder that must exist. It is replaced as a whole, so that neither a
-/// reader nor a crash finds half of it. Beside it is an empty file with `.lock` after its name, which is locked while a
-/// session is opened; leave it there. A file with `.tmp` after its name is left over from a crash during a save; the next
-/// save removes it.
+/// Only its owner can read and write the file (mode 0600). Its folder must exist. A save replaces the whole file, so
+/// that neither a reader nor a crash leaves half of it. Beside it is an empty file with `.lock` after its name, which
+/// is locked while a session is opened; leave it there. A crash during a save leaves a file with `.tmp` after its name;
+/// the next save removes it.
 ///
-/// It is a kept file of [`files`](crate::files), and so is the lock: what others may use, what belongs to another user, a hard link
-/// and a symbolic link are refused, before anything is sent. To replace a file by a symbolic link would replace the link, and each of the two paths
-/// would have a lock of its own. Folders may be links. What everybody may read may be known: remove it then, and the client makes
-/// new keys. A file that is larger than 64 KiB is no context.
+/// The file and its lock follow the rule of [`files`](crate::files) for kept files. A file that others may use, that
+/// belongs to another user, or that is a hard link or a symbolic link is refused before anything is sent. (Replacing a
+/// file through a symbolic link would replace the link, and each of the two paths would have its own lock.) Folders may
+/// be links. If everybody may read the file, its keys may be known: remove it, and the client makes new keys. A file
+/// larger than 64 KiB is refused.
 ///
 /// ```
 /// use bunq_partner::FileStore;
@@ -47,7 +49,7 @@ pub struct FileStore(PathBuf);
 impl FileStore {
     /// Stores the context in the file at `path`. Nothing is read or written yet.
     ///
-    /// A relative path starts at the current folder of the process.
+    /// A relative path is relative to the current folder of the process.
     pub fn new(path: impl Into<PathBuf>) -> Self {
         let path = path.into();
         Self(std::path::absolute(&path).unwrap_or(path))
@@ -57,7 +59,7 @@ impl FileStore {
         Error::context(format_args!("{self:?}: {problem}"))
     }
 
-    /// Refuses a path that leads nowhere.
+    /// Refuses a path that has no existing folder.
     fn folder(&self) -> Result<(), Error> {
         let folder = self.0.parent().ok_or_else(|| self.refused("it is not the path of a file"))?;
         if !folder.is_dir() {
@@ -82,7 +84,7 @@ impl FileStore {
 
     fn read_stored(&self) -> Result<Option<Secret>, Error> {
         self.folder()?;
-        // A lock that cannot be taken is not found out in the midst of an opening.
+        // Find a lock that cannot be taken now, and not in the middle of an opening.
         match open_kept(self.lock_path()) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(self.unlockable(&error)),
             _ => {}
@@ -147,8 +149,8 @@ struct FileLock(File);
 
 impl Drop for FileLock {
     fn drop(&mut self) {
-        // Closing the file is not enough while another thread starts a process: until that runs its program, it has
-        // the file open too. If unlocking fails, closing is what is left.
+        // Closing the file is not enough while another thread is starting a process: until the new process runs its
+        // program, it has the file open too. If unlocking fails, closing still releases the lock.
         let _ = self.0.unlock();
     }
 }

@@ -15,10 +15,10 @@ use crate::types::{Secret, exposed};
 /// The format that this version writes, and the newest that it reads.
 const FORMAT: u64 = 1;
 
-/// Capacity for any context: a buffer that grows leaves copies of the secrets behind.
+/// A capacity that fits any context: a buffer that grows leaves copies of the secrets in memory.
 const CAPACITY: usize = 16 * 1024;
 
-/// What every format has.
+/// The part that every format has.
 #[derive(Deserialize)]
 struct Header {
     format: u64,
@@ -54,14 +54,14 @@ struct StoredSession {
     user: Option<SessionUser>,
 }
 
-/// Reads a user. A user of an unknown kind, which a later version has stored, reads as absent.
+/// Reads a user. A user of a kind that this version does not know reads as absent.
 fn known_user<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<SessionUser>, D::Error> {
     let user = serde_json::Value::deserialize(deserializer)?;
     Ok(serde_json::from_value(user).unwrap_or_default())
 }
 
 impl Context {
-    /// The text to store.
+    /// Returns the text to store.
     pub(crate) fn encode(&self, identity: &Identity) -> Result<Secret, String> {
         let Self { installation, device_registered, session } = self;
         let stored = StoredContext {
@@ -91,9 +91,9 @@ impl Context {
     ///
     /// # Errors
     ///
-    /// What is wrong with it, and what to do.
+    /// The problem, and what to do.
     pub(crate) fn decode(text: &Secret, identity: &Identity) -> Result<Self, String> {
-        // The message of serde_json may quote a secret, so only the position is shown.
+        // serde_json's message may quote a secret, so only the position is shown.
         let broken =
             |error: serde_json::Error| damaged(format_args!("line {}, column {}", error.line(), error.column()));
         let Header { format } = serde_json::from_str(text.expose()).map_err(broken)?;
@@ -116,7 +116,7 @@ impl Context {
         Ok(Self {
             installation: Arc::new(installation),
             device_registered: stored.device_registered,
-            // A session that cannot be used is replaced like one that is over.
+            // A session whose token cannot be sent is replaced like one that has expired.
             session: stored.session.filter(|session| can_be_sent(&session.token)).map(|session| OpenSession {
                 token: session.token,
                 renew_at: session.renew_at,
@@ -171,7 +171,7 @@ mod tests {
         samples::context().encode(&samples::identity()).unwrap()
     }
 
-    /// The refusal of the stored context after `edit`.
+    /// The refusal of a stored context that `edit` has changed.
     fn refusal(edit: impl FnOnce(&mut Value)) -> String {
         let mut stored = serde_json::from_str(encoded().expose()).unwrap();
         edit(&mut stored);

@@ -1,8 +1,9 @@
-//! What is stored between runs, so that a restart within the life of a session makes no authentication call.
+//! The context: what is stored between runs, so that a restart within the life of a session makes no authentication
+//! call.
 //!
-//! It is one text that a [`ContextStore`] stores: the keys that client and bunq have exchanged, and the session. The API
-//! key is not in it, only a fingerprint that identifies it. A context that cannot be used is refused and not replaced. The
-//! session decides when it is loaded and saved.
+//! A [`ContextStore`] stores it as one text: the keys that client and bunq have exchanged, and the session. It does not
+//! contain the API key, only a fingerprint that identifies it. A context that cannot be used is refused and not
+//! replaced. The session decides when to load and save it.
 
 mod file_store;
 mod format;
@@ -21,10 +22,10 @@ use crate::environment::Environment;
 use crate::transport::credentials::Installation;
 use crate::types::Secret;
 
-/// Precedes the API key in its fingerprint, so that no other program makes the same fingerprint of the key.
+/// Precedes the API key in the hash, so that the fingerprint differs from another program's hash of the key.
 const FINGERPRINT_DOMAIN: &[u8] = b"bunq-partner API key\n";
 
-/// The results of the calls that open a session, as far as they have been made.
+/// The results of those calls that open a session that have been made so far.
 #[derive(Debug, Clone)]
 pub(crate) struct Context {
     pub(crate) installation: Arc<Installation>,
@@ -36,23 +37,24 @@ pub(crate) struct Context {
 #[derive(Debug, Clone)]
 pub(crate) struct OpenSession {
     pub(crate) token: Secret,
-    /// When to replace it, by the system clock, because it outlives the process.
+    /// When to replace it, by the system clock: the time must hold after a restart.
     pub(crate) renew_at: Option<jiff::Timestamp>,
     pub(crate) user: Option<SessionUser>,
 }
 
-/// What a client has of earlier calls: see [`Client::context`](crate::Client::context). It holds no key and no token.
+/// What a client knows from earlier calls: see [`Client::context`](crate::Client::context). It contains no key and no
+/// token.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ContextSummary {
-    /// Whether bunq has registered the device, and so has accepted the API key once from the address that it was registered
-    /// from.
+    /// Whether bunq has registered the device. If so, bunq has accepted the API key once from the address of the
+    /// registration.
     pub device_registered: bool,
     /// Whether there is a session. bunq may have ended it.
     pub has_session: bool,
-    /// When the client replaces the session, if bunq has said how long it lasts.
+    /// When the client will replace the session, if bunq has said how long it lasts.
     pub renew_at: Option<jiff::Timestamp>,
-    /// The user of the session, if bunq has said it.
+    /// The user of the session, if bunq has named it.
     pub user: Option<SessionUser>,
 }
 
@@ -68,7 +70,7 @@ impl Context {
     }
 }
 
-/// The client that a context belongs to. The context of another client is not used.
+/// Identifies the client that a context belongs to. The context of another client is not used.
 #[derive(Debug)]
 pub(crate) struct Identity {
     environment: Environment,
@@ -85,13 +87,13 @@ impl Identity {
         Self { environment, base_url: base_url.into(), api_key_fingerprint }
     }
 
-    /// It shows which key it is of, and nothing of the key.
+    /// Identifies the key and reveals nothing of it.
     pub(crate) fn api_key_fingerprint(&self) -> &str {
         self.api_key_fingerprint.expose()
     }
 }
 
-/// What the tests of these modules share.
+/// Samples that the tests of these modules share.
 #[cfg(test)]
 mod samples {
     use std::sync::LazyLock;
@@ -122,7 +124,7 @@ mod samples {
         Context { installation: Arc::clone(&INSTALLATION), device_registered: true, session }
     }
 
-    /// Fails if `shown` holds any of the secrets in here.
+    /// Fails if `shown` contains one of the secrets in this module.
     pub(super) fn assert_nothing_secret(shown: &str) {
         let signing_key = INSTALLATION.signing_key.to_pkcs8().unwrap();
         let fingerprint = identity().api_key_fingerprint;

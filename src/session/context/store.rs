@@ -1,4 +1,4 @@
-//! What a store of the context must be able to do.
+//! The interface of a store for the context.
 
 use std::any::Any;
 use std::fmt;
@@ -12,7 +12,7 @@ use crate::types::Secret;
 pub struct ContextLock(#[allow(dead_code, reason = "it is there to be dropped")] Box<dyn Any + Send>);
 
 impl ContextLock {
-    /// Makes a lock of a guard that releases it when it is dropped.
+    /// Makes a lock from a guard that releases it when it is dropped.
     pub fn new(guard: impl Send + 'static) -> Self {
         Self(Box::new(guard))
     }
@@ -24,16 +24,16 @@ impl fmt::Debug for ContextLock {
     }
 }
 
-/// Where a [`Client`](crate::Client) stores its keys and its session between runs.
+/// Stores the keys and the session of a [`Client`](crate::Client) between runs.
 ///
 /// [`FileStore`](crate::FileStore) is the usual choice. Write one of your own for a vault or a database: it stores one
-/// text, which is opaque to it and secret, and has one lock. The lock is held while a session is opened, so that
-/// processes that share a store share a session too.
+/// secret, opaque text, and has one lock. The client holds the lock while it opens a session, so that processes that
+/// share a store share a session too.
 ///
-/// Errors are made with [`Error::context`]. `Debug` names the store in errors, as in
-/// `FileStore("/var/lib/acme/bunq.json")`, and shows nothing secret. No method blocks its thread. The client waits for each
-/// up to its [operation timeout](crate::ClientBuilder::operation_timeout); after that `load` and `lock` are dropped, and
-/// `save` runs on in a task of its own.
+/// Make errors with [`Error::context`]. `Debug` names the store in errors, as in
+/// `FileStore("/var/lib/acme/bunq.json")`, and must not show a secret. No method may block its thread. The client waits
+/// for each up to its [operation timeout](crate::ClientBuilder::operation_timeout); after that it drops `load` and
+/// `lock`, while `save` continues in its own task.
 ///
 /// ```
 /// use std::sync::{Arc, Mutex};
@@ -71,25 +71,25 @@ impl fmt::Debug for ContextLock {
 /// }
 /// ```
 pub trait ContextStore: fmt::Debug + Send + Sync + 'static {
-    /// Loads the text that was saved last, complete; `None` if none was saved. It does not wait for the lock. It is called
-    /// when a session is opened, and before a call fails that another installation may help.
+    /// Loads the complete text that was saved last; `None` if none was saved. It must not wait for the lock. The client calls
+    /// it when it opens a session, and before it fails a call that another installation may let succeed.
     ///
     /// # Errors
     ///
     /// [`ErrorKind::Context`](crate::ErrorKind::Context) if there is a text that cannot be read or must not be trusted.
     fn load(&self) -> BoxFuture<'_, Result<Option<Secret>, Error>>;
 
-    /// Replaces the stored text, so that it is still there after a crash. A concurrent `load` returns the old text or
-    /// the new one, never a part. The lock is held.
+    /// Replaces the stored text, so that it survives a crash. A concurrent `load` returns the old text or the new one,
+    /// never a part. The caller holds the lock.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Context`](crate::ErrorKind::Context) if it cannot be written. The stored text is then the old one or
-    /// the new one.
+    /// [`ErrorKind::Context`](crate::ErrorKind::Context) if it cannot be written. The stored text is then the old one
+    /// or the new one.
     fn save(&self, context: Secret) -> BoxFuture<'_, Result<(), Error>>;
 
-    /// Waits until the lock is free, in this process and in others, and takes it. It is released when the [`ContextLock`]
-    /// is dropped, or when the process ends in whatever way.
+    /// Waits until the lock is free, in this process and in others, and takes it. Dropping the [`ContextLock`] releases
+    /// it, and so does the end of the process, however it ends.
     ///
     /// # Errors
     ///

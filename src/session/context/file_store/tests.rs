@@ -12,14 +12,14 @@ use uuid::Uuid;
 
 use super::*;
 
-/// For a lock that nobody holds. A process that is being started beside the test holds all of them for a moment.
+/// For a free lock. A process that is starting beside the test holds all locks for a moment.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Tells the second process which file to lock.
 const LOCK_VARIABLE: &str = "BUNQ_PARTNER_TEST_LOCK";
 const LOCKED: &str = "<the lock is held>";
 
-/// A folder of the test's own, removed when it is over.
+/// A temporary folder, removed when it is dropped.
 struct Folder(PathBuf);
 
 impl Folder {
@@ -63,13 +63,13 @@ fn save(store: &FileStore, text: &str) -> Result<(), Error> {
     store.write(&text.into())
 }
 
-/// What `store` says, without its name.
+/// The refusal of `store`, without the store's name.
 fn refusal<T>(store: &FileStore, result: Result<T, Error>) -> String {
     let error = result.err().unwrap().to_string();
     error.strip_prefix(&format!("{store:?}: ")).unwrap_or(&error).to_string()
 }
 
-/// Writes a file that can be loaded but for what is wrong with `bytes`.
+/// Writes a file with the right mode, so that only `bytes` can be wrong with it.
 fn put(folder: &Folder, bytes: &[u8]) {
     let _ = fs::remove_file(folder.path());
     for_owner_alone().create_new(true).open(folder.path()).unwrap().write_all(bytes).unwrap();
@@ -288,7 +288,7 @@ fn holds_the_lock() {
     let _lock_held = lock(&store, Duration::from_secs(10)).unwrap();
     store.write(&"from the second process".into()).unwrap();
     println!("\n{LOCKED}");
-    // Until it is killed, or the first process is gone.
+    // Runs until it is killed or the first process ends.
     let _ = io::stdin().read_line(&mut String::new());
 }
 
@@ -317,7 +317,7 @@ proptest! {
     }
 }
 
-/// Makes a pipe that nobody has opened.
+/// Makes a pipe that no process has opened.
 #[cfg(unix)]
 fn make_pipe(path: &Path) {
     assert!(Command::new("mkfifo").arg(path).status().unwrap().success());
@@ -339,11 +339,11 @@ fn a_pipe_in_the_place_of_a_file_is_not_waited_for() {
         lock_path.display()
     );
     assert_eq!(refusal(&store, lock(&store, PATIENCE)), no_file);
-    // It is found out before a session is opened.
+    // The problem is found before a session is opened.
     assert_eq!(refusal(&store, store.read_stored()), no_file);
 }
 
-/// Only root can give a file to somebody else. Anybody else finds one of root's.
+/// Only root can give a file to another user. Any other user tries one of root's.
 #[cfg(unix)]
 #[test]
 fn a_file_of_another_user_is_refused_for_root_too() {
@@ -367,7 +367,7 @@ fn a_file_of_another_user_is_refused_for_root_too() {
     }
 }
 
-/// A process that may write no byte to any file, as on a full disk.
+/// A process that cannot write to any file, as on a full disk.
 #[cfg(unix)]
 #[test]
 fn a_full_disk_leaves_no_stray_file() {
@@ -382,7 +382,7 @@ fn a_full_disk_leaves_no_stray_file() {
     let folder = Folder::new();
     save(&folder.store(), "old").unwrap();
     let this_test = "session::context::file_store::tests::a_full_disk_leaves_no_stray_file";
-    // Its output goes to pipes, which have no such limit.
+    // Its output goes to pipes, to which the limit does not apply.
     let script = "trap '' XFSZ; ulimit -f 0; exec \"$0\" --exact \"$1\"";
     let mut command = Command::new("sh");
     command.args(["-c", script]).arg(std::env::current_exe().unwrap()).arg(this_test).env(FULL, folder.path());
@@ -393,7 +393,7 @@ fn a_full_disk_leaves_no_stray_file() {
     assert_eq!(folder.store().read_stored().unwrap(), Some("old".into()));
 }
 
-/// Nobody is left to wait for the lock.
+/// The waiting task is dropped with the runtime.
 #[test]
 fn a_wait_for_the_lock_does_not_hold_up_the_end_of_a_runtime() {
     test_timeout::start();
@@ -413,7 +413,8 @@ fn a_wait_for_the_lock_does_not_hold_up_the_end_of_a_runtime() {
     ended.recv_timeout(PATIENCE).expect("the runtime does not end");
 }
 
-/// A save goes on when the runtime of its caller ends, which gives the lock back.
+/// If the runtime of its caller ends, the lock is released while the save goes on, so two saves can run at the same
+/// time.
 #[test]
 fn saves_do_not_meet() {
     test_timeout::start();
