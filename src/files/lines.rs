@@ -1,6 +1,6 @@
-//! A file of lines of JSON that is only ever added to, each line synced before it counts.
+//! A file of JSON lines to which lines are only added. A line counts only when it is synced.
 //!
-//! It does not know what the lines say. Problems are texts, which its callers make errors of.
+//! This module does not know the content of the lines. Its problems are texts, from which its callers make errors.
 
 use std::fs::{File, TryLockError};
 use std::io::{self, BufRead as _, BufReader, Read as _, Seek as _, SeekFrom, Write as _};
@@ -18,68 +18,70 @@ use tokio::time::{Instant, sleep};
 use super::{create_kept, for_owner_alone, open_kept, open_kept_with, sync_folder_of};
 use crate::sync::lock;
 
-/// How long another may still have the file, and the pause between two looks.
+/// How long to wait until another process closes the file, and the pause between two attempts.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(2);
 const LOCK_PAUSE: Duration = Duration::from_millis(20);
 
-/// What the lines of a file are.
+/// The format of a file.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Format {
-    /// What the first line begins with.
+    /// The beginning of the first line.
     pub(crate) magic: &'static [u8],
-    /// No line is longer.
+    /// The length of the longest line, in bytes.
     pub(crate) max_line: u64,
-    /// How much of the end may be cut off because a line of it is damaged. One write is no longer; if it is torn, any part of it may
-    /// be there. With 0 the beginning of one line is cut off, and nothing else.
+    /// How many bytes may be cut off the end of the file because a line in them is damaged. It is at least the size of
+    /// one write, since any part of a torn write may be on the disk. With 0, only the unfinished beginning of one line
+    /// is cut off.
     pub(crate) max_torn: u64,
-    /// What to do with a file that is damaged otherwise.
+    /// What to do about a file with any other damage.
     pub(crate) damaged: &'static str,
-    /// What a file is that is none of these.
+    /// What to say about a file that is not of this format.
     pub(crate) foreign: &'static str,
 }
 
-/// A file that one process has, to add lines to it, or that is read.
+/// A file that one process has opened exclusively to add lines to it, or that is open for reading.
 #[derive(Debug, Clone)]
 pub(crate) struct LineFile {
     format: Format,
     state: Arc<Mutex<State>>,
-    /// The lines that wait for the next write, which takes all of them.
+    /// The lines that wait for the next write. One write takes all of them.
     waiting: Arc<Mutex<Waiting>>,
     progress: Arc<watch::Sender<Progress>>,
 }
 
-/// What has become of the lines.
+/// How far the lines are written.
 #[derive(Debug, Clone)]
 struct Progress {
-    /// Up to where they are written.
+    /// Everything before this offset is written and synced.
     written: u64,
-    /// Why no more are.
+    /// Why nothing more will be written.
     problem: Option<String>,
 }
 
 #[derive(Debug)]
 struct State {
     file: File,
-    /// Where the next line begins.
+    /// The offset of the next line.
     len: u64,
-    /// It is open to be read alone, or a write has failed.
+    /// The file is open only for reading, or a write has failed.
     is_broken: bool,
 }
 
 #[derive(Debug, Default)]
 struct Waiting {
     lines: Vec<u8>,
-    /// Where the line that comes next begins, when those that wait are written.
+    /// The offset of the next line after those that wait.
     end: u64,
-    /// Somebody writes them.
+    /// A task is writing them.
     has_writer: bool,
 }
 
 impl LineFile {
-    /// Opens the file, or makes it, and has it alone. `take` gets each line, with its number from 1 and where it begins.
+    /// Opens or creates the file, and locks it for this process. `take` gets each line, with its number (from 1) and
+    /// its offset. Returns whether the file was created.
     ///
-    /// An end that is no line is cut off: what was written in part, or what a file system has made of a block that it did not
-    /// store. A last line that lacks its line break alone gets it. Says whether the file was made.
+    /// An end of the file that is not a line is cut off: a write that did not finish, or what a file system left in a
+    /// block that it did not store. If the last line lacks only its line break, the line break is added.
     pub(crate) async fn open(
         path: &Path,
         format: Format,
@@ -87,7 +89,7 @@ impl LineFile {
     ) -> Result<(Self, bool), String> {
         let to_open = path.to_owned();
         let (file, is_new) = blocking(move || open(&to_open)).await?;
-        // A write of an operation that was dropped may not have ended.
+        // A write of an operation that was dropped may still be running.
         let patience = Instant::now() + LOCK_TIMEOUT;
         loop {
             match file.try_lock() {
@@ -111,7 +113,7 @@ impl LineFile {
         Ok((opened.await?, is_new))
     }
 
-    /// Opens the file to be read alone, also while another process has it.
+    /// Opens the file only for reading, even while another process has it.
     pub(crate) async fn read(
         path: &Path,
         format: Format,
@@ -137,8 +139,8 @@ impl LineFile {
         }
     }
 
-    /// Adds a line, which ends with a line break, behind those that were added before; returns where it begins. It counts when
-    /// [`written`](Self::written) says so.
+    /// Adds a line, which must end with a line break, after those that were added before, and returns its offset. It
+    /// counts when [`written`](Self::written) has returned for this offset.
     pub(crate) fn add(&self, line: &[u8]) -> Result<u64, String> {
         if line.len() as u64 > self.format.max_line {
             return Err(format!("a line of it would be longer than {} bytes", self.format.max_line));
@@ -150,7 +152,8 @@ impl LineFile {
         Ok(place)
     }
 
-    /// Writes and syncs what was added, up to the line that begins here at least. The write goes on if the caller gives up.
+    /// Writes and syncs the added lines, at least up to the one at this offset. The write goes on if the caller gives
+    /// up.
     pub(crate) async fn written(&self, place: u64) -> Result<(), String> {
         let mut progress = self.progress.subscribe();
         loop {
@@ -161,7 +164,7 @@ impl LineFile {
             }
             let changed = pin!(progress.changed());
             if std::mem::replace(&mut lock(&self.waiting).has_writer, true) {
-                // Somebody else writes. The sender is not dropped before.
+                // Another task is writing. The sender lives as long as `self`, so `changed` cannot fail.
                 let _ = changed.await;
                 continue;
             }
@@ -172,7 +175,7 @@ impl LineFile {
         }
     }
 
-    /// Reads the line that begins here.
+    /// Reads the line at this offset.
     pub(crate) async fn line_at(&self, place: u64) -> Result<Vec<u8>, String> {
         let (state, max_line) = (Arc::clone(&self.state), self.format.max_line);
         let read = blocking(move || {
@@ -188,14 +191,15 @@ impl LineFile {
     }
 }
 
-/// What writes the lines. If it is dropped before its turn, as on the shutdown of a runtime, whoever still waits writes them.
+/// Writes the lines. If it is dropped before it runs, as when a runtime shuts down, one of the waiting tasks writes
+/// them.
 struct Writer {
     file: LineFile,
     is_done: bool,
 }
 
 impl Writer {
-    /// Writes until nothing waits.
+    /// Writes until no lines wait.
     fn write_all(mut self) {
         loop {
             let (lines, end) = {
@@ -226,7 +230,7 @@ impl Drop for Writer {
 }
 
 impl State {
-    /// Writes lines, and syncs them. What a failed write leaves behind is cut off.
+    /// Writes and syncs lines. If that fails, it removes the part that was written.
     fn write(&mut self, lines: &[u8]) -> Result<(), String> {
         if self.is_broken {
             return Err(
@@ -238,7 +242,7 @@ impl State {
             file.seek(SeekFrom::Start(self.len)).and_then(|_| file.write_all(lines)).and_then(|()| file.sync_data());
         if let Err(error) = written {
             self.is_broken = true;
-            // If that fails too, the next opening cuts it off.
+            // If this fails too, the next opening cuts the rest off.
             let _ = self.file.set_len(self.len);
             return Err(failed("written")(error));
         }
@@ -256,7 +260,7 @@ fn failed(what: &str) -> impl Fn(io::Error) -> String {
     move |error| format!("it cannot be {what}: {error}")
 }
 
-/// Says whether the file was made.
+/// Opens or creates the file. Returns whether it was created.
 fn open(path: &Path) -> Result<(File, bool), String> {
     let (file, is_new) = match open_kept_with(path, for_owner_alone().read(true)) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => (create_kept(path), true),
@@ -271,15 +275,15 @@ fn open(path: &Path) -> Result<(File, bool), String> {
 #[derive(Clone, Copy, Default)]
 struct End {
     place: u64,
-    /// The last line is whole, but for its line break.
+    /// The last line is complete except for its line break.
     lacks_line_break: bool,
 }
 
-/// A line that is damaged, and those after it.
+/// A damaged line and everything after it.
 struct Damage {
-    /// The number of the first.
+    /// The number of the first damaged line.
     line: u64,
-    /// They are the beginning of one line, whose write did not end.
+    /// They are only the unfinished beginning of one line.
     is_unfinished: bool,
 }
 
@@ -290,7 +294,7 @@ fn read_lines(
     mut take: impl FnMut(u64, u64, &[u8]) -> Result<(), String>,
 ) -> Result<End, String> {
     let size = file.metadata().map_err(failed("read"))?.len();
-    // Another process may add to it meanwhile.
+    // Another process may be adding lines.
     let mut reader = BufReader::new(file.take(size));
     let (mut line, mut place, mut end, mut damage) = (Vec::new(), 0, End::default(), None);
     for number in 1_u64.. {
@@ -301,7 +305,7 @@ fn read_lines(
         }
         let (text, is_ended) = line.strip_suffix(b"\n").map_or((stored(&line), false), |text| (text, true));
         let taken = if (damage.is_some() && size - end.place <= format.max_torn) || !(is_ended || place + len == size) {
-            // What follows a damaged line is not taken in, nor is a part of a line that is too long.
+            // Skip the lines after a damaged one, and the parts of a line that is too long.
             Err(String::new())
         } else {
             take(number, place, text)
@@ -315,7 +319,7 @@ fn read_lines(
                 return Err(format!("line {line} is damaged, and it is not the last: {}", format.damaged));
             }
             (Err(_), Some(damage)) => damage.is_unfinished &= stored(&line).is_empty(),
-            // An end that is no line may be the rest of one, or what was on the disk before.
+            // An end that is not a line may be part of one, or old content of the disk.
             (Err(_), None) if number > 1 || is_begun(format.magic, &line) => {
                 damage = Some(Damage { line: number, is_unfinished: is_begun(format.magic, &line) });
             }
@@ -332,13 +336,13 @@ fn read_lines(
     }
 }
 
-/// What was stored of an end. A file system makes zeros of blocks that it did not store.
+/// The part of an end that was stored. A file system reads zeros from blocks that it did not store.
 fn stored(end: &[u8]) -> &[u8] {
     let len = end.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
     &end[..len]
 }
 
-/// Whether a line is the beginning of one that begins like the first, after which nothing else was stored.
+/// Whether this is the unfinished beginning of a line that starts with `magic`, with nothing else stored after it.
 fn is_begun(magic: &[u8], line: &[u8]) -> bool {
     let stored = stored(line);
     let breaks_off = serde_json::from_slice::<IgnoredAny>(stored).is_err_and(|error| error.is_eof());

@@ -1,25 +1,25 @@
-//! Files that hold keys, tokens, or what is known of people: which are used, and which are refused. It is one rule, which the
-//! stores of this crate follow; a program that has such files of its own can follow it too.
+//! Which files with keys, tokens or personal data are used, and which are refused. The stores of this crate follow this
+//! rule, and a program with such files of its own can follow it too.
 //!
 //! | | Read only | Kept | Folder |
 //! |---|---|---|---|
-//! | For example | an API key, a public key, a certificate, receipts to be verified | the context, tokens, a journal, receipts, a copy of standard input | that of the tokens of new users |
-//! | Used with | [`open_secret`], [`open_public`] | [`open_kept`], [`create_kept`], [`replace_kept`] | [`check_folder`] |
-//! | *Kind* | a regular file or a pipe, also by a symbolic link | a regular file, not by a symbolic link | a folder, also by a symbolic link |
+//! | For example | an API key, a public key, a certificate, receipts to be verified | the context, tokens, a journal, receipts, a copy of standard input | the folder for the tokens of new users |
+//! | Functions | [`open_secret`], [`open_public`] | [`open_kept`], [`create_kept`], [`replace_kept`] | [`check_folder`] |
+//! | *Kind* | a regular file or a pipe, also through a symbolic link | a regular file, not through a symbolic link | a folder, also through a symbolic link |
 //! | *Owner* | the user of the process, or root | the user of the process | the user of the process, or root |
-//! | *Names* | as many as it has | one: another hard link is refused | |
-//! | *Others* change it | refused, be it the group or everybody | see the next lines | everybody: refused without the sticky bit; a group: refused unless the process belongs to it |
-//! | *The group* reads it | [`open_secret`]: refused if `chmod 600` works, otherwise taken, as with systemd's credentials and with `fsGroup` of Kubernetes | whatever its group may do is taken away again, with an event of `tracing` | allowed |
-//! | *Everybody* reads it | [`open_secret`]: refused if `chmod 600` works, otherwise taken with a warning, as with secrets of Docker | refused, because it may be known or changed | allowed |
+//! | *Hard links* | any number | one: a second one is refused | |
+//! | *Others* can write | refused, for the group as for everybody | see the next lines | everybody: refused without the sticky bit; a group: refused unless the process belongs to it |
+//! | *The group* can read | [`open_secret`]: refused if `chmod 600` works, otherwise accepted, as with systemd's credentials and Kubernetes's `fsGroup` | the group's permissions are removed, and `tracing` gets an event | allowed |
+//! | *Everybody* can read | [`open_secret`]: refused if `chmod 600` works, otherwise accepted with a warning, as with Docker's secrets | refused, because the content may be known or changed | allowed |
 //!
-//! `chmod 600` works on a file that belongs to the user of the process, on a file system that is not mounted to be read only. Root
-//! is a user like others here: root's files are root's own, and those of others are refused. What [`open_public`] opens may be
-//! read by everybody.
+//! `chmod 600` works on a file that belongs to the user of the process, on a file system that is not mounted read-only.
+//! Root is treated like any other user: root's files belong to root, and the files of others are refused. Everybody may
+//! read what [`open_public`] opens.
 //!
-//! Files that hold neither secrets nor what is kept do not follow it: the rows of a bulk operation, the body of a call, the seed
-//! and the profile of a sandbox. The certificates that the platform trusts are the platform's.
+//! The rule does not apply to files without secrets or stored state: the rows of a bulk operation, the body of a call,
+//! the seed and the profile of a sandbox. It does not apply to the platform's certificates either.
 //!
-//! On systems without Unix permissions only kinds are looked at, and the folder's permissions must keep others out.
+//! On systems without Unix permissions only the kind is checked: there, the folder's permissions must keep others out.
 
 pub(crate) mod lines;
 mod rules;
@@ -35,12 +35,13 @@ use self::rules::{Class, Decision, Found, Kind, Process, decide, refused_kind};
 use self::system::{at_once, is_fixed, sync_folder, take_from_group};
 use crate::types::Secret;
 
-/// A text up to this length is read without a copy of it being left behind in memory.
+/// A text up to this length is read into one buffer, so that no copy of it stays in memory.
 const READ_AT_ONCE: usize = 64 * 1024;
 
-/// Opens a file that is read only and holds a secret, such as an API key. It may be a pipe, whose other end is waited for.
+/// Opens a read-only file with a secret, such as an API key. If it is a pipe, this waits for the other end.
 ///
-/// Returns a warning too, one line, if everybody on the machine may read the file and nothing can be done about it here.
+/// It also returns a warning of one line if everybody on the machine may read the file and this process cannot change
+/// that.
 ///
 /// ```no_run
 /// use bunq_partner::files;
@@ -57,13 +58,14 @@ const READ_AT_ONCE: usize = 64 * 1024;
 ///
 /// # Errors
 ///
-/// [`PermissionDenied`](io::ErrorKind::PermissionDenied) if [the rule](self) refuses it, with what to do; otherwise why it cannot
-/// be opened. No error names the path.
+/// [`PermissionDenied`](io::ErrorKind::PermissionDenied) if [the rule](self) refuses it; the message says what to do.
+/// Otherwise the error that opening it gave. No error names the path.
 pub fn open_secret(path: impl AsRef<Path>) -> io::Result<(File, Option<String>)> {
     open_read_only(Class::Secret, path.as_ref())
 }
 
-/// Opens a file that is read only and holds nothing secret, such as a public key or a certificate, which nobody else may change.
+/// Opens a read-only file without secrets, such as a public key or a certificate. Nobody else may be able to write to
+/// it.
 ///
 /// # Errors
 ///
@@ -73,7 +75,7 @@ pub fn open_public(path: impl AsRef<Path>) -> io::Result<File> {
 }
 
 fn open_read_only(class: Class, path: &Path) -> io::Result<(File, Option<String>)> {
-    // Nothing happens to a device.
+    // Check the kind before opening: opening a device can have effects.
     let found = fs::metadata(path).map_err(failed("opened"))?;
     check_kind(class, &found)?;
     let file = File::open(path).map_err(failed("opened"))?;
@@ -81,7 +83,7 @@ fn open_read_only(class: Class, path: &Path) -> io::Result<(File, Option<String>
     Ok((file, warning))
 }
 
-/// Opens a file that this program keeps, to be read.
+/// Opens a file that this program keeps, for reading.
 ///
 /// # Errors
 ///
@@ -90,24 +92,24 @@ pub fn open_kept(path: impl AsRef<Path>) -> io::Result<File> {
     open_kept_with(path.as_ref(), OpenOptions::new().read(true))
 }
 
-/// Opens a kept file, or makes it if the options say so.
+/// Opens a kept file, or creates it if the options say so.
 pub(crate) fn open_kept_with(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
     match fs::symlink_metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         found => check_kind(Class::Kept, &found.map_err(failed("opened"))?)?,
     }
-    // It may be another one by now.
+    // Check again: another file may have taken its place.
     let file = at_once(options).open(path).map_err(failed("opened"))?;
     check(Class::Kept, path, &file)?;
     Ok(file)
 }
 
-/// Makes a file that is its owner's alone (mode 0600), to be written and read. It must not be there yet, not even as a symbolic
-/// link. That it was made outlasts a power failure; what is written to it is to be synced.
+/// Creates a file that only its owner can read and write (mode 0600), and opens it for both. The path must not exist
+/// yet, not even as a symbolic link. The new file survives a power failure; sync what you write to it.
 ///
 /// # Errors
 ///
-/// [`AlreadyExists`](io::ErrorKind::AlreadyExists) if it is there, otherwise why it cannot be made.
+/// [`AlreadyExists`](io::ErrorKind::AlreadyExists) if the path exists, otherwise the error that creating it gave.
 pub fn create_kept(path: impl AsRef<Path>) -> io::Result<File> {
     let path = path.as_ref();
     let file = for_owner_alone().read(true).create_new(true).open(path).map_err(failed("made"))?;
@@ -118,13 +120,13 @@ pub fn create_kept(path: impl AsRef<Path>) -> io::Result<File> {
     Ok(file)
 }
 
-/// Replaces a kept file as a whole, or makes it: what was there or what is new is there, whole and synced, whatever happens. A
-/// file beside it, with `.tmp` after its name, is left over only from a crash, and the next call removes it. Nobody else may
-/// replace it at the same time.
+/// Replaces the whole content of a kept file, or creates the file. Whatever happens, either the old or the new content
+/// is there, complete and synced. Only a crash leaves a file beside it, with `.tmp` after its name; the next call
+/// removes that file. The caller must make sure that nobody else replaces it at the same time.
 ///
 /// # Errors
 ///
-/// Like [`open_secret`]. What the rule refuses is not replaced.
+/// Like [`open_secret`]. A file that the rule refuses is not replaced.
 pub fn replace_kept(path: impl AsRef<Path>, content: &[u8]) -> io::Result<()> {
     let path = path.as_ref();
     match open_kept(path) {
@@ -136,7 +138,7 @@ pub fn replace_kept(path: impl AsRef<Path>, content: &[u8]) -> io::Result<()> {
         .and_then(|()| fs::rename(&unfinished, path))
         .and_then(|()| sync_folder_of(path));
     if written.is_err() {
-        // As on a full disk. If it cannot be removed, the next call removes it.
+        // For example, the disk is full. If removing it fails, the next call removes it.
         let _ = fs::remove_file(&unfinished);
     }
     written.map_err(failed("written"))
@@ -152,7 +154,7 @@ fn write_new(path: &Path, content: &[u8]) -> io::Result<()> {
     file.sync_all()
 }
 
-/// Refuses a folder in which somebody else may replace what is kept there.
+/// Refuses a folder in which others may replace files.
 ///
 /// # Errors
 ///
@@ -169,10 +171,10 @@ pub fn check_folder(path: impl AsRef<Path>) -> io::Result<()> {
 ///
 /// # Errors
 ///
-/// [`InvalidData`](io::ErrorKind::InvalidData) if there is more, or if it is not UTF-8.
+/// [`InvalidData`](io::ErrorKind::InvalidData) if it is longer or not UTF-8.
 pub fn read_text(from: impl Read, max_len: usize) -> io::Result<Secret> {
     let invalid = |problem: String| io::Error::new(io::ErrorKind::InvalidData, problem);
-    // A buffer that grows leaves copies behind. The end is found in what is left of it.
+    // A buffer that grows leaves copies in memory. The extra capacity lets the end be found without growing.
     let mut bytes = Zeroizing::new(Vec::with_capacity(max_len.min(READ_AT_ONCE) + 1024));
     from.take(max_len as u64 + 1).read_to_end(&mut bytes).map_err(failed("read"))?;
     if bytes.len() > max_len {
@@ -181,14 +183,14 @@ pub fn read_text(from: impl Read, max_len: usize) -> io::Result<Secret> {
     std::str::from_utf8(&bytes).map(Secret::new).map_err(|_| invalid("it is not text".into()))
 }
 
-/// The path of the file that has `extension` after the whole of this one's name.
+/// The path with `extension` appended to the whole file name.
 pub(crate) fn beside(path: &Path, extension: &str) -> PathBuf {
     let mut path = path.as_os_str().to_owned();
     path.push(extension);
     path.into()
 }
 
-/// Makes it outlast a power failure that a file was made or renamed.
+/// Syncs the folder, so that a created or renamed file survives a power failure.
 pub(crate) fn sync_folder_of(path: &Path) -> io::Result<()> {
     match std::path::absolute(path)?.parent() {
         Some(folder) => sync_folder(folder),
@@ -196,7 +198,7 @@ pub(crate) fn sync_folder_of(path: &Path) -> io::Result<()> {
     }
 }
 
-/// How to open a file for writing; one that is made is its owner's alone.
+/// Options to open a file for writing. If it is created, only its owner can read and write it.
 pub(crate) fn for_owner_alone() -> OpenOptions {
     let mut options = OpenOptions::new();
     options.write(true);
@@ -205,7 +207,7 @@ pub(crate) fn for_owner_alone() -> OpenOptions {
     options
 }
 
-/// Holds an open file against the rule; returns what is to be said of it.
+/// Checks an open file by the rule. Returns a warning, if there is one.
 fn check(class: Class, path: &Path, file: &File) -> io::Result<Option<String>> {
     let found = file.metadata().map_err(failed("read"))?;
     let found = Found::new(&found, is_fixed(file));
@@ -230,7 +232,7 @@ fn refused(problem: String) -> io::Error {
     io::Error::new(io::ErrorKind::PermissionDenied, problem)
 }
 
-/// The same error, which says what has failed.
+/// Adds to an error what has failed.
 fn failed(what: &str) -> impl Fn(io::Error) -> io::Error {
     move |error| io::Error::new(error.kind(), format!("it cannot be {what}: {error}"))
 }

@@ -1,17 +1,18 @@
-//! Which files are used, and which are refused: decided from what the file system says of one.
+//! Decides which files are used and which are refused, from what the file system says about them.
 //!
-//! The table is in the documentation of [`files`](super). It asks nobody, so that each line of the table is a case of a test.
+//! The table is in the documentation of [`files`](super). Nothing here does I/O, so that each line of the table is a
+//! case of a test.
 
 use std::path::Path;
 
 use crate::text::quoted;
 
-/// What a file is to the process.
+/// How the process uses a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Class {
-    /// It is read only, and holds a secret.
+    /// Read only, with a secret in it.
     Secret,
-    /// It is read only, and may be seen by everybody.
+    /// Read only. Everybody may read it.
     Public,
     Kept,
     Folder,
@@ -26,7 +27,7 @@ pub(super) enum Kind {
     Other,
 }
 
-/// What the file system says of a file.
+/// What the file system says about a file.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Found {
     pub(super) kind: Kind,
@@ -34,7 +35,7 @@ pub(super) struct Found {
     pub(super) owner: u32,
     pub(super) group: u32,
     pub(super) links: u64,
-    /// It is on a file system that cannot be written to, not even by root.
+    /// It is on a read-only file system, to which not even root can write.
     pub(super) is_fixed: bool,
 }
 
@@ -48,14 +49,14 @@ pub(super) struct Process {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Decision {
     Taken,
-    /// It is taken, and this is said.
+    /// It is used, with this warning.
     Warned(String),
-    /// It is taken when its group cannot use it any more.
+    /// It is used after the permissions of its group are removed.
     TakenFromGroup,
     Refused(String),
 }
 
-/// Why a thing of this kind is refused.
+/// Why this kind of file is refused.
 pub(super) fn refused_kind(class: Class, kind: Kind) -> Option<&'static str> {
     match (class, kind) {
         (Class::Secret | Class::Public, Kind::File | Kind::Pipe)
@@ -107,7 +108,7 @@ fn read_only(class: Class, path: &Path, found: &Found, is_mine: bool) -> Decisio
         return Decision::Refused(problem);
     }
     match mode & 0o007 {
-        // Who put it there has chosen the group.
+        // The user who put it there has chosen the group.
         0 => Decision::Taken,
         _ => Decision::Warned(format!("its mode is {mode:04o}, so that everybody on this machine may read it")),
     }
@@ -115,7 +116,7 @@ fn read_only(class: Class, path: &Path, found: &Found, is_mine: bool) -> Decisio
 
 fn kept(path: &Path, found: &Found) -> Decision {
     let mode = found.mode & 0o777;
-    // One that was just replaced by another has no name any more.
+    // A file that another has just replaced has no name any more, so 0 is allowed.
     if found.links > 1 {
         let links = found.links;
         return Decision::Refused(format!(
@@ -141,7 +142,7 @@ fn folder(path: &Path, found: &Found, process: &Process) -> Decision {
             shown(path)
         ));
     }
-    // Where everybody may make files, the group may do no more.
+    // Where everybody may create files, the group's permission adds nothing.
     if mode & 0o020 != 0 && !is_worlds && !process.groups.contains(&found.group) {
         return Decision::Refused(format!(
             "its mode is {mode:04o}, so that the group {}, to which this process does not belong, may make files in it: \
@@ -171,7 +172,7 @@ mod tests {
     const ROOTS: Found = Found { owner: ROOT, group: ROOT, ..MINE };
     const OTHERS: Found = Found { owner: OTHER, ..MINE };
 
-    /// What is decided, in short: the first words of a refusal or a warning, or the command that it names.
+    /// The decision in short: the first words of a refusal or a warning, or the command that it names.
     fn decided(class: Class, found: Found, user: u32) -> String {
         let process = Process { user, groups: vec![ME, MY_GROUP] };
         match decide(class, Path::new("/a file"), &found, &process) {
@@ -182,7 +183,8 @@ mod tests {
         }
     }
 
-    /// Each case is a line of the table: its name, the class, what is found, who runs the program, and what is said.
+    /// Each case is a line of the table: its name, the class, the file, the user of the process, and the expected
+    /// decision.
     #[test]
     fn each_line_of_the_table() {
         test_timeout::start();

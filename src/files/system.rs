@@ -1,4 +1,4 @@
-//! What the file system says, and what it is told: on Unix, and elsewhere, where a file has a kind and nothing more.
+//! Reads and sets the file attributes that the rule needs: on Unix all of them, elsewhere only the kind.
 
 use std::fs::{File, Metadata, OpenOptions};
 use std::io;
@@ -42,7 +42,7 @@ impl Found {
     }
 }
 
-/// All that is looked at is the kind.
+/// Only the kind is known.
 #[cfg(not(unix))]
 impl Found {
     pub(super) fn new(found: &Metadata, is_fixed: bool) -> Self {
@@ -68,7 +68,7 @@ impl Process {
     }
 }
 
-/// Whether the file system is mounted to be read only. Root may write wherever it is not.
+/// Whether the file system is mounted read-only. Otherwise root may write to it.
 #[cfg(unix)]
 pub(super) fn is_fixed(file: &File) -> bool {
     use rustix::fs::{StatVfsMountFlags, fstatvfs};
@@ -91,17 +91,17 @@ pub(super) fn take_from_group(_file: &File, _mode: u32) -> io::Result<()> {
     Ok(())
 }
 
-/// Opens without waiting, as for the other end of a pipe, and no symbolic link.
+/// Opens without waiting, for example for the other end of a pipe, and without following a symbolic link.
 #[cfg(unix)]
 pub(super) fn at_once(options: &mut OpenOptions) -> &OpenOptions {
     use rustix::fs::OFlags;
 
-    // The bits are the same, whatever their type is called.
+    // The bits are the same; only the integer type differs.
     let flags = (OFlags::NONBLOCK | OFlags::NOFOLLOW).bits().cast_signed();
     std::os::unix::fs::OpenOptionsExt::custom_flags(options, flags)
 }
 
-/// Elsewhere nothing that can be opened waits.
+/// Opening never waits here.
 #[cfg(not(unix))]
 pub(super) fn at_once(options: &mut OpenOptions) -> &OpenOptions {
     options
@@ -112,7 +112,7 @@ pub(super) fn sync_folder(folder: &Path) -> io::Result<()> {
     File::open(folder)?.sync_all()
 }
 
-/// A folder cannot be synced where it cannot be opened.
+/// Folders cannot be opened here, so they cannot be synced.
 #[cfg(not(unix))]
 pub(super) fn sync_folder(_folder: &Path) -> io::Result<()> {
     Ok(())

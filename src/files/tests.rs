@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::*;
 
-/// A folder of the test's own, removed when it is over.
+/// A temporary folder, removed when it is dropped.
 struct Folder(PathBuf);
 
 impl Folder {
@@ -19,7 +19,7 @@ impl Folder {
         Self(path)
     }
 
-    /// A file with this mode.
+    /// Makes a file with this mode.
     fn file(&self, name: &str, mode: u32) -> PathBuf {
         let path = self.0.join(name);
         fs::write(&path, "text").unwrap();
@@ -42,7 +42,7 @@ fn mode(path: &Path) -> u32 {
     fs::metadata(path).unwrap().mode() & 0o7777
 }
 
-/// Only root can give a file away.
+/// Only root can give a file to another user.
 fn is_root(skipped: &str) -> bool {
     let is_root = rustix::process::geteuid().is_root();
     if !is_root {
@@ -51,7 +51,7 @@ fn is_root(skipped: &str) -> bool {
     is_root
 }
 
-/// What is said, without what follows the first words.
+/// The first words of an error, or `taken`.
 fn said<T>(outcome: io::Result<T>) -> String {
     outcome.err().map_or_else(|| "taken".to_owned(), |error| error.to_string())
 }
@@ -61,7 +61,7 @@ fn what_is_read_only_is_taken_by_a_link_and_from_a_pipe() {
     test_timeout::start();
     let folder = Folder::new();
     let key = folder.file("key", 0o600);
-    // As Kubernetes does it.
+    // The layout that Kubernetes makes.
     fs::create_dir(folder.0.join("..1")).unwrap();
     fs::rename(&key, folder.0.join("..1/key")).unwrap();
     symlink("..1", folder.0.join("..data")).unwrap();
@@ -145,7 +145,7 @@ fn what_is_kept_is_neither_everybodys_nor_elsewhere_too() {
     }
 }
 
-/// One that takes the place of a file after it was looked at is not waited for, and no link is followed.
+/// Opening does not wait for a pipe that has taken the place of a file after the check, and follows no link.
 #[test]
 fn a_pipe_is_opened_without_waiting() {
     test_timeout::start();
@@ -163,7 +163,7 @@ fn a_file_of_another_user_is_refused_for_root_too() {
     test_timeout::start();
     if !is_root("a file of another user is refused") {
         assert!(said(open_kept("/etc/passwd")).starts_with("it belongs to the user 0, not to "));
-        // What is root's is not.
+        // A secret file of root's is accepted.
         let warning = open_secret("/etc/passwd").unwrap().1.unwrap();
         assert!(warning.ends_with("so that everybody on this machine may read it"), "{warning}");
         return;
