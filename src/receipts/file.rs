@@ -15,19 +15,20 @@ use crate::transport::observer::{Exchange, ExchangeObserver};
 const FORMAT: Format = Format {
     magic: br#"{"bunq_partner_receipt":"#,
     max_line: MAX_LINE,
-    // Receipts are not thrown away.
+    // A receipt is never thrown away.
     max_torn: 0,
     damaged: "keep it as it is, and give the path of another for the receipts to come",
     foreign: "it does not hold receipts: give the path of a file that does, or of one to be made",
 };
 
-/// Writes a [`Receipt`] of each response to `create_provision` and `update_provision`: of what is created, closed and reset.
-/// Clones write to the same file.
+/// Writes a [`Receipt`] of each response to `create_provision` and `update_provision`, so of each creation, closing and
+/// reset. Clones write to the same file.
 ///
-/// The file is kept by the rule of [`files`](crate::files): its owner's alone (mode 0600). It has a line of JSON for each receipt, and
-/// is added to. One process uses it at a time.
-/// A call returns when its receipt is synced. If that fails, the call does not: look at [`failure`](Self::failure) before you go
-/// on. [`ReceiptReader`](crate::ReceiptReader) checks the receipts.
+/// The file follows the rule of [`files`](crate::files) for kept files: only its owner can read and write it (mode
+/// 0600). It has one line of JSON for each receipt, and lines are only added. One process uses it at a time.
+///
+/// A call returns when its receipt is synced. If writing the receipt fails, the call does not fail: check
+/// [`failure`](Self::failure) before you continue. [`ReceiptReader`](crate::ReceiptReader) checks the receipts.
 ///
 /// ```no_run
 /// # async fn example() -> Result<(), bunq_partner::Error> {
@@ -54,13 +55,13 @@ struct Shared {
 }
 
 impl ReceiptFile {
-    /// Opens the file at `path`, or makes it, in a folder that must exist. The beginning of a line at its end, as a crash leaves
-    /// it, is cut off, and nothing else.
+    /// Opens the file at `path`, or creates it in a folder that must exist. If a crash has left an unfinished line at
+    /// the end, that line is cut off, and nothing else.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Storage`](crate::ErrorKind::Storage) if it holds something else, also behind the receipts, if a line is no
-    /// receipt, if others may use it, if another process uses it, or if it cannot be read or written.
+    /// [`ErrorKind::Storage`](crate::ErrorKind::Storage) if the file contains anything but receipts, if others may use
+    /// it, if another process uses it, or if it cannot be read or written.
     pub async fn open(path: impl Into<PathBuf>) -> Result<Self, Error> {
         let path = path.into();
         let chain = Arc::new(Mutex::new(Chain::default()));
@@ -78,7 +79,7 @@ impl ReceiptFile {
         Ok(Self(Arc::new(Shared { path, file, chain, failure: Mutex::default() })))
     }
 
-    /// Why the first receipt could not be written that could not.
+    /// The first write error, if any.
     pub fn failure(&self) -> Option<Error> {
         lock(&self.0.failure).clone()
     }
@@ -87,7 +88,7 @@ impl ReceiptFile {
         let Shared { file, chain, .. } = &*self.0;
         let json = serde_json::to_string(&Receipt::new(exchange)).map_err(|error| error.to_string())?;
         let place = {
-            // Lines are added in the order of the chain.
+            // Lines must be added in the order of the chain.
             let mut chain = lock(chain);
             file.add(chain.tie(&json).as_bytes())?
         };
@@ -111,7 +112,7 @@ impl ExchangeObserver for ReceiptFile {
     }
 }
 
-/// A receipt that is not written, also if the call no longer waits for it.
+/// Records a receipt as missing unless its write ends, even if the call stops waiting for it.
 struct Missing<'a> {
     of: &'a Shared,
     problem: Option<String>,

@@ -1,7 +1,7 @@
-//! Receipts: bunq's signed responses to what changes something, kept so that they can be checked years later.
+//! Receipts: bunq's signed responses to calls that change something, stored so that they can be checked years later.
 //!
-//! A [`ReceiptFile`] sees the exchanges of a client and writes them; [`ReceiptReader`] checks them, offline. This module makes no
-//! call.
+//! A [`ReceiptFile`] observes the exchanges of a client and writes them. A [`ReceiptReader`] checks them offline. This
+//! module makes no calls.
 
 mod file;
 mod reader;

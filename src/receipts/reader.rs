@@ -1,4 +1,4 @@
-//! Receipts are read and checked, one after the other.
+//! Reads and checks receipts one by one.
 
 use std::fmt;
 use std::io::{BufRead, Read as _};
@@ -9,14 +9,14 @@ use super::receipt::{Receipt, hex};
 use crate::transport::signature::VerifyingKey;
 use crate::types::InvalidValue;
 
-/// No line is longer. A body has at most four megabytes, and its JSON twice as many.
+/// The longest line, in bytes. A body has at most 4 MB, and its JSON at most twice as many.
 pub(super) const MAX_LINE: u64 = 16 * 1024 * 1024;
 
-/// What a line ends with: its digest, over that of the line before and its own beginning.
+/// The end of a line: a digest over the digest of the line before and the beginning of this line.
 const DIGEST: &str = r#","digest":""#;
 const DIGEST_LEN: usize = 64;
 
-/// The digests by which each line is tied to those before it.
+/// The chain of digests that ties each line to those before it.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Chain(String);
 
@@ -28,14 +28,14 @@ impl Chain {
         hex(digest.finish().as_ref())
     }
 
-    /// Makes the next line of a receipt's JSON.
+    /// Makes the next line from a receipt's JSON.
     pub(super) fn tie(&mut self, json: &str) -> String {
         self.0 = self.digest(json);
         let open = json.strip_suffix('}').unwrap_or(json);
         format!("{open}{DIGEST}{}\"}}\n", self.0)
     }
 
-    /// Takes the digest of a line as it is.
+    /// Continues the chain with the digest of a line, without checking it.
     pub(super) fn follow(&mut self, line: &str) -> Option<()> {
         self.0 = split(line)?.1.to_owned();
         Some(())
@@ -46,13 +46,13 @@ impl Chain {
         let (open, digest) = split(line).ok_or("it is not a receipt")?;
         let json = format!("{open}}}");
         let is_whole = self.digest(&json) == digest;
-        // The next line is held against what this one says.
+        // The next line is checked against the digest that this one states.
         digest.clone_into(&mut self.0);
         if is_whole { Ok(json) } else { Err("it was changed, or one before it is missing or in another place") }
     }
 }
 
-/// The beginning of a line, and its digest.
+/// Splits a line into its beginning and its digest.
 fn split(line: &str) -> Option<(&str, &str)> {
     let rest = line.strip_suffix("\"}")?;
     let (open, digest) = rest.split_at_checked(rest.len().checked_sub(DIGEST_LEN)?)?;
@@ -60,11 +60,11 @@ fn split(line: &str) -> Option<(&str, &str)> {
     open.strip_suffix(DIGEST).filter(|_| is_digest).map(|open| (open, digest))
 }
 
-/// A line that is not a receipt of bunq's, or not the one that was written.
+/// A line that is not a receipt of bunq's, or that was changed after it was written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct InvalidReceipt {
-    /// The number of the line, from 1.
+    /// The number of the line, starting at 1.
     pub line: u64,
     /// What is wrong.
     pub problem: String,
@@ -80,11 +80,12 @@ impl std::error::Error for InvalidReceipt {}
 
 /// Reads the receipts of a [`ReceiptFile`](crate::ReceiptFile), and checks each.
 ///
-/// Of each line it checks bunq's signature, and a digest by which a line is tied to those before it: a changed byte, wherever
-/// it is, and a line that is missing in the middle are found. The digest is no signature: whoever changes a line can make the
-/// digests anew, so what bunq has not signed is proven against accidents alone. Lines that are missing at the end are not found.
+/// For each line it checks bunq's signature, and the digest that ties the line to those before it. So it finds any
+/// changed byte, and any line that is missing in the middle. It does not find lines that are missing at the end. The
+/// digest is not a signature: whoever changes a line can compute new digests, so for everything that bunq has not
+/// signed it only proves that there was no accident.
 ///
-/// Whether the key is bunq's is checked if it is [given](Self::public_key).
+/// If you [give](Self::public_key) bunq's key, it also checks that the receipt's key is bunq's.
 ///
 /// ```no_run
 /// # fn example() -> Result<(), Box<dyn std::error::Error>> {
@@ -111,23 +112,23 @@ pub struct ReceiptReader<R> {
 }
 
 impl<R: BufRead> ReceiptReader<R> {
-    /// Reads receipts from here.
+    /// Reads receipts from `lines`.
     pub fn new(lines: R) -> Self {
         Self { lines, line: 0, is_over: false, chain: Chain::default(), public_key: None }
     }
 
-    /// Sets bunq's public key, as PEM, in X.509 form or in PKCS#1. A receipt with another is refused.
+    /// Sets bunq's public key, as PEM, in X.509 or PKCS#1 form. A receipt with another key is refused.
     ///
     /// # Errors
     ///
-    /// If it is no public RSA key of 2048 to 8192 bits.
+    /// If it is not a public RSA key of 2048 to 8192 bits.
     pub fn public_key(self, pem: impl Into<String>) -> Result<Self, InvalidValue> {
         let key = VerifyingKey::from_pem(&pem.into()).map_err(|error| InvalidValue::new("public_key", error))?;
         Ok(Self { public_key: Some(key), ..self })
     }
 
     fn check(&mut self, line: &[u8]) -> Result<Receipt, String> {
-        // The last line may lack its line break alone.
+        // Only the last line may lack its line break.
         let (line, is_ended) = line.strip_suffix(b"\n").map_or((line, false), |line| (line, true));
         let line = std::str::from_utf8(line).map_err(|_| "it is not text")?;
         let json = self.chain.untie(line).map_err(|problem| if is_ended { problem } else { "it is not complete" })?;

@@ -1,4 +1,4 @@
-//! One receipt: what bunq has signed, and the check of it.
+//! One receipt: what bunq has signed, and how it is checked.
 
 use aws_lc_rs::digest::{SHA256, digest};
 use http::{HeaderName, HeaderValue};
@@ -16,19 +16,21 @@ const VERSION: u32 = 1;
 const REQUEST_ID: &str = "X-Bunq-Client-Request-Id";
 const RESPONSE_ID: &str = "X-Bunq-Client-Response-Id";
 
-/// A response that bunq has signed, and its signature. Its JSON is a line of a [`ReceiptFile`](crate::ReceiptFile).
+/// A response that bunq has signed, with its signature. Its JSON is one line of a [`ReceiptFile`](crate::ReceiptFile).
 ///
-/// It holds no credential: of a response that holds one, it has a digest. It may be about a person.
+/// It contains no credential: if the response contains one, the receipt has only a digest of it. It may be about a
+/// person.
 ///
 /// # What it proves
 ///
-/// - With [`SignatureForm::Body`]: that bunq has signed this body. The signature does not bind the request, the status, the ids or
-///   the time; those are what this machine has noted.
-/// - With [`SignatureForm::WithHeaders`]: that bunq has signed this status, these headers and this body. Whether the ids are among
-///   the headers say [`signed_request_id`](Self::signed_request_id) and [`signed_response_id`](Self::signed_response_id). What was
-///   requested is not signed.
-/// - With a digest in place of the body: that bunq has signed a message with this digest. Whoever has the message can show it.
-/// - All that only if the [public key](Self::public_key) is bunq's: the receipt cannot show that itself.
+/// - With [`SignatureForm::Body`]: bunq has signed this body. The signature does not cover the request, the status, the
+///   ids or the time; this machine has recorded those.
+/// - With [`SignatureForm::WithHeaders`]: bunq has signed this status, these headers and this body.
+///   [`signed_request_id`](Self::signed_request_id) and [`signed_response_id`](Self::signed_response_id) say whether
+///   the ids are among the headers. The request itself is not signed.
+/// - With a digest in place of the body: bunq has signed a message with this digest. Whoever has the message can show
+///   it.
+/// - All of this holds only if the [public key](Self::public_key) is bunq's, which the receipt itself cannot prove.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Receipt {
@@ -45,12 +47,12 @@ pub struct Receipt {
     pub response_id: Option<String>,
     /// The HTTP status of the response.
     pub status: u16,
-    /// The headers of the response that the older form of signatures covers, in its order. None if they repeat a secret.
+    /// The response headers that the older signature form covers, in its order. Empty if they repeat a secret.
     pub headers: Vec<(String, String)>,
-    /// The body, unless it holds a secret.
+    /// The body, unless it contains a secret.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub body: Option<String>,
-    /// The SHA-256 of what was signed, in hexadecimal digits, if the body holds a secret.
+    /// The SHA-256 of the signed message, in hexadecimal, if the body contains a secret.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub signed_sha256: Option<String>,
     /// What the signature covers.
@@ -80,14 +82,14 @@ impl Receipt {
         };
         let body = std::str::from_utf8(&exchange.body).ok();
         let body = body.filter(|body| !exchange.repeats_secret && !holds_secret(body)).map(str::to_owned);
-        // What the receipt does not show to the byte, it has a digest of.
+        // If the receipt cannot reproduce the signed message byte for byte, it has a digest of it instead.
         let shown = Self { body, signed_sha256: None, ..noted.clone() };
         let message = shown.check_ids().and_then(|()| shown.signed_message());
         let is_shown = message.is_ok_and(|message| digest(&SHA256, &message).as_ref() == exchange.signed_sha256);
         if is_shown { shown } else { noted }
     }
 
-    /// Checks the signature with the public key of the receipt, which has to be bunq's if that is known.
+    /// Checks the signature with the receipt's public key. If `bunqs` is given, the two keys must be equal.
     pub(super) fn check(&self, bunqs: Option<&VerifyingKey>) -> Result<(), String> {
         if self.version > VERSION {
             return Err("it has a format that this version of bunq-partner does not know".into());
@@ -109,7 +111,7 @@ impl Receipt {
         Ok(self.check_ids()?)
     }
 
-    /// Holds the ids against those that are signed.
+    /// Compares the ids with those that are signed.
     fn check_ids(&self) -> Result<(), &'static str> {
         let is_contradicted =
             |name, id: &Option<String>| self.signed_headers(name).any(|value| Some(value) != id.as_ref());
@@ -119,7 +121,8 @@ impl Receipt {
         Ok(())
     }
 
-    /// The bytes that bunq has signed. Whatever could be read in two ways is refused: what a receipt says is to follow from them.
+    /// The bytes that bunq has signed. Anything that could be read in two ways is refused, so that the receipt says
+    /// what was signed.
     fn signed_message(&self) -> Result<Vec<u8>, &'static str> {
         let body = self.body.as_deref().ok_or("it does not show its body")?;
         if serde_json::from_str::<IgnoredAny>(body).is_err() {
@@ -132,7 +135,7 @@ impl Receipt {
         let is_header = |(name, value): (&str, &[u8])| {
             HeaderName::from_bytes(name.as_bytes()).is_ok() && HeaderValue::from_bytes(value).is_ok()
         };
-        // In bunq's order and case, and nothing beside them.
+        // The headers must have bunq's order and case, and there must be no others.
         let canonical = signed_headers(headers());
         let is_canonical = headers().eq(canonical.iter().map(|(name, value)| (name.as_str(), *value)));
         if !is_canonical || !headers().all(is_header) {
@@ -141,38 +144,40 @@ impl Receipt {
         Ok(message_with_headers(self.status, headers(), body.as_bytes()))
     }
 
-    /// The id of the request, if bunq has signed it. It is for receipts that a [`ReceiptReader`](crate::ReceiptReader) has checked.
+    /// The id of the request, if bunq has signed it. Use it only on receipts that a
+    /// [`ReceiptReader`](crate::ReceiptReader) has checked.
     pub fn signed_request_id(&self) -> Option<&str> {
         self.signed_headers(REQUEST_ID).next().map(String::as_str)
     }
 
-    /// The id of the response, if bunq has signed it. It is for receipts that a [`ReceiptReader`](crate::ReceiptReader) has checked.
+    /// The id of the response, if bunq has signed it. Use it only on receipts that a
+    /// [`ReceiptReader`](crate::ReceiptReader) has checked.
     pub fn signed_response_id(&self) -> Option<&str> {
         self.signed_headers(RESPONSE_ID).next().map(String::as_str)
     }
 
-    /// The values of this header that are part of what the receipt shows to be signed.
+    /// The values of this header that the receipt shows and the signature covers.
     fn signed_headers(&self, wanted: &str) -> impl Iterator<Item = &String> {
         let are_signed = self.shows_body() && self.signature_form == SignatureForm::WithHeaders;
         self.headers.iter().filter(move |(name, _)| are_signed && name == wanted).map(|(_, value)| value)
     }
 
-    /// Whether the body itself is signed for, and not only a digest of it.
+    /// Whether the signature covers the body that the receipt shows. Otherwise it has only a digest.
     pub fn shows_body(&self) -> bool {
         self.body.is_some()
     }
 
-    /// The SHA-256 of the public key in its X.509 form, in hexadecimal digits, as
-    /// `openssl pkey -pubin -outform DER | sha256sum` shows it.
+    /// The SHA-256 of the public key in its X.509 form, in hexadecimal, as printed by `openssl pkey -pubin -outform DER
+    /// | sha256sum`.
     pub fn public_key_fingerprint(&self) -> Option<String> {
         let key = VerifyingKey::from_pem(&self.public_key).ok()?;
         Some(hex(digest(&SHA256, key.to_der()).as_ref()))
     }
 }
 
-/// Whether a body holds a member that the document calls secret. Of what is not JSON, nothing is known.
+/// Whether a body has a member that the document calls secret. If it is not JSON, it counts as one that has.
 fn holds_secret(body: &str) -> bool {
-    // Of two members with one name, a parser shows the last.
+    // If two members have the same name, a parser shows only the last, so the text is searched first.
     if SECRET_MEMBERS.iter().any(|name| body.contains(&format!("\"{name}\""))) {
         return true;
     }
