@@ -1,7 +1,7 @@
-//! The generated client, and the hook by which its requests go through the transport.
+//! The generated client, and the hook that sends its requests through the transport.
 //!
-//! The generated client's own errors hold bodies and lose ids, so none of them leaves this module: the outcome of a call
-//! is kept in its [`Exchange`].
+//! The generated client's own errors contain bodies and lose ids, so none of them leaves this module: the outcome of a
+//! call is stored in its [`Exchange`].
 
 use std::fmt;
 use std::sync::{Arc, OnceLock};
@@ -48,14 +48,14 @@ impl Exchange {
         Self { transport, source, budget, reuse, trouble, outcome: OnceLock::new() }
     }
 
-    /// What came of the call.
+    /// The outcome of the call.
     pub(super) fn outcome(&self) -> Result<VerifiedResponse, Error> {
         self.outcome.get().cloned().unwrap_or_else(|| Err(Error::internal("the request could not be built")))
     }
 }
 
 impl fmt::Debug for Exchange {
-    /// Without the outcome, which holds a body.
+    /// Leaves out the outcome, which contains a body.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Exchange").field("budget", &self.budget).finish_non_exhaustive()
     }
@@ -75,14 +75,14 @@ impl ClientHooks<Arc<Exchange>> for Client {
             None => Err(Error::internal(format_args!("the operation {} is not in the table", info.operation_id))),
         };
         let body = result.as_ref().map(|response| response.body.clone()).unwrap_or_default();
-        // The hook runs once a call, and nothing else sets the outcome.
+        // The hook runs once per call, and nothing else sets the outcome.
         let _ = outcome.set(result);
         Ok(http::Response::new(body).into())
     }
 }
 
-/// Why a response did not decode, and where: with the document's names of its members. No value is repeated, because it
-/// may be a token.
+/// Says why a response did not decode, and where, with the document's names of its members. It repeats no value,
+/// because that may be a token.
 pub(super) fn undecodable(body: &[u8], error: &serde_json::Error) -> String {
     if body.is_empty() {
         return "the response is empty".into();
@@ -94,7 +94,7 @@ pub(super) fn undecodable(body: &[u8], error: &serde_json::Error) -> String {
     let is_about_the_shape = ["missing field", "a list has more than"].iter().any(|own| problem.starts_with(own));
     let problem = problem.split(" at line ").next().filter(|_| is_about_the_shape).unwrap_or("unexpected value");
     let path = json_path::at(body, error.line(), error.column());
-    // It is about the list; how much of it was read is no matter.
+    // The problem is with the whole list, so the position within it is left out.
     let is_list = problem.starts_with("a list has more than") && path.ends_with(']');
     let path = path.rsplit_once('[').filter(|_| is_list).map_or(path.as_str(), |(list, _)| list);
     let place = if path.is_empty() { String::new() } else { format!("`{path}`: ") };

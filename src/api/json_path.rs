@@ -1,5 +1,5 @@
-//! The place in a JSON text at which its decoding has failed: from the position that serde_json gives, without decoding
-//! it a second time.
+//! Finds the place in a JSON text where its decoding failed, from serde_json's position, without decoding the text
+//! again.
 
 /// One segment of a path.
 enum Segment {
@@ -7,8 +7,8 @@ enum Segment {
     Item(usize),
 }
 
-/// The path of the innermost value that holds the character before this line and column, as in
-/// `Response[0].Id.id`; empty for the whole text. The text is JSON up to there.
+/// The path of the innermost value with the character at this line and column, as in `Response[0].Id.id`; empty for the
+/// whole text. The text must be valid JSON up to there.
 pub(super) fn at(json: &[u8], line: usize, column: usize) -> String {
     let lines_before = json.split_inclusive(|byte| *byte == b'\n').take(line.saturating_sub(1));
     let offset = lines_before.map(<[u8]>::len).sum::<usize>() + column;
@@ -26,7 +26,7 @@ pub(super) fn at(json: &[u8], line: usize, column: usize) -> String {
 /// The segments that lead to the value at `position`.
 fn segments(json: &[u8], position: usize) -> Vec<Segment> {
     let mut segments: Vec<Segment> = Vec::new();
-    // Whether each container around is an object that waits for the name of a member.
+    // For each enclosing container: whether it is an object that expects the name of a member next.
     let mut waits_for_name = Vec::new();
     let mut at = 0;
     while at <= position {
@@ -64,7 +64,7 @@ fn segments(json: &[u8], position: usize) -> Vec<Segment> {
     segments
 }
 
-/// Where the text that begins at `start` is over.
+/// The position after the end of the string that begins at `start`.
 fn end_of_text(json: &[u8], start: usize) -> usize {
     let mut at = start + 1;
     while let Some(byte) = json.get(at) {

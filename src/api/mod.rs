@@ -2,7 +2,7 @@
 //!
 //! [`Api`] has one method per operation. A method builds its request with the generated client, sends it through the
 //! transport, and returns the part of the response that the document names as its result. Each method makes one call.
-//! Code that makes several calls, or waits, is built on these methods.
+//! Code that makes several calls or waits is built on these methods.
 
 pub(crate) mod client;
 mod envelope;
@@ -34,9 +34,9 @@ use crate::types::collect_unknown;
 
 /// The typed methods of all operations of the OpenAPI document. Cheap to clone.
 ///
-/// Each call is signed, verified, rate-limited and retried like any other of the [`Client`](crate::Client). Errors are
-/// those that [`ErrorKind`](crate::ErrorKind) lists for any call. [`provisions`](crate::Client::provisions) has what takes
-/// more than one call.
+/// Each call is signed, verified, rate-limited and retried like any other of the [`Client`](crate::Client).
+/// [`ErrorKind`](crate::ErrorKind) lists the errors of any call. [`provisions`](crate::Client::provisions) has the
+/// operations that take more than one call.
 ///
 /// Dropping the future of a call cancels it on this side. bunq may carry the request out nevertheless.
 ///
@@ -57,19 +57,19 @@ pub struct Api {
     source: Arc<dyn ProvideCredentials>,
     timing: Timing,
     reuse: Reuse,
-    /// That of the call in progress, if somebody waits for it; calls are then made one by one.
+    /// What holds up the call in progress, for a caller that shows it. Calls are then made one at a time.
     trouble: Option<Trouble>,
 }
 
-/// No server takes a longer URL.
+/// No server accepts a longer URL.
 const MAX_URL_LEN: usize = 8 * 1024;
 
-/// How long a call may take.
+/// The time limit of a call.
 #[derive(Debug, Clone, Copy)]
 enum Timing {
-    /// This long after its beginning.
+    /// This long after the call begins.
     After(Duration),
-    /// What is left of the time of a verb.
+    /// The rest of a verb's time.
     Within(CallBudget),
 }
 
@@ -79,7 +79,7 @@ impl Api {
         Self { transport, source, timing, reuse: Reuse::Allowed, trouble: None }
     }
 
-    /// Sets the longest time of each call, in place of [`ClientBuilder::operation_timeout`]. With zero, each call fails
+    /// Sets the time limit of each call, in place of [`ClientBuilder::operation_timeout`]. With zero, each call fails
     /// before anything is sent.
     ///
     /// [`ClientBuilder::operation_timeout`]: crate::ClientBuilder::operation_timeout
@@ -89,17 +89,18 @@ impl Api {
         self
     }
 
-    /// Returns the same methods with calls within `budget`.
+    /// Returns the same methods, whose calls share `budget`.
     pub(crate) fn until(&self, budget: CallBudget) -> Self {
         Self { timing: Timing::Within(budget), ..self.clone() }
     }
 
-    /// Returns the same methods with calls on these connections.
+    /// Returns the same methods, whose calls use these connections.
     pub(crate) fn over(&self, reuse: Reuse) -> Self {
         Self { reuse, ..self.clone() }
     }
 
-    /// Returns the same methods, for calls that are made one by one, with what holds up the one in progress.
+    /// Returns the same methods for calls that are made one at a time; `trouble` says what holds up the one in
+    /// progress.
     pub(crate) fn telling(&self, trouble: &Trouble) -> Self {
         Self { trouble: Some(trouble.clone()), ..self.clone() }
     }
@@ -118,7 +119,7 @@ impl Api {
 
     /// Calls any operation, with a JSON body, and returns the verified bytes of the response.
     ///
-    /// `parameters` are those of the path, all of which must be given, and of the query. The body is sent as it is. Use
+    /// `parameters` are those of the path, which are all required, and of the query. The body is sent unchanged. Use
     /// the typed methods where you can: they check more before anything is sent.
     ///
     /// ```no_run
@@ -134,7 +135,8 @@ impl Api {
     /// # Errors
     ///
     /// [`InvalidInput`](crate::ErrorKind::InvalidInput) if the client makes the call by itself
-    /// ([`Operation::managed`]), or if a parameter or the body is missing or not one of the operation's.
+    /// ([`Operation::managed`]), if a parameter or the body is missing, or if the operation has no such parameter or no
+    /// body.
     pub async fn call(
         &self,
         operation: &Operation,
@@ -148,7 +150,7 @@ impl Api {
         Ok(Response::new(ResponseBody::new(response.body), response.metadata))
     }
 
-    /// Returns the request that [`call`](Self::call) would send, after the same checks, and sends nothing.
+    /// Returns the request that [`call`](Self::call) would send, after the same checks. It sends nothing.
     ///
     /// ```no_run
     /// # async fn example(client: bunq_partner::Client) -> Result<(), bunq_partner::Error> {
@@ -163,7 +165,7 @@ impl Api {
     ///
     /// # Errors
     ///
-    /// As [`call`](Self::call), before anything is sent.
+    /// Like those of [`call`](Self::call) before it sends anything.
     pub fn preview(
         &self,
         operation: &Operation,
@@ -174,7 +176,7 @@ impl Api {
         Ok(RequestPreview { method: operation.method, url: request.url().to_string(), body: body.cloned() })
     }
 
-    /// The operation of the table, and the request of a call by name.
+    /// Finds the operation in the table, and builds the request of a call by name.
     fn request(
         &self,
         operation: &Operation,
@@ -190,7 +192,7 @@ impl Api {
         Ok((operation, request))
     }
 
-    /// The request of a call by name, or what is wrong with its parameters.
+    /// Builds the request of a call by name, or returns what is wrong with its parameters.
     fn build_request(
         &self,
         operation: &Operation,
@@ -216,7 +218,7 @@ impl Api {
                 };
                 match value {
                     None => return Err(format!("the parameter `{}` is missing", name.unwrap_or(segment))),
-                    // They would lead to another path; URLs drop control characters.
+                    // These values would lead to another path; URLs drop control characters.
                     Some(value) if matches!(value, "" | "." | "..") || value.contains(char::is_control) => {
                         return Err(format!(
                             "the parameter `{}` cannot be a segment of a path",
@@ -286,7 +288,7 @@ impl Api {
         F: Future<Output = Result<ResponseValue<T>, GeneratedError<E>>>,
     {
         let exchange = self.exchange();
-        // Its result is a stream of the same bytes.
+        // The result is a stream of the same bytes.
         drop(send(client::for_exchange(&exchange)).await);
         let response = exchange.outcome()?;
         Ok(Response::new(ResponseBody::new(response.body), response.metadata))

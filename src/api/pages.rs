@@ -1,17 +1,17 @@
-//! All pages of a listing as a stream, whatever is listed.
+//! All pages of any listing as a stream.
 
 use futures_util::stream::{Stream, StreamExt as _, TryStreamExt as _, iter, try_unfold};
 
 use crate::error::{Error, ErrorKind, Sent};
 use crate::types::{Cursor, Page};
 
-/// So many pages in a row may have no item and lead on.
+/// The longest run of empty pages that is followed.
 const MAX_EMPTY: u32 = 100;
 
-/// The pages from `start` on, or from the newest: to the oldest, or from a [`Cursor::NewerThan`] to the newest.
+/// The pages from `start`, or from the newest: down to the oldest, or up to the newest from a [`Cursor::NewerThan`].
 ///
-/// The next page is requested when the stream is polled. The stream ends after an error. It is an error if bunq points
-/// back to a page that has been listed, or on from one empty page to another again and again: the listing would never end.
+/// Polling the stream requests the next page. The stream ends after an error. It fails if bunq points back to a page
+/// that has been listed, or points on from too many empty pages in a row: the listing would never end.
 pub(crate) fn pages<T, F>(
     start: Option<Cursor>,
     fetch: impl Fn(Option<Cursor>) -> F + Send + 'static,
@@ -20,7 +20,7 @@ where
     T: Send + 'static,
     F: Future<Output = Result<Page<T>, Error>> + Send + 'static,
 {
-    // The next cursor, of which the outer `None` is the end; and how many pages before had no item.
+    // The state: the next cursor (the outer `None` is the end), and the number of empty pages in a row.
     try_unfold((Some(start), 0), move |(cursor, empty)| {
         let page = cursor.map(&fetch);
         async move {
@@ -43,8 +43,8 @@ where
     })
 }
 
-/// The items of those pages, in the order in which they are listed: from the newest to the oldest, or from a
-/// [`Cursor::NewerThan`] on from the oldest to the newest.
+/// The items of those pages in the order of the listing: from the newest to the oldest, or from a [`Cursor::NewerThan`]
+/// from the oldest to the newest.
 pub(crate) fn items<T, F>(
     start: Option<Cursor>,
     fetch: impl Fn(Option<Cursor>) -> F + Send + 'static,

@@ -1,4 +1,4 @@
-//! The result of a successful call, with what bunq's support asks for.
+//! The result of a successful call, with the ids that bunq's support asks for.
 
 use std::fmt;
 use std::ops::Deref;
@@ -12,7 +12,7 @@ use crate::types::redact;
 
 /// The verified bytes of a response. It derefs to them.
 ///
-/// Its `Debug` shows only their number, because they may hold tokens.
+/// Its `Debug` shows only their number, because they may contain tokens.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ResponseBody(Bytes);
 
@@ -21,8 +21,8 @@ impl ResponseBody {
         Self(bytes)
     }
 
-    /// The body as JSON, with `"[redacted]"` in place of each member that the document calls secret, whatever object it
-    /// stands in. Other members may be about a person. `None` if the body is not JSON.
+    /// The body as JSON, with `"[redacted]"` in place of each member that the document calls secret, in any object.
+    /// Other members may be about a person. `None` if the body is not JSON.
     pub fn redacted(&self) -> Option<Value> {
         let mut body = serde_json::from_slice(&self.0).ok()?;
         redact(&mut body);
@@ -50,8 +50,8 @@ impl fmt::Debug for ResponseBody {
     }
 }
 
-/// A request that was not sent: see [`Api::preview`](crate::Api::preview). The headers, which hold a token and a signature, are
-/// made when a request is sent.
+/// A request that was not sent: see [`Api::preview`](crate::Api::preview). It has no headers: they contain a token and
+/// a signature, and are made when a request is sent.
 ///
 /// Its `Debug` does not show the body, which may be about a person.
 #[derive(Clone, PartialEq, Eq, Serialize)]
@@ -97,14 +97,14 @@ impl<T> Response<T> {
         self.value
     }
 
-    /// Maps the result. A problem with it becomes an error with the ids of the exchange.
+    /// Maps the result. A problem becomes an error with the ids of the exchange.
     pub(crate) fn try_map<U>(self, map: impl FnOnce(T) -> Result<U, String>) -> Result<U, Error> {
         map(self.value).map_err(|problem| Error::invalid_response(self.metadata, problem))
     }
 
     /// The HTTP status.
     pub fn status(&self) -> u16 {
-        // A success has one.
+        // A successful call always has one.
         self.metadata.status.unwrap_or_default()
     }
 
@@ -118,7 +118,7 @@ impl<T> Response<T> {
         self.metadata.response_id.as_deref()
     }
 
-    /// bunq's `X-Bunq-Warning`, a remark for developers.
+    /// bunq's `X-Bunq-Warning`, a note for developers.
     pub fn warning(&self) -> Option<&str> {
         self.metadata.warning.as_deref()
     }

@@ -1,5 +1,5 @@
-//! Every operation both ways, one snapshot each: the request as it is sent, the response as it is received, and what
-//! the typed method makes of it. The responses are the examples of the document.
+//! One snapshot per operation: the request as it is sent, the response as it is received, and what the typed method
+//! makes of it. The responses are the examples of the document.
 
 use std::fmt::Debug;
 use std::sync::{Arc, Mutex};
@@ -29,7 +29,7 @@ struct Wire {
 }
 
 impl Wire {
-    /// Makes a call, responds with an example of the document, and records both ways and the result.
+    /// Makes a call, responds with an example of the document, and records request, response and result.
     async fn record<T: Debug>(
         &self,
         name: &str,
@@ -60,7 +60,8 @@ impl Wire {
         settings.bind(|| insta::assert_snapshot!(format!("wire__{name}"), text));
     }
 
-    /// A call as it came in: its line, its headers by name, its body. What differs from run to run is named, not shown.
+    /// The request as it was received: its line, its headers by name, its body. Values that differ from run to run are
+    /// replaced.
     fn sent(&self, call: &JournalEntry) -> String {
         let mut headers: Vec<String> = call
             .headers
@@ -88,7 +89,7 @@ impl Wire {
     }
 }
 
-/// A response as it went out: its status, its headers by name, its body.
+/// The response as it was sent: its status, its headers by name, its body.
 fn received_text(response: &RawResponse) -> String {
     let mut headers: Vec<String> = response
         .headers
@@ -182,7 +183,7 @@ fn is_of(operation: &Operation, call: &JournalEntry) -> bool {
         && template.iter().zip(path).all(|(part, actual)| part.starts_with('{') || *part == actual)
 }
 
-/// A source that hands out a dead token first.
+/// A source that provides a dead token first.
 #[derive(Debug)]
 struct Renewing {
     good: Credentials,
