@@ -1,4 +1,4 @@
-//! What a call may use: its time, that of its last attempt, and its place in the queue for permits.
+//! The budget of a call: its time, the least time of its last attempt, and its place in the queue for permits.
 
 use std::time::Duration;
 
@@ -6,13 +6,13 @@ use tokio::time::Instant;
 
 use super::rate_limit::Rank;
 
-/// An attempt gets at least this long, or a tenth of the call's time if that is less.
+/// The least time that an attempt gets, unless a tenth of the call's time is less.
 const MIN_ATTEMPT: Duration = Duration::from_secs(1);
 
-/// Longer than any call, and no longer than a clock can hold.
+/// Longer than any call, and short enough for every clock.
 pub(crate) const MAX_TIMEOUT: Duration = Duration::from_secs(365 * 24 * 3600);
 
-/// The time and the place in the queue that a call has. All calls of one verb share them.
+/// The time and the place in the queue of a call. All calls of one verb share them.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct CallBudget {
     at: Instant,
@@ -21,7 +21,7 @@ pub(crate) struct CallBudget {
 }
 
 impl CallBudget {
-    /// The budget of a call that begins now, with this rank, and may take `timeout`.
+    /// The budget of a call that begins now with this rank and may take at most `timeout`.
     pub(crate) fn after(timeout: Duration, rank: Rank) -> Self {
         let timeout = timeout.min(MAX_TIMEOUT);
         Self { at: Instant::now() + timeout, min_attempt: (timeout / 10).min(MIN_ATTEMPT), rank }
@@ -46,7 +46,7 @@ impl CallBudget {
         self.send_by().saturating_duration_since(Instant::now())
     }
 
-    /// This budget, with more time if it leaves less than an attempt of `timeout` needs.
+    /// The same budget, extended if it leaves less than an attempt of `timeout` needs.
     #[must_use]
     pub(crate) fn with_time_for(self, timeout: Duration) -> Self {
         Self { at: self.at.max(Instant::now() + timeout + self.min_attempt), ..self }

@@ -1,13 +1,14 @@
-//! The connections of a client: those that are kept, which can be given up all at once, and those for a single call.
+//! The connections of a client: pooled ones, which can all be given up at once, and those for a single attempt.
 //!
-//! A response that belongs to another request shows that a connection is out of step. The HTTP client does not say which
-//! one a response came on, and takes it back when the response is dropped. So all of them are given up.
+//! A response to another request shows that a connection is out of step. The HTTP client does not say which connection
+//! a response came on, and takes the connection back when the response is dropped. So all of them are given up.
 //!
-//! A server or a box on the way may close a kept connection just when the next request is sent on it. Nobody knows then
-//! whether that request has arrived. So an attempt that must not fail in this way gets a connection of its own.
+//! A server or a middlebox may close a pooled connection just when the next request is sent on it. Then it is unknown
+//! whether that request arrived. So an attempt that must not fail in this way gets a connection of its own.
 //!
-//! A connection is driven by a task of the runtime that has made it. It breaks when that runtime ends, and stands still when
-//! that is not run. So each runtime keeps its own, and they are given up with it.
+//! A task of the runtime that made a connection drives it. The connection breaks when that runtime ends, and makes no
+//! progress while the runtime is not run. So each runtime has a pool of its own, which is given up when the runtime
+//! ends.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -21,44 +22,44 @@ use super::runtime;
 use crate::error::Error;
 use crate::sync::lock;
 
-/// Makes an HTTP client without connections.
+/// Makes an HTTP client that has no connections yet.
 type Make = dyn Fn(Reuse) -> Result<reqwest::Client, Error> + Send + Sync;
 
-/// Which connections an attempt may go over.
+/// Which connections an attempt may use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Reuse {
-    /// One that was used before, if there is one.
+    /// A pooled connection, if there is one.
     Allowed,
-    /// A fresh one, which is not used again.
+    /// A fresh connection, which is not used again.
     Never,
 }
 
 /// The HTTP clients that calls are sent with.
 pub(crate) struct Connections {
     make: Box<Make>,
-    /// Builds requests.
+    /// Only builds requests.
     unconnected: reqwest::Client,
-    /// The HTTP client that keeps no connections, made when it is needed first.
+    /// The HTTP client that pools no connections. It is made when it is first needed.
     fresh: OnceLock<reqwest::Client>,
     state: Arc<Mutex<State>>,
 }
 
 struct State {
-    /// By the runtimes that live.
+    /// The pools of the live runtimes.
     kept: HashMap<Id, Kept>,
-    /// What the first of them takes.
+    /// The HTTP client that the first runtime takes.
     unused: Option<reqwest::Client>,
 }
 
-/// The HTTP client of a runtime.
+/// The HTTP client with a runtime's pool.
 struct Kept {
     http: reqwest::Client,
     generation: u64,
-    /// Dropped with this, it ends the task that waits for the end of the runtime.
+    /// Dropping it ends the task that waits for the end of the runtime.
     _client: oneshot::Sender<()>,
 }
 
-/// An HTTP client, and which one it is if it keeps connections.
+/// An HTTP client. If it pools connections, `kept` identifies the pool.
 pub(crate) struct Connection {
     pub(crate) http: reqwest::Client,
     kept: Option<(Id, u64)>,
@@ -73,7 +74,7 @@ impl Connections {
         Ok(Self { make: Box::new(make), unconnected, fresh: OnceLock::new(), state: Arc::new(Mutex::new(state)) })
     }
 
-    /// The HTTP client to build requests with.
+    /// The HTTP client that builds requests.
     pub(crate) fn unconnected(&self) -> reqwest::Client {
         self.unconnected.clone()
     }
@@ -89,7 +90,7 @@ impl Connections {
         }
     }
 
-    /// The connections of this runtime.
+    /// The pool of the current runtime.
     fn kept(&self) -> Result<Connection, Error> {
         let runtime = runtime::current()?;
         let of = |kept: &Kept| Connection { http: kept.http.clone(), kept: Some((runtime, kept.generation)) };
@@ -103,12 +104,12 @@ impl Connections {
         let http = unused.map_or_else(|| (self.make)(Reuse::Allowed), Ok)?;
         let (sender, client_is_dropped) = oneshot::channel::<()>();
         let connection = match self.state().kept.entry(runtime) {
-            // Another task was quicker.
+            // Another task was faster.
             Entry::Occupied(kept) => return Ok(of(kept.get())),
             Entry::Vacant(place) => of(place.insert(Kept { http, generation: 0, _client: sender })),
         };
         let end = End { state: Arc::downgrade(&self.state), runtime };
-        // A runtime that ends drops its tasks, and tells it in no other way.
+        // A runtime that ends drops its tasks. There is no other sign of its end.
         tokio::spawn(async move {
             let _end = end;
             let _ = client_is_dropped.await;
@@ -116,7 +117,7 @@ impl Connections {
         Ok(connection)
     }
 
-    /// Gives up the connections that a call was sent with, unless that is done already. Calls in flight go on.
+    /// Gives up the pool that a call used, unless that has been done already. Calls in flight go on.
     pub(crate) fn give_up(&self, used: &Connection) -> Result<(), Error> {
         let Some((runtime, generation)) = used.kept else { return Ok(()) };
         let mut state = self.state();
@@ -131,7 +132,7 @@ impl Connections {
     }
 }
 
-/// The end of a runtime, with which its connections are given up.
+/// Dropped at the end of a runtime, it gives up the runtime's pool.
 struct End {
     state: Weak<Mutex<State>>,
     runtime: Id,
@@ -140,7 +141,7 @@ struct End {
 impl Drop for End {
     fn drop(&mut self) {
         if let Some(state) = self.state.upgrade() {
-            // The lock is not held while they are dropped.
+            // Release the lock before the connections are dropped.
             let ended = lock(&state).kept.remove(&self.runtime);
             drop(ended);
         }
@@ -181,13 +182,13 @@ mod tests {
             runtime.block_on(async { connections.get(Reuse::Allowed).map(drop) }).unwrap();
         }
         assert_eq!((made.load(Ordering::Relaxed), kept()), (2, 2));
-        // What one gives up, the other keeps.
+        // One runtime gives up its pool; the other keeps its own.
         first.block_on(async { connections.give_up(&connections.get(Reuse::Allowed).unwrap()) }).unwrap();
         second.block_on(async { connections.get(Reuse::Allowed).map(drop) }).unwrap();
         assert_eq!((made.load(Ordering::Relaxed), kept()), (3, 2));
         drop(first);
         assert_eq!(kept(), 1);
-        // Nothing of a client is left in a runtime that goes on.
+        // The client leaves nothing in a runtime that continues.
         drop(connections);
         second.block_on(tokio::task::yield_now());
         assert_eq!(second.metrics().num_alive_tasks(), 0);

@@ -1,4 +1,4 @@
-//! The credentials of a call, and the trait by which the transport gets them.
+//! The credentials of a call, and the trait through which the transport gets them.
 //!
 //! The transport does not know sessions. The caller passes a source of credentials with each call.
 
@@ -14,7 +14,7 @@ use super::trouble::Trouble;
 use crate::error::Error;
 use crate::types::{REDACTED, Secret};
 
-/// A boxed future, as the methods of [`ContextStore`](crate::ContextStore) return it.
+/// A boxed future, as returned by the methods of [`ContextStore`](crate::ContextStore).
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// The keys that a client and bunq have exchanged, and the token for the calls that open a session.
@@ -25,24 +25,25 @@ pub(crate) struct Installation {
     pub(crate) token: Secret,
 }
 
-/// bunq gives each installation a token of its own. Its own key may change, and be put right where the installation is kept.
+/// Compares what bunq has issued. The token is unique to the installation; bunq's key may change, and be corrected in
+/// the store.
 impl PartialEq for Installation {
     fn eq(&self, other: &Self) -> bool {
         self.token == other.token && self.server_key == other.server_key
     }
 }
 
-/// The keys and the token with which one call is signed, authenticated and verified.
+/// The keys and the token that sign, authenticate and verify one call.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Credentials {
     /// `None` before there is an installation.
     pub(crate) installation: Option<Arc<Installation>>,
     pub(crate) token: Option<Secret>,
-    /// The API key, if the source has one. No call is made with it; it is hidden where a response repeats it.
+    /// The API key, if the source has one. No call is made with it; it is redacted if a response repeats it.
     pub(crate) api_key: Option<Secret>,
 }
 
-/// A shorter secret is no secret, and may be a part of any text.
+/// Shorter secrets are not redacted: they could occur in any text by chance.
 const MIN_SECRET_LEN: usize = 8;
 
 impl Credentials {
@@ -51,12 +52,12 @@ impl Credentials {
         Self { installation: Some(Arc::clone(installation)), token: Some(installation.token.clone()), api_key: None }
     }
 
-    /// The same credentials, which hide this API key.
+    /// The same credentials, which also redact this API key.
     pub(crate) fn hiding(self, api_key: &Secret) -> Self {
         Self { api_key: Some(api_key.clone()), ..self }
     }
 
-    /// A text of a response without the secrets that the call was made with.
+    /// Redacts the call's own secrets in a text of a response.
     pub(crate) fn redact(&self, text: &str) -> String {
         let installation = self.installation.as_ref().map(|installation| &installation.token);
         let secrets = [installation, self.token.as_ref(), self.api_key.as_ref()].into_iter().flatten();
@@ -72,33 +73,34 @@ pub(crate) fn can_be_sent(token: &Secret) -> bool {
 
 /// A source of credentials.
 pub(crate) trait ProvideCredentials: fmt::Debug + Send + Sync {
-    /// Returns the credentials for a call. While they are waited for, the call's trouble is that of what makes them.
+    /// Returns the credentials for a call. While the call waits for them, `trouble` points to the trouble of the work
+    /// that makes them.
     fn credentials<'a>(&'a self, trouble: &'a Trouble) -> BoxFuture<'a, Result<Credentials, Error>>;
 
-    /// bunq refuses the token of these credentials with this error; `is_again` if it has refused another one in the same
-    /// call.
+    /// Tells the source that bunq refuses the token of these credentials with this error. `is_again` if bunq has
+    /// already refused another token in the same call.
     fn refuse<'a>(&'a self, credentials: &'a Credentials, refusal: &'a Error, is_again: bool)
     -> BoxFuture<'a, Renewal>;
 
-    /// Neither does the token of these credentials help, nor the key with which the response was to be verified. Whether the
-    /// source has another installation by now, which others may have made and kept.
+    /// Called when the token of these credentials does not help, or the key does not verify the response. Returns
+    /// whether the source has another installation by now, which others may have made and stored.
     fn reread<'a>(&'a self, credentials: &'a Credentials) -> BoxFuture<'a, bool>;
 }
 
 /// Whether a source has other credentials in place of those that bunq refuses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Renewal {
-    /// It has.
+    /// The source has other credentials.
     Renewed,
-    /// Not before this time has passed.
+    /// The source can get other credentials only after this time.
     After(Duration),
-    /// It needs none, as this shows: the caller may not make the call.
+    /// The caller may not make the call: the text shows that the credentials are not the cause.
     Forbidden(&'static str),
-    /// It has none.
+    /// The source has no other credentials.
     No,
 }
 
-/// Credentials that never change are their own source.
+/// Fixed credentials are their own source.
 impl ProvideCredentials for Credentials {
     fn credentials<'a>(&'a self, _trouble: &'a Trouble) -> BoxFuture<'a, Result<Credentials, Error>> {
         Box::pin(async { Ok(self.clone()) })

@@ -1,4 +1,4 @@
-//! Whether the calls of a client succeed, and why an attempt has failed.
+//! Whether the calls of a client succeed, and why attempts fail.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -6,11 +6,11 @@ use tokio::sync::watch;
 
 use crate::error::Error;
 
-/// What becomes of the calls of one client.
+/// The outcomes of one client's calls.
 #[derive(Debug, Default)]
 pub(crate) struct Health {
     successes: AtomicU64,
-    /// The attempt that has failed last, of those that may succeed later.
+    /// The last failure of an attempt that may succeed later.
     failure: watch::Sender<Option<Error>>,
 }
 
@@ -25,12 +25,12 @@ impl Health {
         }
     }
 
-    /// How many calls have succeeded.
+    /// The number of calls that have succeeded.
     pub(crate) fn successes(&self) -> u64 {
         self.successes.load(Ordering::Relaxed)
     }
 
-    /// The failures from now on.
+    /// Subscribes to failures from now on.
     pub(crate) fn failures(&self) -> watch::Receiver<Option<Error>> {
         self.failure.subscribe()
     }

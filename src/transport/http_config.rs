@@ -1,7 +1,7 @@
-//! How a client reaches bunq: proxy, certificates and addresses, and the headers that it can choose.
+//! How a client reaches bunq: proxy, certificates and addresses, and the headers that you can choose.
 //!
-//! What is set here is checked when the client is built. What safety needs cannot be set: HTTPS, certificates that are
-//! checked, no proxy on the way to loopback, no redirect, no repetition and no compression below the signatures.
+//! The settings are checked when the client is built. What security depends on cannot be set: HTTPS, checked
+//! certificates, no proxy to loopback, and no redirect, retry or compression below the signatures.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -19,7 +19,7 @@ use crate::environment::{check_base_url, is_loopback};
 use crate::error::Error;
 use crate::types::{Language, Secret};
 
-/// The version of TLS that a connection has at least.
+/// The lowest version of TLS that a connection may use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
 pub enum TlsVersion {
@@ -33,19 +33,19 @@ pub enum TlsVersion {
 /// Which proxy the connections go through.
 #[derive(Debug, Clone, Default)]
 enum ProxyConfig {
-    /// The one that the environment names.
+    /// The proxy that the environment names.
     #[default]
     FromEnvironment,
-    /// None.
+    /// No proxy.
     Direct,
-    /// The one with this URL, which may hold a password.
+    /// The proxy with this URL, which may contain a password.
     Through(Secret),
 }
 
-/// How long it takes at most to connect, unless a client is told otherwise.
+/// The default limit of the time to connect.
 pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What systems take, in seconds.
+/// The range that operating systems accept, in seconds.
 const TCP_KEEPALIVE: RangeInclusive<u64> = 1..=9 * 3600;
 
 /// Changes the builder of the HTTP client.
@@ -53,11 +53,11 @@ type Customize = dyn Fn(reqwest::ClientBuilder) -> reqwest::ClientBuilder + Send
 
 /// How a client reaches bunq: see [`ClientBuilder::http`](crate::ClientBuilder::http).
 ///
-/// Without any setting, connections take the proxy that the environment names (`HTTPS_PROXY` or `ALL_PROXY`, unless
-/// `NO_PROXY` has the host; a value that cannot be read is an error), and trust what the platform trusts; on Linux that is
-/// the system's store of certificates, or what `SSL_CERT_FILE` and `SSL_CERT_DIR` name in its place. Nothing is pinned: bunq
-/// does not announce when its certificates change, and a program that pins one stops on that day. What bunq says is proven by
-/// its signature, whose key the installation has brought.
+/// Without any setting, connections use the proxy that the environment names (`HTTPS_PROXY` or `ALL_PROXY`, unless
+/// `NO_PROXY` has the host; a value that cannot be read is an error) and trust the platform's certificates. On Linux
+/// those are the system's certificate store, or what `SSL_CERT_FILE` and `SSL_CERT_DIR` name in its place. No
+/// certificate is pinned: bunq does not announce when its certificates change, and a program that pins one stops on
+/// that day. A signature proves each of bunq's responses; the client got the key for it with the installation.
 ///
 /// ```
 /// use bunq_partner::types::Language;
@@ -90,34 +90,35 @@ pub struct HttpConfig {
 }
 
 impl HttpConfig {
-    /// Sets the proxy, in place of the one that the environment names: `http://` or `https://`, host and port, and a user
-    /// and a password if it wants them, in which `%2F` stands for `/`, `%3F` for `?`, `%23` for `#`, `%40` for `@` and so on. It
-    /// sees the name of bunq's host and nothing of what is said there.
+    /// Sets the proxy, in place of the one that the environment names: `http://` or `https://`, host and port, and a
+    /// user and a password if the proxy requires them, percent-encoded (`%2F` for `/`, `%3F` for `?`, `%23` for `#`,
+    /// `%40` for `@`). The proxy sees the name of bunq's host, and none of the traffic in clear.
     ///
-    /// A base URL on loopback is never reached through a proxy. SOCKS is not supported, neither here nor in `ALL_PROXY`.
+    /// A base URL on loopback is never reached through a proxy. SOCKS is not supported, neither here nor in
+    /// `ALL_PROXY`.
     pub fn proxy(mut self, url: impl Into<Secret>) -> Self {
         self.proxy = ProxyConfig::Through(url.into());
         self
     }
 
-    /// Uses no proxy, whatever the environment says.
+    /// Uses no proxy, even if the environment names one.
     pub fn no_proxy(mut self) -> Self {
         self.proxy = ProxyConfig::Direct;
         self
     }
 
-    /// Trusts these certificates beside those of the platform: one or more in PEM. It is for networks that open TLS on its
-    /// way out, and for a gateway of your own.
+    /// Trusts these certificates in addition to the platform's: one or more in PEM. It is for networks that intercept
+    /// TLS, and for a gateway of your own.
     ///
-    /// Whoever has the key of such a certificate reads all that is sent, the API key included.
+    /// Whoever has the key of such a certificate can read everything that is sent, including the API key.
     pub fn root_certificates(mut self, pem: impl AsRef<[u8]>) -> Self {
         self.root_certificates.extend_from_slice(pem.as_ref());
         self.root_certificates.push(b'\n');
         self
     }
 
-    /// Shows a certificate of the client's own to a server that asks for one: the certificate, those that lead to its root,
-    /// and the private key, in one PEM.
+    /// Sets the client's own certificate for servers that ask for one: the certificate, the intermediates up to its
+    /// root, and the private key, in one PEM.
     pub fn client_certificate(mut self, pem: impl Into<Secret>) -> Self {
         self.client_certificate = Some(pem.into());
         self
@@ -129,21 +130,21 @@ impl HttpConfig {
         self
     }
 
-    /// Sets the version of TLS that a connection has at least. The default is 1.2.
+    /// Sets the lowest version of TLS that a connection may use. The default is 1.2.
     pub fn min_tls_version(mut self, version: TlsVersion) -> Self {
         self.min_tls_version = version;
         self
     }
 
-    /// Sets how long a connection that no call uses is kept open for the next one; with zero, none is. The default is 90
-    /// seconds. Set it below the time after which a firewall or a gateway on the way forgets a connection.
+    /// Sets how long an idle connection is kept open for the next call; zero keeps none. The default is 90 seconds. Set
+    /// it below the time after which a firewall or a gateway on the way drops idle connections.
     pub fn idle_timeout(mut self, timeout: Duration) -> Self {
         self.idle_timeout = Some(timeout);
         self
     }
 
-    /// Sets how often TCP asks whether an idle connection is still there, in whole seconds, from 1 second to 9 hours. The
-    /// default is every 15 seconds.
+    /// Sets how often TCP probes an idle connection, in whole seconds, from 1 second to 9 hours. The default is every
+    /// 15 seconds.
     pub fn tcp_keepalive(mut self, interval: Duration) -> Self {
         self.tcp_keepalive = Some(interval);
         self
@@ -161,16 +162,17 @@ impl HttpConfig {
         self
     }
 
-    /// Changes the builder of the HTTP client, for what has no setting here. It is called when the client is built, and again
-    /// whenever the client gives up its connections.
+    /// Changes the builder of the HTTP client, for options that have no setting here. The function is called when the
+    /// client is built, and again whenever the client gives up its connections.
     ///
-    /// What safety needs is set after it and cannot be changed: HTTPS, certificates that are checked, no proxy on the way to
-    /// loopback, no redirect, no repetition, no decompression and no log of what is said or of TLS keys; and what you have
-    /// set for safety, [`min_tls_version`](Self::min_tls_version), [`proxy`](Self::proxy) and [`no_proxy`](Self::no_proxy). A
-    /// proxy that it adds comes before that of the environment. A TLS configuration of your own is not used.
+    /// The client sets everything that security depends on after this, so it cannot be changed: HTTPS, checked
+    /// certificates, no proxy to loopback, no redirect, no retry, no decompression, and no log of the traffic or of TLS
+    /// keys; and your own settings [`min_tls_version`](Self::min_tls_version), [`proxy`](Self::proxy) and
+    /// [`no_proxy`](Self::no_proxy). A proxy that the function adds takes precedence over the environment's. A TLS
+    /// configuration of your own is not used.
     ///
-    /// The builder is that of [`reqwest`](crate::reqwest), whose version is part of this feature: a new one is a breaking
-    /// change.
+    /// The builder is that of [`reqwest`](crate::reqwest), whose version is part of this feature: a new version is a
+    /// breaking change.
     ///
     /// ```
     /// use bunq_partner::HttpConfig;
@@ -265,7 +267,7 @@ impl HttpConfig {
         if reuse == Reuse::Never {
             builder = builder.pool_max_idle_per_host(0);
         }
-        // What follows is for safety: nothing that was done to the builder lowers it.
+        // What follows is for security, and overrides whatever the function has set.
         builder = match self.min_tls_version {
             TlsVersion::V1_2 => builder,
             TlsVersion::V1_3 => builder.tls_version_min(tls::Version::TLS_1_3),
@@ -282,7 +284,7 @@ impl HttpConfig {
         secured(builder, base_url).build().map_err(|error| self.unusable(error))
     }
 
-    /// What the HTTP client could not be made with.
+    /// Explains why the HTTP client could not be made.
     fn unusable(&self, error: reqwest::Error) -> Error {
         let cause = root_cause(&error);
         let settings = [
@@ -309,7 +311,7 @@ impl HttpConfig {
 }
 
 impl fmt::Debug for HttpConfig {
-    /// Without the certificates and the function.
+    /// Leaves out the certificates and the function.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("HttpConfig")
             .field("proxy", &self.proxy)
@@ -319,30 +321,30 @@ impl fmt::Debug for HttpConfig {
     }
 }
 
-/// What holds for every client, whatever was set before.
+/// Sets what holds for every client, whatever was set before.
 fn secured(builder: reqwest::ClientBuilder, base_url: &Url) -> reqwest::ClientBuilder {
     let builder = builder
-        // A redirect would carry the token elsewhere, and a repeated request would go out under a used id.
+        // A redirect would carry the token elsewhere, and a retried request would reuse its id.
         .redirect(Policy::none())
         .retry(retry::never())
         .referer(false)
-        // The signature covers the bytes as they are received, whatever other crates switch on in reqwest.
+        // The signature covers the bytes as received, even if other crates enable decompression in reqwest.
         .no_gzip()
         .no_brotli()
         .no_zstd()
         .no_deflate()
-        // A configuration that was made elsewhere may check nothing.
+        // A TLS configuration made elsewhere might check nothing.
         .tls_backend_rustls()
         .tls_danger_accept_invalid_certs(false)
         .tls_danger_accept_invalid_hostnames(false)
-        // Both would write down what is said, tokens and the API key included.
+        // Both would record the traffic, including tokens and the API key.
         .tls_sslkeylogfile(false)
         .connection_verbose(false);
     let builder = if is_loopback(base_url) { builder.no_proxy() } else { builder };
     if base_url.scheme() == "https" {
         builder.https_only(true)
     } else {
-        // Plain HTTP stays on this machine, whatever the name service says.
+        // Plain HTTP must stay on this machine, whatever name resolution says.
         let loopback = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
         builder.resolve_to_addrs("localhost", &loopback.map(|ip| SocketAddr::new(ip, 0)))
     }
@@ -353,7 +355,7 @@ fn identity(pem: &Secret) -> Result<Identity, Error> {
     Identity::from_pem(pem.expose().as_bytes()).map_err(|_| Error::invalid_input("client_certificate", rule))
 }
 
-/// The innermost cause: reqwest's own words are "builder error".
+/// The innermost cause: reqwest's own message is only "builder error".
 fn root_cause(error: &dyn std::error::Error) -> String {
     error.source().map_or_else(|| error.to_string(), root_cause)
 }

@@ -1,8 +1,8 @@
-//! What operators graph, as events with numbers.
+//! Metrics for operators, as events with numbers.
 //!
-//! The events have the target `bunq_partner::metrics`, the level DEBUG and no text. Their fields are named as
-//! `MetricsLayer` of the crate `tracing-opentelemetry` reads them: it makes metrics of them, by operation, without further
-//! work. Times are in seconds.
+//! The events have the target `bunq_partner::metrics`, the level DEBUG and no text. The names of their fields are those
+//! that `MetricsLayer` of the crate `tracing-opentelemetry` turns into metrics by operation, without further work.
+//! Times are in seconds.
 
 use std::time::Duration;
 
@@ -12,28 +12,28 @@ use crate::operation::Operation;
 
 const TARGET: &str = "bunq_partner::metrics";
 
-/// So many more calls wait for a permit, or fewer.
+/// The number of calls that wait for a permit has changed by `change`.
 pub(super) fn waiting(operation: &str, change: i64) {
     event!(target: TARGET, Level::DEBUG, counter.bunq.client.permit.waiting = change, bunq.operation = operation);
 }
 
-/// A call has its permit.
+/// A call has got its permit.
 pub(super) fn permitted(operation: &str, wait: Duration) {
     let wait = wait.as_secs_f64();
     event!(target: TARGET, Level::DEBUG, histogram.bunq.client.permit.wait = wait, bunq.operation = operation);
 }
 
-/// bunq has refused an attempt for its rate.
+/// bunq has refused an attempt because of its rate limit.
 pub(super) fn throttled(operation: &Operation) {
     event!(target: TARGET, Level::DEBUG, monotonic_counter.bunq.client.throttled = 1_i64, bunq.operation = operation.id);
 }
 
-/// A call is attempted again.
+/// The client attempts a call again.
 pub(super) fn retried(operation: &Operation) {
     event!(target: TARGET, Level::DEBUG, monotonic_counter.bunq.client.retries = 1_i64, bunq.operation = operation.id);
 }
 
-/// A session was opened.
+/// The client has opened a session.
 pub(crate) fn session_opened() {
     event!(target: TARGET, Level::DEBUG, monotonic_counter.bunq.client.sessions_opened = 1_i64);
 }

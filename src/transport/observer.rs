@@ -1,4 +1,4 @@
-//! What an observer sees of verified exchanges.
+//! Observers of verified exchanges.
 
 use std::fmt;
 use std::sync::Arc;
@@ -13,12 +13,12 @@ use super::signature::{SignatureForm, signed_headers};
 use crate::error::CallMetadata;
 use crate::operation::Operation;
 
-/// Sees each success response of a client whose signature was verified.
+/// Observes each success response of a client after its signature was verified.
 ///
-/// [`ReceiptFile`](crate::ReceiptFile) is one. The call goes on when the future is done, or when its time is up. An observer
-/// cannot change or fail a call; what fails in it, it keeps.
+/// [`ReceiptFile`](crate::ReceiptFile) is one. The call goes on when the future has finished, or when its own time is
+/// up. An observer cannot change or fail a call; it must record its own failures.
 pub trait ExchangeObserver: fmt::Debug + Send + Sync + 'static {
-    /// Takes note of an exchange. It does not block its thread.
+    /// Records an exchange. It must not block its thread.
     fn observe<'a>(&'a self, exchange: &'a Exchange) -> BoxFuture<'a, ()>;
 }
 
@@ -30,7 +30,7 @@ impl<T: ExchangeObserver + ?Sized> ExchangeObserver for Arc<T> {
 
 /// A call and its response, whose signature is valid.
 ///
-/// Its `Debug` does not show the body, which may hold tokens and be about a person.
+/// Its `Debug` does not show the body, which may contain tokens and be about a person.
 #[derive(Clone)]
 #[non_exhaustive]
 pub struct Exchange {
@@ -44,9 +44,9 @@ pub struct Exchange {
     pub response_id: Option<String>,
     /// The HTTP status of the response.
     pub status: u16,
-    /// The headers of the response that the older form of signatures covers, in its order.
+    /// The response headers that the older signature form covers, in its order.
     pub signed_headers: Vec<(String, String)>,
-    /// The very bytes of the body.
+    /// The exact bytes of the body.
     pub body: Vec<u8>,
     /// bunq's signature, in base64.
     pub signature: String,
@@ -54,14 +54,14 @@ pub struct Exchange {
     pub signature_form: SignatureForm,
     /// bunq's public key, with which the signature was verified, as PEM.
     pub public_key: String,
-    /// The SHA-256 of the very bytes that the signature was verified over.
+    /// The SHA-256 of the exact bytes that the signature covers.
     pub(crate) signed_sha256: Vec<u8>,
-    /// The response repeats a secret that the call was made with.
+    /// Whether the response repeats a secret of the call.
     pub(crate) repeats_secret: bool,
 }
 
 impl Exchange {
-    /// What there is to be seen of a response. `None` before there is a key of bunq's.
+    /// Makes the exchange of a response. `None` while bunq's key is not known yet.
     pub(super) fn new(
         metadata: &CallMetadata,
         credentials: &Credentials,

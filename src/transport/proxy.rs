@@ -1,7 +1,7 @@
-//! The proxy on the way to bunq, as a setting or the environment names it.
+//! The proxy to bunq, from the setting or from the environment.
 //!
-//! The setting is read here and not by reqwest, which ignores one that it cannot read. Whatever stands before the host is a
-//! password, also where the setting is not what it should be: nothing of it is in an error, in `Debug` or in a URL.
+//! This module reads the setting because reqwest ignores one that it cannot read. Everything before the host counts as
+//! a password, even if the setting is malformed: no part of it appears in an error, in `Debug` or in a URL.
 
 use std::env;
 use std::ffi::OsString;
@@ -17,7 +17,7 @@ use reqwest::{NoProxy, Proxy, Url};
 use crate::error::Error;
 use crate::types::Secret;
 
-/// The variables that name the proxy of HTTPS, and those with exceptions. The first that is not empty counts.
+/// The variables with the proxy for HTTPS, and those with the exceptions. The first non-empty one counts.
 const NAMES: [&str; 4] = ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"];
 const EXCEPTIONS: [&str; 2] = ["NO_PROXY", "no_proxy"];
 
@@ -27,18 +27,18 @@ const RULE: &str = "it is not the URL of a proxy: write `http://host:port` or `h
 const SOCKS: &str = "a proxy of SOCKS is not supported: give one over HTTP";
 const COLON: &str = "the user has a colon in it, which no proxy can tell from the one before the password";
 
-/// A proxy over HTTP that is asked for the way to bunq's host: see [`HttpConfig::proxy_for`](crate::HttpConfig::proxy_for).
-/// `Display` is its host, and its port if that is set; neither that nor `Debug` shows its user or password.
+/// An HTTP proxy for connections to bunq's host: see [`HttpConfig::proxy_for`](crate::HttpConfig::proxy_for).
+/// `Display` shows its host, and its port if that is set; neither that nor `Debug` shows its user or password.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ForwardProxy {
-    /// Without a user.
+    /// Without user and password.
     url: Url,
     authorization: Option<HeaderValue>,
     exceptions: String,
 }
 
 impl ForwardProxy {
-    /// The proxy that the environment names, if it names one. Not every host is reached through it.
+    /// The proxy that the environment names, if any. Some hosts may be exempt.
     pub(crate) fn of_environment() -> Result<Option<Self>, Error> {
         Self::of_variables(|name| env::var_os(name))
     }
@@ -52,7 +52,7 @@ impl ForwardProxy {
         Ok(Some(Self { exceptions, ..proxy }))
     }
 
-    /// Reads a setting of this name.
+    /// Parses the setting called `name`.
     pub(crate) fn parse(name: &str, setting: &str) -> Result<Self, Error> {
         read(setting).map_err(|rule| Error::invalid_input(name, rule))
     }
@@ -66,7 +66,7 @@ impl ForwardProxy {
         })
     }
 
-    /// Whether the proxy is reached with TLS.
+    /// Whether the connection to the proxy uses TLS.
     pub fn is_https(&self) -> bool {
         self.url.scheme() == "https"
     }
@@ -77,21 +77,21 @@ impl ForwardProxy {
         (host.trim_matches(['[', ']']), self.url.port_or_known_default().unwrap_or_default())
     }
 
-    /// The value of `Proxy-Authorization`, if the proxy wants one: `Basic`, and user and password in base64.
+    /// The value of `Proxy-Authorization`, if the setting has a user: `Basic`, and user and password in base64.
     pub fn authorization(&self) -> Option<Secret> {
         Some(self.authorization.as_ref()?.to_str().ok()?.into())
     }
 
-    /// Whether a URL is none of the exceptions that `NO_PROXY` lists.
+    /// Whether a URL is reached through the proxy: `NO_PROXY` does not list its host.
     pub(super) fn leads_to(&self, url: &Url) -> bool {
-        // The rules are those of reqwest, which has no way to ask it.
+        // reqwest cannot be asked, so its rules are used here.
         let rules = Matcher::builder().all("http://proxy").no(self.exceptions.as_str()).build();
         url.as_str().parse().is_ok_and(|uri| rules.intercept(&uri).is_some())
     }
 }
 
 impl fmt::Display for ForwardProxy {
-    /// The host, and the port if there is one.
+    /// Writes the host, and the port if the URL has one.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.url.host_str().unwrap_or_default())?;
         self.url.port().map_or(Ok(()), |port| write!(f, ":{port}"))
@@ -109,18 +109,18 @@ fn read(setting: &str) -> Result<ForwardProxy, &'static str> {
     if setting.starts_with("socks") && setting.contains("://") {
         return Err(SOCKS);
     }
-    // A scheme may be missing, as in `host:port`.
+    // The scheme may be missing, as in `host:port`.
     let has_scheme = setting.contains("://") || ["http:", "https:"].iter().any(|scheme| setting.starts_with(scheme));
     let text = if has_scheme { setting.to_owned() } else { format!("http://{setting}") };
-    // The parser would leave out what breaks a line.
+    // The URL parser silently drops line breaks, so control characters are refused first.
     let mut url = text.parse::<Url>().ok().filter(|_| !text.contains(char::is_control)).ok_or(RULE)?;
-    // A password with a `/`, `?` or `#` in it ends the host too early: the rest of it is taken for a path.
+    // An unencoded `/`, `?` or `#` in a password ends the host too early: the parser takes the rest for a path.
     let is_host_alone = url.path() == "/" && url.query().is_none() && url.fragment().is_none();
     if !is_host_alone || !matches!(url.scheme(), "http" | "https") || url.host_str().is_none() {
         return Err(RULE);
     }
     let authorization = authorization(&url)?;
-    // They fail for a URL without a host alone.
+    // These fail only for a URL without a host.
     url.set_username("").and_then(|()| url.set_password(None)).map_err(|()| RULE)?;
     Ok(ForwardProxy { url, authorization, exceptions: String::new() })
 }
@@ -144,7 +144,7 @@ fn authorization(url: &Url) -> Result<Option<HeaderValue>, &'static str> {
 mod tests {
     use super::*;
 
-    /// What a setting comes to: host and port, and the user with its password.
+    /// The parsed setting: host and port, and user and password.
     fn read_as(setting: &str) -> (String, Option<Vec<u8>>) {
         let proxy = ForwardProxy::parse("proxy", setting).unwrap_or_else(|error| panic!("{setting}: {error}"));
         let login = proxy.authorization().map(|value| value.expose().strip_prefix("Basic ").unwrap().to_owned());
@@ -223,7 +223,7 @@ mod tests {
         assert_eq!(host(&[("HTTPS_PROXY", "a"), ("https_proxy", "b"), ("ALL_PROXY", "c")]), Some("a".to_owned()));
         assert_eq!(host(&[("HTTPS_PROXY", ""), ("https_proxy", "b"), ("ALL_PROXY", "c")]), Some("b".to_owned()));
         assert_eq!(host(&[("HTTPS_PROXY", ""), ("all_proxy", "d")]), Some("d".to_owned()));
-        // The proxy of plain HTTP has nothing to do with it.
+        // The proxy for plain HTTP does not matter here.
         assert_eq!(host(&[("HTTP_PROXY", "a"), ("http_proxy", "b"), ("REQUEST_METHOD", "GET")]), None);
         let error = of(&[("https_proxy", "http://"), ("ALL_PROXY", "c")]).unwrap_err().to_string();
         assert!(error.contains("https_proxy: it is not"), "{error}");

@@ -1,6 +1,6 @@
-//! One attempt's request: its headers, its signature, and how it is sent.
+//! The request of one attempt: its headers, its signature, and how it is sent.
 //!
-//! It knows no permits and no other attempts, and does not interpret the response.
+//! This module knows nothing of permits and other attempts, and does not interpret the response.
 
 use std::io;
 
@@ -17,10 +17,10 @@ use crate::error::{CallMetadata, Error, ErrorKind, Sent};
 use crate::text::one_line;
 use crate::types::CacheControl;
 
-/// The longest id that is stored of a response.
+/// The largest number of characters that are stored of a response's id.
 const MAX_ID_CHARS: usize = 100;
 
-/// The longest warning that is stored.
+/// The largest number of characters that are stored of a warning.
 const MAX_WARNING_CHARS: usize = 500;
 
 pub(crate) const AUTHENTICATION: HeaderName = HeaderName::from_static("x-bunq-client-authentication");
@@ -77,7 +77,7 @@ pub(crate) fn prepare(
 
 /// Sends a request and reads the whole response, of at most `max_size` bytes.
 ///
-/// A response to another request is not used, and no later call goes over the connections that it came on.
+/// A response to another request is not used, and the connections that it may have come on are given up.
 pub(crate) async fn send(
     connections: &Connections,
     reuse: Reuse,
@@ -98,7 +98,7 @@ pub(crate) async fn send(
         let error = Error::new(ErrorKind::Connection, Sent::Maybe, problem);
         return Err(match connections.give_up(&connection) {
             Ok(()) => error,
-            // The next response on them is held against its request too.
+            // If other connections cannot be made, the next response is checked against its request too.
             Err(failed) => error.with_source(failed),
         });
     }
@@ -118,7 +118,7 @@ async fn read(mut response: reqwest::Response, max_size: usize) -> Result<Bytes,
     Ok(body.freeze())
 }
 
-/// A failure of the connection, and whether the request may have been sent before it.
+/// The error for a broken connection, which says whether the request may have been sent.
 fn broken(error: reqwest::Error) -> Error {
     let error = error.without_url();
     let (kind, sent, message) = if error.is_connect() {
@@ -132,9 +132,9 @@ fn broken(error: reqwest::Error) -> Error {
     Error::new(kind, sent, message).with_source(error).due_to_a_setting(is_misconfiguration)
 }
 
-/// Whether a connection has failed because of a certificate or of a setting of the proxy.
+/// Whether a connection failed because of a certificate or of a proxy setting.
 fn is_misconfiguration(error: &(dyn std::error::Error + 'static)) -> bool {
-    // An `io::Error` that wraps another does not name it as its source.
+    // An `io::Error` that wraps another does not return it as its source.
     let inner = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
     let inner = inner.map(|inner| inner as &(dyn std::error::Error + 'static)).or_else(|| error.source());
     match error.downcast_ref() {
@@ -144,7 +144,7 @@ fn is_misconfiguration(error: &(dyn std::error::Error + 'static)) -> bool {
     }
 }
 
-/// Whether hyper says that a proxy refuses the password, or is none over HTTP. It has no public type for either.
+/// Whether hyper says that a proxy refuses the password or does not speak HTTP. hyper has no public type for either.
 fn is_about_the_proxy(problem: &str) -> bool {
     problem == "tunnel error: proxy authorization required" || problem.starts_with("unsupported scheme ")
 }

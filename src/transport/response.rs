@@ -1,4 +1,4 @@
-//! One attempt's response: its signature, and the error that a refusal becomes.
+//! The response of one attempt: its signature, and the error that a refusal becomes.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use crate::error::{Error, ErrorKind, FORBIDDEN, Sent, is_token_refusal};
 use crate::operation::{Auth, Operation};
 use crate::types::{ErrorResponse, InstallationResponse, OpenValue};
 
-/// How many of bunq's messages an error carries, and how much of what is added to them.
+/// How many of bunq's messages an error carries, and how many bytes of their additional parameters.
 const MAX_MESSAGES: usize = 5;
 const MAX_ADDITIONAL: usize = 16 * 1024;
 
@@ -23,7 +23,7 @@ pub(crate) const RESPONSE_ID: HeaderName = HeaderName::from_static("x-bunq-clien
 pub(crate) const WARNING: HeaderName = HeaderName::from_static("x-bunq-warning");
 pub(crate) const SIGNATURE: HeaderName = HeaderName::from_static("x-bunq-server-signature");
 
-/// A response as it was received, complete.
+/// A complete response as received.
 pub(crate) struct ReceivedResponse {
     pub(crate) status: StatusCode,
     pub(crate) headers: HeaderMap,
@@ -31,12 +31,12 @@ pub(crate) struct ReceivedResponse {
 }
 
 impl ReceivedResponse {
-    /// The id of the request that it says it belongs to.
+    /// The request id that the response echoes.
     pub(crate) fn echo(&self) -> Option<&[u8]> {
         self.headers.get(REQUEST_ID).map(HeaderValue::as_bytes)
     }
 
-    /// How long bunq asks to wait: in seconds, or until a date.
+    /// How long bunq asks to wait, given in seconds or as a date.
     pub(crate) fn retry_after(&self) -> Option<Duration> {
         let text = self.headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
         text.parse().ok().map(Duration::from_secs).or_else(|| {
@@ -46,10 +46,11 @@ impl ReceivedResponse {
     }
 }
 
-/// Checks the signature of a response, in the form over the body alone or in the older one with the headers.
+/// Checks the signature of a response, which covers only the body, or in the older form the headers too.
 ///
-/// The response to the installation brings the key to check with, so its signature shows only that it is complete. TLS
-/// shows who sent it. bunq does not say that it signs that response, so there the signature may be missing.
+/// The response to the installation brings the key that it is checked with, so its signature only shows that it is
+/// complete; TLS shows who sent it. bunq does not document that it signs that response, so there the signature may be
+/// missing.
 ///
 /// Returns the form of the signature, if there is one.
 pub(crate) fn verify(
@@ -74,13 +75,13 @@ pub(crate) fn verify(
     form.map(Some).ok_or(Unverified::Invalid)
 }
 
-/// Why a response is not verified.
+/// Why a response could not be verified.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Unverified {
     Unsigned,
-    /// It introduces itself, and brings no key that can be used.
+    /// It should introduce bunq's key, but brings no usable one.
     NoKey(Cow<'static, str>),
-    /// Its signature is not that of the key.
+    /// Its signature does not verify with the key.
     Invalid,
 }
 
@@ -100,16 +101,16 @@ impl Unverified {
     }
 }
 
-/// Of a refusal that has a signature.
+/// For a refusal whose signature is not valid.
 const CONTRADICTED: &str = "the call is refused, but bunq's signature is not valid for the refusal, so it may be somebody \
                             else's: if it stays so, the key of bunq's that the client has is damaged or out of date, and \
                             `Client::reinstall` gets another";
 
-/// Of one that has bunq's envelope or the echo, but not both.
+/// For a refusal that either has bunq's envelope or echoes the id, but not both.
 const UNPROVEN: &str = "the call is refused, but it is not proven that it is bunq that refuses it: it may be something \
                         else, such as a proxy";
 
-/// Of one that has neither.
+/// For a refusal that has neither.
 const NOT_BUNQ: &str =
     "something that is not bunq, such as a proxy, has answered: look at what is between this machine and bunq";
 
@@ -121,15 +122,16 @@ fn introduced_key(body: &[u8]) -> Result<VerifyingKey, Cow<'static, str>> {
     VerifyingKey::from_pem(&key.server_public_key).map_err(|problem| unusable(problem).into())
 }
 
-/// Whether bunq has signed a refusal. What one asks for that it has not signed is not believed for long.
+/// Whether bunq has signed a refusal. The wait that an unsigned one asks for is capped.
 pub(crate) fn is_signed(response: &ReceivedResponse, credentials: &Credentials) -> bool {
     credentials.installation.is_some() && verify(credentials, response).is_ok()
 }
 
 /// Returns the error for a response that is not a success, and decides whether bunq itself refuses.
 ///
-/// It does if the body is bunq's envelope, and the response belongs to the request with `request_id`. Most refusals are
-/// not signed; a signature that is there must be valid. Before there is an installation, none can be verified.
+/// bunq refuses if the body is bunq's envelope and the response belongs to the request with `request_id`. Most refusals
+/// are not signed; if there is a signature, it must be valid. Before there is an installation, no signature can be
+/// verified.
 pub(crate) fn refusal(
     response: &ReceivedResponse,
     operation: &Operation,
@@ -159,18 +161,18 @@ pub(crate) fn refusal(
         _ if is_envelope || is_echoed => UNPROVEN,
         _ => NOT_BUNQ,
     };
-    // Who is not bunq does not know what a caller may do there.
+    // Only bunq knows what a caller may do, so another's 403 is a plain refusal.
     let kind = if kind == ErrorKind::Forbidden && !is_from_bunq { ErrorKind::Rejected } else { kind };
     let error = Error::new(kind, Sent::Responded, message).with_refusal(is_from_bunq, &messages, additional);
     error.with_invalid_signature(is_contradicted)
 }
 
-/// What a status of bunq's means, and in words. A wrong API key has the status 400, and is told from other mistakes by its
-/// message.
+/// What a status of bunq's means, as a kind and in words. A wrong API key has the status 400; its message tells it from
+/// other mistakes.
 fn meaning(status: u16, operation: &Operation, messages: &[String]) -> (ErrorKind, &'static str) {
     let takes_api_key = operation.auth == Auth::Installation;
     let is_about_the_key = || messages.iter().any(|message| message.contains("Incorrect API key or IP address"));
-    // The key has opened the session, so it is not said to be the reason.
+    // The key has opened the session, so the message does not blame the key.
     let refused = match operation.auth {
         Auth::None => "bunq does not accept the installation",
         Auth::Installation | Auth::Session => "bunq does not accept the session any more: a later call opens another",
@@ -188,7 +190,7 @@ fn meaning(status: u16, operation: &Operation, messages: &[String]) -> (ErrorKin
         429 => (ErrorKind::RateLimited, "too many calls for bunq's rate limit"),
         466 => (ErrorKind::Rejected, "bunq demands a signature"),
         491 => (ErrorKind::Maintenance, "bunq is under maintenance"),
-        // bunq's own are not always in its envelope.
+        // bunq's own server errors are not always in its envelope.
         408 | 500.. => (ErrorKind::Server, "bunq, or a proxy in front of it, has failed"),
         _ => (ErrorKind::Rejected, "bunq refuses the request"),
     }
@@ -259,7 +261,7 @@ mod tests {
         }
     }
 
-    /// The one rule for who refuses.
+    /// The rule that decides who refuses.
     #[test]
     fn a_refusal_of_bunqs_own_has_its_envelope_and_the_echo() {
         test_timeout::start();

@@ -4,14 +4,14 @@ use tokio::runtime::{Handle, Id};
 
 use crate::error::Error;
 
-/// Refuses a call outside of a Tokio runtime, where its timers and connections would panic. Whether the runtime has
-/// timers and connections cannot be asked; without them Tokio panics, and says what to switch on.
+/// Refuses a call outside of a Tokio runtime, where its timers and connections would panic. Tokio does not tell whether
+/// a runtime has timers and I/O enabled; without them it panics, and says what to enable.
 pub(crate) fn check() -> Result<(), Error> {
     current().map(drop)
 }
 
-/// Which of the runtimes that live it is. Calls of others share what there is but for tasks and connections, which end with
-/// their runtime, and stand still when it is not run.
+/// The id of the current runtime. Calls in different runtimes share everything except tasks and connections, which end
+/// with their runtime and make no progress while it is not run.
 pub(crate) fn current() -> Result<Id, Error> {
     let problem = "there is no Tokio runtime here: call it within `#[tokio::main]`, or within the `block_on` of a runtime that is built with `enable_all`";
     Handle::try_current().map(|runtime| runtime.id()).map_err(|_| Error::internal(problem))

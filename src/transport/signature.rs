@@ -1,6 +1,6 @@
 //! RSA keys, and signatures over bytes: PKCS#1 v1.5 with SHA-256, in base64.
 //!
-//! It knows no HTTP: which bytes are signed, and what follows from a bad signature, is decided by its callers.
+//! This module does not know HTTP: its callers decide which bytes are signed, and what follows from a bad signature.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -19,19 +19,20 @@ use zeroize::Zeroizing;
 
 use crate::types::Secret;
 
-/// What the signatures of responses cover. Both forms are bunq's.
+/// What the signature of a response covers. bunq uses both forms.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum SignatureForm {
-    /// The body alone.
+    /// Only the body.
     Body,
     /// The older form: the status, the `X-Bunq-*` headers and the body.
     WithHeaders,
 }
 
 impl SignatureForm {
-    /// The bytes that the signature of a response covers. `headers` may come in any order and with names in any case, as HTTP allows.
+    /// The bytes that the signature of a response covers. `headers` may have any order, and names in any case, as in
+    /// HTTP.
     pub fn message<'a>(
         self,
         status: u16,
@@ -51,10 +52,11 @@ const SPKI: &str = "PUBLIC KEY";
 /// The PEM label of a public RSA key in PKCS#1.
 const PKCS1: &str = "RSA PUBLIC KEY";
 
-/// The lengths of keys, in bits, with which aws-lc verifies. It reads others too.
+/// The key lengths that aws-lc verifies with, in bits. It parses others too.
 const BITS: RangeInclusive<usize> = 2048..=8192;
 
-/// A cryptographic operation that failed, or a text that is no key. Its `Display` says what is wrong, and shows nothing of the key.
+/// A cryptographic operation that failed, or a text that is not a key. Its `Display` says what is wrong, and shows no
+/// part of the key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SignatureError(Cow<'static, str>);
 
@@ -80,16 +82,16 @@ impl SigningKey {
     ///
     /// # Errors
     ///
-    /// If the system has no randomness.
+    /// If the system cannot provide randomness.
     pub fn generate() -> Result<Self, SignatureError> {
         KeyPair::generate(KeySize::Rsa2048).map(Self).map_err(|_| SignatureError::from("no RSA key could be made"))
     }
 
-    /// Reads a key from PKCS#8 in base64, without line breaks: what a PEM holds between its first and its last line.
+    /// Reads a key from PKCS#8 in base64 without line breaks: the part of a PEM between its first and last line.
     ///
     /// # Errors
     ///
-    /// If it is no RSA key of at least 2048 bits in this form.
+    /// If it is not an RSA key of at least 2048 bits in this form.
     pub fn from_pkcs8(text: &Secret) -> Result<Self, SignatureError> {
         let mut der = Zeroizing::new(Vec::new());
         BASE64
@@ -100,7 +102,7 @@ impl SigningKey {
             .map_err(|_| SignatureError::from("the private key is not RSA of at least 2048 bits in PKCS#8"))
     }
 
-    /// The key itself, as PKCS#8 in base64.
+    /// The private key as PKCS#8 in base64.
     ///
     /// # Errors
     ///
@@ -111,7 +113,7 @@ impl SigningKey {
         Ok(Secret::new(BASE64.encode(der.as_ref())))
     }
 
-    /// The public half, as bunq wants it at the installation: PEM in X.509 form (`BEGIN PUBLIC KEY`).
+    /// The public key as the installation sends it to bunq: PEM in X.509 form (`BEGIN PUBLIC KEY`).
     ///
     /// # Errors
     ///
@@ -122,7 +124,7 @@ impl SigningKey {
         Ok(spki_pem(der.as_ref()))
     }
 
-    /// The signature of `message`, in base64. What is signed of a request is its body.
+    /// Signs `message`, and returns the signature in base64. A client signs the body of its request.
     ///
     /// # Errors
     ///
@@ -146,11 +148,11 @@ impl fmt::Debug for SigningKey {
 pub struct VerifyingKey(ParsedPublicKey);
 
 impl VerifyingKey {
-    /// Reads a key from PEM in X.509 form (`BEGIN PUBLIC KEY`), or in PKCS#1 (`BEGIN RSA PUBLIC KEY`).
+    /// Reads a key from PEM in X.509 form (`BEGIN PUBLIC KEY`) or PKCS#1 form (`BEGIN RSA PUBLIC KEY`).
     ///
     /// # Errors
     ///
-    /// If it is not PEM, no such key, or one with which nothing can be verified.
+    /// If it is not PEM, not such a key, or not usable for verifying.
     pub fn from_pem(text: &str) -> Result<Self, SignatureError> {
         const NOT_RSA: &str = "the public key is not RSA, or is damaged";
         let pem = pem::parse(text).map_err(|_| "the public key is not PEM")?;
@@ -159,7 +161,7 @@ impl VerifyingKey {
         }
         let key = PublicKey::from_der(pem.contents()).map_err(|_| NOT_RSA)?;
         let spki: PublicKeyX509Der<'_> = key.as_der().map_err(|_| NOT_RSA)?;
-        // aws-lc reads more than it verifies with: keys that are for RSASSA-PSS alone, and those of other lengths.
+        // aws-lc parses keys that it cannot verify with: those only for RSASSA-PSS, and those of other lengths.
         let whole = if pem.tag() == SPKI { spki.as_ref() } else { key.as_ref() };
         if pem.contents() != whole {
             return Err("the public key is not for RSA with PKCS#1 v1.5 (rsaEncryption), or is not DER".into());
@@ -184,13 +186,13 @@ impl VerifyingKey {
         self.0.as_ref()
     }
 
-    /// Whether `signature`, in base64, is this key's over the message with this SHA-256 digest.
+    /// Whether `signature`, in base64, is this key's signature over the message with this SHA-256 digest.
     pub(crate) fn verifies_digest(&self, digest: &[u8], signature: &[u8]) -> bool {
         let Ok(digest) = Digest::import_less_safe(digest, &SHA256) else { return false };
         BASE64.decode(signature).is_ok_and(|signature| self.0.verify_digest_sig(&digest, &signature).is_ok())
     }
 
-    /// Whether `signature`, in base64, is this key's over `message`.
+    /// Whether `signature`, in base64, is this key's signature over `message`.
     pub fn verifies(&self, message: &[u8], signature: &[u8]) -> bool {
         BASE64.decode(signature).is_ok_and(|signature| self.0.verify_sig(message, &signature).is_ok())
     }
@@ -212,10 +214,10 @@ fn spki_pem(der: &[u8]) -> String {
     pem::encode_config(&Pem::new(SPKI, der), EncodeConfig::new().set_line_ending(LineEnding::LF))
 }
 
-/// The message that bunq's older signatures of responses are made over: the status, the `X-Bunq-*` headers but
-/// the signature itself, sorted by name, and the body.
+/// The message of bunq's older signature form: the status, the `X-Bunq-*` headers without the signature, sorted by
+/// name, and the body.
 ///
-/// `headers` may come in any order and in any case, as HTTP allows; they are signed as `X-Bunq-Name: value`.
+/// `headers` may have any order, and names in any case, as in HTTP; they are signed as `X-Bunq-Name: value`.
 pub(crate) fn message_with_headers<'a>(
     status: u16,
     headers: impl Iterator<Item = (&'a str, &'a [u8])>,
@@ -233,7 +235,7 @@ pub(crate) fn message_with_headers<'a>(
     message
 }
 
-/// The `X-Bunq-*` headers of a response but the signature, as they are signed in the older form.
+/// The `X-Bunq-*` headers of a response without the signature, as the older form signs them.
 pub(crate) fn signed_headers<'a>(headers: impl Iterator<Item = (&'a str, &'a [u8])>) -> Vec<(String, &'a [u8])> {
     let mut signed: Vec<(String, &[u8])> = headers
         .map(|(name, value)| (canonical_name(name), value))
@@ -243,7 +245,7 @@ pub(crate) fn signed_headers<'a>(headers: impl Iterator<Item = (&'a str, &'a [u8
     signed
 }
 
-/// `x-bunq-client-request-id` as `X-Bunq-Client-Request-Id`.
+/// Turns `x-bunq-client-request-id` into `X-Bunq-Client-Request-Id`.
 fn canonical_name(name: &str) -> String {
     let mut start_of_word = true;
     name.chars()

@@ -1,7 +1,7 @@
 //! The spans of a call and of its attempts.
 //!
-//! An attempt has the names that OpenTelemetry gives to a request over HTTP; it stands under its call. Numbers are `i64`,
-//! because exporters write a `u64` that is recorded later as text.
+//! An attempt's span has OpenTelemetry's names for an HTTP request, and is a child of its call's span. Numbers are
+//! `i64`, because exporters write a `u64` that is recorded later as text.
 
 use reqwest::Request;
 use tracing::{Span, field, info_span};
@@ -43,10 +43,10 @@ pub(super) fn attempt(operation: &Operation, request: &Request, number: u32) -> 
     )
 }
 
-/// Records the outcome of a call or of an attempt. What the span has no field for is left out.
+/// Records the outcome of a call or of an attempt, as far as the span has fields for it.
 pub(super) fn record<T>(span: &Span, operation: &Operation, outcome: &Result<(CallMetadata, T), Error>) {
     let metadata = outcome.as_ref().map_or_else(Error::metadata, |(metadata, _)| Some(metadata));
-    // A call can fail for the one that opens its session, whose ids are not its own.
+    // If a call that opens the session has failed, the ids are that call's, so they are left out.
     let metadata = metadata.filter(|metadata| metadata.operation == operation);
     if let Some(CallMetadata { attempts, request_id, status, response_id, .. }) = metadata {
         span.record("bunq.attempts", i64::from(*attempts));
