@@ -1,5 +1,5 @@
-//! Writes, for tests, a call of each operation with the examples of the document, so that a test of all operations needs no line
-//! for each.
+//! Writes, for tests, a call of each operation with the document's examples, so that a test of all operations needs no
+//! code for each.
 
 use proc_macro2::TokenStream;
 use quote::{ToTokens as _, quote};
@@ -10,7 +10,7 @@ use super::names::pascal_case;
 use super::signature::Method;
 
 impl Method<'_> {
-    /// The arm that calls this operation.
+    /// The match arm that calls this operation.
     pub(crate) fn example_call(&self) -> Result<TokenStream, Diagnostic> {
         let id = self.operation.id;
         let name = quote::format_ident!("{id}");
@@ -45,7 +45,7 @@ impl Method<'_> {
         example.filter(|example| !example.is_null()).map(Value::to_string).ok_or_else(missing)
     }
 
-    /// The example of a parameter of the path, as JSON.
+    /// The example of a path parameter, as JSON.
     fn parameter_example(&self, name: &syn::Ident) -> Result<String, Diagnostic> {
         let item = &self.document.root["paths"][self.operation.path]["parameters"];
         let own = &self.operation.value["parameters"];
@@ -58,11 +58,11 @@ impl Method<'_> {
     }
 }
 
-/// The function with these arms.
+/// The function that consists of these arms.
 pub(crate) fn generate(arms: &[TokenStream]) -> TokenStream {
     quote! {
-        /// Calls an operation with the document's examples, or with the JSON that `parameter` has for a parameter of the path,
-        /// and returns what a user might print of its result. `None` if the client makes the call by itself.
+        /// Calls an operation with the document's examples, or with the JSON that `parameter` returns for a path
+        /// parameter, and returns the result as a user might print it. `None` if the client makes the call by itself.
         pub(crate) async fn call_with_examples(
             api: &bunq_partner::Api,
             operation: &bunq_partner::Operation,

@@ -1,4 +1,4 @@
-//! In which direction each part of the document goes over the wire.
+//! The direction in which each part of the document goes over the wire.
 
 use std::collections::BTreeSet;
 
@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::document::{members, reference};
 
-/// In which direction a part goes over the wire; both, one or none.
+/// The direction in which a part goes over the wire: one, both or none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Direction {
     /// From the client to bunq.
@@ -16,9 +16,9 @@ pub struct Direction {
 }
 
 impl Direction {
-    /// Of a part that is sent alone.
+    /// A part that is only sent.
     pub const REQUEST: Self = Self { request: true, response: false };
-    /// Of a part that is received alone.
+    /// A part that is only received.
     pub const RESPONSE: Self = Self { request: false, response: true };
 }
 
@@ -30,7 +30,7 @@ pub struct Directions {
 }
 
 impl Directions {
-    /// Follows the references of all operations of a document.
+    /// Follows the references from all operations of a document.
     pub fn of(root: &Value) -> Self {
         let mut directions = Self::default();
         for (_, item) in members(&root["paths"]) {
@@ -40,7 +40,7 @@ impl Directions {
         directions
     }
 
-    /// Adds the directions of another document, so that both can be compared.
+    /// Adds the directions of another document, so that the two can be compared.
     #[must_use]
     pub fn and(mut self, other: Self) -> Self {
         self.requests.extend(other.requests);
@@ -61,7 +61,7 @@ impl Directions {
     }
 }
 
-/// Adds the pointers of all components that `value` refers to, directly or not.
+/// Adds the pointers of all components that `value` refers to, directly or indirectly.
 pub(crate) fn follow_references(root: &Value, value: &Value, found: &mut BTreeSet<String>) {
     if let Some(pointer) = reference(value)
         && found.insert(pointer.to_string())

@@ -1,6 +1,6 @@
-//! The document, how its parts are found, and the diagnostics that name them.
+//! The document, lookups in it, and the diagnostics that name its parts.
 //!
-//! What is wrong with a document is found in [`validate`](super::validate).
+//! [`validate`](super::validate) finds what is wrong with a document.
 
 use std::fmt;
 
@@ -9,7 +9,7 @@ use serde_saphyr::UserMessageFormatter;
 
 use super::lines::line_of;
 
-/// What is wrong with the document, where, and what to do.
+/// A problem in the document: where it is, what it is, and what to do.
 #[derive(Debug)]
 pub struct Diagnostic {
     place: String,
@@ -17,7 +17,7 @@ pub struct Diagnostic {
     location: Location,
 }
 
-/// Where in the file it is.
+/// The place in the file.
 #[derive(Debug)]
 enum Location {
     Unknown,
@@ -26,17 +26,17 @@ enum Location {
 }
 
 impl Diagnostic {
-    /// A diagnostic of something that has no pointer.
+    /// A diagnostic of a part without a pointer.
     pub fn new(place: impl fmt::Display, problem: impl fmt::Display) -> Self {
         Self { place: place.to_string(), problem: problem.to_string(), location: Location::Unknown }
     }
 
-    /// A diagnostic of what the JSON pointer leads to.
+    /// A diagnostic of the part at a JSON pointer.
     pub fn at(pointer: impl Into<String>, place: impl fmt::Display, problem: impl fmt::Display) -> Self {
         Self { location: Location::Pointer(pointer.into()), ..Self::new(place, problem) }
     }
 
-    /// A diagnostic of a part that has no name but its pointer.
+    /// A diagnostic of a part whose only name is its pointer.
     pub fn of_part(pointer: &str, problem: impl fmt::Display) -> Self {
         Self::at(pointer, format_args!("#{pointer}"), problem)
     }
@@ -46,7 +46,7 @@ impl Diagnostic {
         Self::at(format!("/components/schemas/{name}"), format_args!("schema `{name}`"), problem)
     }
 
-    /// The diagnostic with the file and, where it is known, the line.
+    /// The text of the diagnostic, with the file and, if known, the line.
     pub fn in_file(&self, file: &str, text: &str) -> String {
         let line = match &self.location {
             Location::Unknown => None,
@@ -63,10 +63,10 @@ impl fmt::Display for Diagnostic {
     }
 }
 
-/// The document as it is in the file.
+/// The document as written in the file.
 #[derive(Debug)]
 pub struct Document {
-    /// All of it, as JSON.
+    /// The whole document as JSON.
     pub root: Value,
 }
 
@@ -88,13 +88,13 @@ impl Operation<'_> {
         Diagnostic::at(self.pointer(), format_args!("operation `{}`", self.id), problem)
     }
 
-    /// The JSON pointer that leads to it.
+    /// The JSON pointer to the operation.
     pub fn pointer(&self) -> String {
         format!("/paths/{}/{}", escaped(self.path), self.method)
     }
 }
 
-/// The members of a path that are operations.
+/// The members of a path item that are operations.
 pub const METHODS: [&str; 8] = ["get", "put", "post", "delete", "options", "head", "patch", "trace"];
 
 impl Document {
@@ -102,7 +102,7 @@ impl Document {
     ///
     /// # Errors
     ///
-    /// If it is not YAML, or has a key twice.
+    /// If it is not YAML, or a mapping has a key twice.
     pub fn read(text: &str) -> Result<Self, Diagnostic> {
         let options = serde_saphyr::options! { strict_booleans: true };
         let root = serde_saphyr::from_str_with_options(text, options).map_err(|error| {
@@ -115,12 +115,12 @@ impl Document {
         Ok(Self { root })
     }
 
-    /// The component schemas by name, in the document's order of names.
+    /// The component schemas by name, in the order of names.
     pub fn schemas(&self) -> impl Iterator<Item = (&str, &Value)> {
         members(&self.root["components"]["schemas"])
     }
 
-    /// Every operation, by path and method.
+    /// All operations, by path and method.
     pub fn operations(&self) -> Vec<Operation<'_>> {
         members(&self.root["paths"])
             .flat_map(|(path, item)| {
@@ -140,7 +140,7 @@ impl Document {
     }
 }
 
-/// The members of an object; none if it is something else.
+/// The members of an object; none if `value` is not an object.
 pub fn members(value: &Value) -> impl Iterator<Item = (&str, &Value)> {
     value.as_object().into_iter().flatten().map(|(name, value)| (name.as_str(), value))
 }
@@ -150,7 +150,7 @@ pub fn reference(value: &Value) -> Option<&str> {
     value.get("$ref")?.as_str()?.strip_prefix('#')
 }
 
-/// Calls `change` on every object in `value`, the innermost first.
+/// Calls `change` on every object in `value`, innermost first.
 pub fn for_each_object(value: &mut Value, change: &mut impl FnMut(&mut Map<String, Value>)) {
     match value {
         Value::Object(object) => {
@@ -162,7 +162,7 @@ pub fn for_each_object(value: &mut Value, change: &mut impl FnMut(&mut Map<Strin
     }
 }
 
-/// Rewrites `anyOf` of a schema and null alone as that schema with `nullable`.
+/// Rewrites an `anyOf` of one schema and null as that schema with `nullable`.
 pub fn lower_nullable(object: &mut Map<String, Value>) {
     let null = json!([null]);
     if let Some([one, other]) = object.get("anyOf").and_then(Value::as_array).map(Vec::as_slice)
@@ -175,7 +175,7 @@ pub fn lower_nullable(object: &mut Map<String, Value>) {
     }
 }
 
-/// A name as a part of a JSON pointer.
+/// Escapes a name for use in a JSON pointer.
 pub fn escaped(name: &str) -> String {
     name.replace('~', "~0").replace('/', "~1")
 }

@@ -1,7 +1,7 @@
 //! Writes the enums: open ones (`x-extensible-enum`) for responses, closed ones (`enum`) for requests.
 //!
-//! An open enum keeps a value that the document does not know, so that bunq can add one without breaking a caller;
-//! the generator's own enums cannot do that.
+//! An open enum keeps a value that the document does not know, so that a value that bunq adds breaks no caller. The
+//! generator's own enums cannot do that.
 
 use std::collections::BTreeSet;
 
@@ -12,7 +12,7 @@ use serde_json::Value;
 use super::document::{Diagnostic, Document};
 use super::names::{pascal_case, visibility};
 
-/// The schemas that are written here rather than by the generator.
+/// The schemas whose types this module writes instead of the generator.
 pub(crate) fn names(document: &Document) -> impl Iterator<Item = &str> {
     document.schemas().filter(|(_, schema)| values(schema).is_some()).map(|(name, _)| name)
 }

@@ -1,5 +1,5 @@
-//! Reads what the document says with `x-bunq-result` of the result of an operation: which items of the envelope are
-//! returned, and which of their members must repeat what the request asked about.
+//! Reads from `x-bunq-result` what the result of an operation is: which items of the envelope are returned, and which
+//! of their members must repeat what the request asked for.
 
 use serde_json::{Map, Value};
 
@@ -7,26 +7,26 @@ use super::document::{Diagnostic, Document, Operation, members, reference};
 
 const FORMS: &str = "set x-bunq-result to {item}, {first_of}, {all, any}, {list}, {page}, nothing or bytes";
 
-/// What of a success response is the result of the call.
+/// Which part of a success response is the result of the call.
 pub(crate) enum ResultShape {
     /// The first item that has one of these members, in the order of the items.
     FirstOf(Vec<String>),
-    /// The members of all items together: `all` must be there, `any` may be.
+    /// The members of all items together: those in `all` are required, those in `any` are optional.
     Together { all: Vec<String>, any: Vec<String> },
     /// Each item with this member.
     List(String),
-    /// The same, with the cursors of the neighbouring pages.
+    /// Each item with this member, and the cursors of the neighbouring pages.
     Page(String),
-    /// Nothing but the success itself.
+    /// Only the success itself.
     Nothing,
-    /// The body as it is.
+    /// The body unchanged.
     Bytes,
 }
 
 /// The result of an operation.
 pub(crate) struct Envelope {
     pub(crate) shape: ResultShape,
-    /// Members of the returned item, each with the path parameter or body member that it must be equal to.
+    /// Members of the returned item, each with the path parameter or body member that it must equal.
     pub(crate) repeats: Vec<(String, String)>,
 }
 
@@ -51,7 +51,7 @@ impl Envelope {
         Ok(envelope)
     }
 
-    /// The members of items that the result is made of.
+    /// The members of items that make up the result.
     pub(crate) fn items(&self) -> impl Iterator<Item = &String> {
         let (one, more): (&[String], &[String]) = match &self.shape {
             ResultShape::FirstOf(names) => (names, &[]),
@@ -127,32 +127,32 @@ fn pairs(value: &Value) -> Vec<(String, String)> {
     members(value).filter_map(|(name, source)| Some((name.to_owned(), source.as_str()?.to_owned()))).collect()
 }
 
-/// The schema of the JSON in a success response, with its name.
+/// The JSON schema of a success response, with its name.
 fn response_schema<'a>(document: &'a Document, operation: &Operation<'a>) -> Option<(&'a str, &'a Value)> {
     let response = document.resolve(&operation.value["responses"]["200"]);
     document.named(&response["content"]["application/json"]["schema"])
 }
 
-/// Whether a success response without `Pagination` does not decode.
+/// Whether a success response without `Pagination` fails to decode.
 pub(crate) fn requires_pagination(document: &Document, operation: &Operation<'_>) -> bool {
     let required = response_schema(document, operation).and_then(|(_, schema)| schema["required"].as_array());
     required.is_some_and(|names| names.iter().any(|name| name == "Pagination"))
 }
 
-/// The schema of an item in a success response, with its name.
+/// The schema of an item of a success response, with its name.
 pub(crate) fn item_schema<'a>(document: &'a Document, operation: &Operation<'a>) -> Option<(&'a str, &'a Value)> {
     let (_, response) = response_schema(document, operation)?;
     document.named(&response["properties"]["Response"]["items"])
 }
 
-/// The schema of what the member `name` of an item holds, with its name.
+/// The schema of the content of an item's member `name`, with its name.
 pub(crate) fn member_schema<'a>(document: &'a Document, item: &'a Value, name: &str) -> Option<(&'a str, &'a Value)> {
     let property = &item["properties"][name];
     let alternatives = ["anyOf", "allOf"].iter().find_map(|keyword| property[keyword].as_array());
     alternatives.into_iter().flatten().chain([property]).find_map(|schema| document.named(schema))
 }
 
-/// The schemas of the body, of which there are several if it has several shapes.
+/// The schemas of the body: several if the body can have several shapes.
 pub(crate) fn bodies<'a>(document: &'a Document, operation: &Operation<'a>) -> Vec<&'a Value> {
     let body = document.resolve(&operation.value["requestBody"]);
     let schema = document.resolve(&body["content"]["application/json"]["schema"]);
@@ -163,7 +163,7 @@ pub(crate) fn bodies<'a>(document: &'a Document, operation: &Operation<'a>) -> V
     }
 }
 
-/// The query parameters of an operation, its path's included.
+/// The query parameters of an operation, including those of its path item.
 pub(crate) fn query_parameters<'a>(document: &'a Document, operation: &Operation<'a>) -> Vec<&'a Value> {
     let shared = &document.root["paths"][operation.path]["parameters"];
     let own = &operation.value["parameters"];
@@ -171,7 +171,7 @@ pub(crate) fn query_parameters<'a>(document: &'a Document, operation: &Operation
     all.map(|parameter| document.resolve(parameter)).filter(|parameter| parameter["in"] == "query").collect()
 }
 
-/// The name that a reference ends in.
+/// The last segment of a reference.
 pub(crate) fn name_of(pointer: &str) -> &str {
     pointer.rsplit('/').next().unwrap_or(pointer)
 }

@@ -1,4 +1,4 @@
-//! Writes what the tests of the crate compare with: the examples of the document, and a decoder for each schema.
+//! Writes what the crate's tests compare with: the document's examples, and a decoder for each schema.
 
 use proc_macro2::TokenStream;
 use quote::quote;

@@ -2,8 +2,8 @@
 //!
 //! [`Document::parse`] reads and validates the document; [`generate`] writes the data types, the table of operations,
 //! the HTTP client (with progenitor) and one typed method per operation. The build script, the chores and the tests of
-//! this crate all call these two. Nothing here knows how a request is sent: the crate that includes the
-//! generated files does that.
+//! this crate all call these two. This crate does not know how a request is sent: that is up to the crate that includes
+//! the generated files.
 
 mod calls;
 mod client;
@@ -37,7 +37,7 @@ pub use document::{Diagnostic, Document};
 /// One generated file.
 #[derive(Debug)]
 pub struct GeneratedFile {
-    /// Its name in the folder of the build.
+    /// Its name in the build's output folder.
     pub name: &'static str,
     /// The formatted Rust.
     pub code: String,
@@ -47,7 +47,7 @@ pub struct GeneratedFile {
 ///
 /// # Errors
 ///
-/// The first part of the document of which no Rust can be made.
+/// The first part of the document that cannot be turned into Rust.
 pub fn generate(document: &Document) -> Result<Vec<GeneratedFile>, Diagnostic> {
     let mut output = client::generate(document)?;
     let methods = methods::generate(document, &output)?;
@@ -70,7 +70,7 @@ pub fn generate(document: &Document) -> Result<Vec<GeneratedFile>, Diagnostic> {
 ///
 /// # Errors
 ///
-/// What is wrong, with the file and line where they are known.
+/// The problem, with file and line if they are known.
 pub fn build(path: &Path, out: &Path) -> Result<(), String> {
     let failed = |path: &Path, error: &dyn fmt::Display| format!("{}: {error}", path.display());
     let text = std::fs::read_to_string(path).map_err(|error| failed(path, &error))?;

@@ -1,4 +1,4 @@
-//! Finds the line of a part of the document by the indentation of block YAML.
+//! Finds the line of a part of the document, from the indentation of block YAML.
 
 struct Line<'a> {
     number: usize,
@@ -6,7 +6,7 @@ struct Line<'a> {
     content: &'a str,
 }
 
-/// The line where what `pointer` leads to begins, or the nearest thing around it that has a line of its own.
+/// The line where the part at `pointer` begins, or else the nearest enclosing part that has a line of its own.
 pub(crate) fn line_of(text: &str, pointer: &str) -> Option<usize> {
     let mut lines: Vec<_> = text
         .lines()
@@ -40,7 +40,7 @@ pub(crate) fn line_of(text: &str, pointer: &str) -> Option<usize> {
     found
 }
 
-/// The key that a line begins with, without its quotes.
+/// The key at the beginning of a line, without quotes.
 fn key(content: &str) -> Option<&str> {
     let (key, rest) = content.split_once(':')?;
     (rest.is_empty() || rest.starts_with(' ')).then(|| key.trim_matches(['\'', '"']))

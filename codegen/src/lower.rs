@@ -1,7 +1,7 @@
 //! Rewrites the document in the part of OpenAPI that progenitor understands.
 //!
-//! The document is written for every language. What progenitor cannot do with it is done by the crate: headers and
-//! signatures, lists in one query parameter, and the types of secrets, texts and enums.
+//! The document is written for every language. The crate does what progenitor cannot: headers and signatures, lists in
+//! one query parameter, and the types of secrets, texts and enums.
 
 use std::collections::BTreeSet;
 
@@ -23,15 +23,15 @@ pub(crate) fn lower(document: &Document) -> Value {
         }
     }
     for_each_object(&mut root, &mut |object| {
-        // The generator knows no schema of null alone.
+        // progenitor does not support a schema of null only.
         lower_nullable(object);
-        // A list that is null is read as an empty one: see `Tidy`.
+        // `Tidy` makes null read as an empty list.
         if object.get("type") == Some(&json!("array")) {
             object.remove("nullable");
-            // The bound of a list is kept by `Tidy`.
+            // `Tidy` enforces the bound of a list.
             object.remove("maxItems");
         }
-        // A list that goes into one query parameter reaches the generated client as one text.
+        // A list in one query parameter reaches the generated client as one string.
         if object.get("explode") == Some(&json!(false)) {
             object.insert("schema".into(), json!({"type": "string"}));
         }
@@ -54,7 +54,7 @@ fn lower_secret(object: &mut Map<String, Value>, secret: &str) {
     }
 }
 
-/// The cursor of a page is a plain number, whatever is listed.
+/// Makes the cursor of each page a plain number, whatever is listed.
 fn lower_cursors(document: &Document, root: &mut Value) {
     for operation in document.operations() {
         let Ok(Envelope { shape: ResultShape::Page(_), .. }) = Envelope::read(document, &operation) else { continue };
@@ -67,7 +67,8 @@ fn lower_cursors(document: &Document, root: &mut Value) {
     }
 }
 
-/// A number in a path or query is an `i64`, as ids in responses are; the generator would make a type of its bounds.
+/// Makes each number in a path or query an `i64`, like the ids in responses. progenitor would derive a type from its
+/// bounds.
 fn lower_numbers(root: &mut Value) {
     for_each_object(root, &mut |object| {
         let is_number = object.get("schema").is_some_and(|schema| schema["type"] == "integer");
@@ -77,7 +78,7 @@ fn lower_numbers(root: &mut Value) {
     });
 }
 
-/// The transport adds the headers, so that no caller can forget or forge one.
+/// Removes the headers: the transport adds them, so that no caller can forget or forge one.
 fn remove_headers(root: &mut Value) {
     let headers: BTreeSet<String> = members(&root["components"]["parameters"])
         .filter(|(_, parameter)| parameter["in"] == "header")

@@ -1,7 +1,7 @@
-//! Writes one typed method per operation, over the client that progenitor makes: path parameters and the body are its
-//! arguments, the query is one value, and what `x-bunq-result` says is its result.
+//! Writes one typed method per operation, on top of progenitor's client. Path parameters and the body are its
+//! arguments, the query is one value, and its result is what `x-bunq-result` says.
 //!
-//! The signatures are read from progenitor's output, so that each operation is named in one place, the document.
+//! The signatures are read from progenitor's output, so that each operation is named only in the document.
 
 use proc_macro2::TokenStream;
 use quote::{ToTokens, format_ident, quote};
@@ -15,11 +15,11 @@ use super::policy::Policy;
 use super::signature::{Method, arguments, signature};
 use super::types::accessor;
 
-/// The methods, and the data types that only they need.
+/// The methods, and the data types that only they use.
 pub(crate) struct Methods {
     pub(crate) code: TokenStream,
     pub(crate) types: Vec<syn::Item>,
-    /// Calls for tests.
+    /// The calls for tests.
     pub(crate) calls: TokenStream,
 }
 
@@ -82,8 +82,8 @@ impl Method<'_> {
         Ok(quote! {
             #(#[doc = #docs])*
             #visibility async fn #name(&self, #(#parameters),*) -> Result<Response<#result>, Error> {
-                // It is compiled once, with this crate. A future that is not boxed is compiled with each program that
-                // polls it, and all that it decodes too.
+                // This is compiled once, with this crate. A future that is not boxed is compiled again with each
+                // program that polls it, together with everything that it decodes.
                 #[inline(never)]
                 fn boxed<'a>(api: &'a Api, #(#boxed),*) -> BoxFuture<'a, Result<Response<#result>, Error>> {
                     Box::pin(async move {
@@ -117,7 +117,7 @@ impl Method<'_> {
     }
 }
 
-/// Accessors of members of bodies with several shapes, for each check that needs one.
+/// Accessors for members of bodies with several shapes, one for each check that needs it.
 fn accessors(document: &Document, output: &Generated) -> Result<Vec<syn::Item>, Diagnostic> {
     let mut items = Vec::new();
     for operation in document.operations() {

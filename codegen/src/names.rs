@@ -1,6 +1,6 @@
-//! How names of the document become names of Rust.
+//! Turns names of the document into names in Rust.
 
-/// `get_provision`, `no-cache` or `PENDING_FIRST_USE` as `GetProvision`, `NoCache` or `PendingFirstUse`.
+/// Turns `get_provision`, `no-cache` or `PENDING_FIRST_USE` into `GetProvision`, `NoCache` or `PendingFirstUse`.
 pub(crate) fn pascal_case(name: &str) -> String {
     let capitalized = |word: &str| {
         let (first, rest) = word.split_at(word.chars().next().map_or(0, char::len_utf8));
@@ -9,7 +9,7 @@ pub(crate) fn pascal_case(name: &str) -> String {
     name.split(['_', '-']).map(capitalized).collect()
 }
 
-/// `EmailAddress` as `email_address`.
+/// Turns `EmailAddress` into `email_address`.
 pub(crate) fn snake_case(name: &str) -> String {
     let mut text = String::new();
     for c in name.chars() {

@@ -1,4 +1,4 @@
-//! Writes the table of operations: how each is called, as the document says with `x-bunq-*`.
+//! Writes the table of operations, which has the calling rules from the document's `x-bunq-*` members.
 
 use proc_macro2::TokenStream;
 use quote::{format_ident, quote};

@@ -1,4 +1,4 @@
-//! Reads what the document says with `x-bunq-*` of how an operation is called.
+//! Reads the calling rules of an operation from its `x-bunq-*` members.
 
 use serde_json::{Value, json};
 
@@ -16,11 +16,11 @@ pub(crate) enum Auth {
     Session,
 }
 
-/// How an operation is called.
+/// The calling rules of an operation.
 pub(crate) struct Policy {
     pub(crate) auth: Auth,
     pub(crate) idempotent: bool,
-    /// The client calls it by itself to make or end a session; its users do not.
+    /// The client makes the call by itself to open or end a session; users of the crate cannot.
     pub(crate) managed: bool,
     pub(crate) calls: u32,
     pub(crate) seconds: u32,

@@ -1,4 +1,4 @@
-//! The query of a method as one typed value.
+//! Writes the query of a method as one typed value.
 
 use proc_macro2::TokenStream;
 use quote::{ToTokens, format_ident, quote};
@@ -9,7 +9,7 @@ use super::names::{pascal_case, visibility};
 use super::signature::{Method, inside_option};
 
 impl Method<'_> {
-    /// The parameters of the query whose values are joined with commas, with the type of a value.
+    /// The query parameters whose values are joined with commas, each with the type of one value.
     pub(crate) fn lists(&self) -> impl Iterator<Item = (syn::Ident, syn::Type)> {
         let parameters = query_parameters(self.document, &self.operation);
         parameters.into_iter().filter(|parameter| parameter["explode"] == false).filter_map(|parameter| {
@@ -30,7 +30,7 @@ impl Method<'_> {
         matches!(self.envelope.shape, ResultShape::Page(_)) && (argument == "older_id" || argument == "newer_id")
     }
 
-    /// How the generated client is given a parameter of the query.
+    /// The expression that passes a query parameter to the generated client.
     pub(crate) fn passed(&self, argument: &syn::Ident, ty: &syn::Type) -> TokenStream {
         if self.is_cursor(argument) {
             return quote!(query.cursor.and_then(crate::types::Cursor::#argument));
@@ -45,7 +45,7 @@ impl Method<'_> {
         }
     }
 
-    /// Writes the type of the query, if there is one, and gives its name.
+    /// Writes the type of the query, if there is one, and returns its name.
     pub(crate) fn query(&self, types: &mut Vec<syn::Item>) -> Result<Option<syn::Ident>, Diagnostic> {
         let lists: Vec<_> = self.lists().collect();
         let parameters = query_parameters(self.document, &self.operation);

@@ -1,4 +1,4 @@
-//! The schemas whose Rust type is written by hand, because reading or writing them takes care.
+//! The schemas whose Rust types are written by hand, because they need care when they are read or written.
 
 /// Each schema, and the path of its type.
 pub(crate) const REPLACEMENTS: [(&str, &str); 7] = [
@@ -11,7 +11,7 @@ pub(crate) const REPLACEMENTS: [(&str, &str); 7] = [
     ("Timestamp", "crate::types::Timestamp"),
 ];
 
-/// The types of a text with `format: password`: as a member of a request, and as a member of a response.
+/// The types of a string with `format: password`: as a member of a request, and as a member of a response.
 pub(crate) const REQUEST_SECRET: (&str, &str) = ("RequestSecret", "crate::types::RequestSecret");
 pub(crate) const RESPONSE_SECRET: (&str, &str) = ("Secret", "crate::types::Secret");
 

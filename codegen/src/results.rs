@@ -1,4 +1,4 @@
-//! The result of a method: its type, how it is made of the envelope, and what it must repeat.
+//! The result of a method: its type, how it is made from the envelope, and what it must repeat.
 
 use proc_macro2::TokenStream;
 use quote::{ToTokens, format_ident, quote};
@@ -9,7 +9,7 @@ use super::names::pascal_case;
 use super::signature::{Method, inside_option};
 
 impl Method<'_> {
-    /// The type of the result, and how it is made of the envelope.
+    /// Writes the type of the result, and how it is made from the envelope.
     pub(crate) fn result(
         &self,
         visibility: &syn::Visibility,
@@ -122,7 +122,7 @@ impl Method<'_> {
         })
     }
 
-    /// The streams over all pages, and over their items.
+    /// Writes the streams of all pages and of their items.
     pub(crate) fn stream(
         &self,
         visibility: &syn::Visibility,
@@ -178,7 +178,7 @@ impl Method<'_> {
         Some(quote!(#(#methods)*))
     }
 
-    /// The checks that an item repeats what was asked about.
+    /// Writes the checks that an item repeats what the request asked for.
     fn checks(&self, name: &str) -> Result<Vec<TokenStream>, Diagnostic> {
         let item = item_schema(self.document, &self.operation);
         let (schema, _) = item.and_then(|(_, item)| member_schema(self.document, item, name)).ok_or_else(|| {
@@ -215,7 +215,7 @@ impl Method<'_> {
         Ok(Member { name: name.to_owned(), variant, field, ty })
     }
 
-    /// The field of a generated struct that is called `member` in JSON.
+    /// The field of a generated struct whose JSON name is `member`.
     fn field(&self, schema: &str, member: &str) -> Option<&syn::Field> {
         let item = self.output.types.iter().find_map(|item| match item {
             syn::Item::Struct(item) if item.ident == schema => Some(item),
@@ -236,6 +236,6 @@ struct Member {
     name: String,
     variant: syn::Ident,
     field: syn::Ident,
-    /// The type of what it holds, by its name in `crate::types`.
+    /// The type of the content, by its name in `crate::types`.
     ty: syn::Ident,
 }

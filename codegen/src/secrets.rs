@@ -1,4 +1,4 @@
-//! Writes which members hold secrets.
+//! Writes the names of the members that are secrets.
 
 use std::collections::BTreeSet;
 
@@ -15,7 +15,7 @@ pub(crate) fn generate(document: &Document) -> TokenStream {
         names.extend(secret.map(|(name, _)| name));
     }
     quote! {
-        /// The names of the members that hold secrets, wherever they stand.
+        /// The names of the members that are secrets, in any object.
         pub(crate) const SECRET_MEMBERS: &[&str] = &[#(#names),*];
     }
 }

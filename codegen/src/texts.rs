@@ -1,7 +1,7 @@
-//! Writes the checked texts, and what the types of plain values say of themselves as JSON Schema.
+//! Writes the checked texts, and the JSON Schema of the types of plain values.
 //!
-//! A schema of a text with a pattern or bounds becomes a type that no wrong text gets into. The pattern and the bounds
-//! are checked as JSON Schema defines them; `x-bunq-rule` says them in words, for errors.
+//! A string schema with a pattern or bounds becomes a type that no invalid text can be converted to. The pattern and
+//! the bounds are checked as JSON Schema defines them; `x-bunq-rule` states them in words, for errors.
 
 use std::collections::BTreeSet;
 
@@ -13,11 +13,11 @@ use super::document::{Diagnostic, Document, members};
 use super::names::{snake_case, visibility};
 use super::replacements::{REPLACEMENTS, REQUEST_SECRET, RESPONSE_SECRET, is_replaced};
 
-/// What JSON Schema says of a plain value.
+/// The keywords of a plain value that go into its JSON Schema.
 const KEYWORDS: [&str; 8] =
     ["type", "format", "pattern", "minLength", "maxLength", "minimum", "maximum", "description"];
 
-/// The schemas of which a checked text is made.
+/// The schemas that become checked texts.
 pub(crate) fn checked(document: &Document) -> impl Iterator<Item = (&str, &Value)> {
     let is_bounded =
         |schema: &Value| ["pattern", "minLength", "maxLength"].iter().any(|name| schema.get(name).is_some());
@@ -73,7 +73,7 @@ fn json_schema(name: &str, schema: &Value) -> TokenStream {
     }
 }
 
-/// What errors call a value of the schema: the name of its property, if it has but one, or its own.
+/// The name of a value of the schema in errors: the name of its property if it has exactly one, otherwise its own.
 fn field_of(document: &Document, name: &str) -> String {
     let target = format!("#/components/schemas/{name}");
     let refers = |property: &Value| {

@@ -1,7 +1,7 @@
-//! Finds in a document what no working Rust can be made of.
+//! Finds the parts of a document that cannot be turned into working Rust.
 //!
-//! The generator's own messages seldom name a place, and it does not notice every mistake. A diagnostic made here names
-//! the schema, operation or line, and what to change. Style is not judged here.
+//! progenitor's own messages seldom name a place, and it does not notice every mistake. A diagnostic made here names
+//! the schema, operation or line, and what to change. This module does not judge style.
 
 use std::collections::{HashMap, HashSet};
 
@@ -15,11 +15,11 @@ use super::policy::{self, Policy};
 use super::replacements::{REQUEST_SECRET, RESPONSE_SECRET, is_replaced};
 use super::texts;
 
-/// The extensions of a text.
+/// The extensions that a string schema may have.
 const OF_TEXTS: [&str; 5] =
     ["x-bunq-enum", "x-bunq-personal", "x-bunq-rule", "x-enum-descriptions", "x-extensible-enum"];
 
-/// The members that map names of the document's own choice to parts.
+/// The members whose keys are names that the document chooses.
 const NAMES: [&str; 14] = [
     "callbacks",
     "content",
@@ -53,7 +53,7 @@ impl Document {
 pub fn diagnostics(document: &Document) -> Vec<Diagnostic> {
     let mut diagnostics = Vec::new();
     check_shape(&document.root, &mut diagnostics);
-    // Each further check would only report a wrong shape once more.
+    // After a wrong shape, the other checks would only report it again.
     if diagnostics.is_empty() {
         let operations: Vec<_> = document.operations().iter().map(|operation| operation.pointer()).collect();
         for_each_part(&document.root, &mut |pointer, part| {
@@ -74,7 +74,7 @@ pub fn diagnostics(document: &Document) -> Vec<Diagnostic> {
     diagnostics
 }
 
-/// The bodies that a client can be made for.
+/// The media types that a client can be generated for.
 const MEDIA_TYPES: [&str; 2] = ["application/json", "application/octet-stream"];
 
 /// Calls `visit` on every object that is neither an example nor a map of names, with its pointer.
@@ -103,7 +103,7 @@ pub fn for_each_part(root: &Value, visit: &mut impl FnMut(&str, &Map<String, Val
     walk(root, "", false, visit);
 }
 
-/// The parts that later checks look up by name must be mappings.
+/// Checks that the parts that later checks look up by name are mappings.
 fn check_shape(root: &Value, diagnostics: &mut Vec<Diagnostic>) {
     if !root.is_object() {
         diagnostics.push(Diagnostic::new("document", "it is no mapping: begin it with `openapi: 3.0.3`"));
@@ -120,7 +120,7 @@ fn check_shape(root: &Value, diagnostics: &mut Vec<Diagnostic>) {
     check_mappings(root, "/components", 2, diagnostics);
 }
 
-/// Whether a part is a mapping, if it is there, and what it holds down to `depth`.
+/// Checks that a part, if present, is a mapping, and so are its members down to `depth`.
 fn check_mappings(root: &Value, pointer: &str, depth: u32, diagnostics: &mut Vec<Diagnostic>) {
     let Some(part) = root.pointer(pointer) else { return };
     if !part.is_object() {
@@ -144,7 +144,7 @@ fn reference_problem(root: &Value, part: &Map<String, Value>) -> Option<String> 
     leads_nowhere.then(|| format!("`$ref: {text}` leads nowhere: correct it, or write what it should lead to"))
 }
 
-/// The extensions of a property.
+/// The extensions that a property may have.
 const OF_PROPERTIES: [&str; 2] = ["x-bunq-lenient", "x-bunq-personal"];
 
 fn extension_problem(pointer: &str, part: &Map<String, Value>, is_operation: bool) -> Option<String> {
@@ -163,7 +163,7 @@ fn extension_problem(pointer: &str, part: &Map<String, Value>, is_operation: boo
     Some(format!("`{unknown}` means nothing here: remove or rename it"))
 }
 
-/// What the generator makes no Rust of, or other Rust than is meant.
+/// Finds what progenitor cannot turn into Rust, or turns into other Rust than intended.
 fn generator_problem(pointer: &str, part: &Map<String, Value>) -> Option<String> {
     let is = |name: &str, value: &str| part.get(name).is_some_and(|found| found == value);
     if is("in", "path") && part.get("required") != Some(&Value::Bool(true)) {
@@ -200,7 +200,7 @@ fn generator_problem(pointer: &str, part: &Map<String, Value>) -> Option<String>
     })
 }
 
-/// Components that are composed of themselves. A component that has itself as a member is none of them.
+/// Components that are composed of themselves. Having itself as a member is allowed.
 pub fn circles(root: &Value) -> Vec<Diagnostic> {
     fn is_circle<'a>(root: &'a Value, part: &'a Value, path: &mut Vec<&'a str>) -> bool {
         if let Some(target) = reference(part) {
@@ -236,7 +236,7 @@ fn check_operations(document: &Document, diagnostics: &mut Vec<Diagnostic>) {
         if !is_name(operation.id, |first| first.is_ascii_lowercase(), |c| c.is_ascii_lowercase() || c == '_') {
             diagnostics.push(operation.diagnostic("name it in snake_case, as in `get_provision`"));
         }
-        // `Operation::ALL` is the list of all operations.
+        // `Operation::ALL` is already the list of all operations.
         if operation.id == "all" {
             diagnostics.push(operation.diagnostic("rename it: `all` stands for all operations"));
         }
@@ -269,7 +269,7 @@ fn check_operations(document: &Document, diagnostics: &mut Vec<Diagnostic>) {
     }
 }
 
-/// Schemas become types of the same name, and values of enums become variants.
+/// Checks the names: schemas become types of the same name, and values of enums become variants.
 fn check_schemas(document: &Document, diagnostics: &mut Vec<Diagnostic>) {
     let directions = Directions::of(&document.root);
     for (name, schema) in texts::checked(document) {
@@ -324,7 +324,7 @@ fn check_schemas(document: &Document, diagnostics: &mut Vec<Diagnostic>) {
     }
 }
 
-/// Whether a schema itself has a secret, apart from those that it refers to.
+/// Whether a schema itself contains a secret, not counting the schemas that it refers to.
 fn has_secret(schema: &Value) -> bool {
     match schema {
         Value::Object(object) => {
@@ -335,7 +335,7 @@ fn has_secret(schema: &Value) -> bool {
     }
 }
 
-/// The values of `x-bunq-enum` are those that the named open enum has.
+/// Checks that the values of `x-bunq-enum` are those of the open enum that it names.
 fn check_shared_enums(document: &Document, diagnostics: &mut Vec<Diagnostic>) {
     for_each_part(&document.root, &mut |pointer, part| {
         let Some(name) = part.get("x-bunq-enum") else { return };
@@ -348,7 +348,7 @@ fn check_shared_enums(document: &Document, diagnostics: &mut Vec<Diagnostic>) {
     });
 }
 
-/// Whether a name begins and goes on so; it may hold digits.
+/// Whether a name begins and continues with the given characters; it may contain digits.
 fn is_name(name: &str, begins: fn(&char) -> bool, goes_on: fn(char) -> bool) -> bool {
     name.chars().next().is_some_and(|first| begins(&first))
         && name.chars().skip(1).all(|c| goes_on(c) || c.is_ascii_digit())

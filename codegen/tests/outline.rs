@@ -1,5 +1,5 @@
-//! The public names and signatures that are made of the document: a change of the document shows here as a change of
-//! the API. `cargo xtask expand` prints the whole code.
+//! The public names and signatures that are generated from the document: a change of the document shows here as a
+//! change of the API. `cargo xtask expand` prints the whole code.
 
 #![allow(clippy::unwrap_used)]
 
@@ -35,7 +35,7 @@ fn name_of(item: &Item) -> Option<String> {
     }
 }
 
-/// The type of the data that an `impl` is for.
+/// The type that an `impl` is for.
 fn implemented_for(item: &Item) -> Option<String> {
     let Item::Impl(ItemImpl { self_ty, .. }) = item else { return None };
     let syn::Type::Path(path) = &**self_ty else { return None };
@@ -43,7 +43,7 @@ fn implemented_for(item: &Item) -> Option<String> {
     (!["Api", "Operation"].contains(&name.as_str())).then_some(name)
 }
 
-/// Removes what no caller sees: bodies, values, private items, and all attributes but those that are promises.
+/// Removes what callers cannot see: bodies, values, private items, and all attributes except those that are promises.
 struct Outline;
 
 impl VisitMut for Outline {
@@ -75,7 +75,7 @@ impl VisitMut for Outline {
         constant.expr = parse_quote!(_);
     }
 
-    /// `::std::option::Option` is an `Option` to a reader.
+    /// Shortens `::std::option::Option` to `Option`.
     fn visit_path_mut(&mut self, path: &mut syn::Path) {
         visit_mut::visit_path_mut(self, path);
         if (path.leading_colon.is_some() || path.segments[0].ident == "crate")

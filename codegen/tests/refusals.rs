@@ -1,4 +1,4 @@
-//! A document that no client can be made of stops the build, with the place and what to do.
+//! The build refuses a document from which no client can be generated, and names the place and what to do.
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 
@@ -11,13 +11,13 @@ fn generate(text: &str) -> Result<(), Diagnostic> {
     bunq_partner_codegen::generate(&document).map(drop)
 }
 
-/// What the build says of the document once `from` has become `to` in it.
+/// The build's diagnostic after `from` is replaced by `to` in the document.
 fn refusal(from: &str, to: &str) -> String {
     assert!(DOCUMENT.contains(from), "the document does not hold {from:?}");
     generate(&DOCUMENT.replacen(from, to, 1)).unwrap_err().to_string()
 }
 
-/// The line of the document that the build points at.
+/// The line that the build's diagnostic names.
 fn refused_line(from: &str, to: &str) -> String {
     let text = DOCUMENT.replacen(from, to, 1);
     let shown = generate(&text).unwrap_err().in_file("file", &text);
@@ -113,7 +113,7 @@ fn extensions() {
     }
 }
 
-/// Mistakes of which the generator makes Rust that does not compile.
+/// Mistakes that progenitor turns into Rust that does not compile.
 #[test]
 fn mistakes_that_generators_ignore() {
     test_timeout::start();
@@ -304,7 +304,7 @@ fn an_unsupported_schema_is_named() {
         "    Impossible:\n      allOf: [{type: string}, {type: integer}]\n      minimum: x\n    LabelUserType:\n",
     );
     assert!(refused.starts_with("schema `Impossible`: "), "{refused}");
-    // Of a path with several operations and parameters of its own, the one that is wrong.
+    // If a path has several operations and parameters of its own, the diagnostic names the right one.
     let refused = refusal(
         "      operationId: update_provision\n",
         "      operationId: update_provision\n      deprecated: perhaps\n",
