@@ -1,4 +1,4 @@
-//! Turns `openapi/bunq-partner.yaml` into Rust, in `OUT_DIR`; the work is in the crate `bunq-partner-codegen`.
+//! Turns `openapi/bunq-partner.yaml` into Rust in `OUT_DIR`. The crate `bunq-partner-codegen` does the work.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;

@@ -1,4 +1,4 @@
-//! The CPU time of a close, signed and verified: by the crate, beside the same bytes sent without it.
+//! The CPU time of a signed and verified close: by the crate, compared with the same bytes sent without it.
 
 #[path = "common/bare.rs"]
 mod bare;
@@ -23,8 +23,8 @@ fn main() -> Result<()> {
     }
 }
 
-/// Responds to every close with success, so that one provision can be closed many times, provided that all closes are
-/// the same bytes.
+/// Responds to every close with success, so that one provision can be closed many times, as long as all closes have the
+/// same bytes.
 async fn server() -> Result<()> {
     let sandbox = Sandbox::builder().api_key(API_KEY.into()).start().await?;
     let mut first = None;
@@ -38,7 +38,7 @@ async fn server() -> Result<()> {
     serve(sandbox).await
 }
 
-/// A call as it was received, with the values that differ by call or session replaced by their lengths.
+/// A received call, in which the values that differ by call or session are replaced by their lengths.
 fn bytes(call: &JournalEntry) -> (String, Vec<(String, String)>, String) {
     let own = ["x-bunq-client-request-id", "x-bunq-client-authentication", "x-bunq-client-signature"];
     let mut headers = call.headers.clone();
@@ -52,7 +52,7 @@ fn bytes(call: &JournalEntry) -> (String, Vec<(String, String)>, String) {
 async fn measure() -> Result<()> {
     let server = Server::start(&["serve"])?;
     let bare = Bare::open(&server.base_url).await?;
-    // The window is used, and never makes a close wait.
+    // The rate limit is active, but never delays a close.
     let client = Client::builder(Environment::Sandbox)
         .base_url(&server.base_url)
         .api_key(API_KEY)
@@ -60,9 +60,9 @@ async fn measure() -> Result<()> {
         .build()?;
 
     let mut figures = [Vec::new(), Vec::new()];
-    // The first block warms up.
+    // The first block is the warm-up.
     for block in 0..=BLOCKS {
-        // Each of the two is first equally often.
+        // Each of the two goes first equally often.
         let order = if block % 2 == 0 { [0, 1] } else { [1, 0] };
         for side in order {
             let before = cpu_time()?;

@@ -1,5 +1,5 @@
-//! How much of bunq's rate limits the client uses, alone and beside others, who waits how long for a permit, and how many
-//! requests a wait for many provisions takes.
+//! How much of bunq's rate limits the client uses, by itself and beside other clients, who waits how long for a permit,
+//! and how many requests it takes to wait for many provisions.
 
 mod common;
 
@@ -28,10 +28,10 @@ const ARRIVING: usize = 60;
 const ALL: usize = 20_000;
 const SOUGHT: usize = 500;
 
-/// A waiter's own default.
+/// The default of a waiter.
 const POLL_EVERY: Duration = Duration::from_secs(2);
 
-/// What bunq's windows are divided by, unless `full` is asked for.
+/// The divisor of bunq's windows, unless `full` is given.
 const SCALE: u32 = 10;
 
 #[tokio::main]
@@ -61,7 +61,7 @@ async fn measure(scale: u32) -> Result<()> {
     find(scale, true).await
 }
 
-/// A sandbox that enforces bunq's limits, in scaled windows.
+/// A sandbox that enforces bunq's limits in scaled windows.
 fn sandbox(scale: u32) -> SandboxBuilder {
     Operation::ALL.iter().fold(Sandbox::builder(), |sandbox, operation| {
         let limit = operation.rate_limit;
@@ -69,7 +69,7 @@ fn sandbox(scale: u32) -> SandboxBuilder {
     })
 }
 
-/// A client that keeps the same limits.
+/// A client that keeps to the same limits.
 fn client(sandbox: &Sandbox, scale: u32) -> ClientBuilder {
     Operation::ALL.iter().fold(sandbox.client(), |client, operation| {
         let limit = operation.rate_limit;
@@ -81,7 +81,7 @@ async fn close(scale: u32) -> Result<()> {
     let sandbox = sandbox(scale).start().await?;
     let ids = sandbox.populate(CLOSED);
     let client = client(&sandbox, scale).build()?;
-    // The session is not what is measured.
+    // Open the session first, so that it is not measured.
     client.provisions().list().page().await?;
     sandbox.take_journal();
 
@@ -101,9 +101,9 @@ async fn close(scale: u32) -> Result<()> {
     Ok(())
 }
 
-/// Several clients at one address, which know nothing of each other.
+/// Several clients at one address that do not know of each other.
 async fn share(scale: u32, refused_count: bool) -> Result<()> {
-    // The sessions are not what is measured.
+    // Opening the sessions is not measured.
     let sandbox = sandbox(scale).rate_limit(&Operation::CREATE_SESSION, u32::MAX, Duration::from_secs(1));
     let sandbox = sandbox.refused_calls_count(refused_count).start().await?;
     let ids = sandbox.populate(SHARED);
@@ -132,7 +132,7 @@ async fn share(scale: u32, refused_count: bool) -> Result<()> {
     Ok(())
 }
 
-/// Calls that wait, while others arrive at nine tenths of the limit.
+/// Calls that wait while others arrive at nine tenths of the limit.
 async fn queue(scale: u32) -> Result<()> {
     let sandbox = sandbox(scale).start().await?;
     let client = client(&sandbox, scale).build()?;
@@ -162,7 +162,7 @@ async fn queue(scale: u32) -> Result<()> {
     let places: HashMap<_, _> = finished.into_iter().map(|(id, place, ..)| (id, place)).collect();
     let sent = sandbox.take_journal().into_iter().filter(|call| call.method == "PUT");
     let sent: Vec<_> = sent.filter_map(|call| places.get(call.path.rsplit('/').next()?).copied()).collect();
-    // Those of one window go together, in any order.
+    // Calls of one window go out together, in any order.
     let overtaken = sent.windows(3).filter(|sent| sent[0] > sent[2]).count();
     println!("{WAITING} calls wait and {ARRIVING} arrive: {overtaken} were overtaken");
     println!("  the longest wait was {longest:.2?}; {failed} were told that their turn comes too late");
@@ -170,7 +170,7 @@ async fn queue(scale: u32) -> Result<()> {
     Ok(())
 }
 
-/// Waits for some provisions among many others, which are in use or closed.
+/// Waits for some provisions among many others, which are active or closed.
 async fn find(scale: u32, are_closed: bool) -> Result<()> {
     let sandbox = sandbox(scale).rate_limit(&Operation::UPDATE_PROVISION, u32::MAX, Duration::from_secs(1));
     let sandbox = sandbox.start().await?;
@@ -208,7 +208,7 @@ async fn find(scale: u32, are_closed: bool) -> Result<()> {
     Ok(())
 }
 
-/// Waits for many provisions to be closed, and reads each of them twice: once in progress, once closed.
+/// Waits until many provisions are closed, and reads each of them twice: once in progress, once closed.
 async fn wait(scale: u32) -> Result<()> {
     // The requests to close are not measured.
     let sandbox = sandbox(scale).rate_limit(&Operation::UPDATE_PROVISION, u32::MAX, Duration::from_secs(1));
@@ -219,7 +219,7 @@ async fn wait(scale: u32) -> Result<()> {
         drop(hasty.provisions().close(*id).await?);
     }
     let client = client(&sandbox, scale).build()?;
-    // The session is not what is measured.
+    // Open the session first, so that it is not measured.
     client.provisions().list().page().await?;
     sandbox.take_journal();
 
@@ -229,7 +229,7 @@ async fn wait(scale: u32) -> Result<()> {
         let waiter = provisions.wait_until_closed(id).poll_interval(POLL_EVERY / scale);
         waiter.changes().try_fold(0, async |seen, _| Ok(seen + 1))
     }));
-    // One GET for each time that a provision is read.
+    // One GET for each read of a provision.
     let gets: usize = seen.await?.into_iter().sum();
     let took = start.elapsed();
 

@@ -1,4 +1,4 @@
-//! The peak memory of a process that streams provisions, many and few, and of one that gets the worst response of the
+//! The peak memory of a process that streams few or many provisions, and of one that gets the worst response of the
 //! largest size.
 
 mod common;
@@ -71,17 +71,17 @@ fn peak(count: &str) -> Result<f64> {
     Ok(str::from_utf8(&output.stdout)?.trim().parse()?)
 }
 
-/// The largest response that is read by default, in KiB.
+/// The largest response that the client reads by default, in KiB.
 const LARGEST: usize = 4 * 1024;
 
-/// What the largest response can be made of: a name, whether it is a refusal, how it begins, what is repeated as often as
-/// there is room, how it ends.
+/// A shape of the largest response: its name, whether it is a refusal, its beginning, the part that is repeated to fill
+/// it, and its end.
 type Shape = (&'static str, bool, String, String, String);
 
 fn shapes() -> Vec<Shape> {
     let provision = r#"{"Response":[{"PartnerUserProvision":{"id":1,"status":"ACTIVE","#;
     let page = r#"{}],"Pagination":{"future_url":null,"newer_url":null,"older_url":null}}"#;
-    // As many objects as a page may have, in as little room as they take.
+    // As many objects as a page may have, each as short as possible.
     let image = format!(r#"{{"urls":[{}]}}"#, ["{}"; 10].join(","));
     let avatar = format!(r#"{{"avatar":{{"image":[{}]}}}}"#, vec![image; 10].join(","));
     let full = format!(
@@ -124,7 +124,7 @@ fn shapes() -> Vec<Shape> {
     ]
 }
 
-/// Responds to every call of one operation with the largest response of one shape, validly signed.
+/// Responds to every call of one operation with the largest response of one shape, signed correctly.
 async fn worst_server(operation: &str, shape: &str) -> Result<()> {
     let operation = Operation::by_id(operation).ok_or("no such operation")?;
     let (_, is_refusal, start, repeated, end) = shapes().swap_remove(shape.parse()?);
@@ -146,7 +146,7 @@ async fn call(base_url: &str, operation: &str) -> Result<()> {
     let builder = Client::builder(Environment::Sandbox).base_url(base_url).api_key(API_KEY).without_rate_limits();
     let client = builder.retry(RetryPolicy::default().max_attempts(1)).build()?;
     let (api, id) = (client.api(), "1".parse::<ProvisionId>()?);
-    // Most of them are errors.
+    // Most of the calls fail.
     match operation {
         "create_provision" => {
             let new = NewProvision::person(Uuid::new_v4(), "user@example.com".parse()?, "+31600000000".parse()?);

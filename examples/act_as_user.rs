@@ -1,4 +1,4 @@
-//! Acting for a provisioned user: take the credential of a provision into use, and keep the user's session.
+//! Acting for a provisioned user: activate the credential of a provision, and store the user's session.
 //!
 //! Runs against bunq on loopback.
 
@@ -16,7 +16,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let credential = ready.fresh_credential().ok_or("a provision that is ready has a credential")?;
     println!("provision {} is ready; its credential expires at {:?}", ready.id, credential.expiry_time);
 
-    // bunq never shows the token again once it is in use, so the session is kept in a file of the user's own.
+    // bunq never shows the token again after the first session, so the session is stored in a file of the user's own.
     let file = std::env::temp_dir().join(format!("bunq-user-{}.json", ready.id));
     let user = partner.for_user(credential)?.context_store(FileStore::new(&file)).build()?;
     user.open_session().await?;

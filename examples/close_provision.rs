@@ -1,7 +1,7 @@
-//! The main job: create a provision, follow it until it is ready, close it, and wait until bunq says `CLOSED`.
+//! The main use: create a provision, follow it until it is ready, close it, and wait until bunq says `CLOSED`.
 //!
-//! Runs against bunq on loopback. With `BUNQ_API_KEY` set to a key of bunq's sandbox (`sandbox_…`), it does the
-//! same there.
+//! It runs against bunq on loopback. With `BUNQ_API_KEY` set to a key of bunq's sandbox (`sandbox_…`), it does the same
+//! there.
 
 use std::env::VarError;
 use std::error::Error;
@@ -47,7 +47,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Prints each change of status as it happens; gives the provision as it was when it got there.
+/// Prints each change of status as it happens, and returns the provision in its last state.
 async fn follow(waiter: Waiter) -> Result<Provision, Box<dyn Error>> {
     let mut changes = pin!(waiter.changes());
     let mut last = None;

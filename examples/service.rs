@@ -1,6 +1,6 @@
 //! A service that closes provisions: it takes orders from a queue, works on many at once, and stops cleanly.
 //!
-//! Runs against bunq on loopback.
+//! It runs against bunq on loopback.
 
 use std::error::Error;
 use std::time::Duration;
@@ -16,7 +16,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     // One client for the whole service: all clones share its session, its connections and its rate limits. In
     // production: `Client::builder_from_env()?.context_store(FileStore::new("…"))`.
     let client = sandbox.client().http(HttpConfig::default().user_agent_suffix("example-service/1.0")).build()?;
-    // The service does not start with a key that bunq does not accept.
+    // The service does not start with a key that bunq refuses.
     client.open_session().await?;
 
     let (orders, queue) = mpsc::channel(100);
@@ -24,7 +24,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     for id in sandbox.populate(5) {
         orders.send(id).await?;
     }
-    // Nothing more comes: the service finishes what it has begun. A real one drops the sender on SIGTERM.
+    // No more orders come: the service finishes those that it has begun. A real one drops the sender on SIGTERM.
     drop(orders);
     service.await?;
     Ok(())
@@ -33,14 +33,14 @@ async fn main() -> Result<(), Box<dyn Error>> {
 async fn serve(client: Client, mut queue: mpsc::Receiver<ProvisionId>) {
     let mut work = JoinSet::new();
     while let Some(id) = queue.recv().await {
-        // What a load balancer asks: is there room for more?
+        // A load balancer asks this to know whether there is room for more.
         let wait = client.expected_wait(&Operation::UPDATE_PROVISION);
         println!("provision {id}: its request can go in {} s", wait.as_secs());
         let client = client.clone();
         work.spawn(async move {
             match close(&client, id).await {
                 Ok(()) => println!("provision {id} is closed"),
-                // To close twice does no harm, so a doubtful failure can be tried again like any other.
+                // Closing twice does no harm, so even a doubtful failure can be tried again.
                 Err(error) if error.is_retryable() || error.is_doubtful() => println!("later, please: {error}"),
                 Err(error) => println!("provision {id} needs a person: {error}"),
             }

@@ -1,5 +1,5 @@
-//! A close without the crate: reqwest, aws-lc-rs and serde_json by hand, and nothing that is not needed for the same
-//! bytes on the wire.
+//! A close without the crate: reqwest, aws-lc-rs and serde_json by hand, with only what is needed for the same bytes on
+//! the wire.
 
 use std::time::Duration;
 
@@ -52,14 +52,14 @@ struct Id {
     id: u64,
 }
 
-/// What requests are signed and responses verified with.
+/// The keys that sign requests and verify responses.
 pub(crate) struct Keys {
     signing: KeyPair,
     verifying: ParsedPublicKey,
 }
 
 impl Keys {
-    /// Makes a key that verifies what it signs.
+    /// Generates a key pair that verifies its own signatures.
     pub(crate) fn generate() -> Result<Self> {
         let signing = KeyPair::generate(KeySize::Rsa2048)?;
         let verifying = ParsedPublicKey::new(&RSA_PKCS1_2048_8192_SHA256, signing.public_key().as_der()?.as_ref())?;
@@ -113,7 +113,7 @@ impl Bare {
         Ok(bare)
     }
 
-    /// What is measured.
+    /// The call that is measured.
     pub(crate) async fn close(&self, id: u64) -> Result<()> {
         let body = serde_json::to_vec(&Update { status: "CANCELLED" })?;
         let response = self.exchange(Method::PUT, &format!("/partner-user-provision/{id}"), body).await?;
@@ -134,7 +134,7 @@ impl Bare {
     }
 }
 
-/// The headers of a request, with an id of its own.
+/// The headers of a request, with a new request id.
 pub(crate) fn headers(token: &str, signature: &str) -> Result<HeaderMap> {
     let mut headers = HeaderMap::new();
     for (name, value) in FIXED_HEADERS {
@@ -146,7 +146,7 @@ pub(crate) fn headers(token: &str, signature: &str) -> Result<HeaderMap> {
     Ok(headers)
 }
 
-/// The first text of this name, however deep.
+/// The first string with this name, at any depth.
 fn text<'a>(json: &'a Value, name: &str) -> Result<&'a str> {
     fn find<'a>(json: &'a Value, name: &str) -> Option<&'a str> {
         match json {

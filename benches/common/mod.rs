@@ -1,4 +1,4 @@
-//! What the benches share: a second process of the same bench, and CPU time and memory of this one.
+//! Shared parts of the benches: a second process of the same bench, and the CPU time and memory of this one.
 
 #![allow(dead_code)]
 
@@ -12,7 +12,7 @@ use bunq_partner::sandbox::Sandbox;
 
 pub(crate) type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
-/// Known to both processes.
+/// The API key that both processes know.
 pub(crate) const API_KEY: &str = "sandbox_of_the_benches";
 
 /// The role of this process: the arguments that a bench gives to a second process of itself, or none.
@@ -25,23 +25,24 @@ pub(crate) fn role() -> Option<Vec<String>> {
     is_bench.then_some(arguments)
 }
 
-/// A Tokio runtime on this thread alone.
+/// A Tokio runtime on only this thread.
 pub(crate) fn runtime() -> io::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
-        // `cpu_time` loses the time of a thread that ends: the threads that make keys have to end before it counts.
+        // `cpu_time` loses the time of threads that have ended: the threads that generate keys must end before it
+        // starts counting.
         .thread_keep_alive(Duration::from_millis(1))
         .build()
 }
 
-/// A sandbox in a process of its own, for as long as this is held.
+/// A sandbox in another process, which ends when this is dropped.
 pub(crate) struct Server {
     process: Child,
     pub(crate) base_url: String,
 }
 
 impl Server {
-    /// Starts this bench again as `role`, which has to call [`serve`].
+    /// Starts this bench again as `role`, which must call [`serve`].
     pub(crate) fn start(role: &[&str]) -> Result<Self> {
         let mut process = another(role)?.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
         let mut base_url = String::new();
@@ -54,7 +55,7 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // The end of its input ends it.
+        // The process ends at the end of its input.
         drop(self.process.stdin.take());
         let _ = self.process.wait();
     }
@@ -76,7 +77,7 @@ pub(crate) fn another(role: &[&str]) -> io::Result<Command> {
 
 /// The CPU time of all threads of this process, to the nanosecond.
 pub(crate) fn cpu_time() -> Result<Duration> {
-    // Linux books the time of a running thread when it leaves the CPU.
+    // Linux accounts the time of a running thread when the thread leaves the CPU.
     std::thread::yield_now();
     let of_task = |task: io::Result<fs::DirEntry>| -> Result<u64> {
         let text = fs::read_to_string(task?.path().join("schedstat"))?;
@@ -93,7 +94,7 @@ pub(crate) fn peak_memory() -> Result<u64> {
     Ok(peak.trim().trim_end_matches(" kB").parse()?)
 }
 
-/// The median of some figures, with the minimum and the maximum.
+/// The median of some figures, with their minimum and maximum.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Spread {
     pub(crate) median: f64,

@@ -1,6 +1,7 @@
-//! The timeout of every test: one that hangs ends its process with a message, so that `cargo test` always ends.
+//! A timeout for every test: a test that hangs ends its process with a message, so that `cargo test` always ends.
 //!
-//! Each test begins with `test_timeout::start();`, also in `proptest!`. `cargo xtask test-timeouts` finds those that do not.
+//! Each test begins with `test_timeout::start();`, also inside `proptest!`. `cargo xtask test-timeouts` finds those
+//! that do not.
 
 use std::cell::RefCell;
 use std::io::{self, Write as _};
@@ -10,22 +11,22 @@ use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::thread;
 use std::time::Duration;
 
-/// It ends what hangs, and measures nothing: no test takes so long, on no machine.
+/// It only ends tests that hang: no test takes this long on any machine.
 const TIMEOUT: Duration = Duration::from_secs(15 * 60);
 
-/// A test that runs on this thread. Its timeout is over when this is dropped.
+/// The test that runs on this thread. Dropping it ends its timeout.
 struct Running {
     place: &'static Location<'static>,
     _ended: Sender<()>,
 }
 
 thread_local! {
-    /// It is dropped with the thread, which is after the test's runtime. A thread that runs several tests begins the next one.
+    /// The thread drops it, after the test's runtime. On a thread that runs several tests, the next test replaces it.
     static RUNNING: RefCell<Option<Running>> = const { RefCell::new(None) };
 }
 
-/// Starts the timeout of the test that calls it: 15 minutes, in the time of the machine, whatever time a runtime has. A test that
-/// calls it several times, as in `proptest!`, has one for them all.
+/// Starts the timeout of the calling test: 15 minutes of real time, whatever clock its runtime has. A test that calls
+/// it several times, as in `proptest!`, has one timeout for all of them.
 #[track_caller]
 pub fn start() {
     start_of(TIMEOUT);
@@ -41,13 +42,13 @@ fn start_of(timeout: Duration) {
     });
 }
 
-/// Ends the process after the timeout, unless the sender is dropped before.
+/// Aborts the process after the timeout, unless the sender is dropped first.
 fn watch(place: &'static Location<'static>, timeout: Duration) -> Sender<()> {
     let (sender, ended) = channel();
     let test = thread::current().name().unwrap_or("without a name").to_owned();
     thread::spawn(move || {
         if ended.recv_timeout(timeout) == Err(RecvTimeoutError::Timeout) {
-            // `eprintln!` would write to what is captured of the test.
+            // Not `eprintln!`, whose output would be captured with the test's.
             let _ = writeln!(io::stderr(), "\nthe test {test} ({place}) has not ended within {timeout:?}: it hangs");
             process::abort();
         }

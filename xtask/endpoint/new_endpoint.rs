@@ -1,5 +1,5 @@
-//! Calls operations for which nobody has written any Rust. `cargo xtask endpoint` adds them to a copy of the document
-//! and runs this test beside it.
+//! Calls operations for which no Rust has been written. `cargo xtask endpoint` adds them to a copy of the document and
+//! runs this test there.
 
 #![cfg(feature = "sandbox")]
 #![allow(clippy::unwrap_used)]
@@ -9,7 +9,7 @@ use bunq_partner::types::{ListFailuresQuery, RetryFailuresRequest};
 use bunq_partner::{ErrorKind, Operation, PageSize};
 use futures_util::TryStreamExt as _;
 
-/// Has every response replaced by this one, before it is signed.
+/// Replaces every response with this body, before it is signed.
 fn respond(sandbox: &Sandbox, body: &'static str) {
     sandbox.before_signing(move |_, response| (response.status, response.body) = (200, body.into()));
 }
@@ -43,7 +43,7 @@ async fn new_operations_are_signed_verified_and_typed() {
     assert_eq!(call.body, r#"{"notification_filter_failed_ids":"1,2"}"#);
     assert_eq!(call.signature, ReceivedSignature::Valid);
 
-    // Two pages: the first leads to the second.
+    // There are two pages: the first leads to the second.
     sandbox.before_signing(|call, response| {
         let is_second = call.query.as_ref().is_some_and(|query| query.contains("older_id=5"));
         let (id, older) = if is_second { (4, "null") } else { (5, r#""/v1/failures?count=1&older_id=5""#) };
@@ -64,7 +64,7 @@ async fn new_operations_are_signed_verified_and_typed() {
     let bytes = api.call(Operation::by_id("get_attachment_content").unwrap(), &parameters, None).await.unwrap();
     assert_eq!(&bytes[..], b"%PDF \0");
 
-    // What is not verified is not returned.
+    // A response that does not verify is not returned.
     sandbox.after_signing(|_, response| response.body.push(b' '));
     assert_eq!(api.list_credentials(user).await.unwrap_err().kind(), ErrorKind::Signature);
     assert_eq!(api.get_attachment_content(user, 1).await.unwrap_err().kind(), ErrorKind::Signature);

@@ -1,7 +1,7 @@
-//! Clients in other languages, generated from the document, against the sandbox; and the document itself against it.
+//! Tests clients in other languages, generated from the document, and the document itself, against the sandbox.
 //!
-//! What is installed, generated and built stands under `contract/` in the target folder; what an installation is made
-//! of is pinned in `xtask/contract/`, and it is made anew when that changes.
+//! Everything installed, generated or built goes to `contract/` in the target folder. `xtask/contract/` pins what is
+//! installed; when the pins change, it is installed again.
 
 mod sandbox_process;
 mod table;
@@ -23,13 +23,13 @@ const GENERATE: &str = "generate";
 const TYPE_CHECK: &str = "type check";
 const CONFORM: &str = "conform";
 
-/// The steps that a driver prints, in its order.
+/// The steps that a driver prints, in this order.
 const DRIVEN: [&str; 6] = ["vectors", "authenticate", "create", "follow", "close", "verify"];
 
-/// How many provisions there are for schemathesis, which uses each once.
+/// The number of provisions for schemathesis, which uses each once.
 const PROVISIONS: &str = "10000";
 
-/// The forms of bunq's responses that a client has to accept: the current ones and the older ones.
+/// The forms of bunq's responses that a client must accept: the current ones and the older ones.
 const WAYS: [&[&str]; 2] = [&[], &["--profile", "xtask/contract/older_profile.json"]];
 
 /// How much schemathesis sends.
@@ -84,7 +84,7 @@ fn python() -> Row {
     })
 }
 
-/// Requests of all kinds that the document allows and forbids, and the responses against the document.
+/// Sends requests of all kinds that the document allows and forbids, and checks the responses against the document.
 fn schemathesis(arguments: &Arguments) -> Row {
     Row::of("schemathesis", |row| {
         let folder = row.step(INSTALL, install_python)?;
@@ -131,7 +131,7 @@ fn drive(row: &mut Row, folder: &ToolFolder, program: &str, driver: &str) -> Res
     }
 }
 
-/// The environment variables for a process that calls the sandbox.
+/// The environment variables of a process that calls the sandbox.
 fn environment<'a>(sandbox: &'a SandboxProcess, more: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)> {
     let Access { base_url, api_key } = &sandbox.access;
     [&[("BUNQ_BASE_URL", base_url.as_str()), ("BUNQ_API_KEY", api_key)], more].concat()

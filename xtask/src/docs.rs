@@ -1,4 +1,4 @@
-//! The reference, for every language, and the documentation of the crate.
+//! Makes the API reference for every language, and the documentation of the crate.
 
 use std::fs;
 
@@ -20,7 +20,7 @@ pub(crate) fn run() -> Result<()> {
     Ok(())
 }
 
-/// Writes the document with the guide in its description, which is the beginning of the page.
+/// Writes the document with the guide as its description, which is the beginning of the page.
 fn with_guide() -> Result<()> {
     let document = fs::read_to_string(root().join(DOCUMENT))?;
     let guide = fs::read_to_string(root().join(GUIDE))?;

@@ -1,5 +1,5 @@
-//! Proof that an endpoint costs its text: adds operations to a copy of the document, and calls them without a line of
-//! Rust in the crate.
+//! Proves that a new endpoint needs only its text in the document: adds operations to a copy of the document, and calls
+//! them without a line of Rust in the crate.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -35,7 +35,7 @@ pub(crate) fn run() -> Result<()> {
     for name in COPIED {
         copy_all(&root().join(name), &copy.join(name))?;
     }
-    // Chores that do nothing.
+    // In the copy, xtask does nothing.
     write(&copy.join("xtask/src/main.rs"), "fn main() {}\n")?;
     let added = |name: &str| fs::read_to_string(root().join(ADDED).join(name)).context("what is added cannot be read");
     let document = copy.join(DOCUMENT);
@@ -43,7 +43,7 @@ pub(crate) fn run() -> Result<()> {
     let text = insert(&text, "\npaths:\n", &added("paths.yaml")?)?;
     write(&document, &insert(&text, "\n  schemas:\n", &added("schemas.yaml")?)?)?;
     write(&copy.join("tests/new_endpoint.rs"), &added("new_endpoint.rs")?)?;
-    // The copy shares the artifacts of the dependencies. Cargo tells its crates from the originals by their version.
+    // The copy shares the artifacts of the dependencies. Their versions tell its crates from the originals.
     for name in ["Cargo.toml", "cli/Cargo.toml", "codegen/Cargo.toml", "test-timeout/Cargo.toml"] {
         let manifest = copy.join(name);
         let text = fs::read_to_string(&manifest)?;
@@ -51,7 +51,7 @@ pub(crate) fn run() -> Result<()> {
         write(&manifest, &text.replace(version, "version = \"0.0.0-copy\""))?;
     }
     let target = target();
-    // The features of the tests before it, whose artifacts are there.
+    // With the features of the tests that ran before, so that their artifacts can be reused.
     let test = ["test", "--workspace", "--all-features", "--test", "new_endpoint"];
     run_in(&copy, "cargo", &test, &[("CARGO_TARGET_DIR", path(&target)?)])
 }

@@ -1,4 +1,4 @@
-//! The generated Rust, as the build has it.
+//! Prints the generated Rust that the build uses.
 
 use std::io::{Write as _, stdout};
 use std::path::PathBuf;
@@ -30,10 +30,10 @@ pub(crate) fn run() -> Result<()> {
     Ok(())
 }
 
-/// The folder where the build script has written it.
+/// The folder to which the build script writes.
 pub(crate) fn generated() -> Result<PathBuf> {
     let check = ["check", "--quiet", "--package", "bunq-partner", "--message-format", "json-render-diagnostics"];
-    // Generated code that does not compile is worth reading too: only the build script has to succeed.
+    // Generated code that does not compile is worth reading too, so only the build script has to succeed.
     let output = Command::new("cargo").args(check).current_dir(root()).stderr(Stdio::inherit()).output()?;
     let messages = String::from_utf8_lossy(&output.stdout);
     let messages = messages.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());

@@ -1,7 +1,7 @@
 //! `cargo xtask`: the project's own chores, one subcommand each.
 //!
-//! Each is a module with a `run`. What they need of other ecosystems is pinned here and installed by the subcommand
-//! that needs it.
+//! Each is a module with a `run`. A subcommand installs what it needs from other ecosystems, at the versions pinned
+//! here.
 
 mod ci;
 mod contract;
@@ -88,17 +88,17 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new(".")).to_path_buf()
 }
 
-/// The folder where cargo builds.
+/// The folder that cargo builds in.
 fn target() -> PathBuf {
     root().join(std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| PathBuf::from("target"), PathBuf::from))
 }
 
-/// A path as an argument of a command.
+/// Turns a path into an argument of a command.
 fn path(path: &Path) -> Result<&str> {
     path.to_str().with_context(|| format!("the path {} is not text", path.display()))
 }
 
-/// Runs a command in the repository; fails if it does.
+/// Runs a command in the repository. Fails if the command fails.
 fn run(program: &str, arguments: &[&str], environment: &[(&str, &str)]) -> Result<()> {
     run_in(&root(), program, arguments, environment)
 }

@@ -1,4 +1,4 @@
-//! Redocly CLI, as `xtask/redocly/package-lock.json` pins it.
+//! Redocly CLI, at the version that `xtask/redocly/package-lock.json` pins.
 
 use std::process::Command;
 use std::time::SystemTime;
@@ -11,7 +11,7 @@ const FOLDER: &str = "xtask/redocly";
 const CONFIG: &str = "xtask/redocly/redocly.yaml";
 const TEMPLATE: &str = "xtask/redocly/page.hbs";
 
-/// Lints the document and prints the findings; true if there are none.
+/// Lints the document and prints the findings. Returns true if there are none.
 pub(crate) fn lint(document: &str) -> Result<bool> {
     redocly(&["lint", "--config", CONFIG, "--format", "stylish", document])
 }
@@ -25,7 +25,7 @@ pub(crate) fn build_docs(document: &str, page: &str) -> Result<()> {
     Ok(())
 }
 
-/// Runs Redocly; prints its output and returns false if it fails.
+/// Runs Redocly. If it fails, prints its output and returns false.
 fn redocly(arguments: &[&str]) -> Result<bool> {
     install()?;
     let output = Command::new(root().join(FOLDER).join("node_modules/.bin/redocly"))
@@ -41,7 +41,7 @@ fn redocly(arguments: &[&str]) -> Result<bool> {
     Ok(output.status.success())
 }
 
-/// Installs from the lock file, unless that was done since it changed.
+/// Installs from the lock file, unless it has not changed since the last installation.
 fn install() -> Result<()> {
     let folder = root().join(FOLDER);
     let changed = |file: &str| folder.join(file).metadata().and_then(|file| file.modified()).ok();

@@ -1,6 +1,7 @@
-//! The timeouts of the tests: each test starts its own before anything else, so that none hangs `cargo test`.
+//! Checks the timeouts of the tests: each test must start its timeout before anything else, so that none hangs `cargo
+//! test`.
 //!
-//! Reads the tokens of every file, because `syn` does not look into `proptest!`.
+//! It reads the tokens of every file, because `syn` does not parse the inside of `proptest!`.
 
 use std::fs;
 use std::path::Path;
@@ -29,7 +30,7 @@ pub(crate) fn run() -> Result<()> {
 #[derive(Default)]
 struct Found {
     tests: usize,
-    /// The file and the name of each test without a timeout.
+    /// The file and the name of each test that starts no timeout.
     without: Vec<(String, String)>,
 }
 
@@ -59,7 +60,7 @@ fn read_text(file: &str, text: &str, found: &mut Found) -> Result<()> {
 
 fn read_tokens(file: &str, tokens: TokenStream, start: &[String], found: &mut Found) {
     let mut tokens = tokens.into_iter().peekable();
-    // Of a test whose body has not come yet: its name, as soon as that is known.
+    // The test whose body has not come yet, with its name once that is known.
     let mut test: Option<Option<String>> = None;
     while let Some(token) = tokens.next() {
         match token {
@@ -100,7 +101,7 @@ mod tests {
 
     use super::*;
 
-    /// How many tests there are, and the names of those without a timeout.
+    /// The number of tests, and the names of those that start no timeout.
     fn found(text: &str) -> (usize, Vec<String>) {
         let mut found = Found::default();
         read_text("a.rs", text, &mut found).unwrap();

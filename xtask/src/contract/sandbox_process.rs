@@ -1,4 +1,4 @@
-//! The sandbox as a process: the program itself, so that the other chores run even if the crate does not build.
+//! The sandbox as a process of the program, so that the other chores run even if the crate does not build.
 
 use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Command, Stdio};
@@ -16,7 +16,7 @@ pub(crate) struct SandboxProcess {
     _process: Process,
 }
 
-/// What the sandbox prints first.
+/// The first line that the sandbox prints.
 #[derive(Deserialize)]
 pub(crate) struct Access {
     pub(crate) base_url: String,
@@ -24,7 +24,7 @@ pub(crate) struct Access {
 }
 
 impl SandboxProcess {
-    /// Starts one with so many provisions.
+    /// Starts a sandbox with this many provisions.
     pub(crate) fn start(provisions: &str, arguments: &[&str]) -> Result<Self> {
         let mut command = Command::new("cargo");
         command.args(RUN).arg(provisions).args(arguments).current_dir(root());
@@ -42,7 +42,7 @@ struct Process(Child);
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // It may have ended by itself.
+        // The process may have ended already.
         let _ = self.0.kill();
         let _ = self.0.wait();
     }

@@ -1,4 +1,4 @@
-//! The outcome as a table: a row for each language, a column for each step.
+//! The outcome as a table: one row for each language, one column for each step.
 
 use std::fmt;
 
@@ -7,7 +7,7 @@ use anyhow::Result;
 /// The last column: the outcome of the whole row, which can also fail between two steps.
 const ALL: &str = "all";
 
-/// What a row has done, in order. After a failure nothing more is done.
+/// The steps that a row has done, in order. Nothing runs after a failure.
 pub(super) struct Row {
     name: &'static str,
     done: Vec<(&'static str, bool)>,
@@ -15,7 +15,7 @@ pub(super) struct Row {
 }
 
 impl Row {
-    /// A row that is filled by `steps`, whose error is printed at once.
+    /// Makes a row from the steps that `steps` does. If it fails, its error is printed at once.
     pub(super) fn of(name: &'static str, steps: impl FnOnce(&mut Self) -> Result<()>) -> Self {
         let mut row = Self { name, done: Vec::new(), is_ok: true };
         if let Err(error) = steps(&mut row) {

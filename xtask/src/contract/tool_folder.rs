@@ -12,13 +12,13 @@ use wait_timeout::ChildExt as _;
 
 use crate::{root, target};
 
-/// The file that records from which lock file everything was installed.
+/// The file that records the lock file of the last installation.
 const INSTALLED: &str = "installed";
 
-/// What a command has written to its standard output.
+/// The file with the standard output of a command.
 const WRITTEN: &str = "written";
 
-/// The longest that anything here takes, on a slow machine that installs for the first time.
+/// The longest time for any command here: a slow machine that installs for the first time.
 const LONGEST: Duration = Duration::from_secs(600);
 
 pub(super) struct ToolFolder {
@@ -26,7 +26,7 @@ pub(super) struct ToolFolder {
 }
 
 impl ToolFolder {
-    /// The folder `name`, with the files of its namesake in `xtask/contract/`.
+    /// The folder `name`, with the files from the folder of the same name in `xtask/contract/`.
     pub(super) fn new(name: &str) -> Result<Self> {
         let folder = target().join("contract").join(name);
         fs::create_dir_all(&folder).with_context(|| format!("{} cannot be made", folder.display()))?;
@@ -39,7 +39,7 @@ impl ToolFolder {
         Ok(Self { folder })
     }
 
-    /// Installs, unless it was installed from this very lock file.
+    /// Runs `install`, unless it has already run for this lock file.
     pub(super) fn install(&self, lock: &str, install: impl FnOnce() -> Result<()>) -> Result<()> {
         let (stamp, lock) = (self.folder.join(INSTALLED), fs::read(self.folder.join(lock))?);
         if fs::read(&stamp).is_ok_and(|installed| installed == lock) {
@@ -53,7 +53,7 @@ impl ToolFolder {
         Ok(fs::write(self.folder.join(name), text)?)
     }
 
-    /// Runs a command here; fails if it does.
+    /// Runs a command in the folder. Fails if the command fails.
     pub(super) fn run(&self, program: &str, arguments: &[&str], environment: &[(&str, &str)]) -> Result<()> {
         let mut command = self.command(program, arguments, environment)?;
         let status = in_time(program, command.stdout(std::io::stderr()))?;
@@ -63,10 +63,10 @@ impl ToolFolder {
         Ok(())
     }
 
-    /// Runs a command here and returns its standard output.
+    /// Runs a command in the folder and returns its standard output.
     pub(super) fn read(&self, program: &str, arguments: &[&str], environment: &[(&str, &str)]) -> Result<Outcome> {
         let mut command = self.command(program, arguments, environment)?;
-        // A file, because nothing reads a pipe while the command runs.
+        // The output goes to a file, because nothing reads a pipe while the command runs.
         let file = self.folder.join(WRITTEN);
         let status = in_time(program, command.stdout(File::create(&file)?))?;
         let written = String::from_utf8_lossy(&fs::read(file)?).into_owned();
@@ -82,7 +82,7 @@ impl ToolFolder {
         Ok(command)
     }
 
-    /// Programs installed here come before those of the machine.
+    /// Puts the programs installed here before those of the machine.
     fn search_path(&self) -> Result<OsString> {
         let own = ["node_modules/.bin", "venv/bin"].map(|own| self.folder.join(own));
         let machines = env::var_os("PATH").unwrap_or_default();
@@ -90,7 +90,7 @@ impl ToolFolder {
     }
 }
 
-/// Runs a command to its end, and stops it when it takes too long.
+/// Runs a command to its end, and stops it if it takes too long.
 fn in_time(program: &str, command: &mut Command) -> Result<ExitStatus> {
     let mut process = command.spawn().with_context(|| missing(program))?;
     if let Some(status) = process.wait_timeout(LONGEST)? {

@@ -7,13 +7,13 @@ use crate::redocly;
 use bunq_partner_codegen::document::Document;
 use bunq_partner_codegen::validate::diagnostics;
 
-/// True if there are no findings.
+/// Returns true if there are no findings.
 pub(crate) fn run() -> Result<bool> {
     let text = text()?;
     let (findings, checked) = match Document::read(&text) {
         Ok(document) => {
             let mut findings = diagnostics(&document);
-            // With broken references, no example can be validated.
+            // Broken references prevent the validation of examples.
             let examples = if findings.is_empty() { examples::check(&document) } else { Vec::new() };
             findings.extend(rules::check(&document));
             let checked = examples.len();

@@ -1,4 +1,4 @@
-//! Every example of the document against its schema, and every default.
+//! Validates every example and every default of the document against its schema.
 
 use jsonschema::{Draft, Validator};
 use serde_json::{Map, Value, json};
@@ -6,13 +6,13 @@ use serde_json::{Map, Value, json};
 use bunq_partner_codegen::document::{Diagnostic, Document, escaped, for_each_object, members};
 use bunq_partner_codegen::validate::for_each_part;
 
-/// One result for each example.
+/// Returns one result for each example.
 pub(super) fn check(document: &Document) -> Vec<Result<(), Diagnostic>> {
     let mut results = Vec::new();
     let lowered = lower(document.root.clone());
     let check = Check { document, lowered: &lowered };
     for_each_part(&document.root, &mut |pointer, part| {
-        // The examples among the components are validated against the schemas of the parts that refer to them.
+        // Examples among the components are validated with the schemas of the parts that refer to them.
         if pointer != "/components" {
             check.part(pointer, part, &mut results);
         }
@@ -20,7 +20,7 @@ pub(super) fn check(document: &Document) -> Vec<Result<(), Diagnostic>> {
     results
 }
 
-/// Rewrites OpenAPI's own keywords as those of JSON Schema.
+/// Translates OpenAPI's own keywords into JSON Schema.
 fn lower(mut root: Value) -> Value {
     for_each_object(&mut root, &mut |object| {
         if object.get("format") == Some(&json!("int64")) {
@@ -71,7 +71,7 @@ impl Check<'_> {
             return Err("it must be a mapping".into());
         };
         root["components"] = self.lowered["components"].clone();
-        // The newest draft knows the formats that are used here, such as `uuid`; those it does not know it passes.
+        // The newest draft knows the formats used here, such as `uuid`, and accepts those that it does not know.
         jsonschema::options()
             .with_draft(Draft::Draft202012)
             .should_validate_formats(true)

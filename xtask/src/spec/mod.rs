@@ -1,4 +1,4 @@
-//! The chores of the document: its checks, and what changed in it.
+//! The chores of the document: checking it, and showing what changed in it.
 
 mod check;
 mod diff;
@@ -11,7 +11,7 @@ use clap::Subcommand;
 pub(crate) use check::run as check;
 pub(crate) use diff::{last_release, since_release};
 
-/// Where the document is, from the folder of the repository.
+/// The path of the document in the repository.
 pub(crate) const DOCUMENT: &str = "openapi/bunq-partner.yaml";
 
 #[derive(Subcommand)]
@@ -27,7 +27,7 @@ pub(crate) enum Task {
     Diff(diff::Arguments),
 }
 
-/// True if there are no findings.
+/// Returns true if there are no findings.
 pub(crate) fn run(task: Task) -> Result<bool> {
     match task {
         Task::Check => check(),

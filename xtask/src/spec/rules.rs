@@ -1,4 +1,4 @@
-//! The project's own rules, on which clients of every language depend and which no linter has.
+//! The project's own rules, which clients in every language depend on and no linter has.
 
 use serde_json::Value;
 
@@ -6,13 +6,13 @@ use bunq_partner_codegen::direction::{Direction, Directions};
 use bunq_partner_codegen::document::{Diagnostic, Document, Operation, escaped, members, reference};
 use bunq_partner_codegen::validate::{circles, for_each_part};
 
-/// Texts whose names end so are secrets.
+/// The endings of the names of secret strings.
 const SECRETS: [&str; 7] =
     ["secret", "token", "token_value", "authorization_code", "password", "private_key", "api_key"];
 
 pub(super) fn check(document: &Document) -> Vec<Diagnostic> {
     let mut findings = Vec::new();
-    // Following the references would not end.
+    // Following the references would never end.
     if !circles(&document.root).is_empty() {
         return findings;
     }
@@ -45,7 +45,7 @@ pub(super) fn check(document: &Document) -> Vec<Diagnostic> {
     findings
 }
 
-/// A request with a body, and each response, is shown by an example.
+/// Checks that each request with a body, and each response, has an example.
 fn check_examples(document: &Document, operation: &Operation<'_>, findings: &mut Vec<Diagnostic>) {
     let body = operation.value.get("requestBody").map(|body| ("request".to_string(), body));
     let responses =
@@ -59,7 +59,7 @@ fn check_examples(document: &Document, operation: &Operation<'_>, findings: &mut
     }
 }
 
-/// A link leads to an operation, wherever it stands.
+/// Checks that each link leads to an operation.
 fn check_links(document: &Document, findings: &mut Vec<Diagnostic>) {
     for_each_part(&document.root, &mut |pointer, part| {
         for (name, link) in
@@ -99,7 +99,7 @@ impl Walk<'_> {
         self.findings.push(Diagnostic::at(&location.pointer, &location.words, problem));
     }
 
-    /// Finds the schemas in a part that is not a schema.
+    /// Finds the schemas inside a part that is not a schema itself.
     fn inline(&mut self, location: &Location, value: &Value) {
         if let Some(name) = value["name"].as_str() {
             self.secret(location, name, &value["schema"]);
@@ -163,7 +163,7 @@ impl Walk<'_> {
         }
     }
 
-    /// Whether a schema allows a text that is not marked as a secret.
+    /// Whether a schema allows a string that is not marked as a secret.
     fn is_plain_text(&self, schema: &Value) -> bool {
         let schema = self.document.resolve(schema);
         let parts = ["allOf", "oneOf", "anyOf"].iter().filter_map(|keyword| schema[keyword].as_array()).flatten();
@@ -178,7 +178,7 @@ impl Walk<'_> {
     }
 
     fn check_enum(&mut self, location: &Location, schema: &Value) {
-        // A schema of null alone is how OpenAPI 3.0 allows null: no value will be added to it.
+        // OpenAPI 3.0 allows null by a schema of null only, to which no value will be added.
         let closed = schema["enum"].as_array().filter(|_| !is_null(schema));
         let open = schema["x-extensible-enum"].as_array().filter(|values| values.iter().any(Value::is_string));
         if schema.get("x-extensible-enum").is_some() && open.is_none() {
@@ -215,7 +215,7 @@ fn is_nullable(schema: &Value) -> bool {
     schema["nullable"] == true || is_alternative || is_any_value
 }
 
-/// Whether a schema is of null alone.
+/// Whether a schema allows only null.
 fn is_null(schema: &Value) -> bool {
     schema["enum"].as_array().is_some_and(|values| values.iter().all(Value::is_null))
 }

@@ -1,4 +1,4 @@
-//! One signed request, and a look at its response: what a program would write that does without a client.
+//! One signed request, and a read of its response: what a program without a client would contain.
 
 use std::error::Error;
 

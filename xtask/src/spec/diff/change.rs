@@ -5,15 +5,15 @@ use std::fmt;
 use bunq_partner_codegen::direction::Direction;
 use serde::Serialize;
 
-/// The effect of a change on those who depend on the document as it was.
+/// The effect of a change on users of the old document.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum Impact {
-    /// None: only texts for readers differ.
+    /// No effect: only texts for readers differ.
     Editorial,
-    /// None, and there is something new to use.
+    /// No effect on existing use, and something new can be used.
     Additive,
-    /// Requests may be refused, responses may surprise, or code may no longer compile.
+    /// bunq may refuse requests, responses may be unexpected, or code may no longer compile.
     Breaking,
 }
 
@@ -24,9 +24,9 @@ use Impact::{Additive, Breaking, Editorial};
 pub(super) struct Change {
     pub(super) place: String,
     pub(super) what: String,
-    /// For a client in any language that follows the document as it was.
+    /// The impact on a client, in any language, that follows the old document.
     pub(super) wire: Impact,
-    /// For code that uses the crate.
+    /// The impact on code that uses the crate.
     pub(super) rust: Impact,
 }
 
@@ -53,12 +53,12 @@ impl fmt::Display for Impact {
     }
 }
 
-/// What a change of a schema does on the wire depends on its direction.
+/// The impact of a schema's change on the wire, which depends on its direction.
 pub(super) trait DirectionImpact {
-    /// More is allowed than before: a response may surprise.
+    /// More is allowed than before: responses may be unexpected.
     fn looser(self) -> Impact;
 
-    /// Less is allowed than before: a request may be refused.
+    /// Less is allowed than before: requests may be refused.
     fn tighter(self) -> Impact;
 
     fn added(self) -> Impact;

@@ -1,4 +1,4 @@
-//! `spec diff`: what changed in the document, and whom that breaks.
+//! `spec diff`: says what changed in the document, and whom the change breaks.
 
 mod change;
 mod parts;
@@ -23,7 +23,7 @@ pub(crate) struct Arguments {
     json: bool,
 }
 
-/// True if no change is breaking.
+/// Returns true if no change is breaking.
 pub(crate) fn run(arguments: &Arguments) -> Result<bool> {
     let rev = match &arguments.rev {
         Some(rev) => rev.clone(),
@@ -39,7 +39,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<bool> {
     Ok(!breaking)
 }
 
-/// True if no change since a release is breaking, or the document's version announces it.
+/// Returns true if no change since a release is breaking, or if the document's version announces it.
 pub(crate) fn since_release(rev: &str) -> Result<bool> {
     let (old, new) = (before(rev)?, now()?);
     let changes = parts::compare(&old, &new);
@@ -47,9 +47,9 @@ pub(crate) fn since_release(rev: &str) -> Result<bool> {
     Ok(!changes.iter().any(Change::is_breaking) || compatible_with(&old) != compatible_with(&new))
 }
 
-/// The newest release tag that HEAD comes after.
+/// The newest release tag before HEAD.
 pub(crate) fn last_release() -> Result<Option<String>> {
-    // It fails where there is no tag, which is not an error here.
+    // `git describe` fails if there is no tag, which is not an error here.
     let tag = git(&["describe", "--tags", "--abbrev=0", "--match", "v[0-9]*"]).ok();
     Ok(tag.map(|tag| tag.trim().to_string()))
 }
@@ -73,7 +73,7 @@ fn git(arguments: &[&str]) -> Result<String> {
     Ok(String::from_utf8(output.stdout)?)
 }
 
-/// The part of the version that a breaking change raises.
+/// The part of the version that a breaking change must raise.
 fn compatible_with(document: &Document) -> Vec<&str> {
     let version = document.root["info"]["version"].as_str().unwrap_or_default();
     version.split('.').take(if version.starts_with("0.") { 2 } else { 1 }).collect()

@@ -1,8 +1,8 @@
 //! Compares documents: operations, their parts, and the components.
 //!
-//! What is in `components` is compared once, under its own name; where both documents refer to the same name, there
-//! is nothing more to say. The Rust API has the data types, and a method per operation with its path and query
-//! parameters; the headers are the client's to set.
+//! The parts in `components` are compared once, under their own names; where both documents refer to the same name,
+//! there is nothing more to compare. The Rust API has the data types, and one method per operation with its path and
+//! query parameters; the client sets the headers.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -16,7 +16,7 @@ use bunq_partner_codegen::document::{
     Document, METHODS, Operation, for_each_object, lower_nullable, members, reference,
 };
 
-/// Members that are there for readers.
+/// Members that are only for readers.
 pub(super) const TEXTS: [&str; 17] = [
     "description",
     "summary",
@@ -73,7 +73,7 @@ impl<'a> Comparison<'a> {
         self.changes.push(Change { place: place.to_string(), what: what.to_string(), wire, rust });
     }
 
-    /// The members that nothing else compares: texts, and unknown members.
+    /// Compares the members that nothing else compares: texts, and unknown members.
     pub(super) fn others(&mut self, place: &str, old: &Value, new: &Value, compared: &[&str]) {
         for (name, was, is) in pairs(old, new) {
             if was != is && !compared.contains(&name) {
@@ -83,7 +83,7 @@ impl<'a> Comparison<'a> {
         }
     }
 
-    /// Compares something that the crate does not show.
+    /// Compares parts that the crate's API does not show.
     fn unseen(&mut self, compare: impl FnOnce(&mut Self)) {
         let seen = self.changes.len();
         compare(self);
@@ -124,7 +124,7 @@ impl<'a> Comparison<'a> {
         }
     }
 
-    /// The members of a path beside its operations and their parameters.
+    /// Compares the members of paths other than operations and their parameters.
     fn paths(&mut self) {
         for (path, was, is) in pairs(&self.old.root["paths"], &self.new.root["paths"]) {
             if let (Some(was), Some(is)) = (was, is) {
@@ -186,7 +186,7 @@ impl<'a> Comparison<'a> {
             }
         }
         let compared = ["operationId", "parameters", "requestBody", "responses", "security"];
-        // The result of a method, and whether it is public, is not visible on the wire.
+        // The result of a method, and whether the method is public, do not show on the wire.
         for name in ["x-bunq-managed", "x-bunq-result"].into_iter().filter(|name| was.value[name] != is.value[name]) {
             self.add(&place, format_args!("{name} changed"), Editorial, Breaking);
         }
@@ -194,7 +194,7 @@ impl<'a> Comparison<'a> {
         self.others(&place, was.value, is.value, &[&compared[..], &policies].concat());
     }
 
-    /// The crate keeps the policies itself: its users have nothing to do.
+    /// Compares the calling rules, which the crate follows by itself: its users have nothing to do.
     fn policy(&mut self, place: &str, was: &Value, is: &Value) {
         for (name, is_looser) in [
             ("x-bunq-auth", false),
@@ -240,7 +240,7 @@ impl<'a> Comparison<'a> {
         }
     }
 
-    /// A parameter, or a header of a response: the crate shows no headers.
+    /// Compares two parameters, or two headers of responses. The crate does not show headers.
     fn value(&mut self, place: &str, old: &Value, new: &Value, used: Direction) {
         let required = [old, new].map(|part| part["required"] == true);
         let compare = |comparison: &mut Self| {
@@ -299,7 +299,7 @@ impl<'a> Comparison<'a> {
                 let place = format!("{} `{name}`", kind.strip_suffix('s').unwrap_or(kind));
                 let (Some(was), Some(is)) = (was, is) else {
                     let what = if was.is_some() { "was removed" } else { "was added" };
-                    // On the wire, the parts that refer to it show the change.
+                    // On the wire, the change shows in the parts that refer to it.
                     let rust = match kind {
                         "schemas" if was.is_some() => Breaking,
                         "schemas" => Additive,
@@ -327,13 +327,13 @@ fn is_header(part: &Value) -> bool {
     part.get("in").is_none_or(|place| place == "header")
 }
 
-/// Method and path, whatever its parameters are called.
+/// Method and path, whatever the names of the parameters.
 fn route(operation: &Operation<'_>) -> String {
     let segments = operation.path.split('/').map(|segment| if segment.starts_with('{') { "{}" } else { segment });
     format!("{} {}", operation.method.to_uppercase(), segments.collect::<Vec<_>>().join("/"))
 }
 
-/// The parameters of an operation, by where they are and what they are called; those in the path by their place.
+/// The parameters of an operation by location and name; path parameters by their position.
 fn parameters<'a>(document: &'a Document, operation: &Operation<'a>) -> BTreeMap<(&'a str, String), &'a Value> {
     let of_path = &document.root["paths"][operation.path]["parameters"];
     let all = [of_path, &operation.value["parameters"]];

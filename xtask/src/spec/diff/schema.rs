@@ -1,8 +1,8 @@
 //! Compares schemas.
 //!
-//! The Rust side follows the generator: an optional or nullable member is an `Option`, a list never is; a
-//! struct of such members is `Default`; structs and enums are `#[non_exhaustive]`; a bound of an inline number or
-//! string can make another type of it. The exact types are in the snapshot of the generated API.
+//! The Rust side follows the generator: an optional or nullable member is an `Option`, but a list never is; a struct of
+//! such members is `Default`; structs and enums are `#[non_exhaustive]`; a bound of an inline number or string can
+//! change its type. The exact types are in the snapshot of the generated API.
 
 use std::collections::BTreeMap;
 
@@ -33,7 +33,7 @@ const COMPARED: [&str; 13] = [
 ];
 
 impl Comparison<'_> {
-    /// Compares the schemas of a member, of which it is said whether it was and is required.
+    /// Compares the schemas of a member. `required` says whether it was and whether it is required.
     pub(super) fn member(&mut self, place: &str, old: &Value, new: &Value, required: [bool; 2], used: Direction) {
         let [was_required, is_required] = required;
         let [was_null, is_null] = [old, new].map(|schema| schema["nullable"] == true);
@@ -46,7 +46,7 @@ impl Comparison<'_> {
             _ => {}
         }
         match (was_null, is_null) {
-            // By the document, a null optional member is an absent one.
+            // The document says that a null optional member equals an absent one.
             (false, true) if !was_required && !used.request => {
                 self.add(place, "may now be null", used.added(), rust);
             }
@@ -73,7 +73,7 @@ impl Comparison<'_> {
             self.member(&format!("{place}, items"), old, new, [true, true], used);
         }
         if old["title"] != new["title"] {
-            // It names the type of a schema that has no name of its own.
+            // The title names the type of a schema that has no name of its own.
             let rust = if place.contains(", ") { Breaking } else { Editorial };
             self.add(place, "title changed", Editorial, rust);
         }
@@ -81,12 +81,12 @@ impl Comparison<'_> {
         self.others(place, old, new, &compared);
     }
 
-    /// Whether two schemas are equal except for their places and names.
+    /// Whether two schemas are equal apart from their places and names.
     fn is_same_on_wire(&self, old: &Value, new: &Value) -> bool {
         fn content<'a>(document: &'a Document, schema: &'a Value) -> BTreeMap<&'a str, &'a Value> {
             let only = schema["allOf"].as_array().filter(|parts| parts.len() == 1).and_then(|parts| parts.first());
             let target = document.resolve(only.unwrap_or(schema));
-            // Members beside the reference add to it; null has been compared.
+            // Members beside the reference add to it. Null has already been compared.
             let beside = members(schema).filter(|(name, _)| !["$ref", "allOf", "nullable"].contains(name));
             members(target).chain(beside).filter(|(name, _)| !TEXTS.contains(name)).collect()
         }
@@ -96,7 +96,7 @@ impl Comparison<'_> {
     fn format(&mut self, place: &str, old: &Value, new: &Value, used: Direction) {
         let [was, is] = [old, new].map(|schema| schema["format"].as_str().unwrap_or("none"));
         if was != is {
-            // A secret looks like any string on the wire.
+            // On the wire, a secret looks like any other string.
             let marks = [was, is].iter().all(|format| ["password", "none"].contains(format));
             let wire = if marks { Editorial } else { used.changed() };
             self.add(place, format_args!("has the format {is} now, had {was}"), wire, Breaking);
@@ -190,7 +190,7 @@ impl Comparison<'_> {
         }
     }
 
-    /// The Rust names of the variants, and which is tried first, come from all of them together.
+    /// All variants together determine their Rust names, and which is tried first.
     fn variants(&mut self, place: &str, old: &Value, new: &Value, used: Direction) {
         for keyword in ["oneOf", "anyOf"] {
             let [old, new] = [old, new].map(|schema| schema[keyword].as_array().map(Vec::as_slice).unwrap_or_default());
@@ -211,12 +211,12 @@ fn is_reordered(old: &[Value], new: &[Value]) -> bool {
     old.len() == new.len() && old.iter().all(|value| new.contains(value))
 }
 
-/// Whether a list is an array in Rust.
+/// Whether a list becomes an array in Rust.
 fn has_fixed_length(schema: &Value) -> bool {
     !schema["minItems"].is_null() && schema["minItems"] == schema["maxItems"]
 }
 
-/// What a schema is, in a word: the name of another, or a JSON type.
+/// A one-word description of a schema: the name of another, or a JSON type.
 fn kind(schema: &Value) -> String {
     let name = |schema: &Value| reference(schema)?.rsplit('/').next().map(|name| format!("`{name}`"));
     if let Some(name) = name(schema) {

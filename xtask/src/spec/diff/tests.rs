@@ -2,7 +2,7 @@ use serde_json::{Value, json};
 
 use super::*;
 
-/// A document where `In` goes to bunq and `Out` comes from it.
+/// A document in which `In` is sent to bunq and `Out` is received from it.
 fn document() -> Value {
     json!({
         "info": {"title": "T", "version": "0.1.0"},
@@ -51,7 +51,7 @@ fn document() -> Value {
     })
 }
 
-/// The changes after the value at the pointer is replaced; null removes it.
+/// The changes after the value at the pointer is replaced. Null removes it.
 fn changes(pointer: &str, value: Value) -> Vec<String> {
     let mut new = document();
     let (parent, name) = pointer.rsplit_once('/').unwrap();
@@ -80,7 +80,7 @@ fn equal_documents_have_no_differences() {
     assert_eq!(changes("/info/title", json!("T")), [""; 0]);
 }
 
-/// Each change, made alone, is reported once, with this text.
+/// Checks that each change, made on its own, is reported once, with this text.
 fn table(part: &str, cases: Vec<(&str, Value, &str)>) {
     for (path, value, expected) in cases {
         assert_eq!(changes(&format!("{part}{path}"), value), [expected], "{part}{path}");
@@ -253,7 +253,7 @@ fn responses() {
             ("/properties/plain", Value::Null, "breaking breaking schema `Out`, property `plain`: was removed"),
             ("/properties/c", json!({"type": "string"}), "additive additive schema `Out`, property `c`: was added"),
             ("/required", json!(["n"]), "breaking breaking schema `Out`, property `a`: is now optional"),
-            // The member was an `Option` before, and may still be null.
+            // The member was already an `Option`, and may still be null.
             ("/required", json!(["a"]), "breaking editorial schema `Out`, property `n`: is now optional"),
             ("/required/-", json!("plain"), "additive breaking schema `Out`, property `plain`: is now required"),
             ("/required/-", json!("list"), "additive editorial schema `Out`, property `list`: is now required"),

@@ -4,7 +4,7 @@ use super::*;
 use crate::spec::{DOCUMENT, text};
 use bunq_partner_codegen::validate::diagnostics;
 
-/// The findings of the rules after the document's text is edited.
+/// The findings of the rules after these edits of the document's text.
 fn findings(edits: &[(&str, &str)]) -> Vec<String> {
     let mut text = text().unwrap();
     for (from, to) in edits {
