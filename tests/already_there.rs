@@ -1,4 +1,4 @@
-//! Users that bunq has already when they are created: one, and many, with a journal that is new or lost, and without one.
+//! Creating users that bunq already has: one or many, with a new journal, a lost one, or none.
 
 #![cfg(feature = "sandbox")]
 #![allow(clippy::unwrap_used, clippy::panic)]
@@ -16,7 +16,7 @@ use bunq_partner::{
 use common::{at_once, person};
 use futures_util::{StreamExt, TryStreamExt, stream};
 
-/// The strictest bank: it makes a second user for a second request.
+/// The strictest bank: a second request makes a second user.
 async fn start() -> (Sandbox, Client) {
     let sandbox = Sandbox::builder().deduplicate(false).start().await.unwrap();
     let client = sandbox.client().retry(at_once()).late_arrival(Duration::from_millis(5)).build().unwrap();
@@ -45,18 +45,18 @@ fn states(rows: &[RowRecord]) -> Vec<RowState> {
     rows.iter().map(|row| row.state).collect()
 }
 
-/// The calls of the look: those that list without a status, as polls do not.
+/// The number of listings without a status filter, which only searches make; polls filter.
 fn looks(sandbox: &Sandbox) -> usize {
     let lists = sandbox.take_journal().into_iter().filter(|call| call.path.ends_with("/partner-user-provision"));
     lists.filter(|call| call.method == "GET" && !call.query.as_deref().unwrap_or_default().contains("status=")).count()
 }
 
-/// When bunq has created a provision.
+/// The time when bunq created a provision.
 fn created_at(sandbox: &Sandbox, id: ProvisionId) -> bunq_partner::Timestamp {
     sandbox.provision(id).unwrap()["created"].as_str().unwrap().parse().unwrap()
 }
 
-/// A journal that an earlier run has begun, and that has lost all of its rows.
+/// A journal that an earlier run has begun and that has lost all of its rows.
 async fn without_rows(journal: &MemoryJournal) -> MemoryJournal {
     let JournalStart::Begun(header) = journal.start().await.unwrap() else { panic!("it was not begun") };
     let begun = MemoryJournal::new();
@@ -80,7 +80,8 @@ async fn a_journal_that_is_lost_makes_no_user_twice() {
     }
 }
 
-/// What an earlier run with the journal has sent is its own. What is older is not, also if it comes to be looked for only now.
+/// A user from the journal's own run counts as created by it. An older user does not, even if it is searched for only
+/// now.
 #[tokio::test]
 async fn what_the_own_journal_has_sent_is_found() {
     test_timeout::start();
@@ -113,7 +114,7 @@ async fn only_one_provision_that_is_going_is_taken() {
     assert!(sandbox.fail(failed));
     let other = created(&client, &new[4]).await;
     let _closing = client.provisions().close(old).await.unwrap();
-    // By pages alone, and by reads.
+    // With few other users, pages suffice. With many, the search also reads single provisions.
     for others in [0, 3000] {
         sandbox.populate(others);
         let rows = outcomes(create_all(&client, &new).journal(MemoryJournal::new())).await;
@@ -140,9 +141,9 @@ async fn only_one_provision_that_is_going_is_taken() {
     }
 }
 
-/// Two that are going are found out although one of them is on the pages that were read, and the other on none.
+/// Two live users with one key are detected although the pages that were read show only one of them.
 #[tokio::test]
-async fn a_second_one_that_no_page_has_is_found_too() {
+async fn a_second_user_that_is_on_no_page_is_found() {
     test_timeout::start();
     let (sandbox, client) = start().await;
     let new = persons(1);
@@ -155,8 +156,8 @@ async fn a_second_one_that_no_page_has_is_found_too() {
     assert!([first, second].iter().all(|id| error.to_string().contains(&id.to_string())), "{error}");
 }
 
-/// Few rows in a large bank, many in a small one, those that are there and those that are not; rows that come at once, and rows
-/// that come one by one.
+/// Few rows in a large bank and many in a small one; users that exist and users that do not; rows that come at once and
+/// rows that come one by one.
 #[tokio::test]
 async fn a_look_costs_at_most_twice_the_cheaper_way() {
     test_timeout::start();
@@ -199,9 +200,9 @@ async fn a_look_costs_at_most_twice_the_cheaper_way() {
     }
 }
 
-/// Without a journal nothing is looked for, unless it is asked for.
+/// Without a journal, a run searches for existing users only on request.
 #[tokio::test]
-async fn without_a_journal_users_are_adopted_on_request_alone() {
+async fn without_a_journal_users_are_adopted_only_on_request() {
     test_timeout::start();
     let (sandbox, client) = start().await;
     let new = persons(3);
@@ -215,7 +216,7 @@ async fn without_a_journal_users_are_adopted_on_request_alone() {
     assert_eq!(sandbox.provision_ids().len(), 6);
 }
 
-/// What an earlier run has sent, and nobody knows of, is waited for once.
+/// A run waits once for requests of an earlier run that may still arrive.
 #[tokio::test(start_paused = true)]
 async fn a_look_waits_once_for_what_may_still_arrive() {
     test_timeout::start();
@@ -232,7 +233,7 @@ async fn a_look_waits_once_for_what_may_still_arrive() {
     while sandbox.journal().iter().all(|call| call.method != "POST" || !call.path.ends_with("provision")) {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
-    // Its process is gone.
+    // The process of the earlier run has ended.
     earlier.abort();
     let rows = outcomes(create_all(&client, &new).journal(MemoryJournal::new())).await;
     assert_eq!(states(&rows), [RowState::Accepted, RowState::Already, RowState::Accepted]);
@@ -240,15 +241,15 @@ async fn a_look_waits_once_for_what_may_still_arrive() {
     assert_eq!(sandbox.provision_ids().len(), 1003);
 }
 
-/// A look may take hours, in which bunq is away again and again: what counts is how long nothing succeeds.
+/// A search may take hours with repeated outages. The outage limit is on the time without any success.
 #[tokio::test(start_paused = true)]
-async fn a_look_goes_on_through_outages() {
+async fn a_search_continues_through_outages() {
     test_timeout::start();
     let (sandbox, client) = start().await;
     sandbox.populate(2000);
     let new = persons(12);
     let id = created(&client, &new[4]).await;
-    // Each call of the look fails for a while first, all of them together for longer than nothing may succeed.
+    // Each call of the search fails at first. Together, the failures last longer than a single outage may.
     let mut calls = 0;
     sandbox.before_signing(move |call, response| {
         if call.method == "GET" && call.path.ends_with("/partner-user-provision") {
@@ -264,7 +265,7 @@ async fn a_look_goes_on_through_outages() {
     assert_eq!((row.state, row.id), (RowState::Already, Some(id)));
 }
 
-/// bunq does not show the e-mail address and the phone number of a user. What it shows is compared, in every way to create.
+/// bunq does not show a user's e-mail address and phone number. Every way to create compares what bunq does show.
 #[tokio::test]
 async fn another_user_is_not_taken_for_the_one_that_is_wanted() {
     test_timeout::start();
@@ -275,13 +276,13 @@ async fn another_user_is_not_taken_for_the_one_that_is_wanted() {
     let there = person().with_transaction_audit(date(1990, 1, 31), country("NL"));
     let id = created(&client, &there).await;
     let key = there.external_uuid;
-    // Its label is there.
+    // After these reads bunq shows the label.
     for _ in 0..3 {
         provisions.get(id).await.unwrap();
     }
     let (email, phone) = (|| "other@example.com".parse().unwrap(), || "+31600999999".parse().unwrap());
 
-    // Another e-mail address and another phone number cannot be told from the first.
+    // A user with another e-mail address and phone number cannot be distinguished from the first.
     let same = NewProvision::person(key, email(), phone()).with_transaction_audit(date(1990, 1, 31), country("NL"));
     for waiter in [provisions.create(same.clone()).await.unwrap(), provisions.ensure(same.clone()).await.unwrap()] {
         assert_eq!((waiter.id(), waiter.acceptance()), (id, Acceptance::Already));
@@ -311,13 +312,13 @@ async fn another_user_is_not_taken_for_the_one_that_is_wanted() {
             assert!(error.to_string().contains(&said) && error.to_string().contains(difference), "{error}");
         }
     }
-    // A request whose response is lost is not done because another was, long ago.
+    // A request whose response is lost does not count as done because a user was created long ago.
     sandbox.inject(Injection::new(Fault::Drop).on(&Operation::CREATE_PROVISION));
     assert!(provisions.create(plain).await.unwrap_err().is_doubtful());
     assert_eq!(sandbox.provision_ids(), [id]);
 }
 
-/// What bunq shows later is compared later.
+/// Details that bunq shows later are compared later.
 #[tokio::test]
 async fn another_user_is_found_out_as_soon_as_bunq_shows_it() {
     test_timeout::start();

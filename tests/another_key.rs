@@ -1,4 +1,5 @@
-//! bunq has another key, or has forgotten the installation: who asks for another heals all that share its store.
+//! bunq has a new key, or has forgotten the installation: one client that reinstalls repairs all clients that share its
+//! store.
 
 #![cfg(feature = "sandbox")]
 #![allow(clippy::unwrap_used, clippy::panic)]
@@ -25,7 +26,7 @@ const BASE_URL: &str = "BUNQ_PARTNER_TEST_BASE_URL";
 const CONTEXT: &str = "BUNQ_PARTNER_TEST_CONTEXT";
 const API_KEY: &str = "sandbox_of_the_test";
 
-/// What another process of this test writes before each of its answers.
+/// Precedes each answer of another process of this test.
 const TOLD: &str = "told: ";
 
 fn installations(sandbox: &Sandbox) -> usize {
@@ -36,7 +37,7 @@ async fn call(client: &Client) -> Result<(), Error> {
     client.provisions().list().page().await.map(drop)
 }
 
-/// Another process, with a client on the same file.
+/// Another process with a client on the same file.
 struct Neighbour {
     process: Child,
     lines: Lines<BufReader<ChildStdout>>,
@@ -60,7 +61,7 @@ impl Neighbour {
         writeln!(self.process.stdin.as_mut().unwrap(), "{order}").unwrap();
     }
 
-    /// What came of an order: `ok`, or the kind of the failure.
+    /// The outcome of a command: `ok`, or the kind of the failure.
     fn told(&mut self) -> String {
         let told = |line: String| line.split_once(TOLD).map(|(_, told)| told.to_owned());
         self.lines.by_ref().find_map(|line| told(line.unwrap())).unwrap()
@@ -74,13 +75,13 @@ impl Neighbour {
 
 impl Drop for Neighbour {
     fn drop(&mut self) {
-        // It ends with its input.
+        // The process ends at the end of its input.
         drop(self.process.stdin.take());
         let _ = self.process.wait();
     }
 }
 
-/// The body of the other process: it does what it is told.
+/// The body of the other process: it executes commands.
 #[tokio::test]
 #[ignore = "run by another test as a process of its own"]
 async fn a_neighbour() {
@@ -128,7 +129,7 @@ async fn a_process_goes_on_when_its_neighbour_has_reinstalled() {
         }
         assert_eq!(installations(&sandbox), 2);
 
-        // All of them ask for another at once.
+        // All of them reinstall at once.
         sandbox.forget_installations();
         sandbox.change_key().await.unwrap();
         neighbours.iter_mut().for_each(|neighbour| neighbour.tell("reinstall"));
@@ -179,11 +180,11 @@ async fn a_failed_call_reads_the_store_once() {
             sandbox.take_journal();
             call(&client).await.unwrap_err();
             assert_eq!(store.loads.load(Ordering::Relaxed), 1);
-            // What is not another installation is not tried.
+            // If the store has no other installation, the call is not tried again.
             assert_eq!(sandbox.take_journal().len(), if is_forgotten { 4 } else { 2 });
         }
     }
-    // A store that cannot be read takes nothing from what is known.
+    // A store that cannot be read does not invalidate what the client knows.
     store.store.replace("{");
     let error = call(&client).await.unwrap_err();
     assert_eq!((error.kind(), error.status()), (ErrorKind::Unauthorized, Some(401)), "{error}");
@@ -204,7 +205,7 @@ async fn a_request_whose_success_cannot_be_verified_is_not_repeated() {
     assert_eq!((error.kind(), error.is_doubtful()), (ErrorKind::Signature, true), "{error}");
     call(&other).await.unwrap();
 
-    // `create` looks with the other key.
+    // `create` checks the outcome with the new key.
     sandbox.change_key().await.unwrap();
     one.reinstall().await.unwrap();
     let created = other.provisions().create(person()).await.unwrap();
@@ -212,9 +213,9 @@ async fn a_request_whose_success_cannot_be_verified_is_not_repeated() {
     assert_eq!(sandbox.provision_ids().len(), 2);
 }
 
-/// No session can be opened for a while, because one was just refused.
+/// No session can be opened for a while, because one has just been refused.
 #[tokio::test]
-async fn a_refused_session_that_cannot_be_renewed_is_looked_up_too() {
+async fn a_refused_session_that_cannot_be_renewed_is_read_from_the_store() {
     test_timeout::start();
     let sandbox = Sandbox::start().await.unwrap();
     let (store, hour) = (MemoryStore::default(), Duration::from_secs(3600));
@@ -250,11 +251,11 @@ async fn those_who_reinstall_at_once_share_one_installation() {
                 let client = client.clone();
                 tokio::spawn(async move { client.reinstall().await })
             });
-            // Calls go on meanwhile.
+            // Other calls go on meanwhile.
             let (all, reads) = tokio::join!(join_all(all), join_all((0..10).map(|_| call(&client))));
             assert!(all.into_iter().all(|outcome| outcome.unwrap().is_ok()) && reads.iter().all(Result::is_ok));
             assert_eq!(installations(&sandbox), 1, "{has_store} {is_cold}");
-            // The next one is another.
+            // A later reinstallation makes another one.
             client.reinstall().await.unwrap();
             assert_eq!(installations(&sandbox), 2, "{has_store} {is_cold}");
         }
@@ -274,7 +275,7 @@ async fn those_who_reinstall_at_once_share_a_failure_too() {
     client.reinstall().await.unwrap();
 }
 
-/// What others have stored may be forgotten as well.
+/// bunq may have forgotten the installation that others have stored too.
 #[tokio::test]
 async fn an_installation_that_is_of_no_use_is_not_taken_over() {
     test_timeout::start();

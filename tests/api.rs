@@ -1,4 +1,4 @@
-//! The operations of the document as `client.api()` offers them: typed, and by name.
+//! The operations of the document through `client.api()`: typed, and by name.
 
 #![cfg(feature = "sandbox")]
 #![allow(clippy::unwrap_used, clippy::panic)]
@@ -33,7 +33,7 @@ async fn a_response_has_bunqs_ids() {
     assert_eq!(provision.warning(), Some("This call is deprecated."));
     assert_eq!(provision.attempts(), 1);
 
-    // So has what a verb has requested, unless it was done already.
+    // So does the request of a verb, unless there was nothing to do.
     let provisions = client.provisions();
     let closing = provisions.close(id).await.unwrap();
     assert_eq!(closing.response_id(), Some("response-of-the-test"));
@@ -101,7 +101,7 @@ async fn a_call_by_name_takes_json_and_returns_verified_bytes() {
     api.call(&Operation::UPDATE_PROVISION, &[("provision_id", &id)], Some(&body)).await.unwrap();
     assert_eq!(sandbox.journal().pop().unwrap().signature, ReceivedSignature::Valid);
 
-    // A value is escaped and stays within its part of the path.
+    // A value is escaped and stays within its path segment.
     let error = api.call(&Operation::GET_PROVISION, &[("provision_id", "1/../2?x=#")], None).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Rejected);
     assert_eq!(sandbox.journal().pop().unwrap().path, "/v1/partner-user-provision/1%2F..%2F2%3Fx=%23");

@@ -16,10 +16,10 @@ use insta::assert_snapshot;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
-/// The operation timeout, far shorter than a fault that delays.
+/// The operation timeout, far shorter than the delay of a fault.
 const TIME: Duration = Duration::from_secs(1);
 
-/// An error in one line, without what differs from run to run.
+/// An error as one line, without the parts that differ from run to run.
 fn told(error: &Error, provision: ProvisionId) -> String {
     assert!(!error.to_string().contains('\n'));
     let ids = [error.request_id().unwrap(), error.response_id().unwrap_or("-")];
@@ -27,7 +27,7 @@ fn told(error: &Error, provision: ProvisionId) -> String {
     format!("{:?}, {:?}: {}", error.kind(), error.sent(), line.replace(&provision.to_string(), "[provision]"))
 }
 
-/// Reads and closes a provision while every response is edited; returns the two errors.
+/// Reads and closes a provision while every response is edited. Returns the two errors.
 async fn edited(edit: impl FnMut(&mut RawResponse) + Send + Clone + 'static) -> String {
     let (sandbox, client) = start_without_retries().await;
     let id = ready(&client).await;
@@ -50,12 +50,12 @@ async fn http_statuses() {
     let (sandbox, client) = start_without_retries().await;
     let id = ready(&client).await;
     let mut lines = Vec::new();
-    // A 429 is waited for as long as there is time.
+    // A call waits after a 429 as long as it has time.
     let soon = client.provisions().operation_timeout(Duration::from_millis(500));
     for status in [304, 399, 400, 401, 403, 404, 405, 429, 466, 490, 491, 500, 503] {
         sandbox.before_signing(move |call, response| {
             if call.method == "GET" {
-                // The pause after a 429 is longer than the call may take.
+                // The pause after this 429 is longer than the call may take.
                 let text = format!("This is a {status}. There is a maximum of 1 calls per 3600 seconds.");
                 (response.status, response.body) = (status, error_body(&text));
             }
@@ -135,7 +135,8 @@ async fn an_error_says_whose_word_it_is() {
         assert!(!error.is_from_bunq() && error.is_retryable() && error.bunq_messages().is_empty(), "{error}");
         lines.push(told(&error, id));
     }
-    // A refusal in bunq's form that is not bunq's: its signature is another's, or it is not about this request.
+    // Refusals in bunq's form that are not bunq's: the signature is invalid, or the response belongs to another
+    // request.
     let edits: [fn(&mut RawResponse); 2] = [
         |response| response.body.push(b' '),
         |response| response.headers.retain(|(name, _)| name != "X-Bunq-Client-Request-Id"),
@@ -156,7 +157,7 @@ async fn an_error_says_whose_word_it_is() {
     assert!(error.is_from_bunq() && error.to_string().contains("bunq has no such object; bunq says: "), "{error}");
 }
 
-/// Nothing else than bunq knows the key.
+/// Only bunq knows the key.
 #[tokio::test]
 async fn a_proxy_that_refuses_a_session_says_nothing_of_the_key() {
     test_timeout::start();
@@ -253,12 +254,12 @@ async fn a_closed_connection_leaves_the_outcome_unknown() {
         }
     });
     let error = client.provisions().get(id(1)).await.unwrap_err();
-    // The opening of the session failed: the call itself was not sent.
+    // Opening the session failed, so the call itself was not sent.
     assert_eq!((error.kind(), error.sent()), (ErrorKind::Connection, Sent::No), "{error}");
     assert_eq!(error.operation().unwrap().id, "create_installation");
 }
 
-/// The operation timeout bounds all attempts, of which one alone would take longer, and the pauses between them.
+/// The operation timeout limits all attempts and the pauses between them. Here, even one attempt would take longer.
 #[tokio::test(start_paused = true)]
 async fn an_operation_timeout_ends_the_call() {
     test_timeout::start();
@@ -280,7 +281,7 @@ async fn an_operation_timeout_ends_the_call() {
     assert_eq!((error.kind(), error.sent(), error.is_doubtful()), (ErrorKind::Timeout, Sent::Maybe, true), "{error}");
 }
 
-/// An error must not hold the body of a response, which may contain tokens.
+/// An error must not contain the body of a response, which may contain tokens.
 #[tokio::test]
 async fn an_error_shows_nothing_of_a_body() {
     test_timeout::start();
@@ -311,7 +312,7 @@ async fn a_list_that_is_too_long_is_not_read() {
     }
 }
 
-/// A picture or a label is no reason to lose a provision.
+/// An odd picture or label must not make the provision unreadable.
 #[tokio::test]
 async fn an_odd_value_that_nobody_decides_by_reads_as_absent() {
     test_timeout::start();
@@ -340,7 +341,7 @@ async fn an_odd_value_that_nobody_decides_by_reads_as_absent() {
     }
 }
 
-/// A server that does not speak TLS: the one line of the error says so.
+/// The server does not speak TLS, and the one-line error says so.
 #[tokio::test]
 async fn the_cause_of_a_failed_connection_is_named() {
     test_timeout::start();
@@ -358,7 +359,7 @@ async fn the_cause_of_a_failed_connection_is_named() {
     assert!(error.to_string().contains("corrupt message"), "{error}");
 }
 
-/// Dropping a response gives its connection back, where the rest of another response may wait.
+/// Dropping a response returns its connection to the pool, where the rest of another response may be waiting.
 #[tokio::test]
 async fn no_call_goes_over_a_connection_that_is_out_of_step() {
     test_timeout::start();

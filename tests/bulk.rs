@@ -43,7 +43,7 @@ fn status(sandbox: &Sandbox, id: ProvisionId) -> String {
     sandbox.provision(id).unwrap()["status"].as_str().unwrap().to_owned()
 }
 
-/// Faults at every so many calls of an operation, by turns.
+/// Plays faults at every `every`th call of an operation, one after the other.
 fn plague(sandbox: &Sandbox, operation: &Operation, every: u32, up_to: u32) {
     let faults = [
         Fault::Drop,
@@ -61,7 +61,7 @@ fn plague(sandbox: &Sandbox, operation: &Operation, every: u32, up_to: u32) {
     }
 }
 
-/// A client that does not pause after a refusal, and waits no longer than a late arrival takes.
+/// A client that does not pause after a refusal, and waits only as long as a late arrival takes.
 fn hasty(sandbox: &Sandbox) -> Client {
     sandbox.client().retry(at_once()).late_arrival(Duration::from_millis(60)).build().unwrap()
 }
@@ -84,12 +84,12 @@ async fn every_row_has_one_outcome() {
     );
     assert_eq!(refused.error.as_ref().unwrap().kind(), ErrorKind::NotFound);
     assert!(ids[..100].iter().all(|id| status(&sandbox, *id) == "CANCELLED"));
-    // Again: nothing is left to do, which costs nothing.
+    // A second run has nothing left to do, and makes no change.
     let again = outcomes(close_all(&client, &ids[..3])).await;
     assert_eq!(states(&again), [(RowState::Already, 3)].into());
 }
 
-/// A run whose rows are all final, some of them because they have failed, waits for nothing and makes no call.
+/// A run whose rows are all final, including failed ones, does not wait and makes no call.
 #[tokio::test(start_paused = true)]
 async fn a_journal_makes_a_second_run_free() {
     test_timeout::start();
@@ -114,7 +114,7 @@ async fn a_journal_makes_a_second_run_free() {
     }
 }
 
-/// The bank, the key, the operation, the input and each row are held against the journal before anything is sent.
+/// The bank, the key, the operation, the input and each row are compared with the journal before anything is sent.
 #[tokio::test]
 async fn the_journal_of_something_else_is_refused() {
     test_timeout::start();
@@ -149,15 +149,15 @@ async fn the_journal_of_something_else_is_refused() {
     assert!(sandbox.journal().is_empty() && other.journal().is_empty());
 }
 
-/// What was sent when a run was cut off is looked for by pages, of which there are never more than rows in doubt.
+/// Rows that were sent when a run was cut off are searched for by pages, never with more pages than rows in doubt.
 #[tokio::test]
-async fn rows_in_doubt_are_looked_for_together() {
+async fn rows_in_doubt_are_searched_for_together() {
     test_timeout::start();
     let (sandbox, client) = common::start().await;
     let ids = sandbox.populate(60);
     let journal = MemoryJournal::new();
     outcomes(close_all(&client, &ids).journal(journal.clone())).await;
-    // Nobody knows what became of these, of which bunq has carried out all but the last.
+    // The outcomes of these are unknown. bunq has carried out all but the last.
     for row in [3, 4, 5, 40] {
         let sent = journal.last(row).await.unwrap().unwrap();
         let sent: RowRecord = serde_json::from_value(serde_json::json!({
@@ -175,7 +175,8 @@ async fn rows_in_doubt_are_looked_for_together() {
     assert_eq!(calls[0].query.as_deref(), Some(&*query));
 }
 
-/// Whatever a run was doing when it was cut off, and whatever went wrong: all are closed, and each row is accounted for once.
+/// Whatever a run was doing when it was cut off, and whatever failed: all are closed, and each row is accounted for
+/// once.
 #[tokio::test]
 async fn closing_goes_on_wherever_it_was_cut_off() {
     test_timeout::start();
@@ -217,7 +218,7 @@ async fn settled<F: Future<Output = Vec<RowRecord>>>(run: impl Fn() -> F) -> Vec
     panic!("rows stay unfinished");
 }
 
-/// Checks each row against the bank: one user, or several and the row says so.
+/// Checks each row against the bank: there is one user, or there are several and the row says so.
 fn check_created(sandbox: &Sandbox, new: &[NewProvision], rows: &[RowRecord]) {
     let mut made: HashMap<Uuid, Vec<ProvisionId>> = HashMap::new();
     for id in sandbox.provision_ids() {
@@ -236,7 +237,7 @@ fn check_created(sandbox: &Sandbox, new: &[NewProvision], rows: &[RowRecord]) {
     assert_eq!(made.len(), new.len());
 }
 
-/// The strictest bank: it makes a second user for a second request.
+/// The strictest bank: a second request makes a second user.
 async fn without_deduplication() -> (Sandbox, Client) {
     let sandbox = Sandbox::builder().deduplicate(false).start().await.unwrap();
     let client = hasty(&sandbox);
@@ -270,7 +271,8 @@ async fn nothing_is_created_twice_wherever_it_was_cut_off() {
     check_created(&sandbox, &new, &rows);
 }
 
-/// A file system that has lied about what it has stored: the journal ends at any byte. What it has lost is found at bunq.
+/// A file system that did not store all that it acknowledged: the journal ends at any byte. The lost part is found at
+/// bunq.
 #[tokio::test]
 async fn a_journal_that_ends_at_any_byte_is_enough() {
     test_timeout::start();
@@ -286,7 +288,7 @@ async fn a_journal_that_ends_at_any_byte_is_enough() {
     let run =
         async |path: &Path| outcomes(create_all(&client, &new).journal(FileJournal::open(path).await.unwrap())).await;
     for len in 0..whole.len() {
-        // Where blocks were not stored, there is nothing, or there are zeros.
+        // Blocks that were not stored are missing, or contain zeros.
         for rest in [&b""[..], &[0; 40][..]] {
             if !rest.is_empty() && len % 8 != 0 {
                 continue;
@@ -299,7 +301,7 @@ async fn a_journal_that_ends_at_any_byte_is_enough() {
     assert_eq!(sandbox.provision_ids().len(), 2);
 }
 
-/// If nothing says when the first run began, a user that was closed before it is not taken for one of its own.
+/// If the start of the first run is unknown, a user that was closed earlier does not count as created by it.
 #[tokio::test]
 async fn a_closed_user_of_earlier_times_is_not_found() {
     test_timeout::start();
@@ -317,7 +319,7 @@ async fn a_closed_user_of_earlier_times_is_not_found() {
 }
 
 #[tokio::test]
-async fn a_journal_is_used_by_one_at_a_time_and_is_its_owners_alone() {
+async fn a_journal_has_one_user_at_a_time_and_only_its_owner_can_use_it() {
     test_timeout::start();
     let folder = Folder::new();
     let path = folder.path("journal");
@@ -358,21 +360,21 @@ async fn a_journal_that_is_damaged_before_its_end_is_refused() {
     assert!(error.ends_with("is damaged, and it is not the last: put back a copy that is whole"), "{error}");
     assert_eq!(std::fs::read_to_string(&path).unwrap(), damaged);
 
-    // Of a write that is torn, a later block may be there without an earlier one.
+    // After a torn write, a later block may be there without an earlier one.
     let torn = text.replacen("\"row\":490", "\0\0\0\0\0\0\0\0\0\0", 1);
     std::fs::write(&path, &torn).unwrap();
     let rows = outcomes(close_all(&client, &ids).journal(FileJournal::open(&path).await.unwrap())).await;
     assert!(rows.len() == 500 && rows.iter().all(|row| row.state.is_done()), "{:?}", states(&rows));
 }
 
-/// Nothing is decided about a row while a look at it fails.
+/// A row is not decided while checking it fails.
 #[tokio::test(start_paused = true)]
-async fn a_row_whose_look_fails_is_not_given_up_for_good() {
+async fn a_row_whose_check_fails_is_tried_again() {
     test_timeout::start();
     let (sandbox, client) = common::start().await;
     let ids = sandbox.populate(1);
     client.provisions().close(ids[0]).await.unwrap().wait().await.unwrap();
-    // bunq refuses the second closing, and nobody can look why for a while.
+    // bunq refuses the second closing, and the check fails for a while.
     sandbox.inject(Injection::new(Fault::UnsignedStatus(503)).on(&Operation::GET_PROVISION).times(9));
     let rows = outcomes(close_all(&client, &ids)).await;
     assert_eq!(rows[0].state, RowState::Already, "{rows:?}");
@@ -397,9 +399,9 @@ async fn an_input_that_pauses_is_no_outage() {
     assert!(rows.len() == 2 && rows.iter().all(|row| row.state.is_done()), "{rows:?}");
 }
 
-/// A network that is away at the start of another run is waited for too.
+/// The next run also waits for an outage at its start.
 #[tokio::test(start_paused = true)]
-async fn the_looks_of_another_run_wait_for_an_outage() {
+async fn the_searches_of_the_next_run_wait_for_an_outage() {
     test_timeout::start();
     let (sandbox, client) = without_deduplication().await;
     let new: Vec<_> = (0..3).map(|_| person()).collect();
@@ -407,7 +409,7 @@ async fn the_looks_of_another_run_wait_for_an_outage() {
     sandbox.inject(Injection::new(Fault::UnsignedStatus(503)).times(40));
     let rows = outcomes(create_all(&client, &new).journal(MemoryJournal::new())).await;
     check_created(&sandbox, &new, &rows);
-    // One that stays away does not hold up a shutdown.
+    // A network that stays down does not delay a shutdown.
     sandbox.inject(Injection::new(Fault::UnsignedStatus(503)).always());
     let shutdown = Shutdown::default();
     let bulk = create_all(&client, &new).journal(MemoryJournal::new()).shutdown(&shutdown);
@@ -426,7 +428,7 @@ async fn the_journal_holds_nothing_about_a_person_and_no_secret() {
     let (sandbox, client) = common::start().await;
     let folder = Folder::new();
     let path = folder.path("journal");
-    // bunq repeats in its refusal what it was sent.
+    // bunq's refusal repeats what it was sent.
     sandbox.inject(Injection::new(Fault::Status(400)).on(&Operation::CREATE_PROVISION).after(1));
     sandbox.before_signing(|call, response| {
         if response.status == 400 {
@@ -445,7 +447,8 @@ async fn the_journal_holds_nothing_about_a_person_and_no_secret() {
     assert!(text.contains(&new[0].external_uuid.to_string()));
 }
 
-/// An input that waits for an outcome before its next row, as one does that holds back, is not waited for with rows in hand.
+/// An input may wait for an outcome before it yields its next row. The run does not hold rows back while it waits for
+/// such an input.
 #[tokio::test]
 async fn rows_in_doubt_do_not_wait_for_an_input_that_waits_for_them() {
     test_timeout::start();
@@ -471,7 +474,7 @@ async fn rows_in_doubt_do_not_wait_for_an_input_that_waits_for_them() {
     assert_eq!(states(&rows), [(RowState::Accepted, 5), (RowState::Found, 1)].into());
 }
 
-/// A key that bunq refuses, or an operator's Ctrl-C: the rows in progress end, no other begins.
+/// After a refused key or an operator's Ctrl-C, the rows in progress finish and no others begin.
 #[tokio::test]
 async fn a_shutdown_ends_after_the_rows_in_progress() {
     test_timeout::start();
@@ -512,7 +515,7 @@ async fn a_key_that_is_refused_ends_the_run() {
     );
 }
 
-/// A network that is away for a while costs time, and no row. The pauses are not waited for.
+/// A temporary outage costs time, and no row. Time is paused, so the test does not wait.
 #[tokio::test(start_paused = true)]
 async fn an_outage_is_waited_for() {
     test_timeout::start();
@@ -523,7 +526,7 @@ async fn an_outage_is_waited_for() {
     let rows = outcomes(close_all(&client, &ids)).await;
     assert_eq!(states(&rows).keys().filter(|state| !state.is_done()).count(), 0, "{:?}", states(&rows));
 
-    // One that stays away ends the run; the rows are taken up by the next.
+    // A lasting outage ends the run; the next run continues with the rows.
     sandbox.inject(Injection::new(Fault::UnsignedStatus(503)).always());
     let ids = sandbox.populate(40);
     let rows: Vec<_> = close_all(&client, &ids).outage_timeout(Duration::from_secs(600)).stream().collect().await;
@@ -532,9 +535,9 @@ async fn an_outage_is_waited_for() {
     assert!(others.iter().all(|row| row.as_ref().unwrap().state == RowState::Unfinished), "{others:?}");
 }
 
-/// Polls a bulk operation until the bank has got a closing, and drops it, as in a crash.
+/// Polls a bulk operation until the bank has received a closing, and drops it, as in a crash.
 async fn crashed(bulk: bunq_partner::Bulk, sandbox: &Sandbox) {
-    // Nothing follows it.
+    // The checks that follow hang.
     let hanging = Fault::Late(Duration::from_secs(3600));
     sandbox.inject(Injection::new(hanging).on(&Operation::GET_PROVISION).always());
     let mut rows = std::pin::pin!(bulk.stream());
@@ -550,7 +553,8 @@ async fn crashed(bulk: bunq_partner::Bulk, sandbox: &Sandbox) {
     sandbox.clear_injections();
 }
 
-/// A closing that may be on its way is told as refused only after a look that begins when it cannot arrive any more.
+/// A closing that may still arrive is reported as refused only after a check that begins when it cannot arrive any
+/// more.
 #[tokio::test(start_paused = true)]
 async fn a_closing_on_its_way_is_awaited_before_it_is_refused() {
     test_timeout::start();
@@ -571,7 +575,7 @@ async fn a_closing_on_its_way_is_awaited_before_it_is_refused() {
     }
 }
 
-/// What is in doubt stays so, whatever fails afterwards.
+/// A row that is in doubt stays in doubt, whatever fails afterwards.
 #[tokio::test(start_paused = true)]
 async fn a_row_that_is_given_up_in_doubt_says_so() {
     test_timeout::start();
@@ -590,7 +594,7 @@ async fn a_row_that_is_given_up_in_doubt_says_so() {
     assert_eq!(states(&outcomes(close()).await), [(RowState::Found, 1)].into());
 }
 
-/// It says nothing of the key, whatever its status.
+/// A proxy's refusal says nothing about the key, whatever its status.
 #[tokio::test(start_paused = true)]
 async fn a_proxy_that_refuses_the_session_for_a_while_ends_nothing() {
     test_timeout::start();
@@ -603,7 +607,7 @@ async fn a_proxy_that_refuses_the_session_for_a_while_ends_nothing() {
     }
 }
 
-/// A row that always fails holds nobody up.
+/// A row that always fails delays no other row.
 #[tokio::test(start_paused = true)]
 async fn a_row_that_always_fails_is_given_up() {
     test_timeout::start();
@@ -624,7 +628,7 @@ async fn a_row_that_always_fails_is_given_up() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(200))]
 
-    /// No bytes make it panic, or be overwritten unless they are the beginning of a journal.
+    /// No bytes cause a panic. Bytes are overwritten only if they are the beginning of a journal.
     #[test]
     fn no_bytes_are_taken_for_a_journal(bytes in proptest::collection::vec(any::<u8>(), 1..300)) {
         test_timeout::start();

@@ -1,4 +1,4 @@
-//! A deadline that ends tells what has gone wrong until then: the last failure is the reason, and its kind that of the error.
+//! When a deadline passes, the error is about the last failure until then, and has its kind.
 
 #![cfg(feature = "sandbox")]
 #![allow(clippy::unwrap_used, clippy::panic)]
@@ -17,7 +17,7 @@ use futures_util::future::join_all;
 const SECOND: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_secs(3600);
 
-/// 429 without end.
+/// Responds with 429 forever.
 fn throttled(operation: &Operation) -> Injection {
     Injection::new(Fault::RetryAfter(HOUR)).on(operation).always()
 }
@@ -27,7 +27,7 @@ fn reason(error: &Error) -> &Error {
     source.downcast_ref().unwrap()
 }
 
-/// Calls of every kind that take no longer than this.
+/// Calls of every kind, each with this timeout.
 async fn failures(client: &Client, id: ProvisionId, timeout: Duration) -> Vec<Error> {
     let provisions = client.provisions().operation_timeout(timeout);
     vec![
@@ -65,7 +65,7 @@ async fn what_holds_up_the_opening_is_the_reason() {
     }
 }
 
-/// The way to the session is as long as the call may be, too.
+/// Opening the session may take as long as the call.
 #[tokio::test(start_paused = true)]
 async fn a_wait_for_a_permit_is_the_reason() {
     test_timeout::start();
@@ -79,11 +79,11 @@ async fn a_wait_for_a_permit_is_the_reason() {
     assert_eq!((error.kind(), error.sent()), (ErrorKind::RateLimited, Sent::No), "{error}");
     assert!(error.to_string().contains("bunq's rate limit has no permit for the call for another "), "{error}");
     assert!(error.retry_after().unwrap() > HOUR - 10 * SECOND, "{error}");
-    // The opening goes on.
+    // The opening continues.
     client.provisions().get(id).await.unwrap();
 }
 
-/// After a 429 one call goes at a time, and the others wait for its response.
+/// After a 429, one call goes at a time, and the others wait for its response.
 #[tokio::test(start_paused = true)]
 async fn a_wait_for_another_calls_response_is_the_reason() {
     test_timeout::start();
@@ -113,7 +113,7 @@ async fn each_call_gets_the_last_failure_so_far_of_the_opening_they_share() {
     let builder = sandbox.client().operation_timeout(HOUR).attempt_timeout(10 * SECOND).retry(at_once());
     let client = builder.build().unwrap();
     let id = sandbox.populate(1)[0];
-    // 491 at once, no response for 10 s, 503, and then one 429 after the other.
+    // First 491 at once, then no response for 10 s, then 503, and then only 429.
     for fault in [Fault::Status(491), Fault::Late(HOUR), Fault::Status(503)] {
         sandbox.inject(Injection::new(fault).on(&Operation::CREATE_SESSION));
     }
@@ -130,7 +130,7 @@ async fn each_call_gets_the_last_failure_so_far_of_the_opening_they_share() {
     assert_eq!(calls(&sandbox, "POST", "/session-server").len(), 4, "they share one opening");
 }
 
-/// A store that never ends one of its steps.
+/// A store that hangs in one of its steps.
 #[derive(Debug)]
 struct Hanging {
     store: MemoryStore,
@@ -183,7 +183,7 @@ async fn a_store_that_hangs_is_the_reason() {
         (Step::Save, "its context was not saved"),
         (Step::Lock, "its lock was not released"),
     ] {
-        // The call may take as long as the store, or less.
+        // The call may take as long as the store's timeout, or less.
         for timeout in [5, 20] {
             let sandbox = Sandbox::start().await.unwrap();
             let store = Hanging { store: MemoryStore::default(), step };
@@ -197,7 +197,7 @@ async fn a_store_that_hangs_is_the_reason() {
     }
 }
 
-/// A wait that ends in the middle of a look tells what held that up.
+/// A wait that ends during a read says what held up that read.
 #[tokio::test(start_paused = true)]
 async fn a_wait_tells_what_held_up_its_last_look() {
     test_timeout::start();
@@ -212,7 +212,7 @@ async fn a_wait_tells_what_held_up_its_last_look() {
         let count = if operation == &Operation::GET_PROVISION { 1 } else { 3 };
         let wait = |id: &ProvisionId| client.provisions().wait_until_closed(*id).timeout(30 * SECOND).wait();
         let first: Vec<_> = ids.iter().take(count).map(wait).collect();
-        // These wait for the round after that.
+        // These wait for the next round.
         let later = async {
             tokio::time::sleep(SECOND).await;
             join_all(ids.iter().take(count).map(wait)).await
@@ -228,7 +228,7 @@ async fn a_wait_tells_what_held_up_its_last_look() {
     }
 }
 
-/// What is over is no reason.
+/// A failure that has passed is not the reason.
 #[tokio::test(start_paused = true)]
 async fn a_failure_that_has_passed_is_no_reason() {
     test_timeout::start();

@@ -1,14 +1,16 @@
-//! Everything that the sandbox lets go wrong, at every operation, once and at every call: the right outcome, nothing created
-//! twice, nothing unsigned, and nothing secret in any error or log line. It is played twice: with a bunq that does not sign
-//! its refusals and refuses a dead token with 401, and with one that signs them and refuses it with 403.
+//! Plays every fault of the sandbox at every operation, once and at every call, and checks that the outcome is right,
+//! that nothing is created twice, that nothing is unsigned, and that no error or log line contains a secret. It plays
+//! them twice: with a bunq that does not sign its refusals and refuses a dead token with 401, and with one that signs
+//! them and refuses it with 403.
 //!
-//! `cargo test --all-features --test fault_matrix -- --nocapture` prints the outcomes: what the caller gets,
-//! and how many times the operation was called. Where a fault at every call has another outcome than a fault that is
-//! played once, both are printed. More calls than a policy has attempts are "many". A question mark means that `Error::is_doubtful` is true.
+//! `cargo test --all-features --test fault_matrix -- --nocapture` prints the outcomes: what the caller gets, and how
+//! many times the operation was called. Where a fault at every call has another outcome than a fault that is played
+//! once, it prints both. More calls than a policy has attempts are "many". A question mark means that
+//! `Error::is_doubtful` is true.
 //!
-//! Operations that are called alike (the token, whether a call may be repeated, whether it has a body) share a block of the
-//! outcomes that most of them have. Below a line stand those of them that have another outcome. A new operation is called with
-//! the examples of the document, without a line here, and shows up where it deviates.
+//! Operations that are called alike (same token, same rule for repeating, with or without a body) share a block, which
+//! has the outcomes that most of them have. The operations with another outcome follow below a line. A new operation is
+//! called with the document's examples, without a line here, and shows up where it deviates.
 
 #![cfg(feature = "sandbox")]
 #![allow(clippy::unwrap_used, clippy::panic)]
@@ -31,7 +33,7 @@ include!(concat!(env!("OUT_DIR"), "/calls.rs"));
 
 const EMAIL: &str = "somebody.in.particular@example.com";
 
-/// The attempt timeout, far shorter than a fault that delays, and the time of a call.
+/// The attempt timeout, far shorter than the delay of a fault, and the timeout of a call.
 const TRY: Duration = Duration::from_secs(2);
 const CALL: Duration = Duration::from_secs(8);
 const ATTEMPTS: u32 = 3;
@@ -44,17 +46,17 @@ const MAX_ANSWER: usize = 64 * 1024;
 #[derive(Clone)]
 enum Trouble {
     Fault(Injection),
-    /// Another client at the address has made all calls that the limit allows.
+    /// Another client at the same address has used up the rate limit.
     Neighbour,
-    /// bunq has forgotten the installation, which the client has stored.
+    /// bunq has forgotten the client's stored installation.
     Forgotten,
-    /// There is no session, and bunq lets none be opened for its rate, until the time of the call is over.
+    /// There is no session, and bunq's rate limit lets none be opened until the call's time is over.
     Throttled,
-    /// There is no session, and the store hangs until the time of the call is over.
+    /// There is no session, and the store hangs until the call's time is over.
     Hanging,
 }
 
-/// What goes wrong, in the order of a block.
+/// The troubles in the order of a block.
 fn troubles() -> Vec<(&'static str, Trouble)> {
     let others = [
         ("session throttled", Trouble::Throttled),
@@ -128,7 +130,7 @@ fn new_provision() -> NewProvision {
     NewProvision::person(Uuid::new_v4(), EMAIL.parse().unwrap(), "+31600000000".parse().unwrap())
 }
 
-/// What goes wrong meets a call of an operation, or a verb over it.
+/// The target of the faults: a call of an operation, or a verb.
 #[derive(Clone, Copy)]
 enum Subject {
     Operation(&'static Operation),
@@ -157,7 +159,7 @@ impl Subject {
         }
     }
 
-    /// What decides how it is called.
+    /// The properties that determine how it is called.
     fn class(self) -> String {
         let Self::Operation(operation) = self else { return self.name().into() };
         let token = match operation.auth {
@@ -172,7 +174,7 @@ impl Subject {
     }
 }
 
-/// One sandbox and all faults of one subject.
+/// One sandbox, for all faults at one subject.
 struct Block {
     subject: Subject,
     operation: &'static Operation,
@@ -184,15 +186,16 @@ struct Block {
     secrets: BTreeSet<String>,
     /// The device of the client.
     device: i64,
-    /// How many calls were refused for their rate.
+    /// The number of calls that were refused because of the rate limit.
     refused: usize,
-    /// What a signature may be but valid.
+    /// The only invalid form of signature that is allowed, if any.
     allowed: Option<ReceivedSignature>,
 }
 
 impl Block {
     async fn new(subject: Subject, manner: fn(SandboxBuilder) -> SandboxBuilder) -> Self {
-        // The limits refuse nothing, and their windows are short, so that a 429 that names one pauses calls only briefly.
+        // The limits refuse nothing, and their windows are short, so that a 429 with a limit in it pauses calls only
+        // briefly.
         let wide = |builder: SandboxBuilder, operation| builder.rate_limit(operation, LIMIT, WINDOW);
         let builder = manner(Operation::ALL.iter().fold(Sandbox::builder(), wide));
         let sandbox = builder.deduplicate(false).start().await.unwrap();
@@ -212,7 +215,8 @@ impl Block {
     }
 
     async fn cell(&mut self, name: &str, trouble: &Trouble) -> String {
-        // A replayed installation is another's, and so is its key. With a forgotten one nothing can be checked.
+        // A replayed installation belongs to another client, and so does its key. A forgotten one leaves nothing to
+        // verify with.
         self.allowed = match (name, self.operation.id) {
             ("replayed", "create_installation") => Some(ReceivedSignature::Invalid),
             ("forgotten", _) => Some(ReceivedSignature::Unchecked),
@@ -229,8 +233,7 @@ impl Block {
                 return outcome;
             }
             Trouble::Neighbour => {
-                // How often it is refused is a matter of luck.
-                // So is whether it still gets in the way when the call is made, on a busy machine.
+                // How often it is refused is random, and so is whether it still delays the call on a busy machine.
                 self.refused = 0;
                 let outcome = self.outcome(Trouble::Neighbour, false).await;
                 return outcome.rsplit_once(' ').unwrap().0.to_owned();
@@ -239,21 +242,21 @@ impl Block {
         let injection = injection.clone().on(self.operation);
         let once = self.outcome(Trouble::Fault(injection.clone()), is_about_the_session).await;
         if name == "arrives late" {
-            // Which of two closings arrives first is a matter of luck.
+            // Which of two closings arrives first is random.
             return once.split([',', ' ']).next().unwrap().to_owned();
         }
         let always = self.outcome(Trouble::Fault(injection.always()), is_about_the_session).await;
         if once == always { once } else { format!("{once} / {always}") }
     }
 
-    /// What the caller gets, and how many calls of the operation it took.
+    /// What the caller gets, and the number of calls of the operation.
     async fn outcome(&mut self, trouble: Trouble, is_about_the_session: bool) -> String {
         if is_about_the_session || self.operation.auth != Auth::Session || self.operation.id == "delete_session" {
             let kept =
                 self.store.stored().filter(|_| ["create_session", "delete_session"].contains(&self.operation.id));
             (self.client, self.store) = client(&self.sandbox);
             if let Some(kept) = kept {
-                // A key takes longer to make than everything else.
+                // Generating a key takes longer than everything else.
                 self.store.replace(kept.expose());
                 self.without_session();
             }
@@ -278,7 +281,7 @@ impl Block {
 
     async fn exchange(&mut self, trouble: Trouble) -> Result<&'static str, Error> {
         let provisions = self.client.provisions();
-        // What the operation needs exists before the fault is played.
+        // The objects that the operation needs exist before the fault is played.
         let id = self.sandbox.populate(1)[0];
         if self.operation.auth == Auth::Session {
             provisions.list().page().await.unwrap();
@@ -355,7 +358,7 @@ impl Block {
         }
     }
 
-    /// The client after a restart, with a context that has no session.
+    /// Replaces the client by one after a restart, whose context has no session.
     fn without_session(&mut self) {
         if let Some(kept) = self.store.stored() {
             let mut kept: serde_json::Value = serde_json::from_str(kept.expose()).unwrap();
@@ -365,13 +368,13 @@ impl Block {
         self.client = client_with(&self.sandbox, &self.store);
     }
 
-    /// Checks all requests that were sent, and collects the secrets in them and in their responses.
+    /// Checks all requests, and collects the secrets in them and in their responses.
     fn check(&mut self, journal: &[JournalEntry]) {
         let mut request_ids = BTreeSet::new();
         for call in journal {
             let is_replayed =
                 self.operation.id == "create_installation" && call.signature == ReceivedSignature::Invalid;
-            // A forgotten one is signed too, but bunq has nothing to check it with.
+            // A request of a forgotten installation is signed too, but bunq cannot check its signature.
             let signed =
                 matches!(call.signature, ReceivedSignature::Valid | ReceivedSignature::Unchecked) || is_replayed;
             assert!(signed || call.body.is_empty() || call.path.ends_with("/installation"), "unsigned: {call:?}");
@@ -423,7 +426,7 @@ fn is_of(operation: &Operation, call: &JournalEntry) -> bool {
     call.method == operation.method && matches
 }
 
-/// bunq's manners: refusals that are not signed and a 401 for a dead token; refusals that are signed and a 403.
+/// Two manners of bunq: unsigned refusals with a 401 for a dead token, and signed refusals with a 403.
 const MANNERS: [fn(SandboxBuilder) -> SandboxBuilder; 2] =
     [|builder| builder, |builder| builder.signed_refusals(true).dead_token(DeadToken::InsufficientAuthorisation)];
 
@@ -437,8 +440,8 @@ async fn played(subject: Subject, manner: fn(SandboxBuilder) -> SandboxBuilder) 
     (block, cells)
 }
 
-/// Plays all faults at all subjects. Time passes only when nobody has anything to do, so that no outcome depends on the
-/// load of the machine.
+/// Plays all faults at all subjects. Time advances only when every task is idle, so that no outcome depends on the load
+/// of the machine.
 fn all_played(manner: fn(SandboxBuilder) -> SandboxBuilder) -> Vec<(Block, Vec<String>)> {
     let mut runtime = tokio::runtime::Builder::new_current_thread();
     let runtime = runtime.enable_all().start_paused(true).build().unwrap();
@@ -478,7 +481,7 @@ fn every_fault_at_every_operation() {
     let logged = log.take();
     assert!(logged.contains("bunq_call") && logged.contains("the call is retried"), "nothing was logged");
     assert!(secrets.len() > 100, "only {} secrets were planted", secrets.len());
-    // One search for all: there are thousands of secrets, and tens of megabytes to search.
+    // One search for all secrets: there are thousands of them, and tens of megabytes of text.
     let secrets: Vec<_> = secrets.into_iter().collect();
     let any = aho_corasick::AhoCorasick::new(&secrets).unwrap();
     for (text, what) in [(shown, "shown"), (logged, "logged")] {
@@ -488,7 +491,7 @@ fn every_fault_at_every_operation() {
     println!("{printed}");
 }
 
-/// Requests that a refusal of bunq's may be about.
+/// The requests that the test lets bunq refuse.
 #[derive(Clone, Copy, Debug)]
 enum Verb {
     Create,
@@ -515,8 +518,8 @@ impl Verb {
     }
 }
 
-/// bunq's envelope with a refusal, which is not signed, of a request that was carried out; and then looks that fail, once or
-/// always.
+/// bunq refuses in its envelope, without a signature, a request that it has carried out. Then the checks of the outcome
+/// fail, once or always.
 #[tokio::test(start_paused = true)]
 async fn a_refusal_is_the_last_word_only_if_a_look_says_so() {
     test_timeout::start();
@@ -533,7 +536,7 @@ async fn a_refusal_is_the_last_word_only_if_a_look_says_so() {
                     let id = sandbox.populate(1)[0];
                     let failing = Injection::new(fault).on(look);
                     let failing = if is_once { failing.times(1) } else { failing.always() };
-                    // A reset begins with a look, at which nothing is wrong.
+                    // A reset begins with a read, which must succeed.
                     let failing = if let Verb::Reset = verb { failing.after(1) } else { failing };
                     sandbox.inject(Injection::new(Fault::Status(status)).carried_out(true).on(request));
                     sandbox.inject(failing);
@@ -556,7 +559,7 @@ async fn a_refusal_is_the_last_word_only_if_a_look_says_so() {
 /// The outcomes of each subject, by class.
 type Table = BTreeMap<String, Vec<(&'static str, Vec<String>)>>;
 
-/// What a second table has otherwise than the first.
+/// The differences of a second table from the first.
 fn differing(one: &Table, other: &Table) -> String {
     let mut lines = Vec::new();
     for ((name, cells), (_, other)) in one.values().flatten().zip(other.values().flatten()) {
@@ -569,7 +572,7 @@ fn differing(one: &Table, other: &Table) -> String {
     lines.join("\n")
 }
 
-/// A block for each class, with a line for each fault, and below it the subjects that deviate.
+/// A block for each class, with a line for each fault. Below it, the subjects that deviate.
 fn printed(table: &Table) -> String {
     let block = |(class, subjects): (&String, &Vec<(&'static str, Vec<String>)>)| {
         let names: Vec<_> = subjects.iter().map(|(name, _)| *name).collect();
@@ -577,7 +580,7 @@ fn printed(table: &Table) -> String {
         for (index, (trouble, _)) in troubles().into_iter().enumerate() {
             let cells = subjects.iter().map(|(_, cells)| &cells[index]);
             let votes = |cell: &String| cells.clone().filter(|other| *other == cell).count();
-            // The first of those that are equally frequent.
+            // If several are equally frequent, the first of them.
             let usual = cells.clone().rev().max_by_key(|cell| votes(cell)).unwrap();
             lines.push(format!("  {trouble:<24}{usual}"));
             let deviating = subjects.iter().filter(|(_, cells)| cells[index] != *usual);

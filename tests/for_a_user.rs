@@ -38,7 +38,7 @@ async fn the_first_session_uses_the_credential_up() {
     );
 }
 
-/// bunq says so in words of its own, or in those of a dead token.
+/// bunq refuses with a text for this case, or with the text for a dead token.
 #[tokio::test(start_paused = true)]
 async fn what_only_the_partner_may_do_is_forbidden() {
     test_timeout::start();
@@ -46,7 +46,7 @@ async fn what_only_the_partner_may_do_is_forbidden() {
         let (sandbox, client) = start().await;
         let credential = credential(&client).await;
         let known = ready(&client).await;
-        // A credential is bound to the installation that it was first used with.
+        // A credential is bound to the installation that first used it.
         let store = common::MemoryStore::default();
         let user = || {
             let builder = client.for_user_token(credential.token_value.clone().unwrap());
@@ -78,7 +78,7 @@ async fn what_only_the_partner_may_do_is_forbidden() {
                 let error = outcome.unwrap_err();
                 assert_eq!(error.kind(), ErrorKind::Forbidden, "{verb} {words:?}: {error}");
                 assert!(error.is_from_bunq() && !error.is_retryable(), "{verb}: {error}");
-                // No look has shown that the refusal, which is not signed, is the last word.
+                // No check has shown that the unsigned refusal is final.
                 assert_eq!(error.is_doubtful(), ["create", "close"].contains(&verb), "{verb}: {error}");
                 assert!(error.to_string().contains("bunq does not allow the caller to do this"), "{verb}: {error}");
                 assert!(!error.to_string().contains("check the API key"), "{verb}: {error}");
@@ -135,7 +135,7 @@ async fn a_stored_token_opens_the_client_again() {
 async fn partner_and_users_share_the_rate_limit_for_sessions() {
     test_timeout::start();
     let sandbox = Sandbox::builder().pace(Pace::EachRead).start().await.unwrap();
-    // One session within an hour, and no time to wait for a second one.
+    // One session per hour, and no time to wait for a second one.
     let partner = sandbox
         .client()
         .rate_limit(&Operation::CREATE_SESSION, 1, Duration::from_secs(3600))

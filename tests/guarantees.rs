@@ -1,4 +1,4 @@
-//! Every test that the README names as holding a guarantee is there.
+//! Every test that the README names for a guarantee exists.
 
 #![allow(clippy::unwrap_used)]
 

@@ -43,7 +43,7 @@ async fn a_second_user_does_not_go_unnoticed() {
     test_timeout::start();
     let (sandbox, client) = without_deduplication().await;
     let new = person();
-    // The effect of the first request is visible only after the check.
+    // The effect of the first request becomes visible only after the check.
     sandbox.inject(Injection::new(Fault::Drop).on(&Operation::CREATE_PROVISION));
     let mut is_early = true;
     sandbox.before_signing(move |call, response| {
@@ -60,7 +60,7 @@ async fn a_second_user_does_not_go_unnoticed() {
     let error = client.provisions().find(new.external_uuid).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Duplicate);
 
-    // The advice in the error works.
+    // The error's advice works.
     client.provisions().close(ids[1]).await.unwrap().wait().await.unwrap();
     assert_eq!(client.provisions().find(new.external_uuid).await.unwrap().unwrap().id, ids[0]);
 }
@@ -71,7 +71,7 @@ async fn a_list_that_lags_behind_does_not_hide_a_second_user() {
     let (sandbox, client) = without_deduplication().await;
     sandbox.inject(Injection::new(Fault::Drop).on(&Operation::CREATE_PROVISION));
     let mut looks = 0;
-    // The first check finds none, the second finds the first alone.
+    // The first check finds none, the second finds only the first user.
     sandbox.before_signing(move |call, response| {
         if call.method == "GET" {
             let mut body: serde_json::Value = serde_json::from_slice(&response.body).unwrap();
@@ -102,7 +102,7 @@ async fn the_check_has_time_of_its_own() {
 }
 
 #[tokio::test]
-async fn a_dead_session_at_a_creation_is_followed_by_a_look() {
+async fn a_creation_with_a_dead_session_is_checked() {
     test_timeout::start();
     for manner in [DeadToken::Unauthorized, DeadToken::InsufficientAuthentication, DeadToken::InsufficientAuthorisation]
     {
@@ -116,7 +116,7 @@ async fn a_dead_session_at_a_creation_is_followed_by_a_look() {
     }
 }
 
-/// A signature covers the body, not the status.
+/// bunq's signature covers the body, but not the status.
 #[tokio::test]
 async fn a_success_that_is_made_a_refusal_on_its_way_does_not_create_twice() {
     test_timeout::start();
@@ -138,11 +138,11 @@ async fn a_reset_is_not_repeated_in_doubt() {
     let (sandbox, client) = common::start().await;
     let id = sandbox.populate(1)[0];
     let resets = |sandbox: &Sandbox| calls(sandbox, "PUT", &id.to_string()).len();
-    // Nobody knows whether it arrives.
+    // It is unknown whether the request arrives.
     sandbox.inject(Injection::new(Fault::Drop).carried_out(false).on(&Operation::UPDATE_PROVISION));
     let error = client.provisions().reset_token(id).await.map(drop).unwrap_err();
     assert!(error.is_doubtful() && resets(&sandbox) == 1, "{error}");
-    // bunq itself has refused it, and no reset is in progress.
+    // bunq itself has refused the request, and no reset is in progress.
     for fault in [Fault::Status(491), Fault::RetryAfter(Duration::ZERO), Fault::SessionLost] {
         let before = resets(&sandbox);
         sandbox.inject(Injection::new(fault).on(&Operation::UPDATE_PROVISION));
@@ -150,7 +150,7 @@ async fn a_reset_is_not_repeated_in_doubt() {
         assert_eq!((reset.acceptance(), resets(&sandbox)), (Acceptance::Accepted, before + 2), "{fault:?}");
         assert!(reset.await.unwrap().fresh_credential().is_some());
     }
-    // It was carried out, whatever the response says.
+    // bunq has carried out the request, whatever the response says.
     for fault in [Fault::Relabelled(491), Fault::Relabelled(401), Fault::Drop] {
         let before = resets(&sandbox);
         sandbox.inject(Injection::new(fault).on(&Operation::UPDATE_PROVISION));
@@ -160,7 +160,7 @@ async fn a_reset_is_not_repeated_in_doubt() {
     }
 }
 
-/// The first request arrives while the client looks for it.
+/// The first request arrives while the client searches for its user.
 #[tokio::test]
 async fn a_late_arrival_is_awaited() {
     test_timeout::start();
@@ -259,7 +259,7 @@ async fn a_user_that_may_exist_is_found_or_created() {
     assert!(!error.is_doubtful() && sandbox.provision_ids().len() == 1);
 }
 
-/// A bare `Id` does not say what was created. The first look does.
+/// A bare `Id` does not show what was created. The first read does.
 #[tokio::test]
 async fn the_response_to_another_creation_is_found_out() {
     test_timeout::start();
@@ -270,11 +270,11 @@ async fn the_response_to_another_creation_is_found_out() {
     let error = created(&client, new.clone()).await.unwrap_err();
     assert_eq!((error.kind(), error.is_doubtful()), (ErrorKind::InvalidResponse, true), "{error}");
     assert!(error.to_string().contains(&new.external_uuid.to_string()), "{error}");
-    // The advice in the error works.
+    // The error's advice works.
     assert!(client.provisions().find(new.external_uuid).await.unwrap().is_some());
 }
 
-/// Responses arrive late, and on connections that others use by then.
+/// Responses arrive late, on connections that other calls use by then.
 #[tokio::test(flavor = "multi_thread")]
 async fn no_call_takes_the_response_to_another() {
     test_timeout::start();
@@ -295,7 +295,7 @@ async fn no_call_takes_the_response_to_another() {
     assert_eq!(sandbox.provision_ids().len(), 100);
 }
 
-/// The request of an earlier `create`, whose outcome is in doubt, arrives after the one of `ensure`.
+/// The request of an earlier `create` in doubt arrives after the request of `ensure`.
 #[tokio::test(start_paused = true)]
 async fn a_request_that_arrives_after_another_verbs_is_found_too() {
     test_timeout::start();
@@ -313,7 +313,7 @@ async fn a_request_that_arrives_after_another_verbs_is_found_too() {
     assert_eq!(ensured.await.unwrap_err().kind(), ErrorKind::Duplicate);
 }
 
-/// An earlier provision that is closed says nothing of the request that is in doubt.
+/// A closed provision from earlier says nothing about the request in doubt.
 #[tokio::test]
 async fn a_closed_provision_does_not_end_a_doubt() {
     test_timeout::start();

@@ -1,4 +1,4 @@
-//! The stored context: a restart continues with the session, and processes share it.
+//! The stored context: a client continues its session after a restart, and processes share it.
 
 #![cfg(feature = "sandbox")]
 #![allow(clippy::unwrap_used, clippy::panic)]
@@ -21,7 +21,7 @@ const BASE_URL: &str = "BUNQ_PARTNER_TEST_BASE_URL";
 const CONTEXT: &str = "BUNQ_PARTNER_TEST_CONTEXT";
 const API_KEY: &str = "sandbox_of_the_test";
 
-/// A context file for one test, in a folder that is removed at its end.
+/// A context file for one test, in a folder that is removed with it.
 struct ContextFile(PathBuf, #[allow(dead_code, reason = "it is there to be dropped")] Folder);
 
 impl ContextFile {
@@ -55,7 +55,7 @@ async fn a_restart_makes_no_authentication_call() {
 }
 
 #[tokio::test]
-async fn a_restart_with_a_dead_session_opens_a_session_alone() {
+async fn a_restart_with_a_dead_session_opens_only_a_session() {
     test_timeout::start();
     let (sandbox, file) = (start().await, ContextFile::new());
     let id = ready(&file.client(&sandbox)).await;
@@ -63,7 +63,7 @@ async fn a_restart_with_a_dead_session_opens_a_session_alone() {
     let first = file.client(&sandbox);
     let second = file.client(&sandbox);
     first.provisions().get(id).await.unwrap();
-    // The second client holds the dead session too, and loads the new one from the store.
+    // The second client has the dead session too, and loads the new one from the store.
     second.provisions().get(id).await.unwrap();
     assert_eq!(handshakes(&sandbox), [1, 1, 2]);
 }
@@ -200,7 +200,7 @@ async fn the_file_holds_no_api_key_and_is_the_owners_alone() {
     }
 }
 
-/// As of a volume that is given to a group each time that it is mounted.
+/// This happens with a volume that is given to a group each time it is mounted.
 #[cfg(unix)]
 #[tokio::test]
 async fn the_group_of_the_file_cannot_use_it_any_more() {
@@ -301,7 +301,7 @@ async fn the_context_of_another_key_is_not_replaced_on_request() {
     assert_eq!(std::fs::read(&file.0).unwrap(), stored);
 }
 
-/// Changes what is stored.
+/// Changes one value of the stored context.
 fn damage(file: &ContextFile, pointer: &str, value: &str) {
     let mut stored: serde_json::Value = serde_json::from_slice(&std::fs::read(&file.0).unwrap()).unwrap();
     *stored.pointer_mut(pointer).unwrap() = value.into();
@@ -325,7 +325,7 @@ async fn a_damaged_key_is_an_error_that_says_what_to_do() {
     test_timeout::start();
     let (sandbox, file) = (start().await, ContextFile::new());
     file.client(&sandbox).open_session().await.unwrap();
-    // A key that is well-formed, but another's.
+    // A well-formed key of another client.
     let other = ContextFile::new();
     other.client(&start().await).open_session().await.unwrap();
     let other: serde_json::Value = serde_json::from_slice(&std::fs::read(&other.0).unwrap()).unwrap();

@@ -1,4 +1,4 @@
-//! A provision from its creation to its end, followed through the client.
+//! A provision from creation to its end, followed through the client.
 
 #![cfg(feature = "sandbox")]
 #![allow(clippy::unwrap_used, clippy::panic)]
@@ -17,7 +17,7 @@ use common::{calls, id, person, quick, ready, start};
 use futures_util::TryStreamExt;
 use insta::assert_snapshot;
 
-/// Follows a provision until its waiter ends; returns a line for each change.
+/// Follows a provision until its waiter ends. Returns a line for each change.
 async fn followed(waiter: Waiter) -> String {
     let changes: Vec<Provision> = quick(waiter).changes().try_collect().await.unwrap();
     let lines = changes.iter().map(|seen| {
@@ -92,7 +92,7 @@ async fn waiting_for_a_failed_provision_ends_at_once() {
     let id = ready(&client).await;
     let closing = client.provisions().close(id).await.unwrap();
     assert!(sandbox.fail(id));
-    // The interval is longer than any test: the first read ends the wait.
+    // The interval is longer than any test, so the first read ends the wait.
     let error = closing.poll_interval(Duration::from_secs(3600)).wait().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unattainable);
     assert_eq!(error.last_seen::<Provision>().unwrap().status, ProvisionStatus::Failed);
@@ -118,7 +118,7 @@ async fn waiting_for_a_closed_provision_to_be_ready_says_why() {
         assert!(error.to_string().contains(reason), "{error}");
     }
 
-    // The advice in the error works.
+    // The error's advice works.
     let reset = quick(provisions.reset_token(expired).await.unwrap()).wait().await.unwrap();
     assert!(reset.fresh_credential().is_some());
 }
@@ -240,7 +240,7 @@ async fn closing_twice_succeeds_and_says_so() {
     assert!(quick(again).wait().await.unwrap().is_closed());
     assert_eq!(provisions.wait_until_closed(id).acceptance(), Acceptance::NotRequested);
 
-    // A failed provision is not closed, and bunq's refusal is the error.
+    // A failed provision cannot be closed: the error is bunq's refusal.
     let failed = ready(&client).await;
     assert!(sandbox.fail(failed));
     assert_eq!(provisions.close(failed).await.unwrap_err().kind(), ErrorKind::Rejected);

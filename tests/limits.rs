@@ -1,4 +1,4 @@
-//! bunq's rate limits, kept by the client and enforced by the sandbox.
+//! bunq's rate limits: the client keeps to them, and the sandbox enforces them.
 
 #![cfg(feature = "sandbox")]
 #![allow(clippy::unwrap_used, clippy::panic)]
@@ -15,7 +15,7 @@ use tokio::time::Instant;
 
 const WINDOW: Duration = Duration::from_millis(200);
 
-/// bunq's limits in short windows, so that a test meets many of them.
+/// bunq's limits in short windows, so that a test passes through many of them.
 const LIMITS: [(Operation, u32); 5] = [
     (Operation::CREATE_PROVISION, 5),
     (Operation::GET_PROVISION, 3),
@@ -82,14 +82,14 @@ async fn a_429_pauses_calls_and_sets_the_limit() {
         let provisions = client.provisions();
         let reads = join_all((0..6).map(|_| provisions.get(id))).await;
         assert!(reads.iter().all(Result::is_ok), "{reads:?}");
-        // bunq refuses three of the first four calls; from then on the client keeps the limit that bunq has named, if bunq
-        // has signed it.
+        // bunq refuses three of the first four calls. From then on the client keeps to the limit that bunq has named,
+        // if bunq has signed it.
         assert!(refused(&sandbox) > 0);
         assert!(!is_signed || refused(&sandbox) <= 3, "{} refused", refused(&sandbox));
     }
 }
 
-/// Whoever is on the way can write such a refusal.
+/// Any machine on the way can write such a refusal.
 #[tokio::test(start_paused = true)]
 async fn a_refusal_without_a_signature_closes_an_operation_for_a_minute_at_most() {
     test_timeout::start();
@@ -125,7 +125,7 @@ async fn a_refusal_without_a_signature_closes_an_operation_for_a_minute_at_most(
         }
         read.unwrap();
         assert!(start.elapsed() < minute + second, "{body} {retry_after:?}: {:?}", start.elapsed());
-        // bunq has admitted a call: only the limit that was set holds.
+        // bunq has accepted a call, so only the configured limit applies.
         let admitted = Instant::now();
         for _ in 0..5 {
             provisions.get(id).await.unwrap();
@@ -186,13 +186,13 @@ async fn a_call_that_wakes_up_too_late_is_not_sent() {
     assert_eq!(sandbox.journal().len(), before);
 }
 
-/// Clients that know nothing of each other.
+/// Clients that do not know of each other.
 #[tokio::test(flavor = "multi_thread")]
 async fn clients_that_share_an_address_all_finish() {
     test_timeout::start();
     let (sandbox, _) = start().await;
     let clients: Vec<_> = (0..4).map(|_| sandbox.client().build().unwrap()).collect();
-    // They come together, however long they take to make their keys.
+    // They start together, however long each takes to generate its key.
     join_all(clients.iter().map(|client| async { client.open_session().await.unwrap() })).await;
     sandbox.take_journal();
     let closings = clients.into_iter().flat_map(|client| {
@@ -211,7 +211,7 @@ async fn clients_that_share_an_address_all_finish() {
 async fn a_neighbours_calls_are_waited_for() {
     test_timeout::start();
     let sandbox = Sandbox::builder().rate_limit(&Operation::UPDATE_PROVISION, 2, WINDOW).start().await.unwrap();
-    // A 429 is no attempt.
+    // A 429 does not count as an attempt.
     let client = sandbox.client().retry(once()).build().unwrap();
     client.open_session().await.unwrap();
     let id = sandbox.populate(1)[0];
@@ -220,7 +220,7 @@ async fn a_neighbours_calls_are_waited_for() {
     assert!(refused(&sandbox) > 0);
 }
 
-/// Many closings at once, as everybody writes it.
+/// Many closings at once, in the simplest code.
 #[tokio::test(start_paused = true)]
 async fn calls_wait_for_their_permits_as_long_as_they_may_take() {
     test_timeout::start();

@@ -1,4 +1,4 @@
-//! Lists as streams: every provision once, whatever the pages look like.
+//! Lists as streams: every provision once, whatever the pages contain.
 
 #![cfg(feature = "sandbox")]
 #![allow(clippy::unwrap_used, clippy::panic)]
@@ -60,7 +60,7 @@ async fn a_stream_resumes_behind_a_cursor() {
     let created = create(&client, 25).await;
     let list = client.provisions().list().count(ten());
     let seen: Vec<_> = list.stream().take(13).map_ok(|provision| provision.id).try_collect().await.unwrap();
-    // The cursor is stored as text, as for another process.
+    // The cursor is stored as text, as if for another process.
     let cursor: Cursor = Cursor::older_than(*seen.last().unwrap()).to_string().parse().unwrap();
     let rest: Vec<_> = list.start_at(cursor).stream().map_ok(|provision| provision.id).try_collect().await.unwrap();
     assert_eq!([seen, rest].concat(), created);

@@ -1,4 +1,4 @@
-//! The metrics that operators graph, as an OpenTelemetry exporter gets them.
+//! The metrics for operators, as an OpenTelemetry exporter receives them.
 
 #![cfg(feature = "sandbox")]
 #![allow(clippy::unwrap_used, clippy::panic)]
@@ -20,7 +20,7 @@ use tracing_subscriber::Registry;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
-/// The sums of the metrics, by the operation.
+/// The sums of the metrics by operation.
 fn sums(exporter: &InMemoryMetricExporter) -> BTreeMap<String, f64> {
     let operation = |attributes: Vec<&KeyValue>| {
         attributes.iter().map(|attribute| format!(" {}", attribute.value.as_str())).collect::<String>()
@@ -45,7 +45,7 @@ fn sums(exporter: &InMemoryMetricExporter) -> BTreeMap<String, f64> {
     sums
 }
 
-// The only test in this file, because a process has one subscriber.
+// This is the only test in the file, because a process has one subscriber.
 #[tokio::test(start_paused = true)]
 async fn metrics_as_an_exporter_sees_them() {
     test_timeout::start();
@@ -74,13 +74,13 @@ async fn metrics_as_an_exporter_sees_them() {
     let sums = now();
     assert_eq!(sums["bunq.client.sessions_opened"], 1.0);
     assert_eq!(sums["bunq.client.permit.waiting update_provision"], 6.0, "{sums:?}");
-    // Three windows for those that wait, and another call would be the first of the fourth.
+    // The waiting calls fill three windows, and another call would be the first of the fourth.
     let wait = client.expected_wait(&Operation::UPDATE_PROVISION).as_secs_f64();
     assert!((10.0..12.0).contains(&wait), "{wait}");
     closing.await.unwrap();
     let sums = now();
     assert_eq!(sums["bunq.client.permit.waiting update_provision"], 0.0, "{sums:?}");
-    // Two each have waited for 3, 6 and 9 seconds.
+    // Two calls each have waited for 3, 6 and 9 seconds.
     let waited = sums["bunq.client.permit.wait update_provision"];
     assert!((36.0..38.0).contains(&waited), "{waited}");
 
@@ -90,7 +90,7 @@ async fn metrics_as_an_exporter_sees_them() {
     let sums = now();
     assert_eq!(sums["bunq.client.throttled get_provision"], 2.0);
     assert_eq!(sums["bunq.client.retries get_provision"], 3.0);
-    // A call that gives up waits no longer.
+    // A call that gives up does not count as waiting any more.
     tokio::time::sleep(Duration::from_secs(10)).await;
     let (api, first) = (client.api(), ids[0]);
     let mut given_up = Box::pin(join_all((0..5).map(|_| api.get_provision(first))));

@@ -1,4 +1,4 @@
-//! The ways to bunq: proxies, certificates and addresses. A server with TLS stands before the sandbox.
+//! How the client reaches bunq: proxies, certificates and addresses. A server with TLS is in front of the sandbox.
 
 #![cfg(all(feature = "sandbox", feature = "reqwest-builder"))]
 #![allow(clippy::unwrap_used, clippy::panic)]
@@ -27,13 +27,13 @@ use tokio::net::TcpStream;
 use tokio_rustls::rustls::{self, ClientConfig, version};
 use tracing_subscriber::filter::LevelFilter;
 
-/// A name that leads nowhere: only the proxy and the tests know it.
+/// A name that does not resolve: only the proxy and the tests know it.
 const BANK: &str = "bank.test";
 const PASSWORD: &str = "a-password-of-the-proxy";
 const BASE_URL: &str = "BUNQ_TEST_BASE_URL";
 const API_KEY: &str = "BUNQ_TEST_API_KEY";
 
-/// What a forward proxy was asked for.
+/// The requests that a forward proxy got.
 type Asked = Arc<Mutex<Vec<String>>>;
 
 /// A forward proxy that lets `user` with the password through, to the one server that it knows.
@@ -69,7 +69,7 @@ async fn forward_proxy_for(login: &[u8], server: SocketAddr) -> (SocketAddr, Ask
     (address, asked)
 }
 
-/// A box before the sandbox that closes each connection at its second request. Says how often it has.
+/// A middlebox in front of the sandbox that closes each connection at its second request. It counts how often it has.
 async fn breaking_box(sandbox: &Sandbox) -> (SocketAddr, Arc<AtomicUsize>) {
     let (listener, address) = listener().await;
     let bank = address_of(sandbox);
@@ -109,7 +109,7 @@ async fn breaking_box(sandbox: &Sandbox) -> (SocketAddr, Arc<AtomicUsize>) {
     (address, broken)
 }
 
-/// What fails on a connection that was kept goes over a fresh one.
+/// A request that fails on a pooled connection is sent again on a fresh one.
 #[tokio::test(start_paused = true)]
 async fn a_box_that_closes_kept_connections_fails_nothing() {
     test_timeout::start();
@@ -130,7 +130,7 @@ fn client(sandbox: &Sandbox, base_url: String, http: HttpConfig) -> ClientBuilde
     sandbox.client().base_url(base_url).http(http).retry(RetryPolicy::default().max_attempts(1))
 }
 
-/// Makes a call, and says why none could be made. Then nothing has come to the bank.
+/// Makes a call that fails to connect, and returns why. Nothing may have reached the bank.
 async fn failure(sandbox: &Sandbox, base_url: String, http: HttpConfig) -> String {
     let error = client(sandbox, base_url, http).build().unwrap().open_session().await.unwrap_err();
     assert!(sandbox.take_journal().is_empty(), "{error}");
@@ -166,12 +166,12 @@ async fn calls_go_through_a_proxy_with_a_password() {
 
     let problem = failure(&sandbox, base_url(), trusting().proxy(proxy_url(proxy, "another"))).await;
     assert!(problem.contains("proxy"), "{problem}");
-    // The proxy does not see into TLS, and no other server can pretend to be the bank.
+    // The proxy cannot read TLS, and no other server can pretend to be the bank.
     let problem = failure(&sandbox, base_url(), HttpConfig::default().proxy(proxy_url(proxy, PASSWORD))).await;
     assert!(problem.contains("UnknownIssuer"), "{problem}");
 }
 
-/// A password in each spelling that names a proxy.
+/// One password in each spelling that a proxy setting allows.
 #[tokio::test]
 async fn what_reaches_the_proxy_is_what_was_meant() {
     test_timeout::start();
@@ -197,7 +197,7 @@ async fn what_reaches_the_proxy_is_what_was_meant() {
     std::fs::remove_file(file).unwrap();
 }
 
-/// A setting that cannot be read does not stand for none, and an empty one hides no other.
+/// A setting that cannot be read does not mean a direct connection, and an empty one does not hide another.
 #[tokio::test]
 async fn a_proxy_that_cannot_be_read_is_no_direct_way() {
     test_timeout::start();
@@ -233,7 +233,7 @@ async fn loopback_is_never_reached_through_a_proxy() {
     assert!(asked.lock().unwrap().is_empty());
 }
 
-/// A process that opens a session at the bank, whose name leads to this server. It trusts the authority in the file.
+/// A process that opens a session at the bank, whose name resolves to this server. It trusts the authority in the file.
 fn another_process_to(sandbox: &Sandbox, server: SocketAddr, authority: &Path) -> Command {
     let mut another_process = Command::new(std::env::current_exe().unwrap());
     for name in ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy", "NO_PROXY", "no_proxy", "SSL_CERT_DIR"] {
@@ -254,7 +254,7 @@ async fn has_succeeded(process: &mut Command) -> bool {
     tokio::task::spawn_blocking(move || child.wait()).await.unwrap().unwrap().success()
 }
 
-/// What another process does: `HTTPS_PROXY` and `SSL_CERT_FILE` are those of a process.
+/// The body of another process: `HTTPS_PROXY` and `SSL_CERT_FILE` apply to a whole process.
 #[tokio::test]
 #[ignore = "another test starts it"]
 async fn another_process() {
@@ -304,7 +304,7 @@ async fn a_private_authority_and_a_client_certificate() {
     let problem = failure(&sandbox, base_url(), unknown).await;
     assert!(problem.contains("UnknownIssuer"), "{problem}");
 
-    // With TLS 1.3 a server refuses a client when the request may be on its way already.
+    // With TLS 1.3, the server may refuse the client's certificate after the request was sent.
     for http in [trusting(), trusting().client_certificate(Authority::new().client_pem())] {
         let error = client(&sandbox, base_url(), http).build().unwrap().open_session().await.unwrap_err();
         assert!(matches!(error.kind(), ErrorKind::Connect | ErrorKind::Connection), "{error}");
@@ -334,7 +334,7 @@ async fn an_older_tls_is_refused() {
     let strict = http.clone().min_tls_version(TlsVersion::V1_3);
     failure(&sandbox, base_url(), strict.clone()).await;
     failure(&sandbox, base_url(), strict.clone().customize(|builder| builder.tls_version_min(Version::TLS_1_2))).await;
-    // A function can raise what was set, or not set.
+    // The function can raise the version, whether it was set or not.
     for version in [TlsVersion::V1_2, TlsVersion::default()] {
         let raised = http.clone().min_tls_version(version);
         failure(&sandbox, base_url(), raised.customize(|builder| builder.tls_version_min(Version::TLS_1_3))).await;
@@ -345,7 +345,7 @@ async fn an_older_tls_is_refused() {
     assert!(error.to_string().contains("customize") && error.to_string().contains("tls versions"), "{error}");
 }
 
-/// Who says which way to go, is not overruled by a function.
+/// The function does not override a proxy setting.
 #[tokio::test]
 async fn nobody_can_replace_the_proxy_that_was_set() {
     test_timeout::start();
@@ -363,7 +363,7 @@ async fn nobody_can_replace_the_proxy_that_was_set() {
         (set.clone().customize(move |builder| resolved(builder).no_proxy()), [1, 0]),
         (set.customize(move |builder| resolved(builder).no_proxy().proxy(through())), [1, 0]),
         (trusting.clone().no_proxy().customize(move |builder| resolved(builder).proxy(through())), [0, 0]),
-        // Nothing was set.
+        // No proxy was set.
         (trusting.customize(move |builder| resolved(builder).proxy(through())), [0, 1]),
     ] {
         client(&sandbox, base_url.clone(), http).build().unwrap().open_session().await.unwrap();
@@ -392,7 +392,7 @@ async fn nobody_can_switch_the_checks_off() {
         let problem = failure(&sandbox, base_url(), http).await;
         assert!(problem.contains("certificate"), "{problem}");
     }
-    // What is no matter of safety can be changed.
+    // Options that do not matter for security can be changed.
     let http = HttpConfig::default().root_certificates(authority.pem()).customize(move |builder| {
         builder.resolve(BANK, SocketAddr::from((Ipv4Addr::LOCALHOST, server.port()))).http1_title_case_headers()
     });
@@ -444,7 +444,7 @@ async fn calls_come_from_the_address_that_was_chosen() {
     client(&sandbox, base_url(), from(Ipv4Addr::new(127, 0, 0, 2))).build().unwrap().open_session().await.unwrap();
     assert_eq!(callers.lock().unwrap().drain(..).next(), Some(IpAddr::from([127, 0, 0, 2])));
     sandbox.take_journal();
-    // An address that is kept for documentation, which no machine has.
+    // An address reserved for documentation, which no machine has.
     failure(&sandbox, base_url(), from(Ipv4Addr::new(192, 0, 2, 1))).await;
 }
 
@@ -455,7 +455,7 @@ async fn a_program_names_itself_and_its_language() {
     let http = HttpConfig::default().user_agent_suffix("acme/2.1 (batch)").language(Language::NlNl);
     let partner = client(&sandbox, sandbox.base_url().to_owned(), http).build().unwrap();
     partner.open_session().await.unwrap();
-    // A user's client has the settings of its partner's.
+    // A user's client has the settings of its partner's client.
     let token = Secret::from("a-token-that-bunq-does-not-know");
     partner.for_user_token(token).build().unwrap().open_session().await.unwrap_err();
     let journal = sandbox.take_journal();

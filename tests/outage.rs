@@ -1,4 +1,4 @@
-//! What a bulk operation makes of a bank that cannot be reached: it ends, or it waits and says for what.
+//! A bulk operation while the bank cannot be reached: it ends, or it waits and says for what.
 
 #![cfg(feature = "sandbox")]
 #![allow(clippy::unwrap_used, clippy::panic)]
@@ -25,7 +25,7 @@ use tokio_rustls::rustls::ALL_VERSIONS;
 /// Far longer than anything here takes. A run that waits for the certificate goes on for an hour.
 const HANG: Duration = Duration::from_secs(60);
 
-/// A name that leads nowhere.
+/// A name that does not resolve.
 const BANK: &str = "bank.test";
 
 fn client(base_url: impl Into<String>) -> ClientBuilder {
@@ -41,12 +41,12 @@ async fn outcomes(bulk: Bulk) -> Vec<Result<RowRecord, Error>> {
     bulk.stream().collect().await
 }
 
-/// A proxy that wants another password.
+/// A proxy that requires another password.
 async fn refusing_proxy() -> String {
     let (listener, address) = listener().await;
     tokio::spawn(async move {
         while let Ok((mut stream, _)) = listener.accept().await {
-            // The head of a request fits into it.
+            // The head of the request fits into one read.
             assert!(stream.read(&mut [0; 4096]).await.unwrap() > 0);
             let refusal = b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n";
             stream.write_all(refusal).await.unwrap();
@@ -70,7 +70,7 @@ async fn what_was_never_right_ends_a_run_at_once() {
         let client = client(base_url).http(http).build().unwrap();
         let mut failures = pin!(client.failures());
         let journal = MemoryJournal::new();
-        // With a journal, it looks at what there is before the first row.
+        // With a journal, the run searches for existing users before the first row.
         for (bulk, rows) in [(create(&client, 20), 16), (create(&client, 20).journal(journal), 0)] {
             let outcomes = timeout(HANG, outcomes(bulk)).await.unwrap();
             let (last, others) = outcomes.split_last().unwrap();
@@ -91,7 +91,7 @@ async fn what_has_worked_is_waited_for() {
     test_timeout::start();
     let (sandbox, known, unknown) = (Sandbox::start().await.unwrap(), Authority::new(), Authority::new());
     let [known_server, unknown_server] = [&known, &unknown].map(|by| by.server(&["localhost"], false, ALL_VERSIONS));
-    // The session is opened, and then the certificate is another for a while.
+    // The session is opened first. Then the server has another certificate for a while.
     let mut connections = 0;
     let server = terminate_each(&sandbox, move || {
         connections += 1;
@@ -127,7 +127,7 @@ async fn a_port_that_refuses_is_waited_for() {
 #[tokio::test(start_paused = true)]
 async fn a_name_that_does_not_resolve_is_waited_for() {
     test_timeout::start();
-    // A part of a name has 63 characters at most, so nobody is asked for it.
+    // A label of a host name has at most 63 characters, so no name server is asked for this one.
     let proxy = HttpConfig::default().proxy(format!("http://{}.invalid:3128", "x".repeat(64)));
     let client = client(format!("https://{BANK}/v1")).http(proxy).build().unwrap();
     let mut failures = pin!(client.failures());

@@ -1,4 +1,4 @@
-//! The headers and queries that the crate sends, against the document: headers are not generated from it.
+//! Compares the headers and queries that the crate sends with the document, from which the headers are not generated.
 
 #![cfg(feature = "sandbox")]
 #![allow(clippy::unwrap_used, clippy::panic)]
@@ -21,7 +21,7 @@ fn resolve<'a>(document: &'a Value, part: &'a Value) -> &'a Value {
     part["$ref"].as_str().map_or(part, |target| document.pointer(target.trim_start_matches('#')).unwrap())
 }
 
-/// The operation that a call is of.
+/// The operation of a call.
 fn operation(call: &JournalEntry) -> &'static Operation {
     let path: Vec<_> = call.path.trim_start_matches("/v1").split('/').collect();
     let is_it = |operation: &&Operation| {
@@ -33,7 +33,7 @@ fn operation(call: &JournalEntry) -> &'static Operation {
     Operation::ALL.iter().find(is_it).unwrap_or_else(|| panic!("{} {} is not documented", call.method, call.path))
 }
 
-/// Compares what was sent in `place` with the parameters that the document has there.
+/// Compares the values sent in `place` with the parameters that the document has there.
 fn check(document: &Value, call: &JournalEntry, place: &str, sent: &[(String, String)]) {
     let operation = operation(call);
     let item = &document["paths"][operation.path];

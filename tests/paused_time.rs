@@ -1,4 +1,4 @@
-//! Waits, limits and the ends of connections, with time that passes only when nobody has anything to do.
+//! Waits, limits and the ends of connections, with paused time: it advances only when every task is idle.
 
 #![cfg(feature = "sandbox")]
 #![allow(clippy::unwrap_used, clippy::panic)]
@@ -45,7 +45,7 @@ async fn bunqs_rate_limits_are_kept() {
     });
     assert!(client.expected_wait(&Operation::UPDATE_PROVISION).is_zero());
     try_join_all(closing).await.unwrap();
-    // Two in three seconds.
+    // Two calls in three seconds.
     assert!(start.elapsed() >= Duration::from_secs(27), "{:?}", start.elapsed());
     assert!(sandbox.journal().iter().all(|call| call.status == 200));
 }

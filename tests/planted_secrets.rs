@@ -1,4 +1,4 @@
-//! bunq's documented bodies, with a secret planted in every text that can hold one, and whatever a user may see of them.
+//! bunq's documented bodies with planted secrets, and everything that a user may see of them.
 
 #![cfg(feature = "sandbox")]
 #![allow(clippy::unwrap_used, clippy::panic)]
@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::fmt::format::FmtSpan;
 
-/// What a user may print of the outcome of a call.
+/// What a user might print of the outcome of a call.
 fn shown<T: Debug>(result: &Result<T, Error>, as_json: impl Fn(&T) -> String) -> String {
     match result {
         Ok(value) => format!("{value:?}\n{value:#?}\n{}\n", as_json(value)),
@@ -31,7 +31,7 @@ fn to_json<T: Serialize>(value: &T) -> String {
     serde_json::to_string(value).unwrap()
 }
 
-/// Calls an operation in each way that there is.
+/// Calls an operation in every way that there is.
 async fn call(client: &Client, documented: &Documented) -> String {
     let (api, provisions) = (client.api(), client.provisions());
     let number = id_in(&documented.body);
@@ -107,7 +107,7 @@ async fn no_secret_of_bunqs_documented_bodies_is_shown() {
     let (client, key) = (new_client(), sandbox.api_key());
     let (mut count, mut successes) = (0, 0);
     for documented in documented() {
-        // What is secret in a refusal comes from the call.
+        // The secrets in a refusal come from the call.
         for shape in SHAPES.into_iter().take(if documented.status == 200 { SHAPES.len() } else { 1 }) {
             respond(&sandbox, &documented, &secret, shape);
             let is_of_a_session =

@@ -29,7 +29,7 @@ fn all_valid(bytes: &[u8]) -> bool {
     check(bytes).iter().all(Result::is_ok)
 }
 
-/// A close and a creation, with their receipts.
+/// Makes a close and a creation, with their receipts.
 async fn receipts(form: SignatureForm, response: CreationResponse) -> (Sandbox, Folder, std::path::PathBuf) {
     let sandbox = Sandbox::builder().signature_form(form).creation_response(response).start().await.unwrap();
     let folder = Folder::new();
@@ -67,7 +67,7 @@ async fn a_receipt_has_what_bunq_has_signed() {
     }
 }
 
-/// A response that brings a credential is kept as a digest, which bunq's signature still verifies.
+/// A response with a credential is stored as a digest, which bunq's signature still verifies.
 #[tokio::test]
 async fn no_credential_is_in_a_receipt() {
     test_timeout::start();
@@ -96,7 +96,7 @@ async fn no_credential_is_in_a_receipt() {
     }
 }
 
-/// Each byte counts, also where bunq has signed nothing.
+/// A change of any byte is found, even where bunq has signed nothing.
 #[tokio::test]
 async fn a_changed_byte_is_found_wherever_it_is() {
     test_timeout::start();
@@ -112,14 +112,14 @@ async fn a_changed_byte_is_found_wherever_it_is() {
     }
 }
 
-/// The digests of lines are made again by whoever changes one; bunq's signature is not.
+/// Lines with new digests, as a forger would make them. bunq's signature cannot be remade.
 fn forged(lines: &[serde_json::Value]) -> Vec<u8> {
     let mut previous = String::new();
     let mut bytes = Vec::new();
     for line in lines {
         let mut line = line.clone();
         line.as_object_mut().unwrap().remove("digest");
-        // In the order of the format.
+        // In the field order of the format.
         let receipt: Receipt = serde_json::from_value(line).unwrap();
         let json = serde_json::to_string(&receipt).unwrap();
         let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, format!("{previous}{json}").as_bytes());
@@ -164,7 +164,7 @@ async fn what_bunq_has_not_signed_is_refused() {
         assert_eq!(ids[0], Err("line 1: its ids are not those that are signed".to_owned()));
     }
 
-    // A receipt that another bank has signed well.
+    // A receipt that another bank has signed correctly.
     let key = own[0]["public_key"].as_str().unwrap();
     let checked: Vec<_> =
         ReceiptReader::new(&*forged(&[own[0].clone(), foreign[0].clone()])).public_key(key).unwrap().collect();
@@ -172,7 +172,7 @@ async fn what_bunq_has_not_signed_is_refused() {
     assert_eq!(checked[1].as_ref().unwrap_err().to_string(), "line 2: it is signed with another key than bunq's");
 }
 
-/// The same bytes, which bunq has signed, written down so that they seem to say something else.
+/// The same signed bytes, written so that the receipt seems to say something else.
 #[tokio::test]
 async fn what_was_signed_is_read_in_one_way_alone() {
     test_timeout::start();
@@ -214,7 +214,7 @@ async fn what_was_signed_is_read_in_one_way_alone() {
     assert!(all_valid(&forged(&[line])));
 }
 
-/// A bank that signs no ids, or more than one, or ids that are too long to be noted.
+/// Banks that sign no ids, or several, or ids that are too long to be recorded.
 #[tokio::test]
 async fn ids_are_stated_if_they_are_signed() {
     test_timeout::start();
@@ -251,7 +251,7 @@ async fn ids_are_stated_if_they_are_signed() {
     }
 }
 
-/// The receipts of two responses, cut off and added to in each way.
+/// The receipts of two responses, cut off and extended in every way.
 #[tokio::test]
 async fn nothing_but_an_unfinished_write_is_cut_off() {
     test_timeout::start();
@@ -263,12 +263,12 @@ async fn nothing_but_an_unfinished_write_is_cut_off() {
         std::fs::write(&path, bytes).unwrap();
         ReceiptFile::open(&path).await.map(drop).map_err(|error| error.to_string())
     };
-    // A crash at any moment, and a file system that has made zeros of what it did not store.
+    // A crash at any moment, and a file system that wrote zeros where it stored nothing.
     let places = [0, 1, first - 2, first - 1, first, first + 1, whole.len() - 2, whole.len() - 1];
     for (len, zeros) in (0..whole.len()).map(|len| (len, 0)).chain(places.map(|len| (len, 5000))) {
         open(&[&whole[..len], vec![0; zeros].as_slice()].concat()).await.unwrap();
         let kept = match len {
-            // A line that lacks its line break alone is kept.
+            // A line that lacks only its line break is kept.
             _ if len == whole.len() - 1 => &whole[..],
             _ if len >= first - 1 => &whole[..first],
             _ => &[],
@@ -277,7 +277,7 @@ async fn nothing_but_an_unfinished_write_is_cut_off() {
     }
     assert!(all_valid(&whole[..whole.len() - 1]));
 
-    // What somebody else has done.
+    // Damage by something other than a crash.
     let mut damaged = whole.clone();
     let digest = whole.len() - 10;
     damaged[digest] = b'x';
@@ -299,7 +299,7 @@ async fn nothing_but_an_unfinished_write_is_cut_off() {
         assert_eq!(std::fs::read(&path).unwrap(), bytes, "{error}");
     }
 
-    // The next receipt follows.
+    // The next receipt can be written.
     open(without_end).await.unwrap();
     let file = ReceiptFile::open(&path).await.unwrap();
     let client = sandbox.client().observer(file).build().unwrap();
@@ -319,7 +319,7 @@ async fn a_missing_line_is_found_and_an_incomplete_one_is_cut_off() {
     assert_eq!(check(format!("{second}\n").as_bytes())[0].as_ref().unwrap_err(), problem);
     assert!(!all_valid(&text.as_bytes()[..text.len() - 2]));
 
-    // As after a crash: the next writer goes on after the last whole line.
+    // As after a crash: the next writer continues after the last complete line.
     std::fs::write(&path, &text.as_bytes()[..text.len() - 7]).unwrap();
     let file = ReceiptFile::open(&path).await.unwrap();
     let client = sandbox.client().observer(file).build().unwrap();
@@ -331,7 +331,7 @@ async fn a_missing_line_is_found_and_an_incomplete_one_is_cut_off() {
     assert!(error.contains("another process uses it"), "{error}");
 }
 
-/// Those of a bulk operation, with many in flight at once, and some responses lost.
+/// The receipts of a bulk operation with many rows in flight and some lost responses.
 #[tokio::test]
 async fn each_accepted_row_of_a_bulk_operation_has_a_receipt() {
     test_timeout::start();
@@ -359,7 +359,7 @@ impl ExchangeObserver for Seen {
     }
 }
 
-/// One observer sees every exchange that is verified, and no other.
+/// An observer sees exactly the verified exchanges.
 #[tokio::test]
 async fn an_observer_sees_each_verified_exchange() {
     test_timeout::start();
@@ -379,7 +379,7 @@ async fn an_observer_sees_each_verified_exchange() {
     assert_eq!(seen, ["create_device_server 200", "create_session 200", "get_provision 200", "list_provisions 200"]);
 }
 
-/// Is done with a provision when it has seen another.
+/// An observer that finishes with one provision only when it has seen another.
 #[derive(Debug)]
 struct Slow(tokio::sync::Barrier);
 
@@ -393,7 +393,7 @@ impl ExchangeObserver for Slow {
     }
 }
 
-/// The next call has its permit while the observer works.
+/// The next call gets its permit while the observer works.
 #[tokio::test]
 async fn a_slow_observer_takes_nothing_of_the_rate_limit() {
     test_timeout::start();

@@ -1,4 +1,4 @@
-//! The sandbox's faults, rate limits and bulk data, over bare HTTP.
+//! The sandbox's faults, rate limits and bulk data, over plain HTTP.
 
 #![cfg(feature = "sandbox")]
 #![allow(clippy::unwrap_used, clippy::panic)]
@@ -54,7 +54,7 @@ const FAULTS: [Fault; 31] = [
     Fault::UnknownHeader,
 ];
 
-/// A partner with a session, and the key to check responses with.
+/// A partner with a session, and the key that verifies responses.
 struct Partner {
     sandbox: Sandbox,
     http: reqwest::Client,
@@ -62,7 +62,7 @@ struct Partner {
     key: ParsedPublicKey,
 }
 
-/// A response that came in whole.
+/// A response that was received completely.
 struct Received {
     status: u16,
     headers: http::HeaderMap,
@@ -98,7 +98,7 @@ impl Partner {
         let token = session(&sandbox).await;
         let http = reqwest::Client::new();
 
-        // The request of the crate's client is repeated, whose response has bunq's key.
+        // Repeats the client's own request, because its response contains bunq's key.
         let body = sandbox.journal().into_iter().find(|call| call.path.ends_with("/installation")).unwrap().body;
         let installed = request(&http, Method::POST, format!("{}/installation", sandbox.base_url())).body(body);
         let installed: Value = serde_json::from_str(&installed.send().await.unwrap().text().await.unwrap()).unwrap();
@@ -150,7 +150,7 @@ impl Partner {
         self.sandbox.provision(id).unwrap()["status"] == "CANCELLED"
     }
 
-    /// The response to a read on which a fault is played.
+    /// The response to a read with this fault.
     async fn spoiled(&self, fault: Fault) -> Received {
         let id = self.sandbox.populate(1)[0];
         self.sandbox.inject(fault);
@@ -301,9 +301,9 @@ async fn a_strict_bank_refuses_every_body_that_is_not_signed() {
     assert!(client.provisions().close(id).await.unwrap().wait().await.unwrap().is_closed());
 }
 
-/// bunq documents one form of a client's key.
+/// bunq documents one form for a client's key.
 #[tokio::test]
-async fn an_installation_takes_the_documented_form_of_a_key_alone() {
+async fn an_installation_accepts_only_the_documented_form_of_a_key() {
     test_timeout::start();
     let partner = Partner::start().await;
     let key = common::vector_key("2048 bits");
@@ -563,7 +563,7 @@ async fn windows_roll_with_the_calls() {
     test_timeout::start();
     let window = Duration::from_millis(200);
     let partner = Partner::of(Sandbox::builder().rate_limit(&Operation::LIST_PROVISIONS, 2, window)).await;
-    // No window may hold three accepted calls.
+    // No window may have three accepted calls.
     let mut taken = Vec::new();
     while taken.len() < 6 {
         let sent = Instant::now();
@@ -621,7 +621,7 @@ async fn taking_the_journal_empties_it() {
     assert!(partner.sandbox.journal().is_empty());
 }
 
-/// A whole request for the closing of a provision, as bytes.
+/// A complete request that closes a provision, as bytes.
 fn closing_in_bytes(partner: &Partner, id: ProvisionId) -> String {
     let body = r#"{"status":"CANCELLED"}"#;
     format!(

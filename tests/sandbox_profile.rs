@@ -1,4 +1,4 @@
-//! What a sandbox can be started with: a profile, a seed, a saved state, addresses.
+//! The start options of a sandbox: a profile, a seed, a saved state, addresses.
 
 #![cfg(feature = "sandbox")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
@@ -83,7 +83,7 @@ async fn a_kept_context_survives_a_restart_from_a_saved_state() {
     drop((client, sandbox));
 
     let port = url.rsplit(':').next().unwrap().trim_end_matches("/v1").parse().unwrap();
-    // The listener of the first one may take a moment to be gone.
+    // The first sandbox's listener may take a moment to close.
     let restarted = loop {
         match Sandbox::builder().pace(Pace::Manual).port(port).saved_state(saved.clone()).start().await {
             Ok(restarted) => break restarted,

@@ -1,11 +1,11 @@
-//! Random schedules of faults over create, wait and close, by several tasks at once: no request is lost, none is carried
-//! out twice unnoticed, and every future ends. The bank creates another user for each request with the same
-//! `external_uuid`, and requests arrive late. Half of the banks sign their refusals, and each has a manner of its own to
-//! refuse a dead token.
+//! Random schedules of faults over create, wait and close, by several tasks at once: no request is lost, none is
+//! carried out twice unnoticed, and every future ends. The bank creates another user for each request with the same
+//! `external_uuid`, and requests arrive late. Half of the banks sign their refusals, and each has its own way to refuse
+//! a dead token.
 //!
-//! The seed of a schedule determines its faults; `BUNQ_PARTNER_SEED=17 cargo test --all-features --test
-//! schedules -- --nocapture` plays one again, and prints what its tasks got. The scheduling of the
-//! tasks and the session of earlier schedules are not determined by it, so a failure may need several runs to recur.
+//! The seed of a schedule determines its faults. `BUNQ_PARTNER_SEED=17 cargo test --all-features --test schedules --
+//! --nocapture` plays one again, and prints what its tasks got. The seed does not determine how the tasks are
+//! scheduled, nor the session of earlier schedules, so a failure may need several runs to recur.
 
 #![cfg(feature = "sandbox")]
 #![allow(clippy::unwrap_used, clippy::panic)]
@@ -25,7 +25,7 @@ use serde_json::Value;
 
 const SCHEDULES: u64 = 2000;
 
-/// How many sandboxes play schedules at once.
+/// The number of sandboxes that play schedules at the same time.
 const WORKERS: usize = 24;
 
 /// Far longer than any schedule whose futures all end.
@@ -33,10 +33,10 @@ const FOR_EVER: Duration = Duration::from_secs(120);
 
 const TRY: Duration = Duration::from_millis(250);
 
-/// The time of a verb.
+/// The time limit of a verb.
 const CALL: Duration = Duration::from_secs(20);
 
-/// How late a request arrives at most, and how long clients look for it.
+/// The longest delay of a request, and how long clients search for a late one.
 const LATE: u64 = 150;
 const LATE_ARRIVAL: Duration = Duration::from_millis(400);
 
@@ -71,7 +71,7 @@ fn fault(rng: &mut Rng) -> Injection {
         30 => Fault::RepeatedItems,
         _ => Fault::SlowDrip(Duration::from_millis(100)),
     };
-    // bunq has not carried out what it refuses itself.
+    // bunq has not carried out a request that it refuses itself.
     match fault {
         Fault::Status(500) | Fault::UnsignedStatus(_) | Fault::Drop | Fault::Truncated | Fault::Late(_) => {
             Injection::new(fault).carried_out(carried_out)
@@ -110,7 +110,7 @@ const UNEXPLAINED: [ErrorKind; 6] = [
 struct Story {
     new: NewProvision,
     created: Result<(), Error>,
-    /// How the wait for its readiness ended.
+    /// How the wait until it was ready ended.
     ready: Option<Result<(), Error>>,
     closed: Option<Result<(), Error>>,
     ended: Option<Result<ProvisionStatus, Error>>,
@@ -145,7 +145,7 @@ async fn live(client: Client) -> Story {
     story
 }
 
-/// What the bank has of what tasks have created.
+/// The provisions that the bank has made for the tasks.
 fn made_since(sandbox: &Sandbox, before: usize) -> Vec<Value> {
     sandbox.provision_ids()[before..].iter().map(|id| sandbox.provision(*id).unwrap()).collect()
 }
@@ -175,7 +175,8 @@ fn check(story: &Story, provisions: &[Value]) -> Result<(), String> {
         Some(Ok(told)) if told.as_str() != "CLOSED" || status != "CLOSED" => {
             Err(format!("{status}, but the wait told {told}"))
         }
-        // Errors that no fault explains: the provision exists, has not failed, and the client is configured correctly.
+        // Errors that no fault explains: the provision exists and has not failed, and the client is configured
+        // correctly.
         Some(Err(error)) if UNEXPLAINED.contains(&error.kind()) => Err(format!("the wait ended with {error}")),
         _ => Ok(()),
     }
@@ -194,7 +195,7 @@ async fn play(seed: u64, sandbox: &Sandbox, client: &Client, is_told: bool) {
     sandbox.clear_injections();
     let stories: Vec<_> = stories.into_iter().map(|story| story.unwrap()).collect();
     let now = made_since(sandbox, before);
-    // What is told as not done is not done either when what is on its way has arrived.
+    // A request that is reported as not done must not be done after late requests have arrived.
     tokio::time::sleep(Duration::from_millis(LATE)).await;
     let later = made_since(sandbox, before);
     for story in stories {

@@ -1,4 +1,4 @@
-//! What operators see of a call: its spans, as an OpenTelemetry exporter gets them, and its events.
+//! What operators see of a call: its spans, as an OpenTelemetry exporter receives them, and its events.
 
 #![cfg(feature = "sandbox")]
 #![allow(clippy::unwrap_used, clippy::panic)]
@@ -20,7 +20,7 @@ use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
 use tracing_subscriber::util::SubscriberInitExt as _;
 
-/// Keeps the spans that were exported.
+/// Stores the exported spans.
 #[derive(Default)]
 struct Exporter(InMemorySpanExporter);
 
@@ -38,7 +38,7 @@ impl Exporter {
         Registry::default().with(exported).with(logged.with_filter(LevelFilter::DEBUG)).init();
     }
 
-    /// The spans since the last time, the outer ones first.
+    /// Returns the spans since the last call, outer spans first.
     fn take(&self) -> String {
         let mut spans = self.0.get_finished_spans().unwrap();
         self.0.reset();
@@ -82,7 +82,7 @@ macro_rules! assert_spans {
     };
 }
 
-// One test, because a process has one subscriber.
+// This is one test, because a process has one subscriber.
 #[tokio::test]
 async fn spans_and_events_of_a_call() {
     test_timeout::start();
@@ -127,7 +127,7 @@ async fn spans_as_an_exporter_sees_them(sandbox: &Sandbox, client: &Client, know
 }
 
 async fn what_is_unknown_is_logged_once_each(sandbox: &Sandbox, client: &Client, id: ProvisionId, log: &Log) {
-    // Another client, which has reported nothing yet.
+    // Another client, which has not reported anything yet.
     let client = sandbox.client().base_url(client.base_url()).build().unwrap();
     sandbox.inject(Injection::new(Fault::UnknownStatus).on(&Operation::GET_PROVISION).times(3));
     for _ in 0..3 {
@@ -137,7 +137,7 @@ async fn what_is_unknown_is_logged_once_each(sandbox: &Sandbox, client: &Client,
     assert_eq!(told.matches("bunq sent a value that this version does not know").count(), 1, "{told}");
     assert!(told.contains("schema=\"ProvisionStatus\""), "{told}");
 
-    // So is an odd value of a member that nobody decides by.
+    // An odd value of a lenient member is reported too.
     sandbox.before_signing(|_, response: &mut RawResponse| {
         let body = String::from_utf8(response.body.clone()).unwrap();
         response.body = body.replace("\"style\":\"", "\"style\":7,\"_\":\"").into();

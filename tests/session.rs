@@ -1,4 +1,4 @@
-//! One task opens the session for all, and a dead session is replaced without a new installation.
+//! One task opens the session for all calls, and a dead session is replaced without a new installation.
 
 #![cfg(feature = "sandbox")]
 #![allow(clippy::unwrap_used, clippy::panic)]
@@ -41,7 +41,7 @@ async fn a_hundred_tasks_on_a_cold_client_open_one_session() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn a_dead_session_is_replaced_once_by_a_session_alone() {
+async fn a_dead_session_is_replaced_once_without_a_new_installation() {
     test_timeout::start();
     let (sandbox, client) = start().await;
     ready(&client).await;
@@ -95,7 +95,7 @@ async fn a_token_that_stays_refused_is_renewed_once() {
 async fn a_session_is_renewed_before_it_runs_out() {
     test_timeout::start();
     let (sandbox, client) = start().await;
-    // bunq says that the session lasts 0 s: each call opens a new one rather than get a 401.
+    // bunq says that the session lasts 0 s, so each call opens a new one before it can get a 401.
     sandbox.before_signing(|_, response| {
         let body = String::from_utf8(response.body.clone()).unwrap();
         response.body = body.replace("\"session_timeout\":604800", "\"session_timeout\":0").into();
@@ -155,7 +155,7 @@ async fn an_end_does_not_forget_a_session_that_was_opened_meanwhile() {
     while calls(&sandbox, "DELETE", "/session/0").is_empty() {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
-    // The session has ended at bunq, so this call opens another.
+    // The session has ended at bunq, so this call opens another one.
     client.provisions().get(id).await.unwrap();
     ending.await.unwrap().unwrap();
     client.provisions().get(id).await.unwrap();
@@ -169,7 +169,7 @@ async fn a_dropped_call_does_not_cancel_the_opening() {
     {
         let provisions = client.provisions();
         let mut call = Box::pin(provisions.get(id(1)));
-        // One poll starts the opening; then the call is dropped.
+        // One poll starts the opening. Then the call is dropped.
         assert!(futures_util::poll!(&mut call).is_pending());
     }
     assert_eq!(client.provisions().get(id(1)).await.unwrap_err().kind(), ErrorKind::NotFound);
@@ -186,12 +186,12 @@ async fn a_stale_failure_is_not_returned_to_a_new_call() {
         let mut call = Box::pin(provisions.get(id(1)));
         assert!(futures_util::poll!(&mut call).is_pending());
     }
-    // The opening fails, as the journal shows.
+    // The opening fails, as the sandbox's journal shows.
     while sandbox.journal().iter().all(|call| call.fault.is_none()) {
         tokio::task::yield_now().await;
     }
     let error = client.provisions().get(id(1)).await.unwrap_err();
-    // The next call may still share the opening that fails, but no call after it does.
+    // The next call may still share the failing opening, but no call after it does.
     assert!([ErrorKind::NotFound, ErrorKind::Maintenance].contains(&error.kind()), "{error}");
     assert_eq!(client.provisions().get(id(1)).await.unwrap_err().kind(), ErrorKind::NotFound);
 }
@@ -214,11 +214,11 @@ async fn clients_built_apart_have_separate_sessions() {
     let builder = sandbox.client().retry(once());
     builder.clone().build().unwrap().open_session().await.unwrap();
     let error = builder.api_key("sandbox_another").build().unwrap().open_session().await.unwrap_err();
-    // bunq refuses it; the session of the other client is not used.
+    // bunq refuses the key. The session of the other client is not used.
     assert_eq!(error.status(), Some(400), "{error}");
 }
 
-/// Every manner in which bunq refuses a dead token.
+/// Every way in which bunq refuses a dead token.
 const MANNERS: [DeadToken; 3] =
     [DeadToken::Unauthorized, DeadToken::InsufficientAuthentication, DeadToken::InsufficientAuthorisation];
 
@@ -249,11 +249,11 @@ async fn a_real_403_leads_to_one_session_at_most() {
         assert!(!error.is_retryable() && error.to_string().contains("are not the reason"), "{error}");
     }
     assert_eq!(handshakes(&sandbox), [1, 1, 2]);
-    // Nobody knows whether the session is alive.
+    // It is unknown whether the session is alive.
     sandbox.inject(Injection::new(Fault::UnsignedStatus(502)).on(&Operation::GET_INSTALLATION).times(4));
     assert_eq!(client.provisions().get(id).await.unwrap_err().kind(), ErrorKind::Unauthorized);
     assert_eq!(handshakes(&sandbox), [1, 1, 2]);
-    // A session that dies meanwhile is replaced nevertheless.
+    // A session that dies meanwhile is still replaced.
     sandbox.clear_injections();
     let sandbox_403 = Sandbox::builder().dead_token(DeadToken::InsufficientAuthorisation).start().await.unwrap();
     let client = sandbox_403.client().build().unwrap();
@@ -262,7 +262,7 @@ async fn a_real_403_leads_to_one_session_at_most() {
     sandbox_403.end_sessions();
     client.provisions().list().page().await.unwrap();
 
-    // Other words do not cost a session.
+    // A 403 with another text does not cost a session.
     let before = handshakes(&sandbox_403);
     sandbox_403.inject(Injection::new(Fault::Status(403)).on(&Operation::LIST_PROVISIONS));
     assert_eq!(client.provisions().list().page().await.unwrap_err().kind(), ErrorKind::Forbidden);
@@ -295,7 +295,7 @@ async fn an_end_does_not_believe_a_forged_refusal() {
     ready(&client).await;
     sandbox.inject(Injection::new(Fault::Status(401)).on(&Operation::DELETE_SESSION));
     assert_eq!(client.end_session().await.unwrap_err().kind(), ErrorKind::Unauthorized);
-    // The token lives on, and so it can be ended.
+    // The token is still valid, so the session can be ended.
     client.end_session().await.unwrap();
     assert_eq!(calls(&sandbox, "DELETE", "/session/0").iter().filter(|call| call.carried_out).count(), 1);
     assert_eq!(handshakes(&sandbox), [1, 1, 1]);
@@ -315,7 +315,7 @@ async fn a_forgotten_installation_in_memory_is_made_anew() {
 }
 
 #[tokio::test]
-async fn an_installation_is_made_anew_once_per_window_and_after_a_clear_refusal_alone() {
+async fn an_installation_is_replaced_once_per_window_and_only_after_a_clear_refusal() {
     test_timeout::start();
     let hour = Duration::from_secs(3600);
     for (fault, installations) in [

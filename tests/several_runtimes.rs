@@ -1,4 +1,4 @@
-//! One client shared by several runtimes, each of which ends when it likes, as where each test has a runtime of its own.
+//! One client shared by several runtimes that end at any time, as when each test has its own runtime.
 
 #![cfg(feature = "sandbox")]
 #![allow(clippy::unwrap_used, clippy::panic)]
@@ -25,10 +25,10 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
-/// Far longer than anything here takes. What is waited for without end ends here.
+/// Far longer than anything here takes. An endless wait fails here.
 const HANG: Duration = Duration::from_secs(60);
 
-/// A bank in a runtime of its own, which outlives those of its callers.
+/// A bank in its own runtime, which outlives those of its callers.
 struct Bank {
     runtime: Runtime,
     sandbox: Sandbox,
@@ -41,12 +41,12 @@ impl Bank {
         Self { runtime, sandbox }
     }
 
-    /// A client that makes each attempt once.
+    /// A client that makes only one attempt.
     fn client(&self) -> ClientBuilder {
         self.sandbox.client().retry(once())
     }
 
-    /// A box before the bank, which holds the next request back that has this text.
+    /// A middlebox in front of the bank, which holds back the next request with this text.
     fn gate(&self, text: &'static str) -> Gate {
         let bank = self.sandbox.base_url().trim_start_matches("http://").trim_end_matches("/v1");
         let bank: SocketAddr = bank.parse().unwrap();
@@ -103,7 +103,7 @@ impl Gate {
         self.held.recv_timeout(HANG).unwrap();
     }
 
-    /// Lets it through.
+    /// Lets the request through.
     fn open(&self) {
         self.opened.notify_one();
     }
@@ -154,7 +154,7 @@ fn what_is_waited_for_ends_well_whatever_ends_beside_it() {
     });
     let failures = failures.into_inner().unwrap();
     assert!(failures.is_empty(), "{} of {}: {failures:#?}", failures.len(), waited_for.len());
-    // All runtimes but this one have ended.
+    // All other runtimes have ended.
     single().block_on(async {
         for id in waited_for {
             assert!(client.provisions().get(id).await.unwrap().is_closed());
@@ -171,7 +171,7 @@ fn a_call_outlives_the_runtime_that_has_called_before() {
     let id = bank.sandbox.populate(1)[0];
     for end in ENDS {
         let (here, there) = (threaded(1), threaded(1));
-        // It has kept a connection.
+        // It has pooled a connection.
         there.block_on(client.provisions().get(id)).unwrap();
         gate.close();
         let provisions = client.provisions();
@@ -183,7 +183,7 @@ fn a_call_outlives_the_runtime_that_has_called_before() {
     }
 }
 
-/// Waits for two provisions, which takes a page of the listing.
+/// Waits for two provisions, which reads a page of the listing.
 async fn wait_for_two(client: &Client, ids: &[ProvisionId]) -> Result<(), bunq_partner::Error> {
     let waits = ids[..2].iter().map(|id| client.provisions().wait_until_closed(*id).wait());
     try_join_all(waits).await.map(drop)
@@ -203,7 +203,7 @@ fn whoever_still_waits_takes_the_polling_over() {
         let client = client.clone();
         there.spawn(async move { wait_for_two(&client, &ids).await });
         gate.wait();
-        // It joins the poller of the other runtime.
+        // The wait joins the poller of the other runtime.
         let mut waiting = pin!(closing.wait());
         assert!(here.block_on(async { poll!(&mut waiting).is_pending() }));
         end(there);
@@ -237,7 +237,7 @@ fn whoever_still_waits_opens_the_session() {
     }
 }
 
-/// Runtimes end at any step of an opening, also between the end of a connection or of a write and that of the opening.
+/// Runtimes end at any step of an opening, even between the end of a connection or a write and the end of the opening.
 #[test]
 fn a_session_is_opened_whatever_ends_beside_it() {
     test_timeout::start();
@@ -257,7 +257,7 @@ fn a_session_is_opened_whatever_ends_beside_it() {
                 scope.spawn(|| {
                     let (runtime, opening) = (threaded(2), client.clone());
                     runtime.spawn(async move { opening.open_session().await });
-                    // Sooner or later, the one that waits makes this many calls.
+                    // At some point, the waiting runtime makes this many calls.
                     let calls = fastrand::usize(0..=4);
                     while bank.sandbox.journal().len() < calls && !is_over.load(Ordering::Relaxed) {
                         thread::yield_now();
@@ -274,7 +274,7 @@ fn a_session_is_opened_whatever_ends_beside_it() {
     }
 }
 
-/// A runtime that is there, and in which nobody waits for anything, does nothing.
+/// A runtime that exists but is not being run makes no progress.
 #[test]
 fn a_runtime_that_is_not_run_holds_up_nobody() {
     test_timeout::start();
@@ -283,7 +283,7 @@ fn a_runtime_that_is_not_run_holds_up_nobody() {
     let client = bank.client().base_url(&gate.base_url).build().unwrap();
     let ids = bank.sandbox.populate(7);
     let (first, second) = (single(), single());
-    // It has kept a connection, and was the poller.
+    // It has pooled a connection, and ran the poller.
     for (runtime, id) in [&first, &second, &first, &second].into_iter().zip(&ids[3..]) {
         runtime.block_on(async { timeout(HANG, close(&client, *id)).await.unwrap().unwrap() });
     }
@@ -295,7 +295,7 @@ fn a_runtime_that_is_not_run_holds_up_nobody() {
     second.block_on(async { timeout(HANG, close(&client, ended)).await.unwrap().unwrap() });
 }
 
-/// A task that holds a permit, or a place before others, gives it back with the end of its runtime.
+/// When a runtime ends, its tasks return their permits and their places in the queue.
 #[test]
 fn permits_and_places_are_given_back() {
     test_timeout::start();
@@ -326,7 +326,7 @@ fn record(row: u64) -> RowRecord {
     serde_json::from_str(&json).unwrap()
 }
 
-/// What is handed to a runtime that has ended is not done.
+/// Work that is handed to a runtime that has ended is not done.
 #[test]
 fn a_journal_is_written_after_a_runtime_has_ended() {
     test_timeout::start();

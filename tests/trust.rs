@@ -84,14 +84,15 @@ async fn a_tampered_handshake_leads_to_no_session() {
         assert_eq!(error.kind(), ErrorKind::Signature, "{step}");
         assert!(calls(&sandbox, "GET", "/1").is_empty(), "{step}");
 
-        // The completed steps are kept, and the opening is resumed once the responses are good again.
+        // The completed steps are stored, and the opening resumes once the responses are good again.
         sandbox.clear_edits();
         assert_eq!(client.provisions().get(id(1)).await.unwrap_err().kind(), ErrorKind::NotFound);
         assert_eq!(calls(&sandbox, "POST", "/installation").len(), if step == "/installation" { 2 } else { 1 });
     }
 }
 
-/// A client whose installation brings another key than the sandbox signs with, or the same in another form.
+/// A client whose installation brings another key than the one that the sandbox signs with, or the same key in another
+/// form.
 async fn installed_with(key: impl Fn(&str) -> String + Send + 'static, is_signed: bool) -> (Sandbox, Client) {
     let (sandbox, client) = start_without_retries().await;
     sandbox.before_signing(move |call, response| {
@@ -112,7 +113,7 @@ async fn installed_with(key: impl Fn(&str) -> String + Send + 'static, is_signed
     (sandbox, client)
 }
 
-/// A bank whose key verifies nothing is told from one that signs wrongly.
+/// The error tells a key that cannot verify from a wrong signature.
 #[tokio::test]
 async fn a_key_that_cannot_verify_is_refused_where_it_is_read() {
     test_timeout::start();
@@ -156,7 +157,7 @@ async fn another_banks_signature_is_not_bunqs() {
     other.after_signing(move |_, response| send.send(response.clone()).unwrap());
     other_client.provisions().get(other_id).await.unwrap();
     let foreign = receive.recv().unwrap();
-    // It says that it belongs to the request.
+    // The response claims to belong to the request.
     sandbox.after_signing(move |call, response| {
         *response = foreign.clone();
         let echo = response.headers.iter_mut().find(|(name, _)| name == "X-Bunq-Client-Request-Id").unwrap();

@@ -1,5 +1,5 @@
-//! The vectors themselves: each case tests something, and together they cover the document. The tests that run the
-//! crate against them are in the modules that sign, verify and decode.
+//! Tests the vectors themselves: each case tests something, and together they cover the document. The tests that run
+//! the crate against them are in the modules that sign, verify and decode.
 
 #![allow(clippy::unwrap_used)]
 
@@ -50,7 +50,7 @@ fn cases_are_consistent_and_cover_every_operation() {
                 case["name"]
             );
             let there = case["body"].pointer(pointer).unwrap_or(&Value::Null);
-            // What stands there is odd, and reads as nothing.
+            // The value is odd, and reads as absent.
             let is_odd = case["lenient"] == true && expected.is_null();
             let is_so = there == expected || (expected.is_null() && there == &json!([])) || is_odd;
             assert!(is_so, "{}: {pointer} is {there}", case["name"]);

@@ -1,4 +1,4 @@
-//! Many waiters poll together, and each gets its own outcome.
+//! Many waiters share polls, and each gets its own outcome.
 
 #![cfg(feature = "sandbox")]
 #![allow(clippy::unwrap_used, clippy::panic)]
@@ -13,7 +13,7 @@ use common::{calls, once, person, quick, ready, start, start_without_retries};
 use futures_util::StreamExt as _;
 use futures_util::future::join_all;
 
-/// Closes provisions, many at a time; returns their waiters.
+/// Closes many provisions at once, and returns their waiters.
 async fn close(client: &Client, ids: Vec<ProvisionId>) -> Vec<Waiter> {
     let closing = ids.into_iter().map(|id| {
         let provisions = client.provisions();
@@ -223,7 +223,7 @@ async fn a_revoked_api_key_ends_every_wait_at_once() {
     assert_eq!(calls(&sandbox, "POST", "/session-server").len(), before + 1);
 }
 
-/// The statuses that the provisions are expected to have come first: the others are in use, or were closed before.
+/// The expected statuses are polled first: the other provisions are active, or were closed before.
 #[tokio::test(start_paused = true)]
 async fn a_few_among_many_are_found_with_few_calls() {
     test_timeout::start();
@@ -269,7 +269,7 @@ async fn a_refusal_that_is_not_bunqs_does_not_end_a_wait_or_a_read() {
     for status in [401, 403, 404] {
         sandbox.inject(Injection::new(Fault::UnsignedStatus(status)).on(&Operation::GET_PROVISION).times(3));
         client.provisions().get(id).await.unwrap();
-        // More than a call has attempts.
+        // More often than a call has attempts.
         sandbox.inject(Injection::new(Fault::UnsignedStatus(status)).on(&Operation::GET_PROVISION).times(9));
         quick(client.provisions().wait_until_closed(id)).wait().await.unwrap();
         // No session can be opened for a while.
@@ -298,7 +298,7 @@ async fn the_poll_interval_is_the_clients_or_the_waiters_own() {
     assert!(polls(quick(client.provisions().wait_until_closed(id))).await > 5);
 }
 
-/// A session can be opened once in a window. A wait has the time.
+/// Only one session can be opened per window. A wait has enough time for the next window.
 #[tokio::test(start_paused = true)]
 async fn a_session_that_is_refused_twice_does_not_end_a_wait() {
     test_timeout::start();

@@ -1,5 +1,5 @@
-//! bunq's contract for closing a provision byte by byte, and what holds for every request. Snapshots of all operations
-//! are in src/api/tests.rs.
+//! bunq's contract for closing a provision byte by byte, and what holds for every request. The snapshots of all
+//! operations are in src/api/tests.rs.
 
 #![cfg(feature = "sandbox")]
 #![allow(clippy::unwrap_used, clippy::panic)]
@@ -11,7 +11,7 @@ use bunq_partner::sandbox::{ReceivedSignature, Sandbox};
 use common::{calls, id, quick, ready, start};
 use insta::assert_snapshot;
 
-/// bunq's description of the call, and its two responses.
+/// bunq's description of the call, and both of its responses.
 #[tokio::test]
 async fn closing_a_provision_byte_by_byte() {
     test_timeout::start();
@@ -85,7 +85,7 @@ async fn nothing_but_the_installation_leaves_unsigned() {
     assert_eq!(calls(&sandbox, "POST", "/installation").len(), 1);
 }
 
-/// The table of operations from the document's `x-bunq-*`. A change of it changes how the client calls bunq.
+/// The table of operations from the document's `x-bunq-*` members. A change here changes how the client calls bunq.
 #[test]
 fn the_operation_table() {
     test_timeout::start();

@@ -1,4 +1,4 @@
-//! What the tests share: a bunq on loopback, a client for it, and a store.
+//! Shared parts of the tests: a bunq on loopback, a client for it, and a store.
 
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -43,7 +43,7 @@ pub fn id(id: u64) -> ProvisionId {
     id.try_into().unwrap()
 }
 
-/// Polls without a pause: the sandbox moves on with each read.
+/// Polls without a pause: the sandbox advances with each read.
 pub fn quick(waiter: Waiter) -> Waiter {
     waiter.poll_interval(Duration::from_millis(1))
 }
@@ -73,7 +73,7 @@ impl Folder {
         self.0.join(name)
     }
 
-    /// The path of a file in it, which is made with this text, for its owner alone.
+    /// Makes a file with this text that only its owner can read and write, and returns its path.
     pub fn file(&self, name: &str, text: &str) -> PathBuf {
         let path = self.path(name);
         std::fs::write(&path, text).unwrap();
@@ -89,7 +89,7 @@ impl Drop for Folder {
     }
 }
 
-/// A store in memory, to be shared by the clients of a test.
+/// A store in memory that the clients of a test can share.
 #[derive(Clone, Default)]
 pub struct MemoryStore {
     stored: Arc<Mutex<Option<Secret>>>,
@@ -129,7 +129,7 @@ impl ContextStore for MemoryStore {
     }
 }
 
-/// A public key of the vectors.
+/// A public key from the vectors.
 pub fn vector_key(name: &str) -> String {
     let vectors: serde_json::Value = serde_json::from_str(include_str!("../../openapi/vectors/keys.json")).unwrap();
     let case = vectors["cases"].as_array().unwrap().iter().find(|case| case["name"] == name).unwrap().clone();
@@ -142,12 +142,12 @@ pub fn in_pkcs1(pem: &str) -> String {
     pem::encode(&pem::Pem::new("RSA PUBLIC KEY", key.as_ref()))
 }
 
-/// Collects every line that is logged.
+/// Collects all log lines.
 #[derive(Clone, Default)]
 pub struct Log(Arc<Mutex<Vec<u8>>>);
 
 impl Log {
-    /// What has been logged since the last time.
+    /// Returns what was logged since the last call.
     pub fn take(&self) -> String {
         String::from_utf8(std::mem::take(&mut *self.0.lock().unwrap())).unwrap()
     }

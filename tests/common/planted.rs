@@ -1,4 +1,4 @@
-//! bunq's documented bodies, with a secret planted in every text that can hold one.
+//! bunq's documented bodies, with a secret planted in every text that can contain one.
 
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used)]
 
@@ -6,7 +6,7 @@ use bunq_partner::Operation;
 use bunq_partner::sandbox::{JournalEntry, Sandbox};
 use serde_json::{Value, json};
 
-/// What all planted secrets begin with.
+/// The beginning of all planted secrets.
 pub const PLANTED: &str = "qzx-planted-";
 
 /// A response of bunq's.
@@ -17,7 +17,7 @@ pub struct Documented {
     pub body: Value,
 }
 
-/// The examples of the document and the vectors, without those that are alike.
+/// The examples of the document and the vectors, without duplicates.
 pub fn documented() -> Vec<Documented> {
     let document: Value = serde_saphyr::from_str(include_str!("../../openapi/bunq-partner.yaml")).unwrap();
     let resolved = |value: &Value| match value["$ref"].as_str() {
@@ -58,10 +58,11 @@ pub fn secret_members() -> Vec<String> {
     secret
 }
 
-/// The shapes in which a secret may come: as documented, and not.
+/// The shapes in which a secret may come: the documented one, and others.
 pub const SHAPES: [fn(&str) -> Value; 3] = [|text| json!(text), |text| json!({ "value": text }), |text| json!([text])];
 
-/// Plants in every member that is secret, adds such members to each object, and the caller's own secrets to the texts of an error.
+/// Plants a secret in every secret member, adds such members to each object, and adds the caller's own secrets to the
+/// texts of an error.
 fn plant(value: &mut Value, secret: &[String], shape: fn(&str) -> Value, own: &str) {
     match value {
         Value::Object(members) => {
@@ -73,7 +74,7 @@ fn plant(value: &mut Value, secret: &[String], shape: fn(&str) -> Value, own: &s
                     member => plant(member, secret, shape, own),
                 }
             }
-            // What an example need not show of a credential, of an OAuth request and of an error, and what bunq may add.
+            // A credential, an OAuth request and an error also get members that an example may lack or bunq may add.
             if ["expiry_time", "scope", "error_description"].iter().any(|name| members.contains_key(*name)) {
                 for name in secret {
                     members.entry(name.clone()).or_insert_with(|| shape(&format!("{PLANTED}added-{name}")));
@@ -88,7 +89,7 @@ fn plant(value: &mut Value, secret: &[String], shape: fn(&str) -> Value, own: &s
     }
 }
 
-/// A body in which secrets are planted, and an item that nobody knows.
+/// The body with planted secrets, and with an item of an unknown type.
 fn planted(documented: &Documented, secret: &[String], shape: fn(&str) -> Value, own: &str) -> Value {
     let mut body = documented.body.clone();
     plant(&mut body, secret, shape, own);
@@ -106,13 +107,13 @@ pub fn is_of(operation: &Operation, call: &JournalEntry) -> bool {
     call.method == operation.method && matches
 }
 
-/// Lets the sandbox respond to an operation with a body in which secrets are planted.
+/// Makes the sandbox respond to an operation with a body that has planted secrets.
 pub fn respond(sandbox: &Sandbox, documented: &Documented, secret: &[String], shape: fn(&str) -> Value) {
     let (documented, secret) = (documented.clone(), secret.to_vec());
     let key = sandbox.api_key().expose().to_owned();
     sandbox.before_signing(move |call, response| {
         if is_of(documented.operation, call) {
-            // A refusal and a warning may repeat what bunq was told.
+            // A refusal and a warning may repeat what the client sent.
             let token = call.header("x-bunq-client-authentication");
             let own = token.map(|token| format!(" {key} {token}")).unwrap_or_default();
             response.status = documented.status;

@@ -1,5 +1,5 @@
-//! TLS before the sandbox, by an authority that nobody knows but the tests. Those that use it name its path: where rcgen is
-//! linked, some types of others are not inferred any more.
+//! TLS in front of the sandbox, with an authority that only the tests know. Tests that use this module name it by its
+//! path: linking rcgen breaks type inference in some other tests.
 
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used)]
 
@@ -16,7 +16,7 @@ use tokio_rustls::rustls::pki_types::PrivateKeyDer;
 use tokio_rustls::rustls::server::WebPkiClientVerifier;
 use tokio_rustls::rustls::{self, RootCertStore, ServerConfig};
 
-/// An authority that nobody knows but these tests.
+/// An authority that only these tests trust.
 pub struct Authority(CertifiedIssuer<'static, KeyPair>);
 
 impl Authority {
@@ -55,7 +55,7 @@ impl Authority {
         certificate.pem() + &key.serialize_pem()
     }
 
-    /// The server's side of TLS, for these names. It asks for a certificate of the client's if `is_mutual`.
+    /// The server's side of TLS for these names. If `is_mutual`, it asks for a client certificate.
     pub fn server(
         &self,
         names: &[&str],
@@ -88,12 +88,12 @@ pub fn address_of(sandbox: &Sandbox) -> SocketAddr {
     sandbox.base_url().trim_start_matches("http://").trim_end_matches("/v1").parse().unwrap()
 }
 
-/// Ends TLS before the sandbox.
+/// Terminates TLS in front of the sandbox.
 pub async fn terminate_tls(sandbox: &Sandbox, acceptor: TlsAcceptor) -> SocketAddr {
     terminate_each(sandbox, move || acceptor.clone()).await
 }
 
-/// Ends TLS before the sandbox, of each connection in this way.
+/// Terminates TLS in front of the sandbox, with an acceptor of its own for each connection.
 pub async fn terminate_each(
     sandbox: &Sandbox,
     mut acceptor: impl FnMut() -> TlsAcceptor + Send + 'static,
