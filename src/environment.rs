@@ -27,8 +27,8 @@ impl Environment {
         }
     }
 
-    /// Whether a base URL is one that a client takes and stays on this machine: it may be plain HTTP, is reached without a
-    /// proxy, and is no server of bunq's.
+    /// Whether a base URL is valid for a client and stays on this machine. Such a URL may be plain HTTP, is reached
+    /// without a proxy, and is not a server of bunq's.
     pub fn is_loopback(base_url: &str) -> bool {
         check_base_url(base_url).is_ok_and(|url| is_loopback(&url))
     }
@@ -58,10 +58,10 @@ impl FromStr for Environment {
     }
 }
 
-/// Reads a base URL: HTTPS, or loopback.
+/// Parses a base URL: HTTPS, or loopback.
 pub(crate) fn check_base_url(text: &str) -> Result<Url, Error> {
     let refused = |problem: &str| Error::invalid_input("base_url", problem);
-    // A password is not shown, also where the rest of it is taken for a port and a path.
+    // Do not show a password, even if the rest of the URL parses as a port and a path.
     if text.contains('@') {
         return Err(refused("it holds a user name or a password, which bunq does not take"));
     }
@@ -76,7 +76,7 @@ pub(crate) fn check_base_url(text: &str) -> Result<Url, Error> {
     }
 }
 
-/// Whether a URL stays on this machine, so that it needs no TLS and takes no proxy.
+/// Whether a URL stays on this machine, so that it needs no TLS and no proxy.
 pub(crate) fn is_loopback(url: &Url) -> bool {
     url.host_str().is_some_and(|host| {
         let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();

@@ -107,7 +107,7 @@ fn one_line_names_the_innermost_cause() {
 }
 
 #[test]
-fn what_is_held_up_has_all_of_the_last_failure_and_tells_it_once() {
+fn a_held_up_call_has_the_details_of_the_last_failure_and_tells_them_once() {
     test_timeout::start();
     let last = refused(ErrorKind::RateLimited, &Operation::CREATE_SESSION, 429, true);
     let last = last.with_retry_after(Some(Duration::from_secs(7)));
@@ -122,7 +122,7 @@ fn what_is_held_up_has_all_of_the_last_failure_and_tells_it_once() {
 }
 
 #[test]
-fn what_was_last_seen_is_had_by_its_type() {
+fn what_was_last_seen_is_found_by_its_type() {
     test_timeout::start();
     let error = Error::new(ErrorKind::WaitTimeout, Sent::Responded, "it is not closed").with_last_seen(Arc::new(7_u8));
     assert_eq!((error.last_seen::<u8>(), error.last_seen::<u16>()), (Some(&7), None));

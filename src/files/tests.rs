@@ -210,7 +210,7 @@ fn a_text_is_read_up_to_its_bound() {
 }
 
 #[test]
-fn a_file_is_made_for_its_owner_alone() {
+fn a_file_is_made_with_access_for_only_its_owner() {
     test_timeout::start();
     let folder = Folder::new();
     let file = folder.0.join("file");

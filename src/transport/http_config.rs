@@ -188,9 +188,10 @@ impl HttpConfig {
         self
     }
 
-    /// Makes the HTTP client that a [`Client`](crate::Client) with these settings has for this base URL, for requests that the
-    /// crate does not make: it takes the same way, and trusts the same certificates. It adds no headers of bunq's, signs and
-    /// verifies nothing and keeps no rate limit. A connection must be there within 10 seconds; a request has no timeout.
+    /// Makes the HTTP client that a [`Client`](crate::Client) with these settings uses for this base URL, for requests
+    /// that this crate does not make. It takes the same proxy and trusts the same certificates. It adds no headers of
+    /// bunq's, does not sign or verify, and keeps to no rate limit. Connecting may take at most 10 seconds; a request
+    /// has no timeout.
     ///
     /// # Errors
     ///
@@ -200,8 +201,8 @@ impl HttpConfig {
         self.client(&check_base_url(base_url)?, CONNECT_TIMEOUT, Reuse::Allowed)
     }
 
-    /// The proxy through which a client with these settings reaches this base URL; `None` if it needs none. What
-    /// `customize` adds is not known here.
+    /// The proxy through which a client with these settings reaches this base URL; `None` if it needs none. A proxy
+    /// that `customize` adds is not taken into account.
     ///
     /// # Errors
     ///

@@ -268,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn a_signature_holds_for_its_own_message_and_key_alone() {
+    fn a_signature_holds_only_for_its_own_message_and_key() {
         test_timeout::start();
         let (signing, verifying) = pair();
         let signature = signing.sign(b"{\"status\":\"CANCELLED\"}").unwrap();

@@ -271,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn a_damaged_context_is_refused_with_its_position_alone() {
+    fn a_damaged_context_is_refused_with_only_its_position() {
         test_timeout::start();
         let damaged = |what: &str| {
             format!(

@@ -150,7 +150,7 @@ fn any_json() -> impl Strategy<Value = Value> {
 proptest! {
     /// Whatever value a lenient member has, the provision and the members after it are read.
     #[test]
-    fn no_value_of_a_lenient_member_costs_the_provision(
+    fn no_value_of_a_lenient_member_breaks_the_provision(
         member in prop_oneof![
             Just("label_user"), Just("oauth_request"), Just("products"), Just("created"), Just("action_required")
         ],

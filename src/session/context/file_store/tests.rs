@@ -152,7 +152,7 @@ fn anything_but_a_text_file_is_refused_and_not_replaced() {
 
 #[cfg(unix)]
 #[test]
-fn files_are_made_for_their_owner_alone() {
+fn files_are_made_with_access_for_only_their_owner() {
     test_timeout::start();
     use std::os::unix::fs::PermissionsExt as _;
 
