@@ -7,7 +7,7 @@
 //! | Functions | [`open_secret`], [`open_public`] | [`open_kept`], [`create_kept`], [`replace_kept`] | [`check_folder`] |
 //! | *Kind* | a regular file or a pipe, also through a symbolic link | a regular file, not through a symbolic link | a folder, also through a symbolic link |
 //! | *Owner* | the user of the process, or root | the user of the process | the user of the process, or root |
-//! | *Hard links* | any number | one: a second one is refused | |
+//! | *Names* (hard links) | any number | one: a second one is refused | |
 //! | *Others* can write | refused, for the group as for everybody | see the next lines | everybody: refused without the sticky bit; a group: refused unless the process belongs to it |
 //! | *The group* can read | [`open_secret`]: refused if `chmod 600` works, otherwise accepted, as with systemd's credentials and Kubernetes's `fsGroup` | the group's permissions are removed, and `tracing` gets an event | allowed |
 //! | *Everybody* can read | [`open_secret`]: refused if `chmod 600` works, otherwise accepted with a warning, as with Docker's secrets | refused, because the content may be known or changed | allowed |

@@ -24,8 +24,8 @@ const FORMAT: Format = Format {
 /// Writes a [`Receipt`] of each response to `create_provision` and `update_provision`, so of each creation, closing and
 /// reset. Clones write to the same file.
 ///
-/// The file follows the rule of [`files`](crate::files) for kept files: only its owner can read and write it (mode
-/// 0600). It has one line of JSON for each receipt, and lines are only added. One process uses it at a time.
+/// The file follows the rule of [`files`](crate::files) for kept files: only its owner can read and write it (mode 0600).
+/// It has one line of JSON for each receipt, and lines are only added. One process uses it at a time.
 ///
 /// A call returns when its receipt is synced. If writing the receipt fails, the call does not fail: check
 /// [`failure`](Self::failure) before you continue. [`ReceiptReader`](crate::ReceiptReader) checks the receipts.
