@@ -7,8 +7,8 @@ mod common;
 use std::time::Duration;
 
 use bare::Bare;
-use bunq_partner::sandbox::{JournalEntry, RawResponse, Sandbox};
 use bunq_partner::{Client, Environment, Operation, ProvisionId};
+use bunq_partner_sandbox::{JournalEntry, RawResponse, Sandbox};
 use common::{API_KEY, Result, Server, Spread, cpu_time, role, runtime, serve};
 
 const ID: u64 = 1_000_000;

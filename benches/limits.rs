@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use bunq_partner::sandbox::{JournalEntry, Sandbox, SandboxBuilder};
 use bunq_partner::{ClientBuilder, Operation, PageSize};
+use bunq_partner_sandbox::{JournalEntry, Sandbox, SandboxBuilder};
 use common::{Result, role};
 use futures_util::TryStreamExt;
 use futures_util::future::{join_all, try_join_all};

@@ -3,9 +3,9 @@
 
 mod common;
 
-use bunq_partner::sandbox::Sandbox;
 use bunq_partner::types::{ListProvisionsQuery, RequestedStatus, UpdateProvisionRequest};
 use bunq_partner::{Client, Environment, NewProvision, Operation, PageSize, ProvisionId, RetryPolicy, Uuid};
+use bunq_partner_sandbox::Sandbox;
 use common::{API_KEY, Result, Server, Spread, another, peak_memory, role, runtime, serve};
 use futures_util::TryStreamExt;
 

@@ -1,5 +1,5 @@
 //! `cargo add bunq-partner`, with `cargo add tokio --features macros,rt-multi-thread`; for your tests
-//! `cargo add --dev bunq-partner --features sandbox`. [All features](#adding-it).
+//! `cargo add --dev bunq-partner-sandbox`. [All features](#adding-it).
 //!
 #![doc = include_str!("../README.md")]
 #![cfg_attr(docsrs, feature(doc_cfg))]
@@ -15,8 +15,6 @@ pub mod files;
 mod operation;
 mod provisions;
 mod receipts;
-#[cfg(feature = "sandbox")]
-pub mod sandbox;
 mod session;
 mod sync;
 mod text;

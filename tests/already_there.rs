@@ -1,6 +1,5 @@
 //! Creating users that bunq already has: one or many, with a new journal, a lost one, or none.
 
-#![cfg(feature = "sandbox")]
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod common;
@@ -8,11 +7,11 @@ mod common;
 use std::time::Duration;
 
 use bunq_partner::jiff::civil::date;
-use bunq_partner::sandbox::{Fault, Injection, Pace, Sandbox};
 use bunq_partner::{
     Acceptance, Bulk, Client, ErrorKind, Journal, JournalStart, MemoryJournal, NewProvision, Operation, Provision,
     ProvisionId, RowRecord, RowState,
 };
+use bunq_partner_sandbox::{Fault, Injection, Pace, Sandbox};
 use common::{at_once, person};
 use futures_util::{StreamExt, TryStreamExt, stream};
 

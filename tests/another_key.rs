@@ -1,7 +1,6 @@
 //! bunq has a new key, or has forgotten the installation: one client that reinstalls repairs all clients that share its
 //! store.
 
-#![cfg(feature = "sandbox")]
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod common;
@@ -13,11 +12,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use bunq_partner::sandbox::{Fault, Injection, Sandbox};
 use bunq_partner::{
     Acceptance, BoxFuture, Client, ContextLock, ContextStore, Environment, Error, ErrorKind, FileStore, Operation,
     Secret,
 };
+use bunq_partner_sandbox::{Fault, Injection, Sandbox};
 use common::{Folder, Log, MemoryStore, at_once, calls, once, person};
 use futures_util::future::join_all;
 

@@ -1,15 +1,14 @@
 //! The operations of the document through `client.api()`: typed, and by name.
 
-#![cfg(feature = "sandbox")]
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod common;
 
 use std::time::Duration;
 
-use bunq_partner::sandbox::{Fault, Injection, ReceivedSignature};
 use bunq_partner::types::{ListProvisionsQuery, RequestedStatus, UpdateProvisionRequest};
 use bunq_partner::{ErrorKind, Operation, PageSize, Sent, UserKind};
+use bunq_partner_sandbox::{Fault, Injection, ReceivedSignature};
 use common::{MemoryStore, calls, person, quick, ready, start, start_without_retries};
 use futures_util::TryStreamExt as _;
 use serde_json::{Value, json};

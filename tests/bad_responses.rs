@@ -1,6 +1,5 @@
 //! An unusable response becomes an error with the operation, the status, bunq's description and both ids.
 
-#![cfg(feature = "sandbox")]
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod common;
@@ -9,8 +8,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use bunq_partner::sandbox::{Fault, Injection, RawResponse, Sandbox};
 use bunq_partner::{Client, Environment, Error, ErrorKind, Operation, ProvisionId, Sent};
+use bunq_partner_sandbox::{Fault, Injection, RawResponse, Sandbox};
 use common::{at_once, id, once, ready, start, start_without_retries};
 use insta::assert_snapshot;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};

@@ -1,6 +1,5 @@
 //! Many provisions at once, with a journal, interrupted at any point.
 
-#![cfg(feature = "sandbox")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod common;
@@ -9,11 +8,11 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::time::Duration;
 
-use bunq_partner::sandbox::{Fault, Injection, Sandbox};
 use bunq_partner::{
     Client, ErrorKind, FileJournal, Journal, MemoryJournal, NewProvision, Operation, ProvisionId, RowRecord, RowState,
     Shutdown, Uuid,
 };
+use bunq_partner_sandbox::{Fault, Injection, Sandbox};
 use common::{Folder, at_once, calls, id, person};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use proptest::prelude::*;

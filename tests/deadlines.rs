@@ -1,16 +1,15 @@
 //! When a deadline passes, the error is about the last failure until then, and has its kind.
 
-#![cfg(feature = "sandbox")]
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod common;
 
 use std::time::Duration;
 
-use bunq_partner::sandbox::{Fault, Injection, Sandbox};
 use bunq_partner::{
     BoxFuture, Client, ContextLock, ContextStore, Error, ErrorKind, Operation, ProvisionId, Secret, Sent,
 };
+use bunq_partner_sandbox::{Fault, Injection, Sandbox};
 use common::{MemoryStore, at_once, calls, person};
 use futures_util::future::join_all;
 

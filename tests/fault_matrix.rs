@@ -12,7 +12,6 @@
 //! has the outcomes that most of them have. The operations with another outcome follow below a line. A new operation is
 //! called with the document's examples, without a line here, and shows up where it deviates.
 
-#![cfg(feature = "sandbox")]
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod common;
@@ -20,11 +19,11 @@ mod common;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use bunq_partner::sandbox::{DeadToken, Fault, Injection, JournalEntry, ReceivedSignature, Sandbox, SandboxBuilder};
 use bunq_partner::types;
 use bunq_partner::{
     Acceptance, Auth, Client, ContextStore as _, Error, NewProvision, Operation, ProvisionId, RetryPolicy, Uuid,
 };
+use bunq_partner_sandbox::{DeadToken, Fault, Injection, JournalEntry, ReceivedSignature, Sandbox, SandboxBuilder};
 use common::{Log, MemoryStore};
 use futures_util::StreamExt as _;
 use futures_util::future::join_all;

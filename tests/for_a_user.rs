@@ -1,14 +1,13 @@
 //! A provision's credential opens a client of its own, which acts for the user.
 
-#![cfg(feature = "sandbox")]
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod common;
 
 use std::time::Duration;
 
-use bunq_partner::sandbox::{Pace, Sandbox};
 use bunq_partner::{Client, Credential, ErrorKind, Operation, RetryPolicy, Sent};
+use bunq_partner_sandbox::{Pace, Sandbox};
 use common::{calls, id, quick, ready, start};
 
 async fn credential(client: &Client) -> Credential {

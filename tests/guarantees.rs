@@ -19,8 +19,10 @@ fn the_named_tests_exist() {
     test_timeout::start();
     let readme = include_str!("../README.md");
     let section = readme.split("## What is guaranteed").nth(1).unwrap().split("\n## ").next().unwrap();
-    let files: Vec<_> =
-        ["tests", "src", "cli/tests", "cli/src"].into_iter().flat_map(|folder| files(Path::new(folder))).collect();
+    let files: Vec<_> = ["tests", "src", "cli/tests", "cli/src", "sandbox/tests", "sandbox/src"]
+        .into_iter()
+        .flat_map(|folder| files(Path::new(folder)))
+        .collect();
     let named: Vec<_> = section.split('`').filter_map(|text| text.split_once("::")).collect();
     let named: Vec<_> =
         named.into_iter().filter(|(file, test)| test.contains('_') && file.starts_with(char::is_lowercase)).collect();

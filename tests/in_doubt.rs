@@ -1,14 +1,13 @@
 //! Verbs whose request may have been carried out.
 
-#![cfg(feature = "sandbox")]
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod common;
 
 use std::time::Duration;
 
-use bunq_partner::sandbox::{DeadToken, Fault, Injection, Pace, Sandbox};
 use bunq_partner::{Acceptance, Client, Error, ErrorKind, NewProvision, Operation, Provision, ProvisionStatus};
+use bunq_partner_sandbox::{DeadToken, Fault, Injection, Pace, Sandbox};
 use common::{at_once, calls, person};
 use futures_util::future::join_all;
 

@@ -1,6 +1,5 @@
 //! The stored context: a client continues its session after a restart, and processes share it.
 
-#![cfg(feature = "sandbox")]
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod common;
@@ -10,10 +9,10 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
-use bunq_partner::sandbox::{Fault, Injection, Sandbox};
 use bunq_partner::{
     BoxFuture, Client, ContextLock, ContextStore, Environment, Error, ErrorKind, FileStore, Operation, Secret, Sent,
 };
+use bunq_partner_sandbox::{Fault, Injection, Sandbox};
 use common::{Folder, Log, MemoryStore, at_once, calls, id, ready};
 
 /// Environment variables that tell another process of this test which sandbox and file to use.

@@ -1,6 +1,5 @@
 //! A provision from creation to its end, followed through the client.
 
-#![cfg(feature = "sandbox")]
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod common;
@@ -8,11 +7,11 @@ mod common;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use bunq_partner::sandbox::{CreationResponse, Pace, Sandbox};
 use bunq_partner::{
     Acceptance, Cursor, ErrorKind, NewProvisionByPointer, PageSize, Provision, ProvisionStatus, Uuid, Waiter,
     WaitingFor,
 };
+use bunq_partner_sandbox::{CreationResponse, Pace, Sandbox};
 use common::{calls, id, person, quick, ready, start};
 use futures_util::TryStreamExt;
 use insta::assert_snapshot;

@@ -1,14 +1,13 @@
 //! bunq's rate limits: the client keeps to them, and the sandbox enforces them.
 
-#![cfg(feature = "sandbox")]
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod common;
 
 use std::time::Duration;
 
-use bunq_partner::sandbox::{Fault, Injection, Sandbox};
 use bunq_partner::{Acceptance, ClientBuilder, ErrorKind, Operation, Sent};
+use bunq_partner_sandbox::{Fault, Injection, Sandbox};
 use common::{at_once, calls, once, person, quick, ready};
 use futures_util::{future::join_all, poll};
 use tokio::time::Instant;

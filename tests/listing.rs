@@ -1,6 +1,5 @@
 //! Lists as streams: every provision once, whatever the pages contain.
 
-#![cfg(feature = "sandbox")]
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod common;

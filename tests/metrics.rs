@@ -1,6 +1,5 @@
 //! The metrics for operators, as an OpenTelemetry exporter receives them.
 
-#![cfg(feature = "sandbox")]
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod common;
@@ -9,7 +8,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bunq_partner::Operation;
-use bunq_partner::sandbox::{Fault, Injection, Sandbox};
+use bunq_partner_sandbox::{Fault, Injection, Sandbox};
 use common::at_once;
 use futures_util::future::join_all;
 use opentelemetry::KeyValue;

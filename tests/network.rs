@@ -1,6 +1,6 @@
 //! How the client reaches bunq: proxies, certificates and addresses. A server with TLS is in front of the sandbox.
 
-#![cfg(all(feature = "sandbox", feature = "reqwest-builder"))]
+#![cfg(feature = "reqwest-builder")]
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod common;
@@ -17,9 +17,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use bunq_partner::reqwest::tls::Version;
 use bunq_partner::reqwest::{self, Proxy};
-use bunq_partner::sandbox::Sandbox;
 use bunq_partner::types::Language;
 use bunq_partner::{Client, ClientBuilder, Environment, ErrorKind, HttpConfig, RetryPolicy, Secret, Sent, TlsVersion};
+use bunq_partner_sandbox::Sandbox;
 use common::Log;
 use tls::{Authority, address_of, listener, terminate_tls};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, copy_bidirectional};

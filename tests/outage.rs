@@ -1,6 +1,5 @@
 //! A bulk operation while the bank cannot be reached: it ends, or it waits and says for what.
 
-#![cfg(feature = "sandbox")]
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod common;
@@ -10,11 +9,11 @@ mod tls;
 use std::pin::pin;
 use std::time::Duration;
 
-use bunq_partner::sandbox::Sandbox;
 use bunq_partner::{
     Bulk, Client, ClientBuilder, Environment, Error, ErrorKind, HttpConfig, MemoryJournal, RowRecord, RowState,
     Shutdown,
 };
+use bunq_partner_sandbox::Sandbox;
 use common::{once, person};
 use futures_util::{StreamExt as _, stream};
 use tls::{Authority, listener, terminate_each, terminate_tls};

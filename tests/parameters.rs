@@ -1,14 +1,13 @@
 //! Compares the headers and queries that the crate sends with the document, from which the headers are not generated.
 
-#![cfg(feature = "sandbox")]
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod common;
 
 use std::collections::BTreeSet;
 
-use bunq_partner::sandbox::JournalEntry;
 use bunq_partner::{Cursor, Operation, PageSize, ProvisionStatus, Uuid};
+use bunq_partner_sandbox::JournalEntry;
 use common::{id, quick, ready, start};
 use reqwest::Url;
 use serde_json::{Value, json};

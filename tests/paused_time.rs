@@ -1,6 +1,5 @@
 //! Waits, limits and the ends of connections, with paused time: it advances only when every task is idle.
 
-#![cfg(feature = "sandbox")]
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod common;
@@ -8,7 +7,7 @@ mod common;
 use std::time::Duration;
 
 use bunq_partner::Operation;
-use bunq_partner::sandbox::{Pace, Sandbox};
+use bunq_partner_sandbox::{Pace, Sandbox};
 use common::person;
 use futures_util::future::try_join_all;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};

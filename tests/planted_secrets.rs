@@ -1,6 +1,5 @@
 //! bunq's documented bodies with planted secrets, and everything that a user may see of them.
 
-#![cfg(feature = "sandbox")]
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod common;
@@ -10,8 +9,8 @@ mod planted;
 use std::fmt::Debug;
 use std::time::Duration;
 
-use bunq_partner::sandbox::Sandbox;
 use bunq_partner::{Auth, Client, Error, ProvisionId, ReceiptFile};
+use bunq_partner_sandbox::Sandbox;
 use common::{Folder, Log, once, person};
 use planted::{Documented, PLANTED, SHAPES, documented, id_in, is_of, respond, secret_members};
 use serde::Serialize;

@@ -1,6 +1,5 @@
 //! Receipts: bunq's signed responses, checked offline.
 
-#![cfg(feature = "sandbox")]
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod common;
@@ -8,10 +7,10 @@ mod common;
 use std::path::Path;
 use std::time::Duration;
 
-use bunq_partner::sandbox::{CreationResponse, Fault, Injection, Sandbox};
 use bunq_partner::{
     BoxFuture, Exchange, ExchangeObserver, Operation, Receipt, ReceiptFile, ReceiptReader, SignatureForm,
 };
+use bunq_partner_sandbox::{CreationResponse, Fault, Injection, Sandbox};
 use common::{Folder, at_once, person};
 use futures_util::future::try_join;
 use futures_util::{StreamExt, TryStreamExt, stream};

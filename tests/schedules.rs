@@ -7,7 +7,6 @@
 //! --nocapture` plays one again, and prints what its tasks got. The seed does not determine how the tasks are
 //! scheduled, nor the session of earlier schedules, so a failure may need several runs to recur.
 
-#![cfg(feature = "sandbox")]
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod common;
@@ -16,8 +15,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use bunq_partner::sandbox::{DeadToken, Fault, Injection, ReceivedSignature, Sandbox};
 use bunq_partner::{Client, Error, ErrorKind, NewProvision, Operation, ProvisionStatus, RetryPolicy};
+use bunq_partner_sandbox::{DeadToken, Fault, Injection, ReceivedSignature, Sandbox};
 use common::{person, quick};
 use fastrand::Rng;
 use futures_util::future::join_all;

@@ -1,14 +1,13 @@
 //! What operators see of a call: its spans, as an OpenTelemetry exporter receives them, and its events.
 
-#![cfg(feature = "sandbox")]
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod common;
 
 use std::collections::{BTreeSet, HashMap};
 
-use bunq_partner::sandbox::{Fault, Injection, RawResponse, Sandbox};
 use bunq_partner::{Client, Operation, ProvisionId};
+use bunq_partner_sandbox::{Fault, Injection, RawResponse, Sandbox};
 use common::{Log, id, ready, start};
 use insta::assert_snapshot;
 use opentelemetry::trace::TracerProvider as _;

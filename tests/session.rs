@@ -1,14 +1,13 @@
 //! One task opens the session for all calls, and a dead session is replaced without a new installation.
 
-#![cfg(feature = "sandbox")]
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod common;
 
 use std::time::Duration;
 
-use bunq_partner::sandbox::{DeadToken, Fault, Injection, Sandbox};
 use bunq_partner::{Client, Error, ErrorKind, Operation};
+use bunq_partner_sandbox::{DeadToken, Fault, Injection, Sandbox};
 use common::{calls, id, once, ready, start, start_without_retries};
 
 const HANDSHAKE: [&str; 3] = ["/installation", "/device-server", "/session-server"];

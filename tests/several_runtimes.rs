@@ -1,6 +1,5 @@
 //! One client shared by several runtimes that end at any time, as when each test has its own runtime.
 
-#![cfg(feature = "sandbox")]
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod common;
@@ -12,10 +11,10 @@ use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
 use std::time::Duration;
 
-use bunq_partner::sandbox::Sandbox;
 use bunq_partner::{
     Client, ClientBuilder, FileJournal, FileStore, Journal as _, Operation, ProvisionId, RowRecord, Uuid,
 };
+use bunq_partner_sandbox::Sandbox;
 use common::{Folder, once};
 use futures_util::future::{FutureExt as _, try_join_all};
 use futures_util::poll;

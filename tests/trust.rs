@@ -1,12 +1,11 @@
 //! A success response without a valid signature of bunq's is not used.
 
-#![cfg(feature = "sandbox")]
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod common;
 
-use bunq_partner::sandbox::{RawResponse, Sandbox, SignatureForm};
 use bunq_partner::{Client, ErrorKind, Sent};
+use bunq_partner_sandbox::{RawResponse, Sandbox, SignatureForm};
 use common::{calls, id, in_pkcs1, once, person, quick, ready, start, start_without_retries, vector_key};
 use serde_json::Value;
 

@@ -1,14 +1,13 @@
 //! Many waiters share polls, and each gets its own outcome.
 
-#![cfg(feature = "sandbox")]
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod common;
 
 use std::time::Duration;
 
-use bunq_partner::sandbox::{Fault, Injection, Pace, Sandbox};
 use bunq_partner::{Client, ErrorKind, Operation, Provision, ProvisionId, ProvisionStatus, Sent, Waiter};
+use bunq_partner_sandbox::{Fault, Injection, Pace, Sandbox};
 use common::{calls, once, person, quick, ready, start, start_without_retries};
 use futures_util::StreamExt as _;
 use futures_util::future::join_all;

@@ -1,13 +1,12 @@
 //! bunq's contract for closing a provision byte by byte, and what holds for every request. The snapshots of all
 //! operations are in src/api/tests.rs.
 
-#![cfg(feature = "sandbox")]
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod common;
 
 use bunq_partner::Client;
-use bunq_partner::sandbox::{ReceivedSignature, Sandbox};
+use bunq_partner_sandbox::{ReceivedSignature, Sandbox};
 use common::{calls, id, quick, ready, start};
 use insta::assert_snapshot;
 

@@ -1,12 +1,11 @@
 //! Calls outside of a Tokio runtime fail, and do not panic.
 
-#![cfg(feature = "sandbox")]
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod common;
 
-use bunq_partner::sandbox::Sandbox;
 use bunq_partner::{Client, Environment, Error, ErrorKind, Sent};
+use bunq_partner_sandbox::Sandbox;
 use common::{id, person};
 use futures_util::{FutureExt as _, StreamExt as _};
 

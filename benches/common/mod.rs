@@ -8,7 +8,7 @@ use std::io::{self, BufRead, BufReader, Read};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use bunq_partner::sandbox::Sandbox;
+use bunq_partner_sandbox::Sandbox;
 
 pub(crate) type Result<T> = std::result::Result<T, Box<dyn Error>>;
 

@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use bunq_partner::sandbox::Sandbox;
 use bunq_partner::{FileJournal, Journal, JournalStart, MemoryJournal, Operation, RowRecord, Uuid};
+use bunq_partner_sandbox::Sandbox;
 use common::{API_KEY, Result, Server, role, runtime, serve};
 use futures_util::{TryStreamExt, stream};
 

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use bunq_partner::jiff::SignedDuration;
 use bunq_partner::jiff::civil::Date;
-use bunq_partner::sandbox::Injection;
 use bunq_partner::{
     CountryCode, EmailAddress, Environment, Operation, PhoneNumber, ProvisionId, ProvisionStatus, Secret, Uuid,
 };
+use bunq_partner_sandbox::Injection;
 use clap::builder::{PossibleValuesParser, TypedValueParser as _};
 use clap::{Args, Parser, Subcommand, ValueEnum, value_parser};
 use clap_complete::Shell;

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use aws_lc_rs::digest::{Context as Digest, SHA256};
 use bunq_partner::reqwest::Url;
-use bunq_partner::sandbox::{Sandbox, SeedProvision};
 use bunq_partner::{Client, ClientBuilder, Environment, FileStore, Operation, RateLimit, ReceiptFile, Secret, files};
+use bunq_partner_sandbox::{Sandbox, SeedProvision};
 use etcetera::BaseStrategy as _;
 use tokio::task::spawn_blocking;
 

@@ -2,8 +2,8 @@
 
 use std::pin::pin;
 
-use bunq_partner::sandbox::Sandbox;
 use bunq_partner::{NewProvision, Uuid, Waiter};
+use bunq_partner_sandbox::Sandbox;
 use futures_util::TryStreamExt as _;
 
 use super::exit::Failure;

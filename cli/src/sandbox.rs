@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use bunq_partner::sandbox::{JournalEntry, Pace, RawResponse, Sandbox, SandboxBuilder};
 use bunq_partner::{Operation, RateLimit, Secret, files};
+use bunq_partner_sandbox::{JournalEntry, Pace, RawResponse, Sandbox, SandboxBuilder};
 use serde::de::DeserializeOwned;
 use serde_json::json;
 use tokio::time::{MissedTickBehavior, interval};

@@ -14,8 +14,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use bunq_partner::sandbox::{Fault, Injection, Pace, Sandbox, SandboxBuilder};
 use bunq_partner::{Operation, ProvisionId};
+use bunq_partner_sandbox::{Fault, Injection, Pace, Sandbox, SandboxBuilder};
 use common::bulk::{FAST, bulk, check_created, interrupt, rehearsed, report, users};
 use common::{Folder, calls, program, program_for, ran};
 use serde_json::Value;

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use bunq_partner::Operation;
-use bunq_partner::sandbox::{Fault, Injection, Sandbox};
+use bunq_partner_sandbox::{Fault, Injection, Sandbox};
 use common::{Folder, calls, program, program_for, ran};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use serde_json::Value;

@@ -8,8 +8,8 @@ mod common;
 
 use std::time::Duration;
 
-use bunq_partner::sandbox::{Fault, Injection, Pace, Sandbox};
 use bunq_partner::{Operation, ProvisionId};
+use bunq_partner_sandbox::{Fault, Injection, Pace, Sandbox};
 use common::{Folder, person, program, program_for, ran};
 use serde_json::Value;
 

@@ -11,7 +11,7 @@ use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use bunq_partner::sandbox::Sandbox;
+use bunq_partner_sandbox::Sandbox;
 use common::{Folder, program, ran};
 
 /// A user and a group that own nothing.

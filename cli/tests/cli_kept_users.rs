@@ -12,8 +12,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use bunq_partner::sandbox::{Fault, Injection, Pace, Sandbox, SandboxBuilder};
 use bunq_partner::{Operation, ProvisionId, Secret};
+use bunq_partner_sandbox::{Fault, Injection, Pace, Sandbox, SandboxBuilder};
 use common::bulk::{bulk, interrupt, kept_token, users};
 use common::{Folder, calls, program_for, ran};
 use serde_json::{Value, json};

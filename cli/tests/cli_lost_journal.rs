@@ -9,8 +9,8 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
-use bunq_partner::sandbox::{Fault, Injection, Pace, Sandbox};
 use bunq_partner::{Client, NewProvision, Operation, ProvisionId, Uuid};
+use bunq_partner_sandbox::{Fault, Injection, Pace, Sandbox};
 use common::bulk::{bulk, report, users};
 use common::{Folder, calls, program, ran};
 use serde_json::Value;

@@ -11,7 +11,7 @@ use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-use bunq_partner::sandbox::Sandbox;
+use bunq_partner_sandbox::Sandbox;
 use common::bulk::{check_created, interrupt, report, users};
 use common::{Folder, program, ran};
 use tls::{Authority, listener, terminate_tls};

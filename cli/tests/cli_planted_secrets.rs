@@ -6,7 +6,7 @@ mod common;
 #[path = "../../tests/common/planted.rs"]
 mod planted;
 
-use bunq_partner::sandbox::Sandbox;
+use bunq_partner_sandbox::Sandbox;
 use common::{Folder, program_for, ran};
 use planted::{Documented, PLANTED, SHAPES, documented, id_in, respond, secret_members};
 

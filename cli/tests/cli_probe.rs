@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use bunq_partner::Operation;
-use bunq_partner::sandbox::{CreationResponse, DeadToken, Profile, Sandbox, SignatureForm};
+use bunq_partner_sandbox::{CreationResponse, DeadToken, Profile, Sandbox, SignatureForm};
 use common::{Folder, program_for, ran};
 use serde_json::Value;
 

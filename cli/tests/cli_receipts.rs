@@ -6,8 +6,8 @@ mod common;
 
 use std::path::{Path, PathBuf};
 
-use bunq_partner::sandbox::{Sandbox, SignatureForm};
 use bunq_partner::{ReceiptFile, ReceiptReader};
+use bunq_partner_sandbox::{Sandbox, SignatureForm};
 use common::{Folder, in_pkcs1, program, program_for, ran, vector_key};
 use serde_json::Value;
 

@@ -13,7 +13,7 @@ use std::process::{Child, ChildStdin, Command, Stdio};
 use std::time::Duration;
 
 use bunq_partner::ProvisionId;
-use bunq_partner::sandbox::Sandbox;
+use bunq_partner_sandbox::Sandbox;
 use common::bulk::{bulk, report};
 use common::{Folder, program, ran};
 use rustix::process::{Pid, Signal, kill_process};

@@ -12,8 +12,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use bunq_partner::sandbox::{Fault, Injection, Pace, Sandbox};
 use bunq_partner::{Operation, ProvisionId, Uuid};
+use bunq_partner_sandbox::{Fault, Injection, Pace, Sandbox};
 use common::bulk::{bulk, check_created, interrupt, kept_token, report, users};
 use common::{Folder, calls, program_for, ran};
 use serde_json::Value;

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
-use bunq_partner::sandbox::{Pace, Sandbox};
+use bunq_partner_sandbox::{Pace, Sandbox};
 use common::{Folder, program_for, ran};
 use pty_process::Size;
 use pty_process::blocking::{Command, Pty, open};

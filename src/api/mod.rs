@@ -298,5 +298,4 @@ impl Api {
 include!(concat!(env!("OUT_DIR"), "/methods.rs"));
 
 #[cfg(test)]
-#[cfg(feature = "sandbox")]
 mod tests;

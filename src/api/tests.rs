@@ -4,14 +4,16 @@
 use std::fmt::Debug;
 use std::sync::{Arc, Mutex};
 
+use bunq_partner_sandbox::{JournalEntry, RawResponse, ReceivedSignature, Sandbox};
 use jiff::civil::date;
 use serde_json::Value;
 use uuid::Uuid;
 
 use super::{Api, Response};
+use crate::client::Client;
+use crate::environment::Environment;
 use crate::error::Error;
 use crate::operation::Operation;
-use crate::sandbox::{JournalEntry, RawResponse, ReceivedSignature, Sandbox};
 use crate::transport::credentials::{BoxFuture, Credentials, Installation, ProvideCredentials, Renewal};
 use crate::transport::signature::{SigningKey, VerifyingKey};
 use crate::transport::trouble::Trouble;
@@ -104,8 +106,18 @@ fn received_text(response: &RawResponse) -> String {
     format!("{}\n{}\n\n{}", response.status, headers.join("\n"), String::from_utf8_lossy(&response.body))
 }
 
+/// A client for the sandbox, whose types are those of another copy of this crate.
+fn client(sandbox: &Sandbox) -> Client {
+    let builder = Client::builder(Environment::Sandbox).without_rate_limits();
+    builder.base_url(sandbox.base_url()).api_key(api_key(sandbox)).build().unwrap()
+}
+
+fn api_key(sandbox: &Sandbox) -> Secret {
+    sandbox.api_key().expose().into()
+}
+
 fn api(sandbox: &Sandbox, credentials: Credentials) -> Api {
-    Api { source: Arc::new(credentials), ..sandbox.client().build().unwrap().api() }
+    Api { source: Arc::new(credentials), ..client(sandbox).api() }
 }
 
 #[tokio::test]
@@ -125,13 +137,13 @@ async fn every_operation_both_ways() {
     let installation = Arc::new(Installation { signing_key, server_key, token: output.token.token });
 
     let installed = api(&sandbox, Credentials::of_installation(&installation));
-    let mut request = DeviceServerRequest::new("till 7".parse().unwrap(), sandbox.api_key().into());
+    let mut request = DeviceServerRequest::new("till 7".parse().unwrap(), api_key(&sandbox).into());
     request.permitted_ips = vec![PermittedIp::Any];
     wire.record("create_device_server", "DeviceServerResponse", installed.create_device_server(&request)).await;
-    let request = SessionServerRequest::new(sandbox.api_key().into());
+    let request = SessionServerRequest::new(api_key(&sandbox).into());
     wire.record("create_session", "SessionServerResponseCompany", installed.create_session(&request)).await;
 
-    let client = sandbox.client().build().unwrap();
+    let client = client(&sandbox);
     client.open_session().await.unwrap();
     provisions(&wire, &client.api()).await;
     let api = client.api();
@@ -221,7 +233,7 @@ impl ProvideCredentials for Renewing {
 async fn a_call_is_made_with_any_source_of_credentials() {
     test_timeout::start();
     let sandbox = Sandbox::start().await.unwrap();
-    let client = sandbox.client().build().unwrap();
+    let client = client(&sandbox);
     let good = client.api().source.credentials(&Trouble::default()).await.unwrap();
     let source = Arc::new(Renewing { good, refused: Mutex::default() });
     let before = sandbox.journal().len();

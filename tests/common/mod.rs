@@ -7,10 +7,10 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use bunq_partner::sandbox::{JournalEntry, Sandbox};
 use bunq_partner::{
     BoxFuture, Client, ContextLock, ContextStore, Error, NewProvision, ProvisionId, RetryPolicy, Secret, Uuid, Waiter,
 };
+use bunq_partner_sandbox::{JournalEntry, Sandbox};
 
 pub async fn start() -> (Sandbox, Client) {
     let sandbox = Sandbox::start().await.unwrap();

@@ -3,7 +3,7 @@
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used)]
 
 use bunq_partner::Operation;
-use bunq_partner::sandbox::{JournalEntry, Sandbox};
+use bunq_partner_sandbox::{JournalEntry, Sandbox};
 use serde_json::{Value, json};
 
 /// The beginning of all planted secrets.

@@ -1,10 +1,9 @@
 //! Calls operations for which no Rust has been written. `cargo xtask endpoint` adds them to a copy of the document and
 //! runs this test there.
 
-#![cfg(feature = "sandbox")]
 #![allow(clippy::unwrap_used)]
 
-use bunq_partner::sandbox::{ReceivedSignature, Sandbox};
+use bunq_partner_sandbox::{ReceivedSignature, Sandbox};
 use bunq_partner::types::{ListFailuresQuery, RetryFailuresRequest};
 use bunq_partner::{ErrorKind, Operation, PageSize};
 use futures_util::TryStreamExt as _;

@@ -20,8 +20,8 @@ const COPIED: [&str; 12] = [
     "build.rs",
     "cli",
     "codegen",
-    "examples",
     "openapi",
+    "sandbox",
     "src",
     "test-timeout",
     "xtask/Cargo.toml",
@@ -44,7 +44,8 @@ pub(crate) fn run() -> Result<()> {
     write(&document, &insert(&text, "\n  schemas:\n", &added("schemas.yaml")?)?)?;
     write(&copy.join("tests/new_endpoint.rs"), &added("new_endpoint.rs")?)?;
     // The copy shares the artifacts of the dependencies. Their versions tell its crates from the originals.
-    for name in ["Cargo.toml", "cli/Cargo.toml", "codegen/Cargo.toml", "test-timeout/Cargo.toml"] {
+    for name in ["Cargo.toml", "cli/Cargo.toml", "codegen/Cargo.toml", "sandbox/Cargo.toml", "test-timeout/Cargo.toml"]
+    {
         let manifest = copy.join(name);
         let text = fs::read_to_string(&manifest)?;
         let version = text.lines().find(|line| line.starts_with("version = ")).context("a crate has a version")?;

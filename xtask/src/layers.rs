@@ -13,7 +13,7 @@ use syn::visit::{self, Visit};
 use crate::{expand, root};
 
 /// The layers of `src/`, lowest first. What stands in one line may import each other.
-const LAYERS: [&[&str]; 16] = [
+const LAYERS: [&[&str]; 15] = [
     &["sync", "text"],
     &["types"],
     &["files"],
@@ -29,7 +29,6 @@ const LAYERS: [&[&str]; 16] = [
     &["provisions"],
     &["bulk"],
     &["builder", "client"],
-    &["sandbox"],
 ];
 
 /// The path of a module from the root of the crate.

@@ -30,7 +30,8 @@ fn packages() -> Result<()> {
         }
     }
     fs::create_dir_all(&folder)?;
-    let published = ["--package", "bunq-partner", "--package", "bunq-partner-codegen"];
+    let published =
+        ["--package", "bunq-partner", "--package", "bunq-partner-codegen", "--package", "bunq-partner-sandbox"];
     command("cargo", &[&["package"], &published[..], &["--allow-dirty", "--no-verify"]].concat(), &[])?;
     for archive in fs::read_dir(&archives)? {
         let archive = archive?.path();
@@ -40,11 +41,12 @@ fn packages() -> Result<()> {
     }
     let mut unpacked = fs::read_dir(&folder)?.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>>>()?;
     unpacked.sort();
-    let [partner, codegen] = unpacked.as_slice() else { bail!("other packages than two: {unpacked:?}") };
-    let manifest = fs::read_to_string(partner.join("Cargo.toml"))?;
-    let own = format!("\n[workspace]\n\n[patch.crates-io]\nbunq-partner-codegen.path = {codegen:?}\n");
-    fs::write(partner.join("Cargo.toml"), manifest + &own)?;
-    run_in(partner, "cargo", &["build", "--features", "sandbox"], &[("CARGO_TARGET_DIR", path(&target)?)])
+    let [partner, codegen, sandbox] = unpacked.as_slice() else { bail!("other packages than three: {unpacked:?}") };
+    // The sandbox needs both of the others.
+    let manifest = fs::read_to_string(sandbox.join("Cargo.toml"))?;
+    let patches = format!("bunq-partner.path = {partner:?}\nbunq-partner-codegen.path = {codegen:?}");
+    fs::write(sandbox.join("Cargo.toml"), format!("{manifest}\n[workspace]\n\n[patch.crates-io]\n{patches}\n"))?;
+    run_in(sandbox, "cargo", &["build", "--examples"], &[("CARGO_TARGET_DIR", path(&target)?)])
 }
 
 /// Installs the program, without its optimization, which takes its time and changes nothing of what is checked here.

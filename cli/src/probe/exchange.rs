@@ -201,7 +201,7 @@ fn broken(error: Error) -> Failure {
 
 #[cfg(test)]
 mod tests {
-    use bunq_partner::sandbox::Sandbox;
+    use bunq_partner_sandbox::Sandbox;
 
     use super::*;
 

@@ -5,8 +5,8 @@
 
 use std::time::Duration;
 
-use bunq_partner::sandbox::{CreationResponse, DeadToken, Profile};
 use bunq_partner::{ErrorKind, NewProvision, Operation, Secret, Uuid};
+use bunq_partner_sandbox::{CreationResponse, DeadToken, Profile};
 use indicatif::ProgressBar;
 use serde_json::{Value, json};
 use tokio::time::sleep;

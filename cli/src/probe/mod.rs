@@ -12,7 +12,7 @@ use std::fs;
 use std::path::Path;
 
 use bunq_partner::jiff::Timestamp;
-use bunq_partner::sandbox::Profile;
+use bunq_partner_sandbox::Profile;
 use serde_json::{Value, json};
 
 use self::answer::{Fact, signatures};

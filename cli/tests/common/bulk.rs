@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 
-use bunq_partner::sandbox::Sandbox;
 use bunq_partner::{ProvisionId, Uuid};
+use bunq_partner_sandbox::Sandbox;
 
 use super::{Folder, program_for};
 

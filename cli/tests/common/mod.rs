@@ -7,7 +7,7 @@ pub mod bulk;
 #[path = "../../../tests/common/mod.rs"]
 mod library;
 
-use bunq_partner::sandbox::Sandbox;
+use bunq_partner_sandbox::Sandbox;
 
 pub use library::*;
 

@@ -8,8 +8,8 @@ use std::error::Error;
 use std::pin::pin;
 use std::time::Duration;
 
-use bunq_partner::sandbox::Sandbox;
 use bunq_partner::{Client, Environment, NewProvision, Provision, Uuid, Waiter};
+use bunq_partner_sandbox::Sandbox;
 use futures_util::TryStreamExt;
 
 #[tokio::main]

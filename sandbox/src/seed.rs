@@ -4,12 +4,12 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::life_cycle::{Event, Step};
-use crate::types::{CredentialStatus, ProvisionStatus, ProvisionSubStatus};
+use bunq_partner::types::{CredentialStatus, ProvisionStatus, ProvisionSubStatus};
 
 /// A provision that a sandbox begins with: see [`SandboxBuilder::seed`](super::SandboxBuilder::seed).
 ///
 /// ```
-/// use bunq_partner::sandbox::SeedProvision;
+/// use bunq_partner_sandbox::SeedProvision;
 ///
 /// let closing: SeedProvision = serde_json::from_str(r#"{"status": "CANCELLED", "display_name": "Ada"}"#)?;
 /// # Ok::<(), serde_json::Error>(())

@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::input;
 use super::response::Refusal;
-use crate::types::{
+use bunq_partner::types::{
     CreateProvisionRequest, NewProvision, NewProvisionByPointer, PointerType, RequestedProduct, UserVerifiedType,
 };
 
@@ -52,6 +52,7 @@ impl Creation {
         let creation = match request {
             CreateProvisionRequest::NewProvision(new) => Self::from_current_shape(new)?,
             CreateProvisionRequest::NewProvisionByPointer(new) => Self::from_older_shape(new)?,
+            _ => return Err(Refusal::not_implemented("this shape of a new provision")),
         };
         if creation.profile.products.is_empty() {
             return Err(Refusal::bad_request("products is empty: name at least one."));

@@ -2,11 +2,12 @@
 //!
 //! It is not a mock: provisions exist until they are closed, sessions expire, a request id can be used once, and a wrong
 //! order of calls, a wrong token or a wrong signature gets bunq's own kind of refusal. Where bunq's public documentation
-//! says nothing, the documentation of this module says what the sandbox does. bunq's rate limits are
+//! says nothing, the documentation of this crate says what the sandbox does. bunq's rate limits are
 //! [optional](SandboxBuilder::rate_limits).
 //!
 //! ```
-//! use bunq_partner::{NewProvision, Provision, ProvisionStatus, Uuid, sandbox::Sandbox};
+//! use bunq_partner::{NewProvision, Provision, ProvisionStatus, Uuid};
+//! use bunq_partner_sandbox::Sandbox;
 //!
 //! # #[tokio::main]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -29,7 +30,7 @@
 //!
 //! ```
 //! use std::time::Duration;
-//! use bunq_partner::sandbox::{Pace, Sandbox};
+//! use bunq_partner_sandbox::{Pace, Sandbox};
 //!
 //! // In a test: `#[tokio::test(start_paused = true)]`, with Tokio's feature `test-util`.
 //! # #[tokio::main(flavor = "current_thread", start_paused = true)]
@@ -47,7 +48,7 @@
 //!
 //! ```
 //! use bunq_partner::Operation;
-//! use bunq_partner::sandbox::{Fault, Injection, Sandbox};
+//! use bunq_partner_sandbox::{Fault, Injection, Sandbox};
 //!
 //! # #[tokio::main]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -96,7 +97,7 @@ mod settings;
 use std::fmt;
 use std::io;
 use std::net::IpAddr;
-use std::sync::{Arc, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -107,21 +108,21 @@ pub use self::builder::SandboxBuilder;
 pub use self::fault::Fault;
 pub use self::injection::Injection;
 pub use self::journal::{JournalEntry, ReceivedSignature};
+pub use self::notation::InvalidInjection;
 pub use self::profile::Profile;
 pub use self::response::RawResponse;
 pub use self::seed::SeedProvision;
 pub use self::settings::{CreationResponse, DeadToken, Pace};
-pub use crate::transport::signature::SignatureForm;
+pub use bunq_partner::SignatureForm;
 
 use self::exchange::{BankState, Edits, SharedState, new_key};
 use self::life_cycle::Event;
 use self::saved_state::SavedState;
-use crate::builder::ClientBuilder;
-use crate::client::Client;
-use crate::environment::Environment;
-use crate::operation::Operation;
-use crate::sync::lock;
-use crate::types::{ProvisionId, Secret};
+use bunq_partner::Client;
+use bunq_partner::ClientBuilder;
+use bunq_partner::Environment;
+use bunq_partner::Operation;
+use bunq_partner::types::{ProvisionId, Secret};
 
 /// How the clients of a sandbox wait: there is no bank whose patience is tried.
 const POLL_INTERVAL: Duration = Duration::from_millis(20);
@@ -326,4 +327,9 @@ impl fmt::Debug for Sandbox {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Sandbox").field("base_url", &self.running.base_url).finish()
     }
+}
+
+/// Locks also what a panic has left locked: each critical section leaves its data consistent.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,13 +1,13 @@
 //! Injections: which fault is played at which calls.
 
 use super::fault::{Fault, When};
-use crate::operation::Operation;
+use bunq_partner::Operation;
 
 /// A [`Fault`], and the calls that it is played at: by default the next call, of any operation.
 ///
 /// ```
 /// use bunq_partner::Operation;
-/// use bunq_partner::sandbox::{Fault, Injection};
+/// use bunq_partner_sandbox::{Fault, Injection};
 ///
 /// // The second and the third closing get no response; only the closing itself is done.
 /// let lost = Injection::new(Fault::Drop).on(&Operation::UPDATE_PROVISION).after(1).times(2);

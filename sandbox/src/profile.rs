@@ -7,7 +7,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::response::{RawResponse, Refusal};
 use super::settings::{CreationResponse, DeadToken};
-use crate::transport::signature::SignatureForm;
+use bunq_partner::wire::SignatureForm;
 
 /// Every status of a refusal.
 const REFUSALS: std::ops::RangeInclusive<u16> = 300..=599;
@@ -18,7 +18,7 @@ const REFUSALS: std::ops::RangeInclusive<u16> = 300..=599;
 /// has its default, and an unknown one is refused.
 ///
 /// ```
-/// use bunq_partner::sandbox::{DeadToken, Profile};
+/// use bunq_partner_sandbox::{DeadToken, Profile};
 ///
 /// let profile: Profile = serde_json::from_str(r#"{"dead_token": "insufficient_authorisation"}"#)?;
 /// assert_eq!(profile.dead_token, DeadToken::InsufficientAuthorisation);

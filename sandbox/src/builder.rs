@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::net::TcpListener;
+use tokio::runtime::Handle;
 use tokio::sync::OnceCell;
 
 use super::bank::{Bank, Settings};
@@ -21,10 +22,9 @@ use super::seed::SeedProvision;
 use super::server;
 use super::settings::{CreationResponse, DeadToken, Pace};
 use super::{Running, Sandbox};
-use crate::operation::Operation;
-use crate::transport::runtime;
-use crate::transport::signature::SignatureForm;
-use crate::types::Secret;
+use bunq_partner::Operation;
+use bunq_partner::types::Secret;
+use bunq_partner::wire::SignatureForm;
 
 impl Sandbox {
     /// Starts a sandbox with the settings that the [builder](Self::builder) begins with.
@@ -200,7 +200,9 @@ impl SandboxBuilder {
     ///
     /// If the port cannot be listened on, no key can be made, or the profile, the seed or the saved state cannot be used.
     pub async fn start(self) -> io::Result<Sandbox> {
-        runtime::check().map_err(io::Error::other)?;
+        let outside =
+            |_| io::Error::other("there is no Tokio runtime here: start the sandbox within one that has `enable_all`");
+        Handle::try_current().map_err(outside)?;
         if let Some(problem) = self.profile.problem() {
             return Err(invalid(format!("the profile cannot be used: {problem}")));
         }

@@ -6,9 +6,9 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::settings::DeadToken;
-use crate::operation::RateLimit;
-use crate::transport::signature::SignatureForm;
-use crate::transport::signature::{SigningKey, message_with_headers};
+use bunq_partner::RateLimit;
+use bunq_partner::wire::SignatureForm;
+use bunq_partner::wire::SigningKey;
 
 pub(super) const REQUEST_ID: &str = "X-Bunq-Client-Request-Id";
 const RESPONSE_ID: &str = "X-Bunq-Client-Response-Id";
@@ -118,13 +118,8 @@ impl RawResponse {
 
     /// Signs the response as it stands.
     pub(super) fn sign(&mut self, key: &SigningKey, form: SignatureForm) {
-        let signature = match form {
-            SignatureForm::Body => key.sign(&self.body),
-            SignatureForm::WithHeaders => {
-                let headers = self.headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes()));
-                key.sign(&message_with_headers(self.status, headers, &self.body))
-            }
-        };
+        let headers = self.headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes()));
+        let signature = key.sign(&form.message(self.status, headers, &self.body));
         match signature {
             Ok(signature) => self.headers.push((SIGNATURE.to_owned(), signature)),
             Err(error) => *self = Self::broken(&error.to_string()),
@@ -175,6 +170,11 @@ impl Refusal {
         Self::new(401, message)
     }
 
+    /// The sandbox has no such thing, though the document or a later version of it may.
+    pub(super) fn not_implemented(what: impl fmt::Display) -> Self {
+        Self::new(501, format!("The sandbox does not implement {what}."))
+    }
+
     pub(super) fn not_found(message: impl Into<String>) -> Self {
         Self::new(404, message)
     }
@@ -195,7 +195,7 @@ impl Refusal {
 
     /// The call would break a rate limit, which bunq names in these words.
     pub(super) fn too_many_calls(limit: RateLimit) -> Self {
-        let RateLimit { calls, per } = limit;
+        let RateLimit { calls, per, .. } = limit;
         let seconds = per.as_secs_f64();
         Self::new(
             429,
@@ -207,7 +207,7 @@ impl Refusal {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::transport::signature::VerifyingKey;
+    use bunq_partner::wire::VerifyingKey;
 
     #[test]
     fn a_refusal_is_written_in_bunqs_envelope() {
@@ -223,7 +223,7 @@ mod tests {
     #[test]
     fn a_limit_is_named_in_bunqs_words() {
         test_timeout::start();
-        let limit = |per| RateLimit { calls: 3, per };
+        let limit = |per| RateLimit::new(3, per);
         let whole = Refusal::too_many_calls(limit(Duration::from_secs(3))).message;
         assert!(whole.contains("a maximum of 3 calls per 3 seconds "), "{whole}");
         let part = Refusal::too_many_calls(limit(Duration::from_millis(250))).message;
@@ -249,9 +249,9 @@ mod tests {
             response.sign(&key, form);
             let (_, signature) = response.headers.last().unwrap();
             let headers = response.headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes()));
-            let older = message_with_headers(200, headers, &response.body);
-            let message = if form == SignatureForm::Body { &response.body } else { &older };
-            assert!(verifying.verifies(message, signature.as_bytes()), "{form:?}");
+            let signed = headers.filter(|(name, _)| *name != SIGNATURE);
+            let message = form.message(200, signed, &response.body);
+            assert!(verifying.verifies(&message, signature.as_bytes()), "{form:?}");
         }
     }
 

@@ -9,8 +9,8 @@ use super::provision::StoredProvision;
 use super::response::Refusal;
 use super::routes::ROOT;
 use super::settings::Pace;
-use crate::operation::Operation;
-use crate::types::{Cursor, ListProvisionsQuery, PageSize, ProvisionStatus};
+use bunq_partner::Operation;
+use bunq_partner::types::{Cursor, ListProvisionsQuery, PageSize, ProvisionStatus};
 
 const DEFAULT_COUNT: usize = 10;
 

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::types::{ActionRequired, ProvisionStatus, ProvisionSubStatus};
+use bunq_partner::types::{ActionRequired, ProvisionStatus, ProvisionSubStatus};
 
 /// Where a provision is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -2,7 +2,7 @@
 
 use super::input;
 use super::response::Refusal;
-use crate::operation::Operation;
+use bunq_partner::Operation;
 
 /// The path of the base URL.
 pub(super) const ROOT: &str = "/v1";

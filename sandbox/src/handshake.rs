@@ -12,8 +12,8 @@ use super::call::ReceivedCall;
 use super::clock::{after, in_bunqs_form};
 use super::input;
 use super::response::{RawResponse, Refusal};
-use crate::transport::signature::VerifyingKey;
-use crate::types::{DeviceServerRequest, InstallationRequest, Secret, SessionServerRequest};
+use bunq_partner::types::{DeviceServerRequest, InstallationRequest, Secret, SessionServerRequest};
+use bunq_partner::wire::VerifyingKey;
 
 /// What bunq says to every key that it does not accept.
 const INCORRECT: &str = "User credentials are incorrect. Incorrect API key or IP address.";

@@ -1,8 +1,8 @@
 //! The sandbox's faults, rate limits and bulk data, over plain HTTP.
 
-#![cfg(feature = "sandbox")]
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+#[path = "../../tests/common/mod.rs"]
 mod common;
 
 use std::time::{Duration, Instant};
@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 use aws_lc_rs::signature::{ParsedPublicKey, RSA_PKCS1_2048_8192_SHA256};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use bunq_partner::sandbox::{DeadToken, Fault, Injection, JournalEntry, Sandbox, SandboxBuilder, SignatureForm};
 use bunq_partner::{Operation, ProvisionId, Uuid};
+use bunq_partner_sandbox::{DeadToken, Fault, Injection, JournalEntry, Sandbox, SandboxBuilder, SignatureForm};
 use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::operation::{Operation, RateLimit};
+use bunq_partner::{Operation, RateLimit};
 
 /// The limits that are kept, and the calls that count towards them.
 #[derive(Debug, Clone, Default)]
@@ -22,7 +22,7 @@ pub(super) struct ServerRateLimits {
 impl ServerRateLimits {
     /// Gives an operation a limit of its own, which is kept in any case.
     pub(super) fn set(&mut self, operation: &Operation, calls: u32, per: Duration) {
-        self.own.insert(operation.id, RateLimit { calls, per });
+        self.own.insert(operation.id, RateLimit::new(calls, per));
     }
 
     /// The limits that are kept and that a client can keep too.

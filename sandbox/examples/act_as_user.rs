@@ -4,8 +4,8 @@
 
 use std::error::Error;
 
-use bunq_partner::sandbox::Sandbox;
 use bunq_partner::{CredentialStatus, FileStore, NewProvision, Uuid};
+use bunq_partner_sandbox::Sandbox;
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {

@@ -1,15 +1,15 @@
 //! The start options of a sandbox: a profile, a seed, a saved state, addresses.
 
-#![cfg(feature = "sandbox")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+#[path = "../../tests/common/mod.rs"]
 mod common;
 
 use std::net::IpAddr;
 use std::time::Duration;
 
-use bunq_partner::sandbox::{DeadToken, Pace, Profile, Sandbox, SeedProvision};
 use bunq_partner::{Client, Environment, ErrorKind, FileStore, Operation, ProvisionStatus, Uuid};
+use bunq_partner_sandbox::{DeadToken, Pace, Profile, Sandbox, SeedProvision};
 use futures_util::TryStreamExt;
 
 fn seed(json: serde_json::Value) -> SeedProvision {

@@ -6,8 +6,9 @@ use super::access_control::AccessControl;
 use super::bank::Bank;
 use super::clock::Numbers;
 use super::provision::StoredProvision;
-use crate::transport::signature::SigningKey;
-use crate::types::{Secret, exposed};
+use bunq_partner::types::Secret;
+use bunq_partner::wire::SigningKey;
+use bunq_partner::wire::exposed;
 
 /// The format that this version writes, and the only one that it reads.
 const FORMAT: u64 = 1;

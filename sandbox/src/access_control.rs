@@ -12,8 +12,9 @@ use super::clock::{in_bunqs_form, random_token};
 use super::journal::ReceivedSignature;
 use super::response::Refusal;
 use super::settings::DeadToken;
-use crate::transport::signature::VerifyingKey;
-use crate::types::{PermittedIp, Secret, exposed};
+use bunq_partner::types::Secret;
+use bunq_partner::wire::VerifyingKey;
+use bunq_partner::wire::{PermittedIp, exposed};
 
 /// How many ids of requests are remembered for an installation.
 const REMEMBERED: usize = 100_000;

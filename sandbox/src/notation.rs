@@ -8,8 +8,7 @@ use jiff::SignedDuration;
 
 use super::fault::{Entry, Fault};
 use super::injection::Injection;
-use crate::error::Error;
-use crate::operation::Operation;
+use bunq_partner::Operation;
 
 /// The value of a fault, as it is written.
 pub(super) trait FaultValue: Sized {
@@ -79,21 +78,33 @@ impl Injection {
     }
 }
 
+/// A text that is no [`Injection`]. It says what is wrong, and what there is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InvalidInjection(String);
+
+impl fmt::Display for InvalidInjection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for InvalidInjection {}
+
 /// Reads the notation of command lines: the name of a fault with its value, and then, each after a comma, the operation that
 /// it is played on, after how many of its calls, and how many times or `always`.
 ///
 /// ```
-/// use bunq_partner::sandbox::Injection;
+/// use bunq_partner_sandbox::Injection;
 ///
 /// let lost: Injection = "drop,on=update_provision,after=1,times=2".parse()?;
 /// let slow: Injection = "late=250ms,times=always".parse()?;
-/// # Ok::<(), bunq_partner::Error>(())
+/// # Ok::<(), bunq_partner_sandbox::InvalidInjection>(())
 /// ```
 impl FromStr for Injection {
-    type Err = Error;
+    type Err = InvalidInjection;
 
-    fn from_str(text: &str) -> Result<Self, Error> {
-        let refused = |problem: String| Error::invalid_input("fault", format_args!("`{text}`: {problem}"));
+    fn from_str(text: &str) -> Result<Self, InvalidInjection> {
+        let refused = |problem: String| InvalidInjection(format!("fault: `{text}`: {problem}"));
         let mut parts = text.split(',');
         let (name, value) = named(parts.next().unwrap_or_default());
         let spelling = Fault::spellings()

@@ -26,12 +26,12 @@ use super::fault::{Delivery, Echo, Effect, Fault, PlayedSignature, Scene};
 use super::injection::{Injections, Struck};
 use super::journal::{Journal, JournalEntry, ReceivedSignature};
 use super::limits::ServerRateLimits;
+use super::lock;
 use super::profile::Profile;
 use super::response::{REQUEST_ID, RawResponse, Refusal};
 use super::routes::Route;
-use crate::operation::{Operation, RateLimit};
-use crate::sync::lock;
-use crate::transport::signature::SigningKey;
+use bunq_partner::wire::SigningKey;
+use bunq_partner::{Operation, RateLimit};
 
 /// The largest body that is taken, and how long it may take to come.
 const LARGEST_BODY: usize = 1024 * 1024;

@@ -14,7 +14,8 @@ use super::creation::UserProfile;
 use super::life_cycle::{Event, Step};
 use super::response::Refusal;
 use super::settings::Pace;
-use crate::types::{ProvisionStatus, Secret, exposed};
+use bunq_partner::types::{ProvisionStatus, Secret};
+use bunq_partner::wire::exposed;
 
 /// How long a credential waits for its first use.
 const CREDENTIAL_LIFETIME: Duration = Duration::from_secs(60 * 60);

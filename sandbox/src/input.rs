@@ -18,8 +18,7 @@ pub(super) fn body<T: DeserializeOwned>(body: &[u8]) -> Result<T, Refusal> {
 
 /// The parameters of a query, decoded, in order.
 pub(super) fn query_parameters(query: &str) -> Vec<(String, String)> {
-    let url = reqwest::Url::parse(&format!("http://sandbox/?{query}"));
-    url.iter().flat_map(|url| url.query_pairs()).map(|(name, value)| (name.into_owned(), value.into_owned())).collect()
+    form_urlencoded::parse(query.as_bytes()).into_owned().collect()
 }
 
 /// The number that `text` is, if it is one of bunq's: decimal digits, from 0 to 2^63 - 1.

@@ -6,7 +6,7 @@ use super::drift;
 use super::notation::FaultValue;
 use super::response::{RawResponse, Refusal};
 use super::settings::DeadToken;
-use crate::operation::RateLimit;
+use bunq_partner::RateLimit;
 
 /// The largest body that [`Fault::Oversized`] makes.
 const LARGEST_BODY: usize = 1 << 30;

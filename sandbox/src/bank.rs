@@ -19,8 +19,8 @@ use super::response::{REQUEST_ID, RawResponse, Refusal};
 use super::routes::Route;
 use super::seed::SeedProvision;
 use super::settings::{CreationResponse, Pace};
-use crate::operation::{Auth, Operation};
-use crate::types::{RequestedStatus, Secret, UpdateProvisionRequest};
+use bunq_partner::types::{RequestedStatus, Secret, UpdateProvisionRequest};
+use bunq_partner::{Auth, Operation};
 
 /// How the bank is set up.
 #[derive(Debug)]
@@ -89,6 +89,7 @@ impl Bank {
                 self.check_signed(call, signature)?;
                 self.in_session(route, session, call, now)
             }
+            _ => Err(Refusal::not_implemented(route.operation.id)),
         }
     }
 
@@ -147,7 +148,7 @@ impl Bank {
             "create_provision" => self.create(&call.body, now),
             "list_provisions" => {
                 let listing = Listing::from_query(call.query.as_deref())?;
-                let (items, pagination) = self.provisions.list(&listing, now, &mut self.numbers);
+                let (items, pagination) = self.provisions.list(&listing, now, &mut self.numbers)?;
                 Ok(RawResponse::page(items, pagination))
             }
             "get_provision" => {
@@ -156,7 +157,7 @@ impl Bank {
             }
             "update_provision" => self.update(id, &call.body, now),
             // The document may have operations that the sandbox does not implement.
-            other => Err(Refusal::new(501, format!("The sandbox does not implement {other}."))),
+            other => Err(Refusal::not_implemented(other)),
         }
     }
 
@@ -174,6 +175,7 @@ impl Bank {
         let event = match request.status {
             RequestedStatus::Cancelled => Event::Close,
             RequestedStatus::TokenResetRequested => Event::Reset,
+            other => return Err(Refusal::not_implemented(format_args!("the status {other}"))),
         };
         let provision = self.provisions.get(id, now, &mut self.numbers).ok_or_else(|| no_provision(id))?;
         provision.wish(event, now, &mut self.numbers)?;

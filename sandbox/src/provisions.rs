@@ -14,7 +14,7 @@ use super::provision::StoredProvision;
 use super::response::Refusal;
 use super::seed::SeedProvision;
 use super::settings::Pace;
-use crate::types::{CredentialStatus, Cursor, Secret};
+use bunq_partner::types::{CredentialStatus, Cursor, Secret};
 
 /// The provisions by their ids, which grow with time: the last is the newest. None is ever removed.
 #[derive(Debug)]
@@ -90,7 +90,7 @@ impl ProvisionTable {
                 None | Some(CredentialStatus::PendingFirstUse) => true,
                 Some(CredentialStatus::Active) => provision.use_credential(now),
                 Some(CredentialStatus::Expired) => provision.expire_credential(now),
-                Some(CredentialStatus::Unknown(_)) => false,
+                Some(_) => false,
             };
             if !fits {
                 return Err(refused("it has no credential with that status"));
@@ -129,7 +129,12 @@ impl ProvisionTable {
     /// A page of provisions as a client reads it, and the links around it.
     ///
     /// Without a filter it visits little more than the provisions of the page.
-    pub(super) fn list(&mut self, listing: &Listing, now: Timestamp, numbers: &mut Numbers) -> (Vec<Value>, Value) {
+    pub(super) fn list(
+        &mut self,
+        listing: &Listing,
+        now: Timestamp,
+        numbers: &mut Numbers,
+    ) -> Result<(Vec<Value>, Value), Refusal> {
         let pace = self.pace;
         let mut page = Vec::new();
         let mut turn = |provision: &mut StoredProvision| {
@@ -145,11 +150,13 @@ impl ProvisionTable {
         match listing.cursor() {
             None => self.by_id.iter_mut().rev().any(&mut turn),
             Some(Cursor::OlderThan(id)) => self.older(id.cast_unsigned()).iter_mut().rev().any(&mut turn),
-            Some(Cursor::NewerThan(id)) => self.newer(id.cast_unsigned()).iter_mut().any(&mut turn),
+            Some(Cursor::NewerThan(id)) => {
+                let is_full = self.newer(id.cast_unsigned()).iter_mut().any(&mut turn);
+                page.reverse();
+                is_full
+            }
+            Some(other) => return Err(Refusal::not_implemented(format_args!("the cursor {other}"))),
         };
-        if listing.cursor().is_some_and(Cursor::is_forwards) {
-            page.reverse();
-        }
 
         let links = match (page.first(), page.last()) {
             (Some(&(newest, _)), Some(&(oldest, _))) => {
@@ -160,7 +167,7 @@ impl ProvisionTable {
             }
             _ => listing.pagination(None),
         };
-        (page.into_iter().map(|(_, item)| item).collect(), links)
+        Ok((page.into_iter().map(|(_, item)| item).collect(), links))
     }
 
     /// Applies an event to a provision for a test; returns whether it was possible.
@@ -254,7 +261,7 @@ mod tests {
 
         fn list(&mut self, query: &str) -> (Vec<u64>, Value) {
             let listing = Listing::from_query(Some(query)).unwrap();
-            let (items, links) = self.provisions.list(&listing, self.now, &mut self.numbers);
+            let (items, links) = self.provisions.list(&listing, self.now, &mut self.numbers).unwrap();
             (items.iter().map(|item| item["PartnerUserProvision"]["id"].as_u64().unwrap()).collect(), links)
         }
     }

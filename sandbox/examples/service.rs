@@ -5,8 +5,8 @@
 use std::error::Error;
 use std::time::Duration;
 
-use bunq_partner::sandbox::Sandbox;
 use bunq_partner::{Client, HttpConfig, Operation, ProvisionId};
+use bunq_partner_sandbox::Sandbox;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
