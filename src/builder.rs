@@ -198,6 +198,13 @@ impl ClientBuilder {
         self
     }
 
+    /// Sets the share of bunq's rate limit of reads that all [nudges](crate::Feed::nudge) together take at most: over 0, and 1 at
+    /// most. The default is 0.5, which is a page or a read every 2 seconds.
+    pub fn nudge_share(mut self, share: f64) -> Self {
+        self.provisions.nudge_share = share;
+        self
+    }
+
     /// Sets how long a request to create a provision may still take to arrive at bunq after it has failed in doubt. The
     /// default is 10 seconds.
     ///
@@ -242,8 +249,8 @@ impl ClientBuilder {
     ///
     /// [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) if the API key is missing, empty, surrounded by
     /// white space or of the other environment, if the base URL is invalid, or neither HTTPS nor loopback, if the
-    /// device description or the list of permitted addresses is empty, if a timeout, a size or a rate limit is zero, or
-    /// if the [`HttpConfig`] contains something that cannot be used;
+    /// device description or the list of permitted addresses is empty, if a timeout, a size or a rate limit is zero, if
+    /// the share of nudges is not over 0 and at most 1, or if the [`HttpConfig`] contains something that cannot be used;
     /// [`ErrorKind::Internal`](crate::ErrorKind::Internal) if TLS cannot be set up on this machine.
     pub fn build(self) -> Result<Client, Error> {
         let missing = || Error::invalid_input("api_key", "it is missing: call `api_key` on the builder");
@@ -257,6 +264,10 @@ impl ClientBuilder {
             ));
         }
         let config = check_config(self.config)?;
+        let share = self.provisions.nudge_share;
+        if !(share > 0.0 && share <= 1.0) {
+            return Err(Error::invalid_input("nudge_share", format_args!("{share} is not over 0 and at most 1")));
+        }
         let Limits { shared, documented, set } = self.limits;
         let set = check_rate_limits(set)?;
         let limits = shared.unwrap_or_else(|| Arc::new(RateLimits::new(documented, &set)));

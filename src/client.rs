@@ -12,8 +12,9 @@ use crate::api::Api;
 use crate::builder::ClientBuilder;
 use crate::environment::Environment;
 use crate::error::{Error, ErrorKind, Sent};
+use crate::feed::Feed;
 use crate::operation::Operation;
-use crate::provisions::{Poller, Provisions, ProvisionsConfig};
+use crate::provisions::{Provisions, ProvisionsConfig};
 use crate::session::{ContextSummary, Session, SessionUser};
 use crate::transport::Transport;
 use crate::types::{Credential, CredentialStatus, Secret};
@@ -58,8 +59,8 @@ impl Client {
         provisions: ProvisionsConfig,
     ) -> Self {
         let api = Api::new(Arc::clone(&transport), Arc::new(session.clone()));
-        let provisions =
-            Provisions::new(api.clone(), Poller::new(api.clone()), provisions, session.api_key_fingerprint());
+        let feed = Feed::new(api.clone(), provisions.nudge_share);
+        let provisions = Provisions::new(api.clone(), feed, provisions, session.api_key_fingerprint());
         Self { environment, transport, session, provisions, api }
     }
 

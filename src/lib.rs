@@ -11,6 +11,7 @@ mod bulk;
 mod client;
 mod environment;
 mod error;
+mod feed;
 pub mod files;
 mod operation;
 mod provisions;
@@ -33,8 +34,9 @@ pub use bulk::{Bulk, FileJournal, Journal, JournalHeader, JournalStart, MemoryJo
 pub use client::Client;
 pub use environment::Environment;
 pub use error::{Error, ErrorKind, Sent};
+pub use feed::{Acceptance, Feed, FeedItem, Resource, Waiter};
 pub use operation::{Auth, Operation, RateLimit};
-pub use provisions::{Acceptance, List, Provisions, Waiter, WaitingFor};
+pub use provisions::{List, Provisions, WaitingFor};
 pub use receipts::{InvalidReceipt, Receipt, ReceiptFile, ReceiptReader};
 pub use session::context::{ContextLock, ContextStore, FileStore};
 pub use session::{ContextSummary, SessionUser, UserKind};

@@ -167,6 +167,9 @@ fn impossible_bounds_and_limits_are_refused() {
         sandbox_key().rate_limit(&Operation::GET_PROVISION, 0, hour),
         sandbox_key().rate_limit(&Operation::GET_PROVISION, 1, zero),
         sandbox_key().rate_limit(&Operation::GET_PROVISION, 1, Duration::MAX),
+        sandbox_key().nudge_share(0.0),
+        sandbox_key().nudge_share(f64::NAN),
+        sandbox_key().nudge_share(1.1),
     ];
     assert_snapshot!("refused_bounds", refusals.map(refusal).join("\n"));
 

@@ -17,7 +17,7 @@ use bunq_partner::{
 use bunq_partner_sandbox::Sandbox;
 use common::{Folder, once};
 use futures_util::future::{FutureExt as _, try_join_all};
-use futures_util::poll;
+use futures_util::{StreamExt as _, poll};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, copy};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::{Builder, Runtime};
@@ -270,6 +270,28 @@ fn a_session_is_opened_whatever_ends_beside_it() {
                 seen.unwrap().unwrap();
             });
         });
+    }
+}
+
+/// A nudge is answered, and told to a waiter, across runtimes that end.
+#[test]
+fn a_nudge_from_another_runtime_is_told_to_a_waiter() {
+    test_timeout::start();
+    let bank = Bank::new();
+    let client = bank.client().poll_interval(Duration::from_secs(3600)).build().unwrap();
+    for end in ENDS {
+        let (here, there) = (single(), threaded(1));
+        let id = bank.sandbox.populate(1)[0];
+        let closing = there.block_on(client.provisions().close(id)).unwrap();
+        let mut changes = pin!(closing.changes());
+        let seen = here.block_on(async { timeout(HANG, changes.next()).await.unwrap().unwrap() });
+        assert!(!seen.unwrap().is_closed());
+        there.block_on(async { timeout(HANG, client.provisions().feed().nudge(id)).await.unwrap().unwrap() });
+        end(there);
+        let seen = here.block_on(async { timeout(HANG, changes.next()).await.unwrap().unwrap() });
+        assert!(seen.unwrap().is_closed());
+        // The worker of the nudges has ended with its runtime.
+        here.block_on(async { timeout(HANG, client.provisions().feed().nudge(id)).await.unwrap().unwrap() });
     }
 }
 

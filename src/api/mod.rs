@@ -21,7 +21,7 @@ use serde_json::Value;
 
 use self::client::{Client, Exchange, undecodable};
 use self::envelope::{first, joined, repeats, required};
-use self::pages::{items, pages};
+pub(crate) use self::pages::{items, pages};
 pub use self::response::{RequestPreview, Response, ResponseBody};
 use crate::error::Error;
 use crate::operation::Operation;

@@ -5,8 +5,8 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::error::{Error, ErrorKind};
+use crate::feed::Acceptance;
 use crate::operation::Operation;
-use crate::provisions::Acceptance;
 use crate::types::{Provision, ProvisionId};
 
 /// The format that this version writes, and the newest that it reads.

@@ -14,8 +14,9 @@ use super::record::{RowRecord, RowState, is_refused};
 use super::row::{Row, Rows};
 use super::shutdown::Shutdown;
 use crate::error::{Error, ErrorKind};
+use crate::feed::{Acceptance, Waiter};
 use crate::operation::Operation;
-use crate::provisions::{Acceptance, Provisions, Waiter};
+use crate::provisions::Provisions;
 use crate::sync::lock;
 use crate::types::{CreateProvisionRequest, Timestamp};
 

@@ -1,10 +1,32 @@
-//! What a waiter waits for, as a pure function of the provision that was read.
+//! What is waited for of a provision.
 
-use crate::types::{Credential, CredentialStatus, Phase, Provision};
+use std::sync::Arc;
 
-/// A condition that a provision can meet.
+use uuid::Uuid;
+
+use super::existing::Existing;
+use super::search;
+use crate::api::Api;
+use crate::error::{CallMetadata, Error};
+use crate::feed::{Acceptance, Condition, Evaluation, Feed, Waiter};
+use crate::operation::Operation;
+use crate::types::{
+    CreateProvisionRequest, Credential, CredentialStatus, Phase, Provision, ProvisionStatus, Timestamp,
+};
+
+/// What a provision is waited for to be, and what it is held against before that.
 #[derive(Debug, Clone)]
-pub(super) enum Condition {
+pub struct ProvisionCondition {
+    goal: Goal,
+    created: Option<Timestamp>,
+    /// What was requested, where the provision was there already, and is held against it.
+    requested: Option<Arc<CreateProvisionRequest>>,
+    creation: Option<Creation>,
+}
+
+/// What a provision can be waited for to be.
+#[derive(Debug, Clone)]
+pub(super) enum Goal {
     /// The provision is closed.
     Closed,
     /// It has a credential that has not been used yet.
@@ -13,17 +35,91 @@ pub(super) enum Condition {
     Reset { old: Option<Credential> },
 }
 
-/// How far a provision is from meeting a condition.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Progress {
-    Met,
-    Pending,
-    /// It cannot be met any more, for this reason.
-    Unattainable(&'static str),
+/// What a provision was created with.
+#[derive(Debug, Clone)]
+struct Creation {
+    feed: Feed,
+    external_uuid: Uuid,
+    /// It was requested more than once, so that there may be another.
+    is_repeated: bool,
 }
 
-impl Condition {
-    pub(super) fn name(&self) -> &'static str {
+impl From<Goal> for ProvisionCondition {
+    fn from(goal: Goal) -> Self {
+        Self { goal, created: None, requested: None, creation: None }
+    }
+}
+
+impl Waiter {
+    /// The provision was created at this time, by this request or by an earlier one.
+    pub(super) fn found(mut self, created: Option<Timestamp>, new: &CreateProvisionRequest) -> Self {
+        self.condition.created = created;
+        self.condition.requested = (self.acceptance() == Acceptance::Already).then(|| Arc::new(new.clone()));
+        self
+    }
+
+    /// Holds the provision against what was requested.
+    pub(super) fn of_created(mut self, external_uuid: Uuid, is_repeated: bool) -> Self {
+        self.condition.creation = Some(Creation { feed: self.feed.clone(), external_uuid, is_repeated });
+        self
+    }
+
+    /// Whether the provision was requested more than once, so that there may be another.
+    pub(crate) fn is_repeated(&self) -> bool {
+        self.condition.creation.as_ref().is_some_and(|creation| creation.is_repeated)
+    }
+
+    /// When bunq created the provision, where a creation has found one that was there, as with
+    /// [`Already`](Acceptance::Already). `None` where bunq's response confirmed the creation, or nothing was created.
+    pub fn created(&self) -> Option<Timestamp> {
+        self.condition.created
+    }
+}
+
+impl Condition<Provision> for ProvisionCondition {
+    fn name(&self) -> &'static str {
+        self.goal.name()
+    }
+
+    fn pending(&self) -> Vec<ProvisionStatus> {
+        ProvisionStatus::of(self.goal.pending())
+    }
+
+    fn ends(&self) -> Vec<ProvisionStatus> {
+        ProvisionStatus::of(self.goal.ends())
+    }
+
+    fn evaluate(&self, seen: &Provision) -> Evaluation {
+        self.goal.evaluate(seen)
+    }
+
+    /// One that was created is held against what was requested; if it was requested more than once, its readiness is believed
+    /// only if there is no other.
+    async fn confirm(&self, api: &Api, seen: &Provision) -> Result<(), Error> {
+        let Some(Creation { feed, external_uuid, is_repeated }) = &self.creation else { return Ok(()) };
+        if let Some(other) = seen.external_uuid.filter(|other| other != external_uuid) {
+            let problem = format_args!(
+                "provision {} has the external_uuid {other}, not {external_uuid}: the response to its creation was about \
+                 another; search with `find`",
+                seen.id
+            );
+            let metadata = CallMetadata::new(&Operation::CREATE_PROVISION, 1);
+            return Err(Error::invalid_response(metadata, problem));
+        }
+        if let Some(requested) = &self.requested {
+            // bunq may not have shown all of it before.
+            let compared = Existing::from(seen).compare(requested);
+            compared.map_err(|error| error.with_last_seen(Arc::new(seen.clone())))?;
+        }
+        if *is_repeated && self.evaluate(seen) == Evaluation::Met {
+            search::find(feed.over(api.clone()), *external_uuid).await?;
+        }
+        Ok(())
+    }
+}
+
+impl Goal {
+    fn name(&self) -> &'static str {
         match self {
             Self::Closed => "closed",
             Self::Ready => "ready",
@@ -32,7 +128,7 @@ impl Condition {
     }
 
     /// The phases that a provision is in until it meets the condition.
-    pub(super) fn pending(&self) -> &'static [Phase] {
+    fn pending(&self) -> &'static [Phase] {
         match self {
             Self::Closed => &[Phase::Closing],
             Self::Ready => &[Phase::Setup, Phase::Reset],
@@ -41,7 +137,7 @@ impl Condition {
     }
 
     /// The other phases in which the wait ends.
-    pub(super) fn ends(&self) -> &'static [Phase] {
+    fn ends(&self) -> &'static [Phase] {
         match self {
             Self::Closed => &[Phase::Closed, Phase::Failed],
             Self::Ready => &[Phase::Settled, Phase::Failed],
@@ -49,39 +145,39 @@ impl Condition {
         }
     }
 
-    pub(super) fn evaluate(&self, seen: &Provision) -> Progress {
+    fn evaluate(&self, seen: &Provision) -> Evaluation {
         use CredentialStatus::{Active, Expired};
         use Phase::{Closed, Closing, Failed, Reset, Settled, Setup, Unknown};
         match (self, seen.status.phase()) {
-            (_, Failed) => Progress::Unattainable("bunq has failed to process it"),
-            (Self::Closed, Closed) => Progress::Met,
-            (Self::Closed, Setup | Settled | Reset | Closing | Unknown) => Progress::Pending,
+            (_, Failed) => Evaluation::Unattainable("bunq has failed to process it"),
+            (Self::Closed, Closed) => Evaluation::Met,
+            (Self::Closed, Setup | Settled | Reset | Closing | Unknown) => Evaluation::Pending,
             (Self::Ready | Self::Reset { .. }, Closing | Closed) => {
-                Progress::Unattainable("it is being or has been closed")
+                Evaluation::Unattainable("it is being or has been closed")
             }
             // The credential that is still shown is about to be replaced.
-            (Self::Ready | Self::Reset { .. }, Reset) => Progress::Pending,
+            (Self::Ready | Self::Reset { .. }, Reset) => Evaluation::Pending,
             (Self::Ready, Setup | Settled | Unknown) => match (seen.fresh_credential(), &seen.credential) {
-                (Some(_), _) => Progress::Met,
+                (Some(_), _) => Evaluation::Met,
                 (None, Some(Credential { status: Some(Active), .. })) => {
-                    Progress::Unattainable("its credential is already in use; reset the token for a new one")
+                    Evaluation::Unattainable("its credential is already in use; reset the token for a new one")
                 }
                 (None, Some(Credential { status: Some(Expired), .. })) => {
-                    Progress::Unattainable("its credential has expired unused; reset the token for a new one")
+                    Evaluation::Unattainable("its credential has expired unused; reset the token for a new one")
                 }
-                _ => Progress::Pending,
+                _ => Evaluation::Pending,
             },
             (Self::Reset { old }, Setup | Settled | Unknown) => match (seen.fresh_credential(), &seen.credential) {
-                (Some(fresh), _) if is_new(fresh, old.as_ref()) => Progress::Met,
+                (Some(fresh), _) if is_new(fresh, old.as_ref()) => Evaluation::Met,
                 // By its id alone: the old one loses its token too when it is used.
                 (None, Some(Credential { id: Some(id), status: Some(Active | Expired), .. }))
                     if old.as_ref().and_then(|old| old.id).is_some_and(|old| old != *id) =>
                 {
-                    Progress::Unattainable(
+                    Evaluation::Unattainable(
                         "its new credential is in use already, or has expired; reset the token again",
                     )
                 }
-                _ => Progress::Pending,
+                _ => Evaluation::Pending,
             },
         }
     }

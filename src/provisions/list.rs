@@ -3,8 +3,9 @@
 use futures_util::stream::Stream;
 use uuid::Uuid;
 
-use crate::api::{Api, Response};
+use crate::api::{items, pages};
 use crate::error::Error;
+use crate::feed::Feed;
 use crate::types::{Cursor, ListProvisionsQuery, Page, PageSize, Provision, ProvisionStatus};
 
 /// A listing of provisions, newest first.
@@ -22,13 +23,14 @@ use crate::types::{Cursor, ListProvisionsQuery, Page, PageSize, Provision, Provi
 #[derive(Debug, Clone)]
 #[must_use = "a listing requests nothing until a page is taken"]
 pub struct List {
-    api: Api,
+    feed: Feed,
     query: ListProvisionsQuery,
 }
 
 impl List {
-    pub(super) fn new(api: Api) -> Self {
-        Self { api, query: ListProvisionsQuery::default() }
+    /// A listing of which the feed learns what is read.
+    pub(super) fn new(feed: Feed) -> Self {
+        Self { feed, query: ListProvisionsQuery::default() }
     }
 
     /// Lists only provisions with one of these main statuses. Without statuses it lists all.
@@ -63,7 +65,7 @@ impl List {
     ///
     /// See [`ErrorKind`](crate::ErrorKind).
     pub async fn page(&self) -> Result<Page<Provision>, Error> {
-        self.api.list_provisions(self.query.clone()).await.map(Response::into_inner)
+        self.clone().page_from(self.query.cursor).await
     }
 
     /// Reads the page at `cursor`, which comes from an earlier page of the same listing.
@@ -72,7 +74,7 @@ impl List {
     ///
     /// See [`ErrorKind`](crate::ErrorKind).
     pub async fn page_at(&self, cursor: Cursor) -> Result<Page<Provision>, Error> {
-        self.api.list_provisions(self.query.clone().cursor(cursor)).await.map(Response::into_inner)
+        self.clone().page_from(Some(cursor)).await
     }
 
     /// Streams the pages, from the first to the oldest; from a [`Cursor::NewerThan`] on, to the newest. One page is held at a
@@ -86,7 +88,8 @@ impl List {
     /// Those of [`page`](Self::page), and [`InvalidResponse`](crate::ErrorKind::InvalidResponse) if bunq leads back to
     /// a page that has been listed, or through more than 100 empty pages in a row, which would never end. An error ends the stream.
     pub fn pages(&self) -> impl Stream<Item = Result<Page<Provision>, Error>> + Send + 'static + use<> {
-        self.api.list_provisions_pages(self.query.clone())
+        let list = self.clone();
+        pages(self.query.cursor, move |cursor| list.clone().page_from(cursor))
     }
 
     /// Streams the provisions, from the newest to the oldest, page by page. From a [`Cursor::NewerThan`] on, those that are
@@ -99,6 +102,15 @@ impl List {
     ///
     /// Those of [`pages`](Self::pages).
     pub fn stream(&self) -> impl Stream<Item = Result<Provision, Error>> + Send + 'static + use<> {
-        self.api.list_provisions_stream(self.query.clone())
+        let list = self.clone();
+        items(self.query.cursor, move |cursor| list.clone().page_from(cursor))
+    }
+
+    async fn page_from(self, cursor: Option<Cursor>) -> Result<Page<Provision>, Error> {
+        let began = self.feed.now();
+        let query = ListProvisionsQuery { cursor, ..self.query };
+        let page = self.feed.api().list_provisions(query).await?.into_inner();
+        self.feed.learn(&page.items, began);
+        Ok(page)
     }
 }

@@ -9,9 +9,8 @@ mod life_cycle;
 mod list;
 mod new_provision;
 mod outcome;
-mod poller;
+mod resource;
 mod search;
-mod waiter;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,16 +18,15 @@ use std::time::Duration;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use self::condition::{Condition, is_new};
+use self::condition::{Goal, is_new};
 pub(crate) use self::existing::{Existing, Shown};
 pub use self::life_cycle::WaitingFor;
 pub use self::list::List;
 use self::outcome::{InDoubt, Request, RequestOutcome};
-pub(crate) use self::poller::Poller;
 pub(crate) use self::search::choose;
-pub use self::waiter::{Acceptance, Waiter};
-use crate::api::{Api, Response};
+use crate::api::Api;
 use crate::error::Error;
+use crate::feed::{Acceptance, Feed, Waiter};
 use crate::operation::Operation;
 use crate::transport::call_budget::CallBudget;
 use crate::transport::health::Health;
@@ -42,11 +40,13 @@ use crate::types::{
 pub(crate) struct ProvisionsConfig {
     pub(crate) poll_interval: Duration,
     pub(crate) late_arrival: Duration,
+    /// The share of the rate limit that nudges may take.
+    pub(crate) nudge_share: f64,
 }
 
 impl Default for ProvisionsConfig {
     fn default() -> Self {
-        Self { poll_interval: Duration::from_secs(2), late_arrival: Duration::from_secs(10) }
+        Self { poll_interval: Duration::from_secs(2), late_arrival: Duration::from_secs(10), nudge_share: 0.5 }
     }
 }
 
@@ -68,14 +68,14 @@ impl Default for ProvisionsConfig {
 #[derive(Debug, Clone)]
 pub struct Provisions {
     api: Api,
-    poller: Poller,
+    feed: Feed,
     config: ProvisionsConfig,
     api_key_fingerprint: Arc<str>,
 }
 
 impl Provisions {
-    pub(crate) fn new(api: Api, poller: Poller, config: ProvisionsConfig, api_key_fingerprint: &str) -> Self {
-        Self { api, poller, config, api_key_fingerprint: api_key_fingerprint.into() }
+    pub(crate) fn new(api: Api, feed: Feed, config: ProvisionsConfig, api_key_fingerprint: &str) -> Self {
+        Self { api, feed, config, api_key_fingerprint: api_key_fingerprint.into() }
     }
 
     pub(crate) fn config(&self) -> &ProvisionsConfig {
@@ -151,7 +151,7 @@ impl Provisions {
         let new = new.into();
         let budget = self.api.budget();
         let waiter = match self.find_going(&new, budget).await.map_err(Error::before_sending)? {
-            Some(found) => self.waiter(found.id, Condition::Ready, Acceptance::Already).found(found.created, &new),
+            Some(found) => self.waiter(found.id, Goal::Ready, Acceptance::Already).found(found.created, &new),
             None => self.create_by(&new, budget).await?,
         };
         // An earlier request may still arrive.
@@ -169,7 +169,7 @@ impl Provisions {
         let RequestOutcome { done, acceptance, is_repeated } =
             request.until_known(|reuse| create(api.over(reuse), new), look).await?;
         let (id, created, response_id) = done;
-        let waiter = self.waiter(id, Condition::Ready, acceptance).accepted_in(response_id).found(created, new);
+        let waiter = self.waiter(id, Goal::Ready, acceptance).accepted_in(response_id).found(created, new);
         Ok(waiter.of_created(external_uuid, is_repeated))
     }
 
@@ -179,7 +179,7 @@ impl Provisions {
     ///
     /// [`NotFound`](crate::ErrorKind::NotFound) if there is no such provision.
     pub async fn get(&self, id: ProvisionId) -> Result<Provision, Error> {
-        self.api.get_provision(id).await.map(Response::into_inner)
+        self.reads(self.api.clone()).read(id).await
     }
 
     /// Searches for the provision that was created with this key. If there are several, it returns the one that is not
@@ -189,12 +189,17 @@ impl Provisions {
     ///
     /// [`Duplicate`](crate::ErrorKind::Duplicate) if several are neither closing, closed nor failed.
     pub async fn find(&self, external_uuid: Uuid) -> Result<Option<Provision>, Error> {
-        search::find(&self.api.until(self.api.budget()), external_uuid).await
+        search::find(self.reads(self.api.until(self.api.budget())), external_uuid).await
     }
 
     /// Lists provisions, newest first: by the page, or as a stream.
     pub fn list(&self) -> List {
-        List::new(self.api.clone())
+        List::new(self.reads(self.api.clone()))
+    }
+
+    /// Returns the feed of provisions, which tells their changes, and reads one at once when you hear of it from elsewhere.
+    pub fn feed(&self) -> Feed {
+        self.feed.clone()
     }
 
     /// Requests that a provision be closed, and returns the waiter for its closure.
@@ -216,13 +221,13 @@ impl Provisions {
         let budget = self.api.budget();
         let api = self.api.until(budget);
         let look = || async move {
-            let seen = self.api.until(self.check_by(budget)).get_provision(id).await?;
+            let seen = self.reads(self.api.until(self.check_by(budget))).read(id).await?;
             Ok(seen.status.is_closing_or_closed().then_some(None))
         };
         let request = Request { earlier, ..self.request(&Operation::UPDATE_PROVISION, budget, InDoubt::Repeat) };
         let RequestOutcome { done: response_id, acceptance, .. } =
             request.until_known(|reuse| update(api.over(reuse), id, RequestedStatus::Cancelled), look).await?;
-        Ok(self.waiter(id, Condition::Closed, acceptance).accepted_in(response_id))
+        Ok(self.waiter(id, Goal::Closed, acceptance).accepted_in(response_id))
     }
 
     /// Requests another credential for a provision, and returns the waiter for it.
@@ -239,10 +244,10 @@ impl Provisions {
     pub async fn reset_token(&self, id: ProvisionId) -> Result<Waiter, Error> {
         let budget = self.api.budget();
         let api = self.api.until(budget);
-        let old = api.get_provision(id).await.map_err(Error::before_sending)?.into_inner().credential;
+        let old = self.reads(api.clone()).read(id).await.map_err(Error::before_sending)?.credential;
         let old = old.as_ref();
         let look = || async move {
-            let seen = self.api.until(self.check_by(budget)).get_provision(id).await?;
+            let seen = self.reads(self.api.until(self.check_by(budget))).read(id).await?;
             let is_reset =
                 seen.status.phase() == Phase::Reset || seen.fresh_credential().is_some_and(|fresh| is_new(fresh, old));
             Ok(is_reset.then_some(None))
@@ -251,33 +256,35 @@ impl Provisions {
             .request(&Operation::UPDATE_PROVISION, budget, InDoubt::Stop)
             .until_known(|reuse| update(api.over(reuse), id, RequestedStatus::TokenResetRequested), look)
             .await?;
-        Ok(self.waiter(id, Condition::Reset { old: old.cloned() }, acceptance).accepted_in(response_id))
+        Ok(self.waiter(id, Goal::Reset { old: old.cloned() }, acceptance).accepted_in(response_id))
     }
 
     /// Waits for a provision to be closed, without requesting it.
     pub fn wait_until_closed(&self, id: ProvisionId) -> Waiter {
-        self.waiter(id, Condition::Closed, Acceptance::NotRequested)
+        self.waiter(id, Goal::Closed, Acceptance::NotRequested)
     }
 
     /// Waits for a provision to have a credential that has not been used yet.
     pub fn wait_until_ready(&self, id: ProvisionId) -> Waiter {
-        self.waiter(id, Condition::Ready, Acceptance::NotRequested)
+        self.waiter(id, Goal::Ready, Acceptance::NotRequested)
     }
 
-    fn waiter(&self, id: ProvisionId, condition: Condition, acceptance: Acceptance) -> Waiter {
-        Waiter::new(self.poller.clone(), id, condition, acceptance, self.config.poll_interval)
+    fn waiter(&self, id: ProvisionId, goal: Goal, acceptance: Acceptance) -> Waiter {
+        Waiter::new(self.feed.clone(), id, goal.into(), acceptance, self.config.poll_interval)
     }
 
     fn request(&self, operation: &Operation, budget: CallBudget, in_doubt: InDoubt) -> Request {
         let transport = self.api.transport();
         let (policy, is_governed) = (transport.config().retry, transport.limits().governs(operation));
-        let ProvisionsConfig { poll_interval, late_arrival } = self.config;
+        let ProvisionsConfig { poll_interval, late_arrival, .. } = self.config;
         Request { policy, is_governed, budget, poll_interval, late_arrival, in_doubt, earlier: None }
     }
 
     /// The provision that can be taken for the one that is requested, if there is one with its key.
     async fn find_going(&self, new: &CreateProvisionRequest, budget: CallBudget) -> Result<Option<Existing>, Error> {
-        let Some(found) = search::find(&self.api.until(budget), *new.external_uuid()).await? else { return Ok(None) };
+        let Some(found) = search::find(self.reads(self.api.until(budget)), *new.external_uuid()).await? else {
+            return Ok(None);
+        };
         let existing = Existing::from(&found);
         match existing.check(new) {
             Ok(()) => Ok(Some(existing)),
@@ -287,8 +294,13 @@ impl Provisions {
 
     /// All provisions with this key.
     pub(crate) async fn existing(&self, external_uuid: Uuid) -> Result<Vec<Existing>, Error> {
-        let found = search::all(&self.api.until(self.api.budget()), external_uuid).await?;
+        let found = search::all(self.reads(self.api.until(self.api.budget())), external_uuid).await?;
         Ok(found.iter().map(Existing::from).collect())
+    }
+
+    /// Reads with these methods, of which the feed learns.
+    fn reads(&self, api: Api) -> Feed {
+        self.feed.over(api)
     }
 
     /// By when a check is over. If the call has less time left, the check gets that of an attempt: to stay in doubt is

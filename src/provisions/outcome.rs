@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep, sleep_until};
 
-use super::waiter::Acceptance;
 use crate::error::{Error, ErrorKind, Sent};
+use crate::feed::Acceptance;
 use crate::transport::call_budget::CallBudget;
 use crate::transport::connections::Reuse;
 use crate::transport::retry::{self, Decision, Failure, RetryPolicy};

@@ -3,9 +3,10 @@
 use futures_util::stream::TryStreamExt as _;
 use uuid::Uuid;
 
-use crate::api::Api;
+use super::list::List;
 use crate::error::{Error, ErrorKind, Sent};
-use crate::types::{ListProvisionsQuery, PageSize, Provision, ProvisionId};
+use crate::feed::Feed;
+use crate::types::{PageSize, Provision, ProvisionId};
 
 /// Returns the provision that was created with this key. If there are several, it is the one that is not
 /// [over](crate::types::ProvisionStatus::is_over), or else the newest.
@@ -13,8 +14,8 @@ use crate::types::{ListProvisionsQuery, PageSize, Provision, ProvisionId};
 /// # Errors
 ///
 /// [`Duplicate`](ErrorKind::Duplicate) if several are not over.
-pub(super) async fn find(api: &Api, external_uuid: Uuid) -> Result<Option<Provision>, Error> {
-    let found = all(api, external_uuid).await?;
+pub(super) async fn find(feed: Feed, external_uuid: Uuid) -> Result<Option<Provision>, Error> {
+    let found = all(feed, external_uuid).await?;
     let chosen = choose(external_uuid, found.iter().map(|provision| (provision.id, provision.status.is_over())))?;
     Ok(found.into_iter().find(|provision| Some(provision.id) == chosen))
 }
@@ -44,9 +45,9 @@ pub(crate) fn choose(
 }
 
 /// All of them, newest first, each once: pages overlap when a provision is created between them.
-pub(super) async fn all(api: &Api, external_uuid: Uuid) -> Result<Vec<Provision>, Error> {
-    let query = ListProvisionsQuery::default().external_uuid(external_uuid).count(PageSize::MAX);
-    let mut pages = std::pin::pin!(api.list_provisions_pages(query));
+pub(super) async fn all(feed: Feed, external_uuid: Uuid) -> Result<Vec<Provision>, Error> {
+    let list = List::new(feed).external_uuid(external_uuid).count(PageSize::MAX);
+    let mut pages = std::pin::pin!(list.pages());
     let mut found: Vec<Provision> = Vec::new();
     while let Some(page) = pages.try_next().await? {
         let (wanted, others): (Vec<_>, Vec<_>) =

@@ -13,7 +13,7 @@ use syn::visit::{self, Visit};
 use crate::{expand, root};
 
 /// The layers of `src/`, lowest first. What stands in one line may import each other.
-const LAYERS: [&[&str]; 15] = [
+const LAYERS: [&[&str]; 16] = [
     &["sync", "text"],
     &["types"],
     &["files"],
@@ -26,6 +26,7 @@ const LAYERS: [&[&str]; 15] = [
     &["receipts"],
     &["api"],
     &["session"],
+    &["feed"],
     &["provisions"],
     &["bulk"],
     &["builder", "client"],

@@ -1,0 +1,54 @@
+//! A provision as what can be waited for and followed.
+
+use super::condition::ProvisionCondition;
+use crate::api::{Api, Response};
+use crate::error::Error;
+use crate::feed::{Readable, Resource};
+use crate::operation::Operation;
+use crate::types::{Cursor, ListProvisionsQuery, Page, PageSize, Phase, Provision, ProvisionId, ProvisionStatus};
+
+impl Resource for Provision {
+    type Condition = ProvisionCondition;
+
+    fn is_terminal(&self) -> bool {
+        self.status.is_terminal()
+    }
+
+    fn progress(&self) -> String {
+        let step = self.sub_status.as_ref().map_or("no sub_status", |step| step.as_str());
+        format!("{} with {step}", self.status)
+    }
+}
+
+impl Readable for Provision {
+    type Id = ProvisionId;
+    type State = ProvisionStatus;
+
+    const NAME: &'static str = "provision";
+    const LIST: &'static Operation = &Operation::LIST_PROVISIONS;
+    const GET: &'static Operation = &Operation::GET_PROVISION;
+
+    fn id(&self) -> ProvisionId {
+        self.id
+    }
+
+    /// bunq may not accept in a request a status that it uses in responses.
+    fn state(&self) -> Option<ProvisionStatus> {
+        (self.status.phase() != Phase::Unknown).then(|| self.status.clone())
+    }
+
+    fn states() -> Vec<ProvisionStatus> {
+        ProvisionStatus::KNOWN.to_vec()
+    }
+
+    async fn read(api: &Api, id: ProvisionId) -> Result<Self, Error> {
+        api.get_provision(id).await.map(Response::into_inner)
+    }
+
+    async fn read_page(api: &Api, states: &[ProvisionStatus], newest: ProvisionId) -> Result<Page<Self>, Error> {
+        // A saturated id is the last one that there can be.
+        let cursor = Cursor::OlderThan(newest.as_i64().saturating_add(1));
+        let query = ListProvisionsQuery::default().status(states.to_vec()).count(PageSize::MAX).cursor(cursor);
+        api.list_provisions(query).await.map(Response::into_inner)
+    }
+}
