@@ -4,28 +4,28 @@ use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use bunq_partner::types::Secret;
+use bunq_partner::wire::VerifyingKey;
+use bunq_partner::wire::{PermittedIp, exposed};
 use jiff::Timestamp;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use serde_json::{Value, json};
 
-use super::clock::{in_bunqs_form, random_token};
-use super::journal::ReceivedSignature;
-use super::response::Refusal;
-use super::settings::DeadToken;
-use bunq_partner::types::Secret;
-use bunq_partner::wire::VerifyingKey;
-use bunq_partner::wire::{PermittedIp, exposed};
+use crate::clock::{in_bunqs_form, random_token};
+use crate::settings::DeadToken;
+use crate::wire::call_log::ReceivedSignature;
+use crate::wire::response::Refusal;
 
 /// How many ids of requests are remembered for an installation.
 const REMEMBERED: usize = 100_000;
 
 /// The installations and sessions, and the tokens that were issued for them.
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) struct AccessControl {
+pub(crate) struct AccessControl {
     manner: DeadToken,
     installations: HashMap<u64, KnownInstallation>,
     sessions: BTreeMap<u64, IssuedSession>,
-    tokens: HashMap<String, Holder>,
+    tokens: HashMap<String, TokenHolder>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -39,21 +39,21 @@ struct KnownInstallation {
 
 /// A device, and the API key that is bound to it.
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) struct RegisteredDevice {
-    pub(super) id: u64,
+pub(crate) struct RegisteredDevice {
+    pub(crate) id: u64,
     #[serde(serialize_with = "exposed")]
-    pub(super) api_key: Secret,
-    pub(super) description: String,
-    pub(super) created: Timestamp,
+    pub(crate) api_key: Secret,
+    pub(crate) description: String,
+    pub(crate) created: Timestamp,
     /// The address that it was registered from.
-    pub(super) ip: IpAddr,
+    pub(crate) ip: IpAddr,
     /// The other addresses that it may be used from.
-    pub(super) permitted_ips: Vec<PermittedIp>,
+    pub(crate) permitted_ips: Vec<PermittedIp>,
 }
 
 impl RegisteredDevice {
     /// Whether the key may be used from an address.
-    pub(super) fn permits(&self, address: IpAddr) -> bool {
+    pub(crate) fn permits(&self, address: IpAddr) -> bool {
         address == self.ip
             || self.permitted_ips.iter().any(|permitted| match permitted {
                 PermittedIp::Any => true,
@@ -62,7 +62,7 @@ impl RegisteredDevice {
     }
 
     /// In its item, as bunq shows it.
-    pub(super) fn show(&self) -> Value {
+    pub(crate) fn show(&self) -> Value {
         let created = in_bunqs_form(self.created);
         let (id, description) = (self.id, &self.description);
         json!({ "DeviceServer": {
@@ -83,7 +83,7 @@ struct IssuedSession {
 
 /// What a token was given out for.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
-struct Holder {
+struct TokenHolder {
     installation: u64,
     /// `None`: for the installation itself.
     session: Option<u64>,
@@ -91,83 +91,83 @@ struct Holder {
 
 /// On whose behalf a session acts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) enum ActingUser {
+pub(crate) enum ActingUser {
     Partner,
     Provisioned,
 }
 
 /// A session that is alive.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct LiveSession {
-    pub(super) id: u64,
-    pub(super) installation: u64,
-    pub(super) user: ActingUser,
+pub(crate) struct LiveSession {
+    pub(crate) id: u64,
+    pub(crate) installation: u64,
+    pub(crate) user: ActingUser,
 }
 
 impl AccessControl {
-    pub(super) fn new(manner: DeadToken) -> Self {
+    pub(crate) fn new(manner: DeadToken) -> Self {
         Self { manner, installations: HashMap::new(), sessions: BTreeMap::new(), tokens: HashMap::new() }
     }
 
     /// Forgets every installation, device and session.
-    pub(super) fn forget(&mut self) {
+    pub(crate) fn forget(&mut self) {
         *self = Self::new(self.manner);
     }
 
     /// Takes over what an earlier one knew.
-    pub(super) fn restore(&mut self, saved: Self) {
+    pub(crate) fn restore(&mut self, saved: Self) {
         *self = Self { manner: self.manner, ..saved };
     }
 
     /// The refusal of a token that is dead or unknown.
-    pub(super) fn dead(&self) -> Refusal {
+    pub(crate) fn dead(&self) -> Refusal {
         Refusal::dead(self.manner)
     }
 
     /// Takes an installation in and gives out its token.
-    pub(super) fn install(&mut self, id: u64, key: VerifyingKey) -> String {
+    pub(crate) fn install(&mut self, id: u64, key: VerifyingKey) -> String {
         self.installations
             .insert(id, KnownInstallation { key, devices: Vec::new(), request_ids: RecentIds::default() });
-        self.give_out(Holder { installation: id, session: None })
+        self.give_out(TokenHolder { installation: id, session: None })
     }
 
-    pub(super) fn register_device(&mut self, installation: u64, device: RegisteredDevice) {
+    pub(crate) fn register_device(&mut self, installation: u64, device: RegisteredDevice) {
         if let Some(installation) = self.installations.get_mut(&installation) {
             installation.devices.push(device);
         }
     }
 
     /// The devices of an installation.
-    pub(super) fn devices(&self, installation: u64) -> &[RegisteredDevice] {
+    pub(crate) fn devices(&self, installation: u64) -> &[RegisteredDevice] {
         self.installations.get(&installation).map_or(&[], |installation| &installation.devices)
     }
 
     /// Opens a session and gives out its token.
-    pub(super) fn open_session(&mut self, id: u64, installation: u64, user: ActingUser, expiry: Timestamp) -> String {
+    pub(crate) fn open_session(&mut self, id: u64, installation: u64, user: ActingUser, expiry: Timestamp) -> String {
         self.sessions.insert(id, IssuedSession { installation, user, expiry, is_ended: false });
-        self.give_out(Holder { installation, session: Some(id) })
+        self.give_out(TokenHolder { installation, session: Some(id) })
     }
 
     /// Ends a session of the installation; says whether there was one to end.
-    pub(super) fn end_session(&mut self, id: u64, installation: u64) -> bool {
+    pub(crate) fn end_session(&mut self, id: u64, installation: u64) -> bool {
         let session = self.sessions.get_mut(&id).filter(|session| session.installation == installation);
         session.is_some_and(|session| !std::mem::replace(&mut session.is_ended, true))
     }
 
-    pub(super) fn end_all_sessions(&mut self) {
+    pub(crate) fn end_all_sessions(&mut self) {
         self.sessions.values_mut().for_each(|session| session.is_ended = true);
     }
 
     /// The installation that a token of its own stands for.
-    pub(super) fn installation(&self, token: Option<&str>) -> Result<u64, Refusal> {
+    pub(crate) fn installation(&self, token: Option<&str>) -> Result<u64, Refusal> {
         match self.holder(token)? {
-            Holder { installation, session: None } => Ok(installation),
+            TokenHolder { installation, session: None } => Ok(installation),
             _ => Err(Refusal::unauthorized("The token of a session was given where the installation's is needed.")),
         }
     }
 
     /// The session that a token stands for, if it is alive.
-    pub(super) fn session(&self, token: Option<&str>, now: Timestamp) -> Result<LiveSession, Refusal> {
+    pub(crate) fn session(&self, token: Option<&str>, now: Timestamp) -> Result<LiveSession, Refusal> {
         let Some(id) = self.holder(token)?.session else {
             return Err(Refusal::unauthorized("The token of an installation was given where a session's is needed."));
         };
@@ -178,7 +178,7 @@ impl AccessControl {
     }
 
     /// Checks the signature of a call with `token` over `body`.
-    pub(super) fn judge(&self, signature: Option<&str>, token: Option<&str>, body: &[u8]) -> ReceivedSignature {
+    pub(crate) fn judge(&self, signature: Option<&str>, token: Option<&str>, body: &[u8]) -> ReceivedSignature {
         let Some(signature) = signature else { return ReceivedSignature::None };
         let holder = self.holder(token).ok();
         match holder.and_then(|holder| self.installations.get(&holder.installation)) {
@@ -189,19 +189,19 @@ impl AccessControl {
     }
 
     /// Notes the id of a request; says whether it is new.
-    pub(super) fn note_request_id(&mut self, installation: u64, request_id: &str) -> bool {
+    pub(crate) fn note_request_id(&mut self, installation: u64, request_id: &str) -> bool {
         self.installations
             .get_mut(&installation)
             .is_some_and(|installation| installation.request_ids.note(request_id, REMEMBERED))
     }
 
-    fn give_out(&mut self, holder: Holder) -> String {
+    fn give_out(&mut self, holder: TokenHolder) -> String {
         let token = random_token();
         self.tokens.insert(token.clone(), holder);
         token
     }
 
-    fn holder(&self, token: Option<&str>) -> Result<Holder, Refusal> {
+    fn holder(&self, token: Option<&str>) -> Result<TokenHolder, Refusal> {
         let token =
             token.ok_or_else(|| Refusal::unauthorized("The header X-Bunq-Client-Authentication is missing."))?;
         self.tokens.get(token).copied().ok_or_else(|| self.dead())

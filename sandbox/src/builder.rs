@@ -6,25 +6,25 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use bunq_partner::Operation;
+use bunq_partner::types::Secret;
+use bunq_partner::wire::SignatureForm;
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
 use tokio::sync::OnceCell;
 
-use super::bank::{Bank, Settings};
-use super::clock::random_token;
-use super::exchange::{BankState, Edits, SharedState, new_key};
-use super::injection::{Injection, Injections};
-use super::journal::Journal;
-use super::limits::ServerRateLimits;
-use super::profile::Profile;
-use super::saved_state::SavedState;
-use super::seed::SeedProvision;
-use super::server;
-use super::settings::{CreationResponse, DeadToken, Pace};
-use super::{Running, Sandbox};
-use bunq_partner::Operation;
-use bunq_partner::types::Secret;
-use bunq_partner::wire::SignatureForm;
+use crate::bank::{Bank, Settings};
+use crate::clock::random_token;
+use crate::profile::Profile;
+use crate::resources::provisions::seed::SeedProvision;
+use crate::saved_state::SavedState;
+use crate::settings::{CreationResponse, DeadToken, Pace};
+use crate::wire::call_log::CallLog;
+use crate::wire::exchange::{BankState, Edits, SharedState, new_key};
+use crate::wire::injection::{Injection, Injections};
+use crate::wire::limits::ServerRateLimits;
+use crate::wire::server;
+use crate::{Running, Sandbox};
 
 impl Sandbox {
     /// Starts a sandbox with the settings that the [builder](Self::builder) begins with.
@@ -239,7 +239,7 @@ impl SandboxBuilder {
                 key: Arc::new(key),
                 rate_limits: self.rate_limits,
                 injections: self.injections,
-                journal: Journal::default(),
+                call_log: CallLog::default(),
                 last_responses: HashMap::new(),
             }),
             edits: Mutex::new(Edits::default()),

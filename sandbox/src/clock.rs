@@ -8,48 +8,48 @@ use tokio::time::Instant;
 
 /// A clock that never goes back: the time of day at its start and the time passed since then, which a test can pause.
 #[derive(Debug)]
-pub(super) struct Clock {
+pub(crate) struct Clock {
     start: Timestamp,
     started: Instant,
 }
 
 impl Clock {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { start: Timestamp::now(), started: Instant::now() }
     }
 
-    pub(super) fn now(&self) -> Timestamp {
+    pub(crate) fn now(&self) -> Timestamp {
         after(self.start, self.started.elapsed())
     }
 }
 
 /// `duration` after `time`, or the last moment that there is.
-pub(super) fn after(time: Timestamp, duration: Duration) -> Timestamp {
+pub(crate) fn after(time: Timestamp, duration: Duration) -> Timestamp {
     time.checked_add(duration).unwrap_or(Timestamp::MAX)
 }
 
 /// As bunq writes a time: UTC, microseconds, a space, no zone.
-pub(super) fn in_bunqs_form(time: Timestamp) -> String {
+pub(crate) fn in_bunqs_form(time: Timestamp) -> String {
     time.strftime("%Y-%m-%d %H:%M:%S.%6f").to_string()
 }
 
 /// The ids that the bank gives out: one series for everything.
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) struct Numbers(u64);
+pub(crate) struct Numbers(u64);
 
 impl Numbers {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self(1000)
     }
 
-    pub(super) fn next(&mut self) -> u64 {
+    pub(crate) fn next(&mut self) -> u64 {
         self.0 = self.0.saturating_add(1);
         self.0
     }
 }
 
 /// A text that cannot be guessed.
-pub(super) fn random_token() -> String {
+pub(crate) fn random_token() -> String {
     format!("{}{}", uuid::Uuid::new_v4().simple(), uuid::Uuid::new_v4().simple())
 }
 

@@ -6,10 +6,10 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::response::Refusal;
+use crate::wire::response::Refusal;
 
 /// The body of a request, as a type of the document.
-pub(super) fn body<T: DeserializeOwned>(body: &[u8]) -> Result<T, Refusal> {
+pub(crate) fn body<T: DeserializeOwned>(body: &[u8]) -> Result<T, Refusal> {
     serde_json::from_slice(body).map_err(|error| {
         let what = if error.is_data() { "The body is not as documented" } else { "The body is not JSON" };
         Refusal::bad_request(format!("{what}: {error}."))
@@ -17,23 +17,23 @@ pub(super) fn body<T: DeserializeOwned>(body: &[u8]) -> Result<T, Refusal> {
 }
 
 /// The parameters of a query, decoded, in order.
-pub(super) fn query_parameters(query: &str) -> Vec<(String, String)> {
+pub(crate) fn query_parameters(query: &str) -> Vec<(String, String)> {
     form_urlencoded::parse(query.as_bytes()).into_owned().collect()
 }
 
 /// The number that `text` is, if it is one of bunq's: decimal digits, from 0 to 2^63 - 1.
-pub(super) fn number(text: &str) -> Option<u64> {
+pub(crate) fn number(text: &str) -> Option<u64> {
     let is_decimal = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     text.parse::<i64>().ok().filter(|_| is_decimal).and_then(|number| number.try_into().ok())
 }
 
 /// The UUID that `text` is in its usual form, with hyphens.
-pub(super) fn uuid(text: &str) -> Option<Uuid> {
+pub(crate) fn uuid(text: &str) -> Option<Uuid> {
     Uuid::try_parse(text).ok().filter(|_| text.len() == 36)
 }
 
 /// A value for a message: as JSON, cut where it gets long.
-pub(super) fn shown(value: &Value) -> String {
+pub(crate) fn shown(value: &Value) -> String {
     const MAX_BYTES: usize = 100;
     let text = value.to_string();
     match text.char_indices().nth(MAX_BYTES) {

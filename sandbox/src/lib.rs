@@ -60,8 +60,8 @@
 //! sandbox.inject(Injection::new(Fault::Drop).on(&Operation::UPDATE_PROVISION));
 //! let _ = client.provisions().close(provision).await;
 //!
-//! let journal = sandbox.take_journal();
-//! let closing = journal.iter().find(|call| call.fault == Some(Fault::Drop)).ok_or("no fault was played")?;
+//! let calls = sandbox.take_journal();
+//! let closing = calls.iter().find(|call| call.fault == Some(Fault::Drop)).ok_or("no fault was played")?;
 //! assert!(closing.carried_out);
 //! # Ok(())
 //! # }
@@ -70,29 +70,13 @@
 mod access_control;
 mod bank;
 mod builder;
-mod call;
 mod clock;
-mod creation;
-mod drift;
-mod exchange;
-mod fault;
-mod handshake;
-mod injection;
 mod input;
-mod journal;
-mod life_cycle;
-mod limits;
-mod listing;
-mod notation;
 mod profile;
-mod provision;
-mod provisions;
-mod response;
-mod routes;
+mod resources;
 mod saved_state;
-mod seed;
-mod server;
 mod settings;
+mod wire;
 
 use std::fmt;
 use std::io;
@@ -100,29 +84,25 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use bunq_partner::{Client, ClientBuilder, Environment, Operation, ProvisionId, Secret};
 use serde_json::Value;
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
 pub use self::builder::SandboxBuilder;
-pub use self::fault::Fault;
-pub use self::injection::Injection;
-pub use self::journal::{JournalEntry, ReceivedSignature};
-pub use self::notation::InvalidInjection;
 pub use self::profile::Profile;
-pub use self::response::RawResponse;
-pub use self::seed::SeedProvision;
+pub use self::resources::provisions::seed::SeedProvision;
 pub use self::settings::{CreationResponse, DeadToken, Pace};
+pub use self::wire::call_log::{JournalEntry, ReceivedSignature};
+pub use self::wire::fault::Fault;
+pub use self::wire::injection::Injection;
+pub use self::wire::notation::InvalidInjection;
+pub use self::wire::response::RawResponse;
 pub use bunq_partner::SignatureForm;
 
-use self::exchange::{BankState, Edits, SharedState, new_key};
-use self::life_cycle::Event;
+use self::resources::provisions::life_cycle::LifeCycleEvent;
 use self::saved_state::SavedState;
-use bunq_partner::Client;
-use bunq_partner::ClientBuilder;
-use bunq_partner::Environment;
-use bunq_partner::Operation;
-use bunq_partner::types::{ProvisionId, Secret};
+use self::wire::exchange::{BankState, Edits, SharedState, new_key};
 
 /// How the clients of a sandbox wait: there is no bank whose patience is tried.
 const POLL_INTERVAL: Duration = Duration::from_millis(20);
@@ -186,14 +166,14 @@ impl Sandbox {
     ///
     /// Returns `false` if it is at rest (`ACTIVE`, `CLOSED`, `FAILED`) or there is no such provision.
     pub fn advance(&self, id: ProvisionId) -> bool {
-        self.state().bank.intervene(id.get(), Event::Progress)
+        self.state().bank.intervene(id.get(), LifeCycleEvent::Progress)
     }
 
     /// Makes bunq's processing of a provision fail: its status becomes `FAILED`, and it loses its credential.
     ///
     /// Returns `false` if it is `CLOSED` or `FAILED` or there is no such provision.
     pub fn fail(&self, id: ProvisionId) -> bool {
-        self.state().bank.intervene(id.get(), Event::Fail)
+        self.state().bank.intervene(id.get(), LifeCycleEvent::Fail)
     }
 
     /// Makes a provision's credential expire, as if it had waited too long for its first use.
@@ -234,7 +214,7 @@ impl Sandbox {
     }
 
     /// Returns the state as text, for [`SandboxBuilder::saved_state`]: keys, installations, sessions and provisions. What is
-    /// left out: the journal, injections, edits, and which request ids were used.
+    /// left out: the log of calls, injections, edits, and which request ids were used.
     ///
     /// It **holds API keys, tokens and personal data**.
     ///
@@ -275,12 +255,12 @@ impl Sandbox {
     ///
     /// Headers and bodies **hold API keys, tokens and personal data**.
     pub fn journal(&self) -> Vec<JournalEntry> {
-        self.state().journal.entries()
+        self.state().call_log.entries()
     }
 
-    /// Returns the calls of the [journal](Self::journal), and empties it.
+    /// Returns the calls of the [log](Self::journal), and empties it.
     pub fn take_journal(&self) -> Vec<JournalEntry> {
-        self.state().journal.take()
+        self.state().call_log.take()
     }
 
     /// Injects a [`Fault`] into the next call, or an [`Injection`] into the calls that it selects.

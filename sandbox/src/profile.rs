@@ -3,11 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use bunq_partner::wire::SignatureForm;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::response::{RawResponse, Refusal};
-use super::settings::{CreationResponse, DeadToken};
-use bunq_partner::wire::SignatureForm;
+use crate::settings::{CreationResponse, DeadToken};
+use crate::wire::response::{RawResponse, Refusal};
 
 /// Every status of a refusal.
 const REFUSALS: std::ops::RangeInclusive<u16> = 300..=599;
@@ -83,16 +83,16 @@ impl Default for Profile {
 
 impl Profile {
     /// Signs all refusals, or none.
-    pub(super) fn sign_refusals(&mut self, are_signed: bool) {
+    pub(crate) fn sign_refusals(&mut self, are_signed: bool) {
         self.signed_refusals = if are_signed { REFUSALS.collect() } else { BTreeSet::new() };
     }
 
-    pub(super) fn is_signed(&self, response: &RawResponse) -> bool {
+    pub(crate) fn is_signed(&self, response: &RawResponse) -> bool {
         !response.is_refusal() || self.signed_refusals.contains(&response.status)
     }
 
     /// A refusal in the words and with the status that this bank has for it.
-    pub(super) fn refusal(&self, mut refusal: Refusal) -> Refusal {
+    pub(crate) fn refusal(&self, mut refusal: Refusal) -> Refusal {
         if let Some(message) = self.wording.get(&refusal.status) {
             refusal.message.clone_from(message);
         }
@@ -103,7 +103,7 @@ impl Profile {
     }
 
     /// What cannot be.
-    pub(super) fn problem(&self) -> Option<String> {
+    pub(crate) fn problem(&self) -> Option<String> {
         let known = [
             Some(self.wrong_key),
             Some(self.wrong_method),

@@ -1,24 +1,24 @@
 //! The state of a sandbox as text, from which another one goes on.
 
-use serde::{Deserialize, Serialize};
-
-use super::access_control::AccessControl;
-use super::bank::Bank;
-use super::clock::Numbers;
-use super::provision::StoredProvision;
 use bunq_partner::types::Secret;
 use bunq_partner::wire::SigningKey;
 use bunq_partner::wire::exposed;
+use serde::{Deserialize, Serialize};
+
+use crate::access_control::AccessControl;
+use crate::bank::Bank;
+use crate::clock::Numbers;
+use crate::resources::provisions::provision::StoredProvision;
 
 /// The format that this version writes, and the only one that it reads.
 const FORMAT: u64 = 1;
 
 /// Everything that outlasts a restart; borrowed where it is written.
 #[derive(Serialize, Deserialize)]
-pub(super) struct SavedState<N = Numbers, A = AccessControl, P = Vec<StoredProvision>> {
+pub(crate) struct SavedState<N = Numbers, A = AccessControl, P = Vec<StoredProvision>> {
     format: u64,
     #[serde(serialize_with = "exposed")]
-    pub(super) api_key: Secret,
+    pub(crate) api_key: Secret,
     #[serde(serialize_with = "exposed")]
     signing_key: Secret,
     partner: u64,
@@ -28,7 +28,7 @@ pub(super) struct SavedState<N = Numbers, A = AccessControl, P = Vec<StoredProvi
 }
 
 impl SavedState {
-    pub(super) fn encode(bank: &Bank, signing_key: &SigningKey) -> Result<Secret, String> {
+    pub(crate) fn encode(bank: &Bank, signing_key: &SigningKey) -> Result<Secret, String> {
         let state = SavedState {
             format: FORMAT,
             api_key: bank.settings.api_key.clone(),
@@ -41,7 +41,7 @@ impl SavedState {
         serde_json::to_string(&state).map(Secret::new).map_err(|error| error.to_string())
     }
 
-    pub(super) fn decode(text: &Secret) -> Result<Self, String> {
+    pub(crate) fn decode(text: &Secret) -> Result<Self, String> {
         // The message of serde_json may quote a secret, so only the position is shown.
         let state: Self = serde_json::from_str(text.expose()).map_err(|error| {
             let (line, column) = (error.line(), error.column());
@@ -56,13 +56,13 @@ impl SavedState {
         Ok(state)
     }
 
-    pub(super) fn signing_key(&self) -> Result<SigningKey, String> {
+    pub(crate) fn signing_key(&self) -> Result<SigningKey, String> {
         SigningKey::from_pkcs8(&self.signing_key)
             .map_err(|error| format!("the saved state is damaged ({error}): remove it to begin anew"))
     }
 
     /// Puts the state in the place of the bank's.
-    pub(super) fn restore(self, bank: &mut Bank) {
+    pub(crate) fn restore(self, bank: &mut Bank) {
         bank.partner = self.partner;
         bank.numbers = self.numbers;
         bank.access.restore(self.access);

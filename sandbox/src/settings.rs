@@ -11,7 +11,7 @@ pub enum Pace {
     /// Reads, alone or on a page of a listing: the second read of a step moves the provision to the next one. So a poller
     /// sees every step, and reaches the end without waiting.
     EachRead,
-    /// [`Sandbox::advance`](super::Sandbox::advance) alone.
+    /// [`Sandbox::advance`](crate::Sandbox::advance) alone.
     Manual,
     /// Time: a step for each such duration.
     Every(Duration),

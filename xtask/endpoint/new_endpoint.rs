@@ -41,6 +41,8 @@ async fn new_operations_are_signed_verified_and_typed() {
     let call = sandbox.journal().pop().unwrap();
     assert_eq!(call.body, r#"{"notification_filter_failed_ids":"1,2"}"#);
     assert_eq!(call.signature, ReceivedSignature::Valid);
+    // What the sandbox itself says of an operation that no resource of its answers.
+    assert_eq!((call.status, call.carried_out), (501, false));
 
     // There are two pages: the first leads to the second.
     sandbox.before_signing(|call, response| {

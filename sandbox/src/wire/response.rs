@@ -3,19 +3,19 @@
 use std::fmt;
 use std::time::Duration;
 
-use serde_json::{Value, json};
-
-use super::settings::DeadToken;
 use bunq_partner::RateLimit;
 use bunq_partner::wire::SignatureForm;
 use bunq_partner::wire::SigningKey;
+use serde_json::{Value, json};
 
-pub(super) const REQUEST_ID: &str = "X-Bunq-Client-Request-Id";
+use crate::settings::DeadToken;
+
+pub(crate) const REQUEST_ID: &str = "X-Bunq-Client-Request-Id";
 const RESPONSE_ID: &str = "X-Bunq-Client-Response-Id";
 const SIGNATURE: &str = "X-Bunq-Server-Signature";
 
-/// A response on its way out, as [`Sandbox::before_signing`](super::Sandbox::before_signing) and
-/// [`Sandbox::after_signing`](super::Sandbox::after_signing) may edit it.
+/// A response on its way out, as [`Sandbox::before_signing`](crate::Sandbox::before_signing) and
+/// [`Sandbox::after_signing`](crate::Sandbox::after_signing) may edit it.
 ///
 /// Its body may hold tokens, so `Debug` shows no more than the status and the body's length.
 #[derive(Clone)]
@@ -32,22 +32,22 @@ pub struct RawResponse {
 
 impl RawResponse {
     /// A success: bunq's envelope around `items`.
-    pub(super) fn items(items: Vec<Value>) -> Self {
+    pub(crate) fn items(items: Vec<Value>) -> Self {
         Self::json(200, &Value::from_iter([("Response", items)]))
     }
 
     /// A success that names what was made or changed.
-    pub(super) fn id(id: u64) -> Self {
+    pub(crate) fn id(id: u64) -> Self {
         Self::items(vec![json!({ "Id": { "id": id } })])
     }
 
     /// A page of a listing.
-    pub(super) fn page(items: Vec<Value>, pagination: Value) -> Self {
+    pub(crate) fn page(items: Vec<Value>, pagination: Value) -> Self {
         Self::json(200, &Value::from_iter([("Response", items.into()), ("Pagination", pagination)]))
     }
 
     /// A failure, in bunq's envelope.
-    pub(super) fn refusal(refusal: &Refusal) -> Self {
+    pub(crate) fn refusal(refusal: &Refusal) -> Self {
         let error = json!({
             "error_description": refusal.message,
             "error_description_translated": refusal.message,
@@ -58,13 +58,13 @@ impl RawResponse {
     }
 
     /// What a proxy makes up: a page of HTML, and nothing of bunq's.
-    pub(super) fn of_a_proxy(status: u16, page: &str) -> Self {
+    pub(crate) fn of_a_proxy(status: u16, page: &str) -> Self {
         let headers = vec![("Content-Type".to_owned(), "text/html".to_owned())];
         Self { status, headers, body: page.as_bytes().to_vec() }
     }
 
     /// A failure of the sandbox itself, made up where nothing can be signed.
-    pub(super) fn broken(reason: &str) -> Self {
+    pub(crate) fn broken(reason: &str) -> Self {
         let headers = vec![("Content-Type".to_owned(), "text/plain".to_owned())];
         Self { status: 500, headers, body: reason.as_bytes().to_vec() }
     }
@@ -78,30 +78,30 @@ impl RawResponse {
     }
 
     /// Gives the id of the request back.
-    pub(super) fn echo(&mut self, request_id: Option<&str>) {
+    pub(crate) fn echo(&mut self, request_id: Option<&str>) {
         if let Some(id) = request_id {
             self.headers.push((REQUEST_ID.to_owned(), id.to_owned()));
         }
     }
 
     /// Takes the id of the request away.
-    pub(super) fn without_echo(mut self) -> Self {
+    pub(crate) fn without_echo(mut self) -> Self {
         self.headers.retain(|(name, _)| name != REQUEST_ID);
         self
     }
 
     /// Says when to come back.
-    pub(super) fn retry_after(&mut self, after: Duration) {
+    pub(crate) fn retry_after(&mut self, after: Duration) {
         self.headers.push(("Retry-After".to_owned(), whole_seconds(after)));
     }
 
     /// Whether it is not a success.
-    pub(super) fn is_refusal(&self) -> bool {
+    pub(crate) fn is_refusal(&self) -> bool {
         !(200..300).contains(&self.status)
     }
 
     /// Changes the body as JSON, if that is what it is.
-    pub(super) fn edit(&mut self, edit: impl FnOnce(&mut Value)) {
+    pub(crate) fn edit(&mut self, edit: impl FnOnce(&mut Value)) {
         if let Ok(mut body) = serde_json::from_slice(&self.body) {
             edit(&mut body);
             self.body = body.to_string().into_bytes();
@@ -109,7 +109,7 @@ impl RawResponse {
     }
 
     /// Signs another response than this one, and puts that signature on this one.
-    pub(super) fn sign_wrongly(&mut self, key: &SigningKey, form: SignatureForm) {
+    pub(crate) fn sign_wrongly(&mut self, key: &SigningKey, form: SignatureForm) {
         let body = self.body.clone();
         self.body.push(b' ');
         self.sign(key, form);
@@ -117,7 +117,7 @@ impl RawResponse {
     }
 
     /// Signs the response as it stands.
-    pub(super) fn sign(&mut self, key: &SigningKey, form: SignatureForm) {
+    pub(crate) fn sign(&mut self, key: &SigningKey, form: SignatureForm) {
         let headers = self.headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes()));
         let signature = key.sign(&form.message(self.status, headers, &self.body));
         match signature {
@@ -143,44 +143,49 @@ impl fmt::Debug for RawResponse {
 
 /// Why the sandbox does not do what it was asked: a status and a text for people.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Refusal {
-    pub(super) status: u16,
-    pub(super) message: String,
+pub(crate) struct Refusal {
+    pub(crate) status: u16,
+    pub(crate) message: String,
     /// The methods that would do, where the method is what is wrong.
     allow: Option<String>,
 }
 
 impl Refusal {
-    pub(super) fn new(status: u16, message: impl Into<String>) -> Self {
+    pub(crate) fn new(status: u16, message: impl Into<String>) -> Self {
         Self { status, message: message.into(), allow: None }
     }
 
     /// The path exists, but not with this method. HTTP requires the list of its methods.
-    pub(super) fn method_not_allowed(method: &str, path: &str, allow: String) -> Self {
+    pub(crate) fn method_not_allowed(method: &str, path: &str, allow: String) -> Self {
         Self { allow: Some(allow), ..Self::new(405, format!("{path} does not know the method {method}.")) }
     }
 
     /// Something in the request is wrong.
-    pub(super) fn bad_request(message: impl Into<String>) -> Self {
+    pub(crate) fn bad_request(message: impl Into<String>) -> Self {
         Self::new(400, message)
     }
 
+    /// The body must be signed, and is not.
+    pub(crate) fn unsigned(status: u16) -> Self {
+        Self::new(status, "The request must be signed: X-Bunq-Client-Signature is missing.")
+    }
+
     /// The caller did not prove who it is.
-    pub(super) fn unauthorized(message: impl Into<String>) -> Self {
+    pub(crate) fn unauthorized(message: impl Into<String>) -> Self {
         Self::new(401, message)
     }
 
     /// The sandbox has no such thing, though the document or a later version of it may.
-    pub(super) fn not_implemented(what: impl fmt::Display) -> Self {
+    pub(crate) fn not_implemented(what: impl fmt::Display) -> Self {
         Self::new(501, format!("The sandbox does not implement {what}."))
     }
 
-    pub(super) fn not_found(message: impl Into<String>) -> Self {
+    pub(crate) fn not_found(message: impl Into<String>) -> Self {
         Self::new(404, message)
     }
 
     /// The token is dead or unknown.
-    pub(super) fn dead(manner: DeadToken) -> Self {
+    pub(crate) fn dead(manner: DeadToken) -> Self {
         match manner {
             DeadToken::Unauthorized => Self::unauthorized("The session is over, or the token is unknown."),
             DeadToken::InsufficientAuthentication => Self::new(403, "Insufficient authentication."),
@@ -189,12 +194,12 @@ impl Refusal {
     }
 
     /// The id of the request is not new.
-    pub(super) fn used_request_id(status: u16, id: &str) -> Self {
+    pub(crate) fn used_request_id(status: u16, id: &str) -> Self {
         Self::new(status, format!("The {REQUEST_ID} {id} has been used before."))
     }
 
     /// The call would break a rate limit, which bunq names in these words.
-    pub(super) fn too_many_calls(limit: RateLimit) -> Self {
+    pub(crate) fn too_many_calls(limit: RateLimit) -> Self {
         let RateLimit { calls, per, .. } = limit;
         let seconds = per.as_secs_f64();
         Self::new(

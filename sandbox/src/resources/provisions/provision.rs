@@ -4,27 +4,27 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
 
+use bunq_partner::types::{ProvisionStatus, Secret};
+use bunq_partner::wire::exposed;
 use jiff::Timestamp;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::clock::{Numbers, after, in_bunqs_form, random_token};
-use super::creation::UserProfile;
-use super::life_cycle::{Event, Step};
-use super::response::Refusal;
-use super::settings::Pace;
-use bunq_partner::types::{ProvisionStatus, Secret};
-use bunq_partner::wire::exposed;
+use crate::clock::{Numbers, after, in_bunqs_form, random_token};
+use crate::resources::provisions::creation::UserProfile;
+use crate::resources::provisions::life_cycle::{LifeCycleEvent, LifeCycleStep};
+use crate::settings::Pace;
+use crate::wire::response::Refusal;
 
 /// How long a credential waits for its first use.
 const CREDENTIAL_LIFETIME: Duration = Duration::from_secs(60 * 60);
 
 /// A provision as it is kept: small, for there may be a hundred thousand.
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) struct StoredProvision {
-    pub(super) id: u64,
-    pub(super) external_uuid: Uuid,
+pub(crate) struct StoredProvision {
+    pub(crate) id: u64,
+    pub(crate) external_uuid: Uuid,
     /// Shared by those that are alike; each has one of its own after a restart.
     #[serde(serialize_with = "shared", deserialize_with = "unshared")]
     profile: Arc<UserProfile>,
@@ -32,7 +32,7 @@ pub(super) struct StoredProvision {
     seed: Uuid,
     created: Timestamp,
     updated: Timestamp,
-    step: Step,
+    step: LifeCycleStep,
     /// When it came to the step.
     since: Timestamp,
     /// Whether anybody read it at this step.
@@ -51,7 +51,7 @@ struct StoredOauthRequest {
 }
 
 impl StoredProvision {
-    pub(super) fn new(id: u64, external_uuid: Uuid, profile: Arc<UserProfile>, now: Timestamp) -> Self {
+    pub(crate) fn new(id: u64, external_uuid: Uuid, profile: Arc<UserProfile>, now: Timestamp) -> Self {
         Self {
             id,
             external_uuid,
@@ -59,7 +59,7 @@ impl StoredProvision {
             seed: Uuid::new_v4(),
             created: now,
             updated: now,
-            step: Step::User,
+            step: LifeCycleStep::User,
             since: now,
             was_read: false,
             has_label: false,
@@ -68,22 +68,24 @@ impl StoredProvision {
         }
     }
 
-    pub(super) fn status(&self) -> ProvisionStatus {
+    pub(crate) fn status(&self) -> ProvisionStatus {
         self.step.status()
     }
 
     /// Lets `event` happen at the time `now`; says whether it could.
-    pub(super) fn on(&mut self, event: Event, now: Timestamp, numbers: &mut Numbers) -> bool {
+    pub(crate) fn on(&mut self, event: LifeCycleEvent, now: Timestamp, numbers: &mut Numbers) -> bool {
         let Some(next) = self.step.on(event) else { return false };
         match (self.step, next) {
-            (_, Step::Relation) => self.has_label = true,
-            (_, Step::Onboarding) => {
+            (_, LifeCycleStep::Relation) => self.has_label = true,
+            (_, LifeCycleStep::Onboarding) => {
                 self.oauth_request =
                     Some(StoredOauthRequest { id: numbers.next(), client: numbers.next(), created: now });
                 self.credential = Some(StoredCredential::new(now, numbers));
             }
-            (Step::Resetting, Step::Active) => self.credential = Some(StoredCredential::new(now, numbers)),
-            (_, Step::Closed | Step::Failed) => self.credential = None,
+            (LifeCycleStep::Resetting, LifeCycleStep::Active) => {
+                self.credential = Some(StoredCredential::new(now, numbers))
+            }
+            (_, LifeCycleStep::Closed | LifeCycleStep::Failed) => self.credential = None,
             _ => {}
         }
         self.step = next;
@@ -94,11 +96,11 @@ impl StoredProvision {
     }
 
     /// Carries out a request of the partner, or refuses it with the present status.
-    pub(super) fn wish(&mut self, event: Event, now: Timestamp, numbers: &mut Numbers) -> Result<(), Refusal> {
+    pub(crate) fn wish(&mut self, event: LifeCycleEvent, now: Timestamp, numbers: &mut Numbers) -> Result<(), Refusal> {
         if self.on(event, now, numbers) {
             return Ok(());
         }
-        let wish = if event == Event::Close { "closed" } else { "given a new token" };
+        let wish = if event == LifeCycleEvent::Close { "closed" } else { "given a new token" };
         Err(Refusal::bad_request(format!(
             "Provision {} cannot be {wish}: its status is {}, its sub-status {}.",
             self.id,
@@ -108,37 +110,37 @@ impl StoredProvision {
     }
 
     /// Takes the steps that are due, if the pace is that of time.
-    pub(super) fn catch_up(&mut self, pace: Pace, now: Timestamp, numbers: &mut Numbers) {
+    pub(crate) fn catch_up(&mut self, pace: Pace, now: Timestamp, numbers: &mut Numbers) {
         let Pace::Every(interval) = pace else { return };
         loop {
             let due = after(self.since, interval);
-            if due > now || !self.on(Event::Progress, due, numbers) {
+            if due > now || !self.on(LifeCycleEvent::Progress, due, numbers) {
                 return;
             }
         }
     }
 
     /// Takes a step if the present one has been read, and the pace is that of reads.
-    pub(super) fn before_read(&mut self, pace: Pace, now: Timestamp, numbers: &mut Numbers) {
+    pub(crate) fn before_read(&mut self, pace: Pace, now: Timestamp, numbers: &mut Numbers) {
         if pace == Pace::EachRead && self.was_read {
-            self.on(Event::Progress, now, numbers);
+            self.on(LifeCycleEvent::Progress, now, numbers);
         }
     }
 
     /// As a client reads it.
-    pub(super) fn read(&mut self, now: Timestamp) -> Value {
+    pub(crate) fn read(&mut self, now: Timestamp) -> Value {
         self.was_read = true;
         self.show(now)
     }
 
     /// The credential, where it still stands for its user.
-    pub(super) fn credential_in_force(&mut self) -> Option<&mut StoredCredential> {
-        let is_ending = matches!(self.step, Step::Closing | Step::Closed | Step::Failed);
+    pub(crate) fn credential_in_force(&mut self) -> Option<&mut StoredCredential> {
+        let is_ending = matches!(self.step, LifeCycleStep::Closing | LifeCycleStep::Closed | LifeCycleStep::Failed);
         self.credential.as_mut().filter(|_| !is_ending)
     }
 
     /// Notes the first use of the credential; says whether there is one.
-    pub(super) fn use_credential(&mut self, now: Timestamp) -> bool {
+    pub(crate) fn use_credential(&mut self, now: Timestamp) -> bool {
         let Some(credential) = &mut self.credential else { return false };
         if !credential.is_used {
             credential.is_used = true;
@@ -149,7 +151,7 @@ impl StoredProvision {
     }
 
     /// Makes a credential that waits for its first use expire; says whether there was one.
-    pub(super) fn expire_credential(&mut self, now: Timestamp) -> bool {
+    pub(crate) fn expire_credential(&mut self, now: Timestamp) -> bool {
         let waiting = self.credential.as_mut().filter(|credential| credential.awaits_first_use(now));
         let Some(credential) = waiting else { return false };
         credential.expiry = now;
@@ -159,7 +161,7 @@ impl StoredProvision {
     }
 
     /// As bunq shows it.
-    pub(super) fn show(&self, now: Timestamp) -> Value {
+    pub(crate) fn show(&self, now: Timestamp) -> Value {
         let mut shown = json!({
             "id": self.id,
             "created": in_bunqs_form(self.created),
@@ -178,7 +180,7 @@ impl StoredProvision {
     }
 
     /// The provisioned user, as the session shows it that is opened with the credential.
-    pub(super) fn show_user(&self, session_timeout: Duration) -> Value {
+    pub(crate) fn show_user(&self, session_timeout: Duration) -> Value {
         json!({
             "id": self.id,
             "display_name": self.profile.display_name,
@@ -259,7 +261,7 @@ fn unshared<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Arc<UserProfil
 
 /// What lets the partner act on the user's behalf.
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) struct StoredCredential {
+pub(crate) struct StoredCredential {
     id: u64,
     created: Timestamp,
     updated: Timestamp,
@@ -281,16 +283,16 @@ impl StoredCredential {
         }
     }
 
-    pub(super) fn has_token(&self, token: &Secret) -> bool {
+    pub(crate) fn has_token(&self, token: &Secret) -> bool {
         self.token == *token
     }
 
-    pub(super) fn awaits_first_use(&self, now: Timestamp) -> bool {
+    pub(crate) fn awaits_first_use(&self, now: Timestamp) -> bool {
         !self.is_used && now < self.expiry
     }
 
     /// Whether a session may be opened with it: it has been used before or can still be.
-    pub(super) fn opens_sessions(&self, now: Timestamp) -> bool {
+    pub(crate) fn opens_sessions(&self, now: Timestamp) -> bool {
         self.is_used || self.awaits_first_use(now)
     }
 

@@ -2,23 +2,23 @@
 
 use std::sync::Arc;
 
+use bunq_partner::types::{CredentialStatus, Cursor, Secret};
 use jiff::Timestamp;
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::clock::Numbers;
-use super::creation::{Creation, UserProfile};
-use super::life_cycle::Event;
-use super::listing::{Around, Listing};
-use super::provision::StoredProvision;
-use super::response::Refusal;
-use super::seed::SeedProvision;
-use super::settings::Pace;
-use bunq_partner::types::{CredentialStatus, Cursor, Secret};
+use crate::clock::Numbers;
+use crate::resources::provisions::creation::{Creation, UserProfile};
+use crate::resources::provisions::life_cycle::LifeCycleEvent;
+use crate::resources::provisions::listing::{Around, Listing};
+use crate::resources::provisions::provision::StoredProvision;
+use crate::resources::provisions::seed::SeedProvision;
+use crate::settings::Pace;
+use crate::wire::response::Refusal;
 
 /// The provisions by their ids, which grow with time: the last is the newest. None is ever removed.
 #[derive(Debug)]
-pub(super) struct ProvisionTable {
+pub(crate) struct ProvisionTable {
     pace: Pace,
     /// The status of the refusal of an `external_uuid` that was used before; `None`: it makes a second provision.
     duplicate: Option<u16>,
@@ -26,7 +26,7 @@ pub(super) struct ProvisionTable {
 }
 
 impl ProvisionTable {
-    pub(super) fn new(pace: Pace, duplicate: Option<u16>) -> Self {
+    pub(crate) fn new(pace: Pace, duplicate: Option<u16>) -> Self {
         Self { pace, duplicate, by_id: Vec::new() }
     }
 
@@ -34,7 +34,7 @@ impl ProvisionTable {
     ///
     /// An `external_uuid` that was used before is refused, unless that is switched off. bunq says that it serves "for
     /// deduplication", not how it responds to a duplicate: this is the sandbox's reading.
-    pub(super) fn create(
+    pub(crate) fn create(
         &mut self,
         creation: Creation,
         now: Timestamp,
@@ -55,11 +55,11 @@ impl ProvisionTable {
     }
 
     /// Makes provisions that are at rest, and gives their ids.
-    pub(super) fn populate(&mut self, count: usize, now: Timestamp, numbers: &mut Numbers) -> Vec<u64> {
+    pub(crate) fn populate(&mut self, count: usize, now: Timestamp, numbers: &mut Numbers) -> Vec<u64> {
         let profile = Arc::new(UserProfile::example());
         let made = std::iter::repeat_with(|| {
             let mut provision = StoredProvision::new(numbers.next(), Uuid::new_v4(), Arc::clone(&profile), now);
-            while provision.on(Event::Progress, now, numbers) {}
+            while provision.on(LifeCycleEvent::Progress, now, numbers) {}
             provision
         });
         let before = self.by_id.len();
@@ -68,7 +68,7 @@ impl ProvisionTable {
     }
 
     /// Makes the provisions of a seed.
-    pub(super) fn seed(&mut self, seed: &[SeedProvision], now: Timestamp, numbers: &mut Numbers) -> Result<(), String> {
+    pub(crate) fn seed(&mut self, seed: &[SeedProvision], now: Timestamp, numbers: &mut Numbers) -> Result<(), String> {
         for (index, wanted) in seed.iter().enumerate() {
             let refused = |problem: &str| format!("provision {} of the seed: {problem}", index + 1);
             let uuid = wanted.external_uuid.unwrap_or_else(Uuid::new_v4);
@@ -101,17 +101,17 @@ impl ProvisionTable {
     }
 
     /// All of them, to be saved.
-    pub(super) fn all(&self) -> &[StoredProvision] {
+    pub(crate) fn all(&self) -> &[StoredProvision] {
         &self.by_id
     }
 
     /// Takes over those of an earlier bank.
-    pub(super) fn restore(&mut self, saved: Vec<StoredProvision>) {
+    pub(crate) fn restore(&mut self, saved: Vec<StoredProvision>) {
         self.by_id = saved;
     }
 
     /// The provision as it is by now.
-    pub(super) fn get(&mut self, id: u64, now: Timestamp, numbers: &mut Numbers) -> Option<&mut StoredProvision> {
+    pub(crate) fn get(&mut self, id: u64, now: Timestamp, numbers: &mut Numbers) -> Option<&mut StoredProvision> {
         let position = self.position(id).ok()?;
         let provision = self.by_id.get_mut(position)?;
         provision.catch_up(self.pace, now, numbers);
@@ -119,7 +119,7 @@ impl ProvisionTable {
     }
 
     /// The provision as a client reads it, in its envelope.
-    pub(super) fn read(&mut self, id: u64, now: Timestamp, numbers: &mut Numbers) -> Option<Value> {
+    pub(crate) fn read(&mut self, id: u64, now: Timestamp, numbers: &mut Numbers) -> Option<Value> {
         let pace = self.pace;
         let provision = self.get(id, now, numbers)?;
         provision.before_read(pace, now, numbers);
@@ -129,7 +129,7 @@ impl ProvisionTable {
     /// A page of provisions as a client reads it, and the links around it.
     ///
     /// Without a filter it visits little more than the provisions of the page.
-    pub(super) fn list(
+    pub(crate) fn list(
         &mut self,
         listing: &Listing,
         now: Timestamp,
@@ -171,12 +171,12 @@ impl ProvisionTable {
     }
 
     /// Applies an event to a provision for a test; returns whether it was possible.
-    pub(super) fn on(&mut self, id: u64, event: Event, now: Timestamp, numbers: &mut Numbers) -> bool {
+    pub(crate) fn on(&mut self, id: u64, event: LifeCycleEvent, now: Timestamp, numbers: &mut Numbers) -> bool {
         self.get(id, now, numbers).is_some_and(|provision| provision.on(event, now, numbers))
     }
 
     /// The provision whose credential has this token and is in force.
-    pub(super) fn holder(
+    pub(crate) fn holder(
         &mut self,
         token: &Secret,
         now: Timestamp,
@@ -191,7 +191,7 @@ impl ProvisionTable {
     }
 
     /// All ids, oldest first.
-    pub(super) fn ids(&self) -> impl Iterator<Item = u64> {
+    pub(crate) fn ids(&self) -> impl Iterator<Item = u64> {
         self.by_id.iter().map(|provision| provision.id)
     }
 
@@ -212,7 +212,7 @@ impl ProvisionTable {
 }
 
 /// A provision in its envelope.
-pub(super) fn item(provision: Value) -> Value {
+pub(crate) fn item(provision: Value) -> Value {
     // json! would copy it.
     Value::from_iter([("PartnerUserProvision", provision)])
 }
@@ -223,8 +223,8 @@ mod tests {
 
     use serde_json::json;
 
-    use super::super::clock::after;
     use super::*;
+    use crate::clock::after;
 
     struct Bench {
         provisions: ProvisionTable,
@@ -255,7 +255,7 @@ mod tests {
             self.read(id)["sub_status"].as_str().unwrap().to_owned()
         }
 
-        fn on(&mut self, id: u64, event: Event) -> bool {
+        fn on(&mut self, id: u64, event: LifeCycleEvent) -> bool {
             self.provisions.on(id, event, self.now, &mut self.numbers)
         }
 
@@ -283,7 +283,7 @@ mod tests {
                 "NONE",
             ]
         );
-        assert!(bench.on(id, Event::Close));
+        assert!(bench.on(id, LifeCycleEvent::Close));
         assert_eq!(bench.read(id)["status"], "CANCELLED");
         let closed = bench.read(id);
         assert_eq!((closed["status"].as_str(), closed["sub_status"].as_str()), (Some("CLOSED"), Some("NONE")));
@@ -312,9 +312,9 @@ mod tests {
         test_timeout::start();
         let mut bench = Bench::new(Pace::EachRead);
         let id = bench.create();
-        assert!(!bench.on(id, Event::Reset), "there is nothing to reset yet");
+        assert!(!bench.on(id, LifeCycleEvent::Reset), "there is nothing to reset yet");
         let ready = (0..5).map(|_| bench.read(id)).last().unwrap();
-        assert!(bench.on(id, Event::Reset));
+        assert!(bench.on(id, LifeCycleEvent::Reset));
         let resetting = bench.read(id);
         assert_eq!(resetting["status"], "TOKEN_RESET_REQUESTED");
         assert_eq!(resetting["credential"], ready["credential"]);
@@ -342,9 +342,9 @@ mod tests {
         let mut bench = Bench::new(Pace::Manual);
         let id = bench.create();
         (0..3).for_each(|_| assert_eq!(bench.sub_status(id), "PENDING_PROCESS_USER"));
-        assert!(bench.on(id, Event::Progress));
+        assert!(bench.on(id, LifeCycleEvent::Progress));
         assert_eq!(bench.sub_status(id), "PENDING_PROCESS_RELATION_USER");
-        assert!(!bench.on(id + 1, Event::Progress));
+        assert!(!bench.on(id + 1, LifeCycleEvent::Progress));
     }
 
     #[test]
@@ -389,7 +389,7 @@ mod tests {
         test_timeout::start();
         let mut bench = Bench::new(Pace::EachRead);
         let ids: Vec<_> = (0..2).map(|_| bench.create()).collect();
-        assert!(bench.on(ids[0], Event::Close));
+        assert!(bench.on(ids[0], LifeCycleEvent::Close));
         for _ in 0..4 {
             assert_eq!(bench.list("status=CREATED").0, [ids[1]]);
         }

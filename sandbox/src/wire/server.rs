@@ -19,9 +19,9 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{JoinSet, yield_now};
 use tokio::time::sleep;
 
-use super::exchange::{SharedState, exchange};
-use super::fault::Delivery;
-use super::response::RawResponse;
+use crate::wire::exchange::{SharedState, exchange};
+use crate::wire::fault::Delivery;
+use crate::wire::response::RawResponse;
 
 /// The pause after a connection could not be accepted, for example because there are too many.
 const BREATH: Duration = Duration::from_millis(50);
@@ -47,7 +47,7 @@ impl fmt::Display for HangUp {
 impl std::error::Error for HangUp {}
 
 /// Serves without end. When it is dropped, the connections are too.
-pub(super) async fn serve(listener: TcpListener, shared: Arc<SharedState>) {
+pub(crate) async fn serve(listener: TcpListener, shared: Arc<SharedState>) {
     let mut connections = JoinSet::new();
     loop {
         match listener.accept().await {

@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use super::drift;
-use super::notation::FaultValue;
-use super::response::{RawResponse, Refusal};
-use super::settings::DeadToken;
 use bunq_partner::RateLimit;
+
+use crate::settings::DeadToken;
+use crate::wire::drift;
+use crate::wire::notation::FaultValue;
+use crate::wire::response::{RawResponse, Refusal};
 
 /// The largest body that [`Fault::Oversized`] makes.
 const LARGEST_BODY: usize = 1 << 30;
@@ -14,18 +15,18 @@ const LARGEST_BODY: usize = 1 << 30;
 const HTML: &str = "<html><body><h1>The sandbox plays a fault.</h1></body></html>";
 
 /// What is known of a fault.
-pub(super) struct Entry {
+pub(crate) struct Entry {
     /// Its name in the notation.
-    pub(super) name: &'static str,
+    pub(crate) name: &'static str,
     /// Its value as it is written, if it has one.
-    pub(super) value: Option<String>,
-    pub(super) when: When,
-    pub(super) effect: Effect,
+    pub(crate) value: Option<String>,
+    pub(crate) when: When,
+    pub(crate) effect: Effect,
 }
 
 /// When a fault strikes, and so whether the call is carried out, unless an injection says otherwise.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum When {
+pub(crate) enum When {
     /// Before the operation, which is not carried out.
     Before,
     /// After the operation, which has been carried out.
@@ -33,43 +34,43 @@ pub(super) enum When {
 }
 
 /// How the notation reads a fault.
-pub(super) struct Spelling {
-    pub(super) name: &'static str,
+pub(crate) struct Spelling {
+    pub(crate) name: &'static str,
     /// What follows the name: `=STATUS`, or nothing.
-    pub(super) placeholder: String,
+    pub(crate) placeholder: String,
     /// The fault with this value; `None`: the value does not fit.
-    pub(super) read: fn(Option<&str>) -> Option<Fault>,
+    pub(crate) read: fn(Option<&str>) -> Option<Fault>,
 }
 
 /// What a call is in which a fault strikes.
-pub(super) struct Scene<'a> {
+pub(crate) struct Scene<'a> {
     /// The limit of the operation.
-    pub(super) limit: RateLimit,
-    pub(super) request_id: Option<&'a str>,
+    pub(crate) limit: RateLimit,
+    pub(crate) request_id: Option<&'a str>,
     /// The refusal of a dead token.
-    pub(super) dead: Refusal,
+    pub(crate) dead: Refusal,
 }
 
 type Edit = Box<dyn FnOnce(&mut RawResponse, &Scene<'_>) + Send>;
 
 /// What a fault changes in an exchange. The default changes nothing.
 #[derive(Default)]
-pub(super) struct Effect {
+pub(crate) struct Effect {
     /// The call is carried out only after this long, and has no response.
-    pub(super) arrival: Option<Duration>,
-    pub(super) ends_sessions: bool,
+    pub(crate) arrival: Option<Duration>,
+    pub(crate) ends_sessions: bool,
     /// Changes the response, before it is signed.
-    pub(super) edit: Option<Edit>,
-    pub(super) echo: Echo,
-    pub(super) signature: PlayedSignature,
+    pub(crate) edit: Option<Edit>,
+    pub(crate) echo: Echo,
+    pub(crate) signature: PlayedSignature,
     /// The status that is put on the response after it is signed.
-    pub(super) status: Option<u16>,
-    pub(super) delivery: Delivery,
+    pub(crate) status: Option<u16>,
+    pub(crate) delivery: Delivery,
 }
 
 /// The request that a response names.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Echo {
+pub(crate) enum Echo {
     /// The one that it belongs to.
     #[default]
     Own,
@@ -82,7 +83,7 @@ pub(super) enum Echo {
 
 /// The signature of a response.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-pub(super) enum PlayedSignature {
+pub(crate) enum PlayedSignature {
     #[default]
     Regular,
     None,
@@ -94,7 +95,7 @@ pub(super) enum PlayedSignature {
 
 /// How a response goes on the wire.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Delivery {
+pub(crate) enum Delivery {
     #[default]
     Whole,
     /// Not at all: the connection is closed.
@@ -173,12 +174,12 @@ macro_rules! faults {
     ($($(#[$doc:meta])* $variant:ident $(($value:ident: $type:ty))?, $name:literal, $when:ident, $effect:expr;)*) => {
         /// Something that goes wrong with one call.
         ///
-        /// Each fault documents whether the call is *carried out* before it is played. [`Injection::carried_out`](super::Injection::carried_out)
+        /// Each fault documents whether the call is *carried out* before it is played. [`Injection::carried_out`](crate::Injection::carried_out)
         /// changes that. Most faults change the regular response. If the call is not carried out, they change an empty success,
         /// `{"Response": []}`.
         ///
         /// "Signed" means validly signed, like every success response of the sandbox without a fault. A refusal is signed if
-        /// [`SandboxBuilder::signed_refusals`](super::SandboxBuilder::signed_refusals) says so.
+        /// [`SandboxBuilder::signed_refusals`](crate::SandboxBuilder::signed_refusals) says so.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
         #[non_exhaustive]
         pub enum Fault {
@@ -187,7 +188,7 @@ macro_rules! faults {
 
         impl Fault {
             /// What is known of it.
-            pub(super) fn entry(self) -> Entry {
+            pub(crate) fn entry(self) -> Entry {
                 match self {
                     $(Self::$variant $(($value))? => Entry {
                         name: $name,
@@ -199,7 +200,7 @@ macro_rules! faults {
             }
 
             /// How the notation reads each fault.
-            pub(super) fn spellings() -> Vec<Spelling> {
+            pub(crate) fn spellings() -> Vec<Spelling> {
                 vec![$(spelling!($variant, $name $(, $type)?)),*]
             }
         }
@@ -229,7 +230,7 @@ faults! {
     /// 429 with this `Retry-After`, in whole seconds, rounded up, naming the operation's limit in bunq's words. Not carried out.
     RetryAfter(after: Duration), "retry-after", Before, throttle(Some(after));
     /// All sessions end, and the token is refused as
-    /// [`SandboxBuilder::dead_token`](super::SandboxBuilder::dead_token) says. Not carried out.
+    /// [`SandboxBuilder::dead_token`](crate::SandboxBuilder::dead_token) says. Not carried out.
     SessionLost, "session-lost", Before, lose_session();
     /// 403 "Insufficient authorisation.", but the session lives on: the caller may not do this. Not carried out.
     Forbidden, "forbidden", Before, Effect::refuse(Refusal::dead(DeadToken::InsufficientAuthorisation));

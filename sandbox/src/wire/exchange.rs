@@ -2,7 +2,7 @@
 //!
 //! 1. the request is read, up to a limit;
 //! 2. the rate limits are checked and an injected fault is selected;
-//! 3. the bank makes the response, the fault changes it, and the journal records the call;
+//! 3. the bank makes the response, the fault changes it, and the log records the call;
 //! 4. the response may be edited;
 //! 5. it is signed;
 //! 6. it may be edited again.
@@ -13,6 +13,8 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use bunq_partner::wire::SigningKey;
+use bunq_partner::{Auth, RateLimit};
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
 use hyper::Request;
@@ -20,18 +22,16 @@ use hyper::body::Incoming;
 use tokio::sync::OnceCell;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::bank::Bank;
-use super::call::ReceivedCall;
-use super::fault::{Delivery, Echo, Effect, Fault, PlayedSignature, Scene};
-use super::injection::{Injections, Struck};
-use super::journal::{Journal, JournalEntry, ReceivedSignature};
-use super::limits::ServerRateLimits;
-use super::lock;
-use super::profile::Profile;
-use super::response::{REQUEST_ID, RawResponse, Refusal};
-use super::routes::Route;
-use bunq_partner::wire::SigningKey;
-use bunq_partner::{Operation, RateLimit};
+use crate::bank::Bank;
+use crate::lock;
+use crate::profile::Profile;
+use crate::wire::call::ReceivedCall;
+use crate::wire::call_log::{CallLog, JournalEntry, ReceivedSignature};
+use crate::wire::fault::{Delivery, Echo, Effect, Fault, PlayedSignature, Scene};
+use crate::wire::injection::{Injections, Struck};
+use crate::wire::limits::ServerRateLimits;
+use crate::wire::response::{REQUEST_ID, RawResponse, Refusal};
+use crate::wire::routes::Route;
 
 /// The largest body that is taken, and how long it may take to come.
 const LARGEST_BODY: usize = 1024 * 1024;
@@ -39,40 +39,43 @@ const LONGEST_BODY_READ: Duration = Duration::from_secs(60);
 /// A body that is too large is read up to here, because a caller that is still writing does not read the refusal.
 const LARGEST_READ: usize = 16 * LARGEST_BODY;
 
+/// What is named as the limit of an operation that there is not.
+const NO_LIMIT: RateLimit = RateLimit::new(3, Duration::from_secs(3));
+
 /// What an exchange needs. An edit may lock the state, so the edits are not locked while the state is. Neither lock is held
 /// across an await.
-pub(super) struct SharedState {
+pub(crate) struct SharedState {
     /// A key that is not the sandbox's. It takes long to generate, so it is generated at the first use.
-    pub(super) foreign_key: OnceCell<SigningKey>,
-    pub(super) profile: Profile,
-    pub(super) state: Mutex<BankState>,
-    pub(super) edits: Mutex<Edits>,
+    pub(crate) foreign_key: OnceCell<SigningKey>,
+    pub(crate) profile: Profile,
+    pub(crate) state: Mutex<BankState>,
+    pub(crate) edits: Mutex<Edits>,
 }
 
 /// The bank, what stands between it and its callers, and what it remembers of them.
-pub(super) struct BankState {
-    pub(super) bank: Bank,
+pub(crate) struct BankState {
+    pub(crate) bank: Bank,
     /// What responses are signed with.
-    pub(super) key: Arc<SigningKey>,
-    pub(super) rate_limits: ServerRateLimits,
-    pub(super) injections: Injections,
-    pub(super) journal: Journal,
+    pub(crate) key: Arc<SigningKey>,
+    pub(crate) rate_limits: ServerRateLimits,
+    pub(crate) injections: Injections,
+    pub(crate) call_log: CallLog,
     /// The last regular response to each operation, by its id.
-    pub(super) last_responses: HashMap<&'static str, RawResponse>,
+    pub(crate) last_responses: HashMap<&'static str, RawResponse>,
 }
 
 /// Changes a response to a call.
-pub(super) type Edit = Box<dyn FnMut(&JournalEntry, &mut RawResponse) + Send>;
+pub(crate) type Edit = Box<dyn FnMut(&JournalEntry, &mut RawResponse) + Send>;
 
 /// What to do to responses on their way out.
 #[derive(Default)]
-pub(super) struct Edits {
-    pub(super) before_signing: Option<Edit>,
-    pub(super) after_signing: Option<Edit>,
+pub(crate) struct Edits {
+    pub(crate) before_signing: Option<Edit>,
+    pub(crate) after_signing: Option<Edit>,
 }
 
 /// What becomes of a call.
-struct Verdict {
+struct HandledCall {
     signature: ReceivedSignature,
     fault: Option<Fault>,
     /// What the fault still does to the response.
@@ -81,7 +84,7 @@ struct Verdict {
     response: RawResponse,
 }
 
-impl Verdict {
+impl HandledCall {
     fn entry(&self, call: ReceivedCall) -> JournalEntry {
         let body = String::from_utf8_lossy(&call.body).into_owned();
         let ReceivedCall { method, path, query, headers, .. } = call;
@@ -91,7 +94,7 @@ impl Verdict {
 }
 
 /// Takes a request in and gives the response, and how it is put on the wire.
-pub(super) async fn exchange(
+pub(crate) async fn exchange(
     shared: Arc<SharedState>,
     from: IpAddr,
     request: Request<Incoming>,
@@ -110,15 +113,19 @@ pub(super) async fn exchange(
         body: body.unwrap_or_default(),
     };
 
+    let route = Route::of(&call.method, &call.path);
+    // A caller without a token has not been told the key yet.
+    let knows_key = route.as_ref().map_or(true, |route| route.operation.auth != Auth::None);
+
     let (entry, mut response, effect, key) = {
         let mut state = lock(&shared.state);
-        let verdict = if is_complete { state.decide(&call, arrived) } else { cut_off(&call) };
-        if let (Some(delay), true) = (verdict.effect.arrival, verdict.carried_out) {
+        let handled = if is_complete { state.decide(&call, route, arrived) } else { cut_off(&call) };
+        if let (Some(delay), true) = (handled.effect.arrival, handled.carried_out) {
             tokio::spawn(arrive_late(Arc::clone(&shared), call.clone(), delay));
         }
-        let entry = verdict.entry(call);
-        state.journal.push(entry.clone());
-        (entry, verdict.response, verdict.effect, Arc::clone(&state.key))
+        let entry = handled.entry(call);
+        state.call_log.push(entry.clone());
+        (entry, handled.response, handled.effect, Arc::clone(&state.key))
     };
     let Effect { signature, status, delivery, .. } = effect;
     let foreign_key = match signature {
@@ -128,8 +135,7 @@ pub(super) async fn exchange(
     if let Some(edit) = &mut lock(&shared.edits).before_signing {
         edit(&entry, &mut response);
     }
-    let is_installation = entry.method == "POST" && entry.path.ends_with(Operation::CREATE_INSTALLATION.path);
-    let is_signed = shared.profile.is_signed(&response) && (shared.profile.signed_installation || !is_installation);
+    let is_signed = shared.profile.is_signed(&response) && (shared.profile.signed_installation || knows_key);
     match signature {
         PlayedSignature::None => {}
         PlayedSignature::Wrong => response.sign_wrongly(&key, shared.profile.signature_form),
@@ -172,20 +178,19 @@ async fn arrive_late(shared: Arc<SharedState>, call: ReceivedCall, delay: Durati
     let _ = Route::of(&call.method, &call.path).and_then(|route| state.bank.perform(&route, &call, signature));
 }
 
-/// The verdict on a call that was not received completely. Limits, faults and the bank do not see it.
-fn cut_off(call: &ReceivedCall) -> Verdict {
+/// What becomes of a call that was not received completely. Limits, faults and the bank do not see it.
+fn cut_off(call: &ReceivedCall) -> HandledCall {
     let is_signed = call.header("X-Bunq-Client-Signature").is_some();
     let signature = if is_signed { ReceivedSignature::Unchecked } else { ReceivedSignature::None };
     let refusal = Refusal::bad_request(format!("The body was cut off or is larger than {LARGEST_BODY} bytes."));
     let mut response = RawResponse::refusal(&refusal);
     response.echo(call.header(REQUEST_ID));
-    Verdict { signature, fault: None, effect: Effect::default(), carried_out: false, response }
+    HandledCall { signature, fault: None, effect: Effect::default(), carried_out: false, response }
 }
 
 impl BankState {
-    fn decide(&mut self, call: &ReceivedCall, arrived: Instant) -> Verdict {
+    fn decide(&mut self, call: &ReceivedCall, route: Result<Route, Refusal>, arrived: Instant) -> HandledCall {
         let signature = self.bank.judge(call);
-        let route = Route::of(&call.method, &call.path);
         let operation = route.as_ref().ok().map(|route| route.operation);
         let admitted = operation.map_or(Ok(()), |operation| self.rate_limits.admit(operation, arrived));
         let struck = if admitted.is_ok() { self.injections.strike(operation) } else { None };
@@ -202,7 +207,7 @@ impl BankState {
             },
         };
         if let Some(edit) = effect.edit.take() {
-            let limit = self.rate_limits.limit(operation.unwrap_or(&Operation::GET_PROVISION));
+            let limit = operation.map_or(NO_LIMIT, |operation| self.rate_limits.limit(operation));
             let scene = Scene { limit, request_id: call.header(REQUEST_ID), dead: self.bank.access.dead() };
             edit(&mut response, &scene);
         }
@@ -220,7 +225,7 @@ impl BankState {
         if let (Some(operation), None, true) = (operation, fault, carried_out) {
             self.last_responses.insert(operation.id, response.clone());
         }
-        Verdict { signature, fault, effect, carried_out, response }
+        HandledCall { signature, fault, effect, carried_out, response }
     }
 
     /// A 429, which says when the window is over if this bank does.
@@ -233,6 +238,6 @@ impl BankState {
     }
 }
 
-pub(super) async fn new_key() -> io::Result<SigningKey> {
+pub(crate) async fn new_key() -> io::Result<SigningKey> {
     tokio::task::spawn_blocking(SigningKey::generate).await?.map_err(io::Error::other)
 }

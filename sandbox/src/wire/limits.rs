@@ -3,17 +3,16 @@
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
-use tokio::time::Instant;
-
 use bunq_partner::{Operation, RateLimit};
+use tokio::time::Instant;
 
 /// The limits that are kept, and the calls that count towards them.
 #[derive(Debug, Clone, Default)]
-pub(super) struct ServerRateLimits {
+pub(crate) struct ServerRateLimits {
     /// Whether operations without a limit of their own have bunq's.
-    pub(super) are_enforced: bool,
+    pub(crate) are_enforced: bool,
     /// Whether a call that is refused counts too.
-    pub(super) refused_count: bool,
+    pub(crate) refused_count: bool,
     /// By the ids of the operations.
     own: HashMap<&'static str, RateLimit>,
     taken: HashMap<&'static str, VecDeque<Instant>>,
@@ -21,12 +20,12 @@ pub(super) struct ServerRateLimits {
 
 impl ServerRateLimits {
     /// Gives an operation a limit of its own, which is kept in any case.
-    pub(super) fn set(&mut self, operation: &Operation, calls: u32, per: Duration) {
+    pub(crate) fn set(&mut self, operation: &Operation, calls: u32, per: Duration) {
         self.own.insert(operation.id, RateLimit::new(calls, per));
     }
 
     /// The limits that are kept and that a client can keep too.
-    pub(super) fn enforced(&self) -> Vec<(&'static Operation, RateLimit)> {
+    pub(crate) fn enforced(&self) -> Vec<(&'static Operation, RateLimit)> {
         let enforced =
             Operation::ALL.iter().filter(|operation| self.are_enforced || self.own.contains_key(operation.id));
         let limits = enforced.map(|operation| (operation, self.limit(operation)));
@@ -34,12 +33,12 @@ impl ServerRateLimits {
     }
 
     /// The operation's limit, kept or not.
-    pub(super) fn limit(&self, operation: &Operation) -> RateLimit {
+    pub(crate) fn limit(&self, operation: &Operation) -> RateLimit {
         self.own.get(operation.id).copied().unwrap_or(operation.rate_limit)
     }
 
     /// Takes a call in, or refuses it for the limit that it would break.
-    pub(super) fn admit(&mut self, operation: &Operation, arrived: Instant) -> Result<(), RateLimit> {
+    pub(crate) fn admit(&mut self, operation: &Operation, arrived: Instant) -> Result<(), RateLimit> {
         if !self.are_enforced && !self.own.contains_key(operation.id) {
             return Ok(());
         }

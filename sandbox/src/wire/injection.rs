@@ -1,7 +1,8 @@
 //! Injections: which fault is played at which calls.
 
-use super::fault::{Fault, When};
 use bunq_partner::Operation;
+
+use crate::wire::fault::{Fault, When};
 
 /// A [`Fault`], and the calls that it is played at: by default the next call, of any operation.
 ///
@@ -77,26 +78,26 @@ impl From<Fault> for Injection {
 
 /// What happens to a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Struck {
-    pub(super) fault: Fault,
-    pub(super) carried_out: bool,
+pub(crate) struct Struck {
+    pub(crate) fault: Fault,
+    pub(crate) carried_out: bool,
 }
 
 /// The injections that are not used up, in the order in which they came.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Injections(Vec<Injection>);
+pub(crate) struct Injections(Vec<Injection>);
 
 impl Injections {
-    pub(super) fn push(&mut self, injection: Injection) {
+    pub(crate) fn push(&mut self, injection: Injection) {
         self.0.push(injection);
     }
 
-    pub(super) fn clear(&mut self) {
+    pub(crate) fn clear(&mut self) {
         self.0.clear();
     }
 
     /// Counts a call in all injections, and returns the fault to play at it.
-    pub(super) fn strike(&mut self, operation: Option<&Operation>) -> Option<Struck> {
+    pub(crate) fn strike(&mut self, operation: Option<&Operation>) -> Option<Struck> {
         self.0.retain(|injection| injection.times != Some(0));
         let mut struck = None;
         for injection in self.0.iter_mut().filter(|injection| injection.concerns(operation)) {

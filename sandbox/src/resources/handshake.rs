@@ -3,24 +3,37 @@
 use std::fmt::Display;
 use std::net::IpAddr;
 
+use bunq_partner::Operation;
+use bunq_partner::types::{DeviceServerRequest, InstallationRequest, Secret, SessionServerRequest};
+use bunq_partner::wire::VerifyingKey;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::access_control::{ActingUser, LiveSession, RegisteredDevice};
-use super::bank::Bank;
-use super::call::ReceivedCall;
-use super::clock::{after, in_bunqs_form};
-use super::input;
-use super::response::{RawResponse, Refusal};
-use bunq_partner::types::{DeviceServerRequest, InstallationRequest, Secret, SessionServerRequest};
-use bunq_partner::wire::VerifyingKey;
+use super::{Answer, Handler, Request};
+use crate::access_control::{ActingUser, LiveSession, RegisteredDevice};
+use crate::bank::Bank;
+use crate::clock::{after, in_bunqs_form};
+use crate::input;
+use crate::wire::call_log::ReceivedSignature;
+use crate::wire::response::{RawResponse, Refusal};
+
+pub(super) const ANSWERS: &[Answer] = &[
+    Answer { operation: &Operation::CREATE_INSTALLATION, handler: Handler::Anonymous(Bank::install) },
+    Answer { operation: &Operation::GET_INSTALLATION, handler: Handler::Session(Bank::get_installation) },
+    Answer { operation: &Operation::CREATE_DEVICE_SERVER, handler: Handler::Installation(Bank::register_device) },
+    Answer { operation: &Operation::LIST_DEVICE_SERVERS, handler: Handler::Session(Bank::list_devices) },
+    Answer { operation: &Operation::GET_DEVICE_SERVER, handler: Handler::Session(Bank::get_device) },
+    Answer { operation: &Operation::CREATE_SESSION, handler: Handler::Installation(Bank::open_session) },
+    Answer { operation: &Operation::DELETE_SESSION, handler: Handler::Session(Bank::end_session) },
+];
 
 /// What bunq says to every key that it does not accept.
 const INCORRECT: &str = "User credentials are incorrect. Incorrect API key or IP address.";
 
 impl Bank {
-    pub(super) fn install(&mut self, body: &[u8], now: Timestamp) -> Result<RawResponse, Refusal> {
-        let request: InstallationRequest = input::body(body)?;
+    fn install(&mut self, request: &Request<'_>) -> Result<RawResponse, Refusal> {
+        let now = request.now;
+        let request: InstallationRequest = input::body(&request.call.body)?;
         let refused =
             |problem: &dyn Display| Refusal::bad_request(format!("client_public_key cannot be used: {problem}."));
         let pem = &request.client_public_key;
@@ -38,12 +51,9 @@ impl Bank {
         ]))
     }
 
-    pub(super) fn register_device(
-        &mut self,
-        installation: u64,
-        call: &ReceivedCall,
-        now: Timestamp,
-    ) -> Result<RawResponse, Refusal> {
+    fn register_device(&mut self, request: &Request<'_>, installation: u64) -> Result<RawResponse, Refusal> {
+        self.check_signed(request)?;
+        let &Request { call, now, .. } = request;
         let request: DeviceServerRequest = input::body(&call.body)?;
         let api_key = Secret::from(request.secret);
         let is_users = |bank: &mut Self| {
@@ -67,12 +77,11 @@ impl Bank {
         Ok(RawResponse::id(id))
     }
 
-    pub(super) fn open_session(
-        &mut self,
-        installation: u64,
-        call: &ReceivedCall,
-        now: Timestamp,
-    ) -> Result<RawResponse, Refusal> {
+    fn open_session(&mut self, request: &Request<'_>, installation: u64) -> Result<RawResponse, Refusal> {
+        if let (ReceivedSignature::None, Some(status)) = (request.signature, self.settings.profile.unsigned_session) {
+            return Err(Refusal::unsigned(status));
+        }
+        let &Request { call, now, .. } = request;
         let request: SessionServerRequest = input::body(&call.body)?;
         let api_key = Secret::from(request.secret);
         let is_devices = |device: &RegisteredDevice| device.api_key == api_key && device.permits(call.from);
@@ -90,7 +99,8 @@ impl Bank {
     }
 
     /// Ends a session of the caller's installation; 0 is the caller's own.
-    pub(super) fn end_session(&mut self, own: LiveSession, id: u64) -> Result<RawResponse, Refusal> {
+    fn end_session(&mut self, request: &Request<'_>, own: LiveSession) -> Result<RawResponse, Refusal> {
+        let id = request.route.id();
         let ended = if id == 0 { own.id } else { id };
         if self.access.end_session(ended, own.installation) {
             Ok(RawResponse::items(Vec::new()))
@@ -99,7 +109,23 @@ impl Bank {
         }
     }
 
-    /// Takes a user's credential into use and shows whom the session acts for.
+    fn get_installation(&mut self, _: &Request<'_>, session: LiveSession) -> Result<RawResponse, Refusal> {
+        Ok(RawResponse::id(session.installation))
+    }
+
+    fn list_devices(&mut self, _: &Request<'_>, session: LiveSession) -> Result<RawResponse, Refusal> {
+        let devices = self.access.devices(session.installation).iter();
+        Ok(RawResponse::items(devices.map(RegisteredDevice::show).collect()))
+    }
+
+    fn get_device(&mut self, request: &Request<'_>, session: LiveSession) -> Result<RawResponse, Refusal> {
+        let id = request.route.id();
+        let device = self.access.devices(session.installation).iter().find(|device| device.id == id);
+        let device = device.ok_or_else(|| Refusal::not_found(format!("There is no device {id}.")))?;
+        Ok(RawResponse::items(vec![device.show()]))
+    }
+
+    /// Activates a user's credential and shows whom the session acts for.
     fn user_api_key_item(&mut self, token: &Secret, now: Timestamp) -> Result<Value, Refusal> {
         let incorrect = self.wrong_key();
         let holder = self.provisions.holder(token, now, &mut self.numbers).ok_or_else(|| incorrect.clone())?;

@@ -3,9 +3,9 @@
 use std::collections::VecDeque;
 use std::fmt;
 
-use super::fault::Fault;
+use crate::wire::fault::Fault;
 
-/// How many calls the journal keeps, and how many bytes of them.
+/// How many calls the log keeps, and how many bytes of them.
 const LONGEST: usize = 10_000;
 const LARGEST: usize = 64 * 1024 * 1024;
 
@@ -26,7 +26,7 @@ pub struct JournalEntry {
     pub headers: Vec<(String, String)>,
     /// The body; empty when it was too large to be taken.
     pub body: String,
-    /// The status that the sandbox decided on, before any edit. It may not have reached the caller: see `fault`.
+    /// The status that the sandbox handled on, before any edit. It may not have reached the caller: see `fault`.
     pub status: u16,
     /// The result of checking the signature of the call.
     pub signature: ReceivedSignature,
@@ -77,19 +77,19 @@ pub enum ReceivedSignature {
 }
 
 /// The value of the first header called `name`, in whatever case.
-pub(super) fn header<'a>(headers: &'a [(String, String)], name: &str) -> Option<&'a str> {
+pub(crate) fn header<'a>(headers: &'a [(String, String)], name: &str) -> Option<&'a str> {
     headers.iter().find(|(other, _)| other.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
 }
 
 /// The last calls, oldest first.
 #[derive(Debug, Default)]
-pub(super) struct Journal {
+pub(crate) struct CallLog {
     entries: VecDeque<JournalEntry>,
     size: usize,
 }
 
-impl Journal {
-    pub(super) fn push(&mut self, entry: JournalEntry) {
+impl CallLog {
+    pub(crate) fn push(&mut self, entry: JournalEntry) {
         self.size += entry.size();
         self.entries.push_back(entry);
         while self.entries.len() > LONGEST || self.size > LARGEST {
@@ -97,11 +97,11 @@ impl Journal {
         }
     }
 
-    pub(super) fn take(&mut self) -> Vec<JournalEntry> {
+    pub(crate) fn take(&mut self) -> Vec<JournalEntry> {
         std::mem::take(self).entries.into()
     }
 
-    pub(super) fn entries(&self) -> Vec<JournalEntry> {
+    pub(crate) fn entries(&self) -> Vec<JournalEntry> {
         self.entries.iter().cloned().collect()
     }
 }
@@ -137,9 +137,9 @@ mod tests {
     #[test]
     fn the_oldest_entries_are_dropped() {
         test_timeout::start();
-        let mut journal = Journal::default();
-        (0..LONGEST + 5).for_each(|number| journal.push(entry(number)));
-        let entries = journal.entries();
+        let mut call_log = CallLog::default();
+        (0..LONGEST + 5).for_each(|number| call_log.push(entry(number)));
+        let entries = call_log.entries();
         assert_eq!(entries.len(), LONGEST);
         assert_eq!(entries[0].path, "/v1/5");
     }
@@ -148,15 +148,15 @@ mod tests {
     fn the_oldest_entries_give_way_to_large_ones() {
         test_timeout::start();
         let large = |number| JournalEntry { body: "x".repeat(LARGEST / 4), ..entry(number) };
-        let mut journal = Journal::default();
-        (0..10).for_each(|number| journal.push(large(number)));
+        let mut call_log = CallLog::default();
+        (0..10).for_each(|number| call_log.push(large(number)));
         assert_eq!(
-            journal.entries().iter().map(|entry| entry.path.as_str()).collect::<Vec<_>>(),
+            call_log.entries().iter().map(|entry| entry.path.as_str()).collect::<Vec<_>>(),
             ["/v1/7", "/v1/8", "/v1/9"]
         );
-        assert_eq!(journal.take().len(), 3);
-        journal.push(large(10));
-        assert_eq!(journal.entries().len(), 1);
+        assert_eq!(call_log.take().len(), 3);
+        call_log.push(large(10));
+        assert_eq!(call_log.entries().len(), 1);
     }
 
     #[test]

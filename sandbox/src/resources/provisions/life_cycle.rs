@@ -1,12 +1,11 @@
 //! The life cycle of a provision as a pure function: from a step and an event to the next step.
 
-use serde::{Deserialize, Serialize};
-
 use bunq_partner::types::{ActionRequired, ProvisionStatus, ProvisionSubStatus};
+use serde::{Deserialize, Serialize};
 
 /// Where a provision is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) enum Step {
+pub(crate) enum LifeCycleStep {
     /// bunq makes the user.
     User,
     /// bunq ties the user to the partner.
@@ -29,7 +28,7 @@ pub(super) enum Step {
 
 /// What happens to a provision.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Event {
+pub(crate) enum LifeCycleEvent {
     /// bunq's own work moves on.
     Progress,
     /// The partner closes it.
@@ -40,27 +39,27 @@ pub(super) enum Event {
     Fail,
 }
 
-impl Step {
+impl LifeCycleStep {
     /// The step that follows when `event` happens here; `None` where it cannot happen.
-    pub(super) fn on(self, event: Event) -> Option<Self> {
-        use Step::*;
+    pub(crate) fn on(self, event: LifeCycleEvent) -> Option<Self> {
+        use LifeCycleStep::*;
         match (event, self) {
             (_, Closed | Failed) => None,
-            (Event::Progress, User) => Some(Relation),
-            (Event::Progress, Relation) => Some(OauthRequest),
-            (Event::Progress, OauthRequest) => Some(Onboarding),
-            (Event::Progress, Onboarding | Resetting) => Some(Active),
-            (Event::Progress, Closing) => Some(Closed),
-            (Event::Progress, Active) => None,
-            (Event::Close, Closing) => None,
-            (Event::Close, _) => Some(Closing),
-            (Event::Reset, Onboarding | Active) => Some(Resetting),
-            (Event::Reset, _) => None,
-            (Event::Fail, _) => Some(Failed),
+            (LifeCycleEvent::Progress, User) => Some(Relation),
+            (LifeCycleEvent::Progress, Relation) => Some(OauthRequest),
+            (LifeCycleEvent::Progress, OauthRequest) => Some(Onboarding),
+            (LifeCycleEvent::Progress, Onboarding | Resetting) => Some(Active),
+            (LifeCycleEvent::Progress, Closing) => Some(Closed),
+            (LifeCycleEvent::Progress, Active) => None,
+            (LifeCycleEvent::Close, Closing) => None,
+            (LifeCycleEvent::Close, _) => Some(Closing),
+            (LifeCycleEvent::Reset, Onboarding | Active) => Some(Resetting),
+            (LifeCycleEvent::Reset, _) => None,
+            (LifeCycleEvent::Fail, _) => Some(Failed),
         }
     }
 
-    pub(super) fn status(self) -> ProvisionStatus {
+    pub(crate) fn status(self) -> ProvisionStatus {
         match self {
             Self::User | Self::Relation | Self::OauthRequest | Self::Onboarding => ProvisionStatus::Created,
             Self::Active => ProvisionStatus::Active,
@@ -71,7 +70,7 @@ impl Step {
         }
     }
 
-    pub(super) fn sub_status(self) -> ProvisionSubStatus {
+    pub(crate) fn sub_status(self) -> ProvisionSubStatus {
         match self {
             Self::User => ProvisionSubStatus::PendingProcessUser,
             Self::Relation => ProvisionSubStatus::PendingProcessRelationUser,
@@ -83,7 +82,7 @@ impl Step {
         }
     }
 
-    pub(super) fn action_required(self) -> ActionRequired {
+    pub(crate) fn action_required(self) -> ActionRequired {
         match self {
             Self::Onboarding => ActionRequired::User,
             Self::Active | Self::Closed | Self::Failed => ActionRequired::None,
@@ -98,21 +97,21 @@ impl Step {
 mod tests {
     use super::*;
 
-    const STEPS: [Step; 9] = [
-        Step::User,
-        Step::Relation,
-        Step::OauthRequest,
-        Step::Onboarding,
-        Step::Active,
-        Step::Resetting,
-        Step::Closing,
-        Step::Closed,
-        Step::Failed,
+    const STEPS: [LifeCycleStep; 9] = [
+        LifeCycleStep::User,
+        LifeCycleStep::Relation,
+        LifeCycleStep::OauthRequest,
+        LifeCycleStep::Onboarding,
+        LifeCycleStep::Active,
+        LifeCycleStep::Resetting,
+        LifeCycleStep::Closing,
+        LifeCycleStep::Closed,
+        LifeCycleStep::Failed,
     ];
 
     /// The steps from `start` on, as bunq shows them, left to themselves.
-    fn path(start: Step) -> Vec<String> {
-        std::iter::successors(Some(start), |step| step.on(Event::Progress))
+    fn path(start: LifeCycleStep) -> Vec<String> {
+        std::iter::successors(Some(start), |step| step.on(LifeCycleEvent::Progress))
             .map(|step| format!("{}/{}/{}", step.status(), step.sub_status(), step.action_required()))
             .collect()
     }
@@ -121,7 +120,7 @@ mod tests {
     fn creation_reset_and_closing_end() {
         test_timeout::start();
         assert_eq!(
-            path(Step::User),
+            path(LifeCycleStep::User),
             [
                 "CREATED/PENDING_PROCESS_USER/SYSTEM",
                 "CREATED/PENDING_PROCESS_RELATION_USER/SYSTEM",
@@ -131,23 +130,26 @@ mod tests {
             ]
         );
         assert_eq!(
-            path(Step::Resetting),
+            path(LifeCycleStep::Resetting),
             ["TOKEN_RESET_REQUESTED/PENDING_PROCESS_TOKEN_RESET/SYSTEM", "ACTIVE/NONE/NONE"]
         );
-        assert_eq!(path(Step::Closing), ["CANCELLED/PENDING_PROCESS_CLOSURE/SYSTEM", "CLOSED/NONE/NONE"]);
-        assert_eq!(path(Step::Failed), ["FAILED/NONE/NONE"]);
+        assert_eq!(path(LifeCycleStep::Closing), ["CANCELLED/PENDING_PROCESS_CLOSURE/SYSTEM", "CLOSED/NONE/NONE"]);
+        assert_eq!(path(LifeCycleStep::Failed), ["FAILED/NONE/NONE"]);
     }
 
     #[test]
     fn an_event_applies_to_its_states_alone() {
         test_timeout::start();
-        use Step::*;
+        use LifeCycleStep::*;
         let allowed = |event| STEPS.into_iter().filter(|step| step.on(event).is_some()).collect::<Vec<_>>();
-        assert_eq!(allowed(Event::Close), [User, Relation, OauthRequest, Onboarding, Active, Resetting]);
-        assert_eq!(allowed(Event::Reset), [Onboarding, Active]);
-        assert_eq!(allowed(Event::Fail), [User, Relation, OauthRequest, Onboarding, Active, Resetting, Closing]);
-        assert!(STEPS.into_iter().filter_map(|step| step.on(Event::Close)).all(|step| step == Closing));
-        assert!(STEPS.into_iter().filter_map(|step| step.on(Event::Reset)).all(|step| step == Resetting));
-        assert!(STEPS.into_iter().filter_map(|step| step.on(Event::Fail)).all(|step| step == Failed));
+        assert_eq!(allowed(LifeCycleEvent::Close), [User, Relation, OauthRequest, Onboarding, Active, Resetting]);
+        assert_eq!(allowed(LifeCycleEvent::Reset), [Onboarding, Active]);
+        assert_eq!(
+            allowed(LifeCycleEvent::Fail),
+            [User, Relation, OauthRequest, Onboarding, Active, Resetting, Closing]
+        );
+        assert!(STEPS.into_iter().filter_map(|step| step.on(LifeCycleEvent::Close)).all(|step| step == Closing));
+        assert!(STEPS.into_iter().filter_map(|step| step.on(LifeCycleEvent::Reset)).all(|step| step == Resetting));
+        assert!(STEPS.into_iter().filter_map(|step| step.on(LifeCycleEvent::Fail)).all(|step| step == Failed));
     }
 }

@@ -4,14 +4,14 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
+use bunq_partner::Operation;
 use jiff::SignedDuration;
 
-use super::fault::{Entry, Fault};
-use super::injection::Injection;
-use bunq_partner::Operation;
+use crate::wire::fault::{Entry, Fault};
+use crate::wire::injection::Injection;
 
 /// The value of a fault, as it is written.
-pub(super) trait FaultValue: Sized {
+pub(crate) trait FaultValue: Sized {
     /// What stands for it in a list of all faults.
     const PLACEHOLDER: &str;
 
@@ -147,8 +147,8 @@ fn named(text: &str) -> (&str, Option<&str>) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::fault::Spelling;
     use super::*;
+    use crate::wire::fault::Spelling;
 
     fn read(text: &str) -> Result<String, String> {
         text.parse::<Injection>().map(|injection| format!("{injection:?}")).map_err(|error| error.to_string())

@@ -22,19 +22,19 @@ const ESSENTIAL: [&str; 9] = [
 const ENUMS: [&str; 5] = ["status", "sub_status", "action_required", "products", "type"];
 
 /// Gives a member of every provision an unknown value.
-pub(super) fn unknown_member(body: &mut Value, name: &str) {
+pub(crate) fn unknown_member(body: &mut Value, name: &str) {
     for members in provisions(body).filter_map(Value::as_object_mut) {
         members.insert(name.to_owned(), NOVELTY.into());
     }
 }
 
 /// Gives every enum of every provision an unknown value.
-pub(super) fn unknown_values(body: &mut Value) {
+pub(crate) fn unknown_values(body: &mut Value) {
     provisions(body).for_each(make_values_unknown);
 }
 
 /// Adds a member to every object except the items, which have one member each.
-pub(super) fn unknown_fields(body: &mut Value) {
+pub(crate) fn unknown_fields(body: &mut Value) {
     objects(body).for_each(|(_, object)| add_member(object));
     body.get_mut("Pagination").into_iter().for_each(add_member);
     if let Some(envelope) = body.as_object_mut() {
@@ -43,19 +43,19 @@ pub(super) fn unknown_fields(body: &mut Value) {
 }
 
 /// Puts an item of an unknown kind before the others.
-pub(super) fn unknown_item(body: &mut Value) {
+pub(crate) fn unknown_item(body: &mut Value) {
     if let Some(items) = body.get_mut("Response").and_then(Value::as_array_mut) {
         items.insert(0, json!({ "Novelty": novelty() }));
     }
 }
 
 /// Leaves out what is not essential.
-pub(super) fn without_optional_fields(body: &mut Value) {
+pub(crate) fn without_optional_fields(body: &mut Value) {
     thin_out(body, Map::remove);
 }
 
 /// Makes null what is not essential.
-pub(super) fn with_null_fields(body: &mut Value) {
+pub(crate) fn with_null_fields(body: &mut Value) {
     thin_out(body, |members, name| members.insert(name.to_owned(), Value::Null));
 }
 
@@ -128,7 +128,7 @@ fn thin_out_object(object: &mut Value, away: fn(&mut Map<String, Value>, &str) -
 }
 
 /// Every item of the response twice.
-pub(super) fn repeated_items(body: &mut Value) {
+pub(crate) fn repeated_items(body: &mut Value) {
     if let Some(items) = body.get_mut("Response").and_then(Value::as_array_mut) {
         *items = items.drain(..).flat_map(|item| [item.clone(), item]).collect();
     }

@@ -1,21 +1,22 @@
 //! Which operation a request calls, by the document's own table.
 
-use super::input;
-use super::response::Refusal;
 use bunq_partner::Operation;
 
+use crate::input;
+use crate::wire::response::Refusal;
+
 /// The path of the base URL.
-pub(super) const ROOT: &str = "/v1";
+pub(crate) const ROOT: &str = "/v1";
 
 /// The operation that a request calls, and the ids in its path.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Route {
-    pub(super) operation: &'static Operation,
+pub(crate) struct Route {
+    pub(crate) operation: &'static Operation,
     ids: Vec<u64>,
 }
 
 impl Route {
-    pub(super) fn of(method: &str, path: &str) -> Result<Self, Refusal> {
+    pub(crate) fn of(method: &str, path: &str) -> Result<Self, Refusal> {
         let below = path.strip_prefix(ROOT).unwrap_or_default();
         let (mut texts, mut methods) = (Vec::new(), Vec::new());
         for operation in Operation::ALL {
@@ -42,7 +43,7 @@ impl Route {
     }
 
     /// The first id in the path; 0 if there is none.
-    pub(super) fn id(&self) -> u64 {
+    pub(crate) fn id(&self) -> u64 {
         self.ids.first().copied().unwrap_or_default()
     }
 }

@@ -1,12 +1,12 @@
 //! Provisions that a sandbox begins with.
 
+use bunq_partner::types::{CredentialStatus, ProvisionStatus, ProvisionSubStatus};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::life_cycle::{Event, Step};
-use bunq_partner::types::{CredentialStatus, ProvisionStatus, ProvisionSubStatus};
+use crate::resources::provisions::life_cycle::{LifeCycleEvent, LifeCycleStep};
 
-/// A provision that a sandbox begins with: see [`SandboxBuilder::seed`](super::SandboxBuilder::seed).
+/// A provision that a sandbox begins with: see [`SandboxBuilder::seed`](crate::SandboxBuilder::seed).
 ///
 /// ```
 /// use bunq_partner_sandbox::SeedProvision;
@@ -41,20 +41,20 @@ impl SeedProvision {
     }
 
     /// What happens to a new provision until it is like this one; `None` if there is no such state.
-    pub(super) fn history(&self) -> Option<Vec<Event>> {
-        use Event::{Close, Fail, Progress, Reset};
-        let ways: [(Step, &[Event]); 9] = [
-            (Step::User, &[]),
-            (Step::Relation, &[Progress]),
-            (Step::OauthRequest, &[Progress, Progress]),
-            (Step::Onboarding, &[Progress, Progress, Progress]),
-            (Step::Active, &[Progress, Progress, Progress, Progress]),
-            (Step::Resetting, &[Progress, Progress, Progress, Progress, Reset]),
-            (Step::Closing, &[Progress, Progress, Progress, Progress, Close]),
-            (Step::Closed, &[Progress, Progress, Progress, Progress, Close, Progress]),
-            (Step::Failed, &[Progress, Fail]),
+    pub(crate) fn history(&self) -> Option<Vec<LifeCycleEvent>> {
+        use LifeCycleEvent::{Close, Fail, Progress, Reset};
+        let ways: [(LifeCycleStep, &[LifeCycleEvent]); 9] = [
+            (LifeCycleStep::User, &[]),
+            (LifeCycleStep::Relation, &[Progress]),
+            (LifeCycleStep::OauthRequest, &[Progress, Progress]),
+            (LifeCycleStep::Onboarding, &[Progress, Progress, Progress]),
+            (LifeCycleStep::Active, &[Progress, Progress, Progress, Progress]),
+            (LifeCycleStep::Resetting, &[Progress, Progress, Progress, Progress, Reset]),
+            (LifeCycleStep::Closing, &[Progress, Progress, Progress, Progress, Close]),
+            (LifeCycleStep::Closed, &[Progress, Progress, Progress, Progress, Close, Progress]),
+            (LifeCycleStep::Failed, &[Progress, Fail]),
         ];
-        let is_this = |step: &Step| {
+        let is_this = |step: &LifeCycleStep| {
             step.status() == self.status && self.sub_status.as_ref().is_none_or(|sub| *sub == step.sub_status())
         };
         ways.into_iter().find(|(step, _)| is_this(step)).map(|(_, events)| events.to_vec())
@@ -71,15 +71,15 @@ mod tests {
         let steps = |status: &str, sub_status: Option<&str>| {
             let seed = serde_json::json!({ "status": status, "sub_status": sub_status });
             let seed: SeedProvision = serde_json::from_value(seed).unwrap();
-            Some(seed.history()?.into_iter().fold(Step::User, |step, event| step.on(event).unwrap()))
+            Some(seed.history()?.into_iter().fold(LifeCycleStep::User, |step, event| step.on(event).unwrap()))
         };
-        assert_eq!(steps("CREATED", None), Some(Step::User));
-        assert_eq!(steps("CREATED", Some("PENDING_PROCESS_USER_ONBOARDING")), Some(Step::Onboarding));
-        assert_eq!(steps("ACTIVE", None), Some(Step::Active));
-        assert_eq!(steps("TOKEN_RESET_REQUESTED", None), Some(Step::Resetting));
-        assert_eq!(steps("CANCELLED", None), Some(Step::Closing));
-        assert_eq!(steps("CLOSED", Some("NONE")), Some(Step::Closed));
-        assert_eq!(steps("FAILED", None), Some(Step::Failed));
+        assert_eq!(steps("CREATED", None), Some(LifeCycleStep::User));
+        assert_eq!(steps("CREATED", Some("PENDING_PROCESS_USER_ONBOARDING")), Some(LifeCycleStep::Onboarding));
+        assert_eq!(steps("ACTIVE", None), Some(LifeCycleStep::Active));
+        assert_eq!(steps("TOKEN_RESET_REQUESTED", None), Some(LifeCycleStep::Resetting));
+        assert_eq!(steps("CANCELLED", None), Some(LifeCycleStep::Closing));
+        assert_eq!(steps("CLOSED", Some("NONE")), Some(LifeCycleStep::Closed));
+        assert_eq!(steps("FAILED", None), Some(LifeCycleStep::Failed));
         assert_eq!(steps("CLOSED", Some("PENDING_PROCESS_USER")), None);
         assert_eq!(steps("GONE", None), None);
     }

@@ -1,41 +1,41 @@
 //! The request for a new provision, in both of its documented shapes.
 //!
-//! The document's types say what each member may be. What members must go together is decided here.
+//! The document's types say what each member may be. What members must go together is handled here.
 
+use bunq_partner::types::{
+    CreateProvisionRequest, NewProvision, NewProvisionByPointer, PointerType, RequestedProduct, UserVerifiedType,
+};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::input;
-use super::response::Refusal;
-use bunq_partner::types::{
-    CreateProvisionRequest, NewProvision, NewProvisionByPointer, PointerType, RequestedProduct, UserVerifiedType,
-};
+use crate::input;
+use crate::wire::response::Refusal;
 
 /// The member that names a company's director by the provision that was made for them.
 const DIRECTOR: &str = "director_relation_provision_id";
 
 /// A valid request for a new provision.
 #[derive(Debug)]
-pub(super) struct Creation {
-    pub(super) external_uuid: Uuid,
-    pub(super) profile: UserProfile,
+pub(crate) struct Creation {
+    pub(crate) external_uuid: Uuid,
+    pub(crate) profile: UserProfile,
     /// The director's provision. Whether it exists is the bank's to check.
-    pub(super) director: Option<u64>,
+    pub(crate) director: Option<u64>,
 }
 
 /// What is known of a user from the beginning.
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) struct UserProfile {
-    pub(super) display_name: String,
-    pub(super) is_company: bool,
-    pub(super) country: String,
-    pub(super) products: Vec<RequestedProduct>,
+pub(crate) struct UserProfile {
+    pub(crate) display_name: String,
+    pub(crate) is_company: bool,
+    pub(crate) country: String,
+    pub(crate) products: Vec<RequestedProduct>,
 }
 
 impl UserProfile {
     /// An ordinary person.
-    pub(super) fn example() -> Self {
+    pub(crate) fn example() -> Self {
         Self {
             display_name: "user".to_owned(),
             is_company: false,
@@ -46,7 +46,7 @@ impl UserProfile {
 }
 
 impl Creation {
-    pub(super) fn from_body(body: &[u8]) -> Result<Self, Refusal> {
+    pub(crate) fn from_body(body: &[u8]) -> Result<Self, Refusal> {
         let request = read(body)?;
         let external_uuid = *request.external_uuid();
         let creation = match request {
@@ -62,7 +62,11 @@ impl Creation {
 
     fn from_current_shape(new: NewProvision) -> Result<Self, Refusal> {
         let missing = |name: &str| Err(Refusal::bad_request(format!("{name} is required.")));
-        let is_company = new.user_verified_type == UserVerifiedType::PartnerUserCompany;
+        let is_company = match new.user_verified_type {
+            UserVerifiedType::PartnerUserPerson => false,
+            UserVerifiedType::PartnerUserCompany => true,
+            other => return Err(Refusal::not_implemented(other)),
+        };
         // A person's director means nothing.
         let director = new.director_relation_provision_id.filter(|_| is_company);
         if is_company && director.is_none() {
@@ -88,7 +92,12 @@ impl Creation {
 
     fn from_older_shape(new: NewProvisionByPointer) -> Result<Self, Refusal> {
         let is_email = new.pointer.value.as_str().contains('@');
-        if is_email != (new.pointer.type_ == PointerType::Email) {
+        let fits = match new.pointer.type_ {
+            PointerType::Email => is_email,
+            PointerType::PhoneNumber => !is_email,
+            other => return Err(Refusal::not_implemented(format_args!("a pointer of the type {other}"))),
+        };
+        if !fits {
             let problem = format!("pointer.value is not what pointer.type says: {}.", new.pointer.type_);
             return Err(Refusal::bad_request(problem));
         }
@@ -102,7 +111,7 @@ impl Creation {
     }
 
     /// The refusal when there is no provision with the id `director`.
-    pub(super) fn unknown_director(director: u64) -> Refusal {
+    pub(crate) fn unknown_director(director: u64) -> Refusal {
         Refusal::bad_request(format!("{DIRECTOR} has the value {director}: there is no such provision."))
     }
 }
@@ -205,6 +214,13 @@ mod tests {
         let mut nobody = person();
         nobody.as_object_mut().unwrap().remove("external_uuid");
         assert!(read(&nobody).unwrap_err().contains("missing field `external_uuid`"));
+    }
+
+    #[test]
+    fn each_product_has_been_thought_of() {
+        test_timeout::start();
+        use RequestedProduct::{CompanyVerified, UserAnonymousTransactionAudit, UserVerified};
+        assert_eq!(RequestedProduct::KNOWN, [UserVerified, CompanyVerified, UserAnonymousTransactionAudit]);
     }
 
     #[test]

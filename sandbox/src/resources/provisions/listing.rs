@@ -1,25 +1,25 @@
 //! The query of a listing, and the links to the pages around a page.
 
+use bunq_partner::Operation;
+use bunq_partner::types::{Cursor, ListProvisionsQuery, PageSize, ProvisionStatus};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::clock::Numbers;
-use super::input;
-use super::provision::StoredProvision;
-use super::response::Refusal;
-use super::routes::ROOT;
-use super::settings::Pace;
-use bunq_partner::Operation;
-use bunq_partner::types::{Cursor, ListProvisionsQuery, PageSize, ProvisionStatus};
+use crate::clock::Numbers;
+use crate::input;
+use crate::resources::provisions::provision::StoredProvision;
+use crate::settings::Pace;
+use crate::wire::response::Refusal;
+use crate::wire::routes::ROOT;
 
 const DEFAULT_COUNT: usize = 10;
 
 /// What is asked of a listing.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Listing(ListProvisionsQuery);
+pub(crate) struct Listing(ListProvisionsQuery);
 
 impl Listing {
-    pub(super) fn from_query(query: Option<&str>) -> Result<Self, Refusal> {
+    pub(crate) fn from_query(query: Option<&str>) -> Result<Self, Refusal> {
         let mut listing = ListProvisionsQuery::default();
         let mut seen = Vec::new();
         for (name, value) in input::query_parameters(query.unwrap_or_default()) {
@@ -57,16 +57,16 @@ impl Listing {
         Ok(Self(listing))
     }
 
-    pub(super) fn cursor(&self) -> Option<Cursor> {
+    pub(crate) fn cursor(&self) -> Option<Cursor> {
         self.0.cursor
     }
 
-    pub(super) fn count(&self) -> usize {
+    pub(crate) fn count(&self) -> usize {
         self.0.count.and_then(|count| count.get().try_into().ok()).unwrap_or(DEFAULT_COUNT)
     }
 
     /// Whether the filters let `provision` through, as it is by now.
-    pub(super) fn admits(
+    pub(crate) fn admits(
         &self,
         provision: &mut StoredProvision,
         pace: Pace,
@@ -79,7 +79,7 @@ impl Listing {
     }
 
     /// The links around a page; `None`: it is empty.
-    pub(super) fn pagination(&self, page: Option<Around>) -> Value {
+    pub(crate) fn pagination(&self, page: Option<Around>) -> Value {
         let Some(page) = page else {
             return json!({ "future_url": null, "newer_url": null, "older_url": null });
         };
@@ -107,11 +107,11 @@ impl Listing {
 
 /// The ids at both ends of a page, and whether the filters let anything through beyond them.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Around {
-    pub(super) newest: u64,
-    pub(super) oldest: u64,
-    pub(super) has_newer: bool,
-    pub(super) has_older: bool,
+pub(crate) struct Around {
+    pub(crate) newest: u64,
+    pub(crate) oldest: u64,
+    pub(crate) has_newer: bool,
+    pub(crate) has_older: bool,
 }
 
 fn statuses(names: &str) -> Result<Vec<ProvisionStatus>, Refusal> {

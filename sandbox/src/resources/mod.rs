@@ -1,0 +1,69 @@
+//! What the bank answers: a module for each resource, which registers its operations.
+
+pub(crate) mod handshake;
+pub(crate) mod provisions;
+
+use bunq_partner::Operation;
+use jiff::Timestamp;
+
+use crate::access_control::LiveSession;
+use crate::bank::Bank;
+use crate::wire::call::ReceivedCall;
+use crate::wire::call_log::ReceivedSignature;
+use crate::wire::response::{RawResponse, Refusal};
+use crate::wire::routes::Route;
+
+/// What each resource answers. An operation that is in none of them is refused with 501.
+const RESOURCES: [&[Answer]; 2] = [handshake::ANSWERS, provisions::ANSWERS];
+
+/// An operation, and what carries it out.
+pub(crate) struct Answer {
+    pub(crate) operation: &'static Operation,
+    pub(crate) handler: Handler,
+}
+
+/// Carries an operation out for a caller with the token that the operation takes.
+#[derive(Clone, Copy)]
+pub(crate) enum Handler {
+    Anonymous(fn(&mut Bank, &Request<'_>) -> Result<RawResponse, Refusal>),
+    /// With the id of the installation.
+    Installation(fn(&mut Bank, &Request<'_>, u64) -> Result<RawResponse, Refusal>),
+    Session(fn(&mut Bank, &Request<'_>, LiveSession) -> Result<RawResponse, Refusal>),
+}
+
+/// A call that has been routed.
+pub(crate) struct Request<'a> {
+    pub(crate) call: &'a ReceivedCall,
+    pub(crate) route: &'a Route,
+    pub(crate) signature: ReceivedSignature,
+    pub(crate) now: Timestamp,
+}
+
+/// What carries this operation out, if anything does.
+pub(crate) fn handler(operation: &Operation) -> Option<Handler> {
+    RESOURCES.into_iter().flatten().find(|answer| answer.operation == operation).map(|answer| answer.handler)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use bunq_partner::Auth;
+
+    use super::*;
+
+    #[test]
+    fn every_answer_is_registered_once_with_the_token_of_its_operation() {
+        test_timeout::start();
+        let mut ids = HashSet::new();
+        for Answer { operation, handler } in RESOURCES.into_iter().flatten() {
+            assert!(ids.insert(operation.id), "{} is there twice", operation.id);
+            let auth = match handler {
+                Handler::Anonymous(_) => Auth::None,
+                Handler::Installation(_) => Auth::Installation,
+                Handler::Session(_) => Auth::Session,
+            };
+            assert_eq!(auth, operation.auth, "{}", operation.id);
+        }
+    }
+}

@@ -1,0 +1,14 @@
+//! From the request to the response: the server, the exchange with its faults and limits, and the log of calls. Nothing here
+//! knows a resource.
+
+pub(crate) mod call;
+pub(crate) mod call_log;
+mod drift;
+pub(crate) mod exchange;
+pub(crate) mod fault;
+pub(crate) mod injection;
+pub(crate) mod limits;
+pub(crate) mod notation;
+pub(crate) mod response;
+pub(crate) mod routes;
+pub(crate) mod server;
