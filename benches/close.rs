@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bare::Bare;
 use bunq_partner::{Client, Environment, Operation, ProvisionId};
-use bunq_partner_sandbox::{JournalEntry, RawResponse, Sandbox};
+use bunq_partner_sandbox::{CallLogEntry, RawResponse, Sandbox};
 use common::{API_KEY, Result, Server, Spread, cpu_time, role, runtime, serve};
 
 const ID: u64 = 1_000_000;
@@ -28,7 +28,7 @@ fn main() -> Result<()> {
 async fn server() -> Result<()> {
     let sandbox = Sandbox::builder().api_key(API_KEY.into()).start().await?;
     let mut first = None;
-    sandbox.before_signing(move |call: &JournalEntry, response: &mut RawResponse| {
+    sandbox.before_signing(move |call: &CallLogEntry, response: &mut RawResponse| {
         if call.method == "PUT" {
             let bytes = bytes(call);
             response.status = if *first.get_or_insert_with(|| bytes.clone()) == bytes { 200 } else { 400 };
@@ -39,7 +39,7 @@ async fn server() -> Result<()> {
 }
 
 /// A received call, in which the values that differ by call or session are replaced by their lengths.
-fn bytes(call: &JournalEntry) -> (String, Vec<(String, String)>, String) {
+fn bytes(call: &CallLogEntry) -> (String, Vec<(String, String)>, String) {
     let own = ["x-bunq-client-request-id", "x-bunq-client-authentication", "x-bunq-client-signature"];
     let mut headers = call.headers.clone();
     for (_, value) in headers.iter_mut().filter(|(name, _)| own.contains(&name.as_str())) {

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use bunq_partner::{ClientBuilder, Operation, PageSize};
-use bunq_partner_sandbox::{JournalEntry, Sandbox, SandboxBuilder};
+use bunq_partner_sandbox::{CallLogEntry, Sandbox, SandboxBuilder};
 use common::{Result, role};
 use futures_util::TryStreamExt;
 use futures_util::future::{join_all, try_join_all};
@@ -83,7 +83,7 @@ async fn close(scale: u32) -> Result<()> {
     let client = client(&sandbox, scale).build()?;
     // Open the session first, so that it is not measured.
     client.provisions().list().page().await?;
-    sandbox.take_journal();
+    sandbox.take_call_log();
 
     let provisions = client.provisions();
     let start = Instant::now();
@@ -94,7 +94,7 @@ async fn close(scale: u32) -> Result<()> {
     // The first window is free; each further window holds as many calls as the limit allows.
     let windows = u32::try_from(closings.len())?.div_ceil(limit.calls) - 1;
     let least = limit.per / scale * windows;
-    let journal = sandbox.take_journal();
+    let journal = sandbox.take_call_log();
     println!("closing {CLOSED}: {took:.2?}; the limit asks for {windows} windows, {least:.2?}");
     println!("  {:.1} % of what the limit allows", least.as_secs_f64() / took.as_secs_f64() * 100.0);
     println!("  {} requests, {} responses 429\n", journal.len(), refused(&journal));
@@ -111,7 +111,7 @@ async fn share(scale: u32, refused_count: bool) -> Result<()> {
     for client in &clients {
         client.open_session().await?;
     }
-    sandbox.take_journal();
+    sandbox.take_call_log();
 
     let start = Instant::now();
     let closings = ids.chunks(SHARED / CLIENTS).zip(&clients).flat_map(|(ids, client)| {
@@ -124,7 +124,7 @@ async fn share(scale: u32, refused_count: bool) -> Result<()> {
     let took = start.elapsed();
     let limit = Operation::UPDATE_PROVISION.rate_limit;
     let least = limit.per / scale * (u32::try_from(SHARED)?.div_ceil(limit.calls) - 1);
-    let journal = sandbox.take_journal();
+    let journal = sandbox.take_call_log();
     let counted = if refused_count { "counts" } else { "does not count" };
     println!("{CLIENTS} clients close {SHARED}, and what bunq refuses {counted}: {took:.2?}, {failed} failed");
     println!("  {:.2} x what the limit asks for", took.as_secs_f64() / least.as_secs_f64());
@@ -139,7 +139,7 @@ async fn queue(scale: u32) -> Result<()> {
     client.provisions().list().page().await?;
     let limit = Operation::UPDATE_PROVISION.rate_limit;
     let pause = limit.per / scale / limit.calls * 10 / 9;
-    sandbox.take_journal();
+    sandbox.take_call_log();
     let begun = Arc::new(AtomicU64::new(0));
     let mut calls = JoinSet::new();
     for (position, id) in sandbox.populate(WAITING + ARRIVING).into_iter().enumerate() {
@@ -160,7 +160,7 @@ async fn queue(scale: u32) -> Result<()> {
     let failed = finished.iter().filter(|(_, _, has_failed, _)| *has_failed).count();
     let (longest, longest_in_vain) = (longest(false), longest(true));
     let places: HashMap<_, _> = finished.into_iter().map(|(id, place, ..)| (id, place)).collect();
-    let sent = sandbox.take_journal().into_iter().filter(|call| call.method == "PUT");
+    let sent = sandbox.take_call_log().into_iter().filter(|call| call.method == "PUT");
     let sent: Vec<_> = sent.filter_map(|call| places.get(call.path.rsplit('/').next()?).copied()).collect();
     // Calls of one window go out together, in any order.
     let overtaken = sent.windows(3).filter(|sent| sent[0] > sent[2]).count();
@@ -193,12 +193,12 @@ async fn find(scale: u32, are_closed: bool) -> Result<()> {
     for (_, id) in sought {
         waiters.push(client.provisions().close(id).await?);
     }
-    sandbox.take_journal();
+    sandbox.take_call_log();
 
     let start = Instant::now();
     let told = waiters.into_iter().map(async |waiter| waiter.await.map(|_| start.elapsed()));
     let told = try_join_all(told).await?;
-    let journal = sandbox.take_journal();
+    let journal = sandbox.take_call_log();
     let pages = journal.iter().filter(|call| call.path.ends_with("/partner-user-provision")).count();
     let reads = journal.iter().filter(|call| call.method == "GET").count() - pages;
     let others = if are_closed { "closed" } else { "in use" };
@@ -221,7 +221,7 @@ async fn wait(scale: u32) -> Result<()> {
     let client = client(&sandbox, scale).build()?;
     // Open the session first, so that it is not measured.
     client.provisions().list().page().await?;
-    sandbox.take_journal();
+    sandbox.take_call_log();
 
     let provisions = client.provisions();
     let start = Instant::now();
@@ -233,7 +233,7 @@ async fn wait(scale: u32) -> Result<()> {
     let gets: usize = seen.await?.into_iter().sum();
     let took = start.elapsed();
 
-    let journal = sandbox.take_journal();
+    let journal = sandbox.take_call_log();
     let pages = journal.iter().filter(|call| call.path.ends_with("/partner-user-provision")).count();
     let reads = journal.len() - pages;
     println!("waiting for {AWAITED}: {took:.2?}, {gets} states read");
@@ -245,6 +245,6 @@ async fn wait(scale: u32) -> Result<()> {
     Ok(())
 }
 
-fn refused(journal: &[JournalEntry]) -> usize {
+fn refused(journal: &[CallLogEntry]) -> usize {
     journal.iter().filter(|call| call.status == 429).count()
 }

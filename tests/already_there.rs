@@ -46,7 +46,7 @@ fn states(rows: &[RowRecord]) -> Vec<RowState> {
 
 /// The number of listings without a status filter, which only searches make; polls filter.
 fn looks(sandbox: &Sandbox) -> usize {
-    let lists = sandbox.take_journal().into_iter().filter(|call| call.path.ends_with("/partner-user-provision"));
+    let lists = sandbox.take_call_log().into_iter().filter(|call| call.path.ends_with("/partner-user-provision"));
     lists.filter(|call| call.method == "GET" && !call.query.as_deref().unwrap_or_default().contains("status=")).count()
 }
 
@@ -181,7 +181,7 @@ async fn a_look_costs_at_most_twice_the_cheaper_way() {
         }
         sandbox.populate(after);
         let pages = sandbox.provision_ids().len().div_ceil(200).max(1);
-        sandbox.take_journal();
+        sandbox.take_call_log();
         let input = stream::iter(new).then(move |new| async move {
             if is_slow {
                 tokio::task::yield_now().await;
@@ -206,7 +206,7 @@ async fn without_a_journal_users_are_adopted_only_on_request() {
     let (sandbox, client) = start().await;
     let new = persons(3);
     let id = created(&client, &new[1]).await;
-    sandbox.take_journal();
+    sandbox.take_call_log();
     let rows = outcomes(create_all(&client, &new).adopt(true)).await;
     assert_eq!(states(&rows), [RowState::Accepted, RowState::Already, RowState::Accepted]);
     assert_eq!((rows[1].id, looks(&sandbox), sandbox.provision_ids().len()), (Some(id), 1, 3));
@@ -229,7 +229,7 @@ async fn a_look_waits_once_for_what_may_still_arrive() {
     sandbox.inject(Injection::new(Fault::LateArrival(late / 2)).on(&Operation::CREATE_PROVISION));
     let (earlier, sent) = (client.clone(), new[1].clone());
     let earlier = tokio::spawn(async move { earlier.provisions().create(sent).await });
-    while sandbox.journal().iter().all(|call| call.method != "POST" || !call.path.ends_with("provision")) {
+    while sandbox.call_log().iter().all(|call| call.method != "POST" || !call.path.ends_with("provision")) {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
     // The process of the earlier run has ended.

@@ -176,11 +176,11 @@ async fn a_failed_call_reads_the_store_once() {
         }
         for _ in 0..3 {
             store.loads.store(0, Ordering::Relaxed);
-            sandbox.take_journal();
+            sandbox.take_call_log();
             call(&client).await.unwrap_err();
             assert_eq!(store.loads.load(Ordering::Relaxed), 1);
             // If the store has no other installation, the call is not tried again.
-            assert_eq!(sandbox.take_journal().len(), if is_forgotten { 4 } else { 2 });
+            assert_eq!(sandbox.take_call_log().len(), if is_forgotten { 4 } else { 2 });
         }
     }
     // A store that cannot be read does not invalidate what the client knows.
@@ -245,7 +245,7 @@ async fn those_who_reinstall_at_once_share_one_installation() {
             if !is_cold {
                 call(&client).await.unwrap();
             }
-            sandbox.take_journal();
+            sandbox.take_call_log();
             let all = (0..3).map(|_| {
                 let client = client.clone();
                 tokio::spawn(async move { client.reinstall().await })

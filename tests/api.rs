@@ -27,7 +27,7 @@ async fn a_response_has_bunqs_ids() {
     let provision = client.api().get_provision(id).await.unwrap();
     assert_eq!(provision.id, id, "it derefs to the provision");
     assert_eq!(provision.status(), 200);
-    assert_eq!(provision.request_id(), sandbox.journal().last().unwrap().header("x-bunq-client-request-id"));
+    assert_eq!(provision.request_id(), sandbox.call_log().last().unwrap().header("x-bunq-client-request-id"));
     assert_eq!(provision.response_id(), Some("response-of-the-test"));
     assert_eq!(provision.warning(), Some("This call is deprecated."));
     assert_eq!(provision.attempts(), 1);
@@ -49,7 +49,7 @@ async fn a_request_with_a_body_is_signed() {
     let request = UpdateProvisionRequest::new(RequestedStatus::Cancelled);
     let response = client.api().update_provision(id, &request).await.unwrap();
     assert_eq!(response.id.to_string(), id.to_string());
-    let call = sandbox.journal().pop().unwrap();
+    let call = sandbox.call_log().pop().unwrap();
     assert_eq!((call.signature, call.body.as_str()), (ReceivedSignature::Valid, r#"{"status":"CANCELLED"}"#));
 }
 
@@ -94,16 +94,16 @@ async fn a_call_by_name_takes_json_and_returns_verified_bytes() {
 
     let query = [("count", "1"), ("status", "ACTIVE,CREATED")];
     api.call(&Operation::LIST_PROVISIONS, &query, None).await.unwrap();
-    assert_eq!(sandbox.journal().pop().unwrap().query.as_deref(), Some("count=1&status=ACTIVE%2CCREATED"));
+    assert_eq!(sandbox.call_log().pop().unwrap().query.as_deref(), Some("count=1&status=ACTIVE%2CCREATED"));
 
     let body = json!({"status": "CANCELLED"});
     api.call(&Operation::UPDATE_PROVISION, &[("provision_id", &id)], Some(&body)).await.unwrap();
-    assert_eq!(sandbox.journal().pop().unwrap().signature, ReceivedSignature::Valid);
+    assert_eq!(sandbox.call_log().pop().unwrap().signature, ReceivedSignature::Valid);
 
     // A value is escaped and stays within its path segment.
     let error = api.call(&Operation::GET_PROVISION, &[("provision_id", "1/../2?x=#")], None).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Rejected);
-    assert_eq!(sandbox.journal().pop().unwrap().path, "/v1/partner-user-provision/1%2F..%2F2%3Fx=%23");
+    assert_eq!(sandbox.call_log().pop().unwrap().path, "/v1/partner-user-provision/1%2F..%2F2%3Fx=%23");
 
     sandbox.after_signing(|_, response| response.body.push(b' '));
     let error = api.call(&Operation::GET_PROVISION, &[("provision_id", &id)], None).await.unwrap_err();
@@ -134,7 +134,7 @@ async fn a_call_by_name_is_checked_before_anything_is_sent() {
         assert_eq!((error.kind(), error.sent()), (ErrorKind::InvalidInput, Sent::No));
         assert!(error.to_string().starts_with(operation.id) && error.to_string().contains(problem), "{error}");
     }
-    assert!(sandbox.journal().is_empty());
+    assert!(sandbox.call_log().is_empty());
 }
 
 #[tokio::test]
@@ -164,9 +164,9 @@ async fn the_session_knows_its_user() {
     let client = || sandbox.client().context_store(store.clone()).build().unwrap();
     let user = client().user().await.unwrap();
     assert_eq!((user.kind, user.display_name.as_deref()), (UserKind::Company, Some("Sandbox Partner")));
-    let before = sandbox.journal().len();
+    let before = sandbox.call_log().len();
     assert_eq!(client().user().await.unwrap(), user, "a restart knows it from the store");
-    assert_eq!(sandbox.journal().len(), before);
+    assert_eq!(sandbox.call_log().len(), before);
 
     let partner = client();
     let id = ready(&partner).await;

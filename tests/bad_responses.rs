@@ -183,7 +183,7 @@ async fn a_redirect_is_not_followed() {
         response.headers.push(("Location".into(), elsewhere.clone()));
     });
     assert_eq!(client.provisions().close(id).await.unwrap_err().kind(), ErrorKind::Rejected);
-    assert!(other.journal().is_empty());
+    assert!(other.call_log().is_empty());
 }
 
 #[tokio::test]

@@ -104,10 +104,10 @@ async fn a_journal_makes_a_second_run_free() {
         let journal = MemoryJournal::new();
         let first = outcomes(bulk().journal(journal.clone())).await;
         assert_eq!(states(&first)[&RowState::Failed], 1);
-        sandbox.take_journal();
+        sandbox.take_call_log();
         let began = tokio::time::Instant::now();
         let second = outcomes(bulk().journal(journal)).await;
-        assert!(sandbox.journal().is_empty());
+        assert!(sandbox.call_log().is_empty());
         assert_eq!(began.elapsed(), Duration::ZERO);
         assert_eq!(known(&first), known(&second));
     }
@@ -121,7 +121,7 @@ async fn the_journal_of_something_else_is_refused() {
     let ids = sandbox.populate(3);
     let journal = MemoryJournal::new();
     outcomes(close_all(&client, &ids).input("a").journal(journal.clone())).await;
-    sandbox.take_journal();
+    sandbox.take_call_log();
     let (other, other_client) = common::start().await;
     let refusal = async |bulk: bunq_partner::Bulk| {
         let error = bulk.stream().try_collect::<Vec<_>>().await.unwrap_err();
@@ -145,7 +145,7 @@ async fn the_journal_of_something_else_is_refused() {
     let swapped = [ids[1], ids[0], ids[2]];
     let problem = "row 1 of the journal is another than that of the input: give the input that it was begun with";
     assert_eq!(refusal(close_all(&client, &swapped).input("a").journal(journal)).await, problem);
-    assert!(sandbox.journal().is_empty() && other.journal().is_empty());
+    assert!(sandbox.call_log().is_empty() && other.call_log().is_empty());
 }
 
 /// Rows that were sent when a run was cut off are searched for by pages, never with more pages than rows in doubt.
@@ -165,10 +165,10 @@ async fn rows_in_doubt_are_searched_for_together() {
         .unwrap();
         journal.append(sent).await.unwrap();
     }
-    sandbox.take_journal();
+    sandbox.take_call_log();
     let rows = outcomes(close_all(&client, &ids).journal(journal)).await;
     assert_eq!(states(&rows), [(RowState::Accepted, 56), (RowState::Found, 4)].into());
-    let calls = sandbox.journal();
+    let calls = sandbox.call_log();
     assert_eq!(calls.len(), 1, "{calls:?}");
     let query = format!("count={}&older_id={}", ids[39].get() - ids[2].get() + 1, ids[39].get() + 1);
     assert_eq!(calls[0].query.as_deref(), Some(&*query));
@@ -541,7 +541,7 @@ async fn crashed(bulk: bunq_partner::Bulk, sandbox: &Sandbox) {
     sandbox.inject(Injection::new(hanging).on(&Operation::GET_PROVISION).always());
     let mut rows = std::pin::pin!(bulk.stream());
     let arrived = async {
-        while sandbox.journal().iter().all(|call| call.method != "PUT") {
+        while sandbox.call_log().iter().all(|call| call.method != "PUT") {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
     };

@@ -23,7 +23,7 @@ use bunq_partner::types;
 use bunq_partner::{
     Acceptance, Auth, Client, ContextStore as _, Error, NewProvision, Operation, ProvisionId, RetryPolicy, Uuid,
 };
-use bunq_partner_sandbox::{DeadToken, Fault, Injection, JournalEntry, ReceivedSignature, Sandbox, SandboxBuilder};
+use bunq_partner_sandbox::{CallLogEntry, DeadToken, Fault, Injection, ReceivedSignature, Sandbox, SandboxBuilder};
 use common::{Log, MemoryStore};
 use futures_util::StreamExt as _;
 use futures_util::future::join_all;
@@ -262,7 +262,7 @@ impl Block {
         }
         let result = self.exchange(trouble).await;
         self.sandbox.clear_injections();
-        let journal = self.sandbox.take_journal();
+        let journal = self.sandbox.take_call_log();
         self.check(&journal);
         self.refused += journal.iter().filter(|call| call.status == 429).count();
         let calls = journal.iter().filter(|call| is_of(self.operation, call)).count();
@@ -285,7 +285,7 @@ impl Block {
         if self.operation.auth == Auth::Session {
             provisions.list().page().await.unwrap();
             self.device = self.client.api().list_device_servers().await.unwrap()[0].id;
-            let journal = self.sandbox.take_journal();
+            let journal = self.sandbox.take_call_log();
             self.check(&journal);
         }
         let mut held = None;
@@ -368,7 +368,7 @@ impl Block {
     }
 
     /// Checks all requests, and collects the secrets in them and in their responses.
-    fn check(&mut self, journal: &[JournalEntry]) {
+    fn check(&mut self, journal: &[CallLogEntry]) {
         let mut request_ids = BTreeSet::new();
         for call in journal {
             let is_replayed =
@@ -418,7 +418,7 @@ fn accepted(acceptance: Acceptance) -> &'static str {
     }
 }
 
-fn is_of(operation: &Operation, call: &JournalEntry) -> bool {
+fn is_of(operation: &Operation, call: &CallLogEntry) -> bool {
     let path = call.path.strip_prefix("/v1").unwrap();
     let template = operation.path.split_once('{');
     let matches = template.map_or(path == operation.path, |(start, _)| path.starts_with(start) && path != start);

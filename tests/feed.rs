@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bunq_partner::{Client, ErrorKind, FeedItem, Operation, PageSize, Provision, ProvisionId, ProvisionStatus};
-use bunq_partner_sandbox::{Fault, Injection, JournalEntry, Pace, Sandbox};
+use bunq_partner_sandbox::{CallLogEntry, Fault, Injection, Pace, Sandbox};
 use common::{id, once};
 use futures_util::future::join_all;
 use futures_util::{FutureExt as _, Stream, StreamExt as _, TryStreamExt as _};
@@ -41,9 +41,9 @@ fn told(changes: &mut (impl Stream<Item = FeedItem> + Unpin)) -> Vec<(ProvisionI
 }
 
 /// The calls that read provisions, since the last time.
-fn reads(sandbox: &Sandbox) -> Vec<JournalEntry> {
-    let is_read = |call: &JournalEntry| call.method == "GET" && call.path.contains("partner-user-provision");
-    sandbox.take_journal().into_iter().filter(is_read).collect()
+fn reads(sandbox: &Sandbox) -> Vec<CallLogEntry> {
+    let is_read = |call: &CallLogEntry| call.method == "GET" && call.path.contains("partner-user-provision");
+    sandbox.take_call_log().into_iter().filter(is_read).collect()
 }
 
 #[tokio::test(start_paused = true)]
@@ -172,7 +172,7 @@ async fn a_flood_of_nudges_takes_its_share_of_the_limit_alone() {
         let client = sandbox.client().nudge_share(share).build().unwrap();
         let ids = sandbox.populate(20_000);
         client.open_session().await.unwrap();
-        sandbox.take_journal();
+        sandbox.take_call_log();
         let start = Instant::now();
         let feed = client.provisions().feed();
         let flood: Vec<_> = ids.iter().step_by(200).map(|id| tokio::spawn(feed.nudge(*id))).collect();
@@ -188,7 +188,7 @@ async fn a_flood_of_nudges_takes_its_share_of_the_limit_alone() {
         let failed: Vec<_> = join_all(flood).await.into_iter().filter_map(|nudge| nudge.unwrap().err()).collect();
         assert!(!failed.is_empty() && failed.iter().all(|error| error.kind() == ErrorKind::Timeout), "{failed:?}");
         assert!(failed[0].to_string().contains("was not read within 120s of a nudge"), "{}", failed[0]);
-        assert!(sandbox.journal().iter().all(|call| call.status == 200));
+        assert!(sandbox.call_log().iter().all(|call| call.status == 200));
     }
 }
 
@@ -201,7 +201,7 @@ async fn a_nudge_that_fails_says_why() {
     sandbox.inject(Injection::new(Fault::Status(500)).on(&Operation::GET_PROVISION));
     let id = sandbox.populate(1)[0];
     assert_eq!(feed.nudge(id).await.unwrap_err().status(), Some(500));
-    sandbox.take_journal();
+    sandbox.take_call_log();
     drop(feed.nudge(id));
     tokio::time::sleep(HOUR).await;
     assert_eq!(reads(&sandbox).len(), 0, "it was withdrawn");

@@ -61,7 +61,7 @@ async fn what_only_the_partner_may_do_is_forbidden() {
         }
         for verb in ["create", "close", "reset_token", "get", "list", "ensure", "wait"] {
             let user = user();
-            sandbox.take_journal();
+            sandbox.take_call_log();
             for _ in 0..2 {
                 let provisions = user.provisions();
                 let began = tokio::time::Instant::now();
@@ -111,9 +111,9 @@ async fn a_credential_past_its_expiry_is_not_sent() {
     let (sandbox, client) = start().await;
     let mut credential = credential(&client).await;
     credential.expiry_time = Some("2020-01-01 00:00:00.000000".parse().unwrap());
-    let before = sandbox.journal().len();
+    let before = sandbox.call_log().len();
     assert_eq!(client.for_user(&credential).map(drop).unwrap_err().kind(), ErrorKind::CredentialSpent);
-    assert_eq!(sandbox.journal().len(), before);
+    assert_eq!(sandbox.call_log().len(), before);
 }
 
 #[tokio::test]

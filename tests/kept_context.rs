@@ -47,9 +47,9 @@ async fn a_restart_makes_no_authentication_call() {
     test_timeout::start();
     let (sandbox, file) = (start().await, ContextFile::new());
     let id = ready(&file.client(&sandbox)).await;
-    let before = sandbox.journal().len();
+    let before = sandbox.call_log().len();
     file.client(&sandbox).provisions().get(id).await.unwrap();
-    assert_eq!(sandbox.journal().len(), before + 1);
+    assert_eq!(sandbox.call_log().len(), before + 1);
     assert_eq!(handshakes(&sandbox), [1, 1, 1]);
 }
 
@@ -111,7 +111,7 @@ async fn a_lock_that_is_not_released_ends_the_call() {
     assert_eq!((error.kind(), error.sent()), (ErrorKind::Context, Sent::No));
     let expected = "MemoryStore: its lock was not released within 200ms: try again";
     assert_eq!(error.to_string(), expected);
-    assert!(sandbox.journal().is_empty());
+    assert!(sandbox.call_log().is_empty());
     drop(held);
     client.open_session().await.unwrap();
     assert!(store.lock().await.is_ok(), "an opening releases the lock");
@@ -166,7 +166,7 @@ async fn an_unusable_context_is_refused_and_left_as_it_is() {
     test_timeout::start();
     let (sandbox, file) = (start().await, ContextFile::new());
     ready(&file.client(&sandbox)).await;
-    let before = (sandbox.journal().len(), std::fs::read(&file.0).unwrap());
+    let before = (sandbox.call_log().len(), std::fs::read(&file.0).unwrap());
 
     let other_bank = Sandbox::builder().api_key(API_KEY.into()).start().await.unwrap();
     let other_key = sandbox.client().api_key("sandbox_of_somebody_else").context_store(FileStore::new(&file.0)).build();
@@ -181,8 +181,8 @@ async fn an_unusable_context_is_refused_and_left_as_it_is() {
     assert_eq!(std::fs::read(&file.0).unwrap(), b"{");
 
     std::fs::write(&file.0, &before.1).unwrap();
-    assert_eq!((sandbox.journal().len(), std::fs::read(&file.0).unwrap()), before);
-    assert!(other_bank.journal().is_empty());
+    assert_eq!((sandbox.call_log().len(), std::fs::read(&file.0).unwrap()), before);
+    assert!(other_bank.call_log().is_empty());
 }
 
 #[tokio::test]

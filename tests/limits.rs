@@ -33,7 +33,7 @@ async fn start() -> (Sandbox, ClientBuilder) {
 }
 
 fn refused(sandbox: &Sandbox) -> usize {
-    sandbox.journal().iter().filter(|call| call.status == 429).count()
+    sandbox.call_log().iter().filter(|call| call.status == 429).count()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -141,13 +141,13 @@ async fn a_permit_that_comes_too_late_is_an_error_at_once() {
     let client = sandbox.client().rate_limit(&Operation::CREATE_PROVISION, 1, hour).build().unwrap();
     let provisions = client.provisions();
     drop(provisions.create(person()).await.unwrap());
-    let before = sandbox.journal().len();
+    let before = sandbox.call_log().len();
     let error = provisions.create(person()).await.map(drop).unwrap_err();
     assert_eq!((error.kind(), error.sent(), error.attempts()), (ErrorKind::RateLimited, Sent::No, 0));
     assert!(!error.is_doubtful());
     assert!(error.to_string().contains("has no permit for the call for another 3"), "{error}");
     assert!(error.retry_after().is_some_and(|pause| pause > hour / 2), "{error:?}");
-    assert_eq!(sandbox.journal().len(), before);
+    assert_eq!(sandbox.call_log().len(), before);
 }
 
 #[tokio::test]
@@ -179,10 +179,10 @@ async fn a_call_that_wakes_up_too_late_is_not_sent() {
     let mut stalled = Box::pin(provisions.get(id));
     assert!(poll!(&mut stalled).is_pending());
     tokio::time::sleep(patience).await;
-    let before = sandbox.journal().len();
+    let before = sandbox.call_log().len();
     let error = stalled.await.unwrap_err();
     assert_eq!((error.kind(), error.sent()), (ErrorKind::Timeout, Sent::No));
-    assert_eq!(sandbox.journal().len(), before);
+    assert_eq!(sandbox.call_log().len(), before);
 }
 
 /// Clients that do not know of each other.
@@ -193,7 +193,7 @@ async fn clients_that_share_an_address_all_finish() {
     let clients: Vec<_> = (0..4).map(|_| sandbox.client().build().unwrap()).collect();
     // They start together, however long each takes to generate its key.
     join_all(clients.iter().map(|client| async { client.open_session().await.unwrap() })).await;
-    sandbox.take_journal();
+    sandbox.take_call_log();
     let closings = clients.into_iter().flat_map(|client| {
         sandbox.populate(4).into_iter().map(move |id| {
             let client = client.clone();

@@ -126,11 +126,11 @@ async fn pages_are_read_on_demand() {
     test_timeout::start();
     let (sandbox, client) = start().await;
     create(&client, 25).await;
-    let before = sandbox.journal().len();
+    let before = sandbox.call_log().len();
     let list = client.provisions().list().count(ten());
     let first: Vec<_> = list.stream().take(10).try_collect().await.unwrap();
     assert_eq!(first.len(), 10);
-    assert_eq!(sandbox.journal().len(), before + 1);
+    assert_eq!(sandbox.call_log().len(), before + 1);
 }
 
 #[tokio::test]

@@ -133,7 +133,7 @@ fn client(sandbox: &Sandbox, base_url: String, http: HttpConfig) -> ClientBuilde
 /// Makes a call that fails to connect, and returns why. Nothing may have reached the bank.
 async fn failure(sandbox: &Sandbox, base_url: String, http: HttpConfig) -> String {
     let error = client(sandbox, base_url, http).build().unwrap().open_session().await.unwrap_err();
-    assert!(sandbox.take_journal().is_empty(), "{error}");
+    assert!(sandbox.take_call_log().is_empty(), "{error}");
     assert!(!format!("{error:?}").contains(PASSWORD), "{error:?}");
     assert_eq!((error.kind(), error.sent()), (ErrorKind::Connect, Sent::No), "{error}");
     error.to_string()
@@ -158,11 +158,11 @@ async fn calls_go_through_a_proxy_with_a_password() {
     let asked_for = asked.lock().unwrap().drain(..).next().unwrap();
     assert!(asked_for.starts_with("CONNECT bank.test:443 HTTP/1.1\r\n"), "{asked_for}");
     assert!(!asked_for.contains("sandbox_"), "{asked_for}");
-    assert!(!sandbox.take_journal().is_empty());
+    assert!(!sandbox.take_call_log().is_empty());
     let own = http.reqwest_client(&base_url()).unwrap();
     own.get(format!("{}/user", base_url())).send().await.unwrap();
     assert!(asked.lock().unwrap().drain(..).any(|asked| asked.starts_with("CONNECT bank.test:443 ")));
-    assert_eq!(sandbox.take_journal()[0].path, "/v1/user");
+    assert_eq!(sandbox.take_call_log()[0].path, "/v1/user");
 
     let problem = failure(&sandbox, base_url(), trusting().proxy(proxy_url(proxy, "another"))).await;
     assert!(problem.contains("proxy"), "{problem}");
@@ -209,7 +209,7 @@ async fn a_proxy_that_cannot_be_read_is_no_direct_way() {
     {
         let mut process = another_process_to(&sandbox, server, &file);
         assert!(!has_succeeded(process.env("HTTPS_PROXY", &setting)).await, "{setting}");
-        assert!(sandbox.take_journal().is_empty() && asked.lock().unwrap().is_empty(), "{setting}");
+        assert!(sandbox.take_call_log().is_empty() && asked.lock().unwrap().is_empty(), "{setting}");
     }
     let mut process = another_process_to(&sandbox, server, &file);
     process.env("HTTPS_PROXY", "").env("https_proxy", proxy_url(proxy, PASSWORD)).env("REQUEST_METHOD", "GET");
@@ -298,7 +298,7 @@ async fn a_private_authority_and_a_client_certificate() {
 
     let http = trusting().client_certificate(authority.client_pem());
     client(&sandbox, base_url(), http).build().unwrap().open_session().await.unwrap();
-    assert!(!sandbox.take_journal().is_empty());
+    assert!(!sandbox.take_call_log().is_empty());
 
     let unknown = HttpConfig::default().client_certificate(authority.client_pem());
     let problem = failure(&sandbox, base_url(), unknown).await;
@@ -308,7 +308,7 @@ async fn a_private_authority_and_a_client_certificate() {
     for http in [trusting(), trusting().client_certificate(Authority::new().client_pem())] {
         let error = client(&sandbox, base_url(), http).build().unwrap().open_session().await.unwrap_err();
         assert!(matches!(error.kind(), ErrorKind::Connect | ErrorKind::Connection), "{error}");
-        assert!(sandbox.take_journal().is_empty());
+        assert!(sandbox.take_call_log().is_empty());
     }
 }
 
@@ -330,7 +330,7 @@ async fn an_older_tls_is_refused() {
     let base_url = || format!("https://localhost:{}/v1", server.port());
     let http = HttpConfig::default().root_certificates(authority.pem());
     client(&sandbox, base_url(), http.clone()).build().unwrap().open_session().await.unwrap();
-    sandbox.take_journal();
+    sandbox.take_call_log();
     let strict = http.clone().min_tls_version(TlsVersion::V1_3);
     failure(&sandbox, base_url(), strict.clone()).await;
     failure(&sandbox, base_url(), strict.clone().customize(|builder| builder.tls_version_min(Version::TLS_1_2))).await;
@@ -443,7 +443,7 @@ async fn calls_come_from_the_address_that_was_chosen() {
     let base_url = || format!("http://{address}/v1");
     client(&sandbox, base_url(), from(Ipv4Addr::new(127, 0, 0, 2))).build().unwrap().open_session().await.unwrap();
     assert_eq!(callers.lock().unwrap().drain(..).next(), Some(IpAddr::from([127, 0, 0, 2])));
-    sandbox.take_journal();
+    sandbox.take_call_log();
     // An address reserved for documentation, which no machine has.
     failure(&sandbox, base_url(), from(Ipv4Addr::new(192, 0, 2, 1))).await;
 }
@@ -458,7 +458,7 @@ async fn a_program_names_itself_and_its_language() {
     // A user's client has the settings of its partner's client.
     let token = Secret::from("a-token-that-bunq-does-not-know");
     partner.for_user_token(token).build().unwrap().open_session().await.unwrap_err();
-    let journal = sandbox.take_journal();
+    let journal = sandbox.take_call_log();
     assert!(journal.len() > 4);
     for call in journal {
         let agent = concat!("bunq-partner/", env!("CARGO_PKG_VERSION"), " acme/2.1 (batch)");

@@ -82,7 +82,7 @@ async fn what_was_never_right_ends_a_run_at_once() {
             assert!(others.iter().all(|row| row.as_ref().unwrap().state == RowState::Unfinished), "{others:?}");
         }
     }
-    assert!(sandbox.journal().is_empty());
+    assert!(sandbox.call_log().is_empty());
 }
 
 #[tokio::test]

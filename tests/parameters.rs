@@ -7,7 +7,7 @@ mod common;
 use std::collections::BTreeSet;
 
 use bunq_partner::{Cursor, Operation, PageSize, ProvisionStatus, Uuid};
-use bunq_partner_sandbox::JournalEntry;
+use bunq_partner_sandbox::CallLogEntry;
 use common::{id, quick, ready, start};
 use reqwest::Url;
 use serde_json::{Value, json};
@@ -21,7 +21,7 @@ fn resolve<'a>(document: &'a Value, part: &'a Value) -> &'a Value {
 }
 
 /// The operation of a call.
-fn operation(call: &JournalEntry) -> &'static Operation {
+fn operation(call: &CallLogEntry) -> &'static Operation {
     let path: Vec<_> = call.path.trim_start_matches("/v1").split('/').collect();
     let is_it = |operation: &&Operation| {
         let template: Vec<_> = operation.path.split('/').collect();
@@ -33,7 +33,7 @@ fn operation(call: &JournalEntry) -> &'static Operation {
 }
 
 /// Compares the values sent in `place` with the parameters that the document has there.
-fn check(document: &Value, call: &JournalEntry, place: &str, sent: &[(String, String)]) {
+fn check(document: &Value, call: &CallLogEntry, place: &str, sent: &[(String, String)]) {
     let operation = operation(call);
     let item = &document["paths"][operation.path];
     let lists = [&item["parameters"], &item[operation.method.to_lowercase()]["parameters"]];
@@ -83,7 +83,7 @@ async fn headers_and_query_are_as_the_document_says() {
 
     let token = document["components"]["securitySchemes"]["sessionToken"]["name"].as_str().unwrap();
     let mut seen = BTreeSet::new();
-    for call in sandbox.journal() {
+    for call in sandbox.call_log() {
         seen.insert(operation(&call).id);
         let is_bunqs = |name: &str| name.starts_with("x-bunq-") && !name.eq_ignore_ascii_case(token);
         let is_checked = |name: &str| is_bunqs(name) || ["cache-control", "user-agent"].contains(&name);

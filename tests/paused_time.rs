@@ -46,7 +46,7 @@ async fn bunqs_rate_limits_are_kept() {
     try_join_all(closing).await.unwrap();
     // Two calls in three seconds.
     assert!(start.elapsed() >= Duration::from_secs(27), "{:?}", start.elapsed());
-    assert!(sandbox.journal().iter().all(|call| call.status == 200));
+    assert!(sandbox.call_log().iter().all(|call| call.status == 200));
 }
 
 #[tokio::test(start_paused = true)]

@@ -112,9 +112,9 @@ async fn no_secret_of_bunqs_documented_bodies_is_shown() {
             let is_of_a_session =
                 documented.operation.auth == Auth::Session && documented.operation.id != "delete_session";
             let client = if is_of_a_session { client.clone() } else { new_client() };
-            sandbox.take_journal();
+            sandbox.take_call_log();
             let shown = call(&client, &documented).await;
-            let journal = sandbox.take_journal();
+            let journal = sandbox.take_call_log();
             assert!(journal.iter().any(|call| is_of(documented.operation, call)), "{documented:?}: nothing was called");
             sandbox.clear_edits();
             let tokens = journal.iter().filter_map(|call| call.header("x-bunq-client-authentication"));

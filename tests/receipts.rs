@@ -54,7 +54,7 @@ async fn a_receipt_has_what_bunq_has_signed() {
         let closed = &receipts[0];
         assert_eq!((closed.operation.as_str(), closed.status, closed.signature_form), ("update_provision", 200, form));
         assert_eq!(closed.body.as_deref(), Some(&*format!(r#"{{"Response":[{{"Id":{{"id":{id}}}}}]}}"#)));
-        let call = &sandbox.journal().into_iter().find(|call| call.method == "PUT").unwrap();
+        let call = &sandbox.call_log().into_iter().find(|call| call.method == "PUT").unwrap();
         let sent = call.headers.iter().find(|(name, _)| name == "x-bunq-client-request-id").map(|(_, id)| id.clone());
         assert_eq!(closed.request_id, sent);
         assert_eq!(receipts[1].operation, "create_provision");

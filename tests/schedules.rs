@@ -206,7 +206,7 @@ async fn play(seed: u64, sandbox: &Sandbox, client: &Client, is_told: bool) {
             check(&story, provisions).unwrap_or_else(|problem| panic!("BUNQ_PARTNER_SEED={seed}: {problem}"));
         }
     }
-    for call in sandbox.take_journal() {
+    for call in sandbox.take_call_log() {
         let signed = call.signature == ReceivedSignature::Valid;
         assert!(signed || call.body.is_empty() || call.path.ends_with("/installation"), "unsigned: {call:?}");
     }

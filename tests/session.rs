@@ -82,10 +82,10 @@ async fn a_token_that_stays_refused_is_renewed_once() {
             response.headers.retain(|(name, _)| name != "X-Bunq-Server-Signature");
         }
     });
-    let before = sandbox.journal().len();
+    let before = sandbox.call_log().len();
     let error = client.provisions().get(id).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unauthorized);
-    let tries: Vec<_> = sandbox.journal()[before..].iter().map(|call| call.path.clone()).collect();
+    let tries: Vec<_> = sandbox.call_log()[before..].iter().map(|call| call.path.clone()).collect();
     let read = format!("/v1/partner-user-provision/{id}");
     assert_eq!(tries, [read.clone(), "/v1/session-server".into(), read]);
 }
@@ -110,7 +110,7 @@ async fn an_ended_session_is_not_sent_again() {
     test_timeout::start();
     let (sandbox, client) = start().await;
     client.end_session().await.unwrap();
-    assert!(sandbox.journal().is_empty(), "there was no session to end");
+    assert!(sandbox.call_log().is_empty(), "there was no session to end");
 
     ready(&client).await;
     client.end_session().await.unwrap();
@@ -186,7 +186,7 @@ async fn a_stale_failure_is_not_returned_to_a_new_call() {
         assert!(futures_util::poll!(&mut call).is_pending());
     }
     // The opening fails, as the sandbox's journal shows.
-    while sandbox.journal().iter().all(|call| call.fault.is_none()) {
+    while sandbox.call_log().iter().all(|call| call.fault.is_none()) {
         tokio::task::yield_now().await;
     }
     let error = client.provisions().get(id(1)).await.unwrap_err();

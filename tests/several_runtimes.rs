@@ -244,7 +244,7 @@ fn a_session_is_opened_whatever_ends_beside_it() {
     let folder = Folder::new();
     let id = bank.sandbox.populate(1)[0];
     for round in 0..30 {
-        bank.sandbox.take_journal();
+        bank.sandbox.take_call_log();
         let mut builder = bank.client();
         if round % 3 > 0 {
             builder = builder.context_store(FileStore::new(folder.path(&round.to_string())));
@@ -258,7 +258,7 @@ fn a_session_is_opened_whatever_ends_beside_it() {
                     runtime.spawn(async move { opening.open_session().await });
                     // At some point, the waiting runtime makes this many calls.
                     let calls = fastrand::usize(0..=4);
-                    while bank.sandbox.journal().len() < calls && !is_over.load(Ordering::Relaxed) {
+                    while bank.sandbox.call_log().len() < calls && !is_over.load(Ordering::Relaxed) {
                         thread::yield_now();
                     }
                     fastrand::choice(ENDS).unwrap()(runtime);

@@ -27,7 +27,7 @@ async fn two_thousand_waiters_read_a_few_pages_per_poll() {
     let (sandbox, client) = start().await;
     let ids = sandbox.populate(2000);
     let waiters = close(&client, ids.clone()).await;
-    sandbox.take_journal();
+    sandbox.take_call_log();
 
     let tasks = waiters.into_iter().map(|waiter| {
         tokio::spawn(async move {
@@ -43,7 +43,7 @@ async fn two_thousand_waiters_read_a_few_pages_per_poll() {
         assert!(looks.last().unwrap().is_closed());
     }
     // Read one by one, each provision would take at least one call, and usually two.
-    let calls = sandbox.take_journal().len();
+    let calls = sandbox.take_call_log().len();
     assert!(calls <= ids.len() / 50, "{calls} calls");
 }
 
@@ -73,10 +73,10 @@ async fn pages_between_distant_provisions_are_skipped() {
     let (sandbox, client) = start().await;
     let ids = sandbox.populate(5000);
     let waiters = close(&client, vec![ids[0], ids[2500], ids[4999]]).await;
-    sandbox.take_journal();
+    sandbox.take_call_log();
     let closed = join_all(waiters.into_iter().map(|waiter| quick(waiter).wait())).await;
     assert!(closed.iter().all(|closed| closed.as_ref().unwrap().is_closed()));
-    assert!(sandbox.take_journal().len() <= 6, "more than a call for each of them and round");
+    assert!(sandbox.take_call_log().len() <= 6, "more than a call for each of them and round");
 }
 
 #[tokio::test]
@@ -234,11 +234,11 @@ async fn a_few_among_many_are_found_with_few_calls() {
         }
         let sought: Vec<_> = ids.iter().copied().skip(closed_before).step_by(every).collect();
         let waiters = close(&client, sought).await;
-        sandbox.take_journal();
+        sandbox.take_call_log();
         let closed =
             join_all(waiters.into_iter().map(|waiter| waiter.poll_interval(Duration::from_secs(1)).wait())).await;
         assert!(closed.iter().all(|closed| closed.as_ref().unwrap().is_closed()));
-        let calls = sandbox.take_journal().len();
+        let calls = sandbox.take_call_log().len();
         assert!(calls <= at_most, "{calls} calls for {} among {all}", closed.len());
     }
 }
@@ -252,10 +252,10 @@ async fn a_wait_does_not_poll_before_bunq_asks_for_it() {
         response.status = 503;
         response.headers.push(("Retry-After".into(), "3600".into()));
     });
-    sandbox.take_journal();
+    sandbox.take_call_log();
     let wait = quick(client.provisions().wait_until_closed(id)).timeout(Duration::from_millis(500));
     assert_eq!(wait.wait().await.unwrap_err().kind(), ErrorKind::WaitTimeout);
-    assert_eq!(sandbox.take_journal().len(), 2, "one poll at the beginning, and one at the end");
+    assert_eq!(sandbox.take_call_log().len(), 2, "one poll at the beginning, and one at the end");
 }
 
 /// A proxy's page proves nothing.
@@ -285,12 +285,12 @@ async fn the_poll_interval_is_the_clients_or_the_waiters_own() {
     let client = sandbox.client().poll_interval(Duration::from_secs(3600)).build().unwrap();
     let id = sandbox.populate(1)[0];
     client.open_session().await.unwrap();
-    sandbox.take_journal();
+    sandbox.take_call_log();
     let polls = |waiter: Waiter| {
         let sandbox = sandbox.clone();
         async move {
             waiter.timeout(Duration::from_millis(300)).wait().await.unwrap_err();
-            sandbox.take_journal().len()
+            sandbox.take_call_log().len()
         }
     };
     assert_eq!(polls(client.provisions().wait_until_closed(id)).await, 2);

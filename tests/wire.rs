@@ -41,7 +41,7 @@ async fn closing_a_provision_byte_by_byte() {
     });
 
     let closing = client.provisions().close(id(123)).await.unwrap();
-    let sent = sandbox.journal().pop().unwrap();
+    let sent = sandbox.call_log().pop().unwrap();
     assert_eq!((sent.method.as_str(), sent.body.as_str()), ("PUT", r#"{"status":"CANCELLED"}"#));
 
     let closed = closing.wait().await.unwrap();
@@ -57,7 +57,7 @@ async fn every_attempt_has_a_new_request_id() {
     sandbox.end_sessions();
     let id = ready(&client).await;
     quick(client.provisions().close(id).await.unwrap()).wait().await.unwrap();
-    let journal = sandbox.journal();
+    let journal = sandbox.call_log();
     let mut ids: Vec<_> = journal.iter().map(|call| call.header("x-bunq-client-request-id").unwrap()).collect();
     let all = ids.len();
     ids.sort_unstable();
@@ -72,7 +72,7 @@ async fn nothing_but_the_installation_leaves_unsigned() {
     let id = ready(&client).await;
     quick(client.provisions().reset_token(id).await.unwrap()).wait().await.unwrap();
     quick(client.provisions().close(id).await.unwrap()).wait().await.unwrap();
-    let with_body: Vec<_> = sandbox.journal().into_iter().filter(|call| !call.body.is_empty()).collect();
+    let with_body: Vec<_> = sandbox.call_log().into_iter().filter(|call| !call.body.is_empty()).collect();
     assert_eq!(with_body.len(), 6);
     for call in with_body {
         let expected = match call.path.as_str() {

@@ -77,7 +77,7 @@ async fn limit() -> Result<()> {
     let closing = client.provisions().close_all(stream::iter(ids)).journal(journal);
     let done = closing.stream().try_fold(0, async |done, row| Ok(done + usize::from(row.state.is_done()))).await?;
     let took = began.elapsed();
-    let refused = sandbox.journal().iter().filter(|call| call.status == 429).count();
+    let refused = sandbox.call_log().iter().filter(|call| call.status == 429).count();
     // The first window is free.
     let limit = Operation::UPDATE_PROVISION.rate_limit;
     let windows = u32::try_from(CLOSED)?.div_ceil(limit.calls) - 1;

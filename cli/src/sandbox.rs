@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bunq_partner::{Operation, RateLimit, Secret, files};
-use bunq_partner_sandbox::{JournalEntry, Pace, RawResponse, Sandbox, SandboxBuilder};
+use bunq_partner_sandbox::{CallLogEntry, Pace, RawResponse, Sandbox, SandboxBuilder};
 use serde::de::DeserializeOwned;
 use serde_json::json;
 use tokio::time::{MissedTickBehavior, interval};
@@ -128,7 +128,7 @@ fn save(sandbox: &Sandbox, file: &Path, is_changed: &AtomicBool) -> Result<(), F
     files::replace_kept(file, state.expose().as_bytes()).map_err(failed)
 }
 
-fn write_log(log: Log, call: &JournalEntry, response: &RawResponse) {
+fn write_log(log: Log, call: &CallLogEntry, response: &RawResponse) {
     let fault = call.fault.map(|fault| format!("{fault:?}"));
     let signature = format!("{:?}", call.signature).to_lowercase();
     let (method, path, status) = (&call.method, clean(&call.path), response.status);

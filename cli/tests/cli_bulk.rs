@@ -261,7 +261,7 @@ async fn a_full_disk_stops_the_run_and_loses_nothing() {
     assert!(written.ends_with('\n'), "half a line is left");
     // What was sent is in the journal.
     let sent =
-        calls(&sandbox, "PUT", "").len().max(sandbox.journal().iter().filter(|call| call.method == "PUT").count());
+        calls(&sandbox, "PUT", "").len().max(sandbox.call_log().iter().filter(|call| call.method == "PUT").count());
     assert!(sent > 0 && written.lines().filter(|line| line.contains(r#""state":"sent""#)).count() >= sent);
     let (stdout, stderr, code) = run(None);
     assert_eq!(code, 0, "{stderr}");
@@ -338,7 +338,7 @@ async fn every_mistake_of_the_input_is_said_before_anything_is_sent() {
     // Only so many are said.
     let from = folder.file("input", &format!("id\n{}", "x\n".repeat(100)));
     assert!(refused(&mut bulk(&folder, &sandbox, "close", &from)).contains("; and 80 more"));
-    assert!(sandbox.journal().is_empty());
+    assert!(sandbox.call_log().is_empty());
 }
 
 /// The values of a person, each in each column, with and without the names of the columns, in both notations.
@@ -376,7 +376,7 @@ async fn no_mistake_repeats_a_value_of_the_input() {
             assert!(!said.contains(piece), "{command} {input}: {said}");
         }
     }
-    assert!(sandbox.journal().is_empty());
+    assert!(sandbox.call_log().is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -408,7 +408,7 @@ async fn a_journal_belongs_to_its_input_its_key_and_one_process() {
     assert_eq!(ran(&mut close()).2, 0);
     let stderr = refused(&mut close());
     assert!(stderr.contains("is the journal of an earlier run") && stderr.contains("--resume"), "{stderr}");
-    sandbox.take_journal();
+    sandbox.take_call_log();
     assert_eq!(ran(close().arg("--resume")).2, 0);
     let failed = |command: &mut Command| {
         let (_, stderr, code) = ran(command);
@@ -440,7 +440,7 @@ async fn a_journal_belongs_to_its_input_its_key_and_one_process() {
     assert!(failed(close().arg("--resume")).contains("has the format 2"));
     assert!(reported(&from).1.contains("has the format 2"));
     assert_eq!(std::fs::read_to_string(&journal).unwrap(), later);
-    assert!(sandbox.journal().iter().all(|call| call.method != "PUT"));
+    assert!(sandbox.call_log().iter().all(|call| call.method != "PUT"));
 }
 
 /// What was checked, and what a person has confirmed, is what is sent.
@@ -672,7 +672,7 @@ async fn a_second_ctrl_c_stops_at_once() {
         bulk(&folder, &sandbox, "close", &from).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
     let mut stderr = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
     // bunq's limit lets two be in progress.
-    while sandbox.journal().iter().filter(|call| call.method == "PUT").count() < 2 {
+    while sandbox.call_log().iter().filter(|call| call.method == "PUT").count() < 2 {
         std::thread::sleep(Duration::from_millis(1));
     }
     interrupt(&child);
@@ -686,7 +686,7 @@ async fn a_second_ctrl_c_stops_at_once() {
     check_closed(&sandbox, &provisions, &rows);
     assert_eq!(rows.iter().filter(|row| row["outcome"] == "found").count(), 2);
     // Nothing that was in doubt was requested again.
-    assert_eq!(sandbox.journal().iter().filter(|call| call.method == "PUT").count(), 50);
+    assert_eq!(sandbox.call_log().iter().filter(|call| call.method == "PUT").count(), 50);
 }
 
 /// The time of this machine jumps by days between and during runs: the order of what is written counts, not its times.
@@ -734,7 +734,7 @@ async fn no_row_is_begun_without_room_for_its_receipt() {
     assert_eq!(code, 21, "{stderr}");
     assert!(stderr.contains("the receipts") && stderr.contains("it cannot be written"), "{stderr}");
     let receipts_written = std::fs::read_to_string(&receipts).unwrap().lines().count();
-    let sent = sandbox.journal().iter().filter(|call| call.method == "PUT").count();
+    let sent = sandbox.call_log().iter().filter(|call| call.method == "PUT").count();
     assert!(receipts_written > 0 && sent <= receipts_written + 17, "{sent} {receipts_written}");
     let (stdout, stderr, code) = ran(plain.arg("--resume"));
     assert_eq!(code, 0, "{stderr}");

@@ -113,7 +113,7 @@ async fn a_key_of_the_other_environment_is_not_sent() {
     let (sandbox, folder) = (Sandbox::start().await.unwrap(), Folder::new());
     let report = Report::of(program_for(&folder, &sandbox).env("BUNQ_API_KEY", "of-production"));
     assert!(report.summary().contains("it is a key of the production environment"), "{}", report.summary());
-    assert!(sandbox.journal().is_empty());
+    assert!(sandbox.call_log().is_empty());
 }
 
 /// What people copy along with a key is named, also by a command that would send it.
@@ -138,7 +138,7 @@ async fn a_key_that_is_dressed_up_is_not_sent() {
             assert!(code == 2 && stderr.contains(problem) && !stderr.contains(&key), "{stderr}");
         }
     }
-    assert!(sandbox.journal().is_empty());
+    assert!(sandbox.call_log().is_empty());
     // A line end is none of the key, as in a file.
     assert_eq!(ran(program_for(&folder, &sandbox).env("BUNQ_API_KEY", format!("{key}\r\n")).arg("list")).2, 0);
 }

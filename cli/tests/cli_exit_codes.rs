@@ -89,7 +89,7 @@ async fn failures_before_anything_is_sent() {
     assert_eq!(ends(&other, &["get", &id, "--context", damaged.to_str().unwrap()]).0, 18);
     let (_, _, code) = ran(program_for(&folder, &sandbox).args(["get", "x"]));
     assert_eq!(code, 2);
-    assert!(sandbox.journal().is_empty());
+    assert!(sandbox.call_log().is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -90,7 +90,7 @@ async fn a_key_that_others_may_read_or_change_is_refused_before_anything_is_sent
     } else {
         skipped("only root can give a key to another user");
     }
-    assert!(sandbox.journal().is_empty());
+    assert!(sandbox.call_log().is_empty());
 }
 
 /// As the shell, Kubernetes and a password manager give it.
@@ -244,7 +244,7 @@ async fn what_is_kept_is_refused_before_the_run_unless_it_is_its_owners_alone() 
             assert!(!folder.path("ids.journal").exists(), "{line}: {}: a journal was begun", path.display());
         }
     }
-    assert!(sandbox.journal().is_empty());
+    assert!(sandbox.call_log().is_empty());
 }
 
 /// `fsGroup` of Kubernetes gives all files of a volume to a group each time that it is mounted.
@@ -283,7 +283,7 @@ async fn a_folder_of_tokens_in_which_others_may_replace_files_is_refused() {
     let refused = |mode, problem: &str| {
         let (_, stderr, code) = create(mode);
         assert!(stderr.contains(problem) && code == 2, "{stderr}");
-        assert!(!folder.path("users.csv.journal").exists() && sandbox.journal().is_empty());
+        assert!(!folder.path("users.csv.journal").exists() && sandbox.call_log().is_empty());
     };
     refused(0o777, "its mode is 0777, so that everybody may replace the files in it: `chmod o-w ");
     if is_root() {

@@ -184,7 +184,7 @@ async fn a_token_that_was_reset_is_replaced_and_taken_into_use() {
     // That of the second was taken into use by somebody else.
     let credential = reset(ids[1]).await;
     partner.for_user(&credential).unwrap().build().unwrap().open_session().await.unwrap();
-    sandbox.take_journal();
+    sandbox.take_call_log();
     let (_, stderr, code) = ran(taking(&folder, &sandbox, &from, &kept).arg("--resume"));
     assert!(stderr.contains("1 users are not taken into use") && code == 14, "{code}: {stderr}");
     assert!(stderr.contains(&format!("/{}.token is put aside as ", ids[0])), "{stderr}");
@@ -198,10 +198,10 @@ async fn a_token_that_was_reset_is_replaced_and_taken_into_use() {
     assert_eq!((kept_token(&kept, ids[1]), kept_token(&kept, ids[2])), (old[1].clone(), old[2].clone()));
     assert_eq!(sandbox.provision(ids[0]).unwrap()["credential"]["status"], "ACTIVE");
     // Once more, and all is as it is.
-    sandbox.take_journal();
+    sandbox.take_call_log();
     let (_, stderr, code) = ran(taking(&folder, &sandbox, &from, &kept).arg("--resume"));
     assert!(code == 14 && !stderr.contains("aside"), "{stderr}");
-    assert!(sandbox.journal().iter().all(|call| call.method == "GET"));
+    assert!(sandbox.call_log().iter().all(|call| call.method == "GET"));
 }
 
 /// The bank is put back to where nobody had a session: what says otherwise is not believed.
@@ -259,10 +259,10 @@ async fn the_files_of_users_in_use_are_not_put_aside() {
         let id = sandbox.provision_ids()[0];
         let path = kept.join(format!("{id}.{extension}"));
         fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
-        sandbox.take_journal();
+        sandbox.take_call_log();
         let (_, stderr, code) = resume();
         assert!(stderr.contains(problem) && code == expected, "{extension} {mode:o}: {code}: {stderr}");
-        assert!(sandbox.journal().iter().all(|call| call.method == "GET"));
+        assert!(sandbox.call_log().iter().all(|call| call.method == "GET"));
         assert!(names(&kept, "aside").is_empty());
         fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
     }
@@ -282,14 +282,14 @@ async fn users_in_use_are_looked_at_together() {
     let kept = kept(&folder);
     let (_, stderr, code) = ran(&mut taking(&folder, &sandbox, &from, &kept));
     assert_eq!(code, 0, "{stderr}");
-    sandbox.take_journal();
+    sandbox.take_call_log();
     // Those that come meanwhile are looked at in the next round.
     for operation in [&Operation::LIST_PROVISIONS, &Operation::GET_PROVISION] {
         sandbox.inject(Injection::new(Fault::Late(Duration::from_secs(2))).on(operation));
     }
     let (_, stderr, code) = ran(taking(&folder, &sandbox, &from, &kept).arg("--resume"));
     assert_eq!((code, stderr.as_str()), (0, ""));
-    let journal = sandbox.take_journal();
+    let journal = sandbox.take_call_log();
     assert!(journal.iter().all(|call| call.method == "GET"), "{journal:?}");
     assert!(journal.len() < 12, "{} calls for 24 users", journal.len());
 }

@@ -97,12 +97,12 @@ async fn a_finished_run_makes_no_call_and_says_what_is_final() {
         std::thread::sleep(Duration::from_millis(1));
     }
     assert_eq!((child.wait().unwrap().code(), sandbox.provision_ids().len()), (Some(12), 129));
-    sandbox.take_journal();
+    sandbox.take_call_log();
     let (stdout, stderr, code) = ran(bulk(&folder, &sandbox, "create", &from).arg("--resume"));
     assert_eq!((report(&stdout).len(), code), (130, 12), "{stderr}");
     assert!(stderr.contains("129 accepted, 1 failed") && !stderr.contains("goes on"), "{stderr}");
     assert!(stderr.contains("--resume does not take them up again: put right what their errors name"), "{stderr}");
-    assert!(sandbox.journal().is_empty(), "{:?}", sandbox.journal());
+    assert!(sandbox.call_log().is_empty(), "{:?}", sandbox.call_log());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -121,7 +121,7 @@ async fn a_dry_run_says_what_the_look_may_cost_and_looks_for_nothing() {
     assert!(stdout.contains("at most 120 calls of list_provisions in 2 min"), "{stdout}");
     let json: Value = serde_json::from_str(&plan("json").0).unwrap();
     assert_eq!((&json["max_look_calls"], &json["max_look_seconds"]), (&120.into(), &120.into()));
-    assert!(sandbox.journal().is_empty());
+    assert!(sandbox.call_log().is_empty());
 }
 
 /// What was given for a user that is there is not used, and that is said; another user is not taken for it.
@@ -179,5 +179,5 @@ async fn ensure_is_refused_beside_a_file() {
     let (_, stderr, code) = ran(bulk(&folder, &sandbox, "create", &from).arg("--ensure"));
     assert_eq!(code, 2, "{stderr}");
     assert!(stderr.contains("--ensure: with --from it is always so"), "{stderr}");
-    assert!(calls(&sandbox, "POST", "").is_empty() && sandbox.journal().is_empty());
+    assert!(calls(&sandbox, "POST", "").is_empty() && sandbox.call_log().is_empty());
 }

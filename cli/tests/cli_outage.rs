@@ -51,7 +51,7 @@ async fn a_certificate_that_is_not_trusted_ends_the_run() {
     assert!(first.contains("invalid peer certificate") && first.ends_with("it is tried again"), "{stderr}");
     let last = stderr.lines().rev().nth(1).unwrap();
     assert!(last.starts_with("error: ") && last.contains("invalid peer certificate"), "{stderr}");
-    assert!(sandbox.journal().is_empty());
+    assert!(sandbox.call_log().is_empty());
 
     let (stdout, stderr, code) = ran(create(&folder, &base_url, &from).arg("--resume").env("SSL_CERT_FILE", trusted));
     assert_eq!(code, 0, "{stderr}");

@@ -173,7 +173,7 @@ async fn it_takes_about_twenty_calls_and_one_session_and_closes_what_it_has_crea
     let (sandbox, folder) = (Sandbox::builder().profile(profile).start().await.unwrap(), Folder::new());
     let (_, _, code) = ran(program_for(&folder, &sandbox).args(["probe", "--create"]));
     assert_eq!(code, 0);
-    let journal = sandbox.journal();
+    let journal = sandbox.call_log();
     assert!((18..=28).contains(&journal.len()), "{}", journal.len());
     let opened = journal.iter().filter(|call| call.path == "/v1/session-server" && call.carried_out);
     assert_eq!(opened.count(), 1);

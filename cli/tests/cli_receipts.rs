@@ -92,7 +92,7 @@ async fn a_file_with_a_note_in_it_takes_no_more_receipts() {
         let (_, problem, code) = ran(program_for(&folder, &sandbox).args(close).arg(&receipts));
         assert!(code != 0 && problem.contains("is damaged"), "{code}: {problem}");
         assert_eq!(std::fs::read_to_string(&receipts).unwrap(), noted);
-        assert!(sandbox.journal().is_empty(), "{problem}");
+        assert!(sandbox.call_log().is_empty(), "{problem}");
         assert_ne!(verify(&folder, &receipts, &key).2, 0);
     }
     std::fs::write(&receipts, whole.trim_end()).unwrap();

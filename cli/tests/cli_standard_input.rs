@@ -136,7 +136,7 @@ async fn a_copy_that_is_there_is_named_and_stays() {
         assert!(stdout.contains("\"rows\": 2") && code == 0, "{stderr}");
     }
     assert_eq!(std::fs::read_to_string(&copy).unwrap(), rows(&own));
-    assert!(sandbox.journal().is_empty());
+    assert!(sandbox.call_log().is_empty());
     // What it says helps.
     let advice = stderr.split('`').nth(1).unwrap();
     let mut shell = Command::new("sh");
@@ -161,7 +161,7 @@ async fn a_signal_before_the_run_leaves_no_copy() {
         assert!(code == 130 && stdout.is_empty() && !stderr.contains("--resume"), "{signal:?}: {code}: {stderr}");
         assert!(!copy.exists(), "{signal:?}");
     }
-    assert!(sandbox.journal().is_empty());
+    assert!(sandbox.call_log().is_empty());
     // The journal was not begun, and is nobody's.
     let (_, stderr, code, _) = ran_on(&mut close(&folder, &sandbox, &journal), &folder.file("rows", &rows(&own)));
     assert_eq!(code, 0, "{stderr}");
@@ -183,7 +183,7 @@ async fn a_full_disk_leaves_no_copy() {
     }
     let (_, stderr, code, _) = ran_on(&mut shell, &input);
     assert!(stderr.contains("standard input cannot be kept in ") && code == 19, "{stderr}");
-    assert!(!copy.exists() && sandbox.journal().is_empty());
+    assert!(!copy.exists() && sandbox.call_log().is_empty());
 }
 
 /// What takes the place of the copy is not read, and not removed.
@@ -239,7 +239,7 @@ async fn files_are_refused_before_standard_input_is_taken() {
     std::fs::write(&copy, "1\n").unwrap();
     let (_, stderr, code) = ran(bulk(&folder, &sandbox, "close", &copy).arg("--journal").arg(&journal));
     assert!(stderr.contains("night.input: its mode is 0644") && code == 2, "{stderr}");
-    assert!(sandbox.journal().is_empty());
+    assert!(sandbox.call_log().is_empty());
 }
 
 /// Mistakes in the rows are said as those of standard input, of which nothing is kept then.

@@ -153,9 +153,9 @@ async fn new_users_are_taken_into_use() {
         let token = kept_token(&kept, id);
         assert!(!token.is_empty() && !stdout.contains(&token) && !stderr.contains(&token));
     }
-    sandbox.take_journal();
+    sandbox.take_call_log();
     assert_eq!(ran(create().arg("--resume")).2, 0);
-    assert!(sandbox.journal().iter().all(|call| call.method == "GET"), "{:?}", sandbox.journal());
+    assert!(sandbox.call_log().iter().all(|call| call.method == "GET"), "{:?}", sandbox.call_log());
 }
 
 /// Users whose rows are done, and who have no session yet, are not forgotten by whoever ends the run, nor if a token is

@@ -178,12 +178,12 @@ async fn a_person_confirms_changes_in_production() {
     ] {
         let mut terminal = Terminal::start(300, &[arguments, &production].concat(), &environment);
         terminal.expect(&format!("{question} [y/N]"));
-        assert!(sandbox.journal().is_empty(), "nothing is sent before the answer");
+        assert!(sandbox.call_log().is_empty(), "nothing is sent before the answer");
         terminal.type_keys("n\n");
         let (screen, code) = terminal.end();
         assert!(screen.contains("nothing was done") && code == 1, "{screen}");
     }
-    assert!(sandbox.journal().is_empty());
+    assert!(sandbox.call_log().is_empty());
 
     let arguments = [&["close", &ids[0], "--wait"][..], &production].concat();
     let mut terminal = Terminal::start(80, &arguments, &environment);
@@ -215,7 +215,7 @@ async fn nothing_is_kept_of_rows_if_the_question_is_not_answered_with_yes() {
         assert!(screen.contains(said) && ended == code, "{screen}");
         assert!(!copy.exists());
     }
-    assert!(sandbox.journal().is_empty());
+    assert!(sandbox.call_log().is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -329,8 +329,8 @@ async fn an_interrupted_command_says_what_it_has_done() {
     terminal.expect(&format!("{first}  \u{1b}[33mCANCELLED"));
     assert!(sandbox.advance(ids[0]));
     // A round of polls takes three calls at most, and its outcome is known when the next one begins.
-    let before = sandbox.journal().len();
-    while sandbox.journal().len() < before + 5 {
+    let before = sandbox.call_log().len();
+    while sandbox.call_log().len() < before + 5 {
         tokio::task::yield_now().await;
     }
     terminal.type_keys("\u{3}");

@@ -60,7 +60,7 @@
 //! sandbox.inject(Injection::new(Fault::Drop).on(&Operation::UPDATE_PROVISION));
 //! let _ = client.provisions().close(provision).await;
 //!
-//! let calls = sandbox.take_journal();
+//! let calls = sandbox.take_call_log();
 //! let closing = calls.iter().find(|call| call.fault == Some(Fault::Drop)).ok_or("no fault was played")?;
 //! assert!(closing.carried_out);
 //! # Ok(())
@@ -93,7 +93,7 @@ pub use self::builder::SandboxBuilder;
 pub use self::profile::Profile;
 pub use self::resources::provisions::seed::SeedProvision;
 pub use self::settings::{CreationResponse, DeadToken, Pace};
-pub use self::wire::call_log::{JournalEntry, ReceivedSignature};
+pub use self::wire::call_log::{CallLogEntry, ReceivedSignature};
 pub use self::wire::fault::Fault;
 pub use self::wire::injection::Injection;
 pub use self::wire::notation::InvalidInjection;
@@ -254,12 +254,12 @@ impl Sandbox {
     /// Returns the last calls, oldest first, complete: at most 10,000, and at most 64 MiB of them.
     ///
     /// Headers and bodies **hold API keys, tokens and personal data**.
-    pub fn journal(&self) -> Vec<JournalEntry> {
+    pub fn call_log(&self) -> Vec<CallLogEntry> {
         self.state().call_log.entries()
     }
 
-    /// Returns the calls of the [log](Self::journal), and empties it.
-    pub fn take_journal(&self) -> Vec<JournalEntry> {
+    /// Returns the calls of the [log](Self::call_log), and empties it.
+    pub fn take_call_log(&self) -> Vec<CallLogEntry> {
         self.state().call_log.take()
     }
 
@@ -282,14 +282,14 @@ impl Sandbox {
     /// connection. `edit` replaces the function set before. It runs on the server's thread, one call at a time, so it
     /// should be quick. It must not set or clear edits. If it owns a handle of this sandbox, the sandbox runs until the
     /// function is cleared.
-    pub fn before_signing(&self, edit: impl FnMut(&JournalEntry, &mut RawResponse) + Send + 'static) {
+    pub fn before_signing(&self, edit: impl FnMut(&CallLogEntry, &mut RawResponse) + Send + 'static) {
         lock(&self.running.shared.edits).before_signing = Some(Box::new(edit));
     }
 
     /// Sets a function that edits every response, error responses included, after it is signed.
     ///
     /// Use it for faults that [`Fault`] does not have. Otherwise it is like [`before_signing`](Self::before_signing).
-    pub fn after_signing(&self, edit: impl FnMut(&JournalEntry, &mut RawResponse) + Send + 'static) {
+    pub fn after_signing(&self, edit: impl FnMut(&CallLogEntry, &mut RawResponse) + Send + 'static) {
         lock(&self.running.shared.edits).after_signing = Some(Box::new(edit));
     }
 

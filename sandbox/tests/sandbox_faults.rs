@@ -11,7 +11,7 @@ use aws_lc_rs::signature::{ParsedPublicKey, RSA_PKCS1_2048_8192_SHA256};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use bunq_partner::{Operation, ProvisionId, Uuid};
-use bunq_partner_sandbox::{DeadToken, Fault, Injection, JournalEntry, Sandbox, SandboxBuilder, SignatureForm};
+use bunq_partner_sandbox::{CallLogEntry, DeadToken, Fault, Injection, Sandbox, SandboxBuilder, SignatureForm};
 use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -99,12 +99,12 @@ impl Partner {
         let http = reqwest::Client::new();
 
         // Repeats the client's own request, because its response contains bunq's key.
-        let body = sandbox.journal().into_iter().find(|call| call.path.ends_with("/installation")).unwrap().body;
+        let body = sandbox.call_log().into_iter().find(|call| call.path.ends_with("/installation")).unwrap().body;
         let installed = request(&http, Method::POST, format!("{}/installation", sandbox.base_url())).body(body);
         let installed: Value = serde_json::from_str(&installed.send().await.unwrap().text().await.unwrap()).unwrap();
         let key = installed["Response"][2]["ServerPublicKey"]["server_public_key"].as_str().unwrap();
         let key = ParsedPublicKey::new(&RSA_PKCS1_2048_8192_SHA256, pem::parse(key).unwrap().contents()).unwrap();
-        sandbox.take_journal();
+        sandbox.take_call_log();
         Self { sandbox, http, token, key }
     }
 
@@ -157,8 +157,8 @@ impl Partner {
         self.read(id).await
     }
 
-    fn last_call(&self) -> JournalEntry {
-        self.sandbox.take_journal().pop().unwrap()
+    fn last_call(&self) -> CallLogEntry {
+        self.sandbox.take_call_log().pop().unwrap()
     }
 }
 
@@ -173,7 +173,7 @@ fn request(http: &reqwest::Client, method: Method, url: String) -> RequestBuilde
 async fn session(sandbox: &Sandbox) -> String {
     let id = sandbox.populate(1)[0];
     sandbox.client().build().unwrap().provisions().get(id).await.unwrap();
-    sandbox.journal().pop().unwrap().header("X-Bunq-Client-Authentication").unwrap().to_owned()
+    sandbox.call_log().pop().unwrap().header("X-Bunq-Client-Authentication").unwrap().to_owned()
 }
 
 #[tokio::test(start_paused = true)]
@@ -504,7 +504,7 @@ async fn the_client_accepts_drift() {
         for fault in FAULTS.into_iter().skip_while(|fault| *fault != Fault::UnknownStatus) {
             sandbox.inject(Injection::new(fault).on(&Operation::GET_PROVISION));
             assert_eq!(client.provisions().get(id).await.unwrap().id, id, "{fault:?}");
-            assert_eq!(sandbox.take_journal().pop().unwrap().fault, Some(fault));
+            assert_eq!(sandbox.take_call_log().pop().unwrap().fault, Some(fault));
         }
     }
 }
@@ -525,7 +525,7 @@ async fn injections_are_played_in_order_and_can_be_removed() {
     assert_eq!((partner.get("").await.status, partner.get("/no/operation").await.status), (500, 500));
     partner.sandbox.clear_injections();
     assert_eq!(partner.get("").await.status, 200);
-    let played: Vec<_> = partner.sandbox.journal().iter().map(|call| call.fault.is_some()).collect();
+    let played: Vec<_> = partner.sandbox.call_log().iter().map(|call| call.fault.is_some()).collect();
     assert_eq!(played, [false, true, true, false, true, true, false]);
 }
 
@@ -617,8 +617,8 @@ async fn taking_the_journal_empties_it() {
     test_timeout::start();
     let partner = Partner::start().await;
     partner.get("").await;
-    assert_eq!(partner.sandbox.take_journal().len(), 1);
-    assert!(partner.sandbox.journal().is_empty());
+    assert_eq!(partner.sandbox.take_call_log().len(), 1);
+    assert!(partner.sandbox.call_log().is_empty());
 }
 
 /// A complete request that closes a provision, as bytes.

@@ -94,7 +94,7 @@ async fn a_kept_context_survives_a_restart_from_a_saved_state() {
     assert_eq!((restarted.base_url(), restarted.api_key()), (url.as_str(), key));
     let client = restarted.client().context_store(store).build().unwrap();
     assert_eq!(client.provisions().get(id).await.unwrap().status, ProvisionStatus::Cancelled);
-    let operations: Vec<_> = restarted.journal().iter().map(|call| call.path.clone()).collect();
+    let operations: Vec<_> = restarted.call_log().iter().map(|call| call.path.clone()).collect();
     assert_eq!(operations, [format!("/v1/partner-user-provision/{id}")], "no session was opened");
 }
 

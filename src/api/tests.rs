@@ -4,7 +4,7 @@
 use std::fmt::Debug;
 use std::sync::{Arc, Mutex};
 
-use bunq_partner_sandbox::{JournalEntry, RawResponse, ReceivedSignature, Sandbox};
+use bunq_partner_sandbox::{CallLogEntry, RawResponse, ReceivedSignature, Sandbox};
 use jiff::civil::date;
 use serde_json::Value;
 use uuid::Uuid;
@@ -50,7 +50,7 @@ impl Wire {
         });
         let result = call.await.unwrap_or_else(|error| panic!("{name}: {error}"));
         self.sandbox.clear_edits();
-        let call = self.sandbox.journal().pop().unwrap();
+        let call = self.sandbox.call_log().pop().unwrap();
         assert_eq!(result.request_id(), call.header("x-bunq-client-request-id"));
         let received = received.lock().unwrap().take().unwrap();
         let (sent, received, result) = (self.sent(&call), received_text(&received), result.into_inner());
@@ -64,7 +64,7 @@ impl Wire {
 
     /// The request as it was received: its line, its headers by name, its body. Values that differ from run to run are
     /// replaced.
-    fn sent(&self, call: &JournalEntry) -> String {
+    fn sent(&self, call: &CallLogEntry) -> String {
         let mut headers: Vec<String> = call
             .headers
             .iter()
@@ -152,7 +152,7 @@ async fn every_operation_both_ways() {
     wire.record("get_device_server", "DeviceServerActive", api.get_device_server(4712)).await;
     wire.record("delete_session", "EmptyResponse", api.delete_session(0)).await;
 
-    let recorded = |operation: &&Operation| sandbox.journal().iter().any(|call| is_of(operation, call));
+    let recorded = |operation: &&Operation| sandbox.call_log().iter().any(|call| is_of(operation, call));
     assert_eq!(Operation::ALL.iter().filter(recorded).count(), Operation::ALL.len());
 }
 
@@ -187,7 +187,7 @@ async fn provisions(wire: &Wire, api: &Api) {
     wire.record("list_provisions_newer", "ProvisionListEmpty", from(Cursor::NewerThan(42))).await;
 }
 
-fn is_of(operation: &Operation, call: &JournalEntry) -> bool {
+fn is_of(operation: &Operation, call: &CallLogEntry) -> bool {
     let path: Vec<_> = call.path.trim_start_matches("/v1").split('/').collect();
     let template: Vec<_> = operation.path.split('/').collect();
     operation.method == call.method
@@ -236,9 +236,9 @@ async fn a_call_is_made_with_any_source_of_credentials() {
     let client = client(&sandbox);
     let good = client.api().source.credentials(&Trouble::default()).await.unwrap();
     let source = Arc::new(Renewing { good, refused: Mutex::default() });
-    let before = sandbox.journal().len();
+    let before = sandbox.call_log().len();
     let api = Api { source: source.clone(), ..client.api() };
     api.get_installation().await.unwrap();
     assert_eq!(*source.refused.lock().unwrap(), [Secret::from("dead")]);
-    assert_eq!(sandbox.journal().len(), before + 2);
+    assert_eq!(sandbox.call_log().len(), before + 2);
 }

@@ -106,7 +106,7 @@ async fn devices() -> (Sandbox, Statuses, Feed<DeviceServer>) {
     let client = Client::builder(Environment::Sandbox).api_key(sandbox.api_key().expose());
     let client = client.base_url(sandbox.base_url()).build().unwrap();
     client.open_session().await.unwrap();
-    sandbox.take_journal();
+    sandbox.take_call_log();
     (sandbox, statuses, Feed::new(client.api(), 1.0))
 }
 
@@ -122,7 +122,7 @@ async fn any_resource_is_waited_for_and_followed() {
     let (mut first, mut second) = (Box::pin(waiter(&feed, 1).changes()), Box::pin(waiter(&feed, 2).changes()));
     let (_, seen) = join(first.next(), second.next()).await;
     assert_eq!(seen.unwrap().unwrap().progress(), "NEEDS_CONFIRMATION");
-    assert_eq!(sandbox.take_journal().len(), 1, "one page has both");
+    assert_eq!(sandbox.take_call_log().len(), 1, "one page has both");
     *statuses.lock().unwrap() = ["ACTIVE", "OBSOLETE"];
     assert_eq!(feed.nudge(2).await.unwrap().status, Some(DeviceServerStatus::Obsolete));
     let error = second.next().await.unwrap().unwrap_err();

@@ -10,7 +10,7 @@ use std::time::Duration;
 use bunq_partner::{
     BoxFuture, Client, ContextLock, ContextStore, Error, NewProvision, ProvisionId, RetryPolicy, Secret, Uuid, Waiter,
 };
-use bunq_partner_sandbox::{JournalEntry, Sandbox};
+use bunq_partner_sandbox::{CallLogEntry, Sandbox};
 
 pub async fn start() -> (Sandbox, Client) {
     let sandbox = Sandbox::start().await.unwrap();
@@ -54,8 +54,8 @@ pub async fn ready(client: &Client) -> ProvisionId {
 }
 
 /// The calls of `method` on a path that ends in `path`.
-pub fn calls(sandbox: &Sandbox, method: &str, path: &str) -> Vec<JournalEntry> {
-    sandbox.journal().into_iter().filter(|call| call.method == method && call.path.ends_with(path)).collect()
+pub fn calls(sandbox: &Sandbox, method: &str, path: &str) -> Vec<CallLogEntry> {
+    sandbox.call_log().into_iter().filter(|call| call.method == method && call.path.ends_with(path)).collect()
 }
 
 /// A folder for one test, which is removed at its end.

@@ -3,7 +3,7 @@
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used)]
 
 use bunq_partner::Operation;
-use bunq_partner_sandbox::{JournalEntry, Sandbox};
+use bunq_partner_sandbox::{CallLogEntry, Sandbox};
 use serde_json::{Value, json};
 
 /// The beginning of all planted secrets.
@@ -100,7 +100,7 @@ fn planted(documented: &Documented, secret: &[String], shape: fn(&str) -> Value,
     body
 }
 
-pub fn is_of(operation: &Operation, call: &JournalEntry) -> bool {
+pub fn is_of(operation: &Operation, call: &CallLogEntry) -> bool {
     let path = call.path.strip_prefix("/v1").unwrap();
     let template = operation.path.split_once('{');
     let matches = template.map_or(path == operation.path, |(start, _)| path.starts_with(start) && path != start);

@@ -26,7 +26,7 @@ async fn new_operations_are_signed_verified_and_typed() {
     assert_eq!((credentials.len(), credentials[0].id), (1, 7));
     assert_eq!(credentials[0].token_value.as_ref().unwrap().expose(), "t");
     assert_eq!(serde_json::to_value(&credentials[0]).unwrap()["token_value"], "[redacted]");
-    let call = sandbox.journal().pop().unwrap();
+    let call = sandbox.call_log().pop().unwrap();
     assert_eq!(call.path, format!("/v1/user/{user}/credential-password-ip"));
     assert_eq!(credentials.request_id(), call.header("x-bunq-client-request-id"));
     assert!(credentials.response_id().is_some());
@@ -38,7 +38,7 @@ async fn new_operations_are_signed_verified_and_typed() {
 
     respond(&sandbox, r#"{"Response": []}"#);
     api.retry_failures(user, &RetryFailuresRequest::new("1,2".into())).await.unwrap();
-    let call = sandbox.journal().pop().unwrap();
+    let call = sandbox.call_log().pop().unwrap();
     assert_eq!(call.body, r#"{"notification_filter_failed_ids":"1,2"}"#);
     assert_eq!(call.signature, ReceivedSignature::Valid);
     // What the sandbox itself says of an operation that no resource of its answers.

@@ -15,7 +15,7 @@ const LARGEST: usize = 64 * 1024 * 1024;
 /// them out, the fields do not.
 #[derive(Clone)]
 #[non_exhaustive]
-pub struct JournalEntry {
+pub struct CallLogEntry {
     /// `GET`, `POST`, ...
     pub method: String,
     /// The path, from `/v1` on.
@@ -36,7 +36,7 @@ pub struct JournalEntry {
     pub carried_out: bool,
 }
 
-impl JournalEntry {
+impl CallLogEntry {
     /// How many bytes its texts have.
     fn size(&self) -> usize {
         let headers: usize = self.headers.iter().map(|(name, value)| name.len() + value.len()).sum();
@@ -49,9 +49,9 @@ impl JournalEntry {
     }
 }
 
-impl fmt::Debug for JournalEntry {
+impl fmt::Debug for CallLogEntry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("JournalEntry")
+        f.debug_struct("CallLogEntry")
             .field("method", &self.method)
             .field("path", &self.path)
             .field("status", &self.status)
@@ -84,12 +84,12 @@ pub(crate) fn header<'a>(headers: &'a [(String, String)], name: &str) -> Option<
 /// The last calls, oldest first.
 #[derive(Debug, Default)]
 pub(crate) struct CallLog {
-    entries: VecDeque<JournalEntry>,
+    entries: VecDeque<CallLogEntry>,
     size: usize,
 }
 
 impl CallLog {
-    pub(crate) fn push(&mut self, entry: JournalEntry) {
+    pub(crate) fn push(&mut self, entry: CallLogEntry) {
         self.size += entry.size();
         self.entries.push_back(entry);
         while self.entries.len() > LONGEST || self.size > LARGEST {
@@ -97,11 +97,11 @@ impl CallLog {
         }
     }
 
-    pub(crate) fn take(&mut self) -> Vec<JournalEntry> {
+    pub(crate) fn take(&mut self) -> Vec<CallLogEntry> {
         std::mem::take(self).entries.into()
     }
 
-    pub(crate) fn entries(&self) -> Vec<JournalEntry> {
+    pub(crate) fn entries(&self) -> Vec<CallLogEntry> {
         self.entries.iter().cloned().collect()
     }
 }
@@ -110,8 +110,8 @@ impl CallLog {
 mod tests {
     use super::*;
 
-    fn entry(number: usize) -> JournalEntry {
-        JournalEntry {
+    fn entry(number: usize) -> CallLogEntry {
+        CallLogEntry {
             method: "GET".to_owned(),
             path: format!("/v1/{number}"),
             query: Some("secret-query".to_owned()),
@@ -129,7 +129,7 @@ mod tests {
         test_timeout::start();
         assert_eq!(
             format!("{:?}", entry(1)),
-            "JournalEntry { method: \"GET\", path: \"/v1/1\", status: 200, signature: None, fault: Some(Drop), \
+            "CallLogEntry { method: \"GET\", path: \"/v1/1\", status: 200, signature: None, fault: Some(Drop), \
              carried_out: true, .. }"
         );
     }
@@ -147,7 +147,7 @@ mod tests {
     #[test]
     fn the_oldest_entries_give_way_to_large_ones() {
         test_timeout::start();
-        let large = |number| JournalEntry { body: "x".repeat(LARGEST / 4), ..entry(number) };
+        let large = |number| CallLogEntry { body: "x".repeat(LARGEST / 4), ..entry(number) };
         let mut call_log = CallLog::default();
         (0..10).for_each(|number| call_log.push(large(number)));
         assert_eq!(

@@ -26,7 +26,7 @@ use crate::bank::Bank;
 use crate::lock;
 use crate::profile::Profile;
 use crate::wire::call::ReceivedCall;
-use crate::wire::call_log::{CallLog, JournalEntry, ReceivedSignature};
+use crate::wire::call_log::{CallLog, CallLogEntry, ReceivedSignature};
 use crate::wire::fault::{Delivery, Echo, Effect, Fault, PlayedSignature, Scene};
 use crate::wire::injection::{Injections, Struck};
 use crate::wire::limits::ServerRateLimits;
@@ -65,7 +65,7 @@ pub(crate) struct BankState {
 }
 
 /// Changes a response to a call.
-pub(crate) type Edit = Box<dyn FnMut(&JournalEntry, &mut RawResponse) + Send>;
+pub(crate) type Edit = Box<dyn FnMut(&CallLogEntry, &mut RawResponse) + Send>;
 
 /// What to do to responses on their way out.
 #[derive(Default)]
@@ -85,11 +85,11 @@ struct HandledCall {
 }
 
 impl HandledCall {
-    fn entry(&self, call: ReceivedCall) -> JournalEntry {
+    fn entry(&self, call: ReceivedCall) -> CallLogEntry {
         let body = String::from_utf8_lossy(&call.body).into_owned();
         let ReceivedCall { method, path, query, headers, .. } = call;
         let Self { signature, fault, carried_out, ref response, .. } = *self;
-        JournalEntry { method, path, query, headers, body, status: response.status, signature, fault, carried_out }
+        CallLogEntry { method, path, query, headers, body, status: response.status, signature, fault, carried_out }
     }
 }
 
