@@ -11,6 +11,7 @@ use crate::environment::{Environment, check_base_url};
 use crate::error::Error;
 use crate::operation::{Operation, RateLimit};
 use crate::provisions::ProvisionsConfig;
+use crate::retry::RetryPolicy;
 use crate::session::Session;
 use crate::session::context::{ContextStore, Identity};
 use crate::session::handshake::Device;
@@ -18,7 +19,6 @@ use crate::transport::call_budget::MAX_TIMEOUT;
 use crate::transport::http_config::HttpConfig;
 use crate::transport::observer::ExchangeObserver;
 use crate::transport::rate_limit::RateLimits;
-use crate::transport::retry::RetryPolicy;
 use crate::transport::{Transport, TransportConfig};
 use crate::types::{DeviceDescription, PermittedIps, Secret};
 

@@ -16,6 +16,7 @@ pub mod files;
 mod operation;
 mod provisions;
 mod receipts;
+mod retry;
 mod session;
 mod sync;
 mod text;
@@ -38,13 +39,13 @@ pub use feed::{Acceptance, Feed, FeedItem, Resource, Waiter};
 pub use operation::{Auth, Operation, RateLimit};
 pub use provisions::{List, Provisions, WaitingFor};
 pub use receipts::{InvalidReceipt, Receipt, ReceiptFile, ReceiptReader};
+pub use retry::RetryPolicy;
 pub use session::context::{ContextLock, ContextStore, FileStore};
 pub use session::{ContextSummary, SessionUser, UserKind};
 pub use transport::credentials::BoxFuture;
 pub use transport::http_config::{HttpConfig, TlsVersion};
 pub use transport::observer::{Exchange, ExchangeObserver};
 pub use transport::proxy::ForwardProxy;
-pub use transport::retry::RetryPolicy;
 pub use transport::signature::SignatureForm;
 pub use types::{
     ActionRequired, CountryCode, Credential, CredentialStatus, Cursor, EmailAddress, InvalidValue, NewProvision,

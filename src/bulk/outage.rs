@@ -1,5 +1,6 @@
 //! Whether a row fails, or everything does.
 
+use std::ops::ControlFlow;
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
@@ -11,6 +12,7 @@ use super::record::{is_about_the_key, is_refused};
 use super::shutdown::Shutdown;
 use crate::error::{Error, ErrorKind};
 use crate::operation::{Auth, Operation};
+use crate::retry::{self, Attempts, Backoff, Decision, Jitter, Policy};
 use crate::sync::lock;
 use crate::transport::health::Health;
 
@@ -20,9 +22,9 @@ const MAX_STRIKES: u32 = 3;
 /// How many rows in a row bunq may refuse for the key, before that is taken for the key's own failure.
 const MAX_UNAUTHORIZED: u32 = 20;
 
-/// The pause before a row is tried again: the first, and the longest.
-const FIRST_PAUSE: Duration = Duration::from_secs(1);
-const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+/// The pauses before a row is tried again.
+const BACKOFF: Backoff =
+    Backoff { initial: Duration::from_secs(1), max: Duration::from_secs(60), jitter: Jitter::Half };
 
 /// What the rows of an operation know of each other.
 #[derive(Debug)]
@@ -49,15 +51,11 @@ pub(super) struct Failures {
     pauses: u32,
 }
 
-/// What to do after a failure.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Next {
-    /// Try the row again after this pause.
-    RetryAfter(Duration),
-    /// Give the row up.
-    GiveUpRow,
-    /// Give everything up for now.
-    GiveUpAll,
+/// What is given up for now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum GiveUp {
+    Row,
+    All,
 }
 
 impl Outage {
@@ -80,39 +78,43 @@ impl Outage {
         self.state().failing_since = None;
     }
 
-    /// Says what to do after a failure of a row that was begun at this time; `jitter` is random from 0 to 1.
-    pub(super) fn after(&self, error: &Error, failures: &mut Failures, began: Instant, jitter: f64) -> Next {
+    /// Decides on a failure of a row that was begun at this time; `chance` is random from 0 to 1.
+    pub(super) fn after(
+        &self,
+        error: &Error,
+        failures: &mut Failures,
+        began: Instant,
+        chance: f64,
+    ) -> Decision<GiveUp> {
         let mut state = self.state();
         let has_worked = state.last_success.is_some() || self.health.successes() > self.successes_before;
         match error.kind() {
             // What has worked may work again.
-            _ if error.is_misconfiguration() && !has_worked => return Next::GiveUpAll,
-            ErrorKind::Context | ErrorKind::Internal | ErrorKind::Storage => return Next::GiveUpAll,
+            _ if error.is_misconfiguration() && !has_worked => return Decision::Stop(GiveUp::All),
+            ErrorKind::Context | ErrorKind::Internal | ErrorKind::Storage => return Decision::Stop(GiveUp::All),
             // No session can be opened.
-            _ if !error.is_retryable() && is_of_session(error.operation()) => return Next::GiveUpAll,
+            _ if !error.is_retryable() && is_of_session(error.operation()) => return Decision::Stop(GiveUp::All),
             _ if is_about_the_key(error) => {
                 state.unauthorized += 1;
-                return if state.unauthorized >= MAX_UNAUTHORIZED { Next::GiveUpAll } else { Next::GiveUpRow };
+                return Decision::Stop(if state.unauthorized >= MAX_UNAUTHORIZED { GiveUp::All } else { GiveUp::Row });
             }
-            _ if is_refused(error) => return Next::GiveUpRow,
+            _ if is_refused(error) => return Decision::Stop(GiveUp::Row),
             _ => {}
         }
         // Others succeed meanwhile, or bunq itself says that it fails with this one, and others have just succeeded.
         let is_bunqs =
             error.kind() == ErrorKind::InvalidResponse || (error.kind() == ErrorKind::Server && error.is_from_bunq());
-        let is_own =
-            state.last_success.is_some_and(|last| last > began || (is_bunqs && last.elapsed() < LONGEST_PAUSE));
+        let is_own = state.last_success.is_some_and(|last| last > began || (is_bunqs && last.elapsed() < BACKOFF.max));
         failures.strikes += u32::from(is_own);
         if state.failing_since.get_or_insert(began).elapsed() >= self.timeout {
-            return Next::GiveUpAll;
+            return Decision::Stop(GiveUp::All);
         }
         if failures.strikes >= MAX_STRIKES {
-            return Next::GiveUpRow;
+            return Decision::Stop(GiveUp::Row);
         }
-        let longest = FIRST_PAUSE.saturating_mul(1 << failures.pauses.min(6)).min(LONGEST_PAUSE);
         failures.pauses += 1;
-        let pause = longest.mul_f64(0.5 + jitter.clamp(0.0, 1.0) / 2.0);
-        Next::RetryAfter(error.retry_after().map_or(pause, |asked| pause.max(asked.min(LONGEST_PAUSE))))
+        let asked = error.retry_after().unwrap_or_default().min(BACKOFF.max);
+        Decision::RetryAfter(BACKOFF.pause(failures.pauses, chance).max(asked))
     }
 }
 
@@ -125,29 +127,63 @@ pub(super) struct Patience {
 
 impl Patience {
     /// Looks at bunq until that succeeds; `None` if the end has begun before.
-    pub(super) async fn until_done<T, F>(&self, mut look: impl FnMut() -> F) -> Result<Option<T>, Error>
+    pub(super) async fn until_done<T, F>(&self, look: impl FnMut() -> F + Send) -> Result<Option<T>, Error>
     where
-        F: Future<Output = Result<T, Error>>,
+        T: Send,
+        F: Future<Output = Result<T, Error>> + Send,
     {
-        let mut failures = Failures::default();
-        loop {
-            let began = Instant::now();
-            let Either::Left((looked, _)) = select(pin!(look()), pin!(self.shutdown.begun())).await else {
-                return Ok(None);
-            };
-            let error = match looked {
-                Ok(done) => {
-                    self.outage.answered();
-                    return Ok(Some(done));
-                }
-                Err(error) if !error.is_retryable() => return Err(error),
-                Err(error) => error,
-            };
-            match self.outage.after(&error, &mut failures, began, fastrand::f64()) {
-                Next::GiveUpAll => return Err(error),
-                Next::RetryAfter(pause) => _ = self.shutdown.within(pause).await,
-                Next::GiveUpRow => _ = self.shutdown.within(LONGEST_PAUSE).await,
-            }
+        let looks = &mut Looks { patience: self, look, failures: Failures::default() };
+        let done = retry::repeat(looks).await.map_err(|(error, ())| error)?;
+        if done.is_some() {
+            self.outage.answered();
+        }
+        Ok(done)
+    }
+}
+
+/// Looks at bunq. They are judged like rows, but none is given up for itself.
+struct Looks<'a, L> {
+    patience: &'a Patience,
+    look: L,
+    failures: Failures,
+}
+
+impl<L> Policy for Looks<'_, L> {
+    type Failure = Error;
+    type Stop = ();
+
+    fn after(&mut self, error: &Error, began: Instant, chance: f64) -> Decision<()> {
+        if !error.is_retryable() {
+            return Decision::Stop(());
+        }
+        match self.patience.outage.after(error, &mut self.failures, began, chance) {
+            Decision::RetryAfter(pause) => Decision::RetryAfter(pause),
+            Decision::Stop(GiveUp::Row) => Decision::RetryAfter(BACKOFF.max),
+            Decision::Stop(GiveUp::All) => Decision::Stop(()),
+        }
+    }
+}
+
+impl<T, L, F> Attempts for Looks<'_, L>
+where
+    T: Send,
+    L: FnMut() -> F + Send,
+    F: Future<Output = Result<T, Error>> + Send,
+{
+    /// `None`: the end has begun before.
+    type Done = Option<T>;
+
+    async fn attempt(&mut self) -> Result<Option<T>, Error> {
+        match select(pin!((self.look)()), pin!(self.patience.shutdown.begun())).await {
+            Either::Left((looked, _)) => looked.map(Some),
+            Either::Right(_) => Ok(None),
+        }
+    }
+
+    async fn pause(&mut self, _: &Error, time: Duration) -> ControlFlow<Result<Option<T>, ()>> {
+        match self.patience.shutdown.within(time).await {
+            true => ControlFlow::Break(Ok(None)),
+            false => ControlFlow::Continue(()),
         }
     }
 }
@@ -161,23 +197,74 @@ mod tests {
     use tokio::time::advance;
 
     use super::*;
-    use crate::error::Sent;
+    use crate::error::{CallMetadata, Sent};
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn failure(kind: ErrorKind, operation: &'static Operation) -> Error {
+        Error::new(kind, Sent::Responded, "").with_metadata(CallMetadata::new(operation, 1))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn each_failure_has_its_decision() {
+        test_timeout::start();
+        use ErrorKind::*;
+        let (row, all) = (Decision::Stop(GiveUp::Row), Decision::Stop(GiveUp::All));
+        let again = |seconds: f64| Decision::RetryAfter(Duration::from_secs_f64(seconds));
+        let closing = |kind| failure(kind, &Operation::UPDATE_PROVISION);
+        let misconfigured = || closing(Connect).due_to_a_setting(true);
+        let asks = |seconds: u32| closing(Maintenance).with_retry_after(Some(seconds * SECOND));
+        // What is decided where no call has succeeded, and where one has just succeeded.
+        for (error, before, after) in [
+            (closing(Connection), again(0.5), again(0.5)),
+            (asks(10), again(10.0), again(10.0)),
+            (asks(3600), again(60.0), again(60.0)),
+            (misconfigured(), all, again(0.5)),
+            (closing(Internal), all, all),
+            (closing(Storage), all, all),
+            (failure(Rejected, &Operation::CREATE_SESSION).with_refusal(true, &[], None), all, all),
+            (closing(Forbidden), row, row),
+            (closing(Rejected).with_refusal(true, &[], None), row, row),
+            // It says nothing of what was requested.
+            (failure(NotFound, &Operation::GET_PROVISION).with_refusal(true, &[], None), again(0.5), again(0.5)),
+        ] {
+            let outage = Outage::new(3600 * SECOND, Arc::default());
+            let after_failure = |outage: &Outage| outage.after(&error, &mut Failures::default(), Instant::now(), 0.0);
+            assert_eq!(after_failure(&outage), before, "{error:?}");
+            outage.over();
+            advance(SECOND).await;
+            assert_eq!(after_failure(&outage), after, "{error:?}, after a success");
+        }
+    }
+
+    #[test]
+    fn a_key_that_is_refused_for_many_rows_is_refused_for_all() {
+        test_timeout::start();
+        let outage = Outage::new(3600 * SECOND, Arc::default());
+        let error = failure(ErrorKind::Unauthorized, &Operation::UPDATE_PROVISION).with_refusal(true, &[], None);
+        let decisions =
+            (1..=MAX_UNAUTHORIZED).map(|_| outage.after(&error, &mut Failures::default(), Instant::now(), 0.0));
+        let decisions: Vec<_> = decisions.collect();
+        let (last, others) = decisions.split_last().unwrap();
+        assert_eq!(*last, Decision::Stop(GiveUp::All));
+        assert!(others.iter().all(|decision| *decision == Decision::Stop(GiveUp::Row)), "{others:?}");
+    }
 
     #[tokio::test(start_paused = true)]
     async fn what_has_failed_alone_is_given_up_with_everything() {
         test_timeout::start();
-        let (hour, second) = (Duration::from_secs(3600), Duration::from_secs(1));
+        let hour = 3600 * SECOND;
         let outage = Outage::new(hour, Arc::default());
         let error = Error::new(ErrorKind::Connection, Sent::No, "the connection broke");
         let mut failures = Failures::default();
         for strikes in 1..=MAX_STRIKES {
             let began = Instant::now();
-            advance(second).await;
+            advance(SECOND).await;
             outage.over();
             let next = outage.after(&error, &mut failures, began, 0.0);
-            assert_eq!(next == Next::GiveUpRow, strikes == MAX_STRIKES, "{next:?}");
+            assert_eq!(next == Decision::Stop(GiveUp::Row), strikes == MAX_STRIKES, "{next:?}");
         }
         advance(hour).await;
-        assert_eq!(outage.after(&error, &mut failures, Instant::now(), 0.0), Next::GiveUpAll);
+        assert_eq!(outage.after(&error, &mut failures, Instant::now(), 0.0), Decision::Stop(GiveUp::All));
     }
 }

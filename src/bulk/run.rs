@@ -1,5 +1,6 @@
 //! One run of an operation: rows in, what becomes of them, records out.
 
+use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use tokio::time::{Instant, sleep};
 use super::intake::{Earlier, Intake, Step};
 use super::journal::Journal;
 use super::ledger::Ledger;
-use super::outage::{Failures, Next, Outage, Patience};
+use super::outage::{Failures, GiveUp, Outage, Patience};
 use super::record::{RowRecord, RowState, is_refused};
 use super::row::{Row, Rows};
 use super::shutdown::Shutdown;
@@ -17,6 +18,7 @@ use crate::error::{Error, ErrorKind};
 use crate::feed::{Acceptance, Waiter};
 use crate::operation::Operation;
 use crate::provisions::Provisions;
+use crate::retry::{self, Attempts, Decision, Policy};
 use crate::sync::lock;
 use crate::types::{CreateProvisionRequest, Timestamp};
 
@@ -117,101 +119,116 @@ impl Run {
     /// Sends the request of a row until its outcome is known, or it is given up.
     async fn work(&self, row: u64, work: &Row, is_repeated: bool) -> Result<RowRecord, Error> {
         let sent = self.ledger.record(work.key().sent(row)).await?;
-        // When a request whose outcome is in doubt was sent at the latest.
-        let mut in_doubt = is_repeated.then_some(self.began);
-        let mut failures = Failures::default();
-        let mut created = None;
-        loop {
-            let began = Instant::now();
-            let error = match self.request(&sent, work, in_doubt, &mut created).await {
-                Ok(record) => {
-                    self.outage.over();
-                    return self.ledger.record(record).await;
-                }
-                Err(error) => error,
-            };
-            // Where there is a user already, it is not requested again before a look.
-            if error.is_doubtful()
-                || matches!(work, Row::Create(_)) && error.operation() != Some(&Operation::CREATE_PROVISION)
-            {
-                in_doubt = Some(Instant::now());
+        let (in_doubt, failures, created) = (is_repeated.then_some(self.began), Failures::default(), None);
+        let mut attempts = RowAttempts { run: self, sent: &sent, work, in_doubt, failures, created };
+        let outcome = retry::repeat(&mut attempts).await;
+        let is_in_doubt = attempts.in_doubt.is_some();
+        let record = match outcome {
+            Ok(record) => {
+                self.outage.over();
+                record
             }
-            let pause = match self.outage.after(&error, &mut failures, began, fastrand::f64()) {
-                Next::RetryAfter(pause) => pause,
-                Next::GiveUpRow if is_refused(&error) => {
-                    self.outage.over();
-                    return self.ledger.record(sent.failed(error)).await;
-                }
-                Next::GiveUpRow => return self.ledger.record(sent.given_up(error, in_doubt.is_some())).await,
-                Next::GiveUpAll => {
+            Err((error, GiveUp::Row)) if is_refused(&error) => {
+                self.outage.over();
+                sent.failed(error)
+            }
+            Err((error, give_up)) => {
+                if give_up == GiveUp::All {
                     self.end_with(error.clone());
-                    return self.ledger.record(sent.given_up(error, in_doubt.is_some())).await;
                 }
-            };
-            tracing::debug!(row, %error, pause_seconds = pause.as_secs_f64(), "a row has failed: it is tried again");
-            // A creation that is in doubt may still arrive.
-            let pause = if in_doubt.is_some() { pause.max(self.late_arrival(work)) } else { pause };
-            if self.shutdown.within(pause).await {
-                return self.ledger.record(sent.given_up(error, in_doubt.is_some())).await;
+                sent.given_up(error, is_in_doubt)
             }
+        };
+        self.ledger.record(record).await
+    }
+}
+
+/// One row in progress, and what its attempts have in common.
+struct RowAttempts<'a> {
+    run: &'a Run,
+    /// The row, as it was written before anything was sent.
+    sent: &'a RowRecord,
+    work: &'a Row,
+    /// When a request whose outcome is in doubt was sent at the latest.
+    in_doubt: Option<Instant>,
+    failures: Failures,
+    /// The user, once it is created, until it is held against what was requested.
+    created: Option<Waiter>,
+}
+
+impl Policy for RowAttempts<'_> {
+    type Failure = Error;
+    type Stop = GiveUp;
+
+    fn after(&mut self, error: &Error, began: Instant, chance: f64) -> Decision<GiveUp> {
+        let is_creation = matches!(self.work, Row::Create(_));
+        // Where there is a user already, it is not requested again before a look.
+        if error.is_doubtful() || is_creation && error.operation() != Some(&Operation::CREATE_PROVISION) {
+            self.in_doubt = Some(Instant::now());
+        }
+        match self.run.outage.after(error, &mut self.failures, began, chance) {
+            // A creation that is in doubt may still arrive.
+            Decision::RetryAfter(pause) if is_creation && self.in_doubt.is_some() => {
+                Decision::RetryAfter(pause.max(self.run.provisions.config().late_arrival))
+            }
+            decision => decision,
         }
     }
+}
 
-    fn late_arrival(&self, work: &Row) -> Duration {
-        match work {
-            Row::Close(_) => Duration::ZERO,
-            Row::Create(_) => self.provisions.config().late_arrival,
-        }
-    }
+impl Attempts for RowAttempts<'_> {
+    type Done = RowRecord;
 
-    async fn request(
-        &self,
-        sent: &RowRecord,
-        work: &Row,
-        in_doubt: Option<Instant>,
-        created: &mut Option<Waiter>,
-    ) -> Result<RowRecord, Error> {
-        let was_requested = in_doubt.is_some();
-        let waiter = match work {
-            Row::Close(id) => self.provisions.close_after(*id, in_doubt).await?,
-            Row::Create(new) => self.create(new, was_requested, created).await?,
+    async fn attempt(&mut self) -> Result<RowRecord, Error> {
+        let was_requested = self.in_doubt.is_some();
+        let waiter = match self.work {
+            Row::Close(id) => self.run.provisions.close_after(*id, self.in_doubt).await?,
+            Row::Create(new) => self.create(new, was_requested).await?,
         };
         // It was this row's request that is found.
         let is_found = was_requested && waiter.acceptance() == Acceptance::Already;
         let state = if is_found { RowState::Found } else { waiter.acceptance().into() };
         let created = waiter.created().map(Timestamp::as_jiff);
         let response_id = waiter.response_id().map(str::to_owned);
-        Ok(RowRecord { id: Some(waiter.id()), created, response_id, ..sent.clone().now(state) })
+        Ok(RowRecord { id: Some(waiter.id()), created, response_id, ..self.sent.clone().now(state) })
     }
 
+    async fn pause(&mut self, error: &Error, time: Duration) -> ControlFlow<Result<RowRecord, GiveUp>> {
+        let (row, pause_seconds) = (self.sent.row, time.as_secs_f64());
+        tracing::debug!(row, %error, pause_seconds, "a row has failed: it is tried again");
+        match self.run.shutdown.within(time).await {
+            true => ControlFlow::Break(Err(GiveUp::Row)),
+            false => ControlFlow::Continue(()),
+        }
+    }
+}
+
+impl RowAttempts<'_> {
     /// Creates a user, unless it is created already, and holds it against what was requested.
-    async fn create(
-        &self,
-        new: &CreateProvisionRequest,
-        was_requested: bool,
-        created: &mut Option<Waiter>,
-    ) -> Result<Waiter, Error> {
-        let waiter = match created.take() {
+    async fn create(&mut self, new: &CreateProvisionRequest, was_requested: bool) -> Result<Waiter, Error> {
+        let provisions = &self.run.provisions;
+        let waiter = match self.created.take() {
             Some(waiter) => waiter,
-            None if was_requested => self.provisions.ensure(new.clone()).await?,
-            None => self.provisions.create(new.clone()).await?,
+            None if was_requested => provisions.ensure(new.clone()).await?,
+            None => provisions.create(new.clone()).await?,
         };
-        let confirmed = self.confirm(new, waiter.clone()).await;
+        let confirmed = confirm(provisions, new, waiter.clone()).await;
         if confirmed.as_ref().is_err_and(|error| error.kind() != ErrorKind::InvalidResponse) {
-            // It is there, whatever the look has met.
-            *created = Some(waiter.clone());
+            // The user exists even if reading it back failed.
+            self.created = Some(waiter.clone());
         }
         confirmed.map(|()| waiter)
     }
+}
 
-    async fn confirm(&self, new: &CreateProvisionRequest, waiter: Waiter) -> Result<(), Error> {
-        let may_be_several = waiter.is_repeated();
-        // The response may be that to another creation.
-        waiter.confirm().await?;
-        if may_be_several {
-            sleep(self.provisions.config().late_arrival).await;
-            self.provisions.find(*new.external_uuid()).await?;
-        }
-        Ok(())
+/// Reads a user that was created, and searches for another if it was requested more than once.
+async fn confirm(provisions: &Provisions, new: &CreateProvisionRequest, waiter: Waiter) -> Result<(), Error> {
+    let may_be_several = waiter.is_repeated();
+    // The response may be that to another creation.
+    waiter.confirm().await?;
+    if may_be_several {
+        sleep(provisions.config().late_arrival).await;
+        provisions.find(*new.external_uuid()).await?;
     }
+    Ok(())
 }

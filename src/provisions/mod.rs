@@ -28,6 +28,7 @@ use crate::api::Api;
 use crate::error::Error;
 use crate::feed::{Acceptance, Feed, Waiter};
 use crate::operation::Operation;
+use crate::retry::CallPolicy;
 use crate::transport::call_budget::CallBudget;
 use crate::transport::health::Health;
 use crate::types::{
@@ -275,9 +276,9 @@ impl Provisions {
 
     fn request(&self, operation: &Operation, budget: CallBudget, in_doubt: InDoubt) -> Request {
         let transport = self.api.transport();
-        let (policy, is_governed) = (transport.config().retry, transport.limits().governs(operation));
+        let policy = CallPolicy::new(transport.config().retry, transport.limits().governs(operation));
         let ProvisionsConfig { poll_interval, late_arrival, .. } = self.config;
-        Request { policy, is_governed, budget, poll_interval, late_arrival, in_doubt, earlier: None }
+        Request { policy, budget, poll_interval, late_arrival, in_doubt, earlier: None }
     }
 
     /// The provision that can be taken for the one that is requested, if there is one with its key.

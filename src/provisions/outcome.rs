@@ -8,16 +8,14 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::error::{Error, ErrorKind, Sent};
 use crate::feed::Acceptance;
+use crate::retry::{Backoff, CallPolicy, Decision, Jitter};
 use crate::transport::call_budget::CallBudget;
 use crate::transport::connections::Reuse;
-use crate::transport::retry::{self, Decision, Failure, RetryPolicy};
 
 /// How a request is repeated.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Request {
-    pub(super) policy: RetryPolicy,
-    /// The operation has a rate limit, whose window keeps the pauses after a 429.
-    pub(super) is_governed: bool,
+    pub(super) policy: CallPolicy,
     pub(super) budget: CallBudget,
     /// The pause between two looks; it doubles after each look that fails.
     pub(super) poll_interval: Duration,
@@ -78,7 +76,8 @@ impl Request {
         S: Future<Output = Result<T, Error>>,
         L: Future<Output = Result<Option<T>, Error>>,
     {
-        let (mut requests, mut counted) = (0_u32, 0);
+        let mut requests = 0_u32;
+        let mut policy = self.policy;
         let mut is_renewed = false;
         let mut doubt: Option<Error> = None;
         let mut last: Option<Error> = None;
@@ -101,21 +100,17 @@ impl Request {
                 return Err(doubt.or(last.filter(|_| is_out_of_time)).unwrap_or(error));
             }
             requests += 1;
-            counted += u32::from(!error.is_throttling());
             let failed = Instant::now();
             if error.is_doubtful() {
                 doubt.get_or_insert_with(|| error.clone());
                 settled = Some(failed + self.late_arrival);
             }
-            let next = match retry::decide(
-                &Failure::new(&error, counted, self.is_governed),
-                &self.policy,
-                self.budget.left_to_send(),
-                fastrand::f64(),
-            ) {
+            let next = match policy.after(&error, self.budget.left_to_send(), fastrand::f64()) {
                 // The look opens another session.
-                Decision::Stop if error.refuses_token() && !std::mem::replace(&mut is_renewed, true) => Some(failed),
-                Decision::Stop => None,
+                Decision::Stop(()) if error.refuses_token() && !std::mem::replace(&mut is_renewed, true) => {
+                    Some(failed)
+                }
+                Decision::Stop(()) => None,
                 Decision::RetryAfter(pause) => Some(failed + pause),
             };
             // When to send it again, and when the look that decides on that begins at the earliest.
@@ -166,7 +161,9 @@ impl Request {
         let is_gone = |seen: &Error| {
             seen.is_from_bunq() && [seen, refusal].iter().all(|error| error.kind() == ErrorKind::NotFound)
         };
-        let mut backoff = self.poll_interval;
+        let max = self.policy.settings().max_backoff.max(self.poll_interval);
+        let backoff = Backoff { initial: self.poll_interval, max, jitter: Jitter::None };
+        let mut failures = 0;
         loop {
             let is_last = Instant::now() >= at;
             let seen = match look().await {
@@ -182,8 +179,8 @@ impl Request {
                     return Looked::DoneOtherwise(found);
                 }
                 Err(failure) if failure.kind() != ErrorKind::Unattainable => {
-                    let pause = backoff.max(failure.retry_after().unwrap_or_default());
-                    backoff = backoff.saturating_mul(2).min(self.policy.max_backoff.max(self.poll_interval));
+                    failures += 1;
+                    let pause = backoff.pause(failures, 0.0).max(failure.retry_after().unwrap_or_default());
                     // What is wrong on this machine stays so.
                     let is_hopeless = failure.sent() == Sent::No && !failure.is_retryable();
                     if is_in_doubt || is_hopeless || pause >= self.budget.left_to_send() {
@@ -218,6 +215,7 @@ mod tests {
     use super::*;
     use crate::error::CallMetadata;
     use crate::operation::Operation;
+    use crate::retry::RetryPolicy;
     use crate::transport::rate_limit::RateLimits;
 
     const SECOND: Duration = Duration::from_secs(1);
@@ -226,8 +224,7 @@ mod tests {
     async fn sent(arrives_after: Duration, looking_takes: Duration) -> u32 {
         let rank = RateLimits::new(false, &HashMap::new()).next_rank();
         let request = Request {
-            policy: RetryPolicy::default(),
-            is_governed: true,
+            policy: CallPolicy::new(RetryPolicy::default(), true),
             budget: CallBudget::after(120 * SECOND, rank),
             poll_interval: 2 * SECOND,
             late_arrival: 10 * SECOND,

@@ -11,7 +11,7 @@
 //! 8. if bunq refuses the token, tell the source; if that has another, go again from 1, once;
 //! 9. if it has none, or the signature is not valid, ask the source for another installation; if it has one, go again from
 //!    1, once;
-//! 10. after another failure, ask [`retry`], and go again from 1 after the pause that it names;
+//! 10. after another failure, ask the [`CallPolicy`], and go again from 1 after the pause that it names;
 //! 11. return the bytes of the response.
 //!
 //! What must not run twice goes again only if it surely was not sent. The call's budget bounds all of it. The transport
@@ -28,13 +28,13 @@ pub(crate) mod proxy;
 pub(crate) mod rate_limit;
 mod request;
 mod response;
-pub(crate) mod retry;
 pub(crate) mod runtime;
 pub(crate) mod signature;
 pub(crate) mod spans;
 pub(crate) mod trouble;
 
 use std::collections::HashSet;
+use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -52,10 +52,10 @@ use self::health::Health;
 use self::http_config::{CONNECT_TIMEOUT, HttpConfig};
 use self::observer::{Exchange, ExchangeObserver};
 use self::rate_limit::{MAX_UNPROVEN_PAUSE, Permit, Place, RateLimits, Throttled, named_limit};
-use self::retry::{Decision, Failure, RetryPolicy};
 use self::trouble::Trouble;
 use crate::error::{CallMetadata, Error, ErrorKind, Sent};
 use crate::operation::{Auth, Operation};
+use crate::retry::{self, Attempts, CallPolicy, Decision, Policy, RetryPolicy};
 use crate::sync::lock;
 use crate::types::UnknownValue;
 
@@ -160,8 +160,22 @@ impl Transport {
     ) -> Result<VerifiedResponse, Error> {
         runtime::check()?;
         let span = spans::call(operation);
-        let call = Call { transport: self, operation, source, budget, reuse, trouble };
-        let outcome = call.run(request).instrument(span.clone()).await;
+        let mut call = Call {
+            transport: self,
+            operation,
+            request,
+            source,
+            budget,
+            trouble,
+            policy: CallPolicy::new(self.config.retry, self.limits.governs(operation)),
+            made: 0,
+            reuse,
+            has_renewed: false,
+            has_reread: false,
+            last: None,
+        };
+        let outcome = retry::repeat(&mut call).instrument(span.clone()).await;
+        let outcome = outcome.map_err(|(failed, ())| failed.into_error());
         trouble.note(None);
         spans::record(&span, operation, &outcome);
         outcome.map(|(metadata, body)| VerifiedResponse { metadata, body, span })
@@ -177,106 +191,144 @@ pub(crate) struct VerifiedResponse {
     pub(crate) span: Span,
 }
 
-/// One call in progress.
+/// One call in progress, and what its attempts have in common.
 struct Call<'a> {
     transport: &'a Transport,
     operation: &'static Operation,
+    request: Request,
     source: &'a dyn ProvideCredentials,
     budget: CallBudget,
-    reuse: Reuse,
     trouble: &'a Trouble,
+    policy: CallPolicy,
+    /// How many attempts were made.
+    made: u32,
+    reuse: Reuse,
+    has_renewed: bool,
+    has_reread: bool,
+    /// The failure that led to the attempt in progress.
+    last: Option<Error>,
+}
+
+/// How an attempt fails.
+enum Failed {
+    /// No other follows.
+    Finally(Error),
+    /// Another follows at once, with other credentials.
+    Renewed(Error),
+    /// The policy decides.
+    Undecided(Error),
+}
+
+impl Failed {
+    fn into_error(self) -> Error {
+        match self {
+            Self::Finally(error) | Self::Renewed(error) | Self::Undecided(error) => error,
+        }
+    }
+}
+
+impl Policy for Call<'_> {
+    type Failure = Failed;
+    type Stop = ();
+
+    fn after(&mut self, failed: &Failed, _: Instant, chance: f64) -> Decision<()> {
+        match failed {
+            Failed::Finally(_) => Decision::Stop(()),
+            Failed::Renewed(error) => {
+                self.policy.count(error);
+                Decision::RetryAfter(Duration::ZERO)
+            }
+            Failed::Undecided(error) => self.policy.after(error, self.budget.left_to_send(), chance),
+        }
+    }
+}
+
+impl Attempts for Call<'_> {
+    type Done = (CallMetadata, Bytes);
+
+    async fn attempt(&mut self) -> Result<(CallMetadata, Bytes), Failed> {
+        let credentials = self.credentials().await.map_err(Failed::Finally)?;
+        let wait = self.transport.limits.expected_wait(self.operation);
+        if self.last.is_none() && !wait.is_zero() {
+            self.trouble.note(Some(self.no_permit(wait)));
+        }
+        let mut metadata = CallMetadata::new(self.operation, self.made + 1);
+        let prepared = self.prepare(&credentials, &mut metadata).await;
+        // What went wrong before says more than that there is no time to try again.
+        let (prepared, permit) = prepared.map_err(|error| Failed::Finally(self.last.clone().unwrap_or(error)))?;
+        self.trouble.note(self.last.clone());
+        self.made += 1;
+        let span = spans::attempt(self.operation, &self.request, self.made);
+        let exchange = self.exchange(prepared, metadata, &credentials, permit).instrument(span.clone()).await;
+        spans::record(&span, self.operation, &exchange);
+        let error = match exchange {
+            Ok(done) => {
+                self.transport.health.succeeded();
+                return Ok(done);
+            }
+            Err(error) => error,
+        };
+        self.transport.health.failed(&error);
+        // The events that follow are about the call.
+        drop(span);
+        if error.sent() == Sent::Maybe {
+            self.reuse = Reuse::Never;
+        }
+        Err(self.renew(error, &credentials).await)
+    }
+
+    async fn pause(&mut self, failed: &Failed, time: Duration) -> ControlFlow<Result<Self::Done, ()>> {
+        if let Failed::Undecided(error) = failed {
+            let (kind, pause_seconds, attempts) = (error.kind().as_str(), time.as_secs_f64(), i64::from(self.made));
+            tracing::info!(error.type = kind, attempts, pause_seconds, "the call is retried");
+            metrics::retried(self.operation);
+            self.last = Some(error.clone());
+            self.trouble.note(self.last.clone());
+            sleep(time).await;
+        }
+        ControlFlow::Continue(())
+    }
 }
 
 impl Call<'_> {
-    async fn run(&self, request: Request) -> Result<(CallMetadata, Bytes), Error> {
-        let config = &self.transport.config;
-        let mut attempts = 0;
-        // Those that bunq did not refuse for their rate.
-        let mut counted = 0;
-        let mut has_renewed = false;
-        let mut reuse = self.reuse;
-        let mut has_reread = false;
-        let mut last = None;
-        loop {
-            let credentials = self.credentials(last.as_ref(), attempts).await?;
-            let wait = self.transport.limits.expected_wait(self.operation);
-            if last.is_none() && !wait.is_zero() {
-                self.trouble.note(Some(self.no_permit(wait, attempts)));
+    /// Asks the source for other credentials, if the failure is about those that were used.
+    async fn renew(&mut self, error: Error, used: &Credentials) -> Failed {
+        let may_repeat = error.permits_repeating(self.operation);
+        let renewal = if error.refuses_token() {
+            Some(self.renewal(used, &error).await)
+        } else {
+            error.has_invalid_signature().then_some(Renewal::No)
+        };
+        match renewal {
+            Some(Renewal::Renewed) if may_repeat && !self.has_renewed => {
+                self.has_renewed = true;
+                return Failed::Renewed(error);
             }
-            let mut metadata = CallMetadata::new(self.operation, attempts + 1);
-            let (prepared, permit) = match self.prepare(&request, &credentials, &mut metadata, attempts).await {
-                Ok(ready) => ready,
-                // What went wrong before says more than that there is no time to try again.
-                Err(error) => return Err(last.unwrap_or(error)),
-            };
-            self.trouble.note(last.clone());
-            attempts += 1;
-            let span = spans::attempt(self.operation, &request, attempts);
-            let attempt = self.attempt(prepared, metadata, &credentials, permit, reuse).instrument(span.clone()).await;
-            spans::record(&span, self.operation, &attempt);
-            let error = match attempt {
-                Ok(done) => {
-                    self.transport.health.succeeded();
-                    return Ok(done);
-                }
-                Err(error) => error,
-            };
-            self.transport.health.failed(&error);
-            // The events below are about the call.
-            drop(span);
-            counted += u32::from(!error.is_throttling());
-            if error.sent() == Sent::Maybe {
-                reuse = Reuse::Never;
-            }
-            let may_repeat = error.permits_repeating(self.operation);
-            let renewal = if error.refuses_token() {
-                Some(self.renewal(&credentials, &error, has_renewed).await)
-            } else {
-                error.has_invalid_signature().then_some(Renewal::No)
-            };
-            match renewal {
-                Some(Renewal::Renewed) if may_repeat && !has_renewed => {
-                    has_renewed = true;
-                    continue;
-                }
-                Some(Renewal::Forbidden(evidence)) => return Err(error.forbidden(evidence)),
-                Some(renewal @ (Renewal::No | Renewal::After(_))) => {
-                    let is_another = !std::mem::replace(&mut has_reread, true) && self.reread(&credentials).await;
-                    match renewal {
-                        _ if is_another && may_repeat => {
-                            last = Some(error);
-                            continue;
-                        }
-                        Renewal::After(pause) if !is_another => return Err(error.passing_after(pause)),
-                        _ => {}
+            Some(Renewal::Forbidden(evidence)) => return Failed::Finally(error.forbidden(evidence)),
+            Some(renewal @ (Renewal::No | Renewal::After(_))) => {
+                let is_another = !std::mem::replace(&mut self.has_reread, true) && self.reread(used).await;
+                match renewal {
+                    _ if is_another && may_repeat => {
+                        self.last = Some(error.clone());
+                        return Failed::Renewed(error);
                     }
+                    Renewal::After(pause) if !is_another => return Failed::Finally(error.passing_after(pause)),
+                    _ => {}
                 }
-                Some(Renewal::Renewed) | None => {}
             }
-            let failure = Failure::new(&error, counted, self.transport.limits.governs(self.operation));
-            match retry::decide(&failure, &config.retry, self.budget.left_to_send(), fastrand::f64()) {
-                Decision::RetryAfter(pause) if may_repeat => {
-                    let (kind, pause_seconds) = (error.kind().as_str(), pause.as_secs_f64());
-                    let attempts = i64::from(attempts);
-                    tracing::info!(error.type = kind, attempts, pause_seconds, "the call is retried");
-                    metrics::retried(self.operation);
-                    last = Some(error);
-                    self.trouble.note(last.clone());
-                    sleep(pause).await;
-                }
-                _ => return Err(error),
-            }
+            Some(Renewal::Renewed) | None => {}
         }
+        if may_repeat { Failed::Undecided(error) } else { Failed::Finally(error) }
     }
 
-    /// Takes the credentials of an attempt; `last` is the failure of the one before.
-    async fn credentials(&self, last: Option<&Error>, attempts: u32) -> Result<Credentials, Error> {
+    /// Takes the credentials of an attempt.
+    async fn credentials(&self) -> Result<Credentials, Error> {
         let credentials = match timeout_at(self.budget.send_by(), self.source.credentials(self.trouble)).await {
             Ok(credentials) => credentials.map_err(Error::before_sending)?,
             Err(_) => {
                 let problem = "the session was not open in time";
                 let held_up = self.trouble.of_awaited().map(|failure| Error::held_up(problem, failure));
-                return Err(held_up.or(last.cloned()).unwrap_or_else(|| self.too_late(problem, attempts)));
+                return Err(held_up.or(self.last.clone()).unwrap_or_else(|| self.too_late(problem)));
             }
         };
         let fits = match self.operation.auth {
@@ -291,8 +343,8 @@ impl Call<'_> {
     }
 
     /// Whether the source has other credentials after a refusal.
-    async fn renewal(&self, refused: &Credentials, refusal: &Error, is_again: bool) -> Renewal {
-        let renewal = timeout_at(self.budget.send_by(), self.source.refuse(refused, refusal, is_again)).await;
+    async fn renewal(&self, refused: &Credentials, refusal: &Error) -> Renewal {
+        let renewal = timeout_at(self.budget.send_by(), self.source.refuse(refused, refusal, self.has_renewed)).await;
         renewal.unwrap_or(Renewal::After(Duration::ZERO))
     }
 
@@ -304,25 +356,23 @@ impl Call<'_> {
     /// Signs the request and waits for its permit, if there is time to use it.
     async fn prepare(
         &self,
-        request: &Request,
         credentials: &Credentials,
         metadata: &mut CallMetadata,
-        attempts: u32,
     ) -> Result<(Request, Option<Permit>), Error> {
         let Transport { limits, headers, .. } = self.transport;
-        let no_permit = |wait| self.no_permit(wait, attempts);
-        self.check_time(attempts)?;
+        let no_permit = |wait| self.no_permit(wait);
+        self.check_time()?;
         let place = limits.approach(self.operation, self.budget.rank(), self.budget.send_by()).await;
         let place = place.map_err(no_permit)?;
         // Signed before it has its permit, which it so holds for the time of the exchange alone.
-        let request = request::prepare(request, credentials, headers, metadata)?;
+        let request = request::prepare(&self.request, credentials, headers, metadata)?;
         let permit = OptionFuture::from(place.map(Place::permit)).await.transpose().map_err(no_permit)?;
         // The future may not have been polled for a while.
-        self.check_time(attempts)?;
+        self.check_time()?;
         Ok((request, permit))
     }
 
-    fn no_permit(&self, wait: Duration, attempts: u32) -> Error {
+    fn no_permit(&self, wait: Duration) -> Error {
         let problem = if wait.is_zero() {
             // One call goes at a time until bunq accepts one.
             "bunq has refused a call for its rate, and the next one has no response yet, for which this call waits longer".into()
@@ -334,31 +384,30 @@ impl Call<'_> {
         );
         Error::new(ErrorKind::RateLimited, Sent::No, message)
             .with_retry_after(Some(wait))
-            .with_metadata(CallMetadata::new(self.operation, attempts))
+            .with_metadata(CallMetadata::new(self.operation, self.made))
     }
 
-    fn check_time(&self, attempts: u32) -> Result<(), Error> {
+    fn check_time(&self) -> Result<(), Error> {
         if Instant::now() > self.budget.send_by() {
-            return Err(self.too_late("there is no time left to send it", attempts));
+            return Err(self.too_late("there is no time left to send it"));
         }
         Ok(())
     }
 
-    fn too_late(&self, problem: &str, attempts: u32) -> Error {
-        Error::new(ErrorKind::Timeout, Sent::No, problem).with_metadata(CallMetadata::new(self.operation, attempts))
+    fn too_late(&self, problem: &str) -> Error {
+        Error::new(ErrorKind::Timeout, Sent::No, problem).with_metadata(CallMetadata::new(self.operation, self.made))
     }
 
-    async fn attempt(
+    async fn exchange(
         &self,
         mut request: Request,
         mut metadata: CallMetadata,
         credentials: &Credentials,
         permit: Option<Permit>,
-        reuse: Reuse,
     ) -> Result<(CallMetadata, Bytes), Error> {
         let Transport { connections, config, .. } = self.transport;
         *request.timeout_mut() = Some(config.attempt_timeout.min(self.budget.left()));
-        let response = request::send(connections, reuse, request, config.max_response_size, &mut metadata).await;
+        let response = request::send(connections, self.reuse, request, config.max_response_size, &mut metadata).await;
         for text in [&mut metadata.response_id, &mut metadata.warning].into_iter().flatten() {
             *text = credentials.redact(text);
         }

@@ -13,7 +13,7 @@ use syn::visit::{self, Visit};
 use crate::{expand, root};
 
 /// The layers of `src/`, lowest first. What stands in one line may import each other.
-const LAYERS: [&[&str]; 16] = [
+const LAYERS: [&[&str]; 17] = [
     &["sync", "text"],
     &["types"],
     &["files"],
@@ -21,6 +21,7 @@ const LAYERS: [&[&str]; 16] = [
     &["error"],
     &["environment"],
     &["api_key"],
+    &["retry"],
     &["transport"],
     &["wire"],
     &["receipts"],

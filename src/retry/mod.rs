@@ -1,0 +1,150 @@
+//! Attempts that are repeated: whether another follows a failure, after which pause, and the loop over both.
+//!
+//! A [`Policy`] decides, as a pure function of the failure and of what it knows. Each stands beside its table of cases: that of
+//! calls here, the others in the rooms that know what they decide by. [`Backoff`] says how pauses grow, and [`repeat`] makes the
+//! attempts. What waits in rounds that it shares with others has a loop of its own: the poller's waiters, and the program's queue
+//! of sessions.
+
+mod backoff;
+mod call;
+
+use std::ops::ControlFlow;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+pub(crate) use self::backoff::{Backoff, Jitter};
+pub(crate) use self::call::CallPolicy;
+pub use self::call::RetryPolicy;
+use crate::error::Error;
+
+/// What follows a failed attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Decision<S> {
+    /// Another one after this pause.
+    RetryAfter(Duration),
+    /// None, for this reason.
+    Stop(S),
+}
+
+impl Decision<()> {
+    /// What the failure of a call says by itself: whether it passes, and how long bunq asks to wait at least.
+    pub(crate) fn of(error: &Error) -> Self {
+        if error.is_retryable() { Self::RetryAfter(error.retry_after().unwrap_or_default()) } else { Self::Stop(()) }
+    }
+}
+
+/// Decides what follows a failed attempt.
+pub(crate) trait Policy {
+    /// What an attempt fails with.
+    type Failure;
+    /// Why no other attempt follows.
+    type Stop;
+
+    /// Decides on the failure of an attempt that began at this time; `chance` is random from 0 to 1.
+    fn after(&mut self, failure: &Self::Failure, began: Instant, chance: f64) -> Decision<Self::Stop>;
+}
+
+/// Attempts under a policy.
+pub(crate) trait Attempts: Policy {
+    type Done;
+
+    fn attempt(&mut self) -> impl Future<Output = Result<Self::Done, Self::Failure>> + Send;
+
+    /// Lets the time before the next attempt pass. Breaks with a result that came meanwhile, or with a reason to stop.
+    fn pause(
+        &mut self,
+        failure: &Self::Failure,
+        time: Duration,
+    ) -> impl Future<Output = ControlFlow<Result<Self::Done, Self::Stop>>> + Send;
+}
+
+/// Makes attempts until one succeeds, or until the policy or a pause ends them. The error is the last failure, with the reason
+/// why no other attempt followed.
+pub(crate) async fn repeat<A: Attempts>(attempts: &mut A) -> Result<A::Done, (A::Failure, A::Stop)> {
+    loop {
+        let began = Instant::now();
+        let failure = match attempts.attempt().await {
+            Ok(done) => return Ok(done),
+            Err(failure) => failure,
+        };
+        let ended = match attempts.after(&failure, began, fastrand::f64()) {
+            Decision::RetryAfter(time) => attempts.pause(&failure, time).await,
+            Decision::Stop(stop) => ControlFlow::Break(Err(stop)),
+        };
+        if let ControlFlow::Break(result) = ended {
+            return result.map_err(|stop| (failure, stop));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::{ErrorKind, Sent};
+
+    #[test]
+    fn a_failure_says_whether_it_passes_and_when() {
+        test_timeout::start();
+        let (second, failure) = (Duration::from_secs(1), |kind| Error::new(kind, Sent::Responded, ""));
+        for (error, decision) in [
+            (failure(ErrorKind::Server), Decision::RetryAfter(Duration::ZERO)),
+            (failure(ErrorKind::Maintenance).with_retry_after(Some(second)), Decision::RetryAfter(second)),
+            (failure(ErrorKind::Forbidden).passing_after(second), Decision::RetryAfter(second)),
+            (failure(ErrorKind::NotFound).with_retry_after(Some(second)), Decision::Stop(())),
+        ] {
+            assert_eq!(Decision::of(&error), decision, "{error:?}");
+        }
+    }
+
+    type Pause = fn(u32) -> ControlFlow<Result<u32, &'static str>>;
+
+    /// The fourth attempt succeeds.
+    struct Case {
+        allowed: u32,
+        pause: Pause,
+        made: u32,
+        pauses: Vec<u64>,
+    }
+
+    impl Policy for Case {
+        type Failure = u32;
+        type Stop = &'static str;
+
+        fn after(&mut self, failure: &u32, _: Instant, _: f64) -> Decision<&'static str> {
+            let pause = Duration::from_secs((*failure).into());
+            if *failure <= self.allowed { Decision::RetryAfter(pause) } else { Decision::Stop("policy") }
+        }
+    }
+
+    impl Attempts for Case {
+        type Done = u32;
+
+        async fn attempt(&mut self) -> Result<u32, u32> {
+            self.made += 1;
+            if self.made > 3 { Ok(self.made) } else { Err(self.made) }
+        }
+
+        async fn pause(&mut self, failure: &u32, time: Duration) -> ControlFlow<Result<u32, &'static str>> {
+            self.pauses.push(time.as_secs());
+            (self.pause)(*failure)
+        }
+    }
+
+    #[tokio::test]
+    async fn attempts_end_with_a_success_the_policy_or_a_pause() {
+        test_timeout::start();
+        let go_on: Pause = |_| ControlFlow::Continue(());
+        let cases: [(u32, Pause, Result<u32, (u32, &str)>, &[u64]); 4] = [
+            (3, go_on, Ok(4), &[1, 2, 3]),
+            (2, go_on, Err((3, "policy")), &[1, 2]),
+            (3, |failure| ControlFlow::Break(Ok(failure * 10)), Ok(10), &[1]),
+            (3, |_| ControlFlow::Break(Err("pause")), Err((1, "pause")), &[1]),
+        ];
+        for (allowed, pause, expected, pauses) in cases {
+            let mut case = Case { allowed, pause, made: 0, pauses: Vec::new() };
+            assert_eq!(repeat(&mut case).await, expected);
+            assert_eq!(case.pauses, pauses);
+        }
+    }
+}
