@@ -18,7 +18,8 @@ use crate::session::handshake::Device;
 use crate::transport::call_budget::MAX_TIMEOUT;
 use crate::transport::http_config::HttpConfig;
 use crate::transport::observer::ExchangeObserver;
-use crate::transport::rate_limit::RateLimits;
+use crate::transport::rate_limit::store::PermitStore;
+use crate::transport::rate_limit::{Caller, RateLimits};
 use crate::transport::{Transport, TransportConfig};
 use crate::types::{DeviceDescription, PermittedIps, Secret};
 
@@ -34,6 +35,8 @@ struct Limits {
     /// Whether the document's limits apply to operations that are not in `set`.
     documented: bool,
     set: HashMap<&'static str, RateLimit>,
+    /// `None`: no other client shares the limits.
+    permits: Option<Arc<dyn PermitStore>>,
 }
 
 /// Builds a [`Client`]. Settings that contradict each other are refused before anything is sent.
@@ -65,7 +68,7 @@ impl ClientBuilder {
             store: None,
             config: TransportConfig::default(),
             provisions: ProvisionsConfig::default(),
-            limits: Limits { shared: None, documented: true, set: HashMap::new() },
+            limits: Limits { shared: None, documented: true, set: HashMap::new(), permits: None },
         }
     }
 
@@ -97,7 +100,11 @@ impl ClientBuilder {
             base_url: Some(partner.base_url().to_string()),
             config: TransportConfig { observer: None, ..partner.config().clone() },
             provisions,
-            limits: Limits { shared: Some(Arc::clone(partner.limits())), ..own.limits },
+            limits: Limits {
+                shared: Some(Arc::clone(partner.limits())),
+                permits: partner.limits().store().cloned(),
+                ..own.limits
+            },
             ..own
         }
     }
@@ -236,6 +243,17 @@ impl ClientBuilder {
         self
     }
 
+    /// Sets where permits within the rate limits come from, for limits that other clients share: a [`MemoryPermits`](crate::MemoryPermits)
+    /// for those of one process, or a [`PermitStore`] of your own for those of many machines. By default only the client's clones
+    /// and its users' clients share its limits.
+    ///
+    /// An operation [without a limit](Self::without_rate_limits) takes no permit.
+    pub fn permits(mut self, store: impl PermitStore) -> Self {
+        self.limits.shared = None;
+        self.limits.permits = Some(Arc::new(store));
+        self
+    }
+
     /// Sets an observer, which sees each verified exchange: for example a [`ReceiptFile`](crate::ReceiptFile). The
     /// default is none. A user's client does not take over the observer of its partner's.
     pub fn observer(mut self, observer: impl ExchangeObserver) -> Self {
@@ -268,11 +286,13 @@ impl ClientBuilder {
         if !(share > 0.0 && share <= 1.0) {
             return Err(Error::invalid_input("nudge_share", format_args!("{share} is not over 0 and at most 1")));
         }
-        let Limits { shared, documented, set } = self.limits;
+        let Limits { shared, documented, set, permits } = self.limits;
         let set = check_rate_limits(set)?;
-        let limits = shared.unwrap_or_else(|| Arc::new(RateLimits::new(documented, &set)));
-        let transport = Arc::new(Transport::new(&url, limits, config)?);
-        let identity = Identity::new(self.environment, transport.base_url(), &api_key);
+        let limits = shared.unwrap_or_else(|| Arc::new(RateLimits::new(documented, &set).with_store(permits)));
+        let base_url = url.as_str().trim_end_matches('/');
+        let identity = Identity::new(self.environment, base_url, &api_key);
+        let caller = Caller { base_url: base_url.into(), api_key_fingerprint: identity.api_key_fingerprint().into() };
+        let transport = Arc::new(Transport::new(&url, limits, caller, config)?);
         let description = DeviceDescription::try_from(self.device_description)
             .map_err(|error| Error::invalid_input("device_description", error.rule()))?;
         let Self { is_users_key, permitted_ips, .. } = self;

@@ -22,7 +22,8 @@ const MAX_FOREIGN_CHARS: usize = 500;
 /// [`InvalidResponse`](Self::InvalidResponse), [`Signature`](Self::Signature), [`Unauthorized`](Self::Unauthorized),
 /// [`Forbidden`](Self::Forbidden), [`NotFound`](Self::NotFound), [`RateLimited`](Self::RateLimited),
 /// [`Maintenance`](Self::Maintenance), [`Rejected`](Self::Rejected), [`Server`](Self::Server) and
-/// [`Internal`](Self::Internal), and with [`Context`](Self::Context) if a [`ContextStore`](crate::ContextStore) is used.
+/// [`Internal`](Self::Internal), with [`Context`](Self::Context) if a [`ContextStore`](crate::ContextStore) is used, and with
+/// [`Permits`](Self::Permits) if a [`PermitStore`](crate::PermitStore) is used.
 /// The documentation of a method lists only the kinds that it adds.
 ///
 /// For a response, the kind says what its status means. [`Error::is_from_bunq`] says whether bunq itself responded or
@@ -54,6 +55,8 @@ pub enum ErrorKind {
     NotFound,
     /// Too many calls: bunq responded with 429, or the wait for a permit would exceed the time of the call.
     RateLimited,
+    /// The [`PermitStore`](crate::PermitStore) of the rate limits has failed. Nothing was sent.
+    Permits,
     /// 491: bunq is under maintenance.
     Maintenance,
     /// Another 3xx or 4xx: bunq refuses the request.
@@ -93,6 +96,7 @@ impl ErrorKind {
             Self::Forbidden => "Forbidden",
             Self::NotFound => "NotFound",
             Self::RateLimited => "RateLimited",
+            Self::Permits => "Permits",
             Self::Maintenance => "Maintenance",
             Self::Rejected => "Rejected",
             Self::Server => "Server",
@@ -115,6 +119,7 @@ impl ErrorKind {
                 | Self::Timeout
                 | Self::Signature
                 | Self::RateLimited
+                | Self::Permits
                 | Self::Maintenance
                 | Self::Server
         )
@@ -358,6 +363,13 @@ impl Error {
     /// `problem` names the journal and says what to do.
     pub fn storage(problem: impl fmt::Display) -> Self {
         Self::new(ErrorKind::Storage, Sent::No, problem)
+    }
+
+    /// Makes the error of a [`PermitStore`](crate::PermitStore) that you write: it cannot be read or written.
+    ///
+    /// `problem` names the store and what to do. It is shown and logged, so it must hold no secret.
+    pub fn permits(problem: impl fmt::Display) -> Self {
+        Self::new(ErrorKind::Permits, Sent::No, problem)
     }
 
     pub(crate) fn new(kind: ErrorKind, sent: Sent, message: impl fmt::Display) -> Self {

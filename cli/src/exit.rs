@@ -16,7 +16,7 @@ const DOUBT: u8 = 20;
 const INTERRUPTED: u8 = 130;
 
 /// The exit code of each kind of failure, with what it means.
-const KINDS: [(ErrorKind, u8, &str); 20] = [
+const KINDS: [(ErrorKind, u8, &str); 21] = [
     (ErrorKind::InvalidInput, USAGE, "invalid input; nothing was sent"),
     (ErrorKind::Connect, 3, "no connection to bunq"),
     (ErrorKind::Connection, 4, "the connection broke"),
@@ -27,6 +27,7 @@ const KINDS: [(ErrorKind, u8, &str); 20] = [
     (ErrorKind::Forbidden, 22, "bunq does not allow the caller to do this"),
     (ErrorKind::NotFound, 9, "there is no such object"),
     (ErrorKind::RateLimited, 10, "too many calls"),
+    (ErrorKind::Permits, 23, "the store of the rate limits' permits has failed"),
     (ErrorKind::Maintenance, 11, "bunq is under maintenance"),
     (ErrorKind::Rejected, 12, "bunq refuses the request"),
     (ErrorKind::Server, 13, "bunq, or a proxy in front of it, has failed"),

@@ -285,14 +285,14 @@ enum Subject {
 fn subject(error: &Error) -> Subject {
     use ErrorKind::{
         Connect, Connection, Context, CredentialSpent, Duplicate, Forbidden, Internal, InvalidInput, InvalidResponse,
-        Maintenance, NotFound, RateLimited, Rejected, Server, Signature, Storage, Timeout, Unattainable, Unauthorized,
-        WaitTimeout,
+        Maintenance, NotFound, Permits, RateLimited, Rejected, Server, Signature, Storage, Timeout, Unattainable,
+        Unauthorized, WaitTimeout,
     };
     match error.kind() {
         Unauthorized | Forbidden => Subject::Key,
         Rejected if matches!(error.status(), Some(402 | 466)) => Subject::Key,
         InvalidInput | NotFound | Rejected | Unattainable | Duplicate => Subject::Row,
-        Connect | Connection | Timeout | InvalidResponse | Signature | RateLimited | Maintenance | Server
+        Connect | Connection | Timeout | InvalidResponse | Signature | RateLimited | Permits | Maintenance | Server
         | WaitTimeout | CredentialSpent | Context | Storage | Internal => Subject::Other,
     }
 }

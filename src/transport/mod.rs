@@ -51,7 +51,7 @@ use self::credentials::{Credentials, ProvideCredentials, Renewal};
 use self::health::Health;
 use self::http_config::{CONNECT_TIMEOUT, HttpConfig};
 use self::observer::{Exchange, ExchangeObserver};
-use self::rate_limit::{MAX_UNPROVEN_PAUSE, Permit, Place, RateLimits, Throttled, named_limit};
+use self::rate_limit::{Caller, MAX_UNPROVEN_PAUSE, NoPermit, Permit, Place, RateLimits, Throttled, named_limit};
 use self::trouble::Trouble;
 use crate::error::{CallMetadata, Error, ErrorKind, Sent};
 use crate::operation::{Auth, Operation};
@@ -95,10 +95,10 @@ impl Default for TransportConfig {
 #[derive(Debug)]
 pub(crate) struct Transport {
     connections: Connections,
-    base_url: String,
     /// The headers of every request.
     headers: HeaderMap,
     limits: Arc<RateLimits>,
+    caller: Caller,
     config: TransportConfig,
     health: Arc<Health>,
     /// The unknown values that have been reported.
@@ -106,13 +106,17 @@ pub(crate) struct Transport {
 }
 
 impl Transport {
-    pub(crate) fn new(url: &Url, limits: Arc<RateLimits>, config: TransportConfig) -> Result<Self, Error> {
+    pub(crate) fn new(
+        url: &Url,
+        limits: Arc<RateLimits>,
+        caller: Caller,
+        config: TransportConfig,
+    ) -> Result<Self, Error> {
         let headers = request::fixed_headers(&config.http)?;
         let (http, connect_timeout, to) = (config.http.clone(), config.connect_timeout, url.clone());
         let connections = Connections::new(move |reuse| http.client(&to, connect_timeout, reuse))?;
-        let base_url = url.as_str().trim_end_matches('/').to_owned();
         let (health, reported) = (Arc::default(), Mutex::default());
-        Ok(Self { connections, base_url, headers, limits, config, health, reported })
+        Ok(Self { connections, headers, limits, caller, config, health, reported })
     }
 
     /// The HTTP client to build requests with.
@@ -121,7 +125,7 @@ impl Transport {
     }
 
     pub(crate) fn base_url(&self) -> &str {
-        &self.base_url
+        &self.caller.base_url
     }
 
     pub(crate) fn limits(&self) -> &Arc<RateLimits> {
@@ -359,10 +363,15 @@ impl Call<'_> {
         credentials: &Credentials,
         metadata: &mut CallMetadata,
     ) -> Result<(Request, Option<Permit>), Error> {
-        let Transport { limits, headers, .. } = self.transport;
-        let no_permit = |wait| self.no_permit(wait);
+        let Transport { limits, headers, caller, .. } = self.transport;
+        let no_permit = |no_permit| match no_permit {
+            NoPermit::TooLate(wait) => self.no_permit(wait),
+            NoPermit::Failed(error) => {
+                error.before_sending().with_metadata(CallMetadata::new(self.operation, self.made))
+            }
+        };
         self.check_time()?;
-        let place = limits.approach(self.operation, self.budget.rank(), self.budget.send_by()).await;
+        let place = limits.approach(self.operation, self.budget.rank(), self.budget.send_by(), caller).await;
         let place = place.map_err(no_permit)?;
         // Signed before it has its permit, which it so holds for the time of the exchange alone.
         let request = request::prepare(&self.request, credentials, headers, metadata)?;
@@ -411,14 +420,20 @@ impl Call<'_> {
         for text in [&mut metadata.response_id, &mut metadata.warning].into_iter().flatten() {
             *text = credentials.redact(text);
         }
-        let response = response.map_err(|error| error.with_metadata(metadata.clone()))?;
+        let response = match response {
+            Ok(response) => response,
+            Err(error) => {
+                OptionFuture::from(permit.map(Permit::give_up)).await;
+                return Err(error.with_metadata(metadata));
+            }
+        };
 
         if let Some(warning) = &metadata.warning {
             tracing::warn!(warning, "bunq has a warning for the developers of this program");
         }
         if response.status.is_success() {
             // The next call waits neither for the verification nor for the observer.
-            permit.into_iter().for_each(Permit::admit);
+            OptionFuture::from(permit.map(Permit::admit)).await;
             return match response::verify(credentials, &response) {
                 Ok(form) => {
                     if let (Some(observer), Some(form)) = (&config.observer, form)
@@ -442,7 +457,7 @@ impl Call<'_> {
             let throttled = Throttled { retry_after, limit, is_signed };
             let per = self.operation.rate_limit.per;
             retry_after = Some(match permit {
-                Some(permit) => permit.throttle(throttled, fastrand::f64()),
+                Some(permit) => permit.throttle(throttled, fastrand::f64()).await,
                 None => throttled.pause(per, 0, fastrand::f64()),
             });
             let retry_after_seconds = retry_after.map(|pause| pause.as_secs_f64());
@@ -451,7 +466,9 @@ impl Call<'_> {
             tracing::warn!(retry_after_seconds, calls, per_seconds, "bunq refuses the call for its rate");
             metrics::throttled(self.operation);
         } else if error.is_from_bunq() {
-            permit.into_iter().for_each(Permit::admit);
+            OptionFuture::from(permit.map(Permit::admit)).await;
+        } else {
+            OptionFuture::from(permit.map(Permit::give_up)).await;
         }
         Err(error.with_retry_after(retry_after))
     }

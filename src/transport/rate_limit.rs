@@ -11,10 +11,17 @@
 //! Others may use the address too. After a 429 the window is closed for a random time, which grows with each further 429,
 //! and one call goes at a time until bunq accepts one. What a 429 asks for that bunq has not signed is a claim: it is kept
 //! until bunq accepts a call, and for a minute at most.
+//!
+//! If others share a limit, its permits come from a [`PermitStore`]. The queue is the same; who is first asks the store when
+//! the window has room by what is known here. What is known here also gives the estimates, which ask no store.
 
+mod ledger;
+pub(crate) mod memory;
+pub(crate) mod store;
 mod throttled;
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
@@ -22,8 +29,11 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout, timeout_at};
 
+use self::ledger::Ledger;
+use self::store::{Grant, PermitStore, PermitWindow, Settlement, Taken};
 pub(crate) use self::throttled::{MAX_UNPROVEN_PAUSE, Throttled, named_limit};
 use super::metrics;
+use crate::error::Error;
 use crate::operation::{Operation, RateLimit};
 use crate::sync::lock;
 
@@ -37,14 +47,50 @@ const GRACE: Duration = Duration::from_millis(50);
 /// what waits for long does not hold up the others with it.
 const LEAD: Duration = Duration::from_millis(50);
 
+/// A call that has asked the store for longer no longer keeps others from asking: its future may not be polled.
+const LONGEST_ASKING: Duration = Duration::from_secs(1);
+
+/// A call waits at least this long before it asks the store again.
+const SHORTEST_WAIT: Duration = Duration::from_millis(1);
+
+/// How long a call waits for the store to settle its permit.
+const LONGEST_SETTLING: Duration = Duration::from_secs(1);
+
 /// The place of a call among all that share their limits: the lower, the earlier it began.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Rank(u64);
+pub(crate) struct Rank {
+    number: u64,
+    began: Instant,
+}
+
+/// Who makes the calls of a client.
+#[derive(Clone)]
+pub(crate) struct Caller {
+    pub(crate) base_url: Arc<str>,
+    pub(crate) api_key_fingerprint: Arc<str>,
+}
+
+impl fmt::Debug for Caller {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Caller").field("base_url", &self.base_url).finish_non_exhaustive()
+    }
+}
+
+/// Why a call gets no permit.
+#[derive(Debug)]
+pub(crate) enum NoPermit {
+    /// The estimated wait goes past the deadline.
+    TooLate(Duration),
+    /// The store has failed.
+    Failed(Error),
+}
 
 /// The rate limits of all operations, shared by all that call from this address.
 #[derive(Debug)]
 pub(crate) struct RateLimits {
     windows: HashMap<&'static str, Arc<Window>>,
+    /// `None`: nobody else shares the limits.
+    store: Option<Arc<dyn PermitStore>>,
     ranks: AtomicU64,
 }
 
@@ -55,19 +101,29 @@ impl RateLimits {
             let limit = set.get(operation.id).copied().or(documented.then_some(operation.rate_limit));
             limit.map(|limit| (operation.id, Arc::new(Window::new(operation.id, limit))))
         };
-        Self { windows: Operation::ALL.iter().filter_map(window).collect(), ranks: AtomicU64::new(0) }
+        Self { windows: Operation::ALL.iter().filter_map(window).collect(), store: None, ranks: AtomicU64::new(0) }
+    }
+
+    /// The same limits, with their permits from this store.
+    pub(crate) fn with_store(self, store: Option<Arc<dyn PermitStore>>) -> Self {
+        Self { store, ..self }
+    }
+
+    /// The store of the permits, if others share the limits.
+    pub(crate) fn store(&self) -> Option<&Arc<dyn PermitStore>> {
+        self.store.as_ref()
     }
 
     /// The rank of a call that begins now.
     pub(crate) fn next_rank(&self) -> Rank {
-        Rank(self.ranks.fetch_add(1, Ordering::Relaxed))
+        Rank { number: self.ranks.fetch_add(1, Ordering::Relaxed), began: Instant::now() }
     }
 
     /// How long one call of `operation` takes of its limit; zero if it has none.
     pub(crate) fn interval(&self, operation: &Operation) -> Duration {
         let window = self.windows.get(operation.id);
         window.map_or(Duration::ZERO, |window| {
-            window.state().limits.iter().map(|limit| limit.per / limit.calls.max(1)).max().unwrap_or_default()
+            window.state().ledger.limits().map(|limit| limit.per / limit.calls.max(1)).max().unwrap_or_default()
         })
     }
 
@@ -80,9 +136,9 @@ impl RateLimits {
     pub(crate) fn expected_wait(&self, operation: &Operation) -> Duration {
         let Some(window) = self.windows.get(operation.id) else { return Duration::ZERO };
         let (mut state, now) = (window.state(), Instant::now());
-        state.prune(now);
+        state.ledger.prune(now);
         let ahead = state.waiting.len();
-        state.turn(now, ahead).saturating_duration_since(now)
+        state.ledger.turn(now, ahead).saturating_duration_since(now)
     }
 
     /// Waits in the queue for one call of `operation`, if it has a limit, until its permit is so near that the request can
@@ -93,13 +149,23 @@ impl RateLimits {
     /// The estimated wait, if it goes past the deadline.
     pub(crate) async fn approach(
         &self,
-        operation: &Operation,
+        operation: &'static Operation,
         rank: Rank,
         deadline: Instant,
-    ) -> Result<Option<Place>, Duration> {
+        caller: &Caller,
+    ) -> Result<Option<Place>, NoPermit> {
         let Some(window) = self.windows.get(operation.id) else { return Ok(None) };
-        let mut place = window.enter(rank, deadline)?;
-        place.approach().await?;
+        let mut place = window.enter(rank, deadline).map_err(NoPermit::TooLate)?;
+        place.share = self.store.as_ref().map(|store| Share {
+            store: Arc::clone(store),
+            window: PermitWindow {
+                operation,
+                limit: window.limit,
+                base_url: Arc::clone(&caller.base_url),
+                api_key_fingerprint: Arc::clone(&caller.api_key_fingerprint),
+            },
+        });
+        place.approach().await.map_err(NoPermit::TooLate)?;
         Ok(Some(place))
     }
 }
@@ -108,6 +174,7 @@ impl RateLimits {
 #[derive(Debug)]
 struct Window {
     operation: &'static str,
+    limit: RateLimit,
     state: Mutex<WindowState>,
     /// The turns of those that wait come earlier than they were told.
     moved_up: Notify,
@@ -118,64 +185,17 @@ type Ticket = (Rank, u64);
 
 #[derive(Debug)]
 struct WindowState {
-    /// All of them hold: the one that was set or documented, and the one that bunq named last with its signature.
-    limits: Vec<RateLimit>,
-    in_flight: usize,
-    /// When the calls that still count got their responses, oldest first.
-    responded: VecDeque<Instant>,
-    /// bunq has refused a call: no call is sent before this.
-    closed_until: Option<Instant>,
-    claim: Option<Claim>,
-    /// How many calls bunq has refused since it accepted the last.
-    refusals: u32,
+    ledger: Ledger,
     /// The calls that wait, first to last, and when the turn of each comes.
     waiting: BTreeMap<Ticket, Instant>,
     tickets: u64,
-}
-
-/// What refusals ask for that bunq has not signed, until it admits a call.
-#[derive(Debug, Clone, Copy)]
-struct Claim {
-    closed_until: Instant,
-    limit: Option<RateLimit>,
-    /// When it is forgotten in any case.
-    ends: Instant,
+    /// The call that asks the store, and since when.
+    asking: Option<(Ticket, Instant)>,
+    /// Others have taken permits that were free by what is known here, so the calls here ask in their order.
+    is_contended: bool,
 }
 
 impl WindowState {
-    /// The longest period of the limits without the claim.
-    fn longest(&self) -> Duration {
-        self.limits.iter().map(|limit| limit.per).max().unwrap_or_default()
-    }
-
-    fn prune(&mut self, now: Instant) {
-        let claimed = self.claim.and_then(|claim| claim.limit);
-        let longest = self.longest().max(claimed.map_or(Duration::ZERO, |limit| limit.per));
-        while self.responded.front().is_some_and(|responded| *responded + longest <= now) {
-            self.responded.pop_front();
-        }
-        self.closed_until = self.closed_until.filter(|until| *until > now);
-        self.claim = self.claim.filter(|claim| claim.ends > now);
-    }
-
-    /// When a call can go that has `ahead` others before it; not after `now` if it is at once.
-    fn turn(&self, now: Instant, ahead: usize) -> Instant {
-        let open = self.closed_until.max(self.claim.map(|claim| claim.closed_until)).unwrap_or(now);
-        let under = |limit: &RateLimit| {
-            let (calls, per) = (limit.calls.max(1) as usize, limit.per);
-            // When each permit is free again. Of those in flight that is at least a window from now.
-            let counted = self.responded.iter().map(|responded| *responded + per).filter(|free| *free > now);
-            let mut free: Vec<Instant> = counted.chain(std::iter::repeat_n(now + per, self.in_flight)).collect();
-            free.sort_unstable();
-            let rounds = u32::try_from(ahead / calls).unwrap_or(u32::MAX);
-            let last_to_go = (free.len() + ahead % calls).checked_sub(calls);
-            let permit = last_to_go.and_then(|index| free.get(index)).copied().unwrap_or(now).max(open);
-            permit.checked_add(per.saturating_mul(rounds)).unwrap_or(permit)
-        };
-        let claimed = self.claim.and_then(|claim| Some(under(&claim.limit?).min(claim.ends)));
-        self.limits.iter().map(under).chain(claimed).max().unwrap_or(open)
-    }
-
     /// How many calls go before the one with this ticket. Those whose turn has come and who were not polled are passed
     /// over.
     fn ahead_of(&self, ticket: Ticket, now: Instant) -> usize {
@@ -191,29 +211,38 @@ impl WindowState {
 
     /// When the turn of a call comes, as far as is known now, and how many go before it.
     fn look(&mut self, ticket: Ticket, now: Instant) -> (Instant, usize) {
-        self.prune(now);
+        self.ledger.prune(now);
         let ahead = self.ahead_of(ticket, now);
-        let turn = self.turn(now, ahead);
+        let turn = self.ledger.turn(now, ahead);
         self.waiting.insert(ticket, turn);
         (turn, ahead)
     }
 
-    /// Takes a permit, if the turn of the call has come.
-    fn take(&mut self, ticket: Ticket, now: Instant) -> Take {
+    /// Takes a permit, if the turn of the call has come; or lets it ask for one, if permits come from a store.
+    fn take(&mut self, ticket: Ticket, now: Instant, is_shared: bool) -> Take {
         let (turn, ahead) = self.look(ticket, now);
         if turn > now {
             return Take::At(turn);
         }
-        // After a refusal one call goes at a time, the first of the queue.
-        if self.refusals > 0 && self.in_flight > 0 {
+        if self.ledger.awaits_a_response() {
             return Take::AfterAResponse;
         }
-        if self.refusals > 0 && ahead > 0 {
+        // After a refusal the first of the queue goes.
+        if (self.ledger.is_refused() || self.is_contended) && ahead > 0 {
             return Take::At(now + GRACE);
         }
-        self.waiting.remove(&ticket);
-        self.in_flight += 1;
-        Take::Taken
+        if !is_shared {
+            self.waiting.remove(&ticket);
+            self.ledger.begin();
+            return Take::Taken;
+        }
+        match self.asking {
+            Some((_, since)) if since + LONGEST_ASKING > now => Take::AfterAnAnswer(since + LONGEST_ASKING),
+            _ => {
+                self.asking = Some((ticket, now));
+                Take::Ask
+            }
+        }
     }
 
     /// Takes a call out of the queue, if it still waits; says whether the turns of others come earlier.
@@ -225,25 +254,26 @@ impl WindowState {
 /// What becomes of a call that wants its permit.
 enum Take {
     Taken,
+    /// The store is to be asked.
+    Ask,
     /// Not before this.
     At(Instant),
     /// When the call in flight has its response, whenever that is.
     AfterAResponse,
+    /// When the store has answered another call, or at this time.
+    AfterAnAnswer(Instant),
 }
 
 impl Window {
     fn new(operation: &'static str, limit: RateLimit) -> Self {
         let state = WindowState {
-            limits: vec![limit],
-            in_flight: 0,
-            responded: VecDeque::new(),
-            closed_until: None,
-            claim: None,
-            refusals: 0,
+            ledger: Ledger::new(limit),
             waiting: BTreeMap::new(),
             tickets: 0,
+            asking: None,
+            is_contended: false,
         };
-        Self { operation, state: Mutex::new(state), moved_up: Notify::new() }
+        Self { operation, limit, state: Mutex::new(state), moved_up: Notify::new() }
     }
 
     fn state(&self) -> MutexGuard<'_, WindowState> {
@@ -253,7 +283,7 @@ impl Window {
     fn enter(self: &Arc<Self>, rank: Rank, deadline: Instant) -> Result<Place, Duration> {
         let start = Instant::now();
         let (ticket, turn) = self.state().enter(rank, start);
-        let place = Place { window: Arc::clone(self), start, deadline, ticket, is_waiting: false };
+        let place = Place { window: Arc::clone(self), share: None, start, deadline, ticket, is_waiting: false };
         let wait = turn.saturating_duration_since(start);
         if turn > deadline {
             return Err(wait);
@@ -266,12 +296,31 @@ impl Window {
         }
         Ok(place)
     }
+
+    /// A call with a permit is over.
+    fn settle(&self, settlement: &Settlement) {
+        let mut state = self.state();
+        let was_refused = state.ledger.is_refused();
+        state.ledger.settle(settlement, Instant::now());
+        drop(state);
+        if was_refused {
+            self.moved_up.notify_waiters();
+        }
+    }
+}
+
+/// A window that others share.
+#[derive(Debug, Clone)]
+struct Share {
+    store: Arc<dyn PermitStore>,
+    window: PermitWindow,
 }
 
 /// The place of a call in the queue, until it is dropped.
 #[derive(Debug)]
 pub(crate) struct Place {
     window: Arc<Window>,
+    share: Option<Share>,
     start: Instant,
     deadline: Instant,
     ticket: Ticket,
@@ -301,20 +350,25 @@ impl Place {
     ///
     /// # Errors
     ///
-    /// The estimated wait, if it goes past the deadline.
-    pub(crate) async fn permit(mut self) -> Result<Permit, Duration> {
+    /// The estimated wait, if it goes past the deadline; or the failure of the store.
+    pub(crate) async fn permit(mut self) -> Result<Permit, NoPermit> {
         let window = Arc::clone(&self.window);
         loop {
             // Created before the state is read, so that nothing in between is missed.
             let moved_up = window.moved_up.notified();
             let now = Instant::now();
-            let taken = window.state().take(self.ticket, now);
+            let taken = window.state().take(self.ticket, now, self.share.is_some());
             match taken {
-                Take::Taken => {
-                    metrics::permitted(window.operation, now.saturating_duration_since(self.start));
-                    return Ok(Permit { window: Arc::clone(&window), outcome: None });
+                Take::Taken => return Ok(self.permitted(None)),
+                Take::Ask => {
+                    self.wait();
+                    if let Some(granted) = self.ask().await? {
+                        return Ok(self.permitted(Some(granted)));
+                    }
                 }
-                Take::At(turn) if turn > self.deadline => return Err(turn.saturating_duration_since(now)),
+                Take::At(turn) if turn > self.deadline => {
+                    return Err(NoPermit::TooLate(turn.saturating_duration_since(now)));
+                }
                 // Either way the turn is looked at again.
                 Take::At(turn) => {
                     self.wait();
@@ -323,16 +377,80 @@ impl Place {
                 Take::AfterAResponse => {
                     self.wait();
                     if timeout_at(self.deadline, moved_up).await.is_err() {
-                        return Err(Duration::ZERO);
+                        return Err(NoPermit::TooLate(Duration::ZERO));
                     }
+                }
+                Take::AfterAnAnswer(_) if now >= self.deadline => return Err(self.unanswered()),
+                Take::AfterAnAnswer(until) => {
+                    self.wait();
+                    drop(timeout_at(until.min(self.deadline), moved_up).await);
                 }
             }
         }
     }
 
+    fn unanswered(&self) -> NoPermit {
+        let store = self.share.as_ref().map_or_else(String::new, |share| format!("{:?}", share.store));
+        NoPermit::Failed(Error::permits(format_args!(
+            "{store} has not answered by the time that the call had to be sent"
+        )))
+    }
+
+    fn permitted(&self, granted: Option<(Share, u128)>) -> Permit {
+        metrics::permitted(self.window.operation, self.start.elapsed());
+        Permit { window: Arc::clone(&self.window), granted, is_settled: false }
+    }
+
+    /// Asks the store for a permit; `None` if it has none yet, or if the permit is of no use any more.
+    async fn ask(&self) -> Result<Option<(Share, u128)>, NoPermit> {
+        let Some(share) = &self.share else { return Ok(None) };
+        let asking = Asking(self);
+        let start = Instant::now();
+        let answer = timeout_at(self.deadline, share.store.take(&share.window, self.ticket.0.began.elapsed())).await;
+        let taken = answer.map_err(|_| self.unanswered())?.map_err(NoPermit::Failed)?;
+        let now = Instant::now();
+        let granted = match taken {
+            Taken::NotBefore(pause) => {
+                let mut state = self.window.state();
+                state.ledger.close_until(now.checked_add(pause.max(SHORTEST_WAIT)).unwrap_or(now));
+                state.is_contended = true;
+                None
+            }
+            // The future may not have been polled for a while, or the machine may have stood still.
+            Taken::Granted(Grant { id, send_within: Some(time) }) if now.duration_since(start) > time => {
+                share.store.abandon(&share.window, id);
+                None
+            }
+            Taken::Granted(Grant { id, .. }) => {
+                let mut state = self.window.state();
+                state.waiting.remove(&self.ticket);
+                state.is_contended &= !state.waiting.is_empty();
+                state.ledger.begin();
+                Some((share.clone(), id))
+            }
+        };
+        drop(asking);
+        Ok(granted)
+    }
+
     fn wait(&mut self) {
         if !std::mem::replace(&mut self.is_waiting, true) {
             metrics::waiting(self.window.operation, 1);
+        }
+    }
+}
+
+/// A call that asks the store, until it has its answer or is dropped.
+struct Asking<'a>(&'a Place);
+
+impl Drop for Asking<'_> {
+    fn drop(&mut self) {
+        let mut state = self.0.window.state();
+        state.asking = state.asking.filter(|(ticket, _)| *ticket != self.0.ticket);
+        let others_wait = !state.waiting.is_empty();
+        drop(state);
+        if others_wait {
+            self.0.window.moved_up.notify_waiters();
         }
     }
 }
@@ -349,80 +467,58 @@ impl Drop for Place {
     }
 }
 
-/// The permission to send one call. It is given back when the response is there.
+/// The permission to send one call. It is settled when the call is over; dropped before, it counts as one of which nobody
+/// knows what came.
 #[derive(Debug)]
 pub(crate) struct Permit {
     window: Arc<Window>,
-    outcome: Option<Admission>,
-}
-
-/// Whether bunq has admitted a call within its limit.
-#[derive(Debug, Clone, Copy)]
-enum Admission {
-    Admitted,
-    /// For how long no call is sent, and for how long none would be if the refusal asked for nothing.
-    Refused {
-        throttled: Throttled,
-        pause: Duration,
-        blind_pause: Duration,
-    },
+    /// The permit of the store.
+    granted: Option<(Share, u128)>,
+    is_settled: bool,
 }
 
 impl Permit {
     /// bunq has admitted the call, whatever it makes of it.
-    pub(crate) fn admit(mut self) {
-        self.outcome = Some(Admission::Admitted);
+    pub(crate) async fn admit(self) {
+        self.settle(Settlement::Admitted).await;
+    }
+
+    /// There is no complete response, or it is not bunq's.
+    pub(crate) async fn give_up(self) {
+        self.settle(Settlement::Unknown).await;
     }
 
     /// bunq has refused the call with 429. The limit that it names holds from now on, if it is signed.
     ///
     /// Returns how long no further call is sent.
-    pub(crate) fn throttle(mut self, throttled: Throttled, jitter: f64) -> Duration {
-        let state = self.window.state();
-        let [pause, blind_pause] =
-            [throttled, Throttled::default()].map(|throttled| throttled.pause(state.longest(), state.refusals, jitter));
-        drop(state);
-        self.outcome = Some(Admission::Refused { throttled, pause, blind_pause });
+    pub(crate) async fn throttle(self, throttled: Throttled, jitter: f64) -> Duration {
+        let (refusal, pause) = self.window.state().ledger.refusal(throttled, jitter);
+        self.settle(Settlement::Refused(refusal)).await;
         pause
+    }
+
+    async fn settle(mut self, settlement: Settlement) {
+        self.window.settle(&settlement);
+        self.is_settled = true;
+        let Some((Share { store, window }, id)) = self.granted.take() else { return };
+        let settled = timeout(LONGEST_SETTLING, store.settle(&window, id, settlement)).await;
+        let problem = match settled {
+            Ok(Ok(())) => return,
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => format!("{store:?} has not answered in {LONGEST_SETTLING:?}"),
+        };
+        let operation = window.operation.id;
+        tracing::warn!(operation, problem, "the permit of a call is not settled: its lease ends it");
     }
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        let now = Instant::now();
-        let mut state = self.window.state();
-        let was_refused = state.refusals > 0;
-        state.in_flight = state.in_flight.saturating_sub(1);
-        state.responded.push_back(now);
-        match self.outcome {
-            Some(Admission::Refused { throttled, pause, blind_pause }) => {
-                state.refusals = state.refusals.saturating_add(1);
-                let until = now.checked_add(pause).unwrap_or(now);
-                if throttled.is_signed {
-                    state.closed_until = state.closed_until.max(Some(until));
-                    if let Some(limit) = throttled.limit {
-                        // The limit that was named last holds beside the one that was set.
-                        state.limits.truncate(1);
-                        state.limits.push(limit);
-                    }
-                } else {
-                    // The pause that would be made anyway is no claim.
-                    state.closed_until = state.closed_until.max(Some(until.min(now + blind_pause)));
-                    let earlier = state.claim;
-                    state.claim = Some(Claim {
-                        closed_until: earlier.map_or(until, |claim| claim.closed_until.max(until)),
-                        limit: throttled.limit.or(earlier.and_then(|claim| claim.limit)),
-                        ends: now + MAX_UNPROVEN_PAUSE,
-                    });
-                }
-            }
-            Some(Admission::Admitted) => (state.refusals, state.claim) = (0, None),
-            // It may not have arrived.
-            None => {}
+        if !self.is_settled {
+            self.window.settle(&Settlement::Unknown);
         }
-        drop(state);
-        if was_refused {
-            self.window.moved_up.notify_waiters();
+        if let Some((Share { store, window }, id)) = &self.granted {
+            store.abandon(window, *id);
         }
     }
 }

@@ -9,6 +9,18 @@ fn window(calls: u32, ms: u32) -> Arc<Window> {
     Arc::new(Window::new("update_provision", RateLimit { calls, per: ms * MS }))
 }
 
+fn rank(number: u64) -> Rank {
+    // The numbers of a test differ, or are of one call.
+    Rank { number, began: Instant::now() }
+}
+
+fn wait_of(no_permit: NoPermit) -> Duration {
+    match no_permit {
+        NoPermit::TooLate(wait) => wait,
+        NoPermit::Failed(error) => panic!("{error}"),
+    }
+}
+
 fn soon() -> Instant {
     Instant::now() + Duration::from_secs(3600)
 }
@@ -21,8 +33,8 @@ fn signed(retry_after: Option<Duration>, limit: Option<RateLimit>) -> Throttled 
 impl Window {
     /// Waits for a permit for a call that begins now.
     async fn next(self: &Arc<Self>, deadline: Instant) -> Result<Permit, Duration> {
-        let rank = Rank(1_000_000 + self.state().tickets);
-        self.enter(rank, deadline)?.permit().await
+        let rank = rank(1_000_000 + self.state().tickets);
+        self.enter(rank, deadline)?.permit().await.map_err(wait_of)
     }
 }
 
@@ -183,8 +195,8 @@ async fn a_call_is_told_that_its_turn_is_near() {
     let window = window(1, 1000);
     drop(window.next(soon()).await.unwrap());
     let start = Instant::now();
-    let first = window.enter(Rank(0), soon()).unwrap();
-    let mut second = window.enter(Rank(1), soon()).unwrap();
+    let first = window.enter(rank(0), soon()).unwrap();
+    let mut second = window.enter(rank(1), soon()).unwrap();
     let leaves = async {
         tokio::time::sleep(100 * MS).await;
         drop(first);
@@ -193,7 +205,7 @@ async fn a_call_is_told_that_its_turn_is_near() {
     assert_eq!(Instant::now() - start, 1000 * MS - LEAD);
     drop(second.permit().await.unwrap());
     assert_eq!(Instant::now() - start, 1000 * MS);
-    let mut late = window.enter(Rank(2), soon()).unwrap();
+    let mut late = window.enter(rank(2), soon()).unwrap();
     late.deadline = Instant::now() + 500 * MS;
     assert_eq!(late.approach().await, Err(1000 * MS));
 }
@@ -203,7 +215,7 @@ async fn a_pause_of_bunqs_is_kept() {
     test_timeout::start();
     let window = window(3, 1000);
     let permit = window.next(soon()).await.unwrap();
-    assert_eq!(permit.throttle(signed(Some(7000 * MS), None), 0.0), 7000 * MS);
+    assert_eq!(permit.throttle(signed(Some(7000 * MS), None), 0.0).await, 7000 * MS);
     let start = Instant::now();
     drop(window.next(soon()).await.unwrap());
     assert_eq!(Instant::now() - start, 7000 * MS);
@@ -218,7 +230,7 @@ async fn a_limit_that_bunq_names_is_kept_beside_the_configured_one() {
         let permit = window.next(soon()).await.unwrap();
         let limit = RateLimit { calls: throttled.0, per: throttled.1 * MS };
         let throttled = signed(Some(limit.per), Some(limit));
-        assert_eq!(permit.throttle(throttled, 0.0), limit.per);
+        assert_eq!(permit.throttle(throttled, 0.0).await, limit.per);
         let mut times = Vec::new();
         let mut start = None;
         for _ in 0..4 {
@@ -235,12 +247,12 @@ async fn goes_after(throttled: Throttled) -> [u128; 3] {
     let window = window(10, 1000);
     let permit = window.next(soon()).await.unwrap();
     let start = Instant::now();
-    permit.throttle(throttled, 0.0);
+    permit.throttle(throttled, 0.0).await;
     let mut times = [0; 3];
     for time in &mut times {
         let permit = window.next(soon()).await.unwrap();
         *time = (Instant::now() - start).as_millis();
-        permit.admit();
+        permit.admit().await;
     }
     times
 }
@@ -276,7 +288,7 @@ async fn what_is_not_signed_ends_by_itself() {
     let start = Instant::now();
     let permit = window.next(soon()).await.unwrap();
     let lost = window.next(soon()).await.unwrap();
-    permit.throttle(Throttled { retry_after: None, limit, is_signed: false }, 0.0);
+    permit.throttle(Throttled { retry_after: None, limit, is_signed: false }, 0.0).await;
     tokio::time::sleep(30_000 * MS).await;
     drop(lost);
     drop(window.next(soon()).await.unwrap());
@@ -293,10 +305,10 @@ async fn a_call_in_flight_that_is_admitted_ends_what_is_not_signed() {
         let window = window(10, 1000);
         let start = Instant::now();
         let [refused, in_flight] = [window.next(soon()).await.unwrap(), window.next(soon()).await.unwrap()];
-        refused.throttle(Throttled { retry_after: Some(3_600_000 * MS), limit, is_signed }, 0.0);
+        refused.throttle(Throttled { retry_after: Some(3_600_000 * MS), limit, is_signed }, 0.0).await;
         let waiting = waits(&window, start);
         tokio::task::yield_now().await;
-        in_flight.admit();
+        in_flight.admit().await;
         assert_eq!(waiting.await.unwrap(), expected, "{is_signed}");
     }
 }
@@ -307,12 +319,12 @@ async fn what_is_signed_outlasts_what_is_not() {
     test_timeout::start();
     let window = window(10, 1000);
     let limit = |calls| Some(RateLimit { calls, per: 5000 * MS });
-    window.next(soon()).await.unwrap().throttle(signed(None, limit(1)), 0.0);
+    window.next(soon()).await.unwrap().throttle(signed(None, limit(1)), 0.0).await;
     let permit = window.next(soon()).await.unwrap();
-    permit.throttle(Throttled { retry_after: None, limit: limit(1000), is_signed: false }, 0.0);
+    permit.throttle(Throttled { retry_after: None, limit: limit(1000), is_signed: false }, 0.0).await;
     let start = Instant::now();
-    window.next(soon()).await.unwrap().admit();
-    window.next(soon()).await.unwrap().admit();
+    window.next(soon()).await.unwrap().admit().await;
+    window.next(soon()).await.unwrap().admit().await;
     assert_eq!(Instant::now() - start, 10_000 * MS);
 }
 
@@ -357,7 +369,7 @@ async fn a_retry_keeps_its_rank() {
     test_timeout::start();
     let window = window(1, 1000);
     let start = Instant::now();
-    let rank = Rank(0);
+    let rank = rank(0);
     drop(window.enter(rank, soon()).unwrap().permit().await.unwrap());
     let later: Vec<_> = (0..3).map(|_| waits(&window, start)).collect();
     tokio::task::yield_now().await;
@@ -422,7 +434,7 @@ async fn a_narrower_limit_holds_for_the_calls_that_were_made() {
     }
     let permit = window.next(soon()).await.unwrap();
     let limit = Some(RateLimit { calls: 1, per: 1000 * MS });
-    permit.throttle(signed(Some(Duration::ZERO), limit), 0.0);
+    permit.throttle(signed(Some(Duration::ZERO), limit), 0.0).await;
     drop(window.next(soon()).await.unwrap());
     assert_eq!(Instant::now() - start, 1300 * MS);
 }
@@ -446,14 +458,14 @@ async fn after_a_refusal_one_call_goes_at_a_time() {
     test_timeout::start();
     let window = window(3, 1000);
     let permit = window.next(soon()).await.unwrap();
-    permit.throttle(signed(Some(5000 * MS), None), 0.0);
+    permit.throttle(signed(Some(5000 * MS), None), 0.0).await;
     let start = Instant::now();
     let first = window.next(soon()).await.unwrap();
     assert_eq!(Instant::now() - start, 5000 * MS);
     let others: Vec<_> = (0..2).map(|_| waits(&window, start)).collect();
     tokio::time::sleep(100 * MS).await;
     // It is admitted.
-    first.admit();
+    first.admit().await;
     for other in others {
         assert_eq!(other.await.unwrap(), 5100);
     }
@@ -465,16 +477,16 @@ async fn a_call_in_flight_after_a_refusal_is_no_reason_to_give_up() {
     test_timeout::start();
     let window = window(1000, 3_600_000);
     let permit = window.next(soon()).await.unwrap();
-    permit.throttle(signed(Some(Duration::ZERO), None), 0.0);
+    permit.throttle(signed(Some(Duration::ZERO), None), 0.0).await;
     let start = Instant::now();
     let in_flight = window.next(soon()).await.unwrap();
     let waiting = waits(&window, start);
     tokio::time::sleep(100 * MS).await;
-    in_flight.admit();
+    in_flight.admit().await;
     assert_eq!(waiting.await.unwrap(), 100);
     // The deadline holds nevertheless.
     let permit = window.next(soon()).await.unwrap();
-    permit.throttle(signed(Some(Duration::ZERO), None), 0.0);
+    permit.throttle(signed(Some(Duration::ZERO), None), 0.0).await;
     let _in_flight = window.next(soon()).await.unwrap();
     assert!(window.next(Instant::now() + 500 * MS).await.is_err());
     assert_eq!(Instant::now() - start, 600 * MS);
@@ -485,16 +497,16 @@ async fn a_call_in_flight_after_a_refusal_is_no_reason_to_give_up() {
 async fn after_a_refusal_the_first_of_the_queue_goes() {
     test_timeout::start();
     let window = window(5, 1000);
-    let rank = Rank(0);
+    let rank = rank(0);
     let refused = window.enter(rank, soon()).unwrap().permit().await.unwrap();
-    refused.throttle(signed(Some(100 * MS), None), 0.0);
+    refused.throttle(signed(Some(100 * MS), None), 0.0).await;
     let start = Instant::now();
     let younger = waits(&window, start);
     tokio::task::yield_now().await;
     let again = window.enter(rank, soon()).unwrap().permit().await.unwrap();
     assert!(!younger.is_finished());
     tokio::time::sleep(50 * MS).await;
-    again.admit();
+    again.admit().await;
     assert_eq!(younger.await.unwrap(), 150);
 }
 
@@ -504,15 +516,15 @@ async fn refusals_are_counted_until_a_call_is_accepted() {
     let window = window(9, 1);
     for expected in [1, 2, 3] {
         let permit = window.next(soon()).await.unwrap();
-        permit.throttle(Throttled::default(), 0.5);
-        assert_eq!(window.state().refusals, expected);
+        permit.throttle(Throttled::default(), 0.5).await;
+        assert_eq!(window.state().ledger.refusals(), expected);
     }
     // Nobody knows what became of a call without a response.
     drop(window.next(soon()).await.unwrap());
-    assert_eq!(window.state().refusals, 3);
+    assert_eq!(window.state().ledger.refusals(), 3);
     let permit = window.next(soon()).await.unwrap();
-    permit.admit();
-    assert_eq!(window.state().refusals, 0);
+    permit.admit().await;
+    assert_eq!(window.state().ledger.refusals(), 0);
 }
 
 #[test]

@@ -1,0 +1,158 @@
+//! What is known of one window: the calls that count in it, and what bunq has said about it.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::store::{Claim, Refusal, Settlement};
+use super::throttled::{MAX_UNPROVEN_PAUSE, Throttled};
+use crate::operation::RateLimit;
+
+#[derive(Debug)]
+pub(super) struct Ledger {
+    /// All of them hold, and so does the one that bunq named last with its signature.
+    limits: Vec<RateLimit>,
+    named: Option<RateLimit>,
+    in_flight: usize,
+    /// When the calls that still count got their responses, oldest first.
+    responded: VecDeque<Instant>,
+    /// No call is sent before this: bunq has refused one, or others have all permits until then.
+    closed_until: Option<Instant>,
+    /// What refusals ask for that bunq has not signed, until it admits a call.
+    claim: Option<TimedClaim>,
+    /// How many calls bunq has refused since it accepted the last.
+    refusals: u32,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct TimedClaim {
+    closed_until: Instant,
+    limit: Option<RateLimit>,
+    /// When it is forgotten in any case.
+    ends: Instant,
+}
+
+impl Ledger {
+    pub(super) fn new(limit: RateLimit) -> Self {
+        Self {
+            limits: vec![limit],
+            named: None,
+            in_flight: 0,
+            responded: VecDeque::new(),
+            closed_until: None,
+            claim: None,
+            refusals: 0,
+        }
+    }
+
+    /// Keeps this limit too.
+    pub(super) fn add_limit(&mut self, limit: RateLimit) {
+        if !self.limits.contains(&limit) {
+            self.limits.push(limit);
+        }
+    }
+
+    /// The limits without the claim.
+    pub(super) fn limits(&self) -> impl Iterator<Item = &RateLimit> {
+        self.limits.iter().chain(&self.named)
+    }
+
+    /// The longest period of the limits without the claim.
+    fn longest(&self) -> Duration {
+        self.limits().map(|limit| limit.per).max().unwrap_or_default()
+    }
+
+    pub(super) fn prune(&mut self, now: Instant) {
+        let claimed = self.claim.and_then(|claim| claim.limit);
+        let longest = self.longest().max(claimed.map_or(Duration::ZERO, |limit| limit.per));
+        while self.responded.front().is_some_and(|responded| *responded + longest <= now) {
+            self.responded.pop_front();
+        }
+        self.closed_until = self.closed_until.filter(|until| *until > now);
+        self.claim = self.claim.filter(|claim| claim.ends > now);
+    }
+
+    /// When a call can go that has `ahead` others before it; not after `now` if it is at once.
+    pub(super) fn turn(&self, now: Instant, ahead: usize) -> Instant {
+        let open = self.closed_until.max(self.claim.map(|claim| claim.closed_until)).unwrap_or(now);
+        let under = |limit: &RateLimit| {
+            let (calls, per) = (limit.calls.max(1) as usize, limit.per);
+            // When each permit is free again. Of those in flight that is at least a window from now.
+            let counted = self.responded.iter().map(|responded| *responded + per).filter(|free| *free > now);
+            let mut free: Vec<Instant> = counted.chain(std::iter::repeat_n(now + per, self.in_flight)).collect();
+            free.sort_unstable();
+            let rounds = u32::try_from(ahead / calls).unwrap_or(u32::MAX);
+            let last_to_go = (free.len() + ahead % calls).checked_sub(calls);
+            let permit = last_to_go.and_then(|index| free.get(index)).copied().unwrap_or(now).max(open);
+            permit.checked_add(per.saturating_mul(rounds)).unwrap_or(permit)
+        };
+        let claimed = self.claim.and_then(|claim| Some(under(&claim.limit?).min(claim.ends)));
+        self.limits().map(under).chain(claimed).max().unwrap_or(open)
+    }
+
+    /// Whether bunq has refused a call, and accepted none since.
+    pub(super) fn is_refused(&self) -> bool {
+        self.refusals > 0
+    }
+
+    /// Whether a call waits until another has its response, whenever that is: after a refusal one call goes at a time.
+    pub(super) fn awaits_a_response(&self) -> bool {
+        self.is_refused() && self.in_flight > 0
+    }
+
+    /// No call is sent before this.
+    pub(super) fn close_until(&mut self, until: Instant) {
+        self.closed_until = self.closed_until.max(Some(until));
+    }
+
+    /// A call has its permit.
+    pub(super) fn begin(&mut self) {
+        self.in_flight += 1;
+    }
+
+    /// What a 429 means for the window, and how long no further call is sent. `jitter` is random from 0 to 1.
+    pub(super) fn refusal(&self, throttled: Throttled, jitter: f64) -> (Refusal, Duration) {
+        let pause = |throttled: Throttled| throttled.pause(self.longest(), self.refusals, jitter);
+        let (asked, limit) = (pause(throttled), throttled.limit);
+        let refusal = if throttled.is_signed {
+            Refusal { pause: asked, limit, claim: None }
+        } else {
+            // The pause that would be made anyway is no claim.
+            let blind = pause(Throttled::default());
+            Refusal { pause: asked.min(blind), limit: None, claim: Some(Claim { pause: asked, limit }) }
+        };
+        (refusal, asked)
+    }
+
+    /// A call with a permit is over.
+    pub(super) fn settle(&mut self, settlement: &Settlement, now: Instant) {
+        self.in_flight = self.in_flight.saturating_sub(1);
+        self.responded.push_back(now);
+        match settlement {
+            Settlement::Refused(Refusal { pause, limit, claim }) => {
+                let after = |pause: Duration| now.checked_add(pause).unwrap_or(now);
+                self.refusals = self.refusals.saturating_add(1);
+                self.close_until(after(*pause));
+                self.named = limit.or(self.named);
+                if let Some(claim) = claim {
+                    let (until, earlier) = (after(claim.pause), self.claim);
+                    self.claim = Some(TimedClaim {
+                        closed_until: earlier.map_or(until, |claim| claim.closed_until.max(until)),
+                        limit: claim.limit.or(earlier.and_then(|claim| claim.limit)),
+                        ends: now + MAX_UNPROVEN_PAUSE,
+                    });
+                }
+            }
+            Settlement::Admitted => (self.refusals, self.claim) = (0, None),
+            Settlement::Unknown => {}
+        }
+    }
+}
+
+#[cfg(test)]
+impl Ledger {
+    pub(super) fn refusals(&self) -> u32 {
+        self.refusals
+    }
+}

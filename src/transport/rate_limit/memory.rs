@@ -1,0 +1,83 @@
+//! Permits in memory, for the clients of one process.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::ledger::Ledger;
+use super::store::{Grant, PermitStore, PermitWindow, Settlement, Taken};
+use crate::error::Error;
+use crate::sync::lock;
+use crate::transport::credentials::BoxFuture;
+
+/// How long a call waits for the response to another, before it asks for a permit again.
+const RESPONSE_PAUSE: Duration = Duration::from_millis(50);
+
+/// Permits in memory, for the clients of one process that call from one address: partners with a key each, for example.
+/// Its clones share the permits.
+///
+/// It counts the calls of each operation at each bank, whatever the API key. If the clients have different limits, all of
+/// them hold.
+#[derive(Clone, Default)]
+pub struct MemoryPermits(Arc<Mutex<Ledgers>>);
+
+/// By the bank and the operation.
+type Ledgers = HashMap<(Arc<str>, &'static str), Ledger>;
+
+impl MemoryPermits {
+    /// Makes a store in which every permit is free.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    fn with<T>(&self, window: &PermitWindow, act: impl FnOnce(&mut Ledger) -> T) -> T {
+        let mut ledgers = lock(&self.0);
+        let key = (Arc::clone(&window.base_url), window.operation.id);
+        act(ledgers.entry(key).or_insert_with(|| Ledger::new(window.limit)))
+    }
+}
+
+impl fmt::Debug for MemoryPermits {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("MemoryPermits")
+    }
+}
+
+impl PermitStore for MemoryPermits {
+    fn take<'a>(&'a self, window: &'a PermitWindow, _waited: Duration) -> BoxFuture<'a, Result<Taken, Error>> {
+        Box::pin(async {
+            Ok(self.with(window, |ledger| {
+                let now = Instant::now();
+                ledger.add_limit(window.limit);
+                ledger.prune(now);
+                let wait = ledger.turn(now, 0).saturating_duration_since(now);
+                if !wait.is_zero() {
+                    return Taken::NotBefore(wait);
+                }
+                if ledger.awaits_a_response() {
+                    return Taken::NotBefore(RESPONSE_PAUSE);
+                }
+                ledger.begin();
+                Taken::Granted(Grant::new(0))
+            }))
+        })
+    }
+
+    fn settle<'a>(
+        &'a self,
+        window: &'a PermitWindow,
+        _id: u128,
+        settlement: Settlement,
+    ) -> BoxFuture<'a, Result<(), Error>> {
+        self.with(window, |ledger| ledger.settle(&settlement, Instant::now()));
+        Box::pin(async { Ok(()) })
+    }
+
+    /// The call may have arrived.
+    fn abandon(&self, window: &PermitWindow, _id: u128) {
+        self.with(window, |ledger| ledger.settle(&Settlement::Unknown, Instant::now()));
+    }
+}
