@@ -6,7 +6,8 @@ use quote::{ToTokens, format_ident, quote};
 use super::document::Diagnostic;
 use super::envelope::{ResultShape, query_parameters};
 use super::names::{pascal_case, visibility};
-use super::signature::{Method, inside_option};
+use super::signature::Method;
+use super::types::inside_option;
 
 impl Method<'_> {
     /// The query parameters whose values are joined with commas, each with the type of one value.

@@ -6,7 +6,8 @@ use quote::{ToTokens, format_ident, quote};
 use super::document::Diagnostic;
 use super::envelope::{ResultShape, bodies, item_schema, member_schema, requires_pagination};
 use super::names::pascal_case;
-use super::signature::{Method, inside_option};
+use super::signature::Method;
+use super::types::inside_option;
 
 impl Method<'_> {
     /// Writes the type of the result, and how it is made from the envelope.

@@ -14,7 +14,6 @@ use super::document::{Diagnostic, Document};
 use super::envelope::{Envelope, item_schema, name_of};
 use super::names::visibility;
 use super::policy::Policy;
-use super::signature::inside_option;
 use super::{enums, texts};
 
 /// The bound of a list in a response for which the document says none.
@@ -353,4 +352,15 @@ fn wire_name(field: &syn::Field) -> Option<String> {
 /// Whether an attribute is serde's and says `what`.
 fn says(attribute: &syn::Attribute, what: &str) -> bool {
     attribute.path().is_ident("serde") && attribute.to_token_stream().to_string().contains(what)
+}
+
+/// The `T` of an `Option<T>`.
+pub(crate) fn inside_option(ty: &syn::Type) -> Option<&syn::Type> {
+    let syn::Type::Path(path) = ty else { return None };
+    let last = path.path.segments.last().filter(|last| last.ident == "Option")?;
+    let syn::PathArguments::AngleBracketed(arguments) = &last.arguments else { return None };
+    arguments.args.iter().find_map(|argument| match argument {
+        syn::GenericArgument::Type(ty) => Some(ty),
+        _ => None,
+    })
 }

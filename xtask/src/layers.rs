@@ -1,18 +1,19 @@
-//! The layers of the crate: imports go down, and there are no circles.
+//! The layers of the library: imports go down. In every crate of the repository: there are no circles.
 //!
 //! Reads every path in `src/` and in the generated files, follows re-exports to the module that defines the item,
 //! and reports each import that goes up, each circle of files, and each import through `lib.rs`. Tests are left out.
+//! What one crate may use of another is its `Cargo.toml`'s matter.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
 use syn::visit::{self, Visit};
 
 use crate::{expand, root};
 
-/// The layers of `src/`, lowest first. What stands in one line may import each other.
+/// The layers of the library, lowest first. What stands in one line may import each other.
 const LAYERS: [&[&str]; 17] = [
     &["sync", "text"],
     &["types"],
@@ -49,20 +50,43 @@ type Crate = BTreeMap<ModulePath, Module>;
 
 pub(crate) fn run() -> Result<()> {
     let generated = expand::generated()?;
-    let mut modules = Crate::new();
-    read_folder(&root().join("src"), &Vec::new(), &generated, &mut modules)?;
-    let (findings, imports) = check(&modules);
-    for finding in &findings {
-        eprintln!("{finding}");
+    let mut has_findings = false;
+    for folder in crates()? {
+        let mut modules = Crate::new();
+        read_folder(&folder.join("src"), &Vec::new(), &generated, &mut modules)?;
+        let (name, layers) = match folder.strip_prefix(root()) {
+            Ok(name) if !name.as_os_str().is_empty() => (name.display().to_string(), None),
+            _ => ("the library".to_owned(), Some(&LAYERS[..])),
+        };
+        let (findings, imports) = check(&modules, layers);
+        for finding in &findings {
+            eprintln!("{name}: {finding}");
+        }
+        println!("layers of {name}: {} files, {imports} imports, {} findings", modules.len(), findings.len());
+        has_findings |= !findings.is_empty();
     }
-    println!("layers: {} files, {imports} imports, {} findings", modules.len(), findings.len());
-    if !findings.is_empty() {
+    if has_findings {
         bail!("an import goes up or in a circle: see above, and ARCHITECTURE.md");
     }
     Ok(())
 }
 
-fn check(modules: &Crate) -> (Vec<String>, usize) {
+/// The folders of the library and of the crates beside it.
+fn crates() -> Result<Vec<PathBuf>> {
+    let mut folders = vec![root()];
+    for entry in fs::read_dir(root())? {
+        let folder = entry?.path();
+        if folder.join("Cargo.toml").exists() {
+            folders.push(folder);
+        }
+    }
+    folders.sort();
+    Ok(folders)
+}
+
+/// What is wrong with the imports of a crate, and how many it has. Without layers, only circles are wrong.
+fn check(modules: &Crate, layers: Option<&[&[&str]]>) -> (Vec<String>, usize) {
+    let layer = |path: &ModulePath| layers?.iter().position(|names| names.contains(&path[0].as_str()));
     let mut findings = Vec::new();
     let mut edges: BTreeMap<&ModulePath, BTreeSet<ModulePath>> = BTreeMap::new();
     for (path, module) in modules.iter().filter(|(path, _)| !path.is_empty()) {
@@ -83,22 +107,21 @@ fn check(modules: &Crate) -> (Vec<String>, usize) {
                 (Some(above), Some(below)) if above < below => {
                     findings.push(format!("{} imports {}, which is above it", name(from), name(to)));
                 }
-                (None, _) => findings.push(format!("{} is in no layer: add it to the layers", name(from))),
+                (None, _) if layers.is_some() => {
+                    findings.push(format!("{} is in no layer: add it to the layers", name(from)))
+                }
                 _ => {}
             }
         }
     }
-    let is_known = |path: &ModulePath| layer(path).is_some_and(|layer| LAYERS[layer].len() == 1);
-    for start in edges.keys().filter(|start| is_known(start)) {
+    let may_be_in_one =
+        |path: &ModulePath| layers.is_some_and(|layers| layer(path).is_none_or(|layer| layers[layer].len() > 1));
+    for start in edges.keys().filter(|start| !may_be_in_one(start)) {
         if let Some(circle) = circle(&edges, start, &mut vec![(*start).clone()]) {
             findings.push(format!("a circle: {}", circle.iter().map(name).collect::<Vec<_>>().join(" -> ")));
         }
     }
     (findings, edges.values().map(BTreeSet::len).sum())
-}
-
-fn layer(path: &ModulePath) -> Option<usize> {
-    LAYERS.iter().position(|names| names.contains(&path[0].as_str()))
 }
 
 fn name(path: &ModulePath) -> String {
@@ -289,46 +312,59 @@ mod tests {
             .collect()
     }
 
+    fn library(modules: &Crate) -> (Vec<String>, usize) {
+        check(modules, Some(&LAYERS))
+    }
+
     #[test]
     fn imports_go_down() {
         test_timeout::start();
-        let (findings, imports) = check(&modules(&[
+        let (findings, imports) = library(&modules(&[
             ("error", &["types::Secret"], &[]),
             ("types", &[], &[]),
             ("api", &["error::Error"], &[]),
         ]));
         assert_eq!((findings, imports), (vec![], 2));
-        let (findings, _) = check(&modules(&[("error", &["api::Api"], &[]), ("api", &[], &[])]));
+        let (findings, _) = library(&modules(&[("error", &["api::Api"], &[]), ("api", &[], &[])]));
         assert_eq!(findings, ["error imports api, which is above it"]);
-        let (findings, _) = check(&modules(&[("attic", &["error::Error"], &[]), ("error", &[], &[])]));
+        let (findings, _) = library(&modules(&[("attic", &["error::Error"], &[]), ("error", &[], &[])]));
         assert_eq!(findings, ["attic is in no layer: add it to the layers"]);
     }
 
     #[test]
     fn a_re_export_hides_nothing() {
         test_timeout::start();
-        let (findings, _) = check(&modules(&[
+        let (findings, _) = library(&modules(&[
             ("types", &[], &[("Response", "api::response::Response")]),
             ("error", &["types::Response"], &[]),
             ("api", &[], &[]),
             ("api::response", &[], &[]),
         ]));
         assert_eq!(findings, ["error imports api::response, which is above it"]);
-        let (findings, _) = check(&modules(&[("", &[], &[("Error", "error::Error")]), ("api", &["Error"], &[])]));
+        let (findings, _) = library(&modules(&[("", &[], &[("Error", "error::Error")]), ("api", &["Error"], &[])]));
         assert_eq!(findings, ["api imports Error through lib.rs"]);
     }
 
     #[test]
     fn circles_are_found_within_a_layer_too() {
         test_timeout::start();
-        let (findings, _) = check(&modules(&[
+        let (findings, _) = library(&modules(&[
             ("api", &["api::pages::pages"], &[]),
             ("api::pages", &["api::response::Response"], &[]),
             ("api::response", &["api::Api"], &[]),
         ]));
         assert_eq!(findings, ["a circle: api -> api::pages -> api::response -> api"]);
         let (findings, _) =
-            check(&modules(&[("builder", &["client::Client"], &[]), ("client", &["builder::ClientBuilder"], &[])]));
+            library(&modules(&[("builder", &["client::Client"], &[]), ("client", &["builder::ClientBuilder"], &[])]));
         assert_eq!(findings, [""; 0], "these two may import each other");
+    }
+
+    #[test]
+    fn a_crate_without_layers_has_no_circles_either() {
+        test_timeout::start();
+        let crate_of = |uses: &'static [&str]| modules(&[("queries", uses, &[]), ("names", &["queries::Query"], &[])]);
+        assert_eq!(check(&crate_of(&[]), None), (vec![], 1));
+        let (findings, _) = check(&crate_of(&["names::name"]), None);
+        assert_eq!(findings, ["a circle: names -> queries -> names"]);
     }
 }
