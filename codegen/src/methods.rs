@@ -10,7 +10,7 @@ use super::calls;
 use super::client::Generated;
 use super::document::{Diagnostic, Document, Operation};
 use super::envelope::{Envelope, ResultShape, bodies};
-use super::names::visibility;
+use super::names::{constant, visibility};
 use super::policy::Policy;
 use super::signature::{Method, arguments, signature};
 use super::types::accessor;
@@ -42,6 +42,7 @@ impl Method<'_> {
     fn write(&self, types: &mut Vec<syn::Item>) -> Result<TokenStream, Diagnostic> {
         let visibility = visibility(!self.policy.managed);
         let name = format_ident!("{}", self.operation.id);
+        let operation = constant(self.operation.id);
         let docs = self.docs();
         let query = self.query(types)?;
         let (mut parameters, mut boxed, mut given, mut passed) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
@@ -70,7 +71,7 @@ impl Method<'_> {
             return Ok(quote! {
                 #(#[doc = #docs])*
                 #visibility async fn #name(&self, #(#parameters),*) -> Result<Response<ResponseBody>, Error> {
-                    self.call_for_bytes(async |client: Client| client.#name(#(#passed),*).await).await
+                    self.call_for_bytes(&Operation::#operation, async |client: Client| client.#name(#(#passed),*).await).await
                 }
             });
         }
@@ -89,6 +90,7 @@ impl Method<'_> {
                     Box::pin(async move {
                         #(#lists)*
                         api.send(
+                            &Operation::#operation,
                             async |client: Client| client.#name(#(#passed),*).await,
                             |envelope| #unpack,
                         )

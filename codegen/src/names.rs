@@ -1,5 +1,8 @@
 //! Turns names of the document into names in Rust.
 
+use proc_macro2::Ident;
+use quote::format_ident;
+
 /// Turns `get_provision`, `no-cache` or `PENDING_FIRST_USE` into `GetProvision`, `NoCache` or `PendingFirstUse`.
 pub(crate) fn pascal_case(name: &str) -> String {
     let capitalized = |word: &str| {
@@ -19,6 +22,11 @@ pub(crate) fn snake_case(name: &str) -> String {
         text.push(c.to_ascii_lowercase());
     }
     text
+}
+
+/// The name of the constant of an operation.
+pub(crate) fn constant(operation_id: &str) -> Ident {
+    format_ident!("{}", operation_id.to_uppercase())
 }
 
 /// The visibility of a type, and of its methods.

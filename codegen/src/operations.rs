@@ -1,15 +1,16 @@
 //! Writes the table of operations, which has the calling rules from the document's `x-bunq-*` members.
 
 use proc_macro2::TokenStream;
-use quote::{format_ident, quote};
+use quote::quote;
 
 use super::document::{Diagnostic, Document, Operation};
 use super::envelope::query_parameters;
+use super::names::constant;
 use super::policy::{Auth, Policy};
 
 pub(crate) fn generate(document: &Document) -> Result<TokenStream, Diagnostic> {
     let operations = document.operations();
-    let names: Vec<_> = operations.iter().map(|operation| format_ident!("{}", operation.id.to_uppercase())).collect();
+    let names: Vec<_> = operations.iter().map(|operation| constant(operation.id)).collect();
     let docs = operations.iter().map(|operation| {
         let summary = operation.value["summary"].as_str().unwrap_or_default();
         format!("`{} {}`: {summary}", operation.method.to_uppercase(), operation.path)

@@ -29,6 +29,7 @@ pub(super) use self::generated::Client;
 
 /// One call of the generated client, and its outcome.
 pub(crate) struct Exchange {
+    operation: &'static Operation,
     transport: Arc<Transport>,
     source: Arc<dyn ProvideCredentials>,
     budget: CallBudget,
@@ -39,13 +40,14 @@ pub(crate) struct Exchange {
 
 impl Exchange {
     pub(super) fn new(
+        operation: &'static Operation,
         transport: Arc<Transport>,
         source: Arc<dyn ProvideCredentials>,
         budget: CallBudget,
         reuse: Reuse,
         trouble: Trouble,
     ) -> Self {
-        Self { transport, source, budget, reuse, trouble, outcome: OnceLock::new() }
+        Self { operation, transport, source, budget, reuse, trouble, outcome: OnceLock::new() }
     }
 
     /// The outcome of the call.
@@ -68,12 +70,9 @@ pub(super) fn for_exchange(exchange: &Arc<Exchange>) -> Client {
 }
 
 impl ClientHooks<Arc<Exchange>> for Client {
-    async fn exec(&self, request: Request, info: &OperationInfo) -> reqwest::Result<HttpResponse> {
-        let Exchange { transport, source, budget, reuse, trouble, outcome } = &*self.inner;
-        let result = match Operation::by_id(info.operation_id) {
-            Some(operation) => transport.call(operation, request, &**source, *budget, *reuse, trouble).await,
-            None => Err(Error::internal(format_args!("the operation {} is not in the table", info.operation_id))),
-        };
+    async fn exec(&self, request: Request, _: &OperationInfo) -> reqwest::Result<HttpResponse> {
+        let Exchange { operation, transport, source, budget, reuse, trouble, outcome } = &*self.inner;
+        let result = transport.call(operation, request, &**source, *budget, *reuse, trouble).await;
         let body = result.as_ref().map(|response| response.body.clone()).unwrap_or_default();
         // The hook runs once per call, and nothing else sets the outcome.
         let _ = outcome.set(result);

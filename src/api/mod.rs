@@ -246,15 +246,16 @@ impl Api {
         request.build().map_err(|error| error.without_url().to_string())
     }
 
-    fn exchange(&self) -> Arc<Exchange> {
+    fn exchange(&self, operation: &'static Operation) -> Arc<Exchange> {
         let Self { transport, source, reuse, .. } = self;
         let trouble = self.trouble.clone().unwrap_or_default();
-        Arc::new(Exchange::new(Arc::clone(transport), Arc::clone(source), self.budget(), *reuse, trouble))
+        Arc::new(Exchange::new(operation, Arc::clone(transport), Arc::clone(source), self.budget(), *reuse, trouble))
     }
 
     /// Makes one call with the generated client, and unpacks its envelope.
     async fn send<T, U, E, F>(
         &self,
+        operation: &'static Operation,
         send: impl FnOnce(Client) -> F,
         unpack: impl FnOnce(T) -> Result<U, String>,
     ) -> Result<Response<U>, Error>
@@ -262,7 +263,7 @@ impl Api {
         T: DeserializeOwned,
         F: Future<Output = Result<ResponseValue<T>, GeneratedError<E>>>,
     {
-        let exchange = self.exchange();
+        let exchange = self.exchange(operation);
         let (result, unknown) = collect_unknown(send(client::for_exchange(&exchange))).await;
         let VerifiedResponse { metadata, body, span } = exchange.outcome()?;
         span.in_scope(|| self.transport.report_unknown(unknown));
@@ -283,11 +284,15 @@ impl Api {
 
     /// Makes one call with the generated client, and returns the bytes of its response.
     #[allow(dead_code, reason = "the document may have no operation whose result is bytes")]
-    async fn call_for_bytes<T, E, F>(&self, send: impl FnOnce(Client) -> F) -> Result<Response<ResponseBody>, Error>
+    async fn call_for_bytes<T, E, F>(
+        &self,
+        operation: &'static Operation,
+        send: impl FnOnce(Client) -> F,
+    ) -> Result<Response<ResponseBody>, Error>
     where
         F: Future<Output = Result<ResponseValue<T>, GeneratedError<E>>>,
     {
-        let exchange = self.exchange();
+        let exchange = self.exchange(operation);
         // The result is a stream of the same bytes.
         drop(send(client::for_exchange(&exchange)).await);
         let response = exchange.outcome()?;
