@@ -4,11 +4,14 @@
 use std::fmt::Write as _;
 use std::fs;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 
 use crate::{path, root, run as command, run_in, target};
 
 const CARGO_DENY: &str = "0.20.2";
+
+/// The crates that are published.
+const PUBLISHED: [&str; 4] = ["bunq-partner", "bunq-partner-cli", "bunq-partner-codegen", "bunq-partner-sandbox"];
 
 pub(crate) fn run() -> Result<()> {
     licences()?;
@@ -17,10 +20,10 @@ pub(crate) fn run() -> Result<()> {
     packages()
 }
 
-/// Builds the crates from their packages, unpacked beside each other.
+/// Builds the crates from their packages, unpacked beside each other, with their examples.
 ///
-/// `cargo publish --dry-run` does not hold for this: cargo keeps what it once unpacked of `bunq-partner-codegen` for a version, and
-/// builds that for today's crate.
+/// `cargo publish --dry-run` does not hold for this: cargo keeps what it once unpacked of a crate for a version, and builds that for
+/// today's crate.
 fn packages() -> Result<()> {
     let target = target();
     let (archives, folder) = (target.join("package"), target.join("packages"));
@@ -30,23 +33,23 @@ fn packages() -> Result<()> {
         }
     }
     fs::create_dir_all(&folder)?;
-    let published =
-        ["--package", "bunq-partner", "--package", "bunq-partner-codegen", "--package", "bunq-partner-sandbox"];
+    let published: Vec<_> = PUBLISHED.iter().flat_map(|name| ["--package", *name]).collect();
     command("cargo", &[&["package"], &published[..], &["--allow-dirty", "--no-verify"]].concat(), &[])?;
+    let mut workspace =
+        format!("[workspace]\nresolver = \"3\"\nmembers = [\"*\"]\n\n{}\n[patch.crates-io]\n", profiles()?);
     for archive in fs::read_dir(&archives)? {
         let archive = archive?.path();
         if archive.extension().is_some_and(|extension| extension == "crate") {
             run_in(&folder, "tar", &["-xzf", path(&archive)?], &[])?;
+            let unpacked = archive.file_stem().and_then(|name| name.to_str()).context("a package has a name")?;
+            let (name, _) = unpacked.rsplit_once('-').context("a package has a version")?;
+            writeln!(workspace, "{name}.path = {unpacked:?}")?;
         }
     }
-    let mut unpacked = fs::read_dir(&folder)?.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>>>()?;
-    unpacked.sort();
-    let [partner, codegen, sandbox] = unpacked.as_slice() else { bail!("other packages than three: {unpacked:?}") };
-    // The sandbox needs both of the others.
-    let manifest = fs::read_to_string(sandbox.join("Cargo.toml"))?;
-    let patches = format!("bunq-partner.path = {partner:?}\nbunq-partner-codegen.path = {codegen:?}");
-    fs::write(sandbox.join("Cargo.toml"), format!("{manifest}\n[workspace]\n\n[patch.crates-io]\n{patches}\n"))?;
-    run_in(sandbox, "cargo", &["build", "--examples"], &[("CARGO_TARGET_DIR", path(&target)?)])
+    fs::write(folder.join("Cargo.toml"), workspace)?;
+    fs::copy(root().join("Cargo.lock"), folder.join("Cargo.lock"))?;
+    let build = ["build", "--workspace", "--all-features", "--lib", "--bins", "--examples"];
+    run_in(&folder, "cargo", &build, &[("CARGO_TARGET_DIR", path(&target)?)])
 }
 
 /// Installs the program, without its optimization, which takes its time and changes nothing of what is checked here.
@@ -64,7 +67,7 @@ fn licences() -> Result<()> {
     let install = ["install", "cargo-deny", "--version", CARGO_DENY, "--locked", "--debug", "--root", root];
     command("cargo", &install, &[])?;
     let deny = tools.join("bin/cargo-deny");
-    command(path(&deny)?, &["--log-level", "error", "check", "licenses", "bans", "sources"], &[])
+    command(path(&deny)?, &["--log-level", "error", "--workspace", "check", "licenses", "bans", "sources"], &[])
 }
 
 /// Pastes each snippet into a crate of its own, which has the dependencies that the README names.
@@ -75,10 +78,7 @@ fn snippets() -> Result<()> {
         fs::remove_dir_all(&folder)?;
     }
     fs::create_dir_all(folder.join("src/bin"))?;
-    let own = fs::read_to_string(root().join("Cargo.toml"))?;
-    // With the same profile, what is built of the dependencies is used again.
-    let profiles: String = own.split_inclusive("\n\n").filter(|part| part.contains("[profile.dev")).collect();
-    let manifest = format!("[package]\nname = \"snippets\"\nedition = \"2024\"\n\n[workspace]\n\n{profiles}");
+    let manifest = format!("[package]\nname = \"snippets\"\nedition = \"2024\"\n\n[workspace]\n\n{}", profiles()?);
     fs::write(folder.join("Cargo.toml"), manifest)?;
     fs::copy(root().join("Cargo.lock"), folder.join("Cargo.lock"))?;
 
@@ -109,6 +109,12 @@ fn snippets() -> Result<()> {
     run_in(&folder, "cargo", &["check", "--quiet", "--all-targets"], &target)?;
     println!("snippets: {count} of the README compile in a crate of their own");
     Ok(())
+}
+
+/// The profiles of this workspace: with the same ones, what is built of the dependencies is used again.
+fn profiles() -> Result<String> {
+    let own = fs::read_to_string(root().join("Cargo.toml"))?;
+    Ok(own.split_inclusive("\n\n").filter(|part| part.contains("[profile.dev")).collect())
 }
 
 /// The contents of the blocks that begin with this fence.
