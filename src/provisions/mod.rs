@@ -9,6 +9,7 @@ mod life_cycle;
 mod list;
 mod new_provision;
 mod outcome;
+mod preview;
 mod resource;
 mod search;
 
