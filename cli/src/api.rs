@@ -29,12 +29,22 @@ pub(super) async fn run(invocation: &Invocation, options: &ApiOptions, body: Opt
     Ok(write_value(invocation.format(), &json.ok_or_else(not_json)?)?)
 }
 
-/// The request that would be sent.
-pub(super) fn preview(
+/// What the call changes at bunq, in the words of a question; `None` if it reads.
+pub(super) fn change(
     invocation: &Invocation,
     options: &ApiOptions,
     body: Option<&Value>,
-) -> Result<RequestPreview, Failure> {
+) -> Result<Option<String>, Failure> {
+    if options.operation.method == "GET" {
+        return Ok(None);
+    }
+    let RequestPreview { method, url, .. } = preview(invocation, options, body)?;
+    let body = body.map(|body| format!(" with {body}")).unwrap_or_default();
+    Ok(Some(format!("Send {method} {url}{body}")))
+}
+
+/// The request that would be sent.
+fn preview(invocation: &Invocation, options: &ApiOptions, body: Option<&Value>) -> Result<RequestPreview, Failure> {
     Ok(invocation.client()?.api().preview(options.operation, &parameters(options), body)?)
 }
 

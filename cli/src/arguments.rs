@@ -18,8 +18,8 @@ use super::exit;
 
 /// Create, follow and close provisions of users at bunq
 #[derive(Parser)]
-#[command(name = "bunq-partner", version, max_term_width = 100, after_long_help = exit::help(), arg_required_else_help = true)]
-pub(super) struct Arguments {
+#[command(name = "bunq-partner", version, max_term_width = 100, after_help = "With --help, the options for the bank and the output are shown too.", after_long_help = exit::help(), arg_required_else_help = true)]
+pub(super) struct CommandLine {
     #[command(subcommand)]
     pub(super) command: Command,
     #[command(flatten)]
@@ -37,6 +37,7 @@ pub(super) struct ConnectionOptions {
     #[arg(
         long,
         global = true,
+        hide_short_help = true,
         env = "BUNQ_ENV",
         hide_env_values = true,
         default_value = "sandbox",
@@ -44,22 +45,22 @@ pub(super) struct ConnectionOptions {
     )]
     pub(super) env: Environment,
     /// The base URL, if it is not the environment's; HTTPS, or loopback
-    #[arg(long, global = true, value_name = "URL")]
+    #[arg(long, global = true, hide_short_help = true, value_name = "URL")]
     pub(super) base_url: Option<String>,
     /// A file with the API key, in place of BUNQ_API_KEY
-    #[arg(long, global = true, value_name = "FILE")]
+    #[arg(long, global = true, hide_short_help = true, value_name = "FILE")]
     pub(super) api_key_file: Option<PathBuf>,
     /// Where keys and session are kept between runs [default: a file for each key in the state folder]
-    #[arg(long, global = true, value_name = "FILE")]
+    #[arg(long, global = true, hide_short_help = true, value_name = "FILE")]
     pub(super) context: Option<PathBuf>,
     /// Use a bunq of this program's own, with provisions in every state; nothing leaves the machine
-    #[arg(long, global = true, conflicts_with_all = ["base_url", "api_key_file", "context"])]
+    #[arg(long, global = true, hide_short_help = true, conflicts_with_all = ["base_url", "api_key_file", "context"])]
     pub(super) sandbox: bool,
     /// At a bank on this machine: call it so many times as fast as bunq's rate limits allow
     #[arg(long, global = true, hide_short_help = true, value_name = "TIMES", value_parser = value_parser!(u32).range(1..=1000))]
     pub(super) rehearse: Option<u32>,
     /// Do not ask before something is changed in production
-    #[arg(long, short, global = true)]
+    #[arg(long, short, global = true, hide_short_help = true)]
     pub(super) yes: bool,
 }
 
@@ -68,18 +69,18 @@ pub(super) struct ConnectionOptions {
 #[command(next_help_heading = "Output")]
 pub(super) struct OutputOptions {
     /// How results are written
-    #[arg(long, short, global = true, value_enum, default_value_t = Format::Table, value_name = "FORMAT")]
-    pub(super) output: Format,
+    #[arg(long, short, global = true, hide_short_help = true, value_enum, default_value_t = OutputFormat::Table, value_name = "FORMAT")]
+    pub(super) output: OutputFormat,
     /// When to use colour; NO_COLOR is respected
-    #[arg(long, global = true, value_enum, default_value_t = Color::Auto, value_name = "WHEN")]
+    #[arg(long, global = true, hide_short_help = true, value_enum, default_value_t = Color::Auto, value_name = "WHEN")]
     pub(super) color: Color,
     /// Show tokens, after a question at the terminal
-    #[arg(long, global = true)]
+    #[arg(long, global = true, hide_short_help = true)]
     pub(super) show_secrets: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(super) enum Format {
+pub(super) enum OutputFormat {
     /// For people
     Table,
     /// One JSON value
@@ -90,7 +91,7 @@ pub(super) enum Format {
     Csv,
 }
 
-impl Format {
+impl OutputFormat {
     /// Whether failures are JSON too.
     pub(super) fn is_json(self) -> bool {
         matches!(self, Self::Json | Self::Jsonl)
@@ -256,7 +257,7 @@ pub(super) struct CreateOptions {
     random_uuid: Uuid,
     /// Take the provision with this external_uuid if there is one, as after a request whose outcome is unknown; with --from that is
     /// always so
-    #[arg(long, requires = "external_uuid")]
+    #[arg(long, requires = "external_uuid", conflicts_with = "from")]
     pub(super) ensure: bool,
     /// Create a company, whose director is the person of this provision
     #[arg(long, value_name = "ID", value_parser = provision_id, conflicts_with_all = ["date_of_birth", "country", "from"])]
@@ -275,9 +276,9 @@ pub(super) struct CreateOptions {
     pub(super) receipts: ReceiptOptions,
     #[command(flatten)]
     pub(super) bulk: BulkOptions,
-    /// Take each new user into use before its credential expires; its token and its context are kept in this folder
+    /// Activate each new user before its credential expires; its token and its context are kept in this folder
     #[arg(long, value_name = "FOLDER", requires = "from", help_heading = "Many at once")]
-    pub(super) take_into_use: Option<PathBuf>,
+    pub(super) activate: Option<PathBuf>,
 }
 
 impl CreateOptions {
@@ -430,4 +431,37 @@ fn time(text: &str) -> Result<Duration, String> {
 fn parameter(text: &str) -> Result<(String, String), String> {
     let (name, value) = text.split_once('=').ok_or("a parameter is written NAME=VALUE")?;
     Ok((name.to_owned(), value.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    /// The long help of each command has all options; the short one those of the command.
+    #[test]
+    fn each_command_shows_the_options_of_all_commands() {
+        test_timeout::start();
+        let mut program = CommandLine::command();
+        program.build();
+        let global: Vec<_> = program.get_arguments().filter(|argument| argument.is_global_set()).collect();
+        let global: Vec<_> = global.iter().map(|option| format!("--{}", option.get_long().unwrap())).collect();
+        assert!(global.len() > 9, "{global:?}");
+        let mut commands: Vec<_> = program.get_subcommands().cloned().collect();
+        let mut count = 0;
+        while let Some(mut command) = commands.pop() {
+            if command.get_name() == "help" {
+                continue;
+            }
+            commands.extend(command.get_subcommands().cloned());
+            let (long, short) = (command.render_long_help().to_string(), command.render_help().to_string());
+            for option in &global {
+                assert!(long.contains(option), "{}: {option}: {long}", command.get_name());
+                assert!(!short.contains(&format!("{option} ")), "{}: {option}: {short}", command.get_name());
+            }
+            count += 1;
+        }
+        assert!(count > 18, "{count}");
+    }
 }

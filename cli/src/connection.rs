@@ -30,7 +30,7 @@ const LATE_ARRIVAL: Duration = Duration::from_secs(10);
 const SAMPLES: &str = include_str!("samples.json");
 
 /// A bank, and how to reach it.
-pub(super) struct Connection {
+pub(super) struct BankConnection {
     environment: Environment,
     base_url: String,
     api_key: Secret,
@@ -46,7 +46,7 @@ pub(super) struct Connection {
     pub(super) warning: Option<String>,
 }
 
-impl Connection {
+impl BankConnection {
     /// Finds the key and the context file. It may ask for the key, and starts the sandbox if one is wanted.
     pub(super) async fn new(options: &ConnectionOptions, needs_key: bool) -> Result<Self, Failure> {
         let rehearse = options.rehearse.unwrap_or(1);

@@ -5,14 +5,14 @@ use std::io::{self, Write as _};
 use bunq_partner::Client;
 use serde_json::json;
 
-use super::arguments::{Format, OutputOptions};
-use super::connection::Connection;
+use super::arguments::{OutputFormat, OutputOptions};
+use super::connection::BankConnection;
 use super::exit::Failure;
 use super::output::{Printer, note};
 
 /// What every command that calls bunq has.
 pub(super) struct Invocation {
-    pub(super) connection: Connection,
+    pub(super) connection: BankConnection,
     pub(super) output: OutputOptions,
 }
 
@@ -26,7 +26,7 @@ impl Invocation {
         Printer::new(self.output.output)
     }
 
-    pub(super) fn format(&self) -> Format {
+    pub(super) fn format(&self) -> OutputFormat {
         self.output.output
     }
 

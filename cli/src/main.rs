@@ -1,7 +1,7 @@
 //! `bunq-partner`: provisions of users at bunq, at the terminal and in scripts.
 //!
 //! What can be said is in [`arguments`], with which bank it works in [`connection`], how it writes in [`output`], [`records`] and
-//! [`words`], and how it ends in [`exit`]; then a room for each command.
+//! [`words`], and how it ends in [`exit`]; then a room for each command, of which [`declaration`] says what it changes.
 
 // They panic where nobody reads any more.
 #![deny(clippy::print_stdout, clippy::print_stderr)]
@@ -10,6 +10,7 @@ mod api;
 mod arguments;
 mod bulk;
 mod connection;
+mod declaration;
 mod demo;
 mod doctor;
 mod exit;
@@ -27,25 +28,24 @@ mod whoami;
 mod words;
 
 use std::io::{self, Write as _};
-use std::path::Path;
 use std::process::ExitCode;
 
-use bunq_partner::EmailAddress;
 use clap::{CommandFactory as _, Parser as _};
-use serde_json::Value;
 
 use self::arguments::{
-    Arguments, BankCommand, Color, Command, ConnectionOptions, Format, OutputOptions, ReceiptsCommand, SessionCommand,
+    BankCommand, Color, Command, CommandLine, ConnectionOptions, OutputFormat, OutputOptions, ReceiptsCommand,
+    SessionCommand,
 };
-use self::bulk::{Kind, Order};
-use self::connection::{Connection, confirm_change, confirm_secrets};
+use self::bulk::Order;
+use self::connection::{BankConnection, confirm_change, confirm_secrets, is_production};
+use self::declaration::{ContextUse, Declaration, Effect};
 use self::exit::Failure;
 use self::interrupt::until_interrupted;
 use self::invocation::Invocation;
 use self::output::warn;
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let arguments = CommandLine::parse();
     match arguments.output.color {
         Color::Auto => {}
         Color::Always => anstream::ColorChoice::write_global(anstream::ColorChoice::Always),
@@ -62,8 +62,8 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(arguments: Arguments) -> Result<(), Failure> {
-    let Arguments { command, connection, output } = arguments;
+fn run(arguments: CommandLine) -> Result<(), Failure> {
+    let CommandLine { command, connection, output } = arguments;
     match command {
         Command::Demo => in_runtime(until_interrupted(None, demo::run())),
         Command::Bank(command) => in_runtime(ask_bank(command, &connection, output)),
@@ -74,7 +74,7 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Sandbox(options) => in_runtime(sandbox::run(options)),
         Command::Completions { shell } => {
             let mut text = Vec::new();
-            clap_complete::generate(shell, &mut Arguments::command(), "bunq-partner", &mut text);
+            clap_complete::generate(shell, &mut CommandLine::command(), "bunq-partner", &mut text);
             Ok(io::stdout().write_all(&text)?)
         }
         Command::Man => Ok(io::stdout().write_all(&manual()?)?),
@@ -92,7 +92,7 @@ fn in_runtime(command: impl Future<Output = Result<(), Failure>>) -> Result<(), 
 
 /// The manual page: that of the program, and each command's below it.
 fn manual() -> io::Result<Vec<u8>> {
-    let mut command = Arguments::command();
+    let mut command = CommandLine::command();
     command.build();
     let mut page = Vec::new();
     clap_mangen::Man::new(command.clone()).render(&mut page)?;
@@ -113,31 +113,37 @@ fn manual() -> io::Result<Vec<u8>> {
 }
 
 async fn ask_bank(command: BankCommand, options: &ConnectionOptions, output: OutputOptions) -> Result<(), Failure> {
-    if output.output == Format::Csv && (is_dry_run(&command) || !has_records(&command)) {
+    let Declaration { effect, dry_run, has_records, receipts, context } = command.declaration();
+    let is_dry_run = dry_run.is_some_and(|dry_run| dry_run.dry_run);
+    if output.output == OutputFormat::Csv && (is_dry_run || !has_records) {
         return Err(Failure::usage("csv is for lists of provisions: use --output json here"));
     }
-    if let BankCommand::Probe(_) = &command {
-        probe::check(options)?;
+    if let (Effect::Provokes, true) = (&effect, is_production(options)) {
+        let hint = "use a key of bunq's sandbox: `--env sandbox`, or unset BUNQ_ENV";
+        return Err(
+            Failure::usage("probe does wrong things on purpose, so it does not run in production").with_hint(hint)
+        );
     }
-    let order = order(&command)?;
+    let order = match &effect {
+        Effect::ChangesRows(rows) => Some(Order::new(rows, is_dry_run)?),
+        Effect::Reads | Effect::Changes { .. } | Effect::Calls(_) | Effect::Provokes => None,
+    };
     let mut unusable = None;
-    let mut connection = match Connection::new(options, !is_dry_run(&command)).await {
-        // What is missing is a finding.
-        Err(failure) if matches!(command, BankCommand::Doctor) => {
+    let mut connection = match BankConnection::new(options, !is_dry_run).await {
+        Err(failure) if context == ContextUse::Examined => {
             unusable = Some(failure);
-            Connection::new(options, false).await?
+            BankConnection::new(options, false).await?
         }
         connection => connection?,
     };
-    if let Some(path) = receipts(&command) {
+    if let Some(path) = receipts.and_then(|receipts| receipts.receipts.as_deref()) {
         connection.keep_receipts(path).await?;
     }
     let invocation = &Invocation { connection, output };
     if let Some(warning) = &invocation.connection.warning {
         warn(invocation.format(), warning);
     }
-    if !is_dry_run(&command) && !matches!(command, BankCommand::Doctor | BankCommand::Probe(_)) {
-        // What must not be used is refused before standard input is taken, or a journal begun.
+    if !is_dry_run && context == ContextUse::Checked {
         invocation.client()?.context().await?;
     }
     match order {
@@ -151,120 +157,38 @@ async fn ask_bank(command: BankCommand, options: &ConnectionOptions, output: Out
         }
         None => {}
     }
-    let body = match &command {
-        BankCommand::Api(options) => api::body(options)?,
-        _ => None,
+    let mut body = None;
+    let (change, goes_on) = match effect {
+        Effect::Changes { what, goes_on } => (Some(what), goes_on),
+        Effect::Calls(call) => {
+            body = api::body(call)?;
+            (api::change(invocation, call, body.as_ref())?, None)
+        }
+        Effect::Reads | Effect::ChangesRows(_) | Effect::Provokes => (None, None),
     };
-    if let Some(change) = change(invocation, &command, body.as_ref())? {
+    if let Some(change) = change.filter(|_| !is_dry_run) {
         confirm_change(options, &change).await?;
     }
     confirm_secrets(&invocation.output).await?;
-    until_interrupted(after_interrupt(&command), async {
-        match command {
-            BankCommand::Close(options) => provisions::close(invocation, &options).await,
-            BankCommand::Create(options) => provisions::create(invocation, &options).await,
-            BankCommand::Get { ids } => provisions::get(invocation, &ids).await,
-            BankCommand::Find { external_uuid } => provisions::find(invocation, external_uuid).await,
-            BankCommand::List(options) => provisions::list(invocation, &options).await,
-            BankCommand::Watch { ids, timeout } => watch::run(invocation, &ids, timeout).await,
+    until_interrupted(goes_on, async {
+        match &command {
+            BankCommand::Close(options) => provisions::close(invocation, options).await,
+            BankCommand::Create(options) => provisions::create(invocation, options).await,
+            BankCommand::Get { ids } => provisions::get(invocation, ids).await,
+            BankCommand::Find { external_uuid } => provisions::find(invocation, *external_uuid).await,
+            BankCommand::List(options) => provisions::list(invocation, options).await,
+            BankCommand::Watch { ids, timeout } => watch::run(invocation, ids, *timeout).await,
             BankCommand::ResetToken { id, waiting, dry_run } => {
-                provisions::reset_token(invocation, id, waiting, dry_run.dry_run).await
+                provisions::reset_token(invocation, *id, *waiting, dry_run.dry_run).await
             }
             BankCommand::Whoami => whoami::show(invocation).await,
             BankCommand::Session(SessionCommand::End { dry_run }) => {
                 whoami::end_session(invocation, dry_run.dry_run).await
             }
-            BankCommand::Api(options) => api::run(invocation, &options, body.as_ref()).await,
+            BankCommand::Api(options) => api::run(invocation, options, body.as_ref()).await,
             BankCommand::Doctor => doctor::run(invocation, unusable).await,
-            BankCommand::Probe(options) => probe::run(invocation, &options).await,
+            BankCommand::Probe(options) => probe::run(invocation, options).await,
         }
     })
     .await
-}
-
-/// Where receipts are kept, if they are.
-fn receipts(command: &BankCommand) -> Option<&Path> {
-    match command {
-        BankCommand::Close(options) => options.receipts.receipts.as_deref(),
-        BankCommand::Create(options) => options.receipts.receipts.as_deref(),
-        _ => None,
-    }
-}
-
-/// What is to be done with the rows of a file, if the command takes some.
-fn order(command: &BankCommand) -> Result<Option<Order>, Failure> {
-    match command {
-        BankCommand::Close(options) => Order::new(Kind::Close, &options.bulk, None, options.dry_run.dry_run),
-        BankCommand::Create(options) if options.ensure && options.bulk.from.is_some() => {
-            Err(Failure::usage("--ensure: with --from it is always so; leave it out"))
-        }
-        BankCommand::Create(options) => {
-            Order::new(Kind::Create, &options.bulk, options.take_into_use.as_deref(), options.dry_run.dry_run)
-        }
-        _ => Ok(None),
-    }
-}
-
-/// What a command changes at bunq, in the words of a question.
-fn change(invocation: &Invocation, command: &BankCommand, body: Option<&Value>) -> Result<Option<String>, Failure> {
-    if is_dry_run(command) {
-        return Ok(None);
-    }
-    Ok(match command {
-        BankCommand::Close(options) => {
-            let ids: Vec<_> = options.ids.iter().map(ToString::to_string).collect();
-            Some(format!("Close {}", ids.join(", ")))
-        }
-        BankCommand::Create(options) => {
-            let email = options.email.as_ref().map(EmailAddress::as_str).unwrap_or_default();
-            Some(format!("Create a user with the e-mail address {email}"))
-        }
-        BankCommand::ResetToken { id, .. } => Some(format!("Replace the credential of {id}, which stops working,")),
-        BankCommand::Session(SessionCommand::End { .. }) => Some("End the session".into()),
-        BankCommand::Api(options) if options.operation.method != "GET" => {
-            let preview = api::preview(invocation, options, body)?;
-            let body = body.map(|body| format!(" with {body}")).unwrap_or_default();
-            Some(format!("Send {} {}{body}", preview.method, preview.url))
-        }
-        _ => None,
-    })
-}
-
-/// Whether a command writes records, of which each can be a line of CSV.
-fn has_records(command: &BankCommand) -> bool {
-    !matches!(
-        command,
-        BankCommand::Api(_)
-            | BankCommand::Doctor
-            | BankCommand::Probe(_)
-            | BankCommand::Session(SessionCommand::End { .. })
-    )
-}
-
-fn is_dry_run(command: &BankCommand) -> bool {
-    match command {
-        BankCommand::Close(options) => options.dry_run.dry_run,
-        BankCommand::Create(options) => options.dry_run.dry_run,
-        BankCommand::ResetToken { dry_run, .. } | BankCommand::Session(SessionCommand::End { dry_run }) => {
-            dry_run.dry_run
-        }
-        BankCommand::Api(options) => options.dry_run.dry_run,
-        _ => false,
-    }
-}
-
-/// What goes on at bunq after an interruption, and how to see it.
-fn after_interrupt(command: &BankCommand) -> Option<String> {
-    match command {
-        BankCommand::Close(options) => {
-            let ids: Vec<_> = options.ids.iter().map(ToString::to_string).collect();
-            Some(format!("what was requested goes on at bunq: `bunq-partner watch {}`", ids.join(" ")))
-        }
-        BankCommand::Create(options) => {
-            let uuid = options.external_uuid();
-            Some(format!("the user may have been created: `bunq-partner find {uuid}` shows it"))
-        }
-        BankCommand::ResetToken { id, .. } => Some(format!("the reset may go on at bunq: `bunq-partner watch {id}`")),
-        _ => None,
-    }
 }

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use console::{Alignment, Term, measure_text_width, pad_str, truncate_str};
 use serde_json::{Value, json};
 
-use super::arguments::Format;
+use super::arguments::OutputFormat;
 use super::words::{clean, escaped};
 
 /// One value of a record, for both readers.
@@ -59,7 +59,7 @@ pub(super) struct Record {
 /// Writes results to standard output, as soon as their format allows. What is written together at the end is written too when
 /// a command is interrupted.
 pub(super) struct Printer {
-    format: Format,
+    format: OutputFormat,
     /// The width of the terminal, if standard output is one.
     width: Option<usize>,
     /// What is written together at the end, with its place in the list.
@@ -71,7 +71,7 @@ pub(super) struct Printer {
 }
 
 impl Printer {
-    pub(super) fn new(format: Format) -> Self {
+    pub(super) fn new(format: OutputFormat) -> Self {
         let width = Term::stdout().size_checked().map(|(_, columns)| usize::from(columns).max(20));
         Self { format, width, kept: Vec::new(), has_header: false, is_finished: false, failure: None }
     }
@@ -95,12 +95,12 @@ impl Printer {
 
     fn add_at(&mut self, place: usize, record: Record) -> io::Result<()> {
         match self.format {
-            Format::Table | Format::Json => {
+            OutputFormat::Table | OutputFormat::Json => {
                 self.kept.push((place, record));
                 Ok(())
             }
-            Format::Jsonl => write_line(&record.json.to_string()),
-            Format::Csv => self.write_csv(&record),
+            OutputFormat::Jsonl => write_line(&record.json.to_string()),
+            OutputFormat::Csv => self.write_csv(&record),
         }
     }
 
@@ -121,9 +121,9 @@ impl Printer {
         self.kept.sort_by_key(|(place, _)| *place);
         let kept: Vec<_> = self.kept.drain(..).map(|(_, record)| record).collect();
         match self.format {
-            Format::Json => write_json(&Value::Array(kept.into_iter().map(|record| record.json).collect())),
-            Format::Table => write_text(&table(&kept, self.width)),
-            Format::Jsonl | Format::Csv => Ok(()),
+            OutputFormat::Json => write_json(&Value::Array(kept.into_iter().map(|record| record.json).collect())),
+            OutputFormat::Table => write_text(&table(&kept, self.width)),
+            OutputFormat::Jsonl | OutputFormat::Csv => Ok(()),
         }
     }
 
@@ -131,9 +131,9 @@ impl Printer {
     pub(super) fn single(mut self, record: Record) -> io::Result<()> {
         self.is_finished = true;
         match self.format {
-            Format::Json => write_json(&record.json),
-            Format::Table => write_text(&lines(&record)),
-            Format::Jsonl | Format::Csv => self.add(record),
+            OutputFormat::Json => write_json(&record.json),
+            OutputFormat::Table => write_text(&lines(&record)),
+            OutputFormat::Jsonl | OutputFormat::Csv => self.add(record),
         }
     }
 
@@ -160,7 +160,7 @@ impl Drop for Printer {
 }
 
 /// Says something to a person on standard error, beside the results. Scripts are told the same in the results.
-pub(super) fn note(format: Format, text: &str) {
+pub(super) fn note(format: OutputFormat, text: &str) {
     if !format.is_json() {
         // Nobody reads it if standard error is closed.
         let _ = writeln!(io::stderr(), "{}", clean(text));
@@ -168,7 +168,7 @@ pub(super) fn note(format: Format, text: &str) {
 }
 
 /// Warns on standard error, scripts too.
-pub(super) fn warn(format: Format, text: &str) {
+pub(super) fn warn(format: OutputFormat, text: &str) {
     // Nobody reads it if standard error is closed.
     let _ = if format.is_json() {
         writeln!(io::stderr(), "{}", escaped(&json!({ "warning": text }).to_string()))
@@ -178,8 +178,8 @@ pub(super) fn warn(format: Format, text: &str) {
 }
 
 /// Writes a value that is no record.
-pub(super) fn write_value(format: Format, value: &Value) -> io::Result<()> {
-    if format == Format::Jsonl { write_line(&value.to_string()) } else { write_json(value) }
+pub(super) fn write_value(format: OutputFormat, value: &Value) -> io::Result<()> {
+    if format == OutputFormat::Jsonl { write_line(&value.to_string()) } else { write_json(value) }
 }
 
 fn write_json(json: &Value) -> io::Result<()> {

@@ -15,9 +15,9 @@ const TICK: Duration = Duration::from_millis(120);
 
 /// The live lines of a command. They are gone when it ends.
 #[derive(Default)]
-pub(super) struct Progress(MultiProgress);
+pub(super) struct LiveLines(MultiProgress);
 
-impl Progress {
+impl LiveLines {
     /// Waits, and returns what the provision has become.
     pub(super) async fn wait(&self, waiter: Waiter) -> Result<Provision, Error> {
         let line = self.line(waiter.id());
@@ -38,25 +38,25 @@ impl Progress {
         }
     }
 
-    fn line(&self, id: ProvisionId) -> Line {
+    fn line(&self, id: ProvisionId) -> LiveLine {
         let bar = self.0.add(ProgressBar::new_spinner());
         let style = ProgressStyle::with_template("{spinner} {msg}  {elapsed}");
         bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()));
         bar.set_message(format!("{id}"));
-        Line(bar)
+        LiveLine(bar)
     }
 }
 
 /// The line of one provision.
-struct Line(ProgressBar);
+struct LiveLine(ProgressBar);
 
-impl Line {
+impl LiveLine {
     fn show(&self, seen: &Provision) {
         self.0.set_message(records::change(seen));
     }
 }
 
-impl Drop for Line {
+impl Drop for LiveLine {
     fn drop(&mut self) {
         self.0.finish_and_clear();
     }

@@ -3,20 +3,17 @@
 use std::pin::pin;
 use std::time::Duration;
 
-use bunq_partner::types::CreateProvisionRequest;
-use bunq_partner::{
-    Acceptance, Error, ErrorKind, NewProvision, Operation, PageSize, ProvisionId, RequestPreview, Uuid,
-};
+use bunq_partner::{Acceptance, Error, ErrorKind, NewProvision, PageSize, ProvisionId, RequestPreview, Uuid};
 use futures_util::stream::FuturesUnordered;
 use futures_util::{StreamExt as _, TryStreamExt as _};
-use serde_json::{Value, json};
+use serde_json::json;
 
-use super::arguments::{CloseOptions, CreateOptions, Format, ListOptions, WaitOptions};
+use super::arguments::{CloseOptions, CreateOptions, ListOptions, OutputFormat, WaitOptions};
 use super::exit::{Failure, after_output};
 use super::invocation::Invocation;
 use super::output::{Printer, Record, write_text, write_value};
-use super::progress::Progress;
-use super::records::{self, Outcome};
+use super::progress::LiveLines;
+use super::records::{self, ProvisionOutcome};
 
 /// The time of a call, and how much more each provision gets: bunq lets two closings through in three seconds.
 const CALL_TIME: Duration = Duration::from_secs(120);
@@ -25,20 +22,21 @@ const TIME_FOR_EACH: Duration = Duration::from_secs(2);
 pub(super) async fn close(invocation: &Invocation, options: &CloseOptions) -> Result<(), Failure> {
     let ids = without_repeats(&options.ids);
     if options.dry_run.dry_run {
-        let body = json!({ "status": "CANCELLED" });
-        return preview(invocation, ids.iter().map(|id| (&Operation::UPDATE_PROVISION, Some(*id), Some(&body))));
+        let provisions = invocation.client()?.provisions();
+        let previews = ids.iter().map(|id| provisions.preview_close(*id)).collect::<Result<Vec<_>, _>>()?;
+        return show_previews(invocation.format(), &previews);
     }
     let count = u32::try_from(ids.len()).unwrap_or(u32::MAX);
     let provisions =
         invocation.client()?.provisions().operation_timeout(CALL_TIME + TIME_FOR_EACH.saturating_mul(count));
-    let (provisions, progress) = (&provisions, &Progress::default());
+    let (provisions, progress) = (&provisions, &LiveLines::default());
     let mut outcomes: FuturesUnordered<_> = ids
         .iter()
         .enumerate()
         .map(|(place, id)| async move {
             let outcome = match provisions.close(*id).await {
                 Ok(waiter) => follow(progress, waiter, options.waiting).await,
-                Err(error) => Outcome::refused(Some(*id), error),
+                Err(error) => ProvisionOutcome::refused(Some(*id), error),
             };
             (place, outcome)
         })
@@ -67,9 +65,7 @@ pub(super) async fn create(invocation: &Invocation, options: &CreateOptions) -> 
         new = new.with_transaction_audit(date_of_birth, country.clone());
     }
     if options.dry_run.dry_run {
-        let body = serde_json::to_value(CreateProvisionRequest::from(new));
-        let body = body.map_err(|error| Failure::local("the request", &error.into()))?;
-        return preview(invocation, [(&Operation::CREATE_PROVISION, None, Some(&body))]);
+        return show_previews(invocation.format(), &[invocation.client()?.provisions().preview_create(new)?]);
     }
     // Whatever becomes of this program, the user can be found with it.
     invocation.tell("external_uuid", &external_uuid.to_string());
@@ -86,11 +82,11 @@ pub(super) async fn create(invocation: &Invocation, options: &CreateOptions) -> 
                     records::UNUSED
                 ));
             }
-            follow(&Progress::default(), waiter, options.waiting).await
+            follow(&LiveLines::default(), waiter, options.waiting).await
         }
-        Err(error) => Outcome::refused(None, error),
+        Err(error) => ProvisionOutcome::refused(None, error),
     };
-    report_one(invocation, Outcome { external_uuid: Some(external_uuid), ..outcome })
+    report_one(invocation, ProvisionOutcome { external_uuid: Some(external_uuid), ..outcome })
 }
 
 pub(super) async fn reset_token(
@@ -100,14 +96,11 @@ pub(super) async fn reset_token(
     is_dry_run: bool,
 ) -> Result<(), Failure> {
     if is_dry_run {
-        let body = json!({ "status": "TOKEN_RESET_REQUESTED" });
-        let requests =
-            [(&Operation::GET_PROVISION, Some(id), None), (&Operation::UPDATE_PROVISION, Some(id), Some(&body))];
-        return preview(invocation, requests);
+        return show_previews(invocation.format(), &invocation.client()?.provisions().preview_reset_token(id)?);
     }
     let outcome = match invocation.client()?.provisions().reset_token(id).await {
-        Ok(waiter) => follow(&Progress::default(), waiter, waiting).await,
-        Err(error) => Outcome::refused(Some(id), error),
+        Ok(waiter) => follow(&LiveLines::default(), waiter, waiting).await,
+        Err(error) => ProvisionOutcome::refused(Some(id), error),
     };
     report_one(invocation, outcome)
 }
@@ -178,14 +171,14 @@ fn page_size(limit: usize) -> Option<PageSize> {
 }
 
 /// Waits if that is wanted.
-async fn follow(progress: &Progress, waiter: bunq_partner::Waiter, waiting: WaitOptions) -> Outcome {
-    let outcome = Outcome::accepted(&waiter);
+async fn follow(progress: &LiveLines, waiter: bunq_partner::Waiter, waiting: WaitOptions) -> ProvisionOutcome {
+    let outcome = ProvisionOutcome::accepted(&waiter);
     if waiting.wait { outcome.waited(progress.wait(waiter.timeout(waiting.timeout)).await) } else { outcome }
 }
 
-fn report_one(invocation: &Invocation, outcome: Outcome) -> Result<(), Failure> {
+fn report_one(invocation: &Invocation, outcome: ProvisionOutcome) -> Result<(), Failure> {
     let receipts = invocation.connection.check_receipts();
-    let is_shown = outcome.accepted.is_some() || invocation.format() != Format::Table;
+    let is_shown = outcome.accepted.is_some() || invocation.format() != OutputFormat::Table;
     let record = outcome.record(invocation.shows_secrets());
     let written = if is_shown { invocation.printer().single(record) } else { Ok(()) };
     after_output(outcome.failure.map_or(receipts, |error| Err(error.into())), written)
@@ -225,22 +218,8 @@ impl Batch {
 }
 
 /// Shows requests that are not sent.
-pub(super) fn preview<'a>(
-    invocation: &Invocation,
-    requests: impl IntoIterator<Item = (&'a Operation, Option<ProvisionId>, Option<&'a Value>)>,
-) -> Result<(), Failure> {
-    let api = invocation.client()?.api();
-    let mut previews = Vec::new();
-    for (operation, id, body) in requests {
-        let id = id.map(|id| id.to_string());
-        let parameters: Vec<_> = id.iter().map(|id| ("provision_id", id.as_str())).collect();
-        previews.push(api.preview(operation, &parameters, body)?);
-    }
-    show_previews(invocation.format(), &previews)
-}
-
-pub(super) fn show_previews(format: Format, previews: &[RequestPreview]) -> Result<(), Failure> {
-    if format != Format::Table {
+pub(super) fn show_previews(format: OutputFormat, previews: &[RequestPreview]) -> Result<(), Failure> {
+    if format != OutputFormat::Table {
         return Ok(write_value(format, &json!(previews))?);
     }
     for RequestPreview { method, url, body, .. } in previews {

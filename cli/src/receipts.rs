@@ -7,14 +7,14 @@ use std::path::Path;
 use bunq_partner::{Receipt, ReceiptReader, SignatureForm, files};
 use serde_json::{Value, json};
 
-use super::arguments::Format;
+use super::arguments::OutputFormat;
 use super::exit::{Failure, after_output};
 use super::output::{Field, Printer, Record, note, warn};
 
 /// No public key is larger.
 const MAX_KEY_LEN: usize = 64 * 1024;
 
-pub(super) fn verify(file: &Path, public_key: Option<&Path>, format: Format) -> Result<(), Failure> {
+pub(super) fn verify(file: &Path, public_key: Option<&Path>, format: OutputFormat) -> Result<(), Failure> {
     let refused =
         |path: &Path, problem: &dyn std::fmt::Display| Failure::usage(format!("{}: {problem}", path.display()));
     // They hold what bunq says of people.

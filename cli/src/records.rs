@@ -107,7 +107,7 @@ fn style(status: &ProvisionStatus) -> Option<&'static str> {
 }
 
 /// What came of a request for one provision.
-pub(super) struct Outcome {
+pub(super) struct ProvisionOutcome {
     pub(super) id: Option<ProvisionId>,
     /// What a creation was requested with.
     pub(super) external_uuid: Option<Uuid>,
@@ -118,7 +118,7 @@ pub(super) struct Outcome {
     pub(super) failure: Option<Error>,
 }
 
-impl Outcome {
+impl ProvisionOutcome {
     pub(super) fn accepted(waiter: &Waiter) -> Self {
         let accepted = Some((waiter.acceptance(), waiter.response_id().map(str::to_owned)));
         let (id, created) = (Some(waiter.id()), waiter.created());

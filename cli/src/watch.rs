@@ -11,7 +11,7 @@ use futures_util::stream::{self, Stream};
 use futures_util::{StreamExt as _, TryStreamExt as _};
 use tokio::time::{Duration, Instant, sleep};
 
-use super::arguments::Format;
+use super::arguments::OutputFormat;
 use super::exit::Failure;
 use super::invocation::Invocation;
 use super::output::{Printer, write_text};
@@ -27,7 +27,7 @@ pub(super) async fn run(
     timeout: Option<Duration>,
 ) -> Result<(), Failure> {
     let timeout = timeout.unwrap_or(Duration::MAX);
-    if invocation.format() == Format::Json {
+    if invocation.format() == OutputFormat::Json {
         return Err(Failure::usage("changes come one by one: use --output jsonl"));
     }
     if ids.is_empty() {
@@ -82,9 +82,9 @@ async fn all(invocation: &Invocation, timeout: Duration) -> Result<(), Failure> 
         match look(invocation, &provisions, &mut printer, &known).await {
             Ok(listed) => known = listed,
             // The next look may do better.
-            Err(Trouble::Bunq(error)) if error.is_retryable() => invocation.note(&format!("{error}; it goes on")),
-            Err(Trouble::Bunq(error)) => return Err(error.into()),
-            Err(Trouble::Output(error)) => return Err(error.into()),
+            Err(WatchTrouble::Bunq(error)) if error.is_retryable() => invocation.note(&format!("{error}; it goes on")),
+            Err(WatchTrouble::Bunq(error)) => return Err(error.into()),
+            Err(WatchTrouble::Output(error)) => return Err(error.into()),
         }
         if end.is_some_and(|end| Instant::now() + PAUSE > end) {
             return Ok(());
@@ -99,7 +99,7 @@ async fn look(
     provisions: &Provisions,
     printer: &mut Printer,
     known: &BTreeMap<ProvisionId, Provision>,
-) -> Result<BTreeMap<ProvisionId, Provision>, Trouble> {
+) -> Result<BTreeMap<ProvisionId, Provision>, WatchTrouble> {
     let mut listed = BTreeMap::new();
     let in_progress = ProvisionStatus::KNOWN.iter().filter(|status| status.is_in_progress()).cloned();
     let mut listing = pin!(provisions.list().status(in_progress).count(PageSize::MAX).stream());
@@ -118,18 +118,18 @@ async fn look(
 }
 
 /// Why a look has failed.
-enum Trouble {
+enum WatchTrouble {
     Bunq(Error),
     Output(io::Error),
 }
 
-impl From<Error> for Trouble {
+impl From<Error> for WatchTrouble {
     fn from(error: Error) -> Self {
         Self::Bunq(error)
     }
 }
 
-impl From<io::Error> for Trouble {
+impl From<io::Error> for WatchTrouble {
     fn from(error: io::Error) -> Self {
         Self::Output(error)
     }
@@ -143,7 +143,7 @@ fn is_changed(before: &Provision, seen: &Provision) -> bool {
 
 fn show(invocation: &Invocation, printer: &mut Printer, seen: &Provision) -> io::Result<()> {
     match invocation.format() {
-        Format::Table => write_text(&(records::change(seen) + "\n")),
+        OutputFormat::Table => write_text(&(records::change(seen) + "\n")),
         _ => printer.add(records::provision(seen, invocation.shows_secrets())),
     }
 }

@@ -3,7 +3,7 @@
 use bunq_partner::UserKind;
 use serde_json::json;
 
-use super::arguments::Format;
+use super::arguments::OutputFormat;
 use super::exit::Failure;
 use super::invocation::Invocation;
 use super::output::{Field, Record, write_text, write_value};
@@ -41,7 +41,7 @@ pub(super) async fn end_session(invocation: &Invocation, is_dry_run: bool) -> Re
     if is_dry_run {
         let url = format!("{}/session/0", invocation.client()?.base_url());
         let written = match invocation.format() {
-            Format::Table => write_text(&format!("\x1b[1mDELETE\x1b[0m {url}\n")),
+            OutputFormat::Table => write_text(&format!("\x1b[1mDELETE\x1b[0m {url}\n")),
             format => write_value(format, &json!([{ "method": "DELETE", "url": url, "body": null }])),
         };
         return Ok(written?);

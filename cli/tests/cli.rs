@@ -6,18 +6,20 @@
 #[test]
 fn what_the_program_prints() {
     test_timeout::start();
+    // The README names files from the root of the repository.
+    std::env::set_current_dir("..").unwrap();
     #[cfg(unix)]
     for key in ["key.txt", "production_key.txt", "damaged.json"] {
         // Git keeps no such modes.
         use std::os::unix::fs::PermissionsExt as _;
-        let path = format!("tests/cmd/errors.in/{key}");
+        let path = format!("cli/tests/cmd/errors.in/{key}");
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).unwrap();
     }
     let state = std::env::temp_dir().join(format!("bunq-partner-{}", bunq_partner::Uuid::new_v4()));
     let cases = trycmd::TestCases::new();
     cases.env("XDG_STATE_HOME", state.display().to_string()).env("NO_PROXY", "*").env("BUNQ_API_KEY", "");
     cases.env("BUNQ_ENV", "sandbox");
-    cases.case("tests/cmd/*.trycmd").case("../README.md");
+    cases.case("cli/tests/cmd/*.trycmd").case("README.md");
     cases.run();
     let _ = std::fs::remove_dir_all(state);
 }

@@ -158,7 +158,7 @@ async fn creates_killed(rows: usize, kills: u64) {
     let folder = Folder::new();
     plague(&sandbox, &Operation::CREATE_PROVISION, 23, rows);
     let (from, uuids) = users(&folder, rows);
-    // Nobody takes so many users into use, but their credentials expire.
+    // Nobody activates so many users, but their credentials expire.
     let (bank, is_over) = (sandbox.clone(), Arc::new(AtomicBool::new(false)));
     let expiring = {
         let is_over = Arc::clone(&is_over);
@@ -502,7 +502,7 @@ async fn failures_are_not_hidden_by_what_happens_around_them() {
     assert_eq!(ran(&mut shell).2, 9);
     // Nothing can be stored there, so nobody is created.
     let (users, _) = users(&folder, 2);
-    let stderr = refused(bulk(&folder, &sandbox, "create", &users).args(["--take-into-use", "/proc/1"]));
+    let stderr = refused(bulk(&folder, &sandbox, "create", &users).args(["--activate", "/proc/1"]));
     assert!(stderr.contains("nothing can be stored in the folder /proc/1"), "{stderr}");
     assert!(sandbox.provision_ids().is_empty());
     // A refusal before anything is sent keeps nothing of standard input.
@@ -623,9 +623,8 @@ async fn a_dry_run_says_how_long_it_takes() {
     let (from, _) = users(&folder, 1000);
     let (stdout, stderr, _) = ran(program(&folder).args(["create", "--dry-run", "--from"]).arg(&from));
     assert!(stdout.starts_with("1000 rows: create_provision calls in 10 min\n"), "{stdout}");
-    assert!(stderr.contains("it takes longer while 120 users wait to be taken into use"), "{stderr}");
-    let (stdout, ..) =
-        ran(program(&folder).args(["create", "--dry-run", "--take-into-use", "/tmp", "--from"]).arg(&from));
+    assert!(stderr.contains("it takes longer while 120 users wait to be activated"), "{stderr}");
+    let (stdout, ..) = ran(program(&folder).args(["create", "--dry-run", "--activate", "/tmp", "--from"]).arg(&from));
     assert!(stdout.starts_with("1000 rows: create_provision calls in 8 h 20 min\n"), "{stdout}");
 }
 

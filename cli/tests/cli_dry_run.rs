@@ -4,7 +4,7 @@
 
 mod common;
 
-use bunq_partner::sandbox::Sandbox;
+use bunq_partner_sandbox::Sandbox;
 use common::{Folder, program_for, ran};
 use serde_json::Value;
 
@@ -32,11 +32,11 @@ async fn what_is_shown_is_what_is_sent() {
 
         let opened = ran(program_for(&folder, &sandbox).arg("whoami"));
         assert_eq!(opened.2, 0, "{opened:?}");
-        sandbox.take_journal();
+        sandbox.take_call_log();
         let (_, err, code) = ran(program_for(&folder, &sandbox).args(&arguments));
         assert_eq!(code, 0, "{command:?}: {err}");
         let root = sandbox.base_url().trim_end_matches("/v1");
-        let sent = sandbox.take_journal().into_iter().map(|call| {
+        let sent = sandbox.take_call_log().into_iter().map(|call| {
             let query = call.query.map(|query| format!("?{query}")).unwrap_or_default();
             let body: Value = serde_json::from_str(&call.body).unwrap_or_default();
             serde_json::json!({ "method": call.method, "url": format!("{root}{}{query}", call.path), "body": body })

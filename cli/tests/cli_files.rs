@@ -278,7 +278,7 @@ async fn a_folder_of_tokens_in_which_others_may_replace_files_is_refused() {
     let create = |mode| {
         set_mode(&tokens, mode);
         let mut command = common::bulk::bulk(&folder, &sandbox, "create", &from);
-        ran(command.arg("--take-into-use").arg(&tokens))
+        ran(command.arg("--activate").arg(&tokens))
     };
     let refused = |mode, problem: &str| {
         let (_, stderr, code) = create(mode);

@@ -1,4 +1,4 @@
-//! What lies in the folder of `create --take-into-use` is held against what bunq says.
+//! What lies in the folder of `create --activate` is held against what bunq says.
 
 #![cfg(unix)]
 #![allow(clippy::unwrap_used, clippy::panic)]
@@ -26,10 +26,10 @@ fn bank() -> SandboxBuilder {
     Sandbox::builder().pace(Pace::Every(Duration::ZERO))
 }
 
-/// The program, with a folder for the users that it takes into use.
+/// The program, with a folder for the users that it activates.
 fn taking(folder: &Folder, sandbox: &Sandbox, from: &Path, kept: &Path) -> Command {
     let mut program = bulk(folder, sandbox, "create", from);
-    program.arg("--take-into-use").arg(kept);
+    program.arg("--activate").arg(kept);
     program
 }
 
@@ -170,7 +170,7 @@ async fn what_was_planted_for_a_user_is_not_believed() {
 
 /// Users who are in use have a session of the token before: the token that was made since is stored, and another session opened.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_token_that_was_reset_is_replaced_and_taken_into_use() {
+async fn a_token_that_was_reset_is_replaced_and_activated() {
     test_timeout::start();
     let (sandbox, folder) = (bank().start().await.unwrap(), Folder::new());
     let (from, _) = users(&folder, 3);
@@ -181,12 +181,12 @@ async fn a_token_that_was_reset_is_replaced_and_taken_into_use() {
     let partner = sandbox.client().build().unwrap();
     let reset = async |id| partner.provisions().reset_token(id).await.unwrap().await.unwrap().credential.unwrap();
     reset(ids[0]).await;
-    // That of the second was taken into use by somebody else.
+    // That of the second was activated by somebody else.
     let credential = reset(ids[1]).await;
     partner.for_user(&credential).unwrap().build().unwrap().open_session().await.unwrap();
     sandbox.take_call_log();
     let (_, stderr, code) = ran(taking(&folder, &sandbox, &from, &kept).arg("--resume"));
-    assert!(stderr.contains("1 users are not taken into use") && code == 14, "{code}: {stderr}");
+    assert!(stderr.contains("1 users are not activated") && code == 14, "{code}: {stderr}");
     assert!(stderr.contains(&format!("/{}.token is put aside as ", ids[0])), "{stderr}");
     assert!(stderr.contains(&format!("/{}.json is put aside as ", ids[0])), "{stderr}");
     let problem = format!("/{}.token is not used: it is of a credential that was replaced by another", ids[1]);

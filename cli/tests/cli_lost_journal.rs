@@ -75,7 +75,7 @@ async fn a_journal_that_is_lost_creates_nobody_twice() {
     assert_eq!(sandbox.provision_ids().len(), 8);
 }
 
-/// A run that is finished makes no call, also if more users were created than may wait to be taken into use; and what has failed
+/// A run that is finished makes no call, also if more users were created than may wait to be activated; and what has failed
 /// in it, has failed.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_finished_run_makes_no_call_and_says_what_is_final() {
@@ -178,6 +178,6 @@ async fn ensure_is_refused_beside_a_file() {
     let (from, _) = users(&folder, 2);
     let (_, stderr, code) = ran(bulk(&folder, &sandbox, "create", &from).arg("--ensure"));
     assert_eq!(code, 2, "{stderr}");
-    assert!(stderr.contains("--ensure: with --from it is always so"), "{stderr}");
+    assert!(stderr.contains("'--ensure' cannot be used with '--from <FILE>'"), "{stderr}");
     assert!(calls(&sandbox, "POST", "").is_empty() && sandbox.call_log().is_empty());
 }

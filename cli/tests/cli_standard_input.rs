@@ -228,7 +228,7 @@ async fn files_are_refused_before_standard_input_is_taken() {
     std::fs::create_dir(&tokens).unwrap();
     std::fs::set_permissions(&tokens, std::fs::Permissions::from_mode(0o777)).unwrap();
     let mut create = bulk(&folder, &sandbox, "create", Path::new("-"));
-    create.arg("--journal").arg(&journal).arg("--take-into-use").arg(&tokens);
+    create.arg("--journal").arg(&journal).arg("--activate").arg(&tokens);
     let (_, stderr, _, taken) = ran_on(&mut create, &input);
     assert!(stderr.contains("its mode is 0777") && taken == 0 && !journal.exists(), "{stderr}");
     let body = ["api", "create_provision", "--body", "-", "--base-url", sandbox.base_url(), "--api-key-file"];

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result, bail};
 
 use crate::spec::DOCUMENT;
-use crate::{path, root, run_in, target};
+use crate::{new_command, path, root, run_in, target};
 
 const ADDED: &str = "xtask/endpoint";
 
@@ -54,7 +54,8 @@ pub(crate) fn run() -> Result<()> {
     let target = target();
     // With the features of the tests that ran before, so that their artifacts can be reused.
     let test = ["test", "--workspace", "--all-features", "--test", "new_endpoint"];
-    run_in(&copy, "cargo", &test, &[("CARGO_TARGET_DIR", path(&target)?)])
+    run_in(&copy, "cargo", &test, &[("CARGO_TARGET_DIR", path(&target)?)])?;
+    new_command::run(&copy, path(&target)?)
 }
 
 fn insert(text: &str, after: &str, added: &str) -> Result<String> {

@@ -9,6 +9,7 @@ mod docs;
 mod endpoint;
 mod expand;
 mod layers;
+mod new_command;
 mod package;
 mod redocly;
 mod spec;
@@ -39,7 +40,8 @@ enum Task {
     Contract(contract::Arguments),
     /// Make the reference from the document, as one page of HTML, and the documentation of the crate
     Docs,
-    /// Add operations to a copy of the document, and call them without a line of Rust in the crate
+    /// Add operations to a copy of the document, which are called without a line of Rust in the crate, and a command to a copy of the
+    /// program, which does not compile before it declares what it changes
     Endpoint,
     /// Print the Rust that the build generates from the document
     ///

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use aws_lc_rs::digest::{Context as Digest, SHA256};
 
 use super::super::exit::Failure;
-use super::rows::{Kind, Lines, Mistake, Row};
+use super::rows::{InputRow, Lines, Mistake, RowKind};
 
 /// No input has more rows.
 const MAX_ROWS: u64 = 10_000_000;
@@ -23,7 +23,7 @@ const MAX_SAID: usize = 20;
 #[derive(Debug)]
 pub(super) struct Input {
     pub(super) path: PathBuf,
-    pub(super) kind: Kind,
+    pub(super) kind: RowKind,
     pub(super) rows: u64,
     /// The digest of the file.
     pub(super) digest: String,
@@ -64,18 +64,18 @@ struct Prints {
 }
 
 impl Prints {
-    fn of(&self, row: &Row) -> u64 {
+    fn of(&self, row: &InputRow) -> u64 {
         match row {
-            Row::Close(id) => self.hasher.hash_one(id),
+            InputRow::Close(id) => self.hasher.hash_one(id),
             // What cannot be written is not sent.
-            Row::Create(new) => self.hasher.hash_one(serde_json::to_string(new).unwrap_or_default()),
+            InputRow::Create(new) => self.hasher.hash_one(serde_json::to_string(new).unwrap_or_default()),
         }
     }
 }
 
 impl Input {
     /// Reads the whole file at a path.
-    pub(super) fn open(path: &Path, kind: Kind) -> Result<Self, Failure> {
+    pub(super) fn open(path: &Path, kind: RowKind) -> Result<Self, Failure> {
         let refused = |problem: &str| Failure::usage(format!("{}: {problem}", path.display()));
         let failed = |error: io::Error| refused(&error.to_string());
         if !fs::metadata(path).map_err(failed)?.is_file() {
@@ -85,7 +85,7 @@ impl Input {
     }
 
     /// Reads a whole file, which has this name in messages.
-    pub(super) fn check(path: &Path, file: File, kind: Kind, name: &Path) -> Result<Self, Failure> {
+    pub(super) fn check(path: &Path, file: File, kind: RowKind, name: &Path) -> Result<Self, Failure> {
         let file = Arc::new(file);
         let Checked { rows, digest, prints } = check(name, Reading { file: Arc::clone(&file), place: 0 }, kind)?;
         Ok(Self { path: path.to_owned(), kind, rows, digest, prints: Arc::new(prints), file })
@@ -100,7 +100,7 @@ impl Input {
     }
 
     /// The rows again. They end early where the file has changed since it was checked.
-    pub(super) fn rows(&self) -> Result<impl Iterator<Item = Row> + Send + use<>, Failure> {
+    pub(super) fn rows(&self) -> Result<impl Iterator<Item = InputRow> + Send + use<>, Failure> {
         let reading = Reading { file: Arc::clone(&self.file), place: 0 };
         let lines = Lines::new(&self.path, reading, self.kind, |_: &[u8]| {})?;
         let prints = Arc::clone(&self.prints);
@@ -110,12 +110,12 @@ impl Input {
 }
 
 /// How many rows there are, if none has a mistake.
-pub(super) fn count(name: &Path, from: impl Read, kind: Kind) -> Result<u64, Failure> {
+pub(super) fn count(name: &Path, from: impl Read, kind: RowKind) -> Result<u64, Failure> {
     check(name, from, kind).map(|checked| checked.rows)
 }
 
 /// Reads all rows.
-fn check(name: &Path, from: impl Read, kind: Kind) -> Result<Checked, Failure> {
+fn check(name: &Path, from: impl Read, kind: RowKind) -> Result<Checked, Failure> {
     let mut digest = Digest::new(&SHA256);
     let (mut rows, mut mistakes, mut said) = (0, 0_u64, Vec::new());
     let mut prints = Prints::default();
@@ -168,7 +168,7 @@ struct Known {
 
 impl Known {
     /// Says in which line the row was before.
-    fn insert(&mut self, row: &Row, line: u64) -> Option<u32> {
+    fn insert(&mut self, row: &InputRow, line: u64) -> Option<u32> {
         fn insert<K: Hash + Eq>(known: &mut HashMap<K, u32>, key: K, line: u64) -> Option<u32> {
             match known.entry(key) {
                 Entry::Occupied(first) => Some(*first.get()),
@@ -179,8 +179,8 @@ impl Known {
             }
         }
         match row {
-            Row::Close(id) => insert(&mut self.ids, id.get(), line),
-            Row::Create(new) => insert(&mut self.users, new.external_uuid.into_bytes(), line),
+            InputRow::Close(id) => insert(&mut self.ids, id.get(), line),
+            InputRow::Create(new) => insert(&mut self.users, new.external_uuid.into_bytes(), line),
         }
     }
 }

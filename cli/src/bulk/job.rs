@@ -14,11 +14,21 @@ use super::super::arguments::BulkOptions;
 use super::super::exit::Failure;
 use super::super::words::quoted;
 use super::input::{self, Input};
-use super::rows::Kind;
+use super::rows::RowKind;
 use super::users;
 
 /// What standard input is called in messages.
 const STANDARD_INPUT: &str = "standard input";
+
+/// The options of a command that takes rows.
+#[derive(Clone, Copy)]
+pub(in super::super) struct RowOptions<'a> {
+    pub(in super::super) kind: RowKind,
+    pub(in super::super) from: &'a Path,
+    pub(in super::super) bulk: &'a BulkOptions,
+    /// Where the credentials of new users are kept, if they are activated.
+    pub(in super::super) users: Option<&'a Path>,
+}
 
 /// What is to be done, before standard input is taken.
 pub(in super::super) enum Order {
@@ -26,22 +36,22 @@ pub(in super::super) enum Order {
     Run(Begin),
 }
 
-enum Source {
+enum RowSource {
     File(Input),
     StandardInput,
 }
 
 /// Rows whose number is wanted, and nothing else.
 pub(in super::super) struct Plan {
-    pub(super) kind: Kind,
-    source: Source,
-    pub(super) takes_into_use: bool,
+    pub(super) kind: RowKind,
+    source: RowSource,
+    pub(super) activates: bool,
 }
 
 /// Rows of which something is to be done.
 pub(in super::super) struct Begin {
-    kind: Kind,
-    source: Source,
+    kind: RowKind,
+    source: RowSource,
     journal: PathBuf,
     users: Option<PathBuf>,
     is_resumed: bool,
@@ -51,31 +61,27 @@ pub(in super::super) struct Begin {
 pub(super) struct Job {
     pub(super) input: Input,
     pub(super) journal: PathBuf,
-    /// Where the credentials of new users are kept, if they are taken into use.
+    /// Where the credentials of new users are kept, if they are activated.
     pub(super) users: Option<PathBuf>,
     /// Standard input, if the rows come from there.
     pub(super) copy: Option<Copy>,
 }
 
 impl Order {
-    /// Checks what can be checked before anything is taken or begun. `None`: the command has no input file.
-    pub(in super::super) fn new(
-        kind: Kind,
-        options: &BulkOptions,
-        users: Option<&Path>,
-        is_dry_run: bool,
-    ) -> Result<Option<Self>, Failure> {
-        let Some(from) = &options.from else { return Ok(None) };
+    /// Checks what can be checked before anything is taken or begun.
+    pub(in super::super) fn new(rows: &RowOptions<'_>, is_dry_run: bool) -> Result<Self, Failure> {
+        let RowOptions { kind, from, bulk: options, users } = *rows;
         let is_from_stdin = from.as_os_str() == "-";
         if let Some(users) = users {
             check_folder(users)?;
         }
         if is_dry_run {
-            let source = if is_from_stdin { Source::StandardInput } else { Source::File(Input::open(from, kind)?) };
-            return Ok(Some(Self::Plan(Plan { kind, source, takes_into_use: users.is_some() })));
+            let source =
+                if is_from_stdin { RowSource::StandardInput } else { RowSource::File(Input::open(from, kind)?) };
+            return Ok(Self::Plan(Plan { kind, source, activates: users.is_some() }));
         }
         let journal = journal_path(from, options.journal.as_deref())?;
-        if journal == *from {
+        if journal == from {
             let problem = format!("--journal {}: it is not a file for a journal alone", journal.display());
             return Err(Failure::usage(problem));
         }
@@ -88,9 +94,9 @@ impl Order {
             return Err(Failure::usage(format!("standard input was kept in {}: give --from {0}", copy.display())));
         }
         let source =
-            if is_from_stdin { Source::StandardInput } else { Source::File(open_input(from, &journal, kind)?) };
+            if is_from_stdin { RowSource::StandardInput } else { RowSource::File(open_input(from, &journal, kind)?) };
         let users = users.map(Path::to_owned);
-        Ok(Some(Self::Run(Begin { kind, source, journal, users, is_resumed: options.resume })))
+        Ok(Self::Run(Begin { kind, source, journal, users, is_resumed: options.resume }))
     }
 }
 
@@ -98,8 +104,8 @@ impl Plan {
     /// How many rows there are. It may wait for standard input, of which nothing is kept.
     pub(super) fn rows(self) -> Result<u64, Failure> {
         match self.source {
-            Source::File(input) => Ok(input.rows),
-            Source::StandardInput => input::count(Path::new(STANDARD_INPUT), io::stdin().lock(), self.kind),
+            RowSource::File(input) => Ok(input.rows),
+            RowSource::StandardInput => input::count(Path::new(STANDARD_INPUT), io::stdin().lock(), self.kind),
         }
     }
 }
@@ -115,8 +121,10 @@ impl Begin {
             return Err(Failure::usage(problem).with_hint(hint));
         }
         let (input, copy) = match source {
-            Source::File(input) => (input, None),
-            Source::StandardInput => take_standard_input(&path, kind).await.map(|(input, copy)| (input, Some(copy)))?,
+            RowSource::File(input) => (input, None),
+            RowSource::StandardInput => {
+                take_standard_input(&path, kind).await.map(|(input, copy)| (input, Some(copy)))?
+            }
         };
         Ok((Job { input, journal: path, users, copy }, journal))
     }
@@ -128,8 +136,8 @@ impl Job {
         let Input { rows, path, .. } = &self.input;
         let from = if self.copy.is_some() { STANDARD_INPUT.into() } else { path.display().to_string() };
         match self.input.kind {
-            Kind::Close => format!("Close the {rows} provisions of {from}"),
-            Kind::Create => format!("Create the {rows} users of {from}"),
+            RowKind::Close => format!("Close the {rows} provisions of {from}"),
+            RowKind::Create => format!("Create the {rows} users of {from}"),
         }
     }
 
@@ -174,7 +182,7 @@ impl Drop for Copy {
 }
 
 /// Keeps standard input in a file of its owner's alone. Whoever stops waiting has kept nothing.
-async fn take_standard_input(journal: &Path, kind: Kind) -> Result<(Input, Copy), Failure> {
+async fn take_standard_input(journal: &Path, kind: RowKind) -> Result<(Input, Copy), Failure> {
     let path = copy_path(journal);
     let failed = |error: &io::Error| {
         Failure::local(format_args!("{STANDARD_INPUT} cannot be kept in {}", path.display()), error)
@@ -203,7 +211,7 @@ fn left_over(copy: &Path, journal: &Path) -> Failure {
 }
 
 /// Opens the input of a run with this journal. A copy of standard input is a file that is kept.
-pub(super) fn open_input(from: &Path, journal: &Path, kind: Kind) -> Result<Input, Failure> {
+pub(super) fn open_input(from: &Path, journal: &Path, kind: RowKind) -> Result<Input, Failure> {
     if *from != copy_path(journal) {
         return Input::open(from, kind);
     }

@@ -1,8 +1,9 @@
 //! `close --from`, `create --from` and `report`: many rows of a file, with a journal.
 //!
 //! The library does the work; here are the input ([`input`], [`rows`], [`job`]), what is shown meanwhile ([`meter`]), what becomes of created
-//! users ([`uptake`]), and the report ([`report`]).
+//! users ([`activation`]), and the report ([`report`]).
 
+mod activation;
 mod input;
 mod job;
 mod meter;
@@ -10,7 +11,6 @@ mod queue;
 pub(super) mod report;
 mod rows;
 mod token_file;
-mod uptake;
 mod users;
 
 use std::io;
@@ -23,13 +23,13 @@ use futures_util::stream;
 use serde_json::json;
 use tokio::time::{Instant, sleep_until};
 
-pub(super) use self::job::Order;
+use self::activation::{Activation, ActivationEvent};
 use self::job::{Begin, Plan, journal_path, open_input};
+pub(super) use self::job::{Order, RowOptions};
 use self::meter::Meter;
-pub(super) use self::rows::Kind;
-use self::rows::Row;
-use self::uptake::{Event, Uptake};
-use super::arguments::Format;
+use self::rows::InputRow;
+pub(super) use self::rows::RowKind;
+use super::arguments::OutputFormat;
 use super::exit::Failure;
 use super::interrupt::{self, until_interrupted};
 use super::invocation::Invocation;
@@ -40,17 +40,16 @@ const SILENCE: Duration = Duration::from_secs(15);
 
 /// Says what would be done, and how long it takes at bunq's rate limits.
 pub(super) fn plan(invocation: &Invocation, plan: Plan) -> Result<(), Failure> {
-    let (kind, takes_into_use) = (plan.kind, plan.takes_into_use);
+    let (kind, activates) = (plan.kind, plan.activates);
     let (rows, operation) = (plan.rows()?, kind.operation());
     let connection = &invocation.connection;
     let sending = times(connection.interval(operation), rows);
-    let opening =
-        if takes_into_use { times(connection.interval(&Operation::CREATE_SESSION), rows) } else { Duration::ZERO };
+    let opening = if activates { times(connection.interval(&Operation::CREATE_SESSION), rows) } else { Duration::ZERO };
     let takes = sending.max(opening);
-    let is_watched = kind == Kind::Create && !takes_into_use;
-    let capacity = is_watched.then(|| uptake::capacity(connection.environment()));
+    let is_watched = kind == RowKind::Create && !activates;
+    let capacity = is_watched.then(|| activation::capacity(connection.environment()));
     // A page or a read for each row, or both.
-    let looks = if kind == Kind::Create { rows.saturating_mul(2) } else { 0 };
+    let looks = if kind == RowKind::Create { rows.saturating_mul(2) } else { 0 };
     let looking = times(connection.interval(&Operation::LIST_PROVISIONS), looks);
     let json = json!({
         "rows": rows,
@@ -62,13 +61,12 @@ pub(super) fn plan(invocation: &Invocation, plan: Plan) -> Result<(), Failure> {
         "max_look_seconds": looking.as_secs(),
         "max_waiting_users": capacity,
     });
-    if invocation.format() != Format::Table {
+    if invocation.format() != OutputFormat::Table {
         return Ok(write_value(invocation.format(), &json)?);
     }
     if let Some(capacity) = capacity.filter(|capacity| rows > *capacity as u64) {
-        invocation.note(&format!(
-            "it takes longer while {capacity} users wait to be taken into use: --take-into-use takes them into use"
-        ));
+        invocation
+            .note(&format!("it takes longer while {capacity} users wait to be activated: --activate activates them"));
     }
     let takes = meter::words(takes);
     let mut text = format!("{rows} rows: {} calls in {takes}\n", operation.id);
@@ -108,19 +106,20 @@ pub(super) async fn run(
     let shutdown = Shutdown::default();
     let is_finished = is_finished(&journal, job.input.rows).await?;
     let rows = stream::iter(job.input.rows()?);
-    let (bulk, uptake) = match job.input.kind {
-        Kind::Close => {
-            let ids = rows.filter_map(async |row| if let Row::Close(id) = row { Some(id) } else { None });
+    let (bulk, activation) = match job.input.kind {
+        RowKind::Close => {
+            let ids = rows.filter_map(async |row| if let InputRow::Close(id) = row { Some(id) } else { None });
             (client.provisions().close_all(ids), None)
         }
-        Kind::Create => {
-            let new = rows.filter_map(async |row| if let Row::Create(new) = row { Some(*new) } else { None });
+        RowKind::Create => {
+            let new = rows.filter_map(async |row| if let InputRow::Create(new) = row { Some(*new) } else { None });
             if is_finished && job.users.is_none() {
                 // Nobody is created who would have to wait for a place.
                 (client.provisions().create_all(new), None)
             } else {
-                let uptake = Uptake::begin(&invocation.connection, &client, job.users.clone(), shutdown.clone());
-                (client.provisions().create_all(uptake.gate(new)), Some(uptake))
+                let activation =
+                    Activation::begin(&invocation.connection, &client, job.users.clone(), shutdown.clone());
+                (client.provisions().create_all(activation.gate(new)), Some(activation))
             }
         }
     };
@@ -128,7 +127,7 @@ pub(super) async fn run(
     let mut meter = Meter::new(invocation, &job.input);
     let done = tokio::select! {
         biased;
-        done = drive(invocation, &client, bulk, &shutdown, &mut meter, uptake) => done,
+        done = drive(invocation, &client, bulk, &shutdown, &mut meter, activation) => done,
         failure = interrupted(invocation, &shutdown, first) => Err(failure),
     };
     let (is_complete, without_receipt) = (meter.is_complete(), meter.without_receipt());
@@ -187,14 +186,14 @@ fn unheard(error: io::Error) -> Failure {
     Failure::local("signals cannot be listened to", &error)
 }
 
-/// Goes through the outcomes, and what becomes of new users. Returns the failure of those that are not taken into use.
+/// Goes through the outcomes, and what becomes of new users. Returns the failure of those that are not activated.
 async fn drive(
     invocation: &Invocation,
     client: &Client,
     bulk: Bulk,
     shutdown: &Shutdown,
     meter: &mut Meter<'_>,
-    mut uptake: Option<Uptake>,
+    mut activation: Option<Activation>,
 ) -> Result<Option<Failure>, Failure> {
     let (mut rows, mut failures) = (pin!(bulk.stream()), pin!(client.failures()));
     let mut outcome = Ok(());
@@ -203,13 +202,13 @@ async fn drive(
     // When a row has ended last, how long after it that is said, and why none has.
     let (mut last_row, mut silence, mut cause) = (Instant::now(), SILENCE, None);
     loop {
-        let is_held = uptake.as_ref().is_some_and(Uptake::is_full);
+        let is_held = activation.as_ref().is_some_and(Activation::is_full);
         if is_held {
             last_row = Instant::now();
         }
         let event = async {
-            match &mut uptake {
-                Some(uptake) => uptake.event().await,
+            match &mut activation {
+                Some(activation) => activation.event().await,
                 None => std::future::pending().await,
             }
         };
@@ -224,13 +223,13 @@ async fn drive(
                         shutdown.begin();
                         outcome = Err(failure);
                     }
-                    uptake.iter().for_each(|uptake| uptake.add(&row));
+                    activation.iter().for_each(|activation| activation.add(&row));
                 }
                 Some(Err(error)) => outcome = Err(error.into()),
                 None => {
                     is_over = true;
-                    match &mut uptake {
-                        Some(uptake) => uptake.end(),
+                    match &mut activation {
+                        Some(activation) => activation.end(),
                         None => return outcome.map(|()| None),
                     }
                 }
@@ -250,36 +249,36 @@ async fn drive(
                 silence *= 4;
             }
             event = event => match event {
-                Event::Over { left } => {
+                ActivationEvent::Over { left } => {
                     let unused = unused + left as u64;
                     if left > 0 {
                         first_unused.get_or_insert_with(|| Failure::interrupted(None));
                     }
                     let failure = first_unused.map(|failure: Failure| {
-                        failure.saying(format!("{unused} users are not taken into use, and their credentials expire"))
+                        failure.saying(format!("{unused} users are not activated, and their credentials expire"))
                     });
                     return outcome.map(|()| failure);
                 }
-                Event::InUse => {
+                ActivationEvent::Activated => {
                     used += 1;
                     meter.used(used);
                 }
-                Event::Delayed(external_uuid, error) => meter.note(&format!(
+                ActivationEvent::Delayed(external_uuid, error) => meter.note(&format!(
                     "no session can be opened for the user {external_uuid}: {error}; others go first, an outage is waited out for an \
                      hour, and Ctrl-C ends it"
                 )),
-                Event::Failed(external_uuid, error) => {
-                    meter.failed(&format!("the user {external_uuid} is not taken into use"), &error);
+                ActivationEvent::Failed(external_uuid, error) => {
+                    meter.failed(&format!("the user {external_uuid} is not activated"), &error);
                     unused += 1;
                     first_unused.get_or_insert_with(|| Failure::from(error).reported());
                 }
-                Event::Warning(warning) => meter.warn(&warning),
-                Event::Expired(count) => meter.note(&format!("the credentials of {count} users have expired unused: `bunq-partner reset-token` gets others")),
-                Event::Held { waiting } if !std::mem::replace(&mut was_held, true) => meter.note(&format!(
-                    "no more than {waiting} users wait to be taken into use at a time, because bunq lets one session be opened in \
+                ActivationEvent::Warning(warning) => meter.warn(&warning),
+                ActivationEvent::Expired(count) => meter.note(&format!("the credentials of {count} users have expired unused: `bunq-partner reset-token` gets others")),
+                ActivationEvent::Held { waiting } if !std::mem::replace(&mut was_held, true) => meter.note(&format!(
+                    "no more than {waiting} users wait to be activated at a time, because bunq lets one session be opened in \
                      30 s and their credentials expire"
                 )),
-                Event::Held { .. } => {}
+                ActivationEvent::Held { .. } => {}
             },
         }
     }

@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 use bunq_partner::{FileJournal, Journal as _, JournalStart, Operation, RowRecord, RowState};
 use serde_json::json;
 
-use super::super::arguments::{Format, OutputOptions, ReportOptions};
+use super::super::arguments::{OutputFormat, OutputOptions, ReportOptions};
 use super::super::exit::{Failure, after_output};
 use super::super::output::{Field, HIDDEN, Printer, Record, note, write_text};
 use super::super::records;
 use super::input::Input;
-use super::rows::{Kind, Row};
+use super::rows::{InputRow, RowKind};
 use super::{journal_path, open_input};
 
 /// The name of what is said of a row that was not begun.
@@ -26,10 +26,10 @@ pub(in super::super) async fn run(options: &ReportOptions, output: &OutputOption
     let journal = FileJournal::read(&path).await?;
     let check = |kind| open_input(&options.from, &path, kind);
     let input = match journal.start().await? {
-        JournalStart::Begun(header) if header.operation == Operation::CREATE_PROVISION.id => check(Kind::Create)?,
-        JournalStart::Begun(_) => check(Kind::Close)?,
+        JournalStart::Begun(header) if header.operation == Operation::CREATE_PROVISION.id => check(RowKind::Create)?,
+        JournalStart::Begun(_) => check(RowKind::Close)?,
         // Nothing says what was to be done with the rows.
-        _ => check(Kind::Close).or_else(|failure| check(Kind::Create).map_err(|_| failure))?,
+        _ => check(RowKind::Close).or_else(|failure| check(RowKind::Create).map_err(|_| failure))?,
     };
     write(output.output, &input, &journal, true, None).await
 }
@@ -38,7 +38,7 @@ pub(in super::super) async fn run(options: &ReportOptions, output: &OutputOption
 ///
 /// It fails as the first row has that is not done; `resumption` says how to go on if something is left to do.
 pub(super) async fn write(
-    format: Format,
+    format: OutputFormat,
     input: &Input,
     journal: &FileJournal,
     wants_all: bool,
@@ -62,7 +62,7 @@ pub(super) async fn write(
             first = Some((last.as_ref().and_then(|last| last.error_kind.clone()), is_in_doubt));
         }
         is_open |= !last.as_ref().is_some_and(|last| last.state.is_final());
-        if wants_all || !is_done || format != Format::Table {
+        if wants_all || !is_done || format != OutputFormat::Table {
             // What became of the rows counts, whoever reads it.
             printer.add_anyway(record(place, &row, last.as_ref()));
         }
@@ -71,14 +71,14 @@ pub(super) async fn write(
         return Err(Failure::invalid(format!("{} has changed since it was checked", input.path.display())));
     }
     let written = if printer.is_empty() { Ok(()) } else { printer.finish() };
-    if let (Kind::Create, Some(count)) = (input.kind, counts.get(RowState::Already.as_str())) {
+    if let (RowKind::Create, Some(count)) = (input.kind, counts.get(RowState::Already.as_str())) {
         note(format, &format!("{count} users were there already: {}", records::UNUSED));
     }
     let said: Vec<_> = counts.iter().map(|(state, count)| format!("{count} {}", state.replace('_', " "))).collect();
     let said = said.join(", ");
     let Some((kind, is_in_doubt)) = first else {
         written?;
-        if format == Format::Table {
+        if format == OutputFormat::Table {
             write_text(&format!("{} rows: {said}\n", input.rows))?;
         }
         return Ok(());
@@ -91,10 +91,10 @@ pub(super) async fn write(
     after_output(outcome, written)
 }
 
-fn record(place: u64, row: &Row, last: Option<&RowRecord>) -> Record {
+fn record(place: u64, row: &InputRow, last: Option<&RowRecord>) -> Record {
     let (own_id, external_uuid) = match row {
-        Row::Close(id) => (Some(*id), None),
-        Row::Create(new) => (None, Some(new.external_uuid)),
+        InputRow::Close(id) => (Some(*id), None),
+        InputRow::Create(new) => (None, Some(new.external_uuid)),
     };
     let id = own_id.or_else(|| last.and_then(|last| last.id));
     let state = last.map_or(NOT_BEGUN, |last| last.state.as_str());

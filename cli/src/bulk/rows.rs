@@ -19,14 +19,14 @@ const MAX_LINE: usize = 64 * 1024;
 
 /// What is done with each row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in super::super) enum Kind {
+pub(in super::super) enum RowKind {
     Close,
     Create,
 }
 
 /// A row, as the library takes it.
 #[derive(Debug, Clone)]
-pub(super) enum Row {
+pub(super) enum InputRow {
     Close(ProvisionId),
     Create(Box<NewProvision>),
 }
@@ -40,7 +40,7 @@ pub(super) struct Mistake {
     reason: String,
 }
 
-impl Kind {
+impl RowKind {
     pub(super) fn operation(self) -> &'static Operation {
         match self {
             Self::Close => &Operation::UPDATE_PROVISION,
@@ -77,12 +77,12 @@ impl Mistake {
 
 /// The lines of an input, as rows.
 pub(super) struct Lines<R: Read, S: FnMut(&[u8])> {
-    kind: Kind,
-    source: Source<R, S>,
+    kind: RowKind,
+    source: RowReader<R, S>,
     pub(super) line: u64,
 }
 
-enum Source<R: Read, S: FnMut(&[u8])> {
+enum RowReader<R: Read, S: FnMut(&[u8])> {
     Csv {
         reader: csv::Reader<Text<R, S>>,
         /// The column of each field.
@@ -97,7 +97,7 @@ enum Source<R: Read, S: FnMut(&[u8])> {
 
 impl<R: Read, S: FnMut(&[u8])> Lines<R, S> {
     /// Begins to read an input, which has this name in messages.
-    pub(super) fn new(name: &Path, mut from: R, kind: Kind, seen: S) -> Result<Self, Failure> {
+    pub(super) fn new(name: &Path, mut from: R, kind: RowKind, seen: S) -> Result<Self, Failure> {
         let refused = |problem: &str| Failure::usage(format!("{}: {problem}", name.display()));
         let mut begin = Vec::new();
         from.by_ref().take(512).read_to_end(&mut begin).map_err(|error| refused(&error.to_string()))?;
@@ -111,21 +111,21 @@ impl<R: Read, S: FnMut(&[u8])> Lines<R, S> {
             return Err(refused("it is empty"));
         }
         if first == Some(&b'{') {
-            return Ok(Self { kind, source: Source::Json(BufReader::new(text)), line: 0 });
+            return Ok(Self { kind, source: RowReader::Json(BufReader::new(text)), line: 0 });
         }
         let mut reader =
             csv::ReaderBuilder::new().has_headers(false).flexible(true).trim(csv::Trim::All).from_reader(text);
         let mut first = csv::StringRecord::new();
         reader.read_record(&mut first).map_err(|error| refused(&csv_problem(&error)))?;
         let columns = kind.columns();
-        let is_row = kind == Kind::Close && first.len() == 1 && first[0].parse::<ProvisionId>().is_ok();
+        let is_row = kind == RowKind::Close && first.len() == 1 && first[0].parse::<ProvisionId>().is_ok();
         let names: Vec<_> = if is_row { vec!["id".into()] } else { first.iter().map(str::to_owned).collect() };
         if let Some(place) = names.iter().position(|name| !columns.contains(&name.as_str())) {
             let unknown = &names[place];
             let advice = match first_byte {
                 Some(b'[') => ": JSON is taken a line for each object, without an array around them",
                 _ if unknown.contains(';') => ": fields are separated by commas",
-                _ if kind == Kind::Close && names[0] == "id" => ": `cut -d, -f1` leaves the ids alone",
+                _ if kind == RowKind::Close && names[0] == "id" => ": `cut -d, -f1` leaves the ids alone",
                 _ => "",
             };
             let (place, columns) = (place + 1, columns.join(", "));
@@ -139,14 +139,14 @@ impl<R: Read, S: FnMut(&[u8])> Lines<R, S> {
         if let Some(missing) = kind.required().iter().find(|column| !names.iter().any(|name| name == *column)) {
             return Err(refused(&format!("line 1: the column `{missing}` is missing")));
         }
-        Ok(Self { kind, source: Source::Csv { reader, columns: names, first: is_row.then_some(first) }, line: 0 })
+        Ok(Self { kind, source: RowReader::Csv { reader, columns: names, first: is_row.then_some(first) }, line: 0 })
     }
 
     /// The fields of the next line, by their columns.
     fn fields(&mut self) -> Option<Result<Vec<(String, String)>, Mistake>> {
         let fields = match &mut self.source {
-            Source::Over => return None,
-            Source::Csv { reader, columns, first } => {
+            RowReader::Over => return None,
+            RowReader::Csv { reader, columns, first } => {
                 let mut record = csv::StringRecord::new();
                 let read = match first.take() {
                     Some(first) => {
@@ -164,13 +164,13 @@ impl<R: Read, S: FnMut(&[u8])> Lines<R, S> {
                     Ok(true) => Ok(columns.iter().cloned().zip(record.iter().map(str::to_owned)).collect()),
                     Err(error) => {
                         if !matches!(error.kind(), csv::ErrorKind::Utf8 { .. }) {
-                            self.source = Source::Over;
+                            self.source = RowReader::Over;
                         }
                         Err(csv_problem(&error))
                     }
                 }
             }
-            Source::Json(reader) => {
+            RowReader::Json(reader) => {
                 let mut line = Vec::new();
                 loop {
                     line.clear();
@@ -180,7 +180,7 @@ impl<R: Read, S: FnMut(&[u8])> Lines<R, S> {
                         Ok(_) if line.trim_ascii().is_empty() => {}
                         Ok(_) => break json_fields(&line, self.kind),
                         Err(error) => {
-                            self.source = Source::Over;
+                            self.source = RowReader::Over;
                             break Err(error.to_string());
                         }
                     }
@@ -192,7 +192,7 @@ impl<R: Read, S: FnMut(&[u8])> Lines<R, S> {
 }
 
 impl<R: Read, S: FnMut(&[u8])> Iterator for Lines<R, S> {
-    type Item = Result<(u64, Row), Mistake>;
+    type Item = Result<(u64, InputRow), Mistake>;
 
     fn next(&mut self) -> Option<Self::Item> {
         let fields = match self.fields()? {
@@ -209,7 +209,7 @@ impl<R: Read, S: FnMut(&[u8])> Iterator for Lines<R, S> {
 }
 
 /// Makes a row of its fields; says what is wrong with which column.
-fn row<'a>(kind: Kind, field: impl Fn(&str) -> Option<&'a str>) -> Result<Row, (&'static str, String)> {
+fn row<'a>(kind: RowKind, field: impl Fn(&str) -> Option<&'a str>) -> Result<InputRow, (&'static str, String)> {
     const ID: &str = "the id of a provision is a positive integer of at most 63 bits";
     const UUID: &str = "it is not a UUID, as in 550e8400-e29b-41d4-a716-446655440000";
     const DATE: &str = "it is not a date, as in 1990-12-31";
@@ -221,8 +221,8 @@ fn row<'a>(kind: Kind, field: impl Fn(&str) -> Option<&'a str>) -> Result<Row, (
         text.parse().map_err(|error: InvalidValue| (column, error.rule().to_owned()))
     }
     let required = |column: &'static str| field(column).ok_or_else(|| (column, "it is missing".to_owned()));
-    if kind == Kind::Close {
-        return Ok(Row::Close(parsed("id", required("id")?, ID)?));
+    if kind == RowKind::Close {
+        return Ok(InputRow::Close(parsed("id", required("id")?, ID)?));
     }
     let external_uuid: Uuid = parsed("external_uuid", required("external_uuid")?, UUID)?;
     let email = checked("email", required("email")?)?;
@@ -238,7 +238,7 @@ fn row<'a>(kind: Kind, field: impl Fn(&str) -> Option<&'a str>) -> Result<Row, (
         (None, Some(_), None) => return Err(("country", "it is missing beside the date_of_birth".into())),
         (None, None, Some(_)) => return Err(("date_of_birth", "it is missing beside the country".into())),
     };
-    Ok(Row::Create(Box::new(new)))
+    Ok(InputRow::Create(Box::new(new)))
 }
 
 /// The members of an object in their order, each as often as it is there.
@@ -269,7 +269,7 @@ impl<'de> Deserialize<'de> for Members {
 }
 
 /// The members of an object, as the fields of a row.
-fn json_fields(line: &[u8], kind: Kind) -> Result<Vec<(String, String)>, String> {
+fn json_fields(line: &[u8], kind: RowKind) -> Result<Vec<(String, String)>, String> {
     let line = line.strip_prefix(BYTE_ORDER_MARK).unwrap_or(line).trim_ascii_end();
     let Members(members) = serde_json::from_slice(line).map_err(|error| {
         let reason = match error.classify() {

@@ -63,7 +63,7 @@ impl Users {
         Ok(Some(credential.expiry_time.map(bunq_partner::Timestamp::as_jiff)))
     }
 
-    /// Takes a user into use, whose token is stored.
+    /// Activates a user, whose token is stored.
     pub(super) async fn open_session(&self, id: ProvisionId) -> Result<(), Error> {
         let token = self.tokens().get(&id).cloned();
         let token = token.ok_or_else(|| Error::context(format_args!("no token of provision {id} is stored")))?;
@@ -72,7 +72,7 @@ impl Users {
         Ok(())
     }
 
-    /// The user of a wait that has failed may have been taken into use by an earlier run.
+    /// The user of a wait that has failed may have been activated by an earlier run.
     async fn find_in_use(&self, id: ProvisionId, error: Error) -> Result<Option<Option<Timestamp>>, Error> {
         let Some(seen) = error.last_seen::<Provision>() else { return Err(error) };
         let is_closed = seen.status.is_closing_or_closed();

@@ -8,7 +8,7 @@ use bunq_partner::types::{DeviceServer, DeviceServerStatus, ListProvisionsQuery}
 use bunq_partner::{Client, ContextStore as _, ContextSummary, Error, ErrorKind, FileStore, Operation, PageSize};
 use tokio::time::timeout;
 
-use super::step::{Step, Steps};
+use super::step::{Check, Checks};
 
 /// How long the context file may be locked by others.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -16,7 +16,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// What is known of the bank's answers.
 #[derive(Default)]
 pub(super) struct Examination {
-    pub(super) steps: Steps,
+    pub(super) steps: Checks,
     /// The refusal of the key, or of what it was sent with.
     pub(super) refusal: Option<Error>,
     /// What earlier runs have left.
@@ -27,13 +27,13 @@ pub(super) struct Examination {
 pub(super) async fn look_at_context(examination: &mut Examination, client: &Client, file: Option<&Path>) -> Option<()> {
     let name = "context";
     let Some(file) = file else {
-        examination.steps.push(Step::skipped(name, "it is in memory alone"));
+        examination.steps.push(Check::skipped(name, "it is in memory alone"));
         return Some(());
     };
     let shown = file.display();
     match client.context().await {
         Ok(None) => {
-            examination.steps.push(Step::ok(name, format!("{shown} is not there yet: there was no earlier run")))
+            examination.steps.push(Check::ok(name, format!("{shown} is not there yet: there was no earlier run")))
         }
         Ok(Some(context)) => {
             let session = match (context.has_session, context.renew_at) {
@@ -45,15 +45,15 @@ pub(super) async fn look_at_context(examination: &mut Examination, client: &Clie
             let saw = format!("{shown} is this key's, and its owner's alone: an installation, {device}, {session}");
             let remedy = format!("see that {shown} can be written: else no run after this one has its session");
             examination.steps.push(match saved_again(file).await {
-                Ok(()) => Step::ok(name, saw),
-                Err(problem) => Step::failed(name, problem, remedy),
+                Ok(()) => Check::ok(name, saw),
+                Err(problem) => Check::failed(name, problem, remedy),
             });
             examination.context = Some(context);
         }
         Err(error) => {
             let remedy =
                 format!("put {shown} right, or give another --context; where it is missing, the next run begins anew");
-            examination.steps.push(Step::failed(name, error.to_string(), remedy));
+            examination.steps.push(Check::failed(name, error.to_string(), remedy));
             return None;
         }
     }
@@ -89,9 +89,9 @@ pub(super) async fn ask(examination: &mut Examination, client: &Client) {
             return;
         }
     };
-    examination.steps.push(Step::ok("session", whose(client).await));
+    examination.steps.push(Check::ok("session", whose(client).await));
     let response_id = listed.response_id().unwrap_or("unknown");
-    examination.steps.push(Step::ok("list call", format!("answered; bunq's response id is {response_id}")));
+    examination.steps.push(Check::ok("list call", format!("answered; bunq's response id is {response_id}")));
     let mut warning = listed.warning().map(str::to_owned);
     match client.api().list_device_servers().await {
         Ok(devices) => {
@@ -104,13 +104,13 @@ pub(super) async fn ask(examination: &mut Examination, client: &Client) {
         }
         Err(error) => {
             let remedy = "the devices cannot be listed, which does no harm";
-            examination.steps.push(Step::warning("device", error.to_string(), remedy));
+            examination.steps.push(Check::warning("device", error.to_string(), remedy));
         }
     }
-    examination.steps.push(Step::ok("signatures", "bunq's signature of each response is valid"));
+    examination.steps.push(Check::ok("signatures", "bunq's signature of each response is valid"));
     examination.steps.push(match warning {
-        Some(warning) => Step::warning("warnings", warning, "bunq says this to the developers of the client"),
-        None => Step::ok("warnings", "none"),
+        Some(warning) => Check::warning("warnings", warning, "bunq says this to the developers of the client"),
+        None => Check::ok("warnings", "none"),
     });
 }
 
@@ -125,7 +125,7 @@ impl Examination {
             _ => "session",
         };
         let name = if error.kind() == ErrorKind::Context { "context" } else { name };
-        self.steps.push(Step::failed(name, error.to_string(), "see the verdict"));
+        self.steps.push(Check::failed(name, error.to_string(), "see the verdict"));
         self.refusal = Some(error);
     }
 }
@@ -138,7 +138,7 @@ async fn whose(client: &Client) -> String {
 }
 
 /// From where the device was registered, and whether bunq still has it.
-fn registered(devices: &[DeviceServer]) -> Step {
+fn registered(devices: &[DeviceServer]) -> Check {
     let name = "device";
     let shown: Vec<_> = devices
         .iter()
@@ -149,8 +149,8 @@ fn registered(devices: &[DeviceServer]) -> Step {
         .collect();
     let is_active = devices.iter().any(|device| device.status == Some(DeviceServerStatus::Active));
     if is_active || devices.is_empty() {
-        Step::ok(name, if shown.is_empty() { "bunq lists none".to_owned() } else { shown.join("; ") })
+        Check::ok(name, if shown.is_empty() { "bunq lists none".to_owned() } else { shown.join("; ") })
     } else {
-        Step::warning(name, shown.join("; "), "none of them is ACTIVE: look at the devices in bunq's app")
+        Check::warning(name, shown.join("; "), "none of them is ACTIVE: look at the devices in bunq's app")
     }
 }

@@ -13,9 +13,9 @@ use bunq_partner::reqwest::Url;
 use serde_json::json;
 
 use self::bank::Examination;
-use self::step::{Step, Steps};
-use self::verdict::{Circumstances, Verdict, verdict};
-use super::arguments::Format;
+use self::step::{Check, Checks};
+use self::verdict::{Circumstances, Diagnosis, verdict};
+use super::arguments::OutputFormat;
 use super::exit::{Failure, after_output};
 use super::invocation::Invocation;
 use super::output::{write_text, write_value};
@@ -26,28 +26,28 @@ pub(super) async fn run(invocation: &Invocation, unusable: Option<Failure>) -> R
     let connection = &invocation.connection;
     let client = connection.client();
     let environment = connection.environment();
-    let mut steps = Steps::new(invocation.format() == Format::Table);
+    let mut steps = Checks::new(invocation.format() == OutputFormat::Table);
     match (&client, &unusable) {
         (Ok(client), None) => {
-            steps.push(Step::ok("bank", format!("{environment} at {}", client.base_url())));
-            steps.push(Step::ok("key", format!("it has the form of a key of {environment}")));
+            steps.push(Check::ok("bank", format!("{environment} at {}", client.base_url())));
+            steps.push(Check::ok("key", format!("it has the form of a key of {environment}")));
         }
         (Ok(client), Some(failure)) => {
-            steps.push(Step::ok("bank", format!("{environment} at {}", client.base_url())));
-            steps.push(Step::failed(
+            steps.push(Check::ok("bank", format!("{environment} at {}", client.base_url())));
+            steps.push(Check::failed(
                 "key",
                 failure.message(),
                 "without it no more than the way to bunq can be examined",
             ));
         }
         (Err(failure), _) if failure.message().starts_with("base_url") => {
-            steps.push(Step::failed("bank", failure.message(), "give another --base-url"));
+            steps.push(Check::failed("bank", failure.message(), "give another --base-url"));
         }
         (Err(failure), _) if HttpConfig::default().proxy_for(connection.base_url()).is_err() => {
-            steps.push(Step::failed("proxy", failure.message(), network::PROXY_REMEDY));
+            steps.push(Check::failed("proxy", failure.message(), network::PROXY_REMEDY));
         }
         (Err(failure), _) => {
-            steps.push(Step::failed(
+            steps.push(Check::failed(
                 "key",
                 failure.message(),
                 "give the key of this environment, as bunq shows it, or the right --env",
@@ -68,7 +68,7 @@ pub(super) async fn run(invocation: &Invocation, unusable: Option<Failure>) -> R
             if way.is_open && is_usable {
                 bank::ask(&mut examination, client).await;
             } else {
-                examination.steps.push(Step::skipped("session", "not tried: nothing is sent on such a way"));
+                examination.steps.push(Check::skipped("session", "not tried: nothing is sent on such a way"));
             }
         }
     } else {
@@ -90,15 +90,15 @@ pub(super) async fn run(invocation: &Invocation, unusable: Option<Failure>) -> R
     after_output(outcome, write(steps, &verdict, invocation.format()))
 }
 
-fn write(steps: &[Step], verdict: &Verdict, format: Format) -> std::io::Result<()> {
+fn write(steps: &[Check], verdict: &Diagnosis, format: OutputFormat) -> std::io::Result<()> {
     match format {
-        Format::Table => write_text(&for_people(verdict)),
+        OutputFormat::Table => write_text(&for_people(verdict)),
         format => write_value(format, &json!({ "steps": steps, "verdict": verdict })),
     }
 }
 
 /// The verdict; the steps have been shown.
-fn for_people(verdict: &Verdict) -> String {
+fn for_people(verdict: &Diagnosis) -> String {
     let mut text = String::new();
     let mut line = |start: &str, words: &str| text = format!("{text}{start}{}\n", clean(words));
     let style = if verdict.is_well { "1;32" } else { "1;31" };

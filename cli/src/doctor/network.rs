@@ -20,7 +20,7 @@ use tokio_rustls::rustls::pki_types::ServerName;
 use tokio_rustls::rustls::{ClientConfig, ClientConnection};
 use x509_cert::der::Decode as _;
 
-use super::step::{Step, Steps};
+use super::step::{Check, Checks};
 
 /// How long a step may take.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -40,7 +40,7 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> ByteStream for T {}
 
 /// What is known of the way to the bank.
 pub(super) struct Way {
-    pub(super) steps: Steps,
+    pub(super) steps: Checks,
     /// The way leads to the bank, and what is said on it is private.
     pub(super) is_open: bool,
     /// The address that connections leave from.
@@ -49,7 +49,7 @@ pub(super) struct Way {
 }
 
 /// Walks the way to `url` until a step fails.
-pub(super) async fn walk(url: &Url, steps: Steps) -> Way {
+pub(super) async fn walk(url: &Url, steps: Checks) -> Way {
     let mut way = Way { steps, is_open: false, from: None, proxy: None };
     way.is_open = way.try_all(url).await.is_some();
     way
@@ -79,7 +79,7 @@ impl Way {
         if url.scheme() == "https" {
             connection = self.secure("TLS", connection, &host).await?;
         } else {
-            self.steps.push(Step::skipped("TLS", "plain HTTP, which is for loopback alone"));
+            self.steps.push(Check::skipped("TLS", "plain HTTP, which is for loopback alone"));
         }
         self.ask(connection, url, &host).await
     }
@@ -89,7 +89,7 @@ impl Way {
         let proxy = match HttpConfig::default().proxy_for(url.as_str()) {
             Ok(proxy) => proxy,
             Err(error) => {
-                self.steps.push(Step::failed("proxy", error.to_string(), PROXY_REMEDY));
+                self.steps.push(Check::failed("proxy", error.to_string(), PROXY_REMEDY));
                 return None;
             }
         };
@@ -97,9 +97,9 @@ impl Way {
             Some(proxy) => {
                 self.proxy = Some(proxy.to_string());
                 let login = if proxy.authorization().is_some() { ", with a password" } else { "" };
-                Step::ok("proxy", format!("{proxy}, which the environment names{login}"))
+                Check::ok("proxy", format!("{proxy}, which the environment names{login}"))
             }
-            None => Step::ok("proxy", "none"),
+            None => Check::ok("proxy", "none"),
         });
         Some(proxy)
     }
@@ -111,7 +111,7 @@ impl Way {
                 let addresses: Vec<_> = addresses.collect();
                 if !addresses.is_empty() {
                     let shown: Vec<_> = addresses.iter().map(|address| address.ip().to_string()).collect();
-                    self.steps.push(Step::ok("DNS", format!("{host} is {}", shown.join(", "))));
+                    self.steps.push(Check::ok("DNS", format!("{host} is {}", shown.join(", "))));
                     return Some(addresses);
                 }
                 "it has no address".to_owned()
@@ -120,7 +120,7 @@ impl Way {
             Err(_) => "there was no answer in time".to_owned(),
         };
         let remedy = "check the name in --base-url, and the network and the name server of this machine";
-        self.steps.push(Step::failed("DNS", format!("{host}: {problem}"), remedy));
+        self.steps.push(Check::failed("DNS", format!("{host}: {problem}"), remedy));
         None
     }
 
@@ -130,7 +130,7 @@ impl Way {
                 self.from = stream.local_addr().ok().map(|address| address.ip());
                 let from = self.from.map(|from| format!(" from {from}")).unwrap_or_default();
                 let to = stream.peer_addr().map(|to| to.to_string()).unwrap_or_default();
-                self.steps.push(Step::ok("TCP", format!("connected to {to}{from}")));
+                self.steps.push(Check::ok("TCP", format!("connected to {to}{from}")));
                 return Some(stream);
             }
             Ok(Err(error)) => error.to_string(),
@@ -141,7 +141,7 @@ impl Way {
             Some(_) => ("the proxy ", "check the proxy, or set HTTPS_PROXY and NO_PROXY right"),
             None => ("", "check the network; a firewall may allow connections through a proxy alone (HTTPS_PROXY)"),
         };
-        self.steps.push(Step::failed("TCP", format!("{whose}{}: {problem}", to.join(", ")), remedy));
+        self.steps.push(Check::failed("TCP", format!("{whose}{}: {problem}", to.join(", ")), remedy));
         None
     }
 
@@ -159,7 +159,7 @@ impl Way {
         let request = format!("CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n{login}\r\n");
         let problem = match timeout(PATIENCE, converse(connection, &request)).await {
             Ok(Ok(status)) if status.is_success() => {
-                self.steps.push(Step::ok("proxy tunnel", format!("the proxy leads to {host}:{port}")));
+                self.steps.push(Check::ok("proxy tunnel", format!("the proxy leads to {host}:{port}")));
                 return Some(());
             }
             // Its own words may repeat the password.
@@ -172,7 +172,7 @@ impl Way {
         } else {
             "ask whoever runs the proxy to let this machine reach bunq's host"
         };
-        self.steps.push(Step::failed(
+        self.steps.push(Check::failed(
             "proxy tunnel",
             format!("the proxy does not lead to {host}:{port}: {problem}"),
             remedy,
@@ -198,13 +198,13 @@ impl Way {
         };
         let problem = match timeout(PATIENCE, handshake).await {
             Ok(Ok(stream)) => {
-                self.steps.push(Step::ok(name, described(stream.get_ref().1)));
+                self.steps.push(Check::ok(name, described(stream.get_ref().1)));
                 return Some(Box::new(stream));
             }
             Ok(Err(error)) => error.to_string(),
             Err(_) => "the handshake did not end in time".to_owned(),
         };
-        self.steps.push(Step::failed(name, format!("{host}: {problem}"), remedy));
+        self.steps.push(Check::failed(name, format!("{host}: {problem}"), remedy));
         None
     }
 
@@ -213,7 +213,7 @@ impl Way {
         let response = match timeout(PATIENCE, request(connection, url, host)).await {
             Ok(Ok(response)) => response,
             Ok(Err(error)) => {
-                self.steps.push(Step::failed(
+                self.steps.push(Check::failed(
                     "HTTP",
                     error.to_string(),
                     "it is not a server of bunq's: check --base-url",
@@ -221,16 +221,16 @@ impl Way {
                 return None;
             }
             Err(_) => {
-                self.steps.push(Step::failed("HTTP", "there was no response in time", "try again later"));
+                self.steps.push(Check::failed("HTTP", "there was no response in time", "try again later"));
                 return None;
             }
         };
         let status = response.status().as_u16();
         if response.headers().contains_key("x-bunq-client-response-id") {
-            self.steps.push(Step::ok("HTTP", "a response of bunq's"));
+            self.steps.push(Check::ok("HTTP", "a response of bunq's"));
         } else {
             let remedy = "check --base-url, which ends in /v1; a gateway or a proxy may be in between";
-            self.steps.push(Step::warning(
+            self.steps.push(Check::warning(
                 "HTTP",
                 format!("a response with status {status} that is not bunq's"),
                 remedy,
@@ -244,12 +244,12 @@ impl Way {
 }
 
 /// How far the clock of this machine is from the server's.
-fn clock(date: Option<Timestamp>, now: Timestamp) -> Step {
-    let Some(date) = date else { return Step::skipped("clock", "the response has no date") };
+fn clock(date: Option<Timestamp>, now: Timestamp) -> Check {
+    let Some(date) = date else { return Check::skipped("clock", "the response has no date") };
     let difference = now.duration_since(date);
     let seconds = difference.as_secs().unsigned_abs();
     if seconds <= TOLERANCE.as_secs() {
-        return Step::ok("clock", format!("within {} s of the server's", seconds.max(1)));
+        return Check::ok("clock", format!("within {} s of the server's", seconds.max(1)));
     }
     let far = match seconds {
         0..7200 => format!("{} min", seconds / 60),
@@ -258,7 +258,7 @@ fn clock(date: Option<Timestamp>, now: Timestamp) -> Step {
     };
     let side = if difference.is_negative() { "behind" } else { "ahead of" };
     let saw = format!("the clock of this machine is {far} {side} the server's");
-    Step::failed("clock", saw, "set it: sessions, credentials and certificates have times that it decides by")
+    Check::failed("clock", saw, "set it: sessions, credentials and certificates have times that it decides by")
 }
 
 fn described(tls: &ClientConnection) -> String {
@@ -308,7 +308,7 @@ async fn request(
 
 #[cfg(test)]
 mod tests {
-    use super::super::step::State;
+    use super::super::step::CheckState;
     use super::*;
 
     #[test]
@@ -316,10 +316,10 @@ mod tests {
         test_timeout::start();
         let now = Timestamp::from_second(2_000_000_000).unwrap();
         let seen = |seconds: i64| clock(Timestamp::from_second(2_000_000_000 - seconds).ok(), now);
-        assert_eq!((seen(300).state, seen(-300).state), (State::Ok, State::Ok));
+        assert_eq!((seen(300).state, seen(-300).state), (CheckState::Ok, CheckState::Ok));
         assert_eq!(seen(-2 * 86_400).saw, "the clock of this machine is 2 days behind the server's");
         assert_eq!(seen(3600).saw, "the clock of this machine is 60 min ahead of the server's");
-        assert_eq!(seen(3600).state, State::Failed);
-        assert_eq!(clock(None, now).state, State::Skipped);
+        assert_eq!(seen(3600).state, CheckState::Failed);
+        assert_eq!(clock(None, now).state, CheckState::Skipped);
     }
 }

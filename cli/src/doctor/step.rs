@@ -8,7 +8,7 @@ use super::super::words::clean;
 /// What came of a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum State {
+pub(super) enum CheckState {
     Ok,
     /// It goes on, but something is not as it should be.
     Warning,
@@ -19,41 +19,41 @@ pub(super) enum State {
 
 /// One step of an examination.
 #[derive(Clone, Debug, Serialize)]
-pub(super) struct Step {
+pub(super) struct Check {
     pub(super) name: &'static str,
-    pub(super) state: State,
+    pub(super) state: CheckState,
     /// What it saw.
     pub(super) saw: String,
     /// What to do about it.
     pub(super) remedy: Option<String>,
 }
 
-impl Step {
+impl Check {
     pub(super) fn ok(name: &'static str, saw: impl Into<String>) -> Self {
-        Self { name, state: State::Ok, saw: saw.into(), remedy: None }
+        Self { name, state: CheckState::Ok, saw: saw.into(), remedy: None }
     }
 
     pub(super) fn skipped(name: &'static str, why: impl Into<String>) -> Self {
-        Self { name, state: State::Skipped, saw: why.into(), remedy: None }
+        Self { name, state: CheckState::Skipped, saw: why.into(), remedy: None }
     }
 
     pub(super) fn warning(name: &'static str, saw: impl Into<String>, remedy: impl Into<String>) -> Self {
-        Self { name, state: State::Warning, saw: saw.into(), remedy: Some(remedy.into()) }
+        Self { name, state: CheckState::Warning, saw: saw.into(), remedy: Some(remedy.into()) }
     }
 
     pub(super) fn failed(name: &'static str, saw: impl Into<String>, remedy: impl Into<String>) -> Self {
-        Self { name, state: State::Failed, saw: saw.into(), remedy: Some(remedy.into()) }
+        Self { name, state: CheckState::Failed, saw: saw.into(), remedy: Some(remedy.into()) }
     }
 }
 
-impl Step {
+impl Check {
     /// The step for people, and what to do about it on a line of its own.
     fn lines(&self) -> String {
         let mark = match self.state {
-            State::Ok => "\x1b[32m ok \x1b[0m",
-            State::Warning => "\x1b[33mwarn\x1b[0m",
-            State::Failed => "\x1b[31mFAIL\x1b[0m",
-            State::Skipped => "\x1b[2m -  \x1b[0m",
+            CheckState::Ok => "\x1b[32m ok \x1b[0m",
+            CheckState::Warning => "\x1b[33mwarn\x1b[0m",
+            CheckState::Failed => "\x1b[31mFAIL\x1b[0m",
+            CheckState::Skipped => "\x1b[2m -  \x1b[0m",
         };
         let remedy = self.remedy.as_ref().map(|remedy| format!("{:20}{}\n", "", clean(remedy)));
         format!("{mark}  {:<12}  {}\n{}", self.name, clean(&self.saw), remedy.unwrap_or_default())
@@ -62,18 +62,18 @@ impl Step {
 
 /// The steps so far.
 #[derive(Default)]
-pub(super) struct Steps {
-    pub(super) all: Vec<Step>,
+pub(super) struct Checks {
+    pub(super) all: Vec<Check>,
     /// Whether each is shown when it is made: one may take its time.
     is_live: bool,
 }
 
-impl Steps {
+impl Checks {
     pub(super) fn new(is_live: bool) -> Self {
         Self { all: Vec::new(), is_live }
     }
 
-    pub(super) fn push(&mut self, step: Step) {
+    pub(super) fn push(&mut self, step: Check) {
         if self.is_live {
             // The verdict finds out whether anybody reads it.
             let _ = write_text(&step.lines());

@@ -5,11 +5,11 @@ use std::net::IpAddr;
 use bunq_partner::{Environment, Error, ErrorKind, Operation};
 use serde::Serialize;
 
-use super::step::{State, Step};
+use super::step::{Check, CheckState};
 
 /// What is wrong, as far as it can be known.
 #[derive(Debug, Default, PartialEq, Eq, Serialize)]
-pub(super) struct Verdict {
+pub(super) struct Diagnosis {
     pub(super) is_well: bool,
     pub(super) summary: String,
     /// The causes that are left, if there is more than one.
@@ -32,56 +32,58 @@ pub(super) struct Circumstances<'a> {
 }
 
 /// The verdict on all steps, and on bunq's refusal if there is one.
-pub(super) fn verdict(steps: &[Step], refusal: Option<&Error>, circumstances: &Circumstances<'_>) -> Verdict {
-    let clock = steps.iter().find(|step| step.name == "clock" && step.state == State::Failed);
-    let failed = steps.iter().find(|step| step.state == State::Failed && step.name != "clock");
-    let stranger = steps.iter().find(|step| step.name == "HTTP" && step.state == State::Warning);
+pub(super) fn verdict(steps: &[Check], refusal: Option<&Error>, circumstances: &Circumstances<'_>) -> Diagnosis {
+    let clock = steps.iter().find(|step| step.name == "clock" && step.state == CheckState::Failed);
+    let failed = steps.iter().find(|step| step.state == CheckState::Failed && step.name != "clock");
+    let stranger = steps.iter().find(|step| step.name == "HTTP" && step.state == CheckState::Warning);
     let mut verdict = match (refusal, failed) {
-        (Some(error), _) if stranger.is_some() && error.bunq_messages().is_empty() => Verdict {
+        (Some(error), _) if stranger.is_some() && error.bunq_messages().is_empty() => Diagnosis {
             summary: format!(
                 "it is not bunq that answers: {}",
                 stranger.map(|step| step.saw.as_str()).unwrap_or_default()
             ),
             next: stranger.and_then(|step| step.remedy.clone()),
-            ..Verdict::default()
+            ..Diagnosis::default()
         },
         (Some(error), _) => of_refusal(error, circumstances),
-        (None, Some(step)) => {
-            Verdict { summary: format!("{}: {}", step.name, step.saw), next: step.remedy.clone(), ..Verdict::default() }
-        }
-        (None, None) => Verdict { is_well: true, summary: well(steps), ..Verdict::default() },
+        (None, Some(step)) => Diagnosis {
+            summary: format!("{}: {}", step.name, step.saw),
+            next: step.remedy.clone(),
+            ..Diagnosis::default()
+        },
+        (None, None) => Diagnosis { is_well: true, summary: well(steps), ..Diagnosis::default() },
     };
     if let Some(clock) = clock {
         if verdict.is_well {
-            return Verdict { summary: clock.saw.clone(), next: clock.remedy.clone(), ..Verdict::default() };
+            return Diagnosis { summary: clock.saw.clone(), next: clock.remedy.clone(), ..Diagnosis::default() };
         }
         verdict.summary = format!("{}; and {}", verdict.summary, clock.saw);
     }
     verdict
 }
 
-fn well(steps: &[Step]) -> String {
-    match steps.iter().filter(|step| step.state == State::Warning).count() {
+fn well(steps: &[Check]) -> String {
+    match steps.iter().filter(|step| step.state == CheckState::Warning).count() {
         0 => "everything works".to_owned(),
         1 => "everything works, with one warning".to_owned(),
         count => format!("everything works, with {count} warnings"),
     }
 }
 
-fn of_refusal(error: &Error, circumstances: &Circumstances<'_>) -> Verdict {
+fn of_refusal(error: &Error, circumstances: &Circumstances<'_>) -> Diagnosis {
     let is_about_key = error.bunq_messages().iter().any(|message| message.contains("Incorrect API key or IP address"));
     let takes_key = [&Operation::CREATE_DEVICE_SERVER, &Operation::CREATE_SESSION];
     let at_key = error.operation().is_some_and(|operation| takes_key.contains(&operation));
     let is_refusal = error.status().is_some_and(|status| (300..500).contains(&status));
     match error.kind() {
         // Who is no bank is no judge of the key.
-        _ if is_refusal && !error.is_from_bunq() && error.bunq_messages().is_empty() => Verdict {
+        _ if is_refusal && !error.is_from_bunq() && error.bunq_messages().is_empty() => Diagnosis {
             summary: format!("it is not bunq that answers: {error}"),
             ruled_out: vec!["the API key: bunq has not refused it".into()],
             next: Some("look at the proxy, and at what else is between this machine and bunq".into()),
-            ..Verdict::default()
+            ..Diagnosis::default()
         },
-        _ if is_refusal && !error.is_from_bunq() => Verdict {
+        _ if is_refusal && !error.is_from_bunq() => Diagnosis {
             summary: error.to_string(),
             left: vec![
                 "a proxy or something else between this machine and bunq answers in its place".into(),
@@ -89,46 +91,46 @@ fn of_refusal(error: &Error, circumstances: &Circumstances<'_>) -> Verdict {
             ],
             ruled_out: vec!["the API key: bunq has not refused it".into()],
             next: Some(begin_anew(circumstances)),
-            ..Verdict::default()
+            ..Diagnosis::default()
         },
-        ErrorKind::Forbidden => Verdict {
+        ErrorKind::Forbidden => Diagnosis {
             summary: "bunq accepts the key, but does not allow it to do this: is it a user's, and not the partner's?"
                 .into(),
             ruled_out: vec!["a wrong key, another environment and the address: the key has opened a session".into()],
             next: Some("give the partner's key, or ask bunq's support, who needs the response id above".into()),
-            ..Verdict::default()
+            ..Diagnosis::default()
         },
         ErrorKind::Unauthorized if at_key && is_about_key => of_key(circumstances),
         ErrorKind::Unauthorized if at_key && circumstances.had_context => forgotten(circumstances),
-        ErrorKind::Unauthorized if at_key => Verdict {
+        ErrorKind::Unauthorized if at_key => Diagnosis {
             summary: "bunq refuses the key, or the installation that was just made for it".into(),
             next: Some("try again; if it stays, ask bunq's support, who needs the response id above".into()),
-            ..Verdict::default()
+            ..Diagnosis::default()
         },
-        ErrorKind::Context => Verdict {
+        ErrorKind::Context => Diagnosis {
             summary: error.to_string(),
             next: Some("see that the context file can be read and written, or give another --context".into()),
-            ..Verdict::default()
+            ..Diagnosis::default()
         },
-        ErrorKind::Signature => Verdict {
+        ErrorKind::Signature => Diagnosis {
             summary:
                 "the responses are not signed with the key of bunq's that is kept: it is damaged or out of date, or \
                       somebody changes what bunq says"
                     .into(),
             ruled_out: vec!["the API key: bunq has not refused it".into()],
             next: Some(begin_anew(circumstances)),
-            ..Verdict::default()
+            ..Diagnosis::default()
         },
-        _ => Verdict {
+        _ => Diagnosis {
             summary: error.to_string(),
             next: Some("see `bunq-partner --help` for the kind of failure, and try again".into()),
-            ..Verdict::default()
+            ..Diagnosis::default()
         },
     }
 }
 
 /// bunq's one answer for a wrong key and for another address.
-fn of_key(circumstances: &Circumstances<'_>) -> Verdict {
+fn of_key(circumstances: &Circumstances<'_>) -> Diagnosis {
     let Circumstances { environment, was_accepted, from, proxy, .. } = circumstances;
     let prefix = match environment {
         Environment::Sandbox => "it begins with `sandbox_`",
@@ -150,30 +152,30 @@ fn of_key(circumstances: &Circumstances<'_>) -> Verdict {
         ruled_out.push(
             "a wrong key: bunq has accepted it before, when the device in the context file was registered".into(),
         );
-        return Verdict {
+        return Diagnosis {
             summary: "the address: bunq has accepted this key before, and does not accept it from here".into(),
             left: vec![address, "the key has been revoked since".into()],
             ruled_out,
             next: Some(format!("{look}; or run this where the key was used before")),
-            ..Verdict::default()
+            ..Diagnosis::default()
         };
     }
-    Verdict {
+    Diagnosis {
         summary: "the API key, or the address that it is used from: bunq gives one answer for both".into(),
         left: vec!["the key is wrong, or has been revoked".into(), address],
         ruled_out,
         next: Some(format!("{look}; a run from an address where the key is known to work decides too")),
-        ..Verdict::default()
+        ..Diagnosis::default()
     }
 }
 
-fn forgotten(circumstances: &Circumstances<'_>) -> Verdict {
-    Verdict {
+fn forgotten(circumstances: &Circumstances<'_>) -> Diagnosis {
+    Diagnosis {
         summary: "the installation: bunq has forgotten the one in the context file, as after its sandbox is emptied"
             .into(),
         ruled_out: vec!["the API key and the address: bunq names them in other words".into()],
         next: Some(begin_anew(circumstances)),
-        ..Verdict::default()
+        ..Diagnosis::default()
     }
 }
 

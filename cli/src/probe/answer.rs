@@ -8,7 +8,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::super::exit::Failure;
-use super::exchange::{RawResponse, Signed};
+use super::exchange::{ProbeResponse, Signed};
 
 /// No provision has this id.
 pub(super) const NOBODY: u64 = 999_999_999_999;
@@ -38,12 +38,12 @@ pub(super) fn signatures(facts: &[Fact]) -> BTreeMap<String, Vec<u16>> {
 }
 
 /// The status of a refusal that is about the request: not about its rate, and no failure of the bank's.
-pub(super) fn refusal(response: &RawResponse) -> Option<u16> {
+pub(super) fn refusal(response: &ProbeResponse) -> Option<u16> {
     let status = response.status;
     (400..500).contains(&status).then_some(status).filter(|status| ![408, 429, 491].contains(status))
 }
 
-pub(super) fn is_success(response: &RawResponse) -> bool {
+pub(super) fn is_success(response: &ProbeResponse) -> bool {
     (200..300).contains(&response.status)
 }
 
@@ -56,15 +56,15 @@ pub(super) fn text(body: &Value, pointer: &str) -> Option<String> {
     item(body, pointer)?.as_str().map(str::to_owned)
 }
 
-pub(super) fn message(response: &RawResponse) -> Option<String> {
+pub(super) fn message(response: &ProbeResponse) -> Option<String> {
     response.json()["Error"][0]["error_description"].as_str().map(str::to_owned)
 }
 
-pub(super) fn with_status(response: &RawResponse) -> String {
+pub(super) fn with_status(response: &ProbeResponse) -> String {
     if is_success(response) { "accepted".into() } else { response.status.to_string() }
 }
 
-pub(super) fn accepted_or_status(response: &RawResponse) -> String {
+pub(super) fn accepted_or_status(response: &ProbeResponse) -> String {
     if is_success(response) { "accepted".into() } else { format!("refused: {}", response.status) }
 }
 
@@ -89,7 +89,7 @@ pub(super) fn signature_name(signed: Signed) -> &'static str {
     }
 }
 
-pub(super) fn unexpected(what: &str, response: &RawResponse) -> Failure {
+pub(super) fn unexpected(what: &str, response: &ProbeResponse) -> Failure {
     let said = message(response).map(|said| format!(": {said}")).unwrap_or_default();
     let is_about_key = said.contains("Incorrect API key") || matches!(response.status, 401 | 403);
     let kind = if is_about_key { ErrorKind::Unauthorized } else { ErrorKind::Rejected };

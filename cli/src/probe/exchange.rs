@@ -36,7 +36,7 @@ const MAX_BODY: usize = 4 * 1024 * 1024;
 
 /// One request, which need not be right.
 #[derive(Clone)]
-pub(super) struct RawRequest<'a> {
+pub(super) struct ProbeRequest<'a> {
     /// The operation whose rate limit it counts towards.
     pub(super) operation: &'static Operation,
     pub(super) method: &'static str,
@@ -52,7 +52,7 @@ pub(super) struct RawRequest<'a> {
 }
 
 /// A response as it came. Its body may hold tokens.
-pub(super) struct RawResponse {
+pub(super) struct ProbeResponse {
     pub(super) status: u16,
     pub(super) headers: HeaderMap,
     body: Vec<u8>,
@@ -60,7 +60,7 @@ pub(super) struct RawResponse {
     pub(super) request_id: String,
 }
 
-impl RawResponse {
+impl ProbeResponse {
     /// Its body, if that is JSON; else `null`.
     pub(super) fn json(&self) -> Value {
         serde_json::from_slice(&self.body).unwrap_or_default()
@@ -110,7 +110,7 @@ impl Exchanges {
     }
 
     /// What the signature of a response is worth.
-    pub(super) fn signed(&self, response: &RawResponse) -> Signed {
+    pub(super) fn signed(&self, response: &ProbeResponse) -> Signed {
         let Some(signature) = response.headers.get(SERVER_SIGNATURE) else { return Signed::Not };
         let headers = || response.headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes()));
         let holds = |form: &SignatureForm| {
@@ -122,7 +122,7 @@ impl Exchanges {
     }
 
     /// Sends one request, and returns its response, whatever that is.
-    pub(super) async fn send(&self, request: RawRequest<'_>) -> Result<RawResponse, Failure> {
+    pub(super) async fn send(&self, request: ProbeRequest<'_>) -> Result<ProbeResponse, Failure> {
         let RateLimit { calls, per, .. } = request.operation.rate_limit;
         let mut ended = self.ended.lock().await;
         let ended = ended.entry(request.operation.id).or_default();
@@ -138,7 +138,7 @@ impl Exchanges {
         response.map_err(|failure| failure.of(operation))
     }
 
-    async fn exchange(&self, raw: RawRequest<'_>) -> Result<RawResponse, Failure> {
+    async fn exchange(&self, raw: ProbeRequest<'_>) -> Result<ProbeResponse, Failure> {
         let method = Method::from_bytes(raw.method.as_bytes()).map_err(internal)?;
         let url = format!("{}{}", self.base_url, raw.path);
         let request_id = raw.request_id.unwrap_or_else(|| Uuid::new_v4().to_string());
@@ -172,7 +172,7 @@ impl Exchanges {
             }
             body.extend_from_slice(&chunk);
         }
-        Ok(RawResponse { status, headers, body, request_id })
+        Ok(ProbeResponse { status, headers, body, request_id })
     }
 }
 
@@ -218,7 +218,7 @@ mod tests {
             let (method, path) = (operation.method, operation.path.to_owned());
             let (body, token, request_id) = (None, None, None);
             let request =
-                RawRequest { operation, method, path, body, token, is_signed: true, request_id, keeps_rate_limit };
+                ProbeRequest { operation, method, path, body, token, is_signed: true, request_id, keeps_rate_limit };
             statuses.push(exchanges.send(request).await.unwrap().status);
         }
         let (kept, others) = statuses.split_at(statuses.len() - 9);

@@ -16,7 +16,7 @@ use super::answer::{
     Fact, NOBODY, accepted_or_status, is_success, item, message, refusal, signature_name, text, unexpected,
     with_status, without_id, yes_no,
 };
-use super::exchange::{Exchanges, RawRequest, RawResponse, Signed};
+use super::exchange::{Exchanges, ProbeRequest, ProbeResponse, Signed};
 
 /// How many reads at once are more than any limit of bunq's allows.
 const TOO_MANY: usize = 8;
@@ -57,7 +57,7 @@ impl Interview {
 
     async fn install(&mut self) -> Result<(), Failure> {
         let body = json!({ "client_public_key": self.exchanges.public_key()? });
-        let request = RawRequest { is_signed: false, ..request(&Operation::CREATE_INSTALLATION, Some(body)) };
+        let request = ProbeRequest { is_signed: false, ..request(&Operation::CREATE_INSTALLATION, Some(body)) };
         let response = self.send(request).await?;
         let items = response.json();
         self.installation = text(&items, "/Token/token").map(Secret::new);
@@ -81,7 +81,7 @@ impl Interview {
         self.note("How is a wrong API key refused?", with_status(&response), &response);
 
         let right = json!({ "description": "bunq-partner probe", "secret": self.api_key.expose() });
-        let unsigned = RawRequest { is_signed: false, ..request(operation, Some(right.clone())) };
+        let unsigned = ProbeRequest { is_signed: false, ..request(operation, Some(right.clone())) };
         let response = self.with_installation(unsigned).await?;
         let is_accepted = is_success(&response);
         self.profile.require_signatures = !is_accepted;
@@ -98,7 +98,7 @@ impl Interview {
     async fn open_session(&mut self) -> Result<(), Failure> {
         let operation = &Operation::CREATE_SESSION;
         let body = json!({ "secret": self.api_key.expose() });
-        let unsigned = RawRequest { is_signed: false, ..request(operation, Some(body.clone())) };
+        let unsigned = ProbeRequest { is_signed: false, ..request(operation, Some(body.clone())) };
         let mut response = self.with_installation(unsigned).await?;
         let is_refused = !is_success(&response);
         self.profile.unsigned_session =
@@ -125,8 +125,10 @@ impl Interview {
     }
 
     async fn in_session(&mut self) -> Result<(), Failure> {
-        let list =
-            RawRequest { path: "/partner-user-provision?count=1".into(), ..request(&Operation::LIST_PROVISIONS, None) };
+        let list = ProbeRequest {
+            path: "/partner-user-provision?count=1".into(),
+            ..request(&Operation::LIST_PROVISIONS, None)
+        };
         let response = self.with_session(list.clone()).await?;
         if !is_success(&response) {
             return Err(unexpected("a listing", &response));
@@ -137,20 +139,20 @@ impl Interview {
         }
         self.note("What do signatures cover?", signature_name(signed).into(), &response);
 
-        let again = RawRequest { request_id: Some(response.request_id.clone()), ..list };
+        let again = ProbeRequest { request_id: Some(response.request_id.clone()), ..list };
         let response = self.with_session(again).await?;
         let usual = self.profile.repeated_request_id;
         self.profile.repeated_request_id = if is_success(&response) { None } else { refusal(&response).or(usual) };
         self.note("What does a repeated request id get?", accepted_or_status(&response), &response);
 
         let path = format!("/partner-user-provision/{NOBODY}");
-        let response = self.with_session(RawRequest { path, ..request(&Operation::GET_PROVISION, None) }).await?;
+        let response = self.with_session(ProbeRequest { path, ..request(&Operation::GET_PROVISION, None) }).await?;
         if response.status == 404 {
             self.word(404, &response);
         }
         self.note("How is a 404 worded?", with_status(&response), &response);
 
-        let wrong = RawRequest { method: "PATCH", ..request(&Operation::LIST_PROVISIONS, Some(json!({}))) };
+        let wrong = ProbeRequest { method: "PATCH", ..request(&Operation::LIST_PROVISIONS, Some(json!({}))) };
         let response = self.with_session(wrong).await?;
         if let Some(status) = refusal(&response) {
             self.profile.wrong_method = status;
@@ -159,7 +161,7 @@ impl Interview {
         self.note("How is a 405 worded?", with_status(&response), &response);
 
         let path = "/partner-user-provision?count=many".into();
-        let response = self.with_session(RawRequest { path, ..request(&Operation::LIST_PROVISIONS, None) }).await?;
+        let response = self.with_session(ProbeRequest { path, ..request(&Operation::LIST_PROVISIONS, None) }).await?;
         self.note("How is a 400 worded?", with_status(&response), &response);
         Ok(())
     }
@@ -199,7 +201,7 @@ impl Interview {
     /// Closes whatever was created with this key.
     async fn close_all_of(&mut self, uuid: Uuid) -> Result<(), Failure> {
         let path = format!("/partner-user-provision?external_uuid={uuid}&count=200");
-        let list = RawRequest { path, ..request(&Operation::LIST_PROVISIONS, None) };
+        let list = ProbeRequest { path, ..request(&Operation::LIST_PROVISIONS, None) };
         let listed = self.with_session(list).await?.json();
         let items = listed["Response"].as_array().into_iter().flatten();
         let made: Vec<_> = items.filter_map(|item| item["PartnerUserProvision"]["id"].as_u64()).collect();
@@ -207,7 +209,7 @@ impl Interview {
         for id in made {
             let body = Some(json!({ "status": "CANCELLED" }));
             let path = format!("/partner-user-provision/{id}");
-            let close = RawRequest { path, ..request(&Operation::UPDATE_PROVISION, body) };
+            let close = ProbeRequest { path, ..request(&Operation::UPDATE_PROVISION, body) };
             match self.with_session(close).await {
                 Ok(response) => {
                     let question = "What does a closing get while bunq makes the user?";
@@ -229,9 +231,9 @@ impl Interview {
         let question = "Does a 429 say when to come back (Retry-After)?";
         let mut last = None;
         for _ in 0..TOO_MANY {
-            let read = RawRequest { keeps_rate_limit: false, ..request(&Operation::GET_INSTALLATION, None) };
+            let read = ProbeRequest { keeps_rate_limit: false, ..request(&Operation::GET_INSTALLATION, None) };
             let token = self.session.clone();
-            let response = self.exchanges.send(RawRequest { token: token.as_ref(), ..read }).await?;
+            let response = self.exchanges.send(ProbeRequest { token: token.as_ref(), ..read }).await?;
             let is_refused = response.status == 429;
             last = Some(response);
             if is_refused {
@@ -254,9 +256,9 @@ impl Interview {
     async fn dead_token(&mut self) -> Result<(), Failure> {
         let read = || request(&Operation::LIST_DEVICE_SERVERS, None);
         let Some(token) = self.session.take() else { return Ok(()) };
-        let response = self.send(RawRequest { token: Some(&token), ..end_session() }).await?;
+        let response = self.send(ProbeRequest { token: Some(&token), ..end_session() }).await?;
         self.note("What does the end of a session get?", with_status(&response), &response);
-        let response = self.send(RawRequest { token: Some(&token), ..read() }).await?;
+        let response = self.send(ProbeRequest { token: Some(&token), ..read() }).await?;
         let message = message(&response).unwrap_or_default().to_lowercase();
         let dead = match response.status {
             401 => Some(DeadToken::Unauthorized),
@@ -268,7 +270,7 @@ impl Interview {
         self.note("How is a dead session refused?", with_status(&response), &response);
 
         let unknown = Secret::new("0".repeat(64));
-        let response = self.send(RawRequest { token: Some(&unknown), ..read() }).await?;
+        let response = self.send(ProbeRequest { token: Some(&unknown), ..read() }).await?;
         self.note("How is an unknown token refused?", with_status(&response), &response);
         Ok(())
     }
@@ -281,27 +283,27 @@ impl Interview {
         }
     }
 
-    async fn with_installation(&self, request: RawRequest<'_>) -> Result<RawResponse, Failure> {
-        self.send(RawRequest { token: self.installation.as_ref(), ..request }).await
+    async fn with_installation(&self, request: ProbeRequest<'_>) -> Result<ProbeResponse, Failure> {
+        self.send(ProbeRequest { token: self.installation.as_ref(), ..request }).await
     }
 
-    async fn with_session(&self, request: RawRequest<'_>) -> Result<RawResponse, Failure> {
-        self.send(RawRequest { token: self.session.as_ref(), ..request }).await
+    async fn with_session(&self, request: ProbeRequest<'_>) -> Result<ProbeResponse, Failure> {
+        self.send(ProbeRequest { token: self.session.as_ref(), ..request }).await
     }
 
     /// Sends a request, and again if others at the address have used the limit up.
-    async fn send(&self, request: RawRequest<'_>) -> Result<RawResponse, Failure> {
-        let request = RawRequest { keeps_rate_limit: self.keeps_rate_limits, ..request };
+    async fn send(&self, request: ProbeRequest<'_>) -> Result<ProbeResponse, Failure> {
+        let request = ProbeRequest { keeps_rate_limit: self.keeps_rate_limits, ..request };
         let response = self.exchanges.send(request.clone()).await?;
         if response.status != 429 {
             return Ok(response);
         }
         sleep(request.operation.rate_limit.per).await;
-        let again = RawRequest { request_id: None, ..request };
+        let again = ProbeRequest { request_id: None, ..request };
         self.exchanges.send(again).await
     }
 
-    fn note(&mut self, question: &'static str, answer: String, response: &RawResponse) {
+    fn note(&mut self, question: &'static str, answer: String, response: &ProbeResponse) {
         self.progress.set_message(question);
         let signed = self.exchanges.signed(response);
         if !is_success(response) && matches!(signed, Signed::As(_)) {
@@ -313,7 +315,7 @@ impl Interview {
         self.facts.push(Fact { question, answer, status: response.status, signature, message });
     }
 
-    fn note_unsigned(&mut self, question: &'static str, is_refused: bool, response: &RawResponse) {
+    fn note_unsigned(&mut self, question: &'static str, is_refused: bool, response: &ProbeResponse) {
         if is_refused {
             self.word(466, response);
         }
@@ -322,7 +324,7 @@ impl Interview {
     }
 
     /// Takes bunq's words over.
-    fn word(&mut self, status: u16, response: &RawResponse) {
+    fn word(&mut self, status: u16, response: &ProbeResponse) {
         if let Some(message) = message(response) {
             self.profile.wording.insert(status, self.redacted(&message));
         }
@@ -339,8 +341,8 @@ impl Interview {
     }
 }
 
-fn request(operation: &'static Operation, body: Option<Value>) -> RawRequest<'static> {
-    RawRequest {
+fn request(operation: &'static Operation, body: Option<Value>) -> ProbeRequest<'static> {
+    ProbeRequest {
         operation,
         method: operation.method,
         path: operation.path.to_owned(),
@@ -352,6 +354,6 @@ fn request(operation: &'static Operation, body: Option<Value>) -> RawRequest<'st
     }
 }
 
-fn end_session() -> RawRequest<'static> {
-    RawRequest { path: "/session/0".into(), ..request(&Operation::DELETE_SESSION, None) }
+fn end_session() -> ProbeRequest<'static> {
+    ProbeRequest { path: "/session/0".into(), ..request(&Operation::DELETE_SESSION, None) }
 }

@@ -17,21 +17,11 @@ use serde_json::{Value, json};
 
 use self::answer::{Fact, signatures};
 use self::interview::Interview;
-use super::arguments::{ConnectionOptions, Format, ProbeOptions};
-use super::connection::is_production;
+use super::arguments::{OutputFormat, ProbeOptions};
 use super::exit::Failure;
 use super::invocation::Invocation;
 use super::output::{write_text, write_value};
 use super::words::{clean, escaped};
-
-/// What can be asked before anything is sent.
-pub(super) fn check(options: &ConnectionOptions) -> Result<(), Failure> {
-    if !is_production(options) {
-        return Ok(());
-    }
-    let hint = "use a key of bunq's sandbox: `--env sandbox`, or unset BUNQ_ENV";
-    Err(Failure::usage("probe does wrong things on purpose, so it does not run in production").with_hint(hint))
-}
 
 pub(super) async fn run(invocation: &Invocation, options: &ProbeOptions) -> Result<(), Failure> {
     let connection = &invocation.connection;
@@ -53,7 +43,7 @@ pub(super) async fn run(invocation: &Invocation, options: &ProbeOptions) -> Resu
         save(folder, "profile.json", &pretty(&json["profile"])?)?;
     }
     match invocation.format() {
-        Format::Table => write_text(&page)?,
+        OutputFormat::Table => write_text(&page)?,
         format => write_value(format, &json)?,
     }
     Ok(())

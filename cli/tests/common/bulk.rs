@@ -30,7 +30,7 @@ pub fn users(folder: &Folder, count: usize) -> (PathBuf, Vec<Uuid>) {
     (folder.file("users.csv", &format!("external_uuid,email,phone_number\n{lines}")), uuids)
 }
 
-/// The token of a user that was taken into use, as it is kept.
+/// The token of a user that was activated, as it is kept.
 pub fn kept_token(folder: &Path, id: ProvisionId) -> String {
     let text = std::fs::read_to_string(folder.join(format!("{id}.token"))).unwrap();
     let kept: serde_json::Value = serde_json::from_str(&text).unwrap();

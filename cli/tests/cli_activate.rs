@@ -1,4 +1,4 @@
-//! `create --from`: new users, whose credentials expire, held back or taken into use.
+//! `create --from`: new users, whose credentials expire, held back or activated.
 
 #![cfg(unix)]
 #![allow(clippy::unwrap_used, clippy::panic)]
@@ -18,12 +18,12 @@ use common::bulk::{bulk, check_created, interrupt, kept_token, report, users};
 use common::{Folder, calls, program_for, ran};
 use serde_json::Value;
 
-/// The program, with a folder for the users that it takes into use.
+/// The program, with a folder for the users that it activates.
 fn taking(folder: &Folder, sandbox: &Sandbox, from: &Path) -> (Command, PathBuf) {
     let kept = folder.path("users");
     std::fs::create_dir_all(&kept).unwrap();
     let mut program = bulk(folder, sandbox, "create", from);
-    program.arg("--take-into-use").arg(&kept).stdout(Stdio::piped()).stderr(Stdio::piped());
+    program.arg("--activate").arg(&kept).stdout(Stdio::piped()).stderr(Stdio::piped());
     (program, kept)
 }
 
@@ -39,9 +39,9 @@ fn are_in_use(sandbox: &Sandbox) -> bool {
     sandbox.provision_ids().iter().all(|id| sandbox.provision(*id).unwrap()["credential"]["status"] == "ACTIVE")
 }
 
-/// No more users are created than can be taken into use in time, until others have taken some into use.
+/// No more users are created than can be activated in time, until others have activated some.
 #[tokio::test(flavor = "multi_thread")]
-async fn creation_holds_back_until_users_are_taken_into_use() {
+async fn creation_holds_back_until_users_are_activated() {
     test_timeout::start();
     let sandbox = Sandbox::builder().pace(Pace::Manual).start().await.unwrap();
     let folder = Folder::new();
@@ -49,13 +49,13 @@ async fn creation_holds_back_until_users_are_taken_into_use() {
     let mut program = bulk(&folder, &sandbox, "create", &from);
     let mut child = program.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let mut stderr = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
-    assert!(stderr.any(|line| line.contains("120 users wait to be taken into use")));
+    assert!(stderr.any(|line| line.contains("120 users wait to be activated")));
     let client = sandbox.client().build().unwrap();
     until(&mut child, || sandbox.provision_ids().len() >= 120);
     let ids = sandbox.provision_ids();
     assert_eq!(ids.len(), 120);
     let ready = |id: ProvisionId| (0..3).for_each(|_| assert!(sandbox.advance(id)));
-    // One is taken into use, and one more is created.
+    // One is activated, and one more is created.
     ready(ids[0]);
     let credential = client.provisions().get(ids[0]).await.unwrap().credential.unwrap();
     client.for_user(&credential).unwrap().build().unwrap().open_session().await.unwrap();
@@ -73,7 +73,7 @@ async fn creation_holds_back_until_users_are_taken_into_use() {
     check_created(&sandbox, &uuids, &report(&String::from_utf8(output.stdout).unwrap()));
 }
 
-/// The credential that expires first is taken into use first, in whatever order users were created.
+/// The credential that expires first is activated first, in whatever order users were created.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_credential_that_expires_first_goes_first() {
     test_timeout::start();
@@ -100,8 +100,7 @@ async fn the_credential_that_expires_first_goes_first() {
     let kept = folder.path("users");
     std::fs::create_dir(&kept).unwrap();
     let mut create = bulk(&folder, &sandbox, "create", &from);
-    let mut child =
-        create.arg("--take-into-use").arg(&kept).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut child = create.arg("--activate").arg(&kept).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
     until(&mut child, || sandbox.provision_ids().len() >= 6);
     // All are ready before the first has its session.
     sandbox.inject(Injection::new(Fault::Late(Duration::from_secs(6))).on(&Operation::CREATE_SESSION));
@@ -127,7 +126,7 @@ async fn the_credential_that_expires_first_goes_first() {
 
 /// Each user has a session, with a token and a context of its owner's alone; a second run opens none again.
 #[tokio::test(flavor = "multi_thread")]
-async fn new_users_are_taken_into_use() {
+async fn new_users_are_activated() {
     test_timeout::start();
     let sandbox = Sandbox::start().await.unwrap();
     let folder = Folder::new();
@@ -136,7 +135,7 @@ async fn new_users_are_taken_into_use() {
     std::fs::create_dir(&kept).unwrap();
     let create = || {
         let mut program = bulk(&folder, &sandbox, "create", &from);
-        program.arg("--take-into-use").arg(&kept);
+        program.arg("--activate").arg(&kept);
         program
     };
     let (stdout, stderr, code) = ran(&mut create());
@@ -182,7 +181,7 @@ async fn users_without_a_session_are_left_for_the_next_run() {
     let output = child.wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(130), "{said:?}");
     let is_said = |text: &str| said.iter().any(|line| line.contains(text));
-    assert!(is_said("3 users are not taken into use") && is_said("--resume` goes on"), "{said:?}");
+    assert!(is_said("3 users are not activated") && is_said("--resume` goes on"), "{said:?}");
     check_created(&sandbox, &uuids, &report(&String::from_utf8(output.stdout).unwrap()));
     sandbox.clear_injections();
 
@@ -228,7 +227,7 @@ async fn one_fails(count: usize, failing: usize) {
     });
     let (_, stderr, code) = tokio::task::spawn_blocking(move || ran(&mut program)).await.unwrap();
     assert_eq!(code, 13, "{stderr}");
-    assert!(stderr.contains("1 users are not taken into use"), "{stderr}");
+    assert!(stderr.contains("1 users are not activated"), "{stderr}");
     let has_session = |id: &ProvisionId| {
         let context = std::fs::read_to_string(kept.join(format!("{id}.json"))).unwrap();
         serde_json::from_str::<Value>(&context).unwrap()["session"].is_object()

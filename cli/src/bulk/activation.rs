@@ -1,4 +1,4 @@
-//! Credentials that expire: how many new users may wait to be taken into use, and their being taken into use.
+//! Credentials that expire: how many new users may wait to be activated, and their being activated.
 //!
 //! bunq lets one session be opened in 30 s. No more users are created than could have a session before the first credential
 //! expires.
@@ -20,7 +20,7 @@ use tokio::sync::Semaphore;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::time::{sleep_until, timeout};
 
-use super::super::connection::Connection;
+use super::super::connection::BankConnection;
 use super::queue::{SessionQueue, Unused};
 use super::users::Users;
 
@@ -32,13 +32,13 @@ const OUTAGE_TIMEOUT: Duration = Duration::from_secs(3600);
 
 /// What is to be said of the new users.
 #[derive(Debug)]
-pub(super) enum Event {
-    /// No further user is created until one of these is taken into use.
+pub(super) enum ActivationEvent {
+    /// No further user is created until one of these is activated.
     Held {
         waiting: usize,
     },
-    /// A user was taken into use.
-    InUse,
+    /// A user was activated.
+    Activated,
     /// No session can be opened for now.
     Delayed(Uuid, Error),
     Failed(Uuid, Error),
@@ -52,36 +52,47 @@ pub(super) enum Event {
     },
 }
 
-/// The new users, until they are taken into use.
-pub(super) struct Uptake {
+/// The new users, until they are activated.
+pub(super) struct Activation {
     rows: Option<UnboundedSender<(Uuid, ProvisionId)>>,
-    said: UnboundedSender<Event>,
-    events: UnboundedReceiver<Event>,
+    said: UnboundedSender<ActivationEvent>,
+    events: UnboundedReceiver<ActivationEvent>,
     places: Arc<Semaphore>,
     capacity: usize,
 }
 
-impl Uptake {
-    /// Begins. With a folder it takes users into use; without one it watches others do it.
-    pub(super) fn begin(connection: &Connection, client: &Client, folder: Option<PathBuf>, shutdown: Shutdown) -> Self {
+impl Activation {
+    /// Begins. With a folder it activates users; without one it watches others do it.
+    pub(super) fn begin(
+        connection: &BankConnection,
+        client: &Client,
+        folder: Option<PathBuf>,
+        shutdown: Shutdown,
+    ) -> Self {
         let interval = connection.interval(&Operation::CREATE_SESSION);
         let capacity = capacity(connection.environment());
         let (said, events) = unbounded_channel();
         let (rows, new) = unbounded_channel();
         let places = Arc::new(Semaphore::new(capacity));
         let places_of_task = Arc::clone(&places);
-        let task =
-            Task { client: client.clone(), interval, places: places_of_task, capacity, said: said.clone(), shutdown };
+        let task = ActivationTask {
+            client: client.clone(),
+            interval,
+            places: places_of_task,
+            capacity,
+            said: said.clone(),
+            shutdown,
+        };
         tokio::spawn(async move {
             let left = match folder {
                 Some(folder) => {
                     let said = task.said.clone();
-                    let warn = move |warning| _ = said.send(Event::Warning(warning));
-                    task.take_into_use(Users::new(task.client.clone(), folder, warn), new).await
+                    let warn = move |warning| _ = said.send(ActivationEvent::Warning(warning));
+                    task.activate(Users::new(task.client.clone(), folder, warn), new).await
                 }
                 None => task.watch(new).await,
             };
-            task.say(Event::Over { left });
+            task.say(ActivationEvent::Over { left });
         });
         Self { rows: Some(rows), said, events, places, capacity }
     }
@@ -97,7 +108,7 @@ impl Uptake {
             async move {
                 if places.available_permits() == 0 {
                     // Nobody listens at the end.
-                    let _ = said.send(Event::Held { waiting: capacity });
+                    let _ = said.send(ActivationEvent::Held { waiting: capacity });
                 }
                 if let Ok(place) = places.acquire().await {
                     place.forget();
@@ -128,8 +139,8 @@ impl Uptake {
         self.rows = None;
     }
 
-    pub(super) async fn event(&mut self) -> Event {
-        self.events.recv().await.unwrap_or(Event::Over { left: 0 })
+    pub(super) async fn event(&mut self) -> ActivationEvent {
+        self.events.recv().await.unwrap_or(ActivationEvent::Over { left: 0 })
     }
 }
 
@@ -143,25 +154,25 @@ pub(super) fn capacity(environment: Environment) -> usize {
     usize::try_from(lifetime.as_secs() * u64::from(calls) / per.as_secs().max(1)).unwrap_or(usize::MAX)
 }
 
-struct Task {
+struct ActivationTask {
     client: Client,
     /// How often a session can be opened.
     interval: Duration,
     places: Arc<Semaphore>,
     capacity: usize,
-    said: UnboundedSender<Event>,
+    said: UnboundedSender<ActivationEvent>,
     shutdown: Shutdown,
 }
 
-impl Task {
-    fn say(&self, event: Event) {
+impl ActivationTask {
+    fn say(&self, event: ActivationEvent) {
         // Nobody listens at the end.
         let _ = self.said.send(event);
     }
 
     /// Stores the token of each user when bunq has made it, and opens the sessions, that of the credential first which expires
     /// first. After a shutdown no further session is opened; the tokens that come are stored. Returns how many users are left.
-    async fn take_into_use(&self, users: Users, mut new: UnboundedReceiver<(Uuid, ProvisionId)>) -> usize {
+    async fn activate(&self, users: Users, mut new: UnboundedReceiver<(Uuid, ProvisionId)>) -> usize {
         let users = &users;
         let mut making = FuturesUnordered::new();
         let mut queue = SessionQueue::default();
@@ -197,7 +208,7 @@ impl Task {
                     }
                     (Some(user), Some(Err(error))) if error.is_retryable() => {
                         if failing_since.is_none() {
-                            self.say(Event::Delayed(user.external_uuid, error.clone()));
+                            self.say(ActivationEvent::Delayed(user.external_uuid, error.clone()));
                         }
                         let is_long = failing_since.get_or_insert_with(Instant::now).elapsed() >= OUTAGE_TIMEOUT;
                         if is_long {
@@ -242,7 +253,7 @@ impl Task {
 
     fn used(&self) {
         self.places.add_permits(1);
-        self.say(Event::InUse);
+        self.say(ActivationEvent::Activated);
     }
 
     fn failed(&self, users: &Users, external_uuid: Uuid, error: Error, lost: &mut usize) {
@@ -256,10 +267,10 @@ impl Task {
         if *lost >= self.capacity || (error.kind() == ErrorKind::Context && users.check().is_err()) {
             self.shutdown.begin();
         }
-        self.say(Event::Failed(external_uuid, error));
+        self.say(ActivationEvent::Failed(external_uuid, error));
     }
 
-    /// Gives a place back for each user that others have taken into use, or whose credential has expired.
+    /// Gives a place back for each user that others have activated, or whose credential has expired.
     async fn watch(&self, mut new: UnboundedReceiver<(Uuid, ProvisionId)>) -> usize {
         let pause = self.interval.max(Duration::from_millis(20));
         let mut waiting = HashSet::new();
@@ -286,7 +297,7 @@ impl Task {
                         }
                         self.places.add_permits(before - waiting.len());
                         if expired > 0 {
-                            self.say(Event::Expired(expired));
+                            self.say(ActivationEvent::Expired(expired));
                         }
                     }
                     if before == waiting.len() {

@@ -1,0 +1,147 @@
+//! What each command that calls a bank says of itself: what it changes there, and what of the program's own it uses.
+//!
+//! Nothing here has a default: a command that is added does not compile before it has said all of it, which `cargo xtask endpoint`
+//! tries.
+
+use bunq_partner::EmailAddress;
+
+use super::arguments::{ApiOptions, BankCommand, DryRun, ReceiptOptions, SessionCommand};
+use super::bulk::{RowKind, RowOptions};
+
+/// What a command says of itself.
+pub(super) struct Declaration<'a> {
+    pub(super) effect: Effect<'a>,
+    /// Its `--dry-run`, if it has one.
+    pub(super) dry_run: Option<DryRun>,
+    /// Whether it writes records, of which each can be a line of CSV.
+    pub(super) has_records: bool,
+    /// Its `--receipts`, if it has that.
+    pub(super) receipts: Option<&'a ReceiptOptions>,
+    pub(super) context: ContextUse,
+}
+
+/// What a command does at the bank.
+pub(super) enum Effect<'a> {
+    /// It reads.
+    Reads,
+    /// It changes something. In production a person is asked first.
+    Changes {
+        /// What it changes, in the words of that question.
+        what: String,
+        /// What may go on at bunq after an interruption, and how to see it.
+        goes_on: Option<String>,
+    },
+    /// It changes something for each row of a file, and asks once it knows how many there are.
+    ChangesRows(RowOptions<'a>),
+    /// It makes one call of any operation, which reads or changes.
+    Calls(&'a ApiOptions),
+    /// It does wrong things on purpose, and is refused in production.
+    Provokes,
+}
+
+/// What becomes of the key and the context before the command begins.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum ContextUse {
+    /// They are checked: what must not be used is refused before standard input is taken, or a journal begun.
+    Checked,
+    /// What is wrong with them is a finding of the command.
+    Examined,
+    /// The context is not used.
+    Unused,
+}
+
+impl BankCommand {
+    #[deny(clippy::wildcard_enum_match_arm)]
+    pub(super) fn declaration(&self) -> Declaration<'_> {
+        match self {
+            Self::Close(options) => Declaration {
+                effect: match &options.bulk.from {
+                    Some(from) => {
+                        Effect::ChangesRows(RowOptions { kind: RowKind::Close, from, bulk: &options.bulk, users: None })
+                    }
+                    None => {
+                        let ids: Vec<_> = options.ids.iter().map(ToString::to_string).collect();
+                        Effect::Changes {
+                            what: format!("Close {}", ids.join(", ")),
+                            goes_on: Some(format!(
+                                "what was requested goes on at bunq: `bunq-partner watch {}`",
+                                ids.join(" ")
+                            )),
+                        }
+                    }
+                },
+                dry_run: Some(options.dry_run),
+                has_records: true,
+                receipts: Some(&options.receipts),
+                context: ContextUse::Checked,
+            },
+            Self::Create(options) => Declaration {
+                effect: match &options.bulk.from {
+                    Some(from) => {
+                        let users = options.activate.as_deref();
+                        Effect::ChangesRows(RowOptions { kind: RowKind::Create, from, bulk: &options.bulk, users })
+                    }
+                    None => {
+                        let email = options.email.as_ref().map(EmailAddress::as_str).unwrap_or_default();
+                        let uuid = options.external_uuid();
+                        Effect::Changes {
+                            what: format!("Create a user with the e-mail address {email}"),
+                            goes_on: Some(format!(
+                                "the user may have been created: `bunq-partner find {uuid}` shows it"
+                            )),
+                        }
+                    }
+                },
+                dry_run: Some(options.dry_run),
+                has_records: true,
+                receipts: Some(&options.receipts),
+                context: ContextUse::Checked,
+            },
+            Self::ResetToken { id, dry_run, .. } => Declaration {
+                effect: Effect::Changes {
+                    what: format!("Replace the credential of {id}, which stops working,"),
+                    goes_on: Some(format!("the reset may go on at bunq: `bunq-partner watch {id}`")),
+                },
+                dry_run: Some(*dry_run),
+                has_records: true,
+                receipts: None,
+                context: ContextUse::Checked,
+            },
+            Self::Session(SessionCommand::End { dry_run }) => Declaration {
+                effect: Effect::Changes { what: "End the session".into(), goes_on: None },
+                dry_run: Some(*dry_run),
+                has_records: false,
+                receipts: None,
+                context: ContextUse::Checked,
+            },
+            Self::Api(options) => Declaration {
+                effect: Effect::Calls(options),
+                dry_run: Some(options.dry_run),
+                has_records: false,
+                receipts: None,
+                context: ContextUse::Checked,
+            },
+            Self::Get { .. } | Self::Find { .. } | Self::List(_) | Self::Watch { .. } | Self::Whoami => Declaration {
+                effect: Effect::Reads,
+                dry_run: None,
+                has_records: true,
+                receipts: None,
+                context: ContextUse::Checked,
+            },
+            Self::Doctor => Declaration {
+                effect: Effect::Reads,
+                dry_run: None,
+                has_records: false,
+                receipts: None,
+                context: ContextUse::Examined,
+            },
+            Self::Probe(_) => Declaration {
+                effect: Effect::Provokes,
+                dry_run: None,
+                has_records: false,
+                receipts: None,
+                context: ContextUse::Unused,
+            },
+        }
+    }
+}
