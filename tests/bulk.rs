@@ -170,8 +170,8 @@ async fn rows_in_doubt_are_searched_for_together() {
     assert_eq!(states(&rows), [(RowState::Accepted, 56), (RowState::Found, 4)].into());
     let calls = sandbox.call_log();
     assert_eq!(calls.len(), 1, "{calls:?}");
-    let query = format!("count={}&older_id={}", ids[39].get() - ids[2].get() + 1, ids[39].get() + 1);
-    assert_eq!(calls[0].query.as_deref(), Some(&*query));
+    let query = calls[0].query.as_deref().unwrap();
+    assert!(query.contains(&format!("older_id={}", ids[39].get() + 1)), "{query}");
 }
 
 /// Whatever a run was doing when it was cut off, and whatever failed: all are closed, and each row is accounted for

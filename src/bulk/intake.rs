@@ -176,7 +176,7 @@ impl Earlier {
 
     async fn settle_closings(&self, doubts: Vec<(RowRecord, ProvisionId)>) -> Result<Vec<Step>, Error> {
         let ids: Vec<_> = doubts.iter().map(|(_, id)| *id).collect();
-        let look = async || match doubt::statuses(&self.provisions, ids.clone()).await {
+        let look = async || match doubt::statuses(&self.provisions, &ids).await {
             // Then each is found out when it is closed again, which does no harm.
             Err(error) if !error.is_retryable() => Ok(HashMap::new()),
             looked => looked,

@@ -16,7 +16,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future::{Either, select};
+use futures_util::future::{Either, join_all, select};
 use futures_util::stream::{Stream, unfold};
 use tokio::runtime::Id;
 use tokio::sync::{broadcast, oneshot};
@@ -136,6 +136,16 @@ impl<R: Resource> Feed<R> {
     /// The moment at which a read begins: what it shows is then [learnt](Self::learn).
     pub(crate) fn now(&self) -> Moment {
         self.knowledge(Knowledge::now)
+    }
+
+    /// Reads several objects with the next round of polls, each once: by pages of all that are listed, and by their ids where they
+    /// are not.
+    pub(crate) async fn read_all(&self, ids: &[R::Id]) -> Vec<(R::Id, Result<Arc<R>, Error>)> {
+        let read = async |id| {
+            let read = self.ask(Lane::Polls, id, R::states(), Vec::new(), &Trouble::default())?.answer().await?;
+            Ok(read.object)
+        };
+        join_all(ids.iter().map(async |id| (*id, read(*id).await))).await
     }
 
     /// Takes in what a read has shown that began at this moment or later.
