@@ -7,6 +7,7 @@ use std::pin::pin;
 use bunq_partner::{
     Client, Error, ErrorKind, PageSize, Provision, ProvisionId, ProvisionStatus, Provisions, WaitingFor,
 };
+use futures_util::future::try_join_all;
 use futures_util::stream::{self, Stream};
 use futures_util::{StreamExt as _, TryStreamExt as _};
 use tokio::time::{Duration, Instant, sleep};
@@ -106,8 +107,10 @@ async fn look(
     while let Some(seen) = listing.try_next().await? {
         listed.insert(seen.id, seen);
     }
-    for id in known.keys().filter(|id| !listed.contains_key(id)) {
-        show(invocation, printer, &provisions.get(*id).await?)?;
+    let feed = provisions.feed();
+    let others = known.keys().filter(|id| !listed.contains_key(id)).map(|id| feed.nudge(*id));
+    for seen in try_join_all(others).await? {
+        show(invocation, printer, &seen)?;
     }
     for (id, seen) in &listed {
         if known.get(id).is_none_or(|before| is_changed(before, seen)) {

@@ -10,12 +10,12 @@ use std::time::{Duration, Instant};
 
 use bunq_partner::jiff::Timestamp;
 use bunq_partner::{
-    Client, CredentialStatus, Cursor, Environment, Error, ErrorKind, NewProvision, Operation, PageSize, Provision,
-    ProvisionId, RateLimit, RowRecord, Shutdown, Uuid,
+    Client, CredentialStatus, Environment, Error, ErrorKind, NewProvision, Operation, Provision, ProvisionId,
+    RateLimit, RowRecord, Shutdown, Uuid,
 };
-use futures_util::future::ready;
+use futures_util::StreamExt as _;
+use futures_util::future::join_all;
 use futures_util::stream::{FuturesUnordered, Stream};
-use futures_util::{StreamExt as _, TryStreamExt as _};
 use tokio::sync::Semaphore;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::time::{sleep_until, timeout};
@@ -285,20 +285,19 @@ impl ActivationTask {
                 },
                 () = sleep_until(next_look.into()), if self.places.available_permits() == 0 => {
                     let before = waiting.len();
-                    // A failed look is made again.
-                    if let Ok(seen) = self.look_at(&waiting).await {
-                        let now = clock.saturating_add(began.elapsed()).unwrap_or(Timestamp::MAX);
-                        let uses: Vec<_> = seen.iter().map(|seen| (seen.id, Use::of(seen, now))).collect();
-                        let expired = uses.iter().filter(|(_, of_it)| *of_it == Use::Expired).count();
-                        for (id, of_it) in uses {
-                            if of_it != Use::Waits {
-                                waiting.remove(&id);
-                            }
+                    // What could not be read is read again.
+                    let seen = self.look_at(&waiting).await;
+                    let now = clock.saturating_add(began.elapsed()).unwrap_or(Timestamp::MAX);
+                    let uses: Vec<_> = seen.iter().map(|seen| (seen.id, Use::of(seen, now))).collect();
+                    let expired = uses.iter().filter(|(_, of_it)| *of_it == Use::Expired).count();
+                    for (id, of_it) in uses {
+                        if of_it != Use::Waits {
+                            waiting.remove(&id);
                         }
-                        self.places.add_permits(before - waiting.len());
-                        if expired > 0 {
-                            self.say(ActivationEvent::Expired(expired));
-                        }
+                    }
+                    self.places.add_permits(before - waiting.len());
+                    if expired > 0 {
+                        self.say(ActivationEvent::Expired(expired));
                     }
                     if before == waiting.len() {
                         next_look = Instant::now() + pause;
@@ -308,14 +307,10 @@ impl ActivationTask {
         }
     }
 
-    /// What has become of users.
-    async fn look_at(&self, waiting: &HashSet<ProvisionId>) -> Result<Vec<Provision>, Error> {
-        let (Some(oldest), Some(newest)) = (waiting.iter().min(), waiting.iter().max()) else { return Ok(Vec::new()) };
-        let before = i64::try_from(oldest.get()).unwrap_or(i64::MAX) - 1;
-        let listing = self.client.provisions().list().count(PageSize::MAX);
-        let listing = listing.start_at(Cursor::NewerThan(before)).stream();
-        let of_these = listing.try_take_while(|seen| ready(Ok(seen.id <= *newest)));
-        of_these.try_filter(|seen| ready(waiting.contains(&seen.id))).try_collect().await
+    /// What has become of users, of those that could be read.
+    async fn look_at(&self, waiting: &HashSet<ProvisionId>) -> Vec<Provision> {
+        let feed = self.client.provisions().feed();
+        join_all(waiting.iter().map(|id| feed.nudge(*id))).await.into_iter().filter_map(Result::ok).collect()
     }
 }
 
