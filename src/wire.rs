@@ -1,6 +1,6 @@
-//! What goes over the wire between a client and bunq: keys, signatures, requests that open a session, and secrets in
-//! plain text. It is for servers that stand in for bunq, and for tests of any client. A [`Client`](crate::Client) does
-//! all of it by itself.
+//! What goes over the wire between a client and bunq: keys, signatures, requests that open a session, secrets in plain
+//! text, and the schemas of the document. It is for servers that stand in for bunq, and for tests of any client. A
+//! [`Client`](crate::Client) does all of it by itself.
 //!
 //! ```
 //! use bunq_partner::wire::{SessionServerRequest, SignatureForm, SigningKey, VerifyingKey};
@@ -28,3 +28,5 @@ pub use crate::transport::signature::{SignatureError, SignatureForm, SigningKey,
 pub use crate::types::{
     DeviceServerRequest, InstallationRequest, PermittedIp, RequestSecret, SessionServerRequest, exposed,
 };
+
+include!(concat!(env!("OUT_DIR"), "/schemas.rs"));

@@ -10,7 +10,6 @@ use super::replacements::REPLACEMENTS;
 pub(crate) fn generate(document: &Document) -> Result<TokenStream, Diagnostic> {
     let names: Vec<_> = document.schemas().map(|(name, _)| name).collect();
     let types: Vec<syn::Path> = names.iter().map(|name| path_of(name)).collect();
-    let schemas = document.root["components"]["schemas"].to_string();
     let mut examples = Vec::new();
     for operation in document.operations() {
         let request = [("request", &operation.value["requestBody"])];
@@ -31,10 +30,6 @@ pub(crate) fn generate(document: &Document) -> Result<TokenStream, Diagnostic> {
     Ok(quote! {
         /// The document's examples: the JSON pointer, the schema, and the JSON of each.
         pub(crate) const EXAMPLES: &[(&str, &str, &str)] = &[#(#examples),*];
-
-        /// The document's schemas, as JSON.
-        #[cfg(feature = "schemars")]
-        pub(crate) const SCHEMAS: &str = #schemas;
 
         /// The JSON Schema of the type of a schema.
         #[cfg(feature = "schemars")]

@@ -62,6 +62,7 @@ pub fn generate(document: &Document) -> Result<Vec<GeneratedFile>, Diagnostic> {
         ("methods.rs", methods.code),
         ("calls.rs", methods.calls),
         ("examples.rs", examples::generate(document)?),
+        ("schemas.rs", schemas(document)),
     ];
     files.into_iter().map(|(name, code)| Ok(GeneratedFile { name, code: formatted(name, code)? })).collect()
 }
@@ -80,6 +81,14 @@ pub fn build(path: &Path, out: &Path) -> Result<(), String> {
         std::fs::write(&path, file.code).map_err(|error| failed(&path, &error))?;
     }
     Ok(())
+}
+
+fn schemas(document: &Document) -> TokenStream {
+    let schemas = document.root["components"]["schemas"].to_string();
+    quote::quote! {
+        /// The schemas of the document, as JSON: which members an object must have, and which values an enum has.
+        pub const SCHEMAS: &str = #schemas;
+    }
 }
 
 fn formatted(name: &str, code: TokenStream) -> Result<String, Diagnostic> {

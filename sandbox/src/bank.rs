@@ -8,7 +8,7 @@ use crate::access_control::AccessControl;
 use crate::clock::{Clock, Numbers};
 use crate::profile::Profile;
 use crate::resources::provisions::table::ProvisionTable;
-use crate::resources::{self, Handler, Request};
+use crate::resources::{self, Handler, RoutedCall};
 use crate::settings::Pace;
 use crate::wire::call::ReceivedCall;
 use crate::wire::call_log::ReceivedSignature;
@@ -60,7 +60,7 @@ impl Bank {
         signature: ReceivedSignature,
     ) -> Result<RawResponse, Refusal> {
         check_headers(call)?;
-        let request = Request { call, route, signature, now: self.clock.now() };
+        let request = RoutedCall { call, route, signature, now: self.clock.now() };
         let handler = resources::handler(route.operation);
         let not_implemented = Err(Refusal::not_implemented(route.operation.id));
         match route.operation.auth {
@@ -112,7 +112,7 @@ impl Bank {
     }
 
     /// Checks that a body is signed, where bunq is that strict.
-    pub(crate) fn check_signed(&self, request: &Request<'_>) -> Result<(), Refusal> {
+    pub(crate) fn check_signed(&self, request: &RoutedCall<'_>) -> Result<(), Refusal> {
         let is_unsigned = request.signature == ReceivedSignature::None && !request.call.body.is_empty();
         if self.settings.profile.require_signatures && is_unsigned { Err(Refusal::unsigned(466)) } else { Ok(()) }
     }

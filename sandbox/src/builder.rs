@@ -86,7 +86,7 @@ impl SandboxBuilder {
         self
     }
 
-    /// Allows API keys from these addresses alone, as [`Sandbox::allow_addresses`] does later. The default is every address.
+    /// Allows API keys only from these addresses, as [`Sandbox::allow_addresses`] does later. The default is every address.
     pub fn allowed_addresses(mut self, addresses: impl IntoIterator<Item = IpAddr>) -> Self {
         self.allowed_addresses = Some(addresses.into_iter().collect());
         self

@@ -207,7 +207,7 @@ impl Sandbox {
         Ok(())
     }
 
-    /// Allows API keys from these addresses alone, as their owner can in bunq's app: sessions are opened and devices
+    /// Allows API keys only from these addresses, as their owner can in bunq's app: sessions are opened and devices
     /// registered from nowhere else. Sessions that are open go on.
     pub fn allow_addresses(&self, addresses: impl IntoIterator<Item = IpAddr>) {
         self.state().bank.settings.allowed_addresses = Some(addresses.into_iter().collect());

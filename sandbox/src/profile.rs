@@ -55,7 +55,7 @@ pub struct Profile {
     /// How long a session lasts; in whole seconds as JSON.
     #[serde(serialize_with = "whole_seconds", deserialize_with = "from_seconds")]
     pub session_timeout: Duration,
-    /// The messages of refusals by their status: 404, 405 and 466 alone.
+    /// The messages of refusals by their status: only 404, 405 and 466.
     pub wording: BTreeMap<u16, String>,
 }
 

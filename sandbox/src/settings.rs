@@ -8,10 +8,10 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Pace {
-    /// Reads, alone or on a page of a listing: the second read of a step moves the provision to the next one. So a poller
+    /// Reads, by id or on a page of a listing: the second read of a step moves the provision to the next one. So a poller
     /// sees every step, and reaches the end without waiting.
     EachRead,
-    /// [`Sandbox::advance`](crate::Sandbox::advance) alone.
+    /// Only [`Sandbox::advance`](crate::Sandbox::advance).
     Manual,
     /// Time: a step for each such duration.
     Every(Duration),

@@ -9,7 +9,7 @@ use bunq_partner::wire::VerifyingKey;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::{Answer, Handler, Request};
+use super::{Answer, Handler, RoutedCall};
 use crate::access_control::{ActingUser, LiveSession, RegisteredDevice};
 use crate::bank::Bank;
 use crate::clock::{after, in_bunqs_form};
@@ -31,7 +31,7 @@ pub(super) const ANSWERS: &[Answer] = &[
 const INCORRECT: &str = "User credentials are incorrect. Incorrect API key or IP address.";
 
 impl Bank {
-    fn install(&mut self, request: &Request<'_>) -> Result<RawResponse, Refusal> {
+    fn install(&mut self, request: &RoutedCall<'_>) -> Result<RawResponse, Refusal> {
         let now = request.now;
         let request: InstallationRequest = input::body(&request.call.body)?;
         let refused =
@@ -51,9 +51,9 @@ impl Bank {
         ]))
     }
 
-    fn register_device(&mut self, request: &Request<'_>, installation: u64) -> Result<RawResponse, Refusal> {
+    fn register_device(&mut self, request: &RoutedCall<'_>, installation: u64) -> Result<RawResponse, Refusal> {
         self.check_signed(request)?;
-        let &Request { call, now, .. } = request;
+        let &RoutedCall { call, now, .. } = request;
         let request: DeviceServerRequest = input::body(&call.body)?;
         let api_key = Secret::from(request.secret);
         let is_users = |bank: &mut Self| {
@@ -77,11 +77,11 @@ impl Bank {
         Ok(RawResponse::id(id))
     }
 
-    fn open_session(&mut self, request: &Request<'_>, installation: u64) -> Result<RawResponse, Refusal> {
+    fn open_session(&mut self, request: &RoutedCall<'_>, installation: u64) -> Result<RawResponse, Refusal> {
         if let (ReceivedSignature::None, Some(status)) = (request.signature, self.settings.profile.unsigned_session) {
             return Err(Refusal::unsigned(status));
         }
-        let &Request { call, now, .. } = request;
+        let &RoutedCall { call, now, .. } = request;
         let request: SessionServerRequest = input::body(&call.body)?;
         let api_key = Secret::from(request.secret);
         let is_devices = |device: &RegisteredDevice| device.api_key == api_key && device.permits(call.from);
@@ -99,7 +99,7 @@ impl Bank {
     }
 
     /// Ends a session of the caller's installation; 0 is the caller's own.
-    fn end_session(&mut self, request: &Request<'_>, own: LiveSession) -> Result<RawResponse, Refusal> {
+    fn end_session(&mut self, request: &RoutedCall<'_>, own: LiveSession) -> Result<RawResponse, Refusal> {
         let id = request.route.id();
         let ended = if id == 0 { own.id } else { id };
         if self.access.end_session(ended, own.installation) {
@@ -109,16 +109,16 @@ impl Bank {
         }
     }
 
-    fn get_installation(&mut self, _: &Request<'_>, session: LiveSession) -> Result<RawResponse, Refusal> {
+    fn get_installation(&mut self, _: &RoutedCall<'_>, session: LiveSession) -> Result<RawResponse, Refusal> {
         Ok(RawResponse::id(session.installation))
     }
 
-    fn list_devices(&mut self, _: &Request<'_>, session: LiveSession) -> Result<RawResponse, Refusal> {
+    fn list_devices(&mut self, _: &RoutedCall<'_>, session: LiveSession) -> Result<RawResponse, Refusal> {
         let devices = self.access.devices(session.installation).iter();
         Ok(RawResponse::items(devices.map(RegisteredDevice::show).collect()))
     }
 
-    fn get_device(&mut self, request: &Request<'_>, session: LiveSession) -> Result<RawResponse, Refusal> {
+    fn get_device(&mut self, request: &RoutedCall<'_>, session: LiveSession) -> Result<RawResponse, Refusal> {
         let id = request.route.id();
         let device = self.access.devices(session.installation).iter().find(|device| device.id == id);
         let device = device.ok_or_else(|| Refusal::not_found(format!("There is no device {id}.")))?;

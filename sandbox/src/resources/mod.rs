@@ -25,14 +25,14 @@ pub(crate) struct Answer {
 /// Carries an operation out for a caller with the token that the operation takes.
 #[derive(Clone, Copy)]
 pub(crate) enum Handler {
-    Anonymous(fn(&mut Bank, &Request<'_>) -> Result<RawResponse, Refusal>),
+    Anonymous(fn(&mut Bank, &RoutedCall<'_>) -> Result<RawResponse, Refusal>),
     /// With the id of the installation.
-    Installation(fn(&mut Bank, &Request<'_>, u64) -> Result<RawResponse, Refusal>),
-    Session(fn(&mut Bank, &Request<'_>, LiveSession) -> Result<RawResponse, Refusal>),
+    Installation(fn(&mut Bank, &RoutedCall<'_>, u64) -> Result<RawResponse, Refusal>),
+    Session(fn(&mut Bank, &RoutedCall<'_>, LiveSession) -> Result<RawResponse, Refusal>),
 }
 
 /// A call that has been routed.
-pub(crate) struct Request<'a> {
+pub(crate) struct RoutedCall<'a> {
     pub(crate) call: &'a ReceivedCall,
     pub(crate) route: &'a Route,
     pub(crate) signature: ReceivedSignature,

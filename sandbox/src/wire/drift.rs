@@ -1,36 +1,68 @@
 //! Drift: changes that bunq may make to its responses without notice.
 
+use std::sync::LazyLock;
+
+use bunq_partner::wire::SCHEMAS;
 use serde_json::{Map, Value, json};
 
 /// What is in no document.
 const NOVELTY: &str = "NOVELTY";
 
-/// The members that no client can do without, wherever they stand.
-const ESSENTIAL: [&str; 9] = [
-    "id",
-    "status",
-    "label_user",
-    "oauth_request",
-    "credential",
-    "token_value",
-    "token",
-    "server_public_key",
-    "error_description",
-];
+/// The schemas of the document by their names.
+static DOCUMENT: LazyLock<Value> = LazyLock::new(|| serde_json::from_str(SCHEMAS).unwrap_or_default());
 
-/// The members that hold enums, wherever they stand in a provision.
-const ENUMS: [&str; 5] = ["status", "sub_status", "action_required", "products", "type"];
+/// A part of the document: what a value must be. Null where the document says nothing.
+#[derive(Clone, Copy)]
+struct Schema(&'static Value);
 
-/// Gives a member of every provision an unknown value.
-pub(crate) fn unknown_member(body: &mut Value, name: &str) {
-    for members in provisions(body).filter_map(Value::as_object_mut) {
-        members.insert(name.to_owned(), NOVELTY.into());
+impl Schema {
+    /// What the objects of a kind are: the items of a response that are called so, or its errors.
+    fn of_kind(kind: &str) -> Self {
+        let schemas = DOCUMENT.as_object().into_iter().flatten();
+        let found = schemas.map(|(_, schema)| &schema["properties"][kind]).find(|property| !property.is_null());
+        Self::resolved(found.unwrap_or(&Value::Null)).items()
+    }
+
+    /// The schema that is meant, where there is a reference, or one with null beside it.
+    fn resolved(schema: &'static Value) -> Self {
+        if let Some(name) = schema["$ref"].as_str().and_then(|target| target.rsplit('/').next()) {
+            return Self::resolved(&DOCUMENT[name]);
+        }
+        let choices = ["anyOf", "allOf"].into_iter().find_map(|name| schema[name].as_array());
+        choices.and_then(|choices| choices.first()).map_or(Self(schema), Self::resolved)
+    }
+
+    fn member(self, name: &str) -> Self {
+        Self::resolved(&self.0["properties"][name])
+    }
+
+    /// What the items of a list are; the schema itself if it is none of a list.
+    fn items(self) -> Self {
+        if self.0["items"].is_null() { self } else { Self::resolved(&self.0["items"]) }
+    }
+
+    fn requires(self, name: &str) -> bool {
+        self.0["required"].as_array().is_some_and(|names| names.iter().any(|required| required == name))
+    }
+
+    /// Whether it is one of an enum that may grow.
+    fn is_open_enum(self) -> bool {
+        !self.0["x-extensible-enum"].is_null()
     }
 }
 
-/// Gives every enum of every provision an unknown value.
+/// Gives a member of every item that has such an enum an unknown value.
+pub(crate) fn unknown_member(body: &mut Value, name: &str) {
+    for (kind, object) in objects(body) {
+        if let (true, Some(members)) = (Schema::of_kind(kind).member(name).is_open_enum(), object.as_object_mut()) {
+            members.insert(name.to_owned(), NOVELTY.into());
+        }
+    }
+}
+
+/// Gives every enum an unknown value.
 pub(crate) fn unknown_values(body: &mut Value) {
-    provisions(body).for_each(make_values_unknown);
+    objects(body).for_each(|(kind, object)| make_values_unknown(object, Schema::of_kind(kind)));
 }
 
 /// Adds a member to every object except the items, which have one member each.
@@ -49,12 +81,12 @@ pub(crate) fn unknown_item(body: &mut Value) {
     }
 }
 
-/// Leaves out what is not essential.
+/// Leaves out what the document does not require.
 pub(crate) fn without_optional_fields(body: &mut Value) {
     thin_out(body, Map::remove);
 }
 
-/// Makes null what is not essential.
+/// Makes null what the document does not require.
 pub(crate) fn with_null_fields(body: &mut Value) {
     thin_out(body, |members, name| members.insert(name.to_owned(), Value::Null));
 }
@@ -76,22 +108,14 @@ fn objects(body: &mut Value) -> impl Iterator<Item = (&str, &mut Value)> {
     })
 }
 
-fn provisions(body: &mut Value) -> impl Iterator<Item = &mut Value> {
-    objects(body).filter(|(kind, _)| *kind == "PartnerUserProvision").map(|(_, provision)| provision)
-}
-
-fn make_values_unknown(value: &mut Value) {
+fn make_values_unknown(value: &mut Value, schema: Schema) {
     match value {
         Value::Object(members) => {
-            for (name, value) in members {
-                match value {
-                    Value::String(text) if ENUMS.contains(&name.as_str()) => NOVELTY.clone_into(text),
-                    Value::Array(list) if ENUMS.contains(&name.as_str()) => list.push(NOVELTY.into()),
-                    other => make_values_unknown(other),
-                }
-            }
+            members.iter_mut().for_each(|(name, value)| make_values_unknown(value, schema.member(name)));
         }
-        Value::Array(items) => items.iter_mut().for_each(make_values_unknown),
+        Value::Array(list) if schema.items().is_open_enum() => list.push(NOVELTY.into()),
+        Value::Array(list) => list.iter_mut().for_each(|value| make_values_unknown(value, schema.items())),
+        Value::String(text) if schema.is_open_enum() => NOVELTY.clone_into(text),
         _ => {}
     }
 }
@@ -111,19 +135,22 @@ fn novelty() -> Value {
     json!({ "since": "today" })
 }
 
-/// Applies `away` to every member of the response's objects that is not essential.
-fn thin_out(body: &mut Value, away: fn(&mut Map<String, Value>, &str) -> Option<Value>) {
-    objects(body).for_each(|(_, object)| thin_out_object(object, away));
+/// Takes a member away from an object.
+type Away = fn(&mut Map<String, Value>, &str) -> Option<Value>;
+
+/// Applies `away` to every member of the response's objects that the document does not require.
+fn thin_out(body: &mut Value, away: Away) {
+    objects(body).for_each(|(kind, object)| thin_out_object(object, Schema::of_kind(kind), away));
 }
 
-fn thin_out_object(object: &mut Value, away: fn(&mut Map<String, Value>, &str) -> Option<Value>) {
+fn thin_out_object(object: &mut Value, schema: Schema, away: Away) {
     let Some(members) = object.as_object_mut() else { return };
-    let names: Vec<_> = members.keys().filter(|name| !ESSENTIAL.contains(&name.as_str())).cloned().collect();
+    let names: Vec<_> = members.keys().filter(|name| !schema.requires(name)).cloned().collect();
     for name in names {
         away(members, &name);
     }
-    for value in members.values_mut() {
-        thin_out_object(value, away);
+    for (name, value) in members {
+        thin_out_object(value, schema.member(name), away);
     }
 }
 
@@ -211,6 +238,27 @@ mod tests {
         unknown_item(&mut body);
         without_optional_fields(&mut body);
         unknown_fields(&mut body);
-        assert_eq!(body["Error"], json!([{ "error_description": "a", "novelty": { "since": "today" } }]));
+        assert_eq!(body["Error"], json!([{ "novelty": { "since": "today" } }]));
+    }
+
+    #[test]
+    fn what_the_document_requires_stays_in_every_kind_of_item() {
+        test_timeout::start();
+        for (item, kept) in [
+            (json!({ "Id": { "id": 1 } }), json!({ "id": 1 })),
+            (json!({ "Token": { "id": 1, "token": "t" } }), json!({ "token": "t" })),
+            (json!({ "UserCompany": { "id": 1, "display_name": "a" } }), json!({})),
+            (json!({ "DeviceServer": { "id": 1, "status": "ACTIVE" } }), json!({ "id": 1 })),
+        ] {
+            let mut body = json!({ "Response": [item] });
+            without_optional_fields(&mut body);
+            let (_, object) = objects(&mut body).next().unwrap();
+            assert_eq!(*object, kept);
+        }
+        let mut device =
+            json!({ "Response": [{ "DeviceServer": { "id": 1, "description": "a", "status": "ACTIVE" } }] });
+        unknown_values(&mut device);
+        let item = json!({ "id": 1, "description": "a", "status": "NOVELTY" });
+        assert_eq!(device["Response"][0]["DeviceServer"], item);
     }
 }

@@ -174,7 +174,7 @@ async fn arrive_late(shared: Arc<SharedState>, call: ReceivedCall, delay: Durati
     sleep(delay).await;
     let mut state = lock(&shared.state);
     let signature = state.bank.judge(&call);
-    // Nobody hears of a refusal.
+    // The connection is closed: a refusal cannot be delivered.
     let _ = Route::of(&call.method, &call.path).and_then(|route| state.bank.perform(&route, &call, signature));
 }
 

@@ -51,7 +51,7 @@ pub(crate) struct Scene<'a> {
     pub(crate) dead: Refusal,
 }
 
-type Edit = Box<dyn FnOnce(&mut RawResponse, &Scene<'_>) + Send>;
+type EffectOnResponse = Box<dyn FnOnce(&mut RawResponse, &Scene<'_>) + Send>;
 
 /// What a fault changes in an exchange. The default changes nothing.
 #[derive(Default)]
@@ -60,7 +60,7 @@ pub(crate) struct Effect {
     pub(crate) arrival: Option<Duration>,
     pub(crate) ends_sessions: bool,
     /// Changes the response, before it is signed.
-    pub(crate) edit: Option<Edit>,
+    pub(crate) edit: Option<EffectOnResponse>,
     pub(crate) echo: Echo,
     pub(crate) signature: PlayedSignature,
     /// The status that is put on the response after it is signed.
@@ -274,12 +274,11 @@ faults! {
     WrongSignature, "wrong-signature", After, Effect::signature(PlayedSignature::Wrong);
     /// The regular response, well signed by another key than the sandbox's. Carried out.
     ForeignSignature, "foreign-signature", After, Effect::signature(PlayedSignature::Foreign);
-    /// Provisions have a `status` that is not documented; signed. Carried out.
+    /// Objects have a `status` that is not documented; signed. Carried out.
     UnknownStatus, "unknown-status", After, Effect::drift(|body| drift::unknown_member(body, "status"));
-    /// Provisions have a `sub_status` that is not documented; signed. Carried out.
+    /// Objects have a `sub_status` that is not documented; signed. Carried out.
     UnknownSubStatus, "unknown-sub-status", After, Effect::drift(|body| drift::unknown_member(body, "sub_status"));
-    /// Every enum of a provision has a value that is not documented, or one more if it is a list; signed.
-    /// Carried out.
+    /// Every enum has a value that is not documented, or one more if it is a list; signed. Carried out.
     UnknownValues, "unknown-values", After, Effect::drift(drift::unknown_values);
     /// Every object has a member that is not documented, the envelope included; signed. Carried out.
     UnknownField, "unknown-field", After, Effect::drift(drift::unknown_fields);
@@ -287,9 +286,7 @@ faults! {
     RepeatedItems, "repeated-items", After, Effect::drift(drift::repeated_items);
     /// The items of the response begin with one of a kind that is not documented; signed. Carried out.
     UnknownItem, "unknown-item", After, Effect::drift(drift::unknown_item);
-    /// All that a client can do without is missing; signed. What stays: ids, tokens, keys, statuses, the label, the
-    /// OAuth request and the credential of a provision, the description of an error, the links between pages. Carried
-    /// out.
+    /// Every member is missing that the document does not require; signed. Carried out.
     MissingOptionalFields, "missing-optional-fields", After, Effect::drift(drift::without_optional_fields);
     /// What [`MissingOptionalFields`](Self::MissingOptionalFields) leaves out is there, but null; signed. Carried out.
     NullFields, "null-fields", After, Effect::drift(drift::with_null_fields);

@@ -32,7 +32,7 @@ impl Injection {
         Self { fault, operation: None, after: 0, times: Some(1), carried_out: fault.entry().when == When::After }
     }
 
-    /// Selects calls of this operation alone. Without it every call is selected, even one of no known operation.
+    /// Selects only calls of this operation. Without it every call is selected, even one of no known operation.
     pub fn on(mut self, operation: &Operation) -> Self {
         self.operation = Some(operation.id);
         self

@@ -9,7 +9,8 @@ use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};
 
 use super::random::{Random, texts};
-use super::{SCHEMAS, masked, round_trip, schema_of_type};
+use super::{masked, round_trip, schema_of_type};
+use crate::wire::SCHEMAS;
 
 const SEED: u64 = 4;
 const VALUES: usize = 200;

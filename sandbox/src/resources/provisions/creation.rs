@@ -211,9 +211,9 @@ mod tests {
             let message = read(&body).unwrap_err();
             assert!(message.contains(complaint), "{message}");
         }
-        let mut nobody = person();
-        nobody.as_object_mut().unwrap().remove("external_uuid");
-        assert!(read(&nobody).unwrap_err().contains("missing field `external_uuid`"));
+        let mut keyless = person();
+        keyless.as_object_mut().unwrap().remove("external_uuid");
+        assert!(read(&keyless).unwrap_err().contains("missing field `external_uuid`"));
     }
 
     #[test]

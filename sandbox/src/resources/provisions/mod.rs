@@ -16,7 +16,7 @@ use self::life_cycle::LifeCycleEvent;
 use self::listing::Listing;
 use self::seed::SeedProvision;
 use self::table::item;
-use super::{Answer, Handler, Request};
+use super::{Answer, Handler, RoutedCall};
 use crate::access_control::{ActingUser, LiveSession};
 use crate::bank::Bank;
 use crate::input;
@@ -30,7 +30,7 @@ pub(super) const ANSWERS: &[Answer] = &[
     Answer { operation: &Operation::UPDATE_PROVISION, handler: Handler::Session(update) },
 ];
 
-fn create(bank: &mut Bank, request: &Request<'_>, session: LiveSession) -> Result<RawResponse, Refusal> {
+fn create(bank: &mut Bank, request: &RoutedCall<'_>, session: LiveSession) -> Result<RawResponse, Refusal> {
     for_partner(session)?;
     let creation = Creation::from_body(&request.call.body)?;
     let created = bank.provisions.create(creation, request.now, &mut bank.numbers)?;
@@ -40,21 +40,21 @@ fn create(bank: &mut Bank, request: &Request<'_>, session: LiveSession) -> Resul
     })
 }
 
-fn list(bank: &mut Bank, request: &Request<'_>, session: LiveSession) -> Result<RawResponse, Refusal> {
+fn list(bank: &mut Bank, request: &RoutedCall<'_>, session: LiveSession) -> Result<RawResponse, Refusal> {
     for_partner(session)?;
     let listing = Listing::from_query(request.call.query.as_deref())?;
     let (items, pagination) = bank.provisions.list(&listing, request.now, &mut bank.numbers)?;
     Ok(RawResponse::page(items, pagination))
 }
 
-fn get(bank: &mut Bank, request: &Request<'_>, session: LiveSession) -> Result<RawResponse, Refusal> {
+fn get(bank: &mut Bank, request: &RoutedCall<'_>, session: LiveSession) -> Result<RawResponse, Refusal> {
     for_partner(session)?;
     let id = request.route.id();
     let item = bank.provisions.read(id, request.now, &mut bank.numbers).ok_or_else(|| no_provision(id))?;
     Ok(RawResponse::items(vec![item]))
 }
 
-fn update(bank: &mut Bank, request: &Request<'_>, session: LiveSession) -> Result<RawResponse, Refusal> {
+fn update(bank: &mut Bank, request: &RoutedCall<'_>, session: LiveSession) -> Result<RawResponse, Refusal> {
     for_partner(session)?;
     let id = request.route.id();
     let body: UpdateProvisionRequest = input::body(&request.call.body)?;
