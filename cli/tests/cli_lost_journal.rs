@@ -178,6 +178,6 @@ async fn ensure_is_refused_beside_a_file() {
     let (from, _) = users(&folder, 2);
     let (_, stderr, code) = ran(bulk(&folder, &sandbox, "create", &from).arg("--ensure"));
     assert_eq!(code, 2, "{stderr}");
-    assert!(stderr.contains("'--ensure' cannot be used with '--from <FILE>'"), "{stderr}");
+    assert!(stderr.contains("'--from <FILE>' cannot be used with '--ensure'"), "{stderr}");
     assert!(calls(&sandbox, "POST", "").is_empty() && sandbox.call_log().is_empty());
 }
