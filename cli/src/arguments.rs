@@ -56,7 +56,7 @@ pub(super) struct ConnectionOptions {
     /// Use a bunq of this program's own, with provisions in every state; nothing leaves the machine
     #[arg(long, global = true, hide_short_help = true, conflicts_with_all = ["base_url", "api_key_file", "context"])]
     pub(super) sandbox: bool,
-    /// At a bank on this machine: call it so many times as fast as bunq's rate limits allow
+    /// At a bank on this machine: call it this many times as fast as bunq's rate limits allow
     #[arg(long, global = true, hide_short_help = true, value_name = "TIMES", value_parser = value_parser!(u32).range(1..=1000))]
     pub(super) rehearse: Option<u32>,
     /// Do not ask before something is changed in production
@@ -195,7 +195,7 @@ pub(super) struct CloseOptions {
     pub(super) bulk: BulkOptions,
 }
 
-/// Many rows of a file, with a journal by which a run that was cut off goes on.
+/// Many rows of a file, with a journal from which an interrupted run continues.
 #[derive(Args)]
 #[command(next_help_heading = "Many at once")]
 pub(super) struct BulkOptions {
@@ -205,7 +205,7 @@ pub(super) struct BulkOptions {
     /// Where it is kept what was done [default: FILE.journal]
     #[arg(long, value_name = "FILE", requires = "from")]
     pub(super) journal: Option<PathBuf>,
-    /// Go on with a run that was cut off
+    /// Continue an interrupted run
     #[arg(long, requires = "from", conflicts_with = "dry_run")]
     pub(super) resume: bool,
 }
@@ -292,7 +292,7 @@ pub(super) struct ListOptions {
     /// Only those with one of these statuses
     #[arg(long, value_name = "STATUS", value_delimiter = ',', value_parser = status, ignore_case = true)]
     pub(super) status: Vec<ProvisionStatus>,
-    /// At most so many
+    /// At most this many
     #[arg(long, value_name = "COUNT")]
     pub(super) limit: Option<usize>,
 }
@@ -355,10 +355,10 @@ pub(super) struct SandboxOptions {
     /// The port on 127.0.0.1; 0 is any that is free
     #[arg(long, default_value_t = 0)]
     pub(super) port: u16,
-    /// The partner's API key, of this sandbox alone [default: a random one]
+    /// The partner's API key, of this sandbox only [default: a random one]
     #[arg(long, value_name = "KEY")]
     pub(super) api_key: Option<Secret>,
-    /// Keep bunq's rate limits, or limits that let so many times as many calls through
+    /// Keep bunq's rate limits, or limits that allow this many times as many calls
     #[arg(long, value_name = "TIMES", num_args = 0..=1, require_equals = true, default_missing_value = "1", value_parser = value_parser!(u32).range(1..=1000))]
     pub(super) rate_limits: Option<u32>,
     /// Play a fault: its name, and after commas on=OPERATION, after=CALLS, times=CALLS or times=always; can be repeated
@@ -367,7 +367,7 @@ pub(super) struct SandboxOptions {
     /// Begin with the provisions of this file: [{"status": "ACTIVE", "display_name": …, "external_uuid": …}, …]
     #[arg(long, value_name = "FILE")]
     pub(super) seed: Option<PathBuf>,
-    /// Begin with so many provisions, all in use
+    /// Begin with this many provisions, all in use
     #[arg(long, value_name = "COUNT", default_value_t = 0, value_parser = value_parser!(u32).range(..=1_000_000))]
     pub(super) provisions: u32,
     /// Go on from the state in this file, and keep it there
@@ -376,7 +376,7 @@ pub(super) struct SandboxOptions {
     /// Behave as this profile says, which `bunq-partner probe` writes
     #[arg(long, value_name = "FILE")]
     pub(super) profile: Option<PathBuf>,
-    /// Allow the API key from these addresses alone
+    /// Allow the API key only from these addresses
     #[arg(long = "allow", value_name = "ADDRESS")]
     pub(super) allowed_addresses: Vec<IpAddr>,
     /// Move provisions on by time, a step for each so long, instead of by each read

@@ -185,7 +185,7 @@ fn key_file(path: &Path) -> Result<(Secret, Option<String>), Failure> {
     Ok((key.expose().trim().into(), warning.map(said)))
 }
 
-/// The folder for what outlasts a run, which is made if it is missing, for its owner alone.
+/// The folder for what outlasts a run, which is made if it is missing, readable only by its owner.
 fn state_folder() -> Result<PathBuf, Failure> {
     let strategy = etcetera::choose_base_strategy();
     let strategy = strategy.map_err(|error| Failure::usage(format!("{error}: give --context")))?;
@@ -238,10 +238,10 @@ pub(super) async fn confirm_secrets(options: &OutputOptions) -> Result<(), Failu
     ask("Tokens will be shown. Whoever sees them can act for the user. Show them?", needed).await
 }
 
-/// Asks a person; `nobody` is the failure if there is none at a terminal. Whoever stops waiting for the answer is not held up.
-async fn ask(question: &str, nobody: Failure) -> Result<(), Failure> {
+/// Asks a person; `unattended` is the failure if there is no terminal. Dropping the future does not block on the answer.
+async fn ask(question: &str, unattended: Failure) -> Result<(), Failure> {
     if !io::stdin().is_terminal() || !io::stderr().is_terminal() {
-        return Err(nobody);
+        return Err(unattended);
     }
     let question = format!("{} [y/N] ", clean(question));
     let answer = spawn_blocking(move || {

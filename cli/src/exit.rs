@@ -48,7 +48,7 @@ pub(super) fn help() -> String {
     let mut codes: Vec<_> = KINDS.iter().map(|(_, code, meaning)| (*code, *meaning)).chain([doubt]).collect();
     codes.sort_unstable();
     for (code, meaning) in codes {
-        // Nothing fails that is written to a text.
+        // Writing to a String cannot fail.
         let _ = writeln!(text, "  {code:2}  {meaning}");
     }
     text + " 130  interrupted"
@@ -86,7 +86,7 @@ impl Failure {
         Self { code: kind.map_or(NO, |(_, code, _)| *code), message: message.into(), hint: None, error: None }
     }
 
-    /// Nobody knows what became of a request.
+    /// The outcome of a request is unknown.
     pub(super) fn doubt(message: impl Into<String>) -> Self {
         Self { code: DOUBT, message: message.into(), hint: None, error: None }
     }
@@ -115,7 +115,7 @@ impl Failure {
         Self::of_kind(ErrorKind::Internal, format!("{what}: {error}"))
     }
 
-    /// Nobody reads what is written any more, as after `| head`.
+    /// Standard output was closed by its reader, as by `| head`.
     pub(super) fn is_unread(&self) -> bool {
         self.code == 0
     }
@@ -173,7 +173,7 @@ impl Failure {
         if self.message.is_empty() {
             return;
         }
-        // There is nobody to tell if standard error is closed.
+        // If standard error is closed, the message is lost.
         let _ = if is_for_scripts {
             writeln!(io::stderr(), "{}", escaped(&json!({ "error": self.json() }).to_string()))
         } else {

@@ -4,7 +4,7 @@ use std::io;
 
 use super::exit::Failure;
 
-/// Runs a command unless it is interrupted; `hint` says what goes on at bunq then.
+/// Runs a command unless it is interrupted; `hint` says what continues at bunq then.
 pub(super) async fn until_interrupted(
     hint: Option<String>,
     command: impl Future<Output = Result<(), Failure>>,

@@ -36,7 +36,7 @@ impl Invocation {
 
     /// Says on standard error what must not be lost, whatever becomes of the results.
     pub(super) fn tell(&self, name: &str, value: &str) {
-        // Nobody reads it if standard error is closed.
+        // If standard error is closed, the message is lost.
         let _ = if self.format().is_json() {
             writeln!(io::stderr(), "{}", json!({ name: value }))
         } else {

@@ -3,7 +3,7 @@
 //! What can be said is in [`arguments`], with which bank it works in [`connection`], how it writes in [`output`], [`records`] and
 //! [`words`], and how it ends in [`exit`]; then a room for each command, of which [`declaration`] says what it changes.
 
-// They panic where nobody reads any more.
+// `println!` panics once standard output is closed.
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
 mod api;

@@ -66,7 +66,7 @@ pub(super) struct Printer {
     kept: Vec<(usize, Record)>,
     has_header: bool,
     is_finished: bool,
-    /// Nobody reads any more what [`Printer::add_anyway`] adds.
+    /// The first write error of [`Printer::add_anyway`], if any.
     failure: Option<io::Error>,
 }
 
@@ -81,7 +81,7 @@ impl Printer {
         self.add_at(self.kept.len(), record)
     }
 
-    /// Adds a result of work that goes on if nobody reads it any more. [`finish`](Self::finish) fails then.
+    /// Adds a result of work that continues even if the result cannot be written. [`finish`](Self::finish) fails then.
     pub(super) fn add_anyway(&mut self, record: Record) {
         self.add_anyway_at(self.kept.len(), record);
     }
@@ -153,7 +153,7 @@ impl Printer {
 impl Drop for Printer {
     fn drop(&mut self) {
         if !self.kept.is_empty() {
-            // Whoever interrupts a command may not read it any more.
+            // Standard output may be closed after an interruption.
             let _ = self.finish();
         }
     }
@@ -162,14 +162,14 @@ impl Drop for Printer {
 /// Says something to a person on standard error, beside the results. Scripts are told the same in the results.
 pub(super) fn note(format: OutputFormat, text: &str) {
     if !format.is_json() {
-        // Nobody reads it if standard error is closed.
+        // If standard error is closed, the message is lost.
         let _ = writeln!(io::stderr(), "{}", clean(text));
     }
 }
 
 /// Warns on standard error, scripts too.
 pub(super) fn warn(format: OutputFormat, text: &str) {
-    // Nobody reads it if standard error is closed.
+    // If standard error is closed, the message is lost.
     let _ = if format.is_json() {
         writeln!(io::stderr(), "{}", escaped(&json!({ "warning": text }).to_string()))
     } else {

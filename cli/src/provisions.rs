@@ -160,7 +160,7 @@ pub(super) async fn list(invocation: &Invocation, options: &ListOptions) -> Resu
     if count == 0 && outcome.is_ok() {
         invocation.note("there are none");
     }
-    // What was listed before a failure is not lost; a failure alone is no empty list.
+    // What was listed before a failure is not lost; without any result, a failure must not print an empty list.
     let written = if outcome.is_err() && printer.is_empty() { Ok(()) } else { printer.finish() };
     after_output(outcome.map_err(Failure::from), written)
 }
@@ -185,7 +185,7 @@ fn report_one(invocation: &Invocation, outcome: ProvisionOutcome) -> Result<(), 
 }
 
 /// Several calls: each result is written, each failure is reported, and the exit code is that of the first failure. The calls
-/// go on if nobody reads what is written.
+/// continue even if results cannot be written.
 struct Batch {
     printer: Printer,
     is_json: bool,
@@ -210,7 +210,7 @@ impl Batch {
     }
 
     fn finish(mut self) -> Result<(), Failure> {
-        // Failures alone are no empty list.
+        // If every call failed, no empty list is printed.
         let is_shown = self.failure.is_none() || !self.printer.is_empty();
         let written = if is_shown { self.printer.finish() } else { Ok(()) };
         after_output(self.failure.map_or(Ok(()), Err), written)

@@ -42,7 +42,7 @@ pub(super) fn verify(file: &Path, public_key: Option<&Path>, format: OutputForma
                 refusal(line, &problem.problem)
             }
         };
-        // Whether all are valid counts, whoever reads it.
+        // Whether all are valid decides the exit code, even if the output fails.
         printer.add_anyway(record);
     }
     if count == 0 {

@@ -132,7 +132,7 @@ fn write_log(log: Log, call: &CallLogEntry, response: &RawResponse) {
     let fault = call.fault.map(|fault| format!("{fault:?}"));
     let signature = format!("{:?}", call.signature).to_lowercase();
     let (method, path, status) = (&call.method, clean(&call.path), response.status);
-    // Nobody reads the log if standard error is closed.
+    // If standard error is closed, the log is lost.
     let _ = match log {
         Log::None => Ok(()),
         Log::Json => {

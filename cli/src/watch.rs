@@ -82,7 +82,7 @@ async fn all(invocation: &Invocation, timeout: Duration) -> Result<(), Failure> 
     loop {
         match look(invocation, &provisions, &mut printer, &known).await {
             Ok(listed) => known = listed,
-            // The next look may do better.
+            // The next round tries again.
             Err(WatchTrouble::Bunq(error)) if error.is_retryable() => invocation.note(&format!("{error}; it goes on")),
             Err(WatchTrouble::Bunq(error)) => return Err(error.into()),
             Err(WatchTrouble::Output(error)) => return Err(error.into()),
@@ -120,7 +120,7 @@ async fn look(
     Ok(listed)
 }
 
-/// Why a look has failed.
+/// Why a read has failed.
 enum WatchTrouble {
     Bunq(Error),
     Output(io::Error),

@@ -15,7 +15,7 @@ pub(super) fn escaped(json: &str) -> String {
     for c in json.chars() {
         if forges_lines(c) && c != '\n' {
             for unit in c.encode_utf16(&mut [0; 2]) {
-                // Nothing fails that is written to a text.
+                // Writing to a String cannot fail.
                 let _ = write!(text, "\\u{unit:04x}");
             }
         } else {

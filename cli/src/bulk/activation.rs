@@ -46,7 +46,7 @@ pub(super) enum ActivationEvent {
     Warning(String),
     /// Credentials have expired unused.
     Expired(usize),
-    /// Nothing more is done. So many users have a token that is stored, and no session.
+    /// Nothing more is done. `left` users have a stored token, and no session.
     Over {
         left: usize,
     },
@@ -107,7 +107,7 @@ impl Activation {
             let (places, said) = (Arc::clone(&places), said.clone());
             async move {
                 if places.available_permits() == 0 {
-                    // Nobody listens at the end.
+                    // The receiver is dropped when the run ends.
                     let _ = said.send(ActivationEvent::Held { waiting: capacity });
                 }
                 if let Ok(place) = places.acquire().await {
@@ -166,7 +166,7 @@ struct ActivationTask {
 
 impl ActivationTask {
     fn say(&self, event: ActivationEvent) {
-        // Nobody listens at the end.
+        // The receiver is dropped when the run ends.
         let _ = self.said.send(event);
     }
 
@@ -317,10 +317,10 @@ impl ActivationTask {
 /// What becomes of the credential of a new user.
 #[derive(Debug, PartialEq, Eq)]
 enum Use {
-    /// It is not there yet, or nobody has used it yet.
+    /// It is not there yet, or is still unused.
     Waits,
     Expired,
-    /// Somebody has used it, or nobody will.
+    /// It was used, or cannot be used any more.
     Over,
 }
 

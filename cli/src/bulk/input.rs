@@ -16,7 +16,7 @@ use super::rows::{InputRow, Lines, Mistake, RowKind};
 /// No input has more rows.
 const MAX_ROWS: u64 = 10_000_000;
 
-/// How many mistakes are said.
+/// How many mistakes are reported.
 const MAX_SAID: usize = 20;
 
 /// An input that has no mistake. It is read from the file that was checked, whatever is at its path by now.
@@ -39,7 +39,7 @@ struct Checked {
     prints: Prints,
 }
 
-/// A file from its beginning, whoever else reads it.
+/// A file from its beginning, with a position of its own.
 struct Reading {
     file: Arc<File>,
     place: u64,
@@ -56,7 +56,7 @@ impl Read for Reading {
     }
 }
 
-/// A number for each row, which nobody can foresee.
+/// A number for each row that cannot be predicted.
 #[derive(Debug, Default)]
 struct Prints {
     hasher: RandomState,

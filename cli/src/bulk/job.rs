@@ -1,6 +1,6 @@
 //! Which rows, from where, and where it is kept what is done with them.
 //!
-//! The journal comes first, which one process has at a time; then standard input is taken, if the rows come from there.
+//! The journal is locked first, by one process at a time; then standard input is read, if the rows come from there.
 
 use std::ffi::OsString;
 use std::fs;
@@ -30,7 +30,7 @@ pub(in super::super) struct RowOptions<'a> {
     pub(in super::super) users: Option<&'a Path>,
 }
 
-/// What is to be done, before standard input is taken.
+/// What is to be done, before standard input is read.
 pub(in super::super) enum Order {
     Plan(Plan),
     Run(Begin),
@@ -68,7 +68,7 @@ pub(super) struct Job {
 }
 
 impl Order {
-    /// Checks what can be checked before anything is taken or begun.
+    /// Checks what can be checked before standard input is read or a journal begun.
     pub(in super::super) fn new(rows: &RowOptions<'_>, is_dry_run: bool) -> Result<Self, Failure> {
         let RowOptions { kind, from, bulk: options, users } = *rows;
         let is_from_stdin = from.as_os_str() == "-";
@@ -111,7 +111,7 @@ impl Plan {
 }
 
 impl Begin {
-    /// Has the journal alone from now on, and then takes standard input, if the rows come from there.
+    /// Locks the journal, and then reads standard input, if the rows come from there.
     pub(super) async fn begin(self) -> Result<(Job, FileJournal), Failure> {
         let Self { kind, source, journal: path, users, is_resumed } = self;
         let journal = FileJournal::open(&path).await?;
@@ -181,7 +181,7 @@ impl Drop for Copy {
     }
 }
 
-/// Keeps standard input in a file of its owner's alone. Whoever stops waiting has kept nothing.
+/// Copies standard input to a file that only its owner can read. If the future is dropped, the copy is removed.
 async fn take_standard_input(journal: &Path, kind: RowKind) -> Result<(Input, Copy), Failure> {
     let path = copy_path(journal);
     let failed = |error: &io::Error| {
@@ -201,7 +201,7 @@ async fn take_standard_input(journal: &Path, kind: RowKind) -> Result<(Input, Co
     Ok((Input::check(&path, file, kind, Path::new(STANDARD_INPUT))?, copy))
 }
 
-/// Somebody may need it.
+/// An earlier copy, which may still be needed.
 fn left_over(copy: &Path, journal: &Path) -> Failure {
     let [shown, journal] = [copy, journal].map(|path| quoted(&path.to_string_lossy()));
     let problem = format!("{} is there already: a run was killed before it began", copy.display());

@@ -112,7 +112,7 @@ impl<'a> Meter<'a> {
         self.seen == self.rows
     }
 
-    /// So many users are activated.
+    /// This many users are activated.
     pub(super) fn used(&mut self, used: u64) {
         self.used = used;
         self.bar.set_message(self.counts());

@@ -114,7 +114,7 @@ pub(super) async fn run(
         RowKind::Create => {
             let new = rows.filter_map(async |row| if let InputRow::Create(new) = row { Some(*new) } else { None });
             if is_finished && job.users.is_none() {
-                // Nobody is created who would have to wait for a place.
+                // No further user is created, so that none waits for a place.
                 (client.provisions().create_all(new), None)
             } else {
                 let activation =
@@ -169,7 +169,7 @@ async fn is_finished(journal: &FileJournal, rows: u64) -> Result<bool, Failure> 
 async fn interrupted(invocation: &Invocation, shutdown: &Shutdown, first: impl Future<Output = ()>) -> Failure {
     let both = async {
         first.await;
-        // Before anybody is told of it.
+        // Listens before the note is printed.
         let second = interrupt::listen()?;
         shutdown.begin();
         invocation.note("the rows in progress end first; a second Ctrl-C stops at once");

@@ -19,7 +19,7 @@ pub(super) struct Unused {
 }
 
 /// The users that wait for their sessions. The one goes first whose credential expires first; one that fails lets others go
-/// first, so that it holds up nobody.
+/// first, so that it does not delay the others.
 ///
 /// Each session that is opened shows that bunq works. If all users have failed since, a call of the partner's own decides: if
 /// it fails too, it is an outage, and what has failed since does not count.
@@ -39,14 +39,14 @@ impl SessionQueue {
         self.users.len()
     }
 
-    /// Takes the next user out. `None`: a call of the partner's own comes first, or nobody waits.
+    /// Takes the next user out. `None`: a call of the partner's own comes first, or no user waits.
     pub(super) fn next(&mut self) -> Option<Unused> {
         let waiting = self.users.iter().enumerate().filter(|(_, user)| user.failed_at != Some(self.findings));
         let next = waiting.min_by_key(|(_, user)| (self.others_first(user), user.expiry, user.id))?.0;
         Some(self.users.swap_remove(next))
     }
 
-    /// How many others have their turn before this user, if there are so many: twice as many after each failure.
+    /// How many others have their turn before this user, if there are as many: the number doubles with each failure.
     fn others_first(&self, user: &Unused) -> u64 {
         user.failed_at.map_or(0, |failed_at| (failed_at + (1 << user.failures)).saturating_sub(self.findings))
     }
@@ -72,7 +72,7 @@ impl SessionQueue {
         self.findings += 1;
     }
 
-    /// A call of the partner's own has failed too: an outage, which counts against nobody.
+    /// A call of the partner's own has failed too: an outage, which counts against no user.
     pub(super) fn outage(&mut self) {
         for user in self.users.iter_mut().filter(|user| user.failed_at == Some(self.findings)) {
             user.failures -= 1;
@@ -93,7 +93,7 @@ mod tests {
         }
     }
 
-    /// What happens at the next so many turns, or until nobody is left, where these users fail: `4` has its session, `4-`
+    /// What happens at that many turns, or until no user is left, where these users fail: `4` has its session, `4-`
     /// fails, `4x` fails and is given up, `+` and `-` are calls of the partner's own.
     fn turns(queue: &mut SessionQueue, failing: &[u64], works: bool, turns: usize) -> String {
         let mut shown = Vec::new();
@@ -129,7 +129,7 @@ mod tests {
             // The others are all opened between its first failure and its second.
             (3, &[1], "1- 2 3 1- + 1- + 1- + 1- + 1x"),
             (3, &[3], "1 2 3- + 3- + 3- + 3- + 3- + 3x"),
-            // Several alone: one call for all of them.
+            // Only failing users are left: one call for all of them.
             (2, &[1, 2], "1- 2- + 1- 2- + 1- 2- + 1- 2- + 1- 2- + 1x 2x"),
             (10, &[1, 2, 3], "1- 2- 3- 4 5 1- 2- 3- 6 7 8 9 1- 2- 3- 10 1- 2- 3- + 1- 2- 3- + 1x 2x 3x"),
         ] {

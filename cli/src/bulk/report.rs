@@ -63,7 +63,7 @@ pub(super) async fn write(
         }
         is_open |= !last.as_ref().is_some_and(|last| last.state.is_final());
         if wants_all || !is_done || format != OutputFormat::Table {
-            // What became of the rows counts, whoever reads it.
+            // The outcome of the rows decides the exit code, even if the output fails.
             printer.add_anyway(record(place, &row, last.as_ref()));
         }
     }

@@ -1,4 +1,4 @@
-//! The tokens and the contexts of new users, each in files of its owner's alone, which are held against what bunq says.
+//! The tokens and the contexts of new users, each in files that only their owner can read, compared with what bunq says.
 
 use std::collections::HashMap;
 use std::fs;
@@ -12,15 +12,15 @@ use bunq_partner::{Client, CredentialStatus, Error, FileStore, Provision, Provis
 
 use super::token_file::{Origin, TokenFile};
 
-/// How many files of one name are put aside.
+/// How many files of one name are renamed at most.
 const MAX_ASIDE: u32 = 1000;
 
 /// A folder with two files for each user, by the id of its provision: `ID.token`, with the token, which bunq never shows again,
 /// and `ID.json`, the context.
 ///
-/// bunq says which of them are right. A credential that nobody has used yet is shown with its token: that is stored, and what is
-/// there instead is put aside. One that is in use is not shown any more: then the files are used if they are of this credential,
-/// and nothing is put aside, because it may be all that there is.
+/// bunq says which of them are right. An unused credential is shown with its token: that is stored, and what is
+/// there instead is renamed. One that is in use is not shown any more: then the files are used if they are of this credential,
+/// and nothing is renamed, because it may be the only copy.
 pub(super) struct Users {
     client: Client,
     folder: PathBuf,

@@ -1,7 +1,7 @@
 //! `doctor`: why bunq says no, step by step, and a verdict.
 //!
-//! The way to the bank is walked first; where it is not private, no key is sent. [`network`] and [`bank`] look, [`verdict`]
-//! decides.
+//! The network path to the bank is checked first; if it is not private, no key is sent. [`network`] and [`bank`] make the checks,
+//! [`verdict`] decides.
 
 mod bank;
 mod network;
@@ -21,7 +21,7 @@ use super::invocation::Invocation;
 use super::output::{write_text, write_value};
 use super::words::clean;
 
-/// Examines the way to the bank and its answers; `unusable` is why there is no key.
+/// Examines the network path to the bank and its answers; `unusable` is why there is no key.
 pub(super) async fn run(invocation: &Invocation, unusable: Option<Failure>) -> Result<(), Failure> {
     let connection = &invocation.connection;
     let client = connection.client();

@@ -1,4 +1,4 @@
-//! The way to the bank, step by step, over one connection: name, proxy, TCP, TLS, a response, the clock. No key is sent.
+//! The network path to the bank, step by step, over one connection: name, proxy, TCP, TLS, a response, the clock. No key is sent.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -38,7 +38,7 @@ trait ByteStream: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> ByteStream for T {}
 
-/// What is known of the way to the bank.
+/// What is known of the network path to the bank.
 pub(super) struct Way {
     pub(super) steps: Checks,
     /// The way leads to the bank, and what is said on it is private.
@@ -48,7 +48,7 @@ pub(super) struct Way {
     pub(super) proxy: Option<String>,
 }
 
-/// Walks the way to `url` until a step fails.
+/// Checks the path to `url` until a step fails.
 pub(super) async fn walk(url: &Url, steps: Checks) -> Way {
     let mut way = Way { steps, is_open: false, from: None, proxy: None };
     way.is_open = way.try_all(url).await.is_some();
@@ -145,7 +145,7 @@ impl Way {
         None
     }
 
-    /// Asks the proxy for the way to the bank.
+    /// Asks the proxy for a tunnel to the bank.
     async fn tunnel(
         &mut self,
         connection: &mut Box<dyn ByteStream>,

@@ -10,7 +10,7 @@ use super::super::words::clean;
 #[serde(rename_all = "snake_case")]
 pub(super) enum CheckState {
     Ok,
-    /// It goes on, but something is not as it should be.
+    /// The next steps are made, but something is not as it should be.
     Warning,
     Failed,
     /// It was not tried, or says nothing here.

@@ -25,7 +25,7 @@ pub(super) struct Interview {
     exchanges: Exchanges,
     api_key: Secret,
     keeps_rate_limits: bool,
-    /// Says on a terminal that it goes on: one session may take half a minute to open.
+    /// Shows progress on a terminal: opening one session may take half a minute.
     progress: ProgressBar,
     /// The tokens of the installation and of the session.
     installation: Option<Secret>,

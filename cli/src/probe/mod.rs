@@ -74,7 +74,7 @@ fn page(report: &Value, facts: &[Fact]) -> Result<String, Failure> {
     for Fact { question, answer, status, signature, message } in facts {
         let message = message.as_deref().unwrap_or_default();
         let [answer, message] = [answer.as_str(), message].map(|text| clean(text).replace('|', "\\|"));
-        // Nothing fails that is written to a text.
+        // Writing to a String cannot fail.
         let _ = writeln!(page, "| {question} | {answer} | {status} | {signature} | {message} |");
     }
     let profile = pretty(&report["profile"])?;
