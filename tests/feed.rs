@@ -101,6 +101,19 @@ async fn nudges_are_answered_together() {
     assert_eq!(reads(&sandbox).len(), 1);
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_nudge_joins_a_poll_that_has_not_begun() {
+    test_timeout::start();
+    let (sandbox, client) = still().await;
+    let id = closing(&sandbox, &client).await;
+    let mut changes = Box::pin(client.provisions().wait_until_closed(id).changes());
+    reads(&sandbox);
+    assert!(futures_util::poll!(changes.next()).is_pending());
+    assert_eq!(client.provisions().feed().nudge(id).await.unwrap().status, ProvisionStatus::Cancelled);
+    assert_eq!(changes.next().await.unwrap().unwrap().status, ProvisionStatus::Cancelled);
+    assert_eq!(reads(&sandbox).len(), 1);
+}
+
 /// A read that is under way may show how the provision was before.
 #[tokio::test(start_paused = true)]
 async fn a_nudge_is_answered_by_a_read_that_begins_after_it() {

@@ -10,7 +10,7 @@ use tokio::sync::{broadcast, oneshot};
 
 use super::resource::Resource;
 
-/// How many objects are kept for subscribers alone. One takes about 1 KiB.
+/// How many objects are kept for subscribers alone. One takes about 2 KiB.
 const MAX_IDLE: usize = 10_000;
 
 /// How many changes a subscriber may be behind.

@@ -118,7 +118,7 @@ impl<R: Resource> Feed<R> {
     ///
     /// A subscriber that falls more than 1024 changes behind misses the oldest, and is told how many
     /// ([`FeedItem::Lagged`]). While there are subscribers, the feed keeps the objects of all waits, and the 10 000 that
-    /// were read last beside those: about 1 KiB each, tokens that bunq shows included. One that it does not keep is told as if it
+    /// were read last beside those: about 2 KiB each, tokens that bunq shows included. One that it does not keep is told as if it
     /// were new. Without subscribers it keeps what is waited for.
     pub fn subscribe(&self) -> impl Stream<Item = FeedItem<R>> + Send + 'static + use<R> {
         let receiver = Some(self.knowledge(Knowledge::subscribe));

@@ -150,6 +150,15 @@ impl<R: Resource> Rounds<R> {
         trouble: &Trouble,
     ) -> Requested<R> {
         let (sender, receiver) = oneshot::channel();
+        if lane == Lane::Nudges {
+            // What is about to be polled is read in any case.
+            let mut polls = self.lane(Lane::Polls);
+            if let (Some(worker), Some(senders)) = (polls.worker, polls.requested.waiting.get_mut(&id)) {
+                senders.push(sender);
+                trouble.begin_wait(&polls.requested.trouble);
+                return Requested { worker, is_new: false, receiver };
+            }
+        }
         let worker = {
             let mut state = self.lane(lane);
             state.requested.waiting.entry(id).or_default().push(sender);
