@@ -2,18 +2,16 @@
 
 use std::net::IpAddr;
 
-use bunq_partner::{Auth, Secret};
+use bunq_partner::Secret;
 
 use crate::access_control::AccessControl;
 use crate::clock::{Clock, Numbers};
 use crate::profile::Profile;
 use crate::resources::provisions::table::ProvisionTable;
-use crate::resources::{self, Handler, RoutedCall};
 use crate::settings::Pace;
 use crate::wire::call::ReceivedCall;
 use crate::wire::call_log::ReceivedSignature;
-use crate::wire::response::{REQUEST_ID, RawResponse, Refusal};
-use crate::wire::routes::Route;
+use crate::wire::response::Refusal;
 
 /// How the bank is set up.
 #[derive(Debug)]
@@ -52,46 +50,9 @@ impl Bank {
         self.access.judge(call.header("X-Bunq-Client-Signature"), call.token(), &call.body)
     }
 
-    /// Carries out a call that has a signature of this worth.
-    pub(crate) fn perform(
-        &mut self,
-        route: &Route,
-        call: &ReceivedCall,
-        signature: ReceivedSignature,
-    ) -> Result<RawResponse, Refusal> {
-        check_headers(call)?;
-        let request = RoutedCall { call, route, signature, now: self.clock.now() };
-        let handler = resources::handler(route.operation);
-        let not_implemented = Err(Refusal::not_implemented(route.operation.id));
-        match route.operation.auth {
-            Auth::None => match handler {
-                Some(Handler::Anonymous(handle)) => handle(self, &request),
-                _ => not_implemented,
-            },
-            Auth::Installation => {
-                let installation = self.access.installation(call.token())?;
-                self.vet(installation, call.header(REQUEST_ID), signature)?;
-                match handler {
-                    Some(Handler::Installation(handle)) => handle(self, &request, installation),
-                    _ => not_implemented,
-                }
-            }
-            Auth::Session => {
-                let session = self.access.session(call.token(), request.now)?;
-                self.vet(session.installation, call.header(REQUEST_ID), signature)?;
-                self.check_signed(&request)?;
-                match handler {
-                    Some(Handler::Session(handle)) => handle(self, &request, session),
-                    _ => not_implemented,
-                }
-            }
-            _ => not_implemented,
-        }
-    }
-
     /// Checks what every call with a token needs: a request id, if there is one, is new; a signature, if there is one, is
     /// valid.
-    fn vet(
+    pub(crate) fn vet(
         &mut self,
         installation: u64,
         request_id: Option<&str>,
@@ -112,14 +73,14 @@ impl Bank {
     }
 
     /// Checks that a body is signed, where bunq is that strict.
-    pub(crate) fn check_signed(&self, request: &RoutedCall<'_>) -> Result<(), Refusal> {
-        let is_unsigned = request.signature == ReceivedSignature::None && !request.call.body.is_empty();
+    pub(crate) fn check_signed(&self, call: &ReceivedCall, signature: ReceivedSignature) -> Result<(), Refusal> {
+        let is_unsigned = signature == ReceivedSignature::None && !call.body.is_empty();
         if self.settings.profile.require_signatures && is_unsigned { Err(Refusal::unsigned(466)) } else { Ok(()) }
     }
 }
 
 /// Checks the headers that every call must have, or must have right.
-fn check_headers(call: &ReceivedCall) -> Result<(), Refusal> {
+pub(crate) fn check_headers(call: &ReceivedCall) -> Result<(), Refusal> {
     let missing = |name: &str| Refusal::bad_request(format!("The header {name} is missing or empty."));
     let cache_control = call.header("Cache-Control").ok_or_else(|| missing("Cache-Control"))?;
     if !cache_control.split(',').any(|directive| directive.trim().eq_ignore_ascii_case("no-cache")) {

@@ -52,7 +52,7 @@ impl Bank {
     }
 
     fn register_device(&mut self, request: &RoutedCall<'_>, installation: u64) -> Result<RawResponse, Refusal> {
-        self.check_signed(request)?;
+        self.check_signed(request.call, request.signature)?;
         let &RoutedCall { call, now, .. } = request;
         let request: DeviceServerRequest = input::body(&call.body)?;
         let api_key = Secret::from(request.secret);

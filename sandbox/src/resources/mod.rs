@@ -7,10 +7,10 @@ use bunq_partner::Operation;
 use jiff::Timestamp;
 
 use crate::access_control::LiveSession;
-use crate::bank::Bank;
+use crate::bank::{Bank, check_headers};
 use crate::wire::call::ReceivedCall;
 use crate::wire::call_log::ReceivedSignature;
-use crate::wire::response::{RawResponse, Refusal};
+use crate::wire::response::{REQUEST_ID, RawResponse, Refusal};
 use crate::wire::routes::Route;
 
 /// What each resource answers. An operation that is in none of them is refused with 501.
@@ -39,9 +39,31 @@ pub(crate) struct RoutedCall<'a> {
     pub(crate) now: Timestamp,
 }
 
-/// What carries this operation out, if anything does.
-pub(crate) fn handler(operation: &Operation) -> Option<Handler> {
-    RESOURCES.into_iter().flatten().find(|answer| answer.operation == operation).map(|answer| answer.handler)
+/// Carries out a call that has a signature of this worth.
+pub(crate) fn perform(
+    bank: &mut Bank,
+    route: &Route,
+    call: &ReceivedCall,
+    signature: ReceivedSignature,
+) -> Result<RawResponse, Refusal> {
+    check_headers(call)?;
+    let answer = RESOURCES.into_iter().flatten().find(|answer| answer.operation == route.operation);
+    let answer = answer.ok_or_else(|| Refusal::not_implemented(route.operation.id))?;
+    let request = RoutedCall { call, route, signature, now: bank.clock.now() };
+    match answer.handler {
+        Handler::Anonymous(handle) => handle(bank, &request),
+        Handler::Installation(handle) => {
+            let installation = bank.access.installation(call.token())?;
+            bank.vet(installation, call.header(REQUEST_ID), signature)?;
+            handle(bank, &request, installation)
+        }
+        Handler::Session(handle) => {
+            let session = bank.access.session(call.token(), request.now)?;
+            bank.vet(session.installation, call.header(REQUEST_ID), signature)?;
+            bank.check_signed(call, signature)?;
+            handle(bank, &request, session)
+        }
+    }
 }
 
 #[cfg(test)]

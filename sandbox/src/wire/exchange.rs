@@ -25,6 +25,7 @@ use tokio::time::{Instant, sleep, timeout};
 use crate::bank::Bank;
 use crate::lock;
 use crate::profile::Profile;
+use crate::resources;
 use crate::wire::call::ReceivedCall;
 use crate::wire::call_log::{CallLog, CallLogEntry, ReceivedSignature};
 use crate::wire::fault::{Delivery, Echo, Effect, Fault, PlayedSignature, Scene};
@@ -175,7 +176,8 @@ async fn arrive_late(shared: Arc<SharedState>, call: ReceivedCall, delay: Durati
     let mut state = lock(&shared.state);
     let signature = state.bank.judge(&call);
     // The connection is closed: a refusal cannot be delivered.
-    let _ = Route::of(&call.method, &call.path).and_then(|route| state.bank.perform(&route, &call, signature));
+    let _ = Route::of(&call.method, &call.path)
+        .and_then(|route| resources::perform(&mut state.bank, &route, &call, signature));
 }
 
 /// What becomes of a call that was not received completely. Limits, faults and the bank do not see it.
@@ -201,7 +203,7 @@ impl BankState {
             (Err(limit), _) => (false, self.throttled(limit)),
             (Ok(()), Some(Struck { carried_out: false, .. })) => (false, RawResponse::items(Vec::new())),
             (Ok(()), Some(_)) if effect.arrival.is_some() => (true, RawResponse::items(Vec::new())),
-            (Ok(()), _) => match route.and_then(|route| self.bank.perform(&route, call, signature)) {
+            (Ok(()), _) => match route.and_then(|route| resources::perform(&mut self.bank, &route, call, signature)) {
                 Ok(response) => (true, response),
                 Err(refusal) => (false, RawResponse::refusal(&self.bank.settings.profile.refusal(refusal))),
             },

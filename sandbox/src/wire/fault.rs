@@ -6,7 +6,7 @@ use bunq_partner::RateLimit;
 
 use crate::settings::DeadToken;
 use crate::wire::drift;
-use crate::wire::notation::FaultValue;
+use crate::wire::fault_value::FaultValue;
 use crate::wire::response::{RawResponse, Refusal};
 
 /// The largest body that [`Fault::Oversized`] makes.

@@ -2,62 +2,11 @@
 
 use std::fmt;
 use std::str::FromStr;
-use std::time::Duration;
 
 use bunq_partner::Operation;
-use jiff::SignedDuration;
 
 use crate::wire::fault::{Entry, Fault};
 use crate::wire::injection::Injection;
-
-/// The value of a fault, as it is written.
-pub(crate) trait FaultValue: Sized {
-    /// What stands for it in a list of all faults.
-    const PLACEHOLDER: &str;
-
-    fn read(text: &str) -> Option<Self>;
-
-    fn write(self) -> String;
-}
-
-/// A status.
-impl FaultValue for u16 {
-    const PLACEHOLDER: &str = "STATUS";
-
-    fn read(text: &str) -> Option<Self> {
-        text.parse().ok().filter(|status| (100..1000).contains(status))
-    }
-
-    fn write(self) -> String {
-        self.to_string()
-    }
-}
-
-impl FaultValue for Duration {
-    const PLACEHOLDER: &str = "TIME";
-
-    fn read(text: &str) -> Option<Self> {
-        let time: SignedDuration = text.parse().ok()?;
-        time.try_into().ok()
-    }
-
-    fn write(self) -> String {
-        SignedDuration::try_from(self).map_or_else(|_| format!("{}s", self.as_secs()), |time| format!("{time:#}"))
-    }
-}
-
-/// A number of bytes.
-impl FaultValue for usize {
-    const PLACEHOLDER: &str = "BYTES";
-
-    fn read(text: &str) -> Option<Self> {
-        text.parse().ok()
-    }
-
-    fn write(self) -> String {
-        self.to_string()
-    }
-}
 
 /// As the notation writes it: `drop`, `late=250ms`.
 impl fmt::Display for Fault {
@@ -147,6 +96,8 @@ fn named(text: &str) -> (&str, Option<&str>) {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::wire::fault::Spelling;
 

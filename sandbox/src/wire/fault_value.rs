@@ -1,0 +1,54 @@
+//! The values of faults as text.
+
+use std::time::Duration;
+
+use jiff::SignedDuration;
+
+/// The value of a fault, as it is written.
+pub(crate) trait FaultValue: Sized {
+    /// What stands for it in a list of all faults.
+    const PLACEHOLDER: &str;
+
+    fn read(text: &str) -> Option<Self>;
+
+    fn write(self) -> String;
+}
+
+/// A status.
+impl FaultValue for u16 {
+    const PLACEHOLDER: &str = "STATUS";
+
+    fn read(text: &str) -> Option<Self> {
+        text.parse().ok().filter(|status| (100..1000).contains(status))
+    }
+
+    fn write(self) -> String {
+        self.to_string()
+    }
+}
+
+impl FaultValue for Duration {
+    const PLACEHOLDER: &str = "TIME";
+
+    fn read(text: &str) -> Option<Self> {
+        let time: SignedDuration = text.parse().ok()?;
+        time.try_into().ok()
+    }
+
+    fn write(self) -> String {
+        SignedDuration::try_from(self).map_or_else(|_| format!("{}s", self.as_secs()), |time| format!("{time:#}"))
+    }
+}
+
+/// A number of bytes.
+impl FaultValue for usize {
+    const PLACEHOLDER: &str = "BYTES";
+
+    fn read(text: &str) -> Option<Self> {
+        text.parse().ok()
+    }
+
+    fn write(self) -> String {
+        self.to_string()
+    }
+}
