@@ -44,13 +44,14 @@ impl Listing {
                     let count = input::number(&value).and_then(|count| PageSize::new(count).ok());
                     listing.count = Some(count.ok_or_else(|| invalid("a number from 1 to 200"))?);
                 }
-                _ if listing.cursor.is_some() => {
+                "older_id" | "newer_id" if listing.cursor.is_some() => {
                     return Err(Refusal::bad_request("older_id and newer_id exclude each other."));
                 }
-                _ => {
+                "older_id" | "newer_id" => {
                     let cursor = format!("{name}={value}").parse().ok().filter(|_| input::number(&value).is_some());
                     listing.cursor = Some(cursor.ok_or_else(|| invalid("an id"))?);
                 }
+                other => return Err(Refusal::not_implemented(format_args!("the parameter {other} of a listing"))),
             }
             seen.push(name);
         }
@@ -142,6 +143,15 @@ mod tests {
         assert_eq!((listing.count(), listing.cursor()), (200, Some(Cursor::OlderThan(7))));
         assert!(listing.0.external_uuid.is_some());
         assert_eq!(Listing::from_query(None).unwrap().count(), 10);
+    }
+
+    #[test]
+    fn every_parameter_of_the_document_is_implemented() {
+        test_timeout::start();
+        for name in Operation::LIST_PROVISIONS.query {
+            let refusal = Listing::from_query(Some(&format!("{name}=?"))).unwrap_err();
+            assert_eq!(refusal.status, 400, "{}", refusal.message);
+        }
     }
 
     #[test]
