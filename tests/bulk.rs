@@ -593,6 +593,37 @@ async fn a_row_that_is_given_up_in_doubt_says_so() {
     assert_eq!(states(&outcomes(close()).await), [(RowState::Found, 1)].into());
 }
 
+/// No session could be opened for it.
+#[tokio::test(start_paused = true)]
+async fn a_creation_that_was_never_sent_is_not_in_doubt() {
+    test_timeout::start();
+    let (sandbox, client) = common::start().await;
+    sandbox.inject(Injection::new(Fault::UnsignedStatus(502)).on(&Operation::CREATE_SESSION).always());
+    let bulk = create_all(&client, &[person()]).outage_timeout(Duration::from_secs(60));
+    let rows: Vec<_> = bulk.stream().collect().await;
+    let row = rows[0].as_ref().unwrap();
+    assert!(rows.len() == 2 && rows[1].is_err(), "{rows:?}");
+    assert!(row.state == RowState::Unfinished && !row.is_in_doubt(), "{row:?}");
+    assert!(calls(&sandbox, "POST", "/provision").is_empty());
+}
+
+/// How long a request may still arrive counts from when it was sent, not from each failure that follows.
+#[tokio::test(start_paused = true)]
+async fn a_creation_in_doubt_is_awaited_from_when_it_was_sent() {
+    test_timeout::start();
+    let sandbox = Sandbox::builder().deduplicate(false).start().await.unwrap();
+    let late_arrival = Duration::from_secs(1000);
+    let builder = sandbox.client().retry(common::once()).operation_timeout(3 * late_arrival);
+    let client = builder.late_arrival(late_arrival).poll_interval(late_arrival / 4).build().unwrap();
+    client.open_session().await.unwrap();
+    sandbox.inject(Injection::new(Fault::Drop).on(&Operation::CREATE_PROVISION).carried_out(false));
+    let began = tokio::time::Instant::now();
+    let rows = outcomes(create_all(&client, &[person()])).await;
+    assert_eq!(states(&rows), [(RowState::Accepted, 1)].into());
+    // Once for the first request, and once before the search for another that it may have created.
+    assert!(began.elapsed() < late_arrival * 5 / 2, "{:?}", began.elapsed());
+}
+
 /// A proxy's refusal says nothing about the key, whatever its status.
 #[tokio::test(start_paused = true)]
 async fn a_proxy_that_refuses_the_session_for_a_while_ends_nothing() {

@@ -5,6 +5,7 @@ use std::pin::pin;
 
 use futures_util::future::{Either, FutureExt as _, select};
 use futures_util::stream::StreamExt as _;
+use tokio::time::Instant;
 
 use super::doubt;
 use super::journal::JournalStart;
@@ -16,7 +17,7 @@ use super::row::{Row, Rows};
 use super::shutdown::Shutdown;
 use crate::error::Error;
 use crate::operation::Operation;
-use crate::provisions::{Existing, Provisions};
+use crate::provisions::{Existing, InFlight, Provisions};
 use crate::types::{CreateProvisionRequest, ProvisionId, ProvisionStatus, Timestamp};
 
 /// How many rows are held back, while those among them are gathered that are looked for.
@@ -29,8 +30,8 @@ pub(super) enum Step {
     Work {
         row: u64,
         work: Row,
-        /// It may have been requested before.
-        is_repeated: bool,
+        /// The requests of earlier runs.
+        in_flight: InFlight,
     },
 }
 
@@ -49,6 +50,8 @@ pub(super) struct Earlier {
     provisions: Provisions,
     ledger: Ledger,
     patience: Patience,
+    /// The requests of earlier runs, for rows of which it is not known that there was none.
+    in_flight: InFlight,
     /// What bunq has of the users; `None` if none is looked for.
     lookup: Option<Lookup>,
 }
@@ -121,7 +124,7 @@ impl Intake {
                 }
                 None => {
                     self.ready.extend(self.earlier.settle(doubts).await?);
-                    self.ready.push_back(Step::Work { row, work, is_repeated: false });
+                    self.ready.push_back(Step::Work { row, work, in_flight: InFlight::NONE });
                     return Ok(());
                 }
             }
@@ -141,17 +144,19 @@ impl Earlier {
         adopts: bool,
         patience: Patience,
     ) -> Result<Self, Error> {
+        // An earlier run has sent nothing after this run has begun.
+        let in_flight = InFlight::until(Instant::now() + provisions.config().late_arrival);
         let (base_url, fingerprint) = provisions.scope();
         let own = JournalHeader::new(operation, base_url, fingerprint, input);
         let start = ledger.start(&own).await?;
         if operation == &Operation::CREATE_PROVISION && (adopts || ledger.0.is_some()) {
             let lookup = Lookup::new(provisions.clone(), ledger.clone(), patience.clone(), start, own);
-            return Ok(Self { provisions, ledger, patience, lookup: Some(lookup) });
+            return Ok(Self { provisions, ledger, patience, in_flight, lookup: Some(lookup) });
         }
         if !matches!(start, JournalStart::Begun(_)) {
             ledger.begin(own).await?;
         }
-        Ok(Self { provisions, ledger, patience, lookup: None })
+        Ok(Self { provisions, ledger, patience, in_flight, lookup: None })
     }
 
     /// Finds out what has become of rows that may be done already.
@@ -199,7 +204,8 @@ impl Earlier {
         if status.is_some_and(ProvisionStatus::is_closing_or_closed) {
             return self.found(last).await;
         }
-        Ok(Step::Work { row: last.row, work, is_repeated: last.is_in_doubt() })
+        let in_flight = if last.is_in_doubt() { self.in_flight } else { InFlight::NONE };
+        Ok(Step::Work { row: last.row, work, in_flight })
     }
 
     async fn found(&self, last: RowRecord) -> Result<Step, Error> {
@@ -212,7 +218,7 @@ impl Earlier {
     ) -> Result<Vec<Step>, Error> {
         let wanted: Vec<_> = doubts.iter().map(|(wanted, ..)| *wanted).collect();
         let found = match &mut self.lookup {
-            Some(lookup) => lookup.find(&wanted).await?,
+            Some(lookup) => lookup.find(&wanted, self.in_flight).await?,
             None => Some(wanted.iter().map(|_| Found::Nothing).collect()),
         };
         let mut steps = Vec::new();
@@ -235,7 +241,10 @@ impl Earlier {
             ..last
         };
         let record = match found {
-            Found::Nothing => return Ok(Step::Work { row: last.row, work: Row::Create(new), is_repeated: was_sent }),
+            Found::Nothing => {
+                let in_flight = if was_sent { self.in_flight } else { InFlight::NONE };
+                return Ok(Step::Work { row: last.row, work: Row::Create(new), in_flight });
+            }
             Found::Own(existing) => return self.found(with(existing, last)).await,
             Found::Other(existing) => match existing.check(&new) {
                 Ok(()) => with(existing, last).done(RowState::Already),

@@ -14,7 +14,7 @@ use super::ledger::Ledger;
 use super::outage::Patience;
 use super::record::JournalHeader;
 use crate::error::Error;
-use crate::provisions::{Existing, Provisions, Shown, choose};
+use crate::provisions::{Existing, InFlight, Provisions, Shown, choose};
 use crate::types::{Cursor, PageSize, ProvisionId};
 
 /// The look of one run. It begins with the first row that is looked for.
@@ -83,9 +83,10 @@ impl Lookup {
         Self { provisions, ledger, patience, journal, seen, shown, newest, oldest, next, pages: 0, rows: 0 }
     }
 
-    /// What bunq has for each of these rows; `None` if the end of the run has begun before.
-    pub(super) async fn find(&mut self, wanted: &[Wanted]) -> Result<Option<Vec<Found>>, Error> {
-        if self.pages == 0 && !self.begin().await? {
+    /// What bunq has for each of these rows, when none of these requests can arrive any more; `None` if the end of the run has
+    /// begun before.
+    pub(super) async fn find(&mut self, wanted: &[Wanted], in_flight: InFlight) -> Result<Option<Vec<Found>>, Error> {
+        if self.pages == 0 && !self.begin(in_flight).await? {
             return Ok(None);
         }
         self.rows += wanted.len();
@@ -110,10 +111,10 @@ impl Lookup {
         Ok(Some(found))
     }
 
-    /// Waits until nothing can arrive any more that an earlier run has sent, which no clock says reliably how long ago that was;
-    /// then reads the first page, and begins a journal that has not begun. Says whether it came to that.
-    async fn begin(&mut self) -> Result<bool, Error> {
-        if self.patience.shutdown.within(self.provisions.config().late_arrival).await || !self.read_page().await? {
+    /// Waits until none of these requests can arrive any more, then reads the first page, and begins a journal that has not begun.
+    /// Says whether it came to that.
+    async fn begin(&mut self, in_flight: InFlight) -> Result<bool, Error> {
+        if self.patience.shutdown.within(in_flight.left()).await || !self.read_page().await? {
             return Ok(false);
         }
         if let Begun::Now(own) = &mut self.journal

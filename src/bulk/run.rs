@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use futures_util::stream::{Stream, StreamExt as _, once, unfold};
-use tokio::time::{Instant, sleep};
+use tokio::time::Instant;
 
 use super::intake::{Earlier, Intake, Step};
 use super::journal::Journal;
@@ -17,7 +17,7 @@ use super::shutdown::Shutdown;
 use crate::error::{Error, ErrorKind};
 use crate::feed::{Acceptance, Waiter};
 use crate::operation::Operation;
-use crate::provisions::Provisions;
+use crate::provisions::{InFlight, Provisions};
 use crate::retry::{self, Attempts, Decision, Policy};
 use crate::sync::lock;
 use crate::types::{CreateProvisionRequest, Timestamp};
@@ -55,8 +55,6 @@ pub(super) struct Run {
     ledger: Ledger,
     shutdown: Shutdown,
     outage: Arc<Outage>,
-    /// Earlier runs have sent nothing after it.
-    began: Instant,
     /// What ends the run.
     failure: Mutex<Option<Error>>,
 }
@@ -71,7 +69,6 @@ impl Run {
             ledger: Ledger(config.journal.clone()),
             shutdown: config.shutdown.clone(),
             outage: Arc::new(Outage::new(config.outage_timeout, Arc::clone(config.provisions.health()))),
-            began: Instant::now(),
             failure: Mutex::default(),
         });
         let (opened, worker, end) = (Arc::clone(&run), Arc::clone(&run), Arc::clone(&run));
@@ -84,7 +81,7 @@ impl Run {
             async move {
                 match step? {
                     Step::Done(record) => Ok(record),
-                    Step::Work { row, work, is_repeated } => run.work(row, &work, is_repeated).await,
+                    Step::Work { row, work, in_flight } => run.work(row, &work, in_flight).await,
                 }
             }
         });
@@ -117,12 +114,12 @@ impl Run {
     }
 
     /// Sends the request of a row until its outcome is known, or it is given up.
-    async fn work(&self, row: u64, work: &Row, is_repeated: bool) -> Result<RowRecord, Error> {
+    async fn work(&self, row: u64, work: &Row, in_flight: InFlight) -> Result<RowRecord, Error> {
         let sent = self.ledger.record(work.key().sent(row)).await?;
-        let (in_doubt, failures, created) = (is_repeated.then_some(self.began), Failures::default(), None);
-        let mut attempts = RowAttempts { run: self, sent: &sent, work, in_doubt, failures, created };
+        let (failures, created) = (Failures::default(), None);
+        let mut attempts = RowAttempts { run: self, sent: &sent, work, in_flight, failures, created };
         let outcome = retry::repeat(&mut attempts).await;
-        let is_in_doubt = attempts.in_doubt.is_some();
+        let is_in_doubt = attempts.in_flight.is_any();
         let record = match outcome {
             Ok(record) => {
                 self.outage.over();
@@ -149,8 +146,8 @@ struct RowAttempts<'a> {
     /// The row, as it was written before anything was sent.
     sent: &'a RowRecord,
     work: &'a Row,
-    /// When a request whose outcome is in doubt was sent at the latest.
-    in_doubt: Option<Instant>,
+    /// The requests that were sent for it, also by earlier runs.
+    in_flight: InFlight,
     failures: Failures,
     /// The user, once it is created, until it is held against what was requested.
     created: Option<Waiter>,
@@ -161,17 +158,10 @@ impl Policy for RowAttempts<'_> {
     type Stop = GiveUp;
 
     fn after(&mut self, error: &Error, began: Instant, chance: f64) -> Decision<GiveUp> {
-        let is_creation = matches!(self.work, Row::Create(_));
-        // Where there is a user already, it is not requested again before a look.
-        if error.is_doubtful() || is_creation && error.operation() != Some(&Operation::CREATE_PROVISION) {
-            self.in_doubt = Some(Instant::now());
-        }
-        match self.run.outage.after(error, &mut self.failures, began, chance) {
-            // A creation that is in doubt may still arrive.
-            Decision::RetryAfter(pause) if is_creation && self.in_doubt.is_some() => {
-                Decision::RetryAfter(pause.max(self.run.provisions.config().late_arrival))
-            }
-            decision => decision,
+        match (self.run.outage.after(error, &mut self.failures, began, chance), self.work) {
+            (Decision::RetryAfter(pause), Row::Create(_)) => Decision::RetryAfter(pause.max(self.in_flight.left())),
+            // A second closing does no harm.
+            (decision, Row::Create(_) | Row::Close(_)) => decision,
         }
     }
 }
@@ -180,10 +170,10 @@ impl Attempts for RowAttempts<'_> {
     type Done = RowRecord;
 
     async fn attempt(&mut self) -> Result<RowRecord, Error> {
-        let was_requested = self.in_doubt.is_some();
+        let was_requested = self.in_flight.is_any();
         let waiter = match self.work {
-            Row::Close(id) => self.run.provisions.close_after(*id, self.in_doubt).await?,
-            Row::Create(new) => self.create(new, was_requested).await?,
+            Row::Close(id) => self.run.provisions.close_after(*id, &mut self.in_flight).await?,
+            Row::Create(new) => self.create(new).await?,
         };
         // It was this row's request that is found.
         let is_found = was_requested && waiter.acceptance() == Acceptance::Already;
@@ -205,13 +195,14 @@ impl Attempts for RowAttempts<'_> {
 
 impl RowAttempts<'_> {
     /// Creates a user, unless it is created already, and holds it against what was requested.
-    async fn create(&mut self, new: &CreateProvisionRequest, was_requested: bool) -> Result<Waiter, Error> {
+    async fn create(&mut self, new: &CreateProvisionRequest) -> Result<Waiter, Error> {
         let provisions = &self.run.provisions;
         let waiter = match self.created.take() {
             Some(waiter) => waiter,
-            None if was_requested => provisions.ensure(new.clone()).await?,
-            None => provisions.create(new.clone()).await?,
+            None => provisions.create_after(new.clone(), &mut self.in_flight).await?,
         };
+        // Where there is a user, another is not requested before a search.
+        self.in_flight = self.in_flight.and(InFlight::until(Instant::now()));
         let confirmed = confirm(provisions, new, waiter.clone()).await;
         if confirmed.as_ref().is_err_and(|error| error.kind() != ErrorKind::InvalidResponse) {
             // The user exists even if reading it back failed.
@@ -223,11 +214,11 @@ impl RowAttempts<'_> {
 
 /// Reads a user that was created, and searches for another if it was requested more than once.
 async fn confirm(provisions: &Provisions, new: &CreateProvisionRequest, waiter: Waiter) -> Result<(), Error> {
-    let may_be_several = waiter.is_repeated();
+    let earlier = waiter.earlier_requests();
     // The response may be that to another creation.
     waiter.confirm().await?;
-    if may_be_several {
-        sleep(provisions.config().late_arrival).await;
+    if earlier.is_any() {
+        earlier.over().await;
         provisions.find(*new.external_uuid()).await?;
     }
     Ok(())

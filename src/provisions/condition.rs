@@ -5,6 +5,7 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use super::existing::Existing;
+use super::in_flight::InFlight;
 use super::search;
 use crate::api::Api;
 use crate::error::{CallMetadata, Error};
@@ -40,8 +41,8 @@ pub(super) enum Goal {
 struct Creation {
     feed: Feed,
     external_uuid: Uuid,
-    /// It was requested more than once, so that there may be another.
-    is_repeated: bool,
+    /// The requests before the one that has created it: each may have created another.
+    earlier: InFlight,
 }
 
 impl From<Goal> for ProvisionCondition {
@@ -59,14 +60,14 @@ impl Waiter {
     }
 
     /// Holds the provision against what was requested.
-    pub(super) fn of_created(mut self, external_uuid: Uuid, is_repeated: bool) -> Self {
-        self.condition.creation = Some(Creation { feed: self.feed.clone(), external_uuid, is_repeated });
+    pub(super) fn of_created(mut self, external_uuid: Uuid, earlier: InFlight) -> Self {
+        self.condition.creation = Some(Creation { feed: self.feed.clone(), external_uuid, earlier });
         self
     }
 
-    /// Whether the provision was requested more than once, so that there may be another.
-    pub(crate) fn is_repeated(&self) -> bool {
-        self.condition.creation.as_ref().is_some_and(|creation| creation.is_repeated)
+    /// The requests before the one that has created the provision.
+    pub(crate) fn earlier_requests(&self) -> InFlight {
+        self.condition.creation.as_ref().map_or(InFlight::NONE, |creation| creation.earlier)
     }
 
     /// When bunq created the provision, where a creation has found one that was there, as with
@@ -96,7 +97,7 @@ impl Condition<Provision> for ProvisionCondition {
     /// One that was created is held against what was requested; if it was requested more than once, its readiness is believed
     /// only if there is no other.
     async fn confirm(&self, api: &Api, seen: &Provision) -> Result<(), Error> {
-        let Some(Creation { feed, external_uuid, is_repeated }) = &self.creation else { return Ok(()) };
+        let Some(Creation { feed, external_uuid, earlier }) = &self.creation else { return Ok(()) };
         if let Some(other) = seen.external_uuid.filter(|other| other != external_uuid) {
             let problem = format_args!(
                 "provision {} has the external_uuid {other}, not {external_uuid}: the response to its creation was about \
@@ -111,7 +112,7 @@ impl Condition<Provision> for ProvisionCondition {
             let compared = Existing::from(seen).compare(requested);
             compared.map_err(|error| error.with_last_seen(Arc::new(seen.clone())))?;
         }
-        if *is_repeated && self.evaluate(seen) == Evaluation::Met {
+        if earlier.is_any() && self.evaluate(seen) == Evaluation::Met {
             search::find(feed.over(api.clone()), *external_uuid).await?;
         }
         Ok(())

@@ -5,11 +5,12 @@
 
 mod condition;
 mod existing;
+mod in_flight;
 mod life_cycle;
 mod list;
 mod new_provision;
-mod outcome;
 mod preview;
+mod reconcile;
 mod resource;
 mod search;
 
@@ -21,9 +22,10 @@ use uuid::Uuid;
 
 use self::condition::{Goal, is_new};
 pub(crate) use self::existing::{Existing, Shown};
+pub(crate) use self::in_flight::InFlight;
 pub use self::life_cycle::WaitingFor;
 pub use self::list::List;
-use self::outcome::{InDoubt, Request, RequestOutcome};
+use self::reconcile::{InDoubt, Reconcile, Reconciled};
 pub(crate) use self::search::choose;
 use crate::api::Api;
 use crate::error::Error;
@@ -125,7 +127,7 @@ impl Provisions {
     /// [`Unattainable`](crate::ErrorKind::Unattainable) if the provision that is found is closing, closed or has failed, or is not
     /// what is requested.
     pub async fn create(&self, new: impl Into<CreateProvisionRequest>) -> Result<Waiter, Error> {
-        self.create_by(&new.into(), self.api.budget()).await
+        self.create_after(new.into(), &mut InFlight::NONE.clone()).await
     }
 
     /// Returns the waiter for the credential of the user with this `external_uuid`: of the provision that there is, or of
@@ -150,29 +152,37 @@ impl Provisions {
     ///
     /// Those of [`create`](Self::create).
     pub async fn ensure(&self, new: impl Into<CreateProvisionRequest>) -> Result<Waiter, Error> {
-        let new = new.into();
-        let budget = self.api.budget();
-        let waiter = match self.find_going(&new, budget).await.map_err(Error::before_sending)? {
-            Some(found) => self.waiter(found.id, Goal::Ready, Acceptance::Already).found(found.created, &new),
-            None => self.create_by(&new, budget).await?,
-        };
-        // An earlier request may still arrive.
-        Ok(waiter.of_created(*new.external_uuid(), true))
+        self.create_after(new.into(), &mut InFlight::until(Instant::now())).await
     }
 
-    async fn create_by(&self, new: &CreateProvisionRequest, budget: CallBudget) -> Result<Waiter, Error> {
-        let external_uuid = *new.external_uuid();
-        let api = self.api.until(budget);
+    /// Creates a user for whom these requests were sent before: if there are any, it searches first. Those whose outcome is in
+    /// doubt are added.
+    pub(crate) async fn create_after(
+        &self,
+        new: CreateProvisionRequest,
+        in_flight: &mut InFlight,
+    ) -> Result<Waiter, Error> {
+        let (budget, external_uuid) = (self.api.budget(), *new.external_uuid());
+        let found = match in_flight.is_any() {
+            true => self.find_going(&new, budget).await.map_err(Error::before_sending)?,
+            false => None,
+        };
+        if let Some(found) = found {
+            let waiter = self.waiter(found.id, Goal::Ready, Acceptance::Already).found(found.created, &new);
+            return Ok(waiter.of_created(external_uuid, *in_flight));
+        }
+        let (api, new) = (self.api.until(budget), &new);
         let look = || async {
             let found = self.find_going(new, self.check_by(budget)).await?;
             Ok(found.map(|found| (found.id, found.created, None)))
         };
-        let request = self.request(&Operation::CREATE_PROVISION, budget, InDoubt::RepeatAfterLateArrival);
-        let RequestOutcome { done, acceptance, is_repeated } =
-            request.until_known(|reuse| create(api.over(reuse), new), look).await?;
+        let reconcile =
+            self.reconcile(&Operation::CREATE_PROVISION, budget, InDoubt::RepeatAfterLateArrival, in_flight);
+        let Reconciled { done, acceptance, earlier } =
+            reconcile.until_known(|reuse| create(api.over(reuse), new), look).await?;
         let (id, created, response_id) = done;
         let waiter = self.waiter(id, Goal::Ready, acceptance).accepted_in(response_id).found(created, new);
-        Ok(waiter.of_created(external_uuid, is_repeated))
+        Ok(waiter.of_created(external_uuid, earlier))
     }
 
     /// Reads a provision.
@@ -215,20 +225,20 @@ impl Provisions {
     /// If the error [is doubtful](Error::is_doubtful), the outcome of the request is unknown. To close the provision again
     /// does no harm.
     pub async fn close(&self, id: ProvisionId) -> Result<Waiter, Error> {
-        self.close_after(id, None).await
+        self.close_after(id, &mut InFlight::NONE.clone()).await
     }
 
-    /// Closes a provision for which a request whose outcome is in doubt was sent before, at this time at the latest.
-    pub(crate) async fn close_after(&self, id: ProvisionId, earlier: Option<Instant>) -> Result<Waiter, Error> {
+    /// Closes a provision for which these requests were sent before. Those whose outcome is in doubt are added.
+    pub(crate) async fn close_after(&self, id: ProvisionId, in_flight: &mut InFlight) -> Result<Waiter, Error> {
         let budget = self.api.budget();
         let api = self.api.until(budget);
         let look = || async move {
             let seen = self.reads(self.api.until(self.check_by(budget))).read(id).await?;
             Ok(seen.status.is_closing_or_closed().then_some(None))
         };
-        let request = Request { earlier, ..self.request(&Operation::UPDATE_PROVISION, budget, InDoubt::Repeat) };
-        let RequestOutcome { done: response_id, acceptance, .. } =
-            request.until_known(|reuse| update(api.over(reuse), id, RequestedStatus::Cancelled), look).await?;
+        let reconcile = self.reconcile(&Operation::UPDATE_PROVISION, budget, InDoubt::Repeat, in_flight);
+        let Reconciled { done: response_id, acceptance, .. } =
+            reconcile.until_known(|reuse| update(api.over(reuse), id, RequestedStatus::Cancelled), look).await?;
         Ok(self.waiter(id, Goal::Closed, acceptance).accepted_in(response_id))
     }
 
@@ -254,8 +264,9 @@ impl Provisions {
                 seen.status.phase() == Phase::Reset || seen.fresh_credential().is_some_and(|fresh| is_new(fresh, old));
             Ok(is_reset.then_some(None))
         };
-        let RequestOutcome { done: response_id, acceptance, .. } = self
-            .request(&Operation::UPDATE_PROVISION, budget, InDoubt::Stop)
+        let mut in_flight = InFlight::NONE;
+        let reconcile = self.reconcile(&Operation::UPDATE_PROVISION, budget, InDoubt::Stop, &mut in_flight);
+        let Reconciled { done: response_id, acceptance, .. } = reconcile
             .until_known(|reuse| update(api.over(reuse), id, RequestedStatus::TokenResetRequested), look)
             .await?;
         Ok(self.waiter(id, Goal::Reset { old: old.cloned() }, acceptance).accepted_in(response_id))
@@ -275,11 +286,17 @@ impl Provisions {
         Waiter::new(self.feed.clone(), id, goal.into(), acceptance, self.config.poll_interval)
     }
 
-    fn request(&self, operation: &Operation, budget: CallBudget, in_doubt: InDoubt) -> Request {
+    fn reconcile<'a>(
+        &self,
+        operation: &Operation,
+        budget: CallBudget,
+        in_doubt: InDoubt,
+        in_flight: &'a mut InFlight,
+    ) -> Reconcile<'a> {
         let transport = self.api.transport();
         let policy = CallPolicy::new(transport.config().retry, transport.limits().governs(operation));
         let ProvisionsConfig { poll_interval, late_arrival, .. } = self.config;
-        Request { policy, budget, poll_interval, late_arrival, in_doubt, earlier: None }
+        Reconcile { policy, budget, poll_interval, late_arrival, in_doubt, in_flight }
     }
 
     /// The provision that can be taken for the one that is requested, if there is one with its key.

@@ -135,13 +135,14 @@ mod tests {
     async fn attempts_end_with_a_success_the_policy_or_a_pause() {
         test_timeout::start();
         let go_on: Pause = |_| ControlFlow::Continue(());
-        let cases: [(u32, Pause, Result<u32, (u32, &str)>, &[u64]); 4] = [
-            (3, go_on, Ok(4), &[1, 2, 3]),
+        let done: Pause = |failure| ControlFlow::Break(Ok(failure * 10));
+        let stop: Pause = |_| ControlFlow::Break(Err("pause"));
+        for (allowed, pause, expected, pauses) in [
+            (3, go_on, Ok(4), &[1, 2, 3][..]),
             (2, go_on, Err((3, "policy")), &[1, 2]),
-            (3, |failure| ControlFlow::Break(Ok(failure * 10)), Ok(10), &[1]),
-            (3, |_| ControlFlow::Break(Err("pause")), Err((1, "pause")), &[1]),
-        ];
-        for (allowed, pause, expected, pauses) in cases {
+            (3, done, Ok(10), &[1]),
+            (3, stop, Err((1, "pause")), &[1]),
+        ] {
             let mut case = Case { allowed, pause, made: 0, pauses: Vec::new() };
             assert_eq!(repeat(&mut case).await, expected);
             assert_eq!(case.pauses, pauses);

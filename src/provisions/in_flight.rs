@@ -1,0 +1,81 @@
+//! Requests that may still arrive at bunq.
+
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep_until};
+
+/// Earlier requests for the same thing that may have been carried out unnoticed, if there are any, and until when one of them
+/// may still arrive.
+///
+/// In the process that is known from when they were sent. After a crash it counts from the start of the run: how long ago the
+/// last one was sent, no clock says that can be set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct InFlight(Option<Instant>);
+
+impl InFlight {
+    /// There was no request.
+    pub(crate) const NONE: Self = Self(None);
+
+    /// There was one, and none can arrive after this time.
+    pub(crate) fn until(at: Instant) -> Self {
+        Self(Some(at))
+    }
+
+    /// These requests, and those.
+    pub(crate) fn and(self, others: Self) -> Self {
+        Self(self.0.max(others.0))
+    }
+
+    /// The same requests, if there are any, which are given time until then at least.
+    pub(super) fn prolonged(self, at: Instant) -> Self {
+        Self(self.0.map(|until| until.max(at)))
+    }
+
+    /// Whether there was a request.
+    pub(crate) fn is_any(self) -> bool {
+        self.0.is_some()
+    }
+
+    /// How long one may still arrive.
+    pub(crate) fn left(self) -> Duration {
+        self.0.map_or(Duration::ZERO, |until| until.saturating_duration_since(Instant::now()))
+    }
+
+    /// Waits until none can arrive any more.
+    pub(crate) async fn over(self) {
+        if let Some(until) = self.0 {
+            sleep_until(until).await;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::advance;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn the_last_of_several_counts() {
+        test_timeout::start();
+        let (start, second) = (Instant::now(), Duration::from_secs(1));
+        let (early, late) = (InFlight::until(start + second), InFlight::until(start + 3 * second));
+        for (requests, left) in [
+            (InFlight::NONE, 0),
+            (InFlight::NONE.prolonged(start + second), 0),
+            (early, 1),
+            (early.and(InFlight::NONE), 1),
+            (InFlight::NONE.and(early), 1),
+            (early.and(late), 3),
+            (late.and(early), 3),
+            (early.prolonged(start + 2 * second), 2),
+            (late.prolonged(start + 2 * second), 3),
+        ] {
+            assert_eq!((requests.is_any(), requests.left()), (left > 0, left * second), "{requests:?}");
+        }
+        advance(2 * second).await;
+        assert_eq!((early.is_any(), early.left(), late.left()), (true, Duration::ZERO, second));
+        late.over().await;
+        assert_eq!(start.elapsed(), 3 * second);
+    }
+}
