@@ -60,7 +60,7 @@ fn settings(document: &Document) -> GenerationSettings {
     let mut settings = GenerationSettings::new();
     settings
         .with_hooks(HooksMode::Expected)
-        .with_inner_type(quote!(::std::sync::Arc<crate::api::client::Exchange>))
+        .with_inner_type(quote!(::std::sync::Arc<crate::api::client::GeneratedCall>))
         .with_derive("PartialEq")
         .with_derive("Eq");
     let secrets = [REQUEST_SECRET, RESPONSE_SECRET];

@@ -1,7 +1,7 @@
 //! The generated client, and the hook that sends its requests through the transport.
 //!
 //! The generated client's own errors contain bodies and lose ids, so none of them leaves this module: the outcome of a
-//! call is stored in its [`Exchange`].
+//! call is stored in its [`GeneratedCall`].
 
 use std::fmt;
 use std::sync::{Arc, OnceLock};
@@ -28,7 +28,7 @@ mod generated {
 pub(super) use self::generated::Client;
 
 /// One call of the generated client, and its outcome.
-pub(crate) struct Exchange {
+pub(crate) struct GeneratedCall {
     operation: &'static Operation,
     transport: Arc<Transport>,
     source: Arc<dyn ProvideCredentials>,
@@ -38,7 +38,7 @@ pub(crate) struct Exchange {
     outcome: OnceLock<Result<VerifiedResponse, Error>>,
 }
 
-impl Exchange {
+impl GeneratedCall {
     pub(super) fn new(
         operation: &'static Operation,
         transport: Arc<Transport>,
@@ -56,22 +56,22 @@ impl Exchange {
     }
 }
 
-impl fmt::Debug for Exchange {
+impl fmt::Debug for GeneratedCall {
     /// Leaves out the outcome, which contains a body.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Exchange").field("budget", &self.budget).finish_non_exhaustive()
+        f.debug_struct("GeneratedCall").field("budget", &self.budget).finish_non_exhaustive()
     }
 }
 
 /// A generated client that makes one call.
-pub(super) fn for_exchange(exchange: &Arc<Exchange>) -> Client {
-    let Exchange { transport, .. } = &**exchange;
-    Client::new_with_client(transport.base_url(), transport.http(), Arc::clone(exchange))
+pub(super) fn client_for(call: &Arc<GeneratedCall>) -> Client {
+    let GeneratedCall { transport, .. } = &**call;
+    Client::new_with_client(transport.base_url(), transport.http(), Arc::clone(call))
 }
 
-impl ClientHooks<Arc<Exchange>> for Client {
+impl ClientHooks<Arc<GeneratedCall>> for Client {
     async fn exec(&self, request: Request, _: &OperationInfo) -> reqwest::Result<HttpResponse> {
-        let Exchange { operation, transport, source, budget, reuse, trouble, outcome } = &*self.inner;
+        let GeneratedCall { operation, transport, source, budget, reuse, trouble, outcome } = &*self.inner;
         let result = transport.call(operation, request, &**source, *budget, *reuse, trouble).await;
         let body = result.as_ref().map(|response| response.body.clone()).unwrap_or_default();
         // The hook runs once per call, and nothing else sets the outcome.

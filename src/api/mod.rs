@@ -19,7 +19,7 @@ use reqwest::{Method, Request, Url};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use self::client::{Client, Exchange, undecodable};
+use self::client::{Client, GeneratedCall, undecodable};
 use self::envelope::{first, joined, repeats, required};
 pub(crate) use self::pages::{items, pages};
 pub use self::response::{RequestPreview, Response, ResponseBody};
@@ -246,10 +246,17 @@ impl Api {
         request.build().map_err(|error| error.without_url().to_string())
     }
 
-    fn exchange(&self, operation: &'static Operation) -> Arc<Exchange> {
+    fn generated_call(&self, operation: &'static Operation) -> Arc<GeneratedCall> {
         let Self { transport, source, reuse, .. } = self;
         let trouble = self.trouble.clone().unwrap_or_default();
-        Arc::new(Exchange::new(operation, Arc::clone(transport), Arc::clone(source), self.budget(), *reuse, trouble))
+        Arc::new(GeneratedCall::new(
+            operation,
+            Arc::clone(transport),
+            Arc::clone(source),
+            self.budget(),
+            *reuse,
+            trouble,
+        ))
     }
 
     /// Makes one call with the generated client, and unpacks its envelope.
@@ -263,9 +270,9 @@ impl Api {
         T: DeserializeOwned,
         F: Future<Output = Result<ResponseValue<T>, GeneratedError<E>>>,
     {
-        let exchange = self.exchange(operation);
-        let (result, unknown) = collect_unknown(send(client::for_exchange(&exchange))).await;
-        let VerifiedResponse { metadata, body, span } = exchange.outcome()?;
+        let call = self.generated_call(operation);
+        let (result, unknown) = collect_unknown(send(client::client_for(&call))).await;
+        let VerifiedResponse { metadata, body, span } = call.outcome()?;
         span.in_scope(|| self.transport.report_unknown(unknown));
         let value = match result {
             Ok(envelope) => unpack(envelope.into_inner()),
@@ -292,10 +299,10 @@ impl Api {
     where
         F: Future<Output = Result<ResponseValue<T>, GeneratedError<E>>>,
     {
-        let exchange = self.exchange(operation);
+        let call = self.generated_call(operation);
         // The result is a stream of the same bytes.
-        drop(send(client::for_exchange(&exchange)).await);
-        let response = exchange.outcome()?;
+        drop(send(client::client_for(&call)).await);
+        let response = call.outcome()?;
         Ok(Response::new(ResponseBody::new(response.body), response.metadata))
     }
 }

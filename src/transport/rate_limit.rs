@@ -15,10 +15,10 @@
 //! If others share a limit, its permits come from a [`PermitStore`]. The queue is the same; who is first asks the store when
 //! the window has room by what is known here. What is known here also gives the estimates, which ask no store.
 
-mod ledger;
 pub(crate) mod memory;
 pub(crate) mod store;
 mod throttled;
+mod usage;
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
@@ -29,9 +29,9 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout, timeout_at};
 
-use self::ledger::Ledger;
 use self::store::{Grant, PermitStore, PermitWindow, Settlement, Taken};
 pub(crate) use self::throttled::{MAX_UNPROVEN_PAUSE, Throttled, named_limit};
+use self::usage::Usage;
 use super::metrics;
 use crate::error::Error;
 use crate::operation::{Operation, RateLimit};
@@ -123,7 +123,7 @@ impl RateLimits {
     pub(crate) fn interval(&self, operation: &Operation) -> Duration {
         let window = self.windows.get(operation.id);
         window.map_or(Duration::ZERO, |window| {
-            window.state().ledger.limits().map(|limit| limit.per / limit.calls.max(1)).max().unwrap_or_default()
+            window.state().usage.limits().map(|limit| limit.per / limit.calls.max(1)).max().unwrap_or_default()
         })
     }
 
@@ -136,9 +136,9 @@ impl RateLimits {
     pub(crate) fn expected_wait(&self, operation: &Operation) -> Duration {
         let Some(window) = self.windows.get(operation.id) else { return Duration::ZERO };
         let (mut state, now) = (window.state(), Instant::now());
-        state.ledger.prune(now);
+        state.usage.prune(now);
         let ahead = state.waiting.len();
-        state.ledger.turn(now, ahead).saturating_duration_since(now)
+        state.usage.turn(now, ahead).saturating_duration_since(now)
     }
 
     /// Waits in the queue for one call of `operation`, if it has a limit, until its permit is so near that the request can
@@ -185,7 +185,7 @@ type Ticket = (Rank, u64);
 
 #[derive(Debug)]
 struct WindowState {
-    ledger: Ledger,
+    usage: Usage,
     /// The calls that wait, first to last, and when the turn of each comes.
     waiting: BTreeMap<Ticket, Instant>,
     tickets: u64,
@@ -211,9 +211,9 @@ impl WindowState {
 
     /// When the turn of a call comes, as far as is known now, and how many go before it.
     fn look(&mut self, ticket: Ticket, now: Instant) -> (Instant, usize) {
-        self.ledger.prune(now);
+        self.usage.prune(now);
         let ahead = self.ahead_of(ticket, now);
-        let turn = self.ledger.turn(now, ahead);
+        let turn = self.usage.turn(now, ahead);
         self.waiting.insert(ticket, turn);
         (turn, ahead)
     }
@@ -224,16 +224,16 @@ impl WindowState {
         if turn > now {
             return Take::At(turn);
         }
-        if self.ledger.awaits_a_response() {
+        if self.usage.awaits_a_response() {
             return Take::AfterAResponse;
         }
         // After a refusal the first of the queue goes.
-        if (self.ledger.is_refused() || self.is_contended) && ahead > 0 {
+        if (self.usage.is_refused() || self.is_contended) && ahead > 0 {
             return Take::At(now + GRACE);
         }
         if !is_shared {
             self.waiting.remove(&ticket);
-            self.ledger.begin();
+            self.usage.begin();
             return Take::Taken;
         }
         match self.asking {
@@ -267,7 +267,7 @@ enum Take {
 impl Window {
     fn new(operation: &'static str, limit: RateLimit) -> Self {
         let state = WindowState {
-            ledger: Ledger::new(limit),
+            usage: Usage::new(limit),
             waiting: BTreeMap::new(),
             tickets: 0,
             asking: None,
@@ -300,8 +300,8 @@ impl Window {
     /// A call with a permit is over.
     fn settle(&self, settlement: &Settlement) {
         let mut state = self.state();
-        let was_refused = state.ledger.is_refused();
-        state.ledger.settle(settlement, Instant::now());
+        let was_refused = state.usage.is_refused();
+        state.usage.settle(settlement, Instant::now());
         drop(state);
         if was_refused {
             self.moved_up.notify_waiters();
@@ -412,7 +412,7 @@ impl Place {
         let granted = match taken {
             Taken::NotBefore(pause) => {
                 let mut state = self.window.state();
-                state.ledger.close_until(now.checked_add(pause.max(SHORTEST_WAIT)).unwrap_or(now));
+                state.usage.close_until(now.checked_add(pause.max(SHORTEST_WAIT)).unwrap_or(now));
                 state.is_contended = true;
                 None
             }
@@ -425,7 +425,7 @@ impl Place {
                 let mut state = self.window.state();
                 state.waiting.remove(&self.ticket);
                 state.is_contended &= !state.waiting.is_empty();
-                state.ledger.begin();
+                state.usage.begin();
                 Some((share.clone(), id))
             }
         };
@@ -492,7 +492,7 @@ impl Permit {
     ///
     /// Returns how long no further call is sent.
     pub(crate) async fn throttle(self, throttled: Throttled, jitter: f64) -> Duration {
-        let (refusal, pause) = self.window.state().ledger.refusal(throttled, jitter);
+        let (refusal, pause) = self.window.state().usage.refusal(throttled, jitter);
         self.settle(Settlement::Refused(refusal)).await;
         pause
     }

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::ledger::Ledger;
 use super::store::{Grant, PermitStore, PermitWindow, Settlement, Taken};
+use super::usage::Usage;
 use crate::error::Error;
 use crate::sync::lock;
 use crate::transport::credentials::BoxFuture;
@@ -22,10 +22,10 @@ const RESPONSE_PAUSE: Duration = Duration::from_millis(50);
 /// It counts the calls of each operation at each bank, whatever the API key. If the clients have different limits, all of
 /// them hold.
 #[derive(Clone, Default)]
-pub struct MemoryPermits(Arc<Mutex<Ledgers>>);
+pub struct MemoryPermits(Arc<Mutex<Windows>>);
 
 /// By the bank and the operation.
-type Ledgers = HashMap<(Arc<str>, &'static str), Ledger>;
+type Windows = HashMap<(Arc<str>, &'static str), Usage>;
 
 impl MemoryPermits {
     /// Makes a store in which every permit is free.
@@ -33,10 +33,10 @@ impl MemoryPermits {
         Self::default()
     }
 
-    fn with<T>(&self, window: &PermitWindow, act: impl FnOnce(&mut Ledger) -> T) -> T {
-        let mut ledgers = lock(&self.0);
+    fn with<T>(&self, window: &PermitWindow, act: impl FnOnce(&mut Usage) -> T) -> T {
+        let mut usages = lock(&self.0);
         let key = (Arc::clone(&window.base_url), window.operation.id);
-        act(ledgers.entry(key).or_insert_with(|| Ledger::new(window.limit)))
+        act(usages.entry(key).or_insert_with(|| Usage::new(window.limit)))
     }
 }
 
@@ -49,18 +49,18 @@ impl fmt::Debug for MemoryPermits {
 impl PermitStore for MemoryPermits {
     fn take<'a>(&'a self, window: &'a PermitWindow, _waited: Duration) -> BoxFuture<'a, Result<Taken, Error>> {
         Box::pin(async {
-            Ok(self.with(window, |ledger| {
+            Ok(self.with(window, |usage| {
                 let now = Instant::now();
-                ledger.add_limit(window.limit);
-                ledger.prune(now);
-                let wait = ledger.turn(now, 0).saturating_duration_since(now);
+                usage.add_limit(window.limit);
+                usage.prune(now);
+                let wait = usage.turn(now, 0).saturating_duration_since(now);
                 if !wait.is_zero() {
                     return Taken::NotBefore(wait);
                 }
-                if ledger.awaits_a_response() {
+                if usage.awaits_a_response() {
                     return Taken::NotBefore(RESPONSE_PAUSE);
                 }
-                ledger.begin();
+                usage.begin();
                 Taken::Granted(Grant::new(0))
             }))
         })
@@ -72,12 +72,12 @@ impl PermitStore for MemoryPermits {
         _id: u128,
         settlement: Settlement,
     ) -> BoxFuture<'a, Result<(), Error>> {
-        self.with(window, |ledger| ledger.settle(&settlement, Instant::now()));
+        self.with(window, |usage| usage.settle(&settlement, Instant::now()));
         Box::pin(async { Ok(()) })
     }
 
     /// The call may have arrived.
     fn abandon(&self, window: &PermitWindow, _id: u128) {
-        self.with(window, |ledger| ledger.settle(&Settlement::Unknown, Instant::now()));
+        self.with(window, |usage| usage.settle(&Settlement::Unknown, Instant::now()));
     }
 }

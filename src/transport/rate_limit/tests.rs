@@ -517,14 +517,14 @@ async fn refusals_are_counted_until_a_call_is_accepted() {
     for expected in [1, 2, 3] {
         let permit = window.next(soon()).await.unwrap();
         permit.throttle(Throttled::default(), 0.5).await;
-        assert_eq!(window.state().ledger.refusals(), expected);
+        assert_eq!(window.state().usage.refusals(), expected);
     }
     // Nobody knows what became of a call without a response.
     drop(window.next(soon()).await.unwrap());
-    assert_eq!(window.state().ledger.refusals(), 3);
+    assert_eq!(window.state().usage.refusals(), 3);
     let permit = window.next(soon()).await.unwrap();
     permit.admit().await;
-    assert_eq!(window.state().ledger.refusals(), 0);
+    assert_eq!(window.state().usage.refusals(), 0);
 }
 
 #[test]

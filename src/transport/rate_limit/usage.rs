@@ -10,7 +10,7 @@ use super::throttled::{MAX_UNPROVEN_PAUSE, Throttled};
 use crate::operation::RateLimit;
 
 #[derive(Debug)]
-pub(super) struct Ledger {
+pub(super) struct Usage {
     /// All of them hold, and so does the one that bunq named last with its signature.
     limits: Vec<RateLimit>,
     named: Option<RateLimit>,
@@ -33,7 +33,7 @@ struct TimedClaim {
     ends: Instant,
 }
 
-impl Ledger {
+impl Usage {
     pub(super) fn new(limit: RateLimit) -> Self {
         Self {
             limits: vec![limit],
@@ -151,7 +151,7 @@ impl Ledger {
 }
 
 #[cfg(test)]
-impl Ledger {
+impl Usage {
     pub(super) fn refusals(&self) -> u32 {
         self.refusals
     }
