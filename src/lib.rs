@@ -31,7 +31,10 @@ pub use uuid::Uuid;
 
 pub use api::{Api, RequestPreview, Response, ResponseBody};
 pub use builder::ClientBuilder;
-pub use bulk::{Bulk, FileJournal, Journal, JournalHeader, JournalStart, MemoryJournal, RowRecord, RowState, Shutdown};
+pub use bulk::{
+    Bulk, BulkOperation, BulkRequest, FileJournal, Journal, JournalHeader, JournalStart, MemoryJournal, RowKey,
+    RowRecord, RowState, Shutdown,
+};
 pub use client::Client;
 pub use environment::Environment;
 pub use error::{Error, ErrorKind, Sent};

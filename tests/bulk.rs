@@ -9,8 +9,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use bunq_partner::{
-    Client, ErrorKind, FileJournal, Journal, MemoryJournal, NewProvision, Operation, ProvisionId, RowRecord, RowState,
-    Shutdown, Uuid,
+    BulkOperation, BulkRequest, Client, ErrorKind, FileJournal, Journal, JournalStart, MemoryJournal, NewProvision,
+    Operation, ProvisionId, RowRecord, RowState, Shutdown, Uuid,
 };
 use bunq_partner_sandbox::{Fault, Injection, Sandbox};
 use common::{Folder, at_once, calls, id, person};
@@ -29,6 +29,13 @@ async fn outcomes(bulk: bunq_partner::Bulk) -> Vec<RowRecord> {
     let mut rows: Vec<_> = bulk.stream().try_collect().await.unwrap();
     rows.sort_by_key(|row| row.row);
     rows
+}
+
+/// Why the journal is refused.
+async fn refusal(bulk: bunq_partner::Bulk) -> String {
+    let error = bulk.stream().try_collect::<Vec<_>>().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Storage);
+    error.to_string()
 }
 
 fn states(rows: &[RowRecord]) -> HashMap<RowState, usize> {
@@ -123,11 +130,6 @@ async fn the_journal_of_something_else_is_refused() {
     outcomes(close_all(&client, &ids).input("a").journal(journal.clone())).await;
     sandbox.take_call_log();
     let (other, other_client) = common::start().await;
-    let refusal = async |bulk: bunq_partner::Bulk| {
-        let error = bulk.stream().try_collect::<Vec<_>>().await.unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::Storage);
-        error.to_string()
-    };
     let of = |name: &str| {
         let which = match name {
             "bank" => format!(" ({})", sandbox.base_url()),
@@ -160,7 +162,7 @@ async fn rows_in_doubt_are_searched_for_together() {
     for row in [3, 4, 5, 40] {
         let sent = journal.last(row).await.unwrap().unwrap();
         let sent: RowRecord = serde_json::from_value(serde_json::json!({
-            "row": row, "at": sent.at, "state": "sent", "id": sent.id
+            "row": row, "at": sent.at, "state": "sent", "kind": sent.key.kind, "key": sent.key.key
         }))
         .unwrap();
         journal.append(sent).await.unwrap();
@@ -227,7 +229,7 @@ fn check_created(sandbox: &Sandbox, new: &[NewProvision], rows: &[RowRecord]) {
     }
     assert_eq!(rows.iter().map(|row| row.row).collect::<Vec<_>>(), (1..=new.len() as u64).collect::<Vec<_>>());
     for (row, new) in rows.iter().zip(new) {
-        assert_eq!(row.external_uuid, Some(new.external_uuid));
+        assert_eq!(row.external_uuid(), Some(new.external_uuid));
         match &made[&new.external_uuid][..] {
             [only] => assert!(row.state.is_done() && row.id == Some(*only), "{row:?} {only}"),
             several => assert_eq!(row.error_kind.as_deref(), Some("Duplicate"), "{row:?} {several:?}"),
@@ -332,7 +334,7 @@ async fn a_journal_has_one_user_at_a_time_and_only_its_owner_can_use_it() {
         use std::os::unix::fs::PermissionsExt as _;
         assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
     }
-    for foreign in ["id\n123\n", "{\"bunq_partner_journal\":1}\n", "hello"] {
+    for foreign in ["id\n123\n", "{\"bunq_partner_journal\":2}\n", "hello"] {
         let path = folder.file("foreign", foreign);
         let error = FileJournal::open(&path).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Storage);
@@ -456,7 +458,8 @@ async fn rows_in_doubt_do_not_wait_for_an_input_that_waits_for_them() {
     let journal = MemoryJournal::new();
     outcomes(close_all(&client, &ids).journal(journal.clone())).await;
     let sent = journal.last(1).await.unwrap().unwrap();
-    let in_doubt = serde_json::json!({"row": 1, "at": sent.at, "state": "sent", "id": sent.id});
+    let key = sent.key;
+    let in_doubt = serde_json::json!({"row": 1, "at": sent.at, "state": "sent", "kind": key.kind, "key": key.key});
     journal.append(serde_json::from_value(in_doubt).unwrap()).await.unwrap();
     let places = std::sync::Arc::new(tokio::sync::Semaphore::new(2));
     let gate = std::sync::Arc::clone(&places);
@@ -674,4 +677,39 @@ proptest! {
             prop_assert_eq!(std::fs::read(&path).unwrap(), bytes);
         }
     }
+}
+
+/// A version that comes later may do more in bulk.
+#[tokio::test]
+async fn a_journal_of_another_operation_is_refused_by_its_name() {
+    test_timeout::start();
+    let (sandbox, client) = common::start().await;
+    let ids = sandbox.populate(1);
+    let journal = MemoryJournal::new();
+    outcomes(close_all(&client, &ids).journal(journal.clone())).await;
+    let JournalStart::Begun(mut header) = journal.start().await.unwrap() else { panic!("it was not begun") };
+    header.operation = "list_provisions".into();
+    let (problem, advice) = ("which this version does not do in bulk", "go on with the version that began it");
+    let expected = format!("the journal is of `list_provisions`, {problem}: {advice}");
+    assert_eq!(header.bulk_operation().unwrap_err().to_string(), expected);
+    journal.begin(header).await.unwrap();
+    sandbox.take_call_log();
+    assert_eq!(refusal(close_all(&client, &ids).journal(journal)).await, expected);
+    assert!(sandbox.call_log().is_empty());
+}
+
+/// What cannot be a row of the operation is not left out in silence.
+#[tokio::test]
+async fn a_request_of_another_operation_ends_the_run() {
+    test_timeout::start();
+    let (sandbox, client) = common::start().await;
+    let id = sandbox.populate(1)[0];
+    let requests = [BulkRequest::Close(id), BulkRequest::Create(Box::new(person().into()))];
+    let bulk = client.provisions().bulk(BulkOperation::Close, stream::iter(requests));
+    let rows: Vec<_> = bulk.stream().collect().await;
+    let [Ok(closed), Err(error)] = &rows[..] else { panic!("{rows:?}") };
+    assert_eq!((closed.row, closed.state), (1, RowState::Accepted));
+    assert_eq!(error.kind(), ErrorKind::InvalidInput);
+    let expected = "row 2: it is a row of `create_provision`, but the operation is `update_provision`";
+    assert_eq!(error.to_string(), expected);
 }

@@ -3,10 +3,10 @@
 //! Nothing here has a default: a command that is added does not compile before it has said all of it, which `cargo xtask endpoint`
 //! tries.
 
-use bunq_partner::EmailAddress;
+use bunq_partner::{BulkOperation, EmailAddress};
 
 use super::arguments::{ApiOptions, BankCommand, DryRun, ReceiptOptions, SessionCommand};
-use super::bulk::{RowKind, RowOptions};
+use super::bulk::RowOptions;
 
 /// What a command says of itself.
 pub(super) struct Declaration<'a> {
@@ -56,9 +56,12 @@ impl BankCommand {
         match self {
             Self::Close(options) => Declaration {
                 effect: match &options.bulk.from {
-                    Some(from) => {
-                        Effect::ChangesRows(RowOptions { kind: RowKind::Close, from, bulk: &options.bulk, users: None })
-                    }
+                    Some(from) => Effect::ChangesRows(RowOptions {
+                        operation: BulkOperation::Close,
+                        from,
+                        bulk: &options.bulk,
+                        users: None,
+                    }),
                     None => {
                         let ids: Vec<_> = options.ids.iter().map(ToString::to_string).collect();
                         Effect::Changes {
@@ -79,7 +82,12 @@ impl BankCommand {
                 effect: match &options.bulk.from {
                     Some(from) => {
                         let users = options.activate.as_deref();
-                        Effect::ChangesRows(RowOptions { kind: RowKind::Create, from, bulk: &options.bulk, users })
+                        Effect::ChangesRows(RowOptions {
+                            operation: BulkOperation::Create,
+                            from,
+                            bulk: &options.bulk,
+                            users,
+                        })
                     }
                     None => {
                         let email = options.email.as_ref().map(EmailAddress::as_str).unwrap_or_default();

@@ -432,13 +432,20 @@ async fn a_journal_belongs_to_its_input_its_key_and_one_process() {
     let (_, stderr, code) = reported(&from);
     assert!(code == 2 && stderr.contains("is not the input that the journal was begun with"), "{stderr}");
     let text = std::fs::read_to_string(&journal).unwrap();
-    std::fs::write(&journal, text.replace("\"bunq_partner_journal\":1", "\"bunq_partner_journal\":2")).unwrap();
-    assert!(failed(close().arg("--resume")).contains("has the format 2"));
+    for other in [1, 3] {
+        let header = format!("\"bunq_partner_journal\":{other}");
+        std::fs::write(&journal, text.replace("\"bunq_partner_journal\":2", &header)).unwrap();
+        assert!(failed(close().arg("--resume")).contains(&format!("has the format {other}")));
+    }
+    std::fs::write(&journal, text.replace("update_provision", "list_provisions")).unwrap();
+    for said in [failed(close().arg("--resume")), reported(&from).1] {
+        assert!(said.contains("the journal is of `list_provisions`, which this version does not do in bulk"), "{said}");
+    }
     // Of a later version nothing else is expected, and nothing is cut off.
-    let later = format!("{{\"bunq_partner_journal\":2,\"bank\":1}}\n{}", "{\"row\":\"1\"}\n".repeat(3));
+    let later = format!("{{\"bunq_partner_journal\":3,\"bank\":1}}\n{}", "{\"row\":\"1\"}\n".repeat(3));
     std::fs::write(&journal, &later).unwrap();
-    assert!(failed(close().arg("--resume")).contains("has the format 2"));
-    assert!(reported(&from).1.contains("has the format 2"));
+    assert!(failed(close().arg("--resume")).contains("has the format 3"));
+    assert!(reported(&from).1.contains("has the format 3"));
     assert_eq!(std::fs::read_to_string(&journal).unwrap(), later);
     assert!(sandbox.call_log().iter().all(|call| call.method != "PUT"));
 }

@@ -28,9 +28,9 @@ const NOTHING: u64 = u64::MAX;
 /// last line about a row counts.
 ///
 /// ```text
-/// {"bunq_partner_journal":1,"operation":"update_provision","base_url":"https://…","api_key_fingerprint":"…",…}
-/// {"row":1,"at":"2026-11-01T22:00:00.1Z","state":"sent","id":123}
-/// {"row":1,"at":"2026-11-01T22:00:00.3Z","state":"accepted","id":123,"response_id":"…"}
+/// {"bunq_partner_journal":2,"operation":"update_provision","base_url":"https://…","api_key_fingerprint":"…",…}
+/// {"row":1,"at":"2026-11-01T22:00:00.1Z","state":"sent","kind":"id","key":"123","id":123}
+/// {"row":1,"at":"2026-11-01T22:00:00.3Z","state":"accepted","kind":"id","key":"123","id":123,"response_id":"…"}
 /// ```
 ///
 /// The file is kept by the rule of [`files`](crate::files): its owner's alone (mode 0600). One process uses it at a time. An entry is synced before it counts; entries

@@ -11,12 +11,12 @@ use super::doubt;
 use super::journal::JournalStart;
 use super::ledger::Ledger;
 use super::lookup::{Found, Lookup, Wanted};
+use super::operation::BulkOperation;
 use super::outage::Patience;
 use super::record::{JournalHeader, RowRecord, RowState};
-use super::row::{Row, Rows};
+use super::request::{BulkRequest, Requests};
 use super::shutdown::Shutdown;
 use crate::error::Error;
-use crate::operation::Operation;
 use crate::provisions::{Existing, InFlight, Provisions};
 use crate::types::{CreateProvisionRequest, ProvisionId, ProvisionStatus, Timestamp};
 
@@ -25,11 +25,11 @@ const MAX_HELD: usize = 1000;
 
 /// A row to work on, or one that is done already.
 #[derive(Debug)]
-pub(super) enum Step {
+pub(super) enum Incoming {
     Done(RowRecord),
     Work {
         row: u64,
-        work: Row,
+        work: BulkRequest,
         /// The requests of earlier runs.
         in_flight: InFlight,
     },
@@ -38,10 +38,11 @@ pub(super) enum Step {
 /// The input on its way to the work.
 pub(super) struct Intake {
     earlier: Earlier,
-    rows: Rows,
+    operation: BulkOperation,
+    requests: Requests,
     shutdown: Shutdown,
     next_row: u64,
-    ready: VecDeque<Step>,
+    ready: VecDeque<Incoming>,
     is_over: bool,
 }
 
@@ -59,22 +60,22 @@ pub(super) struct Earlier {
 /// A row that may be done already.
 struct Doubt {
     last: RowRecord,
-    work: Row,
+    work: BulkRequest,
     /// An earlier run has sent it, or was about to.
     was_sent: bool,
 }
 
 impl Intake {
-    pub(super) fn new(earlier: Earlier, rows: Rows, shutdown: Shutdown) -> Self {
-        Self { earlier, rows, shutdown, next_row: 1, ready: VecDeque::new(), is_over: false }
+    pub(super) fn new(earlier: Earlier, operation: BulkOperation, requests: Requests, shutdown: Shutdown) -> Self {
+        Self { earlier, operation, requests, shutdown, next_row: 1, ready: VecDeque::new(), is_over: false }
     }
 
     /// The next step, and the intake to go on with.
-    pub(super) async fn next(mut self) -> Option<(Result<Step, Error>, Self)> {
+    pub(super) async fn next(mut self) -> Option<(Result<Incoming, Error>, Self)> {
         loop {
             match self.ready.pop_front() {
                 // No row begins after a shutdown.
-                Some(Step::Work { .. }) if self.shutdown.has_begun() => continue,
+                Some(Incoming::Work { .. }) if self.shutdown.has_begun() => continue,
                 Some(step) => return Some((Ok(step), self)),
                 None if self.is_over || self.shutdown.has_begun() => return None,
                 None => {}
@@ -92,13 +93,13 @@ impl Intake {
         while doubts.len() + self.ready.len() < MAX_HELD {
             let next = if doubts.is_empty() && self.ready.is_empty() {
                 // An input that waits for something does not hold up the end.
-                match select(self.rows.next(), pin!(self.shutdown.begun())).await {
+                match select(self.requests.next(), pin!(self.shutdown.begun())).await {
                     Either::Left((next, _)) => Some(next),
                     Either::Right(_) => Some(None),
                 }
             } else {
                 // It may wait for the outcome of a row that is held here.
-                self.rows.next().now_or_never()
+                self.requests.next().now_or_never()
             };
             let work = match next {
                 Some(Some(work)) => work,
@@ -110,9 +111,14 @@ impl Intake {
             };
             let row = self.next_row;
             self.next_row += 1;
-            match self.earlier.ledger.last(row, work.key()).await? {
+            if work.operation() != self.operation {
+                let [expected, given] = [self.operation, work.operation()].map(|operation| operation.operation().id);
+                let problem = format_args!("it is a row of `{given}`, but the operation is `{expected}`");
+                return Err(Error::invalid_input(&format!("row {row}"), problem));
+            }
+            match self.earlier.ledger.last(row, &work.key()).await? {
                 Some(last) if last.state.is_final() => {
-                    self.ready.push_back(Step::Done(last));
+                    self.ready.push_back(Incoming::Done(last));
                     if doubts.is_empty() {
                         return Ok(());
                     }
@@ -120,11 +126,11 @@ impl Intake {
                 Some(last) => doubts.push(Doubt { last, work, was_sent: true }),
                 // Nothing was written of it, but its user may be there.
                 None if self.earlier.lookup.is_some() => {
-                    doubts.push(Doubt { last: work.key().sent(row), work, was_sent: false });
+                    doubts.push(Doubt { last: work.sent(row), work, was_sent: false });
                 }
                 None => {
                     self.ready.extend(self.earlier.settle(doubts).await?);
-                    self.ready.push_back(Step::Work { row, work, in_flight: InFlight::NONE });
+                    self.ready.push_back(Incoming::Work { row, work, in_flight: InFlight::NONE });
                     return Ok(());
                 }
             }
@@ -138,7 +144,7 @@ impl Earlier {
     /// Opens the journal. Users are looked for if there is one, or if `adopts` says so.
     pub(super) async fn open(
         provisions: Provisions,
-        operation: &Operation,
+        operation: BulkOperation,
         ledger: Ledger,
         input: Option<String>,
         adopts: bool,
@@ -149,8 +155,8 @@ impl Earlier {
         let (base_url, fingerprint) = provisions.scope();
         let own = JournalHeader::new(operation, base_url, fingerprint, input);
         let start = ledger.start(&own).await?;
-        if operation == &Operation::CREATE_PROVISION && (adopts || ledger.0.is_some()) {
-            let lookup = Lookup::new(provisions.clone(), ledger.clone(), patience.clone(), start, own);
+        if operation == BulkOperation::Create && (adopts || ledger.0.is_some()) {
+            let lookup = Lookup::new(provisions.clone(), ledger.clone(), patience.clone(), start, own)?;
             return Ok(Self { provisions, ledger, patience, in_flight, lookup: Some(lookup) });
         }
         if !matches!(start, JournalStart::Begun(_)) {
@@ -160,15 +166,15 @@ impl Earlier {
     }
 
     /// Finds out what has become of rows that may be done already.
-    async fn settle(&mut self, doubts: Vec<Doubt>) -> Result<Vec<Step>, Error> {
+    async fn settle(&mut self, doubts: Vec<Doubt>) -> Result<Vec<Incoming>, Error> {
         if doubts.is_empty() {
             return Ok(Vec::new());
         }
         let (mut closings, mut creations) = (Vec::new(), Vec::new());
         for Doubt { last, work, was_sent } in doubts {
             match work {
-                Row::Close(id) => closings.push((last, id)),
-                Row::Create(new) => {
+                BulkRequest::Close(id) => closings.push((last, id)),
+                BulkRequest::Create(new) => {
                     let wanted = Wanted { external_uuid: *new.external_uuid(), was_sent };
                     creations.push((wanted, last, new));
                 }
@@ -179,7 +185,7 @@ impl Earlier {
         Ok(steps)
     }
 
-    async fn settle_closings(&self, doubts: Vec<(RowRecord, ProvisionId)>) -> Result<Vec<Step>, Error> {
+    async fn settle_closings(&self, doubts: Vec<(RowRecord, ProvisionId)>) -> Result<Vec<Incoming>, Error> {
         let ids: Vec<_> = doubts.iter().map(|(_, id)| *id).collect();
         let look = async || match doubt::statuses(&self.provisions, &ids).await {
             // Then each is found out when it is closed again, which does no harm.
@@ -189,7 +195,7 @@ impl Earlier {
         let Some(statuses) = self.patience.until_done(look).await? else { return Ok(Vec::new()) };
         let mut steps = Vec::new();
         for (last, id) in doubts {
-            steps.push(self.closed(&statuses, last, Row::Close(id)).await?);
+            steps.push(self.closed(&statuses, last, id).await?);
         }
         Ok(steps)
     }
@@ -198,24 +204,23 @@ impl Earlier {
         &self,
         statuses: &HashMap<ProvisionId, ProvisionStatus>,
         last: RowRecord,
-        work: Row,
-    ) -> Result<Step, Error> {
-        let status = last.id.and_then(|id| statuses.get(&id));
-        if status.is_some_and(ProvisionStatus::is_closing_or_closed) {
-            return self.found(last).await;
+        id: ProvisionId,
+    ) -> Result<Incoming, Error> {
+        if statuses.get(&id).is_some_and(ProvisionStatus::is_closing_or_closed) {
+            return self.found(RowRecord { id: Some(id), ..last }).await;
         }
         let in_flight = if last.is_in_doubt() { self.in_flight } else { InFlight::NONE };
-        Ok(Step::Work { row: last.row, work, in_flight })
+        Ok(Incoming::Work { row: last.row, work: BulkRequest::Close(id), in_flight })
     }
 
-    async fn found(&self, last: RowRecord) -> Result<Step, Error> {
-        self.ledger.record(last.done(RowState::Found)).await.map(Step::Done)
+    async fn found(&self, last: RowRecord) -> Result<Incoming, Error> {
+        self.ledger.record(last.done(RowState::Found)).await.map(Incoming::Done)
     }
 
     async fn settle_creations(
         &mut self,
         doubts: Vec<(Wanted, RowRecord, Box<CreateProvisionRequest>)>,
-    ) -> Result<Vec<Step>, Error> {
+    ) -> Result<Vec<Incoming>, Error> {
         let wanted: Vec<_> = doubts.iter().map(|(wanted, ..)| *wanted).collect();
         let found = match &mut self.lookup {
             Some(lookup) => lookup.find(&wanted, self.in_flight).await?,
@@ -234,7 +239,7 @@ impl Earlier {
         new: Box<CreateProvisionRequest>,
         was_sent: bool,
         found: Found,
-    ) -> Result<Step, Error> {
+    ) -> Result<Incoming, Error> {
         let with = |existing: Existing, last: RowRecord| RowRecord {
             id: Some(existing.id),
             created: existing.created.map(Timestamp::as_jiff),
@@ -243,7 +248,7 @@ impl Earlier {
         let record = match found {
             Found::Nothing => {
                 let in_flight = if was_sent { self.in_flight } else { InFlight::NONE };
-                return Ok(Step::Work { row: last.row, work: Row::Create(new), in_flight });
+                return Ok(Incoming::Work { row: last.row, work: BulkRequest::Create(new), in_flight });
             }
             Found::Own(existing) => return self.found(with(existing, last)).await,
             Found::Other(existing) => match existing.check(&new) {
@@ -252,6 +257,6 @@ impl Earlier {
             },
             Found::Several(error) => last.failed(error),
         };
-        self.ledger.record(record).await.map(Step::Done)
+        self.ledger.record(record).await.map(Incoming::Done)
     }
 }

@@ -29,7 +29,7 @@ impl Ledger {
     }
 
     /// What an earlier run has written of a row, held against what the row is now.
-    pub(super) async fn last(&self, row: u64, key: RowKey) -> Result<Option<RowRecord>, Error> {
+    pub(super) async fn last(&self, row: u64, key: &RowKey) -> Result<Option<RowRecord>, Error> {
         let Some(journal) = &self.0 else { return Ok(None) };
         let last = journal.last(row).await?;
         last.map(|last| key.check(&last).map(|()| last)).transpose()

@@ -73,14 +73,14 @@ impl Lookup {
         patience: Patience,
         start: JournalStart,
         own: JournalHeader,
-    ) -> Self {
+    ) -> Result<Self, Error> {
         let journal = match start {
-            JournalStart::Begun(earlier) => Begun::Earlier(earlier.newest_before),
+            JournalStart::Begun(earlier) => Begun::Earlier(earlier.newest_before()?),
             JournalStart::New | JournalStart::Lost => Begun::Now(Some(own)),
         };
         let (seen, shown) = (Vec::new(), HashSet::new());
         let (newest, oldest, next) = (None, None, None);
-        Self { provisions, ledger, patience, journal, seen, shown, newest, oldest, next, pages: 0, rows: 0 }
+        Ok(Self { provisions, ledger, patience, journal, seen, shown, newest, oldest, next, pages: 0, rows: 0 })
     }
 
     /// What bunq has for each of these rows, when none of these requests can arrive any more; `None` if the end of the run has
@@ -120,7 +120,7 @@ impl Lookup {
         if let Begun::Now(own) = &mut self.journal
             && let Some(own) = own.take()
         {
-            self.ledger.begin(JournalHeader { newest_before: self.newest, ..own }).await?;
+            self.ledger.begin(JournalHeader { watermark: self.newest.map(|id| id.to_string()), ..own }).await?;
         }
         Ok(true)
     }

@@ -9,9 +9,10 @@ mod intake;
 mod journal;
 mod ledger;
 mod lookup;
+mod operation;
 mod outage;
 mod record;
-mod row;
+mod request;
 mod run;
 mod shutdown;
 
@@ -21,12 +22,13 @@ use std::time::Duration;
 
 pub use self::file_journal::FileJournal;
 pub use self::journal::{Journal, JournalStart, MemoryJournal};
-pub use self::record::{JournalHeader, RowRecord, RowState};
-use self::row::{Row, Rows};
+pub use self::operation::BulkOperation;
+pub use self::record::{JournalHeader, RowKey, RowRecord, RowState};
+pub use self::request::BulkRequest;
+use self::request::Requests;
 use self::run::{BulkConfig, Run};
 pub use self::shutdown::Shutdown;
 use crate::error::Error;
-use crate::operation::Operation;
 use crate::provisions::Provisions;
 use crate::types::{CreateProvisionRequest, ProvisionId};
 use futures_util::stream::{Stream, StreamExt as _};
@@ -49,7 +51,7 @@ impl Provisions {
     /// # }
     /// ```
     pub fn close_all(&self, ids: impl Stream<Item = ProvisionId> + Send + 'static) -> Bulk {
-        Bulk::new(self.clone(), &Operation::UPDATE_PROVISION, ids.map(Row::Close))
+        self.bulk(BulkOperation::Close, ids.map(BulkRequest::Close))
     }
 
     /// Requests many users: a stream in, a stream of outcomes out.
@@ -61,11 +63,18 @@ impl Provisions {
     where
         T: Into<CreateProvisionRequest>,
     {
-        Bulk::new(self.clone(), &Operation::CREATE_PROVISION, new.map(|new| Row::Create(Box::new(new.into()))))
+        self.bulk(BulkOperation::Create, new.map(|new| BulkRequest::Create(Box::new(new.into()))))
+    }
+
+    /// [Closes](Self::close_all) or [creates](Self::create_all) what the requests say. A request of another operation ends it
+    /// with [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput).
+    pub fn bulk(&self, operation: BulkOperation, requests: impl Stream<Item = BulkRequest> + Send + 'static) -> Bulk {
+        Bulk { config: BulkConfig::new(self.clone(), operation), requests: Box::pin(requests) }
     }
 }
 
-/// An operation on many provisions, made by [`close_all`](Provisions::close_all) or [`create_all`](Provisions::create_all).
+/// An operation on many provisions, made by [`close_all`](Provisions::close_all), [`create_all`](Provisions::create_all) or
+/// [`bulk`](Provisions::bulk).
 ///
 /// [`stream`](Self::stream) begins it, and yields one [`RowRecord`] for each row, in the order in which they end. Up to 16 rows
 /// are in progress at once; bunq's rate limits decide how fast they go. Each request is what [`Provisions::close`] or
@@ -110,18 +119,10 @@ impl Provisions {
 #[must_use = "nothing is done until its stream is polled"]
 pub struct Bulk {
     config: BulkConfig,
-    rows: Rows,
+    requests: Requests,
 }
 
 impl Bulk {
-    fn new(
-        provisions: Provisions,
-        operation: &'static Operation,
-        rows: impl Stream<Item = Row> + Send + 'static,
-    ) -> Self {
-        Self { config: BulkConfig::new(provisions, operation), rows: Box::pin(rows) }
-    }
-
     /// Sets the journal. Without one, nothing is known of the operation after a crash.
     pub fn journal(mut self, journal: impl Journal) -> Self {
         self.config.journal = Some(Arc::new(journal));
@@ -162,7 +163,7 @@ impl Bulk {
     /// keeps every row from succeeding, such as a refused API key or a network that stays away. The rows in progress have
     /// ended before it.
     pub fn stream(self) -> impl Stream<Item = Result<RowRecord, Error>> + Send + 'static {
-        Run::start(self.config, self.rows)
+        Run::start(self.config, self.requests)
     }
 }
 

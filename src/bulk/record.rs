@@ -1,16 +1,18 @@
 //! What a journal holds: whose it is, and what is known of each row.
 
+use std::fmt;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use super::operation::BulkOperation;
 use crate::error::{Error, ErrorKind};
 use crate::feed::Acceptance;
-use crate::operation::Operation;
 use crate::types::{Provision, ProvisionId};
 
-/// The format that this version writes, and the newest that it reads.
-const VERSION: u32 = 1;
+/// The format that this version writes, and the only one that it reads.
+const VERSION: u32 = 2;
 
 /// Whose journal it is. A journal is used for the same operation on the same input, at the same bank and with the same key.
 ///
@@ -22,7 +24,7 @@ pub struct JournalHeader {
     /// The version of the format.
     #[serde(rename = "bunq_partner_journal")]
     pub version: u32,
-    /// The operation that is called for each row: `update_provision` or `create_provision`.
+    /// The `operationId` of the [operation](BulkOperation::operation) that is called for each row.
     pub operation: String,
     /// The bank.
     pub base_url: String,
@@ -30,21 +32,22 @@ pub struct JournalHeader {
     pub api_key_fingerprint: String,
     /// What the caller says of the [input](crate::Bulk::input): its digest, for example.
     pub input: Option<String>,
-    /// The newest provision before the first creation, if there was one: what was created is newer.
-    pub newest_before: Option<ProvisionId>,
+    /// What there was before the first request, if the operation takes note of it: the id of the newest provision before the
+    /// first creation. What was created is newer.
+    pub watermark: Option<String>,
     /// When it was begun.
     pub begun_at: Timestamp,
 }
 
 impl JournalHeader {
-    pub(super) fn new(operation: &Operation, base_url: &str, fingerprint: &str, input: Option<String>) -> Self {
+    pub(super) fn new(operation: BulkOperation, base_url: &str, fingerprint: &str, input: Option<String>) -> Self {
         Self {
             version: VERSION,
-            operation: operation.id.to_owned(),
+            operation: operation.operation().id.to_owned(),
             base_url: base_url.to_owned(),
             api_key_fingerprint: fingerprint.to_owned(),
             input,
-            newest_before: None,
+            watermark: None,
             begun_at: Timestamp::now(),
         }
     }
@@ -57,9 +60,33 @@ impl JournalHeader {
         Ok(serde_json::from_slice(json).ok())
     }
 
+    /// What is done in bulk.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Storage`] if this version does not do it.
+    pub fn bulk_operation(&self) -> Result<BulkOperation, Error> {
+        BulkOperation::by_operation_id(&self.operation).ok_or_else(|| {
+            Error::storage(format_args!(
+                "the journal is of `{}`, which this version does not do in bulk: go on with the version that began it",
+                self.operation
+            ))
+        })
+    }
+
+    /// The newest provision from before the first creation, if there was one.
+    pub(super) fn newest_before(&self) -> Result<Option<ProvisionId>, Error> {
+        let Some(watermark) = &self.watermark else { return Ok(None) };
+        let damaged = |_| {
+            Error::storage("the journal: its watermark is not the id of a provision: put back a copy that is whole")
+        };
+        watermark.parse().map(Some).map_err(damaged)
+    }
+
     /// Refuses the journal of something else.
     pub(super) fn check(&self, own: &Self) -> Result<(), Error> {
         check_version(self.version).map_err(|problem| Error::storage(format_args!("the journal: {problem}")))?;
+        self.bulk_operation()?;
         let differs = [
             ("operation", self.operation == own.operation, format!(" ({})", self.operation)),
             ("bank", self.base_url == own.base_url, format!(" ({})", self.base_url)),
@@ -83,12 +110,12 @@ struct Version {
 }
 
 fn check_version(version: u32) -> Result<(), String> {
-    if version <= VERSION {
+    if version == VERSION {
         return Ok(());
     }
     Err(format!(
-        "it has the format {version}, but this version of bunq-partner knows formats up to {VERSION}: go on with the version \
-         that began it"
+        "it has the format {version}, but this version of bunq-partner knows the format {VERSION}: go on with the version that \
+         began it"
     ))
 }
 
@@ -161,12 +188,12 @@ pub struct RowRecord {
     pub at: Timestamp,
     /// What is known.
     pub state: RowState,
+    /// By what the row is known.
+    #[serde(flatten)]
+    pub key: RowKey,
     /// The provision: the one to close, or the one that was created.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id: Option<ProvisionId>,
-    /// Your key of the user that is created.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub external_uuid: Option<Uuid>,
     /// When bunq created the provision, if it was found and not created by the last request.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub created: Option<Timestamp>,
@@ -187,42 +214,24 @@ pub struct RowRecord {
     pub error: Option<Error>,
 }
 
-/// By what a row is known: the provision that is closed, or the key of the user that is created.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) enum RowKey {
-    Provision(ProvisionId),
-    User(Uuid),
+/// By what a row is known, in the journal and in the input.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct RowKey {
+    /// What the key is: `id`, that of the provision to close, or `external_uuid`, your key of the user to create.
+    pub kind: String,
+    /// The key itself.
+    pub key: String,
 }
 
 impl RowKey {
-    /// The record of the row when its request is about to be sent.
-    pub(super) fn sent(self, row: u64) -> RowRecord {
-        let (id, external_uuid) = match self {
-            Self::Provision(id) => (Some(id), None),
-            Self::User(uuid) => (None, Some(uuid)),
-        };
-        RowRecord {
-            row,
-            at: Timestamp::now(),
-            state: RowState::Sent,
-            id,
-            external_uuid,
-            created: None,
-            response_id: None,
-            error_kind: None,
-            status: None,
-            in_doubt: false,
-            error: None,
-        }
+    pub(super) fn new(kind: &str, key: impl fmt::Display) -> Self {
+        Self { kind: kind.to_owned(), key: key.to_string() }
     }
 
     /// Refuses the record of a row that is about something else.
-    pub(super) fn check(self, record: &RowRecord) -> Result<(), Error> {
-        let is_same = match self {
-            Self::Provision(id) => record.id == Some(id),
-            Self::User(uuid) => record.external_uuid == Some(uuid),
-        };
-        if is_same {
+    pub(super) fn check(&self, record: &RowRecord) -> Result<(), Error> {
+        if record.key == *self {
             return Ok(());
         }
         let problem = format_args!(
@@ -234,6 +243,11 @@ impl RowKey {
 }
 
 impl RowRecord {
+    /// Your key of the user, if the row is a creation.
+    pub fn external_uuid(&self) -> Option<Uuid> {
+        self.key.key.parse().ok().filter(|_| self.key.kind == "external_uuid")
+    }
+
     /// Whether a request may have been carried out, or may still be, of which nothing more is known. The next run with the
     /// journal looks at bunq before it goes on with the row.
     pub fn is_in_doubt(&self) -> bool {

@@ -7,16 +7,16 @@ use std::time::Duration;
 use futures_util::stream::{Stream, StreamExt as _, once, unfold};
 use tokio::time::Instant;
 
-use super::intake::{Earlier, Intake, Step};
+use super::intake::{Earlier, Incoming, Intake};
 use super::journal::Journal;
 use super::ledger::Ledger;
+use super::operation::BulkOperation;
 use super::outage::{Failures, GiveUp, Outage, Patience};
 use super::record::{RowRecord, RowState, is_refused};
-use super::row::{Row, Rows};
+use super::request::{BulkRequest, Requests};
 use super::shutdown::Shutdown;
 use crate::error::{Error, ErrorKind};
 use crate::feed::{Acceptance, Waiter};
-use crate::operation::Operation;
 use crate::provisions::{InFlight, Provisions};
 use crate::retry::{self, Attempts, Decision, Policy};
 use crate::sync::lock;
@@ -32,7 +32,7 @@ const OUTAGE_TIMEOUT: Duration = Duration::from_secs(3600);
 #[derive(Debug)]
 pub(super) struct BulkConfig {
     pub(super) provisions: Provisions,
-    pub(super) operation: &'static Operation,
+    pub(super) operation: BulkOperation,
     pub(super) journal: Option<Arc<dyn Journal>>,
     pub(super) input: Option<String>,
     /// Users are looked for without a journal too.
@@ -42,7 +42,7 @@ pub(super) struct BulkConfig {
 }
 
 impl BulkConfig {
-    pub(super) fn new(provisions: Provisions, operation: &'static Operation) -> Self {
+    pub(super) fn new(provisions: Provisions, operation: BulkOperation) -> Self {
         let (outage_timeout, shutdown) = (OUTAGE_TIMEOUT, Shutdown::default());
         Self { provisions, operation, journal: None, input: None, adopts: false, outage_timeout, shutdown }
     }
@@ -62,7 +62,7 @@ pub(super) struct Run {
 impl Run {
     pub(super) fn start(
         config: BulkConfig,
-        rows: Rows,
+        requests: Requests,
     ) -> impl Stream<Item = Result<RowRecord, Error>> + Send + 'static {
         let run = Arc::new(Self {
             provisions: config.provisions.clone(),
@@ -72,7 +72,7 @@ impl Run {
             failure: Mutex::default(),
         });
         let (opened, worker, end) = (Arc::clone(&run), Arc::clone(&run), Arc::clone(&run));
-        let steps = once(async move { opened.open(config, rows).await }).flat_map(|intake| match intake {
+        let steps = once(async move { opened.open(config, requests).await }).flat_map(|intake| match intake {
             Ok(intake) => unfold(intake, Intake::next).left_stream(),
             Err(error) => once(async { Err(error) }).right_stream(),
         });
@@ -80,8 +80,8 @@ impl Run {
             let run = Arc::clone(&worker);
             async move {
                 match step? {
-                    Step::Done(record) => Ok(record),
-                    Step::Work { row, work, in_flight } => run.work(row, &work, in_flight).await,
+                    Incoming::Done(record) => Ok(record),
+                    Incoming::Work { row, work, in_flight } => run.work(row, &work, in_flight).await,
                 }
             }
         });
@@ -106,16 +106,16 @@ impl Run {
         self.failure().get_or_insert(error);
     }
 
-    async fn open(self: Arc<Self>, config: BulkConfig, rows: Rows) -> Result<Intake, Error> {
+    async fn open(self: Arc<Self>, config: BulkConfig, requests: Requests) -> Result<Intake, Error> {
         let BulkConfig { provisions, operation, input, adopts, shutdown, .. } = config;
         let patience = Patience { outage: Arc::clone(&self.outage), shutdown: shutdown.clone() };
         let earlier = Earlier::open(provisions, operation, self.ledger.clone(), input, adopts, patience).await?;
-        Ok(Intake::new(earlier, rows, shutdown))
+        Ok(Intake::new(earlier, operation, requests, shutdown))
     }
 
     /// Sends the request of a row until its outcome is known, or it is given up.
-    async fn work(&self, row: u64, work: &Row, in_flight: InFlight) -> Result<RowRecord, Error> {
-        let sent = self.ledger.record(work.key().sent(row)).await?;
+    async fn work(&self, row: u64, work: &BulkRequest, in_flight: InFlight) -> Result<RowRecord, Error> {
+        let sent = self.ledger.record(work.sent(row)).await?;
         let (failures, created) = (Failures::default(), None);
         let mut attempts = RowAttempts { run: self, sent: &sent, work, in_flight, failures, created };
         let outcome = retry::repeat(&mut attempts).await;
@@ -145,7 +145,7 @@ struct RowAttempts<'a> {
     run: &'a Run,
     /// The row, as it was written before anything was sent.
     sent: &'a RowRecord,
-    work: &'a Row,
+    work: &'a BulkRequest,
     /// The requests that were sent for it, also by earlier runs.
     in_flight: InFlight,
     failures: Failures,
@@ -159,9 +159,11 @@ impl Policy for RowAttempts<'_> {
 
     fn after(&mut self, error: &Error, began: Instant, chance: f64) -> Decision<GiveUp> {
         match (self.run.outage.after(error, &mut self.failures, began, chance), self.work) {
-            (Decision::RetryAfter(pause), Row::Create(_)) => Decision::RetryAfter(pause.max(self.in_flight.left())),
+            (Decision::RetryAfter(pause), BulkRequest::Create(_)) => {
+                Decision::RetryAfter(pause.max(self.in_flight.left()))
+            }
             // A second closing does no harm.
-            (decision, Row::Create(_) | Row::Close(_)) => decision,
+            (decision, BulkRequest::Create(_) | BulkRequest::Close(_)) => decision,
         }
     }
 }
@@ -172,8 +174,8 @@ impl Attempts for RowAttempts<'_> {
     async fn attempt(&mut self) -> Result<RowRecord, Error> {
         let was_requested = self.in_flight.is_any();
         let waiter = match self.work {
-            Row::Close(id) => self.run.provisions.close_after(*id, &mut self.in_flight).await?,
-            Row::Create(new) => self.create(new).await?,
+            BulkRequest::Close(id) => self.run.provisions.close_after(*id, &mut self.in_flight).await?,
+            BulkRequest::Create(new) => self.create(new).await?,
         };
         // It was this row's request that is found.
         let is_found = was_requested && waiter.acceptance() == Acceptance::Already;

@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 
 use bunq_partner::jiff::Timestamp;
 use bunq_partner::{
-    Client, CredentialStatus, Environment, Error, ErrorKind, NewProvision, Operation, Provision, ProvisionId,
-    RateLimit, RowRecord, Shutdown, Uuid,
+    Client, CredentialStatus, Environment, Error, ErrorKind, Operation, Provision, ProvisionId, RateLimit, RowRecord,
+    Shutdown, Uuid,
 };
 use futures_util::StreamExt as _;
 use futures_util::future::join_all;
@@ -98,9 +98,9 @@ impl Activation {
     }
 
     /// Lets a user through when there is a place for it.
-    pub(super) fn gate<S>(&self, new: S) -> impl Stream<Item = NewProvision> + Send + use<S>
+    pub(super) fn gate<S>(&self, new: S) -> impl Stream<Item = S::Item> + Send + use<S>
     where
-        S: Stream<Item = NewProvision> + Send + 'static,
+        S: Stream<Item: Send> + Send + 'static,
     {
         let (places, said, capacity) = (Arc::clone(&self.places), self.said.clone(), self.capacity);
         new.then(move |new| {
@@ -120,7 +120,7 @@ impl Activation {
 
     /// Takes over the user of a row, or gives its place back.
     pub(super) fn add(&self, row: &RowRecord) {
-        match (row.state.is_done(), row.external_uuid, row.id) {
+        match (row.state.is_done(), row.external_uuid(), row.id) {
             (true, Some(external_uuid), Some(id)) => {
                 // The task does not end before.
                 let _ = self.rows.as_ref().map(|rows| rows.send((external_uuid, id)));

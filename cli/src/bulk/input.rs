@@ -9,9 +9,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use aws_lc_rs::digest::{Context as Digest, SHA256};
+use bunq_partner::{BulkOperation, BulkRequest};
 
 use super::super::exit::Failure;
-use super::rows::{InputRow, Lines, Mistake, RowKind};
+use super::rows::{Lines, Mistake, required};
 
 /// No input has more rows.
 const MAX_ROWS: u64 = 10_000_000;
@@ -23,7 +24,7 @@ const MAX_SAID: usize = 20;
 #[derive(Debug)]
 pub(super) struct Input {
     pub(super) path: PathBuf,
-    pub(super) kind: RowKind,
+    pub(super) operation: BulkOperation,
     pub(super) rows: u64,
     /// The digest of the file.
     pub(super) digest: String,
@@ -64,31 +65,31 @@ struct Prints {
 }
 
 impl Prints {
-    fn of(&self, row: &InputRow) -> u64 {
+    fn of(&self, row: &BulkRequest) -> u64 {
         match row {
-            InputRow::Close(id) => self.hasher.hash_one(id),
+            BulkRequest::Close(id) => self.hasher.hash_one(id),
             // What cannot be written is not sent.
-            InputRow::Create(new) => self.hasher.hash_one(serde_json::to_string(new).unwrap_or_default()),
+            BulkRequest::Create(new) => self.hasher.hash_one(serde_json::to_string(new).unwrap_or_default()),
         }
     }
 }
 
 impl Input {
     /// Reads the whole file at a path.
-    pub(super) fn open(path: &Path, kind: RowKind) -> Result<Self, Failure> {
+    pub(super) fn open(path: &Path, operation: BulkOperation) -> Result<Self, Failure> {
         let refused = |problem: &str| Failure::usage(format!("{}: {problem}", path.display()));
         let failed = |error: io::Error| refused(&error.to_string());
         if !fs::metadata(path).map_err(failed)?.is_file() {
             return Err(refused("it is not a regular file: give --from -, and the rows on standard input"));
         }
-        Self::check(path, File::open(path).map_err(failed)?, kind, path)
+        Self::check(path, File::open(path).map_err(failed)?, operation, path)
     }
 
     /// Reads a whole file, which has this name in messages.
-    pub(super) fn check(path: &Path, file: File, kind: RowKind, name: &Path) -> Result<Self, Failure> {
+    pub(super) fn check(path: &Path, file: File, operation: BulkOperation, name: &Path) -> Result<Self, Failure> {
         let file = Arc::new(file);
-        let Checked { rows, digest, prints } = check(name, Reading { file: Arc::clone(&file), place: 0 }, kind)?;
-        Ok(Self { path: path.to_owned(), kind, rows, digest, prints: Arc::new(prints), file })
+        let Checked { rows, digest, prints } = check(name, Reading { file: Arc::clone(&file), place: 0 }, operation)?;
+        Ok(Self { path: path.to_owned(), operation, rows, digest, prints: Arc::new(prints), file })
     }
 
     /// Refuses the journal of another input.
@@ -100,9 +101,9 @@ impl Input {
     }
 
     /// The rows again. They end early where the file has changed since it was checked.
-    pub(super) fn rows(&self) -> Result<impl Iterator<Item = InputRow> + Send + use<>, Failure> {
+    pub(super) fn rows(&self) -> Result<impl Iterator<Item = BulkRequest> + Send + use<>, Failure> {
         let reading = Reading { file: Arc::clone(&self.file), place: 0 };
-        let lines = Lines::new(&self.path, reading, self.kind, |_: &[u8]| {})?;
+        let lines = Lines::new(&self.path, reading, self.operation, |_: &[u8]| {})?;
         let prints = Arc::clone(&self.prints);
         let rows = lines.map_while(Result::ok).zip(0..);
         Ok(rows.map_while(move |((_, row), place)| (prints.rows.get(place) == Some(&prints.of(&row))).then_some(row)))
@@ -110,12 +111,12 @@ impl Input {
 }
 
 /// How many rows there are, if none has a mistake.
-pub(super) fn count(name: &Path, from: impl Read, kind: RowKind) -> Result<u64, Failure> {
-    check(name, from, kind).map(|checked| checked.rows)
+pub(super) fn count(name: &Path, from: impl Read, operation: BulkOperation) -> Result<u64, Failure> {
+    check(name, from, operation).map(|checked| checked.rows)
 }
 
 /// Reads all rows.
-fn check(name: &Path, from: impl Read, kind: RowKind) -> Result<Checked, Failure> {
+fn check(name: &Path, from: impl Read, operation: BulkOperation) -> Result<Checked, Failure> {
     let mut digest = Digest::new(&SHA256);
     let (mut rows, mut mistakes, mut said) = (0, 0_u64, Vec::new());
     let mut prints = Prints::default();
@@ -127,14 +128,14 @@ fn check(name: &Path, from: impl Read, kind: RowKind) -> Result<Checked, Failure
         }
     };
     {
-        let mut lines = Lines::new(name, from, kind, |bytes| digest.update(bytes))?;
+        let mut lines = Lines::new(name, from, operation, |bytes| digest.update(bytes))?;
         while let Some(row) = lines.next() {
             match row {
                 Ok((line, row)) => {
                     rows += 1;
                     prints.rows.push(prints.of(&row));
                     if let Some(first) = known.insert(&row, line) {
-                        let column = kind.required()[0];
+                        let column = required(operation)[0];
                         mistake(Mistake::new(line, column, format!("it is in line {first} too")));
                     }
                 }
@@ -168,7 +169,7 @@ struct Known {
 
 impl Known {
     /// Says in which line the row was before.
-    fn insert(&mut self, row: &InputRow, line: u64) -> Option<u32> {
+    fn insert(&mut self, row: &BulkRequest, line: u64) -> Option<u32> {
         fn insert<K: Hash + Eq>(known: &mut HashMap<K, u32>, key: K, line: u64) -> Option<u32> {
             match known.entry(key) {
                 Entry::Occupied(first) => Some(*first.get()),
@@ -179,8 +180,8 @@ impl Known {
             }
         }
         match row {
-            InputRow::Close(id) => insert(&mut self.ids, id.get(), line),
-            InputRow::Create(new) => insert(&mut self.users, new.external_uuid.into_bytes(), line),
+            BulkRequest::Close(id) => insert(&mut self.ids, id.get(), line),
+            BulkRequest::Create(new) => insert(&mut self.users, new.external_uuid().into_bytes(), line),
         }
     }
 }

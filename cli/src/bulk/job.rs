@@ -7,14 +7,13 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use bunq_partner::{FileJournal, Journal as _, JournalStart, files};
+use bunq_partner::{BulkOperation, FileJournal, Journal as _, JournalStart, files};
 use tokio::task::spawn_blocking;
 
 use super::super::arguments::BulkOptions;
 use super::super::exit::Failure;
 use super::super::words::quoted;
 use super::input::{self, Input};
-use super::rows::RowKind;
 use super::users;
 
 /// What standard input is called in messages.
@@ -23,7 +22,7 @@ const STANDARD_INPUT: &str = "standard input";
 /// The options of a command that takes rows.
 #[derive(Clone, Copy)]
 pub(in super::super) struct RowOptions<'a> {
-    pub(in super::super) kind: RowKind,
+    pub(in super::super) operation: BulkOperation,
     pub(in super::super) from: &'a Path,
     pub(in super::super) bulk: &'a BulkOptions,
     /// Where the credentials of new users are kept, if they are activated.
@@ -43,14 +42,14 @@ enum RowSource {
 
 /// Rows whose number is wanted, and nothing else.
 pub(in super::super) struct Plan {
-    pub(super) kind: RowKind,
+    pub(super) operation: BulkOperation,
     source: RowSource,
     pub(super) activates: bool,
 }
 
 /// Rows of which something is to be done.
 pub(in super::super) struct Begin {
-    kind: RowKind,
+    operation: BulkOperation,
     source: RowSource,
     journal: PathBuf,
     users: Option<PathBuf>,
@@ -70,15 +69,15 @@ pub(super) struct Job {
 impl Order {
     /// Checks what can be checked before standard input is read or a journal begun.
     pub(in super::super) fn new(rows: &RowOptions<'_>, is_dry_run: bool) -> Result<Self, Failure> {
-        let RowOptions { kind, from, bulk: options, users } = *rows;
+        let RowOptions { operation, from, bulk: options, users } = *rows;
         let is_from_stdin = from.as_os_str() == "-";
         if let Some(users) = users {
             check_folder(users)?;
         }
         if is_dry_run {
             let source =
-                if is_from_stdin { RowSource::StandardInput } else { RowSource::File(Input::open(from, kind)?) };
-            return Ok(Self::Plan(Plan { kind, source, activates: users.is_some() }));
+                if is_from_stdin { RowSource::StandardInput } else { RowSource::File(Input::open(from, operation)?) };
+            return Ok(Self::Plan(Plan { operation, source, activates: users.is_some() }));
         }
         let journal = journal_path(from, options.journal.as_deref())?;
         if journal == from {
@@ -93,10 +92,13 @@ impl Order {
             let copy = copy_path(&journal);
             return Err(Failure::usage(format!("standard input was kept in {}: give --from {0}", copy.display())));
         }
-        let source =
-            if is_from_stdin { RowSource::StandardInput } else { RowSource::File(open_input(from, &journal, kind)?) };
+        let source = if is_from_stdin {
+            RowSource::StandardInput
+        } else {
+            RowSource::File(open_input(from, &journal, operation)?)
+        };
         let users = users.map(Path::to_owned);
-        Ok(Self::Run(Begin { kind, source, journal, users, is_resumed: options.resume }))
+        Ok(Self::Run(Begin { operation, source, journal, users, is_resumed: options.resume }))
     }
 }
 
@@ -105,7 +107,7 @@ impl Plan {
     pub(super) fn rows(self) -> Result<u64, Failure> {
         match self.source {
             RowSource::File(input) => Ok(input.rows),
-            RowSource::StandardInput => input::count(Path::new(STANDARD_INPUT), io::stdin().lock(), self.kind),
+            RowSource::StandardInput => input::count(Path::new(STANDARD_INPUT), io::stdin().lock(), self.operation),
         }
     }
 }
@@ -113,7 +115,7 @@ impl Plan {
 impl Begin {
     /// Locks the journal, and then reads standard input, if the rows come from there.
     pub(super) async fn begin(self) -> Result<(Job, FileJournal), Failure> {
-        let Self { kind, source, journal: path, users, is_resumed } = self;
+        let Self { operation, source, journal: path, users, is_resumed } = self;
         let journal = FileJournal::open(&path).await?;
         if !is_resumed && matches!(journal.start().await?, JournalStart::Begun(_)) {
             let problem = format!("{} is the journal of an earlier run", path.display());
@@ -123,7 +125,7 @@ impl Begin {
         let (input, copy) = match source {
             RowSource::File(input) => (input, None),
             RowSource::StandardInput => {
-                take_standard_input(&path, kind).await.map(|(input, copy)| (input, Some(copy)))?
+                take_standard_input(&path, operation).await.map(|(input, copy)| (input, Some(copy)))?
             }
         };
         Ok((Job { input, journal: path, users, copy }, journal))
@@ -135,9 +137,9 @@ impl Job {
     pub(super) fn change(&self) -> String {
         let Input { rows, path, .. } = &self.input;
         let from = if self.copy.is_some() { STANDARD_INPUT.into() } else { path.display().to_string() };
-        match self.input.kind {
-            RowKind::Close => format!("Close the {rows} provisions of {from}"),
-            RowKind::Create => format!("Create the {rows} users of {from}"),
+        match self.input.operation {
+            BulkOperation::Close => format!("Close the {rows} provisions of {from}"),
+            BulkOperation::Create => format!("Create the {rows} users of {from}"),
         }
     }
 
@@ -182,7 +184,7 @@ impl Drop for Copy {
 }
 
 /// Copies standard input to a file that only its owner can read. If the future is dropped, the copy is removed.
-async fn take_standard_input(journal: &Path, kind: RowKind) -> Result<(Input, Copy), Failure> {
+async fn take_standard_input(journal: &Path, operation: BulkOperation) -> Result<(Input, Copy), Failure> {
     let path = copy_path(journal);
     let failed = |error: &io::Error| {
         Failure::local(format_args!("{STANDARD_INPUT} cannot be kept in {}", path.display()), error)
@@ -198,7 +200,7 @@ async fn take_standard_input(journal: &Path, kind: RowKind) -> Result<(Input, Co
         Ok(file)
     });
     let file = copied.await.map_err(io::Error::from).flatten().map_err(|error| failed(&error))?;
-    Ok((Input::check(&path, file, kind, Path::new(STANDARD_INPUT))?, copy))
+    Ok((Input::check(&path, file, operation, Path::new(STANDARD_INPUT))?, copy))
 }
 
 /// An earlier copy, which may still be needed.
@@ -211,12 +213,12 @@ fn left_over(copy: &Path, journal: &Path) -> Failure {
 }
 
 /// Opens the input of a run with this journal. A copy of standard input is a file that is kept.
-pub(super) fn open_input(from: &Path, journal: &Path, kind: RowKind) -> Result<Input, Failure> {
+pub(super) fn open_input(from: &Path, journal: &Path, operation: BulkOperation) -> Result<Input, Failure> {
     if *from != copy_path(journal) {
-        return Input::open(from, kind);
+        return Input::open(from, operation);
     }
     let file = files::open_kept(from).map_err(|error| Failure::usage(format!("{}: {error}", from.display())))?;
-    Input::check(from, file, kind, from)
+    Input::check(from, file, operation, from)
 }
 
 /// Refuses a folder in which nothing can be stored safely, before users are created whose tokens would be lost.

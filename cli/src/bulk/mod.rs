@@ -17,7 +17,7 @@ use std::io;
 use std::pin::pin;
 use std::time::Duration;
 
-use bunq_partner::{Bulk, Client, Error, FileJournal, Journal as _, Operation, Shutdown};
+use bunq_partner::{Bulk, BulkOperation, Client, Error, FileJournal, Journal as _, Operation, Shutdown};
 use futures_util::StreamExt as _;
 use futures_util::stream;
 use serde_json::json;
@@ -27,8 +27,6 @@ use self::activation::{Activation, ActivationEvent};
 use self::job::{Begin, Plan, journal_path, open_input};
 pub(super) use self::job::{Order, RowOptions};
 use self::meter::Meter;
-use self::rows::InputRow;
-pub(super) use self::rows::RowKind;
 use super::arguments::OutputFormat;
 use super::exit::Failure;
 use super::interrupt::{self, until_interrupted};
@@ -40,22 +38,22 @@ const SILENCE: Duration = Duration::from_secs(15);
 
 /// Says what would be done, and how long it takes at bunq's rate limits.
 pub(super) fn plan(invocation: &Invocation, plan: Plan) -> Result<(), Failure> {
-    let (kind, activates) = (plan.kind, plan.activates);
-    let (rows, operation) = (plan.rows()?, kind.operation());
+    let (operation, activates) = (plan.operation, plan.activates);
+    let (rows, called) = (plan.rows()?, operation.operation());
     let connection = &invocation.connection;
-    let sending = times(connection.interval(operation), rows);
+    let sending = times(connection.interval(called), rows);
     let opening = if activates { times(connection.interval(&Operation::CREATE_SESSION), rows) } else { Duration::ZERO };
     let takes = sending.max(opening);
-    let is_watched = kind == RowKind::Create && !activates;
+    let is_watched = operation == BulkOperation::Create && !activates;
     let capacity = is_watched.then(|| activation::capacity(connection.environment()));
     // A page or a read for each row, or both.
-    let looks = if kind == RowKind::Create { rows.saturating_mul(2) } else { 0 };
+    let looks = if operation == BulkOperation::Create { rows.saturating_mul(2) } else { 0 };
     let looking = times(connection.interval(&Operation::LIST_PROVISIONS), looks);
     let json = json!({
         "rows": rows,
-        "operation": operation.id,
-        "calls": operation.rate_limit.calls,
-        "per_seconds": operation.rate_limit.per.as_secs(),
+        "operation": called.id,
+        "calls": called.rate_limit.calls,
+        "per_seconds": called.rate_limit.per.as_secs(),
         "seconds": takes.as_secs(),
         "max_look_calls": looks,
         "max_look_seconds": looking.as_secs(),
@@ -69,7 +67,7 @@ pub(super) fn plan(invocation: &Invocation, plan: Plan) -> Result<(), Failure> {
             .note(&format!("it takes longer while {capacity} users wait to be activated: --activate activates them"));
     }
     let takes = meter::words(takes);
-    let mut text = format!("{rows} rows: {} calls in {takes}\n", operation.id);
+    let mut text = format!("{rows} rows: {} calls in {takes}\n", called.id);
     if looks > 0 {
         text += &format!(
             "before them at most {looks} calls of {} in {}: whether the users are there already\n",
@@ -105,23 +103,18 @@ pub(super) async fn run(
     let client = invocation.client()?;
     let shutdown = Shutdown::default();
     let is_finished = is_finished(&journal, job.input.rows).await?;
-    let rows = stream::iter(job.input.rows()?);
-    let (bulk, activation) = match job.input.kind {
-        RowKind::Close => {
-            let ids = rows.filter_map(async |row| if let InputRow::Close(id) = row { Some(id) } else { None });
-            (client.provisions().close_all(ids), None)
+    let (operation, requests) = (job.input.operation, stream::iter(job.input.rows()?));
+    let activation = match operation {
+        BulkOperation::Close => None,
+        // Nobody is created who would have to wait for a place.
+        BulkOperation::Create if is_finished && job.users.is_none() => None,
+        BulkOperation::Create => {
+            Some(Activation::begin(&invocation.connection, &client, job.users.clone(), shutdown.clone()))
         }
-        RowKind::Create => {
-            let new = rows.filter_map(async |row| if let InputRow::Create(new) = row { Some(*new) } else { None });
-            if is_finished && job.users.is_none() {
-                // No further user is created, so that none waits for a place.
-                (client.provisions().create_all(new), None)
-            } else {
-                let activation =
-                    Activation::begin(&invocation.connection, &client, job.users.clone(), shutdown.clone());
-                (client.provisions().create_all(activation.gate(new)), Some(activation))
-            }
-        }
+    };
+    let bulk = match &activation {
+        Some(activation) => client.provisions().bulk(operation, activation.gate(requests)),
+        None => client.provisions().bulk(operation, requests),
     };
     let bulk = bulk.journal(journal).input(&job.input.digest).shutdown(&shutdown);
     let mut meter = Meter::new(invocation, &job.input);

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use bunq_partner::{FileJournal, Journal as _, JournalStart, Operation, RowRecord, RowState};
+use bunq_partner::{BulkOperation, BulkRequest, FileJournal, Journal as _, JournalStart, RowRecord, RowState};
 use serde_json::json;
 
 use super::super::arguments::{OutputFormat, OutputOptions, ReportOptions};
@@ -10,7 +10,6 @@ use super::super::exit::{Failure, after_output};
 use super::super::output::{Field, HIDDEN, Printer, Record, note, write_text};
 use super::super::records;
 use super::input::Input;
-use super::rows::{InputRow, RowKind};
 use super::{journal_path, open_input};
 
 /// The name of what is said of a row that was not begun.
@@ -24,12 +23,11 @@ const FINALITY: &str = "rows that have failed are final, and --resume does not t
 pub(in super::super) async fn run(options: &ReportOptions, output: &OutputOptions) -> Result<(), Failure> {
     let path = journal_path(&options.from, options.journal.as_deref())?;
     let journal = FileJournal::read(&path).await?;
-    let check = |kind| open_input(&options.from, &path, kind);
+    let check = |operation| open_input(&options.from, &path, operation);
     let input = match journal.start().await? {
-        JournalStart::Begun(header) if header.operation == Operation::CREATE_PROVISION.id => check(RowKind::Create)?,
-        JournalStart::Begun(_) => check(RowKind::Close)?,
+        JournalStart::Begun(header) => check(header.bulk_operation()?)?,
         // Nothing says what was to be done with the rows.
-        _ => check(RowKind::Close).or_else(|failure| check(RowKind::Create).map_err(|_| failure))?,
+        _ => check(BulkOperation::Close).or_else(|failure| check(BulkOperation::Create).map_err(|_| failure))?,
     };
     write(output.output, &input, &journal, true, None).await
 }
@@ -71,7 +69,7 @@ pub(super) async fn write(
         return Err(Failure::invalid(format!("{} has changed since it was checked", input.path.display())));
     }
     let written = if printer.is_empty() { Ok(()) } else { printer.finish() };
-    if let (RowKind::Create, Some(count)) = (input.kind, counts.get(RowState::Already.as_str())) {
+    if let (BulkOperation::Create, Some(count)) = (input.operation, counts.get(RowState::Already.as_str())) {
         note(format, &format!("{count} users were there already: {}", records::UNUSED));
     }
     let said: Vec<_> = counts.iter().map(|(state, count)| format!("{count} {}", state.replace('_', " "))).collect();
@@ -91,10 +89,10 @@ pub(super) async fn write(
     after_output(outcome, written)
 }
 
-fn record(place: u64, row: &InputRow, last: Option<&RowRecord>) -> Record {
+fn record(place: u64, row: &BulkRequest, last: Option<&RowRecord>) -> Record {
     let (own_id, external_uuid) = match row {
-        InputRow::Close(id) => (Some(*id), None),
-        InputRow::Create(new) => (None, Some(new.external_uuid)),
+        BulkRequest::Close(id) => (Some(*id), None),
+        BulkRequest::Create(new) => (None, Some(*new.external_uuid())),
     };
     let id = own_id.or_else(|| last.and_then(|last| last.id));
     let state = last.map_or(NOT_BEGUN, |last| last.state.as_str());

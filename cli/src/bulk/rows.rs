@@ -7,7 +7,7 @@ use std::io::{self, BufRead as _, BufReader, Read};
 use std::path::Path;
 use std::str::FromStr;
 
-use bunq_partner::{InvalidValue, NewProvision, Operation, ProvisionId, Uuid};
+use bunq_partner::{BulkOperation, BulkRequest, InvalidValue, NewProvision, ProvisionId, Uuid};
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::Value;
 use serde_json::error::Category;
@@ -16,20 +16,6 @@ use super::super::exit::Failure;
 
 /// No line is longer.
 const MAX_LINE: usize = 64 * 1024;
-
-/// What is done with each row.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in super::super) enum RowKind {
-    Close,
-    Create,
-}
-
-/// A row, as the library takes it.
-#[derive(Debug, Clone)]
-pub(super) enum InputRow {
-    Close(ProvisionId),
-    Create(Box<NewProvision>),
-}
 
 /// What is wrong with a line.
 #[derive(Debug)]
@@ -40,27 +26,18 @@ pub(super) struct Mistake {
     reason: String,
 }
 
-impl RowKind {
-    pub(super) fn operation(self) -> &'static Operation {
-        match self {
-            Self::Close => &Operation::UPDATE_PROVISION,
-            Self::Create => &Operation::CREATE_PROVISION,
-        }
+fn columns(operation: BulkOperation) -> &'static [&'static str] {
+    match operation {
+        BulkOperation::Close => &["id"],
+        BulkOperation::Create => &["external_uuid", "email", "phone_number", "director", "date_of_birth", "country"],
     }
+}
 
-    fn columns(self) -> &'static [&'static str] {
-        match self {
-            Self::Close => &["id"],
-            Self::Create => &["external_uuid", "email", "phone_number", "director", "date_of_birth", "country"],
-        }
-    }
-
-    /// How many of its columns every row must have.
-    pub(super) fn required(self) -> &'static [&'static str] {
-        match self {
-            Self::Close => &["id"],
-            Self::Create => &["external_uuid", "email", "phone_number"],
-        }
+/// The columns that every row must have.
+pub(super) fn required(operation: BulkOperation) -> &'static [&'static str] {
+    match operation {
+        BulkOperation::Close => &["id"],
+        BulkOperation::Create => &["external_uuid", "email", "phone_number"],
     }
 }
 
@@ -77,7 +54,7 @@ impl Mistake {
 
 /// The lines of an input, as rows.
 pub(super) struct Lines<R: Read, S: FnMut(&[u8])> {
-    kind: RowKind,
+    operation: BulkOperation,
     source: RowReader<R, S>,
     pub(super) line: u64,
 }
@@ -97,7 +74,7 @@ enum RowReader<R: Read, S: FnMut(&[u8])> {
 
 impl<R: Read, S: FnMut(&[u8])> Lines<R, S> {
     /// Begins to read an input, which has this name in messages.
-    pub(super) fn new(name: &Path, mut from: R, kind: RowKind, seen: S) -> Result<Self, Failure> {
+    pub(super) fn new(name: &Path, mut from: R, operation: BulkOperation, seen: S) -> Result<Self, Failure> {
         let refused = |problem: &str| Failure::usage(format!("{}: {problem}", name.display()));
         let mut begin = Vec::new();
         from.by_ref().take(512).read_to_end(&mut begin).map_err(|error| refused(&error.to_string()))?;
@@ -111,24 +88,24 @@ impl<R: Read, S: FnMut(&[u8])> Lines<R, S> {
             return Err(refused("it is empty"));
         }
         if first == Some(&b'{') {
-            return Ok(Self { kind, source: RowReader::Json(BufReader::new(text)), line: 0 });
+            return Ok(Self { operation, source: RowReader::Json(BufReader::new(text)), line: 0 });
         }
         let mut reader =
             csv::ReaderBuilder::new().has_headers(false).flexible(true).trim(csv::Trim::All).from_reader(text);
         let mut first = csv::StringRecord::new();
         reader.read_record(&mut first).map_err(|error| refused(&csv_problem(&error)))?;
-        let columns = kind.columns();
-        let is_row = kind == RowKind::Close && first.len() == 1 && first[0].parse::<ProvisionId>().is_ok();
+        let known = columns(operation);
+        let is_row = operation == BulkOperation::Close && first.len() == 1 && first[0].parse::<ProvisionId>().is_ok();
         let names: Vec<_> = if is_row { vec!["id".into()] } else { first.iter().map(str::to_owned).collect() };
-        if let Some(place) = names.iter().position(|name| !columns.contains(&name.as_str())) {
+        if let Some(place) = names.iter().position(|name| !known.contains(&name.as_str())) {
             let unknown = &names[place];
             let advice = match first_byte {
                 Some(b'[') => ": JSON is taken a line for each object, without an array around them",
                 _ if unknown.contains(';') => ": fields are separated by commas",
-                _ if kind == RowKind::Close && names[0] == "id" => ": `cut -d, -f1` leaves the ids alone",
+                _ if operation == BulkOperation::Close && names[0] == "id" => ": `cut -d, -f1` leaves the ids alone",
                 _ => "",
             };
-            let (place, columns) = (place + 1, columns.join(", "));
+            let (place, columns) = (place + 1, known.join(", "));
             let problem =
                 format!("line 1: field {place} is not the name of a column: the columns are {columns}{advice}");
             return Err(refused(&problem));
@@ -136,10 +113,14 @@ impl<R: Read, S: FnMut(&[u8])> Lines<R, S> {
         if let Some(twice) = names.iter().enumerate().find(|(place, name)| names[..*place].contains(name)) {
             return Err(refused(&format!("line 1: the column `{}` is there twice", twice.1)));
         }
-        if let Some(missing) = kind.required().iter().find(|column| !names.iter().any(|name| name == *column)) {
+        if let Some(missing) = required(operation).iter().find(|column| !names.iter().any(|name| name == *column)) {
             return Err(refused(&format!("line 1: the column `{missing}` is missing")));
         }
-        Ok(Self { kind, source: RowReader::Csv { reader, columns: names, first: is_row.then_some(first) }, line: 0 })
+        Ok(Self {
+            operation,
+            source: RowReader::Csv { reader, columns: names, first: is_row.then_some(first) },
+            line: 0,
+        })
     }
 
     /// The fields of the next line, by their columns.
@@ -178,7 +159,7 @@ impl<R: Read, S: FnMut(&[u8])> Lines<R, S> {
                     match reader.read_until(b'\n', &mut line) {
                         Ok(0) => return None,
                         Ok(_) if line.trim_ascii().is_empty() => {}
-                        Ok(_) => break json_fields(&line, self.kind),
+                        Ok(_) => break json_fields(&line, self.operation),
                         Err(error) => {
                             self.source = RowReader::Over;
                             break Err(error.to_string());
@@ -192,24 +173,29 @@ impl<R: Read, S: FnMut(&[u8])> Lines<R, S> {
 }
 
 impl<R: Read, S: FnMut(&[u8])> Iterator for Lines<R, S> {
-    type Item = Result<(u64, InputRow), Mistake>;
+    type Item = Result<(u64, BulkRequest), Mistake>;
 
     fn next(&mut self) -> Option<Self::Item> {
         let fields = match self.fields()? {
             Ok(fields) => fields,
             Err(mistake) => return Some(Err(mistake)),
         };
-        let (kind, line) = (self.kind, self.line);
+        let (operation, line) = (self.operation, self.line);
         let field = |column: &str| {
             let value = fields.iter().find(|(name, _)| name == column).map(|(_, value)| value.as_str());
             value.filter(|value| !value.is_empty())
         };
-        Some(row(kind, field).map(|row| (line, row)).map_err(|(column, reason)| Mistake::new(line, column, reason)))
+        Some(
+            row(operation, field).map(|row| (line, row)).map_err(|(column, reason)| Mistake::new(line, column, reason)),
+        )
     }
 }
 
 /// Makes a row of its fields; says what is wrong with which column.
-fn row<'a>(kind: RowKind, field: impl Fn(&str) -> Option<&'a str>) -> Result<InputRow, (&'static str, String)> {
+fn row<'a>(
+    operation: BulkOperation,
+    field: impl Fn(&str) -> Option<&'a str>,
+) -> Result<BulkRequest, (&'static str, String)> {
     const ID: &str = "the id of a provision is a positive integer of at most 63 bits";
     const UUID: &str = "it is not a UUID, as in 550e8400-e29b-41d4-a716-446655440000";
     const DATE: &str = "it is not a date, as in 1990-12-31";
@@ -221,8 +207,8 @@ fn row<'a>(kind: RowKind, field: impl Fn(&str) -> Option<&'a str>) -> Result<Inp
         text.parse().map_err(|error: InvalidValue| (column, error.rule().to_owned()))
     }
     let required = |column: &'static str| field(column).ok_or_else(|| (column, "it is missing".to_owned()));
-    if kind == RowKind::Close {
-        return Ok(InputRow::Close(parsed("id", required("id")?, ID)?));
+    if operation == BulkOperation::Close {
+        return Ok(BulkRequest::Close(parsed("id", required("id")?, ID)?));
     }
     let external_uuid: Uuid = parsed("external_uuid", required("external_uuid")?, UUID)?;
     let email = checked("email", required("email")?)?;
@@ -238,7 +224,7 @@ fn row<'a>(kind: RowKind, field: impl Fn(&str) -> Option<&'a str>) -> Result<Inp
         (None, Some(_), None) => return Err(("country", "it is missing beside the date_of_birth".into())),
         (None, None, Some(_)) => return Err(("date_of_birth", "it is missing beside the country".into())),
     };
-    Ok(InputRow::Create(Box::new(new)))
+    Ok(BulkRequest::Create(Box::new(new.into())))
 }
 
 /// The members of an object in their order, each as often as it is there.
@@ -269,7 +255,7 @@ impl<'de> Deserialize<'de> for Members {
 }
 
 /// The members of an object, as the fields of a row.
-fn json_fields(line: &[u8], kind: RowKind) -> Result<Vec<(String, String)>, String> {
+fn json_fields(line: &[u8], operation: BulkOperation) -> Result<Vec<(String, String)>, String> {
     let line = line.strip_prefix(BYTE_ORDER_MARK).unwrap_or(line).trim_ascii_end();
     let Members(members) = serde_json::from_slice(line).map_err(|error| {
         let reason = match error.classify() {
@@ -279,14 +265,14 @@ fn json_fields(line: &[u8], kind: RowKind) -> Result<Vec<(String, String)>, Stri
         };
         format!("character {}: {reason}", error.column())
     })?;
-    let columns = kind.columns();
+    let known = columns(operation);
     let mut fields: Vec<(String, String)> = Vec::new();
     for ((name, value), place) in members.into_iter().zip(1..) {
         if fields.iter().any(|(known, _)| *known == name) {
             return Err(format!("the member `{name}` is there twice"));
         }
-        if !columns.contains(&name.as_str()) {
-            return Err(format!("member {place} is not one of {}", columns.join(", ")));
+        if !known.contains(&name.as_str()) {
+            return Err(format!("member {place} is not one of {}", known.join(", ")));
         }
         fields.push(match value {
             Value::String(text) => (name, text),
