@@ -610,6 +610,19 @@ async fn a_creation_that_was_never_sent_is_not_in_doubt() {
     assert!(calls(&sandbox, "POST", "/provision").is_empty());
 }
 
+/// A read that fails does not make it the row's own.
+#[tokio::test(start_paused = true)]
+async fn a_user_that_was_there_stays_so_when_reading_it_back_fails() {
+    test_timeout::start();
+    let (sandbox, client) = common::start().await;
+    let new = person();
+    let id = client.provisions().create(new.clone()).await.unwrap().id();
+    sandbox.inject(Injection::new(Fault::UnsignedStatus(502)).on(&Operation::GET_PROVISION).times(4));
+    let rows = outcomes(create_all(&client, &[new])).await;
+    assert_eq!((rows[0].state, rows[0].id), (RowState::Already, Some(id)));
+    assert!(calls(&sandbox, "GET", &format!("/{id}")).len() > 4);
+}
+
 /// How long a request may still arrive counts from when it was sent, not from each failure that follows.
 #[tokio::test(start_paused = true)]
 async fn a_creation_in_doubt_is_awaited_from_when_it_was_sent() {

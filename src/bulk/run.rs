@@ -149,8 +149,8 @@ struct RowAttempts<'a> {
     /// The requests that were sent for it, also by earlier runs.
     in_flight: InFlight,
     failures: Failures,
-    /// The user, once it is created, until it is held against what was requested.
-    created: Option<Waiter>,
+    /// The user, once there is one, until it is held against what was requested; with how it came to be there.
+    created: Option<(Waiter, RowState)>,
 }
 
 impl Policy for RowAttempts<'_> {
@@ -172,14 +172,15 @@ impl Attempts for RowAttempts<'_> {
     type Done = RowRecord;
 
     async fn attempt(&mut self) -> Result<RowRecord, Error> {
-        let was_requested = self.in_flight.is_any();
-        let waiter = match self.work {
-            BulkRequest::Close(id) => self.run.provisions.close_after(*id, &mut self.in_flight).await?,
+        let (waiter, state) = match self.work {
+            BulkRequest::Close(id) => {
+                let was_requested = self.in_flight.is_any();
+                let waiter = self.run.provisions.close_after(*id, &mut self.in_flight).await?;
+                let state = state(&waiter, was_requested);
+                (waiter, state)
+            }
             BulkRequest::Create(new) => self.create(new).await?,
         };
-        // It was this row's request that is found.
-        let is_found = was_requested && waiter.acceptance() == Acceptance::Already;
-        let state = if is_found { RowState::Found } else { waiter.acceptance().into() };
         let created = waiter.created().map(Timestamp::as_jiff);
         let response_id = waiter.response_id().map(str::to_owned);
         Ok(RowRecord { id: Some(waiter.id()), created, response_id, ..self.sent.clone().now(state) })
@@ -197,20 +198,33 @@ impl Attempts for RowAttempts<'_> {
 
 impl RowAttempts<'_> {
     /// Creates a user, unless it is created already, and holds it against what was requested.
-    async fn create(&mut self, new: &CreateProvisionRequest) -> Result<Waiter, Error> {
+    async fn create(&mut self, new: &CreateProvisionRequest) -> Result<(Waiter, RowState), Error> {
         let provisions = &self.run.provisions;
-        let waiter = match self.created.take() {
-            Some(waiter) => waiter,
-            None => provisions.create_after(new.clone(), &mut self.in_flight).await?,
+        let (waiter, state) = match self.created.take() {
+            Some(created) => created,
+            None => {
+                let was_requested = self.in_flight.is_any();
+                let waiter = provisions.create_after(new.clone(), &mut self.in_flight).await?;
+                let state = state(&waiter, was_requested);
+                (waiter, state)
+            }
         };
         // Where there is a user, another is not requested before a search.
         self.in_flight = self.in_flight.and(InFlight::until(Instant::now()));
         let confirmed = confirm(provisions, new, waiter.clone()).await;
         if confirmed.as_ref().is_err_and(|error| error.kind() != ErrorKind::InvalidResponse) {
             // The user exists even if reading it back failed.
-            self.created = Some(waiter.clone());
+            self.created = Some((waiter.clone(), state));
         }
-        confirmed.map(|()| waiter)
+        confirmed.map(|()| (waiter, state))
+    }
+}
+
+/// What is found after a request for the row is its own.
+fn state(waiter: &Waiter, was_requested: bool) -> RowState {
+    match waiter.acceptance() {
+        Acceptance::Already if was_requested => RowState::Found,
+        acceptance => acceptance.into(),
     }
 }
 

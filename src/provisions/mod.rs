@@ -127,7 +127,8 @@ impl Provisions {
     /// [`Unattainable`](crate::ErrorKind::Unattainable) if the provision that is found is closing, closed or has failed, or is not
     /// what is requested.
     pub async fn create(&self, new: impl Into<CreateProvisionRequest>) -> Result<Waiter, Error> {
-        self.create_after(new.into(), &mut InFlight::NONE).await
+        let mut in_flight = InFlight::NONE;
+        self.create_after(new.into(), &mut in_flight).await
     }
 
     /// Returns the waiter for the credential of the user with this `external_uuid`: of the provision that there is, or of
@@ -225,7 +226,8 @@ impl Provisions {
     /// If the error [is doubtful](Error::is_doubtful), the outcome of the request is unknown. To close the provision again
     /// does no harm.
     pub async fn close(&self, id: ProvisionId) -> Result<Waiter, Error> {
-        self.close_after(id, &mut InFlight::NONE).await
+        let mut in_flight = InFlight::NONE;
+        self.close_after(id, &mut in_flight).await
     }
 
     /// Closes a provision for which these requests were sent before. Those whose outcome is in doubt are added.
