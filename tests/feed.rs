@@ -178,7 +178,7 @@ async fn a_slow_subscriber_is_told_how_much_it_has_missed() {
 
 /// Each of these provisions takes a page of its own.
 #[tokio::test(start_paused = true)]
-async fn a_flood_of_nudges_takes_its_share_of_the_limit_alone() {
+async fn a_flood_of_nudges_takes_no_more_than_its_share() {
     test_timeout::start();
     for (share, seconds_per_read) in [(0.5, 2), (0.1, 10)] {
         let sandbox = Sandbox::builder().rate_limits(true).start().await.unwrap();

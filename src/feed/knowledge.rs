@@ -1,6 +1,6 @@
 //! What is known of each object, and who is told when more is.
 //!
-//! It keeps an object as long as somebody waits for it. While changes are subscribed to, it also keeps those that were read last,
+//! It keeps an object as long as it is waited for. While changes are subscribed to, it also keeps the objects that were read last,
 //! so that it can tell what has changed.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -10,7 +10,7 @@ use tokio::sync::{broadcast, oneshot};
 
 use super::resource::Resource;
 
-/// How many objects are kept for subscribers alone. One takes about 2 KiB.
+/// How many objects are kept only for subscribers. One takes about 2 KiB.
 const MAX_IDLE: usize = 10_000;
 
 /// How many changes a subscriber may be behind.
@@ -31,9 +31,9 @@ pub(super) struct Known<R> {
 pub(super) struct Knowledge<R: Resource> {
     last_moment: u64,
     entries: BTreeMap<R::Id, Entry<R>>,
-    /// The entries in which nobody is interested, those first whose read began first.
+    /// The entries that are kept only for subscribers, those first whose read began first.
     idle: BTreeSet<(Moment, R::Id)>,
-    /// `None` while nobody subscribes.
+    /// `None` while there is no subscriber.
     changes: Option<broadcast::Sender<Arc<R>>>,
 }
 
@@ -153,7 +153,7 @@ impl<R: Resource> Knowledge<R> {
         }
     }
 
-    /// Forgets objects in which nobody is interested, until no more than these are left.
+    /// Forgets objects that are kept only for subscribers, until so many are left.
     fn forget(&mut self, left: usize) {
         while self.idle.len() > left
             && let Some((_, id)) = self.idle.pop_first()

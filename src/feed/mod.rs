@@ -1,6 +1,6 @@
 //! What is known of objects at bunq, and who is told of it.
 //!
-//! Whatever is read, for whomever, goes through the feed: pages of listings, reads of single objects, and the rounds in which
+//! Every read of an object goes through the feed: pages of listings, reads of single objects, and the rounds in which
 //! waiters poll and [nudges](Feed::nudge) are answered. It is told to all who wait for the object, if the read began after they
 //! asked, and to all who subscribe.
 
@@ -53,7 +53,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 ///     FeedItem::Changed(provision) => println!("{}: {}", provision.id, provision.status),
 ///     _ => eprintln!("some changes were missed"),
 /// }));
-/// // A webhook names a provision. Whoever waits for it is told of what this reads, and so are subscribers.
+/// // A webhook names a provision. Its waiters and all subscribers are told what this reads.
 /// feed.nudge(id).await?;
 /// # Ok(())
 /// # }
@@ -211,7 +211,7 @@ fn late(problem: &str, trouble: &Trouble) -> Error {
     }
 }
 
-/// Somebody who wants to hear of an object.
+/// A guard that keeps what is known of an object.
 struct Interest<R: Resource> {
     feed: Feed<R>,
     id: R::Id,
@@ -277,7 +277,7 @@ impl<R: Resource> Ask<R> {
     }
 }
 
-/// Somebody who is told of all changes.
+/// One subscriber.
 struct Subscription<R: Resource> {
     feed: Feed<R>,
     /// `None` when it is dropped.

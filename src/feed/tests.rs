@@ -145,7 +145,7 @@ async fn any_resource_is_waited_for_and_followed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_nobody_waits_for_is_forgotten() {
+async fn what_is_not_waited_for_is_forgotten() {
     test_timeout::start();
     let (_sandbox, statuses, feed) = devices().await;
     let kept = || feed.rounds.knowledge(|knowledge| knowledge.len());

@@ -41,7 +41,7 @@ pub enum Acceptance {
     ///
     /// After a creation, bunq has the provision of an earlier one with the same `external_uuid`, which it made at
     /// [`created`](Waiter::created). Nothing of this request was used. bunq shows neither the e-mail address nor the phone number of a
-    /// provision, so nobody can say whether it has those of this request. What it shows is the same: person or company, products,
+    /// provision, so it cannot be said whether it has those of this request. What it shows is the same: person or company, products,
     /// and the country once it is known; where they differ, the creation fails with [`Unattainable`](ErrorKind::Unattainable).
     Already,
     /// Nothing was requested; the waiter only waits.
@@ -95,7 +95,7 @@ impl<R: Resource> Waiter<R> {
         let time = self.feed.api().transport().config().operation_timeout;
         let mut wait = Wait::new(Self { timeout: time, ..self });
         match timeout_at(wait.deadline, wait.poll()).await {
-            Ok(looked) => looked.map(drop),
+            Ok(read) => read.map(drop),
             Err(_) => Err(wait.timed_out()),
         }
     }
@@ -215,14 +215,13 @@ impl<R: Resource> Wait<R> {
             let (began, is_poll) = (Instant::now(), heard.is_none());
             self.due =
                 Some(self.waiter.feed.rounds.next_round(self.waiter.poll_interval).min(self.last_poll.max(began)));
-            let looked = timeout_at(self.deadline, async {
+            let confirmed = timeout_at(self.deadline, async {
                 match heard {
                     Some(heard) => self.confirm(heard).await,
                     None => self.poll().await,
                 }
             });
-            let looked = looked.await;
-            let changed = match looked {
+            let changed = match confirmed.await {
                 Ok(Ok(seen)) => {
                     let changed = self.seen.as_ref() != Some(&seen);
                     let evaluation = self.waiter.condition.evaluate(&seen);

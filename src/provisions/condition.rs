@@ -170,7 +170,7 @@ impl Goal {
             },
             (Self::Reset { old }, Setup | Settled | Unknown) => match (seen.fresh_credential(), &seen.credential) {
                 (Some(fresh), _) if is_new(fresh, old.as_ref()) => Evaluation::Met,
-                // By its id alone: the old one loses its token too when it is used.
+                // By its id only: the old one loses its token too when it is used.
                 (None, Some(Credential { id: Some(id), status: Some(Active | Expired), .. }))
                     if old.as_ref().and_then(|old| old.id).is_some_and(|old| old != *id) =>
                 {
