@@ -343,7 +343,8 @@ fn permits_and_places_are_given_back() {
 }
 
 fn record(row: u64) -> RowRecord {
-    let json = format!(r#"{{"row": {row}, "at": "2026-11-01T12:00:00Z", "state": "sent", "id": {row}}}"#);
+    let json =
+        format!(r#"{{"row": {row}, "at": "2026-11-01T12:00:00Z", "state": "sent", "kind": "id", "key": "{row}"}}"#);
     serde_json::from_str(&json).unwrap()
 }
 

@@ -95,7 +95,7 @@ async fn journal() -> Result<()> {
     let folder = Folder::new()?;
     let file = FileJournal::open(folder.0.join("journal")).await?;
     let sample: RowRecord = serde_json::from_str(
-        r#"{"row":1,"at":"2026-11-01T22:00:00.123456Z","state":"accepted","id":123456,
+        r#"{"row":1,"at":"2026-11-01T22:00:00.123456Z","state":"accepted","kind":"id","key":"123456","id":123456,
             "response_id":"11111111-1111-4111-8111-111111111111"}"#,
     )?;
     if file.start().await? != JournalStart::New {
@@ -179,7 +179,7 @@ fn done(server: &Server, folder: &Path, ids: &Path) -> Result<()> {
     for row in 1..=ROWS {
         writeln!(
             file,
-            r#"{{"row":{row},"at":"2026-11-01T22:00:00.123456Z","state":"accepted","id":{row},"response_id":"{}"}}"#,
+            r#"{{"row":{row},"at":"2026-11-01T22:00:00.123456Z","state":"accepted","kind":"id","key":"{row}","id":{row},"response_id":"{}"}}"#,
             Uuid::nil()
         )?;
     }
