@@ -130,7 +130,8 @@ pub trait PermitStore: fmt::Debug + Send + Sync + 'static {
     /// and is not sent.
     fn take<'a>(&'a self, window: &'a PermitWindow, waited: Duration) -> BoxFuture<'a, Result<Taken, Error>>;
 
-    /// Ends the permit with this [id](Grant::id), when its call is over. The call waits for it, but for a second at most.
+    /// Ends the permit with this [id](Grant::id), when its call is over. The call waits for it, but for a second at most;
+    /// then, or when the call is dropped meanwhile, the future is dropped.
     ///
     /// # Errors
     ///
