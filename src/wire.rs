@@ -6,7 +6,7 @@
 //! use bunq_partner::wire::{SessionServerRequest, SignatureForm, SigningKey, VerifyingKey};
 //! use bunq_partner::Secret;
 //!
-//! A client signs the body of its request, which contains the API key.
+//! // A client signs the body of its request, which contains the API key.
 //! let key = SigningKey::generate()?;
 //! let request = SessionServerRequest::new(Secret::new("sandbox_1").into());
 //! let body = serde_json::to_vec(&request)?;
