@@ -1,77 +1,35 @@
 //! An input file, which is checked as a whole before anything is sent.
 
 use std::collections::HashMap;
-use std::collections::hash_map::{Entry, RandomState};
+use std::collections::hash_map::Entry;
 use std::fs::{self, File};
-use std::hash::{BuildHasher as _, Hash};
+use std::hash::Hash;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use aws_lc_rs::digest::{Context as Digest, SHA256};
+use aws_lc_rs::digest::{SHA256, digest};
 use bunq_partner::{BulkOperation, BulkRequest};
 
 use super::super::exit::Failure;
 use super::rows::{Lines, Mistake, required};
 
-/// No input has more rows.
+/// No input has more rows, or more bytes.
 const MAX_ROWS: u64 = 10_000_000;
+const MAX_LEN: u64 = 1 << 30;
 
 /// How many mistakes are reported.
 const MAX_SAID: usize = 20;
 
-/// An input that has no mistake. It is read from the file that was checked, whatever is at its path by now.
+/// An input that has no mistake. Its text is in memory, so that what was checked is what is done, whatever becomes of the file.
 #[derive(Debug)]
 pub(super) struct Input {
     pub(super) path: PathBuf,
     pub(super) operation: BulkOperation,
     pub(super) rows: u64,
-    /// The digest of the file.
+    /// The digest of the text.
     pub(super) digest: String,
-    /// By which each row is known again.
-    prints: Arc<Prints>,
-    file: Arc<File>,
-}
-
-/// What is known of rows when all of them were read.
-struct Checked {
-    rows: u64,
-    digest: String,
-    prints: Prints,
-}
-
-/// A file from its beginning, with a position of its own.
-struct Reading {
-    file: Arc<File>,
-    place: u64,
-}
-
-impl Read for Reading {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        #[cfg(unix)]
-        let count = std::os::unix::fs::FileExt::read_at(&*self.file, buffer, self.place)?;
-        #[cfg(windows)]
-        let count = std::os::windows::fs::FileExt::seek_read(&*self.file, buffer, self.place)?;
-        self.place += count as u64;
-        Ok(count)
-    }
-}
-
-/// A number for each row that cannot be predicted.
-#[derive(Debug, Default)]
-struct Prints {
-    hasher: RandomState,
-    rows: Vec<u64>,
-}
-
-impl Prints {
-    fn of(&self, row: &BulkRequest) -> u64 {
-        match row {
-            BulkRequest::Close(id) => self.hasher.hash_one(id),
-            // What cannot be written is not sent.
-            BulkRequest::Create(new) => self.hasher.hash_one(serde_json::to_string(new).unwrap_or_default()),
-        }
-    }
+    text: Arc<[u8]>,
 }
 
 impl Input {
@@ -86,10 +44,17 @@ impl Input {
     }
 
     /// Reads a whole file, which has this name in messages.
-    pub(super) fn check(path: &Path, file: File, operation: BulkOperation, name: &Path) -> Result<Self, Failure> {
-        let file = Arc::new(file);
-        let Checked { rows, digest, prints } = check(name, Reading { file: Arc::clone(&file), place: 0 }, operation)?;
-        Ok(Self { path: path.to_owned(), operation, rows, digest, prints: Arc::new(prints), file })
+    pub(super) fn check(path: &Path, from: impl Read, operation: BulkOperation, name: &Path) -> Result<Self, Failure> {
+        let refused = |problem: &str| Failure::usage(format!("{}: {problem}", name.display()));
+        let mut text = Vec::new();
+        from.take(MAX_LEN + 1).read_to_end(&mut text).map_err(|error| refused(&error.to_string()))?;
+        if text.len() as u64 > MAX_LEN {
+            return Err(refused(&format!("it is larger than {MAX_LEN} bytes: split the file")));
+        }
+        let text: Arc<[u8]> = text.into();
+        let rows = check(name, &text, operation)?;
+        let digest: String = digest(&SHA256, &text).as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+        Ok(Self { path: path.to_owned(), operation, rows, digest: format!("sha256:{digest}"), text })
     }
 
     /// Refuses the journal of another input.
@@ -100,26 +65,16 @@ impl Input {
         Err(Failure::usage(format!("{} is not the input that the journal was begun with", self.path.display())))
     }
 
-    /// The rows again. They end early where the file has changed since it was checked.
+    /// The rows.
     pub(super) fn rows(&self) -> Result<impl Iterator<Item = BulkRequest> + Send + use<>, Failure> {
-        let reading = Reading { file: Arc::clone(&self.file), place: 0 };
-        let lines = Lines::new(&self.path, reading, self.operation, |_: &[u8]| {})?;
-        let prints = Arc::clone(&self.prints);
-        let rows = lines.map_while(Result::ok).zip(0..);
-        Ok(rows.map_while(move |((_, row), place)| (prints.rows.get(place) == Some(&prints.of(&row))).then_some(row)))
+        let lines = Lines::new(&self.path, Arc::clone(&self.text), self.operation)?;
+        Ok(lines.filter_map(Result::ok).map(|(_, row)| row))
     }
 }
 
 /// How many rows there are, if none has a mistake.
-pub(super) fn count(name: &Path, from: impl Read, operation: BulkOperation) -> Result<u64, Failure> {
-    check(name, from, operation).map(|checked| checked.rows)
-}
-
-/// Reads all rows.
-fn check(name: &Path, from: impl Read, operation: BulkOperation) -> Result<Checked, Failure> {
-    let mut digest = Digest::new(&SHA256);
+fn check(name: &Path, text: &Arc<[u8]>, operation: BulkOperation) -> Result<u64, Failure> {
     let (mut rows, mut mistakes, mut said) = (0, 0_u64, Vec::new());
-    let mut prints = Prints::default();
     let mut known = Known::default();
     let mut mistake = |mistake: Mistake| {
         mistakes += 1;
@@ -127,24 +82,21 @@ fn check(name: &Path, from: impl Read, operation: BulkOperation) -> Result<Check
             said.push(mistake.said());
         }
     };
-    {
-        let mut lines = Lines::new(name, from, operation, |bytes| digest.update(bytes))?;
-        while let Some(row) = lines.next() {
-            match row {
-                Ok((line, row)) => {
-                    rows += 1;
-                    prints.rows.push(prints.of(&row));
-                    if let Some(first) = known.insert(&row, line) {
-                        let column = required(operation)[0];
-                        mistake(Mistake::new(line, column, format!("it is in line {first} too")));
-                    }
+    let mut lines = Lines::new(name, Arc::clone(text), operation)?;
+    while let Some(row) = lines.next() {
+        match row {
+            Ok((line, row)) => {
+                rows += 1;
+                if let Some(first) = known.insert(&row, line) {
+                    let column = required(operation)[0];
+                    mistake(Mistake::new(line, column, format!("it is in line {first} too")));
                 }
-                Err(found) => mistake(found),
             }
-            if rows > MAX_ROWS {
-                mistake(Mistake::new(lines.line, "", format!("there are more than {MAX_ROWS} rows: split the file")));
-                break;
-            }
+            Err(found) => mistake(found),
+        }
+        if rows > MAX_ROWS {
+            mistake(Mistake::new(lines.line, "", format!("there are more than {MAX_ROWS} rows: split the file")));
+            break;
         }
     }
     if mistakes > 0 {
@@ -156,8 +108,7 @@ fn check(name: &Path, from: impl Read, operation: BulkOperation) -> Result<Check
     if rows == 0 {
         return Err(Failure::usage(format!("{}: it has no rows", name.display())));
     }
-    let digest = digest.finish().as_ref().iter().map(|byte| format!("{byte:02x}")).collect::<String>();
-    Ok(Checked { rows, digest: format!("sha256:{digest}"), prints })
+    Ok(rows)
 }
 
 /// The lines in which the rows were first seen.

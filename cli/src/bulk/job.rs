@@ -4,7 +4,7 @@
 
 use std::ffi::OsString;
 use std::fs;
-use std::io;
+use std::io::{self, Seek as _};
 use std::path::{Path, PathBuf};
 
 use bunq_partner::{BulkOperation, FileJournal, Journal as _, JournalStart, files};
@@ -13,7 +13,7 @@ use tokio::task::spawn_blocking;
 use super::super::arguments::BulkOptions;
 use super::super::exit::Failure;
 use super::super::words::quoted;
-use super::input::{self, Input};
+use super::input::Input;
 use super::users;
 
 /// What standard input is called in messages.
@@ -107,7 +107,10 @@ impl Plan {
     pub(super) fn rows(self) -> Result<u64, Failure> {
         match self.source {
             RowSource::File(input) => Ok(input.rows),
-            RowSource::StandardInput => input::count(Path::new(STANDARD_INPUT), io::stdin().lock(), self.operation),
+            RowSource::StandardInput => {
+                let name = Path::new(STANDARD_INPUT);
+                Ok(Input::check(name, io::stdin().lock(), self.operation, name)?.rows)
+            }
         }
     }
 }
@@ -197,6 +200,7 @@ async fn take_standard_input(journal: &Path, operation: BulkOperation) -> Result
     let copied = spawn_blocking(move || {
         io::copy(&mut io::stdin().lock(), &mut file)?;
         file.sync_all()?;
+        file.rewind()?;
         Ok(file)
     });
     let file = copied.await.map_err(io::Error::from).flatten().map_err(|error| failed(&error))?;

@@ -125,14 +125,9 @@ pub(super) async fn run(
     };
     let (is_complete, without_receipt) = (meter.is_complete(), meter.without_receipt());
     drop(meter);
-    let done = done.and_then(|unused| match (is_complete, shutdown.has_begun()) {
-        (true, _) => Ok(unused),
-        (false, true) => Err(unused.unwrap_or_else(|| Failure::interrupted(None))),
-        (false, false) => {
-            let problem =
-                format!("{} has changed since it was checked: put it back as it was", job.input.path.display());
-            Err(Failure::invalid(problem))
-        }
+    let done = done.and_then(|unused| match is_complete {
+        true => Ok(unused),
+        false => Err(unused.unwrap_or_else(|| Failure::interrupted(None))),
     });
     let unused = done.map_err(|failure| failure.or_hint(job.resumption()))?;
     if let Some(copy) = &job.copy {

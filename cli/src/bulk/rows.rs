@@ -3,9 +3,10 @@
 //! What is wrong with one is said by its place and a rule. No text of the file is repeated: it is about people, and what stands in
 //! the wrong column, or where the names of the columns should be, may be anything.
 
-use std::io::{self, BufRead as _, BufReader, Read};
+use std::io::{BufRead as _, Cursor};
 use std::path::Path;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use bunq_partner::{BulkOperation, BulkRequest, InvalidValue, NewProvision, ProvisionId, Uuid};
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
@@ -53,45 +54,47 @@ impl Mistake {
 }
 
 /// The lines of an input, as rows.
-pub(super) struct Lines<R: Read, S: FnMut(&[u8])> {
+pub(super) struct Lines {
     operation: BulkOperation,
-    source: RowReader<R, S>,
+    source: RowReader,
     pub(super) line: u64,
 }
 
-enum RowReader<R: Read, S: FnMut(&[u8])> {
+enum RowReader {
     Csv {
-        reader: csv::Reader<Text<R, S>>,
+        reader: csv::Reader<Cursor<Arc<[u8]>>>,
         /// The column of each field.
         columns: Vec<String>,
         /// The first line, if it is a row.
         first: Option<csv::StringRecord>,
     },
-    Json(BufReader<Text<R, S>>),
-    /// Nothing more can be read.
-    Over,
+    Json(Cursor<Arc<[u8]>>),
 }
 
-impl<R: Read, S: FnMut(&[u8])> Lines<R, S> {
+impl Lines {
     /// Begins to read an input, which has this name in messages.
-    pub(super) fn new(name: &Path, mut from: R, operation: BulkOperation, seen: S) -> Result<Self, Failure> {
+    pub(super) fn new(name: &Path, text: Arc<[u8]>, operation: BulkOperation) -> Result<Self, Failure> {
         let refused = |problem: &str| Failure::usage(format!("{}: {problem}", name.display()));
-        let mut begin = Vec::new();
-        from.by_ref().take(512).read_to_end(&mut begin).map_err(|error| refused(&error.to_string()))?;
-        let text = Text { from: io::Cursor::new(begin.clone()).chain(from), seen, line_len: 0 };
+        let begin = &text[..text.len().min(512)];
         if begin.starts_with(&[0xff, 0xfe]) || begin.starts_with(&[0xfe, 0xff]) || begin.contains(&0) {
             return Err(refused("it is not UTF-8, but UTF-16 or no text: save it as UTF-8"));
         }
-        let first = begin.strip_prefix(BYTE_ORDER_MARK).unwrap_or(&begin).trim_ascii_start().first();
+        let first = begin.strip_prefix(BYTE_ORDER_MARK).unwrap_or(begin).trim_ascii_start().first();
         let first_byte = first.copied();
         if first.is_none() {
             return Err(refused("it is empty"));
         }
-        if first == Some(&b'{') {
-            return Ok(Self { operation, source: RowReader::Json(BufReader::new(text)), line: 0 });
+        if let Some(line) = text.split(|byte| *byte == b'\n').position(|line| line.len() > MAX_LINE) {
+            return Err(refused(&format!("line {}: a line is longer than {MAX_LINE} bytes", line + 1)));
         }
-        let mut reader =
-            csv::ReaderBuilder::new().has_headers(false).flexible(true).trim(csv::Trim::All).from_reader(text);
+        if first == Some(&b'{') {
+            return Ok(Self { operation, source: RowReader::Json(Cursor::new(text)), line: 0 });
+        }
+        let mut reader = csv::ReaderBuilder::new()
+            .has_headers(false)
+            .flexible(true)
+            .trim(csv::Trim::All)
+            .from_reader(Cursor::new(text));
         let mut first = csv::StringRecord::new();
         reader.read_record(&mut first).map_err(|error| refused(&csv_problem(&error)))?;
         let known = columns(operation);
@@ -126,7 +129,6 @@ impl<R: Read, S: FnMut(&[u8])> Lines<R, S> {
     /// The fields of the next line, by their columns.
     fn fields(&mut self) -> Option<Result<Vec<(String, String)>, Mistake>> {
         let fields = match &mut self.source {
-            RowReader::Over => return None,
             RowReader::Csv { reader, columns, first } => {
                 let mut record = csv::StringRecord::new();
                 let read = match first.take() {
@@ -143,12 +145,7 @@ impl<R: Read, S: FnMut(&[u8])> Lines<R, S> {
                         Err(format!("it has {} fields, and the columns are {}", record.len(), columns.join(", ")))
                     }
                     Ok(true) => Ok(columns.iter().cloned().zip(record.iter().map(str::to_owned)).collect()),
-                    Err(error) => {
-                        if !matches!(error.kind(), csv::ErrorKind::Utf8 { .. }) {
-                            self.source = RowReader::Over;
-                        }
-                        Err(csv_problem(&error))
-                    }
+                    Err(error) => Err(csv_problem(&error)),
                 }
             }
             RowReader::Json(reader) => {
@@ -160,10 +157,7 @@ impl<R: Read, S: FnMut(&[u8])> Lines<R, S> {
                         Ok(0) => return None,
                         Ok(_) if line.trim_ascii().is_empty() => {}
                         Ok(_) => break json_fields(&line, self.operation),
-                        Err(error) => {
-                            self.source = RowReader::Over;
-                            break Err(error.to_string());
-                        }
+                        Err(error) => break Err(error.to_string()),
                     }
                 }
             }
@@ -172,7 +166,7 @@ impl<R: Read, S: FnMut(&[u8])> Lines<R, S> {
     }
 }
 
-impl<R: Read, S: FnMut(&[u8])> Iterator for Lines<R, S> {
+impl Iterator for Lines {
     type Item = Result<(u64, BulkRequest), Mistake>;
 
     fn next(&mut self) -> Option<Self::Item> {
@@ -290,34 +284,8 @@ fn csv_problem(error: &csv::Error) -> String {
         csv::ErrorKind::Utf8 { err, .. } => {
             format!("field {}: it is not UTF-8: save the file as UTF-8", err.field() + 1)
         }
-        csv::ErrorKind::Io(error) => error.to_string(),
         _ => error.to_string(),
     }
 }
 
 const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
-
-/// The bytes of an input, of which the beginning was looked at. They are shown to a digest, and refused if a line is too long.
-struct Text<R, S> {
-    from: io::Chain<io::Cursor<Vec<u8>>, R>,
-    seen: S,
-    line_len: usize,
-}
-
-impl<R: Read, S: FnMut(&[u8])> Read for Text<R, S> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let count = self.from.read(buffer)?;
-        let bytes = &buffer[..count];
-        (self.seen)(bytes);
-        for line in bytes.split_inclusive(|byte| *byte == b'\n') {
-            self.line_len += line.len();
-            if self.line_len > MAX_LINE {
-                return Err(io::Error::other(format!("a line is longer than {MAX_LINE} bytes")));
-            }
-            if line.ends_with(b"\n") {
-                self.line_len = 0;
-            }
-        }
-        Ok(count)
-    }
-}
