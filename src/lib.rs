@@ -19,7 +19,7 @@ mod receipts;
 mod retry;
 mod session;
 mod sync;
-mod text;
+pub mod text;
 mod transport;
 pub mod types;
 pub mod wire;

@@ -1,14 +1,14 @@
-//! Texts from outside, made safe to show.
+//! Texts for terminals and shells, for programs that show what bunq or a user has written.
 
 /// The text with each character that could forge a line replaced by a space, cut to `max_chars` characters.
 pub(crate) fn one_line(text: &str, max_chars: usize) -> String {
     text.chars().map(|c| if forges_lines(c) { ' ' } else { c }).take(max_chars).collect()
 }
 
-/// Whether a character ends a line, changes the direction of a text or is invisible, so that a reader cannot tell what
+/// Returns whether a character ends a line, changes the direction of a text or is invisible, so that a reader cannot tell what
 /// the text says. These are Unicode's controls (`Cc`), its line and paragraph separators (`Zl`, `Zp`), and those of its
 /// format characters (`Cf`) that texts in European languages do not need.
-pub(crate) fn forges_lines(c: char) -> bool {
+pub fn forges_lines(c: char) -> bool {
     c.is_control()
         || matches!(
             c,
@@ -24,8 +24,8 @@ pub(crate) fn forges_lines(c: char) -> bool {
         )
 }
 
-/// Quotes a word for a shell if it needs quotes.
-pub(crate) fn quoted(word: &str) -> String {
+/// Quotes a word for a POSIX shell if it needs quotes.
+pub fn quoted(word: &str) -> String {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=,@+%".contains(c);
     if !word.is_empty() && word.chars().all(is_plain) {
         word.to_owned()

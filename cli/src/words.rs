@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use bunq_partner::jiff::Timestamp;
+use bunq_partner::text::forges_lines;
 
 /// A text from outside on one line, without what could move the cursor or reverse the writing.
 pub(super) fn clean(text: &str) -> String {
@@ -23,35 +24,6 @@ pub(super) fn escaped(json: &str) -> String {
         }
     }
     text
-}
-
-/// Whether a character ends a line, changes the direction of a text or shows nothing: a reader cannot tell what the text
-/// says where it stands. They are the controls of Unicode (`Cc`), its separators of lines (`Zl`, `Zp`), and of its formats
-/// (`Cf`) all that texts in European languages do not need.
-fn forges_lines(c: char) -> bool {
-    c.is_control()
-        || matches!(
-            c,
-            '\u{ad}'
-                | '\u{61c}'
-                | '\u{180e}'
-                | '\u{200b}'..='\u{200f}'
-                | '\u{2028}'..='\u{202e}'
-                | '\u{2060}'..='\u{206f}'
-                | '\u{feff}'
-                | '\u{fff9}'..='\u{fffb}'
-                | '\u{e0000}'..='\u{e007f}'
-        )
-}
-
-/// A word as a shell reads it.
-pub(super) fn quoted(word: &str) -> String {
-    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=,@+%".contains(c);
-    if !word.is_empty() && word.chars().all(is_plain) {
-        word.to_owned()
-    } else {
-        format!("'{}'", word.replace('\'', "'\\''"))
-    }
 }
 
 /// How long ago a time was, or how far it is.

@@ -7,12 +7,12 @@ use std::fs;
 use std::io::{self, Seek as _};
 use std::path::{Path, PathBuf};
 
+use bunq_partner::text::quoted;
 use bunq_partner::{BulkOperation, FileJournal, Journal as _, JournalStart, files};
 use tokio::task::spawn_blocking;
 
 use super::super::arguments::BulkOptions;
 use super::super::exit::Failure;
-use super::super::words::quoted;
 use super::input::Input;
 use super::users;
 
