@@ -5,27 +5,27 @@ use proc_macro2::TokenStream;
 use quote::{ToTokens as _, quote};
 use serde_json::Value;
 
-use super::document::{Diagnostic, members};
+use super::document::members;
 use super::names::pascal_case;
 use super::signature::Method;
 
 impl Method<'_> {
     /// The match arm that calls this operation.
-    pub(crate) fn example_call(&self) -> Result<TokenStream, Diagnostic> {
+    pub(crate) fn example_call(&self) -> TokenStream {
         let id = self.operation.id;
         let name = quote::format_ident!("{id}");
         if self.policy.managed {
-            return Ok(quote!(#id => None,));
+            return quote!(#id => None,);
         }
         let (mut parameters, mut has_query) = (Vec::new(), false);
         for (argument, ty) in &self.arguments {
             if argument == "body" {
-                let example = self.body_example()?;
+                let example = self.body_example();
                 parameters.push(quote!(&decoded::<#ty>(#example)));
             } else if self.is_in_path(argument) {
-                let (key, example) = (argument.to_string(), self.parameter_example(argument)?);
+                let (key, example) = (argument.to_string(), self.parameter_example(argument));
                 let ty = ty.to_token_stream();
-                parameters.push(quote!(decoded::<#ty>(&parameter(#key).unwrap_or_else(|| #example.into()))));
+                parameters.push(quote!(decoded::<#ty>(&parameter(#key).unwrap_or_else(|| String::from(#example)))));
             } else {
                 has_query = true;
             }
@@ -34,27 +34,35 @@ impl Method<'_> {
             let query = quote::format_ident!("{}Query", pascal_case(id));
             parameters.push(quote!(crate::types::#query::default()));
         }
-        Ok(quote!(#id => Some(Box::pin(shown(api.#name(#(#parameters),*))).await),))
+        quote!(#id => Some(Box::pin(shown(api.#name(#(#parameters),*))).await),)
     }
 
     /// The first example of the body, as JSON.
-    fn body_example(&self) -> Result<String, Diagnostic> {
+    fn body_example(&self) -> TokenStream {
         let media = &self.document.resolve(&self.operation.value["requestBody"])["content"]["application/json"];
         let example = members(&media["examples"]).next().map(|(_, example)| &self.document.resolve(example)["value"]);
-        let missing = || self.operation.diagnostic("give its body an example");
-        example.filter(|example| !example.is_null()).map(Value::to_string).ok_or_else(missing)
+        example_or_panic(example, &format!("the body of {}", self.operation.id))
     }
 
     /// The example of a path parameter, as JSON.
-    fn parameter_example(&self, name: &syn::Ident) -> Result<String, Diagnostic> {
+    fn parameter_example(&self, name: &syn::Ident) -> TokenStream {
         let item = &self.document.root["paths"][self.operation.path]["parameters"];
         let own = &self.operation.value["parameters"];
         let parameters = [item, own].into_iter().filter_map(Value::as_array).flatten();
         let mut parameters = parameters.map(|parameter| self.document.resolve(parameter));
         let found = parameters.find(|parameter| name == parameter["name"].as_str().unwrap_or_default());
-        let example = found.map(|parameter| &parameter["example"]).filter(|example| !example.is_null());
-        let missing = || self.operation.diagnostic(format_args!("give its parameter `{name}` an example"));
-        example.map(Value::to_string).ok_or_else(missing)
+        example_or_panic(
+            found.map(|found| &found["example"]),
+            &format!("the parameter {name} of {}", self.operation.id),
+        )
+    }
+}
+
+/// The text of an example. Without one, only the tests that need it fail.
+fn example_or_panic(example: Option<&Value>, of: &str) -> TokenStream {
+    match example.filter(|example| !example.is_null()) {
+        Some(example) => example.to_string().into_token_stream(),
+        None => quote!(panic!("the document has no example of {}", #of)),
     }
 }
 
