@@ -20,40 +20,6 @@ use tokio::net::TcpStream;
 const SOON: Duration = Duration::from_millis(10);
 const NEVER: Duration = Duration::from_secs(3600);
 
-const FAULTS: [Fault; 31] = [
-    Fault::Status(503),
-    Fault::UnsignedStatus(502),
-    Fault::RateLimited,
-    Fault::RetryAfter(SOON),
-    Fault::SessionLost,
-    Fault::Forbidden,
-    Fault::RequestIdRefused,
-    Fault::Relabelled(429),
-    Fault::Crossed,
-    Fault::Replayed,
-    Fault::LateArrival(SOON),
-    Fault::Drop,
-    Fault::Truncated,
-    Fault::SlowDrip(NEVER),
-    Fault::Late(SOON),
-    Fault::EmptyBody,
-    Fault::EmptyResponse,
-    Fault::NotJson,
-    Fault::Oversized(100_000),
-    Fault::MissingSignature,
-    Fault::WrongSignature,
-    Fault::ForeignSignature,
-    Fault::UnknownStatus,
-    Fault::UnknownSubStatus,
-    Fault::UnknownValues,
-    Fault::UnknownField,
-    Fault::RepeatedItems,
-    Fault::UnknownItem,
-    Fault::MissingOptionalFields,
-    Fault::NullFields,
-    Fault::UnknownHeader,
-];
-
 /// A partner with a session, and the key that verifies responses.
 struct Partner {
     sandbox: Sandbox,
@@ -180,7 +146,7 @@ async fn session(sandbox: &Sandbox) -> String {
 async fn each_fault_has_an_outcome_that_an_injection_can_override() {
     test_timeout::start();
     let mut partner = Partner::start().await;
-    for fault in FAULTS {
+    for fault in Fault::examples() {
         let at_first = !matches!(
             fault,
             Fault::Status(_)
@@ -501,7 +467,7 @@ async fn the_client_accepts_drift() {
         let sandbox = Sandbox::builder().signature_form(form).start().await.unwrap();
         let client = sandbox.client().build().unwrap();
         let id = sandbox.populate(1)[0];
-        for fault in FAULTS.into_iter().skip_while(|fault| *fault != Fault::UnknownStatus) {
+        for fault in Fault::examples().into_iter().skip_while(|fault| *fault != Fault::UnknownStatus) {
             sandbox.inject(Injection::new(fault).on(&Operation::GET_PROVISION));
             assert_eq!(client.provisions().get(id).await.unwrap().id, id, "{fault:?}");
             assert_eq!(sandbox.take_call_log().pop().unwrap().fault, Some(fault));

@@ -187,6 +187,11 @@ macro_rules! faults {
         }
 
         impl Fault {
+            /// Returns each fault once, in the order above and with some value, for a test that plays them all.
+            pub fn examples() -> Vec<Self> {
+                vec![$(Self::$variant $((<$type as FaultValue>::EXAMPLE))?),*]
+            }
+
             /// What is known of it.
             pub(crate) fn entry(self) -> Entry {
                 match self {

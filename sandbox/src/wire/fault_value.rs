@@ -9,6 +9,8 @@ pub(crate) trait FaultValue: Sized {
     /// What stands for it in a list of all faults.
     const PLACEHOLDER: &str;
 
+    const EXAMPLE: Self;
+
     fn read(text: &str) -> Option<Self>;
 
     fn write(self) -> String;
@@ -17,6 +19,7 @@ pub(crate) trait FaultValue: Sized {
 /// A status.
 impl FaultValue for u16 {
     const PLACEHOLDER: &str = "STATUS";
+    const EXAMPLE: Self = 503;
 
     fn read(text: &str) -> Option<Self> {
         text.parse().ok().filter(|status| (100..1000).contains(status))
@@ -29,6 +32,7 @@ impl FaultValue for u16 {
 
 impl FaultValue for Duration {
     const PLACEHOLDER: &str = "TIME";
+    const EXAMPLE: Self = Self::from_millis(10);
 
     fn read(text: &str) -> Option<Self> {
         let time: SignedDuration = text.parse().ok()?;
@@ -43,6 +47,7 @@ impl FaultValue for Duration {
 /// A number of bytes.
 impl FaultValue for usize {
     const PLACEHOLDER: &str = "BYTES";
+    const EXAMPLE: Self = 100_000;
 
     fn read(text: &str) -> Option<Self> {
         text.parse().ok()

@@ -109,19 +109,11 @@ mod tests {
     fn every_fault_is_written_as_it_is_read() {
         test_timeout::start();
         let spellings = Fault::spellings();
-        for Spelling { name, placeholder, read } in &spellings {
-            let value = match placeholder.as_str() {
-                "" => None,
-                "=STATUS" => Some("503"),
-                "=TIME" => Some("2s 5ms"),
-                "=BYTES" => Some("100"),
-                other => panic!("{name} has no example of {other}"),
-            };
-            let text = name.to_string() + &value.map(|value| format!("={value}")).unwrap_or_default();
-            let fault = read(value).unwrap();
-            assert_eq!(fault.to_string(), text);
+        for (fault, Spelling { name, placeholder, read }) in Fault::examples().into_iter().zip(&spellings) {
+            let text = fault.to_string();
             assert_eq!(text.parse::<Injection>().unwrap(), Injection::new(fault));
-            assert!(read(Some("")).is_none() && read(value.map_or(Some("1"), |_| None)).is_none(), "{name}");
+            assert_eq!(named(&text).0, *name);
+            assert!(read(Some("")).is_none() && read((placeholder.is_empty()).then_some("1")).is_none(), "{name}");
             assert_eq!(spellings.iter().filter(|other| other.name == *name).count(), 1, "{name} is there twice");
         }
     }
