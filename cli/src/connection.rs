@@ -251,5 +251,9 @@ async fn ask(question: &str, unattended: Failure) -> Result<(), Failure> {
     });
     let answer = answer.await.map_err(io::Error::from).flatten();
     let answer = answer.map_err(|error| Failure::local("the question cannot be asked", &error))?;
-    if ["y", "yes"].contains(&answer.trim().to_ascii_lowercase().as_str()) { Ok(()) } else { Err(Failure::declined()) }
+    if ["y", "yes"].contains(&answer.trim().to_ascii_lowercase().as_str()) {
+        Ok(())
+    } else {
+        Err(Failure::negative("nothing was done"))
+    }
 }

@@ -53,103 +53,66 @@ pub(super) enum ContextUse {
 impl BankCommand {
     #[deny(clippy::wildcard_enum_match_arm)]
     pub(super) fn declaration(&self) -> Declaration<'_> {
+        use ContextUse::{Checked, Examined, Unused};
+        use Effect::{Calls, Provokes, Reads};
         match self {
-            Self::Close(options) => Declaration {
-                effect: match &options.bulk.from {
-                    Some(from) => Effect::ChangesRows(RowOptions {
-                        operation: BulkOperation::Close,
-                        from,
-                        bulk: &options.bulk,
-                        users: None,
-                    }),
-                    None => {
-                        let ids: Vec<_> = options.ids.iter().map(ToString::to_string).collect();
-                        Effect::Changes {
-                            what: format!("Close {}", ids.join(", ")),
-                            goes_on: Some(format!(
-                                "what was requested goes on at bunq: `bunq-partner watch {}`",
-                                ids.join(" ")
-                            )),
-                        }
-                    }
-                },
-                dry_run: Some(options.dry_run),
-                has_records: true,
-                receipts: Some(&options.receipts),
-                context: ContextUse::Checked,
-            },
-            Self::Create(options) => Declaration {
-                effect: match &options.bulk.from {
+            Self::Close(options) => {
+                let (bulk, ids) = (&options.bulk, options.ids.iter().map(ToString::to_string).collect::<Vec<_>>());
+                let effect = match &bulk.from {
                     Some(from) => {
-                        let users = options.activate.as_deref();
-                        Effect::ChangesRows(RowOptions {
-                            operation: BulkOperation::Create,
-                            from,
-                            bulk: &options.bulk,
-                            users,
-                        })
+                        Effect::ChangesRows(RowOptions { operation: BulkOperation::Close, from, bulk, users: None })
                     }
-                    None => {
-                        let email = options.email.as_ref().map(EmailAddress::as_str).unwrap_or_default();
-                        let uuid = options.external_uuid();
-                        Effect::Changes {
-                            what: format!("Create a user with the e-mail address {email}"),
-                            goes_on: Some(format!(
-                                "the user may have been created: `bunq-partner find {uuid}` shows it"
-                            )),
-                        }
+                    None => Effect::Changes {
+                        what: format!("Close {}", ids.join(", ")),
+                        goes_on: Some(format!(
+                            "what was requested goes on at bunq: `bunq-partner watch {}`",
+                            ids.join(" ")
+                        )),
+                    },
+                };
+                let (dry_run, receipts) = (Some(options.dry_run), Some(&options.receipts));
+                Declaration { effect, dry_run, has_records: true, receipts, context: Checked }
+            }
+            Self::Create(options) => {
+                let (bulk, users) = (&options.bulk, options.activate.as_deref());
+                let email = options.email.as_ref().map(EmailAddress::as_str).unwrap_or_default();
+                let uuid = options.external_uuid();
+                let effect = match &bulk.from {
+                    Some(from) => {
+                        Effect::ChangesRows(RowOptions { operation: BulkOperation::Create, from, bulk, users })
                     }
-                },
-                dry_run: Some(options.dry_run),
-                has_records: true,
-                receipts: Some(&options.receipts),
-                context: ContextUse::Checked,
-            },
-            Self::ResetToken { id, dry_run, .. } => Declaration {
-                effect: Effect::Changes {
+                    None => Effect::Changes {
+                        what: format!("Create a user with the e-mail address {email}"),
+                        goes_on: Some(format!("the user may have been created: `bunq-partner find {uuid}` shows it")),
+                    },
+                };
+                let (dry_run, receipts) = (Some(options.dry_run), Some(&options.receipts));
+                Declaration { effect, dry_run, has_records: true, receipts, context: Checked }
+            }
+            Self::ResetToken { id, dry_run, .. } => {
+                let effect = Effect::Changes {
                     what: format!("Replace the credential of {id}, which stops working,"),
                     goes_on: Some(format!("the reset may go on at bunq: `bunq-partner watch {id}`")),
-                },
-                dry_run: Some(*dry_run),
-                has_records: true,
-                receipts: None,
-                context: ContextUse::Checked,
-            },
-            Self::Session(SessionCommand::End { dry_run }) => Declaration {
-                effect: Effect::Changes { what: "End the session".into(), goes_on: None },
-                dry_run: Some(*dry_run),
-                has_records: false,
-                receipts: None,
-                context: ContextUse::Checked,
-            },
-            Self::Api(options) => Declaration {
-                effect: Effect::Calls(options),
-                dry_run: Some(options.dry_run),
-                has_records: false,
-                receipts: None,
-                context: ContextUse::Checked,
-            },
-            Self::Get { .. } | Self::Find { .. } | Self::List(_) | Self::Watch { .. } | Self::Whoami => Declaration {
-                effect: Effect::Reads,
-                dry_run: None,
-                has_records: true,
-                receipts: None,
-                context: ContextUse::Checked,
-            },
-            Self::Doctor => Declaration {
-                effect: Effect::Reads,
-                dry_run: None,
-                has_records: false,
-                receipts: None,
-                context: ContextUse::Examined,
-            },
-            Self::Probe(_) => Declaration {
-                effect: Effect::Provokes,
-                dry_run: None,
-                has_records: false,
-                receipts: None,
-                context: ContextUse::Unused,
-            },
+                };
+                Declaration { effect, dry_run: Some(*dry_run), has_records: true, receipts: None, context: Checked }
+            }
+            Self::Session(SessionCommand::End { dry_run }) => {
+                let effect = Effect::Changes { what: "End the session".into(), goes_on: None };
+                Declaration { effect, dry_run: Some(*dry_run), has_records: false, receipts: None, context: Checked }
+            }
+            Self::Api(options) => {
+                let (effect, dry_run) = (Calls(options), Some(options.dry_run));
+                Declaration { effect, dry_run, has_records: false, receipts: None, context: Checked }
+            }
+            Self::Get { .. } | Self::Find { .. } | Self::List(_) | Self::Watch { .. } | Self::Whoami => {
+                Declaration { effect: Reads, dry_run: None, has_records: true, receipts: None, context: Checked }
+            }
+            Self::Doctor => {
+                Declaration { effect: Reads, dry_run: None, has_records: false, receipts: None, context: Examined }
+            }
+            Self::Probe(_) => {
+                Declaration { effect: Provokes, dry_run: None, has_records: false, receipts: None, context: Unused }
+            }
         }
     }
 }

@@ -70,11 +70,6 @@ impl Failure {
         Self { code: USAGE, message: message.into(), hint: None, error: None }
     }
 
-    /// A question was answered with no.
-    pub(super) fn declined() -> Self {
-        Self { code: NO, message: "nothing was done".into(), hint: None, error: None }
-    }
-
     /// A bank's answer that is a failure of this kind.
     pub(super) fn of_kind(kind: ErrorKind, message: impl Into<String>) -> Self {
         Self { code: code(kind), message: message.into(), hint: None, error: None }
@@ -96,14 +91,9 @@ impl Failure {
         Self { message: message.into(), ..self }
     }
 
-    /// A check found something wrong.
-    pub(super) fn invalid(message: impl Into<String>) -> Self {
+    /// A question was answered with no, or a check found something wrong; without a message, what was found has been said.
+    pub(super) fn negative(message: impl Into<String>) -> Self {
         Self { code: NO, message: message.into(), hint: None, error: None }
-    }
-
-    /// A check found something wrong, and has said what.
-    pub(super) fn found() -> Self {
-        Self { code: NO, message: String::new(), hint: None, error: None }
     }
 
     pub(super) fn interrupted(hint: Option<String>) -> Self {

@@ -3,9 +3,9 @@
 use std::pin::pin;
 use std::time::Duration;
 
-use bunq_partner::{Error, Provision, ProvisionId, Waiter};
+use bunq_partner::{Error, Provision, Waiter};
 use futures_util::TryStreamExt as _;
-use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use indicatif::{MultiProgress, ProgressBar, ProgressFinish, ProgressStyle};
 use tokio::time::sleep;
 
 use super::records;
@@ -20,44 +20,24 @@ pub(super) struct LiveLines(MultiProgress);
 impl LiveLines {
     /// Waits, and returns what the provision has become.
     pub(super) async fn wait(&self, waiter: Waiter) -> Result<Provision, Error> {
-        let line = self.line(waiter.id());
+        let line = self.0.add(ProgressBar::new_spinner().with_finish(ProgressFinish::AndClear));
+        let style = ProgressStyle::with_template("{spinner} {msg}  {elapsed}");
+        line.set_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()));
+        line.set_message(waiter.id().to_string());
         let mut changes = pin!(waiter.changes());
         let mut last = None;
         loop {
             tokio::select! {
                 change = changes.try_next() => match change? {
                     Some(seen) => {
-                        line.show(&seen);
+                        line.set_message(records::change(&seen));
                         last = Some(seen);
                     }
                     // The stream ends with the provision that is waited for, or with an error.
                     None => return last.ok_or_else(|| Error::context("the wait ended without a provision")),
                 },
-                () = sleep(TICK) => line.0.tick(),
+                () = sleep(TICK) => line.tick(),
             }
         }
-    }
-
-    fn line(&self, id: ProvisionId) -> LiveLine {
-        let bar = self.0.add(ProgressBar::new_spinner());
-        let style = ProgressStyle::with_template("{spinner} {msg}  {elapsed}");
-        bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()));
-        bar.set_message(format!("{id}"));
-        LiveLine(bar)
-    }
-}
-
-/// The line of one provision.
-struct LiveLine(ProgressBar);
-
-impl LiveLine {
-    fn show(&self, seen: &Provision) {
-        self.0.set_message(records::change(seen));
-    }
-}
-
-impl Drop for LiveLine {
-    fn drop(&mut self) {
-        self.0.finish_and_clear();
     }
 }

@@ -55,7 +55,7 @@ pub(super) fn verify(file: &Path, public_key: Option<&Path>, format: OutputForma
     }
     let outcome = match invalid {
         0 => Ok(()),
-        invalid => Err(Failure::invalid(format!("{invalid} of {count} receipts are not valid"))),
+        invalid => Err(Failure::negative(format!("{invalid} of {count} receipts are not valid"))),
     };
     after_output(outcome, written)
 }

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::pin::pin;
 
 use bunq_partner::{
     Client, Error, ErrorKind, PageSize, Provision, ProvisionId, ProvisionStatus, Provisions, WaitingFor,
@@ -77,15 +76,20 @@ fn one(client: &Client, id: ProvisionId, timeout: Duration) -> impl Stream<Item 
 async fn all(invocation: &Invocation, timeout: Duration) -> Result<(), Failure> {
     let provisions = invocation.client()?.provisions();
     let mut printer = invocation.printer();
-    let mut known: BTreeMap<ProvisionId, Provision> = BTreeMap::new();
+    let mut known = BTreeMap::new();
     let end = Instant::now().checked_add(timeout);
     loop {
-        match look(invocation, &provisions, &mut printer, &known).await {
-            Ok(listed) => known = listed,
+        match look(&provisions, &known).await {
+            Ok((listed, others)) => {
+                let is_new = |seen: &&Provision| known.get(&seen.id).is_none_or(|before| is_changed(before, seen));
+                for seen in others.iter().chain(listed.values().filter(is_new)) {
+                    show(invocation, &mut printer, seen)?;
+                }
+                known = listed;
+            }
             // The next round tries again.
-            Err(WatchTrouble::Bunq(error)) if error.is_retryable() => invocation.note(&format!("{error}; it goes on")),
-            Err(WatchTrouble::Bunq(error)) => return Err(error.into()),
-            Err(WatchTrouble::Output(error)) => return Err(error.into()),
+            Err(error) if error.is_retryable() => invocation.note(&format!("{error}; it goes on")),
+            Err(error) => return Err(error.into()),
         }
         if end.is_some_and(|end| Instant::now() + PAUSE > end) {
             return Ok(());
@@ -94,48 +98,17 @@ async fn all(invocation: &Invocation, timeout: Duration) -> Result<(), Failure> 
     }
 }
 
-/// Lists those that are under way, and shows what has changed.
-async fn look(
-    invocation: &Invocation,
-    provisions: &Provisions,
-    printer: &mut Printer,
-    known: &BTreeMap<ProvisionId, Provision>,
-) -> Result<BTreeMap<ProvisionId, Provision>, WatchTrouble> {
-    let mut listed = BTreeMap::new();
+type Known = BTreeMap<ProvisionId, Provision>;
+
+/// Lists those that are under way, and reads those that are not any more.
+async fn look(provisions: &Provisions, known: &Known) -> Result<(Known, Vec<Provision>), Error> {
     let in_progress = ProvisionStatus::KNOWN.iter().filter(|status| status.is_in_progress()).cloned();
-    let mut listing = pin!(provisions.list().status(in_progress).count(PageSize::MAX).stream());
-    while let Some(seen) = listing.try_next().await? {
-        listed.insert(seen.id, seen);
-    }
+    let listing = provisions.list().status(in_progress).count(PageSize::MAX).stream();
+    let listed: Known = listing.map_ok(|seen| (seen.id, seen)).try_collect().await?;
     let feed = provisions.feed();
     let others = known.keys().filter(|id| !listed.contains_key(id)).map(|id| feed.nudge(*id));
-    for seen in try_join_all(others).await? {
-        show(invocation, printer, &seen)?;
-    }
-    for (id, seen) in &listed {
-        if known.get(id).is_none_or(|before| is_changed(before, seen)) {
-            show(invocation, printer, seen)?;
-        }
-    }
-    Ok(listed)
-}
-
-/// Why a read has failed.
-enum WatchTrouble {
-    Bunq(Error),
-    Output(io::Error),
-}
-
-impl From<Error> for WatchTrouble {
-    fn from(error: Error) -> Self {
-        Self::Bunq(error)
-    }
-}
-
-impl From<io::Error> for WatchTrouble {
-    fn from(error: io::Error) -> Self {
-        Self::Output(error)
-    }
+    let others = try_join_all(others).await?;
+    Ok((listed, others))
 }
 
 fn is_changed(before: &Provision, seen: &Provision) -> bool {

@@ -1,9 +1,7 @@
 //! An input file, which is checked as a whole before anything is sent.
 
 use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 use std::fs::{self, File};
-use std::hash::Hash;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -15,7 +13,7 @@ use super::super::exit::Failure;
 use super::rows::{Lines, Mistake, required};
 
 /// No input has more rows, or more bytes.
-const MAX_ROWS: u64 = 10_000_000;
+const MAX_ROWS: usize = 10_000_000;
 const MAX_LEN: u64 = 1 << 30;
 
 /// How many mistakes are reported.
@@ -74,8 +72,9 @@ impl Input {
 
 /// How many rows there are, if none has a mistake.
 fn check(name: &Path, text: &Arc<[u8]>, operation: BulkOperation) -> Result<u64, Failure> {
-    let (mut rows, mut mistakes, mut said) = (0, 0_u64, Vec::new());
-    let mut known = Known::default();
+    let (mut mistakes, mut said) = (0, Vec::new());
+    // The line in which each row was first.
+    let mut known: HashMap<u128, u64> = HashMap::new();
     let mut mistake = |mistake: Mistake| {
         mistakes += 1;
         if said.len() < MAX_SAID {
@@ -86,53 +85,31 @@ fn check(name: &Path, text: &Arc<[u8]>, operation: BulkOperation) -> Result<u64,
     while let Some(row) = lines.next() {
         match row {
             Ok((line, row)) => {
-                rows += 1;
-                if let Some(first) = known.insert(&row, line) {
+                let key = match &row {
+                    BulkRequest::Close(id) => id.get().into(),
+                    BulkRequest::Create(new) => new.external_uuid().as_u128(),
+                };
+                let (before, first) = (known.len(), *known.entry(key).or_insert(line));
+                if known.len() == before {
                     let column = required(operation)[0];
                     mistake(Mistake::new(line, column, format!("it is in line {first} too")));
                 }
             }
             Err(found) => mistake(found),
         }
-        if rows > MAX_ROWS {
+        if known.len() > MAX_ROWS {
             mistake(Mistake::new(lines.line, "", format!("there are more than {MAX_ROWS} rows: split the file")));
             break;
         }
     }
     if mistakes > 0 {
-        let more = mistakes.saturating_sub(said.len() as u64);
+        let more = mistakes - said.len();
         let more = if more > 0 { format!("; and {more} more") } else { String::new() };
         let problem = format!("{}: {}{more}", name.display(), said.join("; "));
         return Err(Failure::usage(problem).with_hint("correct the input: nothing is sent before all of it is right"));
     }
-    if rows == 0 {
+    if known.is_empty() {
         return Err(Failure::usage(format!("{}: it has no rows", name.display())));
     }
-    Ok(rows)
-}
-
-/// The lines in which the rows were first seen.
-#[derive(Default)]
-struct Known {
-    ids: HashMap<u64, u32>,
-    users: HashMap<[u8; 16], u32>,
-}
-
-impl Known {
-    /// Says in which line the row was before.
-    fn insert(&mut self, row: &BulkRequest, line: u64) -> Option<u32> {
-        fn insert<K: Hash + Eq>(known: &mut HashMap<K, u32>, key: K, line: u64) -> Option<u32> {
-            match known.entry(key) {
-                Entry::Occupied(first) => Some(*first.get()),
-                Entry::Vacant(place) => {
-                    place.insert(u32::try_from(line).unwrap_or(u32::MAX));
-                    None
-                }
-            }
-        }
-        match row {
-            BulkRequest::Close(id) => insert(&mut self.ids, id.get(), line),
-            BulkRequest::Create(new) => insert(&mut self.users, new.external_uuid().into_bytes(), line),
-        }
-    }
+    Ok(known.len() as u64)
 }

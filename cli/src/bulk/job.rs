@@ -35,22 +35,19 @@ pub(in super::super) enum Order {
     Run(Begin),
 }
 
-enum RowSource {
-    File(Input),
-    StandardInput,
-}
-
 /// Rows whose number is wanted, and nothing else.
 pub(in super::super) struct Plan {
     pub(super) operation: BulkOperation,
-    source: RowSource,
+    /// `None`: standard input.
+    file: Option<Input>,
     pub(super) activates: bool,
 }
 
 /// Rows of which something is to be done.
 pub(in super::super) struct Begin {
     operation: BulkOperation,
-    source: RowSource,
+    /// `None`: standard input.
+    file: Option<Input>,
     journal: PathBuf,
     users: Option<PathBuf>,
     is_resumed: bool,
@@ -75,9 +72,8 @@ impl Order {
             check_folder(users)?;
         }
         if is_dry_run {
-            let source =
-                if is_from_stdin { RowSource::StandardInput } else { RowSource::File(Input::open(from, operation)?) };
-            return Ok(Self::Plan(Plan { operation, source, activates: users.is_some() }));
+            let file = if is_from_stdin { None } else { Some(Input::open(from, operation)?) };
+            return Ok(Self::Plan(Plan { operation, file, activates: users.is_some() }));
         }
         let journal = journal_path(from, options.journal.as_deref())?;
         if journal == from {
@@ -92,44 +88,37 @@ impl Order {
             let copy = copy_path(&journal);
             return Err(Failure::usage(format!("standard input was kept in {}: give --from {0}", copy.display())));
         }
-        let source = if is_from_stdin {
-            RowSource::StandardInput
-        } else {
-            RowSource::File(open_input(from, &journal, operation)?)
-        };
+        let file = if is_from_stdin { None } else { Some(open_input(from, &journal, operation)?) };
         let users = users.map(Path::to_owned);
-        Ok(Self::Run(Begin { operation, source, journal, users, is_resumed: options.resume }))
+        Ok(Self::Run(Begin { operation, file, journal, users, is_resumed: options.resume }))
     }
 }
 
 impl Plan {
     /// How many rows there are. It may wait for standard input, of which nothing is kept.
     pub(super) fn rows(self) -> Result<u64, Failure> {
-        match self.source {
-            RowSource::File(input) => Ok(input.rows),
-            RowSource::StandardInput => {
-                let name = Path::new(STANDARD_INPUT);
-                Ok(Input::check(name, io::stdin().lock(), self.operation, name)?.rows)
-            }
-        }
+        let name = Path::new(STANDARD_INPUT);
+        let input = match self.file {
+            Some(input) => input,
+            None => Input::check(name, io::stdin().lock(), self.operation, name)?,
+        };
+        Ok(input.rows)
     }
 }
 
 impl Begin {
     /// Locks the journal, and then reads standard input, if the rows come from there.
     pub(super) async fn begin(self) -> Result<(Job, FileJournal), Failure> {
-        let Self { operation, source, journal: path, users, is_resumed } = self;
+        let Self { operation, file, journal: path, users, is_resumed } = self;
         let journal = FileJournal::open(&path).await?;
         if !is_resumed && matches!(journal.start().await?, JournalStart::Begun(_)) {
             let problem = format!("{} is the journal of an earlier run", path.display());
             let hint = "--resume goes on with it; for other rows, name another journal with --journal";
             return Err(Failure::usage(problem).with_hint(hint));
         }
-        let (input, copy) = match source {
-            RowSource::File(input) => (input, None),
-            RowSource::StandardInput => {
-                take_standard_input(&path, operation).await.map(|(input, copy)| (input, Some(copy)))?
-            }
+        let (input, copy) = match file {
+            Some(input) => (input, None),
+            None => take_standard_input(&path, operation).await.map(|(input, copy)| (input, Some(copy)))?,
         };
         Ok((Job { input, journal: path, users, copy }, journal))
     }

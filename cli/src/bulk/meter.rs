@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use bunq_partner::jiff::Timestamp;
 use bunq_partner::{Error, ErrorKind, RowRecord};
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{ProgressBar, ProgressFinish, ProgressStyle};
 
 use super::super::exit::Failure;
 use super::super::invocation::Invocation;
@@ -26,8 +26,6 @@ pub(super) struct Meter<'a> {
     bar: ProgressBar,
     begun_at: Timestamp,
     last_line: Instant,
-    rows: u64,
-    seen: u64,
     done: u64,
     said: u64,
     standstills: u64,
@@ -37,29 +35,16 @@ pub(super) struct Meter<'a> {
 
 impl<'a> Meter<'a> {
     pub(super) fn new(invocation: &'a Invocation, input: &Input) -> Self {
-        let bar = ProgressBar::new(input.rows);
+        let bar = ProgressBar::new(input.rows).with_finish(ProgressFinish::AndClear);
         let style = ProgressStyle::with_template("{bar:30} {pos}/{len}  {per_sec}  {eta} left  {msg}");
         bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
         bar.enable_steady_tick(TICK);
         let (begun_at, last_line) = (Timestamp::now(), Instant::now());
-        Self {
-            invocation,
-            bar,
-            begun_at,
-            last_line,
-            rows: input.rows,
-            seen: 0,
-            done: 0,
-            said: 0,
-            standstills: 0,
-            used: 0,
-            without_receipt: 0,
-        }
+        Self { invocation, bar, begun_at, last_line, done: 0, said: 0, standstills: 0, used: 0, without_receipt: 0 }
     }
 
     /// Counts a row.
     pub(super) fn add(&mut self, row: &RowRecord) {
-        self.seen += 1;
         self.done += u64::from(row.state.is_done());
         self.without_receipt += u64::from(row.state.is_done() && row.response_id.is_none());
         self.bar.inc(1);
@@ -73,7 +58,8 @@ impl<'a> Meter<'a> {
         }
         if self.last_line.elapsed() >= EVERY && !io::stderr().is_terminal() {
             self.last_line = Instant::now();
-            self.invocation.note(&format!("{} of {} rows: {}", self.seen, self.rows, self.counts()));
+            let (seen, rows) = (self.bar.position(), self.bar.length().unwrap_or_default());
+            self.invocation.note(&format!("{seen} of {rows} rows: {}", self.counts()));
         }
     }
 
@@ -109,7 +95,7 @@ impl<'a> Meter<'a> {
 
     /// Whether every row of the input was seen.
     pub(super) fn is_complete(&self) -> bool {
-        self.seen == self.rows
+        self.bar.length() == Some(self.bar.position())
     }
 
     /// This many users are activated.
@@ -124,16 +110,10 @@ impl<'a> Meter<'a> {
     }
 
     fn counts(&self) -> String {
-        let (done, others) = (self.done, self.seen - self.done);
+        let (done, others) = (self.done, self.bar.position().saturating_sub(self.done));
         let others = if others > 0 { format!(", {others} not") } else { String::new() };
         let used = if self.used > 0 { format!(", {} in use", self.used) } else { String::new() };
         format!("{done} done{others}{used}")
-    }
-}
-
-impl Drop for Meter<'_> {
-    fn drop(&mut self) {
-        self.bar.finish_and_clear();
     }
 }
 

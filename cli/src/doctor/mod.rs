@@ -86,7 +86,7 @@ pub(super) async fn run(invocation: &Invocation, unusable: Option<Failure>) -> R
         context: context.as_deref(),
     };
     let verdict = verdict(steps, examination.refusal.as_ref(), &circumstances);
-    let outcome = if verdict.is_well { Ok(()) } else { Err(Failure::found()) };
+    let outcome = if verdict.is_well { Ok(()) } else { Err(Failure::negative("")) };
     after_output(outcome, write(steps, &verdict, invocation.format()))
 }
 
