@@ -9,14 +9,10 @@ use std::sync::{Arc, OnceLock};
 use progenitor_client::{ClientHooks, OperationInfo};
 use reqwest::{Request, Response as HttpResponse};
 
-use super::json_path;
+use super::{Api, json_path};
 use crate::error::Error;
 use crate::operation::Operation;
-use crate::transport::call_budget::CallBudget;
-use crate::transport::connections::Reuse;
-use crate::transport::credentials::ProvideCredentials;
-use crate::transport::trouble::Trouble;
-use crate::transport::{Transport, VerifiedResponse};
+use crate::transport::VerifiedResponse;
 
 #[allow(clippy::all, dead_code, unused_imports, missing_docs, unreachable_pub)]
 mod generated {
@@ -29,25 +25,14 @@ pub(super) use self::generated::Client;
 
 /// One call of the generated client, and its outcome.
 pub(crate) struct GeneratedCall {
+    api: Api,
     operation: &'static Operation,
-    transport: Arc<Transport>,
-    source: Arc<dyn ProvideCredentials>,
-    budget: CallBudget,
-    reuse: Reuse,
-    trouble: Trouble,
     outcome: OnceLock<Result<VerifiedResponse, Error>>,
 }
 
 impl GeneratedCall {
-    pub(super) fn new(
-        operation: &'static Operation,
-        transport: Arc<Transport>,
-        source: Arc<dyn ProvideCredentials>,
-        budget: CallBudget,
-        reuse: Reuse,
-        trouble: Trouble,
-    ) -> Self {
-        Self { operation, transport, source, budget, reuse, trouble, outcome: OnceLock::new() }
+    pub(super) fn new(api: &Api, operation: &'static Operation) -> Arc<Self> {
+        Arc::new(Self { api: api.clone(), operation, outcome: OnceLock::new() })
     }
 
     /// The outcome of the call.
@@ -59,20 +44,20 @@ impl GeneratedCall {
 impl fmt::Debug for GeneratedCall {
     /// Leaves out the outcome, which contains a body.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("GeneratedCall").field("budget", &self.budget).finish_non_exhaustive()
+        f.debug_struct("GeneratedCall").field("operation", &self.operation.id).finish_non_exhaustive()
     }
 }
 
 /// A generated client that makes one call.
 pub(super) fn client_for(call: &Arc<GeneratedCall>) -> Client {
-    let GeneratedCall { transport, .. } = &**call;
+    let transport = call.api.transport();
     Client::new_with_client(transport.base_url(), transport.http(), Arc::clone(call))
 }
 
 impl ClientHooks<Arc<GeneratedCall>> for Client {
     async fn exec(&self, request: Request, _: &OperationInfo) -> reqwest::Result<HttpResponse> {
-        let GeneratedCall { operation, transport, source, budget, reuse, trouble, outcome } = &*self.inner;
-        let result = transport.call(operation, request, &**source, *budget, *reuse, trouble).await;
+        let GeneratedCall { api, operation, outcome } = &*self.inner;
+        let result = api.exchange(operation, request).await;
         let body = result.as_ref().map(|response| response.body.clone()).unwrap_or_default();
         // The hook runs once per call, and nothing else sets the outcome.
         let _ = outcome.set(result);

@@ -10,9 +10,10 @@ mod json_path;
 mod pages;
 mod response;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use futures_util::future::FutureExt as _;
 use futures_util::stream::Stream;
 use progenitor_client::{Error as GeneratedError, ResponseValue};
 use reqwest::{Method, Request, Url};
@@ -59,6 +60,8 @@ pub struct Api {
     reuse: Reuse,
     /// What holds up the call in progress, for a caller that shows it. Calls are then made one at a time.
     trouble: Option<Trouble>,
+    /// Calls leave their request here, and send nothing.
+    preview: Option<Arc<OnceLock<RequestPreview>>>,
 }
 
 /// No server accepts a longer URL.
@@ -76,7 +79,7 @@ enum Timing {
 impl Api {
     pub(crate) fn new(transport: Arc<Transport>, source: Arc<dyn ProvideCredentials>) -> Self {
         let timing = Timing::After(transport.config().operation_timeout);
-        Self { transport, source, timing, reuse: Reuse::Allowed, trouble: None }
+        Self { transport, source, timing, reuse: Reuse::Allowed, trouble: None, preview: None }
     }
 
     /// Sets the time limit of each call, in place of [`ClientBuilder::operation_timeout`]. With zero, each call fails
@@ -143,11 +146,13 @@ impl Api {
         parameters: &[(&str, &str)],
         body: Option<&Value>,
     ) -> Result<Response<ResponseBody>, Error> {
-        let (operation, request) = self.request(operation, parameters, body)?;
-        let trouble = self.trouble.clone().unwrap_or_default();
-        let call = self.transport.call(operation, request, &*self.source, self.budget(), self.reuse, &trouble);
-        let response = call.await?;
-        Ok(Response::new(ResponseBody::new(response.body), response.metadata))
+        let invalid = |problem: String| Error::invalid_input(operation.id, problem);
+        let operation = Operation::ALL
+            .iter()
+            .find(|known| *known == operation && !known.managed)
+            .ok_or_else(|| invalid("the client makes this call by itself, to open or end a session".into()))?;
+        let request = self.build_request(operation, parameters, body).map_err(invalid)?;
+        Ok(Response::of_bytes(self.exchange(operation, request).await?))
     }
 
     /// Returns the request that [`call`](Self::call) would send, after the same checks. It sends nothing.
@@ -172,24 +177,19 @@ impl Api {
         parameters: &[(&str, &str)],
         body: Option<&Value>,
     ) -> Result<RequestPreview, Error> {
-        let (operation, request) = self.request(operation, parameters, body)?;
-        Ok(RequestPreview { method: operation.method, url: request.url().to_string(), body: body.cloned() })
+        self.preview_of(|api| async move { api.call(operation, parameters, body).await })
     }
 
-    /// Finds the operation in the table, and builds the request of a call by name.
-    fn request(
-        &self,
-        operation: &Operation,
-        parameters: &[(&str, &str)],
-        body: Option<&Value>,
-    ) -> Result<(&'static Operation, Request), Error> {
-        let invalid = |problem: String| Error::invalid_input(operation.id, problem);
-        let operation = Operation::ALL
-            .iter()
-            .find(|known| *known == operation && !known.managed)
-            .ok_or_else(|| invalid("the client makes this call by itself, to open or end a session".into()))?;
-        let request = self.build_request(operation, parameters, body).map_err(invalid)?;
-        Ok((operation, request))
+    /// Returns the request of a call, which is made with methods that send nothing.
+    pub(crate) fn preview_of<T, F>(&self, call: impl FnOnce(Self) -> F) -> Result<RequestPreview, Error>
+    where
+        F: Future<Output = Result<T, Error>>,
+    {
+        let preview = Arc::default();
+        // It waits for nothing.
+        let failure = call(Self { preview: Some(Arc::clone(&preview)), ..self.clone() }).now_or_never();
+        let failure = failure.and_then(Result::err).unwrap_or_else(|| Error::internal("there was no request"));
+        preview.get().cloned().ok_or(failure)
     }
 
     /// Builds the request of a call by name, or returns what is wrong with its parameters.
@@ -199,64 +199,52 @@ impl Api {
         parameters: &[(&str, &str)],
         body: Option<&Value>,
     ) -> Result<Request, String> {
-        let given = |name: &str| parameters.iter().filter(|(other, _)| *other == name).count();
-        for (name, _) in parameters {
+        for (index, (name, _)) in parameters.iter().enumerate() {
             if !operation.query.contains(name) && !operation.path_parameters().any(|known| known == *name) {
                 return Err(format!("it has no parameter `{name}`"));
             }
-            if given(name) > 1 {
+            if parameters[..index].iter().any(|(other, _)| other == name) {
                 return Err(format!("the parameter `{name}` is given twice"));
             }
         }
-        let mut url: Url = self.transport.base_url().parse().map_err(|_| "the base URL is not a URL".to_string())?;
-        if let Ok(mut segments) = url.path_segments_mut() {
-            for segment in operation.path.split('/').skip(1) {
-                let name = segment.strip_prefix('{').and_then(|name| name.strip_suffix('}'));
-                let value = match name {
-                    Some(name) => parameters.iter().find(|(other, _)| *other == name).map(|(_, value)| *value),
-                    None => Some(segment),
-                };
-                match value {
-                    None => return Err(format!("the parameter `{}` is missing", name.unwrap_or(segment))),
-                    // These values would lead to another path; URLs drop control characters.
-                    Some(value) if matches!(value, "" | "." | "..") || value.contains(char::is_control) => {
-                        return Err(format!(
-                            "the parameter `{}` cannot be a segment of a path",
-                            name.unwrap_or(segment)
-                        ));
-                    }
-                    Some(value) => drop(segments.push(value)),
-                }
+        let segment = |name| match parameters.iter().find(|(other, _)| *other == name) {
+            None => Err(format!("the parameter `{name}` is missing")),
+            // These values would lead to another path; URLs drop control characters.
+            Some((_, value)) if matches!(*value, "" | "." | "..") || value.contains(char::is_control) => {
+                Err(format!("the parameter `{name}` cannot be a segment of a path"))
             }
+            Some((_, value)) => Ok(*value),
+        };
+        let mut url: Url = self.transport.base_url().parse().map_err(|_| "the base URL is not a URL")?;
+        for part in operation.path.split('/').skip(1) {
+            let name = part.strip_prefix('{').and_then(|name| name.strip_suffix('}'));
+            let value = name.map_or(Ok(part), segment)?;
+            url.path_segments_mut().map_err(|()| "the base URL has no path")?.push(value);
         }
-        for (name, value) in parameters.iter().filter(|(name, _)| operation.query.contains(name)) {
-            url.query_pairs_mut().append_pair(name, value);
-        }
-        if url.as_str().len() > MAX_URL_LEN {
-            return Err("its parameters are longer than a URL can be".into());
-        }
+        let query: Vec<_> = parameters.iter().filter(|(name, _)| operation.query.contains(name)).collect();
         let method = Method::from_bytes(operation.method.as_bytes()).map_err(|error| error.to_string())?;
-        let request = self.transport.http().request(method, url).header("accept", "application/json");
+        let request = self.transport.http().request(method, url).query(&query).header("accept", "application/json");
         let request = match (operation.has_body, body) {
-            (true, Some(body)) => request.header("content-type", "application/json").body(body.to_string()),
+            (true, Some(body)) => request.json(body),
             (false, None) => request,
             (true, None) => return Err("it has a body, which is missing".into()),
             (false, Some(_)) => return Err("it has no body".into()),
         };
-        request.build().map_err(|error| error.without_url().to_string())
+        let request = request.build().map_err(|error| error.without_url().to_string())?;
+        if request.url().as_str().len() > MAX_URL_LEN {
+            return Err("its parameters are longer than a URL can be".into());
+        }
+        Ok(request)
     }
 
-    fn generated_call(&self, operation: &'static Operation) -> Arc<GeneratedCall> {
-        let Self { transport, source, reuse, .. } = self;
+    /// Sends the request of a call.
+    async fn exchange(&self, operation: &'static Operation, request: Request) -> Result<VerifiedResponse, Error> {
+        if let Some(preview) = &self.preview {
+            let _ = preview.set(RequestPreview::new(operation, &request));
+            return Err(Error::internal("the request is only shown"));
+        }
         let trouble = self.trouble.clone().unwrap_or_default();
-        Arc::new(GeneratedCall::new(
-            operation,
-            Arc::clone(transport),
-            Arc::clone(source),
-            self.budget(),
-            *reuse,
-            trouble,
-        ))
+        self.transport.call(operation, request, &*self.source, self.budget(), self.reuse, &trouble).await
     }
 
     /// Makes one call with the generated client, and unpacks its envelope.
@@ -270,7 +258,7 @@ impl Api {
         T: DeserializeOwned,
         F: Future<Output = Result<ResponseValue<T>, GeneratedError<E>>>,
     {
-        let call = self.generated_call(operation);
+        let call = GeneratedCall::new(self, operation);
         let (result, unknown) = collect_unknown(send(client::client_for(&call))).await;
         let VerifiedResponse { metadata, body, span } = call.outcome()?;
         span.in_scope(|| self.transport.report_unknown(unknown));
@@ -299,11 +287,10 @@ impl Api {
     where
         F: Future<Output = Result<ResponseValue<T>, GeneratedError<E>>>,
     {
-        let call = self.generated_call(operation);
+        let call = GeneratedCall::new(self, operation);
         // The result is a stream of the same bytes.
         drop(send(client::client_for(&call)).await);
-        let response = call.outcome()?;
-        Ok(Response::new(ResponseBody::new(response.body), response.metadata))
+        call.outcome().map(Response::of_bytes)
     }
 }
 

@@ -4,10 +4,13 @@ use std::fmt;
 use std::ops::Deref;
 
 use bytes::Bytes;
+use reqwest::{Body, Request};
 use serde::Serialize;
 use serde_json::Value;
 
 use crate::error::{CallMetadata, Error};
+use crate::operation::Operation;
+use crate::transport::VerifiedResponse;
 use crate::types::redact;
 
 /// The verified bytes of a response. It derefs to them.
@@ -17,10 +20,6 @@ use crate::types::redact;
 pub struct ResponseBody(Bytes);
 
 impl ResponseBody {
-    pub(super) fn new(bytes: Bytes) -> Self {
-        Self(bytes)
-    }
-
     /// The body as JSON, with `"[redacted]"` in place of each member that the document calls secret, in any object.
     /// Other members may be about a person. `None` if the body is not JSON.
     pub fn redacted(&self) -> Option<Value> {
@@ -65,6 +64,14 @@ pub struct RequestPreview {
     pub body: Option<Value>,
 }
 
+impl RequestPreview {
+    pub(super) fn new(operation: &'static Operation, request: &Request) -> Self {
+        let body = request.body().and_then(Body::as_bytes);
+        let body = body.and_then(|body| serde_json::from_slice(body).ok());
+        Self { method: operation.method, url: request.url().to_string(), body }
+    }
+}
+
 impl fmt::Debug for RequestPreview {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RequestPreview").field("method", &self.method).field("url", &self.url).finish_non_exhaustive()
@@ -85,6 +92,12 @@ impl fmt::Debug for RequestPreview {
 pub struct Response<T> {
     value: T,
     metadata: CallMetadata,
+}
+
+impl Response<ResponseBody> {
+    pub(super) fn of_bytes(response: VerifiedResponse) -> Self {
+        Self::new(ResponseBody(response.body), response.metadata)
+    }
 }
 
 impl<T> Response<T> {

@@ -1,10 +1,9 @@
 //! The requests that the verbs would send, for a dry run.
 
-use super::Provisions;
+use super::{Provisions, create, update};
 use crate::api::RequestPreview;
 use crate::error::Error;
-use crate::operation::Operation;
-use crate::types::{CreateProvisionRequest, ProvisionId, RequestedStatus, UpdateProvisionRequest};
+use crate::types::{CreateProvisionRequest, ProvisionId, RequestedStatus};
 
 impl Provisions {
     /// Returns the request with which [`create`](Self::create) would create the user, and sends nothing.
@@ -13,8 +12,8 @@ impl Provisions {
     ///
     /// As [`Api::preview`](crate::Api::preview).
     pub fn preview_create(&self, new: impl Into<CreateProvisionRequest>) -> Result<RequestPreview, Error> {
-        let body = serde_json::to_value(new.into()).map_err(Error::internal)?;
-        self.api.preview(&Operation::CREATE_PROVISION, &[], Some(&body))
+        let new = &new.into();
+        self.api.preview_of(|api| create(api, new))
     }
 
     /// Returns the request with which [`close`](Self::close) would close the provision, and sends nothing.
@@ -33,12 +32,11 @@ impl Provisions {
     ///
     /// As [`Api::preview`](crate::Api::preview).
     pub fn preview_reset_token(&self, id: ProvisionId) -> Result<[RequestPreview; 2], Error> {
-        let read = self.api.preview(&Operation::GET_PROVISION, &[("provision_id", &id.to_string())], None)?;
+        let read = self.api.preview_of(|api| async move { api.get_provision(id).await })?;
         Ok([read, self.preview_update(id, RequestedStatus::TokenResetRequested)?])
     }
 
     fn preview_update(&self, id: ProvisionId, status: RequestedStatus) -> Result<RequestPreview, Error> {
-        let body = serde_json::to_value(UpdateProvisionRequest::new(status)).map_err(Error::internal)?;
-        self.api.preview(&Operation::UPDATE_PROVISION, &[("provision_id", &id.to_string())], Some(&body))
+        self.api.preview_of(|api| update(api, id, status))
     }
 }
