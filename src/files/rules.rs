@@ -3,6 +3,7 @@
 //! The table is in the documentation of [`files`](super). Nothing here does I/O, so that each line of the table is a
 //! case of a test.
 
+use std::fmt::Display;
 use std::path::Path;
 
 use crate::text::quoted;
@@ -93,19 +94,18 @@ fn read_only(class: Class, path: &Path, found: &Found, is_mine: bool) -> Decisio
     let mode = found.mode & 0o777;
     let can_be_changed = is_mine && !found.is_fixed;
     if mode & 0o022 != 0 {
-        let problem = format!("its mode is {mode:04o}, so that others may change it");
-        return Decision::Refused(match (can_be_changed, class) {
-            (true, Class::Secret) => format!("{problem}: `chmod 600 {}`", shown(path)),
-            (true, _) => format!("{problem}: `chmod go-w {}`", shown(path)),
-            (false, _) => format!("{problem}: give the path of one that its owner alone may change"),
-        });
+        let effect = "others may change it";
+        return match (can_be_changed, class) {
+            (true, Class::Secret) => refused_for(mode, effect, chmod("600", path)),
+            (true, _) => refused_for(mode, effect, chmod("go-w", path)),
+            (false, _) => refused_for(mode, effect, "give the path of one that its owner alone may change"),
+        };
     }
     if class == Class::Public || mode & 0o077 == 0 {
         return Decision::Taken;
     }
     if can_be_changed {
-        let problem = format!("its mode is {mode:04o}, so that others may read it: `chmod 600 {}`", shown(path));
-        return Decision::Refused(problem);
+        return refused_for(mode, "others may read it", chmod("600", path));
     }
     match mode & 0o007 {
         // The user who put it there has chosen the group.
@@ -115,20 +115,16 @@ fn read_only(class: Class, path: &Path, found: &Found, is_mine: bool) -> Decisio
 }
 
 fn kept(path: &Path, found: &Found) -> Decision {
-    let mode = found.mode & 0o777;
+    let (mode, links) = (found.mode & 0o777, found.links);
     // A file that another has just replaced has no name any more, so 0 is allowed.
-    if found.links > 1 {
-        let links = found.links;
+    if links > 1 {
         return Decision::Refused(format!(
             "it has {links} names (hard links): remove the others, or give another path"
         ));
     }
     if mode & 0o007 != 0 {
-        return Decision::Refused(format!(
-            "its mode is {mode:04o}, so that others may have read or changed it: `chmod 600 {}` if nobody has; otherwise \
-             what is in it is no secret any more",
-            shown(path)
-        ));
+        let remedy = chmod("600", path) + " if nobody has; otherwise what is in it is no secret any more";
+        return refused_for(mode, "others may have read or changed it", remedy);
     }
     if mode & 0o070 != 0 { Decision::TakenFromGroup } else { Decision::Taken }
 }
@@ -137,25 +133,23 @@ fn folder(path: &Path, found: &Found, process: &Process) -> Decision {
     let mode = found.mode & 0o1777;
     let (is_sticky, is_worlds) = (mode & 0o1000 != 0, mode & 0o002 != 0);
     if is_worlds && !is_sticky {
-        return Decision::Refused(format!(
-            "its mode is {mode:04o}, so that everybody may replace the files in it: `chmod o-w {}`",
-            shown(path)
-        ));
+        return refused_for(mode, "everybody may replace the files in it", chmod("o-w", path));
     }
     // Where everybody may create files, the group's permission adds nothing.
     if mode & 0o020 != 0 && !is_worlds && !process.groups.contains(&found.group) {
-        return Decision::Refused(format!(
-            "its mode is {mode:04o}, so that the group {}, to which this process does not belong, may make files in it: \
-             `chmod g-w {}`",
-            found.group,
-            shown(path)
-        ));
+        let group = found.group;
+        let effect = format!("the group {group}, to which this process does not belong, may make files in it");
+        return refused_for(mode, &effect, chmod("g-w", path));
     }
     Decision::Taken
 }
 
-fn shown(path: &Path) -> String {
-    quoted(&path.to_string_lossy())
+fn refused_for(mode: u32, effect: &str, remedy: impl Display) -> Decision {
+    Decision::Refused(format!("its mode is {mode:04o}, so that {effect}: {remedy}"))
+}
+
+fn chmod(change: &str, path: &Path) -> String {
+    format!("`chmod {change} {}`", quoted(&path.to_string_lossy()))
 }
 
 #[cfg(test)]
@@ -163,8 +157,8 @@ mod tests {
     use super::*;
 
     const ROOT: u32 = 0;
-    const ME: u32 = 1000;
-    const OTHER: u32 = 1001;
+    const ME: u32 = 10;
+    const OTHER: u32 = 11;
     const MY_GROUP: u32 = 50;
     const OTHER_GROUP: u32 = 51;
 
@@ -172,14 +166,15 @@ mod tests {
     const ROOTS: Found = Found { owner: ROOT, group: ROOT, ..MINE };
     const OTHERS: Found = Found { owner: OTHER, ..MINE };
 
-    /// The decision in short: the first words of a refusal or a warning, or the command that it names.
+    /// The decision in one line, without the mode.
     fn decided(class: Class, found: Found, user: u32) -> String {
+        let mode = format!("its mode is {:04o}, so that ", found.mode);
         let process = Process { user, groups: vec![ME, MY_GROUP] };
-        match decide(class, Path::new("/a file"), &found, &process) {
+        match decide(class, Path::new("/a b"), &found, &process) {
             Decision::Taken => "taken".into(),
             Decision::TakenFromGroup => "taken from the group".into(),
-            Decision::Warned(warning) => format!("warned: {warning}"),
-            Decision::Refused(problem) => format!("refused: {problem}"),
+            Decision::Warned(warning) => format!("warned: {}", warning.strip_prefix(&mode).unwrap()),
+            Decision::Refused(problem) => format!("refused: {}", problem.strip_prefix(&mode).unwrap_or(&problem)),
         }
     }
 
@@ -210,116 +205,56 @@ mod tests {
                 Secret,
                 OTHERS,
                 ME,
-                "refused: it belongs to the user 1001, not to 1000, who runs this program, nor to root",
+                "refused: it belongs to the user 11, not to 10, who runs this program, nor to root",
             ),
-            ("owner", Secret, OTHERS, ROOT, "refused: it belongs to the user 1001, not to 0"),
-            ("owner", Public, OTHERS, ME, "refused: it belongs to the user 1001"),
-            ("owner", Kept, ROOTS, ME, "refused: it belongs to the user 0, not to 1000, who runs this program: give"),
-            ("owner", Kept, OTHERS, ROOT, "refused: it belongs to the user 1001, not to 0"),
+            ("owner", Secret, OTHERS, ROOT, "refused: it belongs to the user 11, not to 0"),
+            ("owner", Public, OTHERS, ME, "refused: it belongs to the user 11"),
+            ("owner", Kept, ROOTS, ME, "refused: it belongs to the user 0, not to 10, who runs this program: give"),
+            ("owner", Kept, OTHERS, ROOT, "refused: it belongs to the user 11, not to 0"),
             ("owner", Kept, ROOTS, ROOT, "taken"),
             ("owner", Folder, folder(ROOTS, 0o755, ROOT), ME, "taken"),
-            ("owner", Folder, folder(OTHERS, 0o700, MY_GROUP), ME, "refused: it belongs to the user 1001"),
-            ("owner", Folder, folder(OTHERS, 0o700, MY_GROUP), ROOT, "refused: it belongs to the user 1001"),
+            ("owner", Folder, folder(OTHERS, 0o700, MY_GROUP), ME, "refused: it belongs to the user 11"),
+            ("owner", Folder, folder(OTHERS, 0o700, MY_GROUP), ROOT, "refused: it belongs to the user 11"),
             ("names", Secret, Found { links: 2, ..MINE }, ME, "taken"),
             ("names", Kept, Found { links: 2, ..MINE }, ME, "refused: it has 2 names"),
             ("names", Kept, Found { links: 0, ..MINE }, ME, "taken"),
+            ("write", Secret, with(MINE, 0o620), ME, "refused: others may change it: `chmod 600 '/a b'`"),
+            ("write", Secret, with(MINE, 0o602), ME, "refused: others may change it: `chmod 600"),
+            ("write", Secret, with(ROOTS, 0o660), ME, "refused: others may change it: give the path"),
+            ("write", Secret, fixed(MINE, 0o666), ME, "refused: others may change it: give the path"),
+            ("write", Public, with(MINE, 0o664), ME, "refused: others may change it: `chmod go-w '/a b'`"),
+            ("write", Public, with(ROOTS, 0o646), ME, "refused: others may change it: give the path"),
+            ("read", Public, with(MINE, 0o644), ME, "taken"),
+            ("read", Secret, with(MINE, 0o644), ME, "refused: others may read it: `chmod 600 '/a b'`"),
+            ("read", Secret, with(MINE, 0o640), ME, "refused: others may read it"),
+            ("read", Secret, with(MINE, 0o440), ME, "refused: others may read it"),
+            ("read", Secret, with(MINE, 0o611), ME, "refused: others may read it"),
+            ("read", Secret, with(ROOTS, 0o444), ROOT, "refused: others may read it"),
+            ("read", Secret, with(ROOTS, 0o444), ME, "warned: everybody on this machine may read it"),
+            ("read", Secret, with(ROOTS, 0o644), ME, "warned: everybody on"),
+            ("read", Secret, fixed(ROOTS, 0o444), ROOT, "warned: everybody on"),
+            ("read", Secret, fixed(MINE, 0o444), ME, "warned: everybody on"),
+            ("read", Secret, with(ROOTS, 0o440), ME, "taken"),
+            ("read", Secret, with(ROOTS, 0o640), ME, "taken"),
+            ("read", Secret, fixed(MINE, 0o440), ME, "taken"),
+            ("group", Kept, with(MINE, 0o640), ME, "taken from the group"),
+            ("group", Kept, with(MINE, 0o660), ME, "taken from the group"),
+            ("group", Kept, with(MINE, 0o610), ME, "taken from the group"),
+            ("everybody", Kept, with(MINE, 0o604), ME, "refused: others may have read or changed it: `chmod 600 '"),
+            ("everybody", Kept, with(MINE, 0o602), ME, "refused: others may have"),
+            ("everybody", Kept, with(MINE, 0o666), ME, "refused: others may have"),
             (
-                "changed by others",
-                Secret,
-                with(MINE, 0o620),
-                ME,
-                "refused: its mode is 0620, so that others may change it: `chmod 600 '/a file'`",
-            ),
-            (
-                "changed by others",
-                Secret,
-                with(MINE, 0o602),
-                ME,
-                "refused: its mode is 0602, so that others may change it: `chmod 600",
-            ),
-            (
-                "changed by others",
-                Secret,
-                with(ROOTS, 0o660),
-                ME,
-                "refused: its mode is 0660, so that others may change it: give the path",
-            ),
-            (
-                "changed by others",
-                Secret,
-                fixed(MINE, 0o666),
-                ME,
-                "refused: its mode is 0666, so that others may change it: give the path",
-            ),
-            (
-                "changed by others",
-                Public,
-                with(MINE, 0o664),
-                ME,
-                "refused: its mode is 0664, so that others may change it: `chmod go-w '/a file'`",
-            ),
-            (
-                "changed by others",
-                Public,
-                with(ROOTS, 0o646),
-                ME,
-                "refused: its mode is 0646, so that others may change it: give the path",
-            ),
-            ("read by others", Public, with(MINE, 0o644), ME, "taken"),
-            (
-                "read by others, where chmod works",
-                Secret,
-                with(MINE, 0o644),
-                ME,
-                "refused: its mode is 0644, so that others may read it: `chmod 600 '/a file'`",
-            ),
-            ("read by others, where chmod works", Secret, with(MINE, 0o640), ME, "refused: its mode is 0640"),
-            ("read by others, where chmod works", Secret, with(MINE, 0o440), ME, "refused: its mode is 0440"),
-            ("read by others, where chmod works", Secret, with(MINE, 0o611), ME, "refused: its mode is 0611"),
-            ("read by others, where chmod works", Secret, with(ROOTS, 0o444), ROOT, "refused: its mode is 0444"),
-            (
-                "read by everybody",
-                Secret,
-                with(ROOTS, 0o444),
-                ME,
-                "warned: its mode is 0444, so that everybody on this machine may read it",
-            ),
-            ("read by everybody", Secret, with(ROOTS, 0o644), ME, "warned: its mode is 0644"),
-            ("read by everybody", Secret, fixed(ROOTS, 0o444), ROOT, "warned: its mode is 0444"),
-            ("read by everybody", Secret, fixed(MINE, 0o444), ME, "warned: its mode is 0444"),
-            ("read by its group", Secret, with(ROOTS, 0o440), ME, "taken"),
-            ("read by its group", Secret, with(ROOTS, 0o640), ME, "taken"),
-            ("read by its group", Secret, fixed(MINE, 0o440), ME, "taken"),
-            ("used by its group", Kept, with(MINE, 0o640), ME, "taken from the group"),
-            ("used by its group", Kept, with(MINE, 0o660), ME, "taken from the group"),
-            ("used by its group", Kept, with(MINE, 0o610), ME, "taken from the group"),
-            (
-                "used by everybody",
-                Kept,
-                with(MINE, 0o604),
-                ME,
-                "refused: its mode is 0604, so that others may have read or changed it: `chmod 600 '/a file'`",
-            ),
-            ("used by everybody", Kept, with(MINE, 0o602), ME, "refused: its mode is 0602"),
-            ("used by everybody", Kept, with(MINE, 0o666), ME, "refused: its mode is 0666"),
-            (
-                "files made by everybody",
+                "add",
                 Folder,
                 folder(MINE, 0o777, MY_GROUP),
                 ME,
-                "refused: its mode is 0777, so that everybody may replace the files in it: `chmod o-w",
+                "refused: everybody may replace the files in it: `chmod o-w '/a b'`",
             ),
-            ("files made by everybody", Folder, folder(ROOTS, 0o1777, ROOT), ME, "taken"),
-            (
-                "files made by a group",
-                Folder,
-                folder(MINE, 0o770, OTHER_GROUP),
-                ME,
-                "refused: its mode is 0770, so that the group 51, to which",
-            ),
-            ("files made by a group", Folder, folder(ROOTS, 0o1775, OTHER_GROUP), ME, "refused: its mode is 1775"),
-            ("files made by a group", Folder, folder(ROOTS, 0o2770, MY_GROUP), ME, "taken"),
-            ("files made by a group", Folder, folder(MINE, 0o755, OTHER_GROUP), ME, "taken"),
+            ("add", Folder, folder(ROOTS, 0o1777, ROOT), ME, "taken"),
+            ("add", Folder, folder(MINE, 0o770, OTHER_GROUP), ME, "refused: the group 51, to which"),
+            ("add", Folder, folder(ROOTS, 0o1775, OTHER_GROUP), ME, "refused: the group 51"),
+            ("add", Folder, folder(ROOTS, 0o2770, MY_GROUP), ME, "taken"),
+            ("add", Folder, folder(MINE, 0o755, OTHER_GROUP), ME, "taken"),
         ] {
             let decided = decided(class, found, user);
             assert!(

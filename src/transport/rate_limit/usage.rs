@@ -22,7 +22,7 @@ pub(super) struct Usage {
     /// What refusals ask for that bunq has not signed, until it admits a call.
     claim: Option<TimedClaim>,
     /// How many calls bunq has refused since it accepted the last.
-    refusals: u32,
+    pub(super) refusals: u32,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -147,12 +147,5 @@ impl Usage {
             Settlement::Admitted => (self.refusals, self.claim) = (0, None),
             Settlement::Unknown => {}
         }
-    }
-}
-
-#[cfg(test)]
-impl Usage {
-    pub(super) fn refusals(&self) -> u32 {
-        self.refusals
     }
 }
