@@ -82,6 +82,27 @@ where
     deserializer.deserialize_any(LenientList::<T, MAX>(Lenient { member, of: PhantomData }))
 }
 
+/// The methods of a visitor that reads null as absent, and a value that is neither a list nor an object with `of_value`.
+macro_rules! values {
+    ($($visit:ident: $type:ty),*) => {
+        $(fn $visit<E: de::Error>(self, value: $type) -> Result<Self::Value, E> {
+            self.of_value(value)
+        })*
+
+        fn visit_unit<E: de::Error>(self) -> Result<Self::Value, E> {
+            Ok(Self::Value::default())
+        }
+
+        fn visit_none<E: de::Error>(self) -> Result<Self::Value, E> {
+            Ok(Self::Value::default())
+        }
+
+        fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+            deserializer.deserialize_any(self)
+        }
+    };
+}
+
 /// Reads any value, as a `T` if it is one. It neither reads a value twice nor buffers it. An object can still fail if
 /// its members are not lenient themselves.
 struct Lenient<T> {
@@ -114,41 +135,7 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for Lenient<T> {
         f.write_str("any value")
     }
 
-    fn visit_unit<E: de::Error>(self) -> Result<Option<T>, E> {
-        Ok(None)
-    }
-
-    fn visit_none<E: de::Error>(self) -> Result<Option<T>, E> {
-        Ok(None)
-    }
-
-    fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<Option<T>, D::Error> {
-        deserializer.deserialize_any(self)
-    }
-
-    fn visit_bool<E: de::Error>(self, value: bool) -> Result<Option<T>, E> {
-        self.of_value(value)
-    }
-
-    fn visit_i64<E: de::Error>(self, value: i64) -> Result<Option<T>, E> {
-        self.of_value(value)
-    }
-
-    fn visit_u64<E: de::Error>(self, value: u64) -> Result<Option<T>, E> {
-        self.of_value(value)
-    }
-
-    fn visit_f64<E: de::Error>(self, value: f64) -> Result<Option<T>, E> {
-        self.of_value(value)
-    }
-
-    fn visit_str<E: de::Error>(self, value: &str) -> Result<Option<T>, E> {
-        self.of_value(value)
-    }
-
-    fn visit_string<E: de::Error>(self, value: String) -> Result<Option<T>, E> {
-        self.of_value(value)
-    }
+    values!(visit_bool: bool, visit_i64: i64, visit_u64: u64, visit_f64: f64, visit_str: &str);
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Option<T>, A::Error> {
         self.note();
@@ -177,6 +164,10 @@ impl<T, const MAX: usize> LenientList<T, MAX> {
         self.0.note();
         Vec::new()
     }
+
+    fn of_value<E>(self, _: impl Sized) -> Result<Vec<T>, E> {
+        Ok(self.odd())
+    }
 }
 
 impl<'de, T: Deserialize<'de>, const MAX: usize> Visitor<'de> for LenientList<T, MAX> {
@@ -200,37 +191,7 @@ impl<'de, T: Deserialize<'de>, const MAX: usize> Visitor<'de> for LenientList<T,
         Ok(list.unwrap_or_else(|| self.odd()))
     }
 
-    fn visit_unit<E: de::Error>(self) -> Result<Vec<T>, E> {
-        Ok(Vec::new())
-    }
-
-    fn visit_none<E: de::Error>(self) -> Result<Vec<T>, E> {
-        Ok(Vec::new())
-    }
-
-    fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<Vec<T>, D::Error> {
-        deserializer.deserialize_any(self)
-    }
-
-    fn visit_bool<E: de::Error>(self, _: bool) -> Result<Vec<T>, E> {
-        Ok(self.odd())
-    }
-
-    fn visit_i64<E: de::Error>(self, _: i64) -> Result<Vec<T>, E> {
-        Ok(self.odd())
-    }
-
-    fn visit_u64<E: de::Error>(self, _: u64) -> Result<Vec<T>, E> {
-        Ok(self.odd())
-    }
-
-    fn visit_f64<E: de::Error>(self, _: f64) -> Result<Vec<T>, E> {
-        Ok(self.odd())
-    }
-
-    fn visit_str<E: de::Error>(self, _: &str) -> Result<Vec<T>, E> {
-        Ok(self.odd())
-    }
+    values!(visit_bool: bool, visit_i64: i64, visit_u64: u64, visit_f64: f64, visit_str: &str);
 
     fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Vec<T>, A::Error> {
         while members.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}

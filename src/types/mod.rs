@@ -9,7 +9,6 @@
 
 mod decoding;
 mod drift;
-mod empty_item;
 mod invalid_value;
 mod open_value;
 mod page;
@@ -29,7 +28,6 @@ mod generated {
 pub(crate) use self::decoding::list_or_null;
 pub(crate) use self::decoding::{lenient, lenient_list, list, not_null};
 pub(crate) use self::drift::{UnknownValue, collect_unknown, note_unknown};
-pub(crate) use self::empty_item::EmptyItem;
 pub use self::generated::*;
 pub use self::invalid_value::InvalidValue;
 pub use self::open_value::OpenValue;
@@ -42,6 +40,10 @@ pub(crate) use self::secret::{REDACTED, SECRET_MEMBERS, redact, redacted_as_none
 pub use self::secret::{RequestSecret, Secret, exposed};
 pub(crate) use self::text_rule::{TextRule, checked_text, compiled};
 pub use self::timestamp::Timestamp;
+
+/// An item without known members. Its content is discarded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub(crate) struct EmptyItem {}
 
 #[cfg(test)]
 mod tests;
