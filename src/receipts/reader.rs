@@ -14,7 +14,6 @@ pub(super) const MAX_LINE: u64 = 16 * 1024 * 1024;
 
 /// The end of a line: a digest over the digest of the line before and the beginning of this line.
 const DIGEST: &str = r#","digest":""#;
-const DIGEST_LEN: usize = 64;
 
 /// The chain of digests that ties each line to those before it.
 #[derive(Debug, Clone, Default)]
@@ -54,10 +53,9 @@ impl Chain {
 
 /// Splits a line into its beginning and its digest.
 fn split(line: &str) -> Option<(&str, &str)> {
-    let rest = line.strip_suffix("\"}")?;
-    let (open, digest) = rest.split_at_checked(rest.len().checked_sub(DIGEST_LEN)?)?;
-    let is_digest = digest.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
-    open.strip_suffix(DIGEST).filter(|_| is_digest).map(|open| (open, digest))
+    let (open, digest) = line.strip_suffix("\"}")?.rsplit_once(DIGEST)?;
+    let is_digest = digest.len() == 64 && digest.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+    is_digest.then_some((open, digest))
 }
 
 /// A line that is not a receipt of bunq's, or that was changed after it was written.

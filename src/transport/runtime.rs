@@ -16,19 +16,3 @@ pub(crate) fn current() -> Result<Id, Error> {
     let problem = "there is no Tokio runtime here: call it within `#[tokio::main]`, or within the `block_on` of a runtime that is built with `enable_all`";
     Handle::try_current().map(|runtime| runtime.id()).map_err(|_| Error::internal(problem))
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_runtime_is_missed() {
-        test_timeout::start();
-        assert!(check().unwrap_err().to_string().contains("`#[tokio::main]`"));
-        tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .unwrap()
-            .block_on(async { check().unwrap() });
-    }
-}
