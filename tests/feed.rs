@@ -206,6 +206,16 @@ async fn a_flood_of_nudges_takes_no_more_than_its_share() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_smallest_share_allows_one_nudge() {
+    test_timeout::start();
+    let sandbox = Sandbox::builder().rate_limits(true).start().await.unwrap();
+    let feed = sandbox.client().nudge_share(f64::MIN_POSITIVE).build().unwrap().provisions().feed();
+    let ids = sandbox.populate(2);
+    assert_eq!(feed.nudge(ids[0]).await.unwrap().id, ids[0]);
+    assert_eq!(feed.nudge(ids[1]).await.unwrap_err().kind(), ErrorKind::Timeout);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_nudge_that_fails_says_why() {
     test_timeout::start();
     let (sandbox, client) = still().await;

@@ -316,6 +316,21 @@ fn a_runtime_that_is_not_run_holds_up_nobody() {
     second.block_on(async { timeout(HANG, close(&client, ended)).await.unwrap().unwrap() });
 }
 
+/// It has workers for polls and for nudges, which have not begun.
+#[test]
+fn a_nudge_waits_for_no_runtime_that_is_not_run() {
+    test_timeout::start();
+    let bank = Bank::new();
+    let (client, ids) = (bank.client().build().unwrap(), bank.sandbox.populate(2));
+    let (first, second, feed) = (single(), single(), client.provisions().feed());
+    let mut waiting = pin!(client.provisions().wait_until_closed(ids[0]).wait());
+    assert!(first.block_on(async { poll!(&mut waiting).is_pending() }));
+    let _nudge = first.block_on(async { feed.nudge(ids[1]) });
+    let nudges = ids.iter().map(|id| feed.nudge(*id));
+    let seen = second.block_on(async { timeout(HANG, try_join_all(nudges)).await.unwrap().unwrap() });
+    assert!(seen.iter().map(|seen| seen.id).eq(ids));
+}
+
 /// When a runtime ends, its tasks return their permits and their places in the queue.
 #[test]
 fn permits_and_places_are_given_back() {

@@ -1,7 +1,7 @@
-//! What is known of each object, and who is told when more is.
+//! What is known of each object, and who is told of a later read.
 //!
-//! It keeps an object as long as it is waited for. While changes are subscribed to, it also keeps the objects that were read last,
-//! so that it can tell what has changed.
+//! An object is kept while a caller waits for it. While there are subscribers, the objects that were read last are kept too: without
+//! them, it could not tell what has changed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -16,11 +16,11 @@ const MAX_IDLE: usize = 10_000;
 /// How many changes a subscriber may be behind.
 const MAX_BEHIND: usize = 1024;
 
-/// A place in the order of reads and of those who ask for one. Unlike a time, no two are equal.
+/// A place in the one order of reads and of the callers that ask for them. Unlike times, no two are equal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub(crate) struct Moment(u64);
 
-/// What a read has shown that began at this moment.
+/// An object as a read has shown it, and when that read began.
 #[derive(Debug, Clone)]
 pub(super) struct Known<R> {
     pub(super) began: Moment,
@@ -30,7 +30,7 @@ pub(super) struct Known<R> {
 #[derive(Debug)]
 pub(super) struct Knowledge<R: Resource> {
     last_moment: u64,
-    entries: BTreeMap<R::Id, Entry<R>>,
+    pub(super) entries: BTreeMap<R::Id, Entry<R>>,
     /// The entries that are kept only for subscribers, those first whose read began first.
     idle: BTreeSet<(Moment, R::Id)>,
     /// `None` while there is no subscriber.
@@ -38,17 +38,11 @@ pub(super) struct Knowledge<R: Resource> {
 }
 
 #[derive(Debug)]
-struct Entry<R> {
+pub(super) struct Entry<R> {
     known: Option<Known<R>>,
     interested: usize,
-    listeners: Vec<Listener<R>>,
-}
-
-/// Who is told of the next read that began after a moment.
-#[derive(Debug)]
-struct Listener<R> {
-    after: Moment,
-    sender: oneshot::Sender<Known<R>>,
+    /// Each is told of the next read that began after a moment.
+    listeners: Vec<(Moment, oneshot::Sender<Known<R>>)>,
 }
 
 impl<R> Default for Entry<R> {
@@ -69,12 +63,12 @@ impl<R: Resource> Knowledge<R> {
         Moment(self.last_moment)
     }
 
-    /// Whether anybody would be told of an object.
+    /// Whether a caller or a subscriber would be told of an object.
     pub(super) fn is_followed(&self, id: R::Id) -> bool {
         self.changes.is_some() || self.entries.contains_key(&id)
     }
 
-    /// Takes in what a read has shown, unless a later one has been taken in.
+    /// Keeps what a read has shown and tells it, unless a later read is known.
     pub(super) fn learn(&mut self, seen: &Known<R>) {
         let id = seen.object.id();
         if !self.is_followed(id) {
@@ -96,9 +90,9 @@ impl<R: Resource> Knowledge<R> {
             self.idle.insert((seen.began, id));
         }
         entry.known = Some(seen.clone());
-        for listener in entry.listeners.extract_if(.., |listener| listener.after < seen.began) {
+        for (_, sender) in entry.listeners.extract_if(.., |(after, _)| *after < seen.began) {
             // It may have given up.
-            let _ = listener.sender.send(seen.clone());
+            let _ = sender.send(seen.clone());
         }
         self.forget(MAX_IDLE);
     }
@@ -127,15 +121,15 @@ impl<R: Resource> Knowledge<R> {
         }
     }
 
-    /// What is known of an object that is [kept](Self::keep), as soon as that is of a read that began after a moment.
+    /// What a read shows that begins after a moment, of an object that is [kept](Self::keep).
     pub(super) fn listen(&mut self, id: R::Id, after: Moment) -> oneshot::Receiver<Known<R>> {
         let (sender, receiver) = oneshot::channel();
         let entry = self.entries.entry(id).or_default();
         match &entry.known {
             Some(known) if known.began > after => _ = sender.send(known.clone()),
             _ => {
-                entry.listeners.retain(|listener| !listener.sender.is_closed());
-                entry.listeners.push(Listener { after, sender });
+                entry.listeners.retain(|(_, sender)| !sender.is_closed());
+                entry.listeners.push((after, sender));
             }
         }
         receiver
@@ -160,15 +154,5 @@ impl<R: Resource> Knowledge<R> {
         {
             self.entries.remove(&id);
         }
-    }
-
-    #[cfg(test)]
-    pub(super) fn len(&self) -> usize {
-        self.entries.len()
-    }
-
-    #[cfg(test)]
-    pub(super) fn is_kept(&self, id: R::Id) -> bool {
-        self.entries.contains_key(&id)
     }
 }

@@ -1,8 +1,8 @@
 //! What is known of objects at bunq, and who is told of it.
 //!
 //! Every read of an object goes through the feed: pages of listings, reads of single objects, and the rounds in which
-//! waiters poll and [nudges](Feed::nudge) are answered. It is told to all who wait for the object, if the read began after they
-//! asked, and to all who subscribe.
+//! waiters poll and [nudges](Feed::nudge) are answered. The feed tells what a read shows to all callers that wait for the object,
+//! if the read began after they asked, and to all subscribers.
 
 mod knowledge;
 mod resource;
@@ -18,15 +18,14 @@ use std::time::Duration;
 
 use futures_util::future::{Either, join_all, select};
 use futures_util::stream::{Stream, unfold};
-use tokio::runtime::Id;
-use tokio::sync::{broadcast, oneshot};
+use tokio::sync::broadcast;
 use tokio::time::{Instant, sleep_until, timeout};
 
 pub(crate) use self::knowledge::Moment;
 use self::knowledge::{Knowledge, Known};
 pub use self::resource::Resource;
 pub(crate) use self::resource::{Condition, Evaluation, Readable};
-use self::rounds::{Lane, Requested, Rounds};
+use self::rounds::{Lane, Rounds};
 pub use self::waiter::{Acceptance, Waiter};
 use crate::api::Api;
 use crate::error::{Error, ErrorKind, Sent};
@@ -34,13 +33,13 @@ use crate::transport::runtime;
 use crate::transport::trouble::Trouble;
 use crate::types::Provision;
 
-/// How long a reader waits for the worker of another runtime, which may not be run.
+/// How long a caller waits for the worker of another runtime, which may not be run.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Tells the changes of all objects of one kind that a client sees. Cheap to clone; all clones share what is known.
 ///
-/// It reads nothing by itself. It knows what the client reads: polls of a [`Waiter`], pages of a [`List`](crate::List), what
-/// [`get`](crate::Provisions::get) returns, and [nudges](Self::nudge). What the typed methods of [`Api`] read does not
+/// A feed reads nothing by itself, unless it is [nudged](Self::nudge). It learns from what the client reads: polls of a [`Waiter`], pages of a [`List`](crate::List), what
+/// [`get`](crate::Provisions::get) returns. What the typed methods of [`Api`] read does not
 /// go through it.
 ///
 /// ```no_run
@@ -59,7 +58,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// # }
 /// ```
 pub struct Feed<R: Resource = Provision> {
-    /// With which it reads what is not read in rounds.
+    /// For reads outside of rounds.
     api: Api,
     rounds: Arc<Rounds<R>>,
 }
@@ -68,7 +67,7 @@ pub struct Feed<R: Resource = Provision> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum FeedItem<R = Provision> {
-    /// An object as it was read: the feed has not known it before, or it has changed.
+    /// An object that the feed did not know, or that has changed.
     Changed(Arc<R>),
     /// The subscriber was too slow, and so many changes were dropped.
     Lagged(u64),
@@ -88,14 +87,13 @@ impl<R: Resource> Feed<R> {
         &self.api
     }
 
-    /// Asks for an object to be read now, as where a webhook or another machine says that it has changed, and returns what that
-    /// shows. The read begins after this call: one that is under way already may show how it was before.
+    /// Reads an object soon, for example because a webhook or another machine says that it has changed. The read begins after this
+    /// call: one that is under way already may show how the object was before.
     ///
-    /// Nudges are gathered: those for one object are answered by one read, and those for several by pages of up to 200. A wait for
-    /// the object ends or goes on with the same read. Together, all nudges of a client begin at most
-    /// [a share](crate::ClientBuilder::nudge_share) of the reads that bunq's rate limit allows, one at a time and evenly spread,
-    /// so that a flood of them holds up no other call for long. A nudge that was called is asked for at once, whether the future is
-    /// polled or not; to drop it before the read begins withdraws it.
+    /// One read answers all nudges for one object, and pages of up to 200 answer nudges for several. Waiters for the object are told
+    /// of the same read. Together, the nudges of a client begin at most [a share](crate::ClientBuilder::nudge_share) of the reads
+    /// that bunq's rate limit allows, one at a time and evenly spread, so that a flood of them holds up no other call for long. The
+    /// call itself asks for the read; the future only returns it. Dropping the future before the read begins withdraws the nudge.
     ///
     /// # Errors
     ///
@@ -106,20 +104,20 @@ impl<R: Resource> Feed<R> {
         let asked = self.ask(Lane::Nudges, id, Vec::new(), R::states(), &trouble);
         let longest = self.rounds.api.transport().config().operation_timeout;
         async move {
-            match timeout(longest, asked?.answer()).await {
+            match timeout(longest, asked?).await {
                 Ok(read) => read.map(|seen| Arc::unwrap_or_clone(seen.object)),
                 Err(_) => Err(late(&format!("{} {id} was not read within {longest:?} of a nudge", R::NAME), &trouble)),
             }
         }
     }
 
-    /// Yields the changes of all objects that the client reads, from now on: each object when it is read for the first time, and
+    /// Yields the changes of all objects that the client reads from now on: each object when it is first read, and
     /// then whenever it has changed. Nothing is read for the subscription itself.
     ///
     /// A subscriber that falls more than 1024 changes behind misses the oldest, and is told how many
-    /// ([`FeedItem::Lagged`]). While there are subscribers, the feed keeps the objects of all waits, and the 10 000 that
-    /// were read last beside those: about 2 KiB each, tokens that bunq shows included. One that it does not keep is told as if it
-    /// were new. Without subscribers it keeps what is waited for.
+    /// ([`FeedItem::Lagged`]). The feed keeps the objects that waiters wait for. While there are subscribers, it also keeps the other
+    /// 10 000 objects that were read last: about 2 KiB each, including the tokens that bunq shows. An object that it does not keep is
+    /// told as if it were new.
     pub fn subscribe(&self) -> impl Stream<Item = FeedItem<R>> + Send + 'static + use<R> {
         let receiver = Some(self.knowledge(Knowledge::subscribe));
         let subscription = Subscription { feed: self.clone(), receiver };
@@ -133,7 +131,7 @@ impl<R: Resource> Feed<R> {
         })
     }
 
-    /// The moment at which a read begins: what it shows is then [learnt](Self::learn).
+    /// The moment at which a read begins, for [`learn`](Self::learn).
     pub(crate) fn now(&self) -> Moment {
         self.knowledge(Knowledge::now)
     }
@@ -141,14 +139,12 @@ impl<R: Resource> Feed<R> {
     /// Reads several objects with the next round of polls, each once: by pages of all that are listed, and by their ids where they
     /// are not.
     pub(crate) async fn read_all(&self, ids: &[R::Id]) -> Vec<(R::Id, Result<Arc<R>, Error>)> {
-        let read = async |id| {
-            let read = self.ask(Lane::Polls, id, R::states(), Vec::new(), &Trouble::default())?.answer().await?;
-            Ok(read.object)
-        };
+        let read =
+            async |id| Ok(self.ask(Lane::Polls, id, R::states(), Vec::new(), &Trouble::default())?.await?.object);
         join_all(ids.iter().map(async |id| (*id, read(*id).await))).await
     }
 
-    /// Takes in what a read has shown that began at this moment or later.
+    /// Learns from a read that began at this moment or later.
     pub(crate) fn learn<'a>(&self, seen: impl IntoIterator<Item = &'a R>, began: Moment) {
         self.knowledge(|knowledge| {
             for object in seen {
@@ -159,7 +155,7 @@ impl<R: Resource> Feed<R> {
         });
     }
 
-    /// Reads an object, and takes in what that shows.
+    /// Reads an object, and learns from it.
     pub(crate) async fn read(&self, id: R::Id) -> Result<R, Error> {
         let began = self.now();
         let seen = R::read(&self.api, id).await?;
@@ -178,7 +174,7 @@ impl<R: Resource> Feed<R> {
     }
 
     /// Asks for an object to be read with the next round of a lane. It has one of the states that are `expected`, or else one of
-    /// `others`, or else any. Until it is read, `trouble` is that of the round.
+    /// `others`, or else any. It is asked for at once, before the future is polled. Until it is read, `trouble` is that of the round.
     fn ask(
         &self,
         lane: Lane,
@@ -186,19 +182,43 @@ impl<R: Resource> Feed<R> {
         expected: Vec<R::State>,
         others: Vec<R::State>,
         trouble: &Trouble,
-    ) -> Result<Ask<R>, Error> {
+    ) -> Result<impl Future<Output = Result<Known<R>, Error>> + Send + use<R>, Error> {
         let own = runtime::current()?;
         let interest = self.keep(id);
-        let heard = self.knowledge(|knowledge| {
+        let mut heard = self.knowledge(|knowledge| {
             let now = knowledge.now();
             knowledge.listen(id, now)
         });
-        let requested = self.rounds.request(lane, id, (&expected, &others), own, None, trouble);
-        Ok(Ask { heard, requested, interest, lane, expected, others, own, trouble: trouble.clone() })
+        let trouble = trouble.clone();
+        let mut requested = self.rounds.request(lane, id, (&expected, &others), (own, false), &trouble);
+        Ok(async move {
+            loop {
+                let (runtime, receiver) = requested;
+                let is_own = runtime == own;
+                let received = async { if is_own { Ok(receiver.await) } else { timeout(PATIENCE, receiver).await } };
+                let received = pin!(received);
+                let answered = select(&mut heard, received).await;
+                trouble.end_wait();
+                match answered {
+                    Either::Left((heard, _)) => {
+                        return heard.map_err(|_| Error::internal("the feed has forgotten a caller"));
+                    }
+                    Either::Right((Ok(Ok(result)), _)) if is_own || !result.as_ref().is_err_and(is_of_this_machine) => {
+                        return result;
+                    }
+                    Either::Right(_) if is_own => return Err(Error::internal("the runtime of the call is shut down")),
+                    // The worker's runtime has ended, is not run, or has failed the call by its end.
+                    Either::Right(_) => {
+                        let states = (&expected[..], &others[..]);
+                        requested = interest.feed.rounds.request(lane, id, states, (own, true), &trouble);
+                    }
+                }
+            }
+        })
     }
 }
 
-/// Whether something has failed before anything was sent, and for longer than a while.
+/// Whether a call has failed before it was sent, and would fail again.
 fn is_of_this_machine(error: &Error) -> bool {
     error.sent() == Sent::No && !error.is_retryable()
 }
@@ -218,7 +238,7 @@ struct Interest<R: Resource> {
 }
 
 impl<R: Resource> Interest<R> {
-    /// What is known of the object, as soon as that is of a read that began after a moment; `None` at a time before.
+    /// What a read shows that begins after a moment; `None` if there is none until a time.
     async fn newer_than(&self, after: Moment, until: Instant) -> Option<Known<R>> {
         let heard = self.feed.knowledge(|knowledge| knowledge.listen(self.id, after));
         match select(heard, pin!(sleep_until(until))).await {
@@ -231,49 +251,6 @@ impl<R: Resource> Interest<R> {
 impl<R: Resource> Drop for Interest<R> {
     fn drop(&mut self) {
         self.feed.knowledge(|knowledge| knowledge.release(self.id));
-    }
-}
-
-/// An object that is to be read.
-struct Ask<R: Resource> {
-    /// What any read shows that begins after it was asked.
-    heard: oneshot::Receiver<Known<R>>,
-    requested: Requested<R>,
-    interest: Interest<R>,
-    lane: Lane,
-    expected: Vec<R::State>,
-    others: Vec<R::State>,
-    /// The runtime of who asks.
-    own: Id,
-    trouble: Trouble,
-}
-
-impl<R: Resource> Ask<R> {
-    async fn answer(self) -> Result<Known<R>, Error> {
-        let Self { mut heard, mut requested, interest, lane, expected, others, own, trouble } = self;
-        loop {
-            let Requested { worker, is_new, receiver } = requested;
-            let is_own = worker.runtime == own;
-            let received = async { if is_own { Some(receiver.await) } else { timeout(PATIENCE, receiver).await.ok() } };
-            let received = match select(&mut heard, pin!(received)).await {
-                Either::Left((Ok(seen), _)) => {
-                    trouble.end_wait();
-                    return Ok(seen);
-                }
-                Either::Left((Err(_), _)) => return Err(Error::internal("the feed has forgotten who asks")),
-                Either::Right((received, _)) => received,
-            };
-            trouble.end_wait();
-            match received {
-                Some(Ok(result)) if is_own || !result.as_ref().is_err_and(is_of_this_machine) => return result,
-                Some(Err(_)) if is_new => return Err(Error::internal("the runtime of the call is shut down")),
-                // The worker's runtime has ended, is not run, or has failed the call by its end.
-                _ => {
-                    let (Interest { feed, id }, states) = (&interest, (&expected[..], &others[..]));
-                    requested = feed.rounds.request(lane, *id, states, own, Some(worker), &trouble);
-                }
-            }
-        }
     }
 }
 

@@ -1,14 +1,14 @@
-//! Reads objects for all who ask, in rounds.
+//! Reads objects for all callers that ask, in rounds.
 //!
-//! Who asks joins the others that wait for the next round. One object is read by its id. Several are searched in pages of the
+//! A caller joins the others that wait for the next round. One object is read by its id. Several are searched in pages of the
 //! listing, newest first: first among those with the states that they are expected to have, then among those with the states that
 //! they may have got since. Only what is not found there is read by its id. A page begins at the newest object that is sought, so
-//! no page costs more than the read of that one. Each who asks gets a result of its own. Conditions are not evaluated here.
+//! no page costs more than the read of that one. Each caller gets a result of its own. Conditions are not evaluated here.
 //!
-//! Polls and nudges have a lane each. One task makes the rounds of a lane, also for those who ask in other runtimes than its own.
-//! When its runtime ends, or is not run, one of those that still wait starts another.
+//! Polls and nudges have a lane each. One task makes the rounds of a lane, also for callers in other runtimes than its own. A caller
+//! that waits in vain for a task of another runtime, because that has ended or is not run, starts one in its own.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Bound;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
@@ -25,8 +25,11 @@ use crate::error::{Error, ErrorKind, Sent};
 use crate::sync::lock;
 use crate::transport::trouble::Trouble;
 
-/// How long the first who asks waits for the others of the round, whose timers end at the same moment.
+/// How long a round waits for other callers, whose timers end at the same moment.
 const GATHERING: Duration = Duration::from_millis(5);
+
+/// Longer than any call, and short enough for the clock.
+const MAX_PAUSE: Duration = Duration::from_secs(24 * 3600);
 
 type ReadResult<R> = Result<Known<R>, Error>;
 
@@ -38,7 +41,7 @@ pub(super) enum Lane {
     Nudges,
 }
 
-/// The reads that are made for all who ask, and what is known by them and by others.
+/// The rounds of both lanes, and what is known by them and by other reads.
 pub(super) struct Rounds<R: Resource> {
     pub(super) api: Api,
     knowledge: Mutex<Knowledge<R>>,
@@ -52,33 +55,17 @@ pub(super) struct Rounds<R: Resource> {
 
 #[derive(Debug)]
 struct LaneState<R: Resource> {
-    requested: ReadRound<R>,
-    /// The worker that makes the rounds. It also serves what is requested while it runs.
-    worker: Option<WorkerId>,
-    /// How many workers there were.
-    workers: u64,
+    /// The next round of each worker, by the runtime in which the worker is a task.
+    next_rounds: HashMap<Id, Round<R>>,
+    /// The runtime whose worker started last.
+    last_started: Option<Id>,
     /// When the next read of a nudge may begin.
     next_turn: Option<Instant>,
 }
 
-/// A worker, and the runtime in which it is a task.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct WorkerId {
-    pub(super) runtime: Id,
-    number: u64,
-}
-
-/// A place in the next round of a worker.
-pub(super) struct Requested<R> {
-    pub(super) worker: WorkerId,
-    /// The worker was started for it.
-    pub(super) is_new: bool,
-    pub(super) receiver: oneshot::Receiver<ReadResult<R>>,
-}
-
 /// Objects that are read together.
 #[derive(Debug)]
-struct ReadRound<R: Resource> {
+struct Round<R: Resource> {
     waiting: BTreeMap<R::Id, Vec<oneshot::Sender<ReadResult<R>>>>,
     /// The states that the objects are expected to have, and others that they may have.
     expected: Vec<R::State>,
@@ -89,11 +76,11 @@ struct ReadRound<R: Resource> {
 
 impl<R: Resource> Default for LaneState<R> {
     fn default() -> Self {
-        Self { requested: ReadRound::default(), worker: None, workers: 0, next_turn: None }
+        Self { next_rounds: HashMap::new(), last_started: None, next_turn: None }
     }
 }
 
-impl<R: Resource> Default for ReadRound<R> {
+impl<R: Resource> Default for Round<R> {
     fn default() -> Self {
         Self { waiting: BTreeMap::new(), expected: Vec::new(), others: Vec::new(), trouble: Trouble::default() }
     }
@@ -125,7 +112,7 @@ impl<R: Resource> Rounds<R> {
         })
     }
 
-    /// When the next round begins of the waiters that poll once in every `interval`.
+    /// When the next round begins for the waiters that poll once in every `interval`.
     pub(super) fn next_round(&self, interval: Duration) -> Instant {
         let now = Instant::now();
         let since = now.duration_since(self.epoch);
@@ -133,49 +120,50 @@ impl<R: Resource> Rounds<R> {
             0 => 0,
             interval => since.as_nanos() % interval,
         };
-        // An interval that the clock cannot hold is cut short; every waiter has a nearer deadline.
         let left = interval.saturating_sub(Duration::from_nanos(u64::try_from(into_round).unwrap_or(u64::MAX)));
-        now.checked_add(left).unwrap_or(now + Duration::from_secs(3600))
+        // Every waiter has a deadline before the end of the clock.
+        now.checked_add(left).unwrap_or(now + MAX_PAUSE)
     }
 
-    /// Puts an object into the next round. Starts a worker in the runtime `own` if there is none, or if it is the one that has
-    /// `failed`.
+    /// Puts an object into the next round of a worker, and returns the runtime of that worker: `own`, if only that will do, or if
+    /// there is no worker yet.
     pub(super) fn request(
         self: &Arc<Self>,
         lane: Lane,
         id: R::Id,
         states: (&[R::State], &[R::State]),
-        own: Id,
-        failed: Option<WorkerId>,
+        (own, is_only_own): (Id, bool),
         trouble: &Trouble,
-    ) -> Requested<R> {
+    ) -> (Id, oneshot::Receiver<ReadResult<R>>) {
         let (sender, receiver) = oneshot::channel();
         if lane == Lane::Nudges {
-            // What is about to be polled is read in any case.
-            let mut polls = self.lane(Lane::Polls);
-            if let (Some(worker), Some(senders)) = (polls.worker, polls.requested.waiting.get_mut(&id)) {
-                senders.push(sender);
-                trouble.begin_wait(&polls.requested.trouble);
-                return Requested { worker, is_new: false, receiver };
+            // The next round of polls may read the object anyway.
+            let mut rounds = self.lane(Lane::Polls);
+            let polled = rounds.next_rounds.iter_mut().filter(|(runtime, _)| !is_only_own || **runtime == own);
+            for (runtime, round) in polled {
+                if let Some(senders) = round.waiting.get_mut(&id) {
+                    senders.push(sender);
+                    trouble.begin_wait(&round.trouble);
+                    return (*runtime, receiver);
+                }
             }
         }
-        let worker = {
-            let mut state = self.lane(lane);
-            state.requested.waiting.entry(id).or_default().push(sender);
-            add(&mut state.requested.expected, states.0);
-            add(&mut state.requested.others, states.1);
-            trouble.begin_wait(&state.requested.trouble);
-            if let Some(worker) = state.worker.filter(|worker| Some(*worker) != failed) {
-                return Requested { worker, is_new: false, receiver };
-            }
-            state.workers += 1;
-            let worker = WorkerId { runtime: own, number: state.workers };
-            state.worker = Some(worker);
-            worker
-        };
-        let (rounds, id) = (Arc::clone(self), worker);
-        tokio::spawn(Worker { rounds, lane, id }.run().in_current_span());
-        Requested { worker, is_new: true, receiver }
+        let mut state = self.lane(lane);
+        let others = state.last_started.filter(|runtime| !is_only_own && state.next_rounds.contains_key(runtime));
+        let runtime = others.unwrap_or(own);
+        let has_worker = state.next_rounds.contains_key(&runtime);
+        let round = state.next_rounds.entry(runtime).or_default();
+        round.waiting.entry(id).or_default().push(sender);
+        add(&mut round.expected, states.0);
+        add(&mut round.others, states.1);
+        trouble.begin_wait(&round.trouble);
+        if !has_worker {
+            state.last_started = Some(runtime);
+            drop(state);
+            let worker = Worker { rounds: Arc::clone(self), lane, runtime, is_over: false };
+            tokio::spawn(worker.run().in_current_span());
+        }
+        (runtime, receiver)
     }
 
     /// Waits until a read of this lane may begin.
@@ -184,7 +172,8 @@ impl<R: Resource> Rounds<R> {
             return;
         }
         let limits = self.api.transport().limits();
-        let per_read = limits.interval(R::GET).max(limits.interval(R::LIST)).div_f64(self.nudge_share);
+        let per_read = limits.interval(R::GET).max(limits.interval(R::LIST)).as_secs_f64() / self.nudge_share;
+        let per_read = Duration::try_from_secs_f64(per_read).unwrap_or(MAX_PAUSE).min(MAX_PAUSE);
         loop {
             let turn = {
                 let mut state = self.lane(lane);
@@ -192,7 +181,7 @@ impl<R: Resource> Rounds<R> {
                 match state.next_turn.filter(|turn| *turn > now) {
                     Some(turn) => turn,
                     None => {
-                        state.next_turn = now.checked_add(per_read);
+                        state.next_turn = Some(now + per_read);
                         return;
                     }
                 }
@@ -213,59 +202,58 @@ fn is_about_the_listing<R: Resource>(error: &Error) -> bool {
         )
 }
 
-/// The task that makes the rounds of a lane. If it is dropped before its end, as on the shutdown of a runtime, another can start.
+/// The task that makes the rounds of a lane for the callers that have joined it. Its place is free when it is dropped, as on the
+/// shutdown of its runtime.
 struct Worker<R: Resource> {
     rounds: Arc<Rounds<R>>,
     lane: Lane,
-    id: WorkerId,
+    runtime: Id,
+    /// Its place is free already, and may be another's.
+    is_over: bool,
 }
 
 impl<R: Resource> Drop for Worker<R> {
     fn drop(&mut self) {
-        let mut state = self.rounds.lane(self.lane);
-        if state.worker == Some(self.id) {
-            state.worker = None;
-            let left = std::mem::take(&mut state.requested);
-            drop(state);
-            // Who waits in another runtime requests it again.
+        if !self.is_over {
+            let left = self.rounds.lane(self.lane).next_rounds.remove(&self.runtime);
+            // Callers in other runtimes are woken without the lock, and ask again.
             drop(left);
         }
     }
 }
 
 impl<R: Resource> Worker<R> {
-    async fn run(self) {
-        while self.is_needed() {
+    async fn run(mut self) {
+        // Nothing is awaited between a round and the search for the next: the runtime may not be run any more when the callers in
+        // it have their results.
+        while self.has_next() {
             sleep(GATHERING).await;
-            let Some(round) = self.next_round() else { return };
+            let round = self.next_round();
             round.serve(&self.rounds, self.lane).await;
         }
     }
 
-    /// Whether anything is requested. It is asked right after a round, because the runtime may not be run any more when those
-    /// that wait in it have their results.
-    fn is_needed(&self) -> bool {
+    /// Whether anything is asked for. If not, the next caller starts another worker.
+    fn has_next(&mut self) -> bool {
         let mut state = self.rounds.lane(self.lane);
-        if state.requested.waiting.is_empty() {
-            // Set under the lock: who asks next starts a worker of its own.
-            state.worker = state.worker.filter(|worker| *worker != self.id);
+        self.is_over = state.next_rounds.get(&self.runtime).is_none_or(|round| round.waiting.is_empty());
+        if self.is_over {
+            state.next_rounds.remove(&self.runtime);
         }
-        state.worker == Some(self.id)
+        !self.is_over
     }
 
-    /// What is requested, unless another worker has taken over.
-    fn next_round(&self) -> Option<ReadRound<R>> {
+    fn next_round(&self) -> Round<R> {
         let mut state = self.rounds.lane(self.lane);
-        (state.worker == Some(self.id)).then(|| {
-            let round = std::mem::take(&mut state.requested);
-            round.trouble.end_wait();
-            state.requested.trouble.begin_wait(&round.trouble);
-            round
-        })
+        let next = state.next_rounds.entry(self.runtime).or_default();
+        let round = std::mem::take(next);
+        round.trouble.end_wait();
+        next.trouble.begin_wait(&round.trouble);
+        round
     }
 }
 
-impl<R: Resource> ReadRound<R> {
+impl<R: Resource> Round<R> {
     async fn serve(mut self, rounds: &Arc<Rounds<R>>, lane: Lane) {
         let api = rounds.api.telling(&self.trouble);
         let expected = std::mem::take(&mut self.expected);
@@ -280,7 +268,7 @@ impl<R: Resource> ReadRound<R> {
                 Ok(missing) => missing,
                 // If only the listing is refused, the objects are read by their ids.
                 Err(error) if is_about_the_listing::<R>(&error) => break,
-                Err(error) => return self.fail(&error),
+                Err(error) => return answer(self.waiting.into_values(), &Err(error)),
             };
         }
         let reads = self.read_each(Arc::clone(rounds), lane, api, sought);
@@ -315,7 +303,8 @@ impl<R: Resource> ReadRound<R> {
             };
             for object in page.items {
                 sought.remove(&object.id());
-                self.complete(rounds, object.id(), Known { began, object: Arc::new(object) });
+                let id = object.id();
+                self.complete(rounds, Known { began, object: Arc::new(object) }, id);
             }
             let not_listed: BTreeSet<_> = sought.range((shown_to, Bound::Included(newest))).copied().collect();
             sought = &sought - &not_listed;
@@ -327,39 +316,34 @@ impl<R: Resource> ReadRound<R> {
 
     async fn read_each(mut self, rounds: Arc<Rounds<R>>, lane: Lane, api: Api, ids: BTreeSet<R::Id>) {
         for id in ids {
-            if !self.is_wanted(id) {
-                continue;
+            if self.is_wanted(id) {
+                rounds.turn(lane).await;
             }
-            rounds.turn(lane).await;
             if !self.is_wanted(id) {
                 continue;
             }
             let began = rounds.knowledge(Knowledge::now);
             match R::read(&api, id).await {
-                Ok(object) => self.complete(&rounds, id, Known { began, object: Arc::new(object) }),
-                Err(error) => self.waiting.remove(&id).into_iter().flatten().for_each(|sender| {
-                    let _ = sender.send(Err(error.clone()));
-                }),
+                Ok(object) => self.complete(&rounds, Known { began, object: Arc::new(object) }, id),
+                Err(error) => answer(self.waiting.remove(&id), &Err(error)),
             }
         }
     }
 
-    /// Whether somebody still waits for an object: it may have been told by another read meanwhile.
+    /// Whether a caller still waits for an object: another read may have answered it meanwhile.
     fn is_wanted(&self, id: R::Id) -> bool {
         self.waiting.get(&id).is_some_and(|senders| senders.iter().any(|sender| !sender.is_closed()))
     }
 
-    fn complete(&mut self, rounds: &Arc<Rounds<R>>, id: R::Id, seen: Known<R>) {
+    fn complete(&mut self, rounds: &Arc<Rounds<R>>, seen: Known<R>, id: R::Id) {
         rounds.knowledge(|knowledge| knowledge.learn(&seen));
-        for sender in self.waiting.remove(&id).into_iter().flatten() {
-            // It may have given up.
-            let _ = sender.send(Ok(seen.clone()));
-        }
+        answer(self.waiting.remove(&id), &Ok(seen));
     }
+}
 
-    fn fail(self, error: &Error) {
-        for sender in self.waiting.into_values().flatten() {
-            let _ = sender.send(Err(error.clone()));
-        }
+/// Gives callers their result, unless they have given up.
+fn answer<R: Resource>(callers: impl IntoIterator<Item = Vec<oneshot::Sender<ReadResult<R>>>>, result: &ReadResult<R>) {
+    for sender in callers.into_iter().flatten() {
+        let _ = sender.send(result.clone());
     }
 }

@@ -1,8 +1,7 @@
 //! Waiting for an object to meet a condition.
 //!
-//! bunq pushes nothing that could be waited for, so a waiter polls, and yields every change. It ends when the condition
-//! is met, when it cannot be met any more, or when the time is up. Between its polls it hears of what others read. How an object
-//! is read, together with those of other waiters, is the feed's business.
+//! bunq does not push changes of objects, so a waiter polls, and yields every change. It ends when the condition is met, when it
+//! cannot be met any more, or when the time is up. Between its polls the feed tells it what others read.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -255,7 +254,7 @@ impl<R: Resource> Wait<R> {
     /// Reads the object with the next round.
     async fn poll(&mut self) -> Result<Arc<R>, Error> {
         let (feed, id) = (&self.waiter.feed, self.waiter.id);
-        let read = feed.ask(Lane::Polls, id, self.expected(), self.others(), &self.trouble)?.answer().await?;
+        let read = feed.ask(Lane::Polls, id, self.expected(), self.others(), &self.trouble)?.await?;
         self.confirm(read).await
     }
 
