@@ -34,6 +34,10 @@ const LAYERS: [&[&str]; 17] = [
     &["builder", "client"],
 ];
 
+/// The modules of the library that decide whether something is attempted again, or hold a setting of it: no other imports `retry`.
+const DECIDING: [&str; 6] =
+    ["builder", "bulk::outage", "bulk::run", "provisions", "provisions::reconcile", "transport"];
+
 /// The path of a module from the root of the crate.
 type ModulePath = Vec<String>;
 
@@ -103,6 +107,14 @@ fn check(modules: &Crate, layers: Option<&[&[&str]]>) -> (Vec<String>, usize) {
     }
     for (from, targets) in &edges {
         for to in targets {
+            let is_deciding = from[0] == "retry" || DECIDING.contains(&name(from).as_str());
+            if layers.is_some() && to[0] == "retry" && !is_deciding {
+                findings.push(format!(
+                    "{} imports {}: it is none of those that decide on attempts",
+                    name(from),
+                    name(to)
+                ));
+            }
             match (layer(from), layer(to)) {
                 (Some(above), Some(below)) if above < below => {
                     findings.push(format!("{} imports {}, which is above it", name(from), name(to)));
