@@ -58,18 +58,18 @@ impl BankConnection {
         if rehearse > 1 && !Environment::is_loopback(&base_url) {
             return Err(Failure::usage("--rehearse is for a bank on this machine: bunq would refuse what is faster"));
         }
+        let (sandbox, receipts) = (None, None);
         if !needs_key && options.api_key_file.is_none() {
             // What is only shown is shown without a key too, and leaves nothing behind.
             let api_key = Secret::new(if environment == Environment::Sandbox { "sandbox_" } else { "-" });
-            let (context, sandbox, receipts, warning) = (None, None, None, None);
+            let (context, warning) = (None, None);
             return Ok(Self { environment, base_url, api_key, context, sandbox, rehearse, receipts, warning });
         }
         let (api_key, warning) = api_key(options.api_key_file.as_deref())?;
-        let context = match &options.context {
+        let context = Some(match &options.context {
             Some(file) => file.clone(),
             None => state_folder()?.join(context_name(environment, &base_url, &api_key)),
-        };
-        let (context, sandbox, receipts) = (Some(context), None, None);
+        });
         Ok(Self { environment, base_url, api_key, context, sandbox, rehearse, receipts, warning })
     }
 

@@ -29,6 +29,11 @@ impl Field {
         Self { name, shown: clean(&value), value, rank, style: None }
     }
 
+    /// A value that may be missing: then it is empty.
+    pub(super) fn optional(name: &'static str, rank: u8, value: Option<impl ToString>) -> Self {
+        Self::new(name, rank, value.map(|value| value.to_string()).unwrap_or_default())
+    }
+
     /// Shows something else to people.
     pub(super) fn shown_as(self, shown: impl Into<String>) -> Self {
         Self { shown: clean(&shown.into()), ..self }

@@ -81,14 +81,12 @@ fn proof(receipt: &Receipt) -> &'static str {
 }
 
 fn valid(line: u64, receipt: &Receipt) -> Record {
-    let body = receipt.body.as_deref().and_then(|body| serde_json::from_str::<Value>(body).ok());
-    let id = body.as_ref().and_then(provision_id);
     let proof = proof(receipt);
     let json = json!({
         "line": line,
         "valid": true,
         "operation": receipt.operation,
-        "provision_id": id,
+        "provision_id": provision_id(receipt),
         "status": receipt.status,
         "request_id": receipt.request_id,
         "response_id": receipt.response_id,
@@ -97,38 +95,33 @@ fn valid(line: u64, receipt: &Receipt) -> Record {
         "proves": proof,
         "problem": null,
     });
-    let text = |value: &Option<String>| value.clone().unwrap_or_default();
-    let fields = vec![
-        Field::new("line", 0, line.to_string()),
-        Field::new("valid", 0, "yes").styled(Some("32")),
-        Field::new("operation", 0, &*receipt.operation),
-        Field::new("provision_id", 0, id.map(|id| id.to_string()).unwrap_or_default()),
-        Field::new("response_id", 1, text(&receipt.response_id)),
-        Field::new("request_id", 3, text(&receipt.request_id)),
-        Field::new("at", 2, receipt.at.to_string()),
-        Field::new("proves", 4, proof),
-        Field::new("problem", 0, ""),
-    ];
-    Record { fields, json }
+    Record { fields: fields(line, Ok(receipt), proof), json }
 }
 
 fn refusal(line: u64, problem: &str) -> Record {
-    let fields = vec![
+    let json = json!({ "line": line, "valid": false, "proves": "nothing", "problem": problem });
+    Record { fields: fields(line, Err(problem), "nothing"), json }
+}
+
+fn fields(line: u64, checked: Result<&Receipt, &str>, proof: &str) -> Vec<Field> {
+    let (receipt, problem) = (checked.ok(), checked.err());
+    let (valid, style) = if receipt.is_some() { ("yes", "32") } else { ("no", "31") };
+    vec![
         Field::new("line", 0, line.to_string()),
-        Field::new("valid", 0, "no").styled(Some("31")),
-        Field::new("operation", 0, ""),
-        Field::new("provision_id", 0, ""),
-        Field::new("response_id", 1, ""),
-        Field::new("request_id", 3, ""),
-        Field::new("at", 2, ""),
-        Field::new("proves", 4, "nothing"),
-        Field::new("problem", 0, problem),
-    ];
-    Record { fields, json: json!({ "line": line, "valid": false, "proves": "nothing", "problem": problem }) }
+        Field::new("valid", 0, valid).styled(Some(style)),
+        Field::optional("operation", 0, receipt.map(|receipt| &receipt.operation)),
+        Field::optional("provision_id", 0, receipt.and_then(provision_id)),
+        Field::optional("response_id", 1, receipt.and_then(|receipt| receipt.response_id.as_ref())),
+        Field::optional("request_id", 3, receipt.and_then(|receipt| receipt.request_id.as_ref())),
+        Field::optional("at", 2, receipt.map(|receipt| receipt.at)),
+        Field::new("proves", 4, proof),
+        Field::optional("problem", 0, problem),
+    ]
 }
 
 /// The id that bunq's body names.
-fn provision_id(body: &Value) -> Option<u64> {
+fn provision_id(receipt: &Receipt) -> Option<u64> {
+    let body: Value = serde_json::from_str(receipt.body.as_deref()?).ok()?;
     let item = body["Response"].get(0)?;
     item["Id"]["id"].as_u64().or_else(|| item["PartnerUserProvision"]["id"].as_u64())
 }

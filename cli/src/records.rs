@@ -23,31 +23,27 @@ pub(super) fn provision(seen: &Provision, shows_secrets: bool) -> Record {
 }
 
 fn provision_fields(seen: &Provision, shows_secrets: bool) -> Vec<Field> {
-    let text = |value: Option<&str>| value.unwrap_or_default().to_owned();
     let (credential, label) = (seen.credential.as_ref(), seen.label_user.as_ref());
-    let credential_status = credential.and_then(|credential| credential.status.as_ref());
     let token = credential.and_then(|credential| credential.token_value.as_ref());
     let mut fields = vec![
         Field::new("id", 0, seen.id.to_string()),
         Field::new("status", 0, seen.status.as_str()).styled(style(&seen.status)),
-        Field::new("sub_status", 2, text(seen.sub_status.as_ref().map(|sub_status| sub_status.as_str()))),
+        Field::optional("sub_status", 2, seen.sub_status.as_ref()),
         waiting_for(seen),
-        Field::new("name", 3, text(label.and_then(|label| label.display_name.as_deref()))),
+        Field::optional("name", 3, label.and_then(|label| label.display_name.as_ref())),
         time("updated", 4, seen.updated),
-        Field::new("external_uuid", 5, seen.external_uuid.map(|uuid| uuid.to_string()).unwrap_or_default()),
+        Field::optional("external_uuid", 5, seen.external_uuid),
         time("created", HIDDEN, seen.created),
-        Field::new("action_required", HIDDEN, text(seen.action_required.as_ref().map(|action| action.as_str()))),
-        Field::new("credential", HIDDEN, text(credential_status.map(|status| status.as_str()))),
+        Field::optional("action_required", HIDDEN, seen.action_required.as_ref()),
+        Field::optional("credential", HIDDEN, credential.and_then(|credential| credential.status.as_ref())),
         time("credential_expiry", HIDDEN, credential.and_then(|credential| credential.expiry_time)),
     ];
-    if shows_secrets {
-        fields.push(Field::new("token", HIDDEN, text(token.map(|token| token.expose()))));
-    } else if token.is_some() {
-        let shown = "[redacted: --show-secrets shows it]";
-        fields.push(Field::new("token", HIDDEN, "[redacted]").shown_as(shown));
-    } else {
-        fields.push(Field::new("token", HIDDEN, ""));
-    }
+    fields.push(match token {
+        Some(_) if !shows_secrets => {
+            Field::new("token", HIDDEN, "[redacted]").shown_as("[redacted: --show-secrets shows it]")
+        }
+        token => Field::optional("token", HIDDEN, token.map(|token| token.expose())),
+    });
     fields
 }
 
@@ -138,12 +134,11 @@ impl ProvisionOutcome {
     }
 
     pub(super) fn record(&self, shows_secrets: bool) -> Record {
-        let id = self.id.map(|id| id.to_string()).unwrap_or_default();
         let (acceptance, response_id) = match &self.accepted {
             Some((acceptance, response_id)) => (acceptance_name(*acceptance), response_id.clone()),
             None => ("no", None),
         };
-        let status = self.seen.as_ref().map(|seen| seen.status.as_str()).unwrap_or_default();
+        let status = self.seen.as_ref().map(|seen| &seen.status);
         let kind = self.failure.as_ref().map(|error| error.kind().as_str());
         let json = json!({
             "id": self.id,
@@ -156,14 +151,13 @@ impl ProvisionOutcome {
         });
         let accepted_style = if self.accepted.is_some() { GREEN } else { RED };
         let mut fields = vec![
-            Field::new("id", 0, id),
+            Field::optional("id", 0, self.id),
             Field::new("accepted", 0, acceptance).styled(Some(accepted_style)),
-            Field::new("status", 0, status).styled(self.seen.as_ref().and_then(|seen| style(&seen.status))),
-            Field::new("error", 0, kind.unwrap_or_default()).styled(Some(RED)),
-            Field::new("response_id", 1, response_id.unwrap_or_default()),
+            Field::optional("status", 0, status).styled(status.and_then(style)),
+            Field::optional("error", 0, kind).styled(Some(RED)),
+            Field::optional("response_id", 1, response_id),
+            Field::optional("external_uuid", HIDDEN, self.external_uuid),
         ];
-        let external_uuid = self.external_uuid.map(|uuid| uuid.to_string()).unwrap_or_default();
-        fields.push(Field::new("external_uuid", HIDDEN, external_uuid));
         let more = ["credential_expiry", "token"];
         match &self.seen {
             Some(seen) => {

@@ -117,22 +117,18 @@ fn record(place: u64, row: &BulkRequest, last: Option<&RowRecord>) -> Record {
         _ => Some("33"),
     };
     let shown = if is_in_doubt { format!("{state}, in doubt") } else { state.to_owned() };
-    let text = |value: Option<String>| value.unwrap_or_default();
+    let of_creations = |rank| if external_uuid.is_some() { rank } else { HIDDEN };
     let fields = vec![
         Field::new("row", 0, place.to_string()),
-        Field::new("id", 0, text(id.map(|id| id.to_string()))),
-        Field::new(
-            "external_uuid",
-            if external_uuid.is_some() { 0 } else { HIDDEN },
-            text(external_uuid.map(|uuid| uuid.to_string())),
-        ),
+        Field::optional("id", 0, id),
+        Field::optional("external_uuid", of_creations(0), external_uuid),
         Field::new("outcome", 0, state).shown_as(shown).styled(style),
-        Field::new("error", 0, error.unwrap_or_default()),
-        Field::new("status", 1, text(status.map(|status| status.to_string()))),
-        Field::new("response_id", 2, response_id.unwrap_or_default()),
-        Field::new("at", 3, text(at)),
+        Field::optional("error", 0, error),
+        Field::optional("status", 1, status),
+        Field::optional("response_id", 2, response_id),
+        Field::optional("at", 3, at),
         Field::new("in_doubt", HIDDEN, is_in_doubt.to_string()),
-        Field::new("created", if external_uuid.is_some() { 4 } else { HIDDEN }, text(created)),
+        Field::optional("created", of_creations(4), created),
     ];
     Record { fields, json }
 }

@@ -27,32 +27,23 @@ pub(super) async fn run(invocation: &Invocation, unusable: Option<Failure>) -> R
     let client = connection.client();
     let environment = connection.environment();
     let mut steps = Checks::new(invocation.format() == OutputFormat::Table);
-    match (&client, &unusable) {
-        (Ok(client), None) => {
+    let key_remedy = "give the key of this environment, as bunq shows it, or the right --env";
+    match &client {
+        Ok(client) => {
             steps.push(Check::ok("bank", format!("{environment} at {}", client.base_url())));
-            steps.push(Check::ok("key", format!("it has the form of a key of {environment}")));
+            let remedy = "without it no more than the way to bunq can be examined";
+            steps.push(match &unusable {
+                None => Check::ok("key", format!("it has the form of a key of {environment}")),
+                Some(failure) => Check::failed("key", failure.message(), remedy),
+            });
         }
-        (Ok(client), Some(failure)) => {
-            steps.push(Check::ok("bank", format!("{environment} at {}", client.base_url())));
-            steps.push(Check::failed(
-                "key",
-                failure.message(),
-                "without it no more than the way to bunq can be examined",
-            ));
-        }
-        (Err(failure), _) if failure.message().starts_with("base_url") => {
-            steps.push(Check::failed("bank", failure.message(), "give another --base-url"));
-        }
-        (Err(failure), _) if HttpConfig::default().proxy_for(connection.base_url()).is_err() => {
-            steps.push(Check::failed("proxy", failure.message(), network::PROXY_REMEDY));
-        }
-        (Err(failure), _) => {
-            steps.push(Check::failed(
-                "key",
-                failure.message(),
-                "give the key of this environment, as bunq shows it, or the right --env",
-            ));
-        }
+        Err(failure) => steps.push(match failure.message() {
+            problem if problem.starts_with("base_url") => Check::failed("bank", problem, "give another --base-url"),
+            problem if HttpConfig::default().proxy_for(connection.base_url()).is_err() => {
+                Check::failed("proxy", problem, network::PROXY_REMEDY)
+            }
+            problem => Check::failed("key", problem, key_remedy),
+        }),
     }
     let mut examination = Examination::default();
     let (mut from, mut proxy) = (None, None);

@@ -1,5 +1,6 @@
 //! The network path to the bank, step by step, over one connection: name, proxy, TCP, TLS, a response, the clock. No key is sent.
 
+use std::fmt::Display;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,6 +35,8 @@ pub(super) const PROXY_REMEDY: &str = "set HTTPS_PROXY right, or unset it";
 /// No head of a proxy's response is larger.
 const MAX_PROXY_HEAD: usize = 16 * 1024;
 
+const NO_ANSWER: &str = "there was no answer in time";
+
 trait ByteStream: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> ByteStream for T {}
@@ -55,7 +58,17 @@ pub(super) async fn walk(url: &Url, steps: Checks) -> Way {
     way
 }
 
+/// Makes a step; fails with its problem, or with `late` if it takes too long.
+async fn in_time<T, E: Display>(step: impl Future<Output = Result<T, E>>, late: &str) -> Result<T, String> {
+    timeout(PATIENCE, step).await.map_or_else(|_| Err(late.to_owned()), |done| done.map_err(|error| error.to_string()))
+}
+
 impl Way {
+    fn failed<T>(&mut self, name: &'static str, saw: impl Into<String>, remedy: &str) -> Option<T> {
+        self.steps.push(Check::failed(name, saw, remedy));
+        None
+    }
+
     async fn try_all(&mut self, url: &Url) -> Option<()> {
         let host = url.host_str()?.trim_matches(['[', ']']).to_owned();
         let port = url.port_or_known_default()?;
@@ -88,10 +101,7 @@ impl Way {
     fn proxy(&mut self, url: &Url) -> Option<Option<ForwardProxy>> {
         let proxy = match HttpConfig::default().proxy_for(url.as_str()) {
             Ok(proxy) => proxy,
-            Err(error) => {
-                self.steps.push(Check::failed("proxy", error.to_string(), PROXY_REMEDY));
-                return None;
-            }
+            Err(error) => return self.failed("proxy", error.to_string(), PROXY_REMEDY),
         };
         self.steps.push(match &proxy {
             Some(proxy) => {
@@ -105,44 +115,38 @@ impl Way {
     }
 
     async fn resolve(&mut self, host: &str, port: u16) -> Option<Vec<SocketAddr>> {
-        let found = timeout(PATIENCE, tokio::net::lookup_host((host, port))).await;
+        let found = in_time(tokio::net::lookup_host((host, port)), NO_ANSWER).await.map(Vec::from_iter);
         let problem = match found {
-            Ok(Ok(addresses)) => {
-                let addresses: Vec<_> = addresses.collect();
-                if !addresses.is_empty() {
-                    let shown: Vec<_> = addresses.iter().map(|address| address.ip().to_string()).collect();
-                    self.steps.push(Check::ok("DNS", format!("{host} is {}", shown.join(", "))));
-                    return Some(addresses);
-                }
-                "it has no address".to_owned()
+            Ok(addresses) if addresses.is_empty() => "it has no address".to_owned(),
+            Ok(addresses) => {
+                let shown: Vec<_> = addresses.iter().map(|address| address.ip().to_string()).collect();
+                self.steps.push(Check::ok("DNS", format!("{host} is {}", shown.join(", "))));
+                return Some(addresses);
             }
-            Ok(Err(error)) => error.to_string(),
-            Err(_) => "there was no answer in time".to_owned(),
+            Err(problem) => problem,
         };
         let remedy = "check the name in --base-url, and the network and the name server of this machine";
-        self.steps.push(Check::failed("DNS", format!("{host}: {problem}"), remedy));
-        None
+        self.failed("DNS", format!("{host}: {problem}"), remedy)
     }
 
     async fn connect(&mut self, addresses: &[SocketAddr]) -> Option<TcpStream> {
-        let problem = match timeout(PATIENCE, TcpStream::connect(addresses)).await {
-            Ok(Ok(stream)) => {
+        let late = format!("no connection within {} s", PATIENCE.as_secs());
+        let problem = match in_time(TcpStream::connect(addresses), &late).await {
+            Ok(stream) => {
                 self.from = stream.local_addr().ok().map(|address| address.ip());
                 let from = self.from.map(|from| format!(" from {from}")).unwrap_or_default();
                 let to = stream.peer_addr().map(|to| to.to_string()).unwrap_or_default();
                 self.steps.push(Check::ok("TCP", format!("connected to {to}{from}")));
                 return Some(stream);
             }
-            Ok(Err(error)) => error.to_string(),
-            Err(_) => format!("no connection within {} s", PATIENCE.as_secs()),
+            Err(problem) => problem,
         };
         let to: Vec<_> = addresses.iter().map(ToString::to_string).collect();
         let (whose, remedy) = match &self.proxy {
             Some(_) => ("the proxy ", "check the proxy, or set HTTPS_PROXY and NO_PROXY right"),
             None => ("", "check the network; a firewall may allow connections through a proxy alone (HTTPS_PROXY)"),
         };
-        self.steps.push(Check::failed("TCP", format!("{whose}{}: {problem}", to.join(", ")), remedy));
-        None
+        self.failed("TCP", format!("{whose}{}: {problem}", to.join(", ")), remedy)
     }
 
     /// Asks the proxy for a tunnel to the bank.
@@ -157,27 +161,21 @@ impl Way {
         let login = login.map(|login| format!("Proxy-Authorization: {}\r\n", login.expose())).unwrap_or_default();
         let target = if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
         let request = format!("CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n{login}\r\n");
-        let problem = match timeout(PATIENCE, converse(connection, &request)).await {
-            Ok(Ok(status)) if status.is_success() => {
+        let problem = match in_time(converse(connection, &request), NO_ANSWER).await {
+            Ok(status) if status.is_success() => {
                 self.steps.push(Check::ok("proxy tunnel", format!("the proxy leads to {host}:{port}")));
                 return Some(());
             }
             // Its own words may repeat the password.
-            Ok(Ok(status)) => format!("it says {status}"),
-            Ok(Err(error)) => error.to_string(),
-            Err(_) => "there was no answer in time".to_owned(),
+            Ok(status) => format!("it says {status}"),
+            Err(problem) => problem,
         };
         let remedy = if problem.contains(" 407") {
             "give the proxy its user and password: HTTPS_PROXY=http://user:password@host:port, with %40 for an @ in it, and so on"
         } else {
             "ask whoever runs the proxy to let this machine reach bunq's host"
         };
-        self.steps.push(Check::failed(
-            "proxy tunnel",
-            format!("the proxy does not lead to {host}:{port}: {problem}"),
-            remedy,
-        ));
-        None
+        self.failed("proxy tunnel", format!("the proxy does not lead to {host}:{port}: {problem}"), remedy)
     }
 
     async fn secure(
@@ -196,16 +194,13 @@ impl Way {
                 .await
                 .map_err(Box::<dyn std::error::Error>::from)
         };
-        let problem = match timeout(PATIENCE, handshake).await {
-            Ok(Ok(stream)) => {
+        match in_time(handshake, "the handshake did not end in time").await {
+            Ok(stream) => {
                 self.steps.push(Check::ok(name, described(stream.get_ref().1)));
-                return Some(Box::new(stream));
+                Some(Box::new(stream))
             }
-            Ok(Err(error)) => error.to_string(),
-            Err(_) => "the handshake did not end in time".to_owned(),
-        };
-        self.steps.push(Check::failed(name, format!("{host}: {problem}"), remedy));
-        None
+            Err(problem) => self.failed(name, format!("{host}: {problem}"), remedy),
+        }
     }
 
     /// Asks for nothing in particular: what counts is who responds, and when.
@@ -213,17 +208,9 @@ impl Way {
         let response = match timeout(PATIENCE, request(connection, url, host)).await {
             Ok(Ok(response)) => response,
             Ok(Err(error)) => {
-                self.steps.push(Check::failed(
-                    "HTTP",
-                    error.to_string(),
-                    "it is not a server of bunq's: check --base-url",
-                ));
-                return None;
+                return self.failed("HTTP", error.to_string(), "it is not a server of bunq's: check --base-url");
             }
-            Err(_) => {
-                self.steps.push(Check::failed("HTTP", "there was no response in time", "try again later"));
-                return None;
-            }
+            Err(_) => return self.failed("HTTP", "there was no response in time", "try again later"),
         };
         let status = response.status().as_u16();
         if response.headers().contains_key("x-bunq-client-response-id") {

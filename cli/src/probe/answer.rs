@@ -1,6 +1,6 @@
 //! What a response of the bank's says, without keys, tokens and ids.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bunq_partner::wire::SignatureForm;
 use bunq_partner::{ErrorKind, Uuid};
@@ -25,14 +25,11 @@ pub(super) struct Fact {
     pub(super) message: Option<String>,
 }
 
-/// How often each way of signing was seen, for the report.
-pub(super) fn signatures(facts: &[Fact]) -> BTreeMap<String, Vec<u16>> {
-    let mut seen: BTreeMap<String, Vec<u16>> = BTreeMap::new();
+/// The statuses of each way of signing, for the report.
+pub(super) fn signatures(facts: &[Fact]) -> BTreeMap<&str, BTreeSet<u16>> {
+    let mut seen: BTreeMap<&str, BTreeSet<u16>> = BTreeMap::new();
     for fact in facts {
-        let statuses = seen.entry(fact.signature.to_owned()).or_default();
-        if !statuses.contains(&fact.status) {
-            statuses.push(fact.status);
-        }
+        seen.entry(fact.signature).or_default().insert(fact.status);
     }
     seen
 }

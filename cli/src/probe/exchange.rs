@@ -189,13 +189,9 @@ fn broken(error: Error) -> Failure {
     } else {
         (ErrorKind::Connection, "the connection to bunq broke before the response was complete")
     };
-    let mut message = problem.to_owned();
     let error = error.without_url();
-    let mut cause = std::error::Error::source(&error);
-    while let Some(inner) = cause {
-        message = format!("{message}: {inner}");
-        cause = inner.source();
-    }
+    let causes = std::iter::successors(std::error::Error::source(&error), |cause| cause.source());
+    let message = causes.fold(problem.to_owned(), |message, cause| format!("{message}: {cause}"));
     Failure::of_kind(kind, message).with_hint("`bunq-partner doctor` finds out what is wrong")
 }
 
