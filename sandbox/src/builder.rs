@@ -38,22 +38,12 @@ impl Sandbox {
 
     /// Returns a builder for the settings of a sandbox.
     pub fn builder() -> SandboxBuilder {
-        SandboxBuilder {
-            pace: Pace::EachRead,
-            api_key: None,
-            profile: Profile::default(),
-            allowed_addresses: None,
-            rate_limits: ServerRateLimits::default(),
-            injections: Injections::default(),
-            seed: Vec::new(),
-            saved_state: None,
-            port: 0,
-        }
+        SandboxBuilder::default()
     }
 }
 
 /// The settings of a sandbox that is about to start.
-#[derive(Debug, Clone)]
+#[derive(Debug, Default, Clone)]
 #[must_use = "a sandbox does nothing until it is started"]
 pub struct SandboxBuilder {
     pace: Pace,

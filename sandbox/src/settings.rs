@@ -5,11 +5,12 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 /// What moves a provision on, step by step through its life cycle.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Pace {
     /// Reads, by id or on a page of a listing: the second read of a step moves the provision to the next one. So a poller
     /// sees every step, and reaches the end without waiting.
+    #[default]
     EachRead,
     /// Only [`Sandbox::advance`](crate::Sandbox::advance).
     Manual,

@@ -59,14 +59,16 @@ impl RawResponse {
 
     /// What a proxy makes up: a page of HTML, and nothing of bunq's.
     pub(crate) fn of_a_proxy(status: u16, page: &str) -> Self {
-        let headers = vec![("Content-Type".to_owned(), "text/html".to_owned())];
-        Self { status, headers, body: page.as_bytes().to_vec() }
+        Self::text(status, "text/html", page)
     }
 
     /// A failure of the sandbox itself, made up where nothing can be signed.
     pub(crate) fn broken(reason: &str) -> Self {
-        let headers = vec![("Content-Type".to_owned(), "text/plain".to_owned())];
-        Self { status: 500, headers, body: reason.as_bytes().to_vec() }
+        Self::text(500, "text/plain", reason)
+    }
+
+    fn text(status: u16, content_type: &str, text: &str) -> Self {
+        Self { status, headers: vec![("Content-Type".to_owned(), content_type.to_owned())], body: text.into() }
     }
 
     fn json(status: u16, body: &Value) -> Self {

@@ -60,35 +60,31 @@ impl LifeCycleStep {
     }
 
     pub(crate) fn status(self) -> ProvisionStatus {
-        match self {
-            Self::User | Self::Relation | Self::OauthRequest | Self::Onboarding => ProvisionStatus::Created,
-            Self::Active => ProvisionStatus::Active,
-            Self::Resetting => ProvisionStatus::TokenResetRequested,
-            Self::Closing => ProvisionStatus::Cancelled,
-            Self::Closed => ProvisionStatus::Closed,
-            Self::Failed => ProvisionStatus::Failed,
-        }
+        self.shown().0
     }
 
     pub(crate) fn sub_status(self) -> ProvisionSubStatus {
-        match self {
-            Self::User => ProvisionSubStatus::PendingProcessUser,
-            Self::Relation => ProvisionSubStatus::PendingProcessRelationUser,
-            Self::OauthRequest => ProvisionSubStatus::PendingProcessOauthRequest,
-            Self::Onboarding => ProvisionSubStatus::PendingProcessUserOnboarding,
-            Self::Resetting => ProvisionSubStatus::PendingProcessTokenReset,
-            Self::Closing => ProvisionSubStatus::PendingProcessClosure,
-            Self::Active | Self::Closed | Self::Failed => ProvisionSubStatus::None,
-        }
+        self.shown().1
     }
 
     pub(crate) fn action_required(self) -> ActionRequired {
+        self.shown().2
+    }
+
+    /// How bunq shows it.
+    fn shown(self) -> (ProvisionStatus, ProvisionSubStatus, ActionRequired) {
+        use ProvisionStatus::{Active, Cancelled, Closed, Created, Failed, TokenResetRequested};
+        use ProvisionSubStatus as Sub;
         match self {
-            Self::Onboarding => ActionRequired::User,
-            Self::Active | Self::Closed | Self::Failed => ActionRequired::None,
-            Self::User | Self::Relation | Self::OauthRequest | Self::Resetting | Self::Closing => {
-                ActionRequired::System
-            }
+            Self::User => (Created, Sub::PendingProcessUser, ActionRequired::System),
+            Self::Relation => (Created, Sub::PendingProcessRelationUser, ActionRequired::System),
+            Self::OauthRequest => (Created, Sub::PendingProcessOauthRequest, ActionRequired::System),
+            Self::Onboarding => (Created, Sub::PendingProcessUserOnboarding, ActionRequired::User),
+            Self::Active => (Active, Sub::None, ActionRequired::None),
+            Self::Resetting => (TokenResetRequested, Sub::PendingProcessTokenReset, ActionRequired::System),
+            Self::Closing => (Cancelled, Sub::PendingProcessClosure, ActionRequired::System),
+            Self::Closed => (Closed, Sub::None, ActionRequired::None),
+            Self::Failed => (Failed, Sub::None, ActionRequired::None),
         }
     }
 }
