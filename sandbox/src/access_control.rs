@@ -61,7 +61,7 @@ impl RegisteredDevice {
             })
     }
 
-    /// In its item, as bunq shows it.
+    /// The device as bunq shows it, in its envelope.
     pub(crate) fn show(&self) -> Value {
         let created = in_bunqs_form(self.created);
         let (id, description) = (self.id, &self.description);
@@ -81,7 +81,7 @@ struct IssuedSession {
     is_ended: bool,
 }
 
-/// What a token was given out for.
+/// The installation or session that a token was issued for.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 struct TokenHolder {
     installation: u64,
@@ -89,7 +89,7 @@ struct TokenHolder {
     session: Option<u64>,
 }
 
-/// On whose behalf a session acts.
+/// The user that a session acts for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum ActingUser {
     Partner,
@@ -114,7 +114,7 @@ impl AccessControl {
         *self = Self::new(self.manner);
     }
 
-    /// Takes over what an earlier one knew.
+    /// Replaces everything but the settings by a saved state.
     pub(crate) fn restore(&mut self, saved: Self) {
         *self = Self { manner: self.manner, ..saved };
     }
@@ -124,7 +124,7 @@ impl AccessControl {
         Refusal::dead(self.manner)
     }
 
-    /// Takes an installation in and gives out its token.
+    /// Adds an installation, and returns its token.
     pub(crate) fn install(&mut self, id: u64, key: VerifyingKey) -> String {
         self.installations
             .insert(id, KnownInstallation { key, devices: Vec::new(), request_ids: RecentIds::default() });
@@ -142,13 +142,13 @@ impl AccessControl {
         self.installations.get(&installation).map_or(&[], |installation| &installation.devices)
     }
 
-    /// Opens a session and gives out its token.
+    /// Opens a session, and returns its token.
     pub(crate) fn open_session(&mut self, id: u64, installation: u64, user: ActingUser, expiry: Timestamp) -> String {
         self.sessions.insert(id, IssuedSession { installation, user, expiry, is_ended: false });
         self.give_out(TokenHolder { installation, session: Some(id) })
     }
 
-    /// Ends a session of the installation; says whether there was one to end.
+    /// Ends a session of the installation; returns whether there was one to end.
     pub(crate) fn end_session(&mut self, id: u64, installation: u64) -> bool {
         let session = self.sessions.get_mut(&id).filter(|session| session.installation == installation);
         session.is_some_and(|session| !std::mem::replace(&mut session.is_ended, true))
@@ -158,7 +158,7 @@ impl AccessControl {
         self.sessions.values_mut().for_each(|session| session.is_ended = true);
     }
 
-    /// The installation that a token of its own stands for.
+    /// The installation that this token was issued to.
     pub(crate) fn installation(&self, token: Option<&str>) -> Result<u64, Refusal> {
         match self.holder(token)? {
             TokenHolder { installation, session: None } => Ok(installation),
@@ -166,7 +166,7 @@ impl AccessControl {
         }
     }
 
-    /// The session that a token stands for, if it is alive.
+    /// The session that this token was issued for, if it is alive.
     pub(crate) fn session(&self, token: Option<&str>, now: Timestamp) -> Result<LiveSession, Refusal> {
         let Some(id) = self.holder(token)?.session else {
             return Err(Refusal::unauthorized("The token of an installation was given where a session's is needed."));
@@ -188,7 +188,7 @@ impl AccessControl {
         }
     }
 
-    /// Notes the id of a request; says whether it is new.
+    /// Records the id of a request; returns whether it is new.
     pub(crate) fn note_request_id(&mut self, installation: u64, request_id: &str) -> bool {
         self.installations
             .get_mut(&installation)
@@ -224,7 +224,7 @@ struct RecentIds {
 }
 
 impl RecentIds {
-    /// Notes `id`, forgetting the oldest beyond `limit`; says whether it is new.
+    /// Records `id`, forgetting the oldest beyond `limit`; returns whether it is new.
     fn note(&mut self, id: &str, limit: usize) -> bool {
         let id: Arc<str> = id.into();
         if !self.all.insert(Arc::clone(&id)) {

@@ -1,4 +1,4 @@
-//! The bank: all state of the sandbox, and what every call must have before a resource answers it.
+//! The bank: all state of the sandbox, and the checks that every call must pass before a resource answers it.
 
 use std::net::IpAddr;
 
@@ -45,13 +45,12 @@ impl Bank {
         Self { settings, clock: Clock::new(), numbers, access, provisions, partner }
     }
 
-    /// What the signature of a call is worth.
+    /// Checks the signature of a call.
     pub(crate) fn judge(&self, call: &ReceivedCall) -> ReceivedSignature {
         self.access.judge(call.header("X-Bunq-Client-Signature"), call.token(), &call.body)
     }
 
-    /// Checks what every call with a token needs: a request id, if there is one, is new; a signature, if there is one, is
-    /// valid.
+    /// Checks every call with a token: the request id, if any, must be new, and the signature, if any, valid.
     pub(crate) fn vet(
         &mut self,
         installation: u64,
@@ -72,14 +71,14 @@ impl Bank {
         }
     }
 
-    /// Checks that a body is signed, where bunq is that strict.
+    /// Checks that a body is signed, if the profile requires that.
     pub(crate) fn check_signed(&self, call: &ReceivedCall, signature: ReceivedSignature) -> Result<(), Refusal> {
         let is_unsigned = signature == ReceivedSignature::None && !call.body.is_empty();
         if self.settings.profile.require_signatures && is_unsigned { Err(Refusal::unsigned(466)) } else { Ok(()) }
     }
 }
 
-/// Checks the headers that every call must have, or must have right.
+/// Checks the headers of a call.
 pub(crate) fn check_headers(call: &ReceivedCall) -> Result<(), Refusal> {
     let missing = |name: &str| Refusal::bad_request(format!("The header {name} is missing or empty."));
     let cache_control = call.header("Cache-Control").ok_or_else(|| missing("Cache-Control"))?;

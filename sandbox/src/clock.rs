@@ -33,7 +33,7 @@ pub(crate) fn in_bunqs_form(time: Timestamp) -> String {
     time.strftime("%Y-%m-%d %H:%M:%S.%6f").to_string()
 }
 
-/// The ids that the bank gives out: one series for everything.
+/// The ids of all objects: one series.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Numbers(u64);
 

@@ -21,13 +21,13 @@ pub(crate) fn query_parameters(query: &str) -> Vec<(String, String)> {
     form_urlencoded::parse(query.as_bytes()).into_owned().collect()
 }
 
-/// The number that `text` is, if it is one of bunq's: decimal digits, from 0 to 2^63 - 1.
+/// Reads a number as bunq writes it: decimal digits, from 0 to 2^63 - 1.
 pub(crate) fn number(text: &str) -> Option<u64> {
     let is_decimal = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     text.parse::<i64>().ok().filter(|_| is_decimal).and_then(|number| number.try_into().ok())
 }
 
-/// The UUID that `text` is in its usual form, with hyphens.
+/// Reads a UUID in its usual form, with hyphens.
 pub(crate) fn uuid(text: &str) -> Option<Uuid> {
     Uuid::try_parse(text).ok().filter(|_| text.len() == 36)
 }
@@ -55,7 +55,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_are_bunqs_alone() {
+    fn only_bunqs_numbers_are_read() {
         test_timeout::start();
         assert_eq!(number("0"), Some(0));
         assert_eq!(number("9223372036854775807"), Some(9_223_372_036_854_775_807));

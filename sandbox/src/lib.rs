@@ -104,7 +104,7 @@ use self::resources::provisions::life_cycle::LifeCycleEvent;
 use self::saved_state::SavedState;
 use self::wire::exchange::{BankState, Edits, SharedState, new_key};
 
-/// How the clients of a sandbox wait: there is no bank whose patience is tried.
+/// The waiting times of a sandbox's clients: short, because there is no bank to spare.
 const POLL_INTERVAL: Duration = Duration::from_millis(20);
 const LATE_ARRIVAL: Duration = Duration::from_millis(200);
 

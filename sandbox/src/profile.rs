@@ -1,4 +1,4 @@
-//! What bunq's documentation leaves open, as one value: how this bank settles it.
+//! How this bank behaves where bunq's documentation leaves it open.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -60,7 +60,7 @@ pub struct Profile {
 }
 
 impl Default for Profile {
-    /// What has been seen most.
+    /// The behaviour that has been seen most often.
     fn default() -> Self {
         Self {
             dead_token: DeadToken::Unauthorized,
@@ -102,7 +102,7 @@ impl Profile {
         refusal
     }
 
-    /// What cannot be.
+    /// The first setting that cannot be, if any.
     pub(crate) fn problem(&self) -> Option<String> {
         let known = [
             Some(self.wrong_key),

@@ -13,7 +13,7 @@ use crate::resources::provisions::provision::StoredProvision;
 /// The format that this version writes, and the only one that it reads.
 const FORMAT: u64 = 1;
 
-/// Everything that outlasts a restart; borrowed where it is written.
+/// The state that survives a restart; borrowed when it is written.
 #[derive(Serialize, Deserialize)]
 pub(crate) struct SavedState<N = Numbers, A = AccessControl, P = Vec<StoredProvision>> {
     format: u64,
@@ -61,7 +61,7 @@ impl SavedState {
             .map_err(|error| format!("the saved state is damaged ({error}): remove it to begin anew"))
     }
 
-    /// Puts the state in the place of the bank's.
+    /// Replaces the state of the bank.
     pub(crate) fn restore(self, bank: &mut Bank) {
         bank.partner = self.partner;
         bank.numbers = self.numbers;

@@ -77,7 +77,8 @@ impl Order {
         }
         let journal = journal_path(from, options.journal.as_deref())?;
         if journal == from {
-            let problem = format!("--journal {}: it is not a file for a journal alone", journal.display());
+            let problem =
+                format!("--journal {}: it is the input: give the journal a file of its own", journal.display());
             return Err(Failure::usage(problem));
         }
         if options.resume && is_missing(&journal)? {

@@ -106,7 +106,7 @@ pub(super) async fn run(
     let (operation, requests) = (job.input.operation, stream::iter(job.input.rows()?));
     let activation = match operation {
         BulkOperation::Close => None,
-        // Nobody is created who would have to wait for a place.
+        // No user is created, so none has to wait for a place.
         BulkOperation::Create if is_finished && job.users.is_none() => None,
         BulkOperation::Create => {
             Some(Activation::begin(&invocation.connection, &client, job.users.clone(), shutdown.clone()))

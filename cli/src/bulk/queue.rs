@@ -124,7 +124,7 @@ mod tests {
         test_timeout::start();
         for (users, failing, expected) in [
             (3, &[][..], "1 2 3"),
-            // Alone.
+            // There is no other user.
             (1, &[1], "1- + 1- + 1- + 1- + 1- + 1x"),
             // The others are all opened between its first failure and its second.
             (3, &[1], "1- 2 3 1- + 1- + 1- + 1- + 1x"),

@@ -1,7 +1,7 @@
 //! The lines of an input file as rows: CSV, JSON lines, or a list of ids.
 //!
-//! What is wrong with one is said by its place and a rule. No text of the file is repeated: it is about people, and what stands in
-//! the wrong column, or where the names of the columns should be, may be anything.
+//! What is wrong with one is said by its place and a rule. No text of the file is repeated: it is about people, and a
+//! wrong column, or a missing header, may hold anything.
 
 use std::io::{BufRead as _, Cursor};
 use std::path::Path;
@@ -105,7 +105,7 @@ impl Lines {
             let advice = match first_byte {
                 Some(b'[') => ": JSON is taken a line for each object, without an array around them",
                 _ if unknown.contains(';') => ": fields are separated by commas",
-                _ if operation == BulkOperation::Close && names[0] == "id" => ": `cut -d, -f1` leaves the ids alone",
+                _ if operation == BulkOperation::Close && names[0] == "id" => ": `cut -d, -f1` leaves only the ids",
                 _ => "",
             };
             let (place, columns) = (place + 1, known.join(", "));

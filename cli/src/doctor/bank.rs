@@ -23,7 +23,7 @@ pub(super) struct Examination {
     pub(super) context: Option<ContextSummary>,
 }
 
-/// Looks at the context file, without asking the bank.
+/// Checks the context file, without asking the bank.
 pub(super) async fn look_at_context(examination: &mut Examination, client: &Client, file: Option<&Path>) -> Option<()> {
     let name = "context";
     let Some(file) = file else {

@@ -144,7 +144,7 @@ impl Way {
         let to: Vec<_> = addresses.iter().map(ToString::to_string).collect();
         let (whose, remedy) = match &self.proxy {
             Some(_) => ("the proxy ", "check the proxy, or set HTTPS_PROXY and NO_PROXY right"),
-            None => ("", "check the network; a firewall may allow connections through a proxy alone (HTTPS_PROXY)"),
+            None => ("", "check the network; a firewall may allow only connections through a proxy (HTTPS_PROXY)"),
         };
         self.failed("TCP", format!("{whose}{}: {problem}", to.join(", ")), remedy)
     }

@@ -75,7 +75,7 @@ impl Checks {
 
     pub(super) fn push(&mut self, step: Check) {
         if self.is_live {
-            // The verdict finds out whether anybody reads it.
+            // If standard output is closed, writing the verdict fails.
             let _ = write_text(&step.lines());
         }
         self.all.push(step);

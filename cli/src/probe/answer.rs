@@ -11,7 +11,7 @@ use super::super::exit::Failure;
 use super::exchange::{ProbeResponse, Signed};
 
 /// No provision has this id.
-pub(super) const NOBODY: u64 = 999_999_999_999;
+pub(super) const UNUSED_ID: u64 = 999_999_999_999;
 
 /// An answer of the bank's.
 #[derive(Clone, Debug, Serialize)]
@@ -68,7 +68,7 @@ pub(super) fn accepted_or_status(response: &ProbeResponse) -> String {
 /// A word, unless it is an id that was made for this run.
 pub(super) fn without_id(word: &str) -> &str {
     let bare = word.trim_matches(|c: char| !c.is_ascii_alphanumeric());
-    let is_number = bare.len() > 5 && bare.bytes().all(|byte| byte.is_ascii_digit()) && bare != NOBODY.to_string();
+    let is_number = bare.len() > 5 && bare.bytes().all(|byte| byte.is_ascii_digit()) && bare != UNUSED_ID.to_string();
     if is_number || Uuid::try_parse(bare).is_ok() { "[id]" } else { word }
 }
 

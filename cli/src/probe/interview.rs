@@ -13,7 +13,7 @@ use tokio::time::sleep;
 
 use super::super::exit::Failure;
 use super::answer::{
-    Fact, NOBODY, accepted_or_status, is_success, item, message, refusal, signature_name, text, unexpected,
+    Fact, UNUSED_ID, accepted_or_status, is_success, item, message, refusal, signature_name, text, unexpected,
     with_status, without_id, yes_no,
 };
 use super::exchange::{Exchanges, ProbeRequest, ProbeResponse, Signed};
@@ -145,7 +145,7 @@ impl Interview {
         self.profile.repeated_request_id = if is_success(&response) { None } else { refusal(&response).or(usual) };
         self.note("What does a repeated request id get?", accepted_or_status(&response), &response);
 
-        let path = format!("/partner-user-provision/{NOBODY}");
+        let path = format!("/partner-user-provision/{UNUSED_ID}");
         let response = self.with_session(ProbeRequest { path, ..request(&Operation::GET_PROVISION, None) }).await?;
         if response.status == 404 {
             self.word(404, &response);

@@ -98,7 +98,7 @@ impl Bank {
         Ok(RawResponse::items(vec![id_item(id), self.token_item(token, now), user_item]))
     }
 
-    /// Ends a session of the caller's installation; 0 is the caller's own.
+    /// Ends a session of the caller's installation. The id 0 means the session of the call.
     fn end_session(&mut self, request: &RoutedCall<'_>, own: LiveSession) -> Result<RawResponse, Refusal> {
         let id = request.route.id();
         let ended = if id == 0 { own.id } else { id };

@@ -39,7 +39,7 @@ pub(crate) struct RoutedCall<'a> {
     pub(crate) now: Timestamp,
 }
 
-/// Carries out a call that has a signature of this worth.
+/// Carries out a call, whose signature has been checked with this result.
 pub(crate) fn perform(
     bank: &mut Bank,
     route: &Route,

@@ -37,7 +37,7 @@ pub struct CallLogEntry {
 }
 
 impl CallLogEntry {
-    /// How many bytes its texts have.
+    /// The length of its texts in bytes.
     fn size(&self) -> usize {
         let headers: usize = self.headers.iter().map(|(name, value)| name.len() + value.len()).sum();
         self.path.len() + self.query.as_ref().map_or(0, String::len) + headers + self.body.len()
@@ -68,9 +68,9 @@ impl fmt::Debug for CallLogEntry {
 pub enum ReceivedSignature {
     /// The call had no signature.
     None,
-    /// The signature is the installation's, over the very body that was received.
+    /// The signature was made with the installation's key, over the body that was received.
     Valid,
-    /// The signature is not the installation's over this body.
+    /// The signature was not made with the installation's key over this body.
     Invalid,
     /// The signature could not be checked: the call has no token of an installation, or its body is too large.
     Unchecked,

@@ -5,25 +5,25 @@ use std::sync::LazyLock;
 use bunq_partner::wire::SCHEMAS;
 use serde_json::{Map, Value, json};
 
-/// What is in no document.
+/// A value that is in no document.
 const NOVELTY: &str = "NOVELTY";
 
 /// The schemas of the document by their names.
 static DOCUMENT: LazyLock<Value> = LazyLock::new(|| serde_json::from_str(SCHEMAS).unwrap_or_default());
 
-/// A part of the document: what a value must be. Null where the document says nothing.
+/// A schema of the document; null where the document has none.
 #[derive(Clone, Copy)]
 struct Schema(&'static Value);
 
 impl Schema {
-    /// What the objects of a kind are: the items of a response that are called so, or its errors.
+    /// The schema of a kind of object: of items of a response, or of its errors.
     fn of_kind(kind: &str) -> Self {
         let schemas = DOCUMENT.as_object().into_iter().flatten();
         let found = schemas.map(|(_, schema)| &schema["properties"][kind]).find(|property| !property.is_null());
         Self::resolved(found.unwrap_or(&Value::Null)).items()
     }
 
-    /// The schema that is meant, where there is a reference, or one with null beside it.
+    /// Follows a reference, or the first of several choices (the other is null).
     fn resolved(schema: &'static Value) -> Self {
         if let Some(name) = schema["$ref"].as_str().and_then(|target| target.rsplit('/').next()) {
             return Self::resolved(&DOCUMENT[name]);
@@ -36,7 +36,7 @@ impl Schema {
         Self::resolved(&self.0["properties"][name])
     }
 
-    /// What the items of a list are; the schema itself if it is none of a list.
+    /// The schema of the items of a list; the schema itself if it is not a list.
     fn items(self) -> Self {
         if self.0["items"].is_null() { self } else { Self::resolved(&self.0["items"]) }
     }
@@ -135,7 +135,7 @@ fn novelty() -> Value {
     json!({ "since": "today" })
 }
 
-/// Takes a member away from an object.
+/// Removes a member from an object, or makes it null.
 type Away = fn(&mut Map<String, Value>, &str) -> Option<Value>;
 
 /// Applies `away` to every member of the response's objects that the document does not require.

@@ -40,20 +40,20 @@ const LONGEST_BODY_READ: Duration = Duration::from_secs(60);
 /// A body that is too large is read up to here, because a caller that is still writing does not read the refusal.
 const LARGEST_READ: usize = 16 * LARGEST_BODY;
 
-/// What is named as the limit of an operation that there is not.
+/// The limit that a refusal names if the path belongs to no operation.
 const NO_LIMIT: RateLimit = RateLimit::new(3, Duration::from_secs(3));
 
 /// What an exchange needs. An edit may lock the state, so the edits are not locked while the state is. Neither lock is held
 /// across an await.
 pub(crate) struct SharedState {
-    /// A key that is not the sandbox's. It takes long to generate, so it is generated at the first use.
+    /// A foreign key. It takes long to generate, so it is generated at the first use.
     pub(crate) foreign_key: OnceCell<SigningKey>,
     pub(crate) profile: Profile,
     pub(crate) state: Mutex<BankState>,
     pub(crate) edits: Mutex<Edits>,
 }
 
-/// The bank, what stands between it and its callers, and what it remembers of them.
+/// The bank, with its rate limits, injected faults, and the log of calls.
 pub(crate) struct BankState {
     pub(crate) bank: Bank,
     /// What responses are signed with.
@@ -68,18 +68,18 @@ pub(crate) struct BankState {
 /// Changes a response to a call.
 pub(crate) type Edit = Box<dyn FnMut(&CallLogEntry, &mut RawResponse) + Send>;
 
-/// What to do to responses on their way out.
+/// The functions that edit responses.
 #[derive(Default)]
 pub(crate) struct Edits {
     pub(crate) before_signing: Option<Edit>,
     pub(crate) after_signing: Option<Edit>,
 }
 
-/// What becomes of a call.
+/// The result of a call.
 struct HandledCall {
     signature: ReceivedSignature,
     fault: Option<Fault>,
-    /// What the fault still does to the response.
+    /// The part of the fault that comes after the bank has responded.
     effect: Effect,
     carried_out: bool,
     response: RawResponse,
@@ -94,7 +94,7 @@ impl HandledCall {
     }
 }
 
-/// Takes a request in and gives the response, and how it is put on the wire.
+/// Handles a request; returns the response, and how it is delivered.
 pub(crate) async fn exchange(
     shared: Arc<SharedState>,
     from: IpAddr,
@@ -170,7 +170,7 @@ async fn read(mut body: Incoming) -> Option<Bytes> {
     (read <= LARGEST_BODY).then(|| kept.freeze())
 }
 
-/// Carries a call out that was on its way for this long.
+/// Carries out a call after this long.
 async fn arrive_late(shared: Arc<SharedState>, call: ReceivedCall, delay: Duration) {
     sleep(delay).await;
     let mut state = lock(&shared.state);
@@ -180,7 +180,7 @@ async fn arrive_late(shared: Arc<SharedState>, call: ReceivedCall, delay: Durati
         .and_then(|route| resources::perform(&mut state.bank, &route, &call, signature));
 }
 
-/// What becomes of a call that was not received completely. Limits, faults and the bank do not see it.
+/// The result of a call that was not received completely. It does not reach limits, faults and the bank.
 fn cut_off(call: &ReceivedCall) -> HandledCall {
     let is_signed = call.header("X-Bunq-Client-Signature").is_some();
     let signature = if is_signed { ReceivedSignature::Unchecked } else { ReceivedSignature::None };
@@ -230,7 +230,7 @@ impl BankState {
         HandledCall { signature, fault, effect, carried_out, response }
     }
 
-    /// A 429, which says when the window is over if this bank does.
+    /// A 429, with `Retry-After` if the profile says so.
     fn throttled(&self, limit: RateLimit) -> RawResponse {
         let mut response = RawResponse::refusal(&Refusal::too_many_calls(limit));
         if self.bank.settings.profile.retry_after {

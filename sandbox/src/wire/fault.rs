@@ -14,7 +14,7 @@ const LARGEST_BODY: usize = 1 << 30;
 
 const HTML: &str = "<html><body><h1>The sandbox plays a fault.</h1></body></html>";
 
-/// What is known of a fault.
+/// The entry of a fault in the table.
 pub(crate) struct Entry {
     /// Its name in the notation.
     pub(crate) name: &'static str,
@@ -42,7 +42,7 @@ pub(crate) struct Spelling {
     pub(crate) read: fn(Option<&str>) -> Option<Fault>,
 }
 
-/// What a call is in which a fault strikes.
+/// The call in which a fault strikes.
 pub(crate) struct Scene<'a> {
     /// The limit of the operation.
     pub(crate) limit: RateLimit,
@@ -192,7 +192,7 @@ macro_rules! faults {
                 vec![$(Self::$variant $((<$type as FaultValue>::EXAMPLE))?),*]
             }
 
-            /// What is known of it.
+            /// Its entry in the table.
             pub(crate) fn entry(self) -> Entry {
                 match self {
                     $(Self::$variant $(($value))? => Entry {

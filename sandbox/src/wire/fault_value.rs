@@ -6,7 +6,7 @@ use jiff::SignedDuration;
 
 /// The value of a fault, as it is written.
 pub(crate) trait FaultValue: Sized {
-    /// What stands for it in a list of all faults.
+    /// The placeholder in the list of all faults.
     const PLACEHOLDER: &str;
 
     const EXAMPLE: Self;

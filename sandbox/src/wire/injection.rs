@@ -19,9 +19,9 @@ pub struct Injection {
     fault: Fault,
     /// The id of the operation; `None`: any.
     operation: Option<&'static str>,
-    /// How many calls still pass.
+    /// How many calls are still skipped.
     after: u32,
-    /// How many times it still plays; `None`: without end.
+    /// How many times it is still played; `None`: always.
     times: Option<u32>,
     carried_out: bool,
 }
@@ -76,7 +76,7 @@ impl From<Fault> for Injection {
     }
 }
 
-/// What happens to a call.
+/// The fault that strikes a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Struck {
     pub(crate) fault: Fault,

@@ -37,7 +37,7 @@ impl ServerRateLimits {
         self.own.get(operation.id).copied().unwrap_or(operation.rate_limit)
     }
 
-    /// Takes a call in, or refuses it for the limit that it would break.
+    /// Admits a call, or returns the limit that it would exceed.
     pub(crate) fn admit(&mut self, operation: &Operation, arrived: Instant) -> Result<(), RateLimit> {
         if !self.are_enforced && !self.own.contains_key(operation.id) {
             return Ok(());

@@ -23,8 +23,8 @@ const SIGNATURE: &str = "X-Bunq-Server-Signature";
 pub struct RawResponse {
     /// The HTTP status. A status that HTTP does not allow, such as 99, becomes 500.
     pub status: u16,
-    /// The headers. How the body is framed (`Content-Length`, `Transfer-Encoding`) is the server's own business:
-    /// such headers are left out.
+    /// The headers. Those that frame the body (`Content-Length`, `Transfer-Encoding`) are left out, because the
+    /// server sets them.
     pub headers: Vec<(String, String)>,
     /// The body, byte for byte.
     pub body: Vec<u8>,
@@ -57,12 +57,12 @@ impl RawResponse {
         response
     }
 
-    /// What a proxy makes up: a page of HTML, and nothing of bunq's.
+    /// A proxy's response: a page of HTML, without bunq's headers.
     pub(crate) fn of_a_proxy(status: u16, page: &str) -> Self {
         Self::text(status, "text/html", page)
     }
 
-    /// A failure of the sandbox itself, made up where nothing can be signed.
+    /// A failure of the sandbox itself, where nothing can be signed.
     pub(crate) fn broken(reason: &str) -> Self {
         Self::text(500, "text/plain", reason)
     }
@@ -79,20 +79,20 @@ impl RawResponse {
         Self { status, headers, body: body.to_string().into_bytes() }
     }
 
-    /// Gives the id of the request back.
+    /// Adds the id of the request.
     pub(crate) fn echo(&mut self, request_id: Option<&str>) {
         if let Some(id) = request_id {
             self.headers.push((REQUEST_ID.to_owned(), id.to_owned()));
         }
     }
 
-    /// Takes the id of the request away.
+    /// Removes the id of the request.
     pub(crate) fn without_echo(mut self) -> Self {
         self.headers.retain(|(name, _)| name != REQUEST_ID);
         self
     }
 
-    /// Says when to come back.
+    /// Adds `Retry-After`.
     pub(crate) fn retry_after(&mut self, after: Duration) {
         self.headers.push(("Retry-After".to_owned(), whole_seconds(after)));
     }
@@ -102,7 +102,7 @@ impl RawResponse {
         !(200..300).contains(&self.status)
     }
 
-    /// Changes the body as JSON, if that is what it is.
+    /// Edits the body if it is JSON.
     pub(crate) fn edit(&mut self, edit: impl FnOnce(&mut Value)) {
         if let Ok(mut body) = serde_json::from_slice(&self.body) {
             edit(&mut body);
@@ -118,7 +118,7 @@ impl RawResponse {
         self.body = body;
     }
 
-    /// Signs the response as it stands.
+    /// Signs the response.
     pub(crate) fn sign(&mut self, key: &SigningKey, form: SignatureForm) {
         let headers = self.headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes()));
         let signature = key.sign(&form.message(self.status, headers, &self.body));
@@ -143,12 +143,12 @@ impl fmt::Debug for RawResponse {
     }
 }
 
-/// Why the sandbox does not do what it was asked: a status and a text for people.
+/// A refusal: its status and its message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Refusal {
     pub(crate) status: u16,
     pub(crate) message: String,
-    /// The methods that would do, where the method is what is wrong.
+    /// The allowed methods, if the method is refused.
     allow: Option<String>,
 }
 

@@ -1,4 +1,4 @@
-//! The server: connections come in, responses go out, each as whole as its fault lets it.
+//! The server: accepts connections, and delivers responses as their faults demand.
 
 use std::convert::Infallible;
 use std::fmt;
@@ -79,7 +79,7 @@ async fn connection(stream: TcpStream, from: IpAddr, shared: Arc<SharedState>) {
         .await;
 }
 
-/// Puts a response on the wire, as far as the fault lets it come.
+/// Delivers a response, as the fault demands.
 async fn deliver(response: RawResponse, delivery: Delivery) -> Result<Response<Body>, HangUp> {
     match delivery {
         Delivery::Whole => Ok(whole(response)),

@@ -20,7 +20,7 @@ const DIRECTOR: &str = "director_relation_provision_id";
 pub(crate) struct Creation {
     pub(crate) external_uuid: Uuid,
     pub(crate) profile: UserProfile,
-    /// The director's provision. Whether it exists is the bank's to check.
+    /// The director's provision. The bank checks whether it exists.
     pub(crate) director: Option<u64>,
 }
 

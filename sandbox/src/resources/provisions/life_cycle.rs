@@ -14,7 +14,7 @@ pub(crate) enum LifeCycleStep {
     OauthRequest,
     /// The credential is there; the user has things to do.
     Onboarding,
-    /// No process runs: the provision is active.
+    /// bunq has nothing to do: the provision is active.
     Active,
     /// bunq makes a fresh credential.
     Resetting,

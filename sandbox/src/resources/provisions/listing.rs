@@ -14,7 +14,7 @@ use crate::wire::routes::ROOT;
 
 const DEFAULT_COUNT: usize = 10;
 
-/// What is asked of a listing.
+/// The query of a listing.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Listing(ListProvisionsQuery);
 
@@ -66,7 +66,7 @@ impl Listing {
         self.0.count.and_then(|count| count.get().try_into().ok()).unwrap_or(DEFAULT_COUNT)
     }
 
-    /// Whether the filters let `provision` through, as it is by now.
+    /// Whether `provision` matches the filters, after the steps that are due by now.
     pub(crate) fn admits(
         &self,
         provision: &mut StoredProvision,
@@ -106,7 +106,7 @@ impl Listing {
     }
 }
 
-/// The ids at both ends of a page, and whether the filters let anything through beyond them.
+/// The ids at both ends of a page, and whether other provisions beyond them match the filters.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Around {
     pub(crate) newest: u64,

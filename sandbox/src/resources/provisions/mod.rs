@@ -82,7 +82,7 @@ fn no_provision(id: u64) -> Refusal {
     Refusal::not_found(format!("There is no provision {id}."))
 }
 
-/// What a test does to provisions.
+/// Interventions of a test.
 impl Bank {
     /// Makes the provisions of a seed.
     pub(crate) fn seed(&mut self, seed: &[SeedProvision]) -> Result<(), String> {

@@ -20,7 +20,7 @@ use crate::wire::response::Refusal;
 /// How long a credential waits for its first use.
 const CREDENTIAL_LIFETIME: Duration = Duration::from_secs(60 * 60);
 
-/// A provision as it is kept: small, for there may be a hundred thousand.
+/// A provision as it is stored. It is small, because there may be a hundred thousand.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct StoredProvision {
     pub(crate) id: u64,
@@ -28,21 +28,21 @@ pub(crate) struct StoredProvision {
     /// Shared by those that are alike; each has one of its own after a restart.
     #[serde(serialize_with = "shared", deserialize_with = "unshared")]
     profile: Arc<UserProfile>,
-    /// What the ids and codes are made from that bunq makes up.
+    /// The made-up ids and codes are derived from this.
     seed: Uuid,
     created: Timestamp,
     updated: Timestamp,
     step: LifeCycleStep,
-    /// When it came to the step.
+    /// When the step began.
     since: Timestamp,
-    /// Whether anybody read it at this step.
+    /// Whether a client has read it at this step.
     was_read: bool,
     has_label: bool,
     oauth_request: Option<StoredOauthRequest>,
     credential: Option<StoredCredential>,
 }
 
-/// What is kept of the access on the user's behalf.
+/// The OAuth request, as far as it is stored.
 #[derive(Debug, Serialize, Deserialize)]
 struct StoredOauthRequest {
     id: u64,
@@ -72,7 +72,7 @@ impl StoredProvision {
         self.step.status()
     }
 
-    /// Lets `event` happen at the time `now`; says whether it could.
+    /// Applies `event` at the time `now`; returns whether it was possible.
     pub(crate) fn on(&mut self, event: LifeCycleEvent, now: Timestamp, numbers: &mut Numbers) -> bool {
         let Some(next) = self.step.on(event) else { return false };
         match (self.step, next) {
@@ -95,7 +95,7 @@ impl StoredProvision {
         true
     }
 
-    /// Carries out a request of the partner, or refuses it with the present status.
+    /// Carries out a request of the partner, or refuses it and names the current status.
     pub(crate) fn wish(&mut self, event: LifeCycleEvent, now: Timestamp, numbers: &mut Numbers) -> Result<(), Refusal> {
         if self.on(event, now, numbers) {
             return Ok(());
@@ -109,7 +109,7 @@ impl StoredProvision {
         )))
     }
 
-    /// Takes the steps that are due, if the pace is that of time.
+    /// Takes the steps that are due, with [`Pace::Every`].
     pub(crate) fn catch_up(&mut self, pace: Pace, now: Timestamp, numbers: &mut Numbers) {
         let Pace::Every(interval) = pace else { return };
         loop {
@@ -120,7 +120,7 @@ impl StoredProvision {
         }
     }
 
-    /// Takes a step if the present one has been read, and the pace is that of reads.
+    /// Takes a step if the current one has been read, with [`Pace::EachRead`].
     pub(crate) fn before_read(&mut self, pace: Pace, now: Timestamp, numbers: &mut Numbers) {
         if pace == Pace::EachRead && self.was_read {
             self.on(LifeCycleEvent::Progress, now, numbers);
@@ -133,13 +133,13 @@ impl StoredProvision {
         self.show(now)
     }
 
-    /// The credential, where it still stands for its user.
+    /// The credential, unless the provision is closing, closed or failed.
     pub(crate) fn credential_in_force(&mut self) -> Option<&mut StoredCredential> {
         let is_ending = matches!(self.step, LifeCycleStep::Closing | LifeCycleStep::Closed | LifeCycleStep::Failed);
         self.credential.as_mut().filter(|_| !is_ending)
     }
 
-    /// Notes the first use of the credential; says whether there is one.
+    /// Marks the credential as used; returns whether there is one.
     pub(crate) fn use_credential(&mut self, now: Timestamp) -> bool {
         let Some(credential) = &mut self.credential else { return false };
         if !credential.is_used {
@@ -150,7 +150,7 @@ impl StoredProvision {
         true
     }
 
-    /// Makes a credential that waits for its first use expire; says whether there was one.
+    /// Makes an unused credential expire; returns whether there was one.
     pub(crate) fn expire_credential(&mut self, now: Timestamp) -> bool {
         let waiting = self.credential.as_mut().filter(|credential| credential.awaits_first_use(now));
         let Some(credential) = waiting else { return false };
@@ -172,14 +172,14 @@ impl StoredProvision {
             "action_required": self.step.action_required(),
             "products": self.profile.products,
         });
-        // Inside of json! they would be copied.
+        // `json!` would copy them.
         shown["label_user"] = self.show_label();
         shown["oauth_request"] = self.oauth_request.as_ref().map(|request| self.show_oauth_request(request)).into();
         shown["credential"] = self.credential.as_ref().map(|credential| credential.show(now)).into();
         shown
     }
 
-    /// The provisioned user, as the session shows it that is opened with the credential.
+    /// The provisioned user, as the session opened with its credential shows it.
     pub(crate) fn show_user(&self, session_timeout: Duration) -> Value {
         json!({
             "id": self.id,
@@ -240,7 +240,7 @@ impl StoredProvision {
         })
     }
 
-    /// A UUID of this provision's own for a purpose: the same each time it is shown.
+    /// A made-up UUID for a purpose, the same each time this provision is shown.
     fn made_up(&self, purpose: &str) -> Uuid {
         let half = |number: u8| {
             let mut hasher = DefaultHasher::new();
@@ -259,7 +259,7 @@ fn unshared<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Arc<UserProfil
     UserProfile::deserialize(deserializer).map(Arc::new)
 }
 
-/// What lets the partner act on the user's behalf.
+/// The credential with which the partner acts on the user's behalf.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct StoredCredential {
     id: u64,
@@ -296,7 +296,7 @@ impl StoredCredential {
         self.is_used || self.awaits_first_use(now)
     }
 
-    /// As bunq shows it. The token is gone after the first use; that it is gone after expiry is nowhere said.
+    /// As bunq shows it. The token disappears after the first use; the documentation does not say that it does after expiry.
     fn show(&self, now: Timestamp) -> Value {
         let status = match (self.is_used, self.awaits_first_use(now)) {
             (true, _) => "ACTIVE",

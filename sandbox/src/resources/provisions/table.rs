@@ -1,4 +1,4 @@
-//! All provisions of the bank, and what moves them.
+//! All provisions of the bank.
 
 use std::sync::Arc;
 
@@ -30,10 +30,10 @@ impl ProvisionTable {
         Self { pace, duplicate, by_id: Vec::new() }
     }
 
-    /// Makes a provision and gives it back.
+    /// Creates a provision and returns it.
     ///
     /// An `external_uuid` that was used before is refused, unless that is switched off. bunq says that it serves "for
-    /// deduplication", not how it responds to a duplicate: this is the sandbox's reading.
+    /// deduplication", not how it responds to a duplicate: this is how the sandbox reads it.
     pub(crate) fn create(
         &mut self,
         creation: Creation,
@@ -54,7 +54,7 @@ impl ProvisionTable {
         Ok(&self.by_id[position])
     }
 
-    /// Makes provisions that are at rest, and gives their ids.
+    /// Creates active provisions, and returns their ids.
     pub(crate) fn populate(&mut self, count: usize, now: Timestamp, numbers: &mut Numbers) -> Vec<u64> {
         let profile = Arc::new(UserProfile::example());
         let made = std::iter::repeat_with(|| {
@@ -100,17 +100,17 @@ impl ProvisionTable {
         Ok(())
     }
 
-    /// All of them, to be saved.
+    /// All provisions, to be saved.
     pub(crate) fn all(&self) -> &[StoredProvision] {
         &self.by_id
     }
 
-    /// Takes over those of an earlier bank.
+    /// Replaces them by those of a saved state.
     pub(crate) fn restore(&mut self, saved: Vec<StoredProvision>) {
         self.by_id = saved;
     }
 
-    /// The provision as it is by now.
+    /// The provision, after the steps that are due by now.
     pub(crate) fn get(&mut self, id: u64, now: Timestamp, numbers: &mut Numbers) -> Option<&mut StoredProvision> {
         let position = self.position(id).ok()?;
         let provision = self.by_id.get_mut(position)?;
@@ -175,7 +175,7 @@ impl ProvisionTable {
         self.get(id, now, numbers).is_some_and(|provision| provision.on(event, now, numbers))
     }
 
-    /// The provision whose credential has this token and is in force.
+    /// The provision with this token in its current credential.
     pub(crate) fn holder(
         &mut self,
         token: &Secret,
