@@ -287,7 +287,7 @@ impl ClientBuilder {
             return Err(Error::invalid_input("nudge_share", format_args!("{share} is not over 0 and at most 1")));
         }
         let Limits { shared, documented, set, permits } = self.limits;
-        let set = check_rate_limits(set)?;
+        check_rate_limits(&set)?;
         let limits = shared.unwrap_or_else(|| Arc::new(RateLimits::new(documented, &set).with_store(permits)));
         let base_url = url.as_str().trim_end_matches('/');
         let identity = Identity::new(self.environment, base_url, &api_key);
@@ -326,17 +326,13 @@ fn check_config(mut config: TransportConfig) -> Result<TransportConfig, Error> {
     Ok(config)
 }
 
-fn check_rate_limits(overrides: HashMap<&'static str, RateLimit>) -> Result<HashMap<&'static str, RateLimit>, Error> {
-    match overrides.iter().find(|(_, limit)| limit.calls == 0 || limit.per.is_zero() || limit.per > MAX_TIMEOUT) {
-        Some((operation, limit)) => {
-            let problem = format_args!(
-                "{} calls per {:?} cannot be kept: set at least one call within a period of up to a year",
-                limit.calls, limit.per
-            );
-            Err(Error::invalid_input(&format!("rate_limit of {operation}"), problem))
-        }
-        None => Ok(overrides),
-    }
+fn check_rate_limits(set: &HashMap<&'static str, RateLimit>) -> Result<(), Error> {
+    let is_impossible = |limit: &RateLimit| limit.calls == 0 || limit.per.is_zero() || limit.per > MAX_TIMEOUT;
+    let Some((operation, RateLimit { calls, per })) = set.iter().find(|(_, limit)| is_impossible(limit)) else {
+        return Ok(());
+    };
+    let rule = "cannot be kept: set at least one call within a period of up to a year";
+    Err(Error::invalid_input(&format!("rate_limit of {operation}"), format_args!("{calls} calls per {per:?} {rule}")))
 }
 
 #[cfg(test)]

@@ -60,7 +60,7 @@ impl Client {
     ) -> Self {
         let api = Api::new(Arc::clone(&transport), Arc::new(session.clone()));
         let feed = Feed::new(api.clone(), provisions.nudge_share);
-        let provisions = Provisions::new(api.clone(), feed, provisions, session.api_key_fingerprint());
+        let provisions = Provisions::new(api.clone(), feed, provisions, transport.api_key_fingerprint());
         Self { environment, transport, session, provisions, api }
     }
 
@@ -87,7 +87,7 @@ impl Client {
     /// Returns a fingerprint of the API key, which identifies the key and reveals nothing of it. Journals and stored
     /// contexts contain it too: use it to tell which key your own records belong to.
     pub fn api_key_fingerprint(&self) -> &str {
-        self.session.api_key_fingerprint()
+        self.transport.api_key_fingerprint()
     }
 
     /// Returns the operations on provisions that take more than one call: create, find, close, reset, wait and list.

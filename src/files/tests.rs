@@ -82,25 +82,6 @@ fn what_is_read_only_is_taken_by_a_link_and_from_a_pipe() {
 }
 
 #[test]
-fn what_is_read_only_is_for_its_owner_to_change_and_a_secret_to_read() {
-    test_timeout::start();
-    let folder = Folder::new();
-    for (mode, secret, public) in [
-        (0o600, "taken", "taken"),
-        (0o400, "taken", "taken"),
-        (0o440, "others may read it: `chmod 600 ", "taken"),
-        (0o644, "others may read it: `chmod 600 ", "taken"),
-        (0o664, "others may change it: `chmod 600 ", "others may change it: `chmod go-w "),
-        (0o602, "others may change it: `chmod 600 ", "others may change it: `chmod go-w "),
-    ] {
-        let file = folder.file("key", mode);
-        assert!(said(open_secret(&file)).contains(secret), "{mode:o}: {}", said(open_secret(&file)));
-        assert!(said(open_public(&file)).contains(public), "{mode:o}: {}", said(open_public(&file)));
-        fs::remove_file(file).unwrap();
-    }
-}
-
-#[test]
 fn the_group_cannot_use_what_is_kept_any_more() {
     test_timeout::start();
     let folder = Folder::new();

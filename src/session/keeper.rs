@@ -28,10 +28,6 @@ impl Keeper {
         Self { identity, store, own_lock: Arc::default(), patience }
     }
 
-    pub(super) fn identity(&self) -> &Identity {
-        &self.identity
-    }
-
     pub(super) fn has_store(&self) -> bool {
         self.store.is_some()
     }

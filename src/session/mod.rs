@@ -150,11 +150,6 @@ impl Session {
         Self(Arc::new(Shared { transport, device, keeper, state: Mutex::default() }))
     }
 
-    /// The fingerprint of the API key, which is also in a stored context.
-    pub(crate) fn api_key_fingerprint(&self) -> &str {
-        self.0.keeper.identity().api_key_fingerprint()
-    }
-
     /// Opens a session, unless one is open.
     pub(crate) async fn open(&self) -> Result<(), Error> {
         self.opened(&Trouble::default()).await.map(drop)

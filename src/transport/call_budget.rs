@@ -76,12 +76,4 @@ mod tests {
         }
         assert_eq!(after(Duration::MAX).left(), MAX_TIMEOUT);
     }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_check_gets_the_time_of_an_attempt() {
-        test_timeout::start();
-        let second = Duration::from_secs(1);
-        assert_eq!(after(second).with_time_for(30 * second).left_to_send(), 30 * second);
-        assert_eq!(after(60 * second).with_time_for(30 * second).left_to_send(), 59 * second);
-    }
 }

@@ -51,6 +51,7 @@ use self::credentials::{Credentials, ProvideCredentials, Renewal};
 use self::health::Health;
 use self::http_config::{CONNECT_TIMEOUT, HttpConfig};
 use self::observer::{Exchange, ExchangeObserver};
+use self::rate_limit::store::Settlement;
 use self::rate_limit::{Caller, MAX_UNPROVEN_PAUSE, NoPermit, Permit, Place, RateLimits, Throttled, named_limit};
 use self::trouble::Trouble;
 use crate::error::{CallMetadata, Error, ErrorKind, Sent};
@@ -122,6 +123,10 @@ impl Transport {
     /// The HTTP client to build requests with.
     pub(crate) fn http(&self) -> reqwest::Client {
         self.connections.unconnected()
+    }
+
+    pub(crate) fn api_key_fingerprint(&self) -> &str {
+        &self.caller.api_key_fingerprint
     }
 
     pub(crate) fn base_url(&self) -> &str {
@@ -423,7 +428,7 @@ impl Call<'_> {
         let response = match response {
             Ok(response) => response,
             Err(error) => {
-                OptionFuture::from(permit.map(Permit::give_up)).await;
+                settle(permit, Settlement::Unknown).await;
                 return Err(error.with_metadata(metadata));
             }
         };
@@ -433,7 +438,7 @@ impl Call<'_> {
         }
         if response.status.is_success() {
             // The next call waits neither for the verification nor for the observer.
-            OptionFuture::from(permit.map(Permit::admit)).await;
+            settle(permit, Settlement::Admitted).await;
             return match response::verify(credentials, &response) {
                 Ok(form) => {
                     if let (Some(observer), Some(form)) = (&config.observer, form)
@@ -465,11 +470,14 @@ impl Call<'_> {
                 (limit.map(|limit| i64::from(limit.calls)), limit.map(|limit| limit.per.as_secs_f64()));
             tracing::warn!(retry_after_seconds, calls, per_seconds, "bunq refuses the call for its rate");
             metrics::throttled(self.operation);
-        } else if error.is_from_bunq() {
-            OptionFuture::from(permit.map(Permit::admit)).await;
         } else {
-            OptionFuture::from(permit.map(Permit::give_up)).await;
+            settle(permit, if error.is_from_bunq() { Settlement::Admitted } else { Settlement::Unknown }).await;
         }
         Err(error.with_retry_after(retry_after))
     }
+}
+
+/// Ends the permit of a call, if it needed one.
+async fn settle(permit: Option<Permit>, settlement: Settlement) {
+    OptionFuture::from(permit.map(|permit| permit.settle(settlement))).await;
 }

@@ -478,16 +478,6 @@ pub(crate) struct Permit {
 }
 
 impl Permit {
-    /// bunq has admitted the call, whatever it makes of it.
-    pub(crate) async fn admit(self) {
-        self.settle(Settlement::Admitted).await;
-    }
-
-    /// There is no complete response, or it is not bunq's.
-    pub(crate) async fn give_up(self) {
-        self.settle(Settlement::Unknown).await;
-    }
-
     /// bunq has refused the call with 429. The limit that it names holds from now on, if it is signed.
     ///
     /// Returns how long no further call is sent.
@@ -497,7 +487,8 @@ impl Permit {
         pause
     }
 
-    async fn settle(mut self, settlement: Settlement) {
+    /// Tells what became of the call.
+    pub(crate) async fn settle(mut self, settlement: Settlement) {
         self.window.settle(&settlement);
         self.is_settled = true;
         let Some((Share { store, window }, id)) = self.granted.take() else { return };

@@ -33,7 +33,7 @@ struct StoredContext {
     api_key_fingerprint: Secret,
     installation: StoredInstallation,
     device_registered: bool,
-    session: Option<StoredSession>,
+    session: Option<OpenSession>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -45,17 +45,8 @@ struct StoredInstallation {
     token: Secret,
 }
 
-#[derive(Serialize, Deserialize)]
-struct StoredSession {
-    #[serde(serialize_with = "exposed")]
-    token: Secret,
-    renew_at: Option<jiff::Timestamp>,
-    #[serde(default, deserialize_with = "known_user")]
-    user: Option<SessionUser>,
-}
-
 /// Reads a user. A user of a kind that this version does not know reads as absent.
-fn known_user<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<SessionUser>, D::Error> {
+pub(super) fn known_user<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<SessionUser>, D::Error> {
     let user = serde_json::Value::deserialize(deserializer)?;
     Ok(serde_json::from_value(user).unwrap_or_default())
 }
@@ -75,11 +66,7 @@ impl Context {
                 token: installation.token.clone(),
             },
             device_registered: *device_registered,
-            session: session.as_ref().map(|session| StoredSession {
-                token: session.token.clone(),
-                renew_at: session.renew_at,
-                user: session.user.clone(),
-            }),
+            session: session.clone(),
         };
         let mut text = Zeroizing::new(Vec::with_capacity(CAPACITY));
         serde_json::to_writer_pretty(&mut *text, &stored).map_err(|error| error.to_string())?;
@@ -117,11 +104,7 @@ impl Context {
             installation: Arc::new(installation),
             device_registered: stored.device_registered,
             // A session whose token cannot be sent is replaced like one that has expired.
-            session: stored.session.filter(|session| can_be_sent(&session.token)).map(|session| OpenSession {
-                token: session.token,
-                renew_at: session.renew_at,
-                user: session.user,
-            }),
+            session: stored.session.filter(|session| can_be_sent(&session.token)),
         })
     }
 }

@@ -14,13 +14,14 @@ use std::sync::Arc;
 use aws_lc_rs::digest::{Context as Digest, SHA256};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use serde::{Deserialize, Serialize};
 
 pub use self::file_store::FileStore;
 pub use self::store::{ContextLock, ContextStore};
 use super::user::SessionUser;
 use crate::environment::Environment;
 use crate::transport::credentials::Installation;
-use crate::types::Secret;
+use crate::types::{Secret, exposed};
 
 /// Precedes the API key in the hash, so that the fingerprint differs from another program's hash of the key.
 const FINGERPRINT_DOMAIN: &[u8] = b"bunq-partner API key\n";
@@ -33,12 +34,14 @@ pub(crate) struct Context {
     pub(crate) session: Option<OpenSession>,
 }
 
-/// A session that bunq has opened.
-#[derive(Debug, Clone)]
+/// A session that bunq has opened. It is stored as it is, with its token.
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct OpenSession {
+    #[serde(serialize_with = "exposed")]
     pub(crate) token: Secret,
     /// When to replace it, by the system clock: the time must hold after a restart.
     pub(crate) renew_at: Option<jiff::Timestamp>,
+    #[serde(default, deserialize_with = "format::known_user")]
     pub(crate) user: Option<SessionUser>,
 }
 

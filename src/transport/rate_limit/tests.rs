@@ -172,7 +172,7 @@ async fn goes_after(throttled: Throttled) -> [u128; 3] {
     for time in &mut times {
         let permit = window.next(soon()).await.unwrap();
         *time = (Instant::now() - start).as_millis();
-        permit.admit().await;
+        permit.settle(Settlement::Admitted).await;
     }
     times
 }
@@ -228,7 +228,7 @@ async fn a_call_in_flight_that_is_admitted_ends_what_is_not_signed() {
         refused.throttle(Throttled { retry_after: Some(3_600_000 * MS), limit, is_signed }, 0.0).await;
         let waiting = waits(&window, start);
         tokio::task::yield_now().await;
-        in_flight.admit().await;
+        in_flight.settle(Settlement::Admitted).await;
         assert_eq!(waiting.await.unwrap(), expected, "{is_signed}");
     }
 }
@@ -243,8 +243,8 @@ async fn what_is_signed_outlasts_what_is_not() {
     let permit = window.next(soon()).await.unwrap();
     permit.throttle(Throttled { retry_after: None, limit: limit(1000), is_signed: false }, 0.0).await;
     let start = Instant::now();
-    window.next(soon()).await.unwrap().admit().await;
-    window.next(soon()).await.unwrap().admit().await;
+    window.next(soon()).await.unwrap().settle(Settlement::Admitted).await;
+    window.next(soon()).await.unwrap().settle(Settlement::Admitted).await;
     assert_eq!(Instant::now() - start, 10_000 * MS);
 }
 
@@ -384,7 +384,7 @@ async fn a_call_in_flight_after_a_refusal_is_no_reason_to_give_up() {
     let in_flight = window.next(soon()).await.unwrap();
     let waiting = waits(&window, start);
     tokio::time::sleep(100 * MS).await;
-    in_flight.admit().await;
+    in_flight.settle(Settlement::Admitted).await;
     assert_eq!(waiting.await.unwrap(), 100);
     // The deadline holds nevertheless.
     let permit = window.next(soon()).await.unwrap();
@@ -408,7 +408,7 @@ async fn after_a_refusal_the_first_of_the_queue_goes() {
     let again = window.enter(rank, soon()).unwrap().permit().await.unwrap();
     assert!(!younger.is_finished());
     tokio::time::sleep(50 * MS).await;
-    again.admit().await;
+    again.settle(Settlement::Admitted).await;
     assert_eq!(younger.await.unwrap(), 150);
 }
 
@@ -425,7 +425,7 @@ async fn refusals_are_counted_until_a_call_is_accepted() {
     drop(window.next(soon()).await.unwrap());
     assert_eq!(window.state().usage.refusals, 3);
     let permit = window.next(soon()).await.unwrap();
-    permit.admit().await;
+    permit.settle(Settlement::Admitted).await;
     assert_eq!(window.state().usage.refusals, 0);
 }
 
