@@ -538,7 +538,7 @@ impl fmt::Display for Error {
     }
 }
 
-/// What made a call fail: an error of this crate as it stands, otherwise the innermost cause. The outer errors only say
+/// What made a call fail: an error of this crate unchanged, otherwise the innermost cause. The outer errors only say
 /// that something failed.
 fn cause(error: &(dyn std::error::Error + 'static)) -> String {
     match error.source() {

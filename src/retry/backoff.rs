@@ -10,7 +10,7 @@ pub(crate) struct Backoff {
     pub(crate) jitter: Jitter,
 }
 
-/// Which part of a pause is random, so that those that failed together do not come back together.
+/// Which part of a pause is random, so that calls that failed together are not repeated together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Jitter {
     None,

@@ -7,9 +7,9 @@ use crate::error::{Error, ErrorKind};
 
 /// How often, and after which pauses, a failed call is attempted again.
 ///
-/// Only what is safe is attempted again: a request that surely was not carried out, or one that may be carried out
-/// twice without harm. The whole of a call, pauses included, is bounded by
-/// [`ClientBuilder::operation_timeout`](crate::ClientBuilder::operation_timeout).
+/// Only what is safe is attempted again: a request that was certainly not carried out, or one that may be carried out
+/// twice without harm. [`ClientBuilder::operation_timeout`](crate::ClientBuilder::operation_timeout) bounds the whole
+/// call, including the pauses.
 ///
 /// ```
 /// use std::time::Duration;
@@ -21,9 +21,9 @@ use crate::error::{Error, ErrorKind};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RetryPolicy {
-    /// How many attempts a call has, the first included. The default is 4. The one attempt after a session is renewed
-    /// is not counted, nor the one after another installation was read from the store, nor one that bunq refuses with 429. `create` and `close` send their request at most this
-    /// often too; each of those calls has this many attempts.
+    /// The number of attempts of a call, including the first. The default is 4. Not counted are the attempt after a session
+    /// is renewed, the one after another installation is read from the store, and those that bunq refuses with 429. `create`
+    /// and `close` send their request at most this often too; each of those calls has this many attempts.
     pub max_attempts: u32,
     /// The longest pause before the second attempt; it doubles with each further one. The default is 500 ms. The pause
     /// is random between zero and the longest (full jitter), so that clients do not come back together.
@@ -61,15 +61,14 @@ impl Default for RetryPolicy {
     }
 }
 
-/// Decides for calls, and for requests that are made by several calls. The caller has made sure that the request may be sent
+/// The policy of calls, and of requests that take several calls. The caller has made sure that the request may be sent
 /// again.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct CallPolicy {
     settings: RetryPolicy,
-    /// The operation has a rate limit, whose window keeps the pause after a 429: the call waits for its turn there, and keeps
-    /// its place.
+    /// The operation has a rate limit. After a 429 the call then waits in the limit's queue, where it keeps its place.
     is_governed: bool,
-    /// The attempts so far, without those that bunq refused for their rate.
+    /// The attempts so far, without those that bunq refused with 429.
     attempts: u32,
 }
 
@@ -82,21 +81,21 @@ impl CallPolicy {
         self.settings
     }
 
-    /// Counts an attempt that has failed.
+    /// Counts a failed attempt.
     pub(crate) fn count(&mut self, error: &Error) {
         self.attempts += u32::from(!error.is_throttling());
     }
 
-    /// Decides on a failure with `left` of the call's time to go; `chance` is random from 0 to 1.
+    /// Decides on a failure when `left` of the call's time is left; `chance` is random from 0 to 1.
     pub(crate) fn after(&mut self, error: &Error, left: Duration, chance: f64) -> Decision<()> {
         self.count(error);
         let RetryPolicy { max_attempts, initial_backoff, max_backoff } = self.settings;
-        // A response that cannot be verified may be an accident once. A second one is not.
+        // One response that cannot be verified may be an accident; a second one is not.
         let max_attempts = if error.kind() == ErrorKind::Signature { max_attempts.min(2) } else { max_attempts };
         let Decision::RetryAfter(asked) = Decision::of(error) else { return Decision::Stop(()) };
         let pause = match error.is_throttling() {
             true if self.is_governed => Duration::ZERO,
-            // It has its jitter already.
+            // This pause includes jitter already.
             true => asked,
             false if self.attempts >= max_attempts => return Decision::Stop(()),
             false => {

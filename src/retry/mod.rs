@@ -1,9 +1,8 @@
-//! Attempts that are repeated: whether another follows a failure, after which pause, and the loop over both.
+//! Retries: whether another attempt follows a failure, after which pause, and the loop over both.
 //!
-//! A [`Policy`] decides, as a pure function of the failure and of what it knows. Each stands beside its table of cases: that of
-//! calls here, the others in the rooms that know what they decide by. [`Backoff`] says how pauses grow, and [`repeat`] makes the
-//! attempts. What waits in rounds that it shares with others has a loop of its own: the poller's waiters, and the program's queue
-//! of sessions.
+//! A [`Policy`] decides, as a pure function of the failure and its own state. The policy of calls is here; the others are
+//! in the modules whose facts they need. Each has a table of cases beside it. [`Backoff`] says how pauses grow, and
+//! [`repeat`] makes the attempts. The feed's rounds and the program's queue of sessions have loops of their own.
 
 mod backoff;
 mod call;
@@ -21,14 +20,14 @@ use crate::error::Error;
 /// What follows a failed attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Decision<S> {
-    /// Another one after this pause.
+    /// Another attempt after this pause.
     RetryAfter(Duration),
-    /// None, for this reason.
+    /// No other attempt, for this reason.
     Stop(S),
 }
 
 impl Decision<()> {
-    /// What the failure of a call says by itself: whether it passes, and how long bunq asks to wait at least.
+    /// Decides by the failure alone: whether it is transient, and how long bunq asks to wait.
     pub(crate) fn of(error: &Error) -> Self {
         if error.is_retryable() { Self::RetryAfter(error.retry_after().unwrap_or_default()) } else { Self::Stop(()) }
     }
@@ -36,7 +35,7 @@ impl Decision<()> {
 
 /// Decides what follows a failed attempt.
 pub(crate) trait Policy {
-    /// What an attempt fails with.
+    /// The failure of an attempt.
     type Failure;
     /// Why no other attempt follows.
     type Stop;
@@ -51,7 +50,7 @@ pub(crate) trait Attempts: Policy {
 
     fn attempt(&mut self) -> impl Future<Output = Result<Self::Done, Self::Failure>> + Send;
 
-    /// Lets the time before the next attempt pass. Breaks with a result that came meanwhile, or with a reason to stop.
+    /// Waits before the next attempt. Breaks with a result that came meanwhile, or with a reason to stop.
     fn pause(
         &mut self,
         failure: &Self::Failure,
@@ -59,8 +58,8 @@ pub(crate) trait Attempts: Policy {
     ) -> impl Future<Output = ControlFlow<Result<Self::Done, Self::Stop>>> + Send;
 }
 
-/// Makes attempts until one succeeds, or until the policy or a pause ends them. The error is the last failure, with the reason
-/// why no other attempt followed.
+/// Makes attempts until one succeeds, or until the policy or a pause stops them. The error is the last failure and the
+/// reason to stop.
 pub(crate) async fn repeat<A: Attempts>(attempts: &mut A) -> Result<A::Done, (A::Failure, A::Stop)> {
     loop {
         let began = Instant::now();

@@ -1,21 +1,21 @@
 //! One call, between the generated client and the wire, in this order:
 //!
-//! 1. take the credentials that the call is made with, from the source that comes with it;
+//! 1. take credentials from the source that comes with the call;
 //! 2. take a place in the queue for a permit within bunq's rate limit, and wait until its turn is near;
-//! 3. add the headers, with a request id of this attempt's own, and sign the very bytes that will be sent;
-//! 4. wait for the permit, which nothing but the exchange then uses up;
-//! 5. send, on a connection of its own if an attempt before has ended without a complete response;
-//! 6. read the whole response, up to a maximum size, which gives the permit back;
-//! 7. hold the echoed request id against the one sent, verify bunq's signature over the very bytes received, and show the exchange
-//!    to the observer;
-//! 8. if bunq refuses the token, tell the source; if that has another, go again from 1, once;
-//! 9. if it has none, or the signature is not valid, ask the source for another installation; if it has one, go again from
-//!    1, once;
-//! 10. after another failure, ask the [`CallPolicy`], and go again from 1 after the pause that it names;
+//! 3. add the headers, with a new request id for this attempt, and sign the exact bytes that will be sent;
+//! 4. wait for the permit, which is held only during the exchange;
+//! 5. send, on a fresh connection if an earlier attempt ended without a complete response;
+//! 6. read the whole response, up to a maximum size, and settle the permit;
+//! 7. compare the echoed request id with the one sent, verify bunq's signature over the exact bytes received, and show
+//!    the exchange to the observer;
+//! 8. if bunq refuses the token, tell the source; if the source has another token, start again at 1, once;
+//! 9. if it has none, or if the signature is not valid, ask the source for another installation; if it has one, start
+//!    again at 1, once;
+//! 10. after another failure, ask the [`CallPolicy`], and start again at 1 after the pause that it names;
 //! 11. return the bytes of the response.
 //!
-//! What must not run twice goes again only if it surely was not sent. The call's budget bounds all of it. The transport
-//! knows neither sessions nor provisions, and decides nothing about what a response means.
+//! A request that must not run twice is repeated only if it was certainly not sent. The call's budget bounds all of it.
+//! The transport knows neither sessions nor provisions, and does not interpret responses.
 
 pub(crate) mod call_budget;
 pub(crate) mod connections;
@@ -157,7 +157,7 @@ impl Transport {
         }
     }
 
-    /// Makes one call, within `budget`, and returns its success response. `trouble` is that of the call until then.
+    /// Makes one call within `budget`, and returns its success response. Until then, `trouble` says what holds it up.
     pub(crate) async fn call(
         &self,
         operation: &'static Operation,
@@ -196,11 +196,11 @@ impl Transport {
 pub(crate) struct VerifiedResponse {
     pub(crate) metadata: CallMetadata,
     pub(crate) body: Bytes,
-    /// The span of the call, for what is found out about the response afterwards.
+    /// The span of the call, for problems that are found in the response afterwards.
     pub(crate) span: Span,
 }
 
-/// One call in progress, and what its attempts have in common.
+/// One call in progress, and what its attempts share.
 struct Call<'a> {
     transport: &'a Transport,
     operation: &'static Operation,
@@ -218,11 +218,11 @@ struct Call<'a> {
     last: Option<Error>,
 }
 
-/// How an attempt fails.
+/// A failed attempt.
 enum Failed {
-    /// No other follows.
+    /// No other attempt follows.
     Finally(Error),
-    /// Another follows at once, with other credentials.
+    /// Another attempt follows at once, with other credentials.
     Renewed(Error),
     /// The policy decides.
     Undecided(Error),
@@ -263,7 +263,7 @@ impl Attempts for Call<'_> {
         }
         let mut metadata = CallMetadata::new(self.operation, self.made + 1);
         let prepared = self.prepare(&credentials, &mut metadata).await;
-        // What went wrong before says more than that there is no time to try again.
+        // The earlier failure says more than that there is no time for another attempt.
         let (prepared, permit) = prepared.map_err(|error| Failed::Finally(self.last.clone().unwrap_or(error)))?;
         self.trouble.note(self.last.clone());
         self.made += 1;
@@ -278,7 +278,7 @@ impl Attempts for Call<'_> {
             Err(error) => error,
         };
         self.transport.health.failed(&error);
-        // The events that follow are about the call.
+        // The following events belong to the call's span.
         drop(span);
         if error.sent() == Sent::Maybe {
             self.reuse = Reuse::Never;
@@ -300,7 +300,7 @@ impl Attempts for Call<'_> {
 }
 
 impl Call<'_> {
-    /// Asks the source for other credentials, if the failure is about those that were used.
+    /// Asks the source for other credentials if the failure is about those that were used.
     async fn renew(&mut self, error: Error, used: &Credentials) -> Failed {
         let may_repeat = error.permits_repeating(self.operation);
         let renewal = if error.refuses_token() {
@@ -351,7 +351,7 @@ impl Call<'_> {
         }
     }
 
-    /// Whether the source has other credentials after a refusal.
+    /// Asks the source for other credentials after a refusal.
     async fn renewal(&self, refused: &Credentials, refusal: &Error) -> Renewal {
         let renewal = timeout_at(self.budget.send_by(), self.source.refuse(refused, refusal, self.has_renewed)).await;
         renewal.unwrap_or(Renewal::After(Duration::ZERO))
@@ -378,7 +378,7 @@ impl Call<'_> {
         self.check_time()?;
         let place = limits.approach(self.operation, self.budget.rank(), self.budget.send_by(), caller).await;
         let place = place.map_err(no_permit)?;
-        // Signed before it has its permit, which it so holds for the time of the exchange alone.
+        // It is signed first, so that the permit is held only during the exchange.
         let request = request::prepare(&self.request, credentials, headers, metadata)?;
         let permit = OptionFuture::from(place.map(Place::permit)).await.transpose().map_err(no_permit)?;
         // The future may not have been polled for a while.
@@ -388,7 +388,7 @@ impl Call<'_> {
 
     fn no_permit(&self, wait: Duration) -> Error {
         let problem = if wait.is_zero() {
-            // One call goes at a time until bunq accepts one.
+            // Calls are sent one at a time until bunq accepts one.
             "bunq has refused a call for its rate, and the next one has no response yet, for which this call waits longer".into()
         } else {
             format!("bunq's rate limit has no permit for the call for another {wait:.1?}, which is longer")
@@ -437,14 +437,14 @@ impl Call<'_> {
             tracing::warn!(warning, "bunq has a warning for the developers of this program");
         }
         if response.status.is_success() {
-            // The next call waits neither for the verification nor for the observer.
+            // The next call must wait neither for the verification nor for the observer.
             settle(permit, Settlement::Admitted).await;
             return match response::verify(credentials, &response) {
                 Ok(form) => {
                     if let (Some(observer), Some(form)) = (&config.observer, form)
                         && let Some(exchange) = Exchange::new(&metadata, credentials, &response, form)
                     {
-                        // The call is done, however long that takes.
+                        // The call has succeeded even if this takes too long.
                         let _ = timeout(self.budget.left(), observer.observe(&exchange)).await;
                     }
                     Ok((metadata, response.body))

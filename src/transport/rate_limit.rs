@@ -1,19 +1,19 @@
-//! bunq's rate limits: at most so many calls of an operation within any period of a given length.
+//! bunq's rate limits: at most a number of calls of an operation within any period of a given length.
 //!
 //! The windows roll, as bunq's do; a token bucket would let nearly twice as many calls through. bunq counts a call when
-//! it arrives, which is some time between its sending and its response, so a permit is free again only when the window
-//! has passed since the response. A wait never goes past its deadline: it fails at once if a permit takes longer.
+//! it arrives, at some time between sending and response, so a permit becomes free when a whole window has passed since
+//! the response. A call never waits past its deadline: if a permit takes longer, it fails at once.
 //!
-//! Who came first is served first. A call takes a rank when it begins, and a ticket with that rank whenever it waits, so
-//! that its retries do not go to the end of the queue. A future that is not polled when its turn comes is passed over
-//! until it is polled again.
+//! The queue is first come, first served. A call takes a rank when it begins, and a ticket with that rank whenever it
+//! waits, so that its retries keep its place. A future that is not polled when its turn comes is passed over until it is
+//! polled again.
 //!
-//! Others may use the address too. After a 429 the window is closed for a random time, which grows with each further 429,
-//! and one call goes at a time until bunq accepts one. What a 429 asks for that bunq has not signed is a claim: it is kept
-//! until bunq accepts a call, and for a minute at most.
+//! Other programs may call from the same address. After a 429 the window is closed for a random time, which grows with
+//! each further 429, and calls are sent one at a time until bunq accepts one. What an unsigned 429 asks for is a claim:
+//! it is kept until bunq accepts a call, and for at most a minute.
 //!
-//! If others share a limit, its permits come from a [`PermitStore`]. The queue is the same; who is first asks the store when
-//! the window has room by what is known here. What is known here also gives the estimates, which ask no store.
+//! If other clients share a limit, its permits come from a [`PermitStore`]. The queue is the same; the first call in it
+//! asks the store when the window, as known here, has room. Estimates use only what is known here.
 
 pub(crate) mod memory;
 pub(crate) mod store;
@@ -43,27 +43,27 @@ const LONG_WAIT: Duration = Duration::from_secs(1);
 /// How long after its turn a future may be polled before it is passed over.
 const GRACE: Duration = Duration::from_millis(50);
 
-/// How long before its turn the request of a call is signed. A signature takes about a millisecond of the thread's time:
-/// what waits for long does not hold up the others with it.
+/// How long before its turn the request of a call is signed. A signature takes about a millisecond of CPU time, which
+/// must not be spent while a permit is held.
 const LEAD: Duration = Duration::from_millis(50);
 
-/// A call that has asked the store for longer no longer keeps others from asking: its future may not be polled.
+/// After this time without an answer from the store, another call may ask: the future that asked may not be polled.
 const LONGEST_ASKING: Duration = Duration::from_secs(1);
 
-/// A call waits at least this long before it asks the store again.
+/// The shortest time before a call asks the store again.
 const SHORTEST_WAIT: Duration = Duration::from_millis(1);
 
-/// How long a call waits for the store to settle its permit.
+/// The longest time that a call waits for the store to settle its permit.
 const LONGEST_SETTLING: Duration = Duration::from_secs(1);
 
-/// The place of a call among all that share their limits: the lower, the earlier it began.
+/// The order of calls that share their limits: a lower rank began earlier.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Rank {
     number: u64,
     began: Instant,
 }
 
-/// Who makes the calls of a client.
+/// Identifies the caller of a client: the bank and the API key.
 #[derive(Clone)]
 pub(crate) struct Caller {
     pub(crate) base_url: Arc<str>,
@@ -76,26 +76,26 @@ impl fmt::Debug for Caller {
     }
 }
 
-/// Why a call gets no permit.
+/// Why a call got no permit.
 #[derive(Debug)]
 pub(crate) enum NoPermit {
     /// The estimated wait goes past the deadline.
     TooLate(Duration),
-    /// The store has failed.
+    /// The store failed.
     Failed(Error),
 }
 
-/// The rate limits of all operations, shared by all that call from this address.
+/// The rate limits of all operations. Clients that know of each other share them.
 #[derive(Debug)]
 pub(crate) struct RateLimits {
     windows: HashMap<&'static str, Arc<Window>>,
-    /// `None`: nobody else shares the limits.
+    /// `None` if no other client shares the limits.
     store: Option<Arc<dyn PermitStore>>,
     ranks: AtomicU64,
 }
 
 impl RateLimits {
-    /// The limits in `set`; for other operations the document's if `documented`, or else none.
+    /// The limits in `set`. Other operations have the document's limits if `documented`, otherwise none.
     pub(crate) fn new(documented: bool, set: &HashMap<&'static str, RateLimit>) -> Self {
         let window = |operation: &'static Operation| {
             let limit = set.get(operation.id).copied().or(documented.then_some(operation.rate_limit));
@@ -104,12 +104,12 @@ impl RateLimits {
         Self { windows: Operation::ALL.iter().filter_map(window).collect(), store: None, ranks: AtomicU64::new(0) }
     }
 
-    /// The same limits, with their permits from this store.
+    /// Takes the permits from this store.
     pub(crate) fn with_store(self, store: Option<Arc<dyn PermitStore>>) -> Self {
         Self { store, ..self }
     }
 
-    /// The store of the permits, if others share the limits.
+    /// The store of the permits, if other clients share the limits.
     pub(crate) fn store(&self) -> Option<&Arc<dyn PermitStore>> {
         self.store.as_ref()
     }
@@ -119,7 +119,7 @@ impl RateLimits {
         Rank { number: self.ranks.fetch_add(1, Ordering::Relaxed), began: Instant::now() }
     }
 
-    /// How long one call of `operation` takes of its limit; zero if it has none.
+    /// The length of the window, divided by the number of calls; zero if `operation` has no limit.
     pub(crate) fn interval(&self, operation: &Operation) -> Duration {
         let window = self.windows.get(operation.id);
         window.map_or(Duration::ZERO, |window| {
@@ -127,12 +127,12 @@ impl RateLimits {
         })
     }
 
-    /// Whether `operation` has a limit, so that the pauses that bunq asks for are kept here.
+    /// Whether `operation` has a limit. If so, the pauses that bunq asks for are kept here.
     pub(crate) fn governs(&self, operation: &Operation) -> bool {
         self.windows.contains_key(operation.id)
     }
 
-    /// How long a call of `operation` would wait for its permit if it began now, behind all that wait.
+    /// How long a call of `operation` would wait for its permit if it joined the queue now.
     pub(crate) fn expected_wait(&self, operation: &Operation) -> Duration {
         let Some(window) = self.windows.get(operation.id) else { return Duration::ZERO };
         let (mut state, now) = (window.state(), Instant::now());
@@ -141,12 +141,8 @@ impl RateLimits {
         state.usage.turn(now, ahead).saturating_duration_since(now)
     }
 
-    /// Waits in the queue for one call of `operation`, if it has a limit, until its permit is so near that the request can
-    /// be signed.
-    ///
-    /// # Errors
-    ///
-    /// The estimated wait, if it goes past the deadline.
+    /// Waits in the queue until a call of `operation` will soon have its permit, so that its request can be signed. `None`
+    /// if the operation has no limit.
     pub(crate) async fn approach(
         &self,
         operation: &'static Operation,
@@ -176,41 +172,40 @@ struct Window {
     operation: &'static str,
     limit: RateLimit,
     state: Mutex<WindowState>,
-    /// The turns of those that wait come earlier than they were told.
+    /// The turns of waiting calls may come earlier than estimated.
     moved_up: Notify,
 }
 
-/// A place in the queue: the rank of the call, and a number that sets it apart from others of the same call.
+/// A place in the queue: the rank of the call, and a number that is unique.
 type Ticket = (Rank, u64);
 
 #[derive(Debug)]
 struct WindowState {
     usage: Usage,
-    /// The calls that wait, first to last, and when the turn of each comes.
+    /// The waiting calls in their order, with the estimated turn of each.
     waiting: BTreeMap<Ticket, Instant>,
     tickets: u64,
-    /// The call that asks the store, and since when.
+    /// The call that is asking the store, and since when.
     asking: Option<(Ticket, Instant)>,
-    /// Others have taken permits that were free by what is known here, so the calls here ask in their order.
+    /// Other clients have taken permits that were free as far as known here. Calls then ask strictly in their order.
     is_contended: bool,
 }
 
 impl WindowState {
-    /// How many calls go before the one with this ticket. Those whose turn has come and who were not polled are passed
-    /// over.
+    /// The number of calls before the one with this ticket, without those that were not polled when their turn came.
     fn ahead_of(&self, ticket: Ticket, now: Instant) -> usize {
         self.waiting.range(..ticket).filter(|(_, turn)| **turn + GRACE > now).count()
     }
 
-    /// Puts a call into the queue; says when its turn comes.
+    /// Adds a call to the queue, and estimates its turn.
     fn enter(&mut self, rank: Rank, now: Instant) -> (Ticket, Instant) {
         let ticket = (rank, self.tickets);
         self.tickets += 1;
-        (ticket, self.look(ticket, now).0)
+        (ticket, self.estimate(ticket, now).0)
     }
 
-    /// When the turn of a call comes, as far as is known now, and how many go before it.
-    fn look(&mut self, ticket: Ticket, now: Instant) -> (Instant, usize) {
+    /// Estimates the turn of a call, and counts the calls before it.
+    fn estimate(&mut self, ticket: Ticket, now: Instant) -> (Instant, usize) {
         self.usage.prune(now);
         let ahead = self.ahead_of(ticket, now);
         let turn = self.usage.turn(now, ahead);
@@ -218,16 +213,16 @@ impl WindowState {
         (turn, ahead)
     }
 
-    /// Takes a permit, if the turn of the call has come; or lets it ask for one, if permits come from a store.
+    /// Takes a permit if the turn of the call has come. If permits come from a store, the call may then ask for one.
     fn take(&mut self, ticket: Ticket, now: Instant, is_shared: bool) -> Take {
-        let (turn, ahead) = self.look(ticket, now);
+        let (turn, ahead) = self.estimate(ticket, now);
         if turn > now {
             return Take::At(turn);
         }
         if self.usage.awaits_a_response() {
             return Take::AfterAResponse;
         }
-        // After a refusal the first of the queue goes.
+        // After a refusal only the first call in the queue is sent.
         if (self.usage.is_refused() || self.is_contended) && ahead > 0 {
             return Take::At(now + GRACE);
         }
@@ -245,22 +240,22 @@ impl WindowState {
         }
     }
 
-    /// Takes a call out of the queue, if it still waits; says whether the turns of others come earlier.
+    /// Removes a call from the queue, if it still waits. Returns whether the turns of other calls come earlier.
     fn leave(&mut self, ticket: Ticket) -> bool {
         self.waiting.remove(&ticket).is_some() && self.waiting.range(ticket..).next().is_some()
     }
 }
 
-/// What becomes of a call that wants its permit.
+/// The result of an attempt to take a permit.
 enum Take {
     Taken,
-    /// The store is to be asked.
+    /// Ask the store.
     Ask,
-    /// Not before this.
+    /// Try again at this time.
     At(Instant),
-    /// When the call in flight has its response, whenever that is.
+    /// Try again when the call in flight has its response.
     AfterAResponse,
-    /// When the store has answered another call, or at this time.
+    /// Try again when the store has answered another call, or at this time.
     AfterAnAnswer(Instant),
 }
 
@@ -297,7 +292,7 @@ impl Window {
         Ok(place)
     }
 
-    /// A call with a permit is over.
+    /// Records the end of a call that had a permit.
     fn settle(&self, settlement: &Settlement) {
         let mut state = self.state();
         let was_refused = state.usage.is_refused();
@@ -309,7 +304,7 @@ impl Window {
     }
 }
 
-/// A window that others share.
+/// A window that other clients share.
 #[derive(Debug, Clone)]
 struct Share {
     store: Arc<dyn PermitStore>,
@@ -333,7 +328,7 @@ impl Place {
         loop {
             let moved_up = window.moved_up.notified();
             let now = Instant::now();
-            let (turn, _) = window.state().look(self.ticket, now);
+            let (turn, _) = window.state().estimate(self.ticket, now);
             let wait = turn.saturating_duration_since(now);
             if wait <= LEAD {
                 return Ok(());
@@ -369,7 +364,7 @@ impl Place {
                 Take::At(turn) if turn > self.deadline => {
                     return Err(NoPermit::TooLate(turn.saturating_duration_since(now)));
                 }
-                // Either way the turn is looked at again.
+                // Either way the turn is estimated again.
                 Take::At(turn) => {
                     self.wait();
                     drop(timeout_at(turn, moved_up).await);
@@ -401,7 +396,7 @@ impl Place {
         Permit { window: Arc::clone(&self.window), granted, is_settled: false }
     }
 
-    /// Asks the store for a permit; `None` if it has none yet, or if the permit is of no use any more.
+    /// Asks the store for a permit. `None` if it has none yet, or if the permit came too late to be used.
     async fn ask(&self) -> Result<Option<(Share, u128)>, NoPermit> {
         let Some(share) = &self.share else { return Ok(None) };
         let asking = Asking(self);
@@ -416,7 +411,7 @@ impl Place {
                 state.is_contended = true;
                 None
             }
-            // The future may not have been polled for a while, or the machine may have stood still.
+            // The future may not have been polled, or the machine may have been suspended.
             Taken::Granted(Grant { id, send_within: Some(time) }) if now.duration_since(start) > time => {
                 share.store.abandon(&share.window, id);
                 None
@@ -440,7 +435,7 @@ impl Place {
     }
 }
 
-/// A call that asks the store, until it has its answer or is dropped.
+/// Exists while a call is asking the store.
 struct Asking<'a>(&'a Place);
 
 impl Drop for Asking<'_> {
@@ -467,27 +462,26 @@ impl Drop for Place {
     }
 }
 
-/// The permission to send one call. It is settled when the call is over; dropped before, it counts as one of which nobody
-/// knows what came.
+/// The permission to send one call. It is settled when the call is over. If it is dropped before, the outcome of the call
+/// counts as unknown.
 #[derive(Debug)]
 pub(crate) struct Permit {
     window: Arc<Window>,
-    /// The permit of the store.
+    /// The store's permit, if there is a store.
     granted: Option<(Share, u128)>,
     is_settled: bool,
 }
 
 impl Permit {
-    /// bunq has refused the call with 429. The limit that it names holds from now on, if it is signed.
-    ///
-    /// Returns how long no further call is sent.
+    /// Settles the permit of a call that bunq refused with 429. If the refusal is signed, the limit that it names applies
+    /// from now on. Returns how long no further call is sent.
     pub(crate) async fn throttle(self, throttled: Throttled, jitter: f64) -> Duration {
         let (refusal, pause) = self.window.state().usage.refusal(throttled, jitter);
         self.settle(Settlement::Refused(refusal)).await;
         pause
     }
 
-    /// Tells what became of the call.
+    /// Records the outcome of the call.
     pub(crate) async fn settle(mut self, settlement: Settlement) {
         self.window.settle(&settlement);
         self.is_settled = true;

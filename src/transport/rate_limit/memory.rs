@@ -13,18 +13,18 @@ use crate::error::Error;
 use crate::sync::lock;
 use crate::transport::credentials::BoxFuture;
 
-/// How long a call waits for the response to another, before it asks for a permit again.
+/// How long a call waits for the response to another before it asks for a permit again.
 const RESPONSE_PAUSE: Duration = Duration::from_millis(50);
 
-/// Permits in memory, for the clients of one process that call from one address: partners with a key each, for example.
-/// Its clones share the permits.
+/// Permits in memory, for clients of one process that call from one address: for example, partners with a key each. Clones
+/// share the permits.
 ///
 /// It counts the calls of each operation at each bank, whatever the API key. If the clients have different limits, all of
-/// them hold.
+/// them apply.
 #[derive(Clone, Default)]
 pub struct MemoryPermits(Arc<Mutex<Windows>>);
 
-/// By the bank and the operation.
+/// The windows by bank and operation.
 type Windows = HashMap<(Arc<str>, &'static str), Usage>;
 
 impl MemoryPermits {

@@ -1,4 +1,4 @@
-//! Where the permits of a rate limit come from, if other clients share it.
+//! The interface of a store of permits for clients that share a rate limit.
 
 use std::fmt;
 use std::sync::Arc;
@@ -8,15 +8,15 @@ use crate::error::Error;
 use crate::operation::{Operation, RateLimit};
 use crate::transport::credentials::BoxFuture;
 
-/// What a permit is asked for: an operation, who calls it, and how often it may be called.
+/// The window that a permit belongs to: the operation, who calls it, and how often it may be called.
 ///
-/// bunq counts calls by who makes them. Whether that is the API key, the address or both, the store decides.
+/// bunq counts the calls of each caller. The store decides whether a caller is an API key, an address or both.
 #[derive(Clone)]
 #[non_exhaustive]
 pub struct PermitWindow {
-    /// The operation. bunq counts the calls of each apart.
+    /// The operation. bunq counts the calls of each operation separately.
     pub operation: &'static Operation,
-    /// The limit that the client keeps.
+    /// The limit that the client keeps to.
     pub limit: RateLimit,
     /// The base URL of the bank, without a slash at its end.
     pub base_url: Arc<str>,
@@ -36,24 +36,24 @@ impl fmt::Debug for PermitWindow {
     }
 }
 
-/// What a [`PermitStore`] says to a call that asks for a permit.
+/// The answer of a [`PermitStore`] to a call that asks for a permit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Taken {
     /// The call may be sent now.
     Granted(Grant),
-    /// There is no permit before this time has passed. The call asks again then. A permit that is held may be settled now, so
-    /// that it is free after the length of the window: its lease is no reason to wait for longer.
+    /// There is no permit before this time has passed; then the call asks again. Do not make it longer because of a lease:
+    /// a permit that is held may be settled at any time, and is free one window later.
     NotBefore(Duration),
 }
 
-/// A permit that a [`PermitStore`] has given.
+/// A permit that a [`PermitStore`] has granted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Grant {
-    /// The store's own number of the permit: that of a row, or a fencing token.
+    /// The store's own number of the permit, such as a row's or a fencing token.
     pub id: u128,
-    /// How long after it was asked for the permit may be used. A call that is later asks again. `None`: at any time.
+    /// How long after the request for it the permit may be used. A later call asks again. `None`: at any time.
     pub send_within: Option<Duration>,
 }
 
@@ -63,8 +63,8 @@ impl Grant {
         Self { id, send_within: None }
     }
 
-    /// Sets how long after it was asked for the permit may be used. It is less than the lease: what is sent at the last
-    /// moment must arrive within it.
+    /// Sets how long after the request for it the permit may be used. Make it shorter than the lease: a call that is sent
+    /// at the last moment must arrive within the lease.
     #[must_use]
     pub fn send_within(mut self, time: Duration) -> Self {
         self.send_within = Some(time);
@@ -72,32 +72,32 @@ impl Grant {
     }
 }
 
-/// What became of a call that had a permit.
+/// The outcome of a call that had a permit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Settlement {
-    /// bunq has admitted the call. It counts for the length of the window from now on, and all earlier claims are over.
+    /// bunq has accepted the call, whatever its response. It counts for one window from now on, and all earlier claims end.
     Admitted,
-    /// bunq has refused the call with 429. It counts too, and after it one call goes at a time until bunq admits one.
+    /// bunq has refused the call with 429. It counts too, and calls are then sent one at a time until bunq accepts one.
     Refused(Refusal),
-    /// There is no complete response, or it is not bunq's. The call may have arrived, so it counts.
+    /// There is no complete response, or none of bunq's. The call may have arrived, so it counts.
     Unknown,
 }
 
-/// What a 429 means for all that share the window.
+/// What a 429 means for all clients that share the window.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Refusal {
     /// How long no call is sent.
     pub pause: Duration,
-    /// The limit that bunq has named with its signature. It holds from now on, beside [that of the
-    /// window](PermitWindow::limit), and in place of one that was named before.
+    /// The limit that bunq has named, if the refusal is signed. It applies from now on, in addition to [that of the
+    /// window](PermitWindow::limit) and in place of one that was named before.
     pub limit: Option<RateLimit>,
-    /// What the refusal asks for without bunq's signature.
+    /// What the refusal asks for, if it is not signed.
     pub claim: Option<Claim>,
 }
 
-/// What a 429 asks for that bunq has not signed. It is kept until bunq admits a call, and for a minute at most.
+/// What an unsigned 429 asks for. It is kept until bunq accepts a call, and for at most a minute.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Claim {
@@ -107,36 +107,37 @@ pub struct Claim {
     pub limit: Option<RateLimit>,
 }
 
-/// Where the permits of rate limits come from that several clients share: those of many machines behind one address, for
-/// example.
+/// A store of permits for rate limits that several clients share: for example, the clients of many machines behind one
+/// address.
 ///
-/// [`MemoryPermits`](crate::MemoryPermits) is for the clients of one process. Write one of your own over a database for more, and set it with
-/// [`ClientBuilder::permits`](crate::ClientBuilder::permits). The calls of a client still queue in the client: a call asks
-/// when it is its turn by what the client knows, and only the first of each operation asks.
+/// [`MemoryPermits`](crate::MemoryPermits) is for the clients of one process. For more, write one of your own over a
+/// database, and set it with [`ClientBuilder::permits`](crate::ClientBuilder::permits). The calls of a client still queue
+/// in the client: only the first call of each operation asks, when the client's own window has room.
 ///
-/// A permit counts from when it is given, and for the length of the window after it is settled. One whose client has died
-/// must come free by itself: give each a lease, renew it until the permit is settled or abandoned, and let it count for the
-/// length of the window after the lease has ended.
+/// A permit counts from the time of its grant until one window after it is settled. If a client dies, its permits must
+/// become free by themselves: give each a lease, renew it until the permit is settled or abandoned, and let the permit
+/// count for one window after the end of the lease.
 ///
-/// Errors are made with [`Error::permits`]. `Debug` shows nothing secret. No method blocks its thread.
+/// Make errors with [`Error::permits`]. `Debug` must not show a secret. No method may block its thread.
 pub trait PermitStore: fmt::Debug + Send + Sync + 'static {
-    /// Takes a permit, if there is one. `waited` is how long ago the call began: of two that ask, the older one goes first.
+    /// Takes a permit, if there is one. `waited` is how long ago the call began: of two calls that ask, the older one goes
+    /// first.
     ///
-    /// The future may be dropped, with the call or at its deadline. A permit that it has taken then ends with its lease.
+    /// The future may be dropped with the call, or at the deadline. A permit that it has taken then ends with its lease.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Permits`](crate::ErrorKind::Permits) if it cannot be known whether there is one. The call fails with the error
-    /// and is not sent.
+    /// [`ErrorKind::Permits`](crate::ErrorKind::Permits) if the store cannot be read or written. The call fails with the
+    /// error and is not sent.
     fn take<'a>(&'a self, window: &'a PermitWindow, waited: Duration) -> BoxFuture<'a, Result<Taken, Error>>;
 
-    /// Ends the permit with this [id](Grant::id), when its call is over. The call waits for it, but for a second at most;
-    /// then, or when the call is dropped meanwhile, the future is dropped.
+    /// Ends the permit with this [id](Grant::id) when its call is over. The call waits for at most a second; then, or if
+    /// the call is dropped meanwhile, the future is dropped.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Permits`](crate::ErrorKind::Permits) if it cannot be written, or the permit has ended. The error is logged, and
-    /// the call does not fail. The lease ends the permit.
+    /// [`ErrorKind::Permits`](crate::ErrorKind::Permits) if it cannot be written, or the permit has ended. The error is
+    /// logged, and the call does not fail. The lease ends the permit.
     fn settle<'a>(
         &'a self,
         window: &'a PermitWindow,
@@ -144,8 +145,8 @@ pub trait PermitStore: fmt::Debug + Send + Sync + 'static {
         settlement: Settlement,
     ) -> BoxFuture<'a, Result<(), Error>>;
 
-    /// The future of the call was dropped before its permit was settled; the call may have been sent. It is called while
-    /// the future is dropped, so it must return at once. By default it does nothing, and the lease ends the permit.
+    /// Called when the future of a call is dropped before its permit is settled; the call may have been sent. It must
+    /// return at once. By default it does nothing, and the lease ends the permit.
     fn abandon(&self, window: &PermitWindow, id: u128) {
         let _ = (window, id);
     }

@@ -199,7 +199,7 @@ async fn what_is_not_signed_holds_for_a_minute_and_until_a_call_is_admitted() {
     }
 }
 
-/// Also if no call is admitted, or nobody knows what became of it.
+/// Even if no call is accepted, or the outcome of one is unknown.
 #[tokio::test(start_paused = true)]
 async fn what_is_not_signed_ends_by_itself() {
     test_timeout::start();
@@ -265,7 +265,7 @@ async fn no_call_is_overtaken() {
         times.push(call.await.unwrap());
     }
     assert!(times.is_sorted(), "{times:?}");
-    // All of the limit is used, and nobody waits longer than those before it take.
+    // All of the limit is used, and no call waits longer than those before it take.
     assert_eq!(times[..150].iter().max(), Some(&(74 * 3000)));
 }
 
@@ -394,7 +394,7 @@ async fn a_call_in_flight_after_a_refusal_is_no_reason_to_give_up() {
     assert_eq!(Instant::now() - start, 600 * MS);
 }
 
-/// The first of the queue goes, not the one that is polled first.
+/// The first call in the queue is sent, not the one that is polled first.
 #[tokio::test(start_paused = true)]
 async fn after_a_refusal_the_first_of_the_queue_goes() {
     test_timeout::start();
@@ -421,7 +421,7 @@ async fn refusals_are_counted_until_a_call_is_accepted() {
         permit.throttle(Throttled::default(), 0.5).await;
         assert_eq!(window.state().usage.refusals, expected);
     }
-    // Nobody knows what became of a call without a response.
+    // The outcome of a call without a response is unknown.
     drop(window.next(soon()).await.unwrap());
     assert_eq!(window.state().usage.refusals, 3);
     let permit = window.next(soon()).await.unwrap();

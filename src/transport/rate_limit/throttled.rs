@@ -4,19 +4,19 @@ use std::time::Duration;
 
 use crate::operation::RateLimit;
 
-/// The widest limit that is accepted from the words of a 429.
+/// The widest limit that is accepted from the message of a 429.
 const MOST_CALLS: u32 = 10_000;
 const LONGEST_SECONDS: u32 = 3600;
 
-/// The pause after a 429 is between the first two parts of the window. The longer one grows with each further 429, up to
-/// the last. Shorter pauses meet more 429s; longer ones leave places unused (`benches/limits.rs`). If bunq counts what it
-/// refuses, clients that all came back within a window would refuse each other for ever.
+/// The pause after a 429 is random, between the first two of these fractions of the window. The upper one grows with each
+/// further 429, up to the last. Shorter pauses lead to more 429s; longer ones leave permits unused (`benches/limits.rs`).
+/// If bunq counts refused calls, clients that all came back within a window would get each other refused for ever.
 pub(super) const SHORTEST_PAUSE: f64 = 0.1;
 const LONGEST_PAUSE: f64 = 0.5;
 const PAUSE_GROWTH: f64 = 1.5;
 const MAX_PAUSE: f64 = 3.0;
 
-/// A pause for which bunq has not asked, or not with its signature, is no longer than this.
+/// The longest pause that bunq has not asked for in a signed response.
 pub(crate) const MAX_UNPROVEN_PAUSE: Duration = Duration::from_secs(60);
 
 /// What bunq says in a 429.
@@ -24,19 +24,19 @@ pub(crate) const MAX_UNPROVEN_PAUSE: Duration = Duration::from_secs(60);
 pub(crate) struct Throttled {
     pub(crate) retry_after: Option<Duration>,
     pub(crate) limit: Option<RateLimit>,
-    /// Whether its signature is there, and valid.
+    /// Whether it has a valid signature.
     pub(crate) is_signed: bool,
 }
 
 impl Throttled {
-    /// How long to send no call of an operation with a window of `per`, after `refusals` others in a row; `jitter` is
-    /// random from 0 to 1. Those who share an address come back one by one.
+    /// How long to send no call of an operation with a window of `per`, after `refusals` others in a row. `jitter` is
+    /// random from 0 to 1, so that clients that share an address do not come back together.
     pub(crate) fn pause(&self, per: Duration, refusals: u32, jitter: f64) -> Duration {
         let per = self.limit.map_or(per, |limit| limit.per);
         let longest = (LONGEST_PAUSE * PAUSE_GROWTH.powi(refusals.min(10).cast_signed())).min(MAX_PAUSE);
         let spread = SHORTEST_PAUSE + (longest - SHORTEST_PAUSE) * jitter.clamp(0.0, 1.0);
         let pause = match self.retry_after {
-            // It says when the window is open: what is left to avoid is to come back together with the others.
+            // The window is open then; only the jitter is added.
             Some(after) => after.saturating_add(per.mul_f64(spread - SHORTEST_PAUSE).min(MAX_UNPROVEN_PAUSE)),
             None => per.mul_f64(spread).min(MAX_UNPROVEN_PAUSE),
         };
@@ -44,13 +44,13 @@ impl Throttled {
     }
 }
 
-/// The limit that bunq names in the words of a 429: "… maximum of 3 calls per 3 seconds …".
+/// The limit that bunq names in the message of a 429: "… maximum of 3 calls per 3 seconds …".
 pub(crate) fn named_limit(message: &str) -> Option<RateLimit> {
     let number = |text: &str| text.split_whitespace().next()?.parse::<u32>().ok();
     let after = message.split_once("maximum of ")?.1;
     let calls = number(after)?;
     let seconds = number(after.split_once(" per ")?.1)?;
-    // A limit out of all proportion is not bunq's.
+    // An implausible limit is not bunq's.
     let sane = (1..=MOST_CALLS).contains(&calls) && (1..=LONGEST_SECONDS).contains(&seconds);
     sane.then(|| RateLimit { calls, per: Duration::from_secs(seconds.into()) })
 }

@@ -1,4 +1,4 @@
-//! What is known of one window: the calls that count in it, and what bunq has said about it.
+//! The state of one window: the calls that count in it, and what bunq has said about it.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -11,17 +11,18 @@ use crate::operation::RateLimit;
 
 #[derive(Debug)]
 pub(super) struct Usage {
-    /// All of them hold, and so does the one that bunq named last with its signature.
+    /// All of them apply.
     limits: Vec<RateLimit>,
+    /// The last limit that bunq named in a signed 429. It applies too.
     named: Option<RateLimit>,
     in_flight: usize,
     /// When the calls that still count got their responses, oldest first.
     responded: VecDeque<Instant>,
-    /// No call is sent before this: bunq has refused one, or others have all permits until then.
+    /// No call is sent before this: bunq has refused one, or other clients have all permits until then.
     closed_until: Option<Instant>,
-    /// What refusals ask for that bunq has not signed, until it admits a call.
+    /// What unsigned refusals ask for, until bunq accepts a call.
     claim: Option<TimedClaim>,
-    /// How many calls bunq has refused since it accepted the last.
+    /// The number of calls that bunq has refused since it last accepted one.
     pub(super) refusals: u32,
 }
 
@@ -29,7 +30,7 @@ pub(super) struct Usage {
 struct TimedClaim {
     closed_until: Instant,
     limit: Option<RateLimit>,
-    /// When it is forgotten in any case.
+    /// When it expires.
     ends: Instant,
 }
 
@@ -46,7 +47,7 @@ impl Usage {
         }
     }
 
-    /// Keeps this limit too.
+    /// Adds a limit.
     pub(super) fn add_limit(&mut self, limit: RateLimit) {
         if !self.limits.contains(&limit) {
             self.limits.push(limit);
@@ -73,12 +74,12 @@ impl Usage {
         self.claim = self.claim.filter(|claim| claim.ends > now);
     }
 
-    /// When a call can go that has `ahead` others before it; not after `now` if it is at once.
+    /// When a call with `ahead` others before it can be sent. If that is at once, the time is not after `now`.
     pub(super) fn turn(&self, now: Instant, ahead: usize) -> Instant {
         let open = self.closed_until.max(self.claim.map(|claim| claim.closed_until)).unwrap_or(now);
         let under = |limit: &RateLimit| {
             let (calls, per) = (limit.calls.max(1) as usize, limit.per);
-            // When each permit is free again. Of those in flight that is at least a window from now.
+            // When each permit is free again: for calls in flight, at the earliest one window from now.
             let counted = self.responded.iter().map(|responded| *responded + per).filter(|free| *free > now);
             let mut free: Vec<Instant> = counted.chain(std::iter::repeat_n(now + per, self.in_flight)).collect();
             free.sort_unstable();
@@ -91,41 +92,41 @@ impl Usage {
         self.limits().map(under).chain(claimed).max().unwrap_or(open)
     }
 
-    /// Whether bunq has refused a call, and accepted none since.
+    /// Whether bunq has refused a call and accepted none since.
     pub(super) fn is_refused(&self) -> bool {
         self.refusals > 0
     }
 
-    /// Whether a call waits until another has its response, whenever that is: after a refusal one call goes at a time.
+    /// Whether a call must wait for the response to another: after a refusal, calls are sent one at a time.
     pub(super) fn awaits_a_response(&self) -> bool {
         self.is_refused() && self.in_flight > 0
     }
 
-    /// No call is sent before this.
+    /// Lets no call be sent before this time.
     pub(super) fn close_until(&mut self, until: Instant) {
         self.closed_until = self.closed_until.max(Some(until));
     }
 
-    /// A call has its permit.
+    /// Records that a call has its permit.
     pub(super) fn begin(&mut self) {
         self.in_flight += 1;
     }
 
-    /// What a 429 means for the window, and how long no further call is sent. `jitter` is random from 0 to 1.
+    /// Evaluates a 429: what it means for the window, and how long no further call is sent. `jitter` is random from 0 to 1.
     pub(super) fn refusal(&self, throttled: Throttled, jitter: f64) -> (Refusal, Duration) {
         let pause = |throttled: Throttled| throttled.pause(self.longest(), self.refusals, jitter);
         let (asked, limit) = (pause(throttled), throttled.limit);
         let refusal = if throttled.is_signed {
             Refusal { pause: asked, limit, claim: None }
         } else {
-            // The pause that would be made anyway is no claim.
+            // The pause that follows any 429 is not a claim.
             let blind = pause(Throttled::default());
             Refusal { pause: asked.min(blind), limit: None, claim: Some(Claim { pause: asked, limit }) }
         };
         (refusal, asked)
     }
 
-    /// A call with a permit is over.
+    /// Records the end of a call that had a permit.
     pub(super) fn settle(&mut self, settlement: &Settlement, now: Instant) {
         self.in_flight = self.in_flight.saturating_sub(1);
         self.responded.push_back(now);
