@@ -9,7 +9,8 @@ use std::sync::{Arc, OnceLock};
 use progenitor_client::{ClientHooks, OperationInfo};
 use reqwest::{Request, Response as HttpResponse};
 
-use super::{Api, json_path};
+use super::calls::Api;
+use super::json_path;
 use crate::error::Error;
 use crate::operation::Operation;
 use crate::transport::VerifiedResponse;

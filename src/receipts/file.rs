@@ -50,7 +50,7 @@ pub struct ReceiptFile(Arc<Shared>);
 struct Shared {
     path: PathBuf,
     file: LineFile,
-    chain: Mutex<Chain>,
+    chain: Arc<Mutex<Chain>>,
     failure: Mutex<Option<Error>>,
 }
 
@@ -75,7 +75,6 @@ impl ReceiptFile {
         };
         let opened = LineFile::open(&path, FORMAT, reader).await;
         let (file, _) = opened.map_err(|problem| refused(&path, &problem))?;
-        let chain = Mutex::new(lock(&chain).clone());
         Ok(Self(Arc::new(Shared { path, file, chain, failure: Mutex::default() })))
     }
 

@@ -85,7 +85,7 @@ pub struct HttpConfig {
     idle_timeout: Option<Duration>,
     tcp_keepalive: Option<Duration>,
     user_agent_suffix: Option<String>,
-    language: Option<Language>,
+    pub(super) language: Option<Language>,
     customize: Option<Arc<Customize>>,
 }
 
@@ -232,10 +232,6 @@ impl HttpConfig {
         let value = HeaderValue::from_str(&format!("{own} {suffix}")).ok().filter(|_| is_fit && suffix.len() <= 256);
         let rule = "write it as `name/version`, in printable ASCII of at most 256 characters";
         value.ok_or_else(|| Error::invalid_input("user_agent_suffix", rule))
-    }
-
-    pub(crate) fn language_or_default(&self) -> Language {
-        self.language.unwrap_or(Language::EnUs)
     }
 
     /// Makes an HTTP client for a server at this URL.

@@ -47,7 +47,7 @@ use tracing::{Instrument, Span};
 
 use self::call_budget::CallBudget;
 use self::connections::{Connections, Reuse};
-use self::credentials::{Credentials, ProvideCredentials, Renewal};
+use self::credentials::{BoxFuture, Credentials, ProvideCredentials, Renewal};
 use self::health::Health;
 use self::http_config::{CONNECT_TIMEOUT, HttpConfig};
 use self::observer::{Exchange, ExchangeObserver};
@@ -304,7 +304,8 @@ impl Call<'_> {
     async fn renew(&mut self, error: Error, used: &Credentials) -> Failed {
         let may_repeat = error.permits_repeating(self.operation);
         let renewal = if error.refuses_token() {
-            Some(self.renewal(used, &error).await)
+            let renewal = self.in_time(self.source.refuse(used, &error, self.has_renewed)).await;
+            Some(renewal.unwrap_or(Renewal::After(Duration::ZERO)))
         } else {
             error.has_invalid_signature().then_some(Renewal::No)
         };
@@ -315,7 +316,8 @@ impl Call<'_> {
             }
             Some(Renewal::Forbidden(evidence)) => return Failed::Finally(error.forbidden(evidence)),
             Some(renewal @ (Renewal::No | Renewal::After(_))) => {
-                let is_another = !std::mem::replace(&mut self.has_reread, true) && self.reread(used).await;
+                let is_another = !std::mem::replace(&mut self.has_reread, true)
+                    && self.in_time(self.source.reread(used)).await.unwrap_or_default();
                 match renewal {
                     _ if is_another && may_repeat => {
                         self.last = Some(error.clone());
@@ -332,9 +334,9 @@ impl Call<'_> {
 
     /// Takes the credentials of an attempt.
     async fn credentials(&self) -> Result<Credentials, Error> {
-        let credentials = match timeout_at(self.budget.send_by(), self.source.credentials(self.trouble)).await {
-            Ok(credentials) => credentials.map_err(Error::before_sending)?,
-            Err(_) => {
+        let credentials = match self.in_time(self.source.credentials(self.trouble)).await {
+            Some(credentials) => credentials.map_err(Error::before_sending)?,
+            None => {
                 let problem = "the session was not open in time";
                 let held_up = self.trouble.of_awaited().map(|failure| Error::held_up(problem, failure));
                 return Err(held_up.or(self.last.clone()).unwrap_or_else(|| self.too_late(problem)));
@@ -351,15 +353,9 @@ impl Call<'_> {
         }
     }
 
-    /// Asks the source for other credentials after a refusal.
-    async fn renewal(&self, refused: &Credentials, refusal: &Error) -> Renewal {
-        let renewal = timeout_at(self.budget.send_by(), self.source.refuse(refused, refusal, self.has_renewed)).await;
-        renewal.unwrap_or(Renewal::After(Duration::ZERO))
-    }
-
-    /// Whether the source has another installation by now.
-    async fn reread(&self, used: &Credentials) -> bool {
-        timeout_at(self.budget.send_by(), self.source.reread(used)).await.unwrap_or_default()
+    /// What `work` returns, if it ends while another attempt can begin.
+    async fn in_time<T>(&self, work: BoxFuture<'_, T>) -> Option<T> {
+        timeout_at(self.budget.send_by(), work).await.ok()
     }
 
     /// Signs the request and waits for its permit, if there is time to use it.
@@ -449,7 +445,7 @@ impl Call<'_> {
                     }
                     Ok((metadata, response.body))
                 }
-                Err(problem) => Err(problem.error().with_metadata(metadata)),
+                Err(error) => Err(error.with_metadata(metadata)),
             };
         }
         let request_id = metadata.request_id.as_deref();

@@ -15,7 +15,7 @@ use super::http_config::HttpConfig;
 use super::response::{REQUEST_ID, RESPONSE_ID, ReceivedResponse, WARNING};
 use crate::error::{CallMetadata, Error, ErrorKind, Sent};
 use crate::text::one_line;
-use crate::types::CacheControl;
+use crate::types::{CacheControl, Language};
 
 /// The largest number of characters that are stored of a response's id.
 const MAX_ID_CHARS: usize = 100;
@@ -33,7 +33,7 @@ pub(crate) fn fixed_headers(config: &HttpConfig) -> Result<HeaderMap, Error> {
     Ok(HeaderMap::from_iter([
         (CACHE_CONTROL, value(CacheControl::NoCache.as_str())?),
         (USER_AGENT, config.user_agent()?),
-        (HeaderName::from_static("x-bunq-language"), value(config.language_or_default().as_str())?),
+        (HeaderName::from_static("x-bunq-language"), value(config.language.unwrap_or(Language::EnUs).as_str())?),
         (HeaderName::from_static("x-bunq-region"), constant("nl_NL")),
         (HeaderName::from_static("x-bunq-geolocation"), constant("0 0 0 0 000")),
     ]))

@@ -53,18 +53,16 @@ impl ReceivedResponse {
 /// missing.
 ///
 /// Returns the form of the signature, if there is one.
-pub(crate) fn verify(
-    credentials: &Credentials,
-    response: &ReceivedResponse,
-) -> Result<Option<SignatureForm>, Unverified> {
+pub(crate) fn verify(credentials: &Credentials, response: &ReceivedResponse) -> Result<Option<SignatureForm>, Error> {
+    let refused = |problem: &str| Error::new(ErrorKind::Signature, Sent::Responded, problem);
     let signature = response.headers.get(SIGNATURE).map(HeaderValue::as_bytes);
     let introduced;
     let (key, signature) = match (&credentials.installation, signature) {
         (Some(installation), Some(signature)) => (&installation.server_key, signature),
-        (Some(_), None) => return Err(Unverified::Unsigned),
+        (Some(_), None) => return Err(refused("bunq's signature is missing from the response, which was not used")),
         (None, None) => return Ok(None),
         (None, Some(signature)) => {
-            introduced = introduced_key(&response.body).map_err(Unverified::NoKey)?;
+            introduced = introduced_key(&response.body).map_err(|problem| refused(&problem))?;
             (&introduced, signature)
         }
     };
@@ -72,34 +70,12 @@ pub(crate) fn verify(
     let status = response.status.as_u16();
     let holds = |form: &SignatureForm| key.verifies(&form.message(status, headers(), &response.body), signature);
     let form = [SignatureForm::Body, SignatureForm::WithHeaders].into_iter().find(holds);
-    form.map(Some).ok_or(Unverified::Invalid)
+    form.map(Some).ok_or_else(|| refused(INVALID).with_invalid_signature(true))
 }
 
-/// Why a response could not be verified.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Unverified {
-    Unsigned,
-    /// It should introduce bunq's key, but brings no usable one.
-    NoKey(Cow<'static, str>),
-    /// Its signature does not verify with the key.
-    Invalid,
-}
-
-impl Unverified {
-    pub(crate) fn error(self) -> Error {
-        let is_invalid = self == Self::Invalid;
-        let problem = match self {
-            Self::Unsigned => "bunq's signature is missing from the response, which was not used".into(),
-            Self::NoKey(problem) => problem,
-            Self::Invalid => {
-                "bunq's signature is not valid for the response, which was not used: if it stays so, the key of bunq's that \
-                 the client has is damaged or out of date, and `Client::reinstall` gets another"
-                    .into()
-            }
-        };
-        Error::new(ErrorKind::Signature, Sent::Responded, problem).with_invalid_signature(is_invalid)
-    }
-}
+/// For a success response whose signature is not valid.
+const INVALID: &str = "bunq's signature is not valid for the response, which was not used: if it stays so, the key of bunq's that \
+                       the client has is damaged or out of date, and `Client::reinstall` gets another";
 
 /// For a refusal whose signature is not valid.
 const CONTRADICTED: &str = "the call is refused, but bunq's signature is not valid for the refusal, so it may be somebody \
@@ -198,28 +174,45 @@ fn meaning(status: u16, operation: &Operation, messages: &[String]) -> (ErrorKin
 
 #[cfg(test)]
 mod tests {
+    use std::sync::LazyLock;
+
     use proptest::prelude::*;
     use serde::Deserialize;
 
     use super::*;
     use crate::transport::credentials::Installation;
     use crate::transport::signature::SigningKey;
+    use crate::types::Secret;
 
-    fn response(retry_after: &str) -> ReceivedResponse {
-        let headers = [(RETRY_AFTER, HeaderValue::from_str(retry_after).unwrap())].into_iter().collect();
-        ReceivedResponse { status: StatusCode::TOO_MANY_REQUESTS, headers, body: Bytes::new() }
+    fn response<'a>(
+        status: u16,
+        headers: impl IntoIterator<Item = (&'a str, &'a str)>,
+        body: impl Into<Bytes>,
+    ) -> ReceivedResponse {
+        let headers = headers.into_iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()));
+        let (status, headers) = (StatusCode::from_u16(status).unwrap(), headers.collect());
+        ReceivedResponse { status, headers, body: body.into() }
+    }
+
+    /// The credentials of a client that knows this key as bunq's.
+    fn credentials(server_key: VerifyingKey) -> Credentials {
+        static OWN_KEY: LazyLock<Secret> = LazyLock::new(|| SigningKey::generate().unwrap().to_pkcs8().unwrap());
+        let signing_key = SigningKey::from_pkcs8(&OWN_KEY).unwrap();
+        let installation = Installation { signing_key, server_key, token: "token".into() };
+        Credentials { installation: Some(installation.into()), ..Credentials::default() }
     }
 
     #[test]
     fn retry_after_is_in_seconds_or_a_date() {
         test_timeout::start();
-        assert_eq!(response("7").retry_after(), Some(Duration::from_secs(7)));
+        let retry_after = |text: &str| response(429, [("Retry-After", text)], "").retry_after();
+        assert_eq!(retry_after("7"), Some(Duration::from_secs(7)));
         let soon = Timestamp::now() + Duration::from_secs(100);
         let date = jiff::fmt::rfc2822::DateTimePrinter::new().timestamp_to_rfc9110_string(&soon).unwrap();
-        let wait = response(&date).retry_after().unwrap();
+        let wait = retry_after(&date).unwrap();
         assert!(wait <= Duration::from_secs(100) && wait > Duration::from_secs(50), "{date}: {wait:?}");
         for nonsense in ["", "-1", "soon", "Sun, 06 Nov 1994 08:49:37 GMT"] {
-            assert_eq!(response(nonsense).retry_after(), None, "{nonsense}");
+            assert_eq!(retry_after(nonsense), None, "{nonsense}");
         }
     }
 
@@ -228,20 +221,12 @@ mod tests {
         test_timeout::start();
         let vectors: serde_json::Value =
             serde_json::from_str(include_str!("../../openapi/vectors/verifying.json")).unwrap();
-        let own_key = SigningKey::generate().unwrap().to_pkcs8().unwrap();
         for case in vectors["cases"].as_array().unwrap() {
-            let installation = Installation {
-                signing_key: SigningKey::from_pkcs8(&own_key).unwrap(),
-                server_key: VerifyingKey::from_pem(case["public_key_pem"].as_str().unwrap()).unwrap(),
-                token: "token".into(),
-            };
-            let credentials = Credentials { installation: Some(installation.into()), ..Credentials::default() };
+            let text = |member: &str| case[member].as_str().unwrap();
             let headers: Vec<(&str, &str)> = Deserialize::deserialize(&case["headers"]).unwrap();
-            let response = ReceivedResponse {
-                status: StatusCode::from_u16(Deserialize::deserialize(&case["status"]).unwrap()).unwrap(),
-                headers: headers.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap())).collect(),
-                body: Bytes::copy_from_slice(case["body"].as_str().unwrap().as_bytes()),
-            };
+            let status = Deserialize::deserialize(&case["status"]).unwrap();
+            let response = response(status, headers, text("body").to_owned());
+            let credentials = credentials(VerifyingKey::from_pem(text("public_key_pem")).unwrap());
             assert_eq!(verify(&credentials, &response).is_ok(), case["valid"], "{}", case["name"]);
         }
     }
@@ -250,11 +235,7 @@ mod tests {
         #[test]
         fn no_body_panics(body in proptest::collection::vec(any::<u8>(), 0..200), status in 100_u16..1000) {
             test_timeout::start();
-            let response = ReceivedResponse {
-                status: StatusCode::from_u16(status).unwrap(),
-                headers: [(SIGNATURE, HeaderValue::from_static("AAAA"))].into_iter().collect(),
-                body: body.into(),
-            };
+            let response = response(status, [("X-Bunq-Server-Signature", "AAAA")], body);
             prop_assert!(verify(&Credentials::default(), &response).is_err());
             let refusal = refusal(&response, &Operation::GET_PROVISION, &Credentials::default(), None);
             prop_assert!(refusal.to_string().len() < 4000);
@@ -266,10 +247,7 @@ mod tests {
     fn a_refusal_of_bunqs_own_has_its_envelope_and_the_echo() {
         test_timeout::start();
         let key = SigningKey::generate().unwrap();
-        let server_key = VerifyingKey::from_pem(&key.public_key_pem().unwrap()).unwrap();
-        let installation =
-            Installation { signing_key: SigningKey::generate().unwrap(), server_key, token: "token".into() };
-        let credentials = Credentials { installation: Some(installation.into()), ..Credentials::default() };
+        let credentials = credentials(VerifyingKey::from_pem(&key.public_key_pem().unwrap()).unwrap());
         let envelope = r#"{"Error":[{"error_description":"No."}]}"#;
         let signature = key.sign(envelope.as_bytes()).unwrap();
         for (body, echo, signature, expected) in [
@@ -284,13 +262,8 @@ mod tests {
             ("<html>", Some("sent"), None, false),
             ("", Some("sent"), None, false),
         ] {
-            let headers = [(REQUEST_ID, echo), (SIGNATURE, signature)].into_iter();
-            let headers = headers.filter_map(|(name, value)| Some((name, HeaderValue::from_str(value?).unwrap())));
-            let response = ReceivedResponse {
-                status: StatusCode::FORBIDDEN,
-                headers: headers.collect(),
-                body: Bytes::copy_from_slice(body.as_bytes()),
-            };
+            let headers = [("X-Bunq-Client-Request-Id", echo), ("X-Bunq-Server-Signature", signature)];
+            let response = response(403, headers.into_iter().filter_map(|(name, value)| Some((name, value?))), body);
             let refusal = refusal(&response, &Operation::GET_PROVISION, &credentials, Some("sent"));
             assert_eq!(refusal.is_from_bunq(), expected, "{body} {echo:?} {signature:?}");
         }
@@ -317,9 +290,7 @@ mod tests {
         test_timeout::start();
         let refusal = |additional: &str| {
             let body = format!(r#"{{"Error":[{{"error_description":"No."{additional}}}]}}"#);
-            let (status, headers) = (StatusCode::from_u16(466).unwrap(), HeaderMap::new());
-            let response = ReceivedResponse { status, headers, body: body.into() };
-            refusal(&response, &Operation::GET_PROVISION, &Credentials::default(), None)
+            refusal(&response(466, [], body), &Operation::GET_PROVISION, &Credentials::default(), None)
         };
         let kept = refusal(r#","error_additional_parameter":[{"secret": "x"}]"#);
         assert_eq!(kept.additional_parameter(), Some(r#"[[{"secret": "x"}]]"#));

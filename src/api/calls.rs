@@ -1,0 +1,114 @@
+//! How calls are made: over which transport, as whom, within what time, and whether they are sent at all.
+
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use reqwest::Request;
+
+use super::response::RequestPreview;
+use crate::error::Error;
+use crate::operation::Operation;
+use crate::transport::call_budget::CallBudget;
+use crate::transport::connections::Reuse;
+use crate::transport::credentials::ProvideCredentials;
+use crate::transport::trouble::Trouble;
+use crate::transport::{Transport, VerifiedResponse};
+
+/// The typed methods of all operations of the OpenAPI document. Cheap to clone.
+///
+/// Each call is signed, verified, rate-limited and retried like any other of the [`Client`](crate::Client).
+/// [`ErrorKind`](crate::ErrorKind) lists the errors of any call. [`provisions`](crate::Client::provisions) has the
+/// operations that take more than one call.
+///
+/// Dropping the future of a call cancels it on this side. bunq may carry the request out nevertheless.
+///
+/// ```no_run
+/// # async fn example(client: bunq_partner::Client) -> Result<(), bunq_partner::Error> {
+/// use bunq_partner::types::ListProvisionsQuery;
+/// use bunq_partner::{PageSize, ProvisionStatus};
+///
+/// let query = ListProvisionsQuery::default().status([ProvisionStatus::Active]).count(PageSize::MAX);
+/// let page = client.api().list_provisions(query).await?;
+/// println!("{} active, bunq's id of the response: {:?}", page.items.len(), page.response_id());
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Clone)]
+pub struct Api {
+    pub(super) transport: Arc<Transport>,
+    pub(super) source: Arc<dyn ProvideCredentials>,
+    pub(super) timing: Timing,
+    pub(super) reuse: Reuse,
+    /// What holds up the call in progress, for a caller that shows it. Calls are then made one at a time.
+    pub(super) trouble: Option<Trouble>,
+    /// Calls leave their request here, and send nothing.
+    pub(super) preview: Option<Arc<OnceLock<RequestPreview>>>,
+}
+
+/// The time limit of a call.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Timing {
+    /// This long after the call begins.
+    After(Duration),
+    /// The rest of a verb's time.
+    Within(CallBudget),
+}
+
+impl Api {
+    pub(crate) fn new(transport: Arc<Transport>, source: Arc<dyn ProvideCredentials>) -> Self {
+        let timing = Timing::After(transport.config().operation_timeout);
+        Self { transport, source, timing, reuse: Reuse::Allowed, trouble: None, preview: None }
+    }
+
+    /// Sets the time limit of each call, in place of [`ClientBuilder::operation_timeout`]. With zero, each call fails
+    /// before anything is sent.
+    ///
+    /// [`ClientBuilder::operation_timeout`]: crate::ClientBuilder::operation_timeout
+    #[must_use]
+    pub fn operation_timeout(mut self, timeout: Duration) -> Self {
+        self.timing = Timing::After(timeout);
+        self
+    }
+
+    /// Returns the same methods, whose calls share `budget`.
+    pub(crate) fn until(&self, budget: CallBudget) -> Self {
+        Self { timing: Timing::Within(budget), ..self.clone() }
+    }
+
+    /// Returns the same methods, whose calls use these connections.
+    pub(crate) fn over(&self, reuse: Reuse) -> Self {
+        Self { reuse, ..self.clone() }
+    }
+
+    /// Returns the same methods for calls that are made one at a time; `trouble` says what holds up the one in
+    /// progress.
+    pub(crate) fn telling(&self, trouble: &Trouble) -> Self {
+        Self { trouble: Some(trouble.clone()), ..self.clone() }
+    }
+
+    /// Returns the budget of a call that begins now.
+    pub(crate) fn budget(&self) -> CallBudget {
+        match self.timing {
+            Timing::After(timeout) => CallBudget::after(timeout, self.transport.limits().next_rank()),
+            Timing::Within(budget) => budget,
+        }
+    }
+
+    pub(crate) fn transport(&self) -> &Transport {
+        &self.transport
+    }
+
+    /// Sends the request of a call.
+    pub(super) async fn exchange(
+        &self,
+        operation: &'static Operation,
+        request: Request,
+    ) -> Result<VerifiedResponse, Error> {
+        if let Some(preview) = &self.preview {
+            let _ = preview.set(RequestPreview::new(operation, &request));
+            return Err(Error::internal("the request is only shown"));
+        }
+        let trouble = self.trouble.clone().unwrap_or_default();
+        self.transport.call(operation, request, &*self.source, self.budget(), self.reuse, &trouble).await
+    }
+}
