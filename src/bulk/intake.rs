@@ -1,26 +1,22 @@
 //! The input on its way to the work: what an earlier run has done of it, and what is to be done.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashSet, VecDeque};
 use std::pin::pin;
 
 use futures_util::future::{Either, FutureExt as _, select};
 use futures_util::stream::StreamExt as _;
 use tokio::time::Instant;
 
-use super::doubt;
-use super::journal::JournalStart;
-use super::ledger::Ledger;
+use super::journal::{JournalStart, Ledger};
 use super::lookup::{Found, Lookup, Wanted};
-use super::operation::BulkOperation;
 use super::outage::Patience;
-use super::record::{JournalHeader, RowRecord, RowState};
-use super::request::{BulkRequest, Requests};
-use super::shutdown::Shutdown;
+use super::record::{JournalHeader, RowKey, RowRecord, RowState};
+use super::request::{BulkOperation, BulkRequest, Requests};
 use crate::error::Error;
-use crate::provisions::{Existing, InFlight, Provisions};
-use crate::types::{CreateProvisionRequest, ProvisionId, ProvisionStatus, Timestamp};
+use crate::provisions::{InFlight, Provisions};
+use crate::types::{ProvisionId, Timestamp};
 
-/// How many rows are held back, while those among them are gathered that are looked for.
+/// How many rows are held back to be searched for together.
 const MAX_HELD: usize = 1000;
 
 /// A row to work on, or one that is done already.
@@ -37,24 +33,18 @@ pub(super) enum Incoming {
 
 /// The input on its way to the work.
 pub(super) struct Intake {
-    earlier: Earlier,
+    provisions: Provisions,
     operation: BulkOperation,
+    ledger: Ledger,
+    patience: Patience,
     requests: Requests,
-    shutdown: Shutdown,
+    /// The requests of earlier runs, for rows that may have been sent.
+    in_flight: InFlight,
+    /// What bunq has of the users; `None` if the run does not search for users.
+    lookup: Option<Lookup>,
     next_row: u64,
     ready: VecDeque<Incoming>,
     is_over: bool,
-}
-
-/// What is known of earlier runs.
-pub(super) struct Earlier {
-    provisions: Provisions,
-    ledger: Ledger,
-    patience: Patience,
-    /// The requests of earlier runs, for rows of which it is not known that there was none.
-    in_flight: InFlight,
-    /// What bunq has of the users; `None` if none is looked for.
-    lookup: Option<Lookup>,
 }
 
 /// A row that may be done already.
@@ -66,8 +56,31 @@ struct Doubt {
 }
 
 impl Intake {
-    pub(super) fn new(earlier: Earlier, operation: BulkOperation, requests: Requests, shutdown: Shutdown) -> Self {
-        Self { earlier, operation, requests, shutdown, next_row: 1, ready: VecDeque::new(), is_over: false }
+    /// Opens the journal. The run searches for users if there is one, or if `adopts` says so.
+    pub(super) async fn open(
+        provisions: Provisions,
+        operation: BulkOperation,
+        ledger: Ledger,
+        input: Option<String>,
+        adopts: bool,
+        patience: Patience,
+        requests: Requests,
+    ) -> Result<Self, Error> {
+        // An earlier run has sent nothing after this run has begun.
+        let in_flight = InFlight::until(Instant::now() + provisions.config().late_arrival);
+        let (base_url, fingerprint) = provisions.scope();
+        let own = JournalHeader::new(operation, base_url, fingerprint, input);
+        let start = ledger.start(&own).await?;
+        let lookup = if operation == BulkOperation::Create && (adopts || ledger.0.is_some()) {
+            Some(Lookup::new(provisions.clone(), ledger.clone(), patience.clone(), start, own)?)
+        } else {
+            if !matches!(start, JournalStart::Begun(_)) {
+                ledger.begin(own).await?;
+            }
+            None
+        };
+        let (next_row, ready, is_over) = (1, VecDeque::new(), false);
+        Ok(Self { provisions, operation, ledger, patience, requests, in_flight, lookup, next_row, ready, is_over })
     }
 
     /// The next step, and the intake to go on with.
@@ -75,9 +88,9 @@ impl Intake {
         loop {
             match self.ready.pop_front() {
                 // No row begins after a shutdown.
-                Some(Incoming::Work { .. }) if self.shutdown.has_begun() => continue,
+                Some(Incoming::Work { .. }) if self.patience.shutdown.has_begun() => continue,
                 Some(step) => return Some((Ok(step), self)),
-                None if self.is_over || self.shutdown.has_begun() => return None,
+                None if self.is_over || self.patience.shutdown.has_begun() => return None,
                 None => {}
             }
             if let Err(error) = self.take().await {
@@ -87,13 +100,13 @@ impl Intake {
         }
     }
 
-    /// Takes rows in, until there is one to work on. Those that may be done already are looked for together.
+    /// Takes rows in, until there is one to work on. Those that may be done already are searched for together.
     async fn take(&mut self) -> Result<(), Error> {
         let mut doubts = Vec::new();
         while doubts.len() + self.ready.len() < MAX_HELD {
             let next = if doubts.is_empty() && self.ready.is_empty() {
                 // An input that waits for something does not hold up the end.
-                match select(self.requests.next(), pin!(self.shutdown.begun())).await {
+                match select(self.requests.next(), pin!(self.patience.shutdown.begun())).await {
                     Either::Left((next, _)) => Some(next),
                     Either::Right(_) => Some(None),
                 }
@@ -101,13 +114,10 @@ impl Intake {
                 // It may wait for the outcome of a row that is held here.
                 self.requests.next().now_or_never()
             };
-            let work = match next {
-                Some(Some(work)) => work,
-                Some(None) => {
-                    self.is_over = true;
-                    break;
-                }
-                None => break,
+            let Some(next) = next else { break };
+            let Some(work) = next else {
+                self.is_over = true;
+                break;
             };
             let row = self.next_row;
             self.next_row += 1;
@@ -116,7 +126,7 @@ impl Intake {
                 let problem = format_args!("it is a row of `{given}`, but the operation is `{expected}`");
                 return Err(Error::invalid_input(&format!("row {row}"), problem));
             }
-            match self.earlier.ledger.last(row, &work.key()).await? {
+            match self.ledger.last(row, &RowKey::of(&work)).await? {
                 Some(last) if last.state.is_final() => {
                     self.ready.push_back(Incoming::Done(last));
                     if doubts.is_empty() {
@@ -124,139 +134,92 @@ impl Intake {
                     }
                 }
                 Some(last) => doubts.push(Doubt { last, work, was_sent: true }),
-                // Nothing was written of it, but its user may be there.
-                None if self.earlier.lookup.is_some() => {
-                    doubts.push(Doubt { last: work.sent(row), work, was_sent: false });
+                // The journal has nothing of it, but its user may be there.
+                None if self.lookup.is_some() => {
+                    doubts.push(Doubt { last: RowRecord::sent(row, &work), work, was_sent: false });
                 }
                 None => {
-                    self.ready.extend(self.earlier.settle(doubts).await?);
+                    self.settle(doubts).await?;
                     self.ready.push_back(Incoming::Work { row, work, in_flight: InFlight::NONE });
                     return Ok(());
                 }
             }
         }
-        self.ready.extend(self.earlier.settle(doubts).await?);
+        self.settle(doubts).await
+    }
+
+    /// Finds out what has become of rows that may be done already.
+    async fn settle(&mut self, doubts: Vec<Doubt>) -> Result<(), Error> {
+        let (mut ids, mut wanted) = (Vec::new(), Vec::new());
+        for Doubt { work, was_sent, .. } in &doubts {
+            match work {
+                BulkRequest::Close(id) => ids.push(*id),
+                BulkRequest::Create(new) => {
+                    wanted.push(Wanted { external_uuid: *new.external_uuid(), was_sent: *was_sent });
+                }
+            }
+        }
+        let closed = match ids[..] {
+            [] => Some(HashSet::new()),
+            _ => closed(&self.provisions, &self.patience, &ids).await?,
+        };
+        let found = match &mut self.lookup {
+            Some(lookup) if !wanted.is_empty() => lookup.find(&wanted, self.in_flight).await?,
+            _ => Some(Vec::new()),
+        };
+        // The end of the run has begun.
+        let (Some(closed), Some(found)) = (closed, found) else { return Ok(()) };
+        let mut found = found.into_iter();
+        for Doubt { last, work, was_sent } in doubts {
+            let (row, was_in_doubt) = (last.row, last.is_in_doubt());
+            let (done, in_flight) = match &work {
+                BulkRequest::Close(id) => {
+                    let done = closed.contains(id).then(|| RowRecord { id: Some(*id), ..last }.done(RowState::Found));
+                    (done, if was_in_doubt { self.in_flight } else { InFlight::NONE })
+                }
+                BulkRequest::Create(new) => {
+                    let done = match found.next() {
+                        None | Some(Found::Nothing) => None,
+                        Some(Found::Several(error)) => Some(last.failed(error)),
+                        Some(Found::One { existing, is_own }) => {
+                            let created = existing.created.map(Timestamp::as_jiff);
+                            let last = RowRecord { id: Some(existing.id), created, ..last };
+                            Some(match existing.check(new) {
+                                _ if is_own => last.done(RowState::Found),
+                                Ok(()) => last.done(RowState::Already),
+                                Err(error) => last.failed(error),
+                            })
+                        }
+                    };
+                    (done, if was_sent { self.in_flight } else { InFlight::NONE })
+                }
+            };
+            self.ready.push_back(match done {
+                Some(record) => Incoming::Done(self.ledger.record(record).await?),
+                None => Incoming::Work { row, work, in_flight },
+            });
+        }
         Ok(())
     }
 }
 
-impl Earlier {
-    /// Opens the journal. Users are looked for if there is one, or if `adopts` says so.
-    pub(super) async fn open(
-        provisions: Provisions,
-        operation: BulkOperation,
-        ledger: Ledger,
-        input: Option<String>,
-        adopts: bool,
-        patience: Patience,
-    ) -> Result<Self, Error> {
-        // An earlier run has sent nothing after this run has begun.
-        let in_flight = InFlight::until(Instant::now() + provisions.config().late_arrival);
-        let (base_url, fingerprint) = provisions.scope();
-        let own = JournalHeader::new(operation, base_url, fingerprint, input);
-        let start = ledger.start(&own).await?;
-        if operation == BulkOperation::Create && (adopts || ledger.0.is_some()) {
-            let lookup = Lookup::new(provisions.clone(), ledger.clone(), patience.clone(), start, own)?;
-            return Ok(Self { provisions, ledger, patience, in_flight, lookup: Some(lookup) });
-        }
-        if !matches!(start, JournalStart::Begun(_)) {
-            ledger.begin(own).await?;
-        }
-        Ok(Self { provisions, ledger, patience, in_flight, lookup: None })
-    }
-
-    /// Finds out what has become of rows that may be done already.
-    async fn settle(&mut self, doubts: Vec<Doubt>) -> Result<Vec<Incoming>, Error> {
-        if doubts.is_empty() {
-            return Ok(Vec::new());
-        }
-        let (mut closings, mut creations) = (Vec::new(), Vec::new());
-        for Doubt { last, work, was_sent } in doubts {
-            match work {
-                BulkRequest::Close(id) => closings.push((last, id)),
-                BulkRequest::Create(new) => {
-                    let wanted = Wanted { external_uuid: *new.external_uuid(), was_sent };
-                    creations.push((wanted, last, new));
-                }
+/// Which of these provisions are closing or closed, read together by pages of the listing; `None` if the end of the run has begun.
+async fn closed(
+    provisions: &Provisions,
+    patience: &Patience,
+    ids: &[ProvisionId],
+) -> Result<Option<HashSet<ProvisionId>>, Error> {
+    let read = async || {
+        let mut closed = HashSet::new();
+        for (id, read) in provisions.feed().read_all(ids).await {
+            match read {
+                Ok(seen) if seen.status.is_closing_or_closed() => _ = closed.insert(id),
+                Err(error) if error.is_retryable() => return Err(error),
+                // It is closed again, which does no harm.
+                Ok(_) | Err(_) => {}
             }
         }
-        let mut steps = self.settle_closings(closings).await?;
-        steps.extend(self.settle_creations(creations).await?);
-        Ok(steps)
-    }
-
-    async fn settle_closings(&self, doubts: Vec<(RowRecord, ProvisionId)>) -> Result<Vec<Incoming>, Error> {
-        let ids: Vec<_> = doubts.iter().map(|(_, id)| *id).collect();
-        let look = async || match doubt::statuses(&self.provisions, &ids).await {
-            // Then each is found out when it is closed again, which does no harm.
-            Err(error) if !error.is_retryable() => Ok(HashMap::new()),
-            looked => looked,
-        };
-        let Some(statuses) = self.patience.until_done(look).await? else { return Ok(Vec::new()) };
-        let mut steps = Vec::new();
-        for (last, id) in doubts {
-            steps.push(self.closed(&statuses, last, id).await?);
-        }
-        Ok(steps)
-    }
-
-    async fn closed(
-        &self,
-        statuses: &HashMap<ProvisionId, ProvisionStatus>,
-        last: RowRecord,
-        id: ProvisionId,
-    ) -> Result<Incoming, Error> {
-        if statuses.get(&id).is_some_and(ProvisionStatus::is_closing_or_closed) {
-            return self.found(RowRecord { id: Some(id), ..last }).await;
-        }
-        let in_flight = if last.is_in_doubt() { self.in_flight } else { InFlight::NONE };
-        Ok(Incoming::Work { row: last.row, work: BulkRequest::Close(id), in_flight })
-    }
-
-    async fn found(&self, last: RowRecord) -> Result<Incoming, Error> {
-        self.ledger.record(last.done(RowState::Found)).await.map(Incoming::Done)
-    }
-
-    async fn settle_creations(
-        &mut self,
-        doubts: Vec<(Wanted, RowRecord, Box<CreateProvisionRequest>)>,
-    ) -> Result<Vec<Incoming>, Error> {
-        let wanted: Vec<_> = doubts.iter().map(|(wanted, ..)| *wanted).collect();
-        let found = match &mut self.lookup {
-            Some(lookup) => lookup.find(&wanted, self.in_flight).await?,
-            None => Some(wanted.iter().map(|_| Found::Nothing).collect()),
-        };
-        let mut steps = Vec::new();
-        for ((wanted, last, new), found) in doubts.into_iter().zip(found.into_iter().flatten()) {
-            steps.push(self.created(last, new, wanted.was_sent, found).await?);
-        }
-        Ok(steps)
-    }
-
-    async fn created(
-        &self,
-        last: RowRecord,
-        new: Box<CreateProvisionRequest>,
-        was_sent: bool,
-        found: Found,
-    ) -> Result<Incoming, Error> {
-        let with = |existing: Existing, last: RowRecord| RowRecord {
-            id: Some(existing.id),
-            created: existing.created.map(Timestamp::as_jiff),
-            ..last
-        };
-        let record = match found {
-            Found::Nothing => {
-                let in_flight = if was_sent { self.in_flight } else { InFlight::NONE };
-                return Ok(Incoming::Work { row: last.row, work: BulkRequest::Create(new), in_flight });
-            }
-            Found::Own(existing) => return self.found(with(existing, last)).await,
-            Found::Other(existing) => match existing.check(&new) {
-                Ok(()) => with(existing, last).done(RowState::Already),
-                Err(error) => with(existing, last).failed(error),
-            },
-            Found::Several(error) => last.failed(error),
-        };
-        self.ledger.record(record).await.map(Incoming::Done)
-    }
+        Ok(closed)
+    };
+    patience.until_done(read).await
 }

@@ -9,8 +9,7 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
-use super::journal::JournalStart;
-use super::ledger::Ledger;
+use super::journal::{JournalStart, Ledger};
 use super::outage::Patience;
 use super::record::JournalHeader;
 use crate::error::Error;
@@ -57,10 +56,11 @@ pub(super) struct Wanted {
 #[derive(Debug)]
 pub(super) enum Found {
     Nothing,
-    /// What an earlier run with the same journal has sent.
-    Own(Existing),
-    /// What was there before.
-    Other(Existing),
+    /// One, which may be of an earlier run with the same journal.
+    One {
+        existing: Existing,
+        is_own: bool,
+    },
     /// Several that are going: the error names them.
     Several(Error),
 }
@@ -166,12 +166,9 @@ impl Lookup {
             Ok(id) => existing.into_iter().find(|existing| Some(existing.id) == id),
             Err(error) => return Found::Several(error),
         };
-        match (chosen, &self.journal) {
-            (None, _) => Found::Nothing,
-            (Some(existing), Begun::Earlier(newest_before)) if Some(existing.id) > *newest_before => {
-                Found::Own(existing)
-            }
-            (Some(existing), _) => Found::Other(existing),
-        }
+        chosen.map_or(Found::Nothing, |existing| {
+            let is_own = matches!(&self.journal, Begun::Earlier(newest) if Some(existing.id) > *newest);
+            Found::One { existing, is_own }
+        })
     }
 }

@@ -3,13 +3,10 @@
 //! The operations on one provision do the work; here is what becomes of each row, when one is tried again, and when all are
 //! given up for now. This module does not know where rows come from, nor what is done with their outcomes.
 
-mod doubt;
 mod file_journal;
 mod intake;
 mod journal;
-mod ledger;
 mod lookup;
-mod operation;
 mod outage;
 mod record;
 mod request;
@@ -22,10 +19,9 @@ use std::time::Duration;
 
 pub use self::file_journal::FileJournal;
 pub use self::journal::{Journal, JournalStart, MemoryJournal};
-pub use self::operation::BulkOperation;
 pub use self::record::{JournalHeader, RowKey, RowRecord, RowState};
-pub use self::request::BulkRequest;
 use self::request::Requests;
+pub use self::request::{BulkOperation, BulkRequest};
 use self::run::{BulkConfig, Run};
 pub use self::shutdown::Shutdown;
 use crate::error::Error;

@@ -1,12 +1,10 @@
 //! What a journal holds: whose it is, and what is known of each row.
 
-use std::fmt;
-
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::operation::BulkOperation;
+use super::request::{BulkOperation, BulkRequest};
 use crate::error::{Error, ErrorKind};
 use crate::feed::Acceptance;
 use crate::types::{Provision, ProvisionId};
@@ -225,8 +223,12 @@ pub struct RowKey {
 }
 
 impl RowKey {
-    pub(super) fn new(kind: &str, key: impl fmt::Display) -> Self {
-        Self { kind: kind.to_owned(), key: key.to_string() }
+    pub(super) fn of(request: &BulkRequest) -> Self {
+        let (kind, key) = match request {
+            BulkRequest::Close(id) => ("id", id.to_string()),
+            BulkRequest::Create(new) => ("external_uuid", new.external_uuid().to_string()),
+        };
+        Self { kind: kind.to_owned(), key }
     }
 
     /// Refuses the record of a row that is about something else.
@@ -243,6 +245,27 @@ impl RowKey {
 }
 
 impl RowRecord {
+    /// The record of a row whose request is about to be sent.
+    pub(super) fn sent(row: u64, request: &BulkRequest) -> Self {
+        let id = match request {
+            BulkRequest::Close(id) => Some(*id),
+            BulkRequest::Create(_) => None,
+        };
+        Self {
+            row,
+            at: Timestamp::now(),
+            state: RowState::Sent,
+            key: RowKey::of(request),
+            id,
+            created: None,
+            response_id: None,
+            error_kind: None,
+            status: None,
+            in_doubt: false,
+            error: None,
+        }
+    }
+
     /// Your key of the user, if the row is a creation.
     pub fn external_uuid(&self) -> Option<Uuid> {
         self.key.key.parse().ok().filter(|_| self.key.kind == "external_uuid")

@@ -1,57 +1,51 @@
-//! What is asked for in one row.
+//! What is requested of many provisions, and in one row.
 
 use std::pin::Pin;
 
 use futures_util::stream::Stream;
-use jiff::Timestamp;
 
-use super::operation::BulkOperation;
-use super::record::{RowKey, RowRecord, RowState};
+use crate::operation::Operation;
 use crate::types::{CreateProvisionRequest, ProvisionId};
 
-/// What is asked for in one row.
+/// What is done with each row of a [`Bulk`](crate::Bulk) operation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum BulkOperation {
+    /// Provisions are closed.
+    Close,
+    /// Users are created.
+    Create,
+}
+
+impl BulkOperation {
+    /// The operation that is called for each row.
+    pub fn operation(self) -> &'static Operation {
+        match self {
+            Self::Close => &Operation::UPDATE_PROVISION,
+            Self::Create => &Operation::CREATE_PROVISION,
+        }
+    }
+
+    /// The bulk operation that calls the operation with this `operationId`, if there is one.
+    pub fn by_operation_id(id: &str) -> Option<Self> {
+        [Self::Close, Self::Create].into_iter().find(|known| known.operation().id == id)
+    }
+}
+
+/// What is requested in one row.
 #[derive(Debug, Clone)]
 pub enum BulkRequest {
-    /// This provision is to be closed.
+    /// Close this provision.
     Close(ProvisionId),
-    /// This user is to be created.
+    /// Create this user.
     Create(Box<CreateProvisionRequest>),
 }
 
 impl BulkRequest {
-    /// The operation that it is a row of.
+    /// The bulk operation that it belongs to.
     pub fn operation(&self) -> BulkOperation {
         match self {
             Self::Close(_) => BulkOperation::Close,
             Self::Create(_) => BulkOperation::Create,
-        }
-    }
-
-    pub(super) fn key(&self) -> RowKey {
-        match self {
-            Self::Close(id) => RowKey::new("id", id),
-            Self::Create(new) => RowKey::new("external_uuid", new.external_uuid()),
-        }
-    }
-
-    /// The record of the row when its request is about to be sent.
-    pub(super) fn sent(&self, row: u64) -> RowRecord {
-        let id = match self {
-            Self::Close(id) => Some(*id),
-            Self::Create(_) => None,
-        };
-        RowRecord {
-            row,
-            at: Timestamp::now(),
-            state: RowState::Sent,
-            key: self.key(),
-            id,
-            created: None,
-            response_id: None,
-            error_kind: None,
-            status: None,
-            in_doubt: false,
-            error: None,
         }
     }
 }

@@ -7,13 +7,11 @@ use std::time::Duration;
 use futures_util::stream::{Stream, StreamExt as _, once, unfold};
 use tokio::time::Instant;
 
-use super::intake::{Earlier, Incoming, Intake};
-use super::journal::Journal;
-use super::ledger::Ledger;
-use super::operation::BulkOperation;
+use super::intake::{Incoming, Intake};
+use super::journal::{Journal, Ledger};
 use super::outage::{Failures, GiveUp, Outage, Patience};
 use super::record::{RowRecord, RowState, is_refused};
-use super::request::{BulkRequest, Requests};
+use super::request::{BulkOperation, BulkRequest, Requests};
 use super::shutdown::Shutdown;
 use crate::error::{Error, ErrorKind};
 use crate::feed::{Acceptance, Waiter};
@@ -108,14 +106,13 @@ impl Run {
 
     async fn open(self: Arc<Self>, config: BulkConfig, requests: Requests) -> Result<Intake, Error> {
         let BulkConfig { provisions, operation, input, adopts, shutdown, .. } = config;
-        let patience = Patience { outage: Arc::clone(&self.outage), shutdown: shutdown.clone() };
-        let earlier = Earlier::open(provisions, operation, self.ledger.clone(), input, adopts, patience).await?;
-        Ok(Intake::new(earlier, operation, requests, shutdown))
+        let patience = Patience { outage: Arc::clone(&self.outage), shutdown };
+        Intake::open(provisions, operation, self.ledger.clone(), input, adopts, patience, requests).await
     }
 
     /// Sends the request of a row until its outcome is known, or it is given up.
     async fn work(&self, row: u64, work: &BulkRequest, in_flight: InFlight) -> Result<RowRecord, Error> {
-        let sent = self.ledger.record(work.sent(row)).await?;
+        let sent = self.ledger.record(RowRecord::sent(row, work)).await?;
         let (failures, created) = (Failures::default(), None);
         let mut attempts = RowAttempts { run: self, sent: &sent, work, in_flight, failures, created };
         let outcome = retry::repeat(&mut attempts).await;
