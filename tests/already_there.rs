@@ -158,7 +158,7 @@ async fn a_second_user_that_is_on_no_page_is_found() {
 /// Few rows in a large bank and many in a small one; users that exist and users that do not; rows that come at once and
 /// rows that come one by one.
 #[tokio::test]
-async fn a_look_costs_at_most_twice_the_cheaper_way() {
+async fn a_search_costs_at_most_twice_the_cheaper_way() {
     test_timeout::start();
     for (before, rows, after, is_slow) in [
         (0, 1, 0, false),
@@ -217,7 +217,7 @@ async fn without_a_journal_users_are_adopted_only_on_request() {
 
 /// A run waits once for requests of an earlier run that may still arrive.
 #[tokio::test(start_paused = true)]
-async fn a_look_waits_once_for_what_may_still_arrive() {
+async fn a_search_waits_once_for_requests_that_may_still_arrive() {
     test_timeout::start();
     let sandbox = Sandbox::builder().deduplicate(false).start().await.unwrap();
     let late = Duration::from_secs(10);

@@ -313,7 +313,7 @@ async fn a_list_that_is_too_long_is_not_read() {
 
 /// An odd picture or label must not make the provision unreadable.
 #[tokio::test]
-async fn an_odd_value_that_nobody_decides_by_reads_as_absent() {
+async fn an_odd_value_without_consequences_reads_as_absent() {
     test_timeout::start();
     let (sandbox, client) = start_without_retries().await;
     let id = ready(&client).await;

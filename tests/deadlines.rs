@@ -198,7 +198,7 @@ async fn a_store_that_hangs_is_the_reason() {
 
 /// A wait that ends during a read says what held up that read.
 #[tokio::test(start_paused = true)]
-async fn a_wait_tells_what_held_up_its_last_look() {
+async fn a_wait_tells_what_held_up_its_last_read() {
     test_timeout::start();
     for operation in [&Operation::GET_PROVISION, &Operation::LIST_PROVISIONS, &Operation::CREATE_SESSION] {
         let sandbox = Sandbox::start().await.unwrap();

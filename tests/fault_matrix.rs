@@ -493,7 +493,7 @@ impl Verb {
 /// bunq refuses in its envelope, without a signature, a request that it has carried out. Then the checks of the outcome
 /// fail, once or always.
 #[tokio::test(start_paused = true)]
-async fn a_refusal_is_the_last_word_only_if_a_look_says_so() {
+async fn a_refusal_is_final_only_if_a_check_confirms_it() {
     test_timeout::start();
     const LOOKS: [Fault; 5] =
         [Fault::Status(503), Fault::UnsignedStatus(404), Fault::Truncated, Fault::NotJson, Fault::MissingSignature];

@@ -186,7 +186,7 @@ async fn an_unusable_context_is_refused_and_left_as_it_is() {
 }
 
 #[tokio::test]
-async fn the_file_holds_no_api_key_and_is_the_owners_alone() {
+async fn the_file_holds_no_api_key_and_only_its_owner_can_read_it() {
     test_timeout::start();
     let (sandbox, file) = (start().await, ContextFile::new());
     ready(&file.client(&sandbox)).await;
@@ -265,7 +265,7 @@ async fn processes_on_one_file_open_one_session() {
 }
 
 #[tokio::test]
-async fn a_stored_installation_that_bunq_has_forgotten_is_replaced_on_request_alone() {
+async fn a_stored_installation_that_bunq_has_forgotten_is_replaced_only_on_request() {
     test_timeout::start();
     for remedy in ["reinstall", "remove the file"] {
         let (sandbox, file) = (start().await, ContextFile::new());

@@ -347,7 +347,7 @@ async fn an_older_tls_is_refused() {
 
 /// The function does not override a proxy setting.
 #[tokio::test]
-async fn nobody_can_replace_the_proxy_that_was_set() {
+async fn the_proxy_that_was_set_cannot_be_replaced() {
     test_timeout::start();
     let (sandbox, authority) = (Sandbox::start().await.unwrap(), Authority::new());
     let server = terminate_tls(&sandbox, authority.server(&[BANK], false, rustls::ALL_VERSIONS)).await;
@@ -372,7 +372,7 @@ async fn nobody_can_replace_the_proxy_that_was_set() {
 }
 
 #[tokio::test]
-async fn nobody_can_switch_the_checks_off() {
+async fn the_checks_cannot_be_switched_off() {
     test_timeout::start();
     let (sandbox, authority) = (Sandbox::start().await.unwrap(), Authority::new());
     let server = terminate_tls(&sandbox, authority.server(&[BANK], false, rustls::ALL_VERSIONS)).await;
@@ -401,7 +401,7 @@ async fn nobody_can_switch_the_checks_off() {
 }
 
 #[tokio::test]
-async fn nobody_can_log_what_is_said() {
+async fn verbose_connections_log_no_secret() {
     test_timeout::start();
     let log = Log::default();
     let writer = log.clone();

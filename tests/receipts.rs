@@ -173,7 +173,7 @@ async fn what_bunq_has_not_signed_is_refused() {
 
 /// The same signed bytes, written so that the receipt seems to say something else.
 #[tokio::test]
-async fn what_was_signed_is_read_in_one_way_alone() {
+async fn signed_bytes_can_be_read_in_only_one_way() {
     test_timeout::start();
     let (_sandbox, _folder, path) = receipts(SignatureForm::WithHeaders, CreationResponse::Id).await;
     let line: serde_json::Value =

@@ -301,7 +301,7 @@ async fn an_end_does_not_believe_a_forged_refusal() {
 }
 
 #[tokio::test]
-async fn a_forgotten_installation_in_memory_is_made_anew() {
+async fn a_forgotten_installation_in_memory_is_replaced() {
     test_timeout::start();
     for manner in MANNERS {
         let sandbox = Sandbox::builder().dead_token(manner).start().await.unwrap();

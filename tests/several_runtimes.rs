@@ -297,7 +297,7 @@ fn a_nudge_from_another_runtime_is_told_to_a_waiter() {
 
 /// A runtime that exists but is not being run makes no progress.
 #[test]
-fn a_runtime_that_is_not_run_holds_up_nobody() {
+fn a_runtime_that_is_not_run_holds_up_no_other() {
     test_timeout::start();
     let bank = Bank::new();
     let gate = bank.gate("GET /v1/partner-user-provision?");
