@@ -33,9 +33,9 @@ const NOTHING: u64 = u64::MAX;
 /// {"row":1,"at":"2026-11-01T22:00:00.3Z","state":"accepted","kind":"id","key":"123","id":123,"response_id":"…"}
 /// ```
 ///
-/// The file is kept by the rule of [`files`](crate::files): its owner's alone (mode 0600). One process uses it at a time. An entry is synced before it counts; entries
-/// that come together are synced together. An end that was written in part, as in a crash, is cut off when the file is opened; so
-/// is an end of other bytes, as of a file system that has lied about its last block. A write that fails, as on a full disk,
+/// The file follows the rule of [`files`](crate::files): only its owner may read or write it (mode 0600). One process uses it at a
+/// time. An entry is synced before it counts; entries that come together are synced together. An end that was written in part, as in a crash, is cut off when the file is opened; so
+/// is an end of other bytes, as after a file system that has lied about its last block. A write that fails, as on a full disk,
 /// leaves nothing behind, and nothing is written after it. A row has a number up to 10,000,000.
 ///
 /// In memory it holds 8 bytes for each row.

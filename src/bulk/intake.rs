@@ -1,4 +1,4 @@
-//! The input on its way to the work: what an earlier run has done of it, and what is to be done.
+//! Takes rows from the input: which of them an earlier run has done, and which are to be done.
 
 use std::collections::{HashSet, VecDeque};
 use std::pin::pin;
@@ -31,7 +31,7 @@ pub(super) enum Incoming {
     },
 }
 
-/// The input on its way to the work.
+/// The input, and what is known of its rows from earlier runs.
 pub(super) struct Intake {
     provisions: Provisions,
     operation: BulkOperation,

@@ -1,4 +1,4 @@
-//! What a journal must be able to do, a journal in memory, and the journal of an operation, if it has one.
+//! The interface of journals, a journal in memory, and the optional journal of an operation.
 
 use std::collections::HashMap;
 use std::fmt;

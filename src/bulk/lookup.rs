@@ -1,8 +1,8 @@
-//! Which of the users of a creation bunq has already: looked for by pages of the listing, and row by row.
+//! Searches for the users of a creation that bunq has already: by pages of the listing, and row by row.
 //!
-//! As long as fewer pages were read than there are rows to look for, the next page is read, newest first. Only then is each row
-//! read that no page tells of for certain. So no more pages are read than rows are looked for, and no row is read where the
-//! pages are fewer: together at most twice the cheaper of the two ways, and nobody has to know before how many rows come.
+//! As long as fewer pages were read than there are rows to search for, it reads the next page, newest first. Only then does it read
+//! each row that the pages do not settle. So it reads no more pages than rows, and no row if there are fewer pages: at most
+//! twice the calls of the cheaper way, without knowing how many rows will come.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use crate::error::Error;
 use crate::provisions::{Existing, InFlight, Provisions, Shown, choose};
 use crate::types::{Cursor, PageSize, ProvisionId};
 
-/// The look of one run. It begins with the first row that is looked for.
+/// The search of one run. It begins with the first row that is searched for.
 #[derive(Debug)]
 pub(super) struct Lookup {
     provisions: Provisions,
@@ -38,17 +38,17 @@ pub(super) struct Lookup {
 /// By whom the journal was begun.
 #[derive(Debug)]
 enum Begun {
-    /// By an earlier run. Whatever is newer than this provision, if there was one, may be of its creation.
+    /// By an earlier run. What is newer than this provision, if there was one, may be from that run.
     Earlier(Option<ProvisionId>),
-    /// By this run, as soon as it is known what is the newest provision before. So what there is, is not its own.
+    /// By this run, as soon as the newest provision before it is known. What exists then is not from this run.
     Now(Option<JournalHeader>),
 }
 
-/// A row whose user is looked for.
+/// A row whose user is searched for.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Wanted {
     pub(super) external_uuid: Uuid,
-    /// An earlier run has looked for it, and then sent it.
+    /// An earlier run has searched for it, and then sent it.
     pub(super) was_sent: bool,
 }
 
@@ -61,7 +61,7 @@ pub(super) enum Found {
         existing: Existing,
         is_own: bool,
     },
-    /// Several that are going: the error names them.
+    /// Several that are neither closing, closed nor failed; the error names them.
     Several(Error),
 }
 
@@ -112,7 +112,7 @@ impl Lookup {
     }
 
     /// Waits until none of these requests can arrive any more, then reads the first page, and begins a journal that has not begun.
-    /// Says whether it came to that.
+    /// `false` if the end of the run has begun before.
     async fn begin(&mut self, in_flight: InFlight) -> Result<bool, Error> {
         if self.patience.shutdown.within(in_flight.left()).await || !self.read_page().await? {
             return Ok(false);
@@ -125,7 +125,7 @@ impl Lookup {
         Ok(true)
     }
 
-    /// Reads the next page; says whether it came to that.
+    /// Reads the next page; `false` if the end of the run has begun before.
     async fn read_page(&mut self) -> Result<bool, Error> {
         let mut listing = self.provisions.list().count(PageSize::MAX);
         if let Some(next) = self.next {
@@ -144,10 +144,10 @@ impl Lookup {
         Ok(true)
     }
 
-    /// Whether the pages that were read have all that there can be of a row.
+    /// Whether the pages that were read have every provision that can be of a row.
     fn tells_of(&self, wanted: Wanted) -> bool {
         let is_own_listed = match self.journal {
-            // What was there before, an earlier run has looked through.
+            // The earlier run has searched what is older.
             Begun::Earlier(Some(newest_before)) => self.oldest.is_some_and(|oldest| oldest <= newest_before),
             Begun::Earlier(None) | Begun::Now(_) => false,
         };

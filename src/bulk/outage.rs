@@ -1,4 +1,4 @@
-//! Whether a row fails, or everything does.
+//! Decides whether a row fails, or everything does.
 
 use std::ops::ControlFlow;
 use std::pin::pin;
@@ -19,7 +19,7 @@ use crate::transport::health::Health;
 /// How often a row may fail while others succeed.
 const MAX_STRIKES: u32 = 3;
 
-/// How many rows in a row bunq may refuse for the key, before that is taken for the key's own failure.
+/// After so many refusals of the key in succession, the key itself is taken to be refused.
 const MAX_UNAUTHORIZED: u32 = 20;
 
 /// The pauses before a row is tried again.
@@ -73,7 +73,7 @@ impl Outage {
         *self.state() = OutageState { last_success: Some(Instant::now()), ..OutageState::default() };
     }
 
-    /// bunq has answered a look, which says nothing of the rows that fail.
+    /// bunq has answered a read, which says nothing of the rows that fail.
     fn answered(&self) {
         self.state().failing_since = None;
     }
@@ -118,7 +118,7 @@ impl Outage {
     }
 }
 
-/// What waits for an outage to be over, unless the end has begun.
+/// Waits until an outage is over, unless the end of the run has begun.
 #[derive(Debug, Clone)]
 pub(super) struct Patience {
     pub(super) outage: Arc<Outage>,
@@ -126,14 +126,14 @@ pub(super) struct Patience {
 }
 
 impl Patience {
-    /// Looks at bunq until that succeeds; `None` if the end has begun before.
-    pub(super) async fn until_done<T, F>(&self, look: impl FnMut() -> F + Send) -> Result<Option<T>, Error>
+    /// Reads from bunq until that succeeds; `None` if the end of the run has begun before.
+    pub(super) async fn until_done<T, F>(&self, read: impl FnMut() -> F + Send) -> Result<Option<T>, Error>
     where
         T: Send,
         F: Future<Output = Result<T, Error>> + Send,
     {
-        let looks = &mut Looks { patience: self, look, failures: Failures::default() };
-        let done = retry::repeat(looks).await.map_err(|(error, ())| error)?;
+        let reads = &mut Reads { patience: self, read, failures: Failures::default() };
+        let done = retry::repeat(reads).await.map_err(|(error, ())| error)?;
         if done.is_some() {
             self.outage.answered();
         }
@@ -141,14 +141,14 @@ impl Patience {
     }
 }
 
-/// Looks at bunq. They are judged like rows, but none is given up for itself.
-struct Looks<'a, L> {
+/// Reads from bunq. Failures are judged like those of rows, but a read is given up only with everything.
+struct Reads<'a, R> {
     patience: &'a Patience,
-    look: L,
+    read: R,
     failures: Failures,
 }
 
-impl<L> Policy for Looks<'_, L> {
+impl<R> Policy for Reads<'_, R> {
     type Failure = Error;
     type Stop = ();
 
@@ -164,18 +164,18 @@ impl<L> Policy for Looks<'_, L> {
     }
 }
 
-impl<T, L, F> Attempts for Looks<'_, L>
+impl<T, R, F> Attempts for Reads<'_, R>
 where
     T: Send,
-    L: FnMut() -> F + Send,
+    R: FnMut() -> F + Send,
     F: Future<Output = Result<T, Error>> + Send,
 {
-    /// `None`: the end has begun before.
+    /// `None`: the end of the run has begun before.
     type Done = Option<T>;
 
     async fn attempt(&mut self) -> Result<Option<T>, Error> {
-        match select(pin!((self.look)()), pin!(self.patience.shutdown.begun())).await {
-            Either::Left((looked, _)) => looked.map(Some),
+        match select(pin!((self.read)()), pin!(self.patience.shutdown.begun())).await {
+            Either::Left((read, _)) => read.map(Some),
             Either::Right(_) => Ok(None),
         }
     }
@@ -251,7 +251,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_has_failed_alone_is_given_up_with_everything() {
+    async fn a_row_that_failed_by_itself_is_given_up_with_everything() {
         test_timeout::start();
         let hour = 3600 * SECOND;
         let outage = Outage::new(hour, Arc::default());

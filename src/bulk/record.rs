@@ -1,4 +1,4 @@
-//! What a journal holds: whose it is, and what is known of each row.
+//! What a journal holds: what it belongs to, and what is known of each row.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -12,7 +12,7 @@ use crate::types::{Provision, ProvisionId};
 /// The format that this version writes, and the only one that it reads.
 const VERSION: u32 = 2;
 
-/// Whose journal it is. A journal is used for the same operation on the same input, at the same bank and with the same key.
+/// What a journal belongs to. A journal is used for the same operation on the same input, at the same bank and with the same key.
 ///
 /// Its JSON is the first line of a [`FileJournal`](crate::FileJournal). It holds no secret: of the API key it has a
 /// fingerprint.
@@ -28,10 +28,10 @@ pub struct JournalHeader {
     pub base_url: String,
     /// The fingerprint of the API key, as in the stored context.
     pub api_key_fingerprint: String,
-    /// What the caller says of the [input](crate::Bulk::input): its digest, for example.
+    /// The name of the [input](crate::Bulk::input), for example its digest.
     pub input: Option<String>,
-    /// What there was before the first request, if the operation takes note of it: the id of the newest provision before the
-    /// first creation. What was created is newer.
+    /// What existed before the first request, if the operation needs it: for creations, the id of the newest provision. What the
+    /// operation creates is newer.
     pub watermark: Option<String>,
     /// When it was begun.
     pub begun_at: Timestamp,
@@ -58,7 +58,7 @@ impl JournalHeader {
         Ok(serde_json::from_slice(json).ok())
     }
 
-    /// What is done in bulk.
+    /// The bulk operation.
     ///
     /// # Errors
     ///
@@ -122,13 +122,13 @@ fn check_version(version: u32) -> Result<(), String> {
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum RowState {
-    /// The request is about to be sent, or was sent. What became of it is not known yet.
+    /// The request is about to be sent, or was sent. Its outcome is not known yet.
     Sent,
     /// bunq's response confirmed the request.
     Accepted,
-    /// The response was lost. Looking afterwards showed that bunq has accepted the request.
+    /// The response was lost. A read afterwards showed that bunq has accepted the request.
     Found,
-    /// It had been carried out before. Of a creation nothing was used then: see [`Acceptance::Already`].
+    /// It had been carried out before. bunq has used nothing of a creation then: see [`Acceptance::Already`].
     Already,
     /// bunq refuses it, or it cannot be carried out.
     Failed,
@@ -186,7 +186,7 @@ pub struct RowRecord {
     pub at: Timestamp,
     /// What is known.
     pub state: RowState,
-    /// By what the row is known.
+    /// The key of the row.
     #[serde(flatten)]
     pub key: RowKey,
     /// The provision: the one to close, or the one that was created.
@@ -204,7 +204,7 @@ pub struct RowRecord {
     /// The HTTP status of the failure.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub status: Option<u16>,
-    /// It is unfinished, and a request may have been carried out, or may still be.
+    /// The row is unfinished, and a request may have been carried out, or may still be.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(super) in_doubt: bool,
     /// The failure itself. A journal does not hold it.
@@ -212,7 +212,7 @@ pub struct RowRecord {
     pub error: Option<Error>,
 }
 
-/// By what a row is known, in the journal and in the input.
+/// The key of a row, in the journal and in the input.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct RowKey {
@@ -271,8 +271,8 @@ impl RowRecord {
         self.key.key.parse().ok().filter(|_| self.key.kind == "external_uuid")
     }
 
-    /// Whether a request may have been carried out, or may still be, of which nothing more is known. The next run with the
-    /// journal looks at bunq before it goes on with the row.
+    /// Whether a request may have been carried out, or may still be, and its outcome is not known. The next run with the
+    /// journal reads from bunq what became of it before it goes on with the row.
     pub fn is_in_doubt(&self) -> bool {
         self.state == RowState::Sent || self.in_doubt
     }
@@ -313,7 +313,7 @@ impl RowRecord {
 #[derive(PartialEq, Eq)]
 enum Subject {
     Row,
-    /// The one who asks, which may concern every row.
+    /// The API key, which may concern every row.
     Key,
     /// The way to bunq, bunq, or this machine.
     Other,
@@ -334,14 +334,14 @@ fn subject(error: &Error) -> Subject {
     }
 }
 
-/// Whether a failure is the last word on a row: its request surely was not carried out, and will not be.
+/// Whether a failure is final for a row: its request surely was not carried out, and will not be.
 pub(super) fn is_refused(error: &Error) -> bool {
     // The refusal of a read says nothing of what was requested before it.
     let is_of_request = error.operation().is_none_or(|operation| operation.method != "GET");
     subject(error) == Subject::Row && is_of_request && !error.is_doubtful() && !error.is_retryable()
 }
 
-/// Whether bunq refuses the one who asks.
+/// Whether bunq refuses the API key.
 pub(super) fn is_about_the_key(error: &Error) -> bool {
     subject(error) == Subject::Key && !error.is_retryable()
 }

@@ -1,4 +1,4 @@
-//! One run of an operation: rows in, what becomes of them, records out.
+//! One run of an operation: it takes rows in, works on them, and yields records.
 
 use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -33,7 +33,7 @@ pub(super) struct BulkConfig {
     pub(super) operation: BulkOperation,
     pub(super) journal: Option<Arc<dyn Journal>>,
     pub(super) input: Option<String>,
-    /// Users are looked for without a journal too.
+    /// Whether the run searches for users without a journal too.
     pub(super) adopts: bool,
     pub(super) outage_timeout: Duration,
     pub(super) shutdown: Shutdown,

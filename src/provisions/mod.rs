@@ -1,6 +1,6 @@
 //! The operations on provisions that take more than one call.
 //!
-//! A request that must not be carried out twice is repeated here alone, after a look at what happened. A process that
+//! Only this module repeats a request that must not be carried out twice, after it has checked what happened. A process that
 //! takes time at bunq is returned as a [`Waiter`]. This module does not know how a call is made; [`Api`] does.
 
 mod condition;
@@ -39,7 +39,7 @@ use crate::types::{
     UpdateProvisionRequest,
 };
 
-/// How provisions are waited and looked for.
+/// How provisions are waited and searched for.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct ProvisionsConfig {
     pub(crate) poll_interval: Duration,
@@ -113,8 +113,7 @@ impl Provisions {
     /// that the provision is ready, and ends with [`Duplicate`](crate::ErrorKind::Duplicate) if there are two.
     ///
     /// A provision that is found may have another e-mail address and another phone number than this request:
-    /// [bunq does not show them](Acceptance::Already). What it shows is compared, once it shows it: person or company, products,
-    /// country.
+    /// [bunq does not show them](Acceptance::Already). Person or company, products and country are compared once bunq shows them.
     ///
     /// It does not search before the first request. [`ensure`](Self::ensure) does: use it if the `external_uuid` may have
     /// been used, as after a doubtful error or a crash.
@@ -138,12 +137,12 @@ impl Provisions {
     /// you call this. The waiter searches once more before it says that the provision is ready, and ends with
     /// [`Duplicate`](crate::ErrorKind::Duplicate) if there are two.
     ///
-    /// A provision that is found is held against the request as [`create`](Self::create) does it. Its waiter ends at once
+    /// A provision that is found is compared with the request as in [`create`](Self::create). Its waiter ends at once
     /// with [`Unattainable`](crate::ErrorKind::Unattainable) if its credential is in use already, or has expired.
     ///
     /// ```no_run
     /// # async fn example(client: bunq_partner::Client, new: bunq_partner::NewProvision) -> Result<(), bunq_partner::Error> {
-    /// // After a crash: nobody knows whether the user was created.
+    /// // After a crash, when it is not known whether the user was created.
     /// let ready = client.provisions().ensure(new).await?.await?;
     /// # Ok(())
     /// # }
@@ -173,14 +172,14 @@ impl Provisions {
             return Ok(waiter.of_created(external_uuid, *in_flight));
         }
         let (api, new) = (self.api.until(budget), &new);
-        let look = || async {
+        let check = || async {
             let found = self.find_going(new, self.check_by(budget)).await?;
             Ok(found.map(|found| (found.id, found.created, None)))
         };
         let reconcile =
             self.reconcile(&Operation::CREATE_PROVISION, budget, InDoubt::RepeatAfterLateArrival, in_flight);
         let Reconciled { done, acceptance, earlier } =
-            reconcile.until_known(|reuse| create(api.over(reuse), new), look).await?;
+            reconcile.until_known(|reuse| create(api.over(reuse), new), check).await?;
         let (id, created, response_id) = done;
         let waiter = self.waiter(id, Goal::Ready, acceptance).accepted_in(response_id).found(created, new);
         Ok(waiter.of_created(external_uuid, earlier))
@@ -234,13 +233,13 @@ impl Provisions {
     pub(crate) async fn close_after(&self, id: ProvisionId, in_flight: &mut InFlight) -> Result<Waiter, Error> {
         let budget = self.api.budget();
         let api = self.api.until(budget);
-        let look = || async move {
+        let check = || async move {
             let seen = self.reads(self.api.until(self.check_by(budget))).read(id).await?;
             Ok(seen.status.is_closing_or_closed().then_some(None))
         };
         let reconcile = self.reconcile(&Operation::UPDATE_PROVISION, budget, InDoubt::Repeat, in_flight);
         let Reconciled { done: response_id, acceptance, .. } =
-            reconcile.until_known(|reuse| update(api.over(reuse), id, RequestedStatus::Cancelled), look).await?;
+            reconcile.until_known(|reuse| update(api.over(reuse), id, RequestedStatus::Cancelled), check).await?;
         Ok(self.waiter(id, Goal::Closed, acceptance).accepted_in(response_id))
     }
 
@@ -260,7 +259,7 @@ impl Provisions {
         let api = self.api.until(budget);
         let old = self.reads(api.clone()).read(id).await.map_err(Error::before_sending)?.credential;
         let old = old.as_ref();
-        let look = || async move {
+        let check = || async move {
             let seen = self.reads(self.api.until(self.check_by(budget))).read(id).await?;
             let is_reset =
                 seen.status.phase() == Phase::Reset || seen.fresh_credential().is_some_and(|fresh| is_new(fresh, old));
@@ -269,7 +268,7 @@ impl Provisions {
         let mut in_flight = InFlight::NONE;
         let reconcile = self.reconcile(&Operation::UPDATE_PROVISION, budget, InDoubt::Stop, &mut in_flight);
         let Reconciled { done: response_id, acceptance, .. } = reconcile
-            .until_known(|reuse| update(api.over(reuse), id, RequestedStatus::TokenResetRequested), look)
+            .until_known(|reuse| update(api.over(reuse), id, RequestedStatus::TokenResetRequested), check)
             .await?;
         Ok(self.waiter(id, Goal::Reset { old: old.cloned() }, acceptance).accepted_in(response_id))
     }
@@ -319,19 +318,19 @@ impl Provisions {
         Ok(found.iter().map(Existing::from).collect())
     }
 
-    /// Reads with these methods, of which the feed learns.
+    /// The feed, which learns what these methods read.
     fn reads(&self, api: Api) -> Feed {
         self.feed.over(api)
     }
 
-    /// By when a check is over. If the call has less time left, the check gets that of an attempt: to stay in doubt is
+    /// The budget of a check. If the call has less time left, the check gets that of an attempt: to stay in doubt is
     /// worse than to be late.
     fn check_by(&self, budget: CallBudget) -> CallBudget {
         budget.with_time_for(self.api.transport().config().attempt_timeout)
     }
 }
 
-/// Returns bunq's id of the response too. The provision is new, so that nothing is said of when it was created.
+/// Returns bunq's id of the response too, and no time of creation, because the provision is new.
 async fn create(
     api: Api,
     new: &CreateProvisionRequest,

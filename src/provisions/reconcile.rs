@@ -1,6 +1,6 @@
-//! A request that must not be carried out twice unnoticed: sent, looked after, and sent again only if that is safe.
+//! Sends a request that must not be carried out twice unnoticed, checks what became of it, and sends it again only if that is safe.
 //!
-//! It knows nothing of what is requested. The caller says how to send, and how to look whether it is done.
+//! It knows nothing of what is requested. The caller says how to send, and how to check whether it is done.
 
 use std::ops::ControlFlow;
 use std::time::Duration;
@@ -19,7 +19,7 @@ use crate::transport::connections::Reuse;
 pub(super) struct Reconcile<'a> {
     pub(super) policy: CallPolicy,
     pub(super) budget: CallBudget,
-    /// The pause between two looks; it doubles after each look that fails.
+    /// The pause between two checks; it doubles after each check that fails.
     pub(super) poll_interval: Duration,
     /// How long a request that is in doubt may still arrive.
     pub(super) late_arrival: Duration,
@@ -39,7 +39,7 @@ pub(super) enum InDoubt {
     Stop,
 }
 
-/// What came of a request.
+/// The outcome of a request.
 #[derive(Debug)]
 pub(super) struct Reconciled<T> {
     pub(super) done: T,
@@ -51,48 +51,41 @@ pub(super) struct Reconciled<T> {
 impl Reconcile<'_> {
     /// Sends a request until its outcome is known. `send` is told which connections the request may go over.
     ///
-    /// After every failure, whatever the response says, it looks whether the request is done, before it sends it again or
-    /// fails. After a refusal that would be the last word, a look that fails is made again as long as there is time. Before
-    /// it fails, a look begins when no request can arrive any more.
+    /// After every failure, whatever the response says, it checks whether the request is done, before it sends it again or
+    /// fails. After a refusal that would be final, it repeats a check that fails as long as there is time. Before
+    /// it fails, a check begins when no request can arrive any more.
     ///
     /// The error is the first one that leaves the outcome in doubt, because that doubt stays whatever a later request
-    /// gets. A refusal leaves it in doubt too, if no such look has succeeded.
-    pub(super) async fn until_known<T, S, L>(
+    /// gets. A refusal leaves it in doubt too, if no such check has succeeded.
+    pub(super) async fn until_known<T, S, C>(
         self,
         send: impl FnMut(Reuse) -> S + Send,
-        look: impl FnMut() -> L + Send,
+        check: impl FnMut() -> C + Send,
     ) -> Result<Reconciled<T>, Error>
     where
         T: Send,
         S: Future<Output = Result<T, Error>> + Send,
-        L: Future<Output = Result<Option<T>, Error>> + Send,
+        C: Future<Output = Result<Option<T>, Error>> + Send,
     {
         let earlier = *self.in_flight;
         let (sent, is_renewed, doubt, last) = (earlier, false, None, None);
-        let mut requests = Requests { of: self, send, look, sent, earlier, is_renewed, doubt, last };
-        let (error, stop) = match retry::repeat(&mut requests).await {
-            Ok(done) => return Ok(done),
-            Err(ended) => ended,
-        };
-        match stop {
-            Stop::NotSent => {
-                let is_out_of_time = matches!(error.kind(), ErrorKind::Timeout | ErrorKind::RateLimited);
-                Err(requests.doubt.or(requests.last.filter(|_| is_out_of_time)).unwrap_or(error))
+        let mut requests = Requests { of: self, send, check, sent, earlier, is_renewed, doubt, last };
+        match retry::repeat(&mut requests).await {
+            Ok(done) => Ok(done),
+            Err((_, Some(known))) => Err(known),
+            Err((refusal, None)) => {
+                let known = requests.check_until(Instant::now() + requests.sent.left(), &refusal).await;
+                known.unwrap_or_else(|| Err(requests.doubt.unwrap_or(refusal)))
             }
-            Stop::Known(known) => Err(known),
-            Stop::Refused => match requests.look_until(Instant::now() + requests.sent.left(), &error).await {
-                Some(known) => known,
-                None => Err(requests.doubt.unwrap_or(error)),
-            },
         }
     }
 }
 
 /// The requests of one verb.
-struct Requests<'a, S, L> {
+struct Requests<'a, S, C> {
     of: Reconcile<'a>,
     send: S,
-    look: L,
+    check: C,
     /// All that were sent, those of earlier calls included, and those among them before the last one.
     sent: InFlight,
     earlier: InFlight,
@@ -102,23 +95,16 @@ struct Requests<'a, S, L> {
     last: Option<Error>,
 }
 
-/// Why a request is not sent again.
-enum Stop {
-    /// Nothing was sent.
-    NotSent,
-    /// A look has the last word.
-    Refused,
-    /// A look has had it: this is the error.
-    Known(Error),
-}
-
-impl<S, L> Policy for Requests<'_, S, L> {
+impl<S, C> Policy for Requests<'_, S, C> {
     type Failure = Error;
-    type Stop = Stop;
+    /// The error to fail with; `None` if a check decides.
+    type Stop = Option<Error>;
 
-    fn after(&mut self, error: &Error, _: Instant, chance: f64) -> Decision<Stop> {
+    fn after(&mut self, error: &Error, _: Instant, chance: f64) -> Decision<Option<Error>> {
         if error.sent() == Sent::No {
-            return Decision::Stop(Stop::NotSent);
+            let is_out_of_time = matches!(error.kind(), ErrorKind::Timeout | ErrorKind::RateLimited);
+            let known = self.doubt.as_ref().or(self.last.as_ref().filter(|_| is_out_of_time)).unwrap_or(error);
+            return Decision::Stop(Some(known.clone()));
         }
         self.sent = self.sent.and(InFlight::until(Instant::now()));
         if error.is_doubtful() {
@@ -127,28 +113,28 @@ impl<S, L> Policy for Requests<'_, S, L> {
         }
         let pause = match self.of.policy.after(error, self.of.budget.left_to_send(), chance) {
             Decision::RetryAfter(pause) => pause,
-            // The look opens another session.
+            // The check opens another session.
             Decision::Stop(()) if error.refuses_token() && !std::mem::replace(&mut self.is_renewed, true) => {
                 Duration::ZERO
             }
-            Decision::Stop(()) => return Decision::Stop(Stop::Refused),
+            Decision::Stop(()) => return Decision::Stop(None),
         };
         match self.of.in_doubt {
             _ if self.doubt.is_none() => Decision::RetryAfter(pause),
             InDoubt::Repeat => Decision::RetryAfter(pause),
             InDoubt::RepeatAfterLateArrival => Decision::RetryAfter(pause.max(self.sent.left())),
-            InDoubt::Stop => Decision::Stop(Stop::Refused),
+            InDoubt::Stop => Decision::Stop(None),
         }
     }
 }
 
-impl<T, S, L, SF, LF> Attempts for Requests<'_, S, L>
+impl<T, S, C, SF, CF> Attempts for Requests<'_, S, C>
 where
     T: Send,
     S: FnMut(Reuse) -> SF + Send,
-    L: FnMut() -> LF + Send,
+    C: FnMut() -> CF + Send,
     SF: Future<Output = Result<T, Error>> + Send,
-    LF: Future<Output = Result<Option<T>, Error>> + Send,
+    CF: Future<Output = Result<Option<T>, Error>> + Send,
 {
     type Done = Reconciled<T>;
 
@@ -164,13 +150,13 @@ where
         Ok(Reconciled { done, acceptance: Acceptance::Accepted, earlier: self.earlier })
     }
 
-    async fn pause(&mut self, error: &Error, time: Duration) -> ControlFlow<Result<Reconciled<T>, Stop>> {
+    async fn pause(&mut self, error: &Error, time: Duration) -> ControlFlow<Result<Reconciled<T>, Option<Error>>> {
         let now = Instant::now();
         let next = now + time;
-        // The look that decides whether it is sent again begins at this time or later.
-        let look_at = if self.doubt.is_some() { next } else { now };
-        if let Some(known) = self.look_until(look_at, error).await {
-            return ControlFlow::Break(known.map_err(Stop::Known));
+        // The check that decides whether it is sent again begins at this time or later.
+        let check_at = if self.doubt.is_some() { next } else { now };
+        if let Some(known) = self.check_until(check_at, error).await {
+            return ControlFlow::Break(known.map_err(Some));
         }
         sleep_until(next).await;
         self.last = Some(error.clone());
@@ -178,7 +164,7 @@ where
     }
 }
 
-impl<S, L> Requests<'_, S, L> {
+impl<S, C> Requests<'_, S, C> {
     /// The outcome of the last request is in doubt.
     fn may_arrive(&mut self) {
         let until = InFlight::until(Instant::now() + self.of.late_arrival);
@@ -186,127 +172,109 @@ impl<S, L> Requests<'_, S, L> {
         self.sent = self.sent.and(until);
     }
 
-    /// Looks until a look has succeeded that began at this time or later. `None`: nothing is done.
-    async fn look_until<T, F>(&mut self, at: Instant, refusal: &Error) -> Option<Result<Reconciled<T>, Error>>
+    /// Checks until a check has succeeded that began at this time or later. `None`: nothing is done.
+    async fn check_until<T, F>(&mut self, at: Instant, refusal: &Error) -> Option<Result<Reconciled<T>, Error>>
     where
         T: Send,
-        L: FnMut() -> F + Send,
+        C: FnMut() -> F + Send,
         F: Future<Output = Result<Option<T>, Error>> + Send,
     {
-        let Reconcile { budget, poll_interval, .. } = self.of;
-        let max = self.of.policy.settings().max_backoff.max(poll_interval);
-        let backoff = Backoff { initial: poll_interval, max, jitter: Jitter::None };
-        let (is_in_doubt, failures) = (self.doubt.is_some(), 0);
-        let look = &mut self.look;
-        let mut looks = Looks { look, at, refusal, is_in_doubt, budget, poll_interval, backoff, failures };
-        let stop = match retry::repeat(&mut looks).await {
+        let Reconcile { budget, poll_interval: initial, .. } = self.of;
+        let max = self.of.policy.settings().max_backoff.max(initial);
+        let backoff = Backoff { initial, max, jitter: Jitter::None };
+        let (check, doubt) = (&mut self.check, self.doubt.as_ref());
+        let mut checks = Checks { check, at, refusal, doubt, budget, backoff, failures: 0 };
+        match retry::repeat(&mut checks).await {
             Ok(done) => {
-                let acceptance = if is_in_doubt { Acceptance::Found } else { Acceptance::Already };
-                return Some(Ok(Reconciled { done, acceptance, earlier: self.earlier }));
+                let acceptance = if self.doubt.is_some() { Acceptance::Found } else { Acceptance::Already };
+                Some(Ok(Reconciled { done, acceptance, earlier: self.earlier }))
             }
-            Err((_, stop)) => stop,
-        };
-        let doubt = self.doubt.clone();
-        if doubt.is_none() && matches!(stop, Looked::Forbidden | Looked::Unknown(_)) {
-            self.may_arrive();
+            Err((_, known)) => {
+                if self.doubt.is_none() && known.as_ref().is_some_and(Error::is_doubtful) {
+                    self.may_arrive();
+                }
+                known.map(Err)
+            }
         }
-        Some(Err(match stop {
-            Looked::NotDone => return None,
-            Looked::DoneOtherwise(found) if found.kind() == ErrorKind::Duplicate => found,
-            Looked::DoneOtherwise(found) => doubt.unwrap_or(found),
-            Looked::Forbidden => {
-                let why = "a look at the outcome is not allowed either";
-                doubt.unwrap_or_else(|| refusal.clone().forbidden(why).in_doubt(None))
-            }
-            Looked::Unknown(failure) => {
-                let pause = failure.as_ref().and_then(Error::retry_after).unwrap_or_default();
-                doubt.unwrap_or_else(|| refusal.clone().in_doubt(failure).passing_after(pause))
-            }
-        }))
     }
 }
 
-/// Looks until one has succeeded that began at a certain time or later. In doubt, one that fails is the last.
-struct Looks<'a, L> {
-    look: L,
+/// Checks until one has succeeded that began at a certain time or later. In doubt, one that fails is the last.
+struct Checks<'a, C> {
+    check: C,
     at: Instant,
     refusal: &'a Error,
-    is_in_doubt: bool,
+    doubt: Option<&'a Error>,
     budget: CallBudget,
-    poll_interval: Duration,
     backoff: Backoff,
     failures: u32,
 }
 
-/// What the last look has shown, if the request is not done.
-#[derive(Debug)]
-enum Looked {
-    NotDone,
-    /// Something else was done, which this error names.
-    DoneOtherwise(Error),
-    /// The caller may not look either.
-    Forbidden,
-    /// Nothing, in the time that there is: because the look failed, or because a request can arrive after it.
-    Unknown(Option<Error>),
+impl<C> Checks<'_, C> {
+    /// The outcome of the request is not known: for lack of time, or because of this failure.
+    fn unknown(&self, failure: Option<&Error>) -> Error {
+        let pause = failure.and_then(Error::retry_after).unwrap_or_default();
+        self.refusal.clone().in_doubt(failure.cloned()).passing_after(pause)
+    }
 }
 
-impl<L> Policy for Looks<'_, L> {
-    /// The failure of a look; `None` where it shows that nothing is done.
+impl<C> Policy for Checks<'_, C> {
+    /// The failure of a check; `None` if it shows that nothing is done.
     type Failure = Option<Error>;
-    type Stop = Looked;
+    /// The error of the request; `None` if nothing is done.
+    type Stop = Option<Error>;
 
-    fn after(&mut self, seen: &Option<Error>, began: Instant, _: f64) -> Decision<Looked> {
+    fn after(&mut self, seen: &Option<Error>, began: Instant, _: f64) -> Decision<Option<Error>> {
         let (is_last, left) = (began >= self.at, self.budget.left_to_send());
+        let stop = |error: Error| Decision::Stop(Some(self.doubt.cloned().unwrap_or(error)));
         match seen {
             Some(seen) if seen.kind() == ErrorKind::Forbidden && is_403(self.refusal) => {
-                Decision::Stop(Looked::Forbidden)
+                stop(self.refusal.clone().forbidden("a check of the outcome is not allowed either").in_doubt(None))
             }
-            None if is_last => Decision::Stop(Looked::NotDone),
-            Some(found) if found.kind() == ErrorKind::Duplicate => Decision::Stop(Looked::DoneOtherwise(found.clone())),
-            Some(found) if found.kind() == ErrorKind::Unattainable && is_last => {
-                Decision::Stop(Looked::DoneOtherwise(found.clone()))
-            }
+            None if is_last => Decision::Stop(None),
+            Some(found) if found.kind() == ErrorKind::Duplicate => Decision::Stop(Some(found.clone())),
+            Some(found) if found.kind() == ErrorKind::Unattainable && is_last => stop(found.clone()),
             Some(failure) if failure.kind() != ErrorKind::Unattainable => {
                 self.failures += 1;
                 let pause = self.backoff.pause(self.failures, 0.0).max(failure.retry_after().unwrap_or_default());
                 // What is wrong on this machine stays so.
                 let is_hopeless = failure.sent() == Sent::No && !failure.is_retryable();
-                if self.is_in_doubt || is_hopeless || pause >= left {
-                    return Decision::Stop(Looked::Unknown(Some(failure.clone())));
+                if self.doubt.is_some() || is_hopeless || pause >= left {
+                    return stop(self.unknown(Some(failure)));
                 }
                 Decision::RetryAfter(pause)
             }
             None | Some(_) => {
                 let remaining = self.at.saturating_duration_since(Instant::now());
                 if remaining >= left {
-                    return Decision::Stop(Looked::Unknown(None));
+                    return stop(self.unknown(None));
                 }
-                Decision::RetryAfter(remaining.min(self.poll_interval))
+                Decision::RetryAfter(remaining.min(self.backoff.initial))
             }
         }
     }
 }
 
-impl<T, L, F> Attempts for Looks<'_, L>
+impl<T, C, F> Attempts for Checks<'_, C>
 where
     T: Send,
-    L: FnMut() -> F + Send,
+    C: FnMut() -> F + Send,
     F: Future<Output = Result<Option<T>, Error>> + Send,
 {
     type Done = T;
 
     async fn attempt(&mut self) -> Result<T, Option<Error>> {
-        // Both the request and the look say that there is no such object.
+        // Both the request and the check say that there is no such object.
         let is_gone = |seen: &Error| {
             seen.is_from_bunq() && [seen, self.refusal].iter().all(|error| error.kind() == ErrorKind::NotFound)
         };
-        match (self.look)().await {
+        match (self.check)().await {
             Ok(done) => done.ok_or(None),
             Err(seen) => Err(Some(seen).filter(|seen| !is_gone(seen))),
         }
     }
 
-    async fn pause(&mut self, _: &Option<Error>, time: Duration) -> ControlFlow<Result<T, Looked>> {
+    async fn pause(&mut self, _: &Option<Error>, time: Duration) -> ControlFlow<Result<T, Option<Error>>> {
         sleep(time).await;
         ControlFlow::Continue(())
     }
@@ -367,7 +335,7 @@ mod tests {
             (vec![failure(ErrorKind::InvalidResponse, Sent::Responded)], [refused; 3]),
             (vec![refusal(ErrorKind::Rejected, 400)], [refused; 3]),
             (vec![refusal(ErrorKind::Maintenance, 491)], [again(1); 3]),
-            // The look opens another session, once.
+            // The check opens another session, once.
             (vec![refusal(ErrorKind::Unauthorized, 401)], [again(0); 3]),
             (vec![refusal(ErrorKind::Unauthorized, 401); 2], [refused; 3]),
             // A doubt stays.
@@ -380,16 +348,15 @@ mod tests {
             let all = [InDoubt::Repeat, InDoubt::RepeatAfterLateArrival, InDoubt::Stop];
             for (in_doubt, expected) in all.into_iter().zip(expected) {
                 let (mut in_flight, sent, earlier) = (InFlight::NONE, InFlight::NONE, InFlight::NONE);
-                let (of, send, look) = (reconcile(in_doubt, &mut in_flight), (), ());
+                let (of, send, check) = (reconcile(in_doubt, &mut in_flight), (), ());
                 let (is_renewed, doubt, last) = (false, None, None);
-                let mut requests = Requests { of, send, look, sent, earlier, is_renewed, doubt, last };
+                let mut requests = Requests { of, send, check, sent, earlier, is_renewed, doubt, last };
                 let decisions: Vec<_> =
                     failures.iter().map(|failure| requests.after(failure, Instant::now(), 1.0)).collect();
                 let decided = match decisions.last().unwrap() {
                     Decision::RetryAfter(pause) => Ok(*pause),
-                    Decision::Stop(Stop::NotSent) => Err("not sent"),
-                    Decision::Stop(Stop::Refused) => Err("refused"),
-                    Decision::Stop(Stop::Known(_)) => Err("known"),
+                    Decision::Stop(Some(_)) => Err("not sent"),
+                    Decision::Stop(None) => Err("refused"),
                 };
                 assert_eq!(decided, expected, "{failures:?} {in_doubt:?}");
                 let is_doubtful = failures.iter().any(Error::is_doubtful);
@@ -400,43 +367,50 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn each_failure_of_a_look_has_its_decision() {
+    async fn each_failure_of_a_check_has_its_decision() {
         test_timeout::start();
         let again = |pause: u32| Ok(pause * SECOND);
-        let (none, seen) = (None, |kind| Some(failure(kind, Sent::Responded)));
+        let (none, seen) = (None, |kind| Some(Error::new(kind, Sent::Responded, "")));
         let asks = |pause| Some(failure(ErrorKind::Maintenance, Sent::Responded).with_retry_after(Some(pause)));
         let of_this_machine = || Some(failure(ErrorKind::Internal, Sent::No));
         let forbidden = || Some(refusal(ErrorKind::Forbidden, 403));
-        // What has failed before a look that is early by so many seconds, and whether the request is in doubt.
+        // What a check has shown that is early by so many seconds, whether the request is in doubt, and how many checks have failed.
         for (seen, early, is_in_doubt, failures, expected) in [
             (none.clone(), 0, true, 0, Err("not done")),
             (none.clone(), 1, true, 0, again(1)),
             (none.clone(), 9, true, 0, again(2)),
-            (none, 200, true, 0, Err("unknown")),
-            (seen(ErrorKind::Duplicate), 9, true, 0, Err("otherwise")),
+            (none.clone(), 200, true, 0, Err("the doubt")),
+            (none, 200, false, 0, Err("doubtful")),
+            (seen(ErrorKind::Duplicate), 9, true, 0, Err("Duplicate")),
             (seen(ErrorKind::Unattainable), 9, true, 0, again(2)),
-            (seen(ErrorKind::Unattainable), 0, true, 0, Err("otherwise")),
-            (seen(ErrorKind::Server), 0, true, 0, Err("unknown")),
+            (seen(ErrorKind::Unattainable), 0, true, 0, Err("the doubt")),
+            (seen(ErrorKind::Unattainable), 0, false, 0, Err("Unattainable")),
+            (seen(ErrorKind::Server), 0, true, 0, Err("the doubt")),
             (seen(ErrorKind::Server), 0, false, 0, again(2)),
             (seen(ErrorKind::Server), 0, false, 2, again(8)),
             (seen(ErrorKind::Server), 0, false, 9, again(20)),
             (asks(30 * SECOND), 0, false, 0, again(30)),
-            (asks(200 * SECOND), 0, false, 0, Err("unknown")),
-            (of_this_machine(), 0, false, 0, Err("unknown")),
+            (asks(200 * SECOND), 0, false, 0, Err("doubtful")),
+            (of_this_machine(), 0, false, 0, Err("doubtful")),
             (forbidden(), 0, false, 0, Err("forbidden")),
         ] {
             let refusal = refusal(ErrorKind::Rejected, if expected == Err("forbidden") { 403 } else { 400 });
+            let lost = failure(ErrorKind::Connection, Sent::Maybe);
             let mut in_flight = InFlight::NONE;
             let Reconcile { budget, poll_interval, .. } = reconcile(InDoubt::Stop, &mut in_flight);
             let backoff = Backoff { initial: poll_interval, max: 20 * SECOND, jitter: Jitter::None };
-            let (look, at, refusal) = ((), Instant::now() + early * SECOND, &refusal);
-            let mut looks = Looks { look, at, refusal, is_in_doubt, budget, poll_interval, backoff, failures };
-            let decided = match looks.after(&seen, Instant::now(), 1.0) {
+            let (check, at, refusal) = ((), Instant::now() + early * SECOND, &refusal);
+            let doubt = Some(&lost).filter(|_| is_in_doubt);
+            let mut checks = Checks { check, at, refusal, doubt, budget, backoff, failures };
+            let decided = match checks.after(&seen, Instant::now(), 1.0) {
                 Decision::RetryAfter(pause) => Ok(pause),
-                Decision::Stop(Looked::NotDone) => Err("not done"),
-                Decision::Stop(Looked::DoneOtherwise(_)) => Err("otherwise"),
-                Decision::Stop(Looked::Forbidden) => Err("forbidden"),
-                Decision::Stop(Looked::Unknown(_)) => Err("unknown"),
+                Decision::Stop(None) => Err("not done"),
+                Decision::Stop(Some(error)) => Err(match error.kind() {
+                    ErrorKind::Connection => "the doubt",
+                    ErrorKind::Forbidden if error.is_doubtful() => "forbidden",
+                    _ if error.is_doubtful() => "doubtful",
+                    kind => kind.as_str(),
+                }),
             };
             assert_eq!(decided, expected, "{seen:?} {early} {is_in_doubt} {failures}");
         }
@@ -448,7 +422,7 @@ mod tests {
         test_timeout::start();
         let lost = || failure(ErrorKind::Connection, Sent::Maybe);
         let read = |kind| Error::new(kind, Sent::Responded, "");
-        for (of_request, of_look, is_doubtful) in [
+        for (of_request, of_check, is_doubtful) in [
             (failure(ErrorKind::Connect, Sent::No), None, false),
             (refusal(ErrorKind::Rejected, 400), None, false),
             (refusal(ErrorKind::Rejected, 400), Some(read(ErrorKind::Internal).before_sending()), true),
@@ -462,27 +436,31 @@ mod tests {
             let mut in_flight = InFlight::NONE;
             let reconcile = reconcile(InDoubt::Stop, &mut in_flight);
             let send = |_| ready(Err::<(), _>(of_request.clone()));
-            let outcome = reconcile.until_known(send, || ready(of_look.clone().map_or(Ok(None), Err))).await;
+            let outcome = reconcile.until_known(send, || ready(of_check.clone().map_or(Ok(None), Err))).await;
             let error = outcome.unwrap_err();
-            assert_eq!((error.is_doubtful(), in_flight.is_any()), (is_doubtful, is_doubtful), "{error:?}, {of_look:?}");
+            assert_eq!(
+                (error.is_doubtful(), in_flight.is_any()),
+                (is_doubtful, is_doubtful),
+                "{error:?}, {of_check:?}"
+            );
         }
     }
 
     /// Sends a request that is lost on its way and arrives so late; how often it is sent until it is found.
-    async fn sent(arrives_after: Duration, looking_takes: Duration) -> u32 {
+    async fn sent(arrives_after: Duration, checking_takes: Duration) -> u32 {
         let (start, sent) = (Instant::now(), AtomicU32::new(0));
         let send = |_| async {
             sent.fetch_add(1, Ordering::Relaxed);
             Err(failure(ErrorKind::Connection, Sent::Maybe))
         };
-        let look = || async {
+        let check = || async {
             let has_arrived = start.elapsed() >= arrives_after;
-            sleep(looking_takes).await;
+            sleep(checking_takes).await;
             Ok(has_arrived.then_some(()))
         };
         let mut in_flight = InFlight::NONE;
         let reconcile = reconcile(InDoubt::RepeatAfterLateArrival, &mut in_flight);
-        let outcome = reconcile.until_known(send, look).await.unwrap();
+        let outcome = reconcile.until_known(send, check).await.unwrap();
         assert!(in_flight.is_any());
         let sent = sent.into_inner();
         assert_eq!((outcome.acceptance, outcome.earlier.is_any()), (Acceptance::Found, sent > 1));
@@ -490,13 +468,13 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_arrives_in_time_is_not_sent_again_however_long_a_look_takes() {
+    async fn what_arrives_in_time_is_not_sent_again_however_long_a_check_takes() {
         test_timeout::start();
-        for looking_takes in [Duration::ZERO, SECOND, 3 * SECOND, 7 * SECOND, 30 * SECOND] {
+        for checking_takes in [Duration::ZERO, SECOND, 3 * SECOND, 7 * SECOND, 30 * SECOND] {
             for seconds in 0..=10 {
-                assert_eq!(sent(seconds * SECOND, looking_takes).await, 1, "{seconds} s, {looking_takes:?}");
+                assert_eq!(sent(seconds * SECOND, checking_takes).await, 1, "{seconds} s, {checking_takes:?}");
             }
-            assert_eq!(sent(15 * SECOND + looking_takes, looking_takes).await, 2, "{looking_takes:?}");
+            assert_eq!(sent(15 * SECOND + checking_takes, checking_takes).await, 2, "{checking_takes:?}");
         }
     }
 }
