@@ -31,17 +31,17 @@ const SAMPLES: &str = include_str!("samples.json");
 
 /// A bank, and how to reach it.
 pub(super) struct BankConnection {
-    environment: Environment,
-    base_url: String,
-    api_key: Secret,
+    pub(super) environment: Environment,
+    pub(super) base_url: String,
+    pub(super) api_key: Secret,
     /// `None`: the context is in memory.
     pub(super) context: Option<PathBuf>,
     /// The bank itself, if it is this program's own.
     sandbox: Option<Sandbox>,
     /// How many times as fast as bunq allows.
     rehearse: u32,
-    /// What is written of bunq's signed responses.
-    receipts: Option<ReceiptFile>,
+    /// Where bunq's signed responses are stored.
+    pub(super) receipts: Option<ReceiptFile>,
     /// What is to be said of the file that the key comes from.
     pub(super) warning: Option<String>,
 }
@@ -90,31 +90,9 @@ impl BankConnection {
         })
     }
 
-    pub(super) fn environment(&self) -> Environment {
-        self.environment
-    }
-
-    pub(super) fn base_url(&self) -> &str {
-        &self.base_url
-    }
-
     /// Whether the bank is on this machine.
     pub(super) fn is_loopback(&self) -> bool {
         Environment::is_loopback(&self.base_url)
-    }
-
-    pub(super) fn api_key(&self) -> &Secret {
-        &self.api_key
-    }
-
-    /// Writes receipts from now on.
-    pub(super) async fn keep_receipts(&mut self, path: &Path) -> Result<(), Failure> {
-        self.receipts = Some(ReceiptFile::open(path).await?);
-        Ok(())
-    }
-
-    pub(super) fn keeps_receipts(&self) -> bool {
-        self.receipts.is_some()
     }
 
     /// Fails if a receipt could not be written.

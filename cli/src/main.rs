@@ -30,6 +30,7 @@ mod words;
 use std::io::{self, Write as _};
 use std::process::ExitCode;
 
+use bunq_partner::ReceiptFile;
 use clap::{CommandFactory as _, Parser as _};
 
 use self::arguments::{
@@ -137,7 +138,7 @@ async fn ask_bank(command: BankCommand, options: &ConnectionOptions, output: Out
         connection => connection?,
     };
     if let Some(path) = receipts.and_then(|receipts| receipts.receipts.as_deref()) {
-        connection.keep_receipts(path).await?;
+        connection.receipts = Some(ReceiptFile::open(path).await?);
     }
     let invocation = &Invocation { connection, output };
     if let Some(warning) = &invocation.connection.warning {

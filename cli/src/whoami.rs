@@ -20,7 +20,7 @@ pub(super) async fn show(invocation: &Invocation) -> Result<(), Failure> {
         UserKind::PaymentServiceProvider => "payment_service_provider",
         _ => "unknown",
     };
-    let (environment, base_url) = (invocation.connection.environment().to_string(), client.base_url());
+    let (environment, base_url) = (invocation.connection.environment.to_string(), client.base_url());
     let context = invocation.connection.context.as_ref().map(|file| file.display().to_string());
     let json = json!({
         "user_id": user.id, "kind": kind, "display_name": user.display_name,

@@ -10,7 +10,7 @@ use crate::profile::Profile;
 use crate::resources::provisions::table::ProvisionTable;
 use crate::settings::Pace;
 use crate::wire::call::ReceivedCall;
-use crate::wire::call_log::ReceivedSignature;
+use crate::wire::call_log::{self, ReceivedSignature};
 use crate::wire::response::Refusal;
 
 /// How the bank is set up.
@@ -86,7 +86,8 @@ pub(crate) fn check_headers(call: &ReceivedCall) -> Result<(), Refusal> {
         return Err(Refusal::bad_request("The header Cache-Control must be no-cache."));
     }
     call.header("User-Agent").ok_or_else(|| missing("User-Agent"))?;
-    if !call.header_is_any_of("X-Bunq-Language", &["en_US", "nl_NL"]) {
+    let language = call_log::header(&call.headers, "X-Bunq-Language");
+    if language.is_some_and(|language| !["en_US", "nl_NL"].contains(&language)) {
         return Err(Refusal::bad_request("The header X-Bunq-Language must be en_US or nl_NL."));
     }
     Ok(())

@@ -15,7 +15,7 @@ use tokio::sync::OnceCell;
 
 use crate::bank::{Bank, Settings};
 use crate::clock::random_token;
-use crate::profile::Profile;
+use crate::profile::{Profile, REFUSALS};
 use crate::resources::provisions::seed::SeedProvision;
 use crate::saved_state::SavedState;
 use crate::settings::{CreationResponse, DeadToken, Pace};
@@ -126,7 +126,7 @@ impl SandboxBuilder {
 
     /// Sets whether refusals are signed too. The default is `false`: bunq signs few of them.
     pub fn signed_refusals(mut self, are_signed: bool) -> Self {
-        self.profile.sign_refusals(are_signed);
+        self.profile.signed_refusals = REFUSALS.filter(|_| are_signed).collect();
         self
     }
 

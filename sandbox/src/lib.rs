@@ -241,7 +241,7 @@ impl Sandbox {
 
     /// Returns the ids of all provisions, oldest first.
     pub fn provision_ids(&self) -> Vec<ProvisionId> {
-        self.state().bank.provisions.ids().filter_map(|id| id.try_into().ok()).collect()
+        self.state().bank.provisions.by_id.iter().filter_map(|provision| provision.id.try_into().ok()).collect()
     }
 
     /// Makes `count` provisions, `ACTIVE` and with an unused credential, and returns their ids, oldest first.

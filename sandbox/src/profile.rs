@@ -10,7 +10,7 @@ use crate::settings::{CreationResponse, DeadToken};
 use crate::wire::response::{RawResponse, Refusal};
 
 /// Every status of a refusal.
-const REFUSALS: std::ops::RangeInclusive<u16> = 300..=599;
+pub(crate) const REFUSALS: std::ops::RangeInclusive<u16> = 300..=599;
 
 /// How a bank behaves where bunq's documentation says nothing, or where more than one manner has been seen.
 ///
@@ -82,11 +82,6 @@ impl Default for Profile {
 }
 
 impl Profile {
-    /// Signs all refusals, or none.
-    pub(crate) fn sign_refusals(&mut self, are_signed: bool) {
-        self.signed_refusals = if are_signed { REFUSALS.collect() } else { BTreeSet::new() };
-    }
-
     pub(crate) fn is_signed(&self, response: &RawResponse) -> bool {
         !response.is_refusal() || self.signed_refusals.contains(&response.status)
     }

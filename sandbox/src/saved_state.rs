@@ -36,7 +36,7 @@ impl SavedState {
             partner: bank.partner,
             numbers: &bank.numbers,
             access: &bank.access,
-            provisions: bank.provisions.all(),
+            provisions: &bank.provisions.by_id,
         };
         serde_json::to_string(&state).map(Secret::new).map_err(|error| error.to_string())
     }
@@ -66,6 +66,6 @@ impl SavedState {
         bank.partner = self.partner;
         bank.numbers = self.numbers;
         bank.access.restore(self.access);
-        bank.provisions.restore(self.provisions);
+        bank.provisions.by_id = self.provisions;
     }
 }

@@ -447,6 +447,7 @@ async fn drift_is_signed() {
     for object in [&response.json(), &response.provision(), &response.provision()["credential"]] {
         assert!(object["novelty"].is_object());
     }
+    assert_eq!(response.json()["Response"][0].as_object().unwrap().len(), 1, "an item is of one kind");
     let items = drifted(Fault::UnknownItem).await.json()["Response"].clone();
     assert!(items[0]["Novelty"].is_object() && items[1]["PartnerUserProvision"].is_object());
     let items = drifted(Fault::RepeatedItems).await.json()["Response"].clone();

@@ -70,7 +70,7 @@ impl Activation {
         shutdown: Shutdown,
     ) -> Self {
         let interval = connection.interval(&Operation::CREATE_SESSION);
-        let capacity = capacity(connection.environment());
+        let capacity = capacity(connection.environment);
         let (said, events) = unbounded_channel();
         let (rows, new) = unbounded_channel();
         let places = Arc::new(Semaphore::new(capacity));

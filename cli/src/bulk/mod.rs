@@ -45,7 +45,7 @@ pub(super) fn plan(invocation: &Invocation, plan: Plan) -> Result<(), Failure> {
     let opening = if activates { times(connection.interval(&Operation::CREATE_SESSION), rows) } else { Duration::ZERO };
     let takes = sending.max(opening);
     let is_watched = operation == BulkOperation::Create && !activates;
-    let capacity = is_watched.then(|| activation::capacity(connection.environment()));
+    let capacity = is_watched.then(|| activation::capacity(connection.environment));
     // A page or a read for each row, or both.
     let looks = if operation == BulkOperation::Create { rows.saturating_mul(2) } else { 0 };
     let looking = times(connection.interval(&Operation::LIST_PROVISIONS), looks);
@@ -133,7 +133,7 @@ pub(super) async fn run(
     if let Some(copy) = &job.copy {
         invocation.note(&format!("standard input is kept in {} for the report", copy.path.display()));
     }
-    if invocation.connection.keeps_receipts() && without_receipt > 0 {
+    if invocation.connection.receipts.is_some() && without_receipt > 0 {
         invocation
             .note(&format!("{without_receipt} rows have no receipt: bunq's response was lost, or there was none"));
     }

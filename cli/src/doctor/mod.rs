@@ -25,7 +25,7 @@ use super::words::clean;
 pub(super) async fn run(invocation: &Invocation, unusable: Option<Failure>) -> Result<(), Failure> {
     let connection = &invocation.connection;
     let client = connection.client();
-    let environment = connection.environment();
+    let environment = connection.environment;
     let mut steps = Checks::new(invocation.format() == OutputFormat::Table);
     let key_remedy = "give the key of this environment, as bunq shows it, or the right --env";
     match &client {
@@ -39,7 +39,7 @@ pub(super) async fn run(invocation: &Invocation, unusable: Option<Failure>) -> R
         }
         Err(failure) => steps.push(match failure.message() {
             problem if problem.starts_with("base_url") => Check::failed("bank", problem, "give another --base-url"),
-            problem if HttpConfig::default().proxy_for(connection.base_url()).is_err() => {
+            problem if HttpConfig::default().proxy_for(&connection.base_url).is_err() => {
                 Check::failed("proxy", problem, network::PROXY_REMEDY)
             }
             problem => Check::failed("key", problem, key_remedy),

@@ -125,10 +125,7 @@ impl Interview {
     }
 
     async fn in_session(&mut self) -> Result<(), Failure> {
-        let list = ProbeRequest {
-            path: "/partner-user-provision?count=1".into(),
-            ..request(&Operation::LIST_PROVISIONS, None)
-        };
+        let list = at(&Operation::LIST_PROVISIONS, "/partner-user-provision?count=1");
         let response = self.with_session(list.clone()).await?;
         if !is_success(&response) {
             return Err(unexpected("a listing", &response));
@@ -145,8 +142,8 @@ impl Interview {
         self.profile.repeated_request_id = if is_success(&response) { None } else { refusal(&response).or(usual) };
         self.note("What does a repeated request id get?", accepted_or_status(&response), &response);
 
-        let path = format!("/partner-user-provision/{UNUSED_ID}");
-        let response = self.with_session(ProbeRequest { path, ..request(&Operation::GET_PROVISION, None) }).await?;
+        let read = at(&Operation::GET_PROVISION, format!("/partner-user-provision/{UNUSED_ID}"));
+        let response = self.with_session(read).await?;
         if response.status == 404 {
             self.word(404, &response);
         }
@@ -160,8 +157,8 @@ impl Interview {
         }
         self.note("How is a 405 worded?", with_status(&response), &response);
 
-        let path = "/partner-user-provision?count=many".into();
-        let response = self.with_session(ProbeRequest { path, ..request(&Operation::LIST_PROVISIONS, None) }).await?;
+        let list = at(&Operation::LIST_PROVISIONS, "/partner-user-provision?count=many");
+        let response = self.with_session(list).await?;
         self.note("How is a 400 worded?", with_status(&response), &response);
         Ok(())
     }
@@ -200,8 +197,7 @@ impl Interview {
 
     /// Closes whatever was created with this key.
     async fn close_all_of(&mut self, uuid: Uuid) -> Result<(), Failure> {
-        let path = format!("/partner-user-provision?external_uuid={uuid}&count=200");
-        let list = ProbeRequest { path, ..request(&Operation::LIST_PROVISIONS, None) };
+        let list = at(&Operation::LIST_PROVISIONS, format!("/partner-user-provision?external_uuid={uuid}&count=200"));
         let listed = self.with_session(list).await?.json();
         let items = listed["Response"].as_array().into_iter().flatten();
         let made: Vec<_> = items.filter_map(|item| item["PartnerUserProvision"]["id"].as_u64()).collect();
@@ -354,6 +350,11 @@ fn request(operation: &'static Operation, body: Option<Value>) -> ProbeRequest<'
     }
 }
 
+/// A request to this path, without a body.
+fn at(operation: &'static Operation, path: impl Into<String>) -> ProbeRequest<'static> {
+    ProbeRequest { path: path.into(), ..request(operation, None) }
+}
+
 fn end_session() -> ProbeRequest<'static> {
-    ProbeRequest { path: "/session/0".into(), ..request(&Operation::DELETE_SESSION, None) }
+    at(&Operation::DELETE_SESSION, "/session/0")
 }

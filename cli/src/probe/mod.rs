@@ -29,7 +29,7 @@ pub(super) async fn run(invocation: &Invocation, options: &ProbeOptions) -> Resu
         return Err(Failure::usage(format!("--save {}: there is no such folder: make it first", folder.display())));
     }
     let client = connection.builder().build()?;
-    let mut interview = Interview::new(client.base_url(), connection.api_key().clone(), !connection.is_loopback())?;
+    let mut interview = Interview::new(client.base_url(), connection.api_key.clone(), !connection.is_loopback())?;
     let outcome = interview.ask_all(options.create).await;
     interview.end().await;
     outcome?;

@@ -25,11 +25,6 @@ impl ReceivedCall {
         call_log::header(&self.headers, name).filter(|value| !value.is_empty())
     }
 
-    /// Whether a header is absent or has one of these values.
-    pub(crate) fn header_is_any_of(&self, name: &str, values: &[&str]) -> bool {
-        call_log::header(&self.headers, name).is_none_or(|value| values.contains(&value))
-    }
-
     pub(crate) fn token(&self) -> Option<&str> {
         self.header("X-Bunq-Client-Authentication")
     }

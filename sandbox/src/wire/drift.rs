@@ -206,20 +206,6 @@ mod tests {
     }
 
     #[test]
-    fn members_and_items_are_added() {
-        test_timeout::start();
-        let body = drifted(unknown_fields);
-        let item = body["Response"][0].as_object().unwrap();
-        assert_eq!(item.len(), 1, "an item is of one kind");
-        for object in [&body, &item["PartnerUserProvision"], &item["PartnerUserProvision"]["label_user"]] {
-            assert_eq!(object["novelty"]["since"], "today");
-        }
-        let body = drifted(unknown_item);
-        assert!(body["Response"][0]["Novelty"].is_object());
-        assert_eq!(body["Response"][1], page()["Response"][0]);
-    }
-
-    #[test]
     fn members_go_or_become_null() {
         test_timeout::start();
         let kept = json!({ "id": 7, "status": "ACTIVE", "label_user": {}, "credential": null });

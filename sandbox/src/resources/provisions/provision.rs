@@ -267,7 +267,7 @@ pub(crate) struct StoredCredential {
     updated: Timestamp,
     expiry: Timestamp,
     #[serde(serialize_with = "exposed")]
-    token: Secret,
+    pub(crate) token: Secret,
     is_used: bool,
 }
 
@@ -281,10 +281,6 @@ impl StoredCredential {
             token: Secret::new(format!("sandbox_{}", random_token())),
             is_used: false,
         }
-    }
-
-    pub(crate) fn has_token(&self, token: &Secret) -> bool {
-        self.token == *token
     }
 
     pub(crate) fn awaits_first_use(&self, now: Timestamp) -> bool {

@@ -22,7 +22,7 @@ pub(crate) struct ProvisionTable {
     pace: Pace,
     /// The status of the refusal of an `external_uuid` that was used before; `None`: it makes a second provision.
     duplicate: Option<u16>,
-    by_id: Vec<StoredProvision>,
+    pub(crate) by_id: Vec<StoredProvision>,
 }
 
 impl ProvisionTable {
@@ -100,16 +100,6 @@ impl ProvisionTable {
         Ok(())
     }
 
-    /// All provisions, to be saved.
-    pub(crate) fn all(&self) -> &[StoredProvision] {
-        &self.by_id
-    }
-
-    /// Replaces them by those of a saved state.
-    pub(crate) fn restore(&mut self, saved: Vec<StoredProvision>) {
-        self.by_id = saved;
-    }
-
     /// The provision, after the steps that are due by now.
     pub(crate) fn get(&mut self, id: u64, now: Timestamp, numbers: &mut Numbers) -> Option<&mut StoredProvision> {
         let position = self.position(id).ok()?;
@@ -185,14 +175,9 @@ impl ProvisionTable {
         let pace = self.pace;
         self.by_id.iter_mut().find_map(|provision| {
             provision.catch_up(pace, now, numbers);
-            let is_holder = provision.credential_in_force().is_some_and(|credential| credential.has_token(token));
+            let is_holder = provision.credential_in_force().is_some_and(|credential| credential.token == *token);
             is_holder.then_some(provision)
         })
-    }
-
-    /// All ids, oldest first.
-    pub(crate) fn ids(&self) -> impl Iterator<Item = u64> {
-        self.by_id.iter().map(|provision| provision.id)
     }
 
     /// The index of the provision, or the one at which it would be inserted.
