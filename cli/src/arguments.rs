@@ -394,7 +394,6 @@ pub(super) enum Log {
     None,
 }
 
-/// The operations that a program can call.
 fn operations() -> impl Iterator<Item = &'static str> {
     Operation::ALL.iter().filter(|operation| !operation.managed).map(|operation| operation.id)
 }

@@ -198,7 +198,6 @@ pub(super) fn is_production(options: &ConnectionOptions) -> bool {
         && (options.env == Environment::Production || options.base_url.as_ref().is_some_and(is_productions))
 }
 
-/// Asks before something is changed in production.
 pub(super) async fn confirm_change(options: &ConnectionOptions, what: &str) -> Result<(), Failure> {
     if options.yes || !is_production(options) {
         return Ok(());
@@ -207,7 +206,6 @@ pub(super) async fn confirm_change(options: &ConnectionOptions, what: &str) -> R
     ask(&format!("{what} in production?"), needed).await
 }
 
-/// Asks before secrets are shown.
 pub(super) async fn confirm_secrets(options: &OutputOptions) -> Result<(), Failure> {
     if !options.show_secrets {
         return Ok(());

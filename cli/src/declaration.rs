@@ -8,7 +8,6 @@ use bunq_partner::{BulkOperation, EmailAddress};
 use super::arguments::{ApiOptions, BankCommand, DryRun, ReceiptOptions, SessionCommand};
 use super::bulk::RowOptions;
 
-/// What a command says of itself.
 pub(super) struct Declaration<'a> {
     pub(super) effect: Effect<'a>,
     /// Its `--dry-run`, if it has one.
@@ -22,7 +21,6 @@ pub(super) struct Declaration<'a> {
 
 /// What a command does at the bank.
 pub(super) enum Effect<'a> {
-    /// It reads.
     Reads,
     /// It changes something. In production a person is asked first.
     Changes {

@@ -34,7 +34,6 @@ pub(super) async fn run() -> Result<(), Failure> {
     Ok(())
 }
 
-/// Prints every change.
 async fn follow(waiter: Waiter) -> Result<(), Failure> {
     let mut changes = pin!(waiter.changes());
     while let Some(seen) = changes.try_next().await? {

@@ -40,7 +40,6 @@ const KINDS: [(ErrorKind, u8, &str); 21] = [
     (ErrorKind::Internal, INTERNAL, "this machine or this program failed"),
 ];
 
-/// The table of codes for the help.
 pub(super) fn help() -> String {
     let mut text =
         "Exit codes:\n   0  done\n   1  a question was answered with no, or a check found something wrong\n".to_owned();
@@ -143,7 +142,6 @@ impl Failure {
         self.code
     }
 
-    /// The failure for scripts.
     pub(super) fn json(&self) -> serde_json::Value {
         let mut json = json!({ "exit_code": self.code, "message": self.message, "hint": self.hint });
         if let Some(error) = &self.error {
@@ -208,7 +206,6 @@ fn code(kind: ErrorKind) -> u8 {
     KINDS.iter().find(|(known, ..)| *known == kind).map_or(INTERNAL, |(_, code, _)| *code)
 }
 
-/// What to do next.
 fn hint(error: &Error) -> Option<&'static str> {
     if error.is_doubtful() {
         return Some("look before you repeat it: `bunq-partner get ID`, or `bunq-partner find UUID` after a creation");

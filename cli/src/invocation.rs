@@ -10,7 +10,6 @@ use super::connection::BankConnection;
 use super::exit::Failure;
 use super::output::{Printer, note};
 
-/// What every command that calls bunq has.
 pub(super) struct Invocation {
     pub(super) connection: BankConnection,
     pub(super) output: OutputOptions,

@@ -55,7 +55,6 @@ impl Field {
     }
 }
 
-/// One result.
 pub(super) struct Record {
     pub(super) fields: Vec<Field>,
     pub(super) json: Value,
@@ -114,7 +113,6 @@ impl Printer {
         self.kept.is_empty() && self.failure.is_none()
     }
 
-    /// Writes what was kept of the list.
     pub(super) fn finish(&mut self) -> io::Result<()> {
         if let Some(failure) = self.failure.take() {
             self.is_finished = true;
@@ -205,7 +203,6 @@ pub(super) fn write_text(text: &str) -> io::Result<()> {
     out.flush()
 }
 
-/// The space between two columns.
 const GAP: usize = 2;
 
 /// The records as a table, without the columns for which the terminal is too narrow.

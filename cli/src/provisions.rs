@@ -217,7 +217,6 @@ impl Batch {
     }
 }
 
-/// Shows requests that are not sent.
 pub(super) fn show_previews(format: OutputFormat, previews: &[RequestPreview]) -> Result<(), Failure> {
     if format != OutputFormat::Table {
         return Ok(write_value(format, &json!(previews))?);

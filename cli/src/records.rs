@@ -67,7 +67,6 @@ fn provision_json(seen: &Provision, shows_secrets: bool) -> Value {
     json
 }
 
-/// A change of a provision on a line of its own.
 pub(super) fn change(seen: &Provision) -> String {
     let now = Timestamp::now().strftime("%H:%M:%S");
     let style = style(&seen.status).unwrap_or("0");

@@ -18,7 +18,6 @@ use super::output::{Printer, write_text};
 use super::provisions::without_repeats;
 use super::records;
 
-/// The pause between two listings.
 const PAUSE: Duration = Duration::from_secs(2);
 
 pub(super) async fn run(

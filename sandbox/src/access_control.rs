@@ -137,7 +137,6 @@ impl AccessControl {
         }
     }
 
-    /// The devices of an installation.
     pub(crate) fn devices(&self, installation: u64) -> &[RegisteredDevice] {
         self.installations.get(&installation).map_or(&[], |installation| &installation.devices)
     }

@@ -16,7 +16,6 @@ use super::rows::{Lines, Mistake, required};
 const MAX_ROWS: usize = 10_000_000;
 const MAX_LEN: u64 = 1 << 30;
 
-/// How many mistakes are reported.
 const MAX_SAID: usize = 20;
 
 /// An input that has no mistake. Its text is in memory, so that what was checked is what is done, whatever becomes of the file.
@@ -25,7 +24,6 @@ pub(super) struct Input {
     pub(super) path: PathBuf,
     pub(super) operation: BulkOperation,
     pub(super) rows: u64,
-    /// The digest of the text.
     pub(super) digest: String,
     text: Arc<[u8]>,
 }
@@ -63,7 +61,6 @@ impl Input {
         Err(Failure::usage(format!("{} is not the input that the journal was begun with", self.path.display())))
     }
 
-    /// The rows.
     pub(super) fn rows(&self) -> Result<impl Iterator<Item = BulkRequest> + Send + use<>, Failure> {
         let lines = Lines::new(&self.path, Arc::clone(&self.text), self.operation)?;
         Ok(lines.filter_map(Result::ok).map(|(_, row)| row))

@@ -30,7 +30,8 @@ pub(super) struct Meter<'a> {
     said: u64,
     standstills: u64,
     used: u64,
-    without_receipt: u64,
+    /// How many rows are done without a response to their request.
+    pub(super) without_receipt: u64,
 }
 
 impl<'a> Meter<'a> {
@@ -83,30 +84,21 @@ impl<'a> Meter<'a> {
         }
     }
 
-    /// Says something beside the bar.
     pub(super) fn note(&self, text: &str) {
         self.bar.suspend(|| self.invocation.note(text));
     }
 
-    /// Warns beside the bar.
     pub(super) fn warn(&self, text: &str) {
         self.bar.suspend(|| warn(self.invocation.format(), text));
     }
 
-    /// Whether every row of the input was seen.
     pub(super) fn is_complete(&self) -> bool {
         self.bar.length() == Some(self.bar.position())
     }
 
-    /// This many users are activated.
     pub(super) fn used(&mut self, used: u64) {
         self.used = used;
         self.bar.set_message(self.counts());
-    }
-
-    /// How many rows are done of whose request no response was seen.
-    pub(super) fn without_receipt(&self) -> u64 {
-        self.without_receipt
     }
 
     fn counts(&self) -> String {

@@ -123,7 +123,7 @@ pub(super) async fn run(
         done = drive(invocation, &client, bulk, &shutdown, &mut meter, activation) => done,
         failure = interrupted(invocation, &shutdown, first) => Err(failure),
     };
-    let (is_complete, without_receipt) = (meter.is_complete(), meter.without_receipt());
+    let (is_complete, without_receipt) = (meter.is_complete(), meter.without_receipt);
     drop(meter);
     let done = done.and_then(|unused| match is_complete {
         true => Ok(unused),

@@ -35,7 +35,6 @@ impl Users {
         Self { client, folder, warn: Box::new(warn), tokens: Mutex::default() }
     }
 
-    /// Fails if nothing can be stored.
     pub(super) fn check(&self) -> io::Result<()> {
         check(&self.folder)
     }

@@ -97,7 +97,6 @@ impl Way {
         self.ask(connection, url, &host).await
     }
 
-    /// Which proxy the environment names for the bank.
     fn proxy(&mut self, url: &Url) -> Option<Option<ForwardProxy>> {
         let proxy = match HttpConfig::default().proxy_for(url.as_str()) {
             Ok(proxy) => proxy,

@@ -22,9 +22,7 @@ pub(super) enum CheckState {
 pub(super) struct Check {
     pub(super) name: &'static str,
     pub(super) state: CheckState,
-    /// What it saw.
     pub(super) saw: String,
-    /// What to do about it.
     pub(super) remedy: Option<String>,
 }
 

@@ -18,7 +18,6 @@ use super::super::exit::Failure;
 const REQUEST_ID: &str = "x-bunq-client-request-id";
 const SERVER_SIGNATURE: HeaderName = HeaderName::from_static("x-bunq-server-signature");
 
-/// The headers of every request.
 const HEADERS: [(&str, &str); 6] = [
     ("accept", "application/json"),
     ("cache-control", "no-cache"),
@@ -28,7 +27,6 @@ const HEADERS: [(&str, &str); 6] = [
     ("x-bunq-geolocation", "0 0 0 0 000"),
 ];
 
-/// How long an exchange may take.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// No response is larger.
@@ -56,7 +54,6 @@ pub(super) struct ProbeResponse {
     pub(super) status: u16,
     pub(super) headers: HeaderMap,
     body: Vec<u8>,
-    /// The request's id.
     pub(super) request_id: String,
 }
 
@@ -109,7 +106,6 @@ impl Exchanges {
         Ok(())
     }
 
-    /// What the signature of a response is worth.
     pub(super) fn signed(&self, response: &ProbeResponse) -> Signed {
         let Some(signature) = response.headers.get(SERVER_SIGNATURE) else { return Signed::Not };
         let headers = || response.headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes()));

@@ -60,7 +60,6 @@ fn report(base_url: &str, facts: &[Fact], profile: &Profile) -> Value {
     })
 }
 
-/// The report as a page of Markdown.
 fn page(report: &Value, facts: &[Fact]) -> Result<String, Failure> {
     let text = |name: &str| report[name].as_str().unwrap_or_default();
     let mut page = format!(

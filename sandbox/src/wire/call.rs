@@ -6,7 +6,6 @@ use bytes::Bytes;
 
 use crate::wire::call_log;
 
-/// A request as it came in.
 #[derive(Clone)]
 pub(crate) struct ReceivedCall {
     /// The address that it came from.

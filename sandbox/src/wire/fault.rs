@@ -192,7 +192,6 @@ macro_rules! faults {
                 vec![$(Self::$variant $((<$type as FaultValue>::EXAMPLE))?),*]
             }
 
-            /// Its entry in the table.
             pub(crate) fn entry(self) -> Entry {
                 match self {
                     $(Self::$variant $(($value))? => Entry {

@@ -5,7 +5,6 @@ use bunq_partner::Operation;
 use crate::input;
 use crate::wire::response::Refusal;
 
-/// The path of the base URL.
 pub(crate) const ROOT: &str = "/v1";
 
 /// The operation that a request calls, and the ids in its path.

@@ -84,12 +84,10 @@ fn no_provision(id: u64) -> Refusal {
 
 /// Interventions of a test.
 impl Bank {
-    /// Makes the provisions of a seed.
     pub(crate) fn seed(&mut self, seed: &[SeedProvision]) -> Result<(), String> {
         self.provisions.seed(seed, self.clock.now(), &mut self.numbers)
     }
 
-    /// Makes provisions that are active, and returns their ids.
     pub(crate) fn populate(&mut self, count: usize) -> Vec<u64> {
         self.provisions.populate(count, self.clock.now(), &mut self.numbers)
     }

@@ -67,7 +67,6 @@ impl ProvisionTable {
         self.by_id[before..].iter().map(|provision| provision.id).collect()
     }
 
-    /// Makes the provisions of a seed.
     pub(crate) fn seed(&mut self, seed: &[SeedProvision], now: Timestamp, numbers: &mut Numbers) -> Result<(), String> {
         for (index, wanted) in seed.iter().enumerate() {
             let refused = |problem: &str| format!("provision {} of the seed: {problem}", index + 1);
