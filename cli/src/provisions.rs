@@ -143,13 +143,10 @@ pub(super) async fn list(invocation: &Invocation, options: &ListOptions) -> Resu
     if let Some(count) = page_size(limit) {
         listing = listing.count(count);
     }
-    let mut provisions = pin!(listing.stream());
+    let mut provisions = pin!(listing.stream().take(limit));
     let mut printer = invocation.printer();
     let mut count = 0;
     let outcome = loop {
-        if count == limit {
-            break Ok(());
-        }
         match provisions.try_next().await {
             Ok(Some(seen)) => printer.add(records::provision(&seen, invocation.shows_secrets()))?,
             Ok(None) => break Ok(()),

@@ -74,15 +74,8 @@ impl Activation {
         let (said, events) = unbounded_channel();
         let (rows, new) = unbounded_channel();
         let places = Arc::new(Semaphore::new(capacity));
-        let places_of_task = Arc::clone(&places);
-        let task = ActivationTask {
-            client: client.clone(),
-            interval,
-            places: places_of_task,
-            capacity,
-            said: said.clone(),
-            shutdown,
-        };
+        let (client, task_places, said_by_task) = (client.clone(), Arc::clone(&places), said.clone());
+        let task = ActivationTask { client, interval, places: task_places, capacity, said: said_by_task, shutdown };
         tokio::spawn(async move {
             let left = match folder {
                 Some(folder) => {

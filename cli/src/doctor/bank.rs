@@ -75,20 +75,18 @@ async fn saved_again(file: &Path) -> Result<(), String> {
 
 /// Opens a session if there is none, and makes a call of each kind.
 pub(super) async fn ask(examination: &mut Examination, client: &Client) {
-    if let Err(error) = client.open_session().await {
+    if let Err(error) = call(examination, client).await {
         examination.refused(error);
-        return;
     }
+}
+
+/// Makes the calls, until one is refused.
+async fn call(examination: &mut Examination, client: &Client) -> Result<(), Error> {
+    client.open_session().await?;
     let query = ListProvisionsQuery::default();
     let query = PageSize::try_from(1_u64).map_or(query.clone(), |one| query.count(one));
-    let listed = match client.api().list_provisions(query).await {
-        Ok(listed) => listed,
-        // A session that is dead was to be replaced, and could not be.
-        Err(error) => {
-            examination.refused(error);
-            return;
-        }
-    };
+    // It fails if a session that is dead could not be replaced.
+    let listed = client.api().list_provisions(query).await?;
     examination.steps.push(Check::ok("session", whose(client).await));
     let response_id = listed.response_id().unwrap_or("unknown");
     examination.steps.push(Check::ok("list call", format!("answered; bunq's response id is {response_id}")));
@@ -99,8 +97,7 @@ pub(super) async fn ask(examination: &mut Examination, client: &Client) {
             examination.steps.push(registered(&devices));
         }
         Err(error) if matches!(error.kind(), ErrorKind::Signature | ErrorKind::Unauthorized | ErrorKind::Forbidden) => {
-            examination.refused(error);
-            return;
+            return Err(error);
         }
         Err(error) => {
             let remedy = "the devices cannot be listed, which does no harm";
@@ -112,6 +109,7 @@ pub(super) async fn ask(examination: &mut Examination, client: &Client) {
         Some(warning) => Check::warning("warnings", warning, "bunq says this to the developers of the client"),
         None => Check::ok("warnings", "none"),
     });
+    Ok(())
 }
 
 impl Examination {

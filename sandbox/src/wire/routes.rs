@@ -17,28 +17,19 @@ pub(crate) struct Route {
 impl Route {
     pub(crate) fn of(method: &str, path: &str) -> Result<Self, Refusal> {
         let below = path.strip_prefix(ROOT).unwrap_or_default();
-        let (mut texts, mut methods) = (Vec::new(), Vec::new());
-        for operation in Operation::ALL {
-            let Some(found) = matched(operation.path, below) else { continue };
-            methods.push(operation.method);
-            if operation.method == method {
-                texts = found.into_iter().map(|text| (operation, text)).collect();
-                if texts.is_empty() {
-                    return Ok(Self { operation, ids: Vec::new() });
-                }
-            }
+        let matching = |operation: &'static Operation| Some((operation, matched(operation.path, below)?));
+        let found: Vec<_> = Operation::ALL.iter().filter_map(matching).collect();
+        let with_method = found.iter().filter(|(operation, _)| operation.method == method);
+        // A path without parameters comes first.
+        if let Some((operation, ids)) = with_method.min_by_key(|(_, ids)| ids.len()) {
+            return Ok(Self { operation, ids: ids.iter().map(|id| number(id)).collect::<Result<_, _>>()? });
         }
-        match texts.first() {
-            Some((operation, _)) => {
-                let ids = texts.iter().map(|(_, id)| number(id)).collect::<Result<_, _>>()?;
-                Ok(Self { operation, ids })
-            }
-            None if methods.is_empty() => Err(Refusal::not_found(format!("The sandbox has no route {method} {path}."))),
-            None => {
-                methods.sort_unstable();
-                Err(Refusal::method_not_allowed(method, path, methods.join(", ")))
-            }
+        let mut methods: Vec<_> = found.iter().map(|(operation, _)| operation.method).collect();
+        if methods.is_empty() {
+            return Err(Refusal::not_found(format!("The sandbox has no route {method} {path}.")));
         }
+        methods.sort_unstable();
+        Err(Refusal::method_not_allowed(method, path, methods.join(", ")))
     }
 
     /// The first id in the path; 0 if there is none.

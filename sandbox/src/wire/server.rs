@@ -1,7 +1,7 @@
 //! The server: accepts connections, and delivers responses as their faults demand.
 
 use std::convert::Infallible;
-use std::fmt;
+use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,19 +32,12 @@ const LONGEST_HEAD_READ: Duration = Duration::from_secs(120);
 /// The largest head of a request, in bytes.
 const LARGEST_HEAD: usize = 64 * 1024;
 
-type Body = UnsyncBoxBody<Bytes, HangUp>;
+type Body = UnsyncBoxBody<Bytes, io::Error>;
 
-/// The connection is to be closed here and now.
-#[derive(Debug)]
-struct HangUp;
-
-impl fmt::Display for HangUp {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the sandbox hangs up")
-    }
+/// The error that closes a connection.
+fn hang_up() -> io::Error {
+    io::Error::other("the sandbox hangs up")
 }
-
-impl std::error::Error for HangUp {}
 
 /// Serves without end. When it is dropped, the connections are too.
 pub(crate) async fn serve(listener: TcpListener, shared: Arc<SharedState>) {
@@ -65,7 +58,7 @@ async fn connection(stream: TcpStream, from: IpAddr, shared: Arc<SharedState>) {
         // In a task of its own, an exchange goes to its end even if the caller hangs up.
         let exchange = tokio::spawn(exchange(Arc::clone(&shared), from, request));
         async {
-            let (response, delivery) = exchange.await.map_err(|_| HangUp)?;
+            let (response, delivery) = exchange.await.map_err(io::Error::from)?;
             deliver(response, delivery).await
         }
     });
@@ -80,10 +73,10 @@ async fn connection(stream: TcpStream, from: IpAddr, shared: Arc<SharedState>) {
 }
 
 /// Delivers a response, as the fault demands.
-async fn deliver(response: RawResponse, delivery: Delivery) -> Result<Response<Body>, HangUp> {
+async fn deliver(response: RawResponse, delivery: Delivery) -> io::Result<Response<Body>> {
     match delivery {
         Delivery::Whole => Ok(whole(response)),
-        Delivery::HangUp => Err(HangUp),
+        Delivery::HangUp => Err(hang_up()),
         Delivery::Late(delay) => {
             sleep(delay).await;
             Ok(whole(response))
@@ -134,18 +127,18 @@ fn with_body(response: RawResponse, body: Body) -> Response<Body> {
 }
 
 /// The first half of a body, and then the end of the connection.
-fn first_half(body: Bytes) -> impl Stream<Item = Result<Frame<Bytes>, HangUp>> {
+fn first_half(body: Bytes) -> impl Stream<Item = io::Result<Frame<Bytes>>> {
     let half = Frame::data(body.slice(..body.len() / 2));
-    let hang_up = async {
+    let end = async {
         // Lets what was written reach the caller first.
         yield_now().await;
-        Err(HangUp)
+        Err(hang_up())
     };
-    stream::iter([Ok(half)]).chain(stream::once(hang_up))
+    stream::iter([Ok(half)]).chain(stream::once(end))
 }
 
 /// A body byte by byte with pauses, and after it spaces.
-fn drip(body: Bytes, pause: Duration) -> impl Stream<Item = Result<Frame<Bytes>, HangUp>> {
+fn drip(body: Bytes, pause: Duration) -> impl Stream<Item = io::Result<Frame<Bytes>>> {
     stream::unfold(0_usize, move |position| {
         let byte = body.get(position).copied().unwrap_or(b' ');
         async move {
