@@ -184,7 +184,9 @@ impl Transport {
             last: None,
         };
         let outcome = retry::repeat(&mut call).instrument(span.clone()).await;
-        let outcome = outcome.map_err(|(failed, ())| failed.into_error());
+        let outcome = outcome.map_err(|(failed, ())| match failed {
+            Failed::Finally(error) | Failed::Renewed(error) | Failed::Undecided(error) => error,
+        });
         trouble.note(None);
         spans::record(&span, operation, &outcome);
         outcome.map(|(metadata, body)| VerifiedResponse { metadata, body, span })
@@ -226,14 +228,6 @@ enum Failed {
     Renewed(Error),
     /// The policy decides.
     Undecided(Error),
-}
-
-impl Failed {
-    fn into_error(self) -> Error {
-        match self {
-            Self::Finally(error) | Self::Renewed(error) | Self::Undecided(error) => error,
-        }
-    }
 }
 
 impl Policy for Call<'_> {

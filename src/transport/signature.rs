@@ -84,7 +84,7 @@ impl SigningKey {
     ///
     /// If the system cannot provide randomness.
     pub fn generate() -> Result<Self, SignatureError> {
-        KeyPair::generate(KeySize::Rsa2048).map(Self).map_err(|_| SignatureError::from("no RSA key could be made"))
+        Ok(Self(KeyPair::generate(KeySize::Rsa2048).map_err(|_| "no RSA key could be made")?))
     }
 
     /// Reads a key from PKCS#8 in base64 without line breaks: the part of a PEM between its first and last line.
@@ -94,12 +94,9 @@ impl SigningKey {
     /// If it is not an RSA key of at least 2048 bits in this form.
     pub fn from_pkcs8(text: &Secret) -> Result<Self, SignatureError> {
         let mut der = Zeroizing::new(Vec::new());
-        BASE64
-            .decode_vec(text.expose(), &mut der)
-            .map_err(|_| SignatureError::from("the private key is not base64"))?;
-        KeyPair::from_pkcs8(&der)
-            .map(Self)
-            .map_err(|_| SignatureError::from("the private key is not RSA of at least 2048 bits in PKCS#8"))
+        BASE64.decode_vec(text.expose(), &mut der).map_err(|_| "the private key is not base64")?;
+        let refused = |_| "the private key is not RSA of at least 2048 bits in PKCS#8";
+        Ok(Self(KeyPair::from_pkcs8(&der).map_err(refused)?))
     }
 
     /// The private key as PKCS#8 in base64.
@@ -108,8 +105,7 @@ impl SigningKey {
     ///
     /// If it cannot be encoded.
     pub fn to_pkcs8(&self) -> Result<Secret, SignatureError> {
-        let der: Pkcs8V1Der<'_> =
-            self.0.as_der().map_err(|_| SignatureError::from("the private key could not be encoded"))?;
+        let der: Pkcs8V1Der<'_> = self.0.as_der().map_err(|_| "the private key could not be encoded")?;
         Ok(Secret::new(BASE64.encode(der.as_ref())))
     }
 
@@ -119,8 +115,7 @@ impl SigningKey {
     ///
     /// If it cannot be encoded.
     pub fn public_key_pem(&self) -> Result<String, SignatureError> {
-        let der =
-            self.0.public_key().as_der().map_err(|_| SignatureError::from("the public key could not be encoded"))?;
+        let der = self.0.public_key().as_der().map_err(|_| "the public key could not be encoded")?;
         Ok(spki_pem(der.as_ref()))
     }
 
@@ -133,7 +128,7 @@ impl SigningKey {
         let mut signature = vec![0; self.0.public_modulus_len()];
         self.0
             .sign(&RSA_PKCS1_SHA256, &SystemRandom::new(), message, &mut signature)
-            .map_err(|_| SignatureError::from("the message could not be signed"))?;
+            .map_err(|_| "the message could not be signed")?;
         Ok(BASE64.encode(signature))
     }
 }

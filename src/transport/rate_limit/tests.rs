@@ -1,3 +1,4 @@
+use futures_util::future::join_all;
 use proptest::prelude::*;
 
 use super::throttled::SHORTEST_PAUSE;
@@ -80,12 +81,9 @@ proptest! {
                     arrival
                 }));
             }
-            let mut arrivals = Vec::new();
-            for task in tasks {
-                arrivals.push(task.await.unwrap());
-            }
-            arrivals
+            join_all(tasks).await
         });
+        let arrivals: Vec<_> = arrivals.into_iter().map(Result::unwrap).collect();
         for start in &arrivals {
             let within = arrivals.iter().filter(|other| *other >= start && **other < *start + 30 * MS).count();
             prop_assert!(within <= calls as usize, "{within} calls within one window of {calls}");
@@ -260,10 +258,7 @@ async fn no_call_is_overtaken() {
         tokio::time::sleep(1667 * MS).await;
         calls.push(waits(&window, start));
     }
-    let mut times = Vec::new();
-    for call in calls {
-        times.push(call.await.unwrap());
-    }
+    let times: Vec<_> = join_all(calls).await.into_iter().map(Result::unwrap).collect();
     assert!(times.is_sorted(), "{times:?}");
     // All of the limit is used, and no call waits longer than those before it take.
     assert_eq!(times[..150].iter().max(), Some(&(74 * 3000)));
@@ -295,10 +290,7 @@ async fn a_retry_keeps_its_rank() {
     tokio::task::yield_now().await;
     drop(window.enter(rank, soon()).unwrap().permit().await.unwrap());
     assert_eq!(Instant::now() - start, 1000 * MS);
-    let mut times = Vec::new();
-    for call in later {
-        times.push(call.await.unwrap());
-    }
+    let times: Vec<_> = join_all(later).await.into_iter().map(Result::unwrap).collect();
     assert_eq!(times, [2000, 3000, 4000]);
 }
 
@@ -336,10 +328,7 @@ async fn an_unpolled_future_is_passed_over_until_it_is_polled_again() {
     // It comes before all that came after it.
     drop(idle.await.unwrap());
     assert_eq!(Instant::now() - start, 3000 * MS);
-    let mut times = Vec::new();
-    for call in others {
-        times.push(call.await.unwrap());
-    }
+    let times: Vec<_> = join_all(others).await.into_iter().map(Result::unwrap).collect();
     assert_eq!(times, [2000, 4000, 5000]);
 }
 
