@@ -325,9 +325,10 @@ fn a_nudge_waits_for_no_runtime_that_is_not_run() {
     let (first, second, feed) = (single(), single(), client.provisions().feed());
     let mut waiting = pin!(client.provisions().wait_until_closed(ids[0]).wait());
     assert!(first.block_on(async { poll!(&mut waiting).is_pending() }));
-    let entered = first.enter();
-    let _nudge = feed.nudge(ids[1]);
-    drop(entered);
+    let _nudge = {
+        let _entered = first.enter();
+        feed.nudge(ids[1])
+    };
     let nudges = ids.iter().map(|id| feed.nudge(*id));
     let seen = second.block_on(async { timeout(HANG, try_join_all(nudges)).await.unwrap().unwrap() });
     assert!(seen.iter().map(|seen| seen.id).eq(ids));

@@ -146,7 +146,7 @@ struct RowAttempts<'a> {
     /// The requests that were sent for it, also by earlier runs.
     in_flight: InFlight,
     failures: Failures,
-    /// The user, once there is one, until it is held against what was requested; with how it came to be there.
+    /// The user, once there is one, with its state, until it is compared with what was requested.
     created: Option<(Waiter, RowState)>,
 }
 
@@ -169,15 +169,32 @@ impl Attempts for RowAttempts<'_> {
     type Done = RowRecord;
 
     async fn attempt(&mut self) -> Result<RowRecord, Error> {
-        let (waiter, state) = match self.work {
-            BulkRequest::Close(id) => {
-                let was_requested = self.in_flight.is_any();
-                let waiter = self.run.provisions.close_after(*id, &mut self.in_flight).await?;
-                let state = state(&waiter, was_requested);
+        let (provisions, was_requested) = (&self.run.provisions, self.in_flight.is_any());
+        let (waiter, state) = match self.created.take() {
+            Some(created) => created,
+            None => {
+                let waiter = match self.work {
+                    BulkRequest::Close(id) => provisions.close_after(*id, &mut self.in_flight).await?,
+                    BulkRequest::Create(new) => provisions.create_after(*new.clone(), &mut self.in_flight).await?,
+                };
+                let state = match waiter.acceptance() {
+                    // It is that of an earlier request for the row.
+                    Acceptance::Already if was_requested => RowState::Found,
+                    acceptance => acceptance.into(),
+                };
                 (waiter, state)
             }
-            BulkRequest::Create(new) => self.create(new).await?,
         };
+        if let BulkRequest::Create(new) = self.work {
+            // Where there is a user, another is not requested before a search.
+            self.in_flight = self.in_flight.and(InFlight::until(Instant::now()));
+            let confirmed = confirm(provisions, new, waiter.clone()).await;
+            if confirmed.as_ref().is_err_and(|error| error.kind() != ErrorKind::InvalidResponse) {
+                // The user exists even if reading it back failed.
+                self.created = Some((waiter.clone(), state));
+            }
+            confirmed?;
+        }
         let created = waiter.created().map(Timestamp::as_jiff);
         let response_id = waiter.response_id().map(str::to_owned);
         Ok(RowRecord { id: Some(waiter.id()), created, response_id, ..self.sent.clone().now(state) })
@@ -190,38 +207,6 @@ impl Attempts for RowAttempts<'_> {
             true => ControlFlow::Break(Err(GiveUp::Row)),
             false => ControlFlow::Continue(()),
         }
-    }
-}
-
-impl RowAttempts<'_> {
-    /// Creates a user, unless it is created already, and holds it against what was requested.
-    async fn create(&mut self, new: &CreateProvisionRequest) -> Result<(Waiter, RowState), Error> {
-        let provisions = &self.run.provisions;
-        let (waiter, state) = match self.created.take() {
-            Some(created) => created,
-            None => {
-                let was_requested = self.in_flight.is_any();
-                let waiter = provisions.create_after(new.clone(), &mut self.in_flight).await?;
-                let state = state(&waiter, was_requested);
-                (waiter, state)
-            }
-        };
-        // Where there is a user, another is not requested before a search.
-        self.in_flight = self.in_flight.and(InFlight::until(Instant::now()));
-        let confirmed = confirm(provisions, new, waiter.clone()).await;
-        if confirmed.as_ref().is_err_and(|error| error.kind() != ErrorKind::InvalidResponse) {
-            // The user exists even if reading it back failed.
-            self.created = Some((waiter.clone(), state));
-        }
-        confirmed.map(|()| (waiter, state))
-    }
-}
-
-/// What is found after a request for the row is its own.
-fn state(waiter: &Waiter, was_requested: bool) -> RowState {
-    match waiter.acceptance() {
-        Acceptance::Already if was_requested => RowState::Found,
-        acceptance => acceptance.into(),
     }
 }
 

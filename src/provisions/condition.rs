@@ -1,4 +1,4 @@
-//! What is waited for of a provision.
+//! The conditions that a provision can be waited for to meet.
 
 use std::sync::Arc;
 
@@ -15,13 +15,10 @@ use crate::types::{
     CreateProvisionRequest, Credential, CredentialStatus, Phase, Provision, ProvisionStatus, Timestamp,
 };
 
-/// What a provision is waited for to be, and what it is held against before that.
+/// What a provision is waited for to be, and what it is compared with before that.
 #[derive(Debug, Clone)]
 pub struct ProvisionCondition {
     goal: Goal,
-    created: Option<Timestamp>,
-    /// What was requested, where the provision was there already, and is held against it.
-    requested: Option<Arc<CreateProvisionRequest>>,
     creation: Option<Creation>,
 }
 
@@ -36,32 +33,36 @@ pub(super) enum Goal {
     Reset { old: Option<Credential> },
 }
 
-/// What a provision was created with.
+/// How a provision was created, or found instead.
 #[derive(Debug, Clone)]
 struct Creation {
     feed: Feed,
     external_uuid: Uuid,
+    /// When, if it was found.
+    created: Option<Timestamp>,
+    /// What was requested, if the provision existed already.
+    requested: Option<Arc<CreateProvisionRequest>>,
     /// The requests before the one that has created it: each may have created another.
     earlier: InFlight,
 }
 
 impl From<Goal> for ProvisionCondition {
     fn from(goal: Goal) -> Self {
-        Self { goal, created: None, requested: None, creation: None }
+        Self { goal, creation: None }
     }
 }
 
 impl Waiter {
-    /// The provision was created at this time, by this request or by an earlier one.
-    pub(super) fn found(mut self, created: Option<Timestamp>, new: &CreateProvisionRequest) -> Self {
-        self.condition.created = created;
-        self.condition.requested = (self.acceptance() == Acceptance::Already).then(|| Arc::new(new.clone()));
-        self
-    }
-
-    /// Holds the provision against what was requested.
-    pub(super) fn of_created(mut self, external_uuid: Uuid, earlier: InFlight) -> Self {
-        self.condition.creation = Some(Creation { feed: self.feed.clone(), external_uuid, earlier });
+    /// Compares the provision with this request, which created it after these earlier requests, or found one of this time.
+    pub(super) fn of_creation(
+        mut self,
+        created: Option<Timestamp>,
+        new: &CreateProvisionRequest,
+        earlier: InFlight,
+    ) -> Self {
+        let (feed, external_uuid) = (self.feed.clone(), *new.external_uuid());
+        let requested = (self.acceptance() == Acceptance::Already).then(|| Arc::new(new.clone()));
+        self.condition.creation = Some(Creation { feed, external_uuid, created, requested, earlier });
         self
     }
 
@@ -70,10 +71,10 @@ impl Waiter {
         self.condition.creation.as_ref().map_or(InFlight::NONE, |creation| creation.earlier)
     }
 
-    /// When bunq created the provision, where a creation has found one that was there, as with
-    /// [`Already`](Acceptance::Already). `None` where bunq's response confirmed the creation, or nothing was created.
+    /// When bunq created the provision, if a creation has found one that existed, as with
+    /// [`Already`](Acceptance::Already). `None` if bunq's response confirmed the creation, or nothing was to be created.
     pub fn created(&self) -> Option<Timestamp> {
-        self.condition.created
+        self.condition.creation.as_ref()?.created
     }
 }
 
@@ -94,10 +95,10 @@ impl Condition<Provision> for ProvisionCondition {
         self.goal.evaluate(seen)
     }
 
-    /// One that was created is held against what was requested; if it was requested more than once, its readiness is believed
-    /// only if there is no other.
+    /// Compares a provision that was created with what was requested. If it was requested more than once, it is ready only
+    /// if there is no other.
     async fn confirm(&self, api: &Api, seen: &Provision) -> Result<(), Error> {
-        let Some(Creation { feed, external_uuid, earlier }) = &self.creation else { return Ok(()) };
+        let Some(Creation { feed, external_uuid, requested, earlier, .. }) = &self.creation else { return Ok(()) };
         if let Some(other) = seen.external_uuid.filter(|other| other != external_uuid) {
             let problem = format_args!(
                 "provision {} has the external_uuid {other}, not {external_uuid}: the response to its creation was about \
@@ -107,7 +108,7 @@ impl Condition<Provision> for ProvisionCondition {
             let metadata = CallMetadata::new(&Operation::CREATE_PROVISION, 1);
             return Err(Error::invalid_response(metadata, problem));
         }
-        if let Some(requested) = &self.requested {
+        if let Some(requested) = requested {
             // bunq may not have shown all of it before.
             let compared = Existing::from(seen).compare(requested);
             compared.map_err(|error| error.with_last_seen(Arc::new(seen.clone())))?;

@@ -1,6 +1,6 @@
-//! A provision that is there already, held against a request with its key.
+//! Compares a provision that exists already with a request that has the same key.
 //!
-//! bunq shows neither the e-mail address nor the phone number of a user. What it does show, and what a request says too, is
+//! bunq shows neither the e-mail address nor the phone number of a user. What it shows, and the request says too, is
 //! compared here, for one creation and for many.
 
 use std::collections::HashSet;
@@ -12,7 +12,7 @@ use crate::types::{
     UserVerifiedType,
 };
 
-/// What matters of a provision that is there already. It is small, because all of a listing may be held.
+/// What matters of a provision that exists already. It is small, because a whole listing may be held.
 #[derive(Debug, Clone)]
 pub(crate) struct Existing {
     pub(crate) id: ProvisionId,
@@ -43,7 +43,7 @@ impl From<&Provision> for Existing {
 }
 
 impl Existing {
-    /// The same, which shares with those before it what they have in common.
+    /// The same, sharing with earlier ones what they have in common.
     pub(crate) fn sharing(mut self, known: &mut HashSet<Arc<Shown>>) -> Self {
         match known.get(&self.shown) {
             Some(shown) => self.shown = Arc::clone(shown),
@@ -95,7 +95,7 @@ impl Existing {
         Err(Error::new(ErrorKind::Unattainable, Sent::Responded, problem))
     }
 
-    /// How it differs from what is requested. What bunq does not show, not yet, or in words that are not known, is not compared.
+    /// How it differs from what is requested. What bunq does not show yet, or shows with unknown values, is not compared.
     fn differences(&self, new: &CreateProvisionRequest) -> Vec<String> {
         let (user_type, products, country) = match new {
             CreateProvisionRequest::NewProvision(new) => {

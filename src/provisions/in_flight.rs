@@ -7,8 +7,8 @@ use tokio::time::{Instant, sleep_until};
 /// Earlier requests for the same thing that may have been carried out unnoticed, if there are any, and until when one of them
 /// may still arrive.
 ///
-/// In the process that is known from when they were sent. After a crash it counts from the start of the run: how long ago the
-/// last one was sent, no clock says that can be set.
+/// In the process, that time counts from when they were sent. After a crash it counts from the start of the run, because a clock
+/// that can be set does not tell how long ago the last one was sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct InFlight(Option<Instant>);
 
@@ -26,7 +26,7 @@ impl InFlight {
         Self(self.0.max(others.0))
     }
 
-    /// The same requests, if there are any, which are given time until then at least.
+    /// The same requests, if there are any, with time to arrive until then at least.
     pub(super) fn prolonged(self, at: Instant) -> Self {
         Self(self.0.map(|until| until.max(at)))
     }

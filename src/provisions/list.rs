@@ -28,7 +28,7 @@ pub struct List {
 }
 
 impl List {
-    /// A listing of which the feed learns what is read.
+    /// A listing whose pages the feed learns.
     pub(super) fn new(feed: Feed) -> Self {
         Self { feed, query: ListProvisionsQuery::default() }
     }

@@ -162,14 +162,14 @@ impl Provisions {
         new: CreateProvisionRequest,
         in_flight: &mut InFlight,
     ) -> Result<Waiter, Error> {
-        let (budget, external_uuid) = (self.api.budget(), *new.external_uuid());
+        let budget = self.api.budget();
         let found = match in_flight.is_any() {
             true => self.find_going(&new, budget).await.map_err(Error::before_sending)?,
             false => None,
         };
         if let Some(found) = found {
-            let waiter = self.waiter(found.id, Goal::Ready, Acceptance::Already).found(found.created, &new);
-            return Ok(waiter.of_created(external_uuid, *in_flight));
+            let waiter = self.waiter(found.id, Goal::Ready, Acceptance::Already);
+            return Ok(waiter.of_creation(found.created, &new, *in_flight));
         }
         let (api, new) = (self.api.until(budget), &new);
         let check = || async {
@@ -181,8 +181,8 @@ impl Provisions {
         let Reconciled { done, acceptance, earlier } =
             reconcile.until_known(|reuse| create(api.over(reuse), new), check).await?;
         let (id, created, response_id) = done;
-        let waiter = self.waiter(id, Goal::Ready, acceptance).accepted_in(response_id).found(created, new);
-        Ok(waiter.of_created(external_uuid, earlier))
+        let waiter = self.waiter(id, Goal::Ready, acceptance).accepted_in(response_id);
+        Ok(waiter.of_creation(created, new, earlier))
     }
 
     /// Reads a provision.

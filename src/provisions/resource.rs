@@ -1,4 +1,4 @@
-//! A provision as what can be waited for and followed.
+//! Provisions as a resource that can be waited for and subscribed to.
 
 use super::condition::ProvisionCondition;
 use crate::api::{Api, Response};
