@@ -6,6 +6,7 @@ use quote::{ToTokens as _, quote};
 use serde_json::Value;
 
 use super::document::members;
+use super::envelope::parameters;
 use super::names::pascal_case;
 use super::signature::Method;
 
@@ -46,15 +47,10 @@ impl Method<'_> {
 
     /// The example of a path parameter, as JSON.
     fn parameter_example(&self, name: &syn::Ident) -> TokenStream {
-        let item = &self.document.root["paths"][self.operation.path]["parameters"];
-        let own = &self.operation.value["parameters"];
-        let parameters = [item, own].into_iter().filter_map(Value::as_array).flatten();
-        let mut parameters = parameters.map(|parameter| self.document.resolve(parameter));
-        let found = parameters.find(|parameter| name == parameter["name"].as_str().unwrap_or_default());
-        example_or_panic(
-            found.map(|found| &found["example"]),
-            &format!("the parameter {name} of {}", self.operation.id),
-        )
+        let found = parameters(self.document, &self.operation)
+            .find(|parameter| name == parameter["name"].as_str().unwrap_or_default());
+        let example = found.map(|parameter| &parameter["example"]);
+        example_or_panic(example, &format!("the parameter {name} of {}", self.operation.id))
     }
 }
 

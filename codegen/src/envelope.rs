@@ -163,12 +163,15 @@ pub(crate) fn bodies<'a>(document: &'a Document, operation: &Operation<'a>) -> V
     }
 }
 
-/// The query parameters of an operation, including those of its path item.
-pub(crate) fn query_parameters<'a>(document: &'a Document, operation: &Operation<'a>) -> Vec<&'a Value> {
+/// The parameters of an operation, including those of its path item.
+pub(crate) fn parameters<'a>(document: &'a Document, operation: &Operation<'a>) -> impl Iterator<Item = &'a Value> {
     let shared = &document.root["paths"][operation.path]["parameters"];
-    let own = &operation.value["parameters"];
-    let all = [shared, own].into_iter().filter_map(Value::as_array).flatten();
-    all.map(|parameter| document.resolve(parameter)).filter(|parameter| parameter["in"] == "query").collect()
+    let all = [shared, &operation.value["parameters"]].into_iter().filter_map(Value::as_array).flatten();
+    all.map(|parameter| document.resolve(parameter))
+}
+
+pub(crate) fn query_parameters<'a>(document: &'a Document, operation: &Operation<'a>) -> Vec<&'a Value> {
+    parameters(document, operation).filter(|parameter| parameter["in"] == "query").collect()
 }
 
 /// The last segment of a reference.

@@ -1,13 +1,13 @@
 //! The result of a method: its type, how it is made from the envelope, and what it must repeat.
 
 use proc_macro2::TokenStream;
-use quote::{ToTokens, format_ident, quote};
+use quote::{format_ident, quote};
 
 use super::document::Diagnostic;
 use super::envelope::{ResultShape, bodies, item_schema, member_schema, requires_pagination};
 use super::names::pascal_case;
 use super::signature::Method;
-use super::types::inside_option;
+use super::types::{inside_option, wire_name};
 
 impl Method<'_> {
     /// Writes the type of the result, and how it is made from the envelope.
@@ -222,13 +222,7 @@ impl Method<'_> {
             syn::Item::Struct(item) if item.ident == schema => Some(item),
             _ => None,
         })?;
-        item.fields.iter().find(|field| {
-            let renamed = field.attrs.iter().any(|attribute| {
-                attribute.path().is_ident("serde")
-                    && attribute.to_token_stream().to_string().contains(&format!("\"{member}\""))
-            });
-            renamed || field.ident.as_ref().is_some_and(|ident| ident == member)
-        })
+        item.fields.iter().find(|field| wire_name(field).is_some_and(|name| name == member))
     }
 }
 

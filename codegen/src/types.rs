@@ -334,7 +334,7 @@ fn personal_debug(document: &Document, item: &mut syn::ItemStruct) -> Option<syn
 }
 
 /// The name of a member in JSON.
-fn wire_name(field: &syn::Field) -> Option<String> {
+pub(crate) fn wire_name(field: &syn::Field) -> Option<String> {
     let mut name = field.ident.as_ref()?.to_string();
     for attribute in field.attrs.iter().filter(|attribute| says(attribute, "rename")) {
         // What else the attribute says may have no value.

@@ -4,6 +4,7 @@
 //! the schema, operation or line, and what to change. This module does not judge style.
 
 use std::collections::{HashMap, HashSet};
+use std::fmt::Display;
 
 use serde_json::{Map, Value};
 
@@ -271,40 +272,36 @@ fn check_operations(document: &Document, diagnostics: &mut Vec<Diagnostic>) {
 
 /// Checks the names: schemas become types of the same name, and values of enums become variants.
 fn check_schemas(document: &Document, diagnostics: &mut Vec<Diagnostic>) {
+    let mut find = |name: &str, problem: &dyn Display| diagnostics.push(Diagnostic::of_schema(name, problem));
     let directions = Directions::of(&document.root);
     for (name, schema) in texts::checked(document) {
         if schema["x-bunq-rule"].as_str().is_none_or(str::is_empty) {
-            diagnostics.push(Diagnostic::of_schema(
-                name,
-                "say its pattern and bounds in words, for errors, under x-bunq-rule",
-            ));
+            find(name, &"say its pattern and bounds in words, for errors, under x-bunq-rule");
         }
         let pattern = schema["pattern"].as_str().unwrap_or_default();
         if let Err(error) = regress::Regex::with_flags(pattern, "u") {
-            diagnostics
-                .push(Diagnostic::of_schema(name, format_args!("its pattern is no regular expression: {error}")));
+            find(name, &format_args!("its pattern is no regular expression: {error}"));
         }
     }
     for (name, schema) in document.schemas() {
         let has_two_capitals = name.as_bytes().windows(2).any(|two| two.iter().all(u8::is_ascii_uppercase));
         if has_two_capitals || !is_name(name, |first| first.is_ascii_uppercase(), |c| c.is_ascii_alphabetic()) {
-            diagnostics.push(Diagnostic::of_schema(name, "name it in PascalCase, as in `ProvisionStatus` or `ApiKey`"));
+            find(name, &"name it in PascalCase, as in `ProvisionStatus` or `ApiKey`");
         }
         if [REQUEST_SECRET.0, RESPONSE_SECRET.0].contains(&name) {
-            diagnostics
-                .push(Diagnostic::of_schema(name, "rename it: texts with `format: password` have this name in Rust"));
+            find(name, &"rename it: texts with `format: password` have this name in Rust");
         }
         let direction = directions.of_component("schemas", name);
         if direction.request && direction.response && has_secret(schema) {
             let problem = "it has a secret, and is used in requests, which send it, and in responses, which redact it: \
                            write two schemas";
-            diagnostics.push(Diagnostic::of_schema(name, problem));
+            find(name, &problem);
         }
         let values = schema.get("x-extensible-enum").or(schema.get("enum"));
         let mut seen = HashSet::new();
         for value in values.and_then(Value::as_array).into_iter().flatten() {
             let Some(text) = value.as_str() else {
-                diagnostics.push(Diagnostic::of_schema(name, format_args!("the value {value} is not a string")));
+                find(name, &format_args!("the value {value} is not a string"));
                 continue;
             };
             if !is_name(
@@ -312,13 +309,11 @@ fn check_schemas(document: &Document, diagnostics: &mut Vec<Diagnostic>) {
                 |first| first.is_ascii_alphabetic(),
                 |c| c.is_ascii_alphabetic() || matches!(c, '_' | '-'),
             ) {
-                diagnostics
-                    .push(Diagnostic::of_schema(name, format_args!("the value `{text}` cannot be named in Rust")));
+                find(name, &format_args!("the value `{text}` cannot be named in Rust"));
             }
             let variant = pascal_case(text);
             if ["Unknown", "Self"].contains(&variant.as_str()) || !seen.insert(variant) {
-                diagnostics
-                    .push(Diagnostic::of_schema(name, format_args!("the value `{text}` has the Rust name of another")));
+                find(name, &format_args!("the value `{text}` has the Rust name of another"));
             }
         }
     }

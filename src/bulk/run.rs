@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use futures_util::stream::{Stream, StreamExt as _, once, unfold};
+use futures_util::stream::{Stream, StreamExt as _, TryStreamExt as _, once, unfold};
 use tokio::time::Instant;
 
 use super::intake::{Incoming, Intake};
@@ -70,10 +70,8 @@ impl Run {
             failure: Mutex::default(),
         });
         let (opened, worker, end) = (Arc::clone(&run), Arc::clone(&run), Arc::clone(&run));
-        let steps = once(async move { opened.open(config, requests).await }).flat_map(|intake| match intake {
-            Ok(intake) => unfold(intake, Intake::next).left_stream(),
-            Err(error) => once(async { Err(error) }).right_stream(),
-        });
+        let intake = once(async move { opened.open(config, requests).await });
+        let steps = intake.map_ok(|intake| unfold(intake, Intake::next)).try_flatten();
         let outcomes = steps.map(move |step| {
             let run = Arc::clone(&worker);
             async move {

@@ -174,20 +174,13 @@ impl<R: Resource> Rounds<R> {
         let limits = self.api.transport().limits();
         let per_read = limits.interval(R::GET).max(limits.interval(R::LIST)).as_secs_f64() / self.nudge_share;
         let per_read = Duration::try_from_secs_f64(per_read).unwrap_or(MAX_PAUSE).min(MAX_PAUSE);
-        loop {
-            let turn = {
-                let mut state = self.lane(lane);
-                let now = Instant::now();
-                match state.next_turn.filter(|turn| *turn > now) {
-                    Some(turn) => turn,
-                    None => {
-                        state.next_turn = Some(now + per_read);
-                        return;
-                    }
-                }
-            };
-            sleep_until(turn).await;
-        }
+        let turn = {
+            let (mut state, now) = (self.lane(lane), Instant::now());
+            let turn = state.next_turn.map_or(now, |next| next.max(now));
+            state.next_turn = Some(turn + per_read);
+            turn
+        };
+        sleep_until(turn).await;
     }
 }
 

@@ -147,10 +147,9 @@ impl<R: Resource> Waiter<R> {
     pub async fn wait(self) -> Result<R, Error> {
         let mut wait = Wait::new(self);
         loop {
-            let (seen, next) = wait.next_change().await?;
-            match next {
-                Some(next) => wait = next,
-                None => return Ok(seen),
+            match wait.next_change().await? {
+                (_, Some(next)) => wait = next,
+                (seen, None) => return Ok(seen),
             }
         }
     }
