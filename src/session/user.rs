@@ -75,27 +75,19 @@ fn users(reference: &UserReference) -> impl Iterator<Item = &User> {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use serde_json::{from_value, json};
 
     use super::*;
-    use crate::types::Token;
 
     fn output(name: &str, user: serde_json::Value) -> CreateSessionOutput {
-        let token: Token = serde_json::from_value(json!({"token": "t"})).unwrap();
-        let mut output = CreateSessionOutput {
-            token,
-            user_company: None,
-            user_person: None,
-            user_api_key: None,
-            user_payment_service_provider: None,
-        };
-        match name {
-            "UserCompany" => output.user_company = serde_json::from_value(user).unwrap(),
-            "UserPerson" => output.user_person = serde_json::from_value(user).unwrap(),
-            "UserApiKey" => output.user_api_key = serde_json::from_value(user).unwrap(),
-            _ => output.user_payment_service_provider = serde_json::from_value(user).unwrap(),
+        let only = |other: &str| if name == other { user.clone() } else { json!(null) };
+        CreateSessionOutput {
+            token: from_value(json!({"token": "t"})).unwrap(),
+            user_company: from_value(only("UserCompany")).unwrap(),
+            user_person: from_value(only("UserPerson")).unwrap(),
+            user_api_key: from_value(only("UserApiKey")).unwrap(),
+            user_payment_service_provider: from_value(only("UserPaymentServiceProvider")).unwrap(),
         }
-        output
     }
 
     #[test]
