@@ -2,18 +2,19 @@
 
 use std::collections::{HashSet, VecDeque};
 use std::pin::pin;
+use std::sync::Arc;
 
 use futures_util::future::{Either, FutureExt as _, select};
 use futures_util::stream::StreamExt as _;
 use tokio::time::Instant;
 
-use super::journal::{JournalStart, Ledger};
+use super::journal::JournalStart;
 use super::lookup::{Found, Lookup, Wanted};
-use super::outage::Patience;
+use super::outage::Run;
 use super::record::{JournalHeader, RowKey, RowRecord, RowState};
 use super::request::{BulkOperation, BulkRequest, Requests};
 use crate::error::Error;
-use crate::provisions::{InFlight, Provisions};
+use crate::provisions::InFlight;
 use crate::types::{ProvisionId, Timestamp};
 
 /// How many rows are held back to be searched for together.
@@ -33,10 +34,8 @@ pub(super) enum Incoming {
 
 /// The input, and what is known of its rows from earlier runs.
 pub(super) struct Intake {
-    provisions: Provisions,
+    run: Arc<Run>,
     operation: BulkOperation,
-    ledger: Ledger,
-    patience: Patience,
     requests: Requests,
     /// The requests of earlier runs, for rows that may have been sent.
     in_flight: InFlight,
@@ -58,29 +57,27 @@ struct Doubt {
 impl Intake {
     /// Opens the journal. The run searches for users if there is one, or if `adopts` says so.
     pub(super) async fn open(
-        provisions: Provisions,
+        run: Arc<Run>,
         operation: BulkOperation,
-        ledger: Ledger,
         input: Option<String>,
         adopts: bool,
-        patience: Patience,
         requests: Requests,
     ) -> Result<Self, Error> {
         // An earlier run has sent nothing after this run has begun.
-        let in_flight = InFlight::until(Instant::now() + provisions.config().late_arrival);
-        let (base_url, fingerprint) = provisions.scope();
+        let in_flight = InFlight::until(Instant::now() + run.provisions.config().late_arrival);
+        let (base_url, fingerprint) = run.provisions.scope();
         let own = JournalHeader::new(operation, base_url, fingerprint, input);
-        let start = ledger.start(&own).await?;
-        let lookup = if operation == BulkOperation::Create && (adopts || ledger.0.is_some()) {
-            Some(Lookup::new(provisions.clone(), ledger.clone(), patience.clone(), start, own)?)
+        let start = run.ledger.start(&own).await?;
+        let lookup = if operation == BulkOperation::Create && (adopts || run.ledger.0.is_some()) {
+            Some(Lookup::new(Arc::clone(&run), start, own)?)
         } else {
             if !matches!(start, JournalStart::Begun(_)) {
-                ledger.begin(own).await?;
+                run.ledger.begin(own).await?;
             }
             None
         };
         let (next_row, ready, is_over) = (1, VecDeque::new(), false);
-        Ok(Self { provisions, operation, ledger, patience, requests, in_flight, lookup, next_row, ready, is_over })
+        Ok(Self { run, operation, requests, in_flight, lookup, next_row, ready, is_over })
     }
 
     /// The next step, and the intake to go on with.
@@ -88,9 +85,9 @@ impl Intake {
         loop {
             match self.ready.pop_front() {
                 // No row begins after a shutdown.
-                Some(Incoming::Work { .. }) if self.patience.shutdown.has_begun() => continue,
+                Some(Incoming::Work { .. }) if self.run.shutdown.has_begun() => continue,
                 Some(step) => return Some((Ok(step), self)),
-                None if self.is_over || self.patience.shutdown.has_begun() => return None,
+                None if self.is_over || self.run.shutdown.has_begun() => return None,
                 None => {}
             }
             if let Err(error) = self.take().await {
@@ -106,7 +103,7 @@ impl Intake {
         while doubts.len() + self.ready.len() < MAX_HELD {
             let next = if doubts.is_empty() && self.ready.is_empty() {
                 // An input that waits for something does not hold up the end.
-                match select(self.requests.next(), pin!(self.patience.shutdown.begun())).await {
+                match select(self.requests.next(), pin!(self.run.shutdown.begun())).await {
                     Either::Left((next, _)) => Some(next),
                     Either::Right(_) => Some(None),
                 }
@@ -126,7 +123,7 @@ impl Intake {
                 let problem = format_args!("it is a row of `{given}`, but the operation is `{expected}`");
                 return Err(Error::invalid_input(&format!("row {row}"), problem));
             }
-            match self.ledger.last(row, &RowKey::of(&work)).await? {
+            match self.run.ledger.last(row, &RowKey::of(&work)).await? {
                 Some(last) if last.state.is_final() => {
                     self.ready.push_back(Incoming::Done(last));
                     if doubts.is_empty() {
@@ -161,7 +158,7 @@ impl Intake {
         }
         let closed = match ids[..] {
             [] => Some(HashSet::new()),
-            _ => closed(&self.provisions, &self.patience, &ids).await?,
+            _ => closed(&self.run, &ids).await?,
         };
         let found = match &mut self.lookup {
             Some(lookup) if !wanted.is_empty() => lookup.find(&wanted, self.in_flight).await?,
@@ -195,7 +192,7 @@ impl Intake {
                 }
             };
             self.ready.push_back(match done {
-                Some(record) => Incoming::Done(self.ledger.record(record).await?),
+                Some(record) => Incoming::Done(self.run.ledger.record(record).await?),
                 None => Incoming::Work { row, work, in_flight },
             });
         }
@@ -204,14 +201,10 @@ impl Intake {
 }
 
 /// Which of these provisions are closing or closed, read together by pages of the listing; `None` if the end of the run has begun.
-async fn closed(
-    provisions: &Provisions,
-    patience: &Patience,
-    ids: &[ProvisionId],
-) -> Result<Option<HashSet<ProvisionId>>, Error> {
+async fn closed(run: &Run, ids: &[ProvisionId]) -> Result<Option<HashSet<ProvisionId>>, Error> {
     let read = async || {
         let mut closed = HashSet::new();
-        for (id, read) in provisions.feed().read_all(ids).await {
+        for (id, read) in run.provisions.feed().read_all(ids).await {
             match read {
                 Ok(seen) if seen.status.is_closing_or_closed() => _ = closed.insert(id),
                 Err(error) if error.is_retryable() => return Err(error),
@@ -221,5 +214,5 @@ async fn closed(
         }
         Ok(closed)
     };
-    patience.until_done(read).await
+    run.until_done(read).await
 }

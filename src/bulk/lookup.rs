@@ -9,19 +9,17 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
-use super::journal::{JournalStart, Ledger};
-use super::outage::Patience;
+use super::journal::JournalStart;
+use super::outage::Run;
 use super::record::JournalHeader;
 use crate::error::Error;
-use crate::provisions::{Existing, InFlight, Provisions, Shown, choose};
+use crate::provisions::{Existing, InFlight, Shown, choose};
 use crate::types::{Cursor, PageSize, ProvisionId};
 
 /// The search of one run. It begins with the first row that is searched for.
 #[derive(Debug)]
 pub(super) struct Lookup {
-    provisions: Provisions,
-    ledger: Ledger,
-    patience: Patience,
+    run: Arc<Run>,
     journal: Begun,
     /// What was listed so far, by the keys of the users.
     seen: Vec<(Uuid, Existing)>,
@@ -67,20 +65,14 @@ pub(super) enum Found {
 
 impl Lookup {
     /// `own` is what the journal is begun with, unless it has begun.
-    pub(super) fn new(
-        provisions: Provisions,
-        ledger: Ledger,
-        patience: Patience,
-        start: JournalStart,
-        own: JournalHeader,
-    ) -> Result<Self, Error> {
+    pub(super) fn new(run: Arc<Run>, start: JournalStart, own: JournalHeader) -> Result<Self, Error> {
         let journal = match start {
             JournalStart::Begun(earlier) => Begun::Earlier(earlier.newest_before()?),
             JournalStart::New | JournalStart::Lost => Begun::Now(Some(own)),
         };
         let (seen, shown) = (Vec::new(), HashSet::new());
         let (newest, oldest, next) = (None, None, None);
-        Ok(Self { provisions, ledger, patience, journal, seen, shown, newest, oldest, next, pages: 0, rows: 0 })
+        Ok(Self { run, journal, seen, shown, newest, oldest, next, pages: 0, rows: 0 })
     }
 
     /// What bunq has for each of these rows, when none of these requests can arrive any more; `None` if the end of the run has
@@ -102,8 +94,8 @@ impl Lookup {
             let existing = if self.tells_of(*wanted) {
                 self.listed(wanted.external_uuid)
             } else {
-                let read = || self.provisions.existing(wanted.external_uuid);
-                let Some(read) = self.patience.until_done(read).await? else { return Ok(None) };
+                let read = || self.run.provisions.existing(wanted.external_uuid);
+                let Some(read) = self.run.until_done(read).await? else { return Ok(None) };
                 read
             };
             found.push(self.judge(wanted.external_uuid, existing));
@@ -114,24 +106,24 @@ impl Lookup {
     /// Waits until none of these requests can arrive any more, then reads the first page, and begins a journal that has not begun.
     /// `false` if the end of the run has begun before.
     async fn begin(&mut self, in_flight: InFlight) -> Result<bool, Error> {
-        if self.patience.shutdown.within(in_flight.left()).await || !self.read_page().await? {
+        if self.run.shutdown.within(in_flight.left()).await || !self.read_page().await? {
             return Ok(false);
         }
         if let Begun::Now(own) = &mut self.journal
             && let Some(own) = own.take()
         {
-            self.ledger.begin(JournalHeader { watermark: self.newest.map(|id| id.to_string()), ..own }).await?;
+            self.run.ledger.begin(JournalHeader { watermark: self.newest.map(|id| id.to_string()), ..own }).await?;
         }
         Ok(true)
     }
 
     /// Reads the next page; `false` if the end of the run has begun before.
     async fn read_page(&mut self) -> Result<bool, Error> {
-        let mut listing = self.provisions.list().count(PageSize::MAX);
+        let mut listing = self.run.provisions.list().count(PageSize::MAX);
         if let Some(next) = self.next {
             listing = listing.start_at(next);
         }
-        let Some(page) = self.patience.until_done(|| listing.page()).await? else { return Ok(false) };
+        let Some(page) = self.run.until_done(|| listing.page()).await? else { return Ok(false) };
         self.pages += 1;
         self.next = page.older;
         for seen in &page.items {

@@ -22,7 +22,7 @@ pub use self::journal::{Journal, JournalStart, MemoryJournal};
 pub use self::record::{JournalHeader, RowKey, RowRecord, RowState};
 use self::request::Requests;
 pub use self::request::{BulkOperation, BulkRequest};
-use self::run::{BulkConfig, Run};
+use self::run::BulkConfig;
 pub use self::shutdown::Shutdown;
 use crate::error::Error;
 use crate::provisions::Provisions;
@@ -159,7 +159,7 @@ impl Bulk {
     /// keeps every row from succeeding, such as a refused API key or a network that is down. The rows in progress end
     /// before it.
     pub fn stream(self) -> impl Stream<Item = Result<RowRecord, Error>> + Send + 'static {
-        Run::start(self.config, self.requests)
+        self.config.start(self.requests)
     }
 }
 

@@ -1,4 +1,4 @@
-//! Decides whether a row fails, or everything does.
+//! Decides whether a row fails, or everything does, and waits until an outage is over.
 
 use std::ops::ControlFlow;
 use std::pin::pin;
@@ -8,10 +8,12 @@ use std::time::Duration;
 use futures_util::future::{Either, select};
 use tokio::time::Instant;
 
+use super::journal::Ledger;
 use super::record::{is_about_the_key, is_refused};
 use super::shutdown::Shutdown;
 use crate::error::{Error, ErrorKind};
 use crate::operation::{Auth, Operation};
+use crate::provisions::Provisions;
 use crate::retry::{self, Attempts, Backoff, Decision, Jitter, Policy};
 use crate::sync::lock;
 use crate::transport::health::Health;
@@ -118,21 +120,25 @@ impl Outage {
     }
 }
 
-/// Waits until an outage is over, unless the end of the run has begun.
-#[derive(Debug, Clone)]
-pub(super) struct Patience {
-    pub(super) outage: Arc<Outage>,
+/// What all parts of a run know.
+#[derive(Debug)]
+pub(super) struct Run {
+    pub(super) provisions: Provisions,
+    pub(super) ledger: Ledger,
+    pub(super) outage: Outage,
     pub(super) shutdown: Shutdown,
+    /// What ends the run.
+    pub(super) failure: Mutex<Option<Error>>,
 }
 
-impl Patience {
+impl Run {
     /// Reads from bunq until that succeeds; `None` if the end of the run has begun before.
     pub(super) async fn until_done<T, F>(&self, read: impl FnMut() -> F + Send) -> Result<Option<T>, Error>
     where
         T: Send,
         F: Future<Output = Result<T, Error>> + Send,
     {
-        let reads = &mut Reads { patience: self, read, failures: Failures::default() };
+        let reads = &mut Reads { run: self, read, failures: Failures::default() };
         let done = retry::repeat(reads).await.map_err(|(error, ())| error)?;
         if done.is_some() {
             self.outage.answered();
@@ -143,7 +149,7 @@ impl Patience {
 
 /// Reads from bunq. Failures are judged like those of rows, but a read is given up only with everything.
 struct Reads<'a, R> {
-    patience: &'a Patience,
+    run: &'a Run,
     read: R,
     failures: Failures,
 }
@@ -156,7 +162,7 @@ impl<R> Policy for Reads<'_, R> {
         if !error.is_retryable() {
             return Decision::Stop(());
         }
-        match self.patience.outage.after(error, &mut self.failures, began, chance) {
+        match self.run.outage.after(error, &mut self.failures, began, chance) {
             Decision::RetryAfter(pause) => Decision::RetryAfter(pause),
             Decision::Stop(GiveUp::Row) => Decision::RetryAfter(BACKOFF.max),
             Decision::Stop(GiveUp::All) => Decision::Stop(()),
@@ -174,14 +180,14 @@ where
     type Done = Option<T>;
 
     async fn attempt(&mut self) -> Result<Option<T>, Error> {
-        match select(pin!((self.read)()), pin!(self.patience.shutdown.begun())).await {
+        match select(pin!((self.read)()), pin!(self.run.shutdown.begun())).await {
             Either::Left((read, _)) => read.map(Some),
             Either::Right(_) => Ok(None),
         }
     }
 
     async fn pause(&mut self, _: &Error, time: Duration) -> ControlFlow<Result<Option<T>, ()>> {
-        match self.patience.shutdown.within(time).await {
+        match self.run.shutdown.within(time).await {
             true => ControlFlow::Break(Ok(None)),
             false => ControlFlow::Continue(()),
         }

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::intake::{Incoming, Intake};
 use super::journal::{Journal, Ledger};
-use super::outage::{Failures, GiveUp, Outage, Patience};
+use super::outage::{Failures, GiveUp, Outage, Run};
 use super::record::{RowRecord, RowState, is_refused};
 use super::request::{BulkOperation, BulkRequest, Requests};
 use super::shutdown::Shutdown;
@@ -44,33 +44,14 @@ impl BulkConfig {
         let (outage_timeout, shutdown) = (OUTAGE_TIMEOUT, Shutdown::default());
         Self { provisions, operation, journal: None, input: None, adopts: false, outage_timeout, shutdown }
     }
-}
 
-/// What all rows of a run share.
-#[derive(Debug)]
-pub(super) struct Run {
-    provisions: Provisions,
-    ledger: Ledger,
-    shutdown: Shutdown,
-    outage: Arc<Outage>,
-    /// What ends the run.
-    failure: Mutex<Option<Error>>,
-}
-
-impl Run {
-    pub(super) fn start(
-        config: BulkConfig,
-        requests: Requests,
-    ) -> impl Stream<Item = Result<RowRecord, Error>> + Send + 'static {
-        let run = Arc::new(Self {
-            provisions: config.provisions.clone(),
-            ledger: Ledger(config.journal.clone()),
-            shutdown: config.shutdown.clone(),
-            outage: Arc::new(Outage::new(config.outage_timeout, Arc::clone(config.provisions.health()))),
-            failure: Mutex::default(),
-        });
-        let (opened, worker, end) = (Arc::clone(&run), Arc::clone(&run), Arc::clone(&run));
-        let intake = once(async move { opened.open(config, requests).await });
+    /// Begins the run, and yields its records.
+    pub(super) fn start(self, requests: Requests) -> impl Stream<Item = Result<RowRecord, Error>> + Send + 'static {
+        let BulkConfig { provisions, operation, journal, input, adopts, outage_timeout, shutdown } = self;
+        let outage = Outage::new(outage_timeout, Arc::clone(provisions.health()));
+        let run = Arc::new(Run { provisions, ledger: Ledger(journal), outage, shutdown, failure: Mutex::default() });
+        let (worker, ending, end) = (Arc::clone(&run), Arc::clone(&run), Arc::clone(&run));
+        let intake = once(Intake::open(run, operation, input, adopts, requests));
         let steps = intake.map_ok(|intake| unfold(intake, Intake::next)).try_flatten();
         let outcomes = steps.map(move |step| {
             let run = Arc::clone(&worker);
@@ -81,7 +62,6 @@ impl Run {
                 }
             }
         });
-        let ending = Arc::clone(&run);
         outcomes
             .buffer_unordered(CONCURRENCY)
             .filter_map(move |outcome| {
@@ -91,7 +71,9 @@ impl Run {
             })
             .chain(once(async move { end.failure().take() }).filter_map(|failure| async { failure.map(Err) }))
     }
+}
 
+impl Run {
     fn failure(&self) -> MutexGuard<'_, Option<Error>> {
         lock(&self.failure)
     }
@@ -100,12 +82,6 @@ impl Run {
     fn end_with(&self, error: Error) {
         self.shutdown.begin();
         self.failure().get_or_insert(error);
-    }
-
-    async fn open(self: Arc<Self>, config: BulkConfig, requests: Requests) -> Result<Intake, Error> {
-        let BulkConfig { provisions, operation, input, adopts, shutdown, .. } = config;
-        let patience = Patience { outage: Arc::clone(&self.outage), shutdown };
-        Intake::open(provisions, operation, self.ledger.clone(), input, adopts, patience, requests).await
     }
 
     /// Sends the request of a row until its outcome is known, or it is given up.
