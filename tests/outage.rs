@@ -66,7 +66,8 @@ async fn what_was_never_right_ends_a_run_at_once() {
         (format!("https://localhost:{}/v1", other.port()), trusting(), "not valid for name"),
         (format!("https://{BANK}/v1"), trusting().proxy(refusing_proxy().await), "proxy authorization required"),
     ] {
-        let client = client(base_url).http(http).build().unwrap();
+        // The search of a run with a journal begins after this time.
+        let client = client(base_url).http(http).late_arrival(Duration::from_millis(10)).build().unwrap();
         let mut failures = pin!(client.failures());
         let journal = MemoryJournal::new();
         // With a journal, the run searches for existing users before the first row.
