@@ -60,7 +60,7 @@ impl Client {
     ) -> Self {
         let api = Api::new(Arc::clone(&transport), Arc::new(session.clone()));
         let feed = Feed::new(api.clone(), provisions.nudge_share);
-        let provisions = Provisions::new(api.clone(), feed, provisions, transport.api_key_fingerprint());
+        let provisions = Provisions::new(api.clone(), feed, provisions);
         Self { environment, transport, session, provisions, api }
     }
 

@@ -74,12 +74,11 @@ pub struct Provisions {
     api: Api,
     feed: Feed,
     config: ProvisionsConfig,
-    api_key_fingerprint: Arc<str>,
 }
 
 impl Provisions {
-    pub(crate) fn new(api: Api, feed: Feed, config: ProvisionsConfig, api_key_fingerprint: &str) -> Self {
-        Self { api, feed, config, api_key_fingerprint: api_key_fingerprint.into() }
+    pub(crate) fn new(api: Api, feed: Feed, config: ProvisionsConfig) -> Self {
+        Self { api, feed, config }
     }
 
     pub(crate) fn config(&self) -> &ProvisionsConfig {
@@ -88,7 +87,8 @@ impl Provisions {
 
     /// The bank, and the fingerprint of the key with which it is called.
     pub(crate) fn scope(&self) -> (&str, &str) {
-        (self.api.transport().base_url(), &self.api_key_fingerprint)
+        let transport = self.api.transport();
+        (transport.base_url(), transport.api_key_fingerprint())
     }
 
     pub(crate) fn health(&self) -> &Arc<Health> {
