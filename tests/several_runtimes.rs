@@ -202,7 +202,7 @@ fn whoever_still_waits_takes_the_polling_over() {
         let client = client.clone();
         there.spawn(async move { wait_for_two(&client, &ids).await });
         gate.wait();
-        // The wait joins the poller of the other runtime.
+        // The wait joins the polls of the other runtime.
         let mut waiting = pin!(closing.wait());
         assert!(here.block_on(async { poll!(&mut waiting).is_pending() }));
         end(there);
@@ -304,7 +304,7 @@ fn a_runtime_that_is_not_run_holds_up_no_other() {
     let client = bank.client().base_url(&gate.base_url).build().unwrap();
     let ids = bank.sandbox.populate(7);
     let (first, second) = (single(), single());
-    // It has pooled a connection, and ran the poller.
+    // Each runtime has pooled a connection, and has polled.
     for (runtime, id) in [&first, &second, &first, &second].into_iter().zip(&ids[3..]) {
         runtime.block_on(async { timeout(HANG, close(&client, *id)).await.unwrap().unwrap() });
     }

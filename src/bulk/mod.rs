@@ -17,6 +17,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::stream::{Stream, StreamExt as _};
+
 pub use self::file_journal::FileJournal;
 pub use self::journal::{Journal, JournalStart, MemoryJournal};
 pub use self::record::{JournalHeader, RowKey, RowRecord, RowState};
@@ -27,7 +29,6 @@ pub use self::shutdown::Shutdown;
 use crate::error::Error;
 use crate::provisions::Provisions;
 use crate::types::{CreateProvisionRequest, ProvisionId};
-use futures_util::stream::{Stream, StreamExt as _};
 
 impl Provisions {
     /// Closes many provisions: a stream in, a stream of outcomes out.

@@ -69,7 +69,7 @@ impl Reconcile<'_> {
     {
         let earlier = *self.in_flight;
         let (sent, is_renewed, doubt, last) = (earlier, false, None, None);
-        let mut requests = Requests { of: self, send, check, sent, earlier, is_renewed, doubt, last };
+        let mut requests = RequestAttempts { of: self, send, check, sent, earlier, is_renewed, doubt, last };
         match retry::repeat(&mut requests).await {
             Ok(done) => Ok(done),
             Err((_, Some(known))) => Err(known),
@@ -82,7 +82,7 @@ impl Reconcile<'_> {
 }
 
 /// The requests of one verb.
-struct Requests<'a, S, C> {
+struct RequestAttempts<'a, S, C> {
     of: Reconcile<'a>,
     send: S,
     check: C,
@@ -95,7 +95,7 @@ struct Requests<'a, S, C> {
     last: Option<Error>,
 }
 
-impl<S, C> Policy for Requests<'_, S, C> {
+impl<S, C> Policy for RequestAttempts<'_, S, C> {
     type Failure = Error;
     /// The error to fail with; `None` if a check decides.
     type Stop = Option<Error>;
@@ -128,7 +128,7 @@ impl<S, C> Policy for Requests<'_, S, C> {
     }
 }
 
-impl<T, S, C, SF, CF> Attempts for Requests<'_, S, C>
+impl<T, S, C, SF, CF> Attempts for RequestAttempts<'_, S, C>
 where
     T: Send,
     S: FnMut(Reuse) -> SF + Send,
@@ -164,7 +164,7 @@ where
     }
 }
 
-impl<S, C> Requests<'_, S, C> {
+impl<S, C> RequestAttempts<'_, S, C> {
     /// The outcome of the last request is in doubt.
     fn may_arrive(&mut self) {
         let until = InFlight::until(Instant::now() + self.of.late_arrival);
@@ -183,7 +183,7 @@ impl<S, C> Requests<'_, S, C> {
         let max = self.of.policy.settings().max_backoff.max(initial);
         let backoff = Backoff { initial, max, jitter: Jitter::None };
         let (check, doubt) = (&mut self.check, self.doubt.as_ref());
-        let mut checks = Checks { check, at, refusal, doubt, budget, backoff, failures: 0 };
+        let mut checks = CheckAttempts { check, at, refusal, doubt, budget, backoff, failures: 0 };
         match retry::repeat(&mut checks).await {
             Ok(done) => {
                 let acceptance = if self.doubt.is_some() { Acceptance::Found } else { Acceptance::Already };
@@ -200,7 +200,7 @@ impl<S, C> Requests<'_, S, C> {
 }
 
 /// Checks until one has succeeded that began at a certain time or later. In doubt, one that fails is the last.
-struct Checks<'a, C> {
+struct CheckAttempts<'a, C> {
     check: C,
     at: Instant,
     refusal: &'a Error,
@@ -210,7 +210,7 @@ struct Checks<'a, C> {
     failures: u32,
 }
 
-impl<C> Checks<'_, C> {
+impl<C> CheckAttempts<'_, C> {
     /// The outcome of the request is not known: for lack of time, or because of this failure.
     fn unknown(&self, failure: Option<&Error>) -> Error {
         let pause = failure.and_then(Error::retry_after).unwrap_or_default();
@@ -218,7 +218,7 @@ impl<C> Checks<'_, C> {
     }
 }
 
-impl<C> Policy for Checks<'_, C> {
+impl<C> Policy for CheckAttempts<'_, C> {
     /// The failure of a check; `None` if it shows that nothing is done.
     type Failure = Option<Error>;
     /// The error of the request; `None` if nothing is done.
@@ -255,7 +255,7 @@ impl<C> Policy for Checks<'_, C> {
     }
 }
 
-impl<T, C, F> Attempts for Checks<'_, C>
+impl<T, C, F> Attempts for CheckAttempts<'_, C>
 where
     T: Send,
     C: FnMut() -> F + Send,
@@ -350,7 +350,7 @@ mod tests {
                 let (mut in_flight, sent, earlier) = (InFlight::NONE, InFlight::NONE, InFlight::NONE);
                 let (of, send, check) = (reconcile(in_doubt, &mut in_flight), (), ());
                 let (is_renewed, doubt, last) = (false, None, None);
-                let mut requests = Requests { of, send, check, sent, earlier, is_renewed, doubt, last };
+                let mut requests = RequestAttempts { of, send, check, sent, earlier, is_renewed, doubt, last };
                 let decisions: Vec<_> =
                     failures.iter().map(|failure| requests.after(failure, Instant::now(), 1.0)).collect();
                 let decided = match decisions.last().unwrap() {
@@ -401,7 +401,7 @@ mod tests {
             let backoff = Backoff { initial: poll_interval, max: 20 * SECOND, jitter: Jitter::None };
             let (check, at, refusal) = ((), Instant::now() + early * SECOND, &refusal);
             let doubt = Some(&lost).filter(|_| is_in_doubt);
-            let mut checks = Checks { check, at, refusal, doubt, budget, backoff, failures };
+            let mut checks = CheckAttempts { check, at, refusal, doubt, budget, backoff, failures };
             let decided = match checks.after(&seen, Instant::now(), 1.0) {
                 Decision::RetryAfter(pause) => Ok(pause),
                 Decision::Stop(None) => Err("not done"),
