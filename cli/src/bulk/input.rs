@@ -4,10 +4,10 @@ use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use aws_lc_rs::digest::{SHA256, digest};
 use bunq_partner::{BulkOperation, BulkRequest};
+use bytes::Bytes;
 
 use super::super::exit::Failure;
 use super::rows::{Lines, Mistake, required};
@@ -19,13 +19,12 @@ const MAX_LEN: u64 = 1 << 30;
 const MAX_SAID: usize = 20;
 
 /// An input that has no mistake. Its text is in memory, so that what was checked is what is done, whatever becomes of the file.
-#[derive(Debug)]
 pub(super) struct Input {
     pub(super) path: PathBuf,
     pub(super) operation: BulkOperation,
     pub(super) rows: u64,
     pub(super) digest: String,
-    text: Arc<[u8]>,
+    text: Bytes,
 }
 
 impl Input {
@@ -47,7 +46,7 @@ impl Input {
         if text.len() as u64 > MAX_LEN {
             return Err(refused(&format!("it is larger than {MAX_LEN} bytes: split the file")));
         }
-        let text: Arc<[u8]> = text.into();
+        let text = Bytes::from(text);
         let rows = check(name, &text, operation)?;
         let digest: String = digest(&SHA256, &text).as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
         Ok(Self { path: path.to_owned(), operation, rows, digest: format!("sha256:{digest}"), text })
@@ -62,13 +61,13 @@ impl Input {
     }
 
     pub(super) fn rows(&self) -> Result<impl Iterator<Item = BulkRequest> + Send + use<>, Failure> {
-        let lines = Lines::new(&self.path, Arc::clone(&self.text), self.operation)?;
+        let lines = Lines::new(&self.path, self.text.clone(), self.operation)?;
         Ok(lines.filter_map(Result::ok).map(|(_, row)| row))
     }
 }
 
 /// How many rows there are, if none has a mistake.
-fn check(name: &Path, text: &Arc<[u8]>, operation: BulkOperation) -> Result<u64, Failure> {
+fn check(name: &Path, text: &Bytes, operation: BulkOperation) -> Result<u64, Failure> {
     let (mut mistakes, mut said) = (0, Vec::new());
     // The line in which each row was first.
     let mut known: HashMap<u128, u64> = HashMap::new();
@@ -78,7 +77,7 @@ fn check(name: &Path, text: &Arc<[u8]>, operation: BulkOperation) -> Result<u64,
             said.push(mistake.said());
         }
     };
-    let mut lines = Lines::new(name, Arc::clone(text), operation)?;
+    let mut lines = Lines::new(name, text.clone(), operation)?;
     while let Some(row) = lines.next() {
         match row {
             Ok((line, row)) => {

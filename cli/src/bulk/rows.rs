@@ -6,9 +6,9 @@
 use std::io::{BufRead as _, Cursor};
 use std::path::Path;
 use std::str::FromStr;
-use std::sync::Arc;
 
 use bunq_partner::{BulkOperation, BulkRequest, InvalidValue, NewProvision, ProvisionId, Uuid};
+use bytes::Bytes;
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::Value;
 use serde_json::error::Category;
@@ -62,32 +62,31 @@ pub(super) struct Lines {
 
 enum RowReader {
     Csv {
-        reader: csv::Reader<Cursor<Arc<[u8]>>>,
+        reader: csv::Reader<Cursor<Bytes>>,
         /// The column of each field.
         columns: Vec<String>,
         /// The first line, if it is a row.
         first: Option<csv::StringRecord>,
     },
-    Json(Cursor<Arc<[u8]>>),
+    Json(Cursor<Bytes>),
 }
 
 impl Lines {
     /// Begins to read an input, which has this name in messages.
-    pub(super) fn new(name: &Path, text: Arc<[u8]>, operation: BulkOperation) -> Result<Self, Failure> {
+    pub(super) fn new(name: &Path, text: Bytes, operation: BulkOperation) -> Result<Self, Failure> {
         let refused = |problem: &str| Failure::usage(format!("{}: {problem}", name.display()));
         let begin = &text[..text.len().min(512)];
         if begin.starts_with(&[0xff, 0xfe]) || begin.starts_with(&[0xfe, 0xff]) || begin.contains(&0) {
             return Err(refused("it is not UTF-8, but UTF-16 or no text: save it as UTF-8"));
         }
-        let first = begin.strip_prefix(BYTE_ORDER_MARK).unwrap_or(begin).trim_ascii_start().first();
-        let first_byte = first.copied();
-        if first.is_none() {
+        let first_byte = begin.strip_prefix(BYTE_ORDER_MARK).unwrap_or(begin).trim_ascii_start().first().copied();
+        if first_byte.is_none() {
             return Err(refused("it is empty"));
         }
         if let Some(line) = text.split(|byte| *byte == b'\n').position(|line| line.len() > MAX_LINE) {
             return Err(refused(&format!("line {}: a line is longer than {MAX_LINE} bytes", line + 1)));
         }
-        if first == Some(&b'{') {
+        if first_byte == Some(b'{') {
             return Ok(Self { operation, source: RowReader::Json(Cursor::new(text)), line: 0 });
         }
         let mut reader = csv::ReaderBuilder::new()
