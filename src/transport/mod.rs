@@ -251,9 +251,11 @@ impl Attempts for Call<'_> {
 
     async fn attempt(&mut self) -> Result<(CallMetadata, Bytes), Failed> {
         let credentials = self.credentials().await.map_err(Failed::Finally)?;
-        let wait = self.transport.limits.expected_wait(self.operation);
-        if self.last.is_none() && !wait.is_zero() {
-            self.trouble.note(Some(self.no_permit(wait)));
+        if self.last.is_none() {
+            let wait = self.transport.limits.expected_wait(self.operation);
+            if !wait.is_zero() {
+                self.trouble.note(Some(self.no_permit(wait)));
+            }
         }
         let mut metadata = CallMetadata::new(self.operation, self.made + 1);
         let prepared = self.prepare(&credentials, &mut metadata).await;
