@@ -8,13 +8,14 @@ use std::time::Duration;
 use futures_util::stream::{Stream, unfold};
 use jiff::Timestamp;
 
-use crate::api::Api;
+use crate::api::{Api, RequestPreview};
 use crate::builder::ClientBuilder;
 use crate::environment::Environment;
 use crate::error::{Error, ErrorKind, Sent};
 use crate::feed::Feed;
 use crate::operation::Operation;
 use crate::provisions::{Provisions, ProvisionsConfig};
+use crate::session::handshake::delete_session;
 use crate::session::{ContextSummary, Session, SessionUser};
 use crate::transport::Transport;
 use crate::types::{Credential, CredentialStatus, Secret};
@@ -248,6 +249,15 @@ impl Client {
     /// it, the session has already ended, and this succeeds.
     pub async fn end_session(&self) -> Result<(), Error> {
         self.session.end().await
+    }
+
+    /// Returns the request with which [`end_session`](Self::end_session) would end the session, and sends nothing.
+    ///
+    /// # Errors
+    ///
+    /// As [`Api::preview`].
+    pub fn preview_end_session(&self) -> Result<RequestPreview, Error> {
+        self.api().preview_of(delete_session)
     }
 }
 

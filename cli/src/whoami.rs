@@ -3,10 +3,10 @@
 use bunq_partner::UserKind;
 use serde_json::json;
 
-use super::arguments::OutputFormat;
 use super::exit::Failure;
 use super::invocation::Invocation;
-use super::output::{Field, Record, write_text, write_value};
+use super::output::{Field, Record};
+use super::provisions::show_previews;
 
 pub(super) async fn show(invocation: &Invocation) -> Result<(), Failure> {
     let client = invocation.client()?;
@@ -38,15 +38,10 @@ pub(super) async fn show(invocation: &Invocation) -> Result<(), Failure> {
 }
 
 pub(super) async fn end_session(invocation: &Invocation, is_dry_run: bool) -> Result<(), Failure> {
-    if is_dry_run {
-        let url = format!("{}/session/0", invocation.client()?.base_url());
-        let written = match invocation.format() {
-            OutputFormat::Table => write_text(&format!("\x1b[1mDELETE\x1b[0m {url}\n")),
-            format => write_value(format, &json!([{ "method": "DELETE", "url": url, "body": null }])),
-        };
-        return Ok(written?);
-    }
     let client = invocation.client()?;
+    if is_dry_run {
+        return show_previews(invocation.format(), &[client.preview_end_session()?]);
+    }
     let had_session = client.context().await?.is_some_and(|context| context.has_session);
     client.end_session().await?;
     invocation.note(if had_session { "the session has ended" } else { "there was no session" });

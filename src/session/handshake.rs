@@ -105,9 +105,14 @@ pub(super) async fn open(
 
 /// Ends the session whose credentials are given.
 pub(super) async fn end(transport: &Arc<Transport>, credentials: Credentials) -> Result<(), Error> {
+    delete_session(api(transport, credentials)).await
+}
+
+/// Ends the session of this very call.
+pub(crate) async fn delete_session(api: Api) -> Result<(), Error> {
     /// bunq's id for the session of the call itself.
     const CURRENT_SESSION: i64 = 0;
-    api(transport, credentials).delete_session(CURRENT_SESSION).await.map(drop)
+    api.delete_session(CURRENT_SESSION).await.map(drop)
 }
 
 /// Asks bunq whether it accepts the token. `None` if that cannot be found out.
