@@ -1,14 +1,55 @@
-//! Everything that must hold before a change lands, the quick things first.
+//! Everything that must hold before a change lands, the quick things first, and what each of them takes.
+
+mod cost;
 
 use anyhow::{Result, bail};
 
+use self::cost::Cost;
 use crate::{docs, endpoint, layers, package, path, run as command, spec, target, test_timeouts};
 
-/// The library without the features that other crates of the workspace switch on, and everything with all of them.
-const LINTED: [&[&str]; 2] = [&["--package", "bunq-partner"], &["--workspace", "--all-features"]];
+/// Its name in the table at the end, and what it does.
+type Step = (&'static str, fn() -> Result<()>);
+
+const STEPS: [Step; 17] = [
+    ("format", || command("cargo", &["fmt", "--all", "--check"], &[])),
+    ("document", document),
+    ("lint the library", || lint(&["--package", "bunq-partner"])),
+    ("lint", || lint(&["--workspace", "--all-features"])),
+    ("layers", layers::run),
+    ("test-timeouts", test_timeouts::run),
+    ("docs", docs::run),
+    // The README's two commands, and its example, which the second has built; they stay on loopback, whatever the environment
+    // holds.
+    ("demo", || command("cargo", &["run", "--", "demo"], &[])),
+    ("tests", || command("cargo", &["test", "--workspace", "--all-features"], &[])),
+    ("example", || {
+        command("env", &["-u", "BUNQ_API_KEY", path(&target().join("debug/examples/close_provision"))?], &[])
+    }),
+    ("nights", nights),
+    ("endpoint", endpoint::run),
+    ("licences", package::licences),
+    ("snippets", package::snippets),
+    ("program", package::program),
+    ("packages", package::packages),
+    ("contract", || command("cargo", &["xtask", "contract"], &[])),
+];
 
 pub(crate) fn run() -> Result<()> {
-    command("cargo", &["fmt", "--all", "--check"], &[])?;
+    let start = Cost::so_far();
+    let mut table = vec![format!("{:20}{:>8}{:>8}", "step", "CPU s", "wall s")];
+    table.push(start.line("the build of xtask", start.before_the_build()));
+    let outcome = STEPS.iter().try_for_each(|(name, step)| {
+        let before = Cost::so_far();
+        let outcome = step();
+        table.push(Cost::so_far().line(name, before));
+        outcome
+    });
+    table.push(Cost::so_far().line("all", start.before_the_build()));
+    println!("\n{}", table.join("\n"));
+    outcome
+}
+
+fn document() -> Result<()> {
     if !spec::check()? {
         bail!("the document is not as it should be");
     }
@@ -17,24 +58,15 @@ pub(crate) fn run() -> Result<()> {
     {
         bail!("the document breaks what holds since {release}: undo that, or raise its version for a breaking change");
     }
-    for linted in LINTED {
-        let clippy = [&["clippy", "--all-targets"], linted, &["--", "--deny", "warnings"]].concat();
-        command("cargo", &clippy, &[])?;
-    }
-    layers::run()?;
-    test_timeouts::run()?;
-    docs::run()?;
+    Ok(())
+}
 
-    // The README's two commands, and its example, which the second has built; they stay on loopback, whatever the environment
-    // holds.
-    command("cargo", &["run", "--", "demo"], &[])?;
-    command("cargo", &["test", "--workspace", "--all-features"], &[])?;
-    let example = target().join("debug/examples/close_provision");
-    command("env", &["-u", "BUNQ_API_KEY", path(&example)?], &[])?;
-    // Nights of thousands, killed twenty times. `--tests` takes what is built already; `--test` would build it for fewer features.
+fn lint(packages: &[&str]) -> Result<()> {
+    command("cargo", &[&["clippy", "--all-targets"], packages, &["--", "--deny", "warnings"]].concat(), &[])
+}
+
+/// Nights of thousands, killed twenty times. `--tests` takes what is built already; `--test` would build it for fewer features.
+fn nights() -> Result<()> {
     let nights = ["test", "--workspace", "--all-features", "--tests", "--", "--ignored", "survive_twenty_kills"];
-    command("cargo", &nights, &[])?;
-    endpoint::run()?;
-    package::run()?;
-    command("cargo", &["xtask", "contract"], &[])
+    command("cargo", &nights, &[])
 }

@@ -1,18 +1,16 @@
 //! Tests clients in other languages, generated from the document, and the document itself, against the sandbox.
 //!
-//! Everything installed, generated or built goes to `contract/` in the target folder. `xtask/contract/` pins what is
-//! installed; when the pins change, it is installed again.
+//! Everything installed, generated or built goes to `contract/` in the target folder.
 
 mod sandbox_process;
 mod table;
-mod tool_folder;
 
 use anyhow::{Result, bail};
 
 use self::sandbox_process::{Access, SandboxProcess};
 use self::table::{Row, Table};
-use self::tool_folder::ToolFolder;
 use crate::spec::DOCUMENT;
+use crate::tool_folder::ToolFolder;
 use crate::{path, root};
 
 /// The folder of the document and the vectors.
@@ -56,7 +54,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<()> {
 fn typescript() -> Row {
     Row::of("TypeScript", |row| {
         let folder = row.step(INSTALL, || {
-            let folder = ToolFolder::new("typescript")?;
+            let folder = ToolFolder::new("contract/typescript")?;
             folder.install("package-lock.json", || folder.run("npm", &["ci", "--no-audit", "--no-fund"], &[]))?;
             Ok(folder)
         })?;
@@ -101,7 +99,7 @@ fn schemathesis(arguments: &Arguments) -> Row {
 }
 
 fn install_python() -> Result<ToolFolder> {
-    let folder = ToolFolder::new("python")?;
+    let folder = ToolFolder::new("contract/python")?;
     folder.install("requirements.txt", || {
         folder.run("python3", &["-m", "venv", "--clear", "venv"], &[])?;
         let install = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r", "requirements.txt"];

@@ -9,6 +9,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
+use bunq_partner_codegen::GeneratedFile;
 use syn::visit::{self, Visit};
 
 use crate::{expand, root};
@@ -178,7 +179,7 @@ fn resolve(modules: &Crate, path: &[String]) -> ModulePath {
     at
 }
 
-fn read_folder(folder: &Path, path: &ModulePath, generated: &Path, modules: &mut Crate) -> Result<()> {
+fn read_folder(folder: &Path, path: &ModulePath, generated: &[GeneratedFile], modules: &mut Crate) -> Result<()> {
     for entry in fs::read_dir(folder)? {
         let file = entry?.path();
         let stem = file.file_stem().and_then(|stem| stem.to_str()).context("a file has a name")?;
@@ -195,7 +196,8 @@ fn read_folder(folder: &Path, path: &ModulePath, generated: &Path, modules: &mut
         }
         let module = if ["mod", "lib"].contains(&stem) { path.clone() } else { below };
         let mut reader = Reader { path: module.clone(), generated, found: Module::default() };
-        reader.read(&file)?;
+        let text = fs::read_to_string(&file).with_context(|| format!("{} cannot be read", file.display()))?;
+        reader.read(&text).with_context(|| format!("{} is not Rust", file.display()))?;
         modules.insert(module, reader.found);
     }
     Ok(())
@@ -203,15 +205,13 @@ fn read_folder(folder: &Path, path: &ModulePath, generated: &Path, modules: &mut
 
 struct Reader<'a> {
     path: ModulePath,
-    generated: &'a Path,
+    generated: &'a [GeneratedFile],
     found: Module,
 }
 
 impl Reader<'_> {
-    fn read(&mut self, file: &Path) -> Result<()> {
-        let text = fs::read_to_string(file).with_context(|| format!("{} cannot be read", file.display()))?;
-        let parsed = syn::parse_file(&text).with_context(|| format!("{} is not Rust", file.display()))?;
-        self.visit_file(&parsed);
+    fn read(&mut self, text: &str) -> Result<()> {
+        self.visit_file(&syn::parse_file(text)?);
         Ok(())
     }
 
@@ -279,10 +279,11 @@ impl<'ast> Visit<'ast> for Reader<'_> {
         let text = item.mac.tokens.to_string();
         if item.mac.path.is_ident("include")
             && let Some((_, file)) = text.split_once("\"/")
-            && let Some((file, _)) = file.split_once('"')
+            && let Some((name, _)) = file.split_once('"')
+            && let Some(file) = self.generated.iter().find(|file| file.name == name)
         {
             // Code that syn cannot parse does not compile either.
-            let _ = self.read(&self.generated.join(file));
+            let _ = self.read(&file.code);
         }
     }
 

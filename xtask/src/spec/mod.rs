@@ -35,7 +35,7 @@ pub(crate) fn run(task: Task) -> Result<bool> {
     }
 }
 
-fn text() -> Result<String> {
+pub(crate) fn text() -> Result<String> {
     let path = crate::root().join(DOCUMENT);
     std::fs::read_to_string(&path).with_context(|| format!("{DOCUMENT} cannot be read"))
 }

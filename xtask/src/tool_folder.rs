@@ -1,4 +1,5 @@
-//! A folder under the target folder where tools of another ecosystem are installed and run.
+//! A folder under the target folder where tools of another ecosystem are installed and run. `xtask/` pins what is installed; when
+//! the pins change, it is installed again.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -21,16 +22,16 @@ const WRITTEN: &str = "written";
 /// The longest time for any command here: a slow machine that installs for the first time.
 const LONGEST: Duration = Duration::from_secs(600);
 
-pub(super) struct ToolFolder {
+pub(crate) struct ToolFolder {
     folder: PathBuf,
 }
 
 impl ToolFolder {
-    /// The folder `name`, with the files from the folder of the same name in `xtask/contract/`.
-    pub(super) fn new(name: &str) -> Result<Self> {
-        let folder = target().join("contract").join(name);
+    /// The folder `name`, with the files from the folder of the same name in `xtask/`.
+    pub(crate) fn new(name: &str) -> Result<Self> {
+        let folder = target().join(name);
         fs::create_dir_all(&folder).with_context(|| format!("{} cannot be made", folder.display()))?;
-        for file in fs::read_dir(root().join("xtask/contract").join(name))? {
+        for file in fs::read_dir(root().join("xtask").join(name))? {
             let file = file?;
             if file.file_type()?.is_file() {
                 fs::copy(file.path(), folder.join(file.file_name()))?;
@@ -39,8 +40,12 @@ impl ToolFolder {
         Ok(Self { folder })
     }
 
+    pub(crate) fn join(&self, name: &str) -> PathBuf {
+        self.folder.join(name)
+    }
+
     /// Runs `install`, unless it has already run for this lock file.
-    pub(super) fn install(&self, lock: &str, install: impl FnOnce() -> Result<()>) -> Result<()> {
+    pub(crate) fn install(&self, lock: &str, install: impl FnOnce() -> Result<()>) -> Result<()> {
         let (stamp, lock) = (self.folder.join(INSTALLED), fs::read(self.folder.join(lock))?);
         if fs::read(&stamp).is_ok_and(|installed| installed == lock) {
             return Ok(());
@@ -49,12 +54,12 @@ impl ToolFolder {
         Ok(fs::write(stamp, lock)?)
     }
 
-    pub(super) fn write(&self, name: &str, text: &str) -> Result<()> {
+    pub(crate) fn write(&self, name: &str, text: &str) -> Result<()> {
         Ok(fs::write(self.folder.join(name), text)?)
     }
 
     /// Runs a command in the folder. Fails if the command fails.
-    pub(super) fn run(&self, program: &str, arguments: &[&str], environment: &[(&str, &str)]) -> Result<()> {
+    pub(crate) fn run(&self, program: &str, arguments: &[&str], environment: &[(&str, &str)]) -> Result<()> {
         let mut command = self.command(program, arguments, environment)?;
         let status = in_time(program, command.stdout(std::io::stderr()))?;
         if !status.success() {
@@ -64,7 +69,7 @@ impl ToolFolder {
     }
 
     /// Runs a command in the folder and returns its standard output.
-    pub(super) fn read(&self, program: &str, arguments: &[&str], environment: &[(&str, &str)]) -> Result<Outcome> {
+    pub(crate) fn read(&self, program: &str, arguments: &[&str], environment: &[(&str, &str)]) -> Result<Outcome> {
         let mut command = self.command(program, arguments, environment)?;
         // The output goes to a file, because nothing reads a pipe while the command runs.
         let file = self.folder.join(WRITTEN);
@@ -102,18 +107,18 @@ fn in_time(program: &str, command: &mut Command) -> Result<ExitStatus> {
 }
 
 fn missing(program: &str) -> String {
-    format!("`{program}` cannot be run: the contract needs Node 20 with npm, and Python 3.11 with pip and venv")
+    format!("`{program}` cannot be run: the chores need Node 20 with npm, and Python 3.11 with pip and venv")
 }
 
 /// The outcome of a command.
-pub(super) struct Outcome {
-    pub(super) status: ExitStatus,
+pub(crate) struct Outcome {
+    pub(crate) status: ExitStatus,
     written: String,
 }
 
 impl Outcome {
     /// Whether a line says that `step` is done.
-    pub(super) fn has_done(&self, step: &str) -> bool {
+    pub(crate) fn has_done(&self, step: &str) -> bool {
         self.written.lines().any(|line| line.split_once(": ").is_some_and(|(done, _)| done == step))
     }
 }
