@@ -5,8 +5,7 @@ use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use proc_macro2::TokenStream;
-use progenitor::{GenerationSettings, Generator, HooksMode, TypeImpl};
-use quote::quote;
+use progenitor::{GenerationSettings, Generator, TypeImpl};
 use serde_json::{Map, Value, json};
 
 use super::document::{Diagnostic, Document, for_each_object, members};
@@ -42,6 +41,41 @@ pub(crate) fn generate(document: &Document) -> Result<Generated, Diagnostic> {
     Ok(Generated { types, client })
 }
 
+/// Ends each method where its request is built: the crate sends requests and decodes responses for all operations alike.
+pub(crate) fn end_at_requests(client: &mut [syn::Item]) -> Result<(), Diagnostic> {
+    let blocks = client.iter_mut().filter_map(|item| match item {
+        syn::Item::Impl(item) if item.trait_.is_none() => Some(&mut item.items),
+        _ => None,
+    });
+    for item in blocks.flatten() {
+        let syn::ImplItem::Fn(method) = item else { continue };
+        if method.sig.asyncness.take().is_none() {
+            continue;
+        }
+        let statements = &mut method.block.stmts;
+        let built = statements.iter().enumerate().find_map(|(index, statement)| Some((index, built_request(statement)?)));
+        let Some((index, request)) = built else {
+            return Err(Diagnostic::new("generated client", format_args!("`{}` builds no request", method.sig.ident)));
+        };
+        statements.truncate(index + 1);
+        statements.push(syn::Stmt::Expr(syn::parse_quote!(Ok(#request)), None));
+        method.sig.output = syn::parse_quote!(-> Result<::reqwest::Request, Error>);
+    }
+    Ok(())
+}
+
+/// The variable that a statement such as `let request = ….build()?;` sets.
+fn built_request(statement: &syn::Stmt) -> Option<syn::Ident> {
+    let syn::Stmt::Local(syn::Local { pat: syn::Pat::Ident(variable), init: Some(init), .. }) = statement else {
+        return None;
+    };
+    let syn::Expr::Try(attempted) = &*init.expr else { return None };
+    match &*attempted.expr {
+        syn::Expr::MethodCall(call) if call.method == "build" => Some(variable.ident.clone()),
+        _ => None,
+    }
+}
+
 fn attempt(document: &Document, lowered: &Value) -> Result<TokenStream, String> {
     let api: openapiv3::OpenAPI = serde_json::from_value(lowered.clone()).map_err(|error| error.to_string())?;
     let settings = settings(document);
@@ -58,11 +92,7 @@ fn words(panic: &(dyn Any + Send)) -> &str {
 
 fn settings(document: &Document) -> GenerationSettings {
     let mut settings = GenerationSettings::new();
-    settings
-        .with_hooks(HooksMode::Expected)
-        .with_inner_type(quote!(::std::sync::Arc<crate::api::client::GeneratedCall>))
-        .with_derive("PartialEq")
-        .with_derive("Eq");
+    settings.with_derive("PartialEq").with_derive("Eq");
     let secrets = [REQUEST_SECRET, RESPONSE_SECRET];
     for (schema, rust) in REPLACEMENTS.iter().chain(&secrets) {
         settings.with_replacement(*schema, *rust, std::iter::empty::<TypeImpl>());

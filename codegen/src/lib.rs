@@ -52,6 +52,7 @@ pub fn generate(document: &Document) -> Result<Vec<GeneratedFile>, Diagnostic> {
     let mut output = client::generate(document)?;
     let methods = methods::generate(document, &output)?;
     types::complete(document, &mut output.types, methods.types)?;
+    client::end_at_requests(&mut output.client)?;
     let types = &output.types;
     let client = &output.client;
     let files = [

@@ -1,5 +1,5 @@
-//! Writes one typed method per operation, on top of progenitor's client. Path parameters and the body are its
-//! arguments, the query is one value, and its result is what `x-bunq-result` says.
+//! Writes one typed method per operation, which has progenitor's client build the request. Path parameters and the body are
+//! its arguments, the query is one value, and its result is what `x-bunq-result` says.
 //!
 //! The signatures are read from progenitor's output, so that each operation is named only in the document.
 
@@ -12,7 +12,7 @@ use super::document::{Diagnostic, Document, Operation};
 use super::envelope::{Envelope, ResultShape, bodies};
 use super::names::{constant, visibility};
 use super::policy::Policy;
-use super::signature::{Method, arguments, signature};
+use super::signature::{Method, arguments, response, signature};
 use super::types::accessor;
 
 /// The methods, and the data types that only they use.
@@ -29,9 +29,12 @@ pub(crate) fn generate(document: &Document, output: &Generated) -> Result<Method
     for operation in document.operations() {
         let signature = signature(output, operation.id)
             .ok_or_else(|| operation.diagnostic("the generator makes no method of it"))?;
+        let response = response(&signature)
+            .ok_or_else(|| operation.diagnostic("the generator's method of it returns no response"))?;
         let policy = Policy::read(&operation)?;
         let envelope = Envelope::read(document, &operation)?;
-        let method = Method { document, output, operation, policy, envelope, arguments: arguments(&signature) };
+        let arguments = arguments(&signature);
+        let method = Method { document, output, operation, policy, envelope, arguments, response };
         code.push(method.write(&mut types)?);
         calls.push(method.example_call());
     }
@@ -67,19 +70,27 @@ impl Method<'_> {
             boxed.push(quote!(query: crate::types::#query));
             given.push(quote!(query));
         }
+        let lists: Vec<_> = self
+            .lists()
+            .map(|(name, _)| quote!(let #name = joined(query.#name.iter().map(|value| value.to_string()));))
+            .collect();
+        let request = quote! {
+            #(#lists)*
+            let request = api.requests().#name(#(#passed),*);
+        };
         if matches!(self.envelope.shape, ResultShape::Bytes) {
             return Ok(quote! {
                 #(#[doc = #docs])*
                 #visibility async fn #name(&self, #(#parameters),*) -> Result<Response<ResponseBody>, Error> {
-                    self.call_for_bytes(&Operation::#operation, async |client: Client| client.#name(#(#passed),*).await).await
+                    let api = self;
+                    #request
+                    Ok(Response::of_bytes(api.exchange(&Operation::#operation, request).await?))
                 }
             });
         }
         let (result, unpack) = self.result(&visibility, types)?;
         let stream = self.stream(&visibility, query.as_ref(), &result);
-        let lists = self
-            .lists()
-            .map(|(name, _)| quote!(let #name = joined(query.#name.iter().map(|value| value.to_string()));));
+        let response = &self.response;
         Ok(quote! {
             #(#[doc = #docs])*
             #visibility async fn #name(&self, #(#parameters),*) -> Result<Response<#result>, Error> {
@@ -87,15 +98,8 @@ impl Method<'_> {
                 // program that polls it, together with everything that it decodes.
                 #[inline(never)]
                 fn boxed<'a>(api: &'a Api, #(#boxed),*) -> BoxFuture<'a, Result<Response<#result>, Error>> {
-                    Box::pin(async move {
-                        #(#lists)*
-                        api.send(
-                            &Operation::#operation,
-                            async |client: Client| client.#name(#(#passed),*).await,
-                            |envelope| #unpack,
-                        )
-                        .await
-                    })
+                    #request
+                    api.send(&Operation::#operation, request, move |envelope: #response| #unpack)
                 }
                 boxed(self, #(#given),*).await
             }

@@ -15,6 +15,8 @@ pub(crate) struct Method<'a> {
     pub(crate) policy: Policy,
     pub(crate) envelope: Envelope,
     pub(crate) arguments: Vec<(syn::Ident, syn::Type)>,
+    /// What a success response is decoded as.
+    pub(crate) response: syn::Type,
 }
 
 impl Method<'_> {
@@ -50,6 +52,25 @@ pub(crate) fn arguments(signature: &syn::Signature) -> Vec<(syn::Ident, syn::Typ
             (name, ty)
         })
         .collect()
+}
+
+/// The `T` of the `ResponseValue<T>` that a method of the generator returns, as a type of the crate.
+pub(crate) fn response(signature: &syn::Signature) -> Option<syn::Type> {
+    let syn::ReturnType::Type(_, output) = &signature.output else { return None };
+    let mut response = first_argument(first_argument(output, "Result")?, "ResponseValue")?.clone();
+    Owned.visit_type_mut(&mut response);
+    Some(response)
+}
+
+/// The `T` of a `name<T, …>`.
+pub(crate) fn first_argument<'a>(ty: &'a syn::Type, name: &str) -> Option<&'a syn::Type> {
+    let syn::Type::Path(path) = ty else { return None };
+    let last = path.path.segments.last().filter(|last| last.ident == name)?;
+    let syn::PathArguments::AngleBracketed(arguments) = &last.arguments else { return None };
+    arguments.args.iter().find_map(|argument| match argument {
+        syn::GenericArgument::Type(ty) => Some(ty),
+        _ => None,
+    })
 }
 
 /// Makes `&'a T` a `T`, `str` a `String`, and `types::T` a `crate::types::T`.

@@ -14,6 +14,7 @@ use super::document::{Diagnostic, Document};
 use super::envelope::{Envelope, item_schema, name_of};
 use super::names::visibility;
 use super::policy::Policy;
+use super::signature::first_argument;
 use super::{enums, texts};
 
 /// The bound of a list in a response for which the document says none.
@@ -29,13 +30,19 @@ pub(crate) fn complete(
     let directions = Directions::of(&document.root);
     // The generator's error of conversions, which no type here has.
     types.retain(|item| !matches!(item, syn::Item::Mod(module) if module.ident == "error"));
+    let objects = types.iter().filter_map(|item| match item {
+        syn::Item::Struct(item) if matches!(item.fields, syn::Fields::Named(_)) => Some(item.ident.to_string()),
+        syn::Item::Enum(item) => Some(item.ident.to_string()),
+        _ => None,
+    });
+    let objects: BTreeSet<_> = objects.collect();
     let (mut constructors, mut readers) = (Vec::new(), Vec::new());
     for item in types.iter_mut() {
         let is_request = match item {
             syn::Item::Struct(item) => directions.of_component("schemas", &item.ident.to_string()).request,
             _ => false,
         };
-        let mut tidy = Tidy { document, is_request, readers: Vec::new() };
+        let mut tidy = Tidy { document, objects: &objects, is_request, readers: Vec::new() };
         tidy.visit_item_mut(item);
         readers.extend(tidy.readers);
         if let syn::Item::Struct(item) = item {
@@ -181,6 +188,8 @@ impl VisitMut for Rename {
 /// null reads as absent, and a redacted secret reads as none.
 struct Tidy<'a> {
     document: &'a Document,
+    /// The types whose values are JSON objects.
+    objects: &'a BTreeSet<String>,
     /// How members are read that need a function of their own.
     readers: Vec<syn::Item>,
     /// Requests are strict: null does not stand for an absent member.
@@ -221,7 +230,7 @@ impl VisitMut for Tidy<'_> {
                 field.attrs.push(syn::parse_quote!(#[cfg_attr(feature = "schemars", schemars(length(min = #least)))]));
             }
             if !self.is_request {
-                self.readers.extend(bound_reader(&schema, &name, field, property));
+                self.readers.extend(bound_reader(self.objects, &schema, &name, field, property));
             }
         }
     }
@@ -258,7 +267,13 @@ impl VisitMut for Tidy<'_> {
 
 /// Reads a member of a response no further than its list may be long, and a lenient one as absent if its value is odd.
 /// Returns the function that a lenient member is read with.
-fn bound_reader(schema: &str, wire_name: &str, field: &mut syn::Field, property: &Value) -> Option<syn::Item> {
+fn bound_reader(
+    objects: &BTreeSet<String>,
+    schema: &str,
+    wire_name: &str,
+    field: &mut syn::Field,
+    property: &Value,
+) -> Option<syn::Item> {
     let said = property["maxItems"].as_u64();
     let most = said.or((property["type"] == "array").then_some(MAX_ITEMS)).map(Literal::u64_unsuffixed);
     let is_lenient = property["x-bunq-lenient"] == true;
@@ -280,12 +295,15 @@ fn bound_reader(schema: &str, wire_name: &str, field: &mut syn::Field, property:
         field.attrs.push(syn::parse_quote!(#[serde(default)]));
     }
     let (ty, name) = (&field.ty, field.ident.as_ref()?.to_string());
+    let value = inside_option(ty).or_else(|| first_argument(ty, "Vec"))?;
+    let is_object = objects.contains(&value.to_token_stream().to_string());
+    let shape = format_ident!("{}", if is_object { "Object" } else { "Plain" });
     let read: syn::Expr = match most {
-        Some(most) => syn::parse_quote!(crate::types::lenient_list::<_, _, #most>),
+        Some(most) => syn::parse_quote!(crate::types::lenient_list::<crate::types::#shape, _, _, #most>),
         None if ty.to_token_stream().to_string().contains("OpenValue") => {
             syn::parse_quote!(crate::types::lenient_open_value)
         }
-        None => syn::parse_quote!(crate::types::lenient),
+        None => syn::parse_quote!(crate::types::lenient::<crate::types::#shape, _, _>),
     };
     let (ident, reader) = (format_ident!("{schema}"), format_ident!("read_{}", name.trim_matches('_')));
     let path = format!("{ident}::{reader}");
@@ -356,11 +374,5 @@ fn says(attribute: &syn::Attribute, what: &str) -> bool {
 
 /// The `T` of an `Option<T>`.
 pub(crate) fn inside_option(ty: &syn::Type) -> Option<&syn::Type> {
-    let syn::Type::Path(path) = ty else { return None };
-    let last = path.path.segments.last().filter(|last| last.ident == "Option")?;
-    let syn::PathArguments::AngleBracketed(arguments) = &last.arguments else { return None };
-    arguments.args.iter().find_map(|argument| match argument {
-        syn::GenericArgument::Type(ty) => Some(ty),
-        _ => None,
-    })
+    first_argument(ty, "Option")
 }

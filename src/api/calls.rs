@@ -3,6 +3,7 @@
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use progenitor_client::Error as GeneratedError;
 use reqwest::Request;
 
 use super::response::RequestPreview;
@@ -10,7 +11,7 @@ use crate::error::Error;
 use crate::operation::Operation;
 use crate::transport::call_budget::CallBudget;
 use crate::transport::connections::Reuse;
-use crate::transport::credentials::ProvideCredentials;
+use crate::transport::credentials::{BoxFuture, ProvideCredentials};
 use crate::transport::trouble::Trouble;
 use crate::transport::{Transport, VerifiedResponse};
 
@@ -98,17 +99,21 @@ impl Api {
         &self.transport
     }
 
-    /// Sends the request of a call.
-    pub(super) async fn exchange(
+    /// Sends the request of a call, if it could be built.
+    pub(super) fn exchange(
         &self,
         operation: &'static Operation,
-        request: Request,
-    ) -> Result<VerifiedResponse, Error> {
-        if let Some(preview) = &self.preview {
-            let _ = preview.set(RequestPreview::new(operation, &request));
-            return Err(Error::internal("the request is only shown"));
-        }
-        let trouble = self.trouble.clone().unwrap_or_default();
-        self.transport.call(operation, request, &*self.source, self.budget(), self.reuse, &trouble).await
+        request: Result<Request, GeneratedError>,
+    ) -> BoxFuture<'_, Result<VerifiedResponse, Error>> {
+        let request = request.map_err(|_| Error::internal("the request could not be built"));
+        Box::pin(async move {
+            let request = request?;
+            if let Some(preview) = &self.preview {
+                let _ = preview.set(RequestPreview::new(operation, &request));
+                return Err(Error::internal("the request is only shown"));
+            }
+            let trouble = self.trouble.clone().unwrap_or_default();
+            self.transport.call(operation, request, &*self.source, self.budget(), self.reuse, &trouble).await
+        })
     }
 }

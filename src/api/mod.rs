@@ -1,11 +1,12 @@
 //! The typed methods of the operations, generated from the document.
 //!
-//! [`Api`] has one method per operation. A method builds its request with the generated client, sends it through the
+//! [`Api`] has one method per operation. A method has the generated client build its request, sends it through the
 //! transport, and returns the part of the response that the document names as its result. Each method makes one call.
 //! Code that makes several calls or waits is built on these methods.
 
 mod calls;
-pub(crate) mod client;
+mod client;
+mod decode;
 mod envelope;
 mod json_path;
 mod pages;
@@ -15,21 +16,18 @@ use std::sync::Arc;
 
 use futures_util::future::FutureExt as _;
 use futures_util::stream::Stream;
-use progenitor_client::{Error as GeneratedError, ResponseValue};
+use progenitor_client::Error as GeneratedError;
 use reqwest::{Method, Request, Url};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 pub use self::calls::Api;
-use self::client::{Client, GeneratedCall, undecodable};
 use self::envelope::{first, joined, repeats, required};
 pub(crate) use self::pages::{items, pages};
 pub use self::response::{RequestPreview, Response, ResponseBody};
 use crate::error::Error;
 use crate::operation::Operation;
 use crate::transport::credentials::BoxFuture;
-use crate::transport::{VerifiedResponse, spans};
-use crate::types::collect_unknown;
 
 /// No server accepts a longer URL.
 const MAX_URL_LEN: usize = 8 * 1024;
@@ -67,7 +65,7 @@ impl Api {
             .find(|known| *known == operation && !known.managed)
             .ok_or_else(|| invalid("the client makes this call by itself, to open or end a session".into()))?;
         let request = self.build_request(operation, parameters, body).map_err(invalid)?;
-        Ok(Response::of_bytes(self.exchange(operation, request).await?))
+        Ok(Response::of_bytes(self.exchange(operation, Ok(request)).await?))
     }
 
     /// Returns the request that [`call`](Self::call) would send, after the same checks. It sends nothing.
@@ -152,50 +150,16 @@ impl Api {
         Ok(request)
     }
 
-    /// Makes one call with the generated client, and unpacks its envelope.
-    async fn send<T, U, E, F>(
-        &self,
+    /// Sends the request of a typed method, decodes the response, and makes the result with `unpack`.
+    fn send<'a, T: DeserializeOwned, U>(
+        &'a self,
         operation: &'static Operation,
-        send: impl FnOnce(Client) -> F,
-        unpack: impl FnOnce(T) -> Result<U, String>,
-    ) -> Result<Response<U>, Error>
-    where
-        T: DeserializeOwned,
-        F: Future<Output = Result<ResponseValue<T>, GeneratedError<E>>>,
-    {
-        let call = GeneratedCall::new(self, operation);
-        let (result, unknown) = collect_unknown(send(client::client_for(&call))).await;
-        let VerifiedResponse { metadata, body, span } = call.outcome()?;
-        span.in_scope(|| self.transport.report_unknown(unknown));
-        let value = match result {
-            Ok(envelope) => unpack(envelope.into_inner()),
-            Err(GeneratedError::InvalidResponsePayload(_, error)) => Err(undecodable(&body, &error)),
-            Err(_) => Err("the response could not be read".into()),
-        };
-        match value {
-            Ok(value) => Ok(Response::new(value, metadata)),
-            Err(problem) => {
-                let error = Error::invalid_response(metadata, problem);
-                spans::record_failure(&span, &error);
-                Err(error)
-            }
-        }
-    }
-
-    /// Makes one call with the generated client, and returns the bytes of its response.
-    #[allow(dead_code, reason = "the document may have no operation whose result is bytes")]
-    async fn call_for_bytes<T, E, F>(
-        &self,
-        operation: &'static Operation,
-        send: impl FnOnce(Client) -> F,
-    ) -> Result<Response<ResponseBody>, Error>
-    where
-        F: Future<Output = Result<ResponseValue<T>, GeneratedError<E>>>,
-    {
-        let call = GeneratedCall::new(self, operation);
-        // The result is a stream of the same bytes.
-        drop(send(client::client_for(&call)).await);
-        call.outcome().map(Response::of_bytes)
+        request: Result<Request, GeneratedError>,
+        unpack: impl FnOnce(T) -> Result<U, String> + Send + 'a,
+    ) -> BoxFuture<'a, Result<Response<U>, Error>> {
+        // One future for all operations; only what follows it is of one operation.
+        let exchange = self.exchange(operation, request);
+        Box::pin(async move { self.decode(exchange.await?, unpack) })
     }
 }
 

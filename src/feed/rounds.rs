@@ -16,13 +16,14 @@ use std::time::Duration;
 use tokio::runtime::Id;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep, sleep_until};
-use tracing::Instrument as _;
+use tracing::Span;
 
 use super::knowledge::{Knowledge, Known};
 use super::resource::Resource;
 use crate::api::Api;
 use crate::error::{Error, ErrorKind, Sent};
 use crate::sync::lock;
+use crate::transport::runtime::spawn;
 use crate::transport::trouble::Trouble;
 
 /// How long a round waits for other callers, whose timers end at the same moment.
@@ -161,7 +162,7 @@ impl<R: Resource> Rounds<R> {
             state.last_started = Some(runtime);
             drop(state);
             let worker = Worker { rounds: Arc::clone(self), lane, runtime, is_over: false };
-            tokio::spawn(worker.run().in_current_span());
+            spawn(Span::current(), Box::pin(worker.run()));
         }
         (runtime, receiver)
     }
@@ -267,7 +268,7 @@ impl<R: Resource> Round<R> {
         let reads = self.read_each(Arc::clone(rounds), lane, api, sought);
         match lane {
             // The next round does not wait for these.
-            Lane::Polls => drop(tokio::spawn(reads.in_current_span())),
+            Lane::Polls => drop(spawn(Span::current(), Box::pin(reads))),
             Lane::Nudges => reads.await,
         }
     }

@@ -6,10 +6,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::timeout;
-use tracing::Instrument as _;
+use tracing::Span;
 
 use super::context::{Context, ContextLock, ContextStore, Identity};
 use crate::error::Error;
+use crate::transport::runtime::spawn;
 use crate::transport::trouble::Trouble;
 
 #[derive(Debug)]
@@ -58,7 +59,7 @@ impl Keeper {
             let text = context.encode(&self.identity).map_err(|problem| self.error(problem))?;
             let store = Arc::clone(store);
             // A save that takes too long is not aborted.
-            let saving = tokio::spawn(async move { store.save(text).await }.in_current_span());
+            let saving = spawn(Span::current(), Box::pin(async move { store.save(text).await }));
             saving.await.unwrap_or_else(|error| Err(self.error(error)))
         };
         let saved = self.in_time("its context was not saved", saved, trouble).await;

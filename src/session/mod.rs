@@ -27,7 +27,7 @@ use jiff::Timestamp;
 use tokio::runtime::Id;
 use tokio::sync::watch;
 use tokio::time::Instant;
-use tracing::Instrument as _;
+use tracing::Span;
 
 pub use self::context::ContextSummary;
 use self::context::{Context, ContextStore, Identity, OpenSession};
@@ -190,7 +190,7 @@ impl Session {
     pub(crate) async fn end(&self) -> Result<(), Error> {
         runtime::check()?;
         let shared = Arc::clone(&self.0);
-        let task = tokio::spawn(async move { shared.end().await }.in_current_span()).await;
+        let task = runtime::spawn(Span::current(), Box::pin(async move { shared.end().await })).await;
         task.map_err(|error| Error::internal("the task that ended the session was aborted").with_source(error))?
     }
 
@@ -260,7 +260,7 @@ impl Session {
             // Sending fails if every waiter has given up.
             let _ = sender.send(Some(done));
         };
-        tokio::spawn(task.in_current_span());
+        runtime::spawn(Span::current(), Box::pin(task));
         let opening = Opening { outcome, trouble, runtime: own };
         *slot(state) = Some(opening.clone());
         opening

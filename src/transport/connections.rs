@@ -17,6 +17,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, Weak};
 
 use tokio::runtime::Id;
 use tokio::sync::oneshot;
+use tracing::Span;
 
 use super::runtime;
 use crate::error::Error;
@@ -110,10 +111,11 @@ impl Connections {
         };
         let end = End { state: Arc::downgrade(&self.state), runtime };
         // A runtime that ends drops its tasks. There is no other sign of its end.
-        tokio::spawn(async move {
+        let task = async move {
             let _end = end;
             let _ = client_is_dropped.await;
-        });
+        };
+        runtime::spawn(Span::none(), Box::pin(task));
         Ok(connection)
     }
 

@@ -5,8 +5,9 @@ use std::fmt;
 use std::marker::PhantomData;
 
 use serde::de::value::MapAccessDeserializer;
-use serde::de::{self, DeserializeSeed, IgnoredAny, IntoDeserializer, MapAccess, SeqAccess, Visitor};
+use serde::de::{self, DeserializeSeed, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
+use serde_json::Value;
 
 use super::drift::note_unknown;
 
@@ -16,24 +17,27 @@ struct BoundedList<T, const MAX: usize>(Vec<T>);
 
 impl<'de, T: Deserialize<'de>, const MAX: usize> Deserialize<'de> for BoundedList<T, MAX> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_seq(ListVisitor::<T, MAX>(PhantomData)).map(Self)
+        deserializer.deserialize_seq(ListVisitor { most: MAX, of: PhantomData }).map(Self)
     }
 }
 
-struct ListVisitor<T, const MAX: usize>(PhantomData<T>);
+struct ListVisitor<T> {
+    most: usize,
+    of: PhantomData<T>,
+}
 
-impl<'de, T: Deserialize<'de>, const MAX: usize> Visitor<'de> for ListVisitor<T, MAX> {
+impl<'de, T: Deserialize<'de>> Visitor<'de> for ListVisitor<T> {
     type Value = Vec<T>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "a list of at most {MAX} items")
+        write!(f, "a list of at most {} items", self.most)
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Vec<T>, A::Error> {
         let mut list = Vec::new();
         while let Some(item) = items.next_element()? {
-            if list.len() == MAX {
-                return Err(de::Error::custom(format_args!("a list has more than {MAX} items")));
+            if list.len() == self.most {
+                return Err(de::Error::custom(format_args!("a list has more than {} items", self.most)));
             }
             list.push(item);
         }
@@ -60,33 +64,128 @@ where
     Ok(Option::<BoundedList<T, MAX>>::deserialize(deserializer)?.map(|list| list.0).unwrap_or_default())
 }
 
-/// Reads a lenient member. A value of another type or shape is noted, and reads as if the member were absent.
-pub(crate) fn lenient<'de, T, D>(member: &'static str, deserializer: D) -> Result<Option<T>, D::Error>
+/// How a lenient value is read: as a [`Plain`] one or as an [`Object`]. A value of another type or shape is noted, and reads as if
+/// the member were absent, like null.
+pub(crate) trait Shape {
+    fn read<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
+        member: &'static str,
+        deserializer: D,
+    ) -> Result<Option<T>, D::Error>;
+}
+
+/// Reads a lenient member.
+pub(crate) fn lenient<'de, S, T, D>(member: &'static str, deserializer: D) -> Result<Option<T>, D::Error>
 where
+    S: Shape,
     T: Deserialize<'de>,
     D: Deserializer<'de>,
 {
-    deserializer.deserialize_any(Lenient { member, of: PhantomData })
+    S::read(member, deserializer)
 }
 
 /// Reads a lenient list of at most `MAX` items. A list that is longer or has another shape is noted, and reads as
 /// empty.
-pub(crate) fn lenient_list<'de, T, D, const MAX: usize>(
+pub(crate) fn lenient_list<'de, S, T, D, const MAX: usize>(
     member: &'static str,
     deserializer: D,
 ) -> Result<Vec<T>, D::Error>
 where
+    S: Shape,
     T: Deserialize<'de>,
     D: Deserializer<'de>,
 {
-    deserializer.deserialize_any(LenientList::<T, MAX>(Lenient { member, of: PhantomData }))
+    deserializer.deserialize_any(LenientList::<S, T> { member, most: MAX, of: PhantomData })
 }
 
-/// The methods of a visitor that reads null as absent, and a value that is neither a list nor an object with `of_value`.
-macro_rules! values {
+fn note(member: &'static str) {
+    note_unknown(member, "a value of another type or shape");
+}
+
+/// Text, a number, a truth value: nothing that has parts.
+pub(crate) struct Plain;
+
+impl Shape for Plain {
+    fn read<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
+        member: &'static str,
+        deserializer: D,
+    ) -> Result<Option<T>, D::Error> {
+        // What reads the value does not depend on `T`, so that it is compiled once for all types.
+        let read = match deserializer.deserialize_any(PlainVisitor)? {
+            Some(Value::Null) => return Ok(None),
+            value => value.and_then(|value| T::deserialize(value).ok()),
+        };
+        if read.is_none() {
+            note(member);
+        }
+        Ok(read)
+    }
+}
+
+/// Reads any value; `None` for a list or an object.
+struct PlainVisitor;
+
+/// The methods of a visitor that makes its value of a plain one.
+macro_rules! plain {
     ($($visit:ident: $type:ty),*) => {
         $(fn $visit<E: de::Error>(self, value: $type) -> Result<Self::Value, E> {
-            self.of_value(value)
+            Ok(Some(value.into()))
+        })*
+    };
+}
+
+impl<'de> Visitor<'de> for PlainVisitor {
+    type Value = Option<Value>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("any value")
+    }
+
+    plain!(visit_bool: bool, visit_i64: i64, visit_u64: u64, visit_f64: f64, visit_str: &str, visit_string: String);
+
+    fn visit_unit<E: de::Error>(self) -> Result<Option<Value>, E> {
+        Ok(Some(Value::Null))
+    }
+
+    fn visit_none<E: de::Error>(self) -> Result<Option<Value>, E> {
+        Ok(Some(Value::Null))
+    }
+
+    fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<Option<Value>, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, items: A) -> Result<Option<Value>, A::Error> {
+        IgnoredAny.visit_seq(items).map(|_| None)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, members: A) -> Result<Option<Value>, A::Error> {
+        IgnoredAny.visit_map(members).map(|_| None)
+    }
+}
+
+/// A value with members. Reading it can still fail if they are not lenient themselves.
+pub(crate) struct Object;
+
+impl Shape for Object {
+    fn read<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
+        member: &'static str,
+        deserializer: D,
+    ) -> Result<Option<T>, D::Error> {
+        deserializer.deserialize_any(ObjectVisitor { member, of: PhantomData })
+    }
+}
+
+struct ObjectVisitor<T> {
+    member: &'static str,
+    of: PhantomData<T>,
+}
+
+/// The methods of a visitor that notes a plain value, and reads it as if the member were absent.
+macro_rules! odd {
+    ($($visit:ident: $type:ty),*) => {
+        $(fn $visit<E: de::Error>(self, _: $type) -> Result<Self::Value, E> {
+            note(self.member);
+            Ok(Self::Value::default())
         })*
 
         fn visit_unit<E: de::Error>(self) -> Result<Self::Value, E> {
@@ -103,74 +202,39 @@ macro_rules! values {
     };
 }
 
-/// Reads any value, as a `T` if it is one. It neither reads a value twice nor buffers it. An object can still fail if
-/// its members are not lenient themselves.
-struct Lenient<T> {
-    member: &'static str,
-    of: PhantomData<T>,
-}
-
-impl<T> Lenient<T> {
-    /// Reads a value that is neither a list nor an object.
-    fn of_value<'de, E: de::Error>(self, value: impl IntoDeserializer<'de, E>) -> Result<Option<T>, E>
-    where
-        T: Deserialize<'de>,
-    {
-        let read = T::deserialize(value.into_deserializer()).ok();
-        if read.is_none() {
-            self.note();
-        }
-        Ok(read)
-    }
-
-    fn note(&self) {
-        note_unknown(self.member, "a value of another type or shape");
-    }
-}
-
-impl<'de, T: Deserialize<'de>> Visitor<'de> for Lenient<T> {
+impl<'de, T: Deserialize<'de>> Visitor<'de> for ObjectVisitor<T> {
     type Value = Option<T>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("any value")
     }
 
-    values!(visit_bool: bool, visit_i64: i64, visit_u64: u64, visit_f64: f64, visit_str: &str);
+    odd!(visit_bool: bool, visit_i64: i64, visit_u64: u64, visit_f64: f64, visit_str: &str);
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Option<T>, A::Error> {
-        self.note();
-        while items.next_element::<IgnoredAny>()?.is_some() {}
-        Ok(None)
+    fn visit_seq<A: SeqAccess<'de>>(self, items: A) -> Result<Option<T>, A::Error> {
+        note(self.member);
+        IgnoredAny.visit_seq(items).map(|_| None)
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Option<T>, A::Error> {
         match T::deserialize(MapAccessDeserializer::new(&mut members)) {
             Ok(read) => Ok(Some(read)),
-            // A text or a number has read nothing of the object, so the rest is skipped. If reading failed inside the
-            // object, skipping it fails too.
+            // If reading failed inside the object, so may skipping the rest of it.
             Err(_) => {
-                self.note();
-                while members.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
-                Ok(None)
+                note(self.member);
+                IgnoredAny.visit_map(members).map(|_| None)
             }
         }
     }
 }
 
-struct LenientList<T, const MAX: usize>(Lenient<T>);
-
-impl<T, const MAX: usize> LenientList<T, MAX> {
-    fn odd(self) -> Vec<T> {
-        self.0.note();
-        Vec::new()
-    }
-
-    fn of_value<E>(self, _: impl Sized) -> Result<Vec<T>, E> {
-        Ok(self.odd())
-    }
+struct LenientList<S, T> {
+    member: &'static str,
+    most: usize,
+    of: PhantomData<(S, T)>,
 }
 
-impl<'de, T: Deserialize<'de>, const MAX: usize> Visitor<'de> for LenientList<T, MAX> {
+impl<'de, S: Shape, T: Deserialize<'de>> Visitor<'de> for LenientList<S, T> {
     type Value = Vec<T>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -179,34 +243,37 @@ impl<'de, T: Deserialize<'de>, const MAX: usize> Visitor<'de> for LenientList<T,
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Vec<T>, A::Error> {
         let mut list = Some(Vec::new());
-        while let Some(item) = items.next_element_seed(LenientItem(self.0.member, PhantomData))? {
+        while let Some(item) = items.next_element_seed(LenientItem::<S, T>(self.member, PhantomData))? {
             list = match (list, item) {
-                (Some(mut list), Some(item)) if list.len() < MAX => {
+                (Some(mut list), Some(item)) if list.len() < self.most => {
                     list.push(item);
                     Some(list)
                 }
                 _ => None,
             };
         }
-        Ok(list.unwrap_or_else(|| self.odd()))
+        if list.is_none() {
+            note(self.member);
+        }
+        Ok(list.unwrap_or_default())
     }
 
-    values!(visit_bool: bool, visit_i64: i64, visit_u64: u64, visit_f64: f64, visit_str: &str);
+    odd!(visit_bool: bool, visit_i64: i64, visit_u64: u64, visit_f64: f64, visit_str: &str);
 
-    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Vec<T>, A::Error> {
-        while members.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
-        Ok(self.odd())
+    fn visit_map<A: MapAccess<'de>>(self, members: A) -> Result<Vec<T>, A::Error> {
+        note(self.member);
+        IgnoredAny.visit_map(members).map(|_| Vec::new())
     }
 }
 
 /// An item of a lenient list; `None` if it has another type or shape.
-struct LenientItem<T>(&'static str, PhantomData<T>);
+struct LenientItem<S, T>(&'static str, PhantomData<(S, T)>);
 
-impl<'de, T: Deserialize<'de>> DeserializeSeed<'de> for LenientItem<T> {
+impl<'de, S: Shape, T: Deserialize<'de>> DeserializeSeed<'de> for LenientItem<S, T> {
     type Value = Option<T>;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Option<T>, D::Error> {
-        lenient(self.0, deserializer)
+        S::read(self.0, deserializer)
     }
 }
 

@@ -15,26 +15,24 @@ const MAX_VALUES: usize = 100;
 /// The largest number of characters of a value that are noted.
 const MAX_CHARS: usize = 100;
 
-tokio::task_local! {
-    static NOTED: RefCell<Vec<UnknownValue>>;
+thread_local! {
+    /// `None` while nothing collects the values.
+    static NOTED: RefCell<Option<Vec<UnknownValue>>> = const { RefCell::new(None) };
 }
 
 /// Notes a value that the schema does not know. The generated enums call it.
 pub(crate) fn note_unknown(schema: &'static str, value: &str) {
-    // Outside of a call, nothing collects the values.
+    // A thread that ends has none any more.
     let _ = NOTED.try_with(|noted| {
-        let mut noted = noted.borrow_mut();
-        if noted.len() < MAX_VALUES {
+        if let Some(noted) = noted.borrow_mut().as_mut().filter(|noted| noted.len() < MAX_VALUES) {
             noted.push((schema, one_line(value, MAX_CHARS)));
         }
     });
 }
 
-/// Runs a future, and returns the values that were noted in it.
-pub(crate) async fn collect_unknown<F: Future>(future: F) -> (F::Output, Vec<UnknownValue>) {
-    let collecting = async {
-        let output = future.await;
-        (output, NOTED.with(RefCell::take))
-    };
-    NOTED.scope(RefCell::default(), collecting).await
+/// Decodes something, and returns the values that were noted meanwhile.
+pub(crate) fn collect_unknown<T>(decode: impl FnOnce() -> T) -> (T, Vec<UnknownValue>) {
+    NOTED.set(Some(Vec::new()));
+    let decoded = decode();
+    (decoded, NOTED.take().unwrap_or_default())
 }

@@ -26,7 +26,7 @@ mod generated {
 
 #[allow(unused_imports, reason = "the document may have no list that may be null")]
 pub(crate) use self::decoding::list_or_null;
-pub(crate) use self::decoding::{lenient, lenient_list, list, not_null};
+pub(crate) use self::decoding::{Object, Plain, lenient, lenient_list, list, not_null};
 pub(crate) use self::drift::{UnknownValue, collect_unknown, note_unknown};
 pub use self::generated::*;
 pub use self::invalid_value::InvalidValue;

@@ -100,6 +100,70 @@ fn names_take_no_control_characters() {
     assert!("Zoë van der Berg-Müller".parse::<types::UserName>().is_ok());
 }
 
+/// A provision each of whose lenient members is odd.
+const ODD: &str = r#"{
+    "id": 7, "status": "ACTIVE", "external_uuid": null, "credential": {"status": "NEVER_HEARD_OF", "id": 3},
+    "created": [1, {"a": [2]}], "updated": 5, "action_required": {"x": {"y": []}}, "products": ["BUNQ_PACK", {"a": 1}],
+    "label_user": {
+        "uuid": 1.5, "type": ["PERSON"], "country": true, "display_name": "Ada",
+        "avatar": {"uuid": "no uuid", "style": {}, "image": [{"height": "high", "width": 4, "urls": [{"url": null}, 3]}]}
+    },
+    "oauth_request": "none"
+}"#;
+
+fn is_read(provision: &types::Provision) {
+    assert_eq!(provision.id.get(), 7);
+    assert_eq!(provision.status, types::ProvisionStatus::Active);
+    assert_eq!((provision.created, provision.updated, &provision.action_required), (None, None, &None));
+    assert_eq!((provision.products.len(), &provision.oauth_request), (0, &None));
+    assert_eq!(provision.credential.as_ref().unwrap().id, Some(3));
+    let label = provision.label_user.as_ref().unwrap();
+    assert_eq!((label.uuid, &label.type_, &label.country), (None, &None, &None));
+    assert_eq!(label.display_name.as_deref(), Some("Ada"));
+    let avatar = label.avatar.as_ref().unwrap();
+    assert_eq!((avatar.uuid, &avatar.style, avatar.image.len()), (None, &None, 1));
+    assert_eq!((avatar.image[0].height, avatar.image[0].width, avatar.image[0].urls.len()), (None, Some(4), 0));
+}
+
+/// Programs store provisions in forms of their own.
+#[test]
+fn odd_values_are_read_from_any_deserializer() {
+    test_timeout::start();
+
+    #[derive(serde::Deserialize)]
+    #[serde(untagged)]
+    enum Untagged {
+        #[allow(dead_code)]
+        Other { nothing_has: String },
+        Provision(Box<types::Provision>),
+    }
+
+    #[derive(serde::Deserialize)]
+    struct Flattened {
+        stored_by: String,
+        #[serde(flatten)]
+        provision: types::Provision,
+    }
+
+    is_read(&serde_json::from_str(ODD).unwrap());
+    is_read(&serde_json::from_slice(ODD.as_bytes()).unwrap());
+    is_read(&serde_json::from_reader(ODD.as_bytes()).unwrap());
+    let value: Value = serde_json::from_str(ODD).unwrap();
+    is_read(&serde_json::from_value(value.clone()).unwrap());
+    is_read(&serde::Deserialize::deserialize(&value).unwrap());
+    let members = value.as_object().unwrap().clone().into_iter();
+    let members = serde::de::value::MapDeserializer::<_, serde_json::Error>::new(members);
+    is_read(&serde::Deserialize::deserialize(members).unwrap());
+    is_read(&serde_saphyr::from_str(ODD).unwrap());
+    match serde_json::from_str(ODD).unwrap() {
+        Untagged::Provision(provision) => is_read(&provision),
+        Untagged::Other { .. } => panic!("it is a provision"),
+    }
+    let flattened: Flattened = serde_json::from_str(&ODD.replacen('{', r#"{"stored_by": "us", "#, 1)).unwrap();
+    assert_eq!(flattened.stored_by, "us");
+    is_read(&flattened.provision);
+}
+
 /// Any JSON, three levels deep.
 fn any_json() -> impl Strategy<Value = Value> {
     let leaf = prop_oneof![
