@@ -3,18 +3,17 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod common;
+#[path = "common/document.rs"]
+mod document;
 
 use std::collections::BTreeSet;
 
 use bunq_partner::{Cursor, Operation, PageSize, ProvisionStatus, Uuid};
 use bunq_partner_sandbox::CallLogEntry;
 use common::{id, quick, ready, start};
+use document::document;
 use reqwest::Url;
 use serde_json::{Value, json};
-
-fn document() -> Value {
-    serde_saphyr::from_str(include_str!("../openapi/bunq-partner.yaml")).unwrap()
-}
 
 fn resolve<'a>(document: &'a Value, part: &'a Value) -> &'a Value {
     part["$ref"].as_str().map_or(part, |target| document.pointer(target.trim_start_matches('#')).unwrap())

@@ -5,9 +5,9 @@
 use std::fmt;
 
 use serde_json::{Map, Value, json};
-use serde_saphyr::UserMessageFormatter;
 
 use super::lines::line_of;
+use super::yaml;
 
 /// A problem in the document: where it is, what it is, and what to do.
 #[derive(Debug)]
@@ -21,7 +21,7 @@ pub struct Diagnostic {
 #[derive(Debug)]
 enum Location {
     Unknown,
-    Line(u64),
+    Line(usize),
     Pointer(String),
 }
 
@@ -51,7 +51,7 @@ impl Diagnostic {
         let line = match &self.location {
             Location::Unknown => None,
             Location::Line(line) => Some(*line),
-            Location::Pointer(pointer) => line_of(text, pointer).map(|line| line as u64),
+            Location::Pointer(pointer) => line_of(text, pointer),
         };
         line.map_or_else(|| format!("{file}: {self}"), |line| format!("{file}:{line}: {self}"))
     }
@@ -102,14 +102,13 @@ impl Document {
     ///
     /// # Errors
     ///
-    /// If it is not YAML, or a mapping has a key twice.
+    /// If it is not YAML, or has what JSON has not, such as an anchor or a tag, or has a key twice.
     pub fn read(text: &str) -> Result<Self, Diagnostic> {
-        let options = serde_saphyr::options! { strict_booleans: true };
-        let root = serde_saphyr::from_str_with_options(text, options).map_err(|error| {
-            let location = error.location().map_or(Location::Unknown, |location| Location::Line(location.line()));
+        let root = yaml::read(text).map_err(|error| {
+            let (line, column) = (error.marker().line(), error.marker().col() + 1);
             Diagnostic {
-                location,
-                ..Diagnostic::new("YAML", error.without_snippet().render_with_formatter(&UserMessageFormatter))
+                location: Location::Line(line),
+                ..Diagnostic::new("YAML", format_args!("line {line}, column {column}: {}", error.info()))
             }
         })?;
         Ok(Self { root })

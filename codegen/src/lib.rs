@@ -26,6 +26,7 @@ mod signature;
 mod texts;
 mod types;
 pub mod validate;
+mod yaml;
 
 use std::fmt;
 use std::path::Path;

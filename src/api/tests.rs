@@ -1,6 +1,9 @@
 //! One snapshot per operation: the request as it is sent, the response as it is received, and what the typed method
 //! makes of it. The responses are the examples of the document.
 
+#[path = "../../tests/common/document.rs"]
+mod document;
+
 use std::fmt::Debug;
 use std::sync::{Arc, Mutex};
 
@@ -123,7 +126,7 @@ fn api(sandbox: &Sandbox, credentials: Credentials) -> Api {
 #[tokio::test]
 async fn every_operation_both_ways() {
     test_timeout::start();
-    let document: Value = serde_saphyr::from_str(include_str!("../../openapi/bunq-partner.yaml")).unwrap();
+    let document = document::document();
     let sandbox = Sandbox::start().await.unwrap();
     let examples = document["components"]["examples"].clone();
     let wire = Wire { sandbox: sandbox.clone(), examples };

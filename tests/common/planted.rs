@@ -2,8 +2,12 @@
 
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used)]
 
+#[path = "document.rs"]
+mod document;
+
 use bunq_partner::Operation;
 use bunq_partner_sandbox::{CallLogEntry, Sandbox};
+use document::document;
 use serde_json::{Value, json};
 
 /// The beginning of all planted secrets.
@@ -19,7 +23,7 @@ pub struct Documented {
 
 /// The examples of the document and the vectors, without duplicates.
 pub fn documented() -> Vec<Documented> {
-    let document: Value = serde_saphyr::from_str(include_str!("../../openapi/bunq-partner.yaml")).unwrap();
+    let document = document();
     let resolved = |value: &Value| match value["$ref"].as_str() {
         Some(reference) => document.pointer(reference.trim_start_matches('#')).unwrap().clone(),
         None => value.clone(),
@@ -47,7 +51,7 @@ pub fn documented() -> Vec<Documented> {
 
 /// The members that the document calls secret.
 pub fn secret_members() -> Vec<String> {
-    let document: Value = serde_saphyr::from_str(include_str!("../../openapi/bunq-partner.yaml")).unwrap();
+    let document = document();
     let schemas = document["components"]["schemas"].as_object().unwrap().values();
     let members = schemas.filter_map(|schema| schema["properties"].as_object()).flatten();
     let mut secret: Vec<_> =
