@@ -53,7 +53,8 @@ pub(crate) fn end_at_requests(client: &mut [syn::Item]) -> Result<(), Diagnostic
             continue;
         }
         let statements = &mut method.block.stmts;
-        let built = statements.iter().enumerate().find_map(|(index, statement)| Some((index, built_request(statement)?)));
+        let built =
+            statements.iter().enumerate().find_map(|(index, statement)| Some((index, built_request(statement)?)));
         let Some((index, request)) = built else {
             return Err(Diagnostic::new("generated client", format_args!("`{}` builds no request", method.sig.ident)));
         };

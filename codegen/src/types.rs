@@ -265,7 +265,8 @@ impl VisitMut for Tidy<'_> {
     }
 }
 
-/// Reads a member of a response no further than its list may be long, and a lenient one as absent if its value is odd.
+/// Reads a member of a response as an object if it is one, no further than its list may be long, and a lenient one as absent if its
+/// value is odd.
 /// Returns the function that a lenient member is read with.
 fn bound_reader(
     objects: &BTreeSet<String>,
@@ -277,27 +278,36 @@ fn bound_reader(
     let said = property["maxItems"].as_u64();
     let most = said.or((property["type"] == "array").then_some(MAX_ITEMS)).map(Literal::u64_unsuffixed);
     let is_lenient = property["x-bunq-lenient"] == true;
+    let value = inside_option(&field.ty).or_else(|| first_argument(&field.ty, "Vec")).unwrap_or(&field.ty);
+    let is_object = objects.contains(&value.to_token_stream().to_string());
+    let shape = if is_object { "Object" } else { "Plain" };
+    let has_default = field.attrs.iter().any(|attribute| says(attribute, "default"));
     if !is_lenient && most.is_none() {
+        if is_object {
+            let is_optional = inside_option(&field.ty).is_some();
+            if is_optional && !has_default {
+                field.attrs.push(syn::parse_quote!(#[serde(default)]));
+            }
+            let path = if is_optional { "crate::types::object_or_null" } else { "crate::types::object" };
+            field.attrs.push(syn::parse_quote!(#[serde(deserialize_with = #path)]));
+        }
         return None;
     }
-    let has_default = field.attrs.iter().any(|attribute| says(attribute, "default"));
     if let Some(said) = said.map(Literal::u64_unsuffixed) {
         field.attrs.push(syn::parse_quote!(#[cfg_attr(feature = "schemars", schemars(length(max = #said)))]));
     }
     field.attrs.retain(|attribute| !says(attribute, "deserialize_with"));
     if let (false, Some(most)) = (is_lenient, &most) {
         let function = if has_default { "list_or_null" } else { "list" };
-        let path = format!("crate::types::{function}::<_, _, {most}>");
+        let path = format!("crate::types::{function}::<crate::types::{shape}, _, _, {most}>");
         field.attrs.push(syn::parse_quote!(#[serde(deserialize_with = #path)]));
         return None;
     }
-    if !field.attrs.iter().any(|attribute| says(attribute, "default")) {
+    if !has_default {
         field.attrs.push(syn::parse_quote!(#[serde(default)]));
     }
     let (ty, name) = (&field.ty, field.ident.as_ref()?.to_string());
-    let value = inside_option(ty).or_else(|| first_argument(ty, "Vec"))?;
-    let is_object = objects.contains(&value.to_token_stream().to_string());
-    let shape = format_ident!("{}", if is_object { "Object" } else { "Plain" });
+    let shape = format_ident!("{shape}");
     let read: syn::Expr = match most {
         Some(most) => syn::parse_quote!(crate::types::lenient_list::<crate::types::#shape, _, _, #most>),
         None if ty.to_token_stream().to_string().contains("OpenValue") => {

@@ -7,7 +7,7 @@ use super::json_path;
 use super::response::Response;
 use crate::error::Error;
 use crate::transport::{VerifiedResponse, spans};
-use crate::types::{UnknownValue, collect_unknown};
+use crate::types::{UnknownValue, collect_unknown, envelope};
 
 impl Api {
     /// Decodes a response, and makes its result with `unpack`. The problem of either is the error of the call.
@@ -16,7 +16,7 @@ impl Api {
         response: VerifiedResponse,
         unpack: impl FnOnce(T) -> Result<U, String>,
     ) -> Result<Response<U>, Error> {
-        let (decoded, unknown) = collect_unknown(|| serde_json::from_slice(&response.body));
+        let (decoded, unknown) = collect_unknown(|| envelope(&response.body));
         self.report(&response, unknown);
         let value = decoded.map_err(|error| undecodable(&response.body, &error)).and_then(unpack);
         match value {

@@ -8,6 +8,7 @@ mod backoff;
 mod call;
 
 use std::ops::ControlFlow;
+use std::pin::Pin;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -60,21 +61,30 @@ pub(crate) trait Attempts: Policy {
 
 /// Makes attempts until one succeeds, or until the policy or a pause stops them. The error is the last failure and the
 /// reason to stop.
-pub(crate) async fn repeat<A: Attempts>(attempts: &mut A) -> Result<A::Done, (A::Failure, A::Stop)> {
-    loop {
-        let began = Instant::now();
-        let failure = match attempts.attempt().await {
-            Ok(done) => return Ok(done),
-            Err(failure) => failure,
-        };
-        let ended = match attempts.after(&failure, began, fastrand::f64()) {
-            Decision::RetryAfter(time) => attempts.pause(&failure, time).await,
-            Decision::Stop(stop) => ControlFlow::Break(Err(stop)),
-        };
-        if let ControlFlow::Break(result) = ended {
-            return result.map_err(|stop| (failure, stop));
+///
+/// The future is boxed: it would be compiled again in each place that awaits it.
+pub(crate) fn repeat<'a, A>(
+    attempts: &'a mut A,
+) -> Pin<Box<dyn Future<Output = Result<A::Done, (A::Failure, A::Stop)>> + Send + 'a>>
+where
+    A: Attempts<Done: Send, Failure: Send + Sync, Stop: Send> + Send,
+{
+    Box::pin(async move {
+        loop {
+            let began = Instant::now();
+            let failure = match attempts.attempt().await {
+                Ok(done) => return Ok(done),
+                Err(failure) => failure,
+            };
+            let ended = match attempts.after(&failure, began, fastrand::f64()) {
+                Decision::RetryAfter(time) => attempts.pause(&failure, time).await,
+                Decision::Stop(stop) => ControlFlow::Break(Err(stop)),
+            };
+            if let ControlFlow::Break(result) = ended {
+                return result.map_err(|stop| (failure, stop));
+            }
         }
-    }
+    })
 }
 
 #[cfg(test)]

@@ -11,22 +11,101 @@ use serde_json::Value;
 
 use super::drift::note_unknown;
 
-/// A list that is read up to `MAX` items. Limiting the response's bytes is not enough: an item of two characters can
-/// take kilobytes.
-struct BoundedList<T, const MAX: usize>(Vec<T>);
+/// What a value is read as. It keeps small what is compiled for each type.
+pub(crate) trait Shape {
+    /// Reads a value.
+    fn read<'de, T: Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) -> Result<T, D::Error>;
 
-impl<'de, T: Deserialize<'de>, const MAX: usize> Deserialize<'de> for BoundedList<T, MAX> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_seq(ListVisitor { most: MAX, of: PhantomData }).map(Self)
+    /// Reads a lenient value. One of another type or shape is noted, and reads as if the member were absent, like null.
+    fn read_lenient<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
+        member: &'static str,
+        deserializer: D,
+    ) -> Result<Option<T>, D::Error>;
+}
+
+/// Text, a number, a truth value: nothing that has parts.
+pub(crate) struct Plain;
+
+/// A value with members.
+pub(crate) struct Object;
+
+/// Reads a value with members.
+pub(crate) fn object<'de, T: Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) -> Result<T, D::Error> {
+    deserializer.deserialize_map(MembersVisitor(PhantomData))
+}
+
+/// Reads a value with members, or null.
+pub(crate) fn object_or_null<'de, T, D>(deserializer: D) -> Result<Option<T>, D::Error>
+where
+    T: Deserialize<'de>,
+    D: Deserializer<'de>,
+{
+    deserializer.deserialize_option(OptionVisitor(PhantomData))
+}
+
+/// Reads the whole of a response's body.
+pub(crate) fn envelope<'de, T: Deserialize<'de>>(body: &'de [u8]) -> serde_json::Result<T> {
+    let mut deserializer = serde_json::Deserializer::from_slice(body);
+    let envelope = object(&mut deserializer)?;
+    deserializer.end()?;
+    Ok(envelope)
+}
+
+/// Reads a struct by the names of its members. A struct that is asked for directly is also read from a list of their values, which
+/// nobody sends, and which is half of the code.
+struct MembersVisitor<T>(PhantomData<T>);
+
+impl<'de, T: Deserialize<'de>> Visitor<'de> for MembersVisitor<T> {
+    type Value = T;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, members: A) -> Result<T, A::Error> {
+        T::deserialize(MapAccessDeserializer::new(members))
     }
 }
 
-struct ListVisitor<T> {
-    most: usize,
-    of: PhantomData<T>,
+struct OptionVisitor<T>(PhantomData<T>);
+
+impl<'de, T: Deserialize<'de>> Visitor<'de> for OptionVisitor<T> {
+    type Value = Option<T>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object or null")
+    }
+
+    fn visit_unit<E: de::Error>(self) -> Result<Option<T>, E> {
+        Ok(None)
+    }
+
+    fn visit_none<E: de::Error>(self) -> Result<Option<T>, E> {
+        Ok(None)
+    }
+
+    fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<Option<T>, D::Error> {
+        object(deserializer).map(Some)
+    }
 }
 
-impl<'de, T: Deserialize<'de>> Visitor<'de> for ListVisitor<T> {
+/// A list that is read up to `MAX` items. Limiting the response's bytes is not enough: an item of two characters can
+/// take kilobytes.
+struct BoundedList<S, T, const MAX: usize>(Vec<T>, PhantomData<S>);
+
+impl<'de, S: Shape, T: Deserialize<'de>, const MAX: usize> Deserialize<'de> for BoundedList<S, T, MAX> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let visitor = ListVisitor::<S, T> { most: MAX, of: PhantomData };
+        Ok(Self(deserializer.deserialize_seq(visitor)?, PhantomData))
+    }
+}
+
+struct ListVisitor<S, T> {
+    most: usize,
+    of: PhantomData<(S, T)>,
+}
+
+impl<'de, S: Shape, T: Deserialize<'de>> Visitor<'de> for ListVisitor<S, T> {
     type Value = Vec<T>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -35,7 +114,7 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for ListVisitor<T> {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Vec<T>, A::Error> {
         let mut list = Vec::new();
-        while let Some(item) = items.next_element()? {
+        while let Some(item) = items.next_element_seed(Item::<S, T>(PhantomData))? {
             if list.len() == self.most {
                 return Err(de::Error::custom(format_args!("a list has more than {} items", self.most)));
             }
@@ -45,32 +124,35 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for ListVisitor<T> {
     }
 }
 
+struct Item<S, T>(PhantomData<(S, T)>);
+
+impl<'de, S: Shape, T: Deserialize<'de>> DeserializeSeed<'de> for Item<S, T> {
+    type Value = T;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<T, D::Error> {
+        S::read(deserializer)
+    }
+}
+
 /// Reads a list of at most `MAX` items.
-pub(crate) fn list<'de, T, D, const MAX: usize>(deserializer: D) -> Result<Vec<T>, D::Error>
+pub(crate) fn list<'de, S, T, D, const MAX: usize>(deserializer: D) -> Result<Vec<T>, D::Error>
 where
+    S: Shape,
     T: Deserialize<'de>,
     D: Deserializer<'de>,
 {
-    BoundedList::<T, MAX>::deserialize(deserializer).map(|list| list.0)
+    BoundedList::<S, T, MAX>::deserialize(deserializer).map(|list| list.0)
 }
 
 /// Reads a list of at most `MAX` items. Null reads as an empty list.
 #[allow(dead_code, reason = "the document may have no such list")]
-pub(crate) fn list_or_null<'de, T, D, const MAX: usize>(deserializer: D) -> Result<Vec<T>, D::Error>
+pub(crate) fn list_or_null<'de, S, T, D, const MAX: usize>(deserializer: D) -> Result<Vec<T>, D::Error>
 where
+    S: Shape,
     T: Deserialize<'de>,
     D: Deserializer<'de>,
 {
-    Ok(Option::<BoundedList<T, MAX>>::deserialize(deserializer)?.map(|list| list.0).unwrap_or_default())
-}
-
-/// How a lenient value is read: as a [`Plain`] one or as an [`Object`]. A value of another type or shape is noted, and reads as if
-/// the member were absent, like null.
-pub(crate) trait Shape {
-    fn read<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
-        member: &'static str,
-        deserializer: D,
-    ) -> Result<Option<T>, D::Error>;
+    Ok(Option::<BoundedList<S, T, MAX>>::deserialize(deserializer)?.map(|list| list.0).unwrap_or_default())
 }
 
 /// Reads a lenient member.
@@ -80,7 +162,7 @@ where
     T: Deserialize<'de>,
     D: Deserializer<'de>,
 {
-    S::read(member, deserializer)
+    S::read_lenient(member, deserializer)
 }
 
 /// Reads a lenient list of at most `MAX` items. A list that is longer or has another shape is noted, and reads as
@@ -101,11 +183,12 @@ fn note(member: &'static str) {
     note_unknown(member, "a value of another type or shape");
 }
 
-/// Text, a number, a truth value: nothing that has parts.
-pub(crate) struct Plain;
-
 impl Shape for Plain {
-    fn read<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
+    fn read<'de, T: Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) -> Result<T, D::Error> {
+        T::deserialize(deserializer)
+    }
+
+    fn read_lenient<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
         member: &'static str,
         deserializer: D,
     ) -> Result<Option<T>, D::Error> {
@@ -163,11 +246,13 @@ impl<'de> Visitor<'de> for PlainVisitor {
     }
 }
 
-/// A value with members. Reading it can still fail if they are not lenient themselves.
-pub(crate) struct Object;
-
 impl Shape for Object {
-    fn read<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
+    fn read<'de, T: Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) -> Result<T, D::Error> {
+        object(deserializer)
+    }
+
+    /// It can still fail if the members are not lenient themselves.
+    fn read_lenient<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
         member: &'static str,
         deserializer: D,
     ) -> Result<Option<T>, D::Error> {
@@ -273,7 +358,7 @@ impl<'de, S: Shape, T: Deserialize<'de>> DeserializeSeed<'de> for LenientItem<S,
     type Value = Option<T>;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Option<T>, D::Error> {
-        S::read(self.0, deserializer)
+        S::read_lenient(self.0, deserializer)
     }
 }
 

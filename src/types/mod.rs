@@ -26,7 +26,9 @@ mod generated {
 
 #[allow(unused_imports, reason = "the document may have no list that may be null")]
 pub(crate) use self::decoding::list_or_null;
-pub(crate) use self::decoding::{Object, Plain, lenient, lenient_list, list, not_null};
+pub(crate) use self::decoding::{
+    Object, Plain, envelope, lenient, lenient_list, list, not_null, object, object_or_null,
+};
 pub(crate) use self::drift::{UnknownValue, collect_unknown, note_unknown};
 pub use self::generated::*;
 pub use self::invalid_value::InvalidValue;

@@ -134,7 +134,9 @@ fn odd_values_are_read_from_any_deserializer() {
     #[serde(untagged)]
     enum Untagged {
         #[allow(dead_code)]
-        Other { nothing_has: String },
+        Other {
+            nothing_has: String,
+        },
         Provision(Box<types::Provision>),
     }
 
