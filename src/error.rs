@@ -373,6 +373,10 @@ impl Error {
     }
 
     pub(crate) fn new(kind: ErrorKind, sent: Sent, message: impl fmt::Display) -> Self {
+        Self::saying(kind, sent, &message.to_string())
+    }
+
+    fn saying(kind: ErrorKind, sent: Sent, message: &str) -> Self {
         Self(Box::new(Inner {
             kind,
             sent,
@@ -382,7 +386,7 @@ impl Error {
             is_in_doubt: false,
             is_misconfiguration: false,
             retry_after: None,
-            message: one_line(&message.to_string(), MAX_FOREIGN_CHARS * 2),
+            message: one_line(message, MAX_FOREIGN_CHARS * 2),
             metadata: None,
             bunq_messages: Vec::new(),
             additional_parameter: None,

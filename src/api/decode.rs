@@ -5,9 +5,9 @@ use serde::de::DeserializeOwned;
 use super::calls::Api;
 use super::json_path;
 use super::response::Response;
-use crate::error::Error;
+use crate::error::{CallMetadata, Error};
 use crate::transport::{VerifiedResponse, spans};
-use crate::types::{UnknownValue, collect_unknown, envelope};
+use crate::types::{UnknownValue, collect_unknown, from_json};
 
 impl Api {
     /// Decodes a response, and makes its result with `unpack`. The problem of either is the error of the call.
@@ -16,24 +16,26 @@ impl Api {
         response: VerifiedResponse,
         unpack: impl FnOnce(T) -> Result<U, String>,
     ) -> Result<Response<U>, Error> {
-        let (decoded, unknown) = collect_unknown(|| envelope(&response.body));
-        self.report(&response, unknown);
-        let value = decoded.map_err(|error| undecodable(&response.body, &error)).and_then(unpack);
-        match value {
-            Ok(value) => Ok(Response::new(value, response.metadata)),
-            Err(problem) => Err(refused(response, problem)),
+        let (decoded, unknown) = collect_unknown(|| from_json(&response.body));
+        match decoded.map_err(|error| undecodable(&response.body, &error)).and_then(unpack) {
+            Ok(value) => Ok(Response::new(value, self.read(response, unknown))),
+            Err(problem) => Err(self.refuse(response, unknown, problem)),
         }
     }
 
-    fn report(&self, response: &VerifiedResponse, unknown: Vec<UnknownValue>) {
-        response.span.in_scope(|| self.transport.report_unknown(unknown));
-    }
-}
+    // These two are compiled once for all operations.
 
-fn refused(response: VerifiedResponse, problem: String) -> Error {
-    let error = Error::invalid_response(response.metadata, problem);
-    spans::record_failure(&response.span, &error);
-    error
+    fn read(&self, response: VerifiedResponse, unknown: Vec<UnknownValue>) -> CallMetadata {
+        response.span.in_scope(|| self.transport.report_unknown(unknown));
+        response.metadata
+    }
+
+    fn refuse(&self, response: VerifiedResponse, unknown: Vec<UnknownValue>, problem: String) -> Error {
+        let span = response.span.clone();
+        let error = Error::invalid_response(self.read(response, unknown), problem);
+        spans::record_failure(&span, &error);
+        error
+    }
 }
 
 /// Says why a response did not decode, and where, with the document's names of its members. It repeats no value,

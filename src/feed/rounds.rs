@@ -8,8 +8,7 @@
 //! Polls and nudges have a lane each. One task makes the rounds of a lane, also for callers in other runtimes than its own. A caller
 //! that waits in vain for a task of another runtime, because that has ended or is not run, starts one in its own.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::ops::Bound;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -253,7 +252,7 @@ impl<R: Resource> Round<R> {
         let expected = std::mem::take(&mut self.expected);
         let mut others = std::mem::take(&mut self.others);
         others.retain(|state| !expected.contains(state));
-        let mut sought: BTreeSet<_> = self.waiting.keys().copied().collect();
+        let mut sought: Vec<_> = self.waiting.keys().copied().collect();
         for states in [expected, others] {
             if states.is_empty() {
                 continue;
@@ -273,42 +272,40 @@ impl<R: Resource> Round<R> {
         }
     }
 
-    /// Searches the listing of those with one of `states`; returns what is not found, or is the only one left.
+    /// Searches the listing of those with one of `states`; returns what is not found, or is the only one left. Both are in order.
     async fn search(
         &mut self,
         rounds: &Arc<Rounds<R>>,
         lane: Lane,
         api: &Api,
         states: &[R::State],
-        mut sought: BTreeSet<R::Id>,
-    ) -> Result<BTreeSet<R::Id>, Error> {
-        let mut missing = BTreeSet::new();
+        mut sought: Vec<R::Id>,
+    ) -> Result<Vec<R::Id>, Error> {
+        let mut missing = Vec::new();
         while sought.len() > 1 {
             rounds.turn(lane).await;
             sought.retain(|id| self.is_wanted(*id));
             let Some(&newest) = sought.last() else { break };
             let began = rounds.knowledge(Knowledge::now);
             let page = R::read_page(api, states, newest).await?;
-            // Down to this id the page shows everything that the listing has.
-            let shown_to = match (page.older, page.items.last()) {
-                (None, _) => Bound::Unbounded,
-                (Some(_), Some(oldest)) => Bound::Included(oldest.id().min(newest)),
-                (Some(_), None) => Bound::Included(newest),
-            };
+            // Down to this id the page shows everything that the listing has; down to the end if there is none.
+            let shown_to = page.older.map(|_| page.items.last().map_or(newest, |oldest| oldest.id().min(newest)));
             for object in page.items {
-                sought.remove(&object.id());
                 let id = object.id();
+                if let Ok(place) = sought.binary_search(&id) {
+                    sought.remove(place);
+                }
                 self.complete(rounds, Known { began, object: Arc::new(object) }, id);
             }
-            let not_listed: BTreeSet<_> = sought.range((shown_to, Bound::Included(newest))).copied().collect();
-            sought = &sought - &not_listed;
-            missing.extend(not_listed);
+            let first_shown = sought.partition_point(|id| shown_to.is_some_and(|shown_to| *id < shown_to));
+            missing.extend(sought.drain(first_shown..));
         }
-        missing.extend(sought);
+        missing.append(&mut sought);
+        missing.sort_unstable();
         Ok(missing)
     }
 
-    async fn read_each(mut self, rounds: Arc<Rounds<R>>, lane: Lane, api: Api, ids: BTreeSet<R::Id>) {
+    async fn read_each(mut self, rounds: Arc<Rounds<R>>, lane: Lane, api: Api, ids: Vec<R::Id>) {
         for id in ids {
             if self.is_wanted(id) {
                 rounds.turn(lane).await;

@@ -12,7 +12,7 @@ use super::credentials::Credentials;
 use super::signature::{SignatureForm, VerifyingKey};
 use crate::error::{Error, ErrorKind, FORBIDDEN, Sent, is_token_refusal};
 use crate::operation::{Auth, Operation};
-use crate::types::{ErrorResponse, InstallationResponse, OpenValue, envelope};
+use crate::types::{ErrorResponse, InstallationResponse, OpenValue, from_json};
 
 /// How many of bunq's messages an error carries, and how many bytes of their additional parameters.
 const MAX_MESSAGES: usize = 5;
@@ -92,8 +92,8 @@ const NOT_BUNQ: &str =
 
 fn introduced_key(body: &[u8]) -> Result<VerifyingKey, Cow<'static, str>> {
     const NONE: &str = "the response brings no public key to verify it with";
-    let installation: InstallationResponse = envelope(body).map_err(|_| NONE)?;
-    let key = installation.response.into_iter().find_map(|item| item.server_public_key).ok_or(NONE)?;
+    let envelope: InstallationResponse = from_json(body).map_err(|_| NONE)?;
+    let key = envelope.response.into_iter().find_map(|item| item.server_public_key).ok_or(NONE)?;
     let unusable = |problem| format!("the response brings a public key that it cannot be verified with: {problem}");
     VerifyingKey::from_pem(&key.server_public_key).map_err(|problem| unusable(problem).into())
 }
@@ -114,7 +114,7 @@ pub(crate) fn refusal(
     credentials: &Credentials,
     request_id: Option<&str>,
 ) -> Error {
-    let items = envelope(&response.body).map(|errors: ErrorResponse| errors.error);
+    let items = from_json(&response.body).map(|envelope: ErrorResponse| envelope.error);
     let items = items.unwrap_or_default();
     let is_echoed = response.echo().is_some_and(|echo| request_id.map(str::as_bytes) == Some(echo));
     let is_contradicted = response.headers.contains_key(SIGNATURE)

@@ -43,12 +43,12 @@ where
     deserializer.deserialize_option(OptionVisitor(PhantomData))
 }
 
-/// Reads the whole of a response's body.
-pub(crate) fn envelope<'de, T: Deserialize<'de>>(body: &'de [u8]) -> serde_json::Result<T> {
-    let mut deserializer = serde_json::Deserializer::from_slice(body);
-    let envelope = object(&mut deserializer)?;
+/// Reads a JSON text whose value has members.
+pub(crate) fn from_json<'de, T: Deserialize<'de>>(json: &'de [u8]) -> serde_json::Result<T> {
+    let mut deserializer = serde_json::Deserializer::from_slice(json);
+    let value = object(&mut deserializer)?;
     deserializer.end()?;
-    Ok(envelope)
+    Ok(value)
 }
 
 /// Reads a struct by the names of its members. A struct that is asked for directly is also read from a list of their values, which

@@ -27,7 +27,7 @@ mod generated {
 #[allow(unused_imports, reason = "the document may have no list that may be null")]
 pub(crate) use self::decoding::list_or_null;
 pub(crate) use self::decoding::{
-    Object, Plain, envelope, lenient, lenient_list, list, not_null, object, object_or_null,
+    Object, Plain, from_json, lenient, lenient_list, list, not_null, object, object_or_null,
 };
 pub(crate) use self::drift::{UnknownValue, collect_unknown, note_unknown};
 pub use self::generated::*;

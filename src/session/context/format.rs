@@ -10,7 +10,7 @@ use super::{Context, Identity, OpenSession};
 use crate::session::user::SessionUser;
 use crate::transport::credentials::{Installation, can_be_sent};
 use crate::transport::signature::{SigningKey, VerifyingKey};
-use crate::types::{Secret, exposed};
+use crate::types::{Secret, exposed, from_json, object, object_or_null};
 
 /// The format that this version writes, and the newest that it reads.
 const FORMAT: u64 = 1;
@@ -31,8 +31,10 @@ struct StoredContext {
     base_url: String,
     #[serde(serialize_with = "exposed")]
     api_key_fingerprint: Secret,
+    #[serde(deserialize_with = "object")]
     installation: StoredInstallation,
     device_registered: bool,
+    #[serde(default, deserialize_with = "object_or_null")]
     session: Option<OpenSession>,
 }
 
@@ -83,14 +85,14 @@ impl Context {
         // serde_json's message may quote a secret, so only the position is shown.
         let broken =
             |error: serde_json::Error| damaged(format_args!("line {}, column {}", error.line(), error.column()));
-        let Header { format } = serde_json::from_str(text.expose()).map_err(broken)?;
+        let Header { format } = from_json(text.expose().as_bytes()).map_err(broken)?;
         if format > FORMAT {
             return Err(format!(
                 "the stored context has format {format}, but this version of bunq-partner knows formats up to {FORMAT}; it \
                  was left as it is: use the version that wrote it, or another store"
             ));
         }
-        let stored: StoredContext = serde_json::from_str(text.expose()).map_err(broken)?;
+        let stored: StoredContext = from_json(text.expose().as_bytes()).map_err(broken)?;
         stored.check_owner(identity)?;
         if !can_be_sent(&stored.installation.token) {
             return Err(damaged("the token of the installation"));
