@@ -6,7 +6,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use proc_macro2::TokenStream;
 use progenitor::{GenerationSettings, Generator, TypeImpl};
+use quote::ToTokens as _;
 use serde_json::{Map, Value, json};
+use syn::visit_mut::{self, VisitMut};
 
 use super::document::{Diagnostic, Document, for_each_object, members};
 use super::lower::lower;
@@ -41,7 +43,8 @@ pub(crate) fn generate(document: &Document) -> Result<Generated, Diagnostic> {
     Ok(Generated { types, client })
 }
 
-/// Ends each method where its request is built: the crate sends requests and decodes responses for all operations alike.
+/// Ends each method where its request is built, without the header for the version of the document: the crate sends requests and
+/// decodes responses for all operations alike.
 pub(crate) fn end_at_requests(client: &mut [syn::Item]) -> Result<(), Diagnostic> {
     let blocks = client.iter_mut().filter_map(|item| match item {
         syn::Item::Impl(item) if item.trait_.is_none() => Some(&mut item.items),
@@ -59,10 +62,27 @@ pub(crate) fn end_at_requests(client: &mut [syn::Item]) -> Result<(), Diagnostic
             return Err(Diagnostic::new("generated client", format_args!("`{}` builds no request", method.sig.ident)));
         };
         statements.truncate(index + 1);
+        WithoutHeaders.visit_block_mut(&mut method.block);
+        let statements = &mut method.block.stmts;
+        statements.retain(|statement| !statement.to_token_stream().to_string().contains("header_map"));
         statements.push(syn::Stmt::Expr(syn::parse_quote!(Ok(#request)), None));
         method.sig.output = syn::parse_quote!(-> Result<::reqwest::Request, Error>);
     }
     Ok(())
+}
+
+/// Removes `.headers(…)`, which adds a header that bunq does not know.
+struct WithoutHeaders;
+
+impl VisitMut for WithoutHeaders {
+    fn visit_expr_mut(&mut self, expression: &mut syn::Expr) {
+        visit_mut::visit_expr_mut(self, expression);
+        if let syn::Expr::MethodCall(call) = expression
+            && call.method == "headers"
+        {
+            *expression = (*call.receiver).clone();
+        }
+    }
 }
 
 /// The variable that a statement such as `let request = ….build()?;` sets.

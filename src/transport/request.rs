@@ -59,8 +59,6 @@ pub(crate) fn prepare(
     let request_id = Uuid::new_v4().to_string();
     let value = |text: &str| HeaderValue::from_str(text).map_err(|_| failed("a token cannot be sent as a header"));
     let headers = request.headers_mut();
-    // The generated client adds a header that bunq does not know.
-    headers.remove("api-version");
     headers.extend(fixed_headers.clone());
     headers.insert(REQUEST_ID, value(&request_id)?);
     if let Some(signature) = signature {
