@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::document::{Diagnostic, Document, members, reference};
 use super::replacements::REPLACEMENTS;
+use super::texts;
 
 pub(crate) fn generate(document: &Document) -> Result<TokenStream, Diagnostic> {
     let names: Vec<_> = document.schemas().map(|(name, _)| name).collect();
@@ -27,9 +28,18 @@ pub(crate) fn generate(document: &Document) -> Result<TokenStream, Diagnostic> {
             }
         }
     }
+    let texts = texts::checked(document).map(|(name, schema)| {
+        let (path, pattern) = (path_of(name), schema["pattern"].as_str().unwrap_or("^[^]*$"));
+        let example = schema["example"].as_str().unwrap_or_default();
+        quote!((#name, #pattern, #example, #path::RULE))
+    });
+    let texts: Vec<_> = texts.collect();
     Ok(quote! {
         /// The document's examples: the JSON pointer, the schema, and the JSON of each.
         pub(crate) const EXAMPLES: &[(&str, &str, &str)] = &[#(#examples),*];
+
+        /// The checked texts: the name, the pattern, an example, and the rule of each.
+        pub(crate) const TEXTS: &[(&str, &str, &str, crate::types::TextRule)] = &[#(#texts),*];
 
         /// The JSON Schema of the type of a schema.
         #[cfg(feature = "schemars")]

@@ -17,6 +17,7 @@ mod lower;
 mod methods;
 mod names;
 mod operations;
+mod patterns;
 mod policy;
 mod queries;
 mod replacements;

@@ -11,6 +11,7 @@ use serde_json::{Map, Value};
 
 use super::document::{Diagnostic, Document, members};
 use super::names::{snake_case, visibility};
+use super::patterns::{self, Table};
 use super::replacements::{REPLACEMENTS, REQUEST_SECRET, RESPONSE_SECRET, is_replaced};
 
 /// The keywords of a plain value that go into its JSON Schema.
@@ -29,8 +30,9 @@ pub(crate) fn checked(document: &Document) -> impl Iterator<Item = (&str, &Value
 pub(crate) fn generate(document: &Document, public: &BTreeSet<String>) -> Result<Vec<syn::Item>, Diagnostic> {
     let mut items = Vec::new();
     for (name, schema) in checked(document) {
-        let rule = schema["x-bunq-rule"].as_str().unwrap_or_default();
-        items.extend(parsed(name, text(name, schema, &field_of(document, name), rule, public.contains(name)))?);
+        let pattern = pattern(schema).map_err(|problem| Diagnostic::of_schema(name, problem))?;
+        let rule = rule(schema, &field_of(document, name), pattern);
+        items.extend(parsed(name, text(name, schema, &rule, public.contains(name)))?);
         items.extend(parsed(name, json_schema(name, &of_document(schema)))?);
     }
     for (name, path) in REPLACEMENTS {
@@ -88,17 +90,44 @@ fn field_of(document: &Document, name: &str) -> String {
     }
 }
 
-fn text(name: &str, schema: &Value, field: &str, rule: &str, is_public: bool) -> TokenStream {
-    let ident = format_ident!("{name}");
-    let visibility = visibility(is_public);
-    let description = format!(" {}", schema["description"].as_str().unwrap_or_default().trim_end());
+/// The table of a schema's pattern, if it has one, or what is wrong with it.
+pub(crate) fn pattern(schema: &Value) -> Result<Option<Table>, String> {
+    let pattern = schema["pattern"].as_str().map(patterns::translate).transpose();
+    pattern.map_err(|problem| format!("its pattern {problem}"))
+}
+
+/// The rule of a text. `field` is its name in errors.
+fn rule(schema: &Value, field: &str, pattern: Option<Table>) -> TokenStream {
+    let words = schema["x-bunq-rule"].as_str().unwrap_or_default();
     let bound = |keyword: &str| schema[keyword].as_u64().map(Literal::u64_unsuffixed);
     let least = bound("minLength").unwrap_or_else(|| Literal::u64_unsuffixed(0));
     let most = bound("maxLength").map_or_else(|| quote!(usize::MAX), |most| quote!(#most));
-    let pattern = match schema["pattern"].as_str() {
-        Some(pattern) => quote!(Some(::std::sync::LazyLock::new(|| crate::types::compiled(#pattern)))),
-        None => quote!(None),
-    };
+    let pattern = pattern.map_or_else(
+        || quote!(None),
+        |Table { ranges, states }| {
+            let unsuffixed = |number: &usize| Literal::usize_unsuffixed(*number);
+            let ranges = ranges.iter().map(|(first, class)| {
+                let class = unsuffixed(class);
+                quote!((#first, #class))
+            });
+            let states = states.iter().map(|(may_end, after)| {
+                let after = after.iter().map(unsuffixed);
+                quote!((#may_end, &[#(#after),*]))
+            });
+            quote! {
+                Some(crate::types::Pattern { ranges: &[#(#ranges),*], states: &[#(#states),*] })
+            }
+        },
+    );
+    quote! {
+        crate::types::TextRule { field: #field, words: #words, lengths: #least..=#most, pattern: #pattern }
+    }
+}
+
+fn text(name: &str, schema: &Value, rule: &TokenStream, is_public: bool) -> TokenStream {
+    let ident = format_ident!("{name}");
+    let visibility = visibility(is_public);
+    let description = format!(" {}", schema["description"].as_str().unwrap_or_default().trim_end());
     let (derived, private_doc, debug) = if schema["x-bunq-personal"] == true {
         let shown = format!("{name}(..)");
         let debug = quote! {
@@ -123,6 +152,8 @@ fn text(name: &str, schema: &Value, field: &str, rule: &str, is_public: bool) ->
         #debug
 
         impl #ident {
+            pub(crate) const RULE: crate::types::TextRule = #rule;
+
             /// The text itself.
             #visibility fn as_str(&self) -> &str {
                 &self.0
@@ -133,13 +164,7 @@ fn text(name: &str, schema: &Value, field: &str, rule: &str, is_public: bool) ->
             type Error = crate::types::InvalidValue;
 
             fn try_from(text: String) -> ::std::result::Result<Self, Self::Error> {
-                static RULE: crate::types::TextRule = crate::types::TextRule {
-                    field: #field,
-                    words: #rule,
-                    lengths: #least..=#most,
-                    pattern: #pattern,
-                };
-                RULE.check(text).map(Self)
+                Self::RULE.check(text).map(Self)
             }
         }
 

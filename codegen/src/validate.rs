@@ -278,9 +278,8 @@ fn check_schemas(document: &Document, diagnostics: &mut Vec<Diagnostic>) {
         if schema["x-bunq-rule"].as_str().is_none_or(str::is_empty) {
             find(name, &"say its pattern and bounds in words, for errors, under x-bunq-rule");
         }
-        let pattern = schema["pattern"].as_str().unwrap_or_default();
-        if let Err(error) = regress::Regex::with_flags(pattern, "u") {
-            find(name, &format_args!("its pattern is no regular expression: {error}"));
+        if let Err(problem) = texts::pattern(schema) {
+            find(name, &problem);
         }
     }
     for (name, schema) in document.schemas() {

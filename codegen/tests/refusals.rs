@@ -122,7 +122,11 @@ fn mistakes_that_generators_ignore() {
         ("    LabelUserType:\n", schema("{type: array, items: [{type: string}]}"), "write it as a mapping"),
         ("    LabelUserType:\n", schema("{type: object, properties: {a: {type: number}}}"), "for amounts"),
         ("    LabelUserType:\n", schema("{type: string, pattern: a}"), "for errors, under x-bunq-rule"),
-        ("    LabelUserType:\n", schema("{type: string, pattern: '[', x-bunq-rule: a}"), "Unbalanced bracket"),
+        (
+            "    LabelUserType:\n",
+            schema("{type: string, pattern: '^[$', x-bunq-rule: a}"),
+            "that is not closed, at `[$`",
+        ),
         (
             "    LabelUserType:\n",
             schema("{type: object, properties: {a: {type: string, pattern: a}}}"),

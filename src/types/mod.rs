@@ -40,7 +40,7 @@ pub use self::provision_id::ProvisionId;
 pub(crate) use self::provision_status::Phase;
 pub(crate) use self::secret::{REDACTED, SECRET_MEMBERS, redact, redacted_as_none};
 pub use self::secret::{RequestSecret, Secret, exposed};
-pub(crate) use self::text_rule::{TextRule, checked_text, compiled};
+pub(crate) use self::text_rule::{Pattern, TextRule, checked_text};
 pub use self::timestamp::Timestamp;
 
 /// An item without known members. Its content is discarded.

@@ -1,5 +1,6 @@
 //! Tests the types against the document: its examples, its vectors, and values that it does not know.
 
+mod patterns;
 #[cfg(feature = "schemars")]
 mod random;
 #[cfg(feature = "schemars")]
