@@ -148,30 +148,34 @@ async fn a_key_of_roots_is_taken_and_told_if_everybody_may_read_it() {
 }
 
 /// The owner of a file on such a file system is told nothing that would not help; root, who may do everything, neither.
+/// A process of the owner has no capabilities.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_key_where_nothing_can_be_written_is_taken() {
     test_timeout::start();
     let (sandbox, folder) = (Sandbox::start().await.unwrap(), Folder::new());
     fs::create_dir(folder.path("secrets")).unwrap();
     fs::create_dir(folder.path("state")).unwrap();
-    let script = "mount --bind \"$0\" \"$0\" && mount -o remount,bind,ro \"$0\" && exec \"$@\"";
-    let fixed = |plain: &Command| {
+    let fixed = |who: &str, plain: &Command| {
+        let script = format!("mount --bind \"$0\" \"$0\" && mount -o remount,bind,ro \"$0\" && exec {who} \"$@\"");
         let mut command = Command::new("unshare");
-        command.args(["--user", "--map-root-user", "--mount", "sh", "-c", script]).arg(folder.path("secrets"));
+        command.args(["--user", "--map-root-user", "--mount", "sh", "-c", &script]).arg(folder.path("secrets"));
         by(&mut command, plain);
         command.env("XDG_STATE_HOME", folder.path("state"));
         command
     };
-    let can_mount = fixed(&Command::new("true")).stderr(Stdio::null()).status().is_ok_and(|status| status.success());
-    if !can_mount {
+    let (root, owner) = ("", "setpriv --bounding-set -all");
+    let mut tried = fixed(owner, &Command::new("true"));
+    if !tried.stderr(Stdio::null()).status().is_ok_and(|status| status.success()) {
         return skipped("a file system cannot be mounted to be read only");
     }
     for (mode, expected) in [(0o400, 0), (0o440, 0), (0o444, 1)] {
         let key = key_file(&folder, &sandbox, 0o600);
         fs::rename(key, folder.path("secrets/key")).unwrap();
         set_mode(&folder.path("secrets/key"), mode);
-        let (_, stderr, code) = ran(&mut fixed(&whoami(&folder, &sandbox, &folder.path("secrets/key"))));
-        assert_eq!((stderr.lines().count(), code), (expected, 0), "{mode:o}: {stderr}");
+        for who in [root, owner] {
+            let (_, stderr, code) = ran(&mut fixed(who, &whoami(&folder, &sandbox, &folder.path("secrets/key"))));
+            assert_eq!((stderr.lines().count(), code), (expected, 0), "{who} {mode:o}: {stderr}");
+        }
     }
 }
 

@@ -209,9 +209,16 @@ pub(crate) fn for_owner_alone() -> OpenOptions {
 
 /// Checks an open file by the rule. Returns a warning, if there is one.
 fn check(class: Class, path: &Path, file: &File) -> io::Result<Option<String>> {
-    let found = file.metadata().map_err(failed("read"))?;
-    let found = Found::new(&found, is_fixed(file));
-    match decide(class, path, &found, &Process::this()) {
+    let metadata = file.metadata().map_err(failed("read"))?;
+    let (found, process) = (Found::new(&metadata, false), Process::this());
+    let decision = match decide(class, path, &found, &process) {
+        // The owner cannot do anything about it where nothing can be written. Asking changes a file, so others are not.
+        Decision::Refused(_) if found.owner == process.user && is_fixed(file, &metadata) => {
+            decide(class, path, &Found { is_fixed: true, ..found }, &process)
+        }
+        decision => decision,
+    };
+    match decision {
         Decision::Taken => Ok(None),
         Decision::Warned(warning) => Ok(Some(warning)),
         Decision::Refused(problem) => Err(refused(problem)),

@@ -1,6 +1,6 @@
 //! Reads and sets the file attributes that the rule needs: on Unix all of them, elsewhere only the kind.
 
-use std::fs::{File, Metadata, OpenOptions};
+use std::fs::{File, FileTimes, Metadata, OpenOptions};
 use std::io;
 use std::path::Path;
 
@@ -69,16 +69,14 @@ impl Process {
 }
 
 /// Whether the file system is mounted read-only. Otherwise root may write to it.
-#[cfg(unix)]
-pub(super) fn is_fixed(file: &File) -> bool {
-    use rustix::fs::{StatVfsMountFlags, fstatvfs};
-
-    fstatvfs(file).is_ok_and(|system| system.f_flag.contains(StatVfsMountFlags::RDONLY))
-}
-
-#[cfg(not(unix))]
-pub(super) fn is_fixed(_file: &File) -> bool {
-    false
+///
+/// It is asked to set the time of the last access to what it is. That a mount is read-only is said before anything is
+/// checked of the owner and the mode, so also to an owner who could not open the file to write. Where it can be
+/// written, the file gets a new time of its last change of status (ctime).
+pub(super) fn is_fixed(file: &File, found: &Metadata) -> bool {
+    let same = found.accessed().map(|time| FileTimes::new().set_accessed(time));
+    let set = same.and_then(|same| file.set_times(same));
+    set.is_err_and(|error| error.kind() == io::ErrorKind::ReadOnlyFilesystem)
 }
 
 #[cfg(unix)]
@@ -94,11 +92,7 @@ pub(super) fn take_from_group(_file: &File, _mode: u32) -> io::Result<()> {
 /// Opens without waiting, for example for the other end of a pipe, and without following a symbolic link.
 #[cfg(unix)]
 pub(super) fn at_once(options: &mut OpenOptions) -> &OpenOptions {
-    use rustix::fs::OFlags;
-
-    // The bits are the same; only the integer type differs.
-    let flags = (OFlags::NONBLOCK | OFlags::NOFOLLOW).bits().cast_signed();
-    std::os::unix::fs::OpenOptionsExt::custom_flags(options, flags)
+    std::os::unix::fs::OpenOptionsExt::custom_flags(options, libc::O_NONBLOCK | libc::O_NOFOLLOW)
 }
 
 /// Opening never waits here.
