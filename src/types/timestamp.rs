@@ -5,6 +5,8 @@ use std::str::FromStr;
 use std::time::SystemTime;
 
 use jiff::civil::DateTime;
+use jiff::fmt::StdFmtWrite;
+use jiff::fmt::temporal::DateTimePrinter;
 use jiff::tz::Offset;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
@@ -12,6 +14,9 @@ use super::InvalidValue;
 
 /// How many characters a date has.
 const DATE_CHARS: usize = "2025-08-13".len();
+
+/// Writes as bunq does. It is the printer of JSON too, so that a program need not have that of `strftime`.
+const PRINTER: DateTimePrinter = DateTimePrinter::new().separator(b' ').precision(Some(6));
 
 /// A point in time, as in `2025-08-13 14:45:18.621550`.
 ///
@@ -52,7 +57,7 @@ impl FromStr for Timestamp {
 
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.strftime("%Y-%m-%d %H:%M:%S.%6f").fmt(f)
+        PRINTER.print_datetime(&self.0, StdFmtWrite(f)).map_err(|_| fmt::Error)
     }
 }
 
@@ -90,6 +95,7 @@ mod tests {
         for (text, written) in [
             ("2025-08-13 14:45:18.621550", "2025-08-13 14:45:18.621550"),
             ("2025-08-13 14:45:18", "2025-08-13 14:45:18.000000"),
+            ("0099-01-02 03:04:05.999999999", "0099-01-02 03:04:05.999999"),
             ("2025-08-13T14:45:18Z", "2025-08-13 14:45:18.000000"),
             ("2025-08-13T14:45:18.5+02:00", "2025-08-13 12:45:18.500000"),
             ("2025-08-13 14:45:18.5+02:00", "2025-08-13 12:45:18.500000"),
