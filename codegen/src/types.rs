@@ -303,7 +303,8 @@ fn bound_reader(
         field.attrs.push(syn::parse_quote!(#[serde(deserialize_with = #path)]));
         return None;
     }
-    if !has_default {
+    // The attribute that is gone may have said it.
+    if !field.attrs.iter().any(|attribute| says(attribute, "default")) {
         field.attrs.push(syn::parse_quote!(#[serde(default)]));
     }
     let (ty, name) = (&field.ty, field.ident.as_ref()?.to_string());
