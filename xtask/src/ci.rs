@@ -10,7 +10,7 @@ use crate::{docs, endpoint, layers, package, path, run as command, spec, target,
 /// Its name in the table at the end, and what it does.
 type Step = (&'static str, fn() -> Result<()>);
 
-const STEPS: [Step; 17] = [
+const STEPS: [Step; 18] = [
     ("format", || command("cargo", &["fmt", "--all", "--check"], &[])),
     ("document", document),
     ("lint the library", || lint(&["--package", "bunq-partner"])),
@@ -28,9 +28,10 @@ const STEPS: [Step; 17] = [
     ("nights", nights),
     ("endpoint", endpoint::run),
     ("licences", package::licences),
+    ("packages", package::packages),
     ("snippets", package::snippets),
     ("program", package::program),
-    ("packages", package::packages),
+    ("packages at work", package::works),
     ("contract", || command("cargo", &["xtask", "contract"], &[])),
 ];
 

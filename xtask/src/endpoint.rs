@@ -68,7 +68,7 @@ fn write(path: &Path, text: &str) -> Result<()> {
     fs::write(path, text).with_context(|| format!("{} cannot be written", path.display()))
 }
 
-fn copy_all(from: &PathBuf, to: &PathBuf) -> Result<()> {
+pub(crate) fn copy_all(from: &PathBuf, to: &PathBuf) -> Result<()> {
     if from.is_dir() {
         fs::create_dir_all(to)?;
         for entry in fs::read_dir(from)? {

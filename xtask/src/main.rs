@@ -13,6 +13,7 @@ mod new_command;
 mod package;
 mod redocly;
 mod spec;
+mod stage;
 mod test_timeouts;
 mod tool_folder;
 
@@ -50,11 +51,13 @@ enum Task {
     Expand,
     /// Check that imports go down the layers of the crate, and that there are no circles
     Layers,
-    /// Check what is published: licences, the README's snippets, the program, and that the packages build
+    /// Check what is published: licences, the README's snippets, the program, and that the packages need no generator and work
     Package,
     /// Check the document, or say what changed in it
     #[command(subcommand)]
     Spec(spec::Task),
+    /// Write what is published, the library with its generated text and without the generator, to target/publish
+    Stage(stage::Arguments),
     /// Check that every test starts its timeout, so that none hangs `cargo test`
     TestTimeouts,
 }
@@ -81,6 +84,7 @@ fn run_task(task: Task) -> Result<bool> {
         Task::Layers => layers::run(),
         Task::Package => package::run(),
         Task::Spec(task) => return spec::run(task),
+        Task::Stage(arguments) => stage::run(arguments),
         Task::TestTimeouts => test_timeouts::run(),
     }
     .map(|()| true)

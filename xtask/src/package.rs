@@ -1,54 +1,164 @@
 //! What is published: the licences of all that it needs, the packages, the README's snippets as a reader pastes them, and the
 //! program as a reader installs it.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
+use serde_json::Value;
+use toml_edit::DocumentMut;
 
+use crate::endpoint::copy_all;
 use crate::tool_folder::ToolFolder;
-use crate::{path, root, run as command, run_in, target};
+use crate::{path, root, run as command, run_in, stage, target};
 
 /// The crates that are published.
-const PUBLISHED: [&str; 4] = ["bunq-partner", "bunq-partner-cli", "bunq-partner-codegen", "bunq-partner-sandbox"];
+const PUBLISHED: [&str; 3] = ["bunq-partner", "bunq-partner-cli", "bunq-partner-sandbox"];
+
+/// Where the packages are unpacked beside each other, as a workspace.
+fn unpacked() -> PathBuf {
+    target().join("packages")
+}
 
 pub(crate) fn run() -> Result<()> {
     licences()?;
+    packages()?;
     snippets()?;
     program()?;
-    packages()
+    works()
 }
 
-/// Builds the crates from their packages, unpacked beside each other, with their examples.
-///
-/// `cargo publish --dry-run` does not hold for this: cargo keeps what it once unpacked of a crate for a version, and builds that for
-/// today's crate.
+/// Makes the packages as they are published, and unpacks them. Checks that the library has fresh text, and needs no generator.
 pub(crate) fn packages() -> Result<()> {
     let target = target();
-    let (archives, folder) = (target.join("package"), target.join("packages"));
+    let (archives, folder) = (target.join("package"), unpacked());
     for folder in [&archives, &folder] {
         if folder.exists() {
             fs::remove_dir_all(folder)?;
         }
     }
-    fs::create_dir_all(&folder)?;
-    let published: Vec<_> = PUBLISHED.iter().flat_map(|name| ["--package", *name]).collect();
-    command("cargo", &[&["package"], &published[..], &["--allow-dirty", "--no-verify"]].concat(), &[])?;
+    let stage = stage::publish()?;
+    let package: Vec<_> = PUBLISHED.iter().flat_map(|name| ["--package", *name]).collect();
+    let package = [&["package", "--allow-dirty", "--no-verify"], &package[..]].concat();
+    run_in(&stage, "cargo", &package, &[("CARGO_TARGET_DIR", path(&target)?)])?;
     let mut workspace =
         format!("[workspace]\nresolver = \"3\"\nmembers = [\"*\"]\n\n{}\n[patch.crates-io]\n", profiles()?);
     for archive in fs::read_dir(&archives)? {
         let archive = archive?.path();
         if archive.extension().is_some_and(|extension| extension == "crate") {
-            run_in(&folder, "tar", &["-xzf", path(&archive)?], &[])?;
-            let unpacked = archive.file_stem().and_then(|name| name.to_str()).context("a package has a name")?;
-            let (name, _) = unpacked.rsplit_once('-').context("a package has a version")?;
-            writeln!(workspace, "{name}.path = {unpacked:?}")?;
+            let name = archive.file_stem().and_then(|name| name.to_str()).context("a package has a name")?;
+            let (name, _) = name.rsplit_once('-').context("a package has a version")?;
+            let unpacked = folder.join(name);
+            fs::create_dir_all(&unpacked)?;
+            // The files of a package are all of one old date: with it, cargo would not see that one has changed.
+            run_in(&unpacked, "tar", &["--strip-components=1", "--touch", "-xzf", path(&archive)?], &[])?;
+            writeln!(workspace, "{name}.path = {name:?}")?;
         }
     }
     fs::write(folder.join("Cargo.toml"), workspace)?;
     fs::copy(root().join("Cargo.lock"), folder.join("Cargo.lock"))?;
-    let build = ["build", "--workspace", "--all-features", "--lib", "--bins", "--examples"];
-    run_in(&folder, "cargo", &build, &[("CARGO_TARGET_DIR", path(&target)?)])
+    let library = folder.join("bunq-partner");
+    has_fresh_text(&library)?;
+    needs_no_generator(&library)
+}
+
+/// Compares the generated text of the library that is published with what the build script of the repository generates.
+fn has_fresh_text(library: &Path) -> Result<()> {
+    // What `cargo run` builds too.
+    let messages = output(&root(), &["build", "--quiet", "--message-format", "json-render-diagnostics"])?;
+    let messages = messages.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let mut folders = messages.filter_map(|message| Some(PathBuf::from(message["out_dir"].as_str()?)));
+    let fresh = folders.find(|folder| folder.join("types.rs").exists()).context("nothing was generated")?;
+    let mut files = 0;
+    for file in fs::read_dir(library.join(stage::GENERATED))? {
+        let file = file?;
+        if fs::read(file.path())? != fs::read(fresh.join(file.file_name()))? {
+            bail!("{} is not what the build generates from the document", file.path().display());
+        }
+        files += 1;
+    }
+    println!("packages: {files} generated files are those of a fresh build, byte by byte");
+    Ok(())
+}
+
+/// Checks what users of the library build: nothing of the generator, and no version of syn that bare reqwest does not bring.
+fn needs_no_generator(library: &Path) -> Result<()> {
+    let bare = dependencies("bare", None)?;
+    let unwanted = |package: &&String| match package.split_once(' ').map_or("", |(name, _)| name) {
+        "progenitor-client" => false,
+        "syn" => !bare.contains(*package),
+        name => ["bunq-partner-codegen", "progenitor", "typify"].iter().any(|generator| name.starts_with(generator)),
+    };
+    let partner = dependencies("partner", Some(library))?;
+    let unwanted: Vec<_> = partner.iter().filter(unwanted).map(String::as_str).collect();
+    if !unwanted.is_empty() {
+        bail!("users of the library build what only its generator needs: {}", unwanted.join(", "));
+    }
+    println!("packages: users of the library build {} crates, and none of the generator", partner.len());
+    Ok(())
+}
+
+/// The packages that a program of `benches/build_cost` is built from, on any system, each as name and version.
+fn dependencies(program: &str, library: Option<&Path>) -> Result<BTreeSet<String>> {
+    let folder = target().join("users").join(program);
+    let from = root().join("benches/build_cost").join(program);
+    copy_all(&from.join("src"), &folder.join("src"))?;
+    let mut manifest: DocumentMut = fs::read_to_string(from.join("Cargo.toml"))?.parse()?;
+    if let Some(library) = library {
+        manifest["dependencies"]["bunq-partner"]["path"] = toml_edit::value(path(library)?);
+    }
+    fs::write(folder.join("Cargo.toml"), manifest.to_string())?;
+    fs::copy(root().join("Cargo.lock"), folder.join("Cargo.lock"))?;
+    let tree = ["tree", "--edges", "normal,build", "--target", "all", "--prefix", "none"];
+    Ok(output(&folder, &tree)?.lines().map(|line| line.split(' ').take(2).collect::<Vec<_>>().join(" ")).collect())
+}
+
+/// What cargo writes to standard output.
+fn output(folder: &Path, arguments: &[&str]) -> Result<String> {
+    let output = Command::new("cargo").args(arguments).current_dir(folder).stderr(Stdio::inherit()).output()?;
+    if !output.status.success() {
+        bail!("`cargo {}` has failed ({})", arguments.join(" "), output.status);
+    }
+    Ok(String::from_utf8(output.stdout)?)
+}
+
+/// Builds the packages, with their examples, and closes provisions with them: in a test of the library, with the program, and with
+/// an example. Makes their documentation.
+///
+/// `cargo publish --dry-run` does not hold for this: cargo keeps what it once unpacked of a crate for a version, and builds that for
+/// today's crate.
+pub(crate) fn works() -> Result<()> {
+    let packages = unpacked();
+    let library = packages.join("bunq-partner");
+    for name in ["life_cycle.rs", "common", "snapshots"] {
+        copy_all(&root().join("tests").join(name), &library.join("tests").join(name))?;
+    }
+    // A package has no dependency without a version, and no test.
+    let mut manifest: DocumentMut = fs::read_to_string(library.join("Cargo.toml"))?.parse()?;
+    manifest["package"]["autotests"] = toml_edit::value(true);
+    manifest["dev-dependencies"]["bunq-partner-sandbox"] = toml_edit::value("*");
+    manifest["dev-dependencies"]["test-timeout"]["path"] = toml_edit::value(path(&root().join("test-timeout"))?);
+    fs::write(library.join("Cargo.toml"), manifest.to_string())?;
+
+    let target = target();
+    let run = |command: &[&str]| {
+        let arguments = [command, &["--workspace", "--all-features"]].concat();
+        run_in(
+            &packages,
+            "cargo",
+            &arguments,
+            &[("CARGO_TARGET_DIR", path(&target)?), ("RUSTDOCFLAGS", "--deny warnings")],
+        )
+    };
+    run(&["build", "--lib", "--bins", "--examples", "--test", "life_cycle"])?;
+    run(&["test", "--test", "life_cycle"])?;
+    command(path(&target.join("debug/bunq-partner"))?, &["demo"], &[])?;
+    command("env", &["-u", "BUNQ_API_KEY", path(&target.join("debug/examples/close_provision"))?], &[])?;
+    // With the examples, the dependencies are those of the build.
+    run(&["doc", "--no-deps", "--lib", "--examples"])
 }
 
 /// Installs the program, without its optimization, which takes its time and changes nothing of what is checked here.
@@ -99,12 +209,12 @@ pub(crate) fn snippets() -> Result<()> {
     let adding = blocks(&readme, "```sh").find(|block| block.contains("cargo add")).context("nothing is added")?;
     let target = target();
     let target = [("CARGO_TARGET_DIR", path(&target)?)];
-    let repository = root();
-    let repository = ["--path", path(&repository)?];
+    let library = unpacked().join("bunq-partner");
+    let package = ["--path", path(&library)?];
     for line in adding.lines() {
         let words: Vec<_> = line.split('#').next().unwrap_or_default().split_whitespace().skip(1).collect();
         let is_own = words.contains(&"bunq-partner");
-        let words = [words.as_slice(), if is_own { repository.as_slice() } else { &[] }].concat();
+        let words = [words.as_slice(), if is_own { package.as_slice() } else { &[] }].concat();
         run_in(&folder, "cargo", &words, &target)?;
     }
     run_in(&folder, "cargo", &["check", "--quiet", "--all-targets"], &target)?;
