@@ -101,9 +101,11 @@ fn schemathesis(arguments: &Arguments) -> Row {
 fn install_python() -> Result<ToolFolder> {
     let folder = ToolFolder::new("contract/python")?;
     folder.install("requirements.txt", || {
-        folder.run("python3", &["-m", "venv", "--clear", "venv"], &[])?;
-        let install = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r", "requirements.txt"];
-        folder.run("python", &install, &[])
+        folder.run("python3", &["-m", "venv", "--clear", "--without-pip", "venv"], &[])?;
+        // Python compiles what it imports, which is a part of what is installed.
+        let install =
+            ["-m", "pip", "--python", "venv", "install", "--quiet", "--disable-pip-version-check", "--no-compile"];
+        folder.run("python3", &[&install[..], &["-r", "requirements.txt"]].concat(), &[])
     })?;
     Ok(folder)
 }
