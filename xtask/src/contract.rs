@@ -102,10 +102,10 @@ fn install_python() -> Result<ToolFolder> {
     let folder = ToolFolder::new("contract/python")?;
     folder.install("requirements.txt", || {
         folder.run("python3", &["-m", "venv", "--clear", "--without-pip", "venv"], &[])?;
-        // Python compiles what it imports, which is a part of what is installed.
-        let install =
-            ["-m", "pip", "--python", "venv", "install", "--quiet", "--disable-pip-version-check", "--no-compile"];
-        folder.run("python3", &[&install[..], &["-r", "requirements.txt"]].concat(), &[])
+        // The machine's own pip. Python compiles what it imports, which is a part of what is installed.
+        let (venv, pins) = (folder.join("venv"), folder.join("requirements.txt"));
+        let install = ["-m", "pip", "--python", path(&venv)?, "install", "--quiet", "--no-compile"];
+        crate::run("python3", &[&install[..], &["--disable-pip-version-check", "-r", path(&pins)?]].concat(), &[])
     })?;
     Ok(folder)
 }
