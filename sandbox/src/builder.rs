@@ -234,7 +234,7 @@ impl SandboxBuilder {
             }),
             edits: Mutex::new(Edits::default()),
         });
-        let server = tokio::spawn(server::serve(listener, Arc::clone(&shared))).abort_handle();
+        let server = server::start(listener, Arc::clone(&shared));
         Ok(Sandbox { running: Arc::new(Running { base_url, api_key, shared, server }) })
     }
 }

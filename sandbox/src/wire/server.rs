@@ -16,7 +16,7 @@ use hyper::service::service_fn;
 use hyper::{Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::task::{JoinSet, yield_now};
+use tokio::task::{AbortHandle, JoinSet, yield_now};
 use tokio::time::sleep;
 
 use crate::wire::exchange::{SharedState, exchange};
@@ -39,8 +39,14 @@ fn hang_up() -> io::Error {
     io::Error::other("the sandbox hangs up")
 }
 
-/// Serves without end. When it is dropped, the connections are too.
-pub(crate) async fn serve(listener: TcpListener, shared: Arc<SharedState>) {
+/// Starts a task that serves without end. When it is ended, the connections are too.
+///
+/// It is no `async fn`: what one spawns is compiled anew, with the whole server, in each program that awaits it.
+pub(crate) fn start(listener: TcpListener, shared: Arc<SharedState>) -> AbortHandle {
+    tokio::spawn(serve(listener, shared)).abort_handle()
+}
+
+async fn serve(listener: TcpListener, shared: Arc<SharedState>) {
     let mut connections = JoinSet::new();
     loop {
         match listener.accept().await {
