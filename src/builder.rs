@@ -14,12 +14,13 @@ use crate::provisions::ProvisionsConfig;
 use crate::retry::RetryPolicy;
 use crate::session::Session;
 use crate::session::context::{ContextStore, Identity};
-use crate::session::handshake::Device;
+use crate::session::handshake::{Device, SigningKeys};
 use crate::transport::call_budget::MAX_TIMEOUT;
 use crate::transport::http_config::HttpConfig;
 use crate::transport::observer::ExchangeObserver;
 use crate::transport::rate_limit::store::PermitStore;
 use crate::transport::rate_limit::{Caller, RateLimits};
+use crate::transport::signature::{SignatureError, SigningKey};
 use crate::transport::{Transport, TransportConfig};
 use crate::types::{DeviceDescription, PermittedIps, Secret};
 
@@ -49,6 +50,7 @@ pub struct ClientBuilder {
     base_url: Option<String>,
     device_description: String,
     permitted_ips: PermittedIps,
+    signing_keys: SigningKeys,
     /// `None` keeps the context in memory.
     store: Option<Arc<dyn ContextStore>>,
     config: TransportConfig,
@@ -65,6 +67,7 @@ impl ClientBuilder {
             base_url: None,
             device_description: env!("CARGO_PKG_NAME").to_string(),
             permitted_ips: PermittedIps::default(),
+            signing_keys: SigningKeys::default(),
             store: None,
             config: TransportConfig::default(),
             provisions: ProvisionsConfig::default(),
@@ -92,6 +95,7 @@ impl ClientBuilder {
         environment: Environment,
         partner: &Transport,
         provisions: ProvisionsConfig,
+        signing_keys: SigningKeys,
         token: Secret,
     ) -> Self {
         let own = Self::new(environment).api_key(token);
@@ -100,6 +104,7 @@ impl ClientBuilder {
             base_url: Some(partner.base_url().to_string()),
             config: TransportConfig { observer: None, ..partner.config().clone() },
             provisions,
+            signing_keys,
             limits: Limits {
                 shared: Some(Arc::clone(partner.limits())),
                 permits: partner.limits().store().cloned(),
@@ -139,6 +144,20 @@ impl ClientBuilder {
     /// them, remove the stored context.
     pub fn permitted_ips(mut self, permitted_ips: PermittedIps) -> Self {
         self.permitted_ips = permitted_ips;
+        self
+    }
+
+    /// Sets what makes the key of each installation, which signs its requests. The default is
+    /// [`SigningKey::generate`]. It runs on a thread that may block. If it fails, so does the call
+    /// ([`ErrorKind::Internal`](crate::ErrorKind::Internal)).
+    ///
+    /// It is for keys that are made elsewhere, and for tests, in which a key takes longer than everything else. Each
+    /// installation should have a key of its own: [`reinstall`](Client::reinstall) asks for another.
+    pub fn signing_keys(
+        mut self,
+        make: impl Fn() -> Result<SigningKey, SignatureError> + Send + Sync + 'static,
+    ) -> Self {
+        self.signing_keys = SigningKeys(Arc::new(make));
         self
     }
 
@@ -295,8 +314,8 @@ impl ClientBuilder {
         let transport = Arc::new(Transport::new(&url, limits, caller, config)?);
         let description = DeviceDescription::try_from(self.device_description)
             .map_err(|error| Error::invalid_input("device_description", error.rule()))?;
-        let Self { is_users_key, permitted_ips, .. } = self;
-        let device = Device { api_key, is_users_key, description, permitted_ips };
+        let Self { is_users_key, permitted_ips, signing_keys, .. } = self;
+        let device = Device { api_key, is_users_key, description, permitted_ips, signing_keys };
         let session = Session::new(Arc::clone(&transport), device, identity, self.store);
         Ok(Client::new(self.environment, transport, session, self.provisions))
     }

@@ -107,8 +107,8 @@ impl Client {
     /// which bunq's paths for that user begin. This crate has no calls on accounts and payments yet, and a user may not
     /// make the calls on provisions.
     ///
-    /// The builder has this client's timeouts, base URL and [`HttpConfig`](crate::HttpConfig). The two clients share
-    /// their rate limits, because bunq counts calls by the address that they come from. The first session turns the
+    /// The builder has this client's timeouts, base URL, [`HttpConfig`](crate::HttpConfig) and [source of keys](ClientBuilder::signing_keys).
+    /// The two clients share their rate limits, because bunq counts calls by the address that they come from. The first session turns the
     /// credential `ACTIVE`, and bunq never shows its token again: give the builder a [context
     /// store](ClientBuilder::context_store) of the user's own, and store the token as you store your API key, for
     /// [`for_user_token`](Self::for_user_token) after a restart.
@@ -134,7 +134,8 @@ impl Client {
 
     /// Like [`for_user`](Self::for_user), with a token that you have stored. bunq decides whether it is still valid.
     pub fn for_user_token(&self, token: impl Into<Secret>) -> ClientBuilder {
-        ClientBuilder::for_user(self.environment, &self.transport, *self.provisions.config(), token.into())
+        let (provisions, keys) = (*self.provisions.config(), self.session.signing_keys());
+        ClientBuilder::for_user(self.environment, &self.transport, provisions, keys, token.into())
     }
 
     /// Opens a session now if none is open. Without it, the first call opens one.

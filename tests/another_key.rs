@@ -12,12 +12,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use bunq_partner::wire::SigningKey;
 use bunq_partner::{
     Acceptance, BoxFuture, Client, ContextLock, ContextStore, Environment, Error, ErrorKind, FileStore, Operation,
     Secret,
 };
 use bunq_partner_sandbox::{Fault, Injection, Sandbox};
-use common::{Folder, Log, MemoryStore, at_once, calls, once, person};
+use common::{Folder, Log, MemoryStore, at_once, calls, once, person, ready};
 use futures_util::future::join_all;
 
 /// Environment variables that tell another process of this test which sandbox and file to use.
@@ -272,6 +273,32 @@ async fn those_who_reinstall_at_once_share_a_failure_too() {
     }
     assert_eq!(calls(&sandbox, "POST", "/device-server").len(), 1);
     client.reinstall().await.unwrap();
+}
+
+/// A client of a user asks where its partner's does.
+#[tokio::test]
+async fn each_installation_asks_for_its_key() {
+    test_timeout::start();
+    let sandbox = Sandbox::start().await.unwrap();
+    let keys = [(); 3].map(|()| SigningKey::generate().unwrap());
+    let (asked, given) = (AtomicUsize::new(0), keys.clone());
+    let next = move || Ok(given[asked.fetch_add(1, Ordering::Relaxed)].clone());
+    let client = sandbox.client().signing_keys(next).build().unwrap();
+    let id = ready(&client).await;
+    client.reinstall().await.unwrap();
+    let credential = client.provisions().get(id).await.unwrap().credential.unwrap();
+    client.for_user(&credential).unwrap().build().unwrap().open_session().await.unwrap();
+    let sent = calls(&sandbox, "POST", "/installation").into_iter().map(|call| {
+        let body: serde_json::Value = serde_json::from_str(&call.body).unwrap();
+        body["client_public_key"].as_str().unwrap().to_owned()
+    });
+    assert!(sent.eq(keys.map(|key| key.public_key_pem().unwrap())));
+
+    let client = sandbox.client().signing_keys(|| SigningKey::from_pkcs8(&"!".into())).build().unwrap();
+    sandbox.take_call_log();
+    let error = client.open_session().await.unwrap_err();
+    assert_eq!((error.kind(), error.to_string().as_str()), (ErrorKind::Internal, "the private key is not base64"));
+    assert!(sandbox.call_log().is_empty());
 }
 
 /// bunq may have forgotten the installation that others have stored too.

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -11,16 +12,16 @@ use bunq_partner::types::Secret;
 use bunq_partner::wire::SignatureForm;
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
-use tokio::sync::OnceCell;
 
 use crate::bank::{Bank, Settings};
 use crate::clock::random_token;
+use crate::keys::LeasedKey;
 use crate::profile::{Profile, REFUSALS};
 use crate::resources::provisions::seed::SeedProvision;
 use crate::saved_state::SavedState;
 use crate::settings::{CreationResponse, DeadToken, Pace};
 use crate::wire::call_log::CallLog;
-use crate::wire::exchange::{BankState, Edits, SharedState, new_key};
+use crate::wire::exchange::{BankState, Edits, SharedState};
 use crate::wire::injection::{Injection, Injections};
 use crate::wire::limits::ServerRateLimits;
 use crate::wire::server;
@@ -199,9 +200,12 @@ impl SandboxBuilder {
         let saved = self.saved_state.as_ref().map(SavedState::decode).transpose().map_err(invalid)?;
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, self.port)).await?;
         let base_url = format!("http://{}/v1", listener.local_addr()?);
-        let key = match &saved {
-            Some(saved) => saved.signing_key().map_err(invalid)?,
-            None => new_key().await?,
+        let (key, leased_key) = match &saved {
+            Some(saved) => (saved.signing_key().map_err(invalid)?, None),
+            None => {
+                let leased = LeasedKey::take().await?;
+                (leased.key(), Some(leased))
+            }
         };
         let saved_key = saved.as_ref().map(|saved| saved.api_key.clone());
         let api_key = match (self.api_key, saved_key) {
@@ -222,11 +226,10 @@ impl SandboxBuilder {
             None => bank.seed(&self.seed).map_err(invalid)?,
         }
         let shared = Arc::new(SharedState {
-            foreign_key: OnceCell::new(),
             profile: self.profile,
             state: Mutex::new(BankState {
                 bank,
-                key: Arc::new(key),
+                key,
                 rate_limits: self.rate_limits,
                 injections: self.injections,
                 call_log: CallLog::default(),
@@ -235,7 +238,10 @@ impl SandboxBuilder {
             edits: Mutex::new(Edits::default()),
         });
         let server = server::start(listener, Arc::clone(&shared));
-        Ok(Sandbox { running: Arc::new(Running { base_url, api_key, shared, server }) })
+        let client_keys = Arc::new(AtomicUsize::new(0));
+        Ok(Sandbox {
+            running: Arc::new(Running { base_url, api_key, shared, _leased_key: leased_key, client_keys, server }),
+        })
     }
 }
 

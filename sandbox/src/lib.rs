@@ -72,6 +72,7 @@ mod bank;
 mod builder;
 mod clock;
 mod input;
+mod keys;
 mod profile;
 mod resources;
 mod saved_state;
@@ -81,6 +82,7 @@ mod wire;
 use std::fmt;
 use std::io;
 use std::net::IpAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -100,9 +102,10 @@ pub use self::wire::notation::InvalidInjection;
 pub use self::wire::response::RawResponse;
 pub use bunq_partner::SignatureForm;
 
+use self::keys::LeasedKey;
 use self::resources::provisions::life_cycle::LifeCycleEvent;
 use self::saved_state::SavedState;
-use self::wire::exchange::{BankState, Edits, SharedState, new_key};
+use self::wire::exchange::{BankState, Edits, SharedState};
 
 /// The waiting times of a sandbox's clients: short, because there is no bank to spare.
 const POLL_INTERVAL: Duration = Duration::from_millis(20);
@@ -113,6 +116,8 @@ const LATE_ARRIVAL: Duration = Duration::from_millis(200);
 /// It serves as long as a handle exists and the Tokio runtime runs in which it was started. Clones are handles of the same
 /// sandbox. When the last handle is dropped, the server and its connections end, and its state, which is in memory, is
 /// lost. An exchange whose request has been read is finished even if the caller closes the connection.
+///
+/// Sandboxes that run at the same time have different keys. One that starts later may have the key of one that has ended.
 ///
 /// Where bunq's documentation says nothing, the sandbox behaves so:
 /// - creating a second provision with the same `external_uuid` is refused with 400, and nothing is created, unless
@@ -131,6 +136,10 @@ struct Running {
     base_url: String,
     api_key: Secret,
     shared: Arc<SharedState>,
+    /// The key that it has started with; `None` if that was a saved one.
+    _leased_key: Option<LeasedKey>,
+    /// How many keys its clients have taken.
+    client_keys: Arc<AtomicUsize>,
     server: AbortHandle,
 }
 
@@ -153,9 +162,14 @@ impl Sandbox {
 
     /// Starts to build a client for this sandbox, with its base URL, its API key and its rate limits. It polls every 20 ms,
     /// and expects a request that is in doubt to [arrive](ClientBuilder::late_arrival) within 200 ms.
+    ///
+    /// Its installations take two [keys](ClientBuilder::signing_keys) in turn that all clients of the process's sandboxes
+    /// share. To make a key takes a tenth of a second of CPU time, which tests would wait for.
     pub fn client(&self) -> ClientBuilder {
         let builder = Client::builder(Environment::Sandbox).base_url(self.base_url()).api_key(self.api_key());
         let builder = builder.poll_interval(POLL_INTERVAL).late_arrival(LATE_ARRIVAL);
+        let taken = Arc::clone(&self.running.client_keys);
+        let builder = builder.signing_keys(move || keys::of_client(taken.fetch_add(1, Ordering::Relaxed)));
         let limits = self.state().rate_limits.enforced();
         limits.into_iter().fold(builder.without_rate_limits(), |builder, (operation, limit)| {
             builder.rate_limit(operation, limit.calls, limit.per)
@@ -199,11 +213,11 @@ impl Sandbox {
     ///
     /// If no key can be made.
     pub async fn change_key(&self) -> io::Result<()> {
-        let key = new_key().await?;
+        let key = keys::new().await?;
         let public_key_pem = key.public_key_pem().map_err(io::Error::other)?;
         let mut state = self.state();
         state.bank.settings.public_key_pem = public_key_pem;
-        state.key = Arc::new(key);
+        state.key = key;
         Ok(())
     }
 

@@ -162,6 +162,23 @@ async fn what_is_known_of_earlier_calls_can_be_asked_without_a_call() {
     assert!(!client.context().await.unwrap().unwrap().has_session);
 }
 
+/// Each takes another key than the one before, and at the next sandbox they begin with the first one again.
+#[tokio::test]
+async fn clients_take_the_keys_of_the_process_in_turn() {
+    test_timeout::start();
+    let keys = async || {
+        let sandbox = Sandbox::start().await.unwrap();
+        let client = sandbox.client().build().unwrap();
+        client.open_session().await.unwrap();
+        client.reinstall().await.unwrap();
+        sandbox.client().build().unwrap().open_session().await.unwrap();
+        common::calls(&sandbox, "POST", "/installation").into_iter().map(|call| call.body).collect::<Vec<_>>()
+    };
+    let keys = [keys().await, keys().await];
+    assert!(keys[0][0] != keys[0][1] && keys[0][0] == keys[0][2]);
+    assert_eq!(keys[0], keys[1]);
+}
+
 #[tokio::test]
 async fn a_client_works_with_a_bank_of_another_kind() {
     test_timeout::start();

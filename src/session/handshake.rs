@@ -1,5 +1,6 @@
 //! The three calls that open a session: installation, device, session. The session decides when to make each of them.
 
+use std::fmt;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -10,7 +11,7 @@ use crate::api::Api;
 use crate::error::{Error, ErrorKind};
 use crate::transport::Transport;
 use crate::transport::credentials::{Credentials, Installation, can_be_sent};
-use crate::transport::signature::{SigningKey, VerifyingKey};
+use crate::transport::signature::{SignatureError, SigningKey, VerifyingKey};
 use crate::transport::trouble::Trouble;
 use crate::types::{
     DeviceDescription, DeviceServerRequest, InstallationRequest, PermittedIps, Secret, SessionServerRequest,
@@ -23,6 +24,24 @@ const RENEW_BEFORE_EXPIRY: std::time::Duration = std::time::Duration::from_secs(
 pub(super) const JUST_OPENED: &str = "the key has just opened the session";
 pub(super) const ACCEPTED: &str = "bunq accepts the session in another call";
 
+type MakeKey = dyn Fn() -> Result<SigningKey, SignatureError> + Send + Sync;
+
+/// What makes the key of each installation.
+#[derive(Clone)]
+pub(crate) struct SigningKeys(pub(crate) Arc<MakeKey>);
+
+impl Default for SigningKeys {
+    fn default() -> Self {
+        Self(Arc::new(SigningKey::generate))
+    }
+}
+
+impl fmt::Debug for SigningKeys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SigningKeys(..)")
+    }
+}
+
 /// The device that is registered with bunq.
 #[derive(Debug)]
 pub(crate) struct Device {
@@ -31,6 +50,7 @@ pub(crate) struct Device {
     pub(crate) is_users_key: bool,
     pub(crate) description: DeviceDescription,
     pub(crate) permitted_ips: PermittedIps,
+    pub(crate) signing_keys: SigningKeys,
 }
 
 impl Device {
@@ -56,9 +76,14 @@ fn api(transport: &Arc<Transport>, credentials: Credentials) -> Api {
     Api::new(Arc::clone(transport), Arc::new(credentials))
 }
 
-/// Generates a key and exchanges it for bunq's.
-pub(super) async fn install(transport: &Arc<Transport>, trouble: &Trouble) -> Result<Installation, Error> {
-    let signing_key = tokio::task::spawn_blocking(SigningKey::generate).await.map_err(Error::internal)?;
+/// Makes a key and exchanges it for bunq's.
+pub(super) async fn install(
+    transport: &Arc<Transport>,
+    device: &Device,
+    trouble: &Trouble,
+) -> Result<Installation, Error> {
+    let SigningKeys(make) = device.signing_keys.clone();
+    let signing_key = tokio::task::spawn_blocking(move || make()).await.map_err(Error::internal)?;
     let signing_key = signing_key.map_err(Error::internal)?;
     let request = InstallationRequest::new(signing_key.public_key_pem().map_err(Error::internal)?);
     let response = api(transport, Credentials::default()).telling(trouble).create_installation(&request).await?;

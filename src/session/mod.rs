@@ -31,7 +31,7 @@ use tracing::Span;
 
 pub use self::context::ContextSummary;
 use self::context::{Context, ContextStore, Identity, OpenSession};
-use self::handshake::{ACCEPTED, Device};
+use self::handshake::{ACCEPTED, Device, SigningKeys};
 use self::keeper::Keeper;
 pub use self::user::{SessionUser, UserKind};
 use crate::error::{Error, ErrorKind, Sent};
@@ -148,6 +148,10 @@ impl Session {
     ) -> Self {
         let keeper = Keeper::new(identity, store, transport.config().operation_timeout);
         Self(Arc::new(Shared { transport, device, keeper, state: Mutex::default() }))
+    }
+
+    pub(crate) fn signing_keys(&self) -> SigningKeys {
+        self.0.device.signing_keys.clone()
     }
 
     /// Opens a session, unless one is open.
@@ -376,7 +380,7 @@ impl Shared {
         let mut context = match known {
             Some(context) => Context { session: None, ..context },
             None => {
-                let installation = Arc::new(handshake::install(&self.transport, trouble).await?);
+                let installation = Arc::new(handshake::install(&self.transport, &self.device, trouble).await?);
                 let context = Context { installation, device_registered: false, session: None };
                 self.keep(&context, trouble).await?;
                 context

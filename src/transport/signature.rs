@@ -5,6 +5,7 @@
 use std::borrow::Cow;
 use std::fmt;
 use std::ops::RangeInclusive;
+use std::sync::Arc;
 
 use aws_lc_rs::digest::{Digest, SHA256};
 use aws_lc_rs::encoding::{AsDer, Pkcs8V1Der, PublicKeyX509Der};
@@ -74,8 +75,9 @@ impl fmt::Display for SignatureError {
 
 impl std::error::Error for SignatureError {}
 
-/// An RSA private key of 2048 bits.
-pub struct SigningKey(KeyPair);
+/// An RSA private key of 2048 bits. Clones share it.
+#[derive(Clone)]
+pub struct SigningKey(Arc<KeyPair>);
 
 impl SigningKey {
     /// Generates a key. It takes tens of milliseconds of CPU time: do not call it on an async thread.
@@ -84,7 +86,7 @@ impl SigningKey {
     ///
     /// If the system cannot provide randomness.
     pub fn generate() -> Result<Self, SignatureError> {
-        Ok(Self(KeyPair::generate(KeySize::Rsa2048).map_err(|_| "no RSA key could be made")?))
+        Ok(Self(Arc::new(KeyPair::generate(KeySize::Rsa2048).map_err(|_| "no RSA key could be made")?)))
     }
 
     /// Reads a key from PKCS#8 in base64 without line breaks: the part of a PEM between its first and last line.
@@ -96,7 +98,7 @@ impl SigningKey {
         let mut der = Zeroizing::new(Vec::new());
         BASE64.decode_vec(text.expose(), &mut der).map_err(|_| "the private key is not base64")?;
         let refused = |_| "the private key is not RSA of at least 2048 bits in PKCS#8";
-        Ok(Self(KeyPair::from_pkcs8(&der).map_err(refused)?))
+        Ok(Self(Arc::new(KeyPair::from_pkcs8(&der).map_err(refused)?)))
     }
 
     /// The private key as PKCS#8 in base64.

@@ -8,7 +8,6 @@
 //! 6. it may be edited again.
 
 use std::collections::HashMap;
-use std::io;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -19,10 +18,10 @@ use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
 use hyper::Request;
 use hyper::body::Incoming;
-use tokio::sync::OnceCell;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::bank::Bank;
+use crate::keys;
 use crate::lock;
 use crate::profile::Profile;
 use crate::resources;
@@ -46,8 +45,6 @@ const NO_LIMIT: RateLimit = RateLimit::new(3, Duration::from_secs(3));
 /// What an exchange needs. An edit may lock the state, so the edits are not locked while the state is. Neither lock is held
 /// across an await.
 pub(crate) struct SharedState {
-    /// A foreign key. It takes long to generate, so it is generated at the first use.
-    pub(crate) foreign_key: OnceCell<SigningKey>,
     pub(crate) profile: Profile,
     pub(crate) state: Mutex<BankState>,
     pub(crate) edits: Mutex<Edits>,
@@ -57,7 +54,7 @@ pub(crate) struct SharedState {
 pub(crate) struct BankState {
     pub(crate) bank: Bank,
     /// What responses are signed with.
-    pub(crate) key: Arc<SigningKey>,
+    pub(crate) key: SigningKey,
     pub(crate) rate_limits: ServerRateLimits,
     pub(crate) injections: Injections,
     pub(crate) call_log: CallLog,
@@ -126,11 +123,11 @@ pub(crate) async fn exchange(
         }
         let entry = handled.entry(call);
         state.call_log.push(entry.clone());
-        (entry, handled.response, handled.effect, Arc::clone(&state.key))
+        (entry, handled.response, handled.effect, state.key.clone())
     };
     let Effect { signature, status, delivery, .. } = effect;
     let foreign_key = match signature {
-        PlayedSignature::Foreign => shared.foreign_key.get_or_try_init(new_key).await.ok(),
+        PlayedSignature::Foreign => keys::foreign().await.ok(),
         _ => None,
     };
     if let Some(edit) = &mut lock(&shared.edits).before_signing {
@@ -141,7 +138,7 @@ pub(crate) async fn exchange(
         PlayedSignature::None => {}
         PlayedSignature::Wrong => response.sign_wrongly(&key, shared.profile.signature_form),
         PlayedSignature::Foreign => match foreign_key {
-            Some(key) => response.sign(key, shared.profile.signature_form),
+            Some(key) => response.sign(&key, shared.profile.signature_form),
             None => response = RawResponse::broken("no foreign key could be made"),
         },
         PlayedSignature::Regular if !is_signed => {}
@@ -238,8 +235,4 @@ impl BankState {
         }
         response
     }
-}
-
-pub(crate) async fn new_key() -> io::Result<SigningKey> {
-    tokio::task::spawn_blocking(SigningKey::generate).await?.map_err(io::Error::other)
 }
