@@ -63,7 +63,7 @@ async fn without_rows(journal: &MemoryJournal) -> MemoryJournal {
     begun
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_journal_that_is_lost_makes_no_user_twice() {
     test_timeout::start();
     let (sandbox, client) = start().await;
@@ -81,7 +81,7 @@ async fn a_journal_that_is_lost_makes_no_user_twice() {
 
 /// A user from the journal's own run counts as created by it. An older user does not, even if it is searched for only
 /// now.
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn what_the_own_journal_has_sent_is_found() {
     test_timeout::start();
     let (sandbox, client) = start().await;
@@ -97,7 +97,7 @@ async fn what_the_own_journal_has_sent_is_found() {
     assert_eq!(sandbox.provision_ids().len(), 3);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn only_one_provision_that_is_going_is_taken() {
     test_timeout::start();
     let (sandbox, client) = start().await;
@@ -141,7 +141,7 @@ async fn only_one_provision_that_is_going_is_taken() {
 }
 
 /// Two live users with one key are detected although the pages that were read show only one of them.
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_second_user_that_is_on_no_page_is_found() {
     test_timeout::start();
     let (sandbox, client) = start().await;
@@ -157,7 +157,7 @@ async fn a_second_user_that_is_on_no_page_is_found() {
 
 /// Few rows in a large bank and many in a small one; users that exist and users that do not; rows that come at once and
 /// rows that come one by one.
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_search_costs_at_most_twice_the_cheaper_way() {
     test_timeout::start();
     for (before, rows, after, is_slow) in [
@@ -200,7 +200,7 @@ async fn a_search_costs_at_most_twice_the_cheaper_way() {
 }
 
 /// Without a journal, a run searches for existing users only on request.
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn without_a_journal_users_are_adopted_only_on_request() {
     test_timeout::start();
     let (sandbox, client) = start().await;
@@ -265,7 +265,7 @@ async fn a_search_continues_through_outages() {
 }
 
 /// bunq does not show a user's e-mail address and phone number. Every way to create compares what bunq does show.
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn another_user_is_not_taken_for_the_one_that_is_wanted() {
     test_timeout::start();
     let sandbox = Sandbox::start().await.unwrap();
@@ -318,7 +318,7 @@ async fn another_user_is_not_taken_for_the_one_that_is_wanted() {
 }
 
 /// Details that bunq shows later are compared later.
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn another_user_is_found_out_as_soon_as_bunq_shows_it() {
     test_timeout::start();
     let sandbox = Sandbox::builder().pace(Pace::Manual).start().await.unwrap();

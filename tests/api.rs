@@ -137,7 +137,7 @@ async fn a_call_by_name_is_checked_before_anything_is_sent() {
     assert!(sandbox.call_log().is_empty());
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn an_operation_timeout_for_a_single_call() {
     test_timeout::start();
     let (sandbox, client) = start_without_retries().await;

@@ -72,7 +72,7 @@ fn hasty(sandbox: &Sandbox) -> Client {
     sandbox.client().retry(at_once()).late_arrival(Duration::from_millis(60)).build().unwrap()
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn every_row_has_one_outcome() {
     test_timeout::start();
     let (sandbox, client) = common::start().await;
@@ -121,7 +121,7 @@ async fn a_journal_makes_a_second_run_free() {
 }
 
 /// The bank, the key, the operation, the input and each row are compared with the journal before anything is sent.
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn the_journal_of_something_else_is_refused() {
     test_timeout::start();
     let (sandbox, client) = common::start().await;
@@ -151,7 +151,7 @@ async fn the_journal_of_something_else_is_refused() {
 }
 
 /// Rows that were sent when a run was cut off are searched for by pages, never with more pages than rows in doubt.
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn rows_in_doubt_are_searched_for_together() {
     test_timeout::start();
     let (sandbox, client) = common::start().await;
@@ -178,7 +178,7 @@ async fn rows_in_doubt_are_searched_for_together() {
 
 /// Whatever a run was doing when it was cut off, and whatever failed: all are closed, and each row is accounted for
 /// once.
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn closing_goes_on_wherever_it_was_cut_off() {
     test_timeout::start();
     let sandbox = Sandbox::start().await.unwrap();
@@ -245,7 +245,7 @@ async fn without_deduplication() -> (Sandbox, Client) {
     (sandbox, client)
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn nothing_is_created_twice_wherever_it_was_cut_off() {
     test_timeout::start();
     let (sandbox, client) = without_deduplication().await;
@@ -274,7 +274,7 @@ async fn nothing_is_created_twice_wherever_it_was_cut_off() {
 
 /// A file system that did not store all that it acknowledged: the journal ends at any byte. The lost part is found at
 /// bunq.
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_journal_that_ends_at_any_byte_is_enough() {
     test_timeout::start();
     let (sandbox, client) = without_deduplication().await;
@@ -303,7 +303,7 @@ async fn a_journal_that_ends_at_any_byte_is_enough() {
 }
 
 /// If the start of the first run is unknown, a user that was closed earlier does not count as created by it.
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_closed_user_of_earlier_times_is_not_found() {
     test_timeout::start();
     let (sandbox, client) = without_deduplication().await;
@@ -319,7 +319,7 @@ async fn a_closed_user_of_earlier_times_is_not_found() {
     assert_eq!(sandbox.provision_ids().len(), 1);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_journal_has_one_user_at_a_time_and_only_its_owner_can_use_it() {
     test_timeout::start();
     let folder = Folder::new();
@@ -346,7 +346,7 @@ async fn a_journal_has_one_user_at_a_time_and_only_its_owner_can_use_it() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_journal_that_is_damaged_before_its_end_is_refused() {
     test_timeout::start();
     let (sandbox, client) = common::start().await;
@@ -423,7 +423,7 @@ async fn the_searches_of_the_next_run_wait_for_an_outage() {
     assert!(rows.unwrap().is_empty());
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn the_journal_holds_nothing_about_a_person_and_no_secret() {
     test_timeout::start();
     let (sandbox, client) = common::start().await;
@@ -450,7 +450,7 @@ async fn the_journal_holds_nothing_about_a_person_and_no_secret() {
 
 /// An input may wait for an outcome before it yields its next row. The run does not hold rows back while it waits for
 /// such an input.
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn rows_in_doubt_do_not_wait_for_an_input_that_waits_for_them() {
     test_timeout::start();
     let (sandbox, client) = common::start().await;
@@ -477,7 +477,7 @@ async fn rows_in_doubt_do_not_wait_for_an_input_that_waits_for_them() {
 }
 
 /// After a refused key or an operator's Ctrl-C, the rows in progress finish and no others begin.
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_shutdown_ends_after_the_rows_in_progress() {
     test_timeout::start();
     let (sandbox, client) = common::start().await;
@@ -500,7 +500,7 @@ async fn a_shutdown_ends_after_the_rows_in_progress() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_key_that_is_refused_ends_the_run() {
     test_timeout::start();
     let sandbox = Sandbox::start().await.unwrap();
@@ -693,7 +693,7 @@ proptest! {
 }
 
 /// A version that comes later may do more in bulk.
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_journal_of_another_operation_is_refused_by_its_name() {
     test_timeout::start();
     let (sandbox, client) = common::start().await;
@@ -712,7 +712,7 @@ async fn a_journal_of_another_operation_is_refused_by_its_name() {
 }
 
 /// What cannot be a row of the operation is not left out in silence.
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_request_of_another_operation_ends_the_run() {
     test_timeout::start();
     let (sandbox, client) = common::start().await;

@@ -154,7 +154,7 @@ async fn partner_and_users_share_the_rate_limit_for_sessions() {
     assert_eq!(calls(&sandbox, "POST", "/session-server").len(), 1);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_new_credential_that_somebody_else_has_used_ends_the_wait_for_it() {
     test_timeout::start();
     let sandbox = Sandbox::builder().pace(Pace::Manual).start().await.unwrap();

@@ -23,7 +23,7 @@ async fn created(client: &Client, new: NewProvision) -> Result<Provision, Error>
     client.provisions().create(new).await?.await
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn what_was_created_is_found_before_it_is_created_again() {
     test_timeout::start();
     let (sandbox, client) = without_deduplication().await;
@@ -37,7 +37,7 @@ async fn what_was_created_is_found_before_it_is_created_again() {
     assert_eq!(sandbox.provision_ids(), [found.id]);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_second_user_does_not_go_unnoticed() {
     test_timeout::start();
     let (sandbox, client) = without_deduplication().await;
@@ -64,7 +64,7 @@ async fn a_second_user_does_not_go_unnoticed() {
     assert_eq!(client.provisions().find(new.external_uuid).await.unwrap().unwrap().id, ids[0]);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_list_that_lags_behind_does_not_hide_a_second_user() {
     test_timeout::start();
     let (sandbox, client) = without_deduplication().await;
@@ -86,7 +86,7 @@ async fn a_list_that_lags_behind_does_not_hide_a_second_user() {
     assert!(sandbox.provision_ids().iter().all(|id| error.to_string().contains(&id.to_string())), "{error}");
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn the_check_has_time_of_its_own() {
     test_timeout::start();
     let sandbox = Sandbox::start().await.unwrap();
@@ -100,7 +100,7 @@ async fn the_check_has_time_of_its_own() {
     assert_eq!([created.acceptance(), closing.acceptance()], [Acceptance::Found; 2]);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_creation_with_a_dead_session_is_checked() {
     test_timeout::start();
     for manner in [DeadToken::Unauthorized, DeadToken::InsufficientAuthentication, DeadToken::InsufficientAuthorisation]
@@ -116,7 +116,7 @@ async fn a_creation_with_a_dead_session_is_checked() {
 }
 
 /// bunq's signature covers the body, but not the status.
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_success_that_is_made_a_refusal_on_its_way_does_not_create_twice() {
     test_timeout::start();
     for status in [400, 401, 403, 404, 408, 429, 491, 500, 503] {
@@ -131,7 +131,7 @@ async fn a_success_that_is_made_a_refusal_on_its_way_does_not_create_twice() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_reset_is_not_repeated_in_doubt() {
     test_timeout::start();
     let (sandbox, client) = common::start().await;
@@ -160,7 +160,7 @@ async fn a_reset_is_not_repeated_in_doubt() {
 }
 
 /// The first request arrives while the client searches for its user.
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_late_arrival_is_awaited() {
     test_timeout::start();
     let sandbox = Sandbox::builder().deduplicate(false).start().await.unwrap();
@@ -176,7 +176,7 @@ async fn a_late_arrival_is_awaited() {
 }
 
 /// The first request arrives after the second.
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_later_arrival_is_found_before_the_user_is_ready() {
     test_timeout::start();
     let sandbox = Sandbox::builder().deduplicate(false).pace(Pace::Manual).start().await.unwrap();
@@ -193,7 +193,7 @@ async fn a_later_arrival_is_found_before_the_user_is_ready() {
     assert!(sandbox.provision_ids().iter().all(|id| error.to_string().contains(&id.to_string())), "{error}");
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn what_a_page_shows_twice_is_one() {
     test_timeout::start();
     let (sandbox, client) = common::start().await;
@@ -203,7 +203,7 @@ async fn what_a_page_shows_twice_is_one() {
     assert_eq!(client.provisions().find(new.external_uuid).await.unwrap().unwrap().id, id);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_search_that_leads_back_ends() {
     test_timeout::start();
     let (sandbox, client) = common::start().await;
@@ -221,7 +221,7 @@ async fn a_search_that_leads_back_ends() {
     assert!(error.to_string().contains("leads from"), "{error}");
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_user_is_not_created_over_one_that_is_closed_or_failed() {
     test_timeout::start();
     let (sandbox, client) = common::start().await;
@@ -244,7 +244,7 @@ async fn a_user_is_not_created_over_one_that_is_closed_or_failed() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_user_that_may_exist_is_found_or_created() {
     test_timeout::start();
     let (sandbox, client) = without_deduplication().await;
@@ -259,7 +259,7 @@ async fn a_user_that_may_exist_is_found_or_created() {
 }
 
 /// A bare `Id` does not show what was created. The first read does.
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn the_response_to_another_creation_is_found_out() {
     test_timeout::start();
     let (sandbox, client) = common::start().await;
@@ -313,7 +313,7 @@ async fn a_request_that_arrives_after_another_verbs_is_found_too() {
 }
 
 /// A closed provision from earlier says nothing about the request in doubt.
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_closed_provision_does_not_end_a_doubt() {
     test_timeout::start();
     let (sandbox, client) = without_deduplication().await;

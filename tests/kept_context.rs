@@ -135,7 +135,7 @@ impl ContextStore for Hanging {
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_store_that_hangs_ends_the_call() {
     test_timeout::start();
     let sandbox = start().await;

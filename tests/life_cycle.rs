@@ -141,7 +141,7 @@ async fn a_wait_timeout_shows_the_last_state() {
     assert_eq!(calls(&sandbox, "GET", &id.to_string()).len(), 2);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn time_can_drive_a_provision_too() {
     test_timeout::start();
     let sandbox = Sandbox::builder().pace(Pace::Every(Duration::from_millis(5))).start().await.unwrap();

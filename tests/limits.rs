@@ -166,7 +166,7 @@ async fn a_pause_of_bunqs_is_kept_between_the_requests_of_a_verb() {
     assert_eq!(calls(&sandbox, "POST", "/partner-user-provision").len(), 1);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_call_that_wakes_up_too_late_is_not_sent() {
     test_timeout::start();
     let sandbox = Sandbox::start().await.unwrap();

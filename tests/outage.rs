@@ -86,6 +86,7 @@ async fn what_was_never_right_ends_a_run_at_once() {
     assert!(sandbox.call_log().is_empty());
 }
 
+/// An outage of some real seconds: TLS at both ends takes time that a paused clock does not wait for.
 #[tokio::test]
 async fn what_has_worked_is_waited_for() {
     test_timeout::start();

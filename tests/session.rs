@@ -124,7 +124,7 @@ async fn an_ended_session_is_not_sent_again() {
     client.end_session().await.expect("a session that bunq has forgotten is ended");
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn an_end_waits_for_an_opening() {
     test_timeout::start();
     let (sandbox, client) = start_without_retries().await;
@@ -141,7 +141,7 @@ async fn an_end_waits_for_an_opening() {
     assert_eq!(calls(&sandbox, "DELETE", "/session/0").len(), 1, "the session that was being opened lives on");
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn an_end_does_not_forget_a_session_that_was_opened_meanwhile() {
     test_timeout::start();
     let (sandbox, client) = start_without_retries().await;

@@ -320,9 +320,11 @@ fn a_runtime_that_is_not_run_holds_up_no_other() {
 #[test]
 fn a_nudge_waits_for_no_runtime_that_is_not_run() {
     test_timeout::start();
-    let bank = Bank::new();
-    let (client, ids) = (bank.client().build().unwrap(), bank.sandbox.populate(2));
-    let (first, second, feed) = (single(), single(), client.provisions().feed());
+    // The bank is in the second, whose time is paused: the seconds for which the nudges wait for the first are over at once.
+    let second = Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
+    let sandbox = second.block_on(Sandbox::start()).unwrap();
+    let (client, ids) = (sandbox.client().retry(once()).build().unwrap(), sandbox.populate(2));
+    let (first, feed) = (single(), client.provisions().feed());
     let mut waiting = pin!(client.provisions().wait_until_closed(ids[0]).wait());
     assert!(first.block_on(async { poll!(&mut waiting).is_pending() }));
     let _nudge = {

@@ -21,7 +21,7 @@ async fn close(client: &Client, ids: Vec<ProvisionId>) -> Vec<Waiter> {
     futures_util::stream::iter(closing).buffered(16).collect().await
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test(start_paused = true)]
 async fn two_thousand_waiters_read_a_few_pages_per_poll() {
     test_timeout::start();
     let (sandbox, client) = start().await;
@@ -145,7 +145,7 @@ async fn a_wait_timeout_shows_the_last_failure() {
     assert!(!error.is_doubtful(), "a wait requests nothing");
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_read_that_hangs_does_not_outlast_the_wait() {
     test_timeout::start();
     let (sandbox, client) = start_without_retries().await;
@@ -167,7 +167,7 @@ async fn a_dropped_waiter_does_not_disturb_the_others() {
     assert!(closed.iter().all(|closed| closed.as_ref().unwrap().is_closed()));
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_wait_with_the_longest_timeout_does_not_panic() {
     test_timeout::start();
     let sandbox = Sandbox::builder().pace(Pace::Manual).start().await.unwrap();

@@ -5,7 +5,7 @@
 #[path = "../../tests/common/mod.rs"]
 mod common;
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use aws_lc_rs::signature::{ParsedPublicKey, RSA_PKCS1_2048_8192_SHA256};
 use base64::Engine as _;
@@ -16,6 +16,7 @@ use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::time::Instant;
 
 const SOON: Duration = Duration::from_millis(10);
 const NEVER: Duration = Duration::from_secs(3600);
@@ -363,7 +364,7 @@ async fn a_response_breaks_off() {
     assert!(partner.receive(partner.request(Method::GET, "")).await.is_err());
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_response_never_ends() {
     test_timeout::start();
     let partner = Partner::start().await;
@@ -383,7 +384,7 @@ async fn a_response_never_ends() {
     assert!(error.is_timeout(), "{error:?}");
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_response_is_late() {
     test_timeout::start();
     let partner = Partner::start().await;
@@ -525,7 +526,7 @@ async fn bunqs_rate_limits_are_enforced_by_operation() {
     assert!(refused.text().contains("a maximum of 1 calls per 30 seconds "), "{}", refused.text());
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn windows_roll_with_the_calls() {
     test_timeout::start();
     let window = Duration::from_millis(200);
@@ -536,6 +537,8 @@ async fn windows_roll_with_the_calls() {
         let sent = Instant::now();
         if partner.get("").await.status == 200 {
             taken.push((sent, Instant::now()));
+        } else {
+            tokio::time::sleep(SOON).await;
         }
     }
     assert!(taken.windows(3).all(|three| three[2].1 - three[0].0 >= window), "{taken:?}");

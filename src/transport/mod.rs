@@ -394,7 +394,8 @@ impl Call<'_> {
     }
 
     fn check_time(&self) -> Result<(), Error> {
-        if Instant::now() > self.budget.send_by() {
+        // A clock that is paused, or coarse, may not have moved since the call began.
+        if Instant::now() > self.budget.send_by() || self.budget.left().is_zero() {
             return Err(self.too_late("there is no time left to send it"));
         }
         Ok(())
