@@ -12,7 +12,7 @@ use bunq_partner_sandbox::{CallLogEntry, RawResponse, Sandbox};
 use common::{API_KEY, Result, Server, Spread, cpu_time, role, runtime, serve};
 
 const ID: u64 = 1_000_000;
-const BLOCKS: u32 = 60;
+const BLOCKS: u32 = 200;
 const CLOSES: u32 = 100;
 
 fn main() -> Result<()> {

@@ -1,23 +1,34 @@
-//! How much of bunq's rate limits the client uses, by itself and beside other clients, who waits how long for a permit,
-//! and how many requests it takes to wait for many provisions.
+//! How much of bunq's rate limits the client uses, by itself, by how far the bank is, and beside other clients, who waits how
+//! long for a permit, and how many requests it takes to wait for many provisions.
 
 mod common;
+#[path = "common/way.rs"]
+mod way;
 
 use std::collections::HashMap;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use bunq_partner::{ClientBuilder, Operation, PageSize};
 use bunq_partner_sandbox::{CallLogEntry, Sandbox, SandboxBuilder};
-use common::{Result, role};
-use futures_util::TryStreamExt;
+use common::{Result, Spread, role};
 use futures_util::future::{join_all, try_join_all};
+use futures_util::{StreamExt, TryStreamExt, stream};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
+use way::{Closes, Way};
 
 const CLOSED: usize = 60;
 const AWAITED: usize = 2_000;
+
+/// How long each direction takes on the ways to the bank, in milliseconds, and what an exchange takes in all.
+const WAYS: [(&str, RangeInclusive<u64>); 4] =
+    [("0 ms", 0..=0), ("30 ms", 15..=15), ("100 ms", 50..=50), ("100 ± 30 ms", 35..=65)];
+const MINUTES: u32 = 2;
+/// How many of a client's closes wait at once.
+const AT_ONCE: usize = 16;
 
 const CLIENTS: usize = 4;
 const SHARED: usize = 32;
@@ -39,6 +50,8 @@ async fn main() -> Result<()> {
     match role().as_deref() {
         None => Ok(()),
         Some([full]) if full == "full" => measure(1).await,
+        Some([only]) if only == "distance" => distance(MINUTES).await,
+        Some([only, minutes]) if only == "distance" => distance(minutes.parse()?).await,
         Some([only]) if only == "share" => {
             for _ in 0..6 {
                 share(SCALE, false).await?;
@@ -98,6 +111,63 @@ async fn close(scale: u32) -> Result<()> {
     println!("closing {CLOSED}: {took:.2?}; the limit asks for {windows} windows, {least:.2?}");
     println!("  {:.1} % of what the limit allows", least.as_secs_f64() / took.as_secs_f64() * 100.0);
     println!("  {} requests, {} responses 429\n", journal.len(), refused(&journal));
+    Ok(())
+}
+
+/// How much of the limit is used by how far the bank is, with bunq's own windows: all ways at once, each with a bank and a
+/// client of its own.
+async fn distance(minutes: u32) -> Result<()> {
+    println!("closing for {minutes} minutes with bunq's windows\n");
+    println!("                        of the limit, %           the client's own time, ms");
+    println!(
+        "exchange        closes    used  possible   ratio    mean     min  median     max    429s    mean exchange, ms"
+    );
+    let ways = WAYS.map(|(name, each_way)| {
+        tokio::spawn(async move { used(each_way, minutes).await.map(|used| (name, used)).map_err(|e| e.to_string()) })
+    });
+    for way in ways {
+        let (name, closes) = way.await??;
+        report(name, closes)?;
+    }
+    Ok(())
+}
+
+/// Closes one provision after the other over such a way.
+async fn used(each_way: RangeInclusive<u64>, minutes: u32) -> Result<Closes> {
+    let limit = Operation::UPDATE_PROVISION.rate_limit;
+    let count = minutes * 60 / u32::try_from(limit.per.as_secs())? * limit.calls;
+    let sandbox = sandbox(1).start().await?;
+    let way = Way::to(sandbox.base_url(), each_way).await?;
+    let client = client(&sandbox, 1).base_url(&way.base_url).build()?;
+    client.open_session().await?;
+    let closings = sandbox.populate(usize::try_from(count)?).into_iter().map(|id| {
+        let provisions = client.provisions();
+        async move { provisions.close(id).await }
+    });
+    stream::iter(closings).buffer_unordered(AT_ONCE).try_for_each(async |_| Ok(())).await?;
+    Ok(way.closes())
+}
+
+/// Prints how much of the limit was used, and how much can be used if a permit is free one window after the response.
+fn report(name: &str, closes: Closes) -> Result<()> {
+    let Closes { mut began, mut ended, took, refused } = closes;
+    let (count, limit) = (began.len(), Operation::UPDATE_PROVISION.rate_limit);
+    let (calls, per) = (limit.calls as usize, limit.per.as_secs_f64());
+    began.sort_unstable();
+    ended.sort_unstable();
+    let own = began.iter().skip(calls).zip(&ended).map(|(next, free)| (*next - *free).as_secs_f64() - per);
+    let own: Vec<_> = own.map(|seconds| seconds * 1e3).collect();
+    // A close takes the permit of the close as many before it as there are calls in a window.
+    let cycles: f64 = began.iter().skip(calls).zip(&began).map(|(next, begun)| (*next - *begun).as_secs_f64()).sum();
+    let exchange = took.as_secs_f64() / count as f64;
+    let (used, possible) = (per * own.len() as f64 / cycles * 1e2, per / (per + exchange) * 1e2);
+    let mean = own.iter().sum::<f64>() / own.len() as f64;
+    let Spread { median, min, max } = Spread::of(own)?;
+    println!(
+        "{name:<14}{count:>8}{used:>8.2}{possible:>10.2}{:>8.4}{mean:>8.2}{min:>8.2}{median:>8.2}{max:>8.2}{refused:>8}{:>21.2}",
+        used / possible,
+        exchange * 1e3
+    );
     Ok(())
 }
 

@@ -12,12 +12,13 @@ use std::time::{Duration, Instant};
 
 use bunq_partner::{FileJournal, Journal, JournalStart, MemoryJournal, Operation, RowRecord, Uuid};
 use bunq_partner_sandbox::Sandbox;
-use common::{API_KEY, Result, Server, role, runtime, serve};
+use common::{API_KEY, Result, Server, Spread, role, runtime, serve};
+use futures_util::future::try_join_all;
 use futures_util::{TryStreamExt, stream};
 
-/// What bunq's windows are divided by.
-const SCALE: u32 = 10;
-const CLOSED: usize = 1_000;
+const CLOSED: usize = 60;
+/// What bunq's windows are divided by, and how often it is measured.
+const PAIRS: [(u32, u32); 2] = [(10, 10), (1, 1)];
 
 const JOURNALED: u64 = 2_000;
 const ROWS: u64 = 1_000_000;
@@ -61,33 +62,59 @@ impl Drop for Folder {
     }
 }
 
-/// Closes with bunq's windows cut to a tenth; sandbox and client keep the same limits.
+/// How much of the limit is used by closings at once without a journal, and by a bulk operation with a journal in a file,
+/// alternately.
 async fn limit() -> Result<()> {
+    for (scale, pairs) in PAIRS {
+        println!("closing {CLOSED} with windows of 1/{scale}, {pairs} times on each side, alternately\n");
+        println!("of the limit, %          median       min       max");
+        let mut used = [Vec::new(), Vec::new()];
+        for pair in 0..pairs {
+            // Each of the two goes first equally often.
+            for side in if pair % 2 == 0 { [0, 1] } else { [1, 0] } {
+                used[side].push(closed(scale, side == 1).await?);
+            }
+        }
+        let difference = used[1].iter().zip(&used[0]).map(|(bulk, single)| bulk - single).collect();
+        let [single, bulk] = used;
+        for (name, figures) in [("one by one", single), ("bulk, with a journal", bulk), ("difference", difference)] {
+            let Spread { median, min, max } = Spread::of(figures)?;
+            println!("{name:<21}{median:>10.2}{min:>10.2}{max:>10.2}");
+        }
+        println!();
+    }
+    Ok(())
+}
+
+/// Closes provisions with bunq's windows divided by `scale`; sandbox and client keep the same limits. Returns how much of the
+/// limit was used, in percent.
+async fn closed(scale: u32, in_bulk: bool) -> Result<f64> {
     let sandbox = Operation::ALL.iter().fold(Sandbox::builder(), |sandbox, operation| {
         let limit = operation.rate_limit;
-        sandbox.rate_limit(operation, limit.calls, limit.per / SCALE)
+        sandbox.rate_limit(operation, limit.calls, limit.per / scale)
     });
     let sandbox = sandbox.start().await?;
     let client = sandbox.client().build()?;
     client.open_session().await?;
-    let ids = sandbox.populate(CLOSED);
+    let (ids, provisions) = (sandbox.populate(CLOSED), client.provisions());
     let folder = Folder::new()?;
     let journal = FileJournal::open(folder.0.join("journal")).await?;
     let began = Instant::now();
-    let closing = client.provisions().close_all(stream::iter(ids)).journal(journal);
-    let done = closing.stream().try_fold(0, async |done, row| Ok(done + usize::from(row.state.is_done()))).await?;
+    let done = if in_bulk {
+        let closing = provisions.close_all(stream::iter(ids)).journal(journal).stream();
+        closing.try_fold(0, async |done, row| Ok(done + usize::from(row.state.is_done()))).await?
+    } else {
+        try_join_all(ids.into_iter().map(|id| provisions.close(id))).await?.len()
+    };
     let took = began.elapsed();
     let refused = sandbox.call_log().iter().filter(|call| call.status == 429).count();
+    if (done, refused) != (CLOSED, 0) {
+        return Err(format!("{done} of {CLOSED} are done, with {refused} × 429").into());
+    }
     // The first window is free.
     let limit = Operation::UPDATE_PROVISION.rate_limit;
     let windows = u32::try_from(CLOSED)?.div_ceil(limit.calls) - 1;
-    let least = limit.per / SCALE * windows;
-    println!("Closing {CLOSED} with windows of 1/{SCALE}: {done} done");
-    println!(
-        "{took:.2?}, at least {least:.2?}, {:.1} % of the limit, {refused} × 429\n",
-        least.div_duration_f64(took) * 100.0
-    );
-    Ok(())
+    Ok((limit.per / scale * windows).div_duration_f64(took) * 100.0)
 }
 
 /// What a row costs: two entries, each synced; rows one after the other, and 16 at once.

@@ -91,6 +91,64 @@ proptest! {
     }
 }
 
+/// One exchange of a call that had a permit.
+struct Exchange {
+    sent: Instant,
+    arrived: Instant,
+    done: Instant,
+    responded: Instant,
+}
+
+/// The bank may count a call when it arrives, when its work is done, or at any time between. The ways there and back and the
+/// work change, and become shorter too. No time passes between the end of a window and the next call.
+#[tokio::test(start_paused = true)]
+async fn no_window_holds_too_many_wherever_the_bank_counts() {
+    const CALLS: u32 = 2;
+    const PER: Duration = Duration::from_secs(3);
+    const LONGEST: u64 = 5000;
+    test_timeout::start();
+    let window = Arc::new(Window::new("update_provision", RateLimit { calls: CALLS, per: PER }));
+    let mut random = fastrand::Rng::with_seed(24);
+    let mut usual = [0; 3];
+    let latencies = (0..10_000).map(|position| {
+        if position % 20 == 0 {
+            usual = [0; 3].map(|_| *random.choice(&[0, 1, 10, 100, 1000, LONGEST]).unwrap());
+        }
+        usual.map(|usual| random.u64(0..=usual) as u32 * MS)
+    });
+    let latencies = Mutex::new(latencies.collect::<Vec<_>>().into_iter());
+    let calls = (0..8).map(|_| async {
+        let mut exchanges = Vec::new();
+        while !lock(&latencies).as_slice().is_empty() {
+            let permit = window.next(soon()).await.unwrap();
+            // The latencies are those of the time at which it is sent.
+            let Some([there, work, back]) = lock(&latencies).next() else { break };
+            let sent = Instant::now();
+            let (arrived, done) = (sent + there, sent + there + work);
+            tokio::time::sleep_until(done + back).await;
+            permit.settle(Settlement::Admitted).await;
+            exchanges.push(Exchange { sent, arrived, done, responded: Instant::now() });
+        }
+        exchanges
+    });
+    let mut exchanges: Vec<_> = join_all(calls).await.into_iter().flatten().collect();
+    assert_eq!(exchanges.len(), 10_000);
+    exchanges.sort_by_key(|exchange| exchange.sent);
+    for (position, last) in exchanges.iter().enumerate() {
+        let recent = exchanges.partition_point(|call| call.sent + 3 * LONGEST as u32 * MS + PER < last.arrived);
+        // Those that the bank may count within the window that ends when it counts this one at the earliest.
+        let counted =
+            exchanges[recent..].iter().filter(|call| call.arrived <= last.arrived && call.done + PER > last.arrived);
+        let counted = counted.count();
+        assert!(counted <= CALLS as usize, "{counted} calls within the window that ends with call {position}");
+    }
+    let mut responded: Vec<_> = exchanges.iter().map(|exchange| exchange.responded).collect();
+    responded.sort_unstable();
+    for (next, responded) in exchanges.iter().skip(CALLS as usize).zip(responded) {
+        assert_eq!(next.sent, responded + PER);
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_call_in_flight_keeps_its_permit() {
     test_timeout::start();
