@@ -84,8 +84,8 @@ pub(crate) async fn send(
     metadata: &mut CallMetadata,
 ) -> Result<ReceivedResponse, Error> {
     let connection = connections.get(reuse)?;
-    let response = connection.http.execute(request).await.map_err(broken)?;
-    let (status, headers) = (response.status(), response.headers().clone());
+    let mut response = connection.http.execute(request).await.map_err(broken)?;
+    let (status, headers) = (response.status(), std::mem::take(response.headers_mut()));
     metadata.status = Some(status.as_u16());
     let text = |name: &HeaderName, max_chars| Some(one_line(headers.get(name)?.to_str().ok()?, max_chars));
     metadata.response_id = text(&RESPONSE_ID, MAX_ID_CHARS);
