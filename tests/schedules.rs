@@ -218,7 +218,7 @@ async fn play(seed: u64, sandbox: &Sandbox, client: &Client, is_told: bool) {
 async fn work(worker: usize, next: Arc<AtomicU64>, end: u64, is_told: bool) {
     let manners =
         [DeadToken::Unauthorized, DeadToken::InsufficientAuthentication, DeadToken::InsufficientAuthorisation];
-    let builder = Sandbox::builder().deduplicate(false).signed_refusals(worker % 2 == 0);
+    let builder = Sandbox::builder().deduplicate(false).signed_refusals(worker.is_multiple_of(2));
     let sandbox = builder.dead_token(manners[worker % manners.len()]).start().await.unwrap();
     let retry = RetryPolicy::default().initial_backoff(Duration::from_millis(1));
     let builder = sandbox.client().retry(retry).late_arrival(LATE_ARRIVAL);

@@ -6,6 +6,7 @@ use super::client::Generated;
 use super::document::{Document, Operation};
 use super::envelope::Envelope;
 use super::policy::Policy;
+use super::types::first_argument;
 
 /// One operation on its way to become a method.
 pub(crate) struct Method<'a> {
@@ -60,17 +61,6 @@ pub(crate) fn response(signature: &syn::Signature) -> Option<syn::Type> {
     let mut response = first_argument(first_argument(output, "Result")?, "ResponseValue")?.clone();
     Owned.visit_type_mut(&mut response);
     Some(response)
-}
-
-/// The `T` of a `name<T, …>`.
-pub(crate) fn first_argument<'a>(ty: &'a syn::Type, name: &str) -> Option<&'a syn::Type> {
-    let syn::Type::Path(path) = ty else { return None };
-    let last = path.path.segments.last().filter(|last| last.ident == name)?;
-    let syn::PathArguments::AngleBracketed(arguments) = &last.arguments else { return None };
-    arguments.args.iter().find_map(|argument| match argument {
-        syn::GenericArgument::Type(ty) => Some(ty),
-        _ => None,
-    })
 }
 
 /// Makes `&'a T` a `T`, `str` a `String`, and `types::T` a `crate::types::T`.

@@ -14,7 +14,6 @@ use super::document::{Diagnostic, Document};
 use super::envelope::{Envelope, item_schema, name_of};
 use super::names::visibility;
 use super::policy::Policy;
-use super::signature::first_argument;
 use super::{enums, texts};
 
 /// The bound of a list in a response for which the document says none.
@@ -386,4 +385,15 @@ fn says(attribute: &syn::Attribute, what: &str) -> bool {
 /// The `T` of an `Option<T>`.
 pub(crate) fn inside_option(ty: &syn::Type) -> Option<&syn::Type> {
     first_argument(ty, "Option")
+}
+
+/// The `T` of a `name<T, …>`.
+pub(crate) fn first_argument<'a>(ty: &'a syn::Type, name: &str) -> Option<&'a syn::Type> {
+    let syn::Type::Path(path) = ty else { return None };
+    let last = path.path.segments.last().filter(|last| last.ident == name)?;
+    let syn::PathArguments::AngleBracketed(arguments) = &last.arguments else { return None };
+    arguments.args.iter().find_map(|argument| match argument {
+        syn::GenericArgument::Type(ty) => Some(ty),
+        _ => None,
+    })
 }

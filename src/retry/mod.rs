@@ -59,13 +59,13 @@ pub(crate) trait Attempts: Policy {
     ) -> impl Future<Output = ControlFlow<Result<Self::Done, Self::Stop>>> + Send;
 }
 
-/// Makes attempts until one succeeds, or until the policy or a pause stops them. The error is the last failure and the
-/// reason to stop.
+/// How attempts end: the error is the last failure and the reason to stop.
+type Outcome<A> = Result<<A as Attempts>::Done, (<A as Policy>::Failure, <A as Policy>::Stop)>;
+
+/// Makes attempts until one succeeds, or until the policy or a pause stops them.
 ///
 /// The future is boxed: it would be compiled again in each place that awaits it.
-pub(crate) fn repeat<'a, A>(
-    attempts: &'a mut A,
-) -> Pin<Box<dyn Future<Output = Result<A::Done, (A::Failure, A::Stop)>> + Send + 'a>>
+pub(crate) fn repeat<'a, A>(attempts: &'a mut A) -> Pin<Box<dyn Future<Output = Outcome<A>> + Send + 'a>>
 where
     A: Attempts<Done: Send, Failure: Send + Sync, Stop: Send> + Send,
 {

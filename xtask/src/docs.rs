@@ -15,7 +15,7 @@ pub(crate) fn run() -> Result<()> {
     with_guide()?;
     redocly::build_docs(WITH_GUIDE, PAGE)?;
     // With the examples, the dependencies have the features of the tests, and are those that are linted already.
-    let doc = ["doc", "--workspace", "--no-deps", "--all-features", "--lib", "--bins", "--examples"];
+    let doc = ["doc", "--workspace", "--no-deps", "--all-features", "--lib", "--examples"];
     crate::run("cargo", &doc, &[("RUSTDOCFLAGS", "--deny warnings")])?;
     println!("{PAGE} and target/doc/bunq_partner/index.html");
     Ok(())
