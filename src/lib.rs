@@ -1,6 +1,9 @@
-//! `cargo add bunq-partner`, with `cargo add tokio --features macros,rt-multi-thread`; for your tests
-//! `cargo add --dev bunq-partner-sandbox`. [All features](#adding-it).
-//!
+//! [bulk]: guide::bulk
+//! [guarantees]: guide::guarantees
+//! [networks]: guide::networks
+//! [observability]: guide::observability
+//! [program]: guide::program
+//! [testing]: guide::testing
 #![doc = include_str!("../README.md")]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
@@ -13,6 +16,8 @@ mod environment;
 mod error;
 mod feed;
 pub mod files;
+#[cfg(any(doc, doctest))]
+pub mod guide;
 mod operation;
 mod provisions;
 mod receipts;

@@ -1,4 +1,4 @@
-//! Every test that the README names for a guarantee exists.
+//! Every test that `docs/guarantees.md` names exists.
 
 #![allow(clippy::unwrap_used)]
 
@@ -17,13 +17,12 @@ fn files(folder: &Path) -> Vec<PathBuf> {
 #[test]
 fn the_named_tests_exist() {
     test_timeout::start();
-    let readme = include_str!("../README.md");
-    let section = readme.split("## What is guaranteed").nth(1).unwrap().split("\n## ").next().unwrap();
+    let guarantees = include_str!("../docs/guarantees.md");
     let files: Vec<_> = ["tests", "src", "cli/tests", "cli/src", "sandbox/tests", "sandbox/src"]
         .into_iter()
         .flat_map(|folder| files(Path::new(folder)))
         .collect();
-    let named: Vec<_> = section.split('`').filter_map(|text| text.split_once("::")).collect();
+    let named: Vec<_> = guarantees.split('`').filter_map(|text| text.split_once("::")).collect();
     let named: Vec<_> =
         named.into_iter().filter(|(file, test)| test.contains('_') && file.starts_with(char::is_lowercase)).collect();
     assert!(named.len() > 30, "only {} tests are named", named.len());
@@ -32,6 +31,6 @@ fn the_named_tests_exist() {
             let text = || fs::read_to_string(path).unwrap();
             path.file_stem().is_some_and(|stem| stem == file) && text().contains(&format!("fn {test}("))
         });
-        assert!(is_there, "the README names {file}::{test}, which is not there");
+        assert!(is_there, "`docs/guarantees.md` names {file}::{test}, which is not there");
     }
 }

@@ -6,7 +6,7 @@
 #[test]
 fn what_the_program_prints() {
     test_timeout::start();
-    // The README names files from the root of the repository.
+    // README and `docs/` name files from the root of the repository.
     std::env::set_current_dir("..").unwrap();
     #[cfg(unix)]
     for key in ["key.txt", "production_key.txt", "damaged.json"] {
@@ -19,7 +19,7 @@ fn what_the_program_prints() {
     let cases = trycmd::TestCases::new();
     cases.env("XDG_STATE_HOME", state.display().to_string()).env("NO_PROXY", "*").env("BUNQ_API_KEY", "");
     cases.env("BUNQ_ENV", "sandbox");
-    cases.case("cli/tests/cmd/*.trycmd").case("README.md");
+    cases.case("cli/tests/cmd/*.trycmd").case("README.md").case("docs/*.md");
     cases.run();
     let _ = std::fs::remove_dir_all(state);
 }

@@ -12,7 +12,7 @@ use crate::{new_command, path, root, run_in, target};
 const ADDED: &str = "xtask/endpoint";
 
 /// The files that are copied.
-const COPIED: [&str; 12] = [
+const COPIED: [&str; 13] = [
     "Cargo.lock",
     "Cargo.toml",
     "README.md",
@@ -20,6 +20,7 @@ const COPIED: [&str; 12] = [
     "build.rs",
     "cli",
     "codegen",
+    "docs",
     "openapi",
     "sandbox",
     "src",

@@ -213,9 +213,13 @@ pub(crate) fn snippets() -> Result<()> {
     let package = ["--path", path(&library)?];
     for line in adding.lines() {
         let words: Vec<_> = line.split('#').next().unwrap_or_default().split_whitespace().skip(1).collect();
-        let is_own = words.contains(&"bunq-partner");
-        let words = [words.as_slice(), if is_own { package.as_slice() } else { &[] }].concat();
-        run_in(&folder, "cargo", &words, &target)?;
+        match words.split_at_checked(2) {
+            // The README adds the crate from a clone.
+            Some((added @ ["add", "bunq-partner"], _)) => {
+                run_in(&folder, "cargo", &[added, &package].concat(), &target)?;
+            }
+            _ => run_in(&folder, "cargo", &words, &target)?,
+        }
     }
     run_in(&folder, "cargo", &["check", "--quiet", "--all-targets"], &target)?;
     println!("snippets: {count} of the README compile in a crate of their own");

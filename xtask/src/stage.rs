@@ -13,7 +13,7 @@ use crate::spec::DOCUMENT;
 use crate::{root, target};
 
 /// What is staged: the crates that are published, and what their manifests name.
-const STAGED: [&str; 14] = [
+const STAGED: [&str; 15] = [
     "CHANGELOG.md",
     "Cargo.lock",
     "Cargo.toml",
@@ -24,6 +24,7 @@ const STAGED: [&str; 14] = [
     "VERSIONS.md",
     "benches",
     "cli",
+    "docs",
     "openapi",
     "sandbox",
     "src",
