@@ -150,13 +150,11 @@ async fn used(each_way: RangeInclusive<u64>, minutes: u32) -> Result<Closes> {
 
 /// Prints how much of the limit was used, and how much can be used if a permit is free one window after the response.
 fn report(name: &str, closes: Closes) -> Result<()> {
-    let Closes { mut began, mut ended, took, refused } = closes;
-    let (count, limit) = (began.len(), Operation::UPDATE_PROVISION.rate_limit);
-    let (calls, per) = (limit.calls as usize, limit.per.as_secs_f64());
+    let limit = Operation::UPDATE_PROVISION.rate_limit;
+    let own = closes.own_times(limit.calls, limit.per);
+    let Closes { mut began, took, refused, .. } = closes;
+    let (count, calls, per) = (began.len(), limit.calls as usize, limit.per.as_secs_f64());
     began.sort_unstable();
-    ended.sort_unstable();
-    let own = began.iter().skip(calls).zip(&ended).map(|(next, free)| (*next - *free).as_secs_f64() - per);
-    let own: Vec<_> = own.map(|seconds| seconds * 1e3).collect();
     // A close takes the permit of the close as many before it as there are calls in a window.
     let cycles: f64 = began.iter().skip(calls).zip(&began).map(|(next, begun)| (*next - *begun).as_secs_f64()).sum();
     let exchange = took.as_secs_f64() / count as f64;

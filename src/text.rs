@@ -2,6 +2,10 @@
 
 /// The text with each character that could forge a line replaced by a space, cut to `max_chars` characters.
 pub(crate) fn one_line(text: &str, max_chars: usize) -> String {
+    // Most are ids.
+    if text.len() <= max_chars && text.bytes().all(|byte| (b' '..=b'~').contains(&byte)) {
+        return text.to_owned();
+    }
     text.chars().map(|c| if forges_lines(c) { ' ' } else { c }).take(max_chars).collect()
 }
 

@@ -1,5 +1,7 @@
 //! The way to a bank: a relay on loopback that takes its time in both directions, and sees when each close begins and ends.
 
+#![allow(dead_code)]
+
 use std::ops::RangeInclusive;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -29,6 +31,18 @@ pub(crate) struct Closes {
     pub(crate) took: Duration,
     /// How many responses were 429.
     pub(crate) refused: usize,
+}
+
+impl Closes {
+    /// The client's own time before each close that had to wait, in milliseconds: from the response that frees its permit to its
+    /// request, less the window.
+    pub(crate) fn own_times(&self, calls: u32, per: Duration) -> Vec<f64> {
+        let (mut began, mut ended) = (self.began.clone(), self.ended.clone());
+        began.sort_unstable();
+        ended.sort_unstable();
+        let waited = began.iter().skip(calls as usize).zip(&ended);
+        waited.map(|(next, free)| ((*next - *free).as_secs_f64() - per.as_secs_f64()) * 1e3).collect()
+    }
 }
 
 impl Way {

@@ -3,6 +3,8 @@
 
 #[path = "../../benches/common/mod.rs"]
 mod common;
+#[path = "../../benches/common/way.rs"]
+mod way;
 
 use std::fs::{self, File};
 use std::io::{BufWriter, Write};
@@ -15,6 +17,7 @@ use bunq_partner_sandbox::Sandbox;
 use common::{API_KEY, Result, Server, Spread, role, runtime, serve};
 use futures_util::future::try_join_all;
 use futures_util::{TryStreamExt, stream};
+use way::Way;
 
 const CLOSED: usize = 60;
 /// What bunq's windows are divided by, and how often it is measured.
@@ -68,11 +71,13 @@ async fn limit() -> Result<()> {
     for (scale, pairs) in PAIRS {
         println!("closing {CLOSED} with windows of 1/{scale}, {pairs} times on each side, alternately\n");
         println!("of the limit, %          median       min       max");
-        let mut used = [Vec::new(), Vec::new()];
+        let (mut used, mut own) = ([Vec::new(), Vec::new()], [Vec::new(), Vec::new()]);
         for pair in 0..pairs {
             // Each of the two goes first equally often.
             for side in if pair % 2 == 0 { [0, 1] } else { [1, 0] } {
-                used[side].push(closed(scale, side == 1).await?);
+                let (share, times) = closed(scale, side == 1).await?;
+                used[side].push(share);
+                own[side].extend(times);
             }
         }
         let difference = used[1].iter().zip(&used[0]).map(|(bulk, single)| bulk - single).collect();
@@ -81,20 +86,26 @@ async fn limit() -> Result<()> {
             let Spread { median, min, max } = Spread::of(figures)?;
             println!("{name:<21}{median:>10.2}{min:>10.2}{max:>10.2}");
         }
+        println!("\nthe client's own time in a window, ms\n");
+        for (name, times) in ["one by one", "bulk, with a journal"].into_iter().zip(own) {
+            let Spread { median, min, max } = Spread::of(times)?;
+            println!("{name:<21}{median:>10.2}{min:>10.2}{max:>10.2}");
+        }
         println!();
     }
     Ok(())
 }
 
 /// Closes provisions with bunq's windows divided by `scale`; sandbox and client keep the same limits. Returns how much of the
-/// limit was used, in percent.
-async fn closed(scale: u32, in_bulk: bool) -> Result<f64> {
+/// limit was used, in percent, and the client's own time in each window.
+async fn closed(scale: u32, in_bulk: bool) -> Result<(f64, Vec<f64>)> {
     let sandbox = Operation::ALL.iter().fold(Sandbox::builder(), |sandbox, operation| {
         let limit = operation.rate_limit;
         sandbox.rate_limit(operation, limit.calls, limit.per / scale)
     });
     let sandbox = sandbox.start().await?;
-    let client = sandbox.client().build()?;
+    let way = Way::to(sandbox.base_url(), 0..=0).await?;
+    let client = sandbox.client().base_url(&way.base_url).build()?;
     client.open_session().await?;
     let (ids, provisions) = (sandbox.populate(CLOSED), client.provisions());
     let folder = Folder::new()?;
@@ -114,7 +125,8 @@ async fn closed(scale: u32, in_bulk: bool) -> Result<f64> {
     // The first window is free.
     let limit = Operation::UPDATE_PROVISION.rate_limit;
     let windows = u32::try_from(CLOSED)?.div_ceil(limit.calls) - 1;
-    Ok((limit.per / scale * windows).div_duration_f64(took) * 100.0)
+    let used = (limit.per / scale * windows).div_duration_f64(took) * 100.0;
+    Ok((used, way.closes().own_times(limit.calls, limit.per / scale)))
 }
 
 /// What a row costs: two entries, each synced; rows one after the other, and 16 at once.
