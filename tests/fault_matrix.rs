@@ -20,8 +20,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use bunq_partner::types;
+use bunq_partner::wire::SigningKey;
 use bunq_partner::{
-    Acceptance, Auth, Client, ContextStore as _, Error, NewProvision, Operation, ProvisionId, RetryPolicy, Uuid,
+    Acceptance, Auth, Client, ClientBuilder, ContextStore as _, Error, NewProvision, Operation, ProvisionId,
+    RetryPolicy, Uuid,
 };
 use bunq_partner_sandbox::{CallLogEntry, DeadToken, Fault, Injection, ReceivedSignature, Sandbox, SandboxBuilder};
 use common::{Log, MemoryStore};
@@ -156,6 +158,8 @@ struct Block {
     /// Everything that a user might print or log.
     shown: String,
     secrets: BTreeSet<String>,
+    /// How many provisions there were before the exchange.
+    before: usize,
     /// The device of the client.
     device: i64,
     /// The number of calls that were refused because of the rate limit.
@@ -180,6 +184,7 @@ impl Block {
             store,
             shown: String::new(),
             secrets: BTreeSet::new(),
+            before: 0,
             device: 0,
             refused: 0,
             allowed: None,
@@ -227,8 +232,12 @@ impl Block {
             let kept =
                 self.store.stored().filter(|_| ["create_session", "delete_session"].contains(&self.operation.id));
             (self.client, self.store) = client(&self.sandbox);
+            if self.allowed == Some(ReceivedSignature::Invalid) {
+                // No other client has its key.
+                let builder = builder_with(&self.sandbox, &self.store).signing_keys(SigningKey::generate);
+                self.client = builder.build().unwrap();
+            }
             if let Some(kept) = kept {
-                // Generating a key takes longer than everything else.
                 self.store.replace(kept.expose());
                 self.without_session();
             }
@@ -254,6 +263,7 @@ impl Block {
     async fn exchange(&mut self, trouble: Trouble) -> Result<&'static str, Error> {
         let provisions = self.client.provisions();
         // The objects that the operation needs exist before the fault is played.
+        self.before = self.sandbox.provision_ids().len();
         let id = self.sandbox.populate(1)[0];
         if self.operation.auth == Auth::Session {
             provisions.list().page().await.unwrap();
@@ -360,7 +370,12 @@ impl Block {
                 self.secrets.insert(kept.pointer(secret).unwrap().as_str().unwrap().to_owned());
             }
         }
-        for id in self.sandbox.provision_ids() {
+        self.collect(self.before);
+    }
+
+    /// Collects the secrets of the provisions from this one on.
+    fn collect(&mut self, from: usize) {
+        for id in self.sandbox.provision_ids().split_off(from) {
             let shown = self.sandbox.provision(id).unwrap();
             let request = &shown["oauth_request"];
             let secrets =
@@ -376,10 +391,14 @@ fn client(sandbox: &Sandbox) -> (Client, MemoryStore) {
 }
 
 fn client_with(sandbox: &Sandbox, store: &MemoryStore) -> Client {
+    builder_with(sandbox, store).build().unwrap()
+}
+
+fn builder_with(sandbox: &Sandbox, store: &MemoryStore) -> ClientBuilder {
     let retry = RetryPolicy::default().max_attempts(ATTEMPTS).initial_backoff(Duration::ZERO);
     let builder = sandbox.client().retry(retry).attempt_timeout(TRY).operation_timeout(CALL);
     let builder = builder.max_response_size(MAX_ANSWER).late_arrival(Duration::from_secs(1));
-    builder.context_store(store.clone()).build().unwrap()
+    builder.context_store(store.clone())
 }
 
 fn accepted(acceptance: Acceptance) -> &'static str {
@@ -409,6 +428,8 @@ async fn played(subject: Subject, manner: fn(SandboxBuilder) -> SandboxBuilder) 
     for (name, trouble) in troubles() {
         cells.push(block.cell(&name, &trouble).await);
     }
+    // A provision may have been given a credential after the exchange that it was made for.
+    block.collect(0);
     (block, cells)
 }
 
