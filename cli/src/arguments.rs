@@ -11,17 +11,28 @@ use bunq_partner::{
 };
 use bunq_partner_sandbox::Injection;
 use clap::builder::{PossibleValuesParser, TypedValueParser as _};
-use clap::{Args, Parser, Subcommand, ValueEnum, value_parser};
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum, value_parser};
 use clap_complete::Shell;
 
-use super::exit;
+use super::help;
 
 /// Create, follow and close provisions of users at bunq
 #[derive(Parser)]
-#[command(name = "bunq-partner", version, max_term_width = 100, after_help = "With --help, the options for the bank and the output are shown too.", after_long_help = exit::help(), arg_required_else_help = true)]
+#[command(
+    name = "bunq-partner",
+    version,
+    max_term_width = 100,
+    after_help = help::TOPICS,
+    arg_required_else_help = true,
+    disable_help_flag = true,
+    disable_help_subcommand = true
+)]
 pub(super) struct CommandLine {
     #[command(subcommand)]
     pub(super) command: Command,
+    /// Print help
+    #[arg(long, short, global = true, action = ArgAction::HelpShort)]
+    _help: Option<bool>,
     #[command(flatten)]
     pub(super) connection: ConnectionOptions,
     #[command(flatten)]
@@ -33,7 +44,7 @@ pub(super) struct CommandLine {
 #[derive(Args)]
 #[command(next_help_heading = "Connection")]
 pub(super) struct ConnectionOptions {
-    /// bunq's environment: sandbox or production
+    /// Environment of bunq: sandbox or production
     #[arg(
         long,
         global = true,
@@ -44,22 +55,22 @@ pub(super) struct ConnectionOptions {
         value_name = "ENVIRONMENT"
     )]
     pub(super) env: Environment,
-    /// The base URL, if it is not the environment's; HTTPS, or loopback
+    /// Base URL, if not the environment's: HTTPS, or loopback
     #[arg(long, global = true, hide_short_help = true, value_name = "URL")]
     pub(super) base_url: Option<String>,
-    /// A file with the API key, in place of BUNQ_API_KEY
+    /// Read the API key from this file instead of BUNQ_API_KEY
     #[arg(long, global = true, hide_short_help = true, value_name = "FILE")]
     pub(super) api_key_file: Option<PathBuf>,
-    /// Where keys and session are kept between runs [default: a file for each key in the state folder]
+    /// Keep key pair and session in this file [default: one file a key, in the state folder]
     #[arg(long, global = true, hide_short_help = true, value_name = "FILE")]
     pub(super) context: Option<PathBuf>,
-    /// Use a bunq of this program's own, with provisions in every state; nothing leaves the machine
+    /// Use a sandbox inside this program; nothing leaves the machine
     #[arg(long, global = true, hide_short_help = true, conflicts_with_all = ["base_url", "api_key_file", "context"])]
     pub(super) sandbox: bool,
-    /// At a bank on this machine: call it this many times as fast as bunq's rate limits allow
+    /// For a rehearsal on loopback: multiply bunq's rate limits
     #[arg(long, global = true, hide_short_help = true, value_name = "TIMES", value_parser = value_parser!(u32).range(1..=1000))]
     pub(super) rehearse: Option<u32>,
-    /// Do not ask before something is changed in production
+    /// Change things in production without asking
     #[arg(long, short, global = true, hide_short_help = true)]
     pub(super) yes: bool,
 }
@@ -68,26 +79,22 @@ pub(super) struct ConnectionOptions {
 #[derive(Args)]
 #[command(next_help_heading = "Output")]
 pub(super) struct OutputOptions {
-    /// How results are written
+    /// Format of the results
     #[arg(long, short, global = true, hide_short_help = true, value_enum, default_value_t = OutputFormat::Table, value_name = "FORMAT")]
     pub(super) output: OutputFormat,
     /// When to use colour; NO_COLOR is respected
     #[arg(long, global = true, hide_short_help = true, value_enum, default_value_t = Color::Auto, value_name = "WHEN")]
     pub(super) color: Color,
-    /// Show tokens, after a question at the terminal
+    /// Show tokens, after a confirmation at the terminal
     #[arg(long, global = true, hide_short_help = true)]
     pub(super) show_secrets: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(super) enum OutputFormat {
-    /// For people
     Table,
-    /// One JSON value
     Json,
-    /// A JSON value on each line, as it comes
     Jsonl,
-    /// Comma-separated, with a header
     Csv,
 }
 
@@ -107,59 +114,92 @@ pub(super) enum Color {
 
 #[derive(Subcommand)]
 pub(super) enum Command {
-    /// Create a provision, follow it and close it, in a bunq of this program's own
+    /// Create, follow and close a provision, in a sandbox inside this program
+    #[command(after_help = "Examples:\n  bunq-partner demo\n  bunq-partner --output json demo")]
     Demo,
     #[command(flatten)]
     Bank(BankCommand),
-    /// Say what became of each row of a file that was closed or created from
+    /// Show the outcome of each row of a bulk run
+    #[command(
+        after_help = "Examples:\n  bunq-partner report --from ids.csv\n  bunq-partner report --from users.csv --output csv"
+    )]
     Report(ReportOptions),
-    /// bunq's signed responses
+    /// Verify bunq's signed responses
     #[command(subcommand)]
     Receipts(ReceiptsCommand),
-    /// Run a bunq on loopback until interrupted
+    /// Run a sandbox of bunq on loopback
+    #[command(
+        after_help = "Examples:\n  bunq-partner sandbox --provisions 10\n  bunq-partner sandbox --rate-limits=100 --fault drop,on=update_provision"
+    )]
     Sandbox(SandboxOptions),
-    /// Print the completions of a shell
+    /// Print the completion script of a shell
+    #[command(after_help = "Examples:\n  bunq-partner completions bash\n  bunq-partner completions zsh")]
     Completions {
         /// The shell
         shell: Shell,
     },
     /// Print the manual page
+    #[command(after_help = "Examples:\n  bunq-partner man | man -l -")]
     Man,
+    /// Show the help of a command or a topic
+    #[command(after_help = "Examples:\n  bunq-partner help close\n  bunq-partner help exit-codes")]
+    Help {
+        /// Command, or topic: options, environment, exit-codes, faults
+        #[arg(value_name = "TOPIC")]
+        topic: Vec<String>,
+    },
 }
 
 /// The commands that call a bank.
 #[derive(Subcommand)]
 pub(super) enum BankCommand {
     /// Close provisions
+    #[command(
+        after_help = "Examples:\n  bunq-partner close 1015 1019 --wait\n  bunq-partner close --from ids.csv --resume"
+    )]
     Close(CloseOptions),
-    /// Create a provision
+    /// Create a provision for a new user
+    #[command(
+        after_help = "Examples:\n  bunq-partner create --email user@example.com --phone-number +31600000000\n  bunq-partner create --from users.csv --activate tokens"
+    )]
     Create(CreateOptions),
     /// Show provisions
+    #[command(after_help = "Examples:\n  bunq-partner get 1015\n  bunq-partner get 1015 1019 --output json")]
     Get {
-        /// The ids of the provisions
+        /// Ids of the provisions
         #[arg(required = true, value_name = "ID", value_parser = provision_id)]
         ids: Vec<ProvisionId>,
     },
-    /// Find the provision that was created with a key of yours
+    /// Find a provision by its external_uuid
+    #[command(
+        after_help = "Examples:\n  bunq-partner find 00000000-0000-4000-8000-000000000005\n  bunq-partner --output json find 00000000-0000-4000-8000-000000000005"
+    )]
     Find {
         /// The external_uuid
         #[arg(value_name = "UUID")]
         external_uuid: Uuid,
     },
     /// List provisions, newest first
+    #[command(
+        after_help = "Examples:\n  bunq-partner list --status CREATED,ACTIVE\n  bunq-partner list --limit 100 --output csv"
+    )]
     List(ListOptions),
-    /// Show every change of provisions until nothing is in progress; without ids, of all, until interrupted
+    /// Print each change of provisions, until none is in progress
+    #[command(after_help = "Examples:\n  bunq-partner watch 1007\n  bunq-partner watch --timeout 2h")]
     Watch {
-        /// The ids of the provisions
+        /// Ids of the provisions
         #[arg(value_name = "ID", value_parser = provision_id)]
         ids: Vec<ProvisionId>,
-        /// How long to watch at most, as in 90s or 2h [default: until nothing is in progress, or until interrupted]
+        /// Longest time, like 90s or 2h [default: no limit]
         #[arg(long, value_name = "TIME", value_parser = time)]
         timeout: Option<Duration>,
     },
     /// Replace the credential of a provision
+    #[command(
+        after_help = "Examples:\n  bunq-partner reset-token 1015 --wait\n  bunq-partner reset-token 1015 --dry-run"
+    )]
     ResetToken {
-        /// The id of the provision
+        /// Id of the provision
         #[arg(value_name = "ID", value_parser = provision_id)]
         id: ProvisionId,
         #[command(flatten)]
@@ -167,22 +207,32 @@ pub(super) enum BankCommand {
         #[command(flatten)]
         dry_run: DryRun,
     },
-    /// Show whom the API key belongs to
+    /// Show the user of the API key
+    #[command(after_help = "Examples:\n  bunq-partner whoami\n  bunq-partner whoami --output json")]
     Whoami,
-    /// The session with bunq
+    /// Manage the session with bunq
     #[command(subcommand)]
     Session(SessionCommand),
-    /// Call any operation of bunq's API, signed and verified
+    /// Call any operation of bunq's API
+    #[command(
+        after_help = "Examples:\n  bunq-partner api get_provision --param provision_id=1015\n  bunq-partner api update_provision -p provision_id=1015 -b @body.json --dry-run"
+    )]
     Api(ApiOptions),
-    /// Find out why bunq says no
+    /// Diagnose connection, key and session
+    #[command(
+        after_help = "Examples:\n  bunq-partner doctor\n  bunq-partner doctor --api-key-file key.txt --env production"
+    )]
     Doctor,
-    /// Find out how bunq's sandbox behaves where no document says it
+    /// Record how bunq's sandbox behaves where no documentation says it
+    #[command(
+        after_help = "Examples:\n  bunq-partner probe --save report\n  bunq-partner probe --create --save report"
+    )]
     Probe(ProbeOptions),
 }
 
 #[derive(Args)]
 pub(super) struct CloseOptions {
-    /// The ids of the provisions
+    /// Ids of the provisions
     #[arg(required_unless_present = "from", conflicts_with = "from", value_name = "ID", value_parser = provision_id)]
     pub(super) ids: Vec<ProvisionId>,
     #[command(flatten)]
@@ -199,10 +249,10 @@ pub(super) struct CloseOptions {
 #[derive(Args)]
 #[command(next_help_heading = "Many at once")]
 pub(super) struct BulkOptions {
-    /// Take the rows of this file: CSV with a header, or JSON lines; - is standard input, kept in JOURNAL.input
+    /// Rows as CSV with a header or JSON lines; - is stdin
     #[arg(long, value_name = "FILE", conflicts_with = "wait")]
     pub(super) from: Option<PathBuf>,
-    /// Where it is kept what was done [default: FILE.journal]
+    /// Record of what was done [default: FILE.journal]
     #[arg(long, value_name = "FILE", requires = "from")]
     pub(super) journal: Option<PathBuf>,
     /// Continue an interrupted run
@@ -213,19 +263,22 @@ pub(super) struct BulkOptions {
 /// Where bunq's signed responses are kept.
 #[derive(Args)]
 pub(super) struct ReceiptOptions {
-    /// Add bunq's signed responses to this file, for `bunq-partner receipts verify`
+    /// Append bunq's signed responses to this file
     #[arg(long, value_name = "FILE", conflicts_with = "dry_run")]
     pub(super) receipts: Option<PathBuf>,
 }
 
 #[derive(Subcommand)]
 pub(super) enum ReceiptsCommand {
-    /// Check the receipts of a file, without calling anybody
+    /// Verify the receipts in a file, offline
+    #[command(
+        after_help = "Examples:\n  bunq-partner receipts verify closings.jsonl\n  bunq-partner receipts verify closings.jsonl --public-key bunq.pem"
+    )]
     Verify {
-        /// The file
+        /// File of receipts
         #[arg(value_name = "FILE")]
         file: PathBuf,
-        /// bunq's public key as PEM; receipts that are signed with another are refused
+        /// Require this public key of bunq's, in PEM
         #[arg(long, value_name = "FILE")]
         public_key: Option<PathBuf>,
     },
@@ -233,39 +286,38 @@ pub(super) enum ReceiptsCommand {
 
 #[derive(Args)]
 pub(super) struct ReportOptions {
-    /// The file that the rows were taken from
+    /// File with the rows of the run
     #[arg(long, value_name = "FILE")]
     pub(super) from: PathBuf,
-    /// The journal of the run [default: FILE.journal]
+    /// Journal of the run [default: FILE.journal]
     #[arg(long, value_name = "FILE")]
     pub(super) journal: Option<PathBuf>,
 }
 
 #[derive(Args)]
 pub(super) struct CreateOptions {
-    /// The e-mail address of the user
+    /// E-mail address of the user
     #[arg(long, required_unless_present = "from", conflicts_with = "from")]
     pub(super) email: Option<EmailAddress>,
-    /// The telephone number of the user, as in +31600000000
+    /// Phone number of the user, like +31600000000
     #[arg(long, value_name = "NUMBER", required_unless_present = "from", conflicts_with = "from")]
     pub(super) phone_number: Option<PhoneNumber>,
-    /// Your own key for the user [default: a random one, which is printed first]
+    /// Your key for the user [default: random]
     #[arg(long, value_name = "UUID", conflicts_with = "from")]
     external_uuid: Option<Uuid>,
     /// The key if none is given.
     #[arg(skip = Uuid::new_v4())]
     random_uuid: Uuid,
-    /// Take the provision with this external_uuid if there is one, as after a request whose outcome is unknown; with --from that is
-    /// always so
+    /// Adopt the provision with this key, if it exists
     #[arg(long, requires = "external_uuid", conflicts_with = "from")]
     pub(super) ensure: bool,
-    /// Create a company, whose director is the person of this provision
+    /// Create a company, directed by this person
     #[arg(long, value_name = "ID", value_parser = provision_id, conflicts_with_all = ["date_of_birth", "country", "from"])]
     pub(super) director: Option<ProvisionId>,
-    /// The date of birth, for USER_ANONYMOUS_TRANSACTION_AUDIT
-    #[arg(long, value_name = "YYYY-MM-DD", requires = "country", conflicts_with = "from")]
+    /// For USER_ANONYMOUS_TRANSACTION_AUDIT: date of birth
+    #[arg(long, value_name = "DATE", requires = "country", conflicts_with = "from")]
     pub(super) date_of_birth: Option<Date>,
-    /// The country of residence, for USER_ANONYMOUS_TRANSACTION_AUDIT
+    /// With it: country of residence
     #[arg(long, value_name = "COUNTRY", requires = "date_of_birth", conflicts_with = "from")]
     pub(super) country: Option<CountryCode>,
     #[command(flatten)]
@@ -276,7 +328,7 @@ pub(super) struct CreateOptions {
     pub(super) receipts: ReceiptOptions,
     #[command(flatten)]
     pub(super) bulk: BulkOptions,
-    /// Activate each new user before its credential expires; its token and its context are kept in this folder
+    /// Activate new users; keep their tokens in this folder
     #[arg(long, value_name = "FOLDER", requires = "from", help_heading = "Many at once")]
     pub(super) activate: Option<PathBuf>,
 }
@@ -289,10 +341,10 @@ impl CreateOptions {
 
 #[derive(Args)]
 pub(super) struct ListOptions {
-    /// Only those with one of these statuses
+    /// Only provisions with one of these statuses
     #[arg(long, value_name = "STATUS", value_delimiter = ',', value_parser = status, ignore_case = true)]
     pub(super) status: Vec<ProvisionStatus>,
-    /// At most this many
+    /// Largest number of provisions
     #[arg(long, value_name = "COUNT")]
     pub(super) limit: Option<usize>,
 }
@@ -303,14 +355,14 @@ pub(super) struct WaitOptions {
     /// Wait until bunq is done
     #[arg(long, short)]
     pub(super) wait: bool,
-    /// How long to wait at most, as in 90s or 2h
+    /// Longest wait, like 90s or 2h
     #[arg(long, value_name = "TIME", default_value = "15m", value_parser = time)]
     pub(super) timeout: Duration,
 }
 
 #[derive(Args, Clone, Copy)]
 pub(super) struct DryRun {
-    /// Show what would be sent, and send nothing
+    /// Show the requests, and send nothing
     #[arg(long)]
     pub(super) dry_run: bool,
 }
@@ -318,6 +370,7 @@ pub(super) struct DryRun {
 #[derive(Subcommand)]
 pub(super) enum SessionCommand {
     /// End the session at bunq; the next call opens another
+    #[command(after_help = "Examples:\n  bunq-partner session end\n  bunq-partner session end --dry-run")]
     End {
         #[command(flatten)]
         dry_run: DryRun,
@@ -326,13 +379,13 @@ pub(super) enum SessionCommand {
 
 #[derive(Args)]
 pub(super) struct ApiOptions {
-    /// The operation
+    /// Operation of the document
     #[arg(value_parser = PossibleValuesParser::new(operations()).try_map(operation))]
     pub(super) operation: &'static Operation,
-    /// A parameter of the path or the query; can be repeated
+    /// Parameter of the path or the query; can be repeated
     #[arg(long = "param", short, value_name = "NAME=VALUE", value_parser = parameter)]
     pub(super) parameters: Vec<(String, String)>,
-    /// The body as JSON; @FILE is a file, - is standard input
+    /// Body as JSON; @FILE reads a file, - reads stdin
     #[arg(long, short, value_name = "JSON")]
     pub(super) body: Option<String>,
     #[command(flatten)]
@@ -344,7 +397,7 @@ pub(super) struct ProbeOptions {
     /// Create a provision too, and close it
     #[arg(long)]
     pub(super) create: bool,
-    /// Write report.md, report.json and profile.json into this folder
+    /// Write report.md, report.json and profile.json here
     #[arg(long, value_name = "FOLDER")]
     pub(super) save: Option<PathBuf>,
 }
@@ -352,37 +405,37 @@ pub(super) struct ProbeOptions {
 /// The first line on standard output is JSON: `base_url` and `api_key`. Calls are logged on standard error.
 #[derive(Args)]
 pub(super) struct SandboxOptions {
-    /// The port on 127.0.0.1; 0 is any that is free
+    /// Port on 127.0.0.1; 0 takes a free one
     #[arg(long, default_value_t = 0)]
     pub(super) port: u16,
-    /// The partner's API key, of this sandbox only [default: a random one]
+    /// API key that it accepts [default: random]
     #[arg(long, value_name = "KEY")]
     pub(super) api_key: Option<Secret>,
-    /// Keep bunq's rate limits, or limits that allow this many times as many calls
+    /// Enforce bunq's rate limits, or a multiple of them
     #[arg(long, value_name = "TIMES", num_args = 0..=1, require_equals = true, default_missing_value = "1", value_parser = value_parser!(u32).range(1..=1000))]
     pub(super) rate_limits: Option<u32>,
-    /// Play a fault: its name, and after commas on=OPERATION, after=CALLS, times=CALLS or times=always; can be repeated
-    #[arg(long = "fault", value_name = "FAULT", long_help = fault_help())]
+    /// Inject a fault: see `help faults`; can be repeated
+    #[arg(long = "fault", value_name = "FAULT")]
     pub(super) faults: Vec<Injection>,
-    /// Begin with the provisions of this file: [{"status": "ACTIVE", "display_name": …, "external_uuid": …}, …]
+    /// Start with the provisions in this JSON file
     #[arg(long, value_name = "FILE")]
     pub(super) seed: Option<PathBuf>,
-    /// Begin with this many provisions, all in use
+    /// Start with this many active provisions
     #[arg(long, value_name = "COUNT", default_value_t = 0, value_parser = value_parser!(u32).range(..=1_000_000))]
     pub(super) provisions: u32,
-    /// Go on from the state in this file, and keep it there
+    /// Keep the state in this file, over restarts
     #[arg(long, value_name = "FILE")]
     pub(super) state: Option<PathBuf>,
-    /// Behave as this profile says, which `bunq-partner probe` writes
+    /// Behave like this profile of `probe`
     #[arg(long, value_name = "FILE")]
     pub(super) profile: Option<PathBuf>,
-    /// Allow the API key only from these addresses
+    /// Accept the API key only from this address; can be repeated
     #[arg(long = "allow", value_name = "ADDRESS")]
     pub(super) allowed_addresses: Vec<IpAddr>,
-    /// Move provisions on by time, a step for each so long, instead of by each read
+    /// Advance provisions by time instead of by reads
     #[arg(long, value_name = "TIME", value_parser = time)]
     pub(super) step: Option<Duration>,
-    /// How calls are logged
+    /// Format of the log of calls
     #[arg(long, value_enum, default_value_t = Log::Text, value_name = "FORMAT")]
     pub(super) log: Log,
 }
@@ -400,14 +453,6 @@ fn operations() -> impl Iterator<Item = &'static str> {
 
 fn operation(id: String) -> Result<&'static Operation, String> {
     Operation::by_id(&id).ok_or_else(|| "there is no such operation".to_owned())
-}
-
-fn fault_help() -> String {
-    format!(
-        "Play a fault, as in `drop,on=update_provision,times=2`: its name, and after commas on=OPERATION, after=CALLS, and \
-         times=CALLS or times=always. Can be repeated.\n\nFaults: {}",
-        Injection::fault_names()
-    )
 }
 
 fn provision_id(text: &str) -> Result<ProvisionId, String> {
@@ -438,29 +483,59 @@ mod tests {
 
     use super::*;
 
-    /// The long help of each command has all options; the short one those of the command.
-    #[test]
-    fn each_command_shows_the_options_of_all_commands() {
-        test_timeout::start();
+    /// All commands, with those below them.
+    fn commands() -> Vec<clap::Command> {
         let mut program = CommandLine::command();
         program.build();
-        let global: Vec<_> = program.get_arguments().filter(|argument| argument.is_global_set()).collect();
-        let global: Vec<_> = global.iter().map(|option| format!("--{}", option.get_long().unwrap())).collect();
-        assert!(global.len() > 9, "{global:?}");
-        let mut commands: Vec<_> = program.get_subcommands().cloned().collect();
-        let mut count = 0;
-        while let Some(mut command) = commands.pop() {
-            if command.get_name() == "help" {
-                continue;
-            }
-            commands.extend(command.get_subcommands().cloned());
-            let (long, short) = (command.render_long_help().to_string(), command.render_help().to_string());
-            for option in &global {
-                assert!(long.contains(option), "{}: {option}: {long}", command.get_name());
-                assert!(!short.contains(&format!("{option} ")), "{}: {option}: {short}", command.get_name());
-            }
-            count += 1;
+        let mut all = vec![program];
+        let mut next = 0;
+        while let Some(command) = all.get(next) {
+            let below: Vec<_> = command.get_subcommands().cloned().collect();
+            all.extend(below);
+            next += 1;
         }
-        assert!(count > 18, "{count}");
+        all
+    }
+
+    #[test]
+    fn the_help_of_each_command_fits_a_screen() {
+        test_timeout::start();
+        let mut seen = 0;
+        for command in commands() {
+            let help = command.clone().term_width(80).render_help().to_string();
+            assert!(help.lines().count() <= 40, "{} lines:\n{help}", help.lines().count());
+            assert!(help.lines().all(|line| line.chars().count() <= 80), "{help}");
+            let is_leaf = command.get_subcommands().next().is_none();
+            assert_eq!(is_leaf, help.contains("Examples:\n"), "{help}");
+            seen += 1;
+        }
+        assert!(seen > 20, "{seen}");
+    }
+
+    #[test]
+    fn the_examples_of_the_help_can_be_typed() {
+        test_timeout::start();
+        let mut seen = 0;
+        for mut command in commands() {
+            let help = command.render_help().to_string();
+            let (_, examples) = help.split_once("Examples:\n").unwrap_or_default();
+            for example in examples.lines().map(str::trim).filter(|line| !line.is_empty()) {
+                let words = example.split(" | ").next().unwrap().split_whitespace();
+                let parsed = CommandLine::try_parse_from(words).map(drop);
+                assert!(parsed.is_ok(), "{example}: {}", parsed.unwrap_err());
+                seen += 1;
+            }
+        }
+        assert!(seen > 30, "{seen}");
+    }
+
+    #[test]
+    fn each_summary_starts_with_a_verb() {
+        test_timeout::start();
+        for command in commands().iter().skip(1) {
+            let summary = command.get_about().unwrap().to_string();
+            let first = summary.split(' ').next().unwrap();
+            assert!(!["The", "A", "An", "bunq's"].contains(&first) && !summary.ends_with('.'), "{summary}");
+        }
     }
 }

@@ -1,6 +1,5 @@
 //! How the program ends: an exit code for each kind of failure, and what to do next.
 
-use std::fmt::Write as _;
 use std::io::{self, Write as _};
 
 use bunq_partner::{Error, ErrorKind};
@@ -40,17 +39,22 @@ const KINDS: [(ErrorKind, u8, &str); 21] = [
     (ErrorKind::Internal, INTERNAL, "this machine or this program failed"),
 ];
 
-pub(super) fn help() -> String {
-    let mut text =
-        "Exit codes:\n   0  done\n   1  a question was answered with no, or a check found something wrong\n".to_owned();
-    let doubt = (DOUBT, "the outcome is unknown: bunq may have carried the request out");
-    let mut codes: Vec<_> = KINDS.iter().map(|(_, code, meaning)| (*code, *meaning)).chain([doubt]).collect();
+/// The exit codes in their order, with their meanings.
+pub(super) fn meanings() -> impl Iterator<Item = (u8, &'static str)> {
+    let others = [
+        (0, "done"),
+        (NO, "not confirmed, or a check found something wrong"),
+        (DOUBT, "the outcome is unknown: bunq may have carried the request out"),
+        (INTERRUPTED, "interrupted"),
+    ];
+    let mut codes: Vec<_> = KINDS.iter().map(|(_, code, meaning)| (*code, *meaning)).chain(others).collect();
     codes.sort_unstable();
-    for (code, meaning) in codes {
-        // Writing to a String cannot fail.
-        let _ = writeln!(text, "  {code:2}  {meaning}");
-    }
-    text + " 130  interrupted"
+    codes.into_iter()
+}
+
+pub(super) fn help() -> String {
+    let codes: String = meanings().map(|(code, meaning)| format!("  {code:3}  {meaning}\n")).collect();
+    format!("Exit codes:\n{codes}")
 }
 
 /// Why a command did not do what it was asked.

@@ -14,6 +14,7 @@ mod declaration;
 mod demo;
 mod doctor;
 mod exit;
+mod help;
 mod interrupt;
 mod invocation;
 mod output;
@@ -64,7 +65,7 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: CommandLine) -> Result<(), Failure> {
-    let CommandLine { command, connection, output } = arguments;
+    let CommandLine { command, connection, output, .. } = arguments;
     match command {
         Command::Demo => in_runtime(until_interrupted(None, demo::run())),
         Command::Bank(command) => in_runtime(ask_bank(command, &connection, output)),
@@ -78,7 +79,8 @@ fn run(arguments: CommandLine) -> Result<(), Failure> {
             clap_complete::generate(shell, &mut CommandLine::command(), "bunq-partner", &mut text);
             Ok(io::stdout().write_all(&text)?)
         }
-        Command::Man => Ok(io::stdout().write_all(&manual()?)?),
+        Command::Man => Ok(io::stdout().write_all(&help::manual()?)?),
+        Command::Help { topic } => help::show(&topic),
     }
 }
 
@@ -89,28 +91,6 @@ fn in_runtime(command: impl Future<Output = Result<(), Failure>>) -> Result<(), 
     // A file that hangs does not hold up the end.
     runtime.shutdown_background();
     done
-}
-
-/// The manual page: that of the program, and each command's below it.
-fn manual() -> io::Result<Vec<u8>> {
-    let mut command = CommandLine::command();
-    command.build();
-    let mut page = Vec::new();
-    clap_mangen::Man::new(command.clone()).render(&mut page)?;
-    let mut below: Vec<_> = command.get_subcommands().collect();
-    while !below.is_empty() {
-        let command = below.remove(0);
-        if command.get_name() == "help" {
-            continue;
-        }
-        below.extend(command.get_subcommands());
-        writeln!(page, ".SH \"{}\"", command.get_display_name().unwrap_or(command.get_name()).to_uppercase())?;
-        let man = clap_mangen::Man::new(command.clone());
-        man.render_synopsis_section(&mut page)?;
-        man.render_description_section(&mut page)?;
-        man.render_options_section(&mut page)?;
-    }
-    Ok(page)
 }
 
 async fn ask_bank(command: BankCommand, options: &ConnectionOptions, output: OutputOptions) -> Result<(), Failure> {

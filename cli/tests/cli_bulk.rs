@@ -430,7 +430,7 @@ async fn a_journal_belongs_to_its_input_its_key_and_one_process() {
     std::fs::write(&from, "id\n99\n").unwrap();
     assert!(failed(close().arg("--resume")).contains("that of another input"));
     let (_, stderr, code) = reported(&from);
-    assert!(code == 2 && stderr.contains("is not the input that the journal was begun with"), "{stderr}");
+    assert!(code == 21 && stderr.contains("is not the input that the journal was begun with"), "{stderr}");
     let text = std::fs::read_to_string(&journal).unwrap();
     for other in [1, 3] {
         let header = format!("\"bunq_partner_journal\":{other}");

@@ -1,4 +1,4 @@
-//! An exit code for each kind of failure, as `--help` lists them.
+//! An exit code for each kind of failure, as `help exit-codes` lists them.
 //!
 //! Not here: a timeout, which takes minutes, and a spent credential, which no command meets.
 
@@ -154,7 +154,13 @@ fn completions_and_the_manual_have_every_command() {
     for command in commands.iter().filter(|command| **command != "help") {
         assert!(manual.contains(&format!(".SH \"BUNQ-PARTNER-{}\"", command.to_uppercase())), "{command}");
     }
-    assert!(manual.contains("20  the outcome is unknown"), "exit codes are in the manual");
+    for part in
+        ["\"EXIT STATUS\"", "the outcome is unknown", "ENVIRONMENT", "BUNQ_API_KEY", "FILES", "EXAMPLES", "close 1015"]
+    {
+        assert!(manual.contains(part), "{part}");
+    }
+    let options = manual.lines().filter(|line| line.starts_with("\\fB\\-\\-show\\-secrets")).count();
+    assert_eq!(options, 1, "each option is said once");
     for shell in ["bash", "zsh", "fish", "powershell", "elvish"] {
         let (script, err, code) = ran(program(&folder).args(["completions", shell]));
         assert_eq!((err.as_str(), code), ("", 0));

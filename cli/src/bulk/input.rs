@@ -6,7 +6,7 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use aws_lc_rs::digest::{SHA256, digest};
-use bunq_partner::{BulkOperation, BulkRequest};
+use bunq_partner::{BulkOperation, BulkRequest, ErrorKind};
 use bytes::Bytes;
 
 use super::super::exit::Failure;
@@ -57,7 +57,8 @@ impl Input {
         if input == Some(&self.digest) {
             return Ok(());
         }
-        Err(Failure::usage(format!("{} is not the input that the journal was begun with", self.path.display())))
+        let problem = format!("{} is not the input that the journal was begun with", self.path.display());
+        Err(Failure::of_kind(ErrorKind::Storage, problem))
     }
 
     pub(super) fn rows(&self) -> Result<impl Iterator<Item = BulkRequest> + Send + use<>, Failure> {

@@ -125,7 +125,7 @@ fn of_refusal(error: &Error, circumstances: &Circumstances<'_>) -> Diagnosis {
         )
         .ruled_out(key),
         _ => {
-            Diagnosis::new(error.to_string(), "see `bunq-partner --help` for the kind of failure, and try again")
+            Diagnosis::new(error.to_string(), "try again; `bunq-partner help exit-codes` explains the code")
         }
     }
 }

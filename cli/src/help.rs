@@ -1,0 +1,131 @@
+//! Topics of the help beside the commands, and the manual page.
+
+use std::io::{self, Write as _};
+
+use bunq_partner_sandbox::Injection;
+use clap::{Command, CommandFactory as _};
+use clap_mangen::Man;
+use clap_mangen::roff::{Roff, bold, roman};
+
+use super::arguments::CommandLine;
+use super::exit::{self, Failure};
+use super::output::write_text;
+
+/// The end of the program's own help.
+pub(super) const TOPICS: &str = "\
+Topics:
+  bunq-partner help options      Options of all commands: bank, key, output
+  bunq-partner help environment  Environment variables and files
+  bunq-partner help exit-codes   Exit codes";
+
+/// What the program reads from its environment.
+const ENVIRONMENT: [(&str, &str); 5] = [
+    ("BUNQ_API_KEY", "API key, unless --api-key-file is given"),
+    ("BUNQ_ENV", "environment of bunq, sandbox or production, unless --env is given"),
+    ("HTTPS_PROXY, ALL_PROXY, NO_PROXY", "proxy to bunq, and the hosts that need none"),
+    ("SSL_CERT_FILE, SSL_CERT_DIR", "on Linux, the certificates to trust instead of the system's"),
+    ("NO_COLOR", "no colour"),
+];
+
+/// What the program keeps.
+const FILES: [(&str, &str); 3] = [
+    ("$XDG_STATE_HOME/bunq-partner/", "key pair and session, one file for each environment, address and API key"),
+    ("FILE.journal", "progress of a bulk run over FILE"),
+    ("JOURNAL.input", "rows that a bulk run read from standard input"),
+];
+
+/// Shows the help of a command or a topic.
+pub(super) fn show(topic: &[String]) -> Result<(), Failure> {
+    let mut program = CommandLine::command();
+    program.build();
+    let words: Vec<_> = topic.iter().map(String::as_str).collect();
+    let text = match words[..] {
+        ["options"] => options(&program),
+        ["environment"] => environment(),
+        ["exit-codes"] => exit::help(),
+        ["faults"] => faults(),
+        _ => {
+            let mut command = &program;
+            for word in words {
+                command = command.find_subcommand(word).ok_or_else(|| {
+                    let hint = "topics are options, environment, exit-codes and faults; `bunq-partner help` lists the commands";
+                    Failure::usage(format!("there is no command and no topic `{word}`")).with_hint(hint)
+                })?;
+            }
+            command.clone().render_help().to_string()
+        }
+    };
+    Ok(write_text(&format!("{}\n", text.trim_end()))?)
+}
+
+/// The options that all commands have.
+fn options(program: &Command) -> String {
+    let options = program.get_arguments().filter(|option| option.is_global_set() && option.get_id() != "_help");
+    let options = options.map(|option| option.clone().global(false).hide_short_help(false));
+    let topic = Command::new("options").disable_help_flag(true).max_term_width(100).args(options);
+    topic.help_template("Options of all commands:\n\n{all-args}").render_help().to_string()
+}
+
+fn environment() -> String {
+    let list = |entries: &[(&str, &str)]| {
+        entries.iter().map(|(name, meaning)| format!("  {name}\n      {meaning}\n")).collect::<String>()
+    };
+    format!("Environment variables:\n{}\nFiles:\n{}", list(&ENVIRONMENT), list(&FILES))
+}
+
+fn faults() -> String {
+    let names = Injection::fault_names();
+    let names: String = names.split(", ").map(|name| format!("  {name}\n")).collect();
+    format!(
+        "Faults of `bunq-partner sandbox --fault`: a name, and after commas on=OPERATION, after=CALLS,\n\
+         and times=CALLS or times=always, as in `drop,on=update_provision,times=2`\n\n{names}"
+    )
+}
+
+/// The manual page: the program, its commands, and what they have in common.
+pub(super) fn manual() -> io::Result<Vec<u8>> {
+    let mut program = CommandLine::command();
+    program.build();
+    let mut page = Vec::new();
+    let man = Man::new(program.clone());
+    man.render_title(&mut page)?;
+    man.render_name_section(&mut page)?;
+    man.render_synopsis_section(&mut page)?;
+    man.render_description_section(&mut page)?;
+    man.render_options_section(&mut page)?;
+    let mut examples = Vec::new();
+    let mut below: Vec<_> = program.get_subcommands().collect();
+    while !below.is_empty() {
+        let command = below.remove(0);
+        below.splice(0..0, command.get_subcommands());
+        let name = command.get_display_name().unwrap_or(command.get_name());
+        writeln!(page, ".SH \"{}\"", name.to_uppercase())?;
+        // The options of all commands are said once.
+        let own = command.clone().mut_args(|option| {
+            let is_global = option.is_global_set();
+            option.hide(is_global)
+        });
+        let man = Man::new(own);
+        man.render_synopsis_section(&mut page)?;
+        man.render_description_section(&mut page)?;
+        man.render_options_section(&mut page)?;
+        let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+        examples.extend(help.lines().skip(1).map(|line| line.trim().to_owned()));
+    }
+    let codes = exit::meanings().map(|(code, meaning)| (code.to_string(), meaning.to_owned()));
+    let owned = |(name, meaning): &(&str, &str)| ((*name).to_owned(), (*meaning).to_owned());
+    section("ENVIRONMENT", ENVIRONMENT.iter().map(owned)).to_writer(&mut page)?;
+    section("FILES", FILES.iter().map(owned)).to_writer(&mut page)?;
+    section("EXIT STATUS", codes).to_writer(&mut page)?;
+    section("EXAMPLES", examples.into_iter().map(|line| (line, String::new()))).to_writer(&mut page)?;
+    Ok(page)
+}
+
+fn section(title: &str, entries: impl Iterator<Item = (String, String)>) -> Roff {
+    let mut roff = Roff::new();
+    roff.control("SH", [title]);
+    for (name, meaning) in entries {
+        roff.control("TP", []).text([bold(name)]).text([roman(meaning)]);
+    }
+    roff
+}
