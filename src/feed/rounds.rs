@@ -298,10 +298,10 @@ impl<R: Resource> Round<R> {
                 self.complete(rounds, Known { began, object: Arc::new(object) }, id);
             }
             let first_shown = sought.partition_point(|id| shown_to.is_some_and(|shown_to| *id < shown_to));
-            missing.extend(sought.drain(first_shown..));
+            missing.extend(sought.drain(first_shown..).rev());
         }
-        missing.append(&mut sought);
-        missing.sort_unstable();
+        missing.extend(sought.into_iter().rev());
+        missing.reverse();
         Ok(missing)
     }
 

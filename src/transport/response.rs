@@ -40,7 +40,7 @@ impl ReceivedResponse {
     pub(crate) fn retry_after(&self) -> Option<Duration> {
         let text = self.headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
         text.parse().ok().map(Duration::from_secs).or_else(|| {
-            let date = jiff::fmt::rfc2822::parse(text).ok()?.timestamp();
+            let date = jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(text).ok()?;
             Duration::try_from(date.duration_since(Timestamp::now())).ok()
         })
     }

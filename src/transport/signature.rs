@@ -238,7 +238,7 @@ pub(crate) fn signed_headers<'a>(headers: impl Iterator<Item = (&'a str, &'a [u8
         .map(|(name, value)| (canonical_name(name), value))
         .filter(|(name, _)| name.starts_with("X-Bunq-") && name != "X-Bunq-Server-Signature")
         .collect();
-    signed.sort();
+    signed.sort_unstable();
     signed
 }
 

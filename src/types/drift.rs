@@ -32,7 +32,15 @@ pub(crate) fn note_unknown(schema: &'static str, value: &str) {
 
 /// Decodes something, and returns the values that were noted meanwhile.
 pub(crate) fn collect_unknown<T>(decode: impl FnOnce() -> T) -> (T, Vec<UnknownValue>) {
-    NOTED.set(Some(Vec::new()));
+    note_from_now();
     let decoded = decode();
-    (decoded, NOTED.take().unwrap_or_default())
+    (decoded, noted())
+}
+
+fn note_from_now() {
+    NOTED.set(Some(Vec::new()));
+}
+
+fn noted() -> Vec<UnknownValue> {
+    NOTED.take().unwrap_or_default()
 }
