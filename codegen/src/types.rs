@@ -265,8 +265,7 @@ impl VisitMut for Tidy<'_> {
 }
 
 /// Reads a member of a response as an object if it is one, no further than its list may be long, and a lenient one as absent if its
-/// value is odd.
-/// Returns the function that a lenient member is read with.
+/// value is odd. Returns the function that a lenient member is read with.
 fn bound_reader(
     objects: &BTreeSet<String>,
     schema: &str,
