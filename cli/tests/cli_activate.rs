@@ -31,7 +31,7 @@ fn taking(folder: &Folder, sandbox: &Sandbox, from: &Path) -> (Command, PathBuf)
 fn until(child: &mut Child, is_so: impl Fn() -> bool) {
     while !is_so() {
         assert_eq!(child.try_wait().unwrap(), None, "it has ended");
-        std::thread::sleep(Duration::from_millis(1));
+        std::thread::sleep(Duration::from_millis(10));
     }
 }
 
@@ -278,7 +278,7 @@ async fn no_users_are_created_for_a_folder_that_fails() {
                 (0..3).for_each(|_| assert!(sandbox.advance(id)));
             }
         }
-        std::thread::sleep(Duration::from_millis(1));
+        std::thread::sleep(Duration::from_millis(10));
     }
     let output = child.wait_with_output().unwrap();
     let stderr = String::from_utf8(output.stderr).unwrap();

@@ -224,7 +224,7 @@ async fn a_closing_that_is_still_on_its_way_is_not_told_as_refused() {
     let mut child = close().stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     while calls(&sandbox, "PUT", &id.to_string()).is_empty() {
         assert_eq!(child.try_wait().unwrap(), None, "it has ended");
-        std::thread::sleep(Duration::from_millis(1));
+        std::thread::sleep(Duration::from_millis(10));
     }
     child.kill().unwrap();
     child.wait().unwrap();
@@ -673,7 +673,7 @@ async fn a_second_ctrl_c_stops_at_once() {
     let mut stderr = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
     // bunq's limit lets two be in progress.
     while sandbox.call_log().iter().filter(|call| call.method == "PUT").count() < 2 {
-        std::thread::sleep(Duration::from_millis(1));
+        std::thread::sleep(Duration::from_millis(10));
     }
     interrupt(&child);
     assert!(stderr.any(|line| line.contains("the rows in progress end first")));

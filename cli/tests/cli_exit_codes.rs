@@ -10,12 +10,17 @@ use std::time::Duration;
 
 use bunq_partner::{Operation, ProvisionId};
 use bunq_partner_sandbox::{Fault, Injection, Pace, Sandbox};
-use common::{Folder, person, program, program_for, ran};
+use common::{Folder, person, program, program_for, program_with_session, ran};
+use futures_util::future::join_all;
 use serde_json::Value;
+use tokio::task::spawn_blocking;
 
 /// The exit code of a command, and the error that it writes for scripts.
-fn ends(sandbox: &Sandbox, arguments: &[&str]) -> (i32, Value) {
-    let (_, err, code) = ran(program_for(&Folder::new(), sandbox).args(arguments).args(["--output", "jsonl"]));
+async fn ends(sandbox: &Sandbox, arguments: &[&str]) -> (i32, Value) {
+    let folder = Folder::new();
+    let mut program = program_with_session(&folder, sandbox).await;
+    program.args(arguments).args(["--output", "jsonl", "--rehearse", "1000"]);
+    let (_, err, code) = spawn_blocking(move || ran(&mut program)).await.unwrap();
     let last = err.lines().last().unwrap_or_default();
     let error: Value = serde_json::from_str(last).unwrap_or_else(|problem| panic!("{problem}: {err}"));
     assert_eq!(error["error"]["exit_code"], code);
@@ -42,13 +47,13 @@ async fn failures_of_a_call() {
         (Fault::Status(403), 22, "Forbidden"),
     ] {
         sandbox.inject(Injection::new(fault).on(&Operation::GET_PROVISION).always());
-        let (ended, error) = ends(&sandbox, &["get", &id]);
+        let (ended, error) = ends(&sandbox, &["get", &id]).await;
         assert_eq!((ended, error["kind"].as_str()), (code, Some(kind)), "{error}");
         assert_eq!(error["operation"], "get_provision");
         sandbox.clear_injections();
     }
-    assert_eq!(ends(&sandbox, &["get", "7"]).0, 9);
-    let error = ends(&sandbox, &["get", "7"]).1;
+    let (code, error) = ends(&sandbox, &["get", "7"]).await;
+    assert_eq!(code, 9);
     assert!(
         error["request_id"].is_string() && error["response_id"].is_string() && error["hint"].is_string(),
         "{error}"
@@ -58,19 +63,27 @@ async fn failures_of_a_call() {
 #[tokio::test(flavor = "multi_thread")]
 async fn failures_that_are_attempted_again() {
     test_timeout::start();
-    let (sandbox, _, id) = start().await;
-    for (fault, code) in [(Fault::Drop, 4), (Fault::Status(491), 11), (Fault::Status(500), 13)] {
+    // The pauses between the attempts are real seconds, so all wait at once.
+    let cases = [
+        (Fault::Drop, 4),
+        (Fault::Status(491), 11),
+        (Fault::Status(500), 13),
+        (Fault::UnsignedStatus(404), 9),
+        (Fault::UnsignedStatus(401), 8),
+        (Fault::UnsignedStatus(403), 12),
+    ];
+    let ended = cases.map(async |(fault, _)| {
+        let (sandbox, _, id) = start().await;
         sandbox.inject(Injection::new(fault).on(&Operation::GET_PROVISION).always());
-        assert_eq!(ends(&sandbox, &["get", &id]).0, code, "{fault:?}");
-        sandbox.clear_injections();
-    }
-    // What a proxy says is not said to be bunq's.
-    for (status, code) in [(404, 9), (401, 8), (403, 12)] {
-        sandbox.inject(Injection::new(Fault::UnsignedStatus(status)).on(&Operation::GET_PROVISION).always());
-        let (ended, error) = ends(&sandbox, &["get", &id]);
-        assert_eq!((ended, &error["is_from_bunq"]), (code, &Value::Bool(false)), "{error}");
-        assert!(error["hint"].as_str().unwrap().contains("what has answered in bunq's place"), "{error}");
-        sandbox.clear_injections();
+        ends(&sandbox, &["get", &id]).await
+    });
+    for ((fault, code), (ended, error)) in cases.into_iter().zip(join_all(ended).await) {
+        assert_eq!(ended, code, "{fault:?}");
+        // What a proxy says is not said to be bunq's.
+        if let Fault::UnsignedStatus(_) = fault {
+            assert_eq!(error["is_from_bunq"], false, "{error}");
+            assert!(error["hint"].as_str().unwrap().contains("what has answered in bunq's place"), "{error}");
+        }
     }
     let mut nobody = program(&Folder::new());
     let nobody = nobody.env("BUNQ_API_KEY", "sandbox_1").args(["get", "1", "--base-url", "http://127.0.0.1:1/v1"]);
@@ -85,8 +98,8 @@ async fn failures_before_anything_is_sent() {
     let damaged = folder.file("context.json", "{}");
     #[cfg(unix)]
     std::fs::set_permissions(&damaged, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
-    let other = sandbox.clone();
-    assert_eq!(ends(&other, &["get", &id, "--context", damaged.to_str().unwrap()]).0, 18);
+    let (_, _, code) = ran(program_for(&folder, &sandbox).args(["get", &id, "--context"]).arg(damaged));
+    assert_eq!(code, 18);
     let (_, _, code) = ran(program_for(&folder, &sandbox).args(["get", "x"]));
     assert_eq!(code, 2);
     assert!(sandbox.call_log().is_empty());
@@ -104,17 +117,16 @@ async fn a_refused_key() {
 async fn waits_that_come_to_nothing() {
     test_timeout::start();
     let (sandbox, failing, id) = start().await;
-    let (code, error) = ends(&sandbox, &["close", &id, "--wait", "--timeout", "1s"]);
-    assert_eq!((code, error["kind"].as_str()), (15, Some("WaitTimeout")));
+    let other = sandbox.populate(1)[0].to_string();
+    let close = ["close", &id, "--wait", "--timeout", "1s"];
+    let reset = ["reset-token", &other, "--wait", "--timeout", "1s"];
+    let ((code, error), (other_code, _)) = tokio::join!(ends(&sandbox, &close), ends(&sandbox, &reset));
+    assert_eq!((code, error["kind"].as_str(), other_code), (15, Some("WaitTimeout"), 15));
     sandbox.fail(failing);
-    assert_eq!(
-        ends(&sandbox, &["reset-token", &sandbox.populate(1)[0].to_string(), "--wait", "--timeout", "1s"]).0,
-        15
-    );
     let uuid = sandbox.provision(failing).unwrap()["external_uuid"].as_str().unwrap().to_owned();
     let create =
         ["create", "--ensure", "--email", "user@example.com", "--phone-number", "+31600000000", "--external-uuid"];
-    assert_eq!(ends(&sandbox, &[&create[..], &[&uuid]].concat()).0, 14);
+    assert_eq!(ends(&sandbox, &[&create[..], &[&uuid]].concat()).await.0, 14);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -125,7 +137,7 @@ async fn a_user_that_is_there_twice() {
     for _ in 0..2 {
         client.api().create_provision(&new.clone().into()).await.unwrap();
     }
-    assert_eq!(ends(&sandbox, &["find", &new.external_uuid.to_string()]).0, 17);
+    assert_eq!(ends(&sandbox, &["find", &new.external_uuid.to_string()]).await.0, 17);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -135,7 +147,7 @@ async fn an_outcome_that_is_not_known() {
     // The reset gets no response, and nobody can look what became of it.
     sandbox.inject(Injection::new(Fault::Drop).on(&Operation::UPDATE_PROVISION));
     sandbox.inject(Injection::new(Fault::Status(500)).on(&Operation::GET_PROVISION).after(1).always());
-    let (code, error) = ends(&sandbox, &["reset-token", &id]);
+    let (code, error) = ends(&sandbox, &["reset-token", &id]).await;
     assert_eq!((code, &error["is_doubtful"]), (20, &Value::Bool(true)));
     assert!(error["hint"].as_str().unwrap().starts_with("look before you repeat it"), "{error}");
 }

@@ -221,7 +221,7 @@ async fn a_session_that_was_never_opened_is_not_believed() {
     assert!(stderr.any(|line| line.contains("no session can be opened for the user")));
     while names(&kept, ".token").len() < 2 {
         assert_eq!(child.try_wait().unwrap(), None, "it has ended");
-        std::thread::sleep(Duration::from_millis(1));
+        std::thread::sleep(Duration::from_millis(10));
     }
     interrupt(&child);
     drop(stderr);

@@ -94,7 +94,7 @@ async fn a_finished_run_makes_no_call_and_says_what_is_final() {
             assert!(sandbox.expire_credential(*id));
         }
         expired = ids.len();
-        std::thread::sleep(Duration::from_millis(1));
+        std::thread::sleep(Duration::from_millis(10));
     }
     assert_eq!((child.wait().unwrap().code(), sandbox.provision_ids().len()), (Some(12), 129));
     sandbox.take_call_log();

@@ -12,7 +12,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use bunq_partner_sandbox::Sandbox;
-use common::bulk::{check_created, interrupt, report, users};
+use common::bulk::{FAST, check_created, interrupt, report, users};
 use common::{Folder, program, ran};
 use tls::{Authority, listener, terminate_tls};
 use tokio_rustls::rustls::ALL_VERSIONS;
@@ -25,6 +25,13 @@ fn create(folder: &Folder, base_url: &str, from: &Path) -> Command {
         .env("BUNQ_API_KEY", API_KEY)
         .args(["--base-url", base_url, "-o", "csv", "create", "--yes", "--from"])
         .arg(from);
+    program
+}
+
+/// At a bank on this machine.
+fn create_fast(folder: &Folder, base_url: &str, from: &Path) -> Command {
+    let mut program = create(folder, base_url, from);
+    program.args(["--rehearse", FAST]);
     program
 }
 
@@ -45,7 +52,7 @@ async fn a_certificate_that_is_not_trusted_ends_the_run() {
         [("trusted", authority), ("other", other)].map(|(name, by)| folder.file(name, &by.pem()));
     let (from, uuids) = users(&folder, 4);
 
-    let (_, stderr, code) = ran(create(&folder, &base_url, &from).env("SSL_CERT_FILE", untrusted));
+    let (_, stderr, code) = ran(create_fast(&folder, &base_url, &from).env("SSL_CERT_FILE", untrusted));
     assert_eq!(code, 3, "{stderr}");
     let first = stderr.lines().next().unwrap();
     assert!(first.contains("invalid peer certificate") && first.ends_with("it is tried again"), "{stderr}");
@@ -53,7 +60,8 @@ async fn a_certificate_that_is_not_trusted_ends_the_run() {
     assert!(last.starts_with("error: ") && last.contains("invalid peer certificate"), "{stderr}");
     assert!(sandbox.call_log().is_empty());
 
-    let (stdout, stderr, code) = ran(create(&folder, &base_url, &from).arg("--resume").env("SSL_CERT_FILE", trusted));
+    let (stdout, stderr, code) =
+        ran(create_fast(&folder, &base_url, &from).arg("--resume").env("SSL_CERT_FILE", trusted));
     assert_eq!(code, 0, "{stderr}");
     check_created(&sandbox, &uuids, &report(&stdout));
 }
@@ -65,7 +73,7 @@ async fn a_port_that_refuses_is_waited_for() {
     drop(listener);
     let folder = Folder::new();
     let (from, uuids) = users(&folder, 4);
-    let (child, mut lines) = begin(create(&folder, &format!("http://{address}/v1"), &from));
+    let (child, mut lines) = begin(create_fast(&folder, &format!("http://{address}/v1"), &from));
     let first = lines.next().unwrap();
     assert!(first.contains("refused") && first.ends_with("it is tried again"), "{first}");
     let sandbox = Sandbox::builder().api_key(API_KEY.into()).port(address.port()).start().await.unwrap();
@@ -85,6 +93,7 @@ fn a_name_that_does_not_resolve_is_said_with_each_line() {
     let (mut child, mut lines) = begin(program);
     let first = lines.next().unwrap();
     assert!(first.contains("lookup") && first.ends_with("it is tried again"), "{first}");
+    // These are real seconds: a process has no other time.
     let second = lines.next().unwrap();
     assert!(second.starts_with("no row has ended for 15 s: ") && second.contains("lookup"), "{second}");
     interrupt(&child);

@@ -5,7 +5,8 @@
 
 mod common;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Mutex;
 use std::time::Duration;
 
 use bunq_partner::Operation;
@@ -33,6 +34,22 @@ fn profile(report: &Value) -> Profile {
     serde_json::from_value(report["profile"].clone()).unwrap()
 }
 
+/// What is found out about a bank of this kind.
+async fn found_out(played: &Profile) -> Profile {
+    /// Most variants leave most traits as they are by default, so that kinds recur: each is probed once.
+    static KNOWN: Mutex<BTreeMap<String, Profile>> = Mutex::new(BTreeMap::new());
+    let kind = serde_json::to_string(played).unwrap();
+    let known = KNOWN.lock().unwrap().get(&kind).cloned();
+    match known {
+        Some(known) => known,
+        None => {
+            let found = profile(&report(&bank(played.clone()).await));
+            KNOWN.lock().unwrap().insert(kind, found.clone());
+            found
+        }
+    }
+}
+
 /// One trait of a profile, changed.
 type Change = fn(&mut Profile);
 
@@ -45,10 +62,9 @@ async fn tells_apart(variants: &[Change], seen: Seen) {
     for change in variants {
         let mut played = Profile::default();
         change(&mut played);
-        let first = profile(&report(&bank(played.clone()).await));
+        let first = found_out(&played).await;
         assert_eq!(seen(&first), seen(&played));
-        let again = profile(&report(&bank(first.clone()).await));
-        assert_eq!(again, first);
+        assert_eq!(found_out(&first).await, first);
         told.insert(seen(&first));
     }
     assert_eq!(told.len(), variants.len(), "{told:?}");
@@ -143,9 +159,9 @@ async fn times_and_words() {
     for (status, words) in [(404, "Route not found."), (405, "Not this way."), (466, "Sign it.")] {
         let mut played = Profile::default();
         played.wording = [(status, words.to_owned())].into();
-        let first = profile(&report(&bank(played).await));
+        let first = found_out(&played).await;
         assert_eq!(first.wording[&status], words);
-        assert_eq!(profile(&report(&bank(first.clone()).await)), first);
+        assert_eq!(found_out(&first).await, first);
     }
 }
 

@@ -111,7 +111,7 @@ fn a_killed_sandbox_has_kept_what_was_done_before() {
     let patience = std::time::Instant::now() + std::time::Duration::from_secs(60);
     while !std::fs::read_to_string(&state).unwrap().contains("Closing") {
         assert!(std::time::Instant::now() < patience, "the state is not written");
-        std::thread::yield_now();
+        std::thread::sleep(std::time::Duration::from_millis(10));
     }
     let (_, code) = first.stop("-KILL");
     assert_eq!(code, None);

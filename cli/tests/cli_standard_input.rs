@@ -36,7 +36,7 @@ fn started(command: &mut Command, rows: &str, copy: &Path) -> (Child, ChildStdin
     input.write_all(rows.as_bytes()).unwrap();
     while std::fs::read_to_string(copy).unwrap_or_default() != rows {
         assert_eq!(child.try_wait().unwrap(), None, "it has ended");
-        std::thread::sleep(Duration::from_millis(1));
+        std::thread::sleep(Duration::from_millis(10));
     }
     (child, input)
 }

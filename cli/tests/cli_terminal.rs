@@ -228,7 +228,7 @@ async fn the_key_is_asked_for_and_not_shown() {
     terminal.expect("API key (it is not shown): ");
     // Whatever is typed before is the terminal's to show.
     while tcgetattr(&*terminal.keyboard).unwrap().local_modes.contains(LocalModes::ECHO) {
-        tokio::task::yield_now().await;
+        tokio::time::sleep(Duration::from_millis(10)).await;
     }
     terminal.type_keys(&format!("{}\n", sandbox.api_key().expose()));
     let (screen, code) = terminal.end();
@@ -331,7 +331,7 @@ async fn an_interrupted_command_says_what_it_has_done() {
     // A round of polls takes three calls at most, and its outcome is known when the next one begins.
     let before = sandbox.call_log().len();
     while sandbox.call_log().len() < before + 5 {
-        tokio::task::yield_now().await;
+        tokio::time::sleep(Duration::from_millis(10)).await;
     }
     terminal.type_keys("\u{3}");
     let (screen, code) = terminal.end();

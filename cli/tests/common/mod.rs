@@ -29,6 +29,16 @@ pub fn program_for(folder: &Folder, sandbox: &Sandbox) -> std::process::Command 
     command
 }
 
+/// The program for a bank, with a session that is open: a key of its own would take longer than everything else.
+pub async fn program_with_session(folder: &Folder, sandbox: &Sandbox) -> std::process::Command {
+    let context = folder.path("context.json");
+    let client = sandbox.client().context_store(bunq_partner::FileStore::new(&context)).build().unwrap();
+    client.open_session().await.unwrap();
+    let mut command = program_for(folder, sandbox);
+    command.arg("--context").arg(context);
+    command
+}
+
 /// What a program has written, and its exit code.
 pub fn ran(command: &mut std::process::Command) -> (String, String, i32) {
     let output = command.output().unwrap();
