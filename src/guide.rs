@@ -1,20 +1,20 @@
 //! Guides: one page for each task beyond a single call. They are `docs/` of the repository.
 
-/// [program]: super::program
+/// [program]: program
 #[doc = include_str!("../docs/bulk.md")]
 pub mod bulk {}
 
 #[doc = include_str!("../docs/guarantees.md")]
 pub mod guarantees {}
 
-/// [program]: super::program
+/// [program]: program
 #[doc = include_str!("../docs/networks.md")]
 pub mod networks {}
 
 #[doc = include_str!("../docs/observability.md")]
 pub mod observability {}
 
-/// [bulk]: super::bulk
+/// [bulk]: bulk
 #[doc = include_str!("../docs/program.md")]
 pub mod program {}
 

@@ -14,7 +14,12 @@ use clap::builder::{PossibleValuesParser, TypedValueParser as _};
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum, value_parser};
 use clap_complete::Shell;
 
-use super::help;
+/// The end of the program's own help.
+const TOPICS: &str = "\
+Topics:
+  bunq-partner help options      Options of all commands: bank, key, output
+  bunq-partner help environment  Environment variables and files
+  bunq-partner help exit-codes   Exit codes";
 
 /// Create, follow and close provisions of users at bunq
 #[derive(Parser)]
@@ -22,7 +27,7 @@ use super::help;
     name = "bunq-partner",
     version,
     max_term_width = 100,
-    after_help = help::TOPICS,
+    after_help = TOPICS,
     arg_required_else_help = true,
     disable_help_flag = true,
     disable_help_subcommand = true

@@ -11,13 +11,6 @@ use super::arguments::CommandLine;
 use super::exit::{self, Failure};
 use super::output::write_text;
 
-/// The end of the program's own help.
-pub(super) const TOPICS: &str = "\
-Topics:
-  bunq-partner help options      Options of all commands: bank, key, output
-  bunq-partner help environment  Environment variables and files
-  bunq-partner help exit-codes   Exit codes";
-
 /// What the program reads from its environment.
 const ENVIRONMENT: [(&str, &str); 5] = [
     ("BUNQ_API_KEY", "API key, unless --api-key-file is given"),

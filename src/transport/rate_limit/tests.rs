@@ -103,10 +103,10 @@ struct Exchange {
 /// work change, and become shorter too. No time passes between the end of a window and the next call.
 #[tokio::test(start_paused = true)]
 async fn no_window_holds_too_many_wherever_the_bank_counts() {
+    test_timeout::start();
     const CALLS: u32 = 2;
     const PER: Duration = Duration::from_secs(3);
     const LONGEST: u64 = 5000;
-    test_timeout::start();
     let window = Arc::new(Window::new("update_provision", RateLimit { calls: CALLS, per: PER }));
     let mut random = fastrand::Rng::with_seed(24);
     let mut usual = [0; 3];
