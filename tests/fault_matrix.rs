@@ -22,8 +22,8 @@ use std::time::Duration;
 use bunq_partner::types;
 use bunq_partner::wire::SigningKey;
 use bunq_partner::{
-    Acceptance, Auth, Client, ClientBuilder, ContextStore as _, Error, NewProvision, Operation, ProvisionId,
-    RetryPolicy, Uuid,
+    Acceptance, Auth, Client, ClientBuilder, ContextStore as _, Error, NewProvision, Operation, PageSize,
+    ProvisionId, RetryPolicy, Uuid,
 };
 use bunq_partner_sandbox::{CallLogEntry, DeadToken, Fault, Injection, ReceivedSignature, Sandbox, SandboxBuilder};
 use common::{Log, MemoryStore};
@@ -266,7 +266,7 @@ impl Block {
         self.before = self.sandbox.provision_ids().len();
         let id = self.sandbox.populate(1)[0];
         if self.operation.auth == Auth::Session {
-            provisions.list().page().await.unwrap();
+            provisions.list().count(PageSize::try_from(1_u64).unwrap()).page().await.unwrap();
             self.device = self.client.api().list_device_servers().await.unwrap()[0].id;
             let journal = self.sandbox.take_call_log();
             self.check(&journal);
