@@ -22,8 +22,8 @@ use std::time::Duration;
 use bunq_partner::types;
 use bunq_partner::wire::SigningKey;
 use bunq_partner::{
-    Acceptance, Auth, Client, ClientBuilder, ContextStore as _, Error, NewProvision, Operation, PageSize,
-    ProvisionId, RetryPolicy, Uuid,
+    Acceptance, Auth, Client, ClientBuilder, ContextStore as _, Error, NewProvision, Operation, PageSize, ProvisionId,
+    RetryPolicy, Uuid,
 };
 use bunq_partner_sandbox::{CallLogEntry, DeadToken, Fault, Injection, ReceivedSignature, Sandbox, SandboxBuilder};
 use common::{Log, MemoryStore};
