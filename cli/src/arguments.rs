@@ -21,6 +21,13 @@ Topics:
   bunq-partner help environment  Environment variables and files
   bunq-partner help exit-codes   Exit codes";
 
+/// The end of a command's help: what can be typed after the name of the program.
+macro_rules! examples {
+    ($($example:literal),+) => {
+        concat!("Examples:", $("\n  bunq-partner ", $example),+)
+    };
+}
+
 /// Create, follow and close provisions of users at bunq
 #[derive(Parser)]
 #[command(
@@ -120,34 +127,30 @@ pub(super) enum Color {
 #[derive(Subcommand)]
 pub(super) enum Command {
     /// Create, follow and close a provision, in a sandbox inside this program
-    #[command(after_help = "Examples:\n  bunq-partner demo\n  bunq-partner --output json demo")]
+    #[command(after_help = examples!("demo", "--output json demo"))]
     Demo,
     #[command(flatten)]
     Bank(BankCommand),
     /// Show the outcome of each row of a bulk run
-    #[command(
-        after_help = "Examples:\n  bunq-partner report --from ids.csv\n  bunq-partner report --from users.csv --output csv"
-    )]
+    #[command(after_help = examples!("report --from ids.csv", "report --from users.csv --output csv"))]
     Report(ReportOptions),
     /// Verify bunq's signed responses
     #[command(subcommand)]
     Receipts(ReceiptsCommand),
     /// Run a sandbox of bunq on loopback
-    #[command(
-        after_help = "Examples:\n  bunq-partner sandbox --provisions 10\n  bunq-partner sandbox --rate-limits=100 --fault drop,on=update_provision"
-    )]
+    #[command(after_help = examples!("sandbox --provisions 10", "sandbox --rate-limits=100 --fault drop,on=update_provision"))]
     Sandbox(SandboxOptions),
     /// Print the completion script of a shell
-    #[command(after_help = "Examples:\n  bunq-partner completions bash\n  bunq-partner completions zsh")]
+    #[command(after_help = examples!("completions bash", "completions zsh"))]
     Completions {
         /// The shell
         shell: Shell,
     },
     /// Print the manual page
-    #[command(after_help = "Examples:\n  bunq-partner man | man -l -")]
+    #[command(after_help = examples!("man | man -l -"))]
     Man,
     /// Show the help of a command or a topic
-    #[command(after_help = "Examples:\n  bunq-partner help close\n  bunq-partner help exit-codes")]
+    #[command(after_help = examples!("help close", "help exit-codes"))]
     Help {
         /// Command, or topic: options, environment, exit-codes, faults
         #[arg(value_name = "TOPIC")]
@@ -159,38 +162,30 @@ pub(super) enum Command {
 #[derive(Subcommand)]
 pub(super) enum BankCommand {
     /// Close provisions
-    #[command(
-        after_help = "Examples:\n  bunq-partner close 1015 1019 --wait\n  bunq-partner close --from ids.csv --resume"
-    )]
+    #[command(after_help = examples!("close 1015 1019 --wait", "close --from ids.csv --resume"))]
     Close(CloseOptions),
     /// Create a provision for a new user
-    #[command(
-        after_help = "Examples:\n  bunq-partner create --email user@example.com --phone-number +31600000000\n  bunq-partner create --from users.csv --activate tokens"
-    )]
+    #[command(after_help = examples!("create --email user@example.com --phone-number +31600000000", "create --from users.csv --activate tokens"))]
     Create(CreateOptions),
     /// Show provisions
-    #[command(after_help = "Examples:\n  bunq-partner get 1015\n  bunq-partner get 1015 1019 --output json")]
+    #[command(after_help = examples!("get 1015", "get 1015 1019 --output json"))]
     Get {
         /// Ids of the provisions
         #[arg(required = true, value_name = "ID", value_parser = provision_id)]
         ids: Vec<ProvisionId>,
     },
     /// Find a provision by its external_uuid
-    #[command(
-        after_help = "Examples:\n  bunq-partner find 00000000-0000-4000-8000-000000000005\n  bunq-partner --output json find 00000000-0000-4000-8000-000000000005"
-    )]
+    #[command(after_help = examples!("find 00000000-0000-4000-8000-000000000005", "--output json find 00000000-0000-4000-8000-000000000005"))]
     Find {
         /// The external_uuid
         #[arg(value_name = "UUID")]
         external_uuid: Uuid,
     },
     /// List provisions, newest first
-    #[command(
-        after_help = "Examples:\n  bunq-partner list --status CREATED,ACTIVE\n  bunq-partner list --limit 100 --output csv"
-    )]
+    #[command(after_help = examples!("list --status CREATED,ACTIVE", "list --limit 100 --output csv"))]
     List(ListOptions),
     /// Print each change of provisions, until none is in progress
-    #[command(after_help = "Examples:\n  bunq-partner watch 1007\n  bunq-partner watch --timeout 2h")]
+    #[command(after_help = examples!("watch 1007", "watch --timeout 2h"))]
     Watch {
         /// Ids of the provisions
         #[arg(value_name = "ID", value_parser = provision_id)]
@@ -200,9 +195,7 @@ pub(super) enum BankCommand {
         timeout: Option<Duration>,
     },
     /// Replace the credential of a provision
-    #[command(
-        after_help = "Examples:\n  bunq-partner reset-token 1015 --wait\n  bunq-partner reset-token 1015 --dry-run"
-    )]
+    #[command(after_help = examples!("reset-token 1015 --wait", "reset-token 1015 --dry-run"))]
     ResetToken {
         /// Id of the provision
         #[arg(value_name = "ID", value_parser = provision_id)]
@@ -213,25 +206,19 @@ pub(super) enum BankCommand {
         dry_run: DryRun,
     },
     /// Show the user of the API key
-    #[command(after_help = "Examples:\n  bunq-partner whoami\n  bunq-partner whoami --output json")]
+    #[command(after_help = examples!("whoami", "whoami --output json"))]
     Whoami,
     /// Manage the session with bunq
     #[command(subcommand)]
     Session(SessionCommand),
     /// Call any operation of bunq's API
-    #[command(
-        after_help = "Examples:\n  bunq-partner api get_provision --param provision_id=1015\n  bunq-partner api update_provision -p provision_id=1015 -b @body.json --dry-run"
-    )]
+    #[command(after_help = examples!("api get_provision --param provision_id=1015", "api update_provision -p provision_id=1015 -b @body.json --dry-run"))]
     Api(ApiOptions),
     /// Diagnose connection, key and session
-    #[command(
-        after_help = "Examples:\n  bunq-partner doctor\n  bunq-partner doctor --api-key-file key.txt --env production"
-    )]
+    #[command(after_help = examples!("doctor", "doctor --api-key-file key.txt --env production"))]
     Doctor,
     /// Record how bunq's sandbox behaves where no documentation says it
-    #[command(
-        after_help = "Examples:\n  bunq-partner probe --save report\n  bunq-partner probe --create --save report"
-    )]
+    #[command(after_help = examples!("probe --save report", "probe --create --save report"))]
     Probe(ProbeOptions),
 }
 
@@ -276,9 +263,7 @@ pub(super) struct ReceiptOptions {
 #[derive(Subcommand)]
 pub(super) enum ReceiptsCommand {
     /// Verify the receipts in a file, offline
-    #[command(
-        after_help = "Examples:\n  bunq-partner receipts verify closings.jsonl\n  bunq-partner receipts verify closings.jsonl --public-key bunq.pem"
-    )]
+    #[command(after_help = examples!("receipts verify closings.jsonl", "receipts verify closings.jsonl --public-key bunq.pem"))]
     Verify {
         /// File of receipts
         #[arg(value_name = "FILE")]
@@ -375,7 +360,7 @@ pub(super) struct DryRun {
 #[derive(Subcommand)]
 pub(super) enum SessionCommand {
     /// End the session at bunq; the next call opens another
-    #[command(after_help = "Examples:\n  bunq-partner session end\n  bunq-partner session end --dry-run")]
+    #[command(after_help = examples!("session end", "session end --dry-run"))]
     End {
         #[command(flatten)]
         dry_run: DryRun,
