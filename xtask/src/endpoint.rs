@@ -2,40 +2,25 @@
 //! them without a line of Rust in the crate.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context as _, Result, bail};
 
+use crate::copy::copy_sources;
 use crate::spec::DOCUMENT;
 use crate::{new_command, path, root, run_in, target};
 
 const ADDED: &str = "xtask/endpoint";
 
-/// The files that are copied.
-const COPIED: [&str; 13] = [
-    "Cargo.lock",
-    "Cargo.toml",
-    "README.md",
-    "benches",
-    "build.rs",
-    "cli",
-    "codegen",
-    "docs",
-    "openapi",
-    "sandbox",
-    "src",
-    "test-timeout",
-    "xtask/Cargo.toml",
-];
+/// What the copy needs beside the sources: the generator, and a place in which xtask does nothing.
+const GENERATOR: [&str; 3] = ["build.rs", "codegen", "xtask/Cargo.toml"];
 
 pub(crate) fn run() -> Result<()> {
     let copy = target().join("endpoint");
     if copy.exists() {
         fs::remove_dir_all(&copy)?;
     }
-    for name in COPIED {
-        copy_all(&root().join(name), &copy.join(name))?;
-    }
+    copy_sources(&GENERATOR, &copy)?;
     // In the copy, xtask does nothing.
     write(&copy.join("xtask/src/main.rs"), "fn main() {}\n")?;
     let added = |name: &str| fs::read_to_string(root().join(ADDED).join(name)).context("what is added cannot be read");
@@ -67,18 +52,4 @@ fn insert(text: &str, after: &str, added: &str) -> Result<String> {
 fn write(path: &Path, text: &str) -> Result<()> {
     fs::create_dir_all(path.parent().context("a file is in a folder")?)?;
     fs::write(path, text).with_context(|| format!("{} cannot be written", path.display()))
-}
-
-pub(crate) fn copy_all(from: &PathBuf, to: &PathBuf) -> Result<()> {
-    if from.is_dir() {
-        fs::create_dir_all(to)?;
-        for entry in fs::read_dir(from)? {
-            let entry = entry?;
-            copy_all(&entry.path(), &to.join(entry.file_name()))?;
-        }
-        return Ok(());
-    }
-    fs::create_dir_all(to.parent().context("a file is in a folder")?)?;
-    fs::copy(from, to).with_context(|| format!("{} cannot be copied", from.display()))?;
-    Ok(())
 }

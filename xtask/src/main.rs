@@ -5,6 +5,7 @@
 
 mod ci;
 mod contract;
+mod copy;
 mod docs;
 mod endpoint;
 mod expand;

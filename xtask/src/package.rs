@@ -11,7 +11,7 @@ use anyhow::{Context as _, Result, bail};
 use serde_json::Value;
 use toml_edit::DocumentMut;
 
-use crate::endpoint::copy_all;
+use crate::copy::copy_all;
 use crate::tool_folder::ToolFolder;
 use crate::{path, root, run as command, run_in, stage, target};
 

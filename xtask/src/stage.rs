@@ -8,28 +8,12 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result, anyhow, bail};
 use toml_edit::DocumentMut;
 
-use crate::endpoint::copy_all;
+use crate::copy::copy_sources;
 use crate::spec::DOCUMENT;
 use crate::{root, target};
 
-/// What is staged: the crates that are published, and what their manifests name.
-const STAGED: [&str; 15] = [
-    "CHANGELOG.md",
-    "Cargo.lock",
-    "Cargo.toml",
-    "LICENSE-APACHE",
-    "LICENSE-MIT",
-    "README.md",
-    "SECURITY.md",
-    "VERSIONS.md",
-    "benches",
-    "cli",
-    "docs",
-    "openapi",
-    "sandbox",
-    "src",
-    "test-timeout",
-];
+/// What is staged beside the sources.
+const PAPERS: [&str; 5] = ["CHANGELOG.md", "LICENSE-APACHE", "LICENSE-MIT", "SECURITY.md", "VERSIONS.md"];
 
 /// The members of the workspace that are left out: the generator, and the chores, which use it.
 const LEFT_OUT: [&str; 2] = ["codegen", "xtask"];
@@ -76,9 +60,7 @@ pub(crate) fn publish() -> Result<PathBuf> {
 fn write(document: &Path, folder: &Path) -> Result<()> {
     fs::create_dir_all(folder.parent().context("the stage is in a folder")?)?;
     fs::create_dir(folder).with_context(|| format!("{} cannot be made", folder.display()))?;
-    for name in STAGED {
-        copy_all(&root().join(name), &folder.join(name))?;
-    }
+    copy_sources(&PAPERS, folder)?;
     fs::copy(document, folder.join(DOCUMENT)).with_context(|| format!("{} cannot be read", document.display()))?;
     include_generated(&folder.join("src"))?;
     let generated = folder.join(GENERATED);
