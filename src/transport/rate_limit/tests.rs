@@ -91,8 +91,8 @@ proptest! {
     }
 }
 
-/// One exchange of a call that had a permit.
-struct Exchange {
+/// A call that had a permit, and when the bank may count it.
+struct CountedCall {
     sent: Instant,
     arrived: Instant,
     done: Instant,
@@ -127,7 +127,7 @@ async fn no_window_holds_too_many_wherever_the_bank_counts() {
             let (arrived, done) = (sent + there, sent + there + work);
             tokio::time::sleep_until(done + back).await;
             permit.settle(Settlement::Admitted).await;
-            exchanges.push(Exchange { sent, arrived, done, responded: Instant::now() });
+            exchanges.push(CountedCall { sent, arrived, done, responded: Instant::now() });
         }
         exchanges
     });
