@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result, bail};
 /// The file, the text before which something is added, and what is.
 const ADDED: [(&str, &str, &str); 2] = [
     (
-        "arguments.rs",
+        "arguments/mod.rs",
         "    /// Diagnose connection, key and session\n",
         "    /// Change something\n    Added(CloseOptions),\n",
     ),

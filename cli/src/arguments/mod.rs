@@ -1,0 +1,242 @@
+//! What can be said on the command line, and what the help says about it: the commands here, what they take in [`options`],
+//! [`connection`] and [`values`].
+
+mod connection;
+mod options;
+mod values;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use bunq_partner::{ProvisionId, Uuid};
+use clap::{ArgAction, Parser, Subcommand};
+use clap_complete::Shell;
+
+pub(crate) use self::connection::{Color, ConnectionOptions, OutputFormat, OutputOptions};
+pub(crate) use self::options::{
+    ApiOptions, BulkOptions, CloseOptions, CreateOptions, DryRun, ListOptions, Log, ProbeOptions, ReceiptOptions,
+    ReportOptions, SandboxOptions, WaitOptions,
+};
+use self::values::{provision_id, time};
+
+/// The end of the program's own help.
+const TOPICS: &str = "\
+Topics:
+  bunq-partner help options      Options of all commands: bank, key, output
+  bunq-partner help environment  Environment variables and files
+  bunq-partner help exit-codes   Exit codes";
+
+/// The end of a command's help: what can be typed after the name of the program.
+macro_rules! examples {
+    ($($example:literal),+) => {
+        concat!("Examples:", $("\n  bunq-partner ", $example),+)
+    };
+}
+
+/// Create, follow and close provisions of users at bunq
+#[derive(Parser)]
+#[command(
+    name = "bunq-partner",
+    version,
+    max_term_width = 100,
+    after_help = TOPICS,
+    arg_required_else_help = true,
+    disable_help_flag = true,
+    disable_help_subcommand = true
+)]
+pub(crate) struct CommandLine {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+    /// Print help
+    #[arg(long, short, global = true, action = ArgAction::HelpShort)]
+    _help: Option<bool>,
+    #[command(flatten)]
+    pub(crate) connection: ConnectionOptions,
+    #[command(flatten)]
+    pub(crate) output: OutputOptions,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    /// Create, follow and close a provision, in a sandbox inside this program
+    #[command(after_help = examples!("demo", "--output json demo"))]
+    Demo,
+    #[command(flatten)]
+    Bank(BankCommand),
+    /// Show the outcome of each row of a bulk run
+    #[command(after_help = examples!("report --from ids.csv", "report --from users.csv --output csv"))]
+    Report(ReportOptions),
+    /// Verify bunq's signed responses
+    #[command(subcommand)]
+    Receipts(ReceiptsCommand),
+    /// Run a sandbox of bunq on loopback
+    #[command(after_help = examples!("sandbox --provisions 10", "sandbox --rate-limits=100 --fault drop,on=update_provision"))]
+    Sandbox(SandboxOptions),
+    /// Print the completion script of a shell
+    #[command(after_help = examples!("completions bash", "completions zsh"))]
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+    /// Print the manual page
+    #[command(after_help = examples!("man | man -l -"))]
+    Man,
+    /// Show the help of a command or a topic
+    #[command(after_help = examples!("help close", "help exit-codes"))]
+    Help {
+        /// Command, or topic: options, environment, exit-codes, faults
+        #[arg(value_name = "TOPIC")]
+        topic: Vec<String>,
+    },
+}
+
+/// The commands that call a bank.
+#[derive(Subcommand)]
+pub(crate) enum BankCommand {
+    /// Close provisions
+    #[command(after_help = examples!("close 1015 1019 --wait", "close --from ids.csv --resume"))]
+    Close(CloseOptions),
+    /// Create a provision for a new user
+    #[command(after_help = examples!("create --email user@example.com --phone-number +31600000000", "create --from users.csv --activate tokens"))]
+    Create(CreateOptions),
+    /// Show provisions
+    #[command(after_help = examples!("get 1015", "get 1015 1019 --output json"))]
+    Get {
+        /// Ids of the provisions
+        #[arg(required = true, value_name = "ID", value_parser = provision_id)]
+        ids: Vec<ProvisionId>,
+    },
+    /// Find a provision by its external_uuid
+    #[command(after_help = examples!("find 00000000-0000-4000-8000-000000000005", "--output json find 00000000-0000-4000-8000-000000000005"))]
+    Find {
+        /// The external_uuid
+        #[arg(value_name = "UUID")]
+        external_uuid: Uuid,
+    },
+    /// List provisions, newest first
+    #[command(after_help = examples!("list --status CREATED,ACTIVE", "list --limit 100 --output csv"))]
+    List(ListOptions),
+    /// Print each change of provisions, until none is in progress
+    #[command(after_help = examples!("watch 1007", "watch --timeout 2h"))]
+    Watch {
+        /// Ids of the provisions
+        #[arg(value_name = "ID", value_parser = provision_id)]
+        ids: Vec<ProvisionId>,
+        /// Longest time, like 90s or 2h [default: no limit]
+        #[arg(long, value_name = "TIME", value_parser = time)]
+        timeout: Option<Duration>,
+    },
+    /// Replace the credential of a provision
+    #[command(after_help = examples!("reset-token 1015 --wait", "reset-token 1015 --dry-run"))]
+    ResetToken {
+        /// Id of the provision
+        #[arg(value_name = "ID", value_parser = provision_id)]
+        id: ProvisionId,
+        #[command(flatten)]
+        waiting: WaitOptions,
+        #[command(flatten)]
+        dry_run: DryRun,
+    },
+    /// Show the user of the API key
+    #[command(after_help = examples!("whoami", "whoami --output json"))]
+    Whoami,
+    /// Manage the session with bunq
+    #[command(subcommand)]
+    Session(SessionCommand),
+    /// Call any operation of bunq's API
+    #[command(after_help = examples!("api get_provision --param provision_id=1015", "api update_provision -p provision_id=1015 -b @body.json --dry-run"))]
+    Api(ApiOptions),
+    /// Diagnose connection, key and session
+    #[command(after_help = examples!("doctor", "doctor --api-key-file key.txt --env production"))]
+    Doctor,
+    /// Record how bunq's sandbox behaves where no documentation says it
+    #[command(after_help = examples!("probe --save report", "probe --create --save report"))]
+    Probe(ProbeOptions),
+}
+
+#[derive(Subcommand)]
+pub(crate) enum ReceiptsCommand {
+    /// Verify the receipts in a file, offline
+    #[command(after_help = examples!("receipts verify closings.jsonl", "receipts verify closings.jsonl --public-key bunq.pem"))]
+    Verify {
+        /// File of receipts
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+        /// Require this public key of bunq's, in PEM
+        #[arg(long, value_name = "FILE")]
+        public_key: Option<PathBuf>,
+    },
+}
+
+#[derive(Subcommand)]
+pub(crate) enum SessionCommand {
+    /// End the session at bunq; the next call opens another
+    #[command(after_help = examples!("session end", "session end --dry-run"))]
+    End {
+        #[command(flatten)]
+        dry_run: DryRun,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    /// All commands, with those below them.
+    fn commands() -> Vec<clap::Command> {
+        let mut program = CommandLine::command();
+        program.build();
+        let mut all = vec![program];
+        let mut next = 0;
+        while let Some(command) = all.get(next) {
+            let below: Vec<_> = command.get_subcommands().cloned().collect();
+            all.extend(below);
+            next += 1;
+        }
+        all
+    }
+
+    #[test]
+    fn the_help_of_each_command_fits_a_screen() {
+        test_timeout::start();
+        let mut seen = 0;
+        for command in commands() {
+            let help = command.clone().term_width(80).render_help().to_string();
+            assert!(help.lines().count() <= 40, "{} lines:\n{help}", help.lines().count());
+            assert!(help.lines().all(|line| line.chars().count() <= 80), "{help}");
+            let is_leaf = command.get_subcommands().next().is_none();
+            assert_eq!(is_leaf, help.contains("Examples:\n"), "{help}");
+            seen += 1;
+        }
+        assert!(seen > 20, "{seen}");
+    }
+
+    #[test]
+    fn the_examples_of_the_help_can_be_typed() {
+        test_timeout::start();
+        let mut seen = 0;
+        for mut command in commands() {
+            let help = command.render_help().to_string();
+            let (_, examples) = help.split_once("Examples:\n").unwrap_or_default();
+            for example in examples.lines().map(str::trim).filter(|line| !line.is_empty()) {
+                let words = example.split(" | ").next().unwrap().split_whitespace();
+                let parsed = CommandLine::try_parse_from(words).map(drop);
+                assert!(parsed.is_ok(), "{example}: {}", parsed.unwrap_err());
+                seen += 1;
+            }
+        }
+        assert!(seen > 30, "{seen}");
+    }
+
+    #[test]
+    fn each_summary_starts_with_a_verb() {
+        test_timeout::start();
+        for command in commands().iter().skip(1) {
+            let summary = command.get_about().unwrap().to_string();
+            let first = summary.split(' ').next().unwrap();
+            assert!(!["The", "A", "An", "bunq's"].contains(&first) && !summary.ends_with('.'), "{summary}");
+        }
+    }
+}

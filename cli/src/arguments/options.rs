@@ -1,0 +1,204 @@
+//! The options of each command.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use bunq_partner::jiff::civil::Date;
+use bunq_partner::{CountryCode, EmailAddress, Operation, PhoneNumber, ProvisionId, ProvisionStatus, Secret, Uuid};
+use bunq_partner_sandbox::Injection;
+use clap::builder::{PossibleValuesParser, TypedValueParser as _};
+use clap::{Args, ValueEnum, value_parser};
+
+use super::values::{operation, operations, parameter, provision_id, status, time};
+
+#[derive(Args)]
+pub(crate) struct CloseOptions {
+    /// Ids of the provisions
+    #[arg(required_unless_present = "from", conflicts_with = "from", value_name = "ID", value_parser = provision_id)]
+    pub(crate) ids: Vec<ProvisionId>,
+    #[command(flatten)]
+    pub(crate) waiting: WaitOptions,
+    #[command(flatten)]
+    pub(crate) dry_run: DryRun,
+    #[command(flatten)]
+    pub(crate) receipts: ReceiptOptions,
+    #[command(flatten)]
+    pub(crate) bulk: BulkOptions,
+}
+
+/// Many rows of a file, with a journal from which an interrupted run continues.
+#[derive(Args)]
+#[command(next_help_heading = "Many at once")]
+pub(crate) struct BulkOptions {
+    /// Rows as CSV with a header or JSON lines; - is stdin
+    #[arg(long, value_name = "FILE", conflicts_with = "wait")]
+    pub(crate) from: Option<PathBuf>,
+    /// Record of what was done [default: FILE.journal]
+    #[arg(long, value_name = "FILE", requires = "from")]
+    pub(crate) journal: Option<PathBuf>,
+    /// Continue an interrupted run
+    #[arg(long, requires = "from", conflicts_with = "dry_run")]
+    pub(crate) resume: bool,
+}
+
+/// Where bunq's signed responses are kept.
+#[derive(Args)]
+pub(crate) struct ReceiptOptions {
+    /// Append bunq's signed responses to this file
+    #[arg(long, value_name = "FILE", conflicts_with = "dry_run")]
+    pub(crate) receipts: Option<PathBuf>,
+}
+
+#[derive(Args)]
+pub(crate) struct ReportOptions {
+    /// File with the rows of the run
+    #[arg(long, value_name = "FILE")]
+    pub(crate) from: PathBuf,
+    /// Journal of the run [default: FILE.journal]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) journal: Option<PathBuf>,
+}
+
+#[derive(Args)]
+pub(crate) struct CreateOptions {
+    /// E-mail address of the user
+    #[arg(long, required_unless_present = "from", conflicts_with = "from")]
+    pub(crate) email: Option<EmailAddress>,
+    /// Phone number of the user, like +31600000000
+    #[arg(long, value_name = "NUMBER", required_unless_present = "from", conflicts_with = "from")]
+    pub(crate) phone_number: Option<PhoneNumber>,
+    /// Your key for the user [default: random]
+    #[arg(long, value_name = "UUID", conflicts_with = "from")]
+    external_uuid: Option<Uuid>,
+    /// The key if none is given.
+    #[arg(skip = Uuid::new_v4())]
+    random_uuid: Uuid,
+    /// Adopt the provision with this key, if it exists
+    #[arg(long, requires = "external_uuid", conflicts_with = "from")]
+    pub(crate) ensure: bool,
+    /// Create a company, directed by this person
+    #[arg(long, value_name = "ID", value_parser = provision_id, conflicts_with_all = ["date_of_birth", "country", "from"])]
+    pub(crate) director: Option<ProvisionId>,
+    /// For USER_ANONYMOUS_TRANSACTION_AUDIT: date of birth
+    #[arg(long, value_name = "DATE", requires = "country", conflicts_with = "from")]
+    pub(crate) date_of_birth: Option<Date>,
+    /// With it: country of residence
+    #[arg(long, value_name = "COUNTRY", requires = "date_of_birth", conflicts_with = "from")]
+    pub(crate) country: Option<CountryCode>,
+    #[command(flatten)]
+    pub(crate) waiting: WaitOptions,
+    #[command(flatten)]
+    pub(crate) dry_run: DryRun,
+    #[command(flatten)]
+    pub(crate) receipts: ReceiptOptions,
+    #[command(flatten)]
+    pub(crate) bulk: BulkOptions,
+    /// Activate new users; keep their tokens in this folder
+    #[arg(long, value_name = "FOLDER", requires = "from", help_heading = "Many at once")]
+    pub(crate) activate: Option<PathBuf>,
+}
+
+impl CreateOptions {
+    pub(crate) fn external_uuid(&self) -> Uuid {
+        self.external_uuid.unwrap_or(self.random_uuid)
+    }
+}
+
+#[derive(Args)]
+pub(crate) struct ListOptions {
+    /// Only provisions with one of these statuses
+    #[arg(long, value_name = "STATUS", value_delimiter = ',', value_parser = status, ignore_case = true)]
+    pub(crate) status: Vec<ProvisionStatus>,
+    /// Largest number of provisions
+    #[arg(long, value_name = "COUNT")]
+    pub(crate) limit: Option<usize>,
+}
+
+/// Whether and how long to wait.
+#[derive(Args, Clone, Copy)]
+pub(crate) struct WaitOptions {
+    /// Wait until bunq is done
+    #[arg(long, short)]
+    pub(crate) wait: bool,
+    /// Longest wait, like 90s or 2h
+    #[arg(long, value_name = "TIME", default_value = "15m", value_parser = time)]
+    pub(crate) timeout: Duration,
+}
+
+#[derive(Args, Clone, Copy)]
+pub(crate) struct DryRun {
+    /// Show the requests, and send nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+}
+
+#[derive(Args)]
+pub(crate) struct ApiOptions {
+    /// Operation of the document
+    #[arg(value_parser = PossibleValuesParser::new(operations()).try_map(operation))]
+    pub(crate) operation: &'static Operation,
+    /// Parameter of the path or the query; can be repeated
+    #[arg(long = "param", short, value_name = "NAME=VALUE", value_parser = parameter)]
+    pub(crate) parameters: Vec<(String, String)>,
+    /// Body as JSON; @FILE reads a file, - reads stdin
+    #[arg(long, short, value_name = "JSON")]
+    pub(crate) body: Option<String>,
+    #[command(flatten)]
+    pub(crate) dry_run: DryRun,
+}
+
+#[derive(Args)]
+pub(crate) struct ProbeOptions {
+    /// Create a provision too, and close it
+    #[arg(long)]
+    pub(crate) create: bool,
+    /// Write report.md, report.json and profile.json here
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) save: Option<PathBuf>,
+}
+
+/// The first line on standard output is JSON: `base_url` and `api_key`. Calls are logged on standard error.
+#[derive(Args)]
+pub(crate) struct SandboxOptions {
+    /// Port on 127.0.0.1; 0 takes a free one
+    #[arg(long, default_value_t = 0)]
+    pub(crate) port: u16,
+    /// API key that it accepts [default: random]
+    #[arg(long, value_name = "KEY")]
+    pub(crate) api_key: Option<Secret>,
+    /// Enforce bunq's rate limits, or a multiple of them
+    #[arg(long, value_name = "TIMES", num_args = 0..=1, require_equals = true, default_missing_value = "1", value_parser = value_parser!(u32).range(1..=1000))]
+    pub(crate) rate_limits: Option<u32>,
+    /// Inject a fault: see `help faults`; can be repeated
+    #[arg(long = "fault", value_name = "FAULT")]
+    pub(crate) faults: Vec<Injection>,
+    /// Start with the provisions in this JSON file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) seed: Option<PathBuf>,
+    /// Start with this many active provisions
+    #[arg(long, value_name = "COUNT", default_value_t = 0, value_parser = value_parser!(u32).range(..=1_000_000))]
+    pub(crate) provisions: u32,
+    /// Keep the state in this file, over restarts
+    #[arg(long, value_name = "FILE")]
+    pub(crate) state: Option<PathBuf>,
+    /// Behave like this profile of `probe`
+    #[arg(long, value_name = "FILE")]
+    pub(crate) profile: Option<PathBuf>,
+    /// Accept the API key only from this address; can be repeated
+    #[arg(long = "allow", value_name = "ADDRESS")]
+    pub(crate) allowed_addresses: Vec<IpAddr>,
+    /// Advance provisions by time instead of by reads
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    pub(crate) step: Option<Duration>,
+    /// Format of the log of calls
+    #[arg(long, value_enum, default_value_t = Log::Text, value_name = "FORMAT")]
+    pub(crate) log: Log,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Log {
+    Text,
+    Json,
+    None,
+}
