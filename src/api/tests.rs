@@ -59,10 +59,10 @@ impl Wire {
         let (sent, received, result) = (self.sent(&call), received_text(&received), result.into_inner());
         let text = format!("{sent}\n\n=== response ===\n\n{received}\n\n=== result ===\n\n{result:#?}");
         let mut settings = insta::Settings::clone_current();
-        settings.set_snapshot_path("../../tests/snapshots");
+        settings.set_snapshot_path("../../tests/transport/snapshots");
         settings.set_prepend_module_to_snapshot(false);
         settings.set_omit_expression(true);
-        settings.bind(|| insta::assert_snapshot!(format!("wire__{name}"), text));
+        settings.bind(|| insta::assert_snapshot!(format!("transport__wire__{name}"), text));
     }
 
     /// The request as it was received: its line, its headers by name, its body. Values that differ from run to run are

@@ -209,7 +209,7 @@ mod tests {
         assert!(!format!("{:?}", proxy.to_reqwest().unwrap()).contains("planted"));
     }
 
-    /// `tests/network.rs` has empty variables and exceptions.
+    /// `tests/transport/network.rs` has empty variables and exceptions.
     #[test]
     fn the_first_variable_counts() {
         test_timeout::start();

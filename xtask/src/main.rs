@@ -48,7 +48,7 @@ enum Task {
     Endpoint,
     /// Print the Rust that the build generates from the document
     ///
-    /// Its public names and signatures are in codegen/tests/snapshots/outline__outline.snap, for review.
+    /// Its public names and signatures are in codegen/tests/codegen/snapshots/codegen__outline__outline.snap, for review.
     Expand,
     /// Check that imports go down the layers of the crate, and that there are no circles
     Layers,

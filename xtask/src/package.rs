@@ -133,7 +133,7 @@ fn output(folder: &Path, arguments: &[&str]) -> Result<String> {
     Ok(String::from_utf8(output.stdout)?)
 }
 
-/// Builds the packages, with their examples, and closes provisions with them: in a test of the library, with the program, and with
+/// Builds the packages, with their examples, and closes provisions with them: in tests of the library, with the program, and with
 /// an example. Makes their documentation.
 ///
 /// `cargo publish --dry-run` does not hold for this: cargo keeps what it once unpacked of a crate for a version, and builds that for
@@ -141,7 +141,7 @@ fn output(folder: &Path, arguments: &[&str]) -> Result<String> {
 fn works() -> Result<()> {
     let packages = unpacked();
     let library = packages.join("bunq-partner");
-    for name in ["life_cycle.rs", "common", "snapshots"] {
+    for name in ["provisions", "common"] {
         copy_all(&root().join("tests").join(name), &library.join("tests").join(name))?;
     }
     // A package has no dependency without a version, and no test.
@@ -161,8 +161,8 @@ fn works() -> Result<()> {
             &[("CARGO_TARGET_DIR", path(&target)?), ("RUSTDOCFLAGS", "--deny warnings")],
         )
     };
-    run(&["build", "--lib", "--bins", "--examples", "--test", "life_cycle"])?;
-    run(&["test", "--test", "life_cycle"])?;
+    run(&["build", "--lib", "--bins", "--examples", "--test", "provisions"])?;
+    run(&["test", "--test", "provisions"])?;
     command(path(&target.join("debug/bunq-partner"))?, &["demo"], &[])?;
     command("env", &["-u", "BUNQ_API_KEY", path(&target.join("debug/examples/close_provision"))?], &[])?;
     // With the examples, the dependencies are those of the build.

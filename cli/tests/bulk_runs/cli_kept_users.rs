@@ -1,0 +1,313 @@
+//! What lies in the folder of `create --activate` is held against what bunq says.
+
+use std::fs;
+use std::io::{BufRead as _, BufReader};
+use std::os::unix::fs::{PermissionsExt as _, chown, symlink};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use bunq_partner::{Operation, ProvisionId, Secret};
+use bunq_partner_sandbox::{Fault, Injection, Pace, Sandbox, SandboxBuilder};
+use serde_json::{Value, json};
+
+use crate::common::bulk::{bulk, interrupt, kept_token, users};
+use crate::common::{Folder, calls, program_for, ran};
+
+/// What is planted, and never sent.
+const PLANTED: &str = "sandbox_planted";
+
+/// A bank that makes users at once.
+fn bank() -> SandboxBuilder {
+    Sandbox::builder().pace(Pace::Every(Duration::ZERO))
+}
+
+/// The program, with a folder for the users that it activates.
+fn taking(folder: &Folder, sandbox: &Sandbox, from: &Path, kept: &Path) -> Command {
+    let mut program = bulk(folder, sandbox, "create", from);
+    program.arg("--activate").arg(kept);
+    program
+}
+
+/// A folder for users.
+fn kept(folder: &Folder) -> PathBuf {
+    let kept = folder.path("users");
+    fs::create_dir_all(&kept).unwrap();
+    kept
+}
+
+/// Starts another bank in the place of one, when that is gone.
+async fn in_place_of(bank: Sandbox, builder: impl Fn() -> SandboxBuilder) -> Sandbox {
+    let port = bank.base_url().rsplit(':').next().unwrap().trim_end_matches("/v1").parse().unwrap();
+    drop(bank);
+    loop {
+        match builder().port(port).start().await {
+            Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => tokio::task::yield_now().await,
+            started => return started.unwrap(),
+        }
+    }
+}
+
+/// Each user has the session and the token that bunq has made, and nothing else was sent as a key.
+fn check_in_use(sandbox: &Sandbox, kept: &Path, ids: &[ProvisionId]) {
+    let key = sandbox.api_key();
+    let opened = calls(sandbox, "POST", "/session-server");
+    for id in ids {
+        assert_eq!(sandbox.provision(*id).unwrap()["credential"]["status"], "ACTIVE");
+        let token = kept_token(kept, *id);
+        assert!(opened.iter().any(|call| call.body.contains(&token)), "{id}");
+        let context = fs::read_to_string(kept.join(format!("{id}.json"))).unwrap();
+        assert!(serde_json::from_str::<Value>(&context).unwrap()["session"].is_object(), "{id}");
+    }
+    let tokens: Vec<_> = ids.iter().map(|id| kept_token(kept, *id)).collect();
+    let is_own = |body: &str| body.contains(key.expose()) || tokens.iter().any(|token| body.contains(token));
+    for path in ["/device-server", "/session-server"] {
+        assert!(calls(sandbox, "POST", path).iter().all(|call| is_own(&call.body)), "a stranger's token was sent");
+    }
+}
+
+fn names(folder: &Path, part: &str) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    entries.filter(|path| path.to_str().unwrap().contains(part)).collect()
+}
+
+/// The bank is another, or it was emptied: its ids and its address may be the same as before.
+#[tokio::test(flavor = "multi_thread")]
+async fn files_of_an_earlier_bank_are_put_aside() {
+    test_timeout::start();
+    let bank = || bank().api_key("sandbox_of_both".into());
+    for is_at_one_address in [true, false] {
+        let folder = Folder::new();
+        let kept = kept(&folder);
+        let run = |sandbox: &Sandbox| {
+            let own = Folder::new();
+            let (from, _) = users(&own, 3);
+            let (_, stderr, code) = ran(&mut taking(&own, sandbox, &from, &kept));
+            assert_eq!(code, 0, "{stderr}");
+            check_in_use(sandbox, &kept, &sandbox.provision_ids());
+            stderr
+        };
+        let first = bank().start().await.unwrap();
+        assert_eq!(run(&first), "");
+        let old = first.provision_ids().into_iter().map(|id| (id, kept_token(&kept, id))).collect::<Vec<_>>();
+        let second = if is_at_one_address { in_place_of(first, bank).await } else { bank().start().await.unwrap() };
+        let stderr = run(&second);
+        let common: Vec<_> = old.iter().filter(|(id, _)| second.provision_ids().contains(id)).collect();
+        assert!(!common.is_empty());
+        for (id, token) in common {
+            assert!(stderr.contains(&format!("/{id}.token is put aside as ")), "{stderr}");
+            assert!(stderr.contains(&format!("/{id}.json is put aside as ")), "{stderr}");
+            let aside = fs::read_to_string(kept.join(format!("{id}.token.aside-1"))).unwrap();
+            assert!(aside.contains(token), "a token that may be needed elsewhere is lost");
+        }
+        assert!(is_at_one_address || stderr.contains("it is of the bank at http://127.0.0.1:"), "{stderr}");
+        assert!(old.iter().all(|(_, token)| !stderr.contains(token)), "{stderr}");
+    }
+}
+
+/// Ids can be foreseen: whatever lies where the files of a user will be, before there is the user.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_planted_for_a_user_is_not_believed() {
+    test_timeout::start();
+    let outside = Folder::new();
+    let target = outside.file("target", PLANTED);
+    let is_root = rustix::process::geteuid().is_root();
+    type Plant<'a> = &'a dyn Fn(&Sandbox, &Path, u64);
+    let write = |path: &Path, text: &str, mode: u32| {
+        fs::write(path, text).unwrap();
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    };
+    let perfect = |sandbox: &Sandbox, path: &Path, id: u64, credential_id: u64| {
+        let print = sandbox.client().build().unwrap().api_key_fingerprint().to_owned();
+        let of = json!({
+            "bunq_partner_token": 1, "base_url": sandbox.base_url(), "api_key_fingerprint": print, "provision_id": id,
+            "credential_id": credential_id, "token": PLANTED,
+        });
+        write(path, &of.to_string(), 0o600);
+    };
+    let plants: [(&str, &str, Plant<'_>); 10] = [
+        ("text", "token", &|_, path, _| write(path, PLANTED, 0o600)),
+        ("a later format", "token", &|_, path, _| write(path, "{\"bunq_partner_token\":2}", 0o600)),
+        ("what looks right", "token", &|sandbox, path, id| perfect(sandbox, path, id, id + 2)),
+        ("of another credential", "token", &|sandbox, path, id| perfect(sandbox, path, id, 7)),
+        ("everybody's", "token", &|_, path, _| write(path, PLANTED, 0o644)),
+        ("a link", "token", &|_, path, _| symlink(&target, path).unwrap()),
+        ("another name", "token", &|_, path, _| fs::hard_link(&target, path).unwrap()),
+        ("a folder", "token", &|_, path, _| fs::create_dir(path).unwrap()),
+        ("another user's", "token", &|_, path, _| {
+            write(path, PLANTED, 0o600);
+            chown(path, Some(65534), None).unwrap();
+        }),
+        ("a context", "json", &|_, path, _| write(path, "{\"format\":1}", 0o600)),
+    ];
+    for (name, extension, plant) in plants {
+        if name == "another user's" && !is_root {
+            println!("skipped: only root can give a file to another user");
+            continue;
+        }
+        let (sandbox, folder) = (bank().start().await.unwrap(), Folder::new());
+        let kept = kept(&folder);
+        let next = sandbox.populate(1)[0].get() + 1;
+        for id in next..next + 30 {
+            plant(&sandbox, &kept.join(format!("{id}.{extension}")), id);
+        }
+        let (from, _) = users(&folder, 1);
+        let (_, stderr, code) = ran(&mut taking(&folder, &sandbox, &from, &kept));
+        assert_eq!(code, 0, "{name}: {stderr}");
+        let ids = sandbox.provision_ids();
+        check_in_use(&sandbox, &kept, &ids[1..]);
+        let path = kept.join(format!("{}.{extension}", ids[1]));
+        assert!(stderr.contains(&format!("warning: {} is put aside as ", path.display())), "{name}: {stderr}");
+        assert!(fs::symlink_metadata(format!("{}.aside-1", path.display())).is_ok(), "{name}");
+        assert!(!stderr.contains(PLANTED), "{name}: {stderr}");
+        assert_eq!(fs::read_to_string(&target).unwrap(), PLANTED);
+    }
+}
+
+/// Users who are in use have a session of the token before: the token that was made since is stored, and another session opened.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_that_was_reset_is_replaced_and_activated() {
+    test_timeout::start();
+    let (sandbox, folder) = (bank().start().await.unwrap(), Folder::new());
+    let (from, _) = users(&folder, 3);
+    let kept = kept(&folder);
+    assert_eq!(ran(&mut taking(&folder, &sandbox, &from, &kept)).2, 0);
+    let ids = sandbox.provision_ids();
+    let old: Vec<_> = ids.iter().map(|id| kept_token(&kept, *id)).collect();
+    let partner = sandbox.client().build().unwrap();
+    let reset = async |id| partner.provisions().reset_token(id).await.unwrap().await.unwrap().credential.unwrap();
+    reset(ids[0]).await;
+    // That of the second was activated by somebody else.
+    let credential = reset(ids[1]).await;
+    partner.for_user(&credential).unwrap().build().unwrap().open_session().await.unwrap();
+    sandbox.take_call_log();
+    let (_, stderr, code) = ran(taking(&folder, &sandbox, &from, &kept).arg("--resume"));
+    assert!(stderr.contains("1 users are not activated") && code == 14, "{code}: {stderr}");
+    assert!(stderr.contains(&format!("/{}.token is put aside as ", ids[0])), "{stderr}");
+    assert!(stderr.contains(&format!("/{}.json is put aside as ", ids[0])), "{stderr}");
+    let problem = format!("/{}.token is not used: it is of a credential that was replaced by another", ids[1]);
+    assert!(stderr.contains(&problem), "{stderr}");
+    // Nothing that is over was sent, and the third has the session that it had.
+    let sent: Vec<_> = [calls(&sandbox, "POST", "/session-server"), calls(&sandbox, "POST", "/device-server")].concat();
+    assert!(sent.iter().all(|call| old.iter().all(|token| !call.body.contains(token))));
+    assert_ne!(kept_token(&kept, ids[0]), old[0]);
+    assert_eq!((kept_token(&kept, ids[1]), kept_token(&kept, ids[2])), (old[1].clone(), old[2].clone()));
+    assert_eq!(sandbox.provision(ids[0]).unwrap()["credential"]["status"], "ACTIVE");
+    // Once more, and all is as it is.
+    sandbox.take_call_log();
+    let (_, stderr, code) = ran(taking(&folder, &sandbox, &from, &kept).arg("--resume"));
+    assert!(code == 14 && !stderr.contains("aside"), "{stderr}");
+    assert!(sandbox.call_log().iter().all(|call| call.method == "GET"));
+}
+
+/// The bank is put back to where nobody had a session: what says otherwise is not believed.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_that_was_never_opened_is_not_believed() {
+    test_timeout::start();
+    let (sandbox, folder) = (bank().start().await.unwrap(), Folder::new());
+    let (from, _) = users(&folder, 2);
+    let kept = kept(&folder);
+    assert_eq!(ran(program_for(&folder, &sandbox).arg("whoami")).2, 0);
+    for operation in [&Operation::CREATE_SESSION, &Operation::GET_INSTALLATION] {
+        sandbox.inject(Injection::new(Fault::Status(503)).on(operation).always());
+    }
+    let mut child =
+        taking(&folder, &sandbox, &from, &kept).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut stderr = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
+    assert!(stderr.any(|line| line.contains("no session can be opened for the user")));
+    while names(&kept, ".token").len() < 2 {
+        assert_eq!(child.try_wait().unwrap(), None, "it has ended");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    interrupt(&child);
+    drop(stderr);
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    sandbox.clear_injections();
+    let state = sandbox.saved_state().unwrap();
+    let resume = |sandbox: &Sandbox| ran(taking(&folder, sandbox, &from, &kept).arg("--resume"));
+    let (_, stderr, code) = resume(&sandbox);
+    assert!(code == 0 && !stderr.contains("aside"), "{stderr}");
+    check_in_use(&sandbox, &kept, &sandbox.provision_ids());
+
+    let sandbox = in_place_of(sandbox, || bank().saved_state(state.clone())).await;
+    let (_, stderr, code) = resume(&sandbox);
+    assert_eq!(code, 0, "{stderr}");
+    assert_eq!(stderr.matches("it has a session, and bunq says that there was none yet").count(), 4, "{stderr}");
+    check_in_use(&sandbox, &kept, &sandbox.provision_ids());
+    assert_eq!(names(&kept, ".token.aside").len(), 0);
+}
+
+/// What may be all that there is stays where it is, and what is wrong with it is said.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_files_of_users_in_use_are_not_put_aside() {
+    test_timeout::start();
+    let (sandbox, folder) = (bank().start().await.unwrap(), Folder::new());
+    let (from, _) = users(&folder, 2);
+    let kept = kept(&folder);
+    assert_eq!(ran(&mut taking(&folder, &sandbox, &from, &kept)).2, 0);
+    let resume = || ran(taking(&folder, &sandbox, &from, &kept).arg("--resume"));
+    for (extension, mode, problem, expected) in [
+        ("token", 0o644, "is not used: its mode is 0644, so that others may have read or changed it", 14),
+        ("json", 0o644, "its mode is 0644, so that others may have read or changed it", 18),
+        ("token", 0o660, "", 0),
+        ("json", 0o660, "", 0),
+    ] {
+        let id = sandbox.provision_ids()[0];
+        let path = kept.join(format!("{id}.{extension}"));
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+        sandbox.take_call_log();
+        let (_, stderr, code) = resume();
+        assert!(stderr.contains(problem) && code == expected, "{extension} {mode:o}: {code}: {stderr}");
+        assert!(sandbox.call_log().iter().all(|call| call.method == "GET"));
+        assert!(names(&kept, "aside").is_empty());
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+    }
+    // One that is closed since was in use.
+    let partner = sandbox.client().build().unwrap();
+    partner.provisions().close(sandbox.provision_ids()[1]).await.unwrap().await.unwrap();
+    let (_, stderr, code) = resume();
+    assert_eq!(code, 0, "{stderr}");
+}
+
+/// Thousands who are in use cost some pages of a listing.
+#[tokio::test(flavor = "multi_thread")]
+async fn users_in_use_are_looked_at_together() {
+    test_timeout::start();
+    let (sandbox, folder) = (bank().start().await.unwrap(), Folder::new());
+    let (from, _) = users(&folder, 24);
+    let kept = kept(&folder);
+    let (_, stderr, code) = ran(&mut taking(&folder, &sandbox, &from, &kept));
+    assert_eq!(code, 0, "{stderr}");
+    sandbox.take_call_log();
+    // Those that come meanwhile are looked at in the next round.
+    for operation in [&Operation::LIST_PROVISIONS, &Operation::GET_PROVISION] {
+        sandbox.inject(Injection::new(Fault::Late(Duration::from_secs(2))).on(operation));
+    }
+    let (_, stderr, code) = ran(taking(&folder, &sandbox, &from, &kept).arg("--resume"));
+    assert_eq!((code, stderr.as_str()), (0, ""));
+    let journal = sandbox.take_call_log();
+    assert!(journal.iter().all(|call| call.method == "GET"), "{journal:?}");
+    assert!(journal.len() < 12, "{} calls for 24 users", journal.len());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_file_of_a_token_says_what_it_is_of() {
+    test_timeout::start();
+    let (sandbox, folder) = (bank().start().await.unwrap(), Folder::new());
+    let (from, _) = users(&folder, 1);
+    let kept = kept(&folder);
+    assert_eq!(ran(&mut taking(&folder, &sandbox, &from, &kept)).2, 0);
+    let id = sandbox.provision_ids()[0];
+    let path = kept.join(format!("{id}.token"));
+    let mut file: Value = serde_json::from_str(&fs::read_to_string(&path).unwrap()).unwrap();
+    let token = Secret::new(file["token"].as_str().unwrap());
+    assert_eq!(file["base_url"], sandbox.base_url());
+    assert_eq!(file["provision_id"], id.get());
+    assert_eq!(file["credential_id"], sandbox.provision(id).unwrap()["credential"]["id"]);
+    assert_eq!(file["api_key_fingerprint"], sandbox.client().build().unwrap().api_key_fingerprint());
+    sandbox.client().build().unwrap().for_user_token(token).build().unwrap();
+    file["api_key_fingerprint"] = "another".into();
+    fs::write(&path, file.to_string()).unwrap();
+    let (_, stderr, code) = ran(taking(&folder, &sandbox, &from, &kept).arg("--resume"));
+    assert!(stderr.contains(".token is not used: it is of another API key") && code == 14, "{stderr}");
+}

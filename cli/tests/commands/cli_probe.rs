@@ -1,0 +1,207 @@
+//! `probe` against the sandbox in every variant of every trait: it tells each apart, and a sandbox with the resulting profile
+//! is told to be the same.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Mutex;
+use std::time::Duration;
+
+use bunq_partner::Operation;
+use bunq_partner_sandbox::{CreationResponse, DeadToken, Profile, Sandbox, SignatureForm};
+use serde_json::Value;
+
+use crate::common::{Folder, program_for, ran};
+
+/// A bank of this kind. One limit is kept, so that there is a 429 to be seen, however slow the machine is.
+async fn bank(profile: Profile) -> Sandbox {
+    let limited = Sandbox::builder().rate_limit(&Operation::GET_INSTALLATION, 3, Duration::from_secs(3600));
+    limited.profile(profile).start().await.unwrap()
+}
+
+/// The report on a bank.
+fn report(sandbox: &Sandbox) -> Value {
+    let (out, err, code) = ran(program_for(&Folder::new(), sandbox).args(["probe", "--create", "--output", "json"]));
+    assert_eq!((err.as_str(), code), ("", 0), "{out}");
+    for secret in [sandbox.api_key().expose(), "\"token"] {
+        assert!(!out.contains(secret), "{out}");
+    }
+    serde_json::from_str(&out).unwrap()
+}
+
+fn profile(report: &Value) -> Profile {
+    serde_json::from_value(report["profile"].clone()).unwrap()
+}
+
+/// What is found out about a bank of this kind.
+async fn found_out(played: &Profile) -> Profile {
+    /// Most variants leave most traits as they are by default, so that kinds recur: each is probed once.
+    static KNOWN: Mutex<BTreeMap<String, Profile>> = Mutex::new(BTreeMap::new());
+    let kind = serde_json::to_string(played).unwrap();
+    let known = KNOWN.lock().unwrap().get(&kind).cloned();
+    match known {
+        Some(known) => known,
+        None => {
+            let found = profile(&report(&bank(played.clone()).await));
+            KNOWN.lock().unwrap().insert(kind, found.clone());
+            found
+        }
+    }
+}
+
+/// One trait of a profile, changed.
+type Change = fn(&mut Profile);
+
+/// What is seen of a trait.
+type Seen = fn(&Profile) -> String;
+
+/// Probes a bank for each variant; each is told from the others, and a bank with the resulting profile is told to be the same.
+async fn tells_apart(variants: &[Change], seen: Seen) {
+    let mut told = BTreeSet::new();
+    for change in variants {
+        let mut played = Profile::default();
+        change(&mut played);
+        let first = found_out(&played).await;
+        assert_eq!(seen(&first), seen(&played));
+        assert_eq!(found_out(&first).await, first);
+        told.insert(seen(&first));
+    }
+    assert_eq!(told.len(), variants.len(), "{told:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn dead_tokens() {
+    test_timeout::start();
+    let variants: [Change; 3] = [
+        |profile| profile.dead_token = DeadToken::Unauthorized,
+        |profile| profile.dead_token = DeadToken::InsufficientAuthentication,
+        |profile| profile.dead_token = DeadToken::InsufficientAuthorisation,
+    ];
+    tells_apart(&variants, |profile| format!("{:?}", profile.dead_token)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn signatures() {
+    test_timeout::start();
+    let variants: [Change; 4] = [
+        |profile| profile.signed_refusals = BTreeSet::new(),
+        |profile| profile.signed_refusals = [404].into(),
+        |profile| profile.signed_refusals = [400, 429, 466].into(),
+        |profile| profile.signed_refusals = [401, 405].into(),
+    ];
+    tells_apart(&variants, |profile| format!("{:?}", profile.signed_refusals)).await;
+    let variants: [Change; 2] =
+        [|profile| profile.signed_installation = true, |profile| profile.signed_installation = false];
+    tells_apart(&variants, |profile| profile.signed_installation.to_string()).await;
+    let variants: [Change; 2] = [
+        |profile| profile.signature_form = SignatureForm::Body,
+        |profile| profile.signature_form = SignatureForm::WithHeaders,
+    ];
+    tells_apart(&variants, |profile| format!("{:?}", profile.signature_form)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn creations() {
+    test_timeout::start();
+    let variants: [Change; 2] = [
+        |profile| profile.creation_response = CreationResponse::Id,
+        |profile| profile.creation_response = CreationResponse::Provision,
+    ];
+    tells_apart(&variants, |profile| format!("{:?}", profile.creation_response)).await;
+    let variants: [Change; 3] = [
+        |profile| profile.duplicate = Some(400),
+        |profile| profile.duplicate = Some(409),
+        |profile| profile.duplicate = None,
+    ];
+    tells_apart(&variants, |profile| format!("{:?}", profile.duplicate)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn refusals() {
+    test_timeout::start();
+    let variants: [Change; 3] = [
+        |profile| profile.repeated_request_id = Some(400),
+        |profile| profile.repeated_request_id = Some(409),
+        |profile| profile.repeated_request_id = None,
+    ];
+    tells_apart(&variants, |profile| format!("{:?}", profile.repeated_request_id)).await;
+    let variants: [Change; 2] = [|profile| profile.wrong_key = 400, |profile| profile.wrong_key = 401];
+    tells_apart(&variants, |profile| profile.wrong_key.to_string()).await;
+    let variants: [Change; 2] = [|profile| profile.wrong_method = 405, |profile| profile.wrong_method = 404];
+    tells_apart(&variants, |profile| profile.wrong_method.to_string()).await;
+    let variants: [Change; 2] = [|profile| profile.retry_after = false, |profile| profile.retry_after = true];
+    tells_apart(&variants, |profile| profile.retry_after.to_string()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_without_a_signature() {
+    test_timeout::start();
+    let variants: [Change; 3] = [
+        |profile| profile.unsigned_session = Some(466),
+        |profile| profile.unsigned_session = Some(400),
+        |profile| profile.unsigned_session = None,
+    ];
+    tells_apart(&variants, |profile| format!("{:?}", profile.unsigned_session)).await;
+    let variants: [Change; 2] =
+        [|profile| profile.require_signatures = false, |profile| profile.require_signatures = true];
+    tells_apart(&variants, |profile| profile.require_signatures.to_string()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn times_and_words() {
+    test_timeout::start();
+    let variants: [Change; 2] = [
+        |profile| profile.session_timeout = Duration::from_secs(604_800),
+        |profile| profile.session_timeout = Duration::from_secs(300),
+    ];
+    tells_apart(&variants, |profile| format!("{:?}", profile.session_timeout)).await;
+    for (status, words) in [(404, "Route not found."), (405, "Not this way."), (466, "Sign it.")] {
+        let mut played = Profile::default();
+        played.wording = [(status, words.to_owned())].into();
+        let first = found_out(&played).await;
+        assert_eq!(first.wording[&status], words);
+        assert_eq!(found_out(&first).await, first);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_report_is_saved_and_the_profile_can_be_started_with() {
+    test_timeout::start();
+    let (sandbox, folder) = (Sandbox::start().await.unwrap(), Folder::new());
+    let mut command = program_for(&folder, &sandbox);
+    let (page, err, code) = ran(command.arg("probe").arg("--save").arg(folder.path("")));
+    assert_eq!((err.as_str(), code), ("", 0));
+    assert!(page.starts_with("# How http://127.0.0.1:") && page.contains("| How is a dead session refused? | 401 |"));
+    assert!(!page.contains("a creation answered with"), "nothing is created unless it is wanted");
+    assert!(sandbox.provision_ids().is_empty());
+    assert_eq!(std::fs::read_to_string(folder.path("report.md")).unwrap(), page);
+    let report: Value = serde_json::from_str(&std::fs::read_to_string(folder.path("report.json")).unwrap()).unwrap();
+    let saved = std::fs::read_to_string(folder.path("profile.json")).unwrap();
+    assert_eq!(serde_json::from_str::<Profile>(&saved).unwrap(), profile(&report));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_takes_about_twenty_calls_and_one_session_and_closes_what_it_has_created() {
+    test_timeout::start();
+    let mut profile = Profile::default();
+    profile.duplicate = None;
+    let (sandbox, folder) = (Sandbox::builder().profile(profile).start().await.unwrap(), Folder::new());
+    let (_, _, code) = ran(program_for(&folder, &sandbox).args(["probe", "--create"]));
+    assert_eq!(code, 0);
+    let journal = sandbox.call_log();
+    assert!((18..=28).contains(&journal.len()), "{}", journal.len());
+    let opened = journal.iter().filter(|call| call.path == "/v1/session-server" && call.carried_out);
+    assert_eq!(opened.count(), 1);
+    let ids = sandbox.provision_ids();
+    assert_eq!(ids.len(), 2, "the bank has created twice");
+    for id in ids {
+        assert_eq!(sandbox.provision(id).unwrap()["status"], "CANCELLED");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bank_that_refuses_the_key_ends_it() {
+    test_timeout::start();
+    let (sandbox, folder) = (Sandbox::start().await.unwrap(), Folder::new());
+    let (out, err, code) = ran(program_for(&folder, &sandbox).env("BUNQ_API_KEY", "sandbox_wrong").arg("probe"));
+    assert_eq!((out.as_str(), code), ("", 8));
+    assert!(err.contains("got 400 from the bank: User credentials are incorrect.") && err.contains("doctor"), "{err}");
+}

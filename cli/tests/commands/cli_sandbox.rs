@@ -1,0 +1,157 @@
+//! The sandbox as a process: what it prints, what it is given, and what survives a restart.
+
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::process::{Child, Command, Stdio};
+
+use serde_json::Value;
+
+use crate::common::{Folder, program, ran};
+
+/// A sandbox as a process; it is killed at the end if it was not stopped.
+struct Process {
+    child: Child,
+    access: Value,
+}
+
+impl Process {
+    fn start(command: &mut Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+        Self { child, access: serde_json::from_str(&line).unwrap() }
+    }
+
+    fn base_url(&self) -> &str {
+        self.access["base_url"].as_str().unwrap()
+    }
+
+    fn api_key(&self) -> &str {
+        self.access["api_key"].as_str().unwrap()
+    }
+
+    /// Calls the sandbox with the program.
+    fn call(&self, folder: &Folder, arguments: &[&str]) -> (String, String, i32) {
+        let mut command = program(folder);
+        ran(command.env("BUNQ_API_KEY", self.api_key()).args(["--base-url", self.base_url()]).args(arguments))
+    }
+
+    /// Ends it as Ctrl-C does, or as a container does; returns its log and its exit code.
+    #[cfg(unix)]
+    fn stop(mut self, signal: &str) -> (String, Option<i32>) {
+        assert!(Command::new("kill").args([signal, &self.child.id().to_string()]).status().unwrap().success());
+        let mut log = String::new();
+        self.child.stderr.take().unwrap().read_to_string(&mut log).unwrap();
+        (log, self.child.wait().unwrap().code())
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_kept_context_survives_a_restart() {
+    test_timeout::start();
+    let folder = Folder::new();
+    let state = folder.path("state.json");
+    let start = || {
+        let mut command = program(&folder);
+        command.args(["sandbox", "--api-key", "sandbox_fixed", "--provisions", "2", "--port"]);
+        command
+    };
+    let first = Process::start(start().arg("0").arg("--state").arg(&state));
+    let port = first.base_url().rsplit(':').next().unwrap().trim_end_matches("/v1").to_owned();
+    let (out, err, code) = first.call(&folder, &["list", "--output", "jsonl"]);
+    assert_eq!((out.lines().count(), err.as_str(), code), (2, "", 0));
+    let id = serde_json::from_str::<Value>(out.lines().next().unwrap()).unwrap()["id"].to_string();
+    assert_eq!(first.call(&folder, &["close", &id]).2, 0);
+    let (log, code) = first.stop("-TERM");
+    assert_eq!(code, Some(0));
+    assert!(log.contains("200 POST /v1/session-server  signature valid"), "{log}");
+    {
+        use std::os::unix::fs::PermissionsExt as _;
+        assert_eq!(std::fs::metadata(&state).unwrap().permissions().mode() & 0o777, 0o600);
+    }
+
+    let second = Process::start(start().arg(&port).arg("--state").arg(&state).args(["--log", "json"]));
+    assert_eq!(second.api_key(), "sandbox_fixed");
+    let (out, _, code) = second.call(&folder, &["get", &id, "--output", "json"]);
+    assert_eq!((serde_json::from_str::<Value>(&out).unwrap()["status"].as_str(), code), (Some("CANCELLED"), 0));
+    let (log, code) = second.stop("-INT");
+    assert_eq!(code, Some(0));
+    let lines: Vec<Value> = log.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let path = format!("/v1/partner-user-provision/{id}");
+    assert_eq!(
+        lines,
+        [serde_json::json!({
+            "method": "GET", "path": path, "status": 200, "signature": "none", "fault": null, "carried_out": true,
+        })],
+        "no session is opened again"
+    );
+}
+
+#[cfg(unix)]
+#[test]
+fn a_killed_sandbox_has_kept_what_was_done_before() {
+    test_timeout::start();
+    let folder = Folder::new();
+    let state = folder.path("state.json");
+    let first = Process::start(program(&folder).args(["sandbox", "--provisions", "1", "--state"]).arg(&state));
+    let id = serde_json::from_str::<Value>(&first.call(&folder, &["list", "--output", "jsonl"]).0).unwrap()["id"]
+        .to_string();
+    assert_eq!(first.call(&folder, &["close", &id]).2, 0);
+    // It is written within moments of the call.
+    let patience = std::time::Instant::now() + std::time::Duration::from_secs(60);
+    while !std::fs::read_to_string(&state).unwrap().contains("Closing") {
+        assert!(std::time::Instant::now() < patience, "the state is not written");
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    let (_, code) = first.stop("-KILL");
+    assert_eq!(code, None);
+    let second = Process::start(program(&folder).args(["sandbox", "--state"]).arg(&state));
+    assert_eq!(second.call(&folder, &["list", "--status", "CANCELLED", "--output", "jsonl"]).0.lines().count(), 1);
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn faults_seeds_profiles_and_limits_are_played() {
+    test_timeout::start();
+    let folder = Folder::new();
+    let seed = folder.file("seed.json", r#"[{"status": "ACTIVE", "display_name": "First"}, {"status": "CLOSED"}]"#);
+    let profile = folder.file("profile.json", r#"{"wording": {"404": "Nobody here."}}"#);
+    let mut command = program(&folder);
+    command.arg("sandbox").arg("--seed").arg(seed).arg("--profile").arg(profile);
+    let bank =
+        Process::start(command.args(["--fault", "status=503,on=list_provisions,times=always", "--allow", "127.0.0.1"]));
+    let (_, err, code) = bank.call(&folder, &["get", "7"]);
+    assert!(err.contains("bunq says: Nobody here.") && code == 9, "{err}");
+    let (_, err, code) = bank.call(&folder, &["list"]);
+    assert!(err.contains("HTTP status 503") && code == 13, "{err}");
+    let (out, _, code) = bank.call(&folder, &["get", "1002"]);
+    assert!(out.contains("First") && code == 0, "{out}");
+
+    let elsewhere = Process::start(program(&folder).args(["sandbox", "--allow", "192.0.2.1"]));
+    assert_eq!(elsewhere.call(&folder, &["whoami"]).2, 8);
+    let limited = Process::start(program(&folder).args(["sandbox", "--rate-limits"]));
+    let http = bunq_partner::reqwest::Client::new();
+    for _ in 0..20 {
+        http.get(format!("{}/installation", limited.base_url())).send().await.unwrap();
+    }
+    let (log, _) = limited.stop("-TERM");
+    assert!(log.contains("429 GET /v1/installation"), "{log}");
+}
+
+#[test]
+fn a_port_that_is_taken_is_told() {
+    test_timeout::start();
+    let folder = Folder::new();
+    let first = Process::start(program(&folder).arg("sandbox"));
+    let port = first.base_url().rsplit(':').next().unwrap().trim_end_matches("/v1").to_owned();
+    let (out, err, code) = ran(program(&folder).args(["sandbox", "--port", &port]));
+    assert_eq!((out.as_str(), code), ("", 19));
+    assert!(err.contains("without --port it takes one that is free"), "{err}");
+}

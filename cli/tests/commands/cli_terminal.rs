@@ -1,0 +1,373 @@
+//! The program at a terminal: widths, colours, questions, live lines, Ctrl-C; and where there is none.
+
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::process::Stdio;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, channel};
+use std::time::Duration;
+
+use bunq_partner_sandbox::{Pace, Sandbox};
+use pty_process::Size;
+use pty_process::blocking::{Command, Pty, open};
+use rustix::termios::{LocalModes, tcgetattr};
+
+use crate::common::{Folder, program_for, ran};
+
+/// Longer than anything takes that comes at all.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Runs a program as a terminal's shell does, says how it ended, and stays. The end of the process that leads a terminal
+/// closes it, and what is not yet read then may be lost.
+const SHELL: &str = r#"trap : INT; "$@"; printf '[exit]%d[end]' $?; read -r _"#;
+
+/// The program at a terminal of its own.
+struct Terminal {
+    process: std::process::Child,
+    screen: Receiver<Vec<u8>>,
+    keyboard: Arc<Pty>,
+    seen: String,
+}
+
+impl Terminal {
+    fn start(columns: u16, arguments: &[&str], environment: &[(&str, &str)]) -> Self {
+        let (pty, pts) = open().unwrap();
+        pty.resize(Size::new(50, columns)).unwrap();
+        let command = Command::new("sh").args(["-c", SHELL, "sh", env!("CARGO_BIN_EXE_bunq-partner")]).args(arguments);
+        let command = ["BUNQ_API_KEY", "BUNQ_ENV", "NO_COLOR"].into_iter().fold(command, Command::env_remove);
+        let command = command.env("TERM", "xterm-256color").envs(environment.iter().copied());
+        let process = command.spawn(pts).unwrap();
+        let keyboard = Arc::new(pty);
+        let reader = Arc::clone(&keyboard);
+        let (sender, screen) = channel();
+        std::thread::spawn(move || {
+            let mut bytes = [0; 4096];
+            // A terminal ends with an error when its last program does.
+            while let Ok(count @ 1..) = (&*reader).read(&mut bytes) {
+                if sender.send(bytes[..count].to_vec()).is_err() {
+                    return;
+                }
+            }
+        });
+        Self { process, screen, keyboard, seen: String::new() }
+    }
+
+    /// Waits until a text is on the screen.
+    fn expect(&mut self, text: &str) {
+        while !self.seen.contains(text) {
+            match self.screen.recv_timeout(PATIENCE) {
+                Ok(bytes) => self.seen.push_str(&String::from_utf8_lossy(&bytes)),
+                Err(error) => panic!("{text:?} does not come ({error}): {}", self.seen),
+            }
+        }
+    }
+
+    fn type_keys(&self, keys: &str) {
+        (&*self.keyboard).write_all(keys.as_bytes()).unwrap();
+    }
+
+    /// Waits for the end; returns all that was on the screen, and the exit code.
+    fn end(mut self) -> (String, i32) {
+        self.expect("[end]");
+        self.type_keys("\n");
+        self.process.wait().unwrap();
+        let (screen, code) = self.seen.split_once("[exit]").unwrap();
+        (screen.replace("\r\n", "\n"), code.trim_end_matches("[end]").parse().unwrap())
+    }
+}
+
+/// A text without its colours.
+fn plain(text: &str) -> String {
+    let mut plain = String::new();
+    let mut rest = text;
+    while let Some((before, escape)) = rest.split_once("\u{1b}[") {
+        plain.push_str(before);
+        rest = escape.split_once(|c: char| c.is_ascii_alphabetic()).map_or("", |(_, after)| after);
+    }
+    plain + rest
+}
+
+#[test]
+fn a_table_fits_the_terminal() {
+    test_timeout::start();
+    for (columns, expected) in [
+        (40, &["ID", "STATUS", "WAITING FOR"][..]),
+        (80, &["ID", "STATUS", "SUB STATUS", "WAITING FOR"]),
+        (200, &["ID", "STATUS", "SUB STATUS", "WAITING FOR", "NAME", "UPDATED", "EXTERNAL UUID"]),
+    ] {
+        let (screen, code) = Terminal::start(columns, &["--sandbox", "list"], &[]).end();
+        let screen = plain(&screen);
+        let lines: Vec<_> = screen.lines().map(str::trim_end).collect();
+        let headings: Vec<_> = lines[0].split("  ").map(str::trim).filter(|heading| !heading.is_empty()).collect();
+        assert_eq!((&headings[..], lines.len(), code), (expected, 9, 0), "{columns} columns");
+        assert!(lines.iter().all(|line| line.chars().count() <= columns.into()), "{columns} columns: {screen}");
+    }
+}
+
+#[test]
+fn colour_is_for_terminals_that_want_it() {
+    test_timeout::start();
+    let list = ["--sandbox", "list", "--status", "CLOSED"];
+    let screen = |arguments: &[&str], environment: &[(&str, &str)]| Terminal::start(80, arguments, environment).end().0;
+    assert!(screen(&list, &[]).contains("\u{1b}[2mCLOSED\u{1b}[0m"));
+    assert!(!screen(&list, &[("NO_COLOR", "1")]).contains('\u{1b}'));
+    assert!(!screen(&[&list[..], &["--color", "never"]].concat(), &[]).contains('\u{1b}'));
+    let (out, _, _) = ran(crate::common::program(&Folder::new()).args(list));
+    assert!(out.contains("CLOSED") && !out.contains('\u{1b}'), "{out}");
+}
+
+#[test]
+fn a_person_confirms_that_secrets_are_shown() {
+    test_timeout::start();
+    let arguments = ["--sandbox", "get", "1023", "--show-secrets"];
+    let mut terminal = Terminal::start(80, &arguments, &[]);
+    terminal.expect("Show them? [y/N]");
+    assert!(!terminal.seen.contains("token "), "{}", terminal.seen);
+    terminal.type_keys("y\n");
+    let (screen, code) = terminal.end();
+    assert!(plain(&screen).contains("token              sandbox_") && code == 0, "{screen}");
+
+    // All that the document calls secret, and no other value is redacted.
+    let mut terminal = Terminal::start(80, &[&arguments[..], &["--output", "json"]].concat(), &[]);
+    terminal.expect("Show them? [y/N]");
+    terminal.type_keys("y\n");
+    let (screen, _) = terminal.end();
+    let json: serde_json::Value = serde_json::from_str(&screen[screen.find('{').unwrap()..]).unwrap();
+    let [token, code, url] =
+        ["/credential/token_value", "/oauth_request/authorization_code", "/oauth_request/redirect_url"]
+            .map(|secret| json.pointer(secret).unwrap().as_str().unwrap());
+    assert!(token.starts_with("sandbox_") && code.len() == 32 && url.ends_with(&format!("?code={code}")), "{screen}");
+    assert!(!screen.contains("[redacted]"), "{screen}");
+
+    for answer in ["n\n", "\n", "\u{4}"] {
+        let mut terminal = Terminal::start(80, &arguments, &[]);
+        terminal.expect("Show them? [y/N]");
+        terminal.type_keys(answer);
+        let (screen, code) = terminal.end();
+        assert!(screen.contains("nothing was done") && code == 1 && !screen.contains("sandbox_"), "{screen}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_person_confirms_changes_in_production() {
+    test_timeout::start();
+    let (sandbox, folder) = (Sandbox::builder().api_key("of-production".into()).start().await.unwrap(), Folder::new());
+    let ids: Vec<_> = sandbox.populate(2).iter().map(ToString::to_string).collect();
+    let state = folder.path("");
+    let environment = [("BUNQ_API_KEY", "of-production"), ("XDG_STATE_HOME", state.to_str().unwrap())];
+    let production = ["--env", "production", "--base-url", sandbox.base_url()];
+    let parameter = format!("provision_id={}", ids[0]);
+    for (arguments, question) in [
+        (&["close", &ids[0], &ids[1]][..], format!("Close {}, {} in production?", ids[0], ids[1])),
+        (
+            &["create", "--email", "user@example.com", "--phone-number", "+31600000000"],
+            "Create a user with the e-mail address user@example.com in production?".into(),
+        ),
+        (
+            &["reset-token", &ids[0]],
+            format!("Replace the credential of {}, which stops working, in production?", ids[0]),
+        ),
+        (&["session", "end"], "End the session in production?".into()),
+        (
+            &["api", "update_provision", "--param", &parameter, "--body", r#"{"status": "CANCELLED"}"#],
+            format!("/partner-user-provision/{} with {{\"status\":\"CANCELLED\"}} in production?", ids[0]),
+        ),
+    ] {
+        let mut terminal = Terminal::start(300, &[arguments, &production].concat(), &environment);
+        terminal.expect(&format!("{question} [y/N]"));
+        assert!(sandbox.call_log().is_empty(), "nothing is sent before the answer");
+        terminal.type_keys("n\n");
+        let (screen, code) = terminal.end();
+        assert!(screen.contains("nothing was done") && code == 1, "{screen}");
+    }
+    assert!(sandbox.call_log().is_empty());
+
+    let arguments = [&["close", &ids[0], "--wait"][..], &production].concat();
+    let mut terminal = Terminal::start(80, &arguments, &environment);
+    terminal.expect("in production? [y/N]");
+    terminal.type_keys("y\n");
+    let (screen, code) = terminal.end();
+    assert!(plain(&screen).contains("CLOSED") && code == 0, "{screen}");
+    let arguments = [&["close", &ids[1], "--wait", "--yes"][..], &production].concat();
+    let (screen, code) = Terminal::start(80, &arguments, &environment).end();
+    assert!(!screen.contains("in production?") && code == 0, "{screen}");
+}
+
+/// Rows that are typed are kept for a run, and not if there is none.
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_kept_of_rows_if_the_question_is_not_answered_with_yes() {
+    test_timeout::start();
+    let (sandbox, folder) = (Sandbox::builder().api_key("of-production".into()).start().await.unwrap(), Folder::new());
+    let (state, journal, copy) = (folder.path(""), folder.path("night"), folder.path("night.input"));
+    let environment = [("BUNQ_API_KEY", "of-production"), ("XDG_STATE_HOME", state.to_str().unwrap())];
+    let arguments = ["close", "--from", "-", "--env", "production", "--base-url", sandbox.base_url(), "--journal"];
+    for (answer, said, code) in [("n\n", "nothing was done", 1), ("\u{3}", "interrupted", 130)] {
+        let arguments = [&arguments[..], &[journal.to_str().unwrap()]].concat();
+        let mut terminal = Terminal::start(200, &arguments, &environment);
+        terminal.type_keys("1\n2\n\u{4}");
+        terminal.expect("Close the 2 provisions of standard input in production? [y/N]");
+        assert_eq!(std::fs::read_to_string(&copy).unwrap(), "1\n2\n");
+        terminal.type_keys(answer);
+        let (screen, ended) = terminal.end();
+        assert!(screen.contains(said) && ended == code, "{screen}");
+        assert!(!copy.exists());
+    }
+    assert!(sandbox.call_log().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_key_is_asked_for_and_not_shown() {
+    test_timeout::start();
+    let (sandbox, folder) = (Sandbox::start().await.unwrap(), Folder::new());
+    let state = folder.path("");
+    let environment = [("XDG_STATE_HOME", state.to_str().unwrap())];
+    let mut terminal = Terminal::start(80, &["whoami", "--base-url", sandbox.base_url()], &environment);
+    terminal.expect("API key (it is not shown): ");
+    // Whatever is typed before is the terminal's to show.
+    while tcgetattr(&*terminal.keyboard).unwrap().local_modes.contains(LocalModes::ECHO) {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    terminal.type_keys(&format!("{}\n", sandbox.api_key().expose()));
+    let (screen, code) = terminal.end();
+    assert!(screen.contains("Sandbox Partner") && code == 0, "{screen}");
+    assert!(!screen.contains(sandbox.api_key().expose()), "{screen}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wait_is_seen_to_go_on() {
+    test_timeout::start();
+    let (sandbox, folder) = (Sandbox::builder().pace(Pace::Manual).start().await.unwrap(), Folder::new());
+    let id = sandbox.populate(1)[0];
+    let (number, state, key) = (id.to_string(), folder.path(""), sandbox.api_key());
+    let environment = [("XDG_STATE_HOME", state.to_str().unwrap()), ("BUNQ_API_KEY", key.expose())];
+    let arguments = ["close", &number, "--wait", "--base-url", sandbox.base_url()];
+    let mut terminal = Terminal::start(80, &arguments, &environment);
+    terminal.expect("PENDING_PROCESS_CLOSURE");
+    assert!(sandbox.advance(id));
+    let (screen, code) = terminal.end();
+    assert!(plain(&screen).contains("status       CLOSED") && code == 0, "{screen}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ctrl_c_ends_a_wait_and_says_what_goes_on() {
+    test_timeout::start();
+    let (sandbox, folder) = (Sandbox::builder().pace(Pace::Manual).start().await.unwrap(), Folder::new());
+    let id = sandbox.populate(1)[0];
+    let (number, state, key) = (id.to_string(), folder.path(""), sandbox.api_key());
+    let environment = [("XDG_STATE_HOME", state.to_str().unwrap()), ("BUNQ_API_KEY", key.expose())];
+    for arguments in [["close", &number, "--wait"], ["watch", &number, "--color=never"]] {
+        let mut terminal =
+            Terminal::start(80, &[&arguments[..], &["--base-url", sandbox.base_url()]].concat(), &environment);
+        terminal.expect("PENDING_PROCESS_CLOSURE");
+        terminal.type_keys("\u{3}");
+        let (screen, code) = terminal.end();
+        assert!(screen.contains("interrupted") && code == 130, "{screen}");
+        let goes_on = screen.contains(&format!("goes on at bunq: `bunq-partner watch {number}`"));
+        assert_eq!(goes_on, arguments[0] == "close", "{screen}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_closed_pipe_is_no_failure() {
+    test_timeout::start();
+    let (sandbox, folder) = (Sandbox::start().await.unwrap(), Folder::new());
+    sandbox.populate(600);
+    for format in ["jsonl", "csv", "json", "table"] {
+        let mut command = program_for(&folder, &sandbox);
+        let mut process =
+            command.args(["list", "--output", format]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(process.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        assert!(!line.is_empty());
+        let output = process.wait_with_output().unwrap();
+        assert_eq!(String::from_utf8(output.stderr).unwrap(), "", "{format}");
+        assert_eq!(output.status.code(), Some(0), "{format}");
+    }
+    // What became of the command comes before what became of its output.
+    for format in ["jsonl", "table"] {
+        let mut command = program_for(&folder, &sandbox);
+        let command = command.args(["close", "1", "2", "3", "--output", format]);
+        let mut process = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        drop(process.stdout.take());
+        let output = process.wait_with_output().unwrap();
+        let errors = String::from_utf8(output.stderr).unwrap();
+        assert_eq!((errors.matches("There is no provision").count(), output.status.code()), (3, Some(9)), "{errors}");
+    }
+    for arguments in [&["man"][..], &["completions", "bash"], &["--help"]] {
+        let mut process = crate::common::program(&folder)
+            .args(arguments)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        drop(process.stdout.take());
+        let output = process.wait_with_output().unwrap();
+        assert_eq!((output.stderr.as_slice(), output.status.code()), (&b""[..], Some(0)), "{arguments:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_terminal_there_is_nothing_but_data() {
+    test_timeout::start();
+    let (sandbox, folder) = (Sandbox::start().await.unwrap(), Folder::new());
+    let id = sandbox.populate(1)[0].to_string();
+    let (out, err, code) = ran(program_for(&folder, &sandbox).args(["close", &id, "--wait", "--output", "json"]));
+    let json: serde_json::Value = serde_json::from_str(&out).unwrap();
+    assert_eq!((json["provision"]["status"].as_str(), err.as_str(), code), (Some("CLOSED"), "", 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_interrupted_command_says_what_it_has_done() {
+    test_timeout::start();
+    let (sandbox, folder) = (Sandbox::builder().pace(Pace::Manual).start().await.unwrap(), Folder::new());
+    let ids = sandbox.populate(2);
+    let (first, second) = (ids[0].to_string(), ids[1].to_string());
+    let (state, key) = (folder.path(""), sandbox.api_key());
+    let environment = [("XDG_STATE_HOME", state.to_str().unwrap()), ("BUNQ_API_KEY", key.expose())];
+    let arguments = ["close", &first, &second, "--wait", "--output", "json", "--base-url", sandbox.base_url()];
+    let mut terminal = Terminal::start(120, &arguments, &environment);
+    terminal.expect(&format!("{second}  \u{1b}[33mCANCELLED"));
+    terminal.expect(&format!("{first}  \u{1b}[33mCANCELLED"));
+    assert!(sandbox.advance(ids[0]));
+    // A round of polls takes three calls at most, and its outcome is known when the next one begins.
+    let before = sandbox.call_log().len();
+    while sandbox.call_log().len() < before + 5 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    terminal.type_keys("\u{3}");
+    let (screen, code) = terminal.end();
+    assert!(screen.contains("\"status\": \"CLOSED\"") && code == 130, "{screen}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn texts_of_a_hostile_bank_do_not_move_the_cursor() {
+    test_timeout::start();
+    let (sandbox, folder) = (Sandbox::builder().pace(Pace::Manual).start().await.unwrap(), Folder::new());
+    let id = sandbox.populate(1)[0].to_string();
+    let hostile = "\u{1b}]0;owned\u{7}\u{9b}2J\u{202e}";
+    sandbox.before_signing(move |_, response| {
+        let text = String::from_utf8(response.body.clone()).unwrap();
+        let quoted = serde_json::to_string(hostile).unwrap();
+        let text = text.replace("\"ACTIVE\"", &quoted).replace("\"user\"", &quoted).replace("There is", hostile);
+        response.body = text.into_bytes();
+        response.headers.push(("X-Bunq-Warning".into(), "\u{9b}2J".into()));
+    });
+    let list = ["list", "--output"];
+    let watch = ["watch", &id, "--timeout", "1s", "--color", "never", "--output"];
+    for (arguments, formats) in [
+        (&list[..], &["table", "json", "jsonl", "csv"][..]),
+        (&["get", &id, "--output"], &["table", "json", "jsonl", "csv"]),
+        (&["get", "7", "--output"], &["table", "jsonl"]),
+        (&watch, &["table", "jsonl"]),
+        (&["doctor", "--output"], &["table", "json"]),
+        (&["probe", "--output"], &["table", "json"]),
+    ] {
+        for format in formats {
+            let (out, err, _) = ran(program_for(&folder, &sandbox).args(arguments).arg(format));
+            let text = out + &err;
+            assert!(
+                !text.is_empty() && !text.chars().any(|c| c.is_control() && c != '\n' || c == '\u{202e}'),
+                "{text:?}"
+            );
+        }
+    }
+}

@@ -1,0 +1,20 @@
+//! The commands of the program, as a user runs them.
+
+#![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used)]
+
+#[path = "../common/mod.rs"]
+mod common;
+#[path = "../../../tests/common/planted.rs"]
+mod planted;
+
+mod cli_doctor;
+mod cli_dry_run;
+mod cli_exit_codes;
+#[cfg(unix)]
+mod cli_files;
+mod cli_planted_secrets;
+mod cli_probe;
+mod cli_receipts;
+mod cli_sandbox;
+#[cfg(unix)]
+mod cli_terminal;

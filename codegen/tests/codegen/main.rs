@@ -1,0 +1,7 @@
+//! What is generated from the document, and what is refused.
+
+#![allow(clippy::panic, clippy::unwrap_used)]
+
+mod outline;
+mod refusals;
+mod yaml;

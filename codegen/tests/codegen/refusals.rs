@@ -1,0 +1,316 @@
+//! The build refuses a document from which no client can be generated, and names the place and what to do.
+
+use bunq_partner_codegen::{Diagnostic, Document};
+
+const DOCUMENT: &str = include_str!("../../../openapi/bunq-partner.yaml");
+
+fn generate(text: &str) -> Result<(), Diagnostic> {
+    let document = Document::parse(text)?;
+    bunq_partner_codegen::generate(&document).map(drop)
+}
+
+/// The build's diagnostic after `from` is replaced by `to` in the document.
+fn refusal(from: &str, to: &str) -> String {
+    assert!(DOCUMENT.contains(from), "the document does not hold {from:?}");
+    generate(&DOCUMENT.replacen(from, to, 1)).unwrap_err().to_string()
+}
+
+/// The line that the build's diagnostic names.
+fn refused_line(from: &str, to: &str) -> String {
+    let text = DOCUMENT.replacen(from, to, 1);
+    let shown = generate(&text).unwrap_err().in_file("file", &text);
+    let number = shown.split(':').nth(1).and_then(|number| number.parse().ok());
+    let number: usize = number.unwrap_or_else(|| panic!("no line: {shown}"));
+    text.lines().nth(number - 1).unwrap().trim().to_string()
+}
+
+#[test]
+fn the_document_is_valid() {
+    test_timeout::start();
+    generate(DOCUMENT).unwrap_or_else(|diagnostic| panic!("{diagnostic}"));
+}
+
+#[test]
+fn yaml() {
+    test_timeout::start();
+    let broken = refusal("openapi: 3.0.3", "openapi: [3.0.3");
+    assert!(broken.starts_with("YAML: ") && broken.contains("line"), "{broken}");
+    let twice = refusal("openapi: 3.0.3", "openapi: 3.0.3\nopenapi: 3.0.3");
+    assert!(twice.starts_with("YAML: ") && twice.contains("duplicate") && twice.contains("line 2"), "{twice}");
+    assert_eq!(generate("openapi: 3.0.3").unwrap_err().to_string(), "paths: there is no operation");
+    for text in ["hello", "", "- openapi: 3.0.3"] {
+        let shapeless = generate(text).unwrap_err().to_string();
+        assert_eq!(shapeless, "document: it is no mapping: begin it with `openapi: 3.0.3`", "{text:?}");
+    }
+    let shapeless = refusal("  /installation:\n", "  /nothing:\n  /installation:\n");
+    assert_eq!(shapeless, "#/paths/~1nothing: it must be a mapping: fill it in, or remove it");
+    assert_eq!(
+        generate("{openapi: 3.0.3, components: {schemas: []}, paths: {}}").unwrap_err().to_string(),
+        "#/components/schemas: it must be a mapping: fill it in, or remove it"
+    );
+}
+
+#[test]
+fn references() {
+    test_timeout::start();
+    let refused = refusal("$ref: '#/components/schemas/ProvisionStatus'", "$ref: '#/components/schemas/Nowhere'");
+    assert!(
+        refused.starts_with("#/") && refused.contains("`$ref: #/components/schemas/Nowhere` leads nowhere: "),
+        "{refused}"
+    );
+    let others = "$ref: '#/components/schemas/ProvisionStatus'";
+    for (to, problem) in [
+        ("$ref: 5", "`$ref: 5` leads nowhere: write it as `#/components/…`"),
+        ("$ref: 'other.yaml#/Status'", "`$ref: other.yaml#/Status` leads nowhere: write it as `#/components/…`"),
+    ] {
+        let refused = refusal(others, to);
+        assert!(refused.ends_with(problem), "{refused}");
+    }
+    let there_and_back =
+        "    This: {$ref: '#/components/schemas/That'}\n    That: {$ref: '#/components/schemas/This'}\n";
+    let refused = refusal("    LabelUserType:\n", &format!("{there_and_back}    LabelUserType:\n"));
+    assert_eq!(refused, "#/components/schemas/That: it leads back to itself: correct its `$ref`");
+    for circle in
+        ["allOf: [{$ref: '#/components/schemas/Loop'}]", "oneOf: [{$ref: '#/components/schemas/Loop'}, {type: string}]"]
+    {
+        let refused = refusal("    LabelUserType:\n", &format!("    Loop:\n      {circle}\n    LabelUserType:\n"));
+        assert_eq!(refused, "#/components/schemas/Loop: it leads back to itself: correct its `$ref`");
+    }
+}
+
+#[test]
+fn names() {
+    test_timeout::start();
+    let refused = refusal("operationId: get_provision", "operationId: get-provision");
+    assert_eq!(refused, "operation `get-provision`: name it in snake_case, as in `get_provision`");
+    let refused = refusal("operationId: get_provision", "operationId: all");
+    assert_eq!(refused, "operation `all`: rename it: `all` stands for all operations");
+    let refused = refusal("    LabelUserType:\n", "    Label.Type: {type: string}\n    LabelUserType:\n");
+    assert_eq!(refused, "schema `Label.Type`: name it in PascalCase, as in `ProvisionStatus` or `ApiKey`");
+}
+
+#[test]
+fn extensions() {
+    test_timeout::start();
+    for (from, to, problem) in [
+        ("x-bunq-auth: none", "x-bunq-auth: none\n      x-bunq-retries: 3", "`x-bunq-retries` means nothing here"),
+        ("x-extensible-enum:", "x-extensible-enums:", "`x-extensible-enums` means nothing here"),
+        ("  /installation:\n", "  /installation:\n    x-bunq-auth: none\n", "`x-bunq-auth` means nothing here"),
+        (
+            "      - $ref: '#/components/parameters/ProvisionId'\n",
+            "      - {name: x, in: query, x-extensible-enum: [A], schema: {type: string}}\n",
+            "`x-extensible-enum` means nothing here",
+        ),
+    ] {
+        let refused = refusal(from, to);
+        assert!(
+            refused.starts_with("#/") && refused.ends_with(&format!("{problem}: remove or rename it")),
+            "{refused}"
+        );
+    }
+}
+
+/// Mistakes that progenitor turns into Rust that does not compile.
+#[test]
+fn mistakes_that_generators_ignore() {
+    test_timeout::start();
+    let schema = |schema: &str| format!("    Extra:\n      {schema}\n    LabelUserType:\n");
+    for (from, to, problem) in [
+        ("      in: path\n      required: true\n", "      in: path\n".to_string(), "set `required: true`"),
+        ("    LabelUserType:\n", schema("{type: array, items: [{type: string}]}"), "write it as a mapping"),
+        ("    LabelUserType:\n", schema("{type: object, properties: {a: {type: number}}}"), "for amounts"),
+        ("    LabelUserType:\n", schema("{type: string, pattern: a}"), "for errors, under x-bunq-rule"),
+        (
+            "    LabelUserType:\n",
+            schema("{type: string, pattern: '^[$', x-bunq-rule: a}"),
+            "that is not closed, at `[$`",
+        ),
+        (
+            "    LabelUserType:\n",
+            schema("{type: object, properties: {a: {type: string, pattern: a}}}"),
+            "write a schema of its own, and refer to it",
+        ),
+        (
+            "    LabelUserType:\n",
+            schema("{type: object, properties: {a: {type: string, format: date}}}"),
+            "refer to the schema `Date` for a date, or to `Timestamp`",
+        ),
+        (
+            "    LabelUserType:\n",
+            schema("{type: object, properties: {display-name: {}, displayName: {}}}"),
+            "its properties `display-name` and `displayName` have one name in Rust: rename one",
+        ),
+        (
+            "          application/json:\n",
+            "          aplication/json:\n".into(),
+            "write `application/json`, or `application/octet-stream` for bytes",
+        ),
+        (
+            "              $ref: '#/components/schemas/InstallationRequest'\n",
+            "              type: object\n".into(),
+            "put its schemas under components/schemas, and refer to them",
+        ),
+        ("    LabelUserType:\n", "    HTTPError: {type: string}\n    LabelUserType:\n".into(), "or `ApiKey`"),
+        ("    LabelUserType:\n", "    Secret: {type: object}\n    LabelUserType:\n".into(), "have this name in Rust"),
+        ("enum: [EMAIL, PHONE_NUMBER]", "enum: [EMAIL, SELF]".into(), "the value `SELF` has the Rust name of another"),
+        ("enum: [EMAIL, PHONE_NUMBER]", "enum: [EMAIL, null]".into(), "the value null is not a string"),
+    ] {
+        let refused = refusal(from, &to);
+        assert!(refused.ends_with(problem), "{refused}");
+    }
+}
+
+#[test]
+fn operations() {
+    test_timeout::start();
+    for (from, to, diagnostic) in [
+        (
+            "operationId: get_provision",
+            "operationId: list_provisions",
+            "operation `list_provisions`: names both GET /partner-user-provision and \
+             GET /partner-user-provision/{provision_id}: rename one",
+        ),
+        (
+            "      operationId: get_provision\n",
+            "",
+            "GET /partner-user-provision/{provision_id}: give it an operationId",
+        ),
+        (
+            "x-bunq-auth: none",
+            "x-bunq-auth: sometimes",
+            "operation `create_installation`: set x-bunq-auth to none, installation or session",
+        ),
+        (
+            "x-bunq-idempotent: false",
+            "x-bunq-idempotent: perhaps",
+            "operation `create_provision`: set x-bunq-idempotent to true or false",
+        ),
+    ] {
+        assert_eq!(refusal(from, to), diagnostic);
+    }
+    let get = "x-bunq-idempotent: true\n      x-bunq-rate-limit: {calls: 3";
+    for (from, to, problem) in [
+        (get, get.replace("true", "false"), "a GET changes nothing: set x-bunq-idempotent to true"),
+        ("security: []", "security: [{sessionToken: []}]".into(), "set security to [], as its x-bunq-auth says"),
+        (
+            "        - sessionToken: []",
+            "        - {}\n        - sessionToken: []".into(),
+            "set security to [{\"sessionToken\":[]}], as its x-bunq-auth says",
+        ),
+    ] {
+        let refused = refusal(from, &to);
+        assert!(refused.ends_with(problem), "{refused}");
+    }
+    for (from, to) in
+        [("{calls: 3, seconds: 3}", "3"), ("{calls: 3,", "{calls: 0,"), ("{calls: 3,", "{per: minute, calls: 3,")]
+    {
+        let limit = refusal(from, to);
+        let problem = "set x-bunq-rate-limit to {calls, seconds}, both positive integers, and nothing else";
+        assert!(limit.ends_with(problem), "{limit}");
+    }
+    let responses = refusal("        4XX:", "        default:");
+    assert!(responses.starts_with("operation `") && responses.ends_with("describe its 4XX response"), "{responses}");
+    let second = refusal("        4XX:", "        '202':\n          description: Later.\n        4XX:");
+    assert!(second.contains("a `202` response beside 200 breaks the generator: "), "{second}");
+}
+
+#[test]
+fn results() {
+    test_timeout::start();
+    let repeated = "x-bunq-result says that `id` repeats `provision`: name a member of the item, and a path parameter or a \
+                    member of every body";
+    for (from, to, problem) in [
+        (
+            "x-bunq-result: {page: PartnerUserProvision}",
+            "x-bunq-result: {pages: PartnerUserProvision}",
+            "set x-bunq-result to {item}, {first_of}, {all, any}, {list}, {page}, nothing or bytes",
+        ),
+        (
+            "x-bunq-result: {page: PartnerUserProvision}",
+            "x-bunq-result: {page: Provision}",
+            "x-bunq-result names the item `Provision`, which its 200 response does not have",
+        ),
+        (
+            "x-bunq-result: {item: PartnerUserProvision,",
+            "x-bunq-result: {page: PartnerUserProvision,",
+            "a page is found by its cursor: give it the parameters older_id and newer_id",
+        ),
+        (
+            "x-bunq-result: nothing",
+            "x-bunq-result: bytes",
+            "describe its 200 response as `application/octet-stream`, and as nothing else",
+        ),
+        ("repeats: {id: provision_id}", "repeats: {id: provision}", repeated),
+        ("x-bunq-managed: true", "x-bunq-managed: false", "set x-bunq-managed to true, or remove it"),
+        ("      x-bunq-managed: true\n", "", "so only the client itself can call it: set x-bunq-managed to true"),
+    ] {
+        let refused = refusal(from, to);
+        assert!(refused.starts_with("operation `") && refused.ends_with(problem), "{refused}");
+    }
+}
+
+#[test]
+fn values_that_are_shared_with_an_open_enum() {
+    test_timeout::start();
+    for (from, to) in [
+        ("x-bunq-enum: ProvisionStatus", "x-bunq-enum: Status"),
+        ("enum: [CREATED, ACTIVE, CANCELLED,", "enum: [ACTIVE, CREATED, CANCELLED,"),
+    ] {
+        let refused = refusal(from, to);
+        assert!(refused.contains("name an open enum, and give both the same values in the same order"), "{refused}");
+    }
+}
+
+#[test]
+fn a_schema_with_a_secret_goes_in_one_direction() {
+    test_timeout::start();
+    let refused = refusal(
+        "        pointer:\n          description: The e-mail",
+        "        token: {allOf: [{$ref: '#/components/schemas/Token'}]}\n        pointer:\n          description: The e-mail",
+    );
+    assert!(refused.starts_with("schema `Token`: it has a secret, and is used in requests"), "{refused}");
+}
+
+#[test]
+fn enums() {
+    test_timeout::start();
+    let undescribed = refusal("\n        FAILED: ", "\n        FAILURE: ");
+    assert_eq!(undescribed, "schema `ProvisionStatus`: describe the value `FAILED` under x-enum-descriptions");
+    let unnamed = refusal("enum: [EMAIL, PHONE_NUMBER]", "enum: [EMAIL, 'PHONE NUMBER']");
+    assert_eq!(unnamed, "schema `PointerType`: the value `PHONE NUMBER` cannot be named in Rust");
+    let twice = refusal("enum: [EMAIL, PHONE_NUMBER]", "enum: [EMAIL, email]");
+    assert_eq!(twice, "schema `PointerType`: the value `email` has the Rust name of another");
+}
+
+#[test]
+fn errors_name_the_line() {
+    test_timeout::start();
+    for (from, to, line) in [
+        ("openapi: 3.0.3", "openapi: 3.0.3\nopenapi: 3.0.3", "openapi: 3.0.3"),
+        ("$ref: '#/components/schemas/ProvisionStatus'", "$ref: '#/nowhere'", "- $ref: '#/nowhere'"),
+        ("$ref: '#/components/parameters/UserAgent'", "$ref: '#/nowhere'", "- $ref: '#/nowhere'"),
+        ("operationId: get_provision", "operationId: list_provisions", "get:"),
+        ("x-bunq-auth: none", "x-bunq-auth: sometimes", "post:"),
+        ("enum: [EMAIL, PHONE_NUMBER]", "enum: [EMAIL, 'PHONE NUMBER']", "PointerType:"),
+    ] {
+        assert_eq!(refused_line(from, to), line);
+    }
+}
+
+#[test]
+fn an_unsupported_schema_is_named() {
+    test_timeout::start();
+    let refused = refusal(
+        "    LabelUserType:\n",
+        "    Impossible:\n      allOf: [{type: string}, {type: integer}]\n      minimum: x\n    LabelUserType:\n",
+    );
+    assert!(refused.starts_with("schema `Impossible`: "), "{refused}");
+    // If a path has several operations and parameters of its own, the diagnostic names the right one.
+    let refused = refusal(
+        "      operationId: update_provision\n",
+        "      operationId: update_provision\n      deprecated: perhaps\n",
+    );
+    assert!(refused.starts_with("operation `update_provision`: "), "{refused}");
+    let refused = refusal("openapi: 3.0.3", "openapi: 3.1.0");
+    assert_eq!(refused, "openapi: set it to 3.0.3: the generator knows no other generation");
+}

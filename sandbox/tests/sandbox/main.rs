@@ -1,0 +1,9 @@
+//! The sandbox, as the client of a test sees it.
+
+#![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used)]
+
+#[path = "../../../tests/common/mod.rs"]
+mod common;
+
+mod sandbox_faults;
+mod sandbox_profile;

@@ -1,0 +1,14 @@
+//! The client, its session and its context.
+
+#![allow(clippy::panic, clippy::unwrap_used)]
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod another_key;
+mod building_a_client;
+mod for_a_user;
+mod kept_context;
+mod session;
+mod several_runtimes;
+mod without_a_runtime;

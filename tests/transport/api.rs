@@ -1,0 +1,174 @@
+//! The operations of the document through `client.api()`: typed, and by name.
+
+use std::time::Duration;
+
+use bunq_partner::types::{ListProvisionsQuery, RequestedStatus, UpdateProvisionRequest};
+use bunq_partner::{ErrorKind, Operation, PageSize, Sent, UserKind};
+use bunq_partner_sandbox::{Fault, Injection, ReceivedSignature};
+use futures_util::TryStreamExt as _;
+use serde_json::{Value, json};
+
+use crate::common::{MemoryStore, calls, person, quick, ready, start, start_without_retries};
+
+#[tokio::test]
+async fn a_response_has_bunqs_ids() {
+    test_timeout::start();
+    let (sandbox, client) = start().await;
+    let id = sandbox.populate(1)[0];
+    sandbox.before_signing(|_, response| {
+        let name = |(name, _): &(String, String)| name == "X-Bunq-Client-Response-Id";
+        let response_id = response.headers.iter_mut().find(|header| name(header)).unwrap();
+        response_id.1 = "response-of-the-test".into();
+        response.headers.push(("X-Bunq-Warning".into(), "This call is deprecated.".into()));
+    });
+    let provision = client.api().get_provision(id).await.unwrap();
+    assert_eq!(provision.id, id, "it derefs to the provision");
+    assert_eq!(provision.status(), 200);
+    assert_eq!(provision.request_id(), sandbox.call_log().last().unwrap().header("x-bunq-client-request-id"));
+    assert_eq!(provision.response_id(), Some("response-of-the-test"));
+    assert_eq!(provision.warning(), Some("This call is deprecated."));
+    assert_eq!(provision.attempts(), 1);
+
+    // So does the request of a verb, unless there was nothing to do.
+    let provisions = client.provisions();
+    let closing = provisions.close(id).await.unwrap();
+    assert_eq!(closing.response_id(), Some("response-of-the-test"));
+    quick(closing).wait().await.unwrap();
+    assert_eq!(provisions.close(id).await.unwrap().response_id(), None);
+    assert_eq!(provisions.create(person()).await.unwrap().response_id(), Some("response-of-the-test"));
+}
+
+#[tokio::test]
+async fn a_request_with_a_body_is_signed() {
+    test_timeout::start();
+    let (sandbox, client) = start().await;
+    let id = sandbox.populate(1)[0];
+    let request = UpdateProvisionRequest::new(RequestedStatus::Cancelled);
+    let response = client.api().update_provision(id, &request).await.unwrap();
+    assert_eq!(response.id.to_string(), id.to_string());
+    let call = sandbox.call_log().pop().unwrap();
+    assert_eq!((call.signature, call.body.as_str()), (ReceivedSignature::Valid, r#"{"status":"CANCELLED"}"#));
+}
+
+#[tokio::test]
+async fn devices_and_installation_of_the_session() {
+    test_timeout::start();
+    let (sandbox, client) = start().await;
+    let api = client.api();
+    let devices = api.list_device_servers().await.unwrap();
+    let device = api.get_device_server(devices[0].id).await.unwrap();
+    assert_eq!(*device, devices[0]);
+    assert_eq!(device.description.as_deref(), Some("bunq-partner"));
+    assert!(api.get_installation().await.unwrap().id > 0);
+    assert_eq!(api.get_device_server(1).await.unwrap_err().kind(), ErrorKind::NotFound);
+    assert_eq!(calls(&sandbox, "POST", "/session-server").len(), 1);
+}
+
+#[tokio::test]
+async fn all_pages_are_a_stream() {
+    test_timeout::start();
+    let (sandbox, client) = start().await;
+    let ids = sandbox.populate(25);
+    let query = ListProvisionsQuery::default().count(PageSize::new(10).unwrap());
+    let listed: Vec<_> = client.api().list_provisions_stream(query).try_collect().await.unwrap();
+    assert!(listed.iter().map(|provision| provision.id).eq(ids.into_iter().rev()));
+    assert_eq!(calls(&sandbox, "GET", "/partner-user-provision").len(), 3);
+}
+
+#[tokio::test]
+async fn a_call_by_name_takes_json_and_returns_verified_bytes() {
+    test_timeout::start();
+    let (sandbox, client) = start().await;
+    let id = sandbox.populate(3)[0].to_string();
+    let api = client.api();
+
+    let bytes = api.call(&Operation::GET_PROVISION, &[("provision_id", &id)], None).await.unwrap();
+    let body: Value = serde_json::from_slice(&bytes).unwrap();
+    assert_eq!(body["Response"][0]["PartnerUserProvision"]["id"].to_string(), id);
+    assert!(bytes.response_id().is_some());
+    let token = &body["Response"][0]["PartnerUserProvision"]["credential"]["token_value"];
+    assert!(token.is_string() && !format!("{bytes:?}").contains(token.as_str().unwrap()));
+
+    let query = [("count", "1"), ("status", "ACTIVE,CREATED")];
+    api.call(&Operation::LIST_PROVISIONS, &query, None).await.unwrap();
+    assert_eq!(sandbox.call_log().pop().unwrap().query.as_deref(), Some("count=1&status=ACTIVE%2CCREATED"));
+
+    let body = json!({"status": "CANCELLED"});
+    api.call(&Operation::UPDATE_PROVISION, &[("provision_id", &id)], Some(&body)).await.unwrap();
+    assert_eq!(sandbox.call_log().pop().unwrap().signature, ReceivedSignature::Valid);
+
+    // A value is escaped and stays within its path segment.
+    let error = api.call(&Operation::GET_PROVISION, &[("provision_id", "1/../2?x=#")], None).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Rejected);
+    assert_eq!(sandbox.call_log().pop().unwrap().path, "/v1/partner-user-provision/1%2F..%2F2%3Fx=%23");
+
+    sandbox.after_signing(|_, response| response.body.push(b' '));
+    let error = api.call(&Operation::GET_PROVISION, &[("provision_id", &id)], None).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Signature);
+}
+
+#[tokio::test]
+async fn a_call_by_name_is_checked_before_anything_is_sent() {
+    test_timeout::start();
+    let (sandbox, client) = start().await;
+    let api = client.api();
+    let id = [("provision_id", "1")];
+    let body = json!({});
+    for (operation, parameters, body, problem) in [
+        (&Operation::CREATE_SESSION, &[][..], Some(&body), "the client makes this call by itself"),
+        (&Operation::DELETE_SESSION, &[("session_id", "0")], None, "the client makes this call by itself"),
+        (&Operation::GET_PROVISION, &[], None, "the parameter `provision_id` is missing"),
+        (&Operation::GET_PROVISION, &[("provision_id", "1"), ("count", "1")], None, "it has no parameter `count`"),
+        (&Operation::GET_PROVISION, &[("provision_id", "1"), ("provision_id", "2")], None, "is given twice"),
+        (&Operation::GET_PROVISION, &[("provision_id", "..")], None, "cannot be a segment of a path"),
+        (&Operation::GET_PROVISION, &[("provision_id", "")], None, "cannot be a segment of a path"),
+        (&Operation::GET_PROVISION, &[("provision_id", ".\t.")], None, "cannot be a segment of a path"),
+        (&Operation::GET_PROVISION, &[("provision_id", "12\n3")], None, "cannot be a segment of a path"),
+        (&Operation::GET_PROVISION, &id, Some(&body), "it has no body"),
+        (&Operation::UPDATE_PROVISION, &id, None, "it has a body, which is missing"),
+    ] {
+        let error = api.call(operation, parameters, body).await.unwrap_err();
+        assert_eq!((error.kind(), error.sent()), (ErrorKind::InvalidInput, Sent::No));
+        assert!(error.to_string().starts_with(operation.id) && error.to_string().contains(problem), "{error}");
+    }
+    assert!(sandbox.call_log().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_operation_timeout_for_a_single_call() {
+    test_timeout::start();
+    let (sandbox, client) = start_without_retries().await;
+    let id = ready(&client).await;
+    let late = Injection::new(Fault::Late(Duration::from_secs(3600))).always();
+    sandbox.inject(late);
+    let before = calls(&sandbox, "GET", &id.to_string()).len();
+    let soon = Duration::from_secs(1);
+    let error = client.api().operation_timeout(soon).get_provision(id).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Timeout);
+    let error = client.provisions().operation_timeout(soon).get(id).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Timeout);
+    assert_eq!(calls(&sandbox, "GET", &id.to_string()).len(), before + 2, "both were sent, and then given up");
+
+    let error = client.api().operation_timeout(Duration::ZERO).get_provision(id).await.unwrap_err();
+    assert_eq!((error.kind(), error.sent()), (ErrorKind::Timeout, Sent::No));
+    assert_eq!(calls(&sandbox, "GET", &id.to_string()).len(), before + 2, "nothing more was sent");
+}
+
+#[tokio::test]
+async fn the_session_knows_its_user() {
+    test_timeout::start();
+    let (sandbox, store) = (start().await.0, MemoryStore::default());
+    let client = || sandbox.client().context_store(store.clone()).build().unwrap();
+    let user = client().user().await.unwrap();
+    assert_eq!((user.kind, user.display_name.as_deref()), (UserKind::Company, Some("Sandbox Partner")));
+    let before = sandbox.call_log().len();
+    assert_eq!(client().user().await.unwrap(), user, "a restart knows it from the store");
+    assert_eq!(sandbox.call_log().len(), before);
+
+    let partner = client();
+    let id = ready(&partner).await;
+    let credential = partner.provisions().get(id).await.unwrap().credential.unwrap();
+    let provisioned = partner.for_user(&credential).unwrap().build().unwrap().user().await.unwrap();
+    assert_eq!((provisioned.kind, provisioned.display_name.as_deref()), (UserKind::ApiKey, Some("user")));
+    assert_ne!(provisioned.id, user.id);
+}

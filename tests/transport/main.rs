@@ -1,0 +1,23 @@
+//! Single calls: what is sent, what is accepted, and when.
+
+#![allow(clippy::panic, clippy::unwrap_used)]
+
+#[path = "../common/mod.rs"]
+mod common;
+#[path = "../common/document.rs"]
+mod document;
+#[path = "../common/tls.rs"]
+mod tls;
+
+mod api;
+mod bad_responses;
+mod deadlines;
+mod limits;
+#[cfg(feature = "reqwest-builder")]
+mod network;
+mod parameters;
+mod permits;
+mod receipts;
+mod trust;
+mod vectors;
+mod wire;
