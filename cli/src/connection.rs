@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use aws_lc_rs::digest::{Context as Digest, SHA256};
 use bunq_partner::reqwest::Url;
-use bunq_partner::{Client, ClientBuilder, Environment, FileStore, Operation, RateLimit, ReceiptFile, Secret, files};
+use bunq_partner::{
+    Client, ClientBuilder, Environment, FileStore, Operation, RateLimit, ReceiptFile, RetryPolicy, Secret, files,
+};
 use bunq_partner_sandbox::{Sandbox, SeedProvision};
 use etcetera::BaseStrategy as _;
 use tokio::task::spawn_blocking;
@@ -120,7 +122,10 @@ impl BankConnection {
         if self.rehearse == 1 {
             return builder;
         }
-        let builder = builder.late_arrival(LATE_ARRIVAL / self.rehearse);
+        let mut retry = RetryPolicy::default();
+        retry.initial_backoff /= self.rehearse;
+        retry.max_backoff /= self.rehearse;
+        let builder = builder.late_arrival(LATE_ARRIVAL / self.rehearse).retry(retry);
         Operation::ALL.iter().fold(builder, |builder, operation| {
             let RateLimit { calls, per, .. } = operation.rate_limit;
             builder.rate_limit(operation, calls, per / self.rehearse)

@@ -33,7 +33,7 @@ pub(crate) struct ConnectionOptions {
     /// Use a sandbox inside this program; nothing leaves the machine
     #[arg(long, global = true, hide_short_help = true, conflicts_with_all = ["base_url", "api_key_file", "context"])]
     pub(crate) sandbox: bool,
-    /// For a rehearsal on loopback: multiply bunq's rate limits
+    /// For a rehearsal on loopback: multiply the speed of limits and retries
     #[arg(long, global = true, hide_short_help = true, value_name = "TIMES", value_parser = value_parser!(u32).range(1..=1000))]
     pub(crate) rehearse: Option<u32>,
     /// Change things in production without asking

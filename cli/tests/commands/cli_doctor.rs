@@ -205,7 +205,7 @@ fn nothing_before_the_host_of_a_proxy_is_shown() {
     test_timeout::start();
     let folder = Folder::new();
     let proxy = "127.0.0.1:1";
-    for before_host in [
+    let before_hosts = [
         "http://qzx:vwk@",
         "qzx:vwk@",
         "http://qzx:4711@vwk@",
@@ -224,7 +224,8 @@ fn nothing_before_the_host_of_a_proxy_is_shown() {
         "qzx:vwk://4711@",
         "http:/qzx:4711/vwk@",
         "//qzx:vwk@",
-    ] {
+    ];
+    let check = |before_host: &str| {
         for arguments in [&["doctor"][..], &["doctor", "--output", "json"], &["list"]] {
             let mut command = program(&folder);
             command.env("BUNQ_API_KEY", "sandbox_1").env("HTTPS_PROXY", format!("{before_host}{proxy}"));
@@ -234,7 +235,13 @@ fn nothing_before_the_host_of_a_proxy_is_shown() {
             let piece = ["qzx", "vwk", "4711"].into_iter().find(|piece| shown.contains(piece));
             assert_eq!(piece, None, "{before_host} {arguments:?}: {shown}");
         }
-    }
+    };
+    // All at once: `list` attempts its call several times.
+    std::thread::scope(|scope| {
+        for before_host in before_hosts {
+            scope.spawn(move || check(before_host));
+        }
+    });
     let mut unreadable = program(&folder);
     let unreadable = unreadable.env("BUNQ_API_KEY", "sandbox_1").env("https_proxy", "http://user:a/b@proxy.example");
     let report = Report::of(unreadable);
@@ -358,7 +365,8 @@ async fn a_key_that_may_not_do_it_is_told_from_a_wrong_one() {
     for fault in [Fault::Status(403), Fault::Forbidden] {
         let (sandbox, folder) = (Sandbox::start().await.unwrap(), Folder::new());
         sandbox.inject(Injection::new(fault).on(&Operation::LIST_PROVISIONS).always());
-        let report = Report::of(&mut program_for(&folder, &sandbox));
+        // A second session is opened, for which a bank without limits asks no wait.
+        let report = Report::of(program_for(&folder, &sandbox).args(["--rehearse", "1000"]));
         assert!(report.summary().starts_with("bunq accepts the key, but does not allow it"), "{}", report.0);
         assert!(report.list("ruled_out")[0].starts_with("a wrong key"), "{}", report.0);
     }
