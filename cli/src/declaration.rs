@@ -5,15 +5,18 @@
 
 use bunq_partner::{BulkOperation, EmailAddress};
 
-use super::arguments::{ApiOptions, BankCommand, DryRun, ReceiptOptions, SessionCommand};
-use super::bulk::RowOptions;
+use super::arguments::{ApiOptions, BankCommand, Command, DryRun, ReceiptOptions, ReceiptsCommand, SessionCommand};
+use super::bulk::{RowOptions, report};
+use super::columns::Results;
+use super::receipts;
+use super::records::{ProvisionOutcome, provision_columns};
 
 pub(super) struct Declaration<'a> {
     pub(super) effect: Effect<'a>,
     /// Its `--dry-run`, if it has one.
     pub(super) dry_run: Option<DryRun>,
-    /// Whether it writes records, of which each can be a line of CSV.
-    pub(super) has_records: bool,
+    /// What it writes, without `--dry-run`.
+    pub(super) results: Results,
     /// Its `--receipts`, if it has that.
     pub(super) receipts: Option<&'a ReceiptOptions>,
     pub(super) context: ContextUse,
@@ -48,68 +51,103 @@ pub(super) enum ContextUse {
     Unused,
 }
 
+impl Declaration<'_> {
+    pub(super) fn is_dry_run(&self) -> bool {
+        self.dry_run.is_some_and(|dry_run| dry_run.dry_run)
+    }
+}
+
+impl Command {
+    /// What the command writes. `schema.json` describes it.
+    #[deny(clippy::wildcard_enum_match_arm)]
+    pub(super) fn results(&self) -> Results {
+        match self {
+            Self::Bank(command) => {
+                let declaration = command.declaration();
+                // Requests, or how many of them.
+                if declaration.is_dry_run() { Results::Value } else { declaration.results }
+            }
+            Self::Report(_) => Results::Records(report::columns()),
+            Self::Receipts(ReceiptsCommand::Verify { .. }) => Results::Records(receipts::columns()),
+            Self::Demo | Self::Sandbox(_) | Self::Completions { .. } | Self::Man | Self::Help { .. } => Results::Text,
+        }
+    }
+}
+
 impl BankCommand {
     #[deny(clippy::wildcard_enum_match_arm)]
     pub(super) fn declaration(&self) -> Declaration<'_> {
         use ContextUse::{Checked, Examined, Unused};
         use Effect::{Calls, Provokes, Reads};
+        let reads = |results, context| Declaration { effect: Reads, dry_run: None, results, receipts: None, context };
         match self {
             Self::Close(options) => {
                 let (bulk, ids) = (&options.bulk, options.ids.iter().map(ToString::to_string).collect::<Vec<_>>());
-                let effect = match &bulk.from {
+                let (effect, columns) = match &bulk.from {
                     Some(from) => {
-                        Effect::ChangesRows(RowOptions { operation: BulkOperation::Close, from, bulk, users: None })
+                        let rows = RowOptions { operation: BulkOperation::Close, from, bulk, users: None };
+                        (Effect::ChangesRows(rows), report::columns())
                     }
-                    None => Effect::Changes {
-                        what: format!("Close {}", ids.join(", ")),
-                        goes_on: Some(format!(
-                            "what was requested goes on at bunq: `bunq-partner watch {}`",
-                            ids.join(" ")
-                        )),
-                    },
+                    None => {
+                        let effect = Effect::Changes {
+                            what: format!("Close {}", ids.join(", ")),
+                            goes_on: Some(format!(
+                                "what was requested goes on at bunq: `bunq-partner watch {}`",
+                                ids.join(" ")
+                            )),
+                        };
+                        (effect, ProvisionOutcome::columns())
+                    }
                 };
+                let results = Results::Records(columns);
                 let (dry_run, receipts) = (Some(options.dry_run), Some(&options.receipts));
-                Declaration { effect, dry_run, has_records: true, receipts, context: Checked }
+                Declaration { effect, dry_run, results, receipts, context: Checked }
             }
             Self::Create(options) => {
                 let (bulk, users) = (&options.bulk, options.activate.as_deref());
                 let email = options.email.as_ref().map(EmailAddress::as_str).unwrap_or_default();
                 let uuid = options.external_uuid();
-                let effect = match &bulk.from {
+                let (effect, columns) = match &bulk.from {
                     Some(from) => {
-                        Effect::ChangesRows(RowOptions { operation: BulkOperation::Create, from, bulk, users })
+                        let rows = RowOptions { operation: BulkOperation::Create, from, bulk, users };
+                        (Effect::ChangesRows(rows), report::columns())
                     }
-                    None => Effect::Changes {
-                        what: format!("Create a user with the e-mail address {email}"),
-                        goes_on: Some(format!("the user may have been created: `bunq-partner find {uuid}` shows it")),
-                    },
+                    None => {
+                        let shown = format!("the user may have been created: `bunq-partner find {uuid}` shows it");
+                        let what = format!("Create a user with the e-mail address {email}");
+                        (Effect::Changes { what, goes_on: Some(shown) }, ProvisionOutcome::columns())
+                    }
                 };
+                let results = Results::Records(columns);
                 let (dry_run, receipts) = (Some(options.dry_run), Some(&options.receipts));
-                Declaration { effect, dry_run, has_records: true, receipts, context: Checked }
+                Declaration { effect, dry_run, results, receipts, context: Checked }
             }
             Self::ResetToken { id, dry_run, .. } => {
                 let effect = Effect::Changes {
                     what: format!("Replace the credential of {id}, which stops working,"),
                     goes_on: Some(format!("the reset may go on at bunq: `bunq-partner watch {id}`")),
                 };
-                Declaration { effect, dry_run: Some(*dry_run), has_records: true, receipts: None, context: Checked }
+                let results = Results::Records(ProvisionOutcome::columns());
+                Declaration { effect, dry_run: Some(*dry_run), results, receipts: None, context: Checked }
             }
             Self::Session(SessionCommand::End { dry_run }) => {
                 let effect = Effect::Changes { what: "End the session".into(), goes_on: None };
-                Declaration { effect, dry_run: Some(*dry_run), has_records: false, receipts: None, context: Checked }
+                let (dry_run, results) = (Some(*dry_run), Results::Value);
+                Declaration { effect, dry_run, results, receipts: None, context: Checked }
             }
             Self::Api(options) => {
                 let (effect, dry_run) = (Calls(options), Some(options.dry_run));
-                Declaration { effect, dry_run, has_records: false, receipts: None, context: Checked }
+                Declaration { effect, dry_run, results: Results::Value, receipts: None, context: Checked }
             }
-            Self::Get { .. } | Self::Find { .. } | Self::List(_) | Self::Watch { .. } | Self::Whoami => {
-                Declaration { effect: Reads, dry_run: None, has_records: true, receipts: None, context: Checked }
+            Self::Get { .. } | Self::Find { .. } | Self::List(_) => {
+                reads(Results::Records(provision_columns()), Checked)
             }
-            Self::Doctor => {
-                Declaration { effect: Reads, dry_run: None, has_records: false, receipts: None, context: Examined }
-            }
+            Self::Watch { .. } => reads(Results::Changes(provision_columns()), Checked),
+            Self::Whoami => reads(Results::Value, Checked),
+            Self::Doctor => reads(Results::Value, Examined),
             Self::Probe(_) => {
-                Declaration { effect: Provokes, dry_run: None, has_records: false, receipts: None, context: Unused }
+                let results = Results::Value;
+                Declaration { effect: Provokes, dry_run: None, results, receipts: None, context: Unused }
             }
         }
     }

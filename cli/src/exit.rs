@@ -147,17 +147,20 @@ impl Failure {
     }
 
     pub(super) fn json(&self) -> serde_json::Value {
-        let mut json = json!({ "exit_code": self.code, "message": self.message, "hint": self.hint });
-        if let Some(error) = &self.error {
-            json["kind"] = error.kind().as_str().into();
-            json["operation"] = error.operation().map(|operation| operation.id).into();
-            json["status"] = error.status().into();
-            json["request_id"] = error.request_id().into();
-            json["response_id"] = error.response_id().into();
-            json["is_doubtful"] = error.is_doubtful().into();
-            json["is_from_bunq"] = error.is_from_bunq().into();
-        }
-        json
+        let error = self.error.as_deref();
+        let kind = KINDS.iter().find(|(_, code, _)| *code == self.code).map(|(kind, ..)| *kind);
+        json!({
+            "exit_code": self.code,
+            "kind": error.map(Error::kind).or(kind).map(ErrorKind::as_str),
+            "message": self.message,
+            "hint": self.hint,
+            "in_doubt": self.code == DOUBT,
+            "operation": error.and_then(Error::operation).map(|operation| operation.id),
+            "http_status": error.and_then(Error::status),
+            "request_id": error.and_then(Error::request_id),
+            "response_id": error.and_then(Error::response_id),
+            "from_bunq": error.is_some_and(Error::is_from_bunq),
+        })
     }
 
     /// Says on standard error what went wrong, and what to do next; as JSON for scripts.

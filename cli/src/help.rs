@@ -11,6 +11,9 @@ use super::arguments::CommandLine;
 use super::exit::{self, Failure};
 use super::output::write_text;
 
+/// The JSON that the commands write. `cli_output` holds their output against it.
+const SCHEMA: &str = include_str!("schema.json");
+
 /// What the program reads from its environment.
 const ENVIRONMENT: [(&str, &str); 5] = [
     ("BUNQ_API_KEY", "API key, unless --api-key-file is given"),
@@ -37,11 +40,12 @@ pub(super) fn show(topic: &[String]) -> Result<(), Failure> {
         ["environment"] => environment(),
         ["exit-codes"] => exit::help(),
         ["faults"] => faults(),
+        ["schema"] => SCHEMA.to_owned(),
         _ => {
             let mut command = &program;
             for word in words {
                 command = command.find_subcommand(word).ok_or_else(|| {
-                    let hint = "topics are options, environment, exit-codes and faults; `bunq-partner help` lists the commands";
+                    let hint = "topics are options, environment, exit-codes, faults and schema; `bunq-partner help` lists the commands";
                     Failure::usage(format!("there is no command and no topic `{word}`")).with_hint(hint)
                 })?;
             }
@@ -121,4 +125,39 @@ fn section(title: &str, entries: impl Iterator<Item = (String, String)>) -> Roff
         roff.control("TP", []).text([bold(name)]).text([roman(meaning)]);
     }
     roff
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+    use serde_json::Value;
+
+    use super::super::columns::Results;
+    use super::*;
+
+    /// What each command writes, by what is typed for it.
+    fn results(command: &Command, typed: &str) -> Vec<(String, Results)> {
+        if command.get_subcommands().next().is_none() {
+            let help = command.get_after_help().unwrap().to_string();
+            let example = help.lines().nth(1).unwrap().split(" | ").next().unwrap().split_whitespace();
+            return vec![(typed.to_owned(), CommandLine::try_parse_from(example).unwrap().command.results())];
+        }
+        let below = command.get_subcommands();
+        below.flat_map(|below| results(below, format!("{typed} {}", below.get_name()).trim())).collect()
+    }
+
+    #[test]
+    fn the_schema_has_each_command_that_writes_json() {
+        test_timeout::start();
+        let schema: Value = serde_json::from_str(SCHEMA).unwrap();
+        let mut described: Vec<_> = schema["properties"].as_object().unwrap().keys().cloned().collect();
+        let mut program = CommandLine::command();
+        program.build();
+        let all = results(&program, "");
+        let writing = all.into_iter().filter(|(_, results)| !matches!(results, Results::Text));
+        let mut writing: Vec<_> = writing.map(|(typed, _)| typed).collect();
+        described.sort_unstable();
+        writing.sort_unstable();
+        assert_eq!(described, writing);
+    }
 }

@@ -6,6 +6,7 @@ use bunq_partner::Client;
 use serde_json::json;
 
 use super::arguments::{OutputFormat, OutputOptions};
+use super::columns::View;
 use super::connection::BankConnection;
 use super::exit::Failure;
 use super::output::{Printer, note};
@@ -13,6 +14,7 @@ use super::output::{Printer, note};
 pub(super) struct Invocation {
     pub(super) connection: BankConnection,
     pub(super) output: OutputOptions,
+    pub(super) view: View,
 }
 
 impl Invocation {
@@ -22,11 +24,11 @@ impl Invocation {
     }
 
     pub(super) fn printer(&self) -> Printer {
-        Printer::new(self.output.output)
+        Printer::new(self.view.clone())
     }
 
     pub(super) fn format(&self) -> OutputFormat {
-        self.output.output
+        self.view.format
     }
 
     pub(super) fn shows_secrets(&self) -> bool {

@@ -1,7 +1,7 @@
 //! `bunq-partner`: provisions of users at bunq, at the terminal and in scripts.
 //!
-//! What can be said is in [`arguments`], with which bank it works in [`connection`], how it writes in [`output`], [`records`] and
-//! [`words`], and how it ends in [`exit`]; then a room for each command, of which [`declaration`] says what it changes.
+//! What can be said is in [`arguments`], with which bank it works in [`connection`], what it writes and how in [`columns`], [`output`],
+//! [`records`] and [`words`], and how it ends in [`exit`]; then a room for each command, of which [`declaration`] says what it changes.
 
 // `println!` panics once standard output is closed.
 #![deny(clippy::print_stdout, clippy::print_stderr)]
@@ -9,6 +9,7 @@
 mod api;
 mod arguments;
 mod bulk;
+mod columns;
 mod connection;
 mod declaration;
 mod demo;
@@ -35,10 +36,10 @@ use bunq_partner::ReceiptFile;
 use clap::{CommandFactory as _, Parser as _};
 
 use self::arguments::{
-    BankCommand, Color, Command, CommandLine, ConnectionOptions, OutputFormat, OutputOptions, ReceiptsCommand,
-    SessionCommand,
+    BankCommand, Color, Command, CommandLine, ConnectionOptions, OutputOptions, ReceiptsCommand, SessionCommand,
 };
 use self::bulk::Order;
+use self::columns::View;
 use self::connection::{BankConnection, confirm_change, confirm_secrets, is_production};
 use self::declaration::{ContextUse, Declaration, Effect};
 use self::exit::Failure;
@@ -66,12 +67,13 @@ fn main() -> ExitCode {
 
 fn run(arguments: CommandLine) -> Result<(), Failure> {
     let CommandLine { command, connection, output, .. } = arguments;
+    let view = command.results().view(&output)?;
     match command {
         Command::Demo => in_runtime(until_interrupted(None, demo::run())),
-        Command::Bank(command) => in_runtime(ask_bank(command, &connection, output)),
-        Command::Report(options) => in_runtime(bulk::report::run(&options, &output)),
+        Command::Bank(command) => in_runtime(ask_bank(command, &connection, output, view)),
+        Command::Report(options) => in_runtime(bulk::report::run(&options, view)),
         Command::Receipts(ReceiptsCommand::Verify { file, public_key }) => {
-            receipts::verify(&file, public_key.as_deref(), output.output)
+            receipts::verify(&file, public_key.as_deref(), view)
         }
         Command::Sandbox(options) => in_runtime(sandbox::run(options)),
         Command::Completions { shell } => {
@@ -93,12 +95,15 @@ fn in_runtime(command: impl Future<Output = Result<(), Failure>>) -> Result<(), 
     done
 }
 
-async fn ask_bank(command: BankCommand, options: &ConnectionOptions, output: OutputOptions) -> Result<(), Failure> {
-    let Declaration { effect, dry_run, has_records, receipts, context } = command.declaration();
-    let is_dry_run = dry_run.is_some_and(|dry_run| dry_run.dry_run);
-    if output.output == OutputFormat::Csv && (is_dry_run || !has_records) {
-        return Err(Failure::usage("csv is for lists of provisions: use --output json here"));
-    }
+async fn ask_bank(
+    command: BankCommand,
+    options: &ConnectionOptions,
+    output: OutputOptions,
+    view: View,
+) -> Result<(), Failure> {
+    let declaration = command.declaration();
+    let is_dry_run = declaration.is_dry_run();
+    let Declaration { effect, receipts, context, .. } = declaration;
     if let (Effect::Provokes, true) = (&effect, is_production(options)) {
         let hint = "use a key of bunq's sandbox: `--env sandbox`, or unset BUNQ_ENV";
         return Err(
@@ -120,7 +125,7 @@ async fn ask_bank(command: BankCommand, options: &ConnectionOptions, output: Out
     if let Some(path) = receipts.and_then(|receipts| receipts.receipts.as_deref()) {
         connection.receipts = Some(ReceiptFile::open(path).await?);
     }
-    let invocation = &Invocation { connection, output };
+    let invocation = &Invocation { connection, output, view };
     if let Some(warning) = &invocation.connection.warning {
         warn(invocation.format(), warning);
     }

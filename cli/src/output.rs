@@ -3,35 +3,35 @@
 use std::io::{self, Write};
 
 use console::{Alignment, Term, measure_text_width, pad_str, truncate_str};
-use serde_json::{Value, json};
+use serde::Serialize;
+use serde_json::{Map, Value, json};
 
 use super::arguments::OutputFormat;
+use super::columns::View;
 use super::words::{clean, escaped};
 
 /// One value of a record, for both readers.
 pub(super) struct Field {
+    /// The name of the column, and of the member in JSON.
     pub(super) name: &'static str,
-    /// What a script reads.
-    pub(super) value: String,
+    /// What a script reads, in CSV and in JSON: null if it is not known.
+    value: Value,
     /// What a person reads.
     pub(super) shown: String,
-    /// Which columns a narrow terminal loses first: those with the highest. A table never has those with `HIDDEN`.
-    pub(super) rank: u8,
-    pub(super) style: Option<&'static str>,
+    /// Which columns a narrow terminal loses first: those with the highest. A table has those with `HIDDEN` only if they are
+    /// asked for.
+    rank: u8,
+    style: Option<&'static str>,
 }
 
 /// The rank of what is not in tables, only among the lines of a single record.
 pub(super) const HIDDEN: u8 = u8::MAX;
 
 impl Field {
-    pub(super) fn new(name: &'static str, rank: u8, value: impl Into<String>) -> Self {
-        let value = value.into();
-        Self { name, shown: clean(&value), value, rank, style: None }
-    }
-
-    /// A value that may be missing: then it is empty.
-    pub(super) fn optional(name: &'static str, rank: u8, value: Option<impl ToString>) -> Self {
-        Self::new(name, rank, value.map(|value| value.to_string()).unwrap_or_default())
+    pub(super) fn new(name: &'static str, rank: u8, value: impl Serialize) -> Self {
+        // These are texts, numbers and truth values, of which each can be serialized.
+        let value = serde_json::to_value(value).unwrap_or_default();
+        Self { name, shown: clean(&text(&value)), value, rank, style: None }
     }
 
     /// Shows something else to people.
@@ -49,35 +49,63 @@ impl Field {
             _ => self.shown.clone(),
         }
     }
+}
 
-    fn title(&self) -> String {
-        self.name.replace('_', " ").to_uppercase()
+/// A value in CSV.
+fn text(value: &Value) -> String {
+    match value {
+        Value::Null => String::new(),
+        Value::String(text) => text.clone(),
+        value => value.to_string(),
     }
 }
 
 pub(super) struct Record {
     pub(super) fields: Vec<Field>,
-    pub(super) json: Value,
+    /// What JSON has besides the fields, because it does not fit a column.
+    pub(super) more: Map<String, Value>,
+}
+
+impl Record {
+    /// A record whose fields are all of it.
+    pub(super) fn of(fields: Vec<Field>) -> Self {
+        Self { fields, more: Map::new() }
+    }
+
+    pub(super) fn json(&self) -> Value {
+        let mut json = self.more.clone();
+        json.extend(self.fields.iter().map(|field| (field.name.to_owned(), field.value.clone())));
+        Value::Object(json)
+    }
+
+    fn field(&self, column: &str) -> Option<&Field> {
+        self.fields.iter().find(|field| field.name == column)
+    }
+}
+
+/// The names of the columns of a record.
+pub(super) fn columns(fields: &[Field]) -> Vec<&'static str> {
+    fields.iter().map(|field| field.name).collect()
 }
 
 /// Writes results to standard output, as soon as their format allows. What is written together at the end is written too when
 /// a command is interrupted.
 pub(super) struct Printer {
-    format: OutputFormat,
+    view: View,
     /// The width of the terminal, if standard output is one.
     width: Option<usize>,
     /// What is written together at the end, with its place in the list.
     kept: Vec<(usize, Record)>,
-    has_header: bool,
+    is_begun: bool,
     is_finished: bool,
     /// The first write error of [`Printer::add_anyway`], if any.
     failure: Option<io::Error>,
 }
 
 impl Printer {
-    pub(super) fn new(format: OutputFormat) -> Self {
+    pub(super) fn new(view: View) -> Self {
         let width = Term::stdout().size_checked().map(|(_, columns)| usize::from(columns).max(20));
-        Self { format, width, kept: Vec::new(), has_header: false, is_finished: false, failure: None }
+        Self { view, width, kept: Vec::new(), is_begun: false, is_finished: false, failure: None }
     }
 
     /// Adds the next result of a list.
@@ -98,13 +126,17 @@ impl Printer {
     }
 
     fn add_at(&mut self, place: usize, record: Record) -> io::Result<()> {
-        match self.format {
+        match self.view.format {
             OutputFormat::Table | OutputFormat::Json => {
                 self.kept.push((place, record));
                 Ok(())
             }
-            OutputFormat::Jsonl => write_line(&record.json.to_string()),
-            OutputFormat::Csv => self.write_csv(&record),
+            OutputFormat::Jsonl => write_line(&record.json().to_string()),
+            OutputFormat::Csv => {
+                self.begin_csv()?;
+                let cell = |column: &&str| record.field(column).map(|field| clean(&text(&field.value)));
+                write_csv(self.view.columns.iter().map(|column| cell(column).unwrap_or_default()))
+            }
         }
     }
 
@@ -123,34 +155,49 @@ impl Printer {
         }
         self.kept.sort_by_key(|(place, _)| *place);
         let kept: Vec<_> = self.kept.drain(..).map(|(_, record)| record).collect();
-        match self.format {
-            OutputFormat::Json => write_json(&Value::Array(kept.into_iter().map(|record| record.json).collect())),
-            OutputFormat::Table => write_text(&table(&kept, self.width)),
-            OutputFormat::Jsonl | OutputFormat::Csv => Ok(()),
+        match self.view.format {
+            OutputFormat::Json => write_json(&Value::Array(kept.iter().map(Record::json).collect())),
+            OutputFormat::Table => {
+                let (text, left_out) = table(&kept, &self.view, self.width);
+                write_text(&text)?;
+                if !left_out.is_empty() && Term::stderr().is_term() {
+                    let names = left_out.join(", ");
+                    let shown = "--columns shows those that you name, --output csv all";
+                    note(OutputFormat::Table, &format!("too narrow for the columns {names}: {shown}"));
+                }
+                Ok(())
+            }
+            OutputFormat::Jsonl => Ok(()),
+            OutputFormat::Csv => self.begin_csv(),
         }
     }
 
-    /// Writes the only result.
+    /// Writes the only result: for people as lines, unless they have said how their table is to be.
     pub(super) fn single(mut self, record: Record) -> io::Result<()> {
-        self.is_finished = true;
-        match self.format {
-            OutputFormat::Json => write_json(&record.json),
-            OutputFormat::Table => write_text(&lines(&record)),
-            OutputFormat::Jsonl | OutputFormat::Csv => self.add(record),
+        if self.view.format == OutputFormat::Table && !self.view.is_chosen && self.view.has_header {
+            self.is_finished = true;
+            return write_text(&lines(&record));
         }
+        self.add(record)?;
+        self.finish()
     }
 
-    fn write_csv(&mut self, record: &Record) -> io::Result<()> {
-        let mut writer = csv::Writer::from_writer(Vec::new());
-        if !std::mem::replace(&mut self.has_header, true) {
-            writer.write_record(record.fields.iter().map(|field| field.name))?;
+    /// Writes the names of the columns, once.
+    fn begin_csv(&mut self) -> io::Result<()> {
+        if std::mem::replace(&mut self.is_begun, true) || !self.view.has_header {
+            return Ok(());
         }
-        writer.write_record(record.fields.iter().map(|field| clean(&field.value)))?;
-        let text = writer.into_inner().map_err(|error| io::Error::other(error.to_string()))?;
-        let mut out = io::stdout().lock();
-        out.write_all(&text)?;
-        out.flush()
+        write_csv(self.view.columns.iter().copied())
     }
+}
+
+fn write_csv<T: AsRef<[u8]>>(cells: impl Iterator<Item = T>) -> io::Result<()> {
+    let mut writer = csv::Writer::from_writer(Vec::new());
+    writer.write_record(cells)?;
+    let text = writer.into_inner().map_err(|error| io::Error::other(error.to_string()))?;
+    let mut out = io::stdout().lock();
+    out.write_all(&text)?;
+    out.flush()
 }
 
 impl Drop for Printer {
@@ -205,40 +252,42 @@ pub(super) fn write_text(text: &str) -> io::Result<()> {
 
 const GAP: usize = 2;
 
-/// The records as a table, without the columns for which the terminal is too narrow.
-fn table(records: &[Record], width: Option<usize>) -> String {
-    let Some(first) = records.first() else { return String::new() };
-    let mut columns: Vec<_> = (0..first.fields.len()).filter(|column| first.fields[*column].rank != HIDDEN).collect();
-    let widest = |column: usize| {
-        let cells = records.iter().filter_map(|record| record.fields.get(column));
-        cells.map(|field| measure_text_width(&field.shown)).chain([first.fields[column].name.len()]).max().unwrap_or(0)
+/// The records as a table, and the columns for which the terminal is too narrow. Those that were chosen are all there.
+fn table(records: &[Record], view: &View, width: Option<usize>) -> (String, Vec<&'static str>) {
+    let Some(first) = records.first() else { return (String::new(), Vec::new()) };
+    let width = width.filter(|_| !view.is_chosen);
+    let title = |column: &str| if view.has_header { column.replace('_', " ").to_uppercase() } else { String::new() };
+    let measured = |column: &&'static str| {
+        let cells = records.iter().filter_map(|record| record.field(column));
+        let widths = cells.map(|field| measure_text_width(&field.shown)).chain([title(column).len()]);
+        let rank = first.field(column).map_or(HIDDEN, |field| field.rank);
+        (*column, rank, widths.max().unwrap_or_default() + GAP)
     };
-    let widths: Vec<_> = (0..first.fields.len()).map(widest).collect();
-    let fits = |columns: &[usize]| {
-        let total: usize = columns.iter().map(|column| widths[*column] + GAP).sum();
-        width.is_none_or(|width| total <= width + GAP)
-    };
-    while !fits(&columns)
-        && let Some(last) = columns.iter().map(|column| first.fields[*column].rank).filter(|rank| *rank > 0).max()
+    let mut columns: Vec<_> = view.columns.iter().map(measured).collect();
+    columns.retain(|(_, rank, _)| view.is_chosen || *rank != HIDDEN);
+    let wanted: Vec<_> = columns.iter().map(|(column, ..)| *column).collect();
+    while width.is_some_and(|width| columns.iter().map(|(.., width)| width).sum::<usize>() > width + GAP)
+        && let Some(last) = columns.iter().map(|(_, rank, _)| *rank).filter(|rank| *rank > 0).max()
     {
-        columns.retain(|column| first.fields[*column].rank != last);
+        columns.retain(|(_, rank, _)| *rank != last);
     }
-    let line = |cell: &dyn Fn(usize) -> String| {
-        let cells = columns
-            .iter()
-            .map(|column| pad_str(&cell(*column), widths[*column] + GAP, Alignment::Left, None).into_owned());
+    let line = |cell: &dyn Fn(&str) -> String| {
+        let cells = columns.iter();
+        let cells = cells.map(|(column, _, width)| pad_str(&cell(column), *width, Alignment::Left, None).into_owned());
         let line = cells.collect::<String>();
         let line = line.trim_end();
         width.map_or(line.to_owned(), |width| truncate_str(line, width, "…").into_owned()) + "\n"
     };
-    let head = line(&|column| format!("\x1b[1m{}\x1b[0m", first.fields[column].title()));
-    records.iter().fold(head, |text, record| {
-        text + &line(&|column| record.fields.get(column).map(Field::cell).unwrap_or_default())
-    })
+    let head = if view.has_header { line(&|column| format!("\x1b[1m{}\x1b[0m", title(column))) } else { String::new() };
+    let text = records
+        .iter()
+        .fold(head, |text, record| text + &line(&|column| record.field(column).map(Field::cell).unwrap_or_default()));
+    let is_left_out = |wanted: &&'static str| !columns.iter().any(|(column, ..)| column == wanted);
+    (text, wanted.into_iter().filter(is_left_out).collect())
 }
 
 /// A record as lines of names and values.
-fn lines(record: &Record) -> String {
+pub(super) fn lines(record: &Record) -> String {
     let named: Vec<_> = record.fields.iter().filter(|field| !field.shown.is_empty()).collect();
     let widest = named.iter().map(|field| field.name.len()).max().unwrap_or_default();
     named.iter().fold(String::new(), |text, field| {

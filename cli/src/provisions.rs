@@ -215,10 +215,15 @@ impl Batch {
 }
 
 pub(super) fn show_previews(format: OutputFormat, previews: &[RequestPreview]) -> Result<(), Failure> {
-    if format != OutputFormat::Table {
+    if format == OutputFormat::Json {
         return Ok(write_value(format, &json!(previews))?);
     }
-    for RequestPreview { method, url, body, .. } in previews {
+    for preview in previews {
+        if format == OutputFormat::Jsonl {
+            write_value(format, &json!(preview))?;
+            continue;
+        }
+        let RequestPreview { method, url, body, .. } = preview;
         write_text(&format!("\x1b[1m{method}\x1b[0m {url}\n"))?;
         if let Some(body) = body {
             write_value(format, body)?;

@@ -5,16 +5,17 @@ use std::io::BufReader;
 use std::path::Path;
 
 use bunq_partner::{Receipt, ReceiptReader, SignatureForm, files};
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use super::arguments::OutputFormat;
+use super::columns::View;
 use super::exit::{Failure, after_output};
-use super::output::{Field, Printer, Record, note, warn};
+use super::output::{Field, HIDDEN, Printer, Record, columns as names, note, warn};
 
 /// No public key is larger.
 const MAX_KEY_LEN: usize = 64 * 1024;
 
-pub(super) fn verify(file: &Path, public_key: Option<&Path>, format: OutputFormat) -> Result<(), Failure> {
+pub(super) fn verify(file: &Path, public_key: Option<&Path>, view: View) -> Result<(), Failure> {
+    let format = view.format;
     let refused =
         |path: &Path, problem: &dyn std::fmt::Display| Failure::usage(format!("{}: {problem}", path.display()));
     // They hold what bunq says of people.
@@ -28,22 +29,17 @@ pub(super) fn verify(file: &Path, public_key: Option<&Path>, format: OutputForma
         let key = key.map_err(|error| refused(path, &error))?;
         reader = reader.public_key(key.expose()).map_err(|error| refused(path, &error))?;
     }
-    let (mut printer, mut keys, mut invalid) = (Printer::new(format), BTreeSet::new(), 0_u64);
+    let (mut printer, mut keys, mut invalid) = (Printer::new(view), BTreeSet::new(), 0_u64);
     let mut count = 0_u64;
     for (receipt, line) in reader.zip(1_u64..) {
         count += 1;
-        let record = match receipt {
-            Ok(receipt) => {
-                keys.extend(receipt.public_key_fingerprint());
-                valid(line, &receipt)
-            }
-            Err(problem) => {
-                invalid += 1;
-                refusal(line, &problem.problem)
-            }
-        };
+        let checked = receipt.as_ref().map_err(|problem| problem.problem.as_str());
+        match checked {
+            Ok(receipt) => keys.extend(receipt.public_key_fingerprint()),
+            Err(_) => invalid += 1,
+        }
         // Whether all are valid decides the exit code, even if the output fails.
-        printer.add_anyway(record);
+        printer.add_anyway(Record::of(fields(line, checked)));
     }
     if count == 0 {
         return Err(Failure::usage(format!("{}: it is empty", file.display())));
@@ -80,42 +76,25 @@ fn proof(receipt: &Receipt) -> &'static str {
     }
 }
 
-fn valid(line: u64, receipt: &Receipt) -> Record {
-    let proof = proof(receipt);
-    let json = json!({
-        "line": line,
-        "valid": true,
-        "operation": receipt.operation,
-        "provision_id": provision_id(receipt),
-        "status": receipt.status,
-        "request_id": receipt.request_id,
-        "response_id": receipt.response_id,
-        "at": receipt.at.to_string(),
-        "public_key_sha256": receipt.public_key_fingerprint(),
-        "proves": proof,
-        "problem": null,
-    });
-    Record { fields: fields(line, Ok(receipt), proof), json }
+pub(super) fn columns() -> Vec<&'static str> {
+    names(&fields(0, Err("")))
 }
 
-fn refusal(line: u64, problem: &str) -> Record {
-    let json = json!({ "line": line, "valid": false, "proves": "nothing", "problem": problem });
-    Record { fields: fields(line, Err(problem), "nothing"), json }
-}
-
-fn fields(line: u64, checked: Result<&Receipt, &str>, proof: &str) -> Vec<Field> {
+fn fields(line: u64, checked: Result<&Receipt, &str>) -> Vec<Field> {
     let (receipt, problem) = (checked.ok(), checked.err());
     let (valid, style) = if receipt.is_some() { ("yes", "32") } else { ("no", "31") };
     vec![
-        Field::new("line", 0, line.to_string()),
-        Field::new("valid", 0, valid).styled(Some(style)),
-        Field::optional("operation", 0, receipt.map(|receipt| &receipt.operation)),
-        Field::optional("provision_id", 0, receipt.and_then(provision_id)),
-        Field::optional("response_id", 1, receipt.and_then(|receipt| receipt.response_id.as_ref())),
-        Field::optional("request_id", 3, receipt.and_then(|receipt| receipt.request_id.as_ref())),
-        Field::optional("at", 2, receipt.map(|receipt| receipt.at)),
-        Field::new("proves", 4, proof),
-        Field::optional("problem", 0, problem),
+        Field::new("line", 0, line),
+        Field::new("valid", 0, receipt.is_some()).shown_as(valid).styled(Some(style)),
+        Field::new("operation", 0, receipt.map(|receipt| &receipt.operation)),
+        Field::new("id", 0, receipt.and_then(provision_id)),
+        Field::new("response_id", 1, receipt.and_then(|receipt| receipt.response_id.as_ref())),
+        Field::new("request_id", 3, receipt.and_then(|receipt| receipt.request_id.as_ref())),
+        Field::new("http_status", HIDDEN, receipt.map(|receipt| receipt.status)),
+        Field::new("at", 2, receipt.map(|receipt| receipt.at)),
+        Field::new("public_key_sha256", HIDDEN, receipt.and_then(|receipt| receipt.public_key_fingerprint())),
+        Field::new("proves", 4, receipt.map_or("nothing", proof)),
+        Field::new("problem", 0, problem),
     ]
 }
 

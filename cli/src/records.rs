@@ -1,11 +1,11 @@
 //! What commands print about provisions.
 
 use bunq_partner::jiff::Timestamp;
-use bunq_partner::{Acceptance, Error, Provision, ProvisionId, ProvisionStatus, Uuid, Waiter, WaitingFor};
-use serde_json::{Value, json};
+use bunq_partner::{Acceptance, Error, Provision, ProvisionId, ProvisionStatus, RowState, Uuid, Waiter, WaitingFor};
+use serde_json::{Map, Value};
 
 use super::exit::Failure;
-use super::output::{Field, HIDDEN, Record};
+use super::output::{Field, HIDDEN, Record, columns};
 use super::words::{clean, relative};
 
 const GREEN: &str = "32";
@@ -13,41 +13,54 @@ const YELLOW: &str = "33";
 const RED: &str = "31";
 const DIM: &str = "2";
 
+/// The outcome of a row that was not begun.
+pub(super) const NOT_BEGUN: &str = "not_begun";
+
 /// What is said of a creation whose user was there already.
 pub(super) const UNUSED: &str =
     "what was given now as e-mail address and phone number is not used, and bunq does not show what it has";
 
 /// A provision, with its tokens if they are to be shown.
 pub(super) fn provision(seen: &Provision, shows_secrets: bool) -> Record {
-    Record { fields: provision_fields(seen, shows_secrets), json: provision_json(seen, shows_secrets) }
+    Record { fields: provision_fields(Some(seen), shows_secrets), more: provision_json(seen, shows_secrets) }
 }
 
-fn provision_fields(seen: &Provision, shows_secrets: bool) -> Vec<Field> {
-    let (credential, label) = (seen.credential.as_ref(), seen.label_user.as_ref());
+pub(super) fn provision_columns() -> Vec<&'static str> {
+    columns(&provision_fields(None, false))
+}
+
+fn provision_fields(seen: Option<&Provision>, shows_secrets: bool) -> Vec<Field> {
+    let credential = seen.and_then(|seen| seen.credential.as_ref());
+    let name = seen.and_then(|seen| seen.label_user.as_ref()?.display_name.as_ref());
     let token = credential.and_then(|credential| credential.token_value.as_ref());
-    let mut fields = vec![
-        Field::new("id", 0, seen.id.to_string()),
-        Field::new("status", 0, seen.status.as_str()).styled(style(&seen.status)),
-        Field::optional("sub_status", 2, seen.sub_status.as_ref()),
+    vec![
+        Field::new("id", 0, seen.map(|seen| seen.id)),
+        status(seen),
+        Field::new("sub_status", 2, seen.and_then(|seen| seen.sub_status.as_ref())),
         waiting_for(seen),
-        Field::optional("name", 3, label.and_then(|label| label.display_name.as_ref())),
-        time("updated", 4, seen.updated),
-        Field::optional("external_uuid", 5, seen.external_uuid),
-        time("created", HIDDEN, seen.created),
-        Field::optional("action_required", HIDDEN, seen.action_required.as_ref()),
-        Field::optional("credential", HIDDEN, credential.and_then(|credential| credential.status.as_ref())),
+        Field::new("display_name", 3, name),
+        time("updated", 4, seen.and_then(|seen| seen.updated)),
+        Field::new("external_uuid", 5, seen.and_then(|seen| seen.external_uuid)),
+        time("created", HIDDEN, seen.and_then(|seen| seen.created)),
+        Field::new("action_required", HIDDEN, seen.and_then(|seen| seen.action_required.as_ref())),
+        Field::new("credential_status", HIDDEN, credential.and_then(|credential| credential.status.as_ref())),
         time("credential_expiry", HIDDEN, credential.and_then(|credential| credential.expiry_time)),
-    ];
-    fields.push(match token {
-        Some(_) if !shows_secrets => {
-            Field::new("token", HIDDEN, "[redacted]").shown_as("[redacted: --show-secrets shows it]")
-        }
-        token => Field::optional("token", HIDDEN, token.map(|token| token.expose())),
-    });
-    fields
+        match token {
+            Some(_) if !shows_secrets => {
+                Field::new("token", HIDDEN, "[redacted]").shown_as("[redacted: --show-secrets shows it]")
+            }
+            token => Field::new("token", HIDDEN, token.map(|token| token.expose())),
+        },
+    ]
 }
 
-fn provision_json(seen: &Provision, shows_secrets: bool) -> Value {
+fn status(seen: Option<&Provision>) -> Field {
+    let status = seen.map(|seen| &seen.status);
+    Field::new("status", 0, status).styled(status.and_then(style))
+}
+
+/// All that bunq says of a provision.
+fn provision_json(seen: &Provision, shows_secrets: bool) -> Map<String, Value> {
     // What cannot be serialized was not received.
     let mut json = serde_json::to_value(seen).unwrap_or_default();
     if shows_secrets {
@@ -64,7 +77,7 @@ fn provision_json(seen: &Provision, shows_secrets: bool) -> Value {
             }
         }
     }
-    json
+    if let Value::Object(json) = json { json } else { Map::new() }
 }
 
 pub(super) fn change(seen: &Provision) -> String {
@@ -72,24 +85,29 @@ pub(super) fn change(seen: &Provision) -> String {
     let style = style(&seen.status).unwrap_or("0");
     let sub_status = clean(seen.sub_status.as_ref().map(|sub_status| sub_status.as_str()).unwrap_or_default());
     let status = clean(seen.status.as_str());
-    let waiting = waiting_for(seen).shown;
+    let waiting = waiting_for(Some(seen)).shown;
     let line = format!("\x1b[{DIM}m{now}\x1b[0m  {}  \x1b[{style}m{}\x1b[0m  {sub_status}  {waiting}", seen.id, status);
     line.trim_end().to_owned()
 }
 
-fn waiting_for(seen: &Provision) -> Field {
-    let (value, shown) = match seen.waiting_for() {
-        WaitingFor::Nobody => ("nobody", ""),
-        WaitingFor::Bunq => ("bunq", "bunq"),
-        WaitingFor::User => ("user", "the user"),
-        _ => ("unknown", "unknown"),
+fn waiting_for(seen: Option<&Provision>) -> Field {
+    let (value, shown) = match seen.map(Provision::waiting_for) {
+        None => (None, ""),
+        Some(WaitingFor::Nobody) => (Some("nobody"), ""),
+        Some(WaitingFor::Bunq) => (Some("bunq"), "bunq"),
+        Some(WaitingFor::User) => (Some("user"), "the user"),
+        Some(_) => (Some("unknown"), "unknown"),
     };
     Field::new("waiting_for", 1, value).shown_as(shown)
 }
 
 fn time(name: &'static str, rank: u8, time: Option<bunq_partner::Timestamp>) -> Field {
-    let Some(time) = time.map(bunq_partner::Timestamp::as_jiff) else { return Field::new(name, rank, "") };
-    Field::new(name, rank, time.to_string()).shown_as(relative(time, Timestamp::now()))
+    let time = time.map(bunq_partner::Timestamp::as_jiff);
+    let field = Field::new(name, rank, time);
+    match time {
+        Some(time) => field.shown_as(relative(time, Timestamp::now())),
+        None => field,
+    }
 }
 
 fn style(status: &ProvisionStatus) -> Option<&'static str> {
@@ -102,6 +120,7 @@ fn style(status: &ProvisionStatus) -> Option<&'static str> {
 }
 
 /// What came of a request for one provision.
+#[derive(Default)]
 pub(super) struct ProvisionOutcome {
     pub(super) id: Option<ProvisionId>,
     /// What a creation was requested with.
@@ -116,12 +135,11 @@ pub(super) struct ProvisionOutcome {
 impl ProvisionOutcome {
     pub(super) fn accepted(waiter: &Waiter) -> Self {
         let accepted = Some((waiter.acceptance(), waiter.response_id().map(str::to_owned)));
-        let (id, created) = (Some(waiter.id()), waiter.created());
-        Self { id, external_uuid: None, accepted, created, seen: None, failure: None }
+        Self { id: Some(waiter.id()), accepted, created: waiter.created(), ..Self::default() }
     }
 
     pub(super) fn refused(id: Option<ProvisionId>, error: Error) -> Self {
-        Self { id, external_uuid: None, accepted: None, created: None, seen: None, failure: Some(error) }
+        Self { id, failure: Some(error), ..Self::default() }
     }
 
     /// With what the wait came to.
@@ -132,49 +150,58 @@ impl ProvisionOutcome {
         }
     }
 
+    pub(super) fn columns() -> Vec<&'static str> {
+        columns(&Self::default().fields(false))
+    }
+
     pub(super) fn record(&self, shows_secrets: bool) -> Record {
-        let (acceptance, response_id) = match &self.accepted {
-            Some((acceptance, response_id)) => (acceptance_name(*acceptance), response_id.clone()),
-            None => ("no", None),
+        let provision = self.seen.as_ref().map(|seen| provision(seen, shows_secrets).json());
+        let error = self.failure.clone().map(|error| Failure::from(error).json());
+        let more = [("provision", provision), ("error", error)];
+        let more = more.map(|(name, value)| (name.to_owned(), value.unwrap_or_default()));
+        Record { fields: self.fields(shows_secrets), more: more.into_iter().collect() }
+    }
+
+    fn fields(&self, shows_secrets: bool) -> Vec<Field> {
+        let (seen, failure) = (self.seen.as_ref(), self.failure.as_ref());
+        let is_in_doubt = failure.is_some_and(Error::is_doubtful);
+        let (state, response_id) = match &self.accepted {
+            Some((acceptance, response_id)) => (RowState::from(*acceptance), response_id.as_deref()),
+            None => {
+                let state = if is_in_doubt { RowState::Unfinished } else { RowState::Failed };
+                (state, failure.and_then(Error::response_id))
+            }
         };
-        let status = self.seen.as_ref().map(|seen| &seen.status);
-        let kind = self.failure.as_ref().map(|error| error.kind().as_str());
-        let json = json!({
-            "id": self.id,
-            "external_uuid": self.external_uuid,
-            "accepted": acceptance,
-            "created": self.created.map(|created| created.as_jiff().to_string()),
-            "response_id": response_id,
-            "provision": self.seen.as_ref().map(|seen| provision_json(seen, shows_secrets)),
-            "error": self.failure.clone().map(|error| Failure::from(error).json()),
-        });
-        let accepted_style = if self.accepted.is_some() { GREEN } else { RED };
         let mut fields = vec![
-            Field::optional("id", 0, self.id),
-            Field::new("accepted", 0, acceptance).styled(Some(accepted_style)),
-            Field::optional("status", 0, status).styled(status.and_then(style)),
-            Field::optional("error", 0, kind).styled(Some(RED)),
-            Field::optional("response_id", 1, response_id),
-            Field::optional("external_uuid", HIDDEN, self.external_uuid),
+            Field::new("id", 0, self.id),
+            outcome(Some(state), is_in_doubt),
+            status(seen),
+            Field::new("error_kind", 0, failure.map(|error| error.kind().as_str())).styled(Some(RED)),
+            Field::new("response_id", 1, response_id),
+            Field::new("external_uuid", HIDDEN, self.external_uuid),
+            Field::new("http_status", HIDDEN, failure.and_then(Error::status)),
+            in_doubt(is_in_doubt),
         ];
         let more = ["credential_expiry", "token"];
-        match &self.seen {
-            Some(seen) => {
-                let known = provision_fields(seen, shows_secrets).into_iter();
-                fields.extend(known.filter(|field| more.contains(&field.name)));
-            }
-            None => fields.extend(more.map(|name| Field::new(name, HIDDEN, ""))),
-        }
+        fields.extend(provision_fields(seen, shows_secrets).into_iter().filter(|field| more.contains(&field.name)));
         fields.push(time("created", HIDDEN, self.created));
-        Record { fields, json }
+        fields
     }
 }
 
-fn acceptance_name(acceptance: Acceptance) -> &'static str {
-    match acceptance {
-        Acceptance::Accepted => "accepted",
-        Acceptance::Found => "found",
-        Acceptance::Already => "already",
-        _ => "unknown",
-    }
+/// What came of a request; nothing if it was not begun.
+pub(super) fn outcome(state: Option<RowState>, is_in_doubt: bool) -> Field {
+    let name = state.map_or(NOT_BEGUN, RowState::as_str);
+    let style = match state {
+        Some(RowState::Failed | RowState::Unfinished) => RED,
+        Some(state) if state.is_done() => GREEN,
+        _ => YELLOW,
+    };
+    let shown = if is_in_doubt { format!("{name}, in doubt") } else { name.to_owned() };
+    Field::new("outcome", 0, name).shown_as(shown).styled(Some(style))
+}
+
+/// Whether bunq may have carried a request out.
+pub(super) fn in_doubt(is_in_doubt: bool) -> Field {
+    Field::new("in_doubt", HIDDEN, is_in_doubt).shown_as(if is_in_doubt { "yes" } else { "" })
 }

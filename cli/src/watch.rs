@@ -26,9 +26,6 @@ pub(super) async fn run(
     timeout: Option<Duration>,
 ) -> Result<(), Failure> {
     let timeout = timeout.unwrap_or(Duration::MAX);
-    if invocation.format() == OutputFormat::Json {
-        return Err(Failure::usage("changes come one by one: use --output jsonl"));
-    }
     if ids.is_empty() {
         return all(invocation, timeout).await;
     }

@@ -3,9 +3,10 @@
 use bunq_partner::UserKind;
 use serde_json::json;
 
+use super::arguments::OutputFormat;
 use super::exit::Failure;
 use super::invocation::Invocation;
-use super::output::{Field, Record};
+use super::output::{Field, Record, lines, write_text, write_value};
 use super::provisions::show_previews;
 
 pub(super) async fn show(invocation: &Invocation) -> Result<(), Failure> {
@@ -22,19 +23,19 @@ pub(super) async fn show(invocation: &Invocation) -> Result<(), Failure> {
     };
     let (environment, base_url) = (invocation.connection.environment.to_string(), client.base_url());
     let context = invocation.connection.context.as_ref().map(|file| file.display().to_string());
-    let json = json!({
-        "user_id": user.id, "kind": kind, "display_name": user.display_name,
-        "environment": environment, "base_url": base_url, "context": context,
-    });
-    let fields = vec![
-        Field::new("user_id", 0, user.id.to_string()),
+    let user = Record::of(vec![
+        Field::new("user_id", 0, user.id),
         Field::new("kind", 0, kind),
-        Field::new("display_name", 0, user.display_name.unwrap_or_default()),
+        Field::new("display_name", 0, user.display_name),
         Field::new("environment", 0, environment),
         Field::new("base_url", 0, base_url),
-        Field::new("context", 0, context.unwrap_or_default()),
-    ];
-    Ok(invocation.printer().single(Record { fields, json })?)
+        Field::new("context", 0, context),
+    ]);
+    match invocation.format() {
+        OutputFormat::Table => write_text(&lines(&user))?,
+        format => write_value(format, &user.json())?,
+    }
+    Ok(())
 }
 
 pub(super) async fn end_session(invocation: &Invocation, is_dry_run: bool) -> Result<(), Failure> {
@@ -44,6 +45,11 @@ pub(super) async fn end_session(invocation: &Invocation, is_dry_run: bool) -> Re
     }
     let had_session = client.context().await?.is_some_and(|context| context.has_session);
     client.end_session().await?;
-    invocation.note(if had_session { "the session has ended" } else { "there was no session" });
+    match invocation.format() {
+        OutputFormat::Table => {
+            invocation.note(if had_session { "the session has ended" } else { "there was no session" });
+        }
+        format => write_value(format, &json!({ "had_session": had_session }))?,
+    }
     Ok(())
 }

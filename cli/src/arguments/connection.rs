@@ -48,6 +48,12 @@ pub(crate) struct OutputOptions {
     /// Format of the results
     #[arg(long, short, global = true, hide_short_help = true, value_enum, default_value_t = OutputFormat::Table, value_name = "FORMAT")]
     pub(crate) output: OutputFormat,
+    /// Columns of a table or csv, in this order, like id,status
+    #[arg(long, global = true, hide_short_help = true, value_delimiter = ',', value_name = "NAMES")]
+    pub(crate) columns: Option<Vec<String>>,
+    /// No line of names in a table or csv
+    #[arg(long, global = true, hide_short_help = true)]
+    pub(crate) no_header: bool,
     /// When to use colour; NO_COLOR is respected
     #[arg(long, global = true, hide_short_help = true, value_enum, default_value_t = Color::Auto, value_name = "WHEN")]
     pub(crate) color: Color,

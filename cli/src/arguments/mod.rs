@@ -24,7 +24,8 @@ const TOPICS: &str = "\
 Topics:
   bunq-partner help options      Options of all commands: bank, key, output
   bunq-partner help environment  Environment variables and files
-  bunq-partner help exit-codes   Exit codes";
+  bunq-partner help exit-codes   Exit codes
+  bunq-partner help schema       JSON Schema of what --output json writes";
 
 /// The end of a command's help: what can be typed after the name of the program.
 macro_rules! examples {
@@ -59,7 +60,7 @@ pub(crate) struct CommandLine {
 #[derive(Subcommand)]
 pub(crate) enum Command {
     /// Create, follow and close a provision, in a sandbox inside this program
-    #[command(after_help = examples!("demo", "--output json demo"))]
+    #[command(after_help = examples!("demo", "--color never demo"))]
     Demo,
     #[command(flatten)]
     Bank(BankCommand),
@@ -84,7 +85,7 @@ pub(crate) enum Command {
     /// Show the help of a command or a topic
     #[command(after_help = examples!("help close", "help exit-codes"))]
     Help {
-        /// Command, or topic: options, environment, exit-codes, faults
+        /// Command, or topic: options, environment, exit-codes, faults, schema
         #[arg(value_name = "TOPIC")]
         topic: Vec<String>,
     },

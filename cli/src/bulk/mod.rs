@@ -138,7 +138,7 @@ pub(super) async fn run(
             .note(&format!("{without_receipt} rows have no receipt: bunq's response was lost, or there was none"));
     }
     let journal = FileJournal::read(&job.journal).await?;
-    let report = report::write(invocation.format(), &job.input, &journal, false, job.resumption());
+    let report = report::write(invocation.view.clone(), &job.input, &journal, false, job.resumption());
     until_interrupted(None, report).await?;
     unused.map_or(Ok(()), |failure| Err(failure.or_hint(job.resumption())))
 }

@@ -3,24 +3,21 @@
 use std::collections::BTreeMap;
 
 use bunq_partner::{BulkOperation, BulkRequest, FileJournal, Journal as _, JournalStart, RowRecord, RowState};
-use serde_json::json;
 
-use super::super::arguments::{OutputFormat, OutputOptions, ReportOptions};
+use super::super::arguments::{OutputFormat, ReportOptions};
+use super::super::columns::View;
 use super::super::exit::{Failure, after_output};
-use super::super::output::{Field, HIDDEN, Printer, Record, note, write_text};
-use super::super::records;
+use super::super::output::{Field, HIDDEN, Printer, Record, columns as names, note, write_text};
+use super::super::records::{self, NOT_BEGUN};
 use super::input::Input;
 use super::{journal_path, open_input};
-
-/// The name of what is said of a row that was not begun.
-const NOT_BEGUN: &str = "not_begun";
 
 /// What is said of rows that have failed.
 const FINALITY: &str = "rows that have failed are final, and --resume does not take them up again: put right what their errors \
                         name, and give them in a file of their own";
 
 /// The report of a run, finished or not.
-pub(in super::super) async fn run(options: &ReportOptions, output: &OutputOptions) -> Result<(), Failure> {
+pub(in super::super) async fn run(options: &ReportOptions, view: View) -> Result<(), Failure> {
     let path = journal_path(&options.from, options.journal.as_deref())?;
     let journal = FileJournal::read(&path).await?;
     let check = |operation| open_input(&options.from, &path, operation);
@@ -29,14 +26,14 @@ pub(in super::super) async fn run(options: &ReportOptions, output: &OutputOption
         // Nothing says what was to be done with the rows.
         _ => check(BulkOperation::Close).or_else(|failure| check(BulkOperation::Create).map_err(|_| failure))?,
     };
-    write(output.output, &input, &journal, true, None).await
+    write(view, &input, &journal, true, None).await
 }
 
 /// Writes what became of each row; for people, and unless all are wanted, of those that are not done.
 ///
 /// It fails as the first row has that is not done; `resumption` says how to go on if something is left to do.
 pub(super) async fn write(
-    format: OutputFormat,
+    view: View,
     input: &Input,
     journal: &FileJournal,
     wants_all: bool,
@@ -45,7 +42,8 @@ pub(super) async fn write(
     if let JournalStart::Begun(header) = journal.start().await? {
         input.check_journal(header.input.as_deref())?;
     }
-    let mut printer = Printer::new(format);
+    let format = view.format;
+    let mut printer = Printer::new(view);
     let mut counts: BTreeMap<&str, u64> = BTreeMap::new();
     let (mut first, mut in_doubt) = (None, 0_u64);
     let mut is_open = false;
@@ -62,7 +60,7 @@ pub(super) async fn write(
         is_open |= !last.as_ref().is_some_and(|last| last.state.is_final());
         if wants_all || !is_done || format != OutputFormat::Table {
             // The outcome of the rows decides the exit code, even if the output fails.
-            printer.add_anyway(record(place, &row, last.as_ref()));
+            printer.add_anyway(Record::of(fields(place, Some(&row), last.as_ref())));
         }
     }
     let written = if printer.is_empty() { Ok(()) } else { printer.finish() };
@@ -86,49 +84,28 @@ pub(super) async fn write(
     after_output(outcome, written)
 }
 
-fn record(place: u64, row: &BulkRequest, last: Option<&RowRecord>) -> Record {
+pub(in super::super) fn columns() -> Vec<&'static str> {
+    names(&fields(0, None, None))
+}
+
+fn fields(place: u64, row: Option<&BulkRequest>, last: Option<&RowRecord>) -> Vec<Field> {
     let (own_id, external_uuid) = match row {
-        BulkRequest::Close(id) => (Some(*id), None),
-        BulkRequest::Create(new) => (None, Some(*new.external_uuid())),
+        Some(BulkRequest::Close(id)) => (Some(*id), None),
+        Some(BulkRequest::Create(new)) => (None, Some(*new.external_uuid())),
+        None => (None, None),
     };
-    let id = own_id.or_else(|| last.and_then(|last| last.id));
-    let state = last.map_or(NOT_BEGUN, |last| last.state.as_str());
-    let response_id = last.and_then(|last| last.response_id.as_deref());
-    let error = last.and_then(|last| last.error_kind.as_deref());
-    let status = last.and_then(|last| last.status);
-    let created = last.and_then(|last| last.created).map(|created| created.to_string());
-    let at = last.map(|last| last.at.to_string());
     let is_in_doubt = last.is_some_and(RowRecord::is_in_doubt);
-    let json = json!({
-        "row": place,
-        "id": id,
-        "external_uuid": external_uuid,
-        "outcome": state,
-        "in_doubt": is_in_doubt,
-        "created": created,
-        "response_id": response_id,
-        "error": error,
-        "status": status,
-        "at": at,
-    });
-    let style = match last.map(|last| last.state) {
-        Some(RowState::Failed | RowState::Unfinished) => Some("31"),
-        Some(state) if state.is_done() => Some("32"),
-        _ => Some("33"),
-    };
-    let shown = if is_in_doubt { format!("{state}, in doubt") } else { state.to_owned() };
     let of_creations = |rank| if external_uuid.is_some() { rank } else { HIDDEN };
-    let fields = vec![
-        Field::new("row", 0, place.to_string()),
-        Field::optional("id", 0, id),
-        Field::optional("external_uuid", of_creations(0), external_uuid),
-        Field::new("outcome", 0, state).shown_as(shown).styled(style),
-        Field::optional("error", 0, error),
-        Field::optional("status", 1, status),
-        Field::optional("response_id", 2, response_id),
-        Field::optional("at", 3, at),
-        Field::new("in_doubt", HIDDEN, is_in_doubt.to_string()),
-        Field::optional("created", of_creations(4), created),
-    ];
-    Record { fields, json }
+    vec![
+        Field::new("row", 0, place),
+        Field::new("id", 0, own_id.or_else(|| last.and_then(|last| last.id))),
+        Field::new("external_uuid", of_creations(0), external_uuid),
+        records::outcome(last.map(|last| last.state), is_in_doubt),
+        Field::new("error_kind", 0, last.and_then(|last| last.error_kind.as_deref())),
+        Field::new("http_status", 1, last.and_then(|last| last.status)),
+        Field::new("response_id", 2, last.and_then(|last| last.response_id.as_deref())),
+        Field::new("at", 3, last.map(|last| last.at)),
+        records::in_doubt(is_in_doubt),
+        Field::new("created", of_creations(4), last.and_then(|last| last.created)),
+    ]
 }

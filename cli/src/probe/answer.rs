@@ -18,6 +18,7 @@ pub(super) const UNUSED_ID: u64 = 999_999_999_999;
 pub(super) struct Fact {
     pub(super) question: &'static str,
     pub(super) answer: String,
+    #[serde(rename = "http_status")]
     pub(super) status: u16,
     /// Whether and how the response is signed.
     pub(super) signature: &'static str,

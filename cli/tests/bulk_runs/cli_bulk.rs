@@ -529,7 +529,7 @@ async fn rows_that_fail_are_reported_with_the_exit_code_of_the_first() {
     assert_eq!(code, 9, "{stderr}");
     let rows = report(&stdout);
     assert_eq!(rows.iter().map(|row| &*row["outcome"]).collect::<Vec<_>>(), ["accepted", "failed", "accepted"]);
-    assert_eq!((&*rows[1]["error"], &*rows[1]["status"]), ("NotFound", "404"));
+    assert_eq!((&*rows[1]["error_kind"], &*rows[1]["http_status"]), ("NotFound", "404"));
     assert!(
         stderr.contains("row 2: ") && stderr.contains("not all of the 3 rows are done: 2 accepted, 1 failed"),
         "{stderr}"

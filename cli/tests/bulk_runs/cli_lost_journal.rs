@@ -144,7 +144,7 @@ async fn a_user_that_is_there_already_is_told_from_one_that_is_created() {
         assert!(stderr.contains(&said), "{stderr}");
     }
     let json: Value = serde_json::from_str(&create(&["-o", "json"]).0).unwrap();
-    assert_eq!((&json["accepted"], &json["created"]), (&"already".into(), &created.clone().into()));
+    assert_eq!((&json[0]["outcome"], &json[0]["created"]), (&"already".into(), &created.clone().into()));
     let (_, stderr, code) = create(&["--date-of-birth", "1990-01-31", "--country", "NL"]);
     assert_eq!(code, 14, "{stderr}");
     assert!(stderr.contains("(requested: USER_ANONYMOUS_TRANSACTION_AUDIT, USER_VERIFIED)"), "{stderr}");

@@ -78,7 +78,7 @@ async fn failures_that_are_attempted_again() {
         assert_eq!(ended, code, "{fault:?}");
         // What a proxy says is not said to be bunq's.
         if let Fault::UnsignedStatus(_) = fault {
-            assert_eq!(error["is_from_bunq"], false, "{error}");
+            assert_eq!(error["from_bunq"], false, "{error}");
             assert!(error["hint"].as_str().unwrap().contains("what has answered in bunq's place"), "{error}");
         }
     }
@@ -145,7 +145,7 @@ async fn an_outcome_that_is_not_known() {
     sandbox.inject(Injection::new(Fault::Drop).on(&Operation::UPDATE_PROVISION));
     sandbox.inject(Injection::new(Fault::Status(500)).on(&Operation::GET_PROVISION).after(1).always());
     let (code, error) = ends(&sandbox, &["reset-token", &id]).await;
-    assert_eq!((code, &error["is_doubtful"]), (20, &Value::Bool(true)));
+    assert_eq!((code, &error["in_doubt"]), (20, &Value::Bool(true)));
     assert!(error["hint"].as_str().unwrap().starts_with("look before you repeat it"), "{error}");
 }
 

@@ -80,7 +80,7 @@ fn a_kept_context_survives_a_restart() {
     let second = Process::start(start().arg(&port).arg("--state").arg(&state).args(["--log", "json"]));
     assert_eq!(second.api_key(), "sandbox_fixed");
     let (out, _, code) = second.call(&folder, &["get", &id, "--output", "json"]);
-    assert_eq!((serde_json::from_str::<Value>(&out).unwrap()["status"].as_str(), code), (Some("CANCELLED"), 0));
+    assert_eq!((serde_json::from_str::<Value>(&out).unwrap()[0]["status"].as_str(), code), (Some("CANCELLED"), 0));
     let (log, code) = second.stop("-INT");
     assert_eq!(code, Some(0));
     let lines: Vec<Value> = log.lines().map(|line| serde_json::from_str(line).unwrap()).collect();

@@ -30,9 +30,13 @@ struct Terminal {
 
 impl Terminal {
     fn start(columns: u16, arguments: &[&str], environment: &[(&str, &str)]) -> Self {
+        Self::run(columns, &[&[env!("CARGO_BIN_EXE_bunq-partner")], arguments].concat(), environment)
+    }
+
+    fn run(columns: u16, words: &[&str], environment: &[(&str, &str)]) -> Self {
         let (pty, pts) = open().unwrap();
         pty.resize(Size::new(50, columns)).unwrap();
-        let command = Command::new("sh").args(["-c", SHELL, "sh", env!("CARGO_BIN_EXE_bunq-partner")]).args(arguments);
+        let command = Command::new("sh").args(["-c", SHELL, "sh"]).args(words);
         let command = ["BUNQ_API_KEY", "BUNQ_ENV", "NO_COLOR"].into_iter().fold(command, Command::env_remove);
         let command = command.env("TERM", "xterm-256color").envs(environment.iter().copied());
         let process = command.spawn(pts).unwrap();
@@ -89,18 +93,36 @@ fn plain(text: &str) -> String {
 #[test]
 fn a_table_fits_the_terminal() {
     test_timeout::start();
-    for (columns, expected) in [
-        (40, &["ID", "STATUS", "WAITING FOR"][..]),
-        (80, &["ID", "STATUS", "SUB STATUS", "WAITING FOR"]),
-        (200, &["ID", "STATUS", "SUB STATUS", "WAITING FOR", "NAME", "UPDATED", "EXTERNAL UUID"]),
+    for (columns, expected, left_out) in [
+        (40, &["ID", "STATUS", "WAITING FOR"][..], "sub_status, display_name, updated, external_uuid"),
+        (60, &["ID", "STATUS", "WAITING FOR"], "sub_status, display_name, updated, external_uuid"),
+        (80, &["ID", "STATUS", "SUB STATUS", "WAITING FOR"], "display_name, updated, external_uuid"),
+        (200, &["ID", "STATUS", "SUB STATUS", "WAITING FOR", "DISPLAY NAME", "UPDATED", "EXTERNAL UUID"], ""),
     ] {
         let (screen, code) = Terminal::start(columns, &["--sandbox", "list"], &[]).end();
         let screen = plain(&screen);
-        let lines: Vec<_> = screen.lines().map(str::trim_end).collect();
+        let mut lines: Vec<_> = screen.lines().map(str::trim_end).collect();
+        // The last line says what is missing, at any width.
+        let said = if left_out.is_empty() { "" } else { lines.pop().unwrap() };
+        assert!(said.is_empty() == left_out.is_empty() && said.contains(left_out), "{columns} columns: {said}");
+        assert_eq!(said.contains("--columns") && said.contains("--output csv"), !left_out.is_empty(), "{said}");
         let headings: Vec<_> = lines[0].split("  ").map(str::trim).filter(|heading| !heading.is_empty()).collect();
         assert_eq!((&headings[..], lines.len(), code), (expected, 9, 0), "{columns} columns");
         assert!(lines.iter().all(|line| line.chars().count() <= columns.into()), "{columns} columns: {screen}");
     }
+    // What was asked for is there, wide as it may be, and nothing is left out.
+    let chosen = ["--sandbox", "list", "--status", "CLOSED", "--columns", "external_uuid,id,sub_status,status"];
+    let (screen, _) = Terminal::start(40, &chosen, &[]).end();
+    let uuid = "00000000-0000-4000-8000-000000000001";
+    assert!(plain(&screen).ends_with(&format!("{uuid}  1002  NONE        CLOSED\n")), "{screen}");
+    assert!(!screen.contains("narrow"), "{screen}");
+    // Who has sent standard error elsewhere is told nothing there.
+    let folder = Folder::new();
+    let said = folder.path("said");
+    let list = format!("\"$0\" --sandbox list 2>{}", said.display());
+    let (screen, code) = Terminal::run(60, &["sh", "-c", &list, env!("CARGO_BIN_EXE_bunq-partner")], &[]).end();
+    assert_eq!((screen.lines().count(), code), (9, 0), "{screen}");
+    assert_eq!(std::fs::read_to_string(said).unwrap(), "");
 }
 
 #[test]
@@ -131,11 +153,12 @@ fn a_person_confirms_that_secrets_are_shown() {
     terminal.expect("Show them? [y/N]");
     terminal.type_keys("y\n");
     let (screen, _) = terminal.end();
-    let json: serde_json::Value = serde_json::from_str(&screen[screen.find('{').unwrap()..]).unwrap();
+    let json: serde_json::Value = serde_json::from_str(&screen[screen.find("[\n").unwrap()..]).unwrap();
     let [token, code, url] =
-        ["/credential/token_value", "/oauth_request/authorization_code", "/oauth_request/redirect_url"]
+        ["/0/credential/token_value", "/0/oauth_request/authorization_code", "/0/oauth_request/redirect_url"]
             .map(|secret| json.pointer(secret).unwrap().as_str().unwrap());
-    assert!(token.starts_with("sandbox_") && code.len() == 32 && url.ends_with(&format!("?code={code}")), "{screen}");
+    assert!(json[0]["token"] == token && token.starts_with("sandbox_"), "{screen}");
+    assert!(code.len() == 32 && url.ends_with(&format!("?code={code}")), "{screen}");
     assert!(!screen.contains("[redacted]"), "{screen}");
 
     for answer in ["n\n", "\n", "\u{4}"] {
@@ -312,7 +335,7 @@ async fn without_a_terminal_there_is_nothing_but_data() {
     let id = sandbox.populate(1)[0].to_string();
     let (out, err, code) = ran(program_for(&folder, &sandbox).args(["close", &id, "--wait", "--output", "json"]));
     let json: serde_json::Value = serde_json::from_str(&out).unwrap();
-    assert_eq!((json["provision"]["status"].as_str(), err.as_str(), code), (Some("CLOSED"), "", 0));
+    assert_eq!((json[0]["provision"]["status"].as_str(), err.as_str(), code), (Some("CLOSED"), "", 0));
 }
 
 #[tokio::test(flavor = "multi_thread")]

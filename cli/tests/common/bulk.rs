@@ -62,7 +62,7 @@ pub fn check_created(sandbox: &Sandbox, uuids: &[Uuid], report: &[HashMap<String
             [only] => {
                 assert!(["accepted", "found"].contains(&&*row["outcome"]) && row["id"] == *only, "{row:?} {only}")
             }
-            several => assert_eq!(row["error"], "Duplicate", "{row:?} {several:?}"),
+            several => assert_eq!(row["error_kind"], "Duplicate", "{row:?} {several:?}"),
         }
     }
 }

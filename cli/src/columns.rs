@@ -1,0 +1,72 @@
+//! What a command writes to standard output, and which columns of it are wanted.
+
+use super::arguments::{OutputFormat, OutputOptions};
+use super::exit::Failure;
+
+/// What a command writes to standard output. Its JSON is described by `schema.json`.
+pub(super) enum Results {
+    /// Records with these columns: a table, CSV, or a list in JSON, however many they are.
+    Records(Vec<&'static str>),
+    /// Records with these columns that come while the command runs: lines for people, CSV, or JSON lines.
+    Changes(Vec<&'static str>),
+    /// What has no columns: text for people, or JSON.
+    Value,
+    /// The same, whatever `--output` says.
+    Text,
+}
+
+/// How results are to be written.
+#[derive(Clone)]
+pub(super) struct View {
+    pub(super) format: OutputFormat,
+    /// The columns of CSV, in their order.
+    pub(super) columns: Vec<&'static str>,
+    /// Whether the columns were named, so that a table has them too, and no others.
+    pub(super) is_chosen: bool,
+    pub(super) has_header: bool,
+}
+
+impl Results {
+    /// How the results are to be written. What the options cannot be for is refused, before anything is sent.
+    pub(super) fn view(self, options: &OutputOptions) -> Result<View, Failure> {
+        let format = options.output;
+        let columns = match (self, format) {
+            (Self::Changes(_), OutputFormat::Json) => {
+                return Err(Failure::usage("changes come one by one: use --output jsonl"));
+            }
+            (Self::Value, OutputFormat::Csv) => {
+                return Err(Failure::usage("csv is for records, and here are none: use --output json"));
+            }
+            (Self::Records(columns), _) | (Self::Changes(columns), OutputFormat::Csv) => Ok(columns),
+            (Self::Changes(_), _) => Err("here it needs --output csv: otherwise changes are lines without columns"),
+            (Self::Value | Self::Text, _) => Err("this command writes no records, and so has no columns"),
+        };
+        let option = match options {
+            OutputOptions { columns: Some(_), .. } => Some("--columns"),
+            OutputOptions { no_header: true, .. } => Some("--no-header"),
+            _ => None,
+        };
+        if let Some(option) = option.filter(|_| format.is_json()) {
+            let hint = "JSON has all members; jq picks some, as in `jq 'map({id, status})'`";
+            return Err(Failure::usage(format!("{option} is for tables and csv")).with_hint(hint));
+        }
+        if let (Some(option), Err(problem)) = (option, &columns) {
+            return Err(Failure::usage(format!("{option}: {problem}")));
+        }
+        let all = columns.unwrap_or_default();
+        let chosen = options.columns.as_ref().map(|names| chosen(names, &all)).transpose()?;
+        let (is_chosen, has_header) = (chosen.is_some(), !options.no_header);
+        Ok(View { format, columns: chosen.unwrap_or(all), is_chosen, has_header })
+    }
+}
+
+fn chosen(names: &[String], all: &[&'static str]) -> Result<Vec<&'static str>, Failure> {
+    let known = |name: &String| {
+        let column = all.iter().find(|column| *column == name).copied();
+        column.ok_or_else(|| {
+            let hint = format!("the columns here are {}", all.join(", "));
+            Failure::usage(format!("--columns: there is no column `{name}`")).with_hint(hint)
+        })
+    };
+    names.iter().map(known).collect()
+}
