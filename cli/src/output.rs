@@ -161,9 +161,8 @@ impl Printer {
                 let (text, left_out) = table(&kept, &self.view, self.width);
                 write_text(&text)?;
                 if !left_out.is_empty() && Term::stderr().is_term() {
-                    let names = left_out.join(", ");
-                    let shown = "--columns shows those that you name, --output csv all";
-                    note(OutputFormat::Table, &format!("too narrow for the columns {names}: {shown}"));
+                    let problem = format!("the terminal is too narrow for {}", left_out.join(", "));
+                    note(self.view.format, &format!("{problem}: --columns shows those you name, --output csv all"));
                 }
                 Ok(())
             }

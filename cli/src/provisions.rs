@@ -1,5 +1,6 @@
 //! The commands that create, close and show provisions.
 
+use std::io;
 use std::pin::pin;
 use std::time::Duration;
 
@@ -219,17 +220,18 @@ pub(super) fn show_previews(format: OutputFormat, previews: &[RequestPreview]) -
         return Ok(write_value(format, &json!(previews))?);
     }
     for preview in previews {
-        if format == OutputFormat::Jsonl {
+        if format == OutputFormat::Table {
+            show_preview(preview)?;
+        } else {
             write_value(format, &json!(preview))?;
-            continue;
-        }
-        let RequestPreview { method, url, body, .. } = preview;
-        write_text(&format!("\x1b[1m{method}\x1b[0m {url}\n"))?;
-        if let Some(body) = body {
-            write_value(format, body)?;
         }
     }
     Ok(())
+}
+
+fn show_preview(RequestPreview { method, url, body, .. }: &RequestPreview) -> io::Result<()> {
+    write_text(&format!("\x1b[1m{method}\x1b[0m {url}\n"))?;
+    body.as_ref().map_or(Ok(()), |body| write_value(OutputFormat::Table, body))
 }
 
 pub(super) fn without_repeats(ids: &[ProvisionId]) -> Vec<ProvisionId> {

@@ -115,7 +115,7 @@ fn a_table_fits_the_terminal() {
     let (screen, _) = Terminal::start(40, &chosen, &[]).end();
     let uuid = "00000000-0000-4000-8000-000000000001";
     assert!(plain(&screen).ends_with(&format!("{uuid}  1002  NONE        CLOSED\n")), "{screen}");
-    assert!(!screen.contains("narrow"), "{screen}");
+    assert!(!screen.contains("too narrow"), "{screen}");
     // Who has sent standard error elsewhere is told nothing there.
     let folder = Folder::new();
     let said = folder.path("said");
