@@ -7,7 +7,8 @@ mod common;
 use std::collections::BTreeSet;
 use std::process::Command;
 
-use bunq_partner_sandbox::Sandbox;
+use bunq_partner::Operation;
+use bunq_partner_sandbox::{Fault, Injection, Sandbox};
 use common::{Folder, program, program_with_session, ran};
 use jsonschema::Validator;
 use serde_json::{Value, json};
@@ -259,4 +260,21 @@ async fn columns_are_chosen_where_there_are_some() {
     }
     let calls = bank.sandbox.take_call_log();
     assert!(calls.iter().all(|call| call.path.contains("installation")), "{calls:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_in_doubt_is_unfinished_as_in_a_report() {
+    test_timeout::start();
+    let bank = Bank::start().await;
+    // The reset gets no response, and nobody can look what became of it.
+    bank.sandbox.inject(Injection::new(Fault::Drop).on(&Operation::UPDATE_PROVISION).always());
+    bank.sandbox.inject(Injection::new(Fault::Status(500)).on(&Operation::GET_PROVISION).after(1).always());
+    let (text, said, code) = bank.run(&format!("reset-token {}", bank.ids[0]), "jsonl").await;
+    assert_eq!(code, 20, "{said}");
+    let outcome: Value = serde_json::from_str(&text).unwrap();
+    check(&validator(&schema(), "outcome"), &outcome, "reset-token");
+    let told: Value = serde_json::from_str(&said).unwrap();
+    assert_eq!((&outcome["outcome"], &outcome["in_doubt"]), (&"unfinished".into(), &true.into()), "{outcome}");
+    assert_eq!((&outcome["error"], &outcome["error_kind"]), (&told["error"], &told["error"]["kind"]));
+    assert_eq!(told["error"]["in_doubt"], true);
 }
