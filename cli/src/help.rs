@@ -30,20 +30,27 @@ const FILES: [(&str, &str); 3] = [
     ("JOURNAL.input", "rows that a bulk run read from standard input"),
 ];
 
+/// The text of a topic, about this program.
+type Text = fn(&Command) -> String;
+
+/// What there is help about beside the commands, in a few words, and its text.
+pub(super) const TOPICS: [(&str, &str, Text); 5] = [
+    ("options", "Options of all commands", options),
+    ("environment", "Environment variables and files", |_| environment()),
+    ("exit-codes", "Exit codes", |_| exit::help()),
+    ("faults", "Faults of the sandbox", |_| faults()),
+    ("schema", "JSON Schema of what is printed", |_| SCHEMA.to_owned()),
+];
+
 /// Shows the help of a command or a topic.
 pub(super) fn show(topic: &[String]) -> Result<(), Failure> {
     let mut program = CommandLine::command();
     program.build();
-    let words: Vec<_> = topic.iter().map(String::as_str).collect();
-    let text = match words[..] {
-        ["options"] => options(&program),
-        ["environment"] => environment(),
-        ["exit-codes"] => exit::help(),
-        ["faults"] => faults(),
-        ["schema"] => SCHEMA.to_owned(),
-        _ => {
+    let text = match TOPICS.iter().find(|(name, ..)| topic == [*name]) {
+        Some((.., text)) => text(&program),
+        None => {
             let mut command = &program;
-            for word in words {
+            for word in topic {
                 command = command.find_subcommand(word).ok_or_else(|| {
                     let hint = "topics are options, environment, exit-codes, faults and schema; `bunq-partner help` lists the commands";
                     Failure::usage(format!("there is no command and no topic `{word}`")).with_hint(hint)

@@ -10,6 +10,7 @@ mod api;
 mod arguments;
 mod bulk;
 mod columns;
+mod completion;
 mod connection;
 mod declaration;
 mod demo;
@@ -29,11 +30,12 @@ mod watch;
 mod whoami;
 mod words;
 
+use std::env;
 use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use bunq_partner::ReceiptFile;
-use clap::{CommandFactory as _, Parser as _};
+use clap::Parser as _;
 
 use self::arguments::{
     BankCommand, Color, Command, CommandLine, ConnectionOptions, OutputOptions, ReceiptsCommand, SessionCommand,
@@ -48,6 +50,11 @@ use self::invocation::Invocation;
 use self::output::warn;
 
 fn main() -> ExitCode {
+    // What is being typed is no command yet, and no variable may keep it from being completed.
+    if let Some(words) = completion::question(env::args_os()) {
+        let answer = completion::answer(&words);
+        return io::stdout().write_all(answer.as_bytes()).map_or(ExitCode::FAILURE, |()| ExitCode::SUCCESS);
+    }
     let arguments = CommandLine::parse();
     match arguments.output.color {
         Color::Auto => {}
@@ -76,11 +83,7 @@ fn run(arguments: CommandLine) -> Result<(), Failure> {
             receipts::verify(&file, public_key.as_deref(), view)
         }
         Command::Sandbox(options) => in_runtime(sandbox::run(options)),
-        Command::Completions { shell } => {
-            let mut text = Vec::new();
-            clap_complete::generate(shell, &mut CommandLine::command(), "bunq-partner", &mut text);
-            Ok(io::stdout().write_all(&text)?)
-        }
+        Command::Completions { shell } => Ok(io::stdout().write_all(&completion::script(shell))?),
         Command::Man => Ok(io::stdout().write_all(&help::manual()?)?),
         Command::Help { topic } => help::show(&topic),
     }

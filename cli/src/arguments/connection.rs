@@ -3,7 +3,9 @@
 use std::path::PathBuf;
 
 use bunq_partner::Environment;
-use clap::{Args, ValueEnum, value_parser};
+use clap::{Args, ValueEnum, ValueHint, value_parser};
+
+use super::values::environment;
 
 /// Which bank, and with which key. The key is never on the command line: it comes from BUNQ_API_KEY, from a file, or is asked
 /// for.
@@ -18,11 +20,13 @@ pub(crate) struct ConnectionOptions {
         env = "BUNQ_ENV",
         hide_env_values = true,
         default_value = "sandbox",
-        value_name = "ENVIRONMENT"
+        value_name = "ENVIRONMENT",
+        value_parser = environment(),
+        hide_possible_values = true
     )]
     pub(crate) env: Environment,
     /// Base URL, if not the environment's: HTTPS, or loopback
-    #[arg(long, global = true, hide_short_help = true, value_name = "URL")]
+    #[arg(long, global = true, hide_short_help = true, value_name = "URL", value_hint = ValueHint::Other)]
     pub(crate) base_url: Option<String>,
     /// Read the API key from this file instead of BUNQ_API_KEY
     #[arg(long, global = true, hide_short_help = true, value_name = "FILE")]
@@ -34,7 +38,7 @@ pub(crate) struct ConnectionOptions {
     #[arg(long, global = true, hide_short_help = true, conflicts_with_all = ["base_url", "api_key_file", "context"])]
     pub(crate) sandbox: bool,
     /// For a rehearsal on loopback: multiply the speed of limits and retries
-    #[arg(long, global = true, hide_short_help = true, value_name = "TIMES", value_parser = value_parser!(u32).range(1..=1000))]
+    #[arg(long, global = true, hide_short_help = true, value_name = "TIMES", value_hint = ValueHint::Other, value_parser = value_parser!(u32).range(1..=1000))]
     pub(crate) rehearse: Option<u32>,
     /// Change things in production without asking
     #[arg(long, short, global = true, hide_short_help = true)]
@@ -49,7 +53,7 @@ pub(crate) struct OutputOptions {
     #[arg(long, short, global = true, hide_short_help = true, value_enum, default_value_t = OutputFormat::Table, value_name = "FORMAT")]
     pub(crate) output: OutputFormat,
     /// Columns of a table or csv, in this order, like id,status
-    #[arg(long, global = true, hide_short_help = true, value_delimiter = ',', value_name = "NAMES")]
+    #[arg(long, global = true, hide_short_help = true, value_delimiter = ',', value_name = "NAMES", value_hint = ValueHint::Other)]
     pub(crate) columns: Option<Vec<String>>,
     /// No line of names in a table or csv
     #[arg(long, global = true, hide_short_help = true)]

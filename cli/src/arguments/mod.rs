@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use bunq_partner::{ProvisionId, Uuid};
-use clap::{ArgAction, Parser, Subcommand};
+use clap::{ArgAction, Parser, Subcommand, ValueHint};
 use clap_complete::Shell;
 
 pub(crate) use self::connection::{Color, ConnectionOptions, OutputFormat, OutputOptions};
@@ -104,14 +104,14 @@ pub(crate) enum BankCommand {
     #[command(after_help = examples!("get 1015", "get 1015 1019 --output json"))]
     Get {
         /// Ids of the provisions
-        #[arg(required = true, value_name = "ID", value_parser = provision_id)]
+        #[arg(required = true, value_name = "ID", value_hint = ValueHint::Other, value_parser = provision_id)]
         ids: Vec<ProvisionId>,
     },
     /// Find a provision by its external_uuid
     #[command(after_help = examples!("find 00000000-0000-4000-8000-000000000005", "--output json find 00000000-0000-4000-8000-000000000005"))]
     Find {
         /// The external_uuid
-        #[arg(value_name = "UUID")]
+        #[arg(value_name = "UUID", value_hint = ValueHint::Other)]
         external_uuid: Uuid,
     },
     /// List provisions, newest first
@@ -121,17 +121,17 @@ pub(crate) enum BankCommand {
     #[command(after_help = examples!("watch 1007", "watch --timeout 2h"))]
     Watch {
         /// Ids of the provisions
-        #[arg(value_name = "ID", value_parser = provision_id)]
+        #[arg(value_name = "ID", value_hint = ValueHint::Other, value_parser = provision_id)]
         ids: Vec<ProvisionId>,
         /// Longest time, like 90s or 2h [default: no limit]
-        #[arg(long, value_name = "TIME", value_parser = time)]
+        #[arg(long, value_name = "TIME", value_hint = ValueHint::Other, value_parser = time)]
         timeout: Option<Duration>,
     },
     /// Replace the credential of a provision
     #[command(after_help = examples!("reset-token 1015 --wait", "reset-token 1015 --dry-run"))]
     ResetToken {
         /// Id of the provision
-        #[arg(value_name = "ID", value_parser = provision_id)]
+        #[arg(value_name = "ID", value_hint = ValueHint::Other, value_parser = provision_id)]
         id: ProvisionId,
         #[command(flatten)]
         waiting: WaitOptions,

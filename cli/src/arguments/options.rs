@@ -7,15 +7,14 @@ use std::time::Duration;
 use bunq_partner::jiff::civil::Date;
 use bunq_partner::{CountryCode, EmailAddress, Operation, PhoneNumber, ProvisionId, ProvisionStatus, Secret, Uuid};
 use bunq_partner_sandbox::Injection;
-use clap::builder::{PossibleValuesParser, TypedValueParser as _};
-use clap::{Args, ValueEnum, value_parser};
+use clap::{Args, ValueEnum, ValueHint, value_parser};
 
-use super::values::{operation, operations, parameter, provision_id, status, time};
+use super::values::{operation, parameter, provision_id, status, time};
 
 #[derive(Args)]
 pub(crate) struct CloseOptions {
     /// Ids of the provisions
-    #[arg(required_unless_present = "from", conflicts_with = "from", value_name = "ID", value_parser = provision_id)]
+    #[arg(required_unless_present = "from", conflicts_with = "from", value_name = "ID", value_hint = ValueHint::Other, value_parser = provision_id)]
     pub(crate) ids: Vec<ProvisionId>,
     #[command(flatten)]
     pub(crate) waiting: WaitOptions,
@@ -63,13 +62,13 @@ pub(crate) struct ReportOptions {
 #[derive(Args)]
 pub(crate) struct CreateOptions {
     /// E-mail address of the user
-    #[arg(long, required_unless_present = "from", conflicts_with = "from")]
+    #[arg(long, value_hint = ValueHint::Other, required_unless_present = "from", conflicts_with = "from")]
     pub(crate) email: Option<EmailAddress>,
     /// Phone number of the user, like +31600000000
-    #[arg(long, value_name = "NUMBER", required_unless_present = "from", conflicts_with = "from")]
+    #[arg(long, value_name = "NUMBER", value_hint = ValueHint::Other, required_unless_present = "from", conflicts_with = "from")]
     pub(crate) phone_number: Option<PhoneNumber>,
     /// Your key for the user [default: random]
-    #[arg(long, value_name = "UUID", conflicts_with = "from")]
+    #[arg(long, value_name = "UUID", value_hint = ValueHint::Other, conflicts_with = "from")]
     external_uuid: Option<Uuid>,
     /// The key if none is given.
     #[arg(skip = Uuid::new_v4())]
@@ -78,13 +77,13 @@ pub(crate) struct CreateOptions {
     #[arg(long, requires = "external_uuid", conflicts_with = "from")]
     pub(crate) ensure: bool,
     /// Create a company, directed by this person
-    #[arg(long, value_name = "ID", value_parser = provision_id, conflicts_with_all = ["date_of_birth", "country", "from"])]
+    #[arg(long, value_name = "ID", value_hint = ValueHint::Other, value_parser = provision_id, conflicts_with_all = ["date_of_birth", "country", "from"])]
     pub(crate) director: Option<ProvisionId>,
     /// For USER_ANONYMOUS_TRANSACTION_AUDIT: date of birth
-    #[arg(long, value_name = "DATE", requires = "country", conflicts_with = "from")]
+    #[arg(long, value_name = "DATE", value_hint = ValueHint::Other, requires = "country", conflicts_with = "from")]
     pub(crate) date_of_birth: Option<Date>,
     /// With it: country of residence
-    #[arg(long, value_name = "COUNTRY", requires = "date_of_birth", conflicts_with = "from")]
+    #[arg(long, value_name = "COUNTRY", value_hint = ValueHint::Other, requires = "date_of_birth", conflicts_with = "from")]
     pub(crate) country: Option<CountryCode>,
     #[command(flatten)]
     pub(crate) waiting: WaitOptions,
@@ -95,7 +94,7 @@ pub(crate) struct CreateOptions {
     #[command(flatten)]
     pub(crate) bulk: BulkOptions,
     /// Activate new users; keep their tokens in this folder
-    #[arg(long, value_name = "FOLDER", requires = "from", help_heading = "Many at once")]
+    #[arg(long, value_name = "FOLDER", value_hint = ValueHint::DirPath, requires = "from", help_heading = "Many at once")]
     pub(crate) activate: Option<PathBuf>,
 }
 
@@ -108,10 +107,10 @@ impl CreateOptions {
 #[derive(Args)]
 pub(crate) struct ListOptions {
     /// Only provisions with one of these statuses
-    #[arg(long, value_name = "STATUS", value_delimiter = ',', value_parser = status, ignore_case = true)]
+    #[arg(long, value_name = "STATUS", value_delimiter = ',', value_parser = status(), ignore_case = true, hide_possible_values = true)]
     pub(crate) status: Vec<ProvisionStatus>,
     /// Largest number of provisions
-    #[arg(long, value_name = "COUNT")]
+    #[arg(long, value_name = "COUNT", value_hint = ValueHint::Other)]
     pub(crate) limit: Option<usize>,
 }
 
@@ -122,7 +121,7 @@ pub(crate) struct WaitOptions {
     #[arg(long, short)]
     pub(crate) wait: bool,
     /// Longest wait, like 90s or 2h
-    #[arg(long, value_name = "TIME", default_value = "15m", value_parser = time)]
+    #[arg(long, value_name = "TIME", value_hint = ValueHint::Other, default_value = "15m", value_parser = time)]
     pub(crate) timeout: Duration,
 }
 
@@ -136,7 +135,7 @@ pub(crate) struct DryRun {
 #[derive(Args)]
 pub(crate) struct ApiOptions {
     /// Operation of the document
-    #[arg(value_parser = PossibleValuesParser::new(operations()).try_map(operation))]
+    #[arg(value_parser = operation())]
     pub(crate) operation: &'static Operation,
     /// Parameter of the path or the query; can be repeated
     #[arg(long = "param", short, value_name = "NAME=VALUE", value_parser = parameter)]
@@ -154,7 +153,7 @@ pub(crate) struct ProbeOptions {
     #[arg(long)]
     pub(crate) create: bool,
     /// Write report.md, report.json and profile.json here
-    #[arg(long, value_name = "FOLDER")]
+    #[arg(long, value_name = "FOLDER", value_hint = ValueHint::DirPath)]
     pub(crate) save: Option<PathBuf>,
 }
 
@@ -162,13 +161,13 @@ pub(crate) struct ProbeOptions {
 #[derive(Args)]
 pub(crate) struct SandboxOptions {
     /// Port on 127.0.0.1; 0 takes a free one
-    #[arg(long, default_value_t = 0)]
+    #[arg(long, value_hint = ValueHint::Other, default_value_t = 0)]
     pub(crate) port: u16,
     /// API key that it accepts [default: random]
-    #[arg(long, value_name = "KEY")]
+    #[arg(long, value_name = "KEY", value_hint = ValueHint::Other)]
     pub(crate) api_key: Option<Secret>,
     /// Enforce bunq's rate limits, or a multiple of them
-    #[arg(long, value_name = "TIMES", num_args = 0..=1, require_equals = true, default_missing_value = "1", value_parser = value_parser!(u32).range(1..=1000))]
+    #[arg(long, value_name = "TIMES", value_hint = ValueHint::Other, num_args = 0..=1, require_equals = true, default_missing_value = "1", value_parser = value_parser!(u32).range(1..=1000))]
     pub(crate) rate_limits: Option<u32>,
     /// Inject a fault: see `help faults`; can be repeated
     #[arg(long = "fault", value_name = "FAULT")]
@@ -177,7 +176,7 @@ pub(crate) struct SandboxOptions {
     #[arg(long, value_name = "FILE")]
     pub(crate) seed: Option<PathBuf>,
     /// Start with this many active provisions
-    #[arg(long, value_name = "COUNT", default_value_t = 0, value_parser = value_parser!(u32).range(..=1_000_000))]
+    #[arg(long, value_name = "COUNT", value_hint = ValueHint::Other, default_value_t = 0, value_parser = value_parser!(u32).range(..=1_000_000))]
     pub(crate) provisions: u32,
     /// Keep the state in this file, over restarts
     #[arg(long, value_name = "FILE")]
@@ -186,10 +185,10 @@ pub(crate) struct SandboxOptions {
     #[arg(long, value_name = "FILE")]
     pub(crate) profile: Option<PathBuf>,
     /// Accept the API key only from this address; can be repeated
-    #[arg(long = "allow", value_name = "ADDRESS")]
+    #[arg(long = "allow", value_name = "ADDRESS", value_hint = ValueHint::Other)]
     pub(crate) allowed_addresses: Vec<IpAddr>,
     /// Advance provisions by time instead of by reads
-    #[arg(long, value_name = "TIME", value_parser = time)]
+    #[arg(long, value_name = "TIME", value_hint = ValueHint::Other, value_parser = time)]
     pub(crate) step: Option<Duration>,
     /// Format of the log of calls
     #[arg(long, value_enum, default_value_t = Log::Text, value_name = "FORMAT")]

@@ -3,25 +3,28 @@
 use std::time::Duration;
 
 use bunq_partner::jiff::SignedDuration;
-use bunq_partner::{Operation, ProvisionId, ProvisionStatus};
+use bunq_partner::{Environment, Operation, ProvisionId, ProvisionStatus};
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 
-pub(super) fn operations() -> impl Iterator<Item = &'static str> {
-    Operation::ALL.iter().filter(|operation| !operation.managed).map(|operation| operation.id)
+pub(super) fn environment() -> impl TypedValueParser<Value = Environment> {
+    PossibleValuesParser::new(["sandbox", "production"]).try_map(|name| name.parse::<Environment>())
 }
 
-pub(super) fn operation(id: String) -> Result<&'static Operation, String> {
-    Operation::by_id(&id).ok_or_else(|| "there is no such operation".to_owned())
+pub(super) fn operation() -> impl TypedValueParser<Value = &'static Operation> {
+    let callable = Operation::ALL.iter().filter(|operation| !operation.managed).map(|operation| operation.id);
+    PossibleValuesParser::new(callable)
+        .try_map(|id| Operation::by_id(&id).ok_or_else(|| "there is no such operation".to_owned()))
 }
 
 pub(super) fn provision_id(text: &str) -> Result<ProvisionId, String> {
     text.parse::<ProvisionId>().map_err(|error| format!("{error}; `bunq-partner list` shows the ids"))
 }
 
-pub(super) fn status(text: &str) -> Result<ProvisionStatus, String> {
-    let known = |status: &&ProvisionStatus| status.as_str().eq_ignore_ascii_case(text);
-    ProvisionStatus::KNOWN.iter().find(known).cloned().ok_or_else(|| {
-        let known: Vec<_> = ProvisionStatus::KNOWN.iter().map(ProvisionStatus::as_str).collect();
-        format!("there are {}", known.join(", "))
+/// In upper or lower case, with `ignore_case`.
+pub(super) fn status() -> impl TypedValueParser<Value = ProvisionStatus> {
+    PossibleValuesParser::new(ProvisionStatus::KNOWN.iter().map(ProvisionStatus::as_str)).try_map(|text| {
+        let known = |status: &&ProvisionStatus| status.as_str().eq_ignore_ascii_case(&text);
+        ProvisionStatus::KNOWN.iter().find(known).cloned().ok_or_else(|| "there is no such status".to_owned())
     })
 }
 

@@ -1,0 +1,67 @@
+//! Values that depend on what else is typed.
+
+use bunq_partner::Operation;
+use bunq_partner_sandbox::Injection;
+
+use super::answer::{Answer, Candidate, Kind, commands};
+use super::typed::Typed;
+use crate::help::TOPICS;
+
+/// Completes the value of an argument, of which this much is typed.
+type Complete = fn(&Typed<'_>, &str) -> Answer;
+
+/// The arguments whose values are computed, by their ids.
+pub(super) const COMPUTED: [(&str, Complete); 4] =
+    [("body", body), ("faults", fault), ("parameters", parameter), ("topic", topic)];
+
+/// JSON, or `@` and a file.
+fn body(_: &Typed<'_>, value: &str) -> Answer {
+    if value.starts_with('@') { Answer::new("@", Kind::Files) } else { Answer::nothing() }
+}
+
+/// A fault in the notation of [`Injection`].
+fn fault(_: &Typed<'_>, value: &str) -> Answer {
+    let start = value.rfind(',').map_or(0, |comma| comma + 1);
+    let (before, part) = value.split_at(start);
+    let (name, typed) = part.split_at(part.find('=').map_or(0, |equals| equals + 1));
+    let answer = match (before, name) {
+        ("", "") => {
+            let faults = Injection::fault_names();
+            Answer::values(
+                "",
+                typed,
+                faults.split(", ").map(|fault| match fault.split_once('=') {
+                    Some((name, _)) => Candidate::new(format!("{name}="), fault),
+                    None => fault.into(),
+                }),
+            )
+        }
+        ("", _) => Answer::nothing(),
+        (_, "") => Answer::values("", typed, ["on=", "after=", "times="]),
+        (_, "on=") => Answer::values(name, typed, Operation::ALL.iter().map(|operation| operation.id)),
+        (_, "times=") => Answer::values(name, typed, ["always"]),
+        _ => Answer::nothing(),
+    };
+    answer.after(before)
+}
+
+/// The name of a parameter of the operation that is typed.
+fn parameter(typed: &Typed<'_>, value: &str) -> Answer {
+    let Some(operation) = typed.values("operation").next().and_then(Operation::by_id) else { return Answer::nothing() };
+    let in_path = operation.path.split('/').filter_map(|segment| segment.strip_prefix('{')?.strip_suffix('}'));
+    let names = in_path.chain(operation.query.iter().copied()).map(|name| format!("{name}="));
+    let given: Vec<_> = typed.values("parameters").chain([value]).collect();
+    Answer::values("", value, names.filter(|name| !given.iter().any(|given| given.starts_with(name))))
+}
+
+/// A topic of the help, or a command.
+fn topic(typed: &Typed<'_>, value: &str) -> Answer {
+    let mut command = typed.program;
+    for word in typed.values("topic") {
+        let Some(below) = command.find_subcommand(word) else { return Answer::nothing() };
+        command = below;
+    }
+    let topics = if typed.values("topic").next().is_none() { &TOPICS[..] } else { &[] };
+    let topics = topics.iter().map(|(name, about, _)| Candidate::new(*name, about));
+    Answer::values("", value, commands(command).chain(topics))
+}
