@@ -1,6 +1,7 @@
 //! Everything that must hold before a change lands, the quick things first, and what each of them takes.
 
 mod cost;
+mod shells;
 
 use anyhow::{Result, bail};
 
@@ -9,7 +10,7 @@ use crate::package::Step;
 use crate::{docs, endpoint, layers, package, path, run as command, spec, target, test_timeouts};
 
 /// All but those of the packages, which come last.
-const STEPS: [Step; 13] = [
+const STEPS: [Step; 14] = [
     ("format", || command("cargo", &["fmt", "--all", "--check"], &[])),
     ("document", document),
     ("lint the library", || lint(&["--package", "bunq-partner"])),
@@ -20,7 +21,9 @@ const STEPS: [Step; 13] = [
     // The README's two commands, and its example, which the second has built; they stay on loopback, whatever the environment
     // holds.
     ("demo", || command("cargo", &["run", "--", "demo"], &[])),
-    ("tests", || command("cargo", &["test", "--workspace", "--all-features"], &[])),
+    ("shells", shells::install),
+    // With CI, a test for which a shell is missing fails.
+    ("tests", || command("cargo", &["test", "--workspace", "--all-features"], &[("CI", "1")])),
     ("example", || {
         command("env", &["-u", "BUNQ_API_KEY", path(&target().join("debug/examples/close_provision"))?], &[])
     }),
