@@ -285,8 +285,9 @@ fn fish_completes() {
     std::fs::write(folder.path("script.fish"), script).unwrap();
     let complete = |path: &str, line: &str| {
         let mut command = Command::new("fish");
-        command.args(["--command", "source script.fish; complete --do-complete $argv[1]", line]);
-        command.current_dir(&folder.0).env("HOME", &folder.0).env("PATH", path).env("BUNQ_ENV", "staging");
+        let script = "source script.fish; set PATH (string split : $argv[1]); complete --do-complete $argv[2]";
+        command.args(["--command", script, path, line]);
+        command.current_dir(&folder.0).env("HOME", &folder.0).env("BUNQ_ENV", "staging");
         for name in ["XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_CACHE_HOME"] {
             command.env(name, &folder.0);
         }
