@@ -44,10 +44,12 @@ pub(crate) fn generate(document: &Document) -> Result<Generated, Diagnostic> {
 }
 
 /// Ends each method where its request is built, without the header for the version of the document: the crate sends requests and
-/// decodes responses for all operations alike.
-pub(crate) fn end_at_requests(client: &mut [syn::Item]) -> Result<(), Diagnostic> {
+/// decodes responses for all operations alike. What is left needs nothing of `progenitor-client`; the module that includes it has
+/// `encode_path` and `add_query`.
+pub(crate) fn end_at_requests(client: &mut Vec<syn::Item>) -> Result<(), Diagnostic> {
+    client.retain(|item| !is_for_sending(item));
     let blocks = client.iter_mut().filter_map(|item| match item {
-        syn::Item::Impl(item) if item.trait_.is_none() => Some(&mut item.items),
+        syn::Item::Impl(item) => Some(&mut item.items),
         _ => None,
     });
     for item in blocks.flatten() {
@@ -55,34 +57,74 @@ pub(crate) fn end_at_requests(client: &mut [syn::Item]) -> Result<(), Diagnostic
         if method.sig.asyncness.take().is_none() {
             continue;
         }
+        let refused = |what: &str| Diagnostic::new("generated client", format_args!("`{}` {what}", method.sig.ident));
         let statements = &mut method.block.stmts;
         let built =
             statements.iter().enumerate().find_map(|(index, statement)| Some((index, built_request(statement)?)));
-        let Some((index, request)) = built else {
-            return Err(Diagnostic::new("generated client", format_args!("`{}` builds no request", method.sig.ident)));
-        };
+        let Some((index, request)) = built else { return Err(refused("builds no request")) };
         statements.truncate(index + 1);
-        WithoutHeaders.visit_block_mut(&mut method.block);
+        let mut builder = Builder::default();
+        builder.visit_block_mut(&mut method.block);
+        if builder.has_other_queries {
+            return Err(refused("has a query that is written in another way than before"));
+        }
         let statements = &mut method.block.stmts;
         statements.retain(|statement| !statement.to_token_stream().to_string().contains("header_map"));
+        statements.extend(
+            builder
+                .queries
+                .iter()
+                .map(|(name, value)| -> syn::Stmt { syn::parse_quote!(add_query(&mut #request, #name, #value)?;) }),
+        );
         statements.push(syn::Stmt::Expr(syn::parse_quote!(Ok(#request)), None));
         method.sig.output = syn::parse_quote!(-> Result<::reqwest::Request, Error>);
     }
     Ok(())
 }
 
-/// Removes `.headers(…)`, which adds a header that bunq does not know.
-struct WithoutHeaders;
+/// Whether only methods that send their request need this: what is imported, and what hooks of `progenitor-client` are told.
+fn is_for_sending(item: &syn::Item) -> bool {
+    match item {
+        syn::Item::Use(_) => true,
+        syn::Item::Impl(syn::ItemImpl { trait_: Some((path, _)), .. }) => {
+            path.segments.last().is_some_and(|last| last.ident == "ClientInfo" || last.ident == "ClientHooks")
+        }
+        _ => false,
+    }
+}
 
-impl VisitMut for WithoutHeaders {
+/// Takes from the builder of a request what is done without it: `.headers(…)`, which adds a header that bunq does not know, and
+/// `.query(&progenitor_client::QueryParam::new("name", &value))`, for which reqwest and progenitor need two crates more.
+#[derive(Default)]
+struct Builder {
+    /// The name and the value of each query parameter.
+    queries: Vec<(syn::Expr, syn::Expr)>,
+    has_other_queries: bool,
+}
+
+impl VisitMut for Builder {
     fn visit_expr_mut(&mut self, expression: &mut syn::Expr) {
         visit_mut::visit_expr_mut(self, expression);
-        if let syn::Expr::MethodCall(call) = expression
-            && call.method == "headers"
-        {
-            *expression = (*call.receiver).clone();
+        let syn::Expr::MethodCall(call) = expression else { return };
+        if call.method == "query" {
+            let parameter = call.args.first().and_then(query_parameter);
+            self.has_other_queries |= parameter.is_none();
+            self.queries.extend(parameter);
+        } else if call.method != "headers" {
+            return;
         }
+        *expression = (*call.receiver).clone();
     }
+}
+
+/// The name and the value of `&progenitor_client::QueryParam::new("name", &value)`.
+fn query_parameter(argument: &syn::Expr) -> Option<(syn::Expr, syn::Expr)> {
+    let syn::Expr::Reference(argument) = argument else { return None };
+    let syn::Expr::Call(call) = &*argument.expr else { return None };
+    let is_made = call.func.to_token_stream().to_string() == "progenitor_client :: QueryParam :: new";
+    let mut values = call.args.iter().cloned();
+    let (name, value, None) = (values.next()?, values.next()?, values.next()) else { return None };
+    is_made.then_some((name, value))
 }
 
 /// The variable that a statement such as `let request = ….build()?;` sets.
@@ -180,3 +222,6 @@ fn collect_schemas(root: &Value, name: &str, names: &mut BTreeSet<String>) {
         });
     }
 }
+
+#[cfg(test)]
+mod tests;

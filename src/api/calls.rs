@@ -3,9 +3,9 @@
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use progenitor_client::Error as GeneratedError;
 use reqwest::Request;
 
+use super::client::RequestError;
 use super::response::RequestPreview;
 use crate::error::Error;
 use crate::operation::Operation;
@@ -103,9 +103,9 @@ impl Api {
     pub(super) fn exchange(
         &self,
         operation: &'static Operation,
-        request: Result<Request, GeneratedError>,
+        request: Result<Request, RequestError>,
     ) -> BoxFuture<'_, Result<VerifiedResponse, Error>> {
-        let request = request.map_err(|_| Error::internal("the request could not be built"));
+        let request = request.map_err(|RequestError| Error::internal("the request could not be built"));
         Box::pin(async move {
             let request = request?;
             if let Some(preview) = &self.preview {

@@ -1,12 +1,63 @@
 //! The generated client. It builds the requests and sends nothing.
 
+use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
+use reqwest::Request;
+use serde::Serialize;
+use serde_json::Value;
+
 use super::calls::Api;
+
+/// What is no part of a segment of a path (<https://url.spec.whatwg.org/#path-percent-encode-set>), and `/` and `%`.
+const NOT_IN_A_SEGMENT: &AsciiSet = &CONTROLS
+    .add(b' ')
+    .add(b'"')
+    .add(b'#')
+    .add(b'<')
+    .add(b'>')
+    .add(b'?')
+    .add(b'`')
+    .add(b'{')
+    .add(b'}')
+    .add(b'/')
+    .add(b'%');
 
 #[allow(clippy::all, dead_code, unused_imports, missing_docs, unreachable_pub)]
 mod generated {
+    use super::{RequestError as Error, add_query, encode_path};
     use crate::types;
 
     include!(concat!(env!("OUT_DIR"), "/client.rs"));
+}
+
+/// Why a request could not be built, for nobody: its caller gave typed values.
+pub(super) struct RequestError;
+
+impl From<reqwest::Error> for RequestError {
+    fn from(_: reqwest::Error) -> Self {
+        Self
+    }
+}
+
+fn encode_path(segment: &str) -> String {
+    utf8_percent_encode(segment, NOT_IN_A_SEGMENT).to_string()
+}
+
+/// Adds a parameter to the query, unless it is absent. A list is one parameter for each of its items.
+fn add_query(request: &mut Request, name: &str, value: &impl Serialize) -> Result<(), RequestError> {
+    fn add(request: &mut Request, name: &str, value: Value) {
+        let text = match value {
+            Value::Null => return,
+            Value::Array(items) => return items.into_iter().for_each(|item| add(request, name, item)),
+            Value::Object(members) => {
+                return members.into_iter().for_each(|(name, value)| add(request, &name, value));
+            }
+            Value::String(text) => text,
+            Value::Bool(_) | Value::Number(_) => value.to_string(),
+        };
+        request.url_mut().query_pairs_mut().append_pair(name, &text);
+    }
+    add(request, name, serde_json::to_value(value).map_err(|_| RequestError)?);
+    Ok(())
 }
 
 impl Api {
@@ -16,3 +67,6 @@ impl Api {
         generated::Client::new_with_client(transport.base_url(), transport.http())
     }
 }
+
+#[cfg(test)]
+mod tests;

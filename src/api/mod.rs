@@ -16,12 +16,12 @@ use std::sync::Arc;
 
 use futures_util::future::FutureExt as _;
 use futures_util::stream::Stream;
-use progenitor_client::Error as GeneratedError;
 use reqwest::{Method, Request, Url};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 pub use self::calls::Api;
+use self::client::RequestError;
 use self::envelope::{first, joined, repeats, required};
 pub(crate) use self::pages::{items, pages};
 pub use self::response::{RequestPreview, Response, ResponseBody};
@@ -134,9 +134,11 @@ impl Api {
             let value = name.map_or(Ok(part), segment)?;
             url.path_segments_mut().map_err(|()| "the base URL has no path")?.push(value);
         }
-        let query: Vec<_> = parameters.iter().filter(|(name, _)| operation.query.contains(name)).collect();
+        for (name, value) in parameters.iter().filter(|(name, _)| operation.query.contains(name)) {
+            url.query_pairs_mut().append_pair(name, value);
+        }
         let method = Method::from_bytes(operation.method.as_bytes()).map_err(|error| error.to_string())?;
-        let request = self.transport.http().request(method, url).query(&query).header("accept", "application/json");
+        let request = self.transport.http().request(method, url).header("accept", "application/json");
         let request = match (operation.has_body, body) {
             (true, Some(body)) => request.json(body),
             (false, None) => request,
@@ -154,7 +156,7 @@ impl Api {
     fn send<'a, T: DeserializeOwned, U>(
         &'a self,
         operation: &'static Operation,
-        request: Result<Request, GeneratedError>,
+        request: Result<Request, RequestError>,
         unpack: impl FnOnce(T) -> Result<U, String> + Send + 'a,
     ) -> BoxFuture<'a, Result<Response<U>, Error>> {
         // One future for all operations; only what follows it is of one operation.

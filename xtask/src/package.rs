@@ -96,7 +96,6 @@ fn has_fresh_text(library: &Path) -> Result<()> {
 fn needs_no_generator(library: &Path) -> Result<()> {
     let bare = dependencies("bare", None)?;
     let unwanted = |package: &&String| match package.split_once(' ').map_or("", |(name, _)| name) {
-        "progenitor-client" => false,
         "syn" => !bare.contains(*package),
         name => ["bunq-partner-codegen", "progenitor", "typify"].iter().any(|generator| name.starts_with(generator)),
     };
