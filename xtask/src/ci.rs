@@ -13,17 +13,17 @@ use crate::{docs, endpoint, layers, package, path, run as command, spec, target,
 const STEPS: [Step; 14] = [
     ("format", || command("cargo", &["fmt", "--all", "--check"], &[])),
     ("document", document),
-    ("lint the library", || lint(&["--package", "bunq-partner"])),
-    ("lint", || lint(&["--workspace", "--all-features"])),
     ("layers", layers::run),
     ("test-timeouts", test_timeouts::run),
+    ("lint the library", || lint(&["--package", "bunq-partner"])),
+    ("lint", || lint(&["--workspace", "--all-features"])),
     ("docs", docs::run),
     // The README's two commands, and its example, which the second has built; they stay on loopback, whatever the environment
     // holds.
     ("demo", || command("cargo", &["run", "--", "demo"], &[])),
     ("shells", shells::install),
     // With CI, a test for which a shell is missing fails.
-    ("tests", || command("cargo", &["test", "--workspace", "--all-features"], &[("CI", "1")])),
+    ("tests", || command("cargo", &["test", "--workspace", "--all-features"], &[LINT[0], LINT[1], ("CI", "1")])),
     ("example", || {
         command("env", &["-u", "BUNQ_API_KEY", path(&target().join("debug/examples/close_provision"))?], &[])
     }),
@@ -59,12 +59,16 @@ fn document() -> Result<()> {
     Ok(())
 }
 
+/// What `cargo clippy` sets too: clippy compiles the crates of the workspace. It builds them here, where `cargo clippy` only checks
+/// them, so that the crates of the registry are built once for the lints and the tests, and the tests run what was linted.
+const LINT: [(&str, &str); 2] = [("RUSTC_WORKSPACE_WRAPPER", "clippy-driver"), ("RUSTFLAGS", "--deny warnings")];
+
 fn lint(packages: &[&str]) -> Result<()> {
-    command("cargo", &[&["clippy", "--all-targets"], packages, &["--", "--deny", "warnings"]].concat(), &[])
+    command("cargo", &[&["test", "--no-run", "--all-targets"], packages].concat(), &LINT)
 }
 
 /// Nights of thousands, killed twenty times. `--tests` takes what is built already; `--test` would build it for fewer features.
 fn nights() -> Result<()> {
     let nights = ["test", "--workspace", "--all-features", "--tests", "--", "--ignored", "survive_twenty_kills"];
-    command("cargo", &nights, &[])
+    command("cargo", &nights, &LINT)
 }

@@ -12,8 +12,8 @@ pub(super) fn install() -> Result<()> {
     if missing.is_empty() || !is_installed("apt-get") {
         return Ok(());
     }
-    run("apt-get", &["update"], &[])?;
-    let install = ["install", "--yes", "--no-install-recommends"];
+    run("apt-get", &["update", "-o", "Acquire::Retries=3"], &[])?;
+    let install = ["install", "--yes", "--no-install-recommends", "-o", "Acquire::Retries=3"];
     run("apt-get", &[&install, &missing[..]].concat(), &[("DEBIAN_FRONTEND", "noninteractive")])
 }
 
