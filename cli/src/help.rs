@@ -52,7 +52,10 @@ pub(super) fn show(topic: &[String]) -> Result<(), Failure> {
             let mut command = &program;
             for word in topic {
                 command = command.find_subcommand(word).ok_or_else(|| {
-                    let hint = "topics are options, environment, exit-codes, faults and schema; `bunq-partner help` lists the commands";
+                    let hint = format!(
+                        "topics are {}; `bunq-partner help` lists the commands",
+                        TOPICS.map(|(name, ..)| name).join(", ")
+                    );
                     Failure::usage(format!("there is no command and no topic `{word}`")).with_hint(hint)
                 })?;
             }

@@ -7,11 +7,14 @@ mod common;
 #[path = "../../../tests/common/planted.rs"]
 mod planted;
 
+#[cfg(unix)]
+mod cli_completions;
 mod cli_doctor;
 mod cli_dry_run;
 mod cli_exit_codes;
 #[cfg(unix)]
 mod cli_files;
+mod cli_output;
 mod cli_planted_secrets;
 mod cli_probe;
 mod cli_receipts;

@@ -1,18 +1,14 @@
 //! Completion in bash, zsh and fish themselves, which source the script that the program prints.
 
-#![cfg(unix)]
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-
-mod common;
-
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-use common::{Folder, program, ran};
 use pty_process::Size;
 use pty_process::blocking::{Command as TerminalCommand, Pty, open};
+
+use crate::common::{Folder, program, ran};
 
 /// Whether a shell is there. Where `CI` is set it must be; elsewhere its test is left out, and says so.
 fn is_installed(shell: &str) -> bool {

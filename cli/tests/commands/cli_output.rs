@@ -1,17 +1,14 @@
 //! What scripts read: one shape of JSON, the same names in CSV, and columns by choice.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-
-mod common;
-
 use std::collections::BTreeSet;
 use std::process::Command;
 
 use bunq_partner::Operation;
 use bunq_partner_sandbox::{Fault, Injection, Sandbox};
-use common::{Folder, program, program_with_session, ran};
 use jsonschema::Validator;
 use serde_json::{Value, json};
+
+use crate::common::{Folder, program, program_with_session, ran};
 
 /// The schema that the program prints, so strict that a member which it does not name is a mistake.
 fn schema() -> Value {
