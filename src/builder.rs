@@ -27,6 +27,7 @@ use crate::types::{DeviceDescription, PermittedIps, Secret};
 /// The environment variables that bunq's partners already use.
 const API_KEY_VARIABLE: &str = "BUNQ_API_KEY";
 const ENVIRONMENT_VARIABLE: &str = "BUNQ_ENV";
+const BASE_URL_VARIABLE: &str = "BUNQ_BASE_URL";
 
 /// The rate limits that a client keeps to.
 #[derive(Debug, Clone)]
@@ -86,8 +87,15 @@ impl ClientBuilder {
         };
         let api_key = text(API_KEY_VARIABLE)?
             .ok_or_else(|| Error::invalid_input(API_KEY_VARIABLE, "set the environment variable to your API key"))?;
+        let base_url = text(BASE_URL_VARIABLE)?;
+        if base_url.is_some() && environment == Environment::Production {
+            return Err(Error::invalid_input(
+                BASE_URL_VARIABLE,
+                "a variable does not decide where a production key is sent: unset it, or call `base_url` on the builder",
+            ));
+        }
         // A trailing line end is not part of the key.
-        Ok(Self::new(environment).api_key(api_key.trim()))
+        Ok(Self { base_url, ..Self::new(environment).api_key(api_key.trim()) })
     }
 
     /// Copies the settings that a user's client shares with its partner's.
@@ -387,6 +395,7 @@ mod tests {
             (vec![("BUNQ_API_KEY", "sandbox_1")], sandbox),
             (vec![("BUNQ_API_KEY", "sandbox_1"), ("BUNQ_ENV", "sandbox")], sandbox),
             (vec![("BUNQ_API_KEY", "1"), ("BUNQ_ENV", "production")], production),
+            (vec![("BUNQ_API_KEY", "sandbox_1"), ("BUNQ_BASE_URL", "http://localhost:1/v1")], "http://localhost:1/v1"),
         ] {
             assert_eq!(from(&variables).as_deref(), Ok(base_url));
         }
@@ -402,6 +411,14 @@ mod tests {
             "environment: `Production` is neither `sandbox` nor `production`"
         );
         assert!(refusal(&[("BUNQ_API_KEY", "1")]).starts_with("api_key: it is a key of the production environment"));
+        assert_eq!(
+            refusal(&[("BUNQ_API_KEY", "1"), ("BUNQ_ENV", "production"), ("BUNQ_BASE_URL", "https://example.com/v1")]),
+            "BUNQ_BASE_URL: a variable does not decide where a production key is sent: unset it, or call `base_url` on the builder"
+        );
+        assert_eq!(
+            refusal(&[("BUNQ_API_KEY", "sandbox_1"), ("BUNQ_BASE_URL", "http://example.com/v1")]),
+            "base_url: `http://example.com/v1` is neither HTTPS nor on loopback"
+        );
         let error = ClientBuilder::from_env(|_| Some(Err(OsString::new()))).unwrap_err();
         assert_eq!(error.to_string(), "BUNQ_ENV: the environment variable is not text");
     }

@@ -70,12 +70,14 @@ impl Client {
         ClientBuilder::new(environment)
     }
 
-    /// Starts to build a client from environment variables of the process: the API key from `BUNQ_API_KEY`, and the
-    /// environment from `BUNQ_ENV`, which is `sandbox` (the default) or `production`.
+    /// Starts to build a client from environment variables of the process: the API key from `BUNQ_API_KEY`, the
+    /// environment from `BUNQ_ENV`, which is `sandbox` (the default) or `production`, and the [base
+    /// URL](ClientBuilder::base_url) of a sandbox from `BUNQ_BASE_URL`, if it is set.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::InvalidInput`] if `BUNQ_API_KEY` is not set or not text, or `BUNQ_ENV` is something else.
+    /// [`ErrorKind::InvalidInput`] if `BUNQ_API_KEY` is not set, a variable is not text, `BUNQ_ENV` is something else,
+    /// or `BUNQ_BASE_URL` is set in production: a variable does not decide where a production key is sent.
     pub fn builder_from_env() -> Result<ClientBuilder, Error> {
         ClientBuilder::from_env(|name| std::env::var_os(name).map(OsString::into_string))
     }
