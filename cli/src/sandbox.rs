@@ -85,8 +85,8 @@ fn builder(options: SandboxOptions, saved: Option<Secret>) -> Result<SandboxBuil
         }
     }
     builder = builder.pace(options.step.map_or(Pace::EachRead, Pace::Every));
-    if let Some(file) = &options.profile {
-        builder = builder.profile(read_json("--profile", file)?);
+    if let Some(file) = &options.bank_profile {
+        builder = builder.profile(read_json("--bank-profile", file)?);
     }
     if let Some(file) = &options.seed {
         let seed: Vec<_> = read_json("--seed", file)?;

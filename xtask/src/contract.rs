@@ -28,7 +28,7 @@ const DRIVEN: [&str; 6] = ["vectors", "authenticate", "create", "follow", "close
 const PROVISIONS: &str = "10000";
 
 /// The forms of bunq's responses that a client must accept: the current ones and the older ones.
-const WAYS: [&[&str]; 2] = [&[], &["--profile", "xtask/contract/older_profile.json"]];
+const WAYS: [&[&str]; 2] = [&[], &["--bank-profile", "xtask/contract/older_profile.json"]];
 
 /// How much schemathesis sends.
 #[derive(clap::Args)]

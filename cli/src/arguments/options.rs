@@ -181,9 +181,9 @@ pub(crate) struct SandboxOptions {
     /// Keep the state in this file, over restarts
     #[arg(long, value_name = "FILE")]
     pub(crate) state: Option<PathBuf>,
-    /// Behave like this profile of `probe`
+    /// Behave like the bank of this profile of `probe`
     #[arg(long, value_name = "FILE")]
-    pub(crate) profile: Option<PathBuf>,
+    pub(crate) bank_profile: Option<PathBuf>,
     /// Accept the API key only from this address; can be repeated
     #[arg(long = "allow", value_name = "ADDRESS", value_hint = ValueHint::Other)]
     pub(crate) allowed_addresses: Vec<IpAddr>,

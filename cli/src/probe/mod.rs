@@ -77,7 +77,7 @@ fn page(report: &Value, facts: &[Fact]) -> Result<String, Failure> {
         let _ = writeln!(page, "| {question} | {answer} | {status} | {signature} | {message} |");
     }
     let profile = pretty(&report["profile"])?;
-    Ok(page + &format!("\nThe profile, for `bunq-partner sandbox --profile FILE`:\n\n```json\n{profile}```\n"))
+    Ok(page + &format!("\nThe profile, for `bunq-partner sandbox --bank-profile FILE`:\n\n```json\n{profile}```\n"))
 }
 
 fn pretty(json: &Value) -> Result<String, Failure> {

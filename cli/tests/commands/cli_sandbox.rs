@@ -124,7 +124,7 @@ async fn faults_seeds_profiles_and_limits_are_played() {
     let seed = folder.file("seed.json", r#"[{"status": "ACTIVE", "display_name": "First"}, {"status": "CLOSED"}]"#);
     let profile = folder.file("profile.json", r#"{"wording": {"404": "Nobody here."}}"#);
     let mut command = program(&folder);
-    command.arg("sandbox").arg("--seed").arg(seed).arg("--profile").arg(profile);
+    command.arg("sandbox").arg("--seed").arg(seed).arg("--bank-profile").arg(profile);
     let bank =
         Process::start(command.args(["--fault", "status=503,on=list_provisions,times=always", "--allow", "127.0.0.1"]));
     let (_, err, code) = bank.call(&folder, &["get", "7"]);
