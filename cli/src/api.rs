@@ -5,6 +5,7 @@ use std::io;
 
 use bunq_partner::{ErrorKind, RequestPreview, files};
 use serde_json::Value;
+use tokio::task::spawn_blocking;
 
 use super::arguments::ApiOptions;
 use super::exit::Failure;
@@ -52,15 +53,20 @@ fn parameters(options: &ApiOptions) -> Vec<(&str, &str)> {
     options.parameters.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect()
 }
 
-/// Reads the body that is given. It may wait for standard input.
-pub(super) fn body(options: &ApiOptions) -> Result<Option<Value>, Failure> {
+/// Reads the body that is given. It may wait for standard input; dropping the future does not block on it.
+pub(super) async fn body(options: &ApiOptions) -> Result<Option<Value>, Failure> {
     let Some(text) = &options.body else { return Ok(None) };
-    let read = match text.strip_prefix('@') {
-        _ if text == "-" => files::read_text(io::stdin(), MAX_BODY),
+    let given = text.clone();
+    let read = spawn_blocking(move || match given.strip_prefix('@') {
+        _ if given == "-" => files::read_text(io::stdin(), MAX_BODY),
         Some(file) => File::open(file).and_then(|file| files::read_text(file, MAX_BODY)),
-        None => Ok(text.as_str().into()),
-    };
-    let read = read.map_err(|error| Failure::usage(format!("--body {text}: {error}")))?;
+        None => Ok(given.as_str().into()),
+    });
+    let read = read
+        .await
+        .map_err(io::Error::from)
+        .flatten()
+        .map_err(|error| Failure::usage(format!("--body {text}: {error}")))?;
     // The message of serde_json may quote a part of it, which may be about a person.
     serde_json::from_str(read.expose()).map(Some).map_err(|error| {
         Failure::usage(format!("--body is not JSON: line {}, column {}", error.line(), error.column()))

@@ -27,9 +27,14 @@ pub(super) struct View {
 }
 
 impl Results {
-    /// How the results are to be written. What the options cannot be for is refused, before anything is sent.
-    pub(super) fn view(self, options: &OutputOptions) -> Result<View, Failure> {
-        let format = options.output;
+    /// How the results are to be written, if `preferred` is the format that the options or a profile say. What the options cannot be
+    /// for is refused, before anything is sent. A profile is for all commands: where its format cannot be, the nearest is used.
+    pub(super) fn view(&self, options: &OutputOptions, preferred: OutputFormat) -> Result<View, Failure> {
+        let format = match (self, preferred) {
+            (Self::Changes(_), OutputFormat::Json) if options.output.is_none() => OutputFormat::Jsonl,
+            (Self::Value, OutputFormat::Csv) if options.output.is_none() => OutputFormat::Table,
+            (_, preferred) => preferred,
+        };
         let columns = match (self, format) {
             (Self::Changes(_), OutputFormat::Json) => {
                 return Err(Failure::usage("changes come one by one: use --output jsonl"));
@@ -53,7 +58,7 @@ impl Results {
         if let (Some(option), Err(problem)) = (option, &columns) {
             return Err(Failure::usage(format!("{option}: {problem}")));
         }
-        let all = columns.unwrap_or_default();
+        let all = columns.cloned().unwrap_or_default();
         let chosen = options.columns.as_ref().map(|names| chosen(names, &all)).transpose()?;
         let (is_chosen, has_header) = (chosen.is_some(), !options.no_header);
         Ok(View { format, columns: chosen.unwrap_or(all), is_chosen, has_header })

@@ -1,5 +1,5 @@
-//! From the command line to a client: the environment, the key, the context file, or a bunq of this program's own; and the
-//! questions that a person is asked before something happens.
+//! From the settings to a client: the key, the context file, or a bunq of this program's own; and the questions that a person is
+//! asked before something happens.
 
 use std::fs;
 use std::io::{self, IsTerminal as _, Write as _};
@@ -7,7 +7,6 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use aws_lc_rs::digest::{Context as Digest, SHA256};
-use bunq_partner::reqwest::Url;
 use bunq_partner::{
     Client, ClientBuilder, Environment, FileStore, Operation, RateLimit, ReceiptFile, RetryPolicy, Secret, files,
 };
@@ -17,10 +16,10 @@ use tokio::task::spawn_blocking;
 
 use super::arguments::{ConnectionOptions, OutputOptions};
 use super::exit::Failure;
+use super::interrupt::until_interrupted;
+use super::key_command;
+use super::settings::{Bank, BankSettings, KeyPlace, Source};
 use super::words::clean;
-
-/// The environment variable that partners already use.
-const API_KEY: &str = "BUNQ_API_KEY";
 
 /// No key is longer.
 const MAX_KEY_LEN: usize = 4096;
@@ -46,33 +45,32 @@ pub(super) struct BankConnection {
     pub(super) receipts: Option<ReceiptFile>,
     /// What is to be said of the file that the key comes from.
     pub(super) warning: Option<String>,
+    /// The profile that says all this, if one does.
+    pub(super) profile: Option<String>,
 }
 
 impl BankConnection {
     /// Finds the key and the context file. It may ask for the key, and starts the sandbox if one is wanted.
-    pub(super) async fn new(options: &ConnectionOptions, needs_key: bool) -> Result<Self, Failure> {
-        let rehearse = options.rehearse.unwrap_or(1);
-        if options.sandbox {
-            return Self::to_sandbox(rehearse).await;
-        }
-        let environment = options.env;
-        let base_url = options.base_url.clone().unwrap_or_else(|| environment.base_url().to_owned());
+    pub(super) async fn new(bank: &Bank, rehearse: u32, needs_key: bool) -> Result<Self, Failure> {
+        let Bank::At(settings) = bank else { return Self::to_sandbox(rehearse).await };
+        let (environment, base_url) = (settings.environment.value, settings.base_url.value.clone());
+        let profile = settings.profile.as_ref().map(|profile| profile.value.to_string());
         if rehearse > 1 && !Environment::is_loopback(&base_url) {
             return Err(Failure::usage("--rehearse is for a bank on this machine: bunq would refuse what is faster"));
         }
         let (sandbox, receipts) = (None, None);
-        if !needs_key && options.api_key_file.is_none() {
+        if !needs_key && !matches!(settings.api_key.value, KeyPlace::File(_)) {
             // What is only shown is shown without a key too, and leaves nothing behind.
             let api_key = Secret::new(if environment == Environment::Sandbox { "sandbox_" } else { "-" });
             let (context, warning) = (None, None);
-            return Ok(Self { environment, base_url, api_key, context, sandbox, rehearse, receipts, warning });
+            return Ok(Self { environment, base_url, api_key, context, sandbox, rehearse, receipts, warning, profile });
         }
-        let (api_key, warning) = api_key(options.api_key_file.as_deref())?;
-        let context = Some(match &options.context {
+        let (api_key, warning) = api_key(settings).await?;
+        let context = Some(match &settings.context.value {
             Some(file) => file.clone(),
-            None => state_folder()?.join(context_name(environment, &base_url, &api_key)),
+            None => make_state_folder()?.join(context_name(environment, &base_url, &api_key)),
         });
-        Ok(Self { environment, base_url, api_key, context, sandbox, rehearse, receipts, warning })
+        Ok(Self { environment, base_url, api_key, context, sandbox, rehearse, receipts, warning, profile })
     }
 
     async fn to_sandbox(rehearse: u32) -> Result<Self, Failure> {
@@ -89,6 +87,7 @@ impl BankConnection {
             rehearse,
             receipts: None,
             warning: None,
+            profile: None,
         })
     }
 
@@ -142,37 +141,51 @@ impl BankConnection {
 }
 
 /// The API key, from where it is safe: never from the command line. And what is to be said of its file.
-fn api_key(file: Option<&Path>) -> Result<(Secret, Option<String>), Failure> {
-    if let Some(file) = file {
-        return key_file(file);
+async fn api_key(settings: &BankSettings) -> Result<(Secret, Option<String>), Failure> {
+    let source = &settings.api_key.source;
+    match &settings.api_key.value {
+        KeyPlace::File(file) => key_file(file, source),
+        KeyPlace::Variable(key) => Ok((key.clone(), None)),
+        KeyPlace::Command(words) => {
+            let key = until_interrupted(None, key_command::key(words, MAX_KEY_LEN)).await;
+            Ok((key.map_err(|failure| failure.of(&format!("api_key_command of {source}")))?, None))
+        }
+        KeyPlace::Asked => Ok((ask_for_key(settings.shown_base_url())?, None)),
+        KeyPlace::Elsewhere(other) => Err(settings.key_is_elsewhere(other)),
     }
-    match std::env::var(API_KEY) {
-        Ok(key) if !key.is_empty() => return Ok((key.trim().into(), None)),
-        Err(std::env::VarError::NotUnicode(_)) => return Err(Failure::usage(format!("{API_KEY} is not text"))),
-        Ok(_) | Err(std::env::VarError::NotPresent) => {}
-    }
-    if !io::stdin().is_terminal() {
-        let hint = "or give --api-key-file; --sandbox tries everything without a key";
-        return Err(Failure::usage(format!("there is no API key: set {API_KEY}")).with_hint(hint));
-    }
-    let key = rpassword::prompt_password("API key (it is not shown): ");
-    let key = key.map_err(|error| Failure::local("the API key cannot be asked for", &error))?;
-    Ok((key.trim().into(), None))
 }
 
-fn key_file(path: &Path) -> Result<(Secret, Option<String>), Failure> {
-    let said = |problem: String| format!("--api-key-file {}: {problem}", path.display());
+fn ask_for_key(base_url: &str) -> Result<Secret, Failure> {
+    if !io::stdin().is_terminal() {
+        let hint = "or give --api-key-file, or a profile that has one; --sandbox tries everything without a key";
+        return Err(Failure::usage("there is no API key: set BUNQ_API_KEY").with_hint(hint));
+    }
+    let key = rpassword::prompt_password(format!("API key for {} (it is not shown): ", clean(base_url)));
+    let key = key.map_err(|error| Failure::local("the API key cannot be asked for", &error))?;
+    Ok(key.trim().into())
+}
+
+fn key_file(path: &Path, source: &Source) -> Result<(Secret, Option<String>), Failure> {
+    let said = |problem: String| match source {
+        Source::Option(option) => format!("{option} {}: {problem}", path.display()),
+        _ => format!("api_key_file {} of {source}: {problem}", path.display()),
+    };
     let failed = |error: io::Error| Failure::usage(said(error.to_string()));
     let (file, warning) = files::open_secret(path).map_err(failed)?;
     let key = files::read_text(file, MAX_KEY_LEN).map_err(failed)?;
     Ok((key.expose().trim().into(), warning.map(said)))
 }
 
-/// The folder for what outlasts a run, which is made if it is missing, readable only by its owner.
-fn state_folder() -> Result<PathBuf, Failure> {
+/// The folder for what outlasts a run.
+pub(super) fn state_folder() -> Result<PathBuf, Failure> {
     let strategy = etcetera::choose_base_strategy();
     let strategy = strategy.map_err(|error| Failure::usage(format!("{error}: give --context")))?;
-    let folder = strategy.state_dir().unwrap_or_else(|| strategy.data_dir()).join("bunq-partner");
+    Ok(strategy.state_dir().unwrap_or_else(|| strategy.data_dir()).join("bunq-partner"))
+}
+
+/// Makes that folder if it is missing, readable only by its owner.
+fn make_state_folder() -> Result<PathBuf, Failure> {
+    let folder = state_folder()?;
     let mut builder = fs::DirBuilder::new();
     builder.recursive(true);
     #[cfg(unix)]
@@ -195,16 +208,8 @@ fn context_name(environment: Environment, base_url: &str, api_key: &Secret) -> S
     format!("{environment}-{short}.json")
 }
 
-/// Whether the bank is the real one, by what is said of it or by where it is.
-pub(super) fn is_production(options: &ConnectionOptions) -> bool {
-    let host = |url: &str| url.parse::<Url>().ok().and_then(|url| url.host_str().map(str::to_owned));
-    let is_productions = |url: &String| host(url) == host(Environment::Production.base_url());
-    !options.sandbox
-        && (options.env == Environment::Production || options.base_url.as_ref().is_some_and(is_productions))
-}
-
-pub(super) async fn confirm_change(options: &ConnectionOptions, what: &str) -> Result<(), Failure> {
-    if options.yes || !is_production(options) {
+pub(super) async fn confirm_change(bank: &Bank, options: &ConnectionOptions, what: &str) -> Result<(), Failure> {
+    if options.yes || !bank.is_production() {
         return Ok(());
     }
     let needed = Failure::usage(format!("{what} in production: confirm it with --yes"));
@@ -230,7 +235,7 @@ async fn ask(question: &str, unattended: Failure) -> Result<(), Failure> {
         let mut answer = String::new();
         io::stdin().read_line(&mut answer).map(|_| answer)
     });
-    let answer = answer.await.map_err(io::Error::from).flatten();
+    let answer = until_interrupted(None, async { Ok(answer.await.map_err(io::Error::from).flatten()) }).await?;
     let answer = answer.map_err(|error| Failure::local("the question cannot be asked", &error))?;
     if ["y", "yes"].contains(&answer.trim().to_ascii_lowercase().as_str()) {
         Ok(())

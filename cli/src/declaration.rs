@@ -5,9 +5,12 @@
 
 use bunq_partner::{BulkOperation, EmailAddress};
 
-use super::arguments::{ApiOptions, BankCommand, Command, DryRun, ReceiptOptions, ReceiptsCommand, SessionCommand};
+use super::arguments::{
+    ApiOptions, BankCommand, Command, ConfigCommand, DryRun, ReceiptOptions, ReceiptsCommand, SessionCommand,
+};
 use super::bulk::{RowOptions, report};
 use super::columns::Results;
+use super::config;
 use super::receipts;
 use super::records::{ProvisionOutcome, provision_columns};
 
@@ -69,6 +72,8 @@ impl Command {
             }
             Self::Report(_) => Results::Records(report::columns()),
             Self::Receipts(ReceiptsCommand::Verify { .. }) => Results::Records(receipts::columns()),
+            Self::Config(ConfigCommand::Show) => Results::Records(config::columns()),
+            Self::Config(ConfigCommand::Path) => Results::Value,
             Self::Demo | Self::Sandbox(_) | Self::Completions { .. } | Self::Man | Self::Help { .. } => Results::Text,
         }
     }

@@ -103,6 +103,10 @@ impl Failure {
         Self { code: INTERRUPTED, message: "interrupted".into(), hint, error: None }
     }
 
+    pub(super) fn is_interruption(&self) -> bool {
+        self.code == INTERRUPTED
+    }
+
     /// A file or a stream of this machine's failed.
     pub(super) fn local(what: impl std::fmt::Display, error: &io::Error) -> Self {
         Self::of_kind(ErrorKind::Internal, format!("{what}: {error}"))

@@ -15,16 +15,19 @@ use super::output::write_text;
 const SCHEMA: &str = include_str!("schema.json");
 
 /// What the program reads from its environment.
-const ENVIRONMENT: [(&str, &str); 5] = [
+const ENVIRONMENT: [(&str, &str); 7] = [
     ("BUNQ_API_KEY", "API key, unless --api-key-file is given"),
     ("BUNQ_ENV", "environment of bunq, sandbox or production, unless --env is given"),
+    ("BUNQ_BASE_URL", "base URL of a sandbox, unless --base-url is given; an error in production"),
+    ("BUNQ_PROFILE", "profile, unless --profile is given or one of the variables above is set"),
     ("HTTPS_PROXY, ALL_PROXY, NO_PROXY", "proxy to bunq, and the hosts that need none"),
     ("SSL_CERT_FILE, SSL_CERT_DIR", "on Linux, the certificates to trust instead of the system's"),
     ("NO_COLOR", "no colour"),
 ];
 
-/// What the program keeps.
-const FILES: [(&str, &str); 3] = [
+/// What the program reads and keeps.
+const FILES: [(&str, &str); 4] = [
+    ("$XDG_CONFIG_HOME/bunq-partner/config.toml", "profiles; `bunq-partner config path` prints where it is"),
     ("$XDG_STATE_HOME/bunq-partner/", "key pair and session, one file for each environment, address and API key"),
     ("FILE.journal", "progress of a bulk run over FILE"),
     ("JOURNAL.input", "rows that a bulk run read from standard input"),

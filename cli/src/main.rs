@@ -1,7 +1,8 @@
 //! `bunq-partner`: provisions of users at bunq, at the terminal and in scripts.
 //!
-//! What can be said is in [`arguments`], with which bank it works in [`connection`], what it writes and how in [`columns`], [`output`],
-//! [`records`] and [`words`], and how it ends in [`exit`]; then a room for each command, of which [`declaration`] says what it changes.
+//! What can be said is in [`arguments`] and [`profile`], which of it wins in [`settings`], with which bank it works in [`connection`],
+//! what it writes and how in [`columns`], [`output`], [`records`] and [`words`], and how it ends in [`exit`]; then a room for each
+//! command, of which [`declaration`] says what it changes.
 
 // `println!` panics once standard output is closed.
 #![deny(clippy::print_stdout, clippy::print_stderr)]
@@ -11,6 +12,7 @@ mod arguments;
 mod bulk;
 mod columns;
 mod completion;
+mod config;
 mod connection;
 mod declaration;
 mod demo;
@@ -19,13 +21,16 @@ mod exit;
 mod help;
 mod interrupt;
 mod invocation;
+mod key_command;
 mod output;
 mod probe;
+mod profile;
 mod progress;
 mod provisions;
 mod receipts;
 mod records;
 mod sandbox;
+mod settings;
 mod watch;
 mod whoami;
 mod words;
@@ -38,16 +43,18 @@ use bunq_partner::ReceiptFile;
 use clap::Parser as _;
 
 use self::arguments::{
-    BankCommand, Color, Command, CommandLine, ConnectionOptions, OutputOptions, ReceiptsCommand, SessionCommand,
+    BankCommand, Color, Command, CommandLine, ConfigCommand, ConnectionOptions, OutputFormat, OutputOptions,
+    ReceiptsCommand, SessionCommand,
 };
 use self::bulk::Order;
-use self::columns::View;
-use self::connection::{BankConnection, confirm_change, confirm_secrets, is_production};
+use self::columns::{Results, View};
+use self::connection::{BankConnection, confirm_change, confirm_secrets};
 use self::declaration::{ContextUse, Declaration, Effect};
 use self::exit::Failure;
 use self::interrupt::until_interrupted;
 use self::invocation::Invocation;
 use self::output::warn;
+use self::settings::Settings;
 
 fn main() -> ExitCode {
     // What is being typed is no command yet, and no variable may keep it from being completed.
@@ -61,26 +68,48 @@ fn main() -> ExitCode {
         Color::Always => anstream::ColorChoice::write_global(anstream::ColorChoice::Always),
         Color::Never => anstream::ColorChoice::write_global(anstream::ColorChoice::Never),
     }
-    let is_json = arguments.output.output.is_json();
-    match run(arguments) {
+    let mut format = arguments.output.output.unwrap_or(OutputFormat::Table);
+    match run(arguments, &mut format) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) if failure.is_unread() => ExitCode::SUCCESS,
         Err(failure) => {
-            failure.report(is_json);
+            failure.report(format.is_json());
             ExitCode::from(failure.code())
         }
     }
 }
 
-fn run(arguments: CommandLine) -> Result<(), Failure> {
+/// Runs the command; `format` becomes that of a profile, if one says it, for the failure too.
+fn run(arguments: CommandLine, format: &mut OutputFormat) -> Result<(), Failure> {
     let CommandLine { command, connection, output, .. } = arguments;
-    let view = command.results().view(&output)?;
+    let results = command.results();
+    if let Results::Text = results {
+        results.view(&output, OutputFormat::Table)?;
+    }
+    let mut settle = || {
+        let settings = Settings::load(&connection)?;
+        let view = results.view(&output, settings.output(output.output).value)?;
+        *format = view.format;
+        Ok::<_, Failure>((settings, view))
+    };
     match command {
         Command::Demo => in_runtime(until_interrupted(None, demo::run())),
-        Command::Bank(command) => in_runtime(ask_bank(command, &connection, output, view)),
-        Command::Report(options) => in_runtime(bulk::report::run(&options, view)),
+        Command::Bank(command) => {
+            let (settings, view) = settle()?;
+            in_runtime(ask_bank(command, &connection, &settings, output, view))
+        }
+        Command::Report(options) => in_runtime(bulk::report::run(&options, settle()?.1)),
         Command::Receipts(ReceiptsCommand::Verify { file, public_key }) => {
-            receipts::verify(&file, public_key.as_deref(), view)
+            receipts::verify(&file, public_key.as_deref(), settle()?.1)
+        }
+        Command::Config(ConfigCommand::Show) => {
+            let (settings, view) = settle()?;
+            config::show(&settings, output.output, view)
+        }
+        Command::Config(ConfigCommand::Path) => config::path(settle()?.1.format),
+        Command::Sandbox(_) if connection.profile.is_some() => {
+            let hint = "how the sandbox behaves is said with --bank-profile FILE";
+            Err(Failure::usage("--profile is for commands that call a bank").with_hint(hint))
         }
         Command::Sandbox(options) => in_runtime(sandbox::run(options)),
         Command::Completions { shell } => Ok(io::stdout().write_all(&completion::script(shell))?),
@@ -101,14 +130,16 @@ fn in_runtime(command: impl Future<Output = Result<(), Failure>>) -> Result<(), 
 async fn ask_bank(
     command: BankCommand,
     options: &ConnectionOptions,
+    settings: &Settings<'_>,
     output: OutputOptions,
     view: View,
 ) -> Result<(), Failure> {
     let declaration = command.declaration();
     let is_dry_run = declaration.is_dry_run();
     let Declaration { effect, receipts, context, .. } = declaration;
-    if let (Effect::Provokes, true) = (&effect, is_production(options)) {
-        let hint = "use a key of bunq's sandbox: `--env sandbox`, or unset BUNQ_ENV";
+    let (bank, rehearse) = (&settings.bank()?, options.rehearse.unwrap_or(1));
+    if let (Effect::Provokes, true) = (&effect, bank.is_production()) {
+        let hint = "use a key of bunq's sandbox: `--env sandbox`, or unset BUNQ_ENV, or give another --profile";
         return Err(
             Failure::usage("probe does wrong things on purpose, so it does not run in production").with_hint(hint)
         );
@@ -118,28 +149,29 @@ async fn ask_bank(
         Effect::Reads | Effect::Changes { .. } | Effect::Calls(_) | Effect::Provokes => None,
     };
     let mut unusable = None;
-    let mut connection = match BankConnection::new(options, !is_dry_run).await {
-        Err(failure) if context == ContextUse::Examined => {
+    let mut connection = match BankConnection::new(bank, rehearse, !is_dry_run).await {
+        Err(failure) if context == ContextUse::Examined && !failure.is_interruption() => {
             unusable = Some(failure);
-            BankConnection::new(options, false).await?
+            BankConnection::new(bank, rehearse, false).await?
         }
         connection => connection?,
     };
+    // Once api_key_command has run, a signal does not end the process by itself any more: whatever may take time listens.
     if let Some(path) = receipts.and_then(|receipts| receipts.receipts.as_deref()) {
-        connection.receipts = Some(ReceiptFile::open(path).await?);
+        connection.receipts = Some(until_interrupted(None, async { Ok(ReceiptFile::open(path).await?) }).await?);
     }
     let invocation = &Invocation { connection, output, view };
     if let Some(warning) = &invocation.connection.warning {
         warn(invocation.format(), warning);
     }
     if !is_dry_run && context == ContextUse::Checked {
-        invocation.client()?.context().await?;
+        until_interrupted(None, async { Ok(invocation.client()?.context().await?) }).await?;
     }
     match order {
         Some(Order::Plan(plan)) => return bulk::plan(invocation, plan),
         Some(Order::Run(order)) => {
             let confirm = async |change: &str| {
-                confirm_change(options, change).await?;
+                confirm_change(bank, options, change).await?;
                 confirm_secrets(&invocation.output).await
             };
             return bulk::run(invocation, order, confirm).await;
@@ -150,13 +182,13 @@ async fn ask_bank(
     let (change, goes_on) = match effect {
         Effect::Changes { what, goes_on } => (Some(what), goes_on),
         Effect::Calls(call) => {
-            body = api::body(call)?;
+            body = until_interrupted(None, api::body(call)).await?;
             (api::change(invocation, call, body.as_ref())?, None)
         }
         Effect::Reads | Effect::ChangesRows(_) | Effect::Provokes => (None, None),
     };
     if let Some(change) = change.filter(|_| !is_dry_run) {
-        confirm_change(options, &change).await?;
+        confirm_change(bank, options, &change).await?;
     }
     confirm_secrets(&invocation.output).await?;
     until_interrupted(goes_on, async {

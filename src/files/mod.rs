@@ -3,7 +3,7 @@
 //!
 //! | | Read only | Kept | Folder |
 //! |---|---|---|---|
-//! | For example | an API key, a public key, a certificate, receipts to be verified | the context, tokens, a journal, receipts, a copy of standard input | the folder for the tokens of new users |
+//! | For example | an API key, a public key, a certificate, receipts to be verified, the profiles of the program | the context, tokens, a journal, receipts, a copy of standard input | the folder for the tokens of new users, that of the profiles |
 //! | Functions | [`open_secret`], [`open_public`] | [`open_kept`], [`create_kept`], [`replace_kept`] | [`check_folder`] |
 //! | *Kind* | a regular file or a pipe, also through a symbolic link | a regular file, not through a symbolic link | a folder, also through a symbolic link |
 //! | *Owner* | the user of the process, or root | the user of the process | the user of the process, or root |

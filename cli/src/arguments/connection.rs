@@ -1,5 +1,6 @@
 //! Options of all commands: which bank, with which key, and how results are written.
 
+use std::fmt;
 use std::path::PathBuf;
 
 use bunq_partner::Environment;
@@ -7,24 +8,17 @@ use clap::{Args, ValueEnum, ValueHint, value_parser};
 
 use super::values::environment;
 
-/// Which bank, and with which key. The key is never on the command line: it comes from BUNQ_API_KEY, from a file, or is asked
-/// for.
-#[derive(Args)]
+/// Which bank, and with which key. The key is never on the command line: it comes from BUNQ_API_KEY, from a file, from a command
+/// of a profile, or is asked for.
+#[derive(Args, Default)]
 #[command(next_help_heading = "Connection")]
 pub(crate) struct ConnectionOptions {
-    /// Environment of bunq: sandbox or production
-    #[arg(
-        long,
-        global = true,
-        hide_short_help = true,
-        env = "BUNQ_ENV",
-        hide_env_values = true,
-        default_value = "sandbox",
-        value_name = "ENVIRONMENT",
-        value_parser = environment(),
-        hide_possible_values = true
-    )]
-    pub(crate) env: Environment,
+    /// Use the bank and key of this profile
+    #[arg(long, global = true, hide_short_help = true, value_name = "NAME", value_hint = ValueHint::Other)]
+    pub(crate) profile: Option<String>,
+    /// Environment of bunq: sandbox or production [default: sandbox]
+    #[arg(long, global = true, hide_short_help = true, value_name = "ENVIRONMENT", value_parser = environment(), hide_possible_values = true)]
+    pub(crate) env: Option<Environment>,
     /// Base URL, if not the environment's: HTTPS, or loopback
     #[arg(long, global = true, hide_short_help = true, value_name = "URL", value_hint = ValueHint::Other)]
     pub(crate) base_url: Option<String>,
@@ -35,7 +29,7 @@ pub(crate) struct ConnectionOptions {
     #[arg(long, global = true, hide_short_help = true, value_name = "FILE")]
     pub(crate) context: Option<PathBuf>,
     /// Use a sandbox inside this program; nothing leaves the machine
-    #[arg(long, global = true, hide_short_help = true, conflicts_with_all = ["base_url", "api_key_file", "context"])]
+    #[arg(long, global = true, hide_short_help = true)]
     pub(crate) sandbox: bool,
     /// For a rehearsal on loopback: multiply the speed of limits and retries
     #[arg(long, global = true, hide_short_help = true, value_name = "TIMES", value_hint = ValueHint::Other, value_parser = value_parser!(u32).range(1..=1000))]
@@ -45,19 +39,38 @@ pub(crate) struct ConnectionOptions {
     pub(crate) yes: bool,
 }
 
+impl ConnectionOptions {
+    /// Two options that were typed and exclude each other. clap finds such options only if both are before the command, or both
+    /// after it.
+    pub(crate) fn conflict(&self) -> Option<(&'static str, &'static str)> {
+        let bank = [
+            ("--env", self.env.is_some()),
+            ("--base-url", self.base_url.is_some()),
+            ("--api-key-file", self.api_key_file.is_some()),
+        ];
+        let others = [("--profile", self.profile.is_some()), ("--context", self.context.is_some())];
+        let typed =
+            |options: &[(&'static str, bool)]| options.iter().find(|(_, is_typed)| *is_typed).map(|found| found.0);
+        if self.sandbox {
+            return typed(&[&bank[..], &others].concat()).map(|other| ("--sandbox", other));
+        }
+        typed(&bank).filter(|_| self.profile.is_some()).map(|other| ("--profile", other))
+    }
+}
+
 /// How results are written to standard output. Everything else goes to standard error.
 #[derive(Args)]
 #[command(next_help_heading = "Output")]
 pub(crate) struct OutputOptions {
-    /// Format of the results
-    #[arg(long, short, global = true, hide_short_help = true, value_enum, default_value_t = OutputFormat::Table, value_name = "FORMAT")]
-    pub(crate) output: OutputFormat,
     /// Columns of a table or csv, in this order, like id,status
     #[arg(long, global = true, hide_short_help = true, value_delimiter = ',', value_name = "NAMES", value_hint = ValueHint::Other)]
     pub(crate) columns: Option<Vec<String>>,
     /// No line of names in a table or csv
     #[arg(long, global = true, hide_short_help = true)]
     pub(crate) no_header: bool,
+    /// Format of the results [default: table]
+    #[arg(long, short, global = true, hide_short_help = true, value_enum, value_name = "FORMAT")]
+    pub(crate) output: Option<OutputFormat>,
     /// When to use colour; NO_COLOR is respected
     #[arg(long, global = true, hide_short_help = true, value_enum, default_value_t = Color::Auto, value_name = "WHEN")]
     pub(crate) color: Color,
@@ -66,12 +79,23 @@ pub(crate) struct OutputOptions {
     pub(crate) show_secrets: bool,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum OutputFormat {
     Table,
     Json,
     Jsonl,
     Csv,
+}
+
+impl fmt::Display for OutputFormat {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Table => "table",
+            Self::Json => "json",
+            Self::Jsonl => "jsonl",
+            Self::Csv => "csv",
+        })
+    }
 }
 
 impl OutputFormat {

@@ -70,6 +70,9 @@ pub(crate) enum Command {
     /// Verify bunq's signed responses
     #[command(subcommand)]
     Receipts(ReceiptsCommand),
+    /// Show settings, and the file of profiles
+    #[command(subcommand)]
+    Config(ConfigCommand),
     /// Run a sandbox of bunq on loopback
     #[command(after_help = examples!("sandbox --provisions 10", "sandbox --rate-limits=100 --fault drop,on=update_provision"))]
     Sandbox(SandboxOptions),
@@ -167,6 +170,16 @@ pub(crate) enum ReceiptsCommand {
         #[arg(long, value_name = "FILE")]
         public_key: Option<PathBuf>,
     },
+}
+
+#[derive(Subcommand)]
+pub(crate) enum ConfigCommand {
+    /// Show each setting, and where it is from
+    #[command(after_help = examples!("config show", "config show --profile test --output json"))]
+    Show,
+    /// Print where the file of profiles is looked for
+    #[command(after_help = examples!("config path", "config path --output json"))]
+    Path,
 }
 
 #[derive(Subcommand)]

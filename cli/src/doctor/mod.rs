@@ -30,7 +30,8 @@ pub(super) async fn run(invocation: &Invocation, unusable: Option<Failure>) -> R
     let key_remedy = "give the key of this environment, as bunq shows it, or the right --env";
     match &client {
         Ok(client) => {
-            steps.push(Check::ok("bank", format!("{environment} at {}", client.base_url())));
+            let of_profile = connection.profile.as_ref().map(|profile| format!(", of {profile}")).unwrap_or_default();
+            steps.push(Check::ok("bank", format!("{environment} at {}{of_profile}", client.base_url())));
             let remedy = "without it no more than the way to bunq can be examined";
             steps.push(match &unusable {
                 None => Check::ok("key", format!("it has the form of a key of {environment}")),

@@ -37,7 +37,8 @@ impl Terminal {
         let (pty, pts) = open().unwrap();
         pty.resize(Size::new(50, columns)).unwrap();
         let command = Command::new("sh").args(["-c", SHELL, "sh"]).args(words);
-        let command = ["BUNQ_API_KEY", "BUNQ_ENV", "NO_COLOR"].into_iter().fold(command, Command::env_remove);
+        let unset = ["BUNQ_API_KEY", "BUNQ_ENV", "BUNQ_BASE_URL", "BUNQ_PROFILE", "NO_COLOR"];
+        let command = unset.into_iter().fold(command, Command::env_remove).env("XDG_CONFIG_HOME", "/nonexistent");
         let command = command.env("TERM", "xterm-256color").envs(environment.iter().copied());
         let process = command.spawn(pts).unwrap();
         let keyboard = Arc::new(pty);
@@ -244,7 +245,7 @@ async fn the_key_is_asked_for_and_not_shown() {
     let state = folder.path("");
     let environment = [("XDG_STATE_HOME", state.to_str().unwrap())];
     let mut terminal = Terminal::start(80, &["whoami", "--base-url", sandbox.base_url()], &environment);
-    terminal.expect("API key (it is not shown): ");
+    terminal.expect("(it is not shown): ");
     // Whatever is typed before is the terminal's to show.
     while tcgetattr(&*terminal.keyboard).unwrap().local_modes.contains(LocalModes::ECHO) {
         tokio::time::sleep(Duration::from_millis(10)).await;
@@ -287,6 +288,23 @@ async fn ctrl_c_ends_a_wait_and_says_what_goes_on() {
         let goes_on = screen.contains(&format!("goes on at bunq: `bunq-partner watch {number}`"));
         assert_eq!(goes_on, arguments[0] == "close", "{screen}");
     }
+}
+
+/// A command that gives the key leaves the signals to the program.
+#[test]
+fn ctrl_c_ends_a_question_after_a_command_has_given_the_key() {
+    test_timeout::start();
+    let folder = Folder::new();
+    let profile = "[profiles.default]\nenvironment = \"production\"\napi_key_command = [\"echo\", \"1\"]\n";
+    std::fs::create_dir(folder.path("bunq-partner")).unwrap();
+    folder.file("bunq-partner/config.toml", profile);
+    let folder = folder.path("");
+    let environment = ["XDG_CONFIG_HOME", "XDG_STATE_HOME"].map(|name| (name, folder.to_str().unwrap()));
+    let mut terminal = Terminal::start(80, &["close", "7"], &environment);
+    terminal.expect("Close 7 in production? [y/N] ");
+    terminal.type_keys("\u{3}");
+    let (screen, code) = terminal.end();
+    assert!(screen.contains("interrupted") && code == 130, "{screen}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

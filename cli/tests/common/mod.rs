@@ -15,10 +15,11 @@ pub use library::*;
 pub fn program(folder: &Folder) -> std::process::Command {
     let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_bunq-partner"));
     let proxies = ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy", "NO_PROXY", "no_proxy"];
-    for name in ["BUNQ_API_KEY", "BUNQ_ENV", "NO_COLOR", "SSL_CERT_FILE", "SSL_CERT_DIR"].into_iter().chain(proxies) {
+    let settings = ["BUNQ_API_KEY", "BUNQ_ENV", "BUNQ_BASE_URL", "BUNQ_PROFILE"];
+    for name in settings.into_iter().chain(["NO_COLOR", "SSL_CERT_FILE", "SSL_CERT_DIR"]).chain(proxies) {
         command.env_remove(name);
     }
-    command.env("XDG_STATE_HOME", &folder.0).stdin(std::process::Stdio::null());
+    command.env("XDG_STATE_HOME", &folder.0).env("XDG_CONFIG_HOME", &folder.0).stdin(std::process::Stdio::null());
     command
 }
 

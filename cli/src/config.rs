@@ -1,0 +1,76 @@
+//! `config`: which settings win and where they are from, and where profiles are looked for. It needs no key and no network.
+
+use serde_json::json;
+
+use super::arguments::OutputFormat;
+use super::columns::View;
+use super::connection::state_folder;
+use super::exit::Failure;
+use super::output::{Field, Printer, Record, columns as names, write_text, write_value};
+use super::profile;
+use super::settings::{Bank, BankSettings, KeyPlace, Settings, Source};
+use super::words::clean;
+
+/// Shows each setting, and where it is from. Of a key only that.
+pub(super) fn show(settings: &Settings<'_>, typed: Option<OutputFormat>, view: View) -> Result<(), Failure> {
+    let output = settings.output(typed);
+    let mut printer = Printer::new(view);
+    let mut add = |name, value: String, source: &Source| printer.add(Record::of(fields(name, &value, source)));
+    match settings.bank()? {
+        Bank::Internal => {
+            let source = Source::Option("--sandbox");
+            add("profile", "none".to_owned(), &source)?;
+            add("environment", "sandbox".to_owned(), &source)?;
+            add("base_url", "of a sandbox inside this program".to_owned(), &source)?;
+            add("api_key", "of that sandbox".to_owned(), &source)?;
+            add("context", "in memory".to_owned(), &source)?;
+        }
+        Bank::At(bank) => {
+            match &bank.profile {
+                Some(profile) => add("profile", profile.value.name.clone(), &profile.source)?,
+                None => add("profile", "none".to_owned(), &Source::Default)?,
+            }
+            add("environment", bank.environment.value.to_string(), &bank.environment.source)?;
+            add("base_url", bank.shown_base_url().to_owned(), &bank.base_url.source)?;
+            add("api_key", key_place(&bank), &bank.api_key.source)?;
+            let context = match &bank.context.value {
+                Some(file) => file.display().to_string(),
+                None => format!("a file for each key in {}", state_folder()?.display()),
+            };
+            add("context", context, &bank.context.source)?;
+        }
+    }
+    add("output", output.value.to_string(), &output.source)?;
+    Ok(printer.finish()?)
+}
+
+fn key_place(bank: &BankSettings) -> String {
+    match &bank.api_key.value {
+        KeyPlace::File(file) => format!("in the file {}", file.display()),
+        KeyPlace::Variable(_) => "set".to_owned(),
+        // Its arguments may be secret.
+        KeyPlace::Command(words) => format!("printed by {}", words.first().map_or("", String::as_str)),
+        KeyPlace::Asked => "asked for at the terminal".to_owned(),
+        KeyPlace::Elsewhere(other) => format!("none; that of {other} is not sent to this bank"),
+    }
+}
+
+/// The columns of [`show`].
+pub(super) fn columns() -> Vec<&'static str> {
+    names(&fields("", "", &Source::Default))
+}
+
+fn fields(name: &str, value: &str, source: &Source) -> Vec<Field> {
+    vec![Field::new("setting", 0, name), Field::new("value", 0, value), Field::new("source", 0, source.to_string())]
+}
+
+/// Prints where the file of profiles is looked for.
+pub(super) fn path(format: OutputFormat) -> Result<(), Failure> {
+    let path = profile::path()?;
+    let shown = path.display().to_string();
+    match format {
+        OutputFormat::Table => write_text(&(clean(&shown) + "\n"))?,
+        format => write_value(format, &json!({ "path": shown, "exists": path.exists() }))?,
+    }
+    Ok(())
+}

@@ -1,0 +1,288 @@
+//! Profiles: named settings in a file that is looked for in the platform's configuration folder alone.
+//!
+//! `api_key_command` makes the file code that runs with the rights of whoever starts the program, so nobody else may be able to
+//! change it. It has no secrets, so others may read it: keys stand elsewhere. Its texts are not quoted in messages, in case
+//! somebody writes a key into it by mistake.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::io;
+use std::ops::Range;
+use std::path::{MAIN_SEPARATOR, Path, PathBuf};
+
+use bunq_partner::{Environment, files};
+use clap::ValueEnum as _;
+use etcetera::BaseStrategy as _;
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::arguments::OutputFormat;
+use super::exit::Failure;
+
+/// No file of profiles is larger.
+const MAX_LEN: usize = 64 * 1024;
+
+const MEMBERS: &str = "environment, base_url, api_key_file, api_key_command, context and output";
+
+/// What one profile says.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Profile {
+    pub(super) environment: Option<Environment>,
+    pub(super) base_url: Option<String>,
+    pub(super) api_key: Option<ProfileKey>,
+    pub(super) context: Option<PathBuf>,
+    pub(super) output: Option<OutputFormat>,
+}
+
+/// Where a profile's API key comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum ProfileKey {
+    File(PathBuf),
+    /// A program and its arguments, which writes the key to its standard output.
+    Command(Vec<String>),
+}
+
+/// A profile that the file has, and where it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct NamedProfile {
+    pub(super) name: String,
+    pub(super) file: PathBuf,
+    pub(super) profile: Profile,
+}
+
+impl fmt::Display for NamedProfile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "profile {} in {}", self.name, self.file.display())
+    }
+}
+
+/// Where the file of profiles is looked for.
+pub(super) fn path() -> Result<PathBuf, Failure> {
+    let strategy = etcetera::choose_base_strategy();
+    let strategy = strategy.map_err(|error| Failure::usage(format!("there is no configuration folder: {error}")))?;
+    let folder = strategy.config_dir();
+    // A relative home would make the file one of the current folder.
+    if !folder.is_absolute() {
+        return Err(Failure::usage(format!("the configuration folder {} is no absolute path", folder.display())));
+    }
+    Ok(folder.join("bunq-partner").join("config.toml"))
+}
+
+/// The profiles of the file.
+pub(super) struct Profiles {
+    /// Why it cannot be looked for, if it cannot.
+    path: Result<PathBuf, Failure>,
+    profiles: BTreeMap<String, Profile>,
+}
+
+impl Profiles {
+    /// Reads the file, if there is one.
+    pub(super) fn load() -> Result<Self, Failure> {
+        let path = path();
+        let profiles = path.as_deref().map_or(Ok(BTreeMap::new()), read)?;
+        Ok(Self { path, profiles })
+    }
+
+    /// The profile of this name, if there is one.
+    pub(super) fn get(&self, name: &str) -> Option<NamedProfile> {
+        let (path, profile) = (self.path.as_ref().ok()?, self.profiles.get(name)?);
+        Some(NamedProfile { name: name.to_owned(), file: path.clone(), profile: profile.clone() })
+    }
+
+    /// The profile of this name, which `asked` asks for.
+    pub(super) fn find(&self, name: &str, asked: &str) -> Result<NamedProfile, Failure> {
+        self.get(name).ok_or_else(|| match &self.path {
+            Ok(path) => {
+                let names: Vec<_> = self.profiles.keys().map(String::as_str).collect();
+                let hint = match names[..] {
+                    [] => format!("the file has no profile, or does not exist: [profiles.{name}] begins one"),
+                    _ => format!("there are {}", names.join(", ")),
+                };
+                Failure::usage(format!("{asked} {name}: there is no such profile in {}", path.display()))
+                    .with_hint(hint)
+            }
+            Err(failure) => Failure::usage(format!("{asked} {name}: {}", failure.message())),
+        })
+    }
+}
+
+fn read(path: &Path) -> Result<BTreeMap<String, Profile>, Failure> {
+    let failed = |error: io::Error| Failure::usage(format!("{}: {error}", path.display()));
+    let file = match files::open_public(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(BTreeMap::new()),
+        opened => opened.map_err(failed)?,
+    };
+    if let Some(folder) = path.parent() {
+        // Who may replace the file may change it.
+        files::check_folder(folder)
+            .map_err(|error| Failure::usage(format!("the folder {}: {error}", folder.display())))?;
+    }
+    let text = files::read_text(file, MAX_LEN).map_err(failed)?;
+    Document { path, text: text.expose() }.profiles()
+}
+
+/// A file of profiles, whose mistakes have a place in it.
+struct Document<'a> {
+    path: &'a Path,
+    text: &'a str,
+}
+
+impl Document<'_> {
+    fn mistake(&self, span: &Range<usize>, problem: impl fmt::Display) -> Failure {
+        let before = self.text.get(..span.start).unwrap_or(self.text);
+        let line = before.matches('\n').count() + 1;
+        let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
+        Failure::usage(format!("{}: line {line}, column {column}: {problem}", self.path.display()))
+    }
+
+    fn profiles(&self) -> Result<BTreeMap<String, Profile>, Failure> {
+        // The message is about the form of TOML, and quotes nothing.
+        let document = DeTable::parse(self.text)
+            .map_err(|error| self.mistake(&error.span().unwrap_or_default(), error.message()))?;
+        let mut profiles = BTreeMap::new();
+        for (name, value) in document.get_ref() {
+            if name.get_ref() != "profiles" {
+                let problem = format!("unknown member {}: a profile begins with [profiles.NAME]", name.get_ref());
+                return Err(self.mistake(&name.span(), problem));
+            }
+            for (name, value) in self.table(value, "profiles")? {
+                profiles.insert(name.get_ref().to_string(), self.profile(self.table(value, name.get_ref())?)?);
+            }
+        }
+        Ok(profiles)
+    }
+
+    fn profile(&self, members: &DeTable<'_>) -> Result<Profile, Failure> {
+        let mut profile = Profile::default();
+        for (name, value) in members {
+            let name_span = name.span();
+            let refused = |problem: &str| Err(self.mistake(&value.span(), problem));
+            let set_key = |profile: &mut Profile, key| match profile.api_key.replace(key) {
+                None => Ok(()),
+                Some(_) => Err(self.mistake(&name_span, "api_key_file and api_key_command: a profile has one of them")),
+            };
+            match &**name.get_ref() {
+                "environment" => match self.text(value)?.parse() {
+                    Ok(environment) => profile.environment = Some(environment),
+                    Err(_) => return refused("environment is \"sandbox\" or \"production\""),
+                },
+                "base_url" => profile.base_url = Some(self.text(value)?.to_owned()),
+                "api_key_file" => set_key(&mut profile, ProfileKey::File(self.file(value)?))?,
+                "api_key_command" => set_key(&mut profile, ProfileKey::Command(self.words(value)?))?,
+                "context" => profile.context = Some(self.file(value)?),
+                "output" => match OutputFormat::from_str(self.text(value)?, false) {
+                    Ok(output) => profile.output = Some(output),
+                    Err(_) => return refused("output is \"table\", \"json\", \"jsonl\" or \"csv\""),
+                },
+                "api_key" => {
+                    let problem = "an API key does not belong here: keep it in a file of its own (api_key_file), or in a password \
+                                   manager (api_key_command)";
+                    return Err(self.mistake(&name_span, problem));
+                }
+                unknown => {
+                    return Err(self.mistake(&name_span, format!("unknown member {unknown}: there are {MEMBERS}")));
+                }
+            }
+        }
+        Ok(profile)
+    }
+
+    fn table<'t>(&self, value: &'t Spanned<DeValue<'t>>, name: &str) -> Result<&'t DeTable<'t>, Failure> {
+        let problem = || self.mistake(&value.span(), format!("{name} is no table: write [profiles.NAME]"));
+        value.get_ref().as_table().ok_or_else(problem)
+    }
+
+    fn text<'t>(&self, value: &'t Spanned<DeValue<'_>>) -> Result<&'t str, Failure> {
+        value.get_ref().as_str().ok_or_else(|| self.mistake(&value.span(), "this is no text: write it in quotes"))
+    }
+
+    /// A path, which is relative to the folder of the file.
+    fn file(&self, value: &Spanned<DeValue<'_>>) -> Result<PathBuf, Failure> {
+        Ok(self.path.with_file_name("").join(self.text(value)?))
+    }
+
+    fn words(&self, value: &Spanned<DeValue<'_>>) -> Result<Vec<String>, Failure> {
+        let problem = || {
+            let problem =
+                "api_key_command is a list of words, as in [\"pass\", \"show\", \"bunq/sandbox\"]: no shell reads it";
+            self.mistake(&value.span(), problem)
+        };
+        let words = value.get_ref().as_array().ok_or_else(problem)?.iter();
+        let words: Option<Vec<_>> = words.map(|word| word.get_ref().as_str().map(str::to_owned)).collect();
+        let words = words.ok_or_else(problem)?;
+        let program = words.first().filter(|program| !program.is_empty()).ok_or_else(problem)?;
+        // A path from the current folder would run what happens to be there.
+        if program.contains(['/', MAIN_SEPARATOR]) && !Path::new(program).is_absolute() {
+            let problem = "the program of api_key_command is a name, which PATH finds, or an absolute path";
+            return Err(self.mistake(&value.span(), problem));
+        }
+        Ok(words)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(text: &str) -> Result<BTreeMap<String, Profile>, String> {
+        let document = Document { path: Path::new("/c/config.toml"), text };
+        document.profiles().map_err(|failure| failure.message().to_owned())
+    }
+
+    #[test]
+    fn a_profile_has_its_members() {
+        test_timeout::start();
+        let text = "[profiles.a]\nenvironment = \"production\"\nbase_url = \"https://localhost\"\napi_key_command = [\"pass\", \"x\"]\n\
+                    [profiles.b]\napi_key_file = \"b.key\"\ncontext = \"/k/b\"\noutput = \"jsonl\"\n";
+        let a = Profile {
+            environment: Some(Environment::Production),
+            base_url: Some("https://localhost".into()),
+            api_key: Some(ProfileKey::Command(vec!["pass".into(), "x".into()])),
+            ..Profile::default()
+        };
+        let b = Profile {
+            api_key: Some(ProfileKey::File("/c/b.key".into())),
+            context: Some("/k/b".into()),
+            output: Some(OutputFormat::Jsonl),
+            ..Profile::default()
+        };
+        assert_eq!(parsed(text), Ok([("a".to_owned(), a), ("b".to_owned(), b)].into()));
+        assert_eq!(parsed(""), Ok(BTreeMap::new()));
+    }
+
+    #[test]
+    fn a_mistake_has_a_place_and_quotes_no_text() {
+        test_timeout::start();
+        for (text, expected) in [
+            (
+                "[profiles.a]\n\n  enviroment = \"planted\"",
+                "line 3, column 3: unknown member enviroment: there are env",
+            ),
+            ("[profiles.a]\napi_key = \"planted\"", "line 2, column 1: an API key does not belong here: "),
+            ("[profiles.a]\nenvironment = \"planted\"", "line 2, column 15: environment is \"sandbox\" or"),
+            ("[profiles.a]\noutput = \"planted\"", "line 2, column 10: output is \"table\","),
+            ("[profiles.a]\noutput = 1", "line 2, column 10: this is no text: write it in quotes"),
+            ("[profiles.a]\napi_key_command = \"planted\"", "line 2, column 19: api_key_command is a list of words"),
+            ("[profiles.a]\napi_key_command = []", "line 2, column 19: api_key_command is a list of words"),
+            ("[profiles.a]\napi_key_command = [\"\"]", "line 2, column 19: api_key_command is a list"),
+            ("[profiles.a]\napi_key_command = [\"x\", 1]", "line 2, column 19: api_key_command is a list"),
+            ("[profiles.a]\napi_key_command = [\"./planted\"]", "line 2, column 19: the program of api_key_command is"),
+            ("[profiles.a]\napi_key_command = [\"a/planted\"]", "line 2, column 19: the program of api_key_command is"),
+            ("[profiles.a]\napi_key_command = [\"x\"]\napi_key_file = \"planted\"", "a profile has one of them"),
+            ("profiles = \"planted\"", "line 1, column 12: profiles is no table"),
+            ("[profiles]\na = \"planted\"", "line 2, column 5: a is no table"),
+            (
+                "[a]\napi_key_file = \"planted\"",
+                "line 1, column 2: unknown member a: a profile begins with [profiles.NAME]",
+            ),
+            ("[profiles.a]\nplanted", "line 2, column "),
+            ("[profiles.a]\noutput = \"planted", "line 2, column "),
+            ("[profiles.a]\noutput = planted", "line 2, column "),
+            ("[profiles.a]\n[profiles.a]", "line 2, column "),
+        ] {
+            let problem = parsed(text).unwrap_err();
+            assert!(problem.starts_with("/c/config.toml: line ") && problem.contains(expected), "{text}: {problem}");
+            assert!(!problem.contains("planted"), "{text}: {problem}");
+        }
+    }
+}

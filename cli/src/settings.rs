@@ -1,0 +1,418 @@
+//! Which setting wins, of what is said on the command line, in environment variables and in profiles; and where it is from.
+//!
+//! Environment, base URL, API key and context come from one place, so that no key is sent to an address from elsewhere: from the
+//! first of `--sandbox`, `--profile`, the command line with the variables, `BUNQ_PROFILE`, and the profile `default`. What a place
+//! does not say has its default.
+
+use std::ffi::OsString;
+use std::fmt;
+use std::path::PathBuf;
+
+use bunq_partner::reqwest::Url;
+use bunq_partner::{Environment, Secret};
+
+use super::arguments::{ConnectionOptions, OutputFormat};
+use super::exit::Failure;
+use super::profile::{NamedProfile, ProfileKey, Profiles};
+
+const API_KEY: &str = "BUNQ_API_KEY";
+const BASE_URL: &str = "BUNQ_BASE_URL";
+const ENVIRONMENT: &str = "BUNQ_ENV";
+const PROFILE: &str = "BUNQ_PROFILE";
+
+/// The profile that is used if no other is named.
+const DEFAULT_PROFILE: &str = "default";
+
+/// The environment variables that are settings. An empty one is not set.
+#[derive(Default)]
+pub(super) struct Variables {
+    api_key: Option<OsString>,
+    base_url: Option<OsString>,
+    environment: Option<OsString>,
+    profile: Option<OsString>,
+}
+
+impl Variables {
+    pub(super) fn read() -> Self {
+        let read = |name| std::env::var_os(name).filter(|value| !value.is_empty());
+        Self {
+            api_key: read(API_KEY),
+            base_url: read(BASE_URL),
+            environment: read(ENVIRONMENT),
+            profile: read(PROFILE),
+        }
+    }
+}
+
+fn text(name: &str, value: &Option<OsString>) -> Result<Option<String>, Failure> {
+    let text = value.clone().map(OsString::into_string).transpose();
+    text.map_err(|_| Failure::usage(format!("{name} is not text")))
+}
+
+/// Where a setting is from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Source {
+    Option(&'static str),
+    Variable(&'static str),
+    Profile(String),
+    Default,
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Option(name) => write!(f, "option {name}"),
+            Self::Variable(name) => write!(f, "variable {name}"),
+            Self::Profile(profile) => f.write_str(profile),
+            Self::Default => f.write_str("default"),
+        }
+    }
+}
+
+/// A value, and where it is from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Setting<T> {
+    pub(super) value: T,
+    pub(super) source: Source,
+}
+
+/// The first value that there is, or the default.
+fn first<const N: usize, T>(values: [(Option<T>, Source); N], default: T) -> Setting<T> {
+    let found = values.into_iter().find_map(|(value, source)| value.map(|value| Setting { value, source }));
+    found.unwrap_or(Setting { value: default, source: Source::Default })
+}
+
+/// Where the API key comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum KeyPlace {
+    File(PathBuf),
+    Variable(Secret),
+    Command(Vec<String>),
+    /// None is said: a person is asked for it.
+    Asked,
+    /// None is said, and this one is not used, because it is another place's.
+    Elsewhere(Source),
+}
+
+/// A bank, which key it is given, and where the session is kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct BankSettings {
+    pub(super) environment: Setting<Environment>,
+    pub(super) base_url: Setting<String>,
+    pub(super) api_key: Setting<KeyPlace>,
+    /// `None`: a file of the state folder, one for each key.
+    pub(super) context: Setting<Option<PathBuf>>,
+    /// The profile that says this, if one does, and what has chosen it.
+    pub(super) profile: Option<Setting<NamedProfile>>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Bank {
+    /// The sandbox inside this program.
+    Internal,
+    At(Box<BankSettings>),
+}
+
+impl Bank {
+    /// Whether it is the real one, by what is said of it or by where it is.
+    pub(super) fn is_production(&self) -> bool {
+        let Self::At(settings) = self else { return false };
+        let host = |url: &str| url.parse::<Url>().ok().and_then(|url| url.host_str().map(str::to_owned));
+        settings.environment.value == Environment::Production
+            || host(&settings.base_url.value) == host(Environment::Production.base_url())
+    }
+}
+
+/// The profiles that may say something, by rank.
+#[derive(Default)]
+pub(super) struct Layers {
+    /// That of `--profile`.
+    explicit: Option<NamedProfile>,
+    /// That of `BUNQ_PROFILE`.
+    ambient: Option<NamedProfile>,
+    default: Option<NamedProfile>,
+}
+
+/// All that is said, before it is decided what wins.
+pub(super) struct Settings<'a> {
+    typed: &'a ConnectionOptions,
+    variables: Variables,
+    layers: Layers,
+}
+
+impl<'a> Settings<'a> {
+    /// Reads the variables and the file of profiles, unless the sandbox inside the program makes them idle.
+    pub(super) fn load(typed: &'a ConnectionOptions) -> Result<Self, Failure> {
+        if let Some((one, other)) = typed.conflict() {
+            let problem = format!("{one} and {other} cannot be given together");
+            return Err(
+                Failure::usage(problem).with_hint("each says which bank, or what is kept of it: leave out one of them")
+            );
+        }
+        let (variables, layers) = if typed.sandbox {
+            Default::default()
+        } else {
+            let (variables, profiles) = (Variables::read(), Profiles::load()?);
+            let named = |name: Option<String>, asked| name.map(|name| profiles.find(&name, asked)).transpose();
+            let explicit = named(typed.profile.clone(), "--profile")?;
+            let ambient = named(text(PROFILE, &variables.profile)?, PROFILE)?;
+            (variables, Layers { explicit, ambient, default: profiles.get(DEFAULT_PROFILE) })
+        };
+        Ok(Self { typed, variables, layers })
+    }
+
+    /// The format of results. It is not the bank's, so each profile may say it.
+    pub(super) fn output(&self, typed: Option<OutputFormat>) -> Setting<OutputFormat> {
+        let Layers { explicit, ambient, default } = &self.layers;
+        let of = |layer: &Option<NamedProfile>| match layer {
+            Some(layer) => (layer.profile.output, Source::Profile(layer.to_string())),
+            None => (None, Source::Default),
+        };
+        first([(typed, Source::Option("--output")), of(explicit), of(ambient), of(default)], OutputFormat::Table)
+    }
+
+    /// Which bank it is.
+    pub(super) fn bank(&self) -> Result<Bank, Failure> {
+        if self.typed.sandbox {
+            return Ok(Bank::Internal);
+        }
+        let Layers { explicit, ambient, default } = &self.layers;
+        let explicit = explicit.as_ref().map(|profile| (profile, Source::Option("--profile")));
+        let ambient = ambient.as_ref().map(|profile| (profile, Source::Variable(PROFILE)));
+        let lower = ambient.or(default.as_ref().map(|profile| (profile, Source::Default)));
+        let settings = match (explicit, lower) {
+            (Some((profile, chosen)), _) => self.of_profile(profile, chosen),
+            (None, Some((profile, chosen))) if !self.is_said_directly() => self.of_profile(profile, chosen),
+            (None, unused) => self.said_directly(unused.map(|(profile, _)| profile))?,
+        };
+        Ok(Bank::At(Box::new(settings)))
+    }
+
+    /// Whether the command line or a variable says something of the bank.
+    fn is_said_directly(&self) -> bool {
+        let ConnectionOptions { env, base_url, api_key_file, .. } = self.typed;
+        let Variables { environment, base_url: base_url_variable, api_key, .. } = &self.variables;
+        let is_typed = env.is_some() || base_url.is_some() || api_key_file.is_some();
+        is_typed || environment.is_some() || base_url_variable.is_some() || api_key.is_some()
+    }
+
+    fn of_profile(&self, named: &NamedProfile, chosen: Source) -> BankSettings {
+        let (profile, source) = (named.profile.clone(), Source::Profile(named.to_string()));
+        let environment = first([(profile.environment, source.clone())], Environment::Sandbox);
+        let key = profile.api_key.map(|key| match key {
+            ProfileKey::File(file) => KeyPlace::File(file),
+            ProfileKey::Command(words) => KeyPlace::Command(words),
+        });
+        let none = match self.variables.api_key {
+            Some(_) => KeyPlace::Elsewhere(Source::Variable(API_KEY)),
+            None => KeyPlace::Asked,
+        };
+        BankSettings {
+            base_url: first([(profile.base_url, source.clone())], environment.value.base_url().to_owned()),
+            environment,
+            api_key: first([(key, source.clone())], none),
+            context: first(
+                [(self.typed_context(), Source::Option("--context")), (profile.context.map(Some), source)],
+                None,
+            ),
+            profile: Some(Setting { value: named.clone(), source: chosen }),
+        }
+    }
+
+    /// What the command line and the variables say; `unused` is the profile that they make idle.
+    fn said_directly(&self, unused: Option<&NamedProfile>) -> Result<BankSettings, Failure> {
+        let ConnectionOptions { env, base_url, api_key_file, .. } = self.typed;
+        let parsed = match env {
+            Some(_) => None,
+            None => text(ENVIRONMENT, &self.variables.environment)?
+                .map(|text| text.parse().map_err(|error| Failure::from(error).of(ENVIRONMENT)))
+                .transpose()?,
+        };
+        let environment =
+            first([(*env, Source::Option("--env")), (parsed, Source::Variable(ENVIRONMENT))], Environment::Sandbox);
+        let base_url_variable = text(BASE_URL, &self.variables.base_url)?;
+        let base_url = first(
+            [(base_url.clone(), Source::Option("--base-url")), (base_url_variable, Source::Variable(BASE_URL))],
+            environment.value.base_url().to_owned(),
+        );
+        let key_variable = text(API_KEY, &self.variables.api_key)?.map(|key| KeyPlace::Variable(key.trim().into()));
+        let none = match unused.filter(|unused| unused.profile.api_key.is_some()) {
+            Some(unused) => KeyPlace::Elsewhere(Source::Profile(unused.to_string())),
+            None => KeyPlace::Asked,
+        };
+        let api_key = first(
+            [
+                (api_key_file.clone().map(KeyPlace::File), Source::Option("--api-key-file")),
+                (key_variable, Source::Variable(API_KEY)),
+            ],
+            none,
+        );
+        if base_url.source == Source::Variable(BASE_URL) {
+            if environment.value == Environment::Production {
+                let problem = format!(
+                    "{BASE_URL} is set, and the environment is production ({}): a variable does not decide where a production key \
+                     is sent",
+                    environment.source
+                );
+                return Err(Failure::usage(problem).with_hint(format!("unset {BASE_URL}, or give --base-url")));
+            }
+            if api_key.source == Source::Option("--api-key-file") {
+                let problem = format!(
+                    "the key is of option --api-key-file, and the base URL of variable {BASE_URL}: they come from one place"
+                );
+                let hint = format!("give --base-url, or unset {BASE_URL}");
+                return Err(Failure::usage(problem).with_hint(hint));
+            }
+        }
+        let context = first([(self.typed_context(), Source::Option("--context"))], None);
+        Ok(BankSettings { environment, base_url, api_key, context, profile: None })
+    }
+
+    fn typed_context(&self) -> Option<Option<PathBuf>> {
+        self.typed.context.clone().map(Some)
+    }
+}
+
+impl BankSettings {
+    /// The base URL without a password, which no client takes.
+    pub(super) fn shown_base_url(&self) -> &str {
+        if self.base_url.value.contains('@') { "[redacted]" } else { &self.base_url.value }
+    }
+
+    /// Why there is no key, although `other` has one.
+    pub(super) fn key_is_elsewhere(&self, other: &Source) -> Failure {
+        match &self.profile {
+            Some(Setting { value: profile, .. }) => {
+                Failure::usage(format!("{profile} has no API key, and the one of {other} is not sent to its bank"))
+                    .with_hint("give the profile api_key_file or api_key_command, or leave it out")
+            }
+            None => {
+                let said = [&self.environment.source, &self.base_url.source];
+                let said = said.into_iter().find(|source| **source != Source::Default).unwrap_or(&Source::Default);
+                Failure::usage(format!("the bank is of {said}, and the API key of {other} is not sent to it"))
+                    .with_hint(format!(
+                        "give its key with {API_KEY} or --api-key-file, or leave out what names the bank"
+                    ))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::profile::Profile;
+    use super::*;
+
+    /// What is said, one word each: `env=`, `url=`, `key=`, `context=` and `sandbox` on the command line; with `$` before, in a variable; with
+    /// a letter and a dot before, in a profile: `p.` is that of --profile, `b.` of `BUNQ_PROFILE`, `d.` is `default`.
+    fn bank(said: &str) -> String {
+        let mut typed = ConnectionOptions::default();
+        let mut variables = Variables::default();
+        let mut layers = Layers::default();
+        for word in said.split_whitespace() {
+            let (name, value) = word.split_once('=').unwrap_or((word, ""));
+            let text = || Some(value.to_owned());
+            let (layer, member) = match name.split_once('.') {
+                Some(("p", member)) => (&mut layers.explicit, member),
+                Some(("b", member)) => (&mut layers.ambient, member),
+                Some((_, member)) => (&mut layers.default, member),
+                None => {
+                    match name {
+                        "sandbox" => typed.sandbox = true,
+                        "env" => typed.env = Some(value.parse().unwrap()),
+                        "url" => typed.base_url = text(),
+                        "key" => typed.api_key_file = Some(value.into()),
+                        "context" => typed.context = Some(value.into()),
+                        "$env" => variables.environment = Some(value.into()),
+                        "$url" => variables.base_url = Some(value.into()),
+                        "$key" => variables.api_key = Some(value.into()),
+                        _ => panic!("{name}"),
+                    }
+                    continue;
+                }
+            };
+            let file = PathBuf::from("FILE");
+            let new = || NamedProfile { name: name[..1].to_owned(), file, profile: Profile::default() };
+            let profile = &mut layer.get_or_insert_with(new).profile;
+            match member {
+                "env" => profile.environment = Some(value.parse().unwrap()),
+                "url" => profile.base_url = text(),
+                "key" => profile.api_key = Some(ProfileKey::File(value.into())),
+                "context" => profile.context = Some(value.into()),
+                "" => {}
+                _ => panic!("{member}"),
+            }
+        }
+        match (Settings { typed: &typed, variables, layers }).bank() {
+            Ok(Bank::Internal) => "internal".to_owned(),
+            Ok(Bank::At(bank)) => {
+                let BankSettings { environment, base_url, api_key, context, .. } = *bank;
+                let key = match api_key.value {
+                    KeyPlace::File(file) => file.display().to_string(),
+                    KeyPlace::Variable(key) => key.expose().to_owned(),
+                    KeyPlace::Command(words) => words.join(" "),
+                    KeyPlace::Asked => "asked".to_owned(),
+                    KeyPlace::Elsewhere(other) => format!("not of {other}"),
+                };
+                let url = if base_url.source == Source::Default { "-".to_owned() } else { base_url.value };
+                let context = context.value.map(|file| format!(" context {}", file.display())).unwrap_or_default();
+                format!("{} {url} key {key}{context}", environment.value)
+            }
+            Err(failure) => format!("refused: {}", failure.message()),
+        }
+    }
+
+    #[test]
+    fn the_bank_and_its_key_come_from_one_place() {
+        test_timeout::start();
+        let refused_variable = "refused: BUNQ_BASE_URL is set, and the environment is production";
+        for (said, expected) in [
+            ("", "sandbox - key asked"),
+            // Option, variable, default, one by one.
+            ("$env=production", "production - key asked"),
+            ("env=sandbox $env=production", "sandbox - key asked"),
+            ("env=sandbox $env=nonsense", "sandbox - key asked"),
+            ("$env=nonsense", "refused: BUNQ_ENV: environment: `nonsense` is neither"),
+            ("$url=u $key=k", "sandbox u key k"),
+            ("url=t $url=u $key=k", "sandbox t key k"),
+            ("key=f $key=k", "sandbox - key f"),
+            ("key=f url=t context=c", "sandbox t key f context c"),
+            ("env=production url=t key=f", "production t key f"),
+            // A profile is used as a whole.
+            ("d.env=production d.url=u d.key=f d.context=c", "production u key f context c"),
+            ("d.url=u d.key=f d.context=c context=t", "sandbox u key f context t"),
+            ("b.key=f d.env=production d.url=u d.key=g d.context=c", "sandbox - key f"),
+            ("p.url=u p.key=f b.key=g b.url=v d.key=h d.url=w", "sandbox u key f"),
+            ("b.=", "sandbox - key asked"),
+            // An explicit one wins over variables, whatever it says.
+            ("p.url=u p.key=f $url=v $key=k $env=production", "sandbox u key f"),
+            ("p.= $url=v $key=k", "sandbox - key not of variable BUNQ_API_KEY"),
+            ("p.url=u $key=k", "sandbox u key not of variable BUNQ_API_KEY"),
+            ("p.= d.env=production d.key=f", "sandbox - key asked"),
+            // Others lose to variables and options, also as a whole.
+            ("$key=k b.env=production b.url=u b.key=f b.context=c", "sandbox - key k"),
+            ("key=k d.env=production d.url=u d.key=f", "sandbox - key k"),
+            ("$url=v d.key=f", "sandbox v key not of profile d in FILE"),
+            ("$env=sandbox b.key=f d.key=g", "sandbox - key not of profile b in FILE"),
+            ("env=production d.env=sandbox d.key=f", "production - key not of profile d in FILE"),
+            ("url=t d.url=u d.key=f", "sandbox t key not of profile d in FILE"),
+            ("url=t d.url=u", "sandbox t key asked"),
+            // A variable does not lead a key away.
+            ("$url=u $env=production", refused_variable),
+            ("$url=u env=production $key=k", refused_variable),
+            ("$url=u env=production url=t $key=k", "production t key k"),
+            (
+                "$url=u key=f",
+                "refused: the key is of option --api-key-file, and the base URL of variable BUNQ_BASE_URL",
+            ),
+            ("$url=u key=f url=t", "sandbox t key f"),
+            ("$url=u p.env=production p.key=f", "production - key f"),
+            // The sandbox inside the program wins over everything.
+            ("sandbox $env=production $url=u $key=k d.key=f", "internal"),
+        ] {
+            let bank = bank(said);
+            assert!(bank.starts_with(expected), "{said}: {bank}");
+            assert!(bank.starts_with("refused: ") || bank == expected, "{said}: {bank}");
+        }
+    }
+}
