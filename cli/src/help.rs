@@ -16,9 +16,9 @@ const SCHEMA: &str = include_str!("schema.json");
 
 /// What the program reads from its environment.
 const ENVIRONMENT: [(&str, &str); 7] = [
-    ("BUNQ_API_KEY", "API key, unless --api-key-file is given"),
-    ("BUNQ_ENV", "environment of bunq, sandbox or production, unless --env is given"),
-    ("BUNQ_BASE_URL", "base URL of a sandbox, unless --base-url is given; an error in production"),
+    ("BUNQ_API_KEY", "API key, unless --api-key-file or --profile is given"),
+    ("BUNQ_ENV", "environment of bunq, sandbox or production, unless --env or --profile is given"),
+    ("BUNQ_BASE_URL", "base URL of a sandbox, unless --base-url or --profile is given; an error in production"),
     ("BUNQ_PROFILE", "profile, unless --profile is given or one of the variables above is set"),
     ("HTTPS_PROXY, ALL_PROXY, NO_PROXY", "proxy to bunq, and the hosts that need none"),
     ("SSL_CERT_FILE, SSL_CERT_DIR", "on Linux, the certificates to trust instead of the system's"),

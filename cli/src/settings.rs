@@ -145,9 +145,7 @@ impl<'a> Settings<'a> {
     pub(super) fn load(typed: &'a ConnectionOptions) -> Result<Self, Failure> {
         if let Some((one, other)) = typed.conflict() {
             let problem = format!("{one} and {other} cannot be given together");
-            return Err(
-                Failure::usage(problem).with_hint("each says which bank, or what is kept of it: leave out one of them")
-            );
+            return Err(Failure::usage(problem).with_hint("leave out one of them"));
         }
         let (variables, layers) = if typed.sandbox {
             Default::default()
@@ -290,9 +288,7 @@ impl BankSettings {
                 let said = [&self.environment.source, &self.base_url.source];
                 let said = said.into_iter().find(|source| **source != Source::Default).unwrap_or(&Source::Default);
                 Failure::usage(format!("the bank is of {said}, and the API key of {other} is not sent to it"))
-                    .with_hint(format!(
-                        "give its key with {API_KEY} or --api-key-file, or leave out what names the bank"
-                    ))
+                    .with_hint(format!("give that bank's key with {API_KEY}, or leave out what names the bank"))
             }
         }
     }

@@ -245,9 +245,10 @@ fn a_profile_that_is_not_there_is_an_error() {
     profiles(&folder, "[profiles.test]\n[profiles.work]\n");
     asked("there are test, work");
     // A file in the current folder is not one of profiles, nor one that a relative folder leads to.
-    fs::create_dir_all(folder.path("here/bunq-partner")).unwrap();
-    folder.file("here/bunq-partner/config.toml", "[profiles.tset]\n");
-    fs::copy(folder.path("here/bunq-partner/config.toml"), folder.path("here/config.toml")).unwrap();
+    for place in ["here", "here/bunq-partner", "here/.config/bunq-partner"] {
+        fs::create_dir_all(folder.path(place)).unwrap();
+        folder.file(&format!("{place}/config.toml"), "[profiles.tset]\n");
+    }
     for (name, value) in [("XDG_CONFIG_HOME", "."), ("XDG_CONFIG_HOME", ""), ("HOME", ".")] {
         let mut command = program(&folder);
         command.env_remove("XDG_CONFIG_HOME").env("HOME", folder.path("home")).env(name, value);
