@@ -17,6 +17,8 @@ mod cli_files;
 mod cli_output;
 mod cli_planted_secrets;
 mod cli_probe;
+#[cfg(unix)]
+mod cli_profiles;
 mod cli_receipts;
 mod cli_sandbox;
 #[cfg(unix)]

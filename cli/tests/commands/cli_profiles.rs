@@ -1,10 +1,5 @@
 //! Profiles and `api_key_command`: what wins, what is refused, and that no key gets to a bank that is not its own.
 
-#![cfg(unix)]
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-
-mod common;
-
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::os::unix::fs::{PermissionsExt as _, chown};
@@ -12,9 +7,10 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use bunq_partner_sandbox::Sandbox;
-use common::{Folder, program, ran};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
+
+use crate::common::{Folder, program, ran};
 
 /// Writes the file of profiles.
 fn profiles(folder: &Folder, text: &str) {
