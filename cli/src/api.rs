@@ -1,7 +1,6 @@
 //! `api`: any operation of the document.
 
 use std::fs::File;
-use std::io;
 
 use bunq_partner::{ErrorKind, RequestPreview, files};
 use serde_json::Value;
@@ -11,6 +10,7 @@ use super::exit::Failure;
 use super::invocation::Invocation;
 use super::output::write_value;
 use super::provisions::show_previews;
+use super::standard_input;
 
 /// No body is larger.
 const MAX_BODY: usize = 1024 * 1024;
@@ -53,10 +53,10 @@ fn parameters(options: &ApiOptions) -> Vec<(&str, &str)> {
 }
 
 /// Reads the body that is given. It may wait for standard input.
-pub(super) fn body(options: &ApiOptions) -> Result<Option<Value>, Failure> {
+pub(super) async fn body(options: &ApiOptions) -> Result<Option<Value>, Failure> {
     let Some(text) = &options.body else { return Ok(None) };
     let read = match text.strip_prefix('@') {
-        _ if text == "-" => files::read_text(io::stdin(), MAX_BODY),
+        _ if text == "-" => standard_input::read("a body in JSON", MAX_BODY).await,
         Some(file) => File::open(file).and_then(|file| files::read_text(file, MAX_BODY)),
         None => Ok(text.as_str().into()),
     };

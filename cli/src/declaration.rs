@@ -5,11 +5,13 @@
 
 use bunq_partner::{BulkOperation, EmailAddress};
 
-use super::arguments::{ApiOptions, BankCommand, DryRun, ReceiptOptions, SessionCommand};
+use super::arguments::{ApiOptions, BankCommand, DryRun, IdArgument, ReceiptOptions, SessionCommand};
 use super::bulk::RowOptions;
 
 pub(super) struct Declaration<'a> {
     pub(super) effect: Effect<'a>,
+    /// The ids of provisions that it is given, or `-` for those on standard input.
+    pub(super) ids: &'a [IdArgument],
     /// Its `--dry-run`, if it has one.
     pub(super) dry_run: Option<DryRun>,
     /// Whether it writes records, of which each can be a line of CSV.
@@ -29,6 +31,8 @@ pub(super) enum Effect<'a> {
         /// What may go on at bunq after an interruption, and how to see it.
         goes_on: Option<String>,
     },
+    /// It closes the provisions with its ids. In production a person sees them, and is asked.
+    Closes,
     /// It changes something for each row of a file, and asks once it knows how many there are.
     ChangesRows(RowOptions<'a>),
     /// It makes one call of any operation, which reads or changes.
@@ -55,21 +59,15 @@ impl BankCommand {
         use Effect::{Calls, Provokes, Reads};
         match self {
             Self::Close(options) => {
-                let (bulk, ids) = (&options.bulk, options.ids.iter().map(ToString::to_string).collect::<Vec<_>>());
+                let bulk = &options.bulk;
                 let effect = match &bulk.from {
                     Some(from) => {
                         Effect::ChangesRows(RowOptions { operation: BulkOperation::Close, from, bulk, users: None })
                     }
-                    None => Effect::Changes {
-                        what: format!("Close {}", ids.join(", ")),
-                        goes_on: Some(format!(
-                            "what was requested goes on at bunq: `bunq-partner watch {}`",
-                            ids.join(" ")
-                        )),
-                    },
+                    None => Effect::Closes,
                 };
                 let (dry_run, receipts) = (Some(options.dry_run), Some(&options.receipts));
-                Declaration { effect, dry_run, has_records: true, receipts, context: Checked }
+                Declaration { effect, ids: &options.ids, dry_run, has_records: true, receipts, context: Checked }
             }
             Self::Create(options) => {
                 let (bulk, users) = (&options.bulk, options.activate.as_deref());
@@ -85,31 +83,39 @@ impl BankCommand {
                     },
                 };
                 let (dry_run, receipts) = (Some(options.dry_run), Some(&options.receipts));
-                Declaration { effect, dry_run, has_records: true, receipts, context: Checked }
+                Declaration { effect, ids: &[], dry_run, has_records: true, receipts, context: Checked }
             }
             Self::ResetToken { id, dry_run, .. } => {
                 let effect = Effect::Changes {
                     what: format!("Replace the credential of {id}, which stops working,"),
                     goes_on: Some(format!("the reset may go on at bunq: `bunq-partner watch {id}`")),
                 };
-                Declaration { effect, dry_run: Some(*dry_run), has_records: true, receipts: None, context: Checked }
+                let dry_run = Some(*dry_run);
+                Declaration { effect, ids: &[], dry_run, has_records: true, receipts: None, context: Checked }
             }
             Self::Session(SessionCommand::End { dry_run }) => {
                 let effect = Effect::Changes { what: "End the session".into(), goes_on: None };
-                Declaration { effect, dry_run: Some(*dry_run), has_records: false, receipts: None, context: Checked }
+                let dry_run = Some(*dry_run);
+                Declaration { effect, ids: &[], dry_run, has_records: false, receipts: None, context: Checked }
             }
             Self::Api(options) => {
                 let (effect, dry_run) = (Calls(options), Some(options.dry_run));
-                Declaration { effect, dry_run, has_records: false, receipts: None, context: Checked }
+                Declaration { effect, ids: &[], dry_run, has_records: false, receipts: None, context: Checked }
             }
-            Self::Get { .. } | Self::Find { .. } | Self::List(_) | Self::Watch { .. } | Self::Whoami => {
-                Declaration { effect: Reads, dry_run: None, has_records: true, receipts: None, context: Checked }
+            Self::Get { ids } | Self::Watch { ids, .. } => {
+                Declaration { effect: Reads, ids, dry_run: None, has_records: true, receipts: None, context: Checked }
+            }
+            Self::Find { .. } | Self::List(_) | Self::Whoami => {
+                let (dry_run, receipts) = (None, None);
+                Declaration { effect: Reads, ids: &[], dry_run, has_records: true, receipts, context: Checked }
             }
             Self::Doctor => {
-                Declaration { effect: Reads, dry_run: None, has_records: false, receipts: None, context: Examined }
+                let (dry_run, receipts) = (None, None);
+                Declaration { effect: Reads, ids: &[], dry_run, has_records: false, receipts, context: Examined }
             }
             Self::Probe(_) => {
-                Declaration { effect: Provokes, dry_run: None, has_records: false, receipts: None, context: Unused }
+                let (dry_run, receipts) = (None, None);
+                Declaration { effect: Provokes, ids: &[], dry_run, has_records: false, receipts, context: Unused }
             }
         }
     }

@@ -5,10 +5,10 @@ use std::io;
 use super::exit::Failure;
 
 /// Runs a command unless it is interrupted; `hint` says what continues at bunq then.
-pub(super) async fn until_interrupted(
+pub(super) async fn until_interrupted<T>(
     hint: Option<String>,
-    command: impl Future<Output = Result<(), Failure>>,
-) -> Result<(), Failure> {
+    command: impl Future<Output = Result<T, Failure>>,
+) -> Result<T, Failure> {
     let interrupted = listen().map_err(|error| Failure::local("signals cannot be listened to", &error))?;
     tokio::select! {
         biased;

@@ -9,12 +9,14 @@
 mod api;
 mod arguments;
 mod bulk;
+mod closing;
 mod connection;
 mod declaration;
 mod demo;
 mod doctor;
 mod exit;
 mod help;
+mod ids;
 mod interrupt;
 mod invocation;
 mod output;
@@ -24,6 +26,7 @@ mod provisions;
 mod receipts;
 mod records;
 mod sandbox;
+mod standard_input;
 mod watch;
 mod whoami;
 mod words;
@@ -39,6 +42,7 @@ use self::arguments::{
     SessionCommand,
 };
 use self::bulk::Order;
+use self::closing::Closing;
 use self::connection::{BankConnection, confirm_change, confirm_secrets, is_production};
 use self::declaration::{ContextUse, Declaration, Effect};
 use self::exit::Failure;
@@ -94,7 +98,7 @@ fn in_runtime(command: impl Future<Output = Result<(), Failure>>) -> Result<(), 
 }
 
 async fn ask_bank(command: BankCommand, options: &ConnectionOptions, output: OutputOptions) -> Result<(), Failure> {
-    let Declaration { effect, dry_run, has_records, receipts, context } = command.declaration();
+    let Declaration { effect, ids, dry_run, has_records, receipts, context } = command.declaration();
     let is_dry_run = dry_run.is_some_and(|dry_run| dry_run.dry_run);
     if output.output == OutputFormat::Csv && (is_dry_run || !has_records) {
         return Err(Failure::usage("csv is for lists of provisions: use --output json here"));
@@ -107,7 +111,7 @@ async fn ask_bank(command: BankCommand, options: &ConnectionOptions, output: Out
     }
     let order = match &effect {
         Effect::ChangesRows(rows) => Some(Order::new(rows, is_dry_run)?),
-        Effect::Reads | Effect::Changes { .. } | Effect::Calls(_) | Effect::Provokes => None,
+        Effect::Reads | Effect::Changes { .. } | Effect::Closes | Effect::Calls(_) | Effect::Provokes => None,
     };
     let mut unusable = None;
     let mut connection = match BankConnection::new(options, !is_dry_run).await {
@@ -130,35 +134,44 @@ async fn ask_bank(command: BankCommand, options: &ConnectionOptions, output: Out
     match order {
         Some(Order::Plan(plan)) => return bulk::plan(invocation, plan),
         Some(Order::Run(order)) => {
-            let confirm = async |change: &str| {
-                confirm_change(options, change).await?;
+            let confirm = async |change: &str, closing: Option<Closing>| {
+                confirm_change(options, change, async || show(invocation, closing).await).await?;
                 confirm_secrets(&invocation.output).await
             };
             return bulk::run(invocation, order, confirm).await;
         }
         None => {}
     }
-    let mut body = None;
-    let (change, goes_on) = match effect {
-        Effect::Changes { what, goes_on } => (Some(what), goes_on),
-        Effect::Calls(call) => {
-            body = api::body(call)?;
-            (api::change(invocation, call, body.as_ref())?, None)
+    let agreed = until_interrupted(None, async {
+        let ids = ids::resolve(ids).await?;
+        let (mut body, mut closing) = (None, None);
+        let (change, goes_on) = match effect {
+            Effect::Changes { what, goes_on } => (Some(what), goes_on),
+            Effect::Closes => {
+                closing = Some(Closing::of(&ids));
+                (Some(closing::change(&ids)), Some(closing::goes_on(&ids)))
+            }
+            Effect::Calls(call) => {
+                body = api::body(call).await?;
+                (api::change(invocation, call, body.as_ref())?, None)
+            }
+            Effect::Reads | Effect::ChangesRows(_) | Effect::Provokes => (None, None),
+        };
+        if let Some(change) = change.filter(|_| !is_dry_run) {
+            confirm_change(options, &change, async || show(invocation, closing).await).await?;
         }
-        Effect::Reads | Effect::ChangesRows(_) | Effect::Provokes => (None, None),
-    };
-    if let Some(change) = change.filter(|_| !is_dry_run) {
-        confirm_change(options, &change).await?;
-    }
-    confirm_secrets(&invocation.output).await?;
+        confirm_secrets(&invocation.output).await?;
+        Ok((ids, body, goes_on))
+    });
+    let (ids, body, goes_on) = agreed.await?;
     until_interrupted(goes_on, async {
         match &command {
-            BankCommand::Close(options) => provisions::close(invocation, options).await,
+            BankCommand::Close(options) => provisions::close(invocation, options, &ids).await,
             BankCommand::Create(options) => provisions::create(invocation, options).await,
-            BankCommand::Get { ids } => provisions::get(invocation, ids).await,
+            BankCommand::Get { .. } => provisions::get(invocation, &ids).await,
             BankCommand::Find { external_uuid } => provisions::find(invocation, *external_uuid).await,
             BankCommand::List(options) => provisions::list(invocation, options).await,
-            BankCommand::Watch { ids, timeout } => watch::run(invocation, ids, *timeout).await,
+            BankCommand::Watch { timeout, .. } => watch::run(invocation, &ids, *timeout).await,
             BankCommand::ResetToken { id, waiting, dry_run } => {
                 provisions::reset_token(invocation, *id, *waiting, dry_run.dry_run).await
             }
@@ -172,4 +185,12 @@ async fn ask_bank(command: BankCommand, options: &ConnectionOptions, output: Out
         }
     })
     .await
+}
+
+/// Shows what is to be closed, if something is.
+async fn show(invocation: &Invocation, closing: Option<Closing>) -> Result<(), Failure> {
+    match closing {
+        Some(closing) => closing.show(invocation).await,
+        None => Ok(()),
+    }
 }

@@ -17,7 +17,8 @@ pub(crate) use self::options::{
     ApiOptions, BulkOptions, CloseOptions, CreateOptions, DryRun, ListOptions, Log, ProbeOptions, ReceiptOptions,
     ReportOptions, SandboxOptions, WaitOptions,
 };
-use self::values::{provision_id, time};
+pub(crate) use self::values::IdArgument;
+use self::values::{id_argument, provision_id, time};
 
 /// The end of the program's own help.
 const TOPICS: &str = "\
@@ -102,9 +103,9 @@ pub(crate) enum BankCommand {
     /// Show provisions
     #[command(after_help = examples!("get 1015", "get 1015 1019 --output json"))]
     Get {
-        /// Ids of the provisions
-        #[arg(required = true, value_name = "ID", value_parser = provision_id)]
-        ids: Vec<ProvisionId>,
+        /// Ids of the provisions; - reads them from stdin, one a line
+        #[arg(required = true, value_name = "ID", value_parser = id_argument)]
+        ids: Vec<IdArgument>,
     },
     /// Find a provision by its external_uuid
     #[command(after_help = examples!("find 00000000-0000-4000-8000-000000000005", "--output json find 00000000-0000-4000-8000-000000000005"))]
@@ -119,9 +120,9 @@ pub(crate) enum BankCommand {
     /// Print each change of provisions, until none is in progress
     #[command(after_help = examples!("watch 1007", "watch --timeout 2h"))]
     Watch {
-        /// Ids of the provisions
-        #[arg(value_name = "ID", value_parser = provision_id)]
-        ids: Vec<ProvisionId>,
+        /// Ids of the provisions; - reads them from stdin, one a line
+        #[arg(value_name = "ID", value_parser = id_argument)]
+        ids: Vec<IdArgument>,
         /// Longest time, like 90s or 2h [default: no limit]
         #[arg(long, value_name = "TIME", value_parser = time)]
         timeout: Option<Duration>,

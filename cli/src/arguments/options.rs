@@ -10,13 +10,13 @@ use bunq_partner_sandbox::Injection;
 use clap::builder::{PossibleValuesParser, TypedValueParser as _};
 use clap::{Args, ValueEnum, value_parser};
 
-use super::values::{operation, operations, parameter, provision_id, status, time};
+use super::values::{IdArgument, id_argument, operation, operations, parameter, provision_id, status, time};
 
 #[derive(Args)]
 pub(crate) struct CloseOptions {
-    /// Ids of the provisions
-    #[arg(required_unless_present = "from", conflicts_with = "from", value_name = "ID", value_parser = provision_id)]
-    pub(crate) ids: Vec<ProvisionId>,
+    /// Ids of the provisions; - reads them from stdin, one a line
+    #[arg(required_unless_present = "from", conflicts_with = "from", value_name = "ID", value_parser = id_argument)]
+    pub(crate) ids: Vec<IdArgument>,
     #[command(flatten)]
     pub(crate) waiting: WaitOptions,
     #[command(flatten)]

@@ -13,6 +13,18 @@ pub(super) fn operation(id: String) -> Result<&'static Operation, String> {
     Operation::by_id(&id).ok_or_else(|| "there is no such operation".to_owned())
 }
 
+/// An id, or `-`.
+#[derive(Clone, Copy)]
+pub(crate) enum IdArgument {
+    Id(ProvisionId),
+    /// The ids are on standard input.
+    StandardInput,
+}
+
+pub(super) fn id_argument(text: &str) -> Result<IdArgument, String> {
+    if text == "-" { Ok(IdArgument::StandardInput) } else { provision_id(text).map(IdArgument::Id) }
+}
+
 pub(super) fn provision_id(text: &str) -> Result<ProvisionId, String> {
     text.parse::<ProvisionId>().map_err(|error| format!("{error}; `bunq-partner list` shows the ids"))
 }

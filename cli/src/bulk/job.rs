@@ -8,16 +8,24 @@ use std::io::{self, Seek as _};
 use std::path::{Path, PathBuf};
 
 use bunq_partner::text::quoted;
-use bunq_partner::{BulkOperation, FileJournal, Journal as _, JournalStart, files};
+use bunq_partner::{BulkOperation, BulkRequest, FileJournal, Journal as _, JournalStart, files};
 use tokio::task::spawn_blocking;
 
 use super::super::arguments::BulkOptions;
+use super::super::closing::Closing;
 use super::super::exit::Failure;
+use super::super::standard_input::announce;
 use super::input::Input;
 use super::users;
 
 /// What standard input is called in messages.
 const STANDARD_INPUT: &str = "standard input";
+
+/// What is waited for there.
+const ROWS: &str = "rows";
+
+/// How many rows of a closing are shown before it begins.
+const MAX_SHOWN: usize = 3;
 
 /// The options of a command that takes rows.
 #[derive(Clone, Copy)]
@@ -101,7 +109,10 @@ impl Plan {
         let name = Path::new(STANDARD_INPUT);
         let input = match self.file {
             Some(input) => input,
-            None => Input::check(name, io::stdin().lock(), self.operation, name)?,
+            None => {
+                announce(ROWS);
+                Input::check(name, io::stdin().lock(), self.operation, name)?
+            }
         };
         Ok(input.rows)
     }
@@ -134,6 +145,16 @@ impl Job {
             BulkOperation::Close => format!("Close the {rows} provisions of {from}"),
             BulkOperation::Create => format!("Create the {rows} users of {from}"),
         }
+    }
+
+    /// What is closed, if that is what is done.
+    pub(super) fn closing(&self) -> Result<Option<Closing>, Failure> {
+        let id = |row| match row {
+            BulkRequest::Close(id) => Some(id),
+            BulkRequest::Create(_) => None,
+        };
+        let first: Vec<_> = self.input.rows()?.take(MAX_SHOWN).filter_map(id).collect();
+        Ok((!first.is_empty()).then(|| Closing::new(first, self.input.rows)))
     }
 
     /// How to go on: the command line as it was, for a shell. `None` if nothing was begun.
@@ -187,6 +208,7 @@ async fn take_standard_input(journal: &Path, operation: BulkOperation) -> Result
         made => made.map_err(|error| failed(&error))?,
     };
     let copy = Copy { path: path.clone(), journal: journal.to_owned() };
+    announce(ROWS);
     let copied = spawn_blocking(move || {
         io::copy(&mut io::stdin().lock(), &mut file)?;
         file.sync_all()?;

@@ -28,6 +28,7 @@ use self::job::{Begin, Plan, journal_path, open_input};
 pub(super) use self::job::{Order, RowOptions};
 use self::meter::Meter;
 use super::arguments::OutputFormat;
+use super::closing::Closing;
 use super::exit::Failure;
 use super::interrupt::{self, until_interrupted};
 use super::invocation::Invocation;
@@ -86,13 +87,13 @@ fn times(interval: Duration, rows: u64) -> Duration {
 pub(super) async fn run(
     invocation: &Invocation,
     order: Begin,
-    confirm: impl AsyncFnOnce(&str) -> Result<(), Failure>,
+    confirm: impl AsyncFnOnce(&str, Option<Closing>) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
     // From now on a signal does not end the process by itself.
     let mut first = pin!(interrupt::listen().map_err(unheard)?);
     let begin = async {
         let (job, journal) = order.begin().await?;
-        confirm(&job.change()).await?;
+        confirm(&job.change(), job.closing()?).await?;
         Ok::<_, Failure>((job, journal))
     };
     let (job, journal) = tokio::select! {
