@@ -65,7 +65,7 @@ pub(crate) enum Command {
     #[command(flatten)]
     Bank(BankCommand),
     /// Show the outcome of each row of a bulk run
-    #[command(after_help = examples!("report --from ids.csv", "report --from users.csv --output csv"))]
+    #[command(after_help = examples!("report --from ids.csv", "report --from users.csv --failed --output csv"))]
     Report(ReportOptions),
     /// Verify bunq's signed responses
     #[command(subcommand)]

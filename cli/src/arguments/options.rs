@@ -58,6 +58,9 @@ pub(crate) struct ReportOptions {
     /// Journal of the run [default: FILE.journal]
     #[arg(long, value_name = "FILE")]
     pub(crate) journal: Option<PathBuf>,
+    /// Write the rows that have failed as a new input, with --output csv
+    #[arg(long)]
+    pub(crate) failed: bool,
 }
 
 #[derive(Args)]

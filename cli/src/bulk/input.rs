@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io::{self, Read};
+use std::iter;
 use std::path::{Path, PathBuf};
 
 use aws_lc_rs::digest::{SHA256, digest};
@@ -64,6 +65,12 @@ impl Input {
     pub(super) fn rows(&self) -> Result<impl Iterator<Item = BulkRequest> + Send + use<>, Failure> {
         let lines = Lines::new(&self.path, self.text.clone(), self.operation)?;
         Ok(lines.filter_map(Result::ok).map(|(_, row)| row))
+    }
+
+    /// The rows as they were written: their fields by the names of the columns.
+    pub(super) fn fields(&self) -> Result<impl Iterator<Item = Vec<(String, String)>> + use<>, Failure> {
+        let mut lines = Lines::new(&self.path, self.text.clone(), self.operation)?;
+        Ok(iter::from_fn(move || lines.fields()).filter_map(Result::ok))
     }
 }
 

@@ -83,20 +83,11 @@ impl Order {
             let file = if is_from_stdin { None } else { Some(Input::open(from, operation)?) };
             return Ok(Self::Plan(Plan { operation, file, activates: users.is_some() }));
         }
-        let journal = journal_path(from, options.journal.as_deref())?;
-        if journal == from {
-            let problem =
-                format!("--journal {}: it is the input: give the journal a file of its own", journal.display());
-            return Err(Failure::usage(problem));
-        }
-        if options.resume && is_missing(&journal)? {
-            let problem = format!("there is no journal {}: nothing to go on with", journal.display());
-            return Err(Failure::usage(problem).with_hint("leave out --resume to begin"));
-        }
-        if options.resume && is_from_stdin {
-            let copy = copy_path(&journal);
-            return Err(Failure::usage(format!("standard input was kept in {}: give --from {0}", copy.display())));
-        }
+        let journal = if options.resume {
+            earlier_journal(from, options.journal.as_deref(), "leave out --resume to begin")?
+        } else {
+            journal_path(from, options.journal.as_deref())?
+        };
         let file = if is_from_stdin { None } else { Some(open_input(from, &journal, operation)?) };
         let users = users.map(Path::to_owned);
         Ok(Self::Run(Begin { operation, file, journal, users, is_resumed: options.resume }))
@@ -246,9 +237,27 @@ fn check_folder(folder: &Path) -> Result<(), Failure> {
         .map_err(|error| Failure::usage(format!("nothing can be stored in the folder {}: {error}", folder.display())))
 }
 
+/// Where the journal of an earlier run is, whose rows are in a file; `hint` is for one that is not there.
+pub(super) fn earlier_journal(from: &Path, given: Option<&Path>, hint: &str) -> Result<PathBuf, Failure> {
+    let journal = journal_path(from, given)?;
+    if is_missing(&journal)? {
+        let problem = format!("there is no journal {}: no run was begun with it", journal.display());
+        return Err(Failure::usage(problem).with_hint(hint));
+    }
+    if from.as_os_str() == "-" {
+        let copy = copy_path(&journal);
+        return Err(Failure::usage(format!("standard input was kept in {}: give --from {0}", copy.display())));
+    }
+    Ok(journal)
+}
+
 /// Where the journal is.
-pub(super) fn journal_path(from: &Path, given: Option<&Path>) -> Result<PathBuf, Failure> {
+fn journal_path(from: &Path, given: Option<&Path>) -> Result<PathBuf, Failure> {
     match given {
+        Some(journal) if journal == from => {
+            let problem = format!("--journal {}: it is the input: give the journal a file of its own", from.display());
+            Err(Failure::usage(problem))
+        }
         Some(journal) => Ok(journal.to_owned()),
         None if from.as_os_str() == "-" => {
             Err(Failure::usage("--from -: say with --journal where the journal is to be"))

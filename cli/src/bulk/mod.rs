@@ -1,12 +1,14 @@
 //! `close --from`, `create --from` and `report`: many rows of a file, with a journal.
 //!
 //! The library does the work; here are the input ([`input`], [`rows`], [`job`]), what is shown meanwhile ([`meter`]), what becomes of created
-//! users ([`activation`]), and the report ([`report`]).
+//! users ([`activation`]), and the report ([`report`]), also as
+//! the input of another run ([`new_input`]).
 
 mod activation;
 mod input;
 mod job;
 mod meter;
+mod new_input;
 mod queue;
 pub(super) mod report;
 mod rows;
@@ -24,7 +26,7 @@ use serde_json::json;
 use tokio::time::{Instant, sleep_until};
 
 use self::activation::{Activation, ActivationEvent};
-use self::job::{Begin, Plan, journal_path, open_input};
+use self::job::{Begin, Plan, earlier_journal, open_input};
 pub(super) use self::job::{Order, RowOptions};
 use self::meter::Meter;
 use super::arguments::OutputFormat;

@@ -2,7 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use bunq_partner::{BulkOperation, BulkRequest, FileJournal, Journal as _, JournalStart, RowRecord, RowState};
+use bunq_partner::{
+    BulkOperation, BulkRequest, ErrorKind, FileJournal, Journal as _, JournalHeader, JournalStart, ProvisionId,
+    RowRecord, RowState, Uuid,
+};
 use serde_json::json;
 
 use super::super::arguments::{OutputFormat, OutputOptions, ReportOptions};
@@ -10,25 +13,40 @@ use super::super::exit::{Failure, after_output};
 use super::super::output::{Field, HIDDEN, Printer, Record, note, write_text};
 use super::super::records;
 use super::input::Input;
-use super::{journal_path, open_input};
+use super::{earlier_journal, new_input, open_input};
 
 /// The name of what is said of a row that was not begun.
 const NOT_BEGUN: &str = "not_begun";
 
 /// What is said of rows that have failed.
 const FINALITY: &str = "rows that have failed are final, and --resume does not take them up again: put right what their errors \
-                        name, and give them in a file of their own";
+                        name, in the new input that `bunq-partner report --failed --output csv` writes";
 
 /// The report of a run, finished or not.
 pub(in super::super) async fn run(options: &ReportOptions, output: &OutputOptions) -> Result<(), Failure> {
-    let path = journal_path(&options.from, options.journal.as_deref())?;
+    if options.failed && output.output != OutputFormat::Csv {
+        return Err(Failure::usage("--failed writes a new input: add --output csv"));
+    }
+    let from = &options.from;
+    let path = earlier_journal(from, options.journal.as_deref(), "--journal names the journal of the run")?;
     let journal = FileJournal::read(&path).await?;
-    let check = |operation| open_input(&options.from, &path, operation);
-    let input = match journal.start().await? {
-        JournalStart::Begun(header) => check(header.bulk_operation()?)?,
-        // Nothing says what was to be done with the rows.
-        _ => check(BulkOperation::Close).or_else(|failure| check(BulkOperation::Create).map_err(|_| failure))?,
+    let begun = match journal.start().await? {
+        JournalStart::Begun(header) => Some(header),
+        _ => None,
     };
+    // The rows of another operation are no mistake in the input, and without a header nothing says what they are of.
+    let (first, other) = match begun.as_ref().map(JournalHeader::bulk_operation).transpose()? {
+        Some(BulkOperation::Create) => (BulkOperation::Create, BulkOperation::Close),
+        Some(BulkOperation::Close) | None => (BulkOperation::Close, BulkOperation::Create),
+    };
+    let open = |operation| open_input(from, &path, operation);
+    let input = open(first).or_else(|failure| open(other).map_err(|_| failure))?;
+    if let Some(header) = begun {
+        input.check_journal(header.input.as_deref())?;
+    }
+    if options.failed {
+        return new_input::write(&input, &journal, options).await;
+    }
     write(output.output, &input, &journal, true, None).await
 }
 
@@ -42,15 +60,12 @@ pub(super) async fn write(
     wants_all: bool,
     resumption: Option<String>,
 ) -> Result<(), Failure> {
-    if let JournalStart::Begun(header) = journal.start().await? {
-        input.check_journal(header.input.as_deref())?;
-    }
     let mut printer = Printer::new(format);
     let mut counts: BTreeMap<&str, u64> = BTreeMap::new();
     let (mut first, mut in_doubt) = (None, 0_u64);
     let mut is_open = false;
     for (row, place) in input.rows()?.zip(1..) {
-        let last = journal.last(place).await?;
+        let last = last_of(journal, place, &row).await?;
         let state = last.as_ref().map_or(NOT_BEGUN, |last| last.state.as_str());
         *counts.entry(state).or_default() += 1;
         let is_done = last.as_ref().is_some_and(|last| last.state.is_done());
@@ -86,11 +101,37 @@ pub(super) async fn write(
     after_output(outcome, written)
 }
 
-fn record(place: u64, row: &BulkRequest, last: Option<&RowRecord>) -> Record {
-    let (own_id, external_uuid) = match row {
+/// What the journal says last of a row.
+pub(super) async fn last_of(
+    journal: &FileJournal,
+    place: u64,
+    row: &BulkRequest,
+) -> Result<Option<RowRecord>, Failure> {
+    let last = journal.last(place).await?;
+    let key = match keys(row) {
+        (Some(id), _) => id.to_string(),
+        (_, external_uuid) => external_uuid.unwrap_or_default().to_string(),
+    };
+    match last {
+        Some(last) if last.key.key != key => {
+            let problem = format!("row {place} of the journal is another than that of the input");
+            let hint = "give the input that the journal was begun with";
+            Err(Failure::of_kind(ErrorKind::Storage, problem).with_hint(hint))
+        }
+        last => Ok(last),
+    }
+}
+
+/// The id of a closing, or the `external_uuid` of a creation.
+fn keys(row: &BulkRequest) -> (Option<ProvisionId>, Option<Uuid>) {
+    match row {
         BulkRequest::Close(id) => (Some(*id), None),
         BulkRequest::Create(new) => (None, Some(*new.external_uuid())),
-    };
+    }
+}
+
+fn record(place: u64, row: &BulkRequest, last: Option<&RowRecord>) -> Record {
+    let (own_id, external_uuid) = keys(row);
     let id = own_id.or_else(|| last.and_then(|last| last.id));
     let state = last.map_or(NOT_BEGUN, |last| last.state.as_str());
     let response_id = last.and_then(|last| last.response_id.as_deref());
