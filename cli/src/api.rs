@@ -43,9 +43,21 @@ pub(super) fn change(
     Ok(Some(format!("Send {method} {url}{body}")))
 }
 
+/// Checks what is given, before a body is read from standard input.
+pub(super) fn check(invocation: &Invocation, options: &ApiOptions) -> Result<(), Failure> {
+    preview(invocation, options, options.body.is_some().then_some(&Value::Null)).map(drop)
+}
+
 /// The request that would be sent.
 fn preview(invocation: &Invocation, options: &ApiOptions, body: Option<&Value>) -> Result<RequestPreview, Failure> {
-    Ok(invocation.client()?.api().preview(options.operation, &parameters(options), body)?)
+    let preview = invocation.client()?.api().preview(options.operation, &parameters(options), body);
+    preview.map_err(|error| match error.kind() {
+        ErrorKind::InvalidInput => {
+            let hint = format!("`bunq-partner help api {}` says what it takes", options.operation.id);
+            Failure::from(error).with_hint(hint)
+        }
+        _ => error.into(),
+    })
 }
 
 fn parameters(options: &ApiOptions) -> Vec<(&str, &str)> {

@@ -9,6 +9,7 @@ use clap_mangen::roff::{Roff, bold, roman};
 
 use super::arguments::CommandLine;
 use super::exit::{self, Failure};
+use super::operations;
 use super::output::write_text;
 
 /// What the program reads from its environment.
@@ -37,11 +38,13 @@ pub(super) fn show(topic: &[String]) -> Result<(), Failure> {
         ["environment"] => environment(),
         ["exit-codes"] => exit::help(),
         ["faults"] => faults(),
+        ["operations"] => operations::list(),
+        ["api", operation] => operations::describe(operation)?,
         _ => {
             let mut command = &program;
             for word in words {
                 command = command.find_subcommand(word).ok_or_else(|| {
-                    let hint = "topics are options, environment, exit-codes and faults; `bunq-partner help` lists the commands";
+                    let hint = "topics are options, environment, exit-codes, faults and operations; `bunq-partner help` lists the commands";
                     Failure::usage(format!("there is no command and no topic `{word}`")).with_hint(hint)
                 })?;
             }

@@ -19,6 +19,7 @@ mod help;
 mod ids;
 mod interrupt;
 mod invocation;
+mod operations;
 mod output;
 mod probe;
 mod progress;
@@ -51,7 +52,7 @@ use self::invocation::Invocation;
 use self::output::warn;
 
 fn main() -> ExitCode {
-    let arguments = CommandLine::parse();
+    let arguments = parse();
     match arguments.output.color {
         Color::Auto => {}
         Color::Always => anstream::ColorChoice::write_global(anstream::ColorChoice::Always),
@@ -66,6 +67,21 @@ fn main() -> ExitCode {
             ExitCode::from(failure.code())
         }
     }
+}
+
+/// What was typed. `--help` behind an operation is about that operation.
+fn parse() -> CommandLine {
+    CommandLine::try_parse().unwrap_or_else(|error| {
+        let words = std::env::args_os().filter(|word| word != "--help" && word != "-h");
+        match CommandLine::try_parse_from(words) {
+            Ok(CommandLine { command: Command::Bank(BankCommand::Api(options)), connection, output, .. })
+                if error.kind() == clap::error::ErrorKind::DisplayHelp =>
+            {
+                CommandLine::help(["api", options.operation.id], connection, output)
+            }
+            _ => error.exit(),
+        }
+    })
 }
 
 fn run(arguments: CommandLine) -> Result<(), Failure> {
@@ -152,6 +168,7 @@ async fn ask_bank(command: BankCommand, options: &ConnectionOptions, output: Out
                 (Some(closing::change(&ids)), Some(closing::goes_on(&ids)))
             }
             Effect::Calls(call) => {
+                api::check(invocation, call)?;
                 body = api::body(call).await?;
                 (api::change(invocation, call, body.as_ref())?, None)
             }

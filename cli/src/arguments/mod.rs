@@ -17,7 +17,7 @@ pub(crate) use self::options::{
     ApiOptions, BulkOptions, CloseOptions, CreateOptions, DryRun, ListOptions, Log, ProbeOptions, ReceiptOptions,
     ReportOptions, SandboxOptions, WaitOptions,
 };
-pub(crate) use self::values::IdArgument;
+pub(crate) use self::values::{IdArgument, made_by};
 use self::values::{id_argument, provision_id, time};
 
 /// The end of the program's own help.
@@ -25,7 +25,8 @@ const TOPICS: &str = "\
 Topics:
   bunq-partner help options      Options of all commands: bank, key, output
   bunq-partner help environment  Environment variables and files
-  bunq-partner help exit-codes   Exit codes";
+  bunq-partner help exit-codes   Exit codes
+  bunq-partner help operations   Operations of bunq's API";
 
 /// The end of a command's help: what can be typed after the name of the program.
 macro_rules! examples {
@@ -57,6 +58,14 @@ pub(crate) struct CommandLine {
     pub(crate) output: OutputOptions,
 }
 
+impl CommandLine {
+    /// The help about a topic, instead of a command with these options.
+    pub(crate) fn help(topic: [&str; 2], connection: ConnectionOptions, output: OutputOptions) -> Self {
+        let command = Command::Help { topic: topic.map(str::to_owned).into() };
+        Self { command, _help: None, connection, output }
+    }
+}
+
 #[derive(Subcommand)]
 pub(crate) enum Command {
     /// Create, follow and close a provision, in a sandbox inside this program
@@ -85,7 +94,7 @@ pub(crate) enum Command {
     /// Show the help of a command or a topic
     #[command(after_help = examples!("help close", "help exit-codes"))]
     Help {
-        /// Command, or topic: options, environment, exit-codes, faults
+        /// Command, or topic: options, environment, exit-codes, faults, operations
         #[arg(value_name = "TOPIC")]
         topic: Vec<String>,
     },

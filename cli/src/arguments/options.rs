@@ -7,10 +7,9 @@ use std::time::Duration;
 use bunq_partner::jiff::civil::Date;
 use bunq_partner::{CountryCode, EmailAddress, Operation, PhoneNumber, ProvisionId, ProvisionStatus, Secret, Uuid};
 use bunq_partner_sandbox::Injection;
-use clap::builder::{PossibleValuesParser, TypedValueParser as _};
 use clap::{Args, ValueEnum, value_parser};
 
-use super::values::{IdArgument, id_argument, operation, operations, parameter, provision_id, status, time};
+use super::values::{IdArgument, OperationParser, id_argument, parameter, provision_id, status, time};
 
 #[derive(Args)]
 pub(crate) struct CloseOptions {
@@ -138,8 +137,8 @@ pub(crate) struct DryRun {
 
 #[derive(Args)]
 pub(crate) struct ApiOptions {
-    /// Operation of the document
-    #[arg(value_parser = PossibleValuesParser::new(operations()).try_map(operation))]
+    /// Operation of the API: see `help operations`
+    #[arg(value_parser = OperationParser, hide_possible_values = true)]
     pub(crate) operation: &'static Operation,
     /// Parameter of the path or the query; can be repeated
     #[arg(long = "param", short, value_name = "NAME=VALUE", value_parser = parameter)]
