@@ -12,7 +12,6 @@ use super::super::arguments::{OutputFormat, ReportOptions};
 use super::super::exit::{Failure, after_output};
 use super::super::output::note;
 use super::input::Input;
-use super::report::last_of;
 
 /// How many rows are named.
 const MAX_NAMED: usize = 20;
@@ -59,7 +58,7 @@ pub(super) async fn write(input: &Input, journal: &FileJournal, options: &Report
     let (mut count, mut first_kind) = (0_u64, None);
     let (mut exist, mut in_doubt, mut open) = (Vec::new(), Vec::new(), Vec::new());
     for ((row, fields), place) in input.rows()?.zip(input.fields()?).zip(1..) {
-        let last = last_of(journal, place, &row).await?;
+        let last = input.last(journal, place, &row).await?;
         let fate = Fate::of(last.as_ref());
         let rest = match fate {
             Fate::Done => continue,

@@ -3,8 +3,7 @@
 use std::collections::BTreeMap;
 
 use bunq_partner::{
-    BulkOperation, BulkRequest, ErrorKind, FileJournal, Journal as _, JournalHeader, JournalStart, ProvisionId,
-    RowRecord, RowState, Uuid,
+    BulkOperation, BulkRequest, FileJournal, Journal as _, JournalHeader, JournalStart, RowRecord, RowState,
 };
 use serde_json::json;
 
@@ -12,7 +11,7 @@ use super::super::arguments::{OutputFormat, OutputOptions, ReportOptions};
 use super::super::exit::{Failure, after_output};
 use super::super::output::{Field, HIDDEN, Printer, Record, note, write_text};
 use super::super::records;
-use super::input::Input;
+use super::input::{Input, keys};
 use super::{earlier_journal, new_input, open_input};
 
 /// The name of what is said of a row that was not begun.
@@ -65,7 +64,7 @@ pub(super) async fn write(
     let (mut first, mut in_doubt) = (None, 0_u64);
     let mut is_open = false;
     for (row, place) in input.rows()?.zip(1..) {
-        let last = last_of(journal, place, &row).await?;
+        let last = input.last(journal, place, &row).await?;
         let state = last.as_ref().map_or(NOT_BEGUN, |last| last.state.as_str());
         *counts.entry(state).or_default() += 1;
         let is_done = last.as_ref().is_some_and(|last| last.state.is_done());
@@ -99,35 +98,6 @@ pub(super) async fn write(
     let finality = counts.contains_key(RowState::Failed.as_str()).then(|| FINALITY.to_owned());
     let outcome = Err(failure.or_hint(finality).or_hint(resumption.filter(|_| is_open)));
     after_output(outcome, written)
-}
-
-/// What the journal says last of a row.
-pub(super) async fn last_of(
-    journal: &FileJournal,
-    place: u64,
-    row: &BulkRequest,
-) -> Result<Option<RowRecord>, Failure> {
-    let last = journal.last(place).await?;
-    let key = match keys(row) {
-        (Some(id), _) => id.to_string(),
-        (_, external_uuid) => external_uuid.unwrap_or_default().to_string(),
-    };
-    match last {
-        Some(last) if last.key.key != key => {
-            let problem = format!("row {place} of the journal is another than that of the input");
-            let hint = "give the input that the journal was begun with";
-            Err(Failure::of_kind(ErrorKind::Storage, problem).with_hint(hint))
-        }
-        last => Ok(last),
-    }
-}
-
-/// The id of a closing, or the `external_uuid` of a creation.
-fn keys(row: &BulkRequest) -> (Option<ProvisionId>, Option<Uuid>) {
-    match row {
-        BulkRequest::Close(id) => (Some(*id), None),
-        BulkRequest::Create(new) => (None, Some(*new.external_uuid())),
-    }
 }
 
 fn record(place: u64, row: &BulkRequest, last: Option<&RowRecord>) -> Record {
