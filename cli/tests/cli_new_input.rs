@@ -15,7 +15,7 @@ use std::time::Duration;
 use bunq_partner::{Operation, Uuid};
 use bunq_partner_sandbox::{Fault, Injection, Pace, Sandbox, SeedProvision};
 use common::bulk::{bulk, report, users};
-use common::{Folder, program, ran};
+use common::{Folder, person, program, ran};
 use serde_json::{Value, json};
 
 fn failed(folder: &Folder, from: &Path) -> Command {
@@ -74,7 +74,7 @@ async fn what_has_failed_is_done_by_another_run() {
         assert_eq!(code, 20, "{stderr}");
         assert!(stderr.contains("3 of 12 rows are in the new input"), "{stderr}");
         assert!(stderr.contains(&format!("2 in doubt (rows {}, {})", in_doubt[0], in_doubt[1])), "{stderr}");
-        let resume = format!("`bunq-partner create --from {} --resume` goes on", from.display());
+        let resume = format!("`bunq-partner create --from {} --resume`, with the other options", from.display());
         assert!(stderr.contains(&resume), "{stderr}");
         // The rows as they were written, in the columns of the input.
         if !is_json {
@@ -124,15 +124,20 @@ async fn what_may_have_been_done_is_named_and_not_given() {
     let closed = Uuid::new_v4();
     let seed: SeedProvision =
         serde_json::from_value(json!({ "status": "CLOSED", "external_uuid": closed.to_string() })).unwrap();
-    let sandbox = Sandbox::builder().seed([seed]).start().await.unwrap();
+    let sandbox = Sandbox::builder().deduplicate(false).seed([seed]).start().await.unwrap();
     let folder = Folder::new();
+    let (client, twice) = (sandbox.client().build().unwrap(), person());
+    for _ in 0..2 {
+        client.api().create_provision(&twice.clone().into()).await.unwrap();
+    }
     let (from, _) = users(&folder, 1);
-    let text = std::fs::read_to_string(&from).unwrap() + &format!("{closed},b@example.com,+31600000009\n");
+    let known = [closed, twice.external_uuid].map(|uuid| format!("{uuid},b@example.com,+31600000009\n"));
+    let text = std::fs::read_to_string(&from).unwrap() + &known.concat();
     std::fs::write(&from, text).unwrap();
     assert_eq!(ran(&mut bulk(&folder, &sandbox, "create", &from)).2, 14);
     let (stdout, stderr, code) = ran(&mut failed(&folder, &from));
     assert_eq!((stdout.as_str(), code), ("external_uuid,email,phone_number\n", 14), "{stderr}");
-    assert!(stderr.contains("1 failed because bunq has a user with their external_uuid (row 2)"), "{stderr}");
+    assert!(stderr.contains("2 failed because bunq has a user with their external_uuid (rows 2, 3)"), "{stderr}");
     assert!(!stderr.contains("--resume"), "{stderr}");
 
     // A list of ids without a header, of which the last was not begun.

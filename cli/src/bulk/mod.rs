@@ -1,8 +1,7 @@
 //! `close --from`, `create --from` and `report`: many rows of a file, with a journal.
 //!
 //! The library does the work; here are the input ([`input`], [`rows`], [`job`]), what is shown meanwhile ([`meter`]), what becomes of created
-//! users ([`activation`]), and the report ([`report`]), also as
-//! the input of another run ([`new_input`]).
+//! users ([`activation`]), the report ([`report`]), and the failed rows as a new input ([`new_input`]).
 
 mod activation;
 mod input;

@@ -1,7 +1,7 @@
 //! `report --failed`: the rows of a run that surely were not done, as the input of another run.
 //!
-//! Each row that is not done is either in the new input, or left to `--resume`, or named because bunq has what it asks for in another
-//! form. So no row is ever done by both runs.
+//! Each row that is not done is either in the new input, or left to `--resume`, or named because bunq has a user with its
+//! `external_uuid`. So no row is done by both runs.
 
 use std::io;
 
@@ -114,5 +114,7 @@ fn resumption(operation: BulkOperation, options: &ReportOptions) -> String {
     let from = quoted(&options.from.to_string_lossy());
     let journal = options.journal.as_ref().map(|journal| format!(" --journal {}", quoted(&journal.to_string_lossy())));
     let journal = journal.unwrap_or_default();
-    format!("`bunq-partner {command} --from {from}{journal} --resume` goes on with those in doubt and not done yet")
+    format!(
+        "`bunq-partner {command} --from {from}{journal} --resume`, with the other options of the run, goes on with what is left"
+    )
 }
