@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::io::{self, Write as _};
 
-use bunq_partner::{Cursor, Error, PageSize, Provision, ProvisionId, ProvisionStatus, Provisions};
+use bunq_partner::{Cursor, Error, ErrorKind, PageSize, Provision, ProvisionId, ProvisionStatus, Provisions};
 
 use super::exit::Failure;
 use super::invocation::Invocation;
@@ -68,20 +68,34 @@ pub(super) fn goes_on(ids: &[ProvisionId]) -> String {
     format!("what was requested goes on at bunq: `bunq-partner watch{named}`")
 }
 
-/// Reads provisions by pages, each of which begins at the newest that is still wanted: never more calls than one for each. Those
-/// that are not at bunq are not among them.
+/// Reads provisions: by pages, each of which begins at the newest that is still wanted, and one by one those that the pages have not
+/// shown. A page tells of one at least, so that there are no more pages than provisions.
 async fn read(provisions: &Provisions, ids: &[ProvisionId]) -> Result<HashMap<ProvisionId, Provision>, Error> {
     let mut wanted = ids.to_vec();
     wanted.sort_unstable();
     let mut seen = HashMap::new();
-    while let (Some(oldest), Some(newest)) = (wanted.first().copied(), wanted.pop()) {
+    while let [oldest, .., newest] = wanted[..] {
         let span = newest.get() - oldest.get() + 1;
         let count = PageSize::new(span.min(PageSize::MAX.get()))?;
         let cursor = Cursor::OlderThan(i64::try_from(newest.get() + 1).unwrap_or(i64::MAX));
-        let page = provisions.list().count(count).page_at(cursor).await?;
+        let page = match provisions.list().count(count).page_at(cursor).await {
+            // bunq does not say whether a page may begin at an id that no provision has.
+            Err(error) if matches!(error.kind(), ErrorKind::Rejected | ErrorKind::NotFound) => break,
+            page => page?,
+        };
         let end = page.items.iter().map(|seen| seen.id).min().filter(|_| page.older.is_some());
-        wanted.retain(|id| end.is_some_and(|end| *id < end));
+        wanted.retain(|id| *id != newest && end.is_some_and(|end| *id < end));
         seen.extend(page.items.into_iter().map(|seen| (seen.id, seen)));
+    }
+    for id in ids {
+        if seen.contains_key(id) {
+            continue;
+        }
+        match provisions.get(*id).await {
+            Ok(found) => _ = seen.insert(*id, found),
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
     }
     Ok(seen)
 }
