@@ -12,6 +12,7 @@ use super::exit::Failure;
 use super::invocation::Invocation;
 use super::output::write_value;
 use super::provisions::show_previews;
+use super::standard_input;
 
 /// No body is larger.
 const MAX_BODY: usize = 1024 * 1024;
@@ -44,9 +45,21 @@ pub(super) fn change(
     Ok(Some(format!("Send {method} {url}{body}")))
 }
 
+/// Checks what is given, before a body is read from standard input.
+pub(super) fn check(invocation: &Invocation, options: &ApiOptions) -> Result<(), Failure> {
+    preview(invocation, options, options.body.is_some().then_some(&Value::Null)).map(drop)
+}
+
 /// The request that would be sent.
 fn preview(invocation: &Invocation, options: &ApiOptions, body: Option<&Value>) -> Result<RequestPreview, Failure> {
-    Ok(invocation.client()?.api().preview(options.operation, &parameters(options), body)?)
+    let preview = invocation.client()?.api().preview(options.operation, &parameters(options), body);
+    preview.map_err(|error| match error.kind() {
+        ErrorKind::InvalidInput => {
+            let hint = format!("`bunq-partner help api {}` says what it takes", options.operation.id);
+            Failure::from(error).with_hint(hint)
+        }
+        _ => error.into(),
+    })
 }
 
 fn parameters(options: &ApiOptions) -> Vec<(&str, &str)> {
@@ -56,17 +69,16 @@ fn parameters(options: &ApiOptions) -> Vec<(&str, &str)> {
 /// Reads the body that is given. It may wait for standard input; dropping the future does not block on it.
 pub(super) async fn body(options: &ApiOptions) -> Result<Option<Value>, Failure> {
     let Some(text) = &options.body else { return Ok(None) };
-    let given = text.clone();
-    let read = spawn_blocking(move || match given.strip_prefix('@') {
-        _ if given == "-" => files::read_text(io::stdin(), MAX_BODY),
-        Some(file) => File::open(file).and_then(|file| files::read_text(file, MAX_BODY)),
-        None => Ok(given.as_str().into()),
-    });
-    let read = read
-        .await
-        .map_err(io::Error::from)
-        .flatten()
-        .map_err(|error| Failure::usage(format!("--body {text}: {error}")))?;
+    let read = match text.strip_prefix('@') {
+        _ if text == "-" => standard_input::read("a body in JSON", MAX_BODY).await,
+        Some(file) => {
+            let file = file.to_owned();
+            let read = spawn_blocking(move || File::open(file).and_then(|file| files::read_text(file, MAX_BODY)));
+            read.await.map_err(io::Error::from).flatten()
+        }
+        None => Ok(text.as_str().into()),
+    };
+    let read = read.map_err(|error| Failure::usage(format!("--body {text}: {error}")))?;
     // The message of serde_json may quote a part of it, which may be about a person.
     serde_json::from_str(read.expose()).map(Some).map_err(|error| {
         Failure::usage(format!("--body is not JSON: line {}, column {}", error.line(), error.column()))

@@ -208,27 +208,40 @@ fn context_name(environment: Environment, base_url: &str, api_key: &Secret) -> S
     format!("{environment}-{short}.json")
 }
 
-pub(super) async fn confirm_change(bank: &Bank, options: &ConnectionOptions, what: &str) -> Result<(), Failure> {
+/// Asks a person before something is changed in production. What `show` reads and says comes before the question.
+pub(super) async fn confirm_change(
+    bank: &Bank,
+    options: &ConnectionOptions,
+    what: &str,
+    show: impl AsyncFnOnce() -> Result<(), Failure>,
+) -> Result<(), Failure> {
     if options.yes || !bank.is_production() {
         return Ok(());
     }
-    let needed = Failure::usage(format!("{what} in production: confirm it with --yes"));
-    ask(&format!("{what} in production?"), needed).await
+    if !is_attended() {
+        return Err(Failure::usage(format!("{what} in production: confirm it with --yes")));
+    }
+    show().await?;
+    ask(&format!("{what} in production?")).await
 }
 
 pub(super) async fn confirm_secrets(options: &OutputOptions) -> Result<(), Failure> {
     if !options.show_secrets {
         return Ok(());
     }
-    let needed = Failure::usage("--show-secrets is for a person at a terminal: there is none to ask");
-    ask("Tokens will be shown. Whoever sees them can act for the user. Show them?", needed).await
+    if !is_attended() {
+        return Err(Failure::usage("--show-secrets is for a person at a terminal: there is none to ask"));
+    }
+    ask("Tokens will be shown. Whoever sees them can act for the user. Show them?").await
 }
 
-/// Asks a person; `unattended` is the failure if there is no terminal. Dropping the future does not block on the answer.
-async fn ask(question: &str, unattended: Failure) -> Result<(), Failure> {
-    if !io::stdin().is_terminal() || !io::stderr().is_terminal() {
-        return Err(unattended);
-    }
+/// Whether there is a person to ask.
+fn is_attended() -> bool {
+    io::stdin().is_terminal() && io::stderr().is_terminal()
+}
+
+/// Asks a person. Dropping the future does not block on the answer.
+async fn ask(question: &str) -> Result<(), Failure> {
     let question = format!("{} [y/N] ", clean(question));
     let answer = spawn_blocking(move || {
         write!(io::stderr(), "{question}").and_then(|()| io::stderr().flush())?;

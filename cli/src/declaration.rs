@@ -6,7 +6,8 @@
 use bunq_partner::{BulkOperation, EmailAddress};
 
 use super::arguments::{
-    ApiOptions, BankCommand, Command, ConfigCommand, DryRun, ReceiptOptions, ReceiptsCommand, SessionCommand,
+    ApiOptions, BankCommand, Command, ConfigCommand, DryRun, IdArgument, ReceiptOptions, ReceiptsCommand,
+    SessionCommand,
 };
 use super::bulk::{RowOptions, report};
 use super::columns::Results;
@@ -16,6 +17,8 @@ use super::records::{ProvisionOutcome, provision_columns};
 
 pub(super) struct Declaration<'a> {
     pub(super) effect: Effect<'a>,
+    /// The ids of provisions that it is given, or `-` for those on standard input.
+    pub(super) ids: &'a [IdArgument],
     /// Its `--dry-run`, if it has one.
     pub(super) dry_run: Option<DryRun>,
     /// What it writes, without `--dry-run`.
@@ -35,6 +38,8 @@ pub(super) enum Effect<'a> {
         /// What may go on at bunq after an interruption, and how to see it.
         goes_on: Option<String>,
     },
+    /// It closes the provisions with its ids. In production a person sees them, and is asked.
+    Closes,
     /// It changes something for each row of a file, and asks once it knows how many there are.
     ChangesRows(RowOptions<'a>),
     /// It makes one call of any operation, which reads or changes.
@@ -70,6 +75,8 @@ impl Command {
                 // Requests, or how many of them.
                 if declaration.is_dry_run() { Results::Value } else { declaration.results }
             }
+            // A new input has the columns of the old one.
+            Self::Report(options) if options.failed => Results::Text,
             Self::Report(_) => Results::Records(report::columns()),
             Self::Receipts(ReceiptsCommand::Verify { .. }) => Results::Records(receipts::columns()),
             Self::Config(ConfigCommand::Show) => Results::Records(config::columns()),
@@ -84,29 +91,21 @@ impl BankCommand {
     pub(super) fn declaration(&self) -> Declaration<'_> {
         use ContextUse::{Checked, Examined, Unused};
         use Effect::{Calls, Provokes, Reads};
-        let reads = |results, context| Declaration { effect: Reads, dry_run: None, results, receipts: None, context };
+        let reads =
+            |ids, results, context| Declaration { effect: Reads, ids, dry_run: None, results, receipts: None, context };
         match self {
             Self::Close(options) => {
-                let (bulk, ids) = (&options.bulk, options.ids.iter().map(ToString::to_string).collect::<Vec<_>>());
+                let bulk = &options.bulk;
                 let (effect, columns) = match &bulk.from {
                     Some(from) => {
                         let rows = RowOptions { operation: BulkOperation::Close, from, bulk, users: None };
                         (Effect::ChangesRows(rows), report::columns())
                     }
-                    None => {
-                        let effect = Effect::Changes {
-                            what: format!("Close {}", ids.join(", ")),
-                            goes_on: Some(format!(
-                                "what was requested goes on at bunq: `bunq-partner watch {}`",
-                                ids.join(" ")
-                            )),
-                        };
-                        (effect, ProvisionOutcome::columns())
-                    }
+                    None => (Effect::Closes, ProvisionOutcome::columns()),
                 };
                 let results = Results::Records(columns);
                 let (dry_run, receipts) = (Some(options.dry_run), Some(&options.receipts));
-                Declaration { effect, dry_run, results, receipts, context: Checked }
+                Declaration { effect, ids: &options.ids, dry_run, results, receipts, context: Checked }
             }
             Self::Create(options) => {
                 let (bulk, users) = (&options.bulk, options.activate.as_deref());
@@ -125,7 +124,7 @@ impl BankCommand {
                 };
                 let results = Results::Records(columns);
                 let (dry_run, receipts) = (Some(options.dry_run), Some(&options.receipts));
-                Declaration { effect, dry_run, results, receipts, context: Checked }
+                Declaration { effect, ids: &[], dry_run, results, receipts, context: Checked }
             }
             Self::ResetToken { id, dry_run, .. } => {
                 let effect = Effect::Changes {
@@ -133,26 +132,25 @@ impl BankCommand {
                     goes_on: Some(format!("the reset may go on at bunq: `bunq-partner watch {id}`")),
                 };
                 let results = Results::Records(ProvisionOutcome::columns());
-                Declaration { effect, dry_run: Some(*dry_run), results, receipts: None, context: Checked }
+                Declaration { effect, ids: &[], dry_run: Some(*dry_run), results, receipts: None, context: Checked }
             }
             Self::Session(SessionCommand::End { dry_run }) => {
                 let effect = Effect::Changes { what: "End the session".into(), goes_on: None };
                 let (dry_run, results) = (Some(*dry_run), Results::Value);
-                Declaration { effect, dry_run, results, receipts: None, context: Checked }
+                Declaration { effect, ids: &[], dry_run, results, receipts: None, context: Checked }
             }
             Self::Api(options) => {
                 let (effect, dry_run) = (Calls(options), Some(options.dry_run));
-                Declaration { effect, dry_run, results: Results::Value, receipts: None, context: Checked }
+                Declaration { effect, ids: &[], dry_run, results: Results::Value, receipts: None, context: Checked }
             }
-            Self::Get { .. } | Self::Find { .. } | Self::List(_) => {
-                reads(Results::Records(provision_columns()), Checked)
-            }
-            Self::Watch { .. } => reads(Results::Changes(provision_columns()), Checked),
-            Self::Whoami => reads(Results::Value, Checked),
-            Self::Doctor => reads(Results::Value, Examined),
+            Self::Get { ids } => reads(ids, Results::Records(provision_columns()), Checked),
+            Self::Find { .. } | Self::List(_) => reads(&[], Results::Records(provision_columns()), Checked),
+            Self::Watch { ids, .. } => reads(ids, Results::Changes(provision_columns()), Checked),
+            Self::Whoami => reads(&[], Results::Value, Checked),
+            Self::Doctor => reads(&[], Results::Value, Examined),
             Self::Probe(_) => {
                 let results = Results::Value;
-                Declaration { effect: Provokes, dry_run: None, results, receipts: None, context: Unused }
+                Declaration { effect: Provokes, ids: &[], dry_run: None, results, receipts: None, context: Unused }
             }
         }
     }

@@ -9,6 +9,7 @@ use clap_mangen::roff::{Roff, bold, roman};
 
 use super::arguments::CommandLine;
 use super::exit::{self, Failure};
+use super::operations;
 use super::output::write_text;
 
 /// The JSON that the commands write. `cli_output` holds their output against it.
@@ -37,11 +38,12 @@ const FILES: [(&str, &str); 4] = [
 type Text = fn(&Command) -> String;
 
 /// What there is help about beside the commands, in a few words, and its text.
-pub(super) const TOPICS: [(&str, &str, Text); 5] = [
+pub(super) const TOPICS: [(&str, &str, Text); 6] = [
     ("options", "Options of all commands", options),
     ("environment", "Environment variables and files", |_| environment()),
     ("exit-codes", "Exit codes", |_| exit::help()),
     ("faults", "Faults of the sandbox", |_| faults()),
+    ("operations", "Operations of bunq's API", |_| operations::list()),
     ("schema", "JSON Schema of what is printed", |_| SCHEMA.to_owned()),
 ];
 
@@ -49,9 +51,10 @@ pub(super) const TOPICS: [(&str, &str, Text); 5] = [
 pub(super) fn show(topic: &[String]) -> Result<(), Failure> {
     let mut program = CommandLine::command();
     program.build();
-    let text = match TOPICS.iter().find(|(name, ..)| topic == [*name]) {
-        Some((.., text)) => text(&program),
-        None => {
+    let text = match (TOPICS.iter().find(|(name, ..)| topic == [*name]), topic) {
+        (Some((.., text)), _) => text(&program),
+        (None, [api, operation]) if api == "api" => operations::describe(operation)?,
+        (None, _) => {
             let mut command = &program;
             for word in topic {
                 command = command.find_subcommand(word).ok_or_else(|| {

@@ -10,6 +10,7 @@
 mod api;
 mod arguments;
 mod bulk;
+mod closing;
 mod columns;
 mod completion;
 mod config;
@@ -19,9 +20,11 @@ mod demo;
 mod doctor;
 mod exit;
 mod help;
+mod ids;
 mod interrupt;
 mod invocation;
 mod key_command;
+mod operations;
 mod output;
 mod probe;
 mod profile;
@@ -31,6 +34,7 @@ mod receipts;
 mod records;
 mod sandbox;
 mod settings;
+mod standard_input;
 mod watch;
 mod whoami;
 mod words;
@@ -47,6 +51,7 @@ use self::arguments::{
     ReceiptsCommand, SessionCommand,
 };
 use self::bulk::Order;
+use self::closing::Closing;
 use self::columns::{Results, View};
 use self::connection::{BankConnection, confirm_change, confirm_secrets};
 use self::declaration::{ContextUse, Declaration, Effect};
@@ -62,7 +67,7 @@ fn main() -> ExitCode {
         let answer = completion::answer(&words);
         return io::stdout().write_all(answer.as_bytes()).map_or(ExitCode::FAILURE, |()| ExitCode::SUCCESS);
     }
-    let arguments = CommandLine::parse();
+    let arguments = parse();
     match arguments.output.color {
         Color::Auto => {}
         Color::Always => anstream::ColorChoice::write_global(anstream::ColorChoice::Always),
@@ -77,6 +82,21 @@ fn main() -> ExitCode {
             ExitCode::from(failure.code())
         }
     }
+}
+
+/// What was typed. `--help` behind an operation is about that operation.
+fn parse() -> CommandLine {
+    CommandLine::try_parse().unwrap_or_else(|error| {
+        let words = std::env::args_os().filter(|word| word != "--help" && word != "-h");
+        match CommandLine::try_parse_from(words) {
+            Ok(CommandLine { command: Command::Bank(BankCommand::Api(options)), connection, output, .. })
+                if error.kind() == clap::error::ErrorKind::DisplayHelp =>
+            {
+                CommandLine::help(["api", options.operation.id], connection, output)
+            }
+            _ => error.exit(),
+        }
+    })
 }
 
 /// Runs the command; `format` becomes that of a profile, if one says it, for the failure too.
@@ -136,7 +156,7 @@ async fn ask_bank(
 ) -> Result<(), Failure> {
     let declaration = command.declaration();
     let is_dry_run = declaration.is_dry_run();
-    let Declaration { effect, receipts, context, .. } = declaration;
+    let Declaration { effect, ids, receipts, context, .. } = declaration;
     let (bank, rehearse) = (&settings.bank()?, options.rehearse.unwrap_or(1));
     if let (Effect::Provokes, true) = (&effect, bank.is_production()) {
         let hint = "use a key of bunq's sandbox: `--env sandbox`, or unset BUNQ_ENV, or give another --profile";
@@ -146,7 +166,7 @@ async fn ask_bank(
     }
     let order = match &effect {
         Effect::ChangesRows(rows) => Some(Order::new(rows, is_dry_run)?),
-        Effect::Reads | Effect::Changes { .. } | Effect::Calls(_) | Effect::Provokes => None,
+        Effect::Reads | Effect::Changes { .. } | Effect::Closes | Effect::Calls(_) | Effect::Provokes => None,
     };
     let mut unusable = None;
     let mut connection = match BankConnection::new(bank, rehearse, !is_dry_run).await {
@@ -170,35 +190,45 @@ async fn ask_bank(
     match order {
         Some(Order::Plan(plan)) => return bulk::plan(invocation, plan),
         Some(Order::Run(order)) => {
-            let confirm = async |change: &str| {
-                confirm_change(bank, options, change).await?;
+            let confirm = async |change: &str, closing: Option<Closing>| {
+                confirm_change(bank, options, change, async || show(invocation, closing).await).await?;
                 confirm_secrets(&invocation.output).await
             };
             return bulk::run(invocation, order, confirm).await;
         }
         None => {}
     }
-    let mut body = None;
-    let (change, goes_on) = match effect {
-        Effect::Changes { what, goes_on } => (Some(what), goes_on),
-        Effect::Calls(call) => {
-            body = until_interrupted(None, api::body(call)).await?;
-            (api::change(invocation, call, body.as_ref())?, None)
+    let agreed = until_interrupted(None, async {
+        let ids = ids::resolve(ids).await?;
+        let (mut body, mut closing) = (None, None);
+        let (change, goes_on) = match effect {
+            Effect::Changes { what, goes_on } => (Some(what), goes_on),
+            Effect::Closes => {
+                closing = Some(Closing::of(&ids));
+                (Some(closing::change(&ids)), Some(closing::goes_on(&ids)))
+            }
+            Effect::Calls(call) => {
+                api::check(invocation, call)?;
+                body = api::body(call).await?;
+                (api::change(invocation, call, body.as_ref())?, None)
+            }
+            Effect::Reads | Effect::ChangesRows(_) | Effect::Provokes => (None, None),
+        };
+        if let Some(change) = change.filter(|_| !is_dry_run) {
+            confirm_change(bank, options, &change, async || show(invocation, closing).await).await?;
         }
-        Effect::Reads | Effect::ChangesRows(_) | Effect::Provokes => (None, None),
-    };
-    if let Some(change) = change.filter(|_| !is_dry_run) {
-        confirm_change(bank, options, &change).await?;
-    }
-    confirm_secrets(&invocation.output).await?;
+        confirm_secrets(&invocation.output).await?;
+        Ok((ids, body, goes_on))
+    });
+    let (ids, body, goes_on) = agreed.await?;
     until_interrupted(goes_on, async {
         match &command {
-            BankCommand::Close(options) => provisions::close(invocation, options).await,
+            BankCommand::Close(options) => provisions::close(invocation, options, &ids).await,
             BankCommand::Create(options) => provisions::create(invocation, options).await,
-            BankCommand::Get { ids } => provisions::get(invocation, ids).await,
+            BankCommand::Get { .. } => provisions::get(invocation, &ids).await,
             BankCommand::Find { external_uuid } => provisions::find(invocation, *external_uuid).await,
             BankCommand::List(options) => provisions::list(invocation, options).await,
-            BankCommand::Watch { ids, timeout } => watch::run(invocation, ids, *timeout).await,
+            BankCommand::Watch { timeout, .. } => watch::run(invocation, &ids, *timeout).await,
             BankCommand::ResetToken { id, waiting, dry_run } => {
                 provisions::reset_token(invocation, *id, *waiting, dry_run.dry_run).await
             }
@@ -212,4 +242,12 @@ async fn ask_bank(
         }
     })
     .await
+}
+
+/// Shows what is to be closed, if something is.
+async fn show(invocation: &Invocation, closing: Option<Closing>) -> Result<(), Failure> {
+    match closing {
+        Some(closing) => closing.show(invocation).await,
+        None => Ok(()),
+    }
 }

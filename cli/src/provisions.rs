@@ -20,16 +20,13 @@ use super::records::{self, ProvisionOutcome};
 const CALL_TIME: Duration = Duration::from_secs(120);
 const TIME_FOR_EACH: Duration = Duration::from_secs(2);
 
-pub(super) async fn close(invocation: &Invocation, options: &CloseOptions) -> Result<(), Failure> {
-    let ids = without_repeats(&options.ids);
+pub(super) async fn close(invocation: &Invocation, options: &CloseOptions, ids: &[ProvisionId]) -> Result<(), Failure> {
     if options.dry_run.dry_run {
         let provisions = invocation.client()?.provisions();
         let previews = ids.iter().map(|id| provisions.preview_close(*id)).collect::<Result<Vec<_>, _>>()?;
         return show_previews(invocation.format(), &previews);
     }
-    let count = u32::try_from(ids.len()).unwrap_or(u32::MAX);
-    let provisions =
-        invocation.client()?.provisions().operation_timeout(CALL_TIME + TIME_FOR_EACH.saturating_mul(count));
+    let provisions = invocation.client()?.provisions().operation_timeout(time_for(ids.len()));
     let (provisions, progress) = (&provisions, &LiveLines::default());
     let mut outcomes: FuturesUnordered<_> = ids
         .iter()
@@ -51,6 +48,11 @@ pub(super) async fn close(invocation: &Invocation, options: &CloseOptions) -> Re
     }
     batch.finish()?;
     invocation.connection.check_receipts()
+}
+
+/// How long calls for so many provisions may take.
+fn time_for(provisions: usize) -> Duration {
+    CALL_TIME + TIME_FOR_EACH.saturating_mul(u32::try_from(provisions).unwrap_or(u32::MAX))
 }
 
 pub(super) async fn create(invocation: &Invocation, options: &CreateOptions) -> Result<(), Failure> {
@@ -107,11 +109,10 @@ pub(super) async fn reset_token(
 }
 
 pub(super) async fn get(invocation: &Invocation, ids: &[ProvisionId]) -> Result<(), Failure> {
-    let provisions = invocation.client()?.provisions();
+    let provisions = invocation.client()?.provisions().operation_timeout(time_for(ids.len()));
     let read = async |id| provisions.get(id).await.map(|seen| records::provision(&seen, invocation.shows_secrets()));
     let read = &read;
-    let ids = without_repeats(ids);
-    if let [id] = ids[..] {
+    if let [id] = *ids {
         return Ok(invocation.printer().single(read(id).await?)?);
     }
     let mut batch = Batch::new(invocation);
@@ -232,9 +233,4 @@ pub(super) fn show_previews(format: OutputFormat, previews: &[RequestPreview]) -
 fn show_preview(RequestPreview { method, url, body, .. }: &RequestPreview) -> io::Result<()> {
     write_text(&format!("\x1b[1m{method}\x1b[0m {url}\n"))?;
     body.as_ref().map_or(Ok(()), |body| write_value(OutputFormat::Table, body))
-}
-
-pub(super) fn without_repeats(ids: &[ProvisionId]) -> Vec<ProvisionId> {
-    let mut seen = std::collections::HashSet::new();
-    ids.iter().copied().filter(|id| seen.insert(*id)).collect()
 }

@@ -15,7 +15,6 @@ use super::arguments::OutputFormat;
 use super::exit::Failure;
 use super::invocation::Invocation;
 use super::output::{Printer, write_text};
-use super::provisions::without_repeats;
 use super::records;
 
 const PAUSE: Duration = Duration::from_secs(2);
@@ -30,7 +29,7 @@ pub(super) async fn run(
         return all(invocation, timeout).await;
     }
     let client = invocation.client()?;
-    let mut watched = stream::select_all(without_repeats(ids).iter().map(|id| Box::pin(one(&client, *id, timeout))));
+    let mut watched = stream::select_all(ids.iter().map(|id| Box::pin(one(&client, *id, timeout))));
     let mut printer = invocation.printer();
     let mut first = None;
     while let Some(change) = watched.next().await {

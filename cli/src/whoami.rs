@@ -14,13 +14,7 @@ pub(super) async fn show(invocation: &Invocation) -> Result<(), Failure> {
     let user = client.user().await?;
     // The user may be known from an earlier run: whether bunq still accepts the session is asked.
     client.api().get_installation().await?;
-    let kind = match user.kind {
-        UserKind::Company => "company",
-        UserKind::Person => "person",
-        UserKind::ApiKey => "api_key",
-        UserKind::PaymentServiceProvider => "payment_service_provider",
-        _ => "unknown",
-    };
+    let kind = kind_name(user.kind);
     let (environment, base_url) = (invocation.connection.environment.to_string(), client.base_url());
     let context = invocation.connection.context.as_ref().map(|file| file.display().to_string());
     let user = Record::of(vec![
@@ -36,6 +30,16 @@ pub(super) async fn show(invocation: &Invocation) -> Result<(), Failure> {
         format => write_value(format, &user.json())?,
     }
     Ok(())
+}
+
+pub(super) fn kind_name(kind: UserKind) -> &'static str {
+    match kind {
+        UserKind::Company => "company",
+        UserKind::Person => "person",
+        UserKind::ApiKey => "api_key",
+        UserKind::PaymentServiceProvider => "payment_service_provider",
+        _ => "unknown",
+    }
 }
 
 pub(super) async fn end_session(invocation: &Invocation, is_dry_run: bool) -> Result<(), Failure> {

@@ -88,9 +88,14 @@ pub fn build(path: &Path, out: &Path) -> Result<(), String> {
 
 fn schemas(document: &Document) -> TokenStream {
     let schemas = document.root["components"]["schemas"].to_string();
+    let operations = operations::descriptions(document).to_string();
     quote::quote! {
         /// The schemas of the document, as JSON: which members an object must have, and which values an enum has.
         pub const SCHEMAS: &str = #schemas;
+
+        /// What the document says of each operation, as JSON, by its `operationId`: a `summary`, the `parameters` of its path and its
+        /// query, and the schemas of the shapes that its `body` can have. They refer to [`SCHEMAS`].
+        pub const OPERATIONS: &str = #operations;
     }
 }
 

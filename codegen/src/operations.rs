@@ -2,9 +2,10 @@
 
 use proc_macro2::TokenStream;
 use quote::quote;
+use serde_json::{Value, json};
 
 use super::document::{Diagnostic, Document, Operation};
-use super::envelope::query_parameters;
+use super::envelope::{bodies, parameters, query_parameters};
 use super::names::constant;
 use super::policy::{Auth, Policy};
 
@@ -24,6 +25,17 @@ pub(crate) fn generate(document: &Document) -> Result<TokenStream, Diagnostic> {
             pub const ALL: &'static [Operation] = &[#(Self::#names),*];
         }
     })
+}
+
+/// What the document says of each operation to those that call it by name.
+pub(crate) fn descriptions(document: &Document) -> Value {
+    let described = document.operations().into_iter().map(|operation| {
+        let is_given = |parameter: &&Value| parameter["in"] == "path" || parameter["in"] == "query";
+        let parameters: Vec<_> = parameters(document, &operation).filter(is_given).collect();
+        let (summary, body) = (&operation.value["summary"], bodies(document, &operation));
+        (operation.id.to_owned(), json!({ "summary": summary, "parameters": parameters, "body": body }))
+    });
+    Value::Object(described.collect())
 }
 
 fn row(document: &Document, operation: &Operation<'_>) -> Result<TokenStream, Diagnostic> {

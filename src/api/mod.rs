@@ -112,16 +112,20 @@ impl Api {
         parameters: &[(&str, &str)],
         body: Option<&Value>,
     ) -> Result<Request, String> {
+        let known = || {
+            let names: Vec<_> = operation.path_parameters().chain(operation.query.iter().copied()).collect();
+            if names.is_empty() { " (it takes none)".into() } else { format!(" (parameters: {})", names.join(", ")) }
+        };
         for (index, (name, _)) in parameters.iter().enumerate() {
             if !operation.query.contains(name) && !operation.path_parameters().any(|known| known == *name) {
-                return Err(format!("it has no parameter `{name}`"));
+                return Err(format!("it has no parameter `{name}`{}", known()));
             }
             if parameters[..index].iter().any(|(other, _)| other == name) {
                 return Err(format!("the parameter `{name}` is given twice"));
             }
         }
         let segment = |name| match parameters.iter().find(|(other, _)| *other == name) {
-            None => Err(format!("the parameter `{name}` is missing")),
+            None => Err(format!("the parameter `{name}` is missing{}", known())),
             // These values would lead to another path; URLs drop control characters.
             Some((_, value)) if matches!(*value, "" | "." | "..") || value.contains(char::is_control) => {
                 Err(format!("the parameter `{name}` cannot be a segment of a path"))

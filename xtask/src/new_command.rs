@@ -16,7 +16,7 @@ const ADDED: [(&str, &str, &str); 2] = [
     (
         "main.rs",
         "            BankCommand::Doctor =>",
-        "            BankCommand::Added(options) => provisions::close(invocation, options).await,\n",
+        "            BankCommand::Added(options) => provisions::close(invocation, options, &ids).await,\n",
     ),
 ];
 

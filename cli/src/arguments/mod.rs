@@ -17,7 +17,8 @@ pub(crate) use self::options::{
     ApiOptions, BulkOptions, CloseOptions, CreateOptions, DryRun, ListOptions, Log, ProbeOptions, ReceiptOptions,
     ReportOptions, SandboxOptions, WaitOptions,
 };
-use self::values::{provision_id, time};
+pub(crate) use self::values::{IdArgument, made_by};
+use self::values::{id_argument, provision_id, time};
 
 /// The end of the program's own help.
 const TOPICS: &str = "\
@@ -25,6 +26,7 @@ Topics:
   bunq-partner help options      Options of all commands: bank, key, output
   bunq-partner help environment  Environment variables and files
   bunq-partner help exit-codes   Exit codes
+  bunq-partner help operations   Operations of bunq's API
   bunq-partner help schema       JSON Schema of what --output json writes";
 
 /// The end of a command's help: what can be typed after the name of the program.
@@ -57,6 +59,14 @@ pub(crate) struct CommandLine {
     pub(crate) output: OutputOptions,
 }
 
+impl CommandLine {
+    /// The help about a topic, instead of a command with these options.
+    pub(crate) fn help(topic: [&str; 2], connection: ConnectionOptions, output: OutputOptions) -> Self {
+        let command = Command::Help { topic: topic.map(str::to_owned).into() };
+        Self { command, _help: None, connection, output }
+    }
+}
+
 #[derive(Subcommand)]
 pub(crate) enum Command {
     /// Create, follow and close a provision, in a sandbox inside this program
@@ -65,7 +75,7 @@ pub(crate) enum Command {
     #[command(flatten)]
     Bank(BankCommand),
     /// Show the outcome of each row of a bulk run
-    #[command(after_help = examples!("report --from ids.csv", "report --from users.csv --output csv"))]
+    #[command(after_help = examples!("report --from ids.csv", "report --from users.csv --failed --output csv"))]
     Report(ReportOptions),
     /// Verify bunq's signed responses
     #[command(subcommand)]
@@ -88,7 +98,7 @@ pub(crate) enum Command {
     /// Show the help of a command or a topic
     #[command(after_help = examples!("help close", "help exit-codes"))]
     Help {
-        /// Command, or topic: options, environment, exit-codes, faults, schema
+        /// Command, or topic: options, environment, exit-codes, faults, operations, schema
         #[arg(value_name = "TOPIC")]
         topic: Vec<String>,
     },
@@ -106,9 +116,9 @@ pub(crate) enum BankCommand {
     /// Show provisions
     #[command(after_help = examples!("get 1015", "get 1015 1019 --output json"))]
     Get {
-        /// Ids of the provisions
-        #[arg(required = true, value_name = "ID", value_hint = ValueHint::Other, value_parser = provision_id)]
-        ids: Vec<ProvisionId>,
+        /// Ids of the provisions; - reads them from stdin, one a line
+        #[arg(required = true, value_name = "ID", value_hint = ValueHint::Other, value_parser = id_argument)]
+        ids: Vec<IdArgument>,
     },
     /// Find a provision by its external_uuid
     #[command(after_help = examples!("find 00000000-0000-4000-8000-000000000005", "--output json find 00000000-0000-4000-8000-000000000005"))]
@@ -123,9 +133,9 @@ pub(crate) enum BankCommand {
     /// Print each change of provisions, until none is in progress
     #[command(after_help = examples!("watch 1007", "watch --timeout 2h"))]
     Watch {
-        /// Ids of the provisions
-        #[arg(value_name = "ID", value_hint = ValueHint::Other, value_parser = provision_id)]
-        ids: Vec<ProvisionId>,
+        /// Ids of the provisions; - reads them from stdin, one a line
+        #[arg(value_name = "ID", value_hint = ValueHint::Other, value_parser = id_argument)]
+        ids: Vec<IdArgument>,
         /// Longest time, like 90s or 2h [default: no limit]
         #[arg(long, value_name = "TIME", value_hint = ValueHint::Other, value_parser = time)]
         timeout: Option<Duration>,

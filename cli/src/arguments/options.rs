@@ -9,13 +9,13 @@ use bunq_partner::{CountryCode, EmailAddress, Operation, PhoneNumber, ProvisionI
 use bunq_partner_sandbox::Injection;
 use clap::{Args, ValueEnum, ValueHint, value_parser};
 
-use super::values::{operation, parameter, provision_id, status, time};
+use super::values::{IdArgument, OperationParser, id_argument, parameter, provision_id, status, time};
 
 #[derive(Args)]
 pub(crate) struct CloseOptions {
-    /// Ids of the provisions
-    #[arg(required_unless_present = "from", conflicts_with = "from", value_name = "ID", value_hint = ValueHint::Other, value_parser = provision_id)]
-    pub(crate) ids: Vec<ProvisionId>,
+    /// Ids of the provisions; - reads them from stdin, one a line
+    #[arg(required_unless_present = "from", conflicts_with = "from", value_name = "ID", value_hint = ValueHint::Other, value_parser = id_argument)]
+    pub(crate) ids: Vec<IdArgument>,
     #[command(flatten)]
     pub(crate) waiting: WaitOptions,
     #[command(flatten)]
@@ -57,6 +57,9 @@ pub(crate) struct ReportOptions {
     /// Journal of the run [default: FILE.journal]
     #[arg(long, value_name = "FILE")]
     pub(crate) journal: Option<PathBuf>,
+    /// Write the rows that have failed as a new input, with --output csv
+    #[arg(long)]
+    pub(crate) failed: bool,
 }
 
 #[derive(Args)]
@@ -134,8 +137,8 @@ pub(crate) struct DryRun {
 
 #[derive(Args)]
 pub(crate) struct ApiOptions {
-    /// Operation of the document
-    #[arg(value_parser = operation())]
+    /// Operation of the API: see `help operations`
+    #[arg(value_parser = OperationParser, hide_possible_values = true)]
     pub(crate) operation: &'static Operation,
     /// Parameter of the path or the query; can be repeated
     #[arg(long = "param", short, value_name = "NAME=VALUE", value_parser = parameter)]

@@ -1,19 +1,60 @@
 //! What a value on the command line may be.
 
+use std::ffi::OsStr;
 use std::time::Duration;
 
 use bunq_partner::jiff::SignedDuration;
 use bunq_partner::{Environment, Operation, ProvisionId, ProvisionStatus};
-use clap::builder::{PossibleValuesParser, TypedValueParser};
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
+use clap::{Arg, Command};
 
 pub(super) fn environment() -> impl TypedValueParser<Value = Environment> {
     PossibleValuesParser::new(["sandbox", "production"]).try_map(|name| name.parse::<Environment>())
 }
 
-pub(super) fn operation() -> impl TypedValueParser<Value = &'static Operation> {
-    let callable = Operation::ALL.iter().filter(|operation| !operation.managed).map(|operation| operation.id);
-    PossibleValuesParser::new(callable)
-        .try_map(|id| Operation::by_id(&id).ok_or_else(|| "there is no such operation".to_owned()))
+/// An operation that can be called by name. All of them are completed, but a message would be too long with them.
+#[derive(Clone)]
+pub(super) struct OperationParser;
+
+impl TypedValueParser for OperationParser {
+    type Value = &'static Operation;
+
+    fn parse_ref(&self, command: &Command, argument: Option<&Arg>, value: &OsStr) -> Result<Self::Value, clap::Error> {
+        operation.parse_ref(command, argument, value)
+    }
+
+    fn possible_values(&self) -> Option<Box<dyn Iterator<Item = PossibleValue> + '_>> {
+        let callable = Operation::ALL.iter().filter(|operation| !operation.managed);
+        Some(Box::new(callable.map(|operation| PossibleValue::new(operation.id))))
+    }
+}
+
+fn operation(id: &str) -> Result<&'static Operation, String> {
+    match Operation::by_id(id) {
+        Some(operation) if operation.managed => Err(made_by(operation)),
+        Some(operation) => Ok(operation),
+        None => Err("there is no such operation: `bunq-partner help operations` lists them".into()),
+    }
+}
+
+/// Says which command makes a call that is the session's own.
+pub(crate) fn made_by(operation: &Operation) -> String {
+    match operation.method {
+        "DELETE" => "the program makes this call itself: `bunq-partner session end`".into(),
+        _ => "the program makes this call itself, when a command such as `bunq-partner whoami` needs a session".into(),
+    }
+}
+
+/// An id, or `-`.
+#[derive(Clone, Copy)]
+pub(crate) enum IdArgument {
+    Id(ProvisionId),
+    /// The ids are on standard input.
+    StandardInput,
+}
+
+pub(super) fn id_argument(text: &str) -> Result<IdArgument, String> {
+    if text == "-" { Ok(IdArgument::StandardInput) } else { provision_id(text).map(IdArgument::Id) }
 }
 
 pub(super) fn provision_id(text: &str) -> Result<ProvisionId, String> {

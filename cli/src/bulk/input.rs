@@ -3,10 +3,11 @@
 use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io::{self, Read};
+use std::iter;
 use std::path::{Path, PathBuf};
 
 use aws_lc_rs::digest::{SHA256, digest};
-use bunq_partner::{BulkOperation, BulkRequest, ErrorKind};
+use bunq_partner::{BulkOperation, BulkRequest, ErrorKind, FileJournal, Journal as _, ProvisionId, RowRecord, Uuid};
 use bytes::Bytes;
 
 use super::super::exit::Failure;
@@ -64,6 +65,40 @@ impl Input {
     pub(super) fn rows(&self) -> Result<impl Iterator<Item = BulkRequest> + Send + use<>, Failure> {
         let lines = Lines::new(&self.path, self.text.clone(), self.operation)?;
         Ok(lines.filter_map(Result::ok).map(|(_, row)| row))
+    }
+
+    /// What the journal says last of a row; fails if that is about another row.
+    pub(super) async fn last(
+        &self,
+        journal: &FileJournal,
+        place: u64,
+        row: &BulkRequest,
+    ) -> Result<Option<RowRecord>, Failure> {
+        let last = journal.last(place).await?;
+        let key = match keys(row) {
+            (Some(id), _) => id.to_string(),
+            (None, external_uuid) => external_uuid.unwrap_or_default().to_string(),
+        };
+        if last.as_ref().is_none_or(|last| last.key.key == key) {
+            return Ok(last);
+        }
+        let problem = format!("row {place} of the journal is another than that of {}", self.path.display());
+        let hint = "give the input that the journal was begun with";
+        Err(Failure::of_kind(ErrorKind::Storage, problem).with_hint(hint))
+    }
+
+    /// The rows as they were written: their fields by the names of the columns.
+    pub(super) fn fields(&self) -> Result<impl Iterator<Item = Vec<(String, String)>> + use<>, Failure> {
+        let mut lines = Lines::new(&self.path, self.text.clone(), self.operation)?;
+        Ok(iter::from_fn(move || lines.fields()).filter_map(Result::ok))
+    }
+}
+
+/// The id of a closing, or the `external_uuid` of a creation.
+pub(super) fn keys(row: &BulkRequest) -> (Option<ProvisionId>, Option<Uuid>) {
+    match row {
+        BulkRequest::Close(id) => (Some(*id), None),
+        BulkRequest::Create(new) => (None, Some(*new.external_uuid())),
     }
 }
 

@@ -8,16 +8,24 @@ use std::io::{self, Seek as _};
 use std::path::{Path, PathBuf};
 
 use bunq_partner::text::quoted;
-use bunq_partner::{BulkOperation, FileJournal, Journal as _, JournalStart, files};
+use bunq_partner::{BulkOperation, BulkRequest, FileJournal, Journal as _, JournalStart, files};
 use tokio::task::spawn_blocking;
 
 use super::super::arguments::BulkOptions;
+use super::super::closing::Closing;
 use super::super::exit::Failure;
+use super::super::standard_input::announce;
 use super::input::Input;
 use super::users;
 
 /// What standard input is called in messages.
 const STANDARD_INPUT: &str = "standard input";
+
+/// What is waited for there.
+const ROWS: &str = "rows";
+
+/// How many rows of a closing are shown before it begins.
+const MAX_SHOWN: usize = 3;
 
 /// The options of a command that takes rows.
 #[derive(Clone, Copy)]
@@ -75,20 +83,11 @@ impl Order {
             let file = if is_from_stdin { None } else { Some(Input::open(from, operation)?) };
             return Ok(Self::Plan(Plan { operation, file, activates: users.is_some() }));
         }
-        let journal = journal_path(from, options.journal.as_deref())?;
-        if journal == from {
-            let problem =
-                format!("--journal {}: it is the input: give the journal a file of its own", journal.display());
-            return Err(Failure::usage(problem));
-        }
-        if options.resume && is_missing(&journal)? {
-            let problem = format!("there is no journal {}: nothing to go on with", journal.display());
-            return Err(Failure::usage(problem).with_hint("leave out --resume to begin"));
-        }
-        if options.resume && is_from_stdin {
-            let copy = copy_path(&journal);
-            return Err(Failure::usage(format!("standard input was kept in {}: give --from {0}", copy.display())));
-        }
+        let journal = if options.resume {
+            earlier_journal(from, options.journal.as_deref(), "leave out --resume to begin")?
+        } else {
+            journal_path(from, options.journal.as_deref())?
+        };
         let file = if is_from_stdin { None } else { Some(open_input(from, &journal, operation)?) };
         let users = users.map(Path::to_owned);
         Ok(Self::Run(Begin { operation, file, journal, users, is_resumed: options.resume }))
@@ -101,7 +100,10 @@ impl Plan {
         let name = Path::new(STANDARD_INPUT);
         let input = match self.file {
             Some(input) => input,
-            None => Input::check(name, io::stdin().lock(), self.operation, name)?,
+            None => {
+                announce(ROWS);
+                Input::check(name, io::stdin().lock(), self.operation, name)?
+            }
         };
         Ok(input.rows)
     }
@@ -134,6 +136,16 @@ impl Job {
             BulkOperation::Close => format!("Close the {rows} provisions of {from}"),
             BulkOperation::Create => format!("Create the {rows} users of {from}"),
         }
+    }
+
+    /// What is closed, if that is what is done.
+    pub(super) fn closing(&self) -> Result<Option<Closing>, Failure> {
+        let id = |row| match row {
+            BulkRequest::Close(id) => Some(id),
+            BulkRequest::Create(_) => None,
+        };
+        let first: Vec<_> = self.input.rows()?.take(MAX_SHOWN).filter_map(id).collect();
+        Ok((!first.is_empty()).then(|| Closing::new(first, self.input.rows)))
     }
 
     /// How to go on: the command line as it was, for a shell. `None` if nothing was begun.
@@ -187,6 +199,7 @@ async fn take_standard_input(journal: &Path, operation: BulkOperation) -> Result
         made => made.map_err(|error| failed(&error))?,
     };
     let copy = Copy { path: path.clone(), journal: journal.to_owned() };
+    announce(ROWS);
     let copied = spawn_blocking(move || {
         io::copy(&mut io::stdin().lock(), &mut file)?;
         file.sync_all()?;
@@ -224,9 +237,27 @@ fn check_folder(folder: &Path) -> Result<(), Failure> {
         .map_err(|error| Failure::usage(format!("nothing can be stored in the folder {}: {error}", folder.display())))
 }
 
+/// Where the journal of an earlier run is, whose rows are in a file; `hint` is for one that is not there.
+pub(super) fn earlier_journal(from: &Path, given: Option<&Path>, hint: &str) -> Result<PathBuf, Failure> {
+    let journal = journal_path(from, given)?;
+    if is_missing(&journal)? {
+        let problem = format!("there is no journal {}: no run was begun with it", journal.display());
+        return Err(Failure::usage(problem).with_hint(hint));
+    }
+    if from.as_os_str() == "-" {
+        let copy = copy_path(&journal);
+        return Err(Failure::usage(format!("standard input was kept in {}: give --from {0}", copy.display())));
+    }
+    Ok(journal)
+}
+
 /// Where the journal is.
-pub(super) fn journal_path(from: &Path, given: Option<&Path>) -> Result<PathBuf, Failure> {
+fn journal_path(from: &Path, given: Option<&Path>) -> Result<PathBuf, Failure> {
     match given {
+        Some(journal) if journal == from => {
+            let problem = format!("--journal {}: it is the input: give the journal a file of its own", from.display());
+            Err(Failure::usage(problem))
+        }
         Some(journal) => Ok(journal.to_owned()),
         None if from.as_os_str() == "-" => {
             Err(Failure::usage("--from -: say with --journal where the journal is to be"))

@@ -1,12 +1,13 @@
 //! `close --from`, `create --from` and `report`: many rows of a file, with a journal.
 //!
 //! The library does the work; here are the input ([`input`], [`rows`], [`job`]), what is shown meanwhile ([`meter`]), what becomes of created
-//! users ([`activation`]), and the report ([`report`]).
+//! users ([`activation`]), the report ([`report`]), and the failed rows as a new input ([`new_input`]).
 
 mod activation;
 mod input;
 mod job;
 mod meter;
+mod new_input;
 mod queue;
 pub(super) mod report;
 mod rows;
@@ -24,10 +25,11 @@ use serde_json::json;
 use tokio::time::{Instant, sleep_until};
 
 use self::activation::{Activation, ActivationEvent};
-use self::job::{Begin, Plan, journal_path, open_input};
+use self::job::{Begin, Plan, earlier_journal, open_input};
 pub(super) use self::job::{Order, RowOptions};
 use self::meter::Meter;
 use super::arguments::OutputFormat;
+use super::closing::Closing;
 use super::exit::Failure;
 use super::interrupt::{self, until_interrupted};
 use super::invocation::Invocation;
@@ -86,13 +88,13 @@ fn times(interval: Duration, rows: u64) -> Duration {
 pub(super) async fn run(
     invocation: &Invocation,
     order: Begin,
-    confirm: impl AsyncFnOnce(&str) -> Result<(), Failure>,
+    confirm: impl AsyncFnOnce(&str, Option<Closing>) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
     // From now on a signal does not end the process by itself.
     let mut first = pin!(interrupt::listen().map_err(unheard)?);
     let begin = async {
         let (job, journal) = order.begin().await?;
-        confirm(&job.change()).await?;
+        confirm(&job.change(), job.closing()?).await?;
         Ok::<_, Failure>((job, journal))
     };
     let (job, journal) = tokio::select! {

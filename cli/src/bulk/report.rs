@@ -2,30 +2,47 @@
 
 use std::collections::BTreeMap;
 
-use bunq_partner::{BulkOperation, BulkRequest, FileJournal, Journal as _, JournalStart, RowRecord, RowState};
+use bunq_partner::{
+    BulkOperation, BulkRequest, FileJournal, Journal as _, JournalHeader, JournalStart, RowRecord, RowState,
+};
 
 use super::super::arguments::{OutputFormat, ReportOptions};
 use super::super::columns::View;
 use super::super::exit::{Failure, after_output};
 use super::super::output::{Field, HIDDEN, Printer, Record, columns as names, note, write_text};
 use super::super::records::{self, NOT_BEGUN};
-use super::input::Input;
-use super::{journal_path, open_input};
+use super::input::{Input, keys};
+use super::{earlier_journal, new_input, open_input};
 
 /// What is said of rows that have failed.
 const FINALITY: &str = "rows that have failed are final, and --resume does not take them up again: put right what their errors \
-                        name, and give them in a file of their own";
+                        name, in the new input that `bunq-partner report --failed --output csv` writes";
 
 /// The report of a run, finished or not.
 pub(in super::super) async fn run(options: &ReportOptions, view: View) -> Result<(), Failure> {
-    let path = journal_path(&options.from, options.journal.as_deref())?;
+    if options.failed && view.format != OutputFormat::Csv {
+        return Err(Failure::usage("--failed writes a new input: add --output csv"));
+    }
+    let from = &options.from;
+    let path = earlier_journal(from, options.journal.as_deref(), "--journal names the journal of the run")?;
     let journal = FileJournal::read(&path).await?;
-    let check = |operation| open_input(&options.from, &path, operation);
-    let input = match journal.start().await? {
-        JournalStart::Begun(header) => check(header.bulk_operation()?)?,
-        // Nothing says what was to be done with the rows.
-        _ => check(BulkOperation::Close).or_else(|failure| check(BulkOperation::Create).map_err(|_| failure))?,
+    let begun = match journal.start().await? {
+        JournalStart::Begun(header) => Some(header),
+        _ => None,
     };
+    // The rows of another operation are no mistake in the input, and without a header nothing says what they are of.
+    let (first, other) = match begun.as_ref().map(JournalHeader::bulk_operation).transpose()? {
+        Some(BulkOperation::Create) => (BulkOperation::Create, BulkOperation::Close),
+        Some(BulkOperation::Close) | None => (BulkOperation::Close, BulkOperation::Create),
+    };
+    let open = |operation| open_input(from, &path, operation);
+    let input = open(first).or_else(|failure| open(other).map_err(|_| failure))?;
+    if let Some(header) = begun {
+        input.check_journal(header.input.as_deref())?;
+    }
+    if options.failed {
+        return new_input::write(&input, &journal, options).await;
+    }
     write(view, &input, &journal, true, None).await
 }
 
@@ -39,16 +56,13 @@ pub(super) async fn write(
     wants_all: bool,
     resumption: Option<String>,
 ) -> Result<(), Failure> {
-    if let JournalStart::Begun(header) = journal.start().await? {
-        input.check_journal(header.input.as_deref())?;
-    }
     let format = view.format;
     let mut printer = Printer::new(view);
     let mut counts: BTreeMap<&str, u64> = BTreeMap::new();
     let (mut first, mut in_doubt) = (None, 0_u64);
     let mut is_open = false;
     for (row, place) in input.rows()?.zip(1..) {
-        let last = journal.last(place).await?;
+        let last = input.last(journal, place, &row).await?;
         let state = last.as_ref().map_or(NOT_BEGUN, |last| last.state.as_str());
         *counts.entry(state).or_default() += 1;
         let is_done = last.as_ref().is_some_and(|last| last.state.is_done());
@@ -89,11 +103,7 @@ pub(in super::super) fn columns() -> Vec<&'static str> {
 }
 
 fn fields(place: u64, row: Option<&BulkRequest>, last: Option<&RowRecord>) -> Vec<Field> {
-    let (own_id, external_uuid) = match row {
-        Some(BulkRequest::Close(id)) => (Some(*id), None),
-        Some(BulkRequest::Create(new)) => (None, Some(*new.external_uuid())),
-        None => (None, None),
-    };
+    let (own_id, external_uuid) = row.map(keys).unwrap_or_default();
     let is_in_doubt = last.is_some_and(RowRecord::is_in_doubt);
     let of_creations = |rank| if external_uuid.is_some() { rank } else { HIDDEN };
     vec![

@@ -126,7 +126,7 @@ impl Lines {
     }
 
     /// The fields of the next line, by their columns.
-    fn fields(&mut self) -> Option<Result<Vec<(String, String)>, Mistake>> {
+    pub(super) fn fields(&mut self) -> Option<Result<Vec<(String, String)>, Mistake>> {
         let fields = match &mut self.source {
             RowReader::Csv { reader, columns, first } => {
                 let mut record = csv::StringRecord::new();

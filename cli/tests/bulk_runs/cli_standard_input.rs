@@ -1,4 +1,4 @@
-//! `--from -`: standard input is taken when the journal is this run's alone, and kept for one that goes on with it; nobody's rows
+//! Ids, and the rows of `--from -`: standard input is taken when the journal is this run's alone, and kept for one that goes on with it; nobody's rows
 //! are lost or taken for another's, and nothing is left of a run that was not begun.
 
 use std::fs::File;
@@ -12,7 +12,7 @@ use bunq_partner_sandbox::Sandbox;
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::common::bulk::{bulk, report};
-use crate::common::{Folder, program, ran};
+use crate::common::{Folder, program, program_for, ran};
 
 fn rows(ids: &[ProvisionId]) -> String {
     ids.iter().map(|id| format!("{id}\n")).collect()
@@ -251,4 +251,94 @@ async fn rows_with_mistakes_are_not_kept() {
     child.stderr.take().unwrap().read_to_string(&mut stderr).unwrap();
     assert!(stderr.contains("standard input: line 2, id: it is in line 1 too; line 3, id: the id"), "{stderr}");
     assert!(child.wait().unwrap().code() == Some(2) && !copy.exists());
+}
+
+/// The program with this text as its standard input.
+fn given(text: &str, command: &mut Command) -> (String, String, i32) {
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    // One that refuses does not read.
+    let _ = child.stdin.take().unwrap().write_all(text.as_bytes());
+    ended(child)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ids_come_from_standard_input() {
+    test_timeout::start();
+    let (sandbox, folder) = (Sandbox::start().await.unwrap(), Folder::new());
+    let ids = sandbox.populate(3);
+    let text = format!("id\r\n{}\r\n\r\n  {}\t\r\n{0}\r\n", ids[1], ids[0]);
+    let (stdout, stderr, code) = given(&text, program_for(&folder, &sandbox).args(["get", "-", "-o", "csv"]));
+    assert_eq!((stderr.as_str(), code), ("", 0));
+    let mut seen: Vec<_> = report(&stdout).iter().map(|row| row["id"].clone()).collect();
+    seen.sort();
+    assert_eq!(seen, [ids[0].to_string(), ids[1].to_string()]);
+    let (stdout, _, code) =
+        given(&text, program_for(&folder, &sandbox).args(["close", "-", "--dry-run", "-o", "jsonl"]));
+    assert_eq!((stdout.matches("\"PUT\"").count(), code), (2, 0));
+    assert!(are_untouched(&sandbox, &ids));
+    // As a listing gives them.
+    let mut plain = program_for(&folder, &sandbox);
+    let mut shell = Command::new("sh");
+    shell.args(["-c", "\"$0\" \"$@\" list --limit 2 -o csv | cut -d, -f1 | \"$0\" \"$@\" close - --wait -o csv"]);
+    shell.arg(plain.get_program()).args(plain.get_args());
+    shell.env("BUNQ_API_KEY", sandbox.api_key().expose()).env("XDG_STATE_HOME", folder.path(""));
+    let (stdout, stderr, code) = ran(&mut shell);
+    assert_eq!((report(&stdout).len(), code), (2, 0), "{stderr}");
+    assert!(are_untouched(&sandbox, &ids[..1]) && are_closed(&sandbox, &ids[1..]));
+    let (stdout, stderr, code) = given(&rows(&ids[1..]), plain.args(["watch", "-", "--color=never"]));
+    assert_eq!((stdout.matches("CLOSED").count(), code), (2, 0), "{stderr}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn wrong_ids_are_refused_before_anything_is_sent() {
+    test_timeout::start();
+    let (sandbox, folder) = (Sandbox::start().await.unwrap(), Folder::new());
+    let id = sandbox.populate(1)[0];
+    let many: String = (1..=1001).map(|id| format!("{id}\n")).collect();
+    for command in ["close", "get", "watch"] {
+        for (text, problem) in [
+            (format!("{id}\nAda Lovelace\n7,8\n"), "standard input: lines 2, 3: the id of a provision is a positive"),
+            (String::new(), "standard input: there is no id"),
+            ("\n \r\n".into(), "standard input: there is no id"),
+            (many.clone(), "standard input: there are 1001 ids, and at most 1000"),
+            ("1\n".repeat(600_000), "standard input: it is larger than 1048576 bytes"),
+        ] {
+            let (stdout, stderr, code) = given(&text, program_for(&folder, &sandbox).args([command, "-"]));
+            assert!(stdout.is_empty() && code == 2 && stderr.contains(problem), "{command}: {code}: {stderr}");
+            assert!(!stderr.contains("Lovelace"), "{stderr}");
+        }
+        for ids in [["-", "7"], ["7", "-"], ["-", "-"]] {
+            let (_, stderr, code) = given("7\n", program_for(&folder, &sandbox).arg(command).args(ids));
+            assert!(stderr.contains("- stands alone") && code == 2, "{stderr}");
+        }
+    }
+    // Nobody can be asked.
+    let mut production = program_for(&folder, &sandbox);
+    production.args(["--env", "production", "close", "-"]).env("BUNQ_API_KEY", "of-production");
+    let (_, stderr, code) = given(&rows(&[id]), &mut production);
+    assert!(stderr.contains(&format!("Close {id} in production: confirm it with --yes")) && code == 2, "{stderr}");
+    let mut without_key = program(&folder);
+    let (_, stderr, code) = given(&rows(&[id]), without_key.args(["close", "-", "--base-url", sandbox.base_url()]));
+    assert!(stderr.contains("there is no API key: set BUNQ_API_KEY") && code == 2, "{stderr}");
+    assert!(sandbox.call_log().is_empty());
+}
+
+/// What never ends does not hold up the end of the program.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_signal_ends_a_wait_for_standard_input() {
+    test_timeout::start();
+    let (sandbox, folder) = (Sandbox::start().await.unwrap(), Folder::new());
+    for arguments in [&["close", "-"][..], &["watch", "-"], &["api", "create_provision", "--body", "-"]] {
+        let mut command = program_for(&folder, &sandbox);
+        command.args(arguments).stdin(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        // A pipe takes no more than 64 KiB that nobody reads.
+        child.stdin.as_mut().unwrap().write_all(" ".repeat(100_000).as_bytes()).unwrap();
+        let input = child.stdin.take();
+        kill_process(Pid::from_child(&child), Signal::INT).unwrap();
+        let (_, stderr, code) = ended(child);
+        assert!(stderr.contains("interrupted") && code == 130, "{arguments:?}: {code}: {stderr}");
+        drop(input);
+    }
+    assert!(sandbox.call_log().is_empty());
 }

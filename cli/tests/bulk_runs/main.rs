@@ -16,6 +16,8 @@ mod cli_kept_users;
 #[cfg(unix)]
 mod cli_lost_journal;
 #[cfg(unix)]
+mod cli_new_input;
+#[cfg(unix)]
 mod cli_outage;
 #[cfg(unix)]
 mod cli_standard_input;

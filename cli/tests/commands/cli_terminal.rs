@@ -1,95 +1,14 @@
 //! The program at a terminal: widths, colours, questions, live lines, Ctrl-C; and where there is none.
 
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::io::{BufRead as _, BufReader};
 use std::process::Stdio;
-use std::sync::Arc;
-use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
 use bunq_partner_sandbox::{Pace, Sandbox};
-use pty_process::Size;
-use pty_process::blocking::{Command, Pty, open};
 use rustix::termios::{LocalModes, tcgetattr};
 
+use crate::common::terminal::{Terminal, plain};
 use crate::common::{Folder, program_for, ran};
-
-/// Longer than anything takes that comes at all.
-const PATIENCE: Duration = Duration::from_secs(60);
-
-/// Runs a program as a terminal's shell does, says how it ended, and stays. The end of the process that leads a terminal
-/// closes it, and what is not yet read then may be lost.
-const SHELL: &str = r#"trap : INT; "$@"; printf '[exit]%d[end]' $?; read -r _"#;
-
-/// The program at a terminal of its own.
-struct Terminal {
-    process: std::process::Child,
-    screen: Receiver<Vec<u8>>,
-    keyboard: Arc<Pty>,
-    seen: String,
-}
-
-impl Terminal {
-    fn start(columns: u16, arguments: &[&str], environment: &[(&str, &str)]) -> Self {
-        Self::run(columns, &[&[env!("CARGO_BIN_EXE_bunq-partner")], arguments].concat(), environment)
-    }
-
-    fn run(columns: u16, words: &[&str], environment: &[(&str, &str)]) -> Self {
-        let (pty, pts) = open().unwrap();
-        pty.resize(Size::new(50, columns)).unwrap();
-        let command = Command::new("sh").args(["-c", SHELL, "sh"]).args(words);
-        let unset = ["BUNQ_API_KEY", "BUNQ_ENV", "BUNQ_BASE_URL", "BUNQ_PROFILE", "NO_COLOR"];
-        let command = unset.into_iter().fold(command, Command::env_remove).env("XDG_CONFIG_HOME", "/nonexistent");
-        let command = command.env("TERM", "xterm-256color").envs(environment.iter().copied());
-        let process = command.spawn(pts).unwrap();
-        let keyboard = Arc::new(pty);
-        let reader = Arc::clone(&keyboard);
-        let (sender, screen) = channel();
-        std::thread::spawn(move || {
-            let mut bytes = [0; 4096];
-            // A terminal ends with an error when its last program does.
-            while let Ok(count @ 1..) = (&*reader).read(&mut bytes) {
-                if sender.send(bytes[..count].to_vec()).is_err() {
-                    return;
-                }
-            }
-        });
-        Self { process, screen, keyboard, seen: String::new() }
-    }
-
-    /// Waits until a text is on the screen.
-    fn expect(&mut self, text: &str) {
-        while !self.seen.contains(text) {
-            match self.screen.recv_timeout(PATIENCE) {
-                Ok(bytes) => self.seen.push_str(&String::from_utf8_lossy(&bytes)),
-                Err(error) => panic!("{text:?} does not come ({error}): {}", self.seen),
-            }
-        }
-    }
-
-    fn type_keys(&self, keys: &str) {
-        (&*self.keyboard).write_all(keys.as_bytes()).unwrap();
-    }
-
-    /// Waits for the end; returns all that was on the screen, and the exit code.
-    fn end(mut self) -> (String, i32) {
-        self.expect("[end]");
-        self.type_keys("\n");
-        self.process.wait().unwrap();
-        let (screen, code) = self.seen.split_once("[exit]").unwrap();
-        (screen.replace("\r\n", "\n"), code.trim_end_matches("[end]").parse().unwrap())
-    }
-}
-
-/// A text without its colours.
-fn plain(text: &str) -> String {
-    let mut plain = String::new();
-    let mut rest = text;
-    while let Some((before, escape)) = rest.split_once("\u{1b}[") {
-        plain.push_str(before);
-        rest = escape.split_once(|c: char| c.is_ascii_alphabetic()).map_or("", |(_, after)| after);
-    }
-    plain + rest
-}
 
 #[test]
 fn a_table_fits_the_terminal() {
@@ -181,9 +100,8 @@ async fn a_person_confirms_changes_in_production() {
     let production = ["--env", "production", "--base-url", sandbox.base_url()];
     let parameter = format!("provision_id={}", ids[0]);
     for (arguments, question) in [
-        (&["close", &ids[0], &ids[1]][..], format!("Close {}, {} in production?", ids[0], ids[1])),
         (
-            &["create", "--email", "user@example.com", "--phone-number", "+31600000000"],
+            &["create", "--email", "user@example.com", "--phone-number", "+31600000000"][..],
             "Create a user with the e-mail address user@example.com in production?".into(),
         ),
         (
@@ -227,6 +145,7 @@ async fn nothing_is_kept_of_rows_if_the_question_is_not_answered_with_yes() {
     for (answer, said, code) in [("n\n", "nothing was done", 1), ("\u{3}", "interrupted", 130)] {
         let arguments = [&arguments[..], &[journal.to_str().unwrap()]].concat();
         let mut terminal = Terminal::start(200, &arguments, &environment);
+        terminal.expect("waiting for rows on standard input");
         terminal.type_keys("1\n2\n\u{4}");
         terminal.expect("Close the 2 provisions of standard input in production? [y/N]");
         assert_eq!(std::fs::read_to_string(&copy).unwrap(), "1\n2\n");
@@ -235,7 +154,7 @@ async fn nothing_is_kept_of_rows_if_the_question_is_not_answered_with_yes() {
         assert!(screen.contains(said) && ended == code, "{screen}");
         assert!(!copy.exists());
     }
-    assert!(sandbox.call_log().is_empty());
+    assert!(sandbox.call_log().iter().all(|call| call.method != "PUT"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -300,8 +219,9 @@ fn ctrl_c_ends_a_question_after_a_command_has_given_the_key() {
     folder.file("bunq-partner/config.toml", profile);
     let folder = folder.path("");
     let environment = ["XDG_CONFIG_HOME", "XDG_STATE_HOME"].map(|name| (name, folder.to_str().unwrap()));
-    let mut terminal = Terminal::start(80, &["close", "7"], &environment);
-    terminal.expect("Close 7 in production? [y/N] ");
+    // A closing would read its provision first.
+    let mut terminal = Terminal::start(80, &["reset-token", "7"], &environment);
+    terminal.expect("in production? [y/N] ");
     terminal.type_keys("\u{3}");
     let (screen, code) = terminal.end();
     assert!(screen.contains("interrupted") && code == 130, "{screen}");

@@ -9,11 +9,14 @@ mod planted;
 
 #[cfg(unix)]
 mod cli_completions;
+#[cfg(unix)]
+mod cli_confirmation;
 mod cli_doctor;
 mod cli_dry_run;
 mod cli_exit_codes;
 #[cfg(unix)]
 mod cli_files;
+mod cli_operations;
 mod cli_output;
 mod cli_planted_secrets;
 mod cli_probe;

@@ -1,11 +1,13 @@
 //! What the tests share: those of the library's that serve here too, and the program.
 
-#![allow(dead_code, unreachable_pub, unused_imports, clippy::unwrap_used)]
+#![allow(dead_code, unreachable_pub, unused_imports, clippy::unwrap_used, clippy::panic)]
 
 #[cfg(unix)]
 pub mod bulk;
 #[path = "../../../tests/common/mod.rs"]
 mod library;
+#[cfg(unix)]
+pub mod terminal;
 
 use bunq_partner_sandbox::Sandbox;
 

@@ -1,0 +1,125 @@
+//! What a person sees before provisions are closed in production: each with its name and status, and whose key it is.
+
+use std::collections::HashMap;
+use std::io::{self, Write as _};
+
+use bunq_partner::{Cursor, Error, ErrorKind, PageSize, Provision, ProvisionId, ProvisionStatus, Provisions};
+
+use super::exit::Failure;
+use super::invocation::Invocation;
+use super::whoami;
+use super::words::clean;
+
+/// How many provisions are shown of those whose ids were given.
+const MAX_SHOWN: usize = 20;
+
+/// How many ids are named in a hint.
+const MAX_NAMED: usize = 20;
+
+/// The provisions that are to be closed.
+pub(super) struct Closing {
+    /// The first of them, which are shown.
+    first: Vec<ProvisionId>,
+    count: u64,
+}
+
+impl Closing {
+    /// `first` are the first of so many.
+    pub(super) fn new(first: Vec<ProvisionId>, count: u64) -> Self {
+        Self { first, count }
+    }
+
+    pub(super) fn of(ids: &[ProvisionId]) -> Self {
+        Self::new(ids.iter().take(MAX_SHOWN).copied().collect(), ids.len() as u64)
+    }
+
+    /// Reads and says what would be closed, and with whose key.
+    pub(super) async fn show(&self, invocation: &Invocation) -> Result<(), Failure> {
+        let client = invocation.client()?;
+        let seen = read(&client.provisions(), &self.first).await?;
+        let user = client.user().await?;
+        let mut lines = lines(&self.first, &seen);
+        let more = self.count.saturating_sub(self.first.len() as u64);
+        if more > 0 {
+            lines.push(format!("  and {more} more"));
+        }
+        let (name, kind) = (user.display_name.unwrap_or_default(), whoami::kind_name(user.kind));
+        lines.push(format!("API key of user {}, {} ({kind})", user.id, clean(&name)));
+        // If standard error is closed, the question cannot be asked either.
+        let _ = writeln!(io::stderr(), "{}", lines.join("\n"));
+        Ok(())
+    }
+}
+
+/// The closing of some provisions, in the words of a question.
+pub(super) fn change(ids: &[ProvisionId]) -> String {
+    match ids {
+        [id] => format!("Close {id}"),
+        ids => format!("Close {} provisions", ids.len()),
+    }
+}
+
+/// What goes on at bunq after an interruption, and how to see it.
+pub(super) fn goes_on(ids: &[ProvisionId]) -> String {
+    let named: String = match ids.len() {
+        ..=MAX_NAMED => ids.iter().map(|id| format!(" {id}")).collect(),
+        _ => String::new(),
+    };
+    format!("what was requested goes on at bunq: `bunq-partner watch{named}`")
+}
+
+/// Reads provisions: by pages, each of which begins at the newest that is still wanted, and one by one those that the pages have not
+/// shown. A page tells of one at least, so that there are no more pages than provisions.
+async fn read(provisions: &Provisions, ids: &[ProvisionId]) -> Result<HashMap<ProvisionId, Provision>, Error> {
+    let mut wanted = ids.to_vec();
+    wanted.sort_unstable();
+    let mut seen = HashMap::new();
+    while let [oldest, .., newest] = wanted[..] {
+        let span = newest.get() - oldest.get() + 1;
+        let count = PageSize::new(span.min(PageSize::MAX.get()))?;
+        let cursor = Cursor::OlderThan(i64::try_from(newest.get() + 1).unwrap_or(i64::MAX));
+        let page = match provisions.list().count(count).page_at(cursor).await {
+            // bunq does not say whether a page may begin at an id that no provision has.
+            Err(error) if matches!(error.kind(), ErrorKind::Rejected | ErrorKind::NotFound) => break,
+            page => page?,
+        };
+        let end = page.items.iter().map(|seen| seen.id).min().filter(|_| page.older.is_some());
+        wanted.retain(|id| *id != newest && end.is_some_and(|end| *id < end));
+        seen.extend(page.items.into_iter().map(|seen| (seen.id, seen)));
+    }
+    for id in ids {
+        if seen.contains_key(id) {
+            continue;
+        }
+        match provisions.get(*id).await {
+            Ok(found) => _ = seen.insert(*id, found),
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(seen)
+}
+
+fn lines(ids: &[ProvisionId], seen: &HashMap<ProvisionId, Provision>) -> Vec<String> {
+    let described: Vec<_> = ids.iter().map(|id| (id.to_string(), seen.get(id))).collect();
+    let described: Vec<_> = described.into_iter().map(|(id, seen)| (id, state(seen), seen)).collect();
+    let widest = |widths: &mut dyn Iterator<Item = usize>| widths.max().unwrap_or_default();
+    let id_width = widest(&mut described.iter().map(|(id, ..)| id.len()));
+    let state_width = widest(&mut described.iter().map(|(_, state, _)| state.chars().count()));
+    let name = |seen: Option<&Provision>| seen?.label_user.as_ref()?.display_name.as_ref().map(|name| clean(name));
+    let line = described.iter().map(|(id, state, seen)| {
+        let name = name(*seen).unwrap_or_default();
+        format!("  {id:id_width$}  {state:state_width$}  {name}").trim_end().to_owned()
+    });
+    line.collect()
+}
+
+fn state(seen: Option<&Provision>) -> String {
+    let Some(seen) = seen else { return "not at bunq".into() };
+    let status = clean(seen.status.as_str());
+    match seen.status {
+        ProvisionStatus::Closed => format!("{status}, closed already"),
+        ProvisionStatus::Cancelled => format!("{status}, being closed already"),
+        _ => status,
+    }
+}

@@ -1,0 +1,104 @@
+//! The ids that a command is given: typed, or one a line on standard input.
+
+use std::collections::HashSet;
+
+use bunq_partner::ProvisionId;
+
+use super::arguments::IdArgument;
+use super::exit::Failure;
+use super::standard_input;
+
+/// More are a matter of a file, with a journal.
+const MAX_IDS: usize = 1000;
+const MAX_LEN: usize = 1024 * 1024;
+
+/// How many lines are named.
+const MAX_SAID: usize = 20;
+
+/// Returns each id once. It may wait for standard input.
+pub(super) async fn resolve(arguments: &[IdArgument]) -> Result<Vec<ProvisionId>, Failure> {
+    let typed = arguments.iter().map(|argument| match argument {
+        IdArgument::Id(id) => Some(*id),
+        IdArgument::StandardInput => None,
+    });
+    let ids = match typed.collect::<Option<Vec<_>>>() {
+        Some(ids) => ids,
+        None if arguments.len() > 1 => {
+            return Err(Failure::usage("- stands alone: give ids, or - for those on standard input"));
+        }
+        None => {
+            let text = standard_input::read("ids of provisions, one a line,", MAX_LEN).await;
+            let text = text.map_err(|error| Failure::usage(format!("standard input: {error}")))?;
+            parse(text.expose()).map_err(|problem| Failure::usage(format!("standard input: {problem}")))?
+        }
+    };
+    let mut seen = HashSet::new();
+    Ok(ids.into_iter().filter(|id| seen.insert(*id)).collect())
+}
+
+/// Reads one id a line. Like in a file of rows, the first line may be the header of their column, and no text is repeated in
+/// messages.
+fn parse(text: &str) -> Result<Vec<ProvisionId>, String> {
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let lines = text.lines().map(str::trim).zip(1_usize..);
+    let is_id = |(line, number): &(&str, usize)| !line.is_empty() && (*line, *number) != ("id", 1);
+    let (mut ids, mut wrong) = (Vec::new(), Vec::new());
+    for (line, number) in lines.filter(is_id) {
+        match line.parse() {
+            Ok(id) => ids.push(id),
+            Err(_) => wrong.push(number.to_string()),
+        }
+    }
+    if !wrong.is_empty() {
+        let more = wrong.len().saturating_sub(MAX_SAID);
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        wrong.truncate(MAX_SAID);
+        let lines = if wrong.len() == 1 { "line" } else { "lines" };
+        let rule = "the id of a provision is a positive integer of at most 63 bits";
+        return Err(format!("{lines} {}{more}: {rule}, one a line", wrong.join(", ")));
+    }
+    match ids.len() {
+        0 => Err("there is no id".into()),
+        1..=MAX_IDS => Ok(ids),
+        count => Err(format!("there are {count} ids, and at most {MAX_IDS} are taken: `close --from` closes more")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(text: &str) -> Result<Vec<u64>, String> {
+        parse(text).map(|ids| ids.into_iter().map(ProvisionId::get).collect())
+    }
+
+    #[test]
+    fn ids_are_one_a_line() {
+        test_timeout::start();
+        for text in ["7\n9\n", "7\r\n9", "\n  7\t\n \n\n9 \n", "\u{feff}7\n9", "id\n7\n9\n"] {
+            assert_eq!(parsed(text), Ok(vec![7, 9]), "{text:?}");
+        }
+        let rule = "the id of a provision is a positive integer of at most 63 bits, one a line";
+        for (text, lines) in [
+            ("7\nAda\n9\n", "line 2"),
+            ("7 9\n", "line 1"),
+            ("7,9\n\n0\n-1\n", "lines 1, 3, 4"),
+            ("7\nid\n", "line 2"),
+            ("9223372036854775808", "line 1"),
+        ] {
+            assert_eq!(parsed(text), Err(format!("{lines}: {rule}")));
+        }
+        let (_, last) = parsed(&"x\n".repeat(25))
+            .unwrap_err()
+            .split_once(", 20 and ")
+            .map(|(a, b)| (a.to_owned(), b.to_owned()))
+            .unwrap();
+        assert!(last.starts_with("5 more: "), "{last}");
+        for empty in ["", " \n\r\n", "id\n"] {
+            assert_eq!(parsed(empty), Err("there is no id".into()));
+        }
+        let many = |count: usize| (1..=count).map(|id| format!("{id}\n")).collect::<String>();
+        assert_eq!(parsed(&many(1000)).map(|ids| ids.len()), Ok(1000));
+        assert!(parsed(&many(1001)).unwrap_err().contains("there are 1001 ids, and at most 1000"));
+    }
+}

@@ -1,0 +1,161 @@
+//! What the help says of the operations of bunq's API, from the document.
+
+use std::sync::LazyLock;
+
+use bunq_partner::wire::{OPERATIONS, SCHEMAS};
+use bunq_partner::{Operation, RateLimit};
+use clap::{Arg, Command};
+use serde_json::Value;
+
+use super::arguments::made_by;
+use super::exit::Failure;
+
+static DESCRIPTIONS: LazyLock<Value> = LazyLock::new(|| serde_json::from_str(OPERATIONS).unwrap_or_default());
+static TYPES: LazyLock<Value> = LazyLock::new(|| serde_json::from_str(SCHEMAS).unwrap_or_default());
+
+/// All operations, a line each.
+pub(super) fn list() -> String {
+    let width = Operation::ALL.iter().map(|operation| operation.id.len()).max().unwrap_or_default();
+    let lines = |is_managed| {
+        let those = Operation::ALL.iter().filter(move |operation| operation.managed == is_managed);
+        those.map(|operation| format!("  {:width$}  {}\n", operation.id, summary(operation))).collect::<String>()
+    };
+    format!(
+        "Operations of `bunq-partner api`:\n{}\nCalls of the session, which the program makes itself:\n{}\n\
+         `bunq-partner help api OPERATION` says what an operation takes.",
+        lines(false),
+        lines(true)
+    )
+}
+
+fn summary(operation: &Operation) -> &'static str {
+    DESCRIPTIONS[operation.id]["summary"].as_str().unwrap_or_default()
+}
+
+/// What an operation does, and what it takes.
+pub(super) fn describe(id: &str) -> Result<String, Failure> {
+    let Some(operation) = Operation::by_id(id) else {
+        let hint = "`bunq-partner help operations` lists them";
+        return Err(Failure::usage(format!("there is no operation `{id}`")).with_hint(hint));
+    };
+    let described = &DESCRIPTIONS[operation.id];
+    let effect = if operation.method == "GET" { "reads" } else { "changes something" };
+    let RateLimit { calls, per, .. } = operation.rate_limit;
+    let calls = if calls == 1 { "1 call".into() } else { format!("{calls} calls") };
+    let mut text = format!(
+        "{}\n\n{} {}\nIt {effect}; bunq allows {calls} in {} s.\n",
+        summary(operation),
+        operation.method,
+        operation.path,
+        per.as_secs()
+    );
+    if operation.managed {
+        text += &format!("`api` does not call it:\n  {}.\n", made_by(operation));
+    }
+    let parameters = list_of(&described["parameters"]).map(|parameter| Taken {
+        name: parameter["name"].as_str().unwrap_or_default(),
+        place: parameter["in"].as_str(),
+        is_required: parameter["required"] == true,
+        value: parameter,
+        schema: &parameter["schema"],
+    });
+    text += &section("Parameters (--param NAME=VALUE)", parameters.collect());
+    let shapes: Vec<_> = list_of(&described["body"]).collect();
+    for (shape, number) in shapes.iter().zip(1..) {
+        let heading = match shapes.len() {
+            1 => "Body (--body JSON)".to_owned(),
+            count => format!("Body (--body JSON), shape {number} of {count}"),
+        };
+        let is_required = |name: &str| list_of(&shape["required"]).any(|required| required == name);
+        let members = shape["properties"].as_object().into_iter().flatten();
+        let members = members.map(|(name, schema)| Taken {
+            name,
+            place: None,
+            is_required: is_required(name),
+            value: schema,
+            schema,
+        });
+        text += &section(&heading, members.collect());
+    }
+    if !operation.managed {
+        text += &format!("\nExample:\n  bunq-partner api {}", example(operation));
+    }
+    Ok(text)
+}
+
+/// A parameter, or a member of a body.
+struct Taken {
+    name: &'static str,
+    /// Where it is in the URL.
+    place: Option<&'static str>,
+    is_required: bool,
+    /// What describes it.
+    value: &'static Value,
+    schema: &'static Value,
+}
+
+/// A list under a heading, with those first that are required.
+fn section(heading: &str, mut taken: Vec<Taken>) -> String {
+    if taken.is_empty() {
+        return String::new();
+    }
+    taken.sort_by_key(|taken| !taken.is_required);
+    let arguments = taken.iter().map(|Taken { name, place, is_required, value, schema }| {
+        let kind = if value["explode"] == false {
+            format!("several with commas: {}", kind(&schema["items"]))
+        } else {
+            kind(schema)
+        };
+        let text = value["description"].as_str().unwrap_or_default();
+        let text: Vec<_> = text.split("\n\n").next().unwrap_or_default().split_whitespace().collect();
+        let facts = place.iter().copied().chain(is_required.then_some("required")).chain([&*kind]);
+        let facts: Vec<_> = facts.collect();
+        Arg::new(*name).required(*is_required).help(format!("{} [{}]", text.join(" "), facts.join(", ")))
+    });
+    let section = Command::new("operation").disable_help_flag(true).max_term_width(100).args(arguments);
+    format!("\n{heading}:\n{}\n", section.help_template("{positionals}").render_help().to_string().trim_end())
+}
+
+/// What a value is, in a few words.
+fn kind(schema: &Value) -> String {
+    let target = schema["$ref"].as_str().and_then(|pointer| pointer.strip_prefix("#/components/schemas/"));
+    if let Some(schema) = target.map(|name| &TYPES[name]).or_else(|| schema["allOf"].get(0)) {
+        return kind(schema);
+    }
+    let values: Vec<_> = list_of(&schema["enum"]).filter_map(Value::as_str).collect();
+    match (schema["type"].as_str(), schema["format"].as_str()) {
+        _ if !values.is_empty() => values.join(" or "),
+        (Some("array"), _) => format!("list of {}", kind(&schema["items"])),
+        (Some("integer"), _) => match (&schema["minimum"], &schema["maximum"]) {
+            (Value::Number(least), Value::Number(most)) => format!("integer from {least} to {most}"),
+            _ => "integer".into(),
+        },
+        (Some("object"), _) => match schema["properties"].as_object() {
+            Some(members) => format!("object of {}", members.keys().map(String::as_str).collect::<Vec<_>>().join(", ")),
+            None => "object".into(),
+        },
+        (Some("string"), Some(format)) => format.into(),
+        (Some(other), _) => other.into(),
+        (None, _) => "any".into(),
+    }
+}
+
+fn list_of(value: &Value) -> impl Iterator<Item = &Value> {
+    value.as_array().into_iter().flatten()
+}
+
+/// What can be typed: the required parameters, and a file for the body.
+fn example(operation: &Operation) -> String {
+    let parameters =
+        list_of(&DESCRIPTIONS[operation.id]["parameters"]).filter(|parameter| parameter["required"] == true);
+    let parameters = parameters.map(|parameter| {
+        let example = match &parameter["example"] {
+            Value::String(text) => text.clone(),
+            Value::Null => "VALUE".into(),
+            other => other.to_string(),
+        };
+        format!(" --param {}={example}", parameter["name"].as_str().unwrap_or_default())
+    });
+    let body = if operation.has_body { " --body @body.json" } else { "" };
+    operation.id.to_owned() + &parameters.collect::<String>() + body
+}
