@@ -20,6 +20,7 @@
 pub(crate) mod call_budget;
 pub(crate) mod connections;
 pub(crate) mod credentials;
+mod headers;
 pub(crate) mod health;
 pub(crate) mod http_config;
 pub(crate) mod metrics;
@@ -53,6 +54,7 @@ use self::http_config::{CONNECT_TIMEOUT, HttpConfig};
 use self::observer::{Exchange, ExchangeObserver};
 use self::rate_limit::store::Settlement;
 use self::rate_limit::{Caller, MAX_UNPROVEN_PAUSE, NoPermit, Permit, Place, RateLimits, Throttled, named_limit};
+use self::spans::Awaited;
 use self::trouble::Trouble;
 use crate::error::{CallMetadata, Error, ErrorKind, Sent};
 use crate::operation::{Auth, Operation};
@@ -289,7 +291,10 @@ impl Attempts for Call<'_> {
             metrics::retried(self.operation);
             self.last = Some(error.clone());
             self.trouble.note(self.last.clone());
-            sleep(time).await;
+            if !time.is_zero() {
+                let _waiting = spans::wait(Awaited::Retry(error), Some(time));
+                sleep(time).await;
+            }
         }
         ControlFlow::Continue(())
     }
@@ -414,6 +419,7 @@ impl Call<'_> {
     ) -> Result<(CallMetadata, Bytes), Error> {
         let Transport { connections, config, .. } = self.transport;
         *request.timeout_mut() = Some(config.attempt_timeout.min(self.budget.left()));
+        headers::sent(request.headers(), credentials);
         let response = request::send(connections, self.reuse, request, config.max_response_size, &mut metadata).await;
         for text in [&mut metadata.response_id, &mut metadata.warning].into_iter().flatten() {
             *text = credentials.redact(text);
@@ -425,6 +431,7 @@ impl Call<'_> {
                 return Err(error.with_metadata(metadata));
             }
         };
+        headers::received(&response.headers, credentials);
 
         if let Some(warning) = &metadata.warning {
             tracing::warn!(warning, "bunq has a warning for the developers of this program");
