@@ -5,6 +5,7 @@ use std::io::{self, Write as _};
 use bunq_partner::{Error, ErrorKind};
 use serde_json::json;
 
+use super::screen;
 use super::words::{clean, escaped};
 
 /// The codes that are not a kind of bunq's errors.
@@ -38,6 +39,11 @@ const KINDS: [(ErrorKind, u8, &str); 21] = [
     (ErrorKind::Storage, 21, "the journal or the receipts cannot be used"),
     (ErrorKind::Internal, INTERNAL, "this machine or this program failed"),
 ];
+
+/// What the kind of failure with this name means.
+pub(super) fn meaning(name: &str) -> Option<&'static str> {
+    KINDS.iter().find(|(kind, ..)| kind.as_str() == name).map(|(.., meaning)| *meaning)
+}
 
 /// The exit codes in their order, with their meanings.
 pub(super) fn meanings() -> impl Iterator<Item = (u8, &'static str)> {
@@ -166,11 +172,10 @@ impl Failure {
             return;
         }
         // If standard error is closed, the message is lost.
-        let _ = if is_for_scripts {
-            writeln!(io::stderr(), "{}", escaped(&json!({ "error": self.json() }).to_string()))
-        } else {
-            self.write()
-        };
+        let _ = screen::above(|| match is_for_scripts {
+            true => writeln!(io::stderr(), "{}", escaped(&json!({ "error": self.json() }).to_string())),
+            false => self.write(),
+        });
     }
 
     fn write(&self) -> io::Result<()> {

@@ -12,9 +12,10 @@ use super::exit::{self, Failure};
 use super::output::write_text;
 
 /// What the program reads from its environment.
-const ENVIRONMENT: [(&str, &str); 5] = [
+const ENVIRONMENT: [(&str, &str); 6] = [
     ("BUNQ_API_KEY", "API key, unless --api-key-file is given"),
     ("BUNQ_ENV", "environment of bunq, sandbox or production, unless --env is given"),
+    ("BUNQ_LOG", "what is logged of calls: off, info as with -v, debug as with -vv; what is typed wins"),
     ("HTTPS_PROXY, ALL_PROXY, NO_PROXY", "proxy to bunq, and the hosts that need none"),
     ("SSL_CERT_FILE, SSL_CERT_DIR", "on Linux, the certificates to trust instead of the system's"),
     ("NO_COLOR", "no colour"),

@@ -1,7 +1,8 @@
 //! `bunq-partner`: provisions of users at bunq, at the terminal and in scripts.
 //!
 //! What can be said is in [`arguments`], with which bank it works in [`connection`], how it writes in [`output`], [`records`] and
-//! [`words`], and how it ends in [`exit`]; then a room for each command, of which [`declaration`] says what it changes.
+//! [`words`], what is seen of its calls in [`calls`], and how it ends in [`exit`]; then a room for each command, of which
+//! [`declaration`] says what it changes.
 
 // `println!` panics once standard output is closed.
 #![deny(clippy::print_stdout, clippy::print_stderr)]
@@ -9,6 +10,7 @@
 mod api;
 mod arguments;
 mod bulk;
+mod calls;
 mod connection;
 mod declaration;
 mod demo;
@@ -24,6 +26,7 @@ mod provisions;
 mod receipts;
 mod records;
 mod sandbox;
+mod screen;
 mod watch;
 mod whoami;
 mod words;
@@ -67,8 +70,12 @@ fn main() -> ExitCode {
 fn run(arguments: CommandLine) -> Result<(), Failure> {
     let CommandLine { command, connection, output, .. } = arguments;
     match command {
-        Command::Demo => in_runtime(until_interrupted(None, demo::run())),
-        Command::Bank(command) => in_runtime(ask_bank(command, &connection, output)),
+        Command::Demo => in_runtime(showing_calls(&output, true, until_interrupted(None, demo::run()))),
+        Command::Bank(command) => {
+            // The meter of a bulk run says itself what holds it up.
+            let tells_waits = !matches!(command.declaration().effect, Effect::ChangesRows(_));
+            in_runtime(showing_calls(&output, tells_waits, ask_bank(command, &connection, &output)))
+        }
         Command::Report(options) => in_runtime(bulk::report::run(&options, &output)),
         Command::Receipts(ReceiptsCommand::Verify { file, public_key }) => {
             receipts::verify(&file, public_key.as_deref(), output.output)
@@ -93,7 +100,21 @@ fn in_runtime(command: impl Future<Output = Result<(), Failure>>) -> Result<(), 
     done
 }
 
-async fn ask_bank(command: BankCommand, options: &ConnectionOptions, output: OutputOptions) -> Result<(), Failure> {
+/// Runs a command that calls a bank.
+async fn showing_calls(
+    output: &OutputOptions,
+    tells_waits: bool,
+    command: impl Future<Output = Result<(), Failure>>,
+) -> Result<(), Failure> {
+    let hold_up = calls::show(output.verbose, output.output, tells_waits)?;
+    tokio::select! {
+        biased;
+        done = command => done,
+        never = hold_up.watch() => never,
+    }
+}
+
+async fn ask_bank(command: BankCommand, options: &ConnectionOptions, output: &OutputOptions) -> Result<(), Failure> {
     let Declaration { effect, dry_run, has_records, receipts, context } = command.declaration();
     let is_dry_run = dry_run.is_some_and(|dry_run| dry_run.dry_run);
     if output.output == OutputFormat::Csv && (is_dry_run || !has_records) {
@@ -120,7 +141,7 @@ async fn ask_bank(command: BankCommand, options: &ConnectionOptions, output: Out
     if let Some(path) = receipts.and_then(|receipts| receipts.receipts.as_deref()) {
         connection.receipts = Some(ReceiptFile::open(path).await?);
     }
-    let invocation = &Invocation { connection, output };
+    let invocation = &Invocation { connection, output: *output };
     if let Some(warning) = &invocation.connection.warning {
         warn(invocation.format(), warning);
     }

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
-use bunq_partner_sandbox::{Pace, Sandbox};
+use bunq_partner_sandbox::{Injection, Pace, Sandbox};
 use common::{Folder, program_for, ran};
 use pty_process::Size;
 use pty_process::blocking::{Command, Pty, open};
@@ -37,7 +37,8 @@ impl Terminal {
         let (pty, pts) = open().unwrap();
         pty.resize(Size::new(50, columns)).unwrap();
         let command = Command::new("sh").args(["-c", SHELL, "sh", env!("CARGO_BIN_EXE_bunq-partner")]).args(arguments);
-        let command = ["BUNQ_API_KEY", "BUNQ_ENV", "NO_COLOR"].into_iter().fold(command, Command::env_remove);
+        let command =
+            ["BUNQ_API_KEY", "BUNQ_ENV", "BUNQ_LOG", "NO_COLOR"].into_iter().fold(command, Command::env_remove);
         let command = command.env("TERM", "xterm-256color").envs(environment.iter().copied());
         let process = command.spawn(pts).unwrap();
         let keyboard = Arc::new(pty);
@@ -90,6 +91,12 @@ fn plain(text: &str) -> String {
     plain + rest
 }
 
+/// What is left on the screen, without the live lines that are gone.
+fn left(screen: &str) -> String {
+    let lines = screen.lines().map(|line| line.rsplit("\u{1b}[2K").next().unwrap_or_default());
+    lines.map(|line| line.to_owned() + "\n").collect()
+}
+
 #[test]
 fn a_table_fits_the_terminal() {
     test_timeout::start();
@@ -99,7 +106,7 @@ fn a_table_fits_the_terminal() {
         (200, &["ID", "STATUS", "SUB STATUS", "WAITING FOR", "NAME", "UPDATED", "EXTERNAL UUID"]),
     ] {
         let (screen, code) = Terminal::start(columns, &["--sandbox", "list"], &[]).end();
-        let screen = plain(&screen);
+        let screen = plain(&left(&screen));
         let lines: Vec<_> = screen.lines().map(str::trim_end).collect();
         let headings: Vec<_> = lines[0].split("  ").map(str::trim).filter(|heading| !heading.is_empty()).collect();
         assert_eq!((&headings[..], lines.len(), code), (expected, 9, 0), "{columns} columns");
@@ -111,7 +118,8 @@ fn a_table_fits_the_terminal() {
 fn colour_is_for_terminals_that_want_it() {
     test_timeout::start();
     let list = ["--sandbox", "list", "--status", "CLOSED"];
-    let screen = |arguments: &[&str], environment: &[(&str, &str)]| Terminal::start(80, arguments, environment).end().0;
+    let screen =
+        |arguments: &[&str], environment: &[(&str, &str)]| left(&Terminal::start(80, arguments, environment).end().0);
     assert!(screen(&list, &[]).contains("\u{1b}[2mCLOSED\u{1b}[0m"));
     assert!(!screen(&list, &[("NO_COLOR", "1")]).contains('\u{1b}'));
     assert!(!screen(&[&list[..], &["--color", "never"]].concat(), &[]).contains('\u{1b}'));
@@ -249,6 +257,67 @@ async fn a_wait_is_seen_to_go_on() {
     assert!(sandbox.advance(id));
     let (screen, code) = terminal.end();
     assert!(plain(&screen).contains("status       CLOSED") && code == 0, "{screen}");
+}
+
+/// `list`, which would be silent for as long as a call may take.
+fn list(folder: &Folder, sandbox: &Sandbox, arguments: &[&str]) -> Terminal {
+    let (state, key) = (folder.path(""), sandbox.api_key());
+    let environment = [("XDG_STATE_HOME", state.to_str().unwrap()), ("BUNQ_API_KEY", key.expose())];
+    Terminal::start(120, &[&["list", "--base-url", sandbox.base_url()], arguments].concat(), &environment)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_person_who_waits_sees_why_and_for_how_long() {
+    test_timeout::start();
+    let (sandbox, folder) = (Sandbox::start().await.unwrap(), Folder::new());
+    let waits = |end: &str| {
+        let mut terminal = list(&folder, &sandbox, &[]);
+        terminal.expect(end);
+        let told = plain(&terminal.seen);
+        let seconds = told.rsplit_once(end).unwrap().0.rsplit_once("waiting ").unwrap().1.parse::<u32>();
+        terminal.type_keys("\u{3}");
+        let (screen, code) = terminal.end();
+        assert_eq!((plain(&left(&screen)).as_str(), code), ("error: interrupted\n", 130), "{screen:?}");
+        seconds.unwrap()
+    };
+    let limited: Injection = "retry-after=40s,on=list_provisions,times=always".parse().unwrap();
+    sandbox.inject(limited);
+    assert!((1..=60).contains(&waits(" s for the rate limit of list_provisions")));
+    sandbox.clear_injections();
+
+    sandbox.before_signing(|call, response| {
+        if call.path == "/v1/partner-user-provision" {
+            response.status = 503;
+            response.headers.push(("Retry-After".into(), "40".into()));
+        }
+    });
+    assert!((1..=40).contains(&waits(" s to repeat list_provisions: bunq, or a proxy in front of it, has failed")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_written_stands_above_the_live_line() {
+    test_timeout::start();
+    let (sandbox, folder) = (Sandbox::start().await.unwrap(), Folder::new());
+    sandbox.populate(1);
+    let (respond, held) = channel::<()>();
+    sandbox.before_signing(move |call, _| {
+        if call.path == "/v1/partner-user-provision" {
+            held.recv().unwrap();
+        }
+    });
+    for arguments in [["-o", "jsonl"].as_slice(), &["-v"], &["-o", "csv", "-v"], &["-o", "jsonl", "-vv"]] {
+        let mut terminal = list(&folder, &sandbox, arguments);
+        terminal.expect("waiting for bunq's response to list_provisions");
+        respond.send(()).unwrap();
+        let (screen, code) = terminal.end();
+        let screen = plain(&left(&screen));
+        assert!(!screen.contains("waiting for") && code == 0, "{screen:?}");
+        let beginnings = ["{\"", "GET ", "POST ", "ID ", "1", "id,"];
+        let is_whole = |line: &str| beginnings.iter().any(|beginning| line.starts_with(beginning));
+        // Where the live line was, nothing is left.
+        let mut lines = screen.lines().filter(|line| !line.is_empty()).peekable();
+        assert!(lines.peek().is_some() && lines.all(is_whole), "{screen:?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use bunq_partner::Environment;
-use clap::{Args, ValueEnum, value_parser};
+use clap::{ArgAction, Args, ValueEnum, value_parser};
 
 /// Which bank, and with which key. The key is never on the command line: it comes from BUNQ_API_KEY, from a file, or is asked
 /// for.
@@ -42,7 +42,7 @@ pub(crate) struct ConnectionOptions {
 }
 
 /// How results are written to standard output. Everything else goes to standard error.
-#[derive(Args)]
+#[derive(Args, Clone, Copy)]
 #[command(next_help_heading = "Output")]
 pub(crate) struct OutputOptions {
     /// Format of the results
@@ -54,6 +54,9 @@ pub(crate) struct OutputOptions {
     /// Show tokens, after a confirmation at the terminal
     #[arg(long, global = true, hide_short_help = true)]
     pub(crate) show_secrets: bool,
+    /// Log each call on standard error; -vv adds headers
+    #[arg(long, short, global = true, hide_short_help = true, action = ArgAction::Count)]
+    pub(crate) verbose: u8,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]

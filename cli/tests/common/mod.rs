@@ -15,7 +15,9 @@ pub use library::*;
 pub fn program(folder: &Folder) -> std::process::Command {
     let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_bunq-partner"));
     let proxies = ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy", "NO_PROXY", "no_proxy"];
-    for name in ["BUNQ_API_KEY", "BUNQ_ENV", "NO_COLOR", "SSL_CERT_FILE", "SSL_CERT_DIR"].into_iter().chain(proxies) {
+    for name in
+        ["BUNQ_API_KEY", "BUNQ_ENV", "BUNQ_LOG", "NO_COLOR", "SSL_CERT_FILE", "SSL_CERT_DIR"].into_iter().chain(proxies)
+    {
         command.env_remove(name);
     }
     command.env("XDG_STATE_HOME", &folder.0).stdin(std::process::Stdio::null());
