@@ -40,9 +40,9 @@ const KINDS: [(ErrorKind, u8, &str); 21] = [
     (ErrorKind::Internal, INTERNAL, "this machine or this program failed"),
 ];
 
-/// What the kind of failure with this name means.
-pub(super) fn meaning(name: &str) -> Option<&'static str> {
-    KINDS.iter().find(|(kind, ..)| kind.as_str() == name).map(|(.., meaning)| *meaning)
+/// The kind of failure with this name, and what it means.
+pub(super) fn kind_named(name: &str) -> Option<(ErrorKind, &'static str)> {
+    KINDS.iter().find(|(kind, ..)| kind.as_str() == name).map(|(kind, _, meaning)| (*kind, *meaning))
 }
 
 /// The exit codes in their order, with their meanings.
@@ -86,8 +86,8 @@ impl Failure {
 
     /// A failure of the kind with this name, or one that is not known.
     pub(super) fn of_kind_named(name: Option<&str>, message: impl Into<String>) -> Self {
-        let kind = KINDS.iter().find(|(kind, ..)| Some(kind.as_str()) == name);
-        Self { code: kind.map_or(NO, |(_, code, _)| *code), message: message.into(), hint: None, error: None }
+        let code = name.and_then(kind_named).map_or(NO, |(kind, _)| code(kind));
+        Self { code, message: message.into(), hint: None, error: None }
     }
 
     /// The outcome of a request is unknown.

@@ -25,7 +25,8 @@ async fn each_attempt_of_a_call_is_a_line() {
     let (sandbox, folder) = (Sandbox::start().await.unwrap(), Folder::new());
     let id = sandbox.populate(1)[0].to_string();
     let mut get = program_with_session(&folder, &sandbox).await;
-    get.args(["get", &id]);
+    // A table says how long ago things were.
+    get.args(["get", &id, "--output", "csv"]);
     let (out, err, code) = ran(&mut get);
     assert_eq!((err.as_str(), code), ("", 0));
 

@@ -8,13 +8,12 @@ use std::io::IsTerminal as _;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use bunq_partner::ErrorKind;
 use indicatif::ProgressBar;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep};
 
 use super::super::arguments::OutputFormat;
-use super::super::exit::meaning;
+use super::super::exit::kind_named;
 use super::super::output::note;
 use super::super::screen;
 use super::fields::Fields;
@@ -27,16 +26,6 @@ const LONG: Duration = Duration::from_secs(10);
 
 /// How often the line is written again.
 const TICK: Duration = Duration::from_millis(100);
-
-/// The failures that say nothing of the call: with any other, bunq has answered.
-const PASSING: [ErrorKind; 6] = [
-    ErrorKind::Connect,
-    ErrorKind::Connection,
-    ErrorKind::Timeout,
-    ErrorKind::Server,
-    ErrorKind::RateLimited,
-    ErrorKind::Maintenance,
-];
 
 /// What holds a call up, in the order in which it is told. Where the time is known, it ends then.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -87,8 +76,10 @@ impl Activity {
     fn words(&self, now: Instant) -> String {
         let seconds = self.left(now).map(|left| left.as_secs_f64().ceil()).filter(|seconds| *seconds > 0.0);
         let time = seconds.map(|seconds| format!(" {seconds} s")).unwrap_or_default();
-        let cause =
-            |failure: &Option<String>| failure.as_deref().and_then(meaning).map(|meaning| format!(": {meaning}"));
+        let cause = |failure: &Option<String>| {
+            let meaning = failure.as_deref().and_then(kind_named);
+            meaning.map(|(_, meaning)| format!(": {meaning}"))
+        };
         let operation = &self.operation;
         match &self.reason {
             Reason::Response => format!("waiting for bunq's response to {operation}"),
@@ -165,7 +156,8 @@ impl HoldUp {
     pub(super) fn attempted(&self, id: u64, failure: Option<&str>) {
         let mut state = self.state();
         state.activities.remove(&id);
-        if !failure.is_some_and(|failure| PASSING.iter().any(|kind| kind.as_str() == failure)) {
+        // With a failure that does not pass, bunq has answered.
+        if !failure.and_then(kind_named).is_some_and(|(kind, _)| kind.is_transient()) {
             state.since = (!state.activities.is_empty()).then(Instant::now);
             state.is_told = false;
         }
