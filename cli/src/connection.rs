@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use aws_lc_rs::digest::{Context as Digest, SHA256};
 use bunq_partner::reqwest::Url;
-use bunq_partner::{Client, ClientBuilder, Environment, FileStore, Operation, RateLimit, ReceiptFile, Secret, files};
+use bunq_partner::{
+    Client, ClientBuilder, Environment, ErrorKind, FileStore, Operation, RateLimit, ReceiptFile, Secret, files,
+};
 use bunq_partner_sandbox::{Sandbox, SeedProvision};
 use etcetera::BaseStrategy as _;
 use tokio::task::spawn_blocking;
@@ -166,15 +168,15 @@ fn key_file(path: &Path) -> Result<(Secret, Option<String>), Failure> {
 /// The folder for what outlasts a run, which is made if it is missing, readable only by its owner.
 fn state_folder() -> Result<PathBuf, Failure> {
     let strategy = etcetera::choose_base_strategy();
-    let strategy = strategy.map_err(|error| Failure::usage(format!("{error}: give --context")))?;
+    let unusable = |problem: String| Failure::of_kind(ErrorKind::Context, format!("{problem}: give --context"));
+    let strategy = strategy.map_err(|error| unusable(error.to_string()))?;
     let folder = strategy.state_dir().unwrap_or_else(|| strategy.data_dir()).join("bunq-partner");
     let mut builder = fs::DirBuilder::new();
     builder.recursive(true);
     #[cfg(unix)]
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.create(&folder).map_err(|error| {
-        Failure::usage(format!("the folder {} cannot be made: {error}: give --context", folder.display()))
-    })?;
+    let cannot_be_made = |error| unusable(format!("the folder {} cannot be made: {error}", folder.display()));
+    builder.create(&folder).map_err(cannot_be_made)?;
     Ok(folder)
 }
 

@@ -8,7 +8,7 @@ use std::io::{self, Seek as _};
 use std::path::{Path, PathBuf};
 
 use bunq_partner::text::quoted;
-use bunq_partner::{BulkOperation, FileJournal, Journal as _, JournalStart, files};
+use bunq_partner::{BulkOperation, ErrorKind, FileJournal, Journal as _, JournalStart, files};
 use tokio::task::spawn_blocking;
 
 use super::super::arguments::BulkOptions;
@@ -81,9 +81,8 @@ impl Order {
                 format!("--journal {}: it is the input: give the journal a file of its own", journal.display());
             return Err(Failure::usage(problem));
         }
-        if options.resume && is_missing(&journal)? {
-            let problem = format!("there is no journal {}: nothing to go on with", journal.display());
-            return Err(Failure::usage(problem).with_hint("leave out --resume to begin"));
+        if options.resume {
+            check_is_there(&journal).map_err(|failure| failure.or_hint(Some("leave out --resume to begin".into())))?;
         }
         if options.resume && is_from_stdin {
             let copy = copy_path(&journal);
@@ -235,12 +234,16 @@ pub(super) fn journal_path(from: &Path, given: Option<&Path>) -> Result<PathBuf,
     }
 }
 
-fn is_missing(journal: &Path) -> Result<bool, Failure> {
-    match fs::symlink_metadata(journal) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(true),
-        Err(error) => Err(Failure::usage(format!("the journal {}: {error}", journal.display()))),
-        Ok(_) => Ok(false),
-    }
+/// Refuses a journal that is missing.
+pub(super) fn check_is_there(journal: &Path) -> Result<(), Failure> {
+    let Err(error) = fs::symlink_metadata(journal) else { return Ok(()) };
+    Err(Failure::of_kind(
+        ErrorKind::Storage,
+        match error.kind() {
+            io::ErrorKind::NotFound => format!("there is no journal {}: no run has begun with it", journal.display()),
+            _ => format!("the journal {}: {error}", journal.display()),
+        },
+    ))
 }
 
 /// Whether a run was begun with a journal: an empty one says nothing.

@@ -24,7 +24,7 @@ use serde_json::json;
 use tokio::time::{Instant, sleep_until};
 
 use self::activation::{Activation, ActivationEvent};
-use self::job::{Begin, Plan, journal_path, open_input};
+use self::job::{Begin, Plan, check_is_there, journal_path, open_input};
 pub(super) use self::job::{Order, RowOptions};
 use self::meter::Meter;
 use super::arguments::OutputFormat;

@@ -10,7 +10,7 @@ use super::super::exit::{Failure, after_output};
 use super::super::output::{Field, HIDDEN, Printer, Record, note, write_text};
 use super::super::records;
 use super::input::Input;
-use super::{journal_path, open_input};
+use super::{check_is_there, journal_path, open_input};
 
 /// The name of what is said of a row that was not begun.
 const NOT_BEGUN: &str = "not_begun";
@@ -22,6 +22,7 @@ const FINALITY: &str = "rows that have failed are final, and --resume does not t
 /// The report of a run, finished or not.
 pub(in super::super) async fn run(options: &ReportOptions, output: &OutputOptions) -> Result<(), Failure> {
     let path = journal_path(&options.from, options.journal.as_deref())?;
+    check_is_there(&path)?;
     let journal = FileJournal::read(&path).await?;
     let check = |operation| open_input(&options.from, &path, operation);
     let input = match journal.start().await? {
