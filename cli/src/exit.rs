@@ -31,7 +31,7 @@ const KINDS: [(ErrorKind, u8, &str); 21] = [
     (ErrorKind::Maintenance, 11, "bunq is under maintenance"),
     (ErrorKind::Rejected, 12, "bunq refuses the request"),
     (ErrorKind::Server, 13, "bunq, or a proxy in front of it, has failed"),
-    (ErrorKind::Unattainable, 14, "the provision cannot get to what is waited for, or is not what is requested"),
+    (ErrorKind::Unattainable, 14, "the provision cannot reach the awaited state, or is not what was requested"),
     (ErrorKind::WaitTimeout, 15, "the provision did not get there in time"),
     (ErrorKind::CredentialSpent, 16, "the credential is used or expired"),
     (ErrorKind::Duplicate, 17, "there are several provisions with one external_uuid"),
@@ -227,21 +227,19 @@ fn hint(error: &Error) -> Option<&'static str> {
             "`bunq-partner doctor` finds out what is wrong"
         }
         ErrorKind::Connection | ErrorKind::Timeout | ErrorKind::Server => {
-            "try again; if it stays, `bunq-partner doctor`"
+            "try again; if it fails again, `bunq-partner doctor` finds out what is wrong"
         }
         ErrorKind::Forbidden => {
-            "a user's key may not do what only the partner may; bunq's support asks for the response id"
+            "only the partner may do some things, and a user may not; bunq's support asks for the response id"
         }
         ErrorKind::NotFound => "`bunq-partner list` shows the provisions that there are",
-        ErrorKind::RateLimited => {
-            "others at this address use the API too, or there is too little time: try again later"
-        }
+        ErrorKind::RateLimited => "try again later: bunq counts the calls of all programs at this address together",
         ErrorKind::Maintenance => "try again later",
         ErrorKind::InvalidResponse => "bunq has changed something, or it is not bunq: is there a newer bunq-partner?",
         ErrorKind::Rejected => "what bunq says is above; its support asks for the response id",
         ErrorKind::WaitTimeout => "`bunq-partner watch ID` goes on waiting",
         ErrorKind::CredentialSpent => "`bunq-partner reset-token ID --wait` gets another",
-        ErrorKind::Unattainable => "`bunq-partner get ID` shows where it is",
+        ErrorKind::Unattainable => "`bunq-partner get ID` shows its status",
         ErrorKind::Duplicate => "close the one that you do not use",
         _ => return None,
     })

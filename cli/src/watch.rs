@@ -27,7 +27,7 @@ pub(super) async fn run(
 ) -> Result<(), Failure> {
     let timeout = timeout.unwrap_or(Duration::MAX);
     if invocation.format() == OutputFormat::Json {
-        return Err(Failure::usage("changes come one by one: use --output jsonl"));
+        return Err(Failure::usage("--output json cannot show changes as they come: use --output jsonl"));
     }
     if ids.is_empty() {
         return all(invocation, timeout).await;

@@ -35,6 +35,7 @@ pub(crate) mod spans;
 pub(crate) mod trouble;
 
 use std::collections::HashSet;
+use std::fmt::Display;
 use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -256,7 +257,8 @@ impl Attempts for Call<'_> {
         if self.last.is_none() {
             let wait = self.transport.limits.expected_wait(self.operation);
             if !wait.is_zero() {
-                self.trouble.note(Some(self.no_permit(wait)));
+                let message = format_args!("rate limited: next slot in {} s", wait.as_secs_f64().ceil());
+                self.trouble.note(Some(self.rate_limited(wait, message)));
             }
         }
         let mut metadata = CallMetadata::new(self.operation, self.made + 1);
@@ -383,16 +385,19 @@ impl Call<'_> {
         Ok((request, permit))
     }
 
+    /// The failure of a call that waits for its permit beyond its deadline.
     fn no_permit(&self, wait: Duration) -> Error {
-        let problem = if wait.is_zero() {
+        let next = if wait.is_zero() {
             // Calls are sent one at a time until bunq accepts one.
-            "bunq has refused a call for its rate, and the next one has no response yet, for which this call waits longer".into()
+            "bunq has refused a call, and the next one has no response before".to_owned()
         } else {
-            format!("bunq's rate limit has no permit for the call for another {wait:.1?}, which is longer")
+            format!("next slot in {} s, after", wait.as_secs_f64().ceil())
         };
-        let message = format_args!(
-            "{problem} than the call may take: set a longer `operation_timeout`, and the call waits for its turn"
-        );
+        let message = format_args!("rate limited: {next} this call's deadline; raise `operation_timeout` to wait");
+        self.rate_limited(wait, message)
+    }
+
+    fn rate_limited(&self, wait: Duration, message: impl Display) -> Error {
         Error::new(ErrorKind::RateLimited, Sent::No, message)
             .with_retry_after(Some(wait))
             .with_metadata(CallMetadata::new(self.operation, self.made))
@@ -401,7 +406,7 @@ impl Call<'_> {
     fn check_time(&self) -> Result<(), Error> {
         // A clock that is paused, or coarse, may not have moved since the call began.
         if Instant::now() > self.budget.send_by() || self.budget.left().is_zero() {
-            return Err(self.too_late("there is no time left to send it"));
+            return Err(self.too_late("the deadline passed before it could be sent; raise `operation_timeout`"));
         }
         Ok(())
     }

@@ -389,9 +389,7 @@ impl Place {
 
     fn unanswered(&self) -> NoPermit {
         let store = self.share.as_ref().map_or_else(String::new, |share| format!("{:?}", share.store));
-        NoPermit::Failed(Error::permits(format_args!(
-            "{store} has not answered by the time that the call had to be sent"
-        )))
+        NoPermit::Failed(Error::permits(format_args!("{store} did not answer before this call's deadline")))
     }
 
     fn permitted(&self, granted: Option<(Share, u128)>) -> Permit {

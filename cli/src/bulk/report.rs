@@ -16,8 +16,7 @@ use super::{check_is_there, journal_path, open_input};
 const NOT_BEGUN: &str = "not_begun";
 
 /// What is said of rows that have failed.
-const FINALITY: &str = "rows that have failed are final, and --resume does not take them up again: put right what their errors \
-                        name, and give them in a file of their own";
+const FINALITY: &str = "failed rows are final, and --resume skips them: correct what their errors name, and give them in a file of their own";
 
 /// The report of a run, finished or not.
 pub(in super::super) async fn run(options: &ReportOptions, output: &OutputOptions) -> Result<(), Failure> {
