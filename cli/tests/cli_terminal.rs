@@ -251,12 +251,17 @@ async fn a_wait_is_seen_to_go_on() {
     let id = sandbox.populate(1)[0];
     let (number, state, key) = (id.to_string(), folder.path(""), sandbox.api_key());
     let environment = [("XDG_STATE_HOME", state.to_str().unwrap()), ("BUNQ_API_KEY", key.expose())];
-    let arguments = ["close", &number, "--wait", "--base-url", sandbox.base_url()];
+    let arguments = ["close", &number, "--wait", "-v", "--base-url", sandbox.base_url()];
     let mut terminal = Terminal::start(80, &arguments, &environment);
     terminal.expect("PENDING_PROCESS_CLOSURE");
     assert!(sandbox.advance(id));
     let (screen, code) = terminal.end();
     assert!(plain(&screen).contains("status       CLOSED") && code == 0, "{screen}");
+    // The calls stand above the live line, each on a line of its own.
+    let screen = plain(&left(&screen));
+    let calls: Vec<_> = screen.lines().filter(|line| line.contains(" ms, request ")).collect();
+    let is_whole = |line: &&str| ["POST /", "PUT /", "GET /"].iter().any(|method| line.starts_with(method));
+    assert!(calls.len() > 4 && calls.iter().all(is_whole), "{screen:?}");
 }
 
 /// `list`, which would be silent for as long as a call may take.
