@@ -27,8 +27,8 @@ const LONG: Duration = Duration::from_secs(10);
 /// How often the line is written again.
 const TICK: Duration = Duration::from_millis(100);
 
-/// What holds a call up, in the order in which it is told. Where the time is known, it ends then.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+/// What holds a call up.
+#[derive(Debug, Clone, PartialEq, Eq)]
 enum Reason {
     Response,
     Permit,
@@ -37,10 +37,12 @@ enum Reason {
     Session,
 }
 
+/// Something that is waited for.
 #[derive(Debug, Clone)]
 pub(super) struct Activity {
     reason: Reason,
     operation: String,
+    /// When it ends, if that is known.
     until: Option<Instant>,
 }
 
@@ -68,9 +70,12 @@ impl Activity {
         self.until.map(|until| until.saturating_duration_since(now))
     }
 
-    /// What ends first comes first; a session is open when the calls that open it are done.
-    fn order(&self) -> (bool, bool, Option<Instant>, &Reason) {
-        (self.reason == Reason::Session, self.reason != Reason::Response, self.until, &self.reason)
+    /// What ends first comes first, and what has no known end comes after that. A session is open when the calls that open it are
+    /// done.
+    fn order(&self) -> impl Ord {
+        let is_session = self.reason == Reason::Session;
+        let is_response = self.reason == Reason::Response;
+        (is_session, !is_response, self.until.is_none(), self.until)
     }
 
     fn words(&self, now: Instant) -> String {
@@ -106,7 +111,7 @@ struct State {
 
 impl State {
     fn first(&self) -> Option<&Activity> {
-        self.activities.values().min_by(|one, other| one.order().cmp(&other.order()))
+        self.activities.values().min_by_key(|activity| activity.order())
     }
 
     /// What is told at a terminal.
@@ -223,6 +228,8 @@ mod tests {
         hold_up.begins(2, wait("retry", "create_session", Some(60.0), Some("Server")));
         let repeated = "waiting 59 s to repeat create_session: bunq, or a proxy in front of it, has failed";
         assert_eq!(line(SECOND).as_deref(), Some(repeated));
+        hold_up.begins(7, wait("permit", "get_provision", None, None));
+        assert_eq!(line(SECOND).as_deref(), Some(repeated));
         hold_up.begins(3, wait("permit", "list_provisions", Some(40.0), None));
         assert_eq!(line(SECOND).as_deref(), Some("waiting 39 s for the rate limit of list_provisions"));
         assert_eq!(line(50 * SECOND).as_deref(), Some("waiting for the rate limit of list_provisions"));
@@ -235,6 +242,7 @@ mod tests {
         assert_eq!(hold_up.state().since, since);
         hold_up.ends(3);
         hold_up.ends(2);
+        hold_up.ends(7);
         assert_eq!(line(SECOND).as_deref(), Some("waiting for the session"));
         // bunq has answered.
         for answer in [None, Some("NotFound")] {
