@@ -324,7 +324,10 @@ impl ClientBuilder {
         let config = check_config(self.config)?;
         let share = self.provisions.nudge_share;
         if !(share > 0.0 && share <= 1.0) {
-            return Err(Error::invalid_input("nudge_share", format_args!("{share} is not over 0 and at most 1")));
+            return Err(Error::invalid_input(
+                "nudge_share",
+                format_args!("{share} is not greater than 0 and at most 1"),
+            ));
         }
         let Limits { shared, documented, set, permits } = self.limits;
         check_rate_limits(&set)?;

@@ -445,8 +445,8 @@ impl Error {
     pub(crate) fn forbidden(mut self, evidence: &str) -> Self {
         self.0.kind = ErrorKind::Forbidden;
         self.0.message = format!(
-            "{FORBIDDEN}: {evidence}, so the API key, its environment and this machine's address are not the reason; a user's \
-             client, for example, may not do what only the partner may"
+            "{FORBIDDEN}: {evidence}, so key, environment and address are right; only the partner may do some things, and a user \
+             may not"
         );
         self
     }
@@ -473,7 +473,7 @@ impl Error {
     /// nevertheless, because the check failed or because a request may still arrive.
     pub(crate) fn in_doubt(mut self, failure: Option<Self>) -> Self {
         self.0.is_in_doubt = true;
-        let error = self.with_advice("whether it was carried out nevertheless could not be found out");
+        let error = self.with_advice("it is unknown whether bunq carried it out nevertheless");
         match failure {
             Some(failure) => error.with_source(failure),
             None => error,

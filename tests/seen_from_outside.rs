@@ -5,8 +5,9 @@
 mod common;
 
 use std::collections::{BTreeSet, HashMap};
+use std::time::Duration;
 
-use bunq_partner::{Client, Operation, ProvisionId};
+use bunq_partner::{Client, Operation, ProvisionId, RetryPolicy};
 use bunq_partner_sandbox::{Fault, Injection, RawResponse, Sandbox};
 use common::{Log, id, ready, start};
 use insta::assert_snapshot;
@@ -92,6 +93,8 @@ async fn spans_and_events_of_a_call() {
     assert!(log.take().contains("a session is open"));
     exporter.take();
     spans_as_an_exporter_sees_them(&sandbox, &client, known, &exporter).await;
+    waits_are_spans(&sandbox, known, &exporter).await;
+    headers_are_events_for_whoever_wants_them(&sandbox, &client, known, &log).await;
     log.take();
     what_is_unknown_is_logged_once_each(&sandbox, &client, known, &log).await;
 }
@@ -123,6 +126,50 @@ async fn spans_as_an_exporter_sees_them(sandbox: &Sandbox, client: &Client, know
     provisions.get(known).await.unwrap();
     let spans = exporter.take();
     assert!(spans.contains("create_session under get_provision (internal, Unset)"), "{spans}");
+}
+
+/// A span ends with the wait, and says for what and how long it was expected to be.
+async fn waits_are_spans(sandbox: &Sandbox, known: ProvisionId, exporter: &Exporter) {
+    let short = Duration::from_millis(100);
+    let retry = RetryPolicy::default().initial_backoff(short);
+    let client = sandbox.client().retry(retry).rate_limit(&Operation::GET_PROVISION, 1, short).build().unwrap();
+    let waits = |spans: &str| {
+        let waits = spans.split("\n\n").filter(|span| span.starts_with("bunq_wait")).map(|span| {
+            // The time differs from run to run.
+            span.lines().map(|line| line.split_once("seconds = ").map_or(line, |(before, _)| before).trim()).collect()
+        });
+        waits.collect::<Vec<Vec<_>>>().into_iter().map(|lines| lines.join(", ")).collect::<Vec<_>>()
+    };
+    client.api().get_provision(known).await.unwrap();
+    let session = "bunq_wait under get_provision (internal, Unset), bunq.wait.reason = \"session\"";
+    assert_eq!(waits(&exporter.take()), [session]);
+
+    client.api().get_provision(known).await.unwrap();
+    let permit = "bunq_wait under get_provision (internal, Unset), bunq.operation = \"get_provision\", \
+                  bunq.wait.reason = \"permit\", bunq.wait.";
+    assert_eq!(waits(&exporter.take()), [permit]);
+
+    sandbox.inject(Injection::new(Fault::Status(500)).on(&Operation::LIST_PROVISIONS));
+    client.provisions().list().page().await.unwrap();
+    let retry = "bunq_wait under list_provisions (internal, Unset), bunq.operation = \"list_provisions\", \
+                 bunq.wait.reason = \"retry\", bunq.wait., error.type = \"Server\"";
+    assert_eq!(waits(&exporter.take()), [retry]);
+}
+
+async fn headers_are_events_for_whoever_wants_them(sandbox: &Sandbox, client: &Client, id: ProvisionId, log: &Log) {
+    log.take();
+    sandbox.take_call_log();
+    client.provisions().get(id).await.unwrap();
+    let told = log.take();
+    assert!(told.contains("bunq_partner::headers: request=\"accept: application/json\\n"), "{told}");
+    assert!(
+        told.contains("bunq_partner::headers: response=\"") && told.contains("x-bunq-client-response-id: "),
+        "{told}"
+    );
+    assert!(!told.contains("authentication") && !told.contains("signature"), "{told}");
+    for call in sandbox.take_call_log() {
+        assert!(!told.contains(call.header("x-bunq-client-authentication").unwrap()), "{told}");
+    }
 }
 
 async fn what_is_unknown_is_logged_once_each(sandbox: &Sandbox, client: &Client, id: ProvisionId, log: &Log) {

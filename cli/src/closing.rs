@@ -7,6 +7,7 @@ use bunq_partner::{Cursor, Error, ErrorKind, PageSize, Provision, ProvisionId, P
 
 use super::exit::Failure;
 use super::invocation::Invocation;
+use super::screen;
 use super::whoami;
 use super::words::clean;
 
@@ -46,7 +47,7 @@ impl Closing {
         let (name, kind) = (user.display_name.unwrap_or_default(), whoami::kind_name(user.kind));
         lines.push(format!("API key of user {}, {} ({kind})", user.id, clean(&name)));
         // If standard error is closed, the question cannot be asked either.
-        let _ = writeln!(io::stderr(), "{}", lines.join("\n"));
+        let _ = screen::above(|| writeln!(io::stderr(), "{}", lines.join("\n")));
         Ok(())
     }
 }

@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use aws_lc_rs::digest::{Context as Digest, SHA256};
 use bunq_partner::{
-    Client, ClientBuilder, Environment, FileStore, Operation, RateLimit, ReceiptFile, RetryPolicy, Secret, files,
+    Client, ClientBuilder, Environment, ErrorKind, FileStore, Operation, RateLimit, ReceiptFile, RetryPolicy, Secret,
+    files,
 };
 use bunq_partner_sandbox::{Sandbox, SeedProvision};
 use etcetera::BaseStrategy as _;
@@ -178,8 +179,7 @@ fn key_file(path: &Path, source: &Source) -> Result<(Secret, Option<String>), Fa
 
 /// The folder for what outlasts a run.
 pub(super) fn state_folder() -> Result<PathBuf, Failure> {
-    let strategy = etcetera::choose_base_strategy();
-    let strategy = strategy.map_err(|error| Failure::usage(format!("{error}: give --context")))?;
+    let strategy = etcetera::choose_base_strategy().map_err(|error| no_state_folder(&error.to_string()))?;
     Ok(strategy.state_dir().unwrap_or_else(|| strategy.data_dir()).join("bunq-partner"))
 }
 
@@ -190,10 +190,13 @@ fn make_state_folder() -> Result<PathBuf, Failure> {
     builder.recursive(true);
     #[cfg(unix)]
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.create(&folder).map_err(|error| {
-        Failure::usage(format!("the folder {} cannot be made: {error}: give --context", folder.display()))
-    })?;
+    let cannot_be_made = |error| no_state_folder(&format!("the folder {} cannot be made: {error}", folder.display()));
+    builder.create(&folder).map_err(cannot_be_made)?;
     Ok(folder)
+}
+
+fn no_state_folder(problem: &str) -> Failure {
+    Failure::of_kind(ErrorKind::Context, format!("{problem}: give --context"))
 }
 
 /// The name of the context file of a key: one for each environment, base URL and key.

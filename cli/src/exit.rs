@@ -5,6 +5,7 @@ use std::io::{self, Write as _};
 use bunq_partner::{Error, ErrorKind};
 use serde_json::json;
 
+use super::screen;
 use super::words::{clean, escaped};
 
 /// The codes that are not a kind of bunq's errors.
@@ -30,7 +31,7 @@ const KINDS: [(ErrorKind, u8, &str); 21] = [
     (ErrorKind::Maintenance, 11, "bunq is under maintenance"),
     (ErrorKind::Rejected, 12, "bunq refuses the request"),
     (ErrorKind::Server, 13, "bunq, or a proxy in front of it, has failed"),
-    (ErrorKind::Unattainable, 14, "the provision cannot get to what is waited for, or is not what is requested"),
+    (ErrorKind::Unattainable, 14, "the provision cannot reach the awaited state, or is not what was requested"),
     (ErrorKind::WaitTimeout, 15, "the provision did not get there in time"),
     (ErrorKind::CredentialSpent, 16, "the credential is used or expired"),
     (ErrorKind::Duplicate, 17, "there are several provisions with one external_uuid"),
@@ -38,6 +39,11 @@ const KINDS: [(ErrorKind, u8, &str); 21] = [
     (ErrorKind::Storage, 21, "the journal or the receipts cannot be used"),
     (ErrorKind::Internal, INTERNAL, "this machine or this program failed"),
 ];
+
+/// The kind of failure with this name, and what it means.
+pub(super) fn kind_named(name: &str) -> Option<(ErrorKind, &'static str)> {
+    KINDS.iter().find(|(kind, ..)| kind.as_str() == name).map(|(kind, _, meaning)| (*kind, *meaning))
+}
 
 /// The exit codes in their order, with their meanings.
 pub(super) fn meanings() -> impl Iterator<Item = (u8, &'static str)> {
@@ -80,8 +86,8 @@ impl Failure {
 
     /// A failure of the kind with this name, or one that is not known.
     pub(super) fn of_kind_named(name: Option<&str>, message: impl Into<String>) -> Self {
-        let kind = KINDS.iter().find(|(kind, ..)| Some(kind.as_str()) == name);
-        Self { code: kind.map_or(NO, |(_, code, _)| *code), message: message.into(), hint: None, error: None }
+        let code = name.and_then(kind_named).map_or(NO, |(kind, _)| code(kind));
+        Self { code, message: message.into(), hint: None, error: None }
     }
 
     /// The outcome of a request is unknown.
@@ -173,11 +179,10 @@ impl Failure {
             return;
         }
         // If standard error is closed, the message is lost.
-        let _ = if is_for_scripts {
-            writeln!(io::stderr(), "{}", escaped(&json!({ "error": self.json() }).to_string()))
-        } else {
-            self.write()
-        };
+        let _ = screen::above(|| match is_for_scripts {
+            true => writeln!(io::stderr(), "{}", escaped(&json!({ "error": self.json() }).to_string())),
+            false => self.write(),
+        });
     }
 
     fn write(&self) -> io::Result<()> {
@@ -229,21 +234,19 @@ fn hint(error: &Error) -> Option<&'static str> {
             "`bunq-partner doctor` finds out what is wrong"
         }
         ErrorKind::Connection | ErrorKind::Timeout | ErrorKind::Server => {
-            "try again; if it stays, `bunq-partner doctor`"
+            "try again; if it fails again, `bunq-partner doctor` finds out what is wrong"
         }
         ErrorKind::Forbidden => {
-            "a user's key may not do what only the partner may; bunq's support asks for the response id"
+            "only the partner may do some things, and a user may not; bunq's support asks for the response id"
         }
         ErrorKind::NotFound => "`bunq-partner list` shows the provisions that there are",
-        ErrorKind::RateLimited => {
-            "others at this address use the API too, or there is too little time: try again later"
-        }
+        ErrorKind::RateLimited => "try again later: bunq counts the calls of all programs at this address together",
         ErrorKind::Maintenance => "try again later",
         ErrorKind::InvalidResponse => "bunq has changed something, or it is not bunq: is there a newer bunq-partner?",
         ErrorKind::Rejected => "what bunq says is above; its support asks for the response id",
         ErrorKind::WaitTimeout => "`bunq-partner watch ID` goes on waiting",
         ErrorKind::CredentialSpent => "`bunq-partner reset-token ID --wait` gets another",
-        ErrorKind::Unattainable => "`bunq-partner get ID` shows where it is",
+        ErrorKind::Unattainable => "`bunq-partner get ID` shows its status",
         ErrorKind::Duplicate => "close the one that you do not use",
         _ => return None,
     })

@@ -16,11 +16,12 @@ use super::output::write_text;
 const SCHEMA: &str = include_str!("schema.json");
 
 /// What the program reads from its environment.
-const ENVIRONMENT: [(&str, &str); 7] = [
+const ENVIRONMENT: [(&str, &str); 8] = [
     ("BUNQ_API_KEY", "API key, unless --api-key-file or --profile is given"),
     ("BUNQ_ENV", "environment of bunq, sandbox or production, unless --env or --profile is given"),
     ("BUNQ_BASE_URL", "base URL of a sandbox, unless --base-url or --profile is given; an error in production"),
     ("BUNQ_PROFILE", "profile, unless --profile is given or one of the variables above is set"),
+    ("BUNQ_LOG", "what is logged of calls: off, info as with -v, debug as with -vv; what is typed wins"),
     ("HTTPS_PROXY, ALL_PROXY, NO_PROXY", "proxy to bunq, and the hosts that need none"),
     ("SSL_CERT_FILE, SSL_CERT_DIR", "on Linux, the certificates to trust instead of the system's"),
     ("NO_COLOR", "no colour"),

@@ -10,6 +10,7 @@ use super::columns::View;
 use super::connection::BankConnection;
 use super::exit::Failure;
 use super::output::{Printer, note};
+use super::screen;
 
 pub(super) struct Invocation {
     pub(super) connection: BankConnection,
@@ -38,11 +39,10 @@ impl Invocation {
     /// Says on standard error what must not be lost, whatever becomes of the results.
     pub(super) fn tell(&self, name: &str, value: &str) {
         // If standard error is closed, the message is lost.
-        let _ = if self.format().is_json() {
-            writeln!(io::stderr(), "{}", json!({ name: value }))
-        } else {
-            writeln!(io::stderr(), "{name} {value}")
-        };
+        let _ = screen::above(|| match self.format().is_json() {
+            true => writeln!(io::stderr(), "{}", json!({ name: value })),
+            false => writeln!(io::stderr(), "{name} {value}"),
+        });
     }
 
     /// Says something to a person, beside the results. Scripts are told the same in the results.

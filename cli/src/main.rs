@@ -1,8 +1,8 @@
 //! `bunq-partner`: provisions of users at bunq, at the terminal and in scripts.
 //!
 //! What can be said is in [`arguments`] and [`profile`], which of it wins in [`settings`], with which bank it works in [`connection`],
-//! what it writes and how in [`columns`], [`output`], [`records`] and [`words`], and how it ends in [`exit`]; then a room for each
-//! command, of which [`declaration`] says what it changes.
+//! what it writes and how in [`columns`], [`output`], [`records`] and [`words`], what is seen of its calls in [`calls`], and how it
+//! ends in [`exit`]; then a room for each command, of which [`declaration`] says what it changes.
 
 // `println!` panics once standard output is closed.
 #![deny(clippy::print_stdout, clippy::print_stderr)]
@@ -10,6 +10,7 @@
 mod api;
 mod arguments;
 mod bulk;
+mod calls;
 mod closing;
 mod columns;
 mod completion;
@@ -33,6 +34,7 @@ mod provisions;
 mod receipts;
 mod records;
 mod sandbox;
+mod screen;
 mod settings;
 mod standard_input;
 mod watch;
@@ -113,10 +115,17 @@ fn run(arguments: CommandLine, format: &mut OutputFormat) -> Result<(), Failure>
         Ok::<_, Failure>((settings, view))
     };
     match command {
-        Command::Demo => in_runtime(until_interrupted(None, demo::run())),
+        Command::Demo => {
+            let (verbose, format) = (output.verbose, output.output.unwrap_or(OutputFormat::Table));
+            in_runtime(showing_calls(verbose, format, true, until_interrupted(None, demo::run())))
+        }
         Command::Bank(command) => {
             let (settings, view) = settle()?;
-            in_runtime(ask_bank(command, &connection, &settings, output, view))
+            // The meter of a bulk run says itself what holds it up.
+            let tells_waits = !matches!(command.declaration().effect, Effect::ChangesRows(_));
+            let (verbose, format) = (output.verbose, view.format);
+            let asked = ask_bank(command, &connection, &settings, output, view);
+            in_runtime(showing_calls(verbose, format, tells_waits, asked))
         }
         Command::Report(options) => in_runtime(bulk::report::run(&options, settle()?.1)),
         Command::Receipts(ReceiptsCommand::Verify { file, public_key }) => {
@@ -145,6 +154,21 @@ fn in_runtime(command: impl Future<Output = Result<(), Failure>>) -> Result<(), 
     // A file that hangs does not hold up the end.
     runtime.shutdown_background();
     done
+}
+
+/// Runs a command that calls a bank.
+async fn showing_calls(
+    verbose: u8,
+    format: OutputFormat,
+    tells_waits: bool,
+    command: impl Future<Output = Result<(), Failure>>,
+) -> Result<(), Failure> {
+    let hold_up = calls::show(verbose, format, tells_waits)?;
+    tokio::select! {
+        biased;
+        done = command => done,
+        never = hold_up.watch() => never,
+    }
 }
 
 async fn ask_bank(

@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::arguments::OutputFormat;
 use super::columns::View;
+use super::screen;
 use super::words::{clean, escaped};
 
 /// One value of a record, for both readers.
@@ -194,9 +195,11 @@ fn write_csv<T: AsRef<[u8]>>(cells: impl Iterator<Item = T>) -> io::Result<()> {
     let mut writer = csv::Writer::from_writer(Vec::new());
     writer.write_record(cells)?;
     let text = writer.into_inner().map_err(|error| io::Error::other(error.to_string()))?;
-    let mut out = io::stdout().lock();
-    out.write_all(&text)?;
-    out.flush()
+    screen::above(|| {
+        let mut out = io::stdout().lock();
+        out.write_all(&text)?;
+        out.flush()
+    })
 }
 
 impl Drop for Printer {
@@ -212,18 +215,17 @@ impl Drop for Printer {
 pub(super) fn note(format: OutputFormat, text: &str) {
     if !format.is_json() {
         // If standard error is closed, the message is lost.
-        let _ = writeln!(io::stderr(), "{}", clean(text));
+        let _ = screen::above(|| writeln!(io::stderr(), "{}", clean(text)));
     }
 }
 
 /// Warns on standard error, scripts too.
 pub(super) fn warn(format: OutputFormat, text: &str) {
     // If standard error is closed, the message is lost.
-    let _ = if format.is_json() {
-        writeln!(io::stderr(), "{}", escaped(&json!({ "warning": text }).to_string()))
-    } else {
-        writeln!(anstream::stderr(), "\x1b[1;33mwarning:\x1b[0m {}", clean(text))
-    };
+    let _ = screen::above(|| match format.is_json() {
+        true => writeln!(io::stderr(), "{}", escaped(&json!({ "warning": text }).to_string())),
+        false => writeln!(anstream::stderr(), "\x1b[1;33mwarning:\x1b[0m {}", clean(text)),
+    });
 }
 
 /// Writes a value that is no record.
@@ -237,16 +239,20 @@ fn write_json(json: &Value) -> io::Result<()> {
 
 /// Writes JSON that is one line, or ends with one.
 fn write_line(json: &str) -> io::Result<()> {
-    let mut out = io::stdout().lock();
-    writeln!(out, "{}", escaped(json))?;
-    out.flush()
+    screen::above(|| {
+        let mut out = io::stdout().lock();
+        writeln!(out, "{}", escaped(json))?;
+        out.flush()
+    })
 }
 
 /// Writes a text for people, with its colours where they are wanted.
 pub(super) fn write_text(text: &str) -> io::Result<()> {
-    let mut out = anstream::stdout().lock();
-    out.write_all(text.as_bytes())?;
-    out.flush()
+    screen::above(|| {
+        let mut out = anstream::stdout().lock();
+        out.write_all(text.as_bytes())?;
+        out.flush()
+    })
 }
 
 const GAP: usize = 2;

@@ -13,7 +13,7 @@ use super::arguments::{CloseOptions, CreateOptions, ListOptions, OutputFormat, W
 use super::exit::{Failure, after_output};
 use super::invocation::Invocation;
 use super::output::{Printer, Record, write_text, write_value};
-use super::progress::LiveLines;
+use super::progress;
 use super::records::{self, ProvisionOutcome};
 
 /// The time of a call, and how much more each provision gets: bunq lets two closings through in three seconds.
@@ -27,13 +27,13 @@ pub(super) async fn close(invocation: &Invocation, options: &CloseOptions, ids: 
         return show_previews(invocation.format(), &previews);
     }
     let provisions = invocation.client()?.provisions().operation_timeout(time_for(ids.len()));
-    let (provisions, progress) = (&provisions, &LiveLines::default());
+    let provisions = &provisions;
     let mut outcomes: FuturesUnordered<_> = ids
         .iter()
         .enumerate()
         .map(|(place, id)| async move {
             let outcome = match provisions.close(*id).await {
-                Ok(waiter) => follow(progress, waiter, options.waiting).await,
+                Ok(waiter) => follow(waiter, options.waiting).await,
                 Err(error) => ProvisionOutcome::refused(Some(*id), error),
             };
             (place, outcome)
@@ -85,7 +85,7 @@ pub(super) async fn create(invocation: &Invocation, options: &CreateOptions) -> 
                     records::UNUSED
                 ));
             }
-            follow(&LiveLines::default(), waiter, options.waiting).await
+            follow(waiter, options.waiting).await
         }
         Err(error) => ProvisionOutcome::refused(None, error),
     };
@@ -102,7 +102,7 @@ pub(super) async fn reset_token(
         return show_previews(invocation.format(), &invocation.client()?.provisions().preview_reset_token(id)?);
     }
     let outcome = match invocation.client()?.provisions().reset_token(id).await {
-        Ok(waiter) => follow(&LiveLines::default(), waiter, waiting).await,
+        Ok(waiter) => follow(waiter, waiting).await,
         Err(error) => ProvisionOutcome::refused(Some(id), error),
     };
     report_one(invocation, outcome)
@@ -170,9 +170,9 @@ fn page_size(limit: usize) -> Option<PageSize> {
 }
 
 /// Waits if that is wanted.
-async fn follow(progress: &LiveLines, waiter: bunq_partner::Waiter, waiting: WaitOptions) -> ProvisionOutcome {
+async fn follow(waiter: bunq_partner::Waiter, waiting: WaitOptions) -> ProvisionOutcome {
     let outcome = ProvisionOutcome::accepted(&waiter);
-    if waiting.wait { outcome.waited(progress.wait(waiter.timeout(waiting.timeout)).await) } else { outcome }
+    if waiting.wait { outcome.waited(progress::wait(waiter.timeout(waiting.timeout)).await) } else { outcome }
 }
 
 fn report_one(invocation: &Invocation, outcome: ProvisionOutcome) -> Result<(), Failure> {

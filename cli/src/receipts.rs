@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::io::BufReader;
 use std::path::Path;
 
-use bunq_partner::{Receipt, ReceiptReader, SignatureForm, files};
+use bunq_partner::{ErrorKind, Receipt, ReceiptReader, SignatureForm, files};
 use serde_json::Value;
 
 use super::columns::View;
@@ -16,10 +16,13 @@ const MAX_KEY_LEN: usize = 64 * 1024;
 
 pub(super) fn verify(file: &Path, public_key: Option<&Path>, view: View) -> Result<(), Failure> {
     let format = view.format;
+    let unusable = |problem: &dyn std::fmt::Display| {
+        Failure::of_kind(ErrorKind::Storage, format!("the receipts {}: {problem}", file.display()))
+    };
     let refused =
         |path: &Path, problem: &dyn std::fmt::Display| Failure::usage(format!("{}: {problem}", path.display()));
     // They hold what bunq says of people.
-    let (receipts, warning) = files::open_secret(file).map_err(|error| refused(file, &error))?;
+    let (receipts, warning) = files::open_secret(file).map_err(|error| unusable(&error))?;
     if let Some(warning) = warning {
         warn(format, &format!("{}: {warning}", file.display()));
     }
@@ -42,7 +45,7 @@ pub(super) fn verify(file: &Path, public_key: Option<&Path>, view: View) -> Resu
         printer.add_anyway(Record::of(fields(line, checked)));
     }
     if count == 0 {
-        return Err(Failure::usage(format!("{}: it is empty", file.display())));
+        return Err(unusable(&"the file is empty"));
     }
     let written = printer.finish();
     for key in keys.iter().filter(|_| public_key.is_none()) {

@@ -18,7 +18,7 @@ fn what_the_program_prints() {
     let state = std::env::temp_dir().join(format!("bunq-partner-{}", bunq_partner::Uuid::new_v4()));
     let cases = trycmd::TestCases::new();
     cases.env("XDG_STATE_HOME", state.display().to_string()).env("NO_PROXY", "*").env("BUNQ_API_KEY", "");
-    cases.env("BUNQ_ENV", "").env("BUNQ_BASE_URL", "").env("BUNQ_PROFILE", "");
+    cases.env("BUNQ_ENV", "").env("BUNQ_BASE_URL", "").env("BUNQ_PROFILE", "").env("BUNQ_LOG", "");
     cases.env("XDG_CONFIG_HOME", state.display().to_string());
     cases.case("cli/tests/cmd/*.trycmd").case("README.md").case("docs/*.md");
     cases.run();

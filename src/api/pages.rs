@@ -30,12 +30,13 @@ where
             if let (Some(last), Some(next)) = (cursor, next)
                 && last.leads_back(next)
             {
-                let problem = format_args!("the list leads from {last} back to {next}");
+                let problem = format_args!("the pages of the list go in a circle: from {last} back to {next}");
                 return Err(Error::new(ErrorKind::InvalidResponse, Sent::Responded, problem));
             }
             let empty = if page.items.is_empty() { empty + 1 } else { 0 };
             if empty > MAX_EMPTY && next.is_some() {
-                let problem = format_args!("{empty} pages of the list in a row are empty, and it goes on");
+                let problem =
+                    format_args!("the list does not end: {empty} pages in a row are empty, and another follows");
                 return Err(Error::new(ErrorKind::InvalidResponse, Sent::Responded, problem));
             }
             Ok(Some((page, (next.map(Some), empty))))

@@ -159,7 +159,12 @@ impl Journal for FileJournal {
             let line = self.file.line_at(place).await.map_err(|problem| self.refused(&problem))?;
             let record: Option<RowRecord> = serde_json::from_slice(&line).ok();
             let record = record.filter(|record| record.row == row);
-            record.map(Some).ok_or_else(|| self.refused(&format!("what was written of row {row} is there no more")))
+            record.map(Some).ok_or_else(|| {
+                self.refused(&format!(
+                    "the entry of row {row} is gone: something else has changed the file; {}",
+                    FORMAT.damaged
+                ))
+            })
         })
     }
 

@@ -76,7 +76,9 @@ impl JournalHeader {
     pub(super) fn newest_before(&self) -> Result<Option<ProvisionId>, Error> {
         let Some(watermark) = &self.watermark else { return Ok(None) };
         let damaged = |_| {
-            Error::storage("the journal: its watermark is not the id of a provision: put back a copy that is whole")
+            Error::storage(
+                "the journal is damaged: its watermark is not the id of a provision; put back a copy that is whole",
+            )
         };
         watermark.parse().map(Some).map_err(damaged)
     }
@@ -237,7 +239,7 @@ impl RowKey {
             return Ok(());
         }
         let problem = format_args!(
-            "row {} of the journal is another than that of the input: give the input that it was begun with",
+            "row {} of the input is not that of the journal: give the input that the journal was begun with",
             record.row
         );
         Err(Error::storage(problem))

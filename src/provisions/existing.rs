@@ -68,8 +68,8 @@ impl Existing {
         }
         let (id, status, external_uuid) = (self.id, &self.shown.status, new.external_uuid());
         let problem = format_args!(
-            "bunq has a provision with the external_uuid {external_uuid} that is {status}: {id}; create another user with \
-             another external_uuid"
+            "the external_uuid {external_uuid} is that of provision {id}, which is {status}; give a new user another \
+             external_uuid"
         );
         Err(Error::new(ErrorKind::Unattainable, Sent::Responded, problem))
     }
@@ -86,7 +86,7 @@ impl Existing {
         }
         let created = self.created.map(|created| format!(", created {}", created.as_jiff())).unwrap_or_default();
         let problem = format_args!(
-            "bunq has a provision with the external_uuid {} that is not what is requested: {}{created}, {}; give another user \
+            "the external_uuid {} is that of provision {}{created}, which differs from the request: it {}; give another user \
              another external_uuid",
             new.external_uuid(),
             self.id,

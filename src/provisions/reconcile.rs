@@ -13,6 +13,7 @@ use crate::feed::Acceptance;
 use crate::retry::{self, Attempts, Backoff, CallPolicy, Decision, Jitter, Policy};
 use crate::transport::call_budget::CallBudget;
 use crate::transport::connections::Reuse;
+use crate::transport::spans::{self, Awaited};
 
 /// How a request is sent until its outcome is known.
 #[derive(Debug)]
@@ -158,7 +159,10 @@ where
         if let Some(known) = self.check_until(check_at, error).await {
             return ControlFlow::Break(known.map_err(Some));
         }
-        sleep_until(next).await;
+        if next > Instant::now() {
+            let _waiting = spans::wait(Awaited::Retry(error), Some(next.saturating_duration_since(Instant::now())));
+            sleep_until(next).await;
+        }
         self.last = Some(error.clone());
         ControlFlow::Continue(())
     }
@@ -275,6 +279,7 @@ where
     }
 
     async fn pause(&mut self, _: &Option<Error>, time: Duration) -> ControlFlow<Result<T, Option<Error>>> {
+        let _waiting = spans::wait(Awaited::Check(self.refusal), Some(time));
         sleep(time).await;
         ControlFlow::Continue(())
     }

@@ -38,6 +38,7 @@ use crate::error::{Error, ErrorKind, Sent};
 use crate::operation::Operation;
 use crate::sync::lock;
 use crate::transport::credentials::{BoxFuture, Credentials, Installation, ProvideCredentials, Renewal};
+use crate::transport::spans::{self, Awaited};
 use crate::transport::trouble::Trouble;
 use crate::transport::{Transport, metrics, runtime};
 use crate::types::Secret;
@@ -85,6 +86,7 @@ impl Opening {
     /// Waits for the outcome. `None` if the task ended without one.
     async fn ended(mut self, trouble: &Trouble) -> Option<Result<Opened, Error>> {
         trouble.begin_wait(&self.trouble);
+        let _waiting = spans::wait(Awaited::Session, None);
         let outcome = self.outcome.wait_for(Option::is_some).await.map(|outcome| outcome.clone());
         trouble.end_wait();
         outcome.ok().flatten()

@@ -20,6 +20,7 @@
 pub(crate) mod call_budget;
 pub(crate) mod connections;
 pub(crate) mod credentials;
+mod headers;
 pub(crate) mod health;
 pub(crate) mod http_config;
 pub(crate) mod metrics;
@@ -34,6 +35,7 @@ pub(crate) mod spans;
 pub(crate) mod trouble;
 
 use std::collections::HashSet;
+use std::fmt::Display;
 use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -53,6 +55,7 @@ use self::http_config::{CONNECT_TIMEOUT, HttpConfig};
 use self::observer::{Exchange, ExchangeObserver};
 use self::rate_limit::store::Settlement;
 use self::rate_limit::{Caller, MAX_UNPROVEN_PAUSE, NoPermit, Permit, Place, RateLimits, Throttled, named_limit};
+use self::spans::Awaited;
 use self::trouble::Trouble;
 use crate::error::{CallMetadata, Error, ErrorKind, Sent};
 use crate::operation::{Auth, Operation};
@@ -254,7 +257,8 @@ impl Attempts for Call<'_> {
         if self.last.is_none() {
             let wait = self.transport.limits.expected_wait(self.operation);
             if !wait.is_zero() {
-                self.trouble.note(Some(self.no_permit(wait)));
+                let message = format_args!("rate limited: next slot in {} s", wait.as_secs_f64().ceil());
+                self.trouble.note(Some(self.rate_limited(wait, message)));
             }
         }
         let mut metadata = CallMetadata::new(self.operation, self.made + 1);
@@ -289,7 +293,10 @@ impl Attempts for Call<'_> {
             metrics::retried(self.operation);
             self.last = Some(error.clone());
             self.trouble.note(self.last.clone());
-            sleep(time).await;
+            if !time.is_zero() {
+                let _waiting = spans::wait(Awaited::Retry(error), Some(time));
+                sleep(time).await;
+            }
         }
         ControlFlow::Continue(())
     }
@@ -378,16 +385,19 @@ impl Call<'_> {
         Ok((request, permit))
     }
 
+    /// The failure of a call that waits for its permit beyond its deadline.
     fn no_permit(&self, wait: Duration) -> Error {
-        let problem = if wait.is_zero() {
+        let next = if wait.is_zero() {
             // Calls are sent one at a time until bunq accepts one.
-            "bunq has refused a call for its rate, and the next one has no response yet, for which this call waits longer".into()
+            "bunq has refused a call, and the next one has no response before".to_owned()
         } else {
-            format!("bunq's rate limit has no permit for the call for another {wait:.1?}, which is longer")
+            format!("next slot in {} s, after", wait.as_secs_f64().ceil())
         };
-        let message = format_args!(
-            "{problem} than the call may take: set a longer `operation_timeout`, and the call waits for its turn"
-        );
+        let message = format_args!("rate limited: {next} this call's deadline; raise `operation_timeout` to wait");
+        self.rate_limited(wait, message)
+    }
+
+    fn rate_limited(&self, wait: Duration, message: impl Display) -> Error {
         Error::new(ErrorKind::RateLimited, Sent::No, message)
             .with_retry_after(Some(wait))
             .with_metadata(CallMetadata::new(self.operation, self.made))
@@ -396,7 +406,7 @@ impl Call<'_> {
     fn check_time(&self) -> Result<(), Error> {
         // A clock that is paused, or coarse, may not have moved since the call began.
         if Instant::now() > self.budget.send_by() || self.budget.left().is_zero() {
-            return Err(self.too_late("there is no time left to send it"));
+            return Err(self.too_late("the deadline passed before it could be sent; raise `operation_timeout`"));
         }
         Ok(())
     }
@@ -414,6 +424,7 @@ impl Call<'_> {
     ) -> Result<(CallMetadata, Bytes), Error> {
         let Transport { connections, config, .. } = self.transport;
         *request.timeout_mut() = Some(config.attempt_timeout.min(self.budget.left()));
+        headers::sent(request.headers(), credentials);
         let response = request::send(connections, self.reuse, request, config.max_response_size, &mut metadata).await;
         for text in [&mut metadata.response_id, &mut metadata.warning].into_iter().flatten() {
             *text = credentials.redact(text);
@@ -425,6 +436,7 @@ impl Call<'_> {
                 return Err(error.with_metadata(metadata));
             }
         };
+        headers::received(&response.headers, credentials);
 
         if let Some(warning) = &metadata.warning {
             tracing::warn!(warning, "bunq has a warning for the developers of this program");

@@ -28,11 +28,13 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout, timeout_at};
+use tracing::Span;
 
 use self::store::{Grant, PermitStore, PermitWindow, Settlement, Taken};
 pub(crate) use self::throttled::{MAX_UNPROVEN_PAUSE, Throttled, named_limit};
 use self::usage::Usage;
 use super::metrics;
+use super::spans::{Awaited, wait};
 use crate::error::Error;
 use crate::operation::{Operation, RateLimit};
 use crate::sync::lock;
@@ -278,7 +280,7 @@ impl Window {
     fn enter(self: &Arc<Self>, rank: Rank, deadline: Instant) -> Result<Place, Duration> {
         let start = Instant::now();
         let (ticket, turn) = self.state().enter(rank, start);
-        let place = Place { window: Arc::clone(self), share: None, start, deadline, ticket, is_waiting: false };
+        let place = Place { window: Arc::clone(self), share: None, start, deadline, ticket, waiting: None };
         let wait = turn.saturating_duration_since(start);
         if turn > deadline {
             return Err(wait);
@@ -319,7 +321,8 @@ pub(crate) struct Place {
     start: Instant,
     deadline: Instant,
     ticket: Ticket,
-    is_waiting: bool,
+    /// Since the call has begun to wait.
+    waiting: Option<Span>,
 }
 
 impl Place {
@@ -336,7 +339,7 @@ impl Place {
             if turn > self.deadline {
                 return Err(wait);
             }
-            self.wait();
+            self.wait(Some(wait));
             drop(timeout(wait - LEAD, moved_up).await);
         }
     }
@@ -356,7 +359,7 @@ impl Place {
             match taken {
                 Take::Taken => return Ok(self.permitted(None)),
                 Take::Ask => {
-                    self.wait();
+                    self.wait(None);
                     if let Some(granted) = self.ask().await? {
                         return Ok(self.permitted(Some(granted)));
                     }
@@ -366,18 +369,18 @@ impl Place {
                 }
                 // Either way the turn is estimated again.
                 Take::At(turn) => {
-                    self.wait();
+                    self.wait(Some(turn.saturating_duration_since(now)));
                     drop(timeout_at(turn, moved_up).await);
                 }
                 Take::AfterAResponse => {
-                    self.wait();
+                    self.wait(None);
                     if timeout_at(self.deadline, moved_up).await.is_err() {
                         return Err(NoPermit::TooLate(Duration::ZERO));
                     }
                 }
                 Take::AfterAnAnswer(_) if now >= self.deadline => return Err(self.unanswered()),
                 Take::AfterAnAnswer(until) => {
-                    self.wait();
+                    self.wait(None);
                     drop(timeout_at(until.min(self.deadline), moved_up).await);
                 }
             }
@@ -386,9 +389,7 @@ impl Place {
 
     fn unanswered(&self) -> NoPermit {
         let store = self.share.as_ref().map_or_else(String::new, |share| format!("{:?}", share.store));
-        NoPermit::Failed(Error::permits(format_args!(
-            "{store} has not answered by the time that the call had to be sent"
-        )))
+        NoPermit::Failed(Error::permits(format_args!("{store} did not answer before this call's deadline")))
     }
 
     fn permitted(&self, granted: Option<(Share, u128)>) -> Permit {
@@ -428,8 +429,10 @@ impl Place {
         Ok(granted)
     }
 
-    fn wait(&mut self) {
-        if !std::mem::replace(&mut self.is_waiting, true) {
+    /// Begins to wait, for a time that may be known.
+    fn wait(&mut self, time: Option<Duration>) {
+        if self.waiting.is_none() {
+            self.waiting = Some(wait(Awaited::Permit(self.window.operation), time));
             metrics::waiting(self.window.operation, 1);
         }
     }
@@ -452,7 +455,7 @@ impl Drop for Asking<'_> {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        if self.is_waiting {
+        if self.waiting.is_some() {
             metrics::waiting(self.window.operation, -1);
         }
         let others_move_up = self.window.state().leave(self.ticket);

@@ -74,21 +74,18 @@ pub(crate) fn verify(credentials: &Credentials, response: &ReceivedResponse) -> 
 }
 
 /// For a success response whose signature is not valid.
-const INVALID: &str = "bunq's signature is not valid for the response, which was not used: if it stays so, the key of bunq's that \
-                       the client has is damaged or out of date, and `Client::reinstall` gets another";
+const INVALID: &str = "bunq's signature of the response is not valid, and it was not used; if this stays so, the client's copy of \
+                       bunq's key is damaged or out of date: get another with `Client::reinstall`";
 
 /// For a refusal whose signature is not valid.
-const CONTRADICTED: &str = "the call is refused, but bunq's signature is not valid for the refusal, so it may be somebody \
-                            else's: if it stays so, the key of bunq's that the client has is damaged or out of date, and \
-                            `Client::reinstall` gets another";
+const CONTRADICTED: &str = "refused, perhaps not by bunq: the signature of the refusal is not valid; if this stays so, the client's \
+                            copy of bunq's key is damaged or out of date: get another with `Client::reinstall`";
 
 /// For a refusal that either has bunq's envelope or echoes the id, but not both.
-const UNPROVEN: &str = "the call is refused, but it is not proven that it is bunq that refuses it: it may be something \
-                        else, such as a proxy";
+const UNPROVEN: &str = "refused, perhaps not by bunq but by a proxy: check what is between this machine and bunq";
 
 /// For a refusal that has neither.
-const NOT_BUNQ: &str =
-    "something that is not bunq, such as a proxy, has answered: look at what is between this machine and bunq";
+const NOT_BUNQ: &str = "not bunq has answered, but a proxy, for example: check what is between this machine and bunq";
 
 fn introduced_key(body: &[u8]) -> Result<VerifyingKey, Cow<'static, str>> {
     const NONE: &str = "the response brings no public key to verify it with";

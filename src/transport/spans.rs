@@ -1,7 +1,9 @@
-//! The spans of a call and of its attempts.
+//! The spans of a call, of its attempts, and of what it waits for between them.
 //!
 //! An attempt's span has OpenTelemetry's names for an HTTP request, and is a child of its call's span. Numbers are
 //! `i64`, because exporters write a `u64` that is recorded later as text.
+
+use std::time::Duration;
 
 use reqwest::Request;
 use tracing::{Span, field, info_span};
@@ -40,6 +42,37 @@ pub(super) fn attempt(operation: &Operation, request: &Request, number: u32) -> 
         bunq.request_id = field::Empty,
         bunq.response_id = field::Empty,
         error.type = field::Empty,
+    )
+}
+
+/// What is waited for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Awaited<'a> {
+    /// A permit within the rate limit of this operation.
+    Permit(&'a str),
+    /// A session, which is being opened.
+    Session,
+    /// The next attempt after this failure.
+    Retry(&'a Error),
+    /// The next check whether the request that has failed in this way was carried out.
+    Check(&'a Error),
+}
+
+/// The span of a wait, which ends when it is dropped; `time` is how long it is expected to take, if that is known.
+pub(crate) fn wait(awaited: Awaited<'_>, time: Option<Duration>) -> Span {
+    let id = |error: &Error| error.operation().map(|operation| operation.id);
+    let (reason, operation, failure) = match awaited {
+        Awaited::Permit(operation) => ("permit", Some(operation), None),
+        Awaited::Session => ("session", None, None),
+        Awaited::Retry(error) => ("retry", id(error), Some(error)),
+        Awaited::Check(error) => ("check", id(error), Some(error)),
+    };
+    info_span!(
+        "bunq_wait",
+        bunq.wait.reason = reason,
+        bunq.wait.seconds = time.map(|time| time.as_secs_f64()),
+        bunq.operation = operation,
+        error.type = failure.map(|error| error.kind().as_str()),
     )
 }
 

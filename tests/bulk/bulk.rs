@@ -142,7 +142,7 @@ async fn the_journal_of_something_else_is_refused() {
     let stranger = key.api_key("sandbox_another").build().unwrap();
     assert_eq!(refusal(close_all(&stranger, &ids).input("a").journal(journal.clone())).await, of("API key"));
     let swapped = [ids[1], ids[0], ids[2]];
-    let problem = "row 1 of the journal is another than that of the input: give the input that it was begun with";
+    let problem = "row 1 of the input is not that of the journal: give the input that the journal was begun with";
     assert_eq!(refusal(close_all(&client, &swapped).input("a").journal(journal)).await, problem);
     assert!(sandbox.call_log().is_empty() && other.call_log().is_empty());
 }

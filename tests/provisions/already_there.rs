@@ -128,7 +128,7 @@ async fn only_one_provision_that_is_going_is_taken() {
         let error = |row: usize| rows[row].error.as_ref().unwrap();
         for (row, id) in [(1, closed), (2, failed), (5, old)] {
             assert_eq!((error(row).kind(), rows[row].id), (ErrorKind::Unattainable, Some(id)));
-            assert!(error(row).to_string().contains(&format!(": {id}; ")), "{}", error(row));
+            assert!(error(row).to_string().contains(&format!("provision {id}")), "{}", error(row));
         }
         assert_eq!(error(3).kind(), ErrorKind::Duplicate);
         assert!([twice, second].iter().all(|id| error(3).to_string().contains(&id.to_string())), "{}", error(3));
@@ -304,7 +304,7 @@ async fn another_user_is_not_taken_for_the_one_that_is_wanted() {
         assert_eq!(errors.len(), 4);
         for error in errors {
             assert_eq!((error.kind(), error.is_doubtful()), (ErrorKind::Unattainable, false));
-            let said = format!("not what is requested: {id}, created {}, ", created_at(&sandbox, id).as_jiff());
+            let said = format!("that of provision {id}, created {}, which differs", created_at(&sandbox, id).as_jiff());
             assert!(error.to_string().contains(&said) && error.to_string().contains(difference), "{error}");
         }
     }

@@ -215,7 +215,7 @@ async fn a_search_that_leads_back_ends() {
     });
     let error = client.provisions().find(new.external_uuid).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidResponse);
-    assert!(error.to_string().contains("leads from"), "{error}");
+    assert!(error.to_string().contains("go in a circle: from"), "{error}");
 }
 
 #[tokio::test(start_paused = true)]

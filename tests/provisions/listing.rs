@@ -98,7 +98,7 @@ async fn an_endless_list_ends_with_an_error() {
     let streamed: Vec<_> = client.provisions().list().count(ten()).stream().collect().await;
     let error = streamed.last().unwrap().as_ref().unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidResponse);
-    assert_eq!(error.to_string(), "the list leads from older_id=1005 back to older_id=1005");
+    assert_eq!(error.to_string(), "the pages of the list go in a circle: from older_id=1005 back to older_id=1005");
     assert_eq!(pages.load(Ordering::Relaxed), 2);
 }
 
@@ -115,7 +115,7 @@ async fn an_endless_list_of_empty_pages_ends_with_an_error() {
         response.body = body.to_string().into();
     });
     let error = client.provisions().list().count(ten()).stream().try_collect::<Vec<_>>().await.unwrap_err();
-    assert_eq!(error.to_string(), "101 pages of the list in a row are empty, and it goes on");
+    assert_eq!(error.to_string(), "the list does not end: 101 pages in a row are empty, and another follows");
 }
 
 #[tokio::test]

@@ -330,7 +330,7 @@ async fn a_damaged_key_is_an_error_that_says_what_to_do() {
     let client = file.client(&sandbox);
     let error = client.provisions().list().page().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Signature);
-    assert!(error.to_string().contains("`Client::reinstall` gets another"), "{error}");
+    assert!(error.to_string().contains("get another with `Client::reinstall`"), "{error}");
     assert_eq!(handshakes(&sandbox)[0], 1, "a signature that is not valid never leads to a new installation");
     client.reinstall().await.unwrap();
     client.provisions().list().page().await.unwrap();

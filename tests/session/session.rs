@@ -242,7 +242,10 @@ async fn a_real_403_leads_to_one_session_at_most() {
     for _ in 0..5 {
         let error = client.provisions().get(id).await.unwrap_err();
         assert_eq!((error.kind(), error.is_from_bunq()), (ErrorKind::Forbidden, true), "{error}");
-        assert!(!error.is_retryable() && error.to_string().contains("are not the reason"), "{error}");
+        assert!(
+            !error.is_retryable() && error.to_string().contains("so key, environment and address are right"),
+            "{error}"
+        );
     }
     assert_eq!(handshakes(&sandbox), [1, 1, 2]);
     // It is unknown whether the session is alive.

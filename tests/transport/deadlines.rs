@@ -73,7 +73,7 @@ async fn a_wait_for_a_permit_is_the_reason() {
     sandbox.end_sessions();
     let error = client.provisions().operation_timeout(5 * SECOND).get(id).await.unwrap_err();
     assert_eq!((error.kind(), error.sent()), (ErrorKind::RateLimited, Sent::No), "{error}");
-    assert!(error.to_string().contains("bunq's rate limit has no permit for the call for another "), "{error}");
+    assert!(error.to_string().contains("create_session: rate limited: next slot in 3"), "{error}");
     assert!(error.retry_after().unwrap() > HOUR - 10 * SECOND, "{error}");
     // The opening continues.
     client.provisions().get(id).await.unwrap();
@@ -99,7 +99,7 @@ async fn a_wait_for_another_calls_response_is_the_reason() {
     first.unwrap();
     let error = other.unwrap_err();
     assert_eq!((error.kind(), error.sent()), (ErrorKind::RateLimited, Sent::No), "{error}");
-    assert!(error.to_string().contains("bunq has refused a call for its rate, and the next one"), "{error}");
+    assert!(error.to_string().contains("rate limited: bunq has refused a call, and the next one"), "{error}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -142,7 +142,7 @@ async fn a_permit_that_comes_too_late_is_an_error_at_once() {
     let error = provisions.create(person()).await.map(drop).unwrap_err();
     assert_eq!((error.kind(), error.sent(), error.attempts()), (ErrorKind::RateLimited, Sent::No, 0));
     assert!(!error.is_doubtful());
-    assert!(error.to_string().contains("has no permit for the call for another 3"), "{error}");
+    assert!(error.to_string().contains("rate limited: next slot in 3"), "{error}");
     assert!(error.retry_after().is_some_and(|pause| pause > hour / 2), "{error:?}");
     assert_eq!(sandbox.call_log().len(), before);
 }
@@ -233,7 +233,7 @@ async fn calls_wait_for_their_permits_as_long_as_they_may_take() {
         for error in errors {
             assert_eq!(error.sent(), Sent::No);
             // On a busy machine a call can also wake up too late.
-            let is_told = error.to_string().contains("set a longer `operation_timeout`");
+            let is_told = error.to_string().contains("raise `operation_timeout` to wait");
             assert!(is_told || error.kind() == ErrorKind::Timeout, "{error}");
             told += usize::from(is_told);
         }

@@ -296,7 +296,7 @@ async fn a_call_without_an_answer_from_the_store_is_not_sent() {
     let (sandbox, id) = bank().await;
     for (delay, problem) in [
         (Duration::ZERO, "get_provision: database `fleet`: it is away"),
-        (3600 * SECOND, "has not answered by the time that the call had to be sent"),
+        (3600 * SECOND, "did not answer before this call's deadline"),
     ] {
         let store = Arc::new(LeasedPermits { delay, ..LeasedPermits::default() });
         store.rows().fails_to_take = true;

@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 use bunq_partner::Environment;
-use clap::{Args, ValueEnum, ValueHint, value_parser};
+use clap::{ArgAction, Args, ValueEnum, ValueHint, value_parser};
 
 use super::values::environment;
 
@@ -77,6 +77,9 @@ pub(crate) struct OutputOptions {
     /// Show tokens, after a confirmation at the terminal
     #[arg(long, global = true, hide_short_help = true)]
     pub(crate) show_secrets: bool,
+    /// Log each call on standard error; -vv adds headers
+    #[arg(long, short, global = true, hide_short_help = true, action = ArgAction::Count)]
+    pub(crate) verbose: u8,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

@@ -58,7 +58,10 @@ impl Input {
         if input == Some(&self.digest) {
             return Ok(());
         }
-        let problem = format!("{} is not the input that the journal was begun with", self.path.display());
+        let problem = format!(
+            "{} is not the input that the journal was begun with: give that input, or another journal",
+            self.path.display()
+        );
         Err(Failure::of_kind(ErrorKind::Storage, problem))
     }
 

@@ -8,7 +8,7 @@ use std::io::{self, Seek as _};
 use std::path::{Path, PathBuf};
 
 use bunq_partner::text::quoted;
-use bunq_partner::{BulkOperation, BulkRequest, FileJournal, Journal as _, JournalStart, files};
+use bunq_partner::{BulkOperation, BulkRequest, ErrorKind, FileJournal, Journal as _, JournalStart, files};
 use tokio::task::spawn_blocking;
 
 use super::super::arguments::BulkOptions;
@@ -240,10 +240,7 @@ fn check_folder(folder: &Path) -> Result<(), Failure> {
 /// Where the journal of an earlier run is, whose rows are in a file; `hint` is for one that is not there.
 pub(super) fn earlier_journal(from: &Path, given: Option<&Path>, hint: &str) -> Result<PathBuf, Failure> {
     let journal = journal_path(from, given)?;
-    if is_missing(&journal)? {
-        let problem = format!("there is no journal {}: no run was begun with it", journal.display());
-        return Err(Failure::usage(problem).with_hint(hint));
-    }
+    check_is_there(&journal).map_err(|failure| failure.or_hint(Some(hint.into())))?;
     if from.as_os_str() == "-" {
         let copy = copy_path(&journal);
         return Err(Failure::usage(format!("standard input was kept in {}: give --from {0}", copy.display())));
@@ -266,12 +263,16 @@ fn journal_path(from: &Path, given: Option<&Path>) -> Result<PathBuf, Failure> {
     }
 }
 
-fn is_missing(journal: &Path) -> Result<bool, Failure> {
-    match fs::symlink_metadata(journal) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(true),
-        Err(error) => Err(Failure::usage(format!("the journal {}: {error}", journal.display()))),
-        Ok(_) => Ok(false),
-    }
+/// Refuses a journal that is missing.
+fn check_is_there(journal: &Path) -> Result<(), Failure> {
+    let Err(error) = fs::symlink_metadata(journal) else { return Ok(()) };
+    Err(Failure::of_kind(
+        ErrorKind::Storage,
+        match error.kind() {
+            io::ErrorKind::NotFound => format!("there is no journal {}: no run has begun with it", journal.display()),
+            _ => format!("the journal {}: {error}", journal.display()),
+        },
+    ))
 }
 
 /// Whether a run was begun with a journal: an empty one says nothing.

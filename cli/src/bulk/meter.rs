@@ -5,11 +5,12 @@ use std::time::{Duration, Instant};
 
 use bunq_partner::jiff::Timestamp;
 use bunq_partner::{Error, ErrorKind, RowRecord};
-use indicatif::{ProgressBar, ProgressFinish, ProgressStyle};
+use indicatif::ProgressBar;
 
 use super::super::exit::Failure;
 use super::super::invocation::Invocation;
 use super::super::output::warn;
+use super::super::screen;
 use super::input::Input;
 
 /// How many failures of rows, and how many standstills, are said as they come. All rows are in the report.
@@ -36,9 +37,8 @@ pub(super) struct Meter<'a> {
 
 impl<'a> Meter<'a> {
     pub(super) fn new(invocation: &'a Invocation, input: &Input) -> Self {
-        let bar = ProgressBar::new(input.rows).with_finish(ProgressFinish::AndClear);
-        let style = ProgressStyle::with_template("{bar:30} {pos}/{len}  {per_sec}  {eta} left  {msg}");
-        bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+        let template = "{bar:30} {pos}/{len}  {per_sec}  {eta} left  {msg}";
+        let bar = screen::live_line(ProgressBar::new(input.rows), template);
         bar.enable_steady_tick(TICK);
         let (begun_at, last_line) = (Timestamp::now(), Instant::now());
         Self { invocation, bar, begun_at, last_line, done: 0, said: 0, standstills: 0, used: 0, without_receipt: 0 }
@@ -69,7 +69,7 @@ impl<'a> Meter<'a> {
         self.said += 1;
         if self.said <= MAX_SAID {
             let failure = Failure::from(error.clone()).of(what);
-            self.bar.suspend(|| failure.report(self.invocation.format().is_json()));
+            failure.report(self.invocation.format().is_json());
         }
     }
 
@@ -85,11 +85,11 @@ impl<'a> Meter<'a> {
     }
 
     pub(super) fn note(&self, text: &str) {
-        self.bar.suspend(|| self.invocation.note(text));
+        self.invocation.note(text);
     }
 
     pub(super) fn warn(&self, text: &str) {
-        self.bar.suspend(|| warn(self.invocation.format(), text));
+        warn(self.invocation.format(), text);
     }
 
     pub(super) fn is_complete(&self) -> bool {

@@ -15,8 +15,8 @@ use super::input::{Input, keys};
 use super::{earlier_journal, new_input, open_input};
 
 /// What is said of rows that have failed.
-const FINALITY: &str = "rows that have failed are final, and --resume does not take them up again: put right what their errors \
-                        name, in the new input that `bunq-partner report --failed --output csv` writes";
+const FINALITY: &str = "failed rows are final, and --resume skips them: correct what their errors name in the new input that \
+                        `bunq-partner report --failed --output csv` writes";
 
 /// The report of a run, finished or not.
 pub(in super::super) async fn run(options: &ReportOptions, view: View) -> Result<(), Failure> {

@@ -112,7 +112,7 @@ fn of_refusal(error: &Error, circumstances: &Circumstances<'_>) -> Diagnosis {
         .ruled_out("the API key and the address: bunq names them in other words"),
         ErrorKind::Unauthorized if at_key => Diagnosis::new(
             "bunq refuses the key, or the installation that was just made for it",
-            "try again; if it stays, ask bunq's support, who needs the response id above",
+            "try again; if it fails again, ask bunq's support, who needs the response id above",
         ),
         ErrorKind::Context => Diagnosis::new(
             error.to_string(),

@@ -178,7 +178,7 @@ async fn a_fault_is_the_same_for_the_report() {
         ("close", folder.file("other.csv", "7\n"), journal.clone(), 21, "input"),
         ("create", people.clone(), journal.clone(), 21, ""),
         ("close", from.clone(), created, 21, ""),
-        ("close", from.clone(), folder.path("nothing"), 2, "there is no journal"),
+        ("close", from.clone(), folder.path("nothing"), 21, "there is no journal"),
         ("close", from.clone(), from.clone(), 2, "it is the input"),
         ("close", from.clone(), folder.0.clone(), 21, "it is not a regular file"),
         ("close", from.clone(), open, 21, "its mode is 0644"),

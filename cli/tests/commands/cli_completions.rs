@@ -55,7 +55,7 @@ const CASES: [(&str, &[&str]); 56] = [
     ("session end --d", &["--dry-run"]),
     ("close --s", &["--sandbox", "--show-secrets"]),
     ("demo --dry", &[]),
-    ("--ve", &["--version"]),
+    ("--vers", &["--version"]),
     ("close -- --w", &[]),
     // Values out of a list.
     ("--env ", &["production", "sandbox"]),

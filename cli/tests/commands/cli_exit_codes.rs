@@ -102,6 +102,47 @@ async fn failures_before_anything_is_sent() {
     assert!(sandbox.call_log().is_empty());
 }
 
+/// A file that cannot be used ends each command that uses it with the same code.
+#[test]
+fn one_fault_has_one_code_in_every_command() {
+    test_timeout::start();
+    let folder = Folder::new();
+    let ids = folder.file("ids.csv", "1015\n").display().to_string();
+    let (missing, here) = (folder.path("missing").display().to_string(), folder.0.display().to_string());
+    let in_missing = folder.path("missing/file").display().to_string();
+    let empty = folder.file("empty", "").display().to_string();
+    let journal = [
+        &["report", "--from", &ids, "--journal"][..],
+        &["--sandbox", "close", "--resume", "--from", &ids, "--journal"],
+    ];
+    let receipts = [&["receipts", "verify"][..], &["--sandbox", "close", "1015", "--receipts"]];
+    for (commands, files, code) in [
+        (&journal[..], &[&missing, &here, &in_missing][..], 21),
+        (&receipts, &[&here, &in_missing], 21),
+        // New receipts may go to a new file.
+        (&receipts[..1], &[&missing, &empty], 21),
+    ] {
+        for (command, file) in commands.iter().flat_map(|command| files.iter().map(move |file| (command, file))) {
+            let (_, err, ended) = ran(program(&folder).args(*command).arg(file));
+            assert_eq!(ended, code, "{command:?} {file}: {err}");
+        }
+    }
+    // A context that cannot be stored, where it is said and where the platform says.
+    let get = |state: &str| {
+        let mut program = program(&folder);
+        program.env("BUNQ_API_KEY", "sandbox_1").env("XDG_STATE_HOME", state);
+        program.args(["get", "1", "--base-url", "http://127.0.0.1:1/v1"]);
+        program
+    };
+    #[cfg(target_os = "linux")]
+    {
+        let (_, err, ended) = ran(&mut get(&folder.path("empty/below").display().to_string()));
+        assert_eq!(ended, 18, "{err}");
+    }
+    let (_, err, ended) = ran(get(&here).args(["--context", &in_missing]));
+    assert_eq!(ended, 18, "{err}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_refused_key() {
     test_timeout::start();

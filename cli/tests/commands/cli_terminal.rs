@@ -2,13 +2,20 @@
 
 use std::io::{BufRead as _, BufReader};
 use std::process::Stdio;
+use std::sync::mpsc::channel;
 use std::time::Duration;
 
-use bunq_partner_sandbox::{Pace, Sandbox};
+use bunq_partner_sandbox::{Injection, Pace, Sandbox};
 use rustix::termios::{LocalModes, tcgetattr};
 
 use crate::common::terminal::{Terminal, plain};
 use crate::common::{Folder, program_for, ran};
+
+/// What is left on the screen, without the live lines that are gone.
+fn left(screen: &str) -> String {
+    let lines = screen.lines().map(|line| line.rsplit("\u{1b}[2K").next().unwrap_or_default());
+    lines.map(|line| line.to_owned() + "\n").collect()
+}
 
 #[test]
 fn a_table_fits_the_terminal() {
@@ -20,7 +27,7 @@ fn a_table_fits_the_terminal() {
         (200, &["ID", "STATUS", "SUB STATUS", "WAITING FOR", "DISPLAY NAME", "UPDATED", "EXTERNAL UUID"], ""),
     ] {
         let (screen, code) = Terminal::start(columns, &["--sandbox", "list"], &[]).end();
-        let screen = plain(&screen);
+        let screen = plain(&left(&screen));
         let mut lines: Vec<_> = screen.lines().map(str::trim_end).collect();
         // The last line says what is missing, at any width.
         let said = if left_out.is_empty() { "" } else { lines.pop().unwrap() };
@@ -49,7 +56,8 @@ fn a_table_fits_the_terminal() {
 fn colour_is_for_terminals_that_want_it() {
     test_timeout::start();
     let list = ["--sandbox", "list", "--status", "CLOSED"];
-    let screen = |arguments: &[&str], environment: &[(&str, &str)]| Terminal::start(80, arguments, environment).end().0;
+    let screen =
+        |arguments: &[&str], environment: &[(&str, &str)]| left(&Terminal::start(80, arguments, environment).end().0);
     assert!(screen(&list, &[]).contains("\u{1b}[2mCLOSED\u{1b}[0m"));
     assert!(!screen(&list, &[("NO_COLOR", "1")]).contains('\u{1b}'));
     assert!(!screen(&[&list[..], &["--color", "never"]].concat(), &[]).contains('\u{1b}'));
@@ -182,12 +190,78 @@ async fn a_wait_is_seen_to_go_on() {
     let id = sandbox.populate(1)[0];
     let (number, state, key) = (id.to_string(), folder.path(""), sandbox.api_key());
     let environment = [("XDG_STATE_HOME", state.to_str().unwrap()), ("BUNQ_API_KEY", key.expose())];
-    let arguments = ["close", &number, "--wait", "--base-url", sandbox.base_url()];
+    let arguments = ["close", &number, "--wait", "-v", "--base-url", sandbox.base_url()];
     let mut terminal = Terminal::start(80, &arguments, &environment);
     terminal.expect("PENDING_PROCESS_CLOSURE");
     assert!(sandbox.advance(id));
     let (screen, code) = terminal.end();
     assert!(plain(&screen).contains("status       CLOSED") && code == 0, "{screen}");
+    // The calls stand above the live line, each on a line of its own.
+    let screen = plain(&left(&screen));
+    let calls: Vec<_> = screen.lines().filter(|line| line.contains(" ms, request ")).collect();
+    let is_whole = |line: &&str| ["POST /", "PUT /", "GET /"].iter().any(|method| line.starts_with(method));
+    assert!(calls.len() > 4 && calls.iter().all(is_whole), "{screen:?}");
+}
+
+/// `list`, which would be silent for as long as a call may take.
+fn list(folder: &Folder, sandbox: &Sandbox, arguments: &[&str]) -> Terminal {
+    let (state, key) = (folder.path(""), sandbox.api_key());
+    let environment = [("XDG_STATE_HOME", state.to_str().unwrap()), ("BUNQ_API_KEY", key.expose())];
+    Terminal::start(120, &[&["list", "--base-url", sandbox.base_url()], arguments].concat(), &environment)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_person_who_waits_sees_why_and_for_how_long() {
+    test_timeout::start();
+    let (sandbox, folder) = (Sandbox::start().await.unwrap(), Folder::new());
+    let waits = |end: &str| {
+        let mut terminal = list(&folder, &sandbox, &[]);
+        terminal.expect(end);
+        let told = plain(&terminal.seen);
+        let seconds = told.rsplit_once(end).unwrap().0.rsplit_once("waiting ").unwrap().1.parse::<u32>();
+        terminal.type_keys("\u{3}");
+        let (screen, code) = terminal.end();
+        assert_eq!((plain(&left(&screen)).as_str(), code), ("error: interrupted\n", 130), "{screen:?}");
+        seconds.unwrap()
+    };
+    let limited: Injection = "retry-after=40s,on=list_provisions,times=always".parse().unwrap();
+    sandbox.inject(limited);
+    assert!((1..=60).contains(&waits(" s for the rate limit of list_provisions")));
+    sandbox.clear_injections();
+
+    sandbox.before_signing(|call, response| {
+        if call.path == "/v1/partner-user-provision" {
+            response.status = 503;
+            response.headers.push(("Retry-After".into(), "40".into()));
+        }
+    });
+    assert!((1..=40).contains(&waits(" s to repeat list_provisions: bunq, or a proxy in front of it, has failed")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_written_stands_above_the_live_line() {
+    test_timeout::start();
+    let (sandbox, folder) = (Sandbox::start().await.unwrap(), Folder::new());
+    sandbox.populate(1);
+    let (respond, held) = channel::<()>();
+    sandbox.before_signing(move |call, _| {
+        if call.path == "/v1/partner-user-provision" {
+            held.recv().unwrap();
+        }
+    });
+    for arguments in [["-o", "jsonl"].as_slice(), &["-v"], &["-o", "csv", "-v"], &["-o", "jsonl", "-vv"]] {
+        let mut terminal = list(&folder, &sandbox, arguments);
+        terminal.expect("waiting for bunq's response to list_provisions");
+        respond.send(()).unwrap();
+        let (screen, code) = terminal.end();
+        let screen = plain(&left(&screen));
+        assert!(!screen.contains("waiting for") && code == 0, "{screen:?}");
+        let beginnings = ["{\"", "GET ", "POST ", "ID ", "1", "id,"];
+        let is_whole = |line: &str| beginnings.iter().any(|beginning| line.starts_with(beginning));
+        // Where the live line was, nothing is left.
+        let mut lines = screen.lines().filter(|line| !line.is_empty()).peekable();
+        assert!(lines.peek().is_some() && lines.all(is_whole), "{screen:?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

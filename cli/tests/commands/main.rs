@@ -16,6 +16,7 @@ mod cli_dry_run;
 mod cli_exit_codes;
 #[cfg(unix)]
 mod cli_files;
+mod cli_looking_inside;
 mod cli_operations;
 mod cli_output;
 mod cli_planted_secrets;

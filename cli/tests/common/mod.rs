@@ -17,7 +17,7 @@ pub use library::*;
 pub fn program(folder: &Folder) -> std::process::Command {
     let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_bunq-partner"));
     let proxies = ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy", "NO_PROXY", "no_proxy"];
-    let settings = ["BUNQ_API_KEY", "BUNQ_ENV", "BUNQ_BASE_URL", "BUNQ_PROFILE"];
+    let settings = ["BUNQ_API_KEY", "BUNQ_ENV", "BUNQ_BASE_URL", "BUNQ_PROFILE", "BUNQ_LOG"];
     for name in settings.into_iter().chain(["NO_COLOR", "SSL_CERT_FILE", "SSL_CERT_DIR"]).chain(proxies) {
         command.env_remove(name);
     }

@@ -32,7 +32,7 @@ impl Terminal {
         let (pty, pts) = open().unwrap();
         pty.resize(Size::new(50, columns)).unwrap();
         let command = Command::new("sh").args(["-c", SHELL, "sh"]).args(words);
-        let unset = ["BUNQ_API_KEY", "BUNQ_ENV", "BUNQ_BASE_URL", "BUNQ_PROFILE", "NO_COLOR"];
+        let unset = ["BUNQ_API_KEY", "BUNQ_ENV", "BUNQ_BASE_URL", "BUNQ_PROFILE", "BUNQ_LOG", "NO_COLOR"];
         let command = unset.into_iter().fold(command, Command::env_remove).env("XDG_CONFIG_HOME", "/nonexistent");
         let command = command.env("TERM", "xterm-256color").envs(environment.iter().copied());
         let process = command.spawn(pts).unwrap();

@@ -56,7 +56,7 @@ impl FileStore {
     }
 
     fn refused(&self, problem: impl std::fmt::Display) -> Error {
-        Error::context(format_args!("{self:?}: {problem}"))
+        Error::context(format_args!("the context file {}: {problem}", self.0.display()))
     }
 
     /// Refuses a path that has no existing folder.

@@ -63,7 +63,7 @@ fn save(store: &FileStore, text: &str) -> Result<(), Error> {
 /// The refusal of `store`, without the store's name.
 fn refusal<T>(store: &FileStore, result: Result<T, Error>) -> String {
     let error = result.err().unwrap().to_string();
-    error.strip_prefix(&format!("{store:?}: ")).unwrap_or(&error).to_string()
+    error.strip_prefix(&format!("the context file {}: ", store.0.display())).unwrap_or(&error).to_string()
 }
 
 /// Writes a file with the right mode, so that only `bytes` can be wrong with it.
