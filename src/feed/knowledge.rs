@@ -3,7 +3,7 @@
 //! An object is kept while a caller waits for it. While there are subscribers, the objects that were read last are kept too: without
 //! them, it could not tell what has changed.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use tokio::sync::{broadcast, oneshot};
@@ -30,7 +30,7 @@ pub(super) struct Known<R> {
 #[derive(Debug)]
 pub(super) struct Knowledge<R: Resource> {
     last_moment: u64,
-    pub(super) entries: BTreeMap<R::Id, Entry<R>>,
+    pub(super) entries: HashMap<R::Id, Entry<R>>,
     /// The entries that are kept only for subscribers, those first whose read began first.
     idle: BTreeSet<(Moment, R::Id)>,
     /// `None` while there is no subscriber.
@@ -53,7 +53,7 @@ impl<R> Default for Entry<R> {
 
 impl<R: Resource> Default for Knowledge<R> {
     fn default() -> Self {
-        Self { last_moment: 0, entries: BTreeMap::new(), idle: BTreeSet::new(), changes: None }
+        Self { last_moment: 0, entries: HashMap::new(), idle: BTreeSet::new(), changes: None }
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::fmt::{Debug, Display};
 use std::future::ready;
+use std::hash::Hash;
 
 use crate::api::Api;
 use crate::error::Error;
@@ -26,7 +27,7 @@ pub trait Resource: Readable {
 /// How a resource is read: by its id, or with others by pages of its listing.
 pub trait Readable: Debug + Clone + PartialEq + Send + Sync + Sized + 'static {
     /// What bunq knows an object by. A listing has the highest id first.
-    type Id: Debug + Display + Copy + Ord + Send + Sync + 'static;
+    type Id: Debug + Display + Copy + Ord + Hash + Send + Sync + 'static;
     /// What a listing can be filtered by.
     type State: Debug + Clone + PartialEq + Send + Sync + 'static;
 

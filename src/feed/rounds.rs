@@ -8,7 +8,7 @@
 //! Polls and nudges have a lane each. One task makes the rounds of a lane, also for callers in other runtimes than its own. A caller
 //! that waits in vain for a task of another runtime, because that has ended or is not run, starts one in its own.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -66,7 +66,7 @@ struct LaneState<R: Resource> {
 /// Objects that are read together.
 #[derive(Debug)]
 struct Round<R: Resource> {
-    waiting: BTreeMap<R::Id, Vec<oneshot::Sender<ReadResult<R>>>>,
+    waiting: HashMap<R::Id, Vec<oneshot::Sender<ReadResult<R>>>>,
     /// The states that the objects are expected to have, and others that they may have.
     expected: Vec<R::State>,
     others: Vec<R::State>,
@@ -82,7 +82,7 @@ impl<R: Resource> Default for LaneState<R> {
 
 impl<R: Resource> Default for Round<R> {
     fn default() -> Self {
-        Self { waiting: BTreeMap::new(), expected: Vec::new(), others: Vec::new(), trouble: Trouble::default() }
+        Self { waiting: HashMap::new(), expected: Vec::new(), others: Vec::new(), trouble: Trouble::default() }
     }
 }
 
@@ -253,6 +253,7 @@ impl<R: Resource> Round<R> {
         let mut others = std::mem::take(&mut self.others);
         others.retain(|state| !expected.contains(state));
         let mut sought: Vec<_> = self.waiting.keys().copied().collect();
+        sought.sort_unstable();
         for states in [expected, others] {
             if states.is_empty() {
                 continue;

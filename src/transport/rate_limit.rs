@@ -20,7 +20,7 @@ pub(crate) mod store;
 mod throttled;
 mod usage;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -185,7 +185,7 @@ type Ticket = (Rank, u64);
 struct WindowState {
     usage: Usage,
     /// The waiting calls in their order, with the estimated turn of each.
-    waiting: BTreeMap<Ticket, Instant>,
+    waiting: VecDeque<(Ticket, Instant)>,
     tickets: u64,
     /// The call that is asking the store, and since when.
     asking: Option<(Ticket, Instant)>,
@@ -194,9 +194,9 @@ struct WindowState {
 }
 
 impl WindowState {
-    /// The number of calls before the one with this ticket, without those that were not polled when their turn came.
-    fn ahead_of(&self, ticket: Ticket, now: Instant) -> usize {
-        self.waiting.range(..ticket).filter(|(_, turn)| **turn + GRACE > now).count()
+    /// Where a call stands in the queue, or would stand.
+    fn position(&self, ticket: Ticket) -> Result<usize, usize> {
+        self.waiting.binary_search_by_key(&ticket, |(other, _)| *other)
     }
 
     /// Adds a call to the queue, and estimates its turn.
@@ -206,12 +206,17 @@ impl WindowState {
         (ticket, self.estimate(ticket, now).0)
     }
 
-    /// Estimates the turn of a call, and counts the calls before it.
+    /// Estimates the turn of a call, and counts the calls before it, without those that were not polled when their turn came.
     fn estimate(&mut self, ticket: Ticket, now: Instant) -> (Instant, usize) {
         self.usage.prune(now);
-        let ahead = self.ahead_of(ticket, now);
+        let position = self.position(ticket);
+        let before = self.waiting.range(..position.unwrap_or_else(|position| position));
+        let ahead = before.filter(|(_, turn)| *turn + GRACE > now).count();
         let turn = self.usage.turn(now, ahead);
-        self.waiting.insert(ticket, turn);
+        match position {
+            Ok(position) => self.waiting[position].1 = turn,
+            Err(position) => self.waiting.insert(position, (ticket, turn)),
+        }
         (turn, ahead)
     }
 
@@ -229,7 +234,7 @@ impl WindowState {
             return Take::At(now + GRACE);
         }
         if !is_shared {
-            self.waiting.remove(&ticket);
+            self.remove(ticket);
             self.usage.begin();
             return Take::Taken;
         }
@@ -243,8 +248,10 @@ impl WindowState {
     }
 
     /// Removes a call from the queue, if it still waits. Returns whether the turns of other calls come earlier.
-    fn leave(&mut self, ticket: Ticket) -> bool {
-        self.waiting.remove(&ticket).is_some() && self.waiting.range(ticket..).next().is_some()
+    fn remove(&mut self, ticket: Ticket) -> bool {
+        let Ok(position) = self.position(ticket) else { return false };
+        self.waiting.remove(position);
+        position < self.waiting.len()
     }
 }
 
@@ -265,7 +272,7 @@ impl Window {
     fn new(operation: &'static str, limit: RateLimit) -> Self {
         let state = WindowState {
             usage: Usage::new(limit),
-            waiting: BTreeMap::new(),
+            waiting: VecDeque::new(),
             tickets: 0,
             asking: None,
             is_contended: false,
@@ -419,7 +426,7 @@ impl Place {
             }
             Taken::Granted(Grant { id, .. }) => {
                 let mut state = self.window.state();
-                state.waiting.remove(&self.ticket);
+                state.remove(self.ticket);
                 state.is_contended &= !state.waiting.is_empty();
                 state.usage.begin();
                 Some((share.clone(), id))
@@ -458,7 +465,7 @@ impl Drop for Place {
         if self.waiting.is_some() {
             metrics::waiting(self.window.operation, -1);
         }
-        let others_move_up = self.window.state().leave(self.ticket);
+        let others_move_up = self.window.state().remove(self.ticket);
         if others_move_up {
             self.window.moved_up.notify_waiters();
         }
