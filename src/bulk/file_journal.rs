@@ -9,6 +9,7 @@ use crate::error::Error;
 use crate::files::lines::{Format, LineFile};
 use crate::sync::lock;
 use crate::transport::credentials::BoxFuture;
+use crate::types::from_json;
 
 const FORMAT: Format = Format {
     magic: br#"{"bunq_partner_journal":"#,
@@ -117,7 +118,7 @@ impl Index {
                 index.start = JournalStart::Begun(header);
                 return Ok(());
             }
-            let record: RowRecord = serde_json::from_slice(line).map_err(|error| error.to_string())?;
+            let record: RowRecord = from_json(line).map_err(|error| error.to_string())?;
             index.place(record.row, place).ok_or_else(|| "the row has no number".to_owned())
         }
     }
@@ -157,7 +158,7 @@ impl Journal for FileJournal {
             let place = lock(&self.index).of(row);
             let Some(place) = place else { return Ok(None) };
             let line = self.file.line_at(place).await.map_err(|problem| self.refused(&problem))?;
-            let record: Option<RowRecord> = serde_json::from_slice(&line).ok();
+            let record: Option<RowRecord> = from_json(&line).ok();
             let record = record.filter(|record| record.row == row);
             record.map(Some).ok_or_else(|| {
                 self.refused(&format!(

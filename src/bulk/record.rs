@@ -7,7 +7,7 @@ use uuid::Uuid;
 use super::request::{BulkOperation, BulkRequest};
 use crate::error::{Error, ErrorKind};
 use crate::feed::Acceptance;
-use crate::types::{Provision, ProvisionId};
+use crate::types::{Provision, ProvisionId, from_json};
 
 /// The format that this version writes, and the only one that it reads.
 const VERSION: u32 = 2;
@@ -52,10 +52,10 @@ impl JournalHeader {
 
     /// Reads the JSON of a header; `None` if it is none. Of a later format nothing is expected but its version.
     pub(super) fn parse(json: &[u8]) -> Result<Option<Self>, String> {
-        if let Ok(Version { version }) = serde_json::from_slice(json) {
+        if let Ok(Version { version }) = from_json(json) {
             check_version(version)?;
         }
-        Ok(serde_json::from_slice(json).ok())
+        Ok(from_json(json).ok())
     }
 
     /// The bulk operation.

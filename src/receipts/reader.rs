@@ -7,7 +7,7 @@ use aws_lc_rs::digest::{Context, SHA256};
 
 use super::receipt::{Receipt, hex};
 use crate::transport::signature::VerifyingKey;
-use crate::types::InvalidValue;
+use crate::types::{InvalidValue, from_json};
 
 /// The longest line, in bytes. A body has at most 4 MB, and its JSON at most twice as many.
 pub(super) const MAX_LINE: u64 = 16 * 1024 * 1024;
@@ -130,7 +130,7 @@ impl<R: BufRead> ReceiptReader<R> {
         let (line, is_ended) = line.strip_suffix(b"\n").map_or((line, false), |line| (line, true));
         let line = std::str::from_utf8(line).map_err(|_| "it is not text")?;
         let json = self.chain.untie(line).map_err(|problem| if is_ended { problem } else { "it is not complete" })?;
-        let receipt: Receipt = serde_json::from_str(&json).map_err(|error| format!("it is not a receipt: {error}"))?;
+        let receipt: Receipt = from_json(json.as_bytes()).map_err(|error| format!("it is not a receipt: {error}"))?;
         receipt.check(self.public_key.as_ref())?;
         Ok(receipt)
     }

@@ -125,7 +125,8 @@ impl Receipt {
     /// what was signed.
     fn signed_message(&self) -> Result<Vec<u8>, &'static str> {
         let body = self.body.as_deref().ok_or("it does not show its body")?;
-        if serde_json::from_str::<IgnoredAny>(body).is_err() {
+        // From bytes, as all else is read: what reads a text would be compiled beside it.
+        if serde_json::from_slice::<IgnoredAny>(body.as_bytes()).is_err() {
             return Err("its body is not JSON");
         }
         if self.signature_form == SignatureForm::Body {
@@ -181,7 +182,7 @@ fn holds_secret(body: &str) -> bool {
     if SECRET_MEMBERS.iter().any(|name| body.contains(&format!("\"{name}\""))) {
         return true;
     }
-    let Ok(body) = serde_json::from_str::<serde_json::Value>(body) else { return true };
+    let Ok(body) = serde_json::from_slice::<serde_json::Value>(body.as_bytes()) else { return true };
     let mut redacted = body.clone();
     redact(&mut redacted);
     redacted != body

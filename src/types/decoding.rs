@@ -109,7 +109,7 @@ impl<'de, S: Shape, T: Deserialize<'de>> Visitor<'de> for ListVisitor<S, T> {
     type Value = Vec<T>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "a list of at most {} items", self.most)
+        expecting_at_most(self.most, f)
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Vec<T>, A::Error> {
@@ -122,6 +122,11 @@ impl<'de, S: Shape, T: Deserialize<'de>> Visitor<'de> for ListVisitor<S, T> {
         }
         Ok(list)
     }
+}
+
+// Compiled once for all types.
+fn expecting_at_most(most: usize, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    write!(f, "a list of at most {most} items")
 }
 
 struct Item<S, T>(PhantomData<(S, T)>);

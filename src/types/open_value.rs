@@ -64,7 +64,7 @@ pub(crate) fn lenient_open_value<'de, D: Deserializer<'de>>(
 
 impl Serialize for OpenValue {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut value: serde_json::Value = serde_json::from_str(&self.0).map_err(ser::Error::custom)?;
+        let mut value: serde_json::Value = serde_json::from_slice(self.0.as_bytes()).map_err(ser::Error::custom)?;
         redact(&mut value);
         value.serialize(serializer)
     }
