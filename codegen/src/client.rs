@@ -45,7 +45,7 @@ pub(crate) fn generate(document: &Document) -> Result<Generated, Diagnostic> {
 
 /// Ends each method where its request is built, without the header for the version of the document: the crate sends requests and
 /// decodes responses for all operations alike. What is left needs nothing of `progenitor-client`; the module that includes it has
-/// `encode_path` and `add_query`.
+/// `encode_path`, `add_query` and `set_json`.
 pub(crate) fn end_at_requests(client: &mut Vec<syn::Item>) -> Result<(), Diagnostic> {
     client.retain(|item| !is_for_sending(item));
     let blocks = client.iter_mut().filter_map(|item| match item {
@@ -63,19 +63,15 @@ pub(crate) fn end_at_requests(client: &mut Vec<syn::Item>) -> Result<(), Diagnos
             statements.iter().enumerate().find_map(|(index, statement)| Some((index, built_request(statement)?)));
         let Some((index, request)) = built else { return Err(refused("builds no request")) };
         statements.truncate(index + 1);
-        let mut builder = Builder::default();
+        let mut builder = Builder { request, done_later: Vec::new(), has_other_queries: false };
         builder.visit_block_mut(&mut method.block);
-        if builder.has_other_queries {
+        let Builder { request, done_later, has_other_queries } = builder;
+        if has_other_queries {
             return Err(refused("has a query that is written in another way than before"));
         }
         let statements = &mut method.block.stmts;
         statements.retain(|statement| !statement.to_token_stream().to_string().contains("header_map"));
-        statements.extend(
-            builder
-                .queries
-                .iter()
-                .map(|(name, value)| -> syn::Stmt { syn::parse_quote!(add_query(&mut #request, #name, #value)?;) }),
-        );
+        statements.extend(done_later);
         statements.push(syn::Stmt::Expr(syn::parse_quote!(Ok(#request)), None));
         method.sig.output = syn::parse_quote!(-> Result<::reqwest::Request, Error>);
     }
@@ -93,12 +89,13 @@ fn is_for_sending(item: &syn::Item) -> bool {
     }
 }
 
-/// Takes from the builder of a request what is done without it: `.headers(…)`, which adds a header that bunq does not know, and
-/// `.query(&progenitor_client::QueryParam::new("name", &value))`, for which reqwest and progenitor need two crates more.
-#[derive(Default)]
+/// Takes from the builder of a request what is done without it: `.headers(…)`, which adds a header that bunq does not know;
+/// `.query(&progenitor_client::QueryParam::new("name", &value))`, for which reqwest and progenitor need two crates more; and
+/// `.json(&body)`, all of which is compiled again for each type of a body.
 struct Builder {
-    /// The name and the value of each query parameter.
-    queries: Vec<(syn::Expr, syn::Expr)>,
+    request: syn::Ident,
+    /// What is done when the request is built.
+    done_later: Vec<syn::Stmt>,
     has_other_queries: bool,
 }
 
@@ -106,12 +103,17 @@ impl VisitMut for Builder {
     fn visit_expr_mut(&mut self, expression: &mut syn::Expr) {
         visit_mut::visit_expr_mut(self, expression);
         let syn::Expr::MethodCall(call) = expression else { return };
-        if call.method == "query" {
-            let parameter = call.args.first().and_then(query_parameter);
-            self.has_other_queries |= parameter.is_none();
-            self.queries.extend(parameter);
-        } else if call.method != "headers" {
-            return;
+        let (request, argument) = (&self.request, call.args.first());
+        match call.method.to_string().as_str() {
+            "headers" => {}
+            "query" => match argument.and_then(query_parameter) {
+                Some((name, value)) => {
+                    self.done_later.push(syn::parse_quote!(add_query(&mut #request, #name, #value)?;));
+                }
+                None => self.has_other_queries = true,
+            },
+            "json" => self.done_later.push(syn::parse_quote!(set_json(&mut #request, #argument)?;)),
+            _ => return,
         }
         *expression = (*call.receiver).clone();
     }

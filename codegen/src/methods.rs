@@ -48,43 +48,49 @@ impl Method<'_> {
         let operation = constant(self.operation.id);
         let docs = self.docs();
         let query = self.query(types)?;
-        let (mut parameters, mut boxed, mut given, mut passed) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        // What the method takes, by value but for the body; what its functions take; what they are given; what the request is built of.
+        let (mut parameters, mut borrowed, mut given, mut passed) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         for (argument, ty) in &self.arguments {
             if argument == "body" {
                 parameters.push(quote!(#argument: &#ty));
-                boxed.push(quote!(#argument: &'a #ty));
+                borrowed.push(quote!(#argument: &#ty));
                 given.push(quote!(#argument));
                 passed.push(quote!(#argument));
             } else if self.is_in_path(argument) {
                 parameters.push(quote!(#argument: #ty));
-                boxed.push(quote!(#argument: #ty));
-                given.push(quote!(#argument));
+                borrowed.push(quote!(#argument: &#ty));
+                given.push(quote!(&#argument));
                 let is_plain = ty.to_token_stream().to_string() == "i64";
-                passed.push(if is_plain { quote!(#argument) } else { quote!(&#argument) });
+                passed.push(if is_plain { quote!(*#argument) } else { quote!(#argument) });
             } else {
                 passed.push(self.passed(argument, ty));
             }
         }
+        let (mut asked, mut all_given) = (borrowed.clone(), given.clone());
         if let Some(query) = &query {
             parameters.push(quote!(query: crate::types::#query));
-            boxed.push(quote!(query: crate::types::#query));
-            given.push(quote!(query));
+            asked.push(quote!(query: crate::types::#query));
+            all_given.push(quote!(query));
         }
         let lists: Vec<_> = self
             .lists()
             .map(|(name, _)| quote!(let #name = joined(query.#name.iter().map(|value| value.to_string()));))
             .collect();
-        let request = quote! {
-            #(#lists)*
-            let request = api.requests().#name(#(#passed),*);
+        // The functions within a method are compiled once, with this crate. Its future is compiled with each program that polls it.
+        let exchange = quote! {
+            #[inline(never)]
+            fn exchange<'a>(api: &'a Api, #(#asked),*) -> BoxFuture<'a, Result<VerifiedResponse, Error>> {
+                #(#lists)*
+                api.exchange(&Operation::#operation, api.requests().#name(#(#passed),*))
+            }
+            let response = exchange(self, #(#all_given),*).await?;
         };
         if matches!(self.envelope.shape, ResultShape::Bytes) {
             return Ok(quote! {
                 #(#[doc = #docs])*
                 #visibility async fn #name(&self, #(#parameters),*) -> Result<Response<ResponseBody>, Error> {
-                    let api = self;
-                    #request
-                    Ok(Response::of_bytes(api.exchange(&Operation::#operation, request).await?))
+                    #exchange
+                    Ok(Response::of_bytes(response))
                 }
             });
         }
@@ -94,14 +100,13 @@ impl Method<'_> {
         Ok(quote! {
             #(#[doc = #docs])*
             #visibility async fn #name(&self, #(#parameters),*) -> Result<Response<#result>, Error> {
-                // This is compiled once, with this crate. A future that is not boxed is compiled again with each
-                // program that polls it, together with everything that it decodes.
+                #exchange
                 #[inline(never)]
-                fn boxed<'a>(api: &'a Api, #(#boxed),*) -> BoxFuture<'a, Result<Response<#result>, Error>> {
-                    #request
-                    api.send(&Operation::#operation, request, move |envelope: #response| #unpack)
+                #[allow(unused_variables, reason = "a response need not repeat what was asked")]
+                fn decode(api: &Api, response: VerifiedResponse, #(#borrowed),*) -> Result<Response<#result>, Error> {
+                    api.decode(response, |envelope: #response| #unpack)
                 }
-                boxed(self, #(#given),*).await
+                decode(self, response, #(#given),*)
             }
             #stream
         })

@@ -96,7 +96,7 @@ impl Method<'_> {
             }
             ResultShape::List(name) | ResultShape::Page(name) => {
                 let Member { field, ty, .. } = self.member(name)?;
-                let items = quote!(envelope.response.into_iter().filter_map(|item| item.#field).collect());
+                let items = quote!(each(envelope.response, |item| item.#field));
                 let links = if requires_pagination(self.document, &self.operation) {
                     quote!(envelope.pagination)
                 } else {
@@ -196,7 +196,7 @@ impl Method<'_> {
             };
             let argument = format_ident!("{source}");
             let asked = if self.is_in_path(&argument) {
-                quote!(&#argument)
+                quote!(#argument)
             } else if bodies(self.document, &self.operation).len() > 1 {
                 quote!(body.#argument())
             } else {

@@ -2,6 +2,7 @@
 
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use reqwest::Request;
+use reqwest::header::{CONTENT_TYPE, HeaderValue};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -23,7 +24,7 @@ const NOT_IN_A_SEGMENT: &AsciiSet = &CONTROLS
 
 #[allow(clippy::all, dead_code, unused_imports, missing_docs, unreachable_pub)]
 mod generated {
-    use super::{RequestError as Error, add_query, encode_path};
+    use super::{RequestError as Error, add_query, encode_path, set_json};
     use crate::types;
 
     include!(concat!(env!("OUT_DIR"), "/client.rs"));
@@ -57,6 +58,16 @@ fn add_query(request: &mut Request, name: &str, value: &impl Serialize) -> Resul
         request.url_mut().query_pairs_mut().append_pair(name, &text);
     }
     add(request, name, serde_json::to_value(value).map_err(|_| RequestError)?);
+    Ok(())
+}
+
+/// Sets the body.
+pub(super) fn set_json(request: &mut Request, body: &impl Serialize) -> Result<(), RequestError> {
+    fn set(request: &mut Request, json: Vec<u8>) {
+        request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        *request.body_mut() = Some(json.into());
+    }
+    set(request, serde_json::to_vec(body).map_err(|_| RequestError)?);
     Ok(())
 }
 

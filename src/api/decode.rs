@@ -17,7 +17,11 @@ impl Api {
         unpack: impl FnOnce(T) -> Result<U, String>,
     ) -> Result<Response<U>, Error> {
         let (decoded, unknown) = collect_unknown(|| from_json(&response.body));
-        match decoded.map_err(|error| undecodable(&response.body, &error)).and_then(unpack) {
+        let unpacked = match decoded {
+            Ok(envelope) => unpack(envelope),
+            Err(error) => Err(undecodable(&response.body, &error)),
+        };
+        match unpacked {
             Ok(value) => Ok(Response::new(value, self.read(response, unknown))),
             Err(problem) => Err(self.refuse(response, unknown, problem)),
         }

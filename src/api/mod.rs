@@ -17,16 +17,16 @@ use std::sync::Arc;
 use futures_util::future::FutureExt as _;
 use futures_util::stream::Stream;
 use reqwest::{Method, Request, Url};
-use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 pub use self::calls::Api;
-use self::client::RequestError;
-use self::envelope::{first, joined, repeats, required};
+use self::client::{RequestError, set_json};
+use self::envelope::{each, first, joined, repeats, required};
 pub(crate) use self::pages::{items, pages};
 pub use self::response::{RequestPreview, Response, ResponseBody};
 use crate::error::Error;
 use crate::operation::Operation;
+use crate::transport::VerifiedResponse;
 use crate::transport::credentials::BoxFuture;
 
 /// No server accepts a longer URL.
@@ -143,29 +143,17 @@ impl Api {
         }
         let method = Method::from_bytes(operation.method.as_bytes()).map_err(|error| error.to_string())?;
         let request = self.transport.http().request(method, url).header("accept", "application/json");
-        let request = match (operation.has_body, body) {
-            (true, Some(body)) => request.json(body),
-            (false, None) => request,
+        let mut request = request.build().map_err(|error| error.without_url().to_string())?;
+        match (operation.has_body, body) {
+            (true, Some(body)) => set_json(&mut request, body).map_err(|RequestError| "its body cannot be written")?,
+            (false, None) => {}
             (true, None) => return Err("it has a body, which is missing".into()),
             (false, Some(_)) => return Err("it has no body".into()),
-        };
-        let request = request.build().map_err(|error| error.without_url().to_string())?;
+        }
         if request.url().as_str().len() > MAX_URL_LEN {
             return Err("its parameters are longer than a URL can be".into());
         }
         Ok(request)
-    }
-
-    /// Sends the request of a typed method, decodes the response, and makes the result with `unpack`.
-    fn send<'a, T: DeserializeOwned, U>(
-        &'a self,
-        operation: &'static Operation,
-        request: Result<Request, RequestError>,
-        unpack: impl FnOnce(T) -> Result<U, String> + Send + 'a,
-    ) -> BoxFuture<'a, Result<Response<U>, Error>> {
-        // One future for all operations; only what follows it is of one operation.
-        let exchange = self.exchange(operation, request);
-        Box::pin(async move { self.decode(exchange.await?, unpack) })
     }
 }
 

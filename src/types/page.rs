@@ -180,20 +180,20 @@ impl<T> Page<T> {
         newer_url: Option<&str>,
         future_url: Option<&str>,
     ) -> Result<Self, String> {
-        // A link without a cursor is an error: taken for the end of the listing, it would lose items.
-        let cursor = |url: Option<&str>, link: &str, name: &str| match url {
-            Some(url) => {
-                Cursor::from_url(url, name).map(Some).ok_or(format!("the {link} of its Pagination holds no cursor"))
-            }
-            None => Ok(None),
-        };
-        Ok(Self {
-            items,
-            older: cursor(older_url, "older_url", "older_id")?,
-            newer: cursor(newer_url, "newer_url", "newer_id")?,
-            future: future_url.and_then(|url| Cursor::from_url(url, "newer_id")),
-        })
+        let [older, newer] = cursors(older_url, newer_url)?;
+        Ok(Self { items, older, newer, future: future_url.and_then(|url| Cursor::from_url(url, "newer_id")) })
     }
+}
+
+/// The cursors of two links. A link without a cursor is an error: taken for the end of the listing, it would lose items.
+fn cursors(older_url: Option<&str>, newer_url: Option<&str>) -> Result<[Option<Cursor>; 2], String> {
+    let cursor = |url: Option<&str>, link: &str, name: &str| match url {
+        Some(url) => {
+            Cursor::from_url(url, name).map(Some).ok_or(format!("the {link} of its Pagination holds no cursor"))
+        }
+        None => Ok(None),
+    };
+    Ok([cursor(older_url, "older_url", "older_id")?, cursor(newer_url, "newer_url", "newer_id")?])
 }
 
 #[cfg(test)]

@@ -30,8 +30,9 @@ fn a_method_ends_at_its_request_and_needs_no_other_crate() {
         impl Client {
             pub fn list<'a>(&'a self, count: Option<i64>) -> Result<::reqwest::Request, Error> {
                 let url = format!("{}/list", self.baseurl);
-                let mut request = self.client.get(url).json(&body).build()?;
+                let mut request = self.client.get(url).build()?;
                 add_query(&mut request, "count", &count)?;
+                set_json(&mut request, &body)?;
                 add_query(&mut request, "older_id", &older_id)?;
                 Ok(request)
             }
