@@ -81,7 +81,7 @@ impl Method<'_> {
             #[inline(never)]
             fn exchange<'a>(api: &'a Api, #(#asked),*) -> BoxFuture<'a, Result<VerifiedResponse, Error>> {
                 #(#lists)*
-                api.exchange(&Operation::#operation, api.requests().#name(#(#passed),*))
+                api.exchange(&Operation::#operation, requests(api.transport()).#name(#(#passed),*))
             }
             let response = exchange(self, #(#all_given),*).await?;
         };

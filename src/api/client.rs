@@ -6,7 +6,7 @@ use reqwest::header::{CONTENT_TYPE, HeaderValue};
 use serde::Serialize;
 use serde_json::Value;
 
-use super::calls::Api;
+use crate::transport::Transport;
 
 /// What is no part of a segment of a path (<https://url.spec.whatwg.org/#path-percent-encode-set>), and `/` and `%`.
 const NOT_IN_A_SEGMENT: &AsciiSet = &CONTROLS
@@ -24,10 +24,15 @@ const NOT_IN_A_SEGMENT: &AsciiSet = &CONTROLS
 
 #[allow(clippy::all, dead_code, unused_imports, missing_docs, unreachable_pub)]
 mod generated {
-    use super::{RequestError as Error, add_query, encode_path, set_json};
+    use crate::api::client::{RequestError as Error, add_query, encode_path, set_json};
     use crate::types;
 
     include!(concat!(env!("OUT_DIR"), "/client.rs"));
+}
+
+/// The client that builds the requests of the typed methods.
+pub(super) fn requests(transport: &Transport) -> generated::Client {
+    generated::Client::new_with_client(transport.base_url(), transport.http())
 }
 
 /// Why a request could not be built, for nobody: its caller gave typed values.
@@ -69,14 +74,6 @@ pub(super) fn set_json(request: &mut Request, body: &impl Serialize) -> Result<(
     }
     set(request, serde_json::to_vec(body).map_err(|_| RequestError)?);
     Ok(())
-}
-
-impl Api {
-    /// The client that builds the requests of the typed methods.
-    pub(super) fn requests(&self) -> generated::Client {
-        let transport = self.transport();
-        generated::Client::new_with_client(transport.base_url(), transport.http())
-    }
 }
 
 #[cfg(test)]

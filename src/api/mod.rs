@@ -20,7 +20,7 @@ use reqwest::{Method, Request, Url};
 use serde_json::Value;
 
 pub use self::calls::Api;
-use self::client::{RequestError, set_json};
+use self::client::{RequestError, requests, set_json};
 use self::envelope::{each, first, joined, repeats, required};
 pub(crate) use self::pages::{items, pages};
 pub use self::response::{RequestPreview, Response, ResponseBody};
