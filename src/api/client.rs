@@ -48,7 +48,8 @@ fn encode_path(segment: &str) -> String {
     utf8_percent_encode(segment, NOT_IN_A_SEGMENT).to_string()
 }
 
-/// Adds a parameter to the query, unless it is absent. A list is one parameter for each of its items.
+/// Adds a parameter to the query, unless it is absent. A list is one parameter for each of its items, an object one for each of its
+/// members.
 fn add_query(request: &mut Request, name: &str, value: &impl Serialize) -> Result<(), RequestError> {
     fn add(request: &mut Request, name: &str, value: Value) {
         let text = match value {
