@@ -72,7 +72,7 @@ impl Operation {
     }
 
     /// The names of the parameters in its path.
-    pub(crate) fn path_parameters(&self) -> impl Iterator<Item = &'static str> {
+    pub fn path_parameters(&self) -> impl Iterator<Item = &'static str> {
         self.path.split('/').filter_map(|segment| segment.strip_prefix('{')?.strip_suffix('}'))
     }
 }

@@ -128,7 +128,7 @@ async fn spans_as_an_exporter_sees_them(sandbox: &Sandbox, client: &Client, know
     assert!(spans.contains("create_session under get_provision (internal, Unset)"), "{spans}");
 }
 
-/// A span ends with the wait, and says for what and how long it was expected to be.
+/// Each wait of a call is a span with its reason, and with its expected time if that is known.
 async fn waits_are_spans(sandbox: &Sandbox, known: ProvisionId, exporter: &Exporter) {
     let short = Duration::from_millis(100);
     let retry = RetryPolicy::default().initial_backoff(short);
@@ -140,11 +140,14 @@ async fn waits_are_spans(sandbox: &Sandbox, known: ProvisionId, exporter: &Expor
         });
         waits.collect::<Vec<Vec<_>>>().into_iter().map(|lines| lines.join(", ")).collect::<Vec<_>>()
     };
-    client.api().get_provision(known).await.unwrap();
-    let session = "bunq_wait under get_provision (internal, Unset), bunq.wait.reason = \"session\"";
+    client.provisions().list().page().await.unwrap();
+    let session = "bunq_wait under list_provisions (internal, Unset), bunq.wait.reason = \"session\"";
     assert_eq!(waits(&exporter.take()), [session]);
 
-    client.api().get_provision(known).await.unwrap();
+    // Both ask for a permit before either has a response.
+    let api = client.api();
+    let (first, second) = tokio::join!(api.get_provision(known), api.get_provision(known));
+    assert!(first.is_ok() && second.is_ok());
     let permit = "bunq_wait under get_provision (internal, Unset), bunq.operation = \"get_provision\", \
                   bunq.wait.reason = \"permit\", bunq.wait.";
     assert_eq!(waits(&exporter.take()), [permit]);

@@ -67,7 +67,7 @@ pub(crate) fn end_at_requests(client: &mut Vec<syn::Item>) -> Result<(), Diagnos
         builder.visit_block_mut(&mut method.block);
         let Builder { request, done_later, has_other_queries } = builder;
         if has_other_queries {
-            return Err(refused("has a query that is written in another way than before"));
+            return Err(refused("has a query of an unknown form"));
         }
         let statements = &mut method.block.stmts;
         statements.retain(|statement| !statement.to_token_stream().to_string().contains("header_map"));
@@ -78,7 +78,7 @@ pub(crate) fn end_at_requests(client: &mut Vec<syn::Item>) -> Result<(), Diagnos
     Ok(())
 }
 
-/// Whether only methods that send their request need this: what is imported, and what hooks of `progenitor-client` are told.
+/// Whether only methods that send their request need this: imports, and the hooks of `progenitor-client`.
 fn is_for_sending(item: &syn::Item) -> bool {
     match item {
         syn::Item::Use(_) => true,
@@ -89,12 +89,12 @@ fn is_for_sending(item: &syn::Item) -> bool {
     }
 }
 
-/// Takes from the builder of a request what is done without it: `.headers(…)`, which adds a header that bunq does not know;
+/// Removes from the builder of a request what is done after it: `.headers(…)`, which adds a header that bunq does not know;
 /// `.query(&progenitor_client::QueryParam::new("name", &value))`, for which reqwest and progenitor need two crates more; and
 /// `.json(&body)`, all of which is compiled again for each type of a body.
 struct Builder {
     request: syn::Ident,
-    /// What is done when the request is built.
+    /// What is done once the request is built.
     done_later: Vec<syn::Stmt>,
     has_other_queries: bool,
 }

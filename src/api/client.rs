@@ -8,7 +8,8 @@ use serde_json::Value;
 
 use crate::transport::Transport;
 
-/// What is no part of a segment of a path (<https://url.spec.whatwg.org/#path-percent-encode-set>), and `/` and `%`.
+/// The characters that are percent-encoded in a segment of a path: those of <https://url.spec.whatwg.org/#path-percent-encode-set>,
+/// and `/` and `%`.
 const NOT_IN_A_SEGMENT: &AsciiSet = &CONTROLS
     .add(b' ')
     .add(b'"')
@@ -35,7 +36,7 @@ pub(super) fn requests(transport: &Transport) -> generated::Client {
     generated::Client::new_with_client(transport.base_url(), transport.http())
 }
 
-/// Why a request could not be built, for nobody: its caller gave typed values.
+/// A request could not be built. It says no more: values that are typed do not cause it.
 pub(super) struct RequestError;
 
 impl From<reqwest::Error> for RequestError {

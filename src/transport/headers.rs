@@ -1,6 +1,6 @@
-//! The headers of a request and of its response, as an event for whoever looks into a call.
+//! Events with the headers of a request and of its response.
 //!
-//! Only what is listed here is shown: never a token, a signature or a cookie, whatever headers bunq adds.
+//! They have the headers that are listed here, and no others: no token, signature or cookie, whatever headers bunq adds.
 
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use tracing::{Level, enabled, event};
@@ -35,14 +35,14 @@ const SHOWN: [&str; 18] = [
 /// The largest number of characters that are shown of a value.
 const MAX_CHARS: usize = 500;
 
-/// The headers of a request are sent.
+/// Reports the headers of a request that is about to be sent.
 pub(super) fn sent(headers: &HeaderMap, credentials: &Credentials) {
     if enabled!(target: TARGET, Level::DEBUG) {
         event!(target: TARGET, Level::DEBUG, request = shown(headers, credentials));
     }
 }
 
-/// The headers of a response are there.
+/// Reports the headers of a response.
 pub(super) fn received(headers: &HeaderMap, credentials: &Credentials) {
     if enabled!(target: TARGET, Level::DEBUG) {
         event!(target: TARGET, Level::DEBUG, response = shown(headers, credentials));

@@ -389,7 +389,7 @@ impl Call<'_> {
     fn no_permit(&self, wait: Duration) -> Error {
         let next = if wait.is_zero() {
             // Calls are sent one at a time until bunq accepts one.
-            "bunq has refused a call, and the next one has no response before".to_owned()
+            "bunq has refused a call, and has not answered the next one by".to_owned()
         } else {
             format!("next slot in {} s, after", wait.as_secs_f64().ceil())
         };

@@ -328,7 +328,7 @@ pub(crate) struct Place {
     start: Instant,
     deadline: Instant,
     ticket: Ticket,
-    /// Since the call has begun to wait.
+    /// The span of the wait, once the call waits.
     waiting: Option<Span>,
 }
 
@@ -436,7 +436,7 @@ impl Place {
         Ok(granted)
     }
 
-    /// Begins to wait, for a time that may be known.
+    /// Begins the wait, unless it has begun. `time` is how long it takes, if that is known.
     fn wait(&mut self, time: Option<Duration>) {
         if self.waiting.is_none() {
             self.waiting = Some(wait(Awaited::Permit(self.window.operation), time));

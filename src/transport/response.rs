@@ -85,7 +85,8 @@ const CONTRADICTED: &str = "refused, perhaps not by bunq: the signature of the r
 const UNPROVEN: &str = "refused, perhaps not by bunq but by a proxy: check what is between this machine and bunq";
 
 /// For a refusal that has neither.
-const NOT_BUNQ: &str = "not bunq has answered, but a proxy, for example: check what is between this machine and bunq";
+const NOT_BUNQ: &str =
+    "something other than bunq has answered, such as a proxy: check what is between this machine and bunq";
 
 fn introduced_key(body: &[u8]) -> Result<VerifyingKey, Cow<'static, str>> {
     const NONE: &str = "the response brings no public key to verify it with";

@@ -162,7 +162,7 @@ async fn a_proxy_that_refuses_a_session_says_nothing_of_the_key() {
         for status in [401, 403, 404] {
             sandbox.inject(Injection::new(Fault::UnsignedStatus(status)).on(operation));
             let error = client.open_session().await.unwrap_err();
-            assert!(error.to_string().contains("not bunq has answered"), "{error}");
+            assert!(error.to_string().contains("something other than bunq has answered"), "{error}");
             assert!(!error.to_string().contains("key") && error.is_retryable(), "{error}");
         }
     }

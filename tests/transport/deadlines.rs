@@ -99,7 +99,10 @@ async fn a_wait_for_another_calls_response_is_the_reason() {
     first.unwrap();
     let error = other.unwrap_err();
     assert_eq!((error.kind(), error.sent()), (ErrorKind::RateLimited, Sent::No), "{error}");
-    assert!(error.to_string().contains("rate limited: bunq has refused a call, and the next one"), "{error}");
+    assert!(
+        error.to_string().contains("rate limited: bunq has refused a call, and has not answered the next one by this"),
+        "{error}"
+    );
 }
 
 #[tokio::test(start_paused = true)]

@@ -12,8 +12,7 @@ use crate::common::{Folder, program, program_for, ran};
 
 /// The parameters of the path, each with a value.
 fn path_parameters(operation: &Operation) -> Vec<String> {
-    let names = operation.path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'));
-    names.map(|name| format!("--param={name}=7")).collect()
+    operation.path_parameters().map(|name| format!("--param={name}=7")).collect()
 }
 
 #[test]
@@ -33,8 +32,10 @@ fn the_help_says_what_each_operation_takes() {
         assert!(text.starts_with(described["summary"].as_str().unwrap()), "{text}");
         assert!(text.contains(&format!("\n{} {}\n", operation.method, operation.path)), "{text}");
         assert!(text.contains(if operation.method == "GET" { "It reads;" } else { "It changes something;" }), "{text}");
-        let path = operation.path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'));
-        assert!(path.map(|name| format!("  <{name}>")).all(|shown| text.contains(&shown)), "{text}");
+        assert!(
+            operation.path_parameters().map(|name| format!("  <{name}>")).all(|shown| text.contains(&shown)),
+            "{text}"
+        );
         assert!(operation.query.iter().all(|name| text.contains(&format!("  [{name}]"))), "{text}");
         assert_eq!(text.contains("Body (--body JSON)"), operation.has_body, "{text}");
         let shapes = described["body"].as_array().unwrap().iter();
