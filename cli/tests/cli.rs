@@ -2,6 +2,10 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+#[allow(dead_code, unreachable_pub)]
+#[path = "common/variables.rs"]
+mod variables;
+
 /// `TRYCMD=overwrite cargo test --package bunq-partner-cli --test cli` writes what the program prints now.
 #[test]
 fn what_the_program_prints() {
@@ -17,9 +21,11 @@ fn what_the_program_prints() {
     }
     let state = std::env::temp_dir().join(format!("bunq-partner-{}", bunq_partner::Uuid::new_v4()));
     let cases = trycmd::TestCases::new();
-    cases.env("XDG_STATE_HOME", state.display().to_string()).env("NO_PROXY", "*").env("BUNQ_API_KEY", "");
-    cases.env("BUNQ_ENV", "").env("BUNQ_BASE_URL", "").env("BUNQ_PROFILE", "").env("BUNQ_LOG", "");
+    cases.env("XDG_STATE_HOME", state.display().to_string()).env("NO_PROXY", "*");
     cases.env("XDG_CONFIG_HOME", state.display().to_string());
+    for name in variables::SETTINGS {
+        cases.env(name, "");
+    }
     cases.case("cli/tests/cmd/*.trycmd").case("README.md").case("docs/*.md");
     cases.run();
     let _ = std::fs::remove_dir_all(state);

@@ -13,8 +13,8 @@ use bunq_partner::{Operation, ProvisionId};
 use bunq_partner_sandbox::{Fault, Injection, Pace, Sandbox, SandboxBuilder};
 use serde_json::Value;
 
-use crate::common::bulk::{FAST, bulk, check_created, interrupt, rehearsed, report, users};
-use crate::common::{Folder, calls, program, program_for, ran};
+use crate::common::bulk::{FAST, bulk, check_created, interrupt, limited, rehearsed, report, users};
+use crate::common::{Folder, calls, in_shell, program, program_for, ran};
 
 /// A file of ids.
 fn ids(folder: &Folder, ids: &[ProvisionId]) -> PathBuf {
@@ -735,22 +735,4 @@ async fn no_row_is_begun_without_room_for_its_receipt() {
     let (stdout, stderr, code) = ran(plain.arg("--resume"));
     assert_eq!(code, 0, "{stderr}");
     check_closed(&sandbox, &provisions, &report(&stdout));
-}
-
-/// The program with files of at most so many blocks of 1,024 bytes, as on a full disk.
-fn limited(plain: &Command, blocks: u64) -> Command {
-    in_shell(plain, &format!("trap '' XFSZ; ulimit -f {blocks}; exec \"$0\" \"$@\""))
-}
-
-/// A script in the program's environment, which has the program and its arguments as its own.
-fn in_shell(plain: &Command, script: &str) -> Command {
-    let mut shell = Command::new("bash");
-    shell.args(["-c", script]).arg(plain.get_program()).args(plain.get_args()).stdin(Stdio::null());
-    for (name, value) in plain.get_envs() {
-        match value {
-            Some(value) => shell.env(name, value),
-            None => shell.env_remove(name),
-        };
-    }
-    shell
 }

@@ -1,13 +1,11 @@
 //! Completion in bash, zsh and fish themselves, which source the script that the program prints.
 
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, Write as _};
 use std::os::unix::fs::symlink;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 
-use pty_process::Size;
-use pty_process::blocking::{Command as TerminalCommand, Pty, open};
-
+use crate::common::terminal::Terminal;
 use crate::common::{Folder, program, ran};
 
 /// Whether a shell is there. Where `CI` is set it must be; elsewhere its test is left out, and says so.
@@ -21,7 +19,8 @@ fn is_installed(shell: &str) -> bool {
     is_there
 }
 
-/// The folder in which words are completed: with a file, a folder of files, and one with another way to the program.
+/// The folder in which words are completed: with a file, a folder of files, one with another way to the program, and one with a
+/// damaged file of profiles.
 fn folder() -> Folder {
     let folder = Folder::new();
     for name in ["rows", "other"] {
@@ -31,6 +30,8 @@ fn folder() -> Folder {
         std::fs::write(folder.path(file), "").unwrap();
     }
     symlink(env!("CARGO_BIN_EXE_bunq-partner"), folder.path("other/bunq-partner")).unwrap();
+    std::fs::create_dir(folder.path("bunq-partner")).unwrap();
+    folder.file("bunq-partner/config.toml", "no profile can be read");
     folder
 }
 
@@ -124,57 +125,33 @@ fn check(shell: &str, mut complete: impl FnMut(&str) -> Vec<String>) {
 }
 
 /// A shell at a terminal, ready to complete.
-struct Shell {
-    process: Child,
-    terminal: Pty,
-    seen: String,
-}
+struct Shell(Terminal);
 
 impl Shell {
     fn start(folder: &Folder, shell: &str, arguments: &[&str], setup: &str) -> Self {
-        let (terminal, pts) = open().unwrap();
+        let path = path();
+        let home = folder.0.to_str().unwrap();
+        let environment =
+            [("PATH", path.as_str()), ("HOME", home), ("XDG_CONFIG_HOME", home), ("TERM", "dumb"), ("PS1", PROMPT)];
         // No line is wrapped.
-        terminal.resize(Size::new(50, 4000)).unwrap();
-        let command = TerminalCommand::new(shell).args(arguments).current_dir(&folder.0).env("PATH", path());
-        let command = command.env("HOME", &folder.0).env("TERM", "dumb").env("PS1", PROMPT).env_remove("BUNQ_ENV");
-        let mut shell = Self { process: command.spawn(pts).unwrap(), terminal, seen: String::new() };
-        shell.expect(PROMPT);
+        let mut shell = Self(Terminal::run(4000, &[&[shell], arguments].concat(), &environment));
+        shell.0.take_until(PROMPT);
         // Shows words, even if the line sends its output elsewhere. What is typed does not look like it.
         let words = r#"words() { printf '\n[%s' words; printf '<%s>' "$@"; echo ']'; } >/dev/tty"#;
-        // No answer depends on a variable.
-        shell.type_keys(&format!("{setup}; {words}; export BUNQ_ENV=staging\n"));
-        shell.expect(PROMPT);
+        // No answer depends on a variable, or on a profile.
+        shell.0.type_keys(&format!("cd; {setup}; {words}; export BUNQ_ENV=staging\n"));
+        shell.0.take_until(PROMPT);
         assert_eq!(shell.words_after("'b c'", ""), ["b c"]);
         shell
     }
 
-    fn type_keys(&mut self, keys: &str) {
-        self.terminal.write_all(keys.as_bytes()).unwrap();
-    }
-
-    /// Waits until a text is on the screen, takes it and what is before it away, and returns the latter.
-    fn expect(&mut self, text: &str) -> String {
-        let mut bytes = [0; 4096];
-        loop {
-            if let Some((before, after)) = self.seen.split_once(text) {
-                let (before, after) = (before.to_owned(), after.to_owned());
-                self.seen = after;
-                return before;
-            }
-            match self.terminal.read(&mut bytes) {
-                Ok(count @ 1..) => self.seen.push_str(&String::from_utf8_lossy(&bytes[..count])),
-                end => panic!("{text:?} does not come ({end:?}): {}", self.seen),
-            }
-        }
-    }
-
     /// The words of a line after more keys. The shell tells, because they become those of another command.
     fn words_after(&mut self, line: &str, keys: &str) -> Vec<String> {
-        self.type_keys(&format!("{line}{keys}{LINE_START}words \n"));
-        let screen = self.expect("[words<");
+        self.0.type_keys(&format!("{line}{keys}{LINE_START}words \n"));
+        let screen = self.0.take_until("[words<");
         assert!(!screen.contains("error") && !screen.contains("not found"), "{screen}");
-        let words = self.expect(">]");
-        self.expect(PROMPT);
+        let words = self.0.take_until(">]");
+        self.0.take_until(PROMPT);
         words.split("><").map(str::to_owned).collect()
     }
 
@@ -188,17 +165,13 @@ impl Shell {
     }
 }
 
-impl Drop for Shell {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
 const PROMPT: &str = "ready> ";
 
 /// Moves to the start of the line.
 const LINE_START: &str = "\u{1}";
+
+/// Removes what is typed.
+const KILL_LINE: &str = "\u{15}";
 
 /// Puts all that the word may become into the line.
 const ALL: &str = "\u{1b}*";
@@ -228,6 +201,10 @@ fn check_habits(shell: &mut Shell) {
     }
 }
 
+fn bash(folder: &Folder) -> Shell {
+    Shell::start(folder, "bash", &["--norc", "--noprofile", "-i"], "source <(bunq-partner completions bash)")
+}
+
 #[test]
 fn bash_completes() {
     test_timeout::start();
@@ -235,8 +212,7 @@ fn bash_completes() {
         return;
     }
     let folder = folder();
-    let arguments = ["--norc", "--noprofile", "-i"];
-    let mut shell = Shell::start(&folder, "bash", &arguments, "source <(bunq-partner completions bash)");
+    let mut shell = bash(&folder);
     check("bash", |line| {
         let mut candidates = shell.complete(line);
         // Behind `=`, bash shows the end of the word alone.
@@ -253,6 +229,10 @@ const ZSH: &str = "bindkey -e; autoload -Uz compinit; compinit -u -D; \
     zstyle ':completion:all:*' insert true; zstyle ':completion:all::::' completer _all_matches _complete; \
     zle -C all complete-word _generic; bindkey '^[*' all";
 
+fn zsh(folder: &Folder) -> Shell {
+    Shell::start(folder, "zsh", &["-f"], &format!("{ZSH}; source <(bunq-partner completions zsh)"))
+}
+
 #[test]
 fn zsh_completes() {
     test_timeout::start();
@@ -260,7 +240,7 @@ fn zsh_completes() {
         return;
     }
     let folder = folder();
-    let mut shell = Shell::start(&folder, "zsh", &["-f"], &format!("{ZSH}; source <(bunq-partner completions zsh)"));
+    let mut shell = zsh(&folder);
     check("zsh", |line| shell.complete(line));
     check_habits(&mut shell);
     // A package puts the script into a folder of functions, which zsh reads at the first completion.
@@ -270,6 +250,24 @@ fn zsh_completes() {
     assert_eq!(shell.complete("bunq-partner clo"), ["close"]);
 }
 
+/// What fish completes a line to, where programs are found in these folders.
+fn fish(folder: &Folder, path: &str, line: &str) -> Vec<String> {
+    if !folder.path("script.fish").exists() {
+        let (script, _, _) = ran(program(folder).args(["completions", "fish"]));
+        folder.file("script.fish", &script);
+    }
+    let mut command = Command::new("fish");
+    let script = "source script.fish; set PATH (string split : $argv[1]); complete --do-complete $argv[2]";
+    command.args(["--command", script, path, line]);
+    command.current_dir(&folder.0).env("HOME", &folder.0).env("BUNQ_ENV", "staging");
+    for name in ["XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_CACHE_HOME"] {
+        command.env(name, &folder.0);
+    }
+    let (out, err, code) = ran(command.stdin(Stdio::null()));
+    assert_eq!((err.as_str(), code), ("", 0), "{line}");
+    out.lines().map(|line| line.split('\t').next().unwrap().to_owned()).collect()
+}
+
 #[test]
 fn fish_completes() {
     test_timeout::start();
@@ -277,20 +275,7 @@ fn fish_completes() {
         return;
     }
     let folder = folder();
-    let (script, _, _) = ran(program(&folder).args(["completions", "fish"]));
-    std::fs::write(folder.path("script.fish"), script).unwrap();
-    let complete = |path: &str, line: &str| {
-        let mut command = Command::new("fish");
-        let script = "source script.fish; set PATH (string split : $argv[1]); complete --do-complete $argv[2]";
-        command.args(["--command", script, path, line]);
-        command.current_dir(&folder.0).env("HOME", &folder.0).env("BUNQ_ENV", "staging");
-        for name in ["XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_CACHE_HOME"] {
-            command.env(name, &folder.0);
-        }
-        let (out, err, code) = ran(command.stdin(Stdio::null()));
-        assert_eq!((err.as_str(), code), ("", 0), "{line}");
-        out.lines().map(|line| line.split('\t').next().unwrap().to_owned()).collect::<Vec<_>>()
-    };
+    let complete = |path: &str, line: &str| fish(&folder, path, line);
     check("fish", |line| complete(&path(), line));
     assert_eq!(complete(&path(), "bunq-partner list --status \"CREATED,AC"), ["CREATED,ACTIVE"]);
     assert_eq!(complete(&path(), "BUNQ_ENV=production bunq-partner close --w"), ["--wait"]);
@@ -300,5 +285,36 @@ fn fish_completes() {
     }
     for program in ["bunq-partner", "./nothing/bunq-partner"] {
         assert_eq!(complete(without, &format!("{program} clo")), [""; 0], "{program}");
+    }
+}
+
+/// What stands in the line before the cursor is not run.
+#[test]
+fn completing_executes_nothing() {
+    test_timeout::start();
+    let folder = folder();
+    let lines = [
+        "bunq-partner close $(touch executed) --w",
+        "bunq-partner close `touch executed` --w",
+        "bunq-partner --context \"$(touch executed)\" clo",
+        "$(touch executed)/bunq-partner clo",
+    ];
+    for (shell, start) in [("bash", bash as fn(&Folder) -> Shell), ("zsh", zsh)] {
+        if !is_installed(shell) {
+            continue;
+        }
+        let mut shell = start(&folder);
+        for line in lines {
+            shell.0.type_keys(&format!("{line}{TAB}{KILL_LINE}words done\n"));
+            shell.0.take_until("[words<done>]");
+            shell.0.take_until(PROMPT);
+            assert!(!folder.path("executed").exists(), "{line}");
+        }
+    }
+    if is_installed("fish") {
+        for line in lines {
+            fish(&folder, &path(), line);
+            assert!(!folder.path("executed").exists(), "fish: {line}");
+        }
     }
 }

@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 
 use bunq_partner_sandbox::Sandbox;
 
-use crate::common::{Folder, program, ran};
+use crate::common::{Folder, by, in_shell, program, ran};
 
 /// A user and a group that own nothing.
 const NOBODY: u32 = 65534;
@@ -42,17 +42,6 @@ fn key_file(folder: &Folder, sandbox: &Sandbox, mode: u32) -> PathBuf {
     let key = folder.file("key", &format!("{}\n", sandbox.api_key().expose()));
     set_mode(&key, mode);
     key
-}
-
-/// The program as it is where it was started, with the same arguments, by another command.
-fn by(command: &mut Command, plain: &Command) {
-    command.arg(plain.get_program()).args(plain.get_args()).stdin(Stdio::null());
-    for (name, value) in plain.get_envs() {
-        match value {
-            Some(value) => command.env(name, value),
-            None => command.env_remove(name),
-        };
-    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -98,9 +87,7 @@ async fn a_key_is_taken_by_a_link_and_from_a_pipe() {
     symlink(&key, folder.path("link")).unwrap();
     let (_, stderr, code) = ran(&mut whoami(&folder, &sandbox, &folder.path("link")));
     assert_eq!((stderr.as_str(), code), ("", 0));
-    let mut shell = Command::new("bash");
-    shell.args(["-c", "\"$0\" whoami --base-url \"$1\" --api-key-file <(cat \"$2\")"]);
-    by(&mut shell, &program(&folder));
+    let mut shell = in_shell(&program(&folder), "\"$0\" whoami --base-url \"$1\" --api-key-file <(cat \"$2\")");
     let (_, stderr, code) = ran(shell.arg(sandbox.base_url()).arg(&key));
     assert_eq!((stderr.as_str(), code), ("", 0));
 }
@@ -155,7 +142,7 @@ async fn a_key_where_nothing_can_be_written_is_taken() {
         let script = format!("mount --bind \"$0\" \"$0\" && mount -o remount,bind,ro \"$0\" && exec {who} \"$@\"");
         let mut command = Command::new("unshare");
         command.args(["--user", "--map-root-user", "--mount", "sh", "-c", &script]).arg(folder.path("secrets"));
-        by(&mut command, plain);
+        let mut command = by(command, plain);
         command.env("XDG_STATE_HOME", folder.path("state"));
         command
     };

@@ -7,7 +7,7 @@ use std::process::{Child, Command};
 use bunq_partner::{ProvisionId, Uuid};
 use bunq_partner_sandbox::Sandbox;
 
-use super::{Folder, program_for};
+use super::{Folder, in_shell, program_for};
 
 /// So many times as fast as bunq allows.
 pub const FAST: &str = "1000";
@@ -20,6 +20,11 @@ pub fn rehearsed(times: &str, folder: &Folder, sandbox: &Sandbox, command: &str,
     let mut program = program_for(folder, sandbox);
     program.args(["--rehearse", times, "-o", "csv", command, "--from"]).arg(from);
     program
+}
+
+/// The program with files of at most so many blocks of 1,024 bytes, as on a full disk.
+pub fn limited(plain: &Command, blocks: u64) -> Command {
+    in_shell(plain, &format!("trap '' XFSZ; ulimit -f {blocks}; exec \"$0\" \"$@\""))
 }
 
 /// A file of new users.

@@ -8,32 +8,33 @@ pub mod bulk;
 mod library;
 #[cfg(unix)]
 pub mod terminal;
+mod variables;
+
+use std::process::{Command, Stdio};
 
 use bunq_partner_sandbox::Sandbox;
 
 pub use library::*;
 
 /// The program, with an environment that names no key, no proxy and no folder but this one.
-pub fn program(folder: &Folder) -> std::process::Command {
-    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_bunq-partner"));
-    let proxies = ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy", "NO_PROXY", "no_proxy"];
-    let settings = ["BUNQ_API_KEY", "BUNQ_ENV", "BUNQ_BASE_URL", "BUNQ_PROFILE", "BUNQ_LOG"];
-    for name in settings.into_iter().chain(["NO_COLOR", "SSL_CERT_FILE", "SSL_CERT_DIR"]).chain(proxies) {
+pub fn program(folder: &Folder) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_bunq-partner"));
+    for name in variables::SETTINGS.into_iter().chain(variables::OTHERS) {
         command.env_remove(name);
     }
-    command.env("XDG_STATE_HOME", &folder.0).env("XDG_CONFIG_HOME", &folder.0).stdin(std::process::Stdio::null());
+    command.env("XDG_STATE_HOME", &folder.0).env("XDG_CONFIG_HOME", &folder.0).stdin(Stdio::null());
     command
 }
 
 /// The program for a bank, with its key.
-pub fn program_for(folder: &Folder, sandbox: &Sandbox) -> std::process::Command {
+pub fn program_for(folder: &Folder, sandbox: &Sandbox) -> Command {
     let mut command = program(folder);
     command.env("BUNQ_API_KEY", sandbox.api_key().expose()).args(["--base-url", sandbox.base_url()]);
     command
 }
 
 /// The program for a bank, with a session that is open: a key of its own would take longer than everything else.
-pub async fn program_with_session(folder: &Folder, sandbox: &Sandbox) -> std::process::Command {
+pub async fn program_with_session(folder: &Folder, sandbox: &Sandbox) -> Command {
     let context = folder.path("context.json");
     let client = sandbox.client().context_store(bunq_partner::FileStore::new(&context)).build().unwrap();
     client.open_session().await.unwrap();
@@ -43,8 +44,27 @@ pub async fn program_with_session(folder: &Folder, sandbox: &Sandbox) -> std::pr
 }
 
 /// What a program has written, and its exit code.
-pub fn ran(command: &mut std::process::Command) -> (String, String, i32) {
+pub fn ran(command: &mut Command) -> (String, String, i32) {
     let output = command.output().unwrap();
     let text = |bytes| String::from_utf8(bytes).unwrap();
     (text(output.stdout), text(output.stderr), output.status.code().unwrap())
+}
+
+/// Another command that starts the program as `plain` would: with its arguments, and in its environment.
+pub fn by(mut command: Command, plain: &Command) -> Command {
+    command.arg(plain.get_program()).args(plain.get_args()).stdin(Stdio::null());
+    for (name, value) in plain.get_envs() {
+        match value {
+            Some(value) => command.env(name, value),
+            None => command.env_remove(name),
+        };
+    }
+    command
+}
+
+/// A script of bash in which `"$0" "$@"` is the program with its arguments.
+pub fn in_shell(plain: &Command, script: &str) -> Command {
+    let mut shell = Command::new("bash");
+    shell.args(["-c", script]);
+    by(shell, plain)
 }

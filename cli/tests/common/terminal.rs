@@ -1,4 +1,4 @@
-//! The program at a terminal.
+//! The program, or another one, at a terminal.
 
 use std::io::{Read as _, Write as _};
 use std::sync::Arc;
@@ -8,6 +8,8 @@ use std::time::Duration;
 use pty_process::Size;
 use pty_process::blocking::{Command, Pty, open};
 
+use super::variables::{OTHERS, SETTINGS};
+
 /// Longer than anything takes that comes at all.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -15,7 +17,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// closes it, and what is not yet read then may be lost.
 const SHELL: &str = r#"trap : INT; "$@"; printf '[exit]%d[end]' $?; read -r _"#;
 
-/// The program at a terminal of its own.
+/// A program at a terminal of its own. It is killed when this is dropped.
 pub struct Terminal {
     process: std::process::Child,
     screen: Receiver<Vec<u8>>,
@@ -24,6 +26,7 @@ pub struct Terminal {
 }
 
 impl Terminal {
+    /// The program of this repository.
     pub fn start(columns: u16, arguments: &[&str], environment: &[(&str, &str)]) -> Self {
         Self::run(columns, &[&[env!("CARGO_BIN_EXE_bunq-partner")], arguments].concat(), environment)
     }
@@ -32,8 +35,8 @@ impl Terminal {
         let (pty, pts) = open().unwrap();
         pty.resize(Size::new(50, columns)).unwrap();
         let command = Command::new("sh").args(["-c", SHELL, "sh"]).args(words);
-        let unset = ["BUNQ_API_KEY", "BUNQ_ENV", "BUNQ_BASE_URL", "BUNQ_PROFILE", "BUNQ_LOG", "NO_COLOR"];
-        let command = unset.into_iter().fold(command, Command::env_remove).env("XDG_CONFIG_HOME", "/nonexistent");
+        let unset = SETTINGS.into_iter().chain(OTHERS);
+        let command = unset.fold(command, Command::env_remove).env("XDG_CONFIG_HOME", "/nonexistent");
         let command = command.env("TERM", "xterm-256color").envs(environment.iter().copied());
         let process = command.spawn(pts).unwrap();
         let keyboard = Arc::new(pty);
@@ -61,6 +64,15 @@ impl Terminal {
         }
     }
 
+    /// Waits until a text is on the screen, and forgets the screen up to it. Returns what was before the text.
+    pub fn take_until(&mut self, text: &str) -> String {
+        self.expect(text);
+        let (before, after) = self.seen.split_once(text).unwrap();
+        let (before, after) = (before.to_owned(), after.to_owned());
+        self.seen = after;
+        before
+    }
+
     pub fn type_keys(&self, keys: &str) {
         (&*self.keyboard).write_all(keys.as_bytes()).unwrap();
     }
@@ -72,6 +84,14 @@ impl Terminal {
         self.process.wait().unwrap();
         let (screen, code) = self.seen.split_once("[exit]").unwrap();
         (screen.replace("\r\n", "\n"), code.trim_end_matches("[end]").parse().unwrap())
+    }
+}
+
+impl Drop for Terminal {
+    fn drop(&mut self) {
+        // It may have ended.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
     }
 }
 
