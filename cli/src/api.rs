@@ -1,14 +1,13 @@
 //! `api`: any operation of the document.
 
 use std::fs::File;
-use std::io;
 
 use bunq_partner::{ErrorKind, RequestPreview, files};
 use serde_json::Value;
-use tokio::task::spawn_blocking;
 
 use super::arguments::ApiOptions;
 use super::exit::Failure;
+use super::interrupt::blocking;
 use super::invocation::Invocation;
 use super::output::write_value;
 use super::provisions::show_previews;
@@ -66,15 +65,14 @@ fn parameters(options: &ApiOptions) -> Vec<(&str, &str)> {
     options.parameters.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect()
 }
 
-/// Reads the body that is given. It may wait for standard input; dropping the future does not block on it.
+/// Reads the body that is given. It may wait for standard input; dropping the future does not wait for it.
 pub(super) async fn body(options: &ApiOptions) -> Result<Option<Value>, Failure> {
     let Some(text) = &options.body else { return Ok(None) };
     let read = match text.strip_prefix('@') {
         _ if text == "-" => standard_input::read("a body in JSON", MAX_BODY).await,
         Some(file) => {
             let file = file.to_owned();
-            let read = spawn_blocking(move || File::open(file).and_then(|file| files::read_text(file, MAX_BODY)));
-            read.await.map_err(io::Error::from).flatten()
+            blocking(move || File::open(file).and_then(|file| files::read_text(file, MAX_BODY))).await
         }
         None => Ok(text.as_str().into()),
     };

@@ -1,4 +1,4 @@
-//! `config`: which settings win and where they are from, and where profiles are looked for. It needs no key and no network.
+//! `config`: shows each setting with its source, and the path of the file with the profiles. It needs no key and no network.
 
 use serde_json::json;
 
@@ -6,12 +6,12 @@ use super::arguments::OutputFormat;
 use super::columns::View;
 use super::connection::state_folder;
 use super::exit::Failure;
-use super::output::{Field, Printer, Record, columns as names, write_text, write_value};
+use super::output::{Field, Printer, Record, names, write_text, write_value};
 use super::profile;
 use super::settings::{Bank, BankSettings, KeyPlace, Settings, Source};
 use super::words::clean;
 
-/// Shows each setting, and where it is from. Of a key only that.
+/// Shows each setting and its source. Of a key it shows the source alone.
 pub(super) fn show(settings: &Settings<'_>, typed: Option<OutputFormat>, view: View) -> Result<(), Failure> {
     let output = settings.output(typed);
     let mut printer = Printer::new(view);
@@ -51,7 +51,7 @@ fn key_place(bank: &BankSettings) -> String {
         // Its arguments may be secret.
         KeyPlace::Command(words) => format!("printed by {}", words.first().map_or("", String::as_str)),
         KeyPlace::Asked => "asked for at the terminal".to_owned(),
-        KeyPlace::Elsewhere(other) => format!("none; that of {other} is not sent to this bank"),
+        KeyPlace::Elsewhere(other) => format!("none; the one from {other} is not sent to this bank"),
     }
 }
 
@@ -64,7 +64,7 @@ fn fields(name: &str, value: &str, source: &Source) -> Vec<Field> {
     vec![Field::new("setting", 0, name), Field::new("value", 0, value), Field::new("source", 0, source.to_string())]
 }
 
-/// Prints where the file of profiles is looked for.
+/// Prints the path of the file with the profiles.
 pub(super) fn path(format: OutputFormat) -> Result<(), Failure> {
     let path = profile::path()?;
     let shown = path.display().to_string();

@@ -1,8 +1,7 @@
-//! From the settings to a client: the key, the context file, or a bunq of this program's own; and the questions that a person is
-//! asked before something happens.
+//! From the settings to a client: the key, the context file, or a bunq of this program's own.
 
 use std::fs;
-use std::io::{self, IsTerminal as _, Write as _};
+use std::io::{self, IsTerminal as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -13,9 +12,7 @@ use bunq_partner::{
 };
 use bunq_partner_sandbox::{Sandbox, SeedProvision};
 use etcetera::BaseStrategy as _;
-use tokio::task::spawn_blocking;
 
-use super::arguments::{ConnectionOptions, OutputOptions};
 use super::exit::Failure;
 use super::interrupt::until_interrupted;
 use super::key_command;
@@ -44,9 +41,9 @@ pub(super) struct BankConnection {
     rehearse: u32,
     /// Where bunq's signed responses are stored.
     pub(super) receipts: Option<ReceiptFile>,
-    /// What is to be said of the file that the key comes from.
+    /// A warning about the file of the key.
     pub(super) warning: Option<String>,
-    /// The profile that says all this, if one does.
+    /// The profile that this comes from, if it does.
     pub(super) profile: Option<String>,
 }
 
@@ -141,7 +138,7 @@ impl BankConnection {
     }
 }
 
-/// The API key, from where it is safe: never from the command line. And what is to be said of its file.
+/// The API key, which is never on the command line, and a warning about its file.
 async fn api_key(settings: &BankSettings) -> Result<(Secret, Option<String>), Failure> {
     let source = &settings.api_key.source;
     match &settings.api_key.value {
@@ -209,53 +206,4 @@ fn context_name(environment: Environment, base_url: &str, api_key: &Secret) -> S
     let digest = digest.finish();
     let short: String = digest.as_ref()[..8].iter().map(|byte| format!("{byte:02x}")).collect();
     format!("{environment}-{short}.json")
-}
-
-/// Asks a person before something is changed in production. What `show` reads and says comes before the question.
-pub(super) async fn confirm_change(
-    bank: &Bank,
-    options: &ConnectionOptions,
-    what: &str,
-    show: impl AsyncFnOnce() -> Result<(), Failure>,
-) -> Result<(), Failure> {
-    if options.yes || !bank.is_production() {
-        return Ok(());
-    }
-    if !is_attended() {
-        return Err(Failure::usage(format!("{what} in production: confirm it with --yes")));
-    }
-    show().await?;
-    ask(&format!("{what} in production?")).await
-}
-
-pub(super) async fn confirm_secrets(options: &OutputOptions) -> Result<(), Failure> {
-    if !options.show_secrets {
-        return Ok(());
-    }
-    if !is_attended() {
-        return Err(Failure::usage("--show-secrets is for a person at a terminal: there is none to ask"));
-    }
-    ask("Tokens will be shown. Whoever sees them can act for the user. Show them?").await
-}
-
-/// Whether there is a person to ask.
-fn is_attended() -> bool {
-    io::stdin().is_terminal() && io::stderr().is_terminal()
-}
-
-/// Asks a person. Dropping the future does not block on the answer.
-async fn ask(question: &str) -> Result<(), Failure> {
-    let question = format!("{} [y/N] ", clean(question));
-    let answer = spawn_blocking(move || {
-        write!(io::stderr(), "{question}").and_then(|()| io::stderr().flush())?;
-        let mut answer = String::new();
-        io::stdin().read_line(&mut answer).map(|_| answer)
-    });
-    let answer = until_interrupted(None, async { Ok(answer.await.map_err(io::Error::from).flatten()) }).await?;
-    let answer = answer.map_err(|error| Failure::local("the question cannot be asked", &error))?;
-    if ["y", "yes"].contains(&answer.trim().to_ascii_lowercase().as_str()) {
-        Ok(())
-    } else {
-        Err(Failure::negative("nothing was done"))
-    }
 }

@@ -1,12 +1,12 @@
 //! How the program ends: an exit code for each kind of failure, and what to do next.
 
-use std::io::{self, Write as _};
+use std::io;
 
 use bunq_partner::{Error, ErrorKind};
 use serde_json::json;
 
 use super::screen;
-use super::words::{clean, escaped};
+use super::words::clean;
 
 /// The codes that are not a kind of bunq's errors.
 const NO: u8 = 1;
@@ -74,25 +74,28 @@ pub(super) struct Failure {
 }
 
 impl Failure {
-    /// The command was given something that cannot be; nothing was sent.
-    pub(super) fn usage(message: impl Into<String>) -> Self {
-        Self { code: USAGE, message: message.into(), hint: None, error: None }
-    }
-
-    /// A bank's answer that is a failure of this kind.
-    pub(super) fn of_kind(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Self { code: code(kind), message: message.into(), hint: None, error: None }
-    }
-
-    /// A failure of the kind with this name, or one that is not known.
-    pub(super) fn of_kind_named(name: Option<&str>, message: impl Into<String>) -> Self {
-        let code = name.and_then(kind_named).map_or(NO, |(kind, _)| code(kind));
+    fn new(code: u8, message: impl Into<String>) -> Self {
         Self { code, message: message.into(), hint: None, error: None }
+    }
+
+    /// The command was given invalid input; nothing was sent.
+    pub(super) fn usage(message: impl Into<String>) -> Self {
+        Self::new(USAGE, message)
+    }
+
+    /// A failure of this kind.
+    pub(super) fn of_kind(kind: ErrorKind, message: impl Into<String>) -> Self {
+        Self::new(code(kind), message)
+    }
+
+    /// A failure of the kind with this name, or of no known kind.
+    pub(super) fn of_kind_named(name: Option<&str>, message: impl Into<String>) -> Self {
+        Self::new(name.and_then(kind_named).map_or(NO, |(kind, _)| code(kind)), message)
     }
 
     /// The outcome of a request is unknown.
     pub(super) fn doubt(message: impl Into<String>) -> Self {
-        Self { code: DOUBT, message: message.into(), hint: None, error: None }
+        Self::new(DOUBT, message)
     }
 
     /// The same failure with another message.
@@ -102,11 +105,11 @@ impl Failure {
 
     /// A question was answered with no, or a check found something wrong; without a message, what was found has been said.
     pub(super) fn negative(message: impl Into<String>) -> Self {
-        Self { code: NO, message: message.into(), hint: None, error: None }
+        Self::new(NO, message)
     }
 
     pub(super) fn interrupted(hint: Option<String>) -> Self {
-        Self { code: INTERRUPTED, message: "interrupted".into(), hint, error: None }
+        Self { hint, ..Self::new(INTERRUPTED, "interrupted") }
     }
 
     pub(super) fn is_interruption(&self) -> bool {
@@ -138,12 +141,12 @@ impl Failure {
         self.with_hint(hint)
     }
 
-    /// The same failure, which says what has failed.
+    /// The same failure, with what has failed before its message.
     pub(super) fn of(self, what: &str) -> Self {
         Self { message: format!("{what}: {}", self.message), ..self }
     }
 
-    /// The same failure, of which nothing more is to be said.
+    /// The same failure without a message, because it has been reported.
     pub(super) fn reported(self) -> Self {
         Self { message: String::new(), hint: None, ..self }
     }
@@ -178,20 +181,12 @@ impl Failure {
         if self.message.is_empty() {
             return;
         }
-        // If standard error is closed, the message is lost.
-        let _ = screen::above(|| match is_for_scripts {
-            true => writeln!(io::stderr(), "{}", escaped(&json!({ "error": self.json() }).to_string())),
-            false => self.write(),
-        });
-    }
-
-    fn write(&self) -> io::Result<()> {
-        let mut out = anstream::stderr().lock();
-        writeln!(out, "\x1b[1;31merror:\x1b[0m {}", clean(&self.message))?;
-        match &self.hint {
-            Some(hint) => writeln!(out, "\x1b[1;36mhint:\x1b[0m {}", clean(hint)),
-            None => Ok(()),
+        if is_for_scripts {
+            return screen::say_json(&json!({ "error": self.json() }));
         }
+        let hint = self.hint.as_ref().map(|hint| format!("\x1b[1;36mhint:\x1b[0m {}\n", clean(hint)));
+        let message = clean(&self.message);
+        screen::say(&format!("\x1b[1;31merror:\x1b[0m {message}\n{}", hint.unwrap_or_default()));
     }
 }
 
@@ -212,7 +207,7 @@ impl From<bunq_partner::InvalidValue> for Failure {
 impl From<io::Error> for Failure {
     fn from(error: io::Error) -> Self {
         if error.kind() == io::ErrorKind::BrokenPipe {
-            return Self { code: 0, message: String::new(), hint: None, error: None };
+            return Self::new(0, "");
         }
         Self::local("the output cannot be written", &error)
     }

@@ -3,11 +3,11 @@
 use std::io::{self, Write as _};
 
 use bunq_partner_sandbox::Injection;
-use clap::{Command, CommandFactory as _};
+use clap::{Command, CommandFactory as _, ValueEnum as _};
 use clap_mangen::Man;
 use clap_mangen::roff::{Roff, bold, roman};
 
-use super::arguments::CommandLine;
+use super::arguments::{CommandLine, Topic};
 use super::exit::{self, Failure};
 use super::operations;
 use super::output::write_text;
@@ -15,19 +15,19 @@ use super::output::write_text;
 /// The JSON that the commands write. `cli_output` holds their output against it.
 const SCHEMA: &str = include_str!("schema.json");
 
-/// What the program reads from its environment.
+/// The environment variables that the program reads.
 const ENVIRONMENT: [(&str, &str); 8] = [
     ("BUNQ_API_KEY", "API key, unless --api-key-file or --profile is given"),
     ("BUNQ_ENV", "environment of bunq, sandbox or production, unless --env or --profile is given"),
     ("BUNQ_BASE_URL", "base URL of a sandbox, unless --base-url or --profile is given; an error in production"),
     ("BUNQ_PROFILE", "profile, unless --profile is given or one of the variables above is set"),
-    ("BUNQ_LOG", "what is logged of calls: off, info as with -v, debug as with -vv; what is typed wins"),
+    ("BUNQ_LOG", "log of calls: off, info (as -v) or debug (as -vv), unless -v is given"),
     ("HTTPS_PROXY, ALL_PROXY, NO_PROXY", "proxy to bunq, and the hosts that need none"),
     ("SSL_CERT_FILE, SSL_CERT_DIR", "on Linux, the certificates to trust instead of the system's"),
-    ("NO_COLOR", "no colour"),
+    ("NO_COLOR", "if set, no colour"),
 ];
 
-/// What the program reads and keeps.
+/// The files that the program reads and keeps.
 const FILES: [(&str, &str); 4] = [
     ("$XDG_CONFIG_HOME/bunq-partner/config.toml", "profiles; `bunq-partner config path` prints where it is"),
     ("$XDG_STATE_HOME/bunq-partner/", "key pair and session, one file for each environment, address and API key"),
@@ -35,41 +35,40 @@ const FILES: [(&str, &str); 4] = [
     ("JOURNAL.input", "rows that a bulk run read from standard input"),
 ];
 
-/// The text of a topic, about this program.
-type Text = fn(&Command) -> String;
-
-/// What there is help about beside the commands, in a few words, and its text.
-pub(super) const TOPICS: [(&str, &str, Text); 6] = [
-    ("options", "Options of all commands", options),
-    ("environment", "Environment variables and files", |_| environment()),
-    ("exit-codes", "Exit codes", |_| exit::help()),
-    ("faults", "Faults of the sandbox", |_| faults()),
-    ("operations", "Operations of bunq's API", |_| operations::list()),
-    ("schema", "JSON Schema of what is printed", |_| SCHEMA.to_owned()),
-];
-
 /// Shows the help of a command or a topic.
-pub(super) fn show(topic: &[String]) -> Result<(), Failure> {
+pub(super) fn show(words: &[String]) -> Result<(), Failure> {
     let mut program = CommandLine::command();
     program.build();
-    let text = match (TOPICS.iter().find(|(name, ..)| topic == [*name]), topic) {
-        (Some((.., text)), _) => text(&program),
+    let topic = match words {
+        [word] => Topic::from_str(word, false).ok(),
+        _ => None,
+    };
+    let text = match (topic, words) {
+        (Some(topic), _) => about(topic, &program),
         (None, [api, operation]) if api == "api" => operations::describe(operation)?,
         (None, _) => {
             let mut command = &program;
-            for word in topic {
+            for word in words {
                 command = command.find_subcommand(word).ok_or_else(|| {
-                    let hint = format!(
-                        "topics are {}; `bunq-partner help` lists the commands",
-                        TOPICS.map(|(name, ..)| name).join(", ")
-                    );
-                    Failure::usage(format!("there is no command and no topic `{word}`")).with_hint(hint)
+                    Failure::usage(format!("there is no command and no topic `{}`", words.join(" ")))
+                        .with_hint("`bunq-partner help` lists the commands and topics")
                 })?;
             }
             command.clone().render_help().to_string()
         }
     };
     Ok(write_text(&format!("{}\n", text.trim_end()))?)
+}
+
+fn about(topic: Topic, program: &Command) -> String {
+    match topic {
+        Topic::Options => options(program),
+        Topic::Environment => environment(),
+        Topic::ExitCodes => exit::help(),
+        Topic::Faults => faults(),
+        Topic::Operations => operations::list(),
+        Topic::Schema => SCHEMA.to_owned(),
+    }
 }
 
 /// The options that all commands have.

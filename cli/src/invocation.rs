@@ -1,7 +1,5 @@
 //! What every command that calls bunq has.
 
-use std::io::{self, Write as _};
-
 use bunq_partner::Client;
 use serde_json::json;
 
@@ -16,6 +14,8 @@ pub(super) struct Invocation {
     pub(super) connection: BankConnection,
     pub(super) output: OutputOptions,
     pub(super) view: View,
+    /// Whether a person is asked before a change: in production, unless `--yes` was given.
+    pub(super) asks: bool,
 }
 
 impl Invocation {
@@ -36,16 +36,15 @@ impl Invocation {
         self.output.show_secrets
     }
 
-    /// Says on standard error what must not be lost, whatever becomes of the results.
+    /// Writes to standard error what must not be lost if the results cannot be written.
     pub(super) fn tell(&self, name: &str, value: &str) {
-        // If standard error is closed, the message is lost.
-        let _ = screen::above(|| match self.format().is_json() {
-            true => writeln!(io::stderr(), "{}", json!({ name: value })),
-            false => writeln!(io::stderr(), "{name} {value}"),
-        });
+        match self.format().is_json() {
+            true => screen::say_json(&json!({ name: value })),
+            false => screen::say(&format!("{name} {value}\n")),
+        }
     }
 
-    /// Says something to a person, beside the results. Scripts are told the same in the results.
+    /// Tells a person something on standard error. Scripts find the same in the results.
     pub(super) fn note(&self, text: &str) {
         note(self.format(), text);
     }

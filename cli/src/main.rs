@@ -1,8 +1,8 @@
 //! `bunq-partner`: provisions of users at bunq, at the terminal and in scripts.
 //!
-//! What can be said is in [`arguments`] and [`profile`], which of it wins in [`settings`], with which bank it works in [`connection`],
-//! what it writes and how in [`columns`], [`output`], [`records`] and [`words`], what is seen of its calls in [`calls`], and how it
-//! ends in [`exit`]; then a room for each command, of which [`declaration`] says what it changes.
+//! The command line is in [`arguments`], profiles are in [`profile`], and [`settings`] says which setting wins. [`connection`] reaches the
+//! bank, and [`confirmation`] asks before a change. Results are written with [`columns`], [`output`], [`records`] and [`words`]; [`calls`]
+//! shows the calls, and [`exit`] has the exit codes. Each command has a module, and [`declaration`] says what it changes.
 
 // `println!` panics once standard output is closed.
 #![deny(clippy::print_stdout, clippy::print_stderr)]
@@ -15,6 +15,7 @@ mod closing;
 mod columns;
 mod completion;
 mod config;
+mod confirmation;
 mod connection;
 mod declaration;
 mod demo;
@@ -55,7 +56,8 @@ use self::arguments::{
 use self::bulk::Order;
 use self::closing::Closing;
 use self::columns::{Results, View};
-use self::connection::{BankConnection, confirm_change, confirm_secrets};
+use self::confirmation::confirm;
+use self::connection::BankConnection;
 use self::declaration::{ContextUse, Declaration, Effect};
 use self::exit::Failure;
 use self::interrupt::until_interrupted;
@@ -64,7 +66,7 @@ use self::output::warn;
 use self::settings::Settings;
 
 fn main() -> ExitCode {
-    // What is being typed is no command yet, and no variable may keep it from being completed.
+    // A line that is being typed is completed before anything else is read.
     if let Some(words) = completion::question(env::args_os()) {
         let answer = completion::answer(&words);
         return io::stdout().write_all(answer.as_bytes()).map_or(ExitCode::FAILURE, |()| ExitCode::SUCCESS);
@@ -86,7 +88,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// What was typed. `--help` behind an operation is about that operation.
+/// Reads the command line. `--help` after an operation shows the help of that operation.
 fn parse() -> CommandLine {
     CommandLine::try_parse().unwrap_or_else(|error| {
         let words = std::env::args_os().filter(|word| word != "--help" && word != "-h");
@@ -101,7 +103,7 @@ fn parse() -> CommandLine {
     })
 }
 
-/// Runs the command; `format` becomes that of a profile, if one says it, for the failure too.
+/// Runs the command. `format` becomes that of a profile, if one sets it, so that a failure is written in it too.
 fn run(arguments: CommandLine, format: &mut OutputFormat) -> Result<(), Failure> {
     let CommandLine { command, connection, output, .. } = arguments;
     let results = command.results();
@@ -137,7 +139,7 @@ fn run(arguments: CommandLine, format: &mut OutputFormat) -> Result<(), Failure>
         }
         Command::Config(ConfigCommand::Path) => config::path(settle()?.1.format),
         Command::Sandbox(_) if connection.profile.is_some() => {
-            let hint = "how the sandbox behaves is said with --bank-profile FILE";
+            let hint = "--bank-profile FILE sets how the sandbox behaves";
             Err(Failure::usage("--profile is for commands that call a bank").with_hint(hint))
         }
         Command::Sandbox(options) => in_runtime(sandbox::run(options)),
@@ -200,11 +202,12 @@ async fn ask_bank(
         }
         connection => connection?,
     };
-    // Once api_key_command has run, a signal does not end the process by itself any more: whatever may take time listens.
+    // Once api_key_command has run, a signal does not end the process by itself any more, so whatever may take time listens for it.
     if let Some(path) = receipts.and_then(|receipts| receipts.receipts.as_deref()) {
         connection.receipts = Some(until_interrupted(None, async { Ok(ReceiptFile::open(path).await?) }).await?);
     }
-    let invocation = &Invocation { connection, output, view };
+    let asks = bank.is_production() && !options.yes && !is_dry_run;
+    let invocation = &Invocation { connection, output, view, asks };
     if let Some(warning) = &invocation.connection.warning {
         warn(invocation.format(), warning);
     }
@@ -213,13 +216,7 @@ async fn ask_bank(
     }
     match order {
         Some(Order::Plan(plan)) => return bulk::plan(invocation, plan),
-        Some(Order::Run(order)) => {
-            let confirm = async |change: &str, closing: Option<Closing>| {
-                confirm_change(bank, options, change, async || show(invocation, closing).await).await?;
-                confirm_secrets(&invocation.output).await
-            };
-            return bulk::run(invocation, order, confirm).await;
-        }
+        Some(Order::Run(order)) => return bulk::run(invocation, order).await,
         None => {}
     }
     let agreed = until_interrupted(None, async {
@@ -238,10 +235,7 @@ async fn ask_bank(
             }
             Effect::Reads | Effect::ChangesRows(_) | Effect::Provokes => (None, None),
         };
-        if let Some(change) = change.filter(|_| !is_dry_run) {
-            confirm_change(bank, options, &change, async || show(invocation, closing).await).await?;
-        }
-        confirm_secrets(&invocation.output).await?;
+        confirm(invocation, change.as_deref(), closing).await?;
         Ok((ids, body, goes_on))
     });
     let (ids, body, goes_on) = agreed.await?;
@@ -266,12 +260,4 @@ async fn ask_bank(
         }
     })
     .await
-}
-
-/// Shows what is to be closed, if something is.
-async fn show(invocation: &Invocation, closing: Option<Closing>) -> Result<(), Failure> {
-    match closing {
-        Some(closing) => closing.show(invocation).await,
-        None => Ok(()),
-    }
 }

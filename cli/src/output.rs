@@ -19,14 +19,19 @@ pub(super) struct Field {
     value: Value,
     /// What a person reads.
     pub(super) shown: String,
-    /// Which columns a narrow terminal loses first: those with the highest. A table has those with `HIDDEN` only if they are
-    /// asked for.
+    /// A narrow terminal loses the columns with the highest rank first.
     rank: u8,
     style: Option<&'static str>,
 }
 
-/// The rank of what is not in tables, only among the lines of a single record.
+/// The rank of a column that a table has only if it is asked for. The lines of a single record have it.
 pub(super) const HIDDEN: u8 = u8::MAX;
+
+/// Styles of fields.
+pub(super) const GREEN: &str = "32";
+pub(super) const YELLOW: &str = "33";
+pub(super) const RED: &str = "31";
+pub(super) const DIM: &str = "2";
 
 impl Field {
     pub(super) fn new(name: &'static str, rank: u8, value: impl Serialize) -> Self {
@@ -63,12 +68,12 @@ fn text(value: &Value) -> String {
 
 pub(super) struct Record {
     pub(super) fields: Vec<Field>,
-    /// What JSON has besides the fields, because it does not fit a column.
+    /// Members that only JSON has, because they do not fit a column.
     pub(super) more: Map<String, Value>,
 }
 
 impl Record {
-    /// A record whose fields are all of it.
+    /// A record without members of JSON alone.
     pub(super) fn of(fields: Vec<Field>) -> Self {
         Self { fields, more: Map::new() }
     }
@@ -85,7 +90,7 @@ impl Record {
 }
 
 /// The names of the columns of a record.
-pub(super) fn columns(fields: &[Field]) -> Vec<&'static str> {
+pub(super) fn names(fields: &[Field]) -> Vec<&'static str> {
     fields.iter().map(|field| field.name).collect()
 }
 
@@ -163,7 +168,7 @@ impl Printer {
                 write_text(&text)?;
                 if !left_out.is_empty() && Term::stderr().is_term() {
                     let problem = format!("the terminal is too narrow for {}", left_out.join(", "));
-                    note(self.view.format, &format!("{problem}: --columns shows those you name, --output csv all"));
+                    note(self.view.format, &format!("{problem}: choose with --columns, or see all with --output csv"));
                 }
                 Ok(())
             }
@@ -172,7 +177,7 @@ impl Printer {
         }
     }
 
-    /// Writes the only result: for people as lines, unless they have said how their table is to be.
+    /// Writes the only result: for people as lines, unless they have chosen columns or no header.
     pub(super) fn single(mut self, record: Record) -> io::Result<()> {
         if self.view.format == OutputFormat::Table && !self.view.is_chosen && self.view.has_header {
             self.is_finished = true;
@@ -211,21 +216,19 @@ impl Drop for Printer {
     }
 }
 
-/// Says something to a person on standard error, beside the results. Scripts are told the same in the results.
+/// Tells a person something on standard error. Scripts find the same in the results.
 pub(super) fn note(format: OutputFormat, text: &str) {
     if !format.is_json() {
-        // If standard error is closed, the message is lost.
-        let _ = screen::above(|| writeln!(io::stderr(), "{}", clean(text)));
+        screen::say(&(clean(text) + "\n"));
     }
 }
 
-/// Warns on standard error, scripts too.
+/// Warns on standard error, as JSON for scripts.
 pub(super) fn warn(format: OutputFormat, text: &str) {
-    // If standard error is closed, the message is lost.
-    let _ = screen::above(|| match format.is_json() {
-        true => writeln!(io::stderr(), "{}", escaped(&json!({ "warning": text }).to_string())),
-        false => writeln!(anstream::stderr(), "\x1b[1;33mwarning:\x1b[0m {}", clean(text)),
-    });
+    match format.is_json() {
+        true => screen::say_json(&json!({ "warning": text })),
+        false => screen::say(&format!("\x1b[1;33mwarning:\x1b[0m {}\n", clean(text))),
+    }
 }
 
 /// Writes a value that is no record.
@@ -257,7 +260,7 @@ pub(super) fn write_text(text: &str) -> io::Result<()> {
 
 const GAP: usize = 2;
 
-/// The records as a table, and the columns for which the terminal is too narrow. Those that were chosen are all there.
+/// The records as a table, and the columns that were left out because the terminal is too narrow. Chosen columns are never left out.
 fn table(records: &[Record], view: &View, width: Option<usize>) -> (String, Vec<&'static str>) {
     let Some(first) = records.first() else { return (String::new(), Vec::new()) };
     let width = width.filter(|_| !view.is_chosen);

@@ -1,4 +1,4 @@
-//! `receipts verify`: bunq's signed responses are checked, offline.
+//! `receipts verify`: checks bunq's signed responses, offline.
 
 use std::collections::BTreeSet;
 use std::io::BufReader;
@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::columns::View;
 use super::exit::{Failure, after_output};
-use super::output::{Field, HIDDEN, Printer, Record, columns as names, note, warn};
+use super::output::{Field, GREEN, HIDDEN, Printer, RED, Record, names, note, warn};
 
 /// No public key is larger.
 const MAX_KEY_LEN: usize = 64 * 1024;
@@ -85,7 +85,7 @@ pub(super) fn columns() -> Vec<&'static str> {
 
 fn fields(line: u64, checked: Result<&Receipt, &str>) -> Vec<Field> {
     let (receipt, problem) = (checked.ok(), checked.err());
-    let (valid, style) = if receipt.is_some() { ("yes", "32") } else { ("no", "31") };
+    let (valid, style) = if receipt.is_some() { ("yes", GREEN) } else { ("no", RED) };
     vec![
         Field::new("line", 0, line),
         Field::new("valid", 0, receipt.is_some()).shown_as(valid).styled(Some(style)),

@@ -5,13 +5,8 @@ use bunq_partner::{Acceptance, Error, Provision, ProvisionId, ProvisionStatus, R
 use serde_json::{Map, Value};
 
 use super::exit::Failure;
-use super::output::{Field, HIDDEN, Record, columns};
+use super::output::{DIM, Field, GREEN, HIDDEN, RED, Record, YELLOW, names};
 use super::words::{clean, relative};
-
-const GREEN: &str = "32";
-const YELLOW: &str = "33";
-const RED: &str = "31";
-const DIM: &str = "2";
 
 /// The outcome of a row that was not begun.
 pub(super) const NOT_BEGUN: &str = "not_begun";
@@ -26,7 +21,7 @@ pub(super) fn provision(seen: &Provision, shows_secrets: bool) -> Record {
 }
 
 pub(super) fn provision_columns() -> Vec<&'static str> {
-    columns(&provision_fields(None, false))
+    names(&provision_fields(None, false))
 }
 
 fn provision_fields(seen: Option<&Provision>, shows_secrets: bool) -> Vec<Field> {
@@ -151,7 +146,7 @@ impl ProvisionOutcome {
     }
 
     pub(super) fn columns() -> Vec<&'static str> {
-        columns(&Self::default().fields(false))
+        names(&Self::default().fields(false))
     }
 
     pub(super) fn record(&self, shows_secrets: bool) -> Record {

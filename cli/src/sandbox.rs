@@ -56,8 +56,7 @@ pub(super) async fn run(options: SandboxOptions) -> Result<(), Failure> {
     }
     let mut ticks = interval(SAVE_INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let stop = listen().map_err(|error| Failure::local("signals cannot be listened to", &error))?;
-    let mut stop = std::pin::pin!(stop);
+    let mut stop = std::pin::pin!(listen()?);
     writeln!(io::stdout(), "{}", json!({ "base_url": sandbox.base_url(), "api_key": sandbox.api_key().expose() }))?;
     io::stdout().flush()?;
     loop {

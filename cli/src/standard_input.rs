@@ -1,22 +1,23 @@
-//! Standard input, for commands that take values from there.
+//! Standard input, for commands that read values from it.
 
-use std::io::{self, IsTerminal as _, Write as _};
+use std::io::{self, IsTerminal as _};
 
 use bunq_partner::{Secret, files};
-use tokio::task::spawn_blocking;
+
+use super::interrupt::blocking;
+use super::screen;
 
 const END: &str = if cfg!(windows) { "Ctrl-Z and Enter" } else { "Ctrl-D" };
 
-/// Says to a person at a terminal what is waited for.
+/// Tells a person at a terminal what the program waits for.
 pub(super) fn announce(what: &str) {
     if io::stdin().is_terminal() {
-        // If standard error is closed, the message is lost.
-        let _ = writeln!(io::stderr(), "waiting for {what} on standard input; {END} ends it");
+        screen::say(&format!("waiting for {what} on standard input; {END} ends it\n"));
     }
 }
 
-/// Reads all of it, which is a text of at most `max_len` bytes. Dropping the future does not wait for the end.
+/// Reads all of it: text of at most `max_len` bytes. Dropping the future does not wait for the end.
 pub(super) async fn read(what: &str, max_len: usize) -> io::Result<Secret> {
     announce(what);
-    spawn_blocking(move || files::read_text(io::stdin(), max_len)).await.map_err(io::Error::from).flatten()
+    blocking(move || files::read_text(io::stdin(), max_len)).await
 }

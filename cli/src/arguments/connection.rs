@@ -8,8 +8,8 @@ use clap::{ArgAction, Args, ValueEnum, ValueHint, value_parser};
 
 use super::values::environment;
 
-/// Which bank, and with which key. The key is never on the command line: it comes from BUNQ_API_KEY, from a file, from a command
-/// of a profile, or is asked for.
+/// Which bank, and with which key. The key is never on the command line: it comes from BUNQ_API_KEY, a file or the command of a
+/// profile, or the program asks for it.
 #[derive(Args, Default)]
 #[command(next_help_heading = "Connection")]
 pub(crate) struct ConnectionOptions {
@@ -40,8 +40,7 @@ pub(crate) struct ConnectionOptions {
 }
 
 impl ConnectionOptions {
-    /// Two options that were typed and exclude each other. clap finds such options only if both are before the command, or both
-    /// after it.
+    /// Two options that exclude each other. clap finds them only if both are before the command, or both after it.
     pub(crate) fn conflict(&self) -> Option<(&'static str, &'static str)> {
         let bank = [
             ("--env", self.env.is_some()),
@@ -65,7 +64,7 @@ pub(crate) struct OutputOptions {
     /// Columns of a table or csv, in this order, like id,status
     #[arg(long, global = true, hide_short_help = true, value_delimiter = ',', value_name = "NAMES", value_hint = ValueHint::Other)]
     pub(crate) columns: Option<Vec<String>>,
-    /// No line of names in a table or csv
+    /// Leave out the header of a table or csv
     #[arg(long, global = true, hide_short_help = true)]
     pub(crate) no_header: bool,
     /// Format of the results [default: table]

@@ -1,5 +1,4 @@
-//! What can be said on the command line, and what the help says about it: the commands here, what they take in [`options`],
-//! [`connection`] and [`values`].
+//! The command line and its help: the commands here, their options in [`options`] and [`connection`], and values in [`values`].
 
 mod connection;
 mod options;
@@ -9,6 +8,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use bunq_partner::{ProvisionId, Uuid};
+use clap::builder::PossibleValue;
 use clap::{ArgAction, Parser, Subcommand, ValueHint};
 use clap_complete::Shell;
 
@@ -17,19 +17,19 @@ pub(crate) use self::options::{
     ApiOptions, BulkOptions, CloseOptions, CreateOptions, DryRun, ListOptions, Log, ProbeOptions, ReceiptOptions,
     ReportOptions, SandboxOptions, WaitOptions,
 };
-pub(crate) use self::values::{IdArgument, made_by};
+pub(crate) use self::values::{IdArgument, Topic, made_by};
 use self::values::{id_argument, provision_id, time};
 
 /// The end of the program's own help.
-const TOPICS: &str = "\
-Topics:
-  bunq-partner help options      Options of all commands: bank, key, output
-  bunq-partner help environment  Environment variables and files
-  bunq-partner help exit-codes   Exit codes
-  bunq-partner help operations   Operations of bunq's API
-  bunq-partner help schema       JSON Schema of what --output json writes";
+fn topics() -> String {
+    let line = |topic: PossibleValue| {
+        let about = topic.get_help().map(ToString::to_string).unwrap_or_default();
+        format!("\n  bunq-partner help {:11}  {about}", topic.get_name())
+    };
+    Topic::all().map(line).fold("Topics:".to_owned(), |text, line| text + &line)
+}
 
-/// The end of a command's help: what can be typed after the name of the program.
+/// The end of a command's help: examples, without the name of the program.
 macro_rules! examples {
     ($($example:literal),+) => {
         concat!("Examples:", $("\n  bunq-partner ", $example),+)
@@ -42,7 +42,7 @@ macro_rules! examples {
     name = "bunq-partner",
     version,
     max_term_width = 100,
-    after_help = TOPICS,
+    after_help = topics(),
     arg_required_else_help = true,
     disable_help_flag = true,
     disable_help_subcommand = true
@@ -80,7 +80,7 @@ pub(crate) enum Command {
     /// Verify bunq's signed responses
     #[command(subcommand)]
     Receipts(ReceiptsCommand),
-    /// Show settings, and the file of profiles
+    /// Show settings and the path of the profiles
     #[command(subcommand)]
     Config(ConfigCommand),
     /// Run a sandbox of bunq on loopback
@@ -98,7 +98,7 @@ pub(crate) enum Command {
     /// Show the help of a command or a topic
     #[command(after_help = examples!("help close", "help exit-codes"))]
     Help {
-        /// Command, or topic: options, environment, exit-codes, faults, operations, schema
+        /// Command, or topic: `bunq-partner help` lists them
         #[arg(value_name = "TOPIC")]
         topic: Vec<String>,
     },
@@ -184,10 +184,10 @@ pub(crate) enum ReceiptsCommand {
 
 #[derive(Subcommand)]
 pub(crate) enum ConfigCommand {
-    /// Show each setting, and where it is from
+    /// Show each setting and its source
     #[command(after_help = examples!("config show", "config show --profile test --output json"))]
     Show,
-    /// Print where the file of profiles is looked for
+    /// Print the path of the file with the profiles
     #[command(after_help = examples!("config path", "config path --output json"))]
     Path,
 }

@@ -41,7 +41,7 @@ pub(crate) struct BulkOptions {
     pub(crate) resume: bool,
 }
 
-/// Where bunq's signed responses are kept.
+/// The file for bunq's signed responses.
 #[derive(Args)]
 pub(crate) struct ReceiptOptions {
     /// Append bunq's signed responses to this file
@@ -85,7 +85,7 @@ pub(crate) struct CreateOptions {
     /// For USER_ANONYMOUS_TRANSACTION_AUDIT: date of birth
     #[arg(long, value_name = "DATE", value_hint = ValueHint::Other, requires = "country", conflicts_with = "from")]
     pub(crate) date_of_birth: Option<Date>,
-    /// With it: country of residence
+    /// Country of residence, with --date-of-birth
     #[arg(long, value_name = "COUNTRY", value_hint = ValueHint::Other, requires = "date_of_birth", conflicts_with = "from")]
     pub(crate) country: Option<CountryCode>,
     #[command(flatten)]
@@ -184,7 +184,7 @@ pub(crate) struct SandboxOptions {
     /// Keep the state in this file, over restarts
     #[arg(long, value_name = "FILE")]
     pub(crate) state: Option<PathBuf>,
-    /// Behave like the bank of this profile of `probe`
+    /// Behave like the bank in this profile of `probe`
     #[arg(long, value_name = "FILE")]
     pub(crate) bank_profile: Option<PathBuf>,
     /// Accept the API key only from this address; can be repeated

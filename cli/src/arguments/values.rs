@@ -1,4 +1,4 @@
-//! What a value on the command line may be.
+//! The values of arguments.
 
 use std::ffi::OsStr;
 use std::time::Duration;
@@ -6,13 +6,37 @@ use std::time::Duration;
 use bunq_partner::jiff::SignedDuration;
 use bunq_partner::{Environment, Operation, ProvisionId, ProvisionStatus};
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
-use clap::{Arg, Command};
+use clap::{Arg, Command, ValueEnum};
 
 pub(super) fn environment() -> impl TypedValueParser<Value = Environment> {
     PossibleValuesParser::new(["sandbox", "production"]).try_map(|name| name.parse::<Environment>())
 }
 
-/// An operation that can be called by name. All of them are completed, but a message would be too long with them.
+/// What the help is about beside the commands.
+#[derive(Clone, Copy, ValueEnum)]
+pub(crate) enum Topic {
+    /// Options of all commands: bank, key, output
+    Options,
+    /// Environment variables and files
+    Environment,
+    /// Exit codes
+    ExitCodes,
+    /// Faults of the sandbox
+    Faults,
+    /// Operations of bunq's API
+    Operations,
+    /// JSON Schema of what --output json writes
+    Schema,
+}
+
+impl Topic {
+    /// All topics, each with its name and what it is about.
+    pub(crate) fn all() -> impl Iterator<Item = PossibleValue> {
+        Self::value_variants().iter().filter_map(ValueEnum::to_possible_value)
+    }
+}
+
+/// An operation that can be called by name. Completions list all of them; an error message would be too long with them.
 #[derive(Clone)]
 pub(super) struct OperationParser;
 
@@ -37,7 +61,7 @@ fn operation(id: &str) -> Result<&'static Operation, String> {
     }
 }
 
-/// Says which command makes a call that is the session's own.
+/// Names the command that makes a call of the session.
 pub(crate) fn made_by(operation: &Operation) -> String {
     match operation.method {
         "DELETE" => "the program makes this call itself: `bunq-partner session end`".into(),
@@ -61,7 +85,7 @@ pub(super) fn provision_id(text: &str) -> Result<ProvisionId, String> {
     text.parse::<ProvisionId>().map_err(|error| format!("{error}; `bunq-partner list` shows the ids"))
 }
 
-/// In upper or lower case, with `ignore_case`.
+/// A status, in upper or lower case with `ignore_case`.
 pub(super) fn status() -> impl TypedValueParser<Value = ProvisionStatus> {
     PossibleValuesParser::new(ProvisionStatus::KNOWN.iter().map(ProvisionStatus::as_str)).try_map(|text| {
         let known = |status: &&ProvisionStatus| status.as_str().eq_ignore_ascii_case(&text);

@@ -9,11 +9,11 @@ use std::path::{Path, PathBuf};
 
 use bunq_partner::text::quoted;
 use bunq_partner::{BulkOperation, BulkRequest, ErrorKind, FileJournal, Journal as _, JournalStart, files};
-use tokio::task::spawn_blocking;
 
 use super::super::arguments::BulkOptions;
 use super::super::closing::Closing;
 use super::super::exit::Failure;
+use super::super::interrupt::blocking;
 use super::super::standard_input::announce;
 use super::input::Input;
 use super::users;
@@ -21,10 +21,10 @@ use super::users;
 /// What standard input is called in messages.
 const STANDARD_INPUT: &str = "standard input";
 
-/// What is waited for there.
+/// What the program waits for on standard input.
 const ROWS: &str = "rows";
 
-/// How many rows of a closing are shown before it begins.
+/// How many rows of a closing are shown before the question.
 const MAX_SHOWN: usize = 3;
 
 /// The options of a command that takes rows.
@@ -138,7 +138,7 @@ impl Job {
         }
     }
 
-    /// What is closed, if that is what is done.
+    /// The provisions that are closed, if the rows are closings.
     pub(super) fn closing(&self) -> Result<Option<Closing>, Failure> {
         let id = |row| match row {
             BulkRequest::Close(id) => Some(id),
@@ -200,13 +200,13 @@ async fn take_standard_input(journal: &Path, operation: BulkOperation) -> Result
     };
     let copy = Copy { path: path.clone(), journal: journal.to_owned() };
     announce(ROWS);
-    let copied = spawn_blocking(move || {
+    let copied = blocking(move || {
         io::copy(&mut io::stdin().lock(), &mut file)?;
         file.sync_all()?;
         file.rewind()?;
         Ok(file)
     });
-    let file = copied.await.map_err(io::Error::from).flatten().map_err(|error| failed(&error))?;
+    let file = copied.await.map_err(|error| failed(&error))?;
     Ok((Input::check(&path, file, operation, Path::new(STANDARD_INPUT))?, copy))
 }
 
@@ -237,7 +237,7 @@ fn check_folder(folder: &Path) -> Result<(), Failure> {
         .map_err(|error| Failure::usage(format!("nothing can be stored in the folder {}: {error}", folder.display())))
 }
 
-/// Where the journal of an earlier run is, whose rows are in a file; `hint` is for one that is not there.
+/// The path of the journal of an earlier run, whose rows are in a file. `hint` is given if it is missing.
 pub(super) fn earlier_journal(from: &Path, given: Option<&Path>, hint: &str) -> Result<PathBuf, Failure> {
     let journal = journal_path(from, given)?;
     check_is_there(&journal).map_err(|failure| failure.or_hint(Some(hint.into())))?;

@@ -14,7 +14,6 @@ mod rows;
 mod token_file;
 mod users;
 
-use std::io;
 use std::pin::pin;
 use std::time::Duration;
 
@@ -29,7 +28,7 @@ use self::job::{Begin, Plan, earlier_journal, open_input};
 pub(super) use self::job::{Order, RowOptions};
 use self::meter::Meter;
 use super::arguments::OutputFormat;
-use super::closing::Closing;
+use super::confirmation::confirm;
 use super::exit::Failure;
 use super::interrupt::{self, until_interrupted};
 use super::invocation::Invocation;
@@ -84,17 +83,13 @@ fn times(interval: Duration, rows: u64) -> Duration {
     interval.saturating_mul(u32::try_from(rows).unwrap_or(u32::MAX))
 }
 
-/// Closes or creates what the input says, once `confirm` has agreed to the change.
-pub(super) async fn run(
-    invocation: &Invocation,
-    order: Begin,
-    confirm: impl AsyncFnOnce(&str, Option<Closing>) -> Result<(), Failure>,
-) -> Result<(), Failure> {
+/// Closes or creates what the input says, after a confirmation in production.
+pub(super) async fn run(invocation: &Invocation, order: Begin) -> Result<(), Failure> {
     // From now on a signal does not end the process by itself.
-    let mut first = pin!(interrupt::listen().map_err(unheard)?);
+    let mut first = pin!(interrupt::listen()?);
     let begin = async {
         let (job, journal) = order.begin().await?;
-        confirm(&job.change(), job.closing()?).await?;
+        confirm(invocation, Some(&job.change()), job.closing()?).await?;
         Ok::<_, Failure>((job, journal))
     };
     let (job, journal) = tokio::select! {
@@ -157,23 +152,16 @@ async fn is_finished(journal: &FileJournal, rows: u64) -> Result<bool, Failure> 
 
 /// Ends the run at the first signal after the rows in progress, and at the second at once.
 async fn interrupted(invocation: &Invocation, shutdown: &Shutdown, first: impl Future<Output = ()>) -> Failure {
-    let both = async {
-        first.await;
-        // Listens before the note is printed.
-        let second = interrupt::listen()?;
-        shutdown.begin();
-        invocation.note("the rows in progress end first; a second Ctrl-C stops at once");
-        second.await;
-        io::Result::Ok(())
+    first.await;
+    // Listens before the note is printed.
+    let second = match interrupt::listen() {
+        Ok(second) => second,
+        Err(failure) => return failure,
     };
-    match both.await {
-        Ok(()) => Failure::interrupted(None),
-        Err(error) => unheard(error),
-    }
-}
-
-fn unheard(error: io::Error) -> Failure {
-    Failure::local("signals cannot be listened to", &error)
+    shutdown.begin();
+    invocation.note("the rows in progress end first; a second Ctrl-C stops at once");
+    second.await;
+    Failure::interrupted(None)
 }
 
 /// Goes through the outcomes, and what becomes of new users. Returns the failure of those that are not activated.

@@ -9,7 +9,7 @@ use bunq_partner::{
 use super::super::arguments::{OutputFormat, ReportOptions};
 use super::super::columns::View;
 use super::super::exit::{Failure, after_output};
-use super::super::output::{Field, HIDDEN, Printer, Record, columns as names, note, write_text};
+use super::super::output::{Field, HIDDEN, Printer, Record, names, note, write_text};
 use super::super::records::{self, NOT_BEGUN};
 use super::input::{Input, keys};
 use super::{earlier_journal, new_input, open_input};
@@ -30,7 +30,7 @@ pub(in super::super) async fn run(options: &ReportOptions, view: View) -> Result
         JournalStart::Begun(header) => Some(header),
         _ => None,
     };
-    // The rows of another operation are no mistake in the input, and without a header nothing says what they are of.
+    // Without a header nothing says which operation the rows are of.
     let (first, other) = match begun.as_ref().map(JournalHeader::bulk_operation).transpose()? {
         Some(BulkOperation::Create) => (BulkOperation::Create, BulkOperation::Close),
         Some(BulkOperation::Close) | None => (BulkOperation::Close, BulkOperation::Create),

@@ -1,24 +1,20 @@
 //! `-v`: a line on standard error for each attempt of a call, and its headers with `-vv`.
 
-use std::io::{self, Write as _};
 use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
 use super::super::arguments::OutputFormat;
 use super::super::screen;
-use super::super::words::{clean, escaped};
+use super::super::words::clean;
 use super::fields::{Fields, Waited};
 
 /// Writes what is known of an attempt that has ended, as JSON for scripts.
 pub(super) fn write(format: OutputFormat, attempt: &Fields, time: Duration, waited: Waited) {
-    let text = if format.is_json() {
-        escaped(&json!({ "call": json(attempt, time, waited) }).to_string()) + "\n"
-    } else {
-        lines(attempt, time, waited)
-    };
-    // If standard error is closed, the line is lost.
-    let _ = screen::above(|| io::stderr().lock().write_all(text.as_bytes()));
+    match format.is_json() {
+        true => screen::say_json(&json!({ "call": json(attempt, time, waited) })),
+        false => screen::say(&lines(attempt, time, waited)),
+    }
 }
 
 fn lines(attempt: &Fields, time: Duration, waited: Waited) -> String {

@@ -5,7 +5,7 @@ use bunq_partner_sandbox::Injection;
 
 use super::answer::{Answer, Candidate, Kind, commands};
 use super::typed::Typed;
-use crate::help::TOPICS;
+use crate::arguments::Topic;
 
 /// Completes the value of an argument, of which this much is typed.
 type Complete = fn(&Typed<'_>, &str) -> Answer;
@@ -48,8 +48,7 @@ fn fault(_: &Typed<'_>, value: &str) -> Answer {
 /// The name of a parameter of the operation that is typed.
 fn parameter(typed: &Typed<'_>, value: &str) -> Answer {
     let Some(operation) = typed.values("operation").next().and_then(Operation::by_id) else { return Answer::nothing() };
-    let in_path = operation.path.split('/').filter_map(|segment| segment.strip_prefix('{')?.strip_suffix('}'));
-    let names = in_path.chain(operation.query.iter().copied()).map(|name| format!("{name}="));
+    let names = operation.path_parameters().chain(operation.query.iter().copied()).map(|name| format!("{name}="));
     let given: Vec<_> = typed.values("parameters").chain([value]).collect();
     Answer::values("", value, names.filter(|name| !given.iter().any(|given| given.starts_with(name))))
 }
@@ -61,7 +60,7 @@ fn topic(typed: &Typed<'_>, value: &str) -> Answer {
         let Some(below) = command.find_subcommand(word) else { return Answer::nothing() };
         command = below;
     }
-    let topics = if typed.values("topic").next().is_none() { &TOPICS[..] } else { &[] };
-    let topics = topics.iter().map(|(name, about, _)| Candidate::new(*name, about));
+    let topics = Topic::all().filter(|_| typed.values("topic").next().is_none());
+    let topics = topics.map(|topic| Candidate::new(topic.get_name(), topic.get_help().cloned().unwrap_or_default()));
     Answer::values("", value, commands(command).chain(topics))
 }

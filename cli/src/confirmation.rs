@@ -1,0 +1,55 @@
+//! The questions that a person is asked before something happens.
+
+use std::io::{self, IsTerminal as _, Write as _};
+
+use super::closing::Closing;
+use super::exit::Failure;
+use super::interrupt::{blocking, until_interrupted};
+use super::invocation::Invocation;
+use super::words::clean;
+
+/// Asks before a change, if changes are asked about, and before tokens are shown. Of a closing, shows first what would be closed.
+pub(super) async fn confirm(
+    invocation: &Invocation,
+    change: Option<&str>,
+    closing: Option<Closing>,
+) -> Result<(), Failure> {
+    if let Some(change) = change.filter(|_| invocation.asks) {
+        if !is_attended() {
+            return Err(Failure::usage(format!("{change} in production: confirm it with --yes")));
+        }
+        if let Some(closing) = closing {
+            closing.show(invocation).await?;
+        }
+        ask(&format!("{change} in production?")).await?;
+    }
+    if invocation.shows_secrets() {
+        if !is_attended() {
+            return Err(Failure::usage("--show-secrets is for a person at a terminal: there is none to ask"));
+        }
+        ask("Tokens will be shown. Whoever sees them can act for the user. Show them?").await?;
+    }
+    Ok(())
+}
+
+/// Whether there is a person to ask.
+fn is_attended() -> bool {
+    io::stdin().is_terminal() && io::stderr().is_terminal()
+}
+
+/// Asks a person. Dropping the future does not wait for the answer.
+async fn ask(question: &str) -> Result<(), Failure> {
+    let question = format!("{} [y/N] ", clean(question));
+    let answer = blocking(move || {
+        write!(io::stderr(), "{question}").and_then(|()| io::stderr().flush())?;
+        let mut answer = String::new();
+        io::stdin().read_line(&mut answer).map(|_| answer)
+    });
+    let answer = until_interrupted(None, async { Ok(answer.await) }).await?;
+    let answer = answer.map_err(|error| Failure::local("the question cannot be asked", &error))?;
+    if ["y", "yes"].contains(&answer.trim().to_ascii_lowercase().as_str()) {
+        Ok(())
+    } else {
+        Err(Failure::negative("nothing was done"))
+    }
+}
