@@ -46,24 +46,25 @@ fn json(attempt: &Fields, time: Duration, waited: Waited) -> Value {
     let milliseconds = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
     let waited: Map<_, _> =
         named(waited).into_iter().map(|(name, time)| (name.to_owned(), milliseconds(time).into())).collect();
-    let mut json = json!({
+    let headers = |headers: &Option<String>| -> Value {
+        let pairs = |headers: &String| -> Value {
+            headers.lines().filter_map(|line| line.split_once(": ")).map(|(name, value)| json!([name, value])).collect()
+        };
+        headers.as_ref().map(pairs).unwrap_or_default()
+    };
+    json!({
         "method": attempt.method,
         "path": attempt.template,
-        "status": attempt.status,
+        "http_status": attempt.status,
         "error_kind": attempt.error,
         "milliseconds": milliseconds(time),
         "request_id": attempt.request_id,
         "response_id": attempt.response_id,
         "waited_milliseconds": waited,
         "retry": attempt.resend_count.unwrap_or_default(),
-    });
-    for (name, headers) in [("request_headers", &attempt.request), ("response_headers", &attempt.response)] {
-        if let Some(headers) = headers {
-            let pairs = headers.lines().filter_map(|line| line.split_once(": "));
-            json[name] = pairs.map(|(name, value)| json!([name, value])).collect();
-        }
-    }
-    json
+        "request_headers": headers(&attempt.request),
+        "response_headers": headers(&attempt.response),
+    })
 }
 
 fn named(waited: Waited) -> [(&'static str, Duration); 3] {

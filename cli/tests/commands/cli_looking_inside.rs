@@ -73,7 +73,7 @@ async fn scripts_get_json_and_headers_come_from_a_list() {
     let call = &seen["call"];
     assert_eq!(call["method"], "GET");
     assert_eq!(call["path"], "/partner-user-provision/{provision_id}");
-    assert_eq!((&call["status"], &call["error_kind"], &call["retry"]), (&200.into(), &Value::Null, &0.into()));
+    assert_eq!((&call["http_status"], &call["error_kind"], &call["retry"]), (&200.into(), &Value::Null, &0.into()));
     assert!(call["milliseconds"].is_u64() && call["waited_milliseconds"]["permit"].is_u64(), "{call}");
     let headers = |name: &str| {
         let headers = call[name].as_array().unwrap().iter();

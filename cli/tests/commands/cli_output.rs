@@ -212,6 +212,20 @@ async fn each_command_writes_what_the_schema_says() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_lines_of_calls_are_in_the_schema() {
+    test_timeout::start();
+    let bank = Bank::start().await;
+    let line = validator(&schema(), "stderr_line");
+    for verbose in ["-v", "-vv"] {
+        // One attempt gets no response, the next one does.
+        bank.sandbox.inject(Injection::new(Fault::Drop).on(&Operation::GET_PROVISION));
+        let (_, said, code) = bank.run(&format!("get {} {verbose}", bank.ids[0]), "jsonl").await;
+        assert_eq!((said.lines().count(), code), (2, 0), "{said}");
+        said.lines().for_each(|text| check(&line, &serde_json::from_str(text).unwrap(), verbose));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn columns_are_chosen_where_there_are_some() {
     test_timeout::start();
     let bank = Bank::start().await;
