@@ -1,4 +1,4 @@
-//! What a person sees before provisions are closed in production: each with its name and status, and whose key it is.
+//! What a person sees before a closing in production: the name and the status of each provision, and the user of the API key.
 
 use std::collections::HashMap;
 use std::io::{self, Write as _};
@@ -25,7 +25,7 @@ pub(super) struct Closing {
 }
 
 impl Closing {
-    /// `first` are the first of so many.
+    /// `first` are the first of `count` provisions.
     pub(super) fn new(first: Vec<ProvisionId>, count: u64) -> Self {
         Self { first, count }
     }
@@ -34,7 +34,7 @@ impl Closing {
         Self::new(ids.iter().take(MAX_SHOWN).copied().collect(), ids.len() as u64)
     }
 
-    /// Reads and says what would be closed, and with whose key.
+    /// Reads and shows what would be closed, and whose key it is.
     pub(super) async fn show(&self, invocation: &Invocation) -> Result<(), Failure> {
         let client = invocation.client()?;
         let seen = read(&client.provisions(), &self.first).await?;
@@ -69,8 +69,8 @@ pub(super) fn goes_on(ids: &[ProvisionId]) -> String {
     format!("what was requested goes on at bunq: `bunq-partner watch{named}`")
 }
 
-/// Reads provisions: by pages, each of which begins at the newest that is still wanted, and one by one those that the pages have not
-/// shown. A page tells of one at least, so that there are no more pages than provisions.
+/// Reads provisions by pages, each of which begins at the newest one that is still wanted; then, one by one, those that no page has
+/// shown. Each page settles at least one, so there are no more pages than provisions.
 async fn read(provisions: &Provisions, ids: &[ProvisionId]) -> Result<HashMap<ProvisionId, Provision>, Error> {
     let mut wanted = ids.to_vec();
     wanted.sort_unstable();

@@ -1,4 +1,4 @@
-//! What a command writes to standard output, and which columns of it are wanted.
+//! What a command writes to standard output, and with which columns.
 
 use super::arguments::{OutputFormat, OutputOptions};
 use super::exit::Failure;
@@ -11,24 +11,24 @@ pub(super) enum Results {
     Changes(Vec<&'static str>),
     /// What has no columns: text for people, or JSON.
     Value,
-    /// The same, whatever `--output` says.
+    /// Text that does not depend on `--output`.
     Text,
 }
 
-/// How results are to be written.
+/// How results are written.
 #[derive(Clone)]
 pub(super) struct View {
     pub(super) format: OutputFormat,
     /// The columns of CSV, in their order.
     pub(super) columns: Vec<&'static str>,
-    /// Whether the columns were named, so that a table has them too, and no others.
+    /// Whether the columns were chosen: then a table has exactly these.
     pub(super) is_chosen: bool,
     pub(super) has_header: bool,
 }
 
 impl Results {
-    /// How the results are to be written, if `preferred` is the format that the options or a profile say. What the options cannot be
-    /// for is refused, before anything is sent. A profile is for all commands: where its format cannot be, the nearest is used.
+    /// How the results are written; `preferred` is the format of the options or of a profile. Options that do not fit the results are
+    /// refused, before anything is sent. A profile is for all commands: where its format does not fit, the nearest one is used.
     pub(super) fn view(&self, options: &OutputOptions, preferred: OutputFormat) -> Result<View, Failure> {
         let format = match (self, preferred) {
             (Self::Changes(_), OutputFormat::Json) if options.output.is_none() => OutputFormat::Jsonl,
@@ -37,14 +37,14 @@ impl Results {
         };
         let columns = match (self, format) {
             (Self::Changes(_), OutputFormat::Json) => {
-                return Err(Failure::usage("changes come one by one: use --output jsonl"));
+                return Err(Failure::usage("changes are written one by one: use --output jsonl"));
             }
             (Self::Value, OutputFormat::Csv) => {
-                return Err(Failure::usage("csv is for records, and here are none: use --output json"));
+                return Err(Failure::usage("csv is for records, and this command writes none: use --output json"));
             }
             (Self::Records(columns), _) | (Self::Changes(columns), OutputFormat::Csv) => Ok(columns),
-            (Self::Changes(_), _) => Err("here it needs --output csv: otherwise changes are lines without columns"),
-            (Self::Value | Self::Text, _) => Err("this command writes no records, and so has no columns"),
+            (Self::Changes(_), _) => Err("only --output csv has columns here"),
+            (Self::Value | Self::Text, _) => Err("this command writes no records, so it has no columns"),
         };
         let option = match options {
             OutputOptions { columns: Some(_), .. } => Some("--columns"),

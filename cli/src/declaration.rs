@@ -1,7 +1,6 @@
-//! What each command that calls a bank says of itself: what it changes there, and what of the program's own it uses.
+//! What each command declares: what it changes at the bank, what it writes, and how it uses the key and the context.
 //!
-//! Nothing here has a default: a command that is added does not compile before it has said all of it, which `cargo xtask endpoint`
-//! tries.
+//! Nothing here has a default: a new command does not compile without its declaration. `cargo xtask endpoint` tries it.
 
 use bunq_partner::{BulkOperation, EmailAddress};
 
@@ -17,13 +16,13 @@ use super::records::{ProvisionOutcome, provision_columns};
 
 pub(super) struct Declaration<'a> {
     pub(super) effect: Effect<'a>,
-    /// The ids of provisions that it is given, or `-` for those on standard input.
+    /// Its ids of provisions, or `-` for those on standard input.
     pub(super) ids: &'a [IdArgument],
     /// Its `--dry-run`, if it has one.
     pub(super) dry_run: Option<DryRun>,
     /// What it writes, without `--dry-run`.
     pub(super) results: Results,
-    /// Its `--receipts`, if it has that.
+    /// Its `--receipts`, if it has one.
     pub(super) receipts: Option<&'a ReceiptOptions>,
     pub(super) context: ContextUse,
 }
@@ -44,16 +43,16 @@ pub(super) enum Effect<'a> {
     ChangesRows(RowOptions<'a>),
     /// It makes one call of any operation, which reads or changes.
     Calls(&'a ApiOptions),
-    /// It does wrong things on purpose, and is refused in production.
+    /// It sends wrong requests on purpose, and is refused in production.
     Provokes,
 }
 
-/// What becomes of the key and the context before the command begins.
+/// How the key and the context are used.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum ContextUse {
-    /// They are checked: what must not be used is refused before standard input is taken, or a journal begun.
+    /// They are checked before standard input is read or a journal begun.
     Checked,
-    /// What is wrong with them is a finding of the command.
+    /// The command reports what is wrong with them.
     Examined,
     /// The context is not used.
     Unused,
@@ -75,7 +74,7 @@ impl Command {
                 // Requests, or how many of them.
                 if declaration.is_dry_run() { Results::Value } else { declaration.results }
             }
-            // A new input has the columns of the old one.
+            // The new input has the columns of the input.
             Self::Report(options) if options.failed => Results::Text,
             Self::Report(_) => Results::Records(report::columns()),
             Self::Receipts(ReceiptsCommand::Verify { .. }) => Results::Records(receipts::columns()),

@@ -1,4 +1,4 @@
-//! The ids that a command is given: typed, or one a line on standard input.
+//! The ids that a command is given: as arguments, or on standard input, one a line.
 
 use std::collections::HashSet;
 
@@ -24,7 +24,7 @@ pub(super) async fn resolve(arguments: &[IdArgument]) -> Result<Vec<ProvisionId>
     let ids = match typed.collect::<Option<Vec<_>>>() {
         Some(ids) => ids,
         None if arguments.len() > 1 => {
-            return Err(Failure::usage("- stands alone: give ids, or - for those on standard input"));
+            return Err(Failure::usage("- cannot be combined with ids: give ids, or - alone"));
         }
         None => {
             let text = standard_input::read("ids of provisions, one a line,", MAX_LEN).await;

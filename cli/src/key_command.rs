@@ -14,8 +14,8 @@ use super::exit::Failure;
 /// How long it may take. It may wait for a person who unlocks something.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Gets a key of at most `max_len` bytes from a command: a program and its arguments, which no shell reads. What it says on standard
-/// error is shown. If the future is dropped, the command is killed.
+/// Gets a key of at most `max_len` bytes from a command: a program and its arguments, which no shell interprets. Its standard error is
+/// shown. If the future is dropped, the command is killed.
 pub(super) async fn key(words: &[String], max_len: usize) -> Result<Secret, Failure> {
     key_until(words, max_len, sleep(TIMEOUT)).await
 }
@@ -48,7 +48,7 @@ async fn key_until(words: &[String], max_len: usize, timeout: impl Future<Output
         return Err(failed(format!("failed ({status})")));
     }
     let Ok(text) = String::from_utf8(bytes).map(Secret::from) else {
-        return Err(failed("prints what is not text".to_owned()));
+        return Err(failed("prints something that is not text".to_owned()));
     };
     match text.expose().trim() {
         "" => Err(failed("prints nothing: a key is one line".to_owned())),
@@ -136,7 +136,7 @@ mod tests {
             ("", "`sh` prints nothing"),
             ("echo planted; echo planted", "`sh` prints several lines"),
             ("printf 'planted\\rplanted'", "`sh` prints several lines"),
-            ("printf 'planted\\377'", "`sh` prints what is not text"),
+            ("printf 'planted\\377'", "`sh` prints something that is not text"),
             ("printf %0101d 0", "`sh` prints more than 100 bytes"),
             ("yes planted", "`sh` prints more than 100 bytes"),
         ] {

@@ -1,4 +1,4 @@
-//! What the help says of the operations of bunq's API, from the document.
+//! The help about the operations of bunq's API, from the document.
 
 use std::sync::LazyLock;
 
@@ -89,7 +89,7 @@ struct Taken {
     /// Where it is in the URL.
     place: Option<&'static str>,
     is_required: bool,
-    /// What describes it.
+    /// The JSON with its description.
     value: &'static Value,
     schema: &'static Value,
 }
@@ -144,7 +144,7 @@ fn list_of(value: &Value) -> impl Iterator<Item = &Value> {
     value.as_array().into_iter().flatten()
 }
 
-/// What can be typed: the required parameters, and a file for the body.
+/// An example to type, with the required parameters and a file for the body.
 fn example(operation: &Operation) -> String {
     let parameters =
         list_of(&DESCRIPTIONS[operation.id]["parameters"]).filter(|parameter| parameter["required"] == true);

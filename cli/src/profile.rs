@@ -1,8 +1,8 @@
-//! Profiles: named settings in a file that is looked for in the platform's configuration folder alone.
+//! Profiles: named settings in one file, in the platform's configuration folder.
 //!
-//! `api_key_command` makes the file code that runs with the rights of whoever starts the program, so nobody else may be able to
-//! change it. It has no secrets, so others may read it: keys stand elsewhere. Its texts are not quoted in messages, in case
-//! somebody writes a key into it by mistake.
+//! With `api_key_command` the file is code that runs with the rights of whoever starts the program, so nobody else may be able to
+//! change it. It holds no keys, so others may read it. Messages do not quote its values, in case somebody writes a key into it by
+//! mistake.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -61,9 +61,9 @@ pub(super) fn path() -> Result<PathBuf, Failure> {
     let strategy = etcetera::choose_base_strategy();
     let strategy = strategy.map_err(|error| Failure::usage(format!("there is no configuration folder: {error}")))?;
     let folder = strategy.config_dir();
-    // A relative home would make the file one of the current folder.
+    // With a relative home the file would be looked for in the current folder.
     if !folder.is_absolute() {
-        return Err(Failure::usage(format!("the configuration folder {} is no absolute path", folder.display())));
+        return Err(Failure::usage(format!("the configuration folder {} is not an absolute path", folder.display())));
     }
     Ok(folder.join("bunq-partner").join("config.toml"))
 }
@@ -121,7 +121,7 @@ fn read(path: &Path) -> Result<BTreeMap<String, Profile>, Failure> {
     Document { path, text: text.expose() }.profiles()
 }
 
-/// A file of profiles, whose mistakes have a place in it.
+/// The text of the file, in which mistakes have a place.
 struct Document<'a> {
     path: &'a Path,
     text: &'a str,
@@ -136,7 +136,7 @@ impl Document<'_> {
     }
 
     fn profiles(&self) -> Result<BTreeMap<String, Profile>, Failure> {
-        // The message is about the form of TOML, and quotes nothing.
+        // This message is about the syntax of TOML, and quotes nothing.
         let document = DeTable::parse(self.text)
             .map_err(|error| self.mistake(&error.span().unwrap_or_default(), error.message()))?;
         let mut profiles = BTreeMap::new();
@@ -180,7 +180,7 @@ impl Document<'_> {
                     return Err(self.mistake(&name_span, problem));
                 }
                 unknown => {
-                    return Err(self.mistake(&name_span, format!("unknown member {unknown}: there are {MEMBERS}")));
+                    return Err(self.mistake(&name_span, format!("unknown member {unknown}: a profile has {MEMBERS}")));
                 }
             }
         }
@@ -188,7 +188,7 @@ impl Document<'_> {
     }
 
     fn table<'t>(&self, value: &'t Spanned<DeValue<'t>>, name: &str) -> Result<&'t DeTable<'t>, Failure> {
-        let problem = || self.mistake(&value.span(), format!("{name} is no table: write [profiles.NAME]"));
+        let problem = || self.mistake(&value.span(), format!("{name} is not a table: write [profiles.NAME]"));
         value.get_ref().as_table().ok_or_else(problem)
     }
 
@@ -256,7 +256,7 @@ mod tests {
         for (text, expected) in [
             (
                 "[profiles.a]\n\n  enviroment = \"planted\"",
-                "line 3, column 3: unknown member enviroment: there are env",
+                "line 3, column 3: unknown member enviroment: a profile has env",
             ),
             ("[profiles.a]\napi_key = \"planted\"", "line 2, column 1: an API key does not belong here: "),
             ("[profiles.a]\nenvironment = \"planted\"", "line 2, column 15: environment is \"sandbox\" or"),
@@ -269,8 +269,8 @@ mod tests {
             ("[profiles.a]\napi_key_command = [\"./planted\"]", "line 2, column 19: the program of api_key_command is"),
             ("[profiles.a]\napi_key_command = [\"a/planted\"]", "line 2, column 19: the program of api_key_command is"),
             ("[profiles.a]\napi_key_command = [\"x\"]\napi_key_file = \"planted\"", "a profile has one of them"),
-            ("profiles = \"planted\"", "line 1, column 12: profiles is no table"),
-            ("[profiles]\na = \"planted\"", "line 2, column 5: a is no table"),
+            ("profiles = \"planted\"", "line 1, column 12: profiles is not a table"),
+            ("[profiles]\na = \"planted\"", "line 2, column 5: a is not a table"),
             (
                 "[a]\napi_key_file = \"planted\"",
                 "line 1, column 2: unknown member a: a profile begins with [profiles.NAME]",

@@ -1,8 +1,8 @@
-//! Which setting wins, of what is said on the command line, in environment variables and in profiles; and where it is from.
+//! Which of the command line, the environment variables and the profiles decides each setting.
 //!
-//! Environment, base URL, API key and context come from one place, so that no key is sent to an address from elsewhere: from the
-//! first of `--sandbox`, `--profile`, the command line with the variables, `BUNQ_PROFILE`, and the profile `default`. What a place
-//! does not say has its default.
+//! Environment, base URL, API key and context come from one place, so that no key is sent to an address from elsewhere. It is the
+//! first of these that there is: `--sandbox`; `--profile`; the command line with the variables; `BUNQ_PROFILE`; the profile
+//! `default`. A setting that this place does not have takes its default.
 
 use std::ffi::OsString;
 use std::fmt;
@@ -88,13 +88,13 @@ pub(super) enum KeyPlace {
     File(PathBuf),
     Variable(Secret),
     Command(Vec<String>),
-    /// None is said: a person is asked for it.
+    /// There is none: the program asks for it.
     Asked,
-    /// None is said, and this one is not used, because it is another place's.
+    /// There is none here, and that of this source is not used, because it belongs to another place.
     Elsewhere(Source),
 }
 
-/// A bank, which key it is given, and where the session is kept.
+/// A bank, its key, and where the session is kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct BankSettings {
     pub(super) environment: Setting<Environment>,
@@ -102,7 +102,7 @@ pub(super) struct BankSettings {
     pub(super) api_key: Setting<KeyPlace>,
     /// `None`: a file of the state folder, one for each key.
     pub(super) context: Setting<Option<PathBuf>>,
-    /// The profile that says this, if one does, and what has chosen it.
+    /// The profile that this comes from, if it does, and what has chosen it.
     pub(super) profile: Option<Setting<NamedProfile>>,
 }
 
@@ -114,7 +114,7 @@ pub(super) enum Bank {
 }
 
 impl Bank {
-    /// Whether it is the real one, by what is said of it or by where it is.
+    /// Whether it is production, by its environment or by its host.
     pub(super) fn is_production(&self) -> bool {
         let Self::At(settings) = self else { return false };
         let host = |url: &str| url.parse::<Url>().ok().and_then(|url| url.host_str().map(str::to_owned));
@@ -133,7 +133,7 @@ pub(super) struct Layers {
     default: Option<NamedProfile>,
 }
 
-/// All that is said, before it is decided what wins.
+/// All settings, before it is decided which apply.
 pub(super) struct Settings<'a> {
     typed: &'a ConnectionOptions,
     variables: Variables,
@@ -141,7 +141,7 @@ pub(super) struct Settings<'a> {
 }
 
 impl<'a> Settings<'a> {
-    /// Reads the variables and the file of profiles, unless the sandbox inside the program makes them idle.
+    /// Reads the variables and the file of profiles, which `--sandbox` does not need.
     pub(super) fn load(typed: &'a ConnectionOptions) -> Result<Self, Failure> {
         if let Some((one, other)) = typed.conflict() {
             let problem = format!("{one} and {other} cannot be given together");
@@ -186,7 +186,7 @@ impl<'a> Settings<'a> {
         Ok(Bank::At(Box::new(settings)))
     }
 
-    /// Whether the command line or a variable says something of the bank.
+    /// Whether an option or a variable sets something of the bank.
     fn is_said_directly(&self) -> bool {
         let ConnectionOptions { env, base_url, api_key_file, .. } = self.typed;
         let Variables { environment, base_url: base_url_variable, api_key, .. } = &self.variables;
@@ -217,7 +217,7 @@ impl<'a> Settings<'a> {
         }
     }
 
-    /// What the command line and the variables say; `unused` is the profile that they make idle.
+    /// The settings of options and variables; `unused` is the profile that is not used because of them.
     fn said_directly(&self, unused: Option<&NamedProfile>) -> Result<BankSettings, Failure> {
         let ConnectionOptions { env, base_url, api_key_file, .. } = self.typed;
         let parsed = match env {
@@ -256,7 +256,7 @@ impl<'a> Settings<'a> {
             }
             if api_key.source == Source::Option("--api-key-file") {
                 let problem = format!(
-                    "the key is of option --api-key-file, and the base URL of variable {BASE_URL}: they come from one place"
+                    "the key is from option --api-key-file, and the base URL from variable {BASE_URL}: both must be from one place"
                 );
                 let hint = format!("give --base-url, or unset {BASE_URL}");
                 return Err(Failure::usage(problem).with_hint(hint));
@@ -281,13 +281,13 @@ impl BankSettings {
     pub(super) fn key_is_elsewhere(&self, other: &Source) -> Failure {
         match &self.profile {
             Some(Setting { value: profile, .. }) => {
-                Failure::usage(format!("{profile} has no API key, and the one of {other} is not sent to its bank"))
+                Failure::usage(format!("{profile} has no API key, and the one from {other} is not sent to its bank"))
                     .with_hint("give the profile api_key_file or api_key_command, or leave it out")
             }
             None => {
                 let said = [&self.environment.source, &self.base_url.source];
                 let said = said.into_iter().find(|source| **source != Source::Default).unwrap_or(&Source::Default);
-                Failure::usage(format!("the bank is of {said}, and the API key of {other} is not sent to it"))
+                Failure::usage(format!("the bank is from {said}, so the API key from {other} is not sent to it"))
                     .with_hint(format!("give that bank's key with {API_KEY}, or leave out what names the bank"))
             }
         }
@@ -299,8 +299,8 @@ mod tests {
     use super::super::profile::Profile;
     use super::*;
 
-    /// What is said, one word each: `env=`, `url=`, `key=`, `context=` and `sandbox` on the command line; with `$` before, in a variable; with
-    /// a letter and a dot before, in a profile: `p.` is that of --profile, `b.` of `BUNQ_PROFILE`, `d.` is `default`.
+    /// The bank of these settings: `env=`, `url=`, `key=`, `context=` and `sandbox` are options; with `$` before them, variables;
+    /// with `p.` members of the profile of --profile, with `b.` of that of BUNQ_PROFILE, with `d.` of the profile `default`.
     fn bank(said: &str) -> String {
         let mut typed = ConnectionOptions::default();
         let mut variables = Variables::default();
@@ -393,13 +393,13 @@ mod tests {
             ("env=production d.env=sandbox d.key=f", "production - key not of profile d in FILE"),
             ("url=t d.url=u d.key=f", "sandbox t key not of profile d in FILE"),
             ("url=t d.url=u", "sandbox t key asked"),
-            // A variable does not lead a key away.
+            // A variable does not redirect a key.
             ("$url=u $env=production", refused_variable),
             ("$url=u env=production $key=k", refused_variable),
             ("$url=u env=production url=t $key=k", "production t key k"),
             (
                 "$url=u key=f",
-                "refused: the key is of option --api-key-file, and the base URL of variable BUNQ_BASE_URL",
+                "refused: the key is from option --api-key-file, and the base URL from variable BUNQ_BASE_URL",
             ),
             ("$url=u key=f url=t", "sandbox t key f"),
             ("$url=u p.env=production p.key=f", "production - key f"),

@@ -70,7 +70,7 @@ impl Input {
         Ok(lines.filter_map(Result::ok).map(|(_, row)| row))
     }
 
-    /// What the journal says last of a row; fails if that is about another row.
+    /// The last entry of the journal for a row. Fails if it is for another row.
     pub(super) async fn last(
         &self,
         journal: &FileJournal,
@@ -85,12 +85,12 @@ impl Input {
         if last.as_ref().is_none_or(|last| last.key.key == key) {
             return Ok(last);
         }
-        let problem = format!("row {place} of the journal is another than that of {}", self.path.display());
+        let problem = format!("row {place} of {} is not that of the journal", self.path.display());
         let hint = "give the input that the journal was begun with";
         Err(Failure::of_kind(ErrorKind::Storage, problem).with_hint(hint))
     }
 
-    /// The rows as they were written: their fields by the names of the columns.
+    /// The fields of each row as they stand in the input, with the names of their columns.
     pub(super) fn fields(&self) -> Result<impl Iterator<Item = Vec<(String, String)>> + use<>, Failure> {
         let mut lines = Lines::new(&self.path, self.text.clone(), self.operation)?;
         Ok(iter::from_fn(move || lines.fields()).filter_map(Result::ok))

@@ -1,6 +1,6 @@
-//! `report --failed`: the rows of a run that surely were not done, as the input of another run.
+//! `report --failed`: the rows of a run that certainly were not done, as the input of another run.
 //!
-//! Each row that is not done is either in the new input, or left to `--resume`, or named because bunq has a user with its
+//! A row that is not done is in the new input, or is left to `--resume`, or is named because bunq has a user with its
 //! `external_uuid`. So no row is done by both runs.
 
 use std::io;
@@ -45,7 +45,7 @@ impl Fate {
     }
 }
 
-/// Writes the new input to standard output, and says on standard error which rows are not in it. It fails if some are not.
+/// Writes the new input to standard output, and names on standard error the rows that are not in it. Fails if there are any.
 pub(super) async fn write(input: &Input, journal: &FileJournal, options: &ReportOptions) -> Result<(), Failure> {
     let mut columns: Vec<String> = Vec::new();
     for (column, _) in input.fields()?.flatten() {
@@ -105,7 +105,7 @@ fn named(rows: &[u64]) -> String {
     format!("row{} {}{more}", if rows.len() == 1 { "" } else { "s" }, numbers.join(", "))
 }
 
-/// How to go on with the rows that are left.
+/// How to continue with the rows that are left.
 fn resumption(operation: BulkOperation, options: &ReportOptions) -> String {
     let command = match operation {
         BulkOperation::Close => "close",

@@ -1,7 +1,7 @@
-//! Why a command takes so long: a live line at a terminal, a line elsewhere.
+//! Why a command takes so long: a live line at a terminal, and one line elsewhere.
 //!
-//! A command is held up when it waits, or bunq has not responded yet, and no call has ended for a while but with a failure that may
-//! pass. What is told is what will end first.
+//! A command is held up while it waits, or while bunq has not responded, and for some time no call has ended, except with a failure
+//! that may pass. Of several waits, the one that is expected to end first is told.
 
 use std::collections::HashMap;
 use std::io::IsTerminal as _;
@@ -18,10 +18,10 @@ use super::super::output::note;
 use super::super::screen;
 use super::fields::Fields;
 
-/// How long a person at a terminal is not told.
+/// How long a command is held up before a person at a terminal is told.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// How long a hold-up lasts, or is going to last, that is told in a log.
+/// How long a hold-up must last, or be expected to last, to be told where there is no terminal.
 const LONG: Duration = Duration::from_secs(10);
 
 /// How often the line is written again.
@@ -37,7 +37,7 @@ enum Reason {
     Session,
 }
 
-/// Something that is waited for.
+/// A wait, or a call without a response yet.
 #[derive(Debug, Clone)]
 pub(super) struct Activity {
     reason: Reason,
@@ -47,7 +47,7 @@ pub(super) struct Activity {
 }
 
 impl Activity {
-    /// bunq's response is awaited.
+    /// A call whose response is awaited.
     pub(super) fn response(operation: String) -> Self {
         Self { reason: Reason::Response, operation, until: None }
     }
@@ -70,8 +70,8 @@ impl Activity {
         self.until.map(|until| until.saturating_duration_since(now))
     }
 
-    /// What ends first comes first, and what has no known end comes after that. A session is open when the calls that open it are
-    /// done.
+    /// The wait that ends first comes first, and one without a known end after those that have one. A session comes last: it is open
+    /// once the calls that open it are done.
     fn order(&self) -> impl Ord {
         let is_session = self.reason == Reason::Session;
         let is_response = self.reason == Reason::Response;
@@ -104,7 +104,7 @@ impl Activity {
 struct State {
     /// What is in progress, by the ids of its spans.
     activities: HashMap<u64, Activity>,
-    /// Since when no call has ended with an answer; `None` while nothing is to be done.
+    /// Since when no call has ended with an answer; `None` while nothing is in progress.
     since: Option<Instant>,
     is_told: bool,
 }
@@ -114,13 +114,13 @@ impl State {
         self.activities.values().min_by_key(|activity| activity.order())
     }
 
-    /// What is told at a terminal.
+    /// The live line at a terminal.
     fn line(&self, now: Instant) -> Option<String> {
         let is_long = self.since.is_some_and(|since| now.duration_since(since) >= PATIENCE);
         self.first().filter(|_| is_long).map(|activity| activity.words(now))
     }
 
-    /// What is told in a log, once for each hold-up.
+    /// The line where there is no terminal: one for each hold-up.
     fn note(&mut self, now: Instant) -> Option<String> {
         let (since, activity) = (self.since?, self.first()?);
         let time = now.duration_since(since) + activity.left(now).unwrap_or_default();
@@ -161,14 +161,14 @@ impl HoldUp {
     pub(super) fn attempted(&self, id: u64, failure: Option<&str>) {
         let mut state = self.state();
         state.activities.remove(&id);
-        // With a failure that does not pass, bunq has answered.
+        // A failure that does not pass is an answer.
         if !failure.and_then(kind_named).is_some_and(|(kind, _)| kind.is_transient()) {
             state.since = (!state.activities.is_empty()).then(Instant::now);
             state.is_told = false;
         }
     }
 
-    /// Tells what holds the command up, for as long as it is polled.
+    /// Tells what holds the command up, as long as it is polled.
     pub(crate) async fn watch(&self) -> ! {
         let is_at_a_terminal = std::io::stderr().is_terminal();
         let mut live = None;

@@ -1,8 +1,8 @@
-//! What a person sees of the calls of a command, whichever client makes them: a line for each with `-v` ([`log`]), and why it takes
-//! so long ([`hold_up`]).
+//! What a person sees of the calls of a command: a line for each attempt with `-v` ([`log`]), and why the command takes so long
+//! ([`hold_up`]).
 //!
-//! Both read the spans of the library, which `docs/observability.md` describes, and nothing else of what is logged: fields by their
-//! names, so that nothing is shown that is not meant to be.
+//! Both read the spans of the library, which `docs/observability.md` describes. They read fields by name, so that nothing is shown
+//! that is not meant to be.
 
 mod fields;
 mod hold_up;
@@ -22,7 +22,7 @@ use self::hold_up::{Activity, HoldUp};
 use super::arguments::OutputFormat;
 use super::exit::Failure;
 
-/// The environment variable that says how much is shown of the calls, as `-v` does.
+/// The environment variable for how much is shown of the calls, as with `-v`.
 const LEVEL: &str = "BUNQ_LOG";
 
 /// The target of the library's events with headers.
@@ -37,7 +37,7 @@ enum Verbosity {
 }
 
 impl Verbosity {
-    /// What was typed, or else what the environment says.
+    /// As typed, or else as the environment says.
     fn new(typed: u8, variable: Option<&str>) -> Result<Self, Failure> {
         match (typed, variable.unwrap_or_default()) {
             (0, "" | "off") => Ok(Self::Off),
@@ -85,7 +85,7 @@ impl Kind {
 struct Seen {
     began: Instant,
     fields: Fields,
-    /// Of a call alone.
+    /// Used for calls only.
     waited: Waited,
 }
 

@@ -1,4 +1,4 @@
-//! What the word at the cursor may become, and how it is told to the scripts.
+//! What the word at the cursor may become, and the form in which scripts read it.
 
 use clap::Command;
 
@@ -52,13 +52,13 @@ impl Answer {
         Self::new(prefix, Kind::Values(candidates.filter(|candidate| candidate.value.starts_with(typed)).collect()))
     }
 
-    /// The answer about the end of a word that begins with `prefix`.
+    /// This answer, for a word that begins with `prefix`.
     pub(super) fn after(self, prefix: &str) -> Self {
         Self { prefix: prefix.to_owned() + &self.prefix, ..self }
     }
 
-    /// The first line has the kind and the prefix; each line after it a value and, after a tab, what it means. A script may be
-    /// older than the program: what it reads stays as it is.
+    /// The first line has the kind and the prefix; each further line has a value and, after a tab, its description. A script may be
+    /// older than the program, so this form must not change.
     pub(super) fn to_text(&self) -> String {
         let (kind, candidates) = match &self.kind {
             Kind::Values(candidates) => ("values", &candidates[..]),

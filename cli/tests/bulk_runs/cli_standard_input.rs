@@ -1,5 +1,5 @@
-//! Ids, and the rows of `--from -`: standard input is taken when the journal is this run's alone, and kept for one that goes on with it; nobody's rows
-//! are lost or taken for another's, and nothing is left of a run that was not begun.
+//! Ids and rows from standard input. The rows of `--from -` are read once the journal is this run's alone, and kept for a run that
+//! resumes it: no rows are lost or taken for another run's, and a run that does not begin leaves nothing behind.
 
 use std::fs::File;
 use std::io::{Read as _, Seek as _, Write as _};
@@ -11,8 +11,8 @@ use bunq_partner::ProvisionId;
 use bunq_partner_sandbox::Sandbox;
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::common::bulk::{bulk, report};
-use crate::common::{Folder, program, program_for, ran};
+use crate::common::bulk::{bulk, limited, report};
+use crate::common::{Folder, in_shell, program, program_for, ran};
 
 fn rows(ids: &[ProvisionId]) -> String {
     ids.iter().map(|id| format!("{id}\n")).collect()
@@ -135,11 +135,8 @@ async fn a_copy_that_is_there_is_named_and_stays() {
     assert!(sandbox.call_log().is_empty());
     // What it says helps.
     let advice = stderr.split('`').nth(1).unwrap();
-    let mut shell = Command::new("sh");
-    let plain = program(&folder);
-    let script = format!("\"$0\" --base-url {} --rehearse 1000 -o csv close {advice}", sandbox.base_url());
-    shell.args(["-c", &script]).arg(plain.get_program()).env("BUNQ_API_KEY", sandbox.api_key().expose());
-    let (stdout, stderr, code) = ran(shell.env("XDG_STATE_HOME", folder.path("")));
+    let script = format!("\"$0\" \"$@\" --rehearse 1000 -o csv close {advice}");
+    let (stdout, stderr, code) = ran(&mut in_shell(&program_for(&folder, &sandbox), &script));
     assert_eq!((report(&stdout).len(), code), (2, 0), "{stderr}");
     assert!(are_closed(&sandbox, &own) && are_untouched(&sandbox, &others));
 }
@@ -171,13 +168,7 @@ async fn a_full_disk_leaves_no_copy() {
     let (journal, copy) = paths(&folder);
     let ids: Vec<_> = (1..=1000_u64).map(|id| id.try_into().unwrap()).collect();
     let input = folder.file("rows", &rows(&ids));
-    let mut shell = Command::new("bash");
-    let plain = close(&folder, &sandbox, &journal);
-    shell.args(["-c", "trap '' XFSZ; ulimit -f 1; exec \"$0\" \"$@\""]).arg(plain.get_program()).args(plain.get_args());
-    for (name, value) in plain.get_envs().filter_map(|(name, value)| Some((name, value?))) {
-        shell.env(name, value);
-    }
-    let (_, stderr, code, _) = ran_on(&mut shell, &input);
+    let (_, stderr, code, _) = ran_on(&mut limited(&close(&folder, &sandbox, &journal), 1), &input);
     assert!(stderr.contains("standard input cannot be kept in ") && code == 19, "{stderr}");
     assert!(!copy.exists() && sandbox.call_log().is_empty());
 }
@@ -278,11 +269,8 @@ async fn ids_come_from_standard_input() {
     assert!(are_untouched(&sandbox, &ids));
     // As a listing gives them.
     let mut plain = program_for(&folder, &sandbox);
-    let mut shell = Command::new("sh");
-    shell.args(["-c", "\"$0\" \"$@\" list --limit 2 -o csv | cut -d, -f1 | \"$0\" \"$@\" close - --wait -o csv"]);
-    shell.arg(plain.get_program()).args(plain.get_args());
-    shell.env("BUNQ_API_KEY", sandbox.api_key().expose()).env("XDG_STATE_HOME", folder.path(""));
-    let (stdout, stderr, code) = ran(&mut shell);
+    let script = "\"$0\" \"$@\" list --limit 2 -o csv | cut -d, -f1 | \"$0\" \"$@\" close - --wait -o csv";
+    let (stdout, stderr, code) = ran(&mut in_shell(&plain, script));
     assert_eq!((report(&stdout).len(), code), (2, 0), "{stderr}");
     assert!(are_untouched(&sandbox, &ids[..1]) && are_closed(&sandbox, &ids[1..]));
     let (stdout, stderr, code) = given(&rows(&ids[1..]), plain.args(["watch", "-", "--color=never"]));
@@ -309,7 +297,7 @@ async fn wrong_ids_are_refused_before_anything_is_sent() {
         }
         for ids in [["-", "7"], ["7", "-"], ["-", "-"]] {
             let (_, stderr, code) = given("7\n", program_for(&folder, &sandbox).arg(command).args(ids));
-            assert!(stderr.contains("- stands alone") && code == 2, "{stderr}");
+            assert!(stderr.contains("- cannot be combined with ids") && code == 2, "{stderr}");
         }
     }
     // Nobody can be asked.

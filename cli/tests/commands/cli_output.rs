@@ -265,7 +265,7 @@ async fn columns_are_chosen_where_there_are_some() {
         ("whoami --columns user_id".into(), "table", "--columns: this command writes no records".into()),
         ("session end --no-header".into(), "table", "--no-header: this command writes no records".into()),
         ("demo --no-header".into(), "table", "--no-header: this command writes no records".into()),
-        (format!("watch {id} --columns id"), "table", "--columns: here it needs --output csv".into()),
+        (format!("watch {id} --columns id"), "table", "--columns: only --output csv has columns here".into()),
         (format!("watch {id} --columns id"), "json", "use --output jsonl".into()),
     ] {
         let (text, said, code) = bank.run(&typed, format).await;

@@ -212,7 +212,10 @@ fn a_mistake_in_the_file_is_an_error_with_its_place() {
     test_timeout::start();
     let folder = Folder::new();
     for (text, problem) in [
-        ("[profiles.test]\nbase_ur = \"planted\"", "config.toml: line 2, column 1: unknown member base_ur: there are "),
+        (
+            "[profiles.test]\nbase_ur = \"planted\"",
+            "config.toml: line 2, column 1: unknown member base_ur: a profile has ",
+        ),
         ("[profiles.test]\napi_key = \"planted\"", "config.toml: line 2, column 1: an API key does not belong here"),
         ("[profiles.test]\noutput = \"planted", "config.toml: line 2, column "),
         ("[test]\noutput = \"planted\"", "config.toml: line 1, column 2: unknown member test"),
