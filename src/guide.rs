@@ -14,7 +14,11 @@ pub mod networks {}
 #[doc = include_str!("../docs/observability.md")]
 pub mod observability {}
 
+#[doc = include_str!("../docs/profiles.md")]
+pub mod profiles {}
+
 /// [bulk]: bulk
+/// [profiles]: profiles
 #[doc = include_str!("../docs/program.md")]
 pub mod program {}
 

@@ -2,6 +2,7 @@
 //! [guarantees]: guide::guarantees
 //! [networks]: guide::networks
 //! [observability]: guide::observability
+//! [profiles]: guide::profiles
 //! [program]: guide::program
 //! [testing]: guide::testing
 #![doc = include_str!("../README.md")]
