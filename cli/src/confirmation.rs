@@ -19,7 +19,8 @@ pub(super) async fn confirm(
             return Err(Failure::usage(format!("{change} in production: confirm it with --yes")));
         }
         if let Some(closing) = closing {
-            closing.show(invocation).await?;
+            let shown = closing.show(invocation).await;
+            shown.map_err(|failure| failure.or_hint(Some("nothing was closed".to_owned())))?;
         }
         ask(&format!("{change} in production?")).await?;
     }

@@ -121,7 +121,7 @@ fn read(path: &Path) -> Result<BTreeMap<String, Profile>, Failure> {
     Document { path, text: text.expose() }.profiles()
 }
 
-/// The text of the file, in which mistakes have a place.
+/// A file of profiles, whose mistakes have a place in it.
 struct Document<'a> {
     path: &'a Path,
     text: &'a str,
