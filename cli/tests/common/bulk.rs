@@ -54,12 +54,18 @@ pub fn report(csv: &str) -> Vec<HashMap<String, String>> {
     lines.map(|line| header.iter().cloned().zip(line).collect()).collect()
 }
 
-pub fn check_created(sandbox: &Sandbox, uuids: &[Uuid], report: &[HashMap<String, String>]) {
+/// The provisions of each user.
+pub fn made(sandbox: &Sandbox) -> HashMap<Uuid, Vec<String>> {
     let mut made: HashMap<Uuid, Vec<String>> = HashMap::new();
     for id in sandbox.provision_ids() {
         let uuid = sandbox.provision(id).unwrap()["external_uuid"].as_str().unwrap().parse().unwrap();
         made.entry(uuid).or_default().push(id.to_string());
     }
+    made
+}
+
+pub fn check_created(sandbox: &Sandbox, uuids: &[Uuid], report: &[HashMap<String, String>]) {
+    let made = made(sandbox);
     assert_eq!(report.len(), uuids.len());
     for (row, uuid) in report.iter().zip(uuids) {
         assert_eq!(row["external_uuid"], uuid.to_string());
