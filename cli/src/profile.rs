@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::fs;
 use std::io;
 use std::ops::Range;
 use std::path::{MAIN_SEPARATOR, Path, PathBuf};
@@ -108,17 +109,32 @@ impl Profiles {
 
 fn read(path: &Path) -> Result<BTreeMap<String, Profile>, Failure> {
     let failed = |error: io::Error| Failure::usage(format!("{}: {error}", path.display()));
-    let file = match files::open_public(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(BTreeMap::new()),
-        opened => opened.map_err(failed)?,
-    };
-    if let Some(folder) = path.parent() {
-        // Who may replace the file may change it.
-        files::check_folder(folder)
-            .map_err(|error| Failure::usage(format!("the folder {}: {error}", folder.display())))?;
+    // A link that leads nowhere is no missing file: another bank would be taken.
+    if fs::symlink_metadata(path).is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
+        return Ok(BTreeMap::new());
     }
+    // Every command would wait for the other end of a pipe.
+    if fs::metadata(path).is_ok_and(|found| !found.is_file()) {
+        return Err(failed(io::Error::other("it is not a regular file")));
+    }
+    let file = files::open_public(path).map_err(failed)?;
+    check_folders(path)?;
     let text = files::read_text(file, MAX_LEN).map_err(failed)?;
     Document { path, text: text.expose() }.profiles()
+}
+
+/// Checks the folder of the file, and if that is a symbolic link, those of what it leads to: who may replace one of them may change
+/// what is read.
+fn check_folders(path: &Path) -> Result<(), Failure> {
+    let mut path = path.to_owned();
+    loop {
+        if let Some(folder) = path.parent() {
+            files::check_folder(folder)
+                .map_err(|error| Failure::usage(format!("the folder {}: {error}", folder.display())))?;
+        }
+        let Ok(target) = fs::read_link(&path) else { return Ok(()) };
+        path = path.with_file_name("").join(target);
+    }
 }
 
 /// A file of profiles, whose mistakes have a place in it.
@@ -193,7 +209,11 @@ impl Document<'_> {
     }
 
     fn text<'t>(&self, value: &'t Spanned<DeValue<'_>>) -> Result<&'t str, Failure> {
-        value.get_ref().as_str().ok_or_else(|| self.mistake(&value.span(), "this is no text: write it in quotes"))
+        match value.get_ref().as_str() {
+            None => Err(self.mistake(&value.span(), "this is no text: write it in quotes")),
+            Some("") => Err(self.mistake(&value.span(), "this text is empty: leave the member out")),
+            Some(text) => Ok(text),
+        }
     }
 
     /// A path, which is relative to the folder of the file.
@@ -262,6 +282,10 @@ mod tests {
             ("[profiles.a]\nenvironment = \"planted\"", "line 2, column 15: environment is \"sandbox\" or"),
             ("[profiles.a]\noutput = \"planted\"", "line 2, column 10: output is \"table\","),
             ("[profiles.a]\noutput = 1", "line 2, column 10: this is no text: write it in quotes"),
+            ("[profiles.a]\nenvironment = \"\"", "line 2, column 15: this text is empty: leave the member out"),
+            ("[profiles.a]\nbase_url = \"\"", "line 2, column 12: this text is empty"),
+            ("[profiles.a]\napi_key_file = \"\"", "line 2, column 16: this text is empty"),
+            ("[profiles.a]\ncontext = \"\"", "line 2, column 11: this text is empty"),
             ("[profiles.a]\napi_key_command = \"planted\"", "line 2, column 19: api_key_command is a list of words"),
             ("[profiles.a]\napi_key_command = []", "line 2, column 19: api_key_command is a list of words"),
             ("[profiles.a]\napi_key_command = [\"\"]", "line 2, column 19: api_key_command is a list"),

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _};
-use std::os::unix::fs::{PermissionsExt as _, chown};
+use std::os::unix::fs::{PermissionsExt as _, chown, symlink};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -205,6 +205,39 @@ fn a_file_that_others_may_change_is_refused() {
     } else {
         println!("skipped here: only root can give a file to another user");
     }
+}
+
+/// Others may not change what a link leads to either, and no command waits for what is no file.
+#[test]
+fn a_link_is_followed_to_a_file_that_nobody_else_may_change() {
+    test_timeout::start();
+    let folder = Folder::new();
+    let place = folder.path("bunq-partner");
+    let (file, shared, own) = (place.join("config.toml"), folder.path("shared"), folder.path("own"));
+    for folder in [&place, &shared, &own] {
+        fs::create_dir(folder).unwrap();
+        set_mode(folder, 0o755);
+    }
+    folder.file("shared/profiles", "[profiles.default]\noutput = \"json\"\n");
+    let output = || {
+        let (out, err, code) = ran(program(&folder).args(["config", "path"]));
+        if out.starts_with('{') { "json".to_owned() } else { format!("{code} {err}") }
+    };
+    // One by one, and as a relative link to another link.
+    symlink("../own/link", &file).unwrap();
+    symlink(shared.join("profiles"), own.join("link")).unwrap();
+    assert_eq!(output(), "json");
+    for changed in [&shared, &own, &place] {
+        set_mode(changed, 0o777);
+        let problem = output();
+        assert!(problem.starts_with("2 ") && problem.contains("everybody may replace the files in it"), "{problem}");
+        set_mode(changed, 0o755);
+    }
+    fs::remove_file(shared.join("profiles")).unwrap();
+    assert!(output().contains("config.toml: it cannot be opened: No such file"), "{}", output());
+    fs::remove_file(&file).unwrap();
+    assert!(Command::new("mkfifo").arg(&file).status().unwrap().success());
+    assert!(output().contains("config.toml: it is not a regular file"), "{}", output());
 }
 
 #[test]
