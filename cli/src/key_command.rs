@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bunq_partner::Secret;
 use tokio::io::AsyncReadExt as _;
-use tokio::process::{Child, Command};
+use tokio::process::{Child, ChildStdout, Command};
 use tokio::time::sleep;
 
 use super::exit::Failure;
@@ -57,18 +57,43 @@ async fn key_until(words: &[String], max_len: usize, timeout: impl Future<Output
     }
 }
 
-/// What a command writes until it ends, and how it ends. `None`: it writes too much.
+/// What a command writes until it ends, and how it ends. `None`: it writes too much. What it leaves behind, such as an agent, may
+/// hold the pipe open for longer.
 async fn output(child: &mut Child, max_len: usize) -> io::Result<Option<(Vec<u8>, ExitStatus)>> {
     // With room for one byte too many, so that it does not grow and leave copies.
     let mut bytes = Vec::with_capacity(max_len + 64);
     if let Some(output) = child.stdout.take() {
-        output.take(max_len as u64 + 1).read_to_end(&mut bytes).await?;
+        let mut output = output.take(max_len as u64 + 1);
+        loop {
+            tokio::select! {
+                biased;
+                count = output.read_buf(&mut bytes) => if count? == 0 { break },
+                _ = child.wait() => {
+                    let left = left_in(output.get_ref())?;
+                    output.set_limit(left.min(output.limit()));
+                    output.read_to_end(&mut bytes).await?;
+                    break;
+                }
+            }
+        }
     }
     if bytes.len() > max_len {
         return Ok(None);
     }
     let status = child.wait().await?;
     Ok(Some((bytes, status)))
+}
+
+/// How many bytes are in the pipe of a command that has ended.
+#[cfg(unix)]
+fn left_in(output: &ChildStdout) -> io::Result<u64> {
+    Ok(rustix::io::ioctl_fionread(output)?)
+}
+
+/// Elsewhere that is not known, and the pipe is read until all have closed it.
+#[cfg(not(unix))]
+fn left_in(_output: &ChildStdout) -> io::Result<u64> {
+    Ok(u64::MAX)
 }
 
 /// The group of processes of a command, which is killed with all that it has started, unless it has ended by itself.
@@ -145,6 +170,27 @@ mod tests {
         }
         let missing = key(&["bunq-partner-missing".to_owned()], 100).await.unwrap_err();
         assert!(missing.message().starts_with("`bunq-partner-missing` cannot be run: No such file"), "{missing:?}");
+    }
+
+    /// What is left behind ends with the pipe.
+    #[tokio::test]
+    async fn a_command_has_ended_although_it_leaves_something_behind() {
+        test_timeout::start();
+        let pipe: PathBuf = std::env::temp_dir().join(format!("bunq-partner-{}", Uuid::new_v4()));
+        assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+        let held = std::fs::OpenOptions::new().read(true).write(true).open(&pipe).unwrap();
+        for (printed, key) in
+            [("printf planted", Ok("planted")), ("printf %0101d 0", Err("prints more than 100 bytes"))]
+        {
+            let script = format!("cat {pipe:?} 2>/dev/null & {printed}");
+            match (said(&script).await, key) {
+                (Ok(said), Ok(key)) => assert_eq!(said, key),
+                (Err(said), Err(problem)) => assert!(said.contains(problem), "{said}"),
+                (said, _) => panic!("{said:?}"),
+            }
+        }
+        std::fs::remove_file(pipe).unwrap();
+        drop(held);
     }
 
     /// Each of the processes holds one end of a pipe, which is closed when none is left.
