@@ -117,7 +117,8 @@ impl Bank {
     /// Whether it is production, by its environment or by its host.
     pub(super) fn is_production(&self) -> bool {
         let Self::At(settings) = self else { return false };
-        let host = |url: &str| url.parse::<Url>().ok().and_then(|url| url.host_str().map(str::to_owned));
+        // With a dot at its end it is the same host.
+        let host = |url: &str| Some(url.parse::<Url>().ok()?.host_str()?.trim_end_matches('.').to_owned());
         settings.environment.value == Environment::Production
             || host(&settings.base_url.value) == host(Environment::Production.base_url())
     }
@@ -153,7 +154,9 @@ impl<'a> Settings<'a> {
             let (variables, profiles) = (Variables::read(), Profiles::load()?);
             let named = |name: Option<String>, asked| name.map(|name| profiles.find(&name, asked)).transpose();
             let explicit = named(typed.profile.clone(), "--profile")?;
-            let ambient = named(text(PROFILE, &variables.profile)?, PROFILE)?;
+            let ambient = text(PROFILE, &variables.profile).and_then(|name| named(name, PROFILE));
+            // What was typed wins over a variable that names no profile.
+            let ambient = if explicit.is_some() { ambient.ok().flatten() } else { ambient? };
             (variables, Layers { explicit, ambient, default: profiles.get(DEFAULT_PROFILE) })
         };
         Ok(Self { typed, variables, layers })
@@ -355,6 +358,24 @@ mod tests {
                 format!("{} {url} key {key}{context}", environment.value)
             }
             Err(failure) => format!("refused: {}", failure.message()),
+        }
+    }
+
+    #[test]
+    fn production_is_known_by_its_host_too() {
+        test_timeout::start();
+        for (url, expected) in [
+            ("https://api.partner.bunq.com/v1", true),
+            ("https://API.partner.bunq.com:443/v2", true),
+            ("https://api.partner.bunq.com./v1", true),
+            ("https://partner-api.sandbox.bunq.com/v1", false),
+            ("http://127.0.0.1:1/v1", false),
+            ("nonsense", false),
+        ] {
+            let typed = ConnectionOptions { base_url: Some(url.to_owned()), ..ConnectionOptions::default() };
+            let (variables, layers) = Default::default();
+            let bank = Settings { typed: &typed, variables, layers }.bank().unwrap();
+            assert_eq!(bank.is_production(), expected, "{url}");
         }
     }
 

@@ -276,6 +276,9 @@ fn a_profile_that_is_not_there_is_an_error() {
     asked("the file has no profile, or does not exist");
     profiles(&folder, "[profiles.test]\n[profiles.work]\n");
     asked("there are test, work");
+    // What was typed wins over the variable.
+    let (value, source) = shown(program(&folder).env("BUNQ_PROFILE", "tset").args(["--profile", "work"]), "profile");
+    assert_eq!((value.as_str(), source.as_str()), ("work", "option --profile"));
     // A file in the current folder is not one of profiles, nor one that a relative folder leads to.
     for place in ["here", "here/bunq-partner", "here/.config/bunq-partner"] {
         fs::create_dir_all(folder.path(place)).unwrap();
