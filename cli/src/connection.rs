@@ -110,7 +110,11 @@ impl BankConnection {
             Some(receipts) => builder.observer(receipts.clone()),
             None => builder,
         };
-        Ok(builder.build()?)
+        builder.build().map_err(|error| {
+            let is_setting = error.kind() == ErrorKind::InvalidInput;
+            let hint = is_setting.then(|| "`bunq-partner config show` says where each setting is from".to_owned());
+            Failure::from(error).or_hint(hint)
+        })
     }
 
     /// A client to be built, without a context.

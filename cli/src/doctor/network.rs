@@ -124,7 +124,7 @@ impl Way {
             }
             Err(problem) => problem,
         };
-        let remedy = "check the name in --base-url, and the network and the name server of this machine";
+        let remedy = "check the name in the base URL, and the network and the name server of this machine";
         self.failed("DNS", format!("{host}: {problem}"), remedy)
     }
 
@@ -207,7 +207,7 @@ impl Way {
         let response = match timeout(PATIENCE, request(connection, url, host)).await {
             Ok(Ok(response)) => response,
             Ok(Err(error)) => {
-                return self.failed("HTTP", error.to_string(), "it is not a server of bunq's: check --base-url");
+                return self.failed("HTTP", error.to_string(), "it is not a server of bunq's: check the base URL");
             }
             Err(_) => return self.failed("HTTP", "there was no response in time", "try again later"),
         };
@@ -215,7 +215,7 @@ impl Way {
         if response.headers().contains_key("x-bunq-client-response-id") {
             self.steps.push(Check::ok("HTTP", "a response of bunq's"));
         } else {
-            let remedy = "check --base-url, which ends in /v1; a gateway or a proxy may be in between";
+            let remedy = "check the base URL, which ends in /v1; a gateway or a proxy may be in between";
             self.steps.push(Check::warning(
                 "HTTP",
                 format!("a response with status {status} that is not bunq's"),

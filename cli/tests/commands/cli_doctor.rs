@@ -343,7 +343,7 @@ async fn a_server_that_is_not_bunqs_is_named() {
     sandbox.inject(Injection::new(Fault::UnsignedStatus(404)).always());
     let report = Report::of(&mut program_for(&folder, &sandbox));
     assert!(report.summary().starts_with("it is not bunq that answers: a response with status 404"), "{}", report.0);
-    assert!(report.next().starts_with("check --base-url"));
+    assert!(report.next().starts_with("check the base URL"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

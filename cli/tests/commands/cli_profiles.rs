@@ -377,6 +377,11 @@ async fn a_command_that_gives_no_key_is_an_error() {
         assert!(err.contains(problem) && out.is_empty() && code == 2, "{script}: {err}");
         assert!(!err.contains("planted"), "{err}");
         assert!(problem.starts_with("api_key") || err.contains("api_key_command of profile default in /"), "{err}");
+        assert_eq!(
+            problem.starts_with("api_key"),
+            err.contains("hint: `bunq-partner config show` says where"),
+            "{err}"
+        );
         assert_eq!((err.contains("locked\n"), count()), (script.contains("locked"), 1), "{err}");
         let (out, err, code) = ran(program(&folder).arg("doctor"));
         assert!(out.contains("FAIL  key") && out.contains(problem) && code == 1, "{out}{err}");
