@@ -152,19 +152,31 @@ async fn api_key(settings: &BankSettings) -> Result<(Secret, Option<String>), Fa
             let key = until_interrupted(None, key_command::key(words, MAX_KEY_LEN)).await;
             Ok((key.map_err(|failure| failure.of(&format!("api_key_command of {source}")))?, None))
         }
-        KeyPlace::Asked => Ok((ask_for_key(settings.shown_base_url())?, None)),
+        KeyPlace::Asked => Ok((ask_for_key(settings.shown_base_url()).await?, None)),
         KeyPlace::Elsewhere(other) => Err(settings.key_is_elsewhere(other)),
     }
 }
 
-fn ask_for_key(base_url: &str) -> Result<Secret, Failure> {
+async fn ask_for_key(base_url: &str) -> Result<Secret, Failure> {
     if !io::stdin().is_terminal() {
         let hint = "or give --api-key-file, or a profile that has one; --sandbox tries everything without a key";
         return Err(Failure::usage("there is no API key: set BUNQ_API_KEY").with_hint(hint));
     }
-    let key = rpassword::prompt_password(format!("API key for {} (it is not shown): ", clean(base_url)));
-    let key = key.map_err(|error| Failure::local("the API key cannot be asked for", &error))?;
-    Ok(key.trim().into())
+    let prompt = format!("API key for {} (it is not shown): ", clean(base_url));
+    // A signal leaves the terminal as the prompt has made it: without an echo.
+    #[cfg(unix)]
+    let terminal = rustix::termios::tcgetattr(io::stdin());
+    let ask = || rpassword::prompt_password(prompt).map(|key| Secret::new(key.trim()));
+    let key = until_interrupted(None, async { Ok(spawn_blocking(ask).await.map_err(io::Error::from).flatten()) }).await;
+    #[cfg(unix)]
+    if let Ok(terminal) = terminal {
+        // If it is gone, nobody types there.
+        let _ = rustix::termios::tcsetattr(io::stdin(), rustix::termios::OptionalActions::Now, &terminal);
+    }
+    key?.map_err(|error| match error.kind() {
+        io::ErrorKind::Interrupted => Failure::interrupted(None),
+        _ => Failure::local("the API key cannot be asked for", &error),
+    })
 }
 
 fn key_file(path: &Path, source: &Source) -> Result<(Secret, Option<String>), Failure> {

@@ -165,18 +165,33 @@ async fn nothing_is_kept_of_rows_if_the_question_is_not_answered_with_yes() {
     assert!(sandbox.call_log().iter().all(|call| call.method != "PUT"));
 }
 
+fn is_echoing(terminal: &Terminal) -> bool {
+    tcgetattr(&*terminal.keyboard).unwrap().local_modes.contains(LocalModes::ECHO)
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_key_is_asked_for_and_not_shown() {
     test_timeout::start();
     let (sandbox, folder) = (Sandbox::start().await.unwrap(), Folder::new());
     let state = folder.path("");
     let environment = [("XDG_STATE_HOME", state.to_str().unwrap())];
-    let mut terminal = Terminal::start(80, &["whoami", "--base-url", sandbox.base_url()], &environment);
-    terminal.expect("(it is not shown): ");
-    // Whatever is typed before is the terminal's to show.
-    while tcgetattr(&*terminal.keyboard).unwrap().local_modes.contains(LocalModes::ECHO) {
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+    let asked = || {
+        let mut terminal = Terminal::start(80, &["whoami", "--base-url", sandbox.base_url()], &environment);
+        terminal.expect("(it is not shown): ");
+        // Whatever is typed before is the terminal's to show.
+        while is_echoing(&terminal) {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        terminal
+    };
+    // Who gives up sees again what is typed.
+    let mut terminal = asked();
+    terminal.type_keys("\u{3}");
+    terminal.expect("[end]");
+    assert!(is_echoing(&terminal), "{}", terminal.seen);
+    let (screen, code) = terminal.end();
+    assert!(screen.contains("interrupted") && code == 130, "{screen}");
+    let terminal = asked();
     terminal.type_keys(&format!("{}\n", sandbox.api_key().expose()));
     let (screen, code) = terminal.end();
     assert!(screen.contains("Sandbox Partner") && code == 0, "{screen}");
