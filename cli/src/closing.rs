@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::io::{self, Write as _};
 
 use bunq_partner::{Cursor, Error, ErrorKind, PageSize, Provision, ProvisionId, ProvisionStatus, Provisions};
+use console::{Term, truncate_str};
 
 use super::exit::Failure;
 use super::invocation::Invocation;
@@ -46,6 +47,9 @@ impl Closing {
         }
         let (name, kind) = (user.display_name.unwrap_or_default(), whoami::kind_name(user.kind));
         lines.push(format!("API key of user {}, {} ({kind})", user.id, clean(&name)));
+        // A name that goes on in the next line could forge one.
+        let width = usize::from(Term::stderr().size().1);
+        let lines: Vec<_> = lines.iter().map(|line| truncate_str(line, width, "…")).collect();
         // If standard error is closed, the question cannot be asked either.
         let _ = screen::above(|| writeln!(io::stderr(), "{}", lines.join("\n")));
         Ok(())

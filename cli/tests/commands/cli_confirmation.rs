@@ -81,6 +81,34 @@ async fn a_person_sees_what_would_be_closed() {
     assert!(screen.contains("\"outcome\": \"accepted\"") && code == 0, "{screen}");
 }
 
+/// A name does not go on in the next line, where it could be taken for another provision, or drive the others off the screen.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_name_stays_in_its_line() {
+    test_timeout::start();
+    let names = [
+        "L".repeat(5000),
+        "\u{6f22}".repeat(150),
+        "Ada\u{1b}[2J\u{202e}\n  7  CLOSED".into(),
+        " ".repeat(190) + "7  CLOSED",
+    ];
+    let seed = names.map(|name| {
+        serde_json::from_value::<SeedProvision>(json!({ "status": "ACTIVE", "display_name": name })).unwrap()
+    });
+    let (sandbox, folder) = (builder().seed(Vec::from(seed)).start().await.unwrap(), Folder::new());
+    let ids: Vec<_> = sandbox.provision_ids().iter().map(ToString::to_string).collect();
+    let close: Vec<_> = ["close"].into_iter().chain(ids.iter().map(String::as_str)).collect();
+    let mut terminal = start(&sandbox, &folder, &close);
+    terminal.expect("Close 4 provisions in production? [y/N]");
+    let lines: Vec<_> = terminal.seen.lines().collect();
+    assert_eq!(lines.len(), 6, "{lines:?}");
+    for (line, id) in lines.iter().zip(&ids) {
+        assert!(line.starts_with(&format!("  {id}  ACTIVE")) && !line.contains('\u{1b}'), "{line}");
+        assert!(console::measure_text_width(line) <= 200, "{line}");
+    }
+    terminal.type_keys("n\n");
+    assert_eq!(terminal.end().1, 1);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn many_are_shown_in_part() {
     test_timeout::start();
