@@ -112,7 +112,8 @@ fn run(arguments: CommandLine, format: &mut OutputFormat) -> Result<(), Failure>
     }
     let mut settle = || {
         let settings = Settings::load(&connection)?;
-        let view = results.view(&output, settings.output(output.output).value)?;
+        *format = settings.output(output.output).value;
+        let view = results.view(&output, *format)?;
         *format = view.format;
         Ok::<_, Failure>((settings, view))
     };

@@ -326,6 +326,60 @@ fn config_is_shown_in_every_format() {
     assert_eq!(shown(program(&folder).args(secret_url), "base_url").0, "[redacted]");
 }
 
+/// A profile is for all commands: where its format cannot be, the nearest is used. One that was typed is refused there.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_format_of_a_profile_yields_where_it_cannot_be() {
+    test_timeout::start();
+    let (folder, sandbox) = (Folder::new(), Sandbox::start().await.unwrap());
+    let id = sandbox.populate(1)[0].to_string();
+    let bank = bank_profile(&folder, "default", &sandbox);
+    let ids = folder.file("ids.csv", &format!("id\n7\n{id}\n"));
+    let ids = ids.to_str().unwrap();
+    let (out, err, code) = ran(program(&folder).args(["--profile", "default"]).arg("list"));
+    assert!(out.is_empty() && err.contains("--profile default: there is no such profile") && code == 2, "{err}");
+    let api = ["api", "get_provision", "--param", &format!("provision_id={id}")];
+    let watch = ["watch", &id];
+    for (format, command, refusal, expected) in [
+        ("csv", &["doctor"][..], "csv is for records", " ok   bank "),
+        ("csv", &["whoami"], "csv is for records", "user id "),
+        ("csv", &["session", "end"], "csv is for records", ""),
+        ("csv", &api, "csv is for records", "{\n  \"Response\": ["),
+        ("csv", &["close", &id, "--dry-run"], "csv is for records", "PUT http"),
+        ("csv", &["close", "--from", ids, "--dry-run"], "csv is for records", "2 rows: update_provision"),
+        ("csv", &["session", "end", "--dry-run"], "csv is for records", "DELETE http"),
+        ("csv", &["config", "path"], "csv is for records", "/"),
+        ("json", &watch, "use --output jsonl", "{\""),
+    ] {
+        profiles(&folder, &format!("{bank}output = \"{format}\"\n"));
+        let (out, err, code) = ran(program(&folder).args(command));
+        assert!(out.starts_with(expected) && code == 0, "{command:?}: {out}{err}");
+        sandbox.take_call_log();
+        let (out, err, code) = ran(program(&folder).args(command).args(["--output", format]));
+        assert!(out.is_empty() && err.contains(refusal) && code == 2, "{command:?}: {out}{err}");
+        assert!(sandbox.take_call_log().is_empty(), "{command:?}");
+    }
+
+    // The rows that have failed are csv alone, which a profile may say.
+    profiles(&folder, &bank);
+    assert_eq!(ran(program(&folder).args(["close", "--from", ids])).2, 9);
+    let report = ["report", "--from", ids, "--failed"];
+    for (format, expected) in [("csv", "id\n7\n"), ("json", ""), ("table", "")] {
+        profiles(&folder, &format!("{bank}output = \"{format}\"\n"));
+        let (out, err, code) = ran(program(&folder).args(report));
+        assert_eq!((out.as_str(), code), (expected, if expected.is_empty() { 2 } else { 0 }), "{err}");
+        assert!(!expected.is_empty() || err.contains("add --output csv"), "{err}");
+        assert_eq!(ran(program(&folder).args(report).args(["-o", "csv"])).0, "id\n7\n");
+    }
+
+    // An error has the format too, also one about the format.
+    profiles(&folder, &format!("{bank}output = \"json\"\n"));
+    for command in [&["get", "7"][..], &["list", "--columns", "id"], &["watch", "--no-header"]] {
+        let (_, err, code) = ran(program(&folder).args(command));
+        let error = serde_json::from_str::<Value>(&err).unwrap();
+        assert_eq!(error["error"]["exit_code"], code, "{command:?}: {err}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_command_gives_the_key_once_and_only_where_it_is_needed() {
     test_timeout::start();
