@@ -114,7 +114,11 @@ impl Begin {
     pub(super) async fn begin(self) -> Result<(Job, FileJournal), Failure> {
         let Self { operation, file, journal: path, users, is_resumed } = self;
         let journal = FileJournal::open(&path).await?;
-        if !is_resumed && matches!(journal.start().await?, JournalStart::Begun(_)) {
+        let begun = match journal.start().await? {
+            JournalStart::Begun(header) => Some(header),
+            _ => None,
+        };
+        if !is_resumed && begun.is_some() {
             let problem = format!("{} is the journal of an earlier run", path.display());
             let hint = "--resume goes on with it; for other rows, name another journal with --journal";
             return Err(Failure::usage(problem).with_hint(hint));
@@ -123,6 +127,11 @@ impl Begin {
             Some(input) => (input, None),
             None => take_standard_input(&path, operation).await.map(|(input, copy)| (input, Some(copy)))?,
         };
+        // Before anybody is asked about rows with which the run cannot go on.
+        if let Some(header) = begun {
+            header.bulk_operation()?;
+            input.check_journal(header.input.as_deref())?;
+        }
         Ok((Job { input, journal: path, users, copy }, journal))
     }
 }

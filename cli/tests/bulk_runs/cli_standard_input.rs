@@ -189,7 +189,7 @@ async fn the_rows_come_from_the_copy_that_was_made() {
     assert_eq!(std::fs::read_to_string(&copy).unwrap(), rows(&others));
     // Nor does a run go on with it.
     let (_, stderr, code) = ran(bulk(&folder, &sandbox, "close", &copy).arg("--journal").arg(&journal).arg("--resume"));
-    assert!(stderr.contains("that of another input") && code == 21, "{stderr}");
+    assert!(stderr.contains("is not the input that the journal was begun with") && code == 21, "{stderr}");
     assert!(are_untouched(&sandbox, &others));
 }
 
