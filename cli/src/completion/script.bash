@@ -28,7 +28,8 @@ _bunq_partner() {
     # bash replaces what it takes for the word: the end of it, from here.
     local start=$((${#word} - ${#2}))
     {
-        IFS=' ' read -r kind prefix
+        # Without an answer it fails, which would end a shell with `set -e`.
+        IFS=' ' read -r kind prefix || true
         while IFS=$'\t' read -r value _; do
             value=$prefix$value
             COMPREPLY+=("${value:start}")

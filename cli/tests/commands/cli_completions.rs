@@ -222,6 +222,9 @@ fn bash_completes() {
         candidates
     });
     check_habits(&mut shell);
+    // A shell that ends with the first failure does not end because nothing answers.
+    shell.words_after("careful; set -eu;", "");
+    assert_eq!(shell.complete("bunq-partner clo"), [""; 0]);
 }
 
 /// Starts the completion system of zsh, with a key for [`ALL`].
