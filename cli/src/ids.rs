@@ -41,7 +41,9 @@ pub(super) async fn resolve(arguments: &[IdArgument]) -> Result<Vec<ProvisionId>
 fn parse(text: &str) -> Result<Vec<ProvisionId>, String> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let lines = text.lines().map(str::trim).zip(1_usize..);
-    let is_id = |(line, number): &(&str, usize)| !line.is_empty() && (*line, *number) != ("id", 1);
+    // A table has the header in upper case.
+    let is_header = |line: &str, number| number == 1 && line.eq_ignore_ascii_case("id");
+    let is_id = |(line, number): &(&str, usize)| !line.is_empty() && !is_header(line, *number);
     let (mut ids, mut wrong) = (Vec::new(), Vec::new());
     for (line, number) in lines.filter(is_id) {
         match line.parse() {
@@ -55,12 +57,15 @@ fn parse(text: &str) -> Result<Vec<ProvisionId>, String> {
         wrong.truncate(MAX_SAID);
         let lines = if wrong.len() == 1 { "line" } else { "lines" };
         let rule = "the id of a provision is a positive integer of at most 63 bits";
-        return Err(format!("{lines} {}{more}: {rule}, one a line", wrong.join(", ")));
+        let source = "one a line, as `bunq-partner list --output csv --columns id` writes them";
+        return Err(format!("{lines} {}{more}: {rule}, {source}", wrong.join(", ")));
     }
     match ids.len() {
         0 => Err("there is no id".into()),
         1..=MAX_IDS => Ok(ids),
-        count => Err(format!("there are {count} ids, and at most {MAX_IDS} are taken: `close --from` closes more")),
+        count => Err(format!(
+            "there are {count} ids, and at most {MAX_IDS} are taken: give fewer; `close --from` closes more"
+        )),
     }
 }
 
@@ -75,10 +80,11 @@ mod tests {
     #[test]
     fn ids_are_one_a_line() {
         test_timeout::start();
-        for text in ["7\n9\n", "7\r\n9", "\n  7\t\n \n\n9 \n", "\u{feff}7\n9", "id\n7\n9\n"] {
+        for text in ["7\n9\n", "7\r\n9", "\n  7\t\n \n\n9 \n", "\u{feff}7\n9", "id\n7\n9\n", "ID\n7\n9\n"] {
             assert_eq!(parsed(text), Ok(vec![7, 9]), "{text:?}");
         }
-        let rule = "the id of a provision is a positive integer of at most 63 bits, one a line";
+        let rule = "the id of a provision is a positive integer of at most 63 bits, one a line, as `bunq-partner list \
+                    --output csv --columns id` writes them";
         for (text, lines) in [
             ("7\nAda\n9\n", "line 2"),
             ("7 9\n", "line 1"),
