@@ -72,7 +72,7 @@ impl Client {
 
     /// Starts to build a client from environment variables of the process: the API key from `BUNQ_API_KEY`, the
     /// environment from `BUNQ_ENV`, which is `sandbox` (the default) or `production`, and the [base
-    /// URL](ClientBuilder::base_url) of a sandbox from `BUNQ_BASE_URL`, if it is set.
+    /// URL](ClientBuilder::base_url) of a sandbox from `BUNQ_BASE_URL`, if it is set. An empty variable is not set.
     ///
     /// # Errors
     ///
