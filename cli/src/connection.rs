@@ -12,6 +12,7 @@ use bunq_partner::{
 };
 use bunq_partner_sandbox::{Sandbox, SeedProvision};
 use etcetera::BaseStrategy as _;
+use tokio::task::spawn_blocking;
 
 use super::exit::Failure;
 use super::interrupt::until_interrupted;

@@ -18,8 +18,8 @@ const SCHEMA: &str = include_str!("schema.json");
 /// The environment variables that the program reads.
 const ENVIRONMENT: [(&str, &str); 8] = [
     ("BUNQ_API_KEY", "API key, unless --api-key-file or --profile is given"),
-    ("BUNQ_ENV", "environment of bunq, sandbox or production, unless --env or --profile is given"),
-    ("BUNQ_BASE_URL", "base URL of a sandbox, unless --base-url or --profile is given; an error in production"),
+    ("BUNQ_ENV", "sandbox or production, unless --env or --profile is given"),
+    ("BUNQ_BASE_URL", "base URL, unless --base-url or --profile is given; refused in production"),
     ("BUNQ_PROFILE", "profile, unless --profile is given or one of the variables above is set"),
     ("BUNQ_LOG", "log of calls: off, info (as -v) or debug (as -vv), unless -v is given"),
     ("HTTPS_PROXY, ALL_PROXY, NO_PROXY", "proxy to bunq, and the hosts that need none"),
@@ -90,8 +90,9 @@ fn faults() -> String {
     let names = Injection::fault_names();
     let names: String = names.split(", ").map(|name| format!("  {name}\n")).collect();
     format!(
-        "Faults of `bunq-partner sandbox --fault`: a name, and after commas on=OPERATION, after=CALLS,\n\
-         and times=CALLS or times=always, as in `drop,on=update_provision,times=2`\n\n{names}"
+        "Faults of `bunq-partner sandbox --fault`: a name, and after commas\n\
+         on=OPERATION, after=CALLS, and times=CALLS or times=always, as in\n\
+         `drop,on=update_provision,times=2`\n\n{names}"
     )
 }
 
@@ -160,6 +161,17 @@ mod tests {
         }
         let below = command.get_subcommands();
         below.flat_map(|below| results(below, format!("{typed} {}", below.get_name()).trim())).collect()
+    }
+
+    #[test]
+    fn topics_are_for_terminals_of_80_columns() {
+        test_timeout::start();
+        let program = CommandLine::command();
+        // clap wraps the options, and the schema is for programs.
+        for (name, _, text) in TOPICS.iter().filter(|(name, ..)| !["options", "schema"].contains(name)) {
+            let text = text(&program);
+            assert!(text.lines().all(|line| line.chars().count() <= 80), "{name}: {text}");
+        }
     }
 
     #[test]
