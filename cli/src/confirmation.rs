@@ -40,6 +40,9 @@ fn is_attended() -> bool {
 
 /// Asks a person. Dropping the future does not wait for the answer.
 async fn ask(question: &str) -> Result<(), Failure> {
+    // What was typed before is no answer to what is shown now.
+    #[cfg(unix)]
+    let _ = rustix::termios::tcflush(io::stdin(), rustix::termios::QueueSelector::IFlush);
     let question = format!("{} [y/N] ", clean(question));
     let answer = blocking(move || {
         write!(io::stderr(), "{question}").and_then(|()| io::stderr().flush())?;

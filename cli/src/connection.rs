@@ -12,10 +12,9 @@ use bunq_partner::{
 };
 use bunq_partner_sandbox::{Sandbox, SeedProvision};
 use etcetera::BaseStrategy as _;
-use tokio::task::spawn_blocking;
 
 use super::exit::Failure;
-use super::interrupt::until_interrupted;
+use super::interrupt::{blocking, until_interrupted};
 use super::key_command;
 use super::settings::{Bank, BankSettings, KeyPlace, Source};
 use super::words::clean;
@@ -168,7 +167,7 @@ async fn ask_for_key(base_url: &str) -> Result<Secret, Failure> {
     #[cfg(unix)]
     let terminal = rustix::termios::tcgetattr(io::stdin());
     let ask = || rpassword::prompt_password(prompt).map(|key| Secret::new(key.trim()));
-    let key = until_interrupted(None, async { Ok(spawn_blocking(ask).await.map_err(io::Error::from).flatten()) }).await;
+    let key = until_interrupted(None, async { Ok(blocking(ask).await) }).await;
     #[cfg(unix)]
     if let Ok(terminal) = terminal {
         // If it is gone, nobody types there.

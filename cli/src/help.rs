@@ -168,9 +168,9 @@ mod tests {
         test_timeout::start();
         let program = CommandLine::command();
         // clap wraps the options, and the schema is for programs.
-        for (name, _, text) in TOPICS.iter().filter(|(name, ..)| !["options", "schema"].contains(name)) {
-            let text = text(&program);
-            assert!(text.lines().all(|line| line.chars().count() <= 80), "{name}: {text}");
+        for topic in Topic::value_variants().iter().filter(|topic| !matches!(topic, Topic::Options | Topic::Schema)) {
+            let text = about(*topic, &program);
+            assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
         }
     }
 

@@ -109,6 +109,21 @@ async fn a_name_stays_in_its_line() {
     assert_eq!(terminal.end().1, 1);
 }
 
+/// What was pasted behind the command does not agree to it.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_comes_after_the_question() {
+    test_timeout::start();
+    let (sandbox, ids) = bank(&["ACTIVE"]).await;
+    let folder = Folder::new();
+    let mut terminal = start(&sandbox, &folder, &["close", &ids[0]]);
+    terminal.type_keys("y\n");
+    terminal.expect("in production? [y/N] ");
+    terminal.type_keys("n\n");
+    let (screen, code) = terminal.end();
+    assert!(screen.contains("nothing was done") && code == 1, "{screen}");
+    assert!(calls(&sandbox).iter().all(|call| call.starts_with("GET")));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn many_are_shown_in_part() {
     test_timeout::start();
