@@ -148,14 +148,14 @@ fn what_no_table_expresses_is_refused() {
     }
 }
 
-/// An expression over few characters.
+/// An expression over few characters. Its groups capture nothing: regress counts wrong around those that do (`findings/`).
 fn any_expression() -> impl Strategy<Value = String> {
     let leaf = select(vec!["", "a", "b", "é", ".", "[^a]", "[a-c\\s]", "\\S", "\\w", "[]", "[^]", "\\x61"]);
     leaf.prop_map(str::to_owned).prop_recursive(3, 16, 3, |inner| {
         let count = select(vec!["*", "+", "?", "{0}", "{2}", "{1,}", "{0,2}", "{2,3}", "*?", "+?"]);
         prop_oneof![
             vec(inner.clone(), 1..4).prop_map(|parts| parts.concat()),
-            vec(inner.clone(), 1..4).prop_map(|parts| format!("({})", parts.join("|"))),
+            vec(inner.clone(), 1..4).prop_map(|parts| format!("(?:{})", parts.join("|"))),
             (inner, count).prop_map(|(part, count)| format!("(?:{part}){count}")),
         ]
     })
