@@ -131,8 +131,8 @@ impl ClientBuilder {
         self
     }
 
-    /// Sets the base URL, if it differs from the environment's: for a gateway of your own, or for a [sandbox on
-    /// loopback](crate#a-bunq-on-loopback). Include the `/v1` at its end, as in bunq's own URLs.
+    /// Sets the base URL, if it differs from the environment's: for a gateway of your own, or for a sandbox on
+    /// loopback. Include the `/v1` at its end, as in bunq's own URLs.
     ///
     /// It must be HTTPS, except on loopback.
     pub fn base_url(mut self, base_url: impl Into<String>) -> Self {

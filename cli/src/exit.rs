@@ -225,14 +225,18 @@ fn hint(error: &Error) -> Option<&'static str> {
         return Some("`bunq-partner doctor` finds out what has answered in bunq's place");
     }
     Some(match error.kind() {
-        ErrorKind::Connect | ErrorKind::Signature | ErrorKind::Unauthorized | ErrorKind::Context => {
-            "`bunq-partner doctor` finds out what is wrong"
+        ErrorKind::Connect | ErrorKind::Context => "`bunq-partner doctor` finds out what is wrong",
+        ErrorKind::Signature | ErrorKind::Unauthorized => {
+            "`bunq-partner doctor` finds out what is wrong; without its context file, the program does what `Client::reinstall` does"
         }
         ErrorKind::Connection | ErrorKind::Timeout | ErrorKind::Server => {
             "try again; if it fails again, `bunq-partner doctor` finds out what is wrong"
         }
         ErrorKind::Forbidden => {
             "only the partner may do some things, and a user may not; bunq's support asks for the response id"
+        }
+        ErrorKind::NotFound if error.operation().is_some_and(|operation| operation.managed) => {
+            "the base URL may be wrong: it ends with `/v1`, as bunq's own does"
         }
         ErrorKind::NotFound => "`bunq-partner list` shows the provisions that there are",
         ErrorKind::RateLimited => "try again later: bunq counts the calls of all programs at this address together",

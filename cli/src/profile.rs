@@ -90,11 +90,15 @@ impl Profiles {
         Some(NamedProfile { name: name.to_owned(), file: path.clone(), profile: profile.clone() })
     }
 
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+        self.profiles.keys().map(String::as_str)
+    }
+
     /// The profile of this name, which `asked` asks for.
     pub(super) fn find(&self, name: &str, asked: &str) -> Result<NamedProfile, Failure> {
         self.get(name).ok_or_else(|| match &self.path {
             Ok(path) => {
-                let names: Vec<_> = self.profiles.keys().map(String::as_str).collect();
+                let names: Vec<_> = self.names().collect();
                 let hint = match names[..] {
                     [] => format!("the file has no profile, or does not exist: [profiles.{name}] begins one"),
                     _ => format!("there are {}", names.join(", ")),

@@ -6,17 +6,25 @@ use bunq_partner_sandbox::Injection;
 use super::answer::{Answer, Candidate, Kind, commands};
 use super::typed::Typed;
 use crate::arguments::Topic;
+use crate::profile::Profiles;
 
 /// Completes the value of an argument, of which this much is typed.
 type Complete = fn(&Typed<'_>, &str) -> Answer;
 
 /// The arguments whose values are computed, by their ids.
-pub(super) const COMPUTED: [(&str, Complete); 4] =
-    [("body", body), ("faults", fault), ("parameters", parameter), ("topic", topic)];
+pub(super) const COMPUTED: [(&str, Complete); 5] =
+    [("body", body), ("faults", fault), ("parameters", parameter), ("profile", profile), ("topic", topic)];
 
 /// JSON, or `@` and a file.
 fn body(_: &Typed<'_>, value: &str) -> Answer {
     if value.starts_with('@') { Answer::new("@", Kind::Files) } else { Answer::nothing() }
+}
+
+/// A profile of the file. Nothing that the file names is opened or run. Names that a shell would have to quote are left out.
+fn profile(_: &Typed<'_>, value: &str) -> Answer {
+    let profiles = Profiles::load().ok();
+    let is_plain = |name: &&str| name.chars().all(|c| c.is_ascii_alphanumeric() || ['-', '_', '.'].contains(&c));
+    Answer::values("", value, profiles.iter().flat_map(Profiles::names).filter(is_plain))
 }
 
 /// A fault in the notation of [`Injection`].

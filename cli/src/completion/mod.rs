@@ -1,9 +1,10 @@
 //! `completions`: the scripts of shells, and the answers to what they ask.
 //!
-//! In bash, zsh and fish the script asks the program, which reads only its own definition of the command line. clap_complete offers
-//! two ways, and neither works here. In bash, its scripts complete nothing after the first word, because of the hyphen in the name,
-//! and they know no value that depends on another. Its engine is unstable, takes the `sandbox` of `--env sandbox` for the command, and
-//! in bash does not see that `--env=production` is one word (`findings/`). The other shells get its scripts: commands and options.
+//! In bash, zsh and fish the script asks the program, which reads only its own definition of the command line, and for `--profile` the
+//! file of profiles. clap_complete offers two ways, and neither works here. In bash, its scripts complete nothing after the first word,
+//! because of the hyphen in the name, and they know no value that depends on another. Its engine is unstable, takes the `sandbox` of
+//! `--env sandbox` for the command, and in bash does not see that `--env=production` is one word (`findings/`). The other shells get
+//! its scripts: commands and options.
 
 mod answer;
 mod computed;

@@ -99,6 +99,11 @@ fn of_refusal(error: &Error, circumstances: &Circumstances<'_>) -> Diagnosis {
                 "bunq signs with another key than the one that is kept".into(),
             ])
             .ruled_out(key),
+        ErrorKind::NotFound if error.operation().is_some_and(|operation| operation.managed) => Diagnosis::new(
+            format!("the base URL has no bunq behind it: {error}"),
+            "give the base URL with all of its path, which ends with `/v1` at bunq",
+        )
+        .ruled_out(key),
         ErrorKind::Forbidden => Diagnosis::new(
             "bunq accepts the key, but does not allow it to do this: is it a user's, and not the partner's?",
             "give the partner's key, or ask bunq's support, who needs the response id above",

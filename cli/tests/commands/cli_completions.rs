@@ -31,7 +31,10 @@ fn folder() -> Folder {
     }
     symlink(env!("CARGO_BIN_EXE_bunq-partner"), folder.path("other/bunq-partner")).unwrap();
     std::fs::create_dir(folder.path("bunq-partner")).unwrap();
-    folder.file("bunq-partner/config.toml", "no profile can be read");
+    folder.file(
+        "bunq-partner/config.toml",
+        "[profiles.test]\n[profiles.trial]\n[profiles.\"a b\"]\n[profiles.'t$(date)']\n",
+    );
     folder
 }
 
@@ -42,7 +45,7 @@ fn path() -> String {
 }
 
 /// What is typed after the name of the program, and what its last word may become.
-const CASES: [(&str, &[&str]); 56] = [
+const CASES: [(&str, &[&str]); 58] = [
     // Commands.
     ("cl", &["close"]),
     ("re", &["receipts", "report", "reset-token"]),
@@ -76,6 +79,9 @@ const CASES: [(&str, &[&str]); 56] = [
     ("list --status CREATED,AC", &["CREATED,ACTIVE"]),
     ("list --status=CREATED,AC", &["--status=CREATED,ACTIVE"]),
     ("list --status CREATED,C", &["CREATED,CANCELLED", "CREATED,CLOSED"]),
+    // Profiles whose names need no quotes.
+    ("--profile ", &["test", "trial"]),
+    ("list --profile=tr", &["--profile=trial"]),
     // Faults, and what follows them.
     ("sandbox --fault dro", &["drop"]),
     ("sandbox --fault status", &["status="]),
@@ -320,4 +326,17 @@ fn completing_executes_nothing() {
             assert!(!folder.path("executed").exists(), "fish: {line}");
         }
     }
+}
+
+#[test]
+fn a_broken_file_of_profiles_completes_to_nothing() {
+    test_timeout::start();
+    let folder = folder();
+    folder.file("bunq-partner/config.toml", "no profile can be read");
+    for (words, answer) in [(["--profile", ""], "values \n"), (["--profile", "t"], "values \n")] {
+        let said = ran(program(&folder).args(["completions", "bash", "--"]).args(words));
+        assert_eq!(said, (answer.to_owned(), String::new(), 0));
+    }
+    let (out, err, code) = ran(program(&folder).args(["completions", "bash", "--", "whoa"]));
+    assert!(out.contains("whoami") && err.is_empty() && code == 0, "{out}{err}");
 }
