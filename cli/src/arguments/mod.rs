@@ -18,7 +18,7 @@ pub(crate) use self::options::{
     ReportOptions, SandboxOptions, WaitOptions,
 };
 pub(crate) use self::values::{IdArgument, Topic, made_by};
-use self::values::{id_argument, provision_id, time};
+use self::values::{external_uuid, id_argument, provision_id, time};
 
 /// The end of the program's own help.
 fn topics() -> String {
@@ -124,7 +124,7 @@ pub(crate) enum BankCommand {
     #[command(after_help = examples!("find 00000000-0000-4000-8000-000000000005", "--output json find 00000000-0000-4000-8000-000000000005"))]
     Find {
         /// The external_uuid
-        #[arg(value_name = "UUID", value_hint = ValueHint::Other)]
+        #[arg(value_name = "UUID", value_hint = ValueHint::Other, value_parser = external_uuid)]
         external_uuid: Uuid,
     },
     /// List provisions, newest first
@@ -252,6 +252,24 @@ mod tests {
             }
         }
         assert!(seen > 30, "{seen}");
+    }
+
+    #[test]
+    fn a_value_is_refused_with_the_rule_for_it() {
+        test_timeout::start();
+        let create = "create --email user@example.com --phone-number +31600000000";
+        for (typed, rule) in [
+            ("find 7".to_owned(), "a UUID is written as in 550e8400-e29b-41d4-a716-446655440000"),
+            (format!("{create} --external-uuid 7"), "a UUID is written as in 550e8400-e29b-41d4-a716-446655440000"),
+            (format!("{create} --country NL --date-of-birth 31-12-1990"), "a date is written as in 1990-12-31"),
+            ("list --limit all".into(), "a count is written as in 100"),
+            ("watch --timeout 1".into(), "a time is written as in 90s, 15m or 2h"),
+            ("sandbox --allow localhost".into(), "an address is written as in 192.0.2.7 or 2001:db8::7"),
+        ] {
+            let words = format!("bunq-partner {typed}");
+            let refusal = CommandLine::try_parse_from(words.split(' ')).map(drop).unwrap_err().to_string();
+            assert!(refusal.contains(rule), "{typed}: {refusal}");
+        }
     }
 
     #[test]

@@ -9,7 +9,10 @@ use bunq_partner::{CountryCode, EmailAddress, Operation, PhoneNumber, ProvisionI
 use bunq_partner_sandbox::Injection;
 use clap::{Args, ValueEnum, ValueHint, value_parser};
 
-use super::values::{IdArgument, OperationParser, id_argument, parameter, provision_id, status, time};
+use super::values::{
+    IdArgument, OperationParser, address, count, date, external_uuid, id_argument, parameter, provision_id, status,
+    time,
+};
 
 #[derive(Args)]
 pub(crate) struct CloseOptions {
@@ -71,7 +74,7 @@ pub(crate) struct CreateOptions {
     #[arg(long, value_name = "NUMBER", value_hint = ValueHint::Other, required_unless_present = "from", conflicts_with = "from")]
     pub(crate) phone_number: Option<PhoneNumber>,
     /// Your key for the user [default: random]
-    #[arg(long, value_name = "UUID", value_hint = ValueHint::Other, conflicts_with = "from")]
+    #[arg(long, value_name = "UUID", value_hint = ValueHint::Other, value_parser = external_uuid, conflicts_with = "from")]
     external_uuid: Option<Uuid>,
     /// The key if none is given.
     #[arg(skip = Uuid::new_v4())]
@@ -83,7 +86,7 @@ pub(crate) struct CreateOptions {
     #[arg(long, value_name = "ID", value_hint = ValueHint::Other, value_parser = provision_id, conflicts_with_all = ["date_of_birth", "country", "from"])]
     pub(crate) director: Option<ProvisionId>,
     /// For USER_ANONYMOUS_TRANSACTION_AUDIT: date of birth
-    #[arg(long, value_name = "DATE", value_hint = ValueHint::Other, requires = "country", conflicts_with = "from")]
+    #[arg(long, value_name = "DATE", value_hint = ValueHint::Other, value_parser = date, requires = "country", conflicts_with = "from")]
     pub(crate) date_of_birth: Option<Date>,
     /// Country of residence, with --date-of-birth
     #[arg(long, value_name = "COUNTRY", value_hint = ValueHint::Other, requires = "date_of_birth", conflicts_with = "from")]
@@ -113,7 +116,7 @@ pub(crate) struct ListOptions {
     #[arg(long, value_name = "STATUS", value_delimiter = ',', value_parser = status(), ignore_case = true, hide_possible_values = true)]
     pub(crate) status: Vec<ProvisionStatus>,
     /// Largest number of provisions
-    #[arg(long, value_name = "COUNT", value_hint = ValueHint::Other)]
+    #[arg(long, value_name = "COUNT", value_hint = ValueHint::Other, value_parser = count)]
     pub(crate) limit: Option<usize>,
 }
 
@@ -188,7 +191,7 @@ pub(crate) struct SandboxOptions {
     #[arg(long, value_name = "FILE")]
     pub(crate) bank_profile: Option<PathBuf>,
     /// Accept the API key only from this address; can be repeated
-    #[arg(long = "allow", value_name = "ADDRESS", value_hint = ValueHint::Other)]
+    #[arg(long = "allow", value_name = "ADDRESS", value_hint = ValueHint::Other, value_parser = address)]
     pub(crate) allowed_addresses: Vec<IpAddr>,
     /// Advance provisions by time instead of by reads
     #[arg(long, value_name = "TIME", value_hint = ValueHint::Other, value_parser = time)]

@@ -1,10 +1,12 @@
 //! The values of arguments.
 
 use std::ffi::OsStr;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use bunq_partner::jiff::SignedDuration;
-use bunq_partner::{Environment, Operation, ProvisionId, ProvisionStatus};
+use bunq_partner::jiff::civil::Date;
+use bunq_partner::{Environment, Operation, ProvisionId, ProvisionStatus, Uuid};
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{Arg, Command, ValueEnum};
 
@@ -91,6 +93,22 @@ pub(super) fn status() -> impl TypedValueParser<Value = ProvisionStatus> {
         let known = |status: &&ProvisionStatus| status.as_str().eq_ignore_ascii_case(&text);
         ProvisionStatus::KNOWN.iter().find(known).cloned().ok_or_else(|| "there is no such status".to_owned())
     })
+}
+
+pub(super) fn external_uuid(text: &str) -> Result<Uuid, String> {
+    text.parse().map_err(|_| "a UUID is written as in 550e8400-e29b-41d4-a716-446655440000".to_owned())
+}
+
+pub(super) fn date(text: &str) -> Result<Date, String> {
+    text.parse().map_err(|_| "a date is written as in 1990-12-31".to_owned())
+}
+
+pub(super) fn address(text: &str) -> Result<IpAddr, String> {
+    text.parse().map_err(|_| "an address is written as in 192.0.2.7 or 2001:db8::7".to_owned())
+}
+
+pub(super) fn count(text: &str) -> Result<usize, String> {
+    text.parse().map_err(|_| "a count is written as in 100".to_owned())
 }
 
 pub(super) fn time(text: &str) -> Result<Duration, String> {
