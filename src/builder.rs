@@ -94,7 +94,7 @@ impl ClientBuilder {
         if base_url.is_some() && environment == Environment::Production {
             return Err(Error::invalid_input(
                 BASE_URL_VARIABLE,
-                "a variable does not decide where a production key is sent: unset it, or call `base_url` on the builder",
+                "a variable does not decide where a production key is sent: unset it, or give the base URL to `Client::builder`",
             ));
         }
         // A trailing line end is not part of the key.
@@ -423,7 +423,7 @@ mod tests {
         assert!(refusal(&[("BUNQ_API_KEY", "1")]).starts_with("api_key: it is a key of the production environment"));
         assert_eq!(
             refusal(&[("BUNQ_API_KEY", "1"), ("BUNQ_ENV", "production"), ("BUNQ_BASE_URL", "https://example.com/v1")]),
-            "BUNQ_BASE_URL: a variable does not decide where a production key is sent: unset it, or call `base_url` on the builder"
+            "BUNQ_BASE_URL: a variable does not decide where a production key is sent: unset it, or give the base URL to `Client::builder`"
         );
         assert_eq!(
             refusal(&[("BUNQ_API_KEY", "sandbox_1"), ("BUNQ_BASE_URL", "http://example.com/v1")]),
