@@ -86,7 +86,9 @@ pub(super) async fn install(
     let signing_key = tokio::task::spawn_blocking(move || make()).await.map_err(Error::internal)?;
     let signing_key = signing_key.map_err(Error::internal)?;
     let request = InstallationRequest::new(signing_key.public_key_pem().map_err(Error::internal)?);
-    let response = api(transport, Credentials::default()).telling(trouble).create_installation(&request).await?;
+    // No call before it has sent the key, but one of another client may have.
+    let credentials = Credentials::default().hiding(&device.api_key);
+    let response = api(transport, credentials).telling(trouble).create_installation(&request).await?;
     response.try_map(|output| {
         let token = header_value(output.token.token)?;
         let unusable = |problem| format!("the response's ServerPublicKey cannot be used: {problem}");

@@ -339,6 +339,25 @@ async fn an_installation_is_replaced_once_per_window_and_only_after_a_clear_refu
     }
 }
 
+/// A bank, or what stands in its place, may say the key in its refusal of any call.
+#[tokio::test]
+async fn a_key_that_is_repeated_while_the_session_opens_is_not_shown() {
+    test_timeout::start();
+    for path in HANDSHAKE {
+        let (sandbox, client) = start_without_retries().await;
+        let key = sandbox.api_key();
+        sandbox.before_signing(move |call, response| {
+            if call.path.ends_with(path) {
+                let said = serde_json::json!({"Error": [{"error_description": format!("your key {}", key.expose())}]});
+                (response.status, response.body) = (401, said.to_string().into());
+            }
+        });
+        let error = client.open_session().await.unwrap_err();
+        assert!(error.to_string().contains("your key [redacted]"), "{path}: {error}");
+        assert!(!format!("{error:?}").contains(sandbox.api_key().expose()), "{path}");
+    }
+}
+
 #[tokio::test]
 async fn a_wrong_key_is_told_whatever_its_status() {
     test_timeout::start();

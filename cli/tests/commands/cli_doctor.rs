@@ -373,6 +373,23 @@ async fn a_key_that_may_not_do_it_is_told_from_a_wrong_one() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_base_url_without_its_version_is_named() {
+    test_timeout::start();
+    let (sandbox, folder) = (Sandbox::start().await.unwrap(), Folder::new());
+    let base_url = sandbox.base_url().trim_end_matches("/v1");
+    let at_it = || {
+        let mut command = program(&folder);
+        command.env("BUNQ_API_KEY", sandbox.api_key().expose()).args(["--base-url", base_url]);
+        command
+    };
+    let report = Report::of(&mut at_it());
+    assert!(report.summary().starts_with("the base URL has no bunq behind it"), "{}", report.0);
+    assert!(report.next().contains("`/v1`"), "{}", report.0);
+    let (_, err, code) = ran(at_it().arg("list"));
+    assert!(err.contains("it ends with `/v1`") && code == 9, "{err}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_bank_that_repeats_secrets_does_not_get_them_shown() {
     test_timeout::start();
     let (sandbox, folder) = (Sandbox::start().await.unwrap(), Folder::new());
