@@ -7,13 +7,11 @@ use bunq_partner::ProvisionId;
 use super::arguments::IdArgument;
 use super::exit::Failure;
 use super::standard_input;
+use super::words::numbered;
 
-/// More are a matter of a file, with a journal.
+/// More belong into a file, with a journal.
 const MAX_IDS: usize = 1000;
 const MAX_LEN: usize = 1024 * 1024;
-
-/// How many lines are named.
-const MAX_SAID: usize = 20;
 
 /// Returns each id once. It may wait for standard input.
 pub(super) async fn resolve(arguments: &[IdArgument]) -> Result<Vec<ProvisionId>, Failure> {
@@ -36,29 +34,24 @@ pub(super) async fn resolve(arguments: &[IdArgument]) -> Result<Vec<ProvisionId>
     Ok(ids.into_iter().filter(|id| seen.insert(*id)).collect())
 }
 
-/// Reads one id a line. Like in a file of rows, the first line may be the header of their column, and no text is repeated in
-/// messages.
+/// Reads one id a line. As in a file of rows, the first line may be a header, and messages do not quote the text.
 fn parse(text: &str) -> Result<Vec<ProvisionId>, String> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let lines = text.lines().map(str::trim).zip(1_usize..);
+    let lines = text.lines().map(str::trim).zip(1_u64..);
     // A table has the header in upper case.
     let is_header = |line: &str, number| number == 1 && line.eq_ignore_ascii_case("id");
-    let is_id = |(line, number): &(&str, usize)| !line.is_empty() && !is_header(line, *number);
+    let is_id = |(line, number): &(&str, u64)| !line.is_empty() && !is_header(line, *number);
     let (mut ids, mut wrong) = (Vec::new(), Vec::new());
     for (line, number) in lines.filter(is_id) {
         match line.parse() {
             Ok(id) => ids.push(id),
-            Err(_) => wrong.push(number.to_string()),
+            Err(_) => wrong.push(number),
         }
     }
     if !wrong.is_empty() {
-        let more = wrong.len().saturating_sub(MAX_SAID);
-        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-        wrong.truncate(MAX_SAID);
-        let lines = if wrong.len() == 1 { "line" } else { "lines" };
         let rule = "the id of a provision is a positive integer of at most 63 bits";
         let source = "one a line, as `bunq-partner list --output csv --columns id` writes them";
-        return Err(format!("{lines} {}{more}: {rule}, {source}", wrong.join(", ")));
+        return Err(format!("{}: {rule}, {source}", numbered("line", &wrong)));
     }
     match ids.len() {
         0 => Err("there is no id".into()),
@@ -94,12 +87,6 @@ mod tests {
         ] {
             assert_eq!(parsed(text), Err(format!("{lines}: {rule}")));
         }
-        let (_, last) = parsed(&"x\n".repeat(25))
-            .unwrap_err()
-            .split_once(", 20 and ")
-            .map(|(a, b)| (a.to_owned(), b.to_owned()))
-            .unwrap();
-        assert!(last.starts_with("5 more: "), "{last}");
         for empty in ["", " \n\r\n", "id\n"] {
             assert_eq!(parsed(empty), Err("there is no id".into()));
         }

@@ -1,9 +1,12 @@
-//! Texts for people: made safe to show, and times in words.
+//! Texts for people: made safe to show; times and lists of numbers in words.
 
 use std::fmt::Write as _;
 
 use bunq_partner::jiff::Timestamp;
 use bunq_partner::text::forges_lines;
+
+/// How many numbers of lines or rows a message names.
+const MAX_NUMBERS: usize = 20;
 
 /// A text from outside on one line, without what could move the cursor or reverse the writing.
 pub(super) fn clean(text: &str) -> String {
@@ -39,6 +42,15 @@ pub(super) fn relative(time: Timestamp, now: Timestamp) -> String {
     if seconds > 0 { format!("{count} {unit} ago") } else { format!("in {count} {unit}") }
 }
 
+/// The numbers of lines or rows, of which only the first are named: `lines 1, 3 and 5 more`.
+pub(super) fn numbered(noun: &str, numbers: &[u64]) -> String {
+    let plural = if numbers.len() == 1 { "" } else { "s" };
+    let named: Vec<_> = numbers.iter().take(MAX_NUMBERS).map(u64::to_string).collect();
+    let more = numbers.len() - named.len();
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    format!("{noun}{plural} {}{more}", named.join(", "))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -51,6 +63,15 @@ mod tests {
         let tag = "\"\u{e0041}\"";
         assert_eq!(serde_json::from_str::<String>(&escaped(tag)).unwrap(), "\u{e0041}");
         assert!(escaped(tag).is_ascii());
+    }
+
+    #[test]
+    fn the_first_numbers_are_named() {
+        test_timeout::start();
+        assert_eq!(numbered("row", &[7]), "row 7");
+        assert_eq!(numbered("line", &[1, 3]), "lines 1, 3");
+        let numbers: Vec<_> = (1..=25).collect();
+        assert!(numbered("line", &numbers).ends_with(", 19, 20 and 5 more"));
     }
 
     #[test]

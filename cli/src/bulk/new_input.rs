@@ -11,10 +11,8 @@ use bunq_partner::{BulkOperation, ErrorKind, FileJournal, RowRecord, RowState};
 use super::super::arguments::{OutputFormat, ReportOptions};
 use super::super::exit::{Failure, after_output};
 use super::super::output::note;
+use super::super::words::numbered;
 use super::input::Input;
-
-/// How many rows are named.
-const MAX_NAMED: usize = 20;
 
 /// What became of a row.
 enum Fate {
@@ -85,7 +83,7 @@ pub(super) async fn write(input: &Input, journal: &FileJournal, options: &Report
         (&exist, "failed because bunq has a user with their external_uuid"),
     ];
     let said = said.iter().filter(|(rows, _)| !rows.is_empty());
-    let said: Vec<_> = said.map(|(rows, what)| format!("{} {what} ({})", rows.len(), named(rows))).collect();
+    let said: Vec<_> = said.map(|(rows, what)| format!("{} {what} ({})", rows.len(), numbered("row", rows))).collect();
     let problem = format!("rows that are not in the new input: {}", said.join("; "));
     let failure = if in_doubt.is_empty() {
         Failure::of_kind_named(first_kind.as_deref(), problem)
@@ -95,14 +93,6 @@ pub(super) async fn write(input: &Input, journal: &FileJournal, options: &Report
     let is_open = !in_doubt.is_empty() || !open.is_empty();
     let outcome = Err(failure.or_hint(is_open.then(|| resumption(input.operation, options))));
     after_output(outcome, written)
-}
-
-/// The numbers of rows.
-fn named(rows: &[u64]) -> String {
-    let numbers: Vec<_> = rows.iter().take(MAX_NAMED).map(u64::to_string).collect();
-    let more = rows.len() - numbers.len();
-    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-    format!("row{} {}{more}", if rows.len() == 1 { "" } else { "s" }, numbers.join(", "))
 }
 
 /// How to continue with the rows that are left.
