@@ -1,7 +1,6 @@
 //! What a person sees before a closing in production: the name and the status of each provision, and the user of the API key.
 
 use std::collections::HashMap;
-use std::io::{self, Write as _};
 
 use bunq_partner::{Cursor, Error, ErrorKind, PageSize, Provision, ProvisionId, ProvisionStatus, Provisions};
 use console::{Term, truncate_str};
@@ -50,8 +49,7 @@ impl Closing {
         // A name that goes on in the next line could forge one.
         let width = usize::from(Term::stderr().size().1);
         let lines: Vec<_> = lines.iter().map(|line| truncate_str(line, width, "…")).collect();
-        // If standard error is closed, the question cannot be asked either.
-        let _ = screen::above(|| writeln!(io::stderr(), "{}", lines.join("\n")));
+        screen::say(&(lines.join("\n") + "\n"));
         Ok(())
     }
 }

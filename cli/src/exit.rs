@@ -31,7 +31,7 @@ const KINDS: [(ErrorKind, u8, &str); 21] = [
     (ErrorKind::Maintenance, 11, "bunq is under maintenance"),
     (ErrorKind::Rejected, 12, "bunq refuses the request"),
     (ErrorKind::Server, 13, "bunq, or a proxy in front of it, has failed"),
-    (ErrorKind::Unattainable, 14, "the provision cannot get there, or is not what was requested"),
+    (ErrorKind::Unattainable, 14, "the provision cannot reach that status, or is not what was asked for"),
     (ErrorKind::WaitTimeout, 15, "the provision did not get there in time"),
     (ErrorKind::CredentialSpent, 16, "the credential is used or expired"),
     (ErrorKind::Duplicate, 17, "there are several provisions with one external_uuid"),
