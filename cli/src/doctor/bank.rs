@@ -37,7 +37,7 @@ pub(super) async fn look_at_context(examination: &mut Examination, client: &Clie
         }
         Ok(Some(context)) => {
             let session = match (context.has_session, context.renew_at) {
-                (true, Some(until)) => format!("a session until {until}"),
+                (true, Some(until)) => format!("a session until {until:.0}"),
                 (true, None) => "a session".to_owned(),
                 (false, _) => "no session".to_owned(),
             };
