@@ -425,11 +425,9 @@ impl Call<'_> {
         let Transport { connections, config, .. } = self.transport;
         *request.timeout_mut() = Some(config.attempt_timeout.min(self.budget.left()));
         headers::sent(request.headers(), credentials);
-        let response = request::send(connections, self.reuse, request, config.max_response_size, &mut metadata).await;
-        for text in [&mut metadata.response_id, &mut metadata.warning].into_iter().flatten() {
-            *text = credentials.redact(text);
-        }
-        let response = match response {
+        let sent =
+            request::send(connections, self.reuse, request, credentials, config.max_response_size, &mut metadata);
+        let response = match sent.await {
             Ok(response) => response,
             Err(error) => {
                 settle(permit, Settlement::Unknown).await;

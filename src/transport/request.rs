@@ -75,11 +75,13 @@ pub(crate) fn prepare(
 
 /// Sends a request and reads the whole response, of at most `max_size` bytes.
 ///
-/// A response to another request is not used, and the connections that it may have come on are given up.
+/// A response to another request is not used, and the connections that it may have come on are given up. What is kept of its headers
+/// is without the secrets of the call.
 pub(crate) async fn send(
     connections: &Connections,
     reuse: Reuse,
     request: Request,
+    credentials: &Credentials,
     max_size: usize,
     metadata: &mut CallMetadata,
 ) -> Result<ReceivedResponse, Error> {
@@ -87,7 +89,10 @@ pub(crate) async fn send(
     let mut response = connection.http.execute(request).await.map_err(broken)?;
     let (status, headers) = (response.status(), std::mem::take(response.headers_mut()));
     metadata.status = Some(status.as_u16());
-    let text = |name: &HeaderName, max_chars| Some(one_line(headers.get(name)?.to_str().ok()?, max_chars));
+    // It is redacted before it is cut, or the rest of a secret would be kept.
+    let text = |name: &HeaderName, max_chars| {
+        Some(one_line(&credentials.redact(headers.get(name)?.to_str().ok()?), max_chars))
+    };
     metadata.response_id = text(&RESPONSE_ID, MAX_ID_CHARS);
     metadata.warning = text(&WARNING, MAX_WARNING_CHARS);
     let echo = headers.get(REQUEST_ID).map(HeaderValue::as_bytes);

@@ -358,6 +358,20 @@ async fn a_key_that_is_repeated_while_the_session_opens_is_not_shown() {
     }
 }
 
+/// A warning is kept up to 500 characters: a secret at the cut leaves nothing of itself.
+#[tokio::test]
+async fn a_token_that_a_long_warning_repeats_is_not_kept() {
+    test_timeout::start();
+    let (sandbox, client) = start().await;
+    let id = sandbox.populate(1)[0];
+    sandbox.before_signing(|call, response| {
+        let token = call.header("x-bunq-client-authentication").unwrap_or_default();
+        response.headers.push(("X-Bunq-Warning".into(), "x".repeat(490) + token));
+    });
+    let seen = client.api().get_provision(id).await.unwrap();
+    assert_eq!(seen.warning(), Some(&*("x".repeat(490) + "[redacted]")));
+}
+
 #[tokio::test]
 async fn a_wrong_key_is_told_whatever_its_status() {
     test_timeout::start();
