@@ -394,13 +394,23 @@ async fn the_checks_cannot_be_switched_off() {
     client(&sandbox, base_url, http.no_proxy()).build().unwrap().open_session().await.unwrap();
 }
 
+/// The log is that of a process, and has what reqwest writes with `log` too.
+#[test]
+fn verbose_connections_log_no_secret() {
+    test_timeout::start();
+    let mut process = Command::new(std::env::current_exe().unwrap());
+    let ended = process.args(["network::verbose_connections", "--exact", "--ignored"]).output().unwrap();
+    let said = String::from_utf8_lossy(&ended.stdout);
+    assert!(ended.status.success() && said.contains("1 passed"), "{said}");
+}
+
 #[tokio::test]
-async fn verbose_connections_log_no_secret() {
+#[ignore = "run by another test as a process of its own"]
+async fn verbose_connections() {
     test_timeout::start();
     let log = Log::default();
     let writer = log.clone();
-    let subscriber = tracing_subscriber::fmt().with_max_level(LevelFilter::TRACE).with_writer(move || writer.clone());
-    let _guard = tracing::subscriber::set_default(subscriber.finish());
+    tracing_subscriber::fmt().with_max_level(LevelFilter::TRACE).with_writer(move || writer.clone()).init();
     let (sandbox, authority) = (Sandbox::start().await.unwrap(), Authority::new());
     let server = terminate_tls(&sandbox, authority.server(&["localhost"], false, rustls::ALL_VERSIONS)).await;
     let http = HttpConfig::default().root_certificates(authority.pem());
