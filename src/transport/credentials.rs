@@ -12,6 +12,7 @@ use reqwest::header::HeaderValue;
 use super::signature::{SigningKey, VerifyingKey};
 use super::trouble::Trouble;
 use crate::error::Error;
+use crate::text::one_line;
 use crate::types::{REDACTED, Secret};
 
 /// A boxed future, as returned by the methods of [`ContextStore`](crate::ContextStore).
@@ -65,6 +66,12 @@ impl Credentials {
         let secrets =
             secrets.map(Secret::expose).filter(|secret| (MIN_SECRET_LEN..=text.len()).contains(&secret.len()));
         secrets.fold(text.to_owned(), |text, secret| text.replace(secret, REDACTED))
+    }
+
+    /// The beginning of a text of a response, on one line and without the call's own secrets. It is redacted before it is cut, or the
+    /// rest of a secret would stay.
+    pub(crate) fn excerpt(&self, text: &str, max_chars: usize) -> String {
+        one_line(&self.redact(text), max_chars)
     }
 }
 

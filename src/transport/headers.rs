@@ -6,7 +6,6 @@ use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use tracing::{Level, enabled, event};
 
 use super::credentials::Credentials;
-use crate::text::one_line;
 
 const TARGET: &str = "bunq_partner::headers";
 
@@ -53,9 +52,7 @@ pub(super) fn received(headers: &HeaderMap, credentials: &Credentials) {
 fn shown(headers: &HeaderMap, credentials: &Credentials) -> String {
     let is_shown = |(name, _): &(&HeaderName, &HeaderValue)| SHOWN.contains(&name.as_str());
     let line = |(name, value): (&HeaderName, &HeaderValue)| {
-        // It is redacted before it is cut, or the rest of a secret would be shown.
-        let value = credentials.redact(&String::from_utf8_lossy(value.as_bytes()));
-        format!("{name}: {}", one_line(&value, MAX_CHARS))
+        format!("{name}: {}", credentials.excerpt(&String::from_utf8_lossy(value.as_bytes()), MAX_CHARS))
     };
     headers.iter().filter(is_shown).map(line).collect::<Vec<_>>().join("\n")
 }

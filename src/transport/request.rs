@@ -14,7 +14,6 @@ use super::credentials::Credentials;
 use super::http_config::HttpConfig;
 use super::response::{REQUEST_ID, RESPONSE_ID, ReceivedResponse, WARNING};
 use crate::error::{CallMetadata, Error, ErrorKind, Sent};
-use crate::text::one_line;
 use crate::types::{CacheControl, Language};
 
 /// The largest number of characters that are stored of a response's id.
@@ -89,10 +88,7 @@ pub(crate) async fn send(
     let mut response = connection.http.execute(request).await.map_err(broken)?;
     let (status, headers) = (response.status(), std::mem::take(response.headers_mut()));
     metadata.status = Some(status.as_u16());
-    // It is redacted before it is cut, or the rest of a secret would be kept.
-    let text = |name: &HeaderName, max_chars| {
-        Some(one_line(&credentials.redact(headers.get(name)?.to_str().ok()?), max_chars))
-    };
+    let text = |name: &HeaderName, max_chars| Some(credentials.excerpt(headers.get(name)?.to_str().ok()?, max_chars));
     metadata.response_id = text(&RESPONSE_ID, MAX_ID_CHARS);
     metadata.warning = text(&WARNING, MAX_WARNING_CHARS);
     let echo = headers.get(REQUEST_ID).map(HeaderValue::as_bytes);
