@@ -104,8 +104,7 @@ async fn read(provisions: &Provisions, ids: &[ProvisionId]) -> Result<HashMap<Pr
 }
 
 fn lines(ids: &[ProvisionId], seen: &HashMap<ProvisionId, Provision>) -> Vec<String> {
-    let described: Vec<_> = ids.iter().map(|id| (id.to_string(), seen.get(id))).collect();
-    let described: Vec<_> = described.into_iter().map(|(id, seen)| (id, state(seen), seen)).collect();
+    let described: Vec<_> = ids.iter().map(|id| (id.to_string(), state(seen.get(id)), seen.get(id))).collect();
     let widest = |widths: &mut dyn Iterator<Item = usize>| widths.max().unwrap_or_default();
     let id_width = widest(&mut described.iter().map(|(id, ..)| id.len()));
     let state_width = widest(&mut described.iter().map(|(_, state, _)| state.chars().count()));

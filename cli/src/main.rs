@@ -118,10 +118,7 @@ fn run(arguments: CommandLine, format: &mut OutputFormat) -> Result<(), Failure>
         Ok::<_, Failure>((settings, view))
     };
     match command {
-        Command::Demo => {
-            let (verbose, format) = (output.verbose, output.output.unwrap_or(OutputFormat::Table));
-            in_runtime(showing_calls(verbose, format, true, until_interrupted(None, demo::run())))
-        }
+        Command::Demo => in_runtime(showing_calls(output.verbose, *format, true, until_interrupted(None, demo::run()))),
         Command::Bank(command) => {
             let (settings, view) = settle()?;
             // The meter of a bulk run says itself what holds it up.

@@ -200,11 +200,7 @@ fn write_csv<T: AsRef<[u8]>>(cells: impl Iterator<Item = T>) -> io::Result<()> {
     let mut writer = csv::Writer::from_writer(Vec::new());
     writer.write_record(cells)?;
     let text = writer.into_inner().map_err(|error| io::Error::other(error.to_string()))?;
-    screen::above(|| {
-        let mut out = io::stdout().lock();
-        out.write_all(&text)?;
-        out.flush()
-    })
+    write_out(io::stdout(), &text)
 }
 
 impl Drop for Printer {
@@ -242,18 +238,17 @@ fn write_json(json: &Value) -> io::Result<()> {
 
 /// Writes JSON that is one line, or ends with one.
 fn write_line(json: &str) -> io::Result<()> {
-    screen::above(|| {
-        let mut out = io::stdout().lock();
-        writeln!(out, "{}", escaped(json))?;
-        out.flush()
-    })
+    write_out(io::stdout(), (escaped(json) + "\n").as_bytes())
 }
 
 /// Writes a text for people, with its colours where they are wanted.
 pub(super) fn write_text(text: &str) -> io::Result<()> {
+    write_out(anstream::stdout(), text.as_bytes())
+}
+
+fn write_out(mut out: impl Write, bytes: &[u8]) -> io::Result<()> {
     screen::above(|| {
-        let mut out = anstream::stdout().lock();
-        out.write_all(text.as_bytes())?;
+        out.write_all(bytes)?;
         out.flush()
     })
 }
