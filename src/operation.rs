@@ -2,10 +2,13 @@
 //!
 //! The table is generated from the document's `x-bunq-*` members.
 
+use std::fmt;
 use std::time::Duration;
 
 /// One operation of the document.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+///
+/// Its `Debug` shows its id alone, because it is a member of much that is logged.
+#[derive(Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Operation {
     /// Its `operationId`.
@@ -27,6 +30,12 @@ pub struct Operation {
     pub managed: bool,
     /// How often bunq lets one address call it.
     pub rate_limit: RateLimit,
+}
+
+impl fmt::Debug for Operation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Operation({})", self.id)
+    }
 }
 
 /// The token that an operation takes in `X-Bunq-Client-Authentication`.

@@ -62,14 +62,15 @@ fn write(name: &Ident, description: &str, variants: &[Variant<'_>], open: bool, 
     let values: Vec<_> = variants.iter().map(|variant| variant.value).collect();
     let docs = variants.iter().map(|variant| variant.description);
 
-    let (attributes, unknown, unknown_text, closed, other) = if open {
+    let (attributes, unknown, unknown_text, unknown_debug, closed, other) = if open {
         (
-            quote!(#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)] #[non_exhaustive]),
+            quote!(#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)] #[non_exhaustive]),
             quote! {
                 /// A value that the document does not know yet, as bunq sent it.
                 Unknown(::std::string::String),
             },
             quote!(Self::Unknown(value) => value,),
+            quote!(Self::Unknown(value) => f.debug_tuple("Unknown").field(value).finish(),),
             quote!(),
             quote!({
                 crate::types::note_unknown(stringify!(#name), &value);
@@ -78,7 +79,8 @@ fn write(name: &Ident, description: &str, variants: &[Variant<'_>], open: bool, 
         )
     } else {
         (
-            quote!(#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)] #[non_exhaustive]),
+            quote!(#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)] #[non_exhaustive]),
+            quote!(),
             quote!(),
             quote!(),
             quote!("enum": [#(#values),*]),
@@ -103,6 +105,16 @@ fn write(name: &Ident, description: &str, variants: &[Variant<'_>], open: bool, 
                 match self {
                     #(Self::#idents => #values,)*
                     #unknown_text
+                }
+            }
+        }
+
+        // As it goes over the wire: in an `Option`, the name of a variant would read as `Some(None)`.
+        impl ::std::fmt::Debug for #name {
+            fn fmt(&self, f: &mut ::std::fmt::Formatter<'_>) -> ::std::fmt::Result {
+                match self {
+                    #(Self::#idents => f.write_str(#values),)*
+                    #unknown_debug
                 }
             }
         }

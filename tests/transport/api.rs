@@ -28,6 +28,8 @@ async fn a_response_has_bunqs_ids() {
     assert_eq!(provision.response_id(), Some("response-of-the-test"));
     assert_eq!(provision.warning(), Some("This call is deprecated."));
     assert_eq!(provision.attempts(), 1);
+    let shown = format!("{provision:#?}");
+    assert!(shown.contains(" operation: Operation(get_provision),\n") && !shown.contains("rate_limit"), "{shown}");
 
     // So does the request of a verb, unless there was nothing to do.
     let provisions = client.provisions();

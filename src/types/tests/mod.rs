@@ -91,6 +91,15 @@ fn debug_shows_nothing_about_a_person() {
 }
 
 #[test]
+fn the_debug_of_a_value_is_the_value() {
+    test_timeout::start();
+    assert_eq!(format!("{:?}", Some(types::ActionRequired::None)), "Some(NONE)");
+    assert_eq!(format!("{:?}", types::RequestedStatus::Cancelled), "CANCELLED");
+    let unknown: types::ProvisionStatus = serde_json::from_str("\"SO\\nNEW\"").unwrap();
+    assert_eq!(format!("{unknown:?}"), "Unknown(\"SO\\nNEW\")");
+}
+
+#[test]
 fn names_take_no_control_characters() {
     test_timeout::start();
     for text in ["two\nlines", "\u{1b}[31mred", "a\u{202e}b", "a\u{2028}b", "\u{0}", ""] {
