@@ -203,6 +203,19 @@ impl From<bunq_partner::InvalidValue> for Failure {
     }
 }
 
+/// A command line that clap refuses. Its text has the problem first, then tips and the usage, each with an empty line before it.
+impl From<clap::Error> for Failure {
+    fn from(error: clap::Error) -> Self {
+        let text = error.render().to_string();
+        let paragraphs = text.split("\n\n").map(|text| text.split_whitespace().collect::<Vec<_>>().join(" "));
+        let mut said = paragraphs.filter(|text| !text.is_empty() && !text.starts_with("For more information"));
+        let problem = said.next().unwrap_or_default();
+        let hints: Vec<_> = said.map(|hint| hint.trim_start_matches("tip: ").to_owned()).collect();
+        let failure = Self::usage(problem.trim_start_matches("error: "));
+        failure.or_hint((!hints.is_empty()).then(|| hints.join("; ")))
+    }
+}
+
 /// A failure of standard output.
 impl From<io::Error> for Failure {
     fn from(error: io::Error) -> Self {

@@ -47,7 +47,7 @@ use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use bunq_partner::ReceiptFile;
-use clap::Parser as _;
+use clap::{Parser as _, ValueEnum as _};
 
 use self::arguments::{
     BankCommand, Color, Command, CommandLine, ConfigCommand, ConnectionOptions, OutputFormat, OutputOptions,
@@ -71,7 +71,13 @@ fn main() -> ExitCode {
         let answer = completion::answer(&words);
         return io::stdout().write_all(answer.as_bytes()).map_or(ExitCode::FAILURE, |()| ExitCode::SUCCESS);
     }
-    let arguments = parse();
+    let arguments = match parse() {
+        Ok(arguments) => arguments,
+        Err(failure) => {
+            failure.report(true);
+            return ExitCode::from(failure.code());
+        }
+    };
     match arguments.output.color {
         Color::Auto => {}
         Color::Always => anstream::ColorChoice::write_global(anstream::ColorChoice::Always),
@@ -88,19 +94,28 @@ fn main() -> ExitCode {
     }
 }
 
-/// Reads the command line. `--help` after an operation shows the help of that operation.
-fn parse() -> CommandLine {
-    CommandLine::try_parse().unwrap_or_else(|error| {
+/// Reads the command line. `--help` after an operation shows the help of that operation. A line that clap refuses ends the process,
+/// unless its `--output` is JSON: then it is a failure to be reported in it.
+fn parse() -> Result<CommandLine, Failure> {
+    CommandLine::try_parse().or_else(|error| {
         let words = std::env::args_os().filter(|word| word != "--help" && word != "-h");
         match CommandLine::try_parse_from(words) {
             Ok(CommandLine { command: Command::Bank(BankCommand::Api(options)), connection, output, .. })
                 if error.kind() == clap::error::ErrorKind::DisplayHelp =>
             {
-                CommandLine::help(["api", options.operation.id], connection, output)
+                Ok(CommandLine::help(["api", options.operation.id], connection, output))
             }
+            _ if error.use_stderr() && wants_json() => Err(error.into()),
             _ => error.exit(),
         }
     })
+}
+
+/// Whether the last `--output` of a line that clap refuses is JSON.
+fn wants_json() -> bool {
+    let words: Vec<_> = env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned()).collect();
+    let typed = completion::typed_value(&words, "output");
+    typed.and_then(|format| OutputFormat::from_str(&format, false).ok()).is_some_and(OutputFormat::is_json)
 }
 
 /// Runs the command. `format` becomes that of a profile, if one sets it, so that a failure is written in it too.

@@ -49,6 +49,13 @@ pub(super) fn answer(words: &[String]) -> String {
     complete(&program, words).to_text()
 }
 
+/// The value that was typed last for an option, also on a command line that clap refuses.
+pub(super) fn typed_value(words: &[String], option: &str) -> Option<String> {
+    let mut program = CommandLine::command();
+    program.build();
+    Typed::new(&program, words).values(option).last().map(str::to_owned)
+}
+
 fn complete(program: &Command, words: &[String]) -> Answer {
     let Some((word, before)) = words.split_last() else { return Answer::nothing() };
     let typed = Typed::new(program, before);

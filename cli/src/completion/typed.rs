@@ -1,4 +1,4 @@
-//! The words of an unfinished command line, as clap will read them.
+//! The words of a command line that is unfinished or not accepted, as clap reads them.
 
 use clap::{Arg, Command};
 
@@ -23,9 +23,11 @@ impl<'a> Typed<'a> {
     }
 
     fn with(mut self, word: &'a str) -> Self {
-        if let Some(option) = self.option.take() {
+        // clap takes no value that looks like an option.
+        let is_option = word.starts_with('-') && word != "-";
+        if let Some(option) = self.option.take().filter(|_| !is_option) {
             self.values.push((option, word));
-        } else if self.is_escaped || word == "-" || !word.starts_with('-') {
+        } else if self.is_escaped || !is_option {
             match self.command.find_subcommand(word).filter(|_| !self.is_escaped) {
                 Some(command) => (self.command, self.positionals) = (command, 0),
                 None => {

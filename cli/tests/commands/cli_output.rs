@@ -275,6 +275,41 @@ async fn columns_are_chosen_where_there_are_some() {
     assert!(calls.iter().all(|call| call.path.contains("installation")), "{calls:?}");
 }
 
+#[test]
+fn a_command_line_that_is_not_accepted_is_refused_in_its_format() {
+    test_timeout::start();
+    let line = validator(&schema(), "stderr_line");
+    let folder = Folder::new();
+    for (typed, problem) in [
+        ("get x -o json", "provision_id: `x` is not a positive integer"),
+        ("-o json lst", "unrecognized subcommand 'lst'"),
+        ("--output=jsonl list --bogus", "unexpected argument '--bogus' found"),
+        ("list --limit 0x1 -ojson", "a count is written as in 100"),
+        ("list -vojson --limit", "a value is required for '--limit <COUNT>'"),
+        ("list --limit --output json", "a value is required for '--limit <COUNT>'"),
+        ("create -o=json", "required arguments were not provided: --email <EMAIL> --phone-number <NUMBER>"),
+        ("config -o json", "requires a subcommand"),
+        ("list -o csv -o json", "cannot be used multiple times"),
+        ("help nothing -o json", "there is no command and no topic `nothing`"),
+    ] {
+        let (out, said, code) = ran(program(&folder).args(typed.split(' ')));
+        let error: Value = serde_json::from_str(&said).unwrap_or_else(|problem| panic!("{typed}: {problem}: {said}"));
+        check(&line, &error, typed);
+        let message = error["error"]["message"].as_str().unwrap();
+        assert!(message.contains(problem) && !message.contains("For more"), "{typed}: {message}");
+        assert_eq!((&*out, code, &error["error"]["kind"]), ("", 2, &"InvalidInput".into()), "{typed}");
+    }
+    // Where `json` is no format that was asked for.
+    for typed in
+        ["get x", "list --limit json", "list -- -o json", "list -o table --bogus", "list -o jsn", "api x -bo json"]
+    {
+        let (out, said, code) = ran(program(&folder).args(typed.split(' ')));
+        assert!(out.is_empty() && said.starts_with("error: ") && code == 2, "{typed}: {said}");
+    }
+    let (out, said, code) = ran(program(&folder).args(["list", "-o", "json", "--help"]));
+    assert!(out.starts_with("List provisions") && said.is_empty() && code == 0, "{out}{said}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_request_in_doubt_is_unfinished_as_in_a_report() {
     test_timeout::start();
