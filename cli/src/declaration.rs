@@ -79,8 +79,8 @@ impl Command {
             Self::Report(_) => Results::Records(report::columns()),
             Self::Receipts(ReceiptsCommand::Verify { .. }) => Results::Records(receipts::columns()),
             Self::Config(ConfigCommand::Show) => Results::Records(config::columns()),
-            Self::Config(ConfigCommand::Path) => Results::Value,
-            Self::Demo | Self::Sandbox(_) | Self::Completions { .. } | Self::Man | Self::Help { .. } => Results::Text,
+            Self::Demo | Self::Config(ConfigCommand::Path) => Results::Value,
+            Self::Sandbox(_) | Self::Completions { .. } | Self::Man | Self::Help { .. } => Results::Text,
         }
     }
 }

@@ -16,7 +16,7 @@ use super::output::write_text;
 const SCHEMA: &str = include_str!("schema.json");
 
 /// The environment variables that the program reads.
-const ENVIRONMENT: [(&str, &str); 8] = [
+const ENVIRONMENT: [(&str, &str); 9] = [
     ("BUNQ_API_KEY", "API key, unless --api-key-file or --profile is given"),
     ("BUNQ_ENV", "sandbox or production, unless --env or --profile is given"),
     ("BUNQ_BASE_URL", "base URL, unless --base-url or --profile is given; refused in production"),
@@ -25,6 +25,7 @@ const ENVIRONMENT: [(&str, &str); 8] = [
     ("HTTPS_PROXY, ALL_PROXY, NO_PROXY", "proxy to bunq, and the hosts that need none"),
     ("SSL_CERT_FILE, SSL_CERT_DIR", "on Linux, the certificates to trust instead of the system's"),
     ("NO_COLOR", "if set, no colour"),
+    ("TZ", "time zone of what `watch` shows, instead of the system's"),
 ];
 
 /// The files that the program reads and keeps.

@@ -26,6 +26,7 @@ mod ids;
 mod interrupt;
 mod invocation;
 mod key_command;
+mod line_clock;
 mod operations;
 mod output;
 mod probe;
@@ -133,7 +134,10 @@ fn run(arguments: CommandLine, format: &mut OutputFormat) -> Result<(), Failure>
         Ok::<_, Failure>((settings, view))
     };
     match command {
-        Command::Demo => in_runtime(showing_calls(output.verbose, *format, true, until_interrupted(None, demo::run()))),
+        Command::Demo => {
+            let format = settle()?.1.format;
+            in_runtime(showing_calls(output.verbose, format, true, until_interrupted(None, demo::run(format))))
+        }
         Command::Bank(command) => {
             let (settings, view) = settle()?;
             // The meter of a bulk run says itself what holds it up.

@@ -8,6 +8,7 @@ use futures_util::TryStreamExt as _;
 use indicatif::ProgressBar;
 use tokio::time::sleep;
 
+use super::line_clock::LineClock;
 use super::{records, screen};
 
 /// How often the lines move, so that a wait is seen to go on.
@@ -17,13 +18,14 @@ const TICK: Duration = Duration::from_millis(120);
 pub(super) async fn wait(waiter: Waiter) -> Result<Provision, Error> {
     let line = screen::live_line(ProgressBar::new_spinner(), "{spinner} {msg}  {elapsed}");
     line.set_message(waiter.id().to_string());
+    let mut clock = LineClock::new(true);
     let mut changes = pin!(waiter.changes());
     let mut last = None;
     loop {
         tokio::select! {
             change = changes.try_next() => match change? {
                 Some(seen) => {
-                    line.set_message(records::change(&seen));
+                    line.set_message(records::change(&clock.now().1, &seen));
                     last = Some(seen);
                 }
                 // The stream ends with the provision that is waited for, or with an error.

@@ -75,13 +75,14 @@ fn provision_json(seen: &Provision, shows_secrets: bool) -> Map<String, Value> {
     if let Value::Object(json) = json { json } else { Map::new() }
 }
 
-pub(super) fn change(seen: &Provision) -> String {
-    let now = Timestamp::now().strftime("%H:%M:%S");
+/// A line about what a provision has become, at this time.
+pub(super) fn change(time: &str, seen: &Provision) -> String {
     let style = style(&seen.status).unwrap_or("0");
     let sub_status = clean(seen.sub_status.as_ref().map(|sub_status| sub_status.as_str()).unwrap_or_default());
     let status = clean(seen.status.as_str());
     let waiting = waiting_for(Some(seen)).shown;
-    let line = format!("\x1b[{DIM}m{now}\x1b[0m  {}  \x1b[{style}m{}\x1b[0m  {sub_status}  {waiting}", seen.id, status);
+    let line =
+        format!("\x1b[{DIM}m{time}\x1b[0m  {}  \x1b[{style}m{}\x1b[0m  {sub_status}  {waiting}", seen.id, status);
     line.trim_end().to_owned()
 }
 

@@ -6,6 +6,7 @@ use std::io;
 use bunq_partner::{
     Client, Error, ErrorKind, PageSize, Provision, ProvisionId, ProvisionStatus, Provisions, WaitingFor,
 };
+use console::Term;
 use futures_util::future::try_join_all;
 use futures_util::stream::{self, Stream};
 use futures_util::{StreamExt as _, TryStreamExt as _};
@@ -14,6 +15,7 @@ use tokio::time::{Duration, Instant, sleep};
 use super::arguments::OutputFormat;
 use super::exit::Failure;
 use super::invocation::Invocation;
+use super::line_clock::LineClock;
 use super::output::{Printer, write_text};
 use super::records;
 
@@ -30,11 +32,11 @@ pub(super) async fn run(
     }
     let client = invocation.client()?;
     let mut watched = stream::select_all(ids.iter().map(|id| Box::pin(one(&client, *id, timeout))));
-    let mut printer = invocation.printer();
+    let mut lines = Lines::new(invocation);
     let mut first = None;
     while let Some(change) = watched.next().await {
         match change {
-            Ok(seen) => show(invocation, &mut printer, &seen)?,
+            Ok(seen) => lines.add(&seen)?,
             Err(error) => {
                 let failure = Failure::from(error);
                 failure.report(invocation.format().is_json());
@@ -70,7 +72,7 @@ fn one(client: &Client, id: ProvisionId, timeout: Duration) -> impl Stream<Item 
 /// The changes of all provisions that are under way, and what becomes of those that are not any more.
 async fn all(invocation: &Invocation, timeout: Duration) -> Result<(), Failure> {
     let provisions = invocation.client()?.provisions();
-    let mut printer = invocation.printer();
+    let mut lines = Lines::new(invocation);
     let mut known = BTreeMap::new();
     let end = Instant::now().checked_add(timeout);
     loop {
@@ -78,7 +80,7 @@ async fn all(invocation: &Invocation, timeout: Duration) -> Result<(), Failure> 
             Ok((listed, others)) => {
                 let is_new = |seen: &&Provision| known.get(&seen.id).is_none_or(|before| is_changed(before, seen));
                 for seen in others.iter().chain(listed.values().filter(is_new)) {
-                    show(invocation, &mut printer, seen)?;
+                    lines.add(seen)?;
                 }
                 known = listed;
             }
@@ -112,9 +114,24 @@ fn is_changed(before: &Provision, seen: &Provision) -> bool {
         || before.action_required != seen.action_required
 }
 
-fn show(invocation: &Invocation, printer: &mut Printer, seen: &Provision) -> io::Result<()> {
-    match invocation.format() {
-        OutputFormat::Table => write_text(&(records::change(seen) + "\n")),
-        _ => printer.add(records::provision(seen, invocation.shows_secrets())),
+/// The changes as they are written.
+struct Lines<'a> {
+    invocation: &'a Invocation,
+    printer: Printer,
+    clock: LineClock,
+}
+
+impl<'a> Lines<'a> {
+    fn new(invocation: &'a Invocation) -> Self {
+        Self { invocation, printer: invocation.printer(), clock: LineClock::new(Term::stdout().is_term()) }
+    }
+
+    fn add(&mut self, seen: &Provision) -> io::Result<()> {
+        if self.invocation.format() != OutputFormat::Table {
+            return self.printer.add(records::provision(seen, self.invocation.shows_secrets()));
+        }
+        let (date, time) = self.clock.now();
+        let date = date.map(|date| format!("{date}\n")).unwrap_or_default();
+        write_text(&format!("{date}{}\n", records::change(&time, seen)))
     }
 }

@@ -126,6 +126,7 @@ fn cases(ids: &[String]) -> Vec<(&'static str, &'static str, String, i32)> {
         ("api", "requests", format!("api get_provision --param provision_id={a} --dry-run"), 0),
         ("doctor", "diagnosis", "doctor".into(), 0),
         ("probe", "behaviour", "probe".into(), 0),
+        ("demo", "demo", "demo".into(), 0),
         ("config show", "settings", "config show".into(), 0),
         ("config path", "config_path", "config path".into(), 0),
     ]

@@ -27,3 +27,5 @@ mod cli_receipts;
 mod cli_sandbox;
 #[cfg(unix)]
 mod cli_terminal;
+#[cfg(unix)]
+mod cli_watch;

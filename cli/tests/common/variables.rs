@@ -4,7 +4,7 @@
 pub const SETTINGS: [&str; 5] = ["BUNQ_API_KEY", "BUNQ_ENV", "BUNQ_BASE_URL", "BUNQ_PROFILE", "BUNQ_LOG"];
 
 /// What the platform, a proxy or a terminal sets.
-pub const OTHERS: [&str; 9] = [
+pub const OTHERS: [&str; 10] = [
     "NO_COLOR",
     "SSL_CERT_FILE",
     "SSL_CERT_DIR",
@@ -14,4 +14,5 @@ pub const OTHERS: [&str; 9] = [
     "all_proxy",
     "NO_PROXY",
     "no_proxy",
+    "TZ",
 ];
