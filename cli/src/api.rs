@@ -1,17 +1,17 @@
 //! `api`: any operation of the document.
 
-use std::fs::File;
+use std::io;
 
 use bunq_partner::{ErrorKind, RequestPreview, files};
 use serde_json::Value;
 
 use super::arguments::ApiOptions;
 use super::exit::Failure;
-use super::interrupt::blocking;
 use super::invocation::Invocation;
 use super::output::write_value;
 use super::provisions::show_previews;
-use super::standard_input;
+use super::reading;
+use super::standard_input::announce;
 
 /// No body is larger.
 const MAX_BODY: usize = 1024 * 1024;
@@ -69,10 +69,13 @@ fn parameters(options: &ApiOptions) -> Vec<(&str, &str)> {
 pub(super) async fn body(options: &ApiOptions) -> Result<Option<Value>, Failure> {
     let Some(text) = &options.body else { return Ok(None) };
     let read = match text.strip_prefix('@') {
-        _ if text == "-" => standard_input::read("a body in JSON", MAX_BODY).await,
+        _ if text == "-" => {
+            announce("a body in JSON");
+            reading::text(MAX_BODY, || Ok(io::stdin())).await
+        }
         Some(file) => {
             let file = file.to_owned();
-            blocking(move || File::open(file).and_then(|file| files::read_text(file, MAX_BODY))).await
+            reading::text(MAX_BODY, move || files::open_plain(file)).await
         }
         None => Ok(text.as_str().into()),
     };

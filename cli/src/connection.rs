@@ -16,6 +16,7 @@ use etcetera::BaseStrategy as _;
 use super::exit::Failure;
 use super::interrupt::{blocking, until_interrupted};
 use super::key_command;
+use super::reading;
 use super::settings::{Bank, BankSettings, KeyPlace, Source};
 use super::words::clean;
 
@@ -146,7 +147,7 @@ impl BankConnection {
 async fn api_key(settings: &BankSettings) -> Result<(Secret, Option<String>), Failure> {
     let source = &settings.api_key.source;
     match &settings.api_key.value {
-        KeyPlace::File(file) => key_file(file, source),
+        KeyPlace::File(file) => until_interrupted(None, key_file(file, source)).await,
         KeyPlace::Variable(key) => Ok((key.clone(), None)),
         KeyPlace::Command(words) => {
             let key = until_interrupted(None, key_command::key(words, MAX_KEY_LEN)).await;
@@ -179,14 +180,15 @@ async fn ask_for_key(base_url: &str) -> Result<Secret, Failure> {
     })
 }
 
-fn key_file(path: &Path, source: &Source) -> Result<(Secret, Option<String>), Failure> {
+async fn key_file(path: &Path, source: &Source) -> Result<(Secret, Option<String>), Failure> {
     let said = |problem: String| match source {
         Source::Option(option) => format!("{option} {}: {problem}", path.display()),
         _ => format!("api_key_file {} of {source}: {problem}", path.display()),
     };
     let failed = |error: io::Error| Failure::usage(said(error.to_string()));
-    let (file, warning) = files::open_secret(path).map_err(failed)?;
-    let key = files::read_text(file, MAX_KEY_LEN).map_err(failed)?;
+    let to_open = path.to_owned();
+    let (file, warning) = blocking(move || files::open_secret(to_open)).await.map_err(failed)?;
+    let key = reading::text(MAX_KEY_LEN, || Ok(file)).await.map_err(failed)?;
     Ok((key.expose().trim().into(), warning.map(said)))
 }
 

@@ -6,6 +6,8 @@
 
 // `println!` panics once standard output is closed.
 #![deny(clippy::print_stdout, clippy::print_stderr)]
+// `bunq_partner::files` opens what is read and makes what is written.
+#![cfg_attr(not(test), deny(clippy::disallowed_methods))]
 
 mod api;
 mod arguments;
@@ -33,6 +35,7 @@ mod probe;
 mod profile;
 mod progress;
 mod provisions;
+mod reading;
 mod receipts;
 mod records;
 mod sandbox;
@@ -148,7 +151,7 @@ fn run(arguments: CommandLine, format: &mut OutputFormat) -> Result<(), Failure>
         }
         Command::Report(options) => in_runtime(bulk::report::run(&options, settle()?.1)),
         Command::Receipts(ReceiptsCommand::Verify { file, public_key }) => {
-            receipts::verify(&file, public_key.as_deref(), settle()?.1)
+            in_runtime(until_interrupted(None, receipts::verify(&file, public_key.as_deref(), settle()?.1)))
         }
         Command::Config(ConfigCommand::Show) => {
             let (settings, view) = settle()?;
@@ -232,7 +235,7 @@ async fn ask_bank(
         until_interrupted(None, async { Ok(invocation.client()?.context().await?) }).await?;
     }
     match order {
-        Some(Order::Plan(plan)) => return bulk::plan(invocation, plan),
+        Some(Order::Plan(plan)) => return until_interrupted(None, bulk::plan(invocation, plan)).await,
         Some(Order::Run(order)) => return bulk::run(invocation, order).await,
         None => {}
     }

@@ -1,20 +1,34 @@
 //! `receipts verify`: checks bunq's signed responses, offline.
 
 use std::collections::BTreeSet;
-use std::io::BufReader;
+use std::fs::File;
+use std::io::{self, BufReader, Read};
 use std::path::Path;
 
 use bunq_partner::{ErrorKind, Receipt, ReceiptReader, SignatureForm, files};
 use serde_json::Value;
+use tokio::sync::mpsc;
+use tokio::task::spawn_blocking;
 
 use super::columns::View;
 use super::exit::{Failure, after_output};
+use super::interrupt::blocking;
 use super::output::{Field, GREEN, HIDDEN, Printer, RED, Record, names, note, warn};
+use super::reading;
 
 /// No public key is larger.
 const MAX_KEY_LEN: usize = 64 * 1024;
 
-pub(super) fn verify(file: &Path, public_key: Option<&Path>, view: View) -> Result<(), Failure> {
+/// No more is read of a pipe, which may have no end.
+const MAX_PIPE_LEN: u64 = 1 << 30;
+
+/// A file with more lines that are not valid is not read to its end: it holds something else.
+const MAX_INVALID: u64 = 1000;
+
+/// How many receipts are read before they are shown.
+const READ_AHEAD: usize = 16;
+
+pub(super) async fn verify(file: &Path, public_key: Option<&Path>, view: View) -> Result<(), Failure> {
     let format = view.format;
     let unusable = |problem: &dyn std::fmt::Display| {
         Failure::of_kind(ErrorKind::Storage, format!("the receipts {}: {problem}", file.display()))
@@ -22,19 +36,36 @@ pub(super) fn verify(file: &Path, public_key: Option<&Path>, view: View) -> Resu
     let refused =
         |path: &Path, problem: &dyn std::fmt::Display| Failure::usage(format!("{}: {problem}", path.display()));
     // They hold what bunq says of people.
-    let (receipts, warning) = files::open_secret(file).map_err(|error| unusable(&error))?;
+    let to_open = file.to_owned();
+    let opened = blocking(move || {
+        let (receipts, warning) = files::open_secret(to_open)?;
+        Ok((Bounded::new(receipts)?, warning))
+    });
+    let (receipts, warning) = opened.await.map_err(|error| unusable(&error))?;
     if let Some(warning) = warning {
         warn(format, &format!("{}: {warning}", file.display()));
     }
     let mut reader = ReceiptReader::new(BufReader::new(receipts));
     if let Some(path) = public_key {
-        let key = files::open_public(path).and_then(|file| files::read_text(file, MAX_KEY_LEN));
+        let to_open = path.to_owned();
+        let key = reading::text(MAX_KEY_LEN, move || files::open_public(to_open)).await;
         let key = key.map_err(|error| refused(path, &error))?;
         reader = reader.public_key(key.expose()).map_err(|error| refused(path, &error))?;
     }
+    let (sender, mut read) = mpsc::channel(READ_AHEAD);
+    // It ends when nobody listens any more.
+    spawn_blocking(move || {
+        for receipt in reader {
+            if sender.blocking_send(receipt).is_err() {
+                break;
+            }
+        }
+    });
     let (mut printer, mut keys, mut invalid) = (Printer::new(view), BTreeSet::new(), 0_u64);
     let mut count = 0_u64;
-    for (receipt, line) in reader.zip(1_u64..) {
+    while invalid < MAX_INVALID
+        && let Some(receipt) = read.recv().await
+    {
         count += 1;
         let checked = receipt.as_ref().map_err(|problem| problem.problem.as_str());
         match checked {
@@ -42,7 +73,7 @@ pub(super) fn verify(file: &Path, public_key: Option<&Path>, view: View) -> Resu
             Err(_) => invalid += 1,
         }
         // Whether all are valid decides the exit code, even if the output fails.
-        printer.add_anyway(Record::of(fields(line, checked)));
+        printer.add_anyway(Record::of(fields(count, checked)));
     }
     if count == 0 {
         return Err(unusable(&"the file is empty"));
@@ -54,9 +85,37 @@ pub(super) fn verify(file: &Path, public_key: Option<&Path>, view: View) -> Resu
     }
     let outcome = match invalid {
         0 => Ok(()),
+        MAX_INVALID => Err(Failure::negative(format!(
+            "{invalid} of the first {count} receipts are not valid: what follows is not read, because this is no file of receipts"
+        ))),
         invalid => Err(Failure::negative(format!("{invalid} of {count} receipts are not valid"))),
     };
     after_output(outcome, written)
+}
+
+/// A file that is read to its end, or a pipe up to a bound.
+struct Bounded {
+    file: File,
+    /// How much may still be read of a pipe.
+    left: Option<u64>,
+}
+
+impl Bounded {
+    fn new(file: File) -> io::Result<Self> {
+        let left = (!file.metadata()?.is_file()).then_some(MAX_PIPE_LEN);
+        Ok(Self { file, left })
+    }
+}
+
+impl Read for Bounded {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.file.read(buffer)?;
+        if let Some(left) = &mut self.left {
+            let problem = || format!("a pipe with more than {MAX_PIPE_LEN} bytes: give the path of a file");
+            *left = left.checked_sub(read as u64).ok_or_else(|| io::Error::other(problem()))?;
+        }
+        Ok(read)
+    }
 }
 
 /// What a receipt proves.

@@ -1,6 +1,5 @@
 //! `sandbox`: a bunq on loopback as a process, for clients in other languages and for other people's tests.
 
-use std::fs::File;
 use std::io::{self, Write as _};
 use std::path::Path;
 use std::sync::Arc;
@@ -16,6 +15,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use super::arguments::{Log, SandboxOptions};
 use super::exit::Failure;
 use super::interrupt::listen;
+use super::reading;
 use super::words::clean;
 
 /// The option of the file that holds keys.
@@ -31,7 +31,13 @@ pub(super) async fn run(options: SandboxOptions) -> Result<(), Failure> {
     let (log, state) = (options.log, options.state.clone());
     let saved = state.as_deref().map(saved_state).transpose()?.flatten();
     let provisions = if saved.is_some() { 0 } else { options.provisions };
-    let sandbox = builder(options, saved)?.start().await.map_err(|error| match error.kind() {
+    let mut stop = std::pin::pin!(listen()?);
+    let builder = tokio::select! {
+        biased;
+        builder = builder(options, saved) => builder?,
+        () = &mut stop => return Err(Failure::interrupted(None)),
+    };
+    let sandbox = builder.start().await.map_err(|error| match error.kind() {
         io::ErrorKind::InvalidData => {
             let file = state.as_ref().filter(|_| error.to_string().contains("saved state"));
             Failure::usage(
@@ -56,7 +62,6 @@ pub(super) async fn run(options: SandboxOptions) -> Result<(), Failure> {
     }
     let mut ticks = interval(SAVE_INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut stop = std::pin::pin!(listen()?);
     writeln!(io::stdout(), "{}", json!({ "base_url": sandbox.base_url(), "api_key": sandbox.api_key().expose() }))?;
     io::stdout().flush()?;
     loop {
@@ -75,7 +80,7 @@ pub(super) async fn run(options: SandboxOptions) -> Result<(), Failure> {
     }
 }
 
-fn builder(options: SandboxOptions, saved: Option<Secret>) -> Result<SandboxBuilder, Failure> {
+async fn builder(options: SandboxOptions, saved: Option<Secret>) -> Result<SandboxBuilder, Failure> {
     let mut builder = Sandbox::builder().port(options.port);
     if let Some(times) = options.rate_limits {
         for operation in Operation::ALL {
@@ -85,10 +90,10 @@ fn builder(options: SandboxOptions, saved: Option<Secret>) -> Result<SandboxBuil
     }
     builder = builder.pace(options.step.map_or(Pace::EachRead, Pace::Every));
     if let Some(file) = &options.bank_profile {
-        builder = builder.profile(read_json("--bank-profile", file)?);
+        builder = builder.profile(read_json("--bank-profile", file).await?);
     }
     if let Some(file) = &options.seed {
-        let seed: Vec<_> = read_json("--seed", file)?;
+        let seed: Vec<_> = read_json("--seed", file).await?;
         builder = builder.seed(seed);
     }
     if !options.allowed_addresses.is_empty() {
@@ -103,9 +108,10 @@ fn builder(options: SandboxOptions, saved: Option<Secret>) -> Result<SandboxBuil
     Ok(options.faults.into_iter().fold(builder, SandboxBuilder::inject))
 }
 
-fn read_json<T: DeserializeOwned>(option: &str, file: &Path) -> Result<T, Failure> {
+async fn read_json<T: DeserializeOwned>(option: &str, file: &Path) -> Result<T, Failure> {
     let failed = |error: io::Error| Failure::usage(format!("{option} {}: {error}", file.display()));
-    let text = File::open(file).and_then(|file| files::read_text(file, MAX_FILE)).map_err(failed)?;
+    let path = file.to_owned();
+    let text = reading::text(MAX_FILE, move || files::open_plain(path)).await.map_err(failed)?;
     serde_json::from_str(text.expose()).map_err(|error| failed(error.into()))
 }
 

@@ -3,8 +3,8 @@
 //!
 //! | | Read only | Kept | Folder |
 //! |---|---|---|---|
-//! | For example | an API key, a public key, a certificate, receipts to be verified, the profiles of the program | the context, tokens, a journal, receipts, a copy of standard input | the folder for the tokens of new users, that of the profiles |
-//! | Functions | [`open_secret`], [`open_public`] | [`open_kept`], [`create_kept`], [`replace_kept`] | [`check_folder`] |
+//! | For example | an API key, a public key, a certificate, receipts to be verified, the profiles of the program | the context, tokens, a journal, receipts, a copy of standard input, the reports of the program | the folder for the tokens of new users, that of the profiles |
+//! | Functions | [`open_secret`], [`open_public`], [`open_plain`] | [`open_kept`], [`create_kept`], [`replace_kept`] | [`check_folder`] |
 //! | *Kind* | a regular file or a pipe, also through a symbolic link | a regular file, not through a symbolic link | a folder, also through a symbolic link |
 //! | *Owner* | the user of the process, or root | the user of the process | the user of the process, or root |
 //! | *Names* (hard links) | any number | one: a second one is refused | |
@@ -16,8 +16,12 @@
 //! Root is treated like any other user: root's files belong to root, and the files of others are refused. Everybody may
 //! read what [`open_public`] opens.
 //!
-//! The rule does not apply to files without secrets or stored state: the rows of a bulk operation, the body of a call,
-//! the seed and the profile of a sandbox. It does not apply to the platform's certificates either.
+//! Of files without secrets or stored state only the kind matters ([`open_plain`]): the rows of a bulk operation, the
+//! body of a call, the seed and the profile of a sandbox. The rule does not apply to the platform's certificates.
+//!
+//! A device is refused: it may have no end, or may do something when it is opened. A pipe, as the shell's `<(…)` is one
+//! and `/dev/stdin` often leads to one, can make whoever opens or reads it wait for as long as its other end likes.
+//! Read it on a thread that nothing waits for, and read no more of it than you need ([`read_text`]).
 //!
 //! On systems without Unix permissions only the kind is checked: there, the folder's permissions must keep others out.
 
@@ -65,13 +69,23 @@ pub fn open_secret(path: impl AsRef<Path>) -> io::Result<(File, Option<String>)>
 }
 
 /// Opens a read-only file without secrets, such as a public key or a certificate. Nobody else may be able to write to
-/// it.
+/// it. If it is a pipe, this waits for the other end.
 ///
 /// # Errors
 ///
 /// Like [`open_secret`].
 pub fn open_public(path: impl AsRef<Path>) -> io::Result<File> {
     open_read_only(Class::Public, path.as_ref()).map(|(file, _)| file)
+}
+
+/// Opens a read-only file of which only the kind matters, such as the body of a call. If it is a pipe, this waits for the
+/// other end.
+///
+/// # Errors
+///
+/// Like [`open_secret`].
+pub fn open_plain(path: impl AsRef<Path>) -> io::Result<File> {
+    open_read_only(Class::Plain, path.as_ref()).map(|(file, _)| file)
 }
 
 fn open_read_only(class: Class, path: &Path) -> io::Result<(File, Option<String>)> {
@@ -121,8 +135,8 @@ pub fn create_kept(path: impl AsRef<Path>) -> io::Result<File> {
 }
 
 /// Replaces the whole content of a kept file, or creates the file. Whatever happens, either the old or the new content
-/// is there, complete and synced. Only a crash leaves a file beside it, with `.tmp` after its name; the next call
-/// removes that file. The caller must make sure that nobody else replaces it at the same time.
+/// is there, complete and synced. Only a crash leaves a file beside it, with `.bunq-partner-tmp` after its name; the
+/// next call removes that file. The caller must make sure that nobody else replaces it at the same time.
 ///
 /// # Errors
 ///
@@ -133,7 +147,8 @@ pub fn replace_kept(path: impl AsRef<Path>, content: &[u8]) -> io::Result<()> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
-    let unfinished = beside(path, ".tmp");
+    // No file of somebody else has such a name.
+    let unfinished = beside(path, ".bunq-partner-tmp");
     let written = write_new(&unfinished, content)
         .and_then(|()| fs::rename(&unfinished, path))
         .and_then(|()| sync_folder_of(path));
@@ -167,7 +182,7 @@ pub fn check_folder(path: impl AsRef<Path>) -> io::Result<()> {
     }
 }
 
-/// Reads a text of at most `max_len` bytes to its end.
+/// Reads a text of at most `max_len` bytes to its end, without the byte order mark that some editors put first.
 ///
 /// # Errors
 ///
@@ -180,7 +195,8 @@ pub fn read_text(from: impl Read, max_len: usize) -> io::Result<Secret> {
     if bytes.len() > max_len {
         return Err(invalid(format!("it is larger than {max_len} bytes")));
     }
-    std::str::from_utf8(&bytes).map(Secret::new).map_err(|_| invalid("it is not text".into()))
+    let text = std::str::from_utf8(&bytes).map_err(|_| invalid("it is not text".into()))?;
+    Ok(text.strip_prefix('\u{feff}').unwrap_or(text).into())
 }
 
 /// The path with `extension` appended to the whole file name.

@@ -15,6 +15,8 @@ pub(super) enum Class {
     Secret,
     /// Read only. Everybody may read it.
     Public,
+    /// Read only. Neither a secret nor what decides whom is trusted.
+    Plain,
     Kept,
     Folder,
 }
@@ -60,10 +62,10 @@ pub(super) enum Decision {
 /// Why this kind of file is refused.
 pub(super) fn refused_kind(class: Class, kind: Kind) -> Option<&'static str> {
     match (class, kind) {
-        (Class::Secret | Class::Public, Kind::File | Kind::Pipe)
+        (Class::Secret | Class::Public | Class::Plain, Kind::File | Kind::Pipe)
         | (Class::Kept, Kind::File)
         | (Class::Folder, Kind::Folder) => None,
-        (Class::Secret | Class::Public, _) => Some("it is neither a regular file nor a pipe"),
+        (Class::Secret | Class::Public | Class::Plain, _) => Some("it is neither a regular file nor a pipe"),
         (Class::Kept, Kind::Link) => Some("it is a symbolic link: give the path that it leads to"),
         (Class::Kept, _) => Some("it is not a regular file: give the path of one, or of one to be made"),
         (Class::Folder, _) => Some("it is not a folder"),
@@ -76,7 +78,7 @@ pub(super) fn decide(class: Class, path: &Path, found: &Found, process: &Process
     }
     let is_mine = found.owner == process.user;
     let is_roots = found.owner == 0 && class != Class::Kept;
-    if !is_mine && !is_roots {
+    if class != Class::Plain && !is_mine && !is_roots {
         let (owner, user) = (found.owner, process.user);
         let nor = if class == Class::Kept { "" } else { ", nor to root" };
         return Decision::Refused(format!(
@@ -84,6 +86,7 @@ pub(super) fn decide(class: Class, path: &Path, found: &Found, process: &Process
         ));
     }
     match class {
+        Class::Plain => Decision::Taken,
         Class::Secret | Class::Public => read_only(class, path, found, is_mine),
         Class::Kept => kept(path, found),
         Class::Folder => folder(path, found, process),
@@ -183,7 +186,7 @@ mod tests {
     #[test]
     fn each_line_of_the_table() {
         test_timeout::start();
-        use Class::{Folder, Kept, Public, Secret};
+        use Class::{Folder, Kept, Plain, Public, Secret};
         let folder = |found: Found, mode, group| Found { kind: Kind::Folder, mode, group, ..found };
         let with = |found: Found, mode| Found { mode, ..found };
         let fixed = |found: Found, mode| Found { mode, is_fixed: true, ..found };
@@ -193,6 +196,8 @@ mod tests {
             ("kind", Secret, of_kind(Kind::Pipe), ME, "taken"),
             ("kind", Secret, of_kind(Kind::Folder), ME, "refused: it is neither a regular file nor a pipe"),
             ("kind", Public, of_kind(Kind::Other), ME, "refused: it is neither a regular file nor a pipe"),
+            ("kind", Plain, of_kind(Kind::Pipe), ME, "taken"),
+            ("kind", Plain, of_kind(Kind::Other), ME, "refused: it is neither a regular file nor a pipe"),
             ("kind", Kept, MINE, ME, "taken"),
             ("kind", Kept, of_kind(Kind::Link), ME, "refused: it is a symbolic link: give the path"),
             ("kind", Kept, of_kind(Kind::Pipe), ME, "refused: it is not a regular file"),
@@ -200,6 +205,7 @@ mod tests {
             ("kind", Folder, folder(MINE, 0o700, MY_GROUP), ME, "taken"),
             ("kind", Folder, MINE, ME, "refused: it is not a folder"),
             ("owner", Secret, ROOTS, ME, "taken"),
+            ("owner", Plain, with(OTHERS, 0o666), ME, "taken"),
             (
                 "owner",
                 Secret,

@@ -78,7 +78,9 @@ fn what_is_read_only_is_taken_by_a_link_and_from_a_pipe() {
     assert_eq!(read_text(open_secret(&pipe).unwrap().0, 5).unwrap().expose(), "piped");
     writer.join().unwrap();
     assert_eq!(said(open_secret(&folder.0)), "it is neither a regular file nor a pipe");
-    assert_eq!(said(open_secret("/dev/zero")), "it is neither a regular file nor a pipe");
+    for outcome in [said(open_secret("/dev/zero")), said(open_public("/dev/null")), said(open_plain("/dev/zero"))] {
+        assert_eq!(outcome, "it is neither a regular file nor a pipe");
+    }
 }
 
 #[test]
@@ -185,6 +187,7 @@ fn a_folder_is_refused_in_which_others_may_replace_files() {
 fn a_text_is_read_up_to_its_bound() {
     test_timeout::start();
     assert_eq!(read_text(&b"text"[..], 4).unwrap().expose(), "text");
+    assert_eq!(read_text(&b"\xef\xbb\xbftext"[..], 7).unwrap().expose(), "text");
     assert_eq!(said(read_text(&b"texts"[..], 4)), "it is larger than 4 bytes");
     assert_eq!(said(read_text(&b"\xff"[..], 4)), "it is not text");
     assert!(!format!("{:?}", read_text(&b"planted\xff"[..], 40).unwrap_err()).contains("planted"));
@@ -197,6 +200,11 @@ fn a_file_is_made_with_access_for_only_its_owner() {
     let file = folder.0.join("file");
     create_kept(&file).unwrap().write_all(b"text").unwrap();
     assert_eq!(mode(&file), 0o600);
-    replace_kept(folder.0.join("other"), b"text").unwrap();
+    // What a crash leaves is removed, and what somebody else has there is not.
+    let others = folder.file("other.tmp", 0o600);
+    folder.file("other.bunq-partner-tmp", 0o600);
+    replace_kept(folder.0.join("other"), b"new").unwrap();
     assert_eq!(mode(&folder.0.join("other")), 0o600);
+    assert_eq!(fs::read_to_string(others).unwrap(), "text");
+    assert_eq!(fs::read_dir(&folder.0).unwrap().count(), 3);
 }

@@ -1,13 +1,15 @@
 //! An input file, which is checked as a whole before anything is sent.
 
 use std::collections::HashMap;
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, Read};
 use std::iter;
 use std::path::{Path, PathBuf};
 
 use aws_lc_rs::digest::{SHA256, digest};
-use bunq_partner::{BulkOperation, BulkRequest, ErrorKind, FileJournal, Journal as _, ProvisionId, RowRecord, Uuid};
+use bunq_partner::{
+    BulkOperation, BulkRequest, ErrorKind, FileJournal, Journal as _, ProvisionId, RowRecord, Uuid, files,
+};
 use bytes::Bytes;
 
 use super::super::exit::Failure;
@@ -15,7 +17,7 @@ use super::rows::{Lines, Mistake, required};
 
 /// No input has more rows, or more bytes.
 const MAX_ROWS: usize = 10_000_000;
-const MAX_LEN: u64 = 1 << 30;
+pub(super) const MAX_LEN: u64 = 1 << 30;
 
 const MAX_SAID: usize = 20;
 
@@ -36,7 +38,7 @@ impl Input {
         if !fs::metadata(path).map_err(failed)?.is_file() {
             return Err(refused("it is not a regular file: give --from -, and the rows on standard input"));
         }
-        Self::check(path, File::open(path).map_err(failed)?, operation, path)
+        Self::check(path, files::open_plain(path).map_err(failed)?, operation, path)
     }
 
     /// Reads a whole file, which has this name in messages.

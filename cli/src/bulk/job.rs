@@ -4,7 +4,7 @@
 
 use std::ffi::OsString;
 use std::fs;
-use std::io::{self, Seek as _};
+use std::io::{self, Read as _, Seek as _};
 use std::path::{Path, PathBuf};
 
 use bunq_partner::text::quoted;
@@ -15,7 +15,7 @@ use super::super::closing::Closing;
 use super::super::exit::Failure;
 use super::super::interrupt::blocking;
 use super::super::standard_input::announce;
-use super::input::Input;
+use super::input::{Input, MAX_LEN};
 use super::users;
 
 /// What standard input is called in messages.
@@ -95,17 +95,16 @@ impl Order {
 }
 
 impl Plan {
-    /// How many rows there are. It may wait for standard input, of which nothing is kept.
-    pub(super) fn rows(self) -> Result<u64, Failure> {
+    /// How many rows there are. It may wait for standard input, of which nothing is kept; dropping the future does not.
+    pub(super) async fn rows(self) -> Result<u64, Failure> {
+        let Self { operation, file, .. } = self;
+        if let Some(input) = file {
+            return Ok(input.rows);
+        }
+        announce(ROWS);
         let name = Path::new(STANDARD_INPUT);
-        let input = match self.file {
-            Some(input) => input,
-            None => {
-                announce(ROWS);
-                Input::check(name, io::stdin().lock(), self.operation, name)?
-            }
-        };
-        Ok(input.rows)
+        let checked = blocking(move || Ok(Input::check(name, io::stdin().lock(), operation, name))).await;
+        Ok(checked.map_err(|error| Failure::local(STANDARD_INPUT, &error))??.rows)
     }
 }
 
@@ -210,7 +209,8 @@ async fn take_standard_input(journal: &Path, operation: BulkOperation) -> Result
     let copy = Copy { path: path.clone(), journal: journal.to_owned() };
     announce(ROWS);
     let copied = blocking(move || {
-        io::copy(&mut io::stdin().lock(), &mut file)?;
+        // What is more than that is refused.
+        io::copy(&mut io::stdin().lock().take(MAX_LEN + 1), &mut file)?;
         file.sync_all()?;
         file.rewind()?;
         Ok(file)

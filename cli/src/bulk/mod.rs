@@ -38,9 +38,9 @@ use super::output::{write_text, write_value};
 const SILENCE: Duration = Duration::from_secs(15);
 
 /// Says what would be done, and how long it takes at bunq's rate limits.
-pub(super) fn plan(invocation: &Invocation, plan: Plan) -> Result<(), Failure> {
+pub(super) async fn plan(invocation: &Invocation, plan: Plan) -> Result<(), Failure> {
     let (operation, activates) = (plan.operation, plan.activates);
-    let (rows, called) = (plan.rows()?, operation.operation());
+    let (rows, called) = (plan.rows().await?, operation.operation());
     let connection = &invocation.connection;
     let sending = times(connection.interval(called), rows);
     let opening = if activates { times(connection.interval(&Operation::CREATE_SESSION), rows) } else { Duration::ZERO };

@@ -8,9 +8,10 @@ mod exchange;
 mod interview;
 
 use std::fmt::Write as _;
-use std::fs;
+use std::io;
 use std::path::Path;
 
+use bunq_partner::files;
 use bunq_partner::jiff::Timestamp;
 use bunq_partner_sandbox::Profile;
 use serde_json::{Value, json};
@@ -23,10 +24,15 @@ use super::invocation::Invocation;
 use super::output::{write_text, write_value};
 use super::words::{clean, escaped};
 
+/// What `--save` writes.
+const REPORT: &str = "report.md";
+const REPORT_JSON: &str = "report.json";
+const PROFILE: &str = "profile.json";
+
 pub(super) async fn run(invocation: &Invocation, options: &ProbeOptions) -> Result<(), Failure> {
     let connection = &invocation.connection;
-    if let Some(folder) = options.save.as_deref().filter(|folder| !folder.is_dir()) {
-        return Err(Failure::usage(format!("--save {}: there is no such folder: make it first", folder.display())));
+    if let Some(folder) = &options.save {
+        check(folder)?;
     }
     let client = connection.builder().build()?;
     let mut interview = Interview::new(client.base_url(), connection.api_key.clone(), !connection.is_loopback())?;
@@ -38,9 +44,9 @@ pub(super) async fn run(invocation: &Invocation, options: &ProbeOptions) -> Resu
     let json = report(client.base_url(), &facts, &profile);
     let page = page(&json, &facts)?;
     if let Some(folder) = &options.save {
-        save(folder, "report.md", &page)?;
-        save(folder, "report.json", &pretty(&json)?)?;
-        save(folder, "profile.json", &pretty(&json["profile"])?)?;
+        save(folder, REPORT, &page)?;
+        save(folder, REPORT_JSON, &pretty(&json)?)?;
+        save(folder, PROFILE, &pretty(&json["profile"])?)?;
     }
     match invocation.format() {
         OutputFormat::Table => write_text(&page)?,
@@ -85,7 +91,23 @@ fn pretty(json: &Value) -> Result<String, Failure> {
     Ok(escaped(&text) + "\n")
 }
 
+/// Refuses what cannot be replaced, before anything is sent.
+fn check(folder: &Path) -> Result<(), Failure> {
+    if !folder.is_dir() {
+        return Err(Failure::usage(format!("--save {}: there is no such folder: make it first", folder.display())));
+    }
+    for path in [REPORT, REPORT_JSON, PROFILE].map(|name| folder.join(name)) {
+        match files::open_kept(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(Failure::usage(format!("--save: {}: {error}", path.display())));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
 fn save(folder: &Path, name: &str, text: &str) -> Result<(), Failure> {
     let path = folder.join(name);
-    fs::write(&path, text).map_err(|error| Failure::local(path.display(), &error))
+    files::replace_kept(&path, text.as_bytes()).map_err(|error| Failure::local(path.display(), &error))
 }

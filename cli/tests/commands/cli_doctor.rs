@@ -306,7 +306,7 @@ async fn a_context_that_cannot_be_saved_is_named() {
             assert_eq!(Report::of(&mut doctor()).summary(), "everything works");
         }
         // What is to replace the file cannot be written.
-        std::fs::create_dir(folder.path("context.json.tmp")).unwrap();
+        std::fs::create_dir(folder.path("context.json.bunq-partner-tmp")).unwrap();
         let report = Report::of(&mut doctor());
         let steps = report.0["steps"].as_array().unwrap();
         assert!(steps.iter().any(|step| step["name"] == "context" && step["state"] == "failed"), "{}", report.0);

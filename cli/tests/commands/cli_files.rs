@@ -1,6 +1,7 @@
 //! Which files the program uses, and which it refuses before anything is sent: each line of the table of `bunq_partner::files`.
 
 use std::fs;
+use std::io::{BufRead as _, BufReader};
 use std::os::unix::fs::{PermissionsExt as _, chown, symlink};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
@@ -185,6 +186,9 @@ fn kept(folder: &Folder, sandbox: &Sandbox) -> Vec<(PathBuf, Command, i32)> {
     bank.args(["sandbox", "--state"]).arg(folder.path("state"));
     let mut report = program(folder);
     report.args(["report", "--from"]).arg(&ids).arg("--journal").arg(folder.path("reported"));
+    let mut probe = program(folder);
+    probe.env("BUNQ_API_KEY", sandbox.api_key().expose());
+    probe.args(["--base-url", sandbox.base_url(), "probe", "--save"]).arg(folder.path(""));
     vec![
         with("--context", "context", 18),
         (folder.path("other.lock"), locked, 18),
@@ -192,6 +196,7 @@ fn kept(folder: &Folder, sandbox: &Sandbox) -> Vec<(PathBuf, Command, i32)> {
         with("--journal", "journal", 21),
         (folder.path("reported"), report, 21),
         (folder.path("state"), bank, 2),
+        (folder.path("report.md"), probe, 2),
     ]
 }
 
@@ -239,7 +244,9 @@ async fn what_is_kept_is_refused_before_the_run_unless_it_is_its_owners_alone() 
 async fn the_group_of_what_is_kept_cannot_use_it_any_more() {
     test_timeout::start();
     let (sandbox, folder) = (Sandbox::start().await.unwrap(), Folder::new());
-    for (path, mut command, _) in kept(&folder, &sandbox).into_iter().filter(|(path, ..)| !path.ends_with("state")) {
+    let closings =
+        kept(&folder, &sandbox).into_iter().filter(|(_, command, _)| command.get_args().any(|word| word == "--from"));
+    for (path, mut command, _) in closings {
         if !path.ends_with("context") {
             fs::write(&path, "").unwrap();
             set_mode(&path, 0o660);
@@ -291,6 +298,22 @@ async fn a_folder_of_tokens_in_which_others_may_replace_files_is_refused() {
         assert_eq!(ended, code, "{stderr}");
         assert!(code == 0 || stderr.contains("is the journal of an earlier run"), "{stderr}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_others_have_beside_a_file_that_is_replaced_stays() {
+    test_timeout::start();
+    let folder = Folder::new();
+    let others = folder.file("state.tmp", "others");
+    let mut sandbox = program(&folder);
+    sandbox.args(["sandbox", "--state"]).arg(folder.path("state"));
+    let mut sandbox = sandbox.stdout(Stdio::piped()).spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(sandbox.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+    sandbox.kill().unwrap();
+    sandbox.wait().unwrap();
+    assert!(line.contains("base_url") && folder.path("state").exists());
+    assert_eq!(fs::read_to_string(others).unwrap(), "others");
 }
 
 /// What may be seen by everybody must be changed by nobody else.

@@ -176,6 +176,11 @@ async fn a_report_is_saved_and_the_profile_can_be_started_with() {
     let report: Value = serde_json::from_str(&std::fs::read_to_string(folder.path("report.json")).unwrap()).unwrap();
     let saved = std::fs::read_to_string(folder.path("profile.json")).unwrap();
     assert_eq!(serde_json::from_str::<Profile>(&saved).unwrap(), profile(&report));
+    #[cfg(unix)]
+    for name in ["report.md", "report.json", "profile.json"] {
+        let mode = std::os::unix::fs::MetadataExt::mode(&std::fs::metadata(folder.path(name)).unwrap());
+        assert_eq!(mode & 0o7777, 0o600, "{name}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -23,6 +23,8 @@ mod cli_planted_secrets;
 mod cli_probe;
 #[cfg(unix)]
 mod cli_profiles;
+#[cfg(unix)]
+mod cli_read_once;
 mod cli_receipts;
 mod cli_sandbox;
 #[cfg(unix)]

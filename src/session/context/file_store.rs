@@ -29,8 +29,8 @@ static SAVING: Mutex<()> = Mutex::new(());
 ///
 /// Only its owner can read and write the file (mode 0600). Its folder must exist. A save replaces the whole file, so
 /// that neither a reader nor a crash leaves half of it. Beside it is an empty file with `.lock` after its name, which
-/// is locked while a session is opened; leave it there. A crash during a save leaves a file with `.tmp` after its name;
-/// the next save removes it.
+/// is locked while a session is opened; leave it there. A crash during a save leaves a file with `.bunq-partner-tmp`
+/// after its name; the next save removes it. In a repository, all three belong into `.gitignore`: `/bunq.json*`.
 ///
 /// The file and its lock follow the rule of [`files`](crate::files) for kept files. A file that others may use, that
 /// belongs to another user, or that is a hard link or a symbolic link is refused before anything is sent. (Replacing a

@@ -80,7 +80,7 @@ fn a_saved_context_is_loaded_by_another_store() {
     save(&folder.store(), "first").unwrap();
     assert_eq!(folder.store().read_stored().unwrap(), Some("first".into()));
     // What a crash leaves is removed.
-    fs::write(folder.0.join("bunq.json.tmp"), "hal").unwrap();
+    fs::write(folder.0.join("bunq.json.bunq-partner-tmp"), "hal").unwrap();
     assert_eq!(folder.store().read_stored().unwrap(), Some("first".into()));
     save(&folder.store(), "second").unwrap();
     assert_eq!(folder.store().read_stored().unwrap(), Some("second".into()));
