@@ -42,6 +42,7 @@ mod sandbox;
 mod screen;
 mod settings;
 mod standard_input;
+mod standard_output;
 mod watch;
 mod whoami;
 mod words;
@@ -66,21 +67,20 @@ use self::declaration::{ContextUse, Declaration, Effect};
 use self::exit::Failure;
 use self::interrupt::until_interrupted;
 use self::invocation::Invocation;
-use self::output::warn;
+use self::output::{warn, write_out};
 use self::settings::Settings;
 
 fn main() -> ExitCode {
     // A line that is being typed is completed before anything else is read.
     if let Some(words) = completion::question(env::args_os()) {
         let answer = completion::answer(&words);
-        return io::stdout().write_all(answer.as_bytes()).map_or(ExitCode::FAILURE, |()| ExitCode::SUCCESS);
+        let written = standard_output::check().and_then(|()| Ok(write_out(io::stdout(), answer.as_bytes())?));
+        return if written.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
     }
     let arguments = match parse() {
         Ok(arguments) => arguments,
-        Err(failure) => {
-            failure.report(true);
-            return ExitCode::from(failure.code());
-        }
+        // Only such a line is refused here.
+        Err(failure) => return ExitCode::from(code(Err(failure), OutputFormat::Json)),
     };
     match arguments.output.color {
         Color::Auto => {}
@@ -88,14 +88,17 @@ fn main() -> ExitCode {
         Color::Never => anstream::ColorChoice::write_global(anstream::ColorChoice::Never),
     }
     let mut format = arguments.output.output.unwrap_or(OutputFormat::Table);
-    match run(arguments, &mut format) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(failure) if failure.is_unread() => ExitCode::SUCCESS,
-        Err(failure) => {
-            failure.report(format.is_json());
-            ExitCode::from(failure.code())
-        }
+    let outcome = run(arguments, &mut format);
+    ExitCode::from(code(outcome, format))
+}
+
+/// The exit code, after a failure is reported.
+fn code(outcome: Result<(), Failure>, format: OutputFormat) -> u8 {
+    let Err(failure) = outcome else { return 0 };
+    if !failure.is_unread() {
+        failure.report(format.is_json());
     }
+    failure.code()
 }
 
 /// Reads the command line. `--help` after an operation shows the help of that operation. A line that clap refuses ends the process,
@@ -110,7 +113,14 @@ fn parse() -> Result<CommandLine, Failure> {
                 Ok(CommandLine::help(["api", options.operation.id], connection, output))
             }
             _ if error.use_stderr() && wants_json() => Err(error.into()),
-            _ => error.exit(),
+            _ if error.use_stderr() => error.exit(),
+            _ => {
+                let shown = standard_output::check().and_then(|()| {
+                    error.print()?;
+                    Ok(io::stdout().flush()?)
+                });
+                std::process::exit(code(shown, OutputFormat::Table).into())
+            }
         }
     })
 }
@@ -124,6 +134,7 @@ fn wants_json() -> bool {
 
 /// Runs the command. `format` becomes that of a profile, if one sets it, so that a failure is written in it too.
 fn run(arguments: CommandLine, format: &mut OutputFormat) -> Result<(), Failure> {
+    standard_output::check()?;
     let CommandLine { command, connection, output, .. } = arguments;
     let results = command.results();
     if let Results::Text = results {
@@ -163,8 +174,8 @@ fn run(arguments: CommandLine, format: &mut OutputFormat) -> Result<(), Failure>
             Err(Failure::usage("--profile is for commands that call a bank").with_hint(hint))
         }
         Command::Sandbox(options) => in_runtime(sandbox::run(options)),
-        Command::Completions { shell } => Ok(io::stdout().write_all(&completion::script(shell))?),
-        Command::Man => Ok(io::stdout().write_all(&help::manual()?)?),
+        Command::Completions { shell } => Ok(write_out(io::stdout(), &completion::script(shell))?),
+        Command::Man => Ok(write_out(io::stdout(), &help::manual()?)?),
         Command::Help { topic } => help::show(&topic),
     }
 }

@@ -246,7 +246,8 @@ pub(super) fn write_text(text: &str) -> io::Result<()> {
     write_out(anstream::stdout(), text.as_bytes())
 }
 
-fn write_out(mut out: impl Write, bytes: &[u8]) -> io::Result<()> {
+/// Writes all of it at once.
+pub(super) fn write_out(mut out: impl Write, bytes: &[u8]) -> io::Result<()> {
     screen::above(|| {
         out.write_all(bytes)?;
         out.flush()

@@ -1,7 +1,7 @@
 //! The program at a terminal: widths, colours, questions, live lines, Ctrl-C; and where there is none.
 
 use std::io::{BufRead as _, BufReader};
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::sync::mpsc::channel;
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use bunq_partner_sandbox::{Injection, Pace, Sandbox};
 use rustix::termios::{LocalModes, tcgetattr};
 
 use crate::common::terminal::{Terminal, plain};
-use crate::common::{Folder, program_for, ran};
+use crate::common::{Folder, in_shell, program, program_for, ran};
 
 /// What is left on the screen, without the live lines that are gone.
 fn left(screen: &str) -> String {
@@ -343,15 +343,57 @@ async fn a_closed_pipe_is_no_failure() {
         assert_eq!((errors.matches("There is no provision").count(), output.status.code()), (3, Some(9)), "{errors}");
     }
     for arguments in [&["man"][..], &["completions", "bash"], &["--help"]] {
-        let mut process = crate::common::program(&folder)
-            .args(arguments)
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
+        let mut process =
+            program(&folder).args(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         drop(process.stdout.take());
         let output = process.wait_with_output().unwrap();
         assert_eq!((output.stderr.as_slice(), output.status.code()), (&b""[..], Some(0)), "{arguments:?}");
+    }
+}
+
+/// The standard library takes what is written to a closed one for done.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_standard_output_that_loses_everything_is_an_error() {
+    test_timeout::start();
+    let (sandbox, folder) = (Sandbox::start().await.unwrap(), Folder::new());
+    let redirected = |command: &Command, to: &str| ran(&mut in_shell(command, &format!("exec \"$0\" \"$@\" {to}")));
+    for arguments in [
+        &["close", "7"][..],
+        &["list"],
+        &["list", "-o", "json"],
+        &["sandbox"],
+        &["config", "show"],
+        &["man"],
+        &["completions", "bash"],
+        &["help", "exit-codes"],
+        &["--help"],
+        &["list", "--help"],
+        &["--version"],
+    ] {
+        let mut command = program_for(&folder, &sandbox);
+        command.args(arguments);
+        for (to, problem) in [
+            (">&-", "standard output is closed"),
+            ("</dev/null >&-", "standard output is closed"),
+            ("1</dev/null", "standard output is open for reading alone"),
+        ] {
+            let (_, stderr, code) = redirected(&command, to);
+            assert!(stderr.contains(problem) && code == 19, "{arguments:?} {to}: {code}: {stderr}");
+        }
+        assert!(sandbox.call_log().is_empty(), "{arguments:?}");
+    }
+    for arguments in [&["list", "--sandbox"][..], &["--help"], &["--version"], &["man"], &["completions", "bash"]] {
+        let mut command = program(&folder);
+        command.args(arguments);
+        if cfg!(target_os = "linux") {
+            let (_, stderr, code) = redirected(&command, ">/dev/full");
+            assert!(stderr.contains("the output cannot be written: ") && code == 19, "{arguments:?}: {code}: {stderr}");
+        }
+        // As a shell opens it, as a daemon has it, and with other descriptors closed.
+        for to in [">/dev/null", "1<>/dev/null 2>&1", "<&- >/dev/null", ">/dev/null 2>&-"] {
+            let (_, stderr, code) = redirected(&command, to);
+            assert_eq!((stderr.as_str(), code), ("", 0), "{arguments:?} {to}");
+        }
     }
 }
 
