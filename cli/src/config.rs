@@ -35,7 +35,10 @@ pub(super) fn show(settings: &Settings<'_>, typed: Option<OutputFormat>, view: V
             add("api_key", key_place(&bank), &bank.api_key.source)?;
             let context = match &bank.context.value {
                 Some(file) => file.display().to_string(),
-                None => format!("a file for each key in {}", state_folder()?.display()),
+                None => match state_folder() {
+                    Ok(folder) => format!("a file for each key in {}", folder.display()),
+                    Err(failure) => failure.message().to_owned(),
+                },
             };
             add("context", context, &bank.context.source)?;
         }

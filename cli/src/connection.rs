@@ -11,9 +11,9 @@ use bunq_partner::{
     files,
 };
 use bunq_partner_sandbox::{Sandbox, SeedProvision};
-use etcetera::BaseStrategy as _;
 
 use super::exit::Failure;
+use super::folders;
 use super::interrupt::{blocking, until_interrupted};
 use super::key_command;
 use super::reading;
@@ -194,8 +194,10 @@ async fn key_file(path: &Path, source: &Source) -> Result<(Secret, Option<String
 
 /// The folder for what outlasts a run.
 pub(super) fn state_folder() -> Result<PathBuf, Failure> {
-    let strategy = etcetera::choose_base_strategy().map_err(|error| no_state_folder(&error.to_string()))?;
-    Ok(strategy.state_dir().unwrap_or_else(|| strategy.data_dir()).join("bunq-partner"))
+    let no_folder = |problem| {
+        Failure::of_kind(ErrorKind::Context, format!("the session has no folder: {problem}, or give --context"))
+    };
+    Ok(folders::state().map_err(no_folder)?.join("bunq-partner"))
 }
 
 /// Makes that folder if it is missing, readable only by its owner.
@@ -205,13 +207,11 @@ fn make_state_folder() -> Result<PathBuf, Failure> {
     builder.recursive(true);
     #[cfg(unix)]
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    let cannot_be_made = |error| no_state_folder(&format!("the folder {} cannot be made: {error}", folder.display()));
-    builder.create(&folder).map_err(cannot_be_made)?;
+    builder.create(&folder).map_err(|error| {
+        let problem = format!("the folder {} cannot be made: {error}: give --context", folder.display());
+        Failure::of_kind(ErrorKind::Context, problem)
+    })?;
     Ok(folder)
-}
-
-fn no_state_folder(problem: &str) -> Failure {
-    Failure::of_kind(ErrorKind::Context, format!("{problem}: give --context"))
 }
 
 /// The name of the context file of a key: one for each environment, base URL and key.

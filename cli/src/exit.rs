@@ -112,6 +112,10 @@ impl Failure {
         Self { hint, ..Self::new(INTERRUPTED, "interrupted") }
     }
 
+    pub(super) fn is_of_kind(&self, kind: ErrorKind) -> bool {
+        self.code == code(kind)
+    }
+
     pub(super) fn is_interruption(&self) -> bool {
         self.code == INTERRUPTED
     }

@@ -23,6 +23,7 @@ mod declaration;
 mod demo;
 mod doctor;
 mod exit;
+mod folders;
 mod help;
 mod ids;
 mod interrupt;

@@ -13,12 +13,12 @@ use std::path::{MAIN_SEPARATOR, Path, PathBuf};
 
 use bunq_partner::{Environment, files};
 use clap::ValueEnum as _;
-use etcetera::BaseStrategy as _;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::arguments::OutputFormat;
 use super::exit::Failure;
+use super::folders;
 
 /// No file of profiles is larger.
 const MAX_LEN: usize = 64 * 1024;
@@ -59,13 +59,8 @@ impl fmt::Display for NamedProfile {
 
 /// Where the file of profiles is looked for.
 pub(super) fn path() -> Result<PathBuf, Failure> {
-    let strategy = etcetera::choose_base_strategy();
-    let strategy = strategy.map_err(|error| Failure::usage(format!("there is no configuration folder: {error}")))?;
-    let folder = strategy.config_dir();
-    // With a relative home the file would be looked for in the current folder.
-    if !folder.is_absolute() {
-        return Err(Failure::usage(format!("the configuration folder {} is not an absolute path", folder.display())));
-    }
+    let folder = folders::config();
+    let folder = folder.map_err(|problem| Failure::usage(format!("the file of profiles has no folder: {problem}")))?;
     Ok(folder.join("bunq-partner").join("config.toml"))
 }
 

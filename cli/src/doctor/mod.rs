@@ -8,8 +8,8 @@ mod network;
 mod step;
 mod verdict;
 
-use bunq_partner::HttpConfig;
 use bunq_partner::reqwest::Url;
+use bunq_partner::{ErrorKind, HttpConfig};
 use serde_json::json;
 
 use self::bank::Examination;
@@ -21,7 +21,7 @@ use super::invocation::Invocation;
 use super::output::{write_text, write_value};
 use super::words::clean;
 
-/// Examines the network path to the bank and its answers; `unusable` is why there is no key.
+/// Examines the network path to the bank and its answers; `unusable` is why there is no key, or no folder for the context.
 pub(super) async fn run(invocation: &Invocation, unusable: Option<Failure>) -> Result<(), Failure> {
     let connection = &invocation.connection;
     let client = connection.client();
@@ -35,6 +35,9 @@ pub(super) async fn run(invocation: &Invocation, unusable: Option<Failure>) -> R
             let remedy = "without it no more than the way to bunq can be examined";
             steps.push(match &unusable {
                 None => Check::ok("key", format!("it has the form of a key of {environment}")),
+                Some(failure) if failure.is_of_kind(ErrorKind::Context) => {
+                    Check::failed("context", failure.message(), remedy)
+                }
                 Some(failure) => Check::failed("key", failure.message(), remedy),
             });
         }

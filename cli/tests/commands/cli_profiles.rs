@@ -10,7 +10,7 @@ use bunq_partner_sandbox::Sandbox;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-use crate::common::{Folder, program, ran};
+use crate::common::{Folder, by, program, program_for, ran};
 
 /// Writes the file of profiles.
 fn profiles(folder: &Folder, text: &str) {
@@ -290,6 +290,47 @@ fn a_profile_that_is_not_there_is_an_error() {
         let (_, err, code) = ran(command.current_dir(folder.path("here")).args(["list", "--profile", "tset"]));
         assert!(err.contains("--profile tset: the") && code == 2, "{name}={value}: {err}");
     }
+}
+
+/// In a container the user may be no more than a number, which has no home.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_has_a_folder_of_its_own_needs_no_home() {
+    test_timeout::start();
+    let (sandbox, folder) = (Sandbox::start().await.unwrap(), Folder::new());
+    let homeless = |plain: &Command| {
+        let mut command = Command::new("unshare");
+        command.args(["--user", "--map-user=54321", "env", "-u", "HOME"]);
+        by(command, plain)
+    };
+    if !homeless(&Command::new("true")).stderr(Stdio::null()).status().is_ok_and(|status| status.success()) {
+        return println!("skipped, because no user can be had that has no home");
+    }
+    let without = |variables: &[&str], arguments: &[&str]| {
+        let mut command = program_for(&folder, &sandbox);
+        variables.iter().for_each(|variable| _ = command.env_remove(variable));
+        ran(&mut homeless(command.args(arguments)))
+    };
+    let (_, err, code) = without(&["XDG_CONFIG_HOME"], &["whoami"]);
+    assert_eq!((err.as_str(), code), ("", 0));
+    assert!(folder.path("bunq-partner").is_dir());
+    let calls = sandbox.call_log().len();
+
+    let problem = "the home directory is not known: set HOME or XDG_STATE_HOME, or give --context";
+    let (_, err, code) = without(&["XDG_STATE_HOME"], &["whoami"]);
+    assert!(err.contains(problem) && code == 18, "{code}: {err}");
+    assert_eq!(sandbox.call_log().len(), calls);
+    let (out, _, code) = without(&["XDG_STATE_HOME"], &["config", "show"]);
+    assert!(out.contains(problem) && code == 0, "{code}: {out}");
+    let (out, _, code) = without(&["XDG_STATE_HOME"], &["doctor"]);
+    assert!(out.contains("Verdict: context: ") && out.contains(problem) && !out.contains("key:"), "{out}");
+    assert_eq!(code, 1);
+    let context = folder.path("context.json");
+    let (_, err, code) = without(&["XDG_STATE_HOME"], &["whoami", "--context", context.to_str().unwrap()]);
+    assert_eq!((err.as_str(), code), ("", 0));
+
+    let (_, err, code) = without(&["XDG_CONFIG_HOME"], &["config", "path"]);
+    let problem = "the file of profiles has no folder: the home directory is not known: set HOME or XDG_CONFIG_HOME\n";
+    assert!(err.ends_with(problem) && code == 2, "{code}: {err}");
 }
 
 #[test]

@@ -1,0 +1,39 @@
+//! The folders of the platform: for what the program is told, and for what outlasts a run.
+
+use std::env;
+use std::path::PathBuf;
+
+use etcetera::BaseStrategy as _;
+#[cfg(windows)]
+use etcetera::base_strategy::Windows as Home;
+#[cfg(not(windows))]
+use etcetera::base_strategy::Xdg as Home;
+
+const CONFIG: &str = "XDG_CONFIG_HOME";
+const STATE: &str = "XDG_STATE_HOME";
+
+/// The folder of configuration. The error is a text, which ends with what to set.
+pub(super) fn config() -> Result<PathBuf, String> {
+    folder(CONFIG, |home| home.config_dir())
+}
+
+/// The folder for what outlasts a run. The error is a text, which ends with what to set.
+pub(super) fn state() -> Result<PathBuf, String> {
+    folder(STATE, |home| home.state_dir().unwrap_or_else(|| home.data_dir()))
+}
+
+/// The folder that a variable names, or where it is at home. As XDG has it, a relative path is none.
+fn folder(variable: &str, at_home: fn(Home) -> PathBuf) -> Result<PathBuf, String> {
+    let named = env::var_os(variable).map(PathBuf::from).filter(|folder| cfg!(not(windows)) && folder.is_absolute());
+    if let Some(folder) = named {
+        return Ok(folder);
+    }
+    let remedy = if cfg!(windows) { "set USERPROFILE".to_owned() } else { format!("set HOME or {variable}") };
+    let home = Home::new().map_err(|_| format!("the home directory is not known: {remedy}"))?;
+    let folder = at_home(home);
+    // It would be looked for in the current folder.
+    if !folder.is_absolute() {
+        return Err(format!("the folder {} is not an absolute path: {remedy}", folder.display()));
+    }
+    Ok(folder)
+}
