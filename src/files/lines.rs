@@ -15,7 +15,7 @@ use tokio::sync::watch;
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep};
 
-use super::{create_kept, for_owner_alone, open_kept, open_kept_with, sync_folder_of};
+use super::{create_kept, for_owner_alone, not_locked, open_kept, open_kept_with, sync_folder_of};
 use crate::sync::lock;
 
 /// How long to wait until another process closes the file, and the pause between two attempts.
@@ -98,7 +98,7 @@ impl LineFile {
                 Err(TryLockError::WouldBlock) => {
                     return Err("another process uses it: wait for its end, or stop it".into());
                 }
-                Err(TryLockError::Error(error)) => return Err(failed("locked")(error)),
+                Err(TryLockError::Error(error)) => return Err(not_locked(error).to_string()),
             }
         }
         let opened = blocking(move || {

@@ -36,7 +36,7 @@ use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
 
 use self::rules::{Class, Decision, Found, Kind, Process, decide, refused_kind};
-use self::system::{at_once, is_fixed, sync_folder, take_from_group};
+use self::system::{at_once, has_no_locks, is_fixed, sync_folder, take_from_group};
 use crate::types::Secret;
 
 /// A text up to this length is read into one buffer, so that no copy of it stays in memory.
@@ -212,6 +212,18 @@ pub(crate) fn sync_folder_of(path: &Path) -> io::Result<()> {
         Some(folder) => sync_folder(folder),
         None => Ok(()),
     }
+}
+
+/// Why a file cannot be locked, and what to do.
+pub(crate) fn not_locked(error: io::Error) -> io::Error {
+    if !has_no_locks(&error) {
+        return failed("locked")(error);
+    }
+    let problem = format!(
+        "it cannot be locked, because its file system has no locks, as that of some networks: {error}: give a path on \
+         another, such as a local disk"
+    );
+    io::Error::new(error.kind(), problem)
 }
 
 /// Options to open a file for writing. If it is created, only its owner can read and write it.

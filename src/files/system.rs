@@ -101,6 +101,15 @@ pub(super) fn at_once(options: &mut OpenOptions) -> &OpenOptions {
     options
 }
 
+/// Whether a lock has failed because the file system has none.
+pub(super) fn has_no_locks(error: &io::Error) -> bool {
+    #[cfg(unix)]
+    if error.raw_os_error() == Some(libc::ENOLCK) {
+        return true;
+    }
+    error.kind() == io::ErrorKind::Unsupported
+}
+
 #[cfg(unix)]
 pub(super) fn sync_folder(folder: &Path) -> io::Result<()> {
     File::open(folder)?.sync_all()

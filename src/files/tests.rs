@@ -194,6 +194,17 @@ fn a_text_is_read_up_to_its_bound() {
 }
 
 #[test]
+fn a_file_system_without_locks_is_named() {
+    test_timeout::start();
+    for code in [libc::ENOLCK, libc::EOPNOTSUPP, libc::ENOSYS] {
+        let error = not_locked(io::Error::from_raw_os_error(code)).to_string();
+        assert!(error.contains("its file system has no locks") && error.contains("such as a local disk"), "{error}");
+    }
+    let error = not_locked(io::Error::from_raw_os_error(libc::EIO)).to_string();
+    assert!(error.starts_with("it cannot be locked: ") && !error.contains("file system"), "{error}");
+}
+
+#[test]
 fn a_file_is_made_with_access_for_only_its_owner() {
     test_timeout::start();
     let folder = Folder::new();

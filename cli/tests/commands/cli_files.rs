@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 
 use bunq_partner_sandbox::Sandbox;
 
-use crate::common::{Folder, by, in_shell, program, ran};
+use crate::common::{Folder, by, in_shell, program, program_for, ran};
 
 /// A user and a group that own nothing.
 const NOBODY: u32 = 65534;
@@ -314,6 +314,44 @@ async fn what_others_have_beside_a_file_that_is_replaced_stays() {
     sandbox.wait().unwrap();
     assert!(line.contains("base_url") && folder.path("state").exists());
     assert_eq!(fs::read_to_string(others).unwrap(), "others");
+}
+
+/// Such a file system is that of some networks. Here the system's own function says that there are none.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_system_without_locks_is_told_before_anything_is_sent() {
+    test_timeout::start();
+    if !cfg!(target_os = "linux") {
+        return skipped("a function of the system can be replaced on Linux alone");
+    }
+    let (sandbox, folder) = (Sandbox::start().await.unwrap(), Folder::new());
+    let source = folder.file(
+        "locks.c",
+        "#include <errno.h>\nint flock(int file, int how) { (void)file; (void)how; errno = ERROR; return -1; }\n",
+    );
+    let from = folder.file("ids", "7\n");
+    for error in ["ENOLCK", "EOPNOTSUPP"] {
+        let library = folder.path(error);
+        let mut compiler = Command::new("cc");
+        compiler.args(["-shared", "-fPIC", &format!("-DERROR={error}"), "-o"]).arg(&library).arg(&source);
+        if !compiler.status().is_ok_and(|status| status.success()) {
+            return skipped("there is no compiler of C");
+        }
+        for (name, arguments, code) in [
+            ("context", &["whoami", "--context"][..], 18),
+            ("journal", &["close", "--from", from.to_str().unwrap(), "--journal"], 21),
+            ("receipts", &["close", "7", "--receipts"], 21),
+        ] {
+            let mut command = program_for(&folder, &sandbox);
+            let (_, stderr, ended) = ran(command.args(arguments).arg(folder.path(name)).env("LD_PRELOAD", &library));
+            let advice = "its file system has no locks, as that of some networks: ";
+            assert!(
+                stderr.contains(advice) && stderr.contains("give a path on another, such as a local disk"),
+                "{stderr}"
+            );
+            assert!(stderr.contains(folder.path(name).to_str().unwrap()) && ended == code, "{name}: {ended}: {stderr}");
+        }
+    }
+    assert!(sandbox.call_log().is_empty());
 }
 
 /// What may be seen by everybody must be changed by nobody else.

@@ -10,7 +10,7 @@ use tokio::time::sleep;
 
 use super::store::{ContextLock, ContextStore};
 use crate::error::Error;
-use crate::files::{beside, for_owner_alone, open_kept, open_kept_with, read_text, replace_kept};
+use crate::files::{beside, for_owner_alone, not_locked, open_kept, open_kept_with, read_text, replace_kept};
 use crate::sync::lock;
 use crate::transport::credentials::BoxFuture;
 use crate::types::Secret;
@@ -33,7 +33,8 @@ static SAVING: Mutex<()> = Mutex::new(());
 /// after its name; the next save removes it. In a repository, all three belong into `.gitignore`: `/bunq.json*`.
 ///
 /// The file and its lock follow the rule of [`files`](crate::files) for kept files. A file that others may use, that
-/// belongs to another user, or that is a hard link or a symbolic link is refused before anything is sent. (Replacing a
+/// belongs to another user, or that is a hard link or a symbolic link is refused before anything is sent, and so is a
+/// file on a file system without locks. (Replacing a
 /// file through a symbolic link would replace the link, and each of the two paths would have its own lock.) Folders may
 /// be links. If everybody may read the file, its keys may be known: remove it, and the client makes new keys. A file
 /// larger than 64 KiB is refused.
@@ -137,7 +138,7 @@ impl ContextStore for FileStore {
             loop {
                 match file.try_lock() {
                     Ok(()) => return Ok(ContextLock::new(FileLock(file))),
-                    Err(TryLockError::Error(error)) => return Err(self.unlockable(&error)),
+                    Err(TryLockError::Error(error)) => return Err(self.unlockable(&not_locked(error))),
                     Err(TryLockError::WouldBlock) => sleep(LOCK_PAUSE).await,
                 }
             }
