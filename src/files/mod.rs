@@ -9,7 +9,7 @@
 //! | *Owner* | the user of the process, or root | the user of the process | the user of the process, or root |
 //! | *Names* (hard links) | any number | one: a second one is refused | |
 //! | *Others* can write | refused, for the group as for everybody | see the next lines | everybody: refused without the sticky bit; a group: refused unless the process belongs to it |
-//! | *The group* can read | [`open_secret`]: refused if `chmod 600` works, otherwise accepted, as with systemd's credentials and Kubernetes's `fsGroup` | the group's permissions are removed, and `tracing` gets an event | allowed |
+//! | *The group* can read | [`open_secret`]: refused if `chmod 600` works, otherwise accepted, as with systemd's credentials and Kubernetes's `fsGroup` | the group's permissions are removed, and `tracing` gets an event; where nothing can be written they stay | allowed |
 //! | *Everybody* can read | [`open_secret`]: refused if `chmod 600` works, otherwise accepted with a warning, as with Docker's secrets | refused, because the content may be known or changed | allowed |
 //!
 //! `chmod 600` works on a file that belongs to the user of the process, on a file system that is not mounted read-only.
@@ -251,7 +251,11 @@ fn check(class: Class, path: &Path, file: &File) -> io::Result<Option<String>> {
         Decision::Warned(warning) => Ok(Some(warning)),
         Decision::Refused(problem) => Err(refused(problem)),
         Decision::TakenFromGroup => {
-            take_from_group(file, found.mode).map_err(failed("taken away from its group"))?;
+            match take_from_group(file, found.mode) {
+                // Nobody can change it there.
+                Err(error) if error.kind() == io::ErrorKind::ReadOnlyFilesystem => return Ok(None),
+                taken => taken.map_err(failed("taken away from its group"))?,
+            }
             let mode = format!("{:04o}", found.mode & 0o777);
             tracing::warn!(path = %path.display(), mode, "the group of a file could use it: that is taken away");
             Ok(None)
@@ -269,7 +273,13 @@ fn refused(problem: String) -> io::Error {
 
 /// Adds to an error what has failed.
 fn failed(what: &str) -> impl Fn(io::Error) -> io::Error {
-    move |error| io::Error::new(error.kind(), format!("it cannot be {what}: {error}"))
+    move |error| {
+        let remedy = match error.kind() {
+            io::ErrorKind::ReadOnlyFilesystem => ": give a path where files can be written",
+            _ => "",
+        };
+        io::Error::new(error.kind(), format!("it cannot be {what}: {error}{remedy}"))
+    }
 }
 
 #[cfg(test)]

@@ -17,6 +17,8 @@ mod cli_exit_codes;
 #[cfg(unix)]
 mod cli_files;
 mod cli_looking_inside;
+#[cfg(target_os = "linux")]
+mod cli_mounts;
 mod cli_operations;
 mod cli_output;
 mod cli_planted_secrets;
