@@ -234,7 +234,7 @@ async fn ask_bank(
         }
         connection => connection?,
     };
-    // Once api_key_command has run, a signal does not end the process by itself any more, so whatever may take time listens for it.
+    // Once the key is read, a signal does not end the process by itself any more, so whatever may take time listens for it.
     if let Some(path) = receipts.and_then(|receipts| receipts.receipts.as_deref()) {
         connection.receipts = Some(until_interrupted(None, async { Ok(ReceiptFile::open(path).await?) }).await?);
     }
