@@ -65,6 +65,16 @@ fn the_decoding_vectors_hold() {
 }
 
 #[test]
+fn the_vectors_of_texts_hold() {
+    test_timeout::start();
+    let vectors: Value = serde_json::from_str(include_str!("../../../openapi/vectors/texts.json")).unwrap();
+    for case in vectors["cases"].as_array().unwrap() {
+        let decoded = round_trip(case["schema"].as_str().unwrap(), &case["text"].to_string());
+        assert_eq!(decoded.is_ok(), case["valid"] == true, "{}: {decoded:?}", case["name"]);
+    }
+}
+
+#[test]
 fn an_enum_of_a_request_is_closed() {
     test_timeout::start();
     let error = serde_json::from_str::<types::RequestedStatus>("\"CLOSED\"").unwrap_err();

@@ -28,7 +28,7 @@ const PERMITTED_IPS: [&str; 4] = ["*", "0.0.0.0", "192.0.2.1", "255.255.255.255"
 const UUIDS: [&str; 2] = ["550e8400-e29b-41d4-a716-446655440000", "00000000-0000-0000-0000-000000000000"];
 const DATES: [&str; 4] = ["1990-01-31", "2024-02-29", "0001-01-01", "9999-12-31"];
 /// Texts that almost match one of the other kinds.
-const SLIPS: [&str; 22] = [
+const SLIPS: [&str; 25] = [
     "a@b@c",
     "a @b.nl",
     "@b.nl",
@@ -45,6 +45,9 @@ const SLIPS: [&str; 22] = [
     "a\u{1b}[31mb",
     "31600000000",
     "+0123456789",
+    "+310612345678",
+    "a@b..nl",
+    "a@-b.nl",
     "+123456",
     "nl",
     "NLD",
@@ -155,10 +158,10 @@ impl<'a> Random<'a> {
             (Some("bunq-timestamp"), Some(_)) => &TIMESTAMPS,
             (None, Some("^[A-Z]{2}$")) => &COUNTRIES,
             (None, Some(pattern)) if pattern.starts_with(r"^(\*|((25[0-5]|") => &PERMITTED_IPS,
-            (None, Some(r"^\+[1-9][0-9]{6,14}$")) => &PHONE_NUMBERS,
+            (None, Some(pattern)) if pattern.starts_with(r"^\+(?:(?:3[1-3]|") => &PHONE_NUMBERS,
             (None, Some(pattern)) if pattern.starts_with(r"^[^\x00-") => &NAMES,
             (None, Some(pattern)) if pattern.starts_with("^[^@") => &EMAILS,
-            (None, Some(pattern)) if pattern.starts_with("^([^@") => *self.one_of(&[&EMAILS[..], &PHONE_NUMBERS]),
+            (None, Some(pattern)) if pattern.starts_with("^(?:[^@") => *self.one_of(&[&EMAILS[..], &PHONE_NUMBERS]),
             other => panic!("the format and pattern {other:?} are not known"),
         };
         let length = |keyword: &str, or: u64| schema.get(keyword).map_or(or, |length| length.as_u64().unwrap());

@@ -57,6 +57,7 @@ class Document(httpx.Auth):
 
     def __init__(self, file: Path) -> None:
         document = plain(YAML(typ="safe").load(file))
+        self.components = document["components"]
         self.operations = [
             Operation(
                 id=operation["operationId"],
@@ -75,6 +76,11 @@ class Document(httpx.Auth):
             if operation.method == request.method and operation.path.search(request.url.path):
                 return operation
         raise LookupError(f"the document has no {request.method} {request.url.path}")
+
+    def takes(self, schema: str, value: Any) -> bool:
+        """Whether the schema of that name takes a value."""
+        named = {"$ref": f"#/components/schemas/{schema}", "components": self.components}
+        return jsonschema_rs.validator_for(named).is_valid(value)
 
     def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
         self.operation(request).check((yield request))

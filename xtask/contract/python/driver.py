@@ -93,6 +93,10 @@ def prove_by_vectors(document: Document) -> None:
     for case in keys:
         if is_usable(case["public_key_pem"]) != case["usable"]:
             raise ValueError(f"keys: {case['name']}")
+    texts = cases("texts.json")
+    for case in texts:
+        if document.takes(case["schema"], case["text"]) != case["valid"]:
+            raise ValueError(f"texts: {case['name']}")
     decoding = cases("decoding.json")
     # This client validates each response as it is. One that reads odd values as absent has to take them out before.
     for case in (case for case in decoding if not case.get("lenient", False)):
@@ -103,7 +107,7 @@ def prove_by_vectors(document: Document) -> None:
             found = at(shown, pointer)
             if (found not in (None, [])) if expected is None else (found != expected):
                 raise ValueError(f"decoding: {case['name']}: {pointer} is {found!r}")
-    done("vectors", len(signing) + len(verifying) + len(keys) + len(decoding))
+    done("vectors", len(signing) + len(verifying) + len(keys) + len(texts) + len(decoding))
 
 
 def is_usable(pem: str) -> bool:

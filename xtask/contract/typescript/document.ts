@@ -40,10 +40,11 @@ const formats = { int64, date: true, email: true, password: true, uuid: true, "b
 
 export class Document {
   readonly operations: Operation[] = [];
+  readonly #ajv: Ajv;
 
   constructor(file: string) {
     const document = parse(readFileSync(file, "utf8"));
-    const ajv = new Ajv({ strict: false, formats }).addSchema(document, "document");
+    const ajv = (this.#ajv = new Ajv({ strict: false, formats }).addSchema(document, "document"));
     for (const [path, item] of Object.entries<Record<string, Written>>(document.paths)) {
       for (const [method, { operationId: id, "x-bunq-auth": auth, responses }] of Object.entries(item)) {
         if (id === undefined) continue;
@@ -62,6 +63,11 @@ export class Document {
     const operation = this.operations.find(matches);
     if (operation === undefined) throw new Error("the document has no such operation");
     return operation;
+  }
+
+  /** Whether the schema of that name takes a value. */
+  takes(schema: string, value: unknown): boolean {
+    return this.#ajv.validate(`document#/components/schemas/${schema}`, value);
   }
 
   /** Lets through the successes that are as documented; what else there is becomes a BunqError. */

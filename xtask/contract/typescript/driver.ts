@@ -67,6 +67,13 @@ interface KeyCase {
   usable: boolean;
 }
 
+interface TextCase {
+  name: string;
+  schema: string;
+  text: string;
+  valid: boolean;
+}
+
 interface DecodingCase {
   name: string;
   operation: string;
@@ -98,6 +105,10 @@ async function proveByVectors(document: Document): Promise<void> {
   for (const { name, public_key_pem, usable } of keys) {
     if (isUsable(public_key_pem) !== usable) throw new Error(`keys: ${name}`);
   }
+  const texts = cases<TextCase>("texts.json");
+  for (const { name, schema, text, valid } of texts) {
+    if (document.takes(schema, text) !== valid) throw new Error(`texts: ${name}`);
+  }
   const decoding = cases<DecodingCase>("decoding.json");
   // This client validates each response as it is. One that reads odd values as absent has to take them out before.
   for (const one of decoding.filter(({ lenient }) => !lenient)) {
@@ -113,7 +124,7 @@ async function proveByVectors(document: Document): Promise<void> {
       }
     }
   }
-  done("vectors", signing.length + verifying.length + keys.length + decoding.length);
+  done("vectors", signing.length + verifying.length + keys.length + texts.length + decoding.length);
 }
 
 function isUsable(pem: string): boolean {
