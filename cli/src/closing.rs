@@ -9,7 +9,7 @@ use super::exit::Failure;
 use super::invocation::Invocation;
 use super::screen;
 use super::whoami;
-use super::words::clean;
+use super::words::revealed;
 
 /// How many provisions are shown of those whose ids were given.
 const MAX_SHOWN: usize = 20;
@@ -45,7 +45,7 @@ impl Closing {
             lines.push(format!("  and {more} more"));
         }
         let (name, kind) = (user.display_name.unwrap_or_default(), whoami::kind_name(user.kind));
-        lines.push(format!("API key of user {}, {} ({kind})", user.id, clean(&name)));
+        lines.push(format!("API key of user {}, {} ({kind})", user.id, revealed(&name)));
         // A name that goes on in the next line could forge one.
         let width = usize::from(Term::stderr().size().1);
         let lines: Vec<_> = lines.iter().map(|line| truncate_str(line, width, "…")).collect();
@@ -108,7 +108,7 @@ fn lines(ids: &[ProvisionId], seen: &HashMap<ProvisionId, Provision>) -> Vec<Str
     let widest = |widths: &mut dyn Iterator<Item = usize>| widths.max().unwrap_or_default();
     let id_width = widest(&mut described.iter().map(|(id, ..)| id.len()));
     let state_width = widest(&mut described.iter().map(|(_, state, _)| state.chars().count()));
-    let name = |seen: Option<&Provision>| seen?.label_user.as_ref()?.display_name.as_ref().map(|name| clean(name));
+    let name = |seen: Option<&Provision>| seen?.label_user.as_ref()?.display_name.as_ref().map(|name| revealed(name));
     let line = described.iter().map(|(id, state, seen)| {
         let name = name(*seen).unwrap_or_default();
         format!("  {id:id_width$}  {state:state_width$}  {name}").trim_end().to_owned()
@@ -118,7 +118,7 @@ fn lines(ids: &[ProvisionId], seen: &HashMap<ProvisionId, Provision>) -> Vec<Str
 
 fn state(seen: Option<&Provision>) -> String {
     let Some(seen) = seen else { return "not at bunq".into() };
-    let status = clean(seen.status.as_str());
+    let status = revealed(seen.status.as_str());
     match seen.status {
         ProvisionStatus::Closed => format!("{status}, closed already"),
         ProvisionStatus::Cancelled => format!("{status}, being closed already"),

@@ -6,7 +6,7 @@ use super::closing::Closing;
 use super::exit::Failure;
 use super::interrupt::{blocking, until_interrupted};
 use super::invocation::Invocation;
-use super::words::clean;
+use super::words::revealed;
 
 /// Asks before a change, if changes are asked about, and before tokens are shown. Of a closing, shows first what would be closed.
 pub(super) async fn confirm(
@@ -43,7 +43,7 @@ async fn ask(question: &str) -> Result<(), Failure> {
     // What was typed before is no answer to what is shown now.
     #[cfg(unix)]
     let _ = rustix::termios::tcflush(io::stdin(), rustix::termios::QueueSelector::IFlush);
-    let question = format!("{} [y/N] ", clean(question));
+    let question = format!("{} [y/N] ", revealed(question));
     let answer = blocking(move || {
         write!(io::stderr(), "{question}").and_then(|()| io::stderr().flush())?;
         let mut answer = String::new();

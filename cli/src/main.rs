@@ -44,6 +44,7 @@ mod screen;
 mod settings;
 mod standard_input;
 mod standard_output;
+mod usage;
 mod watch;
 mod whoami;
 mod words;
@@ -106,7 +107,7 @@ fn code(outcome: Result<(), Failure>, format: OutputFormat) -> u8 {
 /// unless its `--output` is JSON: then it is a failure to be reported in it.
 fn parse() -> Result<CommandLine, Failure> {
     CommandLine::try_parse().or_else(|error| {
-        let words = std::env::args_os().filter(|word| word != "--help" && word != "-h");
+        let words = env::args_os().filter(|word| word != "--help" && word != "-h");
         match CommandLine::try_parse_from(words) {
             Ok(CommandLine { command: Command::Bank(BankCommand::Api(options)), connection, output, .. })
                 if error.kind() == clap::error::ErrorKind::DisplayHelp =>
@@ -114,7 +115,7 @@ fn parse() -> Result<CommandLine, Failure> {
                 Ok(CommandLine::help(["api", options.operation.id], connection, output))
             }
             _ if error.use_stderr() && wants_json() => Err(error.into()),
-            _ if error.use_stderr() => error.exit(),
+            _ if error.use_stderr() => usage::cleaned(error, env::args_os()).exit(),
             _ => {
                 let shown = standard_output::check().and_then(|()| {
                     error.print()?;

@@ -140,7 +140,7 @@ impl Printer {
             OutputFormat::Jsonl => write_line(&record.json().to_string()),
             OutputFormat::Csv => {
                 self.begin_csv()?;
-                let cell = |column: &&str| record.field(column).map(|field| clean(&text(&field.value)));
+                let cell = |column: &&str| record.field(column).map(|field| text(&field.value));
                 write_csv(self.view.columns.iter().map(|column| cell(column).unwrap_or_default()))
             }
         }
@@ -256,6 +256,10 @@ pub(super) fn write_out(mut out: impl Write, bytes: &[u8]) -> io::Result<()> {
 
 const GAP: usize = 2;
 
+/// Where there is no terminal whose width bounds a table, cells are not padded to more than this: one long cell would make as much
+/// of each line.
+const MAX_PADDED: usize = 40;
+
 /// The records as a table, and the columns that were left out because the terminal is too narrow. Chosen columns are never left out.
 fn table(records: &[Record], view: &View, width: Option<usize>) -> (String, Vec<&'static str>) {
     let Some(first) = records.first() else { return (String::new(), Vec::new()) };
@@ -265,12 +269,13 @@ fn table(records: &[Record], view: &View, width: Option<usize>) -> (String, Vec<
         let cells = records.iter().filter_map(|record| record.field(column));
         let widths = cells.map(|field| measure_text_width(&field.shown)).chain([title(column).len()]);
         let rank = first.field(column).map_or(HIDDEN, |field| field.rank);
-        (*column, rank, widths.max().unwrap_or_default() + GAP)
+        let widest = widths.max().unwrap_or_default();
+        (*column, rank, if width.is_some() { widest } else { widest.min(MAX_PADDED) })
     };
     let mut columns: Vec<_> = view.columns.iter().map(measured).collect();
     columns.retain(|(_, rank, _)| view.is_chosen || *rank != HIDDEN);
     let wanted: Vec<_> = columns.iter().map(|(column, ..)| *column).collect();
-    while width.is_some_and(|width| columns.iter().map(|(.., width)| width).sum::<usize>() > width + GAP)
+    while width.is_some_and(|width| columns.iter().map(|(.., width)| width + GAP).sum::<usize>() > width + GAP)
         && let Some(last) = columns.iter().map(|(_, rank, _)| *rank).filter(|rank| *rank > 0).max()
     {
         columns.retain(|(_, rank, _)| *rank != last);
@@ -278,7 +283,7 @@ fn table(records: &[Record], view: &View, width: Option<usize>) -> (String, Vec<
     let line = |cell: &dyn Fn(&str) -> String| {
         let cells = columns.iter();
         let cells = cells.map(|(column, _, width)| pad_str(&cell(column), *width, Alignment::Left, None).into_owned());
-        let line = cells.collect::<String>();
+        let line = cells.collect::<Vec<_>>().join(&" ".repeat(GAP));
         let line = line.trim_end();
         width.map_or(line.to_owned(), |width| truncate_str(line, width, "…").into_owned()) + "\n"
     };

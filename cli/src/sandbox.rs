@@ -16,6 +16,7 @@ use super::arguments::{Log, SandboxOptions};
 use super::exit::Failure;
 use super::interrupt::listen;
 use super::reading;
+use super::screen;
 use super::words::clean;
 
 /// The option of the file that holds keys.
@@ -136,20 +137,18 @@ fn save(sandbox: &Sandbox, file: &Path, is_changed: &AtomicBool) -> Result<(), F
 fn write_log(log: Log, call: &CallLogEntry, response: &RawResponse) {
     let fault = call.fault.map(|fault| format!("{fault:?}"));
     let signature = format!("{:?}", call.signature).to_lowercase();
-    let (method, path, status) = (&call.method, clean(&call.path), response.status);
-    // If standard error is closed, the log is lost.
-    let _ = match log {
-        Log::None => Ok(()),
+    let (method, path, status) = (&call.method, &call.path, response.status);
+    match log {
+        Log::None => {}
         Log::Json => {
-            let line = json!({
+            screen::say_json(&json!({
                 "method": method, "path": path, "status": status, "signature": signature, "fault": fault,
                 "carried_out": call.carried_out,
-            });
-            writeln!(io::stderr(), "{line}")
+            }));
         }
         Log::Text => {
             let fault = fault.map(|fault| format!("  fault {fault}")).unwrap_or_default();
-            writeln!(io::stderr(), "{status} {method} {path}  signature {signature}{fault}")
+            screen::say(&format!("{status} {method} {}  signature {signature}{fault}\n", clean(path)));
         }
-    };
+    }
 }

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use bunq_partner::jiff::Timestamp;
-use bunq_partner::text::forges_lines;
+use bunq_partner::text::{forges_lines, is_invisible};
 
 /// How many numbers of lines or rows a message names.
 const MAX_NUMBERS: usize = 20;
@@ -13,7 +13,22 @@ pub(super) fn clean(text: &str) -> String {
     text.chars().map(|c| if forges_lines(c) { '\u{fffd}' } else { c }).collect()
 }
 
-/// JSON in which no character is one that a terminal obeys.
+/// A text in which everything can be seen, for a question: what [`clean`] replaces, and what cannot be seen, is an escape.
+pub(super) fn revealed(text: &str) -> String {
+    let end = text.trim_end_matches(' ').len();
+    let begin = text.len() - text.trim_start_matches(' ').len();
+    let is_plain = |place: usize, c: char| !is_invisible(c) && (c != ' ' || (begin..end).contains(&place));
+    text.char_indices().fold(String::with_capacity(text.len()), |mut shown, (place, c)| {
+        if is_plain(place, c) {
+            shown.push(c);
+        } else {
+            shown.extend(c.escape_unicode());
+        }
+        shown
+    })
+}
+
+/// The same JSON in which no character is one that a terminal obeys.
 pub(super) fn escaped(json: &str) -> String {
     let mut text = String::with_capacity(json.len());
     for c in json.chars() {
@@ -60,9 +75,17 @@ mod tests {
         test_timeout::start();
         assert_eq!(clean("Ada\u{1b}[2J\u{202e}\nBob\u{9b}"), "Ada\u{fffd}[2J\u{fffd}\u{fffd}Bob\u{fffd}");
         assert_eq!(escaped("{\n \"a\": \"é\u{9b}\u{202e}\"}"), "{\n \"a\": \"é\\u009b\\u202e\"}");
-        let tag = "\"\u{e0041}\"";
-        assert_eq!(serde_json::from_str::<String>(&escaped(tag)).unwrap(), "\u{e0041}");
-        assert!(escaped(tag).is_ascii());
+        let name = "🏴\u{e0067}\u{e007f} می\u{200c}خواهم ❤\u{fe0f}";
+        assert_eq!((clean(name).as_str(), escaped(name).as_str()), (name, name));
+    }
+
+    #[test]
+    fn a_question_shows_everything() {
+        test_timeout::start();
+        assert_eq!(revealed("Ada L. Müller 花子"), "Ada L. Müller 花子");
+        assert_eq!(revealed(" Ada\u{200b}\u{a0}❤\u{fe0f} "), "\\u{20}Ada\\u{200b}\\u{a0}❤\\u{fe0f}\\u{20}");
+        assert_eq!(revealed("a\n\u{202e}\u{3164}\u{e0041}"), "a\\u{a}\\u{202e}\\u{3164}\\u{e0041}");
+        assert_eq!(revealed("  "), "\\u{20}\\u{20}");
     }
 
     #[test]

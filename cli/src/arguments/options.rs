@@ -10,8 +10,8 @@ use bunq_partner_sandbox::Injection;
 use clap::{Args, ValueEnum, ValueHint, value_parser};
 
 use super::values::{
-    IdArgument, OperationParser, address, count, date, external_uuid, id_argument, parameter, provision_id, status,
-    time,
+    IdArgument, OperationParser, address, count, date, external_uuid, fault, id_argument, parameter, provision_id,
+    status, time,
 };
 
 #[derive(Args)]
@@ -176,7 +176,7 @@ pub(crate) struct SandboxOptions {
     #[arg(long, value_name = "TIMES", value_hint = ValueHint::Other, num_args = 0..=1, require_equals = true, default_missing_value = "1", value_parser = value_parser!(u32).range(1..=1000))]
     pub(crate) rate_limits: Option<u32>,
     /// Inject a fault: see `help faults`; can be repeated
-    #[arg(long = "fault", value_name = "FAULT")]
+    #[arg(long = "fault", value_name = "FAULT", value_parser = fault)]
     pub(crate) faults: Vec<Injection>,
     /// Start with the provisions in this JSON file
     #[arg(long, value_name = "FILE")]

@@ -7,8 +7,11 @@ use std::time::Duration;
 use bunq_partner::jiff::SignedDuration;
 use bunq_partner::jiff::civil::Date;
 use bunq_partner::{Environment, Operation, ProvisionId, ProvisionStatus, Uuid};
+use bunq_partner_sandbox::{Injection, InvalidInjection};
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{Arg, Command, ValueEnum};
+
+use super::super::words::clean;
 
 pub(super) fn environment() -> impl TypedValueParser<Value = Environment> {
     PossibleValuesParser::new(["sandbox", "production"]).try_map(|name| name.parse::<Environment>())
@@ -114,6 +117,11 @@ pub(super) fn count(text: &str) -> Result<usize, String> {
 pub(super) fn time(text: &str) -> Result<Duration, String> {
     let time: Option<SignedDuration> = text.parse().ok();
     time.and_then(|time| time.try_into().ok()).ok_or_else(|| "a time is written as in 90s, 15m or 2h".to_owned())
+}
+
+/// Its rules repeat what was typed.
+pub(super) fn fault(text: &str) -> Result<Injection, String> {
+    text.parse().map_err(|error: InvalidInjection| clean(&error.to_string()))
 }
 
 pub(super) fn parameter(text: &str) -> Result<(String, String), String> {

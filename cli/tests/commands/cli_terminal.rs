@@ -446,8 +446,8 @@ async fn texts_of_a_hostile_bank_do_not_move_the_cursor() {
     let list = ["list", "--output"];
     let watch = ["watch", &id, "--timeout", "1s", "--color", "never", "--output"];
     for (arguments, formats) in [
-        (&list[..], &["table", "json", "jsonl", "csv"][..]),
-        (&["get", &id, "--output"], &["table", "json", "jsonl", "csv"]),
+        (&list[..], &["table", "json", "jsonl"][..]),
+        (&["get", &id, "--output"], &["table", "json", "jsonl"]),
         (&["get", "7", "--output"], &["table", "jsonl"]),
         (&watch, &["table", "jsonl"]),
         (&["doctor", "--output"], &["table", "json"]),

@@ -32,4 +32,6 @@ mod cli_sandbox;
 #[cfg(unix)]
 mod cli_terminal;
 #[cfg(unix)]
+mod cli_texts;
+#[cfg(unix)]
 mod cli_watch;
