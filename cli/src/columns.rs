@@ -27,8 +27,8 @@ pub(super) struct View {
 }
 
 impl Results {
-    /// How the results are written; `preferred` is the format of the options or of a profile. Options that do not fit the results are
-    /// refused, before anything is sent. A profile is for all commands: where its format does not fit, the nearest one is used.
+    /// How the results are written; `preferred` is the format of the options or of a profile. A format that the results cannot have,
+    /// and a column that they do not have, are refused before anything is sent. A profile is for all commands: where its format does not fit, the nearest one is used.
     pub(super) fn view(&self, options: &OutputOptions, preferred: OutputFormat) -> Result<View, Failure> {
         let format = match (self, preferred) {
             (Self::Changes(_), OutputFormat::Json) if options.output.is_none() => OutputFormat::Jsonl,
@@ -42,24 +42,13 @@ impl Results {
             (Self::Value, OutputFormat::Csv) => {
                 return Err(Failure::usage("csv is for records, and this command writes none: use --output json"));
             }
-            (Self::Records(columns), _) | (Self::Changes(columns), OutputFormat::Csv) => Ok(columns),
-            (Self::Changes(_), _) => Err("only --output csv has columns here"),
-            (Self::Value | Self::Text, _) => Err("this command writes no records, so it has no columns"),
+            (Self::Records(columns) | Self::Changes(columns), _) => Some(columns),
+            (Self::Value | Self::Text, _) => None,
         };
-        let option = match options {
-            OutputOptions { columns: Some(_), .. } => Some("--columns"),
-            OutputOptions { no_header: true, .. } => Some("--no-header"),
-            _ => None,
-        };
-        if let Some(option) = option.filter(|_| format.is_json()) {
-            let hint = "JSON has all members; jq picks some, as in `jq 'map({id, status})'`";
-            return Err(Failure::usage(format!("{option} is for tables and csv")).with_hint(hint));
-        }
-        if let (Some(option), Err(problem)) = (option, &columns) {
-            return Err(Failure::usage(format!("{option}: {problem}")));
-        }
+        // Where a format has no columns, as JSON, or a command writes no records, options about columns do nothing.
+        let names = options.columns.as_ref().filter(|_| columns.is_some());
         let all = columns.cloned().unwrap_or_default();
-        let chosen = options.columns.as_ref().map(|names| chosen(names, &all)).transpose()?;
+        let chosen = names.map(|names| chosen(names, &all)).transpose()?;
         let (is_chosen, has_header) = (chosen.is_some(), !options.no_header);
         Ok(View { format, columns: chosen.unwrap_or(all), is_chosen, has_header })
     }

@@ -5,12 +5,13 @@
 use bunq_partner::{BulkOperation, EmailAddress};
 
 use super::arguments::{
-    ApiOptions, BankCommand, Command, ConfigCommand, DryRun, IdArgument, ReceiptOptions, ReceiptsCommand,
-    SessionCommand,
+    ApiOptions, BankCommand, Command, ConfigCommand, ConnectionOptions, DryRun, IdArgument, ReceiptOptions,
+    ReceiptsCommand, SessionCommand,
 };
 use super::bulk::{RowOptions, report};
 use super::columns::Results;
 use super::config;
+use super::exit::Failure;
 use super::receipts;
 use super::records::{ProvisionOutcome, provision_columns};
 
@@ -65,6 +66,29 @@ impl Declaration<'_> {
 }
 
 impl Command {
+    /// Refuses options that choose a bank, a key or a session where the command has a bank of its own: it would not be about the bank
+    /// that was chosen. The other commands take them, so that scripts may begin all their commands with the same ones.
+    #[deny(clippy::wildcard_enum_match_arm)]
+    pub(super) fn accept(&self, options: &ConnectionOptions) -> Result<(), Failure> {
+        let hint = match self {
+            Self::Demo => "`bunq-partner close --help` and its like say how to do the same at bunq",
+            Self::Sandbox(_) => {
+                "--bank-profile FILE says how the sandbox behaves, --api-key KEY which key it accepts, and --state FILE what it keeps"
+            }
+            Self::Bank(_)
+            | Self::Report(_)
+            | Self::Receipts(ReceiptsCommand::Verify { .. })
+            | Self::Config(ConfigCommand::Show | ConfigCommand::Path)
+            | Self::Completions { .. }
+            | Self::Man
+            | Self::Help { .. } => return Ok(()),
+        };
+        options.typed().next().map_or(Ok(()), |option| {
+            let problem = format!("{option} is for commands that call a bank: this one is a sandbox of its own");
+            Err(Failure::usage(problem).with_hint(hint))
+        })
+    }
+
     /// What the command writes. `schema.json` describes it.
     #[deny(clippy::wildcard_enum_match_arm)]
     pub(super) fn results(&self) -> Results {

@@ -54,7 +54,7 @@ use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use bunq_partner::ReceiptFile;
-use clap::{Parser as _, ValueEnum as _};
+use clap::ValueEnum as _;
 
 use self::arguments::{
     BankCommand, Color, Command, CommandLine, ConfigCommand, ConnectionOptions, OutputFormat, OutputOptions,
@@ -106,9 +106,9 @@ fn code(outcome: Result<(), Failure>, format: OutputFormat) -> u8 {
 /// Reads the command line. `--help` after an operation shows the help of that operation. A line that clap refuses ends the process,
 /// unless its `--output` is JSON: then it is a failure to be reported in it.
 fn parse() -> Result<CommandLine, Failure> {
-    CommandLine::try_parse().or_else(|error| {
+    CommandLine::read(env::args_os()).or_else(|error| {
         let words = env::args_os().filter(|word| word != "--help" && word != "-h");
-        match CommandLine::try_parse_from(words) {
+        match CommandLine::read(words) {
             Ok(CommandLine { command: Command::Bank(BankCommand::Api(options)), connection, output, .. })
                 if error.kind() == clap::error::ErrorKind::DisplayHelp =>
             {
@@ -138,6 +138,7 @@ fn wants_json() -> bool {
 fn run(arguments: CommandLine, format: &mut OutputFormat) -> Result<(), Failure> {
     standard_output::check()?;
     let CommandLine { command, connection, output, .. } = arguments;
+    command.accept(&connection)?;
     let results = command.results();
     if let Results::Text = results {
         results.view(&output, OutputFormat::Table)?;
@@ -171,10 +172,6 @@ fn run(arguments: CommandLine, format: &mut OutputFormat) -> Result<(), Failure>
             config::show(&settings, output.output, view)
         }
         Command::Config(ConfigCommand::Path) => config::path(settle()?.1.format),
-        Command::Sandbox(_) if connection.profile.is_some() => {
-            let hint = "--bank-profile FILE sets how the sandbox behaves";
-            Err(Failure::usage("--profile is for commands that call a bank").with_hint(hint))
-        }
         Command::Sandbox(options) => in_runtime(sandbox::run(options)),
         Command::Completions { shell } => Ok(write_out(io::stdout(), &completion::script(shell))?),
         Command::Man => Ok(write_out(io::stdout(), &help::manual()?)?),

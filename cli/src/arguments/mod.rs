@@ -1,15 +1,18 @@
 //! The command line and its help: the commands here, their options in [`options`] and [`connection`], and values in [`values`].
 
 mod connection;
+mod needs;
 mod options;
 mod values;
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use bunq_partner::{ProvisionId, Uuid};
 use clap::builder::PossibleValue;
-use clap::{ArgAction, Parser, Subcommand, ValueHint};
+use clap::error::ErrorKind;
+use clap::{ArgAction, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueHint};
 use clap_complete::Shell;
 
 pub(crate) use self::connection::{Color, ConnectionOptions, OutputFormat, OutputOptions};
@@ -60,6 +63,20 @@ pub(crate) struct CommandLine {
 }
 
 impl CommandLine {
+    /// Reads the words of a command line, the first of which is the program's name.
+    pub(crate) fn read(words: impl IntoIterator<Item = impl Into<OsString>>) -> Result<Self, clap::Error> {
+        let words: Vec<OsString> = words.into_iter().map(Into::into).collect();
+        let mut program = Self::command();
+        let read = program.try_get_matches_from_mut(&words);
+        if read.as_ref().is_err_and(|error| error.kind() == ErrorKind::MissingRequiredArgument) {
+            // What an option needs may stand in the place of what is missing.
+            needs::check(&mut program, &Self::command().ignore_errors(true).try_get_matches_from(&words)?)?;
+        }
+        let mut matches = read?;
+        needs::check(&mut program, &matches)?;
+        Self::from_arg_matches_mut(&mut matches).map_err(|error| error.format(&mut program))
+    }
+
     /// The help about a topic, instead of a command with these options.
     pub(crate) fn help(topic: [&str; 2], connection: ConnectionOptions, output: OutputOptions) -> Self {
         let command = Command::Help { topic: topic.map(str::to_owned).into() };
@@ -204,8 +221,6 @@ pub(crate) enum SessionCommand {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory as _;
-
     use super::*;
 
     /// All commands, with those below them.

@@ -34,13 +34,13 @@ pub(crate) struct CloseOptions {
 #[command(next_help_heading = "Many at once")]
 pub(crate) struct BulkOptions {
     /// Rows as CSV with a header or JSON lines; - is stdin
-    #[arg(long, value_name = "FILE", conflicts_with = "wait")]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["wait", "timeout"])]
     pub(crate) from: Option<PathBuf>,
     /// Record of what was done [default: FILE.journal]
-    #[arg(long, value_name = "FILE", requires = "from")]
+    #[arg(long, value_name = "FILE")]
     pub(crate) journal: Option<PathBuf>,
     /// Continue an interrupted run
-    #[arg(long, requires = "from", conflicts_with = "dry_run")]
+    #[arg(long, conflicts_with = "dry_run")]
     pub(crate) resume: bool,
 }
 
@@ -80,16 +80,16 @@ pub(crate) struct CreateOptions {
     #[arg(skip = Uuid::new_v4())]
     random_uuid: Uuid,
     /// Adopt the provision with this key, if it exists
-    #[arg(long, requires = "external_uuid", conflicts_with = "from")]
+    #[arg(long, conflicts_with = "from")]
     pub(crate) ensure: bool,
     /// Create a company, directed by this person
     #[arg(long, value_name = "ID", value_hint = ValueHint::Other, value_parser = provision_id, conflicts_with_all = ["date_of_birth", "country", "from"])]
     pub(crate) director: Option<ProvisionId>,
     /// For USER_ANONYMOUS_TRANSACTION_AUDIT: date of birth
-    #[arg(long, value_name = "DATE", value_hint = ValueHint::Other, value_parser = date, requires = "country", conflicts_with = "from")]
+    #[arg(long, value_name = "DATE", value_hint = ValueHint::Other, value_parser = date, conflicts_with = "from")]
     pub(crate) date_of_birth: Option<Date>,
     /// Country of residence, with --date-of-birth
-    #[arg(long, value_name = "COUNTRY", value_hint = ValueHint::Other, requires = "date_of_birth", conflicts_with = "from")]
+    #[arg(long, value_name = "COUNTRY", value_hint = ValueHint::Other, conflicts_with = "from")]
     pub(crate) country: Option<CountryCode>,
     #[command(flatten)]
     pub(crate) waiting: WaitOptions,
@@ -100,7 +100,7 @@ pub(crate) struct CreateOptions {
     #[command(flatten)]
     pub(crate) bulk: BulkOptions,
     /// Activate new users; keep their tokens in this folder
-    #[arg(long, value_name = "FOLDER", value_hint = ValueHint::DirPath, requires = "from", help_heading = "Many at once")]
+    #[arg(long, value_name = "FOLDER", value_hint = ValueHint::DirPath, help_heading = "Many at once")]
     pub(crate) activate: Option<PathBuf>,
 }
 
@@ -126,7 +126,7 @@ pub(crate) struct WaitOptions {
     /// Wait until bunq is done
     #[arg(long, short)]
     pub(crate) wait: bool,
-    /// Longest wait, like 90s or 2h
+    /// With --wait: the longest, like 90s or 2h
     #[arg(long, value_name = "TIME", value_hint = ValueHint::Other, default_value = "15m", value_parser = time)]
     pub(crate) timeout: Duration,
 }

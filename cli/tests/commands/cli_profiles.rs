@@ -414,7 +414,7 @@ async fn the_format_of_a_profile_yields_where_it_cannot_be() {
 
     // An error has the format too, also one about the format.
     profiles(&folder, &format!("{bank}output = \"json\"\n"));
-    for command in [&["get", "7"][..], &["list", "--columns", "id"], &["watch", "--no-header"]] {
+    for command in [&["get", "7"][..], &["list", "--columns", "names"]] {
         let (_, err, code) = ran(program(&folder).args(command));
         let error = serde_json::from_str::<Value>(&err).unwrap();
         assert_eq!(error["error"]["exit_code"], code, "{command:?}: {err}");

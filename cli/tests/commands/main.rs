@@ -20,6 +20,7 @@ mod cli_looking_inside;
 #[cfg(target_os = "linux")]
 mod cli_mounts;
 mod cli_operations;
+mod cli_options;
 mod cli_output;
 mod cli_planted_secrets;
 mod cli_probe;
