@@ -99,14 +99,14 @@ mod tests {
         is_about(is_invisible, &format!(r"{SEEN}(?! )[{ignorable}\u2800\u{{16fe4}}\u{{1d159}}]"));
     }
 
-    /// The pattern of addresses has them one by one.
+    /// The pattern of addresses has them one by one, up to U+FFFF.
     #[test]
     fn no_address_has_what_is_invisible() {
         test_timeout::start();
         let is_taken = |text: String| text.parse::<EmailAddress>().is_ok();
         let in_name = |c: char| !is_taken(format!("a{c}b@example.com"));
         let in_host = |c: char| !is_taken(format!("ab@exam{c}ple.com"));
-        for c in '\0'..='\u{ffff}' {
+        for c in '\0'..=char::MAX {
             let is_refused = c == ' ' || is_invisible(c);
             assert_eq!(in_name(c), is_refused || "@:<>".contains(c), "{}", c.escape_unicode());
             let is_joiner = ['\u{200c}', '\u{200d}'].contains(&c);

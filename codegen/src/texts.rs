@@ -1,7 +1,8 @@
 //! Writes the checked texts, and the JSON Schema of the types of plain values.
 //!
 //! A string schema with a pattern or bounds becomes a type that no invalid text can be converted to. The pattern and
-//! the bounds are checked as JSON Schema defines them; `x-bunq-rule` states them in words, for errors.
+//! the bounds are checked as JSON Schema defines them; `x-bunq-visible` excludes what no pattern reaches, and `x-bunq-rule` states all of
+//! it in words, for errors.
 
 use std::collections::BTreeSet;
 
@@ -119,8 +120,11 @@ fn rule(schema: &Value, field: &str, pattern: Option<Table>) -> TokenStream {
             }
         },
     );
+    let is_visible = schema["x-bunq-visible"] == true;
     quote! {
-        crate::types::TextRule { field: #field, words: #words, lengths: #least..=#most, pattern: #pattern }
+        crate::types::TextRule {
+            field: #field, words: #words, lengths: #least..=#most, pattern: #pattern, is_visible: #is_visible
+        }
     }
 }
 

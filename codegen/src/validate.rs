@@ -17,8 +17,8 @@ use super::replacements::{REQUEST_SECRET, RESPONSE_SECRET, is_replaced};
 use super::texts;
 
 /// The extensions that a string schema may have.
-const OF_TEXTS: [&str; 5] =
-    ["x-bunq-enum", "x-bunq-personal", "x-bunq-rule", "x-enum-descriptions", "x-extensible-enum"];
+const OF_TEXTS: [&str; 6] =
+    ["x-bunq-enum", "x-bunq-personal", "x-bunq-rule", "x-bunq-visible", "x-enum-descriptions", "x-extensible-enum"];
 
 /// The members whose keys are names that the document chooses.
 const NAMES: [&str; 14] = [

@@ -8,6 +8,7 @@ use serde::Deserializer;
 use serde::de::{self, Visitor};
 
 use super::InvalidValue;
+use crate::text::is_invisible;
 
 /// The rule of a checked text, from the document.
 pub(crate) struct TextRule {
@@ -18,6 +19,8 @@ pub(crate) struct TextRule {
     /// The number of characters that the text may have.
     pub(crate) lengths: RangeInclusive<usize>,
     pub(crate) pattern: Option<Pattern>,
+    /// Whether it has no invisible character above U+FFFF, where no pattern reaches.
+    pub(crate) is_visible: bool,
 }
 
 /// The pattern of a text as a table, from the document.
@@ -33,7 +36,11 @@ impl TextRule {
     /// Returns the text if it follows the rule.
     pub(crate) fn check(&self, text: String) -> Result<String, InvalidValue> {
         let fits = |pattern: &Pattern| pattern.matches(&text);
-        if self.lengths.contains(&text.chars().count()) && self.pattern.as_ref().is_none_or(fits) {
+        let is_hidden = |c: char| c > '\u{ffff}' && is_invisible(c);
+        if self.lengths.contains(&text.chars().count())
+            && self.pattern.as_ref().is_none_or(fits)
+            && !(self.is_visible && text.contains(is_hidden))
+        {
             Ok(text)
         } else {
             Err(InvalidValue::new(self.field, self.words))

@@ -54,6 +54,10 @@ async fn what_nobody_can_be_reached_at_is_not_sent() {
     let create = ["create", "--email", "user@example.com", "--phone-number", "+310612345678"];
     let (_, err, code) = ran(program_for(&folder, &sandbox).args(create));
     assert!(err.contains("+31600000000, not +310600000000") && code == 2, "{err}");
+    // No pattern reaches the invisible characters above U+FFFF.
+    let create = ["create", "--email", "us\u{e0041}er@example.com", "--phone-number", "+31600000000"];
+    let (_, err, code) = ran(program_for(&folder, &sandbox).args(create));
+    assert!(err.contains("without white space and invisible characters") && code == 2, "{err}");
     assert!(sandbox.call_log().is_empty());
 }
 

@@ -5,7 +5,7 @@
 use serde_json::{Map, Value, json};
 
 /// The keywords that do not restrict the value.
-const REMARKS: [&str; 11] = [
+const REMARKS: [&str; 12] = [
     "$schema",
     "$defs",
     "components",
@@ -16,6 +16,7 @@ const REMARKS: [&str; 11] = [
     "x-bunq-lenient",
     "x-bunq-personal",
     "x-bunq-rule",
+    "x-bunq-visible",
     "x-enum-descriptions",
 ];
 
