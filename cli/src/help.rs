@@ -11,9 +11,7 @@ use super::arguments::{CommandLine, Topic};
 use super::exit::{self, Failure};
 use super::operations;
 use super::output::write_text;
-
-/// The JSON that the commands write. `cli_output` holds their output against it.
-const SCHEMA: &str = include_str!("schema.json");
+use super::schema::SCHEMA;
 
 /// The environment variables that the program reads.
 const ENVIRONMENT: [(&str, &str); 9] = [

@@ -6,6 +6,7 @@ use bunq_partner::ProvisionId;
 
 use super::arguments::IdArgument;
 use super::exit::Failure;
+use super::lines::lines;
 use super::standard_input;
 use super::words::numbered;
 
@@ -37,7 +38,8 @@ pub(super) async fn resolve(arguments: &[IdArgument]) -> Result<Vec<ProvisionId>
 /// Reads one id a line. As in a file of rows, the first line may be a header, and messages do not quote the text.
 fn parse(text: &str) -> Result<Vec<ProvisionId>, String> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let lines = text.lines().map(str::trim).zip(1_u64..);
+    // What ends a line is no part of a character.
+    let lines = lines(text.as_bytes()).map(|line| str::from_utf8(line).unwrap_or_default().trim()).zip(1_u64..);
     // A table has the header in upper case.
     let is_header = |line: &str, number| number == 1 && line.eq_ignore_ascii_case("id");
     let is_id = |(line, number): &(&str, u64)| !line.is_empty() && !is_header(line, *number);
@@ -83,6 +85,7 @@ mod tests {
             ("7 9\n", "line 1"),
             ("7,9\n\n0\n-1\n", "lines 1, 3, 4"),
             ("7\nid\n", "line 2"),
+            ("7\r\rAda\r\n9\rBob", "lines 3, 5"),
             ("9223372036854775808", "line 1"),
         ] {
             assert_eq!(parsed(text), Err(format!("{lines}: {rule}")));

@@ -196,7 +196,8 @@ impl Printer {
     }
 }
 
-fn write_csv<T: AsRef<[u8]>>(cells: impl Iterator<Item = T>) -> io::Result<()> {
+/// Writes a line of CSV.
+pub(super) fn write_csv<T: AsRef<[u8]>>(cells: impl Iterator<Item = T>) -> io::Result<()> {
     let mut writer = csv::Writer::from_writer(Vec::new());
     writer.write_record(cells)?;
     let text = writer.into_inner().map_err(|error| io::Error::other(error.to_string()))?;

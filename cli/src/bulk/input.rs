@@ -7,26 +7,27 @@ use std::iter;
 use std::path::{Path, PathBuf};
 
 use aws_lc_rs::digest::{SHA256, digest};
-use bunq_partner::{
-    BulkOperation, BulkRequest, ErrorKind, FileJournal, Journal as _, ProvisionId, RowRecord, Uuid, files,
-};
+use bunq_partner::{BulkOperation, ErrorKind, FileJournal, Journal as _, RowRecord, files};
 use bytes::Bytes;
 
 use super::super::exit::Failure;
-use super::rows::{Lines, Mistake, required};
+use super::mistakes::{Mistake, Mistakes};
+use super::rows::{Fields, Key, Row, Rows};
 
 /// No input has more rows, or more bytes.
 const MAX_ROWS: usize = 10_000_000;
 pub(super) const MAX_LEN: u64 = 1 << 30;
-
-const MAX_SAID: usize = 20;
 
 /// An input that has no mistake. Its text is in memory, so that what was checked is what is done, whatever becomes of the file.
 pub(super) struct Input {
     pub(super) path: PathBuf,
     pub(super) operation: BulkOperation,
     pub(super) rows: u64,
+    /// How many rows of a closing name an `external_uuid`, so that bunq is asked about them before anything is closed.
+    pub(super) looks: u64,
     pub(super) digest: String,
+    /// The line of each row.
+    lines: Vec<u64>,
     text: Bytes,
 }
 
@@ -50,9 +51,16 @@ impl Input {
             return Err(refused(&format!("it is larger than {MAX_LEN} bytes: split the file")));
         }
         let text = Bytes::from(text);
-        let rows = check(name, &text, operation)?;
+        let (lines, looks) = check(name, &text, operation)?;
         let digest: String = digest(&SHA256, &text).as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
-        Ok(Self { path: path.to_owned(), operation, rows, digest: format!("sha256:{digest}"), text })
+        let (path, rows, digest) = (path.to_owned(), lines.len() as u64, format!("sha256:{digest}"));
+        Ok(Self { path, operation, rows, looks, digest, lines, text })
+    }
+
+    /// The line of the row with this number.
+    pub(super) fn line(&self, row: u64) -> u64 {
+        let place = usize::try_from(row).ok().and_then(|row| row.checked_sub(1));
+        place.and_then(|place| self.lines.get(place)).copied().unwrap_or_default()
     }
 
     /// Refuses the journal of another input.
@@ -67,9 +75,9 @@ impl Input {
         Err(Failure::of_kind(ErrorKind::Storage, problem))
     }
 
-    pub(super) fn rows(&self) -> Result<impl Iterator<Item = BulkRequest> + Send + use<>, Failure> {
-        let lines = Lines::new(&self.path, self.text.clone(), self.operation)?;
-        Ok(lines.filter_map(Result::ok).map(|(_, row)| row))
+    pub(super) fn rows(&self) -> Result<impl Iterator<Item = Row> + Send + use<>, Failure> {
+        let rows = Rows::new(&self.path, self.text.clone(), self.operation)?;
+        Ok(rows.filter_map(Result::ok).map(|(_, row)| row))
     }
 
     /// The last entry of the journal for a row. Fails if it is for another row.
@@ -77,76 +85,59 @@ impl Input {
         &self,
         journal: &FileJournal,
         place: u64,
-        row: &BulkRequest,
+        row: &Row,
     ) -> Result<Option<RowRecord>, Failure> {
         let last = journal.last(place).await?;
-        let key = match keys(row) {
-            (Some(id), _) => id.to_string(),
-            (None, external_uuid) => external_uuid.unwrap_or_default().to_string(),
+        let key = match row {
+            // What an external_uuid was is known to the journal alone.
+            Row::Close(target) => target.id().map(|id| id.to_string()),
+            Row::Create(new) => Some(new.external_uuid().to_string()),
         };
-        if last.as_ref().is_none_or(|last| last.key.key == key) {
+        if last.as_ref().zip(key).is_none_or(|(last, key)| last.key.key == key) {
             return Ok(last);
         }
-        let problem = format!("row {place} of {} is not that of the journal", self.path.display());
+        let problem = format!("line {} of {} is not that of the journal", self.line(place), self.path.display());
         let hint = "give the input that the journal was begun with";
         Err(Failure::of_kind(ErrorKind::Storage, problem).with_hint(hint))
     }
 
-    /// The fields of each row as they stand in the input, with the names of their columns.
-    pub(super) fn fields(&self) -> Result<impl Iterator<Item = Vec<(String, String)>> + use<>, Failure> {
-        let mut lines = Lines::new(&self.path, self.text.clone(), self.operation)?;
-        Ok(iter::from_fn(move || lines.fields()).filter_map(Result::ok))
+    /// The fields of each row that are read, as they stand in the input.
+    pub(super) fn fields(&self) -> Result<impl Iterator<Item = Fields> + use<>, Failure> {
+        let mut rows = Rows::new(&self.path, self.text.clone(), self.operation)?;
+        Ok(iter::from_fn(move || rows.fields()).filter_map(Result::ok).map(|(_, fields)| fields))
     }
 }
 
-/// The id of a closing, or the `external_uuid` of a creation.
-pub(super) fn keys(row: &BulkRequest) -> (Option<ProvisionId>, Option<Uuid>) {
-    match row {
-        BulkRequest::Close(id) => (Some(*id), None),
-        BulkRequest::Create(new) => (None, Some(*new.external_uuid())),
-    }
-}
-
-/// How many rows there are, if none has a mistake.
-fn check(name: &Path, text: &Bytes, operation: BulkOperation) -> Result<u64, Failure> {
-    let (mut mistakes, mut said) = (0, Vec::new());
+/// The line of each row, and how many rows of a closing name an `external_uuid`, if none has a mistake.
+fn check(name: &Path, text: &Bytes, operation: BulkOperation) -> Result<(Vec<u64>, u64), Failure> {
+    let mut mistakes = Mistakes::default();
     // The line in which each row was first.
-    let mut known: HashMap<u128, u64> = HashMap::new();
-    let mut mistake = |mistake: Mistake| {
-        mistakes += 1;
-        if said.len() < MAX_SAID {
-            said.push(mistake.said());
-        }
-    };
-    let mut lines = Lines::new(name, text.clone(), operation)?;
-    while let Some(row) = lines.next() {
-        match row {
-            Ok((line, row)) => {
-                let key = match &row {
-                    BulkRequest::Close(id) => id.get().into(),
-                    BulkRequest::Create(new) => new.external_uuid().as_u128(),
-                };
-                let (before, first) = (known.len(), *known.entry(key).or_insert(line));
-                if known.len() == before {
-                    let column = required(operation)[0];
-                    mistake(Mistake::new(line, column, format!("it is in line {first} too")));
-                }
+    let mut known: HashMap<Key, u64> = HashMap::new();
+    let (mut lines, mut looks) = (Vec::new(), 0);
+    for row in Rows::new(name, text.clone(), operation)? {
+        let (line, row) = match row {
+            Ok(row) => row,
+            Err(mistake) => {
+                mistakes.add(&mistake);
+                continue;
             }
-            Err(found) => mistake(found),
+        };
+        looks += u64::from(operation == BulkOperation::Close && row.external_uuid().is_some());
+        lines.push(line);
+        let (key, column) = row.key();
+        let first = *known.entry(key).or_insert(line);
+        if first != line {
+            mistakes.add(&Mistake::new(line, column, format!("it is in line {first} too")));
         }
-        if known.len() > MAX_ROWS {
-            mistake(Mistake::new(lines.line, "", format!("there are more than {MAX_ROWS} rows: split the file")));
+        if lines.len() > MAX_ROWS {
+            mistakes.add(&Mistake::new(line, "", format!("there are more than {MAX_ROWS} rows: split the file")));
             break;
         }
     }
-    if mistakes > 0 {
-        let more = mistakes - said.len();
-        let more = if more > 0 { format!("; and {more} more") } else { String::new() };
-        let problem = format!("{}: {}{more}", name.display(), said.join("; "));
-        return Err(Failure::usage(problem).with_hint("correct the input: nothing is sent before all of it is right"));
-    }
-    if known.is_empty() {
+    let hint = "correct the input: nothing is sent before all of it is right";
+    mistakes.check(name).map_err(|failure| failure.with_hint(hint))?;
+    if lines.is_empty() {
         return Err(Failure::usage(format!("{}: it has no rows", name.display())));
     }
-    Ok(known.len() as u64)
+    Ok((lines, looks))
 }

@@ -16,6 +16,7 @@ use super::super::exit::Failure;
 use super::super::interrupt::blocking;
 use super::super::standard_input::announce;
 use super::input::{Input, MAX_LEN};
+use super::looks::FoundIds;
 use super::users;
 
 /// What standard input is called in messages.
@@ -69,6 +70,9 @@ pub(super) struct Job {
     pub(super) users: Option<PathBuf>,
     /// Standard input, if the rows come from there.
     pub(super) copy: Option<Copy>,
+    pub(super) is_resumed: bool,
+    /// The ids of closings that have none of their own.
+    pub(super) found: FoundIds,
 }
 
 impl Order {
@@ -95,16 +99,16 @@ impl Order {
 }
 
 impl Plan {
-    /// How many rows there are. It may wait for standard input, of which nothing is kept; dropping the future does not.
-    pub(super) async fn rows(self) -> Result<u64, Failure> {
+    /// The rows. It may wait for standard input, of which nothing is kept; dropping the future does not.
+    pub(super) async fn input(self) -> Result<Input, Failure> {
         let Self { operation, file, .. } = self;
         if let Some(input) = file {
-            return Ok(input.rows);
+            return Ok(input);
         }
         announce(ROWS);
         let name = Path::new(STANDARD_INPUT);
         let checked = blocking(move || Ok(Input::check(name, io::stdin().lock(), operation, name))).await;
-        Ok(checked.map_err(|error| Failure::local(STANDARD_INPUT, &error))??.rows)
+        checked.map_err(|error| Failure::local(STANDARD_INPUT, &error))?
     }
 }
 
@@ -131,7 +135,7 @@ impl Begin {
             header.bulk_operation()?;
             input.check_journal(header.input.as_deref())?;
         }
-        Ok((Job { input, journal: path, users, copy }, journal))
+        Ok((Job { input, journal: path, users, copy, is_resumed, found: FoundIds::new() }, journal))
     }
 }
 
@@ -146,13 +150,19 @@ impl Job {
         }
     }
 
+    /// What is requested, row by row. It ends at a row of which nothing is known to request.
+    pub(super) fn requests(&self) -> Result<impl Iterator<Item = BulkRequest> + Send + use<>, Failure> {
+        let found = self.found.clone();
+        Ok(self.input.rows()?.zip(1..).map_while(move |(row, place)| row.request(found.get(&place).copied())))
+    }
+
     /// The provisions that are closed, if the rows are closings.
     pub(super) fn closing(&self) -> Result<Option<Closing>, Failure> {
-        let id = |row| match row {
+        let id = |request| match request {
             BulkRequest::Close(id) => Some(id),
             BulkRequest::Create(_) => None,
         };
-        let first: Vec<_> = self.input.rows()?.take(MAX_SHOWN).filter_map(id).collect();
+        let first: Vec<_> = self.requests()?.take(MAX_SHOWN).filter_map(id).collect();
         Ok((!first.is_empty()).then(|| Closing::new(first, self.input.rows)))
     }
 

@@ -24,6 +24,7 @@ const TICK: Duration = Duration::from_millis(200);
 
 pub(super) struct Meter<'a> {
     invocation: &'a Invocation,
+    input: &'a Input,
     bar: ProgressBar,
     begun_at: Timestamp,
     last_line: Instant,
@@ -36,12 +37,13 @@ pub(super) struct Meter<'a> {
 }
 
 impl<'a> Meter<'a> {
-    pub(super) fn new(invocation: &'a Invocation, input: &Input) -> Self {
+    pub(super) fn new(invocation: &'a Invocation, input: &'a Input) -> Self {
         let template = "{bar:30} {pos}/{len}  {per_sec}  {eta} left  {msg}";
         let bar = screen::live_line(ProgressBar::new(input.rows), template);
         bar.enable_steady_tick(TICK);
         let (begun_at, last_line) = (Timestamp::now(), Instant::now());
-        Self { invocation, bar, begun_at, last_line, done: 0, said: 0, standstills: 0, used: 0, without_receipt: 0 }
+        let (done, said, standstills, used, without_receipt) = (0, 0, 0, 0, 0);
+        Self { invocation, input, bar, begun_at, last_line, done, said, standstills, used, without_receipt }
     }
 
     /// Counts a row.
@@ -55,7 +57,7 @@ impl<'a> Meter<'a> {
         }
         self.bar.set_message(self.counts());
         if let Some(error) = &row.error {
-            self.failed(&format!("row {}", row.row), error);
+            self.failed(&format!("line {}", self.input.line(row.row)), error);
         }
         if self.last_line.elapsed() >= EVERY && !io::stderr().is_terminal() {
             self.last_line = Instant::now();

@@ -1,12 +1,17 @@
 //! `close --from`, `create --from` and `report`: many rows of a file, with a journal.
 //!
-//! The library does the work; here are the input ([`input`], [`rows`], [`job`]), what is shown meanwhile ([`meter`]), what becomes of created
-//! users ([`activation`]), the report ([`report`]), and the failed rows as a new input ([`new_input`]).
+//! The library does the work; here are the input ([`input`], [`rows`], [`csv_records`], [`json_objects`], [`job`]), which provisions its rows mean ([`looks`]),
+//! what is shown meanwhile ([`meter`]), what becomes of created users ([`activation`]), the report ([`report`]), and the failed rows as a
+//! new input ([`new_input`]).
 
 mod activation;
+mod csv_records;
 mod input;
 mod job;
+mod json_objects;
+mod looks;
 mod meter;
+mod mistakes;
 mod new_input;
 mod queue;
 pub(super) mod report;
@@ -17,18 +22,21 @@ mod users;
 use std::pin::pin;
 use std::time::Duration;
 
-use bunq_partner::{Bulk, BulkOperation, Client, Error, FileJournal, Journal as _, Operation, Shutdown};
+use bunq_partner::{Bulk, BulkOperation, Client, Error, FileJournal, Operation, Shutdown};
 use futures_util::StreamExt as _;
 use futures_util::stream;
 use serde_json::json;
 use tokio::time::{Instant, sleep_until};
 
 use self::activation::{Activation, ActivationEvent};
-use self::job::{Begin, Plan, earlier_journal, open_input};
+use self::input::Input;
+use self::job::{Begin, Job, Plan, earlier_journal, open_input};
 pub(super) use self::job::{Order, RowOptions};
+use self::looks::FoundIds;
 use self::meter::Meter;
 use super::arguments::OutputFormat;
 use super::confirmation::confirm;
+use super::connection::BankConnection;
 use super::exit::Failure;
 use super::interrupt::{self, until_interrupted};
 use super::invocation::Invocation;
@@ -40,22 +48,26 @@ const SILENCE: Duration = Duration::from_secs(15);
 /// Says what would be done, and how long it takes at bunq's rate limits.
 pub(super) async fn plan(invocation: &Invocation, plan: Plan) -> Result<(), Failure> {
     let (operation, activates) = (plan.operation, plan.activates);
-    let (rows, called) = (plan.rows().await?, operation.operation());
+    let (input, called) = (plan.input().await?, operation.operation());
+    let rows = input.rows;
     let connection = &invocation.connection;
     let sending = times(connection.interval(called), rows);
     let opening = if activates { times(connection.interval(&Operation::CREATE_SESSION), rows) } else { Duration::ZERO };
     let takes = sending.max(opening);
     let is_watched = operation == BulkOperation::Create && !activates;
     let capacity = is_watched.then(|| activation::capacity(connection.environment));
-    // A page or a read for each row, or both.
-    let looks = if operation == BulkOperation::Create { rows.saturating_mul(2) } else { 0 };
-    let looking = times(connection.interval(&Operation::LIST_PROVISIONS), looks);
+    let looked_up = match operation {
+        BulkOperation::Create => rows,
+        BulkOperation::Close => input.looks,
+    };
+    let (looks, looking) = looking(&invocation.connection, looked_up);
     let json = json!({
         "rows": rows,
         "operation": called.id,
         "calls": called.rate_limit.calls,
         "per_seconds": called.rate_limit.per.as_secs(),
         "seconds": takes.as_secs(),
+        "look_rows": looked_up,
         "max_look_calls": looks,
         "max_look_seconds": looking.as_secs(),
         "max_waiting_users": capacity,
@@ -70,13 +82,20 @@ pub(super) async fn plan(invocation: &Invocation, plan: Plan) -> Result<(), Fail
     let takes = meter::words(takes);
     let mut text = format!("{rows} rows: {} calls in {takes}\n", called.id);
     if looks > 0 {
-        text += &format!(
-            "before them at most {looks} calls of {} in {}: whether the users are there already\n",
-            Operation::LIST_PROVISIONS.id,
-            meter::words(looking)
-        );
+        let why = match operation {
+            BulkOperation::Create => "whether the users are there already".to_owned(),
+            BulkOperation::Close => format!("{looked_up} rows need a look at bunq"),
+        };
+        let (called, takes) = (Operation::LIST_PROVISIONS.id, meter::words(looking));
+        text += &format!("before them at most {looks} calls of {called} in {takes}: {why}\n");
     }
     Ok(write_text(&text)?)
+}
+
+/// The most calls that look up so many rows, which are a page or a read for each, or both, and how long these take.
+fn looking(connection: &BankConnection, rows: u64) -> (u64, Duration) {
+    let calls = rows.saturating_mul(2);
+    (calls, times(connection.interval(&Operation::LIST_PROVISIONS), calls))
 }
 
 fn times(interval: Duration, rows: u64) -> Duration {
@@ -87,8 +106,10 @@ fn times(interval: Duration, rows: u64) -> Duration {
 pub(super) async fn run(invocation: &Invocation, order: Begin) -> Result<(), Failure> {
     // From now on a signal does not end the process by itself.
     let mut first = pin!(interrupt::listen()?);
+    let client = invocation.client()?;
     let begin = async {
-        let (job, journal) = order.begin().await?;
+        let (mut job, journal) = order.begin().await?;
+        job.found = look(invocation, &client, &job, &journal).await?;
         confirm(invocation, Some(&job.change()), job.closing()?).await?;
         Ok::<_, Failure>((job, journal))
     };
@@ -97,10 +118,9 @@ pub(super) async fn run(invocation: &Invocation, order: Begin) -> Result<(), Fai
         begun = begin => begun?,
         () = &mut first => return Err(Failure::interrupted(None)),
     };
-    let client = invocation.client()?;
     let shutdown = Shutdown::default();
-    let is_finished = is_finished(&journal, job.input.rows).await?;
-    let (operation, requests) = (job.input.operation, stream::iter(job.input.rows()?));
+    let is_finished = is_finished(&journal, &job.input).await?;
+    let (operation, requests) = (job.input.operation, stream::iter(job.requests()?));
     let activation = match operation {
         BulkOperation::Close => None,
         // No user is created, so none has to wait for a place.
@@ -140,14 +160,24 @@ pub(super) async fn run(invocation: &Invocation, order: Begin) -> Result<(), Fai
     unused.map_or(Ok(()), |failure| Err(failure.or_hint(job.resumption())))
 }
 
-/// Whether nothing more is to be done for any row.
-async fn is_finished(journal: &FileJournal, rows: u64) -> Result<bool, Failure> {
-    for row in 1..=rows {
-        if !journal.last(row).await?.is_some_and(|last| last.state.is_final()) {
-            return Ok(false);
-        }
+/// Looks up the rows that do not name a provision for certain.
+async fn look(invocation: &Invocation, client: &Client, job: &Job, journal: &FileJournal) -> Result<FoundIds, Failure> {
+    let looks = job.input.looks;
+    if looks > 0 && !job.is_resumed {
+        let (calls, time) = looking(&invocation.connection, looks);
+        let takes = meter::words(time);
+        invocation.note(&format!("{looks} rows need a look at bunq first: at most {calls} calls in {takes}"));
     }
-    Ok(true)
+    looks::find(&client.provisions(), &job.input, journal, job.is_resumed).await
+}
+
+/// Whether nothing more is to be done for any row. Fails if the journal has the entry of another row.
+async fn is_finished(journal: &FileJournal, input: &Input) -> Result<bool, Failure> {
+    let mut is_finished = true;
+    for (row, place) in input.rows()?.zip(1..) {
+        is_finished &= input.last(journal, place, &row).await?.is_some_and(|last| last.state.is_final());
+    }
+    Ok(is_finished)
 }
 
 /// Ends the run at the first signal after the rows in progress, and at the second at once.

@@ -3,16 +3,16 @@
 //! A row that is not done is in the new input, or is left to `--resume`, or is named because bunq has a user with its
 //! `external_uuid`. So no row is done by both runs.
 
-use std::io;
-
 use bunq_partner::text::quoted;
 use bunq_partner::{BulkOperation, ErrorKind, FileJournal, RowRecord, RowState};
 
 use super::super::arguments::{OutputFormat, ReportOptions};
 use super::super::exit::{Failure, after_output};
-use super::super::output::note;
+use super::super::output::{note, write_csv};
+use super::super::spreadsheet::protected;
 use super::super::words::numbered;
 use super::input::Input;
+use super::rows::Column;
 
 /// What became of a row.
 enum Fate {
@@ -45,14 +45,13 @@ impl Fate {
 
 /// Writes the new input to standard output, and names on standard error the rows that are not in it. Fails if there are any.
 pub(super) async fn write(input: &Input, journal: &FileJournal, options: &ReportOptions) -> Result<(), Failure> {
-    let mut columns: Vec<String> = Vec::new();
+    let mut columns: Vec<&'static Column> = Vec::new();
     for (column, _) in input.fields()?.flatten() {
-        if !columns.contains(&column) {
+        if !columns.iter().any(|known| known.name == column.name) {
             columns.push(column);
         }
     }
-    let mut writer = csv::Writer::from_writer(io::stdout());
-    let mut written = writer.write_record(&columns);
+    let mut written = write_csv(columns.iter().map(|column| column.name));
     let (mut count, mut first_kind) = (0_u64, None);
     let (mut exist, mut in_doubt, mut open) = (Vec::new(), Vec::new(), Vec::new());
     for ((row, fields), place) in input.rows()?.zip(input.fields()?).zip(1..) {
@@ -62,19 +61,21 @@ pub(super) async fn write(input: &Input, journal: &FileJournal, options: &Report
             Fate::Done => continue,
             Fate::Refused => {
                 count += 1;
-                let value =
-                    |column: &String| fields.iter().find(|(name, _)| name == column).map_or("", |(_, value)| value);
-                written = written.and_then(|()| writer.write_record(columns.iter().map(value)));
+                let cell = |column: &&Column| {
+                    let value = fields.iter().find(|(known, _)| known.name == column.name);
+                    let value = value.map(|(_, value)| value.clone()).unwrap_or_default();
+                    if column.is_text { protected(value) } else { value }
+                };
+                written = written.and_then(|()| write_csv(columns.iter().map(cell)));
                 continue;
             }
             Fate::Exists => &mut exist,
             Fate::InDoubt => &mut in_doubt,
             Fate::Open => &mut open,
         };
-        rest.push(place);
+        rest.push(input.line(place));
         first_kind = first_kind.or(Some(last.and_then(|last| last.error_kind)));
     }
-    let written = written.map_err(io::Error::from).and_then(|()| writer.flush());
     note(OutputFormat::Csv, &format!("{count} of {} rows are in the new input", input.rows));
     let Some(first_kind) = first_kind else { return Ok(written?) };
     let said = [
@@ -82,8 +83,9 @@ pub(super) async fn write(input: &Input, journal: &FileJournal, options: &Report
         (&open, "not done yet"),
         (&exist, "failed because bunq has a user with their external_uuid"),
     ];
-    let said = said.iter().filter(|(rows, _)| !rows.is_empty());
-    let said: Vec<_> = said.map(|(rows, what)| format!("{} {what} ({})", rows.len(), numbered("row", rows))).collect();
+    let said = said.iter().filter(|(lines, _)| !lines.is_empty());
+    let said: Vec<_> =
+        said.map(|(lines, what)| format!("{} {what} ({})", lines.len(), numbered("line", lines))).collect();
     let problem = format!("rows that are not in the new input: {}", said.join("; "));
     let failure = if in_doubt.is_empty() {
         Failure::of_kind_named(first_kind.as_deref(), problem)

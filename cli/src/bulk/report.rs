@@ -2,16 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use bunq_partner::{
-    BulkOperation, BulkRequest, FileJournal, Journal as _, JournalHeader, JournalStart, RowRecord, RowState,
-};
+use bunq_partner::{BulkOperation, FileJournal, Journal as _, JournalHeader, JournalStart, RowRecord, RowState};
 
 use super::super::arguments::{OutputFormat, ReportOptions};
 use super::super::columns::View;
 use super::super::exit::{Failure, after_output};
 use super::super::output::{Field, HIDDEN, Printer, Record, names, note, write_text};
 use super::super::records::{self, NOT_BEGUN};
-use super::input::{Input, keys};
+use super::input::Input;
+use super::rows::Row;
 use super::{earlier_journal, new_input, open_input};
 
 /// What is said of rows that have failed.
@@ -74,7 +73,7 @@ pub(super) async fn write(
         is_open |= !last.as_ref().is_some_and(|last| last.state.is_final());
         if wants_all || !is_done || format != OutputFormat::Table {
             // The outcome of the rows decides the exit code, even if the output fails.
-            printer.add_anyway(Record::of(fields(place, Some(&row), last.as_ref())));
+            printer.add_anyway(Record::of(fields(place, input.line(place), Some(&row), last.as_ref())));
         }
     }
     let written = if printer.is_empty() { Ok(()) } else { printer.finish() };
@@ -99,23 +98,25 @@ pub(super) async fn write(
 }
 
 pub(in super::super) fn columns() -> Vec<&'static str> {
-    names(&fields(0, None, None))
+    names(&fields(0, 0, None, None))
 }
 
-fn fields(place: u64, row: Option<&BulkRequest>, last: Option<&RowRecord>) -> Vec<Field> {
-    let (own_id, external_uuid) = row.map(keys).unwrap_or_default();
+fn fields(place: u64, line: u64, row: Option<&Row>, last: Option<&RowRecord>) -> Vec<Field> {
+    let own_id = row.and_then(Row::id);
     let is_in_doubt = last.is_some_and(RowRecord::is_in_doubt);
-    let of_creations = |rank| if external_uuid.is_some() { rank } else { HIDDEN };
+    // A row that has an id needs no other name.
+    let of_others = |rank| if row.is_some() && own_id.is_none() { rank } else { HIDDEN };
     vec![
-        Field::new("row", 0, place),
+        Field::new("row", HIDDEN, place),
+        Field::new("line", 0, line),
         Field::new("id", 0, own_id.or_else(|| last.and_then(|last| last.id))),
-        Field::new("external_uuid", of_creations(0), external_uuid),
+        Field::new("external_uuid", of_others(0), row.and_then(Row::external_uuid)),
         records::outcome(last.map(|last| last.state), is_in_doubt),
         Field::new("error_kind", 0, last.and_then(|last| last.error_kind.as_deref())),
         Field::new("http_status", 1, last.and_then(|last| last.status)),
         Field::new("response_id", 2, last.and_then(|last| last.response_id.as_deref())),
         Field::new("at", 3, last.map(|last| last.at)),
         records::in_doubt(is_in_doubt),
-        Field::new("created", of_creations(4), last.and_then(|last| last.created)),
+        Field::new("created", of_others(4), last.and_then(|last| last.created)),
     ]
 }

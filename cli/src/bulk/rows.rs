@@ -1,194 +1,284 @@
-//! The lines of an input file as rows: CSV, JSON lines, or a list of ids.
-//!
-//! What is wrong with one is said by its place and a rule. No text of the file is repeated: it is about people, and a
-//! wrong column, or a missing header, may hold anything.
+//! The rows of an input file: CSV, JSON lines, or a list of ids.
 
-use std::io::{BufRead as _, Cursor};
+use std::collections::HashSet;
 use std::path::Path;
 use std::str::FromStr;
 
+use bunq_partner::types::CreateProvisionRequest;
 use bunq_partner::{BulkOperation, BulkRequest, InvalidValue, NewProvision, ProvisionId, Uuid};
 use bytes::Bytes;
-use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::Value;
-use serde_json::error::Category;
 
 use super::super::exit::Failure;
+use super::super::lines::lines;
+use super::super::schema;
+use super::super::spreadsheet::unprotected;
+use super::csv_records::CsvRecords;
+use super::json_objects::{JsonObjects, Members};
+use super::mistakes::Mistake;
 
 /// No line is longer.
 const MAX_LINE: usize = 64 * 1024;
 
-/// What is wrong with a line.
+const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
+
+/// A column of an input.
+pub(super) struct Column {
+    pub(super) name: &'static str,
+    /// Whether its values have no form of their own: somebody has chosen them.
+    pub(super) is_text: bool,
+}
+
+const fn column(name: &'static str) -> Column {
+    Column { name, is_text: false }
+}
+
+static CLOSE: [Column; 2] = [column("id"), column("external_uuid")];
+
+static CREATE: [Column; 6] = [
+    column("external_uuid"),
+    Column { name: "email", is_text: true },
+    column("phone_number"),
+    column("director"),
+    column("date_of_birth"),
+    column("country"),
+];
+
+/// What the program's own lists have, which a closing is read from.
+const LISTS: [&str; 4] = ["provision", "outcome", "row", "receipt"];
+
+/// What is requested in a row.
 #[derive(Debug)]
-pub(super) struct Mistake {
-    line: u64,
-    /// The name of the column, if it is about one.
-    column: String,
-    reason: String,
+pub(super) enum Row {
+    Close(Target),
+    Create(Box<CreateProvisionRequest>),
 }
 
-fn columns(operation: BulkOperation) -> &'static [&'static str] {
-    match operation {
-        BulkOperation::Close => &["id"],
-        BulkOperation::Create => &["external_uuid", "email", "phone_number", "director", "date_of_birth", "country"],
+/// The provision that a row closes.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Target {
+    Id(ProvisionId),
+    /// The only one with this key that is not closed.
+    ExternalUuid(Uuid),
+    /// It has both.
+    Both(ProvisionId, Uuid),
+}
+
+/// What no two rows have in common.
+#[derive(PartialEq, Eq, Hash)]
+pub(super) enum Key {
+    Id(ProvisionId),
+    ExternalUuid(Uuid),
+}
+
+impl Target {
+    pub(super) fn id(self) -> Option<ProvisionId> {
+        match self {
+            Self::Id(id) | Self::Both(id, _) => Some(id),
+            Self::ExternalUuid(_) => None,
+        }
+    }
+
+    pub(super) fn external_uuid(self) -> Option<Uuid> {
+        match self {
+            Self::ExternalUuid(key) | Self::Both(_, key) => Some(key),
+            Self::Id(_) => None,
+        }
     }
 }
 
-/// The columns that every row must have.
-pub(super) fn required(operation: BulkOperation) -> &'static [&'static str] {
-    match operation {
-        BulkOperation::Close => &["id"],
-        BulkOperation::Create => &["external_uuid", "email", "phone_number"],
+impl Row {
+    /// The id of a closing, if it is given.
+    pub(super) fn id(&self) -> Option<ProvisionId> {
+        match self {
+            Self::Close(target) => target.id(),
+            Self::Create(_) => None,
+        }
+    }
+
+    pub(super) fn external_uuid(&self) -> Option<Uuid> {
+        match self {
+            Self::Close(target) => target.external_uuid(),
+            Self::Create(new) => Some(*new.external_uuid()),
+        }
+    }
+
+    /// The key, and its column.
+    pub(super) fn key(&self) -> (Key, &'static str) {
+        match self {
+            Self::Close(Target::Id(id) | Target::Both(id, _)) => (Key::Id(*id), "id"),
+            Self::Close(Target::ExternalUuid(key)) => (Key::ExternalUuid(*key), "external_uuid"),
+            Self::Create(new) => (Key::ExternalUuid(*new.external_uuid()), "external_uuid"),
+        }
+    }
+
+    /// The request; `found` is the id of a closing that has none of its own.
+    pub(super) fn request(self, found: Option<ProvisionId>) -> Option<BulkRequest> {
+        match self {
+            Self::Close(target) => target.id().or(found).map(BulkRequest::Close),
+            Self::Create(new) => Some(BulkRequest::Create(new)),
+        }
     }
 }
 
-impl Mistake {
-    pub(super) fn new(line: u64, column: &str, reason: impl Into<String>) -> Self {
-        Self { line, column: column.to_owned(), reason: reason.into() }
-    }
-
-    pub(super) fn said(&self) -> String {
-        let Self { line, column, reason } = self;
-        if column.is_empty() { format!("line {line}: {reason}") } else { format!("line {line}, {column}: {reason}") }
-    }
-}
-
-/// The lines of an input, as rows.
-pub(super) struct Lines {
+/// The rows of an input, with the numbers of their lines.
+pub(super) struct Rows {
     operation: BulkOperation,
-    source: RowReader,
-    pub(super) line: u64,
+    source: Source,
 }
 
-enum RowReader {
+enum Source {
     Csv {
-        reader: csv::Reader<Cursor<Bytes>>,
-        /// The column of each field.
-        columns: Vec<String>,
-        /// The first line, if it is a row.
-        first: Option<csv::StringRecord>,
+        records: Box<CsvRecords>,
+        /// The column of each field; `None` if it is not read.
+        columns: Vec<Option<&'static Column>>,
+        /// The first record, if it is a row.
+        first: Option<(u64, csv::StringRecord)>,
     },
-    Json(Cursor<Bytes>),
+    Json {
+        objects: JsonObjects,
+        ignored: HashSet<String>,
+    },
 }
 
-impl Lines {
+/// The fields of a row that are read, by their columns.
+pub(super) type Fields = Vec<(&'static Column, String)>;
+
+fn columns(operation: BulkOperation) -> &'static [Column] {
+    match operation {
+        BulkOperation::Close => &CLOSE,
+        BulkOperation::Create => &CREATE,
+    }
+}
+
+/// The names of the columns, in words.
+fn named(operation: BulkOperation) -> String {
+    let names: Vec<_> = columns(operation).iter().map(|column| column.name).collect();
+    names.join(", ")
+}
+
+/// The columns that are there for other readers.
+fn ignored(operation: BulkOperation) -> HashSet<String> {
+    match operation {
+        BulkOperation::Close => schema::members(&LISTS),
+        BulkOperation::Create => HashSet::new(),
+    }
+}
+
+/// The column with this name, or `None` if it is not read; fails if there is no such column.
+fn known(name: &str, operation: BulkOperation, ignored: &HashSet<String>) -> Result<Option<&'static Column>, ()> {
+    let column = columns(operation).iter().find(|column| column.name == name);
+    if column.is_none() && !ignored.contains(name) { Err(()) } else { Ok(column) }
+}
+
+impl Rows {
     /// Begins to read an input, which has this name in messages.
     pub(super) fn new(name: &Path, text: Bytes, operation: BulkOperation) -> Result<Self, Failure> {
-        let refused = |problem: &str| Failure::usage(format!("{}: {problem}", name.display()));
-        let begin = &text[..text.len().min(512)];
-        if begin.starts_with(&[0xff, 0xfe]) || begin.starts_with(&[0xfe, 0xff]) || begin.contains(&0) {
-            return Err(refused("it is not UTF-8, but UTF-16 or no text: save it as UTF-8"));
-        }
-        let first_byte = begin.strip_prefix(BYTE_ORDER_MARK).unwrap_or(begin).trim_ascii_start().first().copied();
-        if first_byte.is_none() {
-            return Err(refused("it is empty"));
-        }
-        if let Some(line) = text.split(|byte| *byte == b'\n').position(|line| line.len() > MAX_LINE) {
-            return Err(refused(&format!("line {}: a line is longer than {MAX_LINE} bytes", line + 1)));
-        }
-        if first_byte == Some(b'{') {
-            return Ok(Self { operation, source: RowReader::Json(Cursor::new(text)), line: 0 });
-        }
-        let mut reader = csv::ReaderBuilder::new()
-            .has_headers(false)
-            .flexible(true)
-            .trim(csv::Trim::All)
-            .from_reader(Cursor::new(text));
-        let mut first = csv::StringRecord::new();
-        reader.read_record(&mut first).map_err(|error| refused(&csv_problem(&error)))?;
-        let known = columns(operation);
-        let is_row = operation == BulkOperation::Close && first.len() == 1 && first[0].parse::<ProvisionId>().is_ok();
-        let names: Vec<_> = if is_row { vec!["id".into()] } else { first.iter().map(str::to_owned).collect() };
-        if let Some(place) = names.iter().position(|name| !known.contains(&name.as_str())) {
-            let unknown = &names[place];
-            let advice = match first_byte {
-                Some(b'[') => ": JSON is taken a line for each object, without an array around them",
-                _ if unknown.contains(';') => ": fields are separated by commas",
-                _ if operation == BulkOperation::Close && names[0] == "id" => ": `cut -d, -f1` leaves only the ids",
-                _ => "",
-            };
-            let (place, columns) = (place + 1, known.join(", "));
-            let problem =
-                format!("line 1: field {place} is not the name of a column: the columns are {columns}{advice}");
-            return Err(refused(&problem));
-        }
-        if let Some(twice) = names.iter().enumerate().find(|(place, name)| names[..*place].contains(name)) {
-            return Err(refused(&format!("line 1: the column `{}` is there twice", twice.1)));
-        }
-        if let Some(missing) = required(operation).iter().find(|column| !names.iter().any(|name| name == *column)) {
-            return Err(refused(&format!("line 1: the column `{missing}` is missing")));
-        }
-        Ok(Self {
-            operation,
-            source: RowReader::Csv { reader, columns: names, first: is_row.then_some(first) },
-            line: 0,
-        })
+        let source = Source::new(text, operation);
+        let source = source.map_err(|problem| Failure::usage(format!("{}: {problem}", name.display())))?;
+        Ok(Self { operation, source })
     }
 
-    /// The fields of the next line, by their columns.
-    pub(super) fn fields(&mut self) -> Option<Result<Vec<(String, String)>, Mistake>> {
-        let fields = match &mut self.source {
-            RowReader::Csv { reader, columns, first } => {
-                let mut record = csv::StringRecord::new();
-                let read = match first.take() {
-                    Some(first) => {
-                        record = first;
-                        Ok(true)
-                    }
-                    None => reader.read_record(&mut record),
-                };
-                self.line = record.position().map_or(self.line + 1, csv::Position::line);
-                match read {
-                    Ok(false) => return None,
-                    Ok(true) if record.len() != columns.len() => {
-                        Err(format!("it has {} fields, and the columns are {}", record.len(), columns.join(", ")))
-                    }
-                    Ok(true) => Ok(columns.iter().cloned().zip(record.iter().map(str::to_owned)).collect()),
-                    Err(error) => Err(csv_problem(&error)),
-                }
+    /// The fields of the next row, by their columns, and its line.
+    pub(super) fn fields(&mut self) -> Option<Result<(u64, Fields), Mistake>> {
+        let (line, fields) = match &mut self.source {
+            Source::Csv { records, columns, first } => {
+                let first = first.take().map(|(line, record)| (line, Ok(record)));
+                let (line, record) = first.or_else(|| records.next())?;
+                (line, record.and_then(|record| csv_fields(&record, columns)))
             }
-            RowReader::Json(reader) => {
-                let mut line = Vec::new();
-                loop {
-                    line.clear();
-                    self.line += 1;
-                    match reader.read_until(b'\n', &mut line) {
-                        Ok(0) => return None,
-                        Ok(_) if line.trim_ascii().is_empty() => {}
-                        Ok(_) => break json_fields(&line, self.operation),
-                        Err(error) => break Err(error.to_string()),
-                    }
-                }
+            Source::Json { objects, ignored } => {
+                let (line, members) = objects.next()?;
+                (line, members.and_then(|members| json_fields(members, self.operation, ignored)))
             }
         };
-        Some(fields.map_err(|reason| Mistake::new(self.line, "", reason)))
+        Some(fields.map(|fields| (line, fields)).map_err(|reason| Mistake::new(line, "", reason)))
     }
 }
 
-impl Iterator for Lines {
-    type Item = Result<(u64, BulkRequest), Mistake>;
+impl Source {
+    fn new(text: Bytes, operation: BulkOperation) -> Result<Self, String> {
+        let begin = &text[..text.len().min(512)];
+        if begin.starts_with(&[0xff, 0xfe]) || begin.starts_with(&[0xfe, 0xff]) || begin.contains(&0) {
+            return Err("it is not UTF-8, but UTF-16 or no text: save it as UTF-8".into());
+        }
+        let text = text.slice_ref(text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(&text));
+        let Some(first_byte) = text.trim_ascii_start().first().copied() else { return Err("it is empty".into()) };
+        if let Some(line) = lines(&text).position(|line| line.len() > MAX_LINE) {
+            return Err(format!("line {}: a line is longer than {MAX_LINE} bytes", line + 1));
+        }
+        let ignored = ignored(operation);
+        if first_byte == b'{' {
+            return Ok(Self::Json { objects: JsonObjects::new(text), ignored });
+        }
+        let mut records = Box::new(CsvRecords::new(text)?);
+        let Some((line, first)) = records.next() else { return Err("it has no rows".into()) };
+        let in_line = |problem: String| format!("line {line}: {problem}");
+        let first = first.map_err(in_line)?;
+        if operation == BulkOperation::Close && first.len() == 1 && first[0].parse::<ProvisionId>().is_ok() {
+            return Ok(Self::Csv { records, columns: vec![Some(&CLOSE[0])], first: Some((line, first)) });
+        }
+        let mut columns = Vec::new();
+        for (name, place) in first.iter().zip(0..) {
+            let Ok(column) = known(name, operation, &ignored) else {
+                let advice = match (first_byte, operation) {
+                    (b'[', _) => ": JSON is taken a line for each object, without an array around them, as `--output jsonl` writes it".into(),
+                    (_, BulkOperation::Close) if &first[0] == "id" => {
+                        format!(": `cut {}-f1` leaves only the ids", records.cut_option())
+                    }
+                    (_, BulkOperation::Close) => "; those of `list`, `report` and `receipts verify` may be beside them".into(),
+                    (_, BulkOperation::Create) => String::new(),
+                };
+                let problem = format!(
+                    "field {} is not the name of a column: the columns are {}{advice}",
+                    place + 1,
+                    named(operation)
+                );
+                return Err(in_line(problem));
+            };
+            if first.iter().take(place).any(|earlier| earlier == name) {
+                return Err(in_line(format!("the column `{name}` is there twice")));
+            }
+            columns.push(column);
+        }
+        match missing(operation, &columns) {
+            Some(missing) => Err(in_line(format!("the column {missing} is missing"))),
+            None => Ok(Self::Csv { records, columns, first: None }),
+        }
+    }
+}
+
+/// A column that every row needs, and that is not there.
+fn missing(operation: BulkOperation, columns: &[Option<&Column>]) -> Option<&'static str> {
+    let is_there = |name: &str| columns.iter().flatten().any(|column| column.name == name);
+    let needed: &[(&[&str], &str)] = match operation {
+        BulkOperation::Close => &[(&["id", "external_uuid"], "`id` or `external_uuid`")],
+        BulkOperation::Create => {
+            &[(&["external_uuid"], "`external_uuid`"), (&["email"], "`email`"), (&["phone_number"], "`phone_number`")]
+        }
+    };
+    needed.iter().find(|(any, _)| !any.iter().any(|name| is_there(name))).map(|(_, said)| *said)
+}
+
+impl Iterator for Rows {
+    type Item = Result<(u64, Row), Mistake>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let fields = match self.fields()? {
+        let (line, fields) = match self.fields()? {
             Ok(fields) => fields,
             Err(mistake) => return Some(Err(mistake)),
         };
-        let (operation, line) = (self.operation, self.line);
         let field = |column: &str| {
-            let value = fields.iter().find(|(name, _)| name == column).map(|(_, value)| value.as_str());
+            let value = fields.iter().find(|(known, _)| known.name == column).map(|(_, value)| value.as_str());
             value.filter(|value| !value.is_empty())
         };
-        Some(
-            row(operation, field).map(|row| (line, row)).map_err(|(column, reason)| Mistake::new(line, column, reason)),
-        )
+        let row = row(self.operation, field);
+        Some(row.map(|row| (line, row)).map_err(|(column, reason)| Mistake::new(line, column, reason)))
     }
 }
 
 /// Makes a row of its fields; says what is wrong with which column.
-fn row<'a>(
-    operation: BulkOperation,
-    field: impl Fn(&str) -> Option<&'a str>,
-) -> Result<BulkRequest, (&'static str, String)> {
+fn row<'a>(operation: BulkOperation, field: impl Fn(&str) -> Option<&'a str>) -> Result<Row, (&'static str, String)> {
     const ID: &str = "the id of a provision is a positive integer of at most 63 bits";
     const UUID: &str = "it is not a UUID, as in 550e8400-e29b-41d4-a716-446655440000";
     const DATE: &str = "it is not a date, as in 1990-12-31";
@@ -201,7 +291,15 @@ fn row<'a>(
     }
     let required = |column: &'static str| field(column).ok_or_else(|| (column, "it is missing".to_owned()));
     if operation == BulkOperation::Close {
-        return Ok(BulkRequest::Close(parsed("id", required("id")?, ID)?));
+        let id = field("id").map(|id| parsed("id", id, ID)).transpose()?;
+        let external_uuid = field("external_uuid").map(|key| parsed("external_uuid", key, UUID)).transpose()?;
+        let target = match (id, external_uuid) {
+            (Some(id), None) => Target::Id(id),
+            (None, Some(key)) => Target::ExternalUuid(key),
+            (Some(id), Some(key)) => Target::Both(id, key),
+            (None, None) => return Err(("id", "it is missing, and so is the external_uuid".into())),
+        };
+        return Ok(Row::Close(target));
     }
     let external_uuid: Uuid = parsed("external_uuid", required("external_uuid")?, UUID)?;
     let email = checked("email", required("email")?)?;
@@ -217,74 +315,38 @@ fn row<'a>(
         (None, Some(_), None) => return Err(("country", "it is missing beside the date_of_birth".into())),
         (None, None, Some(_)) => return Err(("date_of_birth", "it is missing beside the country".into())),
     };
-    Ok(BulkRequest::Create(Box::new(new.into())))
+    Ok(Row::Create(Box::new(new.into())))
 }
 
-/// The members of an object in their order, each as often as it is there.
-struct Members(Vec<(String, Value)>);
-
-impl<'de> Deserialize<'de> for Members {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct All;
-
-        impl<'de> Visitor<'de> for All {
-            type Value = Members;
-
-            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.write_str("an object")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members, A::Error> {
-                let mut members = Vec::new();
-                while let Some(member) = map.next_entry()? {
-                    members.push(member);
-                }
-                Ok(Members(members))
-            }
-        }
-
-        deserializer.deserialize_map(All)
+/// The fields of a record that are read.
+fn csv_fields(record: &csv::StringRecord, columns: &[Option<&'static Column>]) -> Result<Fields, String> {
+    if record.len() != columns.len() {
+        return Err(format!("it has {} fields instead of {}", record.len(), columns.len()));
     }
+    let fields = columns.iter().zip(record);
+    Ok(fields.filter_map(|(column, cell)| Some(((*column)?, unprotected(cell).to_owned()))).collect())
 }
 
-/// The members of an object, as the fields of a row.
-fn json_fields(line: &[u8], operation: BulkOperation) -> Result<Vec<(String, String)>, String> {
-    let line = line.strip_prefix(BYTE_ORDER_MARK).unwrap_or(line).trim_ascii_end();
-    let Members(members) = serde_json::from_slice(line).map_err(|error| {
-        let reason = match error.classify() {
-            Category::Eof => "the line breaks off",
-            Category::Data => "it is not an object",
-            _ => "it is not JSON",
+/// The members of an object that are read.
+fn json_fields(members: Members, operation: BulkOperation, ignored: &HashSet<String>) -> Result<Fields, String> {
+    let mut names: Vec<String> = Vec::new();
+    let mut fields = Vec::new();
+    for ((name, value), place) in members.0.into_iter().zip(1..) {
+        let Ok(column) = known(&name, operation, ignored) else {
+            return Err(format!("member {place} is not one of {}", named(operation)));
         };
-        format!("character {}: {reason}", error.column())
-    })?;
-    let known = columns(operation);
-    let mut fields: Vec<(String, String)> = Vec::new();
-    for ((name, value), place) in members.into_iter().zip(1..) {
-        if fields.iter().any(|(known, _)| *known == name) {
+        if names.contains(&name) {
             return Err(format!("the member `{name}` is there twice"));
         }
-        if !known.contains(&name.as_str()) {
-            return Err(format!("member {place} is not one of {}", known.join(", ")));
-        }
-        fields.push(match value {
-            Value::String(text) => (name, text),
-            Value::Number(number) => (name, number.to_string()),
-            Value::Null => (name, String::new()),
-            _ => return Err(format!("{name}: it is neither a text nor a number")),
-        });
+        names.push(name);
+        let Some(column) = column else { continue };
+        let text = match value {
+            Value::String(text) => text,
+            Value::Number(number) => number.to_string(),
+            Value::Null => String::new(),
+            _ => return Err(format!("{}: it is neither a text nor a number", column.name)),
+        };
+        fields.push((column, text));
     }
     Ok(fields)
 }
-
-/// What is wrong with a line of CSV, without the place, which is said in front.
-fn csv_problem(error: &csv::Error) -> String {
-    match error.kind() {
-        csv::ErrorKind::Utf8 { err, .. } => {
-            format!("field {}: it is not UTF-8: save the file as UTF-8", err.field() + 1)
-        }
-        _ => error.to_string(),
-    }
-}
-
-const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();

@@ -286,7 +286,7 @@ async fn every_mistake_of_the_input_is_said_before_anything_is_sent() {
         (
             "close",
             "id,note\n12,x\n",
-            &["line 1: field 2 is not the name of a column: the columns are id: `cut -d, -f1`"],
+            &["line 1: field 2 is not the name of a column: the columns are id, external_uuid: `cut -d, -f1`"],
         ),
         ("close", "id\n12,13\n", &["line 2: it has 2 fields"]),
         ("close", "", &["it is empty"]),
@@ -301,8 +301,8 @@ async fn every_mistake_of_the_input_is_said_before_anything_is_sent() {
             ],
         ),
         ("close", "{\"id\":1,\"id\":2}\n", &["line 1: the member `id` is there twice"]),
-        ("close", "id\r7\r7\r", &["it is in line"]),
-        ("close", "id;note\n7;x\n", &["fields are separated by commas"]),
+        ("close", "id\r7\r7\r", &["line 3, id: it is in line 2 too"]),
+        ("close", "id;note\n7;x\n", &["line 1: field 2 is not", "`cut -d';' -f1`"]),
         ("close", "[{\"id\":7}]\n", &["without an array around them"]),
         ("close", "\u{feff}id\n7\n7\n", &["line 3, id: it is in line 2 too"]),
         ("create", "external_uuid,email\nx,y\n", &["line 1: the column `phone_number` is missing"]),
@@ -537,7 +537,7 @@ async fn rows_that_fail_are_reported_with_the_exit_code_of_the_first() {
     assert_eq!(rows.iter().map(|row| &*row["outcome"]).collect::<Vec<_>>(), ["accepted", "failed", "accepted"]);
     assert_eq!((&*rows[1]["error_kind"], &*rows[1]["http_status"]), ("NotFound", "404"));
     assert!(
-        stderr.contains("row 2: ") && stderr.contains("not all of the 3 rows are done: 2 accepted, 1 failed"),
+        stderr.contains("line 2: ") && stderr.contains("not all of the 3 rows are done: 2 accepted, 1 failed"),
         "{stderr}"
     );
     let text = std::fs::read_to_string(journal_of(&from)).unwrap();

@@ -161,7 +161,7 @@ async fn a_user_that_is_there_already_is_told_from_one_that_is_created() {
     let audited = folder.file("audited.csv", &format!("{header}\n{row}\n"));
     let (stdout, stderr, code) = ran(&mut bulk(&folder, &sandbox, "create", &audited));
     assert_eq!((&*report(&stdout)[0]["outcome"], code), ("failed", 14), "{stderr}");
-    assert!(stderr.contains("row 1: the external_uuid") && stderr.contains("(requested: USER_ANON"), "{stderr}");
+    assert!(stderr.contains("line 2: the external_uuid") && stderr.contains("(requested: USER_ANON"), "{stderr}");
     assert_eq!(sandbox.provision_ids(), [id]);
 }
 

@@ -59,7 +59,9 @@ async fn what_has_failed_is_done_by_another_run() {
         let (stdout, stderr, code) = ran(&mut failed(&folder, &from));
         assert_eq!(code, 20, "{stderr}");
         assert!(stderr.contains("3 of 12 rows are in the new input"), "{stderr}");
-        assert!(stderr.contains(&format!("2 in doubt (rows {}, {})", in_doubt[0], in_doubt[1])), "{stderr}");
+        // CSV has a header before them.
+        let lines: Vec<_> = in_doubt.iter().map(|row| row + u64::from(!is_json)).collect();
+        assert!(stderr.contains(&format!("2 in doubt (lines {}, {})", lines[0], lines[1])), "{stderr}");
         let resume = format!("`bunq-partner create --from {} --resume`, with the other options", from.display());
         assert!(stderr.contains(&resume), "{stderr}");
         // The rows as they were written, in the columns of the input.
@@ -123,7 +125,7 @@ async fn what_may_have_been_done_is_named_and_not_given() {
     assert_eq!(ran(&mut bulk(&folder, &sandbox, "create", &from)).2, 14);
     let (stdout, stderr, code) = ran(&mut failed(&folder, &from));
     assert_eq!((stdout.as_str(), code), ("external_uuid,email,phone_number\n", 14), "{stderr}");
-    assert!(stderr.contains("2 failed because bunq has a user with their external_uuid (rows 2, 3)"), "{stderr}");
+    assert!(stderr.contains("2 failed because bunq has a user with their external_uuid (lines 3, 4)"), "{stderr}");
     assert!(!stderr.contains("--resume"), "{stderr}");
 
     // A list of ids without a header, of which the last was not begun.
@@ -137,7 +139,7 @@ async fn what_may_have_been_done_is_named_and_not_given() {
     std::fs::write(&journal, kept).unwrap();
     let (stdout, stderr, code) = ran(&mut failed(&folder, &from));
     assert_eq!((stdout.as_str(), code), ("id\n99998\n", 1), "{stderr}");
-    assert!(stderr.contains("1 not done yet (row 3)") && stderr.contains("close --from"), "{stderr}");
+    assert!(stderr.contains("1 not done yet (line 3)") && stderr.contains("close --from"), "{stderr}");
     let (_, stderr, code) = ran(program(&folder).args(["report", "--failed", "--from"]).arg(&from));
     assert!(stderr.contains("add --output csv") && code == 2, "{stderr}");
 }

@@ -20,4 +20,6 @@ mod cli_new_input;
 #[cfg(unix)]
 mod cli_outage;
 #[cfg(unix)]
+mod cli_spreadsheets;
+#[cfg(unix)]
 mod cli_standard_input;

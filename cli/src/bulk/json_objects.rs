@@ -1,0 +1,75 @@
+//! JSON lines: the objects of a text, each with the number of its line.
+
+use bytes::Bytes;
+use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
+use serde_json::Value;
+use serde_json::error::Category;
+
+use super::super::lines::split;
+
+/// The members of an object in their order, each as often as it is there.
+pub(super) struct Members(pub(super) Vec<(String, Value)>);
+
+/// The objects of a text, a line for each, with the numbers of their lines. Lines without a text are nothing.
+pub(super) struct JsonObjects {
+    rest: Bytes,
+    line: u64,
+}
+
+impl JsonObjects {
+    pub(super) fn new(text: Bytes) -> Self {
+        Self { rest: text, line: 0 }
+    }
+}
+
+impl Iterator for JsonObjects {
+    type Item = (u64, Result<Members, String>);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        while !self.rest.is_empty() {
+            let (line, rest) = split(&self.rest);
+            let (line, rest) = (self.rest.slice_ref(line), self.rest.slice_ref(rest));
+            self.rest = rest;
+            self.line += 1;
+            if !line.trim_ascii().is_empty() {
+                return Some((self.line, members(line.trim_ascii_end())));
+            }
+        }
+        None
+    }
+}
+
+fn members(line: &[u8]) -> Result<Members, String> {
+    serde_json::from_slice(line).map_err(|error| {
+        let reason = match error.classify() {
+            Category::Eof => "the line breaks off",
+            Category::Data => "it is not an object",
+            _ => "it is not JSON",
+        };
+        format!("character {}: {reason}", error.column())
+    })
+}
+
+impl<'de> Deserialize<'de> for Members {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct All;
+
+        impl<'de> Visitor<'de> for All {
+            type Value = Members;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members, A::Error> {
+                let mut members = Vec::new();
+                while let Some(member) = map.next_entry()? {
+                    members.push(member);
+                }
+                Ok(Members(members))
+            }
+        }
+
+        deserializer.deserialize_map(All)
+    }
+}

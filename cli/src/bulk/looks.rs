@@ -1,0 +1,157 @@
+//! What bunq has for the rows of a closing that name an `external_uuid`. It is looked up before anything is closed: a row that does not
+//! name one provision for certain is refused with all others like it.
+//!
+//! As long as fewer pages of the listing were read than there are rows, it reads the next one, newest first; only then each row that
+//! the pages do not settle. So it makes at most twice the calls of the cheaper way.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::pin::pin;
+
+use bunq_partner::{Error, ErrorKind, FileJournal, PageSize, Provision, ProvisionId, Provisions, Uuid};
+use futures_util::TryStreamExt as _;
+
+use super::super::exit::Failure;
+use super::input::Input;
+use super::mistakes::{Mistake, Mistakes};
+use super::rows::{Row, Target};
+
+/// The ids of rows that have none of their own, by the numbers of the rows.
+pub(super) type FoundIds = HashMap<u64, ProvisionId>;
+
+/// Looks up the rows of which the journal has nothing. A row that the journal knows is about the provision that it names.
+///
+/// `is_resumed`: a provision that is closed meanwhile is that of its row, if no other is left.
+pub(super) async fn find(
+    provisions: &Provisions,
+    input: &Input,
+    journal: &FileJournal,
+    is_resumed: bool,
+) -> Result<FoundIds, Failure> {
+    if input.looks == 0 {
+        return Ok(FoundIds::new());
+    }
+    let (mut found, mut wanted, mut lines) = (FoundIds::new(), Vec::new(), HashMap::new());
+    for (row, place) in input.rows()?.zip(1..) {
+        let last = input.last(journal, place, &row).await?;
+        let known = row.id().or(last.as_ref().and_then(|last| last.id));
+        lines.extend(known.map(|id| (id, input.line(place))));
+        match row {
+            _ if last.is_some() => found.extend(known.map(|id| (place, id))),
+            Row::Close(target) if target.external_uuid().is_some() => wanted.push((place, target)),
+            Row::Close(_) | Row::Create(_) => {}
+        }
+    }
+    let known = look(provisions, wanted.iter().map(|(_, target)| *target).collect()).await;
+    let known = known.map_err(|error| Failure::from(error).or_hint(Some("nothing was closed".to_owned())))?;
+    let mut mistakes = Mistakes::default();
+    for (place, target) in wanted {
+        let line = input.line(place);
+        match known.judge(target, is_resumed) {
+            Ok(id) if target.id().is_none() => match lines.insert(id, line) {
+                None => _ = found.insert(place, id),
+                Some(other) => mistakes.add(&Mistake::new(
+                    line,
+                    "external_uuid",
+                    format!("its provision is {id}, which is in line {other} too"),
+                )),
+            },
+            Ok(_) => {}
+            Err((column, reason)) => mistakes.add(&Mistake::new(line, column, reason)),
+        }
+    }
+    let hint = "nothing was closed: correct these rows, or take them out";
+    mistakes.check(&input.path).map_err(|failure| failure.with_hint(hint))?;
+    Ok(found)
+}
+
+/// What bunq has of the provisions that are looked up.
+#[derive(Default)]
+struct Known {
+    /// The keys of provisions.
+    keys: HashMap<ProvisionId, Option<Uuid>>,
+    /// The provisions with a key, and whether each is closing, closed or failed.
+    with_key: HashMap<Uuid, BTreeMap<ProvisionId, bool>>,
+}
+
+impl Known {
+    fn add(&mut self, seen: &Provision) {
+        self.keys.insert(seen.id, seen.external_uuid);
+        if let Some(key) = seen.external_uuid {
+            self.with_key.entry(key).or_default().insert(seen.id, seen.status.is_over());
+        }
+    }
+
+    /// The provision that a row closes, or the column that does not name one, and why.
+    fn judge(&self, target: Target, is_resumed: bool) -> Result<ProvisionId, (&'static str, String)> {
+        match target {
+            Target::Id(id) => Ok(id),
+            Target::Both(id, key) => match self.keys.get(&id) {
+                Some(seen) if *seen == Some(key) => Ok(id),
+                Some(_) => Err(("external_uuid", format!("at bunq provision {id} has another one, or none"))),
+                None => Err(("id", format!("bunq has no provision {id}"))),
+            },
+            Target::ExternalUuid(key) => {
+                let seen = self.with_key.get(&key).into_iter().flatten();
+                let (over, going): (Vec<_>, Vec<_>) = seen.partition(|(_, is_over)| **is_over);
+                match (&going[..], over.last()) {
+                    ([(only, _)], _) => Ok(**only),
+                    ([], Some((newest, _))) if is_resumed => Ok(**newest),
+                    ([], _) => Err(("external_uuid", "bunq has no provision with it that is not closed".to_owned())),
+                    (several, _) => {
+                        let ids: Vec<_> = several.iter().map(|(id, _)| id.to_string()).collect();
+                        let ids = ids.join(", ");
+                        Err((
+                            "external_uuid",
+                            format!("bunq has several provisions with it: {ids}; give the id of one"),
+                        ))
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Looks for provisions: by pages of the listing, and then one by one.
+async fn look(provisions: &Provisions, mut wanted: Vec<Target>) -> Result<Known, Error> {
+    let mut known = Known::default();
+    let (ids, keys): (HashSet<_>, HashSet<_>) = (
+        wanted.iter().filter_map(|target| target.id()).collect(),
+        wanted.iter().filter(|target| target.id().is_none()).filter_map(|target| target.external_uuid()).collect(),
+    );
+    let mut pages = pin!(provisions.list().count(PageSize::MAX).pages());
+    let rows = wanted.len();
+    for _ in 0..rows {
+        let Some(page) = pages.try_next().await? else { break };
+        let is_wanted =
+            |seen: &&Provision| ids.contains(&seen.id) || seen.external_uuid.is_some_and(|key| keys.contains(&key));
+        page.items.iter().filter(is_wanted).for_each(|seen| known.add(seen));
+        // Another provision with the same key may be on an older page.
+        wanted.retain(|target| target.id().is_none_or(|id| !known.keys.contains_key(&id)));
+        if page.older.is_none() {
+            return Ok(known);
+        }
+        if wanted.is_empty() {
+            break;
+        }
+    }
+    for target in wanted {
+        match target {
+            Target::Id(id) | Target::Both(id, _) => match provisions.get(id).await {
+                Ok(seen) => known.add(&seen),
+                Err(error) if error.kind() == ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
+            },
+            Target::ExternalUuid(key) => {
+                let mut pages = pin!(provisions.list().external_uuid(key).count(PageSize::MAX).pages());
+                while let Some(page) = pages.try_next().await? {
+                    let with_key = page.items.iter().filter(|seen| seen.external_uuid == Some(key));
+                    if with_key.map(|seen| known.add(seen)).count() < page.items.len() {
+                        // The filter does not hold here: further on there are only others.
+                        break;
+                    }
+                }
+            }
+        }
+    }
+    Ok(known)
+}
