@@ -64,7 +64,7 @@ pub(super) fn columns() -> Vec<&'static str> {
 }
 
 fn fields(name: &str, value: &str, source: &Source) -> Vec<Field> {
-    vec![Field::new("setting", 0, name), Field::new("value", 0, value), Field::new("source", 0, source.to_string())]
+    vec![Field::new("setting", 0, name), Field::text("value", 0, value), Field::text("source", 0, source.to_string())]
 }
 
 /// Prints the path of the file with the profiles.

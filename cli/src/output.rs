@@ -9,6 +9,7 @@ use serde_json::{Map, Value, json};
 use super::arguments::OutputFormat;
 use super::columns::View;
 use super::screen;
+use super::spreadsheet::protected;
 use super::words::{clean, escaped};
 
 /// One value of a record, for both readers.
@@ -22,6 +23,8 @@ pub(super) struct Field {
     /// A narrow terminal loses the columns with the highest rank first.
     rank: u8,
     style: Option<&'static str>,
+    /// Whether somebody else has chosen it, so that it may look like a formula to a spreadsheet.
+    is_text: bool,
 }
 
 /// The rank of a column that a table has only if it is asked for. The lines of a single record have it.
@@ -34,10 +37,16 @@ pub(super) const RED: &str = "31";
 pub(super) const DIM: &str = "2";
 
 impl Field {
+    /// A value with a form of its own: an id, a number, a time, or a word of this program.
     pub(super) fn new(name: &'static str, rank: u8, value: impl Serialize) -> Self {
         // These are texts, numbers and truth values, of which each can be serialized.
         let value = serde_json::to_value(value).unwrap_or_default();
-        Self { name, shown: clean(&text(&value)), value, rank, style: None }
+        Self { name, shown: clean(&text(&value)), value, rank, style: None, is_text: false }
+    }
+
+    /// A text that somebody else has chosen: a name, or bunq's words, such as a status that is not known yet.
+    pub(super) fn text(name: &'static str, rank: u8, value: impl Serialize) -> Self {
+        Self { is_text: true, ..Self::new(name, rank, value) }
     }
 
     /// Shows something else to people.
@@ -54,6 +63,12 @@ impl Field {
             Some(style) if !self.shown.is_empty() => format!("\x1b[{style}m{}\x1b[0m", self.shown),
             _ => self.shown.clone(),
         }
+    }
+
+    /// The cell in CSV.
+    fn csv(&self) -> String {
+        let text = text(&self.value);
+        if self.is_text { protected(text) } else { text }
     }
 }
 
@@ -140,8 +155,8 @@ impl Printer {
             OutputFormat::Jsonl => write_line(&record.json().to_string()),
             OutputFormat::Csv => {
                 self.begin_csv()?;
-                let cell = |column: &&str| record.field(column).map(|field| text(&field.value));
-                write_csv(self.view.columns.iter().map(|column| cell(column).unwrap_or_default()))
+                let cell = |column: &&str| record.field(column).map(Field::csv).unwrap_or_default();
+                write_csv(self.view.columns.iter().map(cell))
             }
         }
     }

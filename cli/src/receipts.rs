@@ -148,7 +148,7 @@ fn fields(line: u64, checked: Result<&Receipt, &str>) -> Vec<Field> {
     vec![
         Field::new("line", 0, line),
         Field::new("valid", 0, receipt.is_some()).shown_as(valid).styled(Some(style)),
-        Field::new("operation", 0, receipt.map(|receipt| &receipt.operation)),
+        Field::text("operation", 0, receipt.map(|receipt| &receipt.operation)),
         Field::new("id", 0, receipt.and_then(provision_id)),
         Field::new("response_id", 1, receipt.and_then(|receipt| receipt.response_id.as_ref())),
         Field::new("request_id", 3, receipt.and_then(|receipt| receipt.request_id.as_ref())),
@@ -156,7 +156,7 @@ fn fields(line: u64, checked: Result<&Receipt, &str>) -> Vec<Field> {
         Field::new("at", 2, receipt.map(|receipt| receipt.at)),
         Field::new("public_key_sha256", HIDDEN, receipt.and_then(|receipt| receipt.public_key_fingerprint())),
         Field::new("proves", 4, receipt.map_or("nothing", proof)),
-        Field::new("problem", 0, problem),
+        Field::text("problem", 0, problem),
     ]
 }
 

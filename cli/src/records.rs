@@ -31,14 +31,14 @@ fn provision_fields(seen: Option<&Provision>, shows_secrets: bool) -> Vec<Field>
     vec![
         Field::new("id", 0, seen.map(|seen| seen.id)),
         status(seen),
-        Field::new("sub_status", 2, seen.and_then(|seen| seen.sub_status.as_ref())),
+        Field::text("sub_status", 2, seen.and_then(|seen| seen.sub_status.as_ref())),
         waiting_for(seen),
-        Field::new("display_name", 3, name),
+        Field::text("display_name", 3, name),
         time("updated", 4, seen.and_then(|seen| seen.updated)),
         Field::new("external_uuid", 5, seen.and_then(|seen| seen.external_uuid)),
         time("created", HIDDEN, seen.and_then(|seen| seen.created)),
-        Field::new("action_required", HIDDEN, seen.and_then(|seen| seen.action_required.as_ref())),
-        Field::new("credential_status", HIDDEN, credential.and_then(|credential| credential.status.as_ref())),
+        Field::text("action_required", HIDDEN, seen.and_then(|seen| seen.action_required.as_ref())),
+        Field::text("credential_status", HIDDEN, credential.and_then(|credential| credential.status.as_ref())),
         time("credential_expiry", HIDDEN, credential.and_then(|credential| credential.expiry_time)),
         match token {
             Some(_) if !shows_secrets => {
@@ -51,7 +51,7 @@ fn provision_fields(seen: Option<&Provision>, shows_secrets: bool) -> Vec<Field>
 
 fn status(seen: Option<&Provision>) -> Field {
     let status = seen.map(|seen| &seen.status);
-    Field::new("status", 0, status).styled(status.and_then(style))
+    Field::text("status", 0, status).styled(status.and_then(style))
 }
 
 /// All that bunq says of a provision.

@@ -44,7 +44,7 @@ pub(super) async fn run(
             }
         }
     }
-    first.map_or(Ok(()), Err)
+    first.map_or_else(|| Ok(printer.finish()?), Err)
 }
 
 /// The changes of one provision until nothing is in progress.
@@ -89,7 +89,7 @@ async fn all(invocation: &Invocation, timeout: Duration) -> Result<(), Failure> 
             Err(error) => return Err(error.into()),
         }
         if end.is_some_and(|end| Instant::now() + PAUSE > end) {
-            return Ok(());
+            return Ok(printer.finish()?);
         }
         sleep(PAUSE).await;
     }

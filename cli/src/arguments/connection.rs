@@ -83,7 +83,7 @@ pub(crate) struct OutputOptions {
     /// Leave out the header of a table or csv
     #[arg(long, global = true, hide_short_help = true)]
     pub(crate) no_header: bool,
-    /// Format of the results [default: table]
+    /// Format of the results: json is exact, for programs; csv is for spreadsheets, with ' before a text like =1 [default: table]
     #[arg(long, short, global = true, hide_short_help = true, value_enum, value_name = "FORMAT")]
     pub(crate) output: Option<OutputFormat>,
     /// When to use colour; NO_COLOR is respected

@@ -12,6 +12,8 @@ mod cli_activate;
 #[cfg(unix)]
 mod cli_bulk;
 #[cfg(unix)]
+mod cli_csv_cells;
+#[cfg(unix)]
 mod cli_kept_users;
 #[cfg(unix)]
 mod cli_lost_journal;

@@ -1,0 +1,67 @@
+//! CSV that the program writes: a header always, and no cell that a spreadsheet computes.
+
+use bunq_partner::{Operation, Uuid};
+use bunq_partner_sandbox::{Fault, Injection, Sandbox, SeedProvision};
+use serde_json::{Value, json};
+
+use crate::common::bulk::bulk;
+use crate::common::{Folder, program, program_for, ran};
+
+/// A text that a spreadsheet would compute gets a sign in CSV, which the program takes off again, and none elsewhere.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_cell_is_a_formula() {
+    test_timeout::start();
+    let names = ["=1+1", "+Ada", "-Ada", "@Ada", "\tAda", "\rAda", "'=1", "'Ada", " =1", "Ada\n=1", "\u{202e}Ada"];
+    let seed = |name: &&str| -> SeedProvision {
+        let seed = json!({ "status": "ACTIVE", "external_uuid": Uuid::new_v4(), "display_name": name });
+        serde_json::from_value(seed).unwrap()
+    };
+    let seeds = names.iter().map(seed);
+    let (sandbox, folder) = (Sandbox::builder().seed(seeds).start().await.unwrap(), Folder::new());
+    let list = |format: &str| {
+        let (stdout, stderr, code) = ran(program_for(&folder, &sandbox).args(["list", "-o", format]));
+        assert_eq!(code, 0, "{stderr}");
+        stdout
+    };
+    let json: Value = serde_json::from_str(&list("json")).unwrap();
+    let written: Vec<_> = json.as_array().unwrap().iter().map(|one| one["display_name"].as_str().unwrap()).collect();
+    assert_eq!(written, names.iter().copied().rev().collect::<Vec<_>>());
+    let text = list("csv");
+    let mut csv = csv::Reader::from_reader(text.as_bytes());
+    let header = csv.headers().unwrap().clone();
+    let place = header.iter().position(|name| name == "display_name").unwrap();
+    let cells: Vec<_> = csv.records().map(|record| record.unwrap()[place].to_owned()).collect();
+    let signed = ["'=1+1", "'+Ada", "'-Ada", "'@Ada", "'\tAda", "'\rAda", "''=1"];
+    assert_eq!(cells, signed.iter().chain(&names[7..]).copied().rev().collect::<Vec<_>>());
+    // Such a list closes what is in it.
+    let from = folder.file("list.csv", &text);
+    let (_, stderr, code) = ran(&mut bulk(&folder, &sandbox, "close", &from));
+    assert_eq!(code, 0, "{stderr}");
+
+    // An address is a text, a phone number has a form of its own.
+    let (uuid, email) = (Uuid::new_v4(), "=a@example.com");
+    let from = folder.file("users.csv", &format!("external_uuid,email,phone_number\n{uuid},{email},+31600000001\n"));
+    sandbox.inject(Injection::new(Fault::Status(400)).on(&Operation::CREATE_PROVISION));
+    assert_eq!(ran(&mut bulk(&folder, &sandbox, "create", &from)).2, 12);
+    let (retry, ..) = ran(program(&folder).args(["report", "--failed", "-o", "csv", "--from"]).arg(&from));
+    assert_eq!(retry, format!("external_uuid,email,phone_number\n{uuid},'{email},+31600000001\n"));
+    let retry = folder.file("retry.csv", &retry);
+    assert_eq!(ran(&mut bulk(&folder, &sandbox, "create", &retry)).2, 0);
+    let sent = sandbox.call_log().into_iter().filter(|call| call.method == "POST" && call.path.ends_with("provision"));
+    let sent: Vec<_> = sent.map(|call| serde_json::from_str::<Value>(&call.body).unwrap()["email"].clone()).collect();
+    assert_eq!(sent, [email, email]);
+}
+
+/// Where there is nothing, there is a header.
+#[tokio::test(flavor = "multi_thread")]
+async fn empty_csv_has_its_header() {
+    test_timeout::start();
+    let (sandbox, folder) = (Sandbox::start().await.unwrap(), Folder::new());
+    for words in [&["list"][..], &["watch", "--timeout", "0s"]] {
+        let (stdout, stderr, code) = ran(program_for(&folder, &sandbox).args(words).args(["-o", "csv"]));
+        assert!(
+            stdout.starts_with("id,status,") && stdout.lines().count() == 1 && code == 0,
+            "{words:?}: {stdout}{stderr}"
+        );
+    }
+}
