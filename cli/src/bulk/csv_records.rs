@@ -71,11 +71,7 @@ impl CsvRecords {
                 format!("field {}: it is not UTF-8: save the file as UTF-8", error.utf8_error().field() + 1)
             })
         });
-        let trimmed = record.map(|mut record| {
-            record.trim();
-            record
-        });
-        Some((line, trimmed))
+        Some((line, record))
     }
 }
 
@@ -86,7 +82,7 @@ impl Iterator for CsvRecords {
         while self.held.is_none() {
             let (line, record) = self.read()?;
             match &record {
-                Ok(record) if record.iter().all(str::is_empty) => self.blank.push_back(line),
+                Ok(record) if record.iter().all(|cell| cell.trim().is_empty()) => self.blank.push_back(line),
                 _ => self.held = Some((line, record)),
             }
         }
@@ -125,7 +121,9 @@ mod tests {
 
     fn read(text: impl Into<Bytes>) -> Vec<(u64, Vec<String>)> {
         let records = CsvRecords::new(text.into()).unwrap();
-        records.map(|(line, record)| (line, record.unwrap().iter().map(str::to_owned).collect())).collect()
+        records
+            .map(|(line, record)| (line, record.unwrap().iter().map(|cell| cell.trim().to_owned()).collect()))
+            .collect()
     }
 
     #[test]
@@ -156,7 +154,7 @@ mod tests {
     fn cell() -> impl Strategy<Value = String> {
         prop_oneof![
             "[a-z][a-z\"']{0,4}",
-            vec(select(vec!["\r", "\n", "\r\n", "\"\"", ",", "a", "é"]), 1..8)
+            vec(select(vec!["\r", "\n", "\r\n", "\"\"", ",", ";", "\t", "a", "é"]), 1..8)
                 .prop_map(|parts| format!("\"x{}\"", parts.concat()))
         ]
     }
@@ -167,6 +165,7 @@ mod tests {
         /// The number of a record is that of the line in which it begins, by an oracle that replaces each end of a line with a letter.
         #[test]
         fn the_number_is_that_of_the_line_where_a_record_begins(
+            separator in select(vec![',', ';', '\t']),
             has_declaration in any::<bool>(),
             before in vec(select(vec!["\r", "\n", "\r\n"]), 0..4),
             records in vec((vec(cell(), 1..4), vec(select(vec!["\r", "\n", "\r\n"]), 1..5)), 1..12),
@@ -175,14 +174,15 @@ mod tests {
             test_timeout::start();
             let mut text = String::new();
             if has_declaration {
-                text.push_str("sep=,\r");
+                text.push_str(&format!("sep={separator}\r"));
             }
             text.extend(before);
             let mut expected = Vec::new();
-            for (cells, ends) in &records {
+            let header = (vec!["id".to_owned(), "name".into()], vec!["\n"]);
+            for (cells, ends) in [&header].into_iter().chain(&records) {
                 let line = text.replace("\r\n", "\n").replace('\r', "\n").matches('\n').count() as u64 + 1;
                 expected.push((line, cells.len()));
-                text.push_str(&cells.join(","));
+                text.push_str(&cells.join(&separator.to_string()));
                 text.extend(ends.iter().copied());
             }
             if !is_ended {

@@ -135,7 +135,7 @@ fn check(name: &Path, text: &Bytes, operation: BulkOperation) -> Result<(Vec<u64
         }
     }
     let hint = "correct the input: nothing is sent before all of it is right";
-    mistakes.check(name).map_err(|failure| failure.with_hint(hint))?;
+    mistakes.check(name.display()).map_err(|failure| failure.with_hint(hint))?;
     if lines.is_empty() {
         return Err(Failure::usage(format!("{}: it has no rows", name.display())));
     }

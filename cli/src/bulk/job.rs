@@ -2,13 +2,16 @@
 //!
 //! The journal is locked first, by one process at a time; then standard input is read, if the rows come from there.
 
+use std::collections::HashMap;
 use std::ffi::OsString;
 use std::fs;
 use std::io::{self, Read as _, Seek as _};
 use std::path::{Path, PathBuf};
 
 use bunq_partner::text::quoted;
-use bunq_partner::{BulkOperation, BulkRequest, ErrorKind, FileJournal, Journal as _, JournalStart, files};
+use bunq_partner::{
+    BulkOperation, BulkRequest, ErrorKind, FileJournal, Journal as _, JournalStart, ProvisionId, files,
+};
 
 use super::super::arguments::BulkOptions;
 use super::super::closing::Closing;
@@ -16,7 +19,6 @@ use super::super::exit::Failure;
 use super::super::interrupt::blocking;
 use super::super::standard_input::announce;
 use super::input::{Input, MAX_LEN};
-use super::looks::FoundIds;
 use super::users;
 
 /// What standard input is called in messages.
@@ -62,6 +64,9 @@ pub(in super::super) struct Begin {
     is_resumed: bool,
 }
 
+/// The ids of closings that have none of their own, by the numbers of their rows.
+pub(super) type FoundIds = HashMap<u64, ProvisionId>;
+
 /// Rows of a file, and where it is kept what is done with them.
 pub(super) struct Job {
     pub(super) input: Input,
@@ -71,7 +76,6 @@ pub(super) struct Job {
     /// Standard input, if the rows come from there.
     pub(super) copy: Option<Copy>,
     pub(super) is_resumed: bool,
-    /// The ids of closings that have none of their own.
     pub(super) found: FoundIds,
 }
 
@@ -142,12 +146,16 @@ impl Begin {
 impl Job {
     /// What is done, in the words of a question.
     pub(super) fn change(&self) -> String {
-        let Input { rows, path, .. } = &self.input;
-        let from = if self.copy.is_some() { STANDARD_INPUT.into() } else { path.display().to_string() };
+        let (rows, from) = (self.input.rows, self.name());
         match self.input.operation {
             BulkOperation::Close => format!("Close the {rows} provisions of {from}"),
             BulkOperation::Create => format!("Create the {rows} users of {from}"),
         }
+    }
+
+    /// What the input is called in messages.
+    pub(super) fn name(&self) -> String {
+        if self.copy.is_some() { STANDARD_INPUT.into() } else { self.input.path.display().to_string() }
     }
 
     /// What is requested, row by row. It ends at a row of which nothing is known to request.

@@ -7,26 +7,20 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::pin::pin;
 
+use bunq_partner::text::quoted;
 use bunq_partner::{Error, ErrorKind, FileJournal, PageSize, Provision, ProvisionId, Provisions, Uuid};
 use futures_util::TryStreamExt as _;
 
 use super::super::exit::Failure;
-use super::input::Input;
+use super::job::{FoundIds, Job};
 use super::mistakes::{Mistake, Mistakes};
 use super::rows::{Row, Target};
 
-/// The ids of rows that have none of their own, by the numbers of the rows.
-pub(super) type FoundIds = HashMap<u64, ProvisionId>;
-
 /// Looks up the rows of which the journal has nothing. A row that the journal knows is about the provision that it names.
 ///
-/// `is_resumed`: a provision that is closed meanwhile is that of its row, if no other is left.
-pub(super) async fn find(
-    provisions: &Provisions,
-    input: &Input,
-    journal: &FileJournal,
-    is_resumed: bool,
-) -> Result<FoundIds, Failure> {
+/// In a run that goes on, a provision that was closed meanwhile is that of its row, if no other is left.
+pub(super) async fn find(provisions: &Provisions, job: &Job, journal: &FileJournal) -> Result<FoundIds, Failure> {
+    let input = &job.input;
     if input.looks == 0 {
         return Ok(FoundIds::new());
     }
@@ -42,11 +36,12 @@ pub(super) async fn find(
         }
     }
     let known = look(provisions, wanted.iter().map(|(_, target)| *target).collect()).await;
-    let known = known.map_err(|error| Failure::from(error).or_hint(Some("nothing was closed".to_owned())))?;
+    let known =
+        known.map_err(|error| Failure::from(error).or_hint(Some("nothing was closed for these rows".to_owned())))?;
     let mut mistakes = Mistakes::default();
     for (place, target) in wanted {
         let line = input.line(place);
-        match known.judge(target, is_resumed) {
+        match known.judge(target, job.is_resumed) {
             Ok(id) if target.id().is_none() => match lines.insert(id, line) {
                 None => _ = found.insert(place, id),
                 Some(other) => mistakes.add(&Mistake::new(
@@ -59,9 +54,21 @@ pub(super) async fn find(
             Err((column, reason)) => mistakes.add(&Mistake::new(line, column, reason)),
         }
     }
-    let hint = "nothing was closed: correct these rows, or take them out";
-    mistakes.check(&input.path).map_err(|failure| failure.with_hint(hint))?;
+    mistakes.check(job.name()).map_err(|failure| failure.with_hint(remedy(job)))?;
     Ok(found)
+}
+
+/// What to do about rows that are refused.
+fn remedy(job: &Job) -> String {
+    if !job.is_resumed {
+        return "nothing was closed: correct these rows, or take them out".to_owned();
+    }
+    // The input of a run that has begun cannot be changed.
+    let [from, journal] = [&job.input.path, &job.journal].map(|path| quoted(&path.to_string_lossy()));
+    format!(
+        "nothing more was closed: `bunq-partner report --from {from} --journal {journal} --output csv` writes all rows; give those that \
+         are not done to `close --from` as a file of its own, without the ones that are refused"
+    )
 }
 
 /// What bunq has of the provisions that are looked up.

@@ -1,7 +1,7 @@
 //! What is wrong with an input: the line, the column and a rule. No text of the file is repeated: it is about people, and a wrong
 //! column, or a missing header, may hold anything.
 
-use std::path::Path;
+use std::fmt::Display;
 
 use super::super::exit::Failure;
 
@@ -44,12 +44,12 @@ impl Mistakes {
     }
 
     /// Fails if there are any in the file with this name.
-    pub(super) fn check(&self, name: &Path) -> Result<(), Failure> {
+    pub(super) fn check(&self, name: impl Display) -> Result<(), Failure> {
         let more = match self.count - self.said.len() {
             _ if self.count == 0 => return Ok(()),
             0 => String::new(),
             more => format!("; and {more} more"),
         };
-        Err(Failure::usage(format!("{}: {}{more}", name.display(), self.said.join("; "))))
+        Err(Failure::usage(format!("{name}: {}{more}", self.said.join("; "))))
     }
 }

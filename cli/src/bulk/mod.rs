@@ -30,9 +30,8 @@ use tokio::time::{Instant, sleep_until};
 
 use self::activation::{Activation, ActivationEvent};
 use self::input::Input;
-use self::job::{Begin, Job, Plan, earlier_journal, open_input};
+use self::job::{Begin, FoundIds, Job, Plan, earlier_journal, open_input};
 pub(super) use self::job::{Order, RowOptions};
-use self::looks::FoundIds;
 use self::meter::Meter;
 use super::arguments::OutputFormat;
 use super::confirmation::confirm;
@@ -168,7 +167,7 @@ async fn look(invocation: &Invocation, client: &Client, job: &Job, journal: &Fil
         let takes = meter::words(time);
         invocation.note(&format!("{looks} rows need a look at bunq first: at most {calls} calls in {takes}"));
     }
-    looks::find(&client.provisions(), &job.input, journal, job.is_resumed).await
+    looks::find(&client.provisions(), job, journal).await
 }
 
 /// Whether nothing more is to be done for any row. Fails if the journal has the entry of another row.

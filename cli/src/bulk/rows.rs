@@ -214,7 +214,8 @@ impl Source {
         let mut records = Box::new(CsvRecords::new(text)?);
         let Some((line, first)) = records.next() else { return Err("it has no rows".into()) };
         let in_line = |problem: String| format!("line {line}: {problem}");
-        let first = first.map_err(in_line)?;
+        let mut first = first.map_err(in_line)?;
+        first.trim();
         if operation == BulkOperation::Close && first.len() == 1 && first[0].parse::<ProvisionId>().is_ok() {
             return Ok(Self::Csv { records, columns: vec![Some(&CLOSE[0])], first: Some((line, first)) });
         }
@@ -324,7 +325,7 @@ fn csv_fields(record: &csv::StringRecord, columns: &[Option<&'static Column>]) -
         return Err(format!("it has {} fields instead of {}", record.len(), columns.len()));
     }
     let fields = columns.iter().zip(record);
-    Ok(fields.filter_map(|(column, cell)| Some(((*column)?, unprotected(cell).to_owned()))).collect())
+    Ok(fields.filter_map(|(column, cell)| Some(((*column)?, unprotected(cell).trim().to_owned()))).collect())
 }
 
 /// The members of an object that are read.
@@ -349,4 +350,32 @@ fn json_fields(members: Members, operation: BulkOperation, ignored: &HashSet<Str
         fields.push((column, text));
     }
     Ok(fields)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::super::spreadsheet::protected;
+    use super::*;
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+        /// Only what is around a text is not part of it.
+        #[test]
+        fn a_text_that_was_written_is_read(
+            text in prop_oneof![any::<String>(), "['=+@\\t\r\n\" ,;-]{0,6}\\PC{0,3}"].prop_filter("no NUL", |text| !text.contains('\0')),
+        ) {
+            test_timeout::start();
+            let mut writer = csv::Writer::from_writer(Vec::new());
+            writer.write_record(["external_uuid", "email", "phone_number"]).unwrap();
+            writer.write_record(["a", &protected(text.clone()), "+31"]).unwrap();
+            let written = writer.into_inner().unwrap();
+            let mut rows = Rows::new(Path::new("users"), written.into(), BulkOperation::Create).unwrap();
+            let (_, fields) = rows.fields().unwrap().unwrap();
+            let read: Vec<_> = fields.iter().map(|(_, value)| value.as_str()).collect();
+            prop_assert_eq!(read, ["a", text.trim(), "+31"]);
+        }
+    }
 }

@@ -9,7 +9,7 @@ use bunq_partner_sandbox::{Fault, Injection, Sandbox, SeedProvision};
 use serde_json::{Value, json};
 
 use crate::common::bulk::{bulk, interrupt, report, users};
-use crate::common::{Folder, program, program_for, ran};
+use crate::common::{Folder, in_shell, program, program_for, ran};
 
 fn seed(status: &str, external_uuid: Option<Uuid>, name: &str) -> SeedProvision {
     let seed = json!({ "status": status, "external_uuid": external_uuid, "display_name": name });
@@ -91,7 +91,7 @@ async fn what_spreadsheets_write_is_read() {
     .enumerate()
     {
         let uuid = Uuid::new_v4();
-        let person = [&uuid.to_string(), "\"a@example.com\"", " '+31600000001 ", "1990-12-31", "NL"];
+        let person = [&uuid.to_string(), "\"a@example.com\"", "'+31600000001 ", "1990-12-31", "NL"];
         let lines = [columns.join(separator), person.join(separator)].map(|line| line + end);
         let text = format!("{before}{}{after}", lines.concat());
         let from = folder.file(&format!("users{place}"), &text);
@@ -280,4 +280,59 @@ async fn a_closing_by_key_goes_on_with_the_same_provisions() {
     sandbox.take_call_log();
     assert_eq!(ran(bulk(&folder, &sandbox, "close", &from).arg("--resume")).2, 0);
     assert!(sandbox.call_log().iter().all(|call| !call.path.contains("partner-user-provision")));
+}
+
+/// A run that goes on and cannot tell what a row means says how to go on without it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_row_that_is_refused_later_is_left_to_another_file() {
+    test_timeout::start();
+    let keys = [(); 2].map(|()| Uuid::new_v4());
+    let seeds = keys.map(|key| seed("ACTIVE", Some(key), "Ada"));
+    let sandbox = Sandbox::builder().deduplicate(false).seed(seeds).start().await.unwrap();
+    let folder = Folder::new();
+    let from = folder.file("the keys", &format!("external_uuid\n{}\n{}\n", keys[0], keys[1]));
+    assert_eq!(ran(&mut bulk(&folder, &sandbox, "close", &from)).2, 0);
+    // The second row was not begun, and has two users since.
+    let journal = folder.path("the keys.journal");
+    let text = std::fs::read_to_string(&journal).unwrap();
+    let kept = text.lines().filter(|line| !line.contains("\"row\":2")).map(|line| format!("{line}\n"));
+    std::fs::write(&journal, kept.collect::<String>()).unwrap();
+    let client = sandbox.client().build().unwrap();
+    for _ in 0..2 {
+        let (email, phone) = ("a@example.com".parse().unwrap(), "+31600000000".parse().unwrap());
+        client.api().create_provision(&NewProvision::person(keys[1], email, phone).into()).await.unwrap();
+    }
+    let before = closings(&sandbox);
+    let plain = bulk(&folder, &sandbox, "close", &from);
+    let stderr = refused(bulk(&folder, &sandbox, "close", &from).arg("--resume"));
+    assert!(
+        stderr.contains("line 3, external_uuid: bunq has several") && stderr.contains("nothing more was closed"),
+        "{stderr}"
+    );
+    assert_eq!(closings(&sandbox), before);
+    // Its advice can be pasted, and what that writes is such a file.
+    let command = stderr.split('`').nth(1).unwrap();
+    let mut pasted = in_shell(&plain, command);
+    let path = Path::new(plain.get_program()).parent().unwrap();
+    pasted.env("PATH", format!("{}:{}", path.display(), std::env::var("PATH").unwrap()));
+    let (stdout, stderr, _) = ran(&mut pasted);
+    assert_eq!(report(&stdout)[1]["outcome"], "not_begun", "{stderr}");
+    let [.., one, _] = sandbox.provision_ids()[..] else { panic!() };
+    let chosen: Vec<_> = stdout.lines().take(1).chain(stdout.lines().skip(2)).collect();
+    let chosen = folder.file("chosen", &format!("{}\n", chosen.join("\n").replace("2,3,,", &format!("2,3,{one},"))));
+    let (stdout, stderr, code) = ran(&mut bulk(&folder, &sandbox, "close", &chosen));
+    assert_eq!((report(&stdout)[0]["id"].clone(), code), (one.to_string(), 0), "{stderr}");
+}
+
+/// Standard input whose rows are refused is not kept, and is named as what it is.
+#[tokio::test(flavor = "multi_thread")]
+async fn refused_rows_of_standard_input_are_not_kept() {
+    test_timeout::start();
+    let (sandbox, folder) = (Sandbox::start().await.unwrap(), Folder::new());
+    let rows = folder.file("rows", &format!("external_uuid\r\n{}\r\n", Uuid::new_v4()));
+    let mut close = bulk(&folder, &sandbox, "close", Path::new("-"));
+    close.arg("--journal").arg(folder.path("night")).stdin(std::fs::File::open(rows).unwrap());
+    let stderr = refused(&mut close);
+    assert!(stderr.contains("error: standard input: line 2, external_uuid: bunq has no provision"), "{stderr}");
+    assert!(!folder.path("night.input").exists());
 }
