@@ -14,7 +14,7 @@ const MAX_LEN: usize = 4096;
 pub(crate) fn check(api_key: &Secret, environment: Environment, is_users_key: bool) -> Result<(), Error> {
     let text = api_key.expose();
     form(text).map_err(|problem| Error::invalid_input("api_key", problem))?;
-    let is_sandbox = text.starts_with(SANDBOX_PREFIX);
+    let is_sandbox = is_of_sandbox(api_key);
     if is_users_key || is_sandbox == (environment == Environment::Sandbox) {
         return Ok(());
     }
@@ -26,6 +26,11 @@ pub(crate) fn check(api_key: &Secret, environment: Environment, is_users_key: bo
              `{SANDBOX_PREFIX}`), but the client is for {environment}"
         ),
     ))
+}
+
+/// Whether it is a key of the sandbox.
+pub(crate) fn is_of_sandbox(api_key: &Secret) -> bool {
+    api_key.expose().starts_with(SANDBOX_PREFIX)
 }
 
 /// What is wrong with the form of a key. The most specific problem comes first.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::api_key;
 use crate::client::Client;
-use crate::environment::{Environment, check_base_url};
+use crate::environment::{Environment, PLAIN_HTTP, check_base_url, is_loopback, plain_http_host};
 use crate::error::Error;
 use crate::operation::{Operation, RateLimit};
 use crate::provisions::ProvisionsConfig;
@@ -134,9 +134,32 @@ impl ClientBuilder {
     /// Sets the base URL, if it differs from the environment's: for a gateway of your own, or for a sandbox on
     /// loopback. Include the `/v1` at its end, as in bunq's own URLs.
     ///
-    /// It must be HTTPS, except on loopback.
+    /// It must be HTTPS, except on loopback and to a host that [`allow_plain_http`](Self::allow_plain_http) names.
     pub fn base_url(mut self, base_url: impl Into<String>) -> Self {
         self.base_url = Some(base_url.into());
+        self
+    }
+
+    /// Allows a [base URL](Self::base_url) of plain HTTP on this host: for a sandbox in another container or on another machine of
+    /// a network that you trust. Whoever is on the way can read and change everything, the API key included.
+    ///
+    /// `host` is a name or an IP address, without a port, and means exactly this host: names below it are others. It is compared as
+    /// URLs compare hosts, so `SANDBOX` is `sandbox`. Another host in the base URL is an error. Connections use no proxy,
+    /// neither the one that is set nor the environment's, and `build` reports the host as a warning of `tracing`. For a base URL of
+    /// HTTPS or on loopback nothing changes.
+    ///
+    /// It is refused for production, for a key that does not begin with `sandbox_`, users' tokens included, and for `bunq.com` and
+    /// every name below it. No environment variable sets it.
+    ///
+    /// ```
+    /// use bunq_partner::{Client, Environment};
+    ///
+    /// let client = Client::builder(Environment::Sandbox).api_key("sandbox_ci").base_url("http://sandbox:8080/v1");
+    /// let client = client.allow_plain_http("sandbox").build()?;
+    /// # Ok::<(), bunq_partner::Error>(())
+    /// ```
+    pub fn allow_plain_http(mut self, host: impl Into<String>) -> Self {
+        self.config.plain_http = Some(host.into());
         self
     }
 
@@ -309,15 +332,21 @@ impl ClientBuilder {
     /// # Errors
     ///
     /// [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) if the API key is missing, empty, surrounded by
-    /// white space or of the other environment, if the base URL is invalid, or neither HTTPS nor loopback, if the
-    /// device description or the list of permitted addresses is empty, if a timeout, a size or a rate limit is zero, if
+    /// white space or of the other environment, if the base URL is invalid, or neither HTTPS nor loopback nor
+    /// [allowed](Self::allow_plain_http), if plain HTTP is allowed to a host to which it may not be, if the device description or the list of permitted addresses is empty, if a timeout, a size or a rate limit is zero, if
     /// the share of nudges is not over 0 and at most 1, or if the [`HttpConfig`] contains something that cannot be used;
     /// [`ErrorKind::Internal`](crate::ErrorKind::Internal) if TLS cannot be set up on this machine.
     pub fn build(self) -> Result<Client, Error> {
         let missing = || Error::invalid_input("api_key", "it is missing: call `api_key` on the builder");
         let api_key = self.api_key.ok_or_else(missing)?;
         api_key::check(&api_key, self.environment, self.is_users_key)?;
-        let url = check_base_url(self.base_url.as_deref().unwrap_or(self.environment.base_url()))?;
+        let plain_http = self.config.plain_http.as_deref();
+        let plain_http = plain_http.map(|host| check_plain_http(host, self.environment, &api_key)).transpose()?;
+        let url =
+            check_base_url(self.base_url.as_deref().unwrap_or(self.environment.base_url()), plain_http.as_deref())?;
+        if let Some(host) = plain_http.filter(|_| url.scheme() == "http" && !is_loopback(&url)) {
+            tracing::warn!(host, "calls are sent by plain HTTP: whoever is on the way can read and change them");
+        }
         if self.permitted_ips == PermittedIps::Only(Vec::new()) {
             return Err(Error::invalid_input(
                 "permitted_ips",
@@ -346,6 +375,17 @@ impl ClientBuilder {
         let session = Session::new(Arc::clone(&transport), device, identity, self.store);
         Ok(Client::new(self.environment, transport, session, self.provisions))
     }
+}
+
+/// Checks that plain HTTP may be allowed, and returns the host as it is in a URL.
+fn check_plain_http(host: &str, environment: Environment, api_key: &Secret) -> Result<String, Error> {
+    let host = plain_http_host(host)?;
+    let problem = match environment {
+        Environment::Production => "production is reached by HTTPS alone",
+        Environment::Sandbox if !api_key::is_of_sandbox(api_key) => "it is for keys that begin with `sandbox_` alone",
+        Environment::Sandbox => return Ok(host),
+    };
+    Err(Error::invalid_input(PLAIN_HTTP, problem))
 }
 
 /// Checks the settings, and shortens each timeout to what a clock can hold.

@@ -87,6 +87,17 @@ impl Client {
         self.transport.base_url()
     }
 
+    /// Makes an HTTP client that reaches the base URL as this client does, for requests that this crate does not make: see
+    /// [`HttpConfig::reqwest_client`](crate::HttpConfig::reqwest_client). It has connections of its own.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Internal`] if it cannot be made any more, although this client could.
+    #[cfg(feature = "reqwest-builder")]
+    pub fn reqwest_client(&self) -> Result<reqwest::Client, Error> {
+        self.transport.new_http()
+    }
+
     /// Returns a fingerprint of the API key, which identifies the key and reveals nothing of it. Journals and stored
     /// contexts contain it too: use it to tell which key your own records belong to.
     pub fn api_key_fingerprint(&self) -> &str {

@@ -1,7 +1,7 @@
 //! bunq's two environments and their base URLs.
 
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::str::FromStr;
 
 use reqwest::Url;
@@ -30,7 +30,7 @@ impl Environment {
     /// Whether a base URL is valid for a client and stays on this machine. Such a URL may be plain HTTP, is reached
     /// without a proxy, and is not a server of bunq's.
     pub fn is_loopback(base_url: &str) -> bool {
-        check_base_url(base_url).is_ok_and(|url| is_loopback(&url))
+        check_base_url(base_url, None).is_ok_and(|url| is_loopback(&url))
     }
 }
 
@@ -58,8 +58,14 @@ impl FromStr for Environment {
     }
 }
 
-/// Parses a base URL: HTTPS, or loopback.
-pub(crate) fn check_base_url(text: &str) -> Result<Url, Error> {
+/// The setting that allows plain HTTP to a host.
+pub(crate) const PLAIN_HTTP: &str = "allow_plain_http";
+
+/// The domain of bunq's servers.
+const BUNQ: &str = "bunq.com";
+
+/// Parses a base URL: HTTPS, or loopback, or plain HTTP to the one host that it is allowed to, as [`plain_http_host`] returns it.
+pub(crate) fn check_base_url(text: &str, plain_http: Option<&str>) -> Result<Url, Error> {
     let refused = |problem: &str| Error::invalid_input("base_url", problem);
     // Do not show a password, even if the rest of the URL parses as a port and a path.
     if text.contains('@') {
@@ -69,11 +75,40 @@ pub(crate) fn check_base_url(text: &str) -> Result<Url, Error> {
     if url.query().is_some() || url.fragment().is_some() {
         return Err(refused("it has a query or a fragment, to which no path can be added"));
     }
+    let host = url.host_str().unwrap_or_default();
+    if let Some(allowed) = plain_http.filter(|allowed| *allowed != host) {
+        let problem = format_args!("plain HTTP is allowed to the host `{allowed}`, but the base URL is of `{host}`");
+        return Err(Error::invalid_input(PLAIN_HTTP, problem));
+    }
     match url.scheme() {
         "https" => Ok(url),
-        "http" if is_loopback(&url) => Ok(url),
+        "http" if is_loopback(&url) || plain_http.is_some() => Ok(url),
         _ => Err(refused(&format!("`{text}` is neither HTTPS nor on loopback"))),
     }
+}
+
+/// Reads the host that plain HTTP is allowed to, in the form that it has in a URL: bunq's own servers are none.
+pub(crate) fn plain_http_host(text: &str) -> Result<String, Error> {
+    let refused = |problem: &str| Error::invalid_input(PLAIN_HTTP, format_args!("`{text}` {problem}"));
+    let literal = text.parse::<Ipv6Addr>().map_or_else(|_| text.to_owned(), |address| format!("[{address}]"));
+    let is_bracketed = literal.starts_with('[') && literal.ends_with(']');
+    let is_more = literal.contains(|c: char| c.is_whitespace() || c.is_control() || "/\\?#@".contains(c))
+        || literal.contains(':') && !is_bracketed;
+    let url = format!("http://{literal}").parse::<Url>().ok().filter(|_| !is_more);
+    let host = url.as_ref().and_then(Url::host_str);
+    let host =
+        host.ok_or_else(|| refused("is not a host: give its name or IP address, without a scheme and a port"))?;
+    // Dots at the end do not make it another host.
+    let name = host.trim_end_matches('.');
+    if name == BUNQ || name.strip_suffix(BUNQ).is_some_and(|below| below.ends_with('.')) {
+        return Err(refused("is bunq's, which is reached by HTTPS alone"));
+    }
+    Ok(host.to_owned())
+}
+
+/// Whether a URL is reached without a proxy: on this machine, and by plain HTTP, which a proxy could read.
+pub(crate) fn is_direct(url: &Url) -> bool {
+    url.scheme() == "http" || is_loopback(url)
 }
 
 /// Whether a URL stays on this machine, so that it needs no TLS and no proxy.

@@ -80,6 +80,12 @@ impl Connections {
         self.unconnected.clone()
     }
 
+    /// An HTTP client with a pool of its own, for other users.
+    #[cfg(feature = "reqwest-builder")]
+    pub(crate) fn new_client(&self) -> Result<reqwest::Client, Error> {
+        (self.make)(Reuse::Allowed)
+    }
+
     pub(crate) fn get(&self, reuse: Reuse) -> Result<Connection, Error> {
         match (reuse, self.fresh.get()) {
             (Reuse::Allowed, _) => self.kept(),

@@ -1,7 +1,7 @@
 //! How a client reaches bunq: proxy, certificates and addresses, and the headers that you can choose.
 //!
 //! The settings are checked when the client is built. What security depends on cannot be set: HTTPS, checked
-//! certificates, no proxy to loopback, and no redirect, retry or compression below the signatures.
+//! certificates, no proxy to loopback or for plain HTTP, and no redirect, retry or compression below the signatures.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -15,7 +15,7 @@ use reqwest::{Certificate, Identity, Url, retry, tls};
 
 use super::connections::Reuse;
 use super::proxy::ForwardProxy;
-use crate::environment::{check_base_url, is_loopback};
+use crate::environment::{check_base_url, is_direct};
 use crate::error::Error;
 use crate::types::{Language, Secret};
 
@@ -94,7 +94,8 @@ impl HttpConfig {
     /// user and a password if the proxy requires them, percent-encoded (`%2F` for `/`, `%3F` for `?`, `%23` for `#`,
     /// `%40` for `@`). The proxy sees the name of bunq's host, and none of the traffic in clear.
     ///
-    /// A base URL on loopback is never reached through a proxy. SOCKS is not supported, neither here nor in
+    /// A base URL on loopback is never reached through a proxy, nor is one of [plain
+    /// HTTP](crate::ClientBuilder::allow_plain_http). SOCKS is not supported, neither here nor in
     /// `ALL_PROXY`.
     pub fn proxy(mut self, url: impl Into<Secret>) -> Self {
         self.proxy = ProxyConfig::Through(url.into());
@@ -166,7 +167,7 @@ impl HttpConfig {
     /// client is built, and again whenever the client gives up its connections.
     ///
     /// The client sets everything that security depends on after this, so it cannot be changed: HTTPS, checked
-    /// certificates, no proxy to loopback, no redirect, no retry, no decompression, and no log of the traffic or of TLS
+    /// certificates, no proxy to loopback or for plain HTTP, no redirect, no retry, no decompression, and no log of the traffic or of TLS
     /// keys; and your own settings [`min_tls_version`](Self::min_tls_version), [`proxy`](Self::proxy) and
     /// [`no_proxy`](Self::no_proxy). A proxy that the function adds takes precedence over the environment's. A TLS
     /// configuration of your own is not used.
@@ -198,7 +199,7 @@ impl HttpConfig {
     /// [`InvalidInput`](crate::ErrorKind::InvalidInput) if the base URL or a setting cannot be used.
     #[cfg(feature = "reqwest-builder")]
     pub fn reqwest_client(&self, base_url: &str) -> Result<reqwest::Client, Error> {
-        self.client(&check_base_url(base_url)?, CONNECT_TIMEOUT, Reuse::Allowed)
+        self.client(&check_base_url(base_url, None)?, CONNECT_TIMEOUT, Reuse::Allowed)
     }
 
     /// The proxy through which a client with these settings reaches this base URL; `None` if it needs none. A proxy
@@ -208,8 +209,8 @@ impl HttpConfig {
     ///
     /// [`InvalidInput`](crate::ErrorKind::InvalidInput) if the base URL or the setting cannot be read.
     pub fn proxy_for(&self, base_url: &str) -> Result<Option<ForwardProxy>, Error> {
-        let url = check_base_url(base_url)?;
-        if is_loopback(&url) {
+        let url = check_base_url(base_url, None)?;
+        if is_direct(&url) {
             return Ok(None);
         }
         Ok(self.named_proxy()?.filter(|proxy| proxy.leads_to(&url)))
@@ -277,7 +278,7 @@ impl HttpConfig {
         if !is_from_environment {
             builder = builder.no_proxy();
         }
-        if !(is_from_environment && is_loopback(base_url))
+        if !(is_from_environment && is_direct(base_url))
             && let Some(proxy) = self.named_proxy()?
         {
             builder = builder.proxy(proxy.to_reqwest()?);
@@ -341,11 +342,11 @@ fn secured(builder: reqwest::ClientBuilder, base_url: &Url) -> reqwest::ClientBu
         // Both would record the traffic, including tokens and the API key.
         .tls_sslkeylogfile(false)
         .connection_verbose(false);
-    let builder = if is_loopback(base_url) { builder.no_proxy() } else { builder };
+    let builder = if is_direct(base_url) { builder.no_proxy() } else { builder };
     if base_url.scheme() == "https" {
         builder.https_only(true)
     } else {
-        // Plain HTTP must stay on this machine, whatever name resolution says.
+        // Plain HTTP to this name must stay on this machine, whatever name resolution says.
         let loopback = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
         builder.resolve_to_addrs("localhost", &loopback.map(|ip| SocketAddr::new(ip, 0)))
     }

@@ -73,6 +73,8 @@ const MAX_REPORTED: usize = 1000;
 #[derive(Debug, Clone)]
 pub(crate) struct TransportConfig {
     pub(crate) http: HttpConfig,
+    /// The host that may be reached by plain HTTP, as it was given.
+    pub(crate) plain_http: Option<String>,
     pub(crate) connect_timeout: Duration,
     pub(crate) attempt_timeout: Duration,
     pub(crate) operation_timeout: Duration,
@@ -85,6 +87,7 @@ impl Default for TransportConfig {
     fn default() -> Self {
         Self {
             http: HttpConfig::default(),
+            plain_http: None,
             connect_timeout: CONNECT_TIMEOUT,
             attempt_timeout: Duration::from_secs(30),
             operation_timeout: Duration::from_secs(120),
@@ -126,6 +129,12 @@ impl Transport {
     /// The HTTP client to build requests with.
     pub(crate) fn http(&self) -> reqwest::Client {
         self.connections.unconnected()
+    }
+
+    /// Makes an HTTP client without a connection yet.
+    #[cfg(feature = "reqwest-builder")]
+    pub(crate) fn new_http(&self) -> Result<reqwest::Client, Error> {
+        self.connections.new_client()
     }
 
     pub(crate) fn api_key_fingerprint(&self) -> &str {

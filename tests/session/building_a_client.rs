@@ -65,6 +65,87 @@ fn base_urls() {
 }
 
 #[test]
+fn plain_http_is_allowed_to_one_host_alone() {
+    test_timeout::start();
+    let allowing = |host: &str, base_url: &str| sandbox_key().allow_plain_http(host).base_url(base_url);
+    for (host, base_url) in [
+        ("sandbox", "http://sandbox:8080/v1"),
+        ("SandBox", "http://sANDbOX/v1"),
+        ("sandbox.", "http://sandbox./v1"),
+        ("10.0.0.1", "http://10.0.0.1:8080/v1"),
+        ("10.0.0.1", "http://0xa.0.0.1/v1"),
+        ("2001:db8::1", "http://[2001:db8:0::1]:8080/v1"),
+        ("[2001:db8::1]", "http://[2001:db8::1]/v1"),
+        ("bücher.example", "http://xn--bcher-kva.example/v1"),
+        ("notbunq.com", "http://notbunq.com/v1"),
+        ("bunq.com.example", "http://bunq.com.example/v1"),
+        // It changes nothing where it is not needed.
+        ("sandbox", "https://sandbox/v1"),
+        ("localhost", "http://localhost:8080/v1"),
+    ] {
+        let client = allowing(host, base_url).build().unwrap();
+        assert!(client.base_url().ends_with("/v1"), "{host}");
+    }
+    for (host, base_url) in [
+        ("sandbox", "http://other/v1"),
+        ("sandbox", "http://below.sandbox/v1"),
+        ("sandbox", "http://sandbox./v1"),
+        ("sandbox", "http://127.0.0.1/v1"),
+        ("sandbox", Environment::Sandbox.base_url()),
+        ("10.0.0.1", "http://10.0.0.2/v1"),
+    ] {
+        let refused = refusal(allowing(host, base_url));
+        let other = base_url.split('/').nth(2).unwrap();
+        let expected = format!("plain HTTP is allowed to the host `{host}`, but the base URL is of `{other}`");
+        assert_eq!(refused, format!("allow_plain_http: {expected}"));
+    }
+    for host in [
+        "bunq.com",
+        "BUNQ.com",
+        "bunq.com.",
+        "bunq.com..",
+        "partner-api.sandbox.bunq.com",
+        "partner-api.sandbox.bunq.com.",
+        "\u{ff42}\u{ff55}\u{ff4e}\u{ff51}.com",
+        "api\u{3002}bunq\u{ff0e}com",
+        "b%75nq.com",
+        "bu\u{ad}nq.com",
+    ] {
+        let refused = refusal(allowing(host, &format!("http://{host}/v1")));
+        assert!(refused.ends_with("is bunq's, which is reached by HTTPS alone"), "{host}: {refused}");
+    }
+    for host in [
+        "",
+        " ",
+        "sandbox:8080",
+        "http://sandbox",
+        "sandbox/v1",
+        "user@sandbox",
+        "*",
+        "*.sandbox",
+        "a b",
+        "sandbox\n",
+        "san\tdbox",
+        "sandbox?",
+        "sandbox#",
+        "sandbox\\",
+        "[::1",
+        "[2001:db8::1]:80",
+        "2001:db8::1:80:x",
+        "a,b",
+    ] {
+        let refused = refusal(allowing(host, "http://sandbox/v1"));
+        assert!(refused.contains("is not a host") || refused.contains("is of `sandbox`"), "{host:?}: {refused}");
+    }
+    let production = Client::builder(Environment::Production).api_key("0123456789").base_url("http://sandbox/v1");
+    assert_eq!(
+        refusal(production.allow_plain_http("sandbox")),
+        "allow_plain_http: production is reached by HTTPS alone"
+    );
+    assert!(refusal(sandbox_key().base_url("http://sandbox/v1")).ends_with("is neither HTTPS nor on loopback"));
+}
+
+#[test]
 fn http_settings() {
     test_timeout::start();
     let http = HttpConfig::default;
