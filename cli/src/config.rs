@@ -32,6 +32,9 @@ pub(super) fn show(settings: &Settings<'_>, typed: Option<OutputFormat>, view: V
             }
             add("environment", bank.environment.value.to_string(), &bank.environment.source)?;
             add("base_url", bank.shown_base_url().to_owned(), &bank.base_url.source)?;
+            if let Some(host) = &bank.plain_http {
+                add("plain_http", format!("allowed to {host}"), &Source::Option("--plain-http"))?;
+            }
             add("api_key", key_place(&bank), &bank.api_key.source)?;
             let context = match &bank.context.value {
                 Some(file) => file.display().to_string(),

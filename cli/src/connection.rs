@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use aws_lc_rs::digest::{Context as Digest, SHA256};
+use bunq_partner::reqwest::Url;
 use bunq_partner::{
     Client, ClientBuilder, Environment, ErrorKind, FileStore, Operation, RateLimit, ReceiptFile, RetryPolicy, Secret,
     files,
@@ -33,6 +34,8 @@ const SAMPLES: &str = include_str!("samples.json");
 pub(super) struct BankConnection {
     pub(super) environment: Environment,
     pub(super) base_url: String,
+    /// The host that plain HTTP is allowed to.
+    plain_http: Option<String>,
     pub(super) api_key: Secret,
     /// `None`: the context is in memory.
     pub(super) context: Option<PathBuf>,
@@ -42,8 +45,8 @@ pub(super) struct BankConnection {
     rehearse: u32,
     /// Where bunq's signed responses are stored.
     pub(super) receipts: Option<ReceiptFile>,
-    /// A warning about the file of the key.
-    pub(super) warning: Option<String>,
+    /// Warnings about the file of the key, and about plain HTTP.
+    pub(super) warnings: Vec<String>,
     /// The profile that this comes from, if it does.
     pub(super) profile: Option<String>,
 }
@@ -53,6 +56,11 @@ impl BankConnection {
     pub(super) async fn new(bank: &Bank, rehearse: u32, needs_key: bool) -> Result<Self, Failure> {
         let Bank::At(settings) = bank else { return Self::to_sandbox(rehearse).await };
         let (environment, base_url) = (settings.environment.value, settings.base_url.value.clone());
+        let plain_http = settings.plain_http.clone();
+        let in_clear = |host| {
+            format!("--plain-http {host}: whoever is on the way can read the API key, and read and change every call")
+        };
+        let mut warnings: Vec<_> = plain_http.iter().filter(|_| is_plain(&base_url)).map(in_clear).collect();
         let profile = settings.profile.as_ref().map(|profile| profile.value.to_string());
         if rehearse > 1 && !Environment::is_loopback(&base_url) {
             return Err(Failure::usage("--rehearse is for a bank on this machine: bunq would refuse what is faster"));
@@ -61,15 +69,27 @@ impl BankConnection {
         if !needs_key && !matches!(settings.api_key.value, KeyPlace::File(_)) {
             // What is only shown is shown without a key too, and leaves nothing behind.
             let api_key = Secret::new(if environment == Environment::Sandbox { "sandbox_" } else { "-" });
-            let (context, warning) = (None, None);
-            return Ok(Self { environment, base_url, api_key, context, sandbox, rehearse, receipts, warning, profile });
+            let context = None;
+            return Ok(Self {
+                environment,
+                base_url,
+                plain_http,
+                api_key,
+                context,
+                sandbox,
+                rehearse,
+                receipts,
+                warnings,
+                profile,
+            });
         }
         let (api_key, warning) = api_key(settings).await?;
+        warnings.extend(warning);
         let context = Some(match &settings.context.value {
             Some(file) => file.clone(),
             None => make_state_folder()?.join(context_name(environment, &base_url, &api_key)),
         });
-        Ok(Self { environment, base_url, api_key, context, sandbox, rehearse, receipts, warning, profile })
+        Ok(Self { environment, base_url, plain_http, api_key, context, sandbox, rehearse, receipts, warnings, profile })
     }
 
     async fn to_sandbox(rehearse: u32) -> Result<Self, Failure> {
@@ -80,19 +100,20 @@ impl BankConnection {
         Ok(Self {
             environment: Environment::Sandbox,
             base_url: sandbox.base_url().to_owned(),
+            plain_http: None,
             api_key: sandbox.api_key(),
             context: None,
             sandbox: Some(sandbox),
             rehearse,
             receipts: None,
-            warning: None,
+            warnings: Vec::new(),
             profile: None,
         })
     }
 
-    /// Whether the bank is on this machine.
-    pub(super) fn is_loopback(&self) -> bool {
-        Environment::is_loopback(&self.base_url)
+    /// Whether the bank may be bunq's, which is reached by HTTPS alone.
+    pub(super) fn may_be_bunqs(&self) -> bool {
+        !Environment::is_loopback(&self.base_url) && !is_plain(&self.base_url)
     }
 
     /// Fails if a receipt could not be written.
@@ -111,16 +132,34 @@ impl BankConnection {
             Some(receipts) => builder.observer(receipts.clone()),
             None => builder,
         };
+        self.built(builder)
+    }
+
+    /// Builds a client. What cannot be used is named as it was typed.
+    pub(super) fn built(&self, builder: ClientBuilder) -> Result<Client, Failure> {
         builder.build().map_err(|error| {
             let is_setting = error.kind() == ErrorKind::InvalidInput;
-            let hint = is_setting.then(|| "`bunq-partner config show` says where each setting is from".to_owned());
-            Failure::from(error).or_hint(hint)
+            let failure = Failure::from(error);
+            if let Some(problem) = failure.message().strip_prefix("allow_plain_http: ").map(str::to_owned) {
+                return failure.saying(format!("--plain-http: {problem}"));
+            }
+            let is_plain_refused = failure.message().starts_with("base_url") && is_plain(&self.base_url);
+            let hint = match (is_plain_refused, is_setting) {
+                (true, _) => Some("--plain-http HOST allows it, for a sandbox in a network that you trust"),
+                (false, true) => Some("`bunq-partner config show` says where each setting is from"),
+                (false, false) => None,
+            };
+            failure.or_hint(hint.map(str::to_owned))
         })
     }
 
     /// A client to be built, without a context.
     pub(super) fn builder(&self) -> ClientBuilder {
         let builder = Client::builder(self.environment).base_url(&self.base_url).api_key(self.api_key.clone());
+        let builder = match &self.plain_http {
+            Some(host) => builder.allow_plain_http(host),
+            None => builder,
+        };
         if self.rehearse == 1 {
             return builder;
         }
@@ -141,6 +180,11 @@ impl BankConnection {
         }
         operation.rate_limit.per / operation.rate_limit.calls / self.rehearse
     }
+}
+
+/// Whether calls to a base URL are sent in clear over a network.
+fn is_plain(base_url: &str) -> bool {
+    base_url.parse::<Url>().is_ok_and(|url| url.scheme() == "http") && !Environment::is_loopback(base_url)
 }
 
 /// The API key, which is never on the command line, and a warning about its file.

@@ -241,7 +241,7 @@ async fn ask_bank(
     }
     let asks = bank.is_production() && !options.yes && !is_dry_run;
     let invocation = &Invocation { connection, output, view, asks };
-    if let Some(warning) = &invocation.connection.warning {
+    for warning in &invocation.connection.warnings {
         warn(invocation.format(), warning);
     }
     if !is_dry_run && context == ContextUse::Checked {

@@ -99,6 +99,8 @@ pub(super) enum KeyPlace {
 pub(super) struct BankSettings {
     pub(super) environment: Setting<Environment>,
     pub(super) base_url: Setting<String>,
+    /// The host that plain HTTP is allowed to. Neither a variable nor a profile says it.
+    pub(super) plain_http: Option<String>,
     pub(super) api_key: Setting<KeyPlace>,
     /// `None`: a file of the state folder, one for each key.
     pub(super) context: Setting<Option<PathBuf>>,
@@ -211,6 +213,7 @@ impl<'a> Settings<'a> {
         BankSettings {
             base_url: first([(profile.base_url, source.clone())], environment.value.base_url().to_owned()),
             environment,
+            plain_http: self.typed.plain_http.clone(),
             api_key: first([(key, source.clone())], none),
             context: first(
                 [(self.typed_context(), Source::Option("--context")), (profile.context.map(Some), source)],
@@ -266,7 +269,8 @@ impl<'a> Settings<'a> {
             }
         }
         let context = first([(self.typed_context(), Source::Option("--context"))], None);
-        Ok(BankSettings { environment, base_url, api_key, context, profile: None })
+        let plain_http = self.typed.plain_http.clone();
+        Ok(BankSettings { environment, base_url, plain_http, api_key, context, profile: None })
     }
 
     fn typed_context(&self) -> Option<Option<PathBuf>> {

@@ -19,9 +19,12 @@ pub(crate) struct ConnectionOptions {
     /// Environment of bunq: sandbox or production [default: sandbox]
     #[arg(long, global = true, hide_short_help = true, value_name = "ENVIRONMENT", value_parser = environment(), hide_possible_values = true)]
     pub(crate) env: Option<Environment>,
-    /// Base URL, if not the environment's: HTTPS, or loopback
+    /// Base URL, if not the environment's: HTTPS, loopback or --plain-http
     #[arg(long, global = true, hide_short_help = true, value_name = "URL", value_hint = ValueHint::Other)]
     pub(crate) base_url: Option<String>,
+    /// Allow a base URL of plain HTTP on exactly this host, for a sandbox
+    #[arg(long, global = true, hide_short_help = true, value_name = "HOST", value_hint = ValueHint::Hostname)]
+    pub(crate) plain_http: Option<String>,
     /// Read the API key from this file instead of BUNQ_API_KEY
     #[arg(long, global = true, hide_short_help = true, value_name = "FILE")]
     pub(crate) api_key_file: Option<PathBuf>,
@@ -63,7 +66,11 @@ impl ConnectionOptions {
             ("--base-url", self.base_url.is_some()),
             ("--api-key-file", self.api_key_file.is_some()),
         ];
-        let others = [("--profile", self.profile.is_some()), ("--context", self.context.is_some())];
+        let others = [
+            ("--profile", self.profile.is_some()),
+            ("--plain-http", self.plain_http.is_some()),
+            ("--context", self.context.is_some()),
+        ];
         let typed =
             |options: &[(&'static str, bool)]| options.iter().find(|(_, is_typed)| *is_typed).map(|found| found.0);
         if self.sandbox {

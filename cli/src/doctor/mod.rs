@@ -42,10 +42,10 @@ pub(super) async fn run(invocation: &Invocation, unusable: Option<Failure>) -> R
             });
         }
         Err(failure) => steps.push(match failure.message() {
-            problem if problem.starts_with("base_url") => {
+            problem if problem.starts_with("base_url") || problem.starts_with("--plain-http") => {
                 Check::failed("bank", problem, "correct it: `bunq-partner config show` says where it is from")
             }
-            problem if HttpConfig::default().proxy_for(&connection.base_url).is_err() => {
+            problem if network::proxy_for(&connection.base_url).is_err() => {
                 Check::failed("proxy", problem, network::PROXY_REMEDY)
             }
             problem => Check::failed("key", problem, key_remedy),

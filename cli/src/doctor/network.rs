@@ -8,7 +8,7 @@ use std::time::Duration;
 use bunq_partner::jiff::Timestamp;
 use bunq_partner::jiff::fmt::rfc2822;
 use bunq_partner::reqwest::Url;
-use bunq_partner::{ForwardProxy, HttpConfig};
+use bunq_partner::{Environment, Error, ForwardProxy, HttpConfig};
 use http_body_util::Empty;
 use hyper::StatusCode;
 use hyper_util::rt::TokioIo;
@@ -92,13 +92,17 @@ impl Way {
         if url.scheme() == "https" {
             connection = self.secure("TLS", connection, &host).await?;
         } else {
-            self.steps.push(Check::skipped("TLS", "plain HTTP, which is for loopback alone"));
+            let saw = match Environment::is_loopback(url.as_str()) {
+                true => "plain HTTP, which is for loopback alone",
+                false => "plain HTTP, which --plain-http allows: whoever is on the way can read the API key",
+            };
+            self.steps.push(Check::skipped("TLS", saw));
         }
         self.ask(connection, url, &host).await
     }
 
     fn proxy(&mut self, url: &Url) -> Option<Option<ForwardProxy>> {
-        let proxy = match HttpConfig::default().proxy_for(url.as_str()) {
+        let proxy = match proxy_for(url.as_str()) {
             Ok(proxy) => proxy,
             Err(error) => return self.failed("proxy", error.to_string(), PROXY_REMEDY),
         };
@@ -227,6 +231,12 @@ impl Way {
         self.steps.push(clock(date, Timestamp::now()));
         Some(())
     }
+}
+
+/// The proxy that a client takes to this base URL. Plain HTTP goes through none.
+pub(super) fn proxy_for(base_url: &str) -> Result<Option<ForwardProxy>, Error> {
+    let is_plain = base_url.parse::<Url>().is_ok_and(|url| url.scheme() == "http");
+    if is_plain { Ok(None) } else { HttpConfig::default().proxy_for(base_url) }
 }
 
 /// How far the clock of this machine is from the server's.

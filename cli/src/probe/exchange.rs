@@ -8,7 +8,7 @@ use std::time::Duration;
 use bunq_partner::reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use bunq_partner::reqwest::{Client, Error, Method};
 use bunq_partner::wire::{SignatureForm, SigningKey, VerifyingKey};
-use bunq_partner::{ErrorKind, HttpConfig, Operation, RateLimit, Secret, Uuid};
+use bunq_partner::{ErrorKind, Operation, RateLimit, Secret, Uuid};
 use serde_json::Value;
 use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep_until};
@@ -87,11 +87,10 @@ pub(super) struct Exchanges {
 }
 
 impl Exchanges {
-    /// Makes keys, which takes tens of milliseconds of the thread's time.
-    pub(super) fn with(base_url: &str) -> Result<Self, Failure> {
+    /// Reaches the bank as a client does. Makes keys, which takes tens of milliseconds of the thread's time.
+    pub(super) fn with(client: &bunq_partner::Client) -> Result<Self, Failure> {
         let key = SigningKey::generate().map_err(internal)?;
-        let http = HttpConfig::default().reqwest_client(base_url)?;
-        let base_url = base_url.trim_end_matches('/').to_owned();
+        let (http, base_url) = (client.reqwest_client()?, client.base_url().to_owned());
         Ok(Self { http, base_url, key, bunqs_key: None, ended: Mutex::default() })
     }
 
@@ -203,7 +202,7 @@ mod tests {
         let operation = &Operation::GET_INSTALLATION;
         let RateLimit { calls, per, .. } = operation.rate_limit;
         let sandbox = Sandbox::builder().rate_limit(operation, calls, per).start().await.unwrap();
-        let exchanges = Exchanges::with(sandbox.base_url()).unwrap();
+        let exchanges = Exchanges::with(&sandbox.client().build().unwrap()).unwrap();
         let began = Instant::now();
         let mut statuses = Vec::new();
         for keeps_rate_limit in [vec![true; 2 * usize::try_from(calls).unwrap() + 1], vec![false; 9]].concat() {

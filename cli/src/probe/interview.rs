@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use bunq_partner::{ErrorKind, NewProvision, Operation, Secret, Uuid};
+use bunq_partner::{Client, ErrorKind, NewProvision, Operation, Secret, Uuid};
 use bunq_partner_sandbox::{CreationResponse, DeadToken, Profile};
 use indicatif::ProgressBar;
 use serde_json::{Value, json};
@@ -35,8 +35,8 @@ pub(super) struct Interview {
 }
 
 impl Interview {
-    pub(super) fn new(base_url: &str, api_key: Secret, keeps_rate_limits: bool) -> Result<Self, Failure> {
-        let exchanges = Exchanges::with(base_url)?;
+    pub(super) fn new(client: &Client, api_key: Secret, keeps_rate_limits: bool) -> Result<Self, Failure> {
+        let exchanges = Exchanges::with(client)?;
         let (facts, profile) = (Vec::new(), Profile::default());
         let progress = ProgressBar::new_spinner();
         progress.enable_steady_tick(Duration::from_millis(120));

@@ -34,8 +34,8 @@ pub(super) async fn run(invocation: &Invocation, options: &ProbeOptions) -> Resu
     if let Some(folder) = &options.save {
         check(folder)?;
     }
-    let client = connection.builder().build()?;
-    let mut interview = Interview::new(client.base_url(), connection.api_key.clone(), !connection.is_loopback())?;
+    let client = connection.built(connection.builder())?;
+    let mut interview = Interview::new(&client, connection.api_key.clone(), connection.may_be_bunqs())?;
     let outcome = interview.ask_all(options.create).await;
     interview.end().await;
     outcome?;
