@@ -28,6 +28,10 @@
 //! The sandbox has the time of the runtime that it runs in. In a test with paused time a wait of minutes is over at once,
 //! bunq's rate limits included. Clients decide by the time of day whether a session or a credential has expired.
 //!
+//! Paused time skips pauses, but not calls: each poll is one, with the RSA of its signatures. The clients of [`Sandbox::client`] poll
+//! each 20 ms, so a wait of two minutes has 6,000 calls, and takes seconds. Give a client of long waits an interval in proportion, as
+//! to this one, whose wait of 15 minutes has less than 200 calls:
+//!
 //! ```
 //! use std::time::Duration;
 //! use bunq_partner_sandbox::{Pace, Sandbox};
@@ -35,10 +39,13 @@
 //! // In a test: `#[tokio::test(start_paused = true)]`, with Tokio's feature `test-util`.
 //! # #[tokio::main(flavor = "current_thread", start_paused = true)]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! let sandbox = Sandbox::builder().pace(Pace::Every(Duration::from_secs(120))).start().await?;
-//! let client = sandbox.client().build()?;
-//! let closed = client.provisions().close(sandbox.populate(1)[0]).await?.await?;
+//! let quarter_of_an_hour = Duration::from_secs(15 * 60);
+//! let sandbox = Sandbox::builder().pace(Pace::Every(quarter_of_an_hour)).start().await?;
+//! let client = sandbox.client().poll_interval(Duration::from_secs(10)).build()?;
+//! let closing = client.provisions().close(sandbox.populate(1)[0]).await?;
+//! let closed = closing.timeout(2 * quarter_of_an_hour).await?;
 //! assert!(closed.is_closed());
+//! assert!(sandbox.call_log().len() < 200);
 //! # Ok(())
 //! # }
 //! ```
