@@ -1,68 +1,55 @@
-//! `sandbox`: a bunq on loopback as a process, for clients in other languages and for other people's tests.
+//! `sandbox`: a bunq as a process, for clients in other languages and for other people's tests.
 
 use std::io::{self, Write as _};
+use std::net::IpAddr;
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use bunq_partner::{Operation, RateLimit, Secret, files};
+use bunq_partner::{Operation, RateLimit, files};
 use bunq_partner_sandbox::{CallLogEntry, Pace, RawResponse, Sandbox, SandboxBuilder};
 use serde::de::DeserializeOwned;
 use serde_json::json;
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::arguments::{Log, SandboxOptions};
+use super::arguments::{Log, OutputFormat, SandboxOptions};
 use super::exit::Failure;
 use super::interrupt::listen;
+use super::output::warn;
 use super::reading;
 use super::screen;
 use super::words::clean;
 
-/// The option of the file that holds keys.
-const STATE: &str = "--state";
-
-/// How often the state is written, if it has changed.
-const SAVE_INTERVAL: Duration = Duration::from_millis(200);
+/// How often it is checked whether the state could be written.
+const CHECK_INTERVAL: Duration = Duration::from_millis(200);
 
 /// No file of the command is larger.
 const MAX_FILE: usize = 256 * 1024 * 1024;
 
 pub(super) async fn run(options: SandboxOptions) -> Result<(), Failure> {
-    let (log, state) = (options.log, options.state.clone());
-    let saved = state.as_deref().map(saved_state).transpose()?.flatten();
-    let provisions = if saved.is_some() { 0 } else { options.provisions };
+    let SandboxOptions { log, listen: address, provisions, .. } = options;
+    check_state(&options)?;
     let mut stop = std::pin::pin!(listen()?);
     let builder = tokio::select! {
         biased;
-        builder = builder(options, saved) => builder?,
+        builder = builder(options) => builder?,
         () = &mut stop => return Err(Failure::interrupted(None)),
     };
-    let sandbox = builder.start().await.map_err(|error| match error.kind() {
-        io::ErrorKind::InvalidData => {
-            let file = state.as_ref().filter(|_| error.to_string().contains("saved state"));
-            Failure::usage(
-                file.map(|file| format!("{STATE} {}: ", file.display())).unwrap_or_default() + &error.to_string(),
-            )
+    let sandbox = builder.start().await.map_err(|error| {
+        let failure = Failure::local("the sandbox cannot be started", &error);
+        match error.kind() {
+            io::ErrorKind::InvalidData => Failure::usage(error.to_string()),
+            io::ErrorKind::AddrInUse => failure.with_hint("without --port it takes one that is free"),
+            io::ErrorKind::AddrNotAvailable => failure.with_hint("--listen takes an address of this machine"),
+            _ => failure,
         }
-        io::ErrorKind::AddrInUse => Failure::local("the sandbox cannot be started", &error)
-            .with_hint("without --port it takes one that is free"),
-        _ => Failure::local("the sandbox cannot be started", &error),
     })?;
-    sandbox.populate(usize::try_from(provisions).unwrap_or_default());
-
-    let is_changed = Arc::new(AtomicBool::new(true));
-    let changed = Arc::clone(&is_changed);
-    sandbox.after_signing(move |call, response| {
-        changed.store(true, Ordering::Release);
-        write_log(log, call, response);
-    });
-    if let Some(file) = &state {
-        // It is there before the first call.
-        save(&sandbox, file, &is_changed)?;
-    }
-    let mut ticks = interval(SAVE_INTERVAL);
+    sandbox.populate(usize::try_from(provisions.unwrap_or_default()).unwrap_or_default());
+    let saved = || sandbox.save_state().map_err(|error| Failure::local("the sandbox cannot go on", &error));
+    saved()?;
+    sandbox.after_signing(move |call, response| write_log(log, call, response));
+    let mut ticks = interval(CHECK_INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    warn_of_others(address, log);
     writeln!(io::stdout(), "{}", json!({ "base_url": sandbox.base_url(), "api_key": sandbox.api_key().expose() }))?;
     io::stdout().flush()?;
     loop {
@@ -70,19 +57,37 @@ pub(super) async fn run(options: SandboxOptions) -> Result<(), Failure> {
             () = &mut stop => true,
             _ = ticks.tick() => false,
         };
-        if let Some(file) = &state {
-            // What arrives late is not seen.
-            is_changed.fetch_or(is_over, Ordering::AcqRel);
-            save(&sandbox, file, &is_changed)?;
-        }
+        saved()?;
         if is_over {
             return Ok(());
         }
     }
 }
 
-async fn builder(options: SandboxOptions, saved: Option<Secret>) -> Result<SandboxBuilder, Failure> {
+/// Refuses what a state that is there already makes void.
+fn check_state(options: &SandboxOptions) -> Result<(), Failure> {
+    let Some(file) = options.state.as_deref().filter(|file| file.symlink_metadata().is_ok()) else { return Ok(()) };
+    let void = [("--provisions", options.provisions.is_some()), ("--seed", options.seed.is_some())];
+    void.into_iter().find(|(_, is_typed)| *is_typed).map_or(Ok(()), |(option, _)| {
+        let problem = format!("{option} is for a new state, but {} has one already", file.display());
+        Err(Failure::usage(problem).with_hint(format!("leave {option} out, or remove the file to begin anew")))
+    })
+}
+
+/// Says that the sandbox is not this machine's alone, if it listens on such an address.
+fn warn_of_others(address: Option<IpAddr>, log: Log) {
+    if let Some(address) = address.filter(|address| !address.is_loopback()) {
+        let format = if log == Log::Json { OutputFormat::Json } else { OutputFormat::Table };
+        let reach = "other machines can reach this sandbox, without TLS, and its API key is all that they need";
+        warn(format, &format!("--listen {address}: {reach}"));
+    }
+}
+
+async fn builder(options: SandboxOptions) -> Result<SandboxBuilder, Failure> {
     let mut builder = Sandbox::builder().port(options.port);
+    if let Some(address) = options.listen {
+        builder = builder.listen(address);
+    }
     if let Some(times) = options.rate_limits {
         for operation in Operation::ALL {
             let RateLimit { calls, per, .. } = operation.rate_limit;
@@ -100,8 +105,8 @@ async fn builder(options: SandboxOptions, saved: Option<Secret>) -> Result<Sandb
     if !options.allowed_addresses.is_empty() {
         builder = builder.allowed_addresses(options.allowed_addresses);
     }
-    if let Some(saved) = saved {
-        builder = builder.saved_state(saved);
+    if let Some(file) = options.state {
+        builder = builder.state_file(file);
     }
     if let Some(api_key) = options.api_key {
         builder = builder.api_key(api_key);
@@ -114,24 +119,6 @@ async fn read_json<T: DeserializeOwned>(option: &str, file: &Path) -> Result<T, 
     let path = file.to_owned();
     let text = reading::text(MAX_FILE, move || files::open_plain(path)).await.map_err(failed)?;
     serde_json::from_str(text.expose()).map_err(|error| failed(error.into()))
-}
-
-/// The state of an earlier sandbox, which holds keys and tokens. `None`: there was none.
-fn saved_state(file: &Path) -> Result<Option<Secret>, Failure> {
-    match files::open_kept(file).and_then(|file| files::read_text(file, MAX_FILE)) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        read => read.map(Some).map_err(|error| Failure::usage(format!("{STATE} {}: {error}", file.display()))),
-    }
-}
-
-/// Writes the state if a call may have changed it.
-fn save(sandbox: &Sandbox, file: &Path, is_changed: &AtomicBool) -> Result<(), Failure> {
-    if !is_changed.swap(false, Ordering::AcqRel) {
-        return Ok(());
-    }
-    let failed = |error: io::Error| Failure::local(format_args!("{STATE} {}", file.display()), &error);
-    let state = sandbox.saved_state().map_err(failed)?;
-    files::replace_kept(file, state.expose().as_bytes()).map_err(failed)
 }
 
 fn write_log(log: Log, call: &CallLogEntry, response: &RawResponse) {

@@ -26,6 +26,9 @@ pub(crate) struct AccessControl {
     installations: HashMap<u64, KnownInstallation>,
     sessions: BTreeMap<u64, IssuedSession>,
     tokens: HashMap<String, TokenHolder>,
+    /// Whether something that is saved has changed.
+    #[serde(skip)]
+    is_changed: bool,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -106,7 +109,13 @@ pub(crate) struct LiveSession {
 
 impl AccessControl {
     pub(crate) fn new(manner: DeadToken) -> Self {
-        Self { manner, installations: HashMap::new(), sessions: BTreeMap::new(), tokens: HashMap::new() }
+        let (installations, sessions, tokens) = Default::default();
+        Self { manner, installations, sessions, tokens, is_changed: true }
+    }
+
+    /// Whether something that is saved has changed since this was called before.
+    pub(crate) fn take_changed(&mut self) -> bool {
+        std::mem::take(&mut self.is_changed)
     }
 
     /// Forgets every installation, device and session.
@@ -134,6 +143,7 @@ impl AccessControl {
     pub(crate) fn register_device(&mut self, installation: u64, device: RegisteredDevice) {
         if let Some(installation) = self.installations.get_mut(&installation) {
             installation.devices.push(device);
+            self.is_changed = true;
         }
     }
 
@@ -149,11 +159,13 @@ impl AccessControl {
 
     /// Ends a session of the installation; returns whether there was one to end.
     pub(crate) fn end_session(&mut self, id: u64, installation: u64) -> bool {
+        self.is_changed = true;
         let session = self.sessions.get_mut(&id).filter(|session| session.installation == installation);
         session.is_some_and(|session| !std::mem::replace(&mut session.is_ended, true))
     }
 
     pub(crate) fn end_all_sessions(&mut self) {
+        self.is_changed = true;
         self.sessions.values_mut().for_each(|session| session.is_ended = true);
     }
 
@@ -196,6 +208,7 @@ impl AccessControl {
 
     fn give_out(&mut self, holder: TokenHolder) -> String {
         let token = random_token();
+        self.is_changed = true;
         self.tokens.insert(token.clone(), holder);
         token
     }

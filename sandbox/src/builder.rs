@@ -2,7 +2,8 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -18,8 +19,9 @@ use crate::clock::random_token;
 use crate::keys::LeasedKey;
 use crate::profile::{Profile, REFUSALS};
 use crate::resources::provisions::seed::SeedProvision;
-use crate::saved_state::SavedState;
+use crate::saved_state::{self, SavedState};
 use crate::settings::{CreationResponse, DeadToken, Pace};
+use crate::state_file::StateFile;
 use crate::wire::call_log::CallLog;
 use crate::wire::exchange::{BankState, Edits, SharedState};
 use crate::wire::injection::{Injection, Injections};
@@ -55,6 +57,9 @@ pub struct SandboxBuilder {
     injections: Injections,
     seed: Vec<SeedProvision>,
     saved_state: Option<Secret>,
+    state_file: Option<PathBuf>,
+    /// `None`: 127.0.0.1.
+    address: Option<IpAddr>,
     port: u16,
 }
 
@@ -94,6 +99,18 @@ impl SandboxBuilder {
     /// [seed](Self::seed) are not made again.
     pub fn saved_state(mut self, state: Secret) -> Self {
         self.saved_state = Some(state);
+        self
+    }
+
+    /// Keeps the state in this file, and begins with what is in it if it is there, as with [`saved_state`](Self::saved_state).
+    ///
+    /// What a call changes is in the file before its response leaves, however the process ends afterwards. After a power failure
+    /// the last changes may be missing. What a test changes itself is written with the next call, or by
+    /// [`Sandbox::save_state`]. If something cannot be written, that call and all later ones get 500.
+    ///
+    /// Only its owner can use the file, which **holds API keys, tokens and personal data**. No other sandbox may use it at the same time.
+    pub fn state_file(mut self, path: impl Into<PathBuf>) -> Self {
+        self.state_file = Some(path.into());
         self
     }
 
@@ -179,7 +196,21 @@ impl SandboxBuilder {
         self
     }
 
-    /// Sets the port on 127.0.0.1. The default is 0: any free port.
+    /// Sets the address that it listens on. The default is 127.0.0.1. 0.0.0.0 and `::` are all addresses of this machine; the
+    /// [base URL](Sandbox::base_url) has loopback then.
+    ///
+    /// On another address than loopback, other machines can reach the sandbox without TLS, and its API key is all that they need. Its
+    /// clients need [`allow_plain_http`](bunq_partner::ClientBuilder::allow_plain_http).
+    ///
+    /// Calls of web pages get 403, in no envelope of bunq's: those with an `Origin`, and those with a `Sec-Fetch-Site` other than
+    /// `none`. A sandbox that listens on loopback also refuses a `Host` that is neither `localhost` nor an address of loopback. One that
+    /// listens on another address takes any `Host`, from this machine too: it does not know by which names it is called.
+    pub fn listen(mut self, address: impl Into<IpAddr>) -> Self {
+        self.address = Some(address.into());
+        self
+    }
+
+    /// Sets the port. The default is 0: any free port.
     pub fn port(mut self, port: u16) -> Self {
         self.port = port;
         self
@@ -189,7 +220,8 @@ impl SandboxBuilder {
     ///
     /// # Errors
     ///
-    /// If the port cannot be listened on, no key can be made, or the profile, the seed or the saved state cannot be used.
+    /// If the address and the port cannot be listened on, no key can be made, or the state file cannot be written;
+    /// [`InvalidData`](io::ErrorKind::InvalidData) if the profile, the seed, the saved state or its file cannot be used.
     pub async fn start(self) -> io::Result<Sandbox> {
         let outside =
             |_| io::Error::other("there is no Tokio runtime here: start the sandbox within one that has `enable_all`");
@@ -197,9 +229,11 @@ impl SandboxBuilder {
         if let Some(problem) = self.profile.problem() {
             return Err(invalid(format!("the profile cannot be used: {problem}")));
         }
-        let saved = self.saved_state.as_ref().map(SavedState::decode).transpose().map_err(invalid)?;
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, self.port)).await?;
-        let base_url = format!("http://{}/v1", listener.local_addr()?);
+        let saved = self.state()?;
+        let address = self.address.unwrap_or(Ipv4Addr::LOCALHOST.into());
+        let listener = TcpListener::bind((address, self.port)).await?;
+        let reached = reached_at(listener.local_addr()?);
+        let base_url = format!("http://{reached}/v1");
         let (key, leased_key) = match &saved {
             Some(saved) => (saved.signing_key().map_err(invalid)?, None),
             None => {
@@ -225,8 +259,17 @@ impl SandboxBuilder {
             Some(saved) => saved.restore(&mut bank),
             None => bank.seed(&self.seed).map_err(invalid)?,
         }
+        let state_file = match self.state_file {
+            Some(path) => {
+                let state = SavedState::encode(&bank, &key).map_err(io::Error::other)?;
+                saved_state::take_changes(&mut bank).map_err(io::Error::other)?;
+                Some(StateFile::create(path, &state)?)
+            }
+            None => None,
+        };
         let shared = Arc::new(SharedState {
             profile: self.profile,
+            is_on_loopback: address.is_loopback(),
             state: Mutex::new(BankState {
                 bank,
                 key,
@@ -234,15 +277,47 @@ impl SandboxBuilder {
                 injections: self.injections,
                 call_log: CallLog::default(),
                 last_responses: HashMap::new(),
+                state_file,
             }),
             edits: Mutex::new(Edits::default()),
         });
         let server = server::start(listener, Arc::clone(&shared));
         let client_keys = Arc::new(AtomicUsize::new(0));
         Ok(Sandbox {
-            running: Arc::new(Running { base_url, api_key, shared, _leased_key: leased_key, client_keys, server }),
+            running: Arc::new(Running {
+                base_url,
+                host: reached.ip(),
+                api_key,
+                shared,
+                _leased_key: leased_key,
+                client_keys,
+                server,
+            }),
         })
     }
+
+    /// The state that it begins with, if that was saved.
+    fn state(&self) -> io::Result<Option<SavedState>> {
+        let Some(path) = &self.state_file else {
+            return self.saved_state.as_ref().map(SavedState::decode).transpose().map_err(invalid);
+        };
+        if self.saved_state.is_some() {
+            return Err(invalid("a saved state and a state file were given: leave one of them out".to_owned()));
+        }
+        let text = StateFile::read(path).map_err(|error| invalid(error.to_string()))?;
+        let damaged = |problem| invalid(format!("the state file {}: {problem}", path.display()));
+        text.as_ref().map(SavedState::decode).transpose().map_err(damaged)
+    }
+}
+
+/// Where a client on this machine reaches a server that listens here.
+fn reached_at(listening: SocketAddr) -> SocketAddr {
+    let address: IpAddr = match listening.ip() {
+        IpAddr::V4(Ipv4Addr::UNSPECIFIED) => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(Ipv6Addr::UNSPECIFIED) => Ipv6Addr::LOCALHOST.into(),
+        address => address,
+    };
+    SocketAddr::new(address, listening.port())
 }
 
 fn invalid(problem: String) -> io::Error {

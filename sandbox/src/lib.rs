@@ -84,6 +84,7 @@ mod profile;
 mod resources;
 mod saved_state;
 mod settings;
+mod state_file;
 mod wire;
 
 use std::fmt;
@@ -141,6 +142,8 @@ pub struct Sandbox {
 
 struct Running {
     base_url: String,
+    /// The host of the base URL.
+    host: IpAddr,
     api_key: Secret,
     shared: Arc<SharedState>,
     /// The key that it has started with; `None` if that was a saved one.
@@ -157,7 +160,7 @@ impl Drop for Running {
 }
 
 impl Sandbox {
-    /// Returns its base URL: `http://127.0.0.1:PORT/v1`.
+    /// Returns its base URL on this machine: `http://127.0.0.1:PORT/v1`, if it [listens](SandboxBuilder::listen) nowhere else.
     pub fn base_url(&self) -> &str {
         &self.running.base_url
     }
@@ -175,6 +178,8 @@ impl Sandbox {
     pub fn client(&self) -> ClientBuilder {
         let builder = Client::builder(Environment::Sandbox).base_url(self.base_url()).api_key(self.api_key());
         let builder = builder.poll_interval(POLL_INTERVAL).late_arrival(LATE_ARRIVAL);
+        let host = self.running.host;
+        let builder = if host.is_loopback() { builder } else { builder.allow_plain_http(host.to_string()) };
         let taken = Arc::clone(&self.running.client_keys);
         let builder = builder.signing_keys(move || keys::of_client(taken.fetch_add(1, Ordering::Relaxed)));
         let limits = self.state().rate_limits.enforced();
@@ -218,14 +223,14 @@ impl Sandbox {
     ///
     /// # Errors
     ///
-    /// If no key can be made.
+    /// If no key can be made, or it cannot be written to the [state file](SandboxBuilder::state_file).
     pub async fn change_key(&self) -> io::Result<()> {
         let key = keys::new().await?;
         let public_key_pem = key.public_key_pem().map_err(io::Error::other)?;
         let mut state = self.state();
         state.bank.settings.public_key_pem = public_key_pem;
         state.key = key;
-        Ok(())
+        state.save_all()
     }
 
     /// Allows API keys only from these addresses, as their owner can in bunq's app: sessions are opened and devices
@@ -245,6 +250,15 @@ impl Sandbox {
     pub fn saved_state(&self) -> io::Result<Secret> {
         let state = self.state();
         SavedState::encode(&state.bank, &state.key).map_err(io::Error::other)
+    }
+
+    /// Writes to the [state file](SandboxBuilder::state_file) what a test has changed itself. Without such a file it does nothing.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be written, or something could not be written before.
+    pub fn save_state(&self) -> io::Result<()> {
+        self.state().save()
     }
 
     /// Makes up to `calls` calls of an operation as another client at the same address, and returns how many were

@@ -1,4 +1,4 @@
-//! The state of a sandbox as text, from which another one goes on.
+//! The state of a sandbox as text, from which another one goes on: the whole, and after it what has changed since then.
 
 use bunq_partner::types::Secret;
 use bunq_partner::wire::SigningKey;
@@ -27,6 +27,33 @@ pub(crate) struct SavedState<N = Numbers, A = AccessControl, P = Vec<StoredProvi
     provisions: P,
 }
 
+/// What has changed: objects are whole, and take the place of those before.
+#[derive(Serialize, Deserialize)]
+struct Changes<N = Numbers, A = AccessControl, P = Vec<StoredProvision>> {
+    numbers: N,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    access: Option<A>,
+    provisions: P,
+}
+
+/// What has changed since this was called before; `None`: nothing. The key of the bank is not in it.
+pub(crate) fn take_changes(bank: &mut Bank) -> Result<Option<Secret>, String> {
+    let is_access_changed = bank.access.take_changed();
+    let changed =
+        bank.provisions.by_id.iter_mut().filter_map(|provision| provision.take_changed().then_some(&*provision));
+    let provisions: Vec<_> = changed.collect();
+    if provisions.is_empty() && !is_access_changed {
+        return Ok(None);
+    }
+    let changes = Changes { numbers: &bank.numbers, access: is_access_changed.then_some(&bank.access), provisions };
+    text(&changes).map(Some)
+}
+
+/// State as text, on one line.
+fn text(state: &impl Serialize) -> Result<Secret, String> {
+    serde_json::to_string(state).map(Secret::new).map_err(|error| error.to_string())
+}
+
 impl SavedState {
     pub(crate) fn encode(bank: &Bank, signing_key: &SigningKey) -> Result<Secret, String> {
         let state = SavedState {
@@ -38,22 +65,40 @@ impl SavedState {
             access: &bank.access,
             provisions: &bank.provisions.by_id,
         };
-        serde_json::to_string(&state).map(Secret::new).map_err(|error| error.to_string())
+        text(&state)
     }
 
     pub(crate) fn decode(text: &Secret) -> Result<Self, String> {
         // The message of serde_json may quote a secret, so only the position is shown.
-        let state: Self = serde_json::from_str(text.expose()).map_err(|error| {
+        let damaged = |error: serde_json::Error| {
             let (line, column) = (error.line(), error.column());
             format!("the saved state is damaged (line {line}, column {column}): remove it to begin anew")
-        })?;
+        };
+        let mut values = serde_json::Deserializer::from_str(text.expose());
+        let mut state = Self::deserialize(&mut values).map_err(damaged)?;
         if state.format != FORMAT {
             let format = state.format;
             return Err(format!(
                 "the saved state has format {format}, but this version reads {FORMAT}: remove it to begin anew"
             ));
         }
+        while values.end().is_err() {
+            state.apply(Changes::deserialize(&mut values).map_err(damaged)?);
+        }
         Ok(state)
+    }
+
+    fn apply(&mut self, changes: Changes) {
+        self.numbers = changes.numbers;
+        if let Some(access) = changes.access {
+            self.access = access;
+        }
+        for provision in changes.provisions {
+            match self.provisions.binary_search_by_key(&provision.id, |other| other.id) {
+                Ok(position) => self.provisions[position] = provision,
+                Err(position) => self.provisions.insert(position, provision),
+            }
+        }
     }
 
     pub(crate) fn signing_key(&self) -> Result<SigningKey, String> {

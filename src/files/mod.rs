@@ -4,7 +4,7 @@
 //! | | Read only | Kept | Folder |
 //! |---|---|---|---|
 //! | For example | an API key, a public key, a certificate, receipts to be verified, the profiles of the program | the context, tokens, a journal, receipts, a copy of standard input, the reports of the program | the folder for the tokens of new users, that of the profiles |
-//! | Functions | [`open_secret`], [`open_public`], [`open_plain`] | [`open_kept`], [`create_kept`], [`replace_kept`] | [`check_folder`] |
+//! | Functions | [`open_secret`], [`open_public`], [`open_plain`] | [`open_kept`], [`append_kept`], [`create_kept`], [`replace_kept`] | [`check_folder`] |
 //! | *Kind* | a regular file or a pipe, also through a symbolic link | a regular file, not through a symbolic link | a folder, also through a symbolic link |
 //! | *Owner* | the user of the process, or root | the user of the process | the user of the process, or root |
 //! | *Names* (hard links) | any number | one: a second one is refused | |
@@ -104,6 +104,15 @@ fn open_read_only(class: Class, path: &Path) -> io::Result<(File, Option<String>
 /// Like [`open_secret`].
 pub fn open_kept(path: impl AsRef<Path>) -> io::Result<File> {
     open_kept_with(path.as_ref(), OpenOptions::new().read(true))
+}
+
+/// Opens a file that this program keeps, to add to its end.
+///
+/// # Errors
+///
+/// Like [`open_secret`].
+pub fn append_kept(path: impl AsRef<Path>) -> io::Result<File> {
+    open_kept_with(path.as_ref(), OpenOptions::new().append(true))
 }
 
 /// Opens a kept file, or creates it if the options say so.

@@ -63,6 +63,11 @@ async fn forward_proxy_for(login: &[u8], server: SocketAddr) -> (SocketAddr, Ask
     (address, asked)
 }
 
+/// A sandbox that may be called by any name: on loopback it takes none but loopback's.
+async fn bank() -> Sandbox {
+    Sandbox::builder().listen(Ipv4Addr::UNSPECIFIED).start().await.unwrap()
+}
+
 /// A middlebox in front of the sandbox that closes each connection at its second request. It counts how often it has.
 async fn breaking_box(sandbox: &Sandbox) -> (SocketAddr, Arc<AtomicUsize>) {
     let (listener, address) = listener().await;
@@ -140,7 +145,7 @@ fn proxy_url(address: SocketAddr, password: &str) -> String {
 #[tokio::test]
 async fn calls_go_through_a_proxy_with_a_password() {
     test_timeout::start();
-    let (sandbox, authority) = (Sandbox::start().await.unwrap(), Authority::new());
+    let (sandbox, authority) = (bank().await, Authority::new());
     let server = terminate_tls(&sandbox, authority.server(&[BANK], false, rustls::ALL_VERSIONS)).await;
     let (proxy, asked) = forward_proxy(server).await;
     let trusting = || HttpConfig::default().root_certificates(authority.pem());
@@ -169,7 +174,7 @@ async fn calls_go_through_a_proxy_with_a_password() {
 #[tokio::test]
 async fn what_reaches_the_proxy_is_what_was_meant() {
     test_timeout::start();
-    let (sandbox, authority) = (Sandbox::start().await.unwrap(), Authority::new());
+    let (sandbox, authority) = (bank().await, Authority::new());
     let server = terminate_tls(&sandbox, authority.server(&[BANK], false, rustls::ALL_VERSIONS)).await;
     let file = authority.file();
     for (before_host, login) in [
@@ -195,7 +200,7 @@ async fn what_reaches_the_proxy_is_what_was_meant() {
 #[tokio::test]
 async fn a_proxy_that_cannot_be_read_is_no_direct_way() {
     test_timeout::start();
-    let (sandbox, authority) = (Sandbox::start().await.unwrap(), Authority::new());
+    let (sandbox, authority) = (bank().await, Authority::new());
     let server = terminate_tls(&sandbox, authority.server(&[BANK], false, rustls::ALL_VERSIONS)).await;
     let (proxy, asked) = forward_proxy(server).await;
     let file = authority.file();
@@ -225,6 +230,61 @@ async fn loopback_is_never_reached_through_a_proxy() {
     let base_url = format!("https://localhost:{}/v1", server.port());
     client(&sandbox, base_url, http).build().unwrap().open_session().await.unwrap();
     assert!(asked.lock().unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_host_that_plain_http_is_allowed_to_is_reached_without_a_proxy() {
+    test_timeout::start();
+    let sandbox = bank().await;
+    let (address, log) = (address_of(&sandbox), Log::default());
+    let (proxy, asked) = forward_proxy(address).await;
+    let base_url = format!("http://{BANK}:{}/v1", address.port());
+    let resolved = |http: HttpConfig| http.customize(move |builder| builder.resolve(BANK, address));
+    let through = proxy_url(proxy, PASSWORD);
+    let customized = {
+        let through = through.clone();
+        HttpConfig::default()
+            .customize(move |builder| builder.resolve(BANK, address).proxy(Proxy::all(through.as_str()).unwrap()))
+    };
+    let writer = log.clone();
+    let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
+    let _subscribed = tracing::subscriber::set_default(subscriber);
+    for http in [resolved(HttpConfig::default()), resolved(HttpConfig::default().proxy(through)), customized] {
+        let client = client(&sandbox, base_url.clone(), http).allow_plain_http("BANK.Test").build().unwrap();
+        let said = log.take();
+        assert!(said.contains("WARN") && said.contains("plain HTTP") && said.contains("host=\"bank.test\""), "{said}");
+        client.open_session().await.unwrap();
+        let ids = sandbox.populate(1);
+        client.provisions().get(ids[0]).await.unwrap();
+        let calls = sandbox.take_call_log();
+        assert!(calls.iter().all(|call| call.header("host").is_some_and(|host| host.starts_with("bank.test:"))));
+        assert_eq!(calls.last().map(|call| call.status), Some(200));
+        // A user's client reaches the same host.
+        let user = client.for_user_token("sandbox_of_a_user").build().unwrap();
+        assert_eq!(user.open_session().await.unwrap_err().kind(), ErrorKind::Unauthorized);
+        assert!(!sandbox.take_call_log().is_empty());
+        let refusal = client.for_user_token("of_a_user").build().unwrap_err().to_string();
+        assert_eq!(refusal, "allow_plain_http: it is for keys that begin with `sandbox_` alone");
+        log.take();
+    }
+    assert!(asked.lock().unwrap().is_empty(), "a proxy was used");
+}
+
+#[tokio::test]
+async fn plain_http_that_is_allowed_follows_no_redirect() {
+    test_timeout::start();
+    let sandbox = bank().await;
+    let (address, elsewhere) = (address_of(&sandbox), Sandbox::start().await.unwrap());
+    let target = elsewhere.base_url().to_owned();
+    sandbox.after_signing(move |_, response| {
+        response.status = 307;
+        response.headers.push(("Location".to_owned(), format!("{target}/installation")));
+    });
+    let http = HttpConfig::default().customize(move |builder| builder.resolve(BANK, address));
+    let base_url = format!("http://{BANK}:{}/v1", address.port());
+    let client = client(&sandbox, base_url, http).allow_plain_http(BANK).build().unwrap();
+    assert!(client.open_session().await.is_err());
+    assert!(elsewhere.call_log().is_empty());
 }
 
 /// A process that opens a session at the bank, whose name resolves to this server. It trusts the authority in the file.
@@ -267,7 +327,7 @@ async fn another_process() {
 #[tokio::test]
 async fn the_environment_names_a_proxy_and_certificates() {
     test_timeout::start();
-    let (sandbox, authority) = (Sandbox::start().await.unwrap(), Authority::new());
+    let (sandbox, authority) = (bank().await, Authority::new());
     let server = terminate_tls(&sandbox, authority.server(&[BANK], false, rustls::ALL_VERSIONS)).await;
     let (proxy, asked) = forward_proxy(server).await;
     let file = authority.file();
@@ -309,7 +369,7 @@ async fn a_private_authority_and_a_client_certificate() {
 #[tokio::test]
 async fn a_certificate_for_another_name_is_refused() {
     test_timeout::start();
-    let (sandbox, authority) = (Sandbox::start().await.unwrap(), Authority::new());
+    let (sandbox, authority) = (bank().await, Authority::new());
     let server = terminate_tls(&sandbox, authority.server(&[BANK], false, rustls::ALL_VERSIONS)).await;
     let http = HttpConfig::default().root_certificates(authority.pem());
     let problem = failure(&sandbox, format!("https://localhost:{}/v1", server.port()), http).await;
@@ -343,7 +403,7 @@ async fn an_older_tls_is_refused() {
 #[tokio::test]
 async fn the_proxy_that_was_set_cannot_be_replaced() {
     test_timeout::start();
-    let (sandbox, authority) = (Sandbox::start().await.unwrap(), Authority::new());
+    let (sandbox, authority) = (bank().await, Authority::new());
     let server = terminate_tls(&sandbox, authority.server(&[BANK], false, rustls::ALL_VERSIONS)).await;
     let ((proxy, asked), (other, asked_other)) = (forward_proxy(server).await, forward_proxy(server).await);
     let base_url = format!("https://{BANK}:{}/v1", server.port());
@@ -368,7 +428,7 @@ async fn the_proxy_that_was_set_cannot_be_replaced() {
 #[tokio::test]
 async fn the_checks_cannot_be_switched_off() {
     test_timeout::start();
-    let (sandbox, authority) = (Sandbox::start().await.unwrap(), Authority::new());
+    let (sandbox, authority) = (bank().await, Authority::new());
     let server = terminate_tls(&sandbox, authority.server(&[BANK], false, rustls::ALL_VERSIONS)).await;
     let base_url = || format!("https://localhost:{}/v1", server.port());
     let trusting_elsewhere = authority.roots();
@@ -411,7 +471,7 @@ async fn verbose_connections() {
     let log = Log::default();
     let writer = log.clone();
     tracing_subscriber::fmt().with_max_level(LevelFilter::TRACE).with_writer(move || writer.clone()).init();
-    let (sandbox, authority) = (Sandbox::start().await.unwrap(), Authority::new());
+    let (sandbox, authority) = (bank().await, Authority::new());
     let server = terminate_tls(&sandbox, authority.server(&["localhost"], false, rustls::ALL_VERSIONS)).await;
     let http = HttpConfig::default().root_certificates(authority.pem());
     let http = http.customize(|builder| builder.connection_verbose(true));

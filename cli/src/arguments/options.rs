@@ -10,8 +10,8 @@ use bunq_partner_sandbox::Injection;
 use clap::{Args, ValueEnum, ValueHint, value_parser};
 
 use super::values::{
-    IdArgument, OperationParser, address, count, date, external_uuid, fault, id_argument, parameter, provision_id,
-    status, time,
+    IdArgument, OperationParser, address, count, date, external_uuid, fault, id_argument, listening_address, parameter,
+    provision_id, status, time,
 };
 
 #[derive(Args)]
@@ -166,7 +166,10 @@ pub(crate) struct ProbeOptions {
 /// The first line on standard output is JSON: `base_url` and `api_key`. Calls are logged on standard error.
 #[derive(Args)]
 pub(crate) struct SandboxOptions {
-    /// Port on 127.0.0.1; 0 takes a free one
+    /// IP address to listen on; 0.0.0.0 is all [default: 127.0.0.1]
+    #[arg(long, value_name = "ADDRESS", value_hint = ValueHint::Other, value_parser = listening_address)]
+    pub(crate) listen: Option<IpAddr>,
+    /// Port; 0 takes a free one
     #[arg(long, value_hint = ValueHint::Other, default_value_t = 0)]
     pub(crate) port: u16,
     /// API key that it accepts [default: random]
@@ -181,10 +184,10 @@ pub(crate) struct SandboxOptions {
     /// Start with the provisions in this JSON file
     #[arg(long, value_name = "FILE")]
     pub(crate) seed: Option<PathBuf>,
-    /// Start with this many active provisions
-    #[arg(long, value_name = "COUNT", value_hint = ValueHint::Other, default_value_t = 0, value_parser = value_parser!(u32).range(..=1_000_000))]
-    pub(crate) provisions: u32,
-    /// Keep the state in this file, over restarts
+    /// Start with this many active provisions [default: 0]
+    #[arg(long, value_name = "COUNT", value_hint = ValueHint::Other, value_parser = value_parser!(u32).range(..=1_000_000))]
+    pub(crate) provisions: Option<u32>,
+    /// Keep the state in this file: each change before its response
     #[arg(long, value_name = "FILE")]
     pub(crate) state: Option<PathBuf>,
     /// Behave like the bank in this profile of `probe`

@@ -1,7 +1,7 @@
 //! The values of arguments.
 
 use std::ffi::OsStr;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use bunq_partner::jiff::SignedDuration;
@@ -108,6 +108,16 @@ pub(super) fn date(text: &str) -> Result<Date, String> {
 
 pub(super) fn address(text: &str) -> Result<IpAddr, String> {
     text.parse().map_err(|_| "an address is written as in 192.0.2.7 or 2001:db8::7".to_owned())
+}
+
+/// An address without a port.
+pub(super) fn listening_address(text: &str) -> Result<IpAddr, String> {
+    match text.parse::<SocketAddr>() {
+        Ok(with_port) => {
+            Err(format!("the port is given with --port {}, beside --listen {}", with_port.port(), with_port.ip()))
+        }
+        Err(_) => address(text),
+    }
 }
 
 pub(super) fn count(text: &str) -> Result<usize, String> {

@@ -8,36 +8,40 @@ use serde_json::Value;
 use crate::common::{Folder, program, ran};
 
 /// A sandbox as a process; it is killed at the end if it was not stopped.
-struct Process {
+pub(crate) struct Process {
     child: Child,
     access: Value,
 }
 
 impl Process {
-    fn start(command: &mut Command) -> Self {
+    pub(crate) fn start(command: &mut Command) -> Self {
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let mut line = String::new();
         BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
         Self { child, access: serde_json::from_str(&line).unwrap() }
     }
 
-    fn base_url(&self) -> &str {
+    pub(crate) fn base_url(&self) -> &str {
         self.access["base_url"].as_str().unwrap()
     }
 
-    fn api_key(&self) -> &str {
+    pub(crate) fn port(&self) -> u16 {
+        self.base_url().rsplit(':').next().unwrap().trim_end_matches("/v1").parse().unwrap()
+    }
+
+    pub(crate) fn api_key(&self) -> &str {
         self.access["api_key"].as_str().unwrap()
     }
 
     /// Calls the sandbox with the program.
-    fn call(&self, folder: &Folder, arguments: &[&str]) -> (String, String, i32) {
+    pub(crate) fn call(&self, folder: &Folder, arguments: &[&str]) -> (String, String, i32) {
         let mut command = program(folder);
         ran(command.env("BUNQ_API_KEY", self.api_key()).args(["--base-url", self.base_url()]).args(arguments))
     }
 
     /// Ends it as Ctrl-C does, or as a container does; returns its log and its exit code.
     #[cfg(unix)]
-    fn stop(mut self, signal: &str) -> (String, Option<i32>) {
+    pub(crate) fn stop(mut self, signal: &str) -> (String, Option<i32>) {
         assert!(Command::new("kill").args([signal, &self.child.id().to_string()]).status().unwrap().success());
         let mut log = String::new();
         self.child.stderr.take().unwrap().read_to_string(&mut log).unwrap();
@@ -60,11 +64,11 @@ fn a_kept_context_survives_a_restart() {
     let state = folder.path("state.json");
     let start = || {
         let mut command = program(&folder);
-        command.args(["sandbox", "--api-key", "sandbox_fixed", "--provisions", "2", "--port"]);
+        command.args(["sandbox", "--api-key", "sandbox_fixed", "--port"]);
         command
     };
-    let first = Process::start(start().arg("0").arg("--state").arg(&state));
-    let port = first.base_url().rsplit(':').next().unwrap().trim_end_matches("/v1").to_owned();
+    let first = Process::start(start().args(["0", "--provisions", "2", "--state"]).arg(&state));
+    let port = first.port().to_string();
     let (out, err, code) = first.call(&folder, &["list", "--output", "jsonl"]);
     assert_eq!((out.lines().count(), err.as_str(), code), (2, "", 0));
     let id = serde_json::from_str::<Value>(out.lines().next().unwrap()).unwrap()["id"].to_string();
@@ -92,28 +96,6 @@ fn a_kept_context_survives_a_restart() {
         })],
         "no session is opened again"
     );
-}
-
-#[cfg(unix)]
-#[test]
-fn a_killed_sandbox_has_kept_what_was_done_before() {
-    test_timeout::start();
-    let folder = Folder::new();
-    let state = folder.path("state.json");
-    let first = Process::start(program(&folder).args(["sandbox", "--provisions", "1", "--state"]).arg(&state));
-    let id = serde_json::from_str::<Value>(&first.call(&folder, &["list", "--output", "jsonl"]).0).unwrap()["id"]
-        .to_string();
-    assert_eq!(first.call(&folder, &["close", &id]).2, 0);
-    // It is written within moments of the call.
-    let patience = std::time::Instant::now() + std::time::Duration::from_secs(60);
-    while !std::fs::read_to_string(&state).unwrap().contains("Closing") {
-        assert!(std::time::Instant::now() < patience, "the state is not written");
-        std::thread::sleep(std::time::Duration::from_millis(10));
-    }
-    let (_, code) = first.stop("-KILL");
-    assert_eq!(code, None);
-    let second = Process::start(program(&folder).args(["sandbox", "--state"]).arg(&state));
-    assert_eq!(second.call(&folder, &["list", "--status", "CANCELLED", "--output", "jsonl"]).0.lines().count(), 1);
 }
 
 #[cfg(unix)]
@@ -150,7 +132,7 @@ fn a_port_that_is_taken_is_told() {
     test_timeout::start();
     let folder = Folder::new();
     let first = Process::start(program(&folder).arg("sandbox"));
-    let port = first.base_url().rsplit(':').next().unwrap().trim_end_matches("/v1").to_owned();
+    let port = first.port().to_string();
     let (out, err, code) = ran(program(&folder).args(["sandbox", "--port", &port]));
     assert_eq!((out.as_str(), code), ("", 19));
     assert!(err.contains("without --port it takes one that is free"), "{err}");

@@ -31,6 +31,10 @@ mod cli_read_once;
 mod cli_receipts;
 mod cli_sandbox;
 #[cfg(unix)]
+mod cli_sandbox_service;
+#[cfg(unix)]
+mod cli_sandbox_state;
+#[cfg(unix)]
 mod cli_terminal;
 #[cfg(unix)]
 mod cli_texts;

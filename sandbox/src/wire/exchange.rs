@@ -1,13 +1,15 @@
 //! One exchange, from the request to the response that is to go on the wire:
 //!
-//! 1. the request is read, up to a limit;
+//! 1. the request is read, up to a limit, and refused if a web page makes it;
 //! 2. the rate limits are checked and an injected fault is selected;
 //! 3. the bank makes the response, the fault changes it, and the log records the call;
-//! 4. the response may be edited;
-//! 5. it is signed;
-//! 6. it may be edited again.
+//! 4. what has changed is written to the state file, if there is one;
+//! 5. the response may be edited;
+//! 6. it is signed;
+//! 7. it may be edited again.
 
 use std::collections::HashMap;
+use std::io;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -25,6 +27,8 @@ use crate::keys;
 use crate::lock;
 use crate::profile::Profile;
 use crate::resources;
+use crate::saved_state::{self, SavedState};
+use crate::state_file::StateFile;
 use crate::wire::call::ReceivedCall;
 use crate::wire::call_log::{CallLog, CallLogEntry, ReceivedSignature};
 use crate::wire::fault::{Delivery, Echo, Effect, Fault, PlayedSignature, Scene};
@@ -32,6 +36,7 @@ use crate::wire::injection::{Injections, Struck};
 use crate::wire::limits::ServerRateLimits;
 use crate::wire::response::{REQUEST_ID, RawResponse, Refusal};
 use crate::wire::routes::Route;
+use crate::wire::web_page;
 
 /// The largest body that is taken, and how long it may take to come.
 const LARGEST_BODY: usize = 1024 * 1024;
@@ -46,6 +51,8 @@ const NO_LIMIT: RateLimit = RateLimit::new(3, Duration::from_secs(3));
 /// across an await.
 pub(crate) struct SharedState {
     pub(crate) profile: Profile,
+    /// Whether it listens on loopback alone.
+    pub(crate) is_on_loopback: bool,
     pub(crate) state: Mutex<BankState>,
     pub(crate) edits: Mutex<Edits>,
 }
@@ -60,6 +67,7 @@ pub(crate) struct BankState {
     pub(crate) call_log: CallLog,
     /// The last regular response to each operation, by its id.
     pub(crate) last_responses: HashMap<&'static str, RawResponse>,
+    pub(crate) state_file: Option<StateFile>,
 }
 
 /// Changes a response to a call.
@@ -83,6 +91,13 @@ struct HandledCall {
 }
 
 impl HandledCall {
+    /// A call that reaches neither limits, faults nor the bank.
+    fn refused(call: &ReceivedCall, response: RawResponse) -> Self {
+        let is_signed = call.header("X-Bunq-Client-Signature").is_some();
+        let signature = if is_signed { ReceivedSignature::Unchecked } else { ReceivedSignature::None };
+        Self { signature, fault: None, effect: unsigned(), carried_out: false, response }
+    }
+
     fn entry(&self, call: ReceivedCall) -> CallLogEntry {
         let body = String::from_utf8_lossy(&call.body).into_owned();
         let ReceivedCall { method, path, query, headers, .. } = call;
@@ -117,7 +132,15 @@ pub(crate) async fn exchange(
 
     let (entry, mut response, effect, key) = {
         let mut state = lock(&shared.state);
-        let handled = if is_complete { state.decide(&call, route, arrived) } else { cut_off(&call) };
+        let mut handled = match web_page::refusal(&call, shared.is_on_loopback) {
+            Some(reason) => HandledCall::refused(&call, RawResponse::forbidden(&reason)),
+            None if is_complete => state.decide(&call, route, arrived),
+            None => cut_off(&call),
+        };
+        if let Err(error) = state.save() {
+            handled.response = RawResponse::broken(&format!("{error}."));
+            handled.effect = unsigned();
+        }
         if let (Some(delay), true) = (handled.effect.arrival, handled.carried_out) {
             tokio::spawn(arrive_late(Arc::clone(&shared), call.clone(), delay));
         }
@@ -175,19 +198,39 @@ async fn arrive_late(shared: Arc<SharedState>, call: ReceivedCall, delay: Durati
     // The connection is closed: a refusal cannot be delivered.
     let _ = Route::of(&call.method, &call.path)
         .and_then(|route| resources::perform(&mut state.bank, &route, &call, signature));
+    // The next call says if it has failed.
+    let _ = state.save();
 }
 
-/// The result of a call that was not received completely. It does not reach limits, faults and the bank.
+/// For what is not a response of the bank.
+fn unsigned() -> Effect {
+    Effect { signature: PlayedSignature::None, ..Effect::default() }
+}
+
+/// The result of a call that was not received completely.
 fn cut_off(call: &ReceivedCall) -> HandledCall {
-    let is_signed = call.header("X-Bunq-Client-Signature").is_some();
-    let signature = if is_signed { ReceivedSignature::Unchecked } else { ReceivedSignature::None };
     let refusal = Refusal::bad_request(format!("The body was cut off or is larger than {LARGEST_BODY} bytes."));
     let mut response = RawResponse::refusal(&refusal);
     response.echo(call.header(REQUEST_ID));
-    HandledCall { signature, fault: None, effect: Effect::default(), carried_out: false, response }
+    HandledCall { effect: Effect::default(), ..HandledCall::refused(call, response) }
 }
 
 impl BankState {
+    /// Writes to the state file what has changed since it was written to; an error if that has ever failed.
+    pub(crate) fn save(&mut self) -> io::Result<()> {
+        let Some(file) = &mut self.state_file else { return Ok(()) };
+        match saved_state::take_changes(&mut self.bank).map_err(io::Error::other)? {
+            Some(changes) if !file.takes(&changes) => self.save_all(),
+            changes => file.add(changes.as_ref()),
+        }
+    }
+
+    /// Writes the state file anew.
+    pub(crate) fn save_all(&mut self) -> io::Result<()> {
+        let Some(file) = &mut self.state_file else { return Ok(()) };
+        file.replace(&SavedState::encode(&self.bank, &self.key).map_err(io::Error::other)?)
+    }
+
     fn decide(&mut self, call: &ReceivedCall, route: Result<Route, Refusal>, arrived: Instant) -> HandledCall {
         let signature = self.bank.judge(call);
         let operation = route.as_ref().ok().map(|route| route.operation);

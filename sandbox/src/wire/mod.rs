@@ -13,3 +13,4 @@ pub(crate) mod notation;
 pub(crate) mod response;
 pub(crate) mod routes;
 pub(crate) mod server;
+mod web_page;

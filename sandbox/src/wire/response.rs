@@ -67,6 +67,11 @@ impl RawResponse {
         Self::text(500, "text/plain", reason)
     }
 
+    /// A refusal that is not the bank's.
+    pub(crate) fn forbidden(reason: &str) -> Self {
+        Self::text(403, "text/plain", reason)
+    }
+
     fn text(status: u16, content_type: &str, text: &str) -> Self {
         Self { status, headers: vec![("Content-Type".to_owned(), content_type.to_owned())], body: text.into() }
     }

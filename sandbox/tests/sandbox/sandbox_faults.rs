@@ -592,7 +592,7 @@ async fn taking_the_journal_empties_it() {
 fn closing_in_bytes(partner: &Partner, id: ProvisionId) -> String {
     let body = r#"{"status":"CANCELLED"}"#;
     format!(
-        "PUT /v1/partner-user-provision/{id} HTTP/1.1\r\nHost: sandbox\r\nCache-Control: no-cache\r\n\
+        "PUT /v1/partner-user-provision/{id} HTTP/1.1\r\nHost: localhost\r\nCache-Control: no-cache\r\n\
          User-Agent: sandbox_faults\r\nX-Bunq-Client-Request-Id: {}\r\nX-Bunq-Client-Authentication: {}\r\n\
          Content-Length: {}\r\n\r\n{body}",
         Uuid::new_v4(),

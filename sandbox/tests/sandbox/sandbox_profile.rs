@@ -3,8 +3,8 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use bunq_partner::{Client, Environment, ErrorKind, FileStore, Operation, ProvisionStatus, Uuid};
-use bunq_partner_sandbox::{DeadToken, Pace, Profile, Sandbox, SeedProvision};
+use bunq_partner::{Client, Environment, ErrorKind, FileStore, NewProvision, Operation, ProvisionStatus, Uuid};
+use bunq_partner_sandbox::{DeadToken, Fault, Pace, Profile, Sandbox, SeedProvision};
 use futures_util::TryStreamExt;
 
 fn seed(json: serde_json::Value) -> SeedProvision {
@@ -107,6 +107,94 @@ async fn a_saved_state_that_cannot_be_used_is_refused() {
     assert!(start(cut).await.starts_with("the saved state is damaged (line 1, column 40)"));
     let other = Sandbox::builder().api_key("sandbox_other".into()).saved_state(saved).start().await;
     assert!(other.unwrap_err().to_string().starts_with("the saved state has another API key"));
+}
+
+/// Holds the state of a sandbox against that of another one, which begins with a copy of its file.
+async fn survives(sandbox: &Sandbox, file: &std::path::Path, after: &str) {
+    let copy = file.with_extension("copy");
+    std::fs::copy(file, &copy).unwrap();
+    let other = Sandbox::builder().state_file(&copy).start().await.unwrap();
+    let [own, others] = [sandbox, &other]
+        .map(|sandbox| serde_json::from_str::<serde_json::Value>(sandbox.saved_state().unwrap().expose()).unwrap());
+    assert!(own == others, "after {after}");
+}
+
+#[tokio::test]
+async fn a_state_file_has_every_change_by_the_time_of_the_response() {
+    test_timeout::start();
+    let folder = crate::common::Folder::new();
+    let file = folder.path("state");
+    let sandbox = Sandbox::builder().seed([seed(serde_json::json!({ "status": "ACTIVE" }))]).state_file(&file);
+    let sandbox = sandbox.start().await.unwrap();
+    survives(&sandbox, &file, "the start").await;
+    let client = sandbox.client().build().unwrap();
+    client.open_session().await.unwrap();
+    survives(&sandbox, &file, "a session").await;
+    let (email, phone) = ("user@example.com".parse().unwrap(), "+31600000000".parse().unwrap());
+    let creating = client.provisions().create(NewProvision::person(Uuid::new_v4(), email, phone)).await.unwrap();
+    survives(&sandbox, &file, "a creation").await;
+    let id = creating.id();
+    for _ in 0..10 {
+        client.provisions().get(id).await.unwrap();
+        survives(&sandbox, &file, "a read").await;
+        client.provisions().list().page().await.unwrap();
+        survives(&sandbox, &file, "a listing").await;
+    }
+    let user = client.for_user(client.provisions().get(id).await.unwrap().credential.as_ref().unwrap()).unwrap();
+    user.build().unwrap().open_session().await.unwrap();
+    survives(&sandbox, &file, "the first use of a credential").await;
+    drop(client.provisions().reset_token(id).await.unwrap());
+    survives(&sandbox, &file, "a reset").await;
+    drop(client.provisions().close(id).await.unwrap());
+    survives(&sandbox, &file, "a closing").await;
+    client.end_session().await.unwrap();
+    survives(&sandbox, &file, "the end of a session").await;
+    sandbox.inject(Fault::SessionLost);
+    let _ = client.provisions().get(id).await;
+    survives(&sandbox, &file, "a lost session").await;
+
+    // What a test changes itself is there when it says so.
+    let [populated, progressing, expiring] = sandbox.populate(3).try_into().unwrap();
+    sandbox.fail(populated);
+    drop(client.provisions().close(progressing).await.unwrap());
+    sandbox.advance(progressing);
+    sandbox.expire_credential(expiring);
+    sandbox.save_state().unwrap();
+    survives(&sandbox, &file, "interventions").await;
+    sandbox.end_sessions();
+    sandbox.save_state().unwrap();
+    survives(&sandbox, &file, "the end of all sessions").await;
+    sandbox.change_key().await.unwrap();
+    survives(&sandbox, &file, "another key").await;
+    sandbox.forget_installations();
+    sandbox.save_state().unwrap();
+    survives(&sandbox, &file, "no installations").await;
+
+    let both = Sandbox::builder().state_file(&file).saved_state(sandbox.saved_state().unwrap()).start().await;
+    let expected = "a saved state and a state file were given: leave one of them out";
+    assert_eq!(both.unwrap_err().to_string(), expected);
+}
+
+#[tokio::test]
+async fn a_state_file_that_cannot_be_used_is_named() {
+    test_timeout::start();
+    let folder = crate::common::Folder::new();
+    let start = |name: &'static str| {
+        let file = folder.path(name);
+        async move { Sandbox::builder().state_file(&file).start().await.map(drop).unwrap_err() }
+    };
+    std::fs::create_dir(folder.path("folder")).unwrap();
+    folder.file("damaged", "{}\n");
+    for (name, problem) in
+        [("folder", "folder: it is not a regular file"), ("damaged", "damaged: the saved state is damaged")]
+    {
+        let error = start(name).await;
+        assert_eq!(error.kind(), std::io::ErrorKind::InvalidData, "{error}");
+        assert!(error.to_string().starts_with("the state file ") && error.to_string().contains(problem), "{error}");
+    }
+    let error = start("missing/state").await;
+    assert_eq!(error.kind(), std::io::ErrorKind::NotFound, "{error}");
+    assert!(error.to_string().contains("missing/state: "), "{error}");
 }
 
 #[tokio::test]

@@ -40,6 +40,9 @@ pub(crate) struct StoredProvision {
     has_label: bool,
     oauth_request: Option<StoredOauthRequest>,
     credential: Option<StoredCredential>,
+    /// Whether something has changed since it was saved.
+    #[serde(skip)]
+    is_changed: bool,
 }
 
 /// The OAuth request, as far as it is stored.
@@ -65,7 +68,13 @@ impl StoredProvision {
             has_label: false,
             oauth_request: None,
             credential: None,
+            is_changed: true,
         }
+    }
+
+    /// Whether something has changed since this was called before.
+    pub(crate) fn take_changed(&mut self) -> bool {
+        std::mem::take(&mut self.is_changed)
     }
 
     pub(crate) fn status(&self) -> ProvisionStatus {
@@ -92,6 +101,7 @@ impl StoredProvision {
         self.since = now;
         self.updated = now;
         self.was_read = false;
+        self.is_changed = true;
         true
     }
 
@@ -129,6 +139,7 @@ impl StoredProvision {
 
     /// As a client reads it.
     pub(crate) fn read(&mut self, now: Timestamp) -> Value {
+        self.is_changed |= !self.was_read;
         self.was_read = true;
         self.show(now)
     }
@@ -146,6 +157,7 @@ impl StoredProvision {
             credential.is_used = true;
             credential.updated = now;
             self.updated = now;
+            self.is_changed = true;
         }
         true
     }
@@ -157,6 +169,7 @@ impl StoredProvision {
         credential.expiry = now;
         credential.updated = now;
         self.updated = now;
+        self.is_changed = true;
         true
     }
 

@@ -1,0 +1,89 @@
+//! The state of a sandbox as a process: what is there after it was killed, and what it makes void.
+
+use bunq_partner::{Client, Environment, NewProvision, Uuid};
+
+use crate::cli_sandbox::Process;
+use crate::common::{Folder, program, ran};
+
+/// A client that goes on when the sandbox at its port is another process.
+fn client(bank: &Process) -> Client {
+    let builder = Client::builder(Environment::Sandbox).base_url(bank.base_url()).api_key(bank.api_key());
+    builder.without_rate_limits().build().unwrap()
+}
+
+#[tokio::test]
+async fn what_a_response_has_told_is_there_after_a_kill() {
+    test_timeout::start();
+    let folder = Folder::new();
+    let state = folder.path("state.json");
+    let start = |port: u16| {
+        let mut command = program(&folder);
+        command.args(["sandbox", "--log", "none", "--port", &port.to_string(), "--state"]).arg(&state);
+        Process::start(&mut command)
+    };
+    let mut bank = start(0);
+    let (port, client) = (bank.port(), client(&bank));
+    for round in 0..20 {
+        let new =
+            NewProvision::person(Uuid::new_v4(), "user@example.com".parse().unwrap(), "+31600000000".parse().unwrap());
+        let created = client.provisions().create(new).await.unwrap().id();
+        assert_eq!(bank.stop("-KILL").1, None);
+        bank = start(port);
+        // What is read is told too: a step that was seen is not taken back.
+        let read = client.provisions().get(created).await.unwrap_or_else(|error| panic!("round {round}: {error}"));
+        let read_again = client.provisions().get(created).await.unwrap();
+        assert_ne!(read.sub_status, read_again.sub_status);
+        assert_eq!(bank.stop("-KILL").1, None);
+        bank = start(port);
+        let third = client.provisions().get(created).await.unwrap();
+        assert_ne!(third.sub_status, read.sub_status, "round {round}: {third:?}");
+    }
+    assert_eq!(bank.call(&folder, &["list", "--output", "jsonl"]).0.lines().count(), 20);
+}
+
+#[test]
+fn what_a_state_that_is_there_makes_void_is_refused() {
+    test_timeout::start();
+    let folder = Folder::new();
+    let (state, seed) = (folder.path("state.json"), folder.file("seed.json", r#"[{"status": "ACTIVE"}]"#));
+    let with = |arguments: &[&str]| {
+        let mut command = program(&folder);
+        command.args(["sandbox", "--state"]).arg(&state).args(arguments);
+        command
+    };
+    let first = Process::start(&mut with(&["--provisions", "1", "--seed", seed.to_str().unwrap()]));
+    assert_eq!(first.call(&folder, &["list", "--output", "jsonl"]).0.lines().count(), 2);
+    drop(first);
+    for (option, value) in [("--provisions", "1"), ("--provisions", "0"), ("--seed", seed.to_str().unwrap())] {
+        let (out, err, code) = ran(&mut with(&[option, value]));
+        assert_eq!((out.as_str(), code), ("", 2), "{err}");
+        let problem = format!("error: {option} is for a new state, but {} has one already", state.display());
+        let hint = format!("leave {option} out, or remove the file to begin anew");
+        assert!(err.contains(&problem) && err.contains(&hint), "{err}");
+    }
+    let again = Process::start(&mut with(&[]));
+    assert_eq!(again.call(&folder, &["list", "--output", "jsonl"]).0.lines().count(), 2);
+}
+
+#[tokio::test]
+async fn a_change_costs_its_own_size() {
+    test_timeout::start();
+    let folder = Folder::new();
+    let state = folder.path("state.json");
+    let bank = Process::start(program(&folder).args(["sandbox", "--provisions", "10000", "--state"]).arg(&state));
+    let size = || std::fs::metadata(&state).unwrap().len();
+    let client = client(&bank);
+    client.open_session().await.unwrap();
+    let before = size();
+    for count in 1..=20 {
+        let new =
+            NewProvision::person(Uuid::new_v4(), "user@example.com".parse().unwrap(), "+31600000000".parse().unwrap());
+        let _ = client.provisions().create(new).await.unwrap();
+        let added = size() - before;
+        assert!(added > 0 && added < count * 2000, "{before} and {added} bytes");
+    }
+    drop(bank);
+    let again = Process::start(program(&folder).args(["sandbox", "--state"]).arg(&state));
+    assert!(size() > before, "the whole is written anew");
+    assert_eq!(again.call(&folder, &["list", "--status", "CREATED", "--output", "jsonl"]).0.lines().count(), 20);
+}
