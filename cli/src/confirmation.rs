@@ -14,10 +14,8 @@ pub(super) async fn confirm(
     change: Option<&str>,
     closing: Option<Closing>,
 ) -> Result<(), Failure> {
+    check_attended(invocation, change)?;
     if let Some(change) = change.filter(|_| invocation.asks) {
-        if !is_attended() {
-            return Err(Failure::usage(format!("{change} in production: confirm it with --yes")));
-        }
         if let Some(closing) = closing {
             let shown = closing.show(invocation).await;
             shown.map_err(|failure| failure.or_hint(Some("nothing was closed".to_owned())))?;
@@ -25,12 +23,21 @@ pub(super) async fn confirm(
         ask(&format!("{change} in production?")).await?;
     }
     if invocation.shows_secrets() {
-        if !is_attended() {
-            return Err(Failure::usage("--show-secrets is for a person at a terminal: there is none to ask"));
-        }
         ask("Tokens will be shown. Whoever sees them can act for the user. Show them?").await?;
     }
     Ok(())
+}
+
+/// Refuses what [`confirm`] asks about if there is nobody to ask.
+pub(super) fn check_attended(invocation: &Invocation, change: Option<&str>) -> Result<(), Failure> {
+    match change.filter(|_| invocation.asks) {
+        _ if is_attended() => Ok(()),
+        Some(change) => Err(Failure::usage(format!("{change} in production: confirm it with --yes"))),
+        None if invocation.shows_secrets() => {
+            Err(Failure::usage("--show-secrets is for a person at a terminal: there is none to ask"))
+        }
+        None => Ok(()),
+    }
 }
 
 /// Whether there is a person to ask.

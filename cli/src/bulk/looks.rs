@@ -12,6 +12,7 @@ use bunq_partner::{Error, ErrorKind, FileJournal, PageSize, Provision, Provision
 use futures_util::TryStreamExt as _;
 
 use super::super::exit::Failure;
+use super::super::words::numbered;
 use super::job::{FoundIds, Job};
 use super::mistakes::{Mistake, Mistakes};
 use super::rows::{Row, Target};
@@ -105,11 +106,11 @@ impl Known {
                     ([], Some((newest, _))) if is_resumed => Ok(**newest),
                     ([], _) => Err(("external_uuid", "bunq has no provision with it that is not closed".to_owned())),
                     (several, _) => {
-                        let ids: Vec<_> = several.iter().map(|(id, _)| id.to_string()).collect();
-                        let ids = ids.join(", ");
+                        let ids: Vec<_> = several.iter().map(|(id, _)| id.get()).collect();
+                        let ids = numbered("provision", &ids);
                         Err((
                             "external_uuid",
-                            format!("bunq has several provisions with it: {ids}; give the id of one"),
+                            format!("at bunq it is that of {ids}, which are not closed: give one id"),
                         ))
                     }
                 }

@@ -1,8 +1,8 @@
 //! `close --from`, `create --from` and `report`: many rows of a file, with a journal.
 //!
-//! The library does the work; here are the input ([`input`], [`rows`], [`csv_records`], [`json_objects`], [`job`]), which provisions its rows mean ([`looks`]),
-//! what is shown meanwhile ([`meter`]), what becomes of created users ([`activation`]), the report ([`report`]), and the failed rows as a
-//! new input ([`new_input`]).
+//! The library does the work; here are the input ([`input`], [`rows`], [`csv_records`], [`json_objects`], [`mistakes`], [`job`]), which
+//! provisions its rows mean ([`looks`]), what is shown meanwhile ([`meter`]), what becomes of created users ([`activation`]), the report
+//! ([`report`]), and the failed rows as a new input ([`new_input`]).
 
 mod activation;
 mod csv_records;
@@ -34,7 +34,7 @@ use self::job::{Begin, FoundIds, Job, Plan, earlier_journal, open_input};
 pub(super) use self::job::{Order, RowOptions};
 use self::meter::Meter;
 use super::arguments::OutputFormat;
-use super::confirmation::confirm;
+use super::confirmation::{check_attended, confirm};
 use super::connection::BankConnection;
 use super::exit::Failure;
 use super::interrupt::{self, until_interrupted};
@@ -108,6 +108,8 @@ pub(super) async fn run(invocation: &Invocation, order: Begin) -> Result<(), Fai
     let client = invocation.client()?;
     let begin = async {
         let (mut job, journal) = order.begin().await?;
+        // Nothing is looked up for a question that nobody can answer.
+        check_attended(invocation, Some(&job.change()))?;
         job.found = look(invocation, &client, &job, &journal).await?;
         confirm(invocation, Some(&job.change()), job.closing()?).await?;
         Ok::<_, Failure>((job, journal))

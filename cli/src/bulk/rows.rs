@@ -224,7 +224,7 @@ impl Source {
             let Ok(column) = known(name, operation, &ignored) else {
                 let advice = match (first_byte, operation) {
                     (b'[', _) => ": JSON is taken a line for each object, without an array around them, as `--output jsonl` writes it".into(),
-                    (_, BulkOperation::Close) if &first[0] == "id" => {
+                    (_, BulkOperation::Close) if line == 1 && &first[0] == "id" => {
                         format!(": `cut {}-f1` leaves only the ids", records.cut_option())
                     }
                     (_, BulkOperation::Close) => "; those of `list`, `report` and `receipts verify` may be beside them".into(),

@@ -205,7 +205,9 @@ async fn a_closing_by_key_is_certain_or_refused() {
         let from = folder.file(if is_long { "wrong.long" } else { "wrong" }, &text);
         let stderr = refused(&mut bulk(&folder, &sandbox, "close", &from));
         for problem in [
-            &format!("line 3, external_uuid: bunq has several provisions with it: {b}, {b2}; give the id of one"),
+            &format!(
+                "line 3, external_uuid: at bunq it is that of provisions {b}, {b2}, which are not closed: give one id"
+            ),
             "line 4, external_uuid: bunq has no provision with it that is not closed",
             "line 5, external_uuid: bunq has no provision with it",
             &format!("line 6, external_uuid: at bunq provision {b} has another one, or none"),
@@ -306,7 +308,7 @@ async fn a_row_that_is_refused_later_is_left_to_another_file() {
     let plain = bulk(&folder, &sandbox, "close", &from);
     let stderr = refused(bulk(&folder, &sandbox, "close", &from).arg("--resume"));
     assert!(
-        stderr.contains("line 3, external_uuid: bunq has several") && stderr.contains("nothing more was closed"),
+        stderr.contains("line 3, external_uuid: at bunq it is that of") && stderr.contains("nothing more was closed"),
         "{stderr}"
     );
     assert_eq!(closings(&sandbox), before);
