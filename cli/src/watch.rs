@@ -44,7 +44,7 @@ pub(super) async fn run(
             }
         }
     }
-    first.map_or_else(|| Ok(printer.finish()?), Err)
+    first.map_or_else(|| Ok(lines.end()?), Err)
 }
 
 /// The changes of one provision until nothing is in progress.
@@ -89,7 +89,7 @@ async fn all(invocation: &Invocation, timeout: Duration) -> Result<(), Failure> 
             Err(error) => return Err(error.into()),
         }
         if end.is_some_and(|end| Instant::now() + PAUSE > end) {
-            return Ok(printer.finish()?);
+            return Ok(lines.end()?);
         }
         sleep(PAUSE).await;
     }
@@ -133,5 +133,8 @@ impl<'a> Lines<'a> {
         let (date, time) = self.clock.now();
         let date = date.map(|date| format!("{date}\n")).unwrap_or_default();
         write_text(&format!("{date}{}\n", records::change(&time, seen)))
+    }
+    fn end(mut self) -> io::Result<()> {
+        if self.invocation.format() == OutputFormat::Table { Ok(()) } else { self.printer.finish() }
     }
 }

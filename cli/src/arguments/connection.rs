@@ -46,12 +46,13 @@ impl ConnectionOptions {
     /// The options that were typed, and choose a bank, a key or a session. A new option must be placed here, or beside `yes`.
     pub(crate) fn typed(&self) -> impl Iterator<Item = &'static str> {
         // Consent to what is asked about does nothing by itself, and is refused nowhere.
-        let Self { profile, env, base_url, api_key_file, context, sandbox, rehearse, yes: _ } = self;
+        let Self { profile, env, base_url, api_key_file, context, sandbox, rehearse, plain_http, yes: _ } = self;
         let options = [
             ("--profile", profile.is_some()),
             ("--env", env.is_some()),
             ("--base-url", base_url.is_some()),
             ("--api-key-file", api_key_file.is_some()),
+            ("--plain-http", plain_http.is_some()),
             ("--context", context.is_some()),
             ("--sandbox", *sandbox),
             ("--rehearse", rehearse.is_some()),

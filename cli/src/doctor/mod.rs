@@ -8,8 +8,8 @@ mod network;
 mod step;
 mod verdict;
 
+use bunq_partner::ErrorKind;
 use bunq_partner::reqwest::Url;
-use bunq_partner::{ErrorKind, HttpConfig};
 use serde_json::json;
 
 use self::bank::Examination;
