@@ -28,7 +28,8 @@ pub(super) struct View {
 
 impl Results {
     /// How the results are written; `preferred` is the format of the options or of a profile. A format that the results cannot have,
-    /// and a column that they do not have, are refused before anything is sent. A profile is for all commands: where its format does not fit, the nearest one is used.
+    /// and a column that they do not have, are refused before anything is sent. A profile is for all commands: where its format does
+    /// not fit, the nearest one is used.
     pub(super) fn view(&self, options: &OutputOptions, preferred: OutputFormat) -> Result<View, Failure> {
         let format = match (self, preferred) {
             (Self::Changes(_), OutputFormat::Json) if options.output.is_none() => OutputFormat::Jsonl,

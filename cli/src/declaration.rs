@@ -71,7 +71,7 @@ impl Command {
     #[deny(clippy::wildcard_enum_match_arm)]
     pub(super) fn accept(&self, options: &ConnectionOptions) -> Result<(), Failure> {
         let hint = match self {
-            Self::Demo => "`bunq-partner close --help` and its like say how to do the same at bunq",
+            Self::Demo => "`bunq-partner create` and `bunq-partner close` do at a bank what the demo does",
             Self::Sandbox(_) => {
                 "--bank-profile FILE says how the sandbox behaves, --api-key KEY which key it accepts, and --state FILE what it keeps"
             }
