@@ -96,6 +96,7 @@ mod tests {
         ("report", "--journal=FILE", With("--from=FILE")),
         // It needs the format csv, which a profile may set too: the command looks.
         ("report", "--failed", With("--from=FILE")),
+        ("sandbox", "--listen=127.0.0.1", With("")),
         ("sandbox", "--port=0", With("")),
         ("sandbox", "--api-key=KEY", With("")),
         ("sandbox", "--rate-limits", With("")),
@@ -113,12 +114,13 @@ mod tests {
 
     /// The options of all commands, as typed, and whether each chooses a bank, a key or a session: those are refused where a command is a
     /// bank itself. The others say how results are shown, or consent to what is asked, and are refused nowhere.
-    const OPTIONS_OF_ALL: [(&str, bool); 14] = [
+    const OPTIONS_OF_ALL: [(&str, bool); 15] = [
         ("--profile=NAME", true),
         ("--env=sandbox", true),
         ("--base-url=URL", true),
         ("--api-key-file=FILE", true),
         ("--context=FILE", true),
+        ("--plain-http=HOST", true),
         ("--sandbox", true),
         ("--rehearse=2", true),
         ("--yes", false),
