@@ -33,11 +33,10 @@ static SAVING: Mutex<()> = Mutex::new(());
 /// after its name; the next save removes it. In a repository, all three belong into `.gitignore`: `/bunq.json*`.
 ///
 /// The file and its lock follow the rule of [`files`](crate::files) for kept files. A file that others may use, that
-/// belongs to another user, or that is a hard link or a symbolic link is refused before anything is sent, and so is a
-/// file on a file system without locks. (Replacing a
-/// file through a symbolic link would replace the link, and each of the two paths would have its own lock.) Folders may
-/// be links. If everybody may read the file, its keys may be known: remove it, and the client makes new keys. A file
-/// larger than 64 KiB is refused.
+/// belongs to another user, or that is a hard link or a symbolic link is refused before anything is sent, and so is one
+/// on a file system without locks. (Replacing a file through a symbolic link would replace the link, and each of the two
+/// paths would have its own lock.) Folders may be links. If everybody may read the file, its keys may be known: remove
+/// it, and the client makes new keys. A file larger than 64 KiB is refused.
 ///
 /// ```
 /// use bunq_partner::FileStore;
