@@ -114,7 +114,7 @@ async fn what_is_kept_on_a_volume_outlasts_a_restart_of_its_own_user() {
          said() { setpriv --reuid 1000 --regid 1000 --groups 2000 \"$@\" 2>&1 && echo 0 || echo $?; }
          echo fixed $(said \"$@\" whoami $context | tail -n 1) $(said \"$@\" report $from | tail -n 1)
          echo written $(said \"$@\" $context close $from --journal \"$AT/other\" | grep -c 'Read-only file system.*: give a path where files can be')
-         echo state $(said \"$@\" sandbox --state \"$AT/state\" | grep -c 'Read-only file system.*: give a path where files can be')";
+         echo state $(said \"$1\" sandbox --state \"$AT/state\" | grep -c 'Read-only file system.*: give a path where files can be')";
     let Some(mut command) = on_a_mount(&folder, script, &program_for(&folder, &sandbox)) else { return };
     let (stdout, stderr, _) = ran(&mut command);
     let expected = "first 0 9\nrestart 0 9 600 600 600\nanother 18 1\nroot 18 1\nfixed 0 9\nwritten 1\nstate 1\n";

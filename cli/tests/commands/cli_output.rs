@@ -80,7 +80,8 @@ impl Bank {
     /// The output of a command in a format, what it has said beside it, and its exit code.
     async fn run(&self, typed: &str, format: &str) -> (String, String, i32) {
         let typed = typed.replace("JOURNAL", &format!("{format}.journal"));
-        let mut program = self.program().await;
+        // The demo is a bank itself, and takes no other.
+        let mut program = if typed == "demo" { program(&self.folder) } else { self.program().await };
         program.args(typed.split(' ')).args(["--output", format]);
         tokio::task::spawn_blocking(move || ran(&mut program)).await.unwrap()
     }
