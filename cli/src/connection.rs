@@ -25,7 +25,7 @@ use super::words::clean;
 const MAX_KEY_LEN: usize = 4096;
 
 /// How long bunq may take to carry out what is in doubt.
-const LATE_ARRIVAL: Duration = Duration::from_secs(10);
+pub(super) const LATE_ARRIVAL: Duration = Duration::from_secs(10);
 
 /// The provisions of `--sandbox`: one in every state.
 const SAMPLES: &str = include_str!("samples.json");
@@ -42,7 +42,7 @@ pub(super) struct BankConnection {
     /// The bank itself, if it is this program's own.
     sandbox: Option<Sandbox>,
     /// How many times as fast as bunq allows.
-    rehearse: u32,
+    pub(super) rehearse: u32,
     /// Where bunq's signed responses are stored.
     pub(super) receipts: Option<ReceiptFile>,
     /// Warnings about the file of the key, and about plain HTTP.

@@ -163,12 +163,16 @@ impl Failure {
         self.code
     }
 
+    /// The kind of failure that has this exit code.
+    pub(super) fn kind(&self) -> Option<ErrorKind> {
+        KINDS.iter().find(|(_, code, _)| *code == self.code).map(|(kind, ..)| *kind)
+    }
+
     pub(super) fn json(&self) -> serde_json::Value {
         let error = self.error.as_deref();
-        let kind = KINDS.iter().find(|(_, code, _)| *code == self.code).map(|(kind, ..)| *kind);
         json!({
             "exit_code": self.code,
-            "kind": error.map(Error::kind).or(kind).map(ErrorKind::as_str),
+            "kind": error.map(Error::kind).or(self.kind()).map(ErrorKind::as_str),
             "message": self.message,
             "hint": self.hint,
             "in_doubt": self.code == DOUBT,
@@ -269,9 +273,12 @@ fn hint(error: &Error) -> Option<&'static str> {
 }
 
 /// The outcome of a command whose results were written: what became of the command comes before what became of its output.
-pub(super) fn after_output(outcome: Result<(), Failure>, written: io::Result<()>) -> Result<(), Failure> {
+pub(super) fn after_output<E: Into<Failure>>(
+    outcome: Result<(), Failure>,
+    written: Result<(), E>,
+) -> Result<(), Failure> {
     outcome?;
-    Ok(written?)
+    written.map_err(E::into)
 }
 
 #[cfg(test)]

@@ -252,6 +252,8 @@ async fn ask_bank(
         Some(Order::Run(order)) => return bulk::run(invocation, order).await,
         None => {}
     }
+    // What a probe has made is removed after an interruption too, so it listens itself.
+    let is_probe = matches!(effect, Effect::Provokes);
     let agreed = until_interrupted(None, async {
         let ids = ids::resolve(ids).await?;
         let (mut body, mut closing) = (None, None);
@@ -272,7 +274,7 @@ async fn ask_bank(
         Ok((ids, body, goes_on))
     });
     let (ids, body, goes_on) = agreed.await?;
-    until_interrupted(goes_on, async {
+    let done = async {
         match &command {
             BankCommand::Close(options) => provisions::close(invocation, options, &ids).await,
             BankCommand::Create(options) => provisions::create(invocation, options).await,
@@ -291,6 +293,6 @@ async fn ask_bank(
             BankCommand::Doctor => doctor::run(invocation, unusable).await,
             BankCommand::Probe(options) => probe::run(invocation, options).await,
         }
-    })
-    .await
+    };
+    if is_probe { done.await } else { until_interrupted(goes_on, done).await }
 }

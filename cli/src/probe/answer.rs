@@ -2,12 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use bunq_partner::Uuid;
 use bunq_partner::wire::SignatureForm;
-use bunq_partner::{ErrorKind, Uuid};
+use bunq_partner_sandbox::DeadToken;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::super::exit::Failure;
 use super::exchange::{ProbeResponse, Signed};
 
 /// No provision has this id.
@@ -18,10 +18,11 @@ pub(super) const UNUSED_ID: u64 = 999_999_999_999;
 pub(super) struct Fact {
     pub(super) question: &'static str,
     pub(super) answer: String,
+    /// `None`: the call has failed, and answers nothing.
     #[serde(rename = "http_status")]
-    pub(super) status: u16,
+    pub(super) status: Option<u16>,
     /// Whether and how the response is signed.
-    pub(super) signature: &'static str,
+    pub(super) signature: Option<&'static str>,
     /// What bunq says, if it is a refusal.
     pub(super) message: Option<String>,
 }
@@ -29,20 +30,15 @@ pub(super) struct Fact {
 /// The statuses of each way of signing, for the report.
 pub(super) fn signatures(facts: &[Fact]) -> BTreeMap<&str, BTreeSet<u16>> {
     let mut seen: BTreeMap<&str, BTreeSet<u16>> = BTreeMap::new();
-    for fact in facts {
-        seen.entry(fact.signature).or_default().insert(fact.status);
+    for (signature, status) in facts.iter().filter_map(|fact| fact.signature.zip(fact.status)) {
+        seen.entry(signature).or_default().insert(status);
     }
     seen
 }
 
-/// The status of a refusal that is about the request: not about its rate, and no failure of the bank's.
+/// The status, if the response is a refusal.
 pub(super) fn refusal(response: &ProbeResponse) -> Option<u16> {
-    let status = response.status;
-    (400..500).contains(&status).then_some(status).filter(|status| ![408, 429, 491].contains(status))
-}
-
-pub(super) fn is_success(response: &ProbeResponse) -> bool {
-    (200..300).contains(&response.status)
+    (!response.is_success()).then_some(response.status)
 }
 
 /// The first member of this kind among the items of a response.
@@ -54,16 +50,31 @@ pub(super) fn text(body: &Value, pointer: &str) -> Option<String> {
     item(body, pointer)?.as_str().map(str::to_owned)
 }
 
-pub(super) fn message(response: &ProbeResponse) -> Option<String> {
-    response.json()["Error"][0]["error_description"].as_str().map(str::to_owned)
+/// How long a session lasts, in seconds: for the API key with which one user acts for another, the shortest time of the two.
+pub(super) fn session_timeout(body: &Value) -> Option<u64> {
+    let kinds = ["UserCompany", "UserPerson", "UserPaymentServiceProvider"];
+    let places = ["", "/UserApiKey/requested_by_user", "/UserApiKey/granted_by_user"];
+    let pointers = places.iter().flat_map(|place| kinds.map(|kind| format!("{place}/{kind}/session_timeout")));
+    pointers.filter_map(|pointer| item(body, &pointer)?.as_u64()).min()
+}
+
+/// How a refusal with this status and these words refuses a token that is dead or unknown, if it does.
+pub(super) fn dead_token(status: u16, message: Option<&str>) -> Option<DeadToken> {
+    let message = message.unwrap_or_default().to_lowercase();
+    match status {
+        401 => Some(DeadToken::Unauthorized),
+        403 if message.contains("insufficient authentication") => Some(DeadToken::InsufficientAuthentication),
+        403 if message.contains("insufficient authorisation") => Some(DeadToken::InsufficientAuthorisation),
+        _ => None,
+    }
 }
 
 pub(super) fn with_status(response: &ProbeResponse) -> String {
-    if is_success(response) { "accepted".into() } else { response.status.to_string() }
+    refusal(response).map_or("accepted".into(), |status| status.to_string())
 }
 
 pub(super) fn accepted_or_status(response: &ProbeResponse) -> String {
-    if is_success(response) { "accepted".into() } else { format!("refused: {}", response.status) }
+    refusal(response).map_or("accepted".into(), |status| format!("refused: {status}"))
 }
 
 /// A word, unless it is an id that was made for this run.
@@ -85,12 +96,4 @@ pub(super) fn signature_name(signed: Signed) -> &'static str {
         Signed::As(_) => "in a form of its own",
         Signed::Invalid => "not valid",
     }
-}
-
-pub(super) fn unexpected(what: &str, response: &ProbeResponse) -> Failure {
-    let said = message(response).map(|said| format!(": {said}")).unwrap_or_default();
-    let is_about_key = said.contains("Incorrect API key") || matches!(response.status, 401 | 403);
-    let kind = if is_about_key { ErrorKind::Unauthorized } else { ErrorKind::Rejected };
-    Failure::of_kind(kind, format!("{what} got {} from the bank{said}", response.status))
-        .with_hint("`bunq-partner doctor` finds out what is wrong")
 }

@@ -12,10 +12,12 @@ use bunq_partner::{ErrorKind, Operation, RateLimit, Secret, Uuid};
 use serde_json::Value;
 use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep_until};
+use tracing::{Span, field, info_span};
 
 use super::super::exit::Failure;
 
 const REQUEST_ID: &str = "x-bunq-client-request-id";
+const RESPONSE_ID: &str = "x-bunq-client-response-id";
 const SERVER_SIGNATURE: HeaderName = HeaderName::from_static("x-bunq-server-signature");
 
 const HEADERS: [(&str, &str); 6] = [
@@ -34,19 +36,40 @@ const MAX_BODY: usize = 4 * 1024 * 1024;
 
 /// One request, which need not be right.
 #[derive(Clone)]
-pub(super) struct ProbeRequest<'a> {
+pub(super) struct ProbeRequest {
     /// The operation whose rate limit it counts towards.
     pub(super) operation: &'static Operation,
     pub(super) method: &'static str,
     /// Its path below the base URL, with its query.
     pub(super) path: String,
     pub(super) body: Option<Value>,
-    pub(super) token: Option<&'a Secret>,
+    pub(super) token: Option<Secret>,
     pub(super) is_signed: bool,
     /// `None`: an id of its own.
     pub(super) request_id: Option<String>,
     /// Whether it waits for its turn within the rate limit.
     pub(super) keeps_rate_limit: bool,
+}
+
+impl ProbeRequest {
+    /// A signed request of an operation without parameters in its path.
+    pub(super) fn of(operation: &'static Operation, body: Option<Value>) -> Self {
+        Self {
+            operation,
+            method: operation.method,
+            path: operation.path.to_owned(),
+            body,
+            token: None,
+            is_signed: true,
+            request_id: None,
+            keeps_rate_limit: true,
+        }
+    }
+
+    /// A request to this path, without a body.
+    pub(super) fn at(operation: &'static Operation, path: impl Into<String>) -> Self {
+        Self { path: path.into(), ..Self::of(operation, None) }
+    }
 }
 
 /// A response as it came. Its body may hold tokens.
@@ -58,6 +81,15 @@ pub(super) struct ProbeResponse {
 }
 
 impl ProbeResponse {
+    pub(super) fn is_success(&self) -> bool {
+        (200..300).contains(&self.status)
+    }
+
+    /// Whether it names its request.
+    pub(super) fn is_echo(&self) -> bool {
+        self.headers.get(REQUEST_ID).is_some_and(|echo| echo.as_bytes() == self.request_id.as_bytes())
+    }
+
     /// Its body, if that is JSON; else `null`.
     pub(super) fn json(&self) -> Value {
         serde_json::from_slice(&self.body).unwrap_or_default()
@@ -116,24 +148,51 @@ impl Exchanges {
         form.map_or(Signed::Invalid, Signed::As)
     }
 
-    /// Sends one request, and returns its response, whatever that is.
-    pub(super) async fn send(&self, request: ProbeRequest<'_>) -> Result<ProbeResponse, Failure> {
-        let RateLimit { calls, per, .. } = request.operation.rate_limit;
+    /// Whether bunq's key is known.
+    pub(super) fn can_verify(&self) -> bool {
+        self.bunqs_key.is_some()
+    }
+
+    /// Sends one request, and returns its response, whatever that is. What `-v` shows of it is what the library tells of its calls.
+    pub(super) async fn send(&self, request: ProbeRequest) -> Result<ProbeResponse, Failure> {
+        let operation = request.operation;
+        let call = info_span!("bunq_call", bunq.operation = operation.id);
+        let RateLimit { calls, per, .. } = operation.rate_limit;
         let mut ended = self.ended.lock().await;
-        let ended = ended.entry(request.operation.id).or_default();
+        let ended = ended.entry(operation.id).or_default();
         while request.keeps_rate_limit
             && ended.len() >= usize::try_from(calls).unwrap_or(usize::MAX)
             && let Some(first) = ended.pop_front()
         {
-            sleep_until(first + per).await;
+            let (until, time) = (first + per, (first + per).saturating_duration_since(Instant::now()));
+            let _waiting = wait(&call, "permit", operation, time);
+            sleep_until(until).await;
         }
-        let operation = request.operation.id;
+        let attempt = info_span!(
+            parent: &call,
+            "bunq_attempt",
+            http.request.method = request.method,
+            url.template = operation.path,
+            http.response.status_code = field::Empty,
+            bunq.request_id = field::Empty,
+            bunq.response_id = field::Empty,
+            error.type = field::Empty,
+        );
         let response = self.exchange(request).await;
         ended.push_back(Instant::now());
-        response.map_err(|failure| failure.of(operation))
+        match &response {
+            Ok(response) => {
+                attempt.record("http.response.status_code", i64::from(response.status));
+                attempt.record("bunq.request_id", &*response.request_id);
+                let response_id = response.headers.get(RESPONSE_ID).and_then(|id| id.to_str().ok());
+                attempt.record("bunq.response_id", response_id);
+            }
+            Err(failure) => _ = attempt.record("error.type", failure.kind().map(ErrorKind::as_str)),
+        }
+        response.map_err(|failure| failure.of(operation.id))
     }
 
-    async fn exchange(&self, raw: ProbeRequest<'_>) -> Result<ProbeResponse, Failure> {
+    async fn exchange(&self, raw: ProbeRequest) -> Result<ProbeResponse, Failure> {
         let method = Method::from_bytes(raw.method.as_bytes()).map_err(internal)?;
         let url = format!("{}{}", self.base_url, raw.path);
         let request_id = raw.request_id.unwrap_or_else(|| Uuid::new_v4().to_string());
@@ -171,6 +230,12 @@ impl Exchanges {
     }
 }
 
+/// The span of a wait before an exchange, which ends when it is dropped.
+pub(super) fn wait(call: &Span, reason: &str, operation: &Operation, time: Duration) -> Span {
+    let seconds = time.as_secs_f64();
+    info_span!(parent: call, "bunq_wait", bunq.wait.reason = reason, bunq.wait.seconds = seconds, bunq.operation = operation.id)
+}
+
 fn internal(error: impl std::fmt::Display) -> Failure {
     Failure::of_kind(ErrorKind::Internal, error.to_string())
 }
@@ -206,10 +271,7 @@ mod tests {
         let began = Instant::now();
         let mut statuses = Vec::new();
         for keeps_rate_limit in [vec![true; 2 * usize::try_from(calls).unwrap() + 1], vec![false; 9]].concat() {
-            let (method, path) = (operation.method, operation.path.to_owned());
-            let (body, token, request_id) = (None, None, None);
-            let request =
-                ProbeRequest { operation, method, path, body, token, is_signed: true, request_id, keeps_rate_limit };
+            let request = ProbeRequest { keeps_rate_limit, ..ProbeRequest::of(operation, None) };
             statuses.push(exchanges.send(request).await.unwrap().status);
         }
         let (kept, others) = statuses.split_at(statuses.len() - 9);

@@ -1,11 +1,12 @@
 //! `probe`: how bunq's sandbox behaves where no document says it.
 //!
-//! [`interview`] asks, with the requests of [`exchange`]; the result is a report that can be sent to this project, and a profile that the sandbox of this program
-//! can be started with.
+//! [`interview`] asks, with the requests of [`exchange`], and [`visit`] removes what that makes; the result is a report that can be sent
+//! to this project, and a profile that the sandbox of this program can be started with.
 
 mod answer;
 mod exchange;
 mod interview;
+mod visit;
 
 use std::fmt::Write as _;
 use std::io;
@@ -13,13 +14,14 @@ use std::path::Path;
 
 use bunq_partner::files;
 use bunq_partner::jiff::Timestamp;
-use bunq_partner_sandbox::Profile;
 use serde_json::{Value, json};
 
 use self::answer::{Fact, signatures};
 use self::interview::Interview;
+use self::visit::Visit;
 use super::arguments::{OutputFormat, ProbeOptions};
-use super::exit::Failure;
+use super::exit::{Failure, after_output};
+use super::interrupt::until_interrupted;
 use super::invocation::Invocation;
 use super::output::{write_text, write_value};
 use super::words::{clean, escaped};
@@ -35,33 +37,63 @@ pub(super) async fn run(invocation: &Invocation, options: &ProbeOptions) -> Resu
         check(folder)?;
     }
     let client = connection.built(connection.builder())?;
-    let mut interview = Interview::new(&client, connection.api_key.clone(), connection.may_be_bunqs())?;
-    let outcome = interview.ask_all(options.create).await;
-    interview.end().await;
-    outcome?;
-    let Interview { facts, profile, .. } = interview;
+    let (base_url, api_key) = (client.base_url(), connection.api_key.clone());
+    let visit = Visit::new(&client, api_key, connection.may_be_bunqs(), connection.rehearse)?;
+    let mut interview = Interview::new(visit);
+    let asked = until_interrupted(None, interview.ask_all(options.create)).await;
+    if asked.as_ref().is_err_and(Failure::is_interruption) {
+        invocation.note("interrupted: what was made at the bank is removed; interrupt again to leave it");
+    }
+    // What was made is removed whatever came of the questions.
+    let cleaned = until_interrupted(None, interview.visit.clean()).await;
+    let left = interview.visit.left();
+    let cleaned = if left.is_empty() { Ok(()) } else { cleaned.and(Err(Failure::doubt("not all could be removed"))) };
 
-    let json = report(client.base_url(), &facts, &profile);
-    let page = page(&json, &facts)?;
-    if let Some(folder) = &options.save {
+    let mut written = Ok(());
+    if asked.is_ok() {
+        let all = left.iter().map(|(what, _)| what.clone()).chain(interview.visit.device()).collect();
+        let json = report(base_url, &interview, all);
+        written = write(invocation.format(), options.save.as_deref(), &json, &interview.facts);
+    }
+    let device = interview.visit.device();
+    let outcome = asked.and_then(|()| interview.is_complete()).and(cleaned);
+    after_output(outcome.map_err(|failure| naming(failure, left, device)), written)
+}
+
+/// A failure that names what is left at the bank, and how to remove it.
+fn naming(failure: Failure, left: Vec<(String, String)>, device: Option<String>) -> Failure {
+    let (mut what, ways): (Vec<_>, Vec<_>) = left.into_iter().unzip();
+    what.extend(device);
+    if what.is_empty() {
+        return failure;
+    }
+    let problem = format!("{}; left at the bank: {}", failure.message(), what.join(", "));
+    failure.saying(problem).or_hint((!ways.is_empty()).then(|| ways.join("; ")))
+}
+
+fn write(format: OutputFormat, folder: Option<&Path>, json: &Value, facts: &[Fact]) -> Result<(), Failure> {
+    let page = page(json, facts)?;
+    if let Some(folder) = folder {
         save(folder, REPORT, &page)?;
-        save(folder, REPORT_JSON, &pretty(&json)?)?;
+        save(folder, REPORT_JSON, &pretty(json)?)?;
         save(folder, PROFILE, &pretty(&json["profile"])?)?;
     }
-    match invocation.format() {
+    match format {
         OutputFormat::Table => write_text(&page)?,
-        format => write_value(format, &json)?,
+        format => write_value(format, json)?,
     }
     Ok(())
 }
 
-fn report(base_url: &str, facts: &[Fact], profile: &Profile) -> Value {
+fn report(base_url: &str, interview: &Interview, left: Vec<String>) -> Value {
+    let Interview { facts, profile, .. } = interview;
     json!({
         "bank": base_url,
         "date": Timestamp::now().strftime("%Y-%m-%d").to_string(),
         "version": env!("CARGO_PKG_VERSION"),
         "facts": facts,
         "signatures": signatures(facts),
+        "left": left,
         "profile": profile,
     })
 }
@@ -78,9 +110,14 @@ fn page(report: &Value, facts: &[Fact]) -> Result<String, Failure> {
     );
     for Fact { question, answer, status, signature, message } in facts {
         let message = message.as_deref().unwrap_or_default();
+        let (status, signature) = (status.map(|status| status.to_string()), signature.unwrap_or_default());
+        let status = status.unwrap_or_default();
         let [answer, message] = [answer.as_str(), message].map(|text| clean(text).replace('|', "\\|"));
         // Writing to a String cannot fail.
         let _ = writeln!(page, "| {question} | {answer} | {status} | {signature} | {message} |");
+    }
+    for left in report["left"].as_array().into_iter().flatten().filter_map(Value::as_str) {
+        let _ = writeln!(page, "\nLeft at the bank: {}.", clean(left));
     }
     let profile = pretty(&report["profile"])?;
     Ok(page + &format!("\nThe profile, for `bunq-partner sandbox --bank-profile FILE`:\n\n```json\n{profile}```\n"))

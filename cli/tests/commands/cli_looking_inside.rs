@@ -136,6 +136,7 @@ async fn the_calls_of_every_command_are_seen() {
         (&["--sandbox", "whoami"], "POST /session-server"),
         (&["--sandbox", "api", "list_device_servers"], "GET /device-server "),
         (&["--sandbox", "doctor"], "GET /device-server "),
+        (&["--sandbox", "probe"], "PATCH /partner-user-provision 405 in "),
         (&["--sandbox", "close", "1015", "--wait"], "PUT /partner-user-provision/{provision_id}"),
     ] {
         let (_, err, _) = ran(program(&folder).args(arguments).arg("-v"));

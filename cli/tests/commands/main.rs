@@ -24,6 +24,7 @@ mod cli_options;
 mod cli_output;
 mod cli_planted_secrets;
 mod cli_probe;
+mod cli_probe_broken;
 #[cfg(unix)]
 mod cli_profiles;
 #[cfg(unix)]
