@@ -203,7 +203,8 @@ async fn interrupted_at(sandbox: &Sandbox, calls: Receiver<()>, times: usize) ->
     spawn_blocking(move || {
         let child = program.spawn().unwrap();
         for _ in 0..times {
-            calls.recv().unwrap();
+            // Longer than anything takes that comes at all.
+            calls.recv_timeout(Duration::from_secs(60)).unwrap();
             crate::common::bulk::interrupt(&child);
         }
         let output = child.wait_with_output().unwrap();
