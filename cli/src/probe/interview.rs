@@ -50,7 +50,7 @@ impl Interview {
     }
 
     /// Fails if a question has no answer.
-    pub(super) fn is_complete(self) -> Result<(), Failure> {
+    pub(super) fn into_outcome(self) -> Result<(), Failure> {
         let count = self.failures.len();
         let Some(first) = self.failures.into_iter().next() else { return Ok(()) };
         let problem = if count == 1 { "a question has".to_owned() } else { format!("{count} questions have") };
