@@ -60,8 +60,9 @@ impl StateFile {
     pub(crate) fn add(&mut self, changes: Option<&Secret>) -> io::Result<()> {
         self.check()?;
         let Some(changes) = changes else { return Ok(()) };
-        let line = format!("{}\n", changes.expose());
-        let added = self.file.write_all(line.as_bytes()).map_err(|error| named(&self.path, error));
+        let line = line(changes);
+        let line = line.expose().as_bytes();
+        let added = self.file.write_all(line).map_err(|error| named(&self.path, error));
         self.changes += line.len();
         self.remember(added)
     }
@@ -88,7 +89,7 @@ impl StateFile {
 
 /// Writes the whole state, and opens the file for what follows.
 fn write(path: &Path, state: &Secret) -> io::Result<(File, usize)> {
-    let line = Secret::new(format!("{}\n", state.expose()));
+    let line = line(state);
     let text = line.expose();
     let written = match text.len() {
         0..=MAX_LEN => files::replace_kept(path, text.as_bytes()).and_then(|()| files::append_kept(path)),
@@ -97,6 +98,10 @@ fn write(path: &Path, state: &Secret) -> io::Result<(File, usize)> {
         }
     };
     Ok((written.map_err(|error| named(path, error))?, text.len()))
+}
+
+fn line(text: &Secret) -> Secret {
+    Secret::new(format!("{}\n", text.expose()))
 }
 
 fn named(path: &Path, error: io::Error) -> io::Error {

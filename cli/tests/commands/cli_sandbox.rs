@@ -41,8 +41,14 @@ impl Process {
 
     /// Ends it as Ctrl-C does, or as a container does; returns its log and its exit code.
     #[cfg(unix)]
-    pub(crate) fn stop(mut self, signal: &str) -> (String, Option<i32>) {
+    pub(crate) fn stop(self, signal: &str) -> (String, Option<i32>) {
         assert!(Command::new("kill").args([signal, &self.child.id().to_string()]).status().unwrap().success());
+        self.wait()
+    }
+
+    /// Waits for its end; returns its log and its exit code.
+    #[cfg(unix)]
+    pub(crate) fn wait(mut self) -> (String, Option<i32>) {
         let mut log = String::new();
         self.child.stderr.take().unwrap().read_to_string(&mut log).unwrap();
         (log, self.child.wait().unwrap().code())

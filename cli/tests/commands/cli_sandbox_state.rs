@@ -3,12 +3,16 @@
 use bunq_partner::{Client, Environment, NewProvision, Uuid};
 
 use crate::cli_sandbox::Process;
-use crate::common::{Folder, program, ran};
+use crate::common::{Folder, in_shell, program, ran};
 
 /// A client that goes on when the sandbox at its port is another process.
 fn client(bank: &Process) -> Client {
     let builder = Client::builder(Environment::Sandbox).base_url(bank.base_url()).api_key(bank.api_key());
     builder.without_rate_limits().build().unwrap()
+}
+
+fn new() -> NewProvision {
+    NewProvision::person(Uuid::new_v4(), "user@example.com".parse().unwrap(), "+31600000000".parse().unwrap())
 }
 
 #[tokio::test]
@@ -24,9 +28,7 @@ async fn what_a_response_has_told_is_there_after_a_kill() {
     let mut bank = start(0);
     let (port, client) = (bank.port(), client(&bank));
     for round in 0..20 {
-        let new =
-            NewProvision::person(Uuid::new_v4(), "user@example.com".parse().unwrap(), "+31600000000".parse().unwrap());
-        let created = client.provisions().create(new).await.unwrap().id();
+        let created = client.provisions().create(new()).await.unwrap().id();
         assert_eq!(bank.stop("-KILL").1, None);
         bank = start(port);
         // What is read is told too: a step that was seen is not taken back.
@@ -39,6 +41,35 @@ async fn what_a_response_has_told_is_there_after_a_kill() {
         assert_ne!(third.sub_status, read.sub_status, "round {round}: {third:?}");
     }
     assert_eq!(bank.call(&folder, &["list", "--output", "jsonl"]).0.lines().count(), 20);
+}
+
+#[tokio::test]
+async fn a_state_that_cannot_be_written_ends_it_and_was_not_told() {
+    test_timeout::start();
+    let folder = Folder::new();
+    let state = folder.path("state.json");
+    let mut plain = program(&folder);
+    plain.args(["sandbox", "--state"]).arg(&state);
+    // A file has at most 16 blocks of 512 or 1024 bytes, like one on a disk that is full then.
+    let bank = Process::start(&mut in_shell(&plain, r#"trap '' XFSZ; ulimit -f 16; exec "$0" "$@""#));
+    let client = client(&bank);
+    let mut created = Vec::new();
+    let error = loop {
+        match client.provisions().create(new()).await {
+            Ok(creating) => created.push(creating.id()),
+            Err(error) => break error,
+        }
+    };
+    assert!(error.is_doubtful(), "{error}");
+    let (log, code) = bank.wait();
+    assert!(log.contains(&format!("error: the sandbox cannot go on: the state file {}: ", state.display())), "{log}");
+    assert_eq!(code, Some(19));
+    let again = Process::start(&mut plain);
+    let (out, _, _) = again.call(&folder, &["list", "--output", "jsonl"]);
+    assert!(!created.is_empty());
+    for id in created {
+        assert!(out.contains(&format!("\"id\":{id},")), "{id} is not in {out}");
+    }
 }
 
 #[test]
@@ -76,9 +107,7 @@ async fn a_change_costs_its_own_size() {
     client.open_session().await.unwrap();
     let before = size();
     for count in 1..=20 {
-        let new =
-            NewProvision::person(Uuid::new_v4(), "user@example.com".parse().unwrap(), "+31600000000".parse().unwrap());
-        let _ = client.provisions().create(new).await.unwrap();
+        let _ = client.provisions().create(new()).await.unwrap();
         let added = size() - before;
         assert!(added > 0 && added < count * 2000, "{before} and {added} bytes");
     }
