@@ -100,7 +100,7 @@ pub(crate) enum Command {
     /// Show settings and the path of the profiles
     #[command(subcommand)]
     Config(ConfigCommand),
-    /// Run a sandbox of bunq on loopback
+    /// Run a sandbox of bunq
     #[command(after_help = examples!("sandbox --provisions 10", "sandbox --rate-limits=100 --fault drop,on=update_provision"))]
     Sandbox(SandboxOptions),
     /// Print the completion script of a shell
