@@ -49,8 +49,8 @@ impl Interview {
         self.dead_token().await
     }
 
-    /// Fails if a question has no answer.
-    pub(super) fn into_outcome(self) -> Result<(), Failure> {
+    /// Ends the interview. It fails if a question has no answer.
+    pub(super) fn finish(self) -> Result<(), Failure> {
         let count = self.failures.len();
         let Some(first) = self.failures.into_iter().next() else { return Ok(()) };
         let problem = if count == 1 { "a question has".to_owned() } else { format!("{count} questions have") };

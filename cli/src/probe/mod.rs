@@ -56,7 +56,7 @@ pub(super) async fn run(invocation: &Invocation, options: &ProbeOptions) -> Resu
         written = write(invocation.format(), options.save.as_deref(), &json, &interview.facts);
     }
     let device = interview.visit.device();
-    let outcome = asked.and_then(|()| interview.into_outcome()).and(cleaned);
+    let outcome = asked.and_then(|()| interview.finish()).and(cleaned);
     after_output(outcome.map_err(|failure| naming(failure, left, device)), written)
 }
 

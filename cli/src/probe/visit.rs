@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use bunq_partner::{Client, ErrorKind, NewProvision, Operation, ProvisionStatus, Secret, Uuid};
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::time::sleep;
 use tracing::Span;
 
@@ -140,7 +140,7 @@ impl Visit {
         let body = serde_json::to_value(new).map_err(|error| Failure::local("the request", &error.into()))?;
         let was_late = std::mem::replace(&mut created.may_arrive, true);
         let response = self.with_session(ProbeRequest::of(&Operation::CREATE_PROVISION, Some(body))).await?;
-        let id = created_id(&response.json());
+        let id = id_in(&response);
         if id.is_none() && response.is_success() {
             return Err(self.unexpected("a creation", &response));
         }
@@ -162,6 +162,10 @@ impl Visit {
             let path = format!("/partner-user-provision/{id}");
             let close = ProbeRequest { path, ..ProbeRequest::of(&Operation::UPDATE_PROVISION, body) };
             match self.with_session(close).await {
+                // A success names what it closes.
+                Ok(response) if response.is_success() && id_in(&response) != Some(id) => {
+                    return (responses, Err(self.unexpected("a closing", &response)));
+                }
                 Ok(response) => {
                     if let (true, Some(created)) = (response.is_success(), &mut self.created) {
                         created.open.remove(&id);
@@ -400,9 +404,10 @@ impl Visit {
     }
 }
 
-/// The id in the response to a creation, which has it alone or with the whole provision.
-fn created_id(body: &Value) -> Option<u64> {
-    item(body, "/Id/id").or_else(|| item(body, "/PartnerUserProvision/id"))?.as_u64()
+/// The id in the response to a creation or a closing, which has it alone or with the whole provision.
+fn id_in(response: &ProbeResponse) -> Option<u64> {
+    let body = response.json();
+    item(&body, "/Id/id").or_else(|| item(&body, "/PartnerUserProvision/id"))?.as_u64()
 }
 
 #[cfg(test)]

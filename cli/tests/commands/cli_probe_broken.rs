@@ -143,9 +143,19 @@ async fn no_answer_comes_from_a_call_that_has_failed() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_refusal_or_a_lost_session_leaves_nothing() {
     test_timeout::start();
-    let faults =
-        [Fault::Status(400), Fault::SessionLost, Fault::RateLimited, Fault::EmptyResponse, Fault::Relabelled(404)];
+    let faults = [Fault::Status(400), Fault::SessionLost, Fault::RateLimited, Fault::Relabelled(404)];
     for_each_call(&faults, |injection| injection, is_clean).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_response_that_is_not_true_leaves_nothing() {
+    test_timeout::start();
+    for_each_call(&[Fault::Status(500)], |injection| injection.carried_out(true), is_clean).await;
+    for operation in [&Operation::CREATE_PROVISION, &Operation::UPDATE_PROVISION, &Operation::DELETE_SESSION] {
+        let run = probe(vec![Injection::new(Fault::Status(400)).carried_out(true).on(operation)]).await;
+        assert_eq!((run.provisions.len(), run.sessions), (0, 0), "{operation:?}: {}", run.said);
+    }
+    for_each_call(&[Fault::EmptyResponse], |injection| injection.carried_out(false), is_clean).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
