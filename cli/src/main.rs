@@ -1,8 +1,8 @@
 //! `bunq-partner`: provisions of users at bunq, at the terminal and in scripts.
 //!
 //! The command line is in [`arguments`], profiles are in [`profile`], and [`settings`] says which setting wins. [`connection`] reaches the
-//! bank, and [`confirmation`] asks before a change. Results are written with [`columns`], [`output`], [`records`] and [`words`]; [`calls`]
-//! shows the calls, and [`exit`] has the exit codes. Each command has a module, and [`declaration`] says what it changes.
+//! bank, and [`confirmation`] asks before a change. Results are written with [`columns`], [`output`], [`records`], [`words`] and
+//! [`line_clock`]; [`calls`] shows the calls, and [`exit`] has the exit codes. Each command has a module, and [`declaration`] says what it changes.
 
 // `println!` panics once standard output is closed.
 #![deny(clippy::print_stdout, clippy::print_stderr)]

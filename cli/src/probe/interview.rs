@@ -59,7 +59,7 @@ impl Interview {
 
     async fn install(&mut self) -> Result<(), Failure> {
         let response = self.visit.install().await?;
-        self.profile.signed_installation = self.visit.signed(&response) != Signed::Not;
+        self.profile.signed_installation = self.visit.caller.signed(&response) != Signed::Not;
         self.note("Is the response to the installation signed?", yes_no(self.profile.signed_installation), &response);
         Ok(())
     }
@@ -86,7 +86,7 @@ impl Interview {
         if !is_accepted {
             let response = self.visit.register_key(true).await?;
             if !response.is_success() {
-                return Err(self.visit.unexpected("the device, with your API key,", &response));
+                return Err(self.visit.caller.unexpected("the device, with your API key,", &response));
             }
         }
         Ok(())
@@ -106,7 +106,7 @@ impl Interview {
             None => self.visit.open_session(true).await?,
         };
         if !response.is_success() {
-            return Err(self.visit.unexpected("the session", &response));
+            return Err(self.visit.caller.unexpected("the session", &response));
         }
         let lasts = session_timeout(&response.json());
         if let Some(seconds) = lasts {
@@ -125,9 +125,9 @@ impl Interview {
         let mut used_id = None;
         if let Some(response) = listed {
             if !response.is_success() {
-                return Err(self.visit.unexpected("a listing", &response));
+                return Err(self.visit.caller.unexpected("a listing", &response));
             }
-            let signed = self.visit.signed(&response);
+            let signed = self.visit.caller.signed(&response);
             if let Signed::As(form) = signed {
                 self.profile.signature_form = form;
             }
@@ -222,7 +222,7 @@ impl Interview {
         let question = "Does a 429 say when to come back (Retry-After)?";
         let mut last = None;
         for _ in 0..TOO_MANY {
-            let outcome = self.visit.send_at_once(&Operation::GET_INSTALLATION).await;
+            let outcome = self.visit.caller.send_at_once(&Operation::GET_INSTALLATION).await;
             let Some(response) = self.answer(question, outcome)? else { return Ok(()) };
             let is_refused = response.status == 429;
             last = Some(response);
@@ -237,7 +237,7 @@ impl Interview {
         }
         let retry_after = response.headers.get("retry-after").and_then(|after| after.to_str().ok());
         self.profile.retry_after = retry_after.is_some();
-        let answer = retry_after.map_or("no".to_owned(), |after| format!("yes: {}", self.visit.redacted(after)));
+        let answer = retry_after.map_or("no".to_owned(), |after| format!("yes: {}", self.visit.caller.redacted(after)));
         self.note(question, answer, &response);
         Ok(())
     }
@@ -259,7 +259,7 @@ impl Interview {
                 self.failures.push(Failure::of_kind(ErrorKind::Rejected, why));
             }
             Some(response) => {
-                let said = self.visit.message(&response);
+                let said = self.visit.caller.message(&response);
                 let dead = dead_token(response.status, said.as_deref());
                 self.profile.dead_token = dead.unwrap_or(self.profile.dead_token);
                 self.note(question, with_status(&response), &response);
@@ -270,7 +270,7 @@ impl Interview {
         let question = "How is an unknown token refused?";
         let token = Some(Secret::new("0".repeat(64)));
         let read = ProbeRequest { token, ..ProbeRequest::of(&Operation::LIST_DEVICE_SERVERS, None) };
-        let outcome = self.visit.send(read).await;
+        let outcome = self.visit.caller.send(read).await;
         if let Some(response) = self.answer(question, outcome)? {
             self.note(question, with_status(&response), &response);
         }
@@ -293,11 +293,11 @@ impl Interview {
     }
 
     fn note(&mut self, question: &'static str, answer: String, response: &ProbeResponse) {
-        let signed = self.visit.signed(response);
+        let signed = self.visit.caller.signed(response);
         if !response.is_success() && matches!(signed, Signed::As(_)) {
             self.profile.signed_refusals.insert(response.status);
         }
-        let message = self.visit.message(response);
+        let message = self.visit.caller.message(response);
         let (status, signature) = (Some(response.status), Some(signature_name(signed)));
         self.facts.push(Fact { question, answer, status, signature, message });
     }
@@ -317,7 +317,7 @@ impl Interview {
 
     /// Takes bunq's words over.
     fn word(&mut self, status: u16, response: &ProbeResponse) {
-        if let Some(message) = self.visit.message(response) {
+        if let Some(message) = self.visit.caller.message(response) {
             self.profile.wording.insert(status, message);
         }
     }

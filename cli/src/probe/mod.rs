@@ -1,9 +1,10 @@
 //! `probe`: how bunq's sandbox behaves where no document says it.
 //!
-//! [`interview`] asks, with the requests of [`exchange`], and [`visit`] removes what that makes; the result is a report that can be sent
-//! to this project, and a profile that the sandbox of this program can be started with.
+//! [`interview`] asks, and [`visit`] removes what that makes. [`exchange`] sends, and [`caller`] says what is an answer. The result is a
+//! report that can be sent to this project, and a profile that the sandbox of this program can be started with.
 
 mod answer;
+mod caller;
 mod exchange;
 mod interview;
 mod visit;
@@ -17,6 +18,7 @@ use bunq_partner::jiff::Timestamp;
 use serde_json::{Value, json};
 
 use self::answer::{Fact, signatures};
+use self::caller::Caller;
 use self::interview::Interview;
 use self::visit::Visit;
 use super::arguments::{OutputFormat, ProbeOptions};
@@ -38,8 +40,8 @@ pub(super) async fn run(invocation: &Invocation, options: &ProbeOptions) -> Resu
     }
     let client = connection.built(connection.builder())?;
     let (base_url, api_key) = (client.base_url(), connection.api_key.clone());
-    let visit = Visit::new(&client, api_key, connection.may_be_bunqs(), connection.rehearse)?;
-    let mut interview = Interview::new(visit);
+    let caller = Caller::new(&client, api_key, connection.may_be_bunqs(), connection.rehearse)?;
+    let mut interview = Interview::new(Visit::new(caller));
     let asked = until_interrupted(None, interview.ask_all(options.create)).await;
     if asked.as_ref().is_err_and(Failure::is_interruption) {
         invocation.note("interrupted: what was made at the bank is removed; interrupt again to leave it");
