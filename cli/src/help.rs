@@ -90,7 +90,8 @@ fn faults() -> String {
     let names: String = names.split(", ").map(|name| format!("  {name}\n")).collect();
     format!(
         "Faults of `bunq-partner sandbox --fault`: a name, and after commas\n\
-         on=OPERATION, after=CALLS, and times=CALLS or times=always, as in\n\
+         on=OPERATION, after=CALLS, times=CALLS or times=always, and\n\
+         carried-out=yes or carried-out=no, as in\n\
          `drop,on=update_provision,times=2`\n\n{names}"
     )
 }

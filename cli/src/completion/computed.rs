@@ -45,8 +45,9 @@ fn fault(_: &Typed<'_>, value: &str) -> Answer {
             )
         }
         ("", _) => Answer::nothing(),
-        (_, "") => Answer::values("", typed, ["on=", "after=", "times="]),
+        (_, "") => Answer::values("", typed, ["on=", "after=", "times=", "carried-out="]),
         (_, "on=") => Answer::values(name, typed, Operation::ALL.iter().map(|operation| operation.id)),
+        (_, "carried-out=") => Answer::values(name, typed, ["yes", "no"]),
         (_, "times=") => Answer::values(name, typed, ["always"]),
         _ => Answer::nothing(),
     };

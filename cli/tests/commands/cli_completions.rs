@@ -86,7 +86,7 @@ const CASES: [(&str, &[&str]); 58] = [
     ("sandbox --fault dro", &["drop"]),
     ("sandbox --fault status", &["status="]),
     ("sandbox --fault status=5", &[]),
-    ("sandbox --fault drop,", &["drop,after=", "drop,on=", "drop,times="]),
+    ("sandbox --fault drop,", &["drop,after=", "drop,carried-out=", "drop,on=", "drop,times="]),
     ("sandbox --fault drop,on=get_p", &["drop,on=get_provision"]),
     ("sandbox --fault=drop,times=", &["--fault=drop,times=always"]),
     // Operations that can be called, and their parameters.

@@ -154,9 +154,9 @@ async fn a_refusal_or_a_lost_session_leaves_nothing() {
 async fn a_response_that_is_not_true_leaves_nothing() {
     test_timeout::start();
     for_each_call(&[Fault::Status(500)], |injection| injection.carried_out(true), is_clean).await;
-    for operation in [&Operation::CREATE_PROVISION, &Operation::UPDATE_PROVISION, &Operation::DELETE_SESSION] {
-        let run = probe(vec![Injection::new(Fault::Status(400)).carried_out(true).on(operation)]).await;
-        assert_eq!((run.provisions.len(), run.sessions), (0, 0), "{operation:?}: {}", run.said);
+    for operation in ["create_provision", "update_provision", "delete_session"] {
+        let run = probe(vec![format!("status=400,on={operation},carried-out=yes").parse().unwrap()]).await;
+        assert_eq!((run.provisions.len(), run.sessions), (0, 0), "{operation}: {}", run.said);
     }
     for_each_call(&[Fault::EmptyResponse], |injection| injection.carried_out(false), is_clean).await;
 }

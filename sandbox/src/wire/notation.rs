@@ -40,13 +40,16 @@ impl fmt::Display for InvalidInjection {
 impl std::error::Error for InvalidInjection {}
 
 /// Reads the notation of command lines: the name of a fault with its value, and then, each after a comma, the operation that
-/// it is played on, after how many of its calls, and how many times or `always`.
+/// it is played on, after how many of its calls, how many times or `always`, and whether the call is carried out if not as
+/// documented at the [`Fault`].
 ///
 /// ```
 /// use bunq_partner_sandbox::Injection;
 ///
 /// let lost: Injection = "drop,on=update_provision,after=1,times=2".parse()?;
 /// let slow: Injection = "late=250ms,times=always".parse()?;
+/// // bunq closes the provision, and says that it has failed.
+/// let untrue: Injection = "status=500,on=update_provision,carried-out=yes".parse()?;
 /// # Ok::<(), bunq_partner_sandbox::InvalidInjection>(())
 /// ```
 impl FromStr for Injection {
@@ -83,7 +86,13 @@ impl FromStr for Injection {
                     Ok(calls) => injection.after(calls),
                     Err(_) => return Err(refused("`after` is a number of calls".into())),
                 },
-                _ => return Err(refused(format!("`{part}` is none of on=OPERATION, after=CALLS, times=CALLS"))),
+                ("carried-out", Some("yes")) => injection.carried_out(true),
+                ("carried-out", Some("no")) => injection.carried_out(false),
+                ("carried-out", _) => return Err(refused("`carried-out` is yes or no".into())),
+                _ => {
+                    let known = "on=OPERATION, after=CALLS, times=CALLS, carried-out=yes";
+                    return Err(refused(format!("`{part}` is none of {known}")));
+                }
             };
         }
         Ok(injection)
@@ -126,6 +135,12 @@ mod tests {
         assert_eq!(read("late=250ms,on=get_provision,after=1,times=2").unwrap(), format!("{expected:?}"));
         let always = Injection::new(Fault::Status(503)).always();
         assert_eq!(read("status=503,times=always").unwrap(), format!("{always:?}"));
+        for (text, injection) in [
+            ("status=500,carried-out=yes", Injection::new(Fault::Status(500)).carried_out(true)),
+            ("drop,carried-out=no", Injection::new(Fault::Drop).carried_out(false)),
+        ] {
+            assert_eq!(read(text).unwrap(), format!("{injection:?}"));
+        }
     }
 
     #[test]
@@ -142,6 +157,7 @@ mod tests {
             ("drop,on=close", "there is no operation `close`: there are list_device_servers,"),
             ("drop,times=twice", "`times` is a number, or `always`"),
             ("drop,after=", "`after` is a number of calls"),
+            ("drop,carried-out", "`carried-out` is yes or no"),
             ("drop,once", "`once` is none of on=OPERATION"),
         ] {
             let error = read(text).unwrap_err();
