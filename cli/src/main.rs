@@ -2,7 +2,8 @@
 //!
 //! The command line is in [`arguments`], profiles are in [`profile`], and [`settings`] says which setting wins. [`connection`] reaches the
 //! bank, and [`confirmation`] asks before a change. Results are written with [`columns`], [`output`], [`records`], [`words`] and
-//! [`line_clock`]; [`calls`] shows the calls, and [`exit`] has the exit codes. Each command has a module, and [`declaration`] says what it changes.
+//! [`line_clock`]; [`calls`] shows the calls, and [`exit`] has the exit codes. Each command has a module, and [`declaration`] says what
+//! it changes.
 
 // `println!` panics once standard output is closed.
 #![deny(clippy::print_stdout, clippy::print_stderr)]
