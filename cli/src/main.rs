@@ -156,7 +156,9 @@ fn run(arguments: CommandLine, format: &mut OutputFormat) -> Result<(), Failure>
     };
     match command {
         Command::Demo => {
-            let format = settle()?.1.format;
+            // It has no settings: README's first command depends on no file.
+            *format = results.view(&output, *format)?.format;
+            let format = *format;
             in_runtime(showing_calls(output.verbose, format, true, until_interrupted(None, demo::run(format))))
         }
         Command::Bank(command) => {
