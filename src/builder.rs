@@ -20,6 +20,7 @@ use crate::transport::http_config::HttpConfig;
 use crate::transport::observer::ExchangeObserver;
 use crate::transport::rate_limit::store::PermitStore;
 use crate::transport::rate_limit::{Caller, RateLimits};
+use crate::transport::shutdown::Shutdown;
 use crate::transport::signature::{SignatureError, SigningKey};
 use crate::transport::{Transport, TransportConfig};
 use crate::types::{DeviceDescription, PermittedIps, Secret};
@@ -317,6 +318,14 @@ impl ClientBuilder {
     pub fn permits(mut self, store: impl PermitStore) -> Self {
         self.limits.shared = None;
         self.limits.permits = Some(Arc::new(store));
+        self
+    }
+
+    /// Sets the handle by which the client is shut down. After [`Shutdown::begin`] no request of it begins, those of its session, its
+    /// waiters, its bulk operations and its users' clients included. A call that waits for its turn, the session or another attempt
+    /// fails at once with [`ShutDown`](crate::ErrorKind::ShutDown), and a waiter with its next poll. Requests that are on the wire go on.
+    pub fn shutdown(mut self, shutdown: &Shutdown) -> Self {
+        self.config.shutdown = shutdown.clone();
         self
     }
 

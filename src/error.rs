@@ -78,6 +78,8 @@ pub enum ErrorKind {
     /// The [`Journal`](crate::Journal) of bulk work or the [receipts](crate::ReceiptFile) cannot be read or written, or
     /// belong to something else.
     Storage,
+    /// The [`Shutdown`](crate::Shutdown) of the client, or of the operation that the call is a part of, has begun. Nothing was sent.
+    ShutDown,
     /// This machine failed: it could not generate a key, set up TLS or run a task.
     Internal,
 }
@@ -106,6 +108,7 @@ impl ErrorKind {
             Self::Duplicate => "Duplicate",
             Self::Context => "Context",
             Self::Storage => "Storage",
+            Self::ShutDown => "ShutDown",
             Self::Internal => "Internal",
         }
     }

@@ -39,7 +39,7 @@ pub use api::{Api, RequestPreview, Response, ResponseBody};
 pub use builder::ClientBuilder;
 pub use bulk::{
     Bulk, BulkOperation, BulkRequest, FileJournal, Journal, JournalHeader, JournalStart, MemoryJournal, RowKey,
-    RowRecord, RowState, Shutdown,
+    RowRecord, RowState,
 };
 pub use client::Client;
 pub use environment::Environment;
@@ -57,6 +57,7 @@ pub use transport::observer::{Exchange, ExchangeObserver};
 pub use transport::proxy::ForwardProxy;
 pub use transport::rate_limit::memory::MemoryPermits;
 pub use transport::rate_limit::store::{Claim, Grant, PermitStore, PermitWindow, Refusal, Settlement, Taken};
+pub use transport::shutdown::Shutdown;
 pub use transport::signature::SignatureForm;
 pub use types::{
     ActionRequired, CountryCode, Credential, CredentialStatus, Cursor, EmailAddress, InvalidValue, NewProvision,

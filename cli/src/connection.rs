@@ -9,7 +9,7 @@ use aws_lc_rs::digest::{Context as Digest, SHA256};
 use bunq_partner::reqwest::Url;
 use bunq_partner::{
     Client, ClientBuilder, Environment, ErrorKind, FileStore, Operation, RateLimit, ReceiptFile, RetryPolicy, Secret,
-    files,
+    Shutdown, files,
 };
 use bunq_partner_sandbox::{Sandbox, SeedProvision};
 
@@ -45,6 +45,8 @@ pub(super) struct BankConnection {
     pub(super) rehearse: u32,
     /// Where bunq's signed responses are stored.
     pub(super) receipts: Option<ReceiptFile>,
+    /// After it no request of this connection begins.
+    pub(super) shutdown: Shutdown,
     /// Warnings about the file of the key, and about plain HTTP.
     pub(super) warnings: Vec<String>,
     /// The profile that this comes from, if it does.
@@ -65,7 +67,7 @@ impl BankConnection {
         if rehearse > 1 && !Environment::is_loopback(&base_url) {
             return Err(Failure::usage("--rehearse is for a bank on this machine: bunq would refuse what is faster"));
         }
-        let (sandbox, receipts) = (None, None);
+        let (sandbox, receipts, shutdown) = (None, None, Shutdown::default());
         if !needs_key && !matches!(settings.api_key.value, KeyPlace::File(_)) {
             // What is only shown is shown without a key too, and leaves nothing behind.
             let api_key = Secret::new(if environment == Environment::Sandbox { "sandbox_" } else { "-" });
@@ -79,6 +81,7 @@ impl BankConnection {
                 sandbox,
                 rehearse,
                 receipts,
+                shutdown,
                 warnings,
                 profile,
             });
@@ -89,7 +92,19 @@ impl BankConnection {
             Some(file) => file.clone(),
             None => make_state_folder()?.join(context_name(environment, &base_url, &api_key)),
         });
-        Ok(Self { environment, base_url, plain_http, api_key, context, sandbox, rehearse, receipts, warnings, profile })
+        Ok(Self {
+            environment,
+            base_url,
+            plain_http,
+            api_key,
+            context,
+            sandbox,
+            rehearse,
+            receipts,
+            shutdown,
+            warnings,
+            profile,
+        })
     }
 
     async fn to_sandbox(rehearse: u32) -> Result<Self, Failure> {
@@ -106,6 +121,7 @@ impl BankConnection {
             sandbox: Some(sandbox),
             rehearse,
             receipts: None,
+            shutdown: Shutdown::default(),
             warnings: Vec::new(),
             profile: None,
         })
@@ -132,7 +148,7 @@ impl BankConnection {
             Some(receipts) => builder.observer(receipts.clone()),
             None => builder,
         };
-        self.built(builder)
+        self.built(builder.shutdown(&self.shutdown))
     }
 
     /// Builds a client. What cannot be used is named as it was typed.

@@ -16,7 +16,7 @@ const DOUBT: u8 = 20;
 const INTERRUPTED: u8 = 130;
 
 /// The exit code of each kind of failure, with what it means.
-const KINDS: [(ErrorKind, u8, &str); 21] = [
+const KINDS: [(ErrorKind, u8, &str); 22] = [
     (ErrorKind::InvalidInput, USAGE, "invalid input; nothing was sent"),
     (ErrorKind::Connect, 3, "no connection to bunq"),
     (ErrorKind::Connection, 4, "the connection broke"),
@@ -37,6 +37,7 @@ const KINDS: [(ErrorKind, u8, &str); 21] = [
     (ErrorKind::Duplicate, 17, "there are several provisions with one external_uuid"),
     (ErrorKind::Context, 18, "the context file cannot be used"),
     (ErrorKind::Storage, 21, "the journal or the receipts cannot be used"),
+    (ErrorKind::ShutDown, INTERRUPTED, "interrupted"),
     (ErrorKind::Internal, INTERNAL, "this machine or this program failed"),
 ];
 
@@ -51,7 +52,6 @@ pub(super) fn meanings() -> impl Iterator<Item = (u8, &'static str)> {
         (0, "done"),
         (NO, "not confirmed, or a check found something wrong"),
         (DOUBT, "the outcome is unknown: bunq may have carried the request out"),
-        (INTERRUPTED, "interrupted"),
     ];
     let mut codes: Vec<_> = KINDS.iter().map(|(_, code, meaning)| (*code, *meaning)).chain(others).collect();
     codes.sort_unstable();
@@ -288,7 +288,7 @@ mod tests {
     #[test]
     fn every_kind_has_a_code_of_its_own() {
         test_timeout::start();
-        let mut codes: Vec<_> = KINDS.iter().map(|(_, code, _)| *code).chain([0, NO, DOUBT, INTERRUPTED]).collect();
+        let mut codes: Vec<_> = KINDS.iter().map(|(_, code, _)| *code).chain([0, NO, DOUBT]).collect();
         codes.sort_unstable();
         assert!(codes.windows(2).all(|pair| pair[0] < pair[1]), "{codes:?}");
         assert!(KINDS.iter().all(|(kind, ..)| KINDS.iter().filter(|(other, ..)| other == kind).count() == 1));

@@ -12,8 +12,9 @@ use crate::operation::Operation;
 use crate::transport::call_budget::CallBudget;
 use crate::transport::connections::Reuse;
 use crate::transport::credentials::{BoxFuture, ProvideCredentials};
+use crate::transport::shutdown::Gate;
 use crate::transport::trouble::Trouble;
-use crate::transport::{Transport, VerifiedResponse};
+use crate::transport::{CallOptions, Transport, VerifiedResponse};
 
 /// The typed methods of all operations of the OpenAPI document. Cheap to clone.
 ///
@@ -40,6 +41,8 @@ pub struct Api {
     pub(super) source: Arc<dyn ProvideCredentials>,
     pub(super) timing: Timing,
     pub(super) reuse: Reuse,
+    /// What each request passes before it leaves.
+    pub(super) gate: Gate,
     /// What holds up the call in progress, for a caller that shows it. Calls are then made one at a time.
     pub(super) trouble: Option<Trouble>,
     /// Calls leave their request here, and send nothing.
@@ -58,7 +61,8 @@ pub(super) enum Timing {
 impl Api {
     pub(crate) fn new(transport: Arc<Transport>, source: Arc<dyn ProvideCredentials>) -> Self {
         let timing = Timing::After(transport.config().operation_timeout);
-        Self { transport, source, timing, reuse: Reuse::Allowed, trouble: None, preview: None }
+        let gate = transport.gate().clone();
+        Self { transport, source, timing, reuse: Reuse::Allowed, gate, trouble: None, preview: None }
     }
 
     /// Sets the time limit of each call, in place of [`ClientBuilder::operation_timeout`]. With zero, each call fails
@@ -79,6 +83,11 @@ impl Api {
     /// Returns the same methods, whose calls use these connections.
     pub(crate) fn over(&self, reuse: Reuse) -> Self {
         Self { reuse, ..self.clone() }
+    }
+
+    /// Returns the same methods, whose requests pass this gate.
+    pub(crate) fn through(&self, gate: &Gate) -> Self {
+        Self { gate: gate.clone(), ..self.clone() }
     }
 
     /// Returns the same methods for calls that are made one at a time; `trouble` says what holds up the one in
@@ -112,8 +121,9 @@ impl Api {
                 let _ = preview.set(RequestPreview::new(operation, &request));
                 return Err(Error::internal("the request is only shown"));
             }
-            let trouble = self.trouble.clone().unwrap_or_default();
-            self.transport.call(operation, request, &*self.source, self.budget(), self.reuse, &trouble).await
+            let trouble = &self.trouble.clone().unwrap_or_default();
+            let options = CallOptions { budget: self.budget(), reuse: self.reuse, gate: &self.gate, trouble };
+            self.transport.call(operation, request, &*self.source, options).await
         })
     }
 }

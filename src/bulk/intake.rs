@@ -84,10 +84,10 @@ impl Intake {
     pub(super) async fn next(mut self) -> Option<(Result<Incoming, Error>, Self)> {
         loop {
             match self.ready.pop_front() {
-                // No row begins after a shutdown.
-                Some(Incoming::Work { .. }) if self.run.shutdown.has_begun() => continue,
+                // No row begins any more.
+                Some(Incoming::Work { .. }) if self.run.is_ending() => continue,
                 Some(step) => return Some((Ok(step), self)),
-                None if self.is_over || self.run.shutdown.has_begun() => return None,
+                None if self.is_over || self.run.is_ending() => return None,
                 None => {}
             }
             if let Err(error) = self.take().await {
@@ -103,7 +103,7 @@ impl Intake {
         while doubts.len() + self.ready.len() < MAX_HELD {
             let next = if doubts.is_empty() && self.ready.is_empty() {
                 // An input that waits for something does not hold up the end.
-                match select(self.requests.next(), pin!(self.run.shutdown.begun())).await {
+                match select(self.requests.next(), pin!(self.run.ending())).await {
                     Either::Left((next, _)) => Some(next),
                     Either::Right(_) => Some(None),
                 }

@@ -106,7 +106,7 @@ impl Lookup {
     /// Waits until none of these requests can arrive any more, then reads the first page, and begins a journal that has not begun.
     /// `false` if the end of the run has begun before.
     async fn begin(&mut self, in_flight: InFlight) -> Result<bool, Error> {
-        if self.run.shutdown.within(in_flight.left()).await || !self.read_page().await? {
+        if self.run.ends_within(in_flight.left()).await || !self.read_page().await? {
             return Ok(false);
         }
         if let Begun::Now(own) = &mut self.journal

@@ -11,7 +11,6 @@ mod outage;
 mod record;
 mod request;
 mod run;
-mod shutdown;
 
 use std::fmt;
 use std::sync::Arc;
@@ -25,9 +24,9 @@ pub use self::record::{JournalHeader, RowKey, RowRecord, RowState};
 use self::request::Requests;
 pub use self::request::{BulkOperation, BulkRequest};
 use self::run::BulkConfig;
-pub use self::shutdown::Shutdown;
 use crate::error::Error;
 use crate::provisions::Provisions;
+use crate::transport::shutdown::Shutdown;
 use crate::types::{CreateProvisionRequest, ProvisionId};
 
 impl Provisions {
@@ -42,7 +41,7 @@ impl Provisions {
     /// let closing = client.provisions().close_all(stream::iter(ids)).journal(journal);
     /// let mut rows = std::pin::pin!(closing.stream());
     /// while let Some(row) = rows.try_next().await? {
-    ///     println!("{}: {}", row.row, row.state.as_str());
+    ///     println!("{}: {}", row.row, row.state);
     /// }
     /// # Ok(())
     /// # }
@@ -111,8 +110,8 @@ impl Provisions {
 ///
 /// # Cancellation
 ///
-/// [`Shutdown`] ends the operation after the rows in progress. Dropping the stream ends it at once; the outcome of what was sent
-/// is then in doubt, as after a crash.
+/// After [`Shutdown::begin`] no request begins, and the operation ends when those on the wire are answered, at the latest after five
+/// seconds. Dropping the stream ends it at once; the outcome of what was sent is then in doubt, as after a crash.
 #[must_use = "nothing is done until its stream is polled"]
 pub struct Bulk {
     config: BulkConfig,

@@ -6,17 +6,17 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use futures_util::future::{Either, select};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use super::journal::Ledger;
 use super::record::{is_about_the_key, is_refused};
-use super::shutdown::Shutdown;
 use crate::error::{Error, ErrorKind};
 use crate::operation::{Auth, Operation};
 use crate::provisions::Provisions;
 use crate::retry::{self, Attempts, Backoff, Decision, Jitter, Policy};
 use crate::sync::lock;
 use crate::transport::health::Health;
+use crate::transport::shutdown::Shutdown;
 
 /// How often a row may fail while others succeed.
 const MAX_STRIKES: u32 = 3;
@@ -93,6 +93,7 @@ impl Outage {
         match error.kind() {
             // What has worked may work again.
             _ if error.is_misconfiguration() && !has_worked => return Decision::Stop(GiveUp::All),
+            ErrorKind::ShutDown => return Decision::Stop(GiveUp::Row),
             ErrorKind::Context | ErrorKind::Internal | ErrorKind::Storage => return Decision::Stop(GiveUp::All),
             // No session can be opened.
             _ if !error.is_retryable() && is_of_session(error.operation()) => return Decision::Stop(GiveUp::All),
@@ -126,12 +127,30 @@ pub(super) struct Run {
     pub(super) provisions: Provisions,
     pub(super) ledger: Ledger,
     pub(super) outage: Outage,
+    /// No request begins after it.
     pub(super) shutdown: Shutdown,
+    /// No row begins after it, and none is tried again.
+    pub(super) over: Shutdown,
     /// What ends the run.
     pub(super) failure: Mutex<Option<Error>>,
 }
 
 impl Run {
+    /// Whether no further row begins.
+    pub(super) fn is_ending(&self) -> bool {
+        self.shutdown.has_begun() || self.over.has_begun()
+    }
+
+    /// Waits until no further row begins.
+    pub(super) async fn ending(&self) {
+        select(pin!(self.shutdown.begun()), pin!(self.over.begun())).await;
+    }
+
+    /// Waits for this long; says whether the end has begun meanwhile.
+    pub(super) async fn ends_within(&self, pause: Duration) -> bool {
+        timeout(pause, self.ending()).await.is_ok()
+    }
+
     /// Reads from bunq until that succeeds; `None` if the end of the run has begun before.
     pub(super) async fn until_done<T, F>(&self, read: impl FnMut() -> F + Send) -> Result<Option<T>, Error>
     where
@@ -139,9 +158,14 @@ impl Run {
         F: Future<Output = Result<T, Error>> + Send,
     {
         let reads = &mut Reads { run: self, read, failures: Failures::default() };
-        let done = retry::repeat(reads).await.map_err(|(error, ())| error)?;
-        if done.is_some() {
-            self.outage.answered();
+        let done = match retry::repeat(reads).await {
+            Err((error, ())) if error.kind() == ErrorKind::ShutDown => None,
+            done => done.map_err(|(error, ())| error)?,
+        };
+        match done {
+            Some(_) => self.outage.answered(),
+            // It may be that of the client.
+            None => self.over.begin(),
         }
         Ok(done)
     }
@@ -180,14 +204,15 @@ where
     type Done = Option<T>;
 
     async fn attempt(&mut self) -> Result<Option<T>, Error> {
-        match select(pin!((self.read)()), pin!(self.run.shutdown.begun())).await {
-            Either::Left((read, _)) => read.map(Some),
-            Either::Right(_) => Ok(None),
+        // The end comes first: no request of the read begins after it.
+        match select(pin!(self.run.ending()), pin!((self.read)())).await {
+            Either::Left(_) => Ok(None),
+            Either::Right((read, _)) => read.map(Some),
         }
     }
 
     async fn pause(&mut self, _: &Error, time: Duration) -> ControlFlow<Result<Option<T>, ()>> {
-        match self.run.shutdown.within(time).await {
+        match self.run.ends_within(time).await {
             true => ControlFlow::Break(Ok(None)),
             false => ControlFlow::Continue(()),
         }
@@ -226,6 +251,7 @@ mod tests {
             (asks(10), again(10.0), again(10.0)),
             (asks(3600), again(60.0), again(60.0)),
             (misconfigured(), all, again(0.5)),
+            (closing(ShutDown), row, row),
             (closing(Internal), all, all),
             (closing(Storage), all, all),
             (failure(Rejected, &Operation::CREATE_SESSION).with_refusal(true, &[], None), all, all),

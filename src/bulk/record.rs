@@ -1,5 +1,7 @@
 //! What a journal holds: what it belongs to, and what is known of each row.
 
+use std::fmt;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -134,7 +136,8 @@ pub enum RowState {
     Already,
     /// bunq refuses it, or it cannot be carried out.
     Failed,
-    /// It has failed for now, or its outcome is in doubt. The next run with the journal takes it up again.
+    /// It has failed for now, its outcome is in doubt, or a [shutdown](crate::Shutdown) has stopped it. The next run with the journal
+    /// takes it up again.
     Unfinished,
 }
 
@@ -162,6 +165,12 @@ impl RowState {
             Self::Failed => "failed",
             Self::Unfinished => "unfinished",
         }
+    }
+}
+
+impl fmt::Display for RowState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
     }
 }
 
@@ -209,7 +218,7 @@ pub struct RowRecord {
     /// The row is unfinished, and a request may have been carried out, or may still be.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(super) in_doubt: bool,
-    /// The failure itself. A journal does not hold it.
+    /// The failure itself; `None` if a [shutdown](crate::Shutdown) has stopped the row. A journal does not hold it.
     #[serde(skip)]
     pub error: Option<Error>,
 }
@@ -299,6 +308,11 @@ impl RowRecord {
         Self { in_doubt: is_in_doubt, ..self.ended(RowState::Unfinished, error) }
     }
 
+    /// The same row, which the end of the run has stopped.
+    pub(super) fn stopped(self, is_in_doubt: bool) -> Self {
+        Self { in_doubt: is_in_doubt, ..self.now(RowState::Unfinished) }
+    }
+
     fn ended(self, state: RowState, error: Error) -> Self {
         Self {
             id: self.id.or_else(|| error.last_seen::<Provision>().map(|seen| seen.id)),
@@ -324,15 +338,15 @@ enum Subject {
 fn subject(error: &Error) -> Subject {
     use ErrorKind::{
         Connect, Connection, Context, CredentialSpent, Duplicate, Forbidden, Internal, InvalidInput, InvalidResponse,
-        Maintenance, NotFound, Permits, RateLimited, Rejected, Server, Signature, Storage, Timeout, Unattainable,
-        Unauthorized, WaitTimeout,
+        Maintenance, NotFound, Permits, RateLimited, Rejected, Server, ShutDown, Signature, Storage, Timeout,
+        Unattainable, Unauthorized, WaitTimeout,
     };
     match error.kind() {
         Unauthorized | Forbidden => Subject::Key,
         Rejected if matches!(error.status(), Some(402 | 466)) => Subject::Key,
         InvalidInput | NotFound | Rejected | Unattainable | Duplicate => Subject::Row,
         Connect | Connection | Timeout | InvalidResponse | Signature | RateLimited | Permits | Maintenance | Server
-        | WaitTimeout | CredentialSpent | Context | Storage | Internal => Subject::Other,
+        | WaitTimeout | CredentialSpent | Context | Storage | ShutDown | Internal => Subject::Other,
     }
 }
 

@@ -1,9 +1,11 @@
 //! One run of an operation: it takes rows in, works on them, and yields records.
 
 use std::ops::ControlFlow;
+use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
+use futures_util::future::{Either, select};
 use futures_util::stream::{Stream, StreamExt as _, TryStreamExt as _, once, unfold};
 use tokio::time::Instant;
 
@@ -12,12 +14,12 @@ use super::journal::{Journal, Ledger};
 use super::outage::{Failures, GiveUp, Outage, Run};
 use super::record::{RowRecord, RowState, is_refused};
 use super::request::{BulkOperation, BulkRequest, Requests};
-use super::shutdown::Shutdown;
 use crate::error::{Error, ErrorKind};
 use crate::feed::{Acceptance, Waiter};
 use crate::provisions::{InFlight, Provisions};
 use crate::retry::{self, Attempts, Decision, Policy};
 use crate::sync::lock;
+use crate::transport::shutdown::Shutdown;
 use crate::types::{CreateProvisionRequest, Timestamp};
 
 /// How many rows are in progress at once: enough to use bunq's limits fully while some responses are late.
@@ -49,7 +51,8 @@ impl BulkConfig {
     pub(super) fn start(self, requests: Requests) -> impl Stream<Item = Result<RowRecord, Error>> + Send + 'static {
         let BulkConfig { provisions, operation, journal, input, adopts, outage_timeout, shutdown } = self;
         let outage = Outage::new(outage_timeout, Arc::clone(provisions.health()));
-        let run = Arc::new(Run { provisions, ledger: Ledger(journal), outage, shutdown, failure: Mutex::default() });
+        let (ledger, over, failure) = (Ledger(journal), Shutdown::default(), Mutex::default());
+        let run = Arc::new(Run { provisions, ledger, outage, shutdown, over, failure });
         let (worker, ending, end) = (Arc::clone(&run), Arc::clone(&run), Arc::clone(&run));
         let intake = once(Intake::open(run, operation, input, adopts, requests));
         let steps = intake.map_ok(|intake| unfold(intake, Intake::next)).try_flatten();
@@ -80,17 +83,28 @@ impl Run {
 
     /// Ends the run with this failure, unless another was first.
     fn end_with(&self, error: Error) {
-        self.shutdown.begin();
+        self.over.begin();
         self.failure().get_or_insert(error);
     }
 
-    /// Sends the request of a row until its outcome is known, or it is given up.
+    /// Sends the request of a row until its outcome is known, it is given up, or the shutdown has begun and none is on the wire.
     async fn work(&self, row: u64, work: &BulkRequest, in_flight: InFlight) -> Result<RowRecord, Error> {
         let sent = self.ledger.record(RowRecord::sent(row, work)).await?;
+        let gate = self.provisions.gate(&self.shutdown);
+        let provisions = self.provisions.through(&gate);
         let (failures, created) = (Failures::default(), None);
-        let mut attempts = RowAttempts { run: self, sent: &sent, work, in_flight, failures, created };
-        let outcome = retry::repeat(&mut attempts).await;
+        let mut attempts = RowAttempts { run: self, provisions, sent: &sent, work, in_flight, failures, created };
+        let outcome = match select(retry::repeat(&mut attempts), pin!(gate.emptied())).await {
+            Either::Left((Err((error, _)), _)) if error.kind() == ErrorKind::ShutDown => None,
+            Either::Left((outcome, _)) => Some(outcome),
+            Either::Right(_) => None,
+        };
         let is_in_doubt = attempts.in_flight.is_any();
+        let Some(outcome) = outcome else {
+            // It may be that of the client.
+            self.over.begin();
+            return self.ledger.record(sent.stopped(is_in_doubt || gate.may_have_run())).await;
+        };
         let record = match outcome {
             Ok(record) => {
                 self.outage.over();
@@ -114,6 +128,7 @@ impl Run {
 /// One row in progress, and what its attempts have in common.
 struct RowAttempts<'a> {
     run: &'a Run,
+    provisions: Provisions,
     /// The row, as it was written before anything was sent.
     sent: &'a RowRecord,
     work: &'a BulkRequest,
@@ -143,7 +158,7 @@ impl Attempts for RowAttempts<'_> {
     type Done = RowRecord;
 
     async fn attempt(&mut self) -> Result<RowRecord, Error> {
-        let (provisions, was_requested) = (&self.run.provisions, self.in_flight.is_any());
+        let (provisions, was_requested) = (&self.provisions, self.in_flight.is_any());
         let (waiter, state) = match self.created.take() {
             Some(created) => created,
             None => {
@@ -177,7 +192,7 @@ impl Attempts for RowAttempts<'_> {
     async fn pause(&mut self, error: &Error, time: Duration) -> ControlFlow<Result<RowRecord, GiveUp>> {
         let (row, pause_seconds) = (self.sent.row, time.as_secs_f64());
         tracing::debug!(row, %error, pause_seconds, "a row has failed: it is tried again");
-        match self.run.shutdown.within(time).await {
+        match self.run.ends_within(time).await {
             true => ControlFlow::Break(Err(GiveUp::Row)),
             false => ControlFlow::Continue(()),
         }

@@ -9,7 +9,10 @@
 //! that waits in vain for a task of another runtime, because that has ended or is not run, starts one in its own.
 
 use std::collections::HashMap;
+use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::task::Poll;
 use std::time::Duration;
 
 use tokio::runtime::Id;
@@ -288,7 +291,8 @@ impl<R: Resource> Round<R> {
             sought.retain(|id| self.is_wanted(*id));
             let Some(&newest) = sought.last() else { break };
             let began = rounds.knowledge(Knowledge::now);
-            let page = R::read_page(api, states, newest).await?;
+            let Some(page) = self.while_wanted(&sought, R::read_page(api, states, newest)).await else { break };
+            let page = page?;
             // Down to this id the page shows everything that the listing has; down to the end if there is none.
             let shown_to = page.older.map(|_| page.items.last().map_or(newest, |oldest| oldest.id().min(newest)));
             for object in page.items {
@@ -315,9 +319,10 @@ impl<R: Resource> Round<R> {
                 continue;
             }
             let began = rounds.knowledge(Knowledge::now);
-            match R::read(&api, id).await {
-                Ok(object) => self.complete(&rounds, Known { began, object: Arc::new(object) }, id),
-                Err(error) => answer(self.waiting.remove(&id), &Err(error)),
+            match self.while_wanted(&[id], R::read(&api, id)).await {
+                Some(Ok(object)) => self.complete(&rounds, Known { began, object: Arc::new(object) }, id),
+                Some(Err(error)) => answer(self.waiting.remove(&id), &Err(error)),
+                None => {}
             }
         }
     }
@@ -325,6 +330,22 @@ impl<R: Resource> Round<R> {
     /// Whether a caller still waits for an object: another read may have answered it meanwhile.
     fn is_wanted(&self, id: R::Id) -> bool {
         self.waiting.get(&id).is_some_and(|senders| senders.iter().any(|sender| !sender.is_closed()))
+    }
+
+    /// What a read shows. `None`: no caller waits for any of these objects any more. A read that waits for its turn gives it back then.
+    async fn while_wanted<T>(&mut self, ids: &[R::Id], read: impl Future<Output = T>) -> Option<T> {
+        let mut read = pin!(read);
+        poll_fn(|context| {
+            if let Poll::Ready(read) = read.as_mut().poll(context) {
+                return Poll::Ready(Some(read));
+            }
+            let mut is_given_up = |id| {
+                let senders: Option<&mut Vec<_>> = self.waiting.get_mut(id);
+                senders.is_none_or(|senders| senders.iter_mut().all(|sender| sender.poll_closed(context).is_ready()))
+            };
+            if ids.iter().all(&mut is_given_up) { Poll::Ready(None) } else { Poll::Pending }
+        })
+        .await
     }
 
     fn complete(&mut self, rounds: &Arc<Rounds<R>>, seen: Known<R>, id: R::Id) {

@@ -34,6 +34,7 @@ use crate::operation::Operation;
 use crate::retry::CallPolicy;
 use crate::transport::call_budget::CallBudget;
 use crate::transport::health::Health;
+use crate::transport::shutdown::{Gate, Shutdown};
 use crate::types::{
     CreateProvisionOutput, CreateProvisionRequest, Phase, Provision, ProvisionId, RequestedStatus, Timestamp,
     UpdateProvisionRequest,
@@ -79,6 +80,17 @@ pub struct Provisions {
 impl Provisions {
     pub(crate) fn new(api: Api, feed: Feed, config: ProvisionsConfig) -> Self {
         Self { api, feed, config }
+    }
+
+    /// The same operations, whose requests pass this gate.
+    pub(crate) fn through(&self, gate: &Gate) -> Self {
+        let api = self.api.through(gate);
+        Self { feed: self.feed.over(api.clone()), api, config: self.config }
+    }
+
+    /// A gate for a part of the client's work.
+    pub(crate) fn gate(&self, shutdown: &Shutdown) -> Gate {
+        self.api.transport().gate().of_part(shutdown)
     }
 
     pub(crate) fn config(&self) -> &ProvisionsConfig {

@@ -14,7 +14,8 @@
 //! 10. after another failure, ask the [`CallPolicy`], and start again at 1 after the pause that it names;
 //! 11. return the bytes of the response.
 //!
-//! A request that must not run twice is repeated only if it was certainly not sent. The call's budget bounds all of it.
+//! A request that must not run twice is repeated only if it was certainly not sent. The call's budget bounds all of it. After a
+//! shutdown, a call that waits fails, and no attempt begins.
 //! The transport knows neither sessions nor provisions, and does not interpret responses.
 
 pub(crate) mod call_budget;
@@ -30,6 +31,7 @@ pub(crate) mod rate_limit;
 mod request;
 mod response;
 pub(crate) mod runtime;
+pub(crate) mod shutdown;
 pub(crate) mod signature;
 pub(crate) mod spans;
 pub(crate) mod trouble;
@@ -37,14 +39,15 @@ pub(crate) mod trouble;
 use std::collections::HashSet;
 use std::fmt::Display;
 use std::ops::ControlFlow;
+use std::pin::pin;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::future::OptionFuture;
+use futures_util::future::{Either, OptionFuture, select};
 use reqwest::header::HeaderMap;
 use reqwest::{Request, Url};
-use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 use tracing::{Instrument, Span};
 
 use self::call_budget::CallBudget;
@@ -55,6 +58,7 @@ use self::http_config::{CONNECT_TIMEOUT, HttpConfig};
 use self::observer::{Exchange, ExchangeObserver};
 use self::rate_limit::store::Settlement;
 use self::rate_limit::{Caller, MAX_UNPROVEN_PAUSE, NoPermit, Permit, Place, RateLimits, Throttled, named_limit};
+use self::shutdown::{Gate, Shutdown};
 use self::spans::Awaited;
 use self::trouble::Trouble;
 use crate::error::{CallMetadata, Error, ErrorKind, Sent};
@@ -81,6 +85,7 @@ pub(crate) struct TransportConfig {
     pub(crate) max_response_size: usize,
     pub(crate) retry: RetryPolicy,
     pub(crate) observer: Option<Arc<dyn ExchangeObserver>>,
+    pub(crate) shutdown: Shutdown,
 }
 
 impl Default for TransportConfig {
@@ -94,6 +99,7 @@ impl Default for TransportConfig {
             max_response_size: 4 * 1024 * 1024,
             retry: RetryPolicy::default(),
             observer: None,
+            shutdown: Shutdown::default(),
         }
     }
 }
@@ -107,6 +113,7 @@ pub(crate) struct Transport {
     limits: Arc<RateLimits>,
     caller: Caller,
     config: TransportConfig,
+    gate: Gate,
     health: Arc<Health>,
     /// The unknown values that have been reported.
     reported: Mutex<HashSet<UnknownValue>>,
@@ -122,8 +129,8 @@ impl Transport {
         let headers = request::fixed_headers(&config.http)?;
         let (http, connect_timeout, to) = (config.http.clone(), config.connect_timeout, url.clone());
         let connections = Connections::new(move |reuse| http.client(&to, connect_timeout, reuse))?;
-        let (health, reported) = (Arc::default(), Mutex::default());
-        Ok(Self { connections, headers, limits, caller, config, health, reported })
+        let (gate, health, reported) = (Gate::of_client(&config.shutdown), Arc::default(), Mutex::default());
+        Ok(Self { connections, headers, limits, caller, config, gate, health, reported })
     }
 
     /// The HTTP client to build requests with.
@@ -153,6 +160,11 @@ impl Transport {
         &self.config
     }
 
+    /// What the requests of all calls pass.
+    pub(crate) fn gate(&self) -> &Gate {
+        &self.gate
+    }
+
     pub(crate) fn health(&self) -> &Arc<Health> {
         &self.health
     }
@@ -169,15 +181,13 @@ impl Transport {
         }
     }
 
-    /// Makes one call within `budget`, and returns its success response. Until then, `trouble` says what holds it up.
+    /// Makes one call, and returns its success response.
     pub(crate) async fn call(
         &self,
         operation: &'static Operation,
         request: Request,
         source: &dyn ProvideCredentials,
-        budget: CallBudget,
-        reuse: Reuse,
-        trouble: &Trouble,
+        CallOptions { budget, reuse, gate, trouble }: CallOptions<'_>,
     ) -> Result<VerifiedResponse, Error> {
         runtime::check()?;
         let span = spans::call(operation);
@@ -191,6 +201,7 @@ impl Transport {
             policy: CallPolicy::new(self.config.retry, self.limits.governs(operation)),
             made: 0,
             reuse,
+            gate,
             has_renewed: false,
             has_reread: false,
             last: None,
@@ -203,6 +214,16 @@ impl Transport {
         spans::record(&span, operation, &outcome);
         outcome.map(|(metadata, body)| VerifiedResponse { metadata, body, span })
     }
+}
+
+/// How one call is made.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct CallOptions<'a> {
+    pub(crate) budget: CallBudget,
+    pub(crate) reuse: Reuse,
+    pub(crate) gate: &'a Gate,
+    /// Says what holds the call up, until it returns.
+    pub(crate) trouble: &'a Trouble,
 }
 
 /// A success response whose signature is valid.
@@ -226,10 +247,19 @@ struct Call<'a> {
     /// How many attempts were made.
     made: u32,
     reuse: Reuse,
+    gate: &'a Gate,
     has_renewed: bool,
     has_reread: bool,
     /// The failure that led to the attempt in progress.
     last: Option<Error>,
+}
+
+/// An attempt that can begin.
+struct Ready {
+    credentials: Credentials,
+    request: Request,
+    metadata: CallMetadata,
+    permit: Option<Permit>,
 }
 
 /// A failed attempt.
@@ -262,23 +292,19 @@ impl Attempts for Call<'_> {
     type Done = (CallMetadata, Bytes);
 
     async fn attempt(&mut self) -> Result<(CallMetadata, Bytes), Failed> {
-        let credentials = self.credentials().await.map_err(Failed::Finally)?;
-        if self.last.is_none() {
-            let wait = self.transport.limits.expected_wait(self.operation);
-            if !wait.is_zero() {
-                let message = format_args!("rate limited: next slot in {} s", wait.as_secs_f64().ceil());
-                self.trouble.note(Some(self.rate_limited(wait, message)));
-            }
-        }
-        let mut metadata = CallMetadata::new(self.operation, self.made + 1);
-        let prepared = self.prepare(&credentials, &mut metadata).await;
-        // The earlier failure says more than that there is no time for another attempt.
-        let (prepared, permit) = prepared.map_err(|error| Failed::Finally(self.last.clone().unwrap_or(error)))?;
+        // The shutdown comes first, or a request could leave after it.
+        let ready = match select(pin!(self.gate.shut()), pin!(self.ready())).await {
+            Either::Left(_) => Err(self.shut_down()),
+            Either::Right((ready, _)) => ready,
+        };
+        let Ready { credentials, request, metadata, permit } = ready.map_err(Failed::Finally)?;
         self.trouble.note(self.last.clone());
         self.made += 1;
+        let on_wire = self.gate.pass(self.operation);
         let span = spans::attempt(self.operation, &self.request, self.made);
-        let exchange = self.exchange(prepared, metadata, &credentials, permit).instrument(span.clone()).await;
+        let exchange = self.exchange(request, metadata, &credentials, permit).instrument(span.clone()).await;
         spans::record(&span, self.operation, &exchange);
+        on_wire.ended(&exchange);
         let error = match exchange {
             Ok(done) => {
                 self.transport.health.succeeded();
@@ -304,7 +330,8 @@ impl Attempts for Call<'_> {
             self.trouble.note(self.last.clone());
             if !time.is_zero() {
                 let _waiting = spans::wait(Awaited::Retry(error), Some(time));
-                sleep(time).await;
+                // The next attempt fails after a shutdown.
+                let _ = timeout(time, self.gate.shut()).await;
             }
         }
         ControlFlow::Continue(())
@@ -342,6 +369,23 @@ impl Call<'_> {
             Some(Renewal::Renewed) | None => {}
         }
         if may_repeat { Failed::Undecided(error) } else { Failed::Finally(error) }
+    }
+
+    /// Waits until an attempt can begin.
+    async fn ready(&self) -> Result<Ready, Error> {
+        let credentials = self.credentials().await?;
+        if self.last.is_none() {
+            let wait = self.transport.limits.expected_wait(self.operation);
+            if !wait.is_zero() {
+                let message = format_args!("rate limited: next slot in {} s", wait.as_secs_f64().ceil());
+                self.trouble.note(Some(self.rate_limited(wait, message)));
+            }
+        }
+        let mut metadata = CallMetadata::new(self.operation, self.made + 1);
+        let prepared = self.prepare(&credentials, &mut metadata).await;
+        // The earlier failure says more than that there is no time for another attempt.
+        let (request, permit) = prepared.map_err(|error| self.last.clone().unwrap_or(error))?;
+        Ok(Ready { credentials, request, metadata, permit })
     }
 
     /// Takes the credentials of an attempt.
@@ -418,6 +462,11 @@ impl Call<'_> {
             return Err(self.too_late("the deadline passed before it could be sent; raise `operation_timeout`"));
         }
         Ok(())
+    }
+
+    fn shut_down(&self) -> Error {
+        Error::new(ErrorKind::ShutDown, Sent::No, "it was not sent: the shutdown has begun")
+            .with_metadata(CallMetadata::new(self.operation, self.made))
     }
 
     fn too_late(&self, problem: &str) -> Error {

@@ -473,30 +473,6 @@ async fn rows_in_doubt_do_not_wait_for_an_input_that_waits_for_them() {
     assert_eq!(states(&rows), [(RowState::Accepted, 5), (RowState::Found, 1)].into());
 }
 
-/// After a refused key or an operator's Ctrl-C, the rows in progress finish and no others begin.
-#[tokio::test(start_paused = true)]
-async fn a_shutdown_ends_after_the_rows_in_progress() {
-    test_timeout::start();
-    let (sandbox, client) = crate::common::start().await;
-    let ids = sandbox.populate(100);
-    let journal = MemoryJournal::new();
-    let shutdown = Shutdown::default();
-    let bulk = close_all(&client, &ids).journal(journal.clone()).shutdown(&shutdown);
-    let mut rows = std::pin::pin!(bulk.stream());
-    let mut ended = Vec::new();
-    while let Some(row) = rows.try_next().await.unwrap() {
-        ended.push(row.row);
-        shutdown.begin();
-    }
-    assert!(ended.len() <= 17, "{ended:?}");
-    let puts = calls(&sandbox, "PUT", "").len();
-    assert!(puts == 0 || puts == ended.len());
-    for row in 1..=100 {
-        let last = journal.last(row).await.unwrap();
-        assert!(last.is_none_or(|last| last.state == RowState::Accepted && ended.contains(&row)), "{row}");
-    }
-}
-
 #[tokio::test(start_paused = true)]
 async fn a_key_that_is_refused_ends_the_run() {
     test_timeout::start();

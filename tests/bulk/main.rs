@@ -9,3 +9,4 @@ mod tls;
 
 mod bulk;
 mod outage;
+mod shutdown;

@@ -18,6 +18,7 @@ mod network;
 mod parameters;
 mod permits;
 mod receipts;
+mod shutdown;
 mod trust;
 mod vectors;
 mod wire;

@@ -18,7 +18,7 @@ use futures_util::future::join_all;
 use futures_util::stream::{FuturesUnordered, Stream};
 use tokio::sync::Semaphore;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
-use tokio::time::{sleep_until, timeout};
+use tokio::time::{sleep, sleep_until, timeout};
 
 use super::super::connection::BankConnection;
 use super::queue::{SessionQueue, Unused};
@@ -29,6 +29,9 @@ const READY_TIMEOUT: Duration = Duration::from_secs(15 * 60);
 
 /// How long no session may be opened before that is given up.
 const OUTAGE_TIMEOUT: Duration = Duration::from_secs(3600);
+
+/// How long the response to a request on the wire is waited for after a shutdown.
+const LAST_RESPONSE: Duration = Duration::from_secs(5);
 
 /// What is to be said of the new users.
 #[derive(Debug)]
@@ -83,7 +86,10 @@ impl Activation {
                     let warn = move |warning| _ = said.send(ActivationEvent::Warning(warning));
                     task.activate(Users::new(task.client.clone(), folder, warn), new).await
                 }
-                None => task.watch(new).await,
+                None => tokio::select! {
+                    left = task.watch(new) => left,
+                    () = task.shutdown.begun() => 0,
+                },
             };
             task.say(ActivationEvent::Over { left });
         });
@@ -164,13 +170,13 @@ impl ActivationTask {
     }
 
     /// Stores the token of each user when bunq has made it, and opens the sessions, that of the credential first which expires
-    /// first. After a shutdown no further session is opened; the tokens that come are stored. Returns how many users are left.
+    /// first. After a shutdown it ends when no call is on the wire, and no row comes any more. Returns how many users are left.
     async fn activate(&self, users: Users, mut new: UnboundedReceiver<(Uuid, ProvisionId)>) -> usize {
         let users = &users;
         let mut making = FuturesUnordered::new();
         let mut queue = SessionQueue::default();
         let mut opening = FuturesUnordered::new();
-        let (mut is_over, mut failing_since) = (false, None);
+        let (mut is_over, mut is_ending, mut failing_since) = (false, false, None);
         // How many places are not given back, because a credential still waits there.
         let mut lost = 0;
         loop {
@@ -185,7 +191,8 @@ impl ActivationTask {
                         making.push(async move { (external_uuid, id, users.store_token(id, READY_TIMEOUT).await) });
                     }
                 },
-                Some((external_uuid, id, stored)) = making.next() => match stored {
+                () = self.shutdown.begun(), if !is_ending => is_ending = true,
+                Some((external_uuid, id, stored)) = making.next(), if !is_ending => match stored {
                     Ok(Some(expiry)) => queue.add(external_uuid, id, expiry),
                     Ok(None) => self.used(),
                     Err(error) => self.failed(users, external_uuid, error, &mut lost),
@@ -193,6 +200,7 @@ impl ActivationTask {
                 Some((user, outcome)) = opening.next() => match (user, outcome) {
                     (user, None) => user.into_iter().for_each(|user| queue.put_back(user)),
                     (None, Some(Ok(()))) => queue.works(),
+                    (Some(user), Some(Err(error))) if error.kind() == ErrorKind::ShutDown => queue.put_back(user),
                     (None, Some(Err(_))) => queue.outage(),
                     (Some(_), Some(Ok(()))) => {
                         failing_since = None;
@@ -219,11 +227,11 @@ impl ActivationTask {
                 },
                 else => break,
             }
-            if is_over && making.is_empty() && opening.is_empty() && (queue.len() == 0 || self.shutdown.has_begun()) {
+            if is_over && opening.is_empty() && (is_ending || (making.is_empty() && queue.len() == 0)) {
                 break;
             }
         }
-        queue.len()
+        queue.len() + making.len()
     }
 
     /// Opens the session of a user after a pause, or without one makes a call of the partner's own. No outcome: the end came
@@ -235,11 +243,23 @@ impl ActivationTask {
         pause: Duration,
     ) -> (Option<Unused>, Option<Result<(), Error>>) {
         // The end does not wait for the pause.
-        let is_end = timeout(pause, self.shutdown.begun()).await.is_ok();
-        let outcome = match &user {
-            _ if is_end => None,
-            Some(user) => Some(users.open_session(user.id).await),
-            None => Some(self.client.api().get_installation().await.map(drop)),
+        if timeout(pause, self.shutdown.begun()).await.is_ok() {
+            return (user, None);
+        }
+        let opened = async {
+            match &user {
+                Some(user) => users.open_session(user.id).await,
+                None => self.client.api().get_installation().await.map(drop),
+            }
+        };
+        let ended = async {
+            self.shutdown.begun().await;
+            sleep(LAST_RESPONSE).await;
+        };
+        let outcome = tokio::select! {
+            biased;
+            outcome = opened => Some(outcome),
+            () = ended => None,
         };
         (user, outcome)
     }

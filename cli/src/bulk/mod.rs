@@ -22,7 +22,7 @@ mod users;
 use std::pin::pin;
 use std::time::Duration;
 
-use bunq_partner::{Bulk, BulkOperation, Client, Error, FileJournal, Operation, Shutdown};
+use bunq_partner::{Bulk, BulkOperation, Client, Error, FileJournal, Operation, RowRecord, Shutdown};
 use futures_util::StreamExt as _;
 use futures_util::stream;
 use serde_json::json;
@@ -119,7 +119,7 @@ pub(super) async fn run(invocation: &Invocation, order: Begin) -> Result<(), Fai
         begun = begin => begun?,
         () = &mut first => return Err(Failure::interrupted(None)),
     };
-    let shutdown = Shutdown::default();
+    let shutdown = invocation.connection.shutdown.clone();
     let is_finished = is_finished(&journal, &job.input).await?;
     let (operation, requests) = (job.input.operation, stream::iter(job.requests()?));
     let activation = match operation {
@@ -181,7 +181,7 @@ async fn is_finished(journal: &FileJournal, input: &Input) -> Result<bool, Failu
     Ok(is_finished)
 }
 
-/// Ends the run at the first signal after the rows in progress, and at the second at once.
+/// Ends the run at the first signal when nothing is on the wire any more, and at the second at once.
 async fn interrupted(invocation: &Invocation, shutdown: &Shutdown, first: impl Future<Output = ()>) -> Failure {
     first.await;
     // Listens before the note is printed.
@@ -190,9 +190,16 @@ async fn interrupted(invocation: &Invocation, shutdown: &Shutdown, first: impl F
         Err(failure) => return failure,
     };
     shutdown.begin();
-    invocation.note("the rows in progress end first; a second Ctrl-C stops at once");
+    invocation.note(
+        "no request begins any more; those on the wire have 5 s to be answered, and a second Ctrl-C stops at once",
+    );
     second.await;
     Failure::interrupted(None)
+}
+
+/// Whether the end of the run has stopped a row.
+fn is_stopped(row: &RowRecord) -> bool {
+    !row.state.is_final() && row.error.is_none()
 }
 
 /// Goes through the outcomes, and what becomes of new users. Returns the failure of those that are not activated.
@@ -225,7 +232,9 @@ async fn drive(
             row = rows.next(), if !is_over => match row {
                 Some(Ok(row)) => {
                     (last_row, silence, cause) = (Instant::now(), SILENCE, None);
-                    meter.add(&row);
+                    if !is_stopped(&row) {
+                        meter.add(&row);
+                    }
                     if let Err(failure) = invocation.connection.check_receipts()
                         && outcome.is_ok()
                     {
@@ -234,7 +243,11 @@ async fn drive(
                     }
                     activation.iter().for_each(|activation| activation.add(&row));
                 }
-                Some(Err(error)) => outcome = Err(error.into()),
+                Some(Err(error)) => {
+                    // Users are not activated either.
+                    shutdown.begin();
+                    outcome = Err(error.into());
+                }
                 None => {
                     is_over = true;
                     match &mut activation {

@@ -11,8 +11,8 @@ use bunq_partner::{Operation, ProvisionId, Uuid};
 use bunq_partner_sandbox::{Fault, Injection, Pace, Sandbox};
 use serde_json::Value;
 
-use crate::common::bulk::{bulk, check_created, interrupt, kept_token, report, users};
-use crate::common::{Folder, calls, program_for, ran};
+use crate::common::bulk::{Signal, bulk, check_created, kept_token, report, signal, users};
+use crate::common::{Folder, calls, hearing, program_for, ran};
 
 /// The program, with a folder for the users that it activates.
 fn taking(folder: &Folder, sandbox: &Sandbox, from: &Path) -> (Command, PathBuf) {
@@ -166,13 +166,13 @@ async fn users_without_a_session_are_left_for_the_next_run() {
     for operation in [&Operation::CREATE_SESSION, &Operation::GET_INSTALLATION] {
         sandbox.inject(Injection::new(Fault::Status(500)).on(operation).always());
     }
-    let (mut program, kept) = taking(&folder, &sandbox, &from);
-    let mut child = program.spawn().unwrap();
+    let (program, kept) = taking(&folder, &sandbox, &from);
+    let mut child = hearing(&program).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let mut stderr = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
     assert!(stderr.any(|line| line.contains("no session can be opened for the user")));
     let is_stored = |id: &ProvisionId| kept.join(format!("{id}.token")).exists();
     until(&mut child, || sandbox.provision_ids().iter().filter(|id| is_stored(id)).count() == 3);
-    interrupt(&child);
+    signal(&child, Signal::INT);
     let said: Vec<_> = stderr.collect();
     let output = child.wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(130), "{said:?}");

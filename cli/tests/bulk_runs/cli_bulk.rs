@@ -1,7 +1,7 @@
 //! `close --from` and `create --from`, killed, starved of space and interrupted; their input, their report.
 
 use std::collections::{HashMap, HashSet};
-use std::io::{BufRead as _, BufReader, Write as _};
+use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -13,8 +13,8 @@ use bunq_partner::{Operation, ProvisionId};
 use bunq_partner_sandbox::{Fault, Injection, Pace, Sandbox, SandboxBuilder};
 use serde_json::Value;
 
-use crate::common::bulk::{FAST, bulk, check_created, interrupt, limited, rehearsed, report, users};
-use crate::common::{Folder, calls, in_shell, program, program_for, ran};
+use crate::common::bulk::{FAST, bulk, check_created, limited, rehearsed, report, users};
+use crate::common::{Folder, calls, in_shell, program, ran};
 
 /// A file of ids.
 fn ids(folder: &Folder, ids: &[ProvisionId]) -> PathBuf {
@@ -629,66 +629,6 @@ async fn a_dry_run_says_how_long_it_takes() {
     assert!(stderr.contains("it takes longer while 120 users wait to be activated"), "{stderr}");
     let (stdout, ..) = ran(program(&folder).args(["create", "--dry-run", "--activate", "/tmp", "--from"]).arg(&from));
     assert!(stdout.starts_with("1000 rows: create_provision calls in 8 h 20 min\n"), "{stdout}");
-}
-
-/// Ctrl-C ends after the rows in progress; all of them are in the journal with what became of them.
-#[tokio::test(flavor = "multi_thread")]
-async fn ctrl_c_ends_after_the_rows_in_progress() {
-    test_timeout::start();
-    let sandbox = Sandbox::start().await.unwrap();
-    let folder = Folder::new();
-    let provisions = sandbox.populate(500);
-    let from = ids(&folder, &provisions);
-    let journal = journal_of(&from);
-    let mut program = program_for(&folder, &sandbox);
-    program.args(["--rehearse", "100", "close", "--from"]).arg(&from);
-    let mut child = program.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    assert!(until_grown(&mut child, &journal, 4000));
-    interrupt(&child);
-    let output = child.wait_with_output().unwrap();
-    let stderr = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(output.status.code(), Some(130), "{stderr}");
-    assert!(stderr.contains("the rows in progress end first") && stderr.contains("--resume` goes on"), "{stderr}");
-    let mut last = HashMap::new();
-    for line in std::fs::read_to_string(&journal).unwrap().lines().skip(1) {
-        let line: Value = serde_json::from_str(line).unwrap();
-        last.insert(line["row"].as_u64().unwrap(), line["state"].as_str().unwrap().to_owned());
-    }
-    assert!(last.len() < 500 && last.values().all(|state| state == "accepted"), "{last:?}");
-    let (stdout, stderr, code) = ran(bulk(&folder, &sandbox, "close", &from).arg("--resume"));
-    assert_eq!(code, 0, "{stderr}");
-    check_closed(&sandbox, &provisions, &report(&stdout));
-}
-
-/// A second signal stops at once, whatever is in progress; nothing is lost.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_second_ctrl_c_stops_at_once() {
-    test_timeout::start();
-    let sandbox = Sandbox::start().await.unwrap();
-    let folder = Folder::new();
-    let provisions = sandbox.populate(50);
-    let from = ids(&folder, &provisions);
-    // bunq does not respond.
-    sandbox.inject(Injection::new(Fault::Late(Duration::from_secs(600))).on(&Operation::UPDATE_PROVISION).times(2));
-    let mut child =
-        bulk(&folder, &sandbox, "close", &from).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
-    let mut stderr = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
-    // bunq's limit lets two be in progress.
-    while sandbox.call_log().iter().filter(|call| call.method == "PUT").count() < 2 {
-        std::thread::sleep(Duration::from_millis(10));
-    }
-    interrupt(&child);
-    assert!(stderr.any(|line| line.contains("the rows in progress end first")));
-    interrupt(&child);
-    assert!(stderr.any(|line| line.contains("--resume` goes on")));
-    assert_eq!(child.wait().unwrap().code(), Some(130));
-    let (stdout, stderr, code) = ran(bulk(&folder, &sandbox, "close", &from).arg("--resume"));
-    assert_eq!(code, 0, "{stderr}");
-    let rows = report(&stdout);
-    check_closed(&sandbox, &provisions, &rows);
-    assert_eq!(rows.iter().filter(|row| row["outcome"] == "found").count(), 2);
-    // Nothing that was in doubt was requested again.
-    assert_eq!(sandbox.call_log().iter().filter(|call| call.method == "PUT").count(), 50);
 }
 
 /// The time of this machine jumps by days between and during runs: the order of what is written counts, not its times.

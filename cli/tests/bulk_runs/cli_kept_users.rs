@@ -11,8 +11,8 @@ use bunq_partner::{Operation, ProvisionId, Secret};
 use bunq_partner_sandbox::{Fault, Injection, Pace, Sandbox, SandboxBuilder};
 use serde_json::{Value, json};
 
-use crate::common::bulk::{bulk, interrupt, kept_token, users};
-use crate::common::{Folder, calls, program_for, ran};
+use crate::common::bulk::{Signal, bulk, kept_token, signal, users};
+use crate::common::{Folder, calls, hearing, program_for, ran};
 
 /// What is planted, and never sent.
 const PLANTED: &str = "sandbox_planted";
@@ -211,15 +211,15 @@ async fn a_session_that_was_never_opened_is_not_believed() {
     for operation in [&Operation::CREATE_SESSION, &Operation::GET_INSTALLATION] {
         sandbox.inject(Injection::new(Fault::Status(503)).on(operation).always());
     }
-    let mut child =
-        taking(&folder, &sandbox, &from, &kept).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut program = hearing(&taking(&folder, &sandbox, &from, &kept));
+    let mut child = program.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
     let mut stderr = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
     assert!(stderr.any(|line| line.contains("no session can be opened for the user")));
     while names(&kept, ".token").len() < 2 {
         assert_eq!(child.try_wait().unwrap(), None, "it has ended");
         std::thread::sleep(Duration::from_millis(10));
     }
-    interrupt(&child);
+    signal(&child, Signal::INT);
     drop(stderr);
     assert_eq!(child.wait().unwrap().code(), Some(130));
     sandbox.clear_injections();

@@ -7,8 +7,8 @@ use std::process::{Child, Command, Stdio};
 use bunq_partner_sandbox::Sandbox;
 use tokio_rustls::rustls::ALL_VERSIONS;
 
-use crate::common::bulk::{FAST, check_created, interrupt, report, users};
-use crate::common::{Folder, program, ran};
+use crate::common::bulk::{FAST, Signal, check_created, report, signal, users};
+use crate::common::{Folder, hearing, program, ran};
 use crate::tls::{Authority, listener, terminate_tls};
 
 const API_KEY: &str = "sandbox_0123456789";
@@ -84,13 +84,13 @@ fn a_name_that_does_not_resolve_is_said_with_each_line() {
     let mut program = create(&folder, "https://bank.test/v1", &from);
     // A part of a name has 63 characters at most, so nobody is asked for it.
     program.env("HTTPS_PROXY", format!("http://{}.invalid:3128", "x".repeat(64)));
-    let (mut child, mut lines) = begin(program);
+    let (mut child, mut lines) = begin(hearing(&program));
     let first = lines.next().unwrap();
     assert!(first.contains("lookup") && first.ends_with("it is tried again"), "{first}");
     // These are real seconds: a process has no other time.
     let second = lines.next().unwrap();
     assert!(second.starts_with("no row has ended for 15 s: ") && second.contains("lookup"), "{second}");
-    interrupt(&child);
+    signal(&child, Signal::INT);
     let last: Vec<_> = lines.collect();
     assert_eq!(child.wait().unwrap().code(), Some(130), "{last:?}");
 }

@@ -8,7 +8,7 @@ use bunq_partner::{NewProvision, Operation, ProvisionId, Uuid};
 use bunq_partner_sandbox::{Fault, Injection, Sandbox, SeedProvision};
 use serde_json::{Value, json};
 
-use crate::common::bulk::{bulk, interrupt, report, users};
+use crate::common::bulk::{bulk, report, users};
 use crate::common::{Folder, in_shell, program, program_for, ran};
 
 fn seed(status: &str, external_uuid: Option<Uuid>, name: &str) -> SeedProvision {
@@ -249,7 +249,7 @@ async fn a_closing_by_key_goes_on_with_the_same_provisions() {
     let ids = sandbox.provision_ids();
     let lines: String = keys.iter().map(|key| format!("{key}\n")).collect();
     let from = folder.file("keys", &format!("external_uuid\n{lines}"));
-    // The last rows get no response until the run is interrupted.
+    // The last rows get no response before the run is killed.
     let late = Fault::Late(Duration::from_secs(600));
     sandbox.inject(Injection::new(late).on(&Operation::UPDATE_PROVISION).after(20).always());
     let mut child =
@@ -258,8 +258,6 @@ async fn a_closing_by_key_goes_on_with_the_same_provisions() {
         assert_eq!(child.try_wait().unwrap(), None, "it has ended");
         std::thread::sleep(Duration::from_millis(5));
     }
-    interrupt(&child);
-    interrupt(&child);
     child.kill().unwrap();
     child.wait().unwrap();
     sandbox.clear_injections();

@@ -9,10 +9,9 @@ use std::time::Duration;
 
 use bunq_partner::ProvisionId;
 use bunq_partner_sandbox::Sandbox;
-use rustix::process::{Pid, Signal, kill_process};
 
-use crate::common::bulk::{bulk, limited, report};
-use crate::common::{Folder, in_shell, program, program_for, ran};
+use crate::common::bulk::{Signal, bulk, limited, report, signal};
+use crate::common::{Folder, hearing, in_shell, program, program_for, ran};
 
 fn rows(ids: &[ProvisionId]) -> String {
     ids.iter().map(|id| format!("{id}\n")).collect()
@@ -147,12 +146,13 @@ async fn a_signal_before_the_run_leaves_no_copy() {
     let (sandbox, folder) = (Sandbox::start().await.unwrap(), Folder::new());
     let (journal, copy) = paths(&folder);
     let own = sandbox.populate(2);
-    for signal in [Signal::INT, Signal::TERM, Signal::HUP] {
-        let (child, _input) = started(&mut close(&folder, &sandbox, &journal), &rows(&own), &copy);
-        kill_process(Pid::from_child(&child), signal).unwrap();
+    for kind in [Signal::INT, Signal::TERM, Signal::HUP] {
+        let mut close = hearing(&close(&folder, &sandbox, &journal));
+        let (child, _input) = started(close.stdout(Stdio::piped()).stderr(Stdio::piped()), &rows(&own), &copy);
+        signal(&child, kind);
         let (stdout, stderr, code) = ended(child);
-        assert!(code == 130 && stdout.is_empty() && !stderr.contains("--resume"), "{signal:?}: {code}: {stderr}");
-        assert!(!copy.exists(), "{signal:?}");
+        assert!(code == 130 && stdout.is_empty() && !stderr.contains("--resume"), "{kind:?}: {code}: {stderr}");
+        assert!(!copy.exists(), "{kind:?}");
     }
     assert!(sandbox.call_log().is_empty());
     // The journal was not begun, and is nobody's.
@@ -316,14 +316,19 @@ async fn wrong_ids_are_refused_before_anything_is_sent() {
 async fn a_signal_ends_a_wait_for_standard_input() {
     test_timeout::start();
     let (sandbox, folder) = (Sandbox::start().await.unwrap(), Folder::new());
-    for arguments in [&["close", "-"][..], &["watch", "-"], &["api", "create_provision", "--body", "-"]] {
-        let mut command = program_for(&folder, &sandbox);
-        command.args(arguments).stdin(Stdio::piped()).stderr(Stdio::piped());
+    for arguments in [
+        &["close", "-"][..],
+        &["watch", "-"],
+        &["api", "create_provision", "--body", "-"],
+        &["close", "--dry-run", "--from", "-"],
+    ] {
+        let mut command = hearing(program_for(&folder, &sandbox).args(arguments));
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
         // A pipe takes no more than 64 KiB that nobody reads.
         child.stdin.as_mut().unwrap().write_all(" ".repeat(100_000).as_bytes()).unwrap();
         let input = child.stdin.take();
-        kill_process(Pid::from_child(&child), Signal::INT).unwrap();
+        signal(&child, Signal::INT);
         let (_, stderr, code) = ended(child);
         assert!(stderr.contains("interrupted") && code == 130, "{arguments:?}: {code}: {stderr}");
         drop(input);

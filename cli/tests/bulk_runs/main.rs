@@ -22,6 +22,8 @@ mod cli_new_input;
 #[cfg(unix)]
 mod cli_outage;
 #[cfg(unix)]
+mod cli_signals;
+#[cfg(unix)]
 mod cli_spreadsheets;
 #[cfg(unix)]
 mod cli_standard_input;

@@ -212,13 +212,14 @@ fn calls_to(sandbox: &Sandbox, method: &'static str, path: &'static str) -> Rece
 async fn interrupted_at(sandbox: &Sandbox, calls: Receiver<()>, times: usize) -> (String, i32) {
     let folder = Folder::new();
     let mut program: Command = program_for(&folder, sandbox);
-    program.args(["--rehearse", "1000", "probe", "--create"]).stdout(Stdio::null()).stderr(Stdio::piped());
+    let mut program = crate::common::hearing(program.args(["--rehearse", "1000", "probe", "--create"]));
+    program.stdout(Stdio::null()).stderr(Stdio::piped());
     spawn_blocking(move || {
         let child = program.spawn().unwrap();
         for _ in 0..times {
             // Longer than anything takes that comes at all.
             calls.recv_timeout(Duration::from_secs(60)).unwrap();
-            crate::common::bulk::interrupt(&child);
+            crate::common::bulk::signal(&child, crate::common::bulk::Signal::INT);
         }
         let output = child.wait_with_output().unwrap();
         (String::from_utf8(output.stderr).unwrap(), output.status.code().unwrap())

@@ -7,10 +7,10 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use bunq_partner_sandbox::Sandbox;
-use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-use crate::common::{Folder, by, program, program_for, ran};
+use crate::common::bulk::{Signal, signal};
+use crate::common::{Folder, by, hearing, program, program_for, ran};
 
 /// Writes the file of profiles.
 fn profiles(folder: &Folder, text: &str) {
@@ -495,16 +495,17 @@ async fn a_command_that_gives_no_key_is_an_error() {
 async fn an_interruption_ends_a_command_that_hangs() {
     test_timeout::start();
     let (folder, sandbox) = (Folder::new(), Sandbox::start().await.unwrap());
-    for (command, signal) in
+    for (command, kind) in
         [("list", Signal::INT), ("list", Signal::TERM), ("list", Signal::HUP), ("doctor", Signal::INT)]
     {
         command_profile(&folder, &sandbox, "sleep 1000 & echo started >&2; sleep 1000");
-        let mut process = program(&folder).arg(command).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut process =
+            hearing(program(&folder).arg(command)).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
         let mut stderr = BufReader::new(process.stderr.take().unwrap());
         let mut line = String::new();
         stderr.read_line(&mut line).unwrap();
         assert_eq!(line, "started\n");
-        kill_process(Pid::from_child(&process), signal).unwrap();
+        signal(&process, kind);
         let mut rest = String::new();
         stderr.read_to_string(&mut rest).unwrap();
         assert!(rest.contains("interrupted") && !rest.contains("failed"), "{rest}");

@@ -8,9 +8,9 @@ use std::process::{Command, Stdio};
 
 use bunq_partner::ReceiptFile;
 use bunq_partner_sandbox::Sandbox;
-use rustix::process::{Pid, Signal, kill_process};
 
-use crate::common::{Folder, in_shell, program, ran};
+use crate::common::bulk::{Signal, signal};
+use crate::common::{Folder, hearing, in_shell, program, ran};
 
 /// A file with the receipt of a closing.
 async fn receipts(folder: &Folder, sandbox: &Sandbox) -> PathBuf {
@@ -71,7 +71,7 @@ fn first_line(command: &mut Command) -> (String, String, i32) {
     let mut line = String::new();
     BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
     if !line.is_empty() {
-        kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
+        signal(&child, Signal::TERM);
     }
     let output = child.wait_with_output().unwrap();
     (line, String::from_utf8(output.stderr).unwrap(), output.status.code().unwrap())
@@ -136,16 +136,16 @@ async fn a_signal_ends_the_reading_of_a_pipe() {
     let pipe = folder.path("pipe");
     assert!(Command::new("mkfifo").args(["-m", "600"]).arg(&pipe).status().unwrap().success());
     for reader in readers(&folder, &sandbox).await {
-        for signal in [Signal::INT, Signal::TERM] {
-            let mut command = reader.with(&folder, &pipe);
+        for kind in [Signal::INT, Signal::TERM] {
+            let mut command = hearing(&reader.with(&folder, &pipe));
             let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
             // This returns when the program has opened its end.
             let held = OpenOptions::new().write(true).open(&pipe).unwrap();
-            kill_process(Pid::from_child(&child), signal).unwrap();
+            signal(&child, kind);
             let output = child.wait_with_output().unwrap();
             let stderr = String::from_utf8(output.stderr).unwrap();
-            assert!(stderr.contains("interrupted"), "{} {signal:?}: {stderr}", reader.what);
-            assert_eq!(output.status.code(), Some(130), "{} {signal:?}", reader.what);
+            assert!(stderr.contains("interrupted"), "{} {kind:?}: {stderr}", reader.what);
+            assert_eq!(output.status.code(), Some(130), "{} {kind:?}", reader.what);
             drop(held);
         }
     }

@@ -6,6 +6,8 @@ use std::process::{Child, Command};
 
 use bunq_partner::{ProvisionId, Uuid};
 use bunq_partner_sandbox::Sandbox;
+pub use rustix::process::Signal;
+use rustix::process::{Pid, kill_process};
 
 use super::{Folder, in_shell, program_for};
 
@@ -42,9 +44,9 @@ pub fn kept_token(folder: &Path, id: ProvisionId) -> String {
     kept["token"].as_str().unwrap().to_owned()
 }
 
-/// Ctrl-C.
-pub fn interrupt(child: &Child) {
-    rustix::process::kill_process(rustix::process::Pid::from_child(child), rustix::process::Signal::INT).unwrap();
+/// Sends a signal to a program that [hears](super::hearing) it.
+pub fn signal(child: &Child, signal: Signal) {
+    kill_process(Pid::from_child(child), signal).unwrap();
 }
 
 /// The lines of a report, by their columns.

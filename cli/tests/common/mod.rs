@@ -62,6 +62,24 @@ pub fn by(mut command: Command, plain: &Command) -> Command {
     command
 }
 
+/// A command that hears the signals of a test: it does not inherit that they are ignored, as from a test run that is in the background of
+/// a script. `env` elsewhere than in the coreutils cannot undo that: there the command is started as it is.
+#[cfg(unix)]
+pub fn hearing(plain: &Command) -> Command {
+    let (program, options) = HEARING.split_first().unwrap();
+    let mut command = Command::new(program);
+    command.args(options);
+    by(command, plain)
+}
+
+/// The words in front of a command that hears the signals of a test.
+#[cfg(unix)]
+pub static HEARING: std::sync::LazyLock<Vec<&str>> = std::sync::LazyLock::new(|| {
+    let words = ["env", "--default-signal=INT,TERM,HUP"];
+    let tried = Command::new(words[0]).args([words[1], "true"]).stderr(Stdio::null()).status();
+    words[..if tried.is_ok_and(|status| status.success()) { 2 } else { 1 }].to_vec()
+});
+
 /// A script of bash in which `"$0" "$@"` is the program with its arguments.
 pub fn in_shell(plain: &Command, script: &str) -> Command {
     let mut shell = Command::new("bash");

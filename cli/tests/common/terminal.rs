@@ -8,6 +8,7 @@ use std::time::Duration;
 use pty_process::Size;
 use pty_process::blocking::{Command, Pty, open};
 
+use super::HEARING;
 use super::variables::{OTHERS, SETTINGS};
 
 /// Longer than anything takes that comes at all.
@@ -34,7 +35,8 @@ impl Terminal {
     pub fn run(columns: u16, words: &[&str], environment: &[(&str, &str)]) -> Self {
         let (pty, pts) = open().unwrap();
         pty.resize(Size::new(50, columns)).unwrap();
-        let command = Command::new("sh").args(["-c", SHELL, "sh"]).args(words);
+        let (program, options) = HEARING.split_first().unwrap();
+        let command = Command::new(program).args(options).args(["sh", "-c", SHELL, "sh"]).args(words);
         let unset = SETTINGS.into_iter().chain(OTHERS);
         let command = unset.fold(command, Command::env_remove).env("XDG_CONFIG_HOME", "/nonexistent");
         let command = command.env("TERM", "xterm-256color").envs(environment.iter().copied());
