@@ -1,6 +1,17 @@
 //! Ctrl-C, the signals that end a process, and work that must not hold up the end.
+//!
+//! A signal that was ignored when the program started stays ignored: that of a terminal that is closed for `nohup`, and Ctrl-C for a
+//! command in the background of a script. Only Linux tells which these are without `unsafe`; elsewhere on Unix all are listened to.
 
+#[cfg(unix)]
+use std::fs;
+#[cfg(unix)]
+use std::future::poll_fn;
 use std::io;
+#[cfg(unix)]
+use std::sync::LazyLock;
+#[cfg(unix)]
+use std::task::Poll;
 
 use tokio::task::spawn_blocking;
 
@@ -30,17 +41,24 @@ pub(super) async fn blocking<T: Send + 'static>(
 #[cfg(unix)]
 pub(super) fn listen() -> Result<impl Future<Output = ()>, Failure> {
     use tokio::signal::unix::{SignalKind, signal};
-    let signal = |kind| signal(kind).map_err(unheard);
-    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
-    let mut hangup = signal(SignalKind::hangup())?;
-    Ok(async move {
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-            _ = hangup.recv() => {}
-        }
-    })
+    // Read before the first handler is set.
+    let ignored = *IGNORED;
+    let ending = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()];
+    let heard = ending.into_iter().filter(|kind| ignored >> (kind.as_raw_value() - 1) & 1 == 0);
+    let mut signals = heard.map(signal).collect::<io::Result<Vec<_>>>().map_err(unheard)?;
+    Ok(poll_fn(move |context| {
+        let has_come = signals.iter_mut().any(|signal| signal.poll_recv(context).is_ready());
+        if has_come { Poll::Ready(()) } else { Poll::Pending }
+    }))
 }
+
+/// The signals that were ignored when the program started: that with the number 1 is the lowest bit.
+#[cfg(unix)]
+static IGNORED: LazyLock<u64> = LazyLock::new(|| {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or_default()
+});
 
 /// Listens from now on; the future is ready when the process is to end.
 #[cfg(windows)]

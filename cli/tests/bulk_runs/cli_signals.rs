@@ -1,4 +1,4 @@
-//! Runs that are asked to end.
+//! Runs that are asked to end, and runs that go on because their signals were ignored when they began.
 
 use std::collections::HashMap;
 use std::io::{BufRead as _, BufReader, Lines};
@@ -9,10 +9,11 @@ use std::time::Duration;
 
 use bunq_partner::{Operation, ProvisionId};
 use bunq_partner_sandbox::{CallLogEntry, Fault, Injection, Sandbox};
+use rustix::process::{Pid, kill_process};
 use serde_json::Value;
 
 use crate::common::bulk::{Signal, bulk, check_created, report, signal, users};
-use crate::common::{Folder, calls, hearing, program_for, ran};
+use crate::common::{Folder, calls, hearing, in_shell, program_for, ran};
 
 /// What the program says when the end has begun.
 const ENDS: &str = "no request begins any more";
@@ -206,5 +207,45 @@ async fn no_user_is_activated_after_a_signal() {
         check_created(&sandbox, &uuids, &report(&stdout));
         let is_active = |id| sandbox.provision(id).unwrap()["credential"]["status"] == "ACTIVE";
         assert!(sandbox.provision_ids().into_iter().all(is_active));
+    }
+}
+
+/// `nohup`, and Ctrl-C for what a script has in the background. Linux alone tells what was ignored.
+#[cfg(target_os = "linux")]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_signal_that_was_ignored_from_the_start_stays_ignored() {
+    test_timeout::start();
+    let begun = |script: &str| format!("{script} & echo process $! >&2; wait $!");
+    for (script, ignored, ends) in [
+        ("exec nohup \"$0\" \"$@\"".to_owned(), vec![Signal::HUP], Signal::TERM),
+        ("exec nohup \"$0\" \"$@\"".to_owned(), vec![Signal::HUP], Signal::INT),
+        (begun("\"$0\" \"$@\""), vec![Signal::INT], Signal::HUP),
+        (begun("nohup \"$0\" \"$@\""), vec![Signal::INT, Signal::HUP], Signal::TERM),
+    ] {
+        let (sandbox, folder) = (Sandbox::start().await.unwrap(), Folder::new());
+        let from = ids(&folder, &sandbox.populate(40));
+        let arrivals = held(&sandbox, is_change);
+        let mut running = Running::start(hearing(&in_shell(&bulk(&folder, &sandbox, "close", &from), &script)));
+        let process = if script.contains('&') {
+            let said = running.expect("process ");
+            Pid::from_raw(said.split(' ').next_back().unwrap().parse().unwrap()).unwrap()
+        } else {
+            Pid::from_child(&running.child)
+        };
+        // It is in progress, and has set its handlers.
+        let response = arrivals.recv().unwrap();
+        for kind in ignored {
+            kill_process(process, kind).unwrap();
+        }
+        drop(response);
+        // It goes on with other rows.
+        for _ in 0..4 {
+            drop(arrivals.recv().unwrap());
+        }
+        let response = arrivals.recv().unwrap();
+        kill_process(process, ends).unwrap();
+        running.expect(ENDS);
+        drop((response, arrivals));
+        assert_eq!(running.end().2, Some(130), "{script}");
     }
 }
