@@ -75,7 +75,7 @@ impl Activation {
         let interval = connection.interval(&Operation::CREATE_SESSION);
         let capacity = capacity(connection.environment);
         let (said, events) = unbounded_channel();
-        let (rows, new) = unbounded_channel();
+        let (rows, mut new) = unbounded_channel();
         let places = Arc::new(Semaphore::new(capacity));
         let (client, task_places, said_by_task) = (client.clone(), Arc::clone(&places), said.clone());
         let task = ActivationTask { client, interval, places: task_places, capacity, said: said_by_task, shutdown };
@@ -86,10 +86,14 @@ impl Activation {
                     let warn = move |warning| _ = said.send(ActivationEvent::Warning(warning));
                     task.activate(Users::new(task.client.clone(), folder, warn), new).await
                 }
-                None => tokio::select! {
-                    left = task.watch(new) => left,
-                    () = task.shutdown.begun() => 0,
-                },
+                None => {
+                    tokio::select! {
+                        () = task.watch(&mut new) => {}
+                        // Rows come until their requests on the wire are answered.
+                        () = task.shutdown.begun() => while new.recv().await.is_some() {},
+                    }
+                    0
+                }
             };
             task.say(ActivationEvent::Over { left });
         });
@@ -284,7 +288,7 @@ impl ActivationTask {
     }
 
     /// Gives a place back for each user that others have activated, or whose credential has expired.
-    async fn watch(&self, mut new: UnboundedReceiver<(Uuid, ProvisionId)>) -> usize {
+    async fn watch(&self, new: &mut UnboundedReceiver<(Uuid, ProvisionId)>) {
         let pause = self.interval.max(Duration::from_millis(20));
         let mut waiting = HashSet::new();
         // A clock that is set meanwhile makes nothing expire.
@@ -293,7 +297,7 @@ impl ActivationTask {
         loop {
             tokio::select! {
                 row = new.recv() => match row {
-                    None => return 0,
+                    None => return,
                     Some((_, id)) => _ = waiting.insert(id),
                 },
                 () = sleep_until(next_look.into()), if self.places.available_permits() == 0 => {
