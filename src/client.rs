@@ -19,6 +19,7 @@ use crate::session::handshake::delete_session;
 use crate::session::{ContextSummary, Session, SessionUser};
 use crate::transport::Transport;
 use crate::types::{Credential, CredentialStatus, Secret};
+use crate::variables::environment_variable;
 
 /// A client of bunq's Partner API, for one API key.
 ///
@@ -79,7 +80,7 @@ impl Client {
     /// [`ErrorKind::InvalidInput`] if `BUNQ_API_KEY` is not set, a variable is not text, `BUNQ_ENV` is something else,
     /// or `BUNQ_BASE_URL` is set in production: a variable does not decide where a production key is sent.
     pub fn builder_from_env() -> Result<ClientBuilder, Error> {
-        ClientBuilder::from_env(|name| std::env::var_os(name).map(OsString::into_string))
+        ClientBuilder::from_env(|name| environment_variable(name).map(OsString::into_string))
     }
 
     /// Returns the base URL of all calls, without a slash at its end.

@@ -28,6 +28,7 @@ mod sync;
 pub mod text;
 mod transport;
 pub mod types;
+mod variables;
 pub mod wire;
 
 pub use jiff;
@@ -64,3 +65,4 @@ pub use types::{
     NewProvisionByPointer, Page, PageSize, PermittedIps, PhoneNumber, PointerValue, Product, Provision, ProvisionId,
     ProvisionStatus, ProvisionSubStatus, Secret, Timestamp, UserName,
 };
+pub use variables::environment_variable;

@@ -9,7 +9,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 use bunq_partner::reqwest::Url;
-use bunq_partner::{Environment, Secret};
+use bunq_partner::{Environment, Secret, environment_variable};
 
 use super::arguments::{ConnectionOptions, OutputFormat};
 use super::exit::Failure;
@@ -23,7 +23,7 @@ const PROFILE: &str = "BUNQ_PROFILE";
 /// The profile that is used if no other is named.
 const DEFAULT_PROFILE: &str = "default";
 
-/// The environment variables that are settings. An empty one is not set.
+/// The environment variables that are settings.
 #[derive(Default)]
 pub(super) struct Variables {
     api_key: Option<OsString>,
@@ -34,12 +34,11 @@ pub(super) struct Variables {
 
 impl Variables {
     pub(super) fn read() -> Self {
-        let read = |name| std::env::var_os(name).filter(|value| !value.is_empty());
         Self {
-            api_key: read(API_KEY),
-            base_url: read(BASE_URL),
-            environment: read(ENVIRONMENT),
-            profile: read(PROFILE),
+            api_key: environment_variable(API_KEY),
+            base_url: environment_variable(BASE_URL),
+            environment: environment_variable(ENVIRONMENT),
+            profile: environment_variable(PROFILE),
         }
     }
 }

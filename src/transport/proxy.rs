@@ -3,7 +3,6 @@
 //! This module reads the setting because reqwest ignores one that it cannot read. Everything before the host counts as
 //! a password, even if the setting is malformed: no part of it appears in an error, in `Debug` or in a URL.
 
-use std::env;
 use std::ffi::OsString;
 use std::fmt;
 
@@ -16,8 +15,9 @@ use reqwest::{NoProxy, Proxy, Url};
 
 use crate::error::Error;
 use crate::types::Secret;
+use crate::variables::environment_variable;
 
-/// The variables with the proxy for HTTPS, and those with the exceptions. The first non-empty one counts.
+/// The variables with the proxy for HTTPS, and those with the exceptions. The first that is set counts.
 const NAMES: [&str; 4] = ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"];
 const EXCEPTIONS: [&str; 2] = ["NO_PROXY", "no_proxy"];
 
@@ -40,11 +40,11 @@ pub struct ForwardProxy {
 impl ForwardProxy {
     /// The proxy that the environment names, if any. Some hosts may be exempt.
     pub(crate) fn of_environment() -> Result<Option<Self>, Error> {
-        Self::of_variables(|name| env::var_os(name))
+        Self::of_variables(environment_variable)
     }
 
     fn of_variables(variable: impl Fn(&str) -> Option<OsString>) -> Result<Option<Self>, Error> {
-        let set = |name| Some((name, variable(name).filter(|value| !value.is_empty())?));
+        let set = |name| Some((name, variable(name)?));
         let Some((name, setting)) = NAMES.into_iter().find_map(set) else { return Ok(None) };
         let exceptions = EXCEPTIONS.into_iter().find_map(set).map(|(_, exceptions)| exceptions);
         let exceptions = exceptions.unwrap_or_default().to_string_lossy().into_owned();

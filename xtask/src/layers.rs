@@ -16,7 +16,7 @@ use crate::{expand, root};
 
 /// The layers of the library, lowest first. What stands in one line may import each other.
 const LAYERS: [&[&str]; 17] = [
-    &["sync", "text"],
+    &["sync", "text", "variables"],
     &["types"],
     &["files"],
     &["operation"],

@@ -11,6 +11,7 @@ mod log;
 use std::sync::Arc;
 use std::time::Instant;
 
+use bunq_partner::environment_variable;
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Level, Metadata, Subscriber};
 use tracing_subscriber::filter::LevelFilter;
@@ -39,8 +40,8 @@ enum Verbosity {
 impl Verbosity {
     /// As typed, or else as the environment says.
     fn new(typed: u8, variable: Option<&str>) -> Result<Self, Failure> {
-        match (typed, variable.unwrap_or_default()) {
-            (0, "" | "off") => Ok(Self::Off),
+        match (typed, variable.unwrap_or("off")) {
+            (0, "off") => Ok(Self::Off),
             (1, _) | (0, "info") => Ok(Self::Calls),
             (2.., _) | (0, "debug") => Ok(Self::Headers),
             (0, other) => Err(Failure::usage(format!("{LEVEL} is off, info or debug, and not `{other}`"))),
@@ -51,7 +52,7 @@ impl Verbosity {
 /// Begins to show the calls of this process. `verbose` is how often `-v` was typed. The caller runs [`HoldUp::watch`] beside the
 /// command.
 pub(super) fn show(verbose: u8, format: OutputFormat, tells_waits: bool) -> Result<Arc<HoldUp>, Failure> {
-    let variable = std::env::var_os(LEVEL).map(|level| level.to_string_lossy().into_owned());
+    let variable = environment_variable(LEVEL).map(|level| level.to_string_lossy().into_owned());
     let verbosity = Verbosity::new(verbose, variable.as_deref())?;
     let hold_up = Arc::new(HoldUp::new(format));
     let shown = ShownCalls { verbosity, format, hold_up: tells_waits.then(|| Arc::clone(&hold_up)) };
@@ -186,7 +187,6 @@ mod tests {
         use Verbosity::{Calls, Headers, Off};
         for (typed, variable, expected) in [
             (0, None, Off),
-            (0, Some(""), Off),
             (0, Some("off"), Off),
             (0, Some("info"), Calls),
             (0, Some("debug"), Headers),
