@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use crate::api::{Api, RequestPreview};
 use crate::builder::ClientBuilder;
 use crate::environment::Environment;
-use crate::error::{Error, ErrorKind, Sent};
+use crate::error::{Error, ErrorKind, Remedy, Sent};
 use crate::feed::Feed;
 use crate::operation::Operation;
 use crate::provisions::{Provisions, ProvisionsConfig};
@@ -133,8 +133,8 @@ impl Client {
     /// another with [`reset_token`](Provisions::reset_token).
     pub fn for_user(&self, credential: &Credential) -> Result<ClientBuilder, Error> {
         let spent = |problem: &str| {
-            let message = format_args!("the credential {problem}: get another with `reset_token`");
-            Error::new(ErrorKind::CredentialSpent, Sent::No, message)
+            let error = Error::new(ErrorKind::CredentialSpent, Sent::No, format_args!("the credential {problem}"));
+            error.with_remedy(Remedy::ResetToken)
         };
         let over = credential.expiry_time.is_some_and(|expiry| expiry.as_jiff() <= Timestamp::now());
         let used = credential.status == Some(CredentialStatus::Active);

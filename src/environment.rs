@@ -30,7 +30,7 @@ impl Environment {
     /// Whether a base URL is valid for a client and stays on this machine. Such a URL may be plain HTTP, is reached
     /// without a proxy, and is not a server of bunq's.
     pub fn is_loopback(base_url: &str) -> bool {
-        check_base_url(base_url, None).is_ok_and(|url| is_loopback(&url))
+        private_url(base_url, None).is_ok_and(|url| is_loopback(&url))
     }
 }
 
@@ -64,9 +64,28 @@ pub(crate) const PLAIN_HTTP: &str = "allow_plain_http";
 /// The domain of bunq's servers.
 const BUNQ: &str = "bunq.com";
 
-/// Parses a base URL: HTTPS, or loopback, or plain HTTP to the one host that it is allowed to, as [`plain_http_host`] returns it.
+/// The version of bunq's API that the document describes: the last part of a base URL.
+const VERSION: &str = "v1";
+
+/// Parses a base URL: HTTPS, or loopback, or plain HTTP to the one host that it is allowed to, as [`plain_http_host`] returns it. One of
+/// bunq's hosts must lead to the API, and no other version may be named.
 pub(crate) fn check_base_url(text: &str, plain_http: Option<&str>) -> Result<Url, Error> {
-    let refused = |problem: &str| Error::invalid_input("base_url", problem);
+    let url = private_url(text, plain_http)?;
+    let last = url.path().trim_end_matches('/').rsplit('/').next().unwrap_or_default();
+    let is_version = last.strip_prefix('v').is_some_and(|number| number.parse::<u32>().is_ok());
+    if last != VERSION && (is_version || url.host_str().is_some_and(is_bunqs)) {
+        let rule = "the version of bunq's API that this crate speaks";
+        return Err(refused(format_args!("`{text}` does not end with `/{VERSION}`, {rule}")));
+    }
+    Ok(url)
+}
+
+fn refused(problem: impl fmt::Display) -> Error {
+    Error::invalid_input("base_url", problem)
+}
+
+/// Parses a URL on which a key is private, or which may be used although it is not.
+fn private_url(text: &str, plain_http: Option<&str>) -> Result<Url, Error> {
     // Do not show a password, even if the rest of the URL parses as a port and a path.
     if text.contains('@') {
         return Err(refused("it holds a user name or a password, which bunq does not take"));
@@ -83,7 +102,7 @@ pub(crate) fn check_base_url(text: &str, plain_http: Option<&str>) -> Result<Url
     match url.scheme() {
         "https" => Ok(url),
         "http" if is_loopback(&url) || plain_http.is_some() => Ok(url),
-        _ => Err(refused(&format!("`{text}` is neither HTTPS nor on loopback"))),
+        _ => Err(refused(format_args!("`{text}` is neither HTTPS nor on loopback"))),
     }
 }
 
@@ -98,12 +117,17 @@ pub(crate) fn plain_http_host(text: &str) -> Result<String, Error> {
     let host = url.as_ref().and_then(Url::host_str);
     let host =
         host.ok_or_else(|| refused("is not a host: give its name or IP address, without a scheme and a port"))?;
-    // Dots at the end do not make it another host.
-    let name = host.trim_end_matches('.');
-    if name == BUNQ || name.strip_suffix(BUNQ).is_some_and(|below| below.ends_with('.')) {
+    if is_bunqs(host) {
         return Err(refused("is bunq's, which is reached by HTTPS alone"));
     }
     Ok(host.to_owned())
+}
+
+/// Whether a host, in the form that it has in a URL, is bunq's.
+fn is_bunqs(host: &str) -> bool {
+    // Dots at the end do not make it another host.
+    let name = host.trim_end_matches('.');
+    name == BUNQ || name.strip_suffix(BUNQ).is_some_and(|below| below.ends_with('.'))
 }
 
 /// Whether a URL is reached without a proxy: on this machine, and by plain HTTP, which a proxy could read.

@@ -51,7 +51,8 @@ pub enum ErrorKind {
     /// A 403 from bunq itself: the caller may not do this. For example, a user may not do what only the partner may.
     /// The key is not the cause: bunq's text is not the one for a dead token, or it is, but the session is alive.
     Forbidden,
-    /// 404: there is no such object.
+    /// 404: there is no such object. A 404 of the installation, the first call, is [`Rejected`](Self::Rejected): the base
+    /// URL is wrong.
     NotFound,
     /// Too many calls: bunq responded with 429, or the wait for a permit would exceed the time of the call.
     RateLimited,
@@ -144,6 +145,30 @@ pub enum Sent {
     Responded,
 }
 
+/// What a program can do after a failure: see [`Error::remedy`]. `Display` says it to somebody who writes the program.
+///
+/// More may come: match with a wildcard arm.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Remedy {
+    /// Make another installation with [`Client::reinstall`](crate::Client::reinstall).
+    Reinstall,
+    /// Get another credential with [`reset_token`](crate::Provisions::reset_token).
+    ResetToken,
+    /// Give calls more time, with [`operation_timeout`](crate::ClientBuilder::operation_timeout).
+    RaiseTimeout,
+}
+
+impl fmt::Display for Remedy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Reinstall => "make another installation with `Client::reinstall`",
+            Self::ResetToken => "get another with `reset_token`",
+            Self::RaiseTimeout => "raise `operation_timeout` to wait",
+        })
+    }
+}
+
 /// What is known about the last exchange of a call.
 #[derive(Debug, Clone)]
 pub(crate) struct CallMetadata {
@@ -198,6 +223,9 @@ struct Inner {
     is_misconfiguration: bool,
     retry_after: Option<Duration>,
     message: String,
+    remedy: Option<Remedy>,
+    /// The name of the value that is not accepted.
+    field: Option<String>,
     metadata: Option<CallMetadata>,
     bunq_messages: Vec<String>,
     additional_parameter: Option<String>,
@@ -211,6 +239,29 @@ impl Error {
     /// Returns the kind of the failure.
     pub fn kind(&self) -> ErrorKind {
         self.0.kind
+    }
+
+    /// The name of the value that is not accepted, if the kind is [`InvalidInput`](ErrorKind::InvalidInput): a setting,
+    /// as in `base_url`, an environment variable, as in `SSL_CERT_FILE`, or a member of a request.
+    pub fn field(&self) -> Option<&str> {
+        self.0.field.as_deref()
+    }
+
+    /// What a program can do about the failure, if this crate has something for it. `Display` says it at the end of the
+    /// message, in the words of [`Remedy`].
+    pub fn remedy(&self) -> Option<Remedy> {
+        self.0.remedy
+    }
+
+    /// The same error whose `Display` leaves out the [remedy](Self::remedy): for a program that says it in its own words.
+    #[must_use]
+    pub fn without_remedy(mut self) -> Self {
+        self.0.remedy = None;
+        let own = self.0.source.as_ref().and_then(|source| source.downcast_ref::<Self>());
+        if let Some(source) = own {
+            self.0.source = Some(Arc::new(source.clone().without_remedy()));
+        }
+        self
     }
 
     /// Returns whether the request was sent.
@@ -250,10 +301,10 @@ impl Error {
 
     /// Whether connections fail until somebody changes a setting, here or at the other end: the certificate of the
     /// server or of the proxy is not trusted or is for another name, the proxy refuses the password, or the proxy does
-    /// not speak HTTP.
+    /// not speak HTTP, the server does not speak TLS, or the base URL does not lead to bunq's API.
     ///
-    /// [`is_retryable`](Self::is_retryable) is true too, because the setting can be corrected while the call is tried
-    /// again. If no call has succeeded before, the wrong setting is probably your own.
+    /// [`is_retryable`](Self::is_retryable) is true too for the connection, because the setting can be corrected while the
+    /// call is tried again. If no call has succeeded before, the wrong setting is probably your own.
     pub fn is_misconfiguration(&self) -> bool {
         let cause = self.0.source.as_ref().and_then(|source| source.downcast_ref::<Self>());
         self.0.is_misconfiguration || cause.is_some_and(Self::is_misconfiguration)
@@ -390,6 +441,8 @@ impl Error {
             is_misconfiguration: false,
             retry_after: None,
             message: one_line(message, MAX_FOREIGN_CHARS * 2),
+            remedy: None,
+            field: None,
             metadata: None,
             bunq_messages: Vec::new(),
             additional_parameter: None,
@@ -401,7 +454,9 @@ impl Error {
 
     /// A value that is not accepted. `field` is its name as the caller knows it.
     pub(crate) fn invalid_input(field: &str, problem: impl fmt::Display) -> Self {
-        Self::new(ErrorKind::InvalidInput, Sent::No, format_args!("{field}: {problem}"))
+        let mut error = Self::new(ErrorKind::InvalidInput, Sent::No, format_args!("{field}: {problem}"));
+        error.0.field = Some(field.to_owned());
+        error
     }
 
     /// A response that is not what the document describes.
@@ -456,6 +511,12 @@ impl Error {
 
     pub(crate) fn with_invalid_signature(mut self, has_one: bool) -> Self {
         self.0.has_invalid_signature = has_one;
+        self
+    }
+
+    /// The same error with what a program can do about it.
+    pub(crate) fn with_remedy(mut self, remedy: Remedy) -> Self {
+        self.0.remedy = Some(remedy);
         self
     }
 
@@ -526,6 +587,9 @@ impl fmt::Display for Error {
             write!(f, "{}: ", metadata.operation.id)?;
         }
         f.write_str(message)?;
+        if let Some(remedy) = &self.0.remedy {
+            write!(f, ": {remedy}")?;
+        }
         if let Some(source) = &self.0.source {
             write!(f, ": {}", one_line(&cause(&**source), MAX_FOREIGN_CHARS))?;
         }

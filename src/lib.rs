@@ -44,7 +44,7 @@ pub use bulk::{
 };
 pub use client::Client;
 pub use environment::Environment;
-pub use error::{Error, ErrorKind, Sent};
+pub use error::{Error, ErrorKind, Remedy, Sent};
 pub use feed::{Acceptance, Feed, FeedItem, Resource, Waiter};
 pub use operation::{Auth, Operation, RateLimit};
 pub use provisions::{List, Provisions, WaitingFor};

@@ -139,6 +139,11 @@ impl BankConnection {
 
     /// A client that keeps its context.
     pub(super) fn client(&self) -> Result<Client, Failure> {
+        self.client_with(|builder| builder)
+    }
+
+    /// The same client, with other settings.
+    pub(super) fn client_with(&self, set: impl FnOnce(ClientBuilder) -> ClientBuilder) -> Result<Client, Failure> {
         let builder = match (&self.sandbox, &self.context) {
             (Some(sandbox), _) => sandbox.client(),
             (None, Some(file)) => self.builder().context_store(FileStore::new(file)),
@@ -148,24 +153,25 @@ impl BankConnection {
             Some(receipts) => builder.observer(receipts.clone()),
             None => builder,
         };
-        self.built(builder.shutdown(&self.shutdown))
+        self.built(set(builder).shutdown(&self.shutdown))
     }
 
     /// Builds a client. What cannot be used is named as it was typed.
     pub(super) fn built(&self, builder: ClientBuilder) -> Result<Client, Failure> {
         builder.build().map_err(|error| {
-            let is_setting = error.kind() == ErrorKind::InvalidInput;
-            let failure = Failure::from(error);
-            if let Some(problem) = failure.message().strip_prefix("allow_plain_http: ").map(str::to_owned) {
-                return failure.saying(format!("--plain-http: {problem}"));
-            }
-            let is_plain_refused = failure.message().starts_with("base_url") && is_plain(&self.base_url);
-            let hint = match (is_plain_refused, is_setting) {
-                (true, _) => Some("--plain-http HOST allows it, for a sandbox in a network that you trust"),
-                (false, true) => Some("`bunq-partner config show` says where each setting is from"),
-                (false, false) => None,
+            let hint = match error.field() {
+                Some("base_url") if is_plain(&self.base_url) => {
+                    "--plain-http HOST allows it, for a sandbox in a network that you trust"
+                }
+                Some("api_key" | "base_url") => "`bunq-partner config show` says where each setting is from",
+                Some("allow_plain_http") => {
+                    let typed = Failure::from(error);
+                    let problem = typed.message().replacen("allow_plain_http", "--plain-http", 1);
+                    return typed.saying(problem);
+                }
+                _ => return error.into(),
             };
-            failure.or_hint(hint.map(str::to_owned))
+            Failure::from(error).or_hint(Some(hint.to_owned()))
         })
     }
 

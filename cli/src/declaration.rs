@@ -162,6 +162,12 @@ impl BankCommand {
                 let (dry_run, results) = (Some(*dry_run), Results::Value);
                 Declaration { effect, ids: &[], dry_run, results, receipts: None, context: Checked }
             }
+            Self::Session(SessionCommand::Reinstall) => {
+                let what = "Make another installation and device, which replace those in the context file,".into();
+                let effect = Effect::Changes { what, goes_on: None };
+                let results = Results::Value;
+                Declaration { effect, ids: &[], dry_run: None, results, receipts: None, context: Checked }
+            }
             Self::Api(options) => {
                 let (effect, dry_run) = (Calls(options), Some(options.dry_run));
                 Declaration { effect, ids: &[], dry_run, results: Results::Value, receipts: None, context: Checked }

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use bunq_partner::{Error, ErrorKind};
+use bunq_partner::{Error, ErrorKind, Remedy};
 use serde_json::json;
 
 use super::screen;
@@ -145,6 +145,20 @@ impl Failure {
         self.with_hint(hint)
     }
 
+    /// The same failure with how to go on, and with what comes first if the same command would fail in the same way again.
+    pub(super) fn resumed_by(self, resumption: Option<String>) -> Self {
+        let passes = match &self.error {
+            Some(error) => error.is_doubtful() || (error.is_retryable() && !error.is_misconfiguration()),
+            None => self.is_interruption(),
+        };
+        self.or_hint(resumption.map(|words| if passes { words } else { format!("once that is put right, {words}") }))
+    }
+
+    /// The failure of a call, if it is one.
+    pub(super) fn error(&self) -> Option<&Error> {
+        self.error.as_deref()
+    }
+
     /// The same failure, with what has failed before its message.
     pub(super) fn of(self, what: &str) -> Self {
         Self { message: format!("{what}: {}", self.message), ..self }
@@ -201,7 +215,7 @@ impl Failure {
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         let code = if error.is_doubtful() { DOUBT } else { code(error.kind()) };
-        Self { code, message: error.to_string(), hint: hint(&error).map(str::to_owned), error: Some(Box::new(error)) }
+        Self { code, message: told(&error), hint: hint(&error), error: Some(Box::new(error)) }
     }
 }
 
@@ -238,26 +252,51 @@ fn code(kind: ErrorKind) -> u8 {
     KINDS.iter().find(|(known, ..)| *known == kind).map_or(INTERNAL, |(_, code, _)| *code)
 }
 
-fn hint(error: &Error) -> Option<&'static str> {
+/// A failure in words. What a program could do about it is left out: the hint names the command that does it.
+pub(super) fn told(error: &Error) -> String {
+    error.clone().without_remedy().to_string()
+}
+
+/// What to do about a failure.
+fn hint(error: &Error) -> Option<String> {
+    let is_variable = |field: &&str| field.chars().all(|c| c.is_ascii_uppercase() || c == '_');
+    match error.field() {
+        Some(variable) if is_variable(&variable) => Some(format!("set {variable} right, or unset it")),
+        _ => hint_of_kind(error).map(str::to_owned),
+    }
+}
+
+fn hint_of_kind(error: &Error) -> Option<&'static str> {
     if error.is_doubtful() {
         return Some("look before you repeat it: `bunq-partner get ID`, or `bunq-partner find UUID` after a creation");
     }
-    if error.status().is_some_and(|status| (300..500).contains(&status)) && !error.is_from_bunq() {
+    match error.remedy() {
+        Some(Remedy::Reinstall) => {
+            return Some(
+                "`bunq-partner session reinstall` makes another installation; `bunq-partner doctor` finds out what else may be wrong",
+            );
+        }
+        Some(Remedy::ResetToken) => return Some("`bunq-partner reset-token ID --wait` gets another"),
+        // The program has no option for it.
+        Some(Remedy::RaiseTimeout) | Some(_) | None => {}
+    }
+    let status = error.status();
+    if error.is_misconfiguration() && status.is_some() {
+        return Some("`bunq-partner config show` says where the base URL is from");
+    }
+    if status.is_some_and(|status| (300..500).contains(&status)) && !error.is_from_bunq() {
         return Some("`bunq-partner doctor` finds out what has answered in bunq's place");
     }
     Some(match error.kind() {
-        ErrorKind::Connect | ErrorKind::Context => "`bunq-partner doctor` finds out what is wrong",
-        ErrorKind::Signature | ErrorKind::Unauthorized => {
-            "`bunq-partner doctor` finds out what is wrong; without its context file, the program does what `Client::reinstall` does"
+        ErrorKind::Connect | ErrorKind::Context | ErrorKind::Unauthorized => {
+            "`bunq-partner doctor` finds out what is wrong"
         }
+        ErrorKind::Signature => "`bunq-partner doctor` finds out what is between this machine and bunq",
         ErrorKind::Connection | ErrorKind::Timeout | ErrorKind::Server => {
             "try again; if it fails again, `bunq-partner doctor` finds out what is wrong"
         }
         ErrorKind::Forbidden => {
             "only the partner may do some things, and a user may not; bunq's support asks for the response id"
-        }
-        ErrorKind::NotFound if error.operation().is_some_and(|operation| operation.managed) => {
-            "the base URL may be wrong: it ends with `/v1`, as bunq's own does"
         }
         ErrorKind::NotFound => "`bunq-partner list` shows the provisions that there are",
         ErrorKind::RateLimited => "try again later: bunq counts the calls of all programs at this address together",

@@ -82,14 +82,14 @@ fn environment() -> String {
     let list = |entries: &[(&str, &str)]| {
         entries.iter().map(|(name, meaning)| format!("  {name}\n      {meaning}\n")).collect::<String>()
     };
-    format!("Environment variables:\n{}\nFiles:\n{}", list(&ENVIRONMENT), list(&FILES))
+    format!("Environment variables; an empty one is not set:\n{}\nFiles:\n{}", list(&ENVIRONMENT), list(&FILES))
 }
 
 fn faults() -> String {
     let names = Injection::fault_names();
     let names: String = names.split(", ").map(|name| format!("  {name}\n")).collect();
     format!(
-        "Faults of `bunq-partner sandbox --fault`: a name, and after commas\n\
+        "Faults for `bunq-partner sandbox --fault FAULT`: a name, and after commas\n\
          on=OPERATION, after=CALLS, times=CALLS or times=always, and\n\
          carried-out=yes or carried-out=no, as in\n\
          `drop,on=update_provision,times=2`\n\n{names}"
@@ -156,7 +156,8 @@ mod tests {
     fn results(command: &Command, typed: &str) -> Vec<(String, Results)> {
         if command.get_subcommands().next().is_none() {
             let help = command.get_after_help().unwrap().to_string();
-            let example = help.lines().nth(1).unwrap().split(" | ").next().unwrap().split_whitespace();
+            let (_, examples) = help.split_once("Examples:\n").unwrap();
+            let example = examples.lines().next().unwrap().split(" | ").next().unwrap().split_whitespace();
             return vec![(typed.to_owned(), CommandLine::try_parse_from(example).unwrap().command.results())];
         }
         let below = command.get_subcommands();

@@ -292,6 +292,7 @@ async fn ask_bank(
             BankCommand::Session(SessionCommand::End { dry_run }) => {
                 whoami::end_session(invocation, dry_run.dry_run).await
             }
+            BankCommand::Session(SessionCommand::Reinstall) => whoami::reinstall(invocation).await,
             BankCommand::Api(options) => api::run(invocation, options, body.as_ref()).await,
             BankCommand::Doctor => doctor::run(invocation, unusable).await,
             BankCommand::Probe(options) => probe::run(invocation, options).await,

@@ -21,7 +21,7 @@ pub(super) fn list() -> String {
         those.map(|operation| format!("  {:width$}  {}\n", operation.id, summary(operation))).collect::<String>()
     };
     format!(
-        "Operations of `bunq-partner api`:\n{}\nCalls of the session, which the program makes itself:\n{}\n\
+        "Operations for `bunq-partner api OPERATION`:\n{}\nCalls of the session, which the program makes itself:\n{}\n\
          `bunq-partner help api OPERATION` says what an operation takes.",
         lines(false),
         lines(true)

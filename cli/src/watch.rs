@@ -13,7 +13,7 @@ use futures_util::{StreamExt as _, TryStreamExt as _};
 use tokio::time::{Duration, Instant, sleep};
 
 use super::arguments::OutputFormat;
-use super::exit::Failure;
+use super::exit::{Failure, told};
 use super::invocation::Invocation;
 use super::line_clock::LineClock;
 use super::output::{Printer, write_text};
@@ -85,7 +85,7 @@ async fn all(invocation: &Invocation, timeout: Duration) -> Result<(), Failure> 
                 known = listed;
             }
             // The next round tries again.
-            Err(error) if error.is_retryable() => invocation.note(&format!("{error}; it goes on")),
+            Err(error) if error.is_retryable() => invocation.note(&format!("{}; it goes on", told(&error))),
             Err(error) => return Err(error.into()),
         }
         if end.is_some_and(|end| Instant::now() + PAUSE > end) {

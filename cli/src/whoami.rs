@@ -57,3 +57,19 @@ pub(super) async fn end_session(invocation: &Invocation, is_dry_run: bool) -> Re
     }
     Ok(())
 }
+
+/// Makes another installation, whether there is one or not.
+pub(super) async fn reinstall(invocation: &Invocation) -> Result<(), Failure> {
+    let client = invocation.client()?;
+    client.reinstall().await?;
+    let user = client.user().await?;
+    let context = invocation.connection.context.as_ref().map(|file| file.display().to_string());
+    match invocation.format() {
+        OutputFormat::Table => {
+            let kept = context.map(|file| format!(", kept in {file}")).unwrap_or_default();
+            invocation.note(&format!("another installation is in use{kept}, with a session of user {}", user.id));
+        }
+        format => write_value(format, &json!({ "user_id": user.id, "context": context }))?,
+    }
+    Ok(())
+}

@@ -137,7 +137,7 @@ async fn every_operation_both_ways() {
     wire.record("create_installation", "InstallationResponse", unknown.create_installation(&request)).await;
     let output = unknown.create_installation(&request).await.unwrap().into_inner();
     let server_key = VerifyingKey::from_pem(&output.server_public_key.server_public_key).unwrap();
-    let installation = Arc::new(Installation { signing_key, server_key, token: output.token.token });
+    let installation = Arc::new(Installation { signing_key, server_key, token: output.token.token, received: None });
 
     let installed = api(&sandbox, Credentials::of_installation(&installation));
     let mut request = DeviceServerRequest::new("till 7".parse().unwrap(), api_key(&sandbox).into());

@@ -4,11 +4,12 @@ use std::fmt;
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use tokio::time::Instant;
 
 use super::context::OpenSession;
 use super::user::{session_timeout, user_of};
 use crate::api::Api;
-use crate::error::{Error, ErrorKind};
+use crate::error::{Error, ErrorKind, Remedy};
 use crate::transport::Transport;
 use crate::transport::credentials::{Credentials, Installation, can_be_sent};
 use crate::transport::signature::{SignatureError, SigningKey, VerifyingKey};
@@ -59,10 +60,12 @@ impl Device {
         match error.kind() {
             // Only bunq knows the key, so another's refusal says nothing about it.
             _ if !error.is_from_bunq() => error,
-            ErrorKind::Unauthorized if self.is_users_key => error.with_advice(
-                "the user's credential may have expired, or have been used with another installation: get another with \
-                 `reset_token` of the partner's client; or the call comes from an address that it is not bound to",
-            ),
+            ErrorKind::Unauthorized if self.is_users_key => error
+                .with_advice(
+                    "the user's credential may have expired, or have been used with another installation, or the call \
+                     comes from an address that it is not bound to",
+                )
+                .with_remedy(Remedy::ResetToken),
             ErrorKind::Unauthorized => error.with_advice(
                 "the key may be wrong, or of the other environment, or the call comes from an IP address that the key is \
                  not bound to",
@@ -93,7 +96,7 @@ pub(super) async fn install(
         let token = header_value(output.token.token)?;
         let unusable = |problem| format!("the response's ServerPublicKey cannot be used: {problem}");
         let server_key = VerifyingKey::from_pem(&output.server_public_key.server_public_key).map_err(unusable)?;
-        Ok(Installation { signing_key, server_key, token })
+        Ok(Installation { signing_key, server_key, token, received: Some(Instant::now()) })
     })
 }
 

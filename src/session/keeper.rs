@@ -88,7 +88,7 @@ impl Keeper {
 
     fn error(&self, problem: impl std::fmt::Display) -> Error {
         match &self.store {
-            Some(store) => Error::context(format_args!("{store:?}: {problem}")),
+            Some(store) => Error::context(format_args!("{}: {problem}", store.name())),
             None => Error::context(format_args!("the session of this client: {problem}")),
         }
     }

@@ -34,7 +34,7 @@ use self::context::{Context, ContextStore, Identity, OpenSession};
 use self::handshake::{ACCEPTED, Device, SigningKeys};
 use self::keeper::Keeper;
 pub use self::user::{SessionUser, UserKind};
-use crate::error::{Error, ErrorKind, Sent};
+use crate::error::{Error, ErrorKind, Remedy, Sent};
 use crate::operation::Operation;
 use crate::sync::lock;
 use crate::transport::credentials::{BoxFuture, Credentials, Installation, ProvideCredentials, Renewal};
@@ -43,9 +43,8 @@ use crate::transport::trouble::Trouble;
 use crate::transport::{Transport, metrics, runtime};
 use crate::types::Secret;
 
-/// The advice if bunq refuses a stored installation.
-const FORGOTTEN: &str = "if bunq has forgotten the stored installation, as after its sandbox is emptied, make another \
-                         with `Client::reinstall`";
+/// What may have happened if bunq refuses a stored installation.
+const FORGOTTEN: &str = "bunq may have forgotten the stored installation, as after its sandbox is emptied";
 
 /// The session of one client. Clones share it.
 #[derive(Debug, Clone)]
@@ -336,7 +335,7 @@ impl Shared {
             let mut state = self.state();
             state.forgotten = state.context.take().map(|context| context.installation);
             drop(state);
-            return Err(error.with_advice(FORGOTTEN));
+            return Err(error.with_advice(FORGOTTEN).with_remedy(Remedy::Reinstall));
         }
         let is_first = {
             let window = self.window();
@@ -428,8 +427,12 @@ impl Shared {
     async fn reload(&self, trouble: &Trouble) -> Result<Option<Opened>, Error> {
         let stored = self.keeper.load(trouble).await?;
         let mut state = self.state();
-        if stored.is_some() {
-            state.context = stored;
+        if let Some(mut stored) = stored {
+            // What is in memory tells too since when it is there.
+            if let Some(known) = state.context.take().filter(|known| known.installation == stored.installation) {
+                stored.installation = known.installation;
+            }
+            state.context = Some(stored);
         }
         Ok(state.opened())
     }

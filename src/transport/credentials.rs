@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::header::HeaderValue;
+use tokio::time::Instant;
 
 use super::signature::{SigningKey, VerifyingKey};
 use super::trouble::Trouble;
@@ -24,6 +25,18 @@ pub(crate) struct Installation {
     pub(crate) signing_key: SigningKey,
     pub(crate) server_key: VerifyingKey,
     pub(crate) token: Secret,
+    /// When bunq has given it to this client; `None` if it is from an earlier run.
+    pub(crate) received: Option<Instant>,
+}
+
+/// For how long bunq's key of an installation is surely neither out of date nor damaged.
+const NEW: Duration = Duration::from_secs(3600);
+
+impl Installation {
+    /// Whether bunq has given its key to this client, and not long ago.
+    pub(crate) fn is_new(&self) -> bool {
+        self.received.is_some_and(|received| received.elapsed() < NEW)
+    }
 }
 
 /// Compares what bunq has issued. The token is unique to the installation; bunq's key may change, and be corrected in

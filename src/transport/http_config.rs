@@ -13,6 +13,7 @@ use reqwest::header::HeaderValue;
 use reqwest::redirect::Policy;
 use reqwest::{Certificate, Identity, Url, retry, tls};
 
+use super::certificates;
 use super::connections::Reuse;
 use super::proxy::ForwardProxy;
 use crate::environment::{check_base_url, is_direct};
@@ -55,9 +56,10 @@ type Customize = dyn Fn(reqwest::ClientBuilder) -> reqwest::ClientBuilder + Send
 ///
 /// Without any setting, connections use the proxy that the environment names (`HTTPS_PROXY` or `ALL_PROXY`, unless
 /// `NO_PROXY` has the host; a value that cannot be read is an error) and trust the platform's certificates. On Linux
-/// those are the system's certificate store, or what `SSL_CERT_FILE` and `SSL_CERT_DIR` name in its place. No
-/// certificate is pinned: bunq does not announce when its certificates change, and a program that pins one stops on
-/// that day. A signature proves each of bunq's responses; the client got the key for it with the installation.
+/// those are the system's certificate store, or what `SSL_CERT_FILE` and `SSL_CERT_DIR` name in its place; empty
+/// variables name nothing. Plain HTTP on loopback needs none. No certificate is pinned: bunq does not announce when its
+/// certificates change, and a program that pins one stops on that day. A signature proves each of bunq's responses; the
+/// client got the key for it with the installation.
 ///
 /// ```
 /// use bunq_partner::types::Language;
@@ -216,6 +218,20 @@ impl HttpConfig {
         Ok(self.named_proxy()?.filter(|proxy| proxy.leads_to(&url)))
     }
 
+    /// What must be changed before a connection can be made, after [`reqwest_client`](Self::reqwest_client) or another TLS
+    /// of this machine's has failed with this error; `None` if that is not known.
+    #[cfg(feature = "reqwest-builder")]
+    pub fn connection_advice(error: &(dyn std::error::Error + 'static)) -> Option<&'static str> {
+        certificates::wrong_setting(error).flatten()
+    }
+
+    /// The certificates, in DER, that a client trusts beside those that the platform's verifier finds: on Linux the
+    /// system's, if `SSL_CERT_FILE` is empty. The verifier takes an empty variable for a file.
+    #[cfg(feature = "reqwest-builder")]
+    pub fn certificates_beside_platform(&self) -> Vec<Vec<u8>> {
+        certificates::unread_by_platform().iter().map(|certificate| certificate.to_vec()).collect()
+    }
+
     /// The proxy that is set, or that the environment names.
     fn named_proxy(&self) -> Result<Option<ForwardProxy>, Error> {
         match &self.proxy {
@@ -249,7 +265,7 @@ impl HttpConfig {
         // Plain HTTP needs no certificates, and to read those of the system takes longer than everything else here.
         builder = match base_url.scheme() {
             "http" => builder.tls_certs_only(self.trusted()?),
-            _ => builder.tls_certs_merge(self.trusted()?),
+            _ => builder.tls_certs_merge(self.trusted()?).tls_certs_merge(self.unread_by_platform()),
         };
         if let Some(pem) = &self.client_certificate {
             builder = builder.identity(identity(pem)?);
@@ -283,12 +299,23 @@ impl HttpConfig {
         {
             builder = builder.proxy(proxy.to_reqwest()?);
         }
-        secured(builder, base_url).build().map_err(|error| self.unusable(error))
+        secured(builder, base_url).build().map_err(|error| self.unusable(&error))
+    }
+
+    /// The system's certificates, if the platform does not read them.
+    fn unread_by_platform(&self) -> Vec<Certificate> {
+        // The function may set that no others are trusted than its own.
+        let certificates = if self.customize.is_none() { certificates::unread_by_platform() } else { Vec::new() };
+        certificates.iter().filter_map(|certificate| Certificate::from_der(certificate).ok()).collect()
     }
 
     /// Explains why the HTTP client could not be made.
-    fn unusable(&self, error: reqwest::Error) -> Error {
-        let cause = root_cause(&error);
+    fn unusable(&self, error: &reqwest::Error) -> Error {
+        let cause = root_cause(error);
+        // rustls-platform-verifier has no type for it.
+        if let Some(problem) = certificates::problem().filter(|_| cause.contains("No CA certificates were loaded")) {
+            return problem;
+        }
         let settings = [
             ("root_certificates", !self.root_certificates.is_empty()),
             ("client_certificate", self.client_certificate.is_some()),
@@ -296,7 +323,7 @@ impl HttpConfig {
         ];
         let set: Vec<_> = settings.into_iter().filter_map(|(name, is_set)| is_set.then_some(name)).collect();
         if set.is_empty() {
-            return Error::internal(format_args!("HTTP and TLS could not be set up: {cause}")).with_source(error);
+            return Error::internal(format_args!("HTTP and TLS could not be set up: {cause}"));
         }
         Error::invalid_input(&set.join(", "), format_args!("HTTP and TLS cannot be set up with this: {cause}"))
     }

@@ -19,6 +19,7 @@
 //! The transport knows neither sessions nor provisions, and does not interpret responses.
 
 pub(crate) mod call_budget;
+mod certificates;
 pub(crate) mod connections;
 pub(crate) mod credentials;
 mod headers;
@@ -61,7 +62,7 @@ use self::rate_limit::{Caller, MAX_UNPROVEN_PAUSE, NoPermit, Permit, Place, Rate
 use self::shutdown::{Gate, Shutdown};
 use self::spans::Awaited;
 use self::trouble::Trouble;
-use crate::error::{CallMetadata, Error, ErrorKind, Sent};
+use crate::error::{CallMetadata, Error, ErrorKind, Remedy, Sent};
 use crate::operation::{Auth, Operation};
 use crate::retry::{self, Attempts, CallPolicy, Decision, Policy, RetryPolicy};
 use crate::sync::lock;
@@ -446,8 +447,8 @@ impl Call<'_> {
         } else {
             format!("next slot in {} s, after", wait.as_secs_f64().ceil())
         };
-        let message = format_args!("rate limited: {next} this call's deadline; raise `operation_timeout` to wait");
-        self.rate_limited(wait, message)
+        let message = format_args!("rate limited: {next} this call's deadline");
+        self.rate_limited(wait, message).with_remedy(Remedy::RaiseTimeout)
     }
 
     fn rate_limited(&self, wait: Duration, message: impl Display) -> Error {
@@ -459,7 +460,7 @@ impl Call<'_> {
     fn check_time(&self) -> Result<(), Error> {
         // A clock that is paused, or coarse, may not have moved since the call began.
         if Instant::now() > self.budget.send_by() || self.budget.left().is_zero() {
-            return Err(self.too_late("the deadline passed before it could be sent; raise `operation_timeout`"));
+            return Err(self.too_late("the deadline passed before it could be sent").with_remedy(Remedy::RaiseTimeout));
         }
         Ok(())
     }

@@ -2,13 +2,12 @@
 //!
 //! This module knows nothing of permits and other attempts, and does not interpret the response.
 
-use std::io;
-
 use bytes::{Bytes, BytesMut};
 use reqwest::header::{CACHE_CONTROL, HeaderMap, HeaderName, HeaderValue, USER_AGENT};
 use reqwest::{Body, Request};
 use uuid::Uuid;
 
+use super::certificates::wrong_setting;
 use super::connections::{Connections, Reuse};
 use super::credentials::Credentials;
 use super::http_config::HttpConfig;
@@ -127,23 +126,11 @@ fn broken(error: reqwest::Error) -> Error {
     } else {
         (ErrorKind::Connection, Sent::Maybe, "the connection to bunq broke before the response was complete")
     };
-    let is_misconfiguration = kind == ErrorKind::Connect && is_misconfiguration(&error);
-    Error::new(kind, sent, message).with_source(error).due_to_a_setting(is_misconfiguration)
-}
-
-/// Whether a connection failed because of a certificate or of a proxy setting.
-fn is_misconfiguration(error: &(dyn std::error::Error + 'static)) -> bool {
-    // An `io::Error` that wraps another does not return it as its source.
-    let inner = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
-    let inner = inner.map(|inner| inner as &(dyn std::error::Error + 'static)).or_else(|| error.source());
-    match error.downcast_ref() {
-        Some(rustls::Error::InvalidCertificate(_)) => true,
-        Some(_) => false,
-        None => is_about_the_proxy(&error.to_string()) || inner.is_some_and(is_misconfiguration),
-    }
-}
-
-/// Whether hyper says that a proxy refuses the password or does not speak HTTP. hyper has no public type for either.
-fn is_about_the_proxy(problem: &str) -> bool {
-    problem == "tunnel error: proxy authorization required" || problem.starts_with("unsupported scheme ")
+    let setting = if kind == ErrorKind::Connect { wrong_setting(&error) } else { None };
+    let is_misconfiguration = setting.is_some();
+    let failed = match setting.flatten() {
+        Some(change) => Error::new(kind, sent, format_args!("{message}: {change}")),
+        None => Error::new(kind, sent, message),
+    };
+    failed.with_source(error).due_to_a_setting(is_misconfiguration)
 }

@@ -6,17 +6,20 @@ use std::time::Duration;
 use bytes::Bytes;
 use jiff::Timestamp;
 use reqwest::StatusCode;
-use reqwest::header::{HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
+use reqwest::header::{CONTENT_ENCODING, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
 
 use super::credentials::Credentials;
 use super::signature::{SignatureForm, VerifyingKey};
-use crate::error::{Error, ErrorKind, FORBIDDEN, Sent, is_token_refusal};
+use crate::error::{Error, ErrorKind, FORBIDDEN, Remedy, Sent, is_token_refusal};
 use crate::operation::{Auth, Operation};
 use crate::types::{ErrorResponse, InstallationResponse, OpenValue, from_json};
 
 /// How many of bunq's messages an error carries, and how many bytes of their additional parameters.
 const MAX_MESSAGES: usize = 5;
 const MAX_ADDITIONAL: usize = 16 * 1024;
+
+/// How many characters an error carries of the name of a compression.
+const MAX_ENCODING: usize = 40;
 
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-bunq-client-request-id");
 pub(crate) const RESPONSE_ID: HeaderName = HeaderName::from_static("x-bunq-client-response-id");
@@ -34,6 +37,19 @@ impl ReceivedResponse {
     /// The request id that the response echoes.
     pub(crate) fn echo(&self) -> Option<&[u8]> {
         self.headers.get(REQUEST_ID).map(HeaderValue::as_bytes)
+    }
+
+    /// What is wrong if the response is compressed. The requests of this crate do not allow it, and a signature covers
+    /// the body as bunq has sent it.
+    fn compression(&self, credentials: &Credentials) -> Option<String> {
+        let encoding = self.headers.get(CONTENT_ENCODING)?.to_str().unwrap_or("in an unknown way");
+        (!encoding.trim().eq_ignore_ascii_case("identity")).then(|| {
+            format!(
+                "the response is compressed ({}), which bunq was not asked for, so that its signature does not fit: have what is \
+                 between this machine and bunq leave its responses as they are",
+                credentials.excerpt(encoding, MAX_ENCODING)
+            )
+        })
     }
 
     /// How long bunq asks to wait, given in seconds or as a date.
@@ -54,12 +70,15 @@ impl ReceivedResponse {
 ///
 /// Returns the form of the signature, if there is one.
 pub(crate) fn verify(credentials: &Credentials, response: &ReceivedResponse) -> Result<Option<SignatureForm>, Error> {
+    if let Some(problem) = response.compression(credentials) {
+        return Err(Error::new(ErrorKind::Signature, Sent::Responded, problem));
+    }
     let refused = |problem: &str| Error::new(ErrorKind::Signature, Sent::Responded, problem);
     let signature = response.headers.get(SIGNATURE).map(HeaderValue::as_bytes);
     let introduced;
     let (key, signature) = match (&credentials.installation, signature) {
         (Some(installation), Some(signature)) => (&installation.server_key, signature),
-        (Some(_), None) => return Err(refused("bunq's signature is missing from the response, which was not used")),
+        (Some(_), None) => return Err(refused(MISSING)),
         (None, None) => return Ok(None),
         (None, Some(signature)) => {
             introduced = introduced_key(&response.body).map_err(|problem| refused(&problem))?;
@@ -70,16 +89,33 @@ pub(crate) fn verify(credentials: &Credentials, response: &ReceivedResponse) -> 
     let status = response.status.as_u16();
     let holds = |form: &SignatureForm| key.verifies(&form.message(status, headers(), &response.body), signature);
     let form = [SignatureForm::Body, SignatureForm::WithHeaders].into_iter().find(holds);
-    form.map(Some).ok_or_else(|| refused(INVALID).with_invalid_signature(true))
+    form.map(Some).ok_or_else(|| invalid_signature(ErrorKind::Signature, INVALID, credentials))
 }
 
+/// The error for a signature that is not valid, which says what may be the cause.
+fn invalid_signature(kind: ErrorKind, problem: &str, credentials: &Credentials) -> Error {
+    let is_new = credentials.installation.as_ref().is_none_or(|installation| installation.is_new());
+    let cause = if is_new { CHANGED } else { OUTDATED };
+    let error = Error::new(kind, Sent::Responded, format_args!("{problem}; {cause}")).with_invalid_signature(true);
+    if is_new { error } else { error.with_remedy(Remedy::Reinstall) }
+}
+
+/// For a success response without a signature.
+const MISSING: &str = "bunq's signature is missing from the response, which was not used: something between this machine and bunq \
+                       has removed it, or has answered in bunq's place";
+
 /// For a success response whose signature is not valid.
-const INVALID: &str = "bunq's signature of the response is not valid, and it was not used; if this stays so, the client's copy of \
-                       bunq's key is damaged or out of date: get another with `Client::reinstall`";
+const INVALID: &str = "bunq's signature of the response is not valid, and it was not used";
 
 /// For a refusal whose signature is not valid.
-const CONTRADICTED: &str = "refused, perhaps not by bunq: the signature of the refusal is not valid; if this stays so, the client's \
-                            copy of bunq's key is damaged or out of date: get another with `Client::reinstall`";
+const CONTRADICTED: &str = "refused, perhaps not by bunq: the signature of the refusal is not valid";
+
+/// The cause if bunq has given its key just now.
+const CHANGED: &str =
+    "bunq has given its key just now, so something between this machine and bunq changes the responses";
+
+/// The cause if the key is from an earlier run.
+const OUTDATED: &str = "if this stays so, the client's copy of bunq's key is damaged or out of date";
 
 /// For a refusal that either has bunq's envelope or echoes the id, but not both.
 const UNPROVEN: &str = "refused, perhaps not by bunq but by a proxy: check what is between this machine and bunq";
@@ -115,7 +151,9 @@ pub(crate) fn refusal(
     let items = from_json(&response.body).map(|envelope: ErrorResponse| envelope.error);
     let items = items.unwrap_or_default();
     let is_echoed = response.echo().is_some_and(|echo| request_id.map(str::as_bytes) == Some(echo));
-    let is_contradicted = response.headers.contains_key(SIGNATURE)
+    let compression = response.compression(credentials);
+    let is_contradicted = compression.is_none()
+        && response.headers.contains_key(SIGNATURE)
         && credentials.installation.is_some()
         && !is_signed(response, credentials);
     let is_envelope = !items.is_empty();
@@ -129,17 +167,27 @@ pub(crate) fn refusal(
     let messages: Vec<_> = texts.take(MAX_MESSAGES).map(|text| credentials.redact(&text)).collect();
     let (kind, bunqs) = meaning(response.status.as_u16(), operation, &messages);
     let message = match kind {
-        _ if is_contradicted => CONTRADICTED,
-        ErrorKind::Server => bunqs,
-        _ if is_from_bunq => bunqs,
+        _ if kind == ErrorKind::Server || is_from_bunq => bunqs,
         _ if is_envelope || is_echoed => UNPROVEN,
         _ => NOT_BUNQ,
     };
     // Only bunq knows what a caller may do, so another's 403 is a plain refusal.
     let kind = if kind == ErrorKind::Forbidden && !is_from_bunq { ErrorKind::Rejected } else { kind };
-    let error = Error::new(kind, Sent::Responded, message).with_refusal(is_from_bunq, &messages, additional);
-    error.with_invalid_signature(is_contradicted)
+    let error = match compression {
+        Some(problem) if kind != ErrorKind::Server => Error::new(kind, Sent::Responded, problem),
+        _ if is_contradicted => invalid_signature(kind, CONTRADICTED, credentials),
+        // It is the first call, and its path holds no id.
+        _ if response.status == StatusCode::NOT_FOUND && operation.auth == Auth::None => {
+            Error::new(ErrorKind::Rejected, Sent::Responded, NO_API).due_to_a_setting(true)
+        }
+        _ => Error::new(kind, Sent::Responded, message),
+    };
+    error.with_refusal(is_from_bunq, &messages, additional)
 }
+
+/// For a server that does not know the path of the installation.
+const NO_API: &str =
+    "the base URL does not lead to bunq's API: it ends with `/v1`, after the path of a gateway if there is one";
 
 /// What a status of bunq's means, as a kind and in words. A wrong API key has the status 400; its message tells it from
 /// other mistakes.
@@ -196,7 +244,7 @@ mod tests {
     fn credentials(server_key: VerifyingKey) -> Credentials {
         static OWN_KEY: LazyLock<Secret> = LazyLock::new(|| SigningKey::generate().unwrap().to_pkcs8().unwrap());
         let signing_key = SigningKey::from_pkcs8(&OWN_KEY).unwrap();
-        let installation = Installation { signing_key, server_key, token: "token".into() };
+        let installation = Installation { signing_key, server_key, token: "token".into(), received: None };
         Credentials { installation: Some(installation.into()), ..Credentials::default() }
     }
 

@@ -271,7 +271,7 @@ async fn a_stored_installation_that_bunq_has_forgotten_is_replaced_only_on_reque
         sandbox.forget_installations();
         let stored = std::fs::read(&file.0).unwrap();
         let error = client.provisions().get(id(1)).await.unwrap_err();
-        assert!(error.to_string().contains("make another with `Client::reinstall`"), "{error}");
+        assert!(error.to_string().contains("make another installation with `Client::reinstall`"), "{error}");
         assert_eq!((handshakes(&sandbox), std::fs::read(&file.0).unwrap() == stored), ([1, 1, 2], true));
         if remedy == "reinstall" {
             client.reinstall().await.unwrap();
@@ -330,7 +330,7 @@ async fn a_damaged_key_is_an_error_that_says_what_to_do() {
     let client = file.client(&sandbox);
     let error = client.provisions().list().page().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Signature);
-    assert!(error.to_string().contains("get another with `Client::reinstall`"), "{error}");
+    assert!(error.to_string().contains("make another installation with `Client::reinstall`"), "{error}");
     assert_eq!(handshakes(&sandbox)[0], 1, "a signature that is not valid never leads to a new installation");
     client.reinstall().await.unwrap();
     client.provisions().list().page().await.unwrap();

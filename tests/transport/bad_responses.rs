@@ -385,7 +385,7 @@ async fn no_call_goes_over_a_connection_that_is_out_of_step() {
         let client = builder.build().unwrap();
         for _ in 0..2 {
             let error = client.open_session().await.unwrap_err();
-            let expected = if echo.is_empty() { ErrorKind::NotFound } else { ErrorKind::Connection };
+            let expected = if echo.is_empty() { ErrorKind::Rejected } else { ErrorKind::Connection };
             assert_eq!(error.kind(), expected, "{error}");
         }
         assert_eq!(accepted.load(Ordering::Relaxed), connections);

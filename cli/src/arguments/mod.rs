@@ -217,6 +217,13 @@ pub(crate) enum SessionCommand {
         #[command(flatten)]
         dry_run: DryRun,
     },
+    /// Make another installation and device at bunq, and a session with them
+    #[command(after_help = concat!(
+        "They replace those in the context file: for when bunq has forgotten them, or signs\n\
+         with another key. Only TLS proves the new key: do it in a network that you trust.\n\n",
+        examples!("session reinstall", "session reinstall --env production --yes")
+    ))]
+    Reinstall,
 }
 
 #[cfg(test)]

@@ -36,7 +36,7 @@ use self::meter::Meter;
 use super::arguments::OutputFormat;
 use super::confirmation::{check_attended, confirm};
 use super::connection::BankConnection;
-use super::exit::Failure;
+use super::exit::{Failure, told};
 use super::interrupt::{self, until_interrupted};
 use super::invocation::Invocation;
 use super::output::{write_text, write_value};
@@ -147,7 +147,7 @@ pub(super) async fn run(invocation: &Invocation, order: Begin) -> Result<(), Fai
         true => Ok(unused),
         false => Err(unused.unwrap_or_else(|| Failure::interrupted(None))),
     });
-    let unused = done.map_err(|failure| failure.or_hint(job.resumption()))?;
+    let unused = done.map_err(|failure| failure.resumed_by(job.resumption()))?;
     if let Some(copy) = &job.copy {
         invocation.note(&format!("standard input is kept in {} for the report", copy.path.display()));
     }
@@ -158,7 +158,7 @@ pub(super) async fn run(invocation: &Invocation, order: Begin) -> Result<(), Fai
     let journal = FileJournal::read(&job.journal).await?;
     let report = report::write(invocation.view.clone(), &job.input, &journal, false, job.resumption());
     until_interrupted(None, report).await?;
-    unused.map_or(Ok(()), |failure| Err(failure.or_hint(job.resumption())))
+    unused.map_or(Ok(()), |failure| Err(failure.resumed_by(job.resumption())))
 }
 
 /// Looks up the rows that do not name a provision for certain.
@@ -263,7 +263,7 @@ async fn drive(
                 cause = Some(failure);
             }
             () = sleep_until(last_row + silence), if !is_over && !is_held => {
-                let cause = cause.as_ref().map_or("bunq is asked what is done already, or has not answered yet".to_owned(), Error::to_string);
+                let cause = cause.as_ref().map_or("bunq is asked what is done already, or has not answered yet".to_owned(), told);
                 let silent = meter::words(silence);
                 meter.note(&format!(
                     "no row has ended for {silent}: {cause}; it is tried for an hour, and Ctrl-C ends it"
@@ -286,8 +286,9 @@ async fn drive(
                     meter.used(used);
                 }
                 ActivationEvent::Delayed(external_uuid, error) => meter.note(&format!(
-                    "no session can be opened for the user {external_uuid}: {error}; others go first, an outage is waited out for an \
-                     hour, and Ctrl-C ends it"
+                    "no session can be opened for the user {external_uuid}: {}; others go first, an outage is waited out for an \
+                     hour, and Ctrl-C ends it",
+                    told(&error)
                 )),
                 ActivationEvent::Failed(external_uuid, error) => {
                     meter.failed(&format!("the user {external_uuid} is not activated"), &error);
@@ -295,7 +296,7 @@ async fn drive(
                     first_unused.get_or_insert_with(|| Failure::from(error).reported());
                 }
                 ActivationEvent::Warning(warning) => meter.warn(&warning),
-                ActivationEvent::Expired(count) => meter.note(&format!("the credentials of {count} users have expired unused: `bunq-partner reset-token` gets others")),
+                ActivationEvent::Expired(count) => meter.note(&format!("the credentials of {count} users have expired unused: `bunq-partner reset-token ID` gets others")),
                 ActivationEvent::Held { waiting } if !std::mem::replace(&mut was_held, true) => meter.note(&format!(
                     "no more than {waiting} users wait to be activated at a time, because bunq lets one session be opened in \
                      30 s and their credentials expire"

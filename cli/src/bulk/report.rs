@@ -15,7 +15,7 @@ use super::{earlier_journal, new_input, open_input};
 
 /// What is said of rows that have failed.
 const FINALITY: &str = "failed rows are final, and --resume skips them: correct what their errors name in the new input that \
-                        `bunq-partner report --failed --output csv` writes";
+                        `bunq-partner report --from FILE --failed --output csv` writes";
 
 /// The report of a run, finished or not.
 pub(in super::super) async fn run(options: &ReportOptions, view: View) -> Result<(), Failure> {

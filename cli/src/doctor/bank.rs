@@ -8,6 +8,7 @@ use bunq_partner::types::{DeviceServer, DeviceServerStatus, ListProvisionsQuery}
 use bunq_partner::{Client, ContextStore as _, ContextSummary, Error, ErrorKind, FileStore, Operation, PageSize};
 use tokio::time::timeout;
 
+use super::super::exit::told;
 use super::step::{Check, Checks};
 
 /// How long the context file may be locked by others.
@@ -53,7 +54,7 @@ pub(super) async fn look_at_context(examination: &mut Examination, client: &Clie
         Err(error) => {
             let remedy =
                 format!("put {shown} right, or give another --context; where it is missing, the next run begins anew");
-            examination.steps.push(Check::failed(name, error.to_string(), remedy));
+            examination.steps.push(Check::failed(name, told(&error), remedy));
             return None;
         }
     }
@@ -63,9 +64,9 @@ pub(super) async fn look_at_context(examination: &mut Examination, client: &Clie
 /// Saves in the context file what is in it, to know that the next session can be saved.
 async fn saved_again(file: &Path) -> Result<(), String> {
     let store = FileStore::new(file);
-    let text = |error: Error| error.to_string();
+    let text = |error: Error| told(&error);
     let locked = timeout(PATIENCE, store.lock()).await;
-    let held = |_| Error::context(format_args!("{store:?}: another process has held its lock for {PATIENCE:?}"));
+    let held = |_| Error::context(format_args!("{}: another process has held its lock for {PATIENCE:?}", store.name()));
     let _lock = locked.map_err(held).flatten().map_err(text)?;
     match store.load().await.map_err(text)? {
         Some(context) => store.save(context).await.map_err(text),
@@ -101,7 +102,7 @@ async fn call(examination: &mut Examination, client: &Client) -> Result<(), Erro
         }
         Err(error) => {
             let remedy = "the devices cannot be listed, which does no harm";
-            examination.steps.push(Check::warning("device", error.to_string(), remedy));
+            examination.steps.push(Check::warning("device", told(&error), remedy));
         }
     }
     examination.steps.push(Check::ok("signatures", "bunq's signature of each response is valid"));
@@ -123,7 +124,7 @@ impl Examination {
             _ => "session",
         };
         let name = if error.kind() == ErrorKind::Context { "context" } else { name };
-        self.steps.push(Check::failed(name, error.to_string(), "see the verdict"));
+        self.steps.push(Check::failed(name, told(&error), "see the verdict"));
         self.refusal = Some(error);
     }
 }

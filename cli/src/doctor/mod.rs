@@ -8,8 +8,8 @@ mod network;
 mod step;
 mod verdict;
 
-use bunq_partner::ErrorKind;
 use bunq_partner::reqwest::Url;
+use bunq_partner::{Error, ErrorKind, RetryPolicy};
 use serde_json::json;
 
 use self::bank::Examination;
@@ -24,7 +24,8 @@ use super::words::clean;
 /// Examines the network path to the bank and its answers; `unusable` is why there is no key, or no folder for the context.
 pub(super) async fn run(invocation: &Invocation, unusable: Option<Failure>) -> Result<(), Failure> {
     let connection = &invocation.connection;
-    let client = connection.client();
+    // The first failure is what is asked for.
+    let client = connection.client_with(|builder| builder.retry(RetryPolicy::default().max_attempts(1)));
     let environment = connection.environment;
     let mut steps = Checks::new(invocation.format() == OutputFormat::Table);
     let key_remedy = "give the key of this environment, as bunq shows it, or the right --env";
@@ -41,15 +42,27 @@ pub(super) async fn run(invocation: &Invocation, unusable: Option<Failure>) -> R
                 Some(failure) => Check::failed("key", failure.message(), remedy),
             });
         }
-        Err(failure) => steps.push(match failure.message() {
-            problem if problem.starts_with("base_url") || problem.starts_with("--plain-http") => {
-                Check::failed("bank", problem, "correct it: `bunq-partner config show` says where it is from")
-            }
-            problem if network::proxy_for(&connection.base_url).is_err() => {
-                Check::failed("proxy", problem, network::PROXY_REMEDY)
-            }
-            problem => Check::failed("key", problem, key_remedy),
-        }),
+        Err(failure) => {
+            let problem = failure.message();
+            let error = failure.error();
+            steps.push(match error.and_then(Error::field) {
+                Some("base_url" | "allow_plain_http") => {
+                    Check::failed("bank", problem, "correct it: `bunq-partner config show` says where it is from")
+                }
+                Some(variable @ ("SSL_CERT_FILE" | "SSL_CERT_DIR")) => {
+                    let remedy =
+                        format!("set {variable} right, or unset it: the system's certificates are trusted then");
+                    Check::failed("certificates", problem, remedy)
+                }
+                None if error.is_some_and(|error| error.kind() == ErrorKind::Internal) => {
+                    Check::failed("certificates", problem, "HTTPS needs them; plain HTTP on loopback does not")
+                }
+                _ if network::proxy_for(&connection.base_url).is_err() => {
+                    Check::failed("proxy", problem, network::PROXY_REMEDY)
+                }
+                _ => Check::failed("key", problem, key_remedy),
+            });
+        }
     }
     let mut examination = Examination::default();
     let (mut from, mut proxy) = (None, None);
@@ -73,14 +86,12 @@ pub(super) async fn run(invocation: &Invocation, unusable: Option<Failure>) -> R
     }
     let steps = &examination.steps.all;
 
-    let context = connection.context.as_ref().map(|file| file.display().to_string());
     let circumstances = Circumstances {
         environment,
         was_accepted: examination.context.as_ref().is_some_and(|context| context.device_registered),
         had_context: examination.context.is_some(),
         from,
         proxy: proxy.as_deref(),
-        context: context.as_deref(),
     };
     let verdict = verdict(steps, examination.refusal.as_ref(), &circumstances);
     let outcome = if verdict.is_well { Ok(()) } else { Err(Failure::negative("")) };

@@ -12,12 +12,14 @@ use bunq_partner::{Environment, Error, ForwardProxy, HttpConfig};
 use http_body_util::Empty;
 use hyper::StatusCode;
 use hyper_util::rt::TokioIo;
-use rustls_platform_verifier::ConfigVerifierExt as _;
+use rustls_platform_verifier::Verifier;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
-use tokio_rustls::rustls::pki_types::ServerName;
+use tokio_rustls::client::TlsStream;
+use tokio_rustls::rustls::crypto::aws_lc_rs;
+use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
 use tokio_rustls::rustls::{ClientConfig, ClientConnection};
 use x509_cert::der::Decode as _;
 
@@ -189,21 +191,15 @@ impl Way {
     ) -> Option<Box<dyn ByteStream>> {
         let remedy = "whoever opens TLS on its way reads the key: if that is your own network's doing, give its authority \
                       with SSL_CERT_FILE; check the clock if the certificate is said to be out of date";
-        let handshake = async {
-            let config = ClientConfig::with_platform_verifier()?;
-            let name = ServerName::try_from(host.to_owned()).map_err(std::io::Error::other)?;
-            TlsConnector::from(Arc::new(config))
-                .connect(name, connection)
-                .await
-                .map_err(Box::<dyn std::error::Error>::from)
-        };
-        match in_time(handshake, "the handshake did not end in time").await {
-            Ok(stream) => {
+        let (problem, remedy) = match timeout(PATIENCE, handshake(connection, host)).await {
+            Ok(Ok(stream)) => {
                 self.steps.push(Check::ok(name, described(stream.get_ref().1)));
-                Some(Box::new(stream))
+                return Some(Box::new(stream));
             }
-            Err(problem) => self.failed(name, format!("{host}: {problem}"), remedy),
-        }
+            Ok(Err(error)) => (error.to_string(), HttpConfig::connection_advice(&*error).unwrap_or(remedy)),
+            Err(_) => ("the handshake did not end in time".to_owned(), remedy),
+        };
+        self.failed(name, format!("{host}: {problem}"), remedy)
     }
 
     /// Asks for nothing in particular: what counts is who responds, and when.
@@ -237,6 +233,20 @@ impl Way {
 pub(super) fn proxy_for(base_url: &str) -> Result<Option<ForwardProxy>, Error> {
     let is_plain = base_url.parse::<Url>().is_ok_and(|url| url.scheme() == "http");
     if is_plain { Ok(None) } else { HttpConfig::default().proxy_for(base_url) }
+}
+
+/// Begins TLS with what a client trusts.
+async fn handshake(
+    connection: Box<dyn ByteStream>,
+    host: &str,
+) -> Result<TlsStream<Box<dyn ByteStream>>, Box<dyn std::error::Error>> {
+    let roots = HttpConfig::default().certificates_beside_platform().into_iter().map(CertificateDer::from);
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    let verifier = Verifier::new_with_extra_roots(roots, Arc::clone(&provider))?;
+    let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
+    let config = config.dangerous().with_custom_certificate_verifier(Arc::new(verifier)).with_no_client_auth();
+    let name = ServerName::try_from(host.to_owned())?;
+    Ok(TlsConnector::from(Arc::new(config)).connect(name, connection).await?)
 }
 
 /// How far the clock of this machine is from the server's.

@@ -2,9 +2,10 @@
 
 use std::net::IpAddr;
 
-use bunq_partner::{Environment, Error, ErrorKind, Operation};
+use bunq_partner::{Environment, Error, ErrorKind, Operation, Remedy};
 use serde::Serialize;
 
+use super::super::exit::told;
 use super::step::{Check, CheckState};
 
 /// What is wrong, as far as it can be known.
@@ -28,7 +29,6 @@ pub(super) struct Circumstances<'a> {
     pub(super) had_context: bool,
     pub(super) from: Option<IpAddr>,
     pub(super) proxy: Option<&'a str>,
-    pub(super) context: Option<&'a str>,
 }
 
 impl Diagnosis {
@@ -80,30 +80,37 @@ fn well(steps: &[Check]) -> String {
     }
 }
 
+/// What to do if bunq has forgotten the installation, or has another key.
+const REINSTALL: &str = "in a network that you trust, `bunq-partner session reinstall` makes another installation";
+
+/// What to do if somebody else answers.
+const BETWEEN: &str = "look at the proxy, and at what else is between this machine and bunq";
+
 fn of_refusal(error: &Error, circumstances: &Circumstances<'_>) -> Diagnosis {
     let is_about_key = error.bunq_messages().iter().any(|message| message.contains("Incorrect API key or IP address"));
     let takes_key = [&Operation::CREATE_DEVICE_SERVER, &Operation::CREATE_SESSION];
     let at_key = error.operation().is_some_and(|operation| takes_key.contains(&operation));
     let is_refusal = error.status().is_some_and(|status| (300..500).contains(&status));
     let key = "the API key: bunq has not refused it";
+    let is_old_key = error.remedy() == Some(Remedy::Reinstall);
+    let told = told(error);
     match error.kind() {
+        _ if is_refusal && error.is_misconfiguration() => {
+            Diagnosis::new(told, "correct the base URL: `bunq-partner config show` says where it is from").ruled_out(key)
+        }
         // Who is no bank is no judge of the key.
         _ if is_refusal && !error.is_from_bunq() && error.bunq_messages().is_empty() => Diagnosis::new(
-            format!("it is not bunq that answers: {error}"),
-            "look at the proxy, and at what else is between this machine and bunq",
+            format!("it is not bunq that answers: {told}"),
+            BETWEEN,
         )
         .ruled_out(key),
-        _ if is_refusal && !error.is_from_bunq() => Diagnosis::new(error.to_string(), begin_anew(circumstances))
+        _ if is_refusal && !error.is_from_bunq() && is_old_key => Diagnosis::new(told, REINSTALL)
             .left([
                 "a proxy or something else between this machine and bunq answers in its place".into(),
                 "bunq signs with another key than the one that is kept".into(),
             ])
             .ruled_out(key),
-        ErrorKind::NotFound if error.operation().is_some_and(|operation| operation.managed) => Diagnosis::new(
-            format!("the base URL has no bunq behind it: {error}"),
-            "give the base URL with all of its path, which ends with `/v1` at bunq",
-        )
-        .ruled_out(key),
+        _ if is_refusal && !error.is_from_bunq() => Diagnosis::new(told, BETWEEN).ruled_out(key),
         ErrorKind::Forbidden => Diagnosis::new(
             "bunq accepts the key, but does not allow it to do this: is it a user's, and not the partner's?",
             "give the partner's key, or ask bunq's support, who needs the response id above",
@@ -112,7 +119,7 @@ fn of_refusal(error: &Error, circumstances: &Circumstances<'_>) -> Diagnosis {
         ErrorKind::Unauthorized if at_key && is_about_key => of_key(circumstances),
         ErrorKind::Unauthorized if at_key && circumstances.had_context => Diagnosis::new(
             "the installation: bunq has forgotten the one in the context file, as after its sandbox is emptied",
-            begin_anew(circumstances),
+            REINSTALL,
         )
         .ruled_out("the API key and the address: bunq names them in other words"),
         ErrorKind::Unauthorized if at_key => Diagnosis::new(
@@ -120,17 +127,18 @@ fn of_refusal(error: &Error, circumstances: &Circumstances<'_>) -> Diagnosis {
             "try again; if it fails again, ask bunq's support, who needs the response id above",
         ),
         ErrorKind::Context => Diagnosis::new(
-            error.to_string(),
+            told,
             "see that the context file can be read and written, or give another --context",
         ),
-        ErrorKind::Signature => Diagnosis::new(
+        ErrorKind::Signature if is_old_key => Diagnosis::new(
             "the responses are not signed with the key of bunq's that is kept: it is damaged or out of date, or somebody \
              changes what bunq says",
-            begin_anew(circumstances),
+            REINSTALL,
         )
         .ruled_out(key),
+        ErrorKind::Signature => Diagnosis::new(told, BETWEEN).ruled_out(key),
         _ => {
-            Diagnosis::new(error.to_string(), "try again; `bunq-partner help exit-codes` explains the code")
+            Diagnosis::new(told, "try again; `bunq-partner help exit-codes` explains the code")
         }
     }
 }
@@ -170,11 +178,4 @@ fn of_key(circumstances: &Circumstances<'_>) -> Diagnosis {
     let diagnosis = diagnosis.ruled_out(other_environment);
     let before = "a wrong key: bunq has accepted it before, when the device in the context file was registered";
     if *was_accepted { diagnosis.ruled_out(before) } else { diagnosis }
-}
-
-fn begin_anew(circumstances: &Circumstances<'_>) -> String {
-    match circumstances.context {
-        Some(file) => format!("remove {file}: the next call makes another installation"),
-        None => "run it again: the next run makes another installation".to_owned(),
-    }
 }

@@ -49,7 +49,7 @@ const CASES: [(&str, &[&str]); 58] = [
     // Commands.
     ("cl", &["close"]),
     ("re", &["receipts", "report", "reset-token"]),
-    ("session ", &["end"]),
+    ("session ", &["end", "reinstall"]),
     ("receipts v", &["verify"]),
     ("--env sandbox clo", &["close"]),
     ("--output=json -y clo", &["close"]),

@@ -123,6 +123,7 @@ fn cases(ids: &[String]) -> Vec<(&'static str, &'static str, String, i32)> {
         ("whoami", "user", "whoami".into(), 0),
         ("session end", "requests", "session end --dry-run".into(), 0),
         ("session end", "session_end", "session end".into(), 0),
+        ("session reinstall", "session_reinstall", "session reinstall".into(), 0),
         ("api", "response", format!("api get_provision --param provision_id={a}"), 0),
         ("api", "requests", format!("api get_provision --param provision_id={a} --dry-run"), 0),
         ("doctor", "diagnosis", "doctor".into(), 0),

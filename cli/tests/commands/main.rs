@@ -6,7 +6,10 @@
 mod common;
 #[path = "../../../tests/common/planted.rs"]
 mod planted;
+#[path = "../../../tests/common/tls.rs"]
+mod tls;
 
+mod cli_certificates;
 #[cfg(unix)]
 mod cli_completions;
 #[cfg(unix)]
@@ -16,6 +19,7 @@ mod cli_dry_run;
 mod cli_exit_codes;
 #[cfg(unix)]
 mod cli_files;
+mod cli_hints;
 mod cli_looking_inside;
 #[cfg(target_os = "linux")]
 mod cli_mounts;

@@ -8,7 +8,7 @@ pub mod bulk;
 mod library;
 #[cfg(unix)]
 pub mod terminal;
-mod variables;
+pub mod variables;
 
 use std::process::{Command, Stdio};
 

@@ -56,7 +56,7 @@ impl FileStore {
     }
 
     fn refused(&self, problem: impl std::fmt::Display) -> Error {
-        Error::context(format_args!("the context file {}: {problem}", self.0.display()))
+        Error::context(format_args!("{}: {problem}", self.name()))
     }
 
     /// Refuses a path that has no existing folder.
@@ -123,6 +123,10 @@ impl FileStore {
 }
 
 impl ContextStore for FileStore {
+    fn name(&self) -> String {
+        format!("the context file {}", self.0.display())
+    }
+
     fn load(&self) -> BoxFuture<'_, Result<Option<Secret>, Error>> {
         Box::pin(self.blocking(Self::read_stored))
     }

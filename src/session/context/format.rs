@@ -101,6 +101,7 @@ impl Context {
             signing_key: SigningKey::from_pkcs8(&stored.installation.signing_key).map_err(damaged)?,
             server_key: VerifyingKey::from_pem(&stored.installation.server_public_key).map_err(damaged)?,
             token: stored.installation.token,
+            received: None,
         };
         Ok(Self {
             installation: Arc::new(installation),

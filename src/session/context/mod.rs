@@ -113,7 +113,7 @@ mod samples {
     static INSTALLATION: LazyLock<Arc<Installation>> = LazyLock::new(|| {
         let signing_key = SigningKey::generate().unwrap();
         let server_key = VerifyingKey::from_pem(&signing_key.public_key_pem().unwrap()).unwrap();
-        Arc::new(Installation { signing_key, server_key, token: INSTALLATION_TOKEN.into() })
+        Arc::new(Installation { signing_key, server_key, token: INSTALLATION_TOKEN.into(), received: None })
     });
 
     pub(super) fn identity() -> Identity {

@@ -30,8 +30,7 @@ impl fmt::Debug for ContextLock {
 /// secret, opaque text, and has one lock. The client holds the lock while it opens a session, so that processes that
 /// share a store share a session too.
 ///
-/// Make errors with [`Error::context`]. `Debug` names the store in errors, as in
-/// `FileStore("/var/lib/acme/bunq.json")`, and must not show a secret. No method may block its thread. The client waits
+/// Make errors with [`Error::context`]. No method may block its thread. The client waits
 /// for each up to its [operation timeout](crate::ClientBuilder::operation_timeout); after that it drops `load` and
 /// `lock`, while `save` continues in its own task.
 ///
@@ -71,6 +70,12 @@ impl fmt::Debug for ContextLock {
 /// }
 /// ```
 pub trait ContextStore: fmt::Debug + Send + Sync + 'static {
+    /// Names the store in errors, without a secret: `the context file /var/lib/acme/bunq.json`. The default is what
+    /// `Debug` writes.
+    fn name(&self) -> String {
+        format!("{self:?}")
+    }
+
     /// Loads the complete text that was saved last; `None` if none was saved. It must not wait for the lock. The client calls
     /// it when it opens a session, and before it fails a call that another installation may let succeed.
     ///
@@ -98,6 +103,10 @@ pub trait ContextStore: fmt::Debug + Send + Sync + 'static {
 }
 
 impl<T: ContextStore + ?Sized> ContextStore for Arc<T> {
+    fn name(&self) -> String {
+        (**self).name()
+    }
+
     fn load(&self) -> BoxFuture<'_, Result<Option<Secret>, Error>> {
         (**self).load()
     }

@@ -91,7 +91,8 @@ fn a_saved_context_is_loaded_by_another_store() {
 fn a_relative_path_starts_at_the_working_directory() {
     test_timeout::start();
     let here = std::env::current_dir().unwrap();
-    assert_eq!(format!("{:?}", FileStore::new("bunq.json")), format!("FileStore({:?})", here.join("bunq.json")));
+    let store = FileStore::new("bunq.json");
+    assert_eq!(store.name(), format!("the context file {}", here.join("bunq.json").display()));
 }
 
 #[test]
