@@ -55,6 +55,7 @@ pub(super) fn listen() -> Result<impl Future<Output = ()>, Failure> {
 /// The signals that were ignored when the program started: that with the number 1 is the lowest bit.
 #[cfg(unix)]
 static IGNORED: LazyLock<u64> = LazyLock::new(|| {
+    #[expect(clippy::disallowed_methods, reason = "a file of the kernel, which is small and has an end")]
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
     mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or_default()
