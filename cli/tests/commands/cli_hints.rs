@@ -40,11 +40,11 @@ fn filled(named: &str, id: &str, folder: &Folder) -> Vec<String> {
         "find" => "00000000-0000-4000-8000-0000000000aa",
         "api" => operation,
         "--bank-profile" => profile.as_str(),
-        "--from" => ids.as_str(),
+        "--from" | "--journal" => ids.as_str(),
         "--fault" => "drop",
         _ => id,
     };
-    let named = named.replace("{named}", " ID").replace("{journal}", "").replace("{command}", "close");
+    let named = named.replace("{named}", " ID").replace("{from}{journal}", "{from}").replace("{command}", "close");
     let mut words: Vec<String> = Vec::new();
     for word in named.split_whitespace() {
         let before = words.last().cloned().unwrap_or_default();
