@@ -71,7 +71,9 @@ impl Command {
     #[deny(clippy::wildcard_enum_match_arm)]
     pub(super) fn accept(&self, options: &ConnectionOptions) -> Result<(), Failure> {
         let hint = match self {
-            Self::Demo => "`bunq-partner create` and `bunq-partner close` do at a bank what the demo does",
+            Self::Demo => {
+                "`bunq-partner help create` and `bunq-partner help close` say how a bank is asked for what the demo does"
+            }
             Self::Sandbox(_) => {
                 "--bank-profile FILE says how the sandbox behaves, --api-key KEY which key it accepts, and --state FILE what it keeps"
             }
