@@ -15,6 +15,7 @@ use crate::retry::RetryPolicy;
 use crate::session::Session;
 use crate::session::context::{ContextStore, Identity};
 use crate::session::handshake::{Device, SigningKeys};
+use crate::text::duration;
 use crate::transport::call_budget::MAX_TIMEOUT;
 use crate::transport::http_config::HttpConfig;
 use crate::transport::observer::ExchangeObserver;
@@ -424,7 +425,10 @@ fn check_rate_limits(set: &HashMap<&'static str, RateLimit>) -> Result<(), Error
         return Ok(());
     };
     let rule = "cannot be kept: set at least one call within a period of up to a year";
-    Err(Error::invalid_input(&format!("rate_limit of {operation}"), format_args!("{calls} calls per {per:?} {rule}")))
+    Err(Error::invalid_input(
+        &format!("rate_limit of {operation}"),
+        format_args!("{calls} calls per {} {rule}", duration(*per)),
+    ))
 }
 
 #[cfg(test)]

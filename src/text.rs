@@ -1,5 +1,21 @@
 //! Texts for terminals and shells, for programs that show what bunq or a user has written.
 
+use std::time::Duration;
+
+/// A time in words, exact to the millisecond: `2 min`, `1 h 30 min`, `1.5 s`, `500 ms`.
+pub fn duration(time: Duration) -> String {
+    let (minutes, seconds) = (time.as_secs() / 60, time.as_secs() % 60);
+    let parts = [(minutes / 60, "h"), (minutes % 60, "min")]
+        .map(|(count, unit)| (count > 0).then(|| format!("{count} {unit}")));
+    let rest = match (time.as_secs(), time.subsec_millis()) {
+        (0, millis @ 1..) => Some(format!("{millis} ms")),
+        (60.., 0) if seconds == 0 => None,
+        (_, 0) => Some(format!("{seconds} s")),
+        (_, millis) => Some(format!("{} s", f64::from(millis) / 1000.0 + seconds as f64)),
+    };
+    parts.into_iter().chain([rest]).flatten().collect::<Vec<_>>().join(" ")
+}
+
 /// The text with each character that could forge a line replaced by a space, cut to `max_chars` characters.
 pub(crate) fn one_line(text: &str, max_chars: usize) -> String {
     // Most are ids.
@@ -127,6 +143,26 @@ mod tests {
         ] {
             assert_eq!(one_line(name, 100), name);
         }
+    }
+
+    #[test]
+    fn a_time_is_said_in_words() {
+        test_timeout::start();
+        for (millis, words) in [
+            (0, "0 s"),
+            (20, "20 ms"),
+            (1000, "1 s"),
+            (1500, "1.5 s"),
+            (59_999, "59.999 s"),
+            (60_000, "1 min"),
+            (90_500, "1 min 30.5 s"),
+            (900_000, "15 min"),
+            (3_600_000, "1 h"),
+            (5_405_000, "1 h 30 min 5 s"),
+        ] {
+            assert_eq!(duration(Duration::from_millis(millis)), words);
+        }
+        assert_eq!(duration(Duration::from_micros(10)), "0 s");
     }
 
     #[test]

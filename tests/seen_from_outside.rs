@@ -90,7 +90,9 @@ async fn spans_and_events_of_a_call() {
     exporter.see_all(log.clone());
     let (sandbox, client) = start().await;
     let known = ready(&client).await;
-    assert!(log.take().contains("a session is open"));
+    let told = log.take();
+    let renewed_at = told.lines().find_map(|line| line.split_once("a session is open renew_at=")).unwrap().1;
+    assert!(renewed_at.parse::<bunq_partner::jiff::Timestamp>().is_ok(), "{renewed_at}");
     exporter.take();
     spans_as_an_exporter_sees_them(&sandbox, &client, known, &exporter).await;
     waits_are_spans(&sandbox, known, &exporter).await;

@@ -13,8 +13,13 @@ static LINES: LazyLock<MultiProgress> = LazyLock::new(MultiProgress::new);
 /// Adds a live line with this template, on standard error if that is a terminal. It disappears when it is dropped or finished.
 pub(super) fn live_line(line: ProgressBar, template: &str) -> ProgressBar {
     let line = LINES.add(line.with_finish(ProgressFinish::AndClear));
-    line.set_style(ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_spinner()));
+    set_template(&line, template);
     line
+}
+
+/// Shows a live line with another template.
+pub(super) fn set_template(line: &ProgressBar, template: &str) {
+    line.set_style(ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_spinner()));
 }
 
 /// Writes to the terminal above the live lines. Must not be nested.

@@ -29,6 +29,7 @@ use self::rounds::{Lane, Rounds};
 pub use self::waiter::{Acceptance, Waiter};
 use crate::api::Api;
 use crate::error::{Error, ErrorKind, Sent};
+use crate::text::duration;
 use crate::transport::runtime;
 use crate::transport::trouble::Trouble;
 use crate::types::Provision;
@@ -106,7 +107,10 @@ impl<R: Resource> Feed<R> {
         async move {
             match timeout(longest, asked?).await {
                 Ok(read) => read.map(|seen| Arc::unwrap_or_clone(seen.object)),
-                Err(_) => Err(late(&format!("{} {id} was not read within {longest:?} of a nudge", R::NAME), &trouble)),
+                Err(_) => {
+                    let longest = duration(longest);
+                    Err(late(&format!("{} {id} was not read within {longest} of a nudge", R::NAME), &trouble))
+                }
             }
         }
     }

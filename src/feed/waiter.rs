@@ -14,6 +14,7 @@ use super::resource::{Condition, Evaluation, Resource};
 use super::rounds::Lane;
 use super::{Feed, Interest};
 use crate::error::{Error, ErrorKind, Sent};
+use crate::text::duration;
 use crate::transport::credentials::BoxFuture;
 use crate::transport::runtime;
 use crate::transport::trouble::Trouble;
@@ -288,7 +289,8 @@ impl<R: Resource> Wait<R> {
     fn timed_out(mut self) -> Error {
         let Waiter { id, condition, timeout, .. } = &self.waiter;
         let (condition, progress) = (condition.name(), self.progress());
-        let message = format!("{} {id} is not {condition} after {timeout:?} ({progress})", R::NAME);
+        let after = if timeout.is_zero() { String::new() } else { format!(" after {}", duration(*timeout)) };
+        let message = format!("{} {id} is not {condition}{after} ({progress})", R::NAME);
         let sent = if self.seen.is_some() { Sent::Responded } else { Sent::Maybe };
         let error = Error::new(ErrorKind::WaitTimeout, sent, message);
         match self.trouble.last().or(self.failure.take()) {

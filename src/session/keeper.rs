@@ -10,6 +10,7 @@ use tracing::Span;
 
 use super::context::{Context, ContextLock, ContextStore, Identity};
 use crate::error::Error;
+use crate::text::duration;
 use crate::transport::runtime::spawn;
 use crate::transport::trouble::Trouble;
 
@@ -80,7 +81,7 @@ impl Keeper {
     ) -> Result<T, Error> {
         let within = self.patience;
         trouble.note(Some(self.error(format_args!("{problem} so far: try again"))));
-        let late = |_| Err(self.error(format_args!("{problem} within {within:?}: try again")));
+        let late = |_| Err(self.error(format_args!("{problem} within {}: try again", duration(within))));
         let done = timeout(within, step).await.unwrap_or_else(late);
         trouble.note(None);
         done

@@ -394,7 +394,7 @@ impl Shared {
             self.keep(&context, trouble).await?;
         }
         let session = handshake::open(&self.transport, &self.device, credentials, trouble).await?;
-        tracing::info!(renew_at = ?session.renew_at.map(|at| at.to_string()), "a session is open");
+        tracing::info!(renew_at = session.renew_at.map(display), "a session is open");
         metrics::session_opened();
         let opened = context.opened(&session);
         self.state().own = Some(session.token.clone());

@@ -38,6 +38,7 @@ use super::spans::{Awaited, wait};
 use crate::error::Error;
 use crate::operation::{Operation, RateLimit};
 use crate::sync::lock;
+use crate::text::duration;
 
 /// A wait of at least this length is logged at the level INFO.
 const LONG_WAIT: Duration = Duration::from_secs(1);
@@ -500,7 +501,7 @@ impl Permit {
         let problem = match settled {
             Ok(Ok(())) => return,
             Ok(Err(error)) => error.to_string(),
-            Err(_) => format!("{store:?} has not answered in {LONGEST_SETTLING:?}"),
+            Err(_) => format!("{store:?} has not answered in {}", duration(LONGEST_SETTLING)),
         };
         let operation = window.operation.id;
         tracing::warn!(operation, problem, "the permit of a call is not settled: its lease ends it");

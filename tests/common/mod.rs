@@ -147,9 +147,11 @@ pub fn in_pkcs1(pem: &str) -> String {
 pub struct Log(Arc<Mutex<Vec<u8>>>);
 
 impl Log {
-    /// Returns what was logged since the last call.
+    /// Returns what was logged since the last call. No field has the `Debug` of an `Option`.
     pub fn take(&self) -> String {
-        String::from_utf8(std::mem::take(&mut *self.0.lock().unwrap())).unwrap()
+        let logged = String::from_utf8(std::mem::take(&mut *self.0.lock().unwrap())).unwrap();
+        assert!(!logged.contains("=Some(") && !logged.contains("=None"), "{logged}");
+        logged
     }
 }
 

@@ -132,7 +132,7 @@ async fn a_wait_timeout_shows_the_last_state() {
     assert_eq!(error.kind(), ErrorKind::WaitTimeout);
     assert_eq!(
         error.to_string(),
-        format!("provision {id} is not ready after 500ms (last seen as CREATED with PENDING_PROCESS_USER)")
+        format!("provision {id} is not ready after 500 ms (last seen as CREATED with PENDING_PROCESS_USER)")
     );
     assert_eq!(error.last_seen::<Provision>().unwrap().id, id);
     assert_eq!(calls(&sandbox, "GET", &id.to_string()).len(), 2);

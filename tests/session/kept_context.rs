@@ -106,7 +106,7 @@ async fn a_lock_that_is_not_released_ends_the_call() {
     let client = builder.build().unwrap();
     let error = client.open_session().await.unwrap_err();
     assert_eq!((error.kind(), error.sent()), (ErrorKind::Context, Sent::No));
-    let expected = "MemoryStore: its lock was not released within 200ms: try again";
+    let expected = "MemoryStore: its lock was not released within 200 ms: try again";
     assert_eq!(error.to_string(), expected);
     assert!(sandbox.call_log().is_empty());
     drop(held);

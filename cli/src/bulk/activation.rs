@@ -33,12 +33,18 @@ const OUTAGE_TIMEOUT: Duration = Duration::from_secs(3600);
 /// How long the response to a request on the wire is waited for after a shutdown.
 const LAST_RESPONSE: Duration = Duration::from_secs(5);
 
+/// What a new user waits for that has no place.
+const AWAITS_SESSIONS: &str = "--activate waits for the session of a user";
+const AWAITS_OTHERS: &str = "waits for users to be activated, --activate FOLDER does it";
+
 /// What is to be said of the new users.
 #[derive(Debug)]
 pub(super) enum ActivationEvent {
     /// No further user is created until one of these is activated.
     Held {
         waiting: usize,
+        /// What is waited for.
+        by: &'static str,
     },
     /// A user was activated.
     Activated,
@@ -62,6 +68,8 @@ pub(super) struct Activation {
     events: UnboundedReceiver<ActivationEvent>,
     places: Arc<Semaphore>,
     capacity: usize,
+    /// What a user waits for who has no place.
+    awaited: &'static str,
 }
 
 impl Activation {
@@ -74,6 +82,7 @@ impl Activation {
     ) -> Self {
         let interval = connection.interval(&Operation::CREATE_SESSION);
         let capacity = capacity(connection.environment);
+        let awaited = if folder.is_some() { AWAITS_SESSIONS } else { AWAITS_OTHERS };
         let (said, events) = unbounded_channel();
         let (rows, mut new) = unbounded_channel();
         let places = Arc::new(Semaphore::new(capacity));
@@ -97,7 +106,7 @@ impl Activation {
             };
             task.say(ActivationEvent::Over { left });
         });
-        Self { rows: Some(rows), said, events, places, capacity }
+        Self { rows: Some(rows), said, events, places, capacity, awaited }
     }
 
     /// Lets a user through when there is a place for it.
@@ -105,13 +114,13 @@ impl Activation {
     where
         S: Stream<Item: Send> + Send + 'static,
     {
-        let (places, said, capacity) = (Arc::clone(&self.places), self.said.clone(), self.capacity);
+        let (places, said, waiting, by) = (Arc::clone(&self.places), self.said.clone(), self.capacity, self.awaited);
         new.then(move |new| {
             let (places, said) = (Arc::clone(&places), said.clone());
             async move {
                 if places.available_permits() == 0 {
                     // The receiver is dropped when the run ends.
-                    let _ = said.send(ActivationEvent::Held { waiting: capacity });
+                    let _ = said.send(ActivationEvent::Held { waiting, by });
                 }
                 if let Ok(place) = places.acquire().await {
                     place.forget();

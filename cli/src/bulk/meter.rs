@@ -22,6 +22,10 @@ const EVERY: Duration = Duration::from_secs(60);
 /// How often the bar moves.
 const TICK: Duration = Duration::from_millis(200);
 
+/// The bar, and what is shown while no row begins: the rest of the line says why.
+const GOING: &str = "{bar:30} {pos}/{len}  {per_sec}  {eta} left  {msg}";
+const HELD: &str = "{pos}/{len}  {msg}";
+
 pub(super) struct Meter<'a> {
     invocation: &'a Invocation,
     input: &'a Input,
@@ -32,18 +36,30 @@ pub(super) struct Meter<'a> {
     said: u64,
     standstills: u64,
     used: u64,
+    /// What the rows wait for, if none begins for now.
+    held: Option<&'static str>,
     /// How many rows are done without a response to their request.
     pub(super) without_receipt: u64,
 }
 
 impl<'a> Meter<'a> {
     pub(super) fn new(invocation: &'a Invocation, input: &'a Input) -> Self {
-        let template = "{bar:30} {pos}/{len}  {per_sec}  {eta} left  {msg}";
-        let bar = screen::live_line(ProgressBar::new(input.rows), template);
+        let bar = screen::live_line(ProgressBar::new(input.rows), GOING);
         bar.enable_steady_tick(TICK);
         let (begun_at, last_line) = (Timestamp::now(), Instant::now());
-        let (done, said, standstills, used, without_receipt) = (0, 0, 0, 0, 0);
-        Self { invocation, input, bar, begun_at, last_line, done, said, standstills, used, without_receipt }
+        Self {
+            invocation,
+            input,
+            bar,
+            begun_at,
+            last_line,
+            done: 0,
+            said: 0,
+            standstills: 0,
+            used: 0,
+            held: None,
+            without_receipt: 0,
+        }
     }
 
     /// Counts a row.
@@ -103,11 +119,20 @@ impl<'a> Meter<'a> {
         self.bar.set_message(self.counts());
     }
 
+    /// Says in the bar what the rows wait for, or that they go on.
+    pub(super) fn hold(&mut self, held: Option<&'static str>) {
+        if std::mem::replace(&mut self.held, held) != held {
+            screen::set_template(&self.bar, if held.is_some() { HELD } else { GOING });
+            self.bar.set_message(self.counts());
+        }
+    }
+
     fn counts(&self) -> String {
         let (done, others) = (self.done, self.bar.position().saturating_sub(self.done));
         let others = if others > 0 { format!(", {others} not") } else { String::new() };
         let used = if self.used > 0 { format!(", {} in use", self.used) } else { String::new() };
-        format!("{done} done{others}{used}")
+        let held = self.held.map(|held| format!("{held}; ")).unwrap_or_default();
+        format!("{held}{done} done{others}{used}")
     }
 }
 

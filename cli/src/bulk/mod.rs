@@ -75,8 +75,10 @@ pub(super) async fn plan(invocation: &Invocation, plan: Plan) -> Result<(), Fail
         return Ok(write_value(invocation.format(), &json)?);
     }
     if let Some(capacity) = capacity.filter(|capacity| rows > *capacity as u64) {
-        invocation
-            .note(&format!("it takes longer while {capacity} users wait to be activated: --activate activates them"));
+        invocation.note(&format!(
+            "the run stops at {capacity} users until others are activated: --activate FOLDER activates them, all in {}",
+            meter::words(times(connection.interval(&Operation::CREATE_SESSION), rows))
+        ));
     }
     let takes = meter::words(takes);
     let mut text = format!("{rows} rows: {} calls in {takes}\n", called.id);
@@ -221,6 +223,8 @@ async fn drive(
         let is_held = activation.as_ref().is_some_and(Activation::is_full);
         if is_held {
             last_row = Instant::now();
+        } else {
+            meter.hold(None);
         }
         let event = async {
             match &mut activation {
@@ -297,11 +301,15 @@ async fn drive(
                 }
                 ActivationEvent::Warning(warning) => meter.warn(&warning),
                 ActivationEvent::Expired(count) => meter.note(&format!("the credentials of {count} users have expired unused: `bunq-partner reset-token ID` gets others")),
-                ActivationEvent::Held { waiting } if !std::mem::replace(&mut was_held, true) => meter.note(&format!(
-                    "no more than {waiting} users wait to be activated at a time, because bunq lets one session be opened in \
-                     30 s and their credentials expire"
-                )),
-                ActivationEvent::Held { .. } => {}
+                ActivationEvent::Held { waiting, by } => {
+                    meter.hold(Some(by));
+                    if !std::mem::replace(&mut was_held, true) {
+                        meter.note(&format!(
+                            "no more than {waiting} users wait to be activated at a time, because bunq lets one session be opened \
+                             in 30 s and their credentials expire: {by}"
+                        ));
+                    }
+                }
             },
         }
     }

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use bunq_partner::types::{DeviceServer, DeviceServerStatus, ListProvisionsQuery};
-use bunq_partner::{Client, ContextStore as _, ContextSummary, Error, ErrorKind, FileStore, Operation, PageSize};
+use bunq_partner::{Client, ContextStore as _, ContextSummary, Error, ErrorKind, FileStore, Operation, PageSize, text};
 use tokio::time::timeout;
 
 use super::super::exit::told;
@@ -66,7 +66,13 @@ async fn saved_again(file: &Path) -> Result<(), String> {
     let store = FileStore::new(file);
     let text = |error: Error| told(&error);
     let locked = timeout(PATIENCE, store.lock()).await;
-    let held = |_| Error::context(format_args!("{}: another process has held its lock for {PATIENCE:?}", store.name()));
+    let held = |_| {
+        Error::context(format_args!(
+            "{}: another process has held its lock for {}",
+            store.name(),
+            text::duration(PATIENCE)
+        ))
+    };
     let _lock = locked.map_err(held).flatten().map_err(text)?;
     match store.load().await.map_err(text)? {
         Some(context) => store.save(context).await.map_err(text),

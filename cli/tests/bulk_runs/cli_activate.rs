@@ -12,6 +12,7 @@ use bunq_partner_sandbox::{Fault, Injection, Pace, Sandbox};
 use serde_json::Value;
 
 use crate::common::bulk::{Signal, bulk, check_created, kept_token, report, signal, users};
+use crate::common::terminal::Terminal;
 use crate::common::{Folder, calls, hearing, program_for, ran};
 
 /// The program, with a folder for the users that it activates.
@@ -284,4 +285,21 @@ async fn no_users_are_created_for_a_folder_that_fails() {
         "{stderr}"
     );
     assert_eq!(sandbox.provision_ids().len(), 120);
+}
+
+/// At a terminal the bar says why it stands, in its first 80 columns.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bar_that_stands_says_what_it_waits_for() {
+    test_timeout::start();
+    let sandbox = Sandbox::builder().pace(Pace::Manual).start().await.unwrap();
+    let folder = Folder::new();
+    let (from, _) = users(&folder, 125);
+    let (state, key, from) = (folder.path(""), sandbox.api_key(), from.display().to_string());
+    let environment = [("XDG_STATE_HOME", state.to_str().unwrap()), ("BUNQ_API_KEY", key.expose())];
+    let arguments = ["create", "--rehearse", "1000", "--from", &from, "--base-url", sandbox.base_url()];
+    let mut terminal = Terminal::start(80, &arguments, &environment);
+    terminal.expect("120/125  waits for users to be activated, --activate FOLDER does it");
+    terminal.type_keys("\u{3}");
+    let (screen, code) = terminal.end();
+    assert!(screen.contains("--resume` goes on") && code == 130, "{screen}");
 }

@@ -219,3 +219,14 @@ fn completions_and_the_manual_have_every_command() {
     let (_, err, code) = ran(program(&folder).args(["completions", "cmd"]));
     assert!(err.contains("possible values: bash") && code == 2, "{err}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wait_that_is_over_says_its_time_in_words() {
+    test_timeout::start();
+    let (sandbox, folder) = (Sandbox::builder().pace(Pace::Manual).start().await.unwrap(), Folder::new());
+    let id = sandbox.populate(1)[0].to_string();
+    for (timeout, said) in [("0s", "is not closed ("), ("1s", "is not closed after 1 s (last seen as ")] {
+        let (_, err, code) = ran(program_for(&folder, &sandbox).args(["close", &id, "--wait", "--timeout", timeout]));
+        assert!(err.contains(&format!("provision {id} {said}")) && code == 15, "{timeout}: {code}: {err}");
+    }
+}
