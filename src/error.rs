@@ -23,7 +23,7 @@ const MAX_FOREIGN_CHARS: usize = 500;
 /// [`Forbidden`](Self::Forbidden), [`NotFound`](Self::NotFound), [`RateLimited`](Self::RateLimited),
 /// [`Maintenance`](Self::Maintenance), [`Rejected`](Self::Rejected), [`Server`](Self::Server) and
 /// [`Internal`](Self::Internal), with [`Context`](Self::Context) if a [`ContextStore`](crate::ContextStore) is used, and with
-/// [`Permits`](Self::Permits) if a [`PermitStore`](crate::PermitStore) is used.
+/// [`Permits`](Self::Permits) if a [`PermitStore`](crate::PermitStore) is used, and with [`ShutDown`](Self::ShutDown) after a shutdown.
 /// The documentation of a method lists only the kinds that it adds.
 ///
 /// For a response, the kind says what its status means. [`Error::is_from_bunq`] says whether bunq itself responded or

@@ -114,6 +114,8 @@ async fn no_user_is_searched_for_or_read_after_a_shutdown() {
     sandbox.inject(Injection::new(Fault::Late(600 * SECOND)).on(&Operation::CREATE_PROVISION).after(4));
     let run = tokio::spawn(outcomes(create_all(&client, &new).journal(journal.clone()).shutdown(&shutdown)));
     arrived(&sandbox, "POST", "/partner-user-provision", 5).await;
+    // By then the others wait for a page.
+    sleep(SECOND).await;
     shutdown.begin();
     let reads = calls(&sandbox, "GET", "").len();
     let rows = run.await.unwrap();
