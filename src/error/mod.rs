@@ -4,170 +4,21 @@
 //! for. It never contains a body, a token or a key. One function here decides for all callers whether a failed request
 //! may have been carried out.
 
+mod display;
+mod kind;
+
 use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use self::kind::{ErrorKind, Remedy, Sent};
 use crate::operation::Operation;
 use crate::text::one_line;
 use crate::types::InvalidValue;
 
 /// How many characters of a foreign text an error repeats.
 const MAX_FOREIGN_CHARS: usize = 500;
-
-/// What kind of failure an [`Error`] is.
-///
-/// Any call can fail with [`Connect`](Self::Connect), [`Connection`](Self::Connection), [`Timeout`](Self::Timeout),
-/// [`InvalidResponse`](Self::InvalidResponse), [`Signature`](Self::Signature), [`Unauthorized`](Self::Unauthorized),
-/// [`Forbidden`](Self::Forbidden), [`NotFound`](Self::NotFound), [`RateLimited`](Self::RateLimited),
-/// [`Maintenance`](Self::Maintenance), [`Rejected`](Self::Rejected), [`Server`](Self::Server) and
-/// [`Internal`](Self::Internal), with [`Context`](Self::Context) if a [`ContextStore`](crate::ContextStore) is used, and with
-/// [`Permits`](Self::Permits) if a [`PermitStore`](crate::PermitStore) is used, and with [`ShutDown`](Self::ShutDown) after a shutdown.
-/// The documentation of a method lists only the kinds that it adds.
-///
-/// For a response, the kind says what its status means. [`Error::is_from_bunq`] says whether bunq itself responded or
-/// something else, such as a proxy.
-///
-/// More kinds may come: match with a wildcard arm.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum ErrorKind {
-    /// You gave a value that bunq does not accept. Nothing was sent.
-    InvalidInput,
-    /// No connection to bunq could be made. Nothing was sent.
-    Connect,
-    /// The connection broke after the request was on its way, or before the response was complete.
-    Connection,
-    /// bunq did not respond in time.
-    Timeout,
-    /// The response is not what the document describes: not JSON, of another shape, empty or too large.
-    InvalidResponse,
-    /// A success response has no signature of bunq's, or an invalid one. It was not used.
-    Signature,
-    /// bunq does not accept the key, the token, the address or the signature: 401, 403 with one of two texts, or 400
-    /// when a session is opened.
-    Unauthorized,
-    /// A 403 from bunq itself: the caller may not do this. For example, a user may not do what only the partner may.
-    /// The key is not the cause: bunq's text is not the one for a dead token, or it is, but the session is alive.
-    Forbidden,
-    /// 404: there is no such object. A 404 of the installation, the first call, is [`Rejected`](Self::Rejected): the base
-    /// URL is wrong.
-    NotFound,
-    /// Too many calls: bunq responded with 429, or the wait for a permit would exceed the time of the call.
-    RateLimited,
-    /// The [`PermitStore`](crate::PermitStore) of the rate limits has failed. Nothing was sent.
-    Permits,
-    /// 491: bunq is under maintenance.
-    Maintenance,
-    /// Another 3xx or 4xx: bunq refuses the request.
-    Rejected,
-    /// A 5xx: bunq failed, or a proxy in front of it.
-    Server,
-    /// The provision has reached a status from which it cannot meet the awaited condition, or bunq's provision with
-    /// this `external_uuid` is not the one that was requested.
-    Unattainable,
-    /// The provision did not meet the awaited condition in time.
-    WaitTimeout,
-    /// A credential has expired unused, or has already been used: reset it with
-    /// [`reset_token`](crate::Provisions::reset_token).
-    CredentialSpent,
-    /// bunq has more than one provision with the same `external_uuid`. The message names them.
-    Duplicate,
-    /// The stored context cannot be used or written.
-    Context,
-    /// The [`Journal`](crate::Journal) of bulk work or the [receipts](crate::ReceiptFile) cannot be read or written, or
-    /// belong to something else.
-    Storage,
-    /// The [`Shutdown`](crate::Shutdown) of the client, or of the operation that the call is a part of, has begun. Nothing was sent.
-    ShutDown,
-    /// This machine failed: it could not generate a key, set up TLS or run a task.
-    Internal,
-}
-
-impl ErrorKind {
-    /// The name of the kind, for metrics and logs: `RateLimited`. Spans have it as `error.type`.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::InvalidInput => "InvalidInput",
-            Self::Connect => "Connect",
-            Self::Connection => "Connection",
-            Self::Timeout => "Timeout",
-            Self::InvalidResponse => "InvalidResponse",
-            Self::Signature => "Signature",
-            Self::Unauthorized => "Unauthorized",
-            Self::Forbidden => "Forbidden",
-            Self::NotFound => "NotFound",
-            Self::RateLimited => "RateLimited",
-            Self::Permits => "Permits",
-            Self::Maintenance => "Maintenance",
-            Self::Rejected => "Rejected",
-            Self::Server => "Server",
-            Self::Unattainable => "Unattainable",
-            Self::WaitTimeout => "WaitTimeout",
-            Self::CredentialSpent => "CredentialSpent",
-            Self::Duplicate => "Duplicate",
-            Self::Context => "Context",
-            Self::Storage => "Storage",
-            Self::ShutDown => "ShutDown",
-            Self::Internal => "Internal",
-        }
-    }
-
-    /// Whether a failure of this kind passes by itself, so that the same call may succeed later.
-    pub fn is_transient(self) -> bool {
-        matches!(
-            self,
-            Self::Connect
-                | Self::Connection
-                | Self::Timeout
-                | Self::Signature
-                | Self::RateLimited
-                | Self::Permits
-                | Self::Maintenance
-                | Self::Server
-        )
-    }
-}
-
-/// Whether the request of a failed call was sent.
-///
-/// This is about the call itself: if the session that a call needs could not be opened, the call was not sent.
-/// [`Error::is_doubtful`] says whether bunq may have carried the call out.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Sent {
-    /// It was not sent.
-    No,
-    /// It was on its way when the call failed. There was no complete response.
-    Maybe,
-    /// It was sent, and bunq or a proxy in front of it responded.
-    Responded,
-}
-
-/// What a program can do after a failure: see [`Error::remedy`]. `Display` says it to somebody who writes the program.
-///
-/// More may come: match with a wildcard arm.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Remedy {
-    /// Make another installation with [`Client::reinstall`](crate::Client::reinstall).
-    Reinstall,
-    /// Get another credential with [`reset_token`](crate::Provisions::reset_token).
-    ResetToken,
-    /// Give calls more time, with [`operation_timeout`](crate::ClientBuilder::operation_timeout).
-    RaiseTimeout,
-}
-
-impl fmt::Display for Remedy {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Reinstall => "make another installation with `Client::reinstall`",
-            Self::ResetToken => "get another with `reset_token`",
-            Self::RaiseTimeout => "raise `operation_timeout` to wait",
-        })
-    }
-}
 
 /// What is known about the last exchange of a call.
 #[derive(Debug, Clone)]
@@ -577,47 +428,6 @@ impl From<InvalidValue> for Error {
     }
 }
 
-impl fmt::Display for Error {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Inner { message, metadata, bunq_messages, .. } = &*self.0;
-        if let (true, Some(source)) = (self.0.is_told_by_source, &self.0.source) {
-            return write!(f, "{message}: {source}");
-        }
-        if let Some(metadata) = metadata {
-            write!(f, "{}: ", metadata.operation.id)?;
-        }
-        f.write_str(message)?;
-        if let Some(remedy) = &self.0.remedy {
-            write!(f, ": {remedy}")?;
-        }
-        if let Some(source) = &self.0.source {
-            write!(f, ": {}", one_line(&cause(&**source), MAX_FOREIGN_CHARS))?;
-        }
-        if !bunq_messages.is_empty() {
-            let who = if self.0.is_from_bunq { "bunq" } else { "it" };
-            write!(f, "; {who} says: {}", bunq_messages.join("; "))?;
-        }
-        let Some(CallMetadata { attempts, request_id, status, response_id, .. }) = metadata else { return Ok(()) };
-        let known = [
-            status.map(|status| format!("HTTP status {status}")),
-            request_id.as_ref().map(|id| format!("request id {id}")),
-            response_id.as_ref().map(|id| format!("response id {id}")),
-            (*attempts > 1).then(|| format!("{attempts} attempts")),
-        ];
-        let known: Vec<_> = known.into_iter().flatten().collect();
-        if known.is_empty() { Ok(()) } else { write!(f, " ({})", known.join(", ")) }
-    }
-}
-
-/// What made a call fail: an error of this crate unchanged, otherwise the innermost cause. The outer errors only say
-/// that something failed.
-fn cause(error: &(dyn std::error::Error + 'static)) -> String {
-    match error.source() {
-        Some(inner) if !error.is::<Error>() => cause(inner),
-        _ => error.to_string(),
-    }
-}
-
 /// The message of a 403 that is not about the token.
 pub(crate) const FORBIDDEN: &str = "bunq does not allow the caller to do this";
 
@@ -626,18 +436,6 @@ pub(crate) const FORBIDDEN: &str = "bunq does not allow the caller to do this";
 pub(crate) fn is_token_refusal(message: &str) -> bool {
     let message = message.trim().trim_end_matches('.').to_ascii_lowercase();
     matches!(message.as_str(), "insufficient authentication" | "insufficient authorisation")
-}
-
-impl fmt::Debug for Error {
-    /// Prints the line of `Display` first, because a `main` that returns the error prints `Debug`.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Inner { kind, sent, source, .. } = &*self.0;
-        write!(f, "{self} [{kind:?}, sent: {sent:?}")?;
-        if let Some(source) = source {
-            write!(f, ", source: {source:?}")?;
-        }
-        f.write_str("]")
-    }
 }
 
 impl std::error::Error for Error {
