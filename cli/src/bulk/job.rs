@@ -135,10 +135,12 @@ impl Begin {
             None => take_standard_input(&path, operation).await.map(|(input, copy)| (input, Some(copy)))?,
         };
         // Before anybody is asked about rows with which the run cannot go on.
-        if let Some(header) = begun {
+        if let Some(header) = &begun {
             header.bulk_operation()?;
             input.check_journal(header.input.as_deref())?;
         }
+        // With --resume on a journal that was not begun, nothing is known of any row either.
+        let is_resumed = begun.is_some();
         Ok((Job { input, journal: path, users, copy, is_resumed, found: FoundIds::new() }, journal))
     }
 }

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::pin::pin;
 
 use bunq_partner::text::quoted;
-use bunq_partner::{Error, ErrorKind, FileJournal, PageSize, Provision, ProvisionId, Provisions, Uuid};
+use bunq_partner::{ErrorKind, FileJournal, PageSize, Provision, ProvisionId, Provisions, Uuid};
 use futures_util::TryStreamExt as _;
 
 use super::super::exit::Failure;
@@ -37,8 +37,7 @@ pub(super) async fn find(provisions: &Provisions, job: &Job, journal: &FileJourn
         }
     }
     let known = look(provisions, wanted.iter().map(|(_, target)| *target).collect()).await;
-    let known =
-        known.map_err(|error| Failure::from(error).or_hint(Some("nothing was closed for these rows".to_owned())))?;
+    let known = known.map_err(|failure| failure.or_hint(Some("nothing was closed for these rows".to_owned())))?;
     let mut mistakes = Mistakes::default();
     for (place, target) in wanted {
         let line = input.line(place);
@@ -120,7 +119,7 @@ impl Known {
 }
 
 /// Looks for provisions: by pages of the listing, and then one by one.
-async fn look(provisions: &Provisions, mut wanted: Vec<Target>) -> Result<Known, Error> {
+async fn look(provisions: &Provisions, mut wanted: Vec<Target>) -> Result<Known, Failure> {
     let mut known = Known::default();
     let (ids, keys): (HashSet<_>, HashSet<_>) = (
         wanted.iter().filter_map(|target| target.id()).collect(),
@@ -133,12 +132,14 @@ async fn look(provisions: &Provisions, mut wanted: Vec<Target>) -> Result<Known,
         let is_wanted =
             |seen: &&Provision| ids.contains(&seen.id) || seen.external_uuid.is_some_and(|key| keys.contains(&key));
         page.items.iter().filter(is_wanted).for_each(|seen| known.add(seen));
-        // Another provision with the same key may be on an older page.
-        wanted.retain(|target| target.id().is_none_or(|id| !known.keys.contains_key(&id)));
-        if page.older.is_none() {
-            return Ok(known);
-        }
-        if wanted.is_empty() {
+        let is_whole = page.older.is_none();
+        wanted.retain(|target| match target {
+            // Another provision with the same key may be on an older page.
+            Target::ExternalUuid(_) => !is_whole,
+            // A page that does not show it, or not its key, says nothing: a read does.
+            Target::Id(id) | Target::Both(id, _) => known.keys.get(id).copied().flatten() != target.external_uuid(),
+        });
+        if is_whole || wanted.is_empty() {
             break;
         }
     }
@@ -147,16 +148,17 @@ async fn look(provisions: &Provisions, mut wanted: Vec<Target>) -> Result<Known,
             Target::Id(id) | Target::Both(id, _) => match provisions.get(id).await {
                 Ok(seen) => known.add(&seen),
                 Err(error) if error.kind() == ErrorKind::NotFound => {}
-                Err(error) => return Err(error),
+                Err(error) => return Err(error.into()),
             },
             Target::ExternalUuid(key) => {
                 let mut pages = pin!(provisions.list().external_uuid(key).count(PageSize::MAX).pages());
                 while let Some(page) = pages.try_next().await? {
-                    let with_key = page.items.iter().filter(|seen| seen.external_uuid == Some(key));
-                    if with_key.map(|seen| known.add(seen)).count() < page.items.len() {
-                        // The filter does not hold here: further on there are only others.
-                        break;
+                    if page.items.iter().any(|seen| seen.external_uuid != Some(key)) {
+                        // It does not tell whether there are more of them.
+                        let problem = "the list was filtered by one external_uuid and has others: give ids";
+                        return Err(Failure::of_kind(ErrorKind::InvalidResponse, problem.to_owned()));
                     }
+                    page.items.iter().for_each(|seen| known.add(seen));
                 }
             }
         }

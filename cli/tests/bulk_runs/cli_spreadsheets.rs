@@ -30,6 +30,19 @@ fn is_closing(sandbox: &Sandbox, id: ProvisionId) -> bool {
     sandbox.provision(id).unwrap()["status"] != "ACTIVE"
 }
 
+/// Edits what the lists have whose query has this text.
+fn edit_lists(sandbox: &Sandbox, query: &'static str, edit: fn(&mut Vec<Value>)) {
+    sandbox.before_signing(move |call, response| {
+        if call.path.ends_with("/partner-user-provision")
+            && call.query.as_deref().is_some_and(|all| all.contains(query))
+        {
+            let mut body: Value = serde_json::from_slice(&response.body).unwrap();
+            edit(body["Response"].as_array_mut().unwrap());
+            response.body = body.to_string().into_bytes();
+        }
+    });
+}
+
 fn closings(sandbox: &Sandbox) -> usize {
     sandbox.call_log().iter().filter(|call| call.method == "PUT").count()
 }
@@ -236,6 +249,58 @@ async fn a_closing_by_key_is_certain_or_refused() {
         is_closing(&sandbox, a) && is_closing(&sandbox, b2) && !is_closing(&sandbox, b) && !is_closing(&sandbox, d)
     );
     assert_eq!(closings(&sandbox), 2);
+}
+
+/// A page that does not show a provision, or not its key, decides nothing, and neither does a list whose filter does not hold.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_list_that_tells_too_little_closes_nothing_else() {
+    test_timeout::start();
+    let [closed, one, twice] = [(); 3].map(|()| Uuid::new_v4());
+    let seeds = [
+        seed("ACTIVE", Some(twice), "a"),
+        seed("CLOSED", Some(closed), "b"),
+        seed("ACTIVE", Some(one), "c"),
+        seed("ACTIVE", Some(twice), "a again"),
+    ];
+    let sandbox = Sandbox::builder().deduplicate(false).seed(seeds).start().await.unwrap();
+    let folder = Folder::new();
+    let [_, b, c, _] = sandbox.provision_ids()[..] else { panic!() };
+    // The list leaves out closed provisions, and all keys.
+    edit_lists(&sandbox, "", |items| {
+        items.retain(|item| item["PartnerUserProvision"]["status"] != "CLOSED");
+        items.iter_mut().for_each(|item| item["PartnerUserProvision"]["external_uuid"] = Value::Null);
+    });
+    let from = folder.file("both", &format!("id,external_uuid\n{b},{closed}\n{c},{one}\n"));
+    let (stdout, stderr, code) = ran(&mut bulk(&folder, &sandbox, "close", &from));
+    assert_eq!(code, 0, "{stderr}");
+    let outcomes: Vec<_> = report(&stdout).iter().map(|row| row["outcome"].clone()).collect();
+    assert_eq!(outcomes, ["already", "accepted"]);
+    // The filter is ignored: of two provisions with one key, the first page has one.
+    sandbox.clear_edits();
+    edit_lists(&sandbox, "external_uuid=", |items| {
+        items[1]["PartnerUserProvision"]["external_uuid"] = json!(Uuid::new_v4());
+    });
+    sandbox.populate(1_000);
+    let before = closings(&sandbox);
+    let from = folder.file("key", &format!("external_uuid\n{twice}\n"));
+    let (_, stderr, code) = ran(&mut bulk(&folder, &sandbox, "close", &from));
+    assert!(stderr.contains("filtered by one external_uuid and has others: give ids") && code != 0, "{stderr}");
+    assert!(stderr.contains("nothing was closed") && closings(&sandbox) == before, "{stderr}");
+}
+
+/// With --resume on a journal that was not begun, a closed provision is refused as without it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_that_was_not_begun_is_not_resumed() {
+    test_timeout::start();
+    let key = Uuid::new_v4();
+    let sandbox = Sandbox::builder().seed([seed("CLOSED", Some(key), "a")]).start().await.unwrap();
+    let folder = Folder::new();
+    let from = folder.file("key", &format!("external_uuid\n{key}\n"));
+    for resumes in [false, true] {
+        let stderr = refused(bulk(&folder, &sandbox, "close", &from).args(resumes.then_some("--resume")));
+        assert!(stderr.contains("bunq has no provision with it that is not closed"), "{stderr}");
+        assert!(stderr.contains("hint: nothing was closed: correct"), "{stderr}");
+    }
 }
 
 /// What a row was about is what it stays about.
