@@ -61,11 +61,15 @@ impl CsvRecords {
         if let Ok(false) = read {
             return None;
         }
-        let after_last = record.position().and_then(|position| usize::try_from(position.byte()).ok());
-        let after_last = self.begin + after_last.unwrap_or_default();
+        let place = |position: &csv::Position| self.begin + usize::try_from(position.byte()).unwrap_or_default();
+        let (after_last, end) = (record.position().map_or(self.begin, place), place(self.reader.position()));
         let skipped = self.text[after_last..].iter().take_while(|byte| matches!(byte, b'\n' | b'\r')).count();
-        let line = self.counter.line_at(&self.text, after_last + skipped);
+        let begin = after_last + skipped;
+        let line = self.counter.line_at(&self.text, begin);
         let record = read.map_err(|error| error.to_string()).and_then(|_| {
+            if !is_well_quoted(self.text.get(begin..end).unwrap_or_default(), self.separator) {
+                return Err(MISQUOTED.to_owned());
+            }
             let record = StringRecord::from_byte_record(record);
             record.map_err(|error| {
                 format!("field {}: it is not UTF-8: save the file as UTF-8", error.utf8_error().field() + 1)
@@ -89,6 +93,39 @@ impl Iterator for CsvRecords {
         match self.blank.pop_front() {
             Some(line) => Some((line, Err("the row is empty: remove it".to_owned()))),
             None => self.held.take(),
+        }
+    }
+}
+
+/// What is wrong with a record that is not well quoted.
+const MISQUOTED: &str =
+    "a field that begins with a quote does not end with one, or has one within it that is not written twice";
+
+/// Whether each field that begins with a quote ends with one, and has others twice. [`csv`] complains of none: a field then goes on
+/// up to a quote in some other row, and has the rows between.
+fn is_well_quoted(record: &[u8], separator: u8) -> bool {
+    let is_end = |byte: &u8| *byte == separator || matches!(byte, b'\n' | b'\r');
+    let mut rest = record;
+    loop {
+        let is_quoted = rest.starts_with(b"\"");
+        if is_quoted {
+            rest = &rest[1..];
+            loop {
+                let Some(quote) = rest.iter().position(|byte| *byte == b'"') else { return false };
+                rest = &rest[quote + 1..];
+                match rest.strip_prefix(b"\"") {
+                    Some(after) => rest = after,
+                    None => break,
+                }
+            }
+        }
+        let (field, after) = rest.split_at(rest.iter().position(is_end).unwrap_or(rest.len()));
+        if is_quoted && !field.trim_ascii().is_empty() {
+            return false;
+        }
+        match after.strip_prefix(&[separator]) {
+            Some(after) => rest = after,
+            None => return true,
         }
     }
 }
@@ -140,6 +177,23 @@ mod tests {
         assert_eq!(read("sep=,\na;b,c\n"), [(2, vec!["a;b".to_owned(), "c".into()])]);
         assert!(CsvRecords::new("sep=|\nid\n".into()).is_err());
         assert_eq!(read("id\t\n7\t\n"), [(1, vec!["id".to_owned()]), (2, vec!["7".to_owned()])]);
+    }
+
+    /// A quote that is not closed would take the rows up to the next one into its field.
+    #[test]
+    fn no_quote_takes_rows_away() {
+        test_timeout::start();
+        for text in [
+            "id,name\n7,\"a\n8,b\n9,\"c\n",
+            "id;name\n7;\"a\n8;b\n",
+            "id\tname\r7\t\"\"\"a\"b\r8\tb\r",
+            "id,name\n7,\"a\" \"b\"\n8,b\n",
+        ] {
+            let records: Vec<_> = CsvRecords::new(text.into()).unwrap().take(2).collect();
+            assert_eq!(records[1], (2, Err(MISQUOTED.to_owned())), "{text:?}");
+        }
+        let well = "id,name\n7,\"a \"\"b\"\" \n,\" \t\n8,b \"c\" d\"\n9, \"e\n\"\",\"f\"\r\n";
+        assert_eq!(read(well).into_iter().map(|(line, _)| line).collect::<Vec<_>>(), [1, 2, 4, 5, 6]);
     }
 
     #[test]

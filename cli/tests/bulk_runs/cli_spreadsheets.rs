@@ -120,6 +120,7 @@ async fn what_spreadsheets_write_is_read() {
         ("sep=|\nid|status\n", "line 1: `sep=` is followed by a comma, a semicolon or a tab"),
         (",,\n,,\n", "it has no rows"),
         ("id;status\n7\n", "line 2: it has 1 fields instead of 2"),
+        ("id,display_name\n7,\"Ada\n8,x\n9,\"Bob\n", "line 2: a field that begins with a quote does not end with one"),
     ] {
         let stderr = refused(&mut bulk(&folder, &sandbox, "close", &folder.file("wrong", text)));
         assert!(stderr.contains(problem), "{text:?}: {stderr}");
