@@ -10,15 +10,15 @@ use bytes::Bytes;
 use serde_json::Value;
 
 use super::super::exit::Failure;
-use super::super::lines::lines;
+use super::super::lines::{lines, split};
 use super::super::schema;
 use super::super::spreadsheet::unprotected;
 use super::csv_records::CsvRecords;
 use super::json_objects::{JsonObjects, Members};
 use super::mistakes::Mistake;
 
-/// No line is longer.
-const MAX_LINE: usize = 64 * 1024;
+/// No line is longer. What `list` writes of the names in a response, which has at most 4 MiB, is shorter.
+const MAX_LINE: usize = 32 << 20;
 
 const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
 
@@ -198,8 +198,9 @@ impl Rows {
 
 impl Source {
     fn new(text: Bytes, operation: BulkOperation) -> Result<Self, String> {
-        let begin = &text[..text.len().min(512)];
-        if begin.starts_with(&[0xff, 0xfe]) || begin.starts_with(&[0xfe, 0xff]) || begin.contains(&0) {
+        // A name further on may have the character U+0000.
+        let (first_line, _) = split(text.trim_ascii_start());
+        if text.starts_with(&[0xff, 0xfe]) || text.starts_with(&[0xfe, 0xff]) || first_line.contains(&0) {
             return Err("it is not UTF-8, but UTF-16 or no text: save it as UTF-8".into());
         }
         let text = text.slice_ref(text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(&text));
@@ -216,11 +217,13 @@ impl Source {
         let in_line = |problem: String| format!("line {line}: {problem}");
         let mut first = first.map_err(in_line)?;
         first.trim();
-        if operation == BulkOperation::Close && first.len() == 1 && first[0].parse::<ProvisionId>().is_ok() {
+        // A spreadsheet writes as many cells as its widest row has.
+        let width = first.iter().zip(1..).filter(|(name, _)| !name.is_empty()).last().map_or(0, |(_, width)| width);
+        if operation == BulkOperation::Close && width == 1 && first[0].parse::<ProvisionId>().is_ok() {
             return Ok(Self::Csv { records, columns: vec![Some(&CLOSE[0])], first: Some((line, first)) });
         }
         let mut columns = Vec::new();
-        for (name, place) in first.iter().zip(0..) {
+        for (name, place) in first.iter().take(width).zip(0..) {
             let Ok(column) = known(name, operation, &ignored) else {
                 let advice = match (first_byte, operation) {
                     (b'[', _) => ": JSON is taken a line for each object, without an array around them, as `--output jsonl` writes it".into(),
@@ -321,7 +324,8 @@ fn row<'a>(operation: BulkOperation, field: impl Fn(&str) -> Option<&'a str>) ->
 
 /// The fields of a record that are read.
 fn csv_fields(record: &csv::StringRecord, columns: &[Option<&'static Column>]) -> Result<Fields, String> {
-    if record.len() != columns.len() {
+    let mut beyond = record.iter().skip(columns.len());
+    if record.len() < columns.len() || !beyond.all(|cell| cell.trim().is_empty()) {
         return Err(format!("it has {} fields instead of {}", record.len(), columns.len()));
     }
     let fields = columns.iter().zip(record);

@@ -325,7 +325,7 @@ async fn every_mistake_of_the_input_is_said_before_anything_is_sent() {
         ([&[0xff, 0xfe][..], &utf_16].concat(), "save it as UTF-8"),
         (utf_16, "save it as UTF-8"),
         (b"id\n12\n\xe9\n".to_vec(), "line 3: field 1: it is not UTF-8"),
-        ([b"id\n", &b"1".repeat(100_000)[..]].concat(), "a line is longer than 65536 bytes"),
+        ([b"id\n", &b"1".repeat((32 << 20) + 1)[..]].concat(), "line 2: a line is longer than 33554432 bytes"),
     ] {
         std::fs::write(&from, bytes).unwrap();
         let stderr = refused(&mut bulk(&folder, &sandbox, "close", &from));

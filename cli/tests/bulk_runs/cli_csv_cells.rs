@@ -52,6 +52,24 @@ async fn no_cell_is_a_formula() {
     assert_eq!(sent, [email, email]);
 }
 
+/// A list is taken back whatever the names in it are.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_name_makes_a_list_unreadable() {
+    test_timeout::start();
+    let names = ["Ada".repeat(100_000), "\"".repeat(10_001), "\0".into(), "a\0".repeat(300)];
+    let seeds = names.iter().map(|name| -> SeedProvision {
+        serde_json::from_value(json!({ "status": "ACTIVE", "display_name": name })).unwrap()
+    });
+    let (sandbox, folder) = (Sandbox::builder().seed(seeds).start().await.unwrap(), Folder::new());
+    for format in ["csv", "jsonl"] {
+        let (list, stderr, code) = ran(program_for(&folder, &sandbox).args(["list", "-o", format]));
+        assert_eq!(code, 0, "{stderr}");
+        let from = folder.file(format, &list);
+        let (plan, stderr, code) = ran(program(&folder).args(["close", "--dry-run", "--from"]).arg(from));
+        assert!(plan.starts_with("4 rows: ") && code == 0, "{format}: {stderr}");
+    }
+}
+
 /// Where there is nothing, there is a header.
 #[tokio::test(flavor = "multi_thread")]
 async fn empty_csv_has_its_header() {

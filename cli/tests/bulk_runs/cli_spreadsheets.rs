@@ -99,6 +99,9 @@ async fn what_spreadsheets_write_is_read() {
         ("sep=,\n", ",", "\n", ",,,,\n,,,,\n"),
         ("", ",", "\r", ",,,,\r\r, ,\"\",,\r"),
         ("\u{feff}", ";", "\r\n", ";;;;\r\n \r\n"),
+        // As many cells as the widest row has.
+        ("", ",", ",,\n", ",,,,,,\n"),
+        ("", ";", "\n", ";;;;; ;\n"),
     ]
     .into_iter()
     .enumerate()
@@ -113,13 +116,15 @@ async fn what_spreadsheets_write_is_read() {
     }
     // The sign in front of the number is not sent.
     let sent = sandbox.call_log().into_iter().filter(|call| call.method == "POST" && call.path.ends_with("provision"));
-    assert_eq!(sent.filter(|call| call.body.contains("\"+31600000001\"")).count(), 6);
+    assert_eq!(sent.filter(|call| call.body.contains("\"+31600000001\"")).count(), 8);
     for (text, problem) in [
         ("id,status\n7,x\n,\n\n8,x\n", "line 3: the row is empty: remove it"),
         ("sep=;\n\nid;statu\n7;x\n", "line 3: field 2 is not the name of a column"),
         ("sep=|\nid|status\n", "line 1: `sep=` is followed by a comma, a semicolon or a tab"),
         (",,\n,,\n", "it has no rows"),
         ("id;status\n7\n", "line 2: it has 1 fields instead of 2"),
+        ("id,status,\n7,x,y\n", "line 2: it has 3 fields instead of 2"),
+        ("id,,status\n7,,x\n", "line 1: field 2 is not the name of a column"),
         ("id,display_name\n7,\"Ada\n8,x\n9,\"Bob\n", "line 2: a field that begins with a quote does not end with one"),
     ] {
         let stderr = refused(&mut bulk(&folder, &sandbox, "close", &folder.file("wrong", text)));
