@@ -37,14 +37,14 @@ pub(super) const RED: &str = "31";
 pub(super) const DIM: &str = "2";
 
 impl Field {
-    /// A value with a form of its own: an id, a number, a time, or a word of this program.
+    /// A value with a form of its own: a number, a UUID, a time, or a word of this program.
     pub(super) fn new(name: &'static str, rank: u8, value: impl Serialize) -> Self {
         // These are texts, numbers and truth values, of which each can be serialized.
         let value = serde_json::to_value(value).unwrap_or_default();
         Self { name, shown: clean(&text(&value)), value, rank, style: None, is_text: false }
     }
 
-    /// A text that somebody else has chosen: a name, or bunq's words, such as a status that is not known yet.
+    /// A text that somebody else has chosen: a name, or bunq's words, such as a status that is not known yet, or an id in a header.
     pub(super) fn text(name: &'static str, rank: u8, value: impl Serialize) -> Self {
         Self { is_text: true, ..Self::new(name, rank, value) }
     }

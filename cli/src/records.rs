@@ -173,7 +173,7 @@ impl ProvisionOutcome {
             outcome(Some(state), is_in_doubt),
             status(seen),
             Field::new("error_kind", 0, failure.map(|error| error.kind().as_str())).styled(Some(RED)),
-            Field::new("response_id", 1, response_id),
+            Field::text("response_id", 1, response_id),
             Field::new("external_uuid", HIDDEN, self.external_uuid),
             Field::new("http_status", HIDDEN, failure.and_then(Error::status)),
             in_doubt(is_in_doubt),

@@ -114,7 +114,7 @@ fn fields(place: u64, line: u64, row: Option<&Row>, last: Option<&RowRecord>) ->
         records::outcome(last.map(|last| last.state), is_in_doubt),
         Field::new("error_kind", 0, last.and_then(|last| last.error_kind.as_deref())),
         Field::new("http_status", 1, last.and_then(|last| last.status)),
-        Field::new("response_id", 2, last.and_then(|last| last.response_id.as_deref())),
+        Field::text("response_id", 2, last.and_then(|last| last.response_id.as_deref())),
         Field::new("at", 3, last.map(|last| last.at)),
         records::in_doubt(is_in_doubt),
         Field::new("created", of_others(4), last.and_then(|last| last.created)),

@@ -52,6 +52,28 @@ async fn no_cell_is_a_formula() {
     assert_eq!(sent, [email, email]);
 }
 
+/// bunq's ids in headers are UUIDs, but whoever has answered, or has made a file of receipts, may have put anything there.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_id_of_a_response_is_a_formula() {
+    test_timeout::start();
+    let (sandbox, folder) = (Sandbox::start().await.unwrap(), Folder::new());
+    let ids = sandbox.populate(2);
+    sandbox.before_signing(|_, response| {
+        let ids =
+            response.headers.iter_mut().filter(|(name, _)| name.eq_ignore_ascii_case("X-Bunq-Client-Response-Id"));
+        ids.for_each(|(_, value)| *value = "=1+1".into());
+    });
+    let from = folder.file("ids", &format!("id\n{}\n", ids[0]));
+    let receipts = folder.path("receipts");
+    let mut close = bulk(&folder, &sandbox, "close", &from);
+    let many = ran(close.arg("--receipts").arg(&receipts)).0;
+    let one = ran(program_for(&folder, &sandbox).args(["close", "-o", "csv", &ids[1].to_string()])).0;
+    let verified = ran(program(&folder).args(["receipts", "verify", "-o", "csv"]).arg(&receipts)).0;
+    for written in [many, one, verified] {
+        assert!(written.contains(",'=1+1,") && !written.contains(",=1+1"), "{written}");
+    }
+}
+
 /// A list is taken back whatever the names in it are.
 #[tokio::test(flavor = "multi_thread")]
 async fn no_name_makes_a_list_unreadable() {
