@@ -46,7 +46,9 @@ fn members(line: &[u8]) -> Result<Members, String> {
             Category::Data => "it is not an object",
             _ => "it is not JSON",
         };
-        format!("character {}: {reason}", error.column())
+        // Its column counts bytes.
+        let before = line.get(..error.column()).unwrap_or(line);
+        format!("character {}: {reason}", String::from_utf8_lossy(before).chars().count())
     })
 }
 
@@ -71,5 +73,21 @@ impl<'de> Deserialize<'de> for Members {
         }
 
         deserializer.deserialize_map(All)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_are_those_of_an_editor() {
+        test_timeout::start();
+        for text in ["\r\n{\"a\":é}", "\r{\"é\":x}", "\n{\"é\":1"] {
+            let [(line, Err(problem))] = &JsonObjects::new(text.into()).collect::<Vec<_>>()[..] else {
+                panic!("{text:?}")
+            };
+            assert!(*line == 2 && problem.starts_with("character 6: "), "{text:?}: {problem}");
+        }
     }
 }
