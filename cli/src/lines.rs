@@ -1,5 +1,8 @@
 //! The lines of a text as an editor counts them: LF, CRLF and CR each end one.
 
+/// What may stand before a text in UTF-8.
+pub(super) const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
+
 /// The first line of a text without its end, and what follows it.
 pub(super) fn split(text: &[u8]) -> (&[u8], &[u8]) {
     let Some(end) = text.iter().position(|byte| matches!(byte, b'\n' | b'\r')) else { return (text, &[]) };

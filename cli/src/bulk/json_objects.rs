@@ -5,7 +5,7 @@ use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::Value;
 use serde_json::error::Category;
 
-use super::super::lines::split;
+use super::super::lines::{BYTE_ORDER_MARK, split};
 
 /// The members of an object in their order, each as often as it is there.
 pub(super) struct Members(pub(super) Vec<(String, Value)>);
@@ -31,6 +31,8 @@ impl Iterator for JsonObjects {
             let (line, rest) = (self.rest.slice_ref(line), self.rest.slice_ref(rest));
             self.rest = rest;
             self.line += 1;
+            // Files that were joined have one before the first line of each.
+            let line = line.strip_prefix(BYTE_ORDER_MARK).unwrap_or(&line);
             if !line.trim_ascii().is_empty() {
                 return Some((self.line, members(line.trim_ascii_end())));
             }
@@ -79,6 +81,13 @@ impl<'de> Deserialize<'de> for Members {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn files_may_be_joined() {
+        test_timeout::start();
+        let objects = JsonObjects::new("\u{feff}{\"id\":7}\n\u{feff}{\"id\":8}\r\n\u{feff}\n".into());
+        assert_eq!(objects.map(|(line, members)| (line, members.is_ok())).collect::<Vec<_>>(), [(1, true), (2, true)]);
+    }
 
     #[test]
     fn places_are_those_of_an_editor() {

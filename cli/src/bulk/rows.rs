@@ -10,7 +10,7 @@ use bytes::Bytes;
 use serde_json::Value;
 
 use super::super::exit::Failure;
-use super::super::lines::{lines, split};
+use super::super::lines::{BYTE_ORDER_MARK, lines, split};
 use super::super::schema;
 use super::super::spreadsheet::unprotected;
 use super::csv_records::CsvRecords;
@@ -19,8 +19,6 @@ use super::mistakes::Mistake;
 
 /// No line is longer. What `list` writes of the names in a response, which has at most 4 MiB, is shorter.
 const MAX_LINE: usize = 32 << 20;
-
-const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
 
 /// A column of an input.
 pub(super) struct Column {
