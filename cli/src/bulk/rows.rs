@@ -213,8 +213,9 @@ impl Source {
         let mut records = Box::new(CsvRecords::new(text)?);
         let Some((line, first)) = records.next() else { return Err("it has no rows".into()) };
         let in_line = |problem: String| format!("line {line}: {problem}");
-        let mut first = first.map_err(in_line)?;
-        first.trim();
+        let first = first.map_err(in_line)?;
+        // A table has its header in upper case.
+        let first: csv::StringRecord = first.iter().map(|name| name.trim().to_ascii_lowercase()).collect();
         // A spreadsheet writes as many cells as its widest row has.
         let width = first.iter().zip(1..).filter(|(name, _)| !name.is_empty()).last().map_or(0, |(_, width)| width);
         if operation == BulkOperation::Close && width == 1 && first[0].parse::<ProvisionId>().is_ok() {

@@ -108,7 +108,9 @@ async fn what_spreadsheets_write_is_read() {
     {
         let uuid = Uuid::new_v4();
         let person = [&uuid.to_string(), "\"a@example.com\"", "'+31600000001 ", "1990-12-31", "NL"];
-        let lines = [columns.join(separator), person.join(separator)].map(|line| line + end);
+        let header = columns.join(separator);
+        let header = if place % 2 == 0 { header } else { header.to_uppercase() };
+        let lines = [header, person.join(separator)].map(|line| line + end);
         let text = format!("{before}{}{after}", lines.concat());
         let from = folder.file(&format!("users{place}"), &text);
         let (stdout, stderr, code) = ran(&mut bulk(&folder, &sandbox, "create", &from));
@@ -124,6 +126,7 @@ async fn what_spreadsheets_write_is_read() {
         (",,\n,,\n", "it has no rows"),
         ("id;status\n7\n", "line 2: it has 1 fields instead of 2"),
         ("id,status,\n7,x,y\n", "line 2: it has 3 fields instead of 2"),
+        ("id,Status,ID\n7,x,7\n", "line 1: the column `id` is there twice"),
         ("id,,status\n7,,x\n", "line 1: field 2 is not the name of a column"),
         ("id,display_name\n7,\"Ada\n8,x\n9,\"Bob\n", "line 2: a field that begins with a quote does not end with one"),
     ] {
