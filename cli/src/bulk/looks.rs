@@ -14,7 +14,7 @@ use futures_util::TryStreamExt as _;
 use super::super::exit::Failure;
 use super::super::words::numbered;
 use super::job::{FoundIds, Job};
-use super::mistakes::{Mistake, Mistakes};
+use super::mistakes::{MAX_SAID, Mistake, Mistakes};
 use super::rows::{Row, Target};
 
 /// Looks up the rows of which the journal has nothing. A row that the journal knows is about the provision that it names.
@@ -88,6 +88,11 @@ impl Known {
         }
     }
 
+    /// Whether a provision has this key.
+    fn has(&self, id: ProvisionId, key: Option<Uuid>) -> bool {
+        self.keys.get(&id).is_some_and(|seen| *seen == key)
+    }
+
     /// The provision that a row closes, or the column that does not name one, and why.
     fn judge(&self, target: Target, is_resumed: bool) -> Result<ProvisionId, (&'static str, String)> {
         match target {
@@ -126,30 +131,38 @@ async fn look(provisions: &Provisions, mut wanted: Vec<Target>) -> Result<Known,
         wanted.iter().filter(|target| target.id().is_none()).filter_map(|target| target.external_uuid()).collect(),
     );
     let mut pages = pin!(provisions.list().count(PageSize::MAX).pages());
-    let rows = wanted.len();
+    let (rows, mut is_whole) = (wanted.len(), false);
     for _ in 0..rows {
         let Some(page) = pages.try_next().await? else { break };
         let is_wanted =
             |seen: &&Provision| ids.contains(&seen.id) || seen.external_uuid.is_some_and(|key| keys.contains(&key));
         page.items.iter().filter(is_wanted).for_each(|seen| known.add(seen));
-        let is_whole = page.older.is_none();
-        wanted.retain(|target| match target {
+        is_whole = page.older.is_none();
+        wanted.retain(|target| match target.id() {
             // Another provision with the same key may be on an older page.
-            Target::ExternalUuid(_) => !is_whole,
+            None => !is_whole,
             // A page that does not show it, or not its key, says nothing: a read does.
-            Target::Id(id) | Target::Both(id, _) => known.keys.get(id).copied().flatten() != target.external_uuid(),
+            Some(id) => !known.has(id, target.external_uuid()),
         });
         if is_whole || wanted.is_empty() {
             break;
         }
     }
+    let mut refused = 0;
     for target in wanted {
         match target {
-            Target::Id(id) | Target::Both(id, _) => match provisions.get(id).await {
-                Ok(seen) => known.add(&seen),
-                Err(error) if error.kind() == ErrorKind::NotFound => {}
-                Err(error) => return Err(error.into()),
-            },
+            Target::Id(id) | Target::Both(id, _) => {
+                match provisions.get(id).await {
+                    Ok(seen) => known.add(&seen),
+                    Err(error) if error.kind() == ErrorKind::NotFound => {}
+                    Err(error) => return Err(error.into()),
+                }
+                refused += usize::from(!known.has(id, target.external_uuid()));
+                // No more are named, and the pages have all others.
+                if is_whole && refused == MAX_SAID {
+                    break;
+                }
+            }
             Target::ExternalUuid(key) => {
                 let mut pages = pin!(provisions.list().external_uuid(key).count(PageSize::MAX).pages());
                 while let Some(page) = pages.try_next().await? {

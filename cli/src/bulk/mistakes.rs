@@ -6,7 +6,7 @@ use std::fmt::Display;
 use super::super::exit::Failure;
 
 /// How many are said.
-const MAX_SAID: usize = 20;
+pub(super) const MAX_SAID: usize = 20;
 
 /// What is wrong with a line.
 #[derive(Debug)]

@@ -297,6 +297,22 @@ async fn a_list_that_tells_too_little_closes_nothing_else() {
     assert!(stderr.contains("nothing was closed") && closings(&sandbox) == before, "{stderr}");
 }
 
+/// A file for another bank is refused without a read of each of its rows.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_of_another_bank_is_refused_soon() {
+    test_timeout::start();
+    let (sandbox, folder) = (Sandbox::start().await.unwrap(), Folder::new());
+    let rows: String = (0..100).map(|row| format!("{},{}\n", 1_000_000 + row, Uuid::new_v4())).collect();
+    let from = folder.file("other", &format!("id,external_uuid\n{rows}"));
+    let stderr = refused(&mut bulk(&folder, &sandbox, "close", &from));
+    assert!(
+        stderr.contains("line 2, id: bunq has no provision 1000000;") && stderr.contains("; and 80 more"),
+        "{stderr}"
+    );
+    let looks = sandbox.call_log().into_iter().filter(|call| call.path.contains("/partner-user-provision"));
+    assert_eq!(looks.count(), 21);
+}
+
 /// With --resume on a journal that was not begun, a closed provision is refused as without it.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_that_was_not_begun_is_not_resumed() {
