@@ -340,8 +340,10 @@ impl ClientBuilder {
     ///
     /// [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) if the API key is missing, empty, surrounded by
     /// white space or of the other environment, if the base URL is invalid, or neither HTTPS nor loopback nor
-    /// [allowed](Self::allow_plain_http), if plain HTTP is allowed to a host to which it may not be, if the device description or the list of permitted addresses is empty, if a timeout, a size or a rate limit is zero, if
-    /// the share of nudges is not over 0 and at most 1, or if the [`HttpConfig`] contains something that cannot be used;
+    /// [allowed](Self::allow_plain_http), if plain HTTP may not be allowed to the host, if the device description or the
+    /// list of permitted addresses is empty, if a timeout, a size or a rate limit is zero, if the share of nudges is not
+    /// over 0 and at most 1, if an environment variable of a proxy or of certificates cannot be used, or if the
+    /// [`HttpConfig`] contains something that cannot be used;
     /// [`ErrorKind::Internal`](crate::ErrorKind::Internal) if TLS cannot be set up on this machine.
     pub fn build(self) -> Result<Client, Error> {
         let missing = || Error::invalid_input("api_key", "it is missing: call `api_key` on the builder");

@@ -1,8 +1,8 @@
 //! The folders of the platform: for what the program is told, and for what outlasts a run.
 
-use std::env;
 use std::path::PathBuf;
 
+use bunq_partner::environment_variable;
 use etcetera::BaseStrategy as _;
 #[cfg(windows)]
 use etcetera::base_strategy::Windows as Home;
@@ -24,7 +24,8 @@ pub(super) fn state() -> Result<PathBuf, String> {
 
 /// The folder that a variable names, or where it is at home. As XDG has it, a relative path is none.
 fn folder(variable: &str, at_home: fn(Home) -> PathBuf) -> Result<PathBuf, String> {
-    let named = env::var_os(variable).map(PathBuf::from).filter(|folder| cfg!(not(windows)) && folder.is_absolute());
+    let named =
+        environment_variable(variable).map(PathBuf::from).filter(|folder| cfg!(not(windows)) && folder.is_absolute());
     if let Some(folder) = named {
         return Ok(folder);
     }

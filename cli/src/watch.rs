@@ -134,6 +134,7 @@ impl<'a> Lines<'a> {
         let date = date.map(|date| format!("{date}\n")).unwrap_or_default();
         write_text(&format!("{date}{}\n", records::change(&time, seen)))
     }
+
     fn end(mut self) -> io::Result<()> {
         if self.invocation.format() == OutputFormat::Table { Ok(()) } else { self.printer.finish() }
     }

@@ -151,11 +151,11 @@ impl Error {
     }
 
     /// Whether connections fail until somebody changes a setting, here or at the other end: the certificate of the
-    /// server or of the proxy is not trusted or is for another name, the proxy refuses the password, or the proxy does
-    /// not speak HTTP, the server does not speak TLS, or the base URL does not lead to bunq's API.
+    /// server or of the proxy is not trusted or is for another name, the proxy refuses the password or does not speak
+    /// HTTP, the server does not speak TLS, or the base URL does not lead to bunq's API.
     ///
-    /// [`is_retryable`](Self::is_retryable) is true too for the connection, because the setting can be corrected while the
-    /// call is tried again. If no call has succeeded before, the wrong setting is probably your own.
+    /// If the connection failed, [`is_retryable`](Self::is_retryable) is true too, because the setting can be corrected
+    /// while the call is tried again. If no call has succeeded before, the wrong setting is probably your own.
     pub fn is_misconfiguration(&self) -> bool {
         let cause = self.0.source.as_ref().and_then(|source| source.downcast_ref::<Self>());
         self.0.is_misconfiguration || cause.is_some_and(Self::is_misconfiguration)
