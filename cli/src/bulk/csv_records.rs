@@ -34,6 +34,9 @@ impl CsvRecords {
             Some(separator) => (Some(separator?), rest),
             None => (None, &*text),
         };
+        // Windows PowerShell begins with the type of what it has written.
+        let (type_line, after) = split(rest);
+        let rest = if type_line.starts_with(b"#TYPE ") { after } else { rest };
         let header = || lines(rest).find(|line| !line.trim_ascii().is_empty()).unwrap_or_default();
         let separator = declared.unwrap_or_else(|| most_frequent(header()));
         let reader = csv::ReaderBuilder::new()
@@ -173,6 +176,8 @@ mod tests {
         for text in ["sep=;\nid;name\n7;a\n", "SEP=;\r\nid;name\r\n7;a", "\"sep=\t\"\nid\tname\n7\ta\n"] {
             assert_eq!(read(text), rows.clone().map(|(line, row)| (line + 1, row)), "{text:?}");
         }
+        let text = "#TYPE System.Management.Automation.PSCustomObject\r\n\"id\",\"name\"\r\n\"7\",\"a\"\r\n";
+        assert_eq!(read(text), rows.clone().map(|(line, row)| (line + 1, row)));
         // What is declared counts, and so does the line.
         assert_eq!(read("sep=,\na;b,c\n"), [(2, vec!["a;b".to_owned(), "c".into()])]);
         assert!(CsvRecords::new("sep=|\nid\n".into()).is_err());
