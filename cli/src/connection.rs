@@ -68,30 +68,18 @@ impl BankConnection {
             return Err(Failure::usage("--rehearse is for a bank on this machine: bunq would refuse what is faster"));
         }
         let (sandbox, receipts, shutdown) = (None, None, Shutdown::default());
-        if !needs_key && !matches!(settings.api_key.value, KeyPlace::File(_)) {
+        let (api_key, context) = if needs_key || matches!(settings.api_key.value, KeyPlace::File(_)) {
+            let (api_key, warning) = api_key(settings).await?;
+            warnings.extend(warning);
+            let context = match &settings.context.value {
+                Some(file) => file.clone(),
+                None => make_state_folder()?.join(context_name(environment, &base_url, &api_key)),
+            };
+            (api_key, Some(context))
+        } else {
             // What is only shown is shown without a key too, and leaves nothing behind.
-            let api_key = Secret::new(if environment == Environment::Sandbox { "sandbox_" } else { "-" });
-            let context = None;
-            return Ok(Self {
-                environment,
-                base_url,
-                plain_http,
-                api_key,
-                context,
-                sandbox,
-                rehearse,
-                receipts,
-                shutdown,
-                warnings,
-                profile,
-            });
-        }
-        let (api_key, warning) = api_key(settings).await?;
-        warnings.extend(warning);
-        let context = Some(match &settings.context.value {
-            Some(file) => file.clone(),
-            None => make_state_folder()?.join(context_name(environment, &base_url, &api_key)),
-        });
+            (Secret::new(if environment == Environment::Sandbox { "sandbox_" } else { "-" }), None)
+        };
         Ok(Self {
             environment,
             base_url,

@@ -4,6 +4,7 @@ use std::io::{self, IsTerminal as _};
 use std::time::{Duration, Instant};
 
 use bunq_partner::jiff::Timestamp;
+use bunq_partner::text::duration;
 use bunq_partner::{Error, ErrorKind, RowRecord};
 use indicatif::ProgressBar;
 
@@ -136,13 +137,9 @@ impl<'a> Meter<'a> {
     }
 }
 
-/// A time in words: `4 h 10 min`.
+/// A time in words, from a minute on without seconds: `4 h 10 min`.
 pub(super) fn words(time: Duration) -> String {
     let seconds = time.as_secs();
-    match (seconds / 3600, seconds % 3600 / 60) {
-        (0, 0) => format!("{seconds} s"),
-        (0, minutes) => format!("{minutes} min"),
-        (hours, 0) => format!("{hours} h"),
-        (hours, minutes) => format!("{hours} h {minutes} min"),
-    }
+    let unit = if seconds < 60 { 1 } else { 60 };
+    duration(Duration::from_secs(seconds - seconds % unit))
 }
