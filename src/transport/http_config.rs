@@ -169,10 +169,10 @@ impl HttpConfig {
     /// client is built, and again whenever the client gives up its connections.
     ///
     /// The client sets everything that security depends on after this, so it cannot be changed: HTTPS, checked
-    /// certificates, no proxy to loopback or for plain HTTP, no redirect, no retry, no decompression, and no log of the traffic or of TLS
-    /// keys; and your own settings [`min_tls_version`](Self::min_tls_version), [`proxy`](Self::proxy) and
-    /// [`no_proxy`](Self::no_proxy). A proxy that the function adds takes precedence over the environment's. A TLS
-    /// configuration of your own is not used.
+    /// certificates, no proxy to loopback or for plain HTTP, no redirect, no retry, no decompression, and no log of the
+    /// traffic or of TLS keys; and your own settings [`min_tls_version`](Self::min_tls_version), [`proxy`](Self::proxy)
+    /// and [`no_proxy`](Self::no_proxy). A proxy that the function adds takes precedence over the environment's. A TLS
+    /// configuration of your own is not used. With a function, unset an `SSL_CERT_FILE` that is empty: it counts as a file.
     ///
     /// The builder is that of [`reqwest`](crate::reqwest), whose version is part of this feature: a new version is a
     /// breaking change.
@@ -218,8 +218,8 @@ impl HttpConfig {
         Ok(self.named_proxy()?.filter(|proxy| proxy.leads_to(&url)))
     }
 
-    /// What must be changed before a connection can be made, after [`reqwest_client`](Self::reqwest_client) or another TLS
-    /// of this machine's has failed with this error; `None` if that is not known.
+    /// What must be changed so that a connection can be made that has failed with this error, in words for an error message;
+    /// `None` if that is not known. The error is that of [`reqwest_client`](Self::reqwest_client), or of rustls.
     #[cfg(feature = "reqwest-builder")]
     pub fn connection_advice(error: &(dyn std::error::Error + 'static)) -> Option<&'static str> {
         certificates::wrong_setting(error).flatten()
