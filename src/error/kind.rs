@@ -134,10 +134,19 @@ pub enum Sent {
 /// What a program can do after a failure: see [`Error::remedy`]. `Display` says it to somebody who writes the program.
 ///
 /// More may come: match with a wildcard arm.
+///
+/// ```
+/// use bunq_partner::{Error, Remedy};
+///
+/// fn is_credential_spent(error: &Error) -> bool {
+///     error.remedy() == Some(Remedy::ResetToken)
+/// }
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Remedy {
-    /// Make another installation with [`Client::reinstall`](crate::Client::reinstall).
+    /// Make another installation with [`Client::reinstall`](crate::Client::reinstall). TLS alone proves bunq's new key: if
+    /// the kind is [`Signature`](ErrorKind::Signature), let a person decide.
     Reinstall,
     /// Get another credential with [`reset_token`](crate::Provisions::reset_token).
     ResetToken,
