@@ -103,9 +103,9 @@ async fn after_a_signal_no_request_begins() {
             "close" => (ids(&folder, &sandbox.populate(40)), Vec::new()),
             _ => users(&folder, 40),
         };
-        // As many as may be on the wire; their permits are free when they are answered.
+        // As many as may be on the wire; their permits are free when they are answered, long after the signal.
         let calls_on_wire = operation.rate_limit.calls;
-        let late = Fault::Late(Duration::from_secs(2));
+        let late = Fault::Late(Duration::from_secs(4));
         sandbox.inject(Injection::new(late).on(operation).times(calls_on_wire));
         let mut running = Running::start(hearing(&bulk(&folder, &sandbox, command, &from)));
         changed(&sandbox, calls_on_wire as usize).await;
