@@ -21,7 +21,7 @@ const ROUNDS: usize = 4;
 const PAUSE: Duration = Duration::from_secs(5);
 
 /// The name of the device at the bank.
-pub(super) const DEVICE: &str = "bunq-partner probe";
+const DEVICE: &str = "bunq-partner probe";
 
 pub(super) struct Visit {
     pub(super) caller: Caller,
