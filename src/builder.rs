@@ -321,7 +321,8 @@ impl ClientBuilder {
 
     /// Sets the handle by which the client is shut down. After [`Shutdown::begin`] no request of it begins, those of its session, its
     /// waiters, its bulk operations and its users' clients included. A call that waits for its turn, the session or another attempt
-    /// fails at once with [`ShutDown`](crate::ErrorKind::ShutDown), and a waiter with its next poll. Requests that are on the wire go on.
+    /// fails at once with [`ShutDown`](crate::ErrorKind::ShutDown), and a waiter, or a verb that finds out what became of its
+    /// request, with its next read. Requests that are on the wire go on.
     pub fn shutdown(mut self, shutdown: &Shutdown) -> Self {
         self.config.shutdown = shutdown.clone();
         self

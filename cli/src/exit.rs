@@ -273,7 +273,7 @@ fn hint_of_kind(error: &Error) -> Option<&'static str> {
     match error.remedy() {
         Some(Remedy::Reinstall) => {
             return Some(
-                "`bunq-partner session reinstall` makes another installation; `bunq-partner doctor` finds out what else may be wrong",
+                "`bunq-partner doctor` finds out what is wrong; `bunq-partner session reinstall` makes another installation, in a network that you trust",
             );
         }
         Some(Remedy::ResetToken) => return Some("`bunq-partner reset-token ID --wait` gets another"),

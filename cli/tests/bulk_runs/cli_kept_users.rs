@@ -12,7 +12,7 @@ use bunq_partner_sandbox::{Fault, Injection, Pace, Sandbox, SandboxBuilder};
 use serde_json::{Value, json};
 
 use crate::common::bulk::{Signal, bulk, kept_token, signal, users};
-use crate::common::{Folder, calls, hearing, program_for, ran};
+use crate::common::{Folder, calls, hearing, program_for, ran, skipped};
 
 /// What is planted, and never sent.
 const PLANTED: &str = "sandbox_planted";
@@ -142,7 +142,7 @@ async fn what_was_planted_for_a_user_is_not_believed() {
     ];
     for (name, extension, plant) in plants {
         if name == "another user's" && !is_root {
-            println!("skipped: only root can give a file to another user");
+            skipped("only root can give a file to another user");
             continue;
         }
         let (sandbox, folder) = (bank().start().await.unwrap(), Folder::new());

@@ -1,20 +1,18 @@
 //! Completion in bash, zsh and fish themselves, which source the script that the program prints.
 
-use std::io::{self, Write as _};
 use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
 use crate::common::terminal::Terminal;
-use crate::common::{Folder, program, ran};
+use crate::common::{Folder, program, ran, skipped};
 
 /// Whether a shell is there. Where `CI` is set it must be; elsewhere its test is left out, and says so.
 fn is_installed(shell: &str) -> bool {
     let is_there = Command::new(shell).args(["-c", "exit"]).stdin(Stdio::null()).status().is_ok();
     assert!(is_there || std::env::var_os("CI").is_none(), "{shell} is not installed");
     if !is_there {
-        // Not `eprintln!`, whose output the test would capture.
-        let _ = writeln!(io::stderr(), "{shell} is not installed: its completions are not tested");
+        skipped(&format!("the completions of {shell}, which is not installed"));
     }
     is_there
 }

@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 
 use bunq_partner_sandbox::Sandbox;
 
-use crate::common::{Folder, by, in_shell, program, program_for, ran};
+use crate::common::{Folder, by, in_shell, program, program_for, ran, skipped};
 
 /// A user and a group that own nothing.
 const NOBODY: u32 = 65534;
@@ -20,11 +20,6 @@ fn set_mode(path: &Path, mode: u32) {
 
 fn mode(path: &Path) -> u32 {
     fs::metadata(path).unwrap().permissions().mode() & 0o7777
-}
-
-/// Says what cannot be tried.
-fn skipped(what: &str) {
-    println!("skipped here: {what}");
 }
 
 fn is_root() -> bool {

@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 
 use bunq_partner_sandbox::Sandbox;
 
-use crate::common::{Folder, by, program_for, ran};
+use crate::common::{Folder, by, program_for, ran, skipped};
 
 /// Makes an empty file system at `$AT`, which nobody else sees and which ends with the script.
 const MOUNT: &str = "set -e; mount -t tmpfs -o mode=755 none \"$AT\"; cd \"$AT\"\n";
@@ -27,7 +27,7 @@ fn on_a_mount(folder: &Folder, script: &str, plain: &Command) -> Option<Command>
     let mut tried = mounted(as_another, &program);
     tried.stdout(Stdio::null()).stderr(Stdio::null());
     if !tried.status().is_ok_and(|status| status.success()) {
-        println!("skipped: no file system can be mounted, or another user cannot start the program where it is");
+        skipped("no file system can be mounted, or another user cannot start the program where it is");
         return None;
     }
     Some(mounted(script, plain))

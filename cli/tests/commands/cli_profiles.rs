@@ -10,7 +10,7 @@ use bunq_partner_sandbox::Sandbox;
 use serde_json::Value;
 
 use crate::common::bulk::{Signal, signal};
-use crate::common::{Folder, by, hearing, program, program_for, ran};
+use crate::common::{Folder, by, hearing, program, program_for, ran, skipped};
 
 /// Writes the file of profiles.
 fn profiles(folder: &Folder, text: &str) {
@@ -203,7 +203,7 @@ fn a_file_that_others_may_change_is_refused() {
         chown(&file, Some(65534), None).unwrap();
         refused("it belongs to the user 65534, not to 0");
     } else {
-        println!("skipped here: only root can give a file to another user");
+        skipped("only root can give a file to another user");
     }
 }
 
@@ -303,7 +303,7 @@ async fn what_has_a_folder_of_its_own_needs_no_home() {
         by(command, plain)
     };
     if !homeless(&Command::new("true")).stderr(Stdio::null()).status().is_ok_and(|status| status.success()) {
-        return println!("skipped, because no user can be had that has no home");
+        return skipped("no user can be had that has no home");
     }
     let without = |variables: &[&str], arguments: &[&str]| {
         let mut command = program_for(&folder, &sandbox);

@@ -10,11 +10,17 @@ mod library;
 pub mod terminal;
 pub mod variables;
 
+use std::io::Write as _;
 use std::process::{Command, Stdio};
 
 use bunq_partner_sandbox::Sandbox;
 
 pub use library::*;
+
+/// Says what is not tried here, in the output of the tests too: what `eprintln!` writes is captured.
+pub fn skipped(what: &str) {
+    let _ = writeln!(std::io::stderr(), "not tried here: {what}");
+}
 
 /// The program, with an environment that names no key, no proxy and no folder but this one.
 pub fn program(folder: &Folder) -> Command {
