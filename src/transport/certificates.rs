@@ -35,6 +35,17 @@ fn folders() -> Vec<PathBuf> {
     std::env::split_paths(&folders).filter(|folder| !folder.as_os_str().is_empty()).collect()
 }
 
+/// Refuses a device and a pipe, which the platform would read to an end that there may not be, and for each HTTP client again.
+pub(super) fn check_file() -> Result<(), Error> {
+    let file = environment_variable(FILE).map(PathBuf::from).filter(|_| ARE_FILES);
+    match file.map(|file| (fs::metadata(&file), file)) {
+        Some((Ok(found), file)) if !found.is_file() && !found.is_dir() => {
+            Err(Error::invalid_input(FILE, format_args!("{}: it is not a regular file", file.display())))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// The certificates of the system's store, if the platform does not read them although no variable names others.
 pub(super) fn unread_by_platform() -> Vec<CertificateDer<'static>> {
     if !is_file_empty() || !folders().is_empty() {

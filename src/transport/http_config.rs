@@ -265,7 +265,10 @@ impl HttpConfig {
         // Plain HTTP needs no certificates, and to read those of the system takes longer than everything else here.
         builder = match base_url.scheme() {
             "http" => builder.tls_certs_only(self.trusted()?),
-            _ => builder.tls_certs_merge(self.trusted()?).tls_certs_merge(self.unread_by_platform()),
+            _ => {
+                certificates::check_file()?;
+                builder.tls_certs_merge(self.trusted()?).tls_certs_merge(self.unread_by_platform())
+            }
         };
         if let Some(pem) = &self.client_certificate {
             builder = builder.identity(identity(pem)?);

@@ -38,6 +38,8 @@ fn what_is_wrong_with_the_certificates_is_named_once() {
     let (der, empty) = (folder.path("certificate.der"), folder.path("empty"));
     std::fs::write(&der, pem::parse(&pem).unwrap().into_contents()).unwrap();
     std::fs::create_dir(&empty).unwrap();
+    let pipe = folder.path("pipe");
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
     let indented: String = pem.lines().map(|line| format!("    {line}\n")).collect();
     let damaged = pem.replacen("MII", "\u{fffd}", 1);
     for (variable, path, problem) in [
@@ -50,6 +52,8 @@ fn what_is_wrong_with_the_certificates_is_named_once() {
         ("SSL_CERT_FILE", folder.file("note.txt", "nothing"), "it is not PEM"),
         ("SSL_CERT_FILE", folder.file("key.pem", &KeyPair::generate().unwrap().serialize_pem()), "something else"),
         ("SSL_CERT_FILE", folder.0.clone(), "name it with SSL_CERT_DIR"),
+        ("SSL_CERT_FILE", "/dev/zero".into(), "it is not a regular file"),
+        ("SSL_CERT_FILE", pipe, "it is not a regular file"),
         ("SSL_CERT_DIR", folder.path("missing"), "it does not exist"),
         ("SSL_CERT_DIR", folder.path("empty.pem"), "name it with SSL_CERT_FILE"),
         ("SSL_CERT_DIR", empty, "no file in it has a certificate in PEM"),
