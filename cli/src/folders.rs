@@ -1,8 +1,10 @@
-//! The folders of the platform: for what the program is told, and for what outlasts a run.
+//! The folders of the platform: for what the program is told, and for what outlasts a run. And whether files can be made in a folder.
 
-use std::path::PathBuf;
+use std::fs;
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
 
-use bunq_partner::environment_variable;
+use bunq_partner::{environment_variable, files};
 use etcetera::BaseStrategy as _;
 #[cfg(windows)]
 use etcetera::base_strategy::Windows as Home;
@@ -37,4 +39,13 @@ fn folder(variable: &str, at_home: fn(Home) -> PathBuf) -> Result<PathBuf, Strin
         return Err(format!("the folder {} is not an absolute path: {remedy}", folder.display()));
     }
     Ok(folder)
+}
+
+/// Fails if nothing can be stored in a folder, as where it is read-only, somebody else's, or full.
+pub(super) fn try_to_store(folder: &Path) -> io::Result<()> {
+    let trial = folder.join(format!(".bunq-partner-{}", std::process::id()));
+    let mut file = files::create_kept(&trial)?;
+    let written = file.write_all(&[0; 4096]).and_then(|()| file.sync_all());
+    fs::remove_file(&trial)?;
+    written
 }

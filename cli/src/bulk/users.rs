@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::fs;
-use std::io::{self, Write as _};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -10,6 +10,7 @@ use std::time::Duration;
 use bunq_partner::jiff::Timestamp;
 use bunq_partner::{Client, CredentialStatus, Error, FileStore, Provision, ProvisionId, Secret, files};
 
+use super::super::folders::try_to_store;
 use super::token_file::{Origin, TokenFile};
 
 /// How many files of one name are renamed at most.
@@ -179,9 +180,5 @@ fn failed(path: &Path, error: &io::Error) -> Error {
 /// Fails if somebody else may replace what is in a folder, or if nothing can be stored there.
 pub(super) fn check(folder: &Path) -> io::Result<()> {
     files::check_folder(folder)?;
-    let probe = folder.join(format!(".bunq-partner-{}", std::process::id()));
-    let mut file = files::create_kept(&probe)?;
-    let written = file.write_all(&[0; 4096]).and_then(|()| file.sync_all());
-    fs::remove_file(&probe)?;
-    written
+    try_to_store(folder)
 }

@@ -23,6 +23,7 @@ use self::interview::Interview;
 use self::visit::Visit;
 use super::arguments::{OutputFormat, ProbeOptions};
 use super::exit::{Failure, after_output};
+use super::folders::try_to_store;
 use super::interrupt::until_interrupted;
 use super::invocation::Invocation;
 use super::output::{write_text, write_value};
@@ -75,16 +76,13 @@ fn naming(failure: Failure, left: Vec<(String, String)>, device: Option<String>)
 
 fn write(format: OutputFormat, folder: Option<&Path>, json: &Value, facts: &[Fact]) -> Result<(), Failure> {
     let page = page(json, facts)?;
-    if let Some(folder) = folder {
-        save(folder, REPORT, &page)?;
-        save(folder, REPORT_JSON, &pretty(json)?)?;
-        save(folder, PROFILE, &pretty(&json["profile"])?)?;
-    }
+    // What the bank has answered is not lost if it cannot be saved.
+    let saved = folder.map_or(Ok(()), |folder| save_all(folder, &page, json));
     match format {
         OutputFormat::Table => write_text(&page)?,
         format => write_value(format, json)?,
     }
-    Ok(())
+    saved
 }
 
 fn report(base_url: &str, interview: &Interview, left: Vec<String>) -> Value {
@@ -130,7 +128,7 @@ fn pretty(json: &Value) -> Result<String, Failure> {
     Ok(escaped(&text) + "\n")
 }
 
-/// Refuses what cannot be replaced, before anything is sent.
+/// Refuses a folder in which nothing can be made, and what cannot be replaced, before anything is sent.
 fn check(folder: &Path) -> Result<(), Failure> {
     if !folder.is_dir() {
         return Err(Failure::usage(format!("--save {}: there is no such folder: make it first", folder.display())));
@@ -143,7 +141,13 @@ fn check(folder: &Path) -> Result<(), Failure> {
             _ => {}
         }
     }
-    Ok(())
+    try_to_store(folder).map_err(|error| Failure::usage(format!("--save {}: {error}", folder.display())))
+}
+
+fn save_all(folder: &Path, page: &str, json: &Value) -> Result<(), Failure> {
+    save(folder, REPORT, page)?;
+    save(folder, REPORT_JSON, &pretty(json)?)?;
+    save(folder, PROFILE, &pretty(&json["profile"])?)
 }
 
 fn save(folder: &Path, name: &str, text: &str) -> Result<(), Failure> {

@@ -120,3 +120,23 @@ async fn what_is_kept_on_a_volume_outlasts_a_restart_of_its_own_user() {
     let expected = "first 0 9\nrestart 0 9 600 600 600\nanother 18 1\nroot 18 1\nfixed 0 9\nwritten 1\nstate 1\n";
     assert_eq!(stdout, expected, "{stderr}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_report_that_cannot_be_saved_is_refused_before_the_probe_or_shown_after_it() {
+    test_timeout::start();
+    let (sandbox, folder) = (Sandbox::start().await.unwrap(), Folder::new());
+    let mut plain = program_for(&folder, &sandbox);
+    plain.args(["probe", "--save"]).arg(folder.path("volume"));
+    let Some(mut command) = on_a_mount(&folder, "mount -o remount,ro \"$AT\"; exec \"$@\"", &plain) else { return };
+    let (stdout, stderr, code) = ran(&mut command);
+    assert!(stderr.contains("--save ") && stderr.contains("Read-only file system"), "{stderr}");
+    assert_eq!((stdout.as_str(), code, sandbox.call_log().len()), ("", 2, 0));
+
+    // The trial fits, and two of the three files do not.
+    let Some(mut command) = on_a_mount(&folder, "mount -o remount,size=8k \"$AT\"; exec \"$@\"", &plain) else {
+        return;
+    };
+    let (stdout, stderr, code) = ran(&mut command);
+    assert!(stdout.contains("| How is a dead session refused? | 401 |"), "{stdout}");
+    assert!(stderr.contains("No space left on device") && code == 19, "{code}: {stderr}");
+}
