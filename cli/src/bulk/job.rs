@@ -259,7 +259,7 @@ pub(super) fn open_input(from: &Path, journal: &Path, operation: BulkOperation) 
 
 /// Refuses a folder in which nothing can be stored safely, before users are created whose tokens would be lost.
 fn check_folder(folder: &Path) -> Result<(), Failure> {
-    if !folder.is_dir() {
+    if !folder.exists() {
         return Err(Failure::usage(format!("the folder {} does not exist: make it first", folder.display())));
     }
     users::check(folder)

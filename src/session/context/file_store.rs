@@ -62,8 +62,11 @@ impl FileStore {
     /// Refuses a path that has no existing folder.
     fn folder(&self) -> Result<(), Error> {
         let folder = self.0.parent().ok_or_else(|| self.refused("it is not the path of a file"))?;
-        if !folder.is_dir() {
+        if !folder.exists() {
             return Err(self.refused(format_args!("the folder `{}` does not exist: make it first", folder.display())));
+        }
+        if !folder.is_dir() {
+            return Err(self.refused(format_args!("`{}` is not a folder: give a path in one", folder.display())));
         }
         Ok(())
     }

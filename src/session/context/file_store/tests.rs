@@ -103,6 +103,10 @@ fn a_path_that_leads_nowhere_is_refused() {
     let missing = format!("the folder `{}` does not exist: make it first", folder.0.join("missing").display());
     assert_eq!(refusal(&store, store.read_stored()), missing);
     assert_eq!(refusal(&store, lock(&store, PATIENCE)), missing);
+    std::fs::write(folder.0.join("file"), "").unwrap();
+    let store = FileStore::new(folder.0.join("file/bunq.json"));
+    let file = format!("`{}` is not a folder: give a path in one", folder.0.join("file").display());
+    assert_eq!(refusal(&store, store.read_stored()), file);
     for path in ["", "/"] {
         let store = FileStore::new(path);
         assert_eq!(refusal(&store, store.read_stored()), "it is not the path of a file");
