@@ -6,9 +6,9 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use bunq_partner::{NewProvision, Operation, ProvisionStatus, Secret, Uuid};
+use bunq_partner::{ErrorKind, NewProvision, Operation, ProvisionStatus, Secret, Uuid};
 use serde_json::json;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use super::super::connection::LATE_ARRIVAL;
 use super::super::exit::Failure;
@@ -19,6 +19,9 @@ use super::exchange::{ProbeRequest, ProbeResponse};
 /// How often what was made is looked for and removed before it is given up, and how long after another.
 const ROUNDS: usize = 4;
 const PAUSE: Duration = Duration::from_secs(5);
+
+/// How long all of that may take. At a bank that hangs each call takes as long as a call may.
+const LONGEST: Duration = Duration::from_secs(120);
 
 /// The name of the device at the bank.
 const DEVICE: &str = "bunq-partner probe";
@@ -206,6 +209,12 @@ impl Visit {
 
     /// Removes what was made and is still there.
     pub(super) async fn clean(&mut self) -> Result<(), Failure> {
+        let given_up = format!("what was made could not be removed in {} s", LONGEST.as_secs());
+        let cleaned = timeout(LONGEST, self.clean_all()).await;
+        cleaned.unwrap_or_else(|_| Err(Failure::of_kind(ErrorKind::Timeout, given_up)))
+    }
+
+    async fn clean_all(&mut self) -> Result<(), Failure> {
         let (mut closed, mut ended) = (Ok(()), Ok(()));
         for round in 0..ROUNDS {
             if !self.has_provisions() {
@@ -337,5 +346,18 @@ mod tests {
         let began = tokio::time::Instant::now();
         visit.clean().await.unwrap();
         assert!(visit.left().is_empty() && began.elapsed() >= 3 * PAUSE, "{:?} {:?}", visit.left(), began.elapsed());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_bank_that_hangs_is_given_up() {
+        test_timeout::start();
+        let sandbox = Sandbox::start().await.unwrap();
+        let mut visit = begin(&sandbox).await;
+        visit.create().await.unwrap();
+        sandbox.inject(Injection::new(Fault::Late(Duration::from_secs(3600))).always());
+        let began = tokio::time::Instant::now();
+        assert_eq!(visit.clean().await.unwrap_err().kind(), Some(ErrorKind::Timeout));
+        assert_eq!(visit.left().len(), 3, "{:?}", visit.left());
+        assert!(began.elapsed() < LONGEST + PAUSE, "{:?}", began.elapsed());
     }
 }

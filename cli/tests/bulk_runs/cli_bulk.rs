@@ -508,7 +508,10 @@ async fn failures_are_not_hidden_by_what_happens_around_them() {
     let stderr = refused(bulk(&folder, &sandbox, "create", &users).args(["--activate", "/proc/1"]));
     assert!(stderr.contains("nothing can be stored in the folder /proc/1"), "{stderr}");
     let stderr = refused(bulk(&folder, &sandbox, "create", &users).arg("--activate").arg(&users));
-    assert!(stderr.contains("nothing can be stored in the folder ") && stderr.contains(": it is not a folder"), "{stderr}");
+    assert!(
+        stderr.contains("nothing can be stored in the folder ") && stderr.contains(": it is not a folder"),
+        "{stderr}"
+    );
     assert!(sandbox.provision_ids().is_empty());
     // A refusal before anything is sent keeps nothing of standard input.
     let mut child = program(&folder)
