@@ -54,19 +54,19 @@ pub(super) async fn run(invocation: &Invocation, options: &ProbeOptions) -> Resu
 
     let mut written = Ok(());
     if asked.is_ok() {
-        let all = left.iter().map(|(what, _)| what.clone()).chain(interview.visit.device()).collect();
+        let all = left.iter().map(|(what, _)| what.clone()).chain(interview.visit.stays()).collect();
         let json = report(base_url, &interview, all);
         written = write(invocation.format(), options.save.as_deref(), &json, &interview.facts);
     }
-    let device = interview.visit.device();
+    let stays = interview.visit.stays();
     let outcome = asked.and_then(|()| interview.finish()).and(cleaned);
-    after_output(outcome.map_err(|failure| naming(failure, left, device)), written)
+    after_output(outcome.map_err(|failure| naming(failure, left, stays)), written)
 }
 
 /// A failure that names what is left at the bank, and how to remove it.
-fn naming(failure: Failure, left: Vec<(String, String)>, device: Option<String>) -> Failure {
+fn naming(failure: Failure, left: Vec<(String, String)>, stays: Option<String>) -> Failure {
     let (mut what, ways): (Vec<_>, Vec<_>) = left.into_iter().unzip();
-    what.extend(device);
+    what.extend(stays);
     if what.is_empty() {
         return failure;
     }

@@ -258,7 +258,7 @@ impl Visit {
         refusal.map_or(Ok(()), |response| Err(self.caller.unexpected("a closing", response)))
     }
 
-    /// What is still at the bank, without the device, and how to remove it.
+    /// What is still at the bank, without what stays, and how to remove it.
     pub(super) fn left(&self) -> Vec<(String, String)> {
         let mut left = Vec::new();
         if let Some(Created { external_uuid, open, is_listed, .. }) = &self.created {
@@ -282,9 +282,12 @@ impl Visit {
         left
     }
 
-    /// The device, which stays: bunq has no call that removes one.
-    pub(super) fn device(&self) -> Option<String> {
-        self.has_device.then(|| format!("the device \"{DEVICE}\": bunq has no call that removes it"))
+    /// What stays, because bunq has no call that removes it.
+    pub(super) fn stays(&self) -> Option<String> {
+        self.caller.installation.as_ref().map(|_| match self.has_device {
+            true => format!("the installation and the device \"{DEVICE}\": bunq has no call that removes them"),
+            false => "the installation: bunq has no call that removes it".to_owned(),
+        })
     }
 
     /// Sends a request with the token of the session. It fails if that has ended.

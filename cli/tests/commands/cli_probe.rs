@@ -209,4 +209,5 @@ async fn a_bank_that_refuses_the_key_ends_it() {
     let (out, err, code) = ran(program_for(&folder, &sandbox).env("BUNQ_API_KEY", "sandbox_wrong").arg("probe"));
     assert_eq!((out.as_str(), code), ("", 8));
     assert!(err.contains("got 400 from the bank: User credentials are incorrect.") && err.contains("doctor"), "{err}");
+    assert!(err.contains("left at the bank: the installation: bunq has no call that removes it"), "{err}");
 }

@@ -68,7 +68,7 @@ async fn unbroken() -> (u32, Value) {
     let run = probe_at(&sandbox).await;
     assert_eq!((run.provisions.len(), run.sessions, run.code), (0, 0, 0), "{}", run.said);
     let report = run.report.unwrap();
-    assert_eq!(report["left"].as_array().unwrap().len(), 1, "the device alone");
+    assert_eq!(report["left"].as_array().unwrap().len(), 1, "the installation and the device alone");
     (u32::try_from(sandbox.call_log().len()).unwrap(), report)
 }
 
@@ -239,7 +239,11 @@ async fn an_interruption_removes_what_was_made() {
     let id = sandbox.provision_ids()[0];
     assert_eq!((&sandbox.provision(id).unwrap()["status"], code), (&json!("CANCELLED"), 130), "{said}");
     assert_eq!(sessions(&sandbox), 0, "{said}");
-    assert!(said.contains("interrupted; left at the bank: the device") && !said.contains("provision 1"), "{said}");
+    assert!(
+        said.contains("interrupted; left at the bank: the installation and the device")
+            && !said.contains("provision 1"),
+        "{said}"
+    );
 }
 
 #[cfg(unix)]
