@@ -77,7 +77,8 @@ pub(super) async fn body(options: &ApiOptions) -> Result<Option<Value>, Failure>
             let file = file.to_owned();
             reading::text(MAX_BODY, move || files::open_plain(file)).await
         }
-        None => Ok(text.as_str().into()),
+        // A shell takes it over from a file with the rest.
+        None => Ok(text.strip_prefix('\u{feff}').unwrap_or(text).into()),
     };
     let read = read.map_err(|error| Failure::usage(format!("--body {text}: {error}")))?;
     // The message of serde_json may quote a part of it, which may be about a person.

@@ -184,4 +184,8 @@ async fn a_byte_order_mark_is_no_part_of_a_text() {
     body.args(["--sandbox", "api", "create_provision", "--dry-run", "--body", "-"]);
     let (stdout, stderr, code) = ran(&mut in_shell(&body, "printf '\\357\\273\\277{}' | \"$0\" \"$@\""));
     assert!(stdout.ends_with("\n{}\n") && code == 0, "{code}: {stderr}");
+    let mut body = program(&folder);
+    body.args(["--sandbox", "api", "create_provision", "--dry-run", "--body", "\u{feff}{}"]);
+    let (stdout, stderr, code) = ran(&mut body);
+    assert!(stdout.ends_with("\n{}\n") && code == 0, "{code}: {stderr}");
 }
