@@ -131,7 +131,8 @@ fn pretty(json: &Value) -> Result<String, Failure> {
 /// Refuses a folder in which nothing can be made, and what cannot be replaced, before anything is sent.
 fn check(folder: &Path) -> Result<(), Failure> {
     if !folder.is_dir() {
-        return Err(Failure::usage(format!("--save {}: there is no such folder: make it first", folder.display())));
+        let problem = if folder.exists() { "it is not a folder" } else { "there is no such folder: make it first" };
+        return Err(Failure::usage(format!("--save {}: {problem}", folder.display())));
     }
     for path in [REPORT, REPORT_JSON, PROFILE].map(|name| folder.join(name)) {
         match files::open_kept(&path) {
