@@ -13,7 +13,7 @@ const NO: u8 = 1;
 const USAGE: u8 = 2;
 const INTERNAL: u8 = 19;
 const DOUBT: u8 = 20;
-const INTERRUPTED: u8 = 130;
+pub(super) const INTERRUPTED: u8 = 130;
 
 /// The exit code of each kind of failure, with what it means.
 const KINDS: [(ErrorKind, u8, &str); 22] = [

@@ -13,7 +13,7 @@ use rustix::process::{Pid, kill_process};
 use serde_json::Value;
 
 use crate::common::bulk::{Signal, bulk, check_created, report, signal, users};
-use crate::common::{Folder, calls, hearing, in_shell, program_for, ran};
+use crate::common::{Folder, calls, hearing, in_shell, program, program_for, ran};
 
 /// What the program says when the end has begun.
 const ENDS: &str = "no request begins any more";
@@ -170,6 +170,50 @@ async fn a_second_signal_stops_at_once() {
     let (stdout, stderr, code) = ran(bulk(&folder, &sandbox, "close", &from).arg("--resume"));
     assert_eq!((report(&stdout).len(), code), (40, 0), "{stderr}");
     assert_eq!(calls(&sandbox, "PUT", "").len(), 40);
+}
+
+/// A pager that is left open, or a service whose log nobody takes: the program is blocked in the middle of a line.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_program_whose_output_is_not_read_ends_too() {
+    test_timeout::start();
+    let (sandbox, folder) = (Sandbox::start().await.unwrap(), Folder::new());
+    // More than a pipe takes.
+    sandbox.populate(500);
+    let mut list = program_for(&folder, &sandbox);
+    list.args(["--rehearse", "1000", "list", "--output", "jsonl"]);
+    let mut child = hearing(&list).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let mut unread = child.stdout.take().unwrap();
+    std::io::Read::read_exact(&mut unread, &mut [0]).unwrap();
+    signal(&child, Signal::TERM);
+    let code = tokio::task::spawn_blocking(move || child.wait().unwrap().code()).await.unwrap();
+    assert_eq!(code, Some(130));
+    drop(unread);
+}
+
+/// The signal comes as soon as it no longer ends the process by itself, while certificates and keys are prepared.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_signal_between_two_phases_of_a_command_is_heard() {
+    test_timeout::start();
+    let folder = Folder::new();
+    // It answers nothing.
+    let bank = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut probe = program(&folder);
+    probe.env("BUNQ_API_KEY", "sandbox_1").args(["probe", "--base-url"]);
+    probe.arg(format!("http://{}/v1", bank.local_addr().unwrap()));
+    let child = hearing(&probe).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let status = format!("/proc/{}/status", child.id());
+    let is_caught = || {
+        let text = std::fs::read_to_string(&status).unwrap();
+        let mask = text.lines().find_map(|line| line.strip_prefix("SigCgt:")).unwrap();
+        u64::from_str_radix(mask.trim(), 16).unwrap() >> (Signal::TERM.as_raw() - 1) & 1 == 1
+    };
+    while !is_caught() {
+        std::thread::yield_now();
+    }
+    signal(&child, Signal::TERM);
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(130), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
 /// After a signal neither a session of a user is opened, nor is a user waited for.
