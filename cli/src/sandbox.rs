@@ -76,7 +76,7 @@ fn check_state(options: &SandboxOptions) -> Result<(), Failure> {
 
 /// Says that the sandbox is not this machine's alone, if it listens on such an address.
 fn warn_of_others(address: Option<IpAddr>, log: Log) {
-    if let Some(address) = address.filter(|address| !address.is_loopback()) {
+    if let Some(address) = address.filter(|address| !address.to_canonical().is_loopback()) {
         let format = if log == Log::Json { OutputFormat::Json } else { OutputFormat::Table };
         let reach = "other machines can reach this sandbox, without TLS, and its API key is all that they need";
         warn(format, &format!("--listen {address}: {reach}"));

@@ -206,7 +206,8 @@ impl SandboxBuilder {
     /// `none`. A sandbox that listens on loopback also refuses a `Host` that is neither `localhost` nor an address of loopback. One that
     /// listens on another address takes any `Host`, from this machine too: it does not know by which names it is called.
     pub fn listen(mut self, address: impl Into<IpAddr>) -> Self {
-        self.address = Some(address.into());
+        // An address of IPv4 in the form of IPv6 is what it is.
+        self.address = Some(address.into().to_canonical());
         self
     }
 

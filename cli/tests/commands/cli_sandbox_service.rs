@@ -86,8 +86,12 @@ fn it_says_who_can_reach_it() {
     assert!(log.starts_with(&format!("warning: --listen 0.0.0.0: {warning}\n")), "{log}");
     let (log, _) = start(&["--listen", "0.0.0.0", "--log", "json"]).stop("-TERM");
     assert_eq!(serde_json::from_str::<Value>(&log).unwrap()["warning"], format!("--listen 0.0.0.0: {warning}"));
-    for quiet in [&[][..], &["--listen", "127.0.0.1"]] {
-        assert_eq!(start(quiet).stop("-TERM").0, "");
+    // Loopback in the form of IPv6 is loopback.
+    for quiet in [&[][..], &["--listen", "127.0.0.1"], &["--listen", "::ffff:127.0.0.1"]] {
+        let bank = start(quiet);
+        assert_eq!(bank.base_url(), format!("http://127.0.0.1:{}/v1", bank.port()));
+        assert!(raw(&bank, "POST /v1/installation", &["Host: evil.example"]).starts_with("HTTP/1.1 403 "));
+        assert_eq!(bank.stop("-TERM").0.lines().count(), 1);
     }
     for (address, problem, expected) in [
         ("0.0.0.0:8080", "the port is given with --port 8080, beside --listen 0.0.0.0", 2),
