@@ -48,7 +48,7 @@ pub(super) async fn run(invocation: &Invocation, options: &ProbeOptions) -> Resu
         invocation.note("interrupted: what was made at the bank is removed; interrupt again to leave it");
     }
     // What was made is removed whatever came of the questions.
-    let cleaned = until_interrupted(None, interview.visit.clean()).await;
+    let cleaned = until_interrupted(None, interview.visit.remove_all()).await;
     let left = interview.visit.left();
     let cleaned = if left.is_empty() { Ok(()) } else { cleaned.and(Err(Failure::doubt("not all could be removed"))) };
 

@@ -208,7 +208,7 @@ impl Visit {
     }
 
     /// Removes what was made and is still there.
-    pub(super) async fn clean(&mut self) -> Result<(), Failure> {
+    pub(super) async fn remove_all(&mut self) -> Result<(), Failure> {
         let given_up = format!("what was made could not be removed in {} s", LONGEST.as_secs());
         let cleaned = timeout(LONGEST, self.clean_all()).await;
         cleaned.unwrap_or_else(|_| Err(Failure::of_kind(ErrorKind::Timeout, given_up)))
@@ -221,7 +221,7 @@ impl Visit {
                 break;
             }
             self.pause_before(round).await;
-            closed = self.clean_provisions().await;
+            closed = self.remove_provisions().await;
         }
         for round in 0..ROUNDS {
             if self.caller.session.is_none() {
@@ -245,7 +245,7 @@ impl Visit {
         self.created.as_ref().is_some_and(|created| !created.is_listed || !created.open.is_empty())
     }
 
-    async fn clean_provisions(&mut self) -> Result<(), Failure> {
+    async fn remove_provisions(&mut self) -> Result<(), Failure> {
         if self.caller.session.is_none() {
             let response = self.open_session(true).await?;
             if !response.is_success() {
@@ -334,7 +334,7 @@ mod tests {
         sandbox.inject(Injection::new(late).on(&Operation::CREATE_PROVISION));
         let mut visit = begin(&sandbox).await;
         assert!(visit.create().await.is_err() && sandbox.provision_ids().is_empty());
-        visit.clean().await.unwrap();
+        visit.remove_all().await.unwrap();
         let id = sandbox.provision_ids()[0];
         assert_eq!((&sandbox.provision(id).unwrap()["status"], visit.left().len()), (&"CANCELLED".into(), 0));
     }
@@ -347,7 +347,7 @@ mod tests {
         let mut visit = begin(&sandbox).await;
         visit.create().await.unwrap();
         let began = tokio::time::Instant::now();
-        visit.clean().await.unwrap();
+        visit.remove_all().await.unwrap();
         assert!(visit.left().is_empty() && began.elapsed() >= 3 * PAUSE, "{:?} {:?}", visit.left(), began.elapsed());
     }
 
@@ -359,7 +359,7 @@ mod tests {
         visit.create().await.unwrap();
         sandbox.inject(Injection::new(Fault::Late(Duration::from_secs(3600))).always());
         let began = tokio::time::Instant::now();
-        assert_eq!(visit.clean().await.unwrap_err().kind(), Some(ErrorKind::Timeout));
+        assert_eq!(visit.remove_all().await.unwrap_err().kind(), Some(ErrorKind::Timeout));
         assert_eq!(visit.left().len(), 3, "{:?}", visit.left());
         assert!(began.elapsed() < LONGEST + PAUSE, "{:?}", began.elapsed());
     }

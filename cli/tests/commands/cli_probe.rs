@@ -174,7 +174,8 @@ async fn a_report_is_saved_and_the_profile_can_be_started_with() {
     assert!(sandbox.provision_ids().is_empty());
     assert_eq!(std::fs::read_to_string(folder.path("report.md")).unwrap(), page);
     let report: Value = serde_json::from_str(&std::fs::read_to_string(folder.path("report.json")).unwrap()).unwrap();
-    for (place, problem) in [("report.md", "it is not a folder"), ("missing", "there is no such folder: make it first")] {
+    for (place, problem) in [("report.md", "it is not a folder"), ("missing", "there is no such folder: make it first")]
+    {
         let (_, err, code) = ran(program_for(&folder, &sandbox).arg("probe").arg("--save").arg(folder.path(place)));
         assert!(err.contains(problem) && code == 2, "{err}");
     }
