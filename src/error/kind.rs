@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-/// What kind of failure an [`Error`] is.
+/// What kind of failure an [`Error`](crate::Error) is.
 ///
 /// Any call can fail with [`Connect`](Self::Connect), [`Connection`](Self::Connection), [`Timeout`](Self::Timeout),
 /// [`InvalidResponse`](Self::InvalidResponse), [`Signature`](Self::Signature), [`Unauthorized`](Self::Unauthorized),
@@ -12,7 +12,7 @@ use std::fmt;
 /// [`Permits`](Self::Permits) if a [`PermitStore`](crate::PermitStore) is used, and with [`ShutDown`](Self::ShutDown) after a shutdown.
 /// The documentation of a method lists only the kinds that it adds.
 ///
-/// For a response, the kind says what its status means. [`Error::is_from_bunq`] says whether bunq itself responded or
+/// For a response, the kind says what its status means. [`Error::is_from_bunq`](crate::Error::is_from_bunq) says whether bunq itself responded or
 /// something else, such as a proxy.
 ///
 /// More kinds may come: match with a wildcard arm.
@@ -119,7 +119,7 @@ impl ErrorKind {
 /// Whether the request of a failed call was sent.
 ///
 /// This is about the call itself: if the session that a call needs could not be opened, the call was not sent.
-/// [`Error::is_doubtful`] says whether bunq may have carried the call out.
+/// [`Error::is_doubtful`](crate::Error::is_doubtful) says whether bunq may have carried the call out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Sent {
@@ -131,7 +131,7 @@ pub enum Sent {
     Responded,
 }
 
-/// What a program can do after a failure: see [`Error::remedy`]. `Display` says it to somebody who writes the program.
+/// What a program can do after a failure: see [`Error::remedy`](crate::Error::remedy). `Display` says it to somebody who writes the program.
 ///
 /// More may come: match with a wildcard arm.
 ///

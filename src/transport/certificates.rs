@@ -39,9 +39,10 @@ fn folders() -> Vec<PathBuf> {
 pub(super) fn check_file() -> Result<(), Error> {
     let file = environment_variable(FILE).map(PathBuf::from).filter(|_| ARE_FILES);
     match file.map(|file| (fs::metadata(&file), file)) {
-        Some((Ok(found), file)) if !found.is_file() && !found.is_dir() => {
-            Err(Error::invalid_input(FILE, format_args!("{}: it is not a regular file", file.display())))
-        }
+        Some((Ok(found), file)) if !found.is_file() && !found.is_dir() => Err(Error::invalid_input(
+            FILE,
+            format_args!("{}: it is not a regular file: give the path of one", file.display()),
+        )),
         _ => Ok(()),
     }
 }
