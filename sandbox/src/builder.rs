@@ -1,6 +1,7 @@
 //! The settings of a sandbox, and how it starts.
 
 use std::collections::HashMap;
+use std::fs::File;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
@@ -108,7 +109,8 @@ impl SandboxBuilder {
     /// the last changes may be missing. What a test changes itself is written with the next call, or by
     /// [`Sandbox::save_state`]. If something cannot be written, that call and all later ones get 500.
     ///
-    /// Only its owner can use the file, which **holds API keys, tokens and personal data**. No other sandbox may use it at the same time.
+    /// Only its owner can use the file, which **holds API keys, tokens and personal data**. It is locked:
+    /// another sandbox with it does not start, except on a file system without locks.
     pub fn state_file(mut self, path: impl Into<PathBuf>) -> Self {
         self.state_file = Some(path.into());
         self
@@ -230,7 +232,7 @@ impl SandboxBuilder {
         if let Some(problem) = self.profile.problem() {
             return Err(invalid(format!("the profile cannot be used: {problem}")));
         }
-        let saved = self.state()?;
+        let (saved, _lock) = self.state().await?;
         let address = self.address.unwrap_or(Ipv4Addr::LOCALHOST.into());
         let listener = TcpListener::bind((address, self.port)).await?;
         let reached = reached_at(listener.local_addr()?);
@@ -297,17 +299,19 @@ impl SandboxBuilder {
         })
     }
 
-    /// The state that it begins with, if that was saved.
-    fn state(&self) -> io::Result<Option<SavedState>> {
+    /// The state that it begins with, if that was saved, and the lock of its file.
+    async fn state(&self) -> io::Result<(Option<SavedState>, Option<File>)> {
         let Some(path) = &self.state_file else {
-            return self.saved_state.as_ref().map(SavedState::decode).transpose().map_err(invalid);
+            let saved = self.saved_state.as_ref().map(SavedState::decode).transpose();
+            return Ok((saved.map_err(invalid)?, None));
         };
         if self.saved_state.is_some() {
             return Err(invalid("a saved state and a state file were given: leave one of them out".to_owned()));
         }
+        let lock = StateFile::lock(path).await.map_err(|error| invalid(error.to_string()))?;
         let text = StateFile::read(path).map_err(|error| invalid(error.to_string()))?;
         let damaged = |problem| invalid(format!("the state file {}: {problem}", path.display()));
-        text.as_ref().map(SavedState::decode).transpose().map_err(damaged)
+        Ok((text.as_ref().map(SavedState::decode).transpose().map_err(damaged)?, lock))
     }
 }
 

@@ -2,19 +2,27 @@
 //!
 //! A line is written before the response leaves that depends on it, so it is there however the process ends. It is not synced: after a
 //! power failure the last lines may be missing. The whole state is synced when it is written.
+//!
+//! The file is locked, or two sandboxes would each hide what the other one writes. Where there are no locks, it is used without one.
 
-use std::fs::File;
+use std::fs::{File, TryLockError};
 use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use bunq_partner::Secret;
 use bunq_partner::files;
+use tokio::time::{Instant, sleep};
 
 /// No larger file is read or written.
 const MAX_LEN: usize = 256 * 1024 * 1024;
 
 /// Until the changes have this size, or that of the whole state, the file is not written anew.
 const MIN_CHANGES: usize = 1024 * 1024;
+
+/// How long a sandbox that ends may still have the file, and how often it is tried again.
+const PATIENCE: Duration = Duration::from_secs(2);
+const PAUSE: Duration = Duration::from_millis(20);
 
 #[derive(Debug)]
 pub(crate) struct StateFile {
@@ -28,6 +36,21 @@ pub(crate) struct StateFile {
 }
 
 impl StateFile {
+    /// Locks the file that is there, until what is returned is dropped.
+    pub(crate) async fn lock(path: &Path) -> io::Result<Option<File>> {
+        let patience = Instant::now() + PATIENCE;
+        loop {
+            let locked = match files::open_kept(path) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+                file => file.and_then(locked),
+            };
+            match locked {
+                Err(error) if is_in_use(&error) && Instant::now() < patience => sleep(PAUSE).await,
+                locked => return locked.map(Some).map_err(|error| named(path, error)),
+            }
+        }
+    }
+
     /// Reads the file; `None`: there is none. What a process could not write completely before it ended is left out.
     pub(crate) fn read(path: &Path) -> io::Result<Option<Secret>> {
         let read = || {
@@ -92,12 +115,29 @@ fn write(path: &Path, state: &Secret) -> io::Result<(File, usize)> {
     let line = line(state);
     let text = line.expose();
     let written = match text.len() {
-        0..=MAX_LEN => files::replace_kept(path, text.as_bytes()).and_then(|()| files::append_kept(path)),
+        0..=MAX_LEN => {
+            files::replace_kept(path, text.as_bytes()).and_then(|()| files::append_kept(path)).and_then(locked)
+        }
         length => {
             Err(io::Error::other(format!("the state has {length} bytes, and at most {MAX_LEN} can be read again")))
         }
     };
     Ok((written.map_err(|error| named(path, error))?, text.len()))
+}
+
+/// Locks a file for as long as it is open.
+fn locked(file: File) -> io::Result<File> {
+    match file.try_lock() {
+        Err(TryLockError::WouldBlock) => Err(io::Error::new(
+            io::ErrorKind::ResourceBusy,
+            "another sandbox keeps its state there: end that one, or give another file",
+        )),
+        Ok(()) | Err(TryLockError::Error(_)) => Ok(file),
+    }
+}
+
+fn is_in_use(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::ResourceBusy
 }
 
 fn line(text: &Secret) -> Secret {

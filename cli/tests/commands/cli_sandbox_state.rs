@@ -96,6 +96,31 @@ fn what_a_state_that_is_there_makes_void_is_refused() {
     assert_eq!(again.call(&folder, &["list", "--output", "jsonl"]).0.lines().count(), 2);
 }
 
+/// Each would hide what the other one writes.
+#[test]
+fn two_sandboxes_do_not_share_a_state() {
+    test_timeout::start();
+    let folder = Folder::new();
+    let state = folder.path("state.json");
+    let with = || {
+        let mut command = program(&folder);
+        command.args(["sandbox", "--state"]).arg(&state);
+        command
+    };
+    let first = Process::start(&mut with());
+    // The file that is locked is another one after each start.
+    for _ in 0..2 {
+        let (out, err, code) = ran(&mut with());
+        assert_eq!((out.as_str(), code), ("", 2), "{err}");
+        assert!(err.contains("another sandbox keeps its state there: end that one, or give another file"), "{err}");
+    }
+    assert_eq!(first.call(&folder, &["whoami"]).2, 0);
+    assert_eq!(first.stop("-KILL").1, None);
+    let again = Process::start(&mut with());
+    assert_eq!(ran(&mut with()).2, 2);
+    assert_eq!(again.stop("-TERM").1, Some(0));
+}
+
 #[tokio::test]
 async fn a_change_costs_its_own_size() {
     test_timeout::start();
