@@ -65,9 +65,9 @@ pub fn secret_members() -> Vec<String> {
 /// The shapes in which a secret may come: the documented one, and others.
 pub const SHAPES: [fn(&str) -> Value; 3] = [|text| json!(text), |text| json!({ "value": text }), |text| json!([text])];
 
-/// Plants a secret in every secret member, adds such members to each object, and adds the caller's own secrets to the
-/// texts of an error.
-fn plant(value: &mut Value, secret: &[String], shape: fn(&str) -> Value, own: &str) {
+/// Plants a secret in every secret member, and in every text that has the text of a secret member inside, as a URL has that ends
+/// with a code. Adds such members to each object, and adds the caller's own secrets to the texts of an error.
+fn plant(value: &mut Value, secret: &[String], inside: &[String], shape: fn(&str) -> Value, own: &str) {
     match value {
         Value::Object(members) => {
             for (name, member) in members.iter_mut() {
@@ -75,7 +75,7 @@ fn plant(value: &mut Value, secret: &[String], shape: fn(&str) -> Value, own: &s
                 match member {
                     _ if secret.contains(name) => *member = shape(&format!("{PLANTED}{name}")),
                     Value::String(text) if is_text_of_an_error => text.push_str(own),
-                    member => plant(member, secret, shape, own),
+                    member => plant(member, secret, inside, shape, own),
                 }
             }
             // A credential, an OAuth request and an error also get members that an example may lack or bunq may add.
@@ -88,15 +88,37 @@ fn plant(value: &mut Value, secret: &[String], shape: fn(&str) -> Value, own: &s
                 }
             }
         }
-        Value::Array(items) => items.iter_mut().for_each(|item| plant(item, secret, shape, own)),
+        Value::Array(items) => items.iter_mut().for_each(|item| plant(item, secret, inside, shape, own)),
+        Value::String(text) => {
+            for documented in inside {
+                *text = text.replace(documented, &format!("{PLANTED}inside"));
+            }
+        }
+        _ => {}
+    }
+}
+
+/// The texts of the secret members.
+fn texts_of(value: &Value, secret: &[String], texts: &mut Vec<String>) {
+    match value {
+        Value::Object(members) => {
+            for (name, member) in members {
+                match member {
+                    Value::String(text) if secret.contains(name) && text.len() >= 8 => texts.push(text.clone()),
+                    member => texts_of(member, secret, texts),
+                }
+            }
+        }
+        Value::Array(items) => items.iter().for_each(|item| texts_of(item, secret, texts)),
         _ => {}
     }
 }
 
 /// The body with planted secrets, and with an item of an unknown type.
 fn planted(documented: &Documented, secret: &[String], shape: fn(&str) -> Value, own: &str) -> Value {
-    let mut body = documented.body.clone();
-    plant(&mut body, secret, shape, own);
+    let (mut body, mut inside) = (documented.body.clone(), Vec::new());
+    texts_of(&body, secret, &mut inside);
+    plant(&mut body, secret, &inside, shape, own);
     if let Some(items) = body.get_mut("Response").and_then(Value::as_array_mut) {
         let members = secret.iter().map(|name| (name.clone(), shape(&format!("{PLANTED}unknown-{name}"))));
         items.push(json!({ "Note": Value::Object(members.collect()) }));

@@ -1,5 +1,7 @@
 //! The project's own rules, which clients in every language depend on and no linter has.
 
+use std::collections::BTreeSet;
+
 use serde_json::Value;
 
 use bunq_partner_codegen::direction::{Direction, Directions};
@@ -20,6 +22,7 @@ pub(super) fn check(document: &Document) -> Vec<Diagnostic> {
         check_examples(document, &operation, &mut findings);
     }
     check_links(document, &mut findings);
+    check_secrets_inside_texts(document, &mut findings);
     let directions = Directions::of(&document.root);
     for (name, schema) in document.schemas() {
         let mut walk = Walk { document, used: directions.of_component("schemas", name), findings: &mut findings };
@@ -73,6 +76,50 @@ fn check_links(document: &Document, findings: &mut Vec<Diagnostic>) {
             }
         }
     });
+}
+
+/// The shortest text of a secret that is searched for inside other texts.
+const MIN_SECRET_LEN: usize = 8;
+
+/// Checks that no example has the text of a secret inside a text that is no secret, such as a URL that ends with a code.
+fn check_secrets_inside_texts(document: &Document, findings: &mut Vec<Diagnostic>) {
+    let properties = document.schemas().flat_map(|(_, schema)| members(&schema["properties"]));
+    let secret: BTreeSet<_> =
+        properties.filter(|(_, property)| property["format"] == "password").map(|(name, _)| name).collect();
+    for_each_part(&document.root, &mut |pointer, part| {
+        let examples = part.get("examples").into_iter().flat_map(members);
+        for (name, example) in examples {
+            let (mut secrets, mut others) = (BTreeSet::new(), Vec::new());
+            collect_texts("", &example["value"], &mut |member, text| match secret.contains(member) {
+                true if text.len() >= MIN_SECRET_LEN => {
+                    secrets.insert((text, member));
+                }
+                true => {}
+                false => others.push((member, text)),
+            });
+            for (member, text) in others {
+                if let Some((_, inside)) = secrets.iter().find(|(secret, _)| text.contains(secret)) {
+                    findings.push(Diagnostic::at(
+                        format!("{pointer}/examples/{}", escaped(name)),
+                        format_args!("example `{name}`"),
+                        format_args!(
+                            "`{member}` has the `{inside}` inside, so it is a secret too: set `format: password`"
+                        ),
+                    ));
+                }
+            }
+        }
+    });
+}
+
+/// Calls `visit` on every text of a value, with the name of the member that it is in.
+fn collect_texts<'a>(member: &'a str, value: &'a Value, visit: &mut impl FnMut(&'a str, &'a str)) {
+    match value {
+        Value::Object(object) => object.iter().for_each(|(name, value)| collect_texts(name, value, visit)),
+        Value::Array(items) => items.iter().for_each(|value| collect_texts(member, value, visit)),
+        Value::String(text) => visit(member, text),
+        _ => {}
+    }
 }
 
 /// The location of a finding: its JSON pointer, and its name for readers.

@@ -53,6 +53,11 @@ fn each_finding_has_its_line() {
             "schema `Token`, property `token`: it is a secret",
         ),
         (
+            "          format: password\n          description: |\n            Where the user's browser is sent",
+            "          description: |\n            Where the user's browser is sent",
+            "example `ProvisionReady`: `redirect_url` has the `authorization_code` inside, so it is a secret too",
+        ),
+        (
             "          nullable: true\n          format: int64\n          description: The id of the token.",
             "          format: int64\n          description: The id of the token.",
             "schema `Token`, property `id`: a response may have null in its place",
