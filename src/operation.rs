@@ -23,6 +23,8 @@ pub struct Operation {
     pub query: &'static [&'static str],
     /// Whether its request has a body.
     pub has_body: bool,
+    /// Whether a success response says more than that the call has succeeded. The body of one that does not may be empty.
+    pub has_result: bool,
     /// Whether a second execution does no harm: it changes nothing more than the first, or makes something that stays
     /// unused, such as a second session.
     pub idempotent: bool,

@@ -3,7 +3,7 @@
 use std::io;
 
 use bunq_partner::{ErrorKind, RequestPreview, files};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::arguments::ApiOptions;
 use super::exit::Failure;
@@ -21,7 +21,12 @@ pub(super) async fn run(invocation: &Invocation, options: &ApiOptions, body: Opt
         return show_previews(invocation.format(), &[preview(invocation, options, body)?]);
     }
     let response = invocation.client()?.api().call(options.operation, &parameters(options), body).await?;
-    let json = if invocation.shows_secrets() { serde_json::from_slice(&response).ok() } else { response.redacted() };
+    let json = match (&response[..], invocation.shows_secrets()) {
+        // The call has succeeded, and bunq has nothing to say of it.
+        (b"", _) if !options.operation.has_result => Some(Value::Object(Map::new())),
+        (body, true) => serde_json::from_slice(body).ok(),
+        (_, false) => response.redacted(),
+    };
     let not_json =
         || Failure::of_kind(ErrorKind::InvalidResponse, "the call has succeeded, but its response is not JSON");
     if let Some(id) = response.response_id() {

@@ -85,18 +85,23 @@ impl Method<'_> {
             }
             let response = exchange(self, #(#all_given),*).await?;
         };
-        if matches!(self.envelope.shape, ResultShape::Bytes) {
+        let response = &self.response;
+        let without_items = match self.envelope.shape {
+            ResultShape::Bytes => Some((quote!(ResponseBody), quote!(Ok(Response::of_bytes(response))))),
+            ResultShape::Nothing => Some((quote!(()), quote!(self.decode_nothing::<#response>(response)))),
+            _ => None,
+        };
+        if let Some((result, decoded)) = without_items {
             return Ok(quote! {
                 #(#[doc = #docs])*
-                #visibility async fn #name(&self, #(#parameters),*) -> Result<Response<ResponseBody>, Error> {
+                #visibility async fn #name(&self, #(#parameters),*) -> Result<Response<#result>, Error> {
                     #exchange
-                    Ok(Response::of_bytes(response))
+                    #decoded
                 }
             });
         }
         let (result, unpack) = self.result(&visibility, types)?;
         let stream = self.stream(&visibility, query.as_ref(), &result);
-        let response = &self.response;
         Ok(quote! {
             #(#[doc = #docs])*
             #visibility async fn #name(&self, #(#parameters),*) -> Result<Response<#result>, Error> {

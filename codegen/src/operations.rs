@@ -5,7 +5,7 @@ use quote::quote;
 use serde_json::{Value, json};
 
 use super::document::{Diagnostic, Document, Operation};
-use super::envelope::{bodies, parameters, query_parameters};
+use super::envelope::{Envelope, ResultShape, bodies, parameters, query_parameters};
 use super::names::constant;
 use super::policy::{Auth, Policy};
 
@@ -50,6 +50,7 @@ fn row(document: &Document, operation: &Operation<'_>) -> Result<TokenStream, Di
     let seconds = u64::from(seconds);
     let query = query_parameters(document, operation).into_iter().filter_map(|parameter| parameter["name"].as_str());
     let has_body = value.get("requestBody").is_some();
+    let has_result = !matches!(Envelope::read(document, operation)?.shape, ResultShape::Nothing);
     Ok(quote! {
         Operation {
             id: #id,
@@ -58,6 +59,7 @@ fn row(document: &Document, operation: &Operation<'_>) -> Result<TokenStream, Di
             auth: #auth,
             query: &[#(#query),*],
             has_body: #has_body,
+            has_result: #has_result,
             idempotent: #idempotent,
             managed: #managed,
             rate_limit: RateLimit { calls: #calls, per: ::std::time::Duration::from_secs(#seconds) },

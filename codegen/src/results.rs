@@ -113,13 +113,9 @@ impl Method<'_> {
                     _ => (quote!(::std::vec::Vec<crate::types::#ty>), quote!(Ok(#items))),
                 }
             }
-            ResultShape::Nothing | ResultShape::Bytes => (
-                quote!(()),
-                quote!({
-                    let _ = envelope;
-                    Ok(())
-                }),
-            ),
+            ResultShape::Nothing | ResultShape::Bytes => {
+                return Err(self.operation.diagnostic("its result is made of no item"));
+            }
         })
     }
 

@@ -27,6 +27,17 @@ impl Api {
         }
     }
 
+    /// Decodes a response that says no more than that the call has succeeded: an envelope, or nothing at all.
+    pub(super) fn decode_nothing<T: DeserializeOwned>(
+        &self,
+        response: VerifiedResponse,
+    ) -> Result<Response<()>, Error> {
+        if response.body.is_empty() {
+            return Ok(Response::new((), response.metadata));
+        }
+        self.decode(response, |_: T| Ok(()))
+    }
+
     // These two are compiled once for all operations.
 
     fn read(&self, response: VerifiedResponse, unknown: Vec<UnknownValue>) -> CallMetadata {

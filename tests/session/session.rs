@@ -121,6 +121,27 @@ async fn an_ended_session_is_not_sent_again() {
     client.end_session().await.expect("a session that bunq has forgotten is ended");
 }
 
+#[tokio::test]
+async fn an_end_may_be_answered_with_nothing_at_all_if_that_is_signed() {
+    test_timeout::start();
+    for (body, is_signed, expected) in [
+        (r#"{"Response": []}"#, true, None),
+        ("", true, None),
+        ("", false, Some(ErrorKind::Signature)),
+        (" ", true, Some(ErrorKind::InvalidResponse)),
+    ] {
+        let (sandbox, client) = start_without_retries().await;
+        ready(&client).await;
+        sandbox.before_signing(|_, response| (response.status, response.body) = (200, body.into()));
+        sandbox.after_signing(move |_, response| {
+            response.headers.retain(|(name, _)| is_signed || name != "X-Bunq-Server-Signature");
+        });
+        let ended = client.end_session().await;
+        assert_eq!(ended.err().map(|error| error.kind()), expected, "{body:?}, signed: {is_signed}");
+        assert_eq!(calls(&sandbox, "DELETE", "/session/0").len(), 1);
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn an_end_waits_for_an_opening() {
     test_timeout::start();

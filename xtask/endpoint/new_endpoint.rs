@@ -44,6 +44,11 @@ async fn new_operations_are_signed_verified_and_typed() {
     // What the sandbox itself says of an operation that no resource of its answers.
     assert_eq!((call.status, call.carried_out), (501, false));
 
+    // Where the result is nothing, so may the response be: signed, and empty.
+    respond(&sandbox, "");
+    api.retry_failures(user, &RetryFailuresRequest::new("1,2".into())).await.unwrap();
+    assert_eq!(api.list_credentials(user).await.unwrap_err().kind(), ErrorKind::InvalidResponse);
+
     // There are two pages: the first leads to the second.
     sandbox.before_signing(|call, response| {
         let is_second = call.query.as_ref().is_some_and(|query| query.contains("older_id=5"));
