@@ -54,6 +54,8 @@ pub(crate) fn end_at_requests(client: &mut Vec<syn::Item>) -> Result<(), Diagnos
     });
     for item in blocks.flatten() {
         let syn::ImplItem::Fn(method) = item else { continue };
+        // The typed method has its description.
+        method.attrs.clear();
         if method.sig.asyncness.take().is_none() {
             continue;
         }

@@ -8,6 +8,7 @@
 mod calls;
 mod client;
 pub mod direction;
+mod docs;
 pub mod document;
 mod enums;
 mod envelope;
@@ -100,6 +101,7 @@ fn schemas(document: &Document) -> TokenStream {
 }
 
 fn formatted(name: &str, code: TokenStream) -> Result<String, Diagnostic> {
-    let file = syn::parse2(code).map_err(|error| Diagnostic::new(name, error))?;
+    let mut file = syn::parse2(code).map_err(|error| Diagnostic::new(name, error))?;
+    docs::mark_code_as_text(&mut file);
     Ok(prettyplease::unparse(&file))
 }
