@@ -6,7 +6,6 @@ use quote::{ToTokens as _, quote};
 use serde_json::Value;
 
 use super::document::members;
-use super::envelope::parameters;
 use super::names::pascal_case;
 use super::signature::Method;
 
@@ -20,11 +19,11 @@ impl Method<'_> {
         }
         let (mut parameters, mut has_query) = (Vec::new(), false);
         for (argument, ty) in &self.arguments {
-            if argument == "body" {
+            if self.parameter(argument).is_none() {
                 let example = self.body_example();
                 parameters.push(quote!(&decoded::<#ty>(#example)));
             } else if self.is_in_path(argument) {
-                let (key, example) = (argument.to_string(), self.parameter_example(argument));
+                let (key, example) = self.parameter_example(argument);
                 let ty = ty.to_token_stream();
                 parameters.push(quote!(decoded::<#ty>(&parameter(#key).unwrap_or_else(|| String::from(#example)))));
             } else {
@@ -45,12 +44,12 @@ impl Method<'_> {
         example_or_panic(example, &format!("the body of {}", self.operation.id))
     }
 
-    /// The example of a path parameter, as JSON.
-    fn parameter_example(&self, name: &syn::Ident) -> TokenStream {
-        let found = parameters(self.document, &self.operation)
-            .find(|parameter| name == parameter["name"].as_str().unwrap_or_default());
-        let example = found.map(|parameter| &parameter["example"]);
-        example_or_panic(example, &format!("the parameter {name} of {}", self.operation.id))
+    /// The name of a path parameter, and its example as JSON.
+    fn parameter_example(&self, argument: &syn::Ident) -> (&str, TokenStream) {
+        let parameter = self.parameter(argument);
+        let name = parameter.and_then(|parameter| parameter["name"].as_str()).unwrap_or_default();
+        let example = parameter.map(|parameter| &parameter["example"]);
+        (name, example_or_panic(example, &format!("the parameter {name} of {}", self.operation.id)))
     }
 }
 

@@ -170,6 +170,14 @@ pub(crate) fn parameters<'a>(document: &'a Document, operation: &Operation<'a>) 
     all.map(|parameter| document.resolve(parameter))
 }
 
+/// The parameters that callers give: those of the path and of the query.
+pub(crate) fn given_parameters<'a>(
+    document: &'a Document,
+    operation: &Operation<'a>,
+) -> impl Iterator<Item = &'a Value> {
+    parameters(document, operation).filter(|parameter| parameter["in"] == "path" || parameter["in"] == "query")
+}
+
 pub(crate) fn query_parameters<'a>(document: &'a Document, operation: &Operation<'a>) -> Vec<&'a Value> {
     parameters(document, operation).filter(|parameter| parameter["in"] == "query").collect()
 }

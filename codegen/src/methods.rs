@@ -12,7 +12,7 @@ use super::document::{Diagnostic, Document, Operation};
 use super::envelope::{Envelope, ResultShape, bodies};
 use super::names::{constant, visibility};
 use super::policy::Policy;
-use super::signature::{Method, arguments, response, signature};
+use super::signature::{Method, arguments, last_name, response, signature};
 use super::types::accessor;
 
 /// The methods, and the data types that only they use.
@@ -35,10 +35,20 @@ pub(crate) fn generate(document: &Document, output: &Generated) -> Result<Method
         let envelope = Envelope::read(document, &operation)?;
         let arguments = arguments(&signature);
         let method = Method { document, output, operation, policy, envelope, arguments, response };
-        code.push(method.write(&mut types)?);
-        calls.push(method.example_call());
+        let (written, call) = (method.write(&mut types)?, method.example_call());
+        parsed::<syn::ItemImpl>(&method.operation, &quote!(impl Api { #written }))?;
+        parsed::<syn::Arm>(&method.operation, &call)?;
+        code.push(written);
+        calls.push(call);
     }
     Ok(Methods { code: quote!(impl crate::api::Api { #(#code)* }), types, calls: calls::generate(&calls) })
+}
+
+/// Checks that what is written of an operation is Rust.
+fn parsed<T: syn::parse::Parse>(operation: &Operation<'_>, code: &TokenStream) -> Result<(), Diagnostic> {
+    let problem =
+        |error| operation.diagnostic(format_args!("what is generated of it is not Rust ({error}): rename it"));
+    syn::parse2::<T>(code.clone()).map(drop).map_err(problem)
 }
 
 impl Method<'_> {
@@ -51,7 +61,7 @@ impl Method<'_> {
         // What the method takes, by value but for the body; what its functions take; what they are given; what the request is built of.
         let (mut parameters, mut borrowed, mut given, mut passed) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         for (argument, ty) in &self.arguments {
-            if argument == "body" {
+            if self.parameter(argument).is_none() {
                 parameters.push(quote!(#argument: &#ty));
                 borrowed.push(quote!(#argument: &#ty));
                 given.push(quote!(#argument));
@@ -72,15 +82,10 @@ impl Method<'_> {
             asked.push(quote!(query: crate::types::#query));
             all_given.push(quote!(query));
         }
-        let lists: Vec<_> = self
-            .lists()
-            .map(|(name, _)| quote!(let #name = joined(query.#name.iter().map(|value| value.to_string()));))
-            .collect();
         // The functions within a method are compiled once, with this crate. Its future is compiled with each program that polls it.
         let exchange = quote! {
             #[inline(never)]
             fn exchange<'a>(api: &'a Api, #(#asked),*) -> BoxFuture<'a, Result<VerifiedResponse, Error>> {
-                #(#lists)*
                 api.exchange(&Operation::#operation, requests(api.transport()).#name(#(#passed),*))
             }
             let response = exchange(self, #(#all_given),*).await?;
@@ -141,17 +146,32 @@ fn accessors(document: &Document, output: &Generated) -> Result<Vec<syn::Item>, 
         if bodies(document, &operation).len() < 2 {
             continue;
         }
-        let body = signature(output, operation.id).into_iter().flat_map(|signature| arguments(&signature));
-        let body = body.filter(|(name, _)| name == "body").find_map(|(_, ty)| match ty {
-            syn::Type::Path(path) => path.path.segments.last().map(|last| last.ident.clone()),
-            _ => None,
-        });
+        let arguments = signature(output, operation.id).map(|signature| arguments(&signature)).unwrap_or_default();
+        let body = arguments.iter().find(|(name, _)| name == "body").and_then(|(_, ty)| last_name(ty));
         for (_, source) in &envelope.repeats {
-            let item = body.as_ref().and_then(|body| accessor(&output.types, body, source));
+            let item = body.and_then(|body| accessor(&output.types, body, source));
             items.push(item.ok_or_else(|| {
                 operation.diagnostic(format_args!("the shapes of its body have no member `{source}` of one type"))
             })?);
         }
     }
     Ok(items)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_rust_names_its_operation() {
+        test_timeout::start();
+        let value = serde_json::Value::Null;
+        let operation = Operation { id: "get_thing", method: "get", path: "/thing", value: &value };
+        let refused = parsed::<syn::ItemImpl>(&operation, &quote!(impl Api { fn type() {} })).unwrap_err().to_string();
+        assert_eq!(
+            refused,
+            "operation `get_thing`: what is generated of it is not Rust (expected identifier, found keyword `type`): rename it"
+        );
+        assert!(parsed::<syn::Arm>(&operation, &quote!("get_thing" => None,)).is_ok());
+    }
 }

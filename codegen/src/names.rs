@@ -1,5 +1,6 @@
 //! Turns names of the document into names in Rust.
 
+use heck::{ToPascalCase as _, ToSnakeCase as _};
 use proc_macro2::Ident;
 use quote::format_ident;
 
@@ -10,6 +11,32 @@ pub(crate) fn pascal_case(name: &str) -> String {
         first.to_uppercase() + &rest.to_lowercase()
     };
     name.split(['_', '-']).map(capitalized).collect()
+}
+
+/// The name in Rust of a parameter or a member, which progenitor and typify write in the same way.
+pub(crate) fn rust_name(name: &str) -> String {
+    as_identifier(in_words(name).to_snake_case())
+}
+
+/// The same in PascalCase, for a variant.
+pub(crate) fn rust_variant(name: &str) -> String {
+    as_identifier(in_words(name).to_pascal_case())
+}
+
+fn in_words(name: &str) -> String {
+    name.replace('\'', "").replace(|c: char| !(c.is_alphanumeric() || c == '_'), "-")
+}
+
+/// Makes a keyword, and a name that begins with a digit, an identifier.
+fn as_identifier(mut name: String) -> String {
+    if !name.starts_with(char::is_alphabetic) {
+        name.insert(0, '_');
+    }
+    // Of edition 2024.
+    if name == "gen" || syn::parse_str::<Ident>(&name).is_err() {
+        name.push('_');
+    }
+    name
 }
 
 /// Turns `EmailAddress` into `email_address`.

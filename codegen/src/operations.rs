@@ -5,7 +5,7 @@ use quote::quote;
 use serde_json::{Value, json};
 
 use super::document::{Diagnostic, Document, Operation};
-use super::envelope::{Envelope, ResultShape, bodies, parameters, query_parameters};
+use super::envelope::{Envelope, ResultShape, bodies, given_parameters, query_parameters};
 use super::names::constant;
 use super::policy::{Auth, Policy};
 
@@ -30,8 +30,7 @@ pub(crate) fn generate(document: &Document) -> Result<TokenStream, Diagnostic> {
 /// What the document says of each operation to those that call it by name.
 pub(crate) fn descriptions(document: &Document) -> Value {
     let described = document.operations().into_iter().map(|operation| {
-        let is_given = |parameter: &&Value| parameter["in"] == "path" || parameter["in"] == "query";
-        let parameters: Vec<_> = parameters(document, &operation).filter(is_given).collect();
+        let parameters: Vec<_> = given_parameters(document, &operation).collect();
         let (summary, body) = (&operation.value["summary"], bodies(document, &operation));
         (operation.id.to_owned(), json!({ "summary": summary, "parameters": parameters, "body": body }))
     });

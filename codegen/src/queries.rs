@@ -5,7 +5,7 @@ use quote::{ToTokens, format_ident, quote};
 
 use super::document::Diagnostic;
 use super::envelope::{ResultShape, query_parameters};
-use super::names::{pascal_case, visibility};
+use super::names::{pascal_case, rust_name, visibility};
 use super::signature::Method;
 use super::types::inside_option;
 
@@ -23,7 +23,7 @@ impl Method<'_> {
                 (None, Some("integer")) => syn::parse_quote!(i64),
                 _ => syn::parse_quote!(::std::string::String),
             };
-            Some((format_ident!("{}", parameter["name"].as_str()?), ty))
+            Some((format_ident!("{}", rust_name(parameter["name"].as_str()?)), ty))
         })
     }
 
@@ -37,7 +37,7 @@ impl Method<'_> {
             return quote!(query.cursor.and_then(crate::types::Cursor::#argument));
         }
         if self.lists().any(|(name, _)| name == *argument) {
-            return quote!(#argument.as_deref());
+            return quote!(joined(query.#argument.iter().map(|value| value.to_string())).as_deref());
         }
         match inside_option(ty).map(|ty| ty.to_token_stream().to_string()).as_deref() {
             Some("i64" | "bool") => quote!(query.#argument),
@@ -49,21 +49,14 @@ impl Method<'_> {
     /// Writes the type of the query, if there is one, and returns its name.
     pub(crate) fn query(&self, types: &mut Vec<syn::Item>) -> Result<Option<syn::Ident>, Diagnostic> {
         let lists: Vec<_> = self.lists().collect();
-        let parameters = query_parameters(self.document, &self.operation);
-        if parameters.is_empty() {
+        if query_parameters(self.document, &self.operation).is_empty() {
             return Ok(None);
         }
         let name = format_ident!("{}Query", pascal_case(self.operation.id));
         let (mut fields, mut setters) = (Vec::new(), Vec::new());
         for (argument, ty) in &self.arguments {
-            let Some(parameter) =
-                parameters.iter().find(|parameter| argument == parameter["name"].as_str().unwrap_or_default())
-            else {
-                continue;
-            };
-            if self.is_cursor(argument) {
-                continue;
-            }
+            let parameter = self.parameter(argument).filter(|parameter| parameter["in"] == "query");
+            let Some(parameter) = parameter.filter(|_| !self.is_cursor(argument)) else { continue };
             let doc = format!(" {}", parameter["description"].as_str().unwrap_or_default().trim_end());
             if let Some((_, ty)) = lists.iter().find(|(list, _)| list == argument) {
                 fields.push(quote!(#[doc = #doc] pub #argument: ::std::vec::Vec<#ty>));

@@ -5,7 +5,7 @@ use quote::{format_ident, quote};
 
 use super::document::Diagnostic;
 use super::envelope::{ResultShape, bodies, item_schema, member_schema, requires_pagination};
-use super::names::pascal_case;
+use super::names::{pascal_case, rust_name, rust_variant};
 use super::signature::Method;
 use super::types::{inside_option, wire_name};
 
@@ -190,13 +190,17 @@ impl Method<'_> {
             } else {
                 quote!(Some(&item.#ident))
             };
-            let argument = format_ident!("{source}");
+            let argument = format_ident!("{}", rust_name(source));
             let asked = if self.is_in_path(&argument) {
                 quote!(#argument)
             } else if bodies(self.document, &self.operation).len() > 1 {
                 quote!(body.#argument())
             } else {
-                quote!(&body.#argument)
+                let body = self.body_type().and_then(|body| self.field(&body.to_string(), source));
+                let member = body
+                    .and_then(|field| field.ident.as_ref())
+                    .ok_or_else(|| self.operation.diagnostic(format_args!("its body has no member `{source}`")))?;
+                quote!(&body.#member)
             };
             checks.push(quote!(repeats(#source, #received, #asked)?;));
         }
@@ -208,7 +212,7 @@ impl Method<'_> {
         let (item_name, item) = item_schema(self.document, &self.operation).ok_or_else(unknown)?;
         let (schema, _) = member_schema(self.document, item, name).ok_or_else(unknown)?;
         let field = self.field(item_name, name).and_then(|field| field.ident.clone()).ok_or_else(unknown)?;
-        let (variant, ty) = (format_ident!("{name}"), format_ident!("{schema}"));
+        let (variant, ty) = (format_ident!("{}", rust_variant(name)), format_ident!("{schema}"));
         Ok(Member { name: name.to_owned(), variant, field, ty })
     }
 

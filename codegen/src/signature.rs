@@ -1,10 +1,12 @@
 //! One operation on its way to become a method: what its signature in progenitor's output says.
 
+use serde_json::Value;
 use syn::visit_mut::{self, VisitMut};
 
 use super::client::Generated;
 use super::document::{Document, Operation};
-use super::envelope::Envelope;
+use super::envelope::{Envelope, given_parameters};
+use super::names::rust_name;
 use super::policy::Policy;
 use super::types::first_argument;
 
@@ -21,8 +23,20 @@ pub(crate) struct Method<'a> {
 }
 
 impl Method<'_> {
+    /// The parameter of the path or the query that an argument is; none if it is the body.
+    pub(crate) fn parameter(&self, argument: &syn::Ident) -> Option<&Value> {
+        given_parameters(self.document, &self.operation)
+            .find(|parameter| argument == &rust_name(parameter["name"].as_str().unwrap_or_default()))
+    }
+
     pub(crate) fn is_in_path(&self, argument: &syn::Ident) -> bool {
-        self.operation.path.contains(&format!("{{{argument}}}"))
+        self.parameter(argument).is_some_and(|parameter| parameter["in"] == "path")
+    }
+
+    /// The type of the body, by its name in `crate::types`.
+    pub(crate) fn body_type(&self) -> Option<&syn::Ident> {
+        let body = self.arguments.iter().find(|(argument, _)| self.parameter(argument).is_none());
+        body.and_then(|(_, ty)| last_name(ty))
     }
 }
 
@@ -53,6 +67,12 @@ pub(crate) fn arguments(signature: &syn::Signature) -> Vec<(syn::Ident, syn::Typ
             (name, ty)
         })
         .collect()
+}
+
+/// The last name of a path, as `T` of `crate::types::T`.
+pub(crate) fn last_name(ty: &syn::Type) -> Option<&syn::Ident> {
+    let syn::Type::Path(path) = ty else { return None };
+    path.path.segments.last().map(|last| &last.ident)
 }
 
 /// The `T` of the `ResponseValue<T>` that a method of the generator returns, as a type of the crate.

@@ -12,7 +12,7 @@ use syn::visit_mut::{self, VisitMut};
 use super::direction::{Directions, follow_references};
 use super::document::{Diagnostic, Document};
 use super::envelope::{Envelope, item_schema, name_of};
-use super::names::visibility;
+use super::names::{rust_name, visibility};
 use super::policy::Policy;
 use super::{enums, texts};
 
@@ -117,14 +117,16 @@ pub(crate) fn accessor(types: &[syn::Item], body: &syn::Ident, member: &str) -> 
         _ => None,
     })?;
     let variants = shapes.iter().map(|variant| &variant.ident);
-    let field = format_ident!("{member}");
+    let field = format_ident!("{}", rust_name(member));
     let held =
         shapes.iter().map(|shape| shape.fields.iter().next().map(|field| field.ty.to_token_stream().to_string()));
     let mut member_types = held.map(|shape| {
         types.iter().find_map(|item| match item {
-            syn::Item::Struct(item) if Some(item.ident.to_string()) == shape => {
-                item.fields.iter().find(|other| other.ident.as_ref() == Some(&field)).map(|field| &field.ty)
-            }
+            syn::Item::Struct(item) if Some(item.ident.to_string()) == shape => item
+                .fields
+                .iter()
+                .find(|field| wire_name(field).is_some_and(|name| name == member))
+                .map(|field| &field.ty),
             _ => None,
         })
     });

@@ -3,15 +3,18 @@
 //! progenitor's own messages seldom name a place, and it does not notice every mistake. A diagnostic made here names
 //! the schema, operation or line, and what to change. This module does not judge style.
 
-use std::collections::{HashMap, HashSet};
+mod names;
+
+use std::collections::HashMap;
 use std::fmt::Display;
 
 use serde_json::{Map, Value};
 
+use self::names::{problems_of_signature, two_of_one_name};
 use super::direction::Directions;
 use super::document::{Diagnostic, Document, escaped, members, reference};
 use super::envelope::Envelope;
-use super::names::pascal_case;
+use super::names::{pascal_case, rust_name};
 use super::policy::{self, Policy};
 use super::replacements::{REQUEST_SECRET, RESPONSE_SECRET, is_replaced};
 use super::texts;
@@ -192,13 +195,9 @@ fn generator_problem(pointer: &str, part: &Map<String, Value>) -> Option<String>
     if is_date && !pointer.strip_prefix("/components/schemas/").is_some_and(is_replaced) {
         return Some("refer to the schema `Date` for a date, or to `Timestamp`".into());
     }
-    let mut seen = HashMap::new();
-    let properties = part.get("properties").into_iter().flat_map(members);
-    properties.map(|(name, _)| name).find_map(|name| {
-        let rust = name.replace(['-', '_'], "").to_lowercase();
-        let other = seen.insert(rust, name)?;
-        Some(format!("its properties `{other}` and `{name}` have one name in Rust: rename one"))
-    })
+    let properties = part.get("properties").into_iter().flat_map(members).map(|(name, _)| name);
+    let (one, other) = two_of_one_name(properties, rust_name)?;
+    Some(format!("its properties `{one}` and `{other}` have one name in Rust: rename one"))
 }
 
 /// Components that are composed of themselves. Having itself as a member is allowed.
@@ -234,7 +233,11 @@ fn check_operations(document: &Document, diagnostics: &mut Vec<Diagnostic>) {
             diagnostics.push(Diagnostic::at(operation.pointer(), here, "give it an operationId"));
             continue;
         }
-        if !is_name(operation.id, |first| first.is_ascii_lowercase(), |c| c.is_ascii_lowercase() || c == '_') {
+        // A keyword has another name in Rust.
+        let is_its_name = rust_name(operation.id) == operation.id;
+        if !is_its_name
+            || !is_name(operation.id, |first| first.is_ascii_lowercase(), |c| c.is_ascii_lowercase() || c == '_')
+        {
             diagnostics.push(operation.diagnostic("name it in snake_case, as in `get_provision`"));
         }
         // `Operation::ALL` is already the list of all operations.
@@ -263,7 +266,12 @@ fn check_operations(document: &Document, diagnostics: &mut Vec<Diagnostic>) {
             }
         }
         diagnostics.extend(Policy::read(&operation).err());
-        diagnostics.extend(Envelope::read(document, &operation).err());
+        let envelope = Envelope::read(document, &operation);
+        if let Ok(envelope) = &envelope {
+            let problems = problems_of_signature(document, &operation, envelope);
+            diagnostics.extend(problems.into_iter().map(|problem| operation.diagnostic(problem)));
+        }
+        diagnostics.extend(envelope.err());
     }
     if seen.is_empty() {
         diagnostics.push(Diagnostic::new("paths", "there is no operation"));
@@ -287,6 +295,9 @@ fn check_schemas(document: &Document, diagnostics: &mut Vec<Diagnostic>) {
         if has_two_capitals || !is_name(name, |first| first.is_ascii_uppercase(), |c| c.is_ascii_alphabetic()) {
             find(name, &"name it in PascalCase, as in `ProvisionStatus` or `ApiKey`");
         }
+        if name == "Self" {
+            find(name, &"rename it: the name stands for something else in Rust");
+        }
         if [REQUEST_SECRET.0, RESPONSE_SECRET.0].contains(&name) {
             find(name, &"rename it: texts with `format: password` have this name in Rust");
         }
@@ -297,7 +308,7 @@ fn check_schemas(document: &Document, diagnostics: &mut Vec<Diagnostic>) {
             find(name, &problem);
         }
         let values = schema.get("x-extensible-enum").or(schema.get("enum"));
-        let mut seen = HashSet::new();
+        let mut seen = HashMap::new();
         for value in values.and_then(Value::as_array).into_iter().flatten() {
             let Some(text) = value.as_str() else {
                 find(name, &format_args!("the value {value} is not a string"));
@@ -311,8 +322,14 @@ fn check_schemas(document: &Document, diagnostics: &mut Vec<Diagnostic>) {
                 find(name, &format_args!("the value `{text}` cannot be named in Rust"));
             }
             let variant = pascal_case(text);
-            if ["Unknown", "Self"].contains(&variant.as_str()) || !seen.insert(variant) {
-                find(name, &format_args!("the value `{text}` has the Rust name of another"));
+            if ["Unknown", "Self"].contains(&variant.as_str()) {
+                find(
+                    name,
+                    &format_args!("the value `{text}` would be `{variant}` in Rust, which stands for something else"),
+                );
+            }
+            if let Some(other) = seen.insert(variant, text) {
+                find(name, &format_args!("the values `{other}` and `{text}` have one name in Rust"));
             }
         }
     }

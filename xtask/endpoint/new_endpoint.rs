@@ -4,8 +4,8 @@
 #![allow(clippy::unwrap_used)]
 
 use bunq_partner_sandbox::{ReceivedSignature, Sandbox};
-use bunq_partner::types::{ListFailuresQuery, RetryFailuresRequest};
-use bunq_partner::{ErrorKind, Operation, PageSize};
+use bunq_partner::types::{InquiryRequest, ListFailuresQuery, ListInquiriesQuery, RetryFailuresRequest};
+use bunq_partner::{Api, ErrorKind, Operation, PageSize};
 use futures_util::TryStreamExt as _;
 
 /// Replaces every response with this body, before it is signed.
@@ -49,6 +49,8 @@ async fn new_operations_are_signed_verified_and_typed() {
     api.retry_failures(user, &RetryFailuresRequest::new("1,2".into())).await.unwrap();
     assert_eq!(api.list_credentials(user).await.unwrap_err().kind(), ErrorKind::InvalidResponse);
 
+    names_that_are_keywords(&sandbox, api.clone(), user).await;
+
     // There are two pages: the first leads to the second.
     sandbox.before_signing(|call, response| {
         let is_second = call.query.as_ref().is_some_and(|query| query.contains("older_id=5"));
@@ -74,4 +76,25 @@ async fn new_operations_are_signed_verified_and_typed() {
     sandbox.after_signing(|_, response| response.body.push(b' '));
     assert_eq!(api.list_credentials(user).await.unwrap_err().kind(), ErrorKind::Signature);
     assert_eq!(api.get_attachment_content(user, 1).await.unwrap_err().kind(), ErrorKind::Signature);
+}
+
+async fn names_that_are_keywords(sandbox: &Sandbox, api: Api, user: i64) {
+    respond(sandbox, r#"{"Response": [{"Inquiry": {"type": "PERSON", "ref": 3, "self": ["a"]}}]}"#);
+    let query = ListInquiriesQuery::default().type_(["A".into(), "B".into()]).query([1, 2]).async_(true);
+    let inquiries = api.list_inquiries(user, 3, query.response_body("c".into())).await.unwrap();
+    assert_eq!((inquiries[0].type_.as_deref(), &inquiries[0].self_[..]), (Some("PERSON"), &["a".to_owned()][..]));
+    let call = sandbox.call_log().pop().unwrap();
+    assert_eq!(call.path, format!("/v1/user/{user}/match/3/inquiry"));
+    let mut query: Vec<_> = call.query.as_deref().unwrap().split('&').collect();
+    query.sort_unstable();
+    assert_eq!(query, ["async=true", "query=1%2C2", "response-body=c", "type=A%2CB"]);
+
+    let person = InquiryRequest::new("PERSON".into());
+    api.create_inquiry(user, 3, &person).await.unwrap();
+    assert_eq!(sandbox.call_log().pop().unwrap().body, r#"{"type":"PERSON"}"#);
+    let wrong = "the response is about type PERSON, not COMPANY";
+    let error = api.create_inquiry(user, 3, &InquiryRequest::new("COMPANY".into())).await.unwrap_err();
+    assert!(error.to_string().contains(wrong), "{error}");
+    let error = api.create_inquiry(user, 4, &person).await.unwrap_err();
+    assert!(error.to_string().contains("the response is about match 3, not 4"), "{error}");
 }

@@ -2,6 +2,7 @@
 
 #![allow(clippy::panic, clippy::unwrap_used)]
 
+mod names;
 mod outline;
 mod refusals;
 mod yaml;

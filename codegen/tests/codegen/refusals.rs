@@ -83,6 +83,10 @@ fn names() {
     test_timeout::start();
     let refused = refusal("operationId: get_provision", "operationId: get-provision");
     assert_eq!(refused, "operation `get-provision`: name it in snake_case, as in `get_provision`");
+    for name in ["match", "gen", "get__provision", "provision_"] {
+        let refused = refusal("operationId: get_provision", &format!("operationId: {name}"));
+        assert_eq!(refused, format!("operation `{name}`: name it in snake_case, as in `get_provision`"));
+    }
     let refused = refusal("operationId: get_provision", "operationId: all");
     assert_eq!(refused, "operation `all`: rename it: `all` stands for all operations");
     let refused = refusal("    LabelUserType:\n", "    Label.Type: {type: string}\n    LabelUserType:\n");
@@ -152,7 +156,11 @@ fn mistakes_that_generators_ignore() {
         ),
         ("    LabelUserType:\n", "    HTTPError: {type: string}\n    LabelUserType:\n".into(), "or `ApiKey`"),
         ("    LabelUserType:\n", "    Secret: {type: object}\n    LabelUserType:\n".into(), "have this name in Rust"),
-        ("enum: [EMAIL, PHONE_NUMBER]", "enum: [EMAIL, SELF]".into(), "the value `SELF` has the Rust name of another"),
+        (
+            "enum: [EMAIL, PHONE_NUMBER]",
+            "enum: [EMAIL, SELF]".into(),
+            "be `Self` in Rust, which stands for something else",
+        ),
         ("enum: [EMAIL, PHONE_NUMBER]", "enum: [EMAIL, null]".into(), "the value null is not a string"),
     ] {
         let refused = refusal(from, &to);
@@ -279,7 +287,7 @@ fn enums() {
     let unnamed = refusal("enum: [EMAIL, PHONE_NUMBER]", "enum: [EMAIL, 'PHONE NUMBER']");
     assert_eq!(unnamed, "schema `PointerType`: the value `PHONE NUMBER` cannot be named in Rust");
     let twice = refusal("enum: [EMAIL, PHONE_NUMBER]", "enum: [EMAIL, email]");
-    assert_eq!(twice, "schema `PointerType`: the value `email` has the Rust name of another");
+    assert_eq!(twice, "schema `PointerType`: the values `EMAIL` and `email` have one name in Rust");
 }
 
 #[test]

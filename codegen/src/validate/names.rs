@@ -1,0 +1,70 @@
+//! Finds two names of the document that would be one name in Rust.
+
+use std::collections::HashMap;
+
+use crate::document::{Document, Operation};
+use crate::envelope::{Envelope, ResultShape, given_parameters};
+use crate::names::{pascal_case, rust_name, rust_variant};
+
+/// The first two that have one name in Rust.
+pub(super) fn two_of_one_name<T: Copy>(all: impl Iterator<Item = T>, name: impl Fn(T) -> String) -> Option<(T, T)> {
+    let mut seen = HashMap::new();
+    all.into_iter().find_map(|one| Some((seen.insert(name(one), one)?, one)))
+}
+
+/// The names that the code around the arguments of a method has.
+const OF_METHODS: [&str; 7] = ["api", "body", "envelope", "item", "output", "query", "response"];
+
+/// What is wrong with the names in the signature of a method and in its types.
+pub(super) fn problems_of_signature(
+    document: &Document,
+    operation: &Operation<'_>,
+    envelope: &Envelope,
+) -> Vec<String> {
+    let mut problems = Vec::new();
+    let parameters: Vec<_> = given_parameters(document, operation)
+        .map(|parameter| (parameter["name"].as_str().unwrap_or_default(), parameter["in"].as_str().unwrap_or_default()))
+        .collect();
+    let shown = |(name, place): (&str, &str)| format!("`{name}` in the {place}");
+    if let Some((one, other)) = two_of_one_name(parameters.iter().copied(), |(name, _)| rust_name(name)) {
+        let remedy = if [one, other].iter().any(|(_, place)| *place == "path") {
+            "rename that in the path"
+        } else {
+            "leave one out"
+        };
+        let (one, other) = (shown(one), shown(other));
+        problems.push(format!("its parameters {one} and {other} have one name in Rust: {remedy}"));
+    }
+    for (name, place) in &parameters {
+        let rust = rust_name(name);
+        let other = match *place {
+            "path" if OF_METHODS.contains(&rust.as_str()) => "a variable of its method: rename it in the path",
+            "query" if rust == "body" && operation.value.get("requestBody").is_some() => {
+                "its body: leave the parameter out"
+            }
+            "query" if rust == "cursor" && matches!(envelope.shape, ResultShape::Page(_)) => {
+                "the cursor of its page: leave the parameter out"
+            }
+            _ => continue,
+        };
+        problems.push(format!("its parameter `{name}` has in Rust the name of {other}"));
+    }
+    if let Some((one, other)) = two_of_one_name(envelope.items(), |name| rust_variant(name)) {
+        problems.push(format!("its items `{one}` and `{other}` have one name in Rust: name one of them"));
+    }
+    let id = pascal_case(operation.id);
+    for made in [format!("{id}Query"), format!("{id}Output")] {
+        if !document.root["components"]["schemas"][&made].is_null() {
+            problems
+                .push(format!("the schema `{made}` has the name of a type that is made of the operation: rename one"));
+        }
+    }
+    if matches!(envelope.shape, ResultShape::Page(_)) {
+        let made = ["pages", "stream"].map(|made| format!("{}_{made}", operation.id));
+        if let Some(other) = document.operations().iter().find(|other| made.iter().any(|made| made == other.id)) {
+            let id = other.id;
+            problems.push(format!("the operation `{id}` has the name of a method that is made of it: rename one"));
+        }
+    }
+    problems
+}
