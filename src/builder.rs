@@ -244,6 +244,13 @@ impl ClientBuilder {
         self
     }
 
+    /// Sets how much an [`Error`] keeps of what bunq adds to a refusal, in bytes. The default is 256 KiB. Of a longer text
+    /// nothing is kept, and [`Error::details`] says so.
+    pub fn max_refusal_details(mut self, bytes: usize) -> Self {
+        self.config.max_refusal_details = bytes;
+        self
+    }
+
     /// Sets how often, and after which pauses, the client attempts a failed call again.
     pub fn retry(mut self, policy: RetryPolicy) -> Self {
         self.config.retry = policy;

@@ -14,7 +14,7 @@ use super::document::{Diagnostic, Document, for_each_object, members};
 use super::lower::lower;
 use super::replacements::{REPLACEMENTS, REQUEST_SECRET, RESPONSE_SECRET};
 use super::types::name_variants;
-use super::{enums, texts};
+use super::{enums, refusals, texts};
 
 /// What progenitor makes, in the two parts that the crate includes in different modules.
 pub(crate) struct Generated {
@@ -166,6 +166,9 @@ fn settings(document: &Document) -> GenerationSettings {
     }
     for name in enums::names(document) {
         settings.with_replacement(name, format!("crate::types::{name}"), [TypeImpl::Display].into_iter());
+    }
+    for name in refusals::names(document) {
+        settings.with_replacement(name, format!("crate::types::{name}"), std::iter::empty::<TypeImpl>());
     }
     for (name, _) in texts::checked(document) {
         settings.with_replacement(name, format!("crate::types::{name}"), std::iter::empty::<TypeImpl>());

@@ -21,6 +21,7 @@ mod operations;
 mod patterns;
 mod policy;
 mod queries;
+mod refusals;
 mod replacements;
 mod results;
 mod secrets;

@@ -6,7 +6,6 @@
 use proc_macro2::TokenStream;
 use quote::{ToTokens, format_ident, quote};
 
-use super::calls;
 use super::client::Generated;
 use super::document::{Diagnostic, Document, Operation};
 use super::envelope::{Envelope, ResultShape, bodies};
@@ -14,6 +13,7 @@ use super::names::{constant, visibility};
 use super::policy::Policy;
 use super::signature::{Method, arguments, last_name, response, signature};
 use super::types::accessor;
+use super::{calls, refusals};
 
 /// The methods, and the data types that only they use.
 pub(crate) struct Methods {
@@ -134,6 +134,12 @@ impl Method<'_> {
             String::new(),
             " See [`ErrorKind`](crate::ErrorKind).".into(),
         ]);
+        if let Some(name) = refusals::name_in(&self.operation) {
+            let link = format!("[`{name}`](crate::types::{name})");
+            lines.push(format!(
+                " What bunq adds to a refusal, [`Error::details`](crate::Error::details) reads as {link}."
+            ));
+        }
         lines
     }
 }

@@ -14,7 +14,7 @@ use super::document::{Diagnostic, Document};
 use super::envelope::{Envelope, item_schema, name_of};
 use super::names::{rust_name, visibility};
 use super::policy::Policy;
-use super::{enums, texts};
+use super::{enums, refusals, texts};
 
 /// The bound of a list in a response for which the document says none.
 const MAX_ITEMS: u64 = 1000;
@@ -67,6 +67,7 @@ pub(crate) fn complete(
     types.extend(more);
     types.extend(enums::generate(document, &public)?);
     types.extend(texts::generate(document, &public)?);
+    types.extend(refusals::generate(document, &public)?);
     Ok(())
 }
 
@@ -81,6 +82,7 @@ fn public_schemas(document: &Document) -> Result<BTreeSet<String>, Diagnostic> {
         }
         let parameters = [&document.root["paths"][operation.path]["parameters"], &operation.value["parameters"]];
         parameters.into_iter().for_each(&mut add);
+        add(&operation.value["x-bunq-refusal"]);
         let envelope = Envelope::read(document, &operation)?;
         if let Some((_, item)) = item_schema(document, &operation) {
             envelope.items().for_each(|name| add(&item["properties"][name]));

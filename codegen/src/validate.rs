@@ -4,6 +4,7 @@
 //! the schema, operation or line, and what to change. This module does not judge style.
 
 mod names;
+mod refusals;
 
 use std::collections::HashMap;
 use std::fmt::Display;
@@ -265,6 +266,7 @@ fn check_operations(document: &Document, diagnostics: &mut Vec<Diagnostic>) {
                 diagnostics.push(operation.diagnostic("put its schemas under components/schemas, and refer to them"));
             }
         }
+        diagnostics.extend(refusals::problem(document, &operation).map(|problem| operation.diagnostic(problem)));
         diagnostics.extend(Policy::read(&operation).err());
         let envelope = Envelope::read(document, &operation);
         if let Ok(envelope) = &envelope {

@@ -12,13 +12,19 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::de::DeserializeOwned;
+use serde_json::value::RawValue;
+
 pub use self::kind::{ErrorKind, Remedy, Sent};
 use crate::operation::Operation;
 use crate::text::one_line;
-use crate::types::InvalidValue;
+use crate::types::{self, InvalidValue, Plain};
 
 /// How many characters of a foreign text an error repeats.
 const MAX_FOREIGN_CHARS: usize = 500;
+
+/// How many values a list has at most that bunq adds to one message of a refusal.
+const MAX_DETAILS: usize = 1000;
 
 /// What is known about the last exchange of a call.
 #[derive(Debug, Clone)]
@@ -79,7 +85,8 @@ struct Inner {
     field: Option<String>,
     metadata: Option<CallMetadata>,
     bunq_messages: Vec<String>,
-    additional_parameter: Option<String>,
+    /// Or the problem, if there is more than is kept.
+    additional_parameter: Option<Result<String, String>>,
     last_seen: Option<Arc<dyn Any + Send + Sync>>,
     source: Option<Arc<dyn std::error::Error + Send + Sync>>,
     /// The details of the response are those of the source: `Display` prints the source in place of them.
@@ -238,9 +245,45 @@ impl Error {
     /// The `error_additional_parameter` of bunq's messages, which some refusals have: a JSON array with the value of
     /// each message, of open shape. `Display` and `Debug` leave it out, because it may be about a person.
     ///
-    /// It is `None` if there is none, or if it is longer than 16 KiB.
+    /// It is `None` if there is none, or if it is longer than [`ClientBuilder::max_refusal_details`] allows.
+    ///
+    /// [`ClientBuilder::max_refusal_details`]: crate::ClientBuilder::max_refusal_details
     pub fn additional_parameter(&self) -> Option<&str> {
-        self.0.additional_parameter.as_deref()
+        self.0.additional_parameter.as_ref()?.as_deref().ok()
+    }
+
+    /// What bunq adds to a refusal, read as the type that the documentation of the operation names: the values of
+    /// [`additional_parameter`](Self::additional_parameter), and those of the lists that it has. It is empty if bunq has
+    /// added nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidResponse`](ErrorKind::InvalidResponse) if bunq has added more than
+    /// [`ClientBuilder::max_refusal_details`] allows or more than 1000 values, or if a value cannot be read as `T`. The
+    /// types of this crate read every value, and keep one of an unknown kind.
+    ///
+    /// [`ClientBuilder::max_refusal_details`]: crate::ClientBuilder::max_refusal_details
+    pub fn details<T: DeserializeOwned>(&self) -> Result<Vec<T>, Self> {
+        let invalid = |problem: &str| Self::new(ErrorKind::InvalidResponse, Sent::Responded, problem);
+        let text = match &self.0.additional_parameter {
+            None => return Ok(Vec::new()),
+            Some(Err(problem)) => return Err(invalid(problem)),
+            Some(Ok(text)) => text,
+        };
+        // serde_json's own message may quote a value.
+        let unread =
+            |_| invalid("what bunq has added to the refusal is not what the document describes, or is too long");
+        let values: Vec<&RawValue> = serde_json::from_str(text).map_err(unread)?;
+        let mut details = Vec::new();
+        for value in values {
+            if value.get().starts_with('[') {
+                let mut list = serde_json::Deserializer::from_str(value.get());
+                details.extend(types::list::<Plain, T, _, MAX_DETAILS>(&mut list).map_err(unread)?);
+            } else {
+                details.push(serde_json::from_str(value.get()).map_err(unread)?);
+            }
+        }
+        Ok(details)
     }
 
     /// The object as it was last seen before a wait or a verb failed: `error.last_seen::<Provision>()`. `None` if none
@@ -338,7 +381,12 @@ impl Error {
 
     /// The same error with the content of the response. `is_from_bunq` says whether the refusal is proven to be bunq's
     /// own.
-    pub(crate) fn with_refusal(mut self, is_from_bunq: bool, messages: &[String], additional: Option<String>) -> Self {
+    pub(crate) fn with_refusal(
+        mut self,
+        is_from_bunq: bool,
+        messages: &[String],
+        additional: Option<Result<String, String>>,
+    ) -> Self {
         self.0.is_from_bunq = is_from_bunq;
         self.0.bunq_messages = messages.iter().map(|message| one_line(message, MAX_FOREIGN_CHARS)).collect();
         self.0.additional_parameter = additional;

@@ -84,6 +84,7 @@ pub(crate) struct TransportConfig {
     pub(crate) attempt_timeout: Duration,
     pub(crate) operation_timeout: Duration,
     pub(crate) max_response_size: usize,
+    pub(crate) max_refusal_details: usize,
     pub(crate) retry: RetryPolicy,
     pub(crate) observer: Option<Arc<dyn ExchangeObserver>>,
     pub(crate) shutdown: Shutdown,
@@ -98,6 +99,7 @@ impl Default for TransportConfig {
             attempt_timeout: Duration::from_secs(30),
             operation_timeout: Duration::from_secs(120),
             max_response_size: 4 * 1024 * 1024,
+            max_refusal_details: 256 * 1024,
             retry: RetryPolicy::default(),
             observer: None,
             shutdown: Shutdown::default(),
@@ -515,7 +517,8 @@ impl Call<'_> {
             };
         }
         let request_id = metadata.request_id.as_deref();
-        let error = response::refusal(&response, self.operation, credentials, request_id).with_metadata(metadata);
+        let most = config.max_refusal_details;
+        let error = response::refusal(&response, self.operation, credentials, request_id, most).with_metadata(metadata);
         let is_signed = error.is_from_bunq() && response::is_signed(&response, credentials);
         let longest = if is_signed { MAX_PAUSE } else { MAX_UNPROVEN_PAUSE };
         let mut retry_after = response.retry_after().map(|pause| pause.min(longest));

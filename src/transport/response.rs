@@ -7,16 +7,17 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use reqwest::StatusCode;
 use reqwest::header::{CONTENT_ENCODING, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
+use serde::Deserialize;
+use serde_json::value::RawValue;
 
 use super::credentials::Credentials;
 use super::signature::{SignatureForm, VerifyingKey};
 use crate::error::{Error, ErrorKind, FORBIDDEN, Remedy, Sent, is_token_refusal};
 use crate::operation::{Auth, Operation};
-use crate::types::{ErrorResponse, InstallationResponse, OpenValue, from_json};
+use crate::types::{ErrorResponse, InstallationResponse, from_json};
 
-/// How many of bunq's messages an error carries, and how many bytes of their additional parameters.
+/// How many of bunq's messages an error carries.
 const MAX_MESSAGES: usize = 5;
-const MAX_ADDITIONAL: usize = 16 * 1024;
 
 /// How many characters an error carries of the name of a compression.
 const MAX_ENCODING: usize = 40;
@@ -147,6 +148,7 @@ pub(crate) fn refusal(
     operation: &Operation,
     credentials: &Credentials,
     request_id: Option<&str>,
+    max_details: usize,
 ) -> Error {
     let items = from_json(&response.body).map(|envelope: ErrorResponse| envelope.error);
     let items = items.unwrap_or_default();
@@ -159,10 +161,8 @@ pub(crate) fn refusal(
     let is_envelope = !items.is_empty();
     let is_from_bunq = is_envelope && is_echoed && !is_contradicted;
 
-    let additional = items.iter().filter_map(|item| item.error_additional_parameter.as_ref());
-    let additional: Vec<_> = additional.map(OpenValue::as_json).collect();
-    let additional = (!additional.is_empty()).then(|| format!("[{}]", additional.join(",")));
-    let additional = additional.filter(|text| text.len() <= MAX_ADDITIONAL).map(|text| credentials.redact(&text));
+    let additional = is_envelope.then(|| additional_parameters(&response.body, max_details)).flatten();
+    let additional = additional.map(|text| text.map(|text| credentials.redact(&text)));
     let texts = items.into_iter().filter_map(|item| item.error_description.or(item.error_description_translated));
     let messages: Vec<_> = texts.take(MAX_MESSAGES).map(|text| credentials.redact(&text)).collect();
     let (kind, bunqs) = meaning(response.status.as_u16(), operation, &messages);
@@ -183,6 +183,35 @@ pub(crate) fn refusal(
         _ => Error::new(kind, Sent::Responded, message),
     };
     error.with_refusal(is_from_bunq, &messages, additional)
+}
+
+/// What bunq adds to the messages of a refusal, as a JSON array of the values, or the problem if it is longer than `most` bytes; none
+/// if it adds nothing.
+fn additional_parameters(body: &[u8], most: usize) -> Option<Result<String, String>> {
+    #[derive(Deserialize)]
+    struct Refusal<'a> {
+        #[serde(rename = "Error", borrow)]
+        error: Vec<Item<'a>>,
+    }
+    #[derive(Deserialize)]
+    struct Item<'a> {
+        #[serde(borrow, default)]
+        error_additional_parameter: Option<&'a RawValue>,
+    }
+    let refusal: Refusal<'_> = serde_json::from_slice(body).ok()?;
+    let values: Vec<_> =
+        refusal.error.into_iter().filter_map(|item| item.error_additional_parameter).map(RawValue::get).collect();
+    if values.is_empty() {
+        return None;
+    }
+    // Each with a comma or a bracket behind it.
+    let length = 1 + values.iter().map(|value| value.len() + 1).sum::<usize>();
+    if length > most {
+        return Some(Err(format!(
+            "bunq has added {length} bytes to the refusal, and {most} are kept: set max_refusal_details to more"
+        )));
+    }
+    Some(Ok(format!("[{}]", values.join(","))))
 }
 
 /// For a server that does not know the path of the installation.
@@ -223,7 +252,6 @@ mod tests {
     use std::sync::LazyLock;
 
     use proptest::prelude::*;
-    use serde::Deserialize;
 
     use super::*;
     use crate::transport::credentials::Installation;
@@ -283,7 +311,7 @@ mod tests {
             test_timeout::start();
             let response = response(status, [("X-Bunq-Server-Signature", "AAAA")], body);
             prop_assert!(verify(&Credentials::default(), &response).is_err());
-            let refusal = refusal(&response, &Operation::GET_PROVISION, &Credentials::default(), None);
+            let refusal = refusal(&response, &Operation::GET_PROVISION, &Credentials::default(), None, 0);
             prop_assert!(refusal.to_string().len() < 4000);
         }
     }
@@ -310,7 +338,7 @@ mod tests {
         ] {
             let headers = [("X-Bunq-Client-Request-Id", echo), ("X-Bunq-Server-Signature", signature)];
             let response = response(403, headers.into_iter().filter_map(|(name, value)| Some((name, value?))), body);
-            let refusal = refusal(&response, &Operation::GET_PROVISION, &credentials, Some("sent"));
+            let refusal = refusal(&response, &Operation::GET_PROVISION, &credentials, Some("sent"), 0);
             assert_eq!(refusal.is_from_bunq(), expected, "{body} {echo:?} {signature:?}");
         }
     }
@@ -334,15 +362,30 @@ mod tests {
     #[test]
     fn what_bunq_adds_to_its_messages_is_kept() {
         test_timeout::start();
+        const MOST: usize = 20_000;
         let refusal = |additional: &str| {
-            let body = format!(r#"{{"Error":[{{"error_description":"No."{additional}}}]}}"#);
-            refusal(&response(466, [], body), &Operation::GET_PROVISION, &Credentials::default(), None)
+            let body = format!(r#"{{"Error":[{{"error_description":"No."{additional}}}, {{}}]}}"#);
+            refusal(&response(466, [], body), &Operation::GET_PROVISION, &Credentials::default(), None, MOST)
         };
         let kept = refusal(r#","error_additional_parameter":[{"secret": "x"}]"#);
         assert_eq!(kept.additional_parameter(), Some(r#"[[{"secret": "x"}]]"#));
         assert!(!format!("{kept} {kept:?}").contains("secret"));
-        assert_eq!(refusal(r#","error_additional_parameter":null"#).additional_parameter(), None);
-        let long = format!(r#","error_additional_parameter":"{}""#, "x".repeat(MAX_ADDITIONAL));
-        assert_eq!(refusal(&long).additional_parameter(), None);
+        assert_eq!(kept.details::<serde_json::Value>().unwrap(), [serde_json::json!({ "secret": "x" })]);
+        let none = refusal(r#","error_additional_parameter":null"#);
+        assert_eq!((none.additional_parameter(), none.details::<String>().unwrap()), (None, Vec::new()));
+        let one = refusal(r#","error_additional_parameter":"x""#);
+        assert_eq!(one.details::<String>().unwrap(), ["x"]);
+        assert_eq!(one.details::<u8>().unwrap_err().kind(), ErrorKind::InvalidResponse);
+        let many = refusal(&format!(r#","error_additional_parameter":[{}0]"#, "0,".repeat(1000)));
+        assert!(many.additional_parameter().is_some() && many.details::<u8>().is_err());
+
+        let text =
+            |length: usize| format!(r#","error_additional_parameter":"{}""#, "x".repeat(length - r#"[""]"#.len()));
+        assert_eq!(refusal(&text(MOST)).details::<String>().unwrap()[0].len(), MOST - 4);
+        let cut = refusal(&text(MOST + 1));
+        assert_eq!(cut.additional_parameter(), None);
+        let told = cut.details::<String>().unwrap_err().to_string();
+        let expected = "bunq has added 20001 bytes to the refusal, and 20000 are kept: set max_refusal_details to more";
+        assert!(told.contains(expected), "{told}");
     }
 }

@@ -13,8 +13,8 @@ const MAX_LEN: usize = 16 * 1024;
 
 /// A JSON value of a shape that bunq does not document, as its text.
 ///
-/// It is stored as text, because a tree would take many times the memory. A text of more than 16 KiB is not read.
-/// `Debug` shows only its length, because it may be about a person. It can be deserialized only from JSON. It
+/// It is stored as text, because a tree would take many times the memory. As a member of a response, a text of more than
+/// 16 KiB is not read. `Debug` shows only its length, because it may be about a person. It can be deserialized only from JSON. It
 /// serializes with `"[redacted]"` in place of each member that has the name of a secret.
 ///
 /// ```
@@ -30,6 +30,14 @@ impl OpenValue {
     /// The value as JSON.
     pub fn as_json(&self) -> &str {
         &self.0
+    }
+}
+
+impl OpenValue {
+    /// Reads a value out of a text whose length is bounded.
+    #[allow(dead_code, reason = "the document may name nothing that is added to a refusal")]
+    pub(crate) fn of_any_length<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Ok(Self(Box::<RawValue>::deserialize(deserializer)?.into()))
     }
 }
 

@@ -1,5 +1,6 @@
 //! An unusable response becomes an error with the operation, the status, bunq's description and both ids.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -59,6 +60,39 @@ async fn http_statuses() {
         lines.push(told(&soon.get(id).await.unwrap_err(), id));
     }
     assert_snapshot!("error_statuses", lines.join("\n"));
+}
+
+#[tokio::test]
+async fn what_bunq_adds_to_a_refusal_is_kept_up_to_a_bound() {
+    test_timeout::start();
+    let sandbox = Sandbox::start().await.unwrap();
+    let client = |most: Option<usize>| {
+        let builder = sandbox.client().retry(once());
+        most.map_or(builder.clone(), |most| builder.max_refusal_details(most)).build().unwrap()
+    };
+    for (bytes, most, is_kept) in [
+        (20, None, true),
+        (256 * 1024, None, true),
+        (256 * 1024 + 1, None, false),
+        (256 * 1024 + 1, Some(256 * 1024 + 1), true),
+        (20, Some(19), false),
+    ] {
+        let text = "x".repeat(bytes - r#"[[{"a":""}]]"#.len());
+        let body = format!(
+            r#"{{"Error": [{{"error_description": "No.", "error_additional_parameter": [{{"a":"{text}"}}]}}]}}"#
+        );
+        let client = client(most);
+        client.open_session().await.unwrap();
+        sandbox.before_signing(move |_, response| (response.status, response.body) = (466, body.clone().into()));
+        let error = client.provisions().get(id(1)).await.unwrap_err();
+        sandbox.clear_edits();
+        assert!(error.is_from_bunq() && !format!("{error} {error:?}").contains(&text), "{bytes}");
+        assert_eq!(error.additional_parameter().map(str::len), is_kept.then_some(bytes));
+        match error.details::<HashMap<String, String>>() {
+            Ok(details) => assert!(is_kept && details[0]["a"] == text, "{bytes} {most:?}"),
+            Err(cut) => assert!(!is_kept && cut.to_string().contains("max_refusal_details"), "{cut}"),
+        }
+    }
 }
 
 #[tokio::test]

@@ -1,10 +1,10 @@
 //! Calls operations for which no Rust has been written. `cargo xtask endpoint` adds them to a copy of the document and
 //! runs this test there.
 
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::panic, clippy::unwrap_used)]
 
 use bunq_partner_sandbox::{ReceivedSignature, Sandbox};
-use bunq_partner::types::{InquiryRequest, ListFailuresQuery, ListInquiriesQuery, RetryFailuresRequest};
+use bunq_partner::types::{InquiryRefusal, InquiryRequest, ListFailuresQuery, ListInquiriesQuery, RetryFailuresRequest};
 use bunq_partner::{Api, ErrorKind, Operation, PageSize};
 use futures_util::TryStreamExt as _;
 
@@ -97,4 +97,19 @@ async fn names_that_are_keywords(sandbox: &Sandbox, api: Api, user: i64) {
     assert!(error.to_string().contains(wrong), "{error}");
     let error = api.create_inquiry(user, 4, &person).await.unwrap_err();
     assert!(error.to_string().contains("the response is about match 3, not 4"), "{error}");
+
+    // A refusal says more.
+    let added = r#"[{"AdditionalFulfillmentParameter": {"all_fulfillment": [{"type": "EMAIL", "token": "t"}]}}, {"Novelty": [1]}]"#;
+    let body = format!(r#"{{"Error": [{{"error_description": "No.", "error_additional_parameter": {added}}}]}}"#);
+    sandbox.before_signing(move |_, response| (response.status, response.body) = (466, body.clone().into()));
+    let error = api.create_inquiry(user, 3, &person).await.unwrap_err();
+    let details: Vec<InquiryRefusal> = error.details().unwrap();
+    let [InquiryRefusal::AdditionalFulfillmentParameter(known), InquiryRefusal::Unknown(novelty)] = &details[..] else {
+        panic!("{details:?}")
+    };
+    assert_eq!(known.all_fulfillment[0].type_.as_deref(), Some("EMAIL"));
+    assert_eq!(novelty.as_json(), r#"{"Novelty": [1]}"#);
+    let written = serde_json::to_value(&details).unwrap();
+    assert_eq!(written[0]["AdditionalFulfillmentParameter"]["all_fulfillment"][0]["token"], "[redacted]");
+    assert_eq!(written[1], serde_json::json!({"Novelty": [1]}));
 }

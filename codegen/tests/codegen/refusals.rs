@@ -258,6 +258,36 @@ fn results() {
 }
 
 #[test]
+fn what_is_added_to_a_refusal() {
+    test_timeout::start();
+    let result = "      x-bunq-result: {page: PartnerUserProvision}\n";
+    let named = |schema: &str| format!("{result}      x-bunq-refusal: {schema}\n");
+    let object = "set x-bunq-refusal to the reference of an object, whose members are each a schema by reference";
+    for (schema, problem) in [
+        ("Provision", object),
+        ("{type: object}", object),
+        ("{$ref: '#/components/schemas/LabelUserType'}", object),
+        ("{$ref: '#/components/schemas/Token'}", object),
+        (
+            "{$ref: '#/components/schemas/ProvisionItem'}",
+            "what its x-bunq-refusal names is used elsewhere too: write two schemas",
+        ),
+        ("{$ref: '#/components/schemas/Nowhere'}", "correct it, or write what it should lead to"),
+    ] {
+        let refused = refusal(result, &named(schema));
+        assert!(refused.ends_with(problem), "{schema}: {refused}");
+    }
+    // One schema of refusals was dropped without a word, and two ended the generation.
+    let problem = "operation `create_installation`: all its refusals are an `ErrorResponse`: name what stands in \
+                   `error_additional_parameter` under x-bunq-refusal";
+    let other =
+        "description: No.\n          content: {application/json: {schema: {$ref: '#/components/schemas/ErrorItem'}}}";
+    for shared in ["$ref: '#/components/responses/ClientError'", "$ref: '#/components/responses/ServerError'"] {
+        assert_eq!(refusal(shared, other), problem);
+    }
+}
+
+#[test]
 fn values_that_are_shared_with_an_open_enum() {
     test_timeout::start();
     for (from, to) in [
