@@ -191,7 +191,12 @@ impl<'a> Comparison<'a> {
             self.add(&place, format_args!("{name} changed"), Editorial, Breaking);
         }
         let policies = ["x-bunq-auth", "x-bunq-idempotent", "x-bunq-managed", "x-bunq-rate-limit", "x-bunq-result"];
-        self.others(&place, was.value, is.value, &[&compared[..], &policies].concat());
+        let refusal = "x-bunq-refusal";
+        if was.value[refusal] != is.value[refusal] {
+            let rust = if was.value[refusal].is_null() { Additive } else { Breaking };
+            self.add(&place, format_args!("{refusal} changed"), Editorial, rust);
+        }
+        self.others(&place, was.value, is.value, &[&compared[..], &policies, &[refusal]].concat());
     }
 
     /// Compares the calling rules, which the crate follows by itself: its users have nothing to do.

@@ -90,6 +90,27 @@ fn table<const N: usize>(part: &str, name: &str, cases: [(&str, Value, &str); N]
 }
 
 #[test]
+fn what_a_refusal_adds() {
+    test_timeout::start();
+    let refusal = |name: &str| {
+        let mut root = document();
+        let reference = json!({"$ref": format!("#/components/schemas/{name}")});
+        root.pointer_mut(OPERATION).unwrap()["x-bunq-refusal"] = reference;
+        Document { root }
+    };
+    let none = || Document { root: document() };
+    for (was, is, expected) in [
+        (none(), refusal("Out"), Impact::Additive),
+        (refusal("Out"), none(), Impact::Breaking),
+        (refusal("Out"), refusal("Item"), Impact::Breaking),
+    ] {
+        let changes = parts::compare(&was, &is);
+        let change = changes.iter().find(|change| change.what == "x-bunq-refusal changed").unwrap();
+        assert_eq!((change.wire, change.rust), (Impact::Editorial, expected));
+    }
+}
+
+#[test]
 fn operations() {
     test_timeout::start();
     let cases = [
