@@ -3,8 +3,10 @@
 use serde_json::Value;
 
 use super::for_each_part;
+use super::names::two_of_one_name;
 use crate::document::{Document, Operation, members, reference};
 use crate::envelope::{member_schema, name_of};
+use crate::names::rust_variant;
 use crate::refusals::EXTENSION;
 
 /// What is wrong with what an operation says of its refusals.
@@ -28,6 +30,13 @@ pub(super) fn problem(document: &Document, operation: &Operation<'_>) -> Option<
     {
         return Some(format!(
             "set {EXTENSION} to the reference of an object, whose members are each a schema by reference"
+        ));
+    }
+    // `Unknown` is the variant of all others.
+    let names = members(&schema["properties"]).map(|(name, _)| name).chain(["Unknown"]);
+    if let Some((one, other)) = two_of_one_name(names, rust_variant) {
+        return Some(format!(
+            "of what its {EXTENSION} names, `{one}` and `{other}` have one name in Rust: name one of them"
         ));
     }
     let mut is_used = false;

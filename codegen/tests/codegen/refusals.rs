@@ -277,6 +277,15 @@ fn what_is_added_to_a_refusal() {
         let refused = refusal(result, &named(schema));
         assert!(refused.ends_with(problem), "{schema}: {refused}");
     }
+    let kind = "{allOf: [{$ref: '#/components/schemas/Token'}]}";
+    for (kinds, both) in [("unknown", "`unknown` and `Unknown`"), ("Kind1, Kind_1", "`Kind1` and `Kind_1`")] {
+        let properties: Vec<_> = kinds.split(", ").map(|name| format!("{name}: {kind}")).collect();
+        let schema = format!("    Added: {{type: object, properties: {{{}}}}}\n", properties.join(", "));
+        let text = DOCUMENT.replacen(result, &named("{$ref: '#/components/schemas/Added'}"), 1);
+        let text = text.replacen("    LabelUserType:\n", &format!("{schema}    LabelUserType:\n"), 1);
+        let refused = generate(&text).unwrap_err().to_string();
+        assert!(refused.ends_with(&format!("{both} have one name in Rust: name one of them")), "{refused}");
+    }
     // One schema of refusals was dropped without a word, and two ended the generation.
     let problem = "operation `create_installation`: all its refusals are an `ErrorResponse`: name what stands in \
                    `error_additional_parameter` under x-bunq-refusal";
