@@ -1,13 +1,17 @@
 //! What is read once, as a key, a public key, a body, a seed, a profile of a bank or receipts: a regular file or a pipe, which may
 //! have no end, and nothing else.
 
-use std::fs::{self, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{BufRead as _, BufReader};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 use bunq_partner::ReceiptFile;
 use bunq_partner_sandbox::Sandbox;
+use rustix::fs::OFlags;
+use rustix::io::Errno;
 
 use crate::common::bulk::{Signal, signal};
 use crate::common::{Folder, hearing, in_shell, program, ran};
@@ -128,6 +132,19 @@ async fn a_pipe_is_read_as_the_shell_gives_it() {
     }
 }
 
+/// The end of a pipe for writing, when the program has opened the other one.
+fn opened_for_reading(pipe: &Path, program: &mut Child) -> File {
+    let nonblocking = OFlags::NONBLOCK.bits().cast_signed();
+    loop {
+        match OpenOptions::new().write(true).custom_flags(nonblocking).open(pipe) {
+            Ok(held) => return held,
+            Err(error) => assert_eq!(error.raw_os_error(), Some(Errno::NXIO.raw_os_error())),
+        }
+        assert_eq!(program.try_wait().unwrap(), None, "it has ended");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
 /// A pipe with an end that nobody closes holds up no end of the program, and no signal.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_signal_ends_the_reading_of_a_pipe() {
@@ -138,9 +155,8 @@ async fn a_signal_ends_the_reading_of_a_pipe() {
     for reader in readers(&folder, &sandbox).await {
         for kind in [Signal::INT, Signal::TERM] {
             let mut command = hearing(&reader.with(&folder, &pipe));
-            let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-            // This returns when the program has opened its end.
-            let held = OpenOptions::new().write(true).open(&pipe).unwrap();
+            let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+            let held = opened_for_reading(&pipe, &mut child);
             signal(&child, kind);
             let output = child.wait_with_output().unwrap();
             let stderr = String::from_utf8(output.stderr).unwrap();

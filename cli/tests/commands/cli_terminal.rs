@@ -375,6 +375,7 @@ async fn a_standard_output_that_loses_everything_is_an_error() {
         for (to, problem) in [
             (">&-", "standard output is closed"),
             ("</dev/null >&-", "standard output is closed"),
+            ("<>/dev/null >&-", "standard output is closed"),
             ("1</dev/null", "standard output is open for reading alone"),
         ] {
             let (_, stderr, code) = redirected(&command, to);
@@ -389,8 +390,8 @@ async fn a_standard_output_that_loses_everything_is_an_error() {
             let (_, stderr, code) = redirected(&command, ">/dev/full");
             assert!(stderr.contains("the output cannot be written: ") && code == 19, "{arguments:?}: {code}: {stderr}");
         }
-        // As a shell opens it, as a daemon has it, and with other descriptors closed.
-        for to in [">/dev/null", "1<>/dev/null 2>&1", "<&- >/dev/null", ">/dev/null 2>&-"] {
+        // As a shell opens it, as a daemon has it, as Python gives it to input and output, and with other descriptors closed.
+        for to in [">/dev/null", "1<>/dev/null 2>&1", "<>/dev/null >&0", "<&- >/dev/null", ">/dev/null 2>&-"] {
             let (_, stderr, code) = redirected(&command, to);
             assert_eq!((stderr.as_str(), code), ("", 0), "{arguments:?} {to}");
         }
