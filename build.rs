@@ -3,12 +3,18 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-const DOCUMENT: &str = "openapi/bunq-partner.yaml";
+use bunq_partner_codegen::bundle::{DOCUMENT, SOURCES, check};
 
 fn main() -> ExitCode {
-    println!("cargo::rerun-if-changed={DOCUMENT}");
+    for input in [DOCUMENT, SOURCES] {
+        // cargo runs the script at each build for a path that does not exist.
+        if Path::new(input).exists() {
+            println!("cargo::rerun-if-changed={input}");
+        }
+    }
     let out = PathBuf::from(std::env::var_os("OUT_DIR").unwrap_or_default());
-    let Err(error) = bunq_partner_codegen::build(Path::new(DOCUMENT), &out) else { return ExitCode::SUCCESS };
+    let built = check(Path::new("")).and_then(|()| bunq_partner_codegen::build(Path::new(DOCUMENT), &out));
+    let Err(error) = built else { return ExitCode::SUCCESS };
     for line in error.lines() {
         println!("cargo::error={line}");
     }

@@ -48,12 +48,17 @@ impl Diagnostic {
 
     /// The text of the diagnostic, with the file and, if known, the line.
     pub fn in_file(&self, file: &str, text: &str) -> String {
-        let line = match &self.location {
+        let line = self.line(text);
+        line.map_or_else(|| format!("{file}: {self}"), |line| format!("{file}:{line}: {self}"))
+    }
+
+    /// The line in the text, if it is known.
+    pub(crate) fn line(&self, text: &str) -> Option<usize> {
+        match &self.location {
             Location::Unknown => None,
             Location::Line(line) => Some(*line),
             Location::Pointer(pointer) => line_of(text, pointer),
-        };
-        line.map_or_else(|| format!("{file}: {self}"), |line| format!("{file}:{line}: {self}"))
+        }
     }
 }
 

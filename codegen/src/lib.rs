@@ -5,6 +5,7 @@
 //! this crate all call these two. This crate does not know how a request is sent: that is up to the crate that includes
 //! the generated files.
 
+pub mod bundle;
 mod calls;
 mod client;
 pub mod direction;

@@ -41,7 +41,7 @@ pub(crate) fn line_of(text: &str, pointer: &str) -> Option<usize> {
 }
 
 /// The key at the beginning of a line, without quotes.
-fn key(content: &str) -> Option<&str> {
+pub(crate) fn key(content: &str) -> Option<&str> {
     let (key, rest) = content.split_once(':')?;
     (rest.is_empty() || rest.starts_with(' ')).then(|| key.trim_matches(['\'', '"']))
 }

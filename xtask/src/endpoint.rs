@@ -1,5 +1,5 @@
-//! Proves that a new endpoint needs only its text in the document: adds operations to a copy of the document, and calls
-//! them without a line of Rust in the crate.
+//! Proves that a new endpoint needs only its text in the document: adds a tag with its operations to a copy of the document's sources,
+//! and calls them without a line of Rust in the crate.
 
 use std::fs;
 use std::path::Path;
@@ -7,8 +7,8 @@ use std::path::Path;
 use anyhow::{Context as _, Result, bail};
 
 use crate::copy::copy_sources;
-use crate::spec::DOCUMENT;
-use crate::{new_command, path, root, run_in, target};
+use crate::{new_command, path, root, run_in, spec, target};
+use bunq_partner_codegen::bundle::SOURCES;
 
 const ADDED: &str = "xtask/endpoint";
 
@@ -24,10 +24,11 @@ pub(crate) fn run() -> Result<()> {
     // In the copy, xtask does nothing.
     write(&copy.join("xtask/src/main.rs"), "fn main() {}\n")?;
     let added = |name: &str| fs::read_to_string(root().join(ADDED).join(name)).context("what is added cannot be read");
-    let document = copy.join(DOCUMENT);
-    let text = fs::read_to_string(&document)?;
-    let text = insert(&text, "\npaths:\n", &added("paths.yaml")?)?;
-    write(&document, &insert(&text, "\n  schemas:\n", &added("schemas.yaml")?)?)?;
+    let sources = copy.join(SOURCES);
+    let frame = sources.join("document.yaml");
+    write(&frame, &insert(&fs::read_to_string(&frame)?, "\ntags:\n", &added("tag.yaml")?)?)?;
+    write(&sources.join("tags/added.yaml"), &added("added.yaml")?)?;
+    spec::bundle(&copy)?;
     write(&copy.join("tests/new_endpoint.rs"), &added("new_endpoint.rs")?)?;
     // The copy shares the artifacts of the dependencies. Their versions tell its crates from the originals.
     for name in ["Cargo.toml", "cli/Cargo.toml", "codegen/Cargo.toml", "sandbox/Cargo.toml", "test-timeout/Cargo.toml"]

@@ -14,6 +14,7 @@ use toml_edit::DocumentMut;
 use crate::copy::copy_all;
 use crate::tool_folder::ToolFolder;
 use crate::{path, root, run as command, run_in, stage, target};
+use bunq_partner_codegen::bundle::SOURCES;
 
 /// The crates that are published.
 const PUBLISHED: [&str; 3] = ["bunq-partner", "bunq-partner-cli", "bunq-partner-sandbox"];
@@ -69,6 +70,9 @@ fn packages() -> Result<()> {
     fs::write(folder.join("Cargo.toml"), workspace)?;
     fs::copy(root().join("Cargo.lock"), folder.join("Cargo.lock"))?;
     let library = folder.join("bunq-partner");
+    if library.join(SOURCES).exists() {
+        bail!("the library has {SOURCES}: leave it out of the package, which has the document that is made from it");
+    }
     has_fresh_text(&library)?;
     needs_no_generator(&library)
 }

@@ -2,6 +2,7 @@
 
 #![allow(clippy::panic, clippy::unwrap_used)]
 
+mod bundle;
 mod names;
 mod outline;
 mod refusals;

@@ -3,13 +3,21 @@
 use anyhow::Result;
 
 use super::{DOCUMENT, examples, rules, text};
-use crate::redocly;
+use crate::{redocly, root};
+use bunq_partner_codegen::bundle::Bundle;
 use bunq_partner_codegen::document::Document;
 use bunq_partner_codegen::validate::diagnostics;
 
 /// Returns true if there are no findings.
 pub(crate) fn run() -> Result<bool> {
     let text = text()?;
+    let bundle = match Bundle::read(&root()).and_then(|bundle| bundle.check(&text).map(|()| bundle)) {
+        Ok(bundle) => bundle,
+        Err(problem) => {
+            eprintln!("{problem}");
+            return Ok(false);
+        }
+    };
     let (findings, checked) = match Document::read(&text) {
         Ok(document) => {
             let mut findings = diagnostics(&document);
@@ -24,7 +32,7 @@ pub(crate) fn run() -> Result<bool> {
         Err(fault) => (vec![fault], "it cannot be read".into()),
     };
     for finding in &findings {
-        eprintln!("{}", finding.in_file(DOCUMENT, &text));
+        eprintln!("{}", bundle.shown(finding));
     }
     let linted = redocly::lint(DOCUMENT)?;
     let lint = if linted { "Redocly finds nothing" } else { "Redocly finds more, see above" };

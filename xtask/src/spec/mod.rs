@@ -1,5 +1,6 @@
 //! The chores of the document: checking it, and showing what changed in it.
 
+mod bundle;
 mod check;
 mod diff;
 mod examples;
@@ -8,14 +9,17 @@ mod rules;
 use anyhow::{Context as _, Result};
 use clap::Subcommand;
 
+pub(crate) use bundle::write as bundle;
+pub(crate) use bunq_partner_codegen::bundle::DOCUMENT;
 pub(crate) use check::run as check;
 pub(crate) use diff::{last_release, since_release};
 
-/// The path of the document in the repository.
-pub(crate) const DOCUMENT: &str = "openapi/bunq-partner.yaml";
-
 #[derive(Subcommand)]
 pub(crate) enum Task {
+    /// Make the document, openapi/bunq-partner.yaml, from its sources in openapi/sources
+    ///
+    /// What cannot be put together, or is no document that a client can be generated from, is refused with its file and line.
+    Bundle,
     /// Check the document by Redocly's rules and the project's own, and its examples against its schemas
     ///
     /// Each finding is one line with the place; the exit status is 1 if there is one, 2 if it could not be checked.
@@ -30,6 +34,7 @@ pub(crate) enum Task {
 /// Returns true if there are no findings.
 pub(crate) fn run(task: Task) -> Result<bool> {
     match task {
+        Task::Bundle => bundle(&crate::root()).map(|()| true),
         Task::Check => check(),
         Task::Diff(arguments) => diff::run(&arguments),
     }
