@@ -2,6 +2,7 @@
 //!
 //! [`validate`](super::validate) finds what is wrong with a document.
 
+use std::collections::HashMap;
 use std::fmt;
 
 use serde_json::{Map, Value, json};
@@ -73,6 +74,15 @@ impl fmt::Display for Diagnostic {
 pub struct Document {
     /// The whole document as JSON.
     pub root: Value,
+    /// The line of each operation, by its pointer.
+    lines: HashMap<String, usize>,
+}
+
+impl From<Value> for Document {
+    /// A document without lines: its operations are in the order of their paths and methods.
+    fn from(root: Value) -> Self {
+        Self { root, lines: HashMap::new() }
+    }
 }
 
 /// One operation of the document.
@@ -116,7 +126,10 @@ impl Document {
                 ..Diagnostic::new("YAML", format_args!("line {line}, column {column}: {}", error.info()))
             }
         })?;
-        Ok(Self { root })
+        let mut document = Self::from(root);
+        let pointers = document.operations().into_iter().map(|operation| operation.pointer());
+        document.lines = pointers.filter_map(|pointer| line_of(text, &pointer).map(|line| (pointer, line))).collect();
+        Ok(document)
     }
 
     /// The component schemas by name, in the order of names.
@@ -124,9 +137,9 @@ impl Document {
         members(&self.root["components"]["schemas"])
     }
 
-    /// All operations, by path and method.
+    /// All operations, in the order of the document: that of its sources, and of the reference that is made of it.
     pub fn operations(&self) -> Vec<Operation<'_>> {
-        members(&self.root["paths"])
+        let mut operations: Vec<_> = members(&self.root["paths"])
             .flat_map(|(path, item)| {
                 members(item).filter(|(method, _)| METHODS.contains(method)).map(move |(method, value)| Operation {
                     id: value["operationId"].as_str().unwrap_or_default(),
@@ -135,7 +148,9 @@ impl Document {
                     value,
                 })
             })
-            .collect()
+            .collect();
+        operations.sort_by_key(|operation| self.lines.get(&operation.pointer()));
+        operations
     }
 
     /// Follows a `$ref`, if `value` is one.

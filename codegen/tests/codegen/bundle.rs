@@ -41,7 +41,7 @@ impl Copy {
     }
 
     fn refusal(&self) -> String {
-        Bundle::read(&self.0).unwrap_err()
+        Bundle::read(&self.0).err().unwrap()
     }
 }
 
@@ -264,4 +264,27 @@ fn an_operation_keeps_what_it_says_itself() {
     assert_eq!(operation["parameters"].as_array().unwrap().len(), 7);
     let unsigned = operations.iter().find(|operation| operation.id == "create_installation").unwrap().value;
     assert_eq!(unsigned["parameters"].as_array().unwrap().len(), 6);
+}
+
+#[test]
+fn operations_are_everywhere_in_the_order_of_their_sources() {
+    test_timeout::start();
+    let text = fs::read_to_string(repository().join(DOCUMENT)).unwrap();
+    let ids = |text: &str| -> Vec<String> {
+        let paths = text.lines().skip_while(|line| *line != "paths:").take_while(|line| *line != "components:");
+        paths.filter_map(|line| line.strip_prefix("      operationId: ")).map(str::to_owned).collect()
+    };
+    let sources = [AUTHENTICATION, PROVISIONS].map(|file| repository().join(SOURCES).join(file));
+    let written: Vec<_> = sources.iter().flat_map(|file| ids(&fs::read_to_string(file).unwrap())).collect();
+    assert_eq!(ids(&text), written);
+    let document = Document::parse(&text).unwrap();
+    assert_eq!(document.operations().iter().map(|operation| operation.id).collect::<Vec<_>>(), written);
+    // What the outline and the documentation of the crate are made of.
+    let files = bunq_partner_codegen::generate(&document).unwrap();
+    let table = &files.iter().find(|file| file.name == "operations.rs").unwrap().code;
+    let names = table.split("pub const ").skip(1).filter_map(|item| item.split_once(": Operation ="));
+    assert_eq!(names.map(|(name, _)| name.to_lowercase()).collect::<Vec<_>>(), written);
+    let methods = &files.iter().find(|file| file.name == "methods.rs").unwrap().code;
+    let places: Vec<_> = written.iter().filter_map(|id| methods.find(&format!("pub async fn {id}("))).collect();
+    assert!(places.len() > 5 && places.is_sorted(), "{places:?}");
 }

@@ -91,7 +91,11 @@ mod tests {
     }
 
     fn faults_of(root: Value) -> Vec<String> {
-        check(&Document { root }).into_iter().filter_map(Result::err).map(|diagnostic| diagnostic.to_string()).collect()
+        check(&Document::from(root))
+            .into_iter()
+            .filter_map(Result::err)
+            .map(|diagnostic| diagnostic.to_string())
+            .collect()
     }
 
     #[test]

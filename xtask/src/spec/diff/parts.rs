@@ -42,7 +42,7 @@ pub(super) fn compare(old: &Document, new: &Document) -> Vec<Change> {
     let [old, new] = [old, new].map(|document| {
         let mut root = document.root.clone();
         for_each_object(&mut root, &mut lower_nullable);
-        Document { root }
+        Document::from(root)
     });
     let mut comparison = Comparison { old: &old, new: &new, changes: Vec::new() };
     comparison.others("document", &old.root, &new.root, &["info", "servers", "paths", "components", "security"]);

@@ -66,7 +66,7 @@ fn changes(pointer: &str, value: Value) -> Vec<String> {
         },
         _ => panic!("{parent} has no members"),
     }
-    let changes = parts::compare(&Document { root: document() }, &Document { root: new });
+    let changes = parts::compare(&Document::from(document()), &Document::from(new));
     changes.iter().map(|change| format!("{} {} {}: {}", change.wire, change.rust, change.place, change.what)).collect()
 }
 
@@ -96,9 +96,9 @@ fn what_a_refusal_adds() {
         let mut root = document();
         let reference = json!({"$ref": format!("#/components/schemas/{name}")});
         root.pointer_mut(OPERATION).unwrap()["x-bunq-refusal"] = reference;
-        Document { root }
+        Document::from(root)
     };
-    let none = || Document { root: document() };
+    let none = || Document::from(document());
     for (was, is, expected) in [
         (none(), refusal("Out"), Impact::Additive),
         (refusal("Out"), none(), Impact::Breaking),
@@ -300,7 +300,7 @@ fn moved_and_renamed_schemas_are_the_same_on_the_wire() {
     renamed["components"]["schemas"]["Shut"] = closed.clone();
     for same in [json!({"$ref": "#/components/schemas/Shut"}), closed] {
         renamed["components"]["schemas"]["In"]["properties"]["b"] = json!({"allOf": [same]});
-        let found = parts::compare(&Document { root: document() }, &Document { root: renamed.clone() });
+        let found = parts::compare(&Document::from(document()), &Document::from(renamed.clone()));
         let impacts: Vec<_> = found.iter().map(|change| (change.wire, change.rust)).collect();
         assert_eq!(
             impacts,
@@ -331,7 +331,7 @@ fn a_struct_with_something_required_has_no_default() {
     let required = |names: Value| {
         let mut root = document();
         root["components"]["schemas"]["Unused"]["required"] = names;
-        Document { root }
+        Document::from(root)
     };
     for before in [json!([]), Value::Null] {
         let found = parts::compare(&required(before), &required(json!(["a"])));
@@ -348,7 +348,7 @@ fn a_struct_with_something_required_has_no_default() {
 #[test]
 fn a_breaking_change_is_announced_by_the_version() {
     test_timeout::start();
-    let document = |version: &str| Document { root: json!({"info": {"version": version}}) };
+    let document = |version: &str| Document::from(json!({"info": {"version": version}}));
     for (old, new, announced) in
         [("0.1.0", "0.1.9", false), ("0.1.0", "0.2.0", true), ("1.1.0", "1.2.0", false), ("1.9.0", "2.0.0", true)]
     {

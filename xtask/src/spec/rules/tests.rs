@@ -176,7 +176,7 @@ fn an_enum_within_a_response_counts() {
     let response = json!({"content": {"application/json": {"schema": {"type": "string", "enum": ["A"],
         "x-enum-descriptions": {"A": "The first."}}}}});
     let operation = json!({"operationId": "get", "responses": {"200": response}});
-    let document = Document { root: json!({"paths": {"/": {"get": operation}}}) };
+    let document = Document::from(json!({"paths": {"/": {"get": operation}}}));
     let found: Vec<_> = check(&document).iter().map(ToString::to_string).collect();
     assert!(found.iter().any(|finding| finding.starts_with("operation `get`: a response has it")), "{found:?}");
 }
