@@ -19,6 +19,7 @@ pub(super) fn check(document: &Document) -> Vec<Diagnostic> {
         return findings;
     }
     for operation in document.operations() {
+        check_id(&operation, &mut findings);
         check_examples(document, &operation, &mut findings);
     }
     check_links(document, &mut findings);
@@ -46,6 +47,32 @@ pub(super) fn check(document: &Document) -> Vec<Diagnostic> {
         Walk { document, used: Direction::REQUEST, findings: &mut findings }.inline(&location, operation.value);
     }
     findings
+}
+
+/// Checks that an id is a verb of the method and a noun, as in `get_provision` and `list_provisions`.
+fn check_id(operation: &Operation<'_>, findings: &mut Vec<Diagnostic>) {
+    let result = &operation.value["x-bunq-result"];
+    let is_list = result.get("list").or(result.get("page")).is_some();
+    let verbs: &[&str] = match operation.method {
+        "get" if is_list => &["list"],
+        "get" => &["get"],
+        "post" => &["create", "answer", "replace", "retry"],
+        "put" => &["update", "answer", "replace"],
+        "delete" => &["delete"],
+        method => {
+            findings.push(operation.diagnostic(format_args!("bunq has no {method}: correct its method")));
+            return;
+        }
+    };
+    let (verb, noun) = operation.id.split_once('_').unwrap_or((operation.id, ""));
+    if !verbs.contains(&verb) || noun.is_empty() {
+        let forms: Vec<_> = verbs.iter().map(|verb| format!("`{verb}_…`")).collect();
+        findings.push(operation.diagnostic(format_args!("name it by a verb and a noun: {}", forms.join(" or "))));
+    } else if is_list && !noun.ends_with('s') {
+        findings.push(
+            operation.diagnostic(format_args!("it lists many: name it in the plural, as in `{}s`", operation.id)),
+        );
+    }
 }
 
 /// Checks that each request with a body, and each response, has an example.

@@ -123,6 +123,31 @@ fn each_finding_has_its_line() {
             "    Token:\n      type: object\n      additionalProperties: false\n",
             "schema `Token`: a response has it, and bunq may add a member",
         ),
+        (
+            "operationId: get_device_server\n",
+            "operationId: device_server\n",
+            "operation `device_server`: name it by a verb and a noun: `get_…`",
+        ),
+        (
+            "operationId: get_device_server\n",
+            "operationId: list_device_server\n",
+            "operation `list_device_server`: name it by a verb and a noun: `get_…`",
+        ),
+        (
+            "operationId: list_provisions\n",
+            "operationId: get_provisions\n",
+            "operation `get_provisions`: name it by a verb and a noun: `list_…`",
+        ),
+        (
+            "operationId: list_provisions\n",
+            "operationId: list_provision\n",
+            "operation `list_provision`: it lists many: name it in the plural, as in `list_provisions`",
+        ),
+        (
+            "operationId: create_provision\n",
+            "operationId: new_provision\n",
+            "operation `new_provision`: name it by a verb and a noun: `create_…` or ",
+        ),
         ("        en_US: English.\n", "", "schema `Language`: describe the value `en_US`"),
         (
             "                CREATED: Provisions that are still being set up.\n",
