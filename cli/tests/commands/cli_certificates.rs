@@ -1,6 +1,6 @@
 //! Certificates, and variables that are set to nothing: what is wrong is named, and what needs none works without.
 
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use bunq_partner_sandbox::Sandbox;
 use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair};
@@ -8,7 +8,7 @@ use serde_json::Value;
 use tokio_rustls::rustls::ALL_VERSIONS;
 
 use crate::common::variables::{OTHERS, SETTINGS};
-use crate::common::{Folder, program, program_for, ran};
+use crate::common::{Folder, by, program, program_for, ran, skipped};
 use crate::tls::{Authority, address_of, terminate_tls};
 
 /// The program for a bank that speaks TLS.
@@ -27,6 +27,32 @@ fn doctor(command: &mut Command) -> (Vec<String>, String) {
     let verdict = &report["verdict"];
     let said = format!("{} {}", verdict["summary"].as_str().unwrap(), verdict["next"].as_str().unwrap());
     (steps.map(|step| step["name"].as_str().unwrap().to_owned()).collect(), said)
+}
+
+/// As in a container without the package ca-certificates.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_machine_without_certificates_is_told_so() {
+    test_timeout::start();
+    let folder = Folder::new();
+    let bare = |plain: &Command| {
+        let script = "for folder in /etc/ssl /etc/pki /usr/lib/ssl /usr/share/ssl; do
+             [ ! -d $folder ] || mount -t tmpfs tmpfs $folder || exit 99
+         done; exec \"$0\" \"$@\"";
+        let mut command = Command::new("unshare");
+        command.args(["-m", "sh", "-c", script]);
+        by(command, plain)
+    };
+    if !bare(&Command::new("true")).stderr(Stdio::null()).status().is_ok_and(|status| status.success()) {
+        return skipped("the folders of the system's certificates cannot be covered");
+    }
+    let (_, stderr, code) = ran(&mut bare(over_tls(&folder, "https://127.0.0.1:9/v1").arg("list")));
+    let said = "this machine has no certificates to check a server's with: install them";
+    assert!(stderr.matches(said).count() == 1 && code == 19, "{code}: {stderr}");
+    let (steps, verdict) = doctor(&mut bare(&over_tls(&folder, "https://127.0.0.1:9/v1")));
+    assert!(steps == ["certificates"] && verdict.contains(said), "{steps:?} {verdict}");
+    let (_, stderr, code) = ran(&mut bare(program(&folder).args(["--sandbox", "list"])));
+    assert_eq!((stderr.as_str(), code), ("", 0));
 }
 
 #[cfg(target_os = "linux")]
