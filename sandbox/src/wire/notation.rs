@@ -154,7 +154,7 @@ mod tests {
             ("status=99", "it is written `status=STATUS`"),
             ("late=soon", "it is written `late=TIME`"),
             ("late=-1s", "it is written `late=TIME`"),
-            ("drop,on=close", "there is no operation `close`: there are list_device_servers,"),
+            ("drop,on=close", "there is no operation `close`: there are create_installation,"),
             ("drop,times=twice", "`times` is a number, or `always`"),
             ("drop,after=", "`after` is a number of calls"),
             ("drop,carried-out", "`carried-out` is yes or no"),
