@@ -62,22 +62,12 @@ impl ConnectionOptions {
 
     /// Two options that exclude each other. clap finds them only if both are before the command, or both after it.
     pub(crate) fn conflict(&self) -> Option<(&'static str, &'static str)> {
-        let bank = [
-            ("--env", self.env.is_some()),
-            ("--base-url", self.base_url.is_some()),
-            ("--api-key-file", self.api_key_file.is_some()),
-        ];
-        let others = [
-            ("--profile", self.profile.is_some()),
-            ("--plain-http", self.plain_http.is_some()),
-            ("--context", self.context.is_some()),
-        ];
-        let typed =
-            |options: &[(&'static str, bool)]| options.iter().find(|(_, is_typed)| *is_typed).map(|found| found.0);
+        let first = |options: [&str; 3]| self.typed().find(|option| options.contains(option));
+        let of_bank = first(["--env", "--base-url", "--api-key-file"]);
         if self.sandbox {
-            return typed(&[&bank[..], &others].concat()).map(|other| ("--sandbox", other));
+            return of_bank.or(first(["--profile", "--plain-http", "--context"])).map(|other| ("--sandbox", other));
         }
-        typed(&bank).filter(|_| self.profile.is_some()).map(|other| ("--profile", other))
+        of_bank.filter(|_| self.profile.is_some()).map(|other| ("--profile", other))
     }
 }
 
