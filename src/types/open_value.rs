@@ -31,9 +31,7 @@ impl OpenValue {
     pub fn as_json(&self) -> &str {
         &self.0
     }
-}
 
-impl OpenValue {
     /// Reads a value out of a text whose length is bounded.
     #[allow(dead_code, reason = "the document may name nothing that is added to a refusal")]
     pub(crate) fn of_any_length<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
