@@ -131,15 +131,21 @@ async fn after_a_signal_no_request_begins() {
     }
 }
 
+/// A closing of 40 rows, with their file, of which two are on the wire and get no response.
+async fn closing_without_responses(folder: &Folder, sandbox: &Sandbox) -> (PathBuf, Running) {
+    let from = ids(folder, &sandbox.populate(40));
+    sandbox.inject(Injection::new(Fault::Late(Duration::from_secs(600))).on(&Operation::UPDATE_PROVISION).times(2));
+    let running = Running::start(hearing(&bulk(folder, sandbox, "close", &from)));
+    changed(sandbox, 2).await;
+    (from, running)
+}
+
 /// What bunq does not answer is left in doubt after five seconds, before a container would be killed.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_response_that_does_not_come_does_not_hold_up_the_end() {
     test_timeout::start();
     let (sandbox, folder) = (Sandbox::start().await.unwrap(), Folder::new());
-    let from = ids(&folder, &sandbox.populate(40));
-    sandbox.inject(Injection::new(Fault::Late(Duration::from_secs(600))).on(&Operation::UPDATE_PROVISION).times(2));
-    let mut running = Running::start(hearing(&bulk(&folder, &sandbox, "close", &from)));
-    changed(&sandbox, 2).await;
+    let (from, mut running) = closing_without_responses(&folder, &sandbox).await;
     signal(&running.child, Signal::TERM);
     running.expect(ENDS);
     let (_, stderr, code) = running.end();
@@ -158,10 +164,7 @@ async fn a_response_that_does_not_come_does_not_hold_up_the_end() {
 async fn a_second_signal_stops_at_once() {
     test_timeout::start();
     let (sandbox, folder) = (Sandbox::start().await.unwrap(), Folder::new());
-    let from = ids(&folder, &sandbox.populate(40));
-    sandbox.inject(Injection::new(Fault::Late(Duration::from_secs(600))).on(&Operation::UPDATE_PROVISION).times(2));
-    let mut running = Running::start(hearing(&bulk(&folder, &sandbox, "close", &from)));
-    changed(&sandbox, 2).await;
+    let (from, mut running) = closing_without_responses(&folder, &sandbox).await;
     signal(&running.child, Signal::INT);
     running.expect(ENDS);
     signal(&running.child, Signal::INT);
