@@ -21,6 +21,7 @@ mod names;
 mod operations;
 mod patterns;
 mod policy;
+pub mod provenance;
 mod queries;
 mod refusals;
 mod replacements;

@@ -13,7 +13,7 @@ use super::names::{constant, visibility};
 use super::policy::Policy;
 use super::signature::{Method, arguments, last_name, response, signature};
 use super::types::accessor;
-use super::{calls, refusals};
+use super::{calls, provenance, refusals};
 
 /// The methods, and the data types that only they use.
 pub(crate) struct Methods {
@@ -128,6 +128,8 @@ impl Method<'_> {
         let description = value["description"].as_str().unwrap_or_default();
         let mut lines = vec![format!(" {summary}: `{} {path}`.", method.to_uppercase()), String::new()];
         lines.extend(description.trim_end().lines().map(|line| format!(" {line}")));
+        lines.push(String::new());
+        lines.extend(provenance::lines(&self.operation).iter().map(|line| format!(" {line}")));
         lines.extend([
             String::new(),
             " # Errors".into(),

@@ -5,8 +5,16 @@ use serde_json::{Value, json};
 use super::document::{Diagnostic, Operation};
 
 /// The extensions of an operation.
-pub(crate) const EXTENSIONS: [&str; 6] =
-    ["x-bunq-auth", "x-bunq-idempotent", "x-bunq-managed", "x-bunq-rate-limit", "x-bunq-refusal", "x-bunq-result"];
+pub(crate) const EXTENSIONS: [&str; 8] = [
+    "x-bunq-auth",
+    "x-bunq-idempotent",
+    "x-bunq-known-from",
+    "x-bunq-managed",
+    "x-bunq-questions",
+    "x-bunq-rate-limit",
+    "x-bunq-refusal",
+    "x-bunq-result",
+];
 
 /// The token that a call carries.
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -17,6 +17,7 @@ use super::document::{Diagnostic, Document, escaped, members, reference};
 use super::envelope::Envelope;
 use super::names::{pascal_case, rust_name};
 use super::policy::{self, Policy};
+use super::provenance;
 use super::replacements::{REQUEST_SECRET, RESPONSE_SECRET, is_replaced};
 use super::texts;
 
@@ -160,6 +161,7 @@ fn extension_problem(pointer: &str, part: &Map<String, Value>, is_operation: boo
     }
     let known: &[&str] = match part.get("type") {
         _ if is_operation => &policy::EXTENSIONS,
+        _ if pointer == "/info" => &[provenance::QUESTIONS],
         Some(kind) if kind == "string" => &OF_TEXTS,
         _ => &[],
     };

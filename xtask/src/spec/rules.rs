@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use bunq_partner_codegen::direction::{Direction, Directions};
 use bunq_partner_codegen::document::{Diagnostic, Document, Operation, escaped, members, reference};
+use bunq_partner_codegen::provenance;
 use bunq_partner_codegen::validate::{circles, for_each_part};
 
 /// The endings of the names of secret strings.
@@ -22,6 +23,7 @@ pub(super) fn check(document: &Document) -> Vec<Diagnostic> {
         check_id(&operation, &mut findings);
         check_examples(document, &operation, &mut findings);
     }
+    findings.extend(provenance::problems(document));
     check_links(document, &mut findings);
     check_secrets_inside_texts(document, &mut findings);
     let directions = Directions::of(&document.root);

@@ -17,7 +17,7 @@ use bunq_partner_codegen::document::{
 };
 
 /// Members that are only for readers.
-pub(super) const TEXTS: [&str; 17] = [
+pub(super) const TEXTS: [&str; 19] = [
     "description",
     "summary",
     "title",
@@ -32,7 +32,9 @@ pub(super) const TEXTS: [&str; 17] = [
     "deprecated",
     "openapi",
     "x-bunq-enum",
+    "x-bunq-known-from",
     "x-bunq-personal",
+    "x-bunq-questions",
     "x-bunq-rule",
     "x-enum-descriptions",
 ];

@@ -150,6 +150,37 @@ fn each_finding_has_its_line() {
         ),
         ("        en_US: English.\n", "", "schema `Language`: describe the value `en_US`"),
         (
+            "      x-bunq-known-from: partner-documents\n",
+            "",
+            "operation `create_installation`: say where it is known from: set x-bunq-known-from to partner-documents or public-api or wild",
+        ),
+        (
+            "x-bunq-known-from: partner-documents",
+            "x-bunq-known-from: hearsay",
+            "operation `create_installation`: say where it is known from: ",
+        ),
+        (
+            "{item: Id}\n      x-bunq-known-from: partner-documents",
+            "{item: Id}\n      x-bunq-known-from: wild",
+            "operation `get_installation`: it is not in bunq's partner documents: write what bunq has to answer under x-bunq-questions",
+        ),
+        (
+            "Does the list have pages?",
+            "The list has pages.",
+            "operation `list_device_servers`: \"The list has pages.\" under x-bunq-questions is no question: write it in one line",
+        ),
+        (
+            "        - Does the list have pages?",
+            "        - |\n          Is it a list?\n          Does it have pages?",
+            "operation `list_device_servers`: \"Is it a list?\\nDoes it have pages?\\n\" under x-bunq-questions is no question",
+        ),
+        (
+            "      x-bunq-questions:\n        - Does the list have pages?\n",
+            "      x-bunq-questions: Does the list have pages?\n",
+            "operation `list_device_servers`: x-bunq-questions is a list of texts: write a question an item, or remove it",
+        ),
+        ("    - Which refusals are signed?", "    - 1", "info: 1 under x-bunq-questions is no question"),
+        (
             "                CREATED: Provisions that are still being set up.\n",
             "",
             "operation `list_provisions`, parameter `status`",
