@@ -1,4 +1,4 @@
-//! Guides: one page for each task beyond a single call. They are `docs/` of the repository.
+//! Guides: one page for each task beyond a single call. They are `docs/` of the repository; [`questions`] is made from the document.
 
 /// [program]: program
 #[doc = include_str!("../docs/bulk.md")]
@@ -21,6 +21,8 @@ pub mod profiles {}
 /// [profiles]: profiles
 #[doc = include_str!("../docs/program.md")]
 pub mod program {}
+
+include!(concat!(env!("OUT_DIR"), "/questions.rs"));
 
 #[doc = include_str!("../docs/testing.md")]
 pub mod testing {}

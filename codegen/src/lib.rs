@@ -14,7 +14,7 @@ pub mod document;
 mod enums;
 mod envelope;
 mod examples;
-mod lines;
+pub mod lines;
 mod lower;
 mod methods;
 mod names;
@@ -70,6 +70,7 @@ pub fn generate(document: &Document) -> Result<Vec<GeneratedFile>, Diagnostic> {
         ("calls.rs", methods.calls),
         ("examples.rs", examples::generate(document)?),
         ("schemas.rs", schemas(document)),
+        ("questions.rs", provenance::page(document)),
     ];
     files.into_iter().map(|(name, code)| Ok(GeneratedFile { name, code: formatted(name, code)? })).collect()
 }

@@ -7,7 +7,7 @@ struct Line<'a> {
 }
 
 /// The line where the part at `pointer` begins, or else the nearest enclosing part that has a line of its own.
-pub(crate) fn line_of(text: &str, pointer: &str) -> Option<usize> {
+pub fn line_of(text: &str, pointer: &str) -> Option<usize> {
     let mut lines: Vec<_> = text
         .lines()
         .enumerate()

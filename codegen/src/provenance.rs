@@ -1,5 +1,7 @@
 //! Where an operation is known from, and what about it is not certain: read from the document, and written for readers.
 
+use proc_macro2::TokenStream;
+use quote::quote;
 use serde_json::Value;
 
 use super::document::{Diagnostic, Document, Operation};
@@ -13,7 +15,7 @@ pub(crate) const QUESTIONS: &str = "x-bunq-questions";
 const PLACES: [(&str, &str); 3] = [
     ("partner-documents", "bunq's partner documents"),
     ("public-api", "bunq's public API only"),
-    ("wild", "seen in the wild, not documented by bunq"),
+    ("wild", "the wild: others have seen it, bunq does not document it"),
 ];
 
 /// What is wrong with what a document says of where operations are known from, and of what is not certain. The linter asks: the
@@ -78,4 +80,35 @@ pub fn lines(operation: &Operation<'_>) -> Vec<String> {
         lines.extend(questions.map(|question| format!("- {question}")));
     }
     lines
+}
+
+/// All that is not certain, as a table in Markdown: the operation, as `name` writes it; where it is known from; the question.
+pub fn table(document: &Document, name: impl Fn(&Operation<'_>) -> String) -> String {
+    let row =
+        |name: &str, words: &str, question: &str| format!("| {name} | {words} | {} |\n", question.replace('|', "\\|"));
+    let mut table = String::from("| Operation | Known from | What bunq has to answer |\n|---|---|---|\n");
+    table.extend(questions(&document.root["info"]).map(|question| row("all", "", question)));
+    for operation in document.operations() {
+        let (name, words) = (name(&operation), place(operation.value).map_or("", |(_, words)| words));
+        table.extend(questions(operation.value).map(|question| row(&name, words, question)));
+    }
+    table
+}
+
+/// The page of the Rust documentation with the table.
+pub(crate) fn page(document: &Document) -> TokenStream {
+    let table = table(document, |operation| match operation.value["x-bunq-managed"] {
+        // The client makes the call by itself, and has no method that is public.
+        Value::Bool(true) => format!("`{}`", operation.id),
+        _ => format!("[`{0}`](crate::Api::{0})", operation.id),
+    });
+    let lines = table.lines().map(|line| format!(" {line}"));
+    quote! {
+        /// What is not certain about bunq's API, and what bunq has to answer.
+        ///
+        /// The document follows one reading of each; the documentation of the operation says which.
+        ///
+        #(#[doc = #lines])*
+        pub mod questions {}
+    }
 }

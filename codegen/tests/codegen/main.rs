@@ -5,5 +5,6 @@
 mod bundle;
 mod names;
 mod outline;
+mod provenance;
 mod refusals;
 mod yaml;
