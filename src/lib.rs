@@ -63,6 +63,6 @@ pub use transport::signature::SignatureForm;
 pub use types::{
     ActionRequired, CountryCode, Credential, CredentialStatus, Cursor, EmailAddress, InvalidValue, NewProvision,
     NewProvisionByPointer, Page, PageSize, PermittedIps, PhoneNumber, PointerValue, Product, Provision, ProvisionId,
-    ProvisionStatus, ProvisionSubStatus, Secret, Timestamp, UserName,
+    ProvisionStatus, ProvisionSubStatus, Secret, Timestamp, UserId, UserName,
 };
 pub use variables::environment_variable;

@@ -19,7 +19,7 @@ mod common;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use bunq_partner::types;
+use bunq_partner::types::{self, DeviceServerId};
 use bunq_partner::wire::SigningKey;
 use bunq_partner::{
     Acceptance, Auth, Client, ClientBuilder, ContextStore as _, Error, NewProvision, Operation, PageSize, ProvisionId,
@@ -161,7 +161,7 @@ struct Block {
     /// How many provisions there were before the exchange.
     before: usize,
     /// The device of the client.
-    device: i64,
+    device: Option<DeviceServerId>,
     /// The number of calls that were refused because of the rate limit.
     refused: usize,
     /// The only invalid form of signature that is allowed, if any.
@@ -185,7 +185,7 @@ impl Block {
             shown: String::new(),
             secrets: BTreeSet::new(),
             before: 0,
-            device: 0,
+            device: None,
             refused: 0,
             allowed: None,
         }
@@ -267,7 +267,7 @@ impl Block {
         let id = self.sandbox.populate(1)[0];
         if self.operation.auth == Auth::Session {
             provisions.list().count(PageSize::try_from(1_u64).unwrap()).page().await.unwrap();
-            self.device = self.client.api().list_device_servers().await.unwrap()[0].id;
+            self.device = Some(self.client.api().list_device_servers().await.unwrap()[0].id);
             let journal = self.sandbox.take_call_log();
             self.check(&journal);
         }
@@ -326,7 +326,7 @@ impl Block {
             (Subject::Operation(operation), _) => {
                 let parameter = |name: &str| match name {
                     "provision_id" => Some(id.to_string()),
-                    "device_server_id" => Some(self.device.to_string()),
+                    "device_server_id" => self.device.map(|id| id.to_string()),
                     _ => None,
                 };
                 let called = call_with_examples(&self.client.api(), operation, parameter).await;

@@ -14,7 +14,7 @@ use super::document::{Diagnostic, Document, for_each_object, members};
 use super::lower::lower;
 use super::replacements::{REPLACEMENTS, REQUEST_SECRET, RESPONSE_SECRET};
 use super::types::name_variants;
-use super::{enums, refusals, texts};
+use super::{enums, ids, refusals, texts};
 
 /// What progenitor makes, in the two parts that the crate includes in different modules.
 pub(crate) struct Generated {
@@ -170,7 +170,7 @@ fn settings(document: &Document) -> GenerationSettings {
     for name in refusals::names(document) {
         settings.with_replacement(name, format!("crate::types::{name}"), std::iter::empty::<TypeImpl>());
     }
-    for (name, _) in texts::checked(document) {
+    for (name, _) in texts::checked(document).chain(ids::kinds(document)) {
         settings.with_replacement(name, format!("crate::types::{name}"), std::iter::empty::<TypeImpl>());
     }
     settings

@@ -4,6 +4,7 @@
 use serde_json::{Map, Value};
 
 use super::document::{Diagnostic, Document, Operation, members, reference};
+use super::ids;
 
 const FORMS: &str = "set x-bunq-result to {item}, {first_of}, {all, any}, {list}, {page}, nothing or bytes";
 
@@ -28,6 +29,8 @@ pub(crate) struct Envelope {
     pub(crate) shape: ResultShape,
     /// Members of the returned item, each with the path parameter or body member that it must equal.
     pub(crate) repeats: Vec<(String, String)>,
+    /// The kind of id that its `Id` holds.
+    pub(crate) of: Option<String>,
 }
 
 impl Envelope {
@@ -46,7 +49,8 @@ impl Envelope {
                 operation.diagnostic(format_args!("describe its 200 response as `{media}`, and as nothing else"))
             );
         }
-        let envelope = Self { shape, repeats: pairs(&value["repeats"]) };
+        let of = value["of"].as_str().map(str::to_owned);
+        let envelope = Self { shape, repeats: pairs(&value["repeats"]), of };
         envelope.check(document, operation)?;
         Ok(envelope)
     }
@@ -70,6 +74,14 @@ impl Envelope {
                     "x-bunq-result names the item `{name}`, which its 200 response does not have"
                 )));
             }
+        }
+        let has_id = self.items().any(|name| item.is_some_and(|item| is_id(document, item, name)));
+        let is_of_a_kind = self.of.as_ref().is_some_and(|kind| ids::is_kind(document, kind));
+        if has_id != is_of_a_kind || has_id && !matches!(self.shape, ResultShape::FirstOf(_)) {
+            return Err(operation.diagnostic(
+                "say beside `item` or `first_of` what kind of id its `Id` holds, and only there, as in `{item: Id, of: ProvisionId}`: \
+                 a schema with x-bunq-id",
+            ));
         }
         if matches!(self.shape, ResultShape::Page(_)) {
             let has =
@@ -110,7 +122,8 @@ fn of_items(object: &Map<String, Value>) -> Option<ResultShape> {
     let texts = |name: &str| -> Option<Vec<String>> {
         object.get(name)?.as_array()?.iter().map(|text| text.as_str().map(str::to_owned)).collect()
     };
-    let mut names: Vec<_> = object.keys().map(String::as_str).filter(|name| *name != "repeats").collect();
+    let mut names: Vec<_> =
+        object.keys().map(String::as_str).filter(|name| !["of", "repeats"].contains(name)).collect();
     names.sort_unstable();
     match names[..] {
         ["item"] => Some(ResultShape::FirstOf(vec![text("item")?])),
@@ -150,6 +163,11 @@ pub(crate) fn member_schema<'a>(document: &'a Document, item: &'a Value, name: &
     let property = &item["properties"][name];
     let alternatives = ["anyOf", "allOf"].iter().find_map(|keyword| property[keyword].as_array());
     alternatives.into_iter().flatten().chain([property]).find_map(|schema| document.named(schema))
+}
+
+/// Whether an item's member `name` is an `Id`, which holds the id of an object of any kind.
+pub(crate) fn is_id(document: &Document, item: &Value, name: &str) -> bool {
+    member_schema(document, item, name).is_some_and(|(schema, _)| schema == "Id")
 }
 
 /// The schemas of the body: several if the body can have several shapes.

@@ -14,6 +14,7 @@ pub mod document;
 mod enums;
 mod envelope;
 mod examples;
+mod ids;
 pub mod lines;
 mod lower;
 mod methods;

@@ -5,6 +5,7 @@ use quote::{ToTokens, format_ident, quote};
 
 use super::document::Diagnostic;
 use super::envelope::{ResultShape, query_parameters};
+use super::ids;
 use super::names::{pascal_case, rust_name, visibility};
 use super::signature::Method;
 use super::types::inside_option;
@@ -15,7 +16,8 @@ impl Method<'_> {
         let parameters = query_parameters(self.document, &self.operation);
         parameters.into_iter().filter(|parameter| parameter["explode"] == false).filter_map(|parameter| {
             let items = &parameter["schema"]["items"];
-            let ty = match (items["x-bunq-enum"].as_str(), items["type"].as_str()) {
+            let named = items["x-bunq-enum"].as_str().or(ids::kind_of(self.document, items));
+            let ty = match (named, items["type"].as_str()) {
                 (Some(name), _) => {
                     let name = format_ident!("{name}");
                     syn::parse_quote!(crate::types::#name)

@@ -1,13 +1,12 @@
 //! The schemas whose Rust types are written by hand, because they need care when they are read or written.
 
 /// Each schema, and the path of its type.
-pub(crate) const REPLACEMENTS: [(&str, &str); 7] = [
+pub(crate) const REPLACEMENTS: [(&str, &str); 6] = [
     ("Date", "::jiff::civil::Date"),
     ("EmptyItem", "crate::types::EmptyItem"),
     ("OpenValue", "crate::types::OpenValue"),
     ("PageSize", "crate::types::PageSize"),
     ("PermittedIp", "crate::types::PermittedIp"),
-    ("ProvisionId", "crate::types::ProvisionId"),
     ("Timestamp", "crate::types::Timestamp"),
 ];
 

@@ -4,7 +4,7 @@ use proc_macro2::TokenStream;
 use quote::{format_ident, quote};
 
 use super::document::Diagnostic;
-use super::envelope::{ResultShape, bodies, item_schema, member_schema, requires_pagination};
+use super::envelope::{ResultShape, bodies, is_id, item_schema, member_schema, requires_pagination};
 use super::names::{pascal_case, rust_name, rust_variant};
 use super::signature::Method;
 use super::types::{inside_option, wire_name};
@@ -22,22 +22,25 @@ impl Method<'_> {
             ResultShape::FirstOf(names) => {
                 let members = names.iter().map(|name| self.member(name)).collect::<Result<Vec<_>, _>>()?;
                 let expected = names.join(" or ");
-                if let [Member { name, field, ty, .. }] = &members[..] {
+                if let [Member { name, field, ty, is_id, .. }] = &members[..] {
                     let checks = self.checks(name)?;
+                    let found = quote!(first(envelope.response, |item| item.#field, #expected)?);
+                    let found = if *is_id { quote!(of_kind(#found)?) } else { found };
                     return Ok((
                         quote!(crate::types::#ty),
                         quote!({
-                            let item = first(envelope.response, |item| item.#field, #expected)?;
+                            let item: crate::types::#ty = #found;
                             #(#checks)*
                             Ok(item)
                         }),
                     ));
                 }
                 let (mut variants, mut picks, mut arms) = (Vec::new(), Vec::new(), Vec::new());
-                for Member { name, variant, field, ty } in &members {
+                for Member { name, variant, field, ty, is_id } in &members {
                     let doc = format!(" The item `{name}`.");
                     variants.push(quote!(#[doc = #doc] #variant(#ty)));
-                    picks.push(quote!(item.#field.map(crate::types::#output::#variant)));
+                    let made = if *is_id { quote!(of_kind(item)?) } else { quote!(item) };
+                    picks.push(quote!(item.#field.map(|item| Ok(crate::types::#output::#variant(#made)))));
                     let checks = self.checks(name)?;
                     let item = if checks.is_empty() { quote!(_) } else { quote!(item) };
                     arms.push(quote!(crate::types::#output::#variant(#item) => { #(#checks)* }));
@@ -55,7 +58,9 @@ impl Method<'_> {
                 (
                     quote!(crate::types::#output),
                     quote!({
-                        let output = first(envelope.response, |item| #pick #(.or_else(|| #others))*, #expected)?;
+                        let output: Result<_, String> =
+                            first(envelope.response, |item| #pick #(.or_else(|| #others))*, #expected)?;
+                        let output = output?;
                         match &output { #(#arms)* }
                         Ok(output)
                     }),
@@ -182,10 +187,13 @@ impl Method<'_> {
             self.operation.diagnostic(format_args!("the item `{name}` must be a schema by reference"))
         })?;
         let mut checks = Vec::new();
+        let is_id = item.is_some_and(|(_, item)| is_id(self.document, item, name));
         for (member, source) in &self.envelope.repeats {
             let Some(field) = self.field(schema, member) else { continue };
             let ident = &field.ident;
-            let received = if inside_option(&field.ty).is_some() {
+            let received = if is_id {
+                quote!(Some(&item))
+            } else if inside_option(&field.ty).is_some() {
                 quote!(item.#ident.as_ref())
             } else {
                 quote!(Some(&item.#ident))
@@ -212,8 +220,10 @@ impl Method<'_> {
         let (item_name, item) = item_schema(self.document, &self.operation).ok_or_else(unknown)?;
         let (schema, _) = member_schema(self.document, item, name).ok_or_else(unknown)?;
         let field = self.field(item_name, name).and_then(|field| field.ident.clone()).ok_or_else(unknown)?;
-        let (variant, ty) = (format_ident!("{}", rust_variant(name)), format_ident!("{schema}"));
-        Ok(Member { name: name.to_owned(), variant, field, ty })
+        let is_id = is_id(self.document, item, name);
+        let ty = self.envelope.of.as_deref().filter(|_| is_id).unwrap_or(schema);
+        let (variant, ty) = (format_ident!("{}", rust_variant(name)), format_ident!("{ty}"));
+        Ok(Member { name: name.to_owned(), variant, field, ty, is_id })
     }
 
     /// The field of a generated struct whose JSON name is `member`.
@@ -231,6 +241,7 @@ struct Member {
     name: String,
     variant: syn::Ident,
     field: syn::Ident,
-    /// The type of the content, by its name in `crate::types`.
+    /// The type of the content, by its name in `crate::types`. Of an `Id` it is the kind of the id.
     ty: syn::Ident,
+    is_id: bool,
 }

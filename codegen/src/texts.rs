@@ -34,12 +34,12 @@ pub(crate) fn generate(document: &Document, public: &BTreeSet<String>) -> Result
         let pattern = pattern(schema).map_err(|problem| Diagnostic::of_schema(name, problem))?;
         let rule = rule(schema, &field_of(document, name), pattern);
         items.extend(parsed(name, text(name, schema, &rule, public.contains(name)))?);
-        items.extend(parsed(name, json_schema(name, &of_document(schema)))?);
+        items.extend(parsed(name, json_schema(name, schema))?);
     }
     for (name, path) in REPLACEMENTS {
         let schema = &document.root["components"]["schemas"][name];
         if path.starts_with("crate::") && !schema.is_null() {
-            items.extend(parsed(name, json_schema(name, &of_document(schema)))?);
+            items.extend(parsed(name, json_schema(name, schema))?);
         }
     }
     for (name, _) in [REQUEST_SECRET, RESPONSE_SECRET] {
@@ -54,12 +54,10 @@ fn parsed(name: &str, code: TokenStream) -> Result<Vec<syn::Item>, Diagnostic> {
     Ok(file.items)
 }
 
-fn of_document(schema: &Value) -> Value {
+/// The JSON Schema of the type of a plain value.
+pub(crate) fn json_schema(name: &str, schema: &Value) -> TokenStream {
     let kept = members(schema).filter(|(name, _)| KEYWORDS.contains(name));
-    Value::Object(kept.map(|(name, value)| (name.to_owned(), value.clone())).collect::<Map<_, _>>())
-}
-
-fn json_schema(name: &str, schema: &Value) -> TokenStream {
+    let schema = Value::Object(kept.map(|(name, value)| (name.to_owned(), value.clone())).collect::<Map<_, _>>());
     let (ident, schema) = (format_ident!("{name}"), schema.to_string());
     let schema: TokenStream = schema.parse().unwrap_or_default();
     quote! {

@@ -5,16 +5,16 @@ use std::collections::BTreeSet;
 
 use proc_macro2::Literal;
 use quote::{ToTokens, format_ident};
-use serde_json::Value;
+use serde_json::{Value, json};
 use syn::punctuated::Punctuated;
 use syn::visit_mut::{self, VisitMut};
 
 use super::direction::{Directions, follow_references};
 use super::document::{Diagnostic, Document};
-use super::envelope::{Envelope, item_schema, name_of};
+use super::envelope::{Envelope, is_id, item_schema, name_of};
 use super::names::{rust_name, visibility};
 use super::policy::Policy;
-use super::{enums, refusals, texts};
+use super::{enums, ids, refusals, texts};
 
 /// The bound of a list in a response for which the document says none.
 const MAX_ITEMS: u64 = 1000;
@@ -67,6 +67,7 @@ pub(crate) fn complete(
     types.extend(more);
     types.extend(enums::generate(document, &public)?);
     types.extend(texts::generate(document, &public)?);
+    types.extend(ids::generate(document)?);
     types.extend(refusals::generate(document, &public)?);
     Ok(())
 }
@@ -85,8 +86,11 @@ fn public_schemas(document: &Document) -> Result<BTreeSet<String>, Diagnostic> {
         add(&operation.value["x-bunq-refusal"]);
         let envelope = Envelope::read(document, &operation)?;
         if let Some((_, item)) = item_schema(document, &operation) {
-            envelope.items().for_each(|name| add(&item["properties"][name]));
+            // The method returns the id that an `Id` holds, as one of its kind.
+            let contents = envelope.items().filter(|name| !is_id(document, item, name));
+            contents.for_each(|name| add(&item["properties"][name]));
         }
+        add(&json!({ "$ref": envelope.of.map(|kind| format!("#/components/schemas/{kind}")) }));
     }
     let names = pointers.iter().filter(|pointer| pointer.starts_with("/components/schemas/"));
     Ok(names.map(|pointer| name_of(pointer).to_owned()).collect())

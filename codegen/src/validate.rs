@@ -19,7 +19,7 @@ use super::names::{pascal_case, rust_name};
 use super::policy::{self, Policy};
 use super::provenance;
 use super::replacements::{REQUEST_SECRET, RESPONSE_SECRET, is_replaced};
-use super::texts;
+use super::{ids, texts};
 
 /// The extensions that a string schema may have.
 const OF_TEXTS: [&str; 6] =
@@ -163,11 +163,18 @@ fn extension_problem(pointer: &str, part: &Map<String, Value>, is_operation: boo
         _ if is_operation => &policy::EXTENSIONS,
         _ if pointer == "/info" => &[provenance::QUESTIONS],
         Some(kind) if kind == "string" => &OF_TEXTS,
+        // Only a schema with a name of its own is a type.
+        Some(kind) if kind == "integer" && is_component(pointer) => &["x-bunq-id"],
         _ => &[],
     };
     let is_known = |name: &str| known.contains(&name) || (is_property && OF_PROPERTIES.contains(&name));
     let unknown = part.keys().find(|name| name.starts_with("x-") && !is_known(name))?;
     Some(format!("`{unknown}` means nothing here: remove or rename it"))
+}
+
+/// Whether a part is a schema with a name of its own.
+fn is_component(pointer: &str) -> bool {
+    pointer.strip_prefix("/components/schemas/").is_some_and(|name| !name.contains('/'))
 }
 
 /// Finds what progenitor cannot turn into Rust, or turns into other Rust than intended.
@@ -190,8 +197,7 @@ fn generator_problem(pointer: &str, part: &Map<String, Value>) -> Option<String>
         ));
     }
     let is_text = is("type", "string");
-    let has_a_type = pointer.strip_prefix("/components/schemas/").is_some_and(|name| !name.contains('/'));
-    if part.contains_key("pattern") && !(is_text && has_a_type) {
+    if part.contains_key("pattern") && !(is_text && is_component(pointer)) {
         return Some("a pattern is checked by a type: write a schema of its own, and refer to it".into());
     }
     let is_date = is("format", "date") || is("format", "date-time");
@@ -291,6 +297,13 @@ fn check_schemas(document: &Document, diagnostics: &mut Vec<Diagnostic>) {
             find(name, &"say its pattern and bounds in words, for errors, under x-bunq-rule");
         }
         if let Err(problem) = texts::pattern(schema) {
+            find(name, &problem);
+        }
+    }
+    for (name, schema) in document.schemas().filter(|(_, schema)| schema.get("x-bunq-id").is_some()) {
+        if schema["x-bunq-id"] != true {
+            find(name, &"set x-bunq-id to true, or remove it");
+        } else if let Some(problem) = ids::problem(schema) {
             find(name, &problem);
         }
     }

@@ -2,6 +2,8 @@
 
 use std::fmt::Display;
 
+use crate::types::{Id, InvalidValue};
+
 /// Returns what `pick` finds in the first item that has it.
 pub(super) fn first<I, T>(items: Vec<I>, pick: impl Fn(I) -> Option<T>, expected: &str) -> Result<T, String> {
     // These loops are compiled for each operation, and a chain of iterators is several times as much.
@@ -31,6 +33,11 @@ pub(super) fn required<T>(member: Option<T>, name: &str) -> Result<T, String> {
 
 fn missing(name: &str) -> String {
     format!("the response has no {name}")
+}
+
+/// Returns the id that an `Id` holds, as one of its kind.
+pub(super) fn of_kind<T: TryFrom<i64, Error = InvalidValue>>(found: Id) -> Result<T, String> {
+    found.id.try_into().map_err(|error: InvalidValue| format!("the response has no id: {error}"))
 }
 
 /// Checks that a member of the response, if present, is equal to the parameter of the request.

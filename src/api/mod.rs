@@ -21,7 +21,7 @@ use serde_json::Value;
 
 pub use self::calls::Api;
 use self::client::{RequestError, requests, set_json};
-use self::envelope::{each, first, joined, repeats, required};
+use self::envelope::{each, first, joined, of_kind, repeats, required};
 pub(crate) use self::pages::{items, pages};
 pub use self::response::{RequestPreview, Response, ResponseBody};
 use crate::error::Error;

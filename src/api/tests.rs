@@ -152,7 +152,7 @@ async fn every_operation_both_ways() {
     let api = client.api();
     wire.record("get_installation", "InstallationIdResponse", api.get_installation()).await;
     wire.record("list_device_servers", "DeviceServerList", api.list_device_servers()).await;
-    wire.record("get_device_server", "DeviceServerActive", api.get_device_server(4712)).await;
+    wire.record("get_device_server", "DeviceServerActive", api.get_device_server(4712_u64.try_into().unwrap())).await;
     wire.record("delete_session", "EmptyResponse", api.delete_session(0)).await;
 
     let recorded = |operation: &&Operation| sandbox.call_log().iter().any(|call| is_of(operation, call));

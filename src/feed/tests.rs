@@ -14,7 +14,7 @@ use crate::client::Client;
 use crate::environment::Environment;
 use crate::error::{Error, ErrorKind};
 use crate::operation::Operation;
-use crate::types::{DeviceServer, DeviceServerStatus, Page};
+use crate::types::{DeviceServer, DeviceServerId, DeviceServerStatus, Page};
 
 impl Resource for DeviceServer {
     type Condition = Usable;
@@ -29,7 +29,7 @@ impl Resource for DeviceServer {
 }
 
 impl Readable for DeviceServer {
-    type Id = i64;
+    type Id = DeviceServerId;
     /// Their listing has no filter.
     type State = ();
 
@@ -37,7 +37,7 @@ impl Readable for DeviceServer {
     const LIST: &'static Operation = &Operation::LIST_DEVICE_SERVERS;
     const GET: &'static Operation = &Operation::GET_DEVICE_SERVER;
 
-    fn id(&self) -> i64 {
+    fn id(&self) -> DeviceServerId {
         self.id
     }
 
@@ -49,11 +49,11 @@ impl Readable for DeviceServer {
         vec![()]
     }
 
-    async fn read(api: &Api, id: i64) -> Result<Self, Error> {
+    async fn read(api: &Api, id: DeviceServerId) -> Result<Self, Error> {
         api.get_device_server(id).await.map(Response::into_inner)
     }
 
-    async fn read_page(api: &Api, _states: &[()], _newest: i64) -> Result<Page<Self>, Error> {
+    async fn read_page(api: &Api, _states: &[()], _newest: DeviceServerId) -> Result<Page<Self>, Error> {
         let items = api.list_device_servers().await?.into_inner();
         Ok(Page { items, older: None, newer: None, future: None })
     }
@@ -109,8 +109,12 @@ async fn devices() -> (Sandbox, Statuses, Feed<DeviceServer>) {
     (sandbox, statuses, Feed::new(client.api(), 1.0))
 }
 
-fn waiter(feed: &Feed<DeviceServer>, id: i64) -> Waiter<DeviceServer> {
-    Waiter::new(feed.clone(), id, Usable, Acceptance::NotRequested, Duration::from_secs(3600))
+fn id(id: u64) -> DeviceServerId {
+    id.try_into().unwrap()
+}
+
+fn waiter(feed: &Feed<DeviceServer>, number: u64) -> Waiter<DeviceServer> {
+    Waiter::new(feed.clone(), id(number), Usable, Acceptance::NotRequested, Duration::from_secs(3600))
 }
 
 #[tokio::test(start_paused = true)]
@@ -123,19 +127,19 @@ async fn any_resource_is_waited_for_and_followed() {
     assert_eq!(seen.unwrap().unwrap().progress(), "NEEDS_CONFIRMATION");
     assert_eq!(sandbox.take_call_log().len(), 1, "one page has both");
     *statuses.lock().unwrap() = ["ACTIVE", "OBSOLETE"];
-    assert_eq!(feed.nudge(2).await.unwrap().status, Some(DeviceServerStatus::Obsolete));
+    assert_eq!(feed.nudge(id(2)).await.unwrap().status, Some(DeviceServerStatus::Obsolete));
     let error = second.next().await.unwrap().unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unattainable);
     let message = "device 2 will not be usable: it is not used any more (last seen as OBSOLETE)";
     assert_eq!(error.to_string(), message);
     assert!(error.last_seen::<DeviceServer>().is_some_and(Resource::is_terminal));
-    assert_eq!(first.next().await.unwrap().unwrap().id, 1);
+    assert_eq!(first.next().await.unwrap().unwrap().id.get(), 1);
     assert!(first.next().await.is_none());
     let told: Vec<_> = changes.by_ref().take(4).collect().await;
     let told: Vec<_> = told
         .iter()
         .map(|item| match item {
-            FeedItem::Changed(seen) => (seen.id, seen.progress()),
+            FeedItem::Changed(seen) => (seen.id.get(), seen.progress()),
             FeedItem::Lagged(_) => (0, String::new()),
         })
         .collect();
@@ -148,13 +152,13 @@ async fn what_is_not_waited_for_is_forgotten() {
     test_timeout::start();
     let (_sandbox, statuses, feed) = devices().await;
     let kept = || feed.rounds.knowledge(|knowledge| knowledge.entries.len());
-    feed.nudge(1).await.unwrap();
+    feed.nudge(id(1)).await.unwrap();
     assert_eq!(kept(), 0);
     let mut changes = Box::pin(waiter(&feed, 1).changes());
     changes.next().await.unwrap().unwrap();
     assert_eq!(kept(), 1);
     let subscription = feed.subscribe();
-    feed.nudge(2).await.unwrap();
+    feed.nudge(id(2)).await.unwrap();
     drop(changes);
     assert_eq!(kept(), 2);
     drop(subscription);
@@ -164,7 +168,7 @@ async fn what_is_not_waited_for_is_forgotten() {
     assert_eq!(kept(), 0);
 }
 
-fn device(id: i64, status: &str) -> Arc<DeviceServer> {
+fn device(id: u64, status: &str) -> Arc<DeviceServer> {
     serde_json::from_str::<DeviceServer>(&format!(r#"{{"id": {id}, "status": "{status}"}}"#)).unwrap().into()
 }
 
@@ -173,13 +177,13 @@ fn what_is_kept_for_subscribers_is_bounded() {
     test_timeout::start();
     let mut knowledge = Knowledge::default();
     let _changes = knowledge.subscribe();
-    knowledge.keep(1);
-    for id in 0..12_000 {
+    knowledge.keep(id(1));
+    for number in 1..=12_000 {
         let began = knowledge.now();
-        knowledge.learn(&Known { began, object: device(id, "ACTIVE") });
+        knowledge.learn(&Known { began, object: device(number, "ACTIVE") });
     }
     assert_eq!(knowledge.entries.len(), 10_001, "and the one that is waited for");
-    assert_eq!([1, 2, 11_999].map(|id| knowledge.entries.contains_key(&id)), [true, false, true]);
+    assert_eq!([1, 2, 12_000].map(|number| knowledge.entries.contains_key(&id(number))), [true, false, true]);
 }
 
 #[test]
@@ -188,8 +192,8 @@ fn an_older_read_replaces_and_answers_nothing() {
     let mut knowledge = Knowledge::default();
     let mut changes = knowledge.subscribe();
     let [early, asked, late] = [(); 3].map(|()| knowledge.now());
-    knowledge.keep(1);
-    let mut heard = knowledge.listen(1, asked);
+    knowledge.keep(id(1));
+    let mut heard = knowledge.listen(id(1), asked);
     knowledge.learn(&Known { began: early, object: device(1, "BLOCKED") });
     assert!(heard.try_recv().is_err(), "that read began before");
     knowledge.learn(&Known { began: late, object: device(1, "ACTIVE") });
@@ -198,5 +202,5 @@ fn an_older_read_replaces_and_answers_nothing() {
     assert_eq!(changes.try_recv().unwrap(), device(1, "BLOCKED"));
     assert_eq!(changes.try_recv().unwrap(), device(1, "ACTIVE"));
     assert!(changes.try_recv().is_err(), "nothing newer was read");
-    assert_eq!(knowledge.listen(1, early).try_recv().unwrap().object, device(1, "ACTIVE"));
+    assert_eq!(knowledge.listen(id(1), early).try_recv().unwrap().object, device(1, "ACTIVE"));
 }

@@ -349,10 +349,10 @@ async fn create(
 ) -> Result<(ProvisionId, Option<Timestamp>, Option<String>), Error> {
     let response = api.create_provision(new).await?;
     let response_id = response.response_id().map(str::to_owned);
-    let id = response.try_map(|output| match output {
-        CreateProvisionOutput::PartnerUserProvision(provision) => Ok(provision.id),
-        CreateProvisionOutput::Id(id) => ProvisionId::try_from(id.id).map_err(|error| error.to_string()),
-    })?;
+    let id = match response.into_inner() {
+        CreateProvisionOutput::PartnerUserProvision(provision) => provision.id,
+        CreateProvisionOutput::Id(id) => id,
+    };
     Ok((id, None, response_id))
 }
 

@@ -47,7 +47,7 @@ impl Readable for Provision {
 
     async fn read_page(api: &Api, states: &[ProvisionStatus], newest: ProvisionId) -> Result<Page<Self>, Error> {
         // A saturated id is the last one that there can be.
-        let cursor = Cursor::OlderThan(newest.as_i64().saturating_add(1));
+        let cursor = Cursor::OlderThan(i64::from(newest).saturating_add(1));
         let query = ListProvisionsQuery::default().status(states.to_vec()).count(PageSize::MAX).cursor(cursor);
         api.list_provisions(query).await.map(Response::into_inner)
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::types::{CreateSessionOutput, User, UserReference};
+use crate::types::{CreateSessionOutput, User, UserId, UserReference};
 
 /// The user of a session: bunq's paths begin with `/user/{id}`.
 ///
@@ -16,7 +16,7 @@ pub struct SessionUser {
     /// What kind of user it is.
     pub kind: UserKind,
     /// The id for paths. For a provisioned user it is the id of the `UserApiKey`, not of the person.
-    pub id: i64,
+    pub id: UserId,
     /// The name that bunq shows for the user. For an API key it is the name of the user that it acts for.
     pub display_name: Option<String>,
 }
@@ -115,7 +115,9 @@ mod tests {
     #[test]
     fn the_user_is_read_from_any_kind_of_user() {
         test_timeout::start();
-        let user = |kind, id, name: &str| Some(SessionUser { kind, id, display_name: Some(name.into()) });
+        let user = |kind, id: u64, name: &str| {
+            Some(SessionUser { kind, id: id.try_into().unwrap(), display_name: Some(name.into()) })
+        };
         for (name, item, expected) in [
             ("UserCompany", json!({"id": 7, "display_name": "Acme"}), user(UserKind::Company, 7, "Acme")),
             ("UserPerson", json!({"id": 7, "display_name": "Ada"}), user(UserKind::Person, 7, "Ada")),
@@ -131,7 +133,7 @@ mod tests {
         }
         assert_eq!(
             format!("{:?}", user(UserKind::Company, 7, "Acme").unwrap()),
-            "SessionUser { kind: Company, id: 7, .. }"
+            "SessionUser { kind: Company, id: UserId(7), .. }"
         );
     }
 }

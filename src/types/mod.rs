@@ -1,19 +1,41 @@
 //! The data types of the API.
 //!
 //! Most are generated from `openapi/bunq-partner.yaml`. A few are written by hand, because they need care when they are
-//! read or written: secrets, timestamps, ids, pages, values of an open shape, and the meaning of a provision's
+//! read or written: secrets, timestamps, pages, values of an open shape, and the meaning of a provision's
 //! statuses. Types of responses are `#[non_exhaustive]`, and their enums have a variant `Unknown` for values that bunq
 //! may add. Types of requests accept only what the document allows.
+//!
+//! # Ids
+//!
+//! Each kind of id is a type, from the document: a positive integer of at most 63 bits. An id comes from a response or is parsed, and
+//! is given to a call as it is.
+//!
+//! ```
+//! use bunq_partner::ProvisionId;
+//!
+//! let id: ProvisionId = "123".parse()?;
+//! assert_eq!(id.get(), 123);
+//! assert!(ProvisionId::try_from(-5_i64).is_err());
+//! # Ok::<(), bunq_partner::Error>(())
+//! ```
+//!
+//! An id of another kind does not compile:
+//!
+//! ```compile_fail,E0308
+//! # async fn example(api: bunq_partner::Api, device: bunq_partner::types::DeviceServerId) {
+//! api.get_provision(device).await;
+//! # }
+//! ```
 //!
 //! This module sends nothing.
 
 mod decoding;
 mod drift;
+mod id;
 mod invalid_value;
 mod open_value;
 mod page;
 mod permitted_ip;
-mod provision_id;
 mod provision_status;
 mod secret;
 mod text_rule;
@@ -31,12 +53,12 @@ pub(crate) use self::decoding::{
 };
 pub(crate) use self::drift::{UnknownValue, collect_unknown, note_unknown};
 pub use self::generated::*;
+pub(crate) use self::id::id;
 pub use self::invalid_value::InvalidValue;
 pub use self::open_value::OpenValue;
 pub(crate) use self::open_value::lenient_open_value;
 pub use self::page::{Cursor, Page, PageSize};
 pub use self::permitted_ip::{PermittedIp, PermittedIps};
-pub use self::provision_id::ProvisionId;
 pub(crate) use self::provision_status::Phase;
 pub(crate) use self::secret::{REDACTED, SECRET_MEMBERS, redact, redacted_as_none};
 pub use self::secret::{RequestSecret, Secret, exposed};

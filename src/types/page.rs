@@ -9,7 +9,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use super::{InvalidValue, ProvisionId};
+use super::InvalidValue;
 
 /// The largest number of items on a page: from 1 to 200.
 ///
@@ -82,14 +82,14 @@ pub enum Cursor {
 }
 
 impl Cursor {
-    /// The position from which a listing continues with provisions older than `id`.
-    pub fn older_than(id: ProvisionId) -> Self {
-        Self::OlderThan(id.as_i64())
+    /// The position from which a listing continues with what is older than the item with this id.
+    pub fn older_than(id: impl Into<i64>) -> Self {
+        Self::OlderThan(id.into())
     }
 
-    /// The position from which a listing continues with provisions newer than `id`.
-    pub fn newer_than(id: ProvisionId) -> Self {
-        Self::NewerThan(id.as_i64())
+    /// The position from which a listing continues with what is newer than the item with this id.
+    pub fn newer_than(id: impl Into<i64>) -> Self {
+        Self::NewerThan(id.into())
     }
 
     /// The value of the parameter `older_id`, if it has one.

@@ -175,6 +175,6 @@ mod tests {
         assert_eq!(credential.token_value, Some("token".into()));
         let stored = serde_json::to_string(&credential).unwrap();
         let read: Credential = serde_json::from_str(&stored).unwrap();
-        assert_eq!((read.id, read.token_value), (Some(7), None));
+        assert_eq!((read.id, read.token_value), (Some(7_u64.try_into().unwrap()), None));
     }
 }

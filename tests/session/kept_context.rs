@@ -154,7 +154,7 @@ async fn a_session_that_was_stored_without_its_user_is_replaced_to_know_it() {
     stored["session"].as_object_mut().unwrap().remove("user");
     store.replace(&stored.to_string());
     let client = client();
-    assert!(client.user().await.unwrap().id > 0);
+    client.user().await.unwrap();
     assert_eq!(handshakes(&sandbox), [1, 1, 2]);
 }
 

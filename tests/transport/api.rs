@@ -47,7 +47,7 @@ async fn a_request_with_a_body_is_signed() {
     let id = sandbox.populate(1)[0];
     let request = UpdateProvisionRequest::new(RequestedStatus::Cancelled);
     let response = client.api().update_provision(id, &request).await.unwrap();
-    assert_eq!(response.id.to_string(), id.to_string());
+    assert_eq!(*response, id);
     let call = sandbox.call_log().pop().unwrap();
     assert_eq!((call.signature, call.body.as_str()), (ReceivedSignature::Valid, r#"{"status":"CANCELLED"}"#));
 }
@@ -61,8 +61,8 @@ async fn devices_and_installation_of_the_session() {
     let device = api.get_device_server(devices[0].id).await.unwrap();
     assert_eq!(*device, devices[0]);
     assert_eq!(device.description.as_deref(), Some("bunq-partner"));
-    assert!(api.get_installation().await.unwrap().id > 0);
-    assert_eq!(api.get_device_server(1).await.unwrap_err().kind(), ErrorKind::NotFound);
+    assert!(api.get_installation().await.unwrap().get() > 0);
+    assert_eq!(api.get_device_server(1_u64.try_into().unwrap()).await.unwrap_err().kind(), ErrorKind::NotFound);
     assert_eq!(calls(&sandbox, "POST", "/session-server").len(), 1);
 }
 

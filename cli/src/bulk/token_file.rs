@@ -3,6 +3,7 @@
 use std::io;
 use std::path::Path;
 
+use bunq_partner::types::CredentialId;
 use bunq_partner::{ProvisionId, Secret, files};
 use serde::{Deserialize, Serialize, Serializer};
 
@@ -19,7 +20,7 @@ pub(super) struct Origin {
     pub(super) api_key_fingerprint: String,
     pub(super) provision_id: ProvisionId,
     /// A reset makes a credential with another one.
-    pub(super) credential_id: Option<i64>,
+    pub(super) credential_id: Option<CredentialId>,
 }
 
 /// A token, and what it is of.
@@ -84,7 +85,7 @@ mod tests {
             base_url: "https://bank.example/v1".into(),
             api_key_fingerprint: "print".into(),
             provision_id: ProvisionId::try_from(7_u64).unwrap(),
-            credential_id: Some(8),
+            credential_id: Some(8_u64.try_into().unwrap()),
         }
     }
 

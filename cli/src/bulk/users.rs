@@ -8,6 +8,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bunq_partner::jiff::Timestamp;
+use bunq_partner::types::CredentialId;
 use bunq_partner::{Client, CredentialStatus, Error, FileStore, Provision, ProvisionId, Secret, files};
 
 use super::super::folders::try_to_store;
@@ -158,7 +159,7 @@ impl Users {
         Ok(())
     }
 
-    fn origin(&self, provision_id: ProvisionId, credential_id: Option<i64>) -> Origin {
+    fn origin(&self, provision_id: ProvisionId, credential_id: Option<CredentialId>) -> Origin {
         let (base_url, api_key_fingerprint) = (self.client.base_url().into(), self.client.api_key_fingerprint().into());
         Origin { base_url, api_key_fingerprint, provision_id, credential_id }
     }

@@ -179,7 +179,7 @@ fn sources_that_cannot_be_put_together_are_refused_with_their_place() {
         (AUTHENTICATION, "auth: none", "auth: any", AUTHENTICATION, "    post:", "none, installation, session"),
         (
             AUTHENTICATION,
-            "      parameters:\n        - name: device_server_id\n          in: path\n          required: true\n          description: The id of the device, from `create_device_server` or `list_device_servers`.\n          schema:\n            type: integer\n            format: int64\n            minimum: 1\n          example: 4712\n",
+            "      parameters:\n        - name: device_server_id\n          in: path\n          required: true\n          description: The id of the device, from `create_device_server` or `list_device_servers`.\n          schema:\n            $ref: '#/components/schemas/DeviceServerId'\n          example: 4712\n",
             "      parameters: [{name: device_server_id}]\n",
             AUTHENTICATION,
             "      parameters: [",

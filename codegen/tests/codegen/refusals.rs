@@ -227,6 +227,8 @@ fn results() {
     test_timeout::start();
     let repeated = "x-bunq-result says that `id` repeats `provision`: name a member of the item, and a path parameter or a \
                     member of every body";
+    let of_a_kind = "say beside `item` or `first_of` what kind of id its `Id` holds, and only there, as in `{item: Id, of: ProvisionId}`: \
+                     a schema with x-bunq-id";
     for (from, to, problem) in [
         (
             "x-bunq-result: {page: PartnerUserProvision}",
@@ -249,11 +251,43 @@ fn results() {
             "describe its 200 response as `application/octet-stream`, and as nothing else",
         ),
         ("repeats: {id: provision_id}", "repeats: {id: provision}", repeated),
+        ("{item: Id, of: InstallationId}", "{item: Id}", of_a_kind),
+        ("{item: Id, of: InstallationId}", "{item: Id, of: Token}", of_a_kind),
+        ("{item: Id, of: InstallationId}", "{list: Id, of: InstallationId}", of_a_kind),
+        ("{list: DeviceServer}", "{list: DeviceServer, of: DeviceServerId}", of_a_kind),
         ("x-bunq-managed: true", "x-bunq-managed: false", "set x-bunq-managed to true, or remove it"),
         ("      x-bunq-managed: true\n", "", "so only the client itself can call it: set x-bunq-managed to true"),
     ] {
         let refused = refusal(from, to);
         assert!(refused.starts_with("operation `") && refused.ends_with(problem), "{refused}");
+    }
+}
+
+#[test]
+fn kinds_of_ids() {
+    test_timeout::start();
+    let id =
+        "      minimum: 1\n      x-bunq-id: true\n      description: The id that bunq gives to a request for access.\n";
+    let bounds =
+        "an id is positive, and bunq's alone to bound: write `type: integer`, `format: int64` and `minimum: 1`";
+    for (to, problem) in [
+        (id.replace("      minimum: 1\n", ""), bounds),
+        (id.replace("minimum: 1", "minimum: 0"), bounds),
+        (id.replace("minimum: 1", "minimum: 1\n      maximum: 9"), bounds),
+        (id.replace("true", "1"), "set x-bunq-id to true, or remove it"),
+        (
+            id.replace("The id that bunq gives to a request for access.", "''"),
+            "say of what it is the id, as its description",
+        ),
+    ] {
+        assert_eq!(refusal(id, &to), format!("schema `OauthRequestId`: {problem}"));
+    }
+    for (from, to) in [
+        ("            minimum: 0\n", "            minimum: 0\n            x-bunq-id: true\n"),
+        ("    LabelUserType:\n      type: string\n", "    LabelUserType:\n      x-bunq-id: true\n      type: string\n"),
+    ] {
+        let refused = refusal(from, to);
+        assert!(refused.ends_with("`x-bunq-id` means nothing here: remove or rename it"), "{refused}");
     }
 }
 

@@ -122,7 +122,8 @@ mod samples {
 
     pub(super) fn context() -> Context {
         let renew_at = Some("2026-08-13T14:45:18.62155Z".parse().unwrap());
-        let user = SessionUser { kind: UserKind::Company, id: 7, display_name: Some("Acme".into()) };
+        let user =
+            SessionUser { kind: UserKind::Company, id: 7_u64.try_into().unwrap(), display_name: Some("Acme".into()) };
         let session = Some(OpenSession { token: SESSION_TOKEN.into(), renew_at, user: Some(user) });
         Context { installation: Arc::clone(&INSTALLATION), device_registered: true, session }
     }

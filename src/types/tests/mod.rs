@@ -136,7 +136,7 @@ fn is_read(provision: &types::Provision) {
     assert_eq!(provision.status, types::ProvisionStatus::Active);
     assert_eq!((provision.created, provision.updated, &provision.action_required), (None, None, &None));
     assert_eq!((provision.products.len(), &provision.oauth_request), (0, &None));
-    assert_eq!(provision.credential.as_ref().unwrap().id, Some(3));
+    assert_eq!(provision.credential.as_ref().unwrap().id, Some(3_u64.try_into().unwrap()));
     let label = provision.label_user.as_ref().unwrap();
     assert_eq!((label.uuid, &label.type_, &label.country), (None, &None, &None));
     assert_eq!(label.display_name.as_deref(), Some("Ada"));

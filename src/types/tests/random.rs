@@ -5,7 +5,7 @@
 use serde_json::{Map, Value, json};
 
 /// The keywords that do not restrict the value.
-const REMARKS: [&str; 12] = [
+const REMARKS: [&str; 13] = [
     "$schema",
     "$defs",
     "components",
@@ -13,6 +13,7 @@ const REMARKS: [&str; 12] = [
     "description",
     "default",
     "example",
+    "x-bunq-id",
     "x-bunq-lenient",
     "x-bunq-personal",
     "x-bunq-rule",

@@ -22,6 +22,7 @@ pub(super) fn check(document: &Document) -> Vec<Diagnostic> {
     for operation in document.operations() {
         check_id(&operation, &mut findings);
         check_examples(document, &operation, &mut findings);
+        check_ids_in_path(document, &operation, &mut findings);
     }
     findings.extend(provenance::problems(document));
     check_links(document, &mut findings);
@@ -74,6 +75,23 @@ fn check_id(operation: &Operation<'_>, findings: &mut Vec<Diagnostic>) {
         findings.push(
             operation.diagnostic(format_args!("it lists many: name it in the plural, as in `{}s`", operation.id)),
         );
+    }
+}
+
+/// Checks that each number in the path is the id of one kind, so that two of them cannot be swapped. The session is ended by a client
+/// alone, by the number 0.
+fn check_ids_in_path(document: &Document, operation: &Operation<'_>, findings: &mut Vec<Diagnostic>) {
+    let shared = &document.root["paths"][operation.path]["parameters"];
+    let parameters = [shared, &operation.value["parameters"]].into_iter().filter_map(Value::as_array).flatten();
+    let in_path = parameters.map(|parameter| document.resolve(parameter)).filter(|parameter| parameter["in"] == "path");
+    for parameter in in_path.filter(|_| operation.value["x-bunq-managed"] != true) {
+        let schema = document.resolve(&parameter["schema"]);
+        if schema["type"] == "integer" && schema["x-bunq-id"] != true {
+            let name = parameter["name"].as_str().unwrap_or_default();
+            findings.push(operation.diagnostic(format_args!(
+                "its parameter `{name}` may be an id of any kind: refer to a schema with x-bunq-id, which names the kind"
+            )));
+        }
     }
 }
 

@@ -124,6 +124,11 @@ fn each_finding_has_its_line() {
             "schema `Token`: a response has it, and bunq may add a member",
         ),
         (
+            "            $ref: '#/components/schemas/DeviceServerId'\n          example",
+            "            {type: integer, format: int64, minimum: 1}\n          example",
+            "operation `get_device_server`: its parameter `device_server_id` may be an id of any kind",
+        ),
+        (
             "operationId: get_device_server\n",
             "operationId: device_server\n",
             "operation `device_server`: name it by a verb and a noun: `get_…`",
