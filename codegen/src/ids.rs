@@ -4,7 +4,6 @@ use quote::{format_ident, quote};
 use serde_json::Value;
 
 use super::document::{Diagnostic, Document, reference};
-use super::envelope::name_of;
 use super::names::snake_case;
 use super::texts::json_schema;
 
@@ -15,7 +14,7 @@ pub(crate) fn kinds(document: &Document) -> impl Iterator<Item = (&str, &Value)>
 
 /// The kind of id that `schema` refers to.
 pub(crate) fn kind_of<'a>(document: &Document, schema: &'a Value) -> Option<&'a str> {
-    let name = reference(schema).map(name_of)?;
+    let name = reference(schema)?.strip_prefix("/components/schemas/")?;
     is_kind(document, name).then_some(name)
 }
 
