@@ -57,11 +57,7 @@ pub(crate) struct RegisteredDevice {
 impl RegisteredDevice {
     /// Whether the key may be used from an address.
     pub(crate) fn permits(&self, address: IpAddr) -> bool {
-        address == self.ip
-            || self.permitted_ips.iter().any(|permitted| match permitted {
-                PermittedIp::Any => true,
-                PermittedIp::Only(permitted) => *permitted == address,
-            })
+        address == self.ip || has(&self.permitted_ips, address)
     }
 
     /// The device as bunq shows it, in its envelope.
@@ -73,6 +69,14 @@ impl RegisteredDevice {
             "ip": self.ip, "status": "ACTIVE",
         }})
     }
+}
+
+/// Whether a list of permitted addresses has this one.
+pub(crate) fn has(permitted_ips: &[PermittedIp], address: IpAddr) -> bool {
+    permitted_ips.iter().any(|permitted| match permitted {
+        PermittedIp::Any => true,
+        PermittedIp::Only(permitted) => *permitted == address,
+    })
 }
 
 /// A session. It is stored after its end too, because it identifies the key that signatures are checked with.
@@ -96,6 +100,9 @@ struct TokenHolder {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum ActingUser {
     Partner,
+    /// A provisioned user, by its `UserApiKey.id`.
+    ApiKey(u64),
+    /// A provisioned user in the state of a version that did not store the id.
     Provisioned,
 }
 
@@ -149,6 +156,12 @@ impl AccessControl {
 
     pub(crate) fn devices(&self, installation: u64) -> &[RegisteredDevice] {
         self.installations.get(&installation).map_or(&[], |installation| &installation.devices)
+    }
+
+    /// The devices that a key is bound to, of every installation.
+    pub(crate) fn devices_with(&self, api_key: &Secret) -> impl Iterator<Item = &RegisteredDevice> {
+        let devices = self.installations.values().flat_map(|installation| &installation.devices);
+        devices.filter(move |device| device.api_key == *api_key)
     }
 
     /// Opens a session, and returns its token.

@@ -4,8 +4,9 @@ use std::net::IpAddr;
 
 use bunq_partner::Secret;
 
-use crate::access_control::AccessControl;
+use crate::access_control::{AccessControl, ActingUser, LiveSession};
 use crate::clock::{Clock, Numbers};
+use crate::objects::Tables;
 use crate::profile::Profile;
 use crate::resources::provisions::table::ProvisionTable;
 use crate::settings::Pace;
@@ -32,6 +33,7 @@ pub(crate) struct Bank {
     pub(crate) numbers: Numbers,
     pub(crate) access: AccessControl,
     pub(crate) provisions: ProvisionTable,
+    pub(crate) objects: Tables,
     /// The partner's company.
     pub(crate) partner: u64,
 }
@@ -42,7 +44,7 @@ impl Bank {
         let partner = numbers.next();
         let access = AccessControl::new(settings.profile.dead_token);
         let provisions = ProvisionTable::new(settings.pace, settings.profile.duplicate);
-        Self { settings, clock: Clock::new(), numbers, access, provisions, partner }
+        Self { settings, clock: Clock::new(), numbers, access, provisions, objects: Tables::default(), partner }
     }
 
     /// Checks the signature of a call.
@@ -71,6 +73,28 @@ impl Bank {
         }
     }
 
+    /// The user of a session, as paths have it; `None`: the session was saved by a version that did not know.
+    fn user(&self, session: LiveSession) -> Option<u64> {
+        match session.user {
+            ActingUser::Partner => Some(self.partner),
+            ActingUser::ApiKey(user) => Some(user),
+            ActingUser::Provisioned => None,
+        }
+    }
+
+    /// Checks the user in the path of a call, and returns it: that of the session, or, where the partner may choose, one of its users.
+    ///
+    /// No source of bunq says how another's id is refused. It is a matter of what the caller may do, which is 403. It is the same whether
+    /// there is such a user or not.
+    pub(crate) fn check_user(&self, user: Option<u64>, session: LiveSession, may_choose: bool) -> Result<u64, Refusal> {
+        let is_partners = |user| may_choose && session.user == ActingUser::Partner && self.provisions.has_user(user);
+        match user.or_else(|| self.user(session)) {
+            Some(user) if self.user(session) == Some(user) || is_partners(user) => Ok(user),
+            Some(user) => Err(Refusal::new(403, format!("The user {user} is not one that this session may act for."))),
+            None => Err(self.access.dead()),
+        }
+    }
+
     /// Checks that a body is signed, if the profile requires that.
     pub(crate) fn check_signed(&self, call: &ReceivedCall, signature: ReceivedSignature) -> Result<(), Refusal> {
         let is_unsigned = signature == ReceivedSignature::None && !call.body.is_empty();
@@ -91,4 +115,41 @@ pub(crate) fn check_headers(call: &ReceivedCall) -> Result<(), Refusal> {
         return Err(Refusal::bad_request("The header X-Bunq-Language must be en_US or nl_NL."));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_has_the_user_of_the_session_or_one_that_the_partner_may_choose() {
+        test_timeout::start();
+        let mut bank = Bank::new(Settings {
+            pace: Pace::Manual,
+            api_key: Secret::new("sandbox_key".to_owned()),
+            profile: Profile::default(),
+            allowed_addresses: None,
+            public_key_pem: String::new(),
+        });
+        let now = bank.clock.now();
+        let [user, other] = [(); 2].map(|()| {
+            let provision = bank.provisions.populate(1, now, &mut bank.numbers)[0];
+            bank.provisions.get(provision, now, &mut bank.numbers).unwrap().user(now, &mut bank.numbers).api_key
+        });
+        let session = |user| LiveSession { id: 1, installation: 2, user };
+        let check = |path, user, may_choose| bank.check_user(path, session(user), may_choose).map_err(|no| no.status);
+
+        let (partner, users) = (ActingUser::Partner, ActingUser::ApiKey(user));
+        for may_choose in [false, true] {
+            assert_eq!(check(Some(bank.partner), partner, may_choose), Ok(bank.partner));
+            assert_eq!(check(Some(user), users, may_choose), Ok(user));
+            assert_eq!(check(Some(bank.partner), users, may_choose), Err(403));
+            assert_eq!(check(Some(other), users, may_choose), Err(403));
+            assert_eq!(check(Some(9), partner, may_choose), Err(403));
+            assert_eq!(check(Some(0), partner, may_choose), Err(403));
+            assert_eq!(check(Some(user), ActingUser::Provisioned, may_choose), Err(403));
+        }
+        assert_eq!(check(Some(user), partner, false), Err(403));
+        assert_eq!(check(Some(other), partner, true), Ok(other));
+    }
 }

@@ -80,6 +80,7 @@ mod builder;
 mod clock;
 mod input;
 mod keys;
+mod objects;
 mod profile;
 mod resources;
 mod saved_state;
@@ -132,8 +133,10 @@ const LATE_ARRIVAL: Duration = Duration::from_millis(200);
 ///   [`SandboxBuilder::deduplicate`] is `false`;
 /// - a token reset is refused with 400 while one is in progress, and so is closing a provision that is closing or closed;
 /// - a credential that expired unused still shows its token, which opens no session; a failed provision has no credential;
-/// - a session is opened only from the address that its device was registered from, or from one of its `permitted_ips`, of
-///   which `*` is every address;
+/// - an API key is bound to the address that its first device is registered from, and to the `permitted_ips` of its devices, of
+///   which `*` is every address: from elsewhere no device is registered and no session opened. A list without the caller's own
+///   address is refused;
+/// - a provisioned user has one `UserApiKey.id`, whatever its credential and session; in paths, another's id is refused with 403;
 /// - a listing refuses unknown and repeated parameters.
 #[derive(Clone)]
 pub struct Sandbox {

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::access_control::AccessControl;
 use crate::bank::Bank;
 use crate::clock::Numbers;
+use crate::objects::{SavedTables, Tables};
 use crate::resources::provisions::provision::StoredProvision;
 
 /// The format that this version writes, and the only one that it reads.
@@ -15,7 +16,7 @@ const FORMAT: u64 = 1;
 
 /// The state that survives a restart; borrowed when it is written.
 #[derive(Serialize, Deserialize)]
-pub(crate) struct SavedState<N = Numbers, A = AccessControl, P = Vec<StoredProvision>> {
+pub(crate) struct SavedState<N = Numbers, A = AccessControl, P = Vec<StoredProvision>, O = Tables> {
     format: u64,
     #[serde(serialize_with = "exposed")]
     pub(crate) api_key: Secret,
@@ -25,6 +26,9 @@ pub(crate) struct SavedState<N = Numbers, A = AccessControl, P = Vec<StoredProvi
     numbers: N,
     access: A,
     provisions: P,
+    /// Older versions have none.
+    #[serde(default)]
+    objects: O,
 }
 
 /// What has changed: objects are whole, and take the place of those before.
@@ -34,6 +38,8 @@ struct Changes<N = Numbers, A = AccessControl, P = Vec<StoredProvision>> {
     #[serde(skip_serializing_if = "Option::is_none")]
     access: Option<A>,
     provisions: P,
+    #[serde(default, skip_serializing_if = "SavedTables::is_empty")]
+    objects: SavedTables,
 }
 
 /// What has changed since this was called before; `None`: nothing. The key of the bank is not in it.
@@ -42,10 +48,12 @@ pub(crate) fn take_changes(bank: &mut Bank) -> Result<Option<Secret>, String> {
     let changed =
         bank.provisions.by_id.iter_mut().filter_map(|provision| provision.take_changed().then_some(&*provision));
     let provisions: Vec<_> = changed.collect();
-    if provisions.is_empty() && !is_access_changed {
+    let objects = bank.objects.take_changes();
+    if provisions.is_empty() && objects.is_empty() && !is_access_changed {
         return Ok(None);
     }
-    let changes = Changes { numbers: &bank.numbers, access: is_access_changed.then_some(&bank.access), provisions };
+    let access = is_access_changed.then_some(&bank.access);
+    let changes = Changes { numbers: &bank.numbers, access, provisions, objects };
     text(&changes).map(Some)
 }
 
@@ -64,6 +72,7 @@ impl SavedState {
             numbers: &bank.numbers,
             access: &bank.access,
             provisions: &bank.provisions.by_id,
+            objects: bank.objects.whole(),
         };
         text(&state)
     }
@@ -99,6 +108,7 @@ impl SavedState {
                 Err(position) => self.provisions.insert(position, provision),
             }
         }
+        self.objects.apply(changes.objects);
     }
 
     pub(crate) fn signing_key(&self) -> Result<SigningKey, String> {
@@ -112,5 +122,6 @@ impl SavedState {
         bank.numbers = self.numbers;
         bank.access.restore(self.access);
         bank.provisions.by_id = self.provisions;
+        bank.objects = self.objects;
     }
 }

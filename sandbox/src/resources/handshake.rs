@@ -5,12 +5,12 @@ use std::net::IpAddr;
 
 use bunq_partner::Operation;
 use bunq_partner::types::{DeviceServerRequest, InstallationRequest, Secret, SessionServerRequest};
-use bunq_partner::wire::VerifyingKey;
+use bunq_partner::wire::{PermittedIp, VerifyingKey};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::{Answer, Handler, RoutedCall};
-use crate::access_control::{ActingUser, LiveSession, RegisteredDevice};
+use crate::access_control::{self, ActingUser, LiveSession, RegisteredDevice};
 use crate::bank::Bank;
 use crate::clock::{after, in_bunqs_form};
 use crate::input;
@@ -56,13 +56,17 @@ impl Bank {
         let &RoutedCall { call, now, .. } = request;
         let request: DeviceServerRequest = input::body(&call.body)?;
         let api_key = Secret::from(request.secret);
-        let is_users = |bank: &mut Self| {
-            let holder = bank.provisions.holder(&api_key, now, &mut bank.numbers);
-            let credential = holder.and_then(|provision| provision.credential_in_force());
-            credential.is_some_and(|credential| credential.awaits_first_use(now))
-        };
-        if !self.allows(call.from) || api_key != self.settings.api_key && !is_users(self) {
+        let holder = self.key_holder(&api_key, now).filter(|holder| holder.registers_devices);
+        let holder = holder.ok_or_else(|| self.wrong_key())?;
+        let lists_caller = request.permitted_ips.is_empty() || access_control::has(&request.permitted_ips, call.from);
+        if !self.allows(call.from) || !lists_caller || self.permits(holder, &api_key, call.from) == Some(false) {
             return Err(self.wrong_key());
+        }
+        self.permit(holder, call.from, now);
+        for permitted in &request.permitted_ips {
+            if let PermittedIp::Only(ip) = *permitted {
+                self.permit(holder, ip.into(), now);
+            }
         }
         let device = RegisteredDevice {
             id: self.numbers.next(),
@@ -84,14 +88,21 @@ impl Bank {
         let &RoutedCall { call, now, .. } = request;
         let request: SessionServerRequest = input::body(&call.body)?;
         let api_key = Secret::from(request.secret);
-        let is_devices = |device: &RegisteredDevice| device.api_key == api_key && device.permits(call.from);
-        if !self.allows(call.from) || !self.access.devices(installation).iter().any(is_devices) {
+        let has_device = self.access.devices(installation).iter().any(|device| device.api_key == api_key);
+        let holder = self.key_holder(&api_key, now).filter(|holder| holder.opens_sessions && has_device);
+        let holder = holder.ok_or_else(|| self.wrong_key())?;
+        if !self.allows(call.from) || self.permits(holder, &api_key, call.from) != Some(true) {
             return Err(self.wrong_key());
         }
-        let (user, user_item) = if api_key == self.settings.api_key {
-            (ActingUser::Partner, json!({ "UserCompany": self.show_partner() }))
-        } else {
-            (ActingUser::Provisioned, self.user_api_key_item(&api_key, now)?)
+        let partner = self.show_partner();
+        let (user, user_item) = match self.provisions.holder(&api_key, now, &mut self.numbers) {
+            None => (ActingUser::Partner, json!({ "UserCompany": partner })),
+            Some(provision) => {
+                provision.use_credential(now);
+                let user = provision.user(now, &mut self.numbers);
+                let shown = provision.show_user(user, &partner, self.settings.profile.session_timeout);
+                (ActingUser::ApiKey(user.api_key), json!({ "UserApiKey": shown }))
+            }
         };
         let id = self.numbers.next();
         let token = self.access.open_session(id, installation, user, after(now, self.settings.profile.session_timeout));
@@ -100,7 +111,7 @@ impl Bank {
 
     /// Ends a session of the caller's installation. The id 0 means the session of the call.
     fn end_session(&mut self, request: &RoutedCall<'_>, own: LiveSession) -> Result<RawResponse, Refusal> {
-        let id = request.route.id();
+        let [id] = request.route.ids();
         let ended = if id == 0 { own.id } else { id };
         if self.access.end_session(ended, own.installation) {
             Ok(RawResponse::items(Vec::new()))
@@ -119,30 +130,10 @@ impl Bank {
     }
 
     fn get_device(&mut self, request: &RoutedCall<'_>, session: LiveSession) -> Result<RawResponse, Refusal> {
-        let id = request.route.id();
+        let [id] = request.route.ids();
         let device = self.access.devices(session.installation).iter().find(|device| device.id == id);
         let device = device.ok_or_else(|| Refusal::not_found(format!("There is no device {id}.")))?;
         Ok(RawResponse::items(vec![device.show()]))
-    }
-
-    /// Activates a user's credential and shows whom the session acts for.
-    fn user_api_key_item(&mut self, token: &Secret, now: Timestamp) -> Result<Value, Refusal> {
-        let incorrect = self.wrong_key();
-        let holder = self.provisions.holder(token, now, &mut self.numbers).ok_or_else(|| incorrect.clone())?;
-        if !holder.credential_in_force().is_some_and(|credential| credential.opens_sessions(now)) {
-            return Err(incorrect);
-        }
-        holder.use_credential(now);
-        let user = holder.show_user(self.settings.profile.session_timeout);
-        Ok(json!({
-            "UserApiKey": {
-                "id": self.numbers.next(),
-                "created": in_bunqs_form(now),
-                "updated": in_bunqs_form(now),
-                "requested_by_user": { "UserCompany": self.show_partner() },
-                "granted_by_user": { "UserPerson": user },
-            },
-        }))
     }
 
     /// Whether API keys may be used from this address at all.

@@ -1,5 +1,6 @@
 //! What the bank answers: a module for each resource, which registers its operations.
 
+pub(crate) mod credentials;
 pub(crate) mod handshake;
 pub(crate) mod provisions;
 
@@ -29,6 +30,12 @@ pub(crate) enum Handler {
     /// With the id of the installation.
     Installation(fn(&mut Bank, &RoutedCall<'_>, u64) -> Result<RawResponse, Refusal>),
     Session(fn(&mut Bank, &RoutedCall<'_>, LiveSession) -> Result<RawResponse, Refusal>),
+    /// With the user in the path, who is that of the session.
+    #[allow(dead_code, reason = "the operations that have a user in their path come next")]
+    SessionUser(fn(&mut Bank, &RoutedCall<'_>, u64) -> Result<RawResponse, Refusal>),
+    /// With the user in the path, who is that of the session or, in the partner's session, any of its users.
+    #[allow(dead_code, reason = "the operations that have a user in their path come next")]
+    ChosenUser(fn(&mut Bank, &RoutedCall<'_>, u64) -> Result<RawResponse, Refusal>),
 }
 
 /// A call that has been routed.
@@ -58,12 +65,28 @@ pub(crate) fn perform(
             handle(bank, &request, installation)
         }
         Handler::Session(handle) => {
-            let session = bank.access.session(call.token(), request.now)?;
-            bank.vet(session.installation, call.header(REQUEST_ID), signature)?;
-            bank.check_signed(call, signature)?;
+            let session = admit(bank, &request)?;
             handle(bank, &request, session)
         }
+        Handler::SessionUser(handle) => {
+            let session = admit(bank, &request)?;
+            let user = bank.check_user(route.user, session, false)?;
+            handle(bank, &request, user)
+        }
+        Handler::ChosenUser(handle) => {
+            let session = admit(bank, &request)?;
+            let user = bank.check_user(route.user, session, true)?;
+            handle(bank, &request, user)
+        }
     }
+}
+
+/// The session of a call, which has been checked as every call with the token of a session is.
+fn admit(bank: &mut Bank, request: &RoutedCall<'_>) -> Result<LiveSession, Refusal> {
+    let session = bank.access.session(request.call.token(), request.now)?;
+    bank.vet(session.installation, request.call.header(REQUEST_ID), request.signature)?;
+    bank.check_signed(request.call, request.signature)?;
+    Ok(session)
 }
 
 #[cfg(test)]
@@ -83,9 +106,11 @@ mod tests {
             let auth = match handler {
                 Handler::Anonymous(_) => Auth::None,
                 Handler::Installation(_) => Auth::Installation,
-                Handler::Session(_) => Auth::Session,
+                Handler::Session(_) | Handler::SessionUser(_) | Handler::ChosenUser(_) => Auth::Session,
             };
             assert_eq!(auth, operation.auth, "{}", operation.id);
+            let takes_user = matches!(handler, Handler::SessionUser(_) | Handler::ChosenUser(_));
+            assert_eq!(takes_user, operation.path.contains("{user_id}"), "{}", operation.id);
         }
     }
 }

@@ -11,6 +11,9 @@ pub(crate) const ROOT: &str = "/v1";
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Route {
     pub(crate) operation: &'static Operation,
+    /// The user, if the path has one.
+    pub(crate) user: Option<u64>,
+    /// All other ids, in order.
     ids: Vec<u64>,
 }
 
@@ -21,8 +24,15 @@ impl Route {
         let found: Vec<_> = Operation::ALL.iter().filter_map(matching).collect();
         let with_method = found.iter().filter(|(operation, _)| operation.method == method);
         // A path without parameters comes first.
-        if let Some((operation, ids)) = with_method.min_by_key(|(_, ids)| ids.len()) {
-            return Ok(Self { operation, ids: ids.iter().map(|id| number(id)).collect::<Result<_, _>>()? });
+        if let Some((operation, parameters)) = with_method.min_by_key(|(_, parameters)| parameters.len()) {
+            let mut route = Self { operation, user: None, ids: Vec::new() };
+            for (name, value) in parameters {
+                match *name {
+                    "{user_id}" => route.user = Some(number(value)?),
+                    _ => route.ids.push(number(value)?),
+                }
+            }
+            return Ok(route);
         }
         let mut methods: Vec<_> = found.iter().map(|(operation, _)| operation.method).collect();
         if methods.is_empty() {
@@ -32,21 +42,21 @@ impl Route {
         Err(Refusal::method_not_allowed(method, path, methods.join(", ")))
     }
 
-    /// The first id in the path; 0 if there is none.
-    pub(crate) fn id(&self) -> u64 {
-        self.ids.first().copied().unwrap_or_default()
+    /// The ids in the path without that of the user, in order; 0 in the place of one that is not there.
+    pub(crate) fn ids<const N: usize>(&self) -> [u64; N] {
+        std::array::from_fn(|position| self.ids.get(position).copied().unwrap_or_default())
     }
 }
 
-/// The values of the parameters in `template`, if `path` is of its form.
-fn matched<'a>(template: &str, path: &'a str) -> Option<Vec<&'a str>> {
+/// The parameters in `template` and their values, if `path` is of its form.
+fn matched<'a>(template: &'a str, path: &'a str) -> Option<Vec<(&'a str, &'a str)>> {
     if template.split('/').count() != path.split('/').count() {
         return None;
     }
     let mut values = Vec::new();
     for (expected, found) in template.split('/').zip(path.split('/')) {
         if expected.starts_with('{') && !found.is_empty() {
-            values.push(found);
+            values.push((expected, found));
         } else if expected != found {
             return None;
         }
@@ -71,7 +81,10 @@ mod tests {
                 operation.path.split('/').map(|part| if part.starts_with('{') { "7" } else { part }).collect();
             let route = Route::of(operation.method, &format!("{ROOT}{}", path.join("/"))).unwrap();
             assert_eq!(route.operation, operation);
-            assert_eq!(route.id(), if operation.path.contains('{') { 7 } else { 0 });
+            let user = operation.path.contains("{user_id}");
+            assert_eq!(route.user, user.then_some(7));
+            let ids = operation.path.matches('{').count() - usize::from(user);
+            assert_eq!(route.ids, vec![7; ids]);
         }
     }
 

@@ -5,5 +5,6 @@
 #[path = "../../../tests/common/mod.rs"]
 mod common;
 
+mod sandbox_credentials;
 mod sandbox_faults;
 mod sandbox_profile;

@@ -49,14 +49,14 @@ fn list(bank: &mut Bank, request: &RoutedCall<'_>, session: LiveSession) -> Resu
 
 fn get(bank: &mut Bank, request: &RoutedCall<'_>, session: LiveSession) -> Result<RawResponse, Refusal> {
     for_partner(session)?;
-    let id = request.route.id();
+    let [id] = request.route.ids();
     let item = bank.provisions.read(id, request.now, &mut bank.numbers).ok_or_else(|| no_provision(id))?;
     Ok(RawResponse::items(vec![item]))
 }
 
 fn update(bank: &mut Bank, request: &RoutedCall<'_>, session: LiveSession) -> Result<RawResponse, Refusal> {
     for_partner(session)?;
-    let id = request.route.id();
+    let [id] = request.route.ids();
     let body: UpdateProvisionRequest = input::body(&request.call.body)?;
     let event = match body.status {
         RequestedStatus::Cancelled => LifeCycleEvent::Close,
@@ -72,7 +72,7 @@ fn update(bank: &mut Bank, request: &RoutedCall<'_>, session: LiveSession) -> Re
 fn for_partner(session: LiveSession) -> Result<(), Refusal> {
     match session.user {
         ActingUser::Partner => Ok(()),
-        ActingUser::Provisioned => {
+        ActingUser::ApiKey(_) | ActingUser::Provisioned => {
             Err(Refusal::new(403, "The session is a provisioned user's: provisions are the partner's."))
         }
     }

@@ -40,6 +40,9 @@ pub(crate) struct StoredProvision {
     has_label: bool,
     oauth_request: Option<StoredOauthRequest>,
     credential: Option<StoredCredential>,
+    /// The user, since its credential was first given to bunq.
+    #[serde(default)]
+    user: Option<StoredUser>,
     /// Whether something has changed since it was saved.
     #[serde(skip)]
     is_changed: bool,
@@ -50,6 +53,16 @@ pub(crate) struct StoredProvision {
 struct StoredOauthRequest {
     id: u64,
     client: u64,
+    created: Timestamp,
+}
+
+/// The user for whom the partner acts. Its ids stay the same when its credential is replaced.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub(crate) struct StoredUser {
+    /// The id of the person, which is in no path.
+    person: u64,
+    /// The id of the right to act for the person: that of the user in paths.
+    pub(crate) api_key: u64,
     created: Timestamp,
 }
 
@@ -68,6 +81,7 @@ impl StoredProvision {
             has_label: false,
             oauth_request: None,
             credential: None,
+            user: None,
             is_changed: true,
         }
     }
@@ -192,14 +206,35 @@ impl StoredProvision {
         shown
     }
 
-    /// The provisioned user, as the session opened with its credential shows it.
-    pub(crate) fn show_user(&self, session_timeout: Duration) -> Value {
+    /// The user, who gets its ids when this is called first.
+    pub(crate) fn user(&mut self, now: Timestamp, numbers: &mut Numbers) -> StoredUser {
+        *self.user.get_or_insert_with(|| {
+            self.is_changed = true;
+            StoredUser { person: numbers.next(), api_key: numbers.next(), created: now }
+        })
+    }
+
+    pub(crate) fn is_user(&self, api_key: u64) -> bool {
+        self.user.is_some_and(|user| user.api_key == api_key)
+    }
+
+    /// The right of the partner to act for the user, as the session opened with the credential shows it.
+    pub(crate) fn show_user(&self, user: StoredUser, partner: &Value, session_timeout: Duration) -> Value {
+        let created = in_bunqs_form(user.created);
         json!({
-            "id": self.id,
-            "display_name": self.profile.display_name,
-            "public_nick_name": self.profile.display_name,
-            "avatar": null,
-            "session_timeout": session_timeout.as_secs(),
+            "id": user.api_key,
+            "created": created,
+            "updated": created,
+            "requested_by_user": { "UserCompany": partner },
+            "granted_by_user": {
+                "UserPerson": {
+                    "id": user.person,
+                    "display_name": self.profile.display_name,
+                    "public_nick_name": self.profile.display_name,
+                    "avatar": null,
+                    "session_timeout": session_timeout.as_secs(),
+                },
+            },
         })
     }
 
@@ -275,7 +310,7 @@ fn unshared<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Arc<UserProfil
 /// The credential with which the partner acts on the user's behalf.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct StoredCredential {
-    id: u64,
+    pub(crate) id: u64,
     created: Timestamp,
     updated: Timestamp,
     expiry: Timestamp,

@@ -179,6 +179,11 @@ impl ProvisionTable {
         })
     }
 
+    /// Whether there is a user with this `UserApiKey.id`.
+    pub(crate) fn has_user(&self, id: u64) -> bool {
+        self.by_id.iter().any(|provision| provision.is_user(id))
+    }
+
     /// The index of the provision, or the one at which it would be inserted.
     fn position(&self, id: u64) -> Result<usize, usize> {
         self.by_id.binary_search_by_key(&id, |provision| provision.id)
