@@ -14,7 +14,7 @@ use super::document::{Diagnostic, Document, for_each_object, members};
 use super::lower::lower;
 use super::replacements::{REPLACEMENTS, REQUEST_SECRET, RESPONSE_SECRET};
 use super::types::name_variants;
-use super::{enums, ids, refusals, texts};
+use super::{both_ways, enums, ids, refusals, texts};
 
 /// What progenitor makes, in the two parts that the crate includes in different modules.
 pub(crate) struct Generated {
@@ -46,7 +46,12 @@ pub(crate) fn generate(document: &Document) -> Result<Generated, Diagnostic> {
 /// Ends each method where its request is built, without the header for the version of the document: the crate sends requests and
 /// decodes responses for all operations alike. What is left needs nothing of `progenitor-client`; the module that includes it has
 /// `encode_path`, `add_query` and `set_json`.
-pub(crate) fn end_at_requests(client: &mut Vec<syn::Item>) -> Result<(), Diagnostic> {
+///
+/// A body of one of the types `sent_otherwise` is written as it is sent.
+pub(crate) fn end_at_requests(
+    client: &mut Vec<syn::Item>,
+    sent_otherwise: &BTreeSet<String>,
+) -> Result<(), Diagnostic> {
     client.retain(|item| !is_for_sending(item));
     let blocks = client.iter_mut().filter_map(|item| match item {
         syn::Item::Impl(item) => Some(&mut item.items),
@@ -65,9 +70,13 @@ pub(crate) fn end_at_requests(client: &mut Vec<syn::Item>) -> Result<(), Diagnos
             statements.iter().enumerate().find_map(|(index, statement)| Some((index, built_request(statement)?)));
         let Some((index, request)) = built else { return Err(refused("builds no request")) };
         statements.truncate(index + 1);
-        let mut builder = Builder { request, done_later: Vec::new(), has_other_queries: false };
+        let is_sent_otherwise = method.sig.inputs.iter().any(|input| match input {
+            syn::FnArg::Typed(argument) => both_ways::holds(&argument.ty, sent_otherwise),
+            syn::FnArg::Receiver(_) => false,
+        });
+        let mut builder = Builder { request, is_sent_otherwise, done_later: Vec::new(), has_other_queries: false };
         builder.visit_block_mut(&mut method.block);
-        let Builder { request, done_later, has_other_queries } = builder;
+        let Builder { request, done_later, has_other_queries, .. } = builder;
         if has_other_queries {
             return Err(refused("has a query of an unknown form"));
         }
@@ -96,6 +105,8 @@ fn is_for_sending(item: &syn::Item) -> bool {
 /// `.json(&body)`, all of which is compiled again for each type of a body.
 struct Builder {
     request: syn::Ident,
+    /// Whether its body is written otherwise within the request than by itself.
+    is_sent_otherwise: bool,
     /// What is done once the request is built.
     done_later: Vec<syn::Stmt>,
     has_other_queries: bool,
@@ -114,7 +125,15 @@ impl VisitMut for Builder {
                 }
                 None => self.has_other_queries = true,
             },
-            "json" => self.done_later.push(syn::parse_quote!(set_json(&mut #request, #argument)?;)),
+            "json" => {
+                let body: syn::Expr = match argument {
+                    Some(syn::Expr::Reference(syn::ExprReference { expr: body, .. })) if self.is_sent_otherwise => {
+                        syn::parse_quote!(&crate::types::AsSent(#body))
+                    }
+                    argument => syn::parse_quote!(#argument),
+                };
+                self.done_later.push(syn::parse_quote!(set_json(&mut #request, #body)?;));
+            }
             _ => return,
         }
         *expression = (*call.receiver).clone();

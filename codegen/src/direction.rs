@@ -20,6 +20,11 @@ impl Direction {
     pub const REQUEST: Self = Self { request: true, response: false };
     /// A part that is only received.
     pub const RESPONSE: Self = Self { request: false, response: true };
+
+    /// Whether a part is both sent and received.
+    pub fn is_both(self) -> bool {
+        self.request && self.response
+    }
 }
 
 /// The components that requests refer to, and those that responses refer to.

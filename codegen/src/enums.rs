@@ -1,4 +1,4 @@
-//! Writes the enums: open ones (`x-extensible-enum`) for responses, closed ones (`enum`) for requests.
+//! Writes the enums: open ones (`x-extensible-enum`) for responses and for what goes both ways, closed ones (`enum`) for requests.
 //!
 //! An open enum keeps a value that the document does not know, so that a value that bunq adds breaks no caller. The
 //! generator's own enums cannot do that.

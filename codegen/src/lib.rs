@@ -5,6 +5,7 @@
 //! this crate all call these two. This crate does not know how a request is sent: that is up to the crate that includes
 //! the generated files.
 
+mod both_ways;
 pub mod bundle;
 mod calls;
 mod client;
@@ -14,6 +15,7 @@ pub mod document;
 mod enums;
 mod envelope;
 mod examples;
+mod fields;
 mod ids;
 pub mod lines;
 mod lower;
@@ -39,6 +41,7 @@ use std::path::Path;
 
 use proc_macro2::TokenStream;
 
+use direction::Directions;
 pub use document::{Diagnostic, Document};
 
 /// One generated file.
@@ -59,7 +62,8 @@ pub fn generate(document: &Document) -> Result<Vec<GeneratedFile>, Diagnostic> {
     let mut output = client::generate(document)?;
     let methods = methods::generate(document, &output)?;
     types::complete(document, &mut output.types, methods.types)?;
-    client::end_at_requests(&mut output.client)?;
+    let sent_otherwise = both_ways::sent_otherwise(document, &Directions::of(&document.root));
+    client::end_at_requests(&mut output.client, &sent_otherwise)?;
     let types = &output.types;
     let client = &output.client;
     let files = [

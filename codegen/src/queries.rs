@@ -5,10 +5,10 @@ use quote::{ToTokens, format_ident, quote};
 
 use super::document::Diagnostic;
 use super::envelope::{ResultShape, query_parameters};
+use super::fields::inside_option;
 use super::ids;
 use super::names::{pascal_case, rust_name, visibility};
 use super::signature::Method;
-use super::types::inside_option;
 
 impl Method<'_> {
     /// The query parameters whose values are joined with commas, each with the type of one value.

@@ -5,9 +5,9 @@ use quote::{format_ident, quote};
 
 use super::document::Diagnostic;
 use super::envelope::{ResultShape, bodies, is_id, item_schema, member_schema, requires_pagination};
+use super::fields::{inside_option, wire_name};
 use super::names::{pascal_case, rust_name, rust_variant};
 use super::signature::Method;
-use super::types::{inside_option, wire_name};
 
 impl Method<'_> {
     /// Writes the type of the result, and how it is made from the envelope.

@@ -6,9 +6,9 @@ use syn::visit_mut::{self, VisitMut};
 use super::client::Generated;
 use super::document::{Document, Operation};
 use super::envelope::{Envelope, given_parameters};
+use super::fields::first_argument;
 use super::names::rust_name;
 use super::policy::Policy;
-use super::types::first_argument;
 
 /// One operation on its way to become a method.
 pub(crate) struct Method<'a> {

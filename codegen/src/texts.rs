@@ -10,6 +10,7 @@ use proc_macro2::{Literal, TokenStream};
 use quote::{format_ident, quote};
 use serde_json::{Map, Value};
 
+use super::direction::Directions;
 use super::document::{Diagnostic, Document, members};
 use super::names::{snake_case, visibility};
 use super::patterns::{self, Table};
@@ -30,10 +31,12 @@ pub(crate) fn checked(document: &Document) -> impl Iterator<Item = (&str, &Value
 
 pub(crate) fn generate(document: &Document, public: &BTreeSet<String>) -> Result<Vec<syn::Item>, Diagnostic> {
     let mut items = Vec::new();
+    let directions = Directions::of(&document.root);
     for (name, schema) in checked(document) {
         let pattern = pattern(schema).map_err(|problem| Diagnostic::of_schema(name, problem))?;
         let rule = rule(schema, &field_of(document, name), pattern);
-        items.extend(parsed(name, text(name, schema, &rule, public.contains(name)))?);
+        let goes_both_ways = directions.of_component("schemas", name).is_both();
+        items.extend(parsed(name, text(name, schema, &rule, public.contains(name), goes_both_ways))?);
         items.extend(parsed(name, json_schema(name, schema))?);
     }
     for (name, path) in REPLACEMENTS {
@@ -126,7 +129,8 @@ fn rule(schema: &Value, field: &str, pattern: Option<Table>) -> TokenStream {
     }
 }
 
-fn text(name: &str, schema: &Value, rule: &TokenStream, is_public: bool) -> TokenStream {
+/// A text that goes both ways is checked before it is sent: what bunq says is not up to us.
+fn text(name: &str, schema: &Value, rule: &TokenStream, is_public: bool, goes_both_ways: bool) -> TokenStream {
     let ident = format_ident!("{name}");
     let visibility = visibility(is_public);
     let description = format!(" {}", schema["description"].as_str().unwrap_or_default().trim_end());
@@ -143,9 +147,16 @@ fn text(name: &str, schema: &Value, rule: &TokenStream, is_public: bool) -> Toke
     } else {
         (quote!(#[derive(Debug)]), quote!(), quote!())
     };
+    let (read, reading_doc) = if goes_both_ways {
+        let doc = " What bunq sends is read as it is: the rule holds for what is made of a text.";
+        (quote!(::std::string::String::deserialize(deserializer).map(Self)), quote!(#[doc = ""] #[doc = #doc]))
+    } else {
+        (quote!(crate::types::checked_text(deserializer)), quote!())
+    };
     quote! {
         #[doc = #description]
         #private_doc
+        #reading_doc
         #derived
         #[derive(Clone, PartialEq, Eq, Hash, ::serde::Serialize)]
         #[serde(into = "String")]
@@ -172,7 +183,7 @@ fn text(name: &str, schema: &Value, rule: &TokenStream, is_public: bool) -> Toke
 
         impl<'de> ::serde::Deserialize<'de> for #ident {
             fn deserialize<D: ::serde::Deserializer<'de>>(deserializer: D) -> ::std::result::Result<Self, D::Error> {
-                crate::types::checked_text(deserializer)
+                #read
             }
         }
 

@@ -6,15 +6,15 @@ use std::collections::BTreeSet;
 use proc_macro2::Literal;
 use quote::{ToTokens, format_ident};
 use serde_json::{Value, json};
-use syn::punctuated::Punctuated;
 use syn::visit_mut::{self, VisitMut};
 
 use super::direction::{Directions, follow_references};
 use super::document::{Diagnostic, Document};
 use super::envelope::{Envelope, is_id, item_schema, name_of};
+use super::fields::{first_argument, forget_derived, inside_option, says, wire_name};
 use super::names::{rust_name, visibility};
 use super::policy::Policy;
-use super::{enums, ids, refusals, texts};
+use super::{both_ways, enums, ids, refusals, texts};
 
 /// The bound of a list in a response for which the document says none.
 const MAX_ITEMS: u64 = 1000;
@@ -27,6 +27,7 @@ pub(crate) fn complete(
 ) -> Result<(), Diagnostic> {
     let public = public_schemas(document)?;
     let directions = Directions::of(&document.root);
+    let sent_otherwise = both_ways::sent_otherwise(document, &directions);
     // The generator's error of conversions, which no type here has.
     types.retain(|item| !matches!(item, syn::Item::Mod(module) if module.ident == "error"));
     let objects = types.iter().filter_map(|item| match item {
@@ -37,28 +38,35 @@ pub(crate) fn complete(
     let objects: BTreeSet<_> = objects.collect();
     let (mut constructors, mut readers) = (Vec::new(), Vec::new());
     for item in types.iter_mut() {
-        let is_request = match item {
-            syn::Item::Struct(item) => directions.of_component("schemas", &item.ident.to_string()).request,
-            _ => false,
+        let ident = match item {
+            syn::Item::Struct(item) => item.ident.to_string(),
+            syn::Item::Enum(item) => item.ident.to_string(),
+            _ => continue,
         };
-        let mut tidy = Tidy { document, objects: &objects, is_request, readers: Vec::new() };
+        let direction = directions.of_component("schemas", &ident);
+        let is_only_sent = direction.request && !direction.response;
+        let mut tidy =
+            Tidy { document, objects: &objects, is_only_sent, sent_otherwise: &sent_otherwise, readers: Vec::new() };
         tidy.visit_item_mut(item);
         readers.extend(tidy.readers);
         if let syn::Item::Struct(item) = item {
-            readers.extend(personal_debug(document, item));
-        }
-        let (ident, attributes, vis) = match item {
-            syn::Item::Struct(item) => {
-                let name = item.ident.to_string();
-                if directions.of_component("schemas", &name).request {
-                    constructors.extend(constructor(item, public.contains(&name)));
-                }
-                (&item.ident, &mut item.attrs, &mut item.vis)
+            if both_ways::keeps_unknown(&document.root["components"]["schemas"][&ident]) {
+                both_ways::add_unknown(item);
             }
-            syn::Item::Enum(item) => (&item.ident, &mut item.attrs, &mut item.vis),
+            if sent_otherwise.contains(&ident) {
+                readers.extend(both_ways::generate(document, item, &sent_otherwise));
+            }
+            readers.extend(personal_debug(document, item));
+            if direction.request {
+                constructors.extend(constructor(item, public.contains(&ident)));
+            }
+        }
+        let (attributes, vis) = match item {
+            syn::Item::Struct(item) => (&mut item.attrs, &mut item.vis),
+            syn::Item::Enum(item) => (&mut item.attrs, &mut item.vis),
             _ => continue,
         };
-        *vis = visibility(public.contains(&ident.to_string()));
+        *vis = visibility(public.contains(&ident));
         attributes.insert(0, syn::parse_quote!(#[cfg_attr(feature = "schemars", derive(::schemars::JsonSchema))]));
         attributes.insert(0, syn::parse_quote!(#[non_exhaustive]));
     }
@@ -199,8 +207,10 @@ struct Tidy<'a> {
     objects: &'a BTreeSet<String>,
     /// How members are read that need a function of their own.
     readers: Vec<syn::Item>,
-    /// Requests are strict: null does not stand for an absent member.
-    is_request: bool,
+    /// What is only sent is strict: null does not stand for an absent member.
+    is_only_sent: bool,
+    /// The types that are written otherwise within a request than by themselves.
+    sent_otherwise: &'a BTreeSet<String>,
 }
 
 impl VisitMut for Tidy<'_> {
@@ -236,7 +246,7 @@ impl VisitMut for Tidy<'_> {
                 let least = Literal::u64_unsuffixed(least);
                 field.attrs.push(syn::parse_quote!(#[cfg_attr(feature = "schemars", schemars(length(min = #least)))]));
             }
-            if !self.is_request {
+            if !self.is_only_sent {
                 self.readers.extend(bound_reader(self.objects, &schema, &name, field, property));
             }
         }
@@ -256,7 +266,7 @@ impl VisitMut for Tidy<'_> {
         let is = |name: &str| matches!(&field.ty, syn::Type::Path(path) if path.path.segments.last().is_some_and(|last| last.ident == name));
         if is("Option") {
             field.attrs.retain(|attribute| !says(attribute, "deserialize_with"));
-            if self.is_request {
+            if self.is_only_sent {
                 field.attrs.push(syn::parse_quote!(#[serde(default, deserialize_with = "crate::types::not_null")]));
                 let read = inside_option(&field.ty).map(|ty| ty.to_token_stream().to_string()).unwrap_or_default();
                 field.attrs.push(syn::parse_quote!(#[cfg_attr(feature = "schemars", schemars(with = #read))]));
@@ -264,9 +274,12 @@ impl VisitMut for Tidy<'_> {
                 let read = syn::parse_quote!(#[serde(default, deserialize_with = "crate::types::redacted_as_none")]);
                 field.attrs.push(read);
             }
-        } else if !self.is_request && is("Vec") && field.attrs.iter().any(|attribute| says(attribute, "default")) {
+        } else if !self.is_only_sent && is("Vec") && field.attrs.iter().any(|attribute| says(attribute, "default")) {
             let read = format!("::std::option::Option<{}>", field.ty.to_token_stream());
             field.attrs.push(syn::parse_quote!(#[cfg_attr(feature = "schemars", schemars(with = #read))]));
+        }
+        if self.is_only_sent && both_ways::holds(&field.ty, self.sent_otherwise) {
+            both_ways::send(field);
         }
         visit_mut::visit_field_mut(self, field);
     }
@@ -344,11 +357,7 @@ fn personal_debug(document: &Document, item: &mut syn::ItemStruct) -> Option<syn
     if !item.fields.iter().any(is_personal) {
         return None;
     }
-    for attribute in item.attrs.iter_mut().filter(|attribute| attribute.path().is_ident("derive")) {
-        let derived = attribute.parse_args_with(Punctuated::<syn::Path, syn::Token![,]>::parse_terminated).ok()?;
-        let kept = derived.iter().filter(|path| !path.is_ident("Debug"));
-        *attribute = syn::parse_quote!(#[derive(#(#kept),*)]);
-    }
+    forget_derived(item, "Debug");
     let shown = item.fields.iter().map(|field| {
         let name = &field.ident;
         let text = name.as_ref().map(ToString::to_string).unwrap_or_default();
@@ -365,42 +374,5 @@ fn personal_debug(document: &Document, item: &mut syn::ItemStruct) -> Option<syn
                 f.debug_struct(#name)#(#shown)*.finish()
             }
         }
-    })
-}
-
-/// The name of a member in JSON.
-pub(crate) fn wire_name(field: &syn::Field) -> Option<String> {
-    let mut name = field.ident.as_ref()?.to_string();
-    for attribute in field.attrs.iter().filter(|attribute| says(attribute, "rename")) {
-        // What else the attribute says may have no value.
-        let _ = attribute.parse_nested_meta(|meta| {
-            let value = meta.value().and_then(|value| value.parse::<syn::LitStr>());
-            if let (true, Ok(renamed)) = (meta.path.is_ident("rename"), value) {
-                name = renamed.value();
-            }
-            Ok(())
-        });
-    }
-    Some(name)
-}
-
-/// Whether an attribute is serde's and says `what`.
-fn says(attribute: &syn::Attribute, what: &str) -> bool {
-    attribute.path().is_ident("serde") && attribute.to_token_stream().to_string().contains(what)
-}
-
-/// The `T` of an `Option<T>`.
-pub(crate) fn inside_option(ty: &syn::Type) -> Option<&syn::Type> {
-    first_argument(ty, "Option")
-}
-
-/// The `T` of a `name<T, …>`.
-pub(crate) fn first_argument<'a>(ty: &'a syn::Type, name: &str) -> Option<&'a syn::Type> {
-    let syn::Type::Path(path) = ty else { return None };
-    let last = path.path.segments.last().filter(|last| last.ident == name)?;
-    let syn::PathArguments::AngleBracketed(arguments) = &last.arguments else { return None };
-    arguments.args.iter().find_map(|argument| match argument {
-        syn::GenericArgument::Type(ty) => Some(ty),
-        _ => None,
     })
 }

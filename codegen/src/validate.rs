@@ -3,6 +3,7 @@
 //! progenitor's own messages seldom name a place, and it does not notice every mistake. A diagnostic made here names
 //! the schema, operation or line, and what to change. This module does not judge style.
 
+mod both_ways;
 mod names;
 mod refusals;
 
@@ -24,6 +25,9 @@ use super::{ids, texts};
 /// The extensions that a string schema may have.
 const OF_TEXTS: [&str; 6] =
     ["x-bunq-enum", "x-bunq-personal", "x-bunq-rule", "x-bunq-visible", "x-enum-descriptions", "x-extensible-enum"];
+
+/// The extension that the schema of an object may have.
+const OF_OBJECTS: [&str; 1] = [crate::both_ways::EXTENSION];
 
 /// The members whose keys are names that the document chooses.
 const NAMES: [&str; 14] = [
@@ -165,6 +169,7 @@ fn extension_problem(pointer: &str, part: &Map<String, Value>, is_operation: boo
         Some(kind) if kind == "string" => &OF_TEXTS,
         // Only a schema with a name of its own is a type.
         Some(kind) if kind == "integer" && is_component(pointer) => &["x-bunq-id"],
+        Some(kind) if kind == "object" && is_component(pointer) => &OF_OBJECTS,
         _ => &[],
     };
     let is_known = |name: &str| known.contains(&name) || (is_property && OF_PROPERTIES.contains(&name));
@@ -319,7 +324,10 @@ fn check_schemas(document: &Document, diagnostics: &mut Vec<Diagnostic>) {
             find(name, &"rename it: texts with `format: password` have this name in Rust");
         }
         let direction = directions.of_component("schemas", name);
-        if direction.request && direction.response && has_secret(schema) {
+        if let Some(problem) = both_ways::problem(schema, direction) {
+            find(name, &problem);
+        }
+        if direction.is_both() && has_secret(schema) {
             let problem = "it has a secret, and is used in requests, which send it, and in responses, which redact it: \
                            write two schemas";
             find(name, &problem);

@@ -3,9 +3,12 @@
 
 #![allow(clippy::panic, clippy::unwrap_used)]
 
-use bunq_partner_sandbox::{ReceivedSignature, Sandbox};
-use bunq_partner::types::{InquiryRefusal, InquiryRequest, ListFailuresQuery, ListInquiriesQuery, RetryFailuresRequest};
+use bunq_partner::types::{
+    InquiryRefusal, InquiryRequest, ListFailuresQuery, ListInquiriesQuery, RetryFailuresRequest, Rule, RuleCategory,
+    RuleTarget, RulesRequest,
+};
 use bunq_partner::{Api, ErrorKind, Operation, PageSize};
+use bunq_partner_sandbox::{ReceivedSignature, Sandbox};
 use futures_util::TryStreamExt as _;
 
 /// Replaces every response with this body, before it is signed.
@@ -50,6 +53,7 @@ async fn new_operations_are_signed_verified_and_typed() {
     assert_eq!(api.list_credentials(user).await.unwrap_err().kind(), ErrorKind::InvalidResponse);
 
     names_that_are_keywords(&sandbox, api.clone(), user).await;
+    what_goes_both_ways(&sandbox, api.clone(), user).await;
 
     // There are two pages: the first leads to the second.
     sandbox.before_signing(|call, response| {
@@ -76,6 +80,40 @@ async fn new_operations_are_signed_verified_and_typed() {
     sandbox.after_signing(|_, response| response.body.push(b' '));
     assert_eq!(api.list_credentials(user).await.unwrap_err().kind(), ErrorKind::Signature);
     assert_eq!(api.get_attachment_content(user, 1).await.unwrap_err().kind(), ErrorKind::Signature);
+}
+
+/// Rules as somebody else has set them: with a category, members and a target that the document does not know.
+const RULES: &str = r#"{"Response": [
+    {"Rule": {"category": "PAYMENT", "target": "https://a.example", "labels": null, "priority": null}},
+    {"Rule": {"category": "NOVELTY", "target": "http://b.example", "labels": ["x"], "since": 1.50, "token": "qzx", "of": {"a":  [null, 18446744073709551616]}}}
+]}"#;
+
+async fn what_goes_both_ways(sandbox: &Sandbox, api: Api, user: i64) {
+    respond(sandbox, RULES);
+    let mut rules = api.list_rules(user).await.unwrap().into_inner();
+    assert_eq!((rules[0].labels.len(), &rules[1].labels[..]), (0, &["x".to_owned()][..]));
+    assert_eq!(rules[1].category, RuleCategory::Unknown("NOVELTY".into()));
+    assert_eq!(rules[1].target.as_str(), "http://b.example");
+    // Shown, they are redacted; sent, they are as they came.
+    let shown = format!("{rules:?} {}", serde_json::to_string(&rules).unwrap());
+    assert!(!shown.contains("qzx") && shown.contains(r#""token":"[redacted]""#) && shown.contains("since"), "{shown}");
+
+    // One that is made is made of what it must have, and a target is checked.
+    let error = "http://c.example".parse::<RuleTarget>().unwrap_err();
+    assert!(error.to_string().contains("a target begins with https://"), "{error}");
+    rules.push(Rule::new(RuleCategory::Card, "https://c.example".parse().unwrap()));
+    let second = rules[1].clone();
+    assert_eq!(api.replace_rules(user, &RulesRequest::new(rules)).await.unwrap().len(), 2);
+    let sent = sandbox.call_log().pop().unwrap();
+    assert_eq!(sent.signature, ReceivedSignature::Valid);
+    let kept = r#"{"category":"NOVELTY","labels":["x"],"target":"http://b.example","since":1.50,"token":"qzx","of":{"a":  [null, 18446744073709551616]}}"#;
+    let first = r#"{"category":"PAYMENT","target":"https://a.example"}"#;
+    let made = r#"{"category":"CARD","target":"https://c.example"}"#;
+    assert_eq!(sent.body, format!(r#"{{"rules":[{first},{kept},{made}]}}"#));
+
+    respond(sandbox, r#"{"Response": []}"#);
+    api.update_rule(user, &second).await.unwrap();
+    assert_eq!(sandbox.call_log().pop().unwrap().body, kept);
 }
 
 async fn names_that_are_keywords(sandbox: &Sandbox, api: Api, user: i64) {

@@ -1,3 +1,5 @@
+use std::collections::BTreeSet;
+
 use quote::ToTokens as _;
 
 use super::end_at_requests;
@@ -19,7 +21,7 @@ fn ended(in_builder: &str) -> Result<String, String> {
         }}"
     );
     let mut items = syn::parse_str::<syn::File>(&text).map_err(|error| error.to_string())?.items;
-    end_at_requests(&mut items).map_err(|diagnostic| format!("{diagnostic:?}"))?;
+    end_at_requests(&mut items, &BTreeSet::new()).map_err(|diagnostic| format!("{diagnostic:?}"))?;
     Ok(items.iter().map(|item| item.to_token_stream().to_string()).collect::<String>())
 }
 

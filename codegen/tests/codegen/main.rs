@@ -2,6 +2,7 @@
 
 #![allow(clippy::panic, clippy::unwrap_used)]
 
+mod both_ways;
 mod bundle;
 mod names;
 mod outline;

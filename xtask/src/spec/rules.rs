@@ -281,7 +281,7 @@ impl Walk<'_> {
         if closed.is_some() && self.used.response {
             self.find(location, "a response has it, and bunq may add a value: write `x-extensible-enum` for `enum`");
         }
-        if open.is_some() && self.used.request {
+        if open.is_some() && self.used == Direction::REQUEST {
             self.find(location, "a request has it, and takes known values only: write `enum` for `x-extensible-enum`");
         }
         let descriptions = &schema["x-enum-descriptions"];

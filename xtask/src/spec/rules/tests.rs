@@ -232,6 +232,15 @@ fn an_open_enum_is_a_list_of_texts() {
 }
 
 #[test]
+fn an_enum_that_goes_both_ways_is_open() {
+    test_timeout::start();
+    let status =
+        "          description: The change requested.\n          allOf:\n            - $ref: '#/components/schemas/";
+    let (from, to) = (format!("{status}RequestedStatus'"), format!("{status}ProvisionStatus'"));
+    assert_eq!(findings(&[(&from, &to)]), [""; 0]);
+}
+
+#[test]
 fn an_enum_within_a_response_counts() {
     test_timeout::start();
     let response = json!({"content": {"application/json": {"schema": {"type": "string", "enum": ["A"],

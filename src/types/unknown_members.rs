@@ -1,0 +1,151 @@
+//! The members that bunq has added to what is read and sent again.
+//!
+//! By itself a value redacts the members that have the name of a secret. Within a request it is written as it came.
+
+use std::fmt;
+use std::marker::PhantomData;
+
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{self, DeserializeSeed, IntoDeserializer as _, MapAccess, Visitor};
+use serde::{Deserializer, Serialize, Serializer, ser};
+use serde_json::Value;
+use serde_json::value::RawValue;
+
+use super::open_value::OpenValue;
+use super::secret::redact;
+
+/// The greatest length of the unknown members of an object, in bytes.
+const MAX_LEN: usize = 64 * 1024;
+
+/// The members that the document does not know, in their order. They serialize with `"[redacted]"` in place of each that has the name
+/// of a secret, and `Debug` shows their names alone.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub(crate) struct UnknownMembers(Vec<(Box<str>, OpenValue)>);
+
+impl UnknownMembers {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Writes them as they came.
+    pub(crate) fn sent<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let members =
+            self.0.iter().map(|(name, value)| Ok((name, serde_json::from_str::<&RawValue>(value.as_json())?)));
+        let members: Vec<_> = members.collect::<serde_json::Result<_>>().map_err(ser::Error::custom)?;
+        serializer.collect_map(members)
+    }
+}
+
+impl fmt::Debug for UnknownMembers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_map().entries(self.0.iter().map(|(name, value)| (name, value))).finish()
+    }
+}
+
+impl Serialize for UnknownMembers {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let members = self.0.iter().map(|(name, value)| Ok((name.to_string(), serde_json::from_str(value.as_json())?)));
+        let mut members = Value::Object(members.collect::<serde_json::Result<_>>().map_err(ser::Error::custom)?);
+        redact(&mut members);
+        members.serialize(serializer)
+    }
+}
+
+/// An object whose unknown members are kept.
+pub(crate) trait Keeps: Sized {
+    /// The names of the others.
+    const KNOWN: &'static [&'static str];
+
+    /// Reads the known members.
+    fn read_known<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error>;
+
+    /// Adds the unknown ones.
+    fn keep(&mut self, unknown: UnknownMembers);
+}
+
+/// Reads an object whose unknown members are kept.
+pub(crate) fn keeping<'de, T: Keeps, D: Deserializer<'de>>(deserializer: D) -> Result<T, D::Error> {
+    deserializer.deserialize_map(KeepingVisitor(PhantomData))
+}
+
+struct KeepingVisitor<T>(PhantomData<T>);
+
+impl<'de, T: Keeps> Visitor<'de> for KeepingVisitor<T> {
+    type Value = T;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, members: A) -> Result<T, A::Error> {
+        let (mut unknown, mut len) = (UnknownMembers::default(), 0);
+        let known = Known { members, known: T::KNOWN, unknown: &mut unknown, len: &mut len };
+        let mut read = T::read_known(MapAccessDeserializer::new(known))?;
+        read.keep(unknown);
+        Ok(read)
+    }
+}
+
+/// The known members of an object. The others go aside.
+struct Known<'a, A> {
+    members: A,
+    known: &'static [&'static str],
+    unknown: &'a mut UnknownMembers,
+    /// The length of those that are aside.
+    len: &'a mut usize,
+}
+
+impl<'de, A: MapAccess<'de>> MapAccess<'de> for Known<'_, A> {
+    type Error = A::Error;
+
+    fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, A::Error> {
+        while let Some(name) = self.members.next_key::<String>()? {
+            if self.known.contains(&name.as_str()) {
+                return seed.deserialize(name.into_deserializer()).map(Some);
+            }
+            let value: OpenValue = self.members.next_value()?;
+            *self.len += name.len() + value.as_json().len();
+            if *self.len > MAX_LEN {
+                return Err(de::Error::custom(format_args!("the unknown members are longer than {MAX_LEN} bytes")));
+            }
+            self.unknown.0.push((name.into(), value));
+        }
+        Ok(None)
+    }
+
+    fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, A::Error> {
+        self.members.next_value_seed(seed)
+    }
+}
+
+/// What is written otherwise within a request than by itself.
+pub(crate) trait Sent {
+    /// Writes it as it is sent.
+    fn serialize_sent<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error>;
+}
+
+impl<T: Sent> Sent for Vec<T> {
+    fn serialize_sent<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.iter().map(AsSent))
+    }
+}
+
+impl<T: Sent> Sent for Option<T> {
+    fn serialize_sent<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.as_ref().map(AsSent).serialize(serializer)
+    }
+}
+
+/// Serializes as it is sent.
+pub(crate) struct AsSent<'a, T>(pub(crate) &'a T);
+
+impl<T: Sent> Serialize for AsSent<'_, T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.0.serialize_sent(serializer)
+    }
+}
+
+/// Serializes a member of a request as it is sent.
+pub(crate) fn sent<T: Sent, S: Serializer>(member: &T, serializer: S) -> Result<S::Ok, S::Error> {
+    member.serialize_sent(serializer)
+}
