@@ -69,7 +69,7 @@ pub fn diagnostics(document: &Document) -> Vec<Diagnostic> {
         for_each_part(&document.root, &mut |pointer, part| {
             let is_operation = operations.iter().any(|operation| operation == pointer);
             let problems = [
-                reference_problem(&document.root, part),
+                reference_problem(&document.root, pointer, part),
                 extension_problem(pointer, part, is_operation),
                 generator_problem(pointer, part),
             ];
@@ -142,7 +142,9 @@ fn check_mappings(root: &Value, pointer: &str, depth: u32, diagnostics: &mut Vec
     }
 }
 
-fn reference_problem(root: &Value, part: &Map<String, Value>) -> Option<String> {
+/// Finds a reference that leads nowhere, or to something else than a component of the kind that belongs there: the generator would end
+/// without naming it.
+fn reference_problem(root: &Value, pointer: &str, part: &Map<String, Value>) -> Option<String> {
     let target = part.get("$ref")?;
     let Some(text) = target.as_str().filter(|target| target.starts_with("#/")) else {
         return Some(format!(
@@ -150,8 +152,30 @@ fn reference_problem(root: &Value, part: &Map<String, Value>) -> Option<String> 
             target.to_string().trim_matches('"')
         ));
     };
-    let leads_nowhere = root.pointer(&text[1..]).is_none();
-    leads_nowhere.then(|| format!("`$ref: {text}` leads nowhere: correct it, or write what it should lead to"))
+    if root.pointer(&text[1..]).is_none() {
+        return Some(format!("`$ref: {text}` leads nowhere: correct it, or write what it should lead to"));
+    }
+    let Some(kind) = kind_at(pointer) else {
+        return Some("a path has its operations itself: write them in place of `$ref`".into());
+    };
+    let name = text.strip_prefix("#/components/").and_then(|rest| rest.strip_prefix(kind)?.strip_prefix('/'));
+    name.is_none_or(|name| name.contains('/')).then(|| {
+        format!("`$ref: {text}` is none of `#/components/{kind}`: write there what belongs here, and refer to it")
+    })
+}
+
+/// The kind of the components that a part can refer to; none if it can refer to nothing.
+fn kind_at(pointer: &str) -> Option<&'static str> {
+    let mut names = pointer.rsplit('/');
+    let (name, within) = (names.next().unwrap_or_default(), names.next().unwrap_or_default());
+    let kinds =
+        ["callbacks", "examples", "headers", "links", "parameters", "requestBodies", "responses", "securitySchemes"];
+    match (within, name) {
+        ("paths", _) => None,
+        ("properties", _) | (_, "additionalProperties" | "items" | "not" | "schema") => Some("schemas"),
+        (_, "requestBody") => Some("requestBodies"),
+        _ => Some(kinds.into_iter().find(|kind| *kind == within).unwrap_or("schemas")),
+    }
 }
 
 /// The extensions that a property may have.

@@ -123,6 +123,22 @@ fn sources_that_cannot_be_put_together_are_refused_with_their_place() {
         ),
         (
             PROVISIONS,
+            "operationId: list_provisions",
+            "operationId: create_provision",
+            PROVISIONS,
+            "    get:",
+            "operation `create_provision` stands at openapi/sources/tags/provisions.yaml:",
+        ),
+        (
+            PROVISIONS,
+            "    NewProvision:\n",
+            "    DeviceServer: {type: string}\n    NewProvision:\n",
+            PROVISIONS,
+            "    DeviceServer:",
+            "`#/components/schemas/DeviceServer` stands at openapi/sources/tags/authentication.yaml:",
+        ),
+        (
+            PROVISIONS,
             "  /partner-user-provision:\n",
             "  /installation:\n",
             PROVISIONS,

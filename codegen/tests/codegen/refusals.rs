@@ -66,6 +66,55 @@ fn references() {
         let refused = refusal(others, to);
         assert!(refused.ends_with(problem), "{refused}");
     }
+    // Each ended the generator without its place, or was taken.
+    let shown = "                $ref: '#/components/examples/InstallationRequest'";
+    for (from, to, place, kind) in [
+        (others, "$ref: '#/components/schemas/Provision/properties/status'", "#/", "schemas"),
+        (others, "$ref: '#/components/parameters/Region'", "#/", "schemas"),
+        (
+            "$ref: '#/components/responses/ServerError'",
+            "$ref: '#/paths/~1installation/post/responses/5XX'",
+            "#/paths/~1installation/post/responses/5XX: ",
+            "responses",
+        ),
+        (
+            "$ref: '#/components/responses/ServerError'",
+            "$ref: '#/components/schemas/ErrorResponse'",
+            "#/paths/~1installation/post/responses/5XX: ",
+            "responses",
+        ),
+        (
+            "      - $ref: '#/components/parameters/ProvisionId'",
+            "      - $ref: '#/components/schemas/ProvisionId'",
+            "#/paths/~1partner-user-provision~1{provision_id}/parameters/0: ",
+            "parameters",
+        ),
+        (
+            "          $ref: '#/components/headers/ServerSignature'",
+            "          $ref: '#/components/schemas/Id'",
+            "#/paths/~1installation/post/responses/200/headers/X-Bunq-Server-Signature: ",
+            "headers",
+        ),
+        (
+            shown,
+            "                $ref: '#/components/schemas/Id'",
+            "#/paths/~1installation/post/requestBody/content/application~1json/examples/public_key: ",
+            "examples",
+        ),
+        (
+            "      $ref: '#/components/links/EndSession'",
+            "      $ref: '#/paths/~1session-server/post/responses/200/links/end_session'",
+            "#/paths/~1session-server/post/responses/200/links/end_session: ",
+            "links",
+        ),
+    ] {
+        let refused = refusal(from, to);
+        let said = format!(" is none of `#/components/{kind}`: write there what belongs here, and refer to it");
+        assert!(refused.starts_with(place) && refused.ends_with(&said), "{to}: {refused}");
+    }
+    let path = "  /again:\n    $ref: '#/paths/~1again'\n  /session-server:\n";
+    let refused = refusal("  /session-server:\n", path);
+    assert_eq!(refused, "#/paths/~1again: a path has its operations itself: write them in place of `$ref`");
     let there_and_back =
         "    This: {$ref: '#/components/schemas/That'}\n    That: {$ref: '#/components/schemas/This'}\n";
     let refused = refusal("    LabelUserType:\n", &format!("{there_and_back}    LabelUserType:\n"));
