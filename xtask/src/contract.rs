@@ -3,6 +3,7 @@
 //! Everything installed, generated or built goes to `contract/` in the target folder.
 
 mod sandbox_process;
+mod sent_once;
 mod table;
 
 use anyhow::{Result, bail};
@@ -19,6 +20,7 @@ const OPENAPI: &str = "openapi";
 const INSTALL: &str = "install";
 const GENERATE: &str = "generate";
 const TYPE_CHECK: &str = "type check";
+const SENT_ONCE: &str = "sent once";
 const CONFORM: &str = "conform";
 
 /// The steps that a driver prints, in this order.
@@ -43,7 +45,7 @@ pub(crate) struct Arguments {
 
 pub(crate) fn run(arguments: Arguments) -> Result<()> {
     let rows = [typescript(), python(), schemathesis(&arguments)];
-    let table = Table::new([&[INSTALL, GENERATE, TYPE_CHECK], DRIVEN.as_slice(), &[CONFORM]].concat(), rows);
+    let table = Table::new([&[INSTALL, GENERATE, TYPE_CHECK], DRIVEN.as_slice(), &[SENT_ONCE, CONFORM]].concat(), rows);
     println!("\n{table}");
     if !table.is_ok() {
         bail!("the document, its clients and the sandbox do not agree: the first failure of each row is printed above");
@@ -87,7 +89,7 @@ fn schemathesis(arguments: &Arguments) -> Row {
     Row::of("schemathesis", |row| {
         let folder = row.step(INSTALL, install_python)?;
         row.step(CONFORM, || {
-            let sandbox = SandboxProcess::start(PROVISIONS, &[])?;
+            let sandbox = SandboxProcess::start(&["--provisions", PROVISIONS])?;
             let (document, openapi, seed) = (root().join(DOCUMENT), root().join(OPENAPI), arguments.seed.to_string());
             let most = arguments.max_examples.to_string();
             let arguments = ["run", path(&document)?, "--url", &sandbox.access.base_url, "--seed", &seed];
@@ -110,12 +112,12 @@ fn install_python() -> Result<ToolFolder> {
     Ok(folder)
 }
 
-/// Runs a driver against each form of bunq's responses.
+/// Runs a driver against each form of bunq's responses, and where it gets none.
 fn drive(row: &mut Row, folder: &ToolFolder, program: &str, driver: &str) -> Result<()> {
     let openapi = root().join(OPENAPI);
     let mut outcomes = Vec::new();
     for way in WAYS {
-        let sandbox = SandboxProcess::start("0", way)?;
+        let sandbox = SandboxProcess::start(way)?;
         let environment = environment(&sandbox, &[("BUNQ_OPENAPI", path(&openapi)?)]);
         outcomes.push(folder.read(program, &[driver], &environment)?);
     }
@@ -127,7 +129,7 @@ fn drive(row: &mut Row, folder: &ToolFolder, program: &str, driver: &str) -> Res
     }
     match outcomes.iter().find(|outcome| !outcome.status.success()) {
         Some(outcome) => bail!("the driver has failed in the end ({})", outcome.status),
-        None => Ok(()),
+        None => row.step(SENT_ONCE, || sent_once::check(folder, program, driver, path(&openapi)?)),
     }
 }
 

@@ -79,6 +79,18 @@ impl ToolFolder {
         Ok(Outcome { status, written })
     }
 
+    /// Runs a command in the folder, whether it succeeds or not, and writes all that it says to a file.
+    pub(crate) fn run_into(
+        &self,
+        file: File,
+        program: &str,
+        arguments: &[&str],
+        environment: &[(&str, &str)],
+    ) -> Result<()> {
+        let mut command = self.command(program, arguments, environment)?;
+        in_time(program, command.stdout(file.try_clone()?).stderr(file)).map(drop)
+    }
+
     fn command(&self, program: &str, arguments: &[&str], environment: &[(&str, &str)]) -> Result<Command> {
         eprintln!("$ {program} {}", arguments.join(" "));
         let mut command = Command::new(program);

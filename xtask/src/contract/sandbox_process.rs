@@ -1,5 +1,6 @@
 //! The sandbox as a process of the program, so that the other chores run even if the crate does not build.
 
+use std::fs::File;
 use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Command, Stdio};
 
@@ -8,7 +9,7 @@ use serde::Deserialize;
 
 use crate::root;
 
-const RUN: [&str; 7] = ["run", "--quiet", "--", "sandbox", "--log", "none", "--provisions"];
+const RUN: [&str; 5] = ["run", "--quiet", "--", "sandbox", "--log"];
 
 /// A sandbox that runs until it is dropped.
 pub(crate) struct SandboxProcess {
@@ -24,10 +25,19 @@ pub(crate) struct Access {
 }
 
 impl SandboxProcess {
-    /// Starts a sandbox with this many provisions.
-    pub(crate) fn start(provisions: &str, arguments: &[&str]) -> Result<Self> {
+    /// Starts a sandbox.
+    pub(crate) fn start(arguments: &[&str]) -> Result<Self> {
+        Self::start_with("none", Stdio::inherit(), arguments)
+    }
+
+    /// Starts a sandbox that writes each call to `log`, as JSON, before it responds.
+    pub(crate) fn start_with_log(log: File, arguments: &[&str]) -> Result<Self> {
+        Self::start_with("json", log.into(), arguments)
+    }
+
+    fn start_with(format: &str, log: Stdio, arguments: &[&str]) -> Result<Self> {
         let mut command = Command::new("cargo");
-        command.args(RUN).arg(provisions).args(arguments).current_dir(root());
+        command.args(RUN).arg(format).args(arguments).current_dir(root()).stderr(log);
         let mut process = Process(command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn()?);
         let mut line = String::new();
         if let Some(output) = &mut process.0.stdout {
