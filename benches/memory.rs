@@ -159,7 +159,7 @@ async fn call(base_url: &str, operation: &str) -> Result<()> {
         "list_provisions" => drop(api.list_provisions(ListProvisionsQuery::default()).await),
         "get_installation" => drop(api.get_installation().await),
         "list_device_servers" => drop(api.list_device_servers().await),
-        "get_device_server" => drop(api.get_device_server(1).await),
+        "get_device_server" => drop(api.get_device_server("1".parse()?).await),
         "delete_session" => {
             client.open_session().await?;
             drop(client.end_session().await);
