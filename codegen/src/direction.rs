@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
+use super::callbacks::callbacks;
 use super::document::{members, reference};
 
 /// The direction in which a part goes over the wire: one, both or none.
@@ -21,6 +22,12 @@ impl Direction {
     /// A part that is only received.
     pub const RESPONSE: Self = Self { request: false, response: true };
 
+    /// The direction of what answers to a part.
+    #[must_use]
+    pub fn reversed(self) -> Self {
+        Self { request: self.response, response: self.request }
+    }
+
     /// Whether a part is both sent and received.
     pub fn is_both(self) -> bool {
         self.request && self.response
@@ -35,12 +42,19 @@ pub struct Directions {
 }
 
 impl Directions {
-    /// Follows the references from all operations of a document.
+    /// Follows the references from all operations and callbacks of a document.
     pub fn of(root: &Value) -> Self {
         let mut directions = Self::default();
         for (_, item) in members(&root["paths"]) {
             directions.add(root, item);
             members(item).for_each(|(_, operation)| directions.add(root, operation));
+        }
+        for callback in callbacks(root) {
+            for (_, call) in callback.calls() {
+                follow_references(root, &call["parameters"], &mut directions.responses);
+                follow_references(root, &call["requestBody"], &mut directions.responses);
+                follow_references(root, &call["responses"], &mut directions.requests);
+            }
         }
         directions
     }

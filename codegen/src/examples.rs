@@ -4,6 +4,7 @@ use proc_macro2::TokenStream;
 use quote::quote;
 use serde_json::Value;
 
+use super::callbacks::callbacks;
 use super::document::{Diagnostic, Document, members, reference};
 use super::replacements::REPLACEMENTS;
 use super::texts;
@@ -15,18 +16,15 @@ pub(crate) fn generate(document: &Document) -> Result<TokenStream, Diagnostic> {
     for operation in document.operations() {
         let request = [("request", &operation.value["requestBody"])];
         for (place, value) in request.into_iter().chain(members(&operation.value["responses"])) {
-            let media = &document.resolve(value)["content"]["application/json"];
-            let schema = reference(&media["schema"]).and_then(|target| target.rsplit('/').next());
-            for (name, example) in members(&media["examples"]) {
-                let place = format!("{} {place} {name}", operation.id);
-                let schema = schema.ok_or_else(|| operation.diagnostic("its schema must be a reference"))?;
-                let json = match &document.resolve(example)["value"] {
-                    Value::Null => return Err(operation.diagnostic(format_args!("give its example `{name}` a value"))),
-                    value => value.to_string(),
-                };
-                examples.push(quote!((#place, #schema, #json)));
-            }
+            let of_body = of_body(document, &format!("{} {place}", operation.id), value);
+            examples.extend(of_body.map_err(|problem| operation.diagnostic(problem))?);
         }
+    }
+    for callback in callbacks(&document.root) {
+        let of_body = callback.body().map(|body| of_body(document, &format!("{} callback", callback.name), body));
+        let refused =
+            |problem| Diagnostic::at(&callback.pointer, format_args!("callback `{}`", callback.name), problem);
+        examples.extend(of_body.transpose().map_err(refused)?.into_iter().flatten());
     }
     let texts = texts::checked(document).map(|(name, schema)| {
         let (path, pattern) = (path_of(name), schema["pattern"].as_str().unwrap_or("^[^]*$"));
@@ -63,6 +61,24 @@ pub(crate) fn generate(document: &Document) -> Result<TokenStream, Diagnostic> {
             }
         }
     })
+}
+
+/// The examples of a body: the place of each, its schema, and its JSON.
+fn of_body(document: &Document, place: &str, body: &Value) -> Result<Vec<TokenStream>, String> {
+    let media = &document.resolve(body)["content"]["application/json"];
+    let schema = reference(&media["schema"]).and_then(|target| target.rsplit('/').next());
+    let examples = members(&media["examples"]).map(|(name, example)| {
+        let place = format!("{place} {name}");
+        let schema = schema.ok_or("its schema must be a reference")?;
+        match &document.resolve(example)["value"] {
+            Value::Null => Err(format!("give its example `{name}` a value")),
+            value => {
+                let json = value.to_string();
+                Ok(quote!((#place, #schema, #json)))
+            }
+        }
+    });
+    examples.collect()
 }
 
 /// The type of a schema.

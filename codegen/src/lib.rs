@@ -7,6 +7,7 @@
 
 mod both_ways;
 pub mod bundle;
+pub mod callbacks;
 mod calls;
 mod client;
 pub mod direction;

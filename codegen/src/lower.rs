@@ -42,6 +42,8 @@ pub(crate) fn lower(document: &Document) -> Value {
     lower_cursors(document, &mut root);
     lower_numbers(&mut root);
     remove_headers(&mut root);
+    // Their schemas are components, of which types are made.
+    for_each_object(&mut root["paths"], &mut |object| drop(object.remove("callbacks")));
     root
 }
 

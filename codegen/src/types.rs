@@ -8,6 +8,7 @@ use quote::{ToTokens, format_ident};
 use serde_json::{Value, json};
 use syn::visit_mut::{self, VisitMut};
 
+use super::callbacks::{Callback, callbacks};
 use super::direction::{Directions, follow_references};
 use super::document::{Diagnostic, Document};
 use super::envelope::{Envelope, is_id, item_schema, name_of};
@@ -80,7 +81,7 @@ pub(crate) fn complete(
     Ok(())
 }
 
-/// The schemas that the public methods take or return, directly or not, and those of every request.
+/// The schemas that the public methods take or return, directly or not, and those of every request and every callback.
 fn public_schemas(document: &Document) -> Result<BTreeSet<String>, Diagnostic> {
     let mut pointers = BTreeSet::new();
     let mut add = |value: &Value| follow_references(&document.root, value, &mut pointers);
@@ -100,6 +101,7 @@ fn public_schemas(document: &Document) -> Result<BTreeSet<String>, Diagnostic> {
         }
         add(&json!({ "$ref": envelope.of.map(|kind| format!("#/components/schemas/{kind}")) }));
     }
+    callbacks(&document.root).iter().filter_map(Callback::body).for_each(&mut add);
     let names = pointers.iter().filter(|pointer| pointer.starts_with("/components/schemas/"));
     Ok(names.map(|pointer| name_of(pointer).to_owned()).collect())
 }

@@ -4,6 +4,7 @@
 //! the schema, operation or line, and what to change. This module does not judge style.
 
 mod both_ways;
+mod callbacks;
 mod names;
 mod refusals;
 
@@ -78,6 +79,7 @@ pub fn diagnostics(document: &Document) -> Vec<Diagnostic> {
         });
         diagnostics.extend(circles(&document.root));
         check_operations(document, &mut diagnostics);
+        diagnostics.extend(callbacks::problems(document));
         check_schemas(document, &mut diagnostics);
         check_shared_enums(document, &mut diagnostics);
     }

@@ -41,7 +41,8 @@ pub fn documented() -> Vec<Documented> {
         }
     }
     let vectors: Value = serde_json::from_str(include_str!("../../openapi/vectors/decoding.json")).unwrap();
-    all.extend(vectors["cases"].as_array().unwrap().iter().map(|case| Documented {
+    let responses = vectors["cases"].as_array().unwrap().iter().filter(|case| case["callback"].is_null());
+    all.extend(responses.map(|case| Documented {
         operation: Operation::by_id(case["operation"].as_str().unwrap()).unwrap(),
         status: case["status"].as_u64().unwrap().try_into().unwrap(),
         body: case["body"].clone(),

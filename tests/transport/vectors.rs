@@ -6,6 +6,8 @@ use std::collections::BTreeSet;
 use bunq_partner::Operation;
 use serde_json::{Value, json};
 
+use crate::document::document;
+
 const SIGNING: &str = include_str!("../../openapi/vectors/signing.json");
 const VERIFYING: &str = include_str!("../../openapi/vectors/verifying.json");
 const KEYS: &str = include_str!("../../openapi/vectors/keys.json");
@@ -58,6 +60,16 @@ fn cases_are_consistent_and_cover_every_operation() {
         for success in [true, false] {
             let is_such = |case: &Value| case["operation"] == operation.id && (case["status"] == 200) == success;
             assert!(cases.iter().any(is_such), "{}: no case with success {success}", operation.id);
+        }
+    }
+    for operation in
+        document()["paths"].as_object().unwrap().values().flat_map(|item| item.as_object().unwrap().values())
+    {
+        for callback in operation["callbacks"].as_object().into_iter().flat_map(|callbacks| callbacks.keys()) {
+            for refused in [true, false] {
+                let is_such = |case: &Value| case["callback"] == *callback && (case["refuse"] == true) == refused;
+                assert!(cases.iter().any(is_such), "{callback}: no case with refusal {refused}");
+            }
         }
     }
 }

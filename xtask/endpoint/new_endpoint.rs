@@ -4,8 +4,8 @@
 #![allow(clippy::panic, clippy::unwrap_used)]
 
 use bunq_partner::types::{
-    InquiryRefusal, InquiryRequest, ListFailuresQuery, ListInquiriesQuery, RetryFailuresRequest, Rule, RuleCategory,
-    RuleTarget, RulesRequest,
+    InquiryRefusal, InquiryRequest, ListFailuresQuery, ListInquiriesQuery, RetryFailuresRequest, Rule, RuleCall,
+    RuleCategory, RuleTarget, RulesRequest,
 };
 use bunq_partner::{Api, ErrorKind, Operation, PageSize};
 use bunq_partner_sandbox::{ReceivedSignature, Sandbox};
@@ -114,6 +114,18 @@ async fn what_goes_both_ways(sandbox: &Sandbox, api: Api, user: i64) {
     respond(sandbox, r#"{"Response": []}"#);
     api.update_rule(user, &second).await.unwrap();
     assert_eq!(sandbox.call_log().pop().unwrap().body, kept);
+}
+
+/// What bunq sends by itself has a type, which redacts.
+#[test]
+fn a_callback_is_typed() {
+    test_timeout::start();
+    let body = r#"{"RuleApplied": {"rule": {"category": "NOVELTY", "target": "x", "labels": null}, "token": "qzx", "novelty": 1}}"#;
+    let applied = serde_json::from_str::<RuleCall>(body).unwrap().rule_applied;
+    assert_eq!(applied.rule.as_ref().unwrap().category, RuleCategory::Unknown("NOVELTY".into()));
+    assert_eq!(applied.token.as_ref().unwrap().expose(), "qzx");
+    let shown = format!("{applied:?} {}", serde_json::to_string(&applied).unwrap());
+    assert!(!shown.contains("qzx"), "{shown}");
 }
 
 async fn names_that_are_keywords(sandbox: &Sandbox, api: Api, user: i64) {

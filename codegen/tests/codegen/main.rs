@@ -4,6 +4,7 @@
 
 mod both_ways;
 mod bundle;
+mod callbacks;
 mod names;
 mod outline;
 mod provenance;

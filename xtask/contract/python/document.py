@@ -58,6 +58,15 @@ class Document(httpx.Auth):
     def __init__(self, file: Path) -> None:
         document = plain(YAML(typ="safe").load(file))
         self.components = document["components"]
+        # The schema of what bunq sends by itself, by the name of the callback.
+        self.callbacks: dict[str, str] = {
+            name: call["post"]["requestBody"]["content"]["application/json"]["schema"]["$ref"].rpartition("/")[2]
+            for item in document["paths"].values()
+            for operation in item.values()
+            if "operationId" in operation
+            for name, calls in operation.get("callbacks", {}).items()
+            for call in calls.values()
+        }
         self.operations = [
             Operation(
                 id=operation["operationId"],

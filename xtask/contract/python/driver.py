@@ -14,6 +14,7 @@ from uuid import uuid4
 
 import httpx
 from bunq import TOKEN, BunqAuth, bunqs_key, public_key_pem, sign, verifies
+from bunq_partner import models
 from bunq_partner.api.authentication import (
     create_device_server,
     create_installation,
@@ -119,7 +120,12 @@ def is_usable(pem: str) -> bool:
 
 
 def decoded(case: dict[str, Any], document: Document) -> Any:
-    """What the generated client makes of a response, as JSON; None if it refuses it."""
+    """What the generated client makes of a response, or of what bunq sends by itself, as JSON; None if it refuses it."""
+    if "callback" in case:
+        schema = document.callbacks[case["callback"]]
+        if not document.takes(schema, case["body"]):
+            return None
+        return getattr(models, schema).from_dict(case["body"]).to_dict()
     bunq = httpx.MockTransport(lambda _: httpx.Response(case["status"], json=case["body"]))
     client = client_of("http://bunq", auth=document, transport=bunq)
     calls: dict[str, Callable[..., Any]] = {

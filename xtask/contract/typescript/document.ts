@@ -32,6 +32,11 @@ interface Written {
   operationId?: string;
   "x-bunq-auth": Operation["auth"];
   responses: Record<string, { $ref?: string }>;
+  callbacks?: Record<string, Record<string, Callback>>;
+}
+
+interface Callback {
+  post: { requestBody: { content: { "application/json": { schema: { $ref: string } } } } };
 }
 
 // A number beyond this has been rounded by JSON.parse.
@@ -40,14 +45,22 @@ const formats = { int64, date: true, email: true, password: true, uuid: true, "b
 
 export class Document {
   readonly operations: Operation[] = [];
+  /** What bunq sends by itself, by the name of the callback. */
+  readonly #callbacks = new Map<string, ValidateFunction>();
   readonly #ajv: Ajv;
 
   constructor(file: string) {
     const document = parse(readFileSync(file, "utf8"));
     const ajv = (this.#ajv = new Ajv({ strict: false, formats }).addSchema(document, "document"));
     for (const [path, item] of Object.entries<Record<string, Written>>(document.paths)) {
-      for (const [method, { operationId: id, "x-bunq-auth": auth, responses }] of Object.entries(item)) {
+      for (const [method, { operationId: id, "x-bunq-auth": auth, responses, callbacks }] of Object.entries(item)) {
         if (id === undefined) continue;
+        for (const [name, calls] of Object.entries(callbacks ?? {})) {
+          for (const { post } of Object.values(calls)) {
+            const { $ref } = post.requestBody.content["application/json"].schema;
+            this.#callbacks.set(name, ajv.compile({ $ref: `document${$ref}` }));
+          }
+        }
         const validators = new Map<string, ValidateFunction>();
         for (const [status, { $ref }] of Object.entries(responses)) {
           const pointer = $ref ?? `#/paths/${path.replaceAll("/", "~1")}/${method}/responses/${status}`;
@@ -68,6 +81,11 @@ export class Document {
   /** Whether the schema of that name takes a value. */
   takes(schema: string, value: unknown): boolean {
     return this.#ajv.validate(`document#/components/schemas/${schema}`, value);
+  }
+
+  /** Whether a callback has such a body. */
+  receives(callback: string, body: unknown): boolean {
+    return this.#callbacks.get(callback)?.(body) === true;
   }
 
   /** Lets through the successes that are as documented; what else there is becomes a BunqError. */

@@ -77,6 +77,7 @@ interface TextCase {
 interface DecodingCase {
   name: string;
   operation: string;
+  callback?: string;
   status: number;
   body: unknown;
   expect?: Record<string, unknown>;
@@ -136,8 +137,9 @@ function isUsable(pem: string): boolean {
   }
 }
 
-/** What the generated client makes of a response; undefined if it refuses it. */
-async function decode(document: Document, { operation: id, status, body }: DecodingCase): Promise<unknown> {
+/** What is made of a response, or of what bunq sends by itself; undefined if it is refused. */
+async function decode(document: Document, { operation: id, callback, status, body }: DecodingCase): Promise<unknown> {
+  if (callback !== undefined) return document.receives(callback, body) ? body : undefined;
   const bunq = async () => new Response(JSON.stringify(body), { status });
   const client = createClient<Record<string, any>>({ baseUrl: "http://bunq", fetch: bunq });
   client.use(document.middleware());

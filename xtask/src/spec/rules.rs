@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
+use bunq_partner_codegen::callbacks::callbacks;
 use bunq_partner_codegen::direction::{Direction, Directions};
 use bunq_partner_codegen::document::{Diagnostic, Document, Operation, escaped, members, reference};
 use bunq_partner_codegen::provenance;
@@ -23,6 +24,12 @@ pub(super) fn check(document: &Document) -> Vec<Diagnostic> {
         check_id(&operation, &mut findings);
         check_examples(document, &operation, &mut findings);
         check_ids_in_path(document, &operation, &mut findings);
+    }
+    for callback in callbacks(&document.root) {
+        if callback.body().is_some_and(|body| !has_examples(document, body)) {
+            let place = format!("callback `{}`", callback.name);
+            findings.push(Diagnostic::at(&callback.pointer, place, "give its request content with `examples`"));
+        }
     }
     findings.extend(provenance::problems(document));
     check_links(document, &mut findings);
@@ -100,13 +107,16 @@ fn check_examples(document: &Document, operation: &Operation<'_>, findings: &mut
     let body = operation.value.get("requestBody").map(|body| ("request".to_string(), body));
     let responses =
         members(&operation.value["responses"]).map(|(status, response)| (format!("{status} response"), response));
-    for (which, part) in body.into_iter().chain(responses) {
-        let content = &document.resolve(part)["content"];
-        let shown = |media: &Value| media["examples"].as_object().is_some_and(|examples| !examples.is_empty());
-        if members(content).next().is_none() || !members(content).all(|(_, media)| shown(media)) {
-            findings.push(operation.diagnostic(format_args!("give its {which} content with `examples`")));
-        }
+    for (which, _) in body.into_iter().chain(responses).filter(|(_, part)| !has_examples(document, part)) {
+        findings.push(operation.diagnostic(format_args!("give its {which} content with `examples`")));
     }
+}
+
+/// Whether the content of a body has examples.
+fn has_examples(document: &Document, body: &Value) -> bool {
+    let content = &document.resolve(body)["content"];
+    let shown = |media: &Value| media["examples"].as_object().is_some_and(|examples| !examples.is_empty());
+    members(content).next().is_some() && members(content).all(|(_, media)| shown(media))
 }
 
 /// Checks that each link leads to an operation.
@@ -202,8 +212,9 @@ impl Walk<'_> {
             match name {
                 "schema" => self.schema(&location.down(name, ""), inside),
                 "example" | "examples" => {}
-                "responses" => {
-                    let mut walk = Walk { document: self.document, used: Direction::RESPONSE, findings: self.findings };
+                "responses" | "callbacks" => {
+                    let used = self.used.reversed();
+                    let mut walk = Walk { document: self.document, used, findings: self.findings };
                     walk.inline(&location.down(name, ""), inside);
                 }
                 "parameters" => self.parameters(location, inside),

@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use super::change::Change;
 use super::change::Impact::{self, Additive, Breaking, Editorial};
+use bunq_partner_codegen::callbacks::callbacks;
 use bunq_partner_codegen::direction::{Direction, Directions};
 use bunq_partner_codegen::document::{
     Document, METHODS, Operation, for_each_object, lower_nullable, members, reference,
@@ -52,6 +53,7 @@ pub(super) fn compare(old: &Document, new: &Document) -> Vec<Change> {
     comparison.servers();
     comparison.paths();
     comparison.operations();
+    comparison.callbacks();
     comparison.components();
     let mut changes = comparison.changes;
     changes.sort_by_key(|change| std::cmp::Reverse((change.wire.max(change.rust), change.wire)));
@@ -187,7 +189,7 @@ impl<'a> Comparison<'a> {
                 _ => self.add(&place, "was added", Additive, Additive),
             }
         }
-        let compared = ["operationId", "parameters", "requestBody", "responses", "security"];
+        let compared = ["callbacks", "operationId", "parameters", "requestBody", "responses", "security"];
         // The result of a method, and whether the method is public, do not show on the wire.
         for name in ["x-bunq-managed", "x-bunq-result"].into_iter().filter(|name| was.value[name] != is.value[name]) {
             self.add(&place, format_args!("{name} changed"), Editorial, Breaking);
@@ -199,6 +201,24 @@ impl<'a> Comparison<'a> {
             self.add(&place, format_args!("{refusal} changed"), Editorial, rust);
         }
         self.others(&place, was.value, is.value, &[&compared[..], &policies, &[refusal]].concat());
+    }
+
+    /// Compares what bunq sends by itself.
+    fn callbacks(&mut self) {
+        let (old, new) = (callbacks(&self.old.root), callbacks(&self.new.root));
+        for was in &old {
+            let place = format!("callback `{}`", was.name);
+            let Some(is) = new.iter().find(|is| is.name == was.name) else {
+                self.add(&place, "was removed", Breaking, Editorial);
+                continue;
+            };
+            if let (Some(was), Some(is)) = (was.body(), is.body()) {
+                self.content(&place, was, is, Direction::RESPONSE);
+            }
+        }
+        for is in new.iter().filter(|is| old.iter().all(|was| was.name != is.name)) {
+            self.add(&format!("callback `{}`", is.name), "was added", Additive, Editorial);
+        }
     }
 
     /// Compares the calling rules, which the crate follows by itself: its users have nothing to do.

@@ -111,6 +111,29 @@ fn what_a_refusal_adds() {
 }
 
 #[test]
+fn callbacks() {
+    test_timeout::start();
+    let with = |schema: &str| {
+        let mut root = document();
+        let content = json!({"application/json": {"schema": {"$ref": format!("#/components/schemas/{schema}")}}});
+        root.pointer_mut(OPERATION).unwrap()["callbacks"] =
+            json!({"called": {"{$url}": {"post": {"requestBody": {"content": content}}}}});
+        Document::from(root)
+    };
+    let none = || Document::from(document());
+    for (was, is, expected) in [
+        (none(), with("Empty"), "additive editorial callback `called`: was added"),
+        (with("Empty"), none(), "breaking editorial callback `called`: was removed"),
+        (with("Empty"), with("Out"), "breaking breaking callback `called`: is `Out` now, was `Empty`"),
+    ] {
+        let changes = parts::compare(&was, &is);
+        let found: Vec<_> =
+            changes.iter().map(|one| format!("{} {} {}: {}", one.wire, one.rust, one.place, one.what)).collect();
+        assert_eq!(found, [expected]);
+    }
+}
+
+#[test]
 fn operations() {
     test_timeout::start();
     let cases = [

@@ -241,6 +241,33 @@ fn an_enum_that_goes_both_ways_is_open() {
 }
 
 #[test]
+fn a_callback_is_received_and_has_examples() {
+    test_timeout::start();
+    let schema = |reference: &str| {
+        format!(
+            "        called: {{'{{$url}}': {{post: {{requestBody: {{content: {{application/json: {{schema: {{$ref: '#/components/schemas/{reference}'}}}}}}}}, responses: {{'200': {{description: Taken.}}}}}}}}}}\n"
+        )
+    };
+    let at = "      operationId: update_provision\n";
+    let with = |reference: &str| format!("{at}      callbacks:\n{}", schema(reference));
+    let found = findings(&[(at, &with("Provision"))]);
+    assert!(
+        found.len() == 1 && found[0].ends_with("callback `called`: give its request content with `examples`"),
+        "{found:?}"
+    );
+    // What is only sent may be strict. What bunq sends may not.
+    let found = findings(&[(at, &with("UpdateProvisionRequest"))]);
+    let strict = "schema `RequestedStatus`: a response has it, and bunq may add a value";
+    assert!(found.iter().any(|finding| finding.contains(strict)), "{found:?}");
+    // An example of it is held against its schema.
+    let example = with("Provision").replace("'}}}}, resp", "'}, examples: {one: {value: {id: 0}}}}}}, resp");
+    let text = text().unwrap().replacen(at, &example, 1);
+    let faults: Vec<_> =
+        crate::spec::examples::check(&Document::read(&text).unwrap()).into_iter().filter_map(Result::err).collect();
+    assert!(faults.len() == 1 && faults[0].to_string().contains("/callbacks/called/"), "{faults:?}");
+}
+
+#[test]
 fn an_enum_within_a_response_counts() {
     test_timeout::start();
     let response = json!({"content": {"application/json": {"schema": {"type": "string", "enum": ["A"],
