@@ -244,6 +244,24 @@ impl ClientBuilder {
         self
     }
 
+    /// Sets the size of the largest file that the client sends, in bytes. The default is 16 MiB: bunq documents no bound. A larger
+    /// one is refused before anything is sent. It bounds bodies that are bytes, and no others.
+    ///
+    /// A file has to arrive within the time of one attempt: with a slow connection, set a longer
+    /// [`attempt_timeout`](Self::attempt_timeout).
+    pub fn max_upload_size(mut self, bytes: usize) -> Self {
+        self.config.max_upload_size = bytes;
+        self
+    }
+
+    /// Sets the size of the largest file that the client receives, in bytes: of a response that is bytes, such as that of
+    /// [`get_attachment_content`](crate::Api::get_attachment_content). The default is 16 MiB. For all other responses there is
+    /// [`max_response_size`](Self::max_response_size).
+    pub fn max_download_size(mut self, bytes: usize) -> Self {
+        self.config.max_download_size = bytes;
+        self
+    }
+
     /// Sets how much an [`Error`] keeps of what bunq adds to a refusal, in bytes. The default is 256 KiB. Of a longer text
     /// nothing is kept, and [`Error::details`] says so.
     pub fn max_refusal_details(mut self, bytes: usize) -> Self {
@@ -420,8 +438,13 @@ fn check_config(mut config: TransportConfig) -> Result<TransportConfig, Error> {
     }
     // The connect timeout must expire first, so that an attempt without a connection is known not to have been sent.
     config.connect_timeout = config.connect_timeout.min(config.attempt_timeout.mul_f64(0.9));
-    if config.max_response_size == 0 {
-        return Err(Error::invalid_input("max_response_size", "it is zero: set at least the size of a response"));
+    let sizes = [
+        ("max_response_size", config.max_response_size, "response"),
+        ("max_upload_size", config.max_upload_size, "file"),
+        ("max_download_size", config.max_download_size, "file"),
+    ];
+    if let Some((name, _, what)) = sizes.iter().find(|(_, size, _)| *size == 0) {
+        return Err(Error::invalid_input(name, format_args!("it is zero: set at least the size of a {what}")));
     }
     if config.retry.max_attempts == 0 {
         return Err(Error::invalid_input("retry.max_attempts", "it is zero: set at least one attempt"));

@@ -36,7 +36,7 @@ pub use jiff;
 pub use reqwest;
 pub use uuid::Uuid;
 
-pub use api::{Api, RequestPreview, Response, ResponseBody};
+pub use api::{Api, RequestBody, RequestPreview, Response, ResponseBody, UploadPreview};
 pub use builder::ClientBuilder;
 pub use bulk::{
     Bulk, BulkOperation, BulkRequest, FileJournal, Journal, JournalHeader, JournalStart, MemoryJournal, RowKey,
@@ -46,7 +46,7 @@ pub use client::Client;
 pub use environment::Environment;
 pub use error::{Error, ErrorKind, Remedy, Sent};
 pub use feed::{Acceptance, Feed, FeedItem, Resource, Waiter};
-pub use operation::{Auth, Operation, RateLimit};
+pub use operation::{Auth, ContentType, Operation, RateLimit};
 pub use provisions::{List, Provisions, WaitingFor};
 pub use receipts::{InvalidReceipt, Receipt, ReceiptFile, ReceiptReader};
 pub use retry::RetryPolicy;

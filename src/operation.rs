@@ -21,10 +21,16 @@ pub struct Operation {
     pub auth: Auth,
     /// The names of its query parameters.
     pub query: &'static [&'static str],
+    /// The names of its header parameters that are the caller's own. All other headers are the client's.
+    pub headers: &'static [&'static str],
     /// Whether its request has a body.
     pub has_body: bool,
+    /// The content types of a body that is bytes, such as a file. There are none if the body is JSON.
+    pub content_types: &'static [ContentType],
     /// Whether a success response says more than that the call has succeeded. The body of one that does not may be empty.
     pub has_result: bool,
+    /// Whether its result is the body of the response as it is, such as a file.
+    pub returns_bytes: bool,
     /// Whether a second execution does no harm: it changes nothing more than the first, or makes something that stays
     /// unused, such as a second session.
     pub idempotent: bool,
@@ -50,6 +56,23 @@ pub enum Auth {
     Installation,
     /// The token of the session.
     Session,
+}
+
+/// A content type of the bytes that an operation takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ContentType {
+    /// Its name, such as `image/png`.
+    pub name: &'static str,
+    /// What a file of this type begins with: one of these.
+    pub first_bytes: &'static [&'static [u8]],
+}
+
+impl ContentType {
+    /// Whether a file begins as one of this type does.
+    pub fn begins(&self, file: &[u8]) -> bool {
+        self.first_bytes.iter().any(|first| file.starts_with(first))
+    }
 }
 
 /// A rate limit: at most `calls` calls within any period of the length `per`.

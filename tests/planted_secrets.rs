@@ -9,12 +9,13 @@ mod planted;
 use std::fmt::Debug;
 use std::time::Duration;
 
-use bunq_partner::{Auth, Client, Error, ProvisionId, ReceiptFile};
+use bunq_partner::types::{AttachmentContentType, UserId};
+use bunq_partner::{Auth, Client, Error, ProvisionId, ReceiptFile, RequestBody};
 use bunq_partner_sandbox::Sandbox;
 use common::{Folder, Log, once, person};
 use planted::{Documented, PLANTED, SHAPES, documented, id_in, is_of, respond, secret_members};
 use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::json;
 use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::fmt::format::FmtSpan;
 
@@ -35,24 +36,24 @@ async fn call(client: &Client, documented: &Documented) -> String {
     let (api, provisions) = (client.api(), client.provisions());
     let number = id_in(&documented.body);
     let id: ProvisionId = number.try_into().unwrap();
-    let parameter = number.to_string();
-    let by_name = async |parameters: &[(&str, &str)], body: Option<Value>| {
-        let result = api.call(documented.operation, parameters, body.as_ref()).await;
+    let (parameter, user) = (number.to_string(), UserId::try_from(1_u64).unwrap());
+    let by_name = async |parameters: &[(&str, &str)], body: RequestBody<'_>| {
+        let result = api.call(documented.operation, parameters, body).await;
         shown(&result, |response| response.redacted().map(|body| body.to_string()).unwrap_or_default())
     };
     match documented.operation.id {
         "get_provision" => {
-            shown(&provisions.get(id).await, to_json) + &by_name(&[("provision_id", &parameter)], None).await
+            shown(&provisions.get(id).await, to_json) + &by_name(&[("provision_id", &parameter)], None.into()).await
         }
         "list_provisions" => {
             let page = provisions.list().page().await;
-            shown(&page, |page| to_json(&page.items)) + &by_name(&[], None).await
+            shown(&page, |page| to_json(&page.items)) + &by_name(&[], None.into()).await
         }
         "create_provision" => {
             let new = person();
             let body = serde_json::to_value(&new).unwrap();
             let created = provisions.create(new).await;
-            shown(&created, |_| String::new()) + &by_name(&[], Some(body)).await
+            shown(&created, |_| String::new()) + &by_name(&[], (&body).into()).await
         }
         "update_provision" => {
             let closing = provisions.close(id).await;
@@ -60,19 +61,36 @@ async fn call(client: &Client, documented: &Documented) -> String {
             let body = json!({ "status": "CANCELLED" });
             shown(&closing, |_| String::new())
                 + &shown(&reset, |_| String::new())
-                + &by_name(&[("provision_id", &parameter)], Some(body)).await
+                + &by_name(&[("provision_id", &parameter)], (&body).into()).await
         }
         "list_device_servers" => {
             let devices = api.list_device_servers().await;
-            shown(&devices, |devices| to_json(&**devices)) + &by_name(&[], None).await
+            shown(&devices, |devices| to_json(&**devices)) + &by_name(&[], None.into()).await
         }
         "get_device_server" => {
             let device = api.get_device_server(number.try_into().unwrap()).await;
-            shown(&device, |device| to_json(&**device)) + &by_name(&[("device_server_id", &parameter)], None).await
+            shown(&device, |device| to_json(&**device))
+                + &by_name(&[("device_server_id", &parameter)], None.into()).await
         }
         "get_installation" => {
             let installation = api.get_installation().await;
-            shown(&installation, |installation| to_json(&**installation)) + &by_name(&[], None).await
+            shown(&installation, |installation| to_json(&**installation)) + &by_name(&[], None.into()).await
+        }
+        "create_attachment" => {
+            let file = &b"GIF89a"[..];
+            let uploaded = api.create_attachment(user, AttachmentContentType::ImageGif, file, None).await;
+            let body = RequestBody::bytes("image/gif", file);
+            shown(&uploaded, |id| to_json(&**id)) + &by_name(&[("user_id", "1")], body).await
+        }
+        "get_attachment" => {
+            let attachment = api.get_attachment(user, number.try_into().unwrap()).await;
+            let parameters = [("user_id", "1"), ("attachment_id", &*parameter)];
+            shown(&attachment, |attachment| to_json(&**attachment)) + &by_name(&parameters, None.into()).await
+        }
+        "get_attachment_content" => {
+            let file = api.get_attachment_content(user, number.try_into().unwrap()).await;
+            let parameters = [("user_id", "1"), ("attachment_id", &*parameter)];
+            shown(&file, |_| String::new()) + &by_name(&parameters, None.into()).await
         }
         "delete_session" => {
             client.open_session().await.unwrap();

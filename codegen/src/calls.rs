@@ -1,11 +1,13 @@
 //! Writes, for tests, a call of each operation with the document's examples, so that a test of all operations needs no
 //! code for each.
 
-use proc_macro2::TokenStream;
+use proc_macro2::{Literal, TokenStream};
 use quote::{ToTokens as _, quote};
 use serde_json::Value;
 
+use super::bytes;
 use super::document::members;
+use super::headers;
 use super::names::pascal_case;
 use super::signature::Method;
 
@@ -29,6 +31,20 @@ impl Method<'_> {
             } else {
                 has_query = true;
             }
+        }
+        if let Some(ty) = self.content_type() {
+            let of = format!("the body of {id}");
+            let content_types = bytes::content_types(self.document, &self.operation);
+            let example =
+                content_types.first().map(|example| (Value::from(example.name), Literal::byte_string(&example.file)));
+            let (name, file) = example.unzip();
+            let name = example_or_panic(name.as_ref(), &of);
+            parameters.extend([quote!(decoded::<#ty>(#name)), quote!(#file.to_vec())]);
+        }
+        for header in headers::own(self.document, &self.operation) {
+            let (ty, of) = (header.ty(), format!("the header {} of {id}", header.name));
+            let example = example_or_panic(header.parameter.get("example"), &of);
+            parameters.push(quote!(Some(&decoded::<#ty>(#example))));
         }
         if has_query {
             let query = quote::format_ident!("{}Query", pascal_case(id));

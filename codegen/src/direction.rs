@@ -77,6 +77,7 @@ impl Directions {
         follow_references(root, &part["parameters"], &mut self.requests);
         follow_references(root, &part["requestBody"], &mut self.requests);
         follow_references(root, &part["responses"], &mut self.responses);
+        follow_references(root, &part["x-bunq-content-type"], &mut self.requests);
         follow_references(root, &part["x-bunq-refusal"], &mut self.responses);
     }
 }

@@ -3,6 +3,7 @@
 
 use serde_json::{Map, Value};
 
+use super::bytes;
 use super::document::{Diagnostic, Document, Operation, members, reference};
 use super::ids;
 
@@ -42,7 +43,7 @@ impl Envelope {
             Value::Object(object) => of_items(object).ok_or_else(|| operation.diagnostic(FORMS))?,
             _ => return Err(operation.diagnostic(FORMS)),
         };
-        let media = if matches!(shape, ResultShape::Bytes) { "application/octet-stream" } else { "application/json" };
+        let media = if matches!(shape, ResultShape::Bytes) { bytes::MEDIA } else { "application/json" };
         let content = &document.resolve(&operation.value["responses"]["200"])["content"];
         if content.get(media).is_none() || content.as_object().is_some_and(|content| content.len() > 1) {
             return Err(

@@ -7,6 +7,7 @@
 
 mod both_ways;
 pub mod bundle;
+mod bytes;
 pub mod callbacks;
 mod calls;
 mod client;
@@ -17,6 +18,7 @@ mod enums;
 mod envelope;
 mod examples;
 mod fields;
+mod headers;
 mod ids;
 pub mod lines;
 mod lower;

@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 
 use serde_json::{Map, Value, json};
 
+use super::bytes;
 use super::direction::Directions;
 use super::document::{Document, for_each_object, lower_nullable, members, reference};
 use super::envelope::{Envelope, ResultShape};
@@ -40,6 +41,7 @@ pub(crate) fn lower(document: &Document) -> Value {
         root["components"]["schemas"][name] = json!({"type": "string"});
     }
     lower_cursors(document, &mut root);
+    remove_bytes(document, &mut root);
     lower_numbers(&mut root);
     remove_headers(&mut root);
     // Their schemas are components, of which types are made.
@@ -80,7 +82,16 @@ fn lower_numbers(root: &mut Value) {
     });
 }
 
-/// Removes the headers: the transport adds them, so that no caller can forget or forge one.
+/// Removes the bodies that are bytes: the typed method sets them, with their content type.
+fn remove_bytes(document: &Document, root: &mut Value) {
+    for operation in document.operations().iter().filter(|operation| bytes::are_sent(document, operation)) {
+        if let Some(part) = root["paths"][operation.path][operation.method].as_object_mut() {
+            part.remove("requestBody");
+        }
+    }
+}
+
+/// Removes the headers: the transport adds them, so that no caller can forget or forge one, or the typed method does.
 fn remove_headers(root: &mut Value) {
     let headers: BTreeSet<String> = members(&root["components"]["parameters"])
         .filter(|(_, parameter)| parameter["in"] == "header")

@@ -13,7 +13,7 @@ use super::names::{constant, visibility};
 use super::policy::Policy;
 use super::signature::{Method, arguments, last_name, response, signature};
 use super::types::accessor;
-use super::{calls, provenance, refusals};
+use super::{calls, headers, provenance, refusals};
 
 /// The methods, and the data types that only they use.
 pub(crate) struct Methods {
@@ -41,7 +41,8 @@ pub(crate) fn generate(document: &Document, output: &Generated) -> Result<Method
         code.push(written);
         calls.push(call);
     }
-    Ok(Methods { code: quote!(impl crate::api::Api { #(#code)* }), types, calls: calls::generate(&calls) })
+    let check = headers::check(document);
+    Ok(Methods { code: quote!(impl crate::api::Api { #(#code)* } #check), types, calls: calls::generate(&calls) })
 }
 
 /// Checks that what is written of an operation is Rust.
@@ -77,6 +78,23 @@ impl Method<'_> {
             }
         }
         let (mut asked, mut all_given) = (borrowed.clone(), given.clone());
+        let mut request = quote!(requests(api.transport()).#name(#(#passed),*));
+        if let Some(content_type) = self.content_type() {
+            parameters
+                .extend([quote!(content_type: #content_type), quote!(body: impl ::std::convert::Into<::bytes::Bytes>)]);
+            asked.extend([quote!(content_type: #content_type), quote!(body: ::bytes::Bytes)]);
+            all_given.extend([quote!(content_type), quote!(body.into())]);
+            request =
+                quote!(with_bytes(#request, api.transport(), &Operation::#operation, content_type.as_str(), body));
+        }
+        for header in headers::own(self.document, &self.operation) {
+            let (argument, ty, name) = (format_ident!("{}", header.argument()), header.ty(), header.name);
+            let argument_of = quote!(#argument: ::std::option::Option<&#ty>);
+            parameters.push(argument_of.clone());
+            asked.push(argument_of);
+            all_given.push(quote!(#argument));
+            request = quote!(with_header(#request, #name, #argument.map(|text| text.as_str())));
+        }
         if let Some(query) = &query {
             parameters.push(quote!(query: crate::types::#query));
             asked.push(quote!(query: crate::types::#query));
@@ -86,7 +104,7 @@ impl Method<'_> {
         let exchange = quote! {
             #[inline(never)]
             fn exchange<'a>(api: &'a Api, #(#asked),*) -> BoxFuture<'a, Result<VerifiedResponse, Error>> {
-                api.exchange(&Operation::#operation, requests(api.transport()).#name(#(#passed),*))
+                api.exchange(&Operation::#operation, #request)
             }
             let response = exchange(self, #(#all_given),*).await?;
         };

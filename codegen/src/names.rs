@@ -4,13 +4,14 @@ use heck::{ToPascalCase as _, ToSnakeCase as _};
 use proc_macro2::Ident;
 use quote::format_ident;
 
-/// Turns `get_provision`, `no-cache` or `PENDING_FIRST_USE` into `GetProvision`, `NoCache` or `PendingFirstUse`.
+/// Turns `get_provision`, `no-cache`, `image/png` or `PENDING_FIRST_USE` into `GetProvision`, `NoCache`, `ImagePng` or
+/// `PendingFirstUse`.
 pub(crate) fn pascal_case(name: &str) -> String {
     let capitalized = |word: &str| {
         let (first, rest) = word.split_at(word.chars().next().map_or(0, char::len_utf8));
         first.to_uppercase() + &rest.to_lowercase()
     };
-    name.split(['_', '-']).map(capitalized).collect()
+    name.split(['_', '-', '/']).map(capitalized).collect()
 }
 
 /// The name in Rust of a parameter or a member, which progenitor and typify write in the same way.

@@ -1,11 +1,13 @@
 //! Writes the table of operations, which has the calling rules from the document's `x-bunq-*` members.
 
-use proc_macro2::TokenStream;
+use proc_macro2::{Literal, TokenStream};
 use quote::quote;
 use serde_json::{Value, json};
 
+use super::bytes;
 use super::document::{Diagnostic, Document, Operation};
 use super::envelope::{Envelope, ResultShape, bodies, given_parameters, query_parameters};
+use super::headers;
 use super::names::constant;
 use super::policy::{Auth, Policy};
 
@@ -30,7 +32,8 @@ pub(crate) fn generate(document: &Document) -> Result<TokenStream, Diagnostic> {
 /// What the document says of each operation to those that call it by name.
 pub(crate) fn descriptions(document: &Document) -> Value {
     let described = document.operations().into_iter().map(|operation| {
-        let parameters: Vec<_> = given_parameters(document, &operation).collect();
+        let headers = headers::own(document, &operation).map(|header| header.parameter);
+        let parameters: Vec<_> = given_parameters(document, &operation).chain(headers).collect();
         let (summary, body) = (&operation.value["summary"], bodies(document, &operation));
         (operation.id.to_owned(), json!({ "summary": summary, "parameters": parameters, "body": body }))
     });
@@ -49,7 +52,15 @@ fn row(document: &Document, operation: &Operation<'_>) -> Result<TokenStream, Di
     let seconds = u64::from(seconds);
     let query = query_parameters(document, operation).into_iter().filter_map(|parameter| parameter["name"].as_str());
     let has_body = value.get("requestBody").is_some();
-    let has_result = !matches!(Envelope::read(document, operation)?.shape, ResultShape::Nothing);
+    let shape = Envelope::read(document, operation)?.shape;
+    let (has_result, returns_bytes) = (!matches!(shape, ResultShape::Nothing), matches!(shape, ResultShape::Bytes));
+    let headers = headers::own(document, operation).map(|header| header.name);
+    let sent = bytes::are_sent(document, operation).then(|| bytes::content_types(document, operation));
+    let content_types = sent.into_iter().flatten().map(|content_type| {
+        let first_bytes = content_type.first_bytes.iter().map(|bytes| Literal::byte_string(bytes));
+        let name = content_type.name;
+        quote!(ContentType { name: #name, first_bytes: &[#(#first_bytes),*] })
+    });
     Ok(quote! {
         Operation {
             id: #id,
@@ -57,8 +68,11 @@ fn row(document: &Document, operation: &Operation<'_>) -> Result<TokenStream, Di
             path: #path,
             auth: #auth,
             query: &[#(#query),*],
+            headers: &[#(#headers),*],
             has_body: #has_body,
+            content_types: &[#(#content_types),*],
             has_result: #has_result,
+            returns_bytes: #returns_bytes,
             idempotent: #idempotent,
             managed: #managed,
             rate_limit: RateLimit { calls: #calls, per: ::std::time::Duration::from_secs(#seconds) },

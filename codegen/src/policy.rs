@@ -5,8 +5,9 @@ use serde_json::{Value, json};
 use super::document::{Diagnostic, Operation};
 
 /// The extensions of an operation.
-pub(crate) const EXTENSIONS: [&str; 8] = [
+pub(crate) const EXTENSIONS: [&str; 10] = [
     "x-bunq-auth",
+    "x-bunq-content-type",
     "x-bunq-idempotent",
     "x-bunq-known-from",
     "x-bunq-managed",
@@ -14,6 +15,7 @@ pub(crate) const EXTENSIONS: [&str; 8] = [
     "x-bunq-rate-limit",
     "x-bunq-refusal",
     "x-bunq-result",
+    "x-bunq-user",
 ];
 
 /// The token that a call carries.

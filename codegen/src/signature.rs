@@ -3,6 +3,7 @@
 use serde_json::Value;
 use syn::visit_mut::{self, VisitMut};
 
+use super::bytes;
 use super::client::Generated;
 use super::document::{Document, Operation};
 use super::envelope::{Envelope, given_parameters};
@@ -31,6 +32,13 @@ impl Method<'_> {
 
     pub(crate) fn is_in_path(&self, argument: &syn::Ident) -> bool {
         self.parameter(argument).is_some_and(|parameter| parameter["in"] == "path")
+    }
+
+    /// The type of the content type of a body that is bytes.
+    pub(crate) fn content_type(&self) -> Option<syn::Type> {
+        let name = bytes::name_in(&self.operation).filter(|_| bytes::are_sent(self.document, &self.operation))?;
+        let name = quote::format_ident!("{name}");
+        Some(syn::parse_quote!(crate::types::#name))
     }
 
     /// The type of the body, by its name in `crate::types`.

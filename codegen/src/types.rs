@@ -92,6 +92,7 @@ fn public_schemas(document: &Document) -> Result<BTreeSet<String>, Diagnostic> {
         }
         let parameters = [&document.root["paths"][operation.path]["parameters"], &operation.value["parameters"]];
         parameters.into_iter().for_each(&mut add);
+        add(&operation.value["x-bunq-content-type"]);
         add(&operation.value["x-bunq-refusal"]);
         let envelope = Envelope::read(document, &operation)?;
         if let Some((_, item)) = item_schema(document, &operation) {

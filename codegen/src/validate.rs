@@ -14,9 +14,11 @@ use std::fmt::Display;
 use serde_json::{Map, Value};
 
 use self::names::{problems_of_signature, two_of_one_name};
+use super::bytes;
 use super::direction::Directions;
 use super::document::{Diagnostic, Document, escaped, members, reference};
 use super::envelope::Envelope;
+use super::headers;
 use super::names::{pascal_case, rust_name};
 use super::policy::{self, Policy};
 use super::provenance;
@@ -24,14 +26,22 @@ use super::replacements::{REQUEST_SECRET, RESPONSE_SECRET, is_replaced};
 use super::{ids, texts};
 
 /// The extensions that a string schema may have.
-const OF_TEXTS: [&str; 6] =
-    ["x-bunq-enum", "x-bunq-personal", "x-bunq-rule", "x-bunq-visible", "x-enum-descriptions", "x-extensible-enum"];
+const OF_TEXTS: [&str; 8] = [
+    bytes::OF_CONTENT_TYPES[0],
+    bytes::OF_CONTENT_TYPES[1],
+    "x-bunq-enum",
+    "x-bunq-personal",
+    "x-bunq-rule",
+    "x-bunq-visible",
+    "x-enum-descriptions",
+    "x-extensible-enum",
+];
 
 /// The extension that the schema of an object may have.
 const OF_OBJECTS: [&str; 1] = [crate::both_ways::EXTENSION];
 
 /// The members whose keys are names that the document chooses.
-const NAMES: [&str; 14] = [
+const NAMES: [&str; 16] = [
     "callbacks",
     "content",
     "examples",
@@ -45,6 +55,8 @@ const NAMES: [&str; 14] = [
     "schemas",
     "securitySchemes",
     "variables",
+    bytes::OF_CONTENT_TYPES[0],
+    bytes::OF_CONTENT_TYPES[1],
     "x-enum-descriptions",
 ];
 
@@ -87,7 +99,7 @@ pub fn diagnostics(document: &Document) -> Vec<Diagnostic> {
 }
 
 /// The media types that a client can be generated for.
-const MEDIA_TYPES: [&str; 2] = ["application/json", "application/octet-stream"];
+const MEDIA_TYPES: [&str; 2] = ["application/json", bytes::MEDIA];
 
 /// Calls `visit` on every object that is neither an example nor a map of names, with its pointer.
 pub fn for_each_part(root: &Value, visit: &mut impl FnMut(&str, &Map<String, Value>)) {
@@ -305,7 +317,12 @@ fn check_operations(document: &Document, diagnostics: &mut Vec<Diagnostic>) {
                 diagnostics.push(operation.diagnostic("put its schemas under components/schemas, and refer to them"));
             }
         }
-        diagnostics.extend(refusals::problem(document, &operation).map(|problem| operation.diagnostic(problem)));
+        let problems = [
+            refusals::problem(document, &operation),
+            bytes::problem(document, &operation),
+            headers::problem(document, &operation),
+        ];
+        diagnostics.extend(problems.into_iter().flatten().map(|problem| operation.diagnostic(problem)));
         diagnostics.extend(Policy::read(&operation).err());
         let envelope = Envelope::read(document, &operation);
         if let Ok(envelope) = &envelope {
@@ -321,6 +338,7 @@ fn check_operations(document: &Document, diagnostics: &mut Vec<Diagnostic>) {
 
 /// Checks the names: schemas become types of the same name, and values of enums become variants.
 fn check_schemas(document: &Document, diagnostics: &mut Vec<Diagnostic>) {
+    diagnostics.extend(bytes::problems_of_schemas(document));
     let mut find = |name: &str, problem: &dyn Display| diagnostics.push(Diagnostic::of_schema(name, problem));
     let directions = Directions::of(&document.root);
     for (name, schema) in texts::checked(document) {
@@ -368,7 +386,7 @@ fn check_schemas(document: &Document, diagnostics: &mut Vec<Diagnostic>) {
             if !is_name(
                 text,
                 |first| first.is_ascii_alphabetic(),
-                |c| c.is_ascii_alphabetic() || matches!(c, '_' | '-'),
+                |c| c.is_ascii_alphabetic() || matches!(c, '_' | '-' | '/'),
             ) {
                 find(name, &format_args!("the value `{text}` cannot be named in Rust"));
             }

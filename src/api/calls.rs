@@ -4,6 +4,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use reqwest::Request;
+use reqwest::header::{ACCEPT, HeaderValue};
 
 use super::client::RequestError;
 use super::response::RequestPreview;
@@ -75,6 +76,13 @@ impl Api {
         self
     }
 
+    /// The size of the largest file that is sent, in bytes: that of [`ClientBuilder::max_upload_size`].
+    ///
+    /// [`ClientBuilder::max_upload_size`]: crate::ClientBuilder::max_upload_size
+    pub fn max_upload_size(&self) -> usize {
+        self.transport.config().max_upload_size
+    }
+
     /// Returns the same methods, whose calls share `budget`.
     pub(crate) fn until(&self, budget: CallBudget) -> Self {
         Self { timing: Timing::Within(budget), ..self.clone() }
@@ -114,9 +122,16 @@ impl Api {
         operation: &'static Operation,
         request: Result<Request, RequestError>,
     ) -> BoxFuture<'_, Result<VerifiedResponse, Error>> {
-        let request = request.map_err(|RequestError| Error::internal("the request could not be built"));
+        let request = request.map_err(|error| match error {
+            RequestError::Unbuildable => Error::internal("the request could not be built"),
+            RequestError::Refused(problem) => Error::invalid_input(operation.id, problem),
+        });
         Box::pin(async move {
-            let request = request?;
+            let mut request = request?;
+            if operation.returns_bytes {
+                // The refusals are JSON, and the result is of whatever type it is.
+                request.headers_mut().insert(ACCEPT, HeaderValue::from_static("*/*"));
+            }
             if let Some(preview) = &self.preview {
                 let _ = preview.set(RequestPreview::new(operation, &request));
                 return Err(Error::internal("the request is only shown"));

@@ -2,7 +2,7 @@
 
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use reqwest::Request;
-use reqwest::header::{CONTENT_TYPE, HeaderValue};
+use reqwest::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -36,12 +36,17 @@ pub(super) fn requests(transport: &Transport) -> generated::Client {
     generated::Client::new_with_client(transport.base_url(), transport.http())
 }
 
-/// A request could not be built. It says no more: values that are typed do not cause it.
-pub(super) struct RequestError;
+/// Why there is no request.
+pub(super) enum RequestError {
+    /// It could not be built. It says no more: values that are typed do not cause it.
+    Unbuildable,
+    /// What the caller has given is refused, for this reason.
+    Refused(String),
+}
 
 impl From<reqwest::Error> for RequestError {
     fn from(_: reqwest::Error) -> Self {
-        Self
+        Self::Unbuildable
     }
 }
 
@@ -64,7 +69,7 @@ fn add_query(request: &mut Request, name: &str, value: &impl Serialize) -> Resul
         };
         request.url_mut().query_pairs_mut().append_pair(name, &text);
     }
-    add(request, name, serde_json::to_value(value).map_err(|_| RequestError)?);
+    add(request, name, serde_json::to_value(value).map_err(|_| RequestError::Unbuildable)?);
     Ok(())
 }
 
@@ -74,8 +79,23 @@ pub(super) fn set_json(request: &mut Request, body: &impl Serialize) -> Result<(
         request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         *request.body_mut() = Some(json.into());
     }
-    set(request, serde_json::to_vec(body).map_err(|_| RequestError)?);
+    set(request, serde_json::to_vec(body).map_err(|_| RequestError::Unbuildable)?);
     Ok(())
+}
+
+/// Returns the request with a header that is the caller's own, if it is given.
+pub(super) fn with_header(
+    request: Result<Request, RequestError>,
+    name: &'static str,
+    text: Option<&str>,
+) -> Result<Request, RequestError> {
+    let mut request = request?;
+    if let Some(text) = text {
+        let refused = || RequestError::Refused(format!("{name}: a header is ASCII on one line"));
+        let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| RequestError::Unbuildable)?;
+        request.headers_mut().insert(name, HeaderValue::from_str(text).map_err(|_| refused())?);
+    }
+    Ok(request)
 }
 
 #[cfg(test)]

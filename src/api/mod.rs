@@ -4,6 +4,7 @@
 //! transport, and returns the part of the response that the document names as its result. Each method makes one call.
 //! Code that makes several calls or waits is built on these methods.
 
+mod body;
 mod calls;
 mod client;
 mod decode;
@@ -17,13 +18,14 @@ use std::sync::Arc;
 use futures_util::future::FutureExt as _;
 use futures_util::stream::Stream;
 use reqwest::{Method, Request, Url};
-use serde_json::Value;
 
+pub use self::body::RequestBody;
+use self::body::with_bytes;
 pub use self::calls::Api;
-use self::client::{RequestError, requests, set_json};
+use self::client::{RequestError, requests, set_json, with_header};
 use self::envelope::{each, first, joined, of_kind, repeats, required};
 pub(crate) use self::pages::{items, pages};
-pub use self::response::{RequestPreview, Response, ResponseBody};
+pub use self::response::{RequestPreview, Response, ResponseBody, UploadPreview};
 use crate::error::Error;
 use crate::operation::Operation;
 use crate::transport::VerifiedResponse;
@@ -33,10 +35,12 @@ use crate::transport::credentials::BoxFuture;
 const MAX_URL_LEN: usize = 8 * 1024;
 
 impl Api {
-    /// Calls any operation, with a JSON body, and returns the verified bytes of the response.
+    /// Calls any operation, and returns the verified bytes of the response.
     ///
-    /// `parameters` are those of the path, which are all required, and of the query. The body is sent unchanged. Use
-    /// the typed methods where you can: they check more before anything is sent.
+    /// `parameters` are those of the path, which are all required, of the query, and the
+    /// [headers](Operation::headers) that are the caller's own. `body` is `None`, JSON as `&Value`, or
+    /// [`RequestBody::bytes`]. It is sent unchanged. Use the typed methods where you can: they check more before anything
+    /// is sent.
     ///
     /// ```no_run
     /// # async fn example(client: bunq_partner::Client) -> Result<(), bunq_partner::Error> {
@@ -51,13 +55,22 @@ impl Api {
     /// # Errors
     ///
     /// [`InvalidInput`](crate::ErrorKind::InvalidInput) if the client makes the call by itself
-    /// ([`Operation::managed`]), if a parameter or the body is missing, or if the operation has no such parameter or no
-    /// body.
-    pub async fn call(
+    /// ([`Operation::managed`]), if a parameter or the body is missing, if the operation has no such parameter or no
+    /// body of this kind, or if a file is empty, too large, or not what its content type says.
+    pub async fn call<'a>(
         &self,
         operation: &Operation,
         parameters: &[(&str, &str)],
-        body: Option<&Value>,
+        body: impl Into<RequestBody<'a>>,
+    ) -> Result<Response<ResponseBody>, Error> {
+        self.call_by_name(operation, parameters, body.into()).await
+    }
+
+    async fn call_by_name(
+        &self,
+        operation: &Operation,
+        parameters: &[(&str, &str)],
+        body: RequestBody<'_>,
     ) -> Result<Response<ResponseBody>, Error> {
         let invalid = |problem: String| Error::invalid_input(operation.id, problem);
         let operation = Operation::ALL
@@ -84,13 +97,14 @@ impl Api {
     /// # Errors
     ///
     /// Like those of [`call`](Self::call) before it sends anything.
-    pub fn preview(
+    pub fn preview<'a>(
         &self,
         operation: &Operation,
         parameters: &[(&str, &str)],
-        body: Option<&Value>,
+        body: impl Into<RequestBody<'a>>,
     ) -> Result<RequestPreview, Error> {
-        self.preview_of(|api| async move { api.call(operation, parameters, body).await })
+        let body = body.into();
+        self.preview_of(|api| async move { api.call_by_name(operation, parameters, body).await })
     }
 
     /// Returns the request of a call, which is made with methods that send nothing.
@@ -110,14 +124,15 @@ impl Api {
         &self,
         operation: &Operation,
         parameters: &[(&str, &str)],
-        body: Option<&Value>,
+        body: RequestBody<'_>,
     ) -> Result<Request, String> {
+        let elsewhere = || operation.query.iter().chain(operation.headers).copied();
         let known = || {
-            let names: Vec<_> = operation.path_parameters().chain(operation.query.iter().copied()).collect();
+            let names: Vec<_> = operation.path_parameters().chain(elsewhere()).collect();
             if names.is_empty() { " (it takes none)".into() } else { format!(" (parameters: {})", names.join(", ")) }
         };
         for (index, (name, _)) in parameters.iter().enumerate() {
-            if !operation.query.contains(name) && !operation.path_parameters().any(|known| known == *name) {
+            if !operation.path_parameters().chain(elsewhere()).any(|known| known == *name) {
                 return Err(format!("it has no parameter `{name}`{}", known()));
             }
             if parameters[..index].iter().any(|(other, _)| other == name) {
@@ -144,16 +159,31 @@ impl Api {
         let method = Method::from_bytes(operation.method.as_bytes()).map_err(|error| error.to_string())?;
         let request = self.transport.http().request(method, url).header("accept", "application/json");
         let mut request = request.build().map_err(|error| error.without_url().to_string())?;
-        match (operation.has_body, body) {
-            (true, Some(body)) => set_json(&mut request, body).map_err(|RequestError| "its body cannot be written")?,
-            (false, None) => {}
-            (true, None) => return Err("it has a body, which is missing".into()),
-            (false, Some(_)) => return Err("it has no body".into()),
-        }
         if request.url().as_str().len() > MAX_URL_LEN {
             return Err("its parameters are longer than a URL can be".into());
         }
-        Ok(request)
+        let problem = |error| match error {
+            RequestError::Refused(problem) => problem,
+            RequestError::Unbuildable => "its request cannot be written".into(),
+        };
+        for header in operation.headers {
+            let Some((_, text)) = parameters.iter().find(|(name, _)| name == header) else { continue };
+            check_header(operation, header, text).map_err(|error| format!("{header}: {}", error.rule()))?;
+            request = with_header(Ok(request), header, Some(text)).map_err(problem)?;
+        }
+        match body {
+            RequestBody::None if operation.has_body => Err("it has a body, which is missing".into()),
+            RequestBody::None => Ok(request),
+            _ if !operation.has_body => Err("it has no body".into()),
+            RequestBody::Json(_) if !operation.content_types.is_empty() => Err("its body is bytes, not JSON".into()),
+            RequestBody::Json(body) => set_json(&mut request, body).map(|()| request).map_err(problem),
+            RequestBody::Bytes { .. } if operation.content_types.is_empty() => {
+                Err("its body is JSON, not bytes".into())
+            }
+            RequestBody::Bytes { content_type, bytes } => {
+                with_bytes(Ok(request), &self.transport, operation, content_type, bytes).map_err(problem)
+            }
+        }
     }
 }
 

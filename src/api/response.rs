@@ -1,5 +1,6 @@
 //! The result of a successful call, with the ids that bunq's support asks for.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::Deref;
 
@@ -9,7 +10,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::error::{CallMetadata, Error};
-use crate::operation::Operation;
+use crate::operation::{ContentType, Operation};
 use crate::transport::VerifiedResponse;
 use crate::types::redact;
 
@@ -49,8 +50,8 @@ impl fmt::Debug for ResponseBody {
     }
 }
 
-/// A request that was not sent: see [`Api::preview`](crate::Api::preview). It has no headers: they contain a token and
-/// a signature, and are made when a request is sent.
+/// A request that was not sent: see [`Api::preview`](crate::Api::preview). It has no headers but the caller's own: the
+/// others contain a token and a signature, and are made when a request is sent.
 ///
 /// Its `Debug` does not show the body, which may be about a person.
 #[derive(Clone, PartialEq, Eq, Serialize)]
@@ -60,15 +61,38 @@ pub struct RequestPreview {
     pub method: &'static str,
     /// Its URL.
     pub url: String,
-    /// Its body.
+    /// The headers that are the caller's own. They may be about a person.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub headers: BTreeMap<&'static str, String>,
+    /// Its body, if it is JSON.
     pub body: Option<Value>,
+    /// What is known of its body, if it is bytes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub upload: Option<UploadPreview>,
+}
+
+/// What is known of bytes that were not sent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct UploadPreview {
+    /// Their content type.
+    pub content_type: &'static str,
+    /// How many there are.
+    pub size: usize,
 }
 
 impl RequestPreview {
     pub(super) fn new(operation: &'static Operation, request: &Request) -> Self {
-        let body = request.body().and_then(Body::as_bytes);
-        let body = body.and_then(|body| serde_json::from_slice(body).ok());
-        Self { method: operation.method, url: request.url().to_string(), body }
+        let header = |name: &str| request.headers().get(name)?.to_str().ok();
+        let headers = operation.headers.iter().filter_map(|name| Some((*name, header(name)?.to_owned()))).collect();
+        let sent = request.body().and_then(Body::as_bytes);
+        let is_it = |content_type: &&ContentType| header("content-type") == Some(content_type.name);
+        let content_type = operation.content_types.iter().find(is_it).map(|content_type| content_type.name);
+        let (body, upload) = match (content_type, sent) {
+            (Some(content_type), Some(sent)) => (None, Some(UploadPreview { content_type, size: sent.len() })),
+            (_, sent) => (sent.and_then(|body| serde_json::from_slice(body).ok()), None),
+        };
+        Self { method: operation.method, url: request.url().to_string(), headers, body, upload }
     }
 }
 

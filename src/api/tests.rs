@@ -21,10 +21,13 @@ use crate::transport::credentials::{BoxFuture, Credentials, Installation, Provid
 use crate::transport::signature::{SigningKey, VerifyingKey};
 use crate::transport::trouble::Trouble;
 use crate::types::{
-    Cursor, DeviceServerRequest, InstallationRequest, ListProvisionsQuery, NewProvision, NewProvisionByPointer,
-    PageSize, PermittedIp, ProvisionId, ProvisionStatus, RequestedStatus, Secret, SessionServerRequest,
-    UpdateProvisionRequest,
+    AttachmentContentType, Cursor, DeviceServerRequest, InstallationRequest, ListProvisionsQuery, NewProvision,
+    NewProvisionByPointer, PageSize, PermittedIp, ProvisionId, ProvisionStatus, RequestedStatus, Secret,
+    SessionServerRequest, UpdateProvisionRequest,
 };
+
+/// The example file of a download, which has no JSON.
+const EXAMPLE_FILE: &[u8] = b"%PDF-1.4\n\xff\n";
 
 const UUID: Uuid = Uuid::from_u128(0x550e8400_e29b_41d4_a716_446655440000);
 
@@ -41,9 +44,12 @@ impl Wire {
         example: &str,
         call: impl Future<Output = Result<Response<T>, Error>>,
     ) {
-        let body = format!("{:#}", self.examples[example]["value"]);
+        let body = match self.examples[example]["value"] {
+            Value::Null => EXAMPLE_FILE.to_vec(),
+            ref value => format!("{value:#}").into_bytes(),
+        };
         let is_installation = name == "create_installation";
-        self.sandbox.before_signing(move |_, response| (response.status, response.body) = (200, body.clone().into()));
+        self.sandbox.before_signing(move |_, response| (response.status, response.body) = (200, body.clone()));
         let received = Arc::new(Mutex::new(None));
         let receiver = Arc::clone(&received);
         self.sandbox.after_signing(move |_, response| {
@@ -85,13 +91,18 @@ impl Wire {
             .collect();
         headers.sort();
         let query = call.query.as_ref().map(|query| format!("?{query}")).unwrap_or_default();
-        let body = call.body.replace(self.sandbox.api_key().expose(), "[api key]");
+        let body = shown(&call.bytes).replace(self.sandbox.api_key().expose(), "[api key]");
         let body = match body.split_once("-----BEGIN PUBLIC KEY-----") {
             Some((before, _)) => format!("{before}[public key]\"}}"),
             None => body,
         };
         format!("{} {}{query}\n{}\n\n{body}", call.method, call.path, headers.join("\n"))
     }
+}
+
+/// A body, with escapes if it is no text.
+fn shown(body: &[u8]) -> String {
+    std::str::from_utf8(body).map_or_else(|_| body.escape_ascii().to_string(), str::to_owned)
 }
 
 /// The response as it was sent: its status, its headers by name, its body.
@@ -106,7 +117,7 @@ fn received_text(response: &RawResponse) -> String {
         })
         .collect();
     headers.sort();
-    format!("{}\n{}\n\n{}", response.status, headers.join("\n"), String::from_utf8_lossy(&response.body))
+    format!("{}\n{}\n\n{}", response.status, headers.join("\n"), shown(&response.body))
 }
 
 /// A client for the sandbox, whose types are those of another copy of this crate.
@@ -153,6 +164,7 @@ async fn every_operation_both_ways() {
     wire.record("get_installation", "InstallationIdResponse", api.get_installation()).await;
     wire.record("list_device_servers", "DeviceServerList", api.list_device_servers()).await;
     wire.record("get_device_server", "DeviceServerActive", api.get_device_server(4712_u64.try_into().unwrap())).await;
+    attachments(&wire, &api).await;
     wire.record("delete_session", "EmptyResponse", api.delete_session(0)).await;
 
     let recorded = |operation: &&Operation| sandbox.call_log().iter().any(|call| is_of(operation, call));
@@ -188,6 +200,18 @@ async fn provisions(wire: &Wire, api: &Api) {
     let from = |cursor| api.list_provisions(ListProvisionsQuery::default().cursor(cursor));
     wire.record("list_provisions_older", "ProvisionListLastPage", from(Cursor::OlderThan(42))).await;
     wire.record("list_provisions_newer", "ProvisionListEmpty", from(Cursor::NewerThan(42))).await;
+}
+
+async fn attachments(wire: &Wire, api: &Api) {
+    let (user, id) = (4001_u64.try_into().unwrap(), 6001_u64.try_into().unwrap());
+    let (png, description) = (&b"\x89PNG\r\n\x1a\n\x00"[..], "Passport".parse().unwrap());
+    let upload = api.create_attachment(user, AttachmentContentType::ImagePng, png, Some(&description));
+    wire.record("create_attachment", "AttachmentIdResponse", upload).await;
+    let gif = b"GIF89a".to_vec();
+    let upload = api.create_attachment(user, AttachmentContentType::ImageGif, gif, None);
+    wire.record("create_attachment_without_description", "AttachmentIdResponse", upload).await;
+    wire.record("get_attachment", "AttachmentDocument", api.get_attachment(user, id)).await;
+    wire.record("get_attachment_content", "(a file)", api.get_attachment_content(user, id)).await;
 }
 
 fn is_of(operation: &Operation, call: &CallLogEntry) -> bool {

@@ -84,6 +84,8 @@ pub(crate) struct TransportConfig {
     pub(crate) attempt_timeout: Duration,
     pub(crate) operation_timeout: Duration,
     pub(crate) max_response_size: usize,
+    pub(crate) max_upload_size: usize,
+    pub(crate) max_download_size: usize,
     pub(crate) max_refusal_details: usize,
     pub(crate) retry: RetryPolicy,
     pub(crate) observer: Option<Arc<dyn ExchangeObserver>>,
@@ -99,6 +101,8 @@ impl Default for TransportConfig {
             attempt_timeout: Duration::from_secs(30),
             operation_timeout: Duration::from_secs(120),
             max_response_size: 4 * 1024 * 1024,
+            max_upload_size: 16 * 1024 * 1024,
+            max_download_size: 16 * 1024 * 1024,
             max_refusal_details: 256 * 1024,
             retry: RetryPolicy::default(),
             observer: None,
@@ -486,8 +490,7 @@ impl Call<'_> {
         let Transport { connections, config, .. } = self.transport;
         *request.timeout_mut() = Some(config.attempt_timeout.min(self.budget.left()));
         headers::sent(request.headers(), credentials);
-        let sent =
-            request::send(connections, self.reuse, request, credentials, config.max_response_size, &mut metadata);
+        let sent = request::send(connections, self.reuse, request, credentials, config, &mut metadata);
         let response = match sent.await {
             Ok(response) => response,
             Err(error) => {

@@ -4,15 +4,17 @@
 
 use bytes::{Bytes, BytesMut};
 use reqwest::header::{CACHE_CONTROL, HeaderMap, HeaderName, HeaderValue, USER_AGENT};
-use reqwest::{Body, Request};
+use reqwest::{Body, Request, StatusCode};
 use uuid::Uuid;
 
+use super::TransportConfig;
 use super::certificates::wrong_setting;
 use super::connections::{Connections, Reuse};
 use super::credentials::Credentials;
 use super::http_config::HttpConfig;
 use super::response::{REQUEST_ID, RESPONSE_ID, ReceivedResponse, WARNING};
 use crate::error::{CallMetadata, Error, ErrorKind, Sent};
+use crate::operation::Operation;
 use crate::types::{CacheControl, Language};
 
 /// The largest number of characters that are stored of a response's id.
@@ -71,7 +73,27 @@ pub(crate) fn prepare(
     Ok(request)
 }
 
-/// Sends a request and reads the whole response, of at most `max_size` bytes.
+/// The largest body of a response.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Bound {
+    /// The setting that has it.
+    setting: &'static str,
+    bytes: usize,
+}
+
+impl Bound {
+    /// The bound of a response with this status.
+    fn of(operation: &Operation, status: StatusCode, config: &TransportConfig) -> Self {
+        // A refusal is JSON, whatever the result is.
+        if operation.returns_bytes && status.is_success() {
+            Self { setting: "max_download_size", bytes: config.max_download_size }
+        } else {
+            Self { setting: "max_response_size", bytes: config.max_response_size }
+        }
+    }
+}
+
+/// Sends a request and reads the whole response.
 ///
 /// A response to another request is not used, and the connections that it may have come on are given up. What is kept of its headers
 /// is without the secrets of the call.
@@ -80,7 +102,7 @@ pub(crate) async fn send(
     reuse: Reuse,
     request: Request,
     credentials: &Credentials,
-    max_size: usize,
+    config: &TransportConfig,
     metadata: &mut CallMetadata,
 ) -> Result<ReceivedResponse, Error> {
     let connection = connections.get(reuse)?;
@@ -100,16 +122,22 @@ pub(crate) async fn send(
             Err(failed) => error.with_source(failed),
         });
     }
-    let body = read(response, max_size).await?;
+    let body = read(response, Bound::of(metadata.operation, status, config)).await?;
     Ok(ReceivedResponse { status, headers, body })
 }
 
-async fn read(mut response: reqwest::Response, max_size: usize) -> Result<Bytes, Error> {
-    let mut body = BytesMut::new();
+async fn read(mut response: reqwest::Response, Bound { setting, bytes: most }: Bound) -> Result<Bytes, Error> {
+    let too_large = || {
+        let problem = format_args!("the response is larger than {most} bytes: set {setting} to more");
+        Error::new(ErrorKind::InvalidResponse, Sent::Responded, problem)
+    };
+    let announced = response.content_length().map_or(Ok(0), usize::try_from);
+    let announced = announced.ok().filter(|announced| *announced <= most).ok_or_else(too_large)?;
+    // A buffer that grows would be copied.
+    let mut body = BytesMut::with_capacity(announced);
     while let Some(chunk) = response.chunk().await.map_err(broken)? {
-        if chunk.len() > max_size - body.len() {
-            let problem = format_args!("the response is larger than {max_size} bytes");
-            return Err(Error::new(ErrorKind::InvalidResponse, Sent::Responded, problem));
+        if chunk.len() > most - body.len() {
+            return Err(too_large());
         }
         body.extend_from_slice(&chunk);
     }

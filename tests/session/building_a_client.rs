@@ -242,6 +242,8 @@ fn impossible_bounds_and_limits_are_refused() {
         sandbox_key().attempt_timeout(zero),
         sandbox_key().operation_timeout(zero),
         sandbox_key().max_response_size(0),
+        sandbox_key().max_upload_size(0),
+        sandbox_key().max_download_size(0),
         sandbox_key().retry(RetryPolicy::default().max_attempts(0)),
         sandbox_key().rate_limit(&Operation::GET_PROVISION, 0, hour),
         sandbox_key().rate_limit(&Operation::GET_PROVISION, 1, zero),
@@ -254,6 +256,7 @@ fn impossible_bounds_and_limits_are_refused() {
 
     let endless =
         sandbox_key().connect_timeout(Duration::MAX).attempt_timeout(Duration::MAX).operation_timeout(Duration::MAX);
+    let endless = endless.max_upload_size(usize::MAX).max_download_size(usize::MAX);
     assert!(
         endless.max_response_size(usize::MAX).rate_limit(&Operation::GET_PROVISION, u32::MAX, hour).build().is_ok()
     );

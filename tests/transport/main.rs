@@ -12,6 +12,7 @@ mod tls;
 mod api;
 mod bad_responses;
 mod deadlines;
+mod files;
 mod limits;
 #[cfg(feature = "reqwest-builder")]
 mod network;

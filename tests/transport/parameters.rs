@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use bunq_partner::types::AttachmentContentType;
 use bunq_partner::{Cursor, Operation, PageSize, ProvisionStatus, Uuid};
 use bunq_partner_sandbox::CallLogEntry;
 use reqwest::Url;
@@ -73,6 +74,12 @@ async fn headers_and_query_are_as_the_document_says() {
     api.get_installation().await.unwrap();
     let devices = api.list_device_servers().await.unwrap();
     api.get_device_server(devices[0].id).await.unwrap();
+    let (user, id) = (1_u64.try_into().unwrap(), 2_u64.try_into().unwrap());
+    let description = "Passport, page 1".parse().unwrap();
+    // Whatever comes of them, they are sent.
+    let _ = api.create_attachment(user, AttachmentContentType::ImageGif, &b"GIF89a"[..], Some(&description)).await;
+    let _ = api.get_attachment(user, id).await;
+    let _ = api.get_attachment_content(user, id).await;
     client.end_session().await.unwrap();
 
     let token = document["components"]["securitySchemes"]["sessionToken"]["name"].as_str().unwrap();

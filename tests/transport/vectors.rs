@@ -17,6 +17,12 @@ fn cases(file: &str) -> Vec<Value> {
     serde_json::from_str::<Value>(file).unwrap()["cases"].as_array().unwrap().clone()
 }
 
+/// The bytes of a text in hexadecimal.
+fn unhex(text: &Value) -> Option<Vec<u8>> {
+    let (pairs, []) = text.as_str()?.as_bytes().as_chunks::<2>() else { return None };
+    pairs.iter().map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()).collect()
+}
+
 #[test]
 fn case_names_are_unique() {
     test_timeout::start();
@@ -39,6 +45,12 @@ fn cases_are_consistent_and_cover_every_operation() {
     test_timeout::start();
     let cases = cases(DECODING);
     for case in &cases {
+        if let Some(bytes) = case.get("bytes") {
+            let operation = Operation::by_id(case["operation"].as_str().unwrap()).unwrap();
+            assert!(operation.returns_bytes && case["status"] == 200 && unhex(bytes).is_some(), "{}", case["name"]);
+            assert!(case.get("body").or(case.get("expect")).is_none(), "{}: it has bytes", case["name"]);
+            continue;
+        }
         let expected = case["expect"].as_object().filter(|expected| !expected.is_empty());
         assert!(expected.is_some() != (case["refuse"] == true), "{}: `expect` or `refuse`", case["name"]);
         for (pointer, expected) in expected.into_iter().flatten() {

@@ -4,10 +4,10 @@
 #![allow(clippy::panic, clippy::unwrap_used)]
 
 use bunq_partner::types::{
-    InquiryRefusal, InquiryRequest, ListFailuresQuery, ListInquiriesQuery, RetryFailuresRequest, Rule, RuleCall,
-    RuleCategory, RuleTarget, RulesRequest,
+    DrawingContentType, InquiryRefusal, InquiryRequest, ListFailuresQuery, ListInquiriesQuery, RetryFailuresRequest,
+    Rule, RuleCall, RuleCategory, RuleTarget, RulesRequest,
 };
-use bunq_partner::{Api, ErrorKind, Operation, PageSize};
+use bunq_partner::{Api, ErrorKind, Operation, PageSize, RequestBody};
 use bunq_partner_sandbox::{ReceivedSignature, Sandbox};
 use futures_util::TryStreamExt as _;
 
@@ -71,15 +71,30 @@ async fn new_operations_are_signed_verified_and_typed() {
     assert_eq!(failures.iter().map(|failure| failure.id).collect::<Vec<_>>(), [5, 4]);
 
     respond(&sandbox, "%PDF \u{0}");
-    assert_eq!(&api.get_attachment_content(user, 1).await.unwrap()[..], b"%PDF \0");
-    let parameters = [("user_id", "1"), ("attachment_id", "2")];
-    let bytes = api.call(Operation::by_id("get_attachment_content").unwrap(), &parameters, None).await.unwrap();
+    let drawing = 1_u64.try_into().unwrap();
+    assert_eq!(&api.get_drawing_content(user, drawing).await.unwrap()[..], b"%PDF \0");
+    let parameters = [("user_id", "1"), ("drawing_id", "2")];
+    let bytes = api.call(Operation::by_id("get_drawing_content").unwrap(), &parameters, None).await.unwrap();
     assert_eq!(&bytes[..], b"%PDF \0");
+
+    respond(&sandbox, "");
+    let title = "plan".parse().unwrap();
+    api.create_drawing(user, DrawingContentType::ImageXB, &b"\x0b\x01\xff"[..], Some(&title)).await.unwrap();
+    let create = Operation::by_id("create_drawing").unwrap();
+    let parameters = [("user_id", "1"), ("X-Drawing-Title", "plan")];
+    api.call(create, &parameters, RequestBody::bytes("image/x-b", &b"\x0b\x01\xff"[..])).await.unwrap();
+    for call in sandbox.call_log().iter().rev().take(2) {
+        assert_eq!((&call.bytes[..], call.header("content-type")), (&b"\x0b\x01\xff"[..], Some("image/x-b")));
+        assert_eq!((call.header("x-drawing-title"), call.signature), (Some("plan"), ReceivedSignature::Valid));
+    }
+    let error = api.create_drawing(user, DrawingContentType::ImageXA, vec![0x0b, 0], None).await.unwrap_err();
+    assert!(error.to_string().contains("the file is not image/x-a: it is image/x-b"), "{error}");
+    respond(&sandbox, "%PDF \u{0}");
 
     // A response that does not verify is not returned.
     sandbox.after_signing(|_, response| response.body.push(b' '));
     assert_eq!(api.list_credentials(user).await.unwrap_err().kind(), ErrorKind::Signature);
-    assert_eq!(api.get_attachment_content(user, 1).await.unwrap_err().kind(), ErrorKind::Signature);
+    assert_eq!(api.get_drawing_content(user, drawing).await.unwrap_err().kind(), ErrorKind::Signature);
 }
 
 /// Rules as somebody else has set them: with a category, members and a target that the document does not know.

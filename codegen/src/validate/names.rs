@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use crate::document::{Document, Operation};
 use crate::envelope::{Envelope, ResultShape, given_parameters};
+use crate::headers;
 use crate::names::{pascal_case, rust_name, rust_variant};
 
 /// The first two that have one name in Rust.
@@ -13,7 +14,7 @@ pub(super) fn two_of_one_name<T: Copy>(all: impl Iterator<Item = T>, name: impl 
 }
 
 /// The names that the code around the arguments of a method has.
-const OF_METHODS: [&str; 7] = ["api", "body", "envelope", "item", "output", "query", "response"];
+const OF_METHODS: [&str; 8] = ["api", "body", "content_type", "envelope", "item", "output", "query", "response"];
 
 /// What is wrong with the names in the signature of a method and in its types.
 pub(super) fn problems_of_signature(
@@ -22,12 +23,15 @@ pub(super) fn problems_of_signature(
     envelope: &Envelope,
 ) -> Vec<String> {
     let mut problems = Vec::new();
-    let parameters: Vec<_> = given_parameters(document, operation)
-        .map(|parameter| (parameter["name"].as_str().unwrap_or_default(), parameter["in"].as_str().unwrap_or_default()))
-        .collect();
-    let shown = |(name, place): (&str, &str)| format!("`{name}` in the {place}");
-    if let Some((one, other)) = two_of_one_name(parameters.iter().copied(), |(name, _)| rust_name(name)) {
-        let remedy = if [one, other].iter().any(|(_, place)| *place == "path") {
+    let parameters = given_parameters(document, operation).map(|parameter| {
+        let name = parameter["name"].as_str().unwrap_or_default();
+        (name, parameter["in"].as_str().unwrap_or_default(), rust_name(name))
+    });
+    let headers = headers::own(document, operation).map(|header| (header.name, "header", header.argument()));
+    let parameters: Vec<_> = parameters.chain(headers).collect();
+    let shown = |(name, place, _): &(&str, &str, String)| format!("`{name}` in the {place}");
+    if let Some((one, other)) = two_of_one_name(parameters.iter(), |(_, _, rust)| rust.clone()) {
+        let remedy = if [one, other].iter().any(|(_, place, _)| *place == "path") {
             "rename that in the path"
         } else {
             "leave one out"
@@ -35,10 +39,10 @@ pub(super) fn problems_of_signature(
         let (one, other) = (shown(one), shown(other));
         problems.push(format!("its parameters {one} and {other} have one name in Rust: {remedy}"));
     }
-    for (name, place) in &parameters {
-        let rust = rust_name(name);
+    for (name, place, rust) in &parameters {
         let other = match *place {
             "path" if OF_METHODS.contains(&rust.as_str()) => "a variable of its method: rename it in the path",
+            "header" if OF_METHODS.contains(&rust.as_str()) => "a variable of its method: leave the header out",
             "query" if rust == "body" && operation.value.get("requestBody").is_some() => {
                 "its body: leave the parameter out"
             }

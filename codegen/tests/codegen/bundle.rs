@@ -19,8 +19,8 @@ impl Copy {
             fs::remove_dir_all(&copy.0).unwrap();
         }
         fs::create_dir_all(copy.0.join(SOURCES).join("tags")).unwrap();
-        for file in ["document.yaml", "operations.yaml", AUTHENTICATION, PROVISIONS] {
-            fs::copy(repository().join(SOURCES).join(file), copy.source(file)).unwrap();
+        for file in ["document.yaml", "operations.yaml"].map(str::to_owned).into_iter().chain(files_of_tags()) {
+            fs::copy(repository().join(SOURCES).join(&file), copy.source(&file)).unwrap();
         }
         fs::copy(repository().join(DOCUMENT), copy.0.join(DOCUMENT)).unwrap();
         copy
@@ -47,6 +47,13 @@ impl Copy {
 
 fn repository() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()
+}
+
+/// The files of the tags, in the order of the document.
+fn files_of_tags() -> Vec<String> {
+    let document = Document::read(&fs::read_to_string(repository().join(DOCUMENT)).unwrap()).unwrap();
+    let tags = document.root["tags"].as_array().unwrap().iter().map(|tag| tag["name"].as_str().unwrap());
+    tags.map(|tag| format!("tags/{}.yaml", tag.to_lowercase().replace(' ', "-"))).collect()
 }
 
 /// The number of the line of the source that begins with this.
@@ -290,8 +297,8 @@ fn operations_are_everywhere_in_the_order_of_their_sources() {
         let paths = text.lines().skip_while(|line| *line != "paths:").take_while(|line| *line != "components:");
         paths.filter_map(|line| line.strip_prefix("      operationId: ")).map(str::to_owned).collect()
     };
-    let sources = [AUTHENTICATION, PROVISIONS].map(|file| repository().join(SOURCES).join(file));
-    let written: Vec<_> = sources.iter().flat_map(|file| ids(&fs::read_to_string(file).unwrap())).collect();
+    let sources = files_of_tags().into_iter().map(|file| repository().join(SOURCES).join(file));
+    let written: Vec<_> = sources.flat_map(|file| ids(&fs::read_to_string(file).unwrap())).collect();
     assert_eq!(ids(&text), written);
     let document = Document::parse(&text).unwrap();
     assert_eq!(document.operations().iter().map(|operation| operation.id).collect::<Vec<_>>(), written);

@@ -4,6 +4,7 @@
 
 mod both_ways;
 mod bundle;
+mod bytes;
 mod callbacks;
 mod names;
 mod outline;

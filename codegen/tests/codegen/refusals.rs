@@ -296,7 +296,7 @@ fn results() {
         ),
         (
             "x-bunq-result: nothing",
-            "x-bunq-result: bytes",
+            "x-bunq-result: bytes\n      x-bunq-content-type: {$ref: '#/components/schemas/AttachmentContentType'}",
             "describe its 200 response as `application/octet-stream`, and as nothing else",
         ),
         ("repeats: {id: provision_id}", "repeats: {id: provision}", repeated),

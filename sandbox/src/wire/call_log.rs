@@ -3,6 +3,8 @@
 use std::collections::VecDeque;
 use std::fmt;
 
+use bytes::Bytes;
+
 use crate::wire::fault::Fault;
 
 /// How many calls the log keeps, and how many bytes of them.
@@ -24,8 +26,10 @@ pub struct CallLogEntry {
     pub query: Option<String>,
     /// The headers in the order in which they came, names in lower case.
     pub headers: Vec<(String, String)>,
-    /// The body; empty when it was too large to be taken.
+    /// The body as text; empty when it was too large to be taken, or is no text.
     pub body: String,
+    /// The body, byte for byte; empty when it was too large to be taken.
+    pub bytes: Bytes,
     /// The status that the sandbox handled on, before any edit. It may not have reached the caller: see `fault`.
     pub status: u16,
     /// The result of checking the signature of the call.
@@ -37,10 +41,10 @@ pub struct CallLogEntry {
 }
 
 impl CallLogEntry {
-    /// The length of its texts in bytes.
+    /// The length of what it has in bytes.
     fn size(&self) -> usize {
         let headers: usize = self.headers.iter().map(|(name, value)| name.len() + value.len()).sum();
-        self.path.len() + self.query.as_ref().map_or(0, String::len) + headers + self.body.len()
+        self.path.len() + self.query.as_ref().map_or(0, String::len) + headers + self.body.len() + self.bytes.len()
     }
 
     /// The value of the first header called `name`, in whatever case.
@@ -117,6 +121,7 @@ mod tests {
             query: Some("secret-query".to_owned()),
             headers: vec![("x-bunq-client-authentication".to_owned(), "secret-token".to_owned())],
             body: "secret-body".to_owned(),
+            bytes: Bytes::from_static(b"secret-body"),
             status: 200,
             signature: ReceivedSignature::None,
             fault: Some(Fault::Drop),

@@ -38,11 +38,12 @@ use crate::wire::response::{REQUEST_ID, RawResponse, Refusal};
 use crate::wire::routes::Route;
 use crate::wire::web_page;
 
-/// The largest body that is taken, and how long it may take to come.
+/// The largest body that is taken, the largest that is bytes, such as a scan, and how long it may take to come.
 const LARGEST_BODY: usize = 1024 * 1024;
+const LARGEST_FILE: usize = 16 * LARGEST_BODY;
 const LONGEST_BODY_READ: Duration = Duration::from_secs(60);
 /// A body that is too large is read up to here, because a caller that is still writing does not read the refusal.
-const LARGEST_READ: usize = 16 * LARGEST_BODY;
+const LARGEST_READ: usize = 2 * LARGEST_FILE;
 
 /// The limit that a refusal names if the path belongs to no operation.
 const NO_LIMIT: RateLimit = RateLimit::new(3, Duration::from_secs(3));
@@ -99,10 +100,10 @@ impl HandledCall {
     }
 
     fn entry(&self, call: ReceivedCall) -> CallLogEntry {
-        let body = String::from_utf8_lossy(&call.body).into_owned();
-        let ReceivedCall { method, path, query, headers, .. } = call;
-        let Self { signature, fault, carried_out, ref response, .. } = *self;
-        CallLogEntry { method, path, query, headers, body, status: response.status, signature, fault, carried_out }
+        let ReceivedCall { method, path, query, headers, body: bytes, .. } = call;
+        let body = std::str::from_utf8(&bytes).map(str::to_owned).unwrap_or_default();
+        let Self { signature, fault, carried_out, response: RawResponse { status, .. }, .. } = *self;
+        CallLogEntry { method, path, query, headers, body, bytes, status, signature, fault, carried_out }
     }
 }
 
@@ -114,7 +115,10 @@ pub(crate) async fn exchange(
 ) -> (RawResponse, Delivery) {
     let arrived = Instant::now();
     let (head, body) = request.into_parts();
-    let body = timeout(LONGEST_BODY_READ, read(body)).await.ok().flatten();
+    let route = Route::of(head.method.as_str(), head.uri.path());
+    let takes_file = route.as_ref().is_ok_and(|route| !route.operation.content_types.is_empty());
+    let largest = if takes_file { LARGEST_FILE } else { LARGEST_BODY };
+    let body = timeout(LONGEST_BODY_READ, read(body, largest)).await.ok().flatten();
     let text = |value: &http::HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
     let is_complete = body.is_some();
     let call = ReceivedCall {
@@ -126,7 +130,6 @@ pub(crate) async fn exchange(
         body: body.unwrap_or_default(),
     };
 
-    let route = Route::of(&call.method, &call.path);
     // A caller without a token has not been told the key yet.
     let knows_key = route.as_ref().map_or(true, |route| route.operation.auth != Auth::None);
 
@@ -135,7 +138,7 @@ pub(crate) async fn exchange(
         let mut handled = match web_page::refusal(&call, shared.is_on_loopback) {
             Some(reason) => HandledCall::refused(&call, RawResponse::forbidden(&reason)),
             None if is_complete => state.decide(&call, route, arrived),
-            None => cut_off(&call),
+            None => cut_off(&call, largest),
         };
         if let Err(error) = state.save() {
             handled.response = RawResponse::broken(&format!("{error}."));
@@ -175,7 +178,7 @@ pub(crate) async fn exchange(
 }
 
 /// Reads a body; `None` if it is cut off or too large.
-async fn read(mut body: Incoming) -> Option<Bytes> {
+async fn read(mut body: Incoming, largest: usize) -> Option<Bytes> {
     let (mut read, mut kept) = (0, BytesMut::new());
     while let Some(frame) = body.frame().await {
         let Ok(data) = frame.ok()?.into_data() else { continue };
@@ -183,11 +186,11 @@ async fn read(mut body: Incoming) -> Option<Bytes> {
         if read > LARGEST_READ {
             return None;
         }
-        if read <= LARGEST_BODY {
+        if read <= largest {
             kept.extend_from_slice(&data);
         }
     }
-    (read <= LARGEST_BODY).then(|| kept.freeze())
+    (read <= largest).then(|| kept.freeze())
 }
 
 /// Carries out a call after this long.
@@ -208,8 +211,8 @@ fn unsigned() -> Effect {
 }
 
 /// The result of a call that was not received completely.
-fn cut_off(call: &ReceivedCall) -> HandledCall {
-    let refusal = Refusal::bad_request(format!("The body was cut off or is larger than {LARGEST_BODY} bytes."));
+fn cut_off(call: &ReceivedCall, largest: usize) -> HandledCall {
+    let refusal = Refusal::bad_request(format!("The body was cut off or is larger than {largest} bytes."));
     let mut response = RawResponse::refusal(&refusal);
     response.echo(call.header(REQUEST_ID));
     HandledCall { effect: Effect::default(), ..HandledCall::refused(call, response) }

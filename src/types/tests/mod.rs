@@ -48,7 +48,8 @@ fn every_example_of_the_document_decodes_and_encodes_back_to_itself() {
 fn the_decoding_vectors_hold() {
     test_timeout::start();
     let vectors: Value = serde_json::from_str(include_str!("../../../openapi/vectors/decoding.json")).unwrap();
-    for case in vectors["cases"].as_array().unwrap() {
+    // Bytes are not decoded.
+    for case in vectors["cases"].as_array().unwrap().iter().filter(|case| case.get("bytes").is_none()) {
         let place = match (case["callback"].as_str(), case["status"].as_u64()) {
             (Some(callback), None) => format!("{callback} callback "),
             (_, status) => {

@@ -5,7 +5,7 @@
 use serde_json::{Map, Value, json};
 
 /// The keywords that do not restrict the value.
-const REMARKS: [&str; 13] = [
+const REMARKS: [&str; 15] = [
     "$schema",
     "$defs",
     "components",
@@ -13,6 +13,8 @@ const REMARKS: [&str; 13] = [
     "description",
     "default",
     "example",
+    "x-bunq-files",
+    "x-bunq-first-bytes",
     "x-bunq-id",
     "x-bunq-lenient",
     "x-bunq-personal",
@@ -25,6 +27,7 @@ const TEXTS: [&str; 6] = ["", "a", "two words", "Bäckerei Zürich €5 🥑", "
 const NAMES: [&str; 4] = ["a", "two words", "Bäckerei Zürich €5 🥑", "null"];
 const EMAILS: [&str; 4] = ["a@b.nl", "user+tag@mail.example.com", "x_1@example.org", "jan@müller.example"];
 const PHONE_NUMBERS: [&str; 3] = ["+1234567", "+31600000000", "+123456789012345"];
+const DESCRIPTIONS: [&str; 3] = ["a", "Passport, page 1", "~!"];
 const COUNTRIES: [&str; 3] = ["NL", "AA", "ZZ"];
 const PERMITTED_IPS: [&str; 4] = ["*", "0.0.0.0", "192.0.2.1", "255.255.255.255"];
 const UUIDS: [&str; 2] = ["550e8400-e29b-41d4-a716-446655440000", "00000000-0000-0000-0000-000000000000"];
@@ -162,6 +165,7 @@ impl<'a> Random<'a> {
             (None, Some(pattern)) if pattern.starts_with(r"^(\*|((25[0-5]|") => &PERMITTED_IPS,
             (None, Some(pattern)) if pattern.starts_with(r"^\+(?:(?:3[1-3]|") => &PHONE_NUMBERS,
             (None, Some(pattern)) if pattern.starts_with(r"^[^\x00-") => &NAMES,
+            (None, Some(pattern)) if pattern.starts_with("^[!-~]") => &DESCRIPTIONS,
             (None, Some(pattern)) if pattern.starts_with("^[^@") => &EMAILS,
             (None, Some(pattern)) if pattern.starts_with("^(?:[^@") => *self.one_of(&[&EMAILS[..], &PHONE_NUMBERS]),
             other => panic!("the format and pattern {other:?} are not known"),

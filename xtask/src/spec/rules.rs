@@ -115,8 +115,11 @@ fn check_examples(document: &Document, operation: &Operation<'_>, findings: &mut
 /// Whether the content of a body has examples.
 fn has_examples(document: &Document, body: &Value) -> bool {
     let content = &document.resolve(body)["content"];
-    let shown = |media: &Value| media["examples"].as_object().is_some_and(|examples| !examples.is_empty());
-    members(content).next().is_some() && members(content).all(|(_, media)| shown(media))
+    // Of bytes, the content types have an example file each.
+    let shown = |(name, media): (&str, &Value)| {
+        name == "application/octet-stream" || media["examples"].as_object().is_some_and(|examples| !examples.is_empty())
+    };
+    members(content).next().is_some() && members(content).all(shown)
 }
 
 /// Checks that each link leads to an operation.

@@ -1,0 +1,109 @@
+//! The body of a call by name, and bodies that are bytes, such as files: what is refused before anything is sent.
+
+use std::fmt;
+
+use bytes::Bytes;
+use reqwest::Request;
+use reqwest::header::{CONTENT_TYPE, HeaderValue};
+use serde_json::Value;
+
+use super::client::RequestError;
+use crate::operation::{ContentType, Operation};
+use crate::transport::Transport;
+
+/// The body of a call by name, see [`Api::call`](crate::Api::call). JSON is converted into it, and so is `None`.
+///
+/// Its `Debug` does not show what it contains, which may be about a person.
+///
+/// ```
+/// use bunq_partner::RequestBody;
+/// use serde_json::json;
+///
+/// let closing = json!({ "status": "CANCELLED" });
+/// let (json, none) = (RequestBody::from(&closing), RequestBody::from(None));
+/// let file = RequestBody::bytes("image/gif", &b"GIF89a"[..]);
+/// assert_eq!(format!("{json:?} {none:?} {file:?}"), "Json(..) None Bytes(image/gif, 6 bytes)");
+/// ```
+#[derive(Clone, Default)]
+#[non_exhaustive]
+pub enum RequestBody<'a> {
+    /// No body.
+    #[default]
+    None,
+    /// JSON. It is sent unchanged.
+    Json(&'a Value),
+    /// Bytes as they are, such as a file.
+    Bytes {
+        /// One of [`Operation::content_types`](crate::Operation::content_types).
+        content_type: &'a str,
+        /// The bytes.
+        bytes: Bytes,
+    },
+}
+
+impl<'a> RequestBody<'a> {
+    /// Bytes of this content type. Those of a `Vec<u8>` are not copied.
+    pub fn bytes(content_type: &'a str, bytes: impl Into<Bytes>) -> Self {
+        Self::Bytes { content_type, bytes: bytes.into() }
+    }
+}
+
+impl<'a> From<&'a Value> for RequestBody<'a> {
+    fn from(json: &'a Value) -> Self {
+        Self::Json(json)
+    }
+}
+
+impl<'a> From<Option<&'a Value>> for RequestBody<'a> {
+    fn from(json: Option<&'a Value>) -> Self {
+        json.map_or(Self::None, Self::Json)
+    }
+}
+
+impl fmt::Debug for RequestBody<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::None => f.write_str("None"),
+            Self::Json(_) => f.write_str("Json(..)"),
+            Self::Bytes { content_type, bytes } => write!(f, "Bytes({content_type}, {} bytes)", bytes.len()),
+        }
+    }
+}
+
+/// Returns the request with these bytes as its body, unless they are not what the operation takes.
+pub(super) fn with_bytes(
+    request: Result<Request, RequestError>,
+    transport: &Transport,
+    operation: &Operation,
+    content_type: &str,
+    body: Bytes,
+) -> Result<Request, RequestError> {
+    let mut request = request?;
+    let most = transport.config().max_upload_size;
+    let content_type = check(operation, content_type, &body, most).map_err(RequestError::Refused)?;
+    request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type.name));
+    *request.body_mut() = Some(body.into());
+    Ok(request)
+}
+
+/// Returns the content type of that name, unless the bytes are not of it.
+fn check<'a>(operation: &'a Operation, name: &str, body: &[u8], most: usize) -> Result<&'a ContentType, String> {
+    let types = operation.content_types;
+    let Some(content_type) = types.iter().find(|content_type| content_type.name == name) else {
+        let names: Vec<_> = types.iter().map(|content_type| content_type.name).collect();
+        return Err(format!("`{name}` is no content type that it takes: give {}", names.join(", ")));
+    };
+    if body.is_empty() {
+        return Err("the file is empty".into());
+    }
+    if body.len() > most {
+        let size = body.len();
+        return Err(format!("the file has {size} bytes, and at most {most} are sent: set max_upload_size to more"));
+    }
+    if !content_type.begins(body) {
+        let other = types.iter().find(|other| other.begins(body));
+        let found = other.map_or("it is none that the operation takes".into(), |other| format!("it is {}", other.name));
+        return Err(format!("by its first bytes, the file is not {name}: {found}"));
+    }
+    Ok(content_type)
+}
