@@ -1,7 +1,6 @@
 """What the document says at run time: which token an operation takes, and what its responses are."""
 
 import re
-from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -50,10 +49,8 @@ class Operation:
             raise BunqError(self.id, response, said, body)
 
 
-class Document(httpx.Auth):
-    """The document's operations. By itself it authenticates nobody, but it checks each response."""
-
-    requires_response_body = True
+class Document:
+    """The document's operations and schemas."""
 
     def __init__(self, file: Path) -> None:
         document = plain(YAML(typ="safe").load(file))
@@ -80,6 +77,9 @@ class Document(httpx.Auth):
             if "operationId" in operation
         ]
 
+    def named(self, id: str) -> Operation:
+        return next(operation for operation in self.operations if operation.id == id)
+
     def operation(self, request: httpx.Request) -> Operation:
         for operation in self.operations:
             if operation.method == request.method and operation.path.search(request.url.path):
@@ -90,9 +90,6 @@ class Document(httpx.Auth):
         """Whether the schema of that name takes a value."""
         named = {"$ref": f"#/components/schemas/{schema}", "components": self.components}
         return jsonschema_rs.validator_for(named).is_valid(value)
-
-    def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
-        self.operation(request).check((yield request))
 
 
 def plain(part: Any) -> Any:

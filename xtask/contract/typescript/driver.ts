@@ -144,9 +144,8 @@ async function decode(document: Document, { operation: id, callback, status, bod
   const client = createClient<Record<string, any>>({ baseUrl: "http://bunq", fetch: bunq });
   client.use(document.middleware());
   const { method, path } = document.operation((operation) => operation.id === id);
-  const params = { path: { provision_id: 1, session_id: 0 } };
   try {
-    return (await client.request(method.toLowerCase() as "get", path, { params })).data;
+    return (await client.request(method.toLowerCase() as "get", path, {})).data;
   } catch (error) {
     if (error instanceof BunqError) return error.response;
     throw error;
