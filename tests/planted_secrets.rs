@@ -9,7 +9,7 @@ mod planted;
 use std::fmt::Debug;
 use std::time::Duration;
 
-use bunq_partner::types::{AttachmentContentType, UserId};
+use bunq_partner::types::{AttachmentContentType, CreateOauthClientRequest, UserId};
 use bunq_partner::{Auth, Client, Error, ProvisionId, ReceiptFile, RequestBody};
 use bunq_partner_sandbox::Sandbox;
 use common::{Folder, Log, once, person};
@@ -30,6 +30,9 @@ fn shown<T: Debug>(result: &Result<T, Error>, as_json: impl Fn(&T) -> String) ->
 fn to_json<T: Serialize>(value: &T) -> String {
     serde_json::to_string(value).unwrap()
 }
+
+/// The user whose OAuth clients are called for.
+const USER: (&str, &str) = ("user_id", "1");
 
 /// Calls an operation in every way that there is.
 async fn call(client: &Client, documented: &Documented) -> String {
@@ -91,6 +94,33 @@ async fn call(client: &Client, documented: &Documented) -> String {
             let file = api.get_attachment_content(user, number.try_into().unwrap()).await;
             let parameters = [("user_id", "1"), ("attachment_id", &*parameter)];
             shown(&file, |_| String::new()) + &by_name(&parameters, None.into()).await
+        }
+        "list_oauth_clients" => {
+            let clients = api.list_oauth_clients(number.try_into().unwrap()).await;
+            shown(&clients, |clients| to_json(&**clients)) + &by_name(&[USER], None.into()).await
+        }
+        "get_oauth_client" => {
+            let read = api.get_oauth_client(number.try_into().unwrap(), parameter.parse().unwrap()).await;
+            shown(&read, |read| to_json(&**read))
+                + &by_name(&[USER, ("oauth_client_id", &parameter)], None.into()).await
+        }
+        "create_oauth_client" => {
+            let created = api.create_oauth_client(number.try_into().unwrap(), &CreateOauthClientRequest::new()).await;
+            shown(&created, |created| to_json(&**created)) + &by_name(&[USER], (&json!({})).into()).await
+        }
+        "update_oauth_client" => {
+            by_name(&[USER, ("oauth_client_id", &parameter)], (&json!({ "status": "ACTIVE" })).into()).await
+        }
+        "list_oauth_callback_urls" => by_name(&[USER, ("oauth_client_id", "1")], None.into()).await,
+        "create_oauth_callback_url" => {
+            by_name(&[USER, ("oauth_client_id", "1")], (&json!({ "url": "https://example.com" })).into()).await
+        }
+        "get_oauth_callback_url" | "delete_oauth_callback_url" => {
+            by_name(&[USER, ("oauth_client_id", "1"), ("oauth_callback_url_id", &parameter)], None.into()).await
+        }
+        "update_oauth_callback_url" => {
+            let body = json!({ "url": "https://example.com" });
+            by_name(&[USER, ("oauth_client_id", "1"), ("oauth_callback_url_id", &parameter)], (&body).into()).await
         }
         "delete_session" => {
             client.open_session().await.unwrap();

@@ -21,9 +21,10 @@ use crate::transport::credentials::{BoxFuture, Credentials, Installation, Provid
 use crate::transport::signature::{SigningKey, VerifyingKey};
 use crate::transport::trouble::Trouble;
 use crate::types::{
-    AttachmentContentType, Cursor, DeviceServerRequest, InstallationRequest, ListProvisionsQuery, NewProvision,
-    NewProvisionByPointer, PageSize, PermittedIp, ProvisionId, ProvisionStatus, RequestedStatus, Secret,
-    SessionServerRequest, UpdateProvisionRequest,
+    AttachmentContentType, CreateOauthCallbackUrlRequest, CreateOauthClientRequest, Cursor, DeviceServerRequest,
+    InstallationRequest, ListProvisionsQuery, NewProvision, NewProvisionByPointer, PageSize, PermittedIp, ProvisionId,
+    ProvisionStatus, RequestedOauthClientStatus, RequestedStatus, Secret, SessionServerRequest,
+    UpdateOauthCallbackUrlRequest, UpdateOauthClientRequest, UpdateProvisionRequest,
 };
 
 /// The example file of a download, which has no JSON.
@@ -164,11 +165,36 @@ async fn every_operation_both_ways() {
     wire.record("get_installation", "InstallationIdResponse", api.get_installation()).await;
     wire.record("list_device_servers", "DeviceServerList", api.list_device_servers()).await;
     wire.record("get_device_server", "DeviceServerActive", api.get_device_server(4712_u64.try_into().unwrap())).await;
+    oauth(&wire, &api).await;
     attachments(&wire, &api).await;
     wire.record("delete_session", "EmptyResponse", api.delete_session(0)).await;
 
     let recorded = |operation: &&Operation| sandbox.call_log().iter().any(|call| is_of(operation, call));
     assert_eq!(Operation::ALL.iter().filter(recorded).count(), Operation::ALL.len());
+}
+
+async fn oauth(wire: &Wire, api: &Api) {
+    let (user, client, url) = ("5001".parse().unwrap(), || "6001".parse().unwrap(), || "7001".parse().unwrap());
+    wire.record("list_oauth_clients", "OauthClientListCancelled", api.list_oauth_clients(user)).await;
+    let new = CreateOauthClientRequest::new();
+    wire.record("create_oauth_client", "OauthClientIdResponse", api.create_oauth_client(user, &new)).await;
+    wire.record("get_oauth_client", "OauthClientActive", api.get_oauth_client(user, client())).await;
+    let cancel = UpdateOauthClientRequest::new(RequestedOauthClientStatus::Cancelled);
+    wire.record("update_oauth_client", "OauthClientIdResponse", api.update_oauth_client(user, client(), &cancel)).await;
+
+    let callback = || "https://partner.example.com/callback".parse().unwrap();
+    let read = api.list_oauth_callback_urls(user, client());
+    wire.record("list_oauth_callback_urls", "OauthCallbackUrlList", read).await;
+    let new = CreateOauthCallbackUrlRequest::new(callback());
+    let created = api.create_oauth_callback_url(user, client(), &new);
+    wire.record("create_oauth_callback_url", "OauthCallbackUrlIdResponse", created).await;
+    let read = api.get_oauth_callback_url(user, client(), url());
+    wire.record("get_oauth_callback_url", "OauthCallbackUrlRead", read).await;
+    let other = UpdateOauthCallbackUrlRequest::new(callback());
+    let updated = api.update_oauth_callback_url(user, client(), url(), &other);
+    wire.record("update_oauth_callback_url", "OauthCallbackUrlIdResponse", updated).await;
+    let deleted = api.delete_oauth_callback_url(user, client(), url());
+    wire.record("delete_oauth_callback_url", "EmptyResponse", deleted).await;
 }
 
 async fn provisions(wire: &Wire, api: &Api) {

@@ -59,7 +59,7 @@ pub fn secret_members() -> Vec<String> {
         members.filter(|(_, schema)| schema["format"] == "password").map(|(name, _)| name.clone()).collect();
     secret.sort();
     secret.dedup();
-    assert_eq!(secret, ["authorization_code", "redirect_url", "secret", "token", "token_value"]);
+    assert_eq!(secret, ["authorization_code", "client_id", "redirect_url", "secret", "token", "token_value"]);
     secret
 }
 

@@ -80,6 +80,12 @@ async fn headers_and_query_are_as_the_document_says() {
     let _ = api.create_attachment(user, AttachmentContentType::ImageGif, &b"GIF89a"[..], Some(&description)).await;
     let _ = api.get_attachment(user, id).await;
     let _ = api.get_attachment_content(user, id).await;
+    for operation in Operation::ALL.iter().filter(|operation| operation.path.starts_with("/user/")) {
+        let parameters: Vec<_> = operation.path_parameters().map(|name| (name, "7")).collect();
+        let body = operation.has_body.then(|| json!({}));
+        // Also a refusal shows what was sent.
+        let _ = api.call(operation, &parameters, body.as_ref()).await;
+    }
     client.end_session().await.unwrap();
 
     let token = document["components"]["securitySchemes"]["sessionToken"]["name"].as_str().unwrap();

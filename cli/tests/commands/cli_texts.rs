@@ -33,8 +33,9 @@ async fn what_nobody_can_be_reached_at_is_not_sent() {
         let uuid = "00000000-0000-4000-8000-000000000005";
         json!({ "external_uuid": uuid, "email": email, "phone_number": phone_number }).to_string()
     };
+    let is_of_a_user = |case: &&Value| case["schema"] == "EmailAddress" || case["schema"] == "PhoneNumber";
     let mut seen = 0;
-    for case in vectors["cases"].as_array().unwrap().iter().filter(|case| case["schema"] != "PointerValue") {
+    for case in vectors["cases"].as_array().unwrap().iter().filter(|case| is_of_a_user(case)) {
         let file = folder.file("users.jsonl", &input(case));
         let (out, err, code) = ran(program_for(&folder, &sandbox).args(["create", "--dry-run", "--from"]).arg(&file));
         if case["valid"] == true {

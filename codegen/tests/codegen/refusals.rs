@@ -238,9 +238,9 @@ fn operations() {
             "operation `create_installation`: set x-bunq-auth to none, installation or session",
         ),
         (
-            "x-bunq-idempotent: false",
+            "x-bunq-idempotent: true",
             "x-bunq-idempotent: perhaps",
-            "operation `create_provision`: set x-bunq-idempotent to true or false",
+            "operation `create_installation`: set x-bunq-idempotent to true or false",
         ),
     ] {
         assert_eq!(refusal(from, to), diagnostic);

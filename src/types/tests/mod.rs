@@ -14,9 +14,9 @@ use crate::types;
 include!(concat!(env!("OUT_DIR"), "/examples.rs"));
 
 /// The members of responses that are secrets.
-const SECRETS: [&str; 4] = ["token", "token_value", "authorization_code", "redirect_url"];
+const SECRETS: [&str; 6] = ["token", "token_value", "authorization_code", "redirect_url", "client_id", "secret"];
 
-/// A value as it is encoded: the secrets of responses are redacted.
+/// A value of a response as it is encoded: its secrets are redacted.
 fn masked(mut value: Value) -> Value {
     match &mut value {
         Value::Object(members) => {
@@ -39,8 +39,9 @@ fn every_example_of_the_document_decodes_and_encodes_back_to_itself() {
     assert!(EXAMPLES.len() > 50, "only {} examples were found", EXAMPLES.len());
     for (place, schema, json) in EXAMPLES {
         let expected: Value = serde_json::from_str(json).unwrap();
+        let expected = if place.contains(" request ") { expected } else { masked(expected) };
         let encoded = round_trip(schema, json);
-        assert_eq!(encoded.unwrap_or_else(|error| panic!("{place}: {error}")), masked(expected), "{place}");
+        assert_eq!(encoded.unwrap_or_else(|error| panic!("{place}: {error}")), expected, "{place}");
     }
 }
 

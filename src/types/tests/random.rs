@@ -29,6 +29,8 @@ const EMAILS: [&str; 4] = ["a@b.nl", "user+tag@mail.example.com", "x_1@example.o
 const PHONE_NUMBERS: [&str; 3] = ["+1234567", "+31600000000", "+123456789012345"];
 const DESCRIPTIONS: [&str; 3] = ["a", "Passport, page 1", "~!"];
 const COUNTRIES: [&str; 3] = ["NL", "AA", "ZZ"];
+const CALLBACK_URLS: [&str; 3] =
+    ["https://a", "https://partner.example.com/callback", "https://192.0.2.1:8443/a?b=%20&c"];
 const PERMITTED_IPS: [&str; 4] = ["*", "0.0.0.0", "192.0.2.1", "255.255.255.255"];
 const UUIDS: [&str; 2] = ["550e8400-e29b-41d4-a716-446655440000", "00000000-0000-0000-0000-000000000000"];
 const DATES: [&str; 4] = ["1990-01-31", "2024-02-29", "0001-01-01", "9999-12-31"];
@@ -70,7 +72,18 @@ const TIMESTAMPS: [&str; 5] = [
 
 /// Texts of all kinds, and texts whose length is just within or just outside the limits.
 pub(crate) fn texts() -> impl Iterator<Item = String> {
-    let kinds = [&TEXTS[..], &EMAILS, &PHONE_NUMBERS, &COUNTRIES, &PERMITTED_IPS, &UUIDS, &DATES, &TIMESTAMPS, &SLIPS];
+    let kinds = [
+        &TEXTS[..],
+        &EMAILS,
+        &PHONE_NUMBERS,
+        &COUNTRIES,
+        &CALLBACK_URLS,
+        &PERMITTED_IPS,
+        &UUIDS,
+        &DATES,
+        &TIMESTAMPS,
+        &SLIPS,
+    ];
     let lengths = (0..5).chain(245..260);
     let long = lengths.flat_map(|length| {
         // No label of a host name is longer than 63.
@@ -164,6 +177,7 @@ impl<'a> Random<'a> {
             (None, Some("^[A-Z]{2}$")) => &COUNTRIES,
             (None, Some(pattern)) if pattern.starts_with(r"^(\*|((25[0-5]|") => &PERMITTED_IPS,
             (None, Some(pattern)) if pattern.starts_with(r"^\+(?:(?:3[1-3]|") => &PHONE_NUMBERS,
+            (None, Some(pattern)) if pattern.starts_with("^https://") => &CALLBACK_URLS,
             (None, Some(pattern)) if pattern.starts_with(r"^[^\x00-") => &NAMES,
             (None, Some(pattern)) if pattern.starts_with("^[!-~]") => &DESCRIPTIONS,
             (None, Some(pattern)) if pattern.starts_with("^[^@") => &EMAILS,

@@ -79,7 +79,10 @@ fn texts_and_numbers_are_bounded_as_the_document_says() {
 fn through(name: &str, value: &Value, schemas: &[(&str, &Validator)]) -> Result<(), String> {
     let encoded = round_trip(name, &value.to_string()).map_err(|error| error.to_string())?;
     holds(schemas, &encoded)?;
-    if without_nothing(encoded.clone()) != without_nothing(masked(value.clone())) {
+    // A request writes its secrets out.
+    let is_written_out = ["DeviceServerRequest", "SessionServerRequest"].contains(&name);
+    let expected = if is_written_out { value.clone() } else { masked(value.clone()) };
+    if without_nothing(encoded.clone()) != without_nothing(expected) {
         return Err(format!("it becomes {encoded}"));
     }
     Ok(())
