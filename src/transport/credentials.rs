@@ -73,12 +73,21 @@ impl Credentials {
 
     /// Redacts the call's own secrets in a text of a response.
     pub(crate) fn redact(&self, text: &str) -> String {
+        self.secrets_for(text).fold(text.to_owned(), |text, secret| text.replace(secret, REDACTED))
+    }
+
+    /// Whether a text of a response has one of the call's own secrets.
+    pub(crate) fn occur_in(&self, text: &str) -> bool {
+        self.secrets_for(text).any(|secret| text.contains(secret))
+    }
+
+    /// The call's own secrets that a text is long enough for.
+    fn secrets_for(&self, text: &str) -> impl Iterator<Item = &str> {
         let installation = self.installation.as_ref().map(|installation| &installation.token);
         let secrets = [installation, self.token.as_ref(), self.api_key.as_ref()].into_iter().flatten();
         // A search costs more than the comparison of the lengths, and most texts are ids that are shorter than any secret.
-        let secrets =
-            secrets.map(Secret::expose).filter(|secret| (MIN_SECRET_LEN..=text.len()).contains(&secret.len()));
-        secrets.fold(text.to_owned(), |text, secret| text.replace(secret, REDACTED))
+        let lengths = MIN_SECRET_LEN..=text.len();
+        secrets.map(Secret::expose).filter(move |secret| lengths.contains(&secret.len()))
     }
 
     /// The beginning of a text of a response, on one line and without the call's own secrets. It is redacted before it is cut, or the

@@ -41,13 +41,14 @@ use std::collections::HashSet;
 use std::fmt::Display;
 use std::ops::ControlFlow;
 use std::pin::pin;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
+use aws_lc_rs::digest::Digest;
 use bytes::Bytes;
 use futures_util::future::{Either, OptionFuture, select};
 use reqwest::header::HeaderMap;
-use reqwest::{Request, Url};
+use reqwest::{Body, Request, Url};
 use tokio::time::{Instant, timeout, timeout_at};
 use tracing::{Instrument, Span};
 
@@ -60,6 +61,7 @@ use self::observer::{Exchange, ExchangeObserver};
 use self::rate_limit::store::Settlement;
 use self::rate_limit::{Caller, MAX_UNPROVEN_PAUSE, NoPermit, Permit, Place, RateLimits, Throttled, named_limit};
 use self::shutdown::{Gate, Shutdown};
+use self::signature::sha256;
 use self::spans::Awaited;
 use self::trouble::Trouble;
 use crate::error::{CallMetadata, Error, ErrorKind, Remedy, Sent};
@@ -202,6 +204,7 @@ impl Transport {
             transport: self,
             operation,
             request,
+            digest: OnceLock::new(),
             source,
             budget,
             trouble,
@@ -247,6 +250,8 @@ struct Call<'a> {
     transport: &'a Transport,
     operation: &'static Operation,
     request: Request,
+    /// The digest of the body, once it has been made.
+    digest: OnceLock<Digest>,
     source: &'a dyn ProvideCredentials,
     budget: CallBudget,
     trouble: &'a Trouble,
@@ -435,14 +440,25 @@ impl Call<'_> {
             }
         };
         self.check_time()?;
+        let digest = if credentials.installation.is_some() { self.digest().await } else { None };
         let place = limits.approach(self.operation, self.budget.rank(), self.budget.send_by(), caller).await;
         let place = place.map_err(no_permit)?;
         // It is signed first, so that the permit is held only during the exchange.
-        let request = request::prepare(&self.request, credentials, headers, metadata)?;
+        let request = request::prepare(&self.request, digest, credentials, headers, metadata)?;
         let permit = OptionFuture::from(place.map(Place::permit)).await.transpose().map_err(no_permit)?;
         // The future may not have been polled for a while.
         self.check_time()?;
         Ok((request, permit))
+    }
+
+    /// The digest of the body, which is the same in all attempts.
+    async fn digest(&self) -> Option<&Digest> {
+        let body = self.request.body().and_then(Body::as_bytes)?;
+        if self.digest.get().is_none() {
+            let made = sha256(&[body]).await;
+            return Some(self.digest.get_or_init(|| made));
+        }
+        self.digest.get()
     }
 
     /// The failure of a call that waits for its permit beyond its deadline.
@@ -506,10 +522,10 @@ impl Call<'_> {
         if response.status.is_success() {
             // The next call must wait neither for the verification nor for the observer.
             settle(permit, Settlement::Admitted).await;
-            return match response::verify(credentials, &response) {
-                Ok(form) => {
-                    if let (Some(observer), Some(form)) = (&config.observer, form)
-                        && let Some(exchange) = Exchange::new(&metadata, credentials, &response, form)
+            return match response::verify(credentials, &response).await {
+                Ok(signed) => {
+                    if let (Some(observer), Some(signed)) = (&config.observer, signed)
+                        && let Some(exchange) = Exchange::new(&metadata, credentials, &response, &signed)
                     {
                         // The call has succeeded even if this takes too long.
                         let _ = timeout(self.budget.left(), observer.observe(&exchange)).await;
@@ -521,8 +537,10 @@ impl Call<'_> {
         }
         let request_id = metadata.request_id.as_deref();
         let most = config.max_refusal_details;
-        let error = response::refusal(&response, self.operation, credentials, request_id, most).with_metadata(metadata);
-        let is_signed = error.is_from_bunq() && response::is_signed(&response, credentials);
+        let is_signed = response::is_signed(&response, credentials).await;
+        let error = response::refusal(&response, is_signed, self.operation, credentials, request_id, most);
+        let error = error.with_metadata(metadata);
+        let is_signed = is_signed && error.is_from_bunq();
         let longest = if is_signed { MAX_PAUSE } else { MAX_UNPROVEN_PAUSE };
         let mut retry_after = response.retry_after().map(|pause| pause.min(longest));
         if error.is_throttling() {

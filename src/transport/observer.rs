@@ -3,12 +3,12 @@
 use std::fmt;
 use std::sync::Arc;
 
-use aws_lc_rs::digest::{SHA256, digest};
+use bytes::Bytes;
 use jiff::Timestamp;
 use reqwest::header::HeaderValue;
 
 use super::credentials::{BoxFuture, Credentials};
-use super::response::{ReceivedResponse, SIGNATURE};
+use super::response::{ReceivedResponse, SIGNATURE, SignedMessage};
 use super::signature::{SignatureForm, signed_headers};
 use crate::error::CallMetadata;
 use crate::operation::Operation;
@@ -47,7 +47,7 @@ pub struct Exchange {
     /// The response headers that the older signature form covers, in its order.
     pub signed_headers: Vec<(String, String)>,
     /// The exact bytes of the body.
-    pub body: Vec<u8>,
+    pub body: Bytes,
     /// bunq's signature, in base64.
     pub signature: String,
     /// What the signature covers.
@@ -66,31 +66,29 @@ impl Exchange {
         metadata: &CallMetadata,
         credentials: &Credentials,
         response: &ReceivedResponse,
-        form: SignatureForm,
+        signed: &SignedMessage,
     ) -> Option<Self> {
         let signature = response.headers.get(SIGNATURE).and_then(|value| value.to_str().ok())?;
         let headers = || response.headers.iter().map(|(name, value)| (name.as_str(), HeaderValue::as_bytes(value)));
-        let status = response.status.as_u16();
-        let signed = digest(&SHA256, &form.message(status, headers(), &response.body));
         let signed_headers: Vec<_> = signed_headers(headers())
             .into_iter()
             .map(|(name, value)| (name, String::from_utf8_lossy(value).into_owned()))
             .collect();
-        let body = String::from_utf8_lossy(&response.body);
-        let repeats = |text: &str| credentials.redact(text) != text;
-        let repeats_secret = repeats(&body) || signed_headers.iter().any(|(_, value)| repeats(value));
+        // Only texts are shown.
+        let repeats_in_body = std::str::from_utf8(&response.body).is_ok_and(|body| credentials.occur_in(body));
+        let repeats_secret = repeats_in_body || signed_headers.iter().any(|(_, value)| credentials.occur_in(value));
         Some(Self {
             operation: metadata.operation,
             at: Timestamp::now(),
             request_id: metadata.request_id.clone(),
             response_id: metadata.response_id.clone(),
-            status,
+            status: response.status.as_u16(),
             signed_headers,
-            body: response.body.to_vec(),
+            body: response.body.clone(),
             signature: signature.to_owned(),
-            signature_form: form,
+            signature_form: signed.form,
             public_key: credentials.installation.as_ref()?.server_key.to_pem(),
-            signed_sha256: signed.as_ref().to_vec(),
+            signed_sha256: signed.digest.as_ref().to_vec(),
             repeats_secret,
         })
     }

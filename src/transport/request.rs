@@ -2,9 +2,10 @@
 //!
 //! This module knows nothing of permits and other attempts, and does not interpret the response.
 
+use aws_lc_rs::digest::Digest;
 use bytes::{Bytes, BytesMut};
 use reqwest::header::{CACHE_CONTROL, HeaderMap, HeaderName, HeaderValue, USER_AGENT};
-use reqwest::{Body, Request, StatusCode};
+use reqwest::{Request, StatusCode};
 use uuid::Uuid;
 
 use super::TransportConfig;
@@ -39,20 +40,21 @@ pub(crate) fn fixed_headers(config: &HttpConfig) -> Result<HeaderMap, Error> {
     ]))
 }
 
-/// Makes the request of one attempt: its headers, its own id, its signature.
+/// Makes the request of one attempt: its headers, its own id, its signature. Its body is shared with those of the other attempts.
 ///
-/// Every request with a body is signed, except the installation, which introduces the key.
+/// Every request with a body, which has this digest, is signed, except the installation, which introduces the key.
 pub(crate) fn prepare(
     request: &Request,
+    digest: Option<&Digest>,
     credentials: &Credentials,
     fixed_headers: &HeaderMap,
     metadata: &mut CallMetadata,
 ) -> Result<Request, Error> {
     let failed = |problem: &str| Error::internal(problem).with_metadata(metadata.clone());
     let mut request = request.try_clone().ok_or_else(|| failed("the body can be sent only once"))?;
-    let signature = match (&credentials.installation, request.body().and_then(Body::as_bytes)) {
-        (Some(installation), Some(body)) => {
-            Some(installation.signing_key.sign(body).map_err(|error| failed(&error.to_string()))?)
+    let signature = match (&credentials.installation, digest) {
+        (Some(installation), Some(digest)) => {
+            Some(installation.signing_key.sign_digest(digest).map_err(|error| failed(&error.to_string()))?)
         }
         _ => None,
     };

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
+use aws_lc_rs::digest::Digest;
 use bytes::Bytes;
 use jiff::Timestamp;
 use reqwest::StatusCode;
@@ -69,8 +70,11 @@ impl ReceivedResponse {
 /// complete; TLS shows who sent it. bunq does not document that it signs that response, so there the signature may be
 /// missing.
 ///
-/// Returns the form of the signature, if there is one.
-pub(crate) fn verify(credentials: &Credentials, response: &ReceivedResponse) -> Result<Option<SignatureForm>, Error> {
+/// Returns what the signature covers, if there is one.
+pub(crate) async fn verify(
+    credentials: &Credentials,
+    response: &ReceivedResponse,
+) -> Result<Option<SignedMessage>, Error> {
     if let Some(problem) = response.compression(credentials) {
         return Err(Error::new(ErrorKind::Signature, Sent::Responded, problem));
     }
@@ -88,9 +92,21 @@ pub(crate) fn verify(credentials: &Credentials, response: &ReceivedResponse) -> 
     };
     let headers = || response.headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes()));
     let status = response.status.as_u16();
-    let holds = |form: &SignatureForm| key.verifies(&form.message(status, headers(), &response.body), signature);
-    let form = [SignatureForm::Body, SignatureForm::WithHeaders].into_iter().find(holds);
-    form.map(Some).ok_or_else(|| invalid_signature(ErrorKind::Signature, INVALID, credentials))
+    for form in [SignatureForm::Body, SignatureForm::WithHeaders] {
+        let digest = form.digest(status, headers(), &response.body).await;
+        if key.verifies_digest(digest.as_ref(), signature) {
+            return Ok(Some(SignedMessage { form, digest }));
+        }
+    }
+    Err(invalid_signature(ErrorKind::Signature, INVALID, credentials))
+}
+
+/// What a signature of a response covers.
+#[derive(Debug)]
+pub(crate) struct SignedMessage {
+    pub(crate) form: SignatureForm,
+    /// The SHA-256 of its bytes.
+    pub(crate) digest: Digest,
 }
 
 /// The error for a signature that is not valid, which says what may be the cause.
@@ -134,8 +150,8 @@ fn introduced_key(body: &[u8]) -> Result<VerifyingKey, Cow<'static, str>> {
 }
 
 /// Whether bunq has signed a refusal. The wait that an unsigned one asks for is capped.
-pub(crate) fn is_signed(response: &ReceivedResponse, credentials: &Credentials) -> bool {
-    credentials.installation.is_some() && verify(credentials, response).is_ok()
+pub(crate) async fn is_signed(response: &ReceivedResponse, credentials: &Credentials) -> bool {
+    credentials.installation.is_some() && verify(credentials, response).await.is_ok()
 }
 
 /// Returns the error for a response that is not a success, and decides whether bunq itself refuses.
@@ -145,6 +161,7 @@ pub(crate) fn is_signed(response: &ReceivedResponse, credentials: &Credentials) 
 /// verified.
 pub(crate) fn refusal(
     response: &ReceivedResponse,
+    is_signed: bool,
     operation: &Operation,
     credentials: &Credentials,
     request_id: Option<&str>,
@@ -157,7 +174,7 @@ pub(crate) fn refusal(
     let is_contradicted = compression.is_none()
         && response.headers.contains_key(SIGNATURE)
         && credentials.installation.is_some()
-        && !is_signed(response, credentials);
+        && !is_signed;
     let is_envelope = !items.is_empty();
     let is_from_bunq = is_envelope && is_echoed && !is_contradicted;
 
@@ -251,6 +268,7 @@ fn meaning(status: u16, operation: &Operation, messages: &[String]) -> (ErrorKin
 mod tests {
     use std::sync::LazyLock;
 
+    use futures_util::FutureExt as _;
     use proptest::prelude::*;
 
     use super::*;
@@ -274,6 +292,11 @@ mod tests {
         let signing_key = SigningKey::from_pkcs8(&OWN_KEY).unwrap();
         let installation = Installation { signing_key, server_key, token: "token".into(), received: None };
         Credentials { installation: Some(installation.into()), ..Credentials::default() }
+    }
+
+    /// What a future makes that waits for nothing: a small body is one piece.
+    fn at_once<T>(future: impl Future<Output = T>) -> T {
+        future.now_or_never().unwrap()
     }
 
     #[test]
@@ -301,7 +324,7 @@ mod tests {
             let status = Deserialize::deserialize(&case["status"]).unwrap();
             let response = response(status, headers, text("body").to_owned());
             let credentials = credentials(VerifyingKey::from_pem(text("public_key_pem")).unwrap());
-            assert_eq!(verify(&credentials, &response).is_ok(), case["valid"], "{}", case["name"]);
+            assert_eq!(at_once(verify(&credentials, &response)).is_ok(), case["valid"], "{}", case["name"]);
         }
     }
 
@@ -310,8 +333,8 @@ mod tests {
         fn no_body_panics(body in proptest::collection::vec(any::<u8>(), 0..200), status in 100_u16..1000) {
             test_timeout::start();
             let response = response(status, [("X-Bunq-Server-Signature", "AAAA")], body);
-            prop_assert!(verify(&Credentials::default(), &response).is_err());
-            let refusal = refusal(&response, &Operation::GET_PROVISION, &Credentials::default(), None, 0);
+            prop_assert!(at_once(verify(&Credentials::default(), &response)).is_err());
+            let refusal = refusal(&response, false, &Operation::GET_PROVISION, &Credentials::default(), None, 0);
             prop_assert!(refusal.to_string().len() < 4000);
         }
     }
@@ -338,7 +361,8 @@ mod tests {
         ] {
             let headers = [("X-Bunq-Client-Request-Id", echo), ("X-Bunq-Server-Signature", signature)];
             let response = response(403, headers.into_iter().filter_map(|(name, value)| Some((name, value?))), body);
-            let refusal = refusal(&response, &Operation::GET_PROVISION, &credentials, Some("sent"), 0);
+            let is_signed = at_once(is_signed(&response, &credentials));
+            let refusal = refusal(&response, is_signed, &Operation::GET_PROVISION, &credentials, Some("sent"), 0);
             assert_eq!(refusal.is_from_bunq(), expected, "{body} {echo:?} {signature:?}");
         }
     }
@@ -365,7 +389,7 @@ mod tests {
         const MOST: usize = 20_000;
         let refusal = |additional: &str| {
             let body = format!(r#"{{"Error":[{{"error_description":"No."{additional}}}, {{}}]}}"#);
-            refusal(&response(466, [], body), &Operation::GET_PROVISION, &Credentials::default(), None, MOST)
+            refusal(&response(466, [], body), false, &Operation::GET_PROVISION, &Credentials::default(), None, MOST)
         };
         let kept = refusal(r#","error_additional_parameter":[{"secret": "x"}]"#);
         assert_eq!(kept.additional_parameter(), Some(r#"[[{"secret": "x"}]]"#));

@@ -7,15 +7,15 @@ use std::fmt;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
-use aws_lc_rs::digest::{Digest, SHA256};
+use aws_lc_rs::digest::{Context, Digest, SHA256, digest};
 use aws_lc_rs::encoding::{AsDer, Pkcs8V1Der, PublicKeyX509Der};
-use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::rsa::{KeyPair, KeySize, PublicKey};
 use aws_lc_rs::signature::{KeyPair as _, ParsedPublicKey, RSA_PKCS1_2048_8192_SHA256, RSA_PKCS1_SHA256};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use pem::{EncodeConfig, LineEnding, Pem};
 use serde::{Deserialize, Serialize};
+use tokio::task::yield_now;
 use zeroize::Zeroizing;
 
 use crate::types::Secret;
@@ -45,6 +45,34 @@ impl SignatureForm {
             Self::WithHeaders => message_with_headers(status, headers, body).into(),
         }
     }
+
+    /// The digest of these bytes.
+    pub(crate) async fn digest<'a>(
+        self,
+        status: u16,
+        headers: impl Iterator<Item = (&'a str, &'a [u8])>,
+        body: &[u8],
+    ) -> Digest {
+        match self {
+            Self::Body => sha256(&[body]).await,
+            Self::WithHeaders => sha256(&[&message_with_headers(status, headers, b""), body]).await,
+        }
+    }
+}
+
+/// How much is hashed before other tasks have their turn, in bytes: a millisecond's work of a slow processor.
+const PIECE: usize = 256 * 1024;
+
+/// The SHA-256 of what the parts are together. A large one, such as a file, does not hold up the thread of the runtime.
+pub(crate) async fn sha256(parts: &[&[u8]]) -> Digest {
+    let mut context = Context::new(&SHA256);
+    for piece in parts.iter().flat_map(|part| part.chunks(PIECE)) {
+        context.update(piece);
+        if piece.len() == PIECE {
+            yield_now().await;
+        }
+    }
+    context.finish()
 }
 
 /// The PEM label of a public key in X.509 form (SPKI), which bunq sends and expects.
@@ -127,10 +155,14 @@ impl SigningKey {
     ///
     /// If it cannot be signed.
     pub fn sign(&self, message: &[u8]) -> Result<String, SignatureError> {
+        self.sign_digest(&digest(&SHA256, message))
+    }
+
+    /// Signs the message with this SHA-256, see [`sign`](Self::sign).
+    pub(crate) fn sign_digest(&self, digest: &Digest) -> Result<String, SignatureError> {
         let mut signature = vec![0; self.0.public_modulus_len()];
-        self.0
-            .sign(&RSA_PKCS1_SHA256, &SystemRandom::new(), message, &mut signature)
-            .map_err(|_| "the message could not be signed")?;
+        let signed = self.0.sign_digest(&RSA_PKCS1_SHA256, digest, &mut signature);
+        signed.map_err(|_| "the message could not be signed")?;
         Ok(BASE64.encode(signature))
     }
 }
@@ -256,6 +288,8 @@ fn canonical_name(name: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
     use super::*;
 
     #[test]
@@ -292,6 +326,23 @@ mod tests {
             let key = VerifyingKey::from_pem(case["public_key_pem"].as_str().unwrap());
             assert_eq!(key.is_ok(), case["usable"], "{}: {key:?}", case["name"]);
         }
+    }
+
+    #[tokio::test]
+    async fn other_tasks_have_their_turn_while_a_file_is_hashed() {
+        test_timeout::start();
+        let file: Vec<u8> = (0..=u8::MAX).cycle().take(16 * PIECE + 1).collect();
+        let turns = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&turns);
+        let other = tokio::spawn(async move {
+            loop {
+                counted.fetch_add(1, Ordering::Relaxed);
+                yield_now().await;
+            }
+        });
+        assert_eq!(sha256(&[b"head", &file]).await.as_ref(), digest(&SHA256, &[b"head", &file[..]].concat()).as_ref());
+        assert!(turns.load(Ordering::Relaxed) >= 16);
+        other.abort();
     }
 
     #[test]
