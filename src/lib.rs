@@ -46,7 +46,7 @@ pub use client::Client;
 pub use environment::Environment;
 pub use error::{Error, ErrorKind, Remedy, Sent};
 pub use feed::{Acceptance, Feed, FeedItem, Resource, Waiter};
-pub use operation::{Auth, ContentType, Operation, RateLimit};
+pub use operation::{Auth, ContentType, Operation, PathUser, RateLimit, SessionOf};
 pub use provisions::{List, Provisions, WaitingFor};
 pub use receipts::{InvalidReceipt, Receipt, ReceiptFile, ReceiptReader};
 pub use retry::RetryPolicy;

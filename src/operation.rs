@@ -19,6 +19,12 @@ pub struct Operation {
     pub path: &'static str,
     /// The token that it takes.
     pub auth: Auth,
+    /// Whose session it takes; `None` if it takes no session.
+    pub session_of: Option<SessionOf>,
+    /// The user in its path; `None` if its path has none.
+    pub path_user: Option<PathUser>,
+    /// The names of its parameters that are ids: positive integers of at most 63 bits.
+    pub ids: &'static [&'static str],
     /// The names of its query parameters.
     pub query: &'static [&'static str],
     /// The names of its header parameters that are the caller's own. All other headers are the client's.
@@ -75,6 +81,28 @@ impl ContentType {
     }
 }
 
+/// Whose session an operation takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SessionOf {
+    /// A partner's.
+    Partner,
+    /// That of a user whom a partner has provisioned.
+    User,
+    /// Both.
+    Either,
+}
+
+/// The user in the path of an operation, `user_id`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum PathUser {
+    /// The user of the session. The client fills it in, and nobody gives it.
+    Session,
+    /// Any user that the caller names. If the caller names none, the client fills in that of the session.
+    Chosen,
+}
+
 /// A rate limit: at most `calls` calls within any period of the length `per`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
@@ -105,9 +133,10 @@ impl Operation {
         Self::ALL.iter().find(|operation| operation.id == id)
     }
 
-    /// The names of the parameters in its path.
+    /// The names of the parameters in its path that a caller gives: all but the [user of the session](PathUser::Session).
     pub fn path_parameters(&self) -> impl Iterator<Item = &'static str> {
-        self.path.split('/').filter_map(|segment| segment.strip_prefix('{')?.strip_suffix('}'))
+        let names = self.path.split('/').filter_map(|segment| segment.strip_prefix('{')?.strip_suffix('}'));
+        names.filter(|name| !(*name == "user_id" && self.path_user == Some(PathUser::Session)))
     }
 }
 

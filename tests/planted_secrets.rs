@@ -9,7 +9,7 @@ mod planted;
 use std::fmt::Debug;
 use std::time::Duration;
 
-use bunq_partner::types::{AttachmentContentType, CreateOauthClientRequest, UserId};
+use bunq_partner::types;
 use bunq_partner::{Auth, Client, Error, ProvisionId, ReceiptFile, RequestBody};
 use bunq_partner_sandbox::Sandbox;
 use common::{Folder, Log, once, person};
@@ -19,8 +19,10 @@ use serde_json::json;
 use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::fmt::format::FmtSpan;
 
+include!(concat!(env!("OUT_DIR"), "/calls.rs"));
+
 /// What a user might print of the outcome of a call.
-fn shown<T: Debug>(result: &Result<T, Error>, as_json: impl Fn(&T) -> String) -> String {
+fn outcome<T: Debug>(result: &Result<T, Error>, as_json: impl Fn(&T) -> String) -> String {
     match result {
         Ok(value) => format!("{value:?}\n{value:#?}\n{}\n", as_json(value)),
         Err(error) => format!("{error}\n{error:?}\n{error:#?}\n{:?}\n", error.bunq_messages()),
@@ -31,106 +33,57 @@ fn to_json<T: Serialize>(value: &T) -> String {
     serde_json::to_string(value).unwrap()
 }
 
-/// The user whose OAuth clients are called for.
-const USER: (&str, &str) = ("user_id", "1");
-
 /// Calls an operation in every way that there is.
 async fn call(client: &Client, documented: &Documented) -> String {
     let (api, provisions) = (client.api(), client.provisions());
     let number = id_in(&documented.body);
     let id: ProvisionId = number.try_into().unwrap();
-    let (parameter, user) = (number.to_string(), UserId::try_from(1_u64).unwrap());
+    let parameter = number.to_string();
     let by_name = async |parameters: &[(&str, &str)], body: RequestBody<'_>| {
         let result = api.call(documented.operation, parameters, body).await;
-        shown(&result, |response| response.redacted().map(|body| body.to_string()).unwrap_or_default())
+        outcome(&result, |response| response.redacted().map(|body| body.to_string()).unwrap_or_default())
     };
     match documented.operation.id {
         "get_provision" => {
-            shown(&provisions.get(id).await, to_json) + &by_name(&[("provision_id", &parameter)], None.into()).await
+            outcome(&provisions.get(id).await, to_json) + &by_name(&[("provision_id", &parameter)], None.into()).await
         }
         "list_provisions" => {
             let page = provisions.list().page().await;
-            shown(&page, |page| to_json(&page.items)) + &by_name(&[], None.into()).await
+            outcome(&page, |page| to_json(&page.items)) + &by_name(&[], None.into()).await
         }
         "create_provision" => {
             let new = person();
             let body = serde_json::to_value(&new).unwrap();
             let created = provisions.create(new).await;
-            shown(&created, |_| String::new()) + &by_name(&[], (&body).into()).await
+            outcome(&created, |_| String::new()) + &by_name(&[], (&body).into()).await
         }
         "update_provision" => {
             let closing = provisions.close(id).await;
             let reset = provisions.reset_token(id).await;
             let body = json!({ "status": "CANCELLED" });
-            shown(&closing, |_| String::new())
-                + &shown(&reset, |_| String::new())
+            outcome(&closing, |_| String::new())
+                + &outcome(&reset, |_| String::new())
                 + &by_name(&[("provision_id", &parameter)], (&body).into()).await
-        }
-        "list_device_servers" => {
-            let devices = api.list_device_servers().await;
-            shown(&devices, |devices| to_json(&**devices)) + &by_name(&[], None.into()).await
-        }
-        "get_device_server" => {
-            let device = api.get_device_server(number.try_into().unwrap()).await;
-            shown(&device, |device| to_json(&**device))
-                + &by_name(&[("device_server_id", &parameter)], None.into()).await
-        }
-        "get_installation" => {
-            let installation = api.get_installation().await;
-            shown(&installation, |installation| to_json(&**installation)) + &by_name(&[], None.into()).await
-        }
-        "create_attachment" => {
-            let file = &b"GIF89a"[..];
-            let uploaded = api.create_attachment(user, AttachmentContentType::ImageGif, file, None).await;
-            let body = RequestBody::bytes("image/gif", file);
-            shown(&uploaded, |id| to_json(&**id)) + &by_name(&[("user_id", "1")], body).await
-        }
-        "get_attachment" => {
-            let attachment = api.get_attachment(user, number.try_into().unwrap()).await;
-            let parameters = [("user_id", "1"), ("attachment_id", &*parameter)];
-            shown(&attachment, |attachment| to_json(&**attachment)) + &by_name(&parameters, None.into()).await
-        }
-        "get_attachment_content" => {
-            let file = api.get_attachment_content(user, number.try_into().unwrap()).await;
-            let parameters = [("user_id", "1"), ("attachment_id", &*parameter)];
-            shown(&file, |_| String::new()) + &by_name(&parameters, None.into()).await
-        }
-        "list_oauth_clients" => {
-            let clients = api.list_oauth_clients(number.try_into().unwrap()).await;
-            shown(&clients, |clients| to_json(&**clients)) + &by_name(&[USER], None.into()).await
-        }
-        "get_oauth_client" => {
-            let read = api.get_oauth_client(number.try_into().unwrap(), parameter.parse().unwrap()).await;
-            shown(&read, |read| to_json(&**read))
-                + &by_name(&[USER, ("oauth_client_id", &parameter)], None.into()).await
-        }
-        "create_oauth_client" => {
-            let created = api.create_oauth_client(number.try_into().unwrap(), &CreateOauthClientRequest::new()).await;
-            shown(&created, |created| to_json(&**created)) + &by_name(&[USER], (&json!({})).into()).await
-        }
-        "update_oauth_client" => {
-            by_name(&[USER, ("oauth_client_id", &parameter)], (&json!({ "status": "ACTIVE" })).into()).await
-        }
-        "list_oauth_callback_urls" => by_name(&[USER, ("oauth_client_id", "1")], None.into()).await,
-        "create_oauth_callback_url" => {
-            by_name(&[USER, ("oauth_client_id", "1")], (&json!({ "url": "https://example.com" })).into()).await
-        }
-        "get_oauth_callback_url" | "delete_oauth_callback_url" => {
-            by_name(&[USER, ("oauth_client_id", "1"), ("oauth_callback_url_id", &parameter)], None.into()).await
-        }
-        "update_oauth_callback_url" => {
-            let body = json!({ "url": "https://example.com" });
-            by_name(&[USER, ("oauth_client_id", "1"), ("oauth_callback_url_id", &parameter)], (&body).into()).await
         }
         "delete_session" => {
             client.open_session().await.unwrap();
-            shown(&client.end_session().await, |()| String::new())
+            outcome(&client.end_session().await, |()| String::new())
         }
         "create_installation" | "create_device_server" | "create_session" => {
-            let opened = shown(&client.open_session().await, |()| String::new());
-            opened + &shown(&client.user().await, to_json)
+            let opened = outcome(&client.open_session().await, |()| String::new());
+            opened + &outcome(&client.user().await, to_json)
         }
-        other => panic!("{other} is not called"),
+        _ => {
+            let given = |_: &str| Some(parameter.clone());
+            let typed = call_with_examples(&api, documented.operation, given).await.unwrap();
+            let parameters: Vec<_> = documented.operation.path_parameters().map(|name| (name, &*parameter)).collect();
+            let json = json!({});
+            let body = match documented.operation.content_types.first() {
+                Some(file) => RequestBody::bytes(file.name, file.first_bytes[0]),
+                None => documented.operation.has_body.then_some(&json).into(),
+            };
+            outcome(&typed, Clone::clone) + &by_name(&parameters, body).await
+        }
     }
 }
 

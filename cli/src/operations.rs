@@ -3,7 +3,7 @@
 use std::sync::LazyLock;
 
 use bunq_partner::wire::{OPERATIONS, SCHEMAS};
-use bunq_partner::{Operation, RateLimit};
+use bunq_partner::{Operation, PathUser, RateLimit, SessionOf};
 use clap::{Arg, Command};
 use serde_json::Value;
 
@@ -49,6 +49,17 @@ pub(super) fn describe(id: &str) -> Result<String, Failure> {
         operation.path,
         per.as_secs()
     );
+    text += match operation.session_of {
+        Some(SessionOf::Partner) => "It takes the session of a partner.\n",
+        Some(SessionOf::User) => "It takes the session of a provisioned user.\n",
+        Some(SessionOf::Either) => "It takes the session of a partner or of a provisioned user.\n",
+        _ => "",
+    };
+    text += match operation.path_user {
+        Some(PathUser::Session) => "The user in its path is that of the session.\n",
+        Some(PathUser::Chosen) => "Without a `user_id` it is about the user of the session.\n",
+        _ => "",
+    };
     if operation.managed {
         text += &format!("`api` does not call it:\n  {}.\n", made_by(operation));
     }

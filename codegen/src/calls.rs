@@ -24,6 +24,9 @@ impl Method<'_> {
             if self.parameter(argument).is_none() {
                 let example = self.body_example();
                 parameters.push(quote!(&decoded::<#ty>(#example)));
+            } else if self.is_users(argument) {
+                // That of the session.
+                parameters.extend(self.given_in_path(argument, ty).map(|_| quote!(None)));
             } else if self.is_in_path(argument) {
                 let (key, example) = self.parameter_example(argument);
                 let ty = ty.to_token_stream();

@@ -36,6 +36,7 @@ mod secrets;
 mod signature;
 mod texts;
 mod types;
+mod users;
 pub mod validate;
 mod yaml;
 

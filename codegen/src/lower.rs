@@ -12,6 +12,7 @@ use super::direction::Directions;
 use super::document::{Document, for_each_object, lower_nullable, members, reference};
 use super::envelope::{Envelope, ResultShape};
 use super::replacements::{REQUEST_SECRET, RESPONSE_SECRET};
+use super::users::PathUser;
 
 pub(crate) fn lower(document: &Document) -> Value {
     let mut root = document.root.clone();
@@ -72,9 +73,12 @@ fn lower_cursors(document: &Document, root: &mut Value) {
 }
 
 /// Makes each number in a path or query an `i64`, like the ids in responses. progenitor would derive a type from its
-/// bounds.
+/// bounds. The user of the session is a text, because the request is built before it is known.
 fn lower_numbers(root: &mut Value) {
     for_each_object(root, &mut |object| {
+        if PathUser::of(&Value::Object(object.clone())).is_some() {
+            object.insert("schema".into(), json!({"type": "string"}));
+        }
         let is_number = object.get("schema").is_some_and(|schema| schema["type"] == "integer");
         if is_number && object.get("in").is_some_and(|place| place == "path" || place == "query") {
             object.insert("schema".into(), json!({"type": "integer", "format": "int64"}));

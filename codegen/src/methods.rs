@@ -10,9 +10,10 @@ use super::client::Generated;
 use super::document::{Diagnostic, Document, Operation};
 use super::envelope::{Envelope, ResultShape, bodies};
 use super::names::{constant, visibility};
-use super::policy::Policy;
+use super::policy::{Policy, SessionOf};
 use super::signature::{Method, arguments, last_name, response, signature};
 use super::types::accessor;
+use super::users::PathUser;
 use super::{calls, headers, provenance, refusals};
 
 /// The methods, and the data types that only they use.
@@ -67,6 +68,17 @@ impl Method<'_> {
                 borrowed.push(quote!(#argument: &#ty));
                 given.push(quote!(#argument));
                 passed.push(quote!(#argument));
+            } else if self.is_users(argument) {
+                let user = self.given_in_path(argument, ty);
+                if let Some(ty) = &user {
+                    parameters.push(quote!(#argument: #ty));
+                    borrowed.push(quote!(#argument: #ty));
+                    given.push(quote!(#argument));
+                }
+                passed.push(match user {
+                    Some(_) => quote!(&#argument.map_or_else(|| SESSION_USER.to_owned(), |user| user.to_string())),
+                    None => quote!(SESSION_USER),
+                });
             } else if self.is_in_path(argument) {
                 parameters.push(quote!(#argument: #ty));
                 borrowed.push(quote!(#argument: &#ty));
@@ -140,12 +152,27 @@ impl Method<'_> {
         })
     }
 
+    /// Says whose session the method takes, and which user it is about.
+    fn whose(&self) -> Option<String> {
+        let session = match self.policy.session_of? {
+            SessionOf::Partner => " It takes the session of a partner.",
+            SessionOf::User => " It takes the session of a provisioned user.",
+            SessionOf::Either => " It takes the session of a partner or of a provisioned user.",
+        };
+        Some(match PathUser::in_path(self.document, &self.operation) {
+            None => session.to_owned(),
+            Some(PathUser::Session) => format!("{session} The user in its path is that of the session."),
+            Some(PathUser::Chosen) => format!("{session} Without a `user_id` it is about the user of the session."),
+        })
+    }
+
     fn docs(&self) -> Vec<String> {
         let Operation { method, path, value, .. } = &self.operation;
         let summary = value["summary"].as_str().unwrap_or_default();
         let description = value["description"].as_str().unwrap_or_default();
         let mut lines = vec![format!(" {summary}: `{} {path}`.", method.to_uppercase()), String::new()];
         lines.extend(description.trim_end().lines().map(|line| format!(" {line}")));
+        lines.extend(self.whose().map(|whose| [String::new(), whose]).into_iter().flatten());
         lines.push(String::new());
         lines.extend(provenance::lines(&self.operation).iter().map(|line| format!(" {line}")));
         lines.extend([

@@ -7,9 +7,10 @@ use serde_json::{Value, json};
 use super::bytes;
 use super::document::{Diagnostic, Document, Operation};
 use super::envelope::{Envelope, ResultShape, bodies, given_parameters, query_parameters};
-use super::headers;
 use super::names::constant;
-use super::policy::{Auth, Policy};
+use super::policy::{Auth, Policy, SessionOf};
+use super::users::PathUser;
+use super::{headers, ids};
 
 pub(crate) fn generate(document: &Document) -> Result<TokenStream, Diagnostic> {
     let operations = document.operations();
@@ -33,22 +34,44 @@ pub(crate) fn generate(document: &Document) -> Result<TokenStream, Diagnostic> {
 pub(crate) fn descriptions(document: &Document) -> Value {
     let described = document.operations().into_iter().map(|operation| {
         let headers = headers::own(document, &operation).map(|header| header.parameter);
-        let parameters: Vec<_> = given_parameters(document, &operation).chain(headers).collect();
+        let mut parameters: Vec<_> = taken_by_name(document, &operation).chain(headers).cloned().collect();
+        for chosen in parameters.iter_mut().filter(|parameter| PathUser::of(parameter).is_some()) {
+            chosen["required"] = false.into();
+        }
         let (summary, body) = (&operation.value["summary"], bodies(document, &operation));
         (operation.id.to_owned(), json!({ "summary": summary, "parameters": parameters, "body": body }))
     });
     Value::Object(described.collect())
 }
 
+/// The parameters of a call by name.
+fn taken_by_name<'a>(document: &'a Document, operation: &Operation<'a>) -> impl Iterator<Item = &'a Value> {
+    given_parameters(document, operation).filter(|parameter| PathUser::of(parameter) != Some(PathUser::Session))
+}
+
 fn row(document: &Document, operation: &Operation<'_>) -> Result<TokenStream, Diagnostic> {
     let Operation { id, method, path, value } = operation;
     let method = method.to_uppercase();
-    let Policy { auth, idempotent, managed, calls, seconds } = Policy::read(operation)?;
+    let Policy { auth, session_of, idempotent, managed, calls, seconds } = Policy::read(operation)?;
     let auth = match auth {
         Auth::None => quote!(Auth::None),
         Auth::Installation => quote!(Auth::Installation),
         Auth::Session => quote!(Auth::Session),
     };
+    let session_of = match session_of {
+        None => quote!(None),
+        Some(SessionOf::Partner) => quote!(Some(SessionOf::Partner)),
+        Some(SessionOf::User) => quote!(Some(SessionOf::User)),
+        Some(SessionOf::Either) => quote!(Some(SessionOf::Either)),
+    };
+    let path_user = match PathUser::in_path(document, operation) {
+        None => quote!(None),
+        Some(PathUser::Session) => quote!(Some(PathUser::Session)),
+        Some(PathUser::Chosen) => quote!(Some(PathUser::Chosen)),
+    };
+    let ids =
+        taken_by_name(document, operation).filter(|parameter| ids::kind_of(document, &parameter["schema"]).is_some());
+    let ids = ids.filter_map(|parameter| parameter["name"].as_str());
     let seconds = u64::from(seconds);
     let query = query_parameters(document, operation).into_iter().filter_map(|parameter| parameter["name"].as_str());
     let has_body = value.get("requestBody").is_some();
@@ -67,6 +90,9 @@ fn row(document: &Document, operation: &Operation<'_>) -> Result<TokenStream, Di
             method: #method,
             path: #path,
             auth: #auth,
+            session_of: #session_of,
+            path_user: #path_user,
+            ids: &[#(#ids),*],
             query: &[#(#query),*],
             headers: &[#(#headers),*],
             has_body: #has_body,

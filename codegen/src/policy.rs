@@ -26,9 +26,19 @@ pub(crate) enum Auth {
     Session,
 }
 
+/// Whose session an operation takes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum SessionOf {
+    Partner,
+    User,
+    Either,
+}
+
 /// The calling rules of an operation.
 pub(crate) struct Policy {
     pub(crate) auth: Auth,
+    /// `None` if it takes no session.
+    pub(crate) session_of: Option<SessionOf>,
     pub(crate) idempotent: bool,
     /// The client makes the call by itself to open or end a session; users of the crate cannot.
     pub(crate) managed: bool,
@@ -44,6 +54,20 @@ impl Policy {
             Some("installation") => Auth::Installation,
             Some("session") => Auth::Session,
             _ => return Err(operation.diagnostic("set x-bunq-auth to none, installation or session")),
+        };
+        let session_of = match (auth, value["x-bunq-user"].as_str()) {
+            (Auth::Session, Some("partner")) => Some(SessionOf::Partner),
+            (Auth::Session, Some("user")) => Some(SessionOf::User),
+            (Auth::Session, Some("either")) => Some(SessionOf::Either),
+            (Auth::Session, _) => {
+                return Err(
+                    operation.diagnostic("say whose session it takes: set x-bunq-user to partner, user or either")
+                );
+            }
+            _ if value.get("x-bunq-user").is_some() => {
+                return Err(operation.diagnostic("it takes no session: remove x-bunq-user"));
+            }
+            _ => None,
         };
         let security = match auth {
             Auth::None => json!([]),
@@ -77,6 +101,6 @@ impl Policy {
             return Err(operation
                 .diagnostic("set x-bunq-rate-limit to {calls, seconds}, both positive integers, and nothing else"));
         };
-        Ok(Self { auth, idempotent, managed, calls, seconds })
+        Ok(Self { auth, session_of, idempotent, managed, calls, seconds })
     }
 }

@@ -134,7 +134,9 @@ impl Method<'_> {
         let ResultShape::Page(item) = &self.envelope.shape else { return None };
         let Member { ty, .. } = self.member(item).ok()?;
         let (name, stream) = (format_ident!("{}", self.operation.id), format_ident!("{}_stream", self.operation.id));
-        let path: Vec<_> = self.arguments.iter().filter(|(argument, _)| self.is_in_path(argument)).collect();
+        let path = self.arguments.iter().filter(|(argument, _)| self.is_in_path(argument));
+        let path: Vec<_> =
+            path.filter_map(|(argument, ty)| Some((argument, self.given_in_path(argument, ty)?))).collect();
         let parameters = path.iter().map(|(argument, ty)| quote!(#argument: #ty));
         let clones = path.iter().map(|(argument, _)| quote!(#argument.clone()));
         let pages = format_ident!("{}_pages", self.operation.id);

@@ -1,5 +1,6 @@
 //! One operation on its way to become a method: what its signature in progenitor's output says.
 
+use quote::format_ident;
 use serde_json::Value;
 use syn::visit_mut::{self, VisitMut};
 
@@ -8,8 +9,10 @@ use super::client::Generated;
 use super::document::{Document, Operation};
 use super::envelope::{Envelope, given_parameters};
 use super::fields::first_argument;
+use super::ids;
 use super::names::rust_name;
 use super::policy::Policy;
+use super::users::PathUser;
 
 /// One operation on its way to become a method.
 pub(crate) struct Method<'a> {
@@ -39,6 +42,23 @@ impl Method<'_> {
         let name = bytes::name_in(&self.operation).filter(|_| bytes::are_sent(self.document, &self.operation))?;
         let name = quote::format_ident!("{name}");
         Some(syn::parse_quote!(crate::types::#name))
+    }
+
+    /// The type in which a caller gives a parameter of the path. `None` if the client fills it in.
+    pub(crate) fn given_in_path(&self, argument: &syn::Ident, ty: &syn::Type) -> Option<syn::Type> {
+        let parameter = self.parameter(argument)?;
+        match PathUser::of(parameter) {
+            None => Some(ty.clone()),
+            Some(PathUser::Session) => None,
+            Some(PathUser::Chosen) => {
+                let kind = format_ident!("{}", ids::kind_of(self.document, &parameter["schema"])?);
+                Some(syn::parse_quote!(::std::option::Option<crate::types::#kind>))
+            }
+        }
+    }
+
+    pub(crate) fn is_users(&self, argument: &syn::Ident) -> bool {
+        self.parameter(argument).is_some_and(|parameter| PathUser::of(parameter).is_some())
     }
 
     /// The type of the body, by its name in `crate::types`.

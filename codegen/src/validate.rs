@@ -23,7 +23,7 @@ use super::names::{pascal_case, rust_name};
 use super::policy::{self, Policy};
 use super::provenance;
 use super::replacements::{REQUEST_SECRET, RESPONSE_SECRET, is_replaced};
-use super::{ids, texts};
+use super::{ids, texts, users};
 
 /// The extensions that a string schema may have.
 const OF_TEXTS: [&str; 8] = [
@@ -201,8 +201,13 @@ fn extension_problem(pointer: &str, part: &Map<String, Value>, is_operation: boo
     if let Some(name) = OF_PROPERTIES.iter().filter(|_| is_property).find(is_set) {
         return Some(format!("set {name} to true, or remove it"));
     }
+    let other = users::EXTENSIONS.iter().find(|name| part.get(**name).is_some_and(|value| value != "session"));
+    if let Some(name) = other.filter(|_| part.contains_key("in")) {
+        return Some(format!("set {name} to session, or remove it"));
+    }
     let known: &[&str] = match part.get("type") {
         _ if is_operation => &policy::EXTENSIONS,
+        _ if part.contains_key("in") => &users::EXTENSIONS,
         _ if pointer == "/info" => &[provenance::QUESTIONS],
         Some(kind) if kind == "string" => &OF_TEXTS,
         // Only a schema with a name of its own is a type.
@@ -323,8 +328,12 @@ fn check_operations(document: &Document, diagnostics: &mut Vec<Diagnostic>) {
             headers::problem(document, &operation),
         ];
         diagnostics.extend(problems.into_iter().flatten().map(|problem| operation.diagnostic(problem)));
-        diagnostics.extend(Policy::read(&operation).err());
-        let envelope = Envelope::read(document, &operation);
+        let (policy, envelope) = (Policy::read(&operation), Envelope::read(document, &operation));
+        if let (Ok(policy), Ok(envelope)) = (&policy, &envelope) {
+            let problem = users::problem(document, &operation, policy.auth, envelope);
+            diagnostics.extend(problem.map(|problem| operation.diagnostic(problem)));
+        }
+        diagnostics.extend(policy.err());
         if let Ok(envelope) = &envelope {
             let problems = problems_of_signature(document, &operation, envelope);
             diagnostics.extend(problems.into_iter().map(|problem| operation.diagnostic(problem)));

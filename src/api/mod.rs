@@ -30,6 +30,8 @@ use crate::error::Error;
 use crate::operation::Operation;
 use crate::transport::VerifiedResponse;
 use crate::transport::credentials::BoxFuture;
+use crate::transport::path_user::SESSION_USER;
+use crate::types::check_id;
 
 /// No server accepts a longer URL.
 const MAX_URL_LEN: usize = 8 * 1024;
@@ -37,8 +39,9 @@ const MAX_URL_LEN: usize = 8 * 1024;
 impl Api {
     /// Calls any operation, and returns the verified bytes of the response.
     ///
-    /// `parameters` are those of the path, which are all required, of the query, and the
-    /// [headers](Operation::headers) that are the caller's own. `body` is `None`, JSON as `&Value`, or
+    /// `parameters` are those of the path, which are required, of the query, and the [headers](Operation::headers) that are the
+    /// caller's own. The user of the session is not among them: the client fills it in, and also where
+    /// [another may be named](crate::PathUser::Chosen) and is not. `body` is `None`, JSON as `&Value`, or
     /// [`RequestBody::bytes`]. It is sent unchanged. Use the typed methods where you can: they check more before anything
     /// is sent.
     ///
@@ -56,7 +59,7 @@ impl Api {
     ///
     /// [`InvalidInput`](crate::ErrorKind::InvalidInput) if the client makes the call by itself
     /// ([`Operation::managed`]), if a parameter or the body is missing, if the operation has no such parameter or no
-    /// body of this kind, or if a file is empty, too large, or not what its content type says.
+    /// body of this kind, if an id is none, or if a file is empty, too large, or not what its content type says.
     pub async fn call<'a>(
         &self,
         operation: &Operation,
@@ -131,15 +134,22 @@ impl Api {
             let names: Vec<_> = operation.path_parameters().chain(elsewhere()).collect();
             if names.is_empty() { " (it takes none)".into() } else { format!(" (parameters: {})", names.join(", ")) }
         };
-        for (index, (name, _)) in parameters.iter().enumerate() {
+        for (index, (name, value)) in parameters.iter().enumerate() {
             if !operation.path_parameters().chain(elsewhere()).any(|known| known == *name) {
+                if *name == "user_id" && operation.path_user.is_some() {
+                    return Err("the client fills in `user_id`, the user of the session: leave it out".into());
+                }
                 return Err(format!("it has no parameter `{name}`{}", known()));
             }
             if parameters[..index].iter().any(|(other, _)| other == name) {
                 return Err(format!("the parameter `{name}` is given twice"));
             }
+            if let Some(name) = operation.ids.iter().find(|id| *id == name) {
+                check_id(name, value).map_err(|error| format!("the parameter {error}"))?;
+            }
         }
         let segment = |name| match parameters.iter().find(|(other, _)| *other == name) {
+            None if name == "user_id" && operation.path_user.is_some() => Ok(SESSION_USER),
             None => Err(format!("the parameter `{name}` is missing{}", known())),
             // These values would lead to another path; URLs drop control characters.
             Some((_, value)) if matches!(*value, "" | "." | "..") || value.contains(char::is_control) => {

@@ -12,6 +12,7 @@ use serde_json::Value;
 use crate::error::{CallMetadata, Error};
 use crate::operation::{ContentType, Operation};
 use crate::transport::VerifiedResponse;
+use crate::transport::path_user::{SESSION_USER, filled_in};
 use crate::types::redact;
 
 /// The verified bytes of a response. It derefs to them.
@@ -59,7 +60,7 @@ impl fmt::Debug for ResponseBody {
 pub struct RequestPreview {
     /// Its HTTP method.
     pub method: &'static str,
-    /// Its URL.
+    /// Its URL. It has `{user_id}` where the client fills in the user of the session when the request is sent.
     pub url: String,
     /// The headers that are the caller's own. They may be about a person.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
@@ -92,7 +93,12 @@ impl RequestPreview {
             (Some(content_type), Some(sent)) => (None, Some(UploadPreview { content_type, size: sent.len() })),
             (_, sent) => (sent.and_then(|body| serde_json::from_slice(body).ok()), None),
         };
-        Self { method: operation.method, url: request.url().to_string(), headers, body, upload }
+        let url = request.url();
+        let url = match filled_in(operation, url, SESSION_USER) {
+            Some(path) => url.as_str().replacen(url.path(), &path, 1),
+            None => url.to_string(),
+        };
+        Self { method: operation.method, url, headers, body, upload }
     }
 }
 

@@ -174,26 +174,26 @@ async fn every_operation_both_ways() {
 }
 
 async fn oauth(wire: &Wire, api: &Api) {
-    let (user, client, url) = ("5001".parse().unwrap(), || "6001".parse().unwrap(), || "7001".parse().unwrap());
-    wire.record("list_oauth_clients", "OauthClientListCancelled", api.list_oauth_clients(user)).await;
+    let (client, url) = (|| "6001".parse().unwrap(), || "7001".parse().unwrap());
+    wire.record("list_oauth_clients", "OauthClientListCancelled", api.list_oauth_clients()).await;
     let new = CreateOauthClientRequest::new();
-    wire.record("create_oauth_client", "OauthClientIdResponse", api.create_oauth_client(user, &new)).await;
-    wire.record("get_oauth_client", "OauthClientActive", api.get_oauth_client(user, client())).await;
+    wire.record("create_oauth_client", "OauthClientIdResponse", api.create_oauth_client(&new)).await;
+    wire.record("get_oauth_client", "OauthClientActive", api.get_oauth_client(client())).await;
     let cancel = UpdateOauthClientRequest::new(RequestedOauthClientStatus::Cancelled);
-    wire.record("update_oauth_client", "OauthClientIdResponse", api.update_oauth_client(user, client(), &cancel)).await;
+    wire.record("update_oauth_client", "OauthClientIdResponse", api.update_oauth_client(client(), &cancel)).await;
 
     let callback = || "https://partner.example.com/callback".parse().unwrap();
-    let read = api.list_oauth_callback_urls(user, client());
+    let read = api.list_oauth_callback_urls(client());
     wire.record("list_oauth_callback_urls", "OauthCallbackUrlList", read).await;
     let new = CreateOauthCallbackUrlRequest::new(callback());
-    let created = api.create_oauth_callback_url(user, client(), &new);
+    let created = api.create_oauth_callback_url(client(), &new);
     wire.record("create_oauth_callback_url", "OauthCallbackUrlIdResponse", created).await;
-    let read = api.get_oauth_callback_url(user, client(), url());
+    let read = api.get_oauth_callback_url(client(), url());
     wire.record("get_oauth_callback_url", "OauthCallbackUrlRead", read).await;
     let other = UpdateOauthCallbackUrlRequest::new(callback());
-    let updated = api.update_oauth_callback_url(user, client(), url(), &other);
+    let updated = api.update_oauth_callback_url(client(), url(), &other);
     wire.record("update_oauth_callback_url", "OauthCallbackUrlIdResponse", updated).await;
-    let deleted = api.delete_oauth_callback_url(user, client(), url());
+    let deleted = api.delete_oauth_callback_url(client(), url());
     wire.record("delete_oauth_callback_url", "EmptyResponse", deleted).await;
 }
 
@@ -229,15 +229,15 @@ async fn provisions(wire: &Wire, api: &Api) {
 }
 
 async fn attachments(wire: &Wire, api: &Api) {
-    let (user, id) = (4001_u64.try_into().unwrap(), 6001_u64.try_into().unwrap());
+    let id = 6001_u64.try_into().unwrap();
     let (png, description) = (&b"\x89PNG\r\n\x1a\n\x00"[..], "Passport".parse().unwrap());
-    let upload = api.create_attachment(user, AttachmentContentType::ImagePng, png, Some(&description));
+    let upload = api.create_attachment(AttachmentContentType::ImagePng, png, Some(&description));
     wire.record("create_attachment", "AttachmentIdResponse", upload).await;
     let gif = b"GIF89a".to_vec();
-    let upload = api.create_attachment(user, AttachmentContentType::ImageGif, gif, None);
+    let upload = api.create_attachment(AttachmentContentType::ImageGif, gif, None);
     wire.record("create_attachment_without_description", "AttachmentIdResponse", upload).await;
-    wire.record("get_attachment", "AttachmentDocument", api.get_attachment(user, id)).await;
-    wire.record("get_attachment_content", "(a file)", api.get_attachment_content(user, id)).await;
+    wire.record("get_attachment", "AttachmentDocument", api.get_attachment(id)).await;
+    wire.record("get_attachment_content", "(a file)", api.get_attachment_content(id)).await;
 }
 
 fn is_of(operation: &Operation, call: &CallLogEntry) -> bool {
@@ -256,7 +256,7 @@ struct Renewing {
 }
 
 impl ProvideCredentials for Renewing {
-    fn credentials<'a>(&'a self, _trouble: &'a Trouble) -> BoxFuture<'a, Result<Credentials, Error>> {
+    fn credentials<'a>(&'a self, _with_user: bool, _trouble: &'a Trouble) -> BoxFuture<'a, Result<Credentials, Error>> {
         let mut credentials = self.good.clone();
         if self.refused.lock().unwrap().is_empty() {
             credentials.token = Some("dead".into());
@@ -287,7 +287,7 @@ async fn a_call_is_made_with_any_source_of_credentials() {
     test_timeout::start();
     let sandbox = Sandbox::start().await.unwrap();
     let client = client(&sandbox);
-    let good = client.api().source.credentials(&Trouble::default()).await.unwrap();
+    let good = client.api().source.credentials(false, &Trouble::default()).await.unwrap();
     let source = Arc::new(Renewing { good, refused: Mutex::default() });
     let before = sandbox.call_log().len();
     let api = Api { source: source.clone(), ..client.api() };

@@ -134,8 +134,11 @@ impl SessionState {
 
 impl Context {
     fn opened(&self, session: &OpenSession) -> Opened {
-        let credentials =
-            Credentials { token: Some(session.token.clone()), ..Credentials::of_installation(&self.installation) };
+        let credentials = Credentials {
+            token: Some(session.token.clone()),
+            user: session.user.as_ref().map(|user| user.id),
+            ..Credentials::of_installation(&self.installation)
+        };
         Opened { credentials, user: session.user.clone() }
     }
 }
@@ -174,14 +177,19 @@ impl Session {
 
     /// Returns the user of the session, which it opens if none is open.
     pub(crate) async fn user(&self) -> Result<SessionUser, Error> {
-        let mut opened = self.opened(&Trouble::default()).await?;
+        self.opened_with_user(&Trouble::default()).await.map(|(_, user)| user)
+    }
+
+    async fn opened_with_user(&self, trouble: &Trouble) -> Result<(Credentials, SessionUser), Error> {
+        let mut opened = self.opened(trouble).await?;
         if opened.user.is_none() && self.0.state().own != opened.credentials.token {
             // An earlier version stored the session without its user.
             self.0.state().given_up = opened.credentials.token;
-            opened = self.opened(&Trouble::default()).await?;
+            opened = self.opened(trouble).await?;
         }
         let problem = "the response to create_session has no user with an id";
-        opened.user.ok_or_else(|| Error::new(ErrorKind::InvalidResponse, Sent::No, problem))
+        let user = opened.user.ok_or_else(|| Error::new(ErrorKind::InvalidResponse, Sent::No, problem))?;
+        Ok((opened.credentials, user))
     }
 
     /// Summarizes what is known from earlier calls.
@@ -273,10 +281,15 @@ impl Session {
 }
 
 impl ProvideCredentials for Session {
-    fn credentials<'a>(&'a self, trouble: &'a Trouble) -> BoxFuture<'a, Result<Credentials, Error>> {
-        Box::pin(
-            async move { self.opened(trouble).await.map(|opened| opened.credentials.hiding(&self.0.device.api_key)) },
-        )
+    fn credentials<'a>(&'a self, with_user: bool, trouble: &'a Trouble) -> BoxFuture<'a, Result<Credentials, Error>> {
+        Box::pin(async move {
+            let credentials = if with_user {
+                self.opened_with_user(trouble).await?.0
+            } else {
+                self.opened(trouble).await?.credentials
+            };
+            Ok(credentials.hiding(&self.0.device.api_key))
+        })
     }
 
     fn refuse<'a>(

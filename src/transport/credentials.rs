@@ -14,7 +14,7 @@ use super::signature::{SigningKey, VerifyingKey};
 use super::trouble::Trouble;
 use crate::error::Error;
 use crate::text::one_line;
-use crate::types::{REDACTED, Secret};
+use crate::types::{REDACTED, Secret, UserId};
 
 /// A boxed future, as returned by the methods of [`ContextStore`](crate::ContextStore).
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -53,6 +53,8 @@ pub(crate) struct Credentials {
     /// `None` before there is an installation.
     pub(crate) installation: Option<Arc<Installation>>,
     pub(crate) token: Option<Secret>,
+    /// The user of the session, for paths; `None` if it is not known, or if the token is no session's.
+    pub(crate) user: Option<UserId>,
     /// The API key, if the source has one. No call is made with it; it is redacted if a response repeats it.
     pub(crate) api_key: Option<Secret>,
 }
@@ -63,7 +65,11 @@ const MIN_SECRET_LEN: usize = 8;
 impl Credentials {
     /// The credentials of an installation, for the calls that open a session.
     pub(crate) fn of_installation(installation: &Arc<Installation>) -> Self {
-        Self { installation: Some(Arc::clone(installation)), token: Some(installation.token.clone()), api_key: None }
+        Self {
+            installation: Some(Arc::clone(installation)),
+            token: Some(installation.token.clone()),
+            ..Self::default()
+        }
     }
 
     /// The same credentials, which also redact this API key.
@@ -104,9 +110,9 @@ pub(crate) fn can_be_sent(token: &Secret) -> bool {
 
 /// A source of credentials.
 pub(crate) trait ProvideCredentials: fmt::Debug + Send + Sync {
-    /// Returns the credentials for a call. While the call waits for them, `trouble` points to the trouble of the work
-    /// that makes them.
-    fn credentials<'a>(&'a self, trouble: &'a Trouble) -> BoxFuture<'a, Result<Credentials, Error>>;
+    /// Returns the credentials for a call, with the user of the session if the call is about it. While the call waits for them,
+    /// `trouble` points to the trouble of the work that makes them.
+    fn credentials<'a>(&'a self, with_user: bool, trouble: &'a Trouble) -> BoxFuture<'a, Result<Credentials, Error>>;
 
     /// Tells the source that bunq refuses the token of these credentials with this error. `is_again` if bunq has
     /// already refused another token in the same call.
@@ -133,7 +139,7 @@ pub(crate) enum Renewal {
 
 /// Fixed credentials are their own source.
 impl ProvideCredentials for Credentials {
-    fn credentials<'a>(&'a self, _trouble: &'a Trouble) -> BoxFuture<'a, Result<Credentials, Error>> {
+    fn credentials<'a>(&'a self, _with_user: bool, _trouble: &'a Trouble) -> BoxFuture<'a, Result<Credentials, Error>> {
         Box::pin(async { Ok(self.clone()) })
     }
 

@@ -2,7 +2,8 @@
 //!
 //! 1. take credentials from the source that comes with the call;
 //! 2. take a place in the queue for a permit within bunq's rate limit, and wait until its turn is near;
-//! 3. add the headers, with a new request id for this attempt, and sign the exact bytes that will be sent;
+//! 3. fill in the user of the session if the path has it, add the headers, with a new request id for this attempt, and sign the exact
+//!    bytes that will be sent;
 //! 4. wait for the permit, which is held only during the exchange;
 //! 5. send, on a fresh connection if an earlier attempt ended without a complete response;
 //! 6. read the whole response, up to a maximum size, and settle the permit;
@@ -27,6 +28,7 @@ pub(crate) mod health;
 pub(crate) mod http_config;
 pub(crate) mod metrics;
 pub(crate) mod observer;
+pub(crate) mod path_user;
 pub(crate) mod proxy;
 pub(crate) mod rate_limit;
 mod request;
@@ -313,7 +315,7 @@ impl Attempts for Call<'_> {
         self.trouble.note(self.last.clone());
         self.made += 1;
         let on_wire = self.gate.pass(self.operation);
-        let span = spans::attempt(self.operation, &self.request, self.made);
+        let span = spans::attempt(self.operation, &request, self.made);
         let exchange = self.exchange(request, metadata, &credentials, permit).instrument(span.clone()).await;
         spans::record(&span, self.operation, &exchange);
         on_wire.ended(&exchange);
@@ -402,7 +404,8 @@ impl Call<'_> {
 
     /// Takes the credentials of an attempt.
     async fn credentials(&self) -> Result<Credentials, Error> {
-        let credentials = match self.in_time(self.source.credentials(self.trouble)).await {
+        let with_user = path_user::filled_in(self.operation, self.request.url(), "").is_some();
+        let credentials = match self.in_time(self.source.credentials(with_user, self.trouble)).await {
             Some(credentials) => credentials.map_err(Error::before_sending)?,
             None => {
                 let problem = "the session was not open in time";
@@ -444,7 +447,7 @@ impl Call<'_> {
         let place = limits.approach(self.operation, self.budget.rank(), self.budget.send_by(), caller).await;
         let place = place.map_err(no_permit)?;
         // It is signed first, so that the permit is held only during the exchange.
-        let request = request::prepare(&self.request, digest, credentials, headers, metadata)?;
+        let request = request::prepare(&self.request, self.operation, digest, credentials, headers, metadata)?;
         let permit = OptionFuture::from(place.map(Place::permit)).await.transpose().map_err(no_permit)?;
         // The future may not have been polled for a while.
         self.check_time()?;

@@ -13,6 +13,7 @@ use super::certificates::wrong_setting;
 use super::connections::{Connections, Reuse};
 use super::credentials::Credentials;
 use super::http_config::HttpConfig;
+use super::path_user;
 use super::response::{REQUEST_ID, RESPONSE_ID, ReceivedResponse, WARNING};
 use crate::error::{CallMetadata, Error, ErrorKind, Sent};
 use crate::operation::Operation;
@@ -40,11 +41,13 @@ pub(crate) fn fixed_headers(config: &HttpConfig) -> Result<HeaderMap, Error> {
     ]))
 }
 
-/// Makes the request of one attempt: its headers, its own id, its signature. Its body is shared with those of the other attempts.
+/// Makes the request of one attempt: the user of its session in the path, its headers, its own id, its signature. Its body is shared
+/// with those of the other attempts.
 ///
 /// Every request with a body, which has this digest, is signed, except the installation, which introduces the key.
 pub(crate) fn prepare(
     request: &Request,
+    operation: &Operation,
     digest: Option<&Digest>,
     credentials: &Credentials,
     fixed_headers: &HeaderMap,
@@ -52,6 +55,13 @@ pub(crate) fn prepare(
 ) -> Result<Request, Error> {
     let failed = |problem: &str| Error::internal(problem).with_metadata(metadata.clone());
     let mut request = request.try_clone().ok_or_else(|| failed("the body can be sent only once"))?;
+    let user = credentials.user.map(|user| user.to_string()).unwrap_or_default();
+    if let Some(path) = path_user::filled_in(operation, request.url(), &user) {
+        if user.is_empty() {
+            return Err(failed("the credentials have no user for the path"));
+        }
+        request.url_mut().set_path(&path);
+    }
     let signature = match (&credentials.installation, digest) {
         (Some(installation), Some(digest)) => {
             Some(installation.signing_key.sign_digest(digest).map_err(|error| failed(&error.to_string()))?)

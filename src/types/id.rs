@@ -24,6 +24,11 @@ pub(super) fn parsed(field: &'static str, text: &str) -> Result<u64, InvalidValu
     id.map_or_else(|| Err(refused(field, text)), |id| checked(field, id))
 }
 
+/// Checks the text of a parameter that is an id.
+pub(crate) fn check_id(name: &'static str, text: &str) -> Result<(), InvalidValue> {
+    parsed(name, text).map(drop)
+}
+
 fn refused(field: &'static str, value: impl fmt::Display) -> InvalidValue {
     InvalidValue::new(field, format_args!("`{value}` is not a positive integer of at most 63 bits"))
 }

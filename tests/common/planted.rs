@@ -128,9 +128,9 @@ fn planted(documented: &Documented, secret: &[String], shape: fn(&str) -> Value,
 }
 
 pub fn is_of(operation: &Operation, call: &CallLogEntry) -> bool {
-    let path = call.path.strip_prefix("/v1").unwrap();
-    let template = operation.path.split_once('{');
-    let matches = template.map_or(path == operation.path, |(start, _)| path.starts_with(start) && path != start);
+    let (path, template) = (call.path.strip_prefix("/v1").unwrap().split('/'), operation.path.split('/'));
+    let matches = path.clone().count() == template.clone().count()
+        && path.zip(template).all(|(segment, template)| segment == template || template.starts_with('{'));
     call.method == operation.method && matches
 }
 
@@ -151,9 +151,9 @@ pub fn respond(sandbox: &Sandbox, documented: &Documented, secret: &[String], sh
     });
 }
 
-/// The id of the provision or device that a body is about.
+/// The id of the object that a body is about.
 pub fn id_in(body: &Value) -> u64 {
-    let ids = ["PartnerUserProvision", "DeviceServer", "AttachmentUser"]
-        .map(|name| body.pointer(&format!("/Response/0/{name}/id")).and_then(Value::as_u64));
-    ids.into_iter().flatten().next().filter(|id| *id > 0 && i64::try_from(*id).is_ok()).unwrap_or(1)
+    let item = body.pointer("/Response/0").and_then(Value::as_object);
+    let ids = item.into_iter().flatten().map(|(_, held)| held["id"].as_u64());
+    ids.flatten().next().filter(|id| *id > 0 && i64::try_from(*id).is_ok()).unwrap_or(1)
 }

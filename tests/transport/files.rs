@@ -1,6 +1,6 @@
 //! Bodies that are bytes: files that are sent and received, typed and by name.
 
-use bunq_partner::types::{AttachmentContentType, AttachmentDescription, AttachmentId, UserId};
+use bunq_partner::types::{AttachmentContentType, AttachmentDescription, AttachmentId};
 use bunq_partner::{Client, ErrorKind, Operation, RequestBody, Sent};
 use bunq_partner_sandbox::{Fault, Injection, RawResponse, ReceivedSignature, Sandbox};
 use serde_json::{Value, json};
@@ -8,12 +8,7 @@ use serde_json::{Value, json};
 use crate::common::{calls, start, start_without_retries};
 use crate::document::document;
 
-const USER: (&str, &str) = ("user_id", "4001");
 const DESCRIPTION: &str = "X-Bunq-Attachment-Description";
-
-fn user() -> UserId {
-    4001_u64.try_into().unwrap()
-}
 
 fn attachment() -> AttachmentId {
     6001_u64.try_into().unwrap()
@@ -47,10 +42,10 @@ async fn the_very_bytes_of_a_file_are_sent_and_signed() {
     answer(&sandbox, r#"{"Response": [{"Id": {"id": 6001}}]}"#);
     let description: AttachmentDescription = "Passport, page 1".parse().unwrap();
     for (content_type, file) in files() {
-        let id = api.create_attachment(user(), content_type, file.clone(), Some(&description)).await.unwrap();
+        let id = api.create_attachment(content_type, file.clone(), Some(&description)).await.unwrap();
         assert_eq!(*id, attachment());
         let body = RequestBody::bytes(content_type.as_str(), file.clone());
-        let parameters = [USER, (DESCRIPTION, "Passport, page 1")];
+        let parameters = [(DESCRIPTION, "Passport, page 1")];
         api.call(&Operation::CREATE_ATTACHMENT, &parameters, body).await.unwrap();
         let journal = sandbox.take_call_log();
         for call in &journal[journal.len() - 2..] {
@@ -61,7 +56,7 @@ async fn the_very_bytes_of_a_file_are_sent_and_signed() {
     }
     // Without a description there is no header.
     let [(content_type, file), ..] = &files()[..] else { panic!("there are no files") };
-    api.create_attachment(user(), *content_type, file.clone(), None).await.unwrap();
+    api.create_attachment(*content_type, file.clone(), None).await.unwrap();
     assert_eq!(sandbox.call_log().pop().unwrap().header(DESCRIPTION), None);
 }
 
@@ -73,7 +68,7 @@ async fn a_file_is_sent_again_as_it_is() {
     answer(&sandbox, r#"{"Response": [{"Id": {"id": 6001}}]}"#);
     sandbox.inject(Injection::new(Fault::Drop).on(&Operation::CREATE_ATTACHMENT).times(1));
     let file = [b"GIF89a".as_slice(), &[0xff; 300_000]].concat();
-    client.api().create_attachment(user(), AttachmentContentType::ImageGif, file.clone(), None).await.unwrap();
+    client.api().create_attachment(AttachmentContentType::ImageGif, file.clone(), None).await.unwrap();
     let sent = calls(&sandbox, "POST", "/attachment");
     let signature = |index: usize| sent[index].header("x-bunq-client-signature");
     assert!(sent.len() == 2 && sent.iter().all(|call| call.bytes == file), "{sent:?}");
@@ -109,17 +104,17 @@ async fn what_is_no_file_is_refused_before_anything_is_sent() {
         ),
         (AttachmentContentType::ImagePng, b"\x89".to_vec(), format!("{not_png}it is none that the operation takes")),
     ] {
-        let error = client.api().create_attachment(user(), content_type, file.clone(), None).await.unwrap_err();
+        let error = client.api().create_attachment(content_type, file.clone(), None).await.unwrap_err();
         assert_eq!((error.kind(), error.sent()), (ErrorKind::InvalidInput, Sent::No), "{error}");
         assert_eq!(error.to_string(), format!("create_attachment: {problem}"));
         let body = RequestBody::bytes(content_type.as_str(), file);
-        assert_eq!(refused(&client, &[USER], body).await, problem);
+        assert_eq!(refused(&client, &[], body).await, problem);
     }
     for (content_type, file) in files().into_iter().filter(|(_, file)| file.len() <= 100) {
         let others = AttachmentContentType::KNOWN.iter().filter(|other| **other != content_type);
         for other in others {
             let problem = format!("by its first bytes, the file is not {other}: it is {content_type}");
-            assert_eq!(refused(&client, &[USER], RequestBody::bytes(other.as_str(), file.clone())).await, problem);
+            assert_eq!(refused(&client, &[], RequestBody::bytes(other.as_str(), file.clone())).await, problem);
         }
     }
 
@@ -133,11 +128,11 @@ async fn what_is_no_file_is_refused_before_anything_is_sent() {
         (RequestBody::from(&body), "its body is bytes, not JSON".into()),
         (RequestBody::None, "it has a body, which is missing".into()),
     ] {
-        assert_eq!(refused(&client, &[USER], body).await, problem);
+        assert_eq!(refused(&client, &[], body).await, problem);
     }
     let long = "x".repeat(1001);
     for description in ["two\nlines", "one\r\nX-Other: header", "P\u{e4}sse", "", " a", "a ", "\u{7f}", &*long] {
-        let problem = refused(&client, &[USER, (DESCRIPTION, description)], file()).await;
+        let problem = refused(&client, &[(DESCRIPTION, description)], file()).await;
         assert!(
             problem.starts_with(&format!("{DESCRIPTION}: a description is 1 to 1,000 printable ASCII")),
             "{problem}"
@@ -145,8 +140,8 @@ async fn what_is_no_file_is_refused_before_anything_is_sent() {
         assert!(description.parse::<AttachmentDescription>().is_err(), "{description:?}");
     }
     assert!("x".repeat(1000).parse::<AttachmentDescription>().is_ok());
-    let unknown = refused(&client, &[USER, ("X-Bunq-Region", "nl_NL")], file()).await;
-    assert_eq!(unknown, format!("it has no parameter `X-Bunq-Region` (parameters: user_id, {DESCRIPTION})"));
+    let unknown = refused(&client, &[("X-Bunq-Region", "nl_NL")], file()).await;
+    assert_eq!(unknown, format!("it has no parameter `X-Bunq-Region` (parameters: {DESCRIPTION})"));
     let error = client.api().call(&Operation::UPDATE_PROVISION, &[("provision_id", "1")], file()).await.unwrap_err();
     assert_eq!(error.to_string(), "update_provision: its body is JSON, not bytes");
     assert!(sandbox.call_log().is_empty());
@@ -158,11 +153,10 @@ async fn a_preview_shows_how_large_a_file_is() {
     let sandbox = Sandbox::start().await.unwrap();
     let client = sandbox.client().build().unwrap();
     let body = RequestBody::bytes("image/gif", &b"GIF89a"[..]);
-    let preview =
-        client.api().preview(&Operation::CREATE_ATTACHMENT, &[USER, (DESCRIPTION, "Passport")], body).unwrap();
+    let preview = client.api().preview(&Operation::CREATE_ATTACHMENT, &[(DESCRIPTION, "Passport")], body).unwrap();
     let expected = json!({
         "method": "POST",
-        "url": format!("{}/user/4001/attachment", sandbox.base_url()),
+        "url": format!("{}/user/{{user_id}}/attachment", sandbox.base_url()),
         "headers": { "X-Bunq-Attachment-Description": "Passport" },
         "body": null,
         "upload": { "content_type": "image/gif", "size": 6 },
@@ -183,8 +177,8 @@ async fn a_file_that_is_received_has_a_bound_of_its_own() {
     client.open_session().await.unwrap();
     let file = vec![0xff; 5 * 1024 * 1024];
     answer(&sandbox, file.clone());
-    let parameters = [USER, ("attachment_id", "6001")];
-    assert!(client.api().get_attachment_content(user(), attachment()).await.unwrap()[..] == file[..]);
+    let parameters = [("attachment_id", "6001")];
+    assert!(client.api().get_attachment_content(attachment()).await.unwrap()[..] == file[..]);
     let by_name = client.api().call(&Operation::GET_ATTACHMENT_CONTENT, &parameters, None).await.unwrap();
     assert!(by_name[..] == file[..]);
     assert_eq!(sandbox.call_log().pop().unwrap().header("accept"), Some("*/*"));
@@ -195,7 +189,7 @@ async fn a_file_that_is_received_has_a_bound_of_its_own() {
         sandbox.clear_edits();
         client.open_session().await.unwrap();
         answer(&sandbox, vec![0; length]);
-        match client.api().get_attachment_content(user(), attachment()).await {
+        match client.api().get_attachment_content(attachment()).await {
             Ok(read) => assert!(is_read && read.len() == length),
             Err(error) => {
                 assert!(!is_read && error.kind() == ErrorKind::InvalidResponse, "{error}");
@@ -211,7 +205,7 @@ async fn a_file_that_is_received_has_a_bound_of_its_own() {
         client.open_session().await.unwrap();
         let refusal = json!({ "Error": [{ "error_description": "x".repeat(length) }] }).to_string();
         sandbox.before_signing(move |_, response| (response.status, response.body) = (404, refusal.clone().into()));
-        let error = client.api().get_attachment_content(user(), attachment()).await.unwrap_err();
+        let error = client.api().get_attachment_content(attachment()).await.unwrap_err();
         assert_eq!(error.kind() == ErrorKind::NotFound, is_bunqs, "{error}");
         assert_eq!(error.to_string().contains("set max_response_size to more"), !is_bunqs, "{error}");
     }

@@ -74,12 +74,12 @@ async fn headers_and_query_are_as_the_document_says() {
     api.get_installation().await.unwrap();
     let devices = api.list_device_servers().await.unwrap();
     api.get_device_server(devices[0].id).await.unwrap();
-    let (user, id) = (1_u64.try_into().unwrap(), 2_u64.try_into().unwrap());
+    let id = 2_u64.try_into().unwrap();
     let description = "Passport, page 1".parse().unwrap();
     // Whatever comes of them, they are sent.
-    let _ = api.create_attachment(user, AttachmentContentType::ImageGif, &b"GIF89a"[..], Some(&description)).await;
-    let _ = api.get_attachment(user, id).await;
-    let _ = api.get_attachment_content(user, id).await;
+    let _ = api.create_attachment(AttachmentContentType::ImageGif, &b"GIF89a"[..], Some(&description)).await;
+    let _ = api.get_attachment(id).await;
+    let _ = api.get_attachment_content(id).await;
     for operation in Operation::ALL.iter().filter(|operation| operation.path.starts_with("/user/")) {
         let parameters: Vec<_> = operation.path_parameters().map(|name| (name, "7")).collect();
         let body = operation.has_body.then(|| json!({}));

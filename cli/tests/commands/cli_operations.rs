@@ -3,8 +3,8 @@
 use std::fs::File;
 use std::io::Seek as _;
 
-use bunq_partner::Operation;
 use bunq_partner::wire::OPERATIONS;
+use bunq_partner::{Operation, PathUser};
 use bunq_partner_sandbox::Sandbox;
 use serde_json::Value;
 
@@ -36,6 +36,8 @@ fn the_help_says_what_each_operation_takes() {
             operation.path_parameters().map(|name| format!("  <{name}>")).all(|shown| text.contains(&shown)),
             "{text}"
         );
+        assert_eq!(text.contains("It takes the session of a partner"), operation.session_of.is_some(), "{text}");
+        assert_eq!(text.contains("user in its path is that"), operation.path_user == Some(PathUser::Session), "{text}");
         assert!(operation.query.iter().all(|name| text.contains(&format!("  [{name}]"))), "{text}");
         let takes_json = operation.has_body && operation.content_types.is_empty();
         assert_eq!(text.contains("Body (--body JSON)"), takes_json, "{text}");
@@ -82,15 +84,16 @@ fn each_request_can_be_shown() {
     for operation in Operation::ALL.iter().filter(|operation| !operation.managed && !takes_bytes(operation)) {
         let mut program = program(&folder);
         program.args(["api", operation.id, "--dry-run", "-o", "json"]).args(path_parameters(operation));
-        program.args(operation.query.iter().map(|name| format!("--param={name}=x")));
+        program.args(operation.query.iter().map(|name| format!("--param={name}=7")));
         if operation.has_body {
             program.args(["--body", r#"{"a": 1}"#]);
         }
         let (out, err, code) = ran(&mut program);
         assert_eq!((err.as_str(), code), ("", 0), "{}", operation.id);
         let shown: Value = serde_json::from_str(&out).unwrap();
-        let path = operation.path.split('/').map(|part| if part.starts_with('{') { "7" } else { part });
-        let query: Vec<_> = operation.query.iter().map(|name| format!("{name}=x")).collect();
+        let given: Vec<_> = operation.path_parameters().map(|name| format!("{{{name}}}")).collect();
+        let path = operation.path.split('/').map(|part| if given.iter().any(|name| name == part) { "7" } else { part });
+        let query: Vec<_> = operation.query.iter().map(|name| format!("{name}=7")).collect();
         let query = if query.is_empty() { String::new() } else { format!("?{}", query.join("&")) };
         let url = format!("https://partner-api.sandbox.bunq.com/v1{}{query}", path.collect::<Vec<_>>().join("/"));
         assert_eq!((shown[0]["method"].as_str(), shown[0]["url"].as_str()), (Some(operation.method), Some(&*url)));
@@ -112,6 +115,19 @@ async fn a_mistake_says_which_parameters_there_are() {
         (&["api", "list_device_servers", "-p", "id=7"], "it has no parameter `id` (it takes none)"),
         (&["api", "create_provision", "-p", "id=7", "--body", "-"], "it has no parameter `id` (it takes none)"),
         (&["api", "get_installation", "--body", "-"], "it has no body"),
+        (
+            &["api", "get_provision", "-p", "provision_id=0"],
+            "provision_id: `0` is not a positive integer of at most 63 bits",
+        ),
+        (
+            &["api", "get_provision", "-p", "provision_id=550e8400-e29b-41d4-a716-446655440000"],
+            "is not a positive integer",
+        ),
+        (&["api", "list_provisions", "-p", "older_id=-1"], "older_id: `-1` is not a positive integer"),
+        (
+            &["api", "update_provision", "-p", "provision_id=0", "--body", "-"],
+            "provision_id: `0` is not a positive integer",
+        ),
     ] {
         let mut input = File::open(&body).unwrap();
         let (_, err, code) = ran(program_for(&folder, &sandbox).args(arguments).stdin(input.try_clone().unwrap()));

@@ -13,6 +13,7 @@ paths:
       summary: List the rules
       description: Lists them.
       x-bunq-auth: session
+      x-bunq-user: partner
       x-bunq-idempotent: true
       x-bunq-rate-limit: {calls: 3, seconds: 3}
       x-bunq-result: {list: Rule}
@@ -28,6 +29,7 @@ paths:
       summary: Replace the rules
       description: Replaces them.
       x-bunq-auth: session
+      x-bunq-user: partner
       x-bunq-idempotent: true
       x-bunq-rate-limit: {calls: 2, seconds: 3}
       x-bunq-result: nothing

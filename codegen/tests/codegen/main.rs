@@ -10,4 +10,5 @@ mod names;
 mod outline;
 mod provenance;
 mod refusals;
+mod users;
 mod yaml;

@@ -14,6 +14,7 @@ paths:
       summary: List the things
       description: Lists them.
       x-bunq-auth: session
+      x-bunq-user: partner
       x-bunq-idempotent: true
       x-bunq-rate-limit: {{calls: 3, seconds: 3}}
       security: [{{sessionToken: []}}]

@@ -85,15 +85,20 @@ fn check_id(operation: &Operation<'_>, findings: &mut Vec<Diagnostic>) {
     }
 }
 
-/// Checks that each number in the path is the id of one kind, so that two of them cannot be swapped. The session is ended by a client
-/// alone, by the number 0.
+/// Checks that each number in the path is the id of one kind, so that two of them cannot be swapped, and that the user is that of the
+/// session. The session is ended by a client alone, by the number 0.
 fn check_ids_in_path(document: &Document, operation: &Operation<'_>, findings: &mut Vec<Diagnostic>) {
     let shared = &document.root["paths"][operation.path]["parameters"];
     let parameters = [shared, &operation.value["parameters"]].into_iter().filter_map(Value::as_array).flatten();
     let in_path = parameters.map(|parameter| document.resolve(parameter)).filter(|parameter| parameter["in"] == "path");
     for parameter in in_path.filter(|_| operation.value["x-bunq-managed"] != true) {
         let schema = document.resolve(&parameter["schema"]);
-        if schema["type"] == "integer" && schema["x-bunq-id"] != true {
+        let is_of_session = ["x-bunq-value", "x-bunq-default"].iter().any(|name| parameter.get(*name).is_some());
+        if parameter["name"] == "user_id" && !is_of_session {
+            findings.push(operation.diagnostic(
+                "its parameter `user_id` is one that every caller gives: refer to `SessionUser`, or to `ChosenUser`",
+            ));
+        } else if schema["type"] == "integer" && schema["x-bunq-id"] != true {
             let name = parameter["name"].as_str().unwrap_or_default();
             findings.push(operation.diagnostic(format_args!(
                 "its parameter `{name}` may be an id of any kind: refer to a schema with x-bunq-id, which names the kind"

@@ -17,6 +17,9 @@ use bunq_partner_codegen::document::{
     Document, METHODS, Operation, for_each_object, lower_nullable, members, reference,
 };
 
+/// Members that decide about types and arguments in Rust, and do not show on the wire.
+const OF_TYPES: [&str; 3] = ["x-bunq-default", "x-bunq-id", "x-bunq-value"];
+
 /// Members that are only for readers.
 pub(super) const TEXTS: [&str; 19] = [
     "description",
@@ -81,8 +84,9 @@ impl<'a> Comparison<'a> {
     pub(super) fn others(&mut self, place: &str, old: &Value, new: &Value, compared: &[&str]) {
         for (name, was, is) in pairs(old, new) {
             if was != is && !compared.contains(&name) {
-                let impact = if TEXTS.contains(&name) { Editorial } else { Breaking };
-                self.add(place, format_args!("{name} changed"), impact, impact);
+                let rust = if TEXTS.contains(&name) { Editorial } else { Breaking };
+                let wire = if OF_TYPES.contains(&name) { Editorial } else { rust };
+                self.add(place, format_args!("{name} changed"), wire, rust);
             }
         }
     }
@@ -194,7 +198,8 @@ impl<'a> Comparison<'a> {
         for name in ["x-bunq-managed", "x-bunq-result"].into_iter().filter(|name| was.value[name] != is.value[name]) {
             self.add(&place, format_args!("{name} changed"), Editorial, Breaking);
         }
-        let policies = ["x-bunq-auth", "x-bunq-idempotent", "x-bunq-managed", "x-bunq-rate-limit", "x-bunq-result"];
+        let policies =
+            ["x-bunq-auth", "x-bunq-idempotent", "x-bunq-managed", "x-bunq-rate-limit", "x-bunq-result", "x-bunq-user"];
         let refusal = "x-bunq-refusal";
         if was.value[refusal] != is.value[refusal] {
             let rust = if was.value[refusal].is_null() { Additive } else { Breaking };
@@ -230,6 +235,7 @@ impl<'a> Comparison<'a> {
                 let number = |operation: &Value, member: &str| operation["x-bunq-rate-limit"][member].as_u64();
                 number(is, "calls") >= number(was, "calls") && number(is, "seconds") <= number(was, "seconds")
             }),
+            ("x-bunq-user", was["x-bunq-user"].is_null() || is["x-bunq-user"] == "either"),
         ] {
             if was[name] != is[name] {
                 let wire = if is_looser { Additive } else { Breaking };

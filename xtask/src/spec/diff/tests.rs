@@ -10,7 +10,7 @@ fn document() -> Value {
         "paths": {"/things/{id}": {"post": {
             "operationId": "do_it",
             "summary": "Do it",
-            "x-bunq-auth": "session", "x-bunq-idempotent": true, "x-bunq-rate-limit": {"calls": 3, "seconds": 3},
+            "x-bunq-auth": "session", "x-bunq-user": "partner", "x-bunq-idempotent": true, "x-bunq-rate-limit": {"calls": 3, "seconds": 3},
             "parameters": [
                 {"$ref": "#/components/parameters/Id"},
                 {"name": "count", "in": "query", "schema": {"type": "integer", "maximum": 200}},
@@ -140,6 +140,8 @@ fn operations() {
         ("/operationId", json!("do_that"), "editorial breaking: is called `do_that` now"),
         ("/summary", json!("Do!"), "editorial editorial: summary changed"),
         ("/x-bunq-auth", json!("none"), "breaking editorial: x-bunq-auth is \"none\" now, was \"session\""),
+        ("/x-bunq-user", json!("either"), "additive editorial: x-bunq-user is \"either\" now, was \"partner\""),
+        ("/x-bunq-user", json!("user"), "breaking editorial: x-bunq-user is \"user\" now, was \"partner\""),
         ("/x-bunq-idempotent", json!(false), "breaking editorial: x-bunq-idempotent is false now, was true"),
         (
             "/x-bunq-rate-limit",
@@ -193,7 +195,11 @@ fn parameters() {
         ("/1/explode", json!(false), "breaking breaking, parameter `count`: explode changed"),
     ];
     table(&format!("{OPERATION}/parameters"), " operation `do_it`", cases);
-    let cases = [("/schema/type", json!("string"), "breaking breaking: is string now, was integer")];
+    let cases = [
+        ("/schema/type", json!("string"), "breaking breaking: is string now, was integer"),
+        ("/schema/x-bunq-id", json!(true), "editorial breaking: x-bunq-id changed"),
+        ("/x-bunq-value", json!("session"), "editorial breaking: x-bunq-value changed"),
+    ];
     table("/components/parameters/Id", " parameter `Id`", cases);
 }
 

@@ -129,6 +129,16 @@ fn each_finding_has_its_line() {
             "operation `get_device_server`: its parameter `device_server_id` may be an id of any kind",
         ),
         (
+            "        - name: device_server_id\n          in: path\n",
+            "        - name: user_id\n          in: path\n",
+            "operation `get_device_server`: its parameter `user_id` is one that every caller gives",
+        ),
+        (
+            "      x-bunq-user: either\n",
+            "",
+            "operation `get_installation`: say whose session it takes: set x-bunq-user to ",
+        ),
+        (
             "operationId: get_device_server\n",
             "operationId: device_server\n",
             "operation `device_server`: name it by a verb and a noun: `get_…`",
@@ -165,8 +175,8 @@ fn each_finding_has_its_line() {
             "operation `create_installation`: say where it is known from: ",
         ),
         (
-            "{item: Id}\n      x-bunq-known-from: partner-documents",
-            "{item: Id}\n      x-bunq-known-from: wild",
+            "{item: Id, of: InstallationId}\n      x-bunq-known-from: partner-documents",
+            "{item: Id, of: InstallationId}\n      x-bunq-known-from: wild",
             "operation `get_installation`: it is not in bunq's partner documents: write what bunq has to answer under x-bunq-questions",
         ),
         (
