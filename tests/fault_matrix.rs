@@ -19,7 +19,7 @@ mod common;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use bunq_partner::types::{self, DeviceServerId};
+use bunq_partner::types::{self, AttachmentContentType, AttachmentId, DeviceServerId, UserId};
 use bunq_partner::wire::SigningKey;
 use bunq_partner::{
     Acceptance, Auth, Client, ClientBuilder, ContextStore as _, Error, NewProvision, Operation, PageSize, ProvisionId,
@@ -162,6 +162,8 @@ struct Block {
     before: usize,
     /// The device of the client.
     device: Option<DeviceServerId>,
+    /// The user of the client, and a file of that user.
+    file: Option<(UserId, AttachmentId)>,
     /// The number of calls that were refused because of the rate limit.
     refused: usize,
     /// The only invalid form of signature that is allowed, if any.
@@ -186,6 +188,7 @@ impl Block {
             secrets: BTreeSet::new(),
             before: 0,
             device: None,
+            file: None,
             refused: 0,
             allowed: None,
         }
@@ -267,7 +270,13 @@ impl Block {
         let id = self.sandbox.populate(1)[0];
         if self.operation.auth == Auth::Session {
             provisions.list().count(PageSize::try_from(1_u64).unwrap()).page().await.unwrap();
-            self.device = Some(self.client.api().list_device_servers().await.unwrap()[0].id);
+            let api = self.client.api();
+            self.device = Some(api.list_device_servers().await.unwrap()[0].id);
+            if self.operation.path.contains("/attachment") {
+                let (user, file) = (self.client.user().await.unwrap().id, &b"GIF89a"[..]);
+                let uploaded = api.create_attachment(user, AttachmentContentType::ImageGif, file, None).await;
+                self.file = Some((user, *uploaded.unwrap()));
+            }
             let journal = self.sandbox.take_call_log();
             self.check(&journal);
         }
@@ -327,6 +336,8 @@ impl Block {
                 let parameter = |name: &str| match name {
                     "provision_id" => Some(id.to_string()),
                     "device_server_id" => self.device.map(|id| id.to_string()),
+                    "user_id" => self.file.map(|(user, _)| user.to_string()),
+                    "attachment_id" => self.file.map(|(_, id)| id.to_string()),
                     _ => None,
                 };
                 let called = call_with_examples(&self.client.api(), operation, parameter).await;
@@ -359,7 +370,7 @@ impl Block {
             // A request of a forgotten installation is signed too, but bunq cannot check its signature.
             let signed =
                 matches!(call.signature, ReceivedSignature::Valid | ReceivedSignature::Unchecked) || is_replayed;
-            assert!(signed || call.body.is_empty() || call.path.ends_with("/installation"), "unsigned: {call:?}");
+            assert!(signed || call.bytes.is_empty() || call.path.ends_with("/installation"), "unsigned: {call:?}");
             assert!(request_ids.insert(call.header("x-bunq-client-request-id").unwrap()), "a request id used twice");
             self.secrets.extend(call.header("x-bunq-client-authentication").map(str::to_owned));
         }
@@ -397,7 +408,8 @@ fn client_with(sandbox: &Sandbox, store: &MemoryStore) -> Client {
 fn builder_with(sandbox: &Sandbox, store: &MemoryStore) -> ClientBuilder {
     let retry = RetryPolicy::default().max_attempts(ATTEMPTS).initial_backoff(Duration::ZERO);
     let builder = sandbox.client().retry(retry).attempt_timeout(TRY).operation_timeout(CALL);
-    let builder = builder.max_response_size(MAX_ANSWER).late_arrival(Duration::from_secs(1));
+    let builder = builder.max_response_size(MAX_ANSWER).max_download_size(MAX_ANSWER);
+    let builder = builder.late_arrival(Duration::from_secs(1));
     builder.context_store(store.clone())
 }
 

@@ -210,7 +210,7 @@ async fn play(seed: u64, sandbox: &Sandbox, client: &Client, is_told: bool) {
     }
     for call in sandbox.take_call_log() {
         let signed = call.signature == ReceivedSignature::Valid;
-        assert!(signed || call.body.is_empty() || call.path.ends_with("/installation"), "unsigned: {call:?}");
+        assert!(signed || call.bytes.is_empty() || call.path.ends_with("/installation"), "unsigned: {call:?}");
     }
 }
 

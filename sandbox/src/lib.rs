@@ -137,6 +137,7 @@ const LATE_ARRIVAL: Duration = Duration::from_millis(200);
 ///   which `*` is every address: from elsewhere no device is registered and no session opened. A list without the caller's own
 ///   address is refused;
 /// - a provisioned user has one `UserApiKey.id`, whatever its credential and session; in paths, another's id is refused with 403;
+/// - a file of at most 16 MiB is taken if it begins as its `Content-Type` says; only its user can read it;
 /// - a listing refuses unknown and repeated parameters.
 #[derive(Clone)]
 pub struct Sandbox {

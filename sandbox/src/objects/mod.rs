@@ -1,11 +1,13 @@
 //! The objects that clients make, which are saved with the state: a type for each kind, and its line in `tables!`.
 
+pub(crate) mod attachment;
 pub(crate) mod credential_ip;
 #[allow(dead_code, reason = "the operations that change objects come next")]
 pub(crate) mod table;
 
 use serde::{Deserialize, Serialize};
 
+use self::attachment::Attachment;
 use self::credential_ip::CredentialIp;
 use self::table::{SavedTable, Table};
 
@@ -51,6 +53,7 @@ macro_rules! tables {
 }
 
 tables! {
+    attachments: Attachment,
     credential_ips: CredentialIp,
 }
 

@@ -1,5 +1,6 @@
 //! What the bank answers: a module for each resource, which registers its operations.
 
+pub(crate) mod attachments;
 pub(crate) mod credentials;
 pub(crate) mod handshake;
 pub(crate) mod provisions;
@@ -15,7 +16,7 @@ use crate::wire::response::{REQUEST_ID, RawResponse, Refusal};
 use crate::wire::routes::Route;
 
 /// What each resource answers. An operation that is in none of them is refused with 501.
-const RESOURCES: [&[Answer]; 2] = [handshake::ANSWERS, provisions::ANSWERS];
+const RESOURCES: [&[Answer]; 3] = [handshake::ANSWERS, provisions::ANSWERS, attachments::ANSWERS];
 
 /// An operation, and what carries it out.
 pub(crate) struct Answer {
@@ -31,7 +32,6 @@ pub(crate) enum Handler {
     Installation(fn(&mut Bank, &RoutedCall<'_>, u64) -> Result<RawResponse, Refusal>),
     Session(fn(&mut Bank, &RoutedCall<'_>, LiveSession) -> Result<RawResponse, Refusal>),
     /// With the user in the path, who is that of the session.
-    #[allow(dead_code, reason = "the operations that have a user in their path come next")]
     SessionUser(fn(&mut Bank, &RoutedCall<'_>, u64) -> Result<RawResponse, Refusal>),
     /// With the user in the path, who is that of the session or, in the partner's session, any of its users.
     #[allow(dead_code, reason = "the operations that have a user in their path come next")]

@@ -41,6 +41,11 @@ impl RawResponse {
         Self::items(vec![json!({ "Id": { "id": id } })])
     }
 
+    /// A file as it is.
+    pub(crate) fn file(content_type: &str, file: &[u8]) -> Self {
+        Self { body: file.to_vec(), ..Self::success(content_type) }
+    }
+
     /// A page of a listing.
     pub(crate) fn page(items: Vec<Value>, pagination: Value) -> Self {
         Self::json(200, &Value::from_iter([("Response", items.into()), ("Pagination", pagination)]))
@@ -77,11 +82,16 @@ impl RawResponse {
     }
 
     fn json(status: u16, body: &Value) -> Self {
+        Self { status, body: body.to_string().into_bytes(), ..Self::success("application/json") }
+    }
+
+    /// A success without a body yet.
+    fn success(content_type: &str) -> Self {
         let headers = vec![
-            ("Content-Type".to_owned(), "application/json".to_owned()),
+            ("Content-Type".to_owned(), content_type.to_owned()),
             (RESPONSE_ID.to_owned(), uuid::Uuid::new_v4().to_string()),
         ];
-        Self { status, headers, body: body.to_string().into_bytes() }
+        Self { status: 200, headers, body: Vec::new() }
     }
 
     /// Adds the id of the request.

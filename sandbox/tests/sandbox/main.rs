@@ -5,6 +5,7 @@
 #[path = "../../../tests/common/mod.rs"]
 mod common;
 
+mod sandbox_attachments;
 mod sandbox_credentials;
 mod sandbox_faults;
 mod sandbox_profile;
