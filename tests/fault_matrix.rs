@@ -19,7 +19,7 @@ mod common;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use bunq_partner::types::{self, AttachmentContentType, AttachmentId, DeviceServerId, UserId};
+use bunq_partner::types::{self, AttachmentContentType, AttachmentId, DeviceServerId};
 use bunq_partner::wire::SigningKey;
 use bunq_partner::{
     Acceptance, Auth, Client, ClientBuilder, ContextStore as _, Error, NewProvision, Operation, PageSize, ProvisionId,
@@ -163,7 +163,7 @@ struct Block {
     /// The device of the client.
     device: Option<DeviceServerId>,
     /// The user of the client, and a file of that user.
-    file: Option<(UserId, AttachmentId)>,
+    file: Option<AttachmentId>,
     /// The number of calls that were refused because of the rate limit.
     refused: usize,
     /// The only invalid form of signature that is allowed, if any.
@@ -273,9 +273,9 @@ impl Block {
             let api = self.client.api();
             self.device = Some(api.list_device_servers().await.unwrap()[0].id);
             if self.operation.path.contains("/attachment") {
-                let (user, file) = (self.client.user().await.unwrap().id, &b"GIF89a"[..]);
-                let uploaded = api.create_attachment(user, AttachmentContentType::ImageGif, file, None).await;
-                self.file = Some((user, *uploaded.unwrap()));
+                let file = &b"GIF89a"[..];
+                let uploaded = api.create_attachment(AttachmentContentType::ImageGif, file, None).await;
+                self.file = Some(*uploaded.unwrap());
             }
             let journal = self.sandbox.take_call_log();
             self.check(&journal);
@@ -336,8 +336,7 @@ impl Block {
                 let parameter = |name: &str| match name {
                     "provision_id" => Some(id.to_string()),
                     "device_server_id" => self.device.map(|id| id.to_string()),
-                    "user_id" => self.file.map(|(user, _)| user.to_string()),
-                    "attachment_id" => self.file.map(|(_, id)| id.to_string()),
+                    "attachment_id" => self.file.map(|id| id.to_string()),
                     _ => None,
                 };
                 let called = call_with_examples(&self.client.api(), operation, parameter).await;

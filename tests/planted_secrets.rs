@@ -9,11 +9,11 @@ mod planted;
 use std::fmt::Debug;
 use std::time::Duration;
 
-use bunq_partner::types;
+use bunq_partner::types::{self, NotificationUrlCall};
 use bunq_partner::{Auth, Client, Error, ProvisionId, ReceiptFile, RequestBody};
 use bunq_partner_sandbox::Sandbox;
 use common::{Folder, Log, once, person};
-use planted::{Documented, PLANTED, SHAPES, documented, id_in, is_of, respond, secret_members};
+use planted::{Documented, PLANTED, SHAPES, called_back, documented, id_in, is_of, respond, secret_members};
 use serde::Serialize;
 use serde_json::json;
 use tracing_subscriber::filter::LevelFilter;
@@ -85,6 +85,21 @@ async fn call(client: &Client, documented: &Documented) -> String {
             outcome(&typed, Clone::clone) + &by_name(&parameters, body).await
         }
     }
+}
+
+/// What bunq sends by itself has live keys.
+#[test]
+fn no_secret_of_what_bunq_sends_by_itself_is_shown() {
+    test_timeout::start();
+    let bodies = called_back(&secret_members());
+    let read = bodies.iter().filter_map(|body| serde_json::from_value::<NotificationUrlCall>(body.clone()).ok());
+    let mut count = 0;
+    for call in read {
+        let text = format!("{call:?}\n{call:#?}\n{}", to_json(&call));
+        assert!(!text.contains(PLANTED), "{text}");
+        count += usize::from(text.contains("[redacted]"));
+    }
+    assert!(bodies.len() > 40 && count > 1, "{} bodies, {count} with secrets", bodies.len());
 }
 
 #[tokio::test(start_paused = true)]

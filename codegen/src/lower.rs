@@ -25,6 +25,8 @@ pub(crate) fn lower(document: &Document) -> Value {
         }
     }
     for_each_object(&mut root, &mut |object| {
+        // What is kept of unknown members, `both_ways` writes.
+        object.remove("additionalProperties");
         // progenitor does not support a schema of null only.
         lower_nullable(object);
         // `Tidy` makes null read as an empty list.

@@ -21,10 +21,13 @@ use crate::transport::credentials::{BoxFuture, Credentials, Installation, Provid
 use crate::transport::signature::{SigningKey, VerifyingKey};
 use crate::transport::trouble::Trouble;
 use crate::types::{
-    AttachmentContentType, CreateOauthCallbackUrlRequest, CreateOauthClientRequest, Cursor, DeviceServerRequest,
-    InstallationRequest, ListProvisionsQuery, NewProvision, NewProvisionByPointer, PageSize, PermittedIp, ProvisionId,
-    ProvisionStatus, RequestedOauthClientStatus, RequestedStatus, Secret, SessionServerRequest,
-    UpdateOauthCallbackUrlRequest, UpdateOauthClientRequest, UpdateProvisionRequest,
+    AttachmentContentType, CertificatePinnedId, CreateOauthCallbackUrlRequest, CreateOauthClientRequest,
+    CreatePinnedCertificateRequest, Cursor, DeviceServerRequest, InstallationRequest,
+    ListNotificationFilterFailuresQuery, ListProvisionsQuery, NewProvision, NewProvisionByPointer,
+    NotificationCategory, NotificationFilter, NotificationVerificationType, PageSize, PermittedIp, PinnedCertificate,
+    ProvisionId, ProvisionStatus, ReplaceNotificationFiltersRequest, RequestedOauthClientStatus, RequestedStatus,
+    RetryNotificationFilterFailuresRequest, Secret, SessionServerRequest, UpdateOauthCallbackUrlRequest,
+    UpdateOauthClientRequest, UpdateProvisionRequest,
 };
 
 /// The example file of a download, which has no JSON.
@@ -167,6 +170,7 @@ async fn every_operation_both_ways() {
     wire.record("get_device_server", "DeviceServerActive", api.get_device_server(4712_u64.try_into().unwrap())).await;
     oauth(&wire, &api).await;
     attachments(&wire, &api).await;
+    notifications(&wire, &api).await;
     wire.record("delete_session", "EmptyResponse", api.delete_session(0)).await;
 
     let recorded = |operation: &&Operation| sandbox.call_log().iter().any(|call| is_of(operation, call));
@@ -238,6 +242,36 @@ async fn attachments(wire: &Wire, api: &Api) {
     wire.record("create_attachment_without_description", "AttachmentIdResponse", upload).await;
     wire.record("get_attachment", "AttachmentDocument", api.get_attachment(id)).await;
     wire.record("get_attachment_content", "(a file)", api.get_attachment_content(id)).await;
+}
+
+async fn notifications(wire: &Wire, api: &Api) {
+    let read =
+        wire.examples["NotificationFiltersUnknown"]["value"].pointer("/Response/0/NotificationFilterUrl").unwrap();
+    let read: NotificationFilter = serde_json::from_value(read.clone()).unwrap();
+    let target = "https://partner.example.com/bunq".parse().unwrap();
+    let mut new = NotificationFilter::new(NotificationCategory::PartnerUserProvision, target);
+    new.all_verification_type = vec![NotificationVerificationType::BunqCertificate];
+    let listed = api.list_notification_filters();
+    wire.record("list_notification_filters", "NotificationFiltersUnknown", listed).await;
+    let request = ReplaceNotificationFiltersRequest::new(vec![read, new]);
+    let replaced = api.replace_notification_filters(&request);
+    wire.record("replace_notification_filters", "NotificationFilters", replaced).await;
+
+    let query = ListNotificationFilterFailuresQuery::default().count(PageSize::new(2).unwrap());
+    let failures = api.list_notification_filter_failures(None, query);
+    wire.record("list_notification_filter_failures", "NotificationFilterFailures", failures).await;
+    let request = RetryNotificationFilterFailuresRequest::new("9001,9002,9003".parse().unwrap());
+    let retried = api.retry_notification_filter_failures(None, &request);
+    wire.record("retry_notification_filter_failures", "RetriedIds", retried).await;
+
+    let pinned = CertificatePinnedId::try_from(9501_u64).unwrap();
+    wire.record("list_pinned_certificates", "CertificatePinned", api.list_pinned_certificates()).await;
+    let pem = "-----BEGIN CERTIFICATE-----\nTm90IGEgcmVhbCBvbmU=\n-----END CERTIFICATE-----\n";
+    let request = CreatePinnedCertificateRequest::new(vec![PinnedCertificate::new(pem.parse().unwrap())]);
+    let created = api.create_pinned_certificate(&request);
+    wire.record("create_pinned_certificate", "CertificatePinnedCreated", created).await;
+    wire.record("get_pinned_certificate", "CertificatePinned", api.get_pinned_certificate(pinned)).await;
+    wire.record("delete_pinned_certificate", "EmptyResponse", api.delete_pinned_certificate(pinned)).await;
 }
 
 fn is_of(operation: &Operation, call: &CallLogEntry) -> bool {

@@ -40,7 +40,6 @@ mod provision_status;
 mod secret;
 mod text_rule;
 mod timestamp;
-#[allow(dead_code, reason = "the document may have nothing that is read and sent again")]
 mod unknown_members;
 
 #[allow(dead_code, clippy::all)]
@@ -66,8 +65,9 @@ pub(crate) use self::secret::{REDACTED, SECRET_MEMBERS, redact, redacted_as_none
 pub use self::secret::{RequestSecret, Secret, exposed};
 pub(crate) use self::text_rule::{Pattern, TextRule, checked_text};
 pub use self::timestamp::Timestamp;
-#[allow(unused_imports, reason = "the document may have nothing that is read and sent again")]
-pub(crate) use self::unknown_members::{AsSent, Keeps, Sent, UnknownMembers, keeping, sent};
+#[allow(unused_imports, reason = "the document may have no body that is read and sent again by itself")]
+pub(crate) use self::unknown_members::AsSent;
+pub(crate) use self::unknown_members::{Keeps, Sent, UnknownMembers, keeping, sent};
 
 /// An item without known members. Its content is discarded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]

@@ -149,3 +149,60 @@ impl<T: Sent> Serialize for AsSent<'_, T> {
 pub(crate) fn sent<T: Sent, S: Serializer>(member: &T, serializer: S) -> Result<S::Ok, S::Error> {
     member.serialize_sent(serializer)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::{NotificationCategory, NotificationFilter, ReplaceNotificationFiltersRequest};
+
+    /// A filter with these members beside those that it must have.
+    fn filter(members: &str) -> serde_json::Result<NotificationFilter> {
+        let known = r#""category": "NOVELTY", "notification_target": "http://a.example""#;
+        serde_json::from_str(&format!("{{{members}{known}, \"all_verification_type\": null}}"))
+    }
+
+    #[test]
+    fn what_others_have_set_is_sent_as_it_came_and_shown_redacted() {
+        test_timeout::start();
+        let members = r#""all_user_id": null, "n": 1.50, "token": {"deep": "qzx"}, "of": [ {"secret": "qzx"} ], "#;
+        let mut read = filter(members).unwrap();
+        assert_eq!(read.category, NotificationCategory::Unknown("NOVELTY".into()));
+        let request = ReplaceNotificationFiltersRequest::new(vec![read.clone()]);
+        let known = r#""category":"NOVELTY","notification_target":"http://a.example""#;
+        let kept = r#""all_user_id":null,"n":1.50,"token":{"deep": "qzx"},"of":[ {"secret": "qzx"} ]"#;
+        let sent = format!("{{\"notification_filters\":[{{{known},{kept}}}]}}");
+        assert_eq!(serde_json::to_string(&request).unwrap(), sent);
+        let shown = format!("{read:?} {}", serde_json::to_string(&read).unwrap());
+        assert!(!shown.contains("qzx") && shown.contains(r#""of":[{"secret":"[redacted]"}]"#), "{shown}");
+
+        // A change of what is known leaves the rest as it is.
+        read.category = NotificationCategory::Support;
+        let request = serde_json::to_string(&ReplaceNotificationFiltersRequest::new(vec![read])).unwrap();
+        assert!(request.contains("SUPPORT") && request.ends_with(&format!("{kept}}}]}}")), "{request}");
+    }
+
+    #[test]
+    fn one_that_is_made_has_no_unknown_members() {
+        test_timeout::start();
+        let made = NotificationFilter::new(NotificationCategory::Support, "https://a.example".parse().unwrap());
+        let written = r#"{"category":"SUPPORT","notification_target":"https://a.example"}"#;
+        assert_eq!(serde_json::to_string(&made).unwrap(), written);
+        assert_eq!(serde_json::from_str::<NotificationFilter>(written).unwrap(), made);
+        // Also from forms other than JSON text.
+        let value: Value =
+            serde_json::from_str(r#"{"x": 1, "category": "SUPPORT", "notification_target": "t"}"#).unwrap();
+        let read: NotificationFilter = serde_json::from_value(value.clone()).unwrap();
+        assert_eq!(serde_json::to_value(read).unwrap(), value);
+    }
+
+    #[test]
+    fn they_are_bounded() {
+        test_timeout::start();
+        let members =
+            |count: usize| (0..count).map(|n| format!("\"m{n}\": \"{}\", ", "x".repeat(16_000))).collect::<String>();
+        assert!(filter(&members(4)).is_ok());
+        let error = filter(&members(5)).unwrap_err().to_string();
+        assert!(error.starts_with("the unknown members are longer than 65536 bytes"), "{error}");
+        assert!(filter(&format!("\"m\": \"{}\", ", "x".repeat(17_000))).is_err());
+    }
+}

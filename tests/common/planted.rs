@@ -79,8 +79,11 @@ fn plant(value: &mut Value, secret: &[String], inside: &[String], shape: fn(&str
                     member => plant(member, secret, inside, shape, own),
                 }
             }
-            // A credential, an OAuth request and an error also get members that an example may lack or bunq may add.
-            if ["expiry_time", "scope", "error_description"].iter().any(|name| members.contains_key(*name)) {
+            // A credential, an OAuth request, an error and a filter also get members that an example may lack or bunq may add.
+            if ["expiry_time", "scope", "error_description", "notification_target"]
+                .iter()
+                .any(|name| members.contains_key(*name))
+            {
                 for name in secret {
                     members.entry(name.clone()).or_insert_with(|| shape(&format!("{PLANTED}added-{name}")));
                 }
@@ -116,8 +119,8 @@ fn texts_of(value: &Value, secret: &[String], texts: &mut Vec<String>) {
 }
 
 /// The body with planted secrets, and with an item of an unknown type.
-fn planted(documented: &Documented, secret: &[String], shape: fn(&str) -> Value, own: &str) -> Value {
-    let (mut body, mut inside) = (documented.body.clone(), Vec::new());
+fn planted(documented: &Value, secret: &[String], shape: fn(&str) -> Value, own: &str) -> Value {
+    let (mut body, mut inside) = (documented.clone(), Vec::new());
     texts_of(&body, secret, &mut inside);
     plant(&mut body, secret, &inside, shape, own);
     if let Some(items) = body.get_mut("Response").and_then(Value::as_array_mut) {
@@ -145,10 +148,21 @@ pub fn respond(sandbox: &Sandbox, documented: &Documented, secret: &[String], sh
             let own = token.map(|token| format!(" {key} {token}")).unwrap_or_default();
             response.status = documented.status;
             let told = if documented.status == 200 { "" } else { &own };
-            response.body = planted(&documented, &secret, shape, told).to_string().into_bytes();
+            response.body = planted(&documented.body, &secret, shape, told).to_string().into_bytes();
             response.headers.push(("X-Bunq-Warning".into(), own));
         }
     });
+}
+
+/// What bunq sends by itself: the examples of callbacks and the vectors, with planted secrets.
+pub fn called_back(secret: &[String]) -> Vec<Value> {
+    let document = document();
+    let examples = document["components"]["examples"].as_object().unwrap().values().map(|example| &example["value"]);
+    let vectors: Value = serde_json::from_str(include_str!("../../openapi/vectors/decoding.json")).unwrap();
+    let vectors = vectors["cases"].as_array().unwrap().iter().filter(|case| case["callback"].is_string());
+    let bodies = examples.filter(|body| !body["NotificationUrl"].is_null()).chain(vectors.map(|case| &case["body"]));
+    let bodies = bodies.flat_map(|body| SHAPES.map(|shape| planted(body, secret, shape, "")));
+    bodies.collect()
 }
 
 /// The id of the object that a body is about.

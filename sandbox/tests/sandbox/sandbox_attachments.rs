@@ -1,15 +1,15 @@
 //! Files that users upload and download.
 
-use bunq_partner::types::{AttachmentContentType, AttachmentId, UserId};
+use bunq_partner::types::{AttachmentContentType, AttachmentId};
 use bunq_partner::{Client, ErrorKind};
 use bunq_partner_sandbox::Sandbox;
 
 use crate::common::{Folder, calls, ready};
 
-async fn upload(client: &Client, user: UserId, file: &[u8], description: Option<&str>) -> AttachmentId {
+async fn upload(client: &Client, file: &[u8], description: Option<&str>) -> AttachmentId {
     let description = description.map(|text| text.parse().unwrap());
     let content_type = AttachmentContentType::ImageGif;
-    client.api().create_attachment(user, content_type, file.to_vec(), description.as_ref()).await.unwrap().into_inner()
+    client.api().create_attachment(content_type, file.to_vec(), description.as_ref()).await.unwrap().into_inner()
 }
 
 #[tokio::test]
@@ -21,22 +21,21 @@ async fn a_file_comes_back_as_it_was_sent() {
     {
         let sandbox = Sandbox::builder().state_file(&file).start().await.unwrap();
         let client = sandbox.client().build().unwrap();
-        let user = client.user().await.unwrap().id;
-        id = upload(&client, user, &scan, Some("Passport")).await;
+        id = upload(&client, &scan, Some("Passport")).await;
         // A state that is written anew has what was added before.
         sandbox.save_state().unwrap();
-        other = upload(&client, user, b"GIF87a", None).await;
+        other = upload(&client, b"GIF87a", None).await;
     }
     // After a restart too.
     let sandbox = Sandbox::builder().state_file(&file).start().await.unwrap();
     let client = sandbox.client().build().unwrap();
-    let (api, user) = (client.api(), client.user().await.unwrap().id);
+    let api = client.api();
     for (id, file, description) in [(id, &scan[..], Some("Passport")), (other, b"GIF87a", None)] {
-        let attachment = api.get_attachment(user, id).await.unwrap().into_inner();
+        let attachment = api.get_attachment(id).await.unwrap().into_inner();
         let shown = attachment.attachment.unwrap();
         assert_eq!((shown.description.as_deref(), shown.content_type.as_deref()), (description, Some("image/gif")));
         assert!(attachment.created.is_some() && attachment.updated.is_some());
-        assert!(api.get_attachment_content(user, id).await.unwrap()[..] == *file);
+        assert!(api.get_attachment_content(id).await.unwrap()[..] == *file);
     }
     let content = calls(&sandbox, "GET", "/content").pop().unwrap();
     assert!(content.carried_out && content.status == 200);
@@ -47,24 +46,21 @@ async fn a_file_is_its_users_alone() {
     test_timeout::start();
     let sandbox = Sandbox::start().await.unwrap();
     let client = sandbox.client().build().unwrap();
-    let user = client.user().await.unwrap().id;
-    let id = upload(&client, user, b"GIF89a", None).await;
+    let id = upload(&client, b"GIF89a", None).await;
     let provision = ready(&client).await;
     let credential = client.provisions().get(provision).await.unwrap().credential.unwrap();
     let users = client.for_user(&credential).unwrap().build().unwrap();
-    let theirs = users.user().await.unwrap().id;
-    let own = upload(&users, theirs, b"GIF89a", None).await;
-    users.api().get_attachment(theirs, own).await.unwrap();
+    let own = upload(&users, b"GIF89a", None).await;
+    users.api().get_attachment(own).await.unwrap();
 
-    for (client, user, id) in [(&client, user, own), (&users, theirs, id)] {
+    for (client, id) in [(&client, own), (&users, id)] {
         for kind in [
-            client.api().get_attachment(user, id).await.unwrap_err().kind(),
-            client.api().get_attachment_content(user, id).await.unwrap_err().kind(),
+            client.api().get_attachment(id).await.unwrap_err().kind(),
+            client.api().get_attachment_content(id).await.unwrap_err().kind(),
         ] {
             assert_eq!(kind, ErrorKind::NotFound);
         }
     }
-    assert_eq!(users.api().get_attachment(user, id).await.unwrap_err().kind(), ErrorKind::Forbidden);
 }
 
 /// What the client refuses before it sends anything, the sandbox refuses of others.
@@ -74,7 +70,7 @@ async fn what_is_no_file_is_refused() {
     let sandbox = Sandbox::start().await.unwrap();
     let client = sandbox.client().build().unwrap();
     let user = client.user().await.unwrap().id;
-    upload(&client, user, b"GIF89a", Some("Passport")).await;
+    upload(&client, b"GIF89a", Some("Passport")).await;
     let sent = calls(&sandbox, "POST", "/attachment").pop().unwrap();
     let http = reqwest::Client::new();
     // A request id is taken once, so it is left out.

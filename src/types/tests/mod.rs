@@ -89,6 +89,38 @@ fn an_enum_of_a_request_is_closed() {
 }
 
 #[test]
+fn what_is_sent_of_notifications_is_checked() {
+    test_timeout::start();
+    let ids = |count: usize| vec!["9001"; count].join(",").parse::<types::NotificationFilterFailedIds>();
+    assert!(ids(1).is_ok() && ids(100).is_ok());
+    let error = ids(101).unwrap_err().to_string();
+    assert!(
+        error.starts_with("notification_filter_failed_ids: the ids of failures are one text of 1 to 100"),
+        "{error}"
+    );
+    for target in ["http://a.example", "HTTPS://a.example", "https://", "https://a.example/a b", "https://a.example/\n"]
+    {
+        let error = target.parse::<types::NotificationTarget>().unwrap_err().to_string();
+        assert!(
+            error.starts_with("notification_target: the target of a filter is a URL that begins with https://"),
+            "{error}"
+        );
+        // What bunq says is read.
+        let read: types::NotificationTarget = serde_json::from_value(target.into()).unwrap();
+        assert_eq!(read.as_str(), target);
+    }
+    let pem = |length: usize| {
+        let (begin, end) = ("-----BEGIN CERTIFICATE-----\n", "\n-----END CERTIFICATE-----\n");
+        let filling = "A".repeat(length - begin.len() - end.len());
+        format!("{begin}{filling}{end}").parse::<types::CertificatePem>()
+    };
+    assert!(pem(16_384).is_ok() && pem(16_385).is_err());
+    let key = "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n".parse::<types::CertificatePem>();
+    let error = key.unwrap_err().to_string();
+    assert!(error.starts_with("certificate: a certificate is one in PEM form") && !error.contains("AAAA"), "{error}");
+}
+
+#[test]
 fn debug_shows_nothing_about_a_person() {
     test_timeout::start();
     let new = types::NewProvision::person(

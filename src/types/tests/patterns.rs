@@ -68,13 +68,23 @@ fn tables_and_regress_agree_about_all_edges_at_all_places() {
     }
 }
 
+/// The texts whose patterns do not match `a@a`.
+const WITH_A_FORM: [&str; 6] = [
+    "CallbackUrl",
+    "CertificatePem",
+    "CountryCode",
+    "NotificationFilterFailedIds",
+    "NotificationTarget",
+    "PhoneNumber",
+];
+
 #[test]
 fn tables_and_regress_agree_about_long_texts() {
     test_timeout::start();
     let filling = "a".repeat(1_000_000);
     for text in CHECKED.iter() {
-        let is_other = ["CallbackUrl", "CountryCode", "PhoneNumber"].contains(&text.name);
-        assert_eq!(text.is_matched(&format!("a@{filling}")), !is_other, "{}", text.name);
+        let takes_words = !WITH_A_FORM.contains(&text.name);
+        assert_eq!(text.is_matched(&format!("a@{filling}")), takes_words, "{}", text.name);
         assert!(!text.is_matched(&format!("a@{filling}\n")), "{}", text.name);
     }
 }

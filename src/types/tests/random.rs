@@ -5,7 +5,7 @@
 use serde_json::{Map, Value, json};
 
 /// The keywords that do not restrict the value.
-const REMARKS: [&str; 15] = [
+const REMARKS: [&str; 16] = [
     "$schema",
     "$defs",
     "components",
@@ -16,6 +16,7 @@ const REMARKS: [&str; 15] = [
     "x-bunq-files",
     "x-bunq-first-bytes",
     "x-bunq-id",
+    "x-bunq-keep-unknown",
     "x-bunq-lenient",
     "x-bunq-personal",
     "x-bunq-rule",
@@ -34,8 +35,11 @@ const CALLBACK_URLS: [&str; 3] =
 const PERMITTED_IPS: [&str; 4] = ["*", "0.0.0.0", "192.0.2.1", "255.255.255.255"];
 const UUIDS: [&str; 2] = ["550e8400-e29b-41d4-a716-446655440000", "00000000-0000-0000-0000-000000000000"];
 const DATES: [&str; 4] = ["1990-01-31", "2024-02-29", "0001-01-01", "9999-12-31"];
+const TARGETS: [&str; 2] = ["https://a.example", "https://b.example:8443/bunq?token=x"];
+const LISTED_IDS: [&str; 3] = ["1", "9001,9002", "9223372036854775807,1,1"];
+const CERTIFICATES: [&str; 1] = ["-----BEGIN CERTIFICATE-----\r\nAa+/\n0==\n-----END CERTIFICATE-----\n"];
 /// Texts that almost match one of the other kinds.
-const SLIPS: [&str; 25] = [
+const SLIPS: [&str; 31] = [
     "a@b@c",
     "a @b.nl",
     "@b.nl",
@@ -61,6 +65,12 @@ const SLIPS: [&str; 25] = [
     "256.0.0.1",
     "1.2.3",
     "01.2.3.4",
+    "http://a.example",
+    "HTTPS://a.example",
+    "https://a b.example",
+    "1,",
+    "01,2",
+    "-----BEGIN CERTIFICATE-----Aa-----END CERTIFICATE-----",
 ];
 const TIMESTAMPS: [&str; 5] = [
     "2025-08-13 14:45:18.621550",
@@ -82,6 +92,9 @@ pub(crate) fn texts() -> impl Iterator<Item = String> {
         &UUIDS,
         &DATES,
         &TIMESTAMPS,
+        &TARGETS,
+        &LISTED_IDS,
+        &CERTIFICATES,
         &SLIPS,
     ];
     let lengths = (0..5).chain(245..260);
@@ -175,6 +188,9 @@ impl<'a> Random<'a> {
             (Some("date"), None) => &DATES,
             (Some("bunq-timestamp"), Some(_)) => &TIMESTAMPS,
             (None, Some("^[A-Z]{2}$")) => &COUNTRIES,
+            (None, Some("^https://[!-~]+$")) => &TARGETS,
+            (None, Some("^[1-9][0-9]*(?:,[1-9][0-9]*){0,99}$")) => &LISTED_IDS,
+            (None, Some(pattern)) if pattern.starts_with("^-----BEGIN CERTIFICATE-----") => &CERTIFICATES,
             (None, Some(pattern)) if pattern.starts_with(r"^(\*|((25[0-5]|") => &PERMITTED_IPS,
             (None, Some(pattern)) if pattern.starts_with(r"^\+(?:(?:3[1-3]|") => &PHONE_NUMBERS,
             (None, Some(pattern)) if pattern.starts_with("^https://") => &CALLBACK_URLS,
@@ -198,7 +214,7 @@ impl<'a> Random<'a> {
     }
 
     fn object(&mut self, schema: &Map<String, Value>) -> Value {
-        known(schema, &["type", "properties", "required"]);
+        known(schema, &["type", "properties", "required", "additionalProperties"]);
         let Some(properties) = schema.get("properties").and_then(Value::as_object) else {
             return json!({});
         };
@@ -213,6 +229,9 @@ impl<'a> Random<'a> {
             if required.contains(&name.as_str()) || self.rng.bool() {
                 members.insert(name.clone(), self.of(property));
             }
+        }
+        if schema.contains_key("additionalProperties") {
+            members.insert("novelty".into(), self.anything());
         }
         Value::Object(members)
     }
