@@ -62,6 +62,7 @@ use self::http_config::{CONNECT_TIMEOUT, HttpConfig};
 use self::observer::{Exchange, ExchangeObserver};
 use self::rate_limit::store::Settlement;
 use self::rate_limit::{Caller, MAX_UNPROVEN_PAUSE, NoPermit, Permit, Place, RateLimits, Throttled, named_limit};
+use self::response::FormInUse;
 use self::shutdown::{Gate, Shutdown};
 use self::signature::sha256;
 use self::spans::Awaited;
@@ -126,6 +127,7 @@ pub(crate) struct Transport {
     config: TransportConfig,
     gate: Gate,
     health: Arc<Health>,
+    signature_form: FormInUse,
     /// The unknown values that have been reported.
     reported: Mutex<HashSet<UnknownValue>>,
 }
@@ -141,7 +143,8 @@ impl Transport {
         let (http, connect_timeout, to) = (config.http.clone(), config.connect_timeout, url.clone());
         let connections = Connections::new(move |reuse| http.client(&to, connect_timeout, reuse))?;
         let (gate, health, reported) = (Gate::of_client(&config.shutdown), Arc::default(), Mutex::default());
-        Ok(Self { connections, headers, limits, caller, config, gate, health, reported })
+        let signature_form = FormInUse::default();
+        Ok(Self { connections, headers, limits, caller, config, gate, health, signature_form, reported })
     }
 
     /// The HTTP client to build requests with.
@@ -506,7 +509,7 @@ impl Call<'_> {
         credentials: &Credentials,
         permit: Option<Permit>,
     ) -> Result<(CallMetadata, Bytes), Error> {
-        let Transport { connections, config, .. } = self.transport;
+        let Transport { connections, config, signature_form, .. } = self.transport;
         *request.timeout_mut() = Some(config.attempt_timeout.min(self.budget.left()));
         headers::sent(request.headers(), credentials);
         let sent = request::send(connections, self.reuse, request, credentials, config, &mut metadata);
@@ -525,7 +528,7 @@ impl Call<'_> {
         if response.status.is_success() {
             // The next call must wait neither for the verification nor for the observer.
             settle(permit, Settlement::Admitted).await;
-            return match response::verify(credentials, &response).await {
+            return match response::verify(credentials, &response, signature_form).await {
                 Ok(signed) => {
                     if let (Some(observer), Some(signed)) = (&config.observer, signed)
                         && let Some(exchange) = Exchange::new(&metadata, credentials, &response, &signed)
@@ -540,7 +543,7 @@ impl Call<'_> {
         }
         let request_id = metadata.request_id.as_deref();
         let most = config.max_refusal_details;
-        let is_signed = response::is_signed(&response, credentials).await;
+        let is_signed = response::is_signed(&response, credentials, signature_form).await;
         let error = response::refusal(&response, is_signed, self.operation, credentials, request_id, most);
         let error = error.with_metadata(metadata);
         let is_signed = is_signed && error.is_from_bunq();

@@ -1,6 +1,7 @@
 //! The response of one attempt: its signature, and the error that a refusal becomes.
 
 use std::borrow::Cow;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use aws_lc_rs::digest::Digest;
@@ -74,6 +75,7 @@ impl ReceivedResponse {
 pub(crate) async fn verify(
     credentials: &Credentials,
     response: &ReceivedResponse,
+    used: &FormInUse,
 ) -> Result<Option<SignedMessage>, Error> {
     if let Some(problem) = response.compression(credentials) {
         return Err(Error::new(ErrorKind::Signature, Sent::Responded, problem));
@@ -92,13 +94,31 @@ pub(crate) async fn verify(
     };
     let headers = || response.headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes()));
     let status = response.status.as_u16();
-    for form in [SignatureForm::Body, SignatureForm::WithHeaders] {
+    for form in used.first() {
         let digest = form.digest(status, headers(), &response.body).await;
         if key.verifies_digest(digest.as_ref(), signature) {
+            used.note(form);
             return Ok(Some(SignedMessage { form, digest }));
         }
     }
     Err(invalid_signature(ErrorKind::Signature, INVALID, credentials))
+}
+
+/// The form of the signature that held last. It is tried first, so that a body is hashed once.
+#[derive(Debug, Default)]
+pub(crate) struct FormInUse {
+    is_older: AtomicBool,
+}
+
+impl FormInUse {
+    fn first(&self) -> [SignatureForm; 2] {
+        let forms = [SignatureForm::Body, SignatureForm::WithHeaders];
+        if self.is_older.load(Ordering::Relaxed) { [forms[1], forms[0]] } else { forms }
+    }
+
+    fn note(&self, form: SignatureForm) {
+        self.is_older.store(form == SignatureForm::WithHeaders, Ordering::Relaxed);
+    }
 }
 
 /// What a signature of a response covers.
@@ -150,8 +170,8 @@ fn introduced_key(body: &[u8]) -> Result<VerifyingKey, Cow<'static, str>> {
 }
 
 /// Whether bunq has signed a refusal. The wait that an unsigned one asks for is capped.
-pub(crate) async fn is_signed(response: &ReceivedResponse, credentials: &Credentials) -> bool {
-    credentials.installation.is_some() && verify(credentials, response).await.is_ok()
+pub(crate) async fn is_signed(response: &ReceivedResponse, credentials: &Credentials, used: &FormInUse) -> bool {
+    credentials.installation.is_some() && verify(credentials, response, used).await.is_ok()
 }
 
 /// Returns the error for a response that is not a success, and decides whether bunq itself refuses.
@@ -324,7 +344,14 @@ mod tests {
             let status = Deserialize::deserialize(&case["status"]).unwrap();
             let response = response(status, headers, text("body").to_owned());
             let credentials = credentials(VerifyingKey::from_pem(text("public_key_pem")).unwrap());
-            assert_eq!(at_once(verify(&credentials, &response)).is_ok(), case["valid"], "{}", case["name"]);
+            // Whatever form held last.
+            for last in [SignatureForm::Body, SignatureForm::WithHeaders] {
+                let used = FormInUse::default();
+                used.note(last);
+                let signed = at_once(verify(&credentials, &response, &used));
+                assert_eq!(signed.is_ok(), case["valid"], "{}", case["name"]);
+                assert_eq!(used.first()[0], signed.map_or(last, |signed| signed.unwrap().form), "{}", case["name"]);
+            }
         }
     }
 
@@ -333,7 +360,7 @@ mod tests {
         fn no_body_panics(body in proptest::collection::vec(any::<u8>(), 0..200), status in 100_u16..1000) {
             test_timeout::start();
             let response = response(status, [("X-Bunq-Server-Signature", "AAAA")], body);
-            prop_assert!(at_once(verify(&Credentials::default(), &response)).is_err());
+            prop_assert!(at_once(verify(&Credentials::default(), &response, &FormInUse::default())).is_err());
             let refusal = refusal(&response, false, &Operation::GET_PROVISION, &Credentials::default(), None, 0);
             prop_assert!(refusal.to_string().len() < 4000);
         }
@@ -361,7 +388,7 @@ mod tests {
         ] {
             let headers = [("X-Bunq-Client-Request-Id", echo), ("X-Bunq-Server-Signature", signature)];
             let response = response(403, headers.into_iter().filter_map(|(name, value)| Some((name, value?))), body);
-            let is_signed = at_once(is_signed(&response, &credentials));
+            let is_signed = at_once(is_signed(&response, &credentials, &FormInUse::default()));
             let refusal = refusal(&response, is_signed, &Operation::GET_PROVISION, &credentials, Some("sent"), 0);
             assert_eq!(refusal.is_from_bunq(), expected, "{body} {echo:?} {signature:?}");
         }
