@@ -24,6 +24,11 @@ const OF_TRANSPORT: [&str; 8] = [
 /// The headers that OpenAPI ignores as parameters.
 const IGNORED: [&str; 3] = ["Accept", "Authorization", "Content-Type"];
 
+/// Whether the transport adds a header of this name to requests.
+pub fn is_of_transport(name: &str) -> bool {
+    is_one_of(&OF_TRANSPORT, name)
+}
+
 fn is_one_of(names: &[&str], name: &str) -> bool {
     names.iter().any(|other| other.eq_ignore_ascii_case(name))
 }
@@ -58,7 +63,7 @@ pub(crate) fn own<'a>(document: &'a Document, operation: &Operation<'a>) -> impl
     let headers = parameters(document, operation).filter(|parameter| parameter["in"] == "header");
     headers.filter_map(|parameter| {
         let name = parameter["name"].as_str()?;
-        (!is_one_of(&OF_TRANSPORT, name)).then_some(Header { name, parameter })
+        (!is_of_transport(name)).then_some(Header { name, parameter })
     })
 }
 

@@ -18,7 +18,7 @@ mod enums;
 mod envelope;
 mod examples;
 mod fields;
-mod headers;
+pub mod headers;
 mod ids;
 pub mod lines;
 mod lower;

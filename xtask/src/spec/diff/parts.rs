@@ -2,7 +2,7 @@
 //!
 //! The parts in `components` are compared once, under their own names; where both documents refer to the same name,
 //! there is nothing more to compare. The Rust API has the data types, and one method per operation with its path and
-//! query parameters; the client sets the headers.
+//! query parameters, and the headers that are a caller's own; the client sets the others.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -16,12 +16,13 @@ use bunq_partner_codegen::direction::{Direction, Directions};
 use bunq_partner_codegen::document::{
     Document, METHODS, Operation, for_each_object, lower_nullable, members, reference,
 };
+use bunq_partner_codegen::headers::is_of_transport;
 
 /// Members that decide about types and arguments in Rust, and do not show on the wire.
 const OF_TYPES: [&str; 3] = ["x-bunq-default", "x-bunq-id", "x-bunq-value"];
 
 /// Members that are only for readers.
-pub(super) const TEXTS: [&str; 19] = [
+pub(super) const TEXTS: [&str; 20] = [
     "description",
     "summary",
     "title",
@@ -36,6 +37,7 @@ pub(super) const TEXTS: [&str; 19] = [
     "deprecated",
     "openapi",
     "x-bunq-enum",
+    "x-bunq-files",
     "x-bunq-known-from",
     "x-bunq-personal",
     "x-bunq-questions",
@@ -260,7 +262,7 @@ impl<'a> Comparison<'a> {
                     }
                 }
                 None => {
-                    let rust = if is_header(self.old.resolve(old)) { Editorial } else { Breaking };
+                    let rust = if is_unseen(self.old.resolve(old)) { Editorial } else { Breaking };
                     self.add(&place, "was removed", Breaking, rust);
                 }
             }
@@ -269,18 +271,24 @@ impl<'a> Comparison<'a> {
             let new = self.new.resolve(new);
             let place = format!("{place}, parameter `{}`", new["name"].as_str().unwrap_or_default());
             let wire = if new["required"] == true { Breaking } else { Additive };
-            self.add(&place, "was added", wire, if is_header(new) { Editorial } else { wire });
+            let rust = match new["in"].as_str() {
+                _ if is_unseen(new) => Editorial,
+                // Another argument of the method.
+                Some("header") => Breaking,
+                _ => wire,
+            };
+            self.add(&place, "was added", wire, rust);
         }
     }
 
-    /// Compares two parameters, or two headers of responses. The crate does not show headers.
+    /// Compares two parameters, or two headers of responses.
     fn value(&mut self, place: &str, old: &Value, new: &Value, used: Direction) {
         let required = [old, new].map(|part| part["required"] == true);
         let compare = |comparison: &mut Self| {
             comparison.member(place, &old["schema"], &new["schema"], required, used);
             comparison.others(place, old, new, &["schema", "required", "name"]);
         };
-        if is_header(old) { self.unseen(compare) } else { compare(self) }
+        if is_unseen(old) { self.unseen(compare) } else { compare(self) }
     }
 
     fn request_body(&mut self, place: &str, old: &Value, new: &Value) {
@@ -355,9 +363,10 @@ impl<'a> Comparison<'a> {
     }
 }
 
-/// Whether a parameter is a header. A header of a response has no `in`.
-fn is_header(part: &Value) -> bool {
-    part.get("in").is_none_or(|place| place == "header")
+/// Whether the crate does not show a parameter: a header that the client sets, or one of a response, which has no `in`.
+fn is_unseen(part: &Value) -> bool {
+    let is_clients = || part["name"].as_str().is_some_and(is_of_transport);
+    part.get("in").is_none_or(|place| place == "header" && is_clients())
 }
 
 /// Method and path, whatever the names of the parameters.

@@ -14,7 +14,8 @@ fn document() -> Value {
             "parameters": [
                 {"$ref": "#/components/parameters/Id"},
                 {"name": "count", "in": "query", "schema": {"type": "integer", "maximum": 200}},
-                {"name": "X-Note", "in": "header", "schema": {"type": "string"}}
+                {"name": "X-Note", "in": "header", "schema": {"type": "string"}},
+                {"name": "X-Bunq-Region", "in": "header", "schema": {"type": "string"}}
             ],
             "requestBody": {"required": true, "content": {"application/json": {
                 "schema": {"$ref": "#/components/schemas/In"}, "examples": {"one": {"value": {"a": "x"}}}
@@ -187,10 +188,12 @@ fn parameters() {
     let new = |required: bool| json!({"name": "new", "in": "query", "required": required, "schema": {}});
     let cases = [
         ("/1", Value::Null, "breaking breaking, parameter `count`: was removed"),
-        ("/2", Value::Null, "breaking editorial, parameter `X-Note`: was removed"),
+        ("/2", Value::Null, "breaking breaking, parameter `X-Note`: was removed"),
+        ("/3", Value::Null, "breaking editorial, parameter `X-Bunq-Region`: was removed"),
         ("/-", new(true), "breaking breaking, parameter `new`: was added"),
         ("/-", new(false), "additive additive, parameter `new`: was added"),
-        ("/2/required", json!(true), "breaking editorial, parameter `X-Note`: is now required"),
+        ("/2/required", json!(true), "breaking breaking, parameter `X-Note`: is now required"),
+        ("/3/required", json!(true), "breaking editorial, parameter `X-Bunq-Region`: is now required"),
         ("/1/schema/maximum", json!(100), "breaking breaking, parameter `count`: maximum is 100 now, was 200"),
         ("/1/explode", json!(false), "breaking breaking, parameter `count`: explode changed"),
     ];
