@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bunq_partner::types::{ListProvisionsQuery, RequestedStatus, UpdateProvisionRequest};
 use bunq_partner::{ErrorKind, Operation, PageSize, Sent, UserKind};
-use bunq_partner_sandbox::{Fault, Injection, ReceivedSignature};
+use bunq_partner_sandbox::{Fault, Injection, ReceivedSignature, Sandbox};
 use futures_util::TryStreamExt as _;
 use serde_json::{Value, json};
 
@@ -130,6 +130,13 @@ async fn a_call_by_name_is_checked_before_anything_is_sent() {
         (&Operation::GET_PROVISION, &[("provision_id", "0")], None, "is not a positive integer"),
         (&Operation::GET_PROVISION, &[("provision_id", ".\t.")], None, "is not a positive integer"),
         (&Operation::GET_PROVISION, &[("provision_id", "12\n3")], None, "is not a positive integer"),
+        (&Operation::LIST_PROVISIONS, &[("newer_id", "-1")], None, "newer_id: `-1` is not a positive integer"),
+        (
+            &Operation::GET_ATTACHMENT,
+            &[("user_id", "1"), ("attachment_id", "2")],
+            None,
+            "the client fills in `user_id`, the user of the session: leave it out",
+        ),
         (&Operation::GET_PROVISION, &id, Some(&body), "it has no body"),
         (&Operation::UPDATE_PROVISION, &id, None, "it has a body, which is missing"),
     ] {
@@ -177,4 +184,45 @@ async fn the_session_knows_its_user() {
     let provisioned = partner.for_user(&credential).unwrap().build().unwrap().user().await.unwrap();
     assert_eq!((provisioned.kind, provisioned.display_name.as_deref()), (UserKind::ApiKey, Some("user")));
     assert_ne!(provisioned.id, user.id);
+}
+
+#[tokio::test]
+async fn the_user_of_the_session_is_filled_in_by_each_attempt() {
+    test_timeout::start();
+    let (sandbox, store) = (start().await.0, MemoryStore::default());
+    let client = || sandbox.client().context_store(store.clone()).build().unwrap();
+    let attachment = || 7_u64.try_into().unwrap();
+    let paths = |sandbox: &Sandbox| -> Vec<_> {
+        let calls = sandbox.take_call_log().into_iter().filter(|call| call.path.contains("/attachment/"));
+        calls.map(|call| call.path).collect()
+    };
+    let partner = client();
+    let user = partner.user().await.unwrap().id;
+    let path = format!("/v1/user/{user}/attachment/7");
+    let _ = partner.api().get_attachment(attachment()).await;
+    assert_eq!(paths(&sandbox), [path.clone()]);
+
+    // Another client has the user from the store, and one whose session was stored without its user replaces the session.
+    let _ = client().api().get_attachment(attachment()).await;
+    let mut stored: Value = serde_json::from_str(store.stored().unwrap().expose()).unwrap();
+    stored["session"].as_object_mut().unwrap().remove("user");
+    store.replace(&stored.to_string());
+    let other = client();
+    let _ = other.api().call(&Operation::GET_ATTACHMENT, &[("attachment_id", "7")], None).await;
+    assert_eq!(paths(&sandbox), [path.clone(), path.clone()]);
+
+    // The attempt after a renewal has the user of the new session.
+    sandbox.inject(Injection::new(Fault::SessionLost).on(&Operation::GET_ATTACHMENT).times(1));
+    let error = other.api().get_attachment(attachment()).await.unwrap_err();
+    assert_eq!((error.kind(), paths(&sandbox)), (ErrorKind::NotFound, vec![path.clone(), path]));
+
+    // For a provisioned user it is the `UserApiKey`, also for the path of its own client.
+    let id = ready(&partner).await;
+    let credential = partner.provisions().get(id).await.unwrap().credential.unwrap();
+    let provisioned = partner.for_user(&credential).unwrap().build().unwrap();
+    sandbox.take_call_log();
+    let _ = provisioned.api().get_attachment(attachment()).await;
+    let own = provisioned.user().await.unwrap().id;
+    assert_ne!(own, user);
+    assert_eq!(paths(&sandbox), [format!("/v1/user/{own}/attachment/7")]);
 }
