@@ -2,25 +2,52 @@
 
 use std::io;
 
-use bunq_partner::{ErrorKind, RequestPreview, files};
+use bunq_partner::{ContentType, ErrorKind, RequestBody, RequestPreview, files};
+use bytes::Bytes;
 use serde_json::{Map, Value};
 
 use super::arguments::ApiOptions;
+use super::connection::MAX_UPLOAD;
+use super::download;
 use super::exit::Failure;
 use super::invocation::Invocation;
 use super::output::write_value;
-use super::provisions::show_previews;
+use super::provisions::{show_previews, shown_upload};
 use super::reading;
 use super::standard_input::announce;
 
-/// No body is larger.
-const MAX_BODY: usize = 1024 * 1024;
+/// No body in JSON is larger.
+const MAX_JSON: usize = 1024 * 1024;
 
-pub(super) async fn run(invocation: &Invocation, options: &ApiOptions, body: Option<&Value>) -> Result<(), Failure> {
-    if options.dry_run.dry_run {
-        return show_previews(invocation.format(), &[preview(invocation, options, body)?]);
+/// The body of a call.
+pub(super) enum Body {
+    None,
+    Json(Value),
+    File { content_type: &'static str, bytes: Bytes },
+}
+
+impl Body {
+    fn of_request(&self) -> RequestBody<'_> {
+        match self {
+            Self::None => RequestBody::None,
+            Self::Json(json) => json.into(),
+            Self::File { content_type, bytes } => RequestBody::bytes(content_type, bytes.clone()),
+        }
     }
-    let response = invocation.client()?.api().call(options.operation, &parameters(options), body).await?;
+}
+
+pub(super) async fn run(invocation: &Invocation, options: &ApiOptions, body: &Body) -> Result<(), Failure> {
+    if options.dry_run.dry_run {
+        return show_previews(invocation.format(), &[preview(invocation, options, body.of_request())?]);
+    }
+    let api = invocation.client()?.api();
+    let response = api.call(options.operation, &parameters(options), body.of_request()).await?;
+    if let Some(id) = response.response_id() {
+        invocation.note(&format!("response id {id}"));
+    }
+    if options.operation.returns_bytes {
+        return download::deliver(invocation, options, response.into_inner()).await;
+    }
     let json = match (&response[..], invocation.shows_secrets()) {
         // The call has succeeded, and bunq has nothing to say of it.
         (b"", _) if !options.operation.has_result => Some(Value::Object(Map::new())),
@@ -29,33 +56,50 @@ pub(super) async fn run(invocation: &Invocation, options: &ApiOptions, body: Opt
     };
     let not_json =
         || Failure::of_kind(ErrorKind::InvalidResponse, "the call has succeeded, but its response is not JSON");
-    if let Some(id) = response.response_id() {
-        invocation.note(&format!("response id {id}"));
-    }
     Ok(write_value(invocation.format(), &json.ok_or_else(not_json)?)?)
 }
 
 /// What the call changes at bunq, in the words of a question; `None` if it reads.
-pub(super) fn change(
-    invocation: &Invocation,
-    options: &ApiOptions,
-    body: Option<&Value>,
-) -> Result<Option<String>, Failure> {
+pub(super) fn change(invocation: &Invocation, options: &ApiOptions, body: &Body) -> Result<Option<String>, Failure> {
     if options.operation.method == "GET" {
         return Ok(None);
     }
-    let RequestPreview { method, url, .. } = preview(invocation, options, body)?;
-    let body = body.map(|body| format!(" with {body}")).unwrap_or_default();
-    Ok(Some(format!("Send {method} {url}{body}")))
+    let RequestPreview { method, url, headers, body, upload, .. } = preview(invocation, options, body.of_request())?;
+    let headers = headers.iter().map(|(name, text)| format!("{name} {text}"));
+    let sent = body.map(|body| body.to_string()).into_iter().chain(upload.as_ref().map(shown_upload)).chain(headers);
+    let sent: Vec<_> = sent.collect();
+    let with = if sent.is_empty() { String::new() } else { format!(" with {}", sent.join(" and ")) };
+    Ok(Some(format!("Send {method} {url}{with}")))
 }
 
-/// Checks what is given, before a body is read from standard input.
+/// Checks what is given, before a body is read.
 pub(super) fn check(invocation: &Invocation, options: &ApiOptions) -> Result<(), Failure> {
-    preview(invocation, options, options.body.is_some().then_some(&Value::Null)).map(drop)
+    let (id, types) = (options.operation.id, options.operation.content_types);
+    let is_text = |body: &String| body != "-" && !body.starts_with('@');
+    if !types.is_empty() && options.body.as_ref().is_some_and(is_text) {
+        return Err(Failure::usage(format!("the body of {id} is a file: --body @FILE, or - for standard input")));
+    }
+    if types.is_empty() && options.content_type.is_some() {
+        return Err(Failure::usage(format!("--content-type is for a body that is a file, and {id} takes none")));
+    }
+    // What would be taken stands for what is not read yet.
+    let begins = |ContentType { name, first_bytes, .. }: &ContentType| {
+        RequestBody::bytes(name, first_bytes.first().copied().unwrap_or_default())
+    };
+    let body = match (&options.body, options.content_type) {
+        (None, _) => RequestBody::None,
+        (Some(_), None) => types.first().map_or(RequestBody::Json(&Value::Null), begins),
+        (Some(_), Some(name)) => {
+            let taken = types.iter().find(|content_type| content_type.name == name);
+            taken.map_or(RequestBody::bytes(name, Bytes::new()), begins)
+        }
+    };
+    preview(invocation, options, body)?;
+    download::check(invocation, options)
 }
 
 /// The request that would be sent.
-fn preview(invocation: &Invocation, options: &ApiOptions, body: Option<&Value>) -> Result<RequestPreview, Failure> {
+fn preview(invocation: &Invocation, options: &ApiOptions, body: RequestBody<'_>) -> Result<RequestPreview, Failure> {
     let preview = invocation.client()?.api().preview(options.operation, &parameters(options), body);
     preview.map_err(|error| match error.kind() {
         ErrorKind::InvalidInput => {
@@ -71,23 +115,38 @@ fn parameters(options: &ApiOptions) -> Vec<(&str, &str)> {
 }
 
 /// Reads the body that is given. It may wait for standard input; dropping the future does not wait for it.
-pub(super) async fn body(options: &ApiOptions) -> Result<Option<Value>, Failure> {
-    let Some(text) = &options.body else { return Ok(None) };
-    let read = match text.strip_prefix('@') {
+pub(super) async fn body(options: &ApiOptions) -> Result<Body, Failure> {
+    let Some(text) = &options.body else { return Ok(Body::None) };
+    let unread = |error: io::Error| Failure::usage(format!("--body {text}: {error}"));
+    let file = text.strip_prefix('@').map(str::to_owned);
+    let types = options.operation.content_types;
+    if !types.is_empty() {
+        let read = match file {
+            None => {
+                announce("a file");
+                reading::bytes(MAX_UPLOAD, || Ok(io::stdin())).await
+            }
+            Some(file) => reading::bytes(MAX_UPLOAD, move || files::open_plain(file)).await,
+        };
+        let bytes = Bytes::from(read.map_err(unread)?);
+        let found = types.iter().find(|content_type| content_type.begins(&bytes)).map(|content_type| content_type.name);
+        let content_type = options.content_type.or(found).ok_or_else(|| {
+            let names: Vec<_> = types.iter().map(|content_type| content_type.name).collect();
+            Failure::usage(format!("--body {text}: by its first bytes it is none of {}", names.join(", ")))
+        })?;
+        return Ok(Body::File { content_type, bytes });
+    }
+    let read = match file {
         _ if text == "-" => {
             announce("a body in JSON");
-            reading::text(MAX_BODY, || Ok(io::stdin())).await
+            reading::text(MAX_JSON, || Ok(io::stdin())).await
         }
-        Some(file) => {
-            let file = file.to_owned();
-            reading::text(MAX_BODY, move || files::open_plain(file)).await
-        }
+        Some(file) => reading::text(MAX_JSON, move || files::open_plain(file)).await,
         // A shell takes it over from a file with the rest.
         None => Ok(text.strip_prefix('\u{feff}').unwrap_or(text).into()),
     };
-    let read = read.map_err(|error| Failure::usage(format!("--body {text}: {error}")))?;
     // The message of serde_json may quote a part of it, which may be about a person.
-    serde_json::from_str(read.expose()).map(Some).map_err(|error| {
+    serde_json::from_str(read.map_err(unread)?.expose()).map(Body::Json).map_err(|error| {
         Failure::usage(format!("--body is not JSON: line {}, column {}", error.line(), error.column()))
     })
 }

@@ -21,6 +21,9 @@ use super::reading;
 use super::settings::{Bank, BankSettings, KeyPlace, Source};
 use super::words::clean;
 
+/// No file is larger that is sent.
+pub(super) const MAX_UPLOAD: usize = 16 * 1024 * 1024;
+
 /// No key is longer.
 const MAX_KEY_LEN: usize = 4096;
 
@@ -166,6 +169,7 @@ impl BankConnection {
     /// A client to be built, without a context.
     pub(super) fn builder(&self) -> ClientBuilder {
         let builder = Client::builder(self.environment).base_url(&self.base_url).api_key(self.api_key.clone());
+        let builder = builder.max_upload_size(MAX_UPLOAD);
         let builder = match &self.plain_http {
             Some(host) => builder.allow_plain_http(host),
             None => builder,

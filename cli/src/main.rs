@@ -23,6 +23,7 @@ mod connection;
 mod declaration;
 mod demo;
 mod doctor;
+mod download;
 mod exit;
 mod folders;
 mod help;
@@ -259,7 +260,7 @@ async fn ask_bank(
     let is_probe = matches!(effect, Effect::Provokes);
     let agreed = until_interrupted(None, async {
         let ids = ids::resolve(ids).await?;
-        let (mut body, mut closing) = (None, None);
+        let (mut body, mut closing) = (api::Body::None, None);
         let (change, goes_on) = match effect {
             Effect::Changes { what, goes_on } => (Some(what), goes_on),
             Effect::Closes => {
@@ -269,7 +270,7 @@ async fn ask_bank(
             Effect::Calls(call) => {
                 api::check(invocation, call)?;
                 body = api::body(call).await?;
-                (api::change(invocation, call, body.as_ref())?, None)
+                (api::change(invocation, call, &body)?, None)
             }
             Effect::Reads | Effect::ChangesRows(_) | Effect::Provokes => (None, None),
         };
@@ -293,7 +294,7 @@ async fn ask_bank(
                 whoami::end_session(invocation, dry_run.dry_run).await
             }
             BankCommand::Session(SessionCommand::Reinstall) => whoami::reinstall(invocation).await,
-            BankCommand::Api(options) => api::run(invocation, options, body.as_ref()).await,
+            BankCommand::Api(options) => api::run(invocation, options, &body).await,
             BankCommand::Doctor => doctor::run(invocation, unusable).await,
             BankCommand::Probe(options) => probe::run(invocation, options).await,
         }

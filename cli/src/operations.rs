@@ -8,10 +8,14 @@ use clap::{Arg, Command};
 use serde_json::Value;
 
 use super::arguments::made_by;
+use super::connection::MAX_UPLOAD;
 use super::exit::Failure;
 
 static DESCRIPTIONS: LazyLock<Value> = LazyLock::new(|| serde_json::from_str(OPERATIONS).unwrap_or_default());
 static TYPES: LazyLock<Value> = LazyLock::new(|| serde_json::from_str(SCHEMAS).unwrap_or_default());
+
+/// A longer line of an example goes on in the next one.
+const MAX_EXAMPLE: usize = 96;
 
 /// All operations, a line each.
 pub(super) fn list() -> String {
@@ -71,6 +75,11 @@ pub(super) fn describe(id: &str) -> Result<String, Failure> {
         schema: &parameter["schema"],
     });
     text += &section("Parameters (--param NAME=VALUE)", parameters.collect());
+    if let (true, types @ [_, ..]) = (operation.has_body, operation.content_types) {
+        let types: Vec<_> = types.iter().map(|content_type| content_type.name).collect();
+        let (most, types) = (MAX_UPLOAD / 1024 / 1024, types.join(", "));
+        text += &format!("\nBody (--body @FILE):\n  A file of at most {most} MiB: {types}.\n");
+    }
     let shapes: Vec<_> = list_of(&described["body"]).collect();
     for (shape, number) in shapes.iter().zip(1..) {
         let heading = match shapes.len() {
@@ -88,8 +97,11 @@ pub(super) fn describe(id: &str) -> Result<String, Failure> {
         });
         text += &section(&heading, members.collect());
     }
+    if operation.returns_bytes {
+        text += "\nResponse:\n  A file as it is, to standard output or to --output-file FILE.\n";
+    }
     if !operation.managed {
-        text += &format!("\nExample:\n  bunq-partner api {}", example(operation));
+        text += &format!("\nExample:\n{}", example(operation));
     }
     Ok(text)
 }
@@ -165,8 +177,19 @@ fn example(operation: &Operation) -> String {
             Value::Null => "VALUE".into(),
             other => other.to_string(),
         };
-        format!(" --param {}={example}", parameter["name"].as_str().unwrap_or_default())
+        format!("--param {}={example}", parameter["name"].as_str().unwrap_or_default())
     });
-    let body = if operation.has_body { " --body @body.json" } else { "" };
-    operation.id.to_owned() + &parameters.collect::<String>() + body
+    let body = operation.has_body.then_some(match operation.content_types {
+        [] => "--body @body.json",
+        _ => "--body @FILE",
+    });
+    let output = operation.returns_bytes.then_some("--output-file FILE");
+    let mut lines = vec![format!("  bunq-partner api {}", operation.id)];
+    for words in parameters.chain([body, output].into_iter().flatten().map(str::to_owned)) {
+        match lines.last_mut() {
+            Some(line) if line.len() + words.len() <= MAX_EXAMPLE => *line += &format!(" {words}"),
+            _ => lines.push(format!("    {words}")),
+        }
+    }
+    lines.join(" \\\n")
 }

@@ -4,7 +4,9 @@ use std::io;
 use std::pin::pin;
 use std::time::Duration;
 
-use bunq_partner::{Acceptance, Error, ErrorKind, NewProvision, PageSize, ProvisionId, RequestPreview, Uuid};
+use bunq_partner::{
+    Acceptance, Error, ErrorKind, NewProvision, PageSize, ProvisionId, RequestPreview, UploadPreview, Uuid,
+};
 use futures_util::stream::FuturesUnordered;
 use futures_util::{StreamExt as _, TryStreamExt as _};
 use serde_json::json;
@@ -15,6 +17,7 @@ use super::invocation::Invocation;
 use super::output::{Printer, Record, write_text, write_value};
 use super::progress;
 use super::records::{self, ProvisionOutcome};
+use super::words::clean;
 
 /// The time of a call, and how much more each provision gets: bunq lets two closings through in three seconds.
 const CALL_TIME: Duration = Duration::from_secs(120);
@@ -230,7 +233,15 @@ pub(super) fn show_previews(format: OutputFormat, previews: &[RequestPreview]) -
     Ok(())
 }
 
-fn show_preview(RequestPreview { method, url, body, .. }: &RequestPreview) -> io::Result<()> {
-    write_text(&format!("\x1b[1m{method}\x1b[0m {url}\n"))?;
+fn show_preview(RequestPreview { method, url, headers, body, upload, .. }: &RequestPreview) -> io::Result<()> {
+    let headers: String = headers.iter().map(|(name, text)| format!("{name}: {}\n", clean(text))).collect();
+    let upload = upload.as_ref().map(|upload| shown_upload(upload) + "\n").unwrap_or_default();
+    write_text(&format!("\x1b[1m{method}\x1b[0m {url}\n{headers}{upload}"))?;
     body.as_ref().map_or(Ok(()), |body| write_value(OutputFormat::Table, body))
+}
+
+/// A file in place of its bytes.
+pub(super) fn shown_upload(UploadPreview { content_type, size, .. }: &UploadPreview) -> String {
+    let bytes = if *size == 1 { "byte" } else { "bytes" };
+    format!("{size} {bytes} of {content_type}")
 }

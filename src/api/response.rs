@@ -63,12 +63,10 @@ pub struct RequestPreview {
     /// Its URL. It has `{user_id}` where the client fills in the user of the session when the request is sent.
     pub url: String,
     /// The headers that are the caller's own. They may be about a person.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub headers: BTreeMap<&'static str, String>,
     /// Its body, if it is JSON.
     pub body: Option<Value>,
     /// What is known of its body, if it is bytes.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub upload: Option<UploadPreview>,
 }
 

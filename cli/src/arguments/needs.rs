@@ -6,12 +6,13 @@ use clap::{ArgMatches, Command, Error};
 
 /// Each of these options, by its id, and the one that it needs in the commands that have both. clap's `requires` is no substitute: it
 /// is not held where something typed excludes what is required, so that `close 7 --journal FILE` would pass.
-const NEEDS: [(&str, &str); 7] = [
+const NEEDS: [(&str, &str); 8] = [
     ("timeout", "wait"),
     ("journal", "from"),
     ("resume", "from"),
     ("activate", "from"),
     ("ensure", "external_uuid"),
+    ("content_type", "body"),
     ("date_of_birth", "country"),
     ("country", "date_of_birth"),
 ];
@@ -88,6 +89,8 @@ mod tests {
         ("session end", "--dry-run", With("")),
         ("api", "--param=provision_id=7", With("get_provision")),
         ("api", "--body={}", With("create_provision")),
+        ("api", "--content-type=image/png", Needs("--body=@FILE", "create_attachment")),
+        ("api", "--output-file=FILE", With("get_attachment_content")),
         ("api", "--dry-run", With("create_provision")),
         ("probe", "--create", With("")),
         ("probe", "--save=FOLDER", With("")),

@@ -10,8 +10,8 @@ use bunq_partner_sandbox::Injection;
 use clap::{Args, ValueEnum, ValueHint, value_parser};
 
 use super::values::{
-    IdArgument, OperationParser, address, count, date, external_uuid, fault, id_argument, listening_address, parameter,
-    provision_id, status, time,
+    IdArgument, OperationParser, address, content_type, count, date, external_uuid, fault, id_argument,
+    listening_address, parameter, provision_id, status, time,
 };
 
 #[derive(Args)]
@@ -143,12 +143,18 @@ pub(crate) struct ApiOptions {
     /// Operation of the API: see `help operations`
     #[arg(value_parser = OperationParser, hide_possible_values = true)]
     pub(crate) operation: &'static Operation,
-    /// Parameter of the path or the query; can be repeated
+    /// Parameter: see `help api OPERATION`; can be repeated
     #[arg(long = "param", short, value_name = "NAME=VALUE", value_parser = parameter)]
     pub(crate) parameters: Vec<(String, String)>,
-    /// Body as JSON; @FILE reads a file, - reads stdin
+    /// Body as JSON, or a file; @FILE reads one, - reads stdin
     #[arg(long, short, value_name = "JSON")]
     pub(crate) body: Option<String>,
+    /// Content type of a file [default: by its first bytes]
+    #[arg(long, value_name = "TYPE", value_parser = content_type(), hide_possible_values = true)]
+    pub(crate) content_type: Option<&'static str>,
+    /// New file for a response that is a file, for you alone
+    #[arg(long, value_name = "FILE", conflicts_with = "dry_run")]
+    pub(crate) output_file: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) dry_run: DryRun,
 }

@@ -1,5 +1,6 @@
 //! The values of arguments.
 
+use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -95,6 +96,15 @@ pub(super) fn status() -> impl TypedValueParser<Value = ProvisionStatus> {
     PossibleValuesParser::new(ProvisionStatus::KNOWN.iter().map(ProvisionStatus::as_str)).try_map(|text| {
         let known = |status: &&ProvisionStatus| status.as_str().eq_ignore_ascii_case(&text);
         ProvisionStatus::KNOWN.iter().find(known).cloned().ok_or_else(|| "there is no such status".to_owned())
+    })
+}
+
+/// A content type that an operation takes.
+pub(super) fn content_type() -> impl TypedValueParser<Value = &'static str> {
+    let names: BTreeSet<_> =
+        Operation::ALL.iter().flat_map(|operation| operation.content_types).map(|one| one.name).collect();
+    PossibleValuesParser::new(names.iter().copied()).try_map(move |text| {
+        names.get(text.as_str()).copied().ok_or_else(|| "there is no such content type".to_owned())
     })
 }
 

@@ -57,7 +57,8 @@ fn fault(_: &Typed<'_>, value: &str) -> Answer {
 /// The name of a parameter of the operation that is typed.
 fn parameter(typed: &Typed<'_>, value: &str) -> Answer {
     let Some(operation) = typed.values("operation").next().and_then(Operation::by_id) else { return Answer::nothing() };
-    let names = operation.path_parameters().chain(operation.query.iter().copied()).map(|name| format!("{name}="));
+    let elsewhere = operation.query.iter().chain(operation.headers).copied();
+    let names = operation.path_parameters().chain(elsewhere).map(|name| format!("{name}="));
     let given: Vec<_> = typed.values("parameters").chain([value]).collect();
     Answer::values("", value, names.filter(|name| !given.iter().any(|given| given.starts_with(name))))
 }

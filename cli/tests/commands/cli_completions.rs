@@ -43,7 +43,7 @@ fn path() -> String {
 }
 
 /// What is typed after the name of the program, and what its last word may become.
-const CASES: [(&str, &[&str]); 58] = [
+const CASES: [(&str, &[&str]); 61] = [
     // Commands.
     ("cl", &["close"]),
     ("re", &["receipts", "report", "reset-token"]),
@@ -85,11 +85,11 @@ const CASES: [(&str, &[&str]); 58] = [
     ("sandbox --fault status", &["status="]),
     ("sandbox --fault status=5", &[]),
     ("sandbox --fault drop,", &["drop,after=", "drop,carried-out=", "drop,on=", "drop,times="]),
-    ("sandbox --fault drop,on=get_p", &["drop,on=get_provision"]),
+    ("sandbox --fault drop,on=get_prov", &["drop,on=get_provision"]),
     ("sandbox --fault=drop,times=", &["--fault=drop,times=always"]),
     // Operations that can be called, and their parameters.
-    ("api get_p", &["get_provision"]),
-    ("api create_", &["create_provision"]),
+    ("api get_prov", &["get_provision"]),
+    ("api create_prov", &["create_provision"]),
     ("api get_provision --param ", &["provision_id="]),
     ("api list_provisions -p o", &["older_id="]),
     (
@@ -97,6 +97,8 @@ const CASES: [(&str, &[&str]); 58] = [
         &["--param=external_uuid=", "--param=newer_id=", "--param=older_id=", "--param=status="],
     ),
     ("api get_provision --param provision_id=", &[]),
+    ("api create_attachment --param X", &["X-Bunq-Attachment-Description="]),
+    ("api create_attachment --content-type image/", &["image/gif", "image/jpeg", "image/png"]),
     // Files and folders.
     ("close --from r", &["rows", "rows.csv"]),
     ("close --from=rows/o", &["--from=rows/of may.csv"]),
@@ -106,6 +108,7 @@ const CASES: [(&str, &[&str]); 58] = [
     ("create --activate=r", &["--activate=rows"]),
     ("api update_provision --body @row", &["@rows", "@rows.csv"]),
     ("api update_provision --body r", &[]),
+    ("api get_attachment_content --output-file r", &["rows", "rows.csv"]),
     // Where a number, an id or another text is wanted.
     ("close ", &[]),
     ("get 1015 ", &[]),

@@ -36,7 +36,9 @@ async fn what_is_shown_is_what_is_sent() {
         let sent = sandbox.take_call_log().into_iter().map(|call| {
             let query = call.query.map(|query| format!("?{query}")).unwrap_or_default();
             let body: Value = serde_json::from_str(&call.body).unwrap_or_default();
-            serde_json::json!({ "method": call.method, "url": format!("{root}{}{query}", call.path), "body": body })
+            let url = format!("{root}{}{query}", call.path);
+            let none = serde_json::json!({});
+            serde_json::json!({ "method": call.method, "url": url, "headers": none, "body": body, "upload": null })
         });
         let (mut shown, mut sent) = (shown, sent.collect::<Vec<_>>());
         // Several closings are in no order.

@@ -41,6 +41,9 @@ fn the_help_says_what_each_operation_takes() {
         assert!(operation.query.iter().all(|name| text.contains(&format!("  [{name}]"))), "{text}");
         let takes_json = operation.has_body && operation.content_types.is_empty();
         assert_eq!(text.contains("Body (--body JSON)"), takes_json, "{text}");
+        let of_types = operation.content_types.iter().all(|content_type| text.contains(content_type.name));
+        assert_eq!(text.contains("Body (--body @FILE)") && of_types, operation.has_body && !takes_json, "{text}");
+        assert_eq!(text.contains("--output-file FILE"), operation.returns_bytes, "{text}");
         let shapes = described["body"].as_array().unwrap().iter();
         for member in shapes.flat_map(|shape| shape["properties"].as_object().unwrap().keys()) {
             assert!(text.contains(&format!("<{member}>")) || text.contains(&format!("[{member}]")), "{member}: {text}");
@@ -79,14 +82,19 @@ fn calls_of_the_session_name_their_command() {
 #[test]
 fn each_request_can_be_shown() {
     test_timeout::start();
-    let folder = Folder::new();
-    let takes_bytes = |operation: &&Operation| !operation.content_types.is_empty();
-    for operation in Operation::ALL.iter().filter(|operation| !operation.managed && !takes_bytes(operation)) {
+    let (folder, files) = (Folder::new(), Folder::new());
+    for operation in Operation::ALL.iter().filter(|operation| !operation.managed) {
         let mut program = program(&folder);
         program.args(["api", operation.id, "--dry-run", "-o", "json"]).args(path_parameters(operation));
         program.args(operation.query.iter().map(|name| format!("--param={name}=7")));
-        if operation.has_body {
-            program.args(["--body", r#"{"a": 1}"#]);
+        let file = operation.content_types.first().filter(|_| operation.has_body);
+        match file {
+            Some(content_type) => {
+                std::fs::write(files.path("file"), content_type.first_bytes[0]).unwrap();
+                program.arg(format!("--body=@{}", files.path("file").display()));
+            }
+            None if operation.has_body => drop(program.args(["--body", r#"{"a": 1}"#])),
+            None => {}
         }
         let (out, err, code) = ran(&mut program);
         assert_eq!((err.as_str(), code), ("", 0), "{}", operation.id);
@@ -97,7 +105,8 @@ fn each_request_can_be_shown() {
         let query = if query.is_empty() { String::new() } else { format!("?{}", query.join("&")) };
         let url = format!("https://partner-api.sandbox.bunq.com/v1{}{query}", path.collect::<Vec<_>>().join("/"));
         assert_eq!((shown[0]["method"].as_str(), shown[0]["url"].as_str()), (Some(operation.method), Some(&*url)));
-        assert_eq!(shown[0]["body"]["a"] == 1, operation.has_body);
+        assert_eq!(shown[0]["body"]["a"] == 1, operation.has_body && file.is_none());
+        assert_eq!(shown[0]["upload"]["content_type"].as_str(), file.map(|content_type| content_type.name));
     }
     assert!(std::fs::read_dir(&folder.0).unwrap().next().is_none(), "nothing is left behind");
 }

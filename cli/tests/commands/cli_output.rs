@@ -91,7 +91,7 @@ const UUID: &str = "11111111-1111-4111-8111-111111111111";
 
 /// Each command that writes JSON, what it writes, an example, and how that ends. It is run as `jsonl`, as `json` and as `csv`, so
 /// that what it changes is done already when the two last are compared.
-fn cases(ids: &[String]) -> Vec<(&'static str, &'static str, String, i32)> {
+fn cases(ids: &[String], file: &str) -> Vec<(&'static str, &'static str, String, i32)> {
     let new = format!("create --email user@example.com --phone-number +31600000000 --external-uuid {UUID}");
     let [a, b, c, d, e, f] = [0, 1, 2, 3, 4, 5].map(|place: usize| &ids[place]);
     vec![
@@ -126,6 +126,12 @@ fn cases(ids: &[String]) -> Vec<(&'static str, &'static str, String, i32)> {
         ("session reinstall", "session_reinstall", "session reinstall".into(), 0),
         ("api", "response", format!("api get_provision --param provision_id={a}"), 0),
         ("api", "requests", format!("api get_provision --param provision_id={a} --dry-run"), 0),
+        (
+            "api",
+            "download",
+            format!("api get_attachment_content -p attachment_id={file} --output-file file-JOURNAL"),
+            0,
+        ),
         ("doctor", "diagnosis", "doctor".into(), 0),
         ("probe", "behaviour", "probe".into(), 0),
         ("demo", "demo", "demo".into(), 0),
@@ -144,6 +150,11 @@ async fn each_command_writes_what_the_schema_says() {
     let damaged = std::fs::read_to_string(&receipts).unwrap() + "{}\n";
     std::fs::write(&receipts, damaged).unwrap();
 
+    bank.folder.file("scan", "GIF89a");
+    let (uploaded, said, code) = bank.run("api create_attachment --body @scan", "json").await;
+    assert_eq!(code, 0, "{said}");
+    let file = serde_json::from_str::<Value>(&uploaded).unwrap()["Response"][0]["Id"]["id"].to_string();
+
     let schema = schema();
     let line = validator(&schema, "stderr_line");
     let mut missing: BTreeSet<(String, String)> = BTreeSet::new();
@@ -153,7 +164,7 @@ async fn each_command_writes_what_the_schema_says() {
         missing.extend(any.iter().map(|one| (command.clone(), definition(one))));
     }
     let all = missing.clone();
-    for (command, definition, typed, ends) in cases(&bank.ids) {
+    for (command, definition, typed, ends) in cases(&bank.ids, &file) {
         let key = (command.to_owned(), definition.to_owned());
         assert!(all.contains(&key), "the schema does not say that {command} writes {definition}");
         missing.remove(&key);

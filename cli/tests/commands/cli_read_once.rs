@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use bunq_partner::ReceiptFile;
+use bunq_partner::{Operation, ReceiptFile};
 use bunq_partner_sandbox::Sandbox;
 use rustix::fs::OFlags;
 use rustix::io::Errno;
@@ -55,10 +55,14 @@ async fn readers(folder: &Folder, sandbox: &Sandbox) -> Vec<Reader> {
     };
     let verify = ["receipts", "verify"];
     let bank = ["--base-url", sandbox.base_url()];
+    let ids: Vec<_> = Operation::CREATE_ATTACHMENT.path_parameters().map(|name| format!("--param={name}=7")).collect();
+    let file = ["--sandbox", "api", "create_attachment", "--dry-run"].into_iter().chain(ids.iter().map(String::as_str));
+    let file: Vec<_> = file.chain(["--body"]).collect();
     vec![
         reader("key", &["whoami", bank[0], bank[1], "--api-key-file"], "", 2, sandbox.api_key().expose().to_owned()),
         reader("public key", &[verify[0], verify[1], receipts.to_str().unwrap(), "--public-key"], "", 2, public_key),
         reader("body", &["--sandbox", "api", "create_provision", "--dry-run", "--body"], "@", 2, "{}".into()),
+        reader("file", &file, "@", 2, "GIF89a".into()),
         reader("seed", &["sandbox", "--seed"], "", 2, "[]".into()),
         reader("profile", &["sandbox", "--bank-profile"], "", 2, "{}".into()),
         reader("receipts", &verify, "", 21, receipt),
@@ -190,7 +194,8 @@ async fn what_has_no_end_is_read_up_to_a_bound() {
 async fn a_byte_order_mark_is_no_part_of_a_text() {
     test_timeout::start();
     let (sandbox, folder) = (Sandbox::start().await.unwrap(), Folder::new());
-    for reader in readers(&folder, &sandbox).await.into_iter().filter(|reader| reader.what != "receipts") {
+    let is_text = |reader: &Reader| !["receipts", "file"].contains(&reader.what);
+    for reader in readers(&folder, &sandbox).await.into_iter().filter(is_text) {
         let marked = folder.file("marked", &format!("\u{feff}{}", reader.content));
         fs::set_permissions(&marked, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
         let (stdout, stderr, code) = first_line(&mut reader.with(&folder, &marked));

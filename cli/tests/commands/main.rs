@@ -9,6 +9,8 @@ mod planted;
 #[path = "../../../tests/common/tls.rs"]
 mod tls;
 
+#[cfg(unix)]
+mod cli_bytes;
 mod cli_certificates;
 #[cfg(unix)]
 mod cli_completions;

@@ -1,0 +1,73 @@
+//! A response that is a file, such as a document of a person: it goes to a file of its owner alone, or to standard output.
+
+use std::fs;
+use std::io::{self, IsTerminal as _};
+use std::path::Path;
+
+use bunq_partner::{ResponseBody, files};
+use serde_json::json;
+
+use super::arguments::ApiOptions;
+use super::exit::Failure;
+use super::folders::try_to_store;
+use super::interrupt::blocking;
+use super::invocation::Invocation;
+use super::output::{write_out, write_value};
+
+/// Refuses a place where the response could not go, before anything is sent.
+pub(super) fn check(invocation: &Invocation, options: &ApiOptions) -> Result<(), Failure> {
+    let id = options.operation.id;
+    match &options.output_file {
+        Some(_) if !options.operation.returns_bytes => {
+            Err(Failure::usage(format!("--output-file is for a response that is a file: that of {id} is JSON")))
+        }
+        Some(path) => check_file(path).map_err(|error| Failure::usage(format!("{}: {error}", path.display()))),
+        None if !options.operation.returns_bytes || options.dry_run.dry_run => Ok(()),
+        None if invocation.format().is_json() => {
+            let hint = "--output-file FILE keeps it, and standard output has JSON about it";
+            Err(Failure::usage(format!("the response of {id} is a file, not JSON")).with_hint(hint))
+        }
+        None if io::stdout().is_terminal() => {
+            let hint = "--output-file FILE keeps it for you alone; a pipe or `>FILE` gets it as it is";
+            let problem = format!("the response of {id} is a file, which is not written to a terminal");
+            Err(Failure::usage(problem).with_hint(hint))
+        }
+        None => Ok(()),
+    }
+}
+
+/// Fails unless a file can be made there.
+fn check_file(path: &Path) -> io::Result<()> {
+    if path == Path::new("-") {
+        return Err(io::Error::other("it is no path: standard output gets the response without --output-file"));
+    }
+    match fs::symlink_metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(error),
+        Ok(_) => {
+            let problem = "it exists, and is not replaced: give another path";
+            return Err(io::Error::new(io::ErrorKind::AlreadyExists, problem));
+        }
+    }
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    try_to_store(folder.unwrap_or(Path::new(".")))
+}
+
+/// Writes the response to its place.
+pub(super) async fn deliver(invocation: &Invocation, options: &ApiOptions, body: ResponseBody) -> Result<(), Failure> {
+    let Some(path) = &options.output_file else { return Ok(write_out(io::stdout(), &body)?) };
+    let stored = json!({ "file": path.display().to_string(), "size": body.len() });
+    let to = path.clone();
+    let kept = blocking(move || keep(&to, &body)).await;
+    kept.map_err(|error| Failure::local(path.display(), &error))?;
+    Ok(write_value(invocation.format(), &stored)?)
+}
+
+/// Makes a file that is not there yet, of its owner alone. Only a crash can leave an empty one.
+fn keep(path: &Path, content: &[u8]) -> io::Result<()> {
+    files::create_kept(path)?;
+    files::replace_kept(path, content).inspect_err(|_| {
+        // It is this program's, and empty.
+        let _ = fs::remove_file(path);
+    })
+}
