@@ -30,7 +30,11 @@ fn each_finding_has_its_line() {
     test_timeout::start();
     for (from, to, expected) in [
         ("x-bunq-auth: none", "x-bunq-auth: any", "operation `create_installation`: set x-bunq-auth to "),
-        ("      x-bunq-idempotent: false\n", "", "operation `create_provision`: set x-bunq-idempotent to "),
+        (
+            "      x-bunq-idempotent: false\n      x-bunq-rate-limit: {calls: 2,",
+            "      x-bunq-rate-limit: {calls: 2,",
+            "operation `update_provision`: set x-bunq-idempotent to ",
+        ),
         (
             "            examples:\n              public_key:\n                $ref: '#/components/examples/InstallationRequest'\n",
             "",
