@@ -4,7 +4,7 @@
 use serde_json::Value;
 
 use super::document::{Diagnostic, Document, Operation, members, reference};
-use super::envelope::name_of;
+use super::envelope::{BYTES, name_of};
 
 pub(crate) const EXTENSION: &str = "x-bunq-content-type";
 const FIRST_BYTES: &str = "x-bunq-first-bytes";
@@ -12,9 +12,6 @@ const FILES: &str = "x-bunq-files";
 
 /// The extensions of an enum of content types.
 pub(crate) const OF_CONTENT_TYPES: [&str; 2] = [FIRST_BYTES, FILES];
-
-/// The media type that stands in the document for all of them: generators know no body of several.
-pub(crate) const MEDIA: &str = "application/octet-stream";
 
 /// One of the content types of an operation.
 pub(crate) struct ContentType<'a> {
@@ -27,7 +24,7 @@ pub(crate) struct ContentType<'a> {
 
 /// Whether the body of a request is bytes.
 pub(crate) fn are_sent(document: &Document, operation: &Operation<'_>) -> bool {
-    document.resolve(&operation.value["requestBody"])["content"].get(MEDIA).is_some()
+    document.resolve(&operation.value["requestBody"])["content"].get(BYTES).is_some()
 }
 
 /// The schema of the content types of an operation, by its name.

@@ -3,11 +3,13 @@
 
 use serde_json::{Map, Value};
 
-use super::bytes;
 use super::document::{Diagnostic, Document, Operation, members, reference};
 use super::ids;
 
 const FORMS: &str = "set x-bunq-result to {item}, {first_of}, {all, any}, {list}, {page}, nothing or bytes";
+
+/// The media type that stands in the document for the content types of bytes: generators know no body of several.
+pub(crate) const BYTES: &str = "application/octet-stream";
 
 /// Which part of a success response is the result of the call.
 pub(crate) enum ResultShape {
@@ -43,7 +45,7 @@ impl Envelope {
             Value::Object(object) => of_items(object).ok_or_else(|| operation.diagnostic(FORMS))?,
             _ => return Err(operation.diagnostic(FORMS)),
         };
-        let media = if matches!(shape, ResultShape::Bytes) { bytes::MEDIA } else { "application/json" };
+        let media = if matches!(shape, ResultShape::Bytes) { BYTES } else { "application/json" };
         let content = &document.resolve(&operation.value["responses"]["200"])["content"];
         if content.get(media).is_none() || content.as_object().is_some_and(|content| content.len() > 1) {
             return Err(

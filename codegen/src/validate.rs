@@ -17,7 +17,7 @@ use self::names::{problems_of_signature, two_of_one_name};
 use super::bytes;
 use super::direction::Directions;
 use super::document::{Diagnostic, Document, escaped, members, reference};
-use super::envelope::Envelope;
+use super::envelope::{BYTES, Envelope};
 use super::headers;
 use super::names::{pascal_case, rust_name};
 use super::policy::{self, Policy};
@@ -99,7 +99,7 @@ pub fn diagnostics(document: &Document) -> Vec<Diagnostic> {
 }
 
 /// The media types that a client can be generated for.
-const MEDIA_TYPES: [&str; 2] = ["application/json", bytes::MEDIA];
+const MEDIA_TYPES: [&str; 2] = ["application/json", BYTES];
 
 /// Calls `visit` on every object that is neither an example nor a map of names, with its pointer.
 pub fn for_each_part(root: &Value, visit: &mut impl FnMut(&str, &Map<String, Value>)) {
