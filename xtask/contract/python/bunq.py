@@ -93,6 +93,9 @@ class BunqAuth(httpx.Auth):
         request.headers.pop(TOKEN, None)
         if operation.auth != "none":
             request.headers[TOKEN] = self.tokens[operation.auth]
+            # The generated client says that every file is `application/octet-stream`.
+            if operation.content_types and "Content-Type" in request.headers:
+                request.headers["Content-Type"] = operation.content_type(request.content)
             if request.content:
                 request.headers["X-Bunq-Client-Signature"] = sign(self.key, request.content)
         response = yield request

@@ -27,13 +27,27 @@ class Operation:
     method: str
     path: re.Pattern[str]
     auth: str
+    # What a success response is, beside an item of the envelope.
+    result: Any
+    # Of an operation that sends or returns a file: `x-bunq-first-bytes` has what a file of each content type can begin with, and
+    # `x-bunq-files` a whole one, in hexadecimal.
+    content_types: dict[str, Any]
     responses: dict[str, jsonschema_rs.Validator]
+
+    def content_type(self, file: bytes) -> str:
+        """The content type of a file that the operation takes, by the bytes that it begins with."""
+        for content_type, beginnings in self.content_types["x-bunq-first-bytes"].items():
+            if any(file.startswith(bytes.fromhex(beginning)) for beginning in beginnings):
+                return str(content_type)
+        raise ValueError(f"{self.id}: the file begins as none of those that it takes")
 
     def check(self, response: httpx.Response) -> None:
         """Raises unless a response is a success as documented.
 
         The generated client must not see any other: it fails at a status that Python does not know, such as 466.
         """
+        if response.is_success and self.result == "bytes":
+            return
         status = str(response.status_code)
         schema = self.responses.get(status if response.is_success else f"{status[0]}XX")
         try:
@@ -70,7 +84,14 @@ class Document:
                 method=method.upper(),
                 path=re.compile(re.sub(r"\{\w+\}", "[^/]+", path) + "$"),
                 auth=operation["x-bunq-auth"],
-                responses={status: validator(document, response) for status, response in operation["responses"].items()},
+                result=operation["x-bunq-result"],
+                content_types=referenced(document, operation.get("x-bunq-content-type", {})),
+                responses={
+                    status: validator(document, content["application/json"])
+                    for status, response in operation["responses"].items()
+                    # A file has no schema.
+                    if "application/json" in (content := referenced(document, response)["content"])
+                },
             )
             for path, item in document["paths"].items()
             for method, operation in item.items()
@@ -102,9 +123,15 @@ def plain(part: Any) -> Any:
     return {"anyOf": [part, {"type": "null"}]} if part.get("nullable") is True else part
 
 
-def validator(document: Any, response: dict[str, Any]) -> jsonschema_rs.Validator:
-    if "$ref" in response:
-        response = document["components"]["responses"][response["$ref"].rpartition("/")[2]]
-    schema = response["content"]["application/json"]["schema"]
+def referenced(document: Any, part: dict[str, Any]) -> dict[str, Any]:
+    """A part of the document, or what it refers to."""
+    if "$ref" not in part:
+        return part
+    _, kind, name = part["$ref"].rsplit("/", 2)
+    found: dict[str, Any] = document["components"][kind][name]
+    return found
+
+
+def validator(document: Any, media: dict[str, Any]) -> jsonschema_rs.Validator:
     # Without the mask, an error would show the tokens in a response.
-    return jsonschema_rs.validator_for(schema | {"components": document["components"]}, mask="it")
+    return jsonschema_rs.validator_for(media["schema"] | {"components": document["components"]}, mask="it")

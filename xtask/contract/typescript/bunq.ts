@@ -3,7 +3,7 @@
 
 import { createPublicKey, generateKeyPairSync, randomUUID, sign, verify, type KeyObject } from "node:crypto";
 import createClient, { type Client, type Middleware } from "openapi-fetch";
-import { check, type Document, type Operation } from "./document.js";
+import { check, contentTypeOf, type Document, type Operation } from "./document.js";
 import type { paths } from "./schema.js";
 
 export type Bunq = Client<paths>;
@@ -33,6 +33,7 @@ export class Context {
       querySerializer: { array: { style: "form", explode: false } },
       // A redirect would carry the token elsewhere.
       redirect: "manual",
+      bodySerializer: (body: unknown) => (body instanceof Uint8Array ? body : JSON.stringify(body)),
       fetch: (request) => fetch(request, { signal: AbortSignal.timeout(TIMEOUT_MS) }),
     });
     // The last comes first to a response: none is read before it is verified.
@@ -43,15 +44,17 @@ export class Context {
   private middleware(): Middleware {
     return {
       onRequest: async ({ request, schemaPath }) => {
-        const { auth } = this.operation(request.method, schemaPath);
+        const operation = this.operation(request.method, schemaPath);
         request.headers.set("X-Bunq-Client-Request-Id", randomUUID());
         // What is signed is what comes, and not what it was packed from.
         request.headers.set("Accept-Encoding", "identity");
-        if (auth === "none") return;
-        const token = this.tokens[auth];
-        if (token === undefined) throw new Error(`there is no token of the ${auth} yet`);
+        if (operation.auth === "none") return;
+        const token = this.tokens[operation.auth];
+        if (token === undefined) throw new Error(`there is no token of the ${operation.auth} yet`);
         request.headers.set("X-Bunq-Client-Authentication", token);
         const body = Buffer.from(await request.clone().arrayBuffer());
+        // openapi-fetch says that every body is JSON.
+        if (operation.contentTypes && request.body) request.headers.set("Content-Type", contentTypeOf(body, operation));
         if (body.length > 0) request.headers.set("X-Bunq-Client-Signature", signBody(this.keys.privateKey, body));
       },
       onResponse: async ({ request, response, schemaPath }) => {

@@ -25,13 +25,25 @@ export interface Operation {
   method: string;
   path: string;
   auth: "none" | "installation" | "session";
+  /** What a success response is, beside an item of the envelope. */
+  result: unknown;
+  /** Of an operation that sends or returns a file. */
+  contentTypes: ContentTypes | undefined;
   validators: Map<string, ValidateFunction>;
+}
+
+/** By the content type, in hexadecimal: the bytes that a file can begin with, and a whole file. */
+export interface ContentTypes {
+  "x-bunq-first-bytes": Record<string, string[]>;
+  "x-bunq-files": Record<string, string>;
 }
 
 interface Written {
   operationId?: string;
   "x-bunq-auth": Operation["auth"];
-  responses: Record<string, { $ref?: string }>;
+  "x-bunq-result": unknown;
+  "x-bunq-content-type"?: { $ref: string };
+  responses: Record<string, { $ref?: string; content?: Record<string, unknown> }>;
   callbacks?: Record<string, Record<string, Callback>>;
 }
 
@@ -53,7 +65,8 @@ export class Document {
     const document = parse(readFileSync(file, "utf8"));
     const ajv = (this.#ajv = new Ajv({ strict: false, formats }).addSchema(document, "document"));
     for (const [path, item] of Object.entries<Record<string, Written>>(document.paths)) {
-      for (const [method, { operationId: id, "x-bunq-auth": auth, responses, callbacks }] of Object.entries(item)) {
+      for (const [method, written] of Object.entries(item)) {
+        const { operationId: id, "x-bunq-auth": auth, "x-bunq-result": result, responses, callbacks } = written;
         if (id === undefined) continue;
         for (const [name, calls] of Object.entries(callbacks ?? {})) {
           for (const { post } of Object.values(calls)) {
@@ -61,13 +74,17 @@ export class Document {
             this.#callbacks.set(name, ajv.compile({ $ref: `document${$ref}` }));
           }
         }
+        const types = written["x-bunq-content-type"]?.$ref.split("/").at(-1);
+        const contentTypes = types === undefined ? undefined : document.components.schemas[types];
         const validators = new Map<string, ValidateFunction>();
-        for (const [status, { $ref }] of Object.entries(responses)) {
+        for (const [status, { $ref, content }] of Object.entries(responses)) {
+          // A file has no schema.
+          if (content !== undefined && !("application/json" in content)) continue;
           const pointer = $ref ?? `#/paths/${path.replaceAll("/", "~1")}/${method}/responses/${status}`;
           const schema = { $ref: `document${encodeURI(pointer)}/content/application~1json/schema` };
           validators.set(status, ajv.compile(schema));
         }
-        this.operations.push({ id, method: method.toUpperCase(), path, auth, validators });
+        this.operations.push({ id, method: method.toUpperCase(), path, auth, result, contentTypes, validators });
       }
     }
   }
@@ -99,8 +116,17 @@ export class Document {
   }
 }
 
+/** The content type of a file that an operation takes, by the bytes that it begins with. */
+export function contentTypeOf(file: Buffer, { id, contentTypes }: Operation): string {
+  for (const [type, beginnings] of Object.entries(contentTypes?.["x-bunq-first-bytes"] ?? {})) {
+    if (beginnings.some((beginning) => file.subarray(0, beginning.length / 2).toString("hex") === beginning)) return type;
+  }
+  throw new Error(`${id}: the file begins as none of those that it takes`);
+}
+
 /** Throws unless a response is a success as documented. */
-export function check({ id, validators }: Operation, { ok, status, headers }: Response, body: string): void {
+export function check({ id, result, validators }: Operation, { ok, status, headers }: Response, body: string): void {
+  if (ok && result === "bytes") return;
   const schema = validators.get(String(status)) ?? (ok ? undefined : validators.get(`${Math.trunc(status / 100)}XX`));
   const responseId = headers.get("X-Bunq-Client-Response-Id");
   const response = parsed(body);

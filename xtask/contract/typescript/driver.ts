@@ -80,6 +80,7 @@ interface DecodingCase {
   callback?: string;
   status: number;
   body: unknown;
+  bytes?: string;
   expect?: Record<string, unknown>;
   refuse?: true;
   int64?: true;
@@ -117,6 +118,7 @@ async function proveByVectors(document: Document): Promise<void> {
     const isRefused = one.refuse === true || one.int64 === true;
     if ((decoded === undefined) !== isRefused) throw new Error(`decoding: ${one.name}`);
     if (isRefused) continue;
+    if (one.bytes !== undefined && decoded !== one.bytes) throw new Error(`decoding: ${one.name}: the bytes are others`);
     for (const [pointer, expected] of Object.entries(one.expect ?? {})) {
       const shown = at(decoded, pointer);
       const isNothing = shown === null || (Array.isArray(shown) && shown.length === 0);
@@ -138,14 +140,17 @@ function isUsable(pem: string): boolean {
 }
 
 /** What is made of a response, or of what bunq sends by itself; undefined if it is refused. */
-async function decode(document: Document, { operation: id, callback, status, body }: DecodingCase): Promise<unknown> {
+async function decode(document: Document, { operation: id, callback, status, body, bytes }: DecodingCase): Promise<unknown> {
   if (callback !== undefined) return document.receives(callback, body) ? body : undefined;
-  const bunq = async () => new Response(JSON.stringify(body), { status });
+  const isFile = bytes !== undefined;
+  const bunq = async () => new Response(isFile ? Buffer.from(bytes, "hex") : JSON.stringify(body), { status });
   const client = createClient<Record<string, any>>({ baseUrl: "http://bunq", fetch: bunq });
   client.use(document.middleware());
   const { method, path } = document.operation((operation) => operation.id === id);
   try {
-    return (await client.request(method.toLowerCase() as "get", path, {})).data;
+    const parseAs = isFile ? "arrayBuffer" : "json";
+    const { data } = await client.request(method.toLowerCase() as "get", path, { parseAs });
+    return isFile ? Buffer.from(data).toString("hex") : data;
   } catch (error) {
     if (error instanceof BunqError) return error.response;
     throw error;
