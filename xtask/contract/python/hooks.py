@@ -6,12 +6,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import jsonschema_rs
 import requests
 import schemathesis
 from bunq import TOKEN, new_key, public_key_pem, sign
-from document import plain
-from ruamel.yaml import YAML
+from document import Document
+from schemathesis.transport.serialization import Binary
 from urllib3.util import SKIP_HEADER
 
 BASE_URL = os.environ["BUNQ_BASE_URL"]
@@ -26,11 +25,11 @@ class Access:
         installed = self.call("installation", {"client_public_key": public_key_pem(self.key)})
         self.installation_token = find(installed, "Token")["token"]
         self.call("device-server", {"description": "schemathesis", "secret": API_KEY}, self.installation_token)
-        self.session_token = self.open_session()
+        self.session_token, self.user_id = self.open_session()
 
-    def open_session(self) -> str:
+    def open_session(self) -> tuple[str, int]:
         opened = self.call("session-server", {"secret": API_KEY}, self.installation_token)
-        return str(find(opened, "Token")["token"])
+        return str(find(opened, "Token")["token"]), int(find(opened, "UserCompany")["id"])
 
     def provisions(self) -> Iterator[int]:
         """The ids of those in use, each once: so it can still be closed or reset."""
@@ -82,7 +81,7 @@ class Tokens:
         policy = case.operation.definition.raw["x-bunq-auth"]
         if policy == "installation":
             return ACCESS.installation_token
-        return ACCESS.open_session() if case.operation.method == "delete" else ACCESS.session_token
+        return ACCESS.open_session()[0] if case.operation.method == "delete" else ACCESS.session_token
 
     def set(self, case: schemathesis.Case, data: str, context: schemathesis.AuthContext) -> None:
         case.headers[TOKEN] = data
@@ -92,7 +91,12 @@ class Tokens:
 def before_call(context: schemathesis.HookContext, case: schemathesis.Case, kwargs: dict[str, Any]) -> None:
     if isinstance(case.body, dict):
         case.body = meaningful(case.body)
+    if isinstance(case.body, Binary):
+        content_type, file = FILES[len(case.body.data) % len(FILES)]
+        case.body, case.headers["Content-Type"] = bytes.fromhex(file), content_type
     path = case.path_parameters or {}
+    if is_id(path.get("user_id")):
+        case.path_parameters = path = path | {"user_id": ACCESS.user_id}
     # Where requests follow each other, the provision is that of the one before.
     is_linked = case.meta is not None and case.meta.phase.name == "stateful"
     if is_id(path.get("provision_id")) and not is_linked:
@@ -109,6 +113,10 @@ def meaningful(body: dict[str, Any]) -> dict[str, Any]:
     for name, value in real.items():
         if isinstance(body.get(name), str):
             body[name] = value
+    addresses = body.get("permitted_ips")
+    if isinstance(addresses, list) and all(DOCUMENT.takes("PermittedIp", address) for address in addresses):
+        # bunq takes a device only from an address that it may be used from.
+        body["permitted_ips"] = ["127.0.0.1"]
     if is_uuid(body.get("external_uuid")):
         body["external_uuid"] = str(uuid.uuid4())
     if is_list_of_text(body.get("products")) and "USER_ANONYMOUS_TRANSACTION_AUDIT" in body["products"]:
@@ -117,14 +125,14 @@ def meaningful(body: dict[str, Any]) -> dict[str, Any]:
         if is_id(body.get("director_relation_provision_id", 1)):
             body["director_relation_provision_id"] = next(PROVISIONS)
     pointer = body.get("pointer")
-    if POINTER.is_valid(pointer):
+    if pointer is not None and DOCUMENT.takes("Pointer", pointer):
         value = "user@example.com" if pointer["type"] == "EMAIL" else "+31600000000"
         body["pointer"] = pointer | {"value": value}
     return body
 
 
-COMPONENTS = plain(YAML(typ="safe").load(Path(os.environ["BUNQ_OPENAPI"]) / "bunq-partner.yaml"))["components"]
-POINTER = jsonschema_rs.validator_for({"$ref": "#/components/schemas/Pointer", "components": COMPONENTS})
+DOCUMENT = Document(Path(os.environ["BUNQ_OPENAPI"]) / "bunq-partner.yaml")
+FILES = list(DOCUMENT.named("create_attachment").content_types["x-bunq-files"].items())
 
 
 def is_id(value: object) -> bool:
