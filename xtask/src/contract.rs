@@ -24,7 +24,7 @@ const SENT_ONCE: &str = "sent once";
 const CONFORM: &str = "conform";
 
 /// The steps that a driver prints, in this order.
-const DRIVEN: [&str; 6] = ["vectors", "authenticate", "create", "follow", "close", "verify"];
+const DRIVEN: [&str; 7] = ["vectors", "authenticate", "files", "create", "follow", "close", "verify"];
 
 /// The number of provisions for schemathesis, which uses each once.
 const PROVISIONS: &str = "10000";

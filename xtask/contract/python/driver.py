@@ -8,6 +8,7 @@ import os
 import time
 from collections.abc import Callable, Iterable
 from importlib import import_module
+from io import BytesIO
 from pathlib import Path
 from pkgutil import walk_packages
 from typing import Any, TypeVar
@@ -16,6 +17,7 @@ from uuid import uuid4
 import httpx
 from bunq import TOKEN, BunqAuth, bunqs_key, public_key_pem, sign, verifies
 from bunq_partner import api, models
+from bunq_partner.api.attachments import create_attachment, get_attachment, get_attachment_content
 from bunq_partner.api.authentication import create_device_server, create_installation, create_session, delete_session
 from bunq_partner.api.provisions import create_provision, get_provision, list_provisions, update_provision
 from bunq_partner.client import AuthenticatedClient, Client
@@ -47,6 +49,9 @@ T = TypeVar("T")
 
 # The document demands both in every request.
 HEADERS: Any = {"cache_control": "no-cache", "user_agent": "bunq-partner-contract/1.0"}
+
+# No text has all of them.
+ALL_BYTES = bytes(range(256))
 
 CLOSE = UpdateProvisionRequest(status=RequestedStatus.CANCELLED)
 
@@ -162,7 +167,8 @@ def client_of(base_url: str, **httpx_args: Any) -> AuthenticatedClient:
     )
 
 
-def authenticate(client: AuthenticatedClient, auth: BunqAuth) -> None:
+def authenticate(client: AuthenticatedClient, auth: BunqAuth) -> int:
+    """Opens a session, and returns the id of its user."""
     secret = os.environ["BUNQ_API_KEY"]
     key = InstallationRequest(client_public_key=public_key_pem(auth.key))
     installed = data(create_installation.sync_detailed(client=client, body=key, **HEADERS))
@@ -172,6 +178,31 @@ def authenticate(client: AuthenticatedClient, auth: BunqAuth) -> None:
     opened = data(create_session.sync_detailed(client=client, body=SessionServerRequest(secret=secret), **HEADERS))
     auth.tokens["session"] = first(item.token for item in opened.response).token
     done("authenticate", f"session {first(item.id for item in opened.response).id}")
+    return first(item.user_company.id for item in opened.response if item.user_company)
+
+
+def exchange_files(client: AuthenticatedClient, document: Document, user_id: int) -> None:
+    """Uploads a file of each content type, and downloads it again."""
+    files = document.named("create_attachment").content_types["x-bunq-files"]
+    for content_type, example in files.items():
+        file = bytes.fromhex(example) + ALL_BYTES
+        body, description = File(BytesIO(file)), "contract"
+        uploaded = data(
+            create_attachment.sync_detailed(
+                user_id, client=client, body=body, x_bunq_attachment_description=description, **HEADERS
+            )
+        )
+        id = first(item.id for item in uploaded.response).id
+        described = data(get_attachment.sync_detailed(user_id, id, client=client, **HEADERS))
+        attachment = first(item.attachment_user for item in described.response).attachment
+        if not attachment or attachment.content_type != content_type:
+            raise ValueError(f"{content_type} was taken for {attachment}")
+        downloaded = get_attachment_content.sync_detailed(user_id, id, client=client, **HEADERS)
+        if data(downloaded).payload.read() != file:
+            raise ValueError(f"{content_type} came back as another file")
+        if downloaded.headers["Content-Type"] != content_type:
+            raise ValueError(f"{content_type} came back as {downloaded.headers['Content-Type']}")
+    done("files", len(files))
 
 
 def new_provision() -> NewProvision:
@@ -248,7 +279,8 @@ def main() -> None:
     prove_by_vectors(document)
     auth = BunqAuth(document)
     client = client_of(os.environ["BUNQ_BASE_URL"], auth=auth)
-    authenticate(client, auth)
+    user = authenticate(client, auth)
+    exchange_files(client, document, user)
     id = create(client)
     done("follow", follow(client, id, is_ready))
     close(client, id)

@@ -79,6 +79,11 @@ export class Context {
   }
 }
 
+/** A file as a body: it is sent as it is, but its generated type is a string. */
+export function fileBody(file: Uint8Array): string {
+  return file as unknown as string;
+}
+
 export function signBody(key: KeyObject | string, body: Buffer): string {
   return sign("sha256", body, key).toString("base64");
 }

@@ -8,7 +8,7 @@ import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { isDeepStrictEqual } from "node:util";
 import createClient from "openapi-fetch";
-import { bunqsKey, Context, HEADERS, signBody, verifies, type Bunq } from "./bunq.js";
+import { bunqsKey, Context, fileBody, HEADERS, signBody, verifies, type Bunq } from "./bunq.js";
 import { BunqError, Document } from "./document.js";
 import type { components } from "./schema.js";
 
@@ -19,6 +19,9 @@ const PAUSE_MS = 20;
 const MOST_READS = 100;
 
 const params = { header: HEADERS };
+
+// No text has all of them.
+const ALL_BYTES = Uint8Array.from({ length: 256 }, (_, byte) => byte);
 
 function setting(name: string): string {
   const value = process.env[name];
@@ -163,7 +166,8 @@ function at(value: unknown, pointer: string): unknown {
   return names.reduce((value: any, name) => value?.[name] ?? null, value);
 }
 
-async function authenticate(client: Bunq, context: Context): Promise<void> {
+/** Opens a session, and returns the id of its user. */
+async function authenticate(client: Bunq, context: Context): Promise<number> {
   const secret = setting("BUNQ_API_KEY");
   const key = { client_public_key: context.publicKeyPem() };
   const installed = data(await client.POST("/installation", { params, body: key }));
@@ -172,6 +176,30 @@ async function authenticate(client: Bunq, context: Context): Promise<void> {
   const opened = data(await client.POST("/session-server", { params, body: { secret } }));
   context.tokens.session = find(opened.Response, "Token").token;
   done("authenticate", `session ${find(opened.Response, "Id").id}`);
+  return find([find(opened.Response, "UserCompany")], "id");
+}
+
+/** Uploads a file of each content type, and downloads it again. */
+async function exchangeFiles(client: Bunq, document: Document, user_id: number): Promise<void> {
+  const { contentTypes } = document.operation(({ id }) => id === "create_attachment");
+  if (contentTypes === undefined) throw new Error("the document has no files");
+  const files = Object.entries(contentTypes["x-bunq-files"]);
+  for (const [type, example] of files) {
+    const file = Buffer.concat([Buffer.from(example, "hex"), ALL_BYTES]);
+    const header = { ...HEADERS, "X-Bunq-Attachment-Description": "contract" };
+    const upload = { params: { header, path: { user_id } }, body: fileBody(file) };
+    const uploaded = data(await client.POST("/user/{user_id}/attachment", upload));
+    const params = { header: HEADERS, path: { user_id, attachment_id: find(uploaded.Response, "Id").id } };
+    const described = data(await client.GET("/user/{user_id}/attachment/{attachment_id}", { params }));
+    const { attachment } = find(described.Response, "AttachmentUser");
+    if (attachment?.content_type !== type) throw new Error(`${type} was taken for ${attachment?.content_type}`);
+    const download = { params, parseAs: "arrayBuffer" } as const;
+    const downloaded = await client.GET("/user/{user_id}/attachment/{attachment_id}/content", download);
+    if (!file.equals(Buffer.from(data(downloaded)))) throw new Error(`${type} came back as another file`);
+    const served = downloaded.response.headers.get("Content-Type");
+    if (served !== type) throw new Error(`${type} came back as ${served}`);
+  }
+  done("files", files.length);
 }
 
 async function create(client: Bunq): Promise<number> {
@@ -235,7 +263,8 @@ const bunqs = new Document(join(setting("BUNQ_OPENAPI"), "bunq-partner.yaml"));
 await proveByVectors(bunqs);
 const context = new Context(bunqs);
 const client = context.client(setting("BUNQ_BASE_URL"));
-await authenticate(client, context);
+const user = await authenticate(client, context);
+await exchangeFiles(client, bunqs, user);
 const id = await create(client);
 done("follow", (await follow(client, id, isReady)).join(", "));
 await close(client, id);
