@@ -21,13 +21,14 @@ use crate::transport::credentials::{BoxFuture, Credentials, Installation, Provid
 use crate::transport::signature::{SigningKey, VerifyingKey};
 use crate::transport::trouble::Trouble;
 use crate::types::{
-    AttachmentContentType, CertificatePinnedId, CreateOauthCallbackUrlRequest, CreateOauthClientRequest,
-    CreatePinnedCertificateRequest, Cursor, DeviceServerRequest, InstallationRequest,
-    ListNotificationFilterFailuresQuery, ListProvisionsQuery, NewProvision, NewProvisionByPointer,
-    NotificationCategory, NotificationFilter, NotificationVerificationType, PageSize, PermittedIp, PinnedCertificate,
-    ProvisionId, ProvisionStatus, ReplaceNotificationFiltersRequest, RequestedOauthClientStatus, RequestedStatus,
-    RetryNotificationFilterFailuresRequest, Secret, SessionServerRequest, UpdateOauthCallbackUrlRequest,
-    UpdateOauthClientRequest, UpdateProvisionRequest,
+    AttachmentContentType, CertificatePinnedId, CreateCredentialIpRequest, CreateOauthCallbackUrlRequest,
+    CreateOauthClientRequest, CreatePinnedCertificateRequest, CredentialId, CredentialIpId, Cursor,
+    DeviceServerRequest, InstallationId, InstallationRequest, ListNotificationFilterFailuresQuery, ListProvisionsQuery,
+    NewProvision, NewProvisionByPointer, NotificationCategory, NotificationFilter, NotificationVerificationType,
+    PageSize, PermittedIp, PinnedCertificate, ProvisionId, ProvisionStatus, ReplaceNotificationFiltersRequest,
+    RequestedCredentialIpStatus, RequestedOauthClientStatus, RequestedStatus, RetryNotificationFilterFailuresRequest,
+    Secret, SessionServerRequest, UpdateCredentialIpRequest, UpdateOauthCallbackUrlRequest, UpdateOauthClientRequest,
+    UpdateProvisionRequest,
 };
 
 /// The example file of a download, which has no JSON.
@@ -166,12 +167,18 @@ async fn every_operation_both_ways() {
     provisions(&wire, &client.api()).await;
     let api = client.api();
     wire.record("get_installation", "InstallationIdResponse", api.get_installation()).await;
+    let installation = InstallationId::try_from(4711_u64).unwrap();
+    let by_id = api.get_installation_by_id(installation);
+    wire.record("get_installation_by_id", "InstallationIdResponse", by_id).await;
+    let key = api.get_server_public_key(installation);
+    wire.record("get_server_public_key", "ServerPublicKeyResponse", key).await;
     wire.record("list_device_servers", "DeviceServerList", api.list_device_servers()).await;
     wire.record("get_device_server", "DeviceServerActive", api.get_device_server(4712_u64.try_into().unwrap())).await;
     oauth(&wire, &api).await;
     attachments(&wire, &api).await;
     notifications(&wire, &api).await;
     wire.record("delete_session", "EmptyResponse", api.delete_session(0)).await;
+    credentials(&wire, &api).await;
 
     let recorded = |operation: &&Operation| sandbox.call_log().iter().any(|call| is_of(operation, call));
     assert_eq!(Operation::ALL.iter().filter(recorded).count(), Operation::ALL.len());
@@ -272,6 +279,21 @@ async fn notifications(wire: &Wire, api: &Api) {
     wire.record("create_pinned_certificate", "CertificatePinnedCreated", created).await;
     wire.record("get_pinned_certificate", "CertificatePinned", api.get_pinned_certificate(pinned)).await;
     wire.record("delete_pinned_certificate", "EmptyResponse", api.delete_pinned_certificate(pinned)).await;
+}
+
+async fn credentials(wire: &Wire, api: &Api) {
+    let id = CredentialId::try_from(789_u64).unwrap();
+    let ip = CredentialIpId::try_from(4801_u64).unwrap();
+    wire.record("list_credentials", "CredentialActive", api.list_credentials()).await;
+    wire.record("get_credential", "CredentialPending", api.get_credential(id)).await;
+    wire.record("list_credential_ips", "CredentialIpList", api.list_credential_ips(id)).await;
+    let permit = CreateCredentialIpRequest::new("192.0.2.10".parse().unwrap());
+    let created = api.create_credential_ip(id, &permit);
+    wire.record("create_credential_ip", "CredentialIpIdResponse", created).await;
+    wire.record("get_credential_ip", "CredentialIpActive", api.get_credential_ip(id, ip)).await;
+    let forbid = UpdateCredentialIpRequest::new(RequestedCredentialIpStatus::Inactive);
+    let updated = api.update_credential_ip(id, ip, &forbid);
+    wire.record("update_credential_ip", "CredentialIpIdResponse", updated).await;
 }
 
 fn is_of(operation: &Operation, call: &CallLogEntry) -> bool {

@@ -92,7 +92,7 @@ fn the_operation_table() {
             let (calls, per) = (rate_limit.calls, rate_limit.per);
             let managed = if *managed { ", managed" } else { "" };
             format!(
-                "{id:<36}{method:<7}{path:<66}auth {auth:?}, idempotent {idempotent}, {calls} calls in {per:?}{managed}"
+                "{id:<34} {method:<6} {path:<73} auth {auth:?}, idempotent {idempotent}, {calls} calls in {per:?}{managed}"
             )
         })
         .collect();

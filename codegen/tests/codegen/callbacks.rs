@@ -13,6 +13,7 @@ paths:
       summary: Replace the hooks
       description: Replaces them.
       x-bunq-auth: session
+      x-bunq-user: partner
       x-bunq-idempotent: true
       x-bunq-rate-limit: {calls: 5, seconds: 3}
       x-bunq-result: nothing

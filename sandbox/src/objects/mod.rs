@@ -2,7 +2,6 @@
 
 pub(crate) mod attachment;
 pub(crate) mod credential_ip;
-#[allow(dead_code, reason = "the operations that change objects come next")]
 pub(crate) mod table;
 
 use serde::{Deserialize, Serialize};

@@ -20,6 +20,8 @@ use crate::wire::response::{RawResponse, Refusal};
 pub(super) const ANSWERS: &[Answer] = &[
     Answer { operation: &Operation::CREATE_INSTALLATION, handler: Handler::Anonymous(Bank::install) },
     Answer { operation: &Operation::GET_INSTALLATION, handler: Handler::Session(Bank::get_installation) },
+    Answer { operation: &Operation::GET_INSTALLATION_BY_ID, handler: Handler::Session(Bank::get_installation_by_id) },
+    Answer { operation: &Operation::GET_SERVER_PUBLIC_KEY, handler: Handler::Session(Bank::get_server_public_key) },
     Answer { operation: &Operation::CREATE_DEVICE_SERVER, handler: Handler::Installation(Bank::register_device) },
     Answer { operation: &Operation::LIST_DEVICE_SERVERS, handler: Handler::Session(Bank::list_devices) },
     Answer { operation: &Operation::GET_DEVICE_SERVER, handler: Handler::Session(Bank::get_device) },
@@ -44,11 +46,7 @@ impl Bank {
         }
         let id = self.numbers.next();
         let token = self.access.install(id, key);
-        Ok(RawResponse::items(vec![
-            id_item(id),
-            self.token_item(token, now),
-            json!({ "ServerPublicKey": { "server_public_key": self.settings.public_key_pem } }),
-        ]))
+        Ok(RawResponse::items(vec![id_item(id), self.token_item(token, now), self.show_public_key()]))
     }
 
     fn register_device(&mut self, request: &RoutedCall<'_>, installation: u64) -> Result<RawResponse, Refusal> {
@@ -56,16 +54,16 @@ impl Bank {
         let &RoutedCall { call, now, .. } = request;
         let request: DeviceServerRequest = input::body(&call.body)?;
         let api_key = Secret::from(request.secret);
-        let holder = self.key_holder(&api_key, now).filter(|holder| holder.registers_devices);
-        let holder = holder.ok_or_else(|| self.wrong_key())?;
+        let credential = self.credential(&api_key, now).filter(|credential| credential.registers_devices);
+        let credential = credential.ok_or_else(|| self.wrong_key())?;
         let lists_caller = request.permitted_ips.is_empty() || access_control::has(&request.permitted_ips, call.from);
-        if !self.allows(call.from) || !lists_caller || self.permits(holder, &api_key, call.from) == Some(false) {
+        if !self.allows(call.from) || !lists_caller || self.permits(&credential, call.from) == Some(false) {
             return Err(self.wrong_key());
         }
-        self.permit(holder, call.from, now);
+        self.permit(&credential, call.from, now);
         for permitted in &request.permitted_ips {
             if let PermittedIp::Only(ip) = *permitted {
-                self.permit(holder, ip.into(), now);
+                self.permit(&credential, ip.into(), now);
             }
         }
         let device = RegisteredDevice {
@@ -89,9 +87,9 @@ impl Bank {
         let request: SessionServerRequest = input::body(&call.body)?;
         let api_key = Secret::from(request.secret);
         let has_device = self.access.devices(installation).iter().any(|device| device.api_key == api_key);
-        let holder = self.key_holder(&api_key, now).filter(|holder| holder.opens_sessions && has_device);
-        let holder = holder.ok_or_else(|| self.wrong_key())?;
-        if !self.allows(call.from) || self.permits(holder, &api_key, call.from) != Some(true) {
+        let credential = self.credential(&api_key, now).filter(|credential| credential.opens_sessions && has_device);
+        let credential = credential.ok_or_else(|| self.wrong_key())?;
+        if !self.allows(call.from) || self.permits(&credential, call.from) != Some(true) {
             return Err(self.wrong_key());
         }
         let partner = self.show_partner();
@@ -120,6 +118,23 @@ impl Bank {
         }
     }
 
+    fn get_installation_by_id(
+        &mut self,
+        request: &RoutedCall<'_>,
+        session: LiveSession,
+    ) -> Result<RawResponse, Refusal> {
+        Ok(RawResponse::id(own_installation(request, session)?))
+    }
+
+    fn get_server_public_key(
+        &mut self,
+        request: &RoutedCall<'_>,
+        session: LiveSession,
+    ) -> Result<RawResponse, Refusal> {
+        own_installation(request, session)?;
+        Ok(RawResponse::items(vec![self.show_public_key()]))
+    }
+
     fn get_installation(&mut self, _: &RoutedCall<'_>, session: LiveSession) -> Result<RawResponse, Refusal> {
         Ok(RawResponse::id(session.installation))
     }
@@ -145,6 +160,10 @@ impl Bank {
         Refusal::new(self.settings.profile.wrong_key, INCORRECT)
     }
 
+    fn show_public_key(&self) -> Value {
+        json!({ "ServerPublicKey": { "server_public_key": self.settings.public_key_pem } })
+    }
+
     fn show_partner(&self) -> Value {
         json!({
             "id": self.partner,
@@ -158,6 +177,14 @@ impl Bank {
     fn token_item(&mut self, token: String, now: Timestamp) -> Value {
         let time = in_bunqs_form(now);
         json!({ "Token": { "id": self.numbers.next(), "created": time, "updated": time, "token": token } })
+    }
+}
+
+/// The installation in the path, which must be that of the session.
+fn own_installation(request: &RoutedCall<'_>, session: LiveSession) -> Result<u64, Refusal> {
+    match request.route.ids() {
+        [id] if id == session.installation => Ok(id),
+        [id] => Err(Refusal::not_found(format!("The session is not one of the installation {id}."))),
     }
 }
 

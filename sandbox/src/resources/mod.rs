@@ -16,7 +16,7 @@ use crate::wire::response::{REQUEST_ID, RawResponse, Refusal};
 use crate::wire::routes::Route;
 
 /// What each resource answers. An operation that is in none of them is refused with 501.
-const RESOURCES: [&[Answer]; 3] = [handshake::ANSWERS, provisions::ANSWERS, attachments::ANSWERS];
+const RESOURCES: [&[Answer]; 4] = [handshake::ANSWERS, credentials::ANSWERS, provisions::ANSWERS, attachments::ANSWERS];
 
 /// An operation, and what carries it out.
 pub(crate) struct Answer {

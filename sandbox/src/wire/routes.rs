@@ -98,9 +98,9 @@ mod tests {
             ("GET", "/v1/user", 404),
             ("GET", "/v1/session", 404),
             ("POST", "/v1/installation/", 404),
-            ("POST", "/v1/installation/1", 404),
             ("GET", "/v1/partner-user-provision/1/2", 404),
             ("PATCH", "/v1/installation", 405),
+            ("POST", "/v1/installation/1", 405),
             ("PATCH", "/v1/partner-user-provision/1", 405),
             ("DELETE", "/v1/partner-user-provision", 405),
         ] {

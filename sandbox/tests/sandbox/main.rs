@@ -5,6 +5,7 @@
 #[path = "../../../tests/common/mod.rs"]
 mod common;
 
+mod caller;
 mod sandbox_attachments;
 mod sandbox_credentials;
 mod sandbox_faults;

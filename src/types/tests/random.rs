@@ -33,6 +33,7 @@ const COUNTRIES: [&str; 3] = ["NL", "AA", "ZZ"];
 const CALLBACK_URLS: [&str; 3] =
     ["https://a", "https://partner.example.com/callback", "https://192.0.2.1:8443/a?b=%20&c"];
 const PERMITTED_IPS: [&str; 4] = ["*", "0.0.0.0", "192.0.2.1", "255.255.255.255"];
+const ADDRESSES: [&str; 3] = ["0.0.0.0", "192.0.2.1", "255.255.255.255"];
 const UUIDS: [&str; 2] = ["550e8400-e29b-41d4-a716-446655440000", "00000000-0000-0000-0000-000000000000"];
 const DATES: [&str; 4] = ["1990-01-31", "2024-02-29", "0001-01-01", "9999-12-31"];
 const TARGETS: [&str; 2] = ["https://a.example", "https://b.example:8443/bunq?token=x"];
@@ -186,6 +187,7 @@ impl<'a> Random<'a> {
             (None | Some("password"), None) => &TEXTS[..],
             (Some("uuid"), None) => &UUIDS,
             (Some("date"), None) => &DATES,
+            (Some("ipv4"), None) => &ADDRESSES,
             (Some("bunq-timestamp"), Some(_)) => &TIMESTAMPS,
             (None, Some("^[A-Z]{2}$")) => &COUNTRIES,
             (None, Some("^https://[!-~]+$")) => &TARGETS,

@@ -311,12 +311,12 @@ fn unshared<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Arc<UserProfil
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct StoredCredential {
     pub(crate) id: u64,
-    created: Timestamp,
+    pub(crate) created: Timestamp,
     updated: Timestamp,
-    expiry: Timestamp,
+    pub(crate) expiry: Timestamp,
     #[serde(serialize_with = "exposed")]
     pub(crate) token: Secret,
-    is_used: bool,
+    pub(crate) is_used: bool,
 }
 
 impl StoredCredential {

@@ -184,6 +184,11 @@ impl ProvisionTable {
         self.by_id.iter().any(|provision| provision.is_user(id))
     }
 
+    /// The provision of the user with this `UserApiKey.id`.
+    pub(crate) fn of_user(&mut self, id: u64) -> Option<&mut StoredProvision> {
+        self.by_id.iter_mut().find(|provision| provision.is_user(id))
+    }
+
     /// The index of the provision, or the one at which it would be inserted.
     fn position(&self, id: u64) -> Result<usize, usize> {
         self.by_id.binary_search_by_key(&id, |provision| provision.id)

@@ -57,11 +57,6 @@ fn each_finding_has_its_line() {
             "schema `Token`, property `token`: it is a secret",
         ),
         (
-            "          format: password\n          description: |\n            Where the user's browser is sent",
-            "          description: |\n            Where the user's browser is sent",
-            "example `ProvisionReady`: `redirect_url` has the `authorization_code` inside, so it is a secret too",
-        ),
-        (
             "          nullable: true\n          format: int64\n          description: The id of the token.",
             "          format: int64\n          description: The id of the token.",
             "schema `Token`, property `id`: a response may have null in its place",
@@ -209,6 +204,22 @@ fn each_finding_has_its_line() {
         let place = found.first().and_then(|finding| finding.split_once(": ")).map(|(_, rest)| rest);
         assert!(found.len() == 1 && place.is_some_and(|place| place.starts_with(expected)), "{expected}: {found:?}");
         assert!(found[0].starts_with("openapi/bunq-partner.yaml:"), "{found:?}");
+    }
+}
+
+#[test]
+fn a_secret_inside_a_text_is_found_in_each_example() {
+    test_timeout::start();
+    let (from, to) = (
+        "          format: password\n          description: |\n            Where",
+        "          description: |\n            Where",
+    );
+    let found = findings(&[(from, to)]);
+    let problem = "`redirect_url` has the `authorization_code` inside, so it is a secret too: set `format: password`";
+    assert_eq!(found.len(), 2, "{found:?}");
+    for example in ["NotifiedProvision", "ProvisionReady"] {
+        let expected = format!(": example `{example}`: {problem}");
+        assert!(found.iter().any(|finding| finding.ends_with(&expected)), "{found:?}");
     }
 }
 
