@@ -166,6 +166,7 @@ impl Method<'_> {
             let (parameters, clones) = (parameters.clone(), clones.clone());
             quote! {
                 #(#[doc = #docs])*
+                #[allow(clippy::clone_on_copy, reason = "a path may have texts and ids")]
                 #visibility fn #stream(
                     &self,
                     #(#parameters,)*

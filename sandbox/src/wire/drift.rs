@@ -18,8 +18,11 @@ struct Schema(&'static Value);
 impl Schema {
     /// The schema of a kind of object: of items of a response, or of its errors.
     fn of_kind(kind: &str) -> Self {
-        let schemas = DOCUMENT.as_object().into_iter().flatten();
-        let found = schemas.map(|(_, schema)| &schema["properties"][kind]).find(|property| !property.is_null());
+        let schemas = || DOCUMENT.as_object().into_iter().flatten().map(|(_, schema)| &schema["properties"]);
+        // What bunq sends by itself has objects of the same names, with other members.
+        let items = schemas().map(|properties| &Self::resolved(&properties["Response"]).items().0["properties"][kind]);
+        let errors = schemas().filter(|_| kind == "Error").map(|properties| &properties["Error"]);
+        let found = items.chain(errors).find(|property| !property.is_null());
         Self::resolved(found.unwrap_or(&Value::Null)).items()
     }
 
