@@ -13,6 +13,7 @@ use crate::builder::ClientBuilder;
 use crate::environment::Environment;
 use crate::error::{Error, ErrorKind, Remedy, Sent};
 use crate::feed::Feed;
+use crate::oauth::{Oauth, OauthConfig};
 use crate::operation::Operation;
 use crate::provisions::{Provisions, ProvisionsConfig};
 use crate::session::handshake::delete_session;
@@ -50,6 +51,7 @@ pub struct Client {
     transport: Arc<Transport>,
     session: Session,
     provisions: Provisions,
+    oauth: Oauth,
     api: Api,
 }
 
@@ -62,8 +64,10 @@ impl Client {
     ) -> Self {
         let api = Api::new(Arc::clone(&transport), Arc::new(session.clone()));
         let feed = Feed::new(api.clone(), provisions.nudge_share);
+        let ProvisionsConfig { poll_interval, late_arrival, .. } = provisions;
+        let oauth = Oauth::new(api.clone(), OauthConfig { poll_interval, late_arrival });
         let provisions = Provisions::new(api.clone(), feed, provisions);
-        Self { environment, transport, session, provisions, api }
+        Self { environment, transport, session, provisions, oauth, api }
     }
 
     /// Starts to build a client for `environment`.
@@ -108,6 +112,12 @@ impl Client {
     /// Returns the operations on provisions that take more than one call: create, find, close, reset, wait and list.
     pub fn provisions(&self) -> Provisions {
         self.provisions.clone()
+    }
+
+    /// Returns what finds the partner's OAuth client and its callback URL, and creates them where they lack. Without them bunq
+    /// provisions no user.
+    pub fn oauth(&self) -> Oauth {
+        self.oauth.clone()
     }
 
     /// Returns the typed methods of all operations of the OpenAPI document.

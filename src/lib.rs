@@ -19,9 +19,11 @@ mod feed;
 pub mod files;
 #[cfg(any(doc, doctest))]
 pub mod guide;
+mod oauth;
 mod operation;
 mod provisions;
 mod receipts;
+mod reconcile;
 mod retry;
 mod session;
 mod sync;
@@ -46,6 +48,7 @@ pub use client::Client;
 pub use environment::Environment;
 pub use error::{Error, ErrorKind, Remedy, Sent};
 pub use feed::{Acceptance, Feed, FeedItem, Resource, Waiter};
+pub use oauth::{Oauth, OauthSetup};
 pub use operation::{Auth, ContentType, Operation, PathUser, RateLimit, SessionOf};
 pub use provisions::{List, Provisions, WaitingFor};
 pub use receipts::{InvalidReceipt, Receipt, ReceiptFile, ReceiptReader};
@@ -61,8 +64,8 @@ pub use transport::rate_limit::store::{Claim, Grant, PermitStore, PermitWindow, 
 pub use transport::shutdown::Shutdown;
 pub use transport::signature::SignatureForm;
 pub use types::{
-    ActionRequired, CountryCode, Credential, CredentialStatus, Cursor, EmailAddress, InvalidValue, NewProvision,
-    NewProvisionByPointer, Page, PageSize, PermittedIps, PhoneNumber, PointerValue, Product, Provision, ProvisionId,
-    ProvisionStatus, ProvisionSubStatus, Secret, Timestamp, UserId, UserName,
+    ActionRequired, CallbackUrl, CountryCode, Credential, CredentialStatus, Cursor, EmailAddress, InvalidValue,
+    NewProvision, NewProvisionByPointer, Page, PageSize, PermittedIps, PhoneNumber, PointerValue, Product, Provision,
+    ProvisionId, ProvisionStatus, ProvisionSubStatus, Secret, Timestamp, UserId, UserName,
 };
 pub use variables::environment_variable;

@@ -14,7 +14,7 @@ use super::outage::Run;
 use super::record::{JournalHeader, RowKey, RowRecord, RowState};
 use super::request::{BulkOperation, BulkRequest, Requests};
 use crate::error::Error;
-use crate::provisions::InFlight;
+use crate::reconcile::InFlight;
 use crate::types::{ProvisionId, Timestamp};
 
 /// How many rows are held back to be searched for together.

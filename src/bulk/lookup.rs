@@ -13,7 +13,8 @@ use super::journal::JournalStart;
 use super::outage::Run;
 use super::record::JournalHeader;
 use crate::error::Error;
-use crate::provisions::{Existing, InFlight, Shown, choose};
+use crate::provisions::{Existing, Shown, choose};
+use crate::reconcile::InFlight;
 use crate::types::{Cursor, PageSize, ProvisionId};
 
 /// The search of one run. It begins with the first row that is searched for.

@@ -51,14 +51,15 @@ pub enum ErrorKind {
     /// A 5xx: bunq failed, or a proxy in front of it.
     Server,
     /// The provision has reached a status from which it cannot meet the awaited condition, or bunq's provision with
-    /// this `external_uuid` is not the one that was requested.
+    /// this `external_uuid` is not the one that was requested, or [`Oauth::ensure`](crate::Oauth::ensure) finds OAuth clients of which
+    /// none is active.
     Unattainable,
     /// The provision did not meet the awaited condition in time.
     WaitTimeout,
     /// A credential has expired unused, or has already been used: reset it with
     /// [`reset_token`](crate::Provisions::reset_token).
     CredentialSpent,
-    /// bunq has more than one provision with the same `external_uuid`. The message names them.
+    /// bunq has more than one provision with the same `external_uuid`, or more than one active OAuth client. The message names them.
     Duplicate,
     /// The stored context cannot be used or written.
     Context,

@@ -5,12 +5,12 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use super::existing::Existing;
-use super::in_flight::InFlight;
 use super::search;
 use crate::api::Api;
 use crate::error::{CallMetadata, Error};
 use crate::feed::{Acceptance, Condition, Evaluation, Feed, Waiter};
 use crate::operation::Operation;
+use crate::reconcile::InFlight;
 use crate::types::{
     CreateProvisionRequest, Credential, CredentialStatus, Phase, Provision, ProvisionStatus, Timestamp,
 };

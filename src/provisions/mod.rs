@@ -5,12 +5,10 @@
 
 mod condition;
 mod existing;
-mod in_flight;
 mod life_cycle;
 mod list;
 mod new_provision;
 mod preview;
-mod reconcile;
 mod resource;
 mod search;
 
@@ -22,16 +20,14 @@ use uuid::Uuid;
 
 use self::condition::{Goal, is_new};
 pub(crate) use self::existing::{Existing, Shown};
-pub(crate) use self::in_flight::InFlight;
 pub use self::life_cycle::WaitingFor;
 pub use self::list::List;
-use self::reconcile::{InDoubt, Reconcile, Reconciled};
 pub(crate) use self::search::choose;
 use crate::api::Api;
 use crate::error::Error;
 use crate::feed::{Acceptance, Feed, Waiter};
 use crate::operation::Operation;
-use crate::retry::CallPolicy;
+use crate::reconcile::{InDoubt, InFlight, Reconcile, Reconciled};
 use crate::transport::call_budget::CallBudget;
 use crate::transport::health::Health;
 use crate::transport::shutdown::{Gate, Shutdown};
@@ -307,9 +303,8 @@ impl Provisions {
         in_flight: &'a mut InFlight,
     ) -> Reconcile<'a> {
         let transport = self.api.transport();
-        let policy = CallPolicy::new(transport.config().retry, transport.limits().governs(operation));
         let ProvisionsConfig { poll_interval, late_arrival, .. } = self.config;
-        Reconcile { policy, budget, poll_interval, late_arrival, in_doubt, in_flight }
+        Reconcile { policy: transport.policy(operation), budget, poll_interval, late_arrival, in_doubt, in_flight }
     }
 
     /// The provision that can be taken for the one that is requested, if there is one with its key.

@@ -195,6 +195,11 @@ impl Transport {
         }
     }
 
+    /// How attempts of an operation follow each other.
+    pub(crate) fn policy(&self, operation: &Operation) -> CallPolicy {
+        CallPolicy::new(self.config.retry, self.limits.governs(operation))
+    }
+
     /// Makes one call, and returns its success response.
     pub(crate) async fn call(
         &self,
@@ -213,7 +218,7 @@ impl Transport {
             source,
             budget,
             trouble,
-            policy: CallPolicy::new(self.config.retry, self.limits.governs(operation)),
+            policy: self.policy(operation),
             made: 0,
             reuse,
             gate,

@@ -15,7 +15,7 @@ use syn::visit::{self, Visit};
 use crate::{expand, root};
 
 /// The layers of the library, lowest first. What stands in one line may import each other.
-const LAYERS: [&[&str]; 17] = [
+const LAYERS: [&[&str]; 19] = [
     &["sync", "text", "variables"],
     &["types"],
     &["files"],
@@ -30,14 +30,15 @@ const LAYERS: [&[&str]; 17] = [
     &["api"],
     &["session"],
     &["feed"],
+    &["reconcile"],
+    &["oauth"],
     &["provisions"],
     &["bulk"],
     &["builder", "client"],
 ];
 
 /// The modules of the library that decide whether something is attempted again, or hold a setting of it: no other imports `retry`.
-const DECIDING: [&str; 6] =
-    ["builder", "bulk::outage", "bulk::run", "provisions", "provisions::reconcile", "transport"];
+const DECIDING: [&str; 5] = ["builder", "bulk::outage", "bulk::run", "reconcile", "transport"];
 
 /// The path of a module from the root of the crate.
 type ModulePath = Vec<String>;

@@ -9,7 +9,7 @@ use tokio::time::{Instant, sleep_until};
 ///
 /// In the process, that time counts from when they were sent. After a crash it counts from the start of the run, because a clock
 /// that can be set does not tell how long ago the last one was sent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct InFlight(Option<Instant>);
 
 impl InFlight {
@@ -27,7 +27,7 @@ impl InFlight {
     }
 
     /// The same requests, if there are any, with time to arrive until then at least.
-    pub(super) fn prolonged(self, at: Instant) -> Self {
+    pub(crate) fn prolonged(self, at: Instant) -> Self {
         Self(self.0.map(|until| until.max(at)))
     }
 

@@ -2,12 +2,14 @@
 //!
 //! It knows nothing of what is requested. The caller says how to send, and how to check whether it is done.
 
+mod in_flight;
+
 use std::ops::ControlFlow;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep, sleep_until};
 
-use super::in_flight::InFlight;
+pub(crate) use self::in_flight::InFlight;
 use crate::error::{Error, ErrorKind, Sent};
 use crate::feed::Acceptance;
 use crate::retry::{self, Attempts, Backoff, CallPolicy, Decision, Jitter, Policy};
@@ -17,21 +19,21 @@ use crate::transport::spans::{self, Awaited};
 
 /// How a request is sent until its outcome is known.
 #[derive(Debug)]
-pub(super) struct Reconcile<'a> {
-    pub(super) policy: CallPolicy,
-    pub(super) budget: CallBudget,
+pub(crate) struct Reconcile<'a> {
+    pub(crate) policy: CallPolicy,
+    pub(crate) budget: CallBudget,
     /// The pause between two checks; it doubles after each check that fails.
-    pub(super) poll_interval: Duration,
+    pub(crate) poll_interval: Duration,
     /// How long a request that is in doubt may still arrive.
-    pub(super) late_arrival: Duration,
-    pub(super) in_doubt: InDoubt,
+    pub(crate) late_arrival: Duration,
+    pub(crate) in_doubt: InDoubt,
     /// The requests of earlier calls. Those of this one whose outcome is in doubt are added.
-    pub(super) in_flight: &'a mut InFlight,
+    pub(crate) in_flight: &'a mut InFlight,
 }
 
 /// What may follow a request whose outcome is in doubt.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum InDoubt {
+pub(crate) enum InDoubt {
     /// The same request, because a second one does no harm.
     Repeat,
     /// The same request, when the first cannot arrive any more.
@@ -42,11 +44,11 @@ pub(super) enum InDoubt {
 
 /// The outcome of a request.
 #[derive(Debug)]
-pub(super) struct Reconciled<T> {
-    pub(super) done: T,
-    pub(super) acceptance: Acceptance,
+pub(crate) struct Reconciled<T> {
+    pub(crate) done: T,
+    pub(crate) acceptance: Acceptance,
     /// The requests before the last one.
-    pub(super) earlier: InFlight,
+    pub(crate) earlier: InFlight,
 }
 
 impl Reconcile<'_> {
@@ -58,7 +60,7 @@ impl Reconcile<'_> {
     ///
     /// The error is the first one that leaves the outcome in doubt, because that doubt stays whatever a later request
     /// gets. A refusal leaves it in doubt too, if no such check has succeeded.
-    pub(super) async fn until_known<T, S, C>(
+    pub(crate) async fn until_known<T, S, C>(
         self,
         send: impl FnMut(Reuse) -> S + Send,
         check: impl FnMut() -> C + Send,
