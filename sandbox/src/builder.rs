@@ -54,6 +54,7 @@ pub struct SandboxBuilder {
     api_key: Option<Secret>,
     profile: Profile,
     allowed_addresses: Option<Vec<IpAddr>>,
+    lacks_oauth_client: bool,
     rate_limits: ServerRateLimits,
     injections: Injections,
     seed: Vec<SeedProvision>,
@@ -86,6 +87,13 @@ impl SandboxBuilder {
     /// Allows API keys only from these addresses, as [`Sandbox::allow_addresses`] does later. The default is every address.
     pub fn allowed_addresses(mut self, addresses: impl IntoIterator<Item = IpAddr>) -> Self {
         self.allowed_addresses = Some(addresses.into_iter().collect());
+        self
+    }
+
+    /// Begins without an OAuth client, as an account at bunq does. Until there is an active one with a callback URL, the creation of a
+    /// provision is refused with 400. Without this, the sandbox begins with both.
+    pub fn without_oauth_client(mut self) -> Self {
+        self.lacks_oauth_client = true;
         self
     }
 
@@ -141,6 +149,14 @@ impl SandboxBuilder {
     /// `false` makes a second provision: the strictest test of a client that must not create twice.
     pub fn deduplicate(mut self, deduplicate: bool) -> Self {
         self.profile.duplicate = deduplicate.then_some(400);
+        self
+    }
+
+    /// Sets whether an OAuth client is refused while another one is active. The default is `true`.
+    ///
+    /// `false` makes a second one: the strictest test of a client that must not create twice.
+    pub fn one_oauth_client(mut self, is_one: bool) -> Self {
+        self.profile.second_oauth_client = is_one.then_some(400);
         self
     }
 
@@ -260,7 +276,12 @@ impl SandboxBuilder {
         });
         match saved {
             Some(saved) => saved.restore(&mut bank),
-            None => bank.seed(&self.seed).map_err(invalid)?,
+            None => {
+                if !self.lacks_oauth_client {
+                    bank.begin_with_oauth_client();
+                }
+                bank.seed(&self.seed).map_err(invalid)?;
+            }
         }
         let state_file = match self.state_file {
             Some(path) => {

@@ -138,6 +138,8 @@ const LATE_ARRIVAL: Duration = Duration::from_millis(200);
 ///   address is refused;
 /// - a provisioned user has one `UserApiKey.id`, whatever its credential and session; in paths, another's id is refused with 403;
 /// - a file of at most 16 MiB is taken if it begins as its `Content-Type` says; only its user can read it;
+/// - an OAuth client is refused with 400 while another one is active, unless [`SandboxBuilder::one_oauth_client`] is `false`; a callback
+///   URL can be registered twice, with an active client alone;
 /// - a listing refuses unknown and repeated parameters.
 #[derive(Clone)]
 pub struct Sandbox {
@@ -211,6 +213,21 @@ impl Sandbox {
     /// Returns `false` if there is no credential in `PENDING_FIRST_USE` or no such provision.
     pub fn expire_credential(&self, id: ProvisionId) -> bool {
         self.state().bank.expire_credential(id.get())
+    }
+
+    /// Adds an active OAuth client without a callback URL, whatever there is, as another process may.
+    pub fn add_oauth_client(&self) {
+        self.state().bank.add_oauth_client();
+    }
+
+    /// Cancels the active OAuth clients, as another process may.
+    pub fn cancel_oauth_clients(&self) {
+        self.state().bank.cancel_oauth_clients();
+    }
+
+    /// Returns the OAuth clients as bunq would show them now, oldest first, with their secrets.
+    pub fn oauth_clients(&self) -> Vec<Value> {
+        self.state().bank.oauth_clients()
     }
 
     /// Ends all sessions: the next call with any token of theirs is refused as [`SandboxBuilder::dead_token`] says.

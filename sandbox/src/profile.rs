@@ -40,6 +40,8 @@ pub struct Profile {
     pub creation_response: CreationResponse,
     /// The status of the refusal of a second creation with one `external_uuid`; `None`: it makes a second provision.
     pub duplicate: Option<u16>,
+    /// The status of the refusal of an OAuth client while another one is active; `None`: there can be several.
+    pub second_oauth_client: Option<u16>,
     /// The status of the refusal of an `X-Bunq-Client-Request-Id` that was used before; `None`: it is accepted.
     pub repeated_request_id: Option<u16>,
     /// The status of the refusal of a wrong API key.
@@ -69,6 +71,7 @@ impl Default for Profile {
             signature_form: SignatureForm::Body,
             creation_response: CreationResponse::Id,
             duplicate: Some(400),
+            second_oauth_client: Some(400),
             repeated_request_id: Some(400),
             wrong_key: 400,
             wrong_method: 405,
@@ -103,6 +106,7 @@ impl Profile {
             Some(self.wrong_key),
             Some(self.wrong_method),
             self.duplicate,
+            self.second_oauth_client,
             self.repeated_request_id,
             self.unsigned_session,
         ];

@@ -26,9 +26,9 @@ pub(crate) struct SavedState<N = Numbers, A = AccessControl, P = Vec<StoredProvi
     numbers: N,
     access: A,
     provisions: P,
-    /// Older versions have none.
+    /// `None`: the state is of a version that had none.
     #[serde(default)]
-    objects: O,
+    objects: Option<O>,
 }
 
 /// What has changed: objects are whole, and take the place of those before.
@@ -72,7 +72,7 @@ impl SavedState {
             numbers: &bank.numbers,
             access: &bank.access,
             provisions: &bank.provisions.by_id,
-            objects: bank.objects.whole(),
+            objects: Some(bank.objects.whole()),
         };
         text(&state)
     }
@@ -108,7 +108,9 @@ impl SavedState {
                 Err(position) => self.provisions.insert(position, provision),
             }
         }
-        self.objects.apply(changes.objects);
+        if let Some(objects) = &mut self.objects {
+            objects.apply(changes.objects);
+        }
     }
 
     pub(crate) fn signing_key(&self) -> Result<SigningKey, String> {
@@ -122,6 +124,10 @@ impl SavedState {
         bank.numbers = self.numbers;
         bank.access.restore(self.access);
         bank.provisions.by_id = self.provisions;
-        bank.objects = self.objects;
+        match self.objects {
+            Some(objects) => bank.objects = objects,
+            // That version provisioned users without an OAuth client.
+            None => bank.begin_with_oauth_client(),
+        }
     }
 }

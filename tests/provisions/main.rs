@@ -10,5 +10,6 @@ mod feed;
 mod in_doubt;
 mod life_cycle;
 mod listing;
+mod oauth;
 mod paused_time;
 mod waiting;

@@ -2,12 +2,14 @@
 
 pub(crate) mod attachment;
 pub(crate) mod credential_ip;
+pub(crate) mod oauth;
 pub(crate) mod table;
 
 use serde::{Deserialize, Serialize};
 
 use self::attachment::Attachment;
 use self::credential_ip::CredentialIp;
+use self::oauth::{OauthCallbackUrl, OauthClient};
 use self::table::{SavedTable, Table};
 
 macro_rules! tables {
@@ -54,6 +56,8 @@ macro_rules! tables {
 tables! {
     attachments: Attachment,
     credential_ips: CredentialIp,
+    oauth_clients: OauthClient,
+    oauth_callback_urls: OauthCallbackUrl,
 }
 
 impl From<SavedTables> for Tables {

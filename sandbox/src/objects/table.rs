@@ -69,9 +69,14 @@ impl<T: Object> Table<T> {
     /// Adds an object, and returns its id.
     pub(crate) fn add(&mut self, owner: u64, content: T, now: Timestamp, numbers: &mut Numbers) -> u64 {
         let id = numbers.next();
+        self.insert(owner, id, content, now);
+        id
+    }
+
+    /// Adds an object with this id, which no other may have.
+    pub(crate) fn insert(&mut self, owner: u64, id: u64, content: T, now: Timestamp) {
         self.objects.insert((owner, id), Stored { owner, id, created: now, updated: now, content });
         self.changed.insert((owner, id));
-        id
     }
 
     /// The objects of this owner, oldest first.

@@ -24,7 +24,7 @@ pub(super) const ANSWERS: &[Answer] = &[
     Answer { operation: &Operation::UPDATE_CREDENTIAL_IP, handler: Handler::SessionUser(update_ip) },
 ];
 
-/// The id of the credential that the partner's own API key is. No other object has an id below 1001.
+/// The id of the credential that the partner's own API key is. Objects that are made have ids above 1000.
 const PARTNERS: u64 = 1000;
 
 /// An API key, and whose it is.

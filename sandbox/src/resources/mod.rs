@@ -3,6 +3,7 @@
 pub(crate) mod attachments;
 pub(crate) mod credentials;
 pub(crate) mod handshake;
+pub(crate) mod oauth;
 pub(crate) mod provisions;
 
 use bunq_partner::Operation;
@@ -16,7 +17,8 @@ use crate::wire::response::{REQUEST_ID, RawResponse, Refusal};
 use crate::wire::routes::Route;
 
 /// What each resource answers. An operation that is in none of them is refused with 501.
-const RESOURCES: [&[Answer]; 4] = [handshake::ANSWERS, credentials::ANSWERS, provisions::ANSWERS, attachments::ANSWERS];
+const RESOURCES: [&[Answer]; 5] =
+    [handshake::ANSWERS, credentials::ANSWERS, oauth::ANSWERS, provisions::ANSWERS, attachments::ANSWERS];
 
 /// An operation, and what carries it out.
 pub(crate) struct Answer {

@@ -9,4 +9,5 @@ mod caller;
 mod sandbox_attachments;
 mod sandbox_credentials;
 mod sandbox_faults;
+mod sandbox_oauth;
 mod sandbox_profile;

@@ -33,6 +33,7 @@ pub(super) const ANSWERS: &[Answer] = &[
 fn create(bank: &mut Bank, request: &RoutedCall<'_>, session: LiveSession) -> Result<RawResponse, Refusal> {
     for_partner(session)?;
     let creation = Creation::from_body(&request.call.body)?;
+    bank.check_oauth_client()?;
     let created = bank.provisions.create(creation, request.now, &mut bank.numbers)?;
     Ok(match bank.settings.profile.creation_response {
         CreationResponse::Id => RawResponse::id(created.id),

@@ -1,0 +1,326 @@
+//! The OAuth client and its callback URL, which are found, or created where they lack.
+
+use std::time::Duration;
+
+use bunq_partner::types::OauthClient;
+use bunq_partner::{Acceptance, CallbackUrl, Client, ErrorKind, OauthSetup, Operation};
+use bunq_partner_sandbox::{Fault, Injection, Sandbox};
+use futures_util::future::join_all;
+use serde_json::Value;
+
+use crate::common::{at_once, calls, once, person, quick};
+
+const URL: &str = "https://partner.example.com/callback";
+
+fn url() -> CallbackUrl {
+    URL.parse().unwrap()
+}
+
+/// A bunq that takes any number of OAuth clients, and begins without one.
+async fn without_client() -> (Sandbox, Client) {
+    let sandbox = Sandbox::builder().without_oauth_client().one_oauth_client(false).start().await.unwrap();
+    let client = sandbox.client().retry(at_once()).build().unwrap();
+    (sandbox, client)
+}
+
+/// The statuses of the OAuth clients, each with its callback URLs.
+fn there(sandbox: &Sandbox) -> Vec<(String, Vec<String>)> {
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    let of = |client: Value| {
+        let urls = client["callback_url"].as_array().unwrap().iter().map(|known| text(&known["url"])).collect();
+        (text(&client["status"]), urls)
+    };
+    sandbox.oauth_clients().into_iter().map(of).collect()
+}
+
+fn one() -> Vec<(String, Vec<String>)> {
+    vec![("ACTIVE".to_owned(), vec![URL.to_owned()])]
+}
+
+/// How the client and its callback URL came to be there.
+fn acceptances(setup: &OauthSetup) -> [Acceptance; 2] {
+    [setup.client_acceptance, setup.callback_url_acceptance]
+}
+
+fn posts(sandbox: &Sandbox) -> usize {
+    sandbox.call_log().iter().filter(|call| call.method == "POST" && call.path.contains("/oauth-client")).count()
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_lacks_is_created_and_what_is_there_adopted() {
+    test_timeout::start();
+    let (sandbox, client) = without_client().await;
+    let oauth = client.oauth();
+    assert!(oauth.find().await.unwrap().is_none());
+    let refused = client.provisions().create(person()).await.unwrap_err();
+    assert!(refused.to_string().contains("There is no active OAuth client with a callback URL"), "{refused}");
+
+    let created = oauth.ensure(url()).await.unwrap();
+    assert_eq!(acceptances(&created), [Acceptance::Accepted; 2]);
+    assert_eq!(there(&sandbox), one());
+    let shown = sandbox.oauth_clients().remove(0);
+    assert_eq!(shown["id"], created.client.get());
+    assert_eq!(shown["secret"], created.secret.as_ref().unwrap().expose());
+    assert_eq!(shown["client_id"], created.client_id.as_ref().unwrap().expose());
+    assert_eq!(shown["callback_url"][0]["id"], created.callback_url.unwrap().get());
+    let debug = format!("{created:?}");
+    assert!(!debug.contains(created.secret.as_ref().unwrap().expose()), "{debug}");
+    quick(client.provisions().create(person()).await.unwrap()).wait().await.unwrap();
+
+    let made = posts(&sandbox);
+    let adopted = oauth.ensure(url()).await.unwrap();
+    assert_eq!(acceptances(&adopted), [Acceptance::Already; 2]);
+    assert_eq!((adopted.client, adopted.callback_url), (created.client, created.callback_url));
+    assert_eq!(adopted.secret, created.secret);
+    assert_eq!(posts(&sandbox), made);
+
+    // Another URL is registered beside it.
+    let other = oauth.ensure("https://partner.example.com/other".parse().unwrap()).await.unwrap();
+    assert_eq!(acceptances(&other), [Acceptance::Already, Acceptance::Accepted]);
+    assert_eq!(other.client, created.client);
+    assert_eq!(there(&sandbox)[0].1, [URL, "https://partner.example.com/other"]);
+
+    // A client that was cancelled does not hide the active one.
+    sandbox.cancel_oauth_clients();
+    sandbox.add_oauth_client();
+    let after = oauth.ensure(url()).await.unwrap();
+    assert_eq!(acceptances(&after), [Acceptance::Already, Acceptance::Accepted]);
+    assert_eq!(oauth.find().await.unwrap().map(|found| found.id), Some(after.client));
+}
+
+/// In real time, with several threads.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn sixteen_tasks_at_once_create_one() {
+    test_timeout::start();
+    for _ in 0..20 {
+        let (sandbox, client) = without_client().await;
+        client.open_session().await.unwrap();
+        let tasks = (0..16).map(|_| {
+            let oauth = client.oauth();
+            tokio::spawn(async move { oauth.ensure(url()).await.unwrap() })
+        });
+        let done: Vec<_> = join_all(tasks).await.into_iter().map(Result::unwrap).collect();
+        assert!(done.iter().all(|setup| setup.client == done[0].client && setup.callback_url == done[0].callback_url));
+        assert_eq!((there(&sandbox), posts(&sandbox)), (one(), 2));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn concurrent_calls_with_two_urls_create_one_client() {
+    test_timeout::start();
+    let (sandbox, client) = without_client().await;
+    let calls = (0..16).map(|number| {
+        let oauth = client.oauth();
+        let path = if number % 2 == 0 { "even" } else { "odd" };
+        async move { oauth.ensure(format!("https://partner.example.com/{path}").parse().unwrap()).await.unwrap() }
+    });
+    let done = join_all(calls).await;
+    assert!(done.iter().all(|setup| setup.client == done[0].client));
+    let there = there(&sandbox);
+    assert_eq!((there.len(), there[0].1.len(), posts(&sandbox)), (1, 2, 3));
+}
+
+/// The response is lost, or the request arrives after the check.
+#[tokio::test(start_paused = true)]
+async fn a_creation_in_doubt_is_found_before_it_is_sent_again() {
+    test_timeout::start();
+    let late = Fault::LateArrival(Duration::from_millis(150));
+    for fault in [Fault::Drop, late, Fault::Relabelled(500), Fault::Relabelled(401), Fault::Relabelled(429)] {
+        for operation in [&Operation::CREATE_OAUTH_CLIENT, &Operation::CREATE_OAUTH_CALLBACK_URL] {
+            let (sandbox, client) = without_client().await;
+            client.open_session().await.unwrap();
+            sandbox.inject(Injection::new(fault).on(operation));
+            let setup = client.oauth().ensure(url()).await.unwrap();
+            let is_found = |acceptance| acceptance != Acceptance::Accepted;
+            let [of_client, of_url] = acceptances(&setup);
+            let of_faulty = if *operation == Operation::CREATE_OAUTH_CLIENT { of_client } else { of_url };
+            assert!(is_found(of_faulty), "{fault:?} {}: {of_faulty:?}", operation.id);
+            assert_eq!((there(&sandbox), posts(&sandbox)), (one(), 2), "{fault:?} {}", operation.id);
+        }
+    }
+}
+
+/// The process ends between a request and its response. Another one goes on.
+#[tokio::test(start_paused = true)]
+async fn after_a_crash_between_request_and_response_there_is_one() {
+    test_timeout::start();
+    for operation in [&Operation::CREATE_OAUTH_CLIENT, &Operation::CREATE_OAUTH_CALLBACK_URL] {
+        let (sandbox, client) = without_client().await;
+        // Nothing that comes after the request succeeds.
+        sandbox.inject(Injection::new(Fault::Drop).on(operation));
+        let reads = if *operation == Operation::CREATE_OAUTH_CLIENT { 1 } else { 2 };
+        sandbox.inject(Injection::new(Fault::Status(503)).on(&Operation::LIST_OAUTH_CLIENTS).after(reads).always());
+        let lost = client.oauth().operation_timeout(Duration::from_secs(5)).ensure(url()).await.unwrap_err();
+        assert!(lost.is_doubtful(), "{lost}");
+        sandbox.clear_injections();
+        drop(client);
+
+        let next = sandbox.client().build().unwrap();
+        next.oauth().ensure(url()).await.unwrap();
+        assert_eq!((there(&sandbox), posts(&sandbox)), (one(), 2), "{}", operation.id);
+    }
+}
+
+/// What an earlier call has left in doubt arrives before the next call of the same client creates.
+#[tokio::test(start_paused = true)]
+async fn the_next_call_waits_for_what_may_still_arrive() {
+    test_timeout::start();
+    let (sandbox, _) = without_client().await;
+    let client = sandbox.client().retry(once()).build().unwrap();
+    client.open_session().await.unwrap();
+    let late = Fault::LateArrival(Duration::from_millis(150));
+    sandbox.inject(Injection::new(late).on(&Operation::CREATE_OAUTH_CLIENT));
+    sandbox.inject(Injection::new(Fault::Status(503)).on(&Operation::LIST_OAUTH_CLIENTS).after(1));
+    let oauth = client.oauth();
+    assert!(oauth.ensure(url()).await.unwrap_err().is_doubtful());
+    assert!(there(&sandbox).is_empty());
+    let setup = oauth.ensure(url()).await.unwrap();
+    assert_eq!(setup.client_acceptance, Acceptance::Already);
+    assert_eq!((there(&sandbox), posts(&sandbox)), (one(), 2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_is_not_for_this_call_to_choose_is_named() {
+    test_timeout::start();
+    let (sandbox, client) = without_client().await;
+    sandbox.add_oauth_client();
+    sandbox.cancel_oauth_clients();
+    let cancelled = sandbox.oauth_clients()[0]["id"].as_u64().unwrap();
+    let error = client.oauth().ensure(url()).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unattainable);
+    assert!(error.to_string().contains(&format!("there is {cancelled} (CANCELLED): activate one")), "{error}");
+    assert!(client.oauth().find().await.unwrap().is_none());
+
+    sandbox.add_oauth_client();
+    sandbox.add_oauth_client();
+    let ids: Vec<_> = sandbox.oauth_clients().iter().map(|client| client["id"].as_u64().unwrap()).collect();
+    for error in [client.oauth().ensure(url()).await.map(drop), client.oauth().find().await.map(drop)] {
+        let error = error.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Duplicate);
+        assert!(error.to_string().contains(&format!("{} (ACTIVE), {} (ACTIVE)", ids[2], ids[1])), "{error}");
+    }
+    assert_eq!(posts(&sandbox), 0);
+    assert!("http://partner.example.com/callback".parse::<CallbackUrl>().is_err());
+}
+
+/// Another process changes the clients after each read of the list.
+#[tokio::test(start_paused = true)]
+async fn a_list_that_changes_between_read_and_write_is_an_error_that_says_which() {
+    test_timeout::start();
+    type Change = fn(&Sandbox);
+    let cancel: Change = Sandbox::cancel_oauth_clients;
+    let add: Change = Sandbox::add_oauth_client;
+    let replace: Change = |sandbox| {
+        sandbox.cancel_oauth_clients();
+        sandbox.add_oauth_client();
+    };
+    for (begins_with_one, after, change, kind, says) in [
+        (true, 1, cancel, ErrorKind::Unattainable, "was active, and now there is"),
+        (true, 1, replace, ErrorKind::Unattainable, "was active, and now there is"),
+        // After the creation, and before the client is read.
+        (false, 1, add, ErrorKind::Duplicate, "2 OAuth clients are active"),
+    ] {
+        let (sandbox, client) = without_client().await;
+        if begins_with_one {
+            sandbox.add_oauth_client();
+        }
+        client.open_session().await.unwrap();
+        let (changing, mut reads) = (sandbox.clone(), 0);
+        sandbox.before_signing(move |call, _| {
+            reads += u32::from(call.method == "GET" && call.path.ends_with("/oauth-client"));
+            if reads == after {
+                reads += 1;
+                change(&changing);
+            }
+        });
+        let error = client.oauth().ensure(url()).await.unwrap_err();
+        sandbox.clear_edits();
+        assert_eq!(error.kind(), kind, "{error}");
+        assert!(error.to_string().contains(says), "{error}");
+        let known = sandbox.oauth_clients().iter().all(|client| error.to_string().contains(&client["id"].to_string()));
+        assert!(known, "{error}");
+        assert!(there(&sandbox).iter().all(|(_, urls)| urls.is_empty()), "{:?}", there(&sandbox));
+    }
+}
+
+/// bunq refuses a second client: the one that another process has created is adopted.
+#[tokio::test(start_paused = true)]
+async fn a_client_that_another_process_has_created_meanwhile_is_adopted() {
+    test_timeout::start();
+    let sandbox = Sandbox::builder().without_oauth_client().start().await.unwrap();
+    let client = sandbox.client().build().unwrap();
+    client.open_session().await.unwrap();
+    let (other, mut is_first) = (sandbox.clone(), true);
+    sandbox.before_signing(move |call, _| {
+        if call.path.ends_with("/oauth-client") && std::mem::take(&mut is_first) {
+            other.add_oauth_client();
+        }
+    });
+    let setup = client.oauth().ensure(url()).await.unwrap();
+    sandbox.clear_edits();
+    assert_eq!(acceptances(&setup), [Acceptance::Already, Acceptance::Accepted]);
+    assert_eq!(there(&sandbox), one());
+}
+
+/// The work goes on when the caller gives up, and a later call shares it.
+#[tokio::test(start_paused = true)]
+async fn a_call_that_is_dropped_goes_on() {
+    test_timeout::start();
+    let (sandbox, client) = without_client().await;
+    client.open_session().await.unwrap();
+    let (arrived, mut told) = tokio::sync::mpsc::unbounded_channel();
+    sandbox.before_signing(move |call, _| {
+        if call.method == "POST" {
+            let _ = arrived.send(());
+        }
+    });
+    let oauth = client.oauth();
+    tokio::select! {
+        biased;
+        arrived = told.recv() => arrived.unwrap(),
+        done = oauth.ensure(url()) => panic!("{done:?}"),
+    }
+    let done = client.oauth().ensure(url()).await.unwrap();
+    sandbox.clear_edits();
+    let OauthClient { id, .. } = client.oauth().find().await.unwrap().unwrap();
+    assert_eq!(done.client, id);
+    assert_eq!((there(&sandbox), posts(&sandbox)), (one(), 2));
+    assert_eq!(calls(&sandbox, "POST", "/oauth-client").len(), 1);
+}
+
+/// The runtime of a flight ends, or is not run: the call of another one goes on, or ends in time.
+#[test]
+fn the_runtime_of_a_flight_does_not_hold_up_another() {
+    test_timeout::start();
+    let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let servers = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let (sandbox, client) = servers.block_on(without_client());
+    let (own, other) = (runtime(), runtime());
+    let (arrived, told) = std::sync::mpsc::channel();
+    sandbox.before_signing(move |call, _| {
+        if call.method == "POST" && call.path.ends_with("/oauth-client") {
+            let _ = arrived.send(());
+        }
+    });
+    own.block_on(client.open_session()).unwrap();
+    let oauth = client.oauth();
+    // It is polled until the request is there, and no more.
+    own.block_on(async {
+        let ensuring = oauth.ensure(url());
+        tokio::pin!(ensuring);
+        while told.try_recv().is_err() {
+            tokio::select! {
+                biased;
+                done = &mut ensuring => panic!("{done:?}"),
+                () = tokio::task::yield_now() => {}
+            }
+        }
+    });
+    let late = other.block_on(client.oauth().operation_timeout(Duration::from_millis(1)).ensure(url())).unwrap_err();
+    assert_eq!(late.kind(), ErrorKind::Timeout, "{late}");
+    drop(own);
+    let setup = other.block_on(client.oauth().ensure(url())).unwrap();
+    sandbox.clear_edits();
+    assert_eq!(setup.client_acceptance, Acceptance::Already);
+    assert_eq!((there(&sandbox), posts(&sandbox)), (one(), 2));
+}
