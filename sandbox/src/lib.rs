@@ -230,6 +230,12 @@ impl Sandbox {
         self.state().bank.oauth_clients()
     }
 
+    /// Stores calls about a provision that could not be delivered, one for each target that the partner's notification filters have for
+    /// provisions, and returns how many. The sandbox calls no target.
+    pub fn fail_notification(&self, id: ProvisionId) -> usize {
+        self.state().bank.fail_notification(id.get())
+    }
+
     /// Ends all sessions: the next call with any token of theirs is refused as [`SandboxBuilder::dead_token`] says.
     pub fn end_sessions(&self) {
         self.state().bank.access.end_all_sessions();

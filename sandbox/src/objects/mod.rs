@@ -2,6 +2,7 @@
 
 pub(crate) mod attachment;
 pub(crate) mod credential_ip;
+pub(crate) mod notifications;
 pub(crate) mod oauth;
 pub(crate) mod table;
 
@@ -9,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use self::attachment::Attachment;
 use self::credential_ip::CredentialIp;
+use self::notifications::{Failure, Filter, PinnedChain};
 use self::oauth::{OauthCallbackUrl, OauthClient};
 use self::table::{SavedTable, Table};
 
@@ -58,6 +60,9 @@ tables! {
     credential_ips: CredentialIp,
     oauth_clients: OauthClient,
     oauth_callback_urls: OauthCallbackUrl,
+    notification_filters: Filter,
+    notification_failures: Failure,
+    pinned_chains: PinnedChain,
 }
 
 impl From<SavedTables> for Tables {

@@ -3,7 +3,9 @@
 pub(crate) mod attachments;
 pub(crate) mod credentials;
 pub(crate) mod handshake;
+pub(crate) mod notifications;
 pub(crate) mod oauth;
+pub(crate) mod paging;
 pub(crate) mod provisions;
 
 use bunq_partner::Operation;
@@ -17,8 +19,14 @@ use crate::wire::response::{REQUEST_ID, RawResponse, Refusal};
 use crate::wire::routes::Route;
 
 /// What each resource answers. An operation that is in none of them is refused with 501.
-const RESOURCES: [&[Answer]; 5] =
-    [handshake::ANSWERS, credentials::ANSWERS, oauth::ANSWERS, provisions::ANSWERS, attachments::ANSWERS];
+const RESOURCES: [&[Answer]; 6] = [
+    handshake::ANSWERS,
+    credentials::ANSWERS,
+    oauth::ANSWERS,
+    provisions::ANSWERS,
+    attachments::ANSWERS,
+    notifications::ANSWERS,
+];
 
 /// An operation, and what carries it out.
 pub(crate) struct Answer {
@@ -36,7 +44,6 @@ pub(crate) enum Handler {
     /// With the user in the path, who is that of the session.
     SessionUser(fn(&mut Bank, &RoutedCall<'_>, u64) -> Result<RawResponse, Refusal>),
     /// With the user in the path, who is that of the session or, in the partner's session, any of its users.
-    #[allow(dead_code, reason = "the operations that have a user in their path come next")]
     ChosenUser(fn(&mut Bank, &RoutedCall<'_>, u64) -> Result<RawResponse, Refusal>),
 }
 

@@ -9,5 +9,6 @@ mod caller;
 mod sandbox_attachments;
 mod sandbox_credentials;
 mod sandbox_faults;
+mod sandbox_notifications;
 mod sandbox_oauth;
 mod sandbox_profile;

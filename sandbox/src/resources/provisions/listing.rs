@@ -1,18 +1,17 @@
 //! The query of a listing, and the links to the pages around a page.
 
 use bunq_partner::Operation;
-use bunq_partner::types::{Cursor, ListProvisionsQuery, PageSize, ProvisionStatus};
+use bunq_partner::types::{Cursor, ListProvisionsQuery, ProvisionStatus};
 use jiff::Timestamp;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::clock::Numbers;
 use crate::input;
+use crate::resources::paging::{self, Around};
 use crate::resources::provisions::provision::StoredProvision;
 use crate::settings::Pace;
 use crate::wire::response::Refusal;
 use crate::wire::routes::ROOT;
-
-const DEFAULT_COUNT: usize = 10;
 
 /// The query of a listing.
 #[derive(Debug, PartialEq, Eq)]
@@ -31,26 +30,14 @@ impl Listing {
                 let hint = if name == "status" { " Several statuses go into one, with commas." } else { "" };
                 return Err(Refusal::bad_request(format!("The parameter {shown_name} is there twice.{hint}")));
             }
-            let invalid = |what: &str| {
-                let value = input::shown(&value.as_str().into());
-                Refusal::bad_request(format!("{name} has the value {value}: it must be {what}."))
-            };
             match name.as_str() {
                 "status" => listing.status = statuses(&value)?,
                 "external_uuid" => {
-                    listing.external_uuid = Some(input::uuid(&value).ok_or_else(|| invalid("a UUID"))?);
+                    listing.external_uuid =
+                        Some(input::uuid(&value).ok_or_else(|| paging::invalid(&name, &value, "a UUID"))?);
                 }
-                "count" => {
-                    let count = input::number(&value).and_then(|count| PageSize::new(count).ok());
-                    listing.count = Some(count.ok_or_else(|| invalid("a number from 1 to 200"))?);
-                }
-                "older_id" | "newer_id" if listing.cursor.is_some() => {
-                    return Err(Refusal::bad_request("older_id and newer_id exclude each other."));
-                }
-                "older_id" | "newer_id" => {
-                    let cursor = format!("{name}={value}").parse().ok().filter(|_| input::number(&value).is_some());
-                    listing.cursor = Some(cursor.ok_or_else(|| invalid("an id"))?);
-                }
+                "count" => listing.count = Some(paging::count(&value)?),
+                "older_id" | "newer_id" => listing.cursor = Some(paging::cursor(&name, &value, listing.cursor)?),
                 other => return Err(Refusal::not_implemented(format_args!("the parameter {other} of a listing"))),
             }
             seen.push(name);
@@ -63,7 +50,7 @@ impl Listing {
     }
 
     pub(crate) fn count(&self) -> usize {
-        self.0.count.and_then(|count| count.get().try_into().ok()).unwrap_or(DEFAULT_COUNT)
+        paging::items_on_a_page(self.0.count)
     }
 
     /// Whether `provision` matches the filters, after the steps that are due by now.
@@ -81,15 +68,7 @@ impl Listing {
 
     /// The links around a page; `None`: it is empty.
     pub(crate) fn pagination(&self, page: Option<Around>) -> Value {
-        let Some(page) = page else {
-            return json!({ "future_url": null, "newer_url": null, "older_url": null });
-        };
-        let newer = self.url("newer_id", page.newest);
-        json!({
-            "future_url": newer,
-            "newer_url": page.has_newer.then_some(&newer),
-            "older_url": page.has_older.then(|| self.url("older_id", page.oldest)),
-        })
+        paging::links(page, |cursor, id| self.url(cursor, id))
     }
 
     /// The same listing from another cursor, as a relative URL.
@@ -104,15 +83,6 @@ impl Listing {
         }
         url + &format!("count={}&{cursor}={id}", self.count())
     }
-}
-
-/// The ids at both ends of a page, and whether other provisions beyond them match the filters.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Around {
-    pub(crate) newest: u64,
-    pub(crate) oldest: u64,
-    pub(crate) has_newer: bool,
-    pub(crate) has_older: bool,
 }
 
 fn statuses(names: &str) -> Result<Vec<ProvisionStatus>, Refusal> {
@@ -130,6 +100,8 @@ fn statuses(names: &str) -> Result<Vec<ProvisionStatus>, Refusal> {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]

@@ -8,9 +8,10 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use crate::clock::Numbers;
+use crate::resources::paging::Around;
 use crate::resources::provisions::creation::{Creation, UserProfile};
 use crate::resources::provisions::life_cycle::LifeCycleEvent;
-use crate::resources::provisions::listing::{Around, Listing};
+use crate::resources::provisions::listing::Listing;
 use crate::resources::provisions::provision::StoredProvision;
 use crate::resources::provisions::seed::SeedProvision;
 use crate::settings::Pace;
