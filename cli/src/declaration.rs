@@ -5,13 +5,14 @@
 use bunq_partner::{BulkOperation, EmailAddress};
 
 use super::arguments::{
-    ApiOptions, BankCommand, Command, ConfigCommand, ConnectionOptions, DryRun, IdArgument, ReceiptOptions,
-    ReceiptsCommand, SessionCommand,
+    ApiOptions, BankCommand, Command, ConfigCommand, ConnectionOptions, DryRun, IdArgument, OauthCommand,
+    ReceiptOptions, ReceiptsCommand, SessionCommand,
 };
 use super::bulk::{RowOptions, report};
 use super::columns::Results;
 use super::config;
 use super::exit::Failure;
+use super::oauth;
 use super::receipts;
 use super::records::{ProvisionOutcome, provision_columns};
 
@@ -158,6 +159,15 @@ impl BankCommand {
                 };
                 let results = Results::Records(ProvisionOutcome::columns());
                 Declaration { effect, ids: &[], dry_run: Some(*dry_run), results, receipts: None, context: Checked }
+            }
+            Self::Oauth(OauthCommand::Show) => reads(&[], Results::Records(oauth::client_columns()), Checked),
+            Self::Oauth(OauthCommand::Ensure { url, .. }) => {
+                let effect = Effect::Changes {
+                    what: format!("Create the OAuth client and its callback URL {}, where they lack,", url.as_str()),
+                    goes_on: Some("they may have been created: `bunq-partner oauth show` shows them".into()),
+                };
+                let results = Results::Records(oauth::setup_columns());
+                Declaration { effect, ids: &[], dry_run: None, results, receipts: None, context: Checked }
             }
             Self::Session(SessionCommand::End { dry_run }) => {
                 let effect = Effect::Changes { what: "End the session".into(), goes_on: None };

@@ -33,6 +33,7 @@ mod invocation;
 mod key_command;
 mod line_clock;
 mod lines;
+mod oauth;
 mod operations;
 mod output;
 mod probe;
@@ -62,8 +63,8 @@ use bunq_partner::ReceiptFile;
 use clap::ValueEnum as _;
 
 use self::arguments::{
-    BankCommand, Color, Command, CommandLine, ConfigCommand, ConnectionOptions, OutputFormat, OutputOptions,
-    ReceiptsCommand, SessionCommand,
+    BankCommand, Color, Command, CommandLine, ConfigCommand, ConnectionOptions, OauthCommand, OutputFormat,
+    OutputOptions, ReceiptsCommand, SessionCommand,
 };
 use self::bulk::Order;
 use self::closing::Closing;
@@ -290,6 +291,10 @@ async fn ask_bank(
                 provisions::reset_token(invocation, *id, *waiting, dry_run.dry_run).await
             }
             BankCommand::Whoami => whoami::show(invocation).await,
+            BankCommand::Oauth(OauthCommand::Show) => oauth::show(invocation).await,
+            BankCommand::Oauth(OauthCommand::Ensure { url, secret_file }) => {
+                oauth::ensure(invocation, url, secret_file.as_deref()).await
+            }
             BankCommand::Session(SessionCommand::End { dry_run }) => {
                 whoami::end_session(invocation, dry_run.dry_run).await
             }

@@ -1,7 +1,9 @@
 //! What commands print about provisions.
 
 use bunq_partner::jiff::Timestamp;
-use bunq_partner::{Acceptance, Error, Provision, ProvisionId, ProvisionStatus, RowState, Uuid, Waiter, WaitingFor};
+use bunq_partner::{
+    Acceptance, Error, Provision, ProvisionId, ProvisionStatus, RowState, Secret, Uuid, Waiter, WaitingFor,
+};
 use serde_json::{Map, Value};
 
 use super::exit::Failure;
@@ -40,13 +42,18 @@ fn provision_fields(seen: Option<&Provision>, shows_secrets: bool) -> Vec<Field>
         Field::text("action_required", HIDDEN, seen.and_then(|seen| seen.action_required.as_ref())),
         Field::text("credential_status", HIDDEN, credential.and_then(|credential| credential.status.as_ref())),
         time("credential_expiry", HIDDEN, credential.and_then(|credential| credential.expiry_time)),
-        match token {
-            Some(_) if !shows_secrets => {
-                Field::new("token", HIDDEN, "[redacted]").shown_as("[redacted: --show-secrets shows it]")
-            }
-            token => Field::new("token", HIDDEN, token.map(|token| token.expose())),
-        },
+        secret("token", token, shows_secrets),
     ]
+}
+
+/// A secret, if it is to be shown.
+pub(super) fn secret(name: &'static str, secret: Option<&Secret>, shows_secrets: bool) -> Field {
+    match secret {
+        Some(_) if !shows_secrets => {
+            Field::new(name, HIDDEN, "[redacted]").shown_as("[redacted: --show-secrets shows it]")
+        }
+        secret => Field::new(name, HIDDEN, secret.map(Secret::expose)),
+    }
 }
 
 fn status(seen: Option<&Provision>) -> Field {

@@ -67,7 +67,11 @@ pub(super) async fn run(options: SandboxOptions) -> Result<(), Failure> {
 /// Refuses what a state that is there already makes void.
 fn check_state(options: &SandboxOptions) -> Result<(), Failure> {
     let Some(file) = options.state.as_deref().filter(|file| file.symlink_metadata().is_ok()) else { return Ok(()) };
-    let void = [("--provisions", options.provisions.is_some()), ("--seed", options.seed.is_some())];
+    let void = [
+        ("--provisions", options.provisions.is_some()),
+        ("--seed", options.seed.is_some()),
+        ("--no-oauth-client", options.no_oauth_client),
+    ];
     void.into_iter().find(|(_, is_typed)| *is_typed).map_or(Ok(()), |(option, _)| {
         let problem = format!("{option} is for a new state, but {} has one already", file.display());
         Err(Failure::usage(problem).with_hint(format!("leave {option} out, or remove the file to begin anew")))
@@ -101,6 +105,9 @@ async fn builder(options: SandboxOptions) -> Result<SandboxBuilder, Failure> {
     if let Some(file) = &options.seed {
         let seed: Vec<_> = read_json("--seed", file).await?;
         builder = builder.seed(seed);
+    }
+    if options.no_oauth_client {
+        builder = builder.without_oauth_client();
     }
     if !options.allowed_addresses.is_empty() {
         builder = builder.allowed_addresses(options.allowed_addresses);

@@ -9,7 +9,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use bunq_partner::{ProvisionId, Uuid};
+use bunq_partner::{CallbackUrl, ProvisionId, Uuid};
 use clap::builder::PossibleValue;
 use clap::error::ErrorKind;
 use clap::{ArgAction, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueHint};
@@ -171,6 +171,9 @@ pub(crate) enum BankCommand {
     /// Show the user of the API key
     #[command(after_help = examples!("whoami", "whoami --output json"))]
     Whoami,
+    /// Manage the OAuth client, without which no user is provisioned
+    #[command(subcommand)]
+    Oauth(OauthCommand),
     /// Manage the session with bunq
     #[command(subcommand)]
     Session(SessionCommand),
@@ -207,6 +210,30 @@ pub(crate) enum ConfigCommand {
     /// Print the path of the file with the profiles
     #[command(after_help = examples!("config path", "config path --output json"))]
     Path,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum OauthCommand {
+    /// Show the OAuth clients and their callback URLs
+    #[command(after_help = examples!("oauth show", "oauth show --output json"))]
+    Show,
+    /// Create the OAuth client and its callback URL, where they lack
+    #[command(after_help = concat!(
+        "An active client is adopted, and so is a URL that is registered. Run it once: two of\n\
+         these commands at one time do not know of each other.\n\n",
+        examples!(
+            "oauth ensure https://partner.example.com/callback",
+            "oauth ensure https://partner.example.com/callback --secret-file oauth.json"
+        )
+    ))]
+    Ensure {
+        /// Callback URL, with HTTPS
+        #[arg(value_name = "URL", value_hint = ValueHint::Other)]
+        url: CallbackUrl,
+        /// Keep client id and secret in this file, for its owner alone
+        #[arg(long, value_name = "FILE")]
+        secret_file: Option<PathBuf>,
+    },
 }
 
 #[derive(Subcommand)]

@@ -193,6 +193,9 @@ pub(crate) struct SandboxOptions {
     /// Start with this many active provisions [default: 0]
     #[arg(long, value_name = "COUNT", value_hint = ValueHint::Other, value_parser = value_parser!(u32).range(..=1_000_000))]
     pub(crate) provisions: Option<u32>,
+    /// Start without an OAuth client: no user is provisioned
+    #[arg(long)]
+    pub(crate) no_oauth_client: bool,
     /// Keep the state in this file: each change before its response
     #[arg(long, value_name = "FILE")]
     pub(crate) state: Option<PathBuf>,

@@ -11,6 +11,9 @@ use tokio::time::timeout;
 use super::super::exit::told;
 use super::step::{Check, Checks};
 
+/// The name of the step about the OAuth client.
+const OAUTH_CLIENT: &str = "OAuth client";
+
 /// How long the context file may be locked by others.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -111,6 +114,7 @@ async fn call(examination: &mut Examination, client: &Client) -> Result<(), Erro
             examination.steps.push(Check::warning("device", told(&error), remedy));
         }
     }
+    examination.steps.push(oauth_client(client).await?);
     examination.steps.push(Check::ok("signatures", "bunq's signature of each response is valid"));
     examination.steps.push(match warning {
         Some(warning) => Check::warning("warnings", warning, "bunq says this to the developers of the client"),
@@ -127,6 +131,7 @@ impl Examination {
             Some(operation) if *operation == Operation::CREATE_DEVICE_SERVER => "device",
             Some(operation) if *operation == Operation::LIST_PROVISIONS => "list call",
             Some(operation) if *operation == Operation::LIST_DEVICE_SERVERS => "device",
+            Some(operation) if *operation == Operation::LIST_OAUTH_CLIENTS => OAUTH_CLIENT,
             _ => "session",
         };
         let name = if error.kind() == ErrorKind::Context { "context" } else { name };
@@ -140,6 +145,29 @@ async fn whose(client: &Client) -> String {
         Ok(user) => format!("open, for user {} ({})", user.id, user.display_name.unwrap_or_default()),
         Err(_) => "open".to_owned(),
     }
+}
+
+/// Whether there is what bunq demands before it provisions a user. A signature that is not valid, or a token that is refused, is an error.
+async fn oauth_client(client: &Client) -> Result<Check, Error> {
+    let remedy = "no user can be provisioned until `bunq-partner oauth ensure URL` has set it up";
+    Ok(match client.oauth().find().await {
+        Ok(Some(active)) if active.callback_url.is_empty() => {
+            Check::failed(OAUTH_CLIENT, format!("{} is active, and has no callback URL", active.id), remedy)
+        }
+        Ok(Some(active)) => {
+            let urls: Vec<_> = active.callback_url.iter().map(|known| known.url.as_str()).collect();
+            Check::ok(OAUTH_CLIENT, format!("{} is active, with {}", active.id, urls.join(" and ")))
+        }
+        Ok(None) => Check::failed(OAUTH_CLIENT, "none is active", remedy),
+        Err(error) if error.kind() == ErrorKind::Duplicate => {
+            Check::failed(OAUTH_CLIENT, told(&error), "`bunq-partner api update_oauth_client` cancels one")
+        }
+        Err(error) if matches!(error.kind(), ErrorKind::Signature | ErrorKind::Unauthorized) => return Err(error),
+        Err(error) => {
+            let remedy = "the OAuth clients cannot be listed: whether a user can be provisioned is not known";
+            Check::warning(OAUTH_CLIENT, told(&error), remedy)
+        }
+    })
 }
 
 /// From where the device was registered, and whether bunq still has it.

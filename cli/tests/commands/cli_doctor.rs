@@ -52,9 +52,20 @@ async fn all_is_well() {
     let (sandbox, folder) = (Sandbox::start().await.unwrap(), Folder::new());
     let report = Report::of(&mut program_for(&folder, &sandbox));
     assert_eq!(report.summary(), "everything works");
-    for name in
-        ["key", "proxy", "DNS", "TCP", "HTTP", "clock", "context", "session", "list call", "device", "signatures"]
-    {
+    for name in [
+        "key",
+        "proxy",
+        "DNS",
+        "TCP",
+        "HTTP",
+        "clock",
+        "context",
+        "session",
+        "list call",
+        "device",
+        "OAuth client",
+        "signatures",
+    ] {
         assert_eq!(report.step(name).0, "ok", "{name}");
     }
     assert!(report.step("device").1.ends_with("registered from 127.0.0.1, ACTIVE"));

@@ -25,6 +25,7 @@ mod cli_hints;
 mod cli_looking_inside;
 #[cfg(target_os = "linux")]
 mod cli_mounts;
+mod cli_oauth;
 mod cli_operations;
 mod cli_options;
 mod cli_output;
