@@ -19,7 +19,7 @@ mod common;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use bunq_partner::types::{self, AttachmentContentType, AttachmentId, DeviceServerId};
+use bunq_partner::types;
 use bunq_partner::wire::SigningKey;
 use bunq_partner::{
     Acceptance, Auth, Client, ClientBuilder, ContextStore as _, Error, NewProvision, Operation, PageSize, ProvisionId,
@@ -160,10 +160,8 @@ struct Block {
     secrets: BTreeSet<String>,
     /// How many provisions there were before the exchange.
     before: usize,
-    /// The device of the client.
-    device: Option<DeviceServerId>,
-    /// The user of the client, and a file of that user.
-    file: Option<AttachmentId>,
+    /// The ids of the objects in the path of the operation, by the names of its parameters.
+    ids: BTreeMap<&'static str, String>,
     /// The number of calls that were refused because of the rate limit.
     refused: usize,
     /// The only invalid form of signature that is allowed, if any.
@@ -187,8 +185,7 @@ impl Block {
             shown: String::new(),
             secrets: BTreeSet::new(),
             before: 0,
-            device: None,
-            file: None,
+            ids: BTreeMap::new(),
             refused: 0,
             allowed: None,
         }
@@ -270,13 +267,7 @@ impl Block {
         let id = self.sandbox.populate(1)[0];
         if self.operation.auth == Auth::Session {
             provisions.list().count(PageSize::try_from(1_u64).unwrap()).page().await.unwrap();
-            let api = self.client.api();
-            self.device = Some(api.list_device_servers().await.unwrap()[0].id);
-            if self.operation.path.contains("/attachment") {
-                let file = &b"GIF89a"[..];
-                let uploaded = api.create_attachment(AttachmentContentType::ImageGif, file, None).await;
-                self.file = Some(*uploaded.unwrap());
-            }
+            self.ids = self.objects(id).await;
             let journal = self.sandbox.take_call_log();
             self.check(&journal);
         }
@@ -333,12 +324,7 @@ impl Block {
             }
             (Subject::Operation(_), "delete_session") => self.client.end_session().await.map(|()| "ok"),
             (Subject::Operation(operation), _) => {
-                let parameter = |name: &str| match name {
-                    "provision_id" => Some(id.to_string()),
-                    "device_server_id" => self.device.map(|id| id.to_string()),
-                    "attachment_id" => self.file.map(|id| id.to_string()),
-                    _ => None,
-                };
+                let parameter = |name: &str| self.ids.get(name).cloned();
                 let called = call_with_examples(&self.client.api(), operation, parameter).await;
                 let called =
                     called.unwrap_or_else(|| panic!("say here how the client makes the call {}", operation.id));
@@ -348,6 +334,27 @@ impl Block {
                 })
             }
         }
+    }
+
+    /// The ids of the objects that the path of the operation names: each is made with the document's examples, or else is the first
+    /// that there is.
+    async fn objects(&self, provision: ProvisionId) -> BTreeMap<&'static str, String> {
+        let mut ids = BTreeMap::from([("provision_id", provision.to_string())]);
+        for name in self.operation.path_parameters() {
+            let (collection, _) = self.operation.path.split_once(&format!("/{{{name}}}")).unwrap();
+            let kind: String = name.split('_').map(|word| word[..1].to_uppercase() + &word[1..]).collect();
+            for method in ["POST", "GET"] {
+                let is_source = |source: &&Operation| source.method == method && source.path == collection;
+                let Some(source) = Operation::ALL.iter().find(is_source).filter(|_| !ids.contains_key(name)) else {
+                    continue;
+                };
+                let parameter = |name: &str| ids.get(name).cloned();
+                let Some(Ok(shown)) = call_with_examples(&self.client.api(), source, parameter).await else { continue };
+                let Some((_, id)) = shown.split_once(&format!("{kind}(")) else { continue };
+                ids.insert(name, id.split(')').next().unwrap().to_owned());
+            }
+        }
+        ids
     }
 
     /// Replaces the client by one after a restart, whose context has no session.
