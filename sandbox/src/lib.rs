@@ -136,6 +136,8 @@ const LATE_ARRIVAL: Duration = Duration::from_millis(200);
 /// - an API key is bound to the address that its first device is registered from, and to the `permitted_ips` of its devices, of
 ///   which `*` is every address: from elsewhere no device is registered and no session opened. A list without the caller's own
 ///   address is refused;
+/// - the partner sees the credential of its own key, and a user that of its provision, with the device that was registered last. An
+///   address that is added again is the one that there is, with the new status. Sessions go on whose address becomes `INACTIVE`;
 /// - a provisioned user has one `UserApiKey.id`, whatever its credential and session; in paths, another's id is refused with 403;
 /// - a file of at most 16 MiB is taken if it begins as its `Content-Type` says; only its user can read it;
 /// - an OAuth client is refused with 400 while another one is active, unless [`SandboxBuilder::one_oauth_client`] is `false`; a callback

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-use super::table::{Object, Table};
+use super::table::{Object, Stored, Table};
 
 /// An address of a credential: an API key of the partner's or of a provisioned user.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -20,9 +20,8 @@ impl Object for CredentialIp {
 }
 
 impl Table<CredentialIp> {
-    /// Whether a credential may be used from an address; `None`: it is not among those of the credential.
-    pub(crate) fn permits(&self, owner: u64, credential: u64, ip: IpAddr) -> Option<bool> {
-        let mut addresses = self.of(owner).map(|address| &address.content);
-        Some(addresses.find(|address| address.credential == credential && address.ip == ip)?.is_active)
+    /// The address, if it is among those of the credential.
+    pub(crate) fn find(&self, owner: u64, credential: u64, ip: IpAddr) -> Option<&Stored<CredentialIp>> {
+        self.of(owner).find(|address| address.content.credential == credential && address.content.ip == ip)
     }
 }

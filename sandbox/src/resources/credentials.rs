@@ -65,12 +65,19 @@ fn create_ip(bank: &mut Bank, request: &RoutedCall<'_>, user: u64) -> Result<Raw
     }
     let body: CreateCredentialIpRequest = input::body(&request.call.body)?;
     let ip = IpAddr::from(body.ip);
-    if bank.objects.credential_ips.permits(user, credential.id, ip).is_some() {
-        return Err(Refusal::bad_request(format!("The credential has the address {ip} already: set its status.")));
-    }
     let is_active = body.status != Some(RequestedCredentialIpStatus::Inactive);
-    let content = CredentialIp { credential: credential.id, ip, is_active };
-    Ok(RawResponse::id(bank.objects.credential_ips.add(user, content, request.now, &mut bank.numbers)))
+    let addresses = &mut bank.objects.credential_ips;
+    let id = match addresses.find(user, credential.id, ip).map(|address| address.id) {
+        Some(id) => {
+            addresses.change(user, id, request.now)?.is_active = is_active;
+            id
+        }
+        None => {
+            let content = CredentialIp { credential: credential.id, ip, is_active };
+            addresses.add(user, content, request.now, &mut bank.numbers)
+        }
+    };
+    Ok(RawResponse::id(id))
 }
 
 fn get_ip(bank: &mut Bank, request: &RoutedCall<'_>, user: u64) -> Result<RawResponse, Refusal> {
@@ -179,18 +186,18 @@ impl Bank {
     /// Whether a key may be used from an address; `None`: it is bound to none yet. What its credential says of an address goes before
     /// what it was registered with.
     pub(crate) fn permits(&self, credential: &Credential, from: IpAddr) -> Option<bool> {
-        let of_credential = self.objects.credential_ips.permits(credential.user, credential.id, from);
+        let of_credential = self.objects.credential_ips.find(credential.user, credential.id, from);
         let of_devices = || {
             let devices = self.access.devices_with(&credential.api_key).map(|device| device.permits(from));
             devices.reduce(|one, other| one || other)
         };
-        of_credential.or_else(of_devices)
+        of_credential.map(|address| address.content.is_active).or_else(of_devices)
     }
 
     /// Adds an address to a credential, unless the credential has it.
     pub(crate) fn permit(&mut self, credential: &Credential, ip: IpAddr, now: Timestamp) {
         let Credential { user, id, .. } = *credential;
-        if self.objects.credential_ips.permits(user, id, ip).is_none() {
+        if self.objects.credential_ips.find(user, id, ip).is_none() {
             let content = CredentialIp { credential: id, ip, is_active: true };
             self.objects.credential_ips.add(user, content, now, &mut self.numbers);
         }
