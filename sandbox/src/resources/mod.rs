@@ -8,10 +8,10 @@ pub(crate) mod oauth;
 pub(crate) mod paging;
 pub(crate) mod provisions;
 
-use bunq_partner::Operation;
+use bunq_partner::{Operation, SessionOf};
 use jiff::Timestamp;
 
-use crate::access_control::LiveSession;
+use crate::access_control::{ActingUser, LiveSession};
 use crate::bank::{Bank, check_headers};
 use crate::wire::call::ReceivedCall;
 use crate::wire::call_log::ReceivedSignature;
@@ -95,14 +95,23 @@ fn admit(bank: &mut Bank, request: &RoutedCall<'_>) -> Result<LiveSession, Refus
     let session = bank.access.session(request.call.token(), request.now)?;
     bank.vet(session.installation, request.call.header(REQUEST_ID), request.signature)?;
     bank.check_signed(request.call, request.signature)?;
-    Ok(session)
+    let is_partners = session.user == ActingUser::Partner;
+    match request.route.operation.session_of {
+        Some(SessionOf::Partner) if !is_partners => {
+            Err(Refusal::new(403, "The session is a provisioned user's: this call is the partner's."))
+        }
+        Some(SessionOf::User) if is_partners => {
+            Err(Refusal::new(403, "The session is the partner's: this call is a provisioned user's."))
+        }
+        _ => Ok(session),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use std::collections::HashSet;
 
-    use bunq_partner::Auth;
+    use bunq_partner::{Auth, PathUser};
 
     use super::*;
 
@@ -118,8 +127,12 @@ mod tests {
                 Handler::Session(_) | Handler::SessionUser(_) | Handler::ChosenUser(_) => Auth::Session,
             };
             assert_eq!(auth, operation.auth, "{}", operation.id);
-            let takes_user = matches!(handler, Handler::SessionUser(_) | Handler::ChosenUser(_));
-            assert_eq!(takes_user, operation.path.contains("{user_id}"), "{}", operation.id);
+            let path_user = match handler {
+                Handler::SessionUser(_) => Some(PathUser::Session),
+                Handler::ChosenUser(_) => Some(PathUser::Chosen),
+                _ => None,
+            };
+            assert_eq!(path_user, operation.path_user, "{}", operation.id);
         }
     }
 }

@@ -202,6 +202,7 @@ async fn a_credential_is_seen_by_its_holder_alone() {
         assert_eq!(caller.call_at(Method::GET, &path, "").await.0, 403);
     }
     assert_eq!(company.call_at(Method::GET, &format!("/user/1{PATH}"), "").await.0, 403);
+    assert_eq!(user.call_at(Method::GET, "/partner-user-provision", "").await.0, 403, "it takes the partner's session");
 
     // The session that there is sees the credential that comes after a reset, with its key until it is used.
     let reset = partner.provisions().reset_token(id).await.unwrap().await.unwrap().credential.unwrap();

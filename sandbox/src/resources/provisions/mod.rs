@@ -17,7 +17,7 @@ use self::listing::Listing;
 use self::seed::SeedProvision;
 use self::table::item;
 use super::{Answer, Handler, RoutedCall};
-use crate::access_control::{ActingUser, LiveSession};
+use crate::access_control::LiveSession;
 use crate::bank::Bank;
 use crate::input;
 use crate::settings::CreationResponse;
@@ -30,8 +30,7 @@ pub(super) const ANSWERS: &[Answer] = &[
     Answer { operation: &Operation::UPDATE_PROVISION, handler: Handler::Session(update) },
 ];
 
-fn create(bank: &mut Bank, request: &RoutedCall<'_>, session: LiveSession) -> Result<RawResponse, Refusal> {
-    for_partner(session)?;
+fn create(bank: &mut Bank, request: &RoutedCall<'_>, _: LiveSession) -> Result<RawResponse, Refusal> {
     let creation = Creation::from_body(&request.call.body)?;
     bank.check_oauth_client()?;
     let created = bank.provisions.create(creation, request.now, &mut bank.numbers)?;
@@ -41,22 +40,19 @@ fn create(bank: &mut Bank, request: &RoutedCall<'_>, session: LiveSession) -> Re
     })
 }
 
-fn list(bank: &mut Bank, request: &RoutedCall<'_>, session: LiveSession) -> Result<RawResponse, Refusal> {
-    for_partner(session)?;
+fn list(bank: &mut Bank, request: &RoutedCall<'_>, _: LiveSession) -> Result<RawResponse, Refusal> {
     let listing = Listing::from_query(request.call.query.as_deref())?;
     let (items, pagination) = bank.provisions.list(&listing, request.now, &mut bank.numbers)?;
     Ok(RawResponse::page(items, pagination))
 }
 
-fn get(bank: &mut Bank, request: &RoutedCall<'_>, session: LiveSession) -> Result<RawResponse, Refusal> {
-    for_partner(session)?;
+fn get(bank: &mut Bank, request: &RoutedCall<'_>, _: LiveSession) -> Result<RawResponse, Refusal> {
     let [id] = request.route.ids();
     let item = bank.provisions.read(id, request.now, &mut bank.numbers).ok_or_else(|| no_provision(id))?;
     Ok(RawResponse::items(vec![item]))
 }
 
-fn update(bank: &mut Bank, request: &RoutedCall<'_>, session: LiveSession) -> Result<RawResponse, Refusal> {
-    for_partner(session)?;
+fn update(bank: &mut Bank, request: &RoutedCall<'_>, _: LiveSession) -> Result<RawResponse, Refusal> {
     let [id] = request.route.ids();
     let body: UpdateProvisionRequest = input::body(&request.call.body)?;
     let event = match body.status {
@@ -67,16 +63,6 @@ fn update(bank: &mut Bank, request: &RoutedCall<'_>, session: LiveSession) -> Re
     let provision = bank.provisions.get(id, request.now, &mut bank.numbers).ok_or_else(|| no_provision(id))?;
     provision.wish(event, request.now, &mut bank.numbers)?;
     Ok(RawResponse::id(id))
-}
-
-/// Refuses a session of a provisioned user.
-fn for_partner(session: LiveSession) -> Result<(), Refusal> {
-    match session.user {
-        ActingUser::Partner => Ok(()),
-        ActingUser::ApiKey(_) | ActingUser::Provisioned => {
-            Err(Refusal::new(403, "The session is a provisioned user's: provisions are the partner's."))
-        }
-    }
 }
 
 fn no_provision(id: u64) -> Refusal {
