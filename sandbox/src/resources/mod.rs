@@ -116,6 +116,15 @@ mod tests {
     use super::*;
 
     #[test]
+    fn every_operation_of_the_document_has_an_answer() {
+        test_timeout::start();
+        let has_answer =
+            |operation: &&Operation| RESOURCES.into_iter().flatten().any(|answer| answer.operation.id == operation.id);
+        let without: Vec<_> = Operation::ALL.iter().filter(|operation| !has_answer(operation)).collect();
+        assert!(without.is_empty(), "{without:?} would be refused with 501");
+    }
+
+    #[test]
     fn every_answer_is_registered_once_with_the_token_of_its_operation() {
         test_timeout::start();
         let mut ids = HashSet::new();
