@@ -3,7 +3,7 @@
 
 mod common;
 
-use bunq_partner::types::{ListProvisionsQuery, RequestedStatus, UpdateProvisionRequest};
+use bunq_partner::types::{AttachmentContentType, ListProvisionsQuery, RequestedStatus, UpdateProvisionRequest};
 use bunq_partner::{Client, Environment, NewProvision, Operation, PageSize, ProvisionId, RetryPolicy, Uuid};
 use bunq_partner_sandbox::Sandbox;
 use common::{API_KEY, Result, Server, Spread, another, peak_memory, role, runtime, serve};
@@ -160,6 +160,11 @@ async fn call(base_url: &str, operation: &str) -> Result<()> {
         "get_installation" => drop(api.get_installation().await),
         "list_device_servers" => drop(api.list_device_servers().await),
         "get_device_server" => drop(api.get_device_server("1".parse()?).await),
+        "create_attachment" => {
+            drop(api.create_attachment(AttachmentContentType::ImageGif, &b"GIF89a"[..], None).await);
+        }
+        "get_attachment" => drop(api.get_attachment("1".parse()?).await),
+        "get_attachment_content" => drop(api.get_attachment_content("1".parse()?).await),
         "delete_session" => {
             client.open_session().await?;
             drop(client.end_session().await);

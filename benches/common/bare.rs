@@ -1,6 +1,8 @@
 //! A close without the crate: reqwest, aws-lc-rs and serde_json by hand, with only what is needed for the same bytes on
 //! the wire.
 
+#![allow(dead_code)]
+
 use std::time::Duration;
 
 use aws_lc_rs::encoding::AsDer;
@@ -116,14 +118,29 @@ impl Bare {
     /// The call that is measured.
     pub(crate) async fn close(&self, id: u64) -> Result<()> {
         let body = serde_json::to_vec(&Update { status: "CANCELLED" })?;
-        let response = self.exchange(Method::PUT, &format!("/partner-user-provision/{id}"), body).await?;
+        let response = self.exchange(Method::PUT, &format!("/partner-user-provision/{id}"), body.into()).await?;
         let response: Response = serde_json::from_slice(&response)?;
         let answered = response.response.into_iter().find_map(|item| item.id).ok_or("the response holds no Id")?;
         if answered.id == id { Ok(()) } else { Err("the response is about another provision".into()) }
     }
 
-    async fn exchange(&self, method: Method, path: &str, body: Vec<u8>) -> Result<Bytes> {
-        let headers = headers(&self.token, &self.keys.sign(&body)?)?;
+    /// Sends a file, with its content type.
+    pub(crate) async fn upload(&self, path: &str, content_type: &'static str, file: Bytes) -> Result<()> {
+        let mut headers = headers(&self.token, &self.keys.sign(&file)?)?;
+        headers.insert("content-type", HeaderValue::from_static(content_type));
+        self.exchange_with(headers, Method::POST, path, file).await.map(drop)
+    }
+
+    /// Receives a file.
+    pub(crate) async fn download(&self, path: &str) -> Result<Bytes> {
+        self.exchange(Method::GET, path, Bytes::new()).await
+    }
+
+    async fn exchange(&self, method: Method, path: &str, body: Bytes) -> Result<Bytes> {
+        self.exchange_with(headers(&self.token, &self.keys.sign(&body)?)?, method, path, body).await
+    }
+
+    async fn exchange_with(&self, headers: HeaderMap, method: Method, path: &str, body: Bytes) -> Result<Bytes> {
         let request = self.http.request(method, format!("{}{path}", self.base_url));
         let request = request.timeout(Duration::from_secs(30)).headers(headers).body(body);
         let response = request.send().await?.error_for_status()?;
