@@ -200,7 +200,7 @@ async fn the_user_of_the_session_is_filled_in_by_each_attempt() {
     let user = partner.user().await.unwrap().id;
     let path = format!("/v1/user/{user}/attachment/7");
     let _ = partner.api().get_attachment(attachment()).await;
-    assert_eq!(paths(&sandbox), [path.clone()]);
+    assert_eq!(paths(&sandbox), std::slice::from_ref(&path));
 
     // Another client has the user from the store, and one whose session was stored without its user replaces the session.
     let _ = client().api().get_attachment(attachment()).await;
