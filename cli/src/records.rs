@@ -66,13 +66,12 @@ fn provision_json(seen: &Provision, shows_secrets: bool) -> Map<String, Value> {
     // What cannot be serialized was not received.
     let mut json = serde_json::to_value(seen).unwrap_or_default();
     if shows_secrets {
-        let token = seen.credential.as_ref().and_then(|credential| credential.token_value.as_ref());
-        let code = seen.oauth_request.as_ref().and_then(|request| request.authorization_code.as_ref());
-        let redirect_url = seen.oauth_request.as_ref().and_then(|request| request.redirect_url.as_ref());
+        let (credential, request) = (seen.credential.as_ref(), seen.oauth_request.as_ref());
         for (pointer, secret) in [
-            ("/credential/token_value", token),
-            ("/oauth_request/authorization_code", code),
-            ("/oauth_request/redirect_url", redirect_url),
+            ("/credential/token_value", credential.and_then(|credential| credential.token_value.as_ref())),
+            ("/oauth_request/authorization_code", request.and_then(|request| request.authorization_code.as_ref())),
+            ("/oauth_request/client_id", request.and_then(|request| request.client_id.as_ref())),
+            ("/oauth_request/redirect_url", request.and_then(|request| request.redirect_url.as_ref())),
         ] {
             if let (Some(place), Some(secret)) = (json.pointer_mut(pointer), secret) {
                 *place = secret.expose().into();

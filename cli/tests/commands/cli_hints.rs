@@ -42,6 +42,7 @@ fn filled(named: &str, id: &str, folder: &Folder) -> Vec<String> {
         "--bank-profile" => profile.as_str(),
         "--from" | "--journal" => ids.as_str(),
         "--fault" => "drop",
+        "ensure" => "https://partner.example.com/callback",
         _ => id,
     };
     let named = named.replace("{named}", " ID").replace("{from}{journal}", "{from}").replace("{command}", "close");
