@@ -6,24 +6,26 @@
 mod both_ways;
 mod callbacks;
 mod names;
+mod references;
 mod refusals;
+mod schemas;
 
 use std::collections::HashMap;
-use std::fmt::Display;
 
 use serde_json::{Map, Value};
 
-use self::names::{problems_of_signature, two_of_one_name};
+use self::names::{is_name, problems_of_signature, two_of_one_name};
+pub use self::references::circles;
+use super::both_ways::EXTENSION as KEEP_UNKNOWN;
 use super::bytes;
-use super::direction::Directions;
 use super::document::{Diagnostic, Document, escaped, members, reference};
 use super::envelope::{BYTES, Envelope};
 use super::headers;
-use super::names::{pascal_case, rust_name};
+use super::names::rust_name;
 use super::policy::{self, Policy};
 use super::provenance;
-use super::replacements::{REQUEST_SECRET, RESPONSE_SECRET, is_replaced};
-use super::{ids, texts, users};
+use super::replacements::is_replaced;
+use super::users;
 
 /// The extensions that a string schema may have.
 const OF_TEXTS: [&str; 8] = [
@@ -38,7 +40,7 @@ const OF_TEXTS: [&str; 8] = [
 ];
 
 /// The extension that the schema of an object may have.
-const OF_OBJECTS: [&str; 1] = [crate::both_ways::EXTENSION];
+const OF_OBJECTS: [&str; 1] = [KEEP_UNKNOWN];
 
 /// The members whose keys are names that the document chooses.
 const NAMES: [&str; 16] = [
@@ -82,7 +84,7 @@ pub fn diagnostics(document: &Document) -> Vec<Diagnostic> {
         for_each_part(&document.root, &mut |pointer, part| {
             let is_operation = operations.iter().any(|operation| operation == pointer);
             let problems = [
-                reference_problem(&document.root, pointer, part),
+                references::problem(&document.root, pointer, part),
                 extension_problem(pointer, part, is_operation),
                 generator_problem(pointer, part),
             ];
@@ -92,8 +94,7 @@ pub fn diagnostics(document: &Document) -> Vec<Diagnostic> {
         diagnostics.extend(circles(&document.root));
         check_operations(document, &mut diagnostics);
         diagnostics.extend(callbacks::problems(document));
-        check_schemas(document, &mut diagnostics);
-        check_shared_enums(document, &mut diagnostics);
+        schemas::check(document, &mut diagnostics);
     }
     diagnostics
 }
@@ -153,42 +154,6 @@ fn check_mappings(root: &Value, pointer: &str, depth: u32, diagnostics: &mut Vec
         for (name, _) in members(part) {
             check_mappings(root, &format!("{pointer}/{}", escaped(name)), depth - 1, diagnostics);
         }
-    }
-}
-
-/// Finds a reference that leads nowhere, or to something else than a component of the kind that belongs there: the generator would end
-/// without naming it.
-fn reference_problem(root: &Value, pointer: &str, part: &Map<String, Value>) -> Option<String> {
-    let target = part.get("$ref")?;
-    let Some(text) = target.as_str().filter(|target| target.starts_with("#/")) else {
-        return Some(format!(
-            "`$ref: {}` leads nowhere: write it as `#/components/…`",
-            target.to_string().trim_matches('"')
-        ));
-    };
-    if root.pointer(&text[1..]).is_none() {
-        return Some(format!("`$ref: {text}` leads nowhere: correct it, or write what it should lead to"));
-    }
-    let Some(kind) = kind_at(pointer) else {
-        return Some("a path has its operations itself: write them in place of `$ref`".into());
-    };
-    let name = text.strip_prefix("#/components/").and_then(|rest| rest.strip_prefix(kind)?.strip_prefix('/'));
-    name.is_none_or(|name| name.contains('/')).then(|| {
-        format!("`$ref: {text}` is none of `#/components/{kind}`: write there what belongs here, and refer to it")
-    })
-}
-
-/// The kind of the components that a part can refer to; none if it can refer to nothing.
-fn kind_at(pointer: &str) -> Option<&'static str> {
-    let mut names = pointer.rsplit('/');
-    let (name, within) = (names.next().unwrap_or_default(), names.next().unwrap_or_default());
-    let kinds =
-        ["callbacks", "examples", "headers", "links", "parameters", "requestBodies", "responses", "securitySchemes"];
-    match (within, name) {
-        ("paths", _) => None,
-        ("properties", _) | (_, "additionalProperties" | "items" | "not" | "schema") => Some("schemas"),
-        (_, "requestBody") => Some("requestBodies"),
-        _ => Some(kinds.into_iter().find(|kind| *kind == within).unwrap_or("schemas")),
     }
 }
 
@@ -257,31 +222,6 @@ fn generator_problem(pointer: &str, part: &Map<String, Value>) -> Option<String>
     Some(format!("its properties `{one}` and `{other}` have one name in Rust: rename one"))
 }
 
-/// Components that are composed of themselves. Having itself as a member is allowed.
-pub fn circles(root: &Value) -> Vec<Diagnostic> {
-    fn is_circle<'a>(root: &'a Value, part: &'a Value, path: &mut Vec<&'a str>) -> bool {
-        if let Some(target) = reference(part) {
-            if path.contains(&target) {
-                return true;
-            }
-            path.push(target);
-            let is_one = root.pointer(target).is_some_and(|found| is_circle(root, found, path));
-            path.pop();
-            return is_one;
-        }
-        let compositions = ["allOf", "oneOf", "anyOf"].iter().filter_map(|keyword| part[keyword].as_array());
-        compositions.flatten().any(|part| is_circle(root, part, path))
-    }
-    let mut diagnostics = Vec::new();
-    for (kind, components) in members(&root["components"]) {
-        for (name, _) in members(components).filter(|(_, component)| is_circle(root, component, &mut Vec::new())) {
-            let pointer = format!("/components/{kind}/{}", escaped(name));
-            diagnostics.push(Diagnostic::of_part(&pointer, "it leads back to itself: correct its `$ref`"));
-        }
-    }
-    diagnostics
-}
-
 fn check_operations(document: &Document, diagnostics: &mut Vec<Diagnostic>) {
     let mut seen = HashMap::new();
     for operation in document.operations() {
@@ -343,102 +283,4 @@ fn check_operations(document: &Document, diagnostics: &mut Vec<Diagnostic>) {
     if seen.is_empty() {
         diagnostics.push(Diagnostic::new("paths", "there is no operation"));
     }
-}
-
-/// Checks the names: schemas become types of the same name, and values of enums become variants.
-fn check_schemas(document: &Document, diagnostics: &mut Vec<Diagnostic>) {
-    diagnostics.extend(bytes::problems_of_schemas(document));
-    let mut find = |name: &str, problem: &dyn Display| diagnostics.push(Diagnostic::of_schema(name, problem));
-    let directions = Directions::of(&document.root);
-    for (name, schema) in texts::checked(document) {
-        if schema["x-bunq-rule"].as_str().is_none_or(str::is_empty) {
-            find(name, &"say its pattern and bounds in words, for errors, under x-bunq-rule");
-        }
-        if let Err(problem) = texts::pattern(schema) {
-            find(name, &problem);
-        }
-    }
-    for (name, schema) in document.schemas().filter(|(_, schema)| schema.get("x-bunq-id").is_some()) {
-        if schema["x-bunq-id"] != true {
-            find(name, &"set x-bunq-id to true, or remove it");
-        } else if let Some(problem) = ids::problem(schema) {
-            find(name, &problem);
-        }
-    }
-    for (name, schema) in document.schemas() {
-        let has_two_capitals = name.as_bytes().windows(2).any(|two| two.iter().all(u8::is_ascii_uppercase));
-        if has_two_capitals || !is_name(name, |first| first.is_ascii_uppercase(), |c| c.is_ascii_alphabetic()) {
-            find(name, &"name it in PascalCase, as in `ProvisionStatus` or `ApiKey`");
-        }
-        if name == "Self" {
-            find(name, &"rename it: the name stands for something else in Rust");
-        }
-        if [REQUEST_SECRET.0, RESPONSE_SECRET.0].contains(&name) {
-            find(name, &"rename it: texts with `format: password` have this name in Rust");
-        }
-        let direction = directions.of_component("schemas", name);
-        if let Some(problem) = both_ways::problem(schema, direction) {
-            find(name, &problem);
-        }
-        if direction.is_both() && has_secret(schema) {
-            let problem = "it has a secret, and is used in requests, which send it, and in responses, which redact it: \
-                           write two schemas";
-            find(name, &problem);
-        }
-        let values = schema.get("x-extensible-enum").or(schema.get("enum"));
-        let mut seen = HashMap::new();
-        for value in values.and_then(Value::as_array).into_iter().flatten() {
-            let Some(text) = value.as_str() else {
-                find(name, &format_args!("the value {value} is not a string"));
-                continue;
-            };
-            if !is_name(
-                text,
-                |first| first.is_ascii_alphabetic(),
-                |c| c.is_ascii_alphabetic() || matches!(c, '_' | '-' | '/'),
-            ) {
-                find(name, &format_args!("the value `{text}` cannot be named in Rust"));
-            }
-            let variant = pascal_case(text);
-            if ["Unknown", "Self"].contains(&variant.as_str()) {
-                find(
-                    name,
-                    &format_args!("the value `{text}` would be `{variant}` in Rust, which stands for something else"),
-                );
-            }
-            if let Some(other) = seen.insert(variant, text) {
-                find(name, &format_args!("the values `{other}` and `{text}` have one name in Rust"));
-            }
-        }
-    }
-}
-
-/// Whether a schema itself contains a secret, not counting the schemas that it refers to.
-fn has_secret(schema: &Value) -> bool {
-    match schema {
-        Value::Object(object) => {
-            object.get("format").is_some_and(|format| format == "password") || object.values().any(has_secret)
-        }
-        Value::Array(items) => items.iter().any(has_secret),
-        _ => false,
-    }
-}
-
-/// Checks that the values of `x-bunq-enum` are those of the open enum that it names.
-fn check_shared_enums(document: &Document, diagnostics: &mut Vec<Diagnostic>) {
-    for_each_part(&document.root, &mut |pointer, part| {
-        let Some(name) = part.get("x-bunq-enum") else { return };
-        let shared = name.as_str().map(|name| &document.root["components"]["schemas"][name]["x-extensible-enum"]);
-        if shared.is_none_or(Value::is_null) || shared != part.get("enum") {
-            let problem =
-                format!("x-bunq-enum names {name}: name an open enum, and give both the same values in the same order");
-            diagnostics.push(Diagnostic::of_part(pointer, problem));
-        }
-    });
-}
-
-/// Whether a name begins and continues with the given characters; it may contain digits.
-fn is_name(name: &str, begins: fn(&char) -> bool, goes_on: fn(char) -> bool) -> bool {
-    name.chars().next().is_some_and(|first| begins(&first))
-        && name.chars().skip(1).all(|c| goes_on(c) || c.is_ascii_digit())
 }

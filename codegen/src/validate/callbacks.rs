@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use serde_json::Value;
 
-use super::is_name;
+use super::names::is_name;
 use crate::callbacks::callbacks;
 use crate::document::{Diagnostic, Document, reference};
 

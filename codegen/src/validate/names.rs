@@ -72,3 +72,9 @@ pub(super) fn problems_of_signature(
     }
     problems
 }
+
+/// Whether a name begins and continues with the given characters; it may contain digits.
+pub(super) fn is_name(name: &str, begins: fn(&char) -> bool, goes_on: fn(char) -> bool) -> bool {
+    name.chars().next().is_some_and(|first| begins(&first))
+        && name.chars().skip(1).all(|c| goes_on(c) || c.is_ascii_digit())
+}
