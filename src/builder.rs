@@ -16,14 +16,15 @@ use crate::session::Session;
 use crate::session::context::{ContextStore, Identity};
 use crate::session::handshake::{Device, SigningKeys};
 use crate::text::duration;
+use crate::transport::Transport;
 use crate::transport::call_budget::MAX_TIMEOUT;
+use crate::transport::config::TransportConfig;
 use crate::transport::http_config::HttpConfig;
 use crate::transport::observer::ExchangeObserver;
 use crate::transport::rate_limit::store::PermitStore;
 use crate::transport::rate_limit::{Caller, RateLimits};
 use crate::transport::shutdown::Shutdown;
 use crate::transport::signature::{SignatureError, SigningKey};
-use crate::transport::{Transport, TransportConfig};
 use crate::types::{DeviceDescription, PermittedIps, Secret};
 
 /// The environment variables that bunq's partners already use.

@@ -21,6 +21,7 @@
 
 pub(crate) mod call_budget;
 mod certificates;
+pub(crate) mod config;
 pub(crate) mod connections;
 pub(crate) mod credentials;
 mod headers;
@@ -55,21 +56,21 @@ use tokio::time::{Instant, timeout, timeout_at};
 use tracing::{Instrument, Span};
 
 use self::call_budget::CallBudget;
+use self::config::TransportConfig;
 use self::connections::{Connections, Reuse};
 use self::credentials::{BoxFuture, Credentials, ProvideCredentials, Renewal};
 use self::health::Health;
-use self::http_config::{CONNECT_TIMEOUT, HttpConfig};
-use self::observer::{Exchange, ExchangeObserver};
+use self::observer::Exchange;
 use self::rate_limit::store::Settlement;
 use self::rate_limit::{Caller, MAX_UNPROVEN_PAUSE, NoPermit, Permit, Place, RateLimits, Throttled, named_limit};
 use self::response::FormInUse;
-use self::shutdown::{Gate, Shutdown};
+use self::shutdown::Gate;
 use self::signature::sha256;
 use self::spans::Awaited;
 use self::trouble::Trouble;
 use crate::error::{CallMetadata, Error, ErrorKind, Remedy, Sent};
 use crate::operation::{Auth, Operation};
-use crate::retry::{self, Attempts, CallPolicy, Decision, Policy, RetryPolicy};
+use crate::retry::{self, Attempts, CallPolicy, Decision, Policy};
 use crate::sync::lock;
 use crate::types::UnknownValue;
 
@@ -78,43 +79,6 @@ const MAX_PAUSE: Duration = Duration::from_secs(3600);
 
 /// How many unknown values are remembered as reported.
 const MAX_REPORTED: usize = 1000;
-
-/// How bunq is reached, and the limits of every call in time, attempts and size.
-#[derive(Debug, Clone)]
-pub(crate) struct TransportConfig {
-    pub(crate) http: HttpConfig,
-    /// The host that may be reached by plain HTTP, as it was given.
-    pub(crate) plain_http: Option<String>,
-    pub(crate) connect_timeout: Duration,
-    pub(crate) attempt_timeout: Duration,
-    pub(crate) operation_timeout: Duration,
-    pub(crate) max_response_size: usize,
-    pub(crate) max_upload_size: usize,
-    pub(crate) max_download_size: usize,
-    pub(crate) max_refusal_details: usize,
-    pub(crate) retry: RetryPolicy,
-    pub(crate) observer: Option<Arc<dyn ExchangeObserver>>,
-    pub(crate) shutdown: Shutdown,
-}
-
-impl Default for TransportConfig {
-    fn default() -> Self {
-        Self {
-            http: HttpConfig::default(),
-            plain_http: None,
-            connect_timeout: CONNECT_TIMEOUT,
-            attempt_timeout: Duration::from_secs(30),
-            operation_timeout: Duration::from_secs(120),
-            max_response_size: 4 * 1024 * 1024,
-            max_upload_size: 16 * 1024 * 1024,
-            max_download_size: 16 * 1024 * 1024,
-            max_refusal_details: 256 * 1024,
-            retry: RetryPolicy::default(),
-            observer: None,
-            shutdown: Shutdown::default(),
-        }
-    }
-}
 
 /// What all calls of one client share.
 #[derive(Debug)]

@@ -8,8 +8,8 @@ use reqwest::header::{CACHE_CONTROL, HeaderMap, HeaderName, HeaderValue, USER_AG
 use reqwest::{Request, StatusCode};
 use uuid::Uuid;
 
-use super::TransportConfig;
 use super::certificates::wrong_setting;
+use super::config::TransportConfig;
 use super::connections::{Connections, Reuse};
 use super::credentials::Credentials;
 use super::http_config::HttpConfig;

@@ -38,7 +38,7 @@ const LAYERS: [&[&str]; 19] = [
 ];
 
 /// The modules of the library that decide whether something is attempted again, or hold a setting of it: no other imports `retry`.
-const DECIDING: [&str; 5] = ["builder", "bulk::outage", "bulk::run", "reconcile", "transport"];
+const DECIDING: [&str; 6] = ["builder", "bulk::outage", "bulk::run", "reconcile", "transport", "transport::config"];
 
 /// The path of a module from the root of the crate.
 type ModulePath = Vec<String>;
