@@ -5,7 +5,19 @@
 use std::fmt;
 use std::time::Duration;
 
+/// The name of the parameter for the user in a path.
+pub(crate) const PATH_USER: &str = "user_id";
+
 /// One operation of the document.
+///
+/// ```
+/// use bunq_partner::{Operation, PathUser, SessionOf};
+///
+/// let upload = Operation::CREATE_ATTACHMENT;
+/// assert_eq!((upload.session_of, upload.path_user), (Some(SessionOf::Either), Some(PathUser::Session)));
+/// let content_type = upload.content_types.iter().find(|content_type| content_type.begins(b"\xff\xd8\xff\xe0"));
+/// assert_eq!(content_type.map(|content_type| content_type.name), Some("image/jpeg"));
+/// ```
 ///
 /// Its `Debug` shows its id alone, because it is a member of much that is logged.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -23,19 +35,19 @@ pub struct Operation {
     pub session_of: Option<SessionOf>,
     /// The user in its path; `None` if its path has none.
     pub path_user: Option<PathUser>,
-    /// The names of its parameters that are ids: positive integers of at most 63 bits.
+    /// The names of its parameters that are ids. An id is a positive integer of at most 63 bits.
     pub ids: &'static [&'static str],
     /// The names of its query parameters.
     pub query: &'static [&'static str],
-    /// The names of its header parameters that are the caller's own. All other headers are the client's.
+    /// The names of the headers that a caller gives, such as the description of a file. The client sets all other headers.
     pub headers: &'static [&'static str],
     /// Whether its request has a body.
     pub has_body: bool,
-    /// The content types of a body that is bytes, such as a file. There are none if the body is JSON.
+    /// The content types of its body, if that is bytes, such as a file. The list is empty if the body is JSON or there is none.
     pub content_types: &'static [ContentType],
     /// Whether a success response says more than that the call has succeeded. The body of one that does not may be empty.
     pub has_result: bool,
-    /// Whether its result is the body of the response as it is, such as a file.
+    /// Whether its result is the bytes of the response, such as a file, in place of JSON. Refusals are JSON in either case.
     pub returns_bytes: bool,
     /// Whether a second execution does no harm: it changes nothing more than the first, or makes something that stays
     /// unused, such as a second session.
@@ -64,42 +76,42 @@ pub enum Auth {
     Session,
 }
 
-/// A content type of the bytes that an operation takes.
+/// A content type of the bytes that an operation takes: see [`Operation::content_types`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ContentType {
     /// Its name, such as `image/png`.
     pub name: &'static str,
-    /// What a file of this type begins with: one of these.
+    /// The beginnings that files of this type have. Each file has one of them.
     pub first_bytes: &'static [&'static [u8]],
 }
 
 impl ContentType {
-    /// Whether a file begins as one of this type does.
+    /// Whether a file has one of the beginnings of this type. The rest of the file is not looked at.
     pub fn begins(&self, file: &[u8]) -> bool {
         self.first_bytes.iter().any(|first| file.starts_with(first))
     }
 }
 
-/// Whose session an operation takes.
+/// Whose session an operation takes: see [`Operation::session_of`]. bunq refuses the sessions of others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SessionOf {
-    /// A partner's.
+    /// The session of a partner.
     Partner,
-    /// That of a user whom a partner has provisioned.
+    /// The session of a user that a partner has provisioned: see [`Client::for_user`](crate::Client::for_user).
     User,
-    /// Both.
+    /// The session of a partner, or of a provisioned user.
     Either,
 }
 
-/// The user in the path of an operation, `user_id`.
+/// The user in the path of an operation, `user_id`: see [`Operation::path_user`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum PathUser {
-    /// The user of the session. The client fills it in, and nobody gives it.
+    /// The user of the session. The client fills it in; no method and no call by name takes it.
     Session,
-    /// Any user that the caller names. If the caller names none, the client fills in that of the session.
+    /// The user that the caller names. If the caller names none, it is the user of the session.
     Chosen,
 }
 
@@ -136,7 +148,7 @@ impl Operation {
     /// The names of the parameters in its path that a caller gives: all but the [user of the session](PathUser::Session).
     pub fn path_parameters(&self) -> impl Iterator<Item = &'static str> {
         let names = self.path.split('/').filter_map(|segment| segment.strip_prefix('{')?.strip_suffix('}'));
-        names.filter(|name| !(*name == "user_id" && self.path_user == Some(PathUser::Session)))
+        names.filter(|name| !(*name == PATH_USER && self.path_user == Some(PathUser::Session)))
     }
 }
 

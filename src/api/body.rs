@@ -1,4 +1,4 @@
-//! The body of a call by name, and bodies that are bytes, such as files: what is refused before anything is sent.
+//! The body of a call by name, and the checks of bodies that are bytes, such as files.
 
 use std::fmt;
 
@@ -11,9 +11,9 @@ use super::client::RequestError;
 use crate::operation::{ContentType, Operation};
 use crate::transport::Transport;
 
-/// The body of a call by name, see [`Api::call`](crate::Api::call). JSON is converted into it, and so is `None`.
+/// The body of a call by name: see [`Api::call`](crate::Api::call). A `&Value` and an `Option<&Value>` are converted into it.
 ///
-/// Its `Debug` does not show what it contains, which may be about a person.
+/// Its `Debug` shows the kind and the size, not the content, which may be about a person.
 ///
 /// ```
 /// use bunq_partner::RequestBody;
@@ -32,17 +32,18 @@ pub enum RequestBody<'a> {
     None,
     /// JSON. It is sent unchanged.
     Json(&'a Value),
-    /// Bytes as they are, such as a file.
+    /// Bytes, such as a file. They are sent and signed as they are. There is at least one, and at most
+    /// [`max_upload_size`](crate::ClientBuilder::max_upload_size).
     Bytes {
-        /// One of [`Operation::content_types`](crate::Operation::content_types).
+        /// The name of one of [`Operation::content_types`](crate::Operation::content_types), such as `image/png`.
         content_type: &'a str,
-        /// The bytes.
+        /// The content of the file.
         bytes: Bytes,
     },
 }
 
 impl<'a> RequestBody<'a> {
-    /// Bytes of this content type. Those of a `Vec<u8>` are not copied.
+    /// Makes a body of bytes with this content type. A `Vec<u8>` is taken over without a copy.
     pub fn bytes(content_type: &'a str, bytes: impl Into<Bytes>) -> Self {
         Self::Bytes { content_type, bytes: bytes.into() }
     }
@@ -70,7 +71,7 @@ impl fmt::Debug for RequestBody<'_> {
     }
 }
 
-/// Returns the request with these bytes as its body, unless they are not what the operation takes.
+/// Sets these bytes and their content type as the body of a request, if the operation takes them.
 pub(super) fn with_bytes(
     request: Result<Request, RequestError>,
     transport: &Transport,
@@ -86,7 +87,7 @@ pub(super) fn with_bytes(
     Ok(request)
 }
 
-/// Returns the content type of that name, unless the bytes are not of it.
+/// Returns the content type of this name, or what is wrong with the name or with the bytes.
 fn check<'a>(operation: &'a Operation, name: &str, body: &[u8], most: usize) -> Result<&'a ContentType, String> {
     let types = operation.content_types;
     let Some(content_type) = types.iter().find(|content_type| content_type.name == name) else {

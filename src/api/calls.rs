@@ -3,6 +3,7 @@
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use futures_util::future::FutureExt as _;
 use reqwest::Request;
 use reqwest::header::{ACCEPT, HeaderValue};
 
@@ -114,6 +115,18 @@ impl Api {
 
     pub(crate) fn transport(&self) -> &Transport {
         &self.transport
+    }
+
+    /// Returns the request of a call, which is made with methods that send nothing.
+    pub(crate) fn preview_of<T, F>(&self, call: impl FnOnce(Self) -> F) -> Result<RequestPreview, Error>
+    where
+        F: Future<Output = Result<T, Error>>,
+    {
+        let preview = Arc::default();
+        // It waits for nothing.
+        let failure = call(Self { preview: Some(Arc::clone(&preview)), ..self.clone() }).now_or_never();
+        let failure = failure.and_then(Result::err).unwrap_or_else(|| Error::internal("there was no request"));
+        preview.get().cloned().ok_or(failure)
     }
 
     /// Sends the request of a call, if it could be built.

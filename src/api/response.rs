@@ -51,7 +51,7 @@ impl fmt::Debug for ResponseBody {
     }
 }
 
-/// A request that was not sent: see [`Api::preview`](crate::Api::preview). It has no headers but the caller's own: the
+/// A request that was not sent: see [`Api::preview`](crate::Api::preview). Of its headers it has those that the caller gives. The
 /// others contain a token and a signature, and are made when a request is sent.
 ///
 /// Its `Debug` does not show the body, which may be about a person.
@@ -60,23 +60,23 @@ impl fmt::Debug for ResponseBody {
 pub struct RequestPreview {
     /// Its HTTP method.
     pub method: &'static str,
-    /// Its URL. It has `{user_id}` where the client fills in the user of the session when the request is sent.
+    /// Its URL. `{user_id}` in it stands for the user of the session, whom the client fills in when it sends the request.
     pub url: String,
-    /// The headers that are the caller's own. They may be about a person.
+    /// The [headers that the caller gives](Operation::headers). They may be about a person.
     pub headers: BTreeMap<&'static str, String>,
     /// Its body, if it is JSON.
     pub body: Option<Value>,
-    /// What is known of its body, if it is bytes.
+    /// Type and size of its body, if the body is bytes.
     pub upload: Option<UploadPreview>,
 }
 
-/// What is known of bytes that were not sent.
+/// A body of bytes that was not sent, in a [`RequestPreview`]: its type and its size, without the bytes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct UploadPreview {
-    /// Their content type.
+    /// The content type, such as `image/png`.
     pub content_type: &'static str,
-    /// How many there are.
+    /// The number of bytes.
     pub size: usize,
 }
 
