@@ -30,13 +30,11 @@ pub(super) const ANSWERS: &[Answer] = &[
 const FIRST_CLIENT: u64 = 901;
 const FIRST_URL: u64 = 902;
 
-fn list(bank: &mut Bank, _: &RoutedCall<'_>, user: u64) -> Result<RawResponse, Refusal> {
-    for_partner(bank, user)?;
+fn list(bank: &mut Bank, _: &RoutedCall<'_>, _: u64) -> Result<RawResponse, Refusal> {
     Ok(RawResponse::items(bank.oauth_clients().into_iter().rev().map(client_item).collect()))
 }
 
 fn create(bank: &mut Bank, request: &RoutedCall<'_>, user: u64) -> Result<RawResponse, Refusal> {
-    for_partner(bank, user)?;
     let body: CreateOauthClientRequest = input::body(&request.call.body)?;
     let is_active = body.status.is_none_or(|status| status == RequestedOauthClientStatus::Active);
     if is_active {
@@ -51,14 +49,12 @@ fn create(bank: &mut Bank, request: &RoutedCall<'_>, user: u64) -> Result<RawRes
 }
 
 fn get(bank: &mut Bank, request: &RoutedCall<'_>, user: u64) -> Result<RawResponse, Refusal> {
-    for_partner(bank, user)?;
     let [id] = request.route.ids();
     let client = show(bank, bank.objects.oauth_clients.get(user, id)?);
     Ok(RawResponse::items(vec![client_item(client)]))
 }
 
 fn update(bank: &mut Bank, request: &RoutedCall<'_>, user: u64) -> Result<RawResponse, Refusal> {
-    for_partner(bank, user)?;
     let [id] = request.route.ids();
     let body: UpdateOauthClientRequest = input::body(&request.call.body)?;
     bank.objects.oauth_clients.get(user, id)?;
@@ -71,14 +67,12 @@ fn update(bank: &mut Bank, request: &RoutedCall<'_>, user: u64) -> Result<RawRes
 }
 
 fn list_urls(bank: &mut Bank, request: &RoutedCall<'_>, user: u64) -> Result<RawResponse, Refusal> {
-    for_partner(bank, user)?;
     let [client] = request.route.ids();
     bank.objects.oauth_clients.get(user, client)?;
     Ok(RawResponse::items(urls(bank, client).map(url_item).collect()))
 }
 
 fn create_url(bank: &mut Bank, request: &RoutedCall<'_>, user: u64) -> Result<RawResponse, Refusal> {
-    for_partner(bank, user)?;
     let [client] = request.route.ids();
     let body: CreateOauthCallbackUrlRequest = input::body(&request.call.body)?;
     if !bank.objects.oauth_clients.get(user, client)?.content.is_active {
@@ -108,17 +102,11 @@ fn delete_url(bank: &mut Bank, request: &RoutedCall<'_>, user: u64) -> Result<Ra
 
 /// The id of the callback URL in the path, which must be one of the client in the path.
 fn url_of(bank: &Bank, request: &RoutedCall<'_>, user: u64) -> Result<u64, Refusal> {
-    for_partner(bank, user)?;
     let [client, id] = request.route.ids();
     match bank.objects.oauth_callback_urls.get(user, id)? {
         url if url.content.client == client => Ok(id),
         _ => Err(Refusal::not_found(format!("There is no callback URL {id} of the OAuth client {client}."))),
     }
-}
-
-fn for_partner(bank: &Bank, user: u64) -> Result<(), Refusal> {
-    let refusal = || Refusal::new(403, "The session is a provisioned user's: OAuth clients are the partner's.");
-    if user == bank.partner { Ok(()) } else { Err(refusal()) }
 }
 
 /// Refuses an active client beside another one, if the bank does.
