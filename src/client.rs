@@ -114,8 +114,8 @@ impl Client {
         self.provisions.clone()
     }
 
-    /// Returns what finds the partner's OAuth client and its callback URL, and creates them where they lack. Without them bunq
-    /// provisions no user.
+    /// Returns the operations on the partner's OAuth client and its callback URL: find them, and create what lacks. bunq provisions no
+    /// user without both.
     pub fn oauth(&self) -> Oauth {
         self.oauth.clone()
     }

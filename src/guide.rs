@@ -1,4 +1,5 @@
-//! Guides: one page for each task beyond a single call. They are `docs/` of the repository; [`questions`] is made from the document.
+//! Guides: one page for each task beyond a single call. They are `docs/` of the repository, except [`questions`], which is made from
+//! the document.
 
 /// [program]: program
 #[doc = include_str!("../docs/bulk.md")]

@@ -82,7 +82,7 @@ pub(super) fn check(invocation: &Invocation, options: &ApiOptions) -> Result<(),
     if types.is_empty() && options.content_type.is_some() {
         return Err(Failure::usage(format!("--content-type is for a body that is a file, and {id} takes none")));
     }
-    // What would be taken stands for what is not read yet.
+    // The body is not read yet. One that the operation takes stands for it.
     let begins = |ContentType { name, first_bytes, .. }: &ContentType| {
         RequestBody::bytes(name, first_bytes.first().copied().unwrap_or_default())
     };

@@ -25,7 +25,7 @@ impl Method<'_> {
                 let example = self.body_example();
                 parameters.push(quote!(&decoded::<#ty>(#example)));
             } else if self.is_users(argument) {
-                // That of the session.
+                // It is about the user of the session then.
                 parameters.extend(self.given_in_path(argument, ty).map(|_| quote!(None)));
             } else if self.is_in_path(argument) {
                 let (key, example) = self.parameter_example(argument);

@@ -22,7 +22,7 @@ impl Direction {
     /// A part that is only received.
     pub const RESPONSE: Self = Self { request: false, response: true };
 
-    /// The direction of what answers to a part.
+    /// The direction of the response to a part.
     #[must_use]
     pub fn reversed(self) -> Self {
         Self { request: self.response, response: self.request }

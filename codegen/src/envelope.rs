@@ -8,7 +8,7 @@ use super::ids;
 
 const FORMS: &str = "set x-bunq-result to {item}, {first_of}, {all, any}, {list}, {page}, nothing or bytes";
 
-/// The media type that stands in the document for the content types of bytes: generators know no body of several.
+/// The media type that the document gives to all bodies that are bytes: generators do not support a body of several media types.
 pub(crate) const BYTES: &str = "application/octet-stream";
 
 /// Which part of a success response is the result of the call.

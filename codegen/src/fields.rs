@@ -1,4 +1,4 @@
-//! What the generated structs and their fields say of themselves.
+//! Reads and changes the attributes and types of generated structs and their fields.
 
 use quote::ToTokens as _;
 use syn::punctuated::Punctuated;

@@ -28,14 +28,14 @@ pub(crate) fn problem(schema: &Value) -> Option<&'static str> {
     let is_id = schema["type"] == "integer" && schema["format"] == "int64" && schema["minimum"] == 1;
     if !is_id || schema.get("maximum").is_some() {
         return Some(
-            "an id is positive, and bunq's alone to bound: write `type: integer`, `format: int64` and `minimum: 1`",
+            "an id is positive and has no other bound: write `type: integer`, `format: int64` and `minimum: 1`",
         );
     }
     let is_described = schema["description"].as_str().is_some_and(|text| !text.trim().is_empty());
     (!is_described).then_some("say of what it is the id, as its description")
 }
 
-/// Writes the types of all ids. They are public: what is written by hand shows them too, such as the user of a session.
+/// Writes the types of all ids. All are public, because types that are written by hand have them too, such as the user of a session.
 pub(crate) fn generate(document: &Document) -> Result<Vec<syn::Item>, Diagnostic> {
     let mut items = Vec::new();
     for (name, schema) in kinds(document) {

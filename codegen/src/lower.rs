@@ -25,7 +25,7 @@ pub(crate) fn lower(document: &Document) -> Value {
         }
     }
     for_each_object(&mut root, &mut |object| {
-        // What is kept of unknown members, `both_ways` writes.
+        // `both_ways` writes the field of the unknown members.
         object.remove("additionalProperties");
         // progenitor does not support a schema of null only.
         lower_nullable(object);
@@ -47,7 +47,7 @@ pub(crate) fn lower(document: &Document) -> Value {
     remove_bytes(document, &mut root);
     lower_numbers(&mut root);
     remove_headers(&mut root);
-    // Their schemas are components, of which types are made.
+    // The bodies of callbacks are components, which become types without the callbacks.
     for_each_object(&mut root["paths"], &mut |object| drop(object.remove("callbacks")));
     root
 }
@@ -75,7 +75,7 @@ fn lower_cursors(document: &Document, root: &mut Value) {
 }
 
 /// Makes each number in a path or query an `i64`, like the ids in responses. progenitor would derive a type from its
-/// bounds. The user of the session is a text, because the request is built before it is known.
+/// bounds. The user of the session is a text: a request is built before the user is known, with a placeholder.
 fn lower_numbers(root: &mut Value) {
     for_each_object(root, &mut |object| {
         if PathUser::of(&Value::Object(object.clone())).is_some() {
@@ -88,7 +88,7 @@ fn lower_numbers(root: &mut Value) {
     });
 }
 
-/// Removes the bodies that are bytes: the typed method sets them, with their content type.
+/// Removes the bodies that are bytes. The typed method sets them, with their content type.
 fn remove_bytes(document: &Document, root: &mut Value) {
     for operation in document.operations().iter().filter(|operation| bytes::are_sent(document, operation)) {
         if let Some(part) = root["paths"][operation.path][operation.method].as_object_mut() {
@@ -97,7 +97,8 @@ fn remove_bytes(document: &Document, root: &mut Value) {
     }
 }
 
-/// Removes the headers: the transport adds them, so that no caller can forget or forge one, or the typed method does.
+/// Removes the headers. The transport adds its own, so that no caller can forget or forge one; the typed method adds those that a
+/// caller gives.
 fn remove_headers(root: &mut Value) {
     let headers: BTreeSet<String> = members(&root["components"]["parameters"])
         .filter(|(_, parameter)| parameter["in"] == "header")

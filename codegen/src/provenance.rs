@@ -8,18 +8,18 @@ use super::document::{Diagnostic, Document, Operation};
 
 const KNOWN_FROM: &str = "x-bunq-known-from";
 
-/// On an operation, and on `info` for what is about all of them.
+/// The questions, on an operation, or on `info` if they are about all operations.
 pub(crate) const QUESTIONS: &str = "x-bunq-questions";
 
-/// The places that an operation may be known from, in words. bunq has promised partners nothing but the first.
+/// The places that an operation may be known from, in words. Only the first is what bunq documents for partners.
 const PLACES: [(&str, &str); 3] = [
     ("partner-documents", "bunq's partner documents"),
     ("public-api", "bunq's public API only"),
     ("wild", "the wild: others have seen it, bunq does not document it"),
 ];
 
-/// What is wrong with what a document says of where operations are known from, and of what is not certain. The linter asks: the
-/// generator leaves out what it cannot read.
+/// What is wrong with what a document says of where operations are known from, and of what is not certain. Only the linter reports it;
+/// the generator leaves out what it cannot read.
 pub fn problems(document: &Document) -> Vec<Diagnostic> {
     let mut problems: Vec<_> = problem_of_questions(&document.root["info"])
         .map(|problem| Diagnostic::at(format!("/info/{QUESTIONS}"), "info", problem))

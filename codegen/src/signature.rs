@@ -57,6 +57,7 @@ impl Method<'_> {
         }
     }
 
+    /// Whether an argument is the user in the path.
     pub(crate) fn is_users(&self, argument: &syn::Ident) -> bool {
         self.parameter(argument).is_some_and(|parameter| PathUser::of(parameter).is_some())
     }

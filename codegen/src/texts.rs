@@ -129,7 +129,7 @@ fn rule(schema: &Value, field: &str, pattern: Option<Table>) -> TokenStream {
     }
 }
 
-/// A text that goes both ways is checked before it is sent: what bunq says is not up to us.
+/// A text that goes both ways is checked when a caller makes it, and not when it is read: bunq may send one that breaks the rule.
 fn text(name: &str, schema: &Value, rule: &TokenStream, is_public: bool, goes_both_ways: bool) -> TokenStream {
     let ident = format_ident!("{name}");
     let visibility = visibility(is_public);
@@ -148,7 +148,8 @@ fn text(name: &str, schema: &Value, rule: &TokenStream, is_public: bool, goes_bo
         (quote!(#[derive(Debug)]), quote!(), quote!())
     };
     let (read, reading_doc) = if goes_both_ways {
-        let doc = " What bunq sends is read as it is: the rule holds for what is made of a text.";
+        let doc =
+            " The rule is checked when a text is converted into this type. What bunq sends is read without the check.";
         (quote!(::std::string::String::deserialize(deserializer).map(Self)), quote!(#[doc = ""] #[doc = #doc]))
     } else {
         (quote!(crate::types::checked_text(deserializer)), quote!())

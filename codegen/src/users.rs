@@ -1,4 +1,4 @@
-//! The user in the path of an operation: the parameter `user_id` is the session's user, unless the document lets callers choose.
+//! The user in the path of an operation, the parameter `user_id`: the user of the session, or one that the caller names.
 
 use serde_json::Value;
 
@@ -13,9 +13,9 @@ pub(crate) const EXTENSIONS: [&str; 2] = ["x-bunq-default", "x-bunq-value"];
 /// The user in a path.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum PathUser {
-    /// That of the session. The client fills it in, and no caller gives it.
+    /// The user of the session. The client fills it in; no method and no call by name takes it.
     Session,
-    /// Any that callers choose, and otherwise that of the session.
+    /// The user that the caller names. If the caller names none, it is the user of the session.
     Chosen,
 }
 

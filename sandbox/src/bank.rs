@@ -73,7 +73,7 @@ impl Bank {
         }
     }
 
-    /// The user of a session, as paths have it; `None`: the session was saved by a version that did not know.
+    /// The id of a session's user for paths; `None`: the version that saved the session did not store it.
     fn user(&self, session: LiveSession) -> Option<u64> {
         match session.user {
             ActingUser::Partner => Some(self.partner),
@@ -84,8 +84,8 @@ impl Bank {
 
     /// Checks the user in the path of a call, and returns it: that of the session, or, where the partner may choose, one of its users.
     ///
-    /// No source of bunq says how another's id is refused. It is a matter of what the caller may do, which is 403. It is the same whether
-    /// there is such a user or not.
+    /// bunq's documents do not say how the id of another user is refused. The sandbox responds with 403, whether there is such a user or
+    /// not.
     pub(crate) fn check_user(&self, user: Option<u64>, session: LiveSession, may_choose: bool) -> Result<u64, Refusal> {
         let is_partners = |user| may_choose && session.user == ActingUser::Partner && self.provisions.has_user(user);
         match user.or_else(|| self.user(session)) {

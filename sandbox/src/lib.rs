@@ -217,12 +217,12 @@ impl Sandbox {
         self.state().bank.expire_credential(id.get())
     }
 
-    /// Adds an active OAuth client without a callback URL, whatever there is, as another process may.
+    /// Adds an active OAuth client without a callback URL, as another process may do, whether another one is active or not.
     pub fn add_oauth_client(&self) {
         self.state().bank.add_oauth_client();
     }
 
-    /// Cancels the active OAuth clients, as another process may.
+    /// Cancels the active OAuth clients, as another process may do.
     pub fn cancel_oauth_clients(&self) {
         self.state().bank.cancel_oauth_clients();
     }

@@ -142,7 +142,7 @@ impl Api {
         Box::pin(async move {
             let mut request = request?;
             if operation.returns_bytes {
-                // The refusals are JSON, and the result is of whatever type it is.
+                // The result has the content type of the file, and a refusal is JSON.
                 request.headers_mut().insert(ACCEPT, HeaderValue::from_static("*/*"));
             }
             if let Some(preview) = &self.preview {

@@ -36,11 +36,11 @@ pub(super) fn requests(transport: &Transport) -> generated::Client {
     generated::Client::new_with_client(transport.base_url(), transport.http())
 }
 
-/// Why there is no request.
+/// Why a request could not be made.
 pub(super) enum RequestError {
-    /// It could not be built. It says no more: values that are typed do not cause it.
+    /// It could not be built. The reason is left out, because values of the typed methods do not cause it.
     Unbuildable,
-    /// What the caller has given is refused, for this reason.
+    /// Something that the caller has given is refused, for this reason.
     Refused(String),
 }
 
@@ -83,7 +83,7 @@ pub(super) fn set_json(request: &mut Request, body: &impl Serialize) -> Result<(
     Ok(())
 }
 
-/// Returns the request with a header that is the caller's own, if it is given.
+/// Adds a header that a caller gives to a request.
 pub(super) fn with_header(
     request: Result<Request, RequestError>,
     name: &'static str,

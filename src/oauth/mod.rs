@@ -49,7 +49,7 @@ pub struct Oauth {
     flights: Arc<Flights>,
 }
 
-/// How what became of a request is looked for.
+/// The times of the checks after a request whose outcome is in doubt.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct OauthConfig {
     pub(crate) poll_interval: Duration,

@@ -74,7 +74,7 @@ impl Exchange {
             .into_iter()
             .map(|(name, value)| (name, String::from_utf8_lossy(value).into_owned()))
             .collect();
-        // Only texts are shown.
+        // A secret can only be read in a body that is text.
         let repeats_in_body = std::str::from_utf8(&response.body).is_ok_and(|body| credentials.occur_in(body));
         let repeats_secret = repeats_in_body || signed_headers.iter().any(|(_, value)| credentials.occur_in(value));
         Some(Self {

@@ -4,13 +4,14 @@ use reqwest::Url;
 
 use crate::operation::Operation;
 
-/// What the path has in place of the session's user.
+/// The placeholder that the path of a request has for the user of the session.
 pub(crate) const SESSION_USER: &str = "{user_id}";
 
-/// The same in a URL.
+/// The placeholder as a URL has it.
 const ENCODED: &str = "%7Buser_id%7D";
 
-/// Returns the path of a URL with `user` in place of the session's user. `None` if it is about no user, or about another.
+/// Returns the path of a URL with `user` in place of the placeholder. `None` if the path has none: it is about no user, or about one
+/// that the caller has named.
 pub(crate) fn filled_in(operation: &Operation, url: &Url, user: &str) -> Option<String> {
     operation.path_user?;
     // The base URL may have a path of its own, so it is counted from the end.

@@ -85,10 +85,10 @@ pub(crate) fn prepare(
     Ok(request)
 }
 
-/// The largest body of a response.
+/// The largest size of the body of a response.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Bound {
-    /// The setting that has it.
+    /// The name of its setting.
     setting: &'static str,
     bytes: usize,
 }
@@ -145,7 +145,7 @@ async fn read(mut response: reqwest::Response, Bound { setting, bytes: most }: B
     };
     let announced = response.content_length().map_or(Ok(0), usize::try_from);
     let announced = announced.ok().filter(|announced| *announced <= most).ok_or_else(too_large)?;
-    // A buffer that grows would be copied.
+    // A buffer that grows is copied.
     let mut body = BytesMut::with_capacity(announced);
     while let Some(chunk) = response.chunk().await.map_err(broken)? {
         if chunk.len() > most - body.len() {

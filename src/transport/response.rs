@@ -104,7 +104,7 @@ pub(crate) async fn verify(
     Err(invalid_signature(ErrorKind::Signature, INVALID, credentials))
 }
 
-/// The form of the signature that held last. It is tried first, so that a body is hashed once.
+/// The form of the last signature that was valid. It is tried first, so that a body is hashed once.
 #[derive(Debug, Default)]
 pub(crate) struct FormInUse {
     is_older: AtomicBool,

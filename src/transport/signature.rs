@@ -60,10 +60,11 @@ impl SignatureForm {
     }
 }
 
-/// How much is hashed before other tasks have their turn, in bytes: a millisecond's work of a slow processor.
+/// How much is hashed before other tasks have their turn, in bytes. A slow processor takes a millisecond for it.
 const PIECE: usize = 256 * 1024;
 
-/// The SHA-256 of what the parts are together. A large one, such as a file, does not hold up the thread of the runtime.
+/// The SHA-256 of the parts, one after the other. After each piece other tasks have their turn, so that a file does not block the thread
+/// of the runtime.
 pub(crate) async fn sha256(parts: &[&[u8]]) -> Digest {
     let mut context = Context::new(&SHA256);
     for piece in parts.iter().flat_map(|part| part.chunks(PIECE)) {

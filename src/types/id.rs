@@ -11,7 +11,7 @@ pub(super) fn checked(field: &'static str, id: u64) -> Result<u64, InvalidValue>
     if id == 0 || i64::try_from(id).is_err() { Err(refused(field, id)) } else { Ok(id) }
 }
 
-/// The same of one of bunq's integers.
+/// Returns the same for an `i64`, the type of bunq's integers.
 pub(super) fn checked_signed(field: &'static str, id: i64) -> Result<u64, InvalidValue> {
     u64::try_from(id).ok().filter(|id| *id > 0).ok_or_else(|| refused(field, id))
 }

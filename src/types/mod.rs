@@ -3,12 +3,12 @@
 //! Most are generated from `openapi/bunq-partner.yaml`. A few are written by hand, because they need care when they are
 //! read or written: secrets, timestamps, pages, values of an open shape, and the meaning of a provision's
 //! statuses. Types of responses are `#[non_exhaustive]`, and their enums have a variant `Unknown` for values that bunq
-//! may add. Types of requests accept only what the document allows.
+//! may add. Types of requests accept only what the document allows. This module sends nothing.
 //!
 //! # Ids
 //!
 //! Each kind of id is a type, from the document: a positive integer of at most 63 bits. An id comes from a response or is parsed, and
-//! is given to a call as it is.
+//! is given to a call without conversion.
 //!
 //! ```
 //! use bunq_partner::ProvisionId;
@@ -19,15 +19,13 @@
 //! # Ok::<(), bunq_partner::Error>(())
 //! ```
 //!
-//! An id of another kind does not compile:
+//! A call with an id of another kind does not compile:
 //!
 //! ```compile_fail,E0308
 //! # async fn example(api: bunq_partner::Api, device: bunq_partner::types::DeviceServerId) {
 //! api.get_provision(device).await;
 //! # }
 //! ```
-//!
-//! This module sends nothing.
 
 mod decoding;
 mod drift;

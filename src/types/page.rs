@@ -82,12 +82,14 @@ pub enum Cursor {
 }
 
 impl Cursor {
-    /// The position from which a listing continues with what is older than the item with this id.
+    /// The position from which a listing continues with the items that are older than the one with this id. An id of any kind
+    /// converts.
     pub fn older_than(id: impl Into<i64>) -> Self {
         Self::OlderThan(id.into())
     }
 
-    /// The position from which a listing continues with what is newer than the item with this id.
+    /// The position from which a listing continues with the items that are newer than the one with this id. An id of any kind
+    /// converts.
     pub fn newer_than(id: impl Into<i64>) -> Self {
         Self::NewerThan(id.into())
     }

@@ -1,6 +1,6 @@
-//! The members that bunq has added to what is read and sent again.
+//! The members of an object that the document does not know, and that are sent again.
 //!
-//! By itself a value redacts the members that have the name of a secret. Within a request it is written as it came.
+//! By itself, a value serializes with the secrets among them redacted. Within a request, it serializes them as they came.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -53,7 +53,7 @@ impl Serialize for UnknownMembers {
 
 /// An object whose unknown members are kept.
 pub(crate) trait Keeps: Sized {
-    /// The names of the others.
+    /// The names of the known members.
     const KNOWN: &'static [&'static str];
 
     /// Reads the known members.
@@ -86,12 +86,12 @@ impl<'de, T: Keeps> Visitor<'de> for KeepingVisitor<T> {
     }
 }
 
-/// The known members of an object. The others go aside.
+/// The known members of an object. The unknown ones are put into `unknown`.
 struct Known<'a, A> {
     members: A,
     known: &'static [&'static str],
     unknown: &'a mut UnknownMembers,
-    /// The length of those that are aside.
+    /// The length of the unknown members so far, in bytes.
     len: &'a mut usize,
 }
 
@@ -118,7 +118,7 @@ impl<'de, A: MapAccess<'de>> MapAccess<'de> for Known<'_, A> {
     }
 }
 
-/// What is written otherwise within a request than by itself.
+/// A value that serializes in another way within a request than by itself.
 pub(crate) trait Sent {
     /// Writes it as it is sent.
     fn serialize_sent<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error>;
@@ -136,7 +136,7 @@ impl<T: Sent> Sent for Option<T> {
     }
 }
 
-/// Serializes as it is sent.
+/// A value that serializes as it is sent.
 pub(crate) struct AsSent<'a, T>(pub(crate) &'a T);
 
 impl<T: Sent> Serialize for AsSent<'_, T> {

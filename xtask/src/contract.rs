@@ -112,7 +112,7 @@ fn install_python() -> Result<ToolFolder> {
     Ok(folder)
 }
 
-/// Runs a driver against each form of bunq's responses, and where it gets none.
+/// Runs a driver against each form of bunq's responses, and against banks that do not respond.
 fn drive(row: &mut Row, folder: &ToolFolder, program: &str, driver: &str) -> Result<()> {
     let openapi = root().join(OPENAPI);
     let mut outcomes = Vec::new();

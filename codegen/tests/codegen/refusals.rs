@@ -317,8 +317,7 @@ fn kinds_of_ids() {
     test_timeout::start();
     let id =
         "      minimum: 1\n      x-bunq-id: true\n      description: The id that bunq gives to a request for access.\n";
-    let bounds =
-        "an id is positive, and bunq's alone to bound: write `type: integer`, `format: int64` and `minimum: 1`";
+    let bounds = "an id is positive and has no other bound: write `type: integer`, `format: int64` and `minimum: 1`";
     for (to, problem) in [
         (id.replace("      minimum: 1\n", ""), bounds),
         (id.replace("minimum: 1", "minimum: 0"), bounds),

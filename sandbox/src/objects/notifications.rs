@@ -1,11 +1,11 @@
-//! What a user is told of, what could not be delivered, and which certificates its targets show.
+//! Notification filters, calls that could not be delivered, and pinned certificates.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::table::Object;
 
-/// A filter as it was sent, with what is unknown here.
+/// A filter as it was sent, with its unknown members.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Filter(pub(crate) Map<String, Value>);
 

@@ -1,4 +1,4 @@
-//! What bunq reports by itself: filters, deliveries that failed, and the certificates of the targets. The sandbox calls no target.
+//! Notification filters, calls that could not be delivered, and pinned certificates. The sandbox calls no target.
 
 use std::collections::{BTreeMap, BTreeSet};
 
