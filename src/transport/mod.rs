@@ -32,6 +32,7 @@ pub(crate) mod observer;
 pub(crate) mod path_user;
 pub(crate) mod proxy;
 pub(crate) mod rate_limit;
+mod refusal;
 mod request;
 mod response;
 pub(crate) mod runtime;
@@ -513,7 +514,7 @@ impl Call<'_> {
         let request_id = metadata.request_id.as_deref();
         let most = config.max_refusal_details;
         let is_signed = response::is_signed(&response, credentials, signature_form).await;
-        let error = response::refusal(&response, is_signed, self.operation, credentials, request_id, most);
+        let error = refusal::refusal(&response, is_signed, self.operation, credentials, request_id, most);
         let error = error.with_metadata(metadata);
         let is_signed = is_signed && error.is_from_bunq();
         let longest = if is_signed { MAX_PAUSE } else { MAX_UNPROVEN_PAUSE };
