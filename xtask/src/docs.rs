@@ -83,7 +83,7 @@ mod tests {
         let info = page.root["info"]["description"].as_str().unwrap();
         assert!(info.contains("\n\n## First\n\nA text.\n\n## What is not certain\n\n| Operation |"), "{info}");
         assert!(info.contains("| all |  | Which refusals are signed? |"), "{info}");
-        let row = "| `delete_session` | bunq's public API only | What is the rate limit of DELETE? |";
+        let row = "| `delete_session` | bunq's public API only | What does the response hold? |";
         assert!(info.contains(row), "{info}");
         assert!(!info.contains("On it."), "{info}");
         for operation in document.operations() {

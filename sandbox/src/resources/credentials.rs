@@ -95,7 +95,7 @@ fn update_ip(bank: &mut Bank, request: &RoutedCall<'_>, user: u64) -> Result<Raw
 fn show_ip(address: &Stored<CredentialIp>) -> Value {
     let CredentialIp { ip, is_active, .. } = address.content;
     let status = if is_active { "ACTIVE" } else { "INACTIVE" };
-    address.item("PermittedIp", [("ip", json!(ip)), ("status", status.into())])
+    json!({ "PermittedIp": { "id": address.id, "ip": ip, "status": status } })
 }
 
 impl Bank {

@@ -167,7 +167,7 @@ fn list_pinned(bank: &mut Bank, _request: &RoutedCall<'_>, user: u64) -> Result<
 }
 
 fn shown_chain(chain: &Stored<PinnedChain>) -> Value {
-    chain.item("CertificatePinned", [("certificate_chain", chain.content.0.as_str().into())])
+    json!({ "CertificatePinned": { "id": chain.id, "certificate_chain": chain.content.0 } })
 }
 
 fn pin(bank: &mut Bank, request: &RoutedCall<'_>, user: u64) -> Result<RawResponse, Refusal> {
