@@ -7,7 +7,7 @@ use std::fmt;
 
 use serde_json::{Map, Value, json};
 
-use super::lines::line_of;
+use super::lines::{Lines, line_of};
 use super::yaml;
 
 /// A problem in the document: where it is, what it is, and what to do.
@@ -127,8 +127,9 @@ impl Document {
             }
         })?;
         let mut document = Self::from(root);
+        let lines = Lines::of(text);
         let pointers = document.operations().into_iter().map(|operation| operation.pointer());
-        document.lines = pointers.filter_map(|pointer| line_of(text, &pointer).map(|line| (pointer, line))).collect();
+        document.lines = pointers.filter_map(|pointer| lines.find(&pointer).map(|line| (pointer, line))).collect();
         Ok(document)
     }
 
