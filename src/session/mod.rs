@@ -368,7 +368,12 @@ impl Shared {
     async fn reinstall(&self, used: Option<Arc<Installation>>, trouble: &Trouble) -> Result<Opened, Error> {
         let used = match used {
             Some(used) => Some(used),
-            None => self.keeper.load(trouble).await?.map(|context| context.installation),
+            None => {
+                let stored = self.keeper.load(trouble).await?.map(|context| context.installation);
+                // One that this client itself has made since is the new installation already.
+                let made = self.state().installation().filter(|made| made.received.is_some());
+                stored.filter(|stored| made.as_ref() != Some(stored))
+            }
         };
         let _lock = self.keeper.lock(trouble).await?;
         // Fails here if the stored context belongs to another client, so that it is not replaced.

@@ -14,7 +14,8 @@ use bunq_partner::{
     Secret,
 };
 use bunq_partner_sandbox::{Fault, Injection, Sandbox};
-use futures_util::future::join_all;
+use futures_util::future::{FutureExt as _, join_all};
+use tokio::sync::Notify;
 
 use crate::common::{Folder, Log, MemoryStore, at_once, calls, once, person, ready};
 
@@ -234,20 +235,29 @@ async fn a_refused_session_that_cannot_be_renewed_is_read_from_the_store() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn those_who_reinstall_at_once_share_one_installation() {
     test_timeout::start();
+    let key = SigningKey::generate().unwrap();
     for has_store in [false, true] {
         for is_cold in [false, true] {
             let sandbox = Sandbox::start().await.unwrap();
-            let builder = sandbox.client();
+            let gate = Arc::new(tokio::sync::Mutex::new(()));
+            let (passed, key) = (Arc::clone(&gate), key.clone());
+            let builder = sandbox.client().signing_keys(move || {
+                drop(passed.blocking_lock());
+                Ok(key.clone())
+            });
             let builder = if has_store { builder.context_store(MemoryStore::default()) } else { builder };
             let client = builder.build().unwrap();
             if !is_cold {
                 call(&client).await.unwrap();
             }
             sandbox.take_call_log();
-            let all = (0..3).map(|_| {
-                let client = client.clone();
-                tokio::spawn(async move { client.reinstall().await })
-            });
+            let reinstall = |client: Client| async move { client.reinstall().await };
+            let mut all: Vec<_> = (0..3).map(|_| Box::pin(reinstall(client.clone()))).collect();
+            // All of them have begun before there is a key for an installation.
+            let shut = gate.lock().await;
+            assert!(all.iter_mut().all(|one| one.now_or_never().is_none()));
+            drop(shut);
+            let all = all.into_iter().map(tokio::spawn);
             // Other calls go on meanwhile.
             let (all, reads) = tokio::join!(join_all(all), join_all((0..10).map(|_| call(&client))));
             assert!(all.into_iter().all(|outcome| outcome.unwrap().is_ok()) && reads.iter().all(Result::is_ok));
@@ -257,6 +267,53 @@ async fn those_who_reinstall_at_once_share_one_installation() {
             assert_eq!(installations(&sandbox), 2, "{has_store} {is_cold}");
         }
     }
+}
+
+/// A store whose first reader waits.
+#[derive(Clone, Debug, Default)]
+struct SlowForTheFirst {
+    store: MemoryStore,
+    loads: Arc<AtomicUsize>,
+    has_begun: Arc<Notify>,
+    goes_on: Arc<Notify>,
+}
+
+impl ContextStore for SlowForTheFirst {
+    fn load(&self) -> BoxFuture<'_, Result<Option<Secret>, Error>> {
+        Box::pin(async {
+            if self.loads.fetch_add(1, Ordering::Relaxed) == 0 {
+                self.has_begun.notify_one();
+                self.goes_on.notified().await;
+            }
+            self.store.load().await
+        })
+    }
+
+    fn save(&self, context: Secret) -> BoxFuture<'_, Result<(), Error>> {
+        self.store.save(context)
+    }
+
+    fn lock(&self) -> BoxFuture<'_, Result<ContextLock, Error>> {
+        self.store.lock()
+    }
+}
+
+/// A call of the same client makes the first installation while `reinstall` looks for one to replace.
+#[tokio::test]
+async fn an_installation_that_the_client_has_just_made_is_not_replaced() {
+    test_timeout::start();
+    let (sandbox, store) = (Sandbox::start().await.unwrap(), SlowForTheFirst::default());
+    let client = sandbox.client().context_store(store.clone()).build().unwrap();
+    let others = async {
+        store.has_begun.notified().await;
+        call(&client).await.unwrap();
+        store.goes_on.notify_one();
+    };
+    let (reinstalled, ()) = tokio::join!(client.reinstall(), others);
+    reinstalled.unwrap();
+    assert_eq!(installations(&sandbox), 1);
+    client.reinstall().await.unwrap();
+    assert_eq!(installations(&sandbox), 2);
 }
 
 #[tokio::test]
