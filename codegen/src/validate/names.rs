@@ -13,8 +13,38 @@ pub(super) fn two_of_one_name<T: Copy>(all: impl Iterator<Item = T>, name: impl 
     all.into_iter().find_map(|one| Some((seen.insert(name(one), one)?, one)))
 }
 
-/// The names that the code around the arguments of a method has.
-const OF_METHODS: [&str; 8] = ["api", "body", "content_type", "envelope", "item", "output", "query", "response"];
+/// The names that the code around the arguments of a method has: its arguments, variables and functions.
+const OF_METHODS: [&str; 26] = [
+    "api",
+    "body",
+    "content_type",
+    "cursor",
+    "decode",
+    "each",
+    "envelope",
+    "exchange",
+    "first",
+    "item",
+    "items",
+    "joined",
+    "links",
+    "of_kind",
+    "output",
+    "pages",
+    "query",
+    "repeats",
+    "requests",
+    "required",
+    "response",
+    "text",
+    "user",
+    "value",
+    "with_bytes",
+    "with_header",
+];
+
+/// The names of what is called of a query, which has a method for each of its parameters.
+const OF_QUERIES: [&str; 2] = ["clone", "default"];
 
 /// What is wrong with the names in the signature of a method and in its types.
 pub(super) fn problems_of_signature(
@@ -41,8 +71,9 @@ pub(super) fn problems_of_signature(
     }
     for (name, place, rust) in &parameters {
         let other = match *place {
-            "path" if OF_METHODS.contains(&rust.as_str()) => "a variable of its method: rename it in the path",
-            "header" if OF_METHODS.contains(&rust.as_str()) => "a variable of its method: leave the header out",
+            "path" if OF_METHODS.contains(&rust.as_str()) => "something in its method: rename it in the path",
+            "header" if OF_METHODS.contains(&rust.as_str()) => "something in its method: leave the header out",
+            "query" if OF_QUERIES.contains(&rust.as_str()) => "a method of its query: leave the parameter out",
             "query" if rust == "body" && operation.value.get("requestBody").is_some() => {
                 "its body: leave the parameter out"
             }

@@ -95,7 +95,7 @@ fn a_header_of_the_callers_own_is_a_checked_text() {
         (
             header,
             named("X-Bunq-Body"),
-            "its parameter `X-Bunq-Body` has in Rust the name of a variable of its method: leave the header out",
+            "its parameter `X-Bunq-Body` has in Rust the name of something in its method: leave the header out",
         ),
         (
             header,

@@ -1,6 +1,9 @@
 //! The names that the document gives to parameters, members and items, and what becomes of them in Rust.
 
+use std::collections::BTreeSet;
+
 use bunq_partner_codegen::{Diagnostic, Document};
+use syn::visit::{self, Visit};
 
 /// A document of one operation, with these parts: the path, more members of the operation, and the properties of its item's object.
 fn document(path: &str, operation: &str, properties: &str) -> String {
@@ -148,13 +151,19 @@ fn two_names_that_are_one_in_rust_are_refused_with_both() {
             "/things/{query}",
             format!("{LIST}{}", parameters(&[("path", "query")])),
             "",
-            "its parameter `query` has in Rust the name of a variable of its method: rename it in the path",
+            "its parameter `query` has in Rust the name of something in its method: rename it in the path",
         ),
         (
             "/things",
             format!("{LIST}{BODY}{}", parameters(&[("query", "body")])),
             "",
             "its parameter `body` has in Rust the name of its body: leave the parameter out",
+        ),
+        (
+            "/things",
+            format!("{LIST}{}", parameters(&[("list", "default")])),
+            "",
+            "its parameter `default` has in Rust the name of a method of its query: leave the parameter out",
         ),
         (
             "/things",
@@ -217,4 +226,54 @@ fn an_item_may_have_the_name_of_a_keyword() {
     test_timeout::start();
     let text = document("/things", "      x-bunq-result: {first_of: [Self, Thing]}\n", "");
     assert!(generated(&text, "types.rs").unwrap().contains("Self_(Thing)"));
+}
+
+/// The names of variables and functions in methods, which a parameter with the same name would hide, or be hidden by.
+#[derive(Default)]
+struct NamesInMethods(BTreeSet<String>);
+
+impl<'a> Visit<'a> for NamesInMethods {
+    fn visit_item_fn(&mut self, function: &'a syn::ItemFn) {
+        self.0.insert(function.sig.ident.to_string());
+        self.visit_block(&function.block);
+    }
+
+    fn visit_pat_ident(&mut self, variable: &'a syn::PatIdent) {
+        // Those that change are named after the items of a result that is made of several, and hide nothing that is used.
+        if variable.mutability.is_none() {
+            self.0.insert(variable.ident.to_string());
+        }
+    }
+
+    fn visit_expr_call(&mut self, call: &'a syn::ExprCall) {
+        if let syn::Expr::Path(function) = &*call.func {
+            self.0.extend(function.path.get_ident().map(ToString::to_string));
+        }
+        visit::visit_expr_call(self, call);
+    }
+}
+
+#[test]
+fn a_parameter_has_no_name_of_the_code_around_it() {
+    test_timeout::start();
+    let real = Document::parse(include_str!("../../../openapi/bunq-partner.yaml")).unwrap();
+    let files = bunq_partner_codegen::generate(&real).unwrap();
+    let methods = files.iter().find(|file| file.name == "methods.rs").unwrap();
+    let mut names = NamesInMethods::default();
+    for item in &syn::parse_file(&methods.code).unwrap().items {
+        let syn::Item::Impl(item) = item else { continue };
+        for method in &item.items {
+            let syn::ImplItem::Fn(method) = method else { continue };
+            names.visit_block(&method.block);
+        }
+    }
+    names.0.retain(|name| name.starts_with(|c: char| c.is_ascii_lowercase()));
+    assert!(["exchange", "decode", "requests", "first", "cursor"].iter().all(|name| names.0.contains(*name)));
+    for name in names.0 {
+        let text = document(&format!("/things/{{{name}}}"), &format!("{LIST}{}", parameters(&[("path", &name)])), "");
+        let refused = generated(&text, "methods.rs").err().map(|refused| refused.to_string()).unwrap_or_default();
+        let problem =
+            format!("its parameter `{name}` has in Rust the name of something in its method: rename it in the path");
+        assert!(refused.ends_with(&problem), "{name}: {refused}");
+    }
 }
