@@ -389,7 +389,7 @@ impl ClientBuilder {
                 "the list is empty, so that no address could use the key",
             ));
         }
-        let config = check_config(self.config)?;
+        let config = self.config.checked()?;
         let share = self.provisions.nudge_share;
         if !(share > 0.0 && share <= 1.0) {
             return Err(Error::invalid_input(
@@ -422,35 +422,6 @@ fn check_plain_http(host: &str, environment: Environment, api_key: &Secret) -> R
         Environment::Sandbox => return Ok(host),
     };
     Err(Error::invalid_input(PLAIN_HTTP, problem))
-}
-
-/// Checks the settings, and shortens each timeout to what a clock can hold.
-fn check_config(mut config: TransportConfig) -> Result<TransportConfig, Error> {
-    let timeouts = [
-        ("connect_timeout", &mut config.connect_timeout),
-        ("attempt_timeout", &mut config.attempt_timeout),
-        ("operation_timeout", &mut config.operation_timeout),
-    ];
-    for (name, timeout) in timeouts {
-        if timeout.is_zero() {
-            return Err(Error::invalid_input(name, "it is zero: set a longer time"));
-        }
-        *timeout = (*timeout).min(MAX_TIMEOUT);
-    }
-    // The connect timeout must expire first, so that an attempt without a connection is known not to have been sent.
-    config.connect_timeout = config.connect_timeout.min(config.attempt_timeout.mul_f64(0.9));
-    let sizes = [
-        ("max_response_size", config.max_response_size, "response"),
-        ("max_upload_size", config.max_upload_size, "file"),
-        ("max_download_size", config.max_download_size, "file"),
-    ];
-    if let Some((name, _, what)) = sizes.iter().find(|(_, size, _)| *size == 0) {
-        return Err(Error::invalid_input(name, format_args!("it is zero: set at least the size of a {what}")));
-    }
-    if config.retry.max_attempts == 0 {
-        return Err(Error::invalid_input("retry.max_attempts", "it is zero: set at least one attempt"));
-    }
-    Ok(config)
 }
 
 fn check_rate_limits(set: &HashMap<&'static str, RateLimit>) -> Result<(), Error> {

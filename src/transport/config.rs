@@ -1,11 +1,13 @@
-//! The settings of the transport.
+//! The settings of the transport, their defaults and their bounds.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::call_budget::MAX_TIMEOUT;
 use super::http_config::{CONNECT_TIMEOUT, HttpConfig};
 use super::observer::ExchangeObserver;
 use super::shutdown::Shutdown;
+use crate::error::Error;
 use crate::retry::RetryPolicy;
 
 /// How bunq is reached, and the limits of every call in time, attempts and size.
@@ -42,5 +44,36 @@ impl Default for TransportConfig {
             observer: None,
             shutdown: Shutdown::default(),
         }
+    }
+}
+
+impl TransportConfig {
+    /// Checks the settings, and shortens each timeout to what a clock can hold.
+    pub(crate) fn checked(mut self) -> Result<Self, Error> {
+        let timeouts = [
+            ("connect_timeout", &mut self.connect_timeout),
+            ("attempt_timeout", &mut self.attempt_timeout),
+            ("operation_timeout", &mut self.operation_timeout),
+        ];
+        for (name, timeout) in timeouts {
+            if timeout.is_zero() {
+                return Err(Error::invalid_input(name, "it is zero: set a longer time"));
+            }
+            *timeout = (*timeout).min(MAX_TIMEOUT);
+        }
+        // The connect timeout must expire first, so that an attempt without a connection is known not to have been sent.
+        self.connect_timeout = self.connect_timeout.min(self.attempt_timeout.mul_f64(0.9));
+        let sizes = [
+            ("max_response_size", self.max_response_size, "response"),
+            ("max_upload_size", self.max_upload_size, "file"),
+            ("max_download_size", self.max_download_size, "file"),
+        ];
+        if let Some((name, _, what)) = sizes.iter().find(|(_, size, _)| *size == 0) {
+            return Err(Error::invalid_input(name, format_args!("it is zero: set at least the size of a {what}")));
+        }
+        if self.retry.max_attempts == 0 {
+            return Err(Error::invalid_input("retry.max_attempts", "it is zero: set at least one attempt"));
+        }
+        Ok(self)
     }
 }
