@@ -145,3 +145,18 @@ fn a_port_that_is_taken_is_told() {
     assert_eq!((out.as_str(), code), ("", 19));
     assert!(err.contains("without --port it takes one that is free"), "{err}");
 }
+
+#[test]
+fn what_clients_in_other_languages_are_told_of_it_is_there() {
+    test_timeout::start();
+    let folder = Folder::new();
+    let (help, _, code) = ran(program(&folder).args(["sandbox", "--help"]));
+    assert_eq!(code, 0);
+    let told = std::fs::read_to_string("../openapi/README.md").unwrap();
+    let options = told.lines().filter_map(|line| line.trim().strip_prefix("bunq-partner sandbox --"));
+    let options: Vec<_> = options.filter_map(|rest| rest.split_whitespace().next()).collect();
+    assert!(options.len() > 3, "{options:?}");
+    for option in options {
+        assert!(help.contains(&format!("--{option}")), "{option}");
+    }
+}
