@@ -46,7 +46,7 @@ pub(super) async fn run(invocation: &Invocation, options: &ApiOptions, body: &Bo
         invocation.note(&format!("response id {id}"));
     }
     if options.operation.returns_bytes {
-        return download::deliver(invocation, options, response.into_inner()).await;
+        return download::deliver(invocation, options, &response);
     }
     let json = match (&response[..], invocation.shows_secrets()) {
         // The call has succeeded, and bunq has nothing to say of it.

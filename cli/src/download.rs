@@ -1,16 +1,16 @@
 //! A response that is a file, such as a document of a person: it goes to a file of its owner alone, or to standard output.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::io::{self, IsTerminal as _};
 use std::path::Path;
 
-use bunq_partner::{ResponseBody, files};
+use bunq_partner::files;
 use serde_json::json;
 
 use super::arguments::ApiOptions;
 use super::exit::Failure;
 use super::folders::try_to_store;
-use super::interrupt::blocking;
 use super::invocation::Invocation;
 use super::output::{write_out, write_value};
 
@@ -49,25 +49,18 @@ fn check_file(path: &Path) -> io::Result<()> {
             return Err(io::Error::new(io::ErrorKind::AlreadyExists, problem));
         }
     }
+    let is_of_file = |name: &OsStr| path.as_os_str().as_encoded_bytes().ends_with(name.as_encoded_bytes());
+    if !path.file_name().is_some_and(is_of_file) {
+        return Err(io::Error::other("it is the path of a folder: give that of a file"));
+    }
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
     try_to_store(folder.unwrap_or(Path::new(".")))
 }
 
-/// Writes the response to its place.
-pub(super) async fn deliver(invocation: &Invocation, options: &ApiOptions, body: ResponseBody) -> Result<(), Failure> {
-    let Some(path) = &options.output_file else { return Ok(write_out(io::stdout(), &body)?) };
+/// Writes the response to its place. It is not interrupted: a file that was received is kept.
+pub(super) fn deliver(invocation: &Invocation, options: &ApiOptions, body: &[u8]) -> Result<(), Failure> {
+    let Some(path) = &options.output_file else { return Ok(write_out(io::stdout(), body)?) };
+    files::create_whole(path, body).map_err(|error| Failure::local(path.display(), &error))?;
     let stored = json!({ "file": path.display().to_string(), "size": body.len() });
-    let to = path.clone();
-    let kept = blocking(move || keep(&to, &body)).await;
-    kept.map_err(|error| Failure::local(path.display(), &error))?;
     Ok(write_value(invocation.format(), &stored)?)
-}
-
-/// Makes a file that is not there yet, of its owner alone. Only a crash can leave an empty one.
-fn keep(path: &Path, content: &[u8]) -> io::Result<()> {
-    files::create_kept(path)?;
-    files::replace_kept(path, content).inspect_err(|_| {
-        // It is this program's, and empty.
-        let _ = fs::remove_file(path);
-    })
 }

@@ -4,7 +4,7 @@
 //! | | Read only | Kept | Folder |
 //! |---|---|---|---|
 //! | For example | an API key, a public key, a certificate, receipts to be verified, the profiles of the program | the context, tokens, a journal, receipts, a copy of standard input, the reports of the program | the folder for the tokens of new users, that of the profiles |
-//! | Functions | [`open_secret`], [`open_public`], [`open_plain`] | [`open_kept`], [`append_kept`], [`create_kept`], [`replace_kept`] | [`check_folder`] |
+//! | Functions | [`open_secret`], [`open_public`], [`open_plain`] | [`open_kept`], [`append_kept`], [`create_kept`], [`create_whole`], [`replace_kept`] | [`check_folder`] |
 //! | *Kind* | a regular file or a pipe, also through a symbolic link | a regular file, not through a symbolic link | a folder, also through a symbolic link |
 //! | *Owner* | the user of the process, or root | the user of the process | the user of the process, or root |
 //! | *Names* (hard links) | any number | one: a second one is refused | |
@@ -33,6 +33,7 @@ use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, Read, Write as _};
 use std::path::{Path, PathBuf};
 
+use uuid::Uuid;
 use zeroize::Zeroizing;
 
 use self::rules::{Class, Decision, Found, Kind, Process, decide, refused_kind};
@@ -141,6 +142,35 @@ pub fn create_kept(path: impl AsRef<Path>) -> io::Result<File> {
         return Err(failed("made")(error));
     }
     Ok(file)
+}
+
+/// Creates a file like [`create_kept`], with this content. Whatever happens, the file is there complete and synced, or not at
+/// all. Only a crash leaves a file beside it, whose name begins with `.bunq-partner-`.
+///
+/// # Errors
+///
+/// Like [`create_kept`].
+pub fn create_whole(path: impl AsRef<Path>, content: &[u8]) -> io::Result<()> {
+    let path = path.as_ref();
+    // Another process may create the same file at the same time, or one whose name cannot be longer.
+    let unfinished = path.with_file_name(format!(".bunq-partner-{}", Uuid::new_v4()));
+    let named = write_new(&unfinished, content).and_then(|()| give_name(&unfinished, path));
+    let _ = fs::remove_file(&unfinished);
+    named.and_then(|()| sync_folder_of(path)).map_err(failed("written"))
+}
+
+/// Gives a file this name too, or moves it there, unless there is another file of this name.
+fn give_name(file: &Path, path: &Path) -> io::Result<()> {
+    match fs::hard_link(file, path) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+            // The file system may have no hard links. A crash between the next two leaves an empty file.
+            for_owner_alone().create_new(true).open(path)?;
+            fs::rename(file, path).inspect_err(|_| {
+                let _ = fs::remove_file(path);
+            })
+        }
+        linked => linked,
+    }
 }
 
 /// Replaces the whole content of a kept file, or creates the file. Whatever happens, either the old or the new content

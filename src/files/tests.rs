@@ -122,10 +122,46 @@ fn what_is_kept_is_neither_everybodys_nor_elsewhere_too() {
     refused(&folder.0.join("folder"), "it is not a regular file");
     assert!(Command::new("mkfifo").arg(folder.0.join("pipe")).status().unwrap().success());
     refused(&folder.0.join("pipe"), "it is not a regular file");
+    let count = fs::read_dir(&folder.0).unwrap().count();
     for there in ["link", "folder", "pipe", "kept"] {
         let error = create_kept(folder.0.join(there)).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::AlreadyExists);
+        let error = create_whole(folder.0.join(there), b"new").unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::AlreadyExists);
     }
+    assert_eq!(fs::read_dir(&folder.0).unwrap().count(), count);
+}
+
+/// Whoever sees it sees all of it, and of several with one name, one is made.
+#[test]
+fn a_file_is_created_whole_and_once() {
+    test_timeout::start();
+    let folder = Folder::new();
+    // No name can be longer.
+    let path = folder.0.join("a".repeat(255));
+    let contents: Vec<_> = (0..8).map(|number| vec![number; 100_000]).collect();
+    let created: Vec<_> = thread::scope(|scope| {
+        let path = &path;
+        let seen = scope.spawn(move || {
+            loop {
+                match fs::read(path) {
+                    Ok(seen) => return seen,
+                    Err(error) => assert_eq!(error.kind(), io::ErrorKind::NotFound),
+                }
+            }
+        });
+        let creators: Vec<_> =
+            contents.iter().map(|content| scope.spawn(move || create_whole(path, content).map(|()| content))).collect();
+        let created = creators.into_iter().filter_map(|creator| creator.join().unwrap().ok()).collect();
+        assert!(contents.contains(&seen.join().unwrap()));
+        created
+    });
+    let [content] = created[..] else { panic!("{} were created", created.len()) };
+    assert!(fs::read(&path).unwrap() == *content);
+    let metadata = fs::metadata(&path).unwrap();
+    assert_eq!((mode(&path), metadata.nlink(), fs::read_dir(&folder.0).unwrap().count()), (0o600, 1, 1));
+    let error = create_whole(folder.0.join("none/file"), b"new").unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::NotFound);
 }
 
 /// Opening does not wait for a pipe that has taken the place of a file after the check, and follows no link.

@@ -163,6 +163,11 @@ async fn a_file_comes_back_as_it_was_sent() {
     );
     assert_eq!(fs::metadata(&kept).unwrap().permissions().mode() & 0o777, 0o600);
 
+    // No name can be longer.
+    let longest = folder.path(&"a".repeat(255));
+    let (_, err, code) = ran(session().args(&download).arg(format!("--output-file={}", longest.display())));
+    assert_eq!((fs::read(&longest).unwrap().as_slice(), code), (GIF, 0), "{err}");
+
     // What is there is not replaced, whatever it is, and nothing is sent for what could not be kept.
     fs::write(&kept, PNG).unwrap();
     symlink("nowhere", folder.path("link")).unwrap();
@@ -174,6 +179,8 @@ async fn a_file_comes_back_as_it_was_sent() {
         ("/dev/stdout".into(), "it exists, and is not replaced"),
         ("-".into(), "-: it is no path: standard output gets the response without --output-file"),
         (folder.path("none/file"), "it cannot be made"),
+        (folder.path("none/"), "it is the path of a folder: give that of a file"),
+        (folder.path("none/."), "it is the path of a folder: give that of a file"),
     ] {
         let to_file = format!("--output-file={}", path.display());
         let (out, err, code) = ran(session().args(&download).arg(&to_file));
