@@ -133,6 +133,7 @@ pub(super) async fn body(options: &ApiOptions) -> Result<Body, Failure> {
         let content_type = options.content_type.or(found).ok_or_else(|| {
             let names: Vec<_> = types.iter().map(|content_type| content_type.name).collect();
             Failure::usage(format!("--body {text}: by its first bytes it is none of {}", names.join(", ")))
+                .with_hint("convert it to one of them, such as a scan in HEIC or TIFF to JPEG")
         })?;
         return Ok(Body::File { content_type, bytes });
     }

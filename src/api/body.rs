@@ -1,10 +1,12 @@
-//! The body of a call by name, and the checks of bodies that are bytes, such as files.
+//! The body of a call by name, and what is checked of bodies that are bytes, such as files, when they are sent and when they are received.
 
 use std::fmt;
 
 use bytes::Bytes;
 use reqwest::Request;
 use reqwest::header::{CONTENT_TYPE, HeaderValue};
+use serde::Deserialize;
+use serde::de::IgnoredAny;
 use serde_json::Value;
 
 use super::client::RequestError;
@@ -91,8 +93,7 @@ pub(super) fn with_bytes(
 fn check<'a>(operation: &'a Operation, name: &str, body: &[u8], most: usize) -> Result<&'a ContentType, String> {
     let types = operation.content_types;
     let Some(content_type) = types.iter().find(|content_type| content_type.name == name) else {
-        let names: Vec<_> = types.iter().map(|content_type| content_type.name).collect();
-        return Err(format!("`{name}` is no content type that it takes: give {}", names.join(", ")));
+        return Err(format!("`{name}` is no content type that it takes: give {}", names(types)));
     };
     if body.is_empty() {
         return Err("the file is empty".into());
@@ -103,8 +104,30 @@ fn check<'a>(operation: &'a Operation, name: &str, body: &[u8], most: usize) -> 
     }
     if !content_type.begins(body) {
         let other = types.iter().find(|other| other.begins(body));
-        let found = other.map_or("it is none that the operation takes".into(), |other| format!("it is {}", other.name));
+        let found = other.map_or_else(
+            || format!("it is none that the operation takes: convert it to one of {}", names(types)),
+            |other| format!("it is {}", other.name),
+        );
         return Err(format!("by its first bytes, the file is not {name}: {found}"));
     }
     Ok(content_type)
+}
+
+fn names(types: &[ContentType]) -> String {
+    types.iter().map(|content_type| content_type.name).collect::<Vec<_>>().join(", ")
+}
+
+/// What is wrong with a result that is bytes.
+pub(super) fn problem_of_result(body: &[u8]) -> Option<&'static str> {
+    #[derive(Deserialize)]
+    struct Envelope {
+        #[serde(rename = "Response")]
+        _items: IgnoredAny,
+    }
+    if body.is_empty() {
+        return Some("the response is empty");
+    }
+    serde_json::from_slice::<Envelope>(body)
+        .is_ok()
+        .then_some("the response is bunq's envelope, where a file is expected")
 }

@@ -7,6 +7,7 @@ use futures_util::future::FutureExt as _;
 use reqwest::Request;
 use reqwest::header::{ACCEPT, HeaderValue};
 
+use super::body::problem_of_result;
 use super::client::RequestError;
 use super::response::RequestPreview;
 use crate::error::Error;
@@ -151,7 +152,11 @@ impl Api {
             }
             let trouble = &self.trouble.clone().unwrap_or_default();
             let options = CallOptions { budget: self.budget(), reuse: self.reuse, gate: &self.gate, trouble };
-            self.transport.call(operation, request, &*self.source, options).await
+            let response = self.transport.call(operation, request, &*self.source, options).await?;
+            match problem_of_result(&response.body).filter(|_| operation.returns_bytes) {
+                Some(problem) => Err(self.refuse(response, Vec::new(), problem.into())),
+                None => Ok(response),
+            }
         })
     }
 }

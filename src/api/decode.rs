@@ -45,7 +45,7 @@ impl Api {
         response.metadata
     }
 
-    fn refuse(&self, response: VerifiedResponse, unknown: Vec<UnknownValue>, problem: String) -> Error {
+    pub(super) fn refuse(&self, response: VerifiedResponse, unknown: Vec<UnknownValue>, problem: String) -> Error {
         let span = response.span.clone();
         let error = Error::invalid_response(self.read(response, unknown), problem);
         spans::record_failure(&span, &error);

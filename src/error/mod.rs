@@ -168,10 +168,11 @@ impl Error {
         self.0.is_misconfiguration || cause.is_some_and(Self::is_misconfiguration)
     }
 
-    /// Whether the response is a refusal that is not known to be bunq's own.
+    /// Whether the response is a refusal that is not known to be bunq's own, and may be another next time: a body that was too large
+    /// (413) stays so.
     fn is_unproven_refusal(&self) -> bool {
         let is_refusal = matches!(self.0.kind, ErrorKind::Unauthorized | ErrorKind::NotFound | ErrorKind::Rejected);
-        is_refusal && self.status().is_some() && !self.0.is_from_bunq
+        is_refusal && self.status().is_some_and(|status| status != 413) && !self.0.is_from_bunq
     }
 
     /// Whether bunq itself refuses the call because of its rate limit.

@@ -23,6 +23,10 @@ const UNPROVEN: &str = "refused, perhaps not by bunq but by a proxy: check what 
 const NOT_BUNQ: &str =
     "something other than bunq has answered, such as a proxy: check what is between this machine and bunq";
 
+/// For a refusal of a body for its size.
+const TOO_LARGE: &str =
+    "something other than bunq, such as a proxy, takes no body of this size: raise its limit, or send a smaller file";
+
 /// Returns the error for a response that is not a success, and decides whether bunq itself refuses.
 ///
 /// bunq refuses if the body is bunq's envelope and the response belongs to the request with `request_id`. Most refusals
@@ -54,6 +58,7 @@ pub(crate) fn refusal(
     let (kind, bunqs) = meaning(response.status.as_u16(), operation, &messages);
     let message = match kind {
         _ if kind == ErrorKind::Server || is_from_bunq => bunqs,
+        _ if response.status == StatusCode::PAYLOAD_TOO_LARGE => TOO_LARGE,
         _ if is_envelope || is_echoed => UNPROVEN,
         _ => NOT_BUNQ,
     };

@@ -125,8 +125,16 @@ pub(crate) async fn send(
     metadata.response_id = text(&RESPONSE_ID, MAX_ID_CHARS);
     metadata.warning = text(&WARNING, MAX_WARNING_CHARS);
     let echo = headers.get(REQUEST_ID).map(HeaderValue::as_bytes);
-    if echo.is_some_and(|echo| metadata.request_id.as_deref().map(str::as_bytes) != Some(echo)) {
-        let problem = "the response belongs to another request (X-Bunq-Client-Request-Id), and was not used";
+    let is_echoed = echo.map(|echo| metadata.request_id.as_deref().map(str::as_bytes) == Some(echo));
+    let problem = match is_echoed {
+        Some(false) => Some("the response belongs to another request (X-Bunq-Client-Request-Id), and was not used"),
+        // Nothing else says which file it is, and whose.
+        None if metadata.operation.returns_bytes && status.is_success() => {
+            Some("the response does not say to which request it belongs (X-Bunq-Client-Request-Id), and was not used")
+        }
+        Some(true) | None => None,
+    };
+    if let Some(problem) = problem {
         let error = Error::new(ErrorKind::Connection, Sent::Maybe, problem);
         return Err(match connections.give_up(&connection) {
             Ok(()) => error,

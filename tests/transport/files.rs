@@ -92,17 +92,15 @@ async fn what_is_no_file_is_refused_before_anything_is_sent() {
     assert_eq!(client.api().max_upload_size(), 100);
     let gif = |length: usize| [b"GIF89a".as_slice(), &vec![0; length - 6]].concat();
     let largest = "the file has 101 bytes, and at most 100 are sent: set max_upload_size to more";
+    let convert =
+        "it is none that the operation takes: convert it to one of image/png, image/jpeg, image/gif, application/pdf";
     let not_png = "by its first bytes, the file is not image/png: ";
     for (content_type, file, problem) in [
         (AttachmentContentType::ImageGif, vec![], "the file is empty".to_owned()),
         (AttachmentContentType::ImageGif, gif(101), largest.into()),
         (AttachmentContentType::ImagePng, gif(100), format!("{not_png}it is image/gif")),
-        (
-            AttachmentContentType::ImagePng,
-            b"\x89PNG\n\x1a\n".to_vec(),
-            format!("{not_png}it is none that the operation takes"),
-        ),
-        (AttachmentContentType::ImagePng, b"\x89".to_vec(), format!("{not_png}it is none that the operation takes")),
+        (AttachmentContentType::ImagePng, b"\x89PNG\n\x1a\n".to_vec(), format!("{not_png}{convert}")),
+        (AttachmentContentType::ImagePng, b"\x89".to_vec(), format!("{not_png}{convert}")),
     ] {
         let error = client.api().create_attachment(content_type, file.clone(), None).await.unwrap_err();
         assert_eq!((error.kind(), error.sent()), (ErrorKind::InvalidInput, Sent::No), "{error}");
@@ -209,6 +207,70 @@ async fn a_file_that_is_received_has_a_bound_of_its_own() {
         assert_eq!(error.kind() == ErrorKind::NotFound, is_bunqs, "{error}");
         assert_eq!(error.to_string().contains("set max_response_size to more"), !is_bunqs, "{error}");
     }
+}
+
+#[tokio::test]
+async fn what_is_received_in_place_of_a_file_is_refused() {
+    test_timeout::start();
+    let (sandbox, client) = start_without_retries().await;
+    client.open_session().await.unwrap();
+    let (api, parameters) = (client.api(), [("attachment_id", "6001")]);
+    let by_name = || api.call(&Operation::GET_ATTACHMENT_CONTENT, &parameters, None);
+    for (body, problem) in [
+        ("", "the response is empty"),
+        (r#"{"Response": []}"#, "the response is bunq's envelope, where a file is expected"),
+        (" {\"Response\": [{\"Id\": {\"id\": 1}}]}\n", "the response is bunq's envelope, where a file is expected"),
+    ] {
+        sandbox.clear_edits();
+        answer(&sandbox, body);
+        let typed = api.get_attachment_content(attachment()).await.map(drop).unwrap_err();
+        for error in [typed, by_name().await.unwrap_err()] {
+            assert_eq!((error.kind(), error.sent()), (ErrorKind::InvalidResponse, Sent::Responded), "{error}");
+            assert!(error.to_string().contains(problem) && error.request_id().is_some(), "{error}");
+        }
+    }
+    // JSON that is no envelope may be a file.
+    sandbox.clear_edits();
+    answer(&sandbox, r#"{"response": []}"#);
+    assert_eq!(by_name().await.unwrap()[..], br#"{"response": []}"#[..]);
+}
+
+/// Nothing in the bytes says which file they are, and whose.
+#[tokio::test]
+async fn a_file_that_does_not_name_its_request_is_not_used() {
+    test_timeout::start();
+    let (sandbox, client) = start().await;
+    client.open_session().await.unwrap();
+    let api = client.api();
+    let mut uploaded = Vec::new();
+    for (content_type, file) in files() {
+        uploaded.push((api.create_attachment(content_type, file.clone(), None).await.unwrap().into_inner(), file));
+    }
+    let [(one, of_one), (other, of_other), ..] = &uploaded[..] else { panic!("there are too few files") };
+    assert_eq!(api.get_attachment_content(*one).await.unwrap()[..], of_one[..]);
+    let replayed = || Injection::new(Fault::Replayed).on(&Operation::GET_ATTACHMENT_CONTENT);
+    sandbox.inject(replayed().times(1));
+    assert_eq!(api.get_attachment_content(*other).await.unwrap()[..], of_other[..]);
+    sandbox.inject(replayed().always());
+    let error = api.get_attachment_content(*one).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Connection, "{error}");
+    assert!(error.to_string().contains("does not say to which request it belongs"), "{error}");
+}
+
+#[tokio::test]
+async fn a_file_that_is_too_large_for_a_proxy_is_sent_once() {
+    test_timeout::start();
+    let (sandbox, client) = start().await;
+    client.open_session().await.unwrap();
+    sandbox.inject(Injection::new(Fault::UnsignedStatus(413)).on(&Operation::CREATE_ATTACHMENT).always());
+    let api = client.api();
+    let upload = api.create_attachment(AttachmentContentType::ImageGif, &b"GIF89a"[..], None);
+    let error = upload.await.unwrap_err();
+    assert_eq!((error.kind(), error.is_retryable()), (ErrorKind::Rejected, false), "{error}");
+    let problem =
+        "something other than bunq, such as a proxy, takes no body of this size: raise its limit, or send a smaller";
+    assert!(error.to_string().contains(problem) && error.to_string().contains("HTTP status 413"), "{error}");
+    assert_eq!(calls(&sandbox, "POST", "/attachment").len(), 1);
 }
 
 /// The vectors of responses that are bytes.

@@ -97,6 +97,7 @@ async fn a_file_that_is_not_taken_is_refused_before_anything_is_sent() {
         (&["--body=-"], "--body -: it is empty"),
         (&[&large], "large: it is larger than 16777216 bytes"),
         (&[&text], "text: by its first bytes it is none of image/png, image/jpeg, image/gif, application/pdf"),
+        (&[&text], "hint: convert it to one of them, such as a scan in HEIC or TIFF to JPEG"),
         (&[&gif, "--content-type=image/png"], "by its first bytes, the file is not image/png: it is image/gif"),
         (&[&gif, "--content-type=image/webp"], "[possible values: application/pdf, image/gif, image/jpeg, image/png]"),
         (&["--content-type=image/png"], "--content-type does nothing without --body"),
@@ -104,6 +105,7 @@ async fn a_file_that_is_not_taken_is_refused_before_anything_is_sent() {
         (&[], "it has a body, which is missing"),
         (&[&gif, &described("two\nlines")], rule),
         (&[&gif, &described("Reisepaß")], rule),
+        (&[&gif, &described("Personalausweis Müller")], "write `ue` for `ü`"),
         (&[&gif, &long], rule),
         (
             &[&gif, "--output-file=new"],
