@@ -10,7 +10,7 @@ use super::response::{RequestPreview, Response, ResponseBody};
 use crate::error::Error;
 use crate::operation::{Operation, PATH_USER};
 use crate::transport::path_user::SESSION_USER;
-use crate::types::check_id;
+use crate::types::id_text;
 
 /// No server accepts a longer URL.
 const MAX_URL_LEN: usize = 8 * 1024;
@@ -102,21 +102,24 @@ impl Api {
             let names: Vec<_> = operation.path_parameters().chain(elsewhere()).collect();
             if names.is_empty() { " (it takes none)".into() } else { format!(" (parameters: {})", names.join(", ")) }
         };
-        for (index, (name, value)) in parameters.iter().enumerate() {
-            if !operation.path_parameters().chain(elsewhere()).any(|known| known == *name) {
-                if *name == PATH_USER && operation.path_user.is_some() {
+        let mut given: Vec<(&str, &str)> = Vec::with_capacity(parameters.len());
+        for (name, value) in parameters.iter().copied() {
+            if !operation.path_parameters().chain(elsewhere()).any(|known| known == name) {
+                if name == PATH_USER && operation.path_user.is_some() {
                     return Err("the client fills in `user_id`, the user of the session: leave it out".into());
                 }
                 return Err(format!("it has no parameter `{name}`{}", known()));
             }
-            if parameters[..index].iter().any(|(other, _)| other == name) {
+            if given.iter().any(|(other, _)| *other == name) {
                 return Err(format!("the parameter `{name}` is given twice"));
             }
-            if let Some(name) = operation.ids.iter().find(|id| *id == name) {
-                check_id(name, value).map_err(|error| format!("the parameter {error}"))?;
-            }
+            let value = match operation.ids.iter().find(|id| **id == name) {
+                Some(name) => id_text(name, value).map_err(|error| format!("the parameter {error}"))?,
+                None => value,
+            };
+            given.push((name, value));
         }
-        let segment = |name| match parameters.iter().find(|(other, _)| *other == name) {
+        let segment = |name| match given.iter().find(|(other, _)| *other == name) {
             None if name == PATH_USER && operation.path_user.is_some() => Ok(SESSION_USER),
             None => Err(format!("the parameter `{name}` is missing{}", known())),
             // These values would lead to another path; URLs drop control characters.
@@ -131,7 +134,7 @@ impl Api {
             let value = name.map_or(Ok(part), segment)?;
             url.path_segments_mut().map_err(|()| "the base URL has no path")?.push(value);
         }
-        for (name, value) in parameters.iter().filter(|(name, _)| operation.query.contains(name)) {
+        for (name, value) in given.iter().filter(|(name, _)| operation.query.contains(name)) {
             url.query_pairs_mut().append_pair(name, value);
         }
         let method = Method::from_bytes(operation.method.as_bytes()).map_err(|error| error.to_string())?;
@@ -145,7 +148,7 @@ impl Api {
             RequestError::Unbuildable => "its request cannot be written".into(),
         };
         for header in operation.headers {
-            let Some((_, text)) = parameters.iter().find(|(name, _)| name == header) else { continue };
+            let Some((_, text)) = given.iter().find(|(name, _)| name == header) else { continue };
             check_header(operation, header, text).map_err(|error| format!("{header}: {}", error.rule()))?;
             request = with_header(Ok(request), header, Some(text)).map_err(problem)?;
         }

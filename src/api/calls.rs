@@ -4,8 +4,8 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use futures_util::future::FutureExt as _;
-use reqwest::Request;
 use reqwest::header::{ACCEPT, HeaderValue};
+use reqwest::{Request, Url};
 
 use super::body::problem_of_result;
 use super::client::RequestError;
@@ -142,6 +142,9 @@ impl Api {
         });
         Box::pin(async move {
             let mut request = request?;
+            if !has_all_segments(operation, request.url(), self.transport.base_url()) {
+                return Err(Error::invalid_input(operation.id, "a parameter cannot be a segment of its path"));
+            }
             if operation.returns_bytes {
                 // The result has the content type of the file, and a refusal is JSON.
                 request.headers_mut().insert(ACCEPT, HeaderValue::from_static("*/*"));
@@ -158,5 +161,38 @@ impl Api {
                 None => Ok(response),
             }
         })
+    }
+}
+
+/// Whether the path of a URL has all segments of the operation's, and none that is empty: a text such as `..` leads elsewhere.
+fn has_all_segments(operation: &Operation, url: &Url, base_url: &str) -> bool {
+    // What is not a text is a segment.
+    if operation.path_parameters().all(|name| operation.ids.contains(&name)) {
+        return true;
+    }
+    let count = |path: &str| path.matches('/').count();
+    let base = base_url.parse::<Url>().map_or(0, |base| count(base.path().trim_end_matches('/')));
+    let path = url.path();
+    count(path) == base + count(operation.path) && !path.contains("//") && !path.ends_with('/')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_that_is_no_segment_of_a_path_is_noticed() {
+        test_timeout::start();
+        let operation = Operation { path: "/drawer/{drawer}/note/{note}", ..Operation::GET_INSTALLATION };
+        for base in ["https://bunq.test", "https://bunq.test/v1", "https://bunq.test/drawer/drawer"] {
+            let is_one = |drawer: &str, note: &str| {
+                let url = format!("{base}/drawer/{drawer}/note/{note}?a=/b").parse().unwrap();
+                has_all_segments(&operation, &url, base)
+            };
+            assert!(is_one("a", "b") && is_one("...", "%5C") && is_one("%252e%252e", "%2F"));
+            for text in ["", ".", "..", "%2e%2E", "a/b", "a\\b"] {
+                assert!(!is_one(text, "b") && !is_one("a", text), "{base} {text}");
+            }
+        }
     }
 }

@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::transport::Transport;
 
 /// The characters that are percent-encoded in a segment of a path: those of <https://url.spec.whatwg.org/#path-percent-encode-set>,
-/// and `/` and `%`.
+/// and those that would end the segment or be read as encoded: `/`, `\` and `%`.
 const NOT_IN_A_SEGMENT: &AsciiSet = &CONTROLS
     .add(b' ')
     .add(b'"')
@@ -21,6 +21,7 @@ const NOT_IN_A_SEGMENT: &AsciiSet = &CONTROLS
     .add(b'{')
     .add(b'}')
     .add(b'/')
+    .add(b'\\')
     .add(b'%');
 
 #[allow(clippy::all, dead_code, unused_imports, missing_docs, unreachable_pub)]

@@ -24,9 +24,9 @@ pub(super) fn parsed(field: &'static str, text: &str) -> Result<u64, InvalidValu
     id.map_or_else(|| Err(refused(field, text)), |id| checked(field, id))
 }
 
-/// Checks the text of a parameter that is an id.
-pub(crate) fn check_id(name: &'static str, text: &str) -> Result<(), InvalidValue> {
-    parsed(name, text).map(drop)
+/// Checks the text of a parameter that is an id, and returns it as an id is shown: without zeros before it.
+pub(crate) fn id_text<'a>(name: &'static str, text: &'a str) -> Result<&'a str, InvalidValue> {
+    parsed(name, text).map(|_| text.trim_start_matches('0'))
 }
 
 fn refused(field: &'static str, value: impl fmt::Display) -> InvalidValue {
@@ -123,6 +123,10 @@ pub(crate) use id;
 
 #[cfg(test)]
 mod tests {
+    use std::collections::{BTreeMap, HashMap};
+
+    use serde_json::{Value, from_str, from_value, json, to_string};
+
     use crate::types::{DeviceServerId, ProvisionId};
 
     #[test]
@@ -140,5 +144,20 @@ mod tests {
         }
         let error = DeviceServerId::try_from(0_u64).unwrap_err();
         assert_eq!(error.to_string(), "device_server_id: `0` is not a positive integer of at most 63 bits");
+    }
+
+    #[test]
+    fn an_id_is_a_key() {
+        test_timeout::start();
+        let id = |id: u64| ProvisionId::try_from(id).unwrap();
+        let sorted: BTreeMap<_, _> = [(id(10), "b"), (id(9), "a")].into();
+        let text = r#"{"9":"a","10":"b"}"#;
+        assert_eq!(to_string(&sorted).unwrap(), text);
+        let hashed: HashMap<ProvisionId, &str> = from_str(text).unwrap();
+        assert_eq!((hashed[&id(9)], hashed[&id(10)]), ("a", "b"));
+        let keys = |value: Value| from_value::<HashMap<ProvisionId, Value>>(value);
+        assert_eq!(keys(json!({"9": null})).unwrap().into_keys().next(), Some(id(9)));
+        assert!(keys(json!({"0": null})).is_err() && keys(json!({"-9": null})).is_err());
+        assert_eq!(format!("{:?}", id(9)), "ProvisionId(9)");
     }
 }

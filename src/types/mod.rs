@@ -52,7 +52,7 @@ pub(crate) use self::decoding::{
 };
 pub(crate) use self::drift::{UnknownValue, collect_unknown, note_unknown};
 pub use self::generated::*;
-pub(crate) use self::id::{check_id, id};
+pub(crate) use self::id::{id, id_text};
 pub use self::invalid_value::InvalidValue;
 pub use self::open_value::OpenValue;
 pub(crate) use self::open_value::lenient_open_value;

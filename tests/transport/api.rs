@@ -95,6 +95,12 @@ async fn a_call_by_name_takes_json_and_returns_verified_bytes() {
     api.call(&Operation::LIST_PROVISIONS, &query, None).await.unwrap();
     assert_eq!(sandbox.call_log().pop().unwrap().query.as_deref(), Some("count=1&status=ACTIVE%2CCREATED"));
 
+    // An id is sent as it is shown.
+    api.call(&Operation::GET_PROVISION, &[("provision_id", &format!("00{id}"))], None).await.unwrap();
+    assert!(sandbox.call_log().pop().unwrap().path.ends_with(&format!("/partner-user-provision/{id}")));
+    api.call(&Operation::LIST_PROVISIONS, &[("older_id", "07")], None).await.unwrap();
+    assert_eq!(sandbox.call_log().pop().unwrap().query.as_deref(), Some("older_id=7"));
+
     let body = json!({"status": "CANCELLED"});
     api.call(&Operation::UPDATE_PROVISION, &[("provision_id", &id)], Some(&body)).await.unwrap();
     assert_eq!(sandbox.call_log().pop().unwrap().signature, ReceivedSignature::Valid);

@@ -201,13 +201,19 @@ async fn ids_and_users(sandbox: &Sandbox, api: &Api, user: UserId) {
         let error = api.call(operation("get_drawer"), &[("drawer", text)], None).await.unwrap_err();
         assert!(error.to_string().contains("the parameter `drawer` cannot be a segment of a path"), "{error}");
     }
+    for text in ["", ".", ".."] {
+        let error = api.get_drawer(text.into()).await.unwrap_err();
+        assert!(error.to_string().contains("a parameter cannot be a segment of its path"), "{error}");
+    }
     let preview = api.preview(operation("get_note"), &[("note_id", "7")], None).unwrap();
     assert!(preview.url.ends_with("/v1/user/{user_id}/note/7"), "{}", preview.url);
     assert_eq!(sandbox.call_log().len(), before);
 
     // A text is escaped and stays within its segment, whatever it is.
-    for (text, segment) in [("1/../2?x=#", "1%2F..%2F2%3Fx=%23"), ("{user_id}", "%7Buser_id%7D")] {
+    for (text, segment) in [("1/../2?x=#", "1%2F..%2F2%3Fx=%23"), ("{user_id}", "%7Buser_id%7D"), ("a\\b", "a%5Cb")] {
         api.call(operation("get_drawer"), &[("drawer", text)], None).await.unwrap();
+        assert_eq!(sent().path, format!("/v1/user/{user}/drawer/{segment}"));
+        api.get_drawer(text.into()).await.unwrap();
         assert_eq!(sent().path, format!("/v1/user/{user}/drawer/{segment}"));
     }
 }
