@@ -298,7 +298,10 @@ fn hint_of_kind(error: &Error) -> Option<&'static str> {
         ErrorKind::Forbidden => {
             "only the partner may do some things, and a user may not; bunq's support asks for the response id"
         }
-        ErrorKind::NotFound => "`bunq-partner list` shows the provisions that there are",
+        ErrorKind::NotFound if is_about_provisions(error) => "`bunq-partner list` shows the provisions that there are",
+        ErrorKind::NotFound => {
+            "check the id, and whose object it is: `bunq-partner help operations` says what can be listed"
+        }
         ErrorKind::RateLimited => "try again later: bunq counts the calls of all programs at this address together",
         ErrorKind::Maintenance => "try again later",
         ErrorKind::InvalidResponse => "bunq has changed something, or it is not bunq: is there a newer bunq-partner?",
@@ -309,6 +312,10 @@ fn hint_of_kind(error: &Error) -> Option<&'static str> {
         ErrorKind::Duplicate => "close the one that you do not use",
         _ => return None,
     })
+}
+
+fn is_about_provisions(error: &Error) -> bool {
+    error.operation().is_none_or(|operation| operation.path.starts_with("/partner-user-provision"))
 }
 
 /// The outcome of a command whose results were written: what became of the command comes before what became of its output.
