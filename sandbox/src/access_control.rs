@@ -57,7 +57,7 @@ pub(crate) struct RegisteredDevice {
 impl RegisteredDevice {
     /// Whether the key may be used from an address.
     pub(crate) fn permits(&self, address: IpAddr) -> bool {
-        address == self.ip || has(&self.permitted_ips, address)
+        address == self.ip || lists(&self.permitted_ips, address)
     }
 
     /// The device as bunq shows it, in its envelope.
@@ -72,7 +72,7 @@ impl RegisteredDevice {
 }
 
 /// Whether a list of permitted addresses has this one.
-pub(crate) fn has(permitted_ips: &[PermittedIp], address: IpAddr) -> bool {
+pub(crate) fn lists(permitted_ips: &[PermittedIp], address: IpAddr) -> bool {
     permitted_ips.iter().any(|permitted| match permitted {
         PermittedIp::Any => true,
         PermittedIp::Only(permitted) => *permitted == address,

@@ -56,7 +56,7 @@ impl Bank {
         let api_key = Secret::from(request.secret);
         let credential = self.credential(&api_key, now).filter(|credential| credential.registers_devices);
         let credential = credential.ok_or_else(|| self.wrong_key())?;
-        let lists_caller = request.permitted_ips.is_empty() || access_control::has(&request.permitted_ips, call.from);
+        let lists_caller = request.permitted_ips.is_empty() || access_control::lists(&request.permitted_ips, call.from);
         if !self.allows(call.from) || !lists_caller || self.permits(&credential, call.from) == Some(false) {
             return Err(self.wrong_key());
         }
