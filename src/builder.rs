@@ -296,6 +296,8 @@ impl ClientBuilder {
     /// For that time [`create`](crate::Provisions::create) searches for the provision before it sends the request
     /// again. A request that arrives later makes a second user. The waiter finds that user if it exists by the time
     /// that the first one is ready.
+    ///
+    /// [`Oauth::ensure`](crate::Oauth::ensure) reads for that time too, after such a request and until bunq shows what it has created.
     pub fn late_arrival(mut self, time: Duration) -> Self {
         self.provisions.late_arrival = time.min(MAX_TIMEOUT);
         self

@@ -51,8 +51,8 @@ pub enum ErrorKind {
     /// A 5xx: bunq failed, or a proxy in front of it.
     Server,
     /// What was asked for cannot be reached: the provision has a status from which it cannot meet the awaited condition, bunq's
-    /// provision with this `external_uuid` is not the one that was requested, or [`Oauth::ensure`](crate::Oauth::ensure) finds no
-    /// active OAuth client among those that there are, or that the active one has changed meanwhile.
+    /// provision with this `external_uuid` is not the one that was requested, or [`Oauth::ensure`](crate::Oauth::ensure) finds
+    /// OAuth clients of which none is active, sees that the active one has changed meanwhile, or does not see what bunq has created.
     Unattainable,
     /// The provision did not meet the awaited condition in time.
     WaitTimeout,

@@ -128,8 +128,8 @@ impl Error {
     }
 
     /// Whether bunq may have carried the request out although the call failed: the request got no complete response, or
-    /// one that proves nothing; or [`create`], [`close`] or [`reset_token`] was refused, and could not find out whether
-    /// it was carried out nevertheless. Check the outcome before you send such a request again.
+    /// one that proves nothing; or [`create`], [`close`], [`reset_token`] or [`Oauth::ensure`] was refused, and could not find out
+    /// whether it was carried out nevertheless. Check the outcome before you send such a request again.
     ///
     /// It is `false` for reads, for waits, and for everything else that does no harm when it is repeated
     /// ([`Operation::idempotent`]).
@@ -137,6 +137,7 @@ impl Error {
     /// [`create`]: crate::Provisions::create
     /// [`close`]: crate::Provisions::close
     /// [`reset_token`]: crate::Provisions::reset_token
+    /// [`Oauth::ensure`]: crate::Oauth::ensure
     pub fn is_doubtful(&self) -> bool {
         self.operation().is_some_and(|operation| !operation.idempotent)
             && (self.0.is_in_doubt || may_have_run(self.0.kind, self.0.sent, self.0.is_from_bunq))

@@ -9,18 +9,20 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use reqwest::Url;
 use tokio::runtime::Id;
 use tokio::sync::watch;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tracing::Span;
 
-use self::clients::{changed, none_at_all, only_active, registered};
+use self::clients::{current, none_at_all, not_shown, only_active, registered};
 use crate::api::Api;
 use crate::error::{Error, ErrorKind, Sent};
 use crate::feed::Acceptance;
 use crate::operation::Operation;
 use crate::reconcile::{InDoubt, InFlight, Reconcile, Reconciled};
 use crate::sync::lock;
+use crate::text;
 use crate::transport::call_budget::{CallBudget, MAX_TIMEOUT};
 use crate::transport::connections::Reuse;
 use crate::transport::runtime;
@@ -80,12 +82,12 @@ type Outcome = watch::Receiver<Option<Result<OauthSetup, Error>>>;
 #[derive(Debug, Default)]
 struct Flights {
     /// Those that have begun and not ended, each with the runtime of its task. They hold no lock that a caller waits for.
-    begun: Mutex<HashMap<CallbackUrl, (Id, Outcome)>>,
-    /// Held by the flight that reads and creates: the creations that may still arrive.
+    begun: Mutex<HashMap<Url, (Id, Outcome)>>,
+    /// Held by the flight that reads and creates: the creations that may still arrive, or be shown.
     in_flight: tokio::sync::Mutex<InFlight>,
 }
 
-/// The requests of a flight. If its task ends with its runtime, one of them may still arrive.
+/// The requests of a flight. Until bunq has shown what they create, one of them may still arrive.
 struct Requests<'a> {
     in_flight: &'a mut InFlight,
     late_arrival: Duration,
@@ -123,32 +125,39 @@ impl Oauth {
     }
 
     /// Sees to it that the partner has one active OAuth client with this callback URL: reads first, adopts the active client, and
-    /// creates only what lacks. Other callback URLs of the client stay.
+    /// creates only what lacks. Other callback URLs of the client stay. A URL in another spelling, as of the host in capitals, is the same.
     ///
     /// Any number of concurrent calls of this client and its clones create one OAuth client and one callback URL. The work goes on if the
     /// future is dropped. After a doubtful failure it reads [for a while](crate::ClientBuilder::late_arrival) before it
-    /// sends a request again.
+    /// sends a request again. It returns when bunq shows what was created, which it awaits for as long.
     ///
-    /// Two processes do not know of each other. Let one of them call this, as a step of a deployment. If both create at the same time, bunq
-    /// refuses the second OAuth client, which adopts the first; should bunq take both, each call that sees it fails with
-    /// [`Duplicate`](ErrorKind::Duplicate). The same callback URL can be registered twice then. After a crash, a request of the process that has
-    /// ended may still be on its way: wait for some seconds before you call this again.
+    /// Two processes do not know of each other, and neither do two clients that are no clones, also with one context store. Let one of them
+    /// call this, as a step of a deployment. If both create at the same time, and bunq refuses a second OAuth client, the second call adopts
+    /// the first client; should bunq take both, each call that sees it fails with [`Duplicate`](ErrorKind::Duplicate). The same callback
+    /// URL can be registered twice then. After a crash, a request of the process that has ended may still be on its way: wait for some
+    /// seconds before you call this again.
     ///
     /// # Errors
     ///
-    /// [`Duplicate`](ErrorKind::Duplicate) if several OAuth clients are active. [`Unattainable`](ErrorKind::Unattainable) if there are
+    /// [`InvalidInput`](ErrorKind::InvalidInput) if it is no URL, as with a port above 65535. [`Duplicate`](ErrorKind::Duplicate) if several
+    /// OAuth clients are active. [`Unattainable`](ErrorKind::Unattainable) if there are
     /// clients and none is active: it is for you to decide whether to activate one with
     /// [`update_oauth_client`](Api::update_oauth_client), or to create another with [`create_oauth_client`](Api::create_oauth_client). The same
-    /// kind if the client that was read or created is not the active one any more when its callback URL is registered. The message names the
-    /// clients.
+    /// kind if the client that was read or created is not the active one any more when its callback URL is registered, or if bunq does not
+    /// show what it says was created. The message names the clients.
     ///
-    /// If the error [is doubtful](Error::is_doubtful), the outcome of a request is unknown. To call this again does no harm.
+    /// If the error [is doubtful](Error::is_doubtful), the outcome of a request is unknown. To call this again does no harm. If there is an
+    /// active client, and its callback URL could not be registered, the error has the client: `error.last_seen::<OauthClient>()`.
     pub async fn ensure(&self, callback_url: CallbackUrl) -> Result<OauthSetup, Error> {
         let own = runtime::current()?;
+        let url = Url::parse(callback_url.as_str()).map_err(|error| {
+            Error::invalid_input("callback_url", format_args!("{}: {error}", callback_url.as_str()))
+        })?;
+        let budget = self.api.budget();
         loop {
-            let (runtime, mut outcome) = self.join(&callback_url, own);
-            // A runtime that is not run makes no progress.
-            let longest = if runtime == own { MAX_TIMEOUT } else { self.api.budget().left() };
+            let (runtime, mut outcome, is_begun) = self.join(&callback_url, &url, own, budget);
+            // Its flight ends in time by itself, and that of another call may not.
+            let longest = if is_begun { MAX_TIMEOUT } else { budget.left() };
             let ended = timeout(longest, outcome.wait_for(Option::is_some)).await;
             match ended.map(|ended| ended.ok().and_then(|outcome| outcome.clone())) {
                 Ok(Some(outcome)) => return outcome,
@@ -156,42 +165,50 @@ impl Oauth {
                 Ok(None) if runtime != own => {}
                 Ok(None) => return Err(Error::internal("the task that ensured an OAuth client was aborted")),
                 Err(_) => {
-                    let problem = "another runtime ensures the OAuth client, and that takes too long";
+                    let problem = "another call ensures the OAuth client, and takes longer than this one may";
                     return Err(Error::new(ErrorKind::Timeout, Sent::No, problem));
                 }
             }
         }
     }
 
-    /// Returns the flight for this callback URL that is in progress, or begins one in the current runtime, `own`.
-    fn join(&self, callback_url: &CallbackUrl, own: Id) -> (Id, Outcome) {
+    /// Returns the flight for this callback URL that is in progress, or begins one in the current runtime, `own`, and whether it has
+    /// begun one.
+    fn join(&self, callback_url: &CallbackUrl, url: &Url, own: Id, budget: CallBudget) -> (Id, Outcome, bool) {
         let mut begun = lock(&self.flights.begun);
-        if let Some(flight) = begun.get(callback_url).filter(|(_, outcome)| outcome.has_changed().is_ok()) {
-            return flight.clone();
+        if let Some((runtime, outcome)) = begun.get(url).filter(|(_, outcome)| outcome.has_changed().is_ok()) {
+            return (*runtime, outcome.clone(), false);
         }
         let (sender, outcome) = watch::channel(None);
-        let (oauth, url) = (self.clone(), callback_url.clone());
+        let (oauth, callback_url, key) = (self.clone(), callback_url.clone(), url.clone());
         let task = async move {
-            let done = oauth.set_up(&url).await;
-            lock(&oauth.flights.begun).remove(&url);
+            let done = oauth.set_up(callback_url, &key, budget).await;
+            lock(&oauth.flights.begun).remove(&key);
             // Sending fails if every caller has given up.
             let _ = sender.send(Some(done));
         };
         runtime::spawn(Span::current(), Box::pin(task));
-        begun.insert(callback_url.clone(), (own, outcome.clone()));
-        (own, outcome)
+        begun.insert(url.clone(), (own, outcome.clone()));
+        (own, outcome, true)
     }
 
-    async fn set_up(&self, url: &CallbackUrl) -> Result<OauthSetup, Error> {
-        let budget = self.api.budget();
+    async fn set_up(&self, callback_url: CallbackUrl, url: &Url, budget: CallBudget) -> Result<OauthSetup, Error> {
         let Ok(mut in_flight) = timeout(budget.left(), self.flights.in_flight.lock()).await else {
             let problem = "another callback URL is being registered, and that takes too long";
             return Err(Error::new(ErrorKind::Timeout, Sent::No, problem));
         };
         let read = async || none_at_all(self.list(budget).await?).map_err(Error::before_sending);
         let mut client = read().await?;
-        let lacks = client.as_ref().is_none_or(|client| registered(client, url).is_none());
+        let lacks = client.as_ref().is_none_or(|client| registered(client, url, None).is_none());
         if lacks && in_flight.is_any() {
+            let left = in_flight.left();
+            if left > budget.left_to_send() {
+                let problem = format_args!(
+                    "an earlier request may still arrive at bunq for {}, longer than this call may take: call again after that",
+                    text::duration(left)
+                );
+                return Err(Error::new(ErrorKind::Timeout, Sent::No, problem).with_retry_after(Some(left)));
+            }
             in_flight.over().await;
             client = read().await?;
         }
@@ -199,15 +216,17 @@ impl Oauth {
             Some(client) => (client, Acceptance::Already),
             None => self.create_client(budget, &mut in_flight).await?,
         };
-        let (callback_url, callback_url_acceptance) = match registered(&client, url) {
+        let (callback_url, callback_url_acceptance) = match registered(&client, url, None) {
             Some(known) => (known.id, Acceptance::Already),
-            None => self.register(client.id, url, budget, &mut in_flight).await?,
+            None => match self.register(client.id, callback_url, url, budget, &mut in_flight).await {
+                Ok(registered) => registered,
+                Err(error) => return Err(error.with_last_seen(Arc::new(client))),
+            },
         };
         let OauthClient { id, client_id, secret, .. } = client;
         Ok(OauthSetup { client: id, client_acceptance, callback_url, callback_url_acceptance, client_id, secret })
     }
 
-    /// Creates an OAuth client, and reads it.
     async fn create_client(
         &self,
         budget: CallBudget,
@@ -218,42 +237,47 @@ impl Oauth {
             let (api, new) = (api.over(reuse), &new);
             async move { Ok(api.create_oauth_client(new).await?.into_inner()) }
         };
-        let check = || async { Ok(none_at_all(self.list(self.check_by(budget)).await?)?.map(|client| client.id)) };
-        let Reconciled { done: id, acceptance, .. } =
-            self.reconcile(&Operation::CREATE_OAUTH_CLIENT, budget, in_flight, send, check).await?;
-        Ok((self.reread(id, budget).await?, acceptance))
+        let check = || async { Ok(none_at_all(self.check(budget).await?)?.map(|client| client.id)) };
+        self.create(&Operation::CREATE_OAUTH_CLIENT, budget, in_flight, send, check, current).await
     }
 
-    /// Registers a callback URL.
     async fn register(
         &self,
         id: OauthClientId,
-        url: &CallbackUrl,
+        callback_url: CallbackUrl,
+        url: &Url,
         budget: CallBudget,
         in_flight: &mut InFlight,
     ) -> Result<(Option<OauthCallbackUrlId>, Acceptance), Error> {
-        let (api, new) = (self.api.until(budget), CreateOauthCallbackUrlRequest::new(url.clone()));
+        let (api, new) = (self.api.until(budget), CreateOauthCallbackUrlRequest::new(callback_url));
         let send = |reuse| {
             let (api, new) = (api.over(reuse), &new);
             async move { Ok(Some(api.create_oauth_callback_url(id, new).await?.into_inner())) }
         };
-        let check = || async { Ok(registered(&self.reread(id, budget).await?, url).map(|known| known.id)) };
-        let Reconciled { done, acceptance, .. } =
-            self.reconcile(&Operation::CREATE_OAUTH_CALLBACK_URL, budget, in_flight, send, check).await?;
-        Ok((done, acceptance))
+        let check = || async {
+            let client = current(id, self.check(budget).await?)?;
+            Ok(registered(&client, url, None).map(|known| known.id))
+        };
+        let shown = |created: Option<_>, clients| {
+            let client = current(id, clients)?;
+            let known = registered(&client, url, created).ok_or_else(|| not_shown(&client, url))?;
+            Ok(created.or(known.id))
+        };
+        self.create(&Operation::CREATE_OAUTH_CALLBACK_URL, budget, in_flight, send, check, shown).await
     }
 
-    /// Sends a request until its outcome is known.
-    async fn reconcile<T, S, C>(
+    /// Sends a request until its outcome is known, and reads until the clients show what it has created.
+    async fn create<T, R, S, C>(
         &self,
         operation: &Operation,
         budget: CallBudget,
         in_flight: &mut InFlight,
         send: impl FnMut(Reuse) -> S + Send,
         check: impl FnMut() -> C + Send,
-    ) -> Result<Reconciled<T>, Error>
+        shown: impl Fn(T, Vec<OauthClient>) -> Result<R, Error> + Send,
+    ) -> Result<(R, Acceptance), Error>
     where
-        T: Send,
+        T: Copy + Send,
         S: Future<Output = Result<T, Error>> + Send,
         C: Future<Output = Result<Option<T>, Error>> + Send,
     {
@@ -263,23 +287,28 @@ impl Oauth {
         let in_flight = &mut *requests.in_flight;
         let reconcile = Reconcile { policy, budget, poll_interval, late_arrival, in_doubt, in_flight };
         let outcome = reconcile.until_known(send, check).await;
-        requests.are_known = true;
-        outcome
+        // It has added those that are in doubt.
+        requests.are_known = outcome.is_err();
+        let Reconciled { done, acceptance, .. } = outcome?;
+        let until = Instant::now() + late_arrival.min(budget.left());
+        loop {
+            let began = Instant::now();
+            match shown(done, self.check(budget).await?) {
+                Err(error) if error.kind() == ErrorKind::Unattainable && began < until => sleep(poll_interval).await,
+                shown => {
+                    requests.are_known = shown.is_ok();
+                    return Ok((shown?, acceptance));
+                }
+            }
+        }
     }
 
     async fn list(&self, budget: CallBudget) -> Result<Vec<OauthClient>, Error> {
         Ok(self.api.until(budget).list_oauth_clients().await?.into_inner())
     }
 
-    /// Reads the client of this id, which must still be the only active one.
-    async fn reread(&self, id: OauthClientId, budget: CallBudget) -> Result<OauthClient, Error> {
-        let clients = self.list(self.check_by(budget)).await?;
-        let problem = changed(id, &clients);
-        only_active(clients)?.filter(|client| client.id == id).ok_or(problem)
-    }
-
-    /// The budget of a check, which gets the time of an attempt: to stay in doubt is worse than to be late.
-    fn check_by(&self, budget: CallBudget) -> CallBudget {
-        budget.with_time_for(self.api.transport().config().attempt_timeout)
+    /// Lists the clients to learn what became of a request. It gets the time of an attempt: to stay in doubt is worse than to be late.
+    async fn check(&self, budget: CallBudget) -> Result<Vec<OauthClient>, Error> {
+        self.list(budget.with_time_for(self.api.transport().config().attempt_timeout)).await
     }
 }

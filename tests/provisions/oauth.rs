@@ -7,6 +7,7 @@ use bunq_partner::{Acceptance, CallbackUrl, Client, ErrorKind, OauthSetup, Opera
 use bunq_partner_sandbox::{Fault, Injection, Sandbox};
 use futures_util::future::join_all;
 use serde_json::Value;
+use tokio::time::Instant;
 
 use crate::common::{at_once, calls, once, person, quick};
 
@@ -21,6 +22,12 @@ async fn without_client() -> (Sandbox, Client) {
     let sandbox = Sandbox::builder().without_oauth_client().one_oauth_client(false).start().await.unwrap();
     let client = sandbox.client().retry(at_once()).build().unwrap();
     (sandbox, client)
+}
+
+/// A client with the times of a client of bunq: a request may arrive 10 seconds late, in which about 5 reads are made.
+fn patient(sandbox: &Sandbox) -> Client {
+    let builder = sandbox.client().poll_interval(Duration::from_secs(2)).late_arrival(Duration::from_secs(10));
+    builder.build().unwrap()
 }
 
 /// The statuses of the OAuth clients, each with its callback URLs.
@@ -177,6 +184,157 @@ async fn the_next_call_waits_for_what_may_still_arrive() {
     let setup = oauth.ensure(url()).await.unwrap();
     assert_eq!(setup.client_acceptance, Acceptance::Already);
     assert_eq!((there(&sandbox), posts(&sandbox)), (one(), 2));
+}
+
+/// After each request whose path ends so, bunq shows the clients as they were before for so many reads.
+fn shows_late(sandbox: &Sandbox, ends: &'static [&str], reads: u32) {
+    let (mut shown, mut left) = (None, 0);
+    sandbox.before_signing(move |call, response| match &*call.method {
+        "POST" if ends.iter().any(|end| call.path.ends_with(end)) => left = reads,
+        "GET" if call.path.ends_with("/oauth-client") && left > 0 => {
+            left -= 1;
+            response.body = Vec::clone(shown.as_ref().unwrap());
+        }
+        "GET" if call.path.ends_with("/oauth-client") => shown = Some(response.body.clone()),
+        _ => {}
+    });
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_bunq_shows_a_moment_later_is_awaited() {
+    test_timeout::start();
+    for reads in [1, 4] {
+        let (sandbox, client) = without_client().await;
+        shows_late(&sandbox, &["/oauth-client", "/callback-url"], reads);
+        let created = client.oauth().ensure(url()).await.unwrap();
+        let bank = sandbox.oauth_clients().remove(0);
+        assert_eq!(acceptances(&created), [Acceptance::Accepted; 2]);
+        assert_eq!(bank["id"], created.client.get());
+        assert_eq!(bank["callback_url"][0]["id"], created.callback_url.unwrap().get());
+        assert_eq!(created.secret.unwrap().expose(), bank["secret"]);
+        // Another process sees it at once.
+        let other = sandbox.client().build().unwrap();
+        assert_eq!(acceptances(&other.oauth().ensure(url()).await.unwrap()), [Acceptance::Already; 2]);
+        sandbox.clear_edits();
+        assert_eq!((there(&sandbox), posts(&sandbox)), (one(), 2));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_bunq_does_not_show_in_time_is_named_and_not_created_again() {
+    test_timeout::start();
+    for (ends, posts_made) in [(&["/oauth-client"], 2), (&["/callback-url"], 1)] {
+        let (sandbox, _) = without_client().await;
+        let client = patient(&sandbox);
+        if posts_made == 1 {
+            sandbox.add_oauth_client();
+        }
+        shows_late(&sandbox, ends, 7);
+        let error = client.oauth().ensure(url()).await.unwrap_err();
+        let id = sandbox.oauth_clients()[0]["id"].to_string();
+        assert_eq!(error.kind(), ErrorKind::Unattainable);
+        assert!(error.to_string().contains("does not show it") && error.to_string().contains(&id), "{error}");
+        assert!(!error.is_doubtful());
+        let setup = client.oauth().ensure(url()).await.unwrap();
+        sandbox.clear_edits();
+        assert_eq!(setup.client.to_string(), id);
+        assert_eq!((there(&sandbox), posts(&sandbox)), (one(), posts_made), "{ends:?}");
+    }
+}
+
+/// The next call goes on with the client that is there.
+#[tokio::test(start_paused = true)]
+async fn an_error_after_the_client_has_the_client() {
+    test_timeout::start();
+    for fault in [Fault::Status(400), Fault::Forbidden, Fault::Status(503)] {
+        let (sandbox, client) = without_client().await;
+        sandbox.inject(Injection::new(fault).on(&Operation::CREATE_OAUTH_CALLBACK_URL).always());
+        let error = client.oauth().ensure(url()).await.unwrap_err();
+        let seen = error.last_seen::<OauthClient>().unwrap().id;
+        assert_eq!(sandbox.oauth_clients()[0]["id"], seen.get());
+        sandbox.clear_injections();
+        let setup = client.oauth().ensure(url()).await.unwrap();
+        assert_eq!((setup.client, acceptances(&setup)), (seen, [Acceptance::Already, Acceptance::Accepted]));
+        assert_eq!(there(&sandbox), one());
+    }
+    // Before there is one, there is none to name.
+    let (sandbox, client) = without_client().await;
+    sandbox.inject(Injection::new(Fault::Status(400)).on(&Operation::CREATE_OAUTH_CLIENT));
+    assert!(client.oauth().ensure(url()).await.unwrap_err().last_seen::<OauthClient>().is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn spellings_of_one_url_are_registered_once() {
+    test_timeout::start();
+    let (sandbox, client) = without_client().await;
+    let calls = (0..16).map(|number| {
+        let oauth = client.oauth();
+        let spelling = if number % 2 == 0 { URL } else { "https://PARTNER.example.com:443/callback" };
+        async move { oauth.ensure(spelling.parse().unwrap()).await.unwrap() }
+    });
+    let done = join_all(calls).await;
+    assert!(done.iter().all(|setup| setup == &done[0]));
+    assert_eq!((there(&sandbox), posts(&sandbox)), (one(), 2));
+
+    sandbox.take_call_log();
+    for invalid in ["https://partner.example.com:99999/callback", "https://1.2.3.4.5/callback"] {
+        let error = client.oauth().ensure(invalid.parse().unwrap()).await.unwrap_err();
+        assert_eq!((error.kind(), error.field()), (ErrorKind::InvalidInput, Some("callback_url")));
+        assert!(error.to_string().contains(invalid), "{error}");
+    }
+    assert!(sandbox.take_call_log().is_empty());
+}
+
+/// However long what it shares or waits for takes.
+#[tokio::test(start_paused = true)]
+async fn a_call_takes_no_longer_than_it_may() {
+    test_timeout::start();
+    let (sandbox, _) = without_client().await;
+    let client = patient(&sandbox);
+    client.open_session().await.unwrap();
+    sandbox.inject(Injection::new(Fault::Late(Duration::from_secs(20))).on(&Operation::CREATE_OAUTH_CLIENT));
+    let oauth = client.oauth();
+    let first = tokio::spawn(async move { oauth.ensure(url()).await });
+    while posts(&sandbox) == 0 {
+        tokio::task::yield_now().await;
+    }
+    let (start, short) = (Instant::now(), client.oauth().operation_timeout(Duration::from_secs(3)));
+    assert_eq!(short.ensure(url()).await.unwrap_err().kind(), ErrorKind::Timeout);
+    assert!(start.elapsed() < Duration::from_secs(4) && !first.is_finished());
+    first.await.unwrap().unwrap();
+    assert_eq!((there(&sandbox), posts(&sandbox)), (one(), 2));
+
+    // What is in doubt may still arrive.
+    sandbox.inject(Injection::new(Fault::Status(503)).on(&Operation::CREATE_OAUTH_CALLBACK_URL).always());
+    sandbox.inject(Injection::new(Fault::Status(503)).on(&Operation::LIST_OAUTH_CLIENTS).after(1).always());
+    let other: CallbackUrl = "https://partner.example.com/other".parse().unwrap();
+    assert!(short.ensure(other.clone()).await.unwrap_err().is_doubtful());
+    sandbox.clear_injections();
+    let start = Instant::now();
+    let error = short.ensure(other.clone()).await.unwrap_err();
+    assert_eq!((error.kind(), error.is_doubtful()), (ErrorKind::Timeout, false), "{error}");
+    assert!(start.elapsed() < Duration::from_secs(4) && error.retry_after().is_some(), "{error}");
+    assert!(error.to_string().contains("an earlier request may still arrive at bunq for"), "{error}");
+    client.oauth().ensure(other).await.unwrap();
+    assert_eq!(there(&sandbox)[0].1.len(), 2);
+}
+
+/// Whatever becomes of a request, the next call ends with one client that has the URL once.
+#[tokio::test(start_paused = true)]
+async fn no_fault_makes_a_second() {
+    test_timeout::start();
+    for fault in Fault::examples() {
+        for operation in [&Operation::CREATE_OAUTH_CLIENT, &Operation::CREATE_OAUTH_CALLBACK_URL] {
+            let (sandbox, client) = without_client().await;
+            client.open_session().await.unwrap();
+            sandbox.inject(Injection::new(fault).on(operation));
+            let first = client.oauth().ensure(url()).await;
+            sandbox.clear_injections();
+            let next = client.oauth().ensure(url()).await.unwrap();
+            assert!(next.callback_url.is_some(), "{fault:?} {}: {first:?}", operation.id);
+            assert_eq!(there(&sandbox), one(), "{fault:?} {}: {first:?}", operation.id);
+        }
+    }
 }
 
 #[tokio::test(start_paused = true)]
