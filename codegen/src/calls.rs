@@ -44,7 +44,7 @@ impl Method<'_> {
             let name = example_or_panic(name.as_ref(), &of);
             parameters.extend([quote!(decoded::<#ty>(#name)), quote!(#file.to_vec())]);
         }
-        for header in headers::own(self.document, &self.operation) {
+        for header in headers::given(self.document, &self.operation) {
             let (ty, of) = (header.ty(), format!("the header {} of {id}", header.name));
             let example = example_or_panic(header.parameter.get("example"), &of);
             parameters.push(quote!(Some(&decoded::<#ty>(#example))));

@@ -1,4 +1,4 @@
-//! The header parameters that are a caller's own. All others are the transport's, which no caller can forget or forge.
+//! The headers that a caller gives. The transport sets all others, so that no caller can forget or forge one.
 
 use proc_macro2::TokenStream;
 use quote::{format_ident, quote};
@@ -33,7 +33,7 @@ fn is_one_of(names: &[&str], name: &str) -> bool {
     names.iter().any(|other| other.eq_ignore_ascii_case(name))
 }
 
-/// A header parameter that is the caller's own.
+/// A header that a caller gives.
 pub(crate) struct Header<'a> {
     pub(crate) name: &'a str,
     pub(crate) parameter: &'a Value,
@@ -58,8 +58,8 @@ impl<'a> Header<'a> {
     }
 }
 
-/// The headers of an operation that are the caller's own.
-pub(crate) fn own<'a>(document: &'a Document, operation: &Operation<'a>) -> impl Iterator<Item = Header<'a>> {
+/// The headers of an operation that a caller gives.
+pub(crate) fn given<'a>(document: &'a Document, operation: &Operation<'a>) -> impl Iterator<Item = Header<'a>> {
     let headers = parameters(document, operation).filter(|parameter| parameter["in"] == "header");
     headers.filter_map(|parameter| {
         let name = parameter["name"].as_str()?;
@@ -69,7 +69,7 @@ pub(crate) fn own<'a>(document: &'a Document, operation: &Operation<'a>) -> impl
 
 /// What is wrong with the headers of an operation.
 pub(crate) fn problem(document: &Document, operation: &Operation<'_>) -> Option<String> {
-    own(document, operation).find_map(|header| {
+    given(document, operation).find_map(|header| {
         let name = header.name;
         if is_one_of(&IGNORED, name) {
             return Some(format!("OpenAPI ignores a header parameter called `{name}`: remove it"));
@@ -89,7 +89,7 @@ pub(crate) fn problem(document: &Document, operation: &Operation<'_>) -> Option<
 pub(crate) fn check(document: &Document) -> TokenStream {
     let arms = document.operations().into_iter().flat_map(|operation| {
         let id = operation.id;
-        let headers: Vec<_> = own(document, &operation).collect();
+        let headers: Vec<_> = given(document, &operation).collect();
         headers.into_iter().map(move |header| {
             let (name, ty) = (header.name, header.ty());
             quote!((#id, #name) => <#ty as ::std::str::FromStr>::from_str(text).map(drop),)
@@ -97,7 +97,7 @@ pub(crate) fn check(document: &Document) -> TokenStream {
     });
     let arms: Vec<_> = arms.collect();
     quote! {
-        /// Checks the text of a header that is the caller's own.
+        /// Checks the text of a header that a caller gives.
         fn check_header(operation: &Operation, name: &str, text: &str) -> Result<(), crate::types::InvalidValue> {
             match (operation.id, name) {
                 #(#arms)*

@@ -99,7 +99,7 @@ impl Method<'_> {
             request =
                 quote!(with_bytes(#request, api.transport(), &Operation::#operation, content_type.as_str(), body));
         }
-        for header in headers::own(self.document, &self.operation) {
+        for header in headers::given(self.document, &self.operation) {
             let (argument, ty, name) = (format_ident!("{}", header.argument()), header.ty(), header.name);
             let argument_of = quote!(#argument: ::std::option::Option<&#ty>);
             parameters.push(argument_of.clone());

@@ -33,7 +33,7 @@ pub(crate) fn generate(document: &Document) -> Result<TokenStream, Diagnostic> {
 /// What the document says of each operation to those that call it by name.
 pub(crate) fn descriptions(document: &Document) -> Value {
     let described = document.operations().into_iter().map(|operation| {
-        let headers = headers::own(document, &operation).map(|header| header.parameter);
+        let headers = headers::given(document, &operation).map(|header| header.parameter);
         let mut parameters: Vec<_> = taken_by_name(document, &operation).chain(headers).cloned().collect();
         for chosen in parameters.iter_mut().filter(|parameter| PathUser::of(parameter).is_some()) {
             chosen["required"] = false.into();
@@ -77,7 +77,7 @@ fn row(document: &Document, operation: &Operation<'_>) -> Result<TokenStream, Di
     let has_body = value.get("requestBody").is_some();
     let shape = Envelope::read(document, operation)?.shape;
     let (has_result, returns_bytes) = (!matches!(shape, ResultShape::Nothing), matches!(shape, ResultShape::Bytes));
-    let headers = headers::own(document, operation).map(|header| header.name);
+    let headers = headers::given(document, operation).map(|header| header.name);
     let sent = bytes::are_sent(document, operation).then(|| bytes::content_types(document, operation));
     let content_types = sent.into_iter().flatten().map(|content_type| {
         let first_bytes = content_type.first_bytes.iter().map(|bytes| Literal::byte_string(bytes));

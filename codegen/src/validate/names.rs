@@ -57,7 +57,7 @@ pub(super) fn problems_of_signature(
         let name = parameter["name"].as_str().unwrap_or_default();
         (name, parameter["in"].as_str().unwrap_or_default(), rust_name(name))
     });
-    let headers = headers::own(document, operation).map(|header| (header.name, "header", header.argument()));
+    let headers = headers::given(document, operation).map(|header| (header.name, "header", header.argument()));
     let parameters: Vec<_> = parameters.chain(headers).collect();
     let shown = |(name, place, _): &(&str, &str, String)| format!("`{name}` in the {place}");
     if let Some((one, other)) = two_of_one_name(parameters.iter(), |(_, _, rust)| rust.clone()) {

@@ -1,4 +1,4 @@
-//! Bodies that are bytes, and the headers that are a caller's own: what is refused, and what is written.
+//! Bodies that are bytes, and the headers that a caller gives: what is refused, and what is written.
 
 use bunq_partner_codegen::Document;
 

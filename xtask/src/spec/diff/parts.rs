@@ -2,7 +2,7 @@
 //!
 //! The parts in `components` are compared once, under their own names; where both documents refer to the same name,
 //! there is nothing more to compare. The Rust API has the data types, and one method per operation with its path and
-//! query parameters, and the headers that are a caller's own; the client sets the others.
+//! query parameters, and the headers that a caller gives; the client sets the others.
 
 use std::collections::BTreeMap;
 use std::fmt;
