@@ -246,7 +246,7 @@ impl ClientBuilder {
     }
 
     /// Sets the size of the largest file that the client sends, in bytes. The default is 16 MiB: bunq documents no bound. A larger
-    /// one is refused before anything is sent. It bounds bodies that are bytes, and no others.
+    /// file is refused before anything is sent. Bodies in JSON have no such bound. [`build`](Self::build) refuses zero.
     ///
     /// A file has to arrive within the time of one attempt: with a slow connection, set a longer
     /// [`attempt_timeout`](Self::attempt_timeout).

@@ -1,4 +1,4 @@
-//! The body of a call by name, and what is checked of bodies that are bytes, such as files, when they are sent and when they are received.
+//! The body of a call by name, and the checks of bodies that are bytes, such as files, in both directions.
 
 use std::fmt;
 
@@ -15,7 +15,7 @@ use crate::transport::Transport;
 
 /// The body of a call by name: see [`Api::call`](crate::Api::call). A `&Value` and an `Option<&Value>` are converted into it.
 ///
-/// Its `Debug` shows the kind and the size, not the content, which may be about a person.
+/// Its `Debug` shows the kind, and the type and the size of bytes. It does not show the content, which may be about a person.
 ///
 /// ```
 /// use bunq_partner::RequestBody;
@@ -34,8 +34,8 @@ pub enum RequestBody<'a> {
     None,
     /// JSON. It is sent unchanged.
     Json(&'a Value),
-    /// Bytes, such as a file. They are sent and signed as they are. There is at least one, and at most
-    /// [`max_upload_size`](crate::ClientBuilder::max_upload_size).
+    /// Bytes, such as a file: at least one, and at most [`max_upload_size`](crate::ClientBuilder::max_upload_size). They are sent
+    /// and signed as they are.
     Bytes {
         /// The name of one of [`Operation::content_types`](crate::Operation::content_types), such as `image/png`.
         content_type: &'a str,
