@@ -32,6 +32,9 @@ const PROVISIONS: &str = "10000";
 /// The forms of bunq's responses that a client must accept: the current ones and the older ones.
 const WAYS: [&[&str]; 2] = [&[], &["--bank-profile", "xtask/contract/older_profile.json"]];
 
+/// The sandbox that schemathesis calls: a request that the document allows is not refused because of an earlier one.
+const CONFORMING: [&str; 4] = ["--provisions", PROVISIONS, "--bank-profile", "xtask/contract/several_clients.json"];
+
 /// How much schemathesis sends.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
@@ -89,7 +92,7 @@ fn schemathesis(arguments: &Arguments) -> Row {
     Row::of("schemathesis", |row| {
         let folder = row.step(INSTALL, install_python)?;
         row.step(CONFORM, || {
-            let sandbox = SandboxProcess::start(&["--provisions", PROVISIONS])?;
+            let sandbox = SandboxProcess::start(&CONFORMING)?;
             let (document, openapi, seed) = (root().join(DOCUMENT), root().join(OPENAPI), arguments.seed.to_string());
             let most = arguments.max_examples.to_string();
             let arguments = ["run", path(&document)?, "--url", &sandbox.access.base_url, "--seed", &seed];

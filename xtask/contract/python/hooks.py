@@ -2,7 +2,7 @@
 
 import os
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -39,9 +39,13 @@ class Access:
             yield from ids
             page = f"{first}&older_id={ids[-1]}"
 
-    def call(self, path: str, body: dict[str, str] | None, token: str | None = None) -> Any:
+    def id_of(self, path: str, name: str, body: dict[str, Any] | None = None) -> int:
+        """The id of the first item, or of what the body makes."""
+        return int(find(self.call(path, body, self.session_token), name)["id"])
+
+    def call(self, path: str, body: dict[str, Any] | None, token: str | None = None) -> Any:
         headers = {"Cache-Control": "no-cache"} | ({TOKEN: token} if token else {})
-        method, signed = "POST" if body else "GET", Signed(self)
+        method, signed = "GET" if body is None else "POST", Signed(self)
         response = requests.request(method, f"{BASE_URL}/{path}", json=body, headers=headers, auth=signed, timeout=10)
         response.raise_for_status()
         return response.json()["Response"]
@@ -71,6 +75,26 @@ def find(items: list[dict[str, Any]], name: str) -> Any:
 
 ACCESS = Access()
 PROVISIONS = ACCESS.provisions()
+USER = f"user/{ACCESS.user_id}"
+CLIENTS = f"{USER}/oauth-client"
+CREDENTIALS = f"{USER}/credential-password-ip"
+CREDENTIAL = ACCESS.id_of(CREDENTIALS, "CredentialPasswordIp")
+CHAIN = {"certificate_chain": [{"certificate": "-----BEGIN CERTIFICATE-----\nTm90IGEgcmVhbCBvbmU=\n-----END CERTIFICATE-----"}]}
+
+# What each id in a path can be, given those before it. What a call may end is made for the call.
+IDS: dict[str, Callable[[dict[str, Any]], int]] = {
+    "user_id": lambda path: ACCESS.user_id,
+    "provision_id": lambda path: next(PROVISIONS),
+    "installation_id": lambda path: ACCESS.id_of("installation", "Id"),
+    "device_server_id": lambda path: ACCESS.id_of("device-server", "DeviceServer"),
+    "credential_id": lambda path: CREDENTIAL,
+    "credential_ip_id": lambda path: ACCESS.id_of(f"{CREDENTIALS}/{CREDENTIAL}/ip", "Id", {"ip": "192.0.2.1"}),
+    "oauth_client_id": lambda path: ACCESS.id_of(CLIENTS, "Id", {}),
+    "oauth_callback_url_id": lambda path: ACCESS.id_of(
+        f"{CLIENTS}/{path['oauth_client_id']}/callback-url", "Id", {"url": "https://partner.example.com/callback"}
+    ),
+    "certificate_pinned_id": lambda path: ACCESS.id_of(f"{USER}/certificate-pinned", "Id", CHAIN),
+}
 
 
 @schemathesis.auth(refresh_interval=None)
@@ -94,13 +118,14 @@ def before_call(context: schemathesis.HookContext, case: schemathesis.Case, kwar
     if isinstance(case.body, Binary):
         content_type, file = FILES[len(case.body.data) % len(FILES)]
         case.body, case.headers["Content-Type"] = bytes.fromhex(file), content_type
-    path = case.path_parameters or {}
-    if is_id(path.get("user_id")):
-        case.path_parameters = path = path | {"user_id": ACCESS.user_id}
-    # Where requests follow each other, the provision is that of the one before.
+    path = dict(case.path_parameters or {})
+    # Where requests follow each other, the objects are those of the one before.
     is_linked = case.meta is not None and case.meta.phase.name == "stateful"
-    if is_id(path.get("provision_id")) and not is_linked:
-        case.path_parameters = path | {"provision_id": next(PROVISIONS)}
+    if all(is_id(value) for value in path.values()):
+        for name in IDS:
+            if name in path and (name == "user_id" or not is_linked):
+                path[name] = IDS[name](path)
+        case.path_parameters = path
     if case.meta and case.meta.generation.mode.is_positive and "older_id" in (case.query or {}):
         case.query = {name: value for name, value in case.query.items() if name != "newer_id"}
     kwargs["auth"] = Signed(ACCESS, case)
@@ -117,6 +142,10 @@ def meaningful(body: dict[str, Any]) -> dict[str, Any]:
     if isinstance(addresses, list) and all(DOCUMENT.takes("PermittedIp", address) for address in addresses):
         # bunq takes a device only from an address that it may be used from.
         body["permitted_ips"] = ["127.0.0.1"]
+    filters = body.get("notification_filters")
+    if isinstance(filters, list) and DOCUMENT.takes("ReplaceNotificationFiltersRequest", body):
+        # A category has two targets at most.
+        body["notification_filters"] = [each | {"category": f"{i} {each['category']}"} for i, each in enumerate(filters)]
     if is_uuid(body.get("external_uuid")):
         body["external_uuid"] = str(uuid.uuid4())
     if is_list_of_text(body.get("products")) and "USER_ANONYMOUS_TRANSACTION_AUDIT" in body["products"]:
