@@ -241,7 +241,8 @@ impl<'a> Comparison<'a> {
         ] {
             if was[name] != is[name] {
                 let wire = if is_looser { Additive } else { Breaking };
-                self.add(place, format_args!("{name} is {} now, was {}", is[name], was[name]), wire, Editorial);
+                let what = format!("{name} is {} now, was {}", is[name], was[name]).replace("null", "none");
+                self.add(place, what, wire, Editorial);
             }
         }
         if was["x-bunq-auth"] == is["x-bunq-auth"] && was["security"] != is["security"] {

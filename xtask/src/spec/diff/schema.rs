@@ -14,6 +14,9 @@ use super::parts::{Comparison, TEXTS, pairs};
 use bunq_partner_codegen::direction::Direction;
 use bunq_partner_codegen::document::{Document, members, reference};
 
+/// Marks a kind of id.
+const ID: &str = "x-bunq-id";
+
 const LOWER: [&str; 4] = ["minimum", "minLength", "minItems", "minProperties"];
 const UPPER: [&str; 4] = ["maximum", "maxLength", "maxItems", "maxProperties"];
 const COMPARED: [&str; 13] = [
@@ -88,7 +91,9 @@ impl Comparison<'_> {
             let target = document.resolve(only.unwrap_or(schema));
             // Members beside the reference add to it. Null has already been compared.
             let beside = members(schema).filter(|(name, _)| !["$ref", "allOf", "nullable"].contains(name));
-            members(target).chain(beside).filter(|(name, _)| !TEXTS.contains(name)).collect()
+            // A kind of id is a number that has a name: no id was less than 1 before.
+            let is_named = |name: &str| target[ID] == true && [ID, "minimum"].contains(&name);
+            members(target).chain(beside).filter(|(name, _)| !TEXTS.contains(name) && !is_named(name)).collect()
         }
         content(self.old, old) == content(self.new, new)
     }

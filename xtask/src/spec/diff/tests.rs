@@ -207,6 +207,19 @@ fn parameters() {
 }
 
 #[test]
+fn a_number_that_becomes_a_kind_of_id_is_the_same_on_the_wire() {
+    test_timeout::start();
+    let mut root = document();
+    let kind = json!({"type": "integer", "minimum": 1, "x-bunq-id": true, "description": "The id of a thing."});
+    root["components"]["schemas"]["ThingId"] = kind;
+    root["components"]["parameters"]["Id"]["schema"] = json!({"$ref": "#/components/schemas/ThingId"});
+    let changes = parts::compare(&Document::from(document()), &Document::from(root));
+    let change = changes.iter().find(|change| change.place == "parameter `Id`").unwrap();
+    assert_eq!(change.what, "is `ThingId` now, was integer");
+    assert_eq!((change.wire, change.rust), (Impact::Editorial, Impact::Breaking));
+}
+
+#[test]
 fn requests() {
     test_timeout::start();
     let cases = [
