@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use bunq_partner::types::{ListProvisionsQuery, RequestedStatus, UpdateProvisionRequest};
+use bunq_partner::types::{AttachmentContentType, ListProvisionsQuery, RequestedStatus, UpdateProvisionRequest};
 use bunq_partner::{ErrorKind, Operation, PageSize, Sent, UserKind};
 use bunq_partner_sandbox::{Fault, Injection, ReceivedSignature, Sandbox};
 use futures_util::TryStreamExt as _;
@@ -231,4 +231,29 @@ async fn the_user_of_the_session_is_filled_in_by_each_attempt() {
     let own = provisioned.user().await.unwrap().id;
     assert_ne!(own, user);
     assert_eq!(paths(&sandbox), [format!("/v1/user/{own}/attachment/7")]);
+}
+
+/// As when another process stores the session of another user under the same key.
+#[tokio::test]
+async fn the_user_in_a_path_is_that_of_the_token_and_of_the_signature() {
+    test_timeout::start();
+    let sandbox = start().await.0;
+    let stores = [(); 2].map(|()| MemoryStore::default());
+    let [one, other] = stores.each_ref().map(|store| sandbox.client().context_store(store.clone()).build().unwrap());
+    one.open_session().await.unwrap();
+    other.open_session().await.unwrap();
+    let mut stored: Value = serde_json::from_str(stores[1].stored().unwrap().expose()).unwrap();
+    stored["session"]["user"]["id"] = json!(9999);
+    stores[0].replace(&stored.to_string());
+    // It ends both sessions, so the second attempt is refused too.
+    sandbox.inject(Injection::new(Fault::SessionLost).on(&Operation::CREATE_ATTACHMENT).times(1));
+    sandbox.take_call_log();
+
+    let png = &b"\x89PNG\r\n\x1a\n"[..];
+    one.api().create_attachment(AttachmentContentType::ImagePng, png, None).await.unwrap_err();
+    let calls = calls(&sandbox, "POST", "/attachment");
+    let users = calls.iter().map(|call| call.path.contains("/user/9999/"));
+    assert_eq!(users.collect::<Vec<_>>(), [false, true]);
+    assert!(calls.iter().all(|call| call.signature == ReceivedSignature::Valid));
+    assert_eq!(calls[1].header("x-bunq-client-authentication"), stored["session"]["token"].as_str());
 }
