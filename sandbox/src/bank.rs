@@ -88,10 +88,11 @@ impl Bank {
     /// not.
     pub(crate) fn check_user(&self, user: Option<u64>, session: LiveSession, may_choose: bool) -> Result<u64, Refusal> {
         let is_partners = |user| may_choose && session.user == ActingUser::Partner && self.provisions.has_user(user);
-        match user.or_else(|| self.user(session)) {
-            Some(user) if self.user(session) == Some(user) || is_partners(user) => Ok(user),
-            Some(user) => Err(Refusal::new(403, format!("The user {user} is not one that this session may act for."))),
-            None => Err(self.access.dead()),
+        // A client of a session whose user is not known opens another one.
+        let own = self.user(session).ok_or_else(|| self.access.dead())?;
+        match user.unwrap_or(own) {
+            user if user == own || is_partners(user) => Ok(user),
+            user => Err(Refusal::new(403, format!("The user {user} is not one that this session may act for."))),
         }
     }
 
@@ -147,7 +148,8 @@ mod tests {
             assert_eq!(check(Some(other), users, may_choose), Err(403));
             assert_eq!(check(Some(9), partner, may_choose), Err(403));
             assert_eq!(check(Some(0), partner, may_choose), Err(403));
-            assert_eq!(check(Some(user), ActingUser::Provisioned, may_choose), Err(403));
+            let unknown = bank.check_user(Some(user), session(ActingUser::Provisioned), may_choose);
+            assert_eq!(unknown, Err(bank.access.dead()));
         }
         assert_eq!(check(Some(user), partner, false), Err(403));
         assert_eq!(check(Some(other), partner, true), Ok(other));
