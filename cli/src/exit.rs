@@ -31,10 +31,10 @@ const KINDS: [(ErrorKind, u8, &str); 22] = [
     (ErrorKind::Maintenance, 11, "bunq is under maintenance"),
     (ErrorKind::Rejected, 12, "bunq refuses the request"),
     (ErrorKind::Server, 13, "bunq, or a proxy in front of it, has failed"),
-    (ErrorKind::Unattainable, 14, "the provision cannot reach that status, or is not what was asked for"),
+    (ErrorKind::Unattainable, 14, "what is there cannot reach that status, or is not what was asked for"),
     (ErrorKind::WaitTimeout, 15, "the provision did not get there in time"),
     (ErrorKind::CredentialSpent, 16, "the credential is used or expired"),
-    (ErrorKind::Duplicate, 17, "there are several provisions with one external_uuid"),
+    (ErrorKind::Duplicate, 17, "there are several provisions or OAuth clients, where there is to be one"),
     (ErrorKind::Context, 18, "the context file cannot be used"),
     (ErrorKind::Storage, 21, "the journal or the receipts cannot be used"),
     (ErrorKind::ShutDown, INTERRUPTED, "interrupted"),
@@ -268,7 +268,12 @@ fn hint(error: &Error) -> Option<String> {
 
 fn hint_of_kind(error: &Error) -> Option<&'static str> {
     if error.is_doubtful() {
-        return Some("look before you repeat it: `bunq-partner get ID`, or `bunq-partner find UUID` after a creation");
+        let is_about_oauth = error.operation().is_some_and(|operation| operation.path.contains("/oauth-client"));
+        return Some(match is_about_provisions(error) {
+            true => "look before you repeat it: `bunq-partner get ID`, or `bunq-partner find UUID` after a creation",
+            false if is_about_oauth => "look before you repeat it: `bunq-partner oauth show`",
+            false => "look before you repeat it: `bunq-partner help operations` lists the calls that read",
+        });
     }
     match error.remedy() {
         Some(Remedy::Reinstall) => {

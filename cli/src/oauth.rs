@@ -5,10 +5,12 @@ use std::path::Path;
 
 use bunq_partner::types::{OauthClient, OauthClientId, OauthClientStatus};
 use bunq_partner::wire::exposed;
-use bunq_partner::{Acceptance, CallbackUrl, OauthSetup, RowState, Secret, files};
+use bunq_partner::{Acceptance, CallbackUrl, Error, ErrorKind, OauthSetup, RowState, Secret, files};
 use serde::{Deserialize, Serialize};
 
 use super::exit::Failure;
+use super::folders::try_to_store;
+use super::interrupt::blocking;
 use super::invocation::Invocation;
 use super::output::{Field, GREEN, Record, YELLOW, names};
 use super::records::secret;
@@ -30,17 +32,44 @@ pub(super) async fn ensure(
     url: &CallbackUrl,
     secret_file: Option<&Path>,
 ) -> Result<(), Failure> {
-    if let Some(path) = secret_file {
-        SecretFile::check(path)?;
-    }
     let client = invocation.client()?;
-    let setup = client.oauth().ensure(url.clone()).await?;
     if let Some(path) = secret_file {
-        SecretFile::new(client.base_url(), &setup)?.write(path)?;
+        let (file, base_url) = (path.to_owned(), client.base_url().to_owned());
+        let checked = blocking(move || SecretFile::check(&file, &base_url)).await;
+        checked.map_err(|error| {
+            let failure = Failure::usage(format!("--secret-file {}: {error}", path.display()));
+            failure.with_hint("nothing was sent: give another file")
+        })?;
+    }
+    let setup = client.oauth().ensure(url.clone()).await.map_err(not_ensured)?;
+    if let Some(path) = secret_file {
+        let (file, secrets) = (path.to_owned(), SecretFile::new(client.base_url(), &setup)?);
+        blocking(move || secrets.write(&file)).await.map_err(|error| {
+            let failure = Failure::local(format_args!("--secret-file {}", path.display()), &error);
+            failure.with_hint("the OAuth client and its callback URL are there: run this again with another file")
+        })?;
         invocation.note(&format!("client id and secret are in {}", path.display()));
     }
     let fields = setup_fields(Some(&setup), Some(url), invocation.shows_secrets());
     Ok(invocation.printer().single(Record::of(fields))?)
+}
+
+/// The failure with what to do about OAuth clients.
+fn not_ensured(error: Error) -> Failure {
+    let there = error.last_seen::<OauthClient>().map(|client| format!("the OAuth client {} is there", client.id));
+    let hint = match error.kind() {
+        ErrorKind::Duplicate | ErrorKind::Unattainable => Some(
+            "`bunq-partner oauth show` shows them; `bunq-partner help api update_oauth_client` says how to activate or cancel one",
+        ),
+        _ if error.is_doubtful() => Some("run this again after some seconds: it creates only what lacks"),
+        _ => None,
+    };
+    let failure = Failure::from(error);
+    let failure = match hint {
+        Some(hint) => failure.with_hint(hint),
+        None => failure,
+    };
+    failure.or_hint(there)
 }
 
 pub(super) fn client_columns() -> Vec<&'static str> {
@@ -82,6 +111,9 @@ fn setup_fields(setup: Option<&OauthSetup>, url: Option<&CallbackUrl>, shows_sec
 /// The format that this version writes, and the only one that it reads.
 const FORMAT: u64 = 1;
 
+/// The problem with a file of something else.
+const FOREIGN: &str = "it was not written by this program";
+
 /// No such file is larger.
 const MAX_LEN: usize = 64 * 1024;
 
@@ -107,29 +139,27 @@ impl SecretFile {
         Ok(Self { bunq_partner_oauth_client: FORMAT, base_url, oauth_client_id: setup.client, client_id, secret })
     }
 
-    /// Refuses to replace a file that is none of these.
-    fn check(path: &Path) -> Result<(), Failure> {
-        let refused = |problem: &str| {
-            let problem = format!("--secret-file {}: {problem}", path.display());
-            Failure::usage(problem).with_hint("nothing was sent: give another file")
-        };
+    /// Fails if the file could not be written, or has something that is not to be replaced. bunq may show a secret once only.
+    fn check(path: &Path, base_url: &str) -> io::Result<()> {
         match files::open_kept(path).and_then(|file| files::read_text(file, MAX_LEN)) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            Err(error) => Err(refused(&error.to_string())),
-            Ok(text) => match serde_json::from_str::<Self>(text.expose()) {
-                Ok(file) if file.bunq_partner_oauth_client == FORMAT => Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            read => match serde_json::from_str::<Self>(read?.expose()) {
+                Ok(file) if file.bunq_partner_oauth_client != FORMAT => return Err(io::Error::other(FOREIGN)),
+                Ok(file) if file.base_url != base_url => {
+                    let problem = format!("it has the OAuth client {} of {}", file.oauth_client_id, file.base_url);
+                    return Err(io::Error::other(problem));
+                }
+                Ok(_) => {}
                 // The message of serde_json may quote a secret.
-                _ => Err(refused("it was not written by this program")),
+                Err(_) => return Err(io::Error::other(FOREIGN)),
             },
         }
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+        try_to_store(folder.unwrap_or(Path::new(".")))
     }
 
-    fn write(&self, path: &Path) -> Result<(), Failure> {
-        let text = serde_json::to_string(self).map(|text| Secret::new(text + "\n")).map_err(io::Error::from);
-        let written = text.and_then(|text| files::replace_kept(path, text.expose().as_bytes()));
-        written.map_err(|error| {
-            let failure = Failure::local(format_args!("--secret-file {}", path.display()), &error);
-            failure.with_hint("the OAuth client and its callback URL are there: run this again with another file")
-        })
+    fn write(&self, path: &Path) -> io::Result<()> {
+        let text = Secret::new(serde_json::to_string(self)? + "\n");
+        files::replace_kept(path, text.expose().as_bytes())
     }
 }

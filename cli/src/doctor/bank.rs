@@ -14,6 +14,9 @@ use super::step::{Check, Checks};
 /// The name of the step about the OAuth client.
 const OAUTH_CLIENT: &str = "OAuth client";
 
+/// How many callback URLs are shown.
+const URLS: usize = 3;
+
 /// How long the context file may be locked by others.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -155,8 +158,12 @@ async fn oauth_client(client: &Client) -> Result<Check, Error> {
             Check::failed(OAUTH_CLIENT, format!("{} is active, and has no callback URL", active.id), remedy)
         }
         Ok(Some(active)) => {
-            let urls: Vec<_> = active.callback_url.iter().map(|known| known.url.as_str()).collect();
-            Check::ok(OAUTH_CLIENT, format!("{} is active, with {}", active.id, urls.join(" and ")))
+            let urls: Vec<_> = active.callback_url.iter().take(URLS).map(|known| known.url.as_str()).collect();
+            let more = match active.callback_url.len().saturating_sub(URLS) {
+                0 => String::new(),
+                more => format!(" and {more} more"),
+            };
+            Check::ok(OAUTH_CLIENT, format!("{} is active, with {}{more}", active.id, urls.join(" and ")))
         }
         Ok(None) => Check::failed(OAUTH_CLIENT, "none is active", remedy),
         Err(error) if error.kind() == ErrorKind::Duplicate => {

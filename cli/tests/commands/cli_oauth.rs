@@ -89,6 +89,18 @@ async fn the_client_is_created_once_and_its_secret_is_shown_on_request() {
     sandbox.take_call_log();
     let (_, refused, code) = json(&folder, &sandbox, &format!("{ensure} --secret-file {}", other.display()));
     assert!(refused.contains("it was not written by this program") && code == 2, "{refused}");
+    // bunq may show a secret once only: a place where it could not be kept, or would replace another bank's, is refused first.
+    let elsewhere = std::fs::read_to_string(&kept).unwrap().replace(&sandbox.base_url(), "https://bank.example/v1");
+    let of_other = folder.file("other_bank.json", &elsewhere);
+    for (path, problem) in [
+        (folder.path("nowhere").join("oauth.json"), "No such file or directory"),
+        (of_other.clone(), "of https://bank.example/v1"),
+        (folder.path("."), "not a regular file"),
+    ] {
+        let (_, refused, code) = json(&folder, &sandbox, &format!("{ensure} --secret-file {}", path.display()));
+        assert!(refused.contains(problem) && code == 2 && is_silent(&refused), "{code} {refused}");
+    }
+    assert_eq!(std::fs::read_to_string(of_other).unwrap(), elsewhere);
     assert!(sandbox.take_call_log().iter().all(|call| !call.path.contains("oauth-client")));
     let (state, saw, _) = doctor(&folder, &sandbox);
     assert_eq!((&*state, saw.ends_with(&format!("is active, with {URL}"))), ("ok", true), "{saw}");
@@ -132,6 +144,39 @@ fn a_person_may_see_the_secret() {
     let (screen, code) = terminal.end();
     let shown: Value = serde_json::from_str(&screen[screen.find("[\n").unwrap()..]).unwrap();
     assert!(shown[0]["secret"].as_str().unwrap().len() == 64 && code == 0, "{screen}");
+}
+
+/// What to do is about OAuth clients, and not about provisions.
+#[tokio::test(flavor = "multi_thread")]
+async fn each_failure_has_its_hint() {
+    test_timeout::start();
+    let (sandbox, folder) = without_client().await;
+    let hint = |typed: &str| {
+        let (_, said, code) = json(&folder, &sandbox, typed);
+        let failure: Value = said.lines().find_map(|line| serde_json::from_str(line).ok()).unwrap();
+        (failure["error"]["hint"].as_str().unwrap_or_default().to_owned(), code, said)
+    };
+    let ensure = format!("oauth ensure {URL}");
+    // A refusal after the client, and one whose outcome nobody knows.
+    sandbox.inject(Injection::new(Fault::Status(400)).on(&Operation::CREATE_OAUTH_CALLBACK_URL));
+    let (advice, code, said) = hint(&ensure);
+    let id = &sandbox.oauth_clients()[0]["id"];
+    assert!(advice.contains(&format!("the OAuth client {id} is there")) && code == 12, "{said}");
+    sandbox.inject(Injection::new(Fault::Drop).on(&Operation::CREATE_OAUTH_CALLBACK_URL));
+    sandbox.inject(Injection::new(Fault::Status(500)).on(&Operation::LIST_OAUTH_CLIENTS).after(1).always());
+    let (advice, code, said) = hint(&ensure);
+    assert!(advice.contains("run this again after some seconds") && code == 20, "{said}");
+    sandbox.clear_injections();
+    sandbox.inject(Injection::new(Fault::Drop).on(&Operation::CREATE_OAUTH_CLIENT));
+    let (advice, code, said) = hint("api create_oauth_client --body {}");
+    assert!(advice.contains("`bunq-partner oauth show`") && code == 20, "{said}");
+
+    sandbox.add_oauth_client();
+    let (advice, code, said) = hint(&ensure);
+    assert!(advice.contains("`bunq-partner help api update_oauth_client`") && code == 17, "{said}");
+    sandbox.cancel_oauth_clients();
+    let (advice, code, said) = hint(&ensure);
+    assert!(advice.contains("`bunq-partner help api update_oauth_client`") && code == 14, "{said}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
