@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use bunq_partner::types::OauthClient;
-use bunq_partner::{Acceptance, CallbackUrl, Client, ErrorKind, OauthSetup, Operation};
+use bunq_partner::{Acceptance, CallbackUrl, Client, ErrorKind, OauthSetup, Operation, Shutdown};
 use bunq_partner_sandbox::{Fault, Injection, Sandbox};
 use futures_util::future::join_all;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use crate::common::{at_once, calls, once, person, quick};
@@ -335,6 +335,57 @@ async fn no_fault_makes_a_second() {
             assert_eq!(there(&sandbox), one(), "{fault:?} {}: {first:?}", operation.id);
         }
     }
+}
+
+/// A list that does not say for certain what there is leads to no request.
+#[tokio::test(start_paused = true)]
+async fn a_list_that_cannot_be_read_creates_nothing() {
+    test_timeout::start();
+    type Drift = fn(&mut Value);
+    let many: Drift = |client| {
+        let urls = (0..300).map(|number| json!({ "url": format!("https://partner.example.com/{number}") }));
+        client["callback_url"] = urls.collect();
+    };
+    for (drift, kind) in [
+        (many, ErrorKind::InvalidResponse),
+        (|client| client["callback_url"] = json!([URL]), ErrorKind::InvalidResponse),
+        (|client| client["callback_url"] = Value::Null, ErrorKind::InvalidResponse),
+        (|client| _ = client.as_object_mut().unwrap().remove("callback_url"), ErrorKind::InvalidResponse),
+        (|client| client["status"] = "A_NEW_ONE".into(), ErrorKind::Unattainable),
+    ] {
+        let (sandbox, client) = without_client().await;
+        sandbox.add_oauth_client();
+        sandbox.before_signing(move |call, response| {
+            if call.method == "GET" && call.path.ends_with("/oauth-client") {
+                let mut body: Value = serde_json::from_slice(&response.body).unwrap();
+                drift(&mut body["Response"][0]["OauthClient"]);
+                response.body = serde_json::to_vec(&body).unwrap();
+            }
+        });
+        let error = client.oauth().ensure(url()).await.unwrap_err();
+        sandbox.clear_edits();
+        assert_eq!((error.kind(), error.is_doubtful(), posts(&sandbox)), (kind, false, 0), "{error}");
+    }
+}
+
+/// After the end of the client no request leaves, and another client goes on.
+#[tokio::test(start_paused = true)]
+async fn a_shutdown_in_between_ends_the_work() {
+    test_timeout::start();
+    let (sandbox, _) = without_client().await;
+    let shutdown = Shutdown::default();
+    let client = sandbox.client().shutdown(&shutdown).build().unwrap();
+    let ending = shutdown.clone();
+    sandbox.before_signing(move |call, _| {
+        if call.method == "POST" && call.path.ends_with("/oauth-client") {
+            ending.begin();
+        }
+    });
+    let error = client.oauth().ensure(url()).await.unwrap_err();
+    sandbox.clear_edits();
+    assert_eq!((error.kind(), posts(&sandbox)), (ErrorKind::ShutDown, 1), "{error}");
+    sandbox.client().build().unwrap().oauth().ensure(url()).await.unwrap();
+    assert_eq!((there(&sandbox), posts(&sandbox)), (one(), 2));
 }
 
 #[tokio::test(start_paused = true)]
