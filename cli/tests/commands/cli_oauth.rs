@@ -90,7 +90,7 @@ async fn the_client_is_created_once_and_its_secret_is_shown_on_request() {
     let (_, refused, code) = json(&folder, &sandbox, &format!("{ensure} --secret-file {}", other.display()));
     assert!(refused.contains("it was not written by this program") && code == 2, "{refused}");
     // bunq may show a secret once only: a place where it could not be kept, or would replace another bank's, is refused first.
-    let elsewhere = std::fs::read_to_string(&kept).unwrap().replace(&sandbox.base_url(), "https://bank.example/v1");
+    let elsewhere = std::fs::read_to_string(&kept).unwrap().replace(sandbox.base_url(), "https://bank.example/v1");
     let of_other = folder.file("other_bank.json", &elsewhere);
     for (path, problem) in [
         (folder.path("nowhere").join("oauth.json"), "No such file or directory"),
