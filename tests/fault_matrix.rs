@@ -17,13 +17,14 @@
 mod common;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Debug;
 use std::time::Duration;
 
 use bunq_partner::types;
 use bunq_partner::wire::SigningKey;
 use bunq_partner::{
     Acceptance, Auth, Client, ClientBuilder, ContextStore as _, Error, NewProvision, Operation, PageSize, ProvisionId,
-    RetryPolicy, Uuid,
+    Response, RetryPolicy, Uuid,
 };
 use bunq_partner_sandbox::{CallLogEntry, DeadToken, Fault, Injection, ReceivedSignature, Sandbox, SandboxBuilder};
 use common::{Log, MemoryStore};
@@ -31,6 +32,10 @@ use futures_util::StreamExt as _;
 use futures_util::future::join_all;
 
 include!(concat!(env!("OUT_DIR"), "/calls.rs"));
+
+async fn shown<T: Debug>(call: impl Future<Output = Result<Response<T>, Error>>) -> Result<String, Error> {
+    call.await.map(|response| format!("{response:?}"))
+}
 
 const EMAIL: &str = "somebody.in.particular@example.com";
 
@@ -160,7 +165,8 @@ struct Block {
     secrets: BTreeSet<String>,
     /// How many provisions there were before the exchange.
     before: usize,
-    /// The ids of the objects in the path of the operation, by the names of its parameters.
+    /// The ids of the objects in the path of the operation, by the names of its parameters, and its `body` if the document's example
+    /// names objects that are not there.
     ids: BTreeMap<&'static str, String>,
     /// The number of calls that were refused because of the rate limit.
     refused: usize,
@@ -173,7 +179,7 @@ impl Block {
         // The limits refuse nothing, and their windows are short, so that a 429 with a limit in it pauses calls only
         // briefly.
         let wide = |builder: SandboxBuilder, operation| builder.rate_limit(operation, LIMIT, WINDOW);
-        let builder = manner(Operation::ALL.iter().fold(Sandbox::builder(), wide));
+        let builder = manner(Operation::ALL.iter().fold(Sandbox::builder().one_oauth_client(false), wide));
         let sandbox = builder.deduplicate(false).start().await.unwrap();
         let (client, store) = client(&sandbox);
         Self {
@@ -247,7 +253,7 @@ impl Block {
         let journal = self.sandbox.take_call_log();
         self.check(&journal);
         self.refused += journal.iter().filter(|call| call.status == 429).count();
-        let calls = journal.iter().filter(|call| is_of(self.operation, call)).count();
+        let calls = journal.iter().filter(|call| call.operation == Some(self.operation)).count();
         let calls = if calls > ATTEMPTS as usize + 1 { "many".into() } else { calls.to_string() };
         let outcome = match result {
             Ok(outcome) => outcome.to_string(),
@@ -350,9 +356,19 @@ impl Block {
                 };
                 let parameter = |name: &str| ids.get(name).cloned();
                 let Some(Ok(shown)) = call_with_examples(&self.client.api(), source, parameter).await else { continue };
-                let Some((_, id)) = shown.split_once(&format!("{kind}(")) else { continue };
-                ids.insert(name, id.split(')').next().unwrap().to_owned());
+                ids.extend(id_in(&shown, &kind).map(|id| (name, id)));
             }
+        }
+        if *self.operation == Operation::RETRY_NOTIFICATION_FILTER_FAILURES {
+            let api = self.client.api();
+            let filter = r#"{"category": "PARTNER_USER_PROVISION", "notification_target": "https://a.example"}"#;
+            let filters = |name: &str| (name == "body").then(|| format!("{{\"notification_filters\": [{filter}]}}"));
+            call_with_examples(&api, &Operation::REPLACE_NOTIFICATION_FILTERS, filters).await.unwrap().unwrap();
+            assert_eq!(self.sandbox.fail_notification(provision), 1);
+            let failures = call_with_examples(&api, &Operation::LIST_NOTIFICATION_FILTER_FAILURES, |_| None).await;
+            let failures = failures.unwrap().unwrap();
+            let id = id_in(&failures, "NotificationFilterFailureId").unwrap();
+            ids.insert("body", serde_json::json!({ "notification_filter_failed_ids": id }).to_string());
         }
         ids
     }
@@ -402,6 +418,12 @@ impl Block {
     }
 }
 
+/// The first id of a kind in what is shown of a result.
+fn id_in(shown: &str, kind: &str) -> Option<String> {
+    let (_, id) = shown.split_once(&format!("{kind}("))?;
+    Some(id.split(')').next()?.to_owned())
+}
+
 fn client(sandbox: &Sandbox) -> (Client, MemoryStore) {
     let store = MemoryStore::default();
     (client_with(sandbox, &store), store)
@@ -426,13 +448,6 @@ fn accepted(acceptance: Acceptance) -> &'static str {
         Acceptance::Already => "ok, already",
         _ => panic!("{acceptance:?}"),
     }
-}
-
-fn is_of(operation: &Operation, call: &CallLogEntry) -> bool {
-    let path = call.path.strip_prefix("/v1").unwrap();
-    let template = operation.path.split_once('{');
-    let matches = template.map_or(path == operation.path, |(start, _)| path.starts_with(start) && path != start);
-    call.method == operation.method && matches
 }
 
 /// Two manners of bunq: unsigned refusals with a 401 for a dead token, and signed refusals with a 403.
@@ -595,7 +610,7 @@ fn printed(table: &Table) -> String {
             let usual = cells.clone().rev().max_by_key(|cell| votes(cell)).unwrap();
             lines.push(format!("  {trouble:<26}{usual}"));
             let deviating = subjects.iter().filter(|(_, cells)| cells[index] != *usual);
-            lines.extend(deviating.map(|(name, cells)| format!("    {name:<24}{}", cells[index])));
+            lines.extend(deviating.map(|(name, cells)| format!("    {name:<23} {}", cells[index])));
         }
         lines.join("\n")
     };

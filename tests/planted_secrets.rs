@@ -10,16 +10,20 @@ use std::fmt::Debug;
 use std::time::Duration;
 
 use bunq_partner::types::{self, NotificationUrlCall};
-use bunq_partner::{Auth, Client, Error, ProvisionId, ReceiptFile, RequestBody};
+use bunq_partner::{Auth, Client, Error, ProvisionId, ReceiptFile, RequestBody, Response};
 use bunq_partner_sandbox::Sandbox;
 use common::{Folder, Log, once, person};
-use planted::{Documented, PLANTED, SHAPES, called_back, documented, id_in, is_of, respond, secret_members};
+use planted::{Documented, PLANTED, SHAPES, called_back, documented, id_in, respond, secret_members};
 use serde::Serialize;
 use serde_json::json;
 use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::fmt::format::FmtSpan;
 
 include!(concat!(env!("OUT_DIR"), "/calls.rs"));
+
+async fn shown<T: Debug>(call: impl Future<Output = Result<Response<T>, Error>>) -> Result<String, Error> {
+    call.await.map(|response| format!("{response:?}"))
+}
 
 /// What a user might print of the outcome of a call.
 fn outcome<T: Debug>(result: &Result<T, Error>, as_json: impl Fn(&T) -> String) -> String {
@@ -74,7 +78,7 @@ async fn call(client: &Client, documented: &Documented) -> String {
             opened + &outcome(&client.user().await, to_json)
         }
         _ => {
-            let given = |_: &str| Some(parameter.clone());
+            let given = |name: &str| (name != "body").then(|| parameter.clone());
             let typed = call_with_examples(&api, documented.operation, given).await.unwrap();
             let parameters: Vec<_> = documented.operation.path_parameters().map(|name| (name, &*parameter)).collect();
             let json = json!({});
@@ -91,15 +95,18 @@ async fn call(client: &Client, documented: &Documented) -> String {
 #[test]
 fn no_secret_of_what_bunq_sends_by_itself_is_shown() {
     test_timeout::start();
-    let bodies = called_back(&secret_members());
-    let read = bodies.iter().filter_map(|body| serde_json::from_value::<NotificationUrlCall>(body.clone()).ok());
-    let mut count = 0;
-    for call in read {
-        let text = format!("{call:?}\n{call:#?}\n{}", to_json(&call));
-        assert!(!text.contains(PLANTED), "{text}");
-        count += usize::from(text.contains("[redacted]"));
+    let (mut count, secret) = (0, secret_members());
+    for (index, shape) in SHAPES.into_iter().enumerate() {
+        for body in called_back(&secret, shape) {
+            let call = serde_json::from_str::<NotificationUrlCall>(&body.to_string());
+            // A secret of another shape than the documented one may cost the whole.
+            assert!(call.is_ok() || index > 0, "{call:?}: {body}");
+            let text = format!("{call:?}\n{call:#?}\n{}", call.as_ref().map(to_json).unwrap_or_default());
+            assert!(!text.contains(PLANTED), "{text}");
+            count += usize::from(text.contains("[redacted]"));
+        }
     }
-    assert!(bodies.len() > 40 && count > 1, "{} bodies, {count} with secrets", bodies.len());
+    assert!(count > 1, "{count} with secrets");
 }
 
 #[tokio::test(start_paused = true)]
@@ -131,7 +138,10 @@ async fn no_secret_of_bunqs_documented_bodies_is_shown() {
             sandbox.take_call_log();
             let shown = call(&client, &documented).await;
             let journal = sandbox.take_call_log();
-            assert!(journal.iter().any(|call| is_of(documented.operation, call)), "{documented:?}: nothing was called");
+            assert!(
+                journal.iter().any(|call| call.operation == Some(documented.operation)),
+                "{documented:?}: nothing was called"
+            );
             sandbox.clear_edits();
             let tokens = journal.iter().filter_map(|call| call.header("x-bunq-client-authentication"));
             let own: Vec<_> = tokens.chain([key.expose(), PLANTED]).collect();

@@ -23,7 +23,7 @@ impl Method<'_> {
         for (argument, ty) in &self.arguments {
             if self.parameter(argument).is_none() {
                 let example = self.body_example();
-                parameters.push(quote!(&decoded::<#ty>(#example)));
+                parameters.push(quote!(&decoded::<#ty>(&parameter("body").unwrap_or_else(|| String::from(#example)))));
             } else if self.is_users(argument) {
                 // It is about the user of the session then.
                 parameters.extend(self.given_in_path(argument, ty).map(|_| quote!(None)));
@@ -84,7 +84,8 @@ fn example_or_panic(example: Option<&Value>, of: &str) -> TokenStream {
 pub(crate) fn generate(arms: &[TokenStream]) -> TokenStream {
     quote! {
         /// Calls an operation with the document's examples, or with the JSON that `parameter` returns for a path
-        /// parameter, and returns the result as a user might print it. `None` if the client makes the call by itself.
+        /// parameter or for `body`, and returns what the file that includes this makes of the result with `shown`.
+        /// `None` if the client makes the call by itself.
         pub(crate) async fn call_with_examples(
             api: &bunq_partner::Api,
             operation: &bunq_partner::Operation,
@@ -98,12 +99,6 @@ pub(crate) fn generate(arms: &[TokenStream]) -> TokenStream {
 
         fn decoded<T: serde::de::DeserializeOwned>(json: &str) -> T {
             serde_json::from_str(json).unwrap()
-        }
-
-        async fn shown<T: std::fmt::Debug>(
-            call: impl Future<Output = Result<bunq_partner::Response<T>, bunq_partner::Error>>,
-        ) -> Result<String, bunq_partner::Error> {
-            call.await.map(|response| format!("{response:?}"))
         }
     }
 }

@@ -6,6 +6,8 @@
 mod common;
 #[path = "../common/document.rs"]
 mod document;
+#[path = "../common/recorded.rs"]
+mod recorded;
 #[path = "../common/tls.rs"]
 mod tls;
 
@@ -23,3 +25,5 @@ mod shutdown;
 mod trust;
 mod vectors;
 mod wire;
+
+use bunq_partner::types;

@@ -1,11 +1,117 @@
-//! bunq's contract for closing a provision byte by byte, and what holds for every request. The snapshots of all
-//! operations are in src/api/tests.rs.
+//! Each operation on the wire, bunq's contract for closing a provision byte by byte, and what holds for every request.
 
-use bunq_partner::Client;
+use std::fmt::Debug;
+
+use bunq_partner::types::{
+    AttachmentContentType, CreateProvisionRequest, Cursor, ListNotificationFilterFailuresQuery, ListProvisionsQuery,
+    NewProvisionByPointer, NotificationCategory, NotificationFilter, NotificationVerificationType,
+    ReplaceNotificationFiltersRequest, RequestedStatus, UpdateProvisionRequest,
+};
+use bunq_partner::{Api, Client, Error, NewProvision, Operation, PageSize, ProvisionStatus, Response, Uuid};
 use bunq_partner_sandbox::{ReceivedSignature, Sandbox};
 use insta::assert_snapshot;
+use jiff::civil::date;
+use serde_json::Value;
 
 use crate::common::{calls, id, quick, ready, start};
+use crate::document::document;
+use crate::recorded::Wire;
+
+/// That of the document's examples.
+const UUID: Uuid = Uuid::from_u128(0x550e8400_e29b_41d4_a716_446655440000);
+
+include!(concat!(env!("OUT_DIR"), "/calls.rs"));
+
+async fn shown<T: Debug>(call: impl Future<Output = Result<Response<T>, Error>>) -> Result<String, Error> {
+    call.await.map(|response| format!("{:#?}", response.into_inner()))
+}
+
+/// A snapshot for each operation that is called: with the first example of its body, and the longest of its responses. Those that the client calls by itself
+/// are in src/api/tests.rs.
+#[tokio::test]
+async fn every_operation_both_ways() {
+    test_timeout::start();
+    let (sandbox, client) = start().await;
+    client.open_session().await.unwrap();
+    let (document, api) = (document(), client.api());
+    let wire = Wire { sandbox };
+    for operation in Operation::ALL.iter().filter(|operation| !operation.managed) {
+        let method = &document["paths"][operation.path][operation.method.to_ascii_lowercase()];
+        let examples = &method["responses"]["200"]["content"]["application/json"]["examples"];
+        let body = match examples.as_object() {
+            Some(examples) => {
+                let texts = examples.values().map(|example| example_text(&document, example["$ref"].as_str().unwrap()));
+                texts.max_by_key(Vec::len).unwrap()
+            }
+            None => b"%PDF-1.4\n\xff\n".to_vec(),
+        };
+        let call = call_with_examples(&api, operation, |_| None);
+        wire.record(operation.id, body, async { call.await.unwrap().unwrap() }).await;
+    }
+    let example = |name: &str| example_text(&document, &format!("#/components/examples/{name}"));
+    requests_of_other_shapes(&wire, &api, example).await;
+    pages(&wire, &api, example).await;
+}
+
+/// An example of the document as text.
+fn example_text(document: &Value, reference: &str) -> Vec<u8> {
+    format!("{:#}", document.pointer(reference.trim_start_matches('#')).unwrap()["value"]).into_bytes()
+}
+
+async fn requests_of_other_shapes(wire: &Wire, api: &Api, example: impl Fn(&str) -> Vec<u8>) {
+    let record = async |name, response, request: CreateProvisionRequest| {
+        let call = async { shown(api.create_provision(&request)).await.unwrap() };
+        wire.record(name, example(response), call).await;
+    };
+    let (email, phone) = (|| "user@example.com".parse().unwrap(), || "+31600000000".parse().unwrap());
+    let (uuid, name) = (Uuid::from_u128, || "Example Person".parse().unwrap());
+    let audited = NewProvision::person(UUID, email(), phone());
+    let audited = audited.with_transaction_audit(date(1990, 1, 31), "NL".parse().unwrap());
+    record("create_provision_audited", "ProvisionPendingUser", audited.into()).await;
+    record("create_provision_company", "IdResponse", NewProvision::company(uuid(1), email(), phone(), id(123)).into())
+        .await;
+    record("create_provision_by_email", "IdResponse", NewProvisionByPointer::email(uuid(2), email(), name()).into())
+        .await;
+    let by_phone = NewProvisionByPointer::phone_number(uuid(3), phone(), name());
+    record("create_provision_by_phone_number", "IdResponse", by_phone.into()).await;
+
+    let reset = UpdateProvisionRequest::new(RequestedStatus::TokenResetRequested);
+    let call = async { shown(api.update_provision(id(123), &reset)).await.unwrap() };
+    wire.record("update_provision_reset_token", example("IdResponse"), call).await;
+
+    let gif = AttachmentContentType::ImageGif;
+    let call = async { shown(api.create_attachment(gif, &b"GIF89a"[..], None)).await.unwrap() };
+    wire.record("create_attachment_without_description", example("AttachmentIdResponse"), call).await;
+
+    let read: Value = serde_json::from_slice(&example("NotificationFiltersUnknown")).unwrap();
+    let read: NotificationFilter =
+        serde_json::from_value(read.pointer("/Response/0/NotificationFilterUrl").unwrap().clone()).unwrap();
+    let target = "https://partner.example.com/bunq".parse().unwrap();
+    let mut new = NotificationFilter::new(NotificationCategory::PartnerUserProvision, target);
+    new.all_verification_type = vec![NotificationVerificationType::BunqCertificate];
+    let request = ReplaceNotificationFiltersRequest::new(vec![read, new]);
+    let call = async { shown(api.replace_notification_filters(&request)).await.unwrap() };
+    wire.record("replace_notification_filters_of_others", example("NotificationFilters"), call).await;
+}
+
+async fn pages(wire: &Wire, api: &Api, example: impl Fn(&str) -> Vec<u8>) {
+    let list = async |name, page, query| {
+        let call = async { shown(api.list_provisions(query)).await.unwrap() };
+        wire.record(name, example(page), call).await;
+    };
+    let query = ListProvisionsQuery::default()
+        .status([ProvisionStatus::Created, ProvisionStatus::Active])
+        .external_uuid(UUID)
+        .count(PageSize::new(50).unwrap());
+    list("list_provisions_filtered", "ProvisionListPage", query).await;
+    let from = |cursor| ListProvisionsQuery::default().cursor(cursor);
+    list("list_provisions_older", "ProvisionListLastPage", from(Cursor::OlderThan(42))).await;
+    list("list_provisions_newer", "ProvisionListEmpty", from(Cursor::NewerThan(42))).await;
+
+    let query = ListNotificationFilterFailuresQuery::default().count(PageSize::new(2).unwrap());
+    let call = async { shown(api.list_notification_filter_failures(None, query)).await.unwrap() };
+    wire.record("list_notification_filter_failures_counted", example("NotificationFilterFailures"), call).await;
+}
 
 /// bunq's description of the call, and both of its responses.
 #[tokio::test]

@@ -98,7 +98,6 @@ impl<T: Object> Table<T> {
     }
 
     /// Deletes an object of this owner.
-    #[allow(dead_code, reason = "the operations that delete objects come next")]
     pub(crate) fn delete(&mut self, owner: u64, id: u64) -> Result<(), Refusal> {
         self.objects.remove(&(owner, id)).ok_or_else(|| Self::missing(id))?;
         self.changed.insert((owner, id));

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::fmt;
 
+use bunq_partner::Operation;
 use bytes::Bytes;
 
 use crate::wire::fault::Fault;
@@ -18,6 +19,8 @@ const LARGEST: usize = 64 * 1024 * 1024;
 #[derive(Clone)]
 #[non_exhaustive]
 pub struct CallLogEntry {
+    /// The operation that it calls, if the document has one with this method and path.
+    pub operation: Option<&'static Operation>,
     /// `GET`, `POST`, ...
     pub method: String,
     /// The path, from `/v1` on.
@@ -116,6 +119,7 @@ mod tests {
 
     fn entry(number: usize) -> CallLogEntry {
         CallLogEntry {
+            operation: None,
             method: "GET".to_owned(),
             path: format!("/v1/{number}"),
             query: Some("secret-query".to_owned()),

@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bunq_partner::wire::SigningKey;
-use bunq_partner::{Auth, RateLimit};
+use bunq_partner::{Auth, Operation, RateLimit};
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
 use hyper::Request;
@@ -99,11 +99,11 @@ impl HandledCall {
         Self { signature, fault: None, effect: unsigned(), carried_out: false, response }
     }
 
-    fn entry(&self, call: ReceivedCall) -> CallLogEntry {
+    fn entry(&self, operation: Option<&'static Operation>, call: ReceivedCall) -> CallLogEntry {
         let ReceivedCall { method, path, query, headers, body: bytes, .. } = call;
         let body = std::str::from_utf8(&bytes).map(str::to_owned).unwrap_or_default();
         let Self { signature, fault, carried_out, response: RawResponse { status, .. }, .. } = *self;
-        CallLogEntry { method, path, query, headers, body, bytes, status, signature, fault, carried_out }
+        CallLogEntry { operation, method, path, query, headers, body, bytes, status, signature, fault, carried_out }
     }
 }
 
@@ -116,7 +116,8 @@ pub(crate) async fn exchange(
     let arrived = Instant::now();
     let (head, body) = request.into_parts();
     let route = Route::of(head.method.as_str(), head.uri.path());
-    let takes_file = route.as_ref().is_ok_and(|route| !route.operation.content_types.is_empty());
+    let operation = route.as_ref().ok().map(|route| route.operation);
+    let takes_file = operation.is_some_and(|operation| !operation.content_types.is_empty());
     let largest = if takes_file { LARGEST_FILE } else { LARGEST_BODY };
     let body = timeout(LONGEST_BODY_READ, read(body, largest)).await.ok().flatten();
     let text = |value: &http::HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
@@ -131,7 +132,7 @@ pub(crate) async fn exchange(
     };
 
     // A caller without a token has not been told the key yet.
-    let knows_key = route.as_ref().map_or(true, |route| route.operation.auth != Auth::None);
+    let knows_key = operation.is_none_or(|operation| operation.auth != Auth::None);
 
     let (entry, mut response, effect, key) = {
         let mut state = lock(&shared.state);
@@ -147,7 +148,7 @@ pub(crate) async fn exchange(
         if let (Some(delay), true) = (handled.effect.arrival, handled.carried_out) {
             tokio::spawn(arrive_late(Arc::clone(&shared), call.clone(), delay));
         }
-        let entry = handled.entry(call);
+        let entry = handled.entry(operation, call);
         state.call_log.push(entry.clone());
         (entry, handled.response, handled.effect, state.key.clone())
     };
