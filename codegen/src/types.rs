@@ -245,12 +245,19 @@ impl VisitMut for Tidy<'_> {
             {
                 field.attrs.push(syn::parse_quote!(#[serde(default)]));
             }
-            if let Some(least) = property["minItems"].as_u64() {
-                let least = Literal::u64_unsuffixed(least);
-                field.attrs.push(syn::parse_quote!(#[cfg_attr(feature = "schemars", schemars(length(min = #least)))]));
+            let bounds = [("min", "minItems"), ("max", "maxItems")].into_iter().filter_map(|(bound, member)| {
+                let (bound, count) = (format_ident!("{bound}"), Literal::u64_unsuffixed(property[member].as_u64()?));
+                Some(quote::quote!(#bound = #count))
+            });
+            let bounds: Vec<_> = bounds.collect();
+            if !bounds.is_empty() {
+                field.attrs.push(syn::parse_quote!(#[cfg_attr(feature = "schemars", schemars(length(#(#bounds),*)))]));
             }
             if !self.is_only_sent {
                 self.readers.extend(bound_reader(self.objects, &schema, &name, field, property));
+            } else if let Some(most) = property["maxItems"].as_u64() {
+                let shape = shape(self.objects, &field.ty);
+                field.attrs.push(read_list("list", &shape, &Literal::u64_unsuffixed(most)));
             }
         }
     }
@@ -288,6 +295,19 @@ impl VisitMut for Tidy<'_> {
     }
 }
 
+/// What the value of a member is read as, or each value of a list.
+fn shape(objects: &BTreeSet<String>, ty: &syn::Type) -> syn::Ident {
+    let value = inside_option(ty).or_else(|| first_argument(ty, "Vec")).unwrap_or(ty);
+    let is_object = objects.contains(&value.to_token_stream().to_string());
+    format_ident!("{}", if is_object { "Object" } else { "Plain" })
+}
+
+/// Reads a list with this function, up to this many values.
+fn read_list(function: &str, shape: &syn::Ident, most: &Literal) -> syn::Attribute {
+    let path = format!("crate::types::{function}::<crate::types::{shape}, _, _, {most}>");
+    syn::parse_quote!(#[serde(deserialize_with = #path)])
+}
+
 /// Reads a member of a response as an object if it is one, no further than its list may be long, and a lenient one as absent if its
 /// value is odd. Returns the function that a lenient member is read with.
 fn bound_reader(
@@ -300,12 +320,10 @@ fn bound_reader(
     let said = property["maxItems"].as_u64();
     let most = said.or((property["type"] == "array").then_some(MAX_ITEMS)).map(Literal::u64_unsuffixed);
     let is_lenient = property["x-bunq-lenient"] == true;
-    let value = inside_option(&field.ty).or_else(|| first_argument(&field.ty, "Vec")).unwrap_or(&field.ty);
-    let is_object = objects.contains(&value.to_token_stream().to_string());
-    let shape = if is_object { "Object" } else { "Plain" };
+    let shape = shape(objects, &field.ty);
     let has_default = field.attrs.iter().any(|attribute| says(attribute, "default"));
     if !is_lenient && most.is_none() {
-        if is_object {
+        if shape == "Object" {
             let is_optional = inside_option(&field.ty).is_some();
             if is_optional && !has_default {
                 field.attrs.push(syn::parse_quote!(#[serde(default)]));
@@ -315,14 +333,10 @@ fn bound_reader(
         }
         return None;
     }
-    if let Some(said) = said.map(Literal::u64_unsuffixed) {
-        field.attrs.push(syn::parse_quote!(#[cfg_attr(feature = "schemars", schemars(length(max = #said)))]));
-    }
     field.attrs.retain(|attribute| !says(attribute, "deserialize_with"));
     if let (false, Some(most)) = (is_lenient, &most) {
         let function = if has_default { "list_or_null" } else { "list" };
-        let path = format!("crate::types::{function}::<crate::types::{shape}, _, _, {most}>");
-        field.attrs.push(syn::parse_quote!(#[serde(deserialize_with = #path)]));
+        field.attrs.push(read_list(function, &shape, most));
         return None;
     }
     // The attribute that is gone may have said it.
@@ -330,7 +344,6 @@ fn bound_reader(
         field.attrs.push(syn::parse_quote!(#[serde(default)]));
     }
     let (ty, name) = (&field.ty, field.ident.as_ref()?.to_string());
-    let shape = format_ident!("{shape}");
     let read: syn::Expr = match most {
         Some(most) => syn::parse_quote!(crate::types::lenient_list::<crate::types::#shape, _, _, #most>),
         None if ty.to_token_stream().to_string().contains("OpenValue") => {

@@ -10,6 +10,10 @@ use crate::wire::response::Refusal;
 
 /// The body of a request, as a type of the document.
 pub(crate) fn body<T: DeserializeOwned>(body: &[u8]) -> Result<T, Refusal> {
+    // serde reads a struct also from a list of the values of its members.
+    if body.trim_ascii_start().starts_with(b"[") {
+        return Err(Refusal::bad_request("The body is not as documented: it is a list."));
+    }
     serde_json::from_slice(body).map_err(|error| {
         let what = if error.is_data() { "The body is not as documented" } else { "The body is not JSON" };
         Refusal::bad_request(format!("{what}: {error}."))

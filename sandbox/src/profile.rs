@@ -6,7 +6,7 @@ use std::time::Duration;
 use bunq_partner::wire::SignatureForm;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::settings::{CreationResponse, DeadToken};
+use crate::settings::{CreationResponse, DeadToken, FailureRetryResponse, FilterResponse};
 use crate::wire::response::{RawResponse, Refusal};
 
 /// Every status of a refusal.
@@ -38,6 +38,10 @@ pub struct Profile {
     pub signature_form: SignatureForm,
     /// What the creation of a provision is answered with.
     pub creation_response: CreationResponse,
+    /// What the replacement of the notification filters is answered with.
+    pub filter_response: FilterResponse,
+    /// What a request to deliver failed calls again is answered with.
+    pub failure_retry_response: FailureRetryResponse,
     /// The status of the refusal of a second creation with one `external_uuid`; `None`: it makes a second provision.
     pub duplicate: Option<u16>,
     /// The status of the refusal of an OAuth client while another one is active; `None`: there can be several.
@@ -70,6 +74,8 @@ impl Default for Profile {
             signed_installation: true,
             signature_form: SignatureForm::Body,
             creation_response: CreationResponse::Id,
+            filter_response: FilterResponse::Filters,
+            failure_retry_response: FailureRetryResponse::Ids,
             duplicate: Some(400),
             second_oauth_client: Some(400),
             repeated_request_id: Some(400),

@@ -41,3 +41,27 @@ pub enum CreationResponse {
     /// One `PartnerUserProvision` item.
     Provision,
 }
+
+/// The response to the replacement of the notification filters. Both forms are documented.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum FilterResponse {
+    /// The new filters, each in an item of its own.
+    Filters,
+    /// One `Id` item.
+    Id,
+}
+
+/// The response to a request to deliver failed calls again. All three forms are documented.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum FailureRetryResponse {
+    /// An `Id` item for each call.
+    Ids,
+    /// One `Id` item.
+    Id,
+    /// No item.
+    Nothing,
+}

@@ -16,6 +16,7 @@ use crate::bank::Bank;
 use crate::input;
 use crate::objects::notifications::{Failure, Filter, PinnedChain};
 use crate::objects::table::Stored;
+use crate::settings::{FailureRetryResponse, FilterResponse};
 use crate::wire::response::{RawResponse, Refusal};
 use crate::wire::routes::ROOT;
 
@@ -54,7 +55,10 @@ fn replace_filters(bank: &mut Bank, request: &RoutedCall<'_>, user: u64) -> Resu
     for filter in filters {
         table.add(user, Filter(filter), request.now, &mut bank.numbers);
     }
-    list_filters(bank, request, user)
+    match bank.settings.profile.filter_response {
+        FilterResponse::Filters => list_filters(bank, request, user),
+        FilterResponse::Id => Ok(RawResponse::id(bank.numbers.next())),
+    }
 }
 
 /// The filters of a body, as they were sent.
@@ -159,7 +163,12 @@ fn retry_failures(bank: &mut Bank, request: &RoutedCall<'_>, user: u64) -> Resul
     }
     let (partner, table) = (bank.partner, &mut bank.objects.notification_failures);
     ids.iter().try_for_each(|id| table.delete(partner, *id))?;
-    Ok(RawResponse::items(ids.into_iter().map(|id| json!({ "Id": { "id": id } })).collect()))
+    let shown = match bank.settings.profile.failure_retry_response {
+        FailureRetryResponse::Ids => ids.len(),
+        FailureRetryResponse::Id => 1,
+        FailureRetryResponse::Nothing => 0,
+    };
+    Ok(RawResponse::items(ids.into_iter().take(shown).map(|id| json!({ "Id": { "id": id } })).collect()))
 }
 
 fn list_pinned(bank: &mut Bank, _request: &RoutedCall<'_>, user: u64) -> Result<RawResponse, Refusal> {

@@ -21,6 +21,12 @@ impl Caller {
         Self { base_url: sandbox.base_url().to_owned(), token, user }
     }
 
+    /// The same caller at a sandbox that knows its session.
+    pub(crate) fn at(&self, sandbox: &Sandbox) -> Self {
+        let (token, user) = (self.token.clone(), self.user.clone());
+        Self { base_url: sandbox.base_url().to_owned(), token, user }
+    }
+
     /// Makes a call on a path below the user's own, and returns the status and the body.
     pub(crate) async fn call(&self, method: Method, path: &str, body: &str) -> (u16, Value) {
         self.call_at(method, &format!("/user/{}{path}", self.user), body).await

@@ -12,3 +12,4 @@ mod sandbox_faults;
 mod sandbox_notifications;
 mod sandbox_oauth;
 mod sandbox_profile;
+mod sandbox_state;

@@ -5,9 +5,12 @@ use bunq_partner::types::{
     PinnedCertificate, ReplaceNotificationFiltersRequest, RetryNotificationFilterFailuresRequest,
 };
 use bunq_partner::{Api, Client, Error, ErrorKind, Operation, PageSize};
-use bunq_partner_sandbox::Sandbox;
+use bunq_partner_sandbox::{FailureRetryResponse, FilterResponse, Profile, Sandbox};
 use futures_util::TryStreamExt as _;
+use reqwest::Method;
 use serde_json::{Value, json};
+
+use crate::caller::Caller;
 
 const TARGET: &str = "https://partner.example.com/bunq";
 
@@ -139,4 +142,101 @@ async fn pinned_certificates_are_listed_until_they_are_removed() {
     let none = CreatePinnedCertificateRequest::new(Vec::new());
     let error = api.create_pinned_certificate(&none).await.unwrap_err();
     assert_eq!(error.bunq_messages(), ["The certificate_chain has no certificate."]);
+}
+
+/// bunq's sources differ on what these calls are answered with.
+#[tokio::test]
+async fn every_documented_response_is_taken() {
+    test_timeout::start();
+    for (filter_response, retry_response, listed) in [
+        (FilterResponse::Filters, FailureRetryResponse::Ids, 1),
+        (FilterResponse::Id, FailureRetryResponse::Id, 0),
+        (FilterResponse::Id, FailureRetryResponse::Nothing, 0),
+    ] {
+        let mut profile = Profile::default();
+        (profile.filter_response, profile.failure_retry_response) = (filter_response, retry_response);
+        let sandbox = Sandbox::builder().profile(profile).start().await.unwrap();
+        let client = sandbox.client().build().unwrap();
+        let api = client.api();
+        let set = replace(&api, vec![filter(NotificationCategory::PartnerUserProvision, TARGET)]).await.unwrap();
+        assert_eq!(set.len(), listed);
+        assert_eq!(api.list_notification_filters().await.unwrap().len(), 1);
+
+        let provision = sandbox.populate(1)[0];
+        assert_eq!(sandbox.fail_notification(provision) + sandbox.fail_notification(provision), 2);
+        let query = ListNotificationFilterFailuresQuery::default;
+        let failed = api.list_notification_filter_failures(None, query()).await.unwrap();
+        let ids: Vec<_> = failed.items.iter().map(|failure| failure.id.to_string()).collect();
+        let retry = RetryNotificationFilterFailuresRequest::new(ids.join(",").parse().unwrap());
+        api.retry_notification_filter_failures(None, &retry).await.unwrap();
+        assert!(api.list_notification_filter_failures(None, query()).await.unwrap().items.is_empty());
+    }
+}
+
+#[tokio::test]
+async fn what_is_not_as_documented_is_refused() {
+    test_timeout::start();
+    let (sandbox, client) = start().await;
+    let caller = Caller::of(&sandbox, &client).await;
+    let pem = "-----BEGIN CERTIFICATE-----\nTm90IGEgcmVhbCBvbmU=\n-----END CERTIFICATE-----\n";
+    let good = json!({ "category": "SUPPORT", "notification_target": TARGET });
+    let filter = |name: &str, value: Value| {
+        let mut filter = good.clone();
+        filter[name] = value;
+        json!({ "notification_filters": [filter] })
+    };
+    let chain = |certificate: Value, count: usize| json!({ "certificate_chain": vec![certificate; count] });
+    let failures = |ids: Value| json!({ "notification_filter_failed_ids": ids });
+    let one = json!({ "certificate": pem });
+    for (path, body, says) in [
+        ("notification-filter-url", json!({}), "missing field `notification_filters`"),
+        ("notification-filter-url", json!([[]]), "it is a list"),
+        ("notification-filter-url", json!({ "notification_filters": null }), "a list of at most 400 items"),
+        ("notification-filter-url", json!({ "notification_filters": vec![&good; 401] }), "more than 400 items"),
+        ("notification-filter-url", json!({ "notification_filters": [["SUPPORT", TARGET]] }), "expected an object"),
+        ("notification-filter-url", json!({ "notification_filters": [{ "category": "SUPPORT" }] }), "missing field"),
+        ("notification-filter-url", filter("category", json!(7)), "invalid type: integer"),
+        ("notification-filter-url", filter("notification_target", json!("https://")), "begins with https://"),
+        ("notification-filter-url", filter("notification_target", json!("HTTPS://a.example")), "begins with https://"),
+        ("notification-filter-url", filter("notification_target", json!("https://a.example/ b")), "white space"),
+        ("notification-filter-url", filter("notification_target", json!(null)), "invalid type: null"),
+        ("notification-filter-url", filter("all_verification_type", json!("BUNQ_CERTIFICATE")), "invalid type: string"),
+        ("notification-filter-url", filter("all_verification_type", json!(vec!["X"; 21])), "more than 20 items"),
+        ("notification-filter-failure", failures(json!("")), "notification_filter_failed_ids"),
+        ("notification-filter-failure", failures(json!("0")), "notification_filter_failed_ids"),
+        ("notification-filter-failure", failures(json!("1, 2")), "notification_filter_failed_ids"),
+        ("notification-filter-failure", failures(json!(vec!["1"; 101].join(","))), "notification_filter_failed_ids"),
+        ("notification-filter-failure", failures(json!(1)), "invalid type: integer"),
+        ("certificate-pinned", json!({ "certificate_chain": [] }), "has no certificate"),
+        ("certificate-pinned", chain(one.clone(), 11), "more than 10 items"),
+        ("certificate-pinned", chain(json!([pem]), 1), "expected an object"),
+        ("certificate-pinned", chain(json!({ "certificate": "none" }), 1), "PEM form"),
+        ("certificate-pinned", chain(json!({ "certificate": format!("{pem}{pem}") }), 1), "PEM form"),
+        ("certificate-pinned", chain(json!({ "certificate": pem.replace("CERT", "PRIVATE CERT") }), 1), "PEM form"),
+        ("certificate-pinned", json!({ "certificate_chain": one }), "a list of at most 10 items"),
+    ] {
+        let (status, refusal) = caller.call(Method::POST, &format!("/{path}"), &body.to_string()).await;
+        let text = refusal["Error"][0]["error_description"].as_str().unwrap_or("taken");
+        assert!(status == 400 && text.contains(says), "{path} {body}: {status} {text}");
+    }
+    for (query, says) in [
+        ("count=0", "from 1 to 200"),
+        ("count=201", "from 1 to 200"),
+        ("count=", "from 1 to 200"),
+        ("older_id=x", "an id"),
+        ("older_id=-1", "an id"),
+        ("older_id=9223372036854775808", "an id"),
+        ("older_id=1&newer_id=2", "exclude each other"),
+        ("status=ACTIVE", "knows no parameter"),
+    ] {
+        let (status, refusal) = caller.call(Method::GET, &format!("/notification-filter-failure?{query}"), "").await;
+        let text = refusal["Error"][0]["error_description"].as_str().unwrap_or("taken");
+        assert!(status == 400 && text.contains(says), "{query}: {status} {text}");
+    }
+    // Nothing of it has changed anything. The id of another kind of object is none.
+    assert!(client.api().list_notification_filters().await.unwrap().is_empty());
+    let pinned = caller.change(Method::POST, "/certificate-pinned", &chain(one, 10).to_string()).await;
+    for path in [format!("/attachment/{pinned}"), format!("/oauth-client/{pinned}"), "/certificate-pinned/901".into()] {
+        assert_eq!(caller.call(Method::GET, &path, "").await.0, 404, "{path}");
+    }
 }
