@@ -32,7 +32,7 @@ pub enum RequestBody<'a> {
     /// No body.
     #[default]
     None,
-    /// JSON. It is sent unchanged.
+    /// JSON. It is sent unchanged, or refused if a text in it is `[redacted]`, which is how secrets are shown.
     Json(&'a Value),
     /// Bytes, such as a file: at least one, and at most [`max_upload_size`](crate::ClientBuilder::max_upload_size). They are sent
     /// and signed as they are.

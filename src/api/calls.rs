@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures_util::future::FutureExt as _;
 use reqwest::header::{ACCEPT, HeaderValue};
-use reqwest::{Request, Url};
+use reqwest::{Body, Request, Url};
 
 use super::body::problem_of_result;
 use super::client::RequestError;
@@ -18,6 +18,7 @@ use crate::transport::credentials::{BoxFuture, ProvideCredentials};
 use crate::transport::shutdown::Gate;
 use crate::transport::trouble::Trouble;
 use crate::transport::{CallOptions, Transport, VerifiedResponse};
+use crate::types::REDACTED;
 
 /// The typed methods of all operations of the OpenAPI document. Cheap to clone.
 ///
@@ -145,6 +146,12 @@ impl Api {
             if !has_all_segments(operation, request.url(), self.transport.base_url()) {
                 return Err(Error::invalid_input(operation.id, "a parameter cannot be a segment of its path"));
             }
+            if operation.content_types.is_empty() && has_redacted_text(&request) {
+                let problem = format!(
+                    "a text of the body is \"{REDACTED}\", which stands for a secret: give the secret, not what is shown of it"
+                );
+                return Err(Error::invalid_input(operation.id, problem));
+            }
             if operation.returns_bytes {
                 // The result has the content type of the file, and a refusal is JSON.
                 request.headers_mut().insert(ACCEPT, HeaderValue::from_static("*/*"));
@@ -174,6 +181,13 @@ fn has_all_segments(operation: &Operation, url: &Url, base_url: &str) -> bool {
     let base = base_url.parse::<Url>().map_or(0, |base| count(base.path().trim_end_matches('/')));
     let path = url.path();
     count(path) == base + count(operation.path) && !path.contains("//") && !path.ends_with('/')
+}
+
+/// Whether a text of a JSON body is what a secret is shown as. Whoever sends what was printed or stored would replace the secret by it.
+fn has_redacted_text(request: &Request) -> bool {
+    let text = format!("\"{REDACTED}\"");
+    let body = request.body().and_then(Body::as_bytes).unwrap_or_default();
+    body.windows(text.len()).any(|part| part == text.as_bytes())
 }
 
 #[cfg(test)]

@@ -33,7 +33,6 @@ impl OpenValue {
     }
 
     /// Reads a value out of a text whose length is bounded.
-    #[allow(dead_code, reason = "the document may name nothing that is added to a refusal")]
     pub(crate) fn of_any_length<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         Ok(Self(Box::<RawValue>::deserialize(deserializer)?.into()))
     }

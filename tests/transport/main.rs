@@ -13,6 +13,8 @@ mod tls;
 
 mod api;
 mod bad_responses;
+mod both_ways;
+mod callbacks;
 mod deadlines;
 mod files;
 mod limits;
