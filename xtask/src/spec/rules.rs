@@ -14,6 +14,9 @@ use bunq_partner_codegen::validate::{circles, for_each_part};
 const SECRETS: [&str; 7] =
     ["secret", "token", "token_value", "authorization_code", "password", "private_key", "api_key"];
 
+/// What is wrong with a number that is sent as an id: two of them could be swapped.
+const OF_ANY_KIND: &str = "it may be an id of any kind: refer to a schema with x-bunq-id, which names the kind";
+
 pub(super) fn check(document: &Document) -> Vec<Diagnostic> {
     let mut findings = Vec::new();
     // Following the references would never end.
@@ -100,9 +103,7 @@ fn check_ids_in_path(document: &Document, operation: &Operation<'_>, findings: &
             ));
         } else if schema["type"] == "integer" && schema["x-bunq-id"] != true {
             let name = parameter["name"].as_str().unwrap_or_default();
-            findings.push(operation.diagnostic(format_args!(
-                "its parameter `{name}` may be an id of any kind: refer to a schema with x-bunq-id, which names the kind"
-            )));
+            findings.push(operation.diagnostic(format_args!("its parameter `{name}`: {OF_ANY_KIND}")));
         }
     }
 }
@@ -255,6 +256,9 @@ impl Walk<'_> {
                 );
             }
             self.secret(&location, name, property);
+            if self.used.request && (name == "id" || name.ends_with("_id")) && self.is_number(property) {
+                self.find(&location, OF_ANY_KIND);
+            }
             self.schema(&location, property);
         }
         for name in ["items", "additionalProperties", "not"] {
@@ -282,6 +286,14 @@ impl Walk<'_> {
         let parts = ["allOf", "oneOf", "anyOf"].iter().filter_map(|keyword| schema[keyword].as_array()).flatten();
         (schema["type"] == "string" && schema["format"] != "password")
             || parts.into_iter().any(|part| self.is_plain_text(part))
+    }
+
+    /// Whether a schema allows a number that is no id of one kind.
+    fn is_number(&self, schema: &Value) -> bool {
+        let schema = self.document.resolve(schema);
+        let parts = ["allOf", "oneOf", "anyOf"].iter().filter_map(|keyword| schema[keyword].as_array()).flatten();
+        (schema["type"] == "integer" && schema["x-bunq-id"] != true)
+            || parts.into_iter().any(|part| self.is_number(part))
     }
 
     fn described(&mut self, location: &Location, schema: &Value) {

@@ -125,7 +125,12 @@ fn each_finding_has_its_line() {
         (
             "            $ref: '#/components/schemas/DeviceServerId'\n          example",
             "            {type: integer, format: int64, minimum: 1}\n          example",
-            "operation `get_device_server`: its parameter `device_server_id` may be an id of any kind",
+            "operation `get_device_server`: its parameter `device_server_id`: it may be an id of any kind",
+        ),
+        (
+            "Needed for `PARTNER_USER_COMPANY`.\n          allOf:\n            - $ref: '#/components/schemas/ProvisionId'\n",
+            "Needed for `PARTNER_USER_COMPANY`.\n          allOf:\n            - {type: integer, format: int64}\n",
+            "schema `NewProvision`, property `director_relation_provision_id`: it may be an id of any kind",
         ),
         (
             "        - name: device_server_id\n          in: path\n",
