@@ -3,11 +3,23 @@
 
 mod common;
 
-use bunq_partner::types::{AttachmentContentType, ListProvisionsQuery, RequestedStatus, UpdateProvisionRequest};
-use bunq_partner::{Client, Environment, NewProvision, Operation, PageSize, ProvisionId, RetryPolicy, Uuid};
+use bunq_partner::{Client, Environment, Operation, PageSize, RetryPolicy, types};
 use bunq_partner_sandbox::Sandbox;
 use common::{API_KEY, Result, Server, Spread, another, peak_memory, role, runtime, serve};
 use futures_util::TryStreamExt;
+
+/// A call of each operation, which codegen writes.
+#[allow(clippy::unwrap_used, clippy::panic)]
+mod calls {
+    use bunq_partner::{Error, Response};
+
+    include!(concat!(env!("OUT_DIR"), "/calls.rs"));
+
+    /// Printing the response would count.
+    async fn shown<T>(call: impl Future<Output = Result<Response<T>, Error>>) -> Result<String, Error> {
+        call.await.map(|_| String::new())
+    }
+}
 
 const FEW: usize = 1_000;
 const MANY: usize = 100_000;
@@ -145,31 +157,14 @@ async fn worst_server(operation: &str, shape: &str) -> Result<()> {
 async fn call(base_url: &str, operation: &str) -> Result<()> {
     let builder = Client::builder(Environment::Sandbox).base_url(base_url).api_key(API_KEY).without_rate_limits();
     let client = builder.retry(RetryPolicy::default().max_attempts(1)).build()?;
-    let (api, id) = (client.api(), "1".parse::<ProvisionId>()?);
+    let operation = Operation::by_id(operation).ok_or("no such operation")?;
     // Most of the calls fail.
-    match operation {
-        "create_provision" => {
-            let new = NewProvision::person(Uuid::new_v4(), "user@example.com".parse()?, "+31600000000".parse()?);
-            drop(api.create_provision(&new.into()).await);
-        }
-        "update_provision" => {
-            drop(api.update_provision(id, &UpdateProvisionRequest::new(RequestedStatus::Cancelled)).await);
-        }
-        "get_provision" => drop(api.get_provision(id).await),
-        "list_provisions" => drop(api.list_provisions(ListProvisionsQuery::default()).await),
-        "get_installation" => drop(api.get_installation().await),
-        "list_device_servers" => drop(api.list_device_servers().await),
-        "get_device_server" => drop(api.get_device_server("1".parse()?).await),
-        "create_attachment" => {
-            drop(api.create_attachment(AttachmentContentType::ImageGif, &b"GIF89a"[..], None).await);
-        }
-        "get_attachment" => drop(api.get_attachment("1".parse()?).await),
-        "get_attachment_content" => drop(api.get_attachment_content("1".parse()?).await),
-        "delete_session" => {
-            client.open_session().await?;
+    if calls::call_with_examples(&client.api(), operation, |_| None).await.is_none() {
+        // The client makes it by itself.
+        drop(client.open_session().await);
+        if operation == &Operation::DELETE_SESSION {
             drop(client.end_session().await);
         }
-        _ => drop(client.open_session().await),
     }
     println!("{}", peak_memory()?);
     Ok(())
