@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""The CPU time of clean release builds with this crate and without, and the size of the programs.
+"""The CPU time of clean release builds with this crate and without, the size of the programs, and what the build script takes.
 
     python3 benches/build_cost/measure.py [BEFORE]
 
@@ -53,6 +53,18 @@ def build(program, folder):
     return cpu, (target / "release" / program).stat().st_size
 
 
+def run_build_script(library):
+    """Runs the build script that was built last, of that library, once more. Returns its CPU seconds and its most memory in MiB."""
+    (script,) = (WORK / "target/release/build").glob("bunq-partner-*/build-script-build")
+    out = WORK / "out"
+    out.mkdir(exist_ok=True)
+    process = subprocess.Popen([script], cwd=library, env=os.environ | {"OUT_DIR": str(out)}, stdout=subprocess.DEVNULL)
+    _, status, usage = os.wait4(process.pid, 0)
+    if status != 0:
+        sys.exit(f"the build script of {library} failed")
+    return usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024
+
+
 def main():
     shutil.rmtree(WORK, ignore_errors=True)
     WORK.mkdir(parents=True)
@@ -69,16 +81,24 @@ def main():
     if len(sys.argv) > 1:
         subjects["before"] = ("partner", Path(sys.argv[1]).resolve())
     folders = {subject: write_program(subject, *subjects[subject]) for subject in subjects}
-    least, size = {}, {}
+    least, size, scripts = {}, {}, {}
     for number in range(1, ROUNDS + 1):
-        for subject, (program, _) in subjects.items():
+        for subject, (program, library) in subjects.items():
             cpu, size[subject] = build(program, folders[subject])
             least[subject] = min(cpu, least.get(subject, cpu))
             print(f"round {number}, load {os.getloadavg()[0]:.1f}: {subject} {cpu:.1f} s", flush=True)
+            if subject in ("checkout", "before"):
+                scripts.setdefault(subject, []).append(run_build_script(library))
     print()
     for subject in subjects:
         time, bytes_ = (values[subject] / values["bare"] for values in (least, size))
         print(f"{subject:28} {least[subject]:6.1f} s CPU ({time:.3f} × bare), {size[subject]:9,} B ({bytes_:.3f} × bare)")
+    if "before" in subjects:
+        time, bytes_ = (values["checkout"] / values["before"] for values in (least, size))
+        print(f"checkout, × before: {time:.3f} of the CPU time, {bytes_:.3f} of the size")
+    for subject, runs in scripts.items():
+        cpu, memory = min(cpu for cpu, _ in runs), max(memory for _, memory in runs)
+        print(f"build script of {subject}: {cpu:.2f} s CPU, {memory:.0f} MiB")
 
 
 main()
