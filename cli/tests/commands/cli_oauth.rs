@@ -205,3 +205,25 @@ async fn what_is_wrong_with_the_clients_is_named() {
     assert!(saw.contains("2 OAuth clients are active"), "{saw}");
     assert_eq!((&*state, &*next), ("failed", "`bunq-partner api update_oauth_client` cancels one"));
 }
+
+/// Whether a user can be provisioned is not known then: all else is well.
+#[tokio::test(flavor = "multi_thread")]
+async fn doctor_warns_where_the_clients_cannot_be_listed() {
+    test_timeout::start();
+    for fault in [Fault::Status(403), Fault::UnsignedStatus(403), Fault::Status(503), Fault::Drop] {
+        let (sandbox, folder) = without_client().await;
+        sandbox.inject(Injection::new(fault).on(&Operation::LIST_OAUTH_CLIENTS).always());
+        let (report, said, code) = json(&folder, &sandbox, "doctor");
+        let step = report["steps"].as_array().unwrap().iter().find(|step| step["name"] == "OAuth client").unwrap();
+        assert_eq!((&step["state"], code), (&"warning".into(), 0), "{fault:?} {report} {said}");
+        let listed = sandbox.call_log().into_iter().filter(|call| call.path.ends_with("/oauth-client")).count();
+        assert_eq!(listed, 1, "{fault:?}");
+    }
+    let (sandbox, folder) = (Sandbox::start().await.unwrap(), Folder::new());
+    for number in 0..4 {
+        let url = format!("https://partner.example.com/{number}").parse().unwrap();
+        sandbox.client().build().unwrap().oauth().ensure(url).await.unwrap();
+    }
+    let (_, saw, _) = doctor(&folder, &sandbox);
+    assert!(saw.ends_with("https://partner.example.com/1 and 2 more"), "{saw}");
+}
