@@ -282,6 +282,7 @@ fn hint_of_kind(error: &Error) -> Option<&'static str> {
             );
         }
         Some(Remedy::ResetToken) => return Some("`bunq-partner reset-token ID --wait` gets another"),
+        Some(Remedy::RaiseAttemptTimeout) => return Some("try again over a faster connection, or with a smaller file"),
         // The program has no option for it.
         Some(Remedy::RaiseTimeout) | Some(_) | None => {}
     }

@@ -153,6 +153,9 @@ pub enum Remedy {
     ResetToken,
     /// Give calls more time, with [`operation_timeout`](crate::ClientBuilder::operation_timeout).
     RaiseTimeout,
+    /// Give a file more time to be sent or received over a slow connection, with
+    /// [`attempt_timeout`](crate::ClientBuilder::attempt_timeout) and [`operation_timeout`](crate::ClientBuilder::operation_timeout).
+    RaiseAttemptTimeout,
 }
 
 impl fmt::Display for Remedy {
@@ -161,6 +164,9 @@ impl fmt::Display for Remedy {
             Self::Reinstall => "make another installation with `Client::reinstall`",
             Self::ResetToken => "get another with `reset_token`",
             Self::RaiseTimeout => "raise `operation_timeout` to wait",
+            Self::RaiseAttemptTimeout => {
+                "raise `attempt_timeout` and `operation_timeout` if the connection is slow for a file"
+            }
         })
     }
 }

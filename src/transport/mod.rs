@@ -487,6 +487,11 @@ impl Call<'_> {
             Ok(response) => response,
             Err(error) => {
                 settle(permit, Settlement::Unknown).await;
+                let has_file = self.operation.returns_bytes || !self.operation.content_types.is_empty();
+                let error = match error.kind() {
+                    ErrorKind::Timeout if has_file => error.with_remedy(Remedy::RaiseAttemptTimeout),
+                    _ => error,
+                };
                 return Err(error.with_metadata(metadata));
             }
         };

@@ -1,7 +1,9 @@
 //! Bodies that are bytes: files that are sent and received, typed and by name.
 
+use std::time::Duration;
+
 use bunq_partner::types::{AttachmentContentType, AttachmentDescription, AttachmentId};
-use bunq_partner::{Client, ErrorKind, Operation, RequestBody, Sent};
+use bunq_partner::{Client, ErrorKind, Operation, Remedy, RequestBody, Sent};
 use bunq_partner_sandbox::{Fault, Injection, RawResponse, ReceivedSignature, Sandbox};
 use serde_json::{Value, json};
 
@@ -271,6 +273,26 @@ async fn a_file_that_is_too_large_for_a_proxy_is_sent_once() {
         "something other than bunq, such as a proxy, takes no body of this size: raise its limit, or send a smaller";
     assert!(error.to_string().contains(problem) && error.to_string().contains("HTTP status 413"), "{error}");
     assert_eq!(calls(&sandbox, "POST", "/attachment").len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_file_that_takes_too_long_names_the_setting() {
+    test_timeout::start();
+    let (sandbox, client) = start_without_retries().await;
+    client.open_session().await.unwrap();
+    sandbox.inject(Injection::new(Fault::Late(Duration::from_secs(3600))).always());
+    let (api, id) = (client.api(), attachment());
+    let upload = api.create_attachment(AttachmentContentType::ImageGif, &b"GIF89a"[..], None);
+    let errors = [
+        (upload.await.map(drop).unwrap_err(), true),
+        (api.get_attachment_content(id).await.map(drop).unwrap_err(), true),
+        (api.get_attachment(id).await.map(drop).unwrap_err(), false),
+    ];
+    for (error, is_file) in errors {
+        let is_named = error.remedy() == Some(Remedy::RaiseAttemptTimeout);
+        assert_eq!((error.kind(), is_named), (ErrorKind::Timeout, is_file), "{error}");
+        assert_eq!(error.to_string().contains("raise `attempt_timeout` and `operation_timeout`"), is_file, "{error}");
+    }
 }
 
 /// The vectors of responses that are bytes.
