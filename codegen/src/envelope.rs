@@ -94,8 +94,7 @@ impl Envelope {
                     operation.diagnostic("a page is found by its cursor: give it the parameters older_id and newer_id")
                 );
             }
-            let response = response_schema(document, operation).map(|(_, schema)| schema);
-            if response.is_none_or(|schema| schema["properties"].get("Pagination").is_none()) {
+            if !has_pagination(document, operation) {
                 return Err(
                     operation.diagnostic("a page has a `Pagination` beside its items: describe it in its 200 response")
                 );
@@ -147,6 +146,11 @@ fn pairs(value: &Value) -> Vec<(String, String)> {
 fn response_schema<'a>(document: &'a Document, operation: &Operation<'a>) -> Option<(&'a str, &'a Value)> {
     let response = document.resolve(&operation.value["responses"]["200"]);
     document.named(&response["content"]["application/json"]["schema"])
+}
+
+/// Whether a success response may have a `Pagination`.
+pub(crate) fn has_pagination(document: &Document, operation: &Operation<'_>) -> bool {
+    response_schema(document, operation).is_some_and(|(_, schema)| schema["properties"].get("Pagination").is_some())
 }
 
 /// Whether a success response without `Pagination` fails to decode.

@@ -4,7 +4,7 @@ use proc_macro2::TokenStream;
 use quote::{format_ident, quote};
 
 use super::document::Diagnostic;
-use super::envelope::{ResultShape, bodies, is_id, item_schema, member_schema, requires_pagination};
+use super::envelope::{ResultShape, bodies, has_pagination, is_id, item_schema, member_schema, requires_pagination};
 use super::fields::{inside_option, wire_name};
 use super::names::{pascal_case, rust_name, rust_variant};
 use super::signature::Method;
@@ -115,7 +115,11 @@ impl Method<'_> {
                             crate::types::Page::new(#items, links.older_url.as_deref(), links.newer_url.as_deref(), links.future_url.as_deref())
                         }),
                     ),
-                    _ => (quote!(::std::vec::Vec<crate::types::#ty>), quote!(Ok(#items))),
+                    _ => {
+                        let check = has_pagination(self.document, &self.operation)
+                            .then(|| quote!(is_whole(envelope.pagination)?;));
+                        (quote!(::std::vec::Vec<crate::types::#ty>), quote!({ #check Ok(#items) }))
+                    }
                 }
             }
             ResultShape::Nothing | ResultShape::Bytes => {

@@ -2,7 +2,7 @@
 
 use std::fmt::Display;
 
-use crate::types::{Id, InvalidValue};
+use crate::types::{Id, InvalidValue, Pagination};
 
 /// Returns what `pick` finds in the first item that has it.
 pub(super) fn first<I, T>(items: Vec<I>, pick: impl Fn(I) -> Option<T>, expected: &str) -> Result<T, String> {
@@ -24,6 +24,17 @@ pub(super) fn each<I, T>(items: Vec<I>, pick: impl Fn(I) -> Option<T>) -> Vec<T>
         }
     }
     found
+}
+
+/// Checks that a list, which has no parameters for pages, does not go on at another page.
+pub(super) fn is_whole(pagination: Option<Pagination>) -> Result<(), String> {
+    match pagination.and_then(|pages| pages.older_url) {
+        None => Ok(()),
+        Some(_) => {
+            Err("the response is a part of the list: there is an older page, which bunq documents no parameters for"
+                .into())
+        }
+    }
 }
 
 /// Returns a member that must be present.

@@ -20,7 +20,7 @@ pub use self::body::RequestBody;
 use self::body::with_bytes;
 pub use self::calls::Api;
 use self::client::{requests, with_header};
-use self::envelope::{each, first, joined, of_kind, repeats, required};
+use self::envelope::{each, first, is_whole, joined, of_kind, repeats, required};
 pub(crate) use self::pages::{items, pages};
 pub use self::response::{RequestPreview, Response, ResponseBody, UploadPreview};
 use crate::error::Error;

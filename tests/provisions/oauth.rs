@@ -471,6 +471,33 @@ async fn a_client_that_another_process_has_created_meanwhile_is_adopted() {
     assert_eq!(there(&sandbox), one());
 }
 
+/// Whoever takes a part of the list for all of it creates a second client.
+#[tokio::test(start_paused = true)]
+async fn a_list_that_goes_on_at_another_page_is_no_reason_to_create() {
+    test_timeout::start();
+    for (older, creates) in [(r#""/v1/user/1/oauth-client?older_id=5""#, false), ("null", true)] {
+        let (sandbox, client) = without_client().await;
+        let pages = format!(r#"{{"future_url": null, "newer_url": null, "older_url": {older}}}"#);
+        sandbox.before_signing(move |call, response| {
+            if call.method == "GET" && call.path.ends_with("/oauth-client") {
+                let body = String::from_utf8(std::mem::take(&mut response.body)).unwrap();
+                let more = body.trim_end().strip_suffix('}').unwrap();
+                response.body = format!(r#"{more},"Pagination":{pages}}}"#).into_bytes();
+            }
+        });
+        let ensured = client.oauth().ensure(url()).await;
+        sandbox.clear_edits();
+        if creates {
+            ensured.unwrap();
+        } else {
+            let error = ensured.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::InvalidResponse);
+            assert!(error.to_string().contains("a part of the list"), "{error}");
+        }
+        assert_eq!(posts(&sandbox), if creates { 2 } else { 0 });
+    }
+}
+
 /// The work goes on when the caller gives up, and a later call shares it.
 #[tokio::test(start_paused = true)]
 async fn a_call_that_is_dropped_goes_on() {
