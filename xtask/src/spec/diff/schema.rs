@@ -90,12 +90,16 @@ impl Comparison<'_> {
             let only = schema["allOf"].as_array().filter(|parts| parts.len() == 1).and_then(|parts| parts.first());
             let target = document.resolve(only.unwrap_or(schema));
             // Members beside the reference add to it. Null has already been compared.
-            let beside = members(schema).filter(|(name, _)| !["$ref", "allOf", "nullable"].contains(name));
-            // A kind of id is a number that has a name: no id was less than 1 before.
-            let is_named = |name: &str| target[ID] == true && [ID, "minimum"].contains(&name);
-            members(target).chain(beside).filter(|(name, _)| !TEXTS.contains(name) && !is_named(name)).collect()
+            let all = members(target).chain(members(schema));
+            all.filter(|(name, _)| !["$ref", "allOf", "nullable"].contains(name) && !TEXTS.contains(name)).collect()
         }
-        content(self.old, old) == content(self.new, new)
+        let (mut old, mut new) = (content(self.old, old), content(self.new, new));
+        if [old.remove(ID), new.remove(ID)].contains(&Some(&Value::Bool(true))) {
+            // A kind of id is a number that has a name: no id was less than 1 before.
+            old.remove("minimum");
+            new.remove("minimum");
+        }
+        old == new
     }
 
     fn format(&mut self, place: &str, old: &Value, new: &Value, used: Direction) {

@@ -209,14 +209,27 @@ fn parameters() {
 #[test]
 fn a_number_that_becomes_a_kind_of_id_is_the_same_on_the_wire() {
     test_timeout::start();
-    let mut root = document();
-    let kind = json!({"type": "integer", "minimum": 1, "x-bunq-id": true, "description": "The id of a thing."});
-    root["components"]["schemas"]["ThingId"] = kind;
-    root["components"]["parameters"]["Id"]["schema"] = json!({"$ref": "#/components/schemas/ThingId"});
-    let changes = parts::compare(&Document::from(document()), &Document::from(root));
-    let change = changes.iter().find(|change| change.place == "parameter `Id`").unwrap();
-    assert_eq!(change.what, "is `ThingId` now, was integer");
-    assert_eq!((change.wire, change.rust), (Impact::Editorial, Impact::Breaking));
+    for old in [
+        json!({"type": "integer"}),
+        json!({"type": "integer", "minimum": 1}),
+        json!({"type": "integer", "nullable": true, "description": "An id."}),
+    ] {
+        let kind = json!({"type": "integer", "minimum": 1, "x-bunq-id": true, "description": "The id of a thing."});
+        let mut new = json!({"allOf": [{"$ref": "#/components/schemas/ThingId"}]});
+        if old["nullable"] == true {
+            new["nullable"] = true.into();
+        }
+        let with = |id: Value| {
+            let mut root = document();
+            root["components"]["schemas"]["ThingId"] = kind.clone();
+            root["components"]["schemas"]["Out"]["properties"]["id"] = id;
+            Document::from(root)
+        };
+        let changes = parts::compare(&with(old), &with(new));
+        let found: Vec<_> =
+            changes.iter().map(|one| format!("{} {} {}: {}", one.wire, one.rust, one.place, one.what)).collect();
+        assert_eq!(found, ["editorial breaking schema `Out`, property `id`: is `ThingId` now, was integer"]);
+    }
 }
 
 #[test]
