@@ -172,7 +172,7 @@ async fn call(base_url: &str, operation: &str) -> Result<()> {
 
 fn measure_worst() -> Result<()> {
     println!("\nPeak memory of one call whose response has {LARGEST} KiB, above that of a small response\n");
-    println!("operation              KiB    x its size  of what");
+    println!("operation                             KiB    x its size  of what");
     for operation in Operation::ALL {
         let small = peak_of_call(operation, None)?;
         let mut worst = (0.0, "");
@@ -182,7 +182,7 @@ fn measure_worst() -> Result<()> {
                 worst = (above, name);
             }
         }
-        println!("{:<20}{:>6.0}{:>14.1}  {}", operation.id, worst.0, worst.0 / LARGEST as f64, worst.1);
+        println!("{:<35}{:>6.0}{:>14.1}  {}", operation.id, worst.0, worst.0 / LARGEST as f64, worst.1);
     }
     Ok(())
 }
