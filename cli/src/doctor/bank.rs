@@ -17,7 +17,7 @@ const OAUTH_CLIENT: &str = "OAuth client";
 /// How many callback URLs are shown.
 const URLS: usize = 3;
 
-/// How long the context file may be locked by others.
+/// How long the context file may be locked by others, and how long the bank may take for a call without which all else is known.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What is known of the bank's answers.
@@ -104,7 +104,7 @@ async fn call(examination: &mut Examination, client: &Client) -> Result<(), Erro
     let response_id = listed.response_id().unwrap_or("unknown");
     examination.steps.push(Check::ok("list call", format!("answered; bunq's response id is {response_id}")));
     let mut warning = listed.warning().map(str::to_owned);
-    match client.api().list_device_servers().await {
+    match client.api().operation_timeout(PATIENCE).list_device_servers().await {
         Ok(devices) => {
             warning = warning.or_else(|| devices.warning().map(str::to_owned));
             examination.steps.push(registered(&devices));
@@ -153,7 +153,7 @@ async fn whose(client: &Client) -> String {
 /// Whether there is what bunq demands before it provisions a user. A signature that is not valid, or a token that is refused, is an error.
 async fn oauth_client(client: &Client) -> Result<Check, Error> {
     let remedy = "no user can be provisioned until `bunq-partner oauth ensure URL` has set it up";
-    Ok(match client.oauth().find().await {
+    Ok(match client.oauth().operation_timeout(PATIENCE).find().await {
         Ok(Some(active)) if active.callback_url.is_empty() => {
             Check::failed(OAUTH_CLIENT, format!("{} is active, and has no callback URL", active.id), remedy)
         }
