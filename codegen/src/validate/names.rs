@@ -14,7 +14,7 @@ pub(super) fn two_of_one_name<T: Copy>(all: impl Iterator<Item = T>, name: impl 
 }
 
 /// The names that the code around the arguments of a method has: its arguments, variables and functions.
-const OF_METHODS: [&str; 26] = [
+const OF_METHODS: [&str; 27] = [
     "api",
     "body",
     "content_type",
@@ -24,6 +24,7 @@ const OF_METHODS: [&str; 26] = [
     "envelope",
     "exchange",
     "first",
+    "is_whole",
     "item",
     "items",
     "joined",
