@@ -10,7 +10,7 @@ use serde_json::json;
 
 use super::arguments::ApiOptions;
 use super::exit::Failure;
-use super::folders::try_to_store;
+use super::folders::try_to_store_file;
 use super::invocation::Invocation;
 use super::output::{write_out, write_value};
 
@@ -53,8 +53,7 @@ fn check_file(path: &Path) -> io::Result<()> {
     if !path.file_name().is_some_and(is_of_file) {
         return Err(io::Error::other("it is the path of a folder: give that of a file"));
     }
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-    try_to_store(folder.unwrap_or(Path::new(".")))
+    try_to_store_file(path)
 }
 
 /// Writes the response to its place. It is not interrupted: a file that was received is kept.

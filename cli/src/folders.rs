@@ -49,3 +49,9 @@ pub(super) fn try_to_store(folder: &Path) -> io::Result<()> {
     fs::remove_file(&trial)?;
     written
 }
+
+/// Fails if no file of this path can be stored in its folder.
+pub(super) fn try_to_store_file(path: &Path) -> io::Result<()> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    try_to_store(folder.unwrap_or(Path::new(".")))
+}

@@ -9,7 +9,7 @@ use bunq_partner::{Acceptance, CallbackUrl, Error, ErrorKind, OauthSetup, RowSta
 use serde::{Deserialize, Serialize};
 
 use super::exit::Failure;
-use super::folders::try_to_store;
+use super::folders::try_to_store_file;
 use super::interrupt::blocking;
 use super::invocation::Invocation;
 use super::output::{Field, GREEN, Record, YELLOW, names};
@@ -154,8 +154,7 @@ impl SecretFile {
                 Err(_) => return Err(io::Error::other(FOREIGN)),
             },
         }
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-        try_to_store(folder.unwrap_or(Path::new(".")))
+        try_to_store_file(path)
     }
 
     fn write(&self, path: &Path) -> io::Result<()> {

@@ -4,8 +4,9 @@ use std::io;
 use std::path::Path;
 
 use bunq_partner::types::CredentialId;
+use bunq_partner::wire::exposed;
 use bunq_partner::{ProvisionId, Secret, files};
-use serde::{Deserialize, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 
 /// The format that this version writes, and the only one that it reads.
 const FORMAT: u64 = 1;
@@ -31,10 +32,6 @@ pub(super) struct TokenFile {
     pub(super) origin: Origin,
     #[serde(serialize_with = "exposed")]
     pub(super) token: Secret,
-}
-
-fn exposed<S: Serializer>(secret: &Secret, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(secret.expose())
 }
 
 impl Origin {
