@@ -115,6 +115,12 @@ impl Api {
         }
     }
 
+    /// Returns the budget of a check of what became of a request. If the call has less time left, the check gets that of an
+    /// attempt: to stay in doubt is worse than to be late.
+    pub(crate) fn check_by(&self, budget: CallBudget) -> CallBudget {
+        budget.with_time_for(self.transport.config().attempt_timeout)
+    }
+
     pub(crate) fn transport(&self) -> &Transport {
         &self.transport
     }

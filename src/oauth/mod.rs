@@ -307,8 +307,8 @@ impl Oauth {
         Ok(self.api.until(budget).list_oauth_clients().await?.into_inner())
     }
 
-    /// Lists the clients to learn what became of a request. It gets the time of an attempt: to stay in doubt is worse than to be late.
+    /// Lists the clients to learn what became of a request.
     async fn check(&self, budget: CallBudget) -> Result<Vec<OauthClient>, Error> {
-        self.list(budget.with_time_for(self.api.transport().config().attempt_timeout)).await
+        self.list(self.api.check_by(budget)).await
     }
 }

@@ -181,7 +181,7 @@ impl Provisions {
         }
         let (api, new) = (self.api.until(budget), &new);
         let check = || async {
-            let found = self.find_going(new, self.check_by(budget)).await?;
+            let found = self.find_going(new, self.api.check_by(budget)).await?;
             Ok(found.map(|found| (found.id, found.created, None)))
         };
         let reconcile =
@@ -242,7 +242,7 @@ impl Provisions {
         let budget = self.api.budget();
         let api = self.api.until(budget);
         let check = || async move {
-            let seen = self.reads(self.api.until(self.check_by(budget))).read(id).await?;
+            let seen = self.reads(self.api.until(self.api.check_by(budget))).read(id).await?;
             Ok(seen.status.is_closing_or_closed().then_some(None))
         };
         let reconcile = self.reconcile(&Operation::UPDATE_PROVISION, budget, InDoubt::Repeat, in_flight);
@@ -268,7 +268,7 @@ impl Provisions {
         let old = self.reads(api.clone()).read(id).await.map_err(Error::before_sending)?.credential;
         let old = old.as_ref();
         let check = || async move {
-            let seen = self.reads(self.api.until(self.check_by(budget))).read(id).await?;
+            let seen = self.reads(self.api.until(self.api.check_by(budget))).read(id).await?;
             let is_reset =
                 seen.status.phase() == Phase::Reset || seen.fresh_credential().is_some_and(|fresh| is_new(fresh, old));
             Ok(is_reset.then_some(None))
@@ -328,12 +328,6 @@ impl Provisions {
     /// The feed, which learns what these methods read.
     fn reads(&self, api: Api) -> Feed {
         self.feed.over(api)
-    }
-
-    /// The budget of a check. If the call has less time left, the check gets that of an attempt: to stay in doubt is
-    /// worse than to be late.
-    fn check_by(&self, budget: CallBudget) -> CallBudget {
-        budget.with_time_for(self.api.transport().config().attempt_timeout)
     }
 }
 
