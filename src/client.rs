@@ -13,9 +13,10 @@ use crate::builder::ClientBuilder;
 use crate::environment::Environment;
 use crate::error::{Error, ErrorKind, Remedy, Sent};
 use crate::feed::Feed;
-use crate::oauth::{Oauth, OauthConfig};
+use crate::oauth::Oauth;
 use crate::operation::Operation;
 use crate::provisions::{Provisions, ProvisionsConfig};
+use crate::reconcile::VerbConfig;
 use crate::session::handshake::delete_session;
 use crate::session::{ContextSummary, Session, SessionUser};
 use crate::transport::Transport;
@@ -65,7 +66,7 @@ impl Client {
         let api = Api::new(Arc::clone(&transport), Arc::new(session.clone()));
         let feed = Feed::new(api.clone(), provisions.nudge_share);
         let ProvisionsConfig { poll_interval, late_arrival, .. } = provisions;
-        let oauth = Oauth::new(api.clone(), OauthConfig { poll_interval, late_arrival });
+        let oauth = Oauth::new(api.clone(), VerbConfig { poll_interval, late_arrival });
         let provisions = Provisions::new(api.clone(), feed, provisions);
         Self { environment, transport, session, provisions, oauth, api }
     }

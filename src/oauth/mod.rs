@@ -20,7 +20,7 @@ use crate::api::Api;
 use crate::error::{Error, ErrorKind, Sent};
 use crate::feed::Acceptance;
 use crate::operation::Operation;
-use crate::reconcile::{InDoubt, InFlight, Reconcile, Reconciled};
+use crate::reconcile::{InDoubt, InFlight, Reconcile, Reconciled, VerbConfig};
 use crate::sync::lock;
 use crate::text;
 use crate::transport::call_budget::{CallBudget, MAX_TIMEOUT};
@@ -47,15 +47,8 @@ use crate::types::{
 #[derive(Debug, Clone)]
 pub struct Oauth {
     api: Api,
-    config: OauthConfig,
+    config: VerbConfig,
     flights: Arc<Flights>,
-}
-
-/// The times of the checks after a request whose outcome is in doubt.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct OauthConfig {
-    pub(crate) poll_interval: Duration,
-    pub(crate) late_arrival: Duration,
 }
 
 /// What there is after [`Oauth::ensure`].
@@ -103,7 +96,7 @@ impl Drop for Requests<'_> {
 }
 
 impl Oauth {
-    pub(crate) fn new(api: Api, config: OauthConfig) -> Self {
+    pub(crate) fn new(api: Api, config: VerbConfig) -> Self {
         Self { api, config, flights: Arc::default() }
     }
 
@@ -281,7 +274,7 @@ impl Oauth {
         S: Future<Output = Result<T, Error>> + Send,
         C: Future<Output = Result<Option<T>, Error>> + Send,
     {
-        let OauthConfig { poll_interval, late_arrival } = self.config;
+        let VerbConfig { poll_interval, late_arrival } = self.config;
         let (policy, in_doubt) = (self.api.transport().policy(operation), InDoubt::RepeatAfterLateArrival);
         let mut requests = Requests { in_flight, late_arrival, are_known: false };
         let in_flight = &mut *requests.in_flight;

@@ -31,6 +31,15 @@ pub(crate) struct Reconcile<'a> {
     pub(crate) in_flight: &'a mut InFlight,
 }
 
+/// The times of the checks of a verb.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct VerbConfig {
+    /// The pause between two checks.
+    pub(crate) poll_interval: Duration,
+    /// How long a request that is in doubt may still arrive.
+    pub(crate) late_arrival: Duration,
+}
+
 /// What may follow a request whose outcome is in doubt.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum InDoubt {
