@@ -22,7 +22,7 @@ use crate::transport::config::TransportConfig;
 use crate::transport::http_config::HttpConfig;
 use crate::transport::observer::ExchangeObserver;
 use crate::transport::rate_limit::store::PermitStore;
-use crate::transport::rate_limit::{Caller, RateLimits};
+use crate::transport::rate_limit::{Caller, RateLimits, Role};
 use crate::transport::shutdown::Shutdown;
 use crate::transport::signature::{SignatureError, SigningKey};
 use crate::types::{DeviceDescription, PermittedIps, Secret};
@@ -404,7 +404,9 @@ impl ClientBuilder {
         let limits = shared.unwrap_or_else(|| Arc::new(RateLimits::new(documented, &set).with_store(permits)));
         let base_url = url.as_str().trim_end_matches('/');
         let identity = Identity::new(self.environment, base_url, &api_key);
-        let caller = Caller { base_url: base_url.into(), api_key_fingerprint: identity.api_key_fingerprint().into() };
+        let role = if self.is_users_key { Role::User } else { Role::Partner };
+        let api_key_fingerprint = identity.api_key_fingerprint().into();
+        let caller = Caller { base_url: base_url.into(), api_key_fingerprint, role };
         let transport = Arc::new(Transport::new(&url, limits, caller, config)?);
         let description = DeviceDescription::try_from(self.device_description)
             .map_err(|error| Error::invalid_input("device_description", error.rule()))?;

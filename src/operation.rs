@@ -93,7 +93,8 @@ impl ContentType {
     }
 }
 
-/// Whose session an operation takes: see [`Operation::session_of`]. bunq refuses the sessions of others.
+/// Whose session an operation takes: see [`Operation::session_of`]. A client refuses the operations of others before it sends
+/// anything, as bunq would.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SessionOf {

@@ -37,7 +37,7 @@ impl Api {
     /// # Errors
     ///
     /// [`InvalidInput`](crate::ErrorKind::InvalidInput) before anything is sent: if the client makes the call by itself
-    /// ([`Operation::managed`]); if a parameter or the body is missing; if the operation has no such parameter, or no body of this
+    /// ([`Operation::managed`]); if the operation takes [the session of others](Operation::session_of); if a parameter or the body is missing; if the operation has no such parameter, or no body of this
     /// kind; if the value of an id is not a positive integer; if a file is empty, larger than
     /// [`max_upload_size`](crate::ClientBuilder::max_upload_size), or does not begin as its content type says.
     pub async fn call<'a>(
@@ -60,8 +60,8 @@ impl Api {
             .iter()
             .find(|known| *known == operation && !known.managed)
             .ok_or_else(|| invalid("the client makes this call by itself, to open or end a session".into()))?;
-        let request = self.build_request(operation, parameters, body).map_err(invalid)?;
-        Ok(Response::of_bytes(self.exchange(operation, Ok(request)).await?))
+        let request = self.build_request(operation, parameters, body).map_err(RequestError::Refused);
+        Ok(Response::of_bytes(self.exchange(operation, request).await?))
     }
 
     /// Returns the request that [`call`](Self::call) would send, after the same checks. It sends nothing.

@@ -11,10 +11,11 @@ use super::body::problem_of_result;
 use super::client::RequestError;
 use super::response::RequestPreview;
 use crate::error::Error;
-use crate::operation::Operation;
+use crate::operation::{Operation, SessionOf};
 use crate::transport::call_budget::CallBudget;
 use crate::transport::connections::Reuse;
 use crate::transport::credentials::{BoxFuture, ProvideCredentials};
+use crate::transport::rate_limit::Role;
 use crate::transport::shutdown::Gate;
 use crate::transport::trouble::Trouble;
 use crate::transport::{CallOptions, Transport, VerifiedResponse};
@@ -148,6 +149,7 @@ impl Api {
             RequestError::Refused(problem) => Error::invalid_input(operation.id, problem),
         });
         Box::pin(async move {
+            check_session(operation, self.transport.role())?;
             let mut request = request?;
             if !has_all_segments(operation, request.url(), self.transport.base_url()) {
                 return Err(Error::invalid_input(operation.id, "a parameter cannot be a segment of its path"));
@@ -177,6 +179,22 @@ impl Api {
     }
 }
 
+/// Refuses an operation that takes the session of others: bunq would refuse it too, and the call might open a session for nothing.
+fn check_session(operation: &Operation, role: Role) -> Result<(), Error> {
+    let problem = match (operation.session_of, role) {
+        (Some(SessionOf::Partner), Role::User) => {
+            "it takes the session of a partner, and this is a user's: call it with `client.api()`"
+        }
+        (Some(SessionOf::User), Role::Partner) => {
+            "it takes the session of a user, and this is the partner's: call it with `client.users().of(id).api()`"
+        }
+        (Some(SessionOf::Partner), Role::Partner)
+        | (Some(SessionOf::User), Role::User)
+        | (Some(SessionOf::Either) | None, _) => return Ok(()),
+    };
+    Err(Error::invalid_input(operation.id, problem))
+}
+
 /// Whether the path of a URL has all segments of the operation's, and none that is empty: a text such as `..` leads elsewhere.
 fn has_all_segments(operation: &Operation, url: &Url, base_url: &str) -> bool {
     // What is not a text is a segment.
@@ -199,6 +217,22 @@ fn has_redacted_text(request: &Request) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_operation_is_refused_with_the_session_of_others() {
+        test_timeout::start();
+        let is_allowed =
+            |session_of, role| check_session(&Operation { session_of, ..Operation::GET_INSTALLATION }, role).is_ok();
+        for (session_of, partner, user) in [
+            (None, true, true),
+            (Some(SessionOf::Either), true, true),
+            (Some(SessionOf::Partner), true, false),
+            (Some(SessionOf::User), false, true),
+        ] {
+            let allowed = (is_allowed(session_of, Role::Partner), is_allowed(session_of, Role::User));
+            assert_eq!(allowed, (partner, user), "{session_of:?}");
+        }
+    }
 
     #[test]
     fn a_text_that_is_no_segment_of_a_path_is_noticed() {

@@ -63,7 +63,7 @@ use self::credentials::{BoxFuture, Credentials, ProvideCredentials, Renewal};
 use self::health::Health;
 use self::observer::Exchange;
 use self::rate_limit::store::Settlement;
-use self::rate_limit::{Caller, MAX_UNPROVEN_PAUSE, NoPermit, Permit, Place, RateLimits, Throttled, named_limit};
+use self::rate_limit::{Caller, MAX_UNPROVEN_PAUSE, NoPermit, Permit, Place, RateLimits, Role, Throttled, named_limit};
 use self::response::FormInUse;
 use self::shutdown::Gate;
 use self::signature::sha256;
@@ -129,6 +129,11 @@ impl Transport {
 
     pub(crate) fn base_url(&self) -> &str {
         &self.caller.base_url
+    }
+
+    /// Whose calls these are.
+    pub(crate) fn role(&self) -> Role {
+        self.caller.role
     }
 
     pub(crate) fn limits(&self) -> &Arc<RateLimits> {

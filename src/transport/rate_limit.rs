@@ -66,16 +66,25 @@ pub(crate) struct Rank {
     began: Instant,
 }
 
-/// Identifies the caller of a client: the bank and the API key.
+/// Identifies the caller of a client: the bank, the API key, and whether it is the partner's or a user's.
 #[derive(Clone)]
 pub(crate) struct Caller {
     pub(crate) base_url: Arc<str>,
     pub(crate) api_key_fingerprint: Arc<str>,
+    pub(crate) role: Role,
+}
+
+/// For whom a client acts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Role {
+    Partner,
+    User,
 }
 
 impl fmt::Debug for Caller {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Caller").field("base_url", &self.base_url).finish_non_exhaustive()
+        let Self { base_url, role, .. } = self;
+        f.debug_struct("Caller").field("base_url", base_url).field("role", role).finish_non_exhaustive()
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use bunq_partner::{Client, Error, ErrorKind, Operation};
 use bunq_partner_sandbox::{DeadToken, Fault, Injection, Sandbox};
 
-use crate::common::{calls, id, once, ready, start, start_without_retries};
+use crate::common::{at_once, calls, id, once, ready, start, start_without_retries};
 
 const HANDSHAKE: [&str; 3] = ["/installation", "/device-server", "/session-server"];
 
@@ -391,6 +391,53 @@ async fn a_token_that_a_long_warning_repeats_is_not_kept() {
     });
     let seen = client.api().get_provision(id).await.unwrap();
     assert_eq!(seen.warning(), Some(&*("x".repeat(490) + "[redacted]")));
+}
+
+/// bunq refuses with a text for this case, or with the text for a dead token.
+#[tokio::test(start_paused = true)]
+async fn what_a_partner_may_not_do_is_forbidden() {
+    test_timeout::start();
+    const PLAIN: &str = "You are not allowed to use partner users.";
+    for words in [PLAIN, "Insufficient authorisation.", "Insufficient authentication."] {
+        let (sandbox, client) = start().await;
+        let known = ready(&client).await;
+        let store = crate::common::MemoryStore::default();
+        let caller = || sandbox.client().retry(at_once()).context_store(store.clone()).build().unwrap();
+        caller().open_session().await.unwrap();
+        sandbox.before_signing(move |call, response| {
+            if call.path.contains("/partner-user-provision") {
+                response.status = 403;
+                response.body = serde_json::json!({ "Error": [{ "error_description": words }] }).to_string().into();
+            }
+        });
+        for verb in ["create", "close", "reset_token", "get", "list", "ensure", "wait"] {
+            let caller = caller();
+            sandbox.take_call_log();
+            for _ in 0..2 {
+                let provisions = caller.provisions();
+                let began = tokio::time::Instant::now();
+                let outcome = match verb {
+                    "create" => provisions.create(crate::common::person()).await.map(drop),
+                    "ensure" => provisions.ensure(crate::common::person()).await.map(drop),
+                    "close" => provisions.close(known).await.map(drop),
+                    "reset_token" => provisions.reset_token(known).await.map(drop),
+                    "get" => provisions.get(known).await.map(drop),
+                    "wait" => provisions.wait_until_closed(known).wait().await.map(drop),
+                    _ => provisions.list().page().await.map(drop),
+                };
+                let error = outcome.unwrap_err();
+                assert_eq!(error.kind(), ErrorKind::Forbidden, "{verb} {words}: {error}");
+                assert!(error.is_from_bunq() && !error.is_retryable(), "{verb}: {error}");
+                // No check has shown that the unsigned refusal is final.
+                assert_eq!(error.is_doubtful(), ["create", "close"].contains(&verb), "{verb}: {error}");
+                assert!(error.to_string().contains("bunq does not allow the caller to do this"), "{verb}: {error}");
+                assert!(!error.to_string().contains("check the API key"), "{verb}: {error}");
+                assert!(began.elapsed() < Duration::from_secs(10), "{verb} {words}: it took {:?}", began.elapsed());
+            }
+            let sessions = calls(&sandbox, "POST", "/session-server").len();
+            assert_eq!(sessions, usize::from(words != PLAIN), "{verb} {words}");
+        }
+    }
 }
 
 #[tokio::test]

@@ -26,6 +26,7 @@ mod receipts;
 mod shutdown;
 mod trust;
 mod vectors;
+mod whose_session;
 mod wire;
 
 use bunq_partner::types;

@@ -4,7 +4,7 @@ use bunq_partner::types::{
     CreateOauthCallbackUrlRequest, CreateOauthClientRequest, OauthClientStatus, RequestedOauthClientStatus,
     UpdateOauthCallbackUrlRequest, UpdateOauthClientRequest,
 };
-use bunq_partner::{Error, ErrorKind, Operation};
+use bunq_partner::{Error, Operation};
 use bunq_partner_sandbox::Sandbox;
 use serde_json::json;
 
@@ -80,12 +80,6 @@ async fn what_bunq_would_refuse_is_refused() {
     let list = json!([{ "status": "ACTIVE" }]);
     is_refused(api.call(&Operation::CREATE_OAUTH_CLIENT, &[], Some(&list)).await, 400, "not as documented");
     is_refused(api.get_oauth_client(7_u64.try_into().unwrap()).await, 404, "There is no OAuth client 7");
-
-    // A provisioned user has none.
-    let id = sandbox.populate(1)[0];
-    let provision = client.provisions().get(id).await.unwrap();
-    let users = client.for_user(provision.credential.as_ref().unwrap()).unwrap().build().unwrap();
-    assert_eq!(users.api().list_oauth_clients().await.unwrap_err().kind(), ErrorKind::Forbidden);
 }
 
 /// A state that was saved before there were OAuth clients.
