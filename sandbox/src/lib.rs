@@ -27,6 +27,7 @@
 //!
 //! The sandbox has the time of the runtime that it runs in. In a test with paused time a wait of minutes is over at once,
 //! bunq's rate limits included. Clients decide by the time of day whether a session or a credential has expired.
+//! [`Sandbox::advance_clock`] moves the bank's own clock alone, so that a session or a credential expires there at once.
 //!
 //! Paused time skips pauses, but not calls: each poll is one, with the RSA of its signatures. The clients of [`Sandbox::client`] poll
 //! each 20 ms, so a wait of two minutes has 6,000 calls, and takes seconds. Give a client of long waits an interval in proportion, as
@@ -194,6 +195,15 @@ impl Sandbox {
         limits.into_iter().fold(builder.without_rate_limits(), |builder, (operation, limit)| {
             builder.rate_limit(operation, limit.calls, limit.per)
         })
+    }
+
+    /// Moves the bank's clock on.
+    ///
+    /// By it are the times of all objects, the expiry of credentials, the ends of sessions, and the steps of [`Pace::Every`]. It never goes
+    /// back, and a [saved state](Self::saved_state) has it. [Rate limits](SandboxBuilder::rate_limits) and the delays of faults are by the
+    /// runtime's time, and clients by their own: bunq's limits are on what a client sends in its own time.
+    pub fn advance_clock(&self, by: Duration) {
+        self.state().bank.clock.advance(by);
     }
 
     /// Moves a provision one step on in its life cycle, whatever the [`Pace`].

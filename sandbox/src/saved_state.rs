@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::access_control::AccessControl;
 use crate::bank::Bank;
-use crate::clock::Numbers;
+use crate::clock::{Numbers, SavedClock};
 use crate::objects::{SavedTables, Tables};
 use crate::resources::provisions::provision::StoredProvision;
 
@@ -23,6 +23,7 @@ pub(crate) struct SavedState<N = Numbers, A = AccessControl, P = Vec<StoredProvi
     #[serde(serialize_with = "exposed")]
     signing_key: Secret,
     partner: u64,
+    clock: SavedClock,
     numbers: N,
     access: A,
     provisions: P,
@@ -34,6 +35,7 @@ pub(crate) struct SavedState<N = Numbers, A = AccessControl, P = Vec<StoredProvi
 /// What has changed: objects are whole, and take the place of those before.
 #[derive(Serialize, Deserialize)]
 struct Changes<N = Numbers, A = AccessControl, P = Vec<StoredProvision>> {
+    clock: SavedClock,
     numbers: N,
     #[serde(skip_serializing_if = "Option::is_none")]
     access: Option<A>,
@@ -44,16 +46,16 @@ struct Changes<N = Numbers, A = AccessControl, P = Vec<StoredProvision>> {
 
 /// What has changed since this was called before; `None`: nothing. The key of the bank is not in it.
 pub(crate) fn take_changes(bank: &mut Bank) -> Result<Option<Secret>, String> {
-    let is_access_changed = bank.access.take_changed();
+    let (is_access_changed, is_clock_changed) = (bank.access.take_changed(), bank.clock.take_changed());
     let changed =
         bank.provisions.by_id.iter_mut().filter_map(|provision| provision.take_changed().then_some(&*provision));
     let provisions: Vec<_> = changed.collect();
     let objects = bank.objects.take_changes();
-    if provisions.is_empty() && objects.is_empty() && !is_access_changed {
+    if provisions.is_empty() && objects.is_empty() && !is_access_changed && !is_clock_changed {
         return Ok(None);
     }
     let access = is_access_changed.then_some(&bank.access);
-    let changes = Changes { numbers: &bank.numbers, access, provisions, objects };
+    let changes = Changes { clock: bank.clock.save(), numbers: &bank.numbers, access, provisions, objects };
     text(&changes).map(Some)
 }
 
@@ -69,6 +71,7 @@ impl SavedState {
             api_key: bank.settings.api_key.clone(),
             signing_key: signing_key.to_pkcs8().map_err(|error| error.to_string())?,
             partner: bank.partner,
+            clock: bank.clock.save(),
             numbers: &bank.numbers,
             access: &bank.access,
             provisions: &bank.provisions.by_id,
@@ -98,7 +101,7 @@ impl SavedState {
     }
 
     fn apply(&mut self, changes: Changes) {
-        self.numbers = changes.numbers;
+        (self.clock, self.numbers) = (changes.clock, changes.numbers);
         if let Some(access) = changes.access {
             self.access = access;
         }
@@ -121,6 +124,7 @@ impl SavedState {
     /// Replaces the state of the bank.
     pub(crate) fn restore(self, bank: &mut Bank) {
         bank.partner = self.partner;
+        bank.clock.restore(&self.clock);
         bank.numbers = self.numbers;
         bank.access.restore(self.access);
         bank.provisions.by_id = self.provisions;

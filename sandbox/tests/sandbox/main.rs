@@ -7,6 +7,7 @@ mod common;
 
 mod caller;
 mod sandbox_attachments;
+mod sandbox_clock;
 mod sandbox_credentials;
 mod sandbox_faults;
 mod sandbox_notifications;

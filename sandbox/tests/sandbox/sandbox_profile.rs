@@ -114,8 +114,12 @@ async fn survives(sandbox: &Sandbox, file: &std::path::Path, after: &str) {
     let copy = file.with_extension("copy");
     std::fs::copy(file, &copy).unwrap();
     let other = Sandbox::builder().state_file(&copy).start().await.unwrap();
-    let [own, others] = [sandbox, &other]
-        .map(|sandbox| serde_json::from_str::<serde_json::Value>(sandbox.saved_state().unwrap().expose()).unwrap());
+    let [own, others] = [sandbox, &other].map(|sandbox| {
+        let mut state: serde_json::Value = serde_json::from_str(sandbox.saved_state().unwrap().expose()).unwrap();
+        // Both clocks go on.
+        assert!(state["clock"].as_object_mut().unwrap().remove("time").is_some());
+        state
+    });
     assert!(own == others, "after {after}");
 }
 
@@ -164,6 +168,9 @@ async fn a_state_file_has_every_change_by_the_time_of_the_response() {
     sandbox.end_sessions();
     sandbox.save_state().unwrap();
     survives(&sandbox, &file, "the end of all sessions").await;
+    sandbox.advance_clock(Duration::from_secs(60 * 60));
+    sandbox.save_state().unwrap();
+    survives(&sandbox, &file, "an advance of the clock").await;
     sandbox.change_key().await.unwrap();
     survives(&sandbox, &file, "another key").await;
     sandbox.forget_installations();
