@@ -13,6 +13,8 @@ mod api_key;
 mod builder;
 mod bulk;
 mod client;
+#[allow(dead_code, unused_imports, reason = "`users`, which acts for the users in a custody, is to come")]
+mod custody;
 mod environment;
 mod error;
 mod feed;
@@ -45,6 +47,7 @@ pub use bulk::{
     RowRecord, RowState,
 };
 pub use client::Client;
+pub use custody::{Custody, CustodyEntry, CustodyFilter, MemoryCustody};
 pub use environment::Environment;
 pub use error::{Error, ErrorKind, Remedy, Sent};
 pub use feed::{Acceptance, Feed, FeedItem, Resource, Waiter};

@@ -15,7 +15,7 @@ use syn::visit::{self, Visit};
 use crate::{expand, root};
 
 /// The layers of the library, lowest first. What stands in one line may import each other.
-const LAYERS: [&[&str]; 19] = [
+const LAYERS: [&[&str]; 20] = [
     &["sync", "text", "variables"],
     &["types"],
     &["files"],
@@ -29,6 +29,7 @@ const LAYERS: [&[&str]; 19] = [
     &["receipts"],
     &["api"],
     &["session"],
+    &["custody"],
     &["feed"],
     &["reconcile"],
     &["oauth"],

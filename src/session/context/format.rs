@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer, Serialize};
 use zeroize::Zeroizing;
 
@@ -114,34 +115,28 @@ impl Context {
 
 impl StoredContext {
     fn check_owner(&self, identity: &Identity) -> Result<(), String> {
-        let environment = identity.environment.to_string();
-        if self.environment != environment {
-            return Err(foreign("environment", &self.environment, &environment));
+        match identity.difference(&self.environment, &self.base_url, &self.api_key_fingerprint) {
+            None => Ok(()),
+            Some((what, belongs)) => Err(format!(
+                "the stored context {belongs} and was not replaced: use a store for each {what}, or remove it, and the \
+                 client makes a new one"
+            )),
         }
-        if self.base_url != identity.base_url {
-            return Err(foreign("base URL", &self.base_url, &identity.base_url));
-        }
-        if self.api_key_fingerprint != identity.api_key_fingerprint {
-            return Err(
-                "the stored context belongs to another API key and was not replaced: use a store for each API key, \
-                        or remove it, and the client makes a new one"
-                    .to_string(),
-            );
-        }
-        Ok(())
     }
+}
+
+/// Whether a stored text has a session. One that is no context has none.
+pub(crate) fn has_session(text: &Secret) -> bool {
+    #[derive(Deserialize)]
+    struct Part {
+        session: Option<IgnoredAny>,
+    }
+
+    from_json(text.expose().as_bytes()).is_ok_and(|part: Part| part.session.is_some())
 }
 
 fn damaged(what: impl fmt::Display) -> String {
     format!("the stored context is damaged ({what}) and was not replaced: remove it, and the client makes a new one")
-}
-
-fn foreign(what: &str, theirs: &str, ours: &str) -> String {
-    let theirs = theirs.escape_debug();
-    format!(
-        "the stored context belongs to the {what} `{theirs}`, not to `{ours}`, and was not replaced: use a store for each \
-         {what}, or remove it, and the client makes a new one"
-    )
 }
 
 #[cfg(test)]

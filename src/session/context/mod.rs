@@ -17,6 +17,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use serde::{Deserialize, Serialize};
 
 pub use self::file_store::FileStore;
+pub(crate) use self::format::has_session;
 pub use self::store::{ContextLock, ContextStore};
 use super::user::SessionUser;
 use crate::environment::Environment;
@@ -93,6 +94,32 @@ impl Identity {
     /// Identifies the key and reveals nothing of it.
     pub(crate) fn api_key_fingerprint(&self) -> &str {
         self.api_key_fingerprint.expose()
+    }
+
+    pub(crate) fn environment(&self) -> Environment {
+        self.environment
+    }
+
+    pub(crate) fn base_url(&self) -> &str {
+        &self.base_url
+    }
+
+    /// Compares this with the owner of something that was stored. Returns what differs, and in words to whom that belongs.
+    pub(crate) fn difference(
+        &self,
+        environment: &str,
+        base_url: &str,
+        api_key_fingerprint: &Secret,
+    ) -> Option<(&'static str, String)> {
+        let ours = self.environment.to_string();
+        for (what, theirs, ours) in [("environment", environment, &*ours), ("base URL", base_url, &*self.base_url)] {
+            if theirs != ours {
+                let theirs = theirs.escape_debug();
+                return Some((what, format!("belongs to the {what} `{theirs}`, not to `{ours}`,")));
+            }
+        }
+        let is_same = *api_key_fingerprint == self.api_key_fingerprint;
+        (!is_same).then(|| ("API key", "belongs to another API key".to_owned()))
     }
 }
 

@@ -1,0 +1,239 @@
+//! One user's place in a custody. Every change of its record is made here.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::time::timeout;
+use tracing::Span;
+use uuid::Uuid;
+
+use super::interface::{Custody, CustodyEntry, CustodyFilter};
+use super::record::UserRecord;
+use crate::error::Error;
+use crate::session::context::{ContextLock, ContextStore, Identity};
+use crate::text::duration;
+use crate::transport::credentials::BoxFuture;
+use crate::transport::runtime;
+use crate::types::{self, CredentialId, ProvisionId, Secret};
+
+/// The records of a partner's users, in a custody. Clones share it.
+#[derive(Debug, Clone)]
+pub(crate) struct Records(Arc<Place>);
+
+#[derive(Debug)]
+struct Place {
+    custody: Arc<dyn Custody>,
+    /// The partner whose users they are.
+    identity: Identity,
+    /// How long a step of the custody may take.
+    patience: Duration,
+}
+
+/// One user's place in a custody, whether something is kept there or not. Clones share it.
+#[derive(Debug, Clone)]
+pub(crate) struct Kept {
+    records: Records,
+    id: ProvisionId,
+}
+
+/// The token of a credential that bunq shows, as it is stored first.
+#[derive(Debug, Clone)]
+pub(crate) struct NewToken {
+    pub(crate) external_uuid: Option<Uuid>,
+    pub(crate) credential_id: Option<CredentialId>,
+    pub(crate) token: Secret,
+    pub(crate) expiry: Option<types::Timestamp>,
+}
+
+impl Records {
+    pub(crate) fn new(custody: Arc<dyn Custody>, identity: Identity, patience: Duration) -> Self {
+        Self(Arc::new(Place { custody, identity, patience }))
+    }
+
+    pub(crate) fn of(&self, id: ProvisionId) -> Kept {
+        Kept { records: self.clone(), id }
+    }
+
+    /// Returns the next page of entries: see [`Custody::list`].
+    pub(crate) async fn list(
+        &self,
+        filter: CustodyFilter,
+        after: Option<ProvisionId>,
+    ) -> Result<Vec<CustodyEntry>, Error> {
+        let name = || self.0.custody.name();
+        self.in_time(name, "was not listed", self.0.custody.list(filter, after)).await
+    }
+
+    /// Waits for a step of the custody, as long as a call may take.
+    async fn in_time<T>(
+        &self,
+        name: impl Fn() -> String,
+        problem: &str,
+        step: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, Error> {
+        runtime::check()?;
+        let within = self.0.patience;
+        let late = |_| Err(refused(&name(), format_args!("{problem} within {}: try again", duration(within))));
+        timeout(within, step).await.unwrap_or_else(late)
+    }
+}
+
+impl Kept {
+    pub(crate) fn provision_id(&self) -> ProvisionId {
+        self.id
+    }
+
+    /// Returns what can be told of the user, also while another process uses the custody.
+    pub(crate) async fn entry(&self) -> Result<Option<CustodyEntry>, Error> {
+        self.in_time("was not read", self.custody().entry(self.id)).await
+    }
+
+    /// Reads the record, to act for the user with it.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Context`](crate::ErrorKind::Context) if it must not be used: it is damaged, or of another bank, key or user, or
+    /// its credential is unused and was stored in the future.
+    pub(crate) async fn record(&self) -> Result<Option<UserRecord>, Error> {
+        let record = self.in_time("was not read", self.load()).await?;
+        let Some(record) = record else { return Ok(None) };
+        record.check_clock(Timestamp::now()).map_err(|problem| self.refused(problem))?;
+        Ok(Some(record))
+    }
+
+    /// Stores a token that bunq has shown, before a session is opened with it. The context goes, unless the token is there already:
+    /// it is of another credential. The steps stay.
+    pub(crate) async fn store(&self, new: NewToken) -> Result<(), Error> {
+        self.change(move |kept| {
+            if kept.as_ref().is_some_and(|record| record.token == new.token) {
+                return Ok(());
+            }
+            *kept = Some(UserRecord {
+                external_uuid: new.external_uuid,
+                credential_id: new.credential_id,
+                token: new.token,
+                expiry: new.expiry,
+                stored_at: Timestamp::now().into(),
+                is_activated: false,
+                context: None,
+                steps: kept.take().map(|record| record.steps).unwrap_or_default(),
+            });
+            Ok(())
+        })
+        .await
+    }
+
+    /// Changes the record. Concurrent changes are made one after the other.
+    pub(crate) async fn update<T: Send + 'static>(
+        &self,
+        update: impl FnOnce(&mut UserRecord) -> Result<T, String> + Send + 'static,
+    ) -> Result<T, Error> {
+        self.change(|kept| update(kept.as_mut().ok_or(NOT_KEPT)?)).await
+    }
+
+    /// Removes what is kept, if there is anything. What does not fit this partner and this user is not removed.
+    pub(crate) async fn remove(&self) -> Result<(), Error> {
+        self.change(|kept| {
+            *kept = None;
+            Ok(())
+        })
+        .await
+    }
+
+    /// Makes a change under the lock of the user. Once begun, it is made even if the caller gives up.
+    async fn change<T: Send + 'static>(
+        &self,
+        change: impl FnOnce(&mut Option<UserRecord>) -> Result<T, String> + Send + 'static,
+    ) -> Result<T, Error> {
+        let changed = async {
+            let lock = self.custody().lock(self.id).await?;
+            let kept = self.clone();
+            let changing = async move {
+                let _lock = lock;
+                kept.change_locked(change).await
+            };
+            let task = runtime::spawn(Span::current(), Box::pin(changing)).await;
+            task.unwrap_or_else(|error| Err(self.refused("was not changed: the task was aborted").with_source(error)))
+        };
+        self.in_time("was not changed", changed).await
+    }
+
+    /// Makes a change for a caller that holds the lock.
+    async fn change_locked<T>(
+        &self,
+        change: impl FnOnce(&mut Option<UserRecord>) -> Result<T, String>,
+    ) -> Result<T, Error> {
+        let custody = self.custody();
+        let text = custody.load(self.id).await?;
+        let mut record = self.decode(text.as_ref())?;
+        let changed = change(&mut record).map_err(|problem| self.refused(problem))?;
+        match record {
+            Some(record) => {
+                let encoded = record.encode(&self.records.0.identity, self.id);
+                let encoded = encoded.map_err(|problem| self.refused(problem))?;
+                if text.as_ref() != Some(&encoded) {
+                    custody.save(record.entry(self.id), encoded).await?;
+                }
+            }
+            None if text.is_some() => custody.remove(self.id).await?,
+            None => {}
+        }
+        Ok(changed)
+    }
+
+    async fn load(&self) -> Result<Option<UserRecord>, Error> {
+        self.decode(self.custody().load(self.id).await?.as_ref())
+    }
+
+    fn decode(&self, text: Option<&Secret>) -> Result<Option<UserRecord>, Error> {
+        let decoded = text.map(|text| UserRecord::decode(text, &self.records.0.identity, self.id)).transpose();
+        decoded.map_err(|problem| self.refused(problem))
+    }
+
+    fn custody(&self) -> &dyn Custody {
+        &*self.records.0.custody
+    }
+
+    async fn in_time<T>(&self, problem: &str, step: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+        self.records.in_time(|| self.custody().name_of(self.id), problem, step).await
+    }
+
+    fn refused(&self, problem: impl fmt::Display) -> Error {
+        refused(&self.custody().name_of(self.id), problem)
+    }
+}
+
+/// The end of a sentence about a record that is not there.
+const NOT_KEPT: &str = "is not there: `client.users().activate(id)` stores the token of a new user, and \
+                        `client.users().reset(id)` gets another for one that was activated elsewhere";
+
+fn refused(name: &str, problem: impl fmt::Display) -> Error {
+    Error::context(format_args!("{name} {problem}"))
+}
+
+/// The store for the session of the user.
+impl ContextStore for Kept {
+    fn name(&self) -> String {
+        self.custody().name_of(self.id)
+    }
+
+    fn load(&self) -> BoxFuture<'_, Result<Option<Secret>, Error>> {
+        Box::pin(async {
+            let record = Self::load(self).await?;
+            Ok(record.ok_or_else(|| self.refused(NOT_KEPT))?.context)
+        })
+    }
+
+    fn save(&self, context: Secret) -> BoxFuture<'_, Result<(), Error>> {
+        Box::pin(self.change_locked(|kept| {
+            kept.as_mut().ok_or(NOT_KEPT)?.take_context(context);
+            Ok(())
+        }))
+    }
+
+    fn lock(&self) -> BoxFuture<'_, Result<ContextLock, Error>> {
+        self.custody().lock(self.id)
+    }
+}

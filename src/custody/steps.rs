@@ -1,0 +1,50 @@
+//! Requests that must not be sent twice unnoticed, and that bunq cannot be asked about: they are remembered over a crash.
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::kept::Kept;
+use super::step_list::{Step, StepKey};
+use crate::error::Error;
+use crate::operation::Operation;
+
+/// The steps of one user. Clones share them.
+#[derive(Debug, Clone)]
+pub(crate) struct Steps(Option<Kept>);
+
+impl Steps {
+    pub(crate) fn new(kept: Kept) -> Self {
+        Self(Some(kept))
+    }
+
+    /// Remembers nothing: every step is new.
+    pub(crate) fn none() -> Self {
+        Self(None)
+    }
+
+    /// Begins a step, which is kept when this returns. Of all that begin the same one, also at once, one gets [`Step::New`]. It
+    /// must then say with [`done`](Self::done) or [`not_sent`](Self::not_sent) what came of it, unless it does not know.
+    pub(crate) async fn begin(&self, operation: &Operation, request: &impl Serialize) -> Result<Step, Error> {
+        let Some(kept) = &self.0 else { return Ok(Step::New) };
+        let key = StepKey::new(operation, request)?;
+        kept.update(move |record| record.steps.begin(key, Timestamp::now().into())).await
+    }
+
+    /// Keeps what a step has made. It need not have been begun here.
+    pub(crate) async fn done(&self, operation: &Operation, request: &impl Serialize, id: u64) -> Result<(), Error> {
+        let Some(kept) = &self.0 else { return Ok(()) };
+        let key = StepKey::new(operation, request)?;
+        kept.update(move |record| record.steps.done(key, Timestamp::now().into(), id)).await
+    }
+
+    /// Forgets a step that was surely not carried out.
+    pub(crate) async fn not_sent(&self, operation: &Operation, request: &impl Serialize) -> Result<(), Error> {
+        let Some(kept) = &self.0 else { return Ok(()) };
+        let key = StepKey::new(operation, request)?;
+        kept.update(move |record| {
+            record.steps.forget(&key);
+            Ok(())
+        })
+        .await
+    }
+}
