@@ -97,7 +97,7 @@ impl SandboxBuilder {
         self
     }
 
-    /// Begins with these provisions, the first of which is the oldest.
+    /// Begins with these provisions and what their users have, the first of which is the oldest.
     pub fn seed(mut self, provisions: impl IntoIterator<Item = SeedProvision>) -> Self {
         self.seed.extend(provisions);
         self

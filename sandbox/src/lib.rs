@@ -103,7 +103,9 @@ use tokio::time::Instant;
 
 pub use self::builder::SandboxBuilder;
 pub use self::profile::Profile;
+pub use self::resources::attachments::SeedAttachment;
 pub use self::resources::provisions::seed::SeedProvision;
+pub use self::resources::seed::SeedUser;
 pub use self::settings::{CreationResponse, DeadToken, FailureRetryResponse, FilterResponse, Pace};
 pub use self::wire::call_log::{CallLogEntry, ReceivedSignature};
 pub use self::wire::fault::Fault;

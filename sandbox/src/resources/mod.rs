@@ -7,6 +7,7 @@ pub(crate) mod notifications;
 pub(crate) mod oauth;
 pub(crate) mod paging;
 pub(crate) mod provisions;
+pub(crate) mod seed;
 
 use bunq_partner::{Operation, SessionOf};
 use jiff::Timestamp;

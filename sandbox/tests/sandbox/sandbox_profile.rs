@@ -34,6 +34,28 @@ async fn a_seed_is_there_from_the_start() {
 }
 
 #[tokio::test]
+async fn a_seed_says_what_users_have() {
+    test_timeout::start();
+    let attachments = serde_json::json!([{"content_type": "image/png", "description": "Passport"}]);
+    let with_file = serde_json::json!({"status": "ACTIVE", "user": {"attachments": attachments}});
+    let without = serde_json::json!({"status": "ACTIVE"});
+    let seeds = [seed(with_file.clone()), seed(without)];
+    assert_eq!(serde_json::to_value(&seeds[0]).unwrap(), with_file);
+    let sandbox = Sandbox::builder().seed(seeds).start().await.unwrap();
+    let partner = sandbox.client().build().unwrap();
+    let state: serde_json::Value = serde_json::from_str(sandbox.saved_state().unwrap().expose()).unwrap();
+    let id = state["objects"]["attachments"]["kept"][0]["id"].as_u64().unwrap().try_into().unwrap();
+    let mut read = Vec::new();
+    for provision in sandbox.provision_ids() {
+        let credential = partner.provisions().get(provision).await.unwrap().credential.unwrap();
+        let user = partner.for_user(&credential).unwrap().build().unwrap();
+        let content = user.api().get_attachment_content(id).await;
+        read.push(content.map(|content| content.len()).map_err(|error| error.kind()));
+    }
+    assert_eq!(read, [Ok(8), Err(ErrorKind::NotFound)]);
+}
+
+#[tokio::test]
 async fn a_seed_that_cannot_be_is_refused() {
     test_timeout::start();
     let uuid = Uuid::new_v4();
@@ -48,6 +70,14 @@ async fn a_seed_that_cannot_be_is_refused() {
             "provision 2 of the seed: it has no credential",
         ),
         (serde_json::json!({"status": "ACTIVE", "external_uuid": uuid}), "is there twice"),
+        (
+            serde_json::json!({"status": "CREATED", "user": {"attachments": [{"content_type": "image/png"}]}}),
+            "provision 2 of the seed: it has no user yet",
+        ),
+        (
+            serde_json::json!({"status": "ACTIVE", "user": {"attachments": [{"content_type": "image/bmp"}]}}),
+            "provision 2 of the seed: user.attachments[0]: there is no file of the type image/bmp",
+        ),
     ] {
         let first = seed(serde_json::json!({"status": "ACTIVE", "external_uuid": uuid}));
         let error = Sandbox::builder().seed([first, seed(provision)]).start().await.unwrap_err().to_string();

@@ -72,7 +72,23 @@ fn no_provision(id: u64) -> Refusal {
 /// Interventions of a test.
 impl Bank {
     pub(crate) fn seed(&mut self, seed: &[SeedProvision]) -> Result<(), String> {
-        self.provisions.seed(seed, self.clock.now(), &mut self.numbers)
+        for (index, wanted) in seed.iter().enumerate() {
+            self.seed_one(wanted).map_err(|problem| format!("provision {} of the seed: {problem}", index + 1))?;
+        }
+        Ok(())
+    }
+
+    fn seed_one(&mut self, wanted: &SeedProvision) -> Result<(), String> {
+        let now = self.clock.now();
+        let provision = self.provisions.seed(wanted, now, &mut self.numbers)?;
+        if wanted.user.is_empty() {
+            return Ok(());
+        }
+        if !provision.has_user() {
+            return Err("it has no user yet".to_owned());
+        }
+        let user = provision.user(now, &mut self.numbers).api_key;
+        wanted.user.plant(self, user, now)
     }
 
     pub(crate) fn populate(&mut self, count: usize) -> Vec<u64> {

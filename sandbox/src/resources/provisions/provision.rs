@@ -214,6 +214,11 @@ impl StoredProvision {
         })
     }
 
+    /// Whether bunq has made the user by now.
+    pub(crate) fn has_user(&self) -> bool {
+        self.has_label
+    }
+
     pub(crate) fn is_user(&self, api_key: u64) -> bool {
         self.user.is_some_and(|user| user.api_key == api_key)
     }

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::resources::provisions::life_cycle::{LifeCycleEvent, LifeCycleStep};
+use crate::resources::seed::SeedUser;
 
 /// A provision that a sandbox begins with: see [`SandboxBuilder::seed`](crate::SandboxBuilder::seed).
 ///
@@ -12,6 +13,9 @@ use crate::resources::provisions::life_cycle::{LifeCycleEvent, LifeCycleStep};
 /// use bunq_partner_sandbox::SeedProvision;
 ///
 /// let closing: SeedProvision = serde_json::from_str(r#"{"status": "CANCELLED", "display_name": "Ada"}"#)?;
+/// let with_a_file: SeedProvision = serde_json::from_str(
+///     r#"{"status": "ACTIVE", "credential": "EXPIRED", "user": {"attachments": [{"content_type": "image/png"}]}}"#,
+/// )?;
 /// # Ok::<(), serde_json::Error>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,12 +36,16 @@ pub struct SeedProvision {
     /// The status of its credential; without it `PENDING_FIRST_USE`, if it has one by then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub credential: Option<CredentialStatus>,
+    /// What its user has, if it has one by then.
+    #[serde(default, skip_serializing_if = "SeedUser::is_empty")]
+    pub user: SeedUser,
 }
 
 impl SeedProvision {
     /// A provision with this status.
     pub fn new(status: ProvisionStatus) -> Self {
-        Self { status, sub_status: None, external_uuid: None, display_name: None, credential: None }
+        let user = SeedUser::default();
+        Self { status, sub_status: None, external_uuid: None, display_name: None, credential: None, user }
     }
 
     /// What happens to a new provision until it is like this one; `None` if there is no such state.

@@ -68,36 +68,40 @@ impl ProvisionTable {
         self.by_id[before..].iter().map(|provision| provision.id).collect()
     }
 
-    pub(crate) fn seed(&mut self, seed: &[SeedProvision], now: Timestamp, numbers: &mut Numbers) -> Result<(), String> {
-        for (index, wanted) in seed.iter().enumerate() {
-            let refused = |problem: &str| format!("provision {} of the seed: {problem}", index + 1);
-            let uuid = wanted.external_uuid.unwrap_or_else(Uuid::new_v4);
-            if self.duplicate.is_some() && self.by_id.iter().any(|other| other.external_uuid == uuid) {
-                return Err(refused(&format!("the external_uuid {uuid} is there twice")));
-            }
-            let history = wanted.history().ok_or_else(|| {
-                let sub_status = wanted.sub_status.as_ref().map(|sub| format!(" with {sub}")).unwrap_or_default();
-                refused(&format!("there is no status {}{sub_status}", wanted.status))
-            })?;
-            let name = wanted.display_name.clone();
-            let mut profile = UserProfile::example();
-            profile.display_name = name.unwrap_or(profile.display_name);
-            let mut provision = StoredProvision::new(numbers.next(), uuid, Arc::new(profile), now);
-            for event in history {
-                provision.on(event, now, numbers);
-            }
-            let fits = match &wanted.credential {
-                None | Some(CredentialStatus::PendingFirstUse) => true,
-                Some(CredentialStatus::Active) => provision.use_credential(now),
-                Some(CredentialStatus::Expired) => provision.expire_credential(now),
-                Some(_) => false,
-            };
-            if !fits {
-                return Err(refused("it has no credential with that status"));
-            }
-            self.by_id.push(provision);
+    /// Adds a provision of a seed, and returns it.
+    pub(crate) fn seed(
+        &mut self,
+        wanted: &SeedProvision,
+        now: Timestamp,
+        numbers: &mut Numbers,
+    ) -> Result<&mut StoredProvision, String> {
+        let uuid = wanted.external_uuid.unwrap_or_else(Uuid::new_v4);
+        if self.duplicate.is_some() && self.by_id.iter().any(|other| other.external_uuid == uuid) {
+            return Err(format!("the external_uuid {uuid} is there twice"));
         }
-        Ok(())
+        let history = wanted.history().ok_or_else(|| {
+            let sub_status = wanted.sub_status.as_ref().map(|sub| format!(" with {sub}")).unwrap_or_default();
+            format!("there is no status {}{sub_status}", wanted.status)
+        })?;
+        let name = wanted.display_name.clone();
+        let mut profile = UserProfile::example();
+        profile.display_name = name.unwrap_or(profile.display_name);
+        let mut provision = StoredProvision::new(numbers.next(), uuid, Arc::new(profile), now);
+        for event in history {
+            provision.on(event, now, numbers);
+        }
+        let fits = match &wanted.credential {
+            None | Some(CredentialStatus::PendingFirstUse) => true,
+            Some(CredentialStatus::Active) => provision.use_credential(now),
+            Some(CredentialStatus::Expired) => provision.expire_credential(now),
+            Some(_) => false,
+        };
+        if !fits {
+            return Err("it has no credential with that status".to_owned());
+        }
+        let position = self.by_id.len();
+        self.by_id.push(provision);
+        Ok(&mut self.by_id[position])
     }
 
     /// The provision, after the steps that are due by now.
