@@ -58,6 +58,7 @@ pub struct ClientBuilder {
     /// `None` keeps the context in memory.
     store: Option<Arc<dyn ContextStore>>,
     config: TransportConfig,
+    observer: Option<Arc<dyn ExchangeObserver>>,
     provisions: ProvisionsConfig,
     limits: Limits,
 }
@@ -74,6 +75,7 @@ impl ClientBuilder {
             signing_keys: SigningKeys::default(),
             store: None,
             config: TransportConfig::default(),
+            observer: None,
             provisions: ProvisionsConfig::default(),
             limits: Limits { shared: None, documented: true, set: HashMap::new(), permits: None },
         }
@@ -113,7 +115,7 @@ impl ClientBuilder {
         Self {
             is_users_key: true,
             base_url: Some(partner.base_url().to_string()),
-            config: TransportConfig { observer: None, ..partner.config().clone() },
+            config: partner.config().clone(),
             provisions,
             signing_keys,
             limits: Limits {
@@ -359,7 +361,7 @@ impl ClientBuilder {
     /// Sets an observer, which sees each verified exchange: for example a [`ReceiptFile`](crate::ReceiptFile). The
     /// default is none. A user's client does not take over the observer of its partner's.
     pub fn observer(mut self, observer: impl ExchangeObserver) -> Self {
-        self.config.observer = Some(Arc::new(observer));
+        self.observer = Some(Arc::new(observer));
         self
     }
 
@@ -407,7 +409,7 @@ impl ClientBuilder {
         let role = if self.is_users_key { Role::User } else { Role::Partner };
         let api_key_fingerprint = identity.api_key_fingerprint().into();
         let caller = Caller { base_url: base_url.into(), api_key_fingerprint, role };
-        let transport = Arc::new(Transport::new(&url, limits, caller, config)?);
+        let transport = Arc::new(Transport::new(&url, limits, caller, config, self.observer)?);
         let description = DeviceDescription::try_from(self.device_description)
             .map_err(|error| Error::invalid_input("device_description", error.rule()))?;
         let Self { is_users_key, permitted_ips, signing_keys, .. } = self;

@@ -17,6 +17,8 @@ pub(crate) mod context;
 pub(crate) mod handshake;
 mod keeper;
 mod renewal;
+#[cfg(test)]
+mod tests;
 mod user;
 
 use std::ops::ControlFlow;

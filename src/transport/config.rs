@@ -1,11 +1,9 @@
 //! The settings of the transport, their defaults and their bounds.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use super::call_budget::MAX_TIMEOUT;
 use super::http_config::{CONNECT_TIMEOUT, HttpConfig};
-use super::observer::ExchangeObserver;
 use super::shutdown::Shutdown;
 use crate::error::Error;
 use crate::retry::RetryPolicy;
@@ -24,7 +22,6 @@ pub(crate) struct TransportConfig {
     pub(crate) max_download_size: usize,
     pub(crate) max_refusal_details: usize,
     pub(crate) retry: RetryPolicy,
-    pub(crate) observer: Option<Arc<dyn ExchangeObserver>>,
     pub(crate) shutdown: Shutdown,
 }
 
@@ -41,7 +38,6 @@ impl Default for TransportConfig {
             max_download_size: 16 * 1024 * 1024,
             max_refusal_details: 256 * 1024,
             retry: RetryPolicy::default(),
-            observer: None,
             shutdown: Shutdown::default(),
         }
     }

@@ -45,6 +45,7 @@ use std::collections::HashSet;
 use std::fmt::Display;
 use std::ops::ControlFlow;
 use std::pin::pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
@@ -61,7 +62,7 @@ use self::config::TransportConfig;
 use self::connections::{Connections, Reuse};
 use self::credentials::{BoxFuture, Credentials, ProvideCredentials, Renewal};
 use self::health::Health;
-use self::observer::Exchange;
+use self::observer::{Exchange, ExchangeObserver};
 use self::rate_limit::store::Settlement;
 use self::rate_limit::{Caller, MAX_UNPROVEN_PAUSE, NoPermit, Permit, Place, RateLimits, Role, Throttled, named_limit};
 use self::response::FormInUse;
@@ -81,20 +82,29 @@ const MAX_PAUSE: Duration = Duration::from_secs(3600);
 /// How many unknown values are remembered as reported.
 const MAX_REPORTED: usize = 1000;
 
-/// What all calls of one client share.
+/// What all calls of one caller share: of the partner, or of one of its users.
 #[derive(Debug)]
 pub(crate) struct Transport {
+    shared: Arc<Shared>,
+    limits: Arc<RateLimits>,
+    caller: Caller,
+    observer: Option<Arc<dyn ExchangeObserver>>,
+}
+
+/// What the partner and all its users share.
+#[derive(Debug)]
+struct Shared {
     connections: Connections,
     /// The headers of every request.
     headers: HeaderMap,
-    limits: Arc<RateLimits>,
-    caller: Caller,
     config: TransportConfig,
     gate: Gate,
     health: Arc<Health>,
     signature_form: FormInUse,
     /// The unknown values that have been reported.
     reported: Mutex<HashSet<UnknownValue>>,
+    /// Users make calls over these connections too.
+    has_users: AtomicBool,
 }
 
 impl Transport {
@@ -103,24 +113,36 @@ impl Transport {
         limits: Arc<RateLimits>,
         caller: Caller,
         config: TransportConfig,
+        observer: Option<Arc<dyn ExchangeObserver>>,
     ) -> Result<Self, Error> {
         let headers = request::fixed_headers(&config.http)?;
         let (http, connect_timeout, to) = (config.http.clone(), config.connect_timeout, url.clone());
         let connections = Connections::new(move |reuse| http.client(&to, connect_timeout, reuse))?;
         let (gate, health, reported) = (Gate::of_client(&config.shutdown), Arc::default(), Mutex::default());
-        let signature_form = FormInUse::default();
-        Ok(Self { connections, headers, limits, caller, config, gate, health, signature_form, reported })
+        let (signature_form, has_users) = (FormInUse::default(), AtomicBool::default());
+        let shared = Shared { connections, headers, config, gate, health, signature_form, reported, has_users };
+        Ok(Self { shared: Arc::new(shared), limits, caller, observer })
+    }
+
+    /// The transport of a user of this partner, with the fingerprint of the user's token. It has the connections and the settings of
+    /// the partner's, and no observer.
+    #[cfg_attr(not(test), expect(dead_code, reason = "the clients of users are about to be made with it"))]
+    pub(crate) fn for_user(&self, api_key_fingerprint: &str) -> Self {
+        self.shared.has_users.store(true, Ordering::Relaxed);
+        let base_url = Arc::clone(&self.caller.base_url);
+        let caller = Caller { base_url, api_key_fingerprint: api_key_fingerprint.into(), role: Role::User };
+        Self { shared: Arc::clone(&self.shared), limits: Arc::clone(&self.limits), caller, observer: None }
     }
 
     /// The HTTP client to build requests with.
     pub(crate) fn http(&self) -> reqwest::Client {
-        self.connections.unconnected()
+        self.shared.connections.unconnected()
     }
 
     /// Makes an HTTP client without a connection yet.
     #[cfg(feature = "reqwest-builder")]
     pub(crate) fn new_http(&self) -> Result<reqwest::Client, Error> {
-        self.connections.new_client()
+        self.shared.connections.new_client()
     }
 
     pub(crate) fn api_key_fingerprint(&self) -> &str {
@@ -141,22 +163,22 @@ impl Transport {
     }
 
     pub(crate) fn config(&self) -> &TransportConfig {
-        &self.config
+        &self.shared.config
     }
 
     /// What the requests of all calls pass.
     pub(crate) fn gate(&self) -> &Gate {
-        &self.gate
+        &self.shared.gate
     }
 
     pub(crate) fn health(&self) -> &Arc<Health> {
-        &self.health
+        &self.shared.health
     }
 
     /// Logs values that the document does not know, each once.
     pub(crate) fn report_unknown(&self, values: Vec<UnknownValue>) {
         for unknown in values {
-            let mut reported = lock(&self.reported);
+            let mut reported = lock(&self.shared.reported);
             if reported.len() < MAX_REPORTED && !reported.contains(&unknown) {
                 let (schema, value) = &unknown;
                 tracing::warn!(schema, value, "bunq sent a value that this version does not know");
@@ -167,7 +189,7 @@ impl Transport {
 
     /// How attempts of an operation follow each other.
     pub(crate) fn policy(&self, operation: &Operation) -> CallPolicy {
-        CallPolicy::new(self.config.retry, self.limits.governs(operation))
+        CallPolicy::new(self.shared.config.retry, self.limits.governs(operation))
     }
 
     /// Makes one call, and returns its success response.
@@ -299,12 +321,12 @@ impl Attempts for Call<'_> {
         on_wire.ended(&exchange);
         let error = match exchange {
             Ok(done) => {
-                self.transport.health.succeeded();
+                self.transport.shared.health.succeeded();
                 return Ok(done);
             }
             Err(error) => error,
         };
-        self.transport.health.failed(&error);
+        self.transport.shared.health.failed(&error);
         // The following events belong to the call's span.
         drop(span);
         if error.sent() == Sent::Maybe {
@@ -413,7 +435,7 @@ impl Call<'_> {
         credentials: &Credentials,
         metadata: &mut CallMetadata,
     ) -> Result<(Request, Option<Permit>), Error> {
-        let Transport { limits, headers, caller, .. } = self.transport;
+        let Transport { shared, limits, caller, .. } = self.transport;
         let no_permit = |no_permit| match no_permit {
             NoPermit::TooLate(wait) => self.no_permit(wait),
             NoPermit::Failed(error) => {
@@ -425,7 +447,7 @@ impl Call<'_> {
         let place = limits.approach(self.operation, self.budget.rank(), self.budget.send_by(), caller).await;
         let place = place.map_err(no_permit)?;
         // It is signed first, so that the permit is held only during the exchange.
-        let request = request::prepare(&self.request, self.operation, digest, credentials, headers, metadata)?;
+        let request = request::prepare(&self.request, self.operation, digest, credentials, &shared.headers, metadata)?;
         let permit = OptionFuture::from(place.map(Place::permit)).await.transpose().map_err(no_permit)?;
         // The future may not have been polled for a while.
         self.check_time()?;
@@ -484,10 +506,12 @@ impl Call<'_> {
         credentials: &Credentials,
         permit: Option<Permit>,
     ) -> Result<(CallMetadata, Bytes), Error> {
-        let Transport { connections, config, signature_form, .. } = self.transport;
+        let Transport { shared, observer, .. } = self.transport;
+        let Shared { connections, config, signature_form, has_users, .. } = &**shared;
         *request.timeout_mut() = Some(config.attempt_timeout.min(self.budget.left()));
         headers::sent(request.headers(), credentials);
-        let sent = request::send(connections, self.reuse, request, credentials, config, &mut metadata);
+        let must_echo = has_users.load(Ordering::Relaxed);
+        let sent = request::send(connections, self.reuse, request, credentials, config, must_echo, &mut metadata);
         let response = match sent.await {
             Ok(response) => response,
             Err(error) => {
@@ -510,7 +534,7 @@ impl Call<'_> {
             settle(permit, Settlement::Admitted).await;
             return match response::verify(credentials, &response, signature_form).await {
                 Ok(signed) => {
-                    if let (Some(observer), Some(signed)) = (&config.observer, signed)
+                    if let (Some(observer), Some(signed)) = (observer, signed)
                         && let Some(exchange) = Exchange::new(&metadata, credentials, &response, &signed)
                     {
                         // The call has succeeded even if this takes too long.

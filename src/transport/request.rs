@@ -14,7 +14,7 @@ use super::connections::{Connections, Reuse};
 use super::credentials::Credentials;
 use super::http_config::HttpConfig;
 use super::path_user;
-use super::response::{REQUEST_ID, RESPONSE_ID, ReceivedResponse, WARNING};
+use super::response::{self, REQUEST_ID, RESPONSE_ID, ReceivedResponse, WARNING};
 use crate::error::{CallMetadata, Error, ErrorKind, Sent};
 use crate::operation::Operation;
 use crate::types::{CacheControl, Language};
@@ -107,19 +107,21 @@ impl Bound {
 
 /// Sends a request and reads the whole response.
 ///
-/// A response to another request is not used, and the connections that it may have come on are given up. What is kept of its headers
-/// is without the secrets of the call.
+/// A response to another request is not used, and the connections that it may have come on are given up. So is a success that does not
+/// say which request it belongs to, if it `must_echo` that: several callers use the connections. What is kept of its headers is without
+/// the secrets of the call.
 pub(crate) async fn send(
     connections: &Connections,
     reuse: Reuse,
     request: Request,
     credentials: &Credentials,
     config: &TransportConfig,
+    must_echo: bool,
     metadata: &mut CallMetadata,
 ) -> Result<ReceivedResponse, Error> {
     let connection = connections.get(reuse)?;
     let mut response = connection.http.execute(request).await.map_err(broken)?;
-    let (status, headers) = (response.status(), std::mem::take(response.headers_mut()));
+    let (status, mut headers) = (response.status(), std::mem::take(response.headers_mut()));
     metadata.status = Some(status.as_u16());
     let text = |name: &HeaderName, max_chars| Some(credentials.excerpt(headers.get(name)?.to_str().ok()?, max_chars));
     metadata.response_id = text(&RESPONSE_ID, MAX_ID_CHARS);
@@ -128,8 +130,8 @@ pub(crate) async fn send(
     let is_echoed = echo.map(|echo| metadata.request_id.as_deref().map(str::as_bytes) == Some(echo));
     let problem = match is_echoed {
         Some(false) => Some("the response belongs to another request (X-Bunq-Client-Request-Id), and was not used"),
-        // Nothing else says which file it is, and whose.
-        None if metadata.operation.returns_bytes && status.is_success() => {
+        // Nothing else says whose it is, and which file.
+        None if (must_echo || metadata.operation.returns_bytes) && status.is_success() => {
             Some("the response does not say to which request it belongs (X-Bunq-Client-Request-Id), and was not used")
         }
         Some(true) | None => None,
@@ -142,7 +144,12 @@ pub(crate) async fn send(
             Err(failed) => error.with_source(failed),
         });
     }
-    let body = read(response, Bound::of(metadata.operation, status, config)).await?;
+    let mut body = read(response, Bound::of(metadata.operation, status, config)).await?;
+    if must_echo && is_echoed.is_none() {
+        // A refusal may tell another caller what bunq knows of a person.
+        body.clear();
+        headers.remove(response::SIGNATURE);
+    }
     Ok(ReceivedResponse { status, headers, body })
 }
 

@@ -1,0 +1,146 @@
+//! Users of one partner, whose calls go over the same connections.
+
+use std::sync::Arc;
+
+use bunq_partner_sandbox::Sandbox;
+
+use super::context::Identity;
+use super::handshake::{Device, SigningKeys};
+use super::*;
+use crate::api::Api;
+use crate::client::Client;
+use crate::environment::Environment;
+use crate::retry::RetryPolicy;
+use crate::transport::signature::SigningKey;
+use crate::types::{CredentialPasswordIp, PermittedIps, ProvisionId};
+
+struct User {
+    session: Session,
+    api: Api,
+}
+
+impl User {
+    /// The ids of the user's credentials, which no other user has.
+    async fn seen(&self) -> Result<Vec<u64>, Error> {
+        Ok(ids(self.api.list_credentials().await?.into_inner()))
+    }
+}
+
+fn ids(credentials: Vec<CredentialPasswordIp>) -> Vec<u64> {
+    credentials.iter().map(|credential| credential.id.get()).collect()
+}
+
+async fn two_users() -> (Sandbox, Client, [User; 2]) {
+    let sandbox = Sandbox::start().await.unwrap();
+    let key = SigningKey::generate().unwrap().to_pkcs8().unwrap();
+    let builder = Client::builder(Environment::Sandbox).without_rate_limits().base_url(sandbox.base_url());
+    let builder = builder.retry(RetryPolicy::default().max_attempts(1)).api_key(sandbox.api_key().expose());
+    let partner = builder.signing_keys(move || SigningKey::from_pkcs8(&key)).build().unwrap();
+    let [first, second] = sandbox.populate(2).try_into().unwrap();
+    let users = [user(&partner, first.get()).await, user(&partner, second.get()).await];
+    (sandbox, partner, users)
+}
+
+async fn user(partner: &Client, provision: u64) -> User {
+    let provision = partner.provisions().get(ProvisionId::try_from(provision).unwrap()).await.unwrap();
+    let token = provision.credential.unwrap().token_value.unwrap();
+    let identity = Identity::new(Environment::Sandbox, partner.base_url(), &token);
+    let transport = Arc::new(partner.api().transport().for_user(identity.api_key_fingerprint()));
+    let key = SigningKey::generate().unwrap().to_pkcs8().unwrap();
+    let device = Device {
+        api_key: token,
+        is_users_key: true,
+        description: "user".parse().unwrap(),
+        permitted_ips: PermittedIps::default(),
+        signing_keys: SigningKeys(Arc::new(move || SigningKey::from_pkcs8(&key))),
+    };
+    let session = Session::new(Arc::clone(&transport), device, identity, None);
+    User { api: Api::new(transport, Arc::new(session.clone())), session }
+}
+
+/// How a hostile line crosses responses: with the id of the request that each belongs to, or without any.
+const HAS_ECHO: [bool; 2] = [true, false];
+
+const ECHO: &str = "X-Bunq-Client-Request-Id";
+
+/// Each call gets the response to the one before it.
+fn cross(sandbox: &Sandbox, has_echo: bool) {
+    let mut last = None;
+    sandbox.after_signing(move |_, response| {
+        let own = response.clone();
+        if let Some(last) = last.replace(own) {
+            *response = last;
+        }
+        if !has_echo {
+            response.headers.retain(|(name, _)| name != ECHO);
+        }
+    });
+}
+
+#[tokio::test]
+async fn crossed_responses_of_two_users_are_not_used() {
+    test_timeout::start();
+    let (sandbox, partner, users) = two_users().await;
+    let mut own = Vec::new();
+    for user in &users {
+        own.push(user.seen().await.unwrap());
+    }
+    assert_ne!(own[0], own[1]);
+    for has_echo in HAS_ECHO {
+        cross(&sandbox, has_echo);
+        for round in 0..6 {
+            let mine = &own[round % 2];
+            match users[round % 2].seen().await {
+                Ok(seen) => assert_eq!(&seen, mine),
+                Err(error) => assert!(error.to_string().contains(ECHO), "{error}"),
+            }
+        }
+        // The partner's calls go over the same connections.
+        if let Ok(page) = partner.api().list_credentials().await {
+            let seen = ids(page.into_inner());
+            assert!(!own.contains(&seen), "{seen:?}");
+        }
+        sandbox.clear_edits();
+    }
+    assert_eq!(users[1].seen().await.unwrap(), own[1]);
+}
+
+/// Whoever took another's session would act for another user.
+#[tokio::test]
+async fn no_user_takes_the_session_of_another() {
+    test_timeout::start();
+    for has_echo in HAS_ECHO {
+        let (sandbox, partner, users) = two_users().await;
+        cross(&sandbox, has_echo);
+        for session in users.iter().map(|user| &user.session).cycle().take(6) {
+            assert!(session.open().await.is_err());
+        }
+        sandbox.clear_edits();
+        let ids = [users[0].session.user().await.unwrap().id, users[1].session.user().await.unwrap().id];
+        assert_ne!(ids[0], ids[1]);
+        assert!(!ids.contains(&partner.user().await.unwrap().id));
+    }
+}
+
+/// A refusal may have what bunq knows of a person.
+#[tokio::test]
+async fn a_crossed_refusal_shows_nothing_of_another_user() {
+    test_timeout::start();
+    for has_echo in HAS_ECHO {
+        let (sandbox, _partner, users) = two_users().await;
+        for user in &users {
+            user.session.open().await.unwrap();
+        }
+        sandbox.before_signing(|_, response| {
+            response.status = 400;
+            let item = r#"{"error_description":"planted","error_additional_parameter":["planted"]}"#;
+            response.body = format!(r#"{{"Error":[{item}]}}"#).into_bytes();
+        });
+        cross(&sandbox, has_echo);
+        users[0].seen().await.unwrap_err();
+        let error = users[1].seen().await.unwrap_err();
+        assert!(!error.is_from_bunq() && error.additional_parameter().is_none(), "{error:?}");
+        assert!(!format!("{error} {error:?}").contains("planted"), "{error:?}");
+        assert!(!error.has_invalid_signature());
+    }
+}
