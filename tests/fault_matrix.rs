@@ -23,8 +23,8 @@ use std::time::Duration;
 use bunq_partner::types;
 use bunq_partner::wire::SigningKey;
 use bunq_partner::{
-    Acceptance, Auth, Client, ClientBuilder, ContextStore as _, Error, NewProvision, Operation, PageSize, ProvisionId,
-    Response, RetryPolicy, Uuid,
+    Acceptance, Auth, Client, ClientBuilder, ContextStore as _, Error, NewProvision, Operation, ProvisionId, Response,
+    RetryPolicy, Secret, SessionOf, Uuid,
 };
 use bunq_partner_sandbox::{CallLogEntry, DeadToken, Fault, Injection, ReceivedSignature, Sandbox, SandboxBuilder};
 use common::{Log, MemoryStore};
@@ -158,6 +158,8 @@ struct Block {
     subject: Subject,
     operation: &'static Operation,
     sandbox: Sandbox,
+    /// The API key of the user whose session the operation takes; `None`: it is the partner's.
+    token: Option<Secret>,
     client: Client,
     store: MemoryStore,
     /// Everything that a user might print or log.
@@ -179,13 +181,17 @@ impl Block {
         // The limits refuse nothing, and their windows are short, so that a 429 with a limit in it pauses calls only
         // briefly.
         let wide = |builder: SandboxBuilder, operation| builder.rate_limit(operation, LIMIT, WINDOW);
-        let builder = manner(Operation::ALL.iter().fold(Sandbox::builder().one_oauth_client(false), wide));
-        let sandbox = builder.deduplicate(false).start().await.unwrap();
-        let (client, store) = client(&sandbox);
+        let builder = manner(Operation::ALL.iter().fold(Sandbox::builder(), wide));
+        let sandbox =
+            builder.deduplicate(false).one_oauth_client(false).one_identity_session(false).start().await.unwrap();
+        let operation = subject.operation();
+        let token = token_for(operation, &sandbox);
+        let (client, store) = client(&sandbox, token.as_ref());
         Self {
             subject,
-            operation: subject.operation(),
+            operation,
             sandbox,
+            token,
             client,
             store,
             shown: String::new(),
@@ -237,10 +243,12 @@ impl Block {
         if is_about_the_session || self.operation.auth != Auth::Session || self.operation.id == "delete_session" {
             let kept =
                 self.store.stored().filter(|_| ["create_session", "delete_session"].contains(&self.operation.id));
-            (self.client, self.store) = client(&self.sandbox);
+            self.token = token_for(self.operation, &self.sandbox);
+            (self.client, self.store) = client(&self.sandbox, self.token.as_ref());
             if self.allowed == Some(ReceivedSignature::Invalid) {
                 // No other client has its key.
-                let builder = builder_with(&self.sandbox, &self.store).signing_keys(SigningKey::generate);
+                let builder =
+                    builder_with(&self.sandbox, self.token.as_ref(), &self.store).signing_keys(SigningKey::generate);
                 self.client = builder.build().unwrap();
             }
             if let Some(kept) = kept {
@@ -267,12 +275,12 @@ impl Block {
     }
 
     async fn exchange(&mut self, trouble: Trouble) -> Result<&'static str, Error> {
-        let provisions = self.client.provisions();
         // The objects that the operation needs exist before the fault is played.
         self.before = self.sandbox.provision_ids().len();
         let id = self.sandbox.populate(1)[0];
         if self.operation.auth == Auth::Session {
-            provisions.list().count(PageSize::try_from(1_u64).unwrap()).page().await.unwrap();
+            self.client.open_session().await.unwrap();
+            self.client.api().get_installation().await.unwrap();
             self.ids = self.objects(id).await;
             let journal = self.sandbox.take_call_log();
             self.check(&journal);
@@ -359,6 +367,16 @@ impl Block {
                 ids.extend(id_in(&shown, &kind).map(|id| (name, id)));
             }
         }
+        if *self.operation == Operation::CREATE_DOCUMENT_IDENTIFICATION {
+            let uploaded = call_with_examples(&self.client.api(), &Operation::CREATE_ATTACHMENT, |_| None).await;
+            let id: u64 = id_in(&uploaded.unwrap().unwrap(), "AttachmentId").unwrap().parse().unwrap();
+            let document = serde_json::json!({
+                "document_type": "CRYPTO_KYC_QUESTIONNAIRE",
+                "document_country_of_issuance": "NL",
+                "document_attachment_id": id,
+            });
+            ids.insert("body", document.to_string());
+        }
         if *self.operation == Operation::RETRY_NOTIFICATION_FILTER_FAILURES {
             let api = self.client.api();
             let filter = r#"{"category": "PARTNER_USER_PROVISION", "notification_target": "https://a.example"}"#;
@@ -380,7 +398,7 @@ impl Block {
             kept["session"] = serde_json::Value::Null;
             self.store.replace(&kept.to_string());
         }
-        self.client = client_with(&self.sandbox, &self.store);
+        self.client = client_with(&self.sandbox, self.token.as_ref(), &self.store);
     }
 
     /// Checks all requests, and collects the secrets in them and in their responses.
@@ -396,7 +414,8 @@ impl Block {
             assert!(request_ids.insert(call.header("x-bunq-client-request-id").unwrap()), "a request id used twice");
             self.secrets.extend(call.header("x-bunq-client-authentication").map(str::to_owned));
         }
-        self.secrets.insert(self.sandbox.api_key().expose().to_owned());
+        let keys = [Some(self.sandbox.api_key()), self.token.clone()];
+        self.secrets.extend(keys.into_iter().flatten().map(|key| key.expose().to_owned()));
         if let Some(kept) = self.store.stored() {
             let kept: serde_json::Value = serde_json::from_str(kept.expose()).unwrap();
             for secret in ["/api_key_fingerprint", "/installation/signing_key", "/installation/token"] {
@@ -424,18 +443,30 @@ fn id_in(shown: &str, kind: &str) -> Option<String> {
     Some(id.split(')').next()?.to_owned())
 }
 
-fn client(sandbox: &Sandbox) -> (Client, MemoryStore) {
+/// The API key of a new user, if the operation takes the session of one.
+fn token_for(operation: &Operation, sandbox: &Sandbox) -> Option<Secret> {
+    (operation.session_of == Some(SessionOf::User)).then(|| {
+        let provision = sandbox.provision(sandbox.populate(1)[0]).unwrap();
+        provision["credential"]["token_value"].as_str().unwrap().into()
+    })
+}
+
+fn client(sandbox: &Sandbox, token: Option<&Secret>) -> (Client, MemoryStore) {
     let store = MemoryStore::default();
-    (client_with(sandbox, &store), store)
+    (client_with(sandbox, token, &store), store)
 }
 
-fn client_with(sandbox: &Sandbox, store: &MemoryStore) -> Client {
-    builder_with(sandbox, store).build().unwrap()
+fn client_with(sandbox: &Sandbox, token: Option<&Secret>, store: &MemoryStore) -> Client {
+    builder_with(sandbox, token, store).build().unwrap()
 }
 
-fn builder_with(sandbox: &Sandbox, store: &MemoryStore) -> ClientBuilder {
+fn builder_with(sandbox: &Sandbox, token: Option<&Secret>, store: &MemoryStore) -> ClientBuilder {
     let retry = RetryPolicy::default().max_attempts(ATTEMPTS).initial_backoff(Duration::ZERO);
-    let builder = sandbox.client().retry(retry).attempt_timeout(TRY).operation_timeout(CALL);
+    let builder = match token {
+        Some(token) => sandbox.client().build().unwrap().for_user_token(token.clone()),
+        None => sandbox.client(),
+    };
+    let builder = builder.retry(retry).attempt_timeout(TRY).operation_timeout(CALL);
     let builder = builder.max_response_size(MAX_ANSWER).max_download_size(MAX_ANSWER);
     let builder = builder.late_arrival(Duration::from_secs(1));
     builder.context_store(store.clone())
@@ -552,7 +583,7 @@ async fn a_refusal_is_final_only_if_a_check_confirms_it() {
     const LOOKS: [Fault; 5] =
         [Fault::Status(503), Fault::UnsignedStatus(404), Fault::Truncated, Fault::NotJson, Fault::MissingSignature];
     let sandbox = Sandbox::builder().deduplicate(false).start().await.unwrap();
-    let (client, _) = client(&sandbox);
+    let (client, _) = client(&sandbox, None);
     for verb in [Verb::Create, Verb::Close, Verb::Reset] {
         let (request, look) = verb.operations();
         for status in [400, 401, 403, 404, 405, 429, 466, 490] {

@@ -160,6 +160,13 @@ impl SandboxBuilder {
         self
     }
 
+    /// Sets whether an identity verification session is refused while the user has one that is submitted and has no result. The default
+    /// is `true`.
+    pub fn one_identity_session(mut self, is_one: bool) -> Self {
+        self.profile.second_identity_session = is_one.then_some(400);
+        self
+    }
+
     /// Sets whether refusals are signed too. The default is `false`: bunq signs few of them.
     pub fn signed_refusals(mut self, are_signed: bool) -> Self {
         self.profile.signed_refusals = REFUSALS.filter(|_| are_signed).collect();

@@ -104,6 +104,7 @@ use tokio::time::Instant;
 pub use self::builder::SandboxBuilder;
 pub use self::profile::Profile;
 pub use self::resources::attachments::SeedAttachment;
+pub use self::resources::identity::SeedIdentitySession;
 pub use self::resources::provisions::seed::SeedProvision;
 pub use self::resources::seed::SeedUser;
 pub use self::settings::{CreationResponse, DeadToken, FailureRetryResponse, FilterResponse, Pace};
@@ -145,6 +146,10 @@ const LATE_ARRIVAL: Duration = Duration::from_millis(200);
 /// - a file of at most 16 MiB is taken if it begins as its `Content-Type` says; only its user can read it;
 /// - an OAuth client is refused with 400 while another one is active, unless [`SandboxBuilder::one_oauth_client`] is `false`; a callback
 ///   URL can be registered twice, with an active client alone;
+/// - the first identity verification session of a user is `REJECTED` and the others are `APPROVED`, five seconds after they are submitted
+///   (`identity_results` and `identity_check` of the [`Profile`]). A session is submitted once, and its token is shown until then. Another is
+///   refused with 400 while one has no result, unless [`SandboxBuilder::one_identity_session`] is `false`; a document takes attachments
+///   of its user alone, and can be linked twice;
 /// - a listing refuses unknown and repeated parameters.
 #[derive(Clone)]
 pub struct Sandbox {

@@ -9,6 +9,9 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use crate::settings::{CreationResponse, DeadToken, FailureRetryResponse, FilterResponse};
 use crate::wire::response::{RawResponse, Refusal};
 
+/// The result of a user who is known.
+pub(crate) const APPROVED: &str = "APPROVED";
+
 /// Every status of a refusal.
 pub(crate) const REFUSALS: std::ops::RangeInclusive<u16> = 300..=599;
 
@@ -46,6 +49,15 @@ pub struct Profile {
     pub duplicate: Option<u16>,
     /// The status of the refusal of an OAuth client while another one is active; `None`: there can be several.
     pub second_oauth_client: Option<u16>,
+    /// The status of the refusal of an identity verification session while the user has one that is submitted and has no result; `None`:
+    /// there can be several.
+    pub second_identity_session: Option<u16>,
+    /// What the identity verification sessions of a user end with, in their order, such as `REJECTED`. The last one holds for all that
+    /// follow, and every result but `APPROVED` has a reason. If there is none, it is `APPROVED`.
+    pub identity_results: Vec<String>,
+    /// How long it takes until a session that is submitted has its result; in whole seconds as JSON.
+    #[serde(serialize_with = "whole_seconds", deserialize_with = "from_seconds")]
+    pub identity_check: Duration,
     /// The status of the refusal of an `X-Bunq-Client-Request-Id` that was used before; `None`: it is accepted.
     pub repeated_request_id: Option<u16>,
     /// The status of the refusal of a wrong API key.
@@ -66,7 +78,7 @@ pub struct Profile {
 }
 
 impl Default for Profile {
-    /// The behaviour that has been seen most often.
+    /// The behaviour that has been seen most often. Of the identity of users none has been seen, so it is the one that is hard to be ready for.
     fn default() -> Self {
         Self {
             dead_token: DeadToken::Unauthorized,
@@ -78,6 +90,9 @@ impl Default for Profile {
             failure_retry_response: FailureRetryResponse::Ids,
             duplicate: Some(400),
             second_oauth_client: Some(400),
+            second_identity_session: Some(400),
+            identity_results: vec!["REJECTED".to_owned(), APPROVED.to_owned()],
+            identity_check: Duration::from_secs(5),
             repeated_request_id: Some(400),
             wrong_key: 400,
             wrong_method: 405,
@@ -113,6 +128,7 @@ impl Profile {
             Some(self.wrong_method),
             self.duplicate,
             self.second_oauth_client,
+            self.second_identity_session,
             self.repeated_request_id,
             self.unsigned_session,
         ];

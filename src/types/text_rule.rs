@@ -126,6 +126,6 @@ mod tests {
             ],
             "phone_number: a phone number is `+` and 7 to 15 digits (E.164), without the zero",
         );
-        read::<CountryCode>(&["NL"], &["", "nl", "NLD", "N1", "ñL"], "country_of_residence: ");
+        read::<CountryCode>(&["NL"], &["", "nl", "NLD", "N1", "ñL"], "country_code: ");
     }
 }

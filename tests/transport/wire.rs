@@ -7,7 +7,7 @@ use bunq_partner::types::{
     NewProvisionByPointer, NotificationCategory, NotificationFilter, NotificationVerificationType,
     ReplaceNotificationFiltersRequest, RequestedStatus, UpdateProvisionRequest,
 };
-use bunq_partner::{Api, Client, Error, NewProvision, Operation, PageSize, ProvisionStatus, Response, Uuid};
+use bunq_partner::{Api, Client, Error, NewProvision, Operation, PageSize, ProvisionStatus, Response, SessionOf, Uuid};
 use bunq_partner_sandbox::{ReceivedSignature, Sandbox};
 use insta::assert_snapshot;
 use jiff::civil::date;
@@ -33,6 +33,12 @@ async fn every_operation_both_ways() {
     test_timeout::start();
     let (sandbox, client) = start().await;
     client.open_session().await.unwrap();
+    let user = {
+        let id = ready(&client).await;
+        let credential = client.provisions().get(id).await.unwrap().credential.unwrap();
+        client.for_user(&credential).unwrap().build().unwrap()
+    };
+    user.open_session().await.unwrap();
     let (document, api) = (document(), client.api());
     let wire = Wire { sandbox };
     for operation in Operation::ALL.iter().filter(|operation| !operation.managed) {
@@ -45,7 +51,8 @@ async fn every_operation_both_ways() {
             }
             None => b"%PDF-1.4\n\xff\n".to_vec(),
         };
-        let call = call_with_examples(&api, operation, |_| None);
+        let caller = if operation.session_of == Some(SessionOf::User) { user.api() } else { api.clone() };
+        let call = call_with_examples(&caller, operation, |_| None);
         wire.record(operation.id, body, async { call.await.unwrap().unwrap() }).await;
     }
     let example = |name: &str| example_text(&document, &format!("#/components/examples/{name}"));

@@ -2,6 +2,7 @@
 
 pub(crate) mod attachment;
 pub(crate) mod credential_ip;
+pub(crate) mod identity;
 pub(crate) mod notifications;
 pub(crate) mod oauth;
 pub(crate) mod table;
@@ -10,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use self::attachment::Attachment;
 use self::credential_ip::CredentialIp;
+use self::identity::{Document, IdentitySession};
 use self::notifications::{Failure, Filter, PinnedChain};
 use self::oauth::{OauthCallbackUrl, OauthClient};
 use self::table::{SavedTable, Table};
@@ -63,6 +65,8 @@ tables! {
     notification_filters: Filter,
     notification_failures: Failure,
     pinned_chains: PinnedChain,
+    identity_sessions: IdentitySession,
+    documents: Document,
 }
 
 impl From<SavedTables> for Tables {

@@ -57,7 +57,6 @@ fn get_content(bank: &mut Bank, request: &RoutedCall<'_>, user: u64) -> Result<R
 /// Checks an attachment that a user names in another call: it must be the user's own.
 ///
 /// That of another user is refused as one that does not exist, so that nobody learns whether it does.
-#[allow(dead_code, reason = "the operations that name attachments are about to be added")]
 pub(crate) fn check_named(bank: &Bank, user: u64, id: AttachmentId) -> Result<(), Refusal> {
     let found = bank.objects.attachments.get(user, id.get());
     found.map(drop).map_err(|missing| Refusal::bad_request(missing.message))

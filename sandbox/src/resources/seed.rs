@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::attachments::SeedAttachment;
+use super::identity::SeedIdentitySession;
 use crate::bank::Bank;
 
 /// An object of one kind that a user of a seed has.
@@ -41,4 +42,6 @@ macro_rules! seeds {
 seeds! {
     /// The files that it has uploaded.
     attachments: SeedAttachment,
+    /// The sessions in which it proves its identity.
+    identity_sessions: SeedIdentitySession,
 }

@@ -10,6 +10,7 @@ mod sandbox_attachments;
 mod sandbox_clock;
 mod sandbox_credentials;
 mod sandbox_faults;
+mod sandbox_identity;
 mod sandbox_notifications;
 mod sandbox_oauth;
 mod sandbox_profile;

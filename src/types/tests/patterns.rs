@@ -69,10 +69,11 @@ fn tables_and_regress_agree_about_all_edges_at_all_places() {
 }
 
 /// The texts whose patterns do not match `a@a`.
-const WITH_A_FORM: [&str; 6] = [
+const WITH_A_FORM: [&str; 7] = [
     "CallbackUrl",
     "CertificatePem",
     "CountryCode",
+    "DocumentType",
     "NotificationFilterFailedIds",
     "NotificationTarget",
     "PhoneNumber",

@@ -30,6 +30,7 @@ const EMAILS: [&str; 4] = ["a@b.nl", "user+tag@mail.example.com", "x_1@example.o
 const PHONE_NUMBERS: [&str; 3] = ["+1234567", "+31600000000", "+123456789012345"];
 const DESCRIPTIONS: [&str; 3] = ["a", "Passport, page 1", "~!"];
 const COUNTRIES: [&str; 3] = ["NL", "AA", "ZZ"];
+const DOCUMENT_TYPES: [&str; 2] = ["CRYPTO_KYC_QUESTIONNAIRE", "P1"];
 const CALLBACK_URLS: [&str; 3] =
     ["https://a", "https://partner.example.com/callback", "https://192.0.2.1:8443/a?b=%20&c"];
 const PERMITTED_IPS: [&str; 4] = ["*", "0.0.0.0", "192.0.2.1", "255.255.255.255"];
@@ -190,6 +191,7 @@ impl<'a> Random<'a> {
             (Some("ipv4"), None) => &ADDRESSES,
             (Some("bunq-timestamp"), Some(_)) => &TIMESTAMPS,
             (None, Some("^[A-Z]{2}$")) => &COUNTRIES,
+            (None, Some("^[A-Z][A-Z0-9_]*$")) => &DOCUMENT_TYPES,
             (None, Some("^https://[!-~]+$")) => &TARGETS,
             (None, Some("^[1-9][0-9]*(?:,[1-9][0-9]*){0,99}$")) => &LISTED_IDS,
             (None, Some(pattern)) if pattern.starts_with("^-----BEGIN CERTIFICATE-----") => &CERTIFICATES,

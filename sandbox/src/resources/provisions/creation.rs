@@ -204,7 +204,7 @@ mod tests {
             ("date_of_birth", json!("31-12-1990"), "parse"),
             ("date_of_birth", json!("1990-02-30"), "day"),
             ("date_of_birth", json!("1990-02-03T00:00"), "date_of_birth is not a date"),
-            ("country_of_residence", json!("Holland"), "country_of_residence: a country"),
+            ("country_of_residence", json!("Holland"), "country_code: a country"),
         ] {
             let mut body = person();
             body[name] = value;
