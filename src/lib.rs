@@ -47,7 +47,7 @@ pub use bulk::{
     RowRecord, RowState,
 };
 pub use client::Client;
-pub use custody::{Custody, CustodyEntry, CustodyFilter, MemoryCustody};
+pub use custody::{Custody, CustodyEntry, CustodyFilter, FileCustody, MemoryCustody};
 pub use environment::Environment;
 pub use error::{Error, ErrorKind, Remedy, Sent};
 pub use feed::{Acceptance, Feed, FeedItem, Resource, Waiter};

@@ -3,7 +3,6 @@
 use std::fmt;
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::error::Error;
@@ -12,7 +11,7 @@ use crate::transport::credentials::BoxFuture;
 use crate::types::{ProvisionId, Secret, Timestamp};
 
 /// What a custody tells of a user. Nothing in it is secret.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct CustodyEntry {
     /// The provision that has made the user.
@@ -25,7 +24,6 @@ pub struct CustodyEntry {
     pub is_activated: bool,
     /// Why the record of the user cannot be used, and what to do, if listing it has shown that. The other members are then not
     /// known.
-    #[serde(skip)]
     pub problem: Option<String>,
 }
 
@@ -48,7 +46,8 @@ pub enum CustodyFilter {
 
 /// Keeps what is needed to act for provisioned users: for each, the token of its credential and the keys of its session.
 ///
-/// Write one for a database or a vault: it keeps an opaque, secret text of at most 64 KiB for each user, and an entry without secrets beside it, by which users are listed. The client
+/// [`FileCustody`](crate::FileCustody) is the usual choice. Write one of your own for a database or a vault: it keeps an opaque,
+/// secret text of at most 64 KiB for each user, and an entry without secrets beside it, by which users are listed. The client
 /// makes and reads the texts.
 ///
 /// A lost token cannot be had again: bunq shows it once, and the user must be reset. So an implementation promises:
@@ -68,7 +67,8 @@ pub trait Custody: fmt::Debug + Send + Sync + 'static {
     /// Names the custody in errors, without a secret: `the custody in /var/lib/acme/users`.
     fn name(&self) -> String;
 
-    /// Names the place of one user in errors, without a secret: `the custody's file /var/lib/acme/users/1015.json`.
+    /// Names the place of one user in errors, without a secret: `the record /var/lib/acme/users/1015.json of
+    /// provision 1015`.
     fn name_of(&self, id: ProvisionId) -> String {
         format!("{}: the record of provision {id}", self.name())
     }

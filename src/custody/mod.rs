@@ -5,6 +5,8 @@
 //! everything above this layer goes through it. It caches nothing: what nobody uses costs nothing, and several processes may
 //! share a custody that allows it.
 
+mod file_custody;
+mod head;
 mod interface;
 mod kept;
 mod memory;
@@ -12,7 +14,9 @@ mod record;
 mod step_list;
 mod steps;
 mod turns;
+mod user_folder;
 
+pub use self::file_custody::FileCustody;
 pub use self::interface::{Custody, CustodyEntry, CustodyFilter};
 pub(crate) use self::kept::{Kept, NewToken, Records};
 pub use self::memory::MemoryCustody;

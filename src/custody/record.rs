@@ -169,7 +169,7 @@ impl UserRecord {
 }
 
 /// What to do about a record that is of no use.
-const REMEDY: &str =
+pub(super) const REMEDY: &str =
     "put back a copy that fits, or take this one out of the custody and call `client.users().reset(id)`";
 
 fn damaged(what: impl fmt::Display) -> String {

@@ -2,25 +2,20 @@
 //!
 //! This module does not know the content of the lines. Its problems are texts, from which its callers make errors.
 
-use std::fs::{File, TryLockError};
+use std::fs::File;
 use std::io::{self, BufRead as _, BufReader, Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::Path;
 use std::pin::pin;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use futures_util::future::{Either, select};
 use serde::de::IgnoredAny;
 use tokio::sync::watch;
 use tokio::task::spawn_blocking;
-use tokio::time::{Instant, sleep};
 
-use super::{create_kept, for_owner_alone, not_locked, open_kept, open_kept_with, sync_folder_of};
+use super::lock::lock_alone;
+use super::{create_kept, for_owner_alone, open_kept, open_kept_with, sync_folder_of};
 use crate::sync::lock;
-
-/// How long to wait until another process closes the file, and the pause between two attempts.
-const LOCK_TIMEOUT: Duration = Duration::from_secs(2);
-const LOCK_PAUSE: Duration = Duration::from_millis(20);
 
 /// The format of a file.
 #[derive(Debug, Clone, Copy)]
@@ -89,18 +84,7 @@ impl LineFile {
     ) -> Result<(Self, bool), String> {
         let to_open = path.to_owned();
         let (file, is_new) = blocking(move || open(&to_open)).await?;
-        // A write of an operation that was dropped may still be running.
-        let patience = Instant::now() + LOCK_TIMEOUT;
-        loop {
-            match file.try_lock() {
-                Ok(()) => break,
-                Err(TryLockError::WouldBlock) if Instant::now() < patience => sleep(LOCK_PAUSE).await,
-                Err(TryLockError::WouldBlock) => {
-                    return Err("another process uses it: wait for its end, or stop it".into());
-                }
-                Err(TryLockError::Error(error)) => return Err(not_locked(error).to_string()),
-            }
-        }
+        lock_alone(&file).await.map_err(|error| error.to_string())?;
         let opened = blocking(move || {
             let end = read_lines(&file, format, take)?;
             file.set_len(end.place).map_err(failed("written"))?;

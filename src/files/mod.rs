@@ -1,16 +1,16 @@
 //! Which files with keys, tokens or personal data are used, and which are refused. The stores of this crate follow this
 //! rule, and a program with such files of its own can follow it too.
 //!
-//! | | Read only | Kept | Folder |
-//! |---|---|---|---|
-//! | For example | an API key, a public key, a certificate, receipts to be verified, the profiles of the program | the context, tokens, a journal, receipts, a copy of standard input, the reports of the program | the folder for the tokens of new users, that of the profiles |
-//! | Functions | [`open_secret`], [`open_public`], [`open_plain`] | [`open_kept`], [`append_kept`], [`create_kept`], [`create_whole`], [`replace_kept`] | [`check_folder`] |
-//! | *Kind* | a regular file or a pipe, also through a symbolic link | a regular file, not through a symbolic link | a folder, also through a symbolic link |
-//! | *Owner* | the user of the process, or root | the user of the process | the user of the process, or root |
-//! | *Names* (hard links) | any number | one: a second one is refused | |
-//! | *Others* can write | refused, for the group as for everybody | see the next lines | everybody: refused without the sticky bit; a group: refused unless the process belongs to it |
-//! | *The group* can read | [`open_secret`]: refused if `chmod 600` works, otherwise accepted, as with systemd's credentials and Kubernetes's `fsGroup` | the group's permissions are removed, and `tracing` gets an event; where nothing can be written they stay | allowed |
-//! | *Everybody* can read | [`open_secret`]: refused if `chmod 600` works, otherwise accepted with a warning, as with Docker's secrets | refused, because the content may be known or changed | allowed |
+//! | | Read only | Kept | Folder | Own folder |
+//! |---|---|---|---|---|
+//! | For example | an API key, a public key, a certificate, receipts to be verified, the profiles of the program | the context, tokens, a journal, receipts, a copy of standard input, the reports of the program | the folder for the tokens of new users, that of the profiles | the custody of users |
+//! | Functions | [`open_secret`], [`open_public`], [`open_plain`] | [`open_kept`], [`append_kept`], [`create_kept`], [`create_whole`], [`replace_kept`] | [`check_folder`] | [`check_own_folder`] |
+//! | *Kind* | a regular file or a pipe, also through a symbolic link | a regular file, not through a symbolic link | a folder, also through a symbolic link | a folder, also through a symbolic link |
+//! | *Owner* | the user of the process, or root | the user of the process | the user of the process, or root | the user of the process |
+//! | *Names* (hard links) | any number | one: a second one is refused | | |
+//! | *Others* can write | refused, for the group as for everybody | see the next lines | everybody: refused without the sticky bit; a group: refused unless the process belongs to it | refused |
+//! | *The group* can read | [`open_secret`]: refused if `chmod 600` works, otherwise accepted, as with systemd's credentials and Kubernetes's `fsGroup` | the group's permissions are removed, and `tracing` gets an event; where nothing can be written they stay | allowed | refused |
+//! | *Everybody* can read | [`open_secret`]: refused if `chmod 600` works, otherwise accepted with a warning, as with Docker's secrets | refused, because the content may be known or changed | allowed | refused |
 //!
 //! `chmod 600` works on a file that belongs to the user of the process, on a file system that is not mounted read-only.
 //! Root is treated like any other user: root's files belong to root, and the files of others are refused. Everybody may
@@ -26,10 +26,11 @@
 //! On systems without Unix permissions only the kind is checked: there, the folder's permissions must keep others out.
 
 pub(crate) mod lines;
+pub(crate) mod lock;
 mod rules;
 mod system;
 
-use std::fs::{self, File, Metadata, OpenOptions};
+use std::fs::{self, DirBuilder, File, Metadata, OpenOptions};
 use std::io::{self, Read, Write as _};
 use std::path::{Path, PathBuf};
 
@@ -182,30 +183,50 @@ fn give_name(file: &Path, path: &Path) -> io::Result<()> {
 /// Like [`open_secret`]. A file that the rule refuses is not replaced.
 pub fn replace_kept(path: impl AsRef<Path>, content: &[u8]) -> io::Result<()> {
     let path = path.as_ref();
+    // No file of somebody else has such a name.
+    replace_kept_by(&beside(path, ".bunq-partner-tmp"), path, content)
+}
+
+/// Replaces a kept file like [`replace_kept`], through this file in the same folder. Only a crash leaves that one.
+pub(crate) fn replace_kept_by(unfinished: &Path, path: &Path, content: &[u8]) -> io::Result<()> {
     match open_kept(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
-    // No file of somebody else has such a name.
-    let unfinished = beside(path, ".bunq-partner-tmp");
-    let written = write_new(&unfinished, content)
-        .and_then(|()| fs::rename(&unfinished, path))
-        .and_then(|()| sync_folder_of(path));
+    let written =
+        write_new(unfinished, content).and_then(|()| fs::rename(unfinished, path)).and_then(|()| sync_folder_of(path));
     if written.is_err() {
         // For example, the disk is full. If removing it fails, the next call removes it.
-        let _ = fs::remove_file(&unfinished);
+        let _ = fs::remove_file(unfinished);
     }
     written.map_err(failed("written"))
 }
 
 fn write_new(path: &Path, content: &[u8]) -> io::Result<()> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
+    remove_if_there(path)?;
     let mut file = for_owner_alone().create_new(true).open(path)?;
     file.write_all(content)?;
     file.sync_all()
+}
+
+/// Removes a kept file, if it is there. It stays removed after a power failure.
+pub(crate) fn remove_kept(path: &Path) -> io::Result<()> {
+    remove_if_there(path).and_then(|()| sync_folder_of(path)).map_err(failed("removed"))
+}
+
+fn remove_if_there(path: &Path) -> io::Result<()> {
+    fs::remove_file(path).or_else(|error| if error.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(error) })
+}
+
+/// Makes a folder that nobody but its owner may use, unless it is there.
+pub(crate) fn create_own_folder(path: &Path) -> io::Result<()> {
+    let mut builder = DirBuilder::new();
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    match builder.create(path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => check_own_folder(path),
+        made => made.and_then(|()| sync_folder_of(path)).map_err(failed("made")),
+    }
 }
 
 /// Refuses a folder in which others may replace files.
@@ -214,8 +235,21 @@ fn write_new(path: &Path, content: &[u8]) -> io::Result<()> {
 ///
 /// Like [`open_secret`].
 pub fn check_folder(path: impl AsRef<Path>) -> io::Result<()> {
-    let found = fs::metadata(path.as_ref()).map_err(failed("opened"))?;
-    match decide(Class::Folder, path.as_ref(), &Found::new(&found, false), &Process::this()) {
+    check_folder_as(Class::Folder, path.as_ref())
+}
+
+/// Refuses a folder that anybody but its owner, the user of the process, may use.
+///
+/// # Errors
+///
+/// Like [`open_secret`]; [`NotFound`](io::ErrorKind::NotFound) if it is not there.
+pub fn check_own_folder(path: impl AsRef<Path>) -> io::Result<()> {
+    check_folder_as(Class::OwnFolder, path.as_ref())
+}
+
+fn check_folder_as(class: Class, path: &Path) -> io::Result<()> {
+    let found = fs::metadata(path).map_err(failed("opened"))?;
+    match decide(class, path, &Found::new(&found, false), &Process::this()) {
         Decision::Refused(problem) => Err(refused(problem)),
         _ => Ok(()),
     }
@@ -315,6 +349,7 @@ fn failed(what: &str) -> impl Fn(io::Error) -> io::Error {
     move |error| {
         let remedy = match error.kind() {
             io::ErrorKind::ReadOnlyFilesystem => ": give a path where files can be written",
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => ": make space there, and try again",
             _ => "",
         };
         io::Error::new(error.kind(), format!("it cannot be {what}: {error}{remedy}"))

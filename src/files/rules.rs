@@ -19,6 +19,8 @@ pub(super) enum Class {
     Plain,
     Kept,
     Folder,
+    /// Nobody but its owner may even see what is in it.
+    OwnFolder,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,11 +66,13 @@ pub(super) fn refused_kind(class: Class, kind: Kind) -> Option<&'static str> {
     match (class, kind) {
         (Class::Secret | Class::Public | Class::Plain, Kind::File | Kind::Pipe)
         | (Class::Kept, Kind::File)
-        | (Class::Folder, Kind::Folder) => None,
+        | (Class::Folder | Class::OwnFolder, Kind::Folder) => None,
         (Class::Secret | Class::Public | Class::Plain, _) => Some("it is neither a regular file nor a pipe"),
-        (Class::Kept, Kind::Link) => Some("it is a symbolic link: give the path that it leads to"),
+        (Class::Kept, Kind::Link) => {
+            Some("it is a symbolic link: give the path that it leads to, or put the file itself there")
+        }
         (Class::Kept, _) => Some("it is not a regular file: give the path of one, or of one to be made"),
-        (Class::Folder, _) => Some("it is not a folder"),
+        (Class::Folder | Class::OwnFolder, _) => Some("it is not a folder"),
     }
 }
 
@@ -77,10 +81,11 @@ pub(super) fn decide(class: Class, path: &Path, found: &Found, process: &Process
         return Decision::Refused(problem.into());
     }
     let is_mine = found.owner == process.user;
-    let is_roots = found.owner == 0 && class != Class::Kept;
+    let is_for_me_alone = matches!(class, Class::Kept | Class::OwnFolder);
+    let is_roots = found.owner == 0 && !is_for_me_alone;
     if class != Class::Plain && !is_mine && !is_roots {
         let (owner, user) = (found.owner, process.user);
-        let nor = if class == Class::Kept { "" } else { ", nor to root" };
+        let nor = if is_for_me_alone { "" } else { ", nor to root" };
         return Decision::Refused(format!(
             "it belongs to the user {owner}, not to {user}, who runs this program{nor}: give the path of one of your own"
         ));
@@ -90,6 +95,7 @@ pub(super) fn decide(class: Class, path: &Path, found: &Found, process: &Process
         Class::Secret | Class::Public => read_only(class, path, found, is_mine),
         Class::Kept => kept(path, found),
         Class::Folder => folder(path, found, process),
+        Class::OwnFolder => own_folder(path, found),
     }
 }
 
@@ -147,6 +153,14 @@ fn folder(path: &Path, found: &Found, process: &Process) -> Decision {
     Decision::Taken
 }
 
+fn own_folder(path: &Path, found: &Found) -> Decision {
+    let mode = found.mode & 0o777;
+    if mode & 0o077 == 0 {
+        return Decision::Taken;
+    }
+    refused_for(mode, "others may see what is in it, or change it", chmod("700", path))
+}
+
 fn refused_for(mode: u32, effect: &str, remedy: impl Display) -> Decision {
     Decision::Refused(format!("its mode is {mode:04o}, so that {effect}: {remedy}"))
 }
@@ -186,7 +200,7 @@ mod tests {
     #[test]
     fn each_line_of_the_table() {
         test_timeout::start();
-        use Class::{Folder, Kept, Plain, Public, Secret};
+        use Class::{Folder, Kept, OwnFolder, Plain, Public, Secret};
         let folder = |found: Found, mode, group| Found { kind: Kind::Folder, mode, group, ..found };
         let with = |found: Found, mode| Found { mode, ..found };
         let fixed = |found: Found, mode| Found { mode, is_fixed: true, ..found };
@@ -261,6 +275,20 @@ mod tests {
             ("add", Folder, folder(ROOTS, 0o1775, OTHER_GROUP), ME, "refused: the group 51"),
             ("add", Folder, folder(ROOTS, 0o2770, MY_GROUP), ME, "taken"),
             ("add", Folder, folder(MINE, 0o755, OTHER_GROUP), ME, "taken"),
+            ("own", OwnFolder, folder(MINE, 0o700, MY_GROUP), ME, "taken"),
+            ("own", OwnFolder, folder(MINE, 0o2700, MY_GROUP), ME, "taken"),
+            ("own", OwnFolder, MINE, ME, "refused: it is not a folder"),
+            (
+                "own",
+                OwnFolder,
+                folder(ROOTS, 0o700, ROOT),
+                ME,
+                "refused: it belongs to the user 0, not to 10, who runs",
+            ),
+            ("own", OwnFolder, folder(ROOTS, 0o700, ROOT), ROOT, "taken"),
+            ("own", OwnFolder, folder(MINE, 0o750, MY_GROUP), ME, "refused: others may see what is in it"),
+            ("own", OwnFolder, folder(MINE, 0o701, MY_GROUP), ME, "refused: others may see"),
+            ("own", OwnFolder, folder(MINE, 0o770, MY_GROUP), ME, "refused: others may see"),
         ] {
             let decided = decided(class, found, user);
             assert!(

@@ -10,6 +10,7 @@ use tokio::time::sleep;
 
 use super::store::{ContextLock, ContextStore};
 use crate::error::Error;
+use crate::files::lock::Locked;
 use crate::files::{beside, for_owner_alone, not_locked, open_kept, open_kept_with, read_text, replace_kept};
 use crate::sync::lock;
 use crate::transport::credentials::BoxFuture;
@@ -143,22 +144,12 @@ impl ContextStore for FileStore {
             let file = self.blocking(Self::open_lock).await?;
             loop {
                 match file.try_lock() {
-                    Ok(()) => return Ok(ContextLock::new(FileLock(file))),
+                    Ok(()) => return Ok(ContextLock::new(Locked(file))),
                     Err(TryLockError::Error(error)) => return Err(self.unlockable(&not_locked(error))),
                     Err(TryLockError::WouldBlock) => sleep(LOCK_PAUSE).await,
                 }
             }
         })
-    }
-}
-
-struct FileLock(File);
-
-impl Drop for FileLock {
-    fn drop(&mut self) {
-        // Closing the file is not enough while another thread is starting a process: until the new process runs its
-        // program, it has the file open too. If unlocking fails, closing still releases the lock.
-        let _ = self.0.unlock();
     }
 }
 

@@ -1,0 +1,165 @@
+//! A custody in a folder, with a file for each user that only its owner can read and write.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use tokio::sync::OnceCell;
+use tokio::task::spawn_blocking;
+
+use super::interface::{Custody, CustodyEntry, CustodyFilter};
+use super::turns::Turns;
+use super::user_folder::UserFolder;
+use crate::error::Error;
+use crate::files::lock::{Locked, lock_alone};
+use crate::session::context::ContextLock;
+use crate::transport::credentials::BoxFuture;
+use crate::transport::runtime;
+use crate::types::{ProvisionId, Secret};
+
+/// Keeps users in a folder, for one process at a time. Clones share it.
+///
+/// ```no_run
+/// use bunq_partner::FileCustody;
+///
+/// let custody = FileCustody::new("/var/lib/acme/users");
+/// ```
+///
+/// The folder must exist, and only its owner may use it (`mkdir -m 700`). Each user has a file, `ID.json`, with the id of its
+/// provision, which only the owner may use (mode 0600). A save replaces the whole file and syncs it, so that neither a reader nor a
+/// crash leaves half of it. Beside them are `custody.lock`, which is locked while the folder is used, the folder `unactivated`
+/// with an empty file for each user that is not activated, and, after a crash during a save, `custody.bunq-partner-tmp`, which the
+/// next process removes. In a repository, the folder belongs into `.gitignore`. Back it up whole and as a secret, and do not put an old copy
+/// back over newer files: what has happened since would be forgotten.
+///
+/// Files follow the rule of [`files`](crate::files) for kept files, and the folder that for own folders. What others may use, what
+/// is a link, is damaged, or is of another user is refused with an error that names the file, and is left as it is.
+///
+/// The first use that may change something locks the folder until the last clone is dropped. A second process, or a second
+/// `FileCustody` of this one, gets an error then, except from [`list`](Custody::list) and [`entry`](Custody::entry). The end of a
+/// process, however it ends, releases the lock. On file systems without locks nothing is kept.
+///
+/// What nobody uses takes no memory: nothing is read before it is needed, one user is one file, and only a listing reads the names of
+/// the others. While the pages of a listing of all are read, it holds 8 bytes for each user.
+#[derive(Debug, Clone)]
+pub struct FileCustody(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    folder: Arc<UserFolder>,
+    /// The lock of the folder, once something was used.
+    claim: OnceCell<Locked>,
+    turns: Turns,
+    /// Held during a write. If the caller of a save gives up, its lock is released but the write goes on.
+    writing: Arc<tokio::sync::Mutex<()>>,
+}
+
+impl FileCustody {
+    /// Keeps users in `folder`. Nothing is read or written yet.
+    ///
+    /// A relative path is relative to the current folder of the process.
+    pub fn new(folder: impl Into<PathBuf>) -> Self {
+        let folder = Arc::new(UserFolder::new(folder.into()));
+        let (claim, turns, writing) = (OnceCell::new(), Turns::default(), Arc::default());
+        Self(Arc::new(Inner { folder, claim, turns, writing }))
+    }
+
+    /// Locks the folder for this process, unless it is locked already.
+    async fn claim(&self) -> Result<(), Error> {
+        let claim = || async {
+            let file = self.blocking(UserFolder::open_lock).await?;
+            lock_alone(&file).await.map_err(|error| match error.kind() {
+                std::io::ErrorKind::WouldBlock => self.0.folder.refused(
+                    "another process uses it, or another `FileCustody` of this one: wait for its end, stop it, or use clones \
+                     of one `FileCustody`",
+                ),
+                _ => self.0.folder.refused(error),
+            })?;
+            self.blocking(UserFolder::prepare).await?;
+            Ok(Locked(file))
+        };
+        self.0.claim.get_or_try_init(claim).await.map(drop)
+    }
+
+    /// Makes a change, which goes on if the caller gives up.
+    async fn write(&self, write: impl FnOnce(&UserFolder) -> Result<(), Error> + Send + 'static) -> Result<(), Error> {
+        self.claim().await?;
+        let writing = Arc::clone(&self.0.writing).lock_owned().await;
+        // The claim lasts as long as the write.
+        let custody = self.clone();
+        self.blocking(move |folder| {
+            let written = write(folder);
+            drop((writing, custody));
+            written
+        })
+        .await
+    }
+
+    /// Runs `work` on a thread that may block.
+    async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&UserFolder) -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Error> {
+        runtime::check()?;
+        let folder = Arc::clone(&self.0.folder);
+        let done = spawn_blocking(move || work(&folder)).await;
+        done.map_err(|error| self.0.folder.refused("the task was aborted").with_source(error))?
+    }
+}
+
+impl Custody for FileCustody {
+    fn name(&self) -> String {
+        self.0.folder.name()
+    }
+
+    fn name_of(&self, id: ProvisionId) -> String {
+        self.0.folder.name_of(id)
+    }
+
+    fn load(&self, id: ProvisionId) -> BoxFuture<'_, Result<Option<Secret>, Error>> {
+        Box::pin(async move {
+            self.claim().await?;
+            self.blocking(move |folder| folder.read(id)).await
+        })
+    }
+
+    fn save(&self, entry: CustodyEntry, text: Secret) -> BoxFuture<'_, Result<(), Error>> {
+        Box::pin(self.write(move |folder| folder.write(&entry, &text)))
+    }
+
+    fn remove(&self, id: ProvisionId) -> BoxFuture<'_, Result<(), Error>> {
+        Box::pin(self.write(move |folder| folder.remove(id)))
+    }
+
+    fn lock(&self, id: ProvisionId) -> BoxFuture<'_, Result<ContextLock, Error>> {
+        Box::pin(async move {
+            self.claim().await?;
+            let turn = self.0.turns.take(id).await;
+            // A write of an earlier holder that has given up may still be running.
+            drop(self.0.writing.lock().await);
+            Ok(ContextLock::new((turn, self.clone())))
+        })
+    }
+
+    fn list(
+        &self,
+        filter: CustodyFilter,
+        after: Option<ProvisionId>,
+    ) -> BoxFuture<'_, Result<Vec<CustodyEntry>, Error>> {
+        Box::pin(async move {
+            let page = self.blocking(move |folder| folder.list(filter, after)).await?;
+            if self.0.claim.initialized() && !page.not_unactivated.is_empty() {
+                let marks = page.not_unactivated;
+                // If this fails, the next listing tries it again.
+                let _ = self.write(move |folder| marks.into_iter().try_for_each(|id| folder.correct_mark(id))).await;
+            }
+            Ok(page.entries)
+        })
+    }
+
+    fn entry(&self, id: ProvisionId) -> BoxFuture<'_, Result<Option<CustodyEntry>, Error>> {
+        Box::pin(self.blocking(move |folder| folder.entry(id)))
+    }
+}
+
+#[cfg(test)]
+mod tests;
