@@ -22,7 +22,7 @@ use crate::transport::config::TransportConfig;
 use crate::transport::http_config::HttpConfig;
 use crate::transport::observer::ExchangeObserver;
 use crate::transport::rate_limit::store::PermitStore;
-use crate::transport::rate_limit::{Caller, RateLimits, Role};
+use crate::transport::rate_limit::{LimitScope, RateLimits, Role};
 use crate::transport::shutdown::Shutdown;
 use crate::transport::signature::{SignatureError, SigningKey};
 use crate::types::{DeviceDescription, PermittedIps, Secret};
@@ -40,6 +40,7 @@ struct Limits {
     /// Whether the document's limits apply to operations that are not in `set`.
     documented: bool,
     set: HashMap<&'static str, RateLimit>,
+    scope: LimitScope,
     /// `None`: no other client shares the limits.
     permits: Option<Arc<dyn PermitStore>>,
 }
@@ -77,7 +78,13 @@ impl ClientBuilder {
             config: TransportConfig::default(),
             observer: None,
             provisions: ProvisionsConfig::default(),
-            limits: Limits { shared: None, documented: true, set: HashMap::new(), permits: None },
+            limits: Limits {
+                shared: None,
+                documented: true,
+                set: HashMap::new(),
+                scope: LimitScope::default(),
+                permits: None,
+            },
         }
     }
 
@@ -119,7 +126,7 @@ impl ClientBuilder {
             provisions,
             signing_keys,
             limits: Limits {
-                shared: Some(Arc::clone(partner.limits())),
+                shared: Some(partner.limits().for_user()),
                 permits: partner.limits().store().cloned(),
                 ..own.limits
             },
@@ -338,6 +345,18 @@ impl ClientBuilder {
         self
     }
 
+    /// Sets by what bunq counts calls: by [address](LimitScope::Address), the default, or by [session](LimitScope::Session).
+    ///
+    /// By address the calls of a partner and all its users share the limits, and take turns: a user with a thousand calls delays the
+    /// call of another user by one. By session each user has limits of its own for the calls that take a session. Calls that open
+    /// sessions share the limits either way, and those of the partner's own session go first. [`rate_limit`](Self::rate_limit),
+    /// [`without_rate_limits`](Self::without_rate_limits) and [`permits`](Self::permits) mean users too.
+    pub fn limits_are_per(mut self, scope: LimitScope) -> Self {
+        self.limits.shared = None;
+        self.limits.scope = scope;
+        self
+    }
+
     /// Sets where permits within the rate limits come from, for limits that other clients share: a [`MemoryPermits`](crate::MemoryPermits)
     /// for those of one process, or a [`PermitStore`] of your own for those of many machines. By default only the client's clones
     /// and its users' clients share its limits.
@@ -401,14 +420,14 @@ impl ClientBuilder {
                 format_args!("{share} is not greater than 0 and at most 1"),
             ));
         }
-        let Limits { shared, documented, set, permits } = self.limits;
+        let Limits { shared, documented, set, scope, permits } = self.limits;
         check_rate_limits(&set)?;
-        let limits = shared.unwrap_or_else(|| Arc::new(RateLimits::new(documented, &set).with_store(permits)));
+        let limits = shared.unwrap_or_else(|| Arc::new(RateLimits::new(documented, set, scope, permits)));
         let base_url = url.as_str().trim_end_matches('/');
         let identity = Identity::new(self.environment, base_url, &api_key);
         let role = if self.is_users_key { Role::User } else { Role::Partner };
         let api_key_fingerprint = identity.api_key_fingerprint().into();
-        let caller = Caller { base_url: base_url.into(), api_key_fingerprint, role };
+        let caller = limits.caller(base_url.into(), api_key_fingerprint, role);
         let transport = Arc::new(Transport::new(&url, limits, caller, config, self.observer)?);
         let description = DeviceDescription::try_from(self.device_description)
             .map_err(|error| Error::invalid_input("device_description", error.rule()))?;

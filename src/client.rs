@@ -133,7 +133,7 @@ impl Client {
     /// make the calls on provisions.
     ///
     /// The builder has this client's timeouts, base URL, [`HttpConfig`](crate::HttpConfig) and [source of keys](ClientBuilder::signing_keys).
-    /// The two clients share their rate limits, because bunq counts calls by the address that they come from. The first session turns the
+    /// The two clients share their [rate limits](ClientBuilder::limits_are_per). The first session turns the
     /// credential `ACTIVE`, and bunq never shows its token again: give the builder a [context
     /// store](ClientBuilder::context_store) of the user's own, and store the token as you store your API key, for
     /// [`for_user_token`](Self::for_user_token) after a restart.
@@ -228,7 +228,7 @@ impl Client {
     /// # }
     /// ```
     pub fn expected_wait(&self, operation: &Operation) -> Duration {
-        self.transport.limits().expected_wait(operation)
+        self.transport.expected_wait(operation)
     }
 
     /// Yields the failures of attempts, from now on: each failure that [may pass](Error::is_retryable), also if the

@@ -62,6 +62,7 @@ pub use transport::credentials::BoxFuture;
 pub use transport::http_config::{HttpConfig, TlsVersion};
 pub use transport::observer::{Exchange, ExchangeObserver};
 pub use transport::proxy::ForwardProxy;
+pub use transport::rate_limit::LimitScope;
 pub use transport::rate_limit::memory::MemoryPermits;
 pub use transport::rate_limit::store::{Claim, Grant, PermitStore, PermitWindow, Refusal, Settlement, Taken};
 pub use transport::shutdown::Shutdown;

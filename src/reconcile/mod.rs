@@ -304,7 +304,6 @@ fn is_403(refusal: &Error) -> bool {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use std::collections::HashMap;
     use std::future::ready;
     use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -317,7 +316,7 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     fn reconcile(in_doubt: InDoubt, in_flight: &mut InFlight) -> Reconcile<'_> {
-        let rank = RateLimits::new(false, &HashMap::new()).next_rank();
+        let rank = RateLimits::none().next_rank();
         Reconcile {
             policy: CallPolicy::new(RetryPolicy::default().initial_backoff(SECOND), true),
             budget: CallBudget::after(120 * SECOND, rank),

@@ -55,13 +55,11 @@ impl CallBudget {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::HashMap;
-
     use super::super::rate_limit::RateLimits;
     use super::*;
 
     fn after(timeout: Duration) -> CallBudget {
-        CallBudget::after(timeout, RateLimits::new(false, &HashMap::new()).next_rank())
+        CallBudget::after(timeout, RateLimits::none().next_rank())
     }
 
     #[tokio::test(start_paused = true)]

@@ -129,9 +129,9 @@ impl Transport {
     #[cfg_attr(not(test), expect(dead_code, reason = "the clients of users are about to be made with it"))]
     pub(crate) fn for_user(&self, api_key_fingerprint: &str) -> Self {
         self.shared.has_users.store(true, Ordering::Relaxed);
-        let base_url = Arc::clone(&self.caller.base_url);
-        let caller = Caller { base_url, api_key_fingerprint: api_key_fingerprint.into(), role: Role::User };
-        Self { shared: Arc::clone(&self.shared), limits: Arc::clone(&self.limits), caller, observer: None }
+        let limits = self.limits.for_user();
+        let caller = limits.caller(Arc::clone(&self.caller.base_url), api_key_fingerprint.into(), Role::User);
+        Self { shared: Arc::clone(&self.shared), limits, caller, observer: None }
     }
 
     /// The HTTP client to build requests with.
@@ -160,6 +160,11 @@ impl Transport {
 
     pub(crate) fn limits(&self) -> &Arc<RateLimits> {
         &self.limits
+    }
+
+    /// How long a call of `operation` would wait for its permit if it began now.
+    pub(crate) fn expected_wait(&self, operation: &Operation) -> Duration {
+        self.limits.expected_wait(operation, &self.caller)
     }
 
     pub(crate) fn config(&self) -> &TransportConfig {
@@ -389,7 +394,7 @@ impl Call<'_> {
     async fn ready(&self) -> Result<Ready, Error> {
         let credentials = self.credentials().await?;
         if self.last.is_none() {
-            let wait = self.transport.limits.expected_wait(self.operation);
+            let wait = self.transport.expected_wait(self.operation);
             if !wait.is_zero() {
                 let message = format_args!("rate limited: next slot in {} s", wait.as_secs_f64().ceil());
                 self.trouble.note(Some(self.rate_limited(wait, message)));
@@ -444,7 +449,8 @@ impl Call<'_> {
         };
         self.check_time()?;
         let digest = if credentials.installation.is_some() { self.digest().await } else { None };
-        let place = limits.approach(self.operation, self.budget.rank(), self.budget.send_by(), caller).await;
+        let (rank, is_retry) = (self.budget.rank(), self.made > 0);
+        let place = limits.approach(self.operation, rank, is_retry, self.budget.send_by(), caller).await;
         let place = place.map_err(no_permit)?;
         // It is signed first, so that the permit is held only during the exchange.
         let request = request::prepare(&self.request, self.operation, digest, credentials, &shared.headers, metadata)?;

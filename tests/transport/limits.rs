@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use bunq_partner::{Acceptance, ClientBuilder, ErrorKind, Operation, Sent};
+use bunq_partner::{Acceptance, ClientBuilder, ErrorKind, LimitScope, Operation, Sent};
 use bunq_partner_sandbox::{Fault, Injection, Sandbox};
 use futures_util::{future::join_all, poll};
 use tokio::time::Instant;
@@ -49,6 +49,27 @@ async fn many_tasks_and_clones_meet_no_429() {
     join_all(tasks).await.into_iter().for_each(|task| task.unwrap());
     assert_eq!(refused(&sandbox), 0);
     assert_eq!(calls(&sandbox, "POST", "/partner-user-provision").len(), 20);
+}
+
+#[tokio::test]
+async fn users_share_limits_or_have_their_own() {
+    test_timeout::start();
+    for (scope, waits) in [(LimitScope::Address, true), (LimitScope::Session, false)] {
+        let sandbox = Sandbox::start().await.unwrap();
+        let hour = Duration::from_secs(3600);
+        let partner = sandbox.client().rate_limit(&Operation::GET_INSTALLATION, 1, hour).limits_are_per(scope);
+        let partner = partner.rate_limit(&Operation::CREATE_SESSION, 100, hour).build().unwrap();
+        let mut users = Vec::new();
+        for id in sandbox.populate(2) {
+            let credential = partner.provisions().get(id).await.unwrap().credential.unwrap();
+            users.push(partner.for_user(&credential).unwrap().build().unwrap());
+        }
+        users[0].api().get_installation().await.unwrap();
+        for client in [&partner, &users[1]] {
+            assert_eq!(client.expected_wait(&Operation::GET_INSTALLATION) > hour / 2, waits, "{scope:?}");
+        }
+        assert!(users[0].expected_wait(&Operation::GET_INSTALLATION) > hour / 2, "{scope:?}");
+    }
 }
 
 #[tokio::test]

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::scope::LimitScope;
 use super::store::{Grant, PermitStore, PermitWindow, Settlement, Taken};
 use super::usage::Usage;
 use crate::error::Error;
@@ -19,13 +20,13 @@ const RESPONSE_PAUSE: Duration = Duration::from_millis(50);
 /// Permits in memory, for clients of one process that call from one address: for example, partners with a key each. Clones
 /// share the permits.
 ///
-/// It counts the calls of each operation at each bank, whatever the API key. If the clients have different limits, all of
-/// them apply.
+/// It counts the calls of each operation at each bank, whatever the API key; those that count [by session](LimitScope::Session), for
+/// each API key. If the clients have different limits, all of them apply.
 #[derive(Clone, Default)]
 pub struct MemoryPermits(Arc<Mutex<Windows>>);
 
-/// The windows by bank and operation.
-type Windows = HashMap<(Arc<str>, &'static str), Usage>;
+/// The windows by bank and operation, and by API key where calls count by session.
+type Windows = HashMap<(Arc<str>, &'static str, Option<Arc<str>>), Usage>;
 
 impl MemoryPermits {
     /// Makes a store in which every permit is free.
@@ -35,7 +36,11 @@ impl MemoryPermits {
 
     fn with<T>(&self, window: &PermitWindow, act: impl FnOnce(&mut Usage) -> T) -> T {
         let mut usages = lock(&self.0);
-        let key = (Arc::clone(&window.base_url), window.operation.id);
+        let caller = match window.scope {
+            LimitScope::Address => None,
+            LimitScope::Session => Some(Arc::clone(&window.api_key_fingerprint)),
+        };
+        let key = (Arc::clone(&window.base_url), window.operation.id, caller);
         act(usages.entry(key).or_insert_with(|| Usage::new(window.limit)))
     }
 }

@@ -4,13 +4,14 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::scope::LimitScope;
 use crate::error::Error;
 use crate::operation::{Operation, RateLimit};
 use crate::transport::credentials::BoxFuture;
 
 /// The window that a permit belongs to: the operation, who calls it, and how often it may be called.
 ///
-/// bunq counts the calls of each caller. The store decides whether a caller is an API key, an address or both.
+/// The store may have a rule of its own for what counts together, such as an address that several partners share.
 #[derive(Clone)]
 #[non_exhaustive]
 pub struct PermitWindow {
@@ -18,6 +19,8 @@ pub struct PermitWindow {
     pub operation: &'static Operation,
     /// The limit that the client keeps to.
     pub limit: RateLimit,
+    /// What counts together: if it is [`Session`](LimitScope::Session), the calls with this fingerprint.
+    pub scope: LimitScope,
     /// The base URL of the bank, without a slash at its end.
     pub base_url: Arc<str>,
     /// The [fingerprint](crate::Client::api_key_fingerprint) of the API key.
@@ -26,11 +29,12 @@ pub struct PermitWindow {
 
 impl fmt::Debug for PermitWindow {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { operation, limit, base_url, .. } = self;
+        let Self { operation, limit, scope, base_url, .. } = self;
         let mut shown = f.debug_struct("PermitWindow");
         shown
             .field("operation", &operation.id)
             .field("limit", limit)
+            .field("scope", scope)
             .field("base_url", base_url)
             .finish_non_exhaustive()
     }

@@ -1,7 +1,7 @@
 use futures_util::future::join_all;
 use proptest::prelude::*;
 
-use super::throttled::SHORTEST_PAUSE;
+use super::super::throttled::{MAX_UNPROVEN_PAUSE, SHORTEST_PAUSE, named_limit};
 use super::*;
 
 const MS: Duration = Duration::from_millis(1);
@@ -14,6 +14,9 @@ fn rank(number: u64) -> Rank {
     // The numbers of a test differ, or are of one call.
     Rank { number, began: Instant::now() }
 }
+
+/// The only caller of most tests.
+const CALLER: QueueCaller = QueueCaller { number: 0, is_urgent: false };
 
 fn wait_of(no_permit: NoPermit) -> Duration {
     match no_permit {
@@ -32,6 +35,10 @@ fn signed(retry_after: Option<Duration>, limit: Option<RateLimit>) -> Throttled 
 }
 
 impl Window {
+    fn enter(self: &Arc<Self>, rank: Rank, deadline: Instant) -> Result<Place, Duration> {
+        self.join(CALLER, rank, false, deadline)
+    }
+
     /// Waits for a permit for a call that begins now.
     async fn next(self: &Arc<Self>, deadline: Instant) -> Result<Permit, Duration> {
         let rank = rank(1_000_000 + self.state().tickets);
