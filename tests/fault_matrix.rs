@@ -88,6 +88,8 @@ fn faults() -> Vec<(String, Injection)> {
         Fault::Oversized(_) => vec![Fault::Oversized(2 * MAX_ANSWER)],
         // `UnknownValues` has both.
         Fault::UnknownStatus | Fault::UnknownSubStatus => vec![],
+        // Of one caller it is `SessionLost`.
+        Fault::OwnSessionLost => vec![],
         other => vec![other],
     };
     let mut faults = Vec::new();

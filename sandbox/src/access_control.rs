@@ -100,10 +100,17 @@ struct TokenHolder {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum ActingUser {
     Partner,
-    /// A provisioned user, by its `UserApiKey.id`.
-    ApiKey(u64),
-    /// A provisioned user in the state of a version that did not store the id.
-    Provisioned,
+    Provisioned(ProvisionedUser),
+}
+
+/// A provisioned user in a session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ProvisionedUser {
+    /// Its `UserApiKey.id`, which paths have.
+    pub(crate) id: u64,
+    pub(crate) provision: u64,
+    /// The credential that the session was opened with, and with which it ends.
+    pub(crate) credential: u64,
 }
 
 /// A session that is alive.
@@ -178,8 +185,21 @@ impl AccessControl {
     }
 
     pub(crate) fn end_all_sessions(&mut self) {
+        self.end_sessions_of(|_| true);
+    }
+
+    /// Ends the sessions of these users; returns how many there were.
+    pub(crate) fn end_sessions_of(&mut self, is_one: impl Fn(ActingUser) -> bool) -> usize {
         self.is_changed = true;
-        self.sessions.values_mut().for_each(|session| session.is_ended = true);
+        let alive = self.sessions.values_mut().filter(|session| !session.is_ended && is_one(session.user));
+        alive.map(|session| session.is_ended = true).count()
+    }
+
+    /// Ends the session that this token was issued for, if it is that of one.
+    pub(crate) fn end_session_of_token(&mut self, token: Option<&str>) {
+        if let Ok(TokenHolder { installation, session: Some(id) }) = self.holder(token) {
+            self.end_session(id, installation);
+        }
     }
 
     /// The installation that this token was issued to.

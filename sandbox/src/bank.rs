@@ -3,11 +3,13 @@
 use std::net::IpAddr;
 
 use bunq_partner::Secret;
+use jiff::Timestamp;
 
 use crate::access_control::{AccessControl, ActingUser, LiveSession};
 use crate::clock::{Clock, Numbers};
 use crate::objects::Tables;
 use crate::profile::Profile;
+use crate::resources::provisions::provision::Terms;
 use crate::resources::provisions::table::ProvisionTable;
 use crate::settings::Pace;
 use crate::wire::call::ReceivedCall;
@@ -43,7 +45,8 @@ impl Bank {
         let mut numbers = Numbers::new();
         let partner = numbers.next();
         let access = AccessControl::new(settings.profile.dead_token);
-        let provisions = ProvisionTable::new(settings.pace, settings.profile.duplicate);
+        let terms = Terms { pace: settings.pace, credential_lifetime: settings.profile.credential_lifetime };
+        let provisions = ProvisionTable::new(terms, settings.profile.duplicate);
         Self { settings, clock: Clock::new(), numbers, access, provisions, objects: Tables::default(), partner }
     }
 
@@ -73,12 +76,25 @@ impl Bank {
         }
     }
 
-    /// The id of a session's user for paths; `None`: the version that saved the session did not store it.
-    fn user(&self, session: LiveSession) -> Option<u64> {
+    /// The session of a token, if it is alive. A user's session ends with the credential that it was opened with: when that is replaced, and
+    /// when the provision is closed or has failed.
+    pub(crate) fn session(&mut self, token: Option<&str>, now: Timestamp) -> Result<LiveSession, Refusal> {
+        let session = self.access.session(token, now)?;
+        let is_alive = match session.user {
+            ActingUser::Partner => true,
+            ActingUser::Provisioned(user) => {
+                let provision = self.provisions.get(user.provision, now, &mut self.numbers);
+                provision.is_some_and(|provision| provision.credential_id() == Some(user.credential))
+            }
+        };
+        if is_alive { Ok(session) } else { Err(self.access.dead()) }
+    }
+
+    /// The id of a session's user for paths.
+    fn user(&self, session: LiveSession) -> u64 {
         match session.user {
-            ActingUser::Partner => Some(self.partner),
-            ActingUser::ApiKey(user) => Some(user),
-            ActingUser::Provisioned => None,
+            ActingUser::Partner => self.partner,
+            ActingUser::Provisioned(user) => user.id,
         }
     }
 
@@ -88,8 +104,7 @@ impl Bank {
     /// not.
     pub(crate) fn check_user(&self, user: Option<u64>, session: LiveSession, may_choose: bool) -> Result<u64, Refusal> {
         let is_partners = |user| may_choose && session.user == ActingUser::Partner && self.provisions.has_user(user);
-        // A client of a session whose user is not known opens another one.
-        let own = self.user(session).ok_or_else(|| self.access.dead())?;
+        let own = self.user(session);
         match user.unwrap_or(own) {
             user if user == own || is_partners(user) => Ok(user),
             user => Err(Refusal::new(403, format!("The user {user} is not one that this session may act for."))),
@@ -121,6 +136,7 @@ pub(crate) fn check_headers(call: &ReceivedCall) -> Result<(), Refusal> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::access_control::ProvisionedUser;
 
     #[test]
     fn a_path_has_the_user_of_the_session_or_one_that_the_partner_may_choose() {
@@ -140,7 +156,8 @@ mod tests {
         let session = |user| LiveSession { id: 1, installation: 2, user };
         let check = |path, user, may_choose| bank.check_user(path, session(user), may_choose).map_err(|no| no.status);
 
-        let (partner, users) = (ActingUser::Partner, ActingUser::ApiKey(user));
+        let users = ActingUser::Provisioned(ProvisionedUser { id: user, provision: 3, credential: 4 });
+        let partner = ActingUser::Partner;
         for may_choose in [false, true] {
             assert_eq!(check(Some(bank.partner), partner, may_choose), Ok(bank.partner));
             assert_eq!(check(Some(user), users, may_choose), Ok(user));
@@ -148,8 +165,6 @@ mod tests {
             assert_eq!(check(Some(other), users, may_choose), Err(403));
             assert_eq!(check(Some(9), partner, may_choose), Err(403));
             assert_eq!(check(Some(0), partner, may_choose), Err(403));
-            let unknown = bank.check_user(Some(user), session(ActingUser::Provisioned), may_choose);
-            assert_eq!(unknown, Err(bank.access.dead()));
         }
         assert_eq!(check(Some(user), partner, false), Err(403));
         assert_eq!(check(Some(other), partner, true), Ok(other));

@@ -107,7 +107,9 @@ pub use self::resources::attachments::SeedAttachment;
 pub use self::resources::identity::SeedIdentitySession;
 pub use self::resources::provisions::seed::SeedProvision;
 pub use self::resources::seed::SeedUser;
-pub use self::settings::{CreationResponse, DeadToken, FailureRetryResponse, FilterResponse, Pace};
+pub use self::settings::{
+    AcceptedInstallation, CreationResponse, DeadToken, FailureRetryResponse, FilterResponse, Pace,
+};
 pub use self::wire::call_log::{CallLogEntry, ReceivedSignature};
 pub use self::wire::fault::Fault;
 pub use self::wire::injection::Injection;
@@ -115,6 +117,7 @@ pub use self::wire::notation::InvalidInjection;
 pub use self::wire::response::RawResponse;
 pub use bunq_partner::SignatureForm;
 
+use self::access_control::{ActingUser, ProvisionedUser};
 use self::keys::LeasedKey;
 use self::resources::provisions::life_cycle::LifeCycleEvent;
 use self::saved_state::SavedState;
@@ -143,6 +146,9 @@ const LATE_ARRIVAL: Duration = Duration::from_millis(200);
 /// - the partner sees the credential of its own key, and a user that of its provision, with the device that was registered last. An
 ///   address that is added again is the one that there is, with the new status. Sessions go on whose address becomes `INACTIVE`;
 /// - a provisioned user has one `UserApiKey.id`, whatever its credential and session; in paths, another's id is refused with 403;
+/// - the first session of a credential binds it: to the installation, if that is the user's own, or to the partner's. Elsewhere it is
+///   refused as a wrong key, and so is one that is no user's any more. `user_installation` of the [`Profile`] says which of the two is taken;
+/// - the sessions of a user end when the credential is replaced that they were opened with, and when the provision is closed or has failed;
 /// - a file of at most 16 MiB is taken if it begins as its `Content-Type` says; only its user can read it;
 /// - an OAuth client is refused with 400 while another one is active, unless [`SandboxBuilder::one_oauth_client`] is `false`; a callback
 ///   URL can be registered twice, with an active client alone;
@@ -258,6 +264,14 @@ impl Sandbox {
     /// Ends all sessions: the next call with any token of theirs is refused as [`SandboxBuilder::dead_token`] says.
     pub fn end_sessions(&self) {
         self.state().bank.access.end_all_sessions();
+    }
+
+    /// Ends the sessions of a provision's user, as the user can in bunq's app, and returns how many were alive. The next call with a token of
+    /// theirs is refused as [`SandboxBuilder::dead_token`] says, and others can be opened.
+    pub fn end_sessions_of(&self, id: ProvisionId) -> usize {
+        let is_its_users =
+            |user| matches!(user, ActingUser::Provisioned(ProvisionedUser { provision, .. }) if provision == id.get());
+        self.state().bank.access.end_sessions_of(is_its_users)
     }
 
     /// Forgets all installations, devices and sessions, as bunq does when it empties its sandbox. Provisions stay.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use bunq_partner::wire::SignatureForm;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::settings::{CreationResponse, DeadToken, FailureRetryResponse, FilterResponse};
+use crate::settings::{AcceptedInstallation, CreationResponse, DeadToken, FailureRetryResponse, FilterResponse};
 use crate::wire::response::{RawResponse, Refusal};
 
 /// The result of a user who is known.
@@ -73,6 +73,12 @@ pub struct Profile {
     /// How long a session lasts; in whole seconds as JSON.
     #[serde(serialize_with = "whole_seconds", deserialize_with = "from_seconds")]
     pub session_timeout: Duration,
+    /// How long the credential of a user waits for its first use; in whole seconds as JSON. An hour is that of bunq's sandbox, four are
+    /// those of production.
+    #[serde(serialize_with = "whole_seconds", deserialize_with = "from_seconds")]
+    pub credential_lifetime: Duration,
+    /// Under which installations the token of a user opens sessions. Elsewhere it is refused as a wrong API key is.
+    pub user_installation: AcceptedInstallation,
     /// The messages of refusals by their status: only 404, 405 and 466.
     pub wording: BTreeMap<u16, String>,
 }
@@ -100,6 +106,8 @@ impl Default for Profile {
             require_signatures: false,
             retry_after: false,
             session_timeout: Duration::from_secs(604_800),
+            credential_lifetime: Duration::from_secs(60 * 60),
+            user_installation: AcceptedInstallation::Both,
             wording: BTreeMap::new(),
         }
     }

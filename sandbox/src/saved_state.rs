@@ -12,7 +12,7 @@ use crate::objects::{SavedTables, Tables};
 use crate::resources::provisions::provision::StoredProvision;
 
 /// The format that this version writes, and the only one that it reads.
-const FORMAT: u64 = 1;
+const FORMAT: u64 = 2;
 
 /// The state that survives a restart; borrowed when it is written.
 #[derive(Serialize, Deserialize)]
@@ -27,9 +27,7 @@ pub(crate) struct SavedState<N = Numbers, A = AccessControl, P = Vec<StoredProvi
     numbers: N,
     access: A,
     provisions: P,
-    /// `None`: the state is of a version that had none.
-    #[serde(default)]
-    objects: Option<O>,
+    objects: O,
 }
 
 /// What has changed: objects are whole, and take the place of those before.
@@ -75,7 +73,7 @@ impl SavedState {
             numbers: &bank.numbers,
             access: &bank.access,
             provisions: &bank.provisions.by_id,
-            objects: Some(bank.objects.whole()),
+            objects: bank.objects.whole(),
         };
         text(&state)
     }
@@ -111,9 +109,7 @@ impl SavedState {
                 Err(position) => self.provisions.insert(position, provision),
             }
         }
-        if let Some(objects) = &mut self.objects {
-            objects.apply(changes.objects);
-        }
+        self.objects.apply(changes.objects);
     }
 
     pub(crate) fn signing_key(&self) -> Result<SigningKey, String> {
@@ -128,10 +124,6 @@ impl SavedState {
         bank.numbers = self.numbers;
         bank.access.restore(self.access);
         bank.provisions.by_id = self.provisions;
-        match self.objects {
-            Some(objects) => bank.objects = objects,
-            // That version provisioned users without an OAuth client.
-            None => bank.begin_with_oauth_client(),
-        }
+        bank.objects = self.objects;
     }
 }

@@ -31,6 +31,19 @@ pub enum DeadToken {
     InsufficientAuthorisation,
 }
 
+/// The installations under which the token of a provisioned user opens sessions. bunq's documentation does not say it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum AcceptedInstallation {
+    /// One that has a device of the token, and none of the partner's.
+    Own,
+    /// One that has a device of the partner's. The token has none.
+    Partner,
+    /// Either.
+    Both,
+}
+
 /// The response to the creation of a provision. Both forms are documented.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -13,6 +13,7 @@ use crate::clock::in_bunqs_form;
 use crate::input;
 use crate::objects::credential_ip::CredentialIp;
 use crate::objects::table::Stored;
+use crate::resources::provisions::provision::PlaceOfUse;
 use crate::wire::response::{RawResponse, Refusal};
 
 pub(super) const ANSWERS: &[Answer] = &[
@@ -30,14 +31,44 @@ const PARTNERS: u64 = 1000;
 /// An API key, and whose it is.
 #[derive(Debug)]
 pub(crate) struct Credential {
-    pub(crate) user: u64,
-    id: u64,
+    user: u64,
+    pub(crate) id: u64,
     api_key: Secret,
-    /// When it was made, if it is a provisioned user's, and until when it waits for its first use, if it does.
-    created: Option<Timestamp>,
-    expiry: Option<Timestamp>,
-    pub(crate) registers_devices: bool,
-    pub(crate) opens_sessions: bool,
+    status: &'static str,
+    /// What a provisioned user's has beyond that; `None`: it is the partner's.
+    of_user: Option<UserCredential>,
+}
+
+/// The API key of a provisioned user.
+#[derive(Debug)]
+struct UserCredential {
+    created: Timestamp,
+    expiry: Timestamp,
+    first_use: Option<PlaceOfUse>,
+}
+
+impl Credential {
+    pub(crate) fn is_partners(&self) -> bool {
+        self.of_user.is_none()
+    }
+
+    fn first_use(&self) -> Option<PlaceOfUse> {
+        self.of_user.as_ref()?.first_use
+    }
+
+    fn awaits_first_use(&self) -> bool {
+        self.status == "PENDING_FIRST_USE"
+    }
+
+    /// Whether a device can be registered with it. The one of a user is for one device.
+    pub(crate) fn registers_devices(&self) -> bool {
+        self.is_partners() || self.awaits_first_use()
+    }
+
+    /// Whether a user's credential opens a session in this place.
+    pub(crate) fn opens_session_in(&self, place: PlaceOfUse) -> bool {
+        self.first_use().map_or(self.awaits_first_use(), |first| first == place)
+    }
 }
 
 fn list(bank: &mut Bank, request: &RoutedCall<'_>, user: u64) -> Result<RawResponse, Refusal> {
@@ -101,32 +132,21 @@ fn show_ip(address: &Stored<CredentialIp>) -> Value {
 impl Bank {
     /// An API key; `None`: it is none of this bank's.
     pub(crate) fn credential(&mut self, api_key: &Secret, now: Timestamp) -> Option<Credential> {
-        let (user, api_key) = (self.partner, api_key.clone());
-        if api_key == self.settings.api_key {
-            let (registers_devices, opens_sessions) = (true, true);
-            let (created, expiry) = (None, None);
-            return Some(Credential {
-                user,
-                id: PARTNERS,
-                api_key,
-                created,
-                expiry,
-                registers_devices,
-                opens_sessions,
-            });
+        if *api_key == self.settings.api_key {
+            return Some(self.own_credential());
         }
-        let provision = self.provisions.holder(&api_key, now, &mut self.numbers)?;
+        let provision = self.provisions.holder(api_key, now, &mut self.numbers)?;
         let user = provision.user(now, &mut self.numbers).api_key;
         let stored = provision.credential_in_force()?;
-        Some(Credential {
-            user,
-            id: stored.id,
-            api_key,
-            created: Some(stored.created),
-            expiry: (!stored.is_used).then_some(stored.expiry),
-            registers_devices: stored.awaits_first_use(now),
-            opens_sessions: stored.opens_sessions(now),
-        })
+        let of_user = UserCredential { created: stored.created, expiry: stored.expiry, first_use: stored.first_use };
+        let (id, api_key, status) = (stored.id, api_key.clone(), stored.status(now));
+        Some(Credential { user, id, api_key, status, of_user: Some(of_user) })
+    }
+
+    /// The API key of the partner.
+    pub(crate) fn own_credential(&self) -> Credential {
+        let api_key = self.settings.api_key.clone();
+        Credential { user: self.partner, id: PARTNERS, api_key, status: "ACTIVE", of_user: None }
     }
 
     /// The API key of a user; a provisioned user whose provision is closing or closed has none.
@@ -157,26 +177,24 @@ impl Bank {
         }
     }
 
-    /// As bunq shows it. Its device is the one that was registered last.
+    /// As bunq shows it. Its device is the one that was registered last, and under the partner's installation that of the partner.
     fn show_credential(&self, credential: &Credential) -> Value {
-        let devices = || self.access.devices_with(&credential.api_key);
+        let is_under_partner = credential.first_use() == Some(PlaceOfUse::Partner);
+        let holder = if is_under_partner { &self.settings.api_key } else { &credential.api_key };
+        let devices = || self.access.devices_with(holder);
         let (first, last) = (devices().min_by_key(|device| device.id), devices().max_by_key(|device| device.id));
         let time = |time: Option<Timestamp>| time.map(in_bunqs_form);
-        let created = credential.created.or(first.map(|device| device.created));
-        let waits = credential.expiry.is_some();
-        let status = match (waits, credential.opens_sessions) {
-            (false, _) => "ACTIVE",
-            (true, true) => "PENDING_FIRST_USE",
-            (true, false) => "EXPIRED",
-        };
+        let of_user = credential.of_user.as_ref();
+        let created = of_user.map(|user| user.created).or(first.map(|device| device.created));
+        let is_used = credential.status == "ACTIVE";
         json!({ "CredentialPasswordIp": {
             "id": credential.id,
             "created": time(created),
             "updated": time(last.map(|device| device.created).or(created)),
-            "status": status,
-            "expiry_time": time(credential.expiry),
-            "token_value": (status == "PENDING_FIRST_USE").then(|| credential.api_key.expose()),
-            "permitted_device": last.filter(|_| !waits).map(|device| json!({
+            "status": credential.status,
+            "expiry_time": time(of_user.filter(|_| !is_used).map(|user| user.expiry)),
+            "token_value": credential.awaits_first_use().then(|| credential.api_key.expose()),
+            "permitted_device": last.filter(|_| is_used).map(|device| json!({
                 "description": device.description,
                 "ip": device.ip,
             })),

@@ -9,11 +9,14 @@ use bunq_partner::wire::{PermittedIp, VerifyingKey};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
+use super::credentials::Credential;
+use super::provisions::provision::PlaceOfUse;
 use super::{Answer, Handler, RoutedCall};
-use crate::access_control::{self, ActingUser, LiveSession, RegisteredDevice};
+use crate::access_control::{self, ActingUser, LiveSession, ProvisionedUser, RegisteredDevice};
 use crate::bank::Bank;
 use crate::clock::{after, in_bunqs_form};
 use crate::input;
+use crate::settings::AcceptedInstallation;
 use crate::wire::call_log::ReceivedSignature;
 use crate::wire::response::{RawResponse, Refusal};
 
@@ -54,7 +57,9 @@ impl Bank {
         let &RoutedCall { call, now, .. } = request;
         let request: DeviceServerRequest = input::body(&call.body)?;
         let api_key = Secret::from(request.secret);
-        let credential = self.credential(&api_key, now).filter(|credential| credential.registers_devices);
+        let credential = self.credential(&api_key, now).filter(|credential| {
+            credential.registers_devices() && (credential.is_partners() || self.takes_users_device(installation))
+        });
         let credential = credential.ok_or_else(|| self.wrong_key())?;
         let lists_caller = request.permitted_ips.is_empty() || access_control::lists(&request.permitted_ips, call.from);
         if !self.allows(call.from) || !lists_caller || self.permits(&credential, call.from) == Some(false) {
@@ -86,20 +91,24 @@ impl Bank {
         let &RoutedCall { call, now, .. } = request;
         let request: SessionServerRequest = input::body(&call.body)?;
         let api_key = Secret::from(request.secret);
-        let has_device = self.access.devices(installation).iter().any(|device| device.api_key == api_key);
-        let credential = self.credential(&api_key, now).filter(|credential| credential.opens_sessions && has_device);
-        let credential = credential.ok_or_else(|| self.wrong_key())?;
-        if !self.allows(call.from) || self.permits(&credential, call.from) != Some(true) {
+        let credential = self.credential(&api_key, now).ok_or_else(|| self.wrong_key())?;
+        let place = self.place_of_use(&api_key, installation).ok_or_else(|| self.wrong_key())?;
+        let is_taken = credential.is_partners() || credential.opens_session_in(place);
+        if !is_taken || !self.allows(call.from) || !self.permits_in(place, &credential, call.from) {
             return Err(self.wrong_key());
+        }
+        if place == PlaceOfUse::Partner && !credential.is_partners() {
+            self.permit(&credential, call.from, now);
         }
         let partner = self.show_partner();
         let (user, user_item) = match self.provisions.holder(&api_key, now, &mut self.numbers) {
             None => (ActingUser::Partner, json!({ "UserCompany": partner })),
             Some(provision) => {
-                provision.use_credential(now);
+                provision.use_credential(place, now);
                 let user = provision.user(now, &mut self.numbers);
                 let shown = provision.show_user(user, &partner, self.settings.profile.session_timeout);
-                (ActingUser::ApiKey(user.api_key), json!({ "UserApiKey": shown }))
+                let user = ProvisionedUser { id: user.api_key, provision: provision.id, credential: credential.id };
+                (ActingUser::Provisioned(user), json!({ "UserApiKey": shown }))
             }
         };
         let id = self.numbers.next();
@@ -149,6 +158,45 @@ impl Bank {
         let device = self.access.devices(session.installation).iter().find(|device| device.id == id);
         let device = device.ok_or_else(|| Refusal::not_found(format!("There is no device {id}.")))?;
         Ok(RawResponse::items(vec![device.show()]))
+    }
+
+    /// Whether an installation takes the device of a provisioned user: not the partner's, and only of a bank that takes others.
+    fn takes_users_device(&self, installation: u64) -> bool {
+        self.settings.profile.user_installation != AcceptedInstallation::Partner && !self.is_partners(installation)
+    }
+
+    fn is_partners(&self, installation: u64) -> bool {
+        self.has_device(&self.settings.api_key, installation)
+    }
+
+    fn has_device(&self, api_key: &Secret, installation: u64) -> bool {
+        self.access.devices(installation).iter().any(|device| device.api_key == *api_key)
+    }
+
+    /// Where a key is used with this installation; `None`: the bank does not take it there.
+    fn place_of_use(&self, api_key: &Secret, installation: u64) -> Option<PlaceOfUse> {
+        let accepted = self.settings.profile.user_installation;
+        match self.is_partners(installation) {
+            true if *api_key == self.settings.api_key || accepted != AcceptedInstallation::Own => {
+                Some(PlaceOfUse::Partner)
+            }
+            false if accepted != AcceptedInstallation::Partner && self.has_device(api_key, installation) => {
+                Some(PlaceOfUse::Own(installation))
+            }
+            _ => None,
+        }
+    }
+
+    /// Whether a key may be used from an address in this place. Under the partner's installation it is the partner's key that is bound to
+    /// addresses, and a user's only to those that are forbidden for it.
+    fn permits_in(&self, place: PlaceOfUse, credential: &Credential, from: IpAddr) -> bool {
+        match place {
+            PlaceOfUse::Partner => {
+                let partners = self.own_credential();
+                self.permits(&partners, from) == Some(true) && self.permits(credential, from) != Some(false)
+            }
+            PlaceOfUse::Own(_) | PlaceOfUse::Elsewhere => self.permits(credential, from) == Some(true),
+        }
     }
 
     /// Whether API keys may be used from this address at all.

@@ -95,7 +95,7 @@ pub(crate) fn perform(
 
 /// The session of a call, which has been checked as every call with the token of a session is.
 fn admit(bank: &mut Bank, request: &RoutedCall<'_>) -> Result<LiveSession, Refusal> {
-    let session = bank.access.session(request.call.token(), request.now)?;
+    let session = bank.session(request.call.token(), request.now)?;
     bank.vet(session.installation, request.call.header(REQUEST_ID), request.signature)?;
     bank.check_signed(request.call, request.signature)?;
     let is_partners = session.user == ActingUser::Partner;

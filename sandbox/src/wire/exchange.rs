@@ -31,7 +31,7 @@ use crate::saved_state::{self, SavedState};
 use crate::state_file::StateFile;
 use crate::wire::call::ReceivedCall;
 use crate::wire::call_log::{CallLog, CallLogEntry, ReceivedSignature};
-use crate::wire::fault::{Delivery, Echo, Effect, Fault, PlayedSignature, Scene};
+use crate::wire::fault::{Delivery, Echo, Effect, EndedSessions, Fault, PlayedSignature, Scene};
 use crate::wire::injection::{Injections, Struck};
 use crate::wire::limits::ServerRateLimits;
 use crate::wire::response::{REQUEST_ID, RawResponse, Refusal};
@@ -257,8 +257,10 @@ impl BankState {
             let scene = Scene { limit, request_id: call.header(REQUEST_ID), dead: self.bank.access.dead() };
             edit(&mut response, &scene);
         }
-        if effect.ends_sessions {
-            self.bank.access.end_all_sessions();
+        match effect.ends {
+            EndedSessions::None => {}
+            EndedSessions::Own => self.bank.access.end_session_of_token(call.token()),
+            EndedSessions::All => self.bank.access.end_all_sessions(),
         }
         let last = operation.and_then(|operation| self.last_responses.get(operation.id));
         match (effect.echo, last) {

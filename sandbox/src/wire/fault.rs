@@ -58,7 +58,7 @@ type EffectOnResponse = Box<dyn FnOnce(&mut RawResponse, &Scene<'_>) + Send>;
 pub(crate) struct Effect {
     /// The call is carried out only after this long, and has no response.
     pub(crate) arrival: Option<Duration>,
-    pub(crate) ends_sessions: bool,
+    pub(crate) ends: EndedSessions,
     /// Changes the response, before it is signed.
     pub(crate) edit: Option<EffectOnResponse>,
     pub(crate) echo: Echo,
@@ -66,6 +66,16 @@ pub(crate) struct Effect {
     /// The status that is put on the response after it is signed.
     pub(crate) status: Option<u16>,
     pub(crate) delivery: Delivery,
+}
+
+/// The sessions that end.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum EndedSessions {
+    #[default]
+    None,
+    /// That of the call.
+    Own,
+    All,
 }
 
 /// The request that a response names.
@@ -151,8 +161,8 @@ fn throttle(retry_after: Option<Duration>) -> Effect {
     })
 }
 
-fn lose_session() -> Effect {
-    Effect { ends_sessions: true, ..Effect::edit(|response, scene| *response = RawResponse::refusal(&scene.dead)) }
+fn lose(ends: EndedSessions) -> Effect {
+    Effect { ends, ..Effect::edit(|response, scene| *response = RawResponse::refusal(&scene.dead)) }
 }
 
 fn refuse_request_id() -> Effect {
@@ -235,7 +245,10 @@ faults! {
     RetryAfter(after: Duration), "retry-after", Before, throttle(Some(after));
     /// All sessions end, and the token is refused as
     /// [`SandboxBuilder::dead_token`](crate::SandboxBuilder::dead_token) says. Not carried out.
-    SessionLost, "session-lost", Before, lose_session();
+    SessionLost, "session-lost", Before, lose(EndedSessions::All);
+    /// The session of the call ends, and those of other users go on. Its token is refused as
+    /// [`SandboxBuilder::dead_token`](crate::SandboxBuilder::dead_token) says. Not carried out.
+    OwnSessionLost, "own-session-lost", Before, lose(EndedSessions::Own);
     /// 403 "Insufficient authorisation.", but the session lives on: the caller may not do this. Not carried out.
     Forbidden, "forbidden", Before, Effect::refuse(Refusal::dead(DeadToken::InsufficientAuthorisation));
     /// 400, as for an `X-Bunq-Client-Request-Id` that was used before. Not carried out.

@@ -15,3 +15,4 @@ mod sandbox_notifications;
 mod sandbox_oauth;
 mod sandbox_profile;
 mod sandbox_state;
+mod sandbox_users;

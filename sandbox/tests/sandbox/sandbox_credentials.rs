@@ -77,29 +77,6 @@ async fn a_user_has_the_same_id_in_every_session() {
     assert_eq!(distinct.len(), all.len(), "no id is taken for another: {all:?}");
 }
 
-/// What the first version with objects reads of one without.
-#[tokio::test]
-async fn a_state_without_objects_is_read() {
-    test_timeout::start();
-    let sandbox = Sandbox::start().await.unwrap();
-    let id = sandbox.populate(1)[0];
-    let partner = sandbox.client().build().unwrap();
-    let credential = partner.provisions().get(id).await.unwrap().credential.unwrap();
-    let user = partner.for_user(&credential).unwrap().build().unwrap();
-    user.open_session().await.unwrap();
-    let mut state: Value = serde_json::from_str(sandbox.saved_state().unwrap().expose()).unwrap();
-    assert!(state.as_object_mut().unwrap().remove("objects").is_some());
-    state["provisions"][0].as_object_mut().unwrap().remove("user").unwrap();
-    for session in state["access"]["sessions"].as_object_mut().unwrap().values_mut() {
-        if session["user"] != "Partner" {
-            session["user"] = "Provisioned".into();
-        }
-    }
-    let again = Sandbox::builder().saved_state(state.to_string().into()).start().await.unwrap();
-    again.client().build().unwrap().provisions().get(id).await.unwrap();
-    is_refused(&from(&again, 2, PermittedIps::Caller), &Operation::CREATE_DEVICE_SERVER).await;
-}
-
 const PATH: &str = "/credential-password-ip";
 
 #[tokio::test]
@@ -204,19 +181,18 @@ async fn a_credential_is_seen_by_its_holder_alone() {
     assert_eq!(company.call_at(Method::GET, &format!("/user/1{PATH}"), "").await.0, 403);
     assert_eq!(user.call_at(Method::GET, "/partner-user-provision", "").await.0, 403, "it takes the partner's session");
 
-    // The session that there is sees the credential that comes after a reset, with its key until it is used.
+    // The session ends with its credential, and the next one sees the new one.
     let reset = partner.provisions().reset_token(id).await.unwrap().await.unwrap().credential.unwrap();
-    let pending = user.read(PATH, "CredentialPasswordIp").await[0].clone();
-    assert_eq!((&pending["status"], &pending["id"]), (&json!("PENDING_FIRST_USE"), &credential().await["id"]));
-    assert_eq!(pending["token_value"], credential().await["token_value"]);
-    assert!(pending["expiry_time"].is_string() && pending["permitted_device"].is_null());
-    assert!(user.read(&format!("{PATH}/{}/ip", pending["id"]), "PermittedIp").await.is_empty());
+    assert_eq!(user.call(Method::GET, PATH, "").await.0, 401);
+    let user = Caller::of(&sandbox, &partner.for_user(&reset).unwrap().build().unwrap()).await;
+    let used = user.read(PATH, "CredentialPasswordIp").await;
+    assert_eq!((used.len(), &used[0]["id"]), (1, &credential().await["id"]));
+    assert_eq!((&used[0]["status"], &used[0]["token_value"]), (&json!("ACTIVE"), &Value::Null));
     assert_eq!(user.call(Method::GET, &format!("{PATH}/{}", users[0]["id"]), "").await.0, 404);
-    partner.for_user(&reset).unwrap().build().unwrap().open_session().await.unwrap();
-    let used = user.read(PATH, "CredentialPasswordIp").await[0].clone();
-    assert_eq!((&used["status"], &used["token_value"]), (&json!("ACTIVE"), &Value::Null));
-    partner.provisions().close(id).await.unwrap().await.unwrap();
+    let closing = partner.provisions().close(id).await.unwrap();
     assert!(user.read(PATH, "CredentialPasswordIp").await.is_empty());
+    closing.await.unwrap();
+    assert_eq!(user.call(Method::GET, PATH, "").await.0, 401);
 }
 
 #[tokio::test]

@@ -150,6 +150,7 @@ async fn each_fault_has_an_outcome_that_an_injection_can_override() {
                 | Fault::RateLimited
                 | Fault::RetryAfter(_)
                 | Fault::SessionLost
+                | Fault::OwnSessionLost
                 | Fault::Forbidden
                 | Fault::RequestIdRefused
         );
@@ -168,7 +169,7 @@ async fn each_fault_has_an_outcome_that_an_injection_can_override() {
                 tokio::time::sleep(delay * 10).await;
             }
             assert_eq!(partner.is_closing(id), carried_out, "{call:?}");
-            if fault == Fault::SessionLost {
+            if [Fault::SessionLost, Fault::OwnSessionLost].contains(&fault) {
                 assert_eq!(partner.read(id).await.status, 401);
                 partner.token = session(&partner.sandbox).await;
             }

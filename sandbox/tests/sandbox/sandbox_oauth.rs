@@ -81,15 +81,3 @@ async fn what_bunq_would_refuse_is_refused() {
     is_refused(api.call(&Operation::CREATE_OAUTH_CLIENT, &[], Some(&list)).await, 400, "not as documented");
     is_refused(api.get_oauth_client(7_u64.try_into().unwrap()).await, 404, "There is no OAuth client 7");
 }
-
-/// A state that was saved before there were OAuth clients.
-#[tokio::test]
-async fn an_older_state_provisions_users_as_before() {
-    test_timeout::start();
-    let sandbox = Sandbox::start().await.unwrap();
-    let mut state: serde_json::Value = serde_json::from_str(sandbox.saved_state().unwrap().expose()).unwrap();
-    assert!(state.as_object_mut().unwrap().remove("objects").is_some());
-    let older = Sandbox::builder().saved_state(state.to_string().into()).start().await.unwrap();
-    drop(older.client().build().unwrap().provisions().create(person()).await.unwrap());
-    assert_eq!(older.oauth_clients().len(), 1);
-}

@@ -131,8 +131,8 @@ async fn a_saved_state_that_cannot_be_used_is_refused() {
     let start = |text: String| async move {
         Sandbox::builder().saved_state(text.into()).start().await.map(drop).unwrap_err().to_string()
     };
-    let newer = saved.expose().replacen("\"format\":1", "\"format\":2", 1);
-    assert_eq!(start(newer).await, "the saved state has format 2, but this version reads 1: remove it to begin anew");
+    let newer = saved.expose().replacen("\"format\":2", "\"format\":3", 1);
+    assert_eq!(start(newer).await, "the saved state has format 3, but this version reads 2: remove it to begin anew");
     let cut = saved.expose()[..40].to_owned();
     assert!(start(cut).await.starts_with("the saved state is damaged (line 1, column 40)"));
     let other = Sandbox::builder().api_key("sandbox_other".into()).saved_state(saved).start().await;

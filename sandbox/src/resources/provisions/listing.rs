@@ -8,8 +8,7 @@ use serde_json::Value;
 use crate::clock::Numbers;
 use crate::input;
 use crate::resources::paging::{self, Around};
-use crate::resources::provisions::provision::StoredProvision;
-use crate::settings::Pace;
+use crate::resources::provisions::provision::{StoredProvision, Terms};
 use crate::wire::response::Refusal;
 use crate::wire::routes::ROOT;
 
@@ -57,11 +56,11 @@ impl Listing {
     pub(crate) fn admits(
         &self,
         provision: &mut StoredProvision,
-        pace: Pace,
+        terms: Terms,
         now: Timestamp,
         numbers: &mut Numbers,
     ) -> bool {
-        provision.catch_up(pace, now, numbers);
+        provision.catch_up(terms, now, numbers);
         (self.0.status.is_empty() || self.0.status.contains(&provision.status()))
             && self.0.external_uuid.is_none_or(|uuid| uuid == provision.external_uuid)
     }

@@ -60,8 +60,7 @@ fn update(bank: &mut Bank, request: &RoutedCall<'_>, _: LiveSession) -> Result<R
         RequestedStatus::TokenResetRequested => LifeCycleEvent::Reset,
         other => return Err(Refusal::not_implemented(format_args!("the status {other}"))),
     };
-    let provision = bank.provisions.get(id, request.now, &mut bank.numbers).ok_or_else(|| no_provision(id))?;
-    provision.wish(event, request.now, &mut bank.numbers)?;
+    bank.provisions.wish(id, event, request.now, &mut bank.numbers).ok_or_else(|| no_provision(id))??;
     Ok(RawResponse::id(id))
 }
 

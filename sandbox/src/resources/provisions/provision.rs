@@ -17,8 +17,13 @@ use crate::resources::provisions::life_cycle::{LifeCycleEvent, LifeCycleStep};
 use crate::settings::Pace;
 use crate::wire::response::Refusal;
 
-/// How long a credential waits for its first use.
-const CREDENTIAL_LIFETIME: Duration = Duration::from_secs(60 * 60);
+/// How a bank processes provisions.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Terms {
+    pub(crate) pace: Pace,
+    /// How long a credential waits for its first use.
+    pub(crate) credential_lifetime: Duration,
+}
 
 /// A provision as it is stored. It is small, because there may be a hundred thousand.
 #[derive(Debug, Serialize, Deserialize)]
@@ -96,18 +101,17 @@ impl StoredProvision {
     }
 
     /// Applies `event` at the time `now`; returns whether it was possible.
-    pub(crate) fn on(&mut self, event: LifeCycleEvent, now: Timestamp, numbers: &mut Numbers) -> bool {
+    pub(crate) fn on(&mut self, event: LifeCycleEvent, terms: Terms, now: Timestamp, numbers: &mut Numbers) -> bool {
         let Some(next) = self.step.on(event) else { return false };
+        let mut credential = || StoredCredential::new(terms.credential_lifetime, now, numbers);
         match (self.step, next) {
             (_, LifeCycleStep::Relation) => self.has_label = true,
             (_, LifeCycleStep::Onboarding) => {
+                self.credential = Some(credential());
                 self.oauth_request =
                     Some(StoredOauthRequest { id: numbers.next(), client: numbers.next(), created: now });
-                self.credential = Some(StoredCredential::new(now, numbers));
             }
-            (LifeCycleStep::Resetting, LifeCycleStep::Active) => {
-                self.credential = Some(StoredCredential::new(now, numbers))
-            }
+            (LifeCycleStep::Resetting, LifeCycleStep::Active) => self.credential = Some(credential()),
             (_, LifeCycleStep::Closed | LifeCycleStep::Failed) => self.credential = None,
             _ => {}
         }
@@ -120,8 +124,14 @@ impl StoredProvision {
     }
 
     /// Carries out a request of the partner, or refuses it and names the current status.
-    pub(crate) fn wish(&mut self, event: LifeCycleEvent, now: Timestamp, numbers: &mut Numbers) -> Result<(), Refusal> {
-        if self.on(event, now, numbers) {
+    pub(crate) fn wish(
+        &mut self,
+        event: LifeCycleEvent,
+        terms: Terms,
+        now: Timestamp,
+        numbers: &mut Numbers,
+    ) -> Result<(), Refusal> {
+        if self.on(event, terms, now, numbers) {
             return Ok(());
         }
         let wish = if event == LifeCycleEvent::Close { "closed" } else { "given a new token" };
@@ -134,20 +144,20 @@ impl StoredProvision {
     }
 
     /// Takes the steps that are due, with [`Pace::Every`].
-    pub(crate) fn catch_up(&mut self, pace: Pace, now: Timestamp, numbers: &mut Numbers) {
-        let Pace::Every(interval) = pace else { return };
+    pub(crate) fn catch_up(&mut self, terms: Terms, now: Timestamp, numbers: &mut Numbers) {
+        let Pace::Every(interval) = terms.pace else { return };
         loop {
             let due = after(self.since, interval);
-            if due > now || !self.on(LifeCycleEvent::Progress, due, numbers) {
+            if due > now || !self.on(LifeCycleEvent::Progress, terms, due, numbers) {
                 return;
             }
         }
     }
 
     /// Takes a step if the current one has been read, with [`Pace::EachRead`].
-    pub(crate) fn before_read(&mut self, pace: Pace, now: Timestamp, numbers: &mut Numbers) {
-        if pace == Pace::EachRead && self.was_read {
-            self.on(LifeCycleEvent::Progress, now, numbers);
+    pub(crate) fn before_read(&mut self, terms: Terms, now: Timestamp, numbers: &mut Numbers) {
+        if terms.pace == Pace::EachRead && self.was_read {
+            self.on(LifeCycleEvent::Progress, terms, now, numbers);
         }
     }
 
@@ -164,11 +174,16 @@ impl StoredProvision {
         self.credential.as_mut().filter(|_| !is_ending)
     }
 
-    /// Marks the credential as used; returns whether there is one.
-    pub(crate) fn use_credential(&mut self, now: Timestamp) -> bool {
+    /// The id of the credential, until the provision is closed or has failed.
+    pub(crate) fn credential_id(&self) -> Option<u64> {
+        self.credential.as_ref().map(|credential| credential.id)
+    }
+
+    /// Uses the credential in this place, which the first use binds it to; returns whether there is one.
+    pub(crate) fn use_credential(&mut self, place: PlaceOfUse, now: Timestamp) -> bool {
         let Some(credential) = &mut self.credential else { return false };
-        if !credential.is_used {
-            credential.is_used = true;
+        if credential.first_use.is_none() {
+            credential.first_use = Some(place);
             credential.updated = now;
             self.updated = now;
             self.is_changed = true;
@@ -321,44 +336,55 @@ pub(crate) struct StoredCredential {
     pub(crate) expiry: Timestamp,
     #[serde(serialize_with = "exposed")]
     pub(crate) token: Secret,
-    pub(crate) is_used: bool,
+    /// Where it was first used; `None`: nowhere yet.
+    pub(crate) first_use: Option<PlaceOfUse>,
+}
+
+/// Where the credential of a user is used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum PlaceOfUse {
+    /// Under the partner's installation, whichever that is.
+    Partner,
+    /// Under this installation of the user's own.
+    Own(u64),
+    /// Where nobody knows.
+    Elsewhere,
 }
 
 impl StoredCredential {
-    fn new(now: Timestamp, numbers: &mut Numbers) -> Self {
+    fn new(lifetime: Duration, now: Timestamp, numbers: &mut Numbers) -> Self {
         Self {
             id: numbers.next(),
             created: now,
             updated: now,
-            expiry: after(now, CREDENTIAL_LIFETIME),
+            expiry: after(now, lifetime),
             token: Secret::new(format!("sandbox_{}", random_token())),
-            is_used: false,
+            first_use: None,
         }
     }
 
     pub(crate) fn awaits_first_use(&self, now: Timestamp) -> bool {
-        !self.is_used && now < self.expiry
+        self.first_use.is_none() && now < self.expiry
     }
 
-    /// Whether a session may be opened with it: it has been used before or can still be.
-    pub(crate) fn opens_sessions(&self, now: Timestamp) -> bool {
-        self.is_used || self.awaits_first_use(now)
+    pub(crate) fn status(&self, now: Timestamp) -> &'static str {
+        match self.first_use {
+            Some(_) => "ACTIVE",
+            None if self.awaits_first_use(now) => "PENDING_FIRST_USE",
+            None => "EXPIRED",
+        }
     }
 
     /// As bunq shows it. The token disappears after the first use; the documentation does not say that it does after expiry.
     fn show(&self, now: Timestamp) -> Value {
-        let status = match (self.is_used, self.awaits_first_use(now)) {
-            (true, _) => "ACTIVE",
-            (false, true) => "PENDING_FIRST_USE",
-            (false, false) => "EXPIRED",
-        };
+        let status = self.status(now);
         json!({
             "id": self.id,
             "created": in_bunqs_form(self.created),
             "updated": in_bunqs_form(self.updated),
             "status": status,
             "expiry_time": in_bunqs_form(self.expiry),
-            "token_value": if self.is_used { None } else { Some(self.token.expose()) },
+            "token_value": self.first_use.is_none().then(|| self.token.expose()),
             "permitted_device": null,
         })
     }

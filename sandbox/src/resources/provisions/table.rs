@@ -12,23 +12,22 @@ use crate::resources::paging::Around;
 use crate::resources::provisions::creation::{Creation, UserProfile};
 use crate::resources::provisions::life_cycle::LifeCycleEvent;
 use crate::resources::provisions::listing::Listing;
-use crate::resources::provisions::provision::StoredProvision;
+use crate::resources::provisions::provision::{PlaceOfUse, StoredProvision, Terms};
 use crate::resources::provisions::seed::SeedProvision;
-use crate::settings::Pace;
 use crate::wire::response::Refusal;
 
 /// The provisions by their ids, which grow with time: the last is the newest. None is ever removed.
 #[derive(Debug)]
 pub(crate) struct ProvisionTable {
-    pace: Pace,
+    terms: Terms,
     /// The status of the refusal of an `external_uuid` that was used before; `None`: it makes a second provision.
     duplicate: Option<u16>,
     pub(crate) by_id: Vec<StoredProvision>,
 }
 
 impl ProvisionTable {
-    pub(crate) fn new(pace: Pace, duplicate: Option<u16>) -> Self {
-        Self { pace, duplicate, by_id: Vec::new() }
+    pub(crate) fn new(terms: Terms, duplicate: Option<u16>) -> Self {
+        Self { terms, duplicate, by_id: Vec::new() }
     }
 
     /// Creates a provision and returns it.
@@ -57,10 +56,10 @@ impl ProvisionTable {
 
     /// Creates active provisions, and returns their ids.
     pub(crate) fn populate(&mut self, count: usize, now: Timestamp, numbers: &mut Numbers) -> Vec<u64> {
-        let profile = Arc::new(UserProfile::example());
+        let (profile, terms) = (Arc::new(UserProfile::example()), self.terms);
         let made = std::iter::repeat_with(|| {
             let mut provision = StoredProvision::new(numbers.next(), Uuid::new_v4(), Arc::clone(&profile), now);
-            while provision.on(LifeCycleEvent::Progress, now, numbers) {}
+            while provision.on(LifeCycleEvent::Progress, terms, now, numbers) {}
             provision
         });
         let before = self.by_id.len();
@@ -88,11 +87,11 @@ impl ProvisionTable {
         profile.display_name = name.unwrap_or(profile.display_name);
         let mut provision = StoredProvision::new(numbers.next(), uuid, Arc::new(profile), now);
         for event in history {
-            provision.on(event, now, numbers);
+            provision.on(event, self.terms, now, numbers);
         }
         let fits = match &wanted.credential {
             None | Some(CredentialStatus::PendingFirstUse) => true,
-            Some(CredentialStatus::Active) => provision.use_credential(now),
+            Some(CredentialStatus::Active) => provision.use_credential(PlaceOfUse::Elsewhere, now),
             Some(CredentialStatus::Expired) => provision.expire_credential(now),
             Some(_) => false,
         };
@@ -108,15 +107,15 @@ impl ProvisionTable {
     pub(crate) fn get(&mut self, id: u64, now: Timestamp, numbers: &mut Numbers) -> Option<&mut StoredProvision> {
         let position = self.position(id).ok()?;
         let provision = self.by_id.get_mut(position)?;
-        provision.catch_up(self.pace, now, numbers);
+        provision.catch_up(self.terms, now, numbers);
         Some(provision)
     }
 
     /// The provision as a client reads it, in its envelope.
     pub(crate) fn read(&mut self, id: u64, now: Timestamp, numbers: &mut Numbers) -> Option<Value> {
-        let pace = self.pace;
+        let terms = self.terms;
         let provision = self.get(id, now, numbers)?;
-        provision.before_read(pace, now, numbers);
+        provision.before_read(terms, now, numbers);
         Some(item(provision.read(now)))
     }
 
@@ -129,13 +128,13 @@ impl ProvisionTable {
         now: Timestamp,
         numbers: &mut Numbers,
     ) -> Result<(Vec<Value>, Value), Refusal> {
-        let pace = self.pace;
+        let terms = self.terms;
         let mut page = Vec::new();
         let mut turn = |provision: &mut StoredProvision| {
             // Being read may move a provision on, and then out of what was asked for.
-            if listing.admits(provision, pace, now, numbers) {
-                provision.before_read(pace, now, numbers);
-                if listing.admits(provision, pace, now, numbers) {
+            if listing.admits(provision, terms, now, numbers) {
+                provision.before_read(terms, now, numbers);
+                if listing.admits(provision, terms, now, numbers) {
                     page.push((provision.id, item(provision.read(now))));
                 }
             }
@@ -154,7 +153,7 @@ impl ProvisionTable {
 
         let links = match (page.first(), page.last()) {
             (Some(&(newest, _)), Some(&(oldest, _))) => {
-                let mut admitted = |provision: &mut StoredProvision| listing.admits(provision, pace, now, numbers);
+                let mut admitted = |provision: &mut StoredProvision| listing.admits(provision, terms, now, numbers);
                 let has_newer = self.newer(newest).iter_mut().any(&mut admitted);
                 let has_older = self.older(oldest).iter_mut().rev().any(&mut admitted);
                 listing.pagination(Some(Around { newest, oldest, has_newer, has_older }))
@@ -164,9 +163,22 @@ impl ProvisionTable {
         Ok((page.into_iter().map(|(_, item)| item).collect(), links))
     }
 
+    /// Carries out a request of the partner about a provision; `None`: there is none with this id.
+    pub(crate) fn wish(
+        &mut self,
+        id: u64,
+        event: LifeCycleEvent,
+        now: Timestamp,
+        numbers: &mut Numbers,
+    ) -> Option<Result<(), Refusal>> {
+        let terms = self.terms;
+        self.get(id, now, numbers).map(|provision| provision.wish(event, terms, now, numbers))
+    }
+
     /// Applies an event to a provision for a test; returns whether it was possible.
     pub(crate) fn on(&mut self, id: u64, event: LifeCycleEvent, now: Timestamp, numbers: &mut Numbers) -> bool {
-        self.get(id, now, numbers).is_some_and(|provision| provision.on(event, now, numbers))
+        let terms = self.terms;
+        self.get(id, now, numbers).is_some_and(|provision| provision.on(event, terms, now, numbers))
     }
 
     /// The provision with this token in its current credential.
@@ -176,9 +188,9 @@ impl ProvisionTable {
         now: Timestamp,
         numbers: &mut Numbers,
     ) -> Option<&mut StoredProvision> {
-        let pace = self.pace;
+        let terms = self.terms;
         self.by_id.iter_mut().find_map(|provision| {
-            provision.catch_up(pace, now, numbers);
+            provision.catch_up(terms, now, numbers);
             let is_holder = provision.credential_in_force().is_some_and(|credential| credential.token == *token);
             is_holder.then_some(provision)
         })
@@ -224,6 +236,7 @@ mod tests {
 
     use super::*;
     use crate::clock::after;
+    use crate::settings::Pace;
 
     struct Bench {
         provisions: ProvisionTable,
@@ -233,7 +246,8 @@ mod tests {
 
     impl Bench {
         fn new(pace: Pace) -> Self {
-            Self { provisions: ProvisionTable::new(pace, Some(400)), numbers: Numbers::new(), now: Timestamp::now() }
+            let terms = Terms { pace, credential_lifetime: Duration::from_secs(3600) };
+            Self { provisions: ProvisionTable::new(terms, Some(400)), numbers: Numbers::new(), now: Timestamp::now() }
         }
 
         fn create(&mut self) -> u64 {
