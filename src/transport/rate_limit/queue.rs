@@ -157,14 +157,19 @@ impl Queue {
     /// Removes a call, if it still waits. Returns whether the turns of other calls may come earlier.
     pub(super) fn remove(&mut self, ticket: &Ticket) -> bool {
         let Some((index, position)) = self.find(ticket) else { return false };
-        let has_others = self.lines.len() > 1;
         let waiting = &mut self.lines[index].waiting;
         waiting.remove(position);
         let has_later = position < waiting.len();
         if waiting.is_empty() {
             self.lines.remove(index);
         }
-        has_later || has_others
+        // Others have the call before them if they have as many turns.
+        let moves_up = |other: &Line| match (ticket.caller.is_urgent, other.caller.is_urgent) {
+            (true, false) => true,
+            (false, true) => false,
+            _ => other.caller != ticket.caller && other.waiting.len() > position,
+        };
+        has_later || self.lines.iter().any(moves_up)
     }
 }
 
@@ -174,23 +179,33 @@ mod tests {
 
     use super::*;
 
+    /// A caller, a rank, and whether the call is a retry.
+    type Call = (u64, u64, bool);
+
+    fn calls() -> impl Strategy<Value = Vec<Call>> {
+        proptest::collection::vec((0_u64..6, 0_u64..40, proptest::bool::weighted(0.1)), 1..60)
+    }
+
+    fn queue_of(calls: Vec<Call>) -> (Queue, Vec<Ticket>, Instant) {
+        let began = Instant::now();
+        let (now, mut queue) = (began + Duration::from_secs(1), Queue::default());
+        let enter = |(number, (caller, rank, is_retry))| {
+            let caller = QueueCaller { number: caller, is_urgent: caller == 0 };
+            let rank = Rank { number: rank, began: began + Duration::from_millis(rank) };
+            let ticket = Ticket { caller, rank, number };
+            queue.enter(ticket, is_retry, now);
+            ticket
+        };
+        let tickets = (0..).zip(calls).map(enter).collect();
+        (queue, tickets, now)
+    }
+
     proptest! {
         /// Where a call is said to be in the order is where it goes, whoever calls, and whether some are retries.
         #[test]
-        fn the_order_is_as_estimated(
-            calls in proptest::collection::vec((0_u64..6, 0_u64..40, proptest::bool::weighted(0.1)), 1..60),
-        ) {
+        fn the_order_is_as_estimated(calls in calls()) {
             test_timeout::start();
-            let began = Instant::now();
-            let (now, mut queue) = (began + Duration::from_secs(1), Queue::default());
-            let mut tickets = Vec::new();
-            for (number, (caller, rank, is_retry)) in (0..).zip(calls) {
-                let caller = QueueCaller { number: caller, is_urgent: caller == 0 };
-                let rank = Rank { number: rank, began: began + Duration::from_millis(rank) };
-                let ticket = Ticket { caller, rank, number };
-                queue.enter(ticket, is_retry, now);
-                tickets.push(ticket);
-            }
+            let (mut queue, tickets, now) = queue_of(calls);
             let estimated: Vec<_> = tickets.iter().map(|ticket| queue.ahead(ticket, now)).collect();
             let mut went = vec![0; tickets.len()];
             for turn in 0..tickets.len() {
@@ -202,6 +217,20 @@ mod tests {
             }
             prop_assert_eq!(estimated, went);
             prop_assert!(queue.is_empty());
+        }
+
+        /// Others are woken if a call that leaves lets them go earlier.
+        #[test]
+        fn who_moves_up_is_told(calls in calls()) {
+            test_timeout::start();
+            let (mut queue, tickets, now) = queue_of(calls);
+            for (position, left) in tickets.iter().enumerate() {
+                let ahead = |queue: &Queue| tickets[position + 1..].iter().map(|ticket| queue.ahead(ticket, now)).sum::<usize>();
+                let before = ahead(&queue);
+                let is_told = queue.remove(left);
+                prop_assert!(is_told || ahead(&queue) == before);
+                prop_assert!(!queue.remove(left));
+            }
         }
     }
 }
