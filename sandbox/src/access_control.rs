@@ -202,6 +202,11 @@ impl AccessControl {
         }
     }
 
+    /// The id of the session that this token was issued for, whether it is alive or not.
+    pub(crate) fn session_of_token(&self, token: Option<&str>) -> Option<u64> {
+        self.holder(token).ok()?.session
+    }
+
     /// The installation that this token was issued to.
     pub(crate) fn installation(&self, token: Option<&str>) -> Result<u64, Refusal> {
         match self.holder(token)? {

@@ -195,7 +195,7 @@ impl SandboxBuilder {
 
     /// Sets whether bunq's rate limits are enforced, as each [`Operation`] has them. The default is `false`.
     ///
-    /// A limit is that of one operation and of all callers, who share an address here. Its window rolls. A call beyond it
+    /// A limit is that of one operation, and of all callers at an address or of one session ([`Profile::limits_are_per`]). Its window rolls. A call beyond it
     /// gets 429, in bunq's words and without a `Retry-After`, and is not carried out.
     pub fn rate_limits(mut self, are_enforced: bool) -> Self {
         self.rate_limits.are_enforced = are_enforced;

@@ -108,7 +108,7 @@ pub use self::resources::identity::SeedIdentitySession;
 pub use self::resources::provisions::seed::SeedProvision;
 pub use self::resources::seed::SeedUser;
 pub use self::settings::{
-    AcceptedInstallation, CreationResponse, DeadToken, FailureRetryResponse, FilterResponse, Pace,
+    AcceptedInstallation, CreationResponse, DeadToken, FailureRetryResponse, FilterResponse, LimitScope, Pace,
 };
 pub use self::wire::call_log::{CallLogEntry, ReceivedSignature};
 pub use self::wire::fault::Fault;
@@ -122,6 +122,7 @@ use self::keys::LeasedKey;
 use self::resources::provisions::life_cycle::LifeCycleEvent;
 use self::saved_state::SavedState;
 use self::wire::exchange::{BankState, Edits, SharedState};
+use self::wire::limits::Counted;
 
 /// The waiting times of a sandbox's clients: short, because there is no bank to spare.
 const POLL_INTERVAL: Duration = Duration::from_millis(20);
@@ -321,11 +322,12 @@ impl Sandbox {
         self.state().save()
     }
 
-    /// Makes up to `calls` calls of an operation as another client at the same address, and returns how many were
+    /// Makes up to `calls` calls of an operation as another client at the sandbox's address, and returns how many were
     /// admitted. They count towards the [rate limits](SandboxBuilder::rate_limits) and do nothing else.
     pub fn call_as_neighbour(&self, operation: &Operation, calls: u32) -> u32 {
         let mut state = self.state();
-        let admitted = (0..calls).filter(|_| state.rate_limits.admit(operation, Instant::now()).is_ok());
+        let by = Counted::Address(self.running.host);
+        let admitted = (0..calls).filter(|_| state.rate_limits.admit(operation, by, Instant::now()).is_ok());
         u32::try_from(admitted.count()).unwrap_or(u32::MAX)
     }
 

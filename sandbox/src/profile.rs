@@ -6,7 +6,9 @@ use std::time::Duration;
 use bunq_partner::wire::SignatureForm;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::settings::{AcceptedInstallation, CreationResponse, DeadToken, FailureRetryResponse, FilterResponse};
+use crate::settings::{
+    AcceptedInstallation, CreationResponse, DeadToken, FailureRetryResponse, FilterResponse, LimitScope,
+};
 use crate::wire::response::{RawResponse, Refusal};
 
 /// The result of a user who is known.
@@ -70,6 +72,8 @@ pub struct Profile {
     pub require_signatures: bool,
     /// Whether a refusal with 429 has the header `Retry-After`.
     pub retry_after: bool,
+    /// Whose calls count towards a rate limit together, if it is enforced.
+    pub limits_are_per: LimitScope,
     /// How long a session lasts; in whole seconds as JSON.
     #[serde(serialize_with = "whole_seconds", deserialize_with = "from_seconds")]
     pub session_timeout: Duration,
@@ -105,6 +109,7 @@ impl Default for Profile {
             unsigned_session: Some(466),
             require_signatures: false,
             retry_after: false,
+            limits_are_per: LimitScope::Address,
             session_timeout: Duration::from_secs(604_800),
             credential_lifetime: Duration::from_secs(60 * 60),
             user_installation: AcceptedInstallation::Both,

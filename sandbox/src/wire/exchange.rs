@@ -28,12 +28,13 @@ use crate::lock;
 use crate::profile::Profile;
 use crate::resources;
 use crate::saved_state::{self, SavedState};
+use crate::settings::LimitScope;
 use crate::state_file::StateFile;
 use crate::wire::call::ReceivedCall;
 use crate::wire::call_log::{CallLog, CallLogEntry, ReceivedSignature};
 use crate::wire::fault::{Delivery, Echo, Effect, EndedSessions, Fault, PlayedSignature, Scene};
 use crate::wire::injection::{Injections, Struck};
-use crate::wire::limits::ServerRateLimits;
+use crate::wire::limits::{Counted, ServerRateLimits};
 use crate::wire::response::{REQUEST_ID, RawResponse, Refusal};
 use crate::wire::routes::Route;
 use crate::wire::web_page;
@@ -238,7 +239,10 @@ impl BankState {
     fn decide(&mut self, call: &ReceivedCall, route: Result<Route, Refusal>, arrived: Instant) -> HandledCall {
         let signature = self.bank.judge(call);
         let operation = route.as_ref().ok().map(|route| route.operation);
-        let admitted = operation.map_or(Ok(()), |operation| self.rate_limits.admit(operation, arrived));
+        let admitted = operation.map_or(Ok(()), |operation| {
+            let by = self.counted(operation, call);
+            self.rate_limits.admit(operation, by, arrived)
+        });
         let struck = if admitted.is_ok() { self.injections.strike(operation) } else { None };
         let fault = struck.map(|struck| struck.fault);
         let mut effect = fault.map(|fault| fault.entry().effect).unwrap_or_default();
@@ -274,6 +278,15 @@ impl BankState {
             self.last_responses.insert(operation.id, response.clone());
         }
         HandledCall { signature, fault, effect, carried_out, response }
+    }
+
+    /// Whose limit a call counts towards. Before there is a session, the address is all that tells callers apart.
+    fn counted(&self, operation: &Operation, call: &ReceivedCall) -> Counted {
+        let is_per_session = self.bank.settings.profile.limits_are_per == LimitScope::Session;
+        let session = (is_per_session && operation.auth == Auth::Session)
+            .then(|| self.bank.access.session_of_token(call.token()))
+            .flatten();
+        session.map_or(Counted::Address(call.from), Counted::Session)
     }
 
     /// A 429, with `Retry-After` if the profile says so.

@@ -1,10 +1,19 @@
 //! bunq's rate limits: so many calls of an operation within any stretch of time.
 
 use std::collections::{HashMap, VecDeque};
+use std::net::IpAddr;
 use std::time::Duration;
 
 use bunq_partner::{Operation, RateLimit};
 use tokio::time::Instant;
+
+/// What has a window of its own for each operation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Counted {
+    Address(IpAddr),
+    /// A session by its id.
+    Session(u64),
+}
 
 /// The limits that are kept, and the calls that count towards them.
 #[derive(Debug, Clone, Default)]
@@ -15,7 +24,7 @@ pub(crate) struct ServerRateLimits {
     pub(crate) refused_count: bool,
     /// By the ids of the operations.
     own: HashMap<&'static str, RateLimit>,
-    taken: HashMap<&'static str, VecDeque<Instant>>,
+    taken: HashMap<(&'static str, Counted), VecDeque<Instant>>,
 }
 
 impl ServerRateLimits {
@@ -38,12 +47,12 @@ impl ServerRateLimits {
     }
 
     /// Admits a call, or returns the limit that it would exceed.
-    pub(crate) fn admit(&mut self, operation: &Operation, arrived: Instant) -> Result<(), RateLimit> {
+    pub(crate) fn admit(&mut self, operation: &Operation, by: Counted, arrived: Instant) -> Result<(), RateLimit> {
         if !self.are_enforced && !self.own.contains_key(operation.id) {
             return Ok(());
         }
         let limit = self.limit(operation);
-        let taken = self.taken.entry(operation.id).or_default();
+        let taken = self.taken.entry((operation.id, by)).or_default();
         while taken.front().is_some_and(|first| arrived.saturating_duration_since(*first) >= limit.per) {
             taken.pop_front();
         }
@@ -57,12 +66,15 @@ impl ServerRateLimits {
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
+
     use super::*;
 
     /// Which calls are admitted that arrive so many milliseconds after the first.
     fn admitted<const N: usize>(limits: &mut ServerRateLimits, operation: &Operation, arrivals: [u64; N]) -> [bool; N] {
         let start = Instant::now();
-        arrivals.map(|arrival| limits.admit(operation, start + Duration::from_millis(arrival)).is_ok())
+        let by = Counted::Address(Ipv4Addr::LOCALHOST.into());
+        arrivals.map(|arrival| limits.admit(operation, by, start + Duration::from_millis(arrival)).is_ok())
     }
 
     #[test]

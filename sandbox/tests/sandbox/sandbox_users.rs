@@ -4,8 +4,8 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use bunq_partner::wire::SigningKey;
-use bunq_partner::{ProvisionId, Uuid};
-use bunq_partner_sandbox::{AcceptedInstallation, DeadToken, Fault, Profile, Sandbox, SandboxBuilder};
+use bunq_partner::{Operation, ProvisionId, Uuid};
+use bunq_partner_sandbox::{AcceptedInstallation, DeadToken, Fault, LimitScope, Profile, Sandbox, SandboxBuilder};
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -212,6 +212,28 @@ async fn a_session_ends_with_its_credential_and_by_hand() {
     assert_eq!(call(&sandbox, &of_other, Method::DELETE, "/session/0", &Value::Null).await.0, 200);
     assert!(!is_alive(&sandbox, &of_other).await);
     assert!(is_alive(&sandbox, &session).await, "the partner's goes on");
+}
+
+#[tokio::test]
+async fn a_limit_is_an_addresss_or_a_sessions() {
+    test_timeout::start();
+    for (scope, of_user) in [(LimitScope::Address, 429), (LimitScope::Session, 200)] {
+        let mut profile = Profile::default();
+        (profile.unsigned_session, profile.limits_are_per) = (None, scope);
+        let hour = Duration::from_secs(60 * 60);
+        let builder = Sandbox::builder().profile(profile).rate_limit(&Operation::GET_INSTALLATION, 1, hour);
+        let sandbox = builder.rate_limit(&Operation::CREATE_SESSION, 3, hour).start().await.unwrap();
+        let (installation, session, _) = partners(&sandbox).await;
+        let user = opened(&sandbox, &installation, &token(&sandbox, sandbox.populate(1)[0])).await.0;
+        let mut statuses = Vec::new();
+        for token in [&session, &session, &user, &user] {
+            statuses.push(call(&sandbox, token, Method::GET, "/installation", &Value::Null).await.0);
+        }
+        assert_eq!(statuses, [200, 429, of_user, 429], "{scope:?}");
+        // There is no session yet that these could count by.
+        let more = async || open(&sandbox, &installation, &token(&sandbox, sandbox.populate(1)[0])).await.0;
+        assert_eq!([more().await, more().await], [200, 429], "{scope:?}");
+    }
 }
 
 #[tokio::test]
