@@ -7,14 +7,16 @@ use std::time::Duration;
 
 use crate::api_key;
 use crate::client::Client;
+use crate::custody::{Custody, Records};
 use crate::environment::{Environment, PLAIN_HTTP, check_base_url, is_loopback, plain_http_host};
 use crate::error::Error;
 use crate::operation::{Operation, RateLimit};
 use crate::provisions::ProvisionsConfig;
 use crate::retry::RetryPolicy;
-use crate::session::Session;
 use crate::session::context::{ContextStore, Identity};
 use crate::session::handshake::{Device, SigningKeys};
+use crate::session::turns::Turns;
+use crate::session::{Owner, Session};
 use crate::text::duration;
 use crate::transport::Transport;
 use crate::transport::call_budget::MAX_TIMEOUT;
@@ -58,6 +60,7 @@ pub struct ClientBuilder {
     signing_keys: SigningKeys,
     /// `None` keeps the context in memory.
     store: Option<Arc<dyn ContextStore>>,
+    custody: Option<Arc<dyn Custody>>,
     config: TransportConfig,
     observer: Option<Arc<dyn ExchangeObserver>>,
     provisions: ProvisionsConfig,
@@ -75,6 +78,7 @@ impl ClientBuilder {
             permitted_ips: PermittedIps::default(),
             signing_keys: SigningKeys::default(),
             store: None,
+            custody: None,
             config: TransportConfig::default(),
             observer: None,
             provisions: ProvisionsConfig::default(),
@@ -210,6 +214,13 @@ impl ClientBuilder {
     /// By default, keys and tokens stay in memory and are lost with the client.
     pub fn context_store(mut self, store: impl ContextStore) -> Self {
         self.store = Some(Arc::new(store));
+        self
+    }
+
+    /// Sets where the credentials of users are kept, for [`Client::users`]: a [`FileCustody`](crate::FileCustody), or one of your own. The
+    /// default is none, with which the client cannot act for users.
+    pub fn custody(mut self, custody: impl Custody) -> Self {
+        self.custody = Some(Arc::new(custody));
         self
     }
 
@@ -433,8 +444,12 @@ impl ClientBuilder {
             .map_err(|error| Error::invalid_input("device_description", error.rule()))?;
         let Self { is_users_key, permitted_ips, signing_keys, .. } = self;
         let device = Device { api_key, is_users_key, description, permitted_ips, signing_keys };
-        let session = Session::new(Arc::clone(&transport), device, identity, self.store);
-        Ok(Client::new(self.environment, transport, session, self.provisions))
+        let turns = Turns::new(Arc::clone(transport.limits()), transport.config().operation_timeout);
+        let records =
+            self.custody.map(|custody| Records::new(custody, identity.clone(), transport.config().operation_timeout));
+        let owner = Owner::Partner(turns.clone());
+        let session = Session::new(Arc::clone(&transport), device, identity, self.store, owner);
+        Ok(Client::new(self.environment, transport, session, self.provisions, turns, records))
     }
 }
 

@@ -10,6 +10,7 @@ use jiff::Timestamp;
 
 use crate::api::{Api, RequestPreview};
 use crate::builder::ClientBuilder;
+use crate::custody::Records;
 use crate::environment::Environment;
 use crate::error::{Error, ErrorKind, Remedy, Sent};
 use crate::feed::Feed;
@@ -17,10 +18,12 @@ use crate::oauth::Oauth;
 use crate::operation::Operation;
 use crate::provisions::{Provisions, ProvisionsConfig};
 use crate::reconcile::VerbConfig;
-use crate::session::handshake::delete_session;
+use crate::session::handshake::{Device, delete_session};
+use crate::session::turns::Turns;
 use crate::session::{ContextSummary, Session, SessionUser};
 use crate::transport::Transport;
 use crate::types::{Credential, CredentialStatus, Secret};
+use crate::users::{UserDevice, Users};
 use crate::variables::environment_variable;
 
 /// A client of bunq's Partner API, for one API key.
@@ -53,6 +56,7 @@ pub struct Client {
     session: Session,
     provisions: Provisions,
     oauth: Oauth,
+    users: Users,
     api: Api,
 }
 
@@ -62,13 +66,19 @@ impl Client {
         transport: Arc<Transport>,
         session: Session,
         provisions: ProvisionsConfig,
+        turns: Turns,
+        records: Option<Records>,
     ) -> Self {
         let api = Api::new(Arc::clone(&transport), Arc::new(session.clone()));
         let feed = Feed::new(api.clone(), provisions.nudge_share);
         let ProvisionsConfig { poll_interval, late_arrival, .. } = provisions;
         let oauth = Oauth::new(api.clone(), VerbConfig { poll_interval, late_arrival });
         let provisions = Provisions::new(api.clone(), feed, provisions);
-        Self { environment, transport, session, provisions, oauth, api }
+        let Device { description, permitted_ips, signing_keys, .. } = session.device();
+        let (description, permitted_ips) = (description.clone(), permitted_ips.clone());
+        let device = UserDevice { description, permitted_ips, signing_keys: signing_keys.clone() };
+        let users = Users::new(environment, api.clone(), provisions.clone(), turns, device, records);
+        Self { environment, transport, session, provisions, oauth, users, api }
     }
 
     /// Starts to build a client for `environment`.
@@ -121,6 +131,11 @@ impl Client {
         self.oauth.clone()
     }
 
+    /// Returns the users of the partner: their credentials are activated and kept, and there is a client for each.
+    pub fn users(&self) -> Users {
+        self.users.clone()
+    }
+
     /// Returns the typed methods of all operations of the OpenAPI document.
     pub fn api(&self) -> Api {
         self.api.clone()
@@ -159,7 +174,7 @@ impl Client {
 
     /// Like [`for_user`](Self::for_user), with a token that you have stored. bunq decides whether it is still valid.
     pub fn for_user_token(&self, token: impl Into<Secret>) -> ClientBuilder {
-        let (provisions, keys) = (*self.provisions.config(), self.session.signing_keys());
+        let (provisions, keys) = (*self.provisions.config(), self.session.device().signing_keys.clone());
         ClientBuilder::for_user(self.environment, &self.transport, provisions, keys, token.into())
     }
 

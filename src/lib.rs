@@ -13,7 +13,7 @@ mod api_key;
 mod builder;
 mod bulk;
 mod client;
-#[allow(dead_code, unused_imports, reason = "`users`, which acts for the users in a custody, is to come")]
+#[allow(dead_code, unused_imports, reason = "the steps of what is done for users are to come")]
 mod custody;
 mod environment;
 mod error;
@@ -32,6 +32,7 @@ mod sync;
 pub mod text;
 mod transport;
 pub mod types;
+mod users;
 mod variables;
 pub mod wire;
 
@@ -72,4 +73,5 @@ pub use types::{
     NewProvision, NewProvisionByPointer, Page, PageSize, PermittedIps, PhoneNumber, PointerValue, Product, Provision,
     ProvisionId, ProvisionStatus, ProvisionSubStatus, Secret, Timestamp, UserId, UserName,
 };
+pub use users::{UserClient, Users};
 pub use variables::environment_variable;

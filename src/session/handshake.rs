@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio::time::Instant;
@@ -19,7 +20,7 @@ use crate::types::{
 };
 
 /// A session is replaced this long before it expires, or a tenth of its life before, if that is shorter.
-const RENEW_BEFORE_EXPIRY: std::time::Duration = std::time::Duration::from_secs(60);
+const RENEW_BEFORE_EXPIRY: Duration = Duration::from_secs(60);
 
 /// Evidence that a 403 with the text for a dead token is about the caller and not about the token.
 pub(super) const JUST_OPENED: &str = "the key has just opened the session";
@@ -113,15 +114,17 @@ pub(super) async fn register(
     response.map(drop).map_err(|error| device.advise(error))
 }
 
-/// Opens a session for the API key.
+/// Opens a session for the API key, within a time.
 pub(super) async fn open(
     transport: &Arc<Transport>,
     device: &Device,
     credentials: Credentials,
     trouble: &Trouble,
+    time: Duration,
 ) -> Result<OpenSession, Error> {
     let request = SessionServerRequest::new(device.api_key.clone().into());
-    let response = api(transport, credentials).telling(trouble).create_session(&request).await;
+    let api = api(transport, credentials).telling(trouble).operation_timeout(time);
+    let response = api.create_session(&request).await;
     let response = response.map_err(|error| device.advise(error))?;
     let opened = Timestamp::now();
     response.try_map(|output| {

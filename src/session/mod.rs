@@ -16,10 +16,13 @@
 pub(crate) mod context;
 pub(crate) mod handshake;
 mod keeper;
+mod queue;
 mod renewal;
 #[cfg(test)]
 mod tests;
+pub(crate) mod turns;
 mod user;
+mod users_turn;
 
 use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -33,9 +36,10 @@ use tracing::Span;
 
 pub use self::context::ContextSummary;
 use self::context::{Context, ContextStore, Identity, OpenSession};
-use self::handshake::{ACCEPTED, Device, SigningKeys};
+use self::handshake::{ACCEPTED, Device};
 use self::keeper::Keeper;
 pub use self::user::{SessionUser, UserKind};
+pub(crate) use self::users_turn::{Owner, UsersTurn};
 use crate::error::{Error, ErrorKind, Remedy, Sent};
 use crate::operation::Operation;
 use crate::sync::lock;
@@ -57,6 +61,7 @@ struct Shared {
     transport: Arc<Transport>,
     device: Device,
     keeper: Keeper,
+    owner: Owner,
     state: Mutex<SessionState>,
 }
 
@@ -151,18 +156,30 @@ impl Session {
         device: Device,
         identity: Identity,
         store: Option<Arc<dyn ContextStore>>,
+        owner: Owner,
     ) -> Self {
         let keeper = Keeper::new(identity, store, transport.config().operation_timeout);
-        Self(Arc::new(Shared { transport, device, keeper, state: Mutex::default() }))
+        Self(Arc::new(Shared { transport, device, keeper, owner, state: Mutex::default() }))
     }
 
-    pub(crate) fn signing_keys(&self) -> SigningKeys {
-        self.0.device.signing_keys.clone()
+    /// The device that the session is registered as.
+    pub(crate) fn device(&self) -> &Device {
+        &self.0.device
     }
 
     /// Opens a session, unless one is open.
     pub(crate) async fn open(&self) -> Result<(), Error> {
-        self.opened(&Trouble::default()).await.map(drop)
+        self.opened(&Trouble::default(), None).await.map(drop)
+    }
+
+    /// Opens the session of a user, unless one is open, and waits for its turn until a time.
+    pub(crate) async fn open_by(&self, deadline: Instant) -> Result<(), Error> {
+        self.opened(&Trouble::default(), Some(deadline)).await.map(drop)
+    }
+
+    /// Whether a session is open, as far as this client knows without asking anybody.
+    pub(crate) fn is_open(&self) -> bool {
+        self.0.state().opened().is_some()
     }
 
     /// Makes a new installation and opens a session with it. The work runs to its end even if the caller gives up.
@@ -183,11 +200,11 @@ impl Session {
     }
 
     async fn opened_with_user(&self, trouble: &Trouble) -> Result<(Credentials, SessionUser), Error> {
-        let mut opened = self.opened(trouble).await?;
+        let mut opened = self.opened(trouble, None).await?;
         if opened.user.is_none() && self.0.state().own != opened.credentials.token {
             // An earlier version stored the session without its user.
             self.0.state().given_up = opened.credentials.token;
-            opened = self.opened(trouble).await?;
+            opened = self.opened(trouble, None).await?;
         }
         let problem = "the response to create_session has no user with an id";
         let user = opened.user.ok_or_else(|| Error::new(ErrorKind::InvalidResponse, Sent::No, problem))?;
@@ -209,13 +226,13 @@ impl Session {
         task.map_err(|error| Error::internal("the task that ended the session was aborted").with_source(error))?
     }
 
-    async fn opened(&self, trouble: &Trouble) -> Result<Opened, Error> {
+    async fn opened(&self, trouble: &Trouble, deadline: Option<Instant>) -> Result<Opened, Error> {
         let join = |own| {
             let mut state = self.0.state();
             if let Some(opened) = state.opened() {
                 return ControlFlow::Break(opened);
             }
-            let work = async |shared: Arc<Shared>, trouble| shared.open(&trouble).await;
+            let work = async move |shared: Arc<Shared>, trouble| shared.open(&trouble, deadline).await;
             ControlFlow::Continue(self.join(&mut state, |state| &mut state.opening, own, work))
         };
         self.shared(trouble, join).await
@@ -288,7 +305,7 @@ impl ProvideCredentials for Session {
             let credentials = if with_user {
                 self.opened_with_user(trouble).await?.0
             } else {
-                self.opened(trouble).await?.credentials
+                self.opened(trouble, None).await?.credentials
             };
             Ok(credentials.hiding(&self.0.device.api_key))
         })
@@ -324,7 +341,7 @@ impl Shared {
     }
 
     /// Takes over a stored session that is still valid, or opens one.
-    async fn open(&self, trouble: &Trouble) -> Result<Opened, Error> {
+    async fn open(&self, trouble: &Trouble, deadline: Option<Instant>) -> Result<Opened, Error> {
         // Taking over a valid session needs no lock.
         let is_unknown = self.state().context.is_none();
         if is_unknown && let Some(opened) = self.reload(trouble).await? {
@@ -337,7 +354,7 @@ impl Shared {
         }
         let known = self.state().context.clone();
         let is_known = known.is_some();
-        let error = match self.advance(known, trouble).await {
+        let error = match self.advance(known, trouble, deadline).await {
             Ok(opened) => return Ok(opened),
             Err(error) => error,
         };
@@ -361,7 +378,7 @@ impl Shared {
         };
         if is_first {
             tracing::warn!("bunq does not accept the installation any more: another is made");
-            return self.advance(None, trouble).await;
+            return self.advance(None, trouble, deadline).await;
         }
         Err(error)
     }
@@ -384,7 +401,7 @@ impl Shared {
         if let Some(made) = made {
             let taken = match opened {
                 Some(opened) => Ok(opened),
-                None => self.advance(Some(made), trouble).await,
+                None => self.advance(Some(made), trouble, None).await,
             };
             // bunq may have forgotten that installation too.
             if let Ok(taken) = taken
@@ -393,11 +410,17 @@ impl Shared {
                 return Ok(taken);
             }
         }
-        self.advance(None, trouble).await
+        self.advance(None, trouble, None).await
     }
 
     /// Makes those of the three calls that have not been made yet. Each result is saved at once.
-    async fn advance(&self, known: Option<Context>, trouble: &Trouble) -> Result<Opened, Error> {
+    async fn advance(
+        &self,
+        known: Option<Context>,
+        trouble: &Trouble,
+        deadline: Option<Instant>,
+    ) -> Result<Opened, Error> {
+        let _turn = self.owner.begin();
         let mut context = match known {
             Some(context) => Context { session: None, ..context },
             None => {
@@ -413,7 +436,7 @@ impl Shared {
             context.device_registered = true;
             self.keep(&context, trouble).await?;
         }
-        let session = handshake::open(&self.transport, &self.device, credentials, trouble).await?;
+        let session = self.owner.open(&self.transport, &self.device, credentials, trouble, deadline).await?;
         tracing::info!(renew_at = session.renew_at.map(display), "a session is open");
         metrics::session_opened();
         let opened = context.opened(&session);
@@ -452,12 +475,14 @@ impl Shared {
             if let Some(known) = state.context.take().filter(|known| known.installation == stored.installation) {
                 stored.installation = known.installation;
             }
+            self.owner.is_due(stored.session.as_ref().and_then(|session| session.renew_at));
             state.context = Some(stored);
         }
         Ok(state.opened())
     }
 
     async fn keep(&self, context: &Context, trouble: &Trouble) -> Result<(), Error> {
+        self.owner.is_due(context.session.as_ref().and_then(|session| session.renew_at));
         self.state().context = Some(context.clone());
         self.keeper.save(context, trouble).await
     }

@@ -6,6 +6,7 @@ use bunq_partner_sandbox::Sandbox;
 
 use super::context::Identity;
 use super::handshake::{Device, SigningKeys};
+use super::turns::Turns;
 use super::*;
 use crate::api::Api;
 use crate::client::Client;
@@ -54,7 +55,8 @@ async fn user(partner: &Client, provision: u64) -> User {
         permitted_ips: PermittedIps::default(),
         signing_keys: SigningKeys(Arc::new(move || SigningKey::from_pkcs8(&key))),
     };
-    let session = Session::new(Arc::clone(&transport), device, identity, None);
+    let turns = Turns::new(Arc::clone(transport.limits()), Duration::from_secs(60));
+    let session = Session::new(Arc::clone(&transport), device, identity, None, Owner::Partner(turns));
     User { api: Api::new(transport, Arc::new(session.clone())), session }
 }
 

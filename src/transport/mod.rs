@@ -126,7 +126,6 @@ impl Transport {
 
     /// The transport of a user of this partner, with the fingerprint of the user's token. It has the connections and the settings of
     /// the partner's, and no observer.
-    #[cfg_attr(not(test), expect(dead_code, reason = "the clients of users are about to be made with it"))]
     pub(crate) fn for_user(&self, api_key_fingerprint: &str) -> Self {
         self.shared.has_users.store(true, Ordering::Relaxed);
         let limits = self.limits.for_user();

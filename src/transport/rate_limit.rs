@@ -180,10 +180,20 @@ impl RateLimits {
         self.window(operation).map_or(Duration::ZERO, wait)
     }
 
-    /// How long a call of `operation` would wait for its permit with all calls of the queue and `ahead` more before it.
-    #[cfg_attr(not(test), expect(dead_code, reason = "the queue of users' sessions is about to ask"))]
-    pub(crate) fn expected_wait_after(&self, operation: &Operation, ahead: usize) -> Duration {
-        self.window(operation).map_or(Duration::ZERO, |window| window.expected_wait_after(ahead))
+    /// When a call of `operation` would have its permit that has all calls of the queue before it, and `ahead` more; not after `now` if
+    /// that is at once. `None` if the operation has no limit.
+    pub(crate) fn turn(&self, operation: &Operation, now: Instant, ahead: usize) -> Option<Instant> {
+        self.window(operation).map(|window| window.turn(now, ahead))
+    }
+
+    /// How many calls of `operation` wait for their permits or have one.
+    pub(crate) fn in_progress(&self, operation: &Operation) -> usize {
+        self.window(operation).map_or(0, |window| window.in_progress())
+    }
+
+    /// How many calls of `operation` can begin at once; `None` if it has no limit.
+    pub(crate) fn at_once(&self, operation: &Operation) -> Option<usize> {
+        self.window(operation).map(|window| window.at_once())
     }
 
     /// Waits in the queue until a call of `operation` will soon have its permit, so that its request can be signed. `None`

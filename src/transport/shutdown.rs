@@ -97,7 +97,7 @@ impl Gate {
     }
 
     /// Waits until no request may leave any more.
-    pub(super) async fn shut(&self) {
+    pub(crate) async fn shut(&self) {
         select(pin!(self.0.client.begun()), pin!(self.0.part.begun())).await;
     }
 

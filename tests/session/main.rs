@@ -5,6 +5,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod acting_for_users;
 mod another_key;
 mod building_a_client;
 mod for_a_user;

@@ -75,7 +75,7 @@ impl Context {
 }
 
 /// Identifies the client that a context belongs to. The context of another client is not used.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Identity {
     environment: Environment,
     base_url: String,

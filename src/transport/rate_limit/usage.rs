@@ -107,6 +107,11 @@ impl Usage {
         self.closed_until = self.closed_until.max(Some(until));
     }
 
+    /// How many calls have a permit, and no outcome yet.
+    pub(super) fn in_flight(&self) -> usize {
+        self.in_flight
+    }
+
     /// Records that a call has its permit.
     pub(super) fn begin(&mut self) {
         self.in_flight += 1;

@@ -149,9 +149,23 @@ impl Window {
         self.wait_behind(|waiting, now| waiting.ahead_of_next(caller, now))
     }
 
-    /// How long a call would wait that has all calls of the queue before it, and `ahead` more.
-    pub(super) fn expected_wait_after(&self, ahead: usize) -> Duration {
-        self.wait_behind(|waiting, now| waiting.coming(now).saturating_add(ahead))
+    /// When a call would have its turn that has all calls of the queue before it, and `ahead` more.
+    pub(super) fn turn(&self, now: Instant, ahead: usize) -> Instant {
+        let mut state = self.state();
+        state.usage.prune(now);
+        state.usage.turn(now, state.waiting.coming(now).saturating_add(ahead))
+    }
+
+    /// How many calls wait or have a permit.
+    pub(super) fn in_progress(&self) -> usize {
+        let state = self.state();
+        state.waiting.coming(Instant::now()) + state.usage.in_flight()
+    }
+
+    /// How many calls can have a permit at once.
+    pub(super) fn at_once(&self) -> usize {
+        let calls = self.state().usage.limits().map(|limit| limit.calls).min();
+        calls.map_or(1, |calls| calls.max(1) as usize)
     }
 
     fn wait_behind(&self, ahead: impl FnOnce(&Queue, Instant) -> usize) -> Duration {

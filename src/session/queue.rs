@@ -1,0 +1,319 @@
+//! The order in which the sessions of users are opened, and which of them can still be opened in time.
+//!
+//! Who expires first goes first. One that fails lets others go first, so that it does not delay them. Each session that is opened
+//! shows that bunq works. If all that wait have failed since, or several in a row, a call of the partner's own decides: if it fails
+//! too, it is an outage, and what has failed since does not count.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use crate::types::ProvisionId;
+
+/// So often a session may fail, not counting outages, before its user is given up: once, and five times more.
+const MAX_FAILURES: u32 = 6;
+
+/// If so many in a row have failed, it is found out whether bunq works before others are tried.
+const MAX_IN_A_ROW: usize = 4;
+
+/// A session that waits for its turn, or has it.
+#[derive(Debug)]
+pub(super) struct Entry {
+    pub(super) id: ProvisionId,
+    pub(super) ticket: u64,
+    /// When the session must have been requested.
+    pub(super) deadline: Instant,
+    pub(super) state: EntryState,
+    /// Told when `state` has changed, or when the entry may be next.
+    pub(super) wake: Arc<Notify>,
+    /// How often it has failed, not counting outages.
+    failures: u32,
+    /// The number of findings when it failed last.
+    failed_at: Option<u64>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum EntryState {
+    Waits,
+    /// Its future was not polled when its turn came.
+    IsPassedOver,
+    /// It has its turn, since then.
+    Goes(Instant),
+    /// It cannot be in time any more: its turn would come after this time.
+    IsLate(Duration),
+    /// Its credential was replaced by another.
+    IsWithdrawn,
+}
+
+/// Whose turn is next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Next {
+    /// The session with this ticket.
+    Session(u64),
+    /// A call of the partner's own, which the one with this ticket makes.
+    Look(u64),
+    Nobody,
+}
+
+/// The sessions of users that wait for their turns, or have them.
+#[derive(Debug, Default)]
+pub(super) struct SessionQueue {
+    entries: Vec<Entry>,
+    tickets: u64,
+    /// How often it was found out whether bunq works.
+    findings: u64,
+}
+
+impl SessionQueue {
+    pub(super) fn add(&mut self, id: ProvisionId, deadline: Instant) -> (u64, Arc<Notify>) {
+        let (ticket, wake) = (self.tickets, Arc::<Notify>::default());
+        self.tickets += 1;
+        let state = EntryState::Waits;
+        let entry = Entry { id, ticket, deadline, state, wake: Arc::clone(&wake), failures: 0, failed_at: None };
+        self.entries.push(entry);
+        (ticket, wake)
+    }
+
+    pub(super) fn remove(&mut self, ticket: u64) {
+        self.entries.retain(|entry| entry.ticket != ticket);
+    }
+
+    pub(super) fn get(&mut self, ticket: u64) -> Option<&mut Entry> {
+        self.entries.iter_mut().find(|entry| entry.ticket == ticket)
+    }
+
+    pub(super) fn of(&mut self, id: ProvisionId) -> impl Iterator<Item = &mut Entry> {
+        self.entries.iter_mut().filter(move |entry| entry.id == id)
+    }
+
+    /// How many have their turn.
+    pub(super) fn going(&self) -> usize {
+        self.entries.iter().filter(|entry| matches!(entry.state, EntryState::Goes(_))).count()
+    }
+
+    /// Gives the turn of those back that have had it since before a time: their futures are not polled.
+    pub(super) fn take_back(&mut self, before: Instant) {
+        for entry in &mut self.entries {
+            if matches!(entry.state, EntryState::Goes(since) if since < before) {
+                entry.state = EntryState::IsPassedOver;
+            }
+        }
+    }
+
+    /// Whose turn is next, if another may have its turn.
+    pub(super) fn next(&self) -> Next {
+        let waiting = || self.entries.iter().filter(|entry| entry.state == EntryState::Waits);
+        let has_failed = |entry: &&Entry| entry.failed_at == Some(self.findings);
+        let is_doubtful = self.entries.iter().filter(has_failed).count() >= MAX_IN_A_ROW;
+        let untried = waiting().filter(|entry| !is_doubtful && !has_failed(entry));
+        let next = untried.min_by_key(|entry| (self.others_first(entry), entry.deadline, entry.id));
+        match next {
+            Some(next) => Next::Session(next.ticket),
+            // One that is being opened tells whether bunq works.
+            None if self.going() > 0 => Next::Nobody,
+            None => waiting()
+                .min_by_key(|entry| (entry.deadline, entry.id))
+                .map_or(Next::Nobody, |entry| Next::Look(entry.ticket)),
+        }
+    }
+
+    /// How many others have their turn before this one, if there are as many: the number doubles with each failure.
+    fn others_first(&self, entry: &Entry) -> u64 {
+        entry.failed_at.map_or(0, |failed_at| (failed_at + (1 << entry.failures)).saturating_sub(self.findings))
+    }
+
+    /// A session has failed. Returns whether it is to be given up.
+    pub(super) fn failed(&mut self, ticket: u64) -> bool {
+        let findings = self.findings;
+        self.get(ticket).is_none_or(|entry| {
+            entry.failures += 1;
+            entry.failed_at = Some(findings);
+            entry.state = EntryState::Waits;
+            entry.failures >= MAX_FAILURES
+        })
+    }
+
+    /// bunq works: a session was opened, or a call of the partner's own has succeeded.
+    pub(super) fn works(&mut self) {
+        self.findings += 1;
+    }
+
+    /// A call of the partner's own has failed too: an outage, which counts against nobody.
+    pub(super) fn outage(&mut self) {
+        for entry in self.entries.iter_mut().filter(|entry| entry.failed_at == Some(self.findings)) {
+            entry.failures -= 1;
+        }
+        self.findings += 1;
+    }
+
+    /// Marks those as late that cannot be in time, where `turn` is when the session after so many others can be opened. Those that
+    /// expire first are kept.
+    pub(super) fn mark_late(&mut self, now: Instant, turn: impl Fn(usize) -> Instant) {
+        let mut waiting: Vec<_> = self.entries.iter_mut().filter(|entry| entry.state.is_in_line()).collect();
+        waiting.sort_unstable_by_key(|entry| (entry.deadline, entry.id));
+        let mut ahead = 0;
+        for entry in waiting {
+            let turn = turn(ahead);
+            if turn > entry.deadline {
+                entry.state = EntryState::IsLate(turn.saturating_duration_since(now));
+                entry.wake.notify_one();
+            } else {
+                ahead += 1;
+            }
+        }
+    }
+
+    /// Whether another can be in time, and all that wait with it.
+    pub(super) fn admits(&self, deadline: Instant, id: ProvisionId, turn: impl Fn(usize) -> Instant) -> bool {
+        let waiting = self.entries.iter().filter(|entry| entry.state.is_in_line());
+        let mut all: Vec<_> = waiting.map(|entry| (entry.deadline, entry.id)).chain([(deadline, id)]).collect();
+        all.sort_unstable();
+        all.iter().enumerate().all(|(ahead, (deadline, _))| turn(ahead) <= *deadline)
+    }
+
+    /// How many wait for their turn.
+    pub(super) fn waiting(&self) -> usize {
+        self.entries.iter().filter(|entry| entry.state.is_in_line()).count()
+    }
+}
+
+impl EntryState {
+    fn is_in_line(self) -> bool {
+        matches!(self, Self::Waits | Self::IsPassedOver)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id(id: u64) -> ProvisionId {
+        ProvisionId::try_from(id).unwrap()
+    }
+
+    /// A queue, and the time at which it begins.
+    struct Case {
+        queue: SessionQueue,
+        began: Instant,
+    }
+
+    impl Case {
+        fn new(ids: impl IntoIterator<Item = u64>) -> Self {
+            let mut case = Self { queue: SessionQueue::default(), began: Instant::now() };
+            case.add(ids);
+            case
+        }
+
+        /// Adds users with these ids, whose credentials expire in the order of their ids.
+        fn add(&mut self, ids: impl IntoIterator<Item = u64>) {
+            for number in ids {
+                self.queue.add(id(number), self.began + Duration::from_secs(number));
+            }
+        }
+
+        /// What happens at that many turns, or until no user is left, where these users fail: `4` has its session, `4-`
+        /// fails, `4x` fails and is given up, `+` and `-` are calls of the partner's own.
+        fn turns(&mut self, failing: &[u64], works: bool, turns: usize) -> String {
+            let mut shown = Vec::new();
+            while shown.len() < turns && self.queue.waiting() > 0 {
+                shown.push(match self.queue.next() {
+                    Next::Session(ticket) => {
+                        let id = self.queue.get(ticket).unwrap().id.get();
+                        if !failing.contains(&id) {
+                            self.queue.works();
+                            self.queue.remove(ticket);
+                            id.to_string()
+                        } else if self.queue.failed(ticket) {
+                            self.queue.remove(ticket);
+                            format!("{id}x")
+                        } else {
+                            format!("{id}-")
+                        }
+                    }
+                    Next::Look(_) if works => {
+                        self.queue.works();
+                        "+".into()
+                    }
+                    Next::Look(_) => {
+                        self.queue.outage();
+                        "-".into()
+                    }
+                    Next::Nobody => panic!("nobody goes, and some wait"),
+                });
+            }
+            shown.join(" ")
+        }
+    }
+
+    #[test]
+    fn users_that_fail_hold_up_nobody_and_are_given_up() {
+        test_timeout::start();
+        for (users, failing, expected) in [
+            (3, &[][..], "1 2 3"),
+            // There is no other user.
+            (1, &[1], "1- + 1- + 1- + 1- + 1- + 1x"),
+            // The others are all opened between its first failure and its second.
+            (3, &[1], "1- 2 3 1- + 1- + 1- + 1- + 1x"),
+            (3, &[3], "1 2 3- + 3- + 3- + 3- + 3- + 3x"),
+            // Only failing users are left: one call for all of them.
+            (2, &[1, 2], "1- 2- + 1- 2- + 1- 2- + 1- 2- + 1- 2- + 1x 2x"),
+            (10, &[1, 2, 3], "1- 2- 3- 4 5 1- 2- 3- 6 7 8 9 1- 2- 3- 10 1- 2- 3- + 1- 2- 3- + 1x 2x 3x"),
+        ] {
+            assert_eq!(Case::new(1..=users).turns(failing, true, 99), expected);
+        }
+    }
+
+    /// One that is made while only failing users are left goes first.
+    #[test]
+    fn nobody_waits_for_a_call() {
+        test_timeout::start();
+        let mut case = Case::new([1, 2]);
+        assert_eq!(case.turns(&[1, 2], true, 2), "1- 2-");
+        case.add([3]);
+        assert_eq!(case.turns(&[1, 2], true, 4), "3 1- 2- +");
+        // Made during a call: its outcome says nothing of the new one.
+        assert_eq!(case.turns(&[1, 2], true, 2), "1- 2-");
+        case.add([4]);
+        case.queue.outage();
+        assert_eq!(case.turns(&[1, 2], true, 3), "4 1- 2-");
+    }
+
+    #[test]
+    fn an_outage_counts_against_nobody() {
+        test_timeout::start();
+        let mut case = Case::new(1..=3);
+        let tried = case.turns(&[1, 2, 3], false, 400);
+        assert!(tried.starts_with("1- 2- 3- - 1- 2- 3- - 1- 2- 3- -"), "{tried}");
+        assert_eq!(case.queue.waiting(), 3);
+        case.add([4, 5]);
+        // What comes after it counts.
+        assert_eq!(case.turns(&[1], true, 99), "1- 2 3 1- 4 5 1- + 1- + 1- + 1x");
+    }
+
+    /// Of those that do not all fit, the first are kept, and another is admitted only beside all of them.
+    #[test]
+    fn what_cannot_be_in_time_is_known_at_once() {
+        test_timeout::start();
+        let mut case = Case::new([10, 25, 26, 60]);
+        let began = case.began;
+        // A session each 10 s.
+        let turn = |ahead: usize| began + Duration::from_secs(10) * u32::try_from(ahead).unwrap();
+        case.queue.mark_late(began, |ahead| turn(ahead) + Duration::from_secs(10));
+        let states: Vec<_> = case.queue.entries.iter().map(|entry| entry.state).collect();
+        let late = EntryState::IsLate(Duration::from_secs(30));
+        assert_eq!(states, [EntryState::Waits, EntryState::Waits, late, EntryState::Waits]);
+        // 10, 25 and 60 wait; their turns are at 0, 10 and 20 s, or with another that goes before at 10, 20 and 30 s.
+        for (seconds, expected) in [(1, true), (30, true), (29, true), (100, true)] {
+            let deadline = began + Duration::from_secs(seconds);
+            assert_eq!(case.queue.admits(deadline, id(99), turn), expected, "{seconds}");
+        }
+        // Two with the deadline of the first do not fit, nor one that would make another late.
+        case.add([5]);
+        assert!(!case.queue.admits(began + Duration::from_secs(5), id(99), turn));
+        assert!(
+            !case.queue.admits(began + Duration::from_secs(12), id(99), |ahead| turn(ahead) + Duration::from_secs(1))
+        );
+    }
+}

@@ -1,0 +1,286 @@
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use futures_util::future::join_all;
+use tokio::time::{sleep, sleep_until};
+
+use super::*;
+use crate::operation::RateLimit;
+use crate::transport::rate_limit::store::Settlement;
+use crate::transport::rate_limit::{LimitScope, Role};
+
+const INTERVAL: Duration = Duration::from_secs(30);
+const LIFE: Duration = Duration::from_secs(4 * 3600);
+
+/// The bank, as far as sessions go, and the turns of a client.
+struct Bank {
+    limits: Arc<RateLimits>,
+    turns: Turns,
+    began: Instant,
+    is_down: AtomicBool,
+    exchange: Duration,
+    /// The user whose sessions fail.
+    failing: Option<u64>,
+    attempts: AtomicU64,
+    opened: Mutex<Vec<(u64, Duration)>>,
+}
+
+impl Bank {
+    fn new(exchange: Duration, failing: Option<u64>) -> Self {
+        let limits = Arc::new(RateLimits::new(true, HashMap::new(), LimitScope::default(), None));
+        let turns = Turns::new(Arc::clone(&limits), Duration::from_secs(30));
+        let (is_down, attempts, opened) = (AtomicBool::default(), AtomicU64::default(), Mutex::default());
+        Self { limits, turns, began: Instant::now(), is_down, exchange, failing, attempts, opened }
+    }
+
+    /// One exchange within the limit.
+    async fn exchange(&self, of: u64) -> Result<(), Error> {
+        let caller = self.limits.caller("bank".into(), "key".into(), Role::User);
+        let (rank, deadline) = (self.limits.next_rank(), Instant::now() + INTERVAL * 4);
+        let place =
+            self.limits.approach(&Operation::CREATE_SESSION, rank, false, deadline, &caller).await.unwrap().unwrap();
+        let permit = place.permit().await.unwrap();
+        self.attempts.fetch_add(1, Ordering::Relaxed);
+        sleep(self.exchange).await;
+        permit.settle(Settlement::Admitted).await;
+        if self.is_down.load(Ordering::Relaxed) || self.failing == Some(of) {
+            return Err(Error::new(ErrorKind::Server, Sent::Responded, "down"));
+        }
+        lock(&self.opened).push((of, self.began.elapsed()));
+        Ok(())
+    }
+
+    async fn partner(&self) {
+        let _turn = self.turns.partner();
+        self.exchange(0).await.unwrap();
+        self.turns.partner_is_due(None);
+    }
+
+    async fn open(&self, id: u64, life: Duration) -> Result<(), Error> {
+        let look = async || match self.is_down.load(Ordering::Relaxed) {
+            true => Err(Error::new(ErrorKind::Server, Sent::Responded, "down")),
+            false => Ok(()),
+        };
+        let user = ProvisionId::try_from(id).unwrap();
+        self.turns.open(user, self.began + life, || self.exchange(id), look, |_| ()).await
+    }
+
+    fn opened(&self) -> Vec<u64> {
+        lock(&self.opened).iter().map(|(id, _)| *id).collect()
+    }
+}
+
+/// As many credentials as fit into their life, beside the session of the partner, which is renewed in the middle, are all in time;
+/// with one more, that one alone is refused, at once.
+#[tokio::test(start_paused = true)]
+async fn as_many_as_fit_are_all_in_time_and_one_more_is_refused_at_once() {
+    test_timeout::start();
+    for exchange in [Duration::ZERO, Duration::from_millis(200)] {
+        let bank = Bank::new(exchange, None);
+        bank.partner().await;
+        let began = bank.began.elapsed();
+        bank.turns.partner_is_due(Some(Instant::now() + LIFE / 2));
+        // Each takes the interval and its exchange; the first waits for the window of the partner's.
+        let each = (INTERVAL + exchange).as_millis();
+        // An exchange was never measured before the first.
+        let fit = u64::try_from((LIFE - began).as_millis() / each).unwrap() - 1;
+        let renewal = async {
+            sleep_until(bank.began + LIFE / 2).await;
+            bank.partner().await;
+        };
+        let mut of_one = Vec::new();
+        let users = async {
+            // The first tells how long an exchange takes.
+            bank.open(1, LIFE).await.unwrap();
+            let others = (2..=fit).map(|id| bank.open(id, LIFE));
+            let one_more = async {
+                tokio::task::yield_now().await;
+                let at = Instant::now();
+                let error = bank.open(fit + 1, LIFE).await.unwrap_err();
+                (error, at.elapsed())
+            };
+            let (others, one_more) = tokio::join!(join_all(others), one_more);
+            of_one.push(one_more);
+            others
+        };
+        let ((), others) = tokio::join!(renewal, users);
+        assert!(others.iter().all(Result::is_ok), "{:?}", others.iter().find(|outcome| outcome.is_err()));
+        let (error, after) = of_one.remove(0);
+        assert_eq!((error.kind(), error.sent()), (ErrorKind::RateLimited, Sent::No), "{error}");
+        assert_eq!((error.remedy(), after), (Some(Remedy::ResetToken), Duration::ZERO));
+        assert!(error.to_string().contains("cannot be opened in time: with those before it"), "{error}");
+        let expected: Vec<u64> = (1..=fit).collect();
+        let opened = bank.opened();
+        assert_eq!(opened.iter().copied().filter(|id| *id != 0).collect::<Vec<_>>(), expected);
+        assert!(lock(&bank.opened).iter().all(|(_, at)| *at <= LIFE + exchange));
+        // The renewal had its turn when it was due, and not at the end.
+        let at = opened.iter().rposition(|id| *id == 0).unwrap();
+        assert!((238..=242).contains(&at), "{at}");
+    }
+}
+
+/// After an outage of 20 minutes those that can still be saved are, in the order of their deadlines, and the others are told at once.
+#[tokio::test(start_paused = true)]
+async fn after_an_outage_those_that_can_be_saved_are() {
+    test_timeout::start();
+    let bank = Bank::new(Duration::ZERO, None);
+    let outage = async {
+        sleep(Duration::from_secs(3600)).await;
+        bank.is_down.store(true, Ordering::Relaxed);
+        sleep(Duration::from_secs(20 * 60)).await;
+        bank.is_down.store(false, Ordering::Relaxed);
+        bank.began.elapsed()
+    };
+    // Half of them have a life of four hours, the others of two; there is no time to spare for either.
+    let life = |id: u64| if id > 240 { LIFE } else { LIFE / 2 };
+    let users = join_all((1..=480).map(|id| {
+        let bank = &bank;
+        async move {
+            let outcome = bank.open(id, life(id)).await;
+            (id, outcome, bank.began.elapsed())
+        }
+    }));
+    let (over, users) = tokio::join!(outage, users);
+    let (saved, lost): (Vec<_>, Vec<_>) = users.into_iter().partition(|(_, outcome, _)| outcome.is_ok());
+    // The 40 slots of the outage, of each of two lives.
+    assert!((39..=42).contains(&lost.len()), "{}: {lost:?}", lost.len());
+    assert!(lost.iter().all(|(_, _, at)| *at <= over + INTERVAL), "{lost:?}");
+    assert!(saved.iter().all(|(id, _, at)| *at <= life(*id)));
+    let opened = bank.opened();
+    assert!(opened.is_sorted_by_key(|id| (life(*id), *id)), "{opened:?}");
+    assert_eq!(opened.len(), saved.len());
+}
+
+/// A credential that bunq always fails costs six turns, and no other is lost for it while there is time.
+#[tokio::test(start_paused = true)]
+async fn a_bad_credential_holds_up_nobody() {
+    test_timeout::start();
+    let bank = Bank::new(Duration::ZERO, Some(3));
+    let users = join_all((1..=100).map(|id| bank.open(id, LIFE))).await;
+    let failed: Vec<_> = users.iter().enumerate().filter(|(_, outcome)| outcome.is_err()).collect();
+    assert_eq!(failed.len(), 1);
+    assert_eq!((failed[0].0, failed[0].1.as_ref().unwrap_err().kind()), (2, ErrorKind::Server));
+    assert_eq!(bank.opened().len(), 99);
+    assert_eq!(bank.attempts.load(Ordering::Relaxed), 99 + 6);
+    assert_eq!(bank.turns.waiting(), 0);
+}
+
+/// Whoever gives up, or is not polled, holds up nobody.
+#[tokio::test(start_paused = true)]
+async fn a_future_that_is_dropped_or_not_polled_holds_up_nobody() {
+    test_timeout::start();
+    let bank = Bank::new(Duration::ZERO, None);
+    bank.partner().await;
+    let mut stuck = Box::pin(bank.open(1, LIFE));
+    let mut dropped = Box::pin(bank.open(2, LIFE));
+    let third = bank.open(3, LIFE);
+    // The first is next, and waits for the window.
+    assert!(futures_util::poll!(&mut stuck).is_pending() && futures_util::poll!(&mut dropped).is_pending());
+    drop(dropped);
+    third.await.unwrap();
+    assert_eq!(bank.opened(), [0, 3]);
+    stuck.await.unwrap();
+    assert_eq!(bank.opened(), [0, 3, 1]);
+    // One that has its turn, and is not polled.
+    let (id, has_turn) = (ProvisionId::try_from(4_u64).unwrap(), AtomicBool::default());
+    let open = || {
+        has_turn.store(true, Ordering::Relaxed);
+        std::future::pending()
+    };
+    let never = bank.turns.open::<(), _, _>(id, bank.began + LIFE, open, async || Ok(()), |_| ());
+    let mut never = Box::pin(never);
+    while !has_turn.load(Ordering::Relaxed) {
+        assert!(futures_util::poll!(&mut never).is_pending());
+        sleep(Duration::from_secs(1)).await;
+    }
+    bank.open(5, LIFE).await.unwrap();
+    assert_eq!(bank.opened(), [0, 3, 1, 5]);
+}
+
+/// Those of users wait for the partner's, although they were there before it.
+#[tokio::test(start_paused = true)]
+async fn the_session_of_the_partner_goes_before_all() {
+    test_timeout::start();
+    let bank = Bank::new(Duration::from_millis(50), None);
+    bank.open(9, LIFE).await.unwrap();
+    let renewal = async {
+        sleep(Duration::from_secs(1)).await;
+        bank.partner().await;
+    };
+    tokio::join!(
+        renewal,
+        join_all((1..=3).map(|id| {
+            let bank = &bank;
+            async move { _ = bank.open(id, LIFE).await }
+        }))
+    );
+    assert_eq!(bank.opened(), [9, 0, 1, 2, 3]);
+}
+
+/// One that would make another late that was admitted before is refused, although it would itself be in time.
+#[tokio::test(start_paused = true)]
+async fn what_was_admitted_stays_so() {
+    test_timeout::start();
+    let bank = Bank::new(Duration::ZERO, None);
+    bank.partner().await;
+    let (first, second) = (bank.open(2, INTERVAL * 2), async {
+        tokio::task::yield_now().await;
+        let error =
+            bank.open(1, INTERVAL).await.and(bank.open(3, INTERVAL + Duration::from_secs(1)).await).unwrap_err();
+        error.to_string()
+    });
+    let (first, second) = tokio::join!(first, second);
+    assert!(first.is_ok(), "{first:?}");
+    assert!(second.contains("provision 3"), "{second}");
+    assert_eq!(bank.opened(), [0, 1, 2]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_replaced_credential_waits_no_longer() {
+    test_timeout::start();
+    let bank = Bank::new(Duration::ZERO, None);
+    bank.partner().await;
+    let replaced = async {
+        tokio::task::yield_now().await;
+        bank.turns.withdraw(ProvisionId::try_from(1_u64).unwrap());
+    };
+    let (opened, ()) = tokio::join!(bank.open(1, LIFE), replaced);
+    assert_eq!(opened.unwrap_err().kind(), ErrorKind::CredentialSpent);
+    assert_eq!(bank.turns.waiting(), 0);
+}
+
+/// The turns are those of a process, not of a runtime: each of these has one of its own.
+#[test]
+fn several_runtimes_share_the_turns() {
+    test_timeout::start();
+    let limit = HashMap::from([("create_session", RateLimit::new(1, Duration::from_millis(5)))]);
+    let limits = Arc::new(RateLimits::new(false, limit, LimitScope::default(), None));
+    let turns = Turns::new(Arc::clone(&limits), Duration::from_secs(30));
+    let going = AtomicU64::default();
+    std::thread::scope(|scope| {
+        for number in 1..=4_u64 {
+            let (turns, limits, going) = (&turns, &limits, &going);
+            scope.spawn(move || {
+                let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+                runtime.block_on(async {
+                    for round in 0..5 {
+                        let id = ProvisionId::try_from(number * 10 + round).unwrap();
+                        let open = async || {
+                            assert_eq!(going.fetch_add(1, Ordering::Relaxed), 0);
+                            let caller = limits.caller("bank".into(), "key".into(), Role::User);
+                            let deadline = Instant::now() + LIFE;
+                            let rank = limits.next_rank();
+                            let place = limits.approach(&Operation::CREATE_SESSION, rank, false, deadline, &caller);
+                            let permit = place.await.unwrap().unwrap().permit().await.unwrap();
+                            permit.settle(Settlement::Admitted).await;
+                            going.fetch_sub(1, Ordering::Relaxed);
+                            Ok(())
+                        };
+                        turns.open(id, Instant::now() + LIFE, open, async || Ok(()), |_| ()).await.unwrap();
+                    }
+                });
+            });
+        }
+    });
+    assert_eq!(turns.waiting(), 0);
+}

@@ -1,0 +1,141 @@
+//! Whose session it is, and how it has its turn among the others.
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use futures_util::future::{Either, select};
+use jiff::Timestamp;
+use tokio::time::Instant;
+
+use super::context::OpenSession;
+use super::handshake::{self, Device};
+use super::turns::{PartnersTurn, Turns};
+use crate::api::Api;
+use crate::error::{Error, ErrorKind, Sent};
+use crate::transport::Transport;
+use crate::transport::credentials::Credentials;
+use crate::transport::trouble::Trouble;
+use crate::types::ProvisionId;
+
+/// Whose session it is.
+#[derive(Debug)]
+pub(crate) enum Owner {
+    Partner(Turns),
+    User(UsersTurn),
+}
+
+/// How the session of a user has its turn.
+pub(crate) struct UsersTurn {
+    turns: Turns,
+    id: ProvisionId,
+    /// When the credential expires, if it is not used before.
+    expiry: Instant,
+    /// A session was opened with the credential.
+    is_activated: AtomicBool,
+    /// For the call of the partner's own.
+    look: Api,
+    failed: Box<Failed>,
+}
+
+/// Told of each failure after which others go first.
+type Failed = dyn Fn(&Error) + Send + Sync;
+
+impl UsersTurn {
+    /// `expiry`: when the credential expires, if it was not used yet. `look` calls as the partner.
+    pub(crate) fn new(
+        turns: Turns,
+        id: ProvisionId,
+        expiry: Option<Instant>,
+        look: Api,
+        failed: impl Fn(&Error) + Send + Sync + 'static,
+    ) -> Self {
+        let is_activated = AtomicBool::new(expiry.is_none());
+        let expiry = expiry.unwrap_or_else(Instant::now);
+        Self { turns, id, expiry, is_activated, look, failed: Box::new(failed) }
+    }
+
+    /// Opens the session in its turn: before the credential expires, or by the deadline, or else within the time of a call.
+    async fn open(
+        &self,
+        transport: &Arc<Transport>,
+        device: &Device,
+        credentials: Credentials,
+        trouble: &Trouble,
+        deadline: Option<Instant>,
+    ) -> Result<OpenSession, Error> {
+        let config = transport.config();
+        let deadline = match self.is_activated.load(Ordering::Relaxed) {
+            true => deadline.unwrap_or_else(|| Instant::now() + config.operation_timeout),
+            false => self.expiry,
+        };
+        let waits = format_args!("the session of provision {} waits for its turn", self.id).to_string();
+        let note = || trouble.note(Some(Error::new(ErrorKind::RateLimited, Sent::No, &waits)));
+        note();
+        let open = || {
+            let credentials = credentials.clone();
+            // Others go before a second attempt.
+            handshake::open(transport, device, credentials, trouble, config.attempt_timeout)
+        };
+        let look = || async { self.look.get_installation().await.map(drop) };
+        let failed = |error: &Error| {
+            trouble.note(Some(error.clone()));
+            (self.failed)(error);
+        };
+        let opened = self.turns.open(self.id, deadline, open, look, failed);
+        match select(pin!(transport.gate().shut()), pin!(opened)).await {
+            Either::Left(_) => {
+                let problem =
+                    format_args!("the session of provision {} was not opened: the shutdown has begun", self.id);
+                Err(Error::new(ErrorKind::ShutDown, Sent::No, problem))
+            }
+            Either::Right((opened, _)) => {
+                trouble.note(None);
+                let opened = opened?;
+                self.is_activated.store(true, Ordering::Relaxed);
+                Ok(opened)
+            }
+        }
+    }
+}
+
+impl Owner {
+    /// Goes before all others if the session is the partner's, until it is dropped.
+    pub(super) fn begin(&self) -> Option<PartnersTurn> {
+        match self {
+            Self::Partner(turns) => Some(turns.partner()),
+            Self::User(_) => None,
+        }
+    }
+
+    /// Tells when the session is to be opened again, by the system clock.
+    pub(super) fn is_due(&self, renew_at: Option<Timestamp>) {
+        if let Self::Partner(turns) = self {
+            let left =
+                renew_at.map(|renew_at| renew_at.duration_since(Timestamp::now()).try_into().unwrap_or_default());
+            turns.partner_is_due(left.and_then(|left| Instant::now().checked_add(left)));
+        }
+    }
+
+    pub(super) async fn open(
+        &self,
+        transport: &Arc<Transport>,
+        device: &Device,
+        credentials: Credentials,
+        trouble: &Trouble,
+        deadline: Option<Instant>,
+    ) -> Result<OpenSession, Error> {
+        match self {
+            Self::Partner(_) => {
+                handshake::open(transport, device, credentials, trouble, transport.config().operation_timeout).await
+            }
+            Self::User(user) => user.open(transport, device, credentials, trouble, deadline).await,
+        }
+    }
+}
+
+impl std::fmt::Debug for UsersTurn {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("UsersTurn").field("id", &self.id).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,135 @@
+//! A credential is stored, and then used: at first, after a crash, and when it was replaced by another.
+
+use tokio::time::Instant;
+
+use super::user_client::UserShared;
+use super::{UserClient, Users};
+use crate::custody::{NewToken, UserRecord};
+use crate::error::{Error, ErrorKind, Remedy, Sent};
+use crate::types::{Credential, CredentialStatus, Phase, Provision, ProvisionId};
+
+impl Users {
+    /// Activates the credential of a user: waits until bunq has made the user and shows it, stores its token, and opens its first
+    /// session in its turn.
+    ///
+    /// It can be called again at any time, after a crash too. A credential that bunq shows is stored in place of an older one; one that
+    /// is in use is used with the token in custody; and for a user whose session is open, nothing is sent. Dropping the future leaves
+    /// what is stored, and a session that is being opened goes on.
+    ///
+    /// # Errors
+    ///
+    /// [`CredentialSpent`](ErrorKind::CredentialSpent) if the credential has expired unused, or is in use and its token is not in
+    /// custody: [`reset`](Self::reset) gets another. [`RateLimited`](ErrorKind::RateLimited) at once if its session cannot be opened
+    /// before it expires, or if that of another could not then. [`Unattainable`](ErrorKind::Unattainable) if the provision is closing,
+    /// closed or has failed. [`Context`](ErrorKind::Context) if what is in custody cannot be used, and
+    /// [`InvalidInput`](ErrorKind::InvalidInput) if there is no [custody](crate::ClientBuilder::custody).
+    pub async fn activate(&self, id: ProvisionId) -> Result<UserClient, Error> {
+        let client = self.of(id);
+        let user = client.shared();
+        let kept = self.kept(id)?;
+        let _working = user.work.lock().await;
+        if user.known_session().is_some_and(|session| session.is_open()) {
+            return Ok(client.clone());
+        }
+        // What cannot be used is known before anything is sent.
+        kept.record().await?;
+        match self.0.provisions.wait_until_ready(id).wait().await {
+            Ok(seen) => self.take(user, &seen).await?,
+            Err(error) => {
+                let Some(seen) = error.last_seen::<Provision>() else { return Err(error) };
+                if self.remove_if_closed(seen).await || !is_used_or_expired(seen) {
+                    return Err(error);
+                }
+                let record = kept.record().await?;
+                check_in_use(seen, record.as_ref())?;
+            }
+        }
+        self.open(user).await?;
+        Ok(client.clone())
+    }
+
+    /// Gets another credential for a user, stores it, and activates it. What was done with the one before ends, its session among
+    /// it.
+    ///
+    /// It can be called again after a crash or a doubtful failure: a credential that bunq shows, and that nobody has used, is
+    /// activated, and no other is requested.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`reset_token`](crate::Provisions::reset_token) and of [`activate`](Self::activate).
+    pub async fn reset(&self, id: ProvisionId) -> Result<UserClient, Error> {
+        let client = self.of(id);
+        let user = client.shared();
+        let kept = self.kept(id)?;
+        let _working = user.work.lock().await;
+        kept.record().await?;
+        let seen = self.0.provisions.get(id).await?;
+        if self.remove_if_closed(&seen).await {
+            let problem = format_args!("provision {id} is closed: there is no user any more");
+            return Err(Error::new(ErrorKind::Unattainable, Sent::Responded, problem));
+        }
+        let ready = match seen.fresh_credential() {
+            Some(_) if seen.status.phase() != Phase::Reset => seen,
+            _ if seen.status.phase() == Phase::Reset => self.0.provisions.wait_until_ready(id).wait().await?,
+            _ => self.0.provisions.reset_token(id).await?.wait().await?,
+        };
+        self.take(user, &ready).await?;
+        self.open(user).await?;
+        Ok(client.clone())
+    }
+
+    /// Stores the token that bunq shows, in the place of an older one.
+    async fn take(&self, user: &UserShared, seen: &Provision) -> Result<(), Error> {
+        let (id, kept) = (seen.id, self.kept(seen.id)?);
+        let shown = seen.fresh_credential().and_then(|credential| Some((credential, credential.token_value.clone()?)));
+        let (credential, token) = shown.ok_or_else(|| spent(id, "shows no token"))?;
+        let Credential { id: credential_id, expiry_time: expiry, .. } = credential;
+        let is_kept = kept.record().await?.is_some_and(|record| record.token == token && !record.is_activated);
+        if !is_kept {
+            // Whoever waits with the credential before it holds the lock.
+            user.forget();
+            let new =
+                NewToken { external_uuid: seen.external_uuid, credential_id: *credential_id, token, expiry: *expiry };
+            kept.store(new).await?;
+            tracing::info!(provision = %id, "the token of a user is stored");
+        }
+        Ok(())
+    }
+
+    /// Opens the session of a user. One that is opened again may wait for as long as a credential lives.
+    async fn open(&self, user: &UserShared) -> Result<(), Error> {
+        let session = user.session().await?;
+        session.open_by(Instant::now() + self.lifetime()).await
+    }
+}
+
+/// Whether bunq shows a credential that is not to be waited for any more.
+fn is_used_or_expired(seen: &Provision) -> bool {
+    let status = seen.credential.as_ref().and_then(|credential| credential.status.as_ref());
+    !seen.status.is_over() && matches!(status, Some(CredentialStatus::Active | CredentialStatus::Expired))
+}
+
+/// Checks that the credential that is in use at bunq is the one in custody.
+fn check_in_use(seen: &Provision, record: Option<&UserRecord>) -> Result<(), Error> {
+    let id = seen.id;
+    let Some(credential) = &seen.credential else { return Err(spent(id, "is not shown any more")) };
+    if credential.status == Some(CredentialStatus::Expired) {
+        return Err(spent(id, "has expired unused"));
+    }
+    match record {
+        None => Err(spent(id, "is in use, and its token is not in custody")),
+        Some(record) if record.credential_id != credential.id => {
+            Err(spent(id, "is in use, and what is in custody is the token of one before it"))
+        }
+        Some(_) => Ok(()),
+    }
+}
+
+fn spent(id: ProvisionId, problem: &str) -> Error {
+    let error = Error::new(
+        ErrorKind::CredentialSpent,
+        Sent::Responded,
+        format_args!("the credential of provision {id} {problem}"),
+    );
+    error.with_remedy(Remedy::ResetToken)
+}

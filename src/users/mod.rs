@@ -1,0 +1,221 @@
+//! The users of a partner: their credentials in custody, their sessions, and clients that act for them.
+//!
+//! bunq shows the token of a credential once, and lets it live for four hours unused. So it is stored before anything is done with
+//! it ([`activation`]), and its session is opened in the one order that all sessions of a process have. bunq decides what is right:
+//! the provision is read, and what is in custody is held against its credential.
+
+mod activation;
+mod user_client;
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::sync::{Arc, Mutex, Weak};
+use std::time::Duration;
+
+use futures_util::stream::{Stream, StreamExt as _, try_unfold};
+use tokio::time::Instant;
+
+pub use self::user_client::UserClient;
+use self::user_client::UserShared;
+use crate::api::Api;
+use crate::custody::{CustodyEntry, CustodyFilter, Kept, Records};
+use crate::environment::Environment;
+use crate::error::Error;
+use crate::provisions::Provisions;
+use crate::session::handshake::{Device, SigningKeys};
+use crate::session::turns::Turns;
+use crate::session::{Owner, UsersTurn};
+use crate::sync::lock;
+use crate::types::{DeviceDescription, PermittedIps, Phase, Provision, ProvisionId, Secret};
+
+/// How many activations wait at the same time. More than that could not all have a session before their credentials expire.
+const AT_ONCE: usize = 480;
+
+/// How the users' own installations are registered: as the partner's.
+#[derive(Debug)]
+pub(crate) struct UserDevice {
+    pub(crate) description: DeviceDescription,
+    pub(crate) permitted_ips: PermittedIps,
+    pub(crate) signing_keys: SigningKeys,
+}
+
+/// Acts for users: activates their credentials, keeps what is needed for it in [custody](crate::ClientBuilder::custody), and gives a
+/// [`UserClient`] for each. Cheap to clone.
+///
+/// The credential of a new user is the most delicate thing there is: bunq shows its token once, it expires after four hours (one hour
+/// in the sandbox) unless a session was opened with it, and one session can be opened in 30 seconds. So
+///
+/// - a token is stored before it is used, and found again after a crash at any point;
+/// - all sessions of a client and its users are opened in one order: the partner's first, then that whose credential expires first;
+/// - one that cannot be in time, or that would make another late, is refused at once
+///   ([`RateLimited`](crate::ErrorKind::RateLimited), with the time that it would have needed);
+/// - a session that has ended is opened again with the stored token.
+///
+/// ```no_run
+/// # async fn example(ready: bunq_partner::ProvisionId) -> Result<(), bunq_partner::Error> {
+/// use bunq_partner::{Client, Environment, MemoryCustody};
+///
+/// let client = Client::builder(Environment::Sandbox).api_key("sandbox_…").custody(MemoryCustody::new()).build()?;
+/// let user = client.users().activate(ready).await?;
+/// println!("acts for {:?}", user.user().await?);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Clone)]
+pub struct Users(Arc<Room>);
+
+#[derive(Debug)]
+struct Room {
+    environment: Environment,
+    /// That of the partner.
+    api: Api,
+    provisions: Provisions,
+    turns: Turns,
+    device: UserDevice,
+    /// `None` if the client has no custody.
+    records: Option<Records>,
+    /// The users that somebody acts for.
+    open: Mutex<HashMap<ProvisionId, Weak<UserShared>>>,
+}
+
+impl Users {
+    /// The users of a partner, who makes calls with `api`.
+    pub(crate) fn new(
+        environment: Environment,
+        api: Api,
+        provisions: Provisions,
+        turns: Turns,
+        device: UserDevice,
+        records: Option<Records>,
+    ) -> Self {
+        Self(Arc::new(Room { environment, api, provisions, turns, device, records, open: Mutex::default() }))
+    }
+
+    /// Returns the client that acts for the user of a provision. It reads nothing: its first call reads the custody.
+    ///
+    /// All that are asked for at the same time share one session.
+    pub fn of(&self, id: ProvisionId) -> UserClient {
+        let mut open = lock(&self.0.open);
+        if open.len() > 64 && open.len().is_power_of_two() {
+            open.retain(|_, user| user.strong_count() > 0);
+        }
+        match open.entry(id) {
+            Entry::Occupied(mut known) => match known.get().upgrade() {
+                Some(user) => UserClient::new(user),
+                None => {
+                    let user = Arc::new(UserShared::new(self.clone(), id));
+                    known.insert(Arc::downgrade(&user));
+                    UserClient::new(user)
+                }
+            },
+            Entry::Vacant(place) => {
+                let user = Arc::new(UserShared::new(self.clone(), id));
+                place.insert(Arc::downgrade(&user));
+                UserClient::new(user)
+            }
+        }
+    }
+
+    /// Activates many users, and yields each with what became of it, in the order in which they are done. It takes no more of them
+    /// from the stream than can have a session before the first of their credentials expires.
+    ///
+    /// The errors are those of [`activate`](Self::activate).
+    pub fn activate_all<S>(
+        &self,
+        ids: S,
+    ) -> impl Stream<Item = (ProvisionId, Result<UserClient, Error>)> + Send + use<S>
+    where
+        S: Stream<Item = ProvisionId> + Send + 'static,
+    {
+        let users = self.clone();
+        ids.map(move |id| {
+            let users = users.clone();
+            async move { (id, users.activate(id).await) }
+        })
+        .buffer_unordered(AT_ONCE)
+    }
+
+    /// Yields what the custody has of all users, with ascending ids. Nothing of it is secret.
+    ///
+    /// # Errors
+    ///
+    /// [`Context`](crate::ErrorKind::Context) if the custody cannot be read;
+    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) if there is no custody.
+    pub fn list(&self) -> impl Stream<Item = Result<CustodyEntry, Error>> + Send + use<> {
+        self.entries(CustodyFilter::All)
+    }
+
+    /// Returns what the custody has of a user; `None` if it has nothing.
+    ///
+    /// # Errors
+    ///
+    /// As [`list`](Self::list).
+    pub async fn get(&self, id: ProvisionId) -> Result<Option<CustodyEntry>, Error> {
+        self.kept(id)?.entry().await
+    }
+
+    fn entries(&self, filter: CustodyFilter) -> impl Stream<Item = Result<CustodyEntry, Error>> + Send + use<> {
+        let users = self.clone();
+        let pages = try_unfold(Some(None), move |after: Option<Option<ProvisionId>>| {
+            let users = users.clone();
+            async move {
+                let Some(after) = after else { return Ok::<_, Error>(None) };
+                let page = users.records()?.list(filter, after).await?;
+                let next = page.last().map(|entry| Some(entry.provision_id));
+                Ok(Some((page, next)))
+            }
+        });
+        pages
+            .map(|page| match page {
+                Ok(entries) => entries.into_iter().map(Ok).collect(),
+                Err(error) => vec![Err(error)],
+            })
+            .flat_map(futures_util::stream::iter)
+    }
+
+    fn records(&self) -> Result<&Records, Error> {
+        let problem =
+            "there is none: set one with `ClientBuilder::custody`, such as a `FileCustody`, before you act for users";
+        self.0.records.as_ref().ok_or_else(|| Error::invalid_input("custody", problem))
+    }
+
+    fn kept(&self, id: ProvisionId) -> Result<Kept, Error> {
+        Ok(self.records()?.of(id))
+    }
+
+    /// What registers the session of a user, whose token this is.
+    fn device(&self, api_key: Secret) -> Device {
+        let UserDevice { description, permitted_ips, signing_keys } = &self.0.device;
+        let (description, permitted_ips) = (description.clone(), permitted_ips.clone());
+        Device { api_key, is_users_key: true, description, permitted_ips, signing_keys: signing_keys.clone() }
+    }
+
+    /// How the session of a user has its turn. `expiry`: when the credential expires, if it was not used yet.
+    fn owner(&self, id: ProvisionId, expiry: Option<Instant>) -> Owner {
+        let failed = move |error: &Error| {
+            tracing::warn!(provision = %id, %error, "no session can be opened for a user: others go first");
+        };
+        Owner::User(UsersTurn::new(self.0.turns.clone(), id, expiry, self.0.api.clone(), failed))
+    }
+
+    /// How long a credential lives that is not used, as far as bunq documents it.
+    fn lifetime(&self) -> Duration {
+        match self.0.environment {
+            Environment::Production => Duration::from_secs(4 * 3600),
+            Environment::Sandbox => Duration::from_secs(3600),
+        }
+    }
+
+    /// Removes what is kept of a user that is closed. A failure is told, because nothing depends on it.
+    async fn remove_if_closed(&self, seen: &Provision) -> bool {
+        let is_closed = seen.status.phase() == Phase::Closed;
+        if is_closed {
+            self.of(seen.id).shared().forget();
+            let removed = async { self.kept(seen.id)?.remove().await };
+            if let Err(error) = removed.await {
+                tracing::warn!(provision = %seen.id, %error, "the record of a closed user is not removed from custody");
+            }
+        }
+        is_closed
+    }
+}

@@ -1,0 +1,197 @@
+//! A client that acts for one user.
+
+use std::fmt;
+use std::sync::{Arc, Mutex};
+
+use jiff::Timestamp;
+use tokio::time::Instant;
+
+use super::Users;
+use crate::api::Api;
+use crate::custody::UserRecord;
+use crate::error::{Error, ErrorKind, Remedy, Sent};
+use crate::session::context::Identity;
+use crate::session::{Session, SessionUser};
+use crate::sync::lock;
+use crate::transport::Transport;
+use crate::transport::credentials::{BoxFuture, Credentials, ProvideCredentials, Renewal};
+use crate::transport::trouble::Trouble;
+use crate::types::{ProvisionId, Timestamp as BunqTimestamp};
+
+/// Acts for one user of a partner, whose credential is in [custody](crate::ClientBuilder::custody). Made by [`Users`]. Cheap to clone;
+/// all clients of one user share its session, which the first call opens, and which is opened again with the stored token when it has
+/// ended.
+///
+/// It has the settings, the connections and the rate limits of its partner's client. bunq's paths for the user begin with an id that it
+/// knows from the session: no method takes it.
+#[derive(Clone)]
+pub struct UserClient(Arc<UserShared>);
+
+pub(super) struct UserShared {
+    users: Users,
+    pub(super) id: ProvisionId,
+    transport: Arc<Transport>,
+    /// Made from the record in custody when it is first needed.
+    session: Mutex<Option<Session>>,
+    /// Held by the one that changes what is in custody by what bunq shows.
+    pub(super) work: tokio::sync::Mutex<()>,
+}
+
+impl UserClient {
+    pub(super) fn new(shared: Arc<UserShared>) -> Self {
+        Self(shared)
+    }
+
+    pub(super) fn shared(&self) -> &Arc<UserShared> {
+        &self.0
+    }
+
+    /// Returns the id of the provision that has made the user.
+    pub fn provision_id(&self) -> ProvisionId {
+        self.0.id
+    }
+
+    /// Returns the typed methods of all operations of the OpenAPI document. Those that take [the session of a
+    /// partner](crate::SessionOf::Partner) are refused before anything is sent.
+    pub fn api(&self) -> Api {
+        Api::new(Arc::clone(&self.0.transport), Arc::new(Source(Arc::clone(&self.0))))
+    }
+
+    /// Opens a session now if none is open, in its turn. Without it, the first call opens one.
+    ///
+    /// # Errors
+    ///
+    /// [`Context`](ErrorKind::Context) if there is nothing of the user in custody, or nothing that can be used.
+    /// [`CredentialSpent`](ErrorKind::CredentialSpent) if the credential has expired unused: [reset](Users::reset) it.
+    pub async fn open_session(&self) -> Result<(), Error> {
+        self.0.session().await?.open().await
+    }
+
+    /// Returns the user that the session acts for. Opens a session if none is open.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`open_session`](Self::open_session), and [`InvalidResponse`](ErrorKind::InvalidResponse) if bunq did not name the
+    /// user when the session was opened.
+    pub async fn user(&self) -> Result<SessionUser, Error> {
+        self.0.session().await?.user().await
+    }
+
+    /// Ends the session at bunq, if there is one, including one that the custody has from an earlier run. The next call opens a new
+    /// one with the stored token.
+    ///
+    /// # Errors
+    ///
+    /// As [`Client::end_session`](crate::Client::end_session).
+    pub async fn end_session(&self) -> Result<(), Error> {
+        self.0.session().await?.end().await
+    }
+}
+
+impl fmt::Debug for UserClient {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("UserClient").field("provision_id", &self.0.id).finish_non_exhaustive()
+    }
+}
+
+impl UserShared {
+    pub(super) fn new(users: Users, id: ProvisionId) -> Self {
+        let partner = users.0.api.transport();
+        // Its token is in custody, and may be replaced: the user is known by its provision.
+        let name = format!("{}/{id}", partner.api_key_fingerprint());
+        let transport = Arc::new(partner.for_user(&name));
+        Self { users, id, transport, session: Mutex::default(), work: tokio::sync::Mutex::default() }
+    }
+
+    /// The session, if it is known already.
+    pub(super) fn known_session(&self) -> Option<Session> {
+        lock(&self.session).clone()
+    }
+
+    /// Forgets the session: the token that it was opened with may be another by now.
+    pub(super) fn forget(&self) {
+        *lock(&self.session) = None;
+        self.users.0.turns.withdraw(self.id);
+    }
+
+    /// The session, from the record in custody.
+    pub(super) async fn session(&self) -> Result<Session, Error> {
+        if let Some(session) = self.known_session() {
+            return Ok(session);
+        }
+        let kept = self.users.kept(self.id)?;
+        let record = kept.record().await?.ok_or_else(|| not_kept(self.id))?;
+        let expiry = self.expiry(&record)?;
+        let partner = &self.users.0.api;
+        let identity = Identity::new(self.users.0.environment, partner.transport().base_url(), &record.token);
+        let device = self.users.device(record.token);
+        let owner = self.users.owner(self.id, expiry);
+        let made = Session::new(Arc::clone(&self.transport), device, identity, Some(Arc::new(kept)), owner);
+        // Another may have been faster: all share one.
+        Ok(lock(&self.session).get_or_insert(made).clone())
+    }
+
+    /// When the credential of a record expires, if it was not used yet.
+    fn expiry(&self, record: &UserRecord) -> Result<Option<Instant>, Error> {
+        if record.is_activated {
+            return Ok(None);
+        }
+        let (now, stored) = (Instant::now(), record.stored_at.as_jiff());
+        let expiry = record.expiry.map(BunqTimestamp::as_jiff);
+        let expiry = expiry.or_else(|| stored.checked_add(self.users.lifetime()).ok());
+        let Some(expiry) = expiry else { return Ok(now.checked_add(self.users.lifetime())) };
+        let left = expiry.duration_since(Timestamp::now());
+        if left.is_negative() || left.is_zero() {
+            let problem = format_args!("the credential of provision {} has expired unused", self.id);
+            let error = Error::new(ErrorKind::CredentialSpent, Sent::No, problem);
+            return Err(error.with_remedy(Remedy::ResetToken));
+        }
+        Ok(now.checked_add(left.unsigned_abs()))
+    }
+}
+
+/// The error of a user of which nothing is kept.
+pub(super) fn not_kept(id: ProvisionId) -> Error {
+    Error::context(format_args!(
+        "there is no token of provision {id} in custody: `client.users().activate(id)` stores that of a new user, and \
+         `client.users().reset(id)` gets another"
+    ))
+}
+
+/// The credentials of a user. The session behind it is another one when the token was replaced.
+struct Source(Arc<UserShared>);
+
+impl fmt::Debug for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Source").field(&self.0.id).finish()
+    }
+}
+
+impl ProvideCredentials for Source {
+    fn credentials<'a>(&'a self, with_user: bool, trouble: &'a Trouble) -> BoxFuture<'a, Result<Credentials, Error>> {
+        Box::pin(async move { self.0.session().await?.credentials(with_user, trouble).await })
+    }
+
+    fn refuse<'a>(
+        &'a self,
+        credentials: &'a Credentials,
+        refusal: &'a Error,
+        is_again: bool,
+    ) -> BoxFuture<'a, Renewal> {
+        Box::pin(async move {
+            match self.0.known_session() {
+                Some(session) => session.refuse(credentials, refusal, is_again).await,
+                None => Renewal::Renewed,
+            }
+        })
+    }
+
+    fn reread<'a>(&'a self, credentials: &'a Credentials) -> BoxFuture<'a, bool> {
+        Box::pin(async move {
+            match self.0.known_session() {
+                Some(session) => session.reread(credentials).await,
+                None => true,
+            }
+        })
+    }
+}

@@ -1,0 +1,298 @@
+//! Users in custody: activated, found again, reset and closed.
+
+use bunq_partner::{Client, Error, ErrorKind, MemoryCustody, Operation, ProvisionId, Remedy, Sent};
+use bunq_partner_sandbox::{CallLogEntry, Fault, Injection, Sandbox};
+use futures_util::future::join_all;
+use futures_util::stream::{StreamExt as _, TryStreamExt as _, iter};
+
+use crate::common::{at_once, calls, id, quick, ready, start};
+
+async fn start_with_custody() -> (Sandbox, Client, MemoryCustody) {
+    let sandbox = Sandbox::start().await.unwrap();
+    let custody = MemoryCustody::new();
+    let client = client(&sandbox, &custody);
+    (sandbox, client, custody)
+}
+
+/// Another process with the same custody.
+fn client(sandbox: &Sandbox, custody: &MemoryCustody) -> Client {
+    sandbox.client().retry(at_once()).custody(custody.clone()).build().unwrap()
+}
+
+/// The token of a user that bunq shows.
+async fn shown_token(client: &Client, id: ProvisionId) -> String {
+    let seen = client.provisions().get(id).await.unwrap();
+    seen.credential.unwrap().token_value.unwrap().expose().to_owned()
+}
+
+fn sessions(sandbox: &Sandbox, token: &str) -> Vec<CallLogEntry> {
+    let mut opened = calls(sandbox, "POST", "/session-server");
+    opened.retain(|call| call.body.contains(token));
+    opened
+}
+
+fn statuses(sandbox: &Sandbox, id: ProvisionId) -> String {
+    sandbox.provision(id).unwrap()["credential"]["status"].as_str().unwrap().to_owned()
+}
+
+async fn kept(client: &Client, id: ProvisionId) -> Option<bool> {
+    client.users().get(id).await.unwrap().map(|entry| entry.is_activated)
+}
+
+#[tokio::test]
+async fn a_user_is_activated_and_served() {
+    test_timeout::start();
+    let (sandbox, client, custody) = start_with_custody().await;
+    let id = ready(&client).await;
+    let token = shown_token(&client, id).await;
+    let user = client.users().activate(id).await.unwrap();
+    assert_eq!((user.provision_id(), statuses(&sandbox, id).as_str()), (id, "ACTIVE"));
+    assert_eq!(kept(&client, id).await, Some(true));
+    let known = user.user().await.unwrap();
+    assert!(!user.api().list_credentials().await.unwrap().into_inner().is_empty());
+    assert!(calls(&sandbox, "GET", &format!("/user/{}/credential-password-ip", known.id)).len() == 1);
+    assert!(!format!("{user:?} {:?} {client:?}", client.users()).contains(&token));
+
+    // Nothing is sent for a user that is open.
+    sandbox.take_call_log();
+    client.users().activate(id).await.unwrap();
+    assert_eq!(sandbox.take_call_log().len(), 0);
+
+    // After a restart, the custody is enough: no call of the partner's, and no session.
+    let again = self::client(&sandbox, &custody);
+    let found = again.users().of(id).api().list_credentials().await.unwrap();
+    assert_eq!(found.into_inner().len(), 1);
+    let log = sandbox.take_call_log();
+    assert_eq!(log.iter().map(|call| call.method.as_str()).collect::<Vec<_>>(), ["GET"], "{log:?}");
+    let listed: Vec<_> = again.users().list().try_collect().await.unwrap();
+    assert_eq!(listed.iter().map(|entry| entry.provision_id).collect::<Vec<_>>(), [id]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hundred_tasks_share_one_session() {
+    test_timeout::start();
+    let (sandbox, client, _) = start_with_custody().await;
+    let id = ready(&client).await;
+    let token = shown_token(&client, id).await;
+    join_all((0..100).map(|number| {
+        let users = client.users();
+        tokio::spawn(async move {
+            match number % 2 {
+                0 => _ = users.activate(id).await.unwrap(),
+                _ => {
+                    users.activate(id).await.unwrap();
+                    users.of(id).api().list_credentials().await.unwrap();
+                }
+            }
+        })
+    }))
+    .await
+    .into_iter()
+    .for_each(|task| task.unwrap());
+    assert_eq!(sessions(&sandbox, &token).len(), 1);
+}
+
+/// A crash at any point: after each of the calls, another process goes on with the custody.
+#[tokio::test]
+async fn an_activation_goes_on_after_a_crash_at_any_point() {
+    test_timeout::start();
+    for (operation, path, is_carried_out) in [
+        (&Operation::CREATE_INSTALLATION, "/installation", false),
+        (&Operation::CREATE_DEVICE_SERVER, "/device-server", false),
+        (&Operation::CREATE_DEVICE_SERVER, "/device-server", true),
+        (&Operation::CREATE_SESSION, "/session-server", false),
+        (&Operation::CREATE_SESSION, "/session-server", true),
+    ] {
+        let (sandbox, client, custody) = start_with_custody().await;
+        let id = ready(&client).await;
+        let token = shown_token(&client, id).await;
+        let fault = if is_carried_out { Fault::Drop } else { Fault::Status(500) };
+        sandbox.inject(Injection::new(fault).on(operation).always());
+        sandbox.take_call_log();
+        // The process dies when the call was made.
+        let was_called = async {
+            while calls(&sandbox, "POST", path).is_empty() {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::select! {
+            outcome = client.users().activate(id) => _ = outcome.unwrap_err(),
+            () = was_called => {}
+        }
+        assert_eq!(kept(&client, id).await, Some(false), "the token was stored before: {operation:?}");
+        drop(client);
+        sandbox.clear_injections();
+        let client = self::client(&sandbox, &custody);
+        let user = client.users().activate(id).await.unwrap();
+        user.api().list_credentials().await.unwrap();
+        assert_eq!(kept(&client, id).await, Some(true));
+        assert!(!sessions(&sandbox, &token).is_empty());
+        assert!(calls(&sandbox, "PUT", "").is_empty(), "no token was reset");
+    }
+}
+
+#[tokio::test]
+async fn a_credential_that_is_spent_is_reset() {
+    test_timeout::start();
+    let (sandbox, client, _) = start_with_custody().await;
+    let id = ready(&client).await;
+    let token = shown_token(&client, id).await;
+    // Another custody has the token.
+    self::client(&sandbox, &MemoryCustody::new()).users().activate(id).await.unwrap();
+    let error = client.users().activate(id).await.unwrap_err();
+    assert_eq!((error.kind(), error.remedy()), (ErrorKind::CredentialSpent, Some(Remedy::ResetToken)), "{error}");
+    assert!(error.to_string().contains("is in use, and its token is not in custody"), "{error}");
+    assert_eq!(kept(&client, id).await, None);
+
+    let user = client.users().reset(id).await.unwrap();
+    user.api().list_credentials().await.unwrap();
+    assert_eq!(calls(&sandbox, "PUT", &format!("/{id}")).len(), 1);
+    assert_eq!(sessions(&sandbox, &token).len(), 1, "only the first one");
+}
+
+#[tokio::test]
+async fn a_reset_that_was_sent_is_not_sent_again() {
+    test_timeout::start();
+    let (sandbox, client, custody) = start_with_custody().await;
+    let id = ready(&client).await;
+    client.users().activate(id).await.unwrap();
+    // A reset, and a crash before its token is stored.
+    quick(client.provisions().reset_token(id).await.unwrap()).wait().await.unwrap();
+    let token = shown_token(&client, id).await;
+    let client = self::client(&sandbox, &custody);
+    sandbox.take_call_log();
+    client.users().reset(id).await.unwrap().api().list_credentials().await.unwrap();
+    assert!(calls(&sandbox, "PUT", "").is_empty());
+    assert_eq!(sessions(&sandbox, &token).len(), 1);
+    // One that is in use is replaced, and what was open with it ends.
+    let user = client.users().of(id);
+    let before = user.user().await.unwrap();
+    client.users().reset(id).await.unwrap();
+    assert_eq!(calls(&sandbox, "PUT", "").len(), 1);
+    assert_eq!(user.user().await.unwrap().kind, before.kind);
+    user.api().list_credentials().await.unwrap();
+}
+
+/// What bunq shows is right: what is stored of an older credential is replaced, unless that may be the only copy.
+#[tokio::test]
+async fn the_token_of_an_older_credential_is_replaced() {
+    test_timeout::start();
+    let (sandbox, client, custody) = start_with_custody().await;
+    let id = ready(&client).await;
+    client.users().activate(id).await.unwrap();
+    quick(client.provisions().reset_token(id).await.unwrap()).wait().await.unwrap();
+    let token = shown_token(&client, id).await;
+    let again = self::client(&sandbox, &custody);
+    again.users().activate(id).await.unwrap().api().list_credentials().await.unwrap();
+    assert_eq!(sessions(&sandbox, &token).len(), 1);
+    // Another has reset and activated it.
+    let other = self::client(&sandbox, &MemoryCustody::new());
+    other.users().reset(id).await.unwrap();
+    let again = self::client(&sandbox, &custody);
+    sandbox.take_call_log();
+    let error = again.users().activate(id).await.unwrap_err();
+    assert!(error.to_string().contains("the token of one before it"), "{error}");
+    assert_eq!(error.remedy(), Some(Remedy::ResetToken));
+    assert!(calls(&sandbox, "POST", "/session-server").is_empty() || kept(&again, id).await == Some(true));
+}
+
+#[tokio::test]
+async fn an_expired_credential_is_not_used() {
+    test_timeout::start();
+    let (sandbox, client, _) = start_with_custody().await;
+    let id = ready(&client).await;
+    assert!(sandbox.expire_credential(id));
+    let error = client.users().activate(id).await.unwrap_err();
+    assert_eq!((error.kind(), error.remedy()), (ErrorKind::CredentialSpent, Some(Remedy::ResetToken)), "{error}");
+    client.users().reset(id).await.unwrap().open_session().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_user_that_is_closed_is_removed_from_custody() {
+    test_timeout::start();
+    let (_sandbox, client, _) = start_with_custody().await;
+    let id = ready(&client).await;
+    client.users().activate(id).await.unwrap();
+    let user = client.users().of(id);
+    user.end_session().await.unwrap();
+    quick(client.provisions().close(id).await.unwrap()).wait().await.unwrap();
+    let error = client.users().activate(id).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unattainable, "{error}");
+    assert_eq!(kept(&client, id).await, None);
+    let error = user.api().list_credentials().await.unwrap_err();
+    assert_eq!((error.kind(), error.sent()), (ErrorKind::Context, Sent::No), "{error}");
+    let error = client.users().reset(id).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unattainable, "{error}");
+}
+
+#[tokio::test]
+async fn a_session_that_has_ended_is_renewed_with_the_stored_token() {
+    test_timeout::start();
+    let (sandbox, client, custody) = start_with_custody().await;
+    let id = ready(&client).await;
+    let token = shown_token(&client, id).await;
+    let user = client.users().activate(id).await.unwrap();
+    user.end_session().await.unwrap();
+    user.api().list_credentials().await.unwrap();
+    // bunq ends it.
+    let another = self::client(&sandbox, &custody);
+    another.users().of(id).end_session().await.unwrap();
+    user.api().list_credentials().await.unwrap();
+    assert_eq!(sessions(&sandbox, &token).len(), 3);
+}
+
+/// What cannot be is known before anything is sent.
+#[tokio::test]
+async fn bad_input_is_refused_before_anything_is_sent() {
+    test_timeout::start();
+    let (sandbox, without) = start().await;
+    let custody = MemoryCustody::new();
+    let client = self::client(&sandbox, &custody);
+    let none: Result<_, Error> = without.users().activate(id(7)).await.map(drop);
+    let shown = none.unwrap_err();
+    assert_eq!((shown.kind(), shown.sent()), (ErrorKind::InvalidInput, Sent::No));
+    assert!(shown.to_string().contains("ClientBuilder::custody"), "{shown}");
+    for error in [
+        without.users().of(id(7)).open_session().await.unwrap_err(),
+        without.users().reset(id(7)).await.unwrap_err(),
+        without.users().list().try_collect::<Vec<_>>().await.unwrap_err(),
+        without.users().get(id(7)).await.unwrap_err(),
+    ] {
+        assert_eq!(error.to_string(), shown.to_string());
+    }
+    let error = client.users().of(id(7)).api().list_credentials().await.unwrap_err();
+    assert_eq!((error.kind(), error.sent()), (ErrorKind::Context, Sent::No));
+    assert!(error.to_string().contains("client.users().activate(id)"), "{error}");
+    assert_eq!(sandbox.take_call_log().len(), 0);
+    // The custody of another key.
+    let user = ready(&client).await;
+    client.users().activate(user).await.unwrap();
+    let other = Sandbox::start().await.unwrap();
+    let others = self::client(&other, &custody);
+    for error in [others.users().activate(user).await.unwrap_err(), others.users().of(user).user().await.unwrap_err()] {
+        assert_eq!((error.kind(), error.sent()), (ErrorKind::Context, Sent::No));
+        assert!(error.to_string().contains("was left as it is"), "{error}");
+    }
+    assert_eq!(other.take_call_log().len(), 0);
+}
+
+#[tokio::test]
+async fn a_provision_that_is_no_ones_is_not_found() {
+    test_timeout::start();
+    let (_sandbox, client, _) = start_with_custody().await;
+    let error = client.users().activate(id(999_999)).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NotFound, "{error}");
+    assert_eq!(kept(&client, id(999_999)).await, None);
+}
+
+#[tokio::test]
+async fn many_are_activated_together() {
+    test_timeout::start();
+    let (sandbox, client, _) = start_with_custody().await;
+    let ids = sandbox.populate(20);
+    let mut done: Vec<_> = client.users().activate_all(iter(ids.clone())).collect::<Vec<_>>().await;
+    done.sort_by_key(|(id, _)| *id);
+    assert!(done.iter().all(|(_, outcome)| outcome.is_ok()), "{done:?}");
+    assert_eq!(done.iter().map(|(id, _)| *id).collect::<Vec<_>>(), ids);
+    assert!(ids.iter().all(|id| statuses(&sandbox, *id) == "ACTIVE"));
+}
