@@ -26,7 +26,9 @@ use bunq_partner::{
     Acceptance, Auth, Client, ClientBuilder, ContextStore as _, Error, NewProvision, Operation, ProvisionId, Response,
     RetryPolicy, Secret, SessionOf, Uuid,
 };
-use bunq_partner_sandbox::{CallLogEntry, DeadToken, Fault, Injection, ReceivedSignature, Sandbox, SandboxBuilder};
+use bunq_partner_sandbox::{
+    CallLogEntry, DeadToken, Fault, Injection, ReceivedSignature, Sandbox, SandboxBuilder, SeedInquiry,
+};
 use common::{Log, MemoryStore};
 use futures_util::StreamExt as _;
 use futures_util::future::join_all;
@@ -379,6 +381,9 @@ impl Block {
             });
             ids.insert("body", document.to_string());
         }
+        if self.operation.path_parameters().any(|name| name == "user_information_inquiry_id") {
+            self.ask(&mut ids).await;
+        }
         if *self.operation == Operation::RETRY_NOTIFICATION_FILTER_FAILURES {
             let api = self.client.api();
             let filter = r#"{"category": "PARTNER_USER_PROVISION", "notification_target": "https://a.example"}"#;
@@ -391,6 +396,19 @@ impl Block {
             ids.insert("body", serde_json::json!({ "notification_filter_failed_ids": id }).to_string());
         }
         ids
+    }
+
+    /// Adds the ids of a new inquiry about the user, and an answer to it.
+    async fn ask(&self, ids: &mut BTreeMap<&'static str, String>) {
+        let is_in_use = |id: &ProvisionId| self.sandbox.provision(*id).unwrap()["credential"]["status"] == "ACTIVE";
+        let user = self.sandbox.provision_ids().into_iter().rev().find(is_in_use).unwrap();
+        let asked = SeedInquiry::new([types::InquiryEntryType::UserPersonSourceOfFund]);
+        let inquiry = self.sandbox.inquire(user, asked).unwrap();
+        let inquiry = self.client.api().get_user_information_inquiry(inquiry).await.unwrap().into_inner();
+        let entry = inquiry.all_entry[0].user_information_inquiry_entry.as_ref().unwrap();
+        ids.insert("user_information_inquiry_id", inquiry.id.to_string());
+        ids.insert("user_information_inquiry_entry_id", entry.id.to_string());
+        ids.insert("body", r#"{"answer": "From my work."}"#.to_owned());
     }
 
     /// Replaces the client by one after a restart, whose context has no session.

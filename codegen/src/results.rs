@@ -102,18 +102,22 @@ impl Method<'_> {
             ResultShape::List(name) | ResultShape::Page(name) => {
                 let Member { field, ty, .. } = self.member(name)?;
                 let items = quote!(each(envelope.response, |item| item.#field));
-                let links = if requires_pagination(self.document, &self.operation) {
-                    quote!(envelope.pagination)
-                } else {
-                    quote!(required(envelope.pagination, "Pagination")?)
-                };
+                let links = quote!(links.older_url.as_deref(), links.newer_url.as_deref(), links.future_url.as_deref());
+                let page = quote!(crate::types::Page::new);
                 match self.envelope.shape {
                     ResultShape::Page(_) => (
                         quote!(crate::types::Page<crate::types::#ty>),
-                        quote!({
-                            let links = #links;
-                            crate::types::Page::new(#items, links.older_url.as_deref(), links.newer_url.as_deref(), links.future_url.as_deref())
-                        }),
+                        if requires_pagination(self.document, &self.operation) {
+                            quote!({
+                                let links = envelope.pagination;
+                                #page(#items, #links)
+                            })
+                        } else {
+                            quote!(match envelope.pagination {
+                                Some(links) => #page(#items, #links),
+                                None => #page(#items, None, None, None),
+                            })
+                        },
                     ),
                     _ => {
                         let check = has_pagination(self.document, &self.operation)

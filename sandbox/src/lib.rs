@@ -96,12 +96,14 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use bunq_partner::types::{UserInformationInquiryEntryId, UserInformationInquiryId};
 use bunq_partner::{Client, ClientBuilder, Environment, Operation, ProvisionId, Secret};
 use serde_json::Value;
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
 pub use self::builder::SandboxBuilder;
+pub use self::objects::inquiry::{SeedInquiry, SeedInquiryEntry};
 pub use self::profile::Profile;
 pub use self::resources::attachments::SeedAttachment;
 pub use self::resources::identity::SeedIdentitySession;
@@ -109,6 +111,7 @@ pub use self::resources::provisions::seed::SeedProvision;
 pub use self::resources::seed::SeedUser;
 pub use self::settings::{
     AcceptedInstallation, CreationResponse, DeadToken, FailureRetryResponse, FilterResponse, LimitScope, Pace,
+    RejectedEntry, Review,
 };
 pub use self::wire::call_log::{CallLogEntry, ReceivedSignature};
 pub use self::wire::fault::Fault;
@@ -157,6 +160,8 @@ const LATE_ARRIVAL: Duration = Duration::from_millis(200);
 ///   (`identity_results` and `identity_check` of the [`Profile`]). A session is submitted once, and its token is shown until then. Another is
 ///   refused with 400 while one has no result, unless [`SandboxBuilder::one_identity_session`] is `false`; a document takes attachments
 ///   of its user alone, and can be linked twice;
+/// - an answer to an entry of an inquiry is refused with 400 unless the entry is `PENDING`, also after the inquiry has expired, and so is
+///   one with a file that the user has not uploaded;
 /// - a listing refuses unknown and repeated parameters.
 #[derive(Clone)]
 pub struct Sandbox {
@@ -260,6 +265,21 @@ impl Sandbox {
     /// provisions, and returns how many. The sandbox calls no target.
     pub fn fail_notification(&self, id: ProvisionId) -> usize {
         self.state().bank.fail_notification(id.get())
+    }
+
+    /// Opens an inquiry about the user of a provision, and returns its id. `None`: there is no such provision, or the inquiry has no
+    /// entry or an unknown status.
+    ///
+    /// An answer is reviewed at the [`Pace`], or by [`review`](Self::review).
+    pub fn inquire(&self, id: ProvisionId, inquiry: SeedInquiry) -> Option<UserInformationInquiryId> {
+        self.state().bank.inquire(id.get(), inquiry).and_then(|id| id.try_into().ok())
+    }
+
+    /// Reviews the answer to an entry of an inquiry, whatever the [`Pace`].
+    ///
+    /// Returns `false` if no answer waits for a review, or there is no such entry.
+    pub fn review(&self, entry: UserInformationInquiryEntryId, review: Review) -> bool {
+        self.state().bank.review(entry.get(), review)
     }
 
     /// Ends all sessions: the next call with any token of theirs is refused as [`SandboxBuilder::dead_token`] says.

@@ -7,7 +7,7 @@ use bunq_partner::wire::SignatureForm;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::settings::{
-    AcceptedInstallation, CreationResponse, DeadToken, FailureRetryResponse, FilterResponse, LimitScope,
+    AcceptedInstallation, CreationResponse, DeadToken, FailureRetryResponse, FilterResponse, LimitScope, RejectedEntry,
 };
 use crate::wire::response::{RawResponse, Refusal};
 
@@ -47,6 +47,8 @@ pub struct Profile {
     pub filter_response: FilterResponse,
     /// What a request to deliver failed calls again is answered with.
     pub failure_retry_response: FailureRetryResponse,
+    /// What becomes of an entry of an inquiry whose answer is rejected.
+    pub rejected_entry: RejectedEntry,
     /// The status of the refusal of a second creation with one `external_uuid`; `None`: it makes a second provision.
     pub duplicate: Option<u16>,
     /// The status of the refusal of an OAuth client while another one is active; `None`: there can be several.
@@ -98,6 +100,7 @@ impl Default for Profile {
             creation_response: CreationResponse::Id,
             filter_response: FilterResponse::Filters,
             failure_retry_response: FailureRetryResponse::Ids,
+            rejected_entry: RejectedEntry::AskedAgain,
             duplicate: Some(400),
             second_oauth_client: Some(400),
             second_identity_session: Some(400),

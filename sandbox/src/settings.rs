@@ -77,6 +77,32 @@ pub enum FilterResponse {
     Id,
 }
 
+/// What bunq's review of an answer to an inquiry comes to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+#[non_exhaustive]
+pub enum Review {
+    /// bunq's people approve it.
+    Approved,
+    /// bunq's computer approves it.
+    AutoApproved,
+    /// bunq's people reject it.
+    Rejected,
+    /// bunq's computer rejects it.
+    AutoRejected,
+}
+
+/// What becomes of an entry of an inquiry whose answer is rejected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum RejectedEntry {
+    /// It is `PENDING` again, with the reason, and takes another answer.
+    AskedAgain,
+    /// It stays rejected.
+    Final,
+}
+
 /// The response to a request to deliver failed calls again. All three forms are documented.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -96,14 +96,15 @@ fn has_secret(schema: &Value) -> bool {
     }
 }
 
-/// Checks that the values of `x-bunq-enum` are those of the open enum that it names.
+/// Checks that the values of `x-bunq-enum` are those of the open enum that it names. Where there are none, others can be sent too.
 fn check_shared_enums(document: &Document, diagnostics: &mut Vec<Diagnostic>) {
     for_each_part(&document.root, &mut |pointer, part| {
         let Some(name) = part.get("x-bunq-enum") else { return };
         let shared = name.as_str().map(|name| &document.root["components"]["schemas"][name]["x-extensible-enum"]);
-        if shared.is_none_or(Value::is_null) || shared != part.get("enum") {
-            let problem =
-                format!("x-bunq-enum names {name}: name an open enum, and give both the same values in the same order");
+        if shared.is_none_or(Value::is_null) || part.get("enum").is_some_and(|values| Some(values) != shared) {
+            let problem = format!(
+                "x-bunq-enum names {name}: name an open enum, and give both the same values in the same order, or that one alone"
+            );
             diagnostics.push(Diagnostic::of_part(pointer, problem));
         }
     });

@@ -3,6 +3,7 @@
 pub(crate) mod attachment;
 pub(crate) mod credential_ip;
 pub(crate) mod identity;
+pub(crate) mod inquiry;
 pub(crate) mod notifications;
 pub(crate) mod oauth;
 pub(crate) mod table;
@@ -12,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use self::attachment::Attachment;
 use self::credential_ip::CredentialIp;
 use self::identity::{Document, IdentitySession};
+use self::inquiry::Inquiry;
 use self::notifications::{Failure, Filter, PinnedChain};
 use self::oauth::{OauthCallbackUrl, OauthClient};
 use self::table::{SavedTable, Table};
@@ -67,6 +69,7 @@ tables! {
     pinned_chains: PinnedChain,
     identity_sessions: IdentitySession,
     documents: Document,
+    inquiries: Inquiry,
 }
 
 impl From<SavedTables> for Tables {

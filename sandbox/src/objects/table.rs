@@ -31,9 +31,19 @@ pub(crate) struct Stored<T> {
 impl<T> Stored<T> {
     /// The object in its envelope: the members that every object has, and then these.
     pub(crate) fn item(&self, envelope: &str, members: impl IntoIterator<Item = (&'static str, Value)>) -> Value {
+        self.part(self.id, envelope, members)
+    }
+
+    /// A part of the object with an id of its own, and the times of the object.
+    pub(crate) fn part(
+        &self,
+        id: u64,
+        envelope: &str,
+        members: impl IntoIterator<Item = (&'static str, Value)>,
+    ) -> Value {
         let times = [("created", self.created), ("updated", self.updated)];
         let common = times.map(|(name, time)| (name, in_bunqs_form(time).into()));
-        let object = [("id", self.id.into())].into_iter().chain(common).chain(members);
+        let object = [("id", id.into())].into_iter().chain(common).chain(members);
         Value::from_iter([(envelope, Value::from_iter(object))])
     }
 }
@@ -95,6 +105,20 @@ impl<T: Object> Table<T> {
         object.updated = now;
         self.changed.insert((owner, id));
         Ok(&mut object.content)
+    }
+
+    /// Notes something about an object of this owner, which does not change its time. `note` returns whether there is something new.
+    pub(crate) fn note(&mut self, owner: u64, id: u64, note: impl FnOnce(&mut T) -> bool) -> Result<(), Refusal> {
+        let object = self.objects.get_mut(&(owner, id)).ok_or_else(|| Self::missing(id))?;
+        if note(&mut object.content) {
+            self.changed.insert((owner, id));
+        }
+        Ok(())
+    }
+
+    /// The owner and the id of the first object that is like this, if there is one.
+    pub(crate) fn search(&self, is_like: impl Fn(&T) -> bool) -> Option<(u64, u64)> {
+        self.objects.values().find(|object| is_like(&object.content)).map(|object| (object.owner, object.id))
     }
 
     /// Deletes an object of this owner.

@@ -4,6 +4,7 @@ pub(crate) mod attachments;
 pub(crate) mod credentials;
 pub(crate) mod handshake;
 pub(crate) mod identity;
+pub(crate) mod inquiries;
 pub(crate) mod notifications;
 pub(crate) mod oauth;
 pub(crate) mod paging;
@@ -21,13 +22,14 @@ use crate::wire::response::{REQUEST_ID, RawResponse, Refusal};
 use crate::wire::routes::Route;
 
 /// What each resource answers. An operation that is in none of them is refused with 501.
-const RESOURCES: [&[Answer]; 7] = [
+const RESOURCES: [&[Answer]; 8] = [
     handshake::ANSWERS,
     credentials::ANSWERS,
     oauth::ANSWERS,
     provisions::ANSWERS,
     attachments::ANSWERS,
     identity::ANSWERS,
+    inquiries::ANSWERS,
     notifications::ANSWERS,
 ];
 

@@ -4,13 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bunq_partner::Operation;
 use bunq_partner::types::{
-    CreatePinnedCertificateRequest, Cursor, ListNotificationFilterFailuresQuery, NotificationTarget,
-    ReplaceNotificationFiltersRequest, RetryNotificationFilterFailuresRequest,
+    CreatePinnedCertificateRequest, NotificationTarget, ReplaceNotificationFiltersRequest,
+    RetryNotificationFilterFailuresRequest,
 };
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::paging::{self, Around};
+use super::paging::Window;
 use super::{Answer, Handler, RoutedCall};
 use crate::bank::Bank;
 use crate::input;
@@ -18,7 +18,6 @@ use crate::objects::notifications::{Failure, Filter, PinnedChain};
 use crate::objects::table::Stored;
 use crate::settings::{FailureRetryResponse, FilterResponse};
 use crate::wire::response::{RawResponse, Refusal};
-use crate::wire::routes::ROOT;
 
 pub(super) const ANSWERS: &[Answer] = &[
     Answer { operation: &Operation::LIST_NOTIFICATION_FILTERS, handler: Handler::SessionUser(list_filters) },
@@ -85,31 +84,11 @@ fn filters(body: &[u8]) -> Result<Vec<Map<String, Value>>, Refusal> {
 }
 
 fn list_failures(bank: &mut Bank, request: &RoutedCall<'_>, user: u64) -> Result<RawResponse, Refusal> {
-    let query = query(request.call.query.as_deref())?;
-    let count = paging::items_on_a_page(query.count);
+    let window = Window::of(request.call.query.as_deref(), "failures")?;
     let all: Vec<_> = failures(bank, user).collect();
-    let page: Vec<_> = match query.cursor {
-        None => all.iter().rev().take(count).collect(),
-        Some(Cursor::OlderThan(id)) => {
-            all.iter().rev().filter(|failure| failure.id < id.cast_unsigned()).take(count).collect()
-        }
-        Some(Cursor::NewerThan(id)) => {
-            let newer = all.iter().filter(|failure| failure.id > id.cast_unsigned());
-            let mut page: Vec<_> = newer.take(count).collect();
-            page.reverse();
-            page
-        }
-        Some(other) => return Err(Refusal::not_implemented(format_args!("the cursor {other}"))),
-    };
-    let around = page.first().zip(page.last()).map(|(newest, oldest)| Around {
-        newest: newest.id,
-        oldest: oldest.id,
-        has_newer: all.last().is_some_and(|last| last.id > newest.id),
-        has_older: all.first().is_some_and(|first| first.id < oldest.id),
-    });
     let path = Operation::LIST_NOTIFICATION_FILTER_FAILURES.path.replace("{user_id}", &user.to_string());
-    let links = paging::links(around, |cursor, id| format!("{ROOT}{path}?count={count}&{cursor}={id}"));
-    Ok(RawResponse::page(page.into_iter().map(|failure| shown_failure(failure)).collect(), links))
+    let (page, links) = window.page(&all, &path)?;
+    Ok(RawResponse::page(page.into_iter().map(shown_failure).collect(), links))
 }
 
 /// The failures that a user sees, oldest first: the partner all of them, and each user its own.
@@ -135,21 +114,6 @@ fn shown_failure(failure: &Stored<Failure>) -> Value {
             ("user_requested_id", Value::Null),
         ],
     )
-}
-
-fn query(query: Option<&str>) -> Result<ListNotificationFilterFailuresQuery, Refusal> {
-    let mut listing = ListNotificationFilterFailuresQuery::default();
-    for (name, value) in input::query_parameters(query.unwrap_or_default()) {
-        match name.as_str() {
-            "count" => listing.count = Some(paging::count(&value)?),
-            "older_id" | "newer_id" => listing.cursor = Some(paging::cursor(&name, &value, listing.cursor)?),
-            _ => {
-                let name = input::shown(&name.into());
-                return Err(Refusal::bad_request(format!("A listing of failures knows no parameter {name}.")));
-            }
-        }
-    }
-    Ok(listing)
 }
 
 /// Delivers failed calls again, which then succeeds.

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::attachments::SeedAttachment;
 use super::identity::SeedIdentitySession;
 use crate::bank::Bank;
+use crate::objects::inquiry::SeedInquiry;
 
 /// An object of one kind that a user of a seed has.
 pub(crate) trait Seed {
@@ -44,4 +45,6 @@ seeds! {
     attachments: SeedAttachment,
     /// The sessions in which it proves its identity.
     identity_sessions: SeedIdentitySession,
+    /// What bunq asks of it.
+    inquiries: SeedInquiry,
 }

@@ -11,6 +11,7 @@ mod sandbox_clock;
 mod sandbox_credentials;
 mod sandbox_faults;
 mod sandbox_identity;
+mod sandbox_inquiries;
 mod sandbox_notifications;
 mod sandbox_oauth;
 mod sandbox_profile;

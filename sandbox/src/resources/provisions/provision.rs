@@ -65,7 +65,7 @@ struct StoredOauthRequest {
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub(crate) struct StoredUser {
     /// The id of the person, which is in no path.
-    person: u64,
+    pub(crate) person: u64,
     /// The id of the right to act for the person: that of the user in paths.
     pub(crate) api_key: u64,
     created: Timestamp,
