@@ -103,15 +103,17 @@ impl StoredProvision {
     /// Applies `event` at the time `now`; returns whether it was possible.
     pub(crate) fn on(&mut self, event: LifeCycleEvent, terms: Terms, now: Timestamp, numbers: &mut Numbers) -> bool {
         let Some(next) = self.step.on(event) else { return false };
-        let mut credential = || StoredCredential::new(terms.credential_lifetime, now, numbers);
+        let lifetime = terms.credential_lifetime;
         match (self.step, next) {
             (_, LifeCycleStep::Relation) => self.has_label = true,
             (_, LifeCycleStep::Onboarding) => {
-                self.credential = Some(credential());
                 self.oauth_request =
                     Some(StoredOauthRequest { id: numbers.next(), client: numbers.next(), created: now });
+                self.credential = Some(StoredCredential::new(lifetime, now, numbers));
             }
-            (LifeCycleStep::Resetting, LifeCycleStep::Active) => self.credential = Some(credential()),
+            (LifeCycleStep::Resetting, LifeCycleStep::Active) => {
+                self.credential = Some(StoredCredential::new(lifetime, now, numbers));
+            }
             (_, LifeCycleStep::Closed | LifeCycleStep::Failed) => self.credential = None,
             _ => {}
         }
