@@ -110,15 +110,15 @@ pub use self::resources::identity::SeedIdentitySession;
 pub use self::resources::provisions::seed::SeedProvision;
 pub use self::resources::seed::SeedUser;
 pub use self::settings::{
-    AcceptedInstallation, CreationResponse, DeadToken, FailureRetryResponse, FilterResponse, LimitScope, Pace,
-    RejectedEntry, Review,
+    AcceptedInstallation, CreationResponse, DeadToken, FailureRetryResponse, FilterResponse, Pace, RejectedEntry,
+    Review,
 };
 pub use self::wire::call_log::{CallLogEntry, ReceivedSignature};
 pub use self::wire::fault::Fault;
 pub use self::wire::injection::Injection;
 pub use self::wire::notation::InvalidInjection;
 pub use self::wire::response::RawResponse;
-pub use bunq_partner::SignatureForm;
+pub use bunq_partner::{LimitScope, SignatureForm};
 
 use self::access_control::{ActingUser, ProvisionedUser};
 use self::keys::LeasedKey;
@@ -210,7 +210,11 @@ impl Sandbox {
         let builder = if host.is_loopback() { builder } else { builder.allow_plain_http(host.to_string()) };
         let taken = Arc::clone(&self.running.client_keys);
         let builder = builder.signing_keys(move || keys::of_client(taken.fetch_add(1, Ordering::Relaxed)));
-        let limits = self.state().rate_limits.enforced();
+        let (limits, scope) = {
+            let state = self.state();
+            (state.rate_limits.enforced(), state.bank.settings.profile.limits_are_per)
+        };
+        let builder = builder.limits_are_per(scope);
         limits.into_iter().fold(builder.without_rate_limits(), |builder, (operation, limit)| {
             builder.rate_limit(operation, limit.calls, limit.per)
         })

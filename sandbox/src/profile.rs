@@ -3,11 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use bunq_partner::LimitScope;
 use bunq_partner::wire::SignatureForm;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::settings::{
-    AcceptedInstallation, CreationResponse, DeadToken, FailureRetryResponse, FilterResponse, LimitScope, RejectedEntry,
+    AcceptedInstallation, CreationResponse, DeadToken, FailureRetryResponse, FilterResponse, RejectedEntry,
 };
 use crate::wire::response::{RawResponse, Refusal};
 

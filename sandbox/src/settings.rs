@@ -44,17 +44,6 @@ pub enum AcceptedInstallation {
     Both,
 }
 
-/// Whose calls count towards a rate limit together. bunq's documentation has both.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-#[non_exhaustive]
-pub enum LimitScope {
-    /// All from one address.
-    Address,
-    /// Those of one session. Calls before there is a session count by address.
-    Session,
-}
-
 /// The response to the creation of a provision. Both forms are documented.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

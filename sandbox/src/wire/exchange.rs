@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bunq_partner::wire::SigningKey;
-use bunq_partner::{Auth, Operation, RateLimit};
+use bunq_partner::{Auth, LimitScope, Operation, RateLimit};
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
 use hyper::Request;
@@ -28,7 +28,6 @@ use crate::lock;
 use crate::profile::Profile;
 use crate::resources;
 use crate::saved_state::{self, SavedState};
-use crate::settings::LimitScope;
 use crate::state_file::StateFile;
 use crate::wire::call::ReceivedCall;
 use crate::wire::call_log::{CallLog, CallLogEntry, ReceivedSignature};

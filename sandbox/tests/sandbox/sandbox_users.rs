@@ -4,7 +4,7 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use bunq_partner::wire::SigningKey;
-use bunq_partner::{Operation, ProvisionId, Uuid};
+use bunq_partner::{MemoryCustody, Operation, ProvisionId, Uuid};
 use bunq_partner_sandbox::{AcceptedInstallation, DeadToken, Fault, LimitScope, Profile, Sandbox, SandboxBuilder};
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -233,6 +233,22 @@ async fn a_limit_is_an_addresss_or_a_sessions() {
         // There is no session yet that these could count by.
         let more = async || open(&sandbox, &installation, &token(&sandbox, sandbox.populate(1)[0])).await.0;
         assert_eq!([more().await, more().await], [200, 429], "{scope:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_client_of_the_sandbox_counts_calls_as_the_sandbox_does() {
+    test_timeout::start();
+    for (scope, waits) in [(LimitScope::Address, true), (LimitScope::Session, false)] {
+        let mut profile = Profile::default();
+        profile.limits_are_per = scope;
+        let hour = Duration::from_secs(60 * 60);
+        let builder = Sandbox::builder().profile(profile).rate_limit(&Operation::GET_INSTALLATION, 1, hour);
+        let sandbox = builder.start().await.unwrap();
+        let partner = sandbox.client().custody(MemoryCustody::new()).build().unwrap();
+        let user = partner.users().activate(sandbox.populate(1)[0]).await.unwrap();
+        user.api().get_installation().await.unwrap();
+        assert_eq!(partner.expected_wait(&Operation::GET_INSTALLATION) > hour / 2, waits, "{scope:?}");
     }
 }
 
