@@ -186,8 +186,8 @@ impl Block {
         // briefly.
         let wide = |builder: SandboxBuilder, operation| builder.rate_limit(operation, LIMIT, WINDOW);
         let builder = manner(Operation::ALL.iter().fold(Sandbox::builder(), wide));
-        let sandbox =
-            builder.deduplicate(false).one_oauth_client(false).one_identity_session(false).start().await.unwrap();
+        let builder = builder.deduplicate(false).one_oauth_client(false).one_identity_session(false);
+        let sandbox = builder.fulfillments([]).start().await.unwrap();
         let operation = subject.operation();
         let token = token_for(operation, &sandbox);
         let (client, store) = client(&sandbox, token.as_ref());

@@ -167,6 +167,13 @@ impl SandboxBuilder {
         self
     }
 
+    /// Sets the kinds of fulfilments that are asked of each user, such as `ADDRESS_MAIN`. Those that no call answers are answered by the
+    /// user. The default are all that the document knows, and two more.
+    pub fn fulfillments<'a>(mut self, kinds: impl IntoIterator<Item = &'a str>) -> Self {
+        self.profile.fulfillments = kinds.into_iter().map(str::to_owned).collect();
+        self
+    }
+
     /// Sets whether refusals are signed too. The default is `false`: bunq signs few of them.
     pub fn signed_refusals(mut self, are_signed: bool) -> Self {
         self.profile.signed_refusals = REFUSALS.filter(|_| are_signed).collect();

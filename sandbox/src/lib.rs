@@ -107,6 +107,7 @@ pub use self::objects::inquiry::{SeedInquiry, SeedInquiryEntry};
 pub use self::profile::Profile;
 pub use self::resources::attachments::SeedAttachment;
 pub use self::resources::identity::SeedIdentitySession;
+pub use self::resources::onboarding::SeedOnboarding;
 pub use self::resources::provisions::seed::SeedProvision;
 pub use self::resources::seed::SeedUser;
 pub use self::settings::{
@@ -162,6 +163,10 @@ const LATE_ARRIVAL: Duration = Duration::from_millis(200);
 ///   of its user alone, and can be linked twice;
 /// - an answer to an entry of an inquiry is refused with 400 unless the entry is `PENDING`, also after the inquiry has expired, and so is
 ///   one with a file that the user has not uploaded;
+/// - a second onboarding is another one. Until a user has given everything that is mandatory, its statuses are refused with 400 and the
+///   list of what is missing, and once they are taken, with 490. A date of birth, nationalities and tax residences are missing until bunq
+///   has checked them; nationalities and tax residences become mandatory after 90 days. Each check takes five seconds
+///   (`fulfillments`, `onboarding_check` and `onboarding_result` of the [`Profile`]);
 /// - a listing refuses unknown and repeated parameters.
 #[derive(Clone)]
 pub struct Sandbox {
@@ -284,6 +289,13 @@ impl Sandbox {
     /// Returns `false` if no answer waits for a review, or there is no such entry.
     pub fn review(&self, entry: UserInformationInquiryEntryId, review: Review) -> bool {
         self.state().bank.review(entry.get(), review)
+    }
+
+    /// Returns the bodies with which the user of a provision has answered fulfilments, by their kinds: the last of each kind.
+    ///
+    /// They **hold personal data**.
+    pub fn given(&self, id: ProvisionId) -> Option<Value> {
+        self.state().bank.given(id.get())
     }
 
     /// Ends all sessions: the next call with any token of theirs is refused as [`SandboxBuilder::dead_token`] says.

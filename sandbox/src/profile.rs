@@ -7,6 +7,7 @@ use bunq_partner::LimitScope;
 use bunq_partner::wire::SignatureForm;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::resources::onboarding::FULFILLMENTS;
 use crate::settings::{
     AcceptedInstallation, CreationResponse, DeadToken, FailureRetryResponse, FilterResponse, RejectedEntry,
 };
@@ -63,6 +64,13 @@ pub struct Profile {
     /// How long it takes until a session that is submitted has its result; in whole seconds as JSON.
     #[serde(serialize_with = "whole_seconds", deserialize_with = "from_seconds")]
     pub identity_check: Duration,
+    /// The kinds of fulfilments that are asked of each user, such as `ADDRESS_MAIN`. Those that no call answers are answered by the user.
+    pub fulfillments: Vec<String>,
+    /// How long bunq checks what a user has given, and then the user, and how long a user takes; in whole seconds as JSON.
+    #[serde(serialize_with = "whole_seconds", deserialize_with = "from_seconds")]
+    pub onboarding_check: Duration,
+    /// The status that onboardings end with, such as `VERIFIED` or `DENIED`.
+    pub onboarding_result: String,
     /// The status of the refusal of an `X-Bunq-Client-Request-Id` that was used before; `None`: it is accepted.
     pub repeated_request_id: Option<u16>,
     /// The status of the refusal of a wrong API key.
@@ -107,6 +115,9 @@ impl Default for Profile {
             second_identity_session: Some(400),
             identity_results: vec!["REJECTED".to_owned(), APPROVED.to_owned()],
             identity_check: Duration::from_secs(5),
+            fulfillments: FULFILLMENTS.map(str::to_owned).to_vec(),
+            onboarding_check: Duration::from_secs(5),
+            onboarding_result: "VERIFIED".to_owned(),
             repeated_request_id: Some(400),
             wrong_key: 400,
             wrong_method: 405,

@@ -6,6 +6,7 @@ pub(crate) mod identity;
 pub(crate) mod inquiry;
 pub(crate) mod notifications;
 pub(crate) mod oauth;
+pub(crate) mod onboarding;
 pub(crate) mod table;
 
 use serde::{Deserialize, Serialize};
@@ -16,6 +17,7 @@ use self::identity::{Document, IdentitySession};
 use self::inquiry::Inquiry;
 use self::notifications::{Failure, Filter, PinnedChain};
 use self::oauth::{OauthCallbackUrl, OauthClient};
+use self::onboarding::{Onboarding, UserFacts};
 use self::table::{SavedTable, Table};
 
 macro_rules! tables {
@@ -64,6 +66,8 @@ tables! {
     credential_ips: CredentialIp,
     oauth_clients: OauthClient,
     oauth_callback_urls: OauthCallbackUrl,
+    onboardings: Onboarding,
+    user_facts: UserFacts,
     notification_filters: Filter,
     notification_failures: Failure,
     pinned_chains: PinnedChain,

@@ -7,6 +7,7 @@ pub(crate) mod identity;
 pub(crate) mod inquiries;
 pub(crate) mod notifications;
 pub(crate) mod oauth;
+pub(crate) mod onboarding;
 pub(crate) mod paging;
 pub(crate) mod provisions;
 pub(crate) mod seed;
@@ -27,6 +28,7 @@ const RESOURCES: [&[Answer]; 8] = [
     credentials::ANSWERS,
     oauth::ANSWERS,
     provisions::ANSWERS,
+    onboarding::ANSWERS,
     attachments::ANSWERS,
     identity::ANSWERS,
     inquiries::ANSWERS,

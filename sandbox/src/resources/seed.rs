@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::attachments::SeedAttachment;
 use super::identity::SeedIdentitySession;
+use super::onboarding::SeedOnboarding;
 use crate::bank::Bank;
 use crate::objects::inquiry::SeedInquiry;
 
@@ -43,6 +44,8 @@ macro_rules! seeds {
 seeds! {
     /// The files that it has uploaded.
     attachments: SeedAttachment,
+    /// Its onboardings.
+    onboardings: SeedOnboarding,
     /// The sessions in which it proves its identity.
     identity_sessions: SeedIdentitySession,
     /// What bunq asks of it.

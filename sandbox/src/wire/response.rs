@@ -53,10 +53,13 @@ impl RawResponse {
 
     /// A failure, in bunq's envelope.
     pub(crate) fn refusal(refusal: &Refusal) -> Self {
-        let error = json!({
+        let mut error = json!({
             "error_description": refusal.message,
             "error_description_translated": refusal.message,
         });
+        if let Some(additional) = &refusal.additional {
+            error["error_additional_parameter"] = json!([additional]);
+        }
         let mut response = Self::json(refusal.status, &json!({ "Error": [error] }));
         response.headers.extend(refusal.allow.clone().map(|methods| ("Allow".to_owned(), methods)));
         response
@@ -165,11 +168,18 @@ pub(crate) struct Refusal {
     pub(crate) message: String,
     /// The allowed methods, if the method is refused.
     allow: Option<String>,
+    /// What bunq adds to the message.
+    additional: Option<Value>,
 }
 
 impl Refusal {
     pub(crate) fn new(status: u16, message: impl Into<String>) -> Self {
-        Self { status, message: message.into(), allow: None }
+        Self { status, message: message.into(), allow: None, additional: None }
+    }
+
+    /// With more about the refusal beside its message.
+    pub(crate) fn with_additional(self, additional: Value) -> Self {
+        Self { additional: Some(additional), ..self }
     }
 
     /// The path exists, but not with this method. HTTP requires the list of its methods.

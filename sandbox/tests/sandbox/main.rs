@@ -14,6 +14,7 @@ mod sandbox_identity;
 mod sandbox_inquiries;
 mod sandbox_notifications;
 mod sandbox_oauth;
+mod sandbox_onboarding;
 mod sandbox_profile;
 mod sandbox_state;
 mod sandbox_users;
