@@ -23,7 +23,7 @@ use crate::wire::response::{REQUEST_ID, RawResponse, Refusal};
 use crate::wire::routes::Route;
 
 /// What each resource answers. An operation that is in none of them is refused with 501.
-const RESOURCES: [&[Answer]; 8] = [
+const RESOURCES: [&[Answer]; 9] = [
     handshake::ANSWERS,
     credentials::ANSWERS,
     oauth::ANSWERS,
