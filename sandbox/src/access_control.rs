@@ -177,10 +177,12 @@ impl AccessControl {
         self.give_out(TokenHolder { installation, session: Some(id) })
     }
 
-    /// Ends a session of the installation; returns whether there was one to end.
-    pub(crate) fn end_session(&mut self, id: u64, installation: u64) -> bool {
+    /// Ends a session of the same user under the same installation; returns whether there was one to end.
+    pub(crate) fn end_session(&mut self, id: u64, own: LiveSession) -> bool {
         self.is_changed = true;
-        let session = self.sessions.get_mut(&id).filter(|session| session.installation == installation);
+        let is_own =
+            |session: &&mut IssuedSession| (session.installation, session.user) == (own.installation, own.user);
+        let session = self.sessions.get_mut(&id).filter(is_own);
         session.is_some_and(|session| !std::mem::replace(&mut session.is_ended, true))
     }
 
@@ -197,8 +199,9 @@ impl AccessControl {
 
     /// Ends the session that this token was issued for, if it is that of one.
     pub(crate) fn end_session_of_token(&mut self, token: Option<&str>) {
-        if let Ok(TokenHolder { installation, session: Some(id) }) = self.holder(token) {
-            self.end_session(id, installation);
+        if let Some(session) = self.session_of_token(token).and_then(|id| self.sessions.get_mut(&id)) {
+            session.is_ended = true;
+            self.is_changed = true;
         }
     }
 

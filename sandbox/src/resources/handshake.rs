@@ -116,11 +116,11 @@ impl Bank {
         Ok(RawResponse::items(vec![id_item(id), self.token_item(token, now), user_item]))
     }
 
-    /// Ends a session of the caller's installation. The id 0 means the session of the call.
+    /// Ends a session of the caller's. The id 0 means the session of the call.
     fn end_session(&mut self, request: &RoutedCall<'_>, own: LiveSession) -> Result<RawResponse, Refusal> {
         let [id] = request.route.ids();
         let ended = if id == 0 { own.id } else { id };
-        if self.access.end_session(ended, own.installation) {
+        if self.access.end_session(ended, own) {
             Ok(RawResponse::items(Vec::new()))
         } else {
             Err(Refusal::not_found(format!("There is no session {id}.")))

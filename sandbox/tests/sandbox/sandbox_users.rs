@@ -253,7 +253,7 @@ async fn a_client_of_the_sandbox_counts_calls_as_the_sandbox_does() {
 }
 
 #[tokio::test]
-async fn a_user_cannot_end_or_use_what_is_another_users() {
+async fn a_user_does_not_reach_what_is_another_users() {
     test_timeout::start();
     let sandbox = bank(AcceptedInstallation::Own).start().await.unwrap();
     let (_, session, company) = partners(&sandbox).await;
@@ -265,7 +265,7 @@ async fn a_user_cannot_end_or_use_what_is_another_users() {
         assert_eq!(status, 200);
         users.push((items[1]["Token"]["token"].as_str().unwrap().to_owned(), items));
     }
-    let ((first, own), (second, other)) = (&users[0], &users[1]);
+    let ((first, own), (_, other)) = (&users[0], &users[1]);
     let id = |items: &Value| items[2]["UserApiKey"]["id"].as_u64().unwrap();
     for items in [own, other] {
         let user = &items[2]["UserApiKey"];
@@ -283,7 +283,29 @@ async fn a_user_cannot_end_or_use_what_is_another_users() {
     ] {
         assert_eq!(call(&sandbox, token, Method::GET, &path, &Value::Null).await.0, expected, "{path}");
     }
-    let end = format!("/session/{}", other[0]["Id"]["id"]);
-    assert_eq!(call(&sandbox, first, Method::DELETE, &end, &Value::Null).await.0, 404);
+}
+
+/// Under the partner's installation too, where the sessions are those of many.
+#[tokio::test]
+async fn a_session_is_ended_by_its_own_user_alone() {
+    test_timeout::start();
+    let sandbox = bank(AcceptedInstallation::Partner).start().await.unwrap();
+    let (partner, session, _) = partners(&sandbox).await;
+    let mut all = vec![(session, 0)];
+    for id in sandbox.populate(2) {
+        let (status, items) = open(&sandbox, &partner, &token(&sandbox, id)).await;
+        assert_eq!(status, 200, "{items}");
+        let token = items[1]["Token"]["token"].as_str().unwrap().to_owned();
+        all.push((token, items[0]["Id"]["id"].as_u64().unwrap()));
+    }
+    let end = async |token: &str, id: u64| {
+        call(&sandbox, token, Method::DELETE, &format!("/session/{id}"), &Value::Null).await.0
+    };
+    let [(session, _), (first, own), (second, other)] = &all[..] else { panic!("{all:?}") };
+    assert_eq!([end(first, *other).await, end(session, *other).await], [404, 404]);
     assert!(is_alive(&sandbox, second).await);
+    assert_eq!([end(first, *own).await, end(second, 0).await], [200, 200]);
+    for (token, alive) in [(first, false), (second, false), (session, true)] {
+        assert_eq!(is_alive(&sandbox, token).await, alive);
+    }
 }
