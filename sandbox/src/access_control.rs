@@ -88,6 +88,12 @@ struct IssuedSession {
     is_ended: bool,
 }
 
+impl IssuedSession {
+    fn is_alive(&self, now: Timestamp) -> bool {
+        !self.is_ended && now < self.expiry
+    }
+}
+
 /// The installation or session that a token was issued for.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 struct TokenHolder {
@@ -187,14 +193,16 @@ impl AccessControl {
     }
 
     pub(crate) fn end_all_sessions(&mut self) {
-        self.end_sessions_of(|_| true);
+        self.is_changed = true;
+        self.sessions.values_mut().for_each(|session| session.is_ended = true);
     }
 
-    /// Ends the sessions of these users; returns how many there were.
-    pub(crate) fn end_sessions_of(&mut self, is_one: impl Fn(ActingUser) -> bool) -> usize {
+    /// Ends the sessions that were opened with this credential; returns how many were alive.
+    pub(crate) fn end_sessions_of(&mut self, credential: u64, now: Timestamp) -> usize {
         self.is_changed = true;
-        let alive = self.sessions.values_mut().filter(|session| !session.is_ended && is_one(session.user));
-        alive.map(|session| session.is_ended = true).count()
+        let is_with_it = |user| matches!(user, ActingUser::Provisioned(user) if user.credential == credential);
+        let sessions = self.sessions.values_mut().filter(|session| session.is_alive(now) && is_with_it(session.user));
+        sessions.map(|session| session.is_ended = true).count()
     }
 
     /// Ends the session that this token was issued for, if it is that of one.
@@ -223,7 +231,7 @@ impl AccessControl {
         let Some(id) = self.holder(token)?.session else {
             return Err(Refusal::unauthorized("The token of an installation was given where a session's is needed."));
         };
-        match self.sessions.get(&id).filter(|session| !session.is_ended && now < session.expiry) {
+        match self.sessions.get(&id).filter(|session| session.is_alive(now)) {
             Some(session) => Ok(LiveSession { id, installation: session.installation, user: session.user }),
             None => Err(self.dead()),
         }

@@ -121,7 +121,6 @@ pub use self::wire::notation::InvalidInjection;
 pub use self::wire::response::RawResponse;
 pub use bunq_partner::{LimitScope, SignatureForm};
 
-use self::access_control::{ActingUser, ProvisionedUser};
 use self::keys::LeasedKey;
 use self::resources::provisions::life_cycle::LifeCycleEvent;
 use self::saved_state::SavedState;
@@ -306,9 +305,7 @@ impl Sandbox {
     /// Ends the sessions of a provision's user, as the user can in bunq's app, and returns how many were alive. The next call with a token of
     /// theirs is refused as [`SandboxBuilder::dead_token`] says, and others can be opened.
     pub fn end_sessions_of(&self, id: ProvisionId) -> usize {
-        let is_its_users =
-            |user| matches!(user, ActingUser::Provisioned(ProvisionedUser { provision, .. }) if provision == id.get());
-        self.state().bank.access.end_sessions_of(is_its_users)
+        self.state().bank.end_sessions_of(id.get())
     }
 
     /// Forgets all installations, devices and sessions, as bunq does when it empties its sandbox. Provisions stay.

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use bunq_partner::wire::SigningKey;
 use bunq_partner::{MemoryCustody, Operation, ProvisionId, Uuid};
-use bunq_partner_sandbox::{AcceptedInstallation, DeadToken, Fault, LimitScope, Profile, Sandbox, SandboxBuilder};
+use bunq_partner_sandbox::{
+    AcceptedInstallation, DeadToken, Fault, Injection, LimitScope, Profile, Sandbox, SandboxBuilder,
+};
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -192,6 +194,7 @@ async fn a_session_ends_with_its_credential_and_by_hand() {
     sandbox.advance(reset);
     assert!(!is_alive(&sandbox, &of_reset).await);
     assert_eq!(open(&sandbox, &partner, &old).await, (400, INCORRECT.into()));
+    assert_eq!(sandbox.end_sessions_of(reset), 0);
     let (again, _) = opened(&sandbox, &partner, &token(&sandbox, reset)).await;
     assert!(is_alive(&sandbox, &again).await && !is_alive(&sandbox, &of_reset).await);
 
@@ -250,6 +253,32 @@ async fn a_client_of_the_sandbox_counts_calls_as_the_sandbox_does() {
         user.api().get_installation().await.unwrap();
         assert_eq!(partner.expected_wait(&Operation::GET_INSTALLATION) > hour / 2, waits, "{scope:?}");
     }
+}
+
+#[tokio::test]
+async fn a_users_client_goes_on_when_its_session_has_ended() {
+    test_timeout::start();
+    let sandbox = Sandbox::start().await.unwrap();
+    let partner = sandbox.client().custody(MemoryCustody::new()).build().unwrap();
+    let [id, other] = sandbox.populate(2).try_into().unwrap();
+    let mut users = Vec::new();
+    for id in [id, other] {
+        users.push(partner.users().activate(id).await.unwrap());
+    }
+    let openings = || {
+        let calls = sandbox.call_log();
+        calls.iter().filter(|call| call.operation == Some(&Operation::CREATE_SESSION)).count()
+    };
+    assert_eq!(openings(), 3);
+    sandbox.advance_clock(Duration::from_secs(8 * 24 * 60 * 60));
+    users[0].api().list_credentials().await.unwrap();
+    assert_eq!(sandbox.end_sessions_of(id), 1, "the one before has ended");
+    users[0].api().list_credentials().await.unwrap();
+    sandbox.inject(Injection::new(Fault::OwnSessionLost).on(&Operation::LIST_CREDENTIALS));
+    users[0].api().list_credentials().await.unwrap();
+    assert_eq!(openings(), 6);
+    users[1].api().list_credentials().await.unwrap();
+    assert_eq!(openings(), 7);
 }
 
 #[tokio::test]

@@ -106,6 +106,14 @@ impl Bank {
         provision.is_some_and(|provision| provision.expire_credential(now))
     }
 
+    /// Ends the sessions of a provision's user; returns how many were alive.
+    pub(crate) fn end_sessions_of(&mut self, id: u64) -> usize {
+        let now = self.clock.now();
+        let provision = self.provisions.get(id, now, &mut self.numbers);
+        let credential = provision.and_then(|provision| provision.credential_id());
+        credential.map_or(0, |credential| self.access.end_sessions_of(credential, now))
+    }
+
     /// Returns the provision as a client would read it, without counting as a read.
     pub(crate) fn peek(&mut self, id: u64) -> Option<Value> {
         let now = self.clock.now();
