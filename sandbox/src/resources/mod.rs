@@ -23,7 +23,7 @@ use crate::wire::response::{REQUEST_ID, RawResponse, Refusal};
 use crate::wire::routes::Route;
 
 /// What each resource answers. An operation that is in none of them is refused with 501.
-const RESOURCES: [&[Answer]; 9] = [
+const RESOURCES: &[&[Answer]] = &[
     handshake::ANSWERS,
     credentials::ANSWERS,
     oauth::ANSWERS,
@@ -70,7 +70,7 @@ pub(crate) fn perform(
     signature: ReceivedSignature,
 ) -> Result<RawResponse, Refusal> {
     check_headers(call)?;
-    let answer = RESOURCES.into_iter().flatten().find(|answer| answer.operation == route.operation);
+    let answer = RESOURCES.iter().copied().flatten().find(|answer| answer.operation == route.operation);
     let answer = answer.ok_or_else(|| Refusal::not_implemented(route.operation.id))?;
     let request = RoutedCall { call, route, signature, now: bank.clock.now() };
     match answer.handler {
@@ -125,8 +125,9 @@ mod tests {
     #[test]
     fn every_operation_of_the_document_has_an_answer() {
         test_timeout::start();
-        let has_answer =
-            |operation: &&Operation| RESOURCES.into_iter().flatten().any(|answer| answer.operation.id == operation.id);
+        let has_answer = |operation: &&Operation| {
+            RESOURCES.iter().copied().flatten().any(|answer| answer.operation.id == operation.id)
+        };
         let without: Vec<_> = Operation::ALL.iter().filter(|operation| !has_answer(operation)).collect();
         assert!(without.is_empty(), "{without:?} would be refused with 501");
     }
@@ -135,7 +136,7 @@ mod tests {
     fn every_answer_is_registered_once_with_the_token_of_its_operation() {
         test_timeout::start();
         let mut ids = HashSet::new();
-        for Answer { operation, handler } in RESOURCES.into_iter().flatten() {
+        for Answer { operation, handler } in RESOURCES.iter().copied().flatten() {
             assert!(ids.insert(operation.id), "{} is there twice", operation.id);
             let auth = match handler {
                 Handler::Anonymous(_) => Auth::None,
