@@ -23,7 +23,8 @@ pub struct PermitWindow {
     pub scope: LimitScope,
     /// The base URL of the bank, without a slash at its end.
     pub base_url: Arc<str>,
-    /// The [fingerprint](crate::Client::api_key_fingerprint) of the API key.
+    /// The [fingerprint](crate::Client::api_key_fingerprint) of the API key; for a user, that of its partner's, a slash, and the id of
+    /// its provision.
     pub api_key_fingerprint: Arc<str>,
 }
 

@@ -146,7 +146,9 @@ impl Window {
 
     /// How long a call of this caller would wait if it joined the queue now.
     pub(super) fn expected_wait(&self, caller: QueueCaller) -> Duration {
-        self.wait_behind(|waiting, now| waiting.ahead_of_next(caller, now))
+        let (mut state, now) = (self.state(), Instant::now());
+        state.usage.prune(now);
+        state.usage.turn(now, state.waiting.ahead_of_next(caller, now)).saturating_duration_since(now)
     }
 
     /// When a call would have its turn that has all calls of the queue before it, and `ahead` more.
@@ -166,13 +168,6 @@ impl Window {
     pub(super) fn at_once(&self) -> usize {
         let calls = self.state().usage.limits().map(|limit| limit.calls).min();
         calls.map_or(1, |calls| calls.max(1) as usize)
-    }
-
-    fn wait_behind(&self, ahead: impl FnOnce(&Queue, Instant) -> usize) -> Duration {
-        let (mut state, now) = (self.state(), Instant::now());
-        state.usage.prune(now);
-        let ahead = ahead(&state.waiting, now);
-        state.usage.turn(now, ahead).saturating_duration_since(now)
     }
 
     /// Takes a place in the queue. `is_retry` if the call has been sent from it before.
