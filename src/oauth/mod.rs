@@ -20,9 +20,8 @@ use crate::api::Api;
 use crate::error::{Error, ErrorKind, Sent};
 use crate::feed::Acceptance;
 use crate::operation::Operation;
-use crate::reconcile::{InDoubt, InFlight, Reconcile, Reconciled, VerbConfig};
+use crate::reconcile::{InDoubt, InFlight, Reconcile, Reconciled, Requests, VerbConfig};
 use crate::sync::lock;
-use crate::text;
 use crate::transport::call_budget::{CallBudget, MAX_TIMEOUT};
 use crate::transport::connections::Reuse;
 use crate::transport::runtime;
@@ -78,21 +77,6 @@ struct Flights {
     begun: Mutex<HashMap<Url, (Id, Outcome)>>,
     /// Held by the flight that reads and creates: the creations that may still arrive, or be shown.
     in_flight: tokio::sync::Mutex<InFlight>,
-}
-
-/// The requests of a flight. Until bunq has shown what they create, one of them may still arrive.
-struct Requests<'a> {
-    in_flight: &'a mut InFlight,
-    late_arrival: Duration,
-    are_known: bool,
-}
-
-impl Drop for Requests<'_> {
-    fn drop(&mut self) {
-        if !self.are_known {
-            *self.in_flight = self.in_flight.and(InFlight::until(Instant::now() + self.late_arrival));
-        }
-    }
 }
 
 impl Oauth {
@@ -194,15 +178,7 @@ impl Oauth {
         let mut client = read().await?;
         let lacks = client.as_ref().is_none_or(|client| registered(client, url, None).is_none());
         if lacks && in_flight.is_any() {
-            let left = in_flight.left();
-            if left > budget.left_to_send() {
-                let problem = format_args!(
-                    "an earlier request may still arrive at bunq for {}, longer than this call may take: call again after that",
-                    text::duration(left)
-                );
-                return Err(Error::new(ErrorKind::Timeout, Sent::No, problem).with_retry_after(Some(left)));
-            }
-            in_flight.over().await;
+            in_flight.over_within(budget).await?;
             client = read().await?;
         }
         let (client, client_acceptance) = match client {
@@ -276,12 +252,14 @@ impl Oauth {
     {
         let VerbConfig { poll_interval, late_arrival } = self.config;
         let (policy, in_doubt) = (self.api.transport().policy(operation), InDoubt::RepeatAfterLateArrival);
-        let mut requests = Requests { in_flight, late_arrival, are_known: false };
-        let in_flight = &mut *requests.in_flight;
+        let mut requests = Requests::new(in_flight, late_arrival);
+        let in_flight = requests.in_flight();
         let reconcile = Reconcile { policy, budget, poll_interval, late_arrival, in_doubt, in_flight };
         let outcome = reconcile.until_known(send, check).await;
-        // It has added those that are in doubt.
-        requests.are_known = outcome.is_err();
+        if outcome.is_err() {
+            // It has added those that are in doubt.
+            requests.are_known();
+        }
         let Reconciled { done, acceptance, .. } = outcome?;
         let until = Instant::now() + late_arrival.min(budget.left());
         loop {
@@ -289,8 +267,9 @@ impl Oauth {
             match shown(done, self.check(budget).await?) {
                 Err(error) if error.kind() == ErrorKind::Unattainable && began < until => sleep(poll_interval).await,
                 shown => {
-                    requests.are_known = shown.is_ok();
-                    return Ok((shown?, acceptance));
+                    let shown = shown?;
+                    requests.are_known();
+                    return Ok((shown, acceptance));
                 }
             }
         }

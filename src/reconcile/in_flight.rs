@@ -4,6 +4,10 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
 
+use crate::error::{Error, ErrorKind, Sent};
+use crate::text::duration;
+use crate::transport::call_budget::CallBudget;
+
 /// Earlier requests for the same thing that may have been carried out unnoticed, if there are any, and until when one of them
 /// may still arrive.
 ///
@@ -45,6 +49,50 @@ impl InFlight {
     pub(crate) async fn over(self) {
         if let Some(until) = self.0 {
             sleep_until(until).await;
+        }
+    }
+
+    /// Waits until none can arrive any more, if that is within the time of a call.
+    pub(crate) async fn over_within(self, budget: CallBudget) -> Result<(), Error> {
+        let left = self.left();
+        if left > budget.left_to_send() {
+            let problem = format_args!(
+                "an earlier request may still arrive at bunq for {}, longer than this call may take: call again after that",
+                duration(left)
+            );
+            return Err(Error::new(ErrorKind::Timeout, Sent::No, problem).with_retry_after(Some(left)));
+        }
+        self.over().await;
+        Ok(())
+    }
+}
+
+/// The requests of a verb that is in progress. Until it knows what became of them, one may still arrive: also if the verb is dropped.
+pub(crate) struct Requests<'a> {
+    in_flight: &'a mut InFlight,
+    late_arrival: Duration,
+    are_known: bool,
+}
+
+impl<'a> Requests<'a> {
+    pub(crate) fn new(in_flight: &'a mut InFlight, late_arrival: Duration) -> Self {
+        Self { in_flight, late_arrival, are_known: false }
+    }
+
+    pub(crate) fn in_flight(&mut self) -> &mut InFlight {
+        self.in_flight
+    }
+
+    /// Those that are in doubt have been added, or there are none.
+    pub(crate) fn are_known(&mut self) {
+        self.are_known = true;
+    }
+}
+
+impl Drop for Requests<'_> {
+    fn drop(&mut self) {
+        if !self.are_known {
+            *self.in_flight = self.in_flight.and(InFlight::until(Instant::now() + self.late_arrival));
         }
     }
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep, sleep_until};
 
-pub(crate) use self::in_flight::InFlight;
+pub(crate) use self::in_flight::{InFlight, Requests};
 use crate::error::{Error, ErrorKind, Sent};
 use crate::feed::Acceptance;
 use crate::retry::{self, Attempts, Backoff, CallPolicy, Decision, Jitter, Policy};
