@@ -22,6 +22,7 @@ pub mod files;
 #[cfg(any(doc, doctest))]
 pub mod guide;
 mod oauth;
+mod onboarding;
 mod operation;
 mod provisions;
 mod receipts;
@@ -53,6 +54,7 @@ pub use environment::Environment;
 pub use error::{Error, ErrorKind, Remedy, Sent};
 pub use feed::{Acceptance, Feed, FeedItem, Resource, Waiter};
 pub use oauth::{Oauth, OauthSetup};
+pub use onboarding::{FulfillmentAnswer, Onboarding, OnboardingOutcome, OnboardingStart, RequestedStatuses};
 pub use operation::{Auth, ContentType, Operation, PathUser, RateLimit, SessionOf};
 pub use provisions::{List, Provisions, WaitingFor};
 pub use receipts::{InvalidReceipt, Receipt, ReceiptFile, ReceiptReader};

@@ -7,13 +7,13 @@ use crate::types::{
     ActionRequired, Credential, CredentialStatus, Phase, Provision, ProvisionStatus, ProvisionSubStatus,
 };
 
-/// Who has to act before a provision can go on.
+/// Who has to act before a provision or an onboarding can go on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum WaitingFor {
     /// Nobody has to act: nothing is in progress.
     Nobody,
-    /// bunq is processing the provision.
+    /// bunq is processing it.
     Bunq,
     /// The user has to act.
     User,

@@ -8,8 +8,11 @@ use tokio::time::Instant;
 
 use super::Users;
 use crate::api::Api;
-use crate::custody::UserRecord;
+use crate::custody::{Steps, UserRecord};
 use crate::error::{Error, ErrorKind, Remedy, Sent};
+use crate::onboarding::{InDoubtOnboarding, Onboarding};
+use crate::provisions::ProvisionsConfig;
+use crate::reconcile::VerbConfig;
 use crate::session::context::Identity;
 use crate::session::{Session, SessionUser};
 use crate::sync::lock;
@@ -35,6 +38,7 @@ pub(super) struct UserShared {
     session: Mutex<Option<Session>>,
     /// Held by the one that changes what is in custody by what bunq shows.
     pub(super) work: tokio::sync::Mutex<()>,
+    onboarding: InDoubtOnboarding,
 }
 
 impl UserClient {
@@ -55,6 +59,12 @@ impl UserClient {
     /// partner](crate::SessionOf::Partner) are refused before anything is sent.
     pub fn api(&self) -> Api {
         Api::new(Arc::clone(&self.0.transport), Arc::new(Source(Arc::clone(&self.0))))
+    }
+
+    /// Returns what brings the user to the statuses in which it can be served.
+    pub fn onboarding(&self) -> Onboarding {
+        let (config, steps) = self.0.verbs();
+        Onboarding::new(self.api(), config, steps, self.0.onboarding.clone())
     }
 
     /// Opens a session now if none is open, in its turn. Without it, the first call opens one.
@@ -100,7 +110,15 @@ impl UserShared {
         // Its token is in custody, and may be replaced: the user is known by its provision.
         let name = format!("{}/{id}", partner.api_key_fingerprint());
         let transport = Arc::new(partner.for_user(&name));
-        Self { users, id, transport, session: Mutex::default(), work: tokio::sync::Mutex::default() }
+        let (session, work, onboarding) = Default::default();
+        Self { users, id, transport, session, work, onboarding }
+    }
+
+    /// The times of the checks of its verbs, and what they have done that bunq cannot be asked about. Without a custody, no call is made.
+    fn verbs(&self) -> (VerbConfig, Steps) {
+        let ProvisionsConfig { poll_interval, late_arrival, .. } = *self.users.0.provisions.config();
+        let steps = self.users.kept(self.id).map_or_else(|_| Steps::none(), Steps::new);
+        (VerbConfig { poll_interval, late_arrival }, steps)
     }
 
     /// The session, if it is known already.

@@ -15,7 +15,7 @@ use syn::visit::{self, Visit};
 use crate::{expand, root};
 
 /// The layers of the library, lowest first. What stands in one line may import each other.
-const LAYERS: [&[&str]; 21] = [
+const LAYERS: [&[&str]; 22] = [
     &["sync", "text", "variables"],
     &["types"],
     &["files"],
@@ -34,6 +34,7 @@ const LAYERS: [&[&str]; 21] = [
     &["reconcile"],
     &["oauth"],
     &["provisions"],
+    &["onboarding"],
     &["users"],
     &["bulk"],
     &["builder", "client"],

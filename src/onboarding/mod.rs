@@ -1,0 +1,366 @@
+//! The onboarding of a user: started or adopted, asked for the wished statuses, answered what is missing, and waited for.
+//!
+//! bunq lists onboardings, so a creation in doubt is looked for. It shows what was asked for last, so a request in doubt is looked up.
+//! It shows nothing of what was answered: an answer in doubt is sent again when the first one cannot arrive any more, and no other answer
+//! is sent before.
+
+mod answer;
+mod resource;
+
+use std::future::ready;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{Mutex, MutexGuard};
+use tokio::time::{Instant, timeout};
+
+pub use self::answer::FulfillmentAnswer;
+pub use self::resource::OnboardingOutcome;
+use crate::api::Api;
+use crate::custody::{Step, Steps};
+use crate::error::{Error, ErrorKind, Sent};
+use crate::feed::{Acceptance, Feed, Waiter};
+use crate::onboarding::resource::OnboardingCondition;
+use crate::operation::Operation;
+use crate::reconcile::{InDoubt, InFlight, Reconcile, Reconciled, Requests, VerbConfig};
+use crate::transport::call_budget::CallBudget;
+use crate::types::{
+    ActionRequired, CreateAddressMainRequest, CreateAddressPostalRequest, CreateNationalityRequest,
+    CreateTaxResidentRequest, CreateUserOnboardingRequest, Fulfillment, ListUserOnboardingsQuery, PageSize,
+    RequestedUserOnboardingType, UpdateUserOnboardingRequest, UserOnboarding, UserOnboardingId, UserOnboardingRefusal,
+};
+
+/// Brings a user to the statuses in which it can be served: see [`UserClient::onboarding`](crate::UserClient::onboarding). Cheap to clone.
+///
+/// ```no_run
+/// # async fn example(
+/// #     user: bunq_partner::UserClient,
+/// #     answer: impl Fn(&bunq_partner::types::Fulfillment) -> Option<bunq_partner::FulfillmentAnswer>,
+/// # ) -> Result<(), bunq_partner::Error> {
+/// use bunq_partner::types::{RequestedUserStatus, RequestedUserVerificationStatus, UpdateUserOnboardingRequest};
+/// use bunq_partner::{OnboardingOutcome, RequestedStatuses};
+///
+/// let onboarding = user.onboarding();
+/// let id = onboarding.start().await?.id;
+/// let statuses = UpdateUserOnboardingRequest::new(RequestedUserStatus::Active, RequestedUserVerificationStatus::Verified);
+/// match onboarding.request(id, &statuses).await? {
+///     RequestedStatuses::Missing(missing) => {
+///         for one in &missing {
+///             match answer(one) {
+///                 Some(answer) => onboarding.answer(one, &answer).await?,
+///                 None => println!("{} is for {:?}", one.type_, one.waiting_for()),
+///             }
+///         }
+///         // Then request the statuses again.
+///     }
+///     RequestedStatuses::Accepted(waiter) => match waiter.await?.outcome() {
+///         Some(OnboardingOutcome::Reached) => println!("the user is verified"),
+///         other => println!("the user is not verified: {other:?}"),
+///     },
+/// }
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Clone)]
+pub struct Onboarding {
+    api: Api,
+    feed: Feed<UserOnboarding>,
+    config: VerbConfig,
+    steps: Steps,
+    in_doubt: InDoubtOnboarding,
+}
+
+/// The requests to start and to answer of one user that may still arrive. It is held by the call that starts or answers. Clones share it.
+pub(crate) type InDoubtOnboarding = Arc<Mutex<InFlight>>;
+
+/// The onboarding that [`Onboarding::start`] returns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct OnboardingStart {
+    /// bunq's id of the onboarding.
+    pub id: UserOnboardingId,
+    /// Whether it was there [`Already`](Acceptance::Already), or was created.
+    pub acceptance: Acceptance,
+}
+
+/// What bunq says to the [wished statuses](Onboarding::request).
+#[derive(Debug, Clone)]
+#[must_use = "bunq may want to know more, or takes its time: answer what is missing, or wait"]
+pub enum RequestedStatuses {
+    /// bunq wants to know this first: at least one thing.
+    ///
+    /// Those whose `time_mandatory` is in the future may wait. bunq refuses the request because of the others.
+    Missing(Vec<Fulfillment>),
+    /// bunq has taken the request, and checks the user.
+    Accepted(Waiter<UserOnboarding>),
+}
+
+/// What came of the request for the statuses.
+enum Answered {
+    Taken { response_id: Option<String> },
+    Missing(Vec<Fulfillment>),
+}
+
+impl Onboarding {
+    pub(crate) fn new(api: Api, config: VerbConfig, steps: Steps, in_doubt: InDoubtOnboarding) -> Self {
+        // No nudge is offered, so none takes a share.
+        let feed = Feed::new(api.clone(), 1.0);
+        Self { api, feed, config, steps, in_doubt }
+    }
+
+    /// Sets the longest time of each operation, in place of [`ClientBuilder::operation_timeout`]. A [`Waiter`] has a timeout of its own.
+    ///
+    /// [`ClientBuilder::operation_timeout`]: crate::ClientBuilder::operation_timeout
+    #[must_use]
+    pub fn operation_timeout(self, timeout: Duration) -> Self {
+        Self { api: self.api.operation_timeout(timeout), ..self }
+    }
+
+    /// Returns the onboarding of the user, if there is one: of several the newest that goes on, or else the newest.
+    ///
+    /// # Errors
+    ///
+    /// See [`ErrorKind`].
+    pub async fn find(&self) -> Result<Option<UserOnboarding>, Error> {
+        self.listed(self.api.budget()).await
+    }
+
+    /// Reads an onboarding.
+    ///
+    /// # Errors
+    ///
+    /// [`NotFound`](ErrorKind::NotFound) if the user has no such onboarding.
+    pub async fn get(&self, id: UserOnboardingId) -> Result<UserOnboarding, Error> {
+        self.feed.over(self.api.clone()).read(id).await
+    }
+
+    /// Returns the onboarding that there is, or starts one.
+    ///
+    /// It lists the onboardings first, and adopts the [one found](Self::find), also one that is over. If a request fails, it lists them again
+    /// before it sends another, [for a while](crate::ClientBuilder::late_arrival) if the first may still arrive. What is in doubt is
+    /// remembered in the [custody](crate::Custody): a call after a crash waits and looks before it sends anything, and so does a call of
+    /// another process with the same custody. Concurrent calls of one client start one.
+    ///
+    /// # Errors
+    ///
+    /// If the error [is doubtful](Error::is_doubtful), the outcome of the request is unknown. To call this again does no harm.
+    /// [`Unattainable`](ErrorKind::Unattainable) if bunq does not show an onboarding that it said was created.
+    pub async fn start(&self) -> Result<OnboardingStart, Error> {
+        let budget = self.api.budget();
+        let mut in_flight = self.lock(budget).await?;
+        let found = self.listed(budget).await.map_err(Error::before_sending)?;
+        if let Some(UserOnboarding { id, .. }) = found {
+            return Ok(OnboardingStart { id, acceptance: Acceptance::Already });
+        }
+        let (operation, new) = (
+            &Operation::CREATE_USER_ONBOARDING,
+            CreateUserOnboardingRequest::new(RequestedUserOnboardingType::PartnerUser),
+        );
+        match self.steps.begin(operation, &new).await? {
+            Step::New => {}
+            // Nobody knows when it was sent: clocks can be set. So it gets its whole time.
+            Step::InDoubt { .. } => {
+                *in_flight = in_flight.and(InFlight::until(Instant::now() + self.config.late_arrival));
+            }
+            Step::Done { id } => return self.created_before(id, budget).await,
+        }
+        if in_flight.is_any() {
+            in_flight.over_within(budget).await?;
+            let found = self.listed(budget).await.map_err(Error::before_sending)?;
+            if let Some(UserOnboarding { id, .. }) = found {
+                self.steps.done(operation, &new, id.get()).await?;
+                return Ok(OnboardingStart { id, acceptance: Acceptance::Found });
+            }
+            *in_flight = InFlight::NONE;
+        }
+        let mut requests = Requests::new(&mut in_flight, self.config.late_arrival);
+        let api = self.api.until(budget);
+        let send = |reuse| {
+            let (api, new) = (api.over(reuse), &new);
+            async move { Ok(api.create_user_onboarding(new).await?.into_inner()) }
+        };
+        let check = || async { Ok(self.listed(self.api.check_by(budget)).await?.map(|found| found.id)) };
+        let reconcile = self.reconcile(operation, budget, InDoubt::RepeatAfterLateArrival, requests.in_flight());
+        let outcome = reconcile.until_known(send, check).await;
+        requests.are_known();
+        match outcome {
+            Ok(Reconciled { done: id, acceptance, .. }) => {
+                self.steps.done(operation, &new, id.get()).await?;
+                Ok(OnboardingStart { id, acceptance })
+            }
+            Err(error) if error.is_doubtful() => Err(error),
+            Err(error) => {
+                self.steps.not_sent(operation, &new).await?;
+                Err(error)
+            }
+        }
+    }
+
+    /// Asks bunq for statuses of the user. While something is missing, bunq refuses, and lists it: the list is the result. Otherwise the
+    /// result is a waiter for the end of the onboarding.
+    ///
+    /// Only a refusal of bunq's own with a list that can be read, and that is not empty, is a list of what is missing; kinds that this
+    /// version does not know are on it. Every other refusal is an error. If the request fails, it reads the onboarding before it sends the
+    /// request again or fails: if the statuses were asked for and it is not the user's turn, bunq has taken them.
+    ///
+    /// # Errors
+    ///
+    /// If the error [is doubtful](Error::is_doubtful), the outcome of the request is unknown. To ask again does no harm.
+    pub async fn request(
+        &self,
+        id: UserOnboardingId,
+        statuses: &UpdateUserOnboardingRequest,
+    ) -> Result<RequestedStatuses, Error> {
+        let budget = self.api.budget();
+        let api = self.api.until(budget);
+        let send = |reuse| {
+            let api = api.over(reuse);
+            async move {
+                match api.update_user_onboarding(id, statuses).await {
+                    Ok(response) => Ok(Answered::Taken { response_id: response.response_id().map(str::to_owned) }),
+                    Err(refusal) => missing(&refusal).map(Answered::Missing).ok_or(refusal),
+                }
+            }
+        };
+        let check = || async {
+            let seen = self.feed.over(self.api.until(self.api.check_by(budget))).read(id).await?;
+            Ok(has_taken(&seen, statuses).then_some(Answered::Taken { response_id: None }))
+        };
+        let mut in_flight = InFlight::NONE;
+        let reconcile = self.reconcile(&Operation::UPDATE_USER_ONBOARDING, budget, InDoubt::Repeat, &mut in_flight);
+        let Reconciled { done, acceptance, .. } = reconcile.until_known(send, check).await?;
+        Ok(match done {
+            Answered::Missing(missing) => RequestedStatuses::Missing(missing),
+            Answered::Taken { response_id } => {
+                RequestedStatuses::Accepted(self.waiter(id, acceptance).accepted_in(response_id))
+            }
+        })
+    }
+
+    /// Answers something that is missing. The answer replaces the one before, and bunq takes its time to check it: whether it is still
+    /// missing, another [request](Self::request) tells.
+    ///
+    /// bunq shows nothing of what was answered. If the outcome is in doubt, the answer is sent again when the first one cannot arrive any
+    /// more, which sets the same again. Until then no other answer of the user is sent with this client or its clones: it could be undone by
+    /// the first one. After a crash, wait for some seconds before you give another answer of the same kind.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidInput`](ErrorKind::InvalidInput), before anything is sent, if no call answers the fulfilment, if the answer is not one to it,
+    /// or says what cannot be, such as a date of birth in the future. If the error [is doubtful](Error::is_doubtful), the outcome is
+    /// unknown: the same answer again does no harm.
+    pub async fn answer(&self, fulfillment: &Fulfillment, answer: &FulfillmentAnswer) -> Result<(), Error> {
+        answer.check(fulfillment)?;
+        let budget = self.api.budget();
+        let mut in_flight = self.lock(budget).await?;
+        in_flight.over_within(budget).await?;
+        *in_flight = InFlight::NONE;
+        let mut requests = Requests::new(&mut in_flight, self.config.late_arrival);
+        let api = self.api.until(budget);
+        let send = |reuse| give(api.over(reuse), answer);
+        let reconcile =
+            self.reconcile(answer.operation(), budget, InDoubt::RepeatAfterLateArrival, requests.in_flight());
+        let outcome = reconcile.until_known(send, || ready(Ok(None))).await;
+        requests.are_known();
+        outcome.map(|given| given.done)
+    }
+
+    /// Waits for the end of an onboarding, without asking for anything. The wait ends with any
+    /// [outcome](UserOnboarding::outcome), also if bunq denies the user; [`waiting_for`](UserOnboarding::waiting_for) of what its
+    /// [changes](Waiter::changes) show says whose turn it is.
+    pub fn wait_until_over(&self, id: UserOnboardingId) -> Waiter<UserOnboarding> {
+        self.waiter(id, Acceptance::NotRequested)
+    }
+
+    fn waiter(&self, id: UserOnboardingId, acceptance: Acceptance) -> Waiter<UserOnboarding> {
+        Waiter::new(self.feed.clone(), id, OnboardingCondition, acceptance, self.config.poll_interval)
+    }
+
+    fn reconcile<'a>(
+        &self,
+        operation: &Operation,
+        budget: CallBudget,
+        in_doubt: InDoubt,
+        in_flight: &'a mut InFlight,
+    ) -> Reconcile<'a> {
+        let VerbConfig { poll_interval, late_arrival } = self.config;
+        let policy = self.api.transport().policy(operation);
+        Reconcile { policy, budget, poll_interval, late_arrival, in_doubt, in_flight }
+    }
+
+    async fn lock(&self, budget: CallBudget) -> Result<MutexGuard<'_, InFlight>, Error> {
+        timeout(budget.left(), self.in_doubt.lock()).await.map_err(|_| {
+            let problem =
+                "another call starts or answers the onboarding of this user, and takes longer than this one may";
+            Error::new(ErrorKind::Timeout, Sent::No, problem)
+        })
+    }
+
+    /// The newest onboarding that goes on, or else the newest.
+    async fn listed(&self, budget: CallBudget) -> Result<Option<UserOnboarding>, Error> {
+        let query = ListUserOnboardingsQuery::default().count(PageSize::MAX);
+        let all = self.api.until(budget).list_user_onboardings(query).await?.into_inner().items;
+        let going = all.iter().position(|onboarding| onboarding.outcome().is_none());
+        Ok(all.into_iter().nth(going.unwrap_or(0)))
+    }
+
+    /// The onboarding that was created before, which bunq does not list.
+    async fn created_before(&self, id: u64, budget: CallBudget) -> Result<OnboardingStart, Error> {
+        let kept = UserOnboardingId::try_from(id)
+            .map_err(|error| Error::context(format_args!("the onboarding in the custody of this user: {error}")))?;
+        match self.feed.over(self.api.until(budget)).read(kept).await {
+            Ok(UserOnboarding { id, .. }) => Ok(OnboardingStart { id, acceptance: Acceptance::Already }),
+            Err(error) if error.kind() == ErrorKind::NotFound && error.is_from_bunq() => {
+                let problem =
+                    format_args!("bunq has started the onboarding {id}, and does not show it: try again when it does");
+                Err(Error::new(ErrorKind::Unattainable, Sent::Responded, problem))
+            }
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// What a refusal says is missing; `None`: it has another reason, or its list cannot be read.
+fn missing(refusal: &Error) -> Option<Vec<Fulfillment>> {
+    if !refusal.is_from_bunq() {
+        return None;
+    }
+    let details = refusal.details::<UserOnboardingRefusal>().ok()?.into_iter();
+    let missing: Vec<_> = details
+        .filter_map(|detail| match detail {
+            UserOnboardingRefusal::AdditionalFulfillmentParameter(listed) => Some(listed.all_fulfillment),
+            UserOnboardingRefusal::Unknown(_) => None,
+        })
+        .flatten()
+        .collect();
+    (!missing.is_empty()).then_some(missing)
+}
+
+/// Whether these statuses were asked for, and nothing more is asked of the user.
+fn has_taken(seen: &UserOnboarding, statuses: &UpdateUserOnboardingRequest) -> bool {
+    let (status, verification) = (&seen.user_status_desired, &seen.user_verification_status_desired);
+    status.as_ref().is_some_and(|status| status.as_str() == statuses.user_status_desired.as_str())
+        && verification
+            .as_ref()
+            .is_some_and(|verification| verification.as_str() == statuses.user_verification_status_desired.as_str())
+        && seen.action_required != Some(ActionRequired::User)
+}
+
+/// Makes the call of an answer.
+async fn give(api: Api, answer: &FulfillmentAnswer) -> Result<(), Error> {
+    match answer {
+        FulfillmentAnswer::AddressMain(address) => {
+            api.create_address_main(&CreateAddressMainRequest::new(address.clone())).await.map(drop)
+        }
+        FulfillmentAnswer::AddressPostal(address) => {
+            api.create_address_postal(&CreateAddressPostalRequest::new(address.clone())).await.map(drop)
+        }
+        FulfillmentAnswer::Person(person) => api.update_user_person(person).await.map(drop),
+        FulfillmentAnswer::TaxResident(residences) => {
+            api.create_tax_resident(&CreateTaxResidentRequest::new(residences.clone())).await.map(drop)
+        }
+        FulfillmentAnswer::Nationality(countries) => {
+            api.create_nationality(&CreateNationalityRequest::new(countries.clone())).await.map(drop)
+        }
+    }
+}

@@ -1,0 +1,5 @@
+//! What can be done for a user.
+
+#![allow(clippy::panic, clippy::unwrap_used)]
+
+mod onboarding;
