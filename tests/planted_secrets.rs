@@ -10,7 +10,9 @@ use std::fmt::Debug;
 use std::time::Duration;
 
 use bunq_partner::types::{self, NotificationUrlCall};
-use bunq_partner::{Auth, Client, Error, ProvisionId, ReceiptFile, RequestBody, Response};
+use bunq_partner::{
+    Auth, Client, ClientBuilder, Error, ProvisionId, ReceiptFile, RequestBody, Response, Secret, SessionOf,
+};
 use bunq_partner_sandbox::Sandbox;
 use common::{Folder, Log, once, person};
 use planted::{Documented, PLANTED, SHAPES, called_back, documented, id_in, respond, secret_members};
@@ -122,11 +124,17 @@ async fn no_secret_of_bunqs_documented_bodies_is_shown() {
     let (secret, folder) = (secret_members(), Folder::new());
     let receipts = ReceiptFile::open(folder.path("receipts")).await.unwrap();
     let sandbox = Sandbox::start().await.unwrap();
-    let new_client = || {
-        let builder = sandbox.client().retry(once()).operation_timeout(Duration::from_secs(5));
+    let built = |builder: ClientBuilder| {
+        let builder = builder.retry(once()).operation_timeout(Duration::from_secs(5));
         builder.late_arrival(Duration::ZERO).observer(receipts.clone()).build().unwrap()
     };
+    let new_client = || built(sandbox.client());
     let (client, key) = (new_client(), sandbox.api_key());
+    let token = {
+        let provision = sandbox.provision(sandbox.populate(1)[0]).unwrap();
+        Secret::from(provision["credential"]["token_value"].as_str().unwrap())
+    };
+    let user = built(client.for_user_token(token.clone()));
     let (mut count, mut successes) = (0, 0);
     for documented in documented() {
         // The secrets in a refusal come from the call.
@@ -134,7 +142,11 @@ async fn no_secret_of_bunqs_documented_bodies_is_shown() {
             respond(&sandbox, &documented, &secret, shape);
             let is_of_a_session =
                 documented.operation.auth == Auth::Session && documented.operation.id != "delete_session";
-            let client = if is_of_a_session { client.clone() } else { new_client() };
+            let client = match documented.operation.session_of {
+                Some(SessionOf::User) => user.clone(),
+                _ if is_of_a_session => client.clone(),
+                _ => new_client(),
+            };
             sandbox.take_call_log();
             let shown = call(&client, &documented).await;
             let journal = sandbox.take_call_log();
@@ -144,7 +156,7 @@ async fn no_secret_of_bunqs_documented_bodies_is_shown() {
             );
             sandbox.clear_edits();
             let tokens = journal.iter().filter_map(|call| call.header("x-bunq-client-authentication"));
-            let own: Vec<_> = tokens.chain([key.expose(), PLANTED]).collect();
+            let own: Vec<_> = tokens.chain([key.expose(), token.expose(), PLANTED]).collect();
             for (text, what) in [(shown, "shown"), (log.take(), "logged")] {
                 let found = own.iter().find(|secret| text.contains(**secret));
                 assert_eq!(found, None, "it is {what}: {documented:?}\n{text}");

@@ -5,7 +5,7 @@
 #[path = "document.rs"]
 mod document;
 
-use bunq_partner::Operation;
+use bunq_partner::{Operation, SessionOf};
 use bunq_partner_sandbox::Sandbox;
 use document::document;
 use serde_json::{Value, json};
@@ -133,7 +133,9 @@ fn planted(documented: &Value, secret: &[String], shape: fn(&str) -> Value, own:
 /// Makes the sandbox respond to an operation with a body that has planted secrets.
 pub fn respond(sandbox: &Sandbox, documented: &Documented, secret: &[String], shape: fn(&str) -> Value) {
     let (documented, secret) = (documented.clone(), secret.to_vec());
-    let key = sandbox.api_key().expose().to_owned();
+    // A user's call knows nothing of the partner's key.
+    let is_users = documented.operation.session_of == Some(SessionOf::User);
+    let key = if is_users { String::new() } else { sandbox.api_key().expose().to_owned() };
     sandbox.before_signing(move |call, response| {
         if call.operation == Some(documented.operation) {
             // A refusal and a warning may repeat what the client sent.

@@ -36,7 +36,7 @@ fn the_help_says_what_each_operation_takes() {
             let is_left_out = name == "user_id" && operation.path_user == Some(PathUser::Chosen);
             assert!(text.contains(&if is_left_out { format!("  [{name}]") } else { format!("  <{name}>") }), "{text}");
         }
-        assert_eq!(text.contains("It takes the session of a partner"), operation.session_of.is_some(), "{text}");
+        assert_eq!(text.contains("It takes the session of a "), operation.session_of.is_some(), "{text}");
         assert_eq!(text.contains("user in its path is that"), operation.path_user == Some(PathUser::Session), "{text}");
         assert!(operation.query.iter().all(|name| text.contains(&format!("  [{name}]"))), "{text}");
         let takes_json = operation.has_body && operation.content_types.is_empty();
