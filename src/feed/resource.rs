@@ -28,32 +28,39 @@ pub trait Resource: Readable {
 pub trait Readable: Debug + Clone + PartialEq + Send + Sync + Sized + 'static {
     /// What bunq knows an object by. A listing has the highest id first.
     type Id: Debug + Display + Copy + Ord + Hash + Send + Sync + 'static;
-    /// What a listing can be filtered by.
+    /// What a listing can be filtered by; [`Infallible`](std::convert::Infallible) if bunq has no listing.
     type State: Debug + Clone + PartialEq + Send + Sync + 'static;
 
     /// What an object is called in messages: `provision`.
     const NAME: &'static str;
-    /// The operations that read a page and one object.
-    const LIST: &'static Operation;
+    /// The operation that reads a page; `None` if bunq has no listing. Then there are no states, and each object is read by its id.
+    const LIST: Option<&'static Operation>;
+    /// The operation that reads one object.
     const GET: &'static Operation;
 
     fn id(&self) -> Self::Id;
 
     /// The state with which it is listed; `None` if a listing cannot be filtered by it.
-    fn state(&self) -> Option<Self::State>;
+    fn state(&self) -> Option<Self::State> {
+        None
+    }
 
     /// All states that a listing can be filtered by.
-    fn states() -> Vec<Self::State>;
+    fn states() -> Vec<Self::State> {
+        Vec::new()
+    }
 
     /// Reads an object.
     fn read(api: &Api, id: Self::Id) -> impl Future<Output = Result<Self, Error>> + Send;
 
     /// Reads the page of those with one of these states that begins at `newest`, which is on it if it is listed.
     fn read_page(
-        api: &Api,
-        states: &[Self::State],
-        newest: Self::Id,
-    ) -> impl Future<Output = Result<Page<Self>, Error>> + Send;
+        _api: &Api,
+        _states: &[Self::State],
+        _newest: Self::Id,
+    ) -> impl Future<Output = Result<Page<Self>, Error>> + Send {
+        ready(Err(Error::internal("there is no listing")))
+    }
 }
 
 /// What is waited for, as a function of the object that was read.

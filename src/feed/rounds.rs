@@ -175,7 +175,9 @@ impl<R: Resource> Rounds<R> {
             return;
         }
         let limits = self.api.transport().limits();
-        let per_read = limits.interval(R::GET).max(limits.interval(R::LIST)).as_secs_f64() / self.nudge_share;
+        let per_read =
+            R::LIST.into_iter().fold(limits.interval(R::GET), |longest, list| longest.max(limits.interval(list)));
+        let per_read = per_read.as_secs_f64() / self.nudge_share;
         let per_read = Duration::try_from_secs_f64(per_read).unwrap_or(MAX_PAUSE).min(MAX_PAUSE);
         let turn = {
             let (mut state, now) = (self.lane(lane), Instant::now());
@@ -189,7 +191,7 @@ impl<R: Resource> Rounds<R> {
 
 /// Whether bunq refuses the listing itself, and not for a while only.
 fn is_about_the_listing<R: Resource>(error: &Error) -> bool {
-    let is_response = error.sent() == Sent::Responded && error.operation() == Some(R::LIST);
+    let is_response = error.sent() == Sent::Responded && R::LIST.is_some() && error.operation() == R::LIST;
     is_response
         && !error.is_retryable()
         && matches!(

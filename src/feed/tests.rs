@@ -34,7 +34,7 @@ impl Readable for DeviceServer {
     type State = ();
 
     const NAME: &'static str = "device";
-    const LIST: &'static Operation = &Operation::LIST_DEVICE_SERVERS;
+    const LIST: Option<&'static Operation> = Some(&Operation::LIST_DEVICE_SERVERS);
     const GET: &'static Operation = &Operation::GET_DEVICE_SERVER;
 
     fn id(&self) -> DeviceServerId {

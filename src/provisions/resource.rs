@@ -25,7 +25,7 @@ impl Readable for Provision {
     type State = ProvisionStatus;
 
     const NAME: &'static str = "provision";
-    const LIST: &'static Operation = &Operation::LIST_PROVISIONS;
+    const LIST: Option<&'static Operation> = Some(&Operation::LIST_PROVISIONS);
     const GET: &'static Operation = &Operation::GET_PROVISION;
 
     fn id(&self) -> ProvisionId {
