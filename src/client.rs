@@ -17,7 +17,6 @@ use crate::feed::Feed;
 use crate::oauth::Oauth;
 use crate::operation::Operation;
 use crate::provisions::{Provisions, ProvisionsConfig};
-use crate::reconcile::VerbConfig;
 use crate::session::handshake::{Device, delete_session};
 use crate::session::turns::Turns;
 use crate::session::{ContextSummary, Session, SessionUser};
@@ -71,8 +70,7 @@ impl Client {
     ) -> Self {
         let api = Api::new(Arc::clone(&transport), Arc::new(session.clone()));
         let feed = Feed::new(api.clone(), provisions.nudge_share);
-        let ProvisionsConfig { poll_interval, late_arrival, .. } = provisions;
-        let oauth = Oauth::new(api.clone(), VerbConfig { poll_interval, late_arrival });
+        let oauth = Oauth::new(api.clone(), provisions.of_verbs());
         let provisions = Provisions::new(api.clone(), feed, provisions);
         let Device { description, permitted_ips, signing_keys, .. } = session.device();
         let (description, permitted_ips) = (description.clone(), permitted_ips.clone());

@@ -21,9 +21,11 @@ mod feed;
 pub mod files;
 #[cfg(any(doc, doctest))]
 pub mod guide;
+mod identity;
 mod oauth;
 mod onboarding;
 mod operation;
+mod papers;
 mod provisions;
 mod receipts;
 mod reconcile;
@@ -53,9 +55,11 @@ pub use custody::{Custody, CustodyEntry, CustodyFilter, FileCustody, MemoryCusto
 pub use environment::Environment;
 pub use error::{Error, ErrorKind, Remedy, Sent};
 pub use feed::{Acceptance, Feed, FeedItem, Resource, Waiter};
+pub use identity::{Identity, IdentityOutcome, StartedIdentity};
 pub use oauth::{Oauth, OauthSetup};
 pub use onboarding::{FulfillmentAnswer, Onboarding, OnboardingOutcome, OnboardingStart, RequestedStatuses};
 pub use operation::{Auth, ContentType, Operation, PathUser, RateLimit, SessionOf};
+pub use papers::{Attachments, Documents, DownloadedAttachment, LinkedDocument, NewAttachment};
 pub use provisions::{List, Provisions, WaitingFor};
 pub use receipts::{InvalidReceipt, Receipt, ReceiptFile, ReceiptReader};
 pub use retry::RetryPolicy;

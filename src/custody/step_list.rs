@@ -85,6 +85,11 @@ impl StepList {
         Ok(Step::New)
     }
 
+    pub(super) fn begin_again(&mut self, key: StepKey, at: Timestamp) -> Result<(), String> {
+        self.0.retain(|step| !step.is(&key));
+        self.add(KeptStep::new(key, at, None))
+    }
+
     pub(super) fn done(&mut self, key: StepKey, at: Timestamp, id: u64) -> Result<(), String> {
         if let Some(step) = self.0.iter_mut().find(|step| step.is(&key)) {
             step.id = Some(id);

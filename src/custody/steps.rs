@@ -30,6 +30,13 @@ impl Steps {
         kept.update(move |record| record.steps.begin(key, Timestamp::now().into())).await
     }
 
+    /// Begins a step anew, whatever came of it before.
+    pub(crate) async fn begin_again(&self, operation: &Operation, request: &impl Serialize) -> Result<(), Error> {
+        let Some(kept) = &self.0 else { return Ok(()) };
+        let key = StepKey::new(operation, request)?;
+        kept.update(move |record| record.steps.begin_again(key, Timestamp::now().into())).await
+    }
+
     /// Keeps what a step has made. It need not have been begun here.
     pub(crate) async fn done(&self, operation: &Operation, request: &impl Serialize, id: u64) -> Result<(), Error> {
         let Some(kept) = &self.0 else { return Ok(()) };

@@ -90,6 +90,15 @@ pub fn open_plain(path: impl AsRef<Path>) -> io::Result<File> {
     open_read_only(Class::Plain, path.as_ref()).map(|(file, _)| file)
 }
 
+/// Opens a regular file of which only the kind matters, not through a symbolic link. It never waits.
+pub(crate) fn open_regular(path: &Path) -> io::Result<File> {
+    check_kind(Class::Regular, &fs::symlink_metadata(path).map_err(failed("opened"))?)?;
+    // Check again: another file may have taken its place.
+    let file = at_once(OpenOptions::new().read(true)).open(path).map_err(failed("opened"))?;
+    check(Class::Regular, path, &file)?;
+    Ok(file)
+}
+
 fn open_read_only(class: Class, path: &Path) -> io::Result<(File, Option<String>)> {
     // Check the kind before opening: opening a device can have effects.
     let found = fs::metadata(path).map_err(failed("opened"))?;

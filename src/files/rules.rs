@@ -17,6 +17,8 @@ pub(super) enum Class {
     Public,
     /// Read only. Neither a secret nor what decides whom is trusted.
     Plain,
+    /// The same, and no pipe.
+    Regular,
     Kept,
     Folder,
     /// Nobody but its owner may even see what is in it.
@@ -65,9 +67,10 @@ pub(super) enum Decision {
 pub(super) fn refused_kind(class: Class, kind: Kind) -> Option<&'static str> {
     match (class, kind) {
         (Class::Secret | Class::Public | Class::Plain, Kind::File | Kind::Pipe)
-        | (Class::Kept, Kind::File)
+        | (Class::Regular | Class::Kept, Kind::File)
         | (Class::Folder | Class::OwnFolder, Kind::Folder) => None,
         (Class::Secret | Class::Public | Class::Plain, _) => Some("it is neither a regular file nor a pipe"),
+        (Class::Regular, _) => Some("it is not a regular file: give the path of one"),
         (Class::Kept, Kind::Link) => {
             Some("it is a symbolic link: give the path that it leads to, or put the file itself there")
         }
@@ -83,7 +86,7 @@ pub(super) fn decide(class: Class, path: &Path, found: &Found, process: &Process
     let is_mine = found.owner == process.user;
     let is_for_me_alone = matches!(class, Class::Kept | Class::OwnFolder);
     let is_roots = found.owner == 0 && !is_for_me_alone;
-    if class != Class::Plain && !is_mine && !is_roots {
+    if !matches!(class, Class::Plain | Class::Regular) && !is_mine && !is_roots {
         let (owner, user) = (found.owner, process.user);
         let nor = if is_for_me_alone { "" } else { ", nor to root" };
         return Decision::Refused(format!(
@@ -91,7 +94,7 @@ pub(super) fn decide(class: Class, path: &Path, found: &Found, process: &Process
         ));
     }
     match class {
-        Class::Plain => Decision::Taken,
+        Class::Plain | Class::Regular => Decision::Taken,
         Class::Secret | Class::Public => read_only(class, path, found, is_mine),
         Class::Kept => kept(path, found),
         Class::Folder => folder(path, found, process),
@@ -200,7 +203,7 @@ mod tests {
     #[test]
     fn each_line_of_the_table() {
         test_timeout::start();
-        use Class::{Folder, Kept, OwnFolder, Plain, Public, Secret};
+        use Class::{Folder, Kept, OwnFolder, Plain, Public, Regular, Secret};
         let folder = |found: Found, mode, group| Found { kind: Kind::Folder, mode, group, ..found };
         let with = |found: Found, mode| Found { mode, ..found };
         let fixed = |found: Found, mode| Found { mode, is_fixed: true, ..found };
@@ -212,6 +215,10 @@ mod tests {
             ("kind", Public, of_kind(Kind::Other), ME, "refused: it is neither a regular file nor a pipe"),
             ("kind", Plain, of_kind(Kind::Pipe), ME, "taken"),
             ("kind", Plain, of_kind(Kind::Other), ME, "refused: it is neither a regular file nor a pipe"),
+            ("kind", Regular, OTHERS, ME, "taken"),
+            ("kind", Regular, of_kind(Kind::Pipe), ME, "refused: it is not a regular file: give the path of one"),
+            ("kind", Regular, of_kind(Kind::Folder), ME, "refused: it is not a regular file"),
+            ("kind", Regular, of_kind(Kind::Other), ME, "refused: it is not a regular file"),
             ("kind", Kept, MINE, ME, "taken"),
             ("kind", Kept, of_kind(Kind::Link), ME, "refused: it is a symbolic link: give the path"),
             ("kind", Kept, of_kind(Kind::Pipe), ME, "refused: it is not a regular file"),

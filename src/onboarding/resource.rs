@@ -68,7 +68,7 @@ impl Readable for UserOnboarding {
     type State = ();
 
     const NAME: &'static str = "onboarding";
-    const LIST: &'static Operation = &Operation::LIST_USER_ONBOARDINGS;
+    const LIST: Option<&'static Operation> = Some(&Operation::LIST_USER_ONBOARDINGS);
     const GET: &'static Operation = &Operation::GET_USER_ONBOARDING;
 
     fn id(&self) -> UserOnboardingId {

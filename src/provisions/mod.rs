@@ -27,7 +27,7 @@ use crate::api::Api;
 use crate::error::Error;
 use crate::feed::{Acceptance, Feed, Waiter};
 use crate::operation::Operation;
-use crate::reconcile::{InDoubt, InFlight, Reconcile, Reconciled};
+use crate::reconcile::{InDoubt, InFlight, Reconcile, Reconciled, VerbConfig};
 use crate::transport::call_budget::CallBudget;
 use crate::transport::health::Health;
 use crate::transport::shutdown::{Gate, Shutdown};
@@ -43,6 +43,14 @@ pub(crate) struct ProvisionsConfig {
     pub(crate) late_arrival: Duration,
     /// The share of the rate limit that nudges may take.
     pub(crate) nudge_share: f64,
+}
+
+impl ProvisionsConfig {
+    /// The times of the checks of every verb.
+    pub(crate) fn of_verbs(&self) -> VerbConfig {
+        let Self { poll_interval, late_arrival, .. } = *self;
+        VerbConfig { poll_interval, late_arrival }
+    }
 }
 
 impl Default for ProvisionsConfig {

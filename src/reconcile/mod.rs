@@ -3,6 +3,7 @@
 //! It knows nothing of what is requested. The caller says how to send, and how to check whether it is done.
 
 mod in_flight;
+mod once;
 
 use std::ops::ControlFlow;
 use std::time::Duration;
@@ -10,6 +11,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep, sleep_until};
 
 pub(crate) use self::in_flight::{InFlight, Requests};
+pub(crate) use self::once::Once;
 use crate::error::{Error, ErrorKind, Sent};
 use crate::feed::Acceptance;
 use crate::retry::{self, Attempts, Backoff, CallPolicy, Decision, Jitter, Policy};

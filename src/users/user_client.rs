@@ -10,10 +10,11 @@ use super::Users;
 use crate::api::Api;
 use crate::custody::{Steps, UserRecord};
 use crate::error::{Error, ErrorKind, Remedy, Sent};
+use crate::identity::Identity;
 use crate::onboarding::{InDoubtOnboarding, Onboarding};
-use crate::provisions::ProvisionsConfig;
+use crate::papers::{Attachments, Documents};
 use crate::reconcile::VerbConfig;
-use crate::session::context::Identity;
+use crate::session::context::Identity as ContextIdentity;
 use crate::session::{Session, SessionUser};
 use crate::sync::lock;
 use crate::transport::Transport;
@@ -67,6 +68,23 @@ impl UserClient {
         Onboarding::new(self.api(), config, steps, self.0.onboarding.clone())
     }
 
+    /// Returns what proves who the user is.
+    pub fn identity(&self) -> Identity {
+        let (config, steps) = self.0.verbs();
+        Identity::new(self.api(), config, steps)
+    }
+
+    /// Returns the files of the user.
+    pub fn attachments(&self) -> Attachments {
+        Attachments::new(self.api())
+    }
+
+    /// Returns the documents of the user.
+    pub fn documents(&self) -> Documents {
+        let (_, steps) = self.0.verbs();
+        Documents::new(self.api(), steps)
+    }
+
     /// Opens a session now if none is open, in its turn. Without it, the first call opens one.
     ///
     /// # Errors
@@ -116,9 +134,8 @@ impl UserShared {
 
     /// The times of the checks of its verbs, and what they have done that bunq cannot be asked about. Without a custody, no call is made.
     fn verbs(&self) -> (VerbConfig, Steps) {
-        let ProvisionsConfig { poll_interval, late_arrival, .. } = *self.users.0.provisions.config();
         let steps = self.users.kept(self.id).map_or_else(|_| Steps::none(), Steps::new);
-        (VerbConfig { poll_interval, late_arrival }, steps)
+        (self.users.0.provisions.config().of_verbs(), steps)
     }
 
     /// The session, if it is known already.
@@ -141,7 +158,7 @@ impl UserShared {
         let record = kept.record().await?.ok_or_else(|| not_kept(self.id))?;
         let expiry = self.expiry(&record)?;
         let partner = &self.users.0.api;
-        let identity = Identity::new(self.users.0.environment, partner.transport().base_url(), &record.token);
+        let identity = ContextIdentity::new(self.users.0.environment, partner.transport().base_url(), &record.token);
         let device = self.users.device(record.token);
         let owner = self.users.owner(self.id, expiry);
         let made = Session::new(Arc::clone(&self.transport), device, identity, Some(Arc::new(kept)), owner);

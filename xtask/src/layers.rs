@@ -15,7 +15,7 @@ use syn::visit::{self, Visit};
 use crate::{expand, root};
 
 /// The layers of the library, lowest first. What stands in one line may import each other.
-const LAYERS: [&[&str]; 22] = [
+const LAYERS: [&[&str]; 24] = [
     &["sync", "text", "variables"],
     &["types"],
     &["files"],
@@ -35,6 +35,8 @@ const LAYERS: [&[&str]; 22] = [
     &["oauth"],
     &["provisions"],
     &["onboarding"],
+    &["identity"],
+    &["papers"],
     &["users"],
     &["bulk"],
     &["builder", "client"],

@@ -1,0 +1,229 @@
+//! Proving who a user is: a session with the SDK of a provider is started, submitted and waited for.
+
+mod outcome;
+mod resource;
+#[cfg(test)]
+pub(crate) mod tests;
+
+use std::time::Duration;
+
+pub use self::outcome::IdentityOutcome;
+use self::resource::Processed;
+use crate::api::Api;
+use crate::custody::Steps;
+use crate::error::{Error, ErrorKind, Sent};
+use crate::feed::{Acceptance, Feed, Waiter};
+use crate::operation::Operation;
+use crate::reconcile::{InDoubt, InFlight, Once, Reconcile, Reconciled, VerbConfig};
+use crate::types::{
+    CreateIdentityVerificationSessionRequest, IdentityVerificationProvider, IdentityVerificationSession,
+    IdentityVerificationSessionId, IdentityVerificationSessionStatus as Status, RequestedIdentityVerificationPurpose,
+    RequestedIdentityVerificationSessionStatus, Secret, UpdateIdentityVerificationSessionRequest,
+};
+
+/// What to do when nobody knows whether a session was started.
+const ADVICE: &str =
+    "bunq lists no sessions; if you know the id of one, call `adopt` with it, and otherwise `start_another`";
+
+/// Proves who a user is, with the SDK of a provider. Cheap to clone.
+///
+/// ```no_run
+/// # async fn example(identity: bunq_partner::Identity) -> Result<(), bunq_partner::Error> {
+/// use bunq_partner::IdentityOutcome;
+///
+/// let mut started = identity.start().await?;
+/// // The user's app gives it to the SDK. It is a secret, and is handed out here alone.
+/// let token = started.take_token();
+/// // When the user is done with the SDK:
+/// let session = identity.submit(started.id()).await?.await?;
+/// match session.outcome() {
+///     Some(IdentityOutcome::Approved) => println!("the user is known"),
+///     other => println!("start another session: {other:?}"),
+/// }
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Clone)]
+pub struct Identity {
+    api: Api,
+    config: VerbConfig,
+    steps: Steps,
+    feed: Feed<IdentityVerificationSession>,
+}
+
+/// A session that was started, or adopted.
+#[derive(Debug, Clone)]
+pub struct StartedIdentity {
+    session: IdentityVerificationSession,
+    token: Option<Secret>,
+    acceptance: Acceptance,
+}
+
+impl StartedIdentity {
+    /// bunq's id of the session.
+    pub fn id(&self) -> IdentityVerificationSessionId {
+        self.session.id
+    }
+
+    /// The session as it was read, without its token.
+    pub fn session(&self) -> &IdentityVerificationSession {
+        &self.session
+    }
+
+    /// Whether the session was started by this call, or was there [`Already`](Acceptance::Already).
+    pub fn acceptance(&self) -> Acceptance {
+        self.acceptance
+    }
+
+    /// Returns the token for the SDK, once. It is `None` after that, and where bunq does not show it: a session that is submitted needs
+    /// none, and bunq does not say whether it shows the token of an adopted session again.
+    pub fn take_token(&mut self) -> Option<Secret> {
+        self.token.take()
+    }
+}
+
+impl Identity {
+    pub(crate) fn new(api: Api, config: VerbConfig, steps: Steps) -> Self {
+        // Nothing nudges it.
+        let feed = Feed::new(api.clone(), 1.0);
+        Self { api, config, steps, feed }
+    }
+
+    /// Sets the longest time of each operation, in place of [`ClientBuilder::operation_timeout`].
+    ///
+    /// [`ClientBuilder::operation_timeout`]: crate::ClientBuilder::operation_timeout
+    #[must_use]
+    pub fn operation_timeout(self, timeout: Duration) -> Self {
+        Self { api: self.api.operation_timeout(timeout), ..self }
+    }
+
+    /// Starts a session, or adopts the last one that was started here, whatever became of it: see
+    /// [`outcome`](IdentityVerificationSession::outcome). To try again after a session that was not approved, call
+    /// [`start_another`](Self::start_another).
+    ///
+    /// bunq has no list of sessions. The custody keeps that one is about to be started, before the request is sent, and its id
+    /// afterwards. So a session is never started twice unnoticed, also over a crash.
+    ///
+    /// # Errors
+    ///
+    /// [`Unattainable`](ErrorKind::Unattainable) if one may have been started, and nobody knows its id: after a crash, after a response
+    /// that was lost, or while another call starts it. Such an error [is doubtful](Error::is_doubtful), and nothing was sent. If the session was
+    /// started and could not be read or kept, the error has its id: `error.last_seen::<IdentityVerificationSessionId>()`.
+    pub async fn start(&self) -> Result<StartedIdentity, Error> {
+        let request = verification();
+        let (id, acceptance) = self.once(&request).send(|api| create(api, verification())).await?;
+        self.started(id, acceptance).await
+    }
+
+    /// Starts a session, although another was started, or may have been.
+    ///
+    /// # Errors
+    ///
+    /// As [`start`](Self::start). bunq may refuse another session while one runs.
+    pub async fn start_another(&self) -> Result<StartedIdentity, Error> {
+        let request = verification();
+        let (id, acceptance) = self.once(&request).send_again(|api| create(api, verification())).await?;
+        self.started(id, acceptance).await
+    }
+
+    /// Takes over a session of the user whose id is known, so that [`start`](Self::start) returns it from now on.
+    ///
+    /// # Errors
+    ///
+    /// [`NotFound`](ErrorKind::NotFound) if the user has no such session.
+    pub async fn adopt(&self, id: IdentityVerificationSessionId) -> Result<StartedIdentity, Error> {
+        let started = self.started(id, Acceptance::Already).await?;
+        self.steps.done(&Operation::CREATE_IDENTITY_VERIFICATION_SESSION, &verification(), id.get()).await?;
+        Ok(started)
+    }
+
+    /// Tells bunq that the user is done with the SDK, and returns the waiter for the result.
+    ///
+    /// If the request fails, the session is read. It is submitted again only if it still is `CREATED`, and, after a doubtful failure,
+    /// when the first request cannot [arrive any more](crate::ClientBuilder::late_arrival).
+    ///
+    /// # Errors
+    ///
+    /// [`Unattainable`](ErrorKind::Unattainable) if bunq refuses it and shows a status that this version does not know. If the error
+    /// [is doubtful](Error::is_doubtful), the outcome is unknown; to call this again does no harm.
+    pub async fn submit(
+        &self,
+        id: IdentityVerificationSessionId,
+    ) -> Result<Waiter<IdentityVerificationSession>, Error> {
+        let operation = &Operation::UPDATE_IDENTITY_VERIFICATION_SESSION;
+        let (budget, mut in_flight) = (self.api.budget(), InFlight::NONE);
+        let api = self.api.until(budget);
+        let send = |reuse| {
+            let api = api.over(reuse);
+            async move {
+                let submitted = RequestedIdentityVerificationSessionStatus::Submitted;
+                let request = UpdateIdentityVerificationSessionRequest::new(submitted);
+                let response = api.update_identity_verification_session(id, &request).await?;
+                Ok(response.response_id().map(str::to_owned))
+            }
+        };
+        let check = || async {
+            let read = self.api.until(self.api.check_by(budget));
+            is_submitted(&self.feed.over(read).read(id).await?).map(|is_submitted| is_submitted.then_some(None))
+        };
+        let VerbConfig { poll_interval, late_arrival } = self.config;
+        let (policy, in_doubt) = (self.api.transport().policy(operation), InDoubt::RepeatAfterLateArrival);
+        let in_flight = &mut in_flight;
+        let reconcile = Reconcile { policy, budget, poll_interval, late_arrival, in_doubt, in_flight };
+        let Reconciled { done: response_id, acceptance, .. } = reconcile.until_known(send, check).await?;
+        Ok(self.waiter(id, acceptance).accepted_in(response_id))
+    }
+
+    /// Waits for the result of a session, without submitting it.
+    pub fn wait_until_processed(&self, id: IdentityVerificationSessionId) -> Waiter<IdentityVerificationSession> {
+        self.waiter(id, Acceptance::NotRequested)
+    }
+
+    fn waiter(&self, id: IdentityVerificationSessionId, acceptance: Acceptance) -> Waiter<IdentityVerificationSession> {
+        Waiter::new(self.feed.clone(), id, Processed, acceptance, self.config.poll_interval)
+    }
+
+    fn once<'a>(
+        &'a self,
+        request: &'a CreateIdentityVerificationSessionRequest,
+    ) -> Once<'a, CreateIdentityVerificationSessionRequest> {
+        let operation = &Operation::CREATE_IDENTITY_VERIFICATION_SESSION;
+        Once { api: &self.api, steps: &self.steps, operation, request, advice: ADVICE }
+    }
+
+    /// Reads a session whose id is known.
+    async fn started(
+        &self,
+        id: IdentityVerificationSessionId,
+        acceptance: Acceptance,
+    ) -> Result<StartedIdentity, Error> {
+        let read = self.api.get_identity_verification_session(id).await;
+        let mut session = read.map_err(|error| error.with_last_seen(std::sync::Arc::new(id)))?.into_inner();
+        let token = session.token.take();
+        Ok(StartedIdentity { session, token, acceptance })
+    }
+}
+
+fn verification() -> CreateIdentityVerificationSessionRequest {
+    let purpose = RequestedIdentityVerificationPurpose::Verification;
+    CreateIdentityVerificationSessionRequest::new(IdentityVerificationProvider::Incode, purpose)
+}
+
+async fn create(
+    api: Api,
+    request: CreateIdentityVerificationSessionRequest,
+) -> Result<IdentityVerificationSessionId, Error> {
+    Ok(api.create_identity_verification_session(&request).await?.into_inner())
+}
+
+/// Whether a session was submitted.
+fn is_submitted(seen: &IdentityVerificationSession) -> Result<bool, Error> {
+    match &seen.status {
+        Status::Created => Ok(false),
+        Status::Submitted | Status::Processed => Ok(true),
+        Status::Unknown(status) => {
+            let problem = format_args!("session {} is {status}: only one that is CREATED is submitted", seen.id);
+            Err(Error::new(ErrorKind::Unattainable, Sent::Responded, problem))
+        }
+    }
+}
