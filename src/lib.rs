@@ -59,7 +59,9 @@ pub use identity::{Identity, IdentityOutcome, StartedIdentity};
 pub use oauth::{Oauth, OauthSetup};
 pub use onboarding::{FulfillmentAnswer, Onboarding, OnboardingOutcome, OnboardingStart, RequestedStatuses};
 pub use operation::{Auth, ContentType, Operation, PathUser, RateLimit, SessionOf};
-pub use papers::{Attachments, Documents, DownloadedAttachment, LinkedDocument, NewAttachment};
+pub use papers::{
+    Attachments, Documents, DownloadedAttachment, Inquiries, InquiryList, InquiryReview, LinkedDocument, NewAttachment,
+};
 pub use provisions::{List, Provisions, WaitingFor};
 pub use receipts::{InvalidReceipt, Receipt, ReceiptFile, ReceiptReader};
 pub use retry::RetryPolicy;

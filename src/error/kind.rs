@@ -53,7 +53,8 @@ pub enum ErrorKind {
     /// What was asked for cannot be reached: the provision has a status from which it cannot meet the awaited condition, bunq's
     /// provision with this `external_uuid` is not the one that was requested, or [`Oauth::ensure`](crate::Oauth::ensure) finds
     /// OAuth clients of which none is active, sees that the active one has changed meanwhile, or does not see what bunq has created. Also if
-    /// a request of which bunq shows nothing was begun before, and nobody knows what came of it.
+    /// an entry of an inquiry does not wait for an answer, or if a request of which bunq shows nothing was begun before, and nobody knows what
+    /// came of it.
     Unattainable,
     /// The provision did not meet the awaited condition in time.
     WaitTimeout,

@@ -12,7 +12,7 @@ use crate::custody::{Steps, UserRecord};
 use crate::error::{Error, ErrorKind, Remedy, Sent};
 use crate::identity::Identity;
 use crate::onboarding::{InDoubtOnboarding, Onboarding};
-use crate::papers::{Attachments, Documents};
+use crate::papers::{Attachments, Documents, Inquiries};
 use crate::reconcile::VerbConfig;
 use crate::session::context::Identity as ContextIdentity;
 use crate::session::{Session, SessionUser};
@@ -83,6 +83,12 @@ impl UserClient {
     pub fn documents(&self) -> Documents {
         let (_, steps) = self.0.verbs();
         Documents::new(self.api(), steps)
+    }
+
+    /// Returns what bunq asks of the user, and answers it.
+    pub fn inquiries(&self) -> Inquiries {
+        let (config, steps) = self.0.verbs();
+        Inquiries::new(self.api(), config, steps)
     }
 
     /// Opens a session now if none is open, in its turn. Without it, the first call opens one.

@@ -9,6 +9,7 @@ mod acting_for_users;
 mod another_key;
 mod building_a_client;
 mod for_a_user;
+mod inquiries;
 mod kept_context;
 mod session;
 mod several_runtimes;

@@ -33,6 +33,7 @@ pub(crate) struct Entry {
     pub(crate) status: InquiryEntryStatus,
     pub(crate) submitted: Vec<Value>,
     pub(crate) reject_reason: Option<String>,
+    pub(crate) updated: Timestamp,
     /// What the reviews of its answers come to, in their order. Later ones approve.
     pub(crate) reviews: Vec<Review>,
     /// When it got its last answer, and whether that has been shown.
@@ -68,11 +69,11 @@ impl Inquiry {
                 Pace::Every(step) => entry.answered.is_some_and(|answered| after(answered, step) <= now),
             };
             if entry.is_waiting() && is_due {
-                entry.review(None, rejected);
+                entry.review(None, rejected, now);
                 is_changed = true;
             }
             if is_over && entry.status == InquiryEntryStatus::Pending {
-                entry.status = InquiryEntryStatus::Cancelled;
+                (entry.status, entry.updated) = (InquiryEntryStatus::Cancelled, now);
                 is_changed = true;
             }
         }
@@ -95,16 +96,18 @@ impl Entry {
         let files = attachments.iter().map(|id| json!({ "type": "ATTACHMENT", "value": id }));
         self.submitted = files.chain(text.map(|text| json!({ "type": "FREE_TEXT", "value": text }))).collect();
         self.status = InquiryEntryStatus::WaitingForReview;
-        (self.reject_reason, self.answered, self.is_shown) = (None, Some(now), false);
+        (self.reject_reason, self.updated) = (None, now);
+        (self.answered, self.is_shown) = (Some(now), false);
     }
 
     /// Reviews its answer with this result, or with the next one of its own. Returns whether there is an answer.
-    pub(crate) fn review(&mut self, review: Option<Review>, rejected: RejectedEntry) -> bool {
+    pub(crate) fn review(&mut self, review: Option<Review>, rejected: RejectedEntry, now: Timestamp) -> bool {
         if !self.is_waiting() {
             return false;
         }
         let own = if self.reviews.is_empty() { Review::Approved } else { self.reviews.remove(0) };
         let review = review.unwrap_or(own);
+        self.updated = now;
         self.status = match review {
             Review::Approved => InquiryEntryStatus::Approved,
             Review::AutoApproved => InquiryEntryStatus::AutoApproved,
@@ -214,7 +217,7 @@ impl SeedInquiry {
         let entry = |(SeedInquiryEntry { kind, status, reviews }, id)| {
             let answered = (status == InquiryEntryStatus::WaitingForReview).then_some(now);
             let (submitted, reject_reason, is_shown) = (Vec::new(), None, false);
-            Entry { id, kind, status, submitted, reject_reason, reviews, answered, is_shown }
+            Entry { id, kind, status, submitted, reject_reason, updated: opens, reviews, answered, is_shown }
         };
         let entries = self.entries.into_iter().zip(std::iter::repeat_with(id)).map(entry).collect();
         Inquiry { person, kind: self.kind, purpose: self.purpose, opens, expiry, entries }

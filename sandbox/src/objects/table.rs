@@ -31,17 +31,18 @@ pub(crate) struct Stored<T> {
 impl<T> Stored<T> {
     /// The object in its envelope: the members that every object has, and then these.
     pub(crate) fn item(&self, envelope: &str, members: impl IntoIterator<Item = (&'static str, Value)>) -> Value {
-        self.part(self.id, envelope, members)
+        self.part(self.id, self.updated, envelope, members)
     }
 
-    /// A part of the object with an id of its own, and the times of the object.
+    /// A part of the object, made with it, with an id of its own that was last changed at this time.
     pub(crate) fn part(
         &self,
         id: u64,
+        updated: Timestamp,
         envelope: &str,
         members: impl IntoIterator<Item = (&'static str, Value)>,
     ) -> Value {
-        let times = [("created", self.created), ("updated", self.updated)];
+        let times = [("created", self.created), ("updated", updated)];
         let common = times.map(|(name, time)| (name, in_bunqs_form(time).into()));
         let object = [("id", id.into())].into_iter().chain(common).chain(members);
         Value::from_iter([(envelope, Value::from_iter(object))])

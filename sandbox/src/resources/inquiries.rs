@@ -127,7 +127,7 @@ fn shown_entry(inquiry: &Stored<Inquiry>, entry: &Entry) -> Value {
         ("reject_reason", entry.reject_reason.clone().into()),
         ("entry_description", entry.kind.as_str().into()),
     ];
-    inquiry.part(entry.id, "UserInformationInquiryEntry", members)
+    inquiry.part(entry.id, entry.updated, "UserInformationInquiryEntry", members)
 }
 
 /// The filters of a listing: the values of each parameter.
@@ -209,6 +209,6 @@ impl Bank {
         let Some((user, id)) = found else { return false };
         let Ok(inquiry) = self.objects.inquiries.change(user, id, now) else { return false };
         let entry = inquiry.entries.iter_mut().find(|entry| entry.id == entry_id);
-        entry.is_some_and(|entry| entry.review(Some(review), rejected))
+        entry.is_some_and(|entry| entry.review(Some(review), rejected, now))
     }
 }

@@ -46,8 +46,8 @@ fn text(answer: &str) -> UpdateUserInformationInquiryEntryRequest {
 /// Each answer is shown as waiting before it is reviewed; a rejected one is asked for again.
 #[tokio::test]
 async fn an_answer_is_reviewed_and_an_inquiry_ends() {
-    use InquiryEntryStatus::{Approved, Pending, WaitingForReview};
     test_timeout::start();
+    use InquiryEntryStatus::{Approved, Pending, WaitingForReview};
     let sandbox = Sandbox::start().await.unwrap();
     let (provision, client) = user(&sandbox.client().build().unwrap()).await;
     let mut asked = SeedInquiry::new([FUNDS, POLITICS]);
@@ -127,8 +127,8 @@ async fn what_is_no_answer_is_refused() {
 /// It comes later, and expires: what was answered in time is reviewed nevertheless.
 #[tokio::test(start_paused = true)]
 async fn an_inquiry_has_its_time() {
-    use InquiryEntryStatus::{Cancelled, Pending, Rejected, WaitingForReview};
     test_timeout::start();
+    use InquiryEntryStatus::{Cancelled, Pending, Rejected, WaitingForReview};
     let mut profile = Profile::default();
     profile.rejected_entry = RejectedEntry::Final;
     let (hour, pace) = (Duration::from_secs(3600), Pace::Every(Duration::from_secs(3 * 3600)));
