@@ -258,7 +258,7 @@ pub fn check_own_folder(path: impl AsRef<Path>) -> io::Result<()> {
 
 fn check_folder_as(class: Class, path: &Path) -> io::Result<()> {
     let found = fs::metadata(path).map_err(failed("opened"))?;
-    match decide(class, path, &Found::new(&found, false), &Process::this()) {
+    match decide(class, path, &Found::new(&found, false), &Process::this(class)) {
         Decision::Refused(problem) => Err(refused(problem)),
         _ => Ok(()),
     }
@@ -320,7 +320,7 @@ pub(crate) fn for_owner_alone() -> OpenOptions {
 /// Checks an open file by the rule. Returns a warning, if there is one.
 fn check(class: Class, path: &Path, file: &File) -> io::Result<Option<String>> {
     let metadata = file.metadata().map_err(failed("read"))?;
-    let (found, process) = (Found::new(&metadata, false), Process::this());
+    let (found, process) = (Found::new(&metadata, false), Process::this(class));
     let decision = match decide(class, path, &found, &process) {
         // The owner cannot do anything about it where nothing can be written. Asking changes a file, so others are not.
         Decision::Refused(_) if found.owner == process.user && is_fixed(file, &metadata) => {

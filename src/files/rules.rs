@@ -50,6 +50,7 @@ pub(super) struct Found {
 #[derive(Debug)]
 pub(super) struct Process {
     pub(super) user: u32,
+    /// Known only where a folder is to be used.
     pub(super) groups: Vec<u32>,
 }
 

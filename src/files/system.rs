@@ -4,7 +4,7 @@ use std::fs::{File, FileTimes, Metadata, OpenOptions};
 use std::io;
 use std::path::Path;
 
-use super::rules::{Found, Kind, Process};
+use super::rules::{Class, Found, Kind, Process};
 
 impl Kind {
     pub(super) fn of(found: &Metadata) -> Self {
@@ -52,18 +52,23 @@ impl Found {
 
 #[cfg(unix)]
 impl Process {
-    pub(super) fn this() -> Self {
+    pub(super) fn this(class: Class) -> Self {
         use rustix::process::{getegid, geteuid, getgroups};
 
+        let user = geteuid().as_raw();
+        if class != Class::Folder {
+            // Only a folder is checked for its group, and many files may be checked.
+            return Self { user, groups: Vec::new() };
+        }
         let mut groups: Vec<_> = getgroups().unwrap_or_default().into_iter().map(|group| group.as_raw()).collect();
         groups.push(getegid().as_raw());
-        Self { user: geteuid().as_raw(), groups }
+        Self { user, groups }
     }
 }
 
 #[cfg(not(unix))]
 impl Process {
-    pub(super) fn this() -> Self {
+    pub(super) fn this(_class: Class) -> Self {
         Self { user: 0, groups: Vec::new() }
     }
 }
