@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use bunq_partner::{Acceptance, ClientBuilder, ErrorKind, LimitScope, Operation, Sent};
+use bunq_partner::{Acceptance, Api, ClientBuilder, ErrorKind, LimitScope, MemoryCustody, Operation, Sent};
 use bunq_partner_sandbox::{Fault, Injection, Sandbox};
 use futures_util::{future::join_all, poll};
 use tokio::time::Instant;
@@ -58,17 +58,20 @@ async fn users_share_limits_or_have_their_own() {
         let sandbox = Sandbox::start().await.unwrap();
         let hour = Duration::from_secs(3600);
         let partner = sandbox.client().rate_limit(&Operation::GET_INSTALLATION, 1, hour).limits_are_per(scope);
-        let partner = partner.rate_limit(&Operation::CREATE_SESSION, 100, hour).build().unwrap();
+        let partner =
+            partner.rate_limit(&Operation::CREATE_SESSION, 100, hour).custody(MemoryCustody::new()).build().unwrap();
         let mut users = Vec::new();
         for id in sandbox.populate(2) {
-            let credential = partner.provisions().get(id).await.unwrap().credential.unwrap();
-            users.push(partner.for_user(&credential).unwrap().build().unwrap());
+            users.push(partner.users().activate(id).await.unwrap());
         }
         users[0].api().get_installation().await.unwrap();
-        for client in [&partner, &users[1]] {
-            assert_eq!(client.expected_wait(&Operation::GET_INSTALLATION) > hour / 2, waits, "{scope:?}");
-        }
-        assert!(users[0].expected_wait(&Operation::GET_INSTALLATION) > hour / 2, "{scope:?}");
+        let is_late = async |api: Api| {
+            let called = api.operation_timeout(hour / 2).get_installation().await;
+            called.is_err_and(|error| error.kind() == ErrorKind::RateLimited && error.sent() == Sent::No)
+        };
+        assert_eq!(is_late(partner.api()).await, waits, "{scope:?}");
+        assert_eq!(is_late(users[1].api()).await, waits, "{scope:?}");
+        assert!(is_late(users[0].api()).await, "{scope:?}");
     }
 }
 

@@ -2,9 +2,8 @@
 
 use std::fmt::Debug;
 
-use bunq_partner::{Api, Error, ErrorKind, Operation, Response, Sent, SessionOf};
-
-use crate::common::{ready, start};
+use bunq_partner::{Api, Error, ErrorKind, MemoryCustody, Operation, Response, Sent, SessionOf};
+use bunq_partner_sandbox::Sandbox;
 
 include!(concat!(env!("OUT_DIR"), "/calls.rs"));
 
@@ -22,10 +21,10 @@ async fn attempts(api: &Api, operation: &Operation) -> [Option<Error>; 3] {
 #[tokio::test]
 async fn a_call_with_the_session_of_others_is_refused_before_anything_is_sent() {
     test_timeout::start();
-    let (sandbox, partner) = start().await;
-    let id = ready(&partner).await;
-    let credential = partner.provisions().get(id).await.unwrap().credential.unwrap();
-    let users = partner.for_user(&credential).unwrap().build().unwrap().api();
+    let sandbox = Sandbox::start().await.unwrap();
+    let partner = sandbox.client().custody(MemoryCustody::new()).build().unwrap();
+    let id = sandbox.populate(1)[0];
+    let users = partner.users().of(id).api();
     sandbox.take_call_log();
     let partners = partner.api();
     let doors = ["`client.api()`", "`client.users().of(id).api()`"];
