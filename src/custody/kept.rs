@@ -103,11 +103,11 @@ impl Kept {
         Ok(Some(record))
     }
 
-    /// Stores a token that bunq has shown as unused, before a session is opened with it. The context goes, unless the token is there
-    /// already and was not used: it is of another credential, or of a session that bunq says was never opened. The steps stay.
+    /// Stores a token that bunq has shown, before a session is opened with it. The context goes, unless the token is there already:
+    /// it is of another credential. The steps stay.
     pub(crate) async fn store(&self, new: NewToken) -> Result<(), Error> {
         self.change(move |kept| {
-            if kept.as_ref().is_some_and(|record| record.token == new.token && !record.is_activated) {
+            if kept.as_ref().is_some_and(|record| record.token == new.token) {
                 return Ok(());
             }
             *kept = Some(UserRecord {

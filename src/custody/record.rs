@@ -153,6 +153,12 @@ impl UserRecord {
         self.context = Some(context);
     }
 
+    /// Forgets the session, of which bunq says that it was never opened.
+    pub(crate) fn begin_again(&mut self) {
+        self.is_activated = false;
+        self.context = None;
+    }
+
     /// Refuses an unused credential that was stored in the future: by a clock that was set back, it would seem to live longer than
     /// it does.
     pub(super) fn check_clock(&self, now: jiff::Timestamp) -> Result<(), String> {

@@ -4,6 +4,7 @@
 //! them, it could not tell what has changed.
 
 use std::collections::{BTreeSet, HashMap};
+use std::fmt;
 use std::sync::Arc;
 
 use tokio::sync::{broadcast, oneshot};
@@ -35,6 +36,16 @@ pub(super) struct Knowledge<R: Resource> {
     idle: BTreeSet<(Moment, R::Id)>,
     /// `None` while there is no subscriber.
     changes: Option<broadcast::Sender<Arc<R>>>,
+    at_the_end: Option<AtTheEnd<R>>,
+}
+
+/// Told of each read of an object that does not change any more, whoever waits for it.
+struct AtTheEnd<R>(Box<dyn Fn(&R) + Send>);
+
+impl<R> fmt::Debug for AtTheEnd<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("AtTheEnd(..)")
+    }
 }
 
 #[derive(Debug)]
@@ -53,7 +64,7 @@ impl<R> Default for Entry<R> {
 
 impl<R: Resource> Default for Knowledge<R> {
     fn default() -> Self {
-        Self { last_moment: 0, entries: HashMap::new(), idle: BTreeSet::new(), changes: None }
+        Self { last_moment: 0, entries: HashMap::new(), idle: BTreeSet::new(), changes: None, at_the_end: None }
     }
 }
 
@@ -61,6 +72,20 @@ impl<R: Resource> Knowledge<R> {
     pub(super) fn now(&mut self) -> Moment {
         self.last_moment += 1;
         Moment(self.last_moment)
+    }
+
+    /// Sets who is told of each read of an object that does not change any more. It must not block.
+    pub(super) fn tell_at_the_end(&mut self, tell: impl Fn(&R) + Send + 'static) {
+        self.at_the_end = Some(AtTheEnd(Box::new(tell)));
+    }
+
+    /// Tells a read of an object that does not change any more.
+    pub(super) fn see(&self, seen: &R) {
+        if let Some(AtTheEnd(tell)) = &self.at_the_end
+            && seen.is_terminal()
+        {
+            tell(seen);
+        }
     }
 
     /// Whether a caller or a subscriber would be told of an object.

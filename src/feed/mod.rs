@@ -135,6 +135,12 @@ impl<R: Resource> Feed<R> {
         })
     }
 
+    /// Sets who is told of each read of an object that does not change any more, whoever waits for it. It must not block, and must not
+    /// use the feed.
+    pub(crate) fn at_the_end(&self, tell: impl Fn(&R) + Send + 'static) {
+        self.knowledge(|knowledge| knowledge.tell_at_the_end(tell));
+    }
+
     /// The moment at which a read begins, for [`learn`](Self::learn).
     pub(crate) fn now(&self) -> Moment {
         self.knowledge(Knowledge::now)
@@ -152,6 +158,7 @@ impl<R: Resource> Feed<R> {
     pub(crate) fn learn<'a>(&self, seen: impl IntoIterator<Item = &'a R>, began: Moment) {
         self.knowledge(|knowledge| {
             for object in seen {
+                knowledge.see(object);
                 if knowledge.is_followed(object.id()) {
                     knowledge.learn(&Known { began, object: Arc::new(object.clone()) });
                 }

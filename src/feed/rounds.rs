@@ -351,7 +351,10 @@ impl<R: Resource> Round<R> {
     }
 
     fn complete(&mut self, rounds: &Arc<Rounds<R>>, seen: Known<R>, id: R::Id) {
-        rounds.knowledge(|knowledge| knowledge.learn(&seen));
+        rounds.knowledge(|knowledge| {
+            knowledge.see(&seen.object);
+            knowledge.learn(&seen);
+        });
         answer(self.waiting.remove(&id), &Ok(seen));
     }
 }

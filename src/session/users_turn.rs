@@ -35,11 +35,11 @@ pub(crate) struct UsersTurn {
     is_activated: AtomicBool,
     /// For the call of the partner's own.
     look: Api,
-    failed: Box<Failed>,
+    told: Box<Told>,
 }
 
-/// Told of each failure after which others go first.
-type Failed = dyn Fn(&Error) + Send + Sync;
+/// Told that the credential is activated, and of each failure after which others go first.
+type Told = dyn Fn(Result<(), &Error>) + Send + Sync;
 
 impl UsersTurn {
     /// `expiry`: when the credential expires, if it was not used yet. `look` calls as the partner.
@@ -48,11 +48,11 @@ impl UsersTurn {
         id: ProvisionId,
         expiry: Option<Instant>,
         look: Api,
-        failed: impl Fn(&Error) + Send + Sync + 'static,
+        told: impl Fn(Result<(), &Error>) + Send + Sync + 'static,
     ) -> Self {
         let is_activated = AtomicBool::new(expiry.is_none());
         let expiry = expiry.unwrap_or_else(Instant::now);
-        Self { turns, id, expiry, is_activated, look, failed: Box::new(failed) }
+        Self { turns, id, expiry, is_activated, look, told: Box::new(told) }
     }
 
     /// Opens the session in its turn: before the credential expires, or by the deadline, or else within the time of a call.
@@ -80,7 +80,7 @@ impl UsersTurn {
         let look = || async { self.look.get_installation().await.map(drop) };
         let failed = |error: &Error| {
             trouble.note(Some(error.clone()));
-            (self.failed)(error);
+            (self.told)(Err(error));
         };
         let opened = self.turns.open(self.id, deadline, open, look, failed);
         match select(pin!(transport.gate().shut()), pin!(opened)).await {
@@ -92,7 +92,9 @@ impl UsersTurn {
             Either::Right((opened, _)) => {
                 trouble.note(None);
                 let opened = opened?;
-                self.is_activated.store(true, Ordering::Relaxed);
+                if !self.is_activated.swap(true, Ordering::Relaxed) {
+                    (self.told)(Ok(()));
+                }
                 Ok(opened)
             }
         }

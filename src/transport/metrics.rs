@@ -37,3 +37,13 @@ pub(super) fn retried(operation: &Operation) {
 pub(crate) fn session_opened() {
     event!(target: TARGET, Level::DEBUG, monotonic_counter.bunq.client.sessions_opened = 1_i64);
 }
+
+/// Nobody has activated the credential of a user, and it expires soon.
+pub(crate) fn credential_expiring() {
+    event!(target: TARGET, Level::DEBUG, monotonic_counter.bunq.client.credentials_expiring = 1_i64);
+}
+
+/// The credential of a user has expired unused.
+pub(crate) fn credential_expired() {
+    event!(target: TARGET, Level::DEBUG, monotonic_counter.bunq.client.credentials_expired = 1_i64);
+}

@@ -3,7 +3,7 @@
 use tokio::time::Instant;
 
 use super::user_client::UserShared;
-use super::{UserClient, Users};
+use super::{UserClient, UserEvent, Users};
 use crate::custody::{NewToken, UserRecord};
 use crate::error::{Error, ErrorKind, Remedy, Sent};
 use crate::types::{Credential, CredentialStatus, Phase, Provision, ProvisionId};
@@ -24,6 +24,10 @@ impl Users {
     /// closed or has failed. [`Context`](ErrorKind::Context) if what is in custody cannot be used, and
     /// [`InvalidInput`](ErrorKind::InvalidInput) if there is no [custody](crate::ClientBuilder::custody).
     pub async fn activate(&self, id: ProvisionId) -> Result<UserClient, Error> {
+        self.told(id, self.activate_in_turn(id).await)
+    }
+
+    async fn activate_in_turn(&self, id: ProvisionId) -> Result<UserClient, Error> {
         let client = self.of(id);
         let user = client.shared();
         let kept = self.kept(id)?;
@@ -37,7 +41,10 @@ impl Users {
             Ok(seen) => self.take(user, &seen).await?,
             Err(error) => {
                 let Some(seen) = error.last_seen::<Provision>() else { return Err(error) };
-                if self.remove_if_closed(seen).await || !is_used_or_expired(seen) {
+                if seen.status.phase() == Phase::Closed {
+                    self.remove(id).await;
+                }
+                if !is_used_or_expired(seen) {
                     return Err(error);
                 }
                 let record = kept.record().await?;
@@ -58,13 +65,26 @@ impl Users {
     ///
     /// Those of [`reset_token`](crate::Provisions::reset_token) and of [`activate`](Self::activate).
     pub async fn reset(&self, id: ProvisionId) -> Result<UserClient, Error> {
+        self.told(id, self.reset_in_turn(id).await)
+    }
+
+    /// Tells a failure to subscribers too.
+    fn told(&self, id: ProvisionId, outcome: Result<UserClient, Error>) -> Result<UserClient, Error> {
+        if let Err(error) = &outcome {
+            self.tell(UserEvent::Failed(id, error.clone()));
+        }
+        outcome
+    }
+
+    async fn reset_in_turn(&self, id: ProvisionId) -> Result<UserClient, Error> {
         let client = self.of(id);
         let user = client.shared();
         let kept = self.kept(id)?;
         let _working = user.work.lock().await;
         kept.record().await?;
         let seen = self.0.provisions.get(id).await?;
-        if self.remove_if_closed(&seen).await {
+        if seen.status.phase() == Phase::Closed {
+            self.remove(id).await;
             let problem = format_args!("provision {id} is closed: there is no user any more");
             return Err(Error::new(ErrorKind::Unattainable, Sent::Responded, problem));
         }
@@ -84,15 +104,22 @@ impl Users {
         let shown = seen.fresh_credential().and_then(|credential| Some((credential, credential.token_value.clone()?)));
         let (credential, token) = shown.ok_or_else(|| spent(id, "shows no token"))?;
         let Credential { id: credential_id, expiry_time: expiry, .. } = credential;
-        let is_kept = kept.record().await?.is_some_and(|record| record.token == token && !record.is_activated);
-        if !is_kept {
-            // Whoever waits with the credential before it holds the lock.
-            user.forget();
-            let new =
-                NewToken { external_uuid: seen.external_uuid, credential_id: *credential_id, token, expiry: *expiry };
-            kept.store(new).await?;
-            tracing::info!(provision = %id, "the token of a user is stored");
+        match kept.record().await?.filter(|record| record.token == token) {
+            Some(record) if !record.is_activated => return Ok(()),
+            // bunq was put back to where nobody had used it.
+            Some(_) => {
+                user.forget();
+                kept.update(|record| Ok(record.begin_again())).await?;
+            }
+            None => {
+                // Whoever waits with the credential before it holds the lock.
+                user.forget();
+                let (external_uuid, credential_id, expiry) = (seen.external_uuid, *credential_id, *expiry);
+                kept.store(NewToken { external_uuid, credential_id, token, expiry }).await?;
+            }
         }
+        tracing::info!(provision = %id, "the token of a user is stored");
+        self.tell(UserEvent::Stored(id));
         Ok(())
     }
 

@@ -5,16 +5,20 @@
 //! the provision is read, and what is in custody is held against its credential.
 
 mod activation;
+mod events;
 mod user_client;
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::time::Duration;
 
 use futures_util::stream::{Stream, StreamExt as _, try_unfold};
 use tokio::time::Instant;
+use tracing::Span;
 
+use self::events::Events;
+pub use self::events::{Unactivated, UserEvent};
 pub use self::user_client::UserClient;
 use self::user_client::UserShared;
 use crate::api::Api;
@@ -26,7 +30,8 @@ use crate::session::handshake::{Device, SigningKeys};
 use crate::session::turns::Turns;
 use crate::session::{Owner, UsersTurn};
 use crate::sync::lock;
-use crate::types::{DeviceDescription, PermittedIps, Phase, Provision, ProvisionId, Secret};
+use crate::transport::runtime;
+use crate::types::{DeviceDescription, PermittedIps, Phase, ProvisionId, Secret};
 
 /// How many activations wait at the same time. More than that could not all have a session before their credentials expire.
 const AT_ONCE: usize = 480;
@@ -76,6 +81,13 @@ struct Room {
     records: Option<Records>,
     /// The users that somebody acts for.
     open: Mutex<HashMap<ProvisionId, Weak<UserShared>>>,
+    events: Mutex<Events>,
+}
+
+impl Room {
+    fn events(&self) -> MutexGuard<'_, Events> {
+        lock(&self.events)
+    }
 }
 
 impl Users {
@@ -88,7 +100,19 @@ impl Users {
         device: UserDevice,
         records: Option<Records>,
     ) -> Self {
-        Self(Arc::new(Room { environment, api, provisions, turns, device, records, open: Mutex::default() }))
+        let has_custody = records.is_some();
+        let (open, events) = (Mutex::default(), Mutex::default());
+        let users = Self(Arc::new(Room { environment, api, provisions, turns, device, records, open, events }));
+        if has_custody {
+            let room = Arc::downgrade(&users.0);
+            users.0.provisions.feed().at_the_end(move |seen| {
+                let (Some(room), Phase::Closed) = (room.upgrade(), seen.status.phase()) else { return };
+                let id = seen.id;
+                // It is within a read, so there is a runtime.
+                runtime::spawn(Span::current(), Box::pin(async move { Self(room).remove(id).await }));
+            });
+        }
+        users
     }
 
     /// Returns the client that acts for the user of a provision. It reads nothing: its first call reads the custody.
@@ -180,6 +204,7 @@ impl Users {
     }
 
     fn kept(&self, id: ProvisionId) -> Result<Kept, Error> {
+        self.watch();
         Ok(self.records()?.of(id))
     }
 
@@ -192,10 +217,20 @@ impl Users {
 
     /// How the session of a user has its turn. `expiry`: when the credential expires, if it was not used yet.
     fn owner(&self, id: ProvisionId, expiry: Option<Instant>) -> Owner {
-        let failed = move |error: &Error| {
-            tracing::warn!(provision = %id, %error, "no session can be opened for a user: others go first");
+        let room = Arc::downgrade(&self.0);
+        let told = move |outcome: Result<(), &Error>| {
+            let event = match outcome {
+                Ok(()) => UserEvent::Activated(id),
+                Err(error) => {
+                    tracing::warn!(provision = %id, %error, "no session can be opened for a user: others go first");
+                    UserEvent::Delayed(id, error.clone())
+                }
+            };
+            if let Some(room) = room.upgrade() {
+                Self(room).tell(event);
+            }
         };
-        Owner::User(UsersTurn::new(self.0.turns.clone(), id, expiry, self.0.api.clone(), failed))
+        Owner::User(UsersTurn::new(self.0.turns.clone(), id, expiry, self.0.api.clone(), told))
     }
 
     /// How long a credential lives that is not used, as far as bunq documents it.
@@ -206,16 +241,22 @@ impl Users {
         }
     }
 
-    /// Removes what is kept of a user that is closed. A failure is told, because nothing depends on it.
-    async fn remove_if_closed(&self, seen: &Provision) -> bool {
-        let is_closed = seen.status.phase() == Phase::Closed;
-        if is_closed {
-            self.of(seen.id).shared().forget();
-            let removed = async { self.kept(seen.id)?.remove().await };
-            if let Err(error) = removed.await {
-                tracing::warn!(provision = %seen.id, %error, "the record of a closed user is not removed from custody");
+    /// Removes what is kept of a user whose provision is closed. A failure is told, because nothing depends on it.
+    async fn remove(&self, id: ProvisionId) {
+        let removed = async {
+            let kept = self.kept(id)?;
+            if kept.entry().await?.is_none() {
+                return Ok(false);
+            }
+            self.of(id).shared().forget();
+            kept.remove().await.map(|()| true)
+        };
+        match removed.await {
+            Ok(true) => self.tell(UserEvent::Removed(id)),
+            Ok(false) => {}
+            Err(error) => {
+                tracing::warn!(provision = %id, %error, "the record of a closed user is not removed from custody");
             }
         }
-        is_closed
     }
 }

@@ -1,6 +1,7 @@
 //! Users in custody: activated, found again, reset and closed.
 
-use bunq_partner::{Client, Error, ErrorKind, MemoryCustody, Operation, ProvisionId, Remedy, Sent};
+use bunq_partner::jiff::{Span, Timestamp};
+use bunq_partner::{Client, Error, ErrorKind, MemoryCustody, Operation, ProvisionId, Remedy, Sent, UserEvent};
 use bunq_partner_sandbox::{CallLogEntry, Fault, Injection, Sandbox};
 use futures_util::future::join_all;
 use futures_util::stream::{StreamExt as _, TryStreamExt as _, iter};
@@ -115,8 +116,9 @@ async fn an_activation_goes_on_after_a_crash_at_any_point() {
                 tokio::task::yield_now().await;
             }
         };
+        let users = client.users();
         tokio::select! {
-            outcome = client.users().activate(id) => _ = outcome.unwrap_err(),
+            outcome = users.activate(id) => drop(outcome.unwrap_err()),
             () = was_called => {}
         }
         assert_eq!(kept(&client, id).await, Some(false), "the token was stored before: {operation:?}");
@@ -295,4 +297,91 @@ async fn many_are_activated_together() {
     assert!(done.iter().all(|(_, outcome)| outcome.is_ok()), "{done:?}");
     assert_eq!(done.iter().map(|(id, _)| *id).collect::<Vec<_>>(), ids);
     assert!(ids.iter().all(|id| statuses(&sandbox, *id) == "ACTIVE"));
+}
+
+/// The next event that is of a kind.
+async fn event(events: &mut (impl futures_util::Stream<Item = UserEvent> + Unpin), is_it: impl Fn(&UserEvent) -> bool) {
+    while !is_it(&events.next().await.unwrap()) {}
+}
+
+/// Whoever reads that a provision is closed, nothing of its user stays in custody. A closing that is only requested removes nothing.
+#[tokio::test]
+async fn what_is_kept_goes_with_the_provision() {
+    test_timeout::start();
+    let (sandbox, client, _) = start_with_custody().await;
+    let [waited, listed] = [ready(&client).await, ready(&client).await];
+    for id in [waited, listed] {
+        client.users().activate(id).await.unwrap();
+    }
+    let mut events = Box::pin(client.users().events());
+    let closing = client.provisions().close(waited).await.unwrap();
+    assert_eq!(kept(&client, waited).await, Some(true));
+    quick(closing).wait().await.unwrap();
+    event(&mut events, |event| matches!(event, UserEvent::Removed(id) if *id == waited)).await;
+    assert_eq!((kept(&client, waited).await, kept(&client, listed).await), (None, Some(true)));
+    // Another process has closed it.
+    let other = sandbox.client().retry(at_once()).build().unwrap();
+    quick(other.provisions().close(listed).await.unwrap()).wait().await.unwrap();
+    client.provisions().list().page().await.unwrap();
+    event(&mut events, |event| matches!(event, UserEvent::Removed(id) if *id == listed)).await;
+    assert_eq!(kept(&client, listed).await, None);
+}
+
+/// A credential that nobody activates is told before it expires, also to a process that finds it in custody.
+#[tokio::test]
+async fn a_credential_that_nobody_activates_is_told_before_it_expires() {
+    test_timeout::start();
+    let (sandbox, client, custody) = start_with_custody().await;
+    let [soon, used] = [ready(&client).await, ready(&client).await];
+    let expiry = Timestamp::now().checked_add(Span::new().minutes(10)).unwrap().strftime("%Y-%m-%d %H:%M:%S.000000");
+    let expiry = expiry.to_string();
+    sandbox.before_signing(move |call, response| {
+        let Ok(mut body) = serde_json::from_slice::<serde_json::Value>(&response.body) else { return };
+        let Some(items) = body["Response"].as_array_mut().filter(|_| call.method == "GET") else { return };
+        for item in items {
+            if item["PartnerUserProvision"]["credential"].is_object() {
+                item["PartnerUserProvision"]["credential"]["expiry_time"] = expiry.clone().into();
+            }
+        }
+        response.body = body.to_string().into();
+    });
+    let (mut events, mut failures) = (Box::pin(client.users().events()), Box::pin(client.users().events()));
+    client.users().activate(used).await.unwrap();
+    event(&mut events, |event| matches!(event, UserEvent::Stored(id) if *id == used)).await;
+    event(&mut events, |event| matches!(event, UserEvent::Activated(id) if *id == used)).await;
+    sandbox.inject(Injection::new(Fault::Status(400)).on(&Operation::CREATE_DEVICE_SERVER).always());
+    client.users().activate(soon).await.unwrap_err();
+    event(&mut failures, |event| matches!(event, UserEvent::Failed(id, _) if *id == soon)).await;
+    event(&mut events, |event| matches!(event, UserEvent::Expiring(id) if *id == soon)).await;
+    let unactivated = client.users().unactivated().await.unwrap();
+    assert_eq!(unactivated.count, 1);
+    let left = unactivated.next_expiry.unwrap().as_jiff().duration_since(Timestamp::now());
+    assert!(left.as_secs() <= 600 && left.as_secs() > 0, "{left:?}");
+
+    let another = self::client(&sandbox, &custody);
+    let mut events = Box::pin(another.users().events());
+    event(&mut events, |event| matches!(event, UserEvent::Expiring(id) if *id == soon)).await;
+}
+
+/// The bank is put back to where nobody had a session: what says otherwise is not believed.
+#[tokio::test]
+async fn a_session_that_was_never_opened_is_not_believed() {
+    test_timeout::start();
+    let sandbox = Sandbox::start().await.unwrap();
+    let custody = MemoryCustody::new();
+    let client = client(&sandbox, &custody);
+    let user = ready(&client).await;
+    let state = sandbox.saved_state().unwrap();
+    client.users().activate(user).await.unwrap();
+    let port = sandbox.base_url().rsplit(':').next().unwrap().trim_end_matches("/v1").parse().unwrap();
+    drop(sandbox);
+    let sandbox = loop {
+        match Sandbox::builder().saved_state(state.clone()).port(port).start().await {
+            Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => tokio::task::yield_now().await,
+            started => break started.unwrap(),
+        }
+    };
+    let client = self::client(&sandbox, &custody);
+    client.users().activate(user).await.unwrap().api().list_credentials().await.unwrap();
+    assert_eq!(statuses(&sandbox, user), "ACTIVE");
 }

@@ -1,0 +1,169 @@
+//! What is told of users: events, and credentials that nobody has activated, before they expire.
+
+use std::collections::HashSet;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use futures_util::stream::{Stream, TryStreamExt as _, unfold};
+use jiff::Timestamp;
+use tokio::sync::{broadcast, watch};
+use tokio::task::AbortHandle;
+use tokio::time::timeout;
+use tracing::Span;
+
+use super::{Room, Users};
+use crate::custody::{CustodyEntry, CustodyFilter};
+use crate::error::Error;
+use crate::transport::{metrics, runtime};
+use crate::types::{ProvisionId, Timestamp as BunqTimestamp};
+
+/// How many events a subscriber may be behind.
+const MAX_BEHIND: usize = 1024;
+
+/// The longest pause between two looks at the credentials that nobody has activated.
+const LONGEST_PAUSE: Duration = Duration::from_secs(300);
+
+/// What has become of a user: see [`Users::events`].
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub enum UserEvent {
+    /// The token of a credential is stored in custody.
+    Stored(ProvisionId),
+    /// A session was opened with the credential.
+    Activated(ProvisionId),
+    /// Nobody has activated the credential, and it expires soon: less than a quarter of its life is left.
+    Expiring(ProvisionId),
+    /// The credential has expired unused: [reset](Users::reset) it.
+    Expired(ProvisionId),
+    /// No session can be opened for now. Others go first, and it is tried again.
+    Delayed(ProvisionId, Error),
+    /// The user was not activated.
+    Failed(ProvisionId, Error),
+    /// The provision is closed, and what was kept of the user is removed.
+    Removed(ProvisionId),
+    /// The subscriber was too slow, and so many events were dropped.
+    Lagged(u64),
+}
+
+/// The credentials in custody that nobody has activated: see [`Users::unactivated`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Unactivated {
+    /// How many there are, those included that have expired.
+    pub count: usize,
+    /// When the next of them expires, if one is left and bunq has said when.
+    pub next_expiry: Option<BunqTimestamp>,
+}
+
+/// Who is told, and the task that looks at the credentials that nobody has activated.
+#[derive(Debug)]
+pub(super) struct Events {
+    told: broadcast::Sender<UserEvent>,
+    /// Wakes the task, and ends it when it is dropped.
+    changed: watch::Sender<()>,
+    task: Option<AbortHandle>,
+}
+
+impl Default for Events {
+    fn default() -> Self {
+        Self { told: broadcast::Sender::new(MAX_BEHIND), changed: watch::Sender::new(()), task: None }
+    }
+}
+
+impl Users {
+    /// Yields what becomes of users from now on.
+    ///
+    /// Credentials that nobody has activated are looked at from the first call of a method that needs the custody, or of this one within a
+    /// runtime; those that expire soon are a warning of `tracing` too. Nothing is read of users that are activated.
+    pub fn events(&self) -> impl Stream<Item = UserEvent> + Send + use<> {
+        self.watch();
+        let told = self.0.events().told.subscribe();
+        unfold(told, async |mut told| {
+            let event = match told.recv().await {
+                Ok(event) => event,
+                Err(broadcast::error::RecvError::Lagged(missed)) => UserEvent::Lagged(missed),
+                Err(broadcast::error::RecvError::Closed) => return None,
+            };
+            Some((event, told))
+        })
+    }
+
+    /// Counts the credentials in custody that nobody has activated, and says when the next of them expires. It reads nothing of other
+    /// users.
+    ///
+    /// # Errors
+    ///
+    /// As [`list`](Self::list).
+    pub async fn unactivated(&self) -> Result<Unactivated, Error> {
+        let now = Timestamp::now();
+        let none = Unactivated { count: 0, next_expiry: None };
+        let count = |known: Unactivated, entry: CustodyEntry| {
+            let ahead = entry.expiry.filter(|expiry| expiry.as_jiff() > now);
+            let next_expiry = known.next_expiry.into_iter().chain(ahead).min_by_key(|expiry| expiry.as_jiff());
+            async move { Ok(Unactivated { count: known.count + 1, next_expiry }) }
+        };
+        self.entries(CustodyFilter::Unactivated).try_fold(none, count).await
+    }
+
+    pub(super) fn tell(&self, event: UserEvent) {
+        let events = self.0.events();
+        if matches!(event, UserEvent::Stored(_)) {
+            events.changed.send_replace(());
+        }
+        // There may be no subscriber.
+        let _ = events.told.send(event);
+    }
+
+    /// Looks at the credentials that nobody has activated from now on, unless a task does it already.
+    pub(super) fn watch(&self) {
+        let mut events = self.0.events();
+        if self.0.records.is_none()
+            || events.task.as_ref().is_some_and(|task| !task.is_finished())
+            || runtime::check().is_err()
+        {
+            return;
+        }
+        let (room, changed) = (Arc::downgrade(&self.0), events.changed.subscribe());
+        events.task = Some(runtime::spawn(Span::none(), Box::pin(watch_unactivated(room, changed))).abort_handle());
+    }
+}
+
+/// Tells of each credential once that it expires soon, and once that it has expired.
+async fn watch_unactivated(room: Weak<Room>, mut changed: watch::Receiver<()>) {
+    let (mut expiring, mut expired) = (HashSet::new(), HashSet::new());
+    loop {
+        let Some(users) = room.upgrade().map(Users) else { return };
+        let (now, soon) = (Timestamp::now(), users.lifetime() / 4);
+        let mut pause = LONGEST_PAUSE;
+        let entries: Result<Vec<_>, Error> = users.entries(CustodyFilter::Unactivated).try_collect().await;
+        match entries {
+            Ok(entries) => {
+                for entry in entries {
+                    let (id, Some(expiry)) = (entry.provision_id, entry.expiry) else { continue };
+                    let left = Duration::try_from(expiry.as_jiff().duration_since(now)).unwrap_or_default();
+                    if left.is_zero() && expired.insert(id) {
+                        tracing::warn!(provision = %id, "the credential of a user has expired unused: reset it");
+                        metrics::credential_expired();
+                        users.tell(UserEvent::Expired(id));
+                    } else if !left.is_zero() && left <= soon && expiring.insert(id) {
+                        let seconds_left = left.as_secs();
+                        tracing::warn!(provision = %id, seconds_left, "nobody has activated the credential of a user, and it expires soon");
+                        metrics::credential_expiring();
+                        users.tell(UserEvent::Expiring(id));
+                    }
+                    // One that was replaced by a reset may expire too.
+                    if left > soon {
+                        (_, _) = (expiring.remove(&id), expired.remove(&id));
+                    }
+                    let next = if left > soon { left - soon } else { left };
+                    pause = if next.is_zero() { pause } else { pause.min(next) };
+                }
+            }
+            Err(error) => tracing::warn!(%error, "credentials that nobody has activated are not looked at"),
+        }
+        drop(users);
+        if timeout(pause, changed.changed()).await.is_ok_and(|changed| changed.is_err()) {
+            return;
+        }
+    }
+}
