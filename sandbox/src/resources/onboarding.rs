@@ -117,13 +117,24 @@ fn set_person(bank: &mut Bank, request: &RoutedCall<'_>, user: u64) -> Result<Ra
 }
 
 fn set_tax_resident(bank: &mut Bank, request: &RoutedCall<'_>, user: u64) -> Result<RawResponse, Refusal> {
+    check_not_empty(request, "tax_resident")?;
     let residents = give::<CreateTaxResidentRequest>(bank, request, user, TAX_RESIDENT)?;
     Ok(RawResponse::items(vec![json!({ "TaxResident": residents["tax_resident"] })]))
 }
 
 fn set_nationality(bank: &mut Bank, request: &RoutedCall<'_>, user: u64) -> Result<RawResponse, Refusal> {
+    check_not_empty(request, "all_nationality")?;
     give::<CreateNationalityRequest>(bank, request, user, NATIONALITY)?;
     Ok(RawResponse::id(user))
+}
+
+/// Refuses a body in which this list has nothing.
+fn check_not_empty(request: &RoutedCall<'_>, name: &str) -> Result<(), Refusal> {
+    let body: Value = input::body(&request.call.body)?;
+    match body[name].as_array() {
+        Some(list) if list.is_empty() => Err(Refusal::bad_request(format!("{name} is empty: name at least one."))),
+        _ => Ok(()),
+    }
 }
 
 /// Stores what a body gives, in the place of what was given before of the same kind, and returns it as it was sent.

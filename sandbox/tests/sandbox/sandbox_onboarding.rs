@@ -158,6 +158,18 @@ async fn onboardings_are_their_users_and_part_of_the_state() {
 }
 
 #[tokio::test]
+async fn a_list_of_nothing_is_refused() {
+    test_timeout::start();
+    let (sandbox, id, _, caller) = start(Profile::default()).await;
+    for (path, name) in [("nationality", "all_nationality"), ("tax-resident", "tax_resident")] {
+        let (status, body) = caller.call(Method::POST, &format!("/{path}"), &json!({ name: [] }).to_string()).await;
+        assert_eq!(status, 400);
+        assert_eq!(body["Error"][0]["error_description"], format!("{name} is empty: name at least one."));
+    }
+    assert_eq!(sandbox.given(id), Some(json!({})));
+}
+
+#[tokio::test]
 async fn a_seed_has_what_was_given() {
     test_timeout::start();
     let seed = |user: Value| serde_json::from_value(json!({ "status": "ACTIVE", "user": user })).unwrap();
