@@ -7,7 +7,7 @@ use bunq_partner::LimitScope;
 use bunq_partner::wire::SignatureForm;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::resources::onboarding::FULFILLMENTS;
+use crate::objects::onboarding::FULFILLMENTS;
 use crate::settings::{
     AcceptedInstallation, CreationResponse, DeadToken, FailureRetryResponse, FilterResponse, RejectedEntry,
 };

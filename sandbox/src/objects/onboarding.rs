@@ -8,6 +8,29 @@ use serde_json::Value;
 
 use super::table::Object;
 
+pub(crate) const ADDRESS_MAIN: &str = "ADDRESS_MAIN";
+pub(crate) const ADDRESS_POSTAL: &str = "ADDRESS_POSTAL";
+pub(crate) const DATE_OF_BIRTH: &str = "DATE_OF_BIRTH";
+pub(crate) const NATIONALITY: &str = "NATIONALITY";
+pub(crate) const TAX_RESIDENT: &str = "TAX_RESIDENT";
+
+pub(crate) const IDENTITY_VERIFICATION: &str = "IDENTITY_VERIFICATION";
+pub(crate) const DOCUMENT_IDENTIFICATION: &str = "DOCUMENT_IDENTIFICATION";
+
+/// What a sandbox asks for: kinds that calls answer, two that are for the user, and one that nobody knows.
+pub(crate) const FULFILLMENTS: [&str; 10] = [
+    ADDRESS_MAIN,
+    ADDRESS_POSTAL,
+    DATE_OF_BIRTH,
+    "EMAIL",
+    "PHONE_NUMBER",
+    IDENTITY_VERIFICATION,
+    DOCUMENT_IDENTIFICATION,
+    NATIONALITY,
+    TAX_RESIDENT,
+    "SANDBOX_DECLARATION",
+];
+
 /// The onboarding of a user.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(crate) struct Onboarding {

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::seed::Seed;
+use super::plant::Plant;
 use super::{Answer, Handler, RoutedCall};
 use crate::bank::Bank;
 use crate::objects::attachment::Attachment;
@@ -74,7 +74,7 @@ pub struct SeedAttachment {
     pub description: Option<String>,
 }
 
-impl Seed for SeedAttachment {
+impl Plant for SeedAttachment {
     fn plant(&self, bank: &mut Bank, user: u64, now: Timestamp) -> Result<(), String> {
         let Self { content_type, description } = self;
         let known = Operation::CREATE_ATTACHMENT.content_types.iter().find(|known| known.name == content_type);

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::seed::Seed;
+use super::plant::Plant;
 use super::{Answer, Handler, RoutedCall, attachments};
 use crate::bank::Bank;
 use crate::clock::after;
@@ -113,7 +113,7 @@ pub struct SeedIdentitySession {
     pub result: Option<String>,
 }
 
-impl Seed for SeedIdentitySession {
+impl Plant for SeedIdentitySession {
     fn plant(&self, bank: &mut Bank, user: u64, now: Timestamp) -> Result<(), String> {
         let mut session = IdentitySession::new(self.result.clone().unwrap_or_else(|| next_result(bank, user)));
         session.processed = match self.status.as_str() {

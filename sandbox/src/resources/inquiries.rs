@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::attachments;
 use super::paging::{self, Window};
-use super::seed::Seed;
+use super::plant::Plant;
 use super::{Answer, Handler, RoutedCall};
 use crate::bank::Bank;
 use crate::clock::in_bunqs_form;
@@ -173,7 +173,7 @@ fn filters(query: &str) -> Result<(Filters, String), Refusal> {
     Ok((filters, rest.finish()))
 }
 
-impl Seed for SeedInquiry {
+impl Plant for SeedInquiry {
     fn plant(&self, bank: &mut Bank, user: u64, now: Timestamp) -> Result<(), String> {
         if let Some(problem) = self.problem() {
             return Err(problem);

@@ -9,6 +9,7 @@ pub(crate) mod notifications;
 pub(crate) mod oauth;
 pub(crate) mod onboarding;
 pub(crate) mod paging;
+pub(crate) mod plant;
 pub(crate) mod provisions;
 pub(crate) mod seed;
 

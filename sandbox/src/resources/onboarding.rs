@@ -13,13 +13,16 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::paging::Window;
-use super::seed::Seed;
+use super::plant::Plant;
 use super::{Answer, Handler, RoutedCall};
 use crate::bank::Bank;
 use crate::clock::{after, in_bunqs_form};
 use crate::input;
 use crate::objects::identity::IdentitySession;
-use crate::objects::onboarding::{Asked, Given, Onboarding, UserFacts};
+use crate::objects::onboarding::{
+    ADDRESS_MAIN, ADDRESS_POSTAL, Asked, DATE_OF_BIRTH, DOCUMENT_IDENTIFICATION, Given, IDENTITY_VERIFICATION,
+    NATIONALITY, Onboarding, TAX_RESIDENT, UserFacts,
+};
 use crate::objects::table::Stored;
 use crate::profile::APPROVED;
 use crate::wire::response::{RawResponse, Refusal};
@@ -34,29 +37,6 @@ pub(super) const ANSWERS: &[Answer] = &[
     Answer { operation: &Operation::UPDATE_USER_PERSON, handler: Handler::SessionUser(set_person) },
     Answer { operation: &Operation::CREATE_TAX_RESIDENT, handler: Handler::SessionUser(set_tax_resident) },
     Answer { operation: &Operation::CREATE_NATIONALITY, handler: Handler::SessionUser(set_nationality) },
-];
-
-const ADDRESS_MAIN: &str = "ADDRESS_MAIN";
-const ADDRESS_POSTAL: &str = "ADDRESS_POSTAL";
-const DATE_OF_BIRTH: &str = "DATE_OF_BIRTH";
-const NATIONALITY: &str = "NATIONALITY";
-const TAX_RESIDENT: &str = "TAX_RESIDENT";
-
-const IDENTITY_VERIFICATION: &str = "IDENTITY_VERIFICATION";
-const DOCUMENT_IDENTIFICATION: &str = "DOCUMENT_IDENTIFICATION";
-
-/// What a sandbox asks for: kinds that calls answer, two that are for the user, and one that nobody knows.
-pub(crate) const FULFILLMENTS: [&str; 10] = [
-    ADDRESS_MAIN,
-    ADDRESS_POSTAL,
-    DATE_OF_BIRTH,
-    "EMAIL",
-    "PHONE_NUMBER",
-    IDENTITY_VERIFICATION,
-    DOCUMENT_IDENTIFICATION,
-    NATIONALITY,
-    TAX_RESIDENT,
-    "SANDBOX_DECLARATION",
 ];
 
 /// How long a user has for what is not mandatory at once.
@@ -265,7 +245,7 @@ pub struct SeedOnboarding {
     pub given: Vec<String>,
 }
 
-impl Seed for SeedOnboarding {
+impl Plant for SeedOnboarding {
     fn plant(&self, bank: &mut Bank, user: u64, now: Timestamp) -> Result<(), String> {
         const KINDS: [&str; 5] = [ADDRESS_MAIN, ADDRESS_POSTAL, DATE_OF_BIRTH, NATIONALITY, TAX_RESIDENT];
         for kind in &self.given {

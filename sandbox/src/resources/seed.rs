@@ -6,14 +6,9 @@ use serde::{Deserialize, Serialize};
 use super::attachments::SeedAttachment;
 use super::identity::SeedIdentitySession;
 use super::onboarding::SeedOnboarding;
+use super::plant::Plant as _;
 use crate::bank::Bank;
 use crate::objects::inquiry::SeedInquiry;
-
-/// An object of one kind that a user of a seed has.
-pub(crate) trait Seed {
-    /// Gives it to the user, whose id is that of paths. An error says why there can be no such object.
-    fn plant(&self, bank: &mut Bank, user: u64, now: Timestamp) -> Result<(), String>;
-}
 
 macro_rules! seeds {
     ($($(#[$doc:meta])* $name:ident: $seed:ty,)*) => {
