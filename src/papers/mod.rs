@@ -8,4 +8,5 @@ mod tests;
 
 pub use self::attachments::{Attachments, DownloadedAttachment, NewAttachment};
 pub use self::documents::{Documents, LinkedDocument};
+pub(crate) use self::inquiries::InDoubtAnswers;
 pub use self::inquiries::{Inquiries, InquiryList, InquiryReview};

@@ -12,7 +12,7 @@ use crate::custody::{Steps, UserRecord};
 use crate::error::{Error, ErrorKind, Remedy, Sent};
 use crate::identity::Identity;
 use crate::onboarding::{InDoubtOnboarding, Onboarding};
-use crate::papers::{Attachments, Documents, Inquiries};
+use crate::papers::{Attachments, Documents, InDoubtAnswers, Inquiries};
 use crate::reconcile::VerbConfig;
 use crate::session::context::Identity as ContextIdentity;
 use crate::session::{Session, SessionUser};
@@ -40,6 +40,7 @@ pub(super) struct UserShared {
     /// Held by the one that changes what is in custody by what bunq shows.
     pub(super) work: tokio::sync::Mutex<()>,
     onboarding: InDoubtOnboarding,
+    answers: InDoubtAnswers,
 }
 
 impl UserClient {
@@ -88,7 +89,7 @@ impl UserClient {
     /// Returns what bunq asks of the user, and answers it.
     pub fn inquiries(&self) -> Inquiries {
         let (config, steps) = self.0.verbs();
-        Inquiries::new(self.api(), config, steps)
+        Inquiries::new(self.api(), config, steps, self.0.answers.clone())
     }
 
     /// Opens a session now if none is open, in its turn. Without it, the first call opens one.
@@ -134,8 +135,8 @@ impl UserShared {
         // Its token is in custody, and may be replaced: the user is known by its provision.
         let name = format!("{}/{id}", partner.api_key_fingerprint());
         let transport = Arc::new(partner.for_user(&name));
-        let (session, work, onboarding) = Default::default();
-        Self { users, id, transport, session, work, onboarding }
+        let (session, work, onboarding, answers) = Default::default();
+        Self { users, id, transport, session, work, onboarding, answers }
     }
 
     /// The times of the checks of its verbs, and what they have done that bunq cannot be asked about. Without a custody, no call is made.

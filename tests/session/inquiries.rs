@@ -38,8 +38,8 @@ impl User {
         Self { sandbox, id, custody, client }
     }
 
-    /// Another process of the partner, after a crash.
-    fn after_a_crash(&self) -> Inquiries {
+    /// The verbs in another process of the partner, such as one after a crash.
+    fn another_process(&self) -> Inquiries {
         users(&self.sandbox, &self.custody).of(self.id).inquiries()
     }
 
@@ -207,7 +207,7 @@ async fn an_answer_is_taken_once_whatever_is_lost() {
                 "{fault} {carried_out}"
             );
             // The same again is known, also to another process.
-            for inquiries in [inquiries, user.after_a_crash()] {
+            for inquiries in [inquiries, user.another_process()] {
                 let again = inquiries.answer(id, entry, &answer).await.unwrap();
                 assert_eq!(again.acceptance(), Acceptance::Already, "{fault}");
             }
@@ -238,14 +238,16 @@ async fn of_concurrent_answers_one_is_sent() {
     test_timeout::start();
     let user = User::new(Sandbox::builder().pace(Pace::Manual)).await;
     let (id, entry) = user.asked(SeedInquiry::new([FUNDS])).await;
-    let (inquiries, same) = (user.client.inquiries(), text(TEXT));
-    let same = join_all((0..8).map(|_| inquiries.answer(id, entry, &same))).await;
+    // Each task asks for the verbs itself.
+    let (inquiries, same) = ([(); 8].map(|()| user.client.inquiries()), text(TEXT));
+    let same = join_all(inquiries.iter().map(|inquiries| inquiries.answer(id, entry, &same))).await;
     let accepted = same.iter().filter(|waiter| waiter.as_ref().unwrap().acceptance() == Acceptance::Accepted);
     assert_eq!((accepted.count(), user.sent_and_taken()), (1, (1, 1)));
 
     let (id, entry) = user.asked(SeedInquiry::new([FUNDS])).await;
     let answers: Vec<_> = (0..8).map(|number| text(&format!("planted {number}"))).collect();
-    let outcomes = join_all(answers.iter().map(|answer| inquiries.answer(id, entry, answer))).await;
+    let answers = inquiries.iter().zip(&answers);
+    let outcomes = join_all(answers.map(|(inquiries, answer)| inquiries.answer(id, entry, answer))).await;
     let refused: Vec<_> = outcomes.into_iter().filter_map(Result::err).collect();
     assert!(refused.iter().all(|error| error.kind() == ErrorKind::Unattainable), "{refused:?}");
     refused.iter().for_each(|error| drop(problem(error)));
@@ -259,7 +261,7 @@ async fn the_answer_of_another_is_not_taken_for_ours() {
     let user = User::new(Sandbox::builder().pace(Pace::Manual)).await;
     let (id, entry) = user.asked(SeedInquiry::new([FUNDS])).await;
     user.play(Fault::Drop, false);
-    let (inquiries, other, ours) = (user.client.inquiries(), user.client.inquiries(), text(TEXT));
+    let (inquiries, other, ours) = (user.client.inquiries(), user.another_process(), text(TEXT));
     let theirs = async {
         tokio::time::sleep(Duration::from_secs(1)).await;
         other.answer(id, entry, &text("Another.")).await
@@ -282,6 +284,6 @@ async fn an_answer_from_before_a_crash_may_still_arrive() {
     user.play(Fault::LateArrival(Duration::from_secs(4)), true);
     let inquiries = user.client.inquiries();
     tokio::time::timeout(Duration::from_secs(2), inquiries.answer(id, entry, &answer)).await.unwrap_err();
-    let again = user.after_a_crash().answer(id, entry, &answer).await.unwrap();
+    let again = user.another_process().answer(id, entry, &answer).await.unwrap();
     assert_eq!((again.acceptance(), user.sent_and_taken()), (Acceptance::Already, (1, 1)));
 }

@@ -61,14 +61,14 @@ pub struct Inquiries {
     feed: Feed<UserInformationInquiry>,
     config: VerbConfig,
     steps: Steps,
-    answers: Arc<Answers>,
+    answers: InDoubtAnswers,
 }
 
-/// The answers of each entry that are being sent, or may still arrive: who holds the lock sends.
-#[derive(Debug, Default)]
-struct Answers(Mutex<HashMap<UserInformationInquiryEntryId, Arc<tokio::sync::Mutex<InFlight>>>>);
+/// The answers to each entry that are being sent, or may still arrive: who holds the lock sends. All [`Inquiries`] of a user share them.
+#[derive(Debug, Default, Clone)]
+pub(crate) struct InDoubtAnswers(Arc<Mutex<HashMap<UserInformationInquiryEntryId, Arc<tokio::sync::Mutex<InFlight>>>>>);
 
-impl Answers {
+impl InDoubtAnswers {
     fn of(&self, id: UserInformationInquiryEntryId) -> Arc<tokio::sync::Mutex<InFlight>> {
         let mut entries = lock(&self.0);
         entries.retain(|_, entry| {
@@ -109,10 +109,10 @@ struct Taken {
 }
 
 impl Inquiries {
-    pub(crate) fn new(api: Api, config: VerbConfig, steps: Steps) -> Self {
+    pub(crate) fn new(api: Api, config: VerbConfig, steps: Steps, answers: InDoubtAnswers) -> Self {
         // Nothing nudges it.
         let feed = Feed::new(api.clone(), 1.0);
-        Self { api, feed, config, steps, answers: Arc::default() }
+        Self { api, feed, config, steps, answers }
     }
 
     /// Sets the longest time of each operation, in place of [`ClientBuilder::operation_timeout`]. A [`Waiter`] has a timeout of its own.
