@@ -109,7 +109,11 @@ impl Users {
             // bunq was put back to where nobody had used it.
             Some(_) => {
                 user.forget();
-                kept.update(|record| Ok(record.begin_again())).await?;
+                let begin_again = |record: &mut UserRecord| {
+                    record.begin_again();
+                    Ok(())
+                };
+                kept.update(begin_again).await?;
             }
             None => {
                 // Whoever waits with the credential before it holds the lock.
