@@ -7,6 +7,7 @@ mod sent_once;
 mod table;
 
 use anyhow::{Result, bail};
+use serde_json::json;
 
 use self::sandbox_process::{Access, SandboxProcess};
 use self::table::{Row, Table};
@@ -34,6 +35,13 @@ const WAYS: [&[&str]; 2] = [&[], &["--bank-profile", "xtask/contract/older_profi
 
 /// The sandbox that schemathesis calls: a request that the document allows is not refused because of an earlier one.
 const CONFORMING: [&str; 4] = ["--provisions", PROVISIONS, "--bank-profile", "xtask/contract/several_clients.json"];
+
+/// The user that schemathesis acts for, and the number of its inquiries, each of which it answers once.
+const SEEDED_USER: &str = "b1d0a9f8-6f3e-4f0e-9a55-0d7f8f6f2c11";
+const INQUIRIES: usize = 2000;
+
+/// The file of the tool folder with what that sandbox begins with.
+const SEED: &str = "seed.json";
 
 /// How much schemathesis sends.
 #[derive(clap::Args)]
@@ -92,12 +100,18 @@ fn schemathesis(arguments: &Arguments) -> Row {
     Row::of("schemathesis", |row| {
         let folder = row.step(INSTALL, install_python)?;
         row.step(CONFORM, || {
-            let sandbox = SandboxProcess::start(&CONFORMING)?;
+            let inquiry = json!({ "entries": [{ "type": "USER_PERSON_SOURCE_OF_FUND" }] });
+            let user = json!({ "inquiries": vec![inquiry; INQUIRIES] });
+            let seed = json!([{ "status": "ACTIVE", "external_uuid": SEEDED_USER, "user": user }]);
+            folder.write(SEED, &seed.to_string())?;
+            let seed = folder.join(SEED);
+            let sandbox = SandboxProcess::start(&[&CONFORMING[..], &["--seed", path(&seed)?]].concat())?;
             let (document, openapi, seed) = (root().join(DOCUMENT), root().join(OPENAPI), arguments.seed.to_string());
             let most = arguments.max_examples.to_string();
             let arguments = ["run", path(&document)?, "--url", &sandbox.access.base_url, "--seed", &seed];
             let arguments = [arguments.as_slice(), &["--max-examples", &most, "--no-color"]].concat();
-            let more = [("SCHEMATHESIS_HOOKS", "hooks"), ("BUNQ_OPENAPI", path(&openapi)?)];
+            let openapi = path(&openapi)?;
+            let more = [("SCHEMATHESIS_HOOKS", "hooks"), ("BUNQ_OPENAPI", openapi), ("SEEDED_USER", SEEDED_USER)];
             folder.run("schemathesis", &arguments, &environment(&sandbox, &more))
         })
     })

@@ -1,5 +1,6 @@
 """What schemathesis cannot know: how to get in, and what the document says in words alone."""
 
+import json
 import os
 import uuid
 from collections.abc import Callable, Iterator
@@ -25,11 +26,11 @@ class Access:
         installed = self.call("installation", {"client_public_key": public_key_pem(self.key)})
         self.installation_token = find(installed, "Token")["token"]
         self.call("device-server", {"description": "schemathesis", "secret": API_KEY}, self.installation_token)
-        self.session_token, self.user_id = self.open_session()
+        self.session_token, self.user_id = self.open_session(API_KEY, "UserCompany")
 
-    def open_session(self) -> tuple[str, int]:
-        opened = self.call("session-server", {"secret": API_KEY}, self.installation_token)
-        return str(find(opened, "Token")["token"]), int(find(opened, "UserCompany")["id"])
+    def open_session(self, secret: str, kind: str) -> tuple[str, int]:
+        opened = self.call("session-server", {"secret": secret}, self.installation_token)
+        return str(find(opened, "Token")["token"]), int(find(opened, kind)["id"])
 
     def provisions(self) -> Iterator[int]:
         """The ids of those in use, each once: so it can still be closed or reset."""
@@ -43,10 +44,11 @@ class Access:
         """The id of the first item, or of what the body makes."""
         return int(find(self.call(path, body, self.session_token), name)["id"])
 
-    def call(self, path: str, body: dict[str, Any] | None, token: str | None = None) -> Any:
-        headers = {"Cache-Control": "no-cache"} | ({TOKEN: token} if token else {})
+    def call(self, path: str, body: Any, token: str | None = None, content_type: str = "application/json") -> Any:
+        headers = {"Cache-Control": "no-cache", "Content-Type": content_type} | ({TOKEN: token} if token else {})
         method, signed = "GET" if body is None else "POST", Signed(self)
-        response = requests.request(method, f"{BASE_URL}/{path}", json=body, headers=headers, auth=signed, timeout=10)
+        data = body if body is None or isinstance(body, bytes) else json.dumps(body)
+        response = requests.request(method, f"{BASE_URL}/{path}", data=data, headers=headers, auth=signed, timeout=10)
         response.raise_for_status()
         return response.json()["Response"]
 
@@ -69,15 +71,45 @@ class Signed(requests.auth.AuthBase):
         return request
 
 
+class User:
+    """The user of the seed, with a session under the partner's installation."""
+
+    def __init__(self, access: Access) -> None:
+        self.access = access
+        found = access.call(f"partner-user-provision?external_uuid={os.environ['SEEDED_USER']}", None, access.session_token)
+        token_value = str(find(found, "PartnerUserProvision")["credential"]["token_value"])
+        self.session_token, self.user_id = access.open_session(token_value, "UserApiKey")
+
+    def make(self, path: str, body: Any, content_type: str = "application/json") -> int:
+        made = self.access.call(f"user/{self.user_id}/{path}", body, self.session_token, content_type)
+        return int(find(made, "Id")["id"])
+
+    def inquiries(self) -> Iterator[tuple[int, int]]:
+        """The ids of those that wait for an answer, and of the first entry of each, each once."""
+        path = f"user/{self.user_id}/user-information-inquiry"
+        page = first = f"{path}?status=EXPECTING_REPLY_FROM_USER&count=200"
+        while items := self.access.call(page, None, self.session_token):
+            inquiries = [item["UserInformationInquiry"] for item in items]
+            for each in inquiries:
+                yield each["id"], each["all_entry"][0]["UserInformationInquiryEntry"]["id"]
+            page = f"{first}&older_id={inquiries[-1]['id']}"
+
+
 def find(items: list[dict[str, Any]], name: str) -> Any:
     return next(item[name] for item in items if item.get(name))
 
 
+DOCUMENT = Document(Path(os.environ["BUNQ_OPENAPI"]) / "bunq-partner.yaml")
+FILES = list(DOCUMENT.named("create_attachment").content_types["x-bunq-files"].items())
 ACCESS = Access()
 PROVISIONS = ACCESS.provisions()
-USER = f"user/{ACCESS.user_id}"
-CLIENTS = f"{USER}/oauth-client"
-CREDENTIALS = f"{USER}/credential-password-ip"
+USER = User(ACCESS)
+ENTRIES = dict(USER.inquiries())
+INQUIRIES = iter(ENTRIES)
+ATTACHMENT = USER.make("attachment", bytes.fromhex(FILES[0][1]), FILES[0][0])
+PARTNER = f"user/{ACCESS.user_id}"
+CLIENTS = f"{PARTNER}/oauth-client"
+CREDENTIALS = f"{PARTNER}/credential-password-ip"
 CREDENTIAL = ACCESS.id_of(CREDENTIALS, "CredentialPasswordIp")
 CHAIN = {"certificate_chain": [{"certificate": "-----BEGIN CERTIFICATE-----\nTm90IGEgcmVhbCBvbmU=\n-----END CERTIFICATE-----"}]}
 
@@ -93,7 +125,13 @@ IDS: dict[str, Callable[[dict[str, Any]], int]] = {
     "oauth_callback_url_id": lambda path: ACCESS.id_of(
         f"{CLIENTS}/{path['oauth_client_id']}/callback-url", "Id", {"url": "https://partner.example.com/callback"}
     ),
-    "certificate_pinned_id": lambda path: ACCESS.id_of(f"{USER}/certificate-pinned", "Id", CHAIN),
+    "certificate_pinned_id": lambda path: ACCESS.id_of(f"{PARTNER}/certificate-pinned", "Id", CHAIN),
+    "user_onboarding_id": lambda path: USER.make("user-onboarding", {"type": "PARTNER_USER"}),
+    "identity_verification_session_id": lambda path: USER.make(
+        "identity-verification-session", {"purpose": "VERIFICATION", "provider": "INCODE"}
+    ),
+    "user_information_inquiry_id": lambda path: next(INQUIRIES),
+    "user_information_inquiry_entry_id": lambda path: ENTRIES[path["user_information_inquiry_id"]],
 }
 
 
@@ -105,7 +143,10 @@ class Tokens:
         policy = case.operation.definition.raw["x-bunq-auth"]
         if policy == "installation":
             return ACCESS.installation_token
-        return ACCESS.open_session()[0] if case.operation.method == "delete" else ACCESS.session_token
+        if is_users(case):
+            return USER.session_token
+        ends_session = case.operation.method == "delete"
+        return ACCESS.open_session(API_KEY, "UserCompany")[0] if ends_session else ACCESS.session_token
 
     def set(self, case: schemathesis.Case, data: str, context: schemathesis.AuthContext) -> None:
         case.headers[TOKEN] = data
@@ -124,11 +165,16 @@ def before_call(context: schemathesis.HookContext, case: schemathesis.Case, kwar
     if all(is_id(value) for value in path.values()):
         for name in IDS:
             if name in path and (name == "user_id" or not is_linked):
-                path[name] = IDS[name](path)
+                path[name] = USER.user_id if name == "user_id" and is_users(case) else IDS[name](path)
         case.path_parameters = path
     if case.meta and case.meta.generation.mode.is_positive and "older_id" in (case.query or {}):
         case.query = {name: value for name, value in case.query.items() if name != "newer_id"}
     kwargs["auth"] = Signed(ACCESS, case)
+
+
+def is_users(case: schemathesis.Case) -> bool:
+    """Whether the operation takes the session of a user."""
+    return bool(case.operation.definition.raw.get("x-bunq-user") == "user")
 
 
 def meaningful(body: dict[str, Any]) -> dict[str, Any]:
@@ -142,6 +188,12 @@ def meaningful(body: dict[str, Any]) -> dict[str, Any]:
     if isinstance(addresses, list) and all(DOCUMENT.takes("PermittedIp", address) for address in addresses):
         # bunq takes a device only from an address that it may be used from.
         body["permitted_ips"] = ["127.0.0.1"]
+    for name in ("document_attachment_id", "document_back_attachment_id"):
+        if is_id(body.get(name)):
+            body[name] = ATTACHMENT
+    attachments = body.get("all_attachment_id")
+    if isinstance(attachments, list) and all(is_id(each) for each in attachments):
+        body["all_attachment_id"] = [ATTACHMENT for _ in attachments]
     filters = body.get("notification_filters")
     if isinstance(filters, list) and DOCUMENT.takes("ReplaceNotificationFiltersRequest", body):
         # A category has two targets at most.
@@ -158,10 +210,6 @@ def meaningful(body: dict[str, Any]) -> dict[str, Any]:
         value = "user@example.com" if pointer["type"] == "EMAIL" else "+31600000000"
         body["pointer"] = pointer | {"value": value}
     return body
-
-
-DOCUMENT = Document(Path(os.environ["BUNQ_OPENAPI"]) / "bunq-partner.yaml")
-FILES = list(DOCUMENT.named("create_attachment").content_types["x-bunq-files"].items())
 
 
 def is_id(value: object) -> bool:
