@@ -79,7 +79,8 @@ impl Bank {
 
     fn seed_one(&mut self, wanted: &SeedProvision) -> Result<(), String> {
         let now = self.clock.now();
-        let provision = self.provisions.seed(wanted, now, &mut self.numbers)?;
+        let provision = wanted.make(self.provisions.terms(), now, &mut self.numbers)?;
+        let provision = self.provisions.add(provision)?;
         if wanted.user.is_empty() {
             return Ok(());
         }

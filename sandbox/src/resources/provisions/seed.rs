@@ -1,10 +1,16 @@
 //! Provisions that a sandbox begins with.
 
+use std::sync::Arc;
+
 use bunq_partner::types::{CredentialStatus, ProvisionStatus, ProvisionSubStatus};
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use crate::clock::Numbers;
+use crate::resources::provisions::creation::UserProfile;
 use crate::resources::provisions::life_cycle::{LifeCycleEvent, LifeCycleStep};
+use crate::resources::provisions::provision::{PlaceOfUse, StoredProvision, Terms};
 use crate::resources::seed::SeedUser;
 
 /// A provision that a sandbox begins with: see [`SandboxBuilder::seed`](crate::SandboxBuilder::seed).
@@ -46,6 +52,28 @@ impl SeedProvision {
     pub fn new(status: ProvisionStatus) -> Self {
         let user = SeedUser::default();
         Self { status, sub_status: None, external_uuid: None, display_name: None, credential: None, user }
+    }
+
+    /// A provision like this one; an error says why there can be none.
+    pub(crate) fn make(&self, terms: Terms, now: Timestamp, numbers: &mut Numbers) -> Result<StoredProvision, String> {
+        let history = self.history().ok_or_else(|| {
+            let sub_status = self.sub_status.as_ref().map(|sub| format!(" with {sub}")).unwrap_or_default();
+            format!("there is no status {}{sub_status}", self.status)
+        })?;
+        let mut profile = UserProfile::example();
+        profile.display_name = self.display_name.clone().unwrap_or(profile.display_name);
+        let uuid = self.external_uuid.unwrap_or_else(Uuid::new_v4);
+        let mut provision = StoredProvision::new(numbers.next(), uuid, Arc::new(profile), now);
+        for event in history {
+            provision.on(event, terms, now, numbers);
+        }
+        let fits = match &self.credential {
+            None | Some(CredentialStatus::PendingFirstUse) => true,
+            Some(CredentialStatus::Active) => provision.use_credential(PlaceOfUse::Elsewhere, now),
+            Some(CredentialStatus::Expired) => provision.expire_credential(now),
+            Some(_) => false,
+        };
+        if fits { Ok(provision) } else { Err("it has no credential with that status".to_owned()) }
     }
 
     /// What happens to a new provision until it is like this one; `None` if there is no such state.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use bunq_partner::types::{CredentialStatus, Cursor, Secret};
+use bunq_partner::types::{Cursor, Secret};
 use jiff::Timestamp;
 use serde_json::Value;
 use uuid::Uuid;
@@ -12,8 +12,7 @@ use crate::resources::paging::Around;
 use crate::resources::provisions::creation::{Creation, UserProfile};
 use crate::resources::provisions::life_cycle::LifeCycleEvent;
 use crate::resources::provisions::listing::Listing;
-use crate::resources::provisions::provision::{PlaceOfUse, StoredProvision, Terms};
-use crate::resources::provisions::seed::SeedProvision;
+use crate::resources::provisions::provision::{StoredProvision, Terms};
 use crate::wire::response::Refusal;
 
 /// The provisions by their ids, which grow with time: the last is the newest. None is ever removed.
@@ -67,36 +66,16 @@ impl ProvisionTable {
         self.by_id[before..].iter().map(|provision| provision.id).collect()
     }
 
-    /// Adds a provision of a seed, and returns it.
-    pub(crate) fn seed(
-        &mut self,
-        wanted: &SeedProvision,
-        now: Timestamp,
-        numbers: &mut Numbers,
-    ) -> Result<&mut StoredProvision, String> {
-        let uuid = wanted.external_uuid.unwrap_or_else(Uuid::new_v4);
+    /// How the bank processes them.
+    pub(crate) fn terms(&self) -> Terms {
+        self.terms
+    }
+
+    /// Adds a provision that was made elsewhere, and returns it.
+    pub(crate) fn add(&mut self, provision: StoredProvision) -> Result<&mut StoredProvision, String> {
+        let uuid = provision.external_uuid;
         if self.duplicate.is_some() && self.by_id.iter().any(|other| other.external_uuid == uuid) {
             return Err(format!("the external_uuid {uuid} is there twice"));
-        }
-        let history = wanted.history().ok_or_else(|| {
-            let sub_status = wanted.sub_status.as_ref().map(|sub| format!(" with {sub}")).unwrap_or_default();
-            format!("there is no status {}{sub_status}", wanted.status)
-        })?;
-        let name = wanted.display_name.clone();
-        let mut profile = UserProfile::example();
-        profile.display_name = name.unwrap_or(profile.display_name);
-        let mut provision = StoredProvision::new(numbers.next(), uuid, Arc::new(profile), now);
-        for event in history {
-            provision.on(event, self.terms, now, numbers);
-        }
-        let fits = match &wanted.credential {
-            None | Some(CredentialStatus::PendingFirstUse) => true,
-            Some(CredentialStatus::Active) => provision.use_credential(PlaceOfUse::Elsewhere, now),
-            Some(CredentialStatus::Expired) => provision.expire_credential(now),
-            Some(_) => false,
-        };
-        if !fits {
-            return Err("it has no credential with that status".to_owned());
         }
         let position = self.by_id.len();
         self.by_id.push(provision);
