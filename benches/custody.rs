@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use bunq_partner::{Custody, CustodyEntry, CustodyFilter, FileCustody, ProvisionId, Uuid};
-use common::{Result, Spread, another, cpu_time, peak_memory, role, runtime};
+use common::{Result, Spread, another, peak_memory, role, runtime};
 
 const MANY: u64 = 100_000;
 const FEW: u64 = 10;
@@ -38,9 +38,17 @@ async fn work_alone(work: &str, custody: FileCustody, users: u64) -> Result<()> 
     if !done {
         return Err(format!("{work}: it is not what was made").into());
     }
-    let (took, spent) = (start.elapsed().as_secs_f64() * 1e3, cpu_time()?.as_secs_f64() * 1e3);
+    let (took, spent) = (start.elapsed().as_secs_f64() * 1e3, cpu_time_of_all()?);
     println!("{took} {spent} {}", peak_memory()?);
     Ok(())
+}
+
+/// The CPU time of this process in milliseconds, in steps of 10, with that of threads that have ended.
+fn cpu_time_of_all() -> Result<u64> {
+    let text = fs::read_to_string("/proc/self/stat").map_err(|_| "not measured: only Linux tells it in /proc")?;
+    let (_, members) = text.rsplit_once(") ").ok_or("no name in /proc/self/stat")?;
+    let ticks = members.split(' ').skip(11).take(2).map(str::parse::<u64>);
+    Ok(ticks.sum::<std::result::Result<u64, _>>()? * 10)
 }
 
 async fn count(custody: &FileCustody, filter: CustodyFilter) -> Result<u64> {

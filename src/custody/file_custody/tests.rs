@@ -103,7 +103,7 @@ async fn what_is_saved_is_there_for_the_next_process() {
     let custody = folder.custody();
     assert_eq!(custody.load(id).await.unwrap(), Some("planted text".into()));
     assert_eq!(custody.entry(id).await.unwrap(), Some(saved.clone()));
-    assert_eq!(listed(&custody, CustodyFilter::Unactivated).await, [saved.clone()]);
+    assert_eq!(listed(&custody, CustodyFilter::Unactivated).await, std::slice::from_ref(&saved));
     let mark = format!("unactivated/{id}");
     assert_eq!(folder.names(), [file, "custody.lock", "unactivated", &mark]);
 
@@ -265,10 +265,10 @@ async fn saves_without_an_end() {
     for number in begin + 1.. {
         for user in 1..=USERS {
             // Each user is activated, reset, and removed in its turn.
-            if (number + user) % 5 == 0 && user > 1 {
+            if (number + user).is_multiple_of(5) && user > 1 {
                 custody.remove(id(user)).await.unwrap();
             } else {
-                custody.save(entry(user, (number + user) % 2 == 0), text(number).into()).await.unwrap();
+                custody.save(entry(user, (number + user).is_multiple_of(2)), text(number).into()).await.unwrap();
             }
             println!("\n{SAVED} {user} {number}");
         }
@@ -297,7 +297,7 @@ async fn a_process_that_is_killed_loses_nothing_that_was_saved() {
         let custody = folder.custody();
         for (user, number) in (1..=USERS).zip(saved) {
             // The last change that was told, or the next.
-            let is_removed = |number: u64| (number + user) % 5 == 0 && user > 1;
+            let is_removed = |number: u64| (number + user).is_multiple_of(5) && user > 1;
             let expected = |number| (!is_removed(number)).then(|| Secret::from(text(number)));
             let loaded = custody.load(id(user)).await.unwrap();
             let is_expected = number == 0 || loaded == expected(number) || loaded == expected(number + 1);
