@@ -3,12 +3,12 @@
 use std::collections::BTreeSet;
 
 use bunq_partner::types::AttachmentContentType;
-use bunq_partner::{Cursor, Operation, PageSize, ProvisionStatus, Uuid};
-use bunq_partner_sandbox::CallLogEntry;
+use bunq_partner::{Cursor, MemoryCustody, Operation, PageSize, ProvisionStatus, SessionOf, Uuid};
+use bunq_partner_sandbox::{CallLogEntry, Sandbox};
 use reqwest::Url;
 use serde_json::{Value, json};
 
-use crate::common::{id, quick, ready, start};
+use crate::common::{id, quick, ready};
 use crate::document::document;
 
 fn resolve<'a>(document: &'a Value, part: &'a Value) -> &'a Value {
@@ -62,7 +62,9 @@ async fn headers_and_query_are_as_the_document_says() {
     let statuses: Vec<ProvisionStatus> =
         statuses.iter().map(|value| serde_json::from_value(value.clone()).unwrap()).collect();
 
-    let (sandbox, client) = start().await;
+    let sandbox = Sandbox::start().await.unwrap();
+    let client = sandbox.client().custody(MemoryCustody::new()).build().unwrap();
+    let user = client.users().activate(sandbox.populate(1)[0]).await.unwrap();
     let provisions = client.provisions();
     let ready = ready(&client).await;
     let list = provisions.list().status(statuses).count(PageSize::MAX).external_uuid(Uuid::new_v4());
@@ -80,6 +82,7 @@ async fn headers_and_query_are_as_the_document_says() {
     for operation in Operation::ALL.iter().filter(|operation| !operation.managed) {
         let parameters: Vec<_> = operation.path_parameters().map(|name| (name, "7")).collect();
         let body = operation.has_body.then(|| json!({}));
+        let api = if operation.session_of == Some(SessionOf::User) { user.api() } else { client.api() };
         // Also a refusal shows what was sent.
         let _ = api.call(operation, &parameters, body.as_ref()).await;
     }
