@@ -1,5 +1,7 @@
 //! `config`: shows each setting with its source, and the path of the file with the profiles. It needs no key and no network.
 
+use std::path::Path;
+
 use serde_json::json;
 
 use super::arguments::OutputFormat;
@@ -24,6 +26,7 @@ pub(super) fn show(settings: &Settings<'_>, typed: Option<OutputFormat>, view: V
             add("base_url", "of a sandbox inside this program".to_owned(), &source)?;
             add("api_key", "of that sandbox".to_owned(), &source)?;
             add("context", "in memory".to_owned(), &source)?;
+            add("custody", "in memory".to_owned(), &source)?;
         }
         Bank::At(bank) => {
             match &bank.profile {
@@ -44,6 +47,8 @@ pub(super) fn show(settings: &Settings<'_>, typed: Option<OutputFormat>, view: V
                 },
             };
             add("context", context, &bank.context.source)?;
+            let custody = bank.custody.value.as_deref().map(Path::display);
+            add("custody", custody.map_or("none".to_owned(), |folder| folder.to_string()), &bank.custody.source)?;
         }
     }
     add("output", output.value.to_string(), &output.source)?;

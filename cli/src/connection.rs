@@ -3,13 +3,14 @@
 use std::fs;
 use std::io::{self, IsTerminal as _};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use aws_lc_rs::digest::{Context as Digest, SHA256};
 use bunq_partner::reqwest::Url;
 use bunq_partner::{
-    Client, ClientBuilder, Environment, ErrorKind, FileStore, Operation, RateLimit, ReceiptFile, RetryPolicy, Secret,
-    Shutdown, files,
+    Client, ClientBuilder, Custody, Environment, ErrorKind, FileStore, Operation, RateLimit, ReceiptFile, RetryPolicy,
+    Secret, Shutdown, files,
 };
 use bunq_partner_sandbox::{Sandbox, SeedProvision};
 
@@ -48,6 +49,8 @@ pub(super) struct BankConnection {
     pub(super) rehearse: u32,
     /// Where bunq's signed responses are stored.
     pub(super) receipts: Option<ReceiptFile>,
+    /// What is kept of users, if the command acts for some.
+    pub(super) custody: Option<Arc<dyn Custody>>,
     /// After it no request of this connection begins.
     pub(super) shutdown: Shutdown,
     /// Warnings about the file of the key, and about plain HTTP.
@@ -70,7 +73,7 @@ impl BankConnection {
         if rehearse > 1 && !Environment::is_loopback(&base_url) {
             return Err(Failure::usage("--rehearse is for a bank on this machine: bunq would refuse what is faster"));
         }
-        let (sandbox, receipts, shutdown) = (None, None, Shutdown::default());
+        let (sandbox, receipts, custody, shutdown) = (None, None, None, Shutdown::default());
         let (api_key, context) = if needs_key || matches!(settings.api_key.value, KeyPlace::File(_)) {
             let (api_key, warning) = api_key(settings).await?;
             warnings.extend(warning);
@@ -92,6 +95,7 @@ impl BankConnection {
             sandbox,
             rehearse,
             receipts,
+            custody,
             shutdown,
             warnings,
             profile,
@@ -112,6 +116,7 @@ impl BankConnection {
             sandbox: Some(sandbox),
             rehearse,
             receipts: None,
+            custody: None,
             shutdown: Shutdown::default(),
             warnings: Vec::new(),
             profile: None,
@@ -142,6 +147,10 @@ impl BankConnection {
         };
         let builder = match &self.receipts {
             Some(receipts) => builder.observer(receipts.clone()),
+            None => builder,
+        };
+        let builder = match &self.custody {
+            Some(custody) => builder.custody(Arc::clone(custody)),
             None => builder,
         };
         self.built(set(builder).shutdown(&self.shutdown))

@@ -5,8 +5,8 @@
 use bunq_partner::{BulkOperation, EmailAddress};
 
 use super::arguments::{
-    ApiOptions, BankCommand, Command, ConfigCommand, ConnectionOptions, DryRun, IdArgument, OauthCommand,
-    ReceiptOptions, ReceiptsCommand, SessionCommand,
+    ApiOptions, BankCommand, Command, ConfigCommand, ConnectionOptions, CustodyOptions, DryRun, IdArgument,
+    OauthCommand, ReceiptOptions, ReceiptsCommand, SessionCommand, UsersCommand,
 };
 use super::bulk::{RowOptions, report};
 use super::columns::Results;
@@ -15,6 +15,7 @@ use super::exit::Failure;
 use super::oauth;
 use super::receipts;
 use super::records::{ProvisionOutcome, provision_columns};
+use super::users;
 
 pub(super) struct Declaration<'a> {
     pub(super) effect: Effect<'a>,
@@ -26,6 +27,7 @@ pub(super) struct Declaration<'a> {
     pub(super) results: Results,
     /// Its `--receipts`, if it has one.
     pub(super) receipts: Option<&'a ReceiptOptions>,
+    pub(super) custody: CustodyUse<'a>,
     pub(super) context: ContextUse,
 }
 
@@ -58,6 +60,17 @@ pub(super) enum ContextUse {
     Examined,
     /// The context is not used.
     Unused,
+    /// No call is made: neither is needed.
+    Offline,
+}
+
+/// Whether a command acts for users in custody.
+#[derive(Clone, Copy)]
+pub(super) enum CustodyUse<'a> {
+    /// It does not.
+    Unused,
+    /// It does, and is refused without a custody.
+    Needed(&'a CustodyOptions),
 }
 
 impl Declaration<'_> {
@@ -115,10 +128,19 @@ impl Command {
 impl BankCommand {
     #[deny(clippy::wildcard_enum_match_arm)]
     pub(super) fn declaration(&self) -> Declaration<'_> {
-        use ContextUse::{Checked, Examined, Unused};
+        use ContextUse::{Checked, Examined, Offline, Unused};
         use Effect::{Calls, Provokes, Reads};
-        let reads =
-            |ids, results, context| Declaration { effect: Reads, ids, dry_run: None, results, receipts: None, context };
+        // Most act for no user.
+        let custody = CustodyUse::Unused;
+        let reads = |ids, results, context| Declaration {
+            effect: Reads,
+            ids,
+            dry_run: None,
+            results,
+            receipts: None,
+            custody,
+            context,
+        };
         match self {
             Self::Close(options) => {
                 let bulk = &options.bulk;
@@ -131,7 +153,7 @@ impl BankCommand {
                 };
                 let results = Results::Records(columns);
                 let (dry_run, receipts) = (Some(options.dry_run), Some(&options.receipts));
-                Declaration { effect, ids: &options.ids, dry_run, results, receipts, context: Checked }
+                Declaration { effect, ids: &options.ids, dry_run, results, receipts, custody, context: Checked }
             }
             Self::Create(options) => {
                 let (bulk, users) = (&options.bulk, options.activate.as_deref());
@@ -150,7 +172,7 @@ impl BankCommand {
                 };
                 let results = Results::Records(columns);
                 let (dry_run, receipts) = (Some(options.dry_run), Some(&options.receipts));
-                Declaration { effect, ids: &[], dry_run, results, receipts, context: Checked }
+                Declaration { effect, ids: &[], dry_run, results, receipts, custody, context: Checked }
             }
             Self::ResetToken { id, dry_run, .. } => {
                 let effect = Effect::Changes {
@@ -158,7 +180,15 @@ impl BankCommand {
                     goes_on: Some(format!("the reset may go on at bunq: `bunq-partner watch {id}`")),
                 };
                 let results = Results::Records(ProvisionOutcome::columns());
-                Declaration { effect, ids: &[], dry_run: Some(*dry_run), results, receipts: None, context: Checked }
+                Declaration {
+                    effect,
+                    ids: &[],
+                    dry_run: Some(*dry_run),
+                    results,
+                    receipts: None,
+                    custody,
+                    context: Checked,
+                }
             }
             Self::Oauth(OauthCommand::Show) => reads(&[], Results::Records(oauth::client_columns()), Checked),
             Self::Oauth(OauthCommand::Ensure { url, .. }) => {
@@ -167,31 +197,55 @@ impl BankCommand {
                     goes_on: Some("they may have been created: `bunq-partner oauth show` shows them".into()),
                 };
                 let results = Results::Records(oauth::setup_columns());
-                Declaration { effect, ids: &[], dry_run: None, results, receipts: None, context: Checked }
+                Declaration { effect, ids: &[], dry_run: None, results, receipts: None, custody, context: Checked }
             }
             Self::Session(SessionCommand::End { dry_run }) => {
                 let effect = Effect::Changes { what: "End the session".into(), goes_on: None };
                 let (dry_run, results) = (Some(*dry_run), Results::Value);
-                Declaration { effect, ids: &[], dry_run, results, receipts: None, context: Checked }
+                Declaration { effect, ids: &[], dry_run, results, receipts: None, custody, context: Checked }
             }
             Self::Session(SessionCommand::Reinstall) => {
                 let what = "Make another installation and device, which replace those in the context file,".into();
                 let effect = Effect::Changes { what, goes_on: None };
                 let results = Results::Value;
-                Declaration { effect, ids: &[], dry_run: None, results, receipts: None, context: Checked }
+                Declaration { effect, ids: &[], dry_run: None, results, receipts: None, custody, context: Checked }
             }
             Self::Api(options) => {
                 let (effect, dry_run) = (Calls(options), Some(options.dry_run));
-                Declaration { effect, ids: &[], dry_run, results: Results::Value, receipts: None, context: Checked }
+                Declaration {
+                    effect,
+                    ids: &[],
+                    dry_run,
+                    results: Results::Value,
+                    receipts: None,
+                    custody,
+                    context: Checked,
+                }
             }
             Self::Get { ids } => reads(ids, Results::Records(provision_columns()), Checked),
             Self::Find { .. } | Self::List(_) => reads(&[], Results::Records(provision_columns()), Checked),
             Self::Watch { ids, .. } => reads(ids, Results::Changes(provision_columns()), Checked),
+            Self::Users(UsersCommand::List { custody, .. }) => {
+                let results = Results::Records(users::list_columns());
+                Declaration { custody: CustodyUse::Needed(custody), ..reads(&[], results, Offline) }
+            }
+            Self::Users(UsersCommand::Show { custody, .. }) => {
+                let results = Results::Records(users::show_columns());
+                Declaration { custody: CustodyUse::Needed(custody), ..reads(&[], results, Checked) }
+            }
             Self::Whoami => reads(&[], Results::Value, Checked),
             Self::Doctor => reads(&[], Results::Value, Examined),
             Self::Probe(_) => {
                 let results = Results::Value;
-                Declaration { effect: Provokes, ids: &[], dry_run: None, results, receipts: None, context: Unused }
+                Declaration {
+                    effect: Provokes,
+                    ids: &[],
+                    dry_run: None,
+                    results,
+                    receipts: None,
+                    custody,
+                    context: Unused,
+                }
             }
         }
     }

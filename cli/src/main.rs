@@ -20,6 +20,7 @@ mod completion;
 mod config;
 mod confirmation;
 mod connection;
+mod custody;
 mod declaration;
 mod demo;
 mod doctor;
@@ -51,6 +52,7 @@ mod spreadsheet;
 mod standard_input;
 mod standard_output;
 mod usage;
+mod users;
 mod watch;
 mod whoami;
 mod words;
@@ -64,7 +66,7 @@ use clap::ValueEnum as _;
 
 use self::arguments::{
     BankCommand, Color, Command, CommandLine, ConfigCommand, ConnectionOptions, OauthCommand, OutputFormat,
-    OutputOptions, ReceiptsCommand, SessionCommand,
+    OutputOptions, ReceiptsCommand, SessionCommand, UsersCommand,
 };
 use self::bulk::Order;
 use self::closing::Closing;
@@ -220,7 +222,7 @@ async fn ask_bank(
 ) -> Result<(), Failure> {
     let declaration = command.declaration();
     let is_dry_run = declaration.is_dry_run();
-    let Declaration { effect, ids, receipts, context, .. } = declaration;
+    let Declaration { effect, ids, receipts, custody, context, .. } = declaration;
     let (bank, rehearse) = (&settings.bank()?, options.rehearse.unwrap_or(1));
     if let (Effect::Provokes, true) = (&effect, bank.is_production()) {
         let hint = "use a key of bunq's sandbox: `--env sandbox`, or unset BUNQ_ENV, or give another --profile";
@@ -232,14 +234,16 @@ async fn ask_bank(
         Effect::ChangesRows(rows) => Some(Order::new(rows, is_dry_run)?),
         Effect::Reads | Effect::Changes { .. } | Effect::Closes | Effect::Calls(_) | Effect::Provokes => None,
     };
-    let mut unusable = None;
-    let mut connection = match BankConnection::new(bank, rehearse, !is_dry_run).await {
+    let custody = custody::of(custody, bank)?;
+    let (mut unusable, makes_calls) = (None, !is_dry_run && context != ContextUse::Offline);
+    let mut connection = match BankConnection::new(bank, rehearse, makes_calls).await {
         Err(failure) if context == ContextUse::Examined && !failure.is_interruption() => {
             unusable = Some(failure);
             BankConnection::new(bank, rehearse, false).await?
         }
         connection => connection?,
     };
+    connection.custody = custody;
     // Once the key is read, a signal does not end the process by itself any more, so whatever may take time listens for it.
     if let Some(path) = receipts.and_then(|receipts| receipts.receipts.as_deref()) {
         connection.receipts = Some(until_interrupted(None, async { Ok(ReceiptFile::open(path).await?) }).await?);
@@ -290,6 +294,8 @@ async fn ask_bank(
             BankCommand::ResetToken { id, waiting, dry_run } => {
                 provisions::reset_token(invocation, *id, *waiting, dry_run.dry_run).await
             }
+            BankCommand::Users(UsersCommand::List { unactivated, .. }) => users::list(invocation, *unactivated).await,
+            BankCommand::Users(UsersCommand::Show { id, .. }) => users::show(invocation, *id).await,
             BankCommand::Whoami => whoami::show(invocation).await,
             BankCommand::Oauth(OauthCommand::Show) => oauth::show(invocation).await,
             BankCommand::Oauth(OauthCommand::Ensure { url, secret_file }) => {

@@ -23,7 +23,7 @@ use super::folders;
 /// No file of profiles is larger.
 const MAX_LEN: usize = 64 * 1024;
 
-const MEMBERS: &str = "environment, base_url, api_key_file, api_key_command, context and output";
+const MEMBERS: &str = "environment, base_url, api_key_file, api_key_command, context, custody and output";
 
 /// What one profile says.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -32,6 +32,8 @@ pub(super) struct Profile {
     pub(super) base_url: Option<String>,
     pub(super) api_key: Option<ProfileKey>,
     pub(super) context: Option<PathBuf>,
+    /// The folder with what is kept of users.
+    pub(super) custody: Option<PathBuf>,
     pub(super) output: Option<OutputFormat>,
 }
 
@@ -185,6 +187,7 @@ impl Document<'_> {
                 "api_key_file" => set_key(&mut profile, ProfileKey::File(self.file(value)?))?,
                 "api_key_command" => set_key(&mut profile, ProfileKey::Command(self.words(value)?))?,
                 "context" => profile.context = Some(self.file(value)?),
+                "custody" => profile.custody = Some(self.file(value)?),
                 "output" => match OutputFormat::from_str(self.text(value)?, false) {
                     Ok(output) => profile.output = Some(output),
                     Err(_) => return refused("output is \"table\", \"json\", \"jsonl\" or \"csv\""),

@@ -26,7 +26,7 @@ pub(super) fn provision_columns() -> Vec<&'static str> {
     names(&provision_fields(None, false))
 }
 
-fn provision_fields(seen: Option<&Provision>, shows_secrets: bool) -> Vec<Field> {
+pub(super) fn provision_fields(seen: Option<&Provision>, shows_secrets: bool) -> Vec<Field> {
     let credential = seen.and_then(|seen| seen.credential.as_ref());
     let name = seen.and_then(|seen| seen.label_user.as_ref()?.display_name.as_ref());
     let token = credential.and_then(|credential| credential.token_value.as_ref());
@@ -103,7 +103,7 @@ fn waiting_for(seen: Option<&Provision>) -> Field {
     Field::new("waiting_for", 1, value).shown_as(shown)
 }
 
-fn time(name: &'static str, rank: u8, time: Option<bunq_partner::Timestamp>) -> Field {
+pub(super) fn time(name: &'static str, rank: u8, time: Option<bunq_partner::Timestamp>) -> Field {
     let time = time.map(bunq_partner::Timestamp::as_jiff);
     let field = Field::new(name, rank, time);
     match time {

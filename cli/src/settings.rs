@@ -1,6 +1,6 @@
 //! Which of the command line, the environment variables and the profiles decides each setting.
 //!
-//! Environment, base URL, API key and context come from one place, so that no key is sent to an address from elsewhere. It is the
+//! Environment, base URL, API key, context and custody come from one place, so that no key is sent to an address from elsewhere. It is the
 //! first of these that there is: `--sandbox`; `--profile`; the command line with the variables; `BUNQ_PROFILE`; the profile
 //! `default`. A setting that this place does not have takes its default.
 
@@ -103,6 +103,8 @@ pub(super) struct BankSettings {
     pub(super) api_key: Setting<KeyPlace>,
     /// `None`: a file of the state folder, one for each key.
     pub(super) context: Setting<Option<PathBuf>>,
+    /// The folder with what is kept of users, if the profile names one. An option of a command may name another.
+    pub(super) custody: Setting<Option<PathBuf>>,
     /// The profile that this comes from, if it does, and what has chosen it.
     pub(super) profile: Option<Setting<NamedProfile>>,
 }
@@ -215,9 +217,10 @@ impl<'a> Settings<'a> {
             plain_http: self.typed.plain_http.clone(),
             api_key: first([(key, source.clone())], none),
             context: first(
-                [(self.typed_context(), Source::Option("--context")), (profile.context.map(Some), source)],
+                [(self.typed_context(), Source::Option("--context")), (profile.context.map(Some), source.clone())],
                 None,
             ),
+            custody: first([(profile.custody.map(Some), source)], None),
             profile: Some(Setting { value: named.clone(), source: chosen }),
         }
     }
@@ -268,8 +271,8 @@ impl<'a> Settings<'a> {
             }
         }
         let context = first([(self.typed_context(), Source::Option("--context"))], None);
-        let plain_http = self.typed.plain_http.clone();
-        Ok(BankSettings { environment, base_url, plain_http, api_key, context, profile: None })
+        let (plain_http, custody) = (self.typed.plain_http.clone(), first([], None));
+        Ok(BankSettings { environment, base_url, plain_http, api_key, context, custody, profile: None })
     }
 
     fn typed_context(&self) -> Option<Option<PathBuf>> {

@@ -15,7 +15,7 @@ use crate::onboarding::{InDoubtOnboarding, Onboarding};
 use crate::papers::{Attachments, Documents, InDoubtAnswers, Inquiries};
 use crate::reconcile::VerbConfig;
 use crate::session::context::Identity as ContextIdentity;
-use crate::session::{Session, SessionUser};
+use crate::session::{ContextSummary, Session, SessionUser};
 use crate::sync::lock;
 use crate::transport::Transport;
 use crate::transport::credentials::{BoxFuture, Credentials, ProvideCredentials, Renewal};
@@ -110,6 +110,15 @@ impl UserClient {
     /// user when the session was opened.
     pub async fn user(&self) -> Result<SessionUser, Error> {
         self.0.session().await?.user().await
+    }
+
+    /// Returns what is known of the session from earlier calls, without asking bunq; `None` if nothing is.
+    ///
+    /// # Errors
+    ///
+    /// As [`open_session`](Self::open_session).
+    pub async fn context(&self) -> Result<Option<ContextSummary>, Error> {
+        self.0.session().await?.context().await
     }
 
     /// Ends the session at bunq, if there is one, including one that the custody has from an earlier run. The next call opens a new

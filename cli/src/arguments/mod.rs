@@ -1,8 +1,16 @@
 //! The command line and its help: the commands here, their options in [`options`] and [`connection`], and values in [`values`].
 
+/// The end of a command's help: examples, without the name of the program.
+macro_rules! examples {
+    ($($example:literal),+) => {
+        concat!("Examples:", $("\n  bunq-partner ", $example),+)
+    };
+}
+
 mod connection;
 mod needs;
 mod options;
+mod users;
 mod values;
 
 use std::ffi::OsString;
@@ -17,9 +25,10 @@ use clap_complete::Shell;
 
 pub(crate) use self::connection::{Color, ConnectionOptions, OutputFormat, OutputOptions};
 pub(crate) use self::options::{
-    ApiOptions, BulkOptions, CloseOptions, CreateOptions, DryRun, ListOptions, Log, ProbeOptions, ReceiptOptions,
-    ReportOptions, SandboxOptions, WaitOptions,
+    ApiOptions, BulkOptions, CloseOptions, CreateOptions, CustodyOptions, DryRun, ListOptions, Log, ProbeOptions,
+    ReceiptOptions, ReportOptions, SandboxOptions, WaitOptions,
 };
+pub(crate) use self::users::UsersCommand;
 pub(crate) use self::values::{IdArgument, Topic, made_by};
 use self::values::{external_uuid, id_argument, provision_id, time};
 
@@ -30,13 +39,6 @@ fn topics() -> String {
         format!("\n  bunq-partner help {:11}  {about}", topic.get_name())
     };
     Topic::all().map(line).fold("Topics:".to_owned(), |text, line| text + &line)
-}
-
-/// The end of a command's help: examples, without the name of the program.
-macro_rules! examples {
-    ($($example:literal),+) => {
-        concat!("Examples:", $("\n  bunq-partner ", $example),+)
-    };
 }
 
 /// Create, follow and close provisions of users at bunq
@@ -168,6 +170,9 @@ pub(crate) enum BankCommand {
         #[command(flatten)]
         dry_run: DryRun,
     },
+    /// Act for users whose tokens are in custody
+    #[command(subcommand)]
+    Users(UsersCommand),
     /// Show the user of the API key
     #[command(after_help = examples!("whoami", "whoami --output json"))]
     Whoami,

@@ -52,6 +52,14 @@ pub(crate) struct ReceiptOptions {
     pub(crate) receipts: Option<PathBuf>,
 }
 
+/// The folder with the tokens and the sessions of users.
+#[derive(Args)]
+pub(crate) struct CustodyOptions {
+    /// Folder with what is kept of users [default: the profile's]
+    #[arg(long, value_name = "FOLDER", value_hint = ValueHint::DirPath)]
+    pub(crate) custody: Option<PathBuf>,
+}
+
 #[derive(Args)]
 pub(crate) struct ReportOptions {
     /// File with the rows of the run

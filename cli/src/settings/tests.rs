@@ -37,6 +37,7 @@ fn bank(said: &str) -> String {
             "url" => profile.base_url = text(),
             "key" => profile.api_key = Some(ProfileKey::File(value.into())),
             "context" => profile.context = Some(value.into()),
+            "custody" => profile.custody = Some(value.into()),
             "" => {}
             _ => panic!("{member}"),
         }
@@ -44,7 +45,7 @@ fn bank(said: &str) -> String {
     match (Settings { typed: &typed, variables, layers }).bank() {
         Ok(Bank::Internal) => "internal".to_owned(),
         Ok(Bank::At(bank)) => {
-            let BankSettings { environment, base_url, api_key, context, .. } = *bank;
+            let BankSettings { environment, base_url, api_key, context, custody, .. } = *bank;
             let key = match api_key.value {
                 KeyPlace::File(file) => file.display().to_string(),
                 KeyPlace::Variable(key) => key.expose().to_owned(),
@@ -54,7 +55,8 @@ fn bank(said: &str) -> String {
             };
             let url = if base_url.source == Source::Default { "-".to_owned() } else { base_url.value };
             let context = context.value.map(|file| format!(" context {}", file.display())).unwrap_or_default();
-            format!("{} {url} key {key}{context}", environment.value)
+            let custody = custody.value.map(|folder| format!(" custody {}", folder.display())).unwrap_or_default();
+            format!("{} {url} key {key}{context}{custody}", environment.value)
         }
         Err(failure) => format!("refused: {}", failure.message()),
     }
@@ -97,6 +99,8 @@ fn the_bank_and_its_key_come_from_one_place() {
         // A profile is used as a whole.
         ("d.env=production d.url=u d.key=f d.context=c", "production u key f context c"),
         ("d.url=u d.key=f d.context=c context=t", "sandbox u key f context t"),
+        ("d.url=u d.key=f d.custody=c", "sandbox u key f custody c"),
+        ("url=t key=f d.key=g d.custody=c", "sandbox t key f"),
         ("b.key=f d.env=production d.url=u d.key=g d.context=c", "sandbox - key f"),
         ("p.url=u p.key=f b.key=g b.url=v d.key=h d.url=w", "sandbox u key f"),
         ("b.=", "sandbox - key asked"),

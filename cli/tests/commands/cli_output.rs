@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::process::Command;
 
-use bunq_partner::Operation;
+use bunq_partner::{Custody as _, CustodyEntry, FileCustody, Operation};
 use bunq_partner_sandbox::{Fault, Injection, Sandbox};
 use jsonschema::Validator;
 use serde_json::{Value, json};
@@ -119,6 +119,8 @@ fn cases(ids: &[String], file: &str) -> Vec<(&'static str, &'static str, String,
         ("reset-token", "outcomes", "reset-token 7".into(), 9),
         ("reset-token", "outcomes", format!("reset-token {f} --wait"), 0),
         ("reset-token", "requests", format!("reset-token {f} --dry-run"), 0),
+        ("users list", "users_in_custody", "users list --custody users".into(), 0),
+        ("users show", "users_shown", format!("users show {a} --custody users"), 0),
         ("receipts verify", "receipts", "receipts verify closing.receipts".into(), 1),
         ("whoami", "user", "whoami".into(), 0),
         ("oauth show", "oauth_clients", "oauth show".into(), 0),
@@ -151,6 +153,12 @@ async fn each_command_writes_what_the_schema_says() {
     let receipts = bank.folder.path("closing.receipts");
     let damaged = std::fs::read_to_string(&receipts).unwrap() + "{}\n";
     std::fs::write(&receipts, damaged).unwrap();
+
+    let (custody, new) =
+        (FileCustody::new(bank.folder.own_folder("users")), CustodyEntry::new(7_u64.try_into().unwrap()));
+    let lock = custody.lock(new.provision_id).await.unwrap();
+    custody.save(new, "{}".into()).await.unwrap();
+    drop((lock, custody));
 
     bank.folder.file("scan", "GIF89a");
     let (uploaded, said, code) = bank.run("api create_attachment --body @scan", "json").await;

@@ -47,4 +47,6 @@ mod cli_terminal;
 #[cfg(unix)]
 mod cli_texts;
 #[cfg(unix)]
+mod cli_users;
+#[cfg(unix)]
 mod cli_watch;

@@ -1,0 +1,57 @@
+//! `users`: what is in custody of users, and acting for them.
+
+mod records;
+
+use std::pin::pin;
+
+use bunq_partner::{ErrorKind, ProvisionId};
+use futures_util::{StreamExt as _, future};
+
+use super::exit::{Failure, after_output, told};
+use super::invocation::Invocation;
+pub(super) use records::{list_columns, show_columns};
+
+/// Lists what is in custody, and asks bunq nothing.
+pub(super) async fn list(invocation: &Invocation, wants_unactivated: bool) -> Result<(), Failure> {
+    let is_wanted = |entry: &Result<_, _>| {
+        let is_activated = entry.as_ref().is_ok_and(|entry: &bunq_partner::CustodyEntry| entry.is_activated);
+        future::ready(!(wants_unactivated && is_activated))
+    };
+    let mut entries = pin!(invocation.client()?.users().list().filter(is_wanted));
+    let mut printer = invocation.printer();
+    let (mut count, mut unusable) = (0_u64, 0_u64);
+    while let Some(entry) = entries.next().await {
+        let entry = entry?;
+        count += 1;
+        unusable += u64::from(entry.problem.is_some());
+        printer.add(records::entry(&entry))?;
+    }
+    if count == 0 {
+        invocation.note("there are none");
+    }
+    let outcome = match unusable {
+        0 => Ok(()),
+        count => {
+            let problem = format!("the records of {count} users cannot be used: the column `problem` says why");
+            Err(Failure::of_kind(ErrorKind::Context, problem))
+        }
+    };
+    after_output(outcome, printer.finish())
+}
+
+/// Shows what is in custody of a user, and what bunq says of its provision.
+pub(super) async fn show(invocation: &Invocation, id: ProvisionId) -> Result<(), Failure> {
+    let client = invocation.client()?;
+    let users = client.users();
+    let entry = users.get(id).await?;
+    let seen = client.provisions().get(id).await?;
+    let context = match &entry {
+        Some(entry) if entry.is_activated => users.of(id).context().await,
+        _ => Ok(None),
+    };
+    let problem = context.as_ref().err().map(told);
+    let session = context.as_ref().ok().and_then(Option::as_ref);
+    let record = records::details(&seen, entry.as_ref(), session, problem);
+    let written = invocation.printer().single(record);
+    after_output(context.map(drop).map_err(Failure::from), written)
+}

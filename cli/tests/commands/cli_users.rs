@@ -1,0 +1,161 @@
+//! `users`: what is in custody of users.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+
+use bunq_partner::jiff::{Span, Timestamp};
+use bunq_partner::{Client, Custody as _, CustodyEntry, FileCustody, ProvisionId};
+use bunq_partner_sandbox::Sandbox;
+use serde_json::Value;
+
+use crate::common::{Folder, at_once, id, program, program_with_session, ran, ready};
+
+/// A client of the library with a custody in a folder.
+fn client(sandbox: &Sandbox, users: &Path) -> Client {
+    sandbox.client().retry(at_once()).custody(FileCustody::new(users)).build().unwrap()
+}
+
+async fn save(custody: &FileCustody, entry: CustodyEntry) {
+    let lock = custody.lock(entry.provision_id).await.unwrap();
+    custody.save(entry, "{}".into()).await.unwrap();
+    drop(lock);
+}
+
+fn unactivated(number: u64, expires_in: Span) -> CustodyEntry {
+    let mut entry = CustodyEntry::new(id(number));
+    entry.expiry = Some(Timestamp::now().checked_add(expires_in).unwrap().into());
+    entry
+}
+
+fn activated(number: u64) -> CustodyEntry {
+    let mut entry = CustodyEntry::new(id(number));
+    entry.is_activated = true;
+    entry
+}
+
+/// It needs neither a key nor a bank, and works while another process uses the custody.
+#[tokio::test(flavor = "multi_thread")]
+async fn users_are_listed_without_a_call() {
+    test_timeout::start();
+    let folder = Folder::new();
+    let users = folder.own_folder("users");
+    let custody = FileCustody::new(&users);
+    save(&custody, activated(1001)).await;
+    save(&custody, unactivated(1002, Span::new().hours(2).minutes(1))).await;
+    save(&custody, unactivated(1003, Span::new().hours(-2))).await;
+    save(&custody, activated(20)).await;
+    let list = |options: &[&str]| ran(program(&folder).args(["users", "list", "--custody"]).arg(&users).args(options));
+
+    let (out, err, code) = list(&[]);
+    assert_eq!((err.as_str(), code), ("", 0), "{out}");
+    let lines: Vec<_> = out.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
+    let expected = ["20 activated", "1001 activated", "1002 unactivated in 2 h", "1003 expired 2 h ago"];
+    assert_eq!(lines[1..], expected, "{out}");
+
+    let (out, _, code) = list(&["--unactivated", "--output", "csv", "--columns", "id,state"]);
+    assert_eq!((out.as_str(), code), ("id,state\n1002,unactivated\n1003,expired\n", 0));
+
+    // One that cannot be used is no reason to leave out the others.
+    fs::write(users.join("1002.json"), "nothing").unwrap();
+    fs::set_permissions(users.join("1002.json"), fs::Permissions::from_mode(0o600)).unwrap();
+    let (out, err, code) = list(&["--output", "jsonl"]);
+    let lines: Vec<Value> = out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(lines.iter().map(|line| line["id"].as_u64().unwrap()).collect::<Vec<_>>(), [20, 1001, 1002, 1003]);
+    assert_eq!(lines[2]["state"], "unusable");
+    assert!(lines[2]["problem"].as_str().unwrap().contains("1002.json"), "{out}");
+    let error: Value = serde_json::from_str(&err).unwrap();
+    assert_eq!((&error["error"]["kind"], code), (&"Context".into(), 18), "{err}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn more_users_are_listed_than_a_page_has() {
+    test_timeout::start();
+    let folder = Folder::new();
+    let users = folder.own_folder("users");
+    let custody = FileCustody::new(&users);
+    for number in 1..=1_050 {
+        save(&custody, activated(number)).await;
+    }
+    let (out, err, code) =
+        ran(program(&folder).args(["users", "list", "--output", "csv", "--columns", "id", "--custody"]).arg(&users));
+    assert_eq!((err.as_str(), code), ("", 0));
+    let ids: Vec<_> = out.lines().skip(1).map(|line| line.parse::<u64>().unwrap()).collect();
+    assert!(ids.iter().copied().eq(1..=1_050), "{} lines", ids.len());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_user_is_shown_with_what_bunq_says_and_no_secret() {
+    test_timeout::start();
+    let (sandbox, folder) = (Sandbox::start().await.unwrap(), Folder::new());
+    let users = folder.own_folder("users");
+    let client = client(&sandbox, &users);
+    let id = ready(&client).await;
+    let token = client.provisions().get(id).await.unwrap().credential.unwrap().token_value.unwrap();
+    let user = client.users().activate(id).await.unwrap();
+    let user_id = user.user().await.unwrap().id.to_string();
+    drop((client, user));
+    let program = program_with_session(&folder, &sandbox).await;
+    let show = |id: ProvisionId, format: &str| {
+        let mut show = crate::common::by(std::process::Command::new("env"), &program);
+        ran(show.args(["users", "show", &id.to_string(), "--output", format, "--custody"]).arg(&users))
+    };
+    sandbox.take_call_log();
+    let (out, err, code) = show(id, "json");
+    assert_eq!(code, 0, "{err}");
+    let shown: Value = serde_json::from_str(&out).unwrap();
+    let shown = &shown[0];
+    assert_eq!((&shown["state"], &shown["credential_status"]), (&"activated".into(), &"ACTIVE".into()), "{out}");
+    assert_eq!((&shown["has_session"], shown["user_id"].to_string()), (&true.into(), user_id), "{out}");
+    let (text, ..) = show(id, "table");
+    assert!(![&out, &text, &err].iter().any(|text| text.contains(token.expose())), "{out}{text}");
+    // The provision is read, and nothing is opened.
+    let sent = sandbox.take_call_log();
+    assert!(sent.iter().all(|call| call.method == "GET" && call.path.contains("/partner-user-provision/")), "{sent:?}");
+
+    let other = sandbox.populate(1)[0];
+    let (out, err, code) = show(other, "csv");
+    assert!(out.contains(",not_in_custody,") && code == 0, "{out}{err}");
+
+    // While another process uses the custody, what it has of the session cannot be read.
+    let in_use = FileCustody::new(&users);
+    let claim = in_use.lock(id).await.unwrap();
+    let (out, err, code) = show(id, "jsonl");
+    let shown: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!((&shown["has_session"], code), (&Value::Null, 18), "{out}{err}");
+    assert_eq!(shown["credential_status"], "ACTIVE");
+    drop(claim);
+}
+
+#[test]
+fn a_custody_is_named_by_an_option_or_a_profile() {
+    test_timeout::start();
+    let folder = Folder::new();
+    folder.own_folder("users");
+    let (out, err, code) = ran(program(&folder).args(["users", "list"]));
+    assert!(out.is_empty() && code == 2, "{err}");
+    assert!(err.contains("--custody FOLDER") && err.contains("`custody` in a profile"), "{err}");
+
+    fs::create_dir(folder.path("bunq-partner")).unwrap();
+    folder.file("bunq-partner/config.toml", "[profiles.default]\ncustody = \"../users\"\n");
+    let (out, err, code) = ran(program(&folder).args(["users", "list", "--output", "json"]));
+    assert_eq!((out.as_str(), err.as_str(), code), ("[]\n", "", 0));
+    let (out, ..) = ran(program(&folder).args(["config", "show", "--output", "jsonl"]));
+    let line = out.lines().find(|line| line.contains("custody")).unwrap();
+    let line: Value = serde_json::from_str(line).unwrap();
+    assert!(line["value"].as_str().unwrap().ends_with("/users"), "{line}");
+    assert!(line["source"].as_str().unwrap().starts_with("profile default in "), "{line}");
+
+    // What was typed wins, also over the profile's.
+    let none = folder.path("none");
+    let (_, err, code) = ran(program(&folder).args(["users", "list", "--custody"]).arg(&none));
+    assert!(err.contains("/none: it does not exist") && err.contains("mkdir -m 700") && code == 18, "{err}");
+    fs::create_dir(&none).unwrap();
+    fs::set_permissions(&none, fs::Permissions::from_mode(0o755)).unwrap();
+    let (_, err, code) = ran(program(&folder).args(["users", "list", "--custody"]).arg(&none));
+    assert!(err.contains("chmod") && code == 18, "{err}");
+    let (_, err, code) = ran(program(&folder).args(["--sandbox", "users", "list", "--custody", "users"]));
+    assert!(err.contains("--sandbox and --custody cannot be given together") && code == 2, "{err}");
+    let (out, err, code) = ran(program(&folder).args(["--sandbox", "users", "list"]));
+    assert_eq!((out.as_str(), err.as_str(), code), ("", "there are none\n", 0));
+}
