@@ -1,4 +1,4 @@
-//! bunq's documented bodies with planted secrets, and everything that a user may see of them.
+//! bunq's documented bodies with planted secrets and texts about a person, and everything that a user may see of them.
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 
@@ -6,16 +6,25 @@ mod common;
 #[path = "common/planted.rs"]
 mod planted;
 
+use std::collections::BTreeSet;
 use std::fmt::Debug;
+use std::fs;
+use std::pin::pin;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use bunq_partner::types::{self, NotificationUrlCall};
 use bunq_partner::{
-    Auth, Client, ClientBuilder, Error, ProvisionId, ReceiptFile, RequestBody, Response, Secret, SessionOf,
+    Auth, Client, ClientBuilder, Error, FileCustody, FulfillmentAnswer, MemoryCustody, NewAttachment, Operation,
+    ProvisionId, ReceiptFile, RequestBody, RequestedStatuses, Response, Secret, SessionOf, UserClient,
 };
-use bunq_partner_sandbox::Sandbox;
+use bunq_partner_sandbox::{Fault, Injection, Profile, Sandbox, SeedInquiry};
 use common::{Folder, Log, once, person};
-use planted::{Documented, PLANTED, SHAPES, called_back, documented, id_in, respond, secret_members};
+use futures_util::{FutureExt as _, StreamExt as _};
+use planted::{
+    BIRTH, Documented, PERSONAL, PLANTED, SHAPES, called_back, documented, id_in, personal_request, respond,
+    secret_members,
+};
 use serde::Serialize;
 use serde_json::json;
 use tracing_subscriber::filter::LevelFilter;
@@ -27,12 +36,34 @@ async fn shown<T: Debug>(call: impl Future<Output = Result<Response<T>, Error>>)
     call.await.map(|response| format!("{response:?}"))
 }
 
+/// The log of this process, at the finest level.
+fn log() -> &'static Log {
+    static LOG: OnceLock<Log> = OnceLock::new();
+    LOG.get_or_init(|| {
+        let log = Log::default();
+        let writer = log.clone();
+        tracing_subscriber::fmt()
+            .with_max_level(LevelFilter::TRACE)
+            .with_span_events(FmtSpan::FULL)
+            .with_writer(move || writer.clone())
+            .init();
+        log
+    })
+}
+
 /// What a user might print of the outcome of a call.
 fn outcome<T: Debug>(result: &Result<T, Error>, as_json: impl Fn(&T) -> String) -> String {
-    match result {
-        Ok(value) => format!("{value:?}\n{value:#?}\n{}\n", as_json(value)),
-        Err(error) => format!("{error}\n{error:?}\n{error:#?}\n{:?}\n", error.bunq_messages()),
-    }
+    let (debug, json) = match result {
+        Ok(value) => (format!("{value:?}\n{value:#?}\n"), as_json(value)),
+        Err(error) => (format!("{error}\n{error:?}\n{error:#?}\n{:?}\n", error.bunq_messages()), String::new()),
+    };
+    // The JSON is what somebody has asked for.
+    assert!(!debug.contains(PERSONAL) && !debug.contains(BIRTH), "{debug}");
+    debug + &json
+}
+
+fn no_json<T>(_: &T) -> String {
+    String::new()
 }
 
 fn to_json<T: Serialize>(value: &T) -> String {
@@ -40,8 +71,10 @@ fn to_json<T: Serialize>(value: &T) -> String {
 }
 
 /// Calls an operation in every way that there is.
-async fn call(client: &Client, documented: &Documented) -> String {
-    let (api, provisions) = (client.api(), client.provisions());
+async fn call(client: &Client, user: &UserClient, documented: &Documented) -> String {
+    let provisions = client.provisions();
+    let is_users = documented.operation.session_of == Some(SessionOf::User);
+    let api = if is_users { user.api() } else { client.api() };
     let number = id_in(&documented.body);
     let id: ProvisionId = number.try_into().unwrap();
     let parameter = number.to_string();
@@ -80,17 +113,49 @@ async fn call(client: &Client, documented: &Documented) -> String {
             opened + &outcome(&client.user().await, to_json)
         }
         _ => {
-            let given = |name: &str| (name != "body").then(|| parameter.clone());
+            let planted = personal_request(documented.operation);
+            let given = |name: &str| match name {
+                "body" => planted.as_ref().map(ToString::to_string),
+                _ => Some(parameter.clone()),
+            };
             let typed = call_with_examples(&api, documented.operation, given).await.unwrap();
             let parameters: Vec<_> = documented.operation.path_parameters().map(|name| (name, &*parameter)).collect();
-            let json = json!({});
+            let json = planted.unwrap_or_else(|| json!({}));
             let body = match documented.operation.content_types.first() {
-                Some(file) => RequestBody::bytes(file.name, file.first_bytes[0]),
+                Some(file) => RequestBody::bytes(file.name, [file.first_bytes[0], PERSONAL.as_bytes()].concat()),
                 None => documented.operation.has_body.then_some(&json).into(),
             };
-            outcome(&typed, Clone::clone) + &by_name(&parameters, body).await
+            let preview = api.preview(documented.operation, &parameters, body.clone());
+            let typed = outcome(&typed, Clone::clone) + &outcome(&preview, no_json);
+            typed + &by_name(&parameters, body).await + &verbs(user, documented.operation, number).await
         }
     }
+}
+
+/// Calls the verbs of a user that begin with an operation.
+async fn verbs(user: &UserClient, operation: &Operation, number: u64) -> String {
+    let (onboarding, identity) = (user.onboarding(), user.identity());
+    match operation.id {
+        "list_user_onboardings" => outcome(&onboarding.find().await, no_json),
+        "create_user_onboarding" => outcome(&onboarding.start().await, no_json),
+        "get_user_onboarding" => {
+            outcome(&onboarding.wait_until_over(number.try_into().unwrap()).timeout(Duration::ZERO).await, no_json)
+        }
+        "update_user_onboarding" => {
+            outcome(&onboarding.request(number.try_into().unwrap(), &statuses()).await, no_json)
+        }
+        "create_identity_verification_session" => outcome(&identity.start_another().await, no_json),
+        "get_identity_verification_session" => outcome(&identity.adopt(number.try_into().unwrap()).await, no_json),
+        "update_identity_verification_session" => outcome(&identity.submit(number.try_into().unwrap()).await, no_json),
+        "list_user_information_inquiries" => outcome(&user.inquiries().list().page().await, no_json),
+        "get_user_information_inquiry" => outcome(&user.inquiries().get(number.try_into().unwrap()).await, no_json),
+        _ => String::new(),
+    }
+}
+
+fn statuses() -> types::UpdateUserOnboardingRequest {
+    let (status, verification) = (types::RequestedUserStatus::Active, types::RequestedUserVerificationStatus::Verified);
+    types::UpdateUserOnboardingRequest::new(status, verification)
 }
 
 /// What bunq sends by itself has live keys.
@@ -105,6 +170,7 @@ fn no_secret_of_what_bunq_sends_by_itself_is_shown() {
             assert!(call.is_ok() || index > 0, "{call:?}: {body}");
             let text = format!("{call:?}\n{call:#?}\n{}", call.as_ref().map(to_json).unwrap_or_default());
             assert!(!text.contains(PLANTED), "{text}");
+            assert!(!format!("{call:?}\n{call:#?}").contains(PERSONAL), "{call:#?}");
             count += usize::from(text.contains("[redacted]"));
         }
     }
@@ -114,13 +180,7 @@ fn no_secret_of_what_bunq_sends_by_itself_is_shown() {
 #[tokio::test(start_paused = true)]
 async fn no_secret_of_bunqs_documented_bodies_is_shown() {
     test_timeout::start();
-    let log = Log::default();
-    let writer = log.clone();
-    tracing_subscriber::fmt()
-        .with_max_level(LevelFilter::TRACE)
-        .with_span_events(FmtSpan::FULL)
-        .with_writer(move || writer.clone())
-        .init();
+    let log = log();
     let (secret, folder) = (secret_members(), Folder::new());
     let receipts = ReceiptFile::open(folder.path("receipts")).await.unwrap();
     let sandbox = Sandbox::start().await.unwrap();
@@ -130,25 +190,21 @@ async fn no_secret_of_bunqs_documented_bodies_is_shown() {
     };
     let new_client = || built(sandbox.client());
     let (client, key) = (new_client(), sandbox.api_key());
-    let token = {
-        let provision = sandbox.provision(sandbox.populate(1)[0]).unwrap();
-        Secret::from(provision["credential"]["token_value"].as_str().unwrap())
-    };
-    let user = built(client.for_user_token(token.clone()));
+    let id = sandbox.populate(1)[0];
+    let token = Secret::from(sandbox.provision(id).unwrap()["credential"]["token_value"].as_str().unwrap());
+    let partner = built(sandbox.client().custody(MemoryCustody::new()));
+    let user = partner.users().activate(id).await.unwrap();
     let (mut count, mut successes) = (0, 0);
+    let mut personal = BTreeSet::new();
     for documented in documented() {
         // The secrets in a refusal come from the call.
         for shape in SHAPES.into_iter().take(if documented.status == 200 { SHAPES.len() } else { 1 }) {
             respond(&sandbox, &documented, &secret, shape);
             let is_of_a_session =
                 documented.operation.auth == Auth::Session && documented.operation.id != "delete_session";
-            let client = match documented.operation.session_of {
-                Some(SessionOf::User) => user.clone(),
-                _ if is_of_a_session => client.clone(),
-                _ => new_client(),
-            };
+            let client = if is_of_a_session { client.clone() } else { new_client() };
             sandbox.take_call_log();
-            let shown = call(&client, &documented).await;
+            let shown = call(&client, &user, &documented).await;
             let journal = sandbox.take_call_log();
             assert!(
                 journal.iter().any(|call| call.operation == Some(documented.operation)),
@@ -157,15 +213,134 @@ async fn no_secret_of_bunqs_documented_bodies_is_shown() {
             sandbox.clear_edits();
             let tokens = journal.iter().filter_map(|call| call.header("x-bunq-client-authentication"));
             let own: Vec<_> = tokens.chain([key.expose(), token.expose(), PLANTED]).collect();
-            for (text, what) in [(shown, "shown"), (log.take(), "logged")] {
+            let logged = log.take();
+            assert!(!logged.contains(PERSONAL) && !logged.contains(BIRTH), "it is logged: {documented:?}\n{logged}");
+            for (text, what) in [(shown, "shown"), (logged, "logged")] {
                 let found = own.iter().find(|secret| text.contains(**secret));
                 assert_eq!(found, None, "it is {what}: {documented:?}\n{text}");
                 successes += usize::from(text.contains("Provision {"));
             }
             count += 1;
         }
+        personal.extend(documented.personal.iter().filter_map(|place| place.rsplit('/').next()).map(str::to_owned));
     }
+    let described = [
+        "all_data_submitted all_fail_reason applicant_identifier_external assistant_conversation context country description",
+        "display_name entry_description finn_conversation message public_nick_name reject_reason session_identifier_external",
+        "subtitle title urls",
+    ];
+    assert_eq!(personal.into_iter().collect::<Vec<_>>(), described.join(" ").split(' ').collect::<Vec<_>>());
     assert!(count > 500 && successes > 100, "{count} bodies, {successes} with provisions");
     let kept = std::fs::read_to_string(folder.path("receipts")).unwrap();
     assert!(!kept.is_empty() && !kept.contains(PLANTED), "{kept}");
+}
+
+/// All that a user has told, and all that bunq has given for it, on the way to a verified user: with each verb, at first refused, and
+/// then taken.
+#[tokio::test(start_paused = true)]
+async fn nothing_about_a_person_is_shown_on_the_way_to_a_verified_user() {
+    test_timeout::start();
+    let (log, folder) = (log(), Folder::new());
+    let kinds = ["ADDRESS_MAIN", "ADDRESS_POSTAL", "DATE_OF_BIRTH", "NATIONALITY", "TAX_RESIDENT"];
+    let mut profile = Profile::default();
+    profile.fulfillments = kinds.map(str::to_owned).to_vec();
+    let sandbox = Sandbox::builder().profile(profile).start().await.unwrap();
+    let kept = Folder::new();
+    fs::set_permissions(&kept.0, std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
+    let custody = FileCustody::new(&kept.0);
+    let client = sandbox.client().retry(once()).late_arrival(Duration::ZERO).custody(custody).build().unwrap();
+    let id = sandbox.populate(1)[0];
+    let token = Secret::from(sandbox.provision(id).unwrap()["credential"]["token_value"].as_str().unwrap());
+    let users = client.users();
+    let mut events = pin!(users.events());
+    let refuse = || sandbox.inject(Injection::new(Fault::Status(400)).times(1));
+    let mut shown = String::new();
+
+    refuse();
+    shown += &outcome(&users.activate(id).await, no_json);
+    let user = users.activate(id).await.unwrap();
+    let onboarding = user.onboarding();
+    let started = onboarding.start().await.unwrap().id;
+    let Ok(RequestedStatuses::Missing(missing)) = onboarding.request(started, &statuses()).await else { panic!() };
+    let planted = |operation: &Operation| personal_request(operation).unwrap();
+    let read = |operation: &Operation, member: &str| planted(operation)[member].take().to_string();
+    let answers = [
+        FulfillmentAnswer::AddressMain(from_json(&read(&Operation::CREATE_ADDRESS_MAIN, "address_main"))),
+        FulfillmentAnswer::AddressPostal(from_json(&read(&Operation::CREATE_ADDRESS_POSTAL, "address_postal"))),
+        FulfillmentAnswer::Person(from_json(&planted(&Operation::UPDATE_USER_PERSON).to_string())),
+        FulfillmentAnswer::Nationality(vec!["NL".parse().unwrap()]),
+        FulfillmentAnswer::TaxResident(from_json(&read(&Operation::CREATE_TAX_RESIDENT, "tax_resident"))),
+    ];
+    for (one, answer) in missing.iter().zip(&answers) {
+        for is_refused in [true, false] {
+            if is_refused {
+                refuse();
+            }
+            let given = onboarding.answer(one, answer).await;
+            assert_eq!(given.is_err(), is_refused, "{one:?} {given:?}");
+            shown += &outcome(&given, no_json);
+        }
+        shown += &format!("{one:?} {answer:?}");
+    }
+
+    let mut session = user.identity().start().await.unwrap();
+    let sdk = session.take_token().unwrap();
+    shown += &format!("{session:?} {sdk:?}");
+    let inquiry = sandbox.inquire(id, SeedInquiry::new([types::InquiryEntryType::UserPersonSourceOfFund])).unwrap();
+    let asked = user.inquiries().get(inquiry).await.unwrap();
+    let entry = asked.entries().next().unwrap().id;
+    let file = [b"GIF89a", PERSONAL.as_bytes()].concat();
+    let path = folder.path("scan.gif");
+    fs::write(&path, &file).unwrap();
+    let description = format!("{PERSONAL}description");
+    let mut answer: types::UpdateUserInformationInquiryEntryRequest =
+        from_json(&planted(&Operation::UPDATE_USER_INFORMATION_INQUIRY_ENTRY).to_string());
+    for is_refused in [true, false] {
+        let play = || {
+            if is_refused {
+                refuse()
+            }
+        };
+        let scan = NewAttachment::new(file.clone()).description(description.parse().unwrap());
+        shown += &format!("{scan:?} {:?}", user.attachments().open(&path).await.unwrap());
+        play();
+        let uploaded = user.attachments().upload(scan).await;
+        shown += &outcome(&uploaded, no_json);
+        let uploaded = uploaded.unwrap_or_else(|_| 1_u64.try_into().unwrap());
+        play();
+        let downloaded = user.attachments().download(uploaded).await;
+        assert_eq!(downloaded.is_err(), is_refused, "{downloaded:?}");
+        shown += &outcome(&downloaded, no_json);
+        let (country, kind) = ("NL".parse().unwrap(), "CRYPTO_KYC_QUESTIONNAIRE".parse().unwrap());
+        let document = types::CreateDocumentIdentificationRequest::new(uploaded, country, kind);
+        play();
+        shown += &outcome(&user.documents().link(&document).await, no_json);
+        answer.all_attachment_id = if is_refused { vec![] } else { vec![uploaded] };
+        play();
+        let answered = user.inquiries().answer(inquiry, entry, &answer).await;
+        assert_eq!(answered.is_err(), is_refused, "{answered:?}");
+        shown += &(outcome(&answered, no_json) + &format!("{answer:?}"));
+    }
+    shown += &outcome(&user.inquiries().get(inquiry).await, no_json);
+    shown += &outcome(&user.inquiries().list().page().await, no_json);
+    shown += &outcome(&user.identity().submit(session.id()).await, no_json);
+    while let Some(event) = events.next().now_or_never() {
+        shown += &format!("{event:?}");
+    }
+    shown += &format!("{client:?} {users:?} {user:?} {onboarding:?} {:?} {:?}", user.identity(), user.inquiries());
+
+    assert_eq!(sandbox.given(id).unwrap()["ADDRESS_MAIN"]["address_main"]["city"], format!("{PERSONAL}sent"));
+    let users = fs::read_dir(&kept.0).unwrap().map(|file| file.unwrap().path());
+    let in_custody: String = users.filter_map(|path| fs::read_to_string(path).ok()).collect();
+    assert!(in_custody.contains(token.expose()));
+    for (text, what) in [(&shown, "shown"), (&log.take(), "logged"), (&in_custody, "in custody")] {
+        for secret in [PERSONAL, BIRTH, sdk.expose(), token.expose()] {
+            let is_allowed = what == "in custody" && secret == token.expose();
+            assert!(is_allowed || !text.contains(secret), "{secret} is {what}: {text}");
+        }
+    }
+}
+
+fn from_json<T: serde::de::DeserializeOwned>(text: &str) -> T {
+    serde_json::from_str(text).unwrap()
 }

@@ -1,9 +1,12 @@
-//! bunq's documented bodies, with a secret planted in every text that can contain one.
+//! bunq's documented bodies, with a secret planted in every text that can contain one, and a text about a person in every member that
+//! the document says has one.
 
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used)]
 
 #[path = "document.rs"]
 mod document;
+
+use std::sync::LazyLock;
 
 use bunq_partner::{Operation, SessionOf};
 use bunq_partner_sandbox::Sandbox;
@@ -13,47 +16,120 @@ use serde_json::{Value, json};
 /// The beginning of all planted secrets.
 pub const PLANTED: &str = "qzx-planted-";
 
+/// The beginning of all planted texts about a person.
+pub const PERSONAL: &str = "qzx-personal-";
+
+/// The planted date of birth.
+pub const BIRTH: &str = "1903-07-19";
+
+static DOCUMENT: LazyLock<Value> = LazyLock::new(document);
+
 /// A response of bunq's.
 #[derive(Clone, Debug)]
 pub struct Documented {
     pub operation: &'static Operation,
     pub status: u16,
     pub body: Value,
+    /// Where it has what is about a person, as JSON pointers.
+    pub personal: Vec<String>,
+}
+
+impl Documented {
+    fn new(operation: &'static Operation, status: u16, body: Value) -> Self {
+        let responses = &method(operation)["responses"];
+        let response = [status.to_string(), format!("{}XX", status / 100)].map(|status| &responses[status]);
+        let response = response.into_iter().find(|response| !response.is_null());
+        let schema =
+            response.map_or(&Value::Null, |response| &resolved(response)["content"]["application/json"]["schema"]);
+        let personal = personal_in(schema, &body);
+        Self { operation, status, body, personal }
+    }
+}
+
+fn method(operation: &Operation) -> &'static Value {
+    &DOCUMENT["paths"][operation.path][operation.method.to_ascii_lowercase()]
+}
+
+fn resolved(part: &'static Value) -> &'static Value {
+    part["$ref"].as_str().map_or(part, |target| DOCUMENT.pointer(target.trim_start_matches('#')).unwrap())
+}
+
+/// Where a value has what its schema says is about a person.
+fn personal_in(schema: &'static Value, value: &Value) -> Vec<String> {
+    let (schema, mut found) = (resolved(schema), Vec::new());
+    if schema["x-bunq-personal"] == true {
+        return vec![String::new()];
+    }
+    for part in ["allOf", "anyOf"].iter().filter_map(|of| schema[of].as_array()).flatten() {
+        found.extend(personal_in(part, value));
+    }
+    let mut inside = |name: &str, schema: &'static Value, member: &Value| {
+        found.extend(personal_in(schema, member).into_iter().map(|rest| format!("/{name}{rest}")));
+    };
+    match value {
+        Value::Object(members) => {
+            members.iter().for_each(|(name, member)| inside(name, &schema["properties"][name], member));
+        }
+        Value::Array(items) => {
+            items.iter().enumerate().for_each(|(index, item)| inside(&index.to_string(), &schema["items"], item));
+        }
+        _ => {}
+    }
+    found
+}
+
+/// Replaces the texts of a value.
+fn replace_texts(value: &mut Value, by: &impl Fn(&str) -> Value) {
+    match value {
+        Value::String(text) => *value = by(text),
+        Value::Array(items) => items.iter_mut().for_each(|item| replace_texts(item, by)),
+        Value::Object(members) => members.values_mut().for_each(|member| replace_texts(member, by)),
+        _ => {}
+    }
+}
+
+/// The example of the body of a request, with planted texts about a person that it may have; `None` if it has none. Countries and
+/// values of enums stay.
+pub fn personal_request(operation: &Operation) -> Option<Value> {
+    let content = &method(operation)["requestBody"]["content"]["application/json"];
+    let (_, example) = content["examples"].as_object()?.iter().next()?;
+    let mut body = resolved(example)["value"].clone();
+    let planted = |text: &str| match text.parse::<bunq_partner::jiff::civil::Date>() {
+        Ok(_) => json!(BIRTH),
+        Err(_) if text.bytes().all(|byte| byte.is_ascii_uppercase()) => json!(text),
+        Err(_) => json!(format!("{PERSONAL}sent")),
+    };
+    for place in personal_in(&content["schema"], &body) {
+        replace_texts(body.pointer_mut(&place).unwrap(), &planted);
+    }
+    let text = body.to_string();
+    (text.contains(PERSONAL) || text.contains(BIRTH)).then_some(body)
 }
 
 /// The examples of the document and the vectors, without duplicates.
 pub fn documented() -> Vec<Documented> {
-    let document = document();
-    let resolved = |value: &Value| match value["$ref"].as_str() {
-        Some(reference) => document.pointer(reference.trim_start_matches('#')).unwrap().clone(),
-        None => value.clone(),
-    };
     let mut all: Vec<Documented> = Vec::new();
     for operation in Operation::ALL {
-        let path = &document["paths"][operation.path];
-        let method = &path[operation.method.to_ascii_lowercase()];
-        for (status, response) in method["responses"].as_object().unwrap() {
-            let examples = resolved(response)["content"]["application/json"]["examples"].clone();
+        for (status, response) in method(operation)["responses"].as_object().unwrap() {
+            let examples = &resolved(response)["content"]["application/json"]["examples"];
             for example in examples.as_object().into_iter().flatten().map(|(_, example)| resolved(example)) {
                 let status = status.replace("XX", "00").parse().unwrap_or(400);
-                all.push(Documented { operation, status, body: example["value"].clone() });
+                all.push(Documented::new(operation, status, example["value"].clone()));
             }
         }
     }
     let vectors: Value = serde_json::from_str(include_str!("../../openapi/vectors/decoding.json")).unwrap();
     let cases = vectors["cases"].as_array().unwrap().iter();
-    all.extend(cases.filter(|case| case.get("bytes").is_none() && case["callback"].is_null()).map(|case| Documented {
-        operation: Operation::by_id(case["operation"].as_str().unwrap()).unwrap(),
-        status: case["status"].as_u64().unwrap().try_into().unwrap(),
-        body: case["body"].clone(),
+    all.extend(cases.filter(|case| case.get("bytes").is_none() && case["callback"].is_null()).map(|case| {
+        let operation = Operation::by_id(case["operation"].as_str().unwrap()).unwrap();
+        Documented::new(operation, case["status"].as_u64().unwrap().try_into().unwrap(), case["body"].clone())
     }));
     all
 }
 
 /// The members that the document calls secret.
 pub fn secret_members() -> Vec<String> {
-    let document = document();
-    let schemas = document["components"]["schemas"].as_object().unwrap().values();
+    let schemas = DOCUMENT["components"]["schemas"].as_object().unwrap().values();
     let members = schemas.filter_map(|schema| schema["properties"].as_object()).flatten();
     let mut secret: Vec<_> =
         members.filter(|(_, schema)| schema["format"] == "password").map(|(name, _)| name.clone()).collect();
@@ -118,9 +194,12 @@ fn texts_of(value: &Value, secret: &[String], texts: &mut Vec<String>) {
     }
 }
 
-/// The body with planted secrets, and with an item of an unknown type.
-fn planted(documented: &Value, secret: &[String], shape: fn(&str) -> Value, own: &str) -> Value {
+/// The body with planted secrets and texts about a person, and with an item of an unknown type.
+fn planted(documented: &Value, personal: &[String], secret: &[String], shape: fn(&str) -> Value, own: &str) -> Value {
     let (mut body, mut inside) = (documented.clone(), Vec::new());
+    for place in personal {
+        replace_texts(body.pointer_mut(place).unwrap(), &|_| shape(&format!("{PERSONAL}received")));
+    }
     texts_of(&body, secret, &mut inside);
     plant(&mut body, secret, &inside, shape, own);
     if let Some(items) = body.get_mut("Response").and_then(Value::as_array_mut) {
@@ -143,7 +222,8 @@ pub fn respond(sandbox: &Sandbox, documented: &Documented, secret: &[String], sh
             let own = token.map(|token| format!(" {key} {token}")).unwrap_or_default();
             response.status = documented.status;
             let told = if documented.status == 200 { "" } else { &own };
-            response.body = planted(&documented.body, &secret, shape, told).to_string().into_bytes();
+            response.body =
+                planted(&documented.body, &documented.personal, &secret, shape, told).to_string().into_bytes();
             response.headers.push(("X-Bunq-Warning".into(), own));
         }
     });
@@ -151,8 +231,7 @@ pub fn respond(sandbox: &Sandbox, documented: &Documented, secret: &[String], sh
 
 /// What bunq sends by itself: the examples of callbacks and the vectors, with planted secrets.
 pub fn called_back(secret: &[String], shape: fn(&str) -> Value) -> Vec<Value> {
-    let document = document();
-    let examples = document["components"]["examples"].as_object().unwrap().values().map(|example| &example["value"]);
+    let examples = DOCUMENT["components"]["examples"].as_object().unwrap().values().map(|example| &example["value"]);
     let vectors: Value = serde_json::from_str(include_str!("../../openapi/vectors/decoding.json")).unwrap();
     let vectors = vectors["cases"]
         .as_array()
@@ -160,7 +239,8 @@ pub fn called_back(secret: &[String], shape: fn(&str) -> Value) -> Vec<Value> {
         .iter()
         .filter(|case| case["callback"].is_string() && case["refuse"] != true);
     let bodies = examples.filter(|body| !body["NotificationUrl"].is_null()).chain(vectors.map(|case| &case["body"]));
-    bodies.map(|body| planted(body, secret, shape, "")).collect()
+    let schema = &DOCUMENT["components"]["schemas"]["NotificationUrlCall"];
+    bodies.map(|body| planted(body, &personal_in(schema, body), secret, shape, "")).collect()
 }
 
 /// The id of the object that a body is about.
