@@ -270,13 +270,22 @@ async fn a_refusal_for_another_reason_is_no_list() {
     });
     assert_eq!(kinds(&user.missing(id).await), ["ADDRESS_MAIN"]);
     user.sandbox.clear_edits();
-    // A list that does not come from bunq is none.
+    // A list that does not come from bunq is none: one that belongs to no request, and one whose signature is not bunq's.
     user.sandbox.after_signing(|call, response| {
         if call.operation == Some(&Operation::UPDATE_USER_ONBOARDING) {
             response.headers.retain(|(name, _)| name != "X-Bunq-Client-Request-Id");
         }
     });
     assert!(user.onboarding().request(id, &statuses()).await.is_err());
+    user.sandbox.clear_edits();
+    user.sandbox.after_signing(|call, response| {
+        if call.operation == Some(&Operation::UPDATE_USER_ONBOARDING) {
+            response.headers.retain(|(name, _)| name != "X-Bunq-Server-Signature");
+            response.headers.push(("X-Bunq-Server-Signature".into(), "AAAA".into()));
+        }
+    });
+    let error = user.onboarding().request(id, &statuses()).await.unwrap_err();
+    assert!(error.additional_parameter().is_some() && !error.is_from_bunq(), "{error:?}");
 }
 
 #[tokio::test(start_paused = true)]
