@@ -74,6 +74,10 @@ impl KeptStep {
 }
 
 impl StepList {
+    pub(super) fn made(&self, key: &StepKey) -> Option<u64> {
+        self.0.iter().find(|step| step.is(key))?.id
+    }
+
     pub(super) fn begin(&mut self, key: StepKey, at: Timestamp) -> Result<Step, String> {
         if let Some(step) = self.0.iter().find(|step| step.is(&key)) {
             return Ok(match step.id {
@@ -103,11 +107,14 @@ impl StepList {
         self.0.retain(|step| step.id.is_some() || !step.is(key));
     }
 
-    /// Adds a step. If there are too many, the oldest one goes that is done.
+    /// Adds a step. If there are too many, the oldest one goes that is done, of those first that may run twice.
     fn add(&mut self, step: KeptStep) -> Result<(), String> {
         if self.0.len() >= MAX_STEPS {
-            let oldest = self.0.iter().position(|step| step.id.is_some());
-            let oldest = oldest.ok_or_else(|| {
+            let is_done = |step: &KeptStep| step.id.is_some();
+            let may_run_twice =
+                |step: &KeptStep| Operation::by_id(&step.operation).is_some_and(|known| known.idempotent);
+            let oldest = self.0.iter().position(|step| is_done(step) && may_run_twice(step));
+            let oldest = oldest.or_else(|| self.0.iter().position(is_done)).ok_or_else(|| {
                 format!(
                     "has {MAX_STEPS} requests of which it is not known whether bunq has carried them out, and no more are begun: \
                      look at bunq what came of them, then take the record out of the custody and call `client.users().reset(id)`"

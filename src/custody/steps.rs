@@ -30,6 +30,13 @@ impl Steps {
         kept.update(move |record| record.steps.begin(key, Timestamp::now().into())).await
     }
 
+    /// What a step has made, if it is done. Nothing is kept.
+    pub(crate) async fn made(&self, operation: &Operation, request: &impl Serialize) -> Result<Option<u64>, Error> {
+        let Some(kept) = &self.0 else { return Ok(None) };
+        let key = StepKey::new(operation, request)?;
+        Ok(kept.record().await?.and_then(|record| record.steps.made(&key)))
+    }
+
     /// Begins a step anew, whatever came of it before.
     pub(crate) async fn begin_again(&self, operation: &Operation, request: &impl Serialize) -> Result<(), Error> {
         let Some(kept) = &self.0 else { return Ok(()) };

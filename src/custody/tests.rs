@@ -290,6 +290,21 @@ async fn steps_are_bounded_and_those_in_doubt_stay() {
     assert!(kept.record().await.is_ok(), "the fullest record is read");
 }
 
+#[tokio::test]
+async fn what_may_run_twice_is_forgotten_first() {
+    test_timeout::start();
+    const MAY_RUN_TWICE: &Operation = &Operation::CREATE_ATTACHMENT;
+    let (_custody, kept) = with_user().await;
+    let steps = Steps::new(kept.clone());
+    steps.done(&Operation::CREATE_OAUTH_CLIENT, &0, 7).await.unwrap();
+    for number in 1..=250 {
+        steps.done(MAY_RUN_TWICE, &number, number).await.unwrap();
+    }
+    assert_eq!(steps.made(&Operation::CREATE_OAUTH_CLIENT, &0).await.unwrap(), Some(7));
+    assert_eq!(steps.made(MAY_RUN_TWICE, &250).await.unwrap(), Some(250));
+    assert_eq!(steps.made(MAY_RUN_TWICE, &1).await.unwrap(), None);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_change_is_made_though_its_caller_gives_up() {
     test_timeout::start();

@@ -3,11 +3,16 @@
 use std::fmt;
 use std::io::{self, Read as _};
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
+use aws_lc_rs::digest::SHA256;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
 
 use crate::api::Api;
+use crate::custody::Steps;
 use crate::error::{CallMetadata, Error};
 use crate::files::open_regular;
 use crate::operation::{ContentType, Operation};
@@ -28,6 +33,7 @@ use crate::types::{AttachmentContentType, AttachmentDescription, AttachmentId};
 #[derive(Debug, Clone)]
 pub struct Attachments {
     api: Api,
+    steps: Steps,
 }
 
 /// A file to upload. Its content type is found by its first bytes. `Debug` shows the size of the file alone.
@@ -99,8 +105,8 @@ impl NewAttachment {
 }
 
 impl Attachments {
-    pub(crate) fn new(api: Api) -> Self {
-        Self { api }
+    pub(crate) fn new(api: Api, steps: Steps) -> Self {
+        Self { api, steps }
     }
 
     /// Sets the longest time of each operation, in place of [`ClientBuilder::operation_timeout`].
@@ -108,7 +114,7 @@ impl Attachments {
     /// [`ClientBuilder::operation_timeout`]: crate::ClientBuilder::operation_timeout
     #[must_use]
     pub fn operation_timeout(self, timeout: Duration) -> Self {
-        Self { api: self.api.operation_timeout(timeout) }
+        Self { api: self.api.operation_timeout(timeout), ..self }
     }
 
     /// Reads a file to upload. If the extension of its name is that of a content type, its first bytes must be so too.
@@ -133,17 +139,31 @@ impl Attachments {
         Ok(new)
     }
 
-    /// Uploads a file, and returns the id of the attachment. A second upload of the same file is another attachment, which does no harm.
+    /// Uploads a file, and returns the id of the attachment. The same file with the same description again returns the id of the first, and
+    /// sends nothing: so what is made of it is the same request as before, also after a crash.
+    ///
+    /// The custody keeps a digest of the file and the id, when the file is uploaded. After a crash in between, and after a response that was
+    /// lost, it is uploaded again: another attachment does no harm.
     ///
     /// # Errors
     ///
     /// [`InvalidInput`](crate::ErrorKind::InvalidInput), before anything is sent, if the file is empty, larger than
     /// [`ClientBuilder::max_upload_size`](crate::ClientBuilder::max_upload_size), none of bunq's content types, or another than was said.
+    /// [`Context`](crate::ErrorKind::Context) if the custody cannot be used. If the file is uploaded and its id could not be kept, the error
+    /// has it: `error.last_seen::<AttachmentId>()`.
     pub async fn upload(&self, new: NewAttachment) -> Result<AttachmentId, Error> {
         let checked = new.checked(self.api.max_upload_size());
         let content_type = checked.map_err(|problem| Error::invalid_input("attachment", problem))?;
         let NewAttachment { bytes, description, .. } = new;
-        Ok(self.api.create_attachment(content_type, bytes, description.as_ref()).await?.into_inner())
+        let operation = &Operation::CREATE_ATTACHMENT;
+        let key = (content_type, digest(&bytes), description.clone());
+        if let Some(made) = self.steps.made(operation, &key).await? {
+            return made.try_into().map_err(|_| Error::internal("a step was kept with an id that is none"));
+        }
+        let id = self.api.create_attachment(content_type, bytes, description.as_ref()).await?.into_inner();
+        let kept = self.steps.done(operation, &key, id.into()).await;
+        kept.map_err(|error| error.with_last_seen(Arc::new(id)))?;
+        Ok(id)
     }
 
     /// Downloads a file, with what bunq knows of it.
@@ -166,6 +186,11 @@ impl Attachments {
         }
         Ok(DownloadedAttachment { id, content_type, description, bytes })
     }
+}
+
+/// SHA-256, in Base64.
+fn digest(bytes: &[u8]) -> String {
+    BASE64.encode(aws_lc_rs::digest::digest(&SHA256, bytes))
 }
 
 fn known_types() -> impl Iterator<Item = &'static ContentType> {

@@ -15,6 +15,7 @@ use crate::identity::tests::User;
 use crate::operation::Operation;
 use crate::types::{AttachmentContentType, AttachmentId, CreateDocumentIdentificationRequest};
 
+const UPLOAD: &Operation = &Operation::CREATE_ATTACHMENT;
 const LINK: &Operation = &Operation::CREATE_DOCUMENT_IDENTIFICATION;
 const PNG: &[u8] = b"\x89PNG\r\n\x1a\n planted-picture";
 
@@ -50,6 +51,10 @@ fn documents(user: &User) -> Documents {
 
 async fn upload(user: &User) -> AttachmentId {
     attachments(user).upload(NewAttachment::new(PNG)).await.unwrap()
+}
+
+async fn upload_another(user: &User, name: &str) -> AttachmentId {
+    attachments(user).upload(NewAttachment::new([PNG, name.as_bytes()].concat())).await.unwrap()
 }
 
 fn document(front: AttachmentId) -> CreateDocumentIdentificationRequest {
@@ -147,7 +152,7 @@ async fn what_is_no_file_of_bunqs_is_refused_before_anything_is_sent() {
 async fn the_same_document_is_linked_once() {
     test_timeout::start();
     let user = User::new(Sandbox::builder()).await;
-    let (front, back) = (upload(&user).await, upload(&user).await);
+    let (front, back) = (upload(&user).await, upload_another(&user, "back").await);
     let linked = documents(&user).link(&document(front)).await.unwrap();
     assert_eq!(linked.acceptance, Acceptance::Accepted);
     let again = documents(&user).link(&document(front)).await.unwrap();
@@ -159,6 +164,23 @@ async fn the_same_document_is_linked_once() {
     assert_ne!(documents(&user).link(&two_sides).await.unwrap().id, linked.id);
     assert_ne!(documents(&user).link_again(&document(front)).await.unwrap().id, linked.id);
     assert_eq!(user.calls(LINK), 3);
+}
+
+/// Whoever goes on after a crash has the file, and not the id that it had got.
+#[tokio::test(start_paused = true)]
+async fn what_is_made_of_the_same_file_is_the_same_request() {
+    test_timeout::start();
+    let user = User::new(Sandbox::builder()).await;
+    let linked = documents(&user).link(&document(upload(&user).await)).await.unwrap();
+    let again = documents(&user).link(&document(upload(&user).await)).await.unwrap();
+    assert_eq!((again.id, again.acceptance), (linked.id, Acceptance::Already));
+    assert_eq!((user.calls(UPLOAD), user.calls(LINK)), (1, 1));
+    // Another description is another attachment, and a lost response leaves one at bunq that nothing names.
+    let described = || NewAttachment::new(PNG).description("planted".parse().unwrap());
+    user.play(Fault::Drop, true, UPLOAD);
+    let id = attachments(&user).upload(described()).await.unwrap();
+    assert_ne!(id, upload(&user).await);
+    assert_eq!((attachments(&user).upload(described()).await.unwrap(), user.calls(UPLOAD)), (id, 3));
 }
 
 #[tokio::test(start_paused = true)]
@@ -176,7 +198,7 @@ async fn a_document_is_never_linked_twice_unnoticed() {
         tokio::time::sleep(Duration::from_secs(20)).await;
         assert_eq!(user.calls(LINK), 1, "{fault}");
         // Others are not held up.
-        let other = upload(&user).await;
+        let other = upload_another(&user, "other").await;
         documents(&user).link(&document(other)).await.unwrap();
         let linked = documents(&user).link_again(&document(scan)).await.unwrap();
         assert_eq!(documents(&user).link(&document(scan)).await.unwrap().id, linked.id);

@@ -77,7 +77,8 @@ impl UserClient {
 
     /// Returns the files of the user.
     pub fn attachments(&self) -> Attachments {
-        Attachments::new(self.api())
+        let (_, steps) = self.0.verbs();
+        Attachments::new(self.api(), steps)
     }
 
     /// Returns the documents of the user.
