@@ -133,13 +133,9 @@ impl Kept {
         self.change(|kept| update(kept.as_mut().ok_or(NOT_KEPT)?)).await
     }
 
-    /// Removes what is kept, if there is anything. What does not fit this partner and this user is not removed.
-    pub(crate) async fn remove(&self) -> Result<(), Error> {
-        self.change(|kept| {
-            *kept = None;
-            Ok(())
-        })
-        .await
+    /// Removes what is kept, and returns whether there was anything. What does not fit this partner and this user is not removed.
+    pub(crate) async fn remove(&self) -> Result<bool, Error> {
+        self.change(|kept| Ok(kept.take().is_some())).await
     }
 
     /// Makes a change under the lock of the user. Once begun, it is made even if the caller gives up.

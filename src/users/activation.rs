@@ -42,7 +42,7 @@ impl Users {
             Err(error) => {
                 let Some(seen) = error.last_seen::<Provision>() else { return Err(error) };
                 if seen.status.phase() == Phase::Closed {
-                    self.remove(id).await;
+                    self.remove_beside(id).await;
                 }
                 if !is_used_or_expired(seen) {
                     return Err(error);
@@ -84,7 +84,7 @@ impl Users {
         kept.record().await?;
         let seen = self.0.provisions.get(id).await?;
         if seen.status.phase() == Phase::Closed {
-            self.remove(id).await;
+            self.remove_beside(id).await;
             let problem = format_args!("provision {id} is closed: there is no user any more");
             return Err(Error::new(ErrorKind::Unattainable, Sent::Responded, problem));
         }

@@ -24,7 +24,7 @@ use self::user_client::UserShared;
 use crate::api::Api;
 use crate::custody::{CustodyEntry, CustodyFilter, Kept, Records};
 use crate::environment::Environment;
-use crate::error::Error;
+use crate::error::{Error, ErrorKind, Sent};
 use crate::provisions::Provisions;
 use crate::session::handshake::{Device, SigningKeys};
 use crate::session::turns::Turns;
@@ -109,7 +109,7 @@ impl Users {
                 let (Some(room), Phase::Closed) = (room.upgrade(), seen.status.phase()) else { return };
                 let id = seen.id;
                 // It is within a read, so there is a runtime.
-                runtime::spawn(Span::current(), Box::pin(async move { Self(room).remove(id).await }));
+                runtime::spawn(Span::current(), Box::pin(async move { Self(room).remove_beside(id).await }));
             });
         }
         users
@@ -241,22 +241,43 @@ impl Users {
         }
     }
 
-    /// Removes what is kept of a user whose provision is closed. A failure is told, because nothing depends on it.
-    async fn remove(&self, id: ProvisionId) {
-        let removed = async {
-            let kept = self.kept(id)?;
-            if kept.entry().await?.is_none() {
-                return Ok(false);
-            }
-            self.of(id).shared().forget();
-            kept.remove().await.map(|()| true)
-        };
-        match removed.await {
-            Ok(true) => self.tell(UserEvent::Removed(id)),
-            Ok(false) => {}
-            Err(error) => {
-                tracing::warn!(provision = %id, %error, "the record of a closed user is not removed from custody");
-            }
+    /// Removes from custody what is kept of a user whose provision is closed, if there is anything.
+    ///
+    /// Whatever reads that a provision is closed begins this too, such as the wait for a closing, and goes on without it. The end of the
+    /// process may come first. This reads the provision, and returns when nothing is kept.
+    ///
+    /// # Errors
+    ///
+    /// [`Unattainable`](crate::ErrorKind::Unattainable) if the provision is not closed: its token may be the only copy.
+    /// [`Context`](crate::ErrorKind::Context) if the custody cannot be changed.
+    pub async fn remove(&self, id: ProvisionId) -> Result<(), Error> {
+        self.records()?;
+        let seen = self.0.provisions.get(id).await?;
+        if seen.status.phase() != Phase::Closed {
+            let problem = format_args!("provision {id} is {}, not closed: what is kept of its user stays", seen.status);
+            return Err(Error::new(ErrorKind::Unattainable, Sent::Responded, problem));
+        }
+        self.remove_closed(id).await
+    }
+
+    /// Removes what is kept of a user whose provision is closed.
+    async fn remove_closed(&self, id: ProvisionId) -> Result<(), Error> {
+        let kept = self.kept(id)?;
+        // Also while another process uses the custody, which then removes it.
+        if kept.entry().await?.is_none() {
+            return Ok(());
+        }
+        self.of(id).shared().forget();
+        if kept.remove().await? {
+            self.tell(UserEvent::Removed(id));
+        }
+        Ok(())
+    }
+
+    /// Does so beside what has shown that the provision is closed: a failure is only told.
+    async fn remove_beside(&self, id: ProvisionId) {
+        if let Err(error) = self.remove_closed(id).await {
+            tracing::warn!(provision = %id, %error, "the record of a closed user is not removed from custody");
         }
     }
 }

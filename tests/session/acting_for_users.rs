@@ -91,6 +91,17 @@ async fn a_hundred_tasks_share_one_session() {
     .into_iter()
     .for_each(|task| task.unwrap());
     assert_eq!(sessions(&sandbox, &token).len(), 1);
+    // The user ends its session, and all find out.
+    assert_eq!(sandbox.end_sessions_of(id), 1);
+    let users = client.users();
+    let calls = (0..100).map(|_| {
+        let user = users.of(id);
+        tokio::spawn(async move { user.api().list_credentials().await })
+    });
+    for call in join_all(calls).await {
+        call.unwrap().unwrap();
+    }
+    assert_eq!(sessions(&sandbox, &token).len(), 2);
 }
 
 /// A crash at any point: after each of the calls, another process goes on with the custody.
@@ -325,6 +336,27 @@ async fn what_is_kept_goes_with_the_provision() {
     client.provisions().list().page().await.unwrap();
     event(&mut events, |event| matches!(event, UserEvent::Removed(id) if *id == listed)).await;
     assert_eq!(kept(&client, listed).await, None);
+}
+
+/// A process that ends with the wait for the closing may not have removed what is kept.
+#[tokio::test]
+async fn what_is_kept_is_surely_removed_on_request() {
+    test_timeout::start();
+    let (sandbox, client, custody) = start_with_custody().await;
+    let user = ready(&client).await;
+    client.users().activate(user).await.unwrap();
+    let error = client.users().remove(user).await.unwrap_err();
+    assert_eq!((error.kind(), kept(&client, user).await), (ErrorKind::Unattainable, Some(true)), "{error}");
+    let elsewhere = sandbox.client().retry(at_once()).build().unwrap();
+    quick(elsewhere.provisions().close(user).await.unwrap()).wait().await.unwrap();
+    assert_eq!(kept(&client, user).await, Some(true));
+    let client = self::client(&sandbox, &custody);
+    let mut events = Box::pin(client.users().events());
+    client.users().remove(user).await.unwrap();
+    assert_eq!(kept(&client, user).await, None);
+    event(&mut events, |event| matches!(event, UserEvent::Removed(id) if *id == user)).await;
+    client.users().remove(user).await.unwrap();
+    assert_eq!(elsewhere.users().remove(user).await.unwrap_err().kind(), ErrorKind::InvalidInput);
 }
 
 /// A credential that nobody activates is told before it expires, also to a process that finds it in custody.
