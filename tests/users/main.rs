@@ -2,4 +2,7 @@
 
 #![allow(clippy::panic, clippy::unwrap_used)]
 
+#[path = "../common/mod.rs"]
+mod common;
 mod onboarding;
+mod whole_way;
