@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::stream::{Stream, TryStreamExt as _, iter, try_unfold};
 use jiff::Timestamp;
 use tokio::time::timeout;
 use tracing::Span;
@@ -57,13 +58,27 @@ impl Records {
     }
 
     /// Returns the next page of entries: see [`Custody::list`].
-    pub(crate) async fn list(
-        &self,
-        filter: CustodyFilter,
-        after: Option<ProvisionId>,
-    ) -> Result<Vec<CustodyEntry>, Error> {
+    async fn list(&self, filter: CustodyFilter, after: Option<ProvisionId>) -> Result<Vec<CustodyEntry>, Error> {
         let name = || self.0.custody.name();
         self.in_time(name, "was not listed", self.0.custody.list(filter, after)).await
+    }
+
+    /// Yields the entries of all pages.
+    pub(crate) fn entries(
+        &self,
+        filter: CustodyFilter,
+    ) -> impl Stream<Item = Result<CustodyEntry, Error>> + Send + use<> {
+        let records = self.clone();
+        let pages = try_unfold(Some(None), move |after: Option<Option<ProvisionId>>| {
+            let records = records.clone();
+            async move {
+                let Some(after) = after else { return Ok::<_, Error>(None) };
+                let page = records.list(filter, after).await?;
+                let next = page.last().map(|entry| Some(entry.provision_id));
+                Ok(Some((iter(page.into_iter().map(Ok)), next)))
+            }
+        });
+        pages.try_flatten()
     }
 
     /// Waits for a step of the custody, as long as a call may take.

@@ -1,6 +1,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::stream::TryStreamExt as _;
 use serde_json::{Value, json};
 
 use super::*;
@@ -354,13 +355,8 @@ async fn pages_come_in_the_order_of_the_ids() {
         custody.save(CustodyEntry { is_activated, ..CustodyEntry::new(id(number)) }, "text".into()).await.unwrap();
     }
     for (filter, expected) in [(CustodyFilter::All, 2500), (CustodyFilter::Unactivated, 1250)] {
-        let (mut listed, mut after) = (Vec::new(), None);
-        loop {
-            let page = records(&custody).list(filter, after).await.unwrap();
-            let Some(last) = page.last() else { break };
-            after = Some(last.provision_id);
-            listed.extend(page.into_iter().map(|entry| entry.provision_id));
-        }
+        let listed: Vec<_> =
+            records(&custody).entries(filter).map_ok(|entry| entry.provision_id).try_collect().await.unwrap();
         assert!(listed.len() == expected && listed.is_sorted());
     }
 }

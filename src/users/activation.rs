@@ -30,14 +30,14 @@ impl Users {
     async fn activate_in_turn(&self, id: ProvisionId) -> Result<UserClient, Error> {
         let client = self.of(id);
         let user = client.shared();
-        let kept = self.kept(id)?;
+        let kept = self.0.room.kept(id)?;
         let _working = user.work.lock().await;
         if user.known_session().is_some_and(|session| session.is_open()) {
             return Ok(client.clone());
         }
         // What cannot be used is known before anything is sent.
         kept.record().await?;
-        match self.0.provisions.wait_until_ready(id).wait().await {
+        match self.0.room.provisions.wait_until_ready(id).wait().await {
             Ok(seen) => self.take(user, &seen).await?,
             Err(error) => {
                 let Some(seen) = error.last_seen::<Provision>() else { return Err(error) };
@@ -71,7 +71,7 @@ impl Users {
     /// Tells a failure to subscribers too.
     fn told(&self, id: ProvisionId, outcome: Result<UserClient, Error>) -> Result<UserClient, Error> {
         if let Err(error) = &outcome {
-            self.tell(UserEvent::Failed(id, error.clone()));
+            self.0.room.events.tell(UserEvent::Failed(id, error.clone()));
         }
         outcome
     }
@@ -79,10 +79,10 @@ impl Users {
     async fn reset_in_turn(&self, id: ProvisionId) -> Result<UserClient, Error> {
         let client = self.of(id);
         let user = client.shared();
-        let kept = self.kept(id)?;
+        let kept = self.0.room.kept(id)?;
         let _working = user.work.lock().await;
         kept.record().await?;
-        let seen = self.0.provisions.get(id).await?;
+        let seen = self.0.room.provisions.get(id).await?;
         if seen.status.phase() == Phase::Closed {
             self.remove_beside(id).await;
             let problem = format_args!("provision {id} is closed: there is no user any more");
@@ -90,8 +90,8 @@ impl Users {
         }
         let ready = match seen.fresh_credential() {
             Some(_) if seen.status.phase() != Phase::Reset => seen,
-            _ if seen.status.phase() == Phase::Reset => self.0.provisions.wait_until_ready(id).wait().await?,
-            _ => self.0.provisions.reset_token(id).await?.wait().await?,
+            _ if seen.status.phase() == Phase::Reset => self.0.room.provisions.wait_until_ready(id).wait().await?,
+            _ => self.0.room.provisions.reset_token(id).await?.wait().await?,
         };
         self.take(user, &ready).await?;
         self.open(user).await?;
@@ -100,7 +100,7 @@ impl Users {
 
     /// Stores the token that bunq shows, in the place of an older one.
     async fn take(&self, user: &UserShared, seen: &Provision) -> Result<(), Error> {
-        let (id, kept) = (seen.id, self.kept(seen.id)?);
+        let (id, kept) = (seen.id, self.0.room.kept(seen.id)?);
         let shown = seen.fresh_credential().and_then(|credential| Some((credential, credential.token_value.clone()?)));
         let (credential, token) = shown.ok_or_else(|| spent(id, "shows no token"))?;
         let Credential { id: credential_id, expiry_time: expiry, .. } = credential;
@@ -123,14 +123,14 @@ impl Users {
             }
         }
         tracing::info!(provision = %id, "the token of a user is stored");
-        self.tell(UserEvent::Stored(id));
+        self.0.room.events.tell(UserEvent::Stored(id));
         Ok(())
     }
 
     /// Opens the session of a user. One that is opened again may wait for as long as a credential lives.
     async fn open(&self, user: &UserShared) -> Result<(), Error> {
         let session = user.session().await?;
-        session.open_by(Instant::now() + self.lifetime()).await
+        session.open_by(Instant::now() + self.0.room.lifetime()).await
     }
 }
 

@@ -1,7 +1,7 @@
 //! What is told of users: events, and credentials that nobody has activated, before they expire.
 
 use std::collections::HashSet;
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
 use futures_util::stream::{Stream, TryStreamExt as _, unfold};
@@ -11,9 +11,9 @@ use tokio::task::AbortHandle;
 use tokio::time::timeout;
 use tracing::Span;
 
-use super::{Room, Users};
-use crate::custody::{CustodyEntry, CustodyFilter};
+use crate::custody::{CustodyEntry, CustodyFilter, Records};
 use crate::error::Error;
+use crate::sync::lock;
 use crate::transport::{metrics, runtime};
 use crate::types::{ProvisionId, Timestamp as BunqTimestamp};
 
@@ -61,24 +61,21 @@ pub(super) struct Events {
     told: broadcast::Sender<UserEvent>,
     /// Wakes the task, and ends it when it is dropped.
     changed: watch::Sender<()>,
-    task: Option<AbortHandle>,
+    task: Mutex<Option<AbortHandle>>,
+    /// What the task looks at; `None` if the client has no custody.
+    records: Option<Records>,
+    /// How long a credential lives that is not used.
+    lifetime: Duration,
 }
 
-impl Default for Events {
-    fn default() -> Self {
-        Self { told: broadcast::Sender::new(MAX_BEHIND), changed: watch::Sender::new(()), task: None }
+impl Events {
+    pub(super) fn new(records: Option<Records>, lifetime: Duration) -> Self {
+        let (told, changed, task) = (broadcast::Sender::new(MAX_BEHIND), watch::Sender::new(()), Mutex::default());
+        Self { told, changed, task, records, lifetime }
     }
-}
 
-impl Users {
-    /// Yields what becomes of users from now on.
-    ///
-    /// Credentials that nobody has activated are looked at from the first call of a method that needs the custody, or of this one within a
-    /// runtime; those that expire soon are a warning of `tracing` too. Nothing is read of users that are activated.
-    pub fn events(&self) -> impl Stream<Item = UserEvent> + Send + use<> {
-        self.watch();
-        let told = self.0.events().told.subscribe();
-        unfold(told, async |mut told| {
+    pub(super) fn subscribe(&self) -> impl Stream<Item = UserEvent> + Send + use<> {
+        unfold(self.told.subscribe(), async |mut told| {
             let event = match told.recv().await {
                 Ok(event) => event,
                 Err(broadcast::error::RecvError::Lagged(missed)) => UserEvent::Lagged(missed),
@@ -88,54 +85,47 @@ impl Users {
         })
     }
 
-    /// Counts the credentials in custody that nobody has activated, and says when the next of them expires. It reads nothing of other
-    /// users.
-    ///
-    /// # Errors
-    ///
-    /// As [`list`](Self::list).
-    pub async fn unactivated(&self) -> Result<Unactivated, Error> {
-        let now = Timestamp::now();
-        let none = Unactivated { count: 0, next_expiry: None };
-        let count = |known: Unactivated, entry: CustodyEntry| {
-            let ahead = entry.expiry.filter(|expiry| expiry.as_jiff() > now);
-            let next_expiry = known.next_expiry.into_iter().chain(ahead).min_by_key(|expiry| expiry.as_jiff());
-            async move { Ok(Unactivated { count: known.count + 1, next_expiry }) }
-        };
-        self.entries(CustodyFilter::Unactivated).try_fold(none, count).await
-    }
-
     pub(super) fn tell(&self, event: UserEvent) {
-        let events = self.0.events();
         if matches!(event, UserEvent::Stored(_)) {
-            events.changed.send_replace(());
+            self.changed.send_replace(());
         }
         // There may be no subscriber.
-        let _ = events.told.send(event);
+        let _ = self.told.send(event);
     }
 
     /// Looks at the credentials that nobody has activated from now on, unless a task does it already.
-    pub(super) fn watch(&self) {
-        let mut events = self.0.events();
-        if self.0.records.is_none()
-            || events.task.as_ref().is_some_and(|task| !task.is_finished())
-            || runtime::check().is_err()
+    pub(super) fn watch(self: &Arc<Self>) {
+        let mut task = lock(&self.task);
+        if self.records.is_none() || task.as_ref().is_some_and(|task| !task.is_finished()) || runtime::check().is_err()
         {
             return;
         }
-        let (room, changed) = (Arc::downgrade(&self.0), events.changed.subscribe());
-        events.task = Some(runtime::spawn(Span::none(), Box::pin(watch_unactivated(room, changed))).abort_handle());
+        let looking = watch_unactivated(Arc::downgrade(self), self.changed.subscribe());
+        *task = Some(runtime::spawn(Span::none(), Box::pin(looking)).abort_handle());
     }
 }
 
+/// Counts the credentials that nobody has activated, and finds the next that expires.
+pub(super) async fn unactivated(records: &Records) -> Result<Unactivated, Error> {
+    let now = Timestamp::now();
+    let none = Unactivated { count: 0, next_expiry: None };
+    let count = |known: Unactivated, entry: CustodyEntry| {
+        let ahead = entry.expiry.filter(|expiry| expiry.as_jiff() > now);
+        let next_expiry = known.next_expiry.into_iter().chain(ahead).min_by_key(|expiry| expiry.as_jiff());
+        async move { Ok(Unactivated { count: known.count + 1, next_expiry }) }
+    };
+    records.entries(CustodyFilter::Unactivated).try_fold(none, count).await
+}
+
 /// Tells of each credential once that it expires soon, and once that it has expired.
-async fn watch_unactivated(room: Weak<Room>, mut changed: watch::Receiver<()>) {
+async fn watch_unactivated(events: Weak<Events>, mut changed: watch::Receiver<()>) {
     let (mut expiring, mut expired) = (HashSet::new(), HashSet::new());
     loop {
-        let Some(users) = room.upgrade().map(Users) else { return };
-        let (now, soon) = (Timestamp::now(), users.lifetime() / 4);
+        let Some(events) = events.upgrade() else { return };
+        let Some(records) = &events.records else { return };
+        let (now, soon) = (Timestamp::now(), events.lifetime / 4);
         let mut pause = LONGEST_PAUSE;
-        let entries: Result<Vec<_>, Error> = users.entries(CustodyFilter::Unactivated).try_collect().await;
+        let entries: Result<Vec<_>, Error> = records.entries(CustodyFilter::Unactivated).try_collect().await;
         match entries {
             Ok(entries) => {
                 for entry in entries {
@@ -144,12 +134,12 @@ async fn watch_unactivated(room: Weak<Room>, mut changed: watch::Receiver<()>) {
                     if left.is_zero() && expired.insert(id) {
                         tracing::warn!(provision = %id, "the credential of a user has expired unused: reset it");
                         metrics::credential_expired();
-                        users.tell(UserEvent::Expired(id));
+                        events.tell(UserEvent::Expired(id));
                     } else if !left.is_zero() && left <= soon && expiring.insert(id) {
                         let seconds_left = left.as_secs();
                         tracing::warn!(provision = %id, seconds_left, "nobody has activated the credential of a user, and it expires soon");
                         metrics::credential_expiring();
-                        users.tell(UserEvent::Expiring(id));
+                        events.tell(UserEvent::Expiring(id));
                     }
                     // One that was replaced by a reset may expire too.
                     if left > soon {
@@ -161,7 +151,7 @@ async fn watch_unactivated(room: Weak<Room>, mut changed: watch::Receiver<()>) {
             }
             Err(error) => tracing::warn!(%error, "credentials that nobody has activated are not looked at"),
         }
-        drop(users);
+        drop(events);
         if timeout(pause, changed.changed()).await.is_ok_and(|changed| changed.is_err()) {
             return;
         }

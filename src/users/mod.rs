@@ -6,43 +6,34 @@
 
 mod activation;
 mod events;
+mod room;
 mod user_client;
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::sync::{Arc, Mutex, MutexGuard, Weak};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, Weak};
 
-use futures_util::stream::{Stream, StreamExt as _, try_unfold};
-use tokio::time::Instant;
+use futures_util::stream::{Stream, StreamExt as _, TryStreamExt as _, iter};
 use tracing::Span;
 
-use self::events::Events;
+use self::events::unactivated;
 pub use self::events::{Unactivated, UserEvent};
+use self::room::Room;
+pub(crate) use self::room::UserDevice;
 pub use self::user_client::UserClient;
 use self::user_client::UserShared;
 use crate::api::Api;
-use crate::custody::{CustodyEntry, CustodyFilter, Kept, Records};
+use crate::custody::{CustodyEntry, CustodyFilter, Records};
 use crate::environment::Environment;
 use crate::error::{Error, ErrorKind, Sent};
 use crate::provisions::Provisions;
-use crate::session::handshake::{Device, SigningKeys};
 use crate::session::turns::Turns;
-use crate::session::{Owner, UsersTurn};
 use crate::sync::lock;
 use crate::transport::runtime;
-use crate::types::{DeviceDescription, PermittedIps, Phase, ProvisionId, Secret};
+use crate::types::{Phase, ProvisionId};
 
 /// How many activations wait at the same time. More than that could not all have a session before their credentials expire.
 const AT_ONCE: usize = 480;
-
-/// How the users' own installations are registered: as the partner's.
-#[derive(Debug)]
-pub(crate) struct UserDevice {
-    pub(crate) description: DeviceDescription,
-    pub(crate) permitted_ips: PermittedIps,
-    pub(crate) signing_keys: SigningKeys,
-}
 
 /// Acts for users: activates their credentials, keeps what is needed for it in [custody](crate::ClientBuilder::custody), and gives a
 /// [`UserClient`] for each. Cheap to clone.
@@ -67,27 +58,13 @@ pub(crate) struct UserDevice {
 /// # }
 /// ```
 #[derive(Debug, Clone)]
-pub struct Users(Arc<Room>);
+pub struct Users(Arc<Shared>);
 
 #[derive(Debug)]
-struct Room {
-    environment: Environment,
-    /// That of the partner.
-    api: Api,
-    provisions: Provisions,
-    turns: Turns,
-    device: UserDevice,
-    /// `None` if the client has no custody.
-    records: Option<Records>,
+struct Shared {
+    room: Arc<Room>,
     /// The users that somebody acts for.
     open: Mutex<HashMap<ProvisionId, Weak<UserShared>>>,
-    events: Mutex<Events>,
-}
-
-impl Room {
-    fn events(&self) -> MutexGuard<'_, Events> {
-        lock(&self.events)
-    }
 }
 
 impl Users {
@@ -101,15 +78,15 @@ impl Users {
         records: Option<Records>,
     ) -> Self {
         let has_custody = records.is_some();
-        let (open, events) = (Mutex::default(), Mutex::default());
-        let users = Self(Arc::new(Room { environment, api, provisions, turns, device, records, open, events }));
+        let room = Arc::new(Room::new(environment, api, provisions, turns, device, records));
+        let users = Self(Arc::new(Shared { room, open: Mutex::default() }));
         if has_custody {
-            let room = Arc::downgrade(&users.0);
-            users.0.provisions.feed().at_the_end(move |seen| {
-                let (Some(room), Phase::Closed) = (room.upgrade(), seen.status.phase()) else { return };
+            let shared = Arc::downgrade(&users.0);
+            users.0.room.provisions.feed().at_the_end(move |seen| {
+                let (Some(shared), Phase::Closed) = (shared.upgrade(), seen.status.phase()) else { return };
                 let id = seen.id;
                 // It is within a read, so there is a runtime.
-                runtime::spawn(Span::current(), Box::pin(async move { Self(room).remove_beside(id).await }));
+                runtime::spawn(Span::current(), Box::pin(async move { Self(shared).remove_beside(id).await }));
             });
         }
         users
@@ -127,13 +104,13 @@ impl Users {
             Entry::Occupied(mut known) => match known.get().upgrade() {
                 Some(user) => UserClient::new(user),
                 None => {
-                    let user = Arc::new(UserShared::new(self.clone(), id));
+                    let user = Arc::new(UserShared::new(Arc::clone(&self.0.room), id));
                     known.insert(Arc::downgrade(&user));
                     UserClient::new(user)
                 }
             },
             Entry::Vacant(place) => {
-                let user = Arc::new(UserShared::new(self.clone(), id));
+                let user = Arc::new(UserShared::new(Arc::clone(&self.0.room), id));
                 place.insert(Arc::downgrade(&user));
                 UserClient::new(user)
             }
@@ -166,7 +143,8 @@ impl Users {
     /// [`Context`](crate::ErrorKind::Context) if the custody cannot be read;
     /// [`InvalidInput`](crate::ErrorKind::InvalidInput) if there is no custody.
     pub fn list(&self) -> impl Stream<Item = Result<CustodyEntry, Error>> + Send + use<> {
-        self.entries(CustodyFilter::All)
+        let entries = self.0.room.records().map(|records| records.entries(CustodyFilter::All));
+        iter([entries]).try_flatten()
     }
 
     /// Returns what the custody has of a user; `None` if it has nothing.
@@ -175,70 +153,26 @@ impl Users {
     ///
     /// As [`list`](Self::list).
     pub async fn get(&self, id: ProvisionId) -> Result<Option<CustodyEntry>, Error> {
-        self.kept(id)?.entry().await
+        self.0.room.kept(id)?.entry().await
     }
 
-    fn entries(&self, filter: CustodyFilter) -> impl Stream<Item = Result<CustodyEntry, Error>> + Send + use<> {
-        let users = self.clone();
-        let pages = try_unfold(Some(None), move |after: Option<Option<ProvisionId>>| {
-            let users = users.clone();
-            async move {
-                let Some(after) = after else { return Ok::<_, Error>(None) };
-                let page = users.records()?.list(filter, after).await?;
-                let next = page.last().map(|entry| Some(entry.provision_id));
-                Ok(Some((page, next)))
-            }
-        });
-        pages
-            .map(|page| match page {
-                Ok(entries) => entries.into_iter().map(Ok).collect(),
-                Err(error) => vec![Err(error)],
-            })
-            .flat_map(futures_util::stream::iter)
+    /// Yields what becomes of users from now on.
+    ///
+    /// Credentials that nobody has activated are looked at from the first call of a method that needs the custody, or of this one within a
+    /// runtime; those that expire soon are a warning of `tracing` too. Nothing is read of users that are activated.
+    pub fn events(&self) -> impl Stream<Item = UserEvent> + Send + use<> {
+        self.0.room.events.watch();
+        self.0.room.events.subscribe()
     }
 
-    fn records(&self) -> Result<&Records, Error> {
-        let problem =
-            "there is none: set one with `ClientBuilder::custody`, such as a `FileCustody`, before you act for users";
-        self.0.records.as_ref().ok_or_else(|| Error::invalid_input("custody", problem))
-    }
-
-    fn kept(&self, id: ProvisionId) -> Result<Kept, Error> {
-        self.watch();
-        Ok(self.records()?.of(id))
-    }
-
-    /// What registers the session of a user, whose token this is.
-    fn device(&self, api_key: Secret) -> Device {
-        let UserDevice { description, permitted_ips, signing_keys } = &self.0.device;
-        let (description, permitted_ips) = (description.clone(), permitted_ips.clone());
-        Device { api_key, is_users_key: true, description, permitted_ips, signing_keys: signing_keys.clone() }
-    }
-
-    /// How the session of a user has its turn. `expiry`: when the credential expires, if it was not used yet.
-    fn owner(&self, id: ProvisionId, expiry: Option<Instant>) -> Owner {
-        let room = Arc::downgrade(&self.0);
-        let told = move |outcome: Result<(), &Error>| {
-            let event = match outcome {
-                Ok(()) => UserEvent::Activated(id),
-                Err(error) => {
-                    tracing::warn!(provision = %id, %error, "no session can be opened for a user: others go first");
-                    UserEvent::Delayed(id, error.clone())
-                }
-            };
-            if let Some(room) = room.upgrade() {
-                Self(room).tell(event);
-            }
-        };
-        Owner::User(UsersTurn::new(self.0.turns.clone(), id, expiry, self.0.api.clone(), told))
-    }
-
-    /// How long a credential lives that is not used, as far as bunq documents it.
-    fn lifetime(&self) -> Duration {
-        match self.0.environment {
-            Environment::Production => Duration::from_secs(4 * 3600),
-            Environment::Sandbox => Duration::from_secs(3600),
-        }
+    /// Counts the credentials in custody that nobody has activated, and says when the next of them expires. It reads nothing of other
+    /// users.
+    ///
+    /// # Errors
+    ///
+    /// As [`list`](Self::list).
+    pub async fn unactivated(&self) -> Result<Unactivated, Error> {
+        unactivated(self.0.room.records()?).await
     }
 
     /// Removes from custody what is kept of a user whose provision is closed, if there is anything.
@@ -251,8 +185,8 @@ impl Users {
     /// [`Unattainable`](crate::ErrorKind::Unattainable) if the provision is not closed: its token may be the only copy.
     /// [`Context`](crate::ErrorKind::Context) if the custody cannot be changed.
     pub async fn remove(&self, id: ProvisionId) -> Result<(), Error> {
-        self.records()?;
-        let seen = self.0.provisions.get(id).await?;
+        self.0.room.records()?;
+        let seen = self.0.room.provisions.get(id).await?;
         if seen.status.phase() != Phase::Closed {
             let problem = format_args!("provision {id} is {}, not closed: what is kept of its user stays", seen.status);
             return Err(Error::new(ErrorKind::Unattainable, Sent::Responded, problem));
@@ -262,14 +196,14 @@ impl Users {
 
     /// Removes what is kept of a user whose provision is closed.
     async fn remove_closed(&self, id: ProvisionId) -> Result<(), Error> {
-        let kept = self.kept(id)?;
+        let kept = self.0.room.kept(id)?;
         // Also while another process uses the custody, which then removes it.
         if kept.entry().await?.is_none() {
             return Ok(());
         }
         self.of(id).shared().forget();
         if kept.remove().await? {
-            self.tell(UserEvent::Removed(id));
+            self.0.room.events.tell(UserEvent::Removed(id));
         }
         Ok(())
     }

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use jiff::Timestamp;
 use tokio::time::Instant;
 
-use super::Users;
+use super::room::Room;
 use crate::api::Api;
 use crate::custody::{Steps, UserRecord};
 use crate::error::{Error, ErrorKind, Remedy, Sent};
@@ -22,7 +22,7 @@ use crate::transport::credentials::{BoxFuture, Credentials, ProvideCredentials, 
 use crate::transport::trouble::Trouble;
 use crate::types::{ProvisionId, Timestamp as BunqTimestamp};
 
-/// Acts for one user of a partner, whose credential is in [custody](crate::ClientBuilder::custody). Made by [`Users`]. Cheap to clone;
+/// Acts for one user of a partner, whose credential is in [custody](crate::ClientBuilder::custody). Made by [`Users`](crate::Users). Cheap to clone;
 /// all clients of one user share its session, which the first call opens, and which is opened again with the stored token when it has
 /// ended.
 ///
@@ -32,7 +32,7 @@ use crate::types::{ProvisionId, Timestamp as BunqTimestamp};
 pub struct UserClient(Arc<UserShared>);
 
 pub(super) struct UserShared {
-    users: Users,
+    room: Arc<Room>,
     pub(super) id: ProvisionId,
     transport: Arc<Transport>,
     /// Made from the record in custody when it is first needed.
@@ -98,7 +98,7 @@ impl UserClient {
     /// # Errors
     ///
     /// [`Context`](ErrorKind::Context) if there is nothing of the user in custody, or nothing that can be used.
-    /// [`CredentialSpent`](ErrorKind::CredentialSpent) if the credential has expired unused: [reset](Users::reset) it.
+    /// [`CredentialSpent`](ErrorKind::CredentialSpent) if the credential has expired unused: [reset](crate::Users::reset) it.
     pub async fn open_session(&self) -> Result<(), Error> {
         self.0.session().await?.open().await
     }
@@ -140,19 +140,19 @@ impl fmt::Debug for UserClient {
 }
 
 impl UserShared {
-    pub(super) fn new(users: Users, id: ProvisionId) -> Self {
-        let partner = users.0.api.transport();
+    pub(super) fn new(room: Arc<Room>, id: ProvisionId) -> Self {
+        let partner = room.api.transport();
         // Its token is in custody, and may be replaced: the user is known by its provision.
         let name = format!("{}/{id}", partner.api_key_fingerprint());
         let transport = Arc::new(partner.for_user(&name));
         let (session, work, onboarding, answers) = Default::default();
-        Self { users, id, transport, session, work, onboarding, answers }
+        Self { room, id, transport, session, work, onboarding, answers }
     }
 
     /// The times of the checks of its verbs, and what they have done that bunq cannot be asked about. Without a custody, no call is made.
     fn verbs(&self) -> (VerbConfig, Steps) {
-        let steps = self.users.kept(self.id).map_or_else(|_| Steps::none(), Steps::new);
-        (self.users.0.provisions.config().of_verbs(), steps)
+        let steps = self.room.kept(self.id).map_or_else(|_| Steps::none(), Steps::new);
+        (self.room.provisions.config().of_verbs(), steps)
     }
 
     /// The session, if it is known already.
@@ -163,7 +163,7 @@ impl UserShared {
     /// Forgets the session: the token that it was opened with may be another by now.
     pub(super) fn forget(&self) {
         *lock(&self.session) = None;
-        self.users.0.turns.withdraw(self.id);
+        self.room.turns.withdraw(self.id);
     }
 
     /// The session, from the record in custody.
@@ -171,13 +171,13 @@ impl UserShared {
         if let Some(session) = self.known_session() {
             return Ok(session);
         }
-        let kept = self.users.kept(self.id)?;
+        let kept = self.room.kept(self.id)?;
         let record = kept.record().await?.ok_or_else(|| not_kept(self.id))?;
         let expiry = self.expiry(&record)?;
-        let partner = &self.users.0.api;
-        let identity = ContextIdentity::new(self.users.0.environment, partner.transport().base_url(), &record.token);
-        let device = self.users.device(record.token);
-        let owner = self.users.owner(self.id, expiry);
+        let partner = &self.room.api;
+        let identity = ContextIdentity::new(self.room.environment, partner.transport().base_url(), &record.token);
+        let device = self.room.device(record.token);
+        let owner = self.room.owner(self.id, expiry);
         let made = Session::new(Arc::clone(&self.transport), device, identity, Some(Arc::new(kept)), owner);
         // Another may have been faster: all share one.
         Ok(lock(&self.session).get_or_insert(made).clone())
@@ -190,8 +190,8 @@ impl UserShared {
         }
         let (now, stored) = (Instant::now(), record.stored_at.as_jiff());
         let expiry = record.expiry.map(BunqTimestamp::as_jiff);
-        let expiry = expiry.or_else(|| stored.checked_add(self.users.lifetime()).ok());
-        let Some(expiry) = expiry else { return Ok(now.checked_add(self.users.lifetime())) };
+        let expiry = expiry.or_else(|| stored.checked_add(self.room.lifetime()).ok());
+        let Some(expiry) = expiry else { return Ok(now.checked_add(self.room.lifetime())) };
         let left = expiry.duration_since(Timestamp::now());
         if left.is_negative() || left.is_zero() {
             let problem = format_args!("the credential of provision {} has expired unused", self.id);

@@ -1,0 +1,101 @@
+//! What all users of a partner share.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::events::{Events, UserEvent};
+use crate::api::Api;
+use crate::custody::{Kept, Records};
+use crate::environment::Environment;
+use crate::error::Error;
+use crate::provisions::Provisions;
+use crate::session::handshake::{Device, SigningKeys};
+use crate::session::turns::Turns;
+use crate::session::{Owner, UsersTurn};
+use crate::types::{DeviceDescription, PermittedIps, ProvisionId, Secret};
+
+/// How the users' own installations are registered: as the partner's.
+#[derive(Debug)]
+pub(crate) struct UserDevice {
+    pub(crate) description: DeviceDescription,
+    pub(crate) permitted_ips: PermittedIps,
+    pub(crate) signing_keys: SigningKeys,
+}
+
+#[derive(Debug)]
+pub(super) struct Room {
+    pub(super) environment: Environment,
+    /// That of the partner.
+    pub(super) api: Api,
+    pub(super) provisions: Provisions,
+    pub(super) turns: Turns,
+    device: UserDevice,
+    /// `None` if the client has no custody.
+    records: Option<Records>,
+    pub(super) events: Arc<Events>,
+}
+
+impl Room {
+    pub(super) fn new(
+        environment: Environment,
+        api: Api,
+        provisions: Provisions,
+        turns: Turns,
+        device: UserDevice,
+        records: Option<Records>,
+    ) -> Self {
+        let events = Arc::new(Events::new(records.clone(), lifetime(environment)));
+        Self { environment, api, provisions, turns, device, records, events }
+    }
+
+    pub(super) fn records(&self) -> Result<&Records, Error> {
+        let problem =
+            "there is none: set one with `ClientBuilder::custody`, such as a `FileCustody`, before you act for users";
+        self.records.as_ref().ok_or_else(|| Error::invalid_input("custody", problem))
+    }
+
+    pub(super) fn kept(&self, id: ProvisionId) -> Result<Kept, Error> {
+        self.events.watch();
+        Ok(self.records()?.of(id))
+    }
+
+    /// What registers the session of a user, whose token this is.
+    pub(super) fn device(&self, api_key: Secret) -> Device {
+        let UserDevice { description, permitted_ips, signing_keys } = &self.device;
+        let (description, permitted_ips) = (description.clone(), permitted_ips.clone());
+        Device { api_key, is_users_key: true, description, permitted_ips, signing_keys: signing_keys.clone() }
+    }
+
+    /// How the session of a user has its turn. `expiry`: when the credential expires, if it was not used yet.
+    pub(super) fn owner(&self, id: ProvisionId, expiry: Option<Instant>) -> Owner {
+        let events = Arc::downgrade(&self.events);
+        let told = move |outcome: Result<(), &Error>| {
+            let event = match outcome {
+                Ok(()) => UserEvent::Activated(id),
+                Err(error) => {
+                    tracing::warn!(provision = %id, %error, "no session can be opened for a user: others go first");
+                    UserEvent::Delayed(id, error.clone())
+                }
+            };
+            if let Some(events) = events.upgrade() {
+                events.tell(event);
+            }
+        };
+        Owner::User(UsersTurn::new(self.turns.clone(), id, expiry, self.api.clone(), told))
+    }
+
+    /// How long a credential lives that is not used.
+    pub(super) fn lifetime(&self) -> Duration {
+        lifetime(self.environment)
+    }
+}
+
+/// How long a credential lives that is not used, as far as bunq documents it.
+fn lifetime(environment: Environment) -> Duration {
+    match environment {
+        Environment::Production => Duration::from_secs(4 * 3600),
+        Environment::Sandbox => Duration::from_secs(3600),
+    }
+}
