@@ -16,7 +16,7 @@ use crate::retry::RetryPolicy;
 use crate::session::context::{ContextStore, Identity};
 use crate::session::handshake::{Device, SigningKeys};
 use crate::session::turns::Turns;
-use crate::session::{Owner, Session};
+use crate::session::{Owner, Session, UserInstallation};
 use crate::text::duration;
 use crate::transport::Transport;
 use crate::transport::call_budget::MAX_TIMEOUT;
@@ -61,6 +61,7 @@ pub struct ClientBuilder {
     /// `None` keeps the context in memory.
     store: Option<Arc<dyn ContextStore>>,
     custody: Option<Arc<dyn Custody>>,
+    user_installation: UserInstallation,
     config: TransportConfig,
     observer: Option<Arc<dyn ExchangeObserver>>,
     provisions: ProvisionsConfig,
@@ -79,6 +80,7 @@ impl ClientBuilder {
             signing_keys: SigningKeys::default(),
             store: None,
             custody: None,
+            user_installation: UserInstallation::default(),
             config: TransportConfig::default(),
             observer: None,
             provisions: ProvisionsConfig::default(),
@@ -221,6 +223,37 @@ impl ClientBuilder {
     /// default is none, with which the client cannot act for users.
     pub fn custody(mut self, custody: impl Custody) -> Self {
         self.custody = Some(Arc::new(custody));
+        self
+    }
+
+    /// Sets whose installation the sessions of [users](Client::users) belong to: [the user's own](UserInstallation::Own), the default,
+    /// or [the partner's](UserInstallation::Partner). bunq's documents do not settle which of them it takes; `bunq-partner probe
+    /// --create` asks it. A bank that takes the other kind refuses the user's first session, and the error names this setting.
+    ///
+    /// What users cost, with bunq's limits:
+    ///
+    /// |                                | `Own`                           | `Partner`         |
+    /// |--------------------------------|---------------------------------|-------------------|
+    /// | calls for the first session    | 3: installation, device, session | 1: session       |
+    /// | calls for each later session   | 1                               | 1                 |
+    /// | CPU time of the key            | 105 ms                          | none              |
+    /// | memory of an open user         | 10 KiB                          | 2 KiB             |
+    /// | 10,000 users: calls            | 30,000                          | 10,000            |
+    /// | 10,000 users: CPU time of keys | 17.5 minutes                    | none              |
+    /// | 10,000 users: time             | 3.5 days                        | 3.5 days          |
+    ///
+    /// The time is that of the sessions, of which one can be opened in 30 seconds; 10,000 installations take 1 h 40 min within
+    /// their limit, beside it. Keys are made on threads that may block, so calls do not wait for them.
+    ///
+    /// With `Partner`, the key of the partner is not copied into [custody](Self::custody): set a [context store](Self::context_store)
+    /// too, or a restart makes another installation, and each user needs another session. After a [`reinstall`](Client::reinstall) the
+    /// next session of each user is opened under the new installation.
+    ///
+    /// Users that are in use stay so when the setting changes: an open session goes on until it ends. The next is tried in the new way
+    /// and, because bunq may have bound the token to the installation that it was used with, opened in the old way if bunq refuses
+    /// that. Such a user costs one refused call more for each session, until its token is [reset](crate::Users::reset).
+    pub fn user_installation(mut self, installation: UserInstallation) -> Self {
+        self.user_installation = installation;
         self
     }
 
@@ -442,14 +475,20 @@ impl ClientBuilder {
         let transport = Arc::new(Transport::new(&url, limits, caller, config, self.observer)?);
         let description = DeviceDescription::try_from(self.device_description)
             .map_err(|error| Error::invalid_input("device_description", error.rule()))?;
-        let Self { is_users_key, permitted_ips, signing_keys, .. } = self;
-        let device = Device { api_key, is_users_key, description, permitted_ips, signing_keys };
+        let Self { is_users_key, user_installation, permitted_ips, signing_keys, .. } = self;
+        let device = Device {
+            api_key,
+            user_installation: is_users_key.then_some(UserInstallation::Own),
+            description,
+            permitted_ips,
+            signing_keys,
+        };
         let turns = Turns::new(Arc::clone(transport.limits()), transport.config().operation_timeout);
         let records =
             self.custody.map(|custody| Records::new(custody, identity.clone(), transport.config().operation_timeout));
         let owner = Owner::Partner(turns.clone());
-        let session = Session::new(Arc::clone(&transport), device, identity, self.store, owner);
-        Ok(Client::new(self.environment, transport, session, self.provisions, turns, records))
+        let session = Session::new(Arc::clone(&transport), device, identity, self.store, owner, None);
+        Ok(Client::new(self.environment, transport, session, self.provisions, turns, records, user_installation))
     }
 }
 

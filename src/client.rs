@@ -19,7 +19,7 @@ use crate::operation::Operation;
 use crate::provisions::{Provisions, ProvisionsConfig};
 use crate::session::handshake::{Device, delete_session};
 use crate::session::turns::Turns;
-use crate::session::{ContextSummary, Session, SessionUser};
+use crate::session::{ContextSummary, Session, SessionUser, UserInstallation};
 use crate::transport::Transport;
 use crate::types::{Credential, CredentialStatus, Secret};
 use crate::users::{UserDevice, Users};
@@ -67,6 +67,7 @@ impl Client {
         provisions: ProvisionsConfig,
         turns: Turns,
         records: Option<Records>,
+        user_installation: UserInstallation,
     ) -> Self {
         let api = Api::new(Arc::clone(&transport), Arc::new(session.clone()));
         let feed = Feed::new(api.clone(), provisions.nudge_share);
@@ -74,7 +75,8 @@ impl Client {
         let provisions = Provisions::new(api.clone(), feed, provisions);
         let Device { description, permitted_ips, signing_keys, .. } = session.device();
         let (description, permitted_ips) = (description.clone(), permitted_ips.clone());
-        let device = UserDevice { description, permitted_ips, signing_keys: signing_keys.clone() };
+        let (partner, signing_keys) = (session.clone(), signing_keys.clone());
+        let device = UserDevice { partner, installation: user_installation, description, permitted_ips, signing_keys };
         let users = Users::new(environment, api.clone(), provisions.clone(), turns, device, records);
         Self { environment, transport, session, provisions, oauth, users, api }
     }

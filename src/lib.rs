@@ -66,7 +66,7 @@ pub use provisions::{List, Provisions, WaitingFor};
 pub use receipts::{InvalidReceipt, Receipt, ReceiptFile, ReceiptReader};
 pub use retry::RetryPolicy;
 pub use session::context::{ContextLock, ContextStore, FileStore};
-pub use session::{ContextSummary, SessionUser, UserKind};
+pub use session::{ContextSummary, SessionUser, UserInstallation, UserKind};
 pub use transport::credentials::BoxFuture;
 pub use transport::http_config::{HttpConfig, TlsVersion};
 pub use transport::observer::{Exchange, ExchangeObserver};

@@ -97,7 +97,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bunq_partner::types::{UserInformationInquiryEntryId, UserInformationInquiryId};
-use bunq_partner::{Client, ClientBuilder, Environment, Operation, ProvisionId, Secret};
+use bunq_partner::{Client, ClientBuilder, Environment, Operation, ProvisionId, Secret, UserInstallation};
 use serde_json::Value;
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
@@ -202,7 +202,8 @@ impl Sandbox {
         self.running.api_key.clone()
     }
 
-    /// Starts to build a client for this sandbox, with its base URL, its API key and its rate limits. It polls every 20 ms,
+    /// Starts to build a client for this sandbox, with its base URL, its API key, its rate limits and the installation that it takes for
+    /// [users](ClientBuilder::user_installation), which is their own if it takes both. It polls every 20 ms,
     /// and expects a request that is in doubt to [arrive](ClientBuilder::late_arrival) within 200 ms.
     ///
     /// Its installations take two [keys](ClientBuilder::signing_keys) in turn that all clients of the process's sandboxes
@@ -214,11 +215,15 @@ impl Sandbox {
         let builder = if host.is_loopback() { builder } else { builder.allow_plain_http(host.to_string()) };
         let taken = Arc::clone(&self.running.client_keys);
         let builder = builder.signing_keys(move || keys::of_client(taken.fetch_add(1, Ordering::Relaxed)));
-        let (limits, scope) = {
+        let (limits, scope, accepted) = {
             let state = self.state();
-            (state.rate_limits.enforced(), state.bank.settings.profile.limits_are_per)
+            let profile = &state.bank.settings.profile;
+            (state.rate_limits.enforced(), profile.limits_are_per, profile.user_installation)
         };
-        let builder = builder.limits_are_per(scope);
+        let builder = builder.limits_are_per(scope).user_installation(match accepted {
+            AcceptedInstallation::Partner => UserInstallation::Partner,
+            AcceptedInstallation::Own | AcceptedInstallation::Both => UserInstallation::Own,
+        });
         limits.into_iter().fold(builder.without_rate_limits(), |builder, (operation, limit)| {
             builder.rate_limit(operation, limit.calls, limit.per)
         })

@@ -44,12 +44,24 @@ impl fmt::Debug for SigningKeys {
     }
 }
 
+/// Whose installation the sessions of users belong to. No source of bunq's settles which of the two it takes: see
+/// [`user_installation`](crate::ClientBuilder::user_installation).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[non_exhaustive]
+pub enum UserInstallation {
+    /// Each user has an installation of its own, with a key and a device.
+    #[default]
+    Own,
+    /// The sessions of all users are opened under the installation of the partner.
+    Partner,
+}
+
 /// The device that is registered with bunq.
 #[derive(Debug)]
 pub(crate) struct Device {
     pub(crate) api_key: Secret,
-    /// The key is the credential of a provisioned user.
-    pub(crate) is_users_key: bool,
+    /// Under which installation sessions are opened, if the key is the credential of a provisioned user.
+    pub(crate) user_installation: Option<UserInstallation>,
     pub(crate) description: DeviceDescription,
     pub(crate) permitted_ips: PermittedIps,
     pub(crate) signing_keys: SigningKeys,
@@ -61,16 +73,25 @@ impl Device {
         match error.kind() {
             // Only bunq knows the key, so another's refusal says nothing about it.
             _ if !error.is_from_bunq() => error,
-            ErrorKind::Unauthorized if self.is_users_key => error
-                .with_advice(
-                    "the user's credential may have expired, or have been used with another installation, or the call \
-                     comes from an address that it is not bound to",
-                )
-                .with_remedy(Remedy::ResetToken),
-            ErrorKind::Unauthorized => error.with_advice(
-                "the key may be wrong, or of the other environment, or the call comes from an IP address that the key is \
-                 not bound to",
-            ),
+            ErrorKind::Unauthorized => match self.user_installation {
+                Some(used) => {
+                    let (used, other) = match used {
+                        UserInstallation::Own => ("Own", "Partner"),
+                        UserInstallation::Partner => ("Partner", "Own"),
+                    };
+                    let advice = format!(
+                        "the user's credential may have expired, or have been used with another installation, or the call \
+                         comes from an address that it is not bound to; or bunq takes users in another way than \
+                         `UserInstallation::{used}`: then set `ClientBuilder::user_installation` to \
+                         `UserInstallation::{other}`"
+                    );
+                    error.with_advice(&advice).with_remedy(Remedy::ResetToken)
+                }
+                None => error.with_advice(
+                    "the key may be wrong, or of the other environment, or the call comes from an IP address that the key is \
+                     not bound to",
+                ),
+            },
             _ => error,
         }
     }

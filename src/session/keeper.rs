@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::time::timeout;
 use tracing::Span;
 
-use super::context::{Context, ContextLock, ContextStore, Identity};
+use super::context::{Context, ContextLock, ContextStore, Identity, Stored};
 use crate::error::Error;
 use crate::text::duration;
 use crate::transport::runtime::spawn;
@@ -46,10 +46,10 @@ impl Keeper {
     }
 
     /// Reads the store. `None` if there is no store or if it is empty.
-    pub(super) async fn load(&self, trouble: &Trouble) -> Result<Option<Context>, Error> {
+    pub(super) async fn load(&self, trouble: &Trouble) -> Result<Option<Stored>, Error> {
         let Some(store) = &self.store else { return Ok(None) };
         let stored = self.in_time("its context was not loaded", store.load(), trouble).await?;
-        let context = stored.map(|text| Context::decode(&text, &self.identity)).transpose();
+        let context = stored.map(|text| Stored::decode(&text, &self.identity)).transpose();
         context.map_err(|problem| self.error(problem))
     }
 
@@ -87,7 +87,7 @@ impl Keeper {
         done
     }
 
-    fn error(&self, problem: impl std::fmt::Display) -> Error {
+    pub(super) fn error(&self, problem: impl std::fmt::Display) -> Error {
         match &self.store {
             Some(store) => Error::context(format_args!("{}: {problem}", store.name())),
             None => Error::context(format_args!("the session of this client: {problem}")),

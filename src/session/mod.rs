@@ -15,6 +15,7 @@
 
 pub(crate) mod context;
 pub(crate) mod handshake;
+mod installation;
 mod keeper;
 mod queue;
 mod renewal;
@@ -36,6 +37,7 @@ use tracing::Span;
 
 pub use self::context::ContextSummary;
 use self::context::{Context, ContextStore, Identity, OpenSession};
+pub use self::handshake::UserInstallation;
 use self::handshake::{ACCEPTED, Device};
 use self::keeper::Keeper;
 pub use self::user::{SessionUser, UserKind};
@@ -62,6 +64,8 @@ struct Shared {
     device: Device,
     keeper: Keeper,
     owner: Owner,
+    /// The session of the partner, if this one is a user's.
+    partner: Option<Session>,
     state: Mutex<SessionState>,
 }
 
@@ -157,9 +161,10 @@ impl Session {
         identity: Identity,
         store: Option<Arc<dyn ContextStore>>,
         owner: Owner,
+        partner: Option<Session>,
     ) -> Self {
         let keeper = Keeper::new(identity, store, transport.config().operation_timeout);
-        Self(Arc::new(Shared { transport, device, keeper, owner, state: Mutex::default() }))
+        Self(Arc::new(Shared { transport, device, keeper, owner, partner, state: Mutex::default() }))
     }
 
     /// The device that the session is registered as.
@@ -352,22 +357,35 @@ impl Shared {
         if let Some(opened) = self.reload(trouble).await? {
             return Ok(opened);
         }
-        let known = self.state().context.clone();
+        let (known, before) = self.ways(trouble).await?;
+        let tried = known.as_ref().map(|known| (Arc::clone(&known.installation), known.is_partners));
         let is_known = known.is_some();
         let error = match self.advance(known, trouble, deadline).await {
             Ok(opened) => return Ok(opened),
             Err(error) => error,
         };
+        if let Some(before) = before.filter(|_| error.is_from_bunq() && error.kind() == ErrorKind::Unauthorized) {
+            tracing::info!("bunq takes the token with the installation of before alone");
+            return self.advance(Some(before), trouble, deadline).await;
+        }
         // bunq may have forgotten the installation.
         if !is_known || !error.refuses_token() || error.operation() != Some(&Operation::CREATE_SESSION) {
             return Err(error);
+        }
+        if let Some((used, true)) = tried {
+            // If the partner has another one by now, the user goes on with it.
+            return match self.partners_other(&used, trouble).await? {
+                Some(other) => self.advance(Some(other), trouble, deadline).await,
+                None => Err(error),
+            };
         }
         if self.keeper.has_store() {
             // The next opening reads the store again: an operator may have replaced the context by then.
             let mut state = self.state();
             state.forgotten = state.context.take().map(|context| context.installation);
             drop(state);
-            return Err(error.with_advice(FORGOTTEN).with_remedy(Remedy::Reinstall));
+            let remedy = if self.partner.is_some() { Remedy::ResetToken } else { Remedy::Reinstall };
+            return Err(error.with_advice(FORGOTTEN).with_remedy(remedy));
         }
         let is_first = {
             let window = self.window();
@@ -388,7 +406,7 @@ impl Shared {
         let used = match used {
             Some(used) => Some(used),
             None => {
-                let stored = self.keeper.load(trouble).await?.map(|context| context.installation);
+                let stored = self.load(trouble).await?.map(|context| context.installation);
                 // One that this client itself has made since is the new installation already.
                 let made = self.state().installation().filter(|made| made.received.is_some());
                 stored.filter(|stored| made.as_ref() != Some(stored))
@@ -425,8 +443,11 @@ impl Shared {
             Some(context) => Context { session: None, ..context },
             None => {
                 let installation = Arc::new(handshake::install(&self.transport, &self.device, trouble).await?);
-                let context = Context { installation, device_registered: false, session: None };
-                self.keep(&context, trouble).await?;
+                let context = Context { installation, is_partners: false, device_registered: false, session: None };
+                // What a token was used with stays until bunq takes it with another.
+                if !self.state().context.as_ref().is_some_and(|context| context.is_partners) {
+                    self.keep(&context, trouble).await?;
+                }
                 context
             }
         };
@@ -468,7 +489,7 @@ impl Shared {
 
     /// Reads the store, if there is one, and returns the session if it is still valid.
     async fn reload(&self, trouble: &Trouble) -> Result<Option<Opened>, Error> {
-        let stored = self.keeper.load(trouble).await?;
+        let stored = self.load(trouble).await?;
         let mut state = self.state();
         if let Some(mut stored) = stored {
             // What is in memory tells too since when it is there.

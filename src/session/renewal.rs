@@ -59,7 +59,8 @@ impl Shared {
         if self.state().context.as_ref().is_some_and(differs) {
             return true;
         }
-        match self.keeper.load(&Trouble::default()).await {
+        self.reread_partners(used).await;
+        match self.load(&Trouble::default()).await {
             Ok(Some(stored)) if differs(&stored) => {
                 tracing::info!("the store has another installation by now: it is used");
                 self.state().context = Some(stored);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bunq_partner_sandbox::Sandbox;
 
 use super::context::Identity;
-use super::handshake::{Device, SigningKeys};
+use super::handshake::{Device, SigningKeys, UserInstallation};
 use super::turns::Turns;
 use super::*;
 use crate::api::Api;
@@ -50,13 +50,13 @@ async fn user(partner: &Client, provision: u64) -> User {
     let key = SigningKey::generate().unwrap().to_pkcs8().unwrap();
     let device = Device {
         api_key: token,
-        is_users_key: true,
+        user_installation: Some(UserInstallation::Own),
         description: "user".parse().unwrap(),
         permitted_ips: PermittedIps::default(),
         signing_keys: SigningKeys(Arc::new(move || SigningKey::from_pkcs8(&key))),
     };
     let turns = Turns::new(Arc::clone(transport.limits()), Duration::from_secs(60));
-    let session = Session::new(Arc::clone(&transport), device, identity, None, Owner::Partner(turns));
+    let session = Session::new(Arc::clone(&transport), device, identity, None, Owner::Partner(turns), None);
     User { api: Api::new(transport, Arc::new(session.clone())), session }
 }
 

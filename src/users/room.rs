@@ -13,12 +13,14 @@ use crate::error::Error;
 use crate::provisions::Provisions;
 use crate::session::handshake::{Device, SigningKeys};
 use crate::session::turns::Turns;
-use crate::session::{Owner, UsersTurn};
+use crate::session::{Owner, Session, UserInstallation, UsersTurn};
 use crate::types::{DeviceDescription, PermittedIps, ProvisionId, Secret};
 
-/// How the users' own installations are registered: as the partner's.
+/// How the sessions of users are opened: with installations that are registered as the partner's, or with that one.
 #[derive(Debug)]
 pub(crate) struct UserDevice {
+    pub(crate) partner: Session,
+    pub(crate) installation: UserInstallation,
     pub(crate) description: DeviceDescription,
     pub(crate) permitted_ips: PermittedIps,
     pub(crate) signing_keys: SigningKeys,
@@ -63,9 +65,15 @@ impl Room {
 
     /// What registers the session of a user, whose token this is.
     pub(super) fn device(&self, api_key: Secret) -> Device {
-        let UserDevice { description, permitted_ips, signing_keys } = &self.device;
+        let UserDevice { installation, description, permitted_ips, signing_keys, .. } = &self.device;
         let (description, permitted_ips) = (description.clone(), permitted_ips.clone());
-        Device { api_key, is_users_key: true, description, permitted_ips, signing_keys: signing_keys.clone() }
+        let user_installation = Some(*installation);
+        Device { api_key, user_installation, description, permitted_ips, signing_keys: signing_keys.clone() }
+    }
+
+    /// The session of the partner, whose installation those of users may use.
+    pub(super) fn partner(&self) -> Session {
+        self.device.partner.clone()
     }
 
     /// How the session of a user has its turn. `expiry`: when the credential expires, if it was not used yet.

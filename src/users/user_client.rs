@@ -178,7 +178,8 @@ impl UserShared {
         let identity = ContextIdentity::new(self.room.environment, partner.transport().base_url(), &record.token);
         let device = self.room.device(record.token);
         let owner = self.room.owner(self.id, expiry);
-        let made = Session::new(Arc::clone(&self.transport), device, identity, Some(Arc::new(kept)), owner);
+        let (store, partner) = (Arc::new(kept), self.room.partner());
+        let made = Session::new(Arc::clone(&self.transport), device, identity, Some(store), owner, Some(partner));
         // Another may have been faster: all share one.
         Ok(lock(&self.session).get_or_insert(made).clone())
     }

@@ -13,4 +13,5 @@ mod inquiries;
 mod kept_context;
 mod session;
 mod several_runtimes;
+mod user_installations;
 mod without_a_runtime;

@@ -7,11 +7,11 @@ use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer, Serialize};
 use zeroize::Zeroizing;
 
-use super::{Context, Identity, OpenSession};
+use super::{Context, Identity, OpenSession, Stored, UnderPartners, fingerprint_of};
 use crate::session::user::SessionUser;
 use crate::transport::credentials::{Installation, can_be_sent};
 use crate::transport::signature::{SigningKey, VerifyingKey};
-use crate::types::{Secret, exposed, from_json, object, object_or_null};
+use crate::types::{Secret, exposed, from_json, object_or_null};
 
 /// The format that this version writes, and the newest that it reads.
 const FORMAT: u64 = 1;
@@ -32,8 +32,11 @@ struct StoredContext {
     base_url: String,
     #[serde(serialize_with = "exposed")]
     api_key_fingerprint: Secret,
-    #[serde(deserialize_with = "object")]
-    installation: StoredInstallation,
+    #[serde(default, deserialize_with = "object_or_null", skip_serializing_if = "Option::is_none")]
+    installation: Option<StoredInstallation>,
+    /// In its place, if it is the partner's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    partners_installation: Option<String>,
     device_registered: bool,
     #[serde(default, deserialize_with = "object_or_null")]
     session: Option<OpenSession>,
@@ -57,17 +60,21 @@ pub(super) fn known_user<'de, D: Deserializer<'de>>(deserializer: D) -> Result<O
 impl Context {
     /// Returns the text to store.
     pub(crate) fn encode(&self, identity: &Identity) -> Result<Secret, String> {
-        let Self { installation, device_registered, session } = self;
+        let Self { installation, is_partners, device_registered, session } = self;
+        let whole = || -> Result<_, String> {
+            Ok(StoredInstallation {
+                signing_key: installation.signing_key.to_pkcs8().map_err(|error| error.to_string())?,
+                server_public_key: installation.server_key.to_pem(),
+                token: installation.token.clone(),
+            })
+        };
         let stored = StoredContext {
             format: FORMAT,
             environment: identity.environment.to_string(),
             base_url: identity.base_url.clone(),
             api_key_fingerprint: identity.api_key_fingerprint.clone(),
-            installation: StoredInstallation {
-                signing_key: installation.signing_key.to_pkcs8().map_err(|error| error.to_string())?,
-                server_public_key: installation.server_key.to_pem(),
-                token: installation.token.clone(),
-            },
+            installation: (!is_partners).then(whole).transpose()?,
+            partners_installation: is_partners.then(|| fingerprint_of(installation)),
             device_registered: *device_registered,
             session: session.clone(),
         };
@@ -76,7 +83,9 @@ impl Context {
         let text = std::str::from_utf8(&text).map_err(|error| error.to_string())?;
         Ok(Secret::new(text))
     }
+}
 
+impl Stored {
     /// Reads a text that was stored for `identity`.
     ///
     /// # Errors
@@ -95,20 +104,33 @@ impl Context {
         }
         let stored: StoredContext = from_json(text.expose().as_bytes()).map_err(broken)?;
         stored.check_owner(identity)?;
-        if !can_be_sent(&stored.installation.token) {
+        // A session whose token cannot be sent is replaced like one that has expired.
+        let session = stored.session.filter(|session| can_be_sent(&session.token));
+        match (stored.installation, stored.partners_installation) {
+            (Some(installation), None) => Ok(Self::Whole(Context {
+                installation: Arc::new(installation.decode()?),
+                is_partners: false,
+                device_registered: stored.device_registered,
+                session,
+            })),
+            (None, Some(installation_fingerprint)) => {
+                Ok(Self::UnderPartners(UnderPartners { installation_fingerprint, session }))
+            }
+            _ => Err(damaged("the installation")),
+        }
+    }
+}
+
+impl StoredInstallation {
+    fn decode(self) -> Result<Installation, String> {
+        if !can_be_sent(&self.token) {
             return Err(damaged("the token of the installation"));
         }
-        let installation = Installation {
-            signing_key: SigningKey::from_pkcs8(&stored.installation.signing_key).map_err(damaged)?,
-            server_key: VerifyingKey::from_pem(&stored.installation.server_public_key).map_err(damaged)?,
-            token: stored.installation.token,
+        Ok(Installation {
+            signing_key: SigningKey::from_pkcs8(&self.signing_key).map_err(damaged)?,
+            server_key: VerifyingKey::from_pem(&self.server_public_key).map_err(damaged)?,
+            token: self.token,
             received: None,
-        };
-        Ok(Self {
-            installation: Arc::new(installation),
-            device_registered: stored.device_registered,
-            // A session whose token cannot be sent is replaced like one that has expired.
-            session: stored.session.filter(|session| can_be_sent(&session.token)),
         })
     }
 }
@@ -152,6 +174,11 @@ mod tests {
         samples::context().encode(&samples::identity()).unwrap()
     }
 
+    fn decoded(text: &Secret) -> Context {
+        let Stored::Whole(context) = Stored::decode(text, &samples::identity()).unwrap() else { panic!("{text:?}") };
+        context
+    }
+
     /// The refusal of a stored context that `edit` has changed.
     fn refusal(edit: impl FnOnce(&mut Value)) -> String {
         let mut stored = serde_json::from_str(encoded().expose()).unwrap();
@@ -160,7 +187,7 @@ mod tests {
     }
 
     fn refusal_of(text: &str) -> String {
-        let refusal = Context::decode(&text.into(), &samples::identity()).unwrap_err();
+        let refusal = Stored::decode(&text.into(), &samples::identity()).unwrap_err();
         samples::assert_nothing_secret(&refusal);
         refusal
     }
@@ -168,7 +195,7 @@ mod tests {
     #[test]
     fn an_encoded_context_is_decoded() {
         test_timeout::start();
-        let (context, decoded) = (samples::context(), Context::decode(&encoded(), &samples::identity()).unwrap());
+        let (context, decoded) = (samples::context(), decoded(&encoded()));
         assert_eq!(decoded.encode(&samples::identity()).unwrap(), encoded());
         let signature = decoded.installation.signing_key.sign(b"body").unwrap();
         assert!(context.installation.server_key.verifies(b"body", signature.as_bytes()));
@@ -183,8 +210,32 @@ mod tests {
         test_timeout::start();
         let begun = Context { device_registered: false, session: None, ..samples::context() };
         let text = begun.encode(&samples::identity()).unwrap();
-        let decoded = Context::decode(&text, &samples::identity()).unwrap();
+        let decoded = decoded(&text);
         assert!(!decoded.device_registered && decoded.session.is_none());
+    }
+
+    /// The key of the partner is in its own store alone.
+    #[test]
+    fn a_session_under_the_partners_installation_is_stored_without_it() {
+        test_timeout::start();
+        let text = Context { is_partners: true, ..samples::context() }.encode(&samples::identity()).unwrap();
+        let stored: Value = serde_json::from_str(text.expose()).unwrap();
+        assert!(stored["installation"].is_null() && !text.expose().contains(samples::INSTALLATION_TOKEN));
+        let other = SigningKey::generate().unwrap();
+        let other = Installation {
+            server_key: VerifyingKey::from_pem(&other.public_key_pem().unwrap()).unwrap(),
+            signing_key: other,
+            token: "another".into(),
+            received: None,
+        };
+        for (installation, has_session) in [(samples::context().installation, true), (Arc::new(other), false)] {
+            let Stored::UnderPartners(stored) = Stored::decode(&text, &samples::identity()).unwrap() else {
+                panic!("{text:?}")
+            };
+            let context = stored.with(Arc::clone(&installation));
+            assert!(context.is_partners && context.device_registered && context.installation == installation);
+            assert_eq!(context.session.is_some(), has_session);
+        }
     }
 
     #[test]
@@ -219,7 +270,7 @@ mod tests {
         let mut stored: Value = serde_json::from_str(encoded().expose()).unwrap();
         stored["added"] = json!("later");
         stored["session"]["user"]["kind"] = json!("Later");
-        assert!(Context::decode(&stored.to_string().into(), &samples::identity()).is_ok());
+        assert!(Stored::decode(&stored.to_string().into(), &samples::identity()).is_ok());
     }
 
     #[test]
@@ -236,7 +287,7 @@ mod tests {
         );
         let other = Identity::new(Environment::Sandbox, samples::BASE_URL, &"sandbox_other".into());
         assert_eq!(
-            Context::decode(&encoded(), &other).unwrap_err(),
+            Stored::decode(&encoded(), &other).unwrap_err(),
             "the stored context belongs to another API key and was not replaced: use a store for each API key, or remove it, and the client makes a new one"
         );
     }
@@ -287,7 +338,7 @@ mod tests {
         #[test]
         fn any_bytes_are_decoded_or_refused(bytes: Vec<u8>) {
             test_timeout::start();
-            let _ = Context::decode(&String::from_utf8_lossy(&bytes).into_owned().into(), &samples::identity());
+            let _ = Stored::decode(&String::from_utf8_lossy(&bytes).into_owned().into(), &samples::identity());
         }
 
         #[test]
@@ -297,7 +348,7 @@ mod tests {
             let at = at.index(bytes.len());
             bytes[at] = put;
             bytes.truncate(cut.index(bytes.len() * 2));
-            let _ = Context::decode(&String::from_utf8_lossy(&bytes).into_owned().into(), &samples::identity());
+            let _ = Stored::decode(&String::from_utf8_lossy(&bytes).into_owned().into(), &samples::identity());
         }
     }
 }

@@ -27,12 +27,52 @@ use crate::types::{Secret, exposed};
 /// Precedes the API key in the hash, so that the fingerprint differs from another program's hash of the key.
 const FINGERPRINT_DOMAIN: &[u8] = b"bunq-partner API key\n";
 
+/// Precedes the token of an installation in the hash, for the same reason.
+const INSTALLATION_DOMAIN: &[u8] = b"bunq-partner installation\n";
+
 /// The results of those calls that open a session that have been made so far.
 #[derive(Debug, Clone)]
 pub(crate) struct Context {
     pub(crate) installation: Arc<Installation>,
+    /// The installation is that of the partner whose user has the session. It is not stored with it.
+    pub(crate) is_partners: bool,
     pub(crate) device_registered: bool,
     pub(crate) session: Option<OpenSession>,
+}
+
+/// What was stored.
+#[derive(Debug)]
+pub(crate) enum Stored {
+    Whole(Context),
+    UnderPartners(UnderPartners),
+}
+
+/// The session of a user under an installation of its partner's, which is stored elsewhere.
+#[derive(Debug)]
+pub(crate) struct UnderPartners {
+    installation_fingerprint: String,
+    session: Option<OpenSession>,
+}
+
+impl UnderPartners {
+    /// Completes it with the installation that the partner has now. The key of an earlier one is not there any more, so a session
+    /// under it cannot be used.
+    pub(crate) fn with(self, installation: Arc<Installation>) -> Context {
+        let is_same = fingerprint_of(&installation) == self.installation_fingerprint;
+        Context { installation, is_partners: true, device_registered: true, session: self.session.filter(|_| is_same) }
+    }
+}
+
+/// Identifies an installation and reveals nothing of it.
+fn fingerprint_of(installation: &Installation) -> String {
+    fingerprint(INSTALLATION_DOMAIN, &installation.token)
+}
+
+fn fingerprint(domain: &[u8], secret: &Secret) -> String {
+    let mut digest = Digest::new(&SHA256);
+    digest.update(domain);
+    digest.update(secret.expose().as_bytes());
+    BASE64.encode(digest.finish())
 }
 
 /// A session that bunq has opened. It is stored as it is, with its token.
@@ -84,10 +124,7 @@ pub(crate) struct Identity {
 
 impl Identity {
     pub(crate) fn new(environment: Environment, base_url: impl Into<String>, api_key: &Secret) -> Self {
-        let mut digest = Digest::new(&SHA256);
-        digest.update(FINGERPRINT_DOMAIN);
-        digest.update(api_key.expose().as_bytes());
-        let api_key_fingerprint = Secret::new(BASE64.encode(digest.finish()));
+        let api_key_fingerprint = Secret::new(fingerprint(FINGERPRINT_DOMAIN, api_key));
         Self { environment, base_url: base_url.into(), api_key_fingerprint }
     }
 
@@ -152,7 +189,7 @@ mod samples {
         let user =
             SessionUser { kind: UserKind::Company, id: 7_u64.try_into().unwrap(), display_name: Some("Acme".into()) };
         let session = Some(OpenSession { token: SESSION_TOKEN.into(), renew_at, user: Some(user) });
-        Context { installation: Arc::clone(&INSTALLATION), device_registered: true, session }
+        Context { installation: Arc::clone(&INSTALLATION), is_partners: false, device_registered: true, session }
     }
 
     /// Fails if `shown` contains one of the secrets in this module.
