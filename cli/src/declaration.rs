@@ -43,6 +43,8 @@ pub(super) enum Effect<'a> {
     },
     /// It closes the provisions with its ids. In production a person sees them, and is asked.
     Closes,
+    /// It activates the users with its ids. It ends by itself when it is interrupted.
+    Activates,
     /// It changes something for each row of a file, and asks once it knows how many there are.
     ChangesRows(RowOptions<'a>),
     /// It makes one call of any operation, which reads or changes.
@@ -129,7 +131,7 @@ impl BankCommand {
     #[deny(clippy::wildcard_enum_match_arm)]
     pub(super) fn declaration(&self) -> Declaration<'_> {
         use ContextUse::{Checked, Examined, Offline, Unused};
-        use Effect::{Calls, Provokes, Reads};
+        use Effect::{Activates, Calls, Provokes, Reads};
         // Most act for no user.
         let custody = CustodyUse::Unused;
         let reads = |ids, results, context| Declaration {
@@ -174,22 +176,6 @@ impl BankCommand {
                 let (dry_run, receipts) = (Some(options.dry_run), Some(&options.receipts));
                 Declaration { effect, ids: &[], dry_run, results, receipts, custody, context: Checked }
             }
-            Self::ResetToken { id, dry_run, .. } => {
-                let effect = Effect::Changes {
-                    what: format!("Replace the credential of {id}, which stops working,"),
-                    goes_on: Some(format!("the reset may go on at bunq: `bunq-partner watch {id}`")),
-                };
-                let results = Results::Records(ProvisionOutcome::columns());
-                Declaration {
-                    effect,
-                    ids: &[],
-                    dry_run: Some(*dry_run),
-                    results,
-                    receipts: None,
-                    custody,
-                    context: Checked,
-                }
-            }
             Self::Oauth(OauthCommand::Show) => reads(&[], Results::Records(oauth::client_columns()), Checked),
             Self::Oauth(OauthCommand::Ensure { url, .. }) => {
                 let effect = Effect::Changes {
@@ -232,6 +218,22 @@ impl BankCommand {
             Self::Users(UsersCommand::Show { custody, .. }) => {
                 let results = Results::Records(users::show_columns());
                 Declaration { custody: CustodyUse::Needed(custody), ..reads(&[], results, Checked) }
+            }
+            Self::Users(UsersCommand::Activate { ids, custody, dry_run }) => {
+                let (custody, results) = (CustodyUse::Needed(custody), Results::Records(users::outcome_columns()));
+                let dry_run = Some(*dry_run);
+                Declaration { effect: Activates, ids, dry_run, results, receipts: None, custody, context: Checked }
+            }
+            Self::Users(UsersCommand::Reset { id, custody, dry_run }) => {
+                let effect = Effect::Changes {
+                    what: format!("Replace the credential of {id}, which stops working,"),
+                    goes_on: Some(format!(
+                        "the reset may go on at bunq: `bunq-partner users reset {id}` goes on with it"
+                    )),
+                };
+                let (custody, results) = (CustodyUse::Needed(custody), Results::Records(users::outcome_columns()));
+                let (ids, dry_run) = (&[], Some(*dry_run));
+                Declaration { effect, ids, dry_run, results, receipts: None, custody, context: Checked }
             }
             Self::Whoami => reads(&[], Results::Value, Checked),
             Self::Doctor => reads(&[], Results::Value, Examined),

@@ -35,7 +35,7 @@ const KINDS: [(ErrorKind, u8, &str); 22] = [
     (ErrorKind::WaitTimeout, 15, "the provision did not get there in time"),
     (ErrorKind::CredentialSpent, 16, "the credential is used or expired"),
     (ErrorKind::Duplicate, 17, "there are several provisions or OAuth clients, where there is to be one"),
-    (ErrorKind::Context, 18, "the context file cannot be used"),
+    (ErrorKind::Context, 18, "the context file or the custody cannot be used"),
     (ErrorKind::Storage, 21, "the journal or the receipts cannot be used"),
     (ErrorKind::ShutDown, INTERRUPTED, "interrupted"),
     (ErrorKind::Internal, INTERNAL, "this machine or this program failed"),
@@ -266,6 +266,9 @@ fn hint(error: &Error) -> Option<String> {
     }
 }
 
+/// What replaces a credential.
+const RESET: &str = "`bunq-partner users reset ID` gets another, and activates it";
+
 fn hint_of_kind(error: &Error) -> Option<&'static str> {
     if error.is_doubtful() {
         let is_about_oauth = error.operation().is_some_and(|operation| operation.path.contains("/oauth-client"));
@@ -281,7 +284,7 @@ fn hint_of_kind(error: &Error) -> Option<&'static str> {
                 "`bunq-partner doctor` finds out what is wrong; `bunq-partner session reinstall` makes another installation, in a network that you trust",
             );
         }
-        Some(Remedy::ResetToken) => return Some("`bunq-partner reset-token ID --wait` gets another"),
+        Some(Remedy::ResetToken) => return Some(RESET),
         Some(Remedy::RaiseAttemptTimeout) => return Some("try again over a faster connection, or with a smaller file"),
         // The program has no option for it.
         Some(Remedy::RaiseTimeout) | Some(_) | None => {}
@@ -313,7 +316,7 @@ fn hint_of_kind(error: &Error) -> Option<&'static str> {
         ErrorKind::InvalidResponse => "bunq has changed something, or it is not bunq: is there a newer bunq-partner?",
         ErrorKind::Rejected => "what bunq says is above; its support asks for the response id",
         ErrorKind::WaitTimeout => "`bunq-partner watch ID` goes on waiting",
-        ErrorKind::CredentialSpent => "`bunq-partner reset-token ID --wait` gets another",
+        ErrorKind::CredentialSpent => RESET,
         ErrorKind::Unattainable => "`bunq-partner get ID` shows its status",
         ErrorKind::Duplicate => "close the one that you do not use",
         _ => return None,

@@ -12,6 +12,7 @@
 
 mod api;
 mod arguments;
+mod batch;
 mod bulk;
 mod calls;
 mod closing;
@@ -232,7 +233,12 @@ async fn ask_bank(
     }
     let order = match &effect {
         Effect::ChangesRows(rows) => Some(Order::new(rows, is_dry_run)?),
-        Effect::Reads | Effect::Changes { .. } | Effect::Closes | Effect::Calls(_) | Effect::Provokes => None,
+        Effect::Reads
+        | Effect::Changes { .. }
+        | Effect::Closes
+        | Effect::Activates
+        | Effect::Calls(_)
+        | Effect::Provokes => None,
     };
     let custody = custody::of(custody, bank)?;
     let (mut unusable, makes_calls) = (None, !is_dry_run && context != ContextUse::Offline);
@@ -261,8 +267,8 @@ async fn ask_bank(
         Some(Order::Run(order)) => return bulk::run(invocation, order).await,
         None => {}
     }
-    // What a probe has made is removed after an interruption too, so it listens itself.
-    let is_probe = matches!(effect, Effect::Provokes);
+    // After an interruption, what a probe has made is removed, and each user has an outcome: both listen themselves.
+    let listens = matches!(effect, Effect::Provokes | Effect::Activates);
     let agreed = until_interrupted(None, async {
         let ids = ids::resolve(ids).await?;
         let (mut body, mut closing) = (api::Body::None, None);
@@ -272,6 +278,7 @@ async fn ask_bank(
                 closing = Some(Closing::of(&ids));
                 (Some(closing::change(&ids)), Some(closing::goes_on(&ids)))
             }
+            Effect::Activates => (Some(users::change(&ids)), None),
             Effect::Calls(call) => {
                 api::check(invocation, call)?;
                 body = api::body(call).await?;
@@ -291,11 +298,14 @@ async fn ask_bank(
             BankCommand::Find { external_uuid } => provisions::find(invocation, *external_uuid).await,
             BankCommand::List(options) => provisions::list(invocation, options).await,
             BankCommand::Watch { timeout, .. } => watch::run(invocation, &ids, *timeout).await,
-            BankCommand::ResetToken { id, waiting, dry_run } => {
-                provisions::reset_token(invocation, *id, *waiting, dry_run.dry_run).await
-            }
             BankCommand::Users(UsersCommand::List { unactivated, .. }) => users::list(invocation, *unactivated).await,
             BankCommand::Users(UsersCommand::Show { id, .. }) => users::show(invocation, *id).await,
+            BankCommand::Users(UsersCommand::Activate { dry_run, .. }) => {
+                users::activate(invocation, &ids, dry_run.dry_run).await
+            }
+            BankCommand::Users(UsersCommand::Reset { id, dry_run, .. }) => {
+                users::reset(invocation, *id, dry_run.dry_run).await
+            }
             BankCommand::Whoami => whoami::show(invocation).await,
             BankCommand::Oauth(OauthCommand::Show) => oauth::show(invocation).await,
             BankCommand::Oauth(OauthCommand::Ensure { url, secret_file }) => {
@@ -310,5 +320,5 @@ async fn ask_bank(
             BankCommand::Probe(options) => probe::run(invocation, options).await,
         }
     };
-    if is_probe { done.await } else { until_interrupted(goes_on, done).await }
+    if listens { done.await } else { until_interrupted(goes_on, done).await }
 }

@@ -4,17 +4,16 @@ use std::io;
 use std::pin::pin;
 use std::time::Duration;
 
-use bunq_partner::{
-    Acceptance, Error, ErrorKind, NewProvision, PageSize, ProvisionId, RequestPreview, UploadPreview, Uuid,
-};
+use bunq_partner::{Acceptance, ErrorKind, NewProvision, PageSize, ProvisionId, RequestPreview, UploadPreview, Uuid};
 use futures_util::stream::FuturesUnordered;
 use futures_util::{StreamExt as _, TryStreamExt as _};
 use serde_json::json;
 
 use super::arguments::{CloseOptions, CreateOptions, ListOptions, OutputFormat, WaitOptions};
+use super::batch::Batch;
 use super::exit::{Failure, after_output};
 use super::invocation::Invocation;
-use super::output::{Printer, Record, write_text, write_value};
+use super::output::{write_text, write_value};
 use super::progress;
 use super::records::{self, ProvisionOutcome};
 use super::words::clean;
@@ -95,22 +94,6 @@ pub(super) async fn create(invocation: &Invocation, options: &CreateOptions) -> 
     report_one(invocation, ProvisionOutcome { external_uuid: Some(external_uuid), ..outcome })
 }
 
-pub(super) async fn reset_token(
-    invocation: &Invocation,
-    id: ProvisionId,
-    waiting: WaitOptions,
-    is_dry_run: bool,
-) -> Result<(), Failure> {
-    if is_dry_run {
-        return show_previews(invocation.format(), &invocation.client()?.provisions().preview_reset_token(id)?);
-    }
-    let outcome = match invocation.client()?.provisions().reset_token(id).await {
-        Ok(waiter) => follow(waiter, waiting).await,
-        Err(error) => ProvisionOutcome::refused(Some(id), error),
-    };
-    report_one(invocation, outcome)
-}
-
 pub(super) async fn get(invocation: &Invocation, ids: &[ProvisionId]) -> Result<(), Failure> {
     let provisions = invocation.client()?.provisions().operation_timeout(time_for(ids.len()));
     let read = async |id| provisions.get(id).await.map(|seen| records::provision(&seen, invocation.shows_secrets()));
@@ -184,39 +167,6 @@ fn report_one(invocation: &Invocation, outcome: ProvisionOutcome) -> Result<(), 
     let record = outcome.record(invocation.shows_secrets());
     let written = if is_shown { invocation.printer().single(record) } else { Ok(()) };
     after_output(outcome.failure.map_or(receipts, |error| Err(error.into())), written)
-}
-
-/// Several calls: each result is written, each failure is reported, and the exit code is that of the first failure. The calls
-/// continue even if results cannot be written.
-struct Batch {
-    printer: Printer,
-    is_json: bool,
-    failure: Option<Failure>,
-}
-
-impl Batch {
-    fn new(invocation: &Invocation) -> Self {
-        let is_json = invocation.format().is_json();
-        Self { printer: invocation.printer(), is_json, failure: None }
-    }
-
-    fn add(&mut self, place: usize, record: Option<Record>, error: Option<Error>) {
-        if let Some(record) = record {
-            self.printer.add_anyway_at(place, record);
-        }
-        if let Some(error) = error {
-            let failure = Failure::from(error);
-            failure.report(self.is_json);
-            self.failure.get_or_insert(failure.reported());
-        }
-    }
-
-    fn finish(mut self) -> Result<(), Failure> {
-        // If every call failed, no empty list is printed.
-        let is_shown = self.failure.is_none() || !self.printer.is_empty();
-        let written = if is_shown { self.printer.finish() } else { Ok(()) };
-        after_output(self.failure.map_or(Ok(()), Err), written)
-    }
 }
 
 pub(super) fn show_previews(format: OutputFormat, previews: &[RequestPreview]) -> Result<(), Failure> {

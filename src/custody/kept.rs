@@ -217,8 +217,7 @@ impl Kept {
 }
 
 /// The end of a sentence about a record that is not there.
-const NOT_KEPT: &str = "is not there: `client.users().activate(id)` stores the token of a new user, and \
-                        `client.users().reset(id)` gets another for one that was activated elsewhere";
+const NOT_KEPT: &str = "is not there: activate the user if it is new, and reset it if it was activated elsewhere";
 
 fn refused(name: &str, problem: impl fmt::Display) -> Error {
     Error::context(format_args!("{name} {problem}"))

@@ -169,14 +169,13 @@ impl UserRecord {
         let (stored_at, ahead) = (self.stored_at, duration(ahead.unsigned_abs()));
         Err(format!(
             "was stored at {stored_at} UTC, {ahead} after the time of this machine's clock, so that it is not known when its unused \
-             credential expires: set the clock right, or get another credential with `client.users().reset(id)`"
+             credential expires: set the clock right, or reset the user"
         ))
     }
 }
 
 /// What to do about a record that is of no use.
-pub(super) const REMEDY: &str =
-    "put back a copy that fits, or take this one out of the custody and call `client.users().reset(id)`";
+pub(super) const REMEDY: &str = "put back a copy that fits, or take this one out of the custody and reset the user";
 
 fn damaged(what: impl fmt::Display) -> String {
     format!("is damaged ({what}) and was left as it is: {REMEDY}")

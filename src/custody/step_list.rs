@@ -117,7 +117,7 @@ impl StepList {
             let oldest = oldest.or_else(|| self.0.iter().position(is_done)).ok_or_else(|| {
                 format!(
                     "has {MAX_STEPS} requests of which it is not known whether bunq has carried them out, and no more are begun: \
-                     look at bunq what came of them, then take the record out of the custody and call `client.users().reset(id)`"
+                     look at bunq what came of them, then take the record out of the custody and reset the user"
                 )
             })?;
             self.0.remove(oldest);

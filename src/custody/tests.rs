@@ -155,14 +155,13 @@ async fn a_token_is_stored_once_and_its_context_beside_it() {
     kept.remove().await.unwrap();
     assert_eq!((kept.record().await.unwrap().is_none(), kept.entry().await.unwrap()), (true, None));
     let error = ContextStore::load(&kept).await.unwrap_err().to_string();
-    assert!(error.contains("is not there") && error.contains("`client.users().activate(id)`"), "{error}");
+    assert!(error.contains("is not there") && error.contains("activate the user"), "{error}");
 }
 
 #[tokio::test]
 async fn what_does_not_fit_is_refused_and_left_as_it_is() {
     test_timeout::start();
-    const REMEDY: &str =
-        "put back a copy that fits, or take this one out of the custody and call `client.users().reset(id)`";
+    const REMEDY: &str = "put back a copy that fits, or take this one out of the custody and reset the user";
     let damaged = |what: &str| format!("is damaged ({what}) and was left as it is: {REMEDY}");
     let (custody, _) = with_user().await;
     let whole = stored(&custody).await.to_string();

@@ -206,8 +206,7 @@ impl UserShared {
 /// The error of a user of which nothing is kept.
 pub(super) fn not_kept(id: ProvisionId) -> Error {
     Error::context(format_args!(
-        "there is no token of provision {id} in custody: `client.users().activate(id)` stores that of a new user, and \
-         `client.users().reset(id)` gets another"
+        "there is no token of provision {id} in custody: activate the user if it is new, and reset it if it was activated elsewhere"
     ))
 }
 

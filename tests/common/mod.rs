@@ -8,7 +8,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bunq_partner::{
-    BoxFuture, Client, ContextLock, ContextStore, Error, NewProvision, ProvisionId, RetryPolicy, Secret, Uuid, Waiter,
+    BoxFuture, Client, ContextLock, ContextStore, Error, MemoryCustody, NewProvision, ProvisionId, RetryPolicy, Secret,
+    Uuid, Waiter,
 };
 use bunq_partner_sandbox::{CallLogEntry, Sandbox};
 
@@ -51,6 +52,12 @@ pub fn quick(waiter: Waiter) -> Waiter {
 /// A provision that is ready.
 pub async fn ready(client: &Client) -> ProvisionId {
     quick(client.provisions().create(person()).await.unwrap()).wait().await.unwrap().id
+}
+
+/// Uses the credential of a provision, whose token is lost then.
+pub async fn use_elsewhere(sandbox: &Sandbox, id: ProvisionId) {
+    let client = sandbox.client().retry(at_once()).custody(MemoryCustody::new()).build().unwrap();
+    client.users().activate(id).await.unwrap();
 }
 
 /// The calls of `method` on a path that ends in `path`.

@@ -58,9 +58,12 @@ async fn a_user_is_activated_and_served() {
     sandbox.take_call_log();
     client.users().activate(id).await.unwrap();
     assert_eq!(sandbox.take_call_log().len(), 0);
+    let context = user.context().await.unwrap().unwrap();
+    assert_eq!((context.has_session, context.user), (true, Some(known)));
 
     // After a restart, the custody is enough: no call of the partner's, and no session.
     let again = self::client(&sandbox, &custody);
+    assert!(again.users().of(id).context().await.unwrap().unwrap().has_session);
     let found = again.users().of(id).api().list_credentials().await.unwrap();
     assert_eq!(found.into_inner().len(), 1);
     let log = sandbox.take_call_log();
@@ -275,7 +278,7 @@ async fn bad_input_is_refused_before_anything_is_sent() {
     }
     let error = client.users().of(id(7)).api().list_credentials().await.unwrap_err();
     assert_eq!((error.kind(), error.sent()), (ErrorKind::Context, Sent::No));
-    assert!(error.to_string().contains("client.users().activate(id)"), "{error}");
+    assert!(error.to_string().contains("activate the user if it is new"), "{error}");
     assert_eq!(sandbox.take_call_log().len(), 0);
     // The custody of another key.
     let user = ready(&client).await;

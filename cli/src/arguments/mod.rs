@@ -17,7 +17,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use bunq_partner::{CallbackUrl, ProvisionId, Uuid};
+use bunq_partner::{CallbackUrl, Uuid};
 use clap::builder::PossibleValue;
 use clap::error::ErrorKind;
 use clap::{ArgAction, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueHint};
@@ -30,7 +30,7 @@ pub(crate) use self::options::{
 };
 pub(crate) use self::users::UsersCommand;
 pub(crate) use self::values::{IdArgument, Topic, made_by};
-use self::values::{external_uuid, id_argument, provision_id, time};
+use self::values::{external_uuid, id_argument, time};
 
 /// The end of the program's own help.
 fn topics() -> String {
@@ -158,17 +158,6 @@ pub(crate) enum BankCommand {
         /// Longest time, like 90s or 2h [default: no limit]
         #[arg(long, value_name = "TIME", value_hint = ValueHint::Other, value_parser = time)]
         timeout: Option<Duration>,
-    },
-    /// Replace the credential of a provision
-    #[command(after_help = examples!("reset-token 1015 --wait", "reset-token 1015 --dry-run"))]
-    ResetToken {
-        /// Id of the provision
-        #[arg(value_name = "ID", value_hint = ValueHint::Other, value_parser = provision_id)]
-        id: ProvisionId,
-        #[command(flatten)]
-        waiting: WaitOptions,
-        #[command(flatten)]
-        dry_run: DryRun,
     },
     /// Act for users whose tokens are in custody
     #[command(subcommand)]

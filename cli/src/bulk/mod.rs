@@ -184,7 +184,11 @@ async fn is_finished(journal: &FileJournal, input: &Input) -> Result<bool, Failu
 }
 
 /// Ends the run at the first signal when nothing is on the wire any more, and at the second at once.
-async fn interrupted(invocation: &Invocation, shutdown: &Shutdown, first: impl Future<Output = ()>) -> Failure {
+pub(super) async fn interrupted(
+    invocation: &Invocation,
+    shutdown: &Shutdown,
+    first: impl Future<Output = ()>,
+) -> Failure {
     first.await;
     // Listens before the note is printed.
     let second = match interrupt::listen() {
@@ -300,7 +304,7 @@ async fn drive(
                     first_unused.get_or_insert_with(|| Failure::from(error).reported());
                 }
                 ActivationEvent::Warning(warning) => meter.warn(&warning),
-                ActivationEvent::Expired(count) => meter.note(&format!("the credentials of {count} users have expired unused: `bunq-partner reset-token ID` gets others")),
+                ActivationEvent::Expired(count) => meter.note(&format!("the credentials of {count} users have expired unused: `bunq-partner users reset ID` gets others")),
                 ActivationEvent::Held { waiting, by } => {
                     meter.hold(Some(by));
                     if !std::mem::replace(&mut was_held, true) {

@@ -1,5 +1,6 @@
 //! `users`: what is in custody of users, and acting for them.
 
+mod activation;
 mod records;
 
 use std::pin::pin;
@@ -7,9 +8,10 @@ use std::pin::pin;
 use bunq_partner::{ErrorKind, ProvisionId};
 use futures_util::{StreamExt as _, future};
 
+pub(super) use self::activation::{activate, change, reset};
+pub(super) use self::records::{list_columns, outcome_columns, show_columns};
 use super::exit::{Failure, after_output, told};
 use super::invocation::Invocation;
-pub(super) use records::{list_columns, show_columns};
 
 /// Lists what is in custody, and asks bunq nothing.
 pub(super) async fn list(invocation: &Invocation, wants_unactivated: bool) -> Result<(), Failure> {

@@ -1,10 +1,12 @@
 //! What is printed of users in custody. No token and nothing about a person is among it.
 
 use bunq_partner::jiff::Timestamp;
-use bunq_partner::{ContextSummary, CustodyEntry, Provision};
+use bunq_partner::{ContextSummary, CustodyEntry, Error, Provision, ProvisionId, UserClient};
+use serde_json::Value;
 
+use super::super::exit::Failure;
 use super::super::output::{Field, GREEN, HIDDEN, RED, Record, YELLOW, names};
-use super::super::records::{provision_fields, time};
+use super::super::records::{in_doubt, provision_fields, time};
 
 /// A user of a list.
 pub(super) fn entry(entry: &CustodyEntry) -> Record {
@@ -27,6 +29,47 @@ pub(super) fn details(
 
 pub(in super::super) fn show_columns() -> Vec<&'static str> {
     names(&detail_fields(None, None, None, None))
+}
+
+/// What came of the activation of a user.
+pub(super) fn outcome(id: ProvisionId, activated: &Result<UserClient, Error>, user_id: Option<u64>) -> Record {
+    let error = activated.as_ref().err();
+    let word = match error {
+        None => "activated",
+        Some(error) if error.is_doubtful() => UNFINISHED,
+        Some(_) => "failed",
+    };
+    let json = error.map(|error| Failure::from(error.clone()).json());
+    let more = [("error".to_owned(), json.unwrap_or_default())];
+    Record { fields: outcome_fields(Some(id), word, error, user_id), more: more.into_iter().collect() }
+}
+
+/// The outcome of a user that is not activated because of an interruption.
+pub(super) fn interruption(id: ProvisionId) -> Record {
+    let more = [("error".to_owned(), Value::Null)];
+    Record { fields: outcome_fields(Some(id), UNFINISHED, None, None), more: more.into_iter().collect() }
+}
+
+pub(in super::super) fn outcome_columns() -> Vec<&'static str> {
+    names(&outcome_fields(None, UNFINISHED, None, None))
+}
+
+const UNFINISHED: &str = "unfinished";
+
+fn outcome_fields(id: Option<ProvisionId>, word: &str, error: Option<&Error>, user_id: Option<u64>) -> Vec<Field> {
+    let style = match error {
+        Some(_) => RED,
+        None if word == UNFINISHED => YELLOW,
+        None => GREEN,
+    };
+    vec![
+        Field::new("id", 0, id),
+        Field::new("outcome", 0, word).styled(Some(style)),
+        Field::new("user_id", 1, user_id),
+        Field::new("error_kind", 0, error.map(|error| error.kind().as_str())).styled(Some(RED)),
+        Field::text("response_id", 2, error.and_then(Error::response_id)),
+        in_doubt(error.is_some_and(Error::is_doubtful)),
+    ]
 }
 
 fn entry_fields(entry: Option<&CustodyEntry>, problem: Option<&str>) -> Vec<Field> {

@@ -43,10 +43,11 @@ fn path() -> String {
 }
 
 /// What is typed after the name of the program, and what its last word may become.
-const CASES: [(&str, &[&str]); 61] = [
+const CASES: [(&str, &[&str]); 62] = [
     // Commands.
     ("cl", &["close"]),
-    ("re", &["receipts", "report", "reset-token"]),
+    ("re", &["receipts", "report"]),
+    ("users ", &["activate", "list", "reset", "show"]),
     ("session ", &["end", "reinstall"]),
     ("receipts v", &["verify"]),
     ("--env sandbox clo", &["close"]),

@@ -1,6 +1,6 @@
 //! An exit code for each kind of failure, as `help exit-codes` lists them.
 //!
-//! Not here: a timeout, which takes minutes, and a spent credential, which no command meets.
+//! Not here: a timeout, which takes minutes, and a spent credential, which `cli_users` has.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use futures_util::future::join_all;
 use serde_json::Value;
 use tokio::task::spawn_blocking;
 
-use crate::common::{Folder, person, program, program_for, program_with_session, ran};
+use crate::common::{Folder, person, program, program_for, program_with_session, ran, use_elsewhere};
 
 /// The exit code of a command, and the error that it writes for scripts.
 async fn ends(sandbox: &Sandbox, arguments: &[&str]) -> (i32, Value) {
@@ -157,8 +157,8 @@ async fn waits_that_come_to_nothing() {
     let (sandbox, failing, id) = start().await;
     let other = sandbox.populate(1)[0].to_string();
     let close = ["close", &id, "--wait", "--timeout", "1s"];
-    let reset = ["reset-token", &other, "--wait", "--timeout", "1s"];
-    let ((code, error), (other_code, _)) = tokio::join!(ends(&sandbox, &close), ends(&sandbox, &reset));
+    let other = ["close", &other, "--wait", "--timeout", "1s"];
+    let ((code, error), (other_code, _)) = tokio::join!(ends(&sandbox, &close), ends(&sandbox, &other));
     assert_eq!((code, error["kind"].as_str(), other_code), (15, Some("WaitTimeout"), 15));
     sandbox.fail(failing);
     let uuid = sandbox.provision(failing).unwrap()["external_uuid"].as_str().unwrap().to_owned();
@@ -182,11 +182,14 @@ async fn a_user_that_is_there_twice() {
 async fn an_outcome_that_is_not_known() {
     test_timeout::start();
     let (sandbox, _, id) = start().await;
+    use_elsewhere(&sandbox, id.parse().unwrap()).await;
     // The reset gets no response, and nobody can look what became of it.
     sandbox.inject(Injection::new(Fault::Drop).on(&Operation::UPDATE_PROVISION));
-    sandbox.inject(Injection::new(Fault::Status(500)).on(&Operation::GET_PROVISION).after(1).always());
-    let (code, error) = ends(&sandbox, &["reset-token", &id]).await;
-    assert_eq!((code, &error["in_doubt"]), (20, &Value::Bool(true)));
+    sandbox.inject(Injection::new(Fault::Status(500)).on(&Operation::GET_PROVISION).after(2).always());
+    let users = Folder::new();
+    let users = users.own_folder("users").display().to_string();
+    let (code, error) = ends(&sandbox, &["users", "reset", &id, "--custody", &users]).await;
+    assert_eq!((code, &error["in_doubt"]), (20, &Value::Bool(true)), "{error}");
     assert!(error["hint"].as_str().unwrap().starts_with("look before you repeat it"), "{error}");
 }
 

@@ -14,7 +14,7 @@ async fn an_option_that_would_do_nothing_is_refused() {
         |option: &str| format!("error: {option} is for commands that call a bank: this one is a sandbox of its own\n");
     for (words, said) in [
         (vec!["close", "7", "--timeout", "1h"], "--timeout does nothing without --wait".to_owned()),
-        (vec!["reset-token", "7", "--timeout", "1h"], "--wait".into()),
+        (vec!["close", "7", "8", "--timeout", "1h"], "--wait".into()),
         (vec!["close", "--from", file, "--timeout", "1h"], "'--from <FILE>' cannot be used with".into()),
         (vec!["close", "--journal", file], "--journal does nothing without --from".into()),
         (vec!["close", "7", "--journal", file], "--journal does nothing without --from".into()),

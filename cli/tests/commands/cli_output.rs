@@ -8,7 +8,7 @@ use bunq_partner_sandbox::{Fault, Injection, Sandbox};
 use jsonschema::Validator;
 use serde_json::{Value, json};
 
-use crate::common::{Folder, program, program_with_session, ran};
+use crate::common::{Folder, program, program_with_session, ran, use_elsewhere};
 
 /// The schema that the program prints, so strict that a member which it does not name is a mistake.
 fn schema() -> Value {
@@ -116,10 +116,13 @@ fn cases(ids: &[String], file: &str) -> Vec<(&'static str, &'static str, String,
         ("create", "plan", "create --from users.csv --dry-run".into(), 0),
         ("report", "rows", "report --from users.csv --journal creating-JOURNAL".into(), 0),
         ("find", "provisions", format!("find {UUID}"), 0),
-        ("reset-token", "outcomes", "reset-token 7".into(), 9),
-        ("reset-token", "outcomes", format!("reset-token {f} --wait"), 0),
-        ("reset-token", "requests", format!("reset-token {f} --dry-run"), 0),
         ("users list", "users_in_custody", "users list --custody users".into(), 0),
+        ("users activate", "activations", "users activate 9 --custody users".into(), 9),
+        ("users activate", "activation_plan", format!("users activate {a} {b} --dry-run --custody users"), 0),
+        ("users reset", "activations", "users reset 9 --custody users".into(), 9),
+        ("users reset", "activations", format!("users reset {f} --custody users"), 0),
+        ("users reset", "requests", format!("users reset {f} --dry-run --custody users"), 0),
+        ("users activate", "activations", format!("users activate {f} --custody users"), 0),
         ("users show", "users_shown", format!("users show {a} --custody users"), 0),
         ("receipts verify", "receipts", "receipts verify closing.receipts".into(), 1),
         ("whoami", "user", "whoami".into(), 0),
@@ -203,7 +206,7 @@ async fn each_command_writes_what_the_schema_says() {
         assert_eq!(is_list, json.is_array(), "{typed}");
 
         let (text, said, code) = bank.run(&typed, "csv").await;
-        if ["requests", "plan"].contains(&definition) || !is_list {
+        if ["requests", "plan", "activation_plan"].contains(&definition) || !is_list {
             assert!(code == 2 && text.is_empty() && said.contains("csv is for records"), "{typed}: {said}");
             continue;
         }
@@ -213,8 +216,8 @@ async fn each_command_writes_what_the_schema_says() {
         let item = schema["$defs"][definition]["items"]["$ref"].as_str().unwrap().trim_start_matches('#');
         let properties = schema.pointer(item).unwrap()["properties"].as_object().unwrap();
         assert!(header.iter().all(|name| properties.contains_key(name)), "{typed}: {header:?}");
-        if ["reset-token", "config show"].contains(&command) {
-            // One makes another token each time, the other tells the format.
+        if command == "config show" {
+            // It tells the format.
             continue;
         }
         // Each call and each journal has its own.
@@ -332,13 +335,15 @@ fn a_command_line_that_is_not_accepted_is_refused_in_its_format() {
 async fn a_request_in_doubt_is_unfinished_as_in_a_report() {
     test_timeout::start();
     let bank = Bank::start().await;
+    bank.folder.own_folder("users");
+    use_elsewhere(&bank.sandbox, bank.ids[0].parse().unwrap()).await;
     // The reset gets no response, and nobody can look what became of it.
     bank.sandbox.inject(Injection::new(Fault::Drop).on(&Operation::UPDATE_PROVISION).always());
-    bank.sandbox.inject(Injection::new(Fault::Status(500)).on(&Operation::GET_PROVISION).after(1).always());
-    let (text, said, code) = bank.run(&format!("reset-token {}", bank.ids[0]), "jsonl").await;
+    bank.sandbox.inject(Injection::new(Fault::Status(500)).on(&Operation::GET_PROVISION).after(2).always());
+    let (text, said, code) = bank.run(&format!("users reset {} --custody users", bank.ids[0]), "jsonl").await;
     assert_eq!(code, 20, "{said}");
     let outcome: Value = serde_json::from_str(&text).unwrap();
-    check(&validator(&schema(), "outcome"), &outcome, "reset-token");
+    check(&validator(&schema(), "activation"), &outcome, "users reset");
     let told: Value = serde_json::from_str(&said).unwrap();
     assert_eq!((&outcome["outcome"], &outcome["in_doubt"]), (&"unfinished".into(), &true.into()), "{outcome}");
     assert_eq!((&outcome["error"], &outcome["error_kind"]), (&told["error"], &told["error"]["kind"]));

@@ -84,10 +84,13 @@ async fn looking_inside_shows_no_secret_of_a_call() {
     let (users, kept) = (users.display().to_string(), folder.path("kept").display().to_string());
     std::fs::create_dir(&kept).unwrap();
     let id = sandbox.populate(1)[0].to_string();
+    let users_reset = folder.own_folder("users").display().to_string();
     let commands = [
         &["--rehearse", "1000", "create", "--from", &users, "--activate", &kept][..],
         &["create", "--email", "user@example.com", "--phone-number", "+31600000000", "--wait"],
-        &["reset-token", &id, "--wait"],
+        &["users", "reset", &id, "--custody", &users_reset],
+        &["users", "activate", &id, "--custody", &users_reset],
+        &["users", "show", &id, "--custody", &users_reset],
         &["close", &id, "--wait"],
         &["list"],
         &["whoami"],

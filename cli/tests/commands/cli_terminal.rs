@@ -107,14 +107,20 @@ async fn a_person_confirms_changes_in_production() {
     let environment = [("BUNQ_API_KEY", "of-production"), ("XDG_STATE_HOME", state.to_str().unwrap())];
     let production = ["--env", "production", "--base-url", sandbox.base_url()];
     let parameter = format!("provision_id={}", ids[0]);
+    let users = folder.own_folder("users");
+    let users = users.to_str().unwrap();
     for (arguments, question) in [
         (
             &["create", "--email", "user@example.com", "--phone-number", "+31600000000"][..],
             "Create a user with the e-mail address user@example.com in production?".into(),
         ),
         (
-            &["reset-token", &ids[0]],
+            &["users", "reset", &ids[0], "--custody", users],
             format!("Replace the credential of {}, which stops working, in production?", ids[0]),
+        ),
+        (
+            &["users", "activate", &ids[0], &ids[1], "--custody", users],
+            "Activate the credentials of 2 users in production?".into(),
         ),
         (&["session", "end"], "End the session in production?".into()),
         (
@@ -309,7 +315,7 @@ fn ctrl_c_ends_a_question_after_a_command_has_given_the_key() {
     let folder = folder.path("");
     let environment = ["XDG_CONFIG_HOME", "XDG_STATE_HOME"].map(|name| (name, folder.to_str().unwrap()));
     // A closing would read its provision first.
-    let mut terminal = Terminal::start(80, &["reset-token", "7"], &environment);
+    let mut terminal = Terminal::start(80, &["session", "end"], &environment);
     terminal.expect("in production? [y/N] ");
     terminal.type_keys("\u{3}");
     let (screen, code) = terminal.end();

@@ -1,15 +1,18 @@
 //! `users`: what is in custody of users.
 
 use std::fs;
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
+use std::process::{Command, Stdio};
 
 use bunq_partner::jiff::{Span, Timestamp};
 use bunq_partner::{Client, Custody as _, CustodyEntry, FileCustody, ProvisionId};
 use bunq_partner_sandbox::Sandbox;
 use serde_json::Value;
 
-use crate::common::{Folder, at_once, id, program, program_with_session, ran, ready};
+use crate::common::bulk::{Signal, signal};
+use crate::common::{Folder, at_once, by, hearing, id, program, program_with_session, ran, ready};
 
 /// A client of the library with a custody in a folder.
 fn client(sandbox: &Sandbox, users: &Path) -> Client {
@@ -32,6 +35,11 @@ fn activated(number: u64) -> CustodyEntry {
     let mut entry = CustodyEntry::new(id(number));
     entry.is_activated = true;
     entry
+}
+
+/// The same command once more.
+fn again(program: &Command) -> Command {
+    by(Command::new("env"), program)
 }
 
 /// It needs neither a key nor a bank, and works while another process uses the custody.
@@ -97,8 +105,7 @@ async fn a_user_is_shown_with_what_bunq_says_and_no_secret() {
     drop((client, user));
     let program = program_with_session(&folder, &sandbox).await;
     let show = |id: ProvisionId, format: &str| {
-        let mut show = crate::common::by(std::process::Command::new("env"), &program);
-        ran(show.args(["users", "show", &id.to_string(), "--output", format, "--custody"]).arg(&users))
+        ran(again(&program).args(["users", "show", &id.to_string(), "--output", format, "--custody"]).arg(&users))
     };
     sandbox.take_call_log();
     let (out, err, code) = show(id, "json");
@@ -158,4 +165,92 @@ fn a_custody_is_named_by_an_option_or_a_profile() {
     assert!(err.contains("--sandbox and --custody cannot be given together") && code == 2, "{err}");
     let (out, err, code) = ran(program(&folder).args(["--sandbox", "users", "list"]));
     assert_eq!((out.as_str(), err.as_str(), code), ("", "there are none\n", 0));
+}
+
+/// New users whose credentials are there, the partner's program with its custody, and the ids, in the order of creation.
+async fn with_ready_users(folder: &Folder, sandbox: &Sandbox, count: usize) -> (Command, Vec<String>) {
+    let client = sandbox.client().retry(at_once()).build().unwrap();
+    let mut ids = Vec::new();
+    for _ in 0..count {
+        ids.push(ready(&client).await.to_string());
+    }
+    let mut program = program_with_session(folder, sandbox).await;
+    program.arg("--rehearse=1000");
+    (program, ids)
+}
+
+fn lines(out: &str) -> Vec<Value> {
+    out.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn users_are_activated_once_and_their_tokens_kept() {
+    test_timeout::start();
+    let (sandbox, folder) = (Sandbox::start().await.unwrap(), Folder::new());
+    let users = folder.own_folder("users");
+    let (program, ids) = with_ready_users(&folder, &sandbox, 3).await;
+    let run = |command: &str, rest: &[&str], input: &str| {
+        let mut process = again(&program);
+        let process = process.args(["users", command, "--output", "jsonl", "--custody"]).arg(&users).args(rest);
+        let process = process.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut process = process.spawn().unwrap();
+        process.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+        let output = process.wait_with_output().unwrap();
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        (lines(&text(output.stdout)), text(output.stderr), output.status.code().unwrap())
+    };
+    // Whoever is listed is activated: here two, and one that no bank has.
+    let (out, err, code) = run("activate", &["-"], &format!("id\n{}\n7\n{}\n", ids[0], ids[1]));
+    assert_eq!((out.len(), code), (3, 9), "{err}");
+    let of = |id: &str| out.iter().find(|line| line["id"].to_string() == id).unwrap();
+    assert_eq!((&of("7")["outcome"], &of("7")["error_kind"]), (&"failed".into(), &"NotFound".into()));
+    for id in &ids[..2] {
+        assert_eq!(of(id)["outcome"], "activated");
+        let seen = sandbox.provision(id.parse().unwrap()).unwrap();
+        assert_eq!(seen["credential"]["status"], "ACTIVE");
+        assert!(of(id)["user_id"].as_u64().is_some() && users.join(format!("{id}.json")).exists());
+    }
+    // Again, nothing is opened for them.
+    sandbox.take_call_log();
+    let (out, err, code) = run("activate", &[&ids[0], &ids[1], &ids[2]], "");
+    assert_eq!((out.len(), code), (3, 0), "{err}");
+    let opened = sandbox.take_call_log().into_iter().filter(|call| call.path.ends_with("/session-server")).count();
+    assert_eq!(opened, 1);
+
+    // Another custody has none of the tokens.
+    let other = folder.own_folder("other");
+    let mut elsewhere = again(&program);
+    let (_, err, code) = ran(elsewhere.args(["users", "activate", &ids[0], "--custody"]).arg(other));
+    assert!(err.contains("its token is not in custody") && err.contains("`bunq-partner users reset ID`"), "{err}");
+    assert_eq!(code, 16);
+    let (out, err, code) = run("reset", &[&ids[0]], "");
+    assert_eq!((&out[0]["outcome"], code), (&"activated".into(), 0), "{err}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_interrupted_activation_tells_of_each_user_and_goes_on() {
+    test_timeout::start();
+    let (sandbox, folder) = (Sandbox::start().await.unwrap(), Folder::new());
+    let users = folder.own_folder("users");
+    let (program, ids) = with_ready_users(&folder, &sandbox, 2).await;
+    // At bunq's own limits the second session waits for 30 s.
+    let mut slow = hearing(&program_with_session(&folder, &sandbox).await);
+    let slow = slow.args(["users", "activate", "--output", "jsonl", "--custody"]).arg(&users).args(&ids);
+    let mut process = slow.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut out = BufReader::new(process.stdout.take().unwrap());
+    let mut first = String::new();
+    out.read_line(&mut first).unwrap();
+    assert_eq!(lines(&first)[0]["outcome"], "activated", "{first}");
+    signal(&process, Signal::INT);
+    let (mut second, mut err) = (String::new(), String::new());
+    out.read_to_string(&mut second).unwrap();
+    process.stderr.take().unwrap().read_to_string(&mut err).unwrap();
+    assert_eq!((&lines(&second)[0]["outcome"], process.wait().unwrap().code()), (&"unfinished".into(), Some(130)));
+    assert!(err.contains("1 users are not activated: the same command goes on with them"), "{err}");
+    assert!(err.contains("interrupted"), "{err}");
+
+    let mut quick = again(&program);
+    let (out, err, code) =
+        ran(quick.args(["users", "activate", "--output", "jsonl", "--custody"]).arg(&users).args(&ids));
+    assert_eq!((out.matches("\"activated\"").count(), code), (2, 0), "{out}{err}");
 }

@@ -396,7 +396,7 @@ fn set_mode(path: &std::path::Path, mode: u32) {
 #[tokio::test]
 async fn a_record_that_cannot_be_used_is_named_and_left_as_it_is() {
     test_timeout::start();
-    const REMEDY: &str = "take this one out of the custody and call `client.users().reset(id)`";
+    const REMEDY: &str = "take this one out of the custody and reset the user";
     type Spoil = fn(&PathBuf, &PathBuf);
     let cases: [(&str, Spoil, &[&str]); 10] = [
         ("damaged head", |file, _| edit(file, |text| text[1..].to_owned()), &["it is damaged, or no record", REMEDY]),
