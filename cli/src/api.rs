@@ -1,14 +1,13 @@
 //! `api`: any operation of the document.
 
 use std::io;
-use std::time::Duration;
+use std::path::PathBuf;
 
-use bunq_partner::{ClientBuilder, ContentType, ErrorKind, RequestBody, RequestPreview, files};
+use bunq_partner::{ContentType, ErrorKind, RequestBody, RequestPreview, files};
 use bytes::Bytes;
 use serde_json::{Map, Value};
 
 use super::arguments::ApiOptions;
-use super::connection::MAX_UPLOAD;
 use super::download;
 use super::exit::Failure;
 use super::invocation::Invocation;
@@ -16,9 +15,7 @@ use super::output::write_value;
 use super::provisions::{show_previews, shown_upload};
 use super::reading;
 use super::standard_input::announce;
-
-/// How long an attempt may take that sends or receives a file: one of 16 MiB at 1.2 Mbit/s.
-const FILE_TIME: Duration = Duration::from_secs(120);
+use super::upload;
 
 /// No body in JSON is larger.
 const MAX_JSON: usize = 1024 * 1024;
@@ -46,10 +43,7 @@ pub(super) async fn run(invocation: &Invocation, options: &ApiOptions, body: &Bo
     }
     let has_file = options.operation.returns_bytes || !options.operation.content_types.is_empty();
     let client = match has_file {
-        true => {
-            let set = |builder: ClientBuilder| builder.attempt_timeout(FILE_TIME).operation_timeout(2 * FILE_TIME);
-            invocation.connection.client_with(set)?
-        }
+        true => invocation.connection.client_with(upload::with_time_for_files)?,
         false => invocation.client()?,
     };
     let api = client.api();
@@ -58,7 +52,7 @@ pub(super) async fn run(invocation: &Invocation, options: &ApiOptions, body: &Bo
         invocation.note(&format!("response id {id}"));
     }
     if options.operation.returns_bytes {
-        return download::deliver(invocation, options, &response);
+        return download::deliver(invocation, options.output_file.as_deref(), &response);
     }
     let json = match (&response[..], invocation.shows_secrets()) {
         // The call has succeeded, and bunq has nothing to say of it.
@@ -107,7 +101,14 @@ pub(super) fn check(invocation: &Invocation, options: &ApiOptions) -> Result<(),
         }
     };
     preview(invocation, options, body)?;
-    download::check(invocation, options)
+    match (&options.output_file, options.operation.returns_bytes) {
+        (Some(_), false) => {
+            Err(Failure::usage(format!("--output-file is for a response that is a file: that of {id} is JSON")))
+        }
+        (None, false) => Ok(()),
+        (None, true) if options.dry_run.dry_run => Ok(()),
+        (path, true) => download::check(invocation, &format!("the response of {id}"), path.as_deref()),
+    }
 }
 
 /// The request that would be sent.
@@ -133,14 +134,7 @@ pub(super) async fn body(options: &ApiOptions) -> Result<Body, Failure> {
     let file = text.strip_prefix('@').map(str::to_owned);
     let types = options.operation.content_types;
     if !types.is_empty() {
-        let read = match file {
-            None => {
-                announce("a file");
-                reading::bytes(MAX_UPLOAD, || Ok(io::stdin())).await
-            }
-            Some(file) => reading::bytes(MAX_UPLOAD, move || files::open_plain(file)).await,
-        };
-        let bytes = Bytes::from(read.map_err(unread)?);
+        let bytes = upload::read(file.map(PathBuf::from)).await.map_err(unread)?;
         let found = types.iter().find(|content_type| content_type.begins(&bytes)).map(|content_type| content_type.name);
         let content_type = options.content_type.or(found).ok_or_else(|| {
             let names: Vec<_> = types.iter().map(|content_type| content_type.name).collect();

@@ -5,9 +5,10 @@
 use bunq_partner::{BulkOperation, EmailAddress};
 
 use super::arguments::{
-    ApiOptions, BankCommand, Command, ConfigCommand, ConnectionOptions, CustodyOptions, DryRun, IdArgument,
-    OauthCommand, ReceiptOptions, ReceiptsCommand, SessionCommand, UsersCommand,
+    ApiOptions, AttachmentCommand, BankCommand, Command, ConfigCommand, ConnectionOptions, CustodyOptions, DryRun,
+    IdArgument, OauthCommand, ReceiptOptions, ReceiptsCommand, SessionCommand, UsersCommand,
 };
+use super::attachment;
 use super::bulk::{RowOptions, report};
 use super::columns::Results;
 use super::config;
@@ -73,6 +74,13 @@ pub(super) enum CustodyUse<'a> {
     Unused,
     /// It does, and is refused without a custody.
     Needed(&'a CustodyOptions),
+}
+
+impl<'a> CustodyUse<'a> {
+    /// That of a command which needs none to show its requests.
+    fn of(options: &'a CustodyOptions, DryRun { dry_run }: DryRun) -> Self {
+        if dry_run { Self::Unused } else { Self::Needed(options) }
+    }
 }
 
 impl Declaration<'_> {
@@ -207,6 +215,18 @@ impl BankCommand {
                     custody,
                     context: Checked,
                 }
+            }
+            Self::Attachment(AttachmentCommand::Put(options)) => {
+                let effect = Effect::Changes {
+                    what: format!("Upload a file of the user of provision {}", options.id),
+                    goes_on: Some("the file may have been uploaded: a second one does no harm".into()),
+                };
+                let (dry_run, results) = (Some(options.dry_run), Results::Records(attachment::columns()));
+                let custody = CustodyUse::of(&options.custody, options.dry_run);
+                Declaration { effect, ids: &[], dry_run, results, receipts: None, custody, context: Checked }
+            }
+            Self::Attachment(AttachmentCommand::Get { custody, .. }) => {
+                Declaration { custody: CustodyUse::Needed(custody), ..reads(&[], Results::Value, Checked) }
             }
             Self::Get { ids } => reads(ids, Results::Records(provision_columns()), Checked),
             Self::Find { .. } | Self::List(_) => reads(&[], Results::Records(provision_columns()), Checked),

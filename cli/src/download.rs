@@ -1,4 +1,4 @@
-//! A response that is a file, such as a document of a person: it goes to a file of its owner alone, or to standard output.
+//! A file that bunq sends, such as a document of a person: it goes to a file of its owner alone, or to standard output.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -8,36 +8,30 @@ use std::path::Path;
 use bunq_partner::files;
 use serde_json::json;
 
-use super::arguments::ApiOptions;
 use super::exit::Failure;
 use super::folders::try_to_store_file;
 use super::invocation::Invocation;
 use super::output::{write_out, write_value};
 
-/// Refuses a place where the response could not go, before anything is sent.
-pub(super) fn check(invocation: &Invocation, options: &ApiOptions) -> Result<(), Failure> {
-    let id = options.operation.id;
-    match &options.output_file {
-        Some(_) if !options.operation.returns_bytes => {
-            Err(Failure::usage(format!("--output-file is for a response that is a file: that of {id} is JSON")))
-        }
+/// Refuses a place where a file could not go, before anything is sent. Without a path it goes to standard output. `what` names the file in
+/// messages.
+pub(super) fn check(invocation: &Invocation, what: &str, path: Option<&Path>) -> Result<(), Failure> {
+    match path {
         Some(path) => check_file(path).map_err(|error| Failure::usage(format!("{}: {error}", path.display()))),
-        None if !options.operation.returns_bytes || options.dry_run.dry_run => Ok(()),
         None if invocation.format().is_json() => {
             let hint = "--output-file FILE keeps it, and standard output has JSON about it";
-            Err(Failure::usage(format!("the response of {id} is a file, not JSON")).with_hint(hint))
+            Err(Failure::usage(format!("{what} is a file, not JSON")).with_hint(hint))
         }
         None if io::stdout().is_terminal() => {
             let hint = "--output-file FILE keeps it for you alone; a pipe or `>FILE` gets it as it is";
-            let problem = format!("the response of {id} is a file, which is not written to a terminal");
-            Err(Failure::usage(problem).with_hint(hint))
+            Err(Failure::usage(format!("{what} is a file, which is not written to a terminal")).with_hint(hint))
         }
         None => Ok(()),
     }
 }
 
 /// Fails unless a file can be made there.
-fn check_file(path: &Path) -> io::Result<()> {
+pub(super) fn check_file(path: &Path) -> io::Result<()> {
     if path == Path::new("-") {
         return Err(io::Error::other("it is no path: standard output gets the response without --output-file"));
     }
@@ -56,9 +50,9 @@ fn check_file(path: &Path) -> io::Result<()> {
     try_to_store_file(path)
 }
 
-/// Writes the response to its place. It is not interrupted: a file that was received is kept.
-pub(super) fn deliver(invocation: &Invocation, options: &ApiOptions, body: &[u8]) -> Result<(), Failure> {
-    let Some(path) = &options.output_file else { return Ok(write_out(io::stdout(), body)?) };
+/// Writes a file to its place. It is not interrupted: a file that was received is kept.
+pub(super) fn deliver(invocation: &Invocation, path: Option<&Path>, body: &[u8]) -> Result<(), Failure> {
+    let Some(path) = path else { return Ok(write_out(io::stdout(), body)?) };
     files::create_whole(path, body).map_err(|error| Failure::local(path.display(), &error))?;
     let stored = json!({ "file": path.display().to_string(), "size": body.len() });
     Ok(write_value(invocation.format(), &stored)?)

@@ -1,6 +1,6 @@
 //! What every command that calls bunq has.
 
-use bunq_partner::Client;
+use bunq_partner::{Client, ProvisionId, UserClient};
 use serde_json::json;
 
 use super::arguments::{OutputFormat, OutputOptions};
@@ -9,6 +9,7 @@ use super::connection::BankConnection;
 use super::exit::Failure;
 use super::output::{Printer, note};
 use super::screen;
+use super::upload::with_time_for_files;
 
 pub(super) struct Invocation {
     pub(super) connection: BankConnection,
@@ -22,6 +23,11 @@ impl Invocation {
     /// A client for the bank, with the context of earlier runs.
     pub(super) fn client(&self) -> Result<Client, Failure> {
         self.connection.client()
+    }
+
+    /// A client that acts for the user of a provision, with the custody of the command. Its calls have the time that files take.
+    pub(super) fn user(&self, id: ProvisionId) -> Result<UserClient, Failure> {
+        Ok(self.connection.client_with(with_time_for_files)?.users().of(id))
     }
 
     pub(super) fn printer(&self) -> Printer {

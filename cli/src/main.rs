@@ -12,6 +12,7 @@
 
 mod api;
 mod arguments;
+mod attachment;
 mod batch;
 mod bulk;
 mod calls;
@@ -52,6 +53,7 @@ mod settings;
 mod spreadsheet;
 mod standard_input;
 mod standard_output;
+mod upload;
 mod usage;
 mod users;
 mod watch;
@@ -66,8 +68,8 @@ use bunq_partner::ReceiptFile;
 use clap::ValueEnum as _;
 
 use self::arguments::{
-    BankCommand, Color, Command, CommandLine, ConfigCommand, ConnectionOptions, OauthCommand, OutputFormat,
-    OutputOptions, ReceiptsCommand, SessionCommand, UsersCommand,
+    AttachmentCommand, BankCommand, Color, Command, CommandLine, ConfigCommand, ConnectionOptions, OauthCommand,
+    OutputFormat, OutputOptions, ReceiptsCommand, SessionCommand, UsersCommand,
 };
 use self::bulk::Order;
 use self::closing::Closing;
@@ -305,6 +307,10 @@ async fn ask_bank(
             }
             BankCommand::Users(UsersCommand::Reset { id, dry_run, .. }) => {
                 users::reset(invocation, *id, dry_run.dry_run).await
+            }
+            BankCommand::Attachment(AttachmentCommand::Put(options)) => attachment::put(invocation, options).await,
+            BankCommand::Attachment(AttachmentCommand::Get { id, attachment, output_file, .. }) => {
+                attachment::get(invocation, *id, *attachment, output_file.as_deref()).await
             }
             BankCommand::Whoami => whoami::show(invocation).await,
             BankCommand::Oauth(OauthCommand::Show) => oauth::show(invocation).await,

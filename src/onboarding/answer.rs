@@ -73,6 +73,35 @@ impl FulfillmentType {
 }
 
 impl FulfillmentAnswer {
+    /// Returns the kind of fulfilments that it answers.
+    pub fn kind(&self) -> FulfillmentType {
+        match self {
+            Self::AddressMain(_) => FulfillmentType::AddressMain,
+            Self::AddressPostal(_) => FulfillmentType::AddressPostal,
+            Self::Person(_) => FulfillmentType::DateOfBirth,
+            Self::TaxResident(_) => FulfillmentType::TaxResident,
+            Self::Nationality(_) => FulfillmentType::Nationality,
+        }
+    }
+
+    /// Checks what it says, as [`Onboarding::answer`](crate::Onboarding::answer) does. Nothing is sent.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) if it says what cannot be, such as a date of birth in the future, or one country
+    /// twice. The message repeats nothing of it.
+    pub fn validate(&self) -> Result<(), Error> {
+        match self {
+            Self::AddressMain(_) | Self::AddressPostal(_) => Ok(()),
+            Self::Person(person) => check_birth(person.date_of_birth, Zoned::now().date()),
+            Self::TaxResident(residences) => {
+                let countries: Vec<_> = residences.iter().map(|residence| &residence.country).collect();
+                check_countries("tax_resident", &countries)
+            }
+            Self::Nationality(countries) => check_countries("all_nationality", &countries.iter().collect::<Vec<_>>()),
+        }
+    }
+
     /// The operation that gives it.
     pub(super) fn operation(&self) -> &'static Operation {
         match self {
@@ -112,15 +141,7 @@ impl FulfillmentAnswer {
             let problem = format_args!("{} is not answered by {name}: its call is {}", kind.as_str(), operation.id);
             return Err(Error::invalid_input("answer", problem));
         }
-        match self {
-            Self::AddressMain(_) | Self::AddressPostal(_) => Ok(()),
-            Self::Person(person) => check_birth(person.date_of_birth, Zoned::now().date()),
-            Self::TaxResident(residences) => {
-                let countries: Vec<_> = residences.iter().map(|residence| &residence.country).collect();
-                check_countries("tax_resident", &countries)
-            }
-            Self::Nationality(countries) => check_countries("all_nationality", &countries.iter().collect::<Vec<_>>()),
-        }
+        self.validate()
     }
 }
 

@@ -16,7 +16,7 @@ use tokio::time::{Instant, timeout};
 
 pub use self::answer::FulfillmentAnswer;
 pub use self::resource::OnboardingOutcome;
-use crate::api::Api;
+use crate::api::{Api, RequestPreview};
 use crate::custody::{Step, Steps};
 use crate::error::{Error, ErrorKind, Sent};
 use crate::feed::{Acceptance, Feed, Waiter};
@@ -263,6 +263,16 @@ impl Onboarding {
         let outcome = reconcile.until_known(send, || ready(Ok(None))).await;
         requests.are_known();
         outcome.map(|given| given.done)
+    }
+
+    /// Returns the request that [`answer`](Self::answer) sends, to be looked at. Nothing is sent.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidInput`](ErrorKind::InvalidInput) if the answer says what cannot be.
+    pub fn preview_answer(&self, answer: &FulfillmentAnswer) -> Result<RequestPreview, Error> {
+        answer.validate()?;
+        self.api.preview_of(|api| give(api, answer))
     }
 
     /// Waits for the end of an onboarding, without asking for anything. The wait ends with any

@@ -83,6 +83,15 @@ impl NewAttachment {
         Self { description: Some(description), ..self }
     }
 
+    /// Says what the file is called. If the extension of the name is that of a content type, the first bytes must be so too.
+    #[must_use]
+    pub fn file_name(self, name: impl AsRef<Path>) -> Self {
+        let extension = name.as_ref().extension().map(|extension| extension.to_string_lossy());
+        let said = extension.and_then(|extension| by_extension(&extension));
+        let said = said.map(|content_type| Said { content_type, by: "its name" });
+        Self { said: said.or(self.said), ..self }
+    }
+
     /// Returns the content type by the first bytes, or what is wrong with the file.
     fn checked(&self, most: usize) -> Result<AttachmentContentType, String> {
         match self.bytes.len() {
@@ -129,14 +138,21 @@ impl Attachments {
     pub async fn open(&self, path: impl AsRef<Path>) -> Result<NewAttachment, Error> {
         let (path, most) = (path.as_ref().to_owned(), self.api.max_upload_size());
         let shown = quoted(&path.to_string_lossy());
-        let said = path.extension().and_then(|extension| by_extension(&extension.to_string_lossy()));
+        let name = path.clone();
         let read = tokio::task::spawn_blocking(move || read(&path, most)).await.map_err(Error::internal)?;
         let refused = |problem: String| Error::invalid_input("attachment", format_args!("{shown}: {problem}"));
-        let bytes = read.map_err(|error| refused(error.to_string()))?.into();
-        let said = said.map(|content_type| Said { content_type, by: "its name" });
-        let new = NewAttachment { bytes, said, description: None };
+        let new = NewAttachment::new(read.map_err(|error| refused(error.to_string()))?).file_name(name);
         new.checked(most).map_err(refused)?;
         Ok(new)
+    }
+
+    /// Checks a file as [`upload`](Self::upload) does, and returns its content type. Nothing is sent.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidInput`](crate::ErrorKind::InvalidInput), as `upload`.
+    pub fn check(&self, new: &NewAttachment) -> Result<AttachmentContentType, Error> {
+        new.checked(self.api.max_upload_size()).map_err(|problem| Error::invalid_input("attachment", problem))
     }
 
     /// Uploads a file, and returns the id of the attachment. The same file with the same description again returns the id of the first, and
@@ -152,8 +168,7 @@ impl Attachments {
     /// [`Context`](crate::ErrorKind::Context) if the custody cannot be used. If the file is uploaded and its id could not be kept, the error
     /// has it: `error.last_seen::<AttachmentId>()`.
     pub async fn upload(&self, new: NewAttachment) -> Result<AttachmentId, Error> {
-        let checked = new.checked(self.api.max_upload_size());
-        let content_type = checked.map_err(|problem| Error::invalid_input("attachment", problem))?;
+        let content_type = self.check(&new)?;
         let NewAttachment { bytes, description, .. } = new;
         let operation = &Operation::CREATE_ATTACHMENT;
         let key = (content_type, digest(&bytes), description.clone());

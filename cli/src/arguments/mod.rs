@@ -8,6 +8,7 @@ macro_rules! examples {
 }
 
 mod connection;
+mod for_user;
 mod needs;
 mod options;
 mod users;
@@ -24,6 +25,7 @@ use clap::{ArgAction, CommandFactory as _, FromArgMatches as _, Parser, Subcomma
 use clap_complete::Shell;
 
 pub(crate) use self::connection::{Color, ConnectionOptions, OutputFormat, OutputOptions};
+pub(crate) use self::for_user::{AttachmentCommand, PutOptions};
 pub(crate) use self::options::{
     ApiOptions, BulkOptions, CloseOptions, CreateOptions, CustodyOptions, DryRun, ListOptions, Log, ProbeOptions,
     ReceiptOptions, ReportOptions, SandboxOptions, WaitOptions,
@@ -162,6 +164,9 @@ pub(crate) enum BankCommand {
     /// Act for users whose tokens are in custody
     #[command(subcommand)]
     Users(UsersCommand),
+    /// Send and fetch the files of a user
+    #[command(subcommand)]
+    Attachment(AttachmentCommand),
     /// Show the user of the API key
     #[command(after_help = examples!("whoami", "whoami --output json"))]
     Whoami,

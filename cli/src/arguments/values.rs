@@ -2,7 +2,9 @@
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
+use std::str::FromStr;
 use std::time::Duration;
 
 use bunq_partner::jiff::SignedDuration;
@@ -89,6 +91,11 @@ pub(super) fn id_argument(text: &str) -> Result<IdArgument, String> {
 
 pub(super) fn provision_id(text: &str) -> Result<ProvisionId, String> {
     text.parse::<ProvisionId>().map_err(|error| format!("{error}; `bunq-partner list` shows the ids"))
+}
+
+/// An id of bunq's of another kind.
+pub(super) fn own_id<T: FromStr<Err: fmt::Display>>(text: &str) -> Result<T, String> {
+    text.parse::<T>().map_err(|error| error.to_string())
 }
 
 /// A status, in upper or lower case with `ignore_case`.

@@ -3,12 +3,12 @@
 use std::collections::BTreeSet;
 use std::process::Command;
 
-use bunq_partner::{Custody as _, CustodyEntry, FileCustody, Operation};
+use bunq_partner::{NewAttachment, Operation};
 use bunq_partner_sandbox::{Fault, Injection, Sandbox};
 use jsonschema::Validator;
 use serde_json::{Value, json};
 
-use crate::common::{Folder, program, program_with_session, ran, use_elsewhere};
+use crate::common::{Folder, program, program_with_session, ran, use_elsewhere, user_in_custody};
 
 /// The schema that the program prints, so strict that a member which it does not name is a mistake.
 fn schema() -> Value {
@@ -58,6 +58,8 @@ struct Bank {
     folder: Folder,
     sandbox: Sandbox,
     ids: Vec<String>,
+    /// A file of the user of the first one, whose token is in the custody `users`.
+    attachment: String,
 }
 
 impl Bank {
@@ -68,7 +70,9 @@ impl Bank {
         let user = |row| format!("22222222-2222-4222-8222-22222222222{row},user{row}@example.com,+3160000000{row}\n");
         let users: String = (1..=2).map(user).collect();
         folder.file("users.csv", &format!("external_uuid,email,phone_number\n{users}"));
-        Self { folder, sandbox, ids }
+        let user = user_in_custody(&folder, &sandbox, ids[0].parse().unwrap()).await;
+        let attachment = user.attachments().upload(NewAttachment::new(&b"GIF89a"[..])).await.unwrap().to_string();
+        Self { folder, sandbox, ids, attachment }
     }
 
     async fn program(&self) -> Command {
@@ -79,7 +83,7 @@ impl Bank {
 
     /// The output of a command in a format, what it has said beside it, and its exit code.
     async fn run(&self, typed: &str, format: &str) -> (String, String, i32) {
-        let typed = typed.replace("JOURNAL", &format!("{format}.journal"));
+        let typed = typed.replace("JOURNAL", &format!("{format}.journal")).replace("ATTACHMENT", &self.attachment);
         // The demo is a bank itself, and takes no other.
         let mut program = if typed == "demo" { program(&self.folder) } else { self.program().await };
         program.args(typed.split(' ')).args(["--output", format]);
@@ -139,6 +143,14 @@ fn cases(ids: &[String], file: &str) -> Vec<(&'static str, &'static str, String,
             format!("api get_attachment_content -p attachment_id={file} --output-file file-JOURNAL"),
             0,
         ),
+        ("attachment put", "attachments", format!("attachment put {a} scan --custody users"), 0),
+        ("attachment put", "requests", format!("attachment put {a} scan --dry-run"), 0),
+        (
+            "attachment get",
+            "download",
+            format!("attachment get {a} ATTACHMENT --custody users --output-file got-JOURNAL"),
+            0,
+        ),
         ("doctor", "diagnosis", "doctor".into(), 0),
         ("probe", "behaviour", "probe".into(), 0),
         ("demo", "demo", "demo".into(), 0),
@@ -156,12 +168,6 @@ async fn each_command_writes_what_the_schema_says() {
     let receipts = bank.folder.path("closing.receipts");
     let damaged = std::fs::read_to_string(&receipts).unwrap() + "{}\n";
     std::fs::write(&receipts, damaged).unwrap();
-
-    let (custody, new) =
-        (FileCustody::new(bank.folder.own_folder("users")), CustodyEntry::new(7_u64.try_into().unwrap()));
-    let lock = custody.lock(new.provision_id).await.unwrap();
-    custody.save(new, "{}".into()).await.unwrap();
-    drop((lock, custody));
 
     bank.folder.file("scan", "GIF89a");
     let (uploaded, said, code) = bank.run("api create_attachment --body @scan", "json").await;
@@ -221,7 +227,7 @@ async fn each_command_writes_what_the_schema_says() {
             continue;
         }
         // Each call and each journal has its own.
-        let own = ["response_id", "request_id", "at"];
+        let own = ["response_id", "request_id", "at", "attachment_id"];
         let json = json.as_array().unwrap().iter().map(|record| {
             let cells =
                 header.iter().map(|name| if own.contains(&&**name) { String::new() } else { cell(&record[name]) });

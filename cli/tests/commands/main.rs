@@ -10,6 +10,8 @@ mod planted;
 mod tls;
 
 #[cfg(unix)]
+mod cli_attachment;
+#[cfg(unix)]
 mod cli_bytes;
 mod cli_certificates;
 #[cfg(unix)]

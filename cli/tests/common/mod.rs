@@ -49,6 +49,42 @@ pub async fn program_with_session(folder: &Folder, sandbox: &Sandbox) -> Command
     command
 }
 
+/// The program for a bank, with its session and with the user of a provision, whose session is open too, in the custody `users`.
+#[cfg(unix)]
+pub async fn program_with_user(folder: &Folder, sandbox: &Sandbox, id: bunq_partner::ProvisionId) -> Command {
+    user_in_custody(folder, sandbox, id).await;
+    let mut command = program_for(folder, sandbox);
+    command.current_dir(&folder.0).args(["--context", "context.json"]);
+    command
+}
+
+/// Activates the user of a provision, whose token is in the custody `users` then, as the session of the partner is in its context.
+pub async fn user_in_custody(
+    folder: &Folder,
+    sandbox: &Sandbox,
+    id: bunq_partner::ProvisionId,
+) -> bunq_partner::UserClient {
+    let users = folder.own_folder("users");
+    let context = bunq_partner::FileStore::new(folder.path("context.json"));
+    let client = sandbox.client().context_store(context).custody(bunq_partner::FileCustody::new(&users));
+    let client = client.build().unwrap();
+    client.open_session().await.unwrap();
+    client.users().activate(id).await.unwrap()
+}
+
+/// Another command as this one, to which arguments can be added.
+pub fn again(command: &Command) -> Command {
+    let mut another = Command::new(command.get_program());
+    another.args(command.get_args()).stdin(Stdio::null()).current_dir(command.get_current_dir().unwrap());
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => another.env(name, value),
+            None => another.env_remove(name),
+        };
+    }
+    another
+}
+
 /// What a program has written, and its exit code.
 pub fn ran(command: &mut Command) -> (String, String, i32) {
     let output = command.output().unwrap();
