@@ -1,11 +1,12 @@
 //! The questions that a person is asked before something happens.
 
-use std::io::{self, IsTerminal as _, Write as _};
+#[cfg(unix)]
+use std::io;
 
 use super::closing::Closing;
 use super::exit::Failure;
-use super::interrupt::{blocking, until_interrupted};
 use super::invocation::Invocation;
+use super::questions::{self, is_attended};
 use super::words::revealed;
 
 /// Asks before a change, if changes are asked about, and before tokens are shown. Of a closing, shows first what would be closed.
@@ -40,24 +41,12 @@ pub(super) fn check_attended(invocation: &Invocation, change: Option<&str>) -> R
     }
 }
 
-/// Whether there is a person to ask.
-fn is_attended() -> bool {
-    io::stdin().is_terminal() && io::stderr().is_terminal()
-}
-
 /// Asks a person. Dropping the future does not wait for the answer.
 async fn ask(question: &str) -> Result<(), Failure> {
     // What was typed before is no answer to what is shown now.
     #[cfg(unix)]
     let _ = rustix::termios::tcflush(io::stdin(), rustix::termios::QueueSelector::IFlush);
-    let question = format!("{} [y/N] ", revealed(question));
-    let answer = blocking(move || {
-        write!(io::stderr(), "{question}").and_then(|()| io::stderr().flush())?;
-        let mut answer = String::new();
-        io::stdin().read_line(&mut answer).map(|_| answer)
-    });
-    let answer = until_interrupted(None, async { Ok(answer.await) }).await?;
-    let answer = answer.map_err(|error| Failure::local("the question cannot be asked", &error))?;
+    let answer = questions::line(format!("{} [y/N] ", revealed(question))).await?.unwrap_or_default();
     if ["y", "yes"].contains(&answer.trim().to_ascii_lowercase().as_str()) {
         Ok(())
     } else {

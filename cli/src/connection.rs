@@ -18,6 +18,7 @@ use super::exit::Failure;
 use super::folders;
 use super::interrupt::{blocking, until_interrupted};
 use super::key_command;
+use super::questions;
 use super::reading;
 use super::settings::{Bank, BankSettings, KeyPlace, Source};
 use super::words::clean;
@@ -230,21 +231,7 @@ async fn ask_for_key(base_url: &str) -> Result<Secret, Failure> {
         let hint = "or give --api-key-file, or a profile that has one; --sandbox tries everything without a key";
         return Err(Failure::usage("there is no API key: set BUNQ_API_KEY").with_hint(hint));
     }
-    let prompt = format!("API key for {} (it is not shown): ", clean(base_url));
-    // A signal leaves the terminal as the prompt has made it: without an echo.
-    #[cfg(unix)]
-    let terminal = rustix::termios::tcgetattr(io::stdin());
-    let ask = || rpassword::prompt_password(prompt).map(|key| Secret::new(key.trim()));
-    let key = until_interrupted(None, async { Ok(blocking(ask).await) }).await;
-    #[cfg(unix)]
-    if let Ok(terminal) = terminal {
-        // If it is gone, nobody types there.
-        let _ = rustix::termios::tcsetattr(io::stdin(), rustix::termios::OptionalActions::Now, &terminal);
-    }
-    key?.map_err(|error| match error.kind() {
-        io::ErrorKind::Interrupted => Failure::interrupted(None),
-        _ => Failure::local("the API key cannot be asked for", &error),
-    })
+    questions::hidden(format!("API key for {} (it is not shown): ", clean(base_url)), "the API key").await
 }
 
 async fn key_file(path: &Path, source: &Source) -> Result<(Secret, Option<String>), Failure> {

@@ -14,6 +14,7 @@ use super::columns::Results;
 use super::config;
 use super::exit::Failure;
 use super::oauth;
+use super::onboarding;
 use super::receipts;
 use super::records::{ProvisionOutcome, provision_columns};
 use super::users;
@@ -215,6 +216,18 @@ impl BankCommand {
                     custody,
                     context: Checked,
                 }
+            }
+            Self::Onboard(options) => {
+                let effect = Effect::Changes {
+                    what: format!("Onboard the user of provision {}", options.id),
+                    goes_on: Some(format!(
+                        "what was answered is at bunq: `bunq-partner onboard {}` goes on",
+                        options.id
+                    )),
+                };
+                let (dry_run, results) = (Some(options.dry_run), Results::Records(onboarding::columns()));
+                let custody = CustodyUse::of(&options.custody, options.dry_run);
+                Declaration { effect, ids: &[], dry_run, results, receipts: None, custody, context: Checked }
             }
             Self::Attachment(AttachmentCommand::Put(options)) => {
                 let effect = Effect::Changes {

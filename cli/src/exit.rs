@@ -13,6 +13,7 @@ const NO: u8 = 1;
 const USAGE: u8 = 2;
 const INTERNAL: u8 = 19;
 const DOUBT: u8 = 20;
+const MISSING: u8 = 24;
 pub(super) const INTERRUPTED: u8 = 130;
 
 /// The exit code of each kind of failure, with what it means.
@@ -52,6 +53,7 @@ pub(super) fn meanings() -> impl Iterator<Item = (u8, &'static str)> {
         (0, "done"),
         (NO, "not confirmed, or a check found something wrong"),
         (DOUBT, "the outcome is unknown: bunq may have carried the request out"),
+        (MISSING, "the user is not there yet: something is missing, or bunq still checks it"),
     ];
     let mut codes: Vec<_> = KINDS.iter().map(|(_, code, meaning)| (*code, *meaning)).chain(others).collect();
     codes.sort_unstable();
@@ -96,6 +98,11 @@ impl Failure {
     /// The outcome of a request is unknown.
     pub(super) fn doubt(message: impl Into<String>) -> Self {
         Self::new(DOUBT, message)
+    }
+
+    /// The user has not the statuses that were asked for, because something is missing.
+    pub(super) fn missing(message: impl Into<String>) -> Self {
+        Self::new(MISSING, message)
     }
 
     /// The same failure with another message.
@@ -343,7 +350,7 @@ mod tests {
     #[test]
     fn every_kind_has_a_code_of_its_own() {
         test_timeout::start();
-        let mut codes: Vec<_> = KINDS.iter().map(|(_, code, _)| *code).chain([0, NO, DOUBT]).collect();
+        let mut codes: Vec<_> = KINDS.iter().map(|(_, code, _)| *code).chain([0, NO, DOUBT, MISSING]).collect();
         codes.sort_unstable();
         assert!(codes.windows(2).all(|pair| pair[0] < pair[1]), "{codes:?}");
         assert!(KINDS.iter().all(|(kind, ..)| KINDS.iter().filter(|(other, ..)| other == kind).count() == 1));

@@ -37,12 +37,14 @@ mod key_command;
 mod line_clock;
 mod lines;
 mod oauth;
+mod onboarding;
 mod operations;
 mod output;
 mod probe;
 mod profile;
 mod progress;
 mod provisions;
+mod questions;
 mod reading;
 mod receipts;
 mod records;
@@ -308,6 +310,7 @@ async fn ask_bank(
             BankCommand::Users(UsersCommand::Reset { id, dry_run, .. }) => {
                 users::reset(invocation, *id, dry_run.dry_run).await
             }
+            BankCommand::Onboard(options) => onboarding::run(invocation, options).await,
             BankCommand::Attachment(AttachmentCommand::Put(options)) => attachment::put(invocation, options).await,
             BankCommand::Attachment(AttachmentCommand::Get { id, attachment, output_file, .. }) => {
                 attachment::get(invocation, *id, *attachment, output_file.as_deref()).await

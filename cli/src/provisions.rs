@@ -158,7 +158,10 @@ fn page_size(limit: usize) -> Option<PageSize> {
 /// Waits if that is wanted.
 async fn follow(waiter: bunq_partner::Waiter, waiting: WaitOptions) -> ProvisionOutcome {
     let outcome = ProvisionOutcome::accepted(&waiter);
-    if waiting.wait { outcome.waited(progress::wait(waiter.timeout(waiting.timeout)).await) } else { outcome }
+    if !waiting.wait {
+        return outcome;
+    }
+    outcome.waited(progress::wait(waiter.timeout(waiting.timeout), records::change).await)
 }
 
 fn report_one(invocation: &Invocation, outcome: ProvisionOutcome) -> Result<(), Failure> {

@@ -34,7 +34,7 @@ pub(super) fn provision_fields(seen: Option<&Provision>, shows_secrets: bool) ->
         Field::new("id", 0, seen.map(|seen| seen.id)),
         status(seen),
         Field::text("sub_status", 2, seen.and_then(|seen| seen.sub_status.as_ref())),
-        waiting_for(seen),
+        waiting_for(seen.map(Provision::waiting_for)),
         Field::text("display_name", 3, name),
         time("updated", 4, seen.and_then(|seen| seen.updated)),
         Field::new("external_uuid", 5, seen.and_then(|seen| seen.external_uuid)),
@@ -86,14 +86,15 @@ pub(super) fn change(time: &str, seen: &Provision) -> String {
     let style = style(&seen.status).unwrap_or("0");
     let sub_status = clean(seen.sub_status.as_ref().map(|sub_status| sub_status.as_str()).unwrap_or_default());
     let status = clean(seen.status.as_str());
-    let waiting = waiting_for(Some(seen)).shown;
+    let waiting = waiting_for(Some(seen.waiting_for())).shown;
     let line =
         format!("\x1b[{DIM}m{time}\x1b[0m  {}  \x1b[{style}m{}\x1b[0m  {sub_status}  {waiting}", seen.id, status);
     line.trim_end().to_owned()
 }
 
-fn waiting_for(seen: Option<&Provision>) -> Field {
-    let (value, shown) = match seen.map(Provision::waiting_for) {
+/// Whose turn it is.
+pub(super) fn waiting_for(turn: Option<WaitingFor>) -> Field {
+    let (value, shown) = match turn {
         None => (None, ""),
         Some(WaitingFor::Nobody) => (Some("nobody"), ""),
         Some(WaitingFor::Bunq) => (Some("bunq"), "bunq"),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::api::Api;
+use crate::api::{Api, RequestPreview};
 use crate::custody::Steps;
 use crate::error::Error;
 use crate::feed::Acceptance;
@@ -71,6 +71,15 @@ impl Documents {
     pub async fn link(&self, document: &CreateDocumentIdentificationRequest) -> Result<LinkedDocument, Error> {
         let (id, acceptance) = self.once(document).send(|api| create(api, document)).await?;
         Ok(LinkedDocument { id, acceptance })
+    }
+
+    /// Returns the request that [`link`](Self::link) sends, to be looked at. Nothing is sent.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) if it cannot be made.
+    pub fn preview_link(&self, document: &CreateDocumentIdentificationRequest) -> Result<RequestPreview, Error> {
+        self.api.preview_of(|api| create(api, document))
     }
 
     /// Links a document, although it was linked, or may have been.

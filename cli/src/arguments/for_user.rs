@@ -3,10 +3,10 @@
 use std::path::PathBuf;
 
 use bunq_partner::ProvisionId;
-use bunq_partner::types::{AttachmentDescription, AttachmentId};
+use bunq_partner::types::{AttachmentDescription, AttachmentId, IdentityVerificationSessionId};
 use clap::{Args, Subcommand, ValueHint};
 
-use super::options::{CustodyOptions, DryRun};
+use super::options::{CustodyOptions, DryRun, WaitOptions};
 use super::values::{own_id, provision_id};
 
 #[derive(Subcommand)]
@@ -51,6 +51,32 @@ pub(crate) struct PutOptions {
     pub(crate) description: Option<AttachmentDescription>,
     #[command(flatten)]
     pub(crate) custody: CustodyOptions,
+    #[command(flatten)]
+    pub(crate) dry_run: DryRun,
+}
+
+/// How a user comes to the statuses in which it can be served.
+#[derive(Args)]
+pub(crate) struct OnboardOptions {
+    /// Id of the user's provision
+    #[arg(value_name = "ID", value_hint = ValueHint::Other, value_parser = provision_id)]
+    pub(crate) id: ProvisionId,
+    /// Answers as JSON, instead of questions; - is stdin
+    #[arg(long, value_name = "FILE")]
+    pub(crate) from: Option<PathBuf>,
+    /// Start an identity session; its token in this new file
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["submit_identity", "dry_run"])]
+    pub(crate) identity_token_file: Option<PathBuf>,
+    /// Start another session, though one may be there
+    #[arg(long, conflicts_with = "dry_run")]
+    pub(crate) another: bool,
+    /// Tell bunq that the user has done this session
+    #[arg(long, value_name = "SESSION", value_hint = ValueHint::Other, value_parser = own_id::<IdentityVerificationSessionId>, conflicts_with = "dry_run")]
+    pub(crate) submit_identity: Option<IdentityVerificationSessionId>,
+    #[command(flatten)]
+    pub(crate) custody: CustodyOptions,
+    #[command(flatten)]
+    pub(crate) waiting: WaitOptions,
     #[command(flatten)]
     pub(crate) dry_run: DryRun,
 }

@@ -25,22 +25,29 @@ use clap::{ArgAction, CommandFactory as _, FromArgMatches as _, Parser, Subcomma
 use clap_complete::Shell;
 
 pub(crate) use self::connection::{Color, ConnectionOptions, OutputFormat, OutputOptions};
-pub(crate) use self::for_user::{AttachmentCommand, PutOptions};
+pub(crate) use self::for_user::{AttachmentCommand, OnboardOptions, PutOptions};
 pub(crate) use self::options::{
     ApiOptions, BulkOptions, CloseOptions, CreateOptions, CustodyOptions, DryRun, ListOptions, Log, ProbeOptions,
     ReceiptOptions, ReportOptions, SandboxOptions, WaitOptions,
 };
 pub(crate) use self::users::UsersCommand;
-pub(crate) use self::values::{IdArgument, Topic, made_by};
+pub(crate) use self::values::{IdArgument, Topic, date, made_by};
 use self::values::{external_uuid, id_argument, time};
 
 /// The end of the program's own help.
 fn topics() -> String {
+    let names: Vec<_> = Topic::all().map(|topic| topic.get_name().to_owned()).collect();
+    format!("Topics of `bunq-partner help TOPIC`:\n  {}", names.join(", "))
+}
+
+/// The end of the help of `help`.
+fn topics_described() -> String {
     let line = |topic: PossibleValue| {
         let about = topic.get_help().map(ToString::to_string).unwrap_or_default();
-        format!("\n  bunq-partner help {:11}  {about}", topic.get_name())
+        format!("\n  {:11}  {about}", topic.get_name())
     };
-    Topic::all().map(line).fold("Topics:".to_owned(), |text, line| text + &line)
+    let topics = Topic::all().map(line).fold("Topics:".to_owned(), |text, line| text + &line);
+    format!("{topics}\n\n{}", examples!("help close", "help exit-codes"))
 }
 
 /// Create, follow and close provisions of users at bunq
@@ -117,9 +124,9 @@ pub(crate) enum Command {
     #[command(after_help = examples!("man | man -l -"))]
     Man,
     /// Show the help of a command or a topic
-    #[command(after_help = examples!("help close", "help exit-codes"))]
+    #[command(after_help = topics_described())]
     Help {
-        /// Command, or topic: `bunq-partner help` lists them
+        /// Command, or topic
         #[arg(value_name = "TOPIC")]
         topic: Vec<String>,
     },
@@ -164,6 +171,12 @@ pub(crate) enum BankCommand {
     /// Act for users whose tokens are in custody
     #[command(subcommand)]
     Users(UsersCommand),
+    /// Bring a user to the statuses in which it can be served
+    #[command(after_help = concat!(
+        "At a terminal it asks for what is missing. Run it again to go on.\n\n",
+        examples!("onboard 1015 --custody users --wait", "onboard 1015 --custody users --from answers.json")
+    ))]
+    Onboard(OnboardOptions),
     /// Send and fetch the files of a user
     #[command(subcommand)]
     Attachment(AttachmentCommand),

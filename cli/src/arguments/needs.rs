@@ -6,13 +6,14 @@ use clap::{ArgMatches, Command, Error};
 
 /// Each of these options, by its id, and the one that it needs in the commands that have both. clap's `requires` is no substitute: it
 /// is not held where something typed excludes what is required, so that `close 7 --journal FILE` would pass.
-const NEEDS: [(&str, &str); 8] = [
+const NEEDS: [(&str, &str); 9] = [
     ("timeout", "wait"),
     ("journal", "from"),
     ("resume", "from"),
     ("activate", "from"),
     ("ensure", "external_uuid"),
     ("content_type", "body"),
+    ("another", "identity_token_file"),
     ("date_of_birth", "country"),
     ("country", "date_of_birth"),
 ];
@@ -90,6 +91,14 @@ mod tests {
         ("users activate", "--dry-run", With("7")),
         ("users reset", "--custody=FOLDER", With("7")),
         ("users reset", "--dry-run", With("7")),
+        ("onboard", "--from=FILE", With("7")),
+        ("onboard", "--identity-token-file=FILE", With("7")),
+        ("onboard", "--another", Needs("--identity-token-file=FILE", "7")),
+        ("onboard", "--submit-identity=8001", With("7")),
+        ("onboard", "--custody=FOLDER", With("7")),
+        ("onboard", "--wait", With("7")),
+        ("onboard", "--timeout=1h", Needs("--wait", "7")),
+        ("onboard", "--dry-run", With("7")),
         ("attachment put", "--description=Passport", With("7 passport.png")),
         ("attachment put", "--custody=FOLDER", With("7 passport.png")),
         ("attachment put", "--dry-run", With("7 passport.png")),

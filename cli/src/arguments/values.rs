@@ -119,7 +119,7 @@ pub(super) fn external_uuid(text: &str) -> Result<Uuid, String> {
     text.parse().map_err(|_| "a UUID is written as in 550e8400-e29b-41d4-a716-446655440000".to_owned())
 }
 
-pub(super) fn date(text: &str) -> Result<Date, String> {
+pub(crate) fn date(text: &str) -> Result<Date, String> {
     text.parse().map_err(|_| "a date is written as in 1990-12-31".to_owned())
 }
 

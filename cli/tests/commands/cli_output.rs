@@ -143,6 +143,8 @@ fn cases(ids: &[String], file: &str) -> Vec<(&'static str, &'static str, String,
             format!("api get_attachment_content -p attachment_id={file} --output-file file-JOURNAL"),
             0,
         ),
+        ("onboard", "onboardings", format!("onboard {a} --custody users"), 24),
+        ("onboard", "requests", format!("onboard {a} --dry-run"), 0),
         ("attachment put", "attachments", format!("attachment put {a} scan --custody users"), 0),
         ("attachment put", "requests", format!("attachment put {a} scan --dry-run"), 0),
         (

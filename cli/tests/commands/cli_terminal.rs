@@ -6,7 +6,6 @@ use std::sync::mpsc::channel;
 use std::time::Duration;
 
 use bunq_partner_sandbox::{Injection, Pace, Sandbox};
-use rustix::termios::{LocalModes, tcgetattr};
 
 use crate::common::terminal::{Terminal, plain};
 use crate::common::{Folder, in_shell, program, program_for, ran};
@@ -171,10 +170,6 @@ async fn nothing_is_kept_of_rows_if_the_question_is_not_answered_with_yes() {
     assert!(sandbox.call_log().iter().all(|call| call.method != "PUT"));
 }
 
-fn is_echoing(terminal: &Terminal) -> bool {
-    tcgetattr(&*terminal.keyboard).unwrap().local_modes.contains(LocalModes::ECHO)
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn the_key_is_asked_for_and_not_shown() {
     test_timeout::start();
@@ -185,7 +180,7 @@ async fn the_key_is_asked_for_and_not_shown() {
         let mut terminal = Terminal::start(80, &["whoami", "--base-url", sandbox.base_url()], &environment);
         terminal.expect("(it is not shown): ");
         // Whatever is typed before is the terminal's to show.
-        while is_echoing(&terminal) {
+        while terminal.is_echoing() {
             std::thread::sleep(Duration::from_millis(10));
         }
         terminal
@@ -194,7 +189,7 @@ async fn the_key_is_asked_for_and_not_shown() {
     let mut terminal = asked();
     terminal.type_keys("\u{3}");
     terminal.expect("[end]");
-    assert!(is_echoing(&terminal), "{}", terminal.seen);
+    assert!(terminal.is_echoing(), "{}", terminal.seen);
     let (screen, code) = terminal.end();
     assert!(screen.contains("interrupted") && code == 130, "{screen}");
     let terminal = asked();

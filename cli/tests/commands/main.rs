@@ -28,6 +28,8 @@ mod cli_looking_inside;
 #[cfg(target_os = "linux")]
 mod cli_mounts;
 mod cli_oauth;
+#[cfg(unix)]
+mod cli_onboard;
 mod cli_operations;
 mod cli_options;
 mod cli_output;

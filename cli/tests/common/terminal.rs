@@ -79,6 +79,12 @@ impl Terminal {
         (&*self.keyboard).write_all(keys.as_bytes()).unwrap();
     }
 
+    /// Whether the terminal shows what is typed.
+    pub fn is_echoing(&self) -> bool {
+        let modes = rustix::termios::tcgetattr(&*self.keyboard).unwrap().local_modes;
+        modes.contains(rustix::termios::LocalModes::ECHO)
+    }
+
     /// Waits for the end; returns all that was on the screen, and the exit code.
     pub fn end(mut self) -> (String, i32) {
         self.expect("[end]");

@@ -1,0 +1,244 @@
+//! `onboard`: from what bunq asks for to a user that is verified, with answers of a file or of a person.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::process::Command;
+use std::time::Duration;
+
+use bunq_partner::ProvisionId;
+use bunq_partner_sandbox::{Profile, Sandbox};
+use serde_json::{Value, json};
+
+use crate::common::terminal::{Terminal, plain};
+use crate::common::{Folder, again, program, program_with_user, ran};
+
+const HOUR: Duration = Duration::from_secs(3600);
+
+const ADDRESS: &str = r#"{"street": "Planted Street", "house_number": "1a", "postal_code": "1000 AA", "city": "Plantedton", "country": "NL"}"#;
+
+/// A bank with a user in custody, and a program with sessions of both.
+struct User {
+    folder: Folder,
+    sandbox: Sandbox,
+    id: ProvisionId,
+    program: Command,
+}
+
+impl User {
+    async fn new(profile: Profile) -> Self {
+        let (sandbox, folder) = (Sandbox::builder().profile(profile).start().await.unwrap(), Folder::new());
+        let id = sandbox.populate(1)[0];
+        let program = program_with_user(&folder, &sandbox, id).await;
+        sandbox.take_call_log();
+        Self { folder, sandbox, id, program }
+    }
+
+    /// Runs `onboard` with these options as JSON; returns its record, what it has said beside it, and its exit code.
+    fn onboard(&self, typed: &str) -> (Value, String, i32) {
+        let id = self.id.to_string();
+        let mut command = again(&self.program);
+        command.args(["onboard", &id, "--custody", "users", "--output", "json"]);
+        let (out, err, code) = ran(command.args(typed.split_whitespace()));
+        assert!(!format!("{out}{err}").contains("Planted"), "{out}{err}");
+        let record = serde_json::from_str::<Value>(&out).map(|list| list[0].clone()).unwrap_or_default();
+        (record, err, code)
+    }
+
+    /// The operations that change something, and were called since this was asked.
+    fn changed(&self) -> Vec<&'static str> {
+        let calls = self.sandbox.take_call_log().into_iter().filter_map(|call| call.operation);
+        calls.filter(|operation| operation.method != "GET").map(|operation| operation.id).collect()
+    }
+
+    fn given(&self) -> Value {
+        self.sandbox.given(self.id).unwrap()
+    }
+}
+
+fn slow() -> Profile {
+    let mut profile = Profile::default();
+    (profile.onboarding_check, profile.identity_check) = (HOUR, Duration::ZERO);
+    profile
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_user_is_onboarded_in_several_runs_and_nothing_is_sent_twice() {
+    test_timeout::start();
+    let user = User::new(slow()).await;
+    let (record, err, code) = user.onboard("");
+    assert_eq!((code, &record["onboarding_state"], &record["waiting_for"]), (24, &json!("missing"), &json!("user")));
+    let missing = record["fulfillments"].as_array().unwrap();
+    let by_call: Vec<_> = missing.iter().filter_map(|one| one["answered_with"].as_str()).collect();
+    assert_eq!(by_call, ["address_main", "address_postal", "person", "nationality", "tax_resident"]);
+    assert_eq!(missing.len(), 10, "unknown kinds are listed too");
+    assert!(err.contains("bunq wants to know more of the user: ADDRESS_MAIN, "), "{err}");
+    assert_eq!(user.changed(), ["create_user_onboarding", "update_user_onboarding"]);
+
+    let scan = user.folder.path("scan.gif");
+    fs::write(&scan, "GIF89a").unwrap();
+    let id = user.id.to_string();
+    let put = ["attachment", "put", &id, "scan.gif", "--custody", "users", "-o", "csv", "--columns", "attachment_id"];
+    let (scan, _, code) = ran(again(&user.program).args(put).arg("--no-header"));
+    assert_eq!(code, 0);
+    let answers = format!(
+        r#"{{"address_main": {ADDRESS}, "address_postal": {ADDRESS}, "person": {{"date_of_birth": "1990-01-31"}},
+        "tax_resident": [{{"country": "NL", "tax_number": "123456782"}}], "nationality": ["NL"],
+        "identity_document": {{"document_type": "PASSPORT", "country": "NL", "front": {}}}}}"#,
+        scan.trim()
+    );
+    user.folder.file("answers.json", &answers);
+    user.changed();
+    let (record, err, code) = user.onboard("--from answers.json --identity-token-file token");
+    let answered = "ADDRESS_MAIN ADDRESS_POSTAL DATE_OF_BIRTH NATIONALITY TAX_RESIDENT";
+    assert_eq!((code, &record["answered"]), (24, &json!(answered)), "{err}");
+    let changed = user.changed();
+    let answers = ["create_address_main", "create_address_postal", "update_user_person", "create_nationality"];
+    let expected = ["create_identity_verification_session", "create_document_identification", "update_user_onboarding"];
+    let expected = [&expected[..], &answers, &["create_tax_resident", "update_user_onboarding"]].concat();
+    assert_eq!(changed, expected);
+    assert_eq!(user.given()["ADDRESS_MAIN"]["address_main"]["city"], "Plantedton");
+    let token = fs::read_to_string(user.folder.path("token")).unwrap();
+    assert!(token.len() > 10 && !format!("{record}{err}").contains(&token));
+    assert_eq!(fs::metadata(user.folder.path("token")).unwrap().permissions().mode() & 0o777, 0o600);
+
+    // Again: what bunq has is not sent again, and the session is adopted.
+    let (again, err, code) = user.onboard("--from answers.json --identity-token-file token2");
+    assert_eq!((code, &again["identity_session_id"]), (24, &record["identity_session_id"]), "{err}");
+    assert_eq!(user.changed(), ["update_user_onboarding"]);
+
+    // The sandbox rejects the first session. Another one is started then.
+    let (rejected, err, code) = user.onboard(&format!("--wait --submit-identity {}", record["identity_session_id"]));
+    let outcome = (&rejected["identity_result"], &rejected["identity_reasons"]);
+    assert_eq!((code, outcome), (14, (&json!("REJECTED"), &json!(["DOCUMENT_EXPIRED"]))), "{err}");
+    assert!(err.contains("bunq does not know who the user is: REJECTED (DOCUMENT_EXPIRED)"), "{err}");
+    let (another, _, _) = user.onboard("--identity-token-file token3");
+    assert_ne!(another["identity_session_id"], record["identity_session_id"]);
+    user.changed();
+
+    let (record, err, code) = user.onboard(&format!("--submit-identity {}", another["identity_session_id"]));
+    assert_eq!((code, &record["waiting_for"]), (24, &json!("bunq")), "{record} {err}");
+    assert!(err.contains("bunq still checks "), "{err}");
+    user.sandbox.advance_clock(HOUR);
+    let (record, err, code) = user.onboard("");
+    assert_eq!(
+        (code, &record["onboarding_state"], &record["waiting_for"]),
+        (0, &json!("requested"), &json!("bunq")),
+        "{err}"
+    );
+    user.changed();
+    let (record, _, code) = user.onboard("");
+    assert_eq!((code, &record["onboarding_state"]), (0, &json!("requested")));
+    assert_eq!(user.changed(), [""; 0], "bunq checks it already");
+    user.sandbox.advance_clock(HOUR);
+    let (record, err, code) = user.onboard("--wait");
+    assert_eq!(
+        (code, &record["onboarding_state"], &record["waiting_for"]),
+        (0, &json!("reached"), &json!("nobody")),
+        "{err}"
+    );
+    assert_eq!(user.changed(), [""; 0], "it is over");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_waits_while_bunq_checks_and_tells_whom_bunq_denies() {
+    test_timeout::start();
+    let mut profile = Profile::default();
+    profile.fulfillments = vec!["DATE_OF_BIRTH".into(), "EMAIL".into()];
+    (profile.onboarding_check, profile.onboarding_result) = (Duration::from_secs(1), "DENIED".into());
+    let user = User::new(profile).await;
+    user.folder.file("answers.json", r#"{"person": {"date_of_birth": "1990-01-31"}, "nationality": ["NL"]}"#);
+    let (record, err, code) = user.onboard("--from answers.json --wait --rehearse 1000");
+    assert_eq!((code, &record["onboarding_state"]), (14, &json!("denied")), "{err}");
+    assert_eq!((&record["onboarding_status"], &record["missing"]), (&json!("DENIED"), &json!("")));
+    assert!(err.contains("bunq does not take the user: the onboarding has ended with DENIED"), "{err}");
+    let changed = user.changed();
+    assert_eq!(changed.iter().filter(|id| **id == "update_user_person").count(), 1, "{changed:?}");
+    assert!(!changed.contains(&"create_nationality"), "bunq has not asked for it");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_person_is_asked_and_each_answer_is_checked() {
+    test_timeout::start();
+    let mut profile = slow();
+    let kinds = ["ADDRESS_MAIN", "ADDRESS_POSTAL", "DATE_OF_BIRTH", "EMAIL", "NATIONALITY", "TAX_RESIDENT"];
+    profile.fulfillments = kinds.map(str::to_owned).to_vec();
+    let user = User::new(profile).await;
+    let context = user.folder.path("context.json").display().to_string();
+    let (users, id) = (user.folder.path("users").display().to_string(), user.id.to_string());
+    let typed = ["onboard", &id, "--custody", &users, "--context", &context, "--base-url", user.sandbox.base_url()];
+    let mut terminal = Terminal::start(200, &typed, &[("BUNQ_API_KEY", user.sandbox.api_key().expose())]);
+    for (question, typed) in [
+        ("We need ADDRESS_MAIN of the user. (- leaves it out)\r\n  street: ", "Example Street\n"),
+        ("house number: ", "1a\n"),
+        ("postal code: ", "\n"),
+        (
+            "a postal code has 1 to 255 characters, and none that ends a line or changes its direction\r\n  postal code: ",
+            "1000 AA\n",
+        ),
+        ("city: ", "Exampleton\n"),
+        ("country: ", "Holland\n"),
+        ("a country is two capital letters (ISO 3166-1), as in NL\r\n  country: ", "NL\n"),
+        ("street: ", "-\n"),
+        ("date of birth: ", "31-12-1990\n"),
+        ("a date is written as in 1990-12-31\r\n  date of birth: ", "1890-12-31\n"),
+        ("it is before 1900\r\n  date of birth: ", "1990-12-31\n"),
+        ("nationalities, like NL or NL,DE: ", "NL, DE\n"),
+        ("country where taxes are paid: ", "NL\n"),
+        ("tax number (it is not shown): ", "123456782\n"),
+    ] {
+        terminal.take_until(question);
+        while question.contains("it is not shown") && terminal.is_echoing() {
+            std::thread::yield_now();
+        }
+        terminal.type_keys(typed);
+    }
+    let (screen, code) = terminal.end();
+    let screen = plain(&screen);
+    assert_eq!(code, 24, "{screen}");
+    assert!(
+        !screen.contains("123456782") && screen.contains("\nADDRESS_POSTAL  the user     address_postal"),
+        "{screen}"
+    );
+    let given = user.given();
+    let given: Vec<_> = given.as_object().unwrap().keys().map(String::as_str).collect();
+    assert_eq!(given, ["ADDRESS_MAIN", "DATE_OF_BIRTH", "NATIONALITY", "TAX_RESIDENT"]);
+    assert_eq!(user.given()["TAX_RESIDENT"]["tax_resident"][0]["tax_number"], "123456782");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_wrong_is_refused_before_anything_is_sent() {
+    test_timeout::start();
+    let user = User::new(slow()).await;
+    user.folder.file("there", "");
+    for (file, problem) in [
+        (r#"{"persons": {}}"#, "--from answers.json: line 1, column 10: unknown field `persons`"),
+        (r#"{"nationality": ["NL"], "nationality": ["NL"]}"#, "duplicate field `nationality`"),
+        (r#"{"address_main": {"street": "Planted"}}"#, "missing field `house_number`"),
+        (r#"{"person": {"date_of_birth": "1990-31-12"}}"#, "a date is written as in 1990-12-31"),
+        (r#"{"person": {"date_of_birth": "Planted"}}"#, "a date is written as in 1990-12-31"),
+        (r#"{"nationality": "Planted"}"#, "line 1, column 25: a sequence is expected here"),
+        ("", "it is empty"),
+    ] {
+        user.folder.file("answers.json", file);
+        for more in ["", " --dry-run"] {
+            let (_, err, code) = user.onboard(&format!("--from answers.json{more}"));
+            assert!(code == 2 && err.contains(problem), "{err}");
+        }
+    }
+    let (_, err, code) = user.onboard("--identity-token-file there");
+    assert!(code == 2 && err.contains("--identity-token-file there: it exists, and is not replaced"), "{err}");
+    let (mut asked, id) = (program(&user.folder), user.id.to_string());
+    asked.args(["onboard", &id, "--custody", "users", "--env", "production"]).env("BUNQ_API_KEY", "key");
+    let (_, err, code) = ran(&mut asked);
+    let question = format!("Onboard the user of provision {id} in production: confirm it with --yes");
+    assert!(code == 2 && err.contains(&question), "{err}");
+
+    user.folder.file("answers.json", r#"{"nationality": ["NL"]}"#);
+    let mut shown = again(&user.program);
+    let (out, err, code) = ran(shown.args(["onboard", &id, "--from", "answers.json", "--dry-run", "-o", "json"]));
+    assert_eq!((err.as_str(), code), ("", 0));
+    let shown: Vec<Value> = serde_json::from_str(&out).unwrap();
+    let bodies: Vec<_> = shown.iter().map(|request| request["body"].clone()).collect();
+    assert_eq!(bodies, [json!({ "type": "PARTNER_USER" }), json!({ "all_nationality": ["NL"] })]);
+    assert!(user.sandbox.call_log().is_empty());
+}
