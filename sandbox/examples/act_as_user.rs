@@ -64,7 +64,9 @@ async fn verify(user: &UserClient, data: &UserData, pause: Duration) -> Outcome 
     let waiter = loop {
         match onboarding.request(id, &wanted).await? {
             RequestedStatuses::Accepted(waiter) => break waiter,
-            RequestedStatuses::Missing(missing) => {
+            RequestedStatuses::Missing(mut missing) => {
+                // As soon as nothing mandatory is missing, bunq takes the statuses, and lists nothing more. What may wait goes first.
+                missing.sort_by_key(|one| !one.is_answerable());
                 for one in missing.iter().filter(|one| one.waiting_for() == WaitingFor::User) {
                     give(user, one, data).await?;
                 }

@@ -157,7 +157,7 @@ impl Bank {
                 process.wait().unwrap();
             }
             // What takes time at bunq is done soon.
-            bank.advance_clock(Duration::from_secs(1));
+            bank.advance_clock(Duration::from_secs(3));
             if call.operation == Some(&Operation::CREATE_USER_ONBOARDING) && !std::mem::replace(&mut has_asked, true) {
                 let inquiry = SeedInquiry::new([InquiryEntryType::UserPersonSourceOfIncome]);
                 bank.inquire(bank.provision_ids()[0], inquiry).unwrap();
