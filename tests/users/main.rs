@@ -4,5 +4,6 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+mod crossed;
 mod onboarding;
 mod whole_way;
