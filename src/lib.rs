@@ -13,7 +13,6 @@ mod api_key;
 mod builder;
 mod bulk;
 mod client;
-#[allow(dead_code, unused_imports, reason = "the steps of what is done for users are to come")]
 mod custody;
 mod environment;
 mod error;

@@ -96,10 +96,6 @@ impl Records {
 }
 
 impl Kept {
-    pub(crate) fn provision_id(&self) -> ProvisionId {
-        self.id
-    }
-
     /// Returns what can be told of the user, also while another process uses the custody.
     pub(crate) async fn entry(&self) -> Result<Option<CustodyEntry>, Error> {
         self.in_time("was not read", self.custody().entry(self.id)).await

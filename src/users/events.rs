@@ -23,7 +23,7 @@ const MAX_BEHIND: usize = 1024;
 /// The longest pause between two looks at the credentials that nobody has activated.
 const LONGEST_PAUSE: Duration = Duration::from_secs(300);
 
-/// What has become of a user: see [`Users::events`].
+/// What has become of a user: see [`Users::events`](crate::Users::events).
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum UserEvent {
@@ -33,7 +33,7 @@ pub enum UserEvent {
     Activated(ProvisionId),
     /// Nobody has activated the credential, and it expires soon: less than a quarter of its life is left.
     Expiring(ProvisionId),
-    /// The credential has expired unused: [reset](Users::reset) it.
+    /// The credential has expired unused: [reset](crate::Users::reset) it.
     Expired(ProvisionId),
     /// No session can be opened for now. Others go first, and it is tried again.
     Delayed(ProvisionId, Error),
@@ -45,7 +45,7 @@ pub enum UserEvent {
     Lagged(u64),
 }
 
-/// The credentials in custody that nobody has activated: see [`Users::unactivated`].
+/// The credentials in custody that nobody has activated: see [`Users::unactivated`](crate::Users::unactivated).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Unactivated {
