@@ -27,3 +27,6 @@ include!(concat!(env!("OUT_DIR"), "/questions.rs"));
 
 #[doc = include_str!("../docs/testing.md")]
 pub mod testing {}
+
+#[doc = include_str!("../docs/users.md")]
+pub mod users {}

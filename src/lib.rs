@@ -5,6 +5,7 @@
 //! [profiles]: guide::profiles
 //! [program]: guide::program
 //! [testing]: guide::testing
+//! [users]: guide::users
 #![doc = include_str!("../README.md")]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
