@@ -439,25 +439,20 @@ impl Shared {
         deadline: Option<Instant>,
     ) -> Result<Opened, Error> {
         let _turn = self.owner.begin();
-        let mut context = match known {
-            Some(context) => Context { session: None, ..context },
-            None => {
-                let installation = Arc::new(handshake::install(&self.transport, &self.device, trouble).await?);
-                let context = Context { installation, is_partners: false, device_registered: false, session: None };
-                // What a token was used with stays until bunq takes it with another.
-                if !self.state().context.as_ref().is_some_and(|context| context.is_partners) {
-                    self.keep(&context, trouble).await?;
-                }
-                context
-            }
-        };
-        let credentials = Credentials::of_installation(&context.installation).hiding(&self.device.api_key);
-        if !context.device_registered {
-            handshake::register(&self.transport, &self.device, credentials.clone(), trouble).await?;
-            context.device_registered = true;
-            self.keep(&context, trouble).await?;
+        let made = Mutex::new(known.map(|context| Context { session: None, ..context }));
+        // A user has its turn for the session alone, unless an outage comes before it: then it makes all that is missing in its turn.
+        match self.prepare(&made, trouble).await {
+            Err(error) if !self.owner.tries_again_after(&error) => return Err(error),
+            _ => {}
         }
-        let session = self.owner.open(&self.transport, &self.device, credentials, trouble, deadline).await?;
+        let made = &made;
+        let attempt = |time| async move {
+            let context = self.prepare(made, trouble).await?;
+            let credentials = self.credentials_of(&context);
+            let session = handshake::open(&self.transport, &self.device, credentials, trouble, time).await?;
+            Ok((context, session))
+        };
+        let (mut context, session) = self.owner.open(&self.transport, attempt, trouble, deadline).await?;
         tracing::info!(renew_at = session.renew_at.map(display), "a session is open");
         metrics::session_opened();
         let opened = context.opened(&session);
@@ -465,6 +460,36 @@ impl Shared {
         context.session = Some(session);
         self.keep(&context, trouble).await?;
         Ok(opened)
+    }
+
+    /// Makes the installation and the device, as far as they are missing in `made`.
+    async fn prepare(&self, made: &Mutex<Option<Context>>, trouble: &Trouble) -> Result<Context, Error> {
+        let known = lock(made).clone();
+        let mut context = match known {
+            Some(context) => context,
+            None => {
+                let installation = Arc::new(handshake::install(&self.transport, &self.device, trouble).await?);
+                let context = Context { installation, is_partners: false, device_registered: false, session: None };
+                *lock(made) = Some(context.clone());
+                // What a token was used with stays until bunq takes it with another.
+                if !self.state().context.as_ref().is_some_and(|context| context.is_partners) {
+                    self.keep(&context, trouble).await?;
+                }
+                context
+            }
+        };
+        if !context.device_registered {
+            let credentials = self.credentials_of(&context);
+            handshake::register(&self.transport, &self.device, credentials, trouble).await?;
+            context.device_registered = true;
+            *lock(made) = Some(context.clone());
+            self.keep(&context, trouble).await?;
+        }
+        Ok(context)
+    }
+
+    fn credentials_of(&self, context: &Context) -> Credentials {
+        Credentials::of_installation(&context.installation).hiding(&self.device.api_key)
     }
 
     async fn end(&self) -> Result<(), Error> {

@@ -3,18 +3,16 @@
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use futures_util::future::{Either, select};
 use jiff::Timestamp;
 use tokio::time::Instant;
 
-use super::context::OpenSession;
-use super::handshake::{self, Device};
 use super::turns::{PartnersTurn, Turns};
 use crate::api::Api;
 use crate::error::{Error, ErrorKind, Sent};
 use crate::transport::Transport;
-use crate::transport::credentials::Credentials;
 use crate::transport::trouble::Trouble;
 use crate::types::ProvisionId;
 
@@ -56,14 +54,16 @@ impl UsersTurn {
     }
 
     /// Opens the session in its turn: before the credential expires, or by the deadline, or else within the time of a call.
-    async fn open(
+    async fn open<T, O>(
         &self,
         transport: &Arc<Transport>,
-        device: &Device,
-        credentials: Credentials,
+        attempt: impl Fn(Duration) -> O + Send,
         trouble: &Trouble,
         deadline: Option<Instant>,
-    ) -> Result<OpenSession, Error> {
+    ) -> Result<T, Error>
+    where
+        O: Future<Output = Result<T, Error>> + Send,
+    {
         let config = transport.config();
         let deadline = match self.is_activated.load(Ordering::Relaxed) {
             true => deadline.unwrap_or_else(|| Instant::now() + config.operation_timeout),
@@ -72,24 +72,23 @@ impl UsersTurn {
         let waits = format_args!("the session of provision {} waits for its turn", self.id).to_string();
         let note = || trouble.note(Some(Error::new(ErrorKind::RateLimited, Sent::No, &waits)));
         note();
-        let open = || {
-            let credentials = credentials.clone();
-            // Others go before a second attempt.
-            handshake::open(transport, device, credentials, trouble, config.attempt_timeout)
-        };
+        // Others go before a second attempt.
+        let time = config.attempt_timeout;
+        let open = move || attempt(time);
         let look = || async { self.look.get_installation().await.map(drop) };
         let failed = |error: &Error| {
             trouble.note(Some(error.clone()));
             (self.told)(Err(error));
         };
         let opened = self.turns.open(self.id, deadline, open, look, failed);
-        match select(pin!(transport.gate().shut()), pin!(opened)).await {
-            Either::Left(_) => {
+        // After a shutdown the response to a request on the wire counts.
+        match select(pin!(opened), pin!(transport.gate().emptied())).await {
+            Either::Right(_) => {
                 let problem =
                     format_args!("the session of provision {} was not opened: the shutdown has begun", self.id);
                 Err(Error::new(ErrorKind::ShutDown, Sent::No, problem))
             }
-            Either::Right((opened, _)) => {
+            Either::Left((opened, _)) => {
                 trouble.note(None);
                 let opened = opened?;
                 if !self.is_activated.swap(true, Ordering::Relaxed) {
@@ -119,20 +118,26 @@ impl Owner {
         }
     }
 
-    pub(super) async fn open(
+    /// Opens the session by attempts, each within a time.
+    pub(super) async fn open<T, O>(
         &self,
         transport: &Arc<Transport>,
-        device: &Device,
-        credentials: Credentials,
+        attempt: impl Fn(Duration) -> O + Send,
         trouble: &Trouble,
         deadline: Option<Instant>,
-    ) -> Result<OpenSession, Error> {
+    ) -> Result<T, Error>
+    where
+        O: Future<Output = Result<T, Error>> + Send,
+    {
         match self {
-            Self::Partner(_) => {
-                handshake::open(transport, device, credentials, trouble, transport.config().operation_timeout).await
-            }
-            Self::User(user) => user.open(transport, device, credentials, trouble, deadline).await,
+            Self::Partner(_) => attempt(transport.config().operation_timeout).await,
+            Self::User(user) => user.open(transport, attempt, trouble, deadline).await,
         }
+    }
+
+    /// Whether a failure before the turn is one that the turns are for.
+    pub(super) fn tries_again_after(&self, error: &Error) -> bool {
+        matches!(self, Self::User(_)) && error.is_retryable()
     }
 }
 

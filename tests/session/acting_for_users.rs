@@ -147,6 +147,32 @@ async fn an_activation_goes_on_after_a_crash_at_any_point() {
     }
 }
 
+/// An outage is waited out in each of the three calls, also before the turn has come.
+#[tokio::test]
+async fn an_outage_ends_no_activation() {
+    test_timeout::start();
+    for operation in [&Operation::CREATE_INSTALLATION, &Operation::CREATE_DEVICE_SERVER, &Operation::CREATE_SESSION] {
+        let (sandbox, client, _) = start_with_custody().await;
+        let id = ready(&client).await;
+        let mut events = std::pin::pin!(client.users().events());
+        for operation in [operation, &Operation::GET_INSTALLATION] {
+            sandbox.inject(Injection::new(Fault::Status(503)).on(operation).always());
+        }
+        let ends = async {
+            while !matches!(events.next().await, Some(UserEvent::Delayed(delayed, _)) if delayed == id) {}
+            // More looks than a user has attempts.
+            while calls(&sandbox, "GET", "/installation").len() <= 10 * 4 {
+                tokio::task::yield_now().await;
+            }
+            sandbox.clear_injections();
+        };
+        let users = client.users();
+        let (activated, ()) = tokio::join!(users.activate(id), ends);
+        activated.unwrap().api().list_credentials().await.unwrap();
+        assert_eq!(statuses(&sandbox, id), "ACTIVE");
+    }
+}
+
 #[tokio::test]
 async fn a_credential_that_is_spent_is_reset() {
     test_timeout::start();
