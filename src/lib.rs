@@ -81,5 +81,5 @@ pub use types::{
     NewProvision, NewProvisionByPointer, Page, PageSize, PermittedIps, PhoneNumber, PointerValue, Product, Provision,
     ProvisionId, ProvisionStatus, ProvisionSubStatus, Secret, Timestamp, UserId, UserName,
 };
-pub use users::{Unactivated, UserClient, UserEvent, Users};
+pub use users::{Places, Unactivated, UserClient, UserEvent, Users};
 pub use variables::environment_variable;

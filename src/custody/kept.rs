@@ -81,6 +81,12 @@ impl Records {
         pages.try_flatten()
     }
 
+    /// Reads what is kept of nobody: a custody that cannot be used refuses it.
+    pub(crate) async fn check(&self) -> Result<(), Error> {
+        let nobody = ProvisionId::try_from(i64::MAX)?;
+        self.in_time(|| self.0.custody.name(), "was not read", self.0.custody.load(nobody)).await.map(drop)
+    }
+
     /// Waits for a step of the custody, as long as a call may take.
     async fn in_time<T>(
         &self,

@@ -21,7 +21,8 @@ impl Users {
     /// [`CredentialSpent`](ErrorKind::CredentialSpent) if the credential has expired unused, or is in use and its token is not in
     /// custody: [`reset`](Self::reset) gets another. [`RateLimited`](ErrorKind::RateLimited) at once if its session cannot be opened
     /// before it expires, or if that of another could not then. [`Unattainable`](ErrorKind::Unattainable) if the provision is closing,
-    /// closed or has failed. [`Context`](ErrorKind::Context) if what is in custody cannot be used, and
+    /// closed or has failed. [`WaitTimeout`](ErrorKind::WaitTimeout) if bunq has not made the user within 15 minutes: call it again.
+    /// [`Context`](ErrorKind::Context) if what is in custody cannot be used, and
     /// [`InvalidInput`](ErrorKind::InvalidInput) if there is no [custody](crate::ClientBuilder::custody).
     pub async fn activate(&self, id: ProvisionId) -> Result<UserClient, Error> {
         self.told(id, self.activate_in_turn(id).await)
@@ -68,9 +69,11 @@ impl Users {
         self.told(id, self.reset_in_turn(id).await)
     }
 
-    /// Tells a failure to subscribers too.
+    /// Tells a failure to subscribers too, unless it is the caller's own.
     fn told(&self, id: ProvisionId, outcome: Result<UserClient, Error>) -> Result<UserClient, Error> {
-        if let Err(error) = &outcome {
+        if let Err(error) = &outcome
+            && error.kind() != ErrorKind::InvalidInput
+        {
             self.0.room.events.tell(UserEvent::Failed(id, error.clone()));
         }
         outcome

@@ -6,6 +6,7 @@
 
 mod activation;
 mod events;
+mod places;
 mod room;
 mod user_client;
 
@@ -18,6 +19,7 @@ use tracing::Span;
 
 use self::events::unactivated;
 pub use self::events::{Unactivated, UserEvent};
+pub use self::places::Places;
 use self::room::Room;
 pub(crate) use self::room::UserDevice;
 pub use self::user_client::UserClient;
@@ -31,9 +33,6 @@ use crate::session::turns::Turns;
 use crate::sync::lock;
 use crate::transport::runtime;
 use crate::types::{Phase, ProvisionId};
-
-/// How many activations wait at the same time. More than that could not all have a session before their credentials expire.
-const AT_ONCE: usize = 480;
 
 /// Acts for users: activates their credentials, keeps what is needed for it in [custody](crate::ClientBuilder::custody), and gives a
 /// [`UserClient`] for each. Cheap to clone.
@@ -133,7 +132,30 @@ impl Users {
             let users = users.clone();
             async move { (id, users.activate(id).await) }
         })
-        .buffer_unordered(AT_ONCE)
+        .buffer_unordered(self.capacity())
+    }
+
+    /// Checks that the custody can be used, and takes it for this process. Without it, the first user that is activated does so: call it
+    /// before users are created. It sends nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`Context`](crate::ErrorKind::Context) if it cannot be used, or another process uses it;
+    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) if there is no custody.
+    pub async fn check_custody(&self) -> Result<(), Error> {
+        self.0.room.records()?.check().await
+    }
+
+    /// Returns how many users can have a session before the first of their credentials expires, at this client's rate limit of
+    /// [`create_session`](crate::Operation::CREATE_SESSION): 480, and 120 in the sandbox, unless the limit is set.
+    pub fn capacity(&self) -> usize {
+        self.0.room.capacity()
+    }
+
+    /// Makes places for so many new users at a time, usually [`capacity`](Self::capacity): whoever creates more has credentials that
+    /// expire. [`gate`](Places::gate) holds creation back until a place is free.
+    pub fn places(&self, capacity: usize) -> Places {
+        Places::new(Arc::clone(&self.0.room), capacity)
     }
 
     /// Yields what the custody has of all users, with ascending ids. Nothing of it is secret.

@@ -10,6 +10,7 @@ use crate::api::Api;
 use crate::custody::{Kept, Records};
 use crate::environment::Environment;
 use crate::error::Error;
+use crate::operation::Operation;
 use crate::provisions::Provisions;
 use crate::session::handshake::{Device, SigningKeys};
 use crate::session::turns::Turns;
@@ -92,6 +93,13 @@ impl Room {
             }
         };
         Owner::User(UsersTurn::new(self.turns.clone(), id, expiry, self.api.clone(), told))
+    }
+
+    /// How many sessions can be opened while a credential lives.
+    pub(super) fn capacity(&self) -> usize {
+        let interval = self.api.transport().limits().interval(&Operation::CREATE_SESSION);
+        let capacity = self.lifetime().as_nanos().checked_div(interval.as_nanos());
+        capacity.and_then(|capacity| capacity.try_into().ok()).unwrap_or(usize::MAX)
     }
 
     /// How long a credential lives that is not used.

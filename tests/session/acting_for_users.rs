@@ -173,6 +173,39 @@ async fn an_outage_ends_no_activation() {
     }
 }
 
+/// Nobody is given a place by whose turn the first credential would have expired.
+#[tokio::test]
+async fn as_many_have_places_as_can_be_activated_in_time() {
+    test_timeout::start();
+    let sandbox = Sandbox::start().await.unwrap();
+    let limited = sandbox.client().rate_limit(&Operation::CREATE_SESSION, 1, std::time::Duration::from_secs(30));
+    let client = limited.custody(MemoryCustody::new()).build().unwrap();
+    assert_eq!(client.users().capacity(), 120);
+    let unlimited = sandbox.client().build().unwrap();
+    assert!(unlimited.users().capacity() > 1_000_000);
+    assert_eq!(unlimited.users().check_custody().await.unwrap_err().kind(), ErrorKind::InvalidInput);
+    client.users().check_custody().await.unwrap();
+
+    let places = client.users().places(2);
+    let mut created = std::pin::pin!(places.gate(iter(0..)));
+    assert_eq!((created.next().await, created.next().await, places.is_full()), (Some(0), Some(1), true));
+    assert!(futures_util::poll!(created.next()).is_pending());
+    places.wanted().await;
+    // A credential that still waits keeps its place.
+    places.settle(&Err(Error::context("the disk is full")));
+    assert!(places.is_full() && !places.are_lost());
+    places.settle(&Err(Error::context("the disk is full")));
+    assert!(places.are_lost());
+    let (first, second) = (ready(&client).await, ready(&client).await);
+    let mut waiting = [first, second].into();
+    assert_eq!((places.look(&mut waiting).await, waiting.len()), (0, 2));
+    assert!(sandbox.expire_credential(second));
+    assert_eq!((places.look(&mut waiting).await, waiting.into_iter().collect::<Vec<_>>()), (1, vec![first]));
+    assert_eq!(created.next().await, Some(2));
+    places.settle(&Ok(client.users().activate(first).await.unwrap()));
+    assert_eq!(created.next().await, Some(3));
+}
+
 #[tokio::test]
 async fn a_credential_that_is_spent_is_reset() {
     test_timeout::start();
