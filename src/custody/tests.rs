@@ -9,7 +9,7 @@ use crate::environment::Environment;
 use crate::error::{Error, ErrorKind};
 use crate::operation::Operation;
 use crate::session::context::{ContextStore, Identity};
-use crate::types::{ProvisionId, Secret};
+use crate::types::ProvisionId;
 
 const BASE_URL: &str = "https://partner-api.sandbox.bunq.com/v1";
 const API_KEY: &str = "sandbox_planted-key";

@@ -98,7 +98,7 @@ async fn a_process() {
     let folder = PathBuf::from(variable(FOLDER));
     let custody = FileCustody::new(folder.join("users"));
     let custody = EndsAtWrite { custody, left: AtomicUsize::new(variable(ENDS_AT_WRITE).parse().unwrap()) };
-    let key = Secret::new(&fs::read_to_string(folder.join("key.pem")).unwrap());
+    let key = Secret::new(fs::read_to_string(folder.join("key.pem")).unwrap());
     let client = Client::builder(Environment::Sandbox).api_key(variable(API_KEY)).base_url(variable(BASE_URL));
     let client = client.signing_keys(move || SigningKey::from_pkcs8(&key)).without_rate_limits();
     let client = client.context_store(FileStore::new(folder.join("context.json"))).custody(custody);
