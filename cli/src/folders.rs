@@ -50,6 +50,12 @@ pub(super) fn try_to_store(folder: &Path) -> io::Result<()> {
     written
 }
 
+/// Fails if a folder is not its owner's alone, or if nothing can be stored there.
+pub(super) fn check_custody(folder: &Path) -> io::Result<()> {
+    files::check_own_folder(folder)?;
+    try_to_store(folder)
+}
+
 /// Fails if no file of this path can be stored in its folder.
 pub(super) fn try_to_store_file(path: &Path) -> io::Result<()> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());

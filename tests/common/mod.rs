@@ -89,10 +89,10 @@ impl Folder {
         path
     }
 
-    /// Makes a folder in it that only its owner can use, and returns its path.
+    /// Makes a folder in it that only its owner can use, unless it is there, and returns its path.
     pub fn own_folder(&self, name: &str) -> PathBuf {
         let path = self.path(name);
-        std::fs::create_dir(&path).unwrap();
+        std::fs::create_dir_all(&path).unwrap();
         #[cfg(unix)]
         std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
         path

@@ -139,7 +139,7 @@ pub(crate) enum BankCommand {
     #[command(after_help = examples!("close 1015 1019 --wait", "close --from ids.csv --resume"))]
     Close(CloseOptions),
     /// Create a provision for a new user
-    #[command(after_help = examples!("create --email user@example.com --phone-number +31600000000", "create --from users.csv --activate tokens"))]
+    #[command(after_help = examples!("create --email user@example.com --phone-number +31600000000", "create --from users.csv --activate users"))]
     Create(CreateOptions),
     /// Show provisions
     #[command(after_help = examples!("get 1015", "get 1015 1019 --output json"))]

@@ -107,7 +107,7 @@ pub(crate) struct CreateOptions {
     pub(crate) receipts: ReceiptOptions,
     #[command(flatten)]
     pub(crate) bulk: BulkOptions,
-    /// Activate new users; keep their tokens in this folder
+    /// Activate new users; keep them in this folder
     #[arg(long, value_name = "FOLDER", value_hint = ValueHint::DirPath, help_heading = "Many at once")]
     pub(crate) activate: Option<PathBuf>,
 }

@@ -16,10 +16,10 @@ use bunq_partner::{
 use super::super::arguments::BulkOptions;
 use super::super::closing::Closing;
 use super::super::exit::Failure;
+use super::super::folders;
 use super::super::interrupt::blocking;
 use super::super::standard_input::announce;
 use super::input::{Input, MAX_LEN};
-use super::users;
 
 /// What standard input is called in messages.
 const STANDARD_INPUT: &str = "standard input";
@@ -117,6 +117,11 @@ impl Plan {
 }
 
 impl Begin {
+    /// Where the credentials of new users are kept, if they are activated.
+    pub(super) fn users(&self) -> Option<&Path> {
+        self.users.as_deref()
+    }
+
     /// Locks the journal, and then reads standard input, if the rows come from there.
     pub(super) async fn begin(self) -> Result<(Job, FileJournal), Failure> {
         let Self { operation, file, journal: path, users, is_resumed } = self;
@@ -260,9 +265,12 @@ pub(super) fn open_input(from: &Path, journal: &Path, operation: BulkOperation) 
 /// Refuses a folder in which nothing can be stored safely, before users are created whose tokens would be lost.
 fn check_folder(folder: &Path) -> Result<(), Failure> {
     if !folder.exists() {
-        return Err(Failure::usage(format!("the folder {} does not exist: make it first", folder.display())));
+        return Err(Failure::usage(format!(
+            "the folder {} does not exist: make it first, with `mkdir -m 700 FOLDER`",
+            folder.display()
+        )));
     }
-    users::check(folder)
+    folders::check_custody(folder)
         .map_err(|error| Failure::usage(format!("nothing can be stored in the folder {}: {error}", folder.display())))
 }
 

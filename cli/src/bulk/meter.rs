@@ -10,7 +10,6 @@ use indicatif::ProgressBar;
 
 use super::super::exit::Failure;
 use super::super::invocation::Invocation;
-use super::super::output::warn;
 use super::super::screen;
 use super::input::Input;
 
@@ -105,10 +104,6 @@ impl<'a> Meter<'a> {
 
     pub(super) fn note(&self, text: &str) {
         self.invocation.note(text);
-    }
-
-    pub(super) fn warn(&self, text: &str) {
-        warn(self.invocation.format(), text);
     }
 
     pub(super) fn is_complete(&self) -> bool {

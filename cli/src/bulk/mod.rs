@@ -13,16 +13,13 @@ mod looks;
 mod meter;
 mod mistakes;
 mod new_input;
-mod queue;
 pub(super) mod report;
 mod rows;
-mod token_file;
-mod users;
 
 use std::pin::pin;
 use std::time::Duration;
 
-use bunq_partner::{Bulk, BulkOperation, Client, Error, FileJournal, Operation, RowRecord, Shutdown};
+use bunq_partner::{Bulk, BulkOperation, Client, Error, FileCustody, FileJournal, Operation, RowRecord, Shutdown};
 use futures_util::StreamExt as _;
 use futures_util::stream;
 use serde_json::json;
@@ -54,7 +51,7 @@ pub(super) async fn plan(invocation: &Invocation, plan: Plan) -> Result<(), Fail
     let opening = if activates { times(connection.interval(&Operation::CREATE_SESSION), rows) } else { Duration::ZERO };
     let takes = sending.max(opening);
     let is_watched = operation == BulkOperation::Create && !activates;
-    let capacity = is_watched.then(|| activation::capacity(connection.environment));
+    let capacity = if is_watched { Some(activation::capacity(connection, &invocation.client()?)) } else { None };
     let looked_up = match operation {
         BulkOperation::Create => rows,
         BulkOperation::Close => input.looks,
@@ -107,8 +104,15 @@ fn times(interval: Duration, rows: u64) -> Duration {
 pub(super) async fn run(invocation: &Invocation, order: Begin) -> Result<(), Failure> {
     // From now on a signal does not end the process by itself.
     let mut first = pin!(interrupt::listen()?);
-    let client = invocation.client()?;
+    let client = invocation.connection.client_with(|builder| match order.users() {
+        Some(folder) => builder.custody(FileCustody::new(folder)),
+        None => builder,
+    })?;
     let begin = async {
+        // No user is created whose token could not be kept.
+        if order.users().is_some() {
+            client.users().check_custody().await?;
+        }
         let (mut job, journal) = order.begin().await?;
         // Nothing is looked up for a question that nobody can answer.
         check_attended(invocation, Some(&job.change()))?;
@@ -303,7 +307,6 @@ async fn drive(
                     unused += 1;
                     first_unused.get_or_insert_with(|| Failure::from(error).reported());
                 }
-                ActivationEvent::Warning(warning) => meter.warn(&warning),
                 ActivationEvent::Expired(count) => meter.note(&format!("the credentials of {count} users have expired unused: `bunq-partner users reset ID` gets others")),
                 ActivationEvent::Held { waiting, by } => {
                     meter.hold(Some(by));

@@ -7,18 +7,17 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use bunq_partner::{Operation, ProvisionId, Uuid};
+use bunq_partner::{MemoryCustody, Operation, ProvisionId, Uuid};
 use bunq_partner_sandbox::{Fault, Injection, Pace, Sandbox};
 use serde_json::Value;
 
-use crate::common::bulk::{Signal, bulk, check_created, kept_token, report, signal, users};
+use crate::common::bulk::{Signal, bulk, check_created, kept_record, kept_token, report, signal, users};
 use crate::common::terminal::Terminal;
 use crate::common::{Folder, calls, hearing, program_for, ran};
 
 /// The program, with a folder for the users that it activates.
 fn taking(folder: &Folder, sandbox: &Sandbox, from: &Path) -> (Command, PathBuf) {
-    let kept = folder.path("users");
-    std::fs::create_dir_all(&kept).unwrap();
+    let kept = folder.own_folder("users");
     let mut program = bulk(folder, sandbox, "create", from);
     program.arg("--activate").arg(&kept).stdout(Stdio::piped()).stderr(Stdio::piped());
     (program, kept)
@@ -47,15 +46,14 @@ async fn creation_holds_back_until_users_are_activated() {
     let mut child = program.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let mut stderr = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
     assert!(stderr.any(|line| line.contains("120 users wait to be activated")));
-    let client = sandbox.client().build().unwrap();
+    let client = sandbox.client().custody(MemoryCustody::new()).build().unwrap();
     until(&mut child, || sandbox.provision_ids().len() >= 120);
     let ids = sandbox.provision_ids();
     assert_eq!(ids.len(), 120);
     let ready = |id: ProvisionId| (0..3).for_each(|_| assert!(sandbox.advance(id)));
     // One is activated, and one more is created.
     ready(ids[0]);
-    let credential = client.provisions().get(ids[0]).await.unwrap().credential.unwrap();
-    client.for_user(&credential).unwrap().build().unwrap().open_session().await.unwrap();
+    client.users().activate(ids[0]).await.unwrap();
     until(&mut child, || sandbox.provision_ids().len() >= 121);
     assert_eq!(sandbox.provision_ids().len(), 121);
     // The others expire unused, which gives their places back too.
@@ -94,8 +92,7 @@ async fn the_credential_that_expires_first_goes_first() {
         }
         response.body = body.to_string().into();
     });
-    let kept = folder.path("users");
-    std::fs::create_dir(&kept).unwrap();
+    let kept = folder.own_folder("users");
     let mut create = bulk(&folder, &sandbox, "create", &from);
     let mut child = create.arg("--activate").arg(&kept).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
     until(&mut child, || sandbox.provision_ids().len() >= 6);
@@ -128,8 +125,7 @@ async fn new_users_are_activated() {
     let sandbox = Sandbox::start().await.unwrap();
     let folder = Folder::new();
     let (from, uuids) = users(&folder, 12);
-    let kept = folder.path("users");
-    std::fs::create_dir(&kept).unwrap();
+    let kept = folder.own_folder("users");
     let create = || {
         let mut program = bulk(&folder, &sandbox, "create", &from);
         program.arg("--activate").arg(&kept);
@@ -142,10 +138,8 @@ async fn new_users_are_activated() {
         assert_eq!(sandbox.provision(id).unwrap()["credential"]["status"], "ACTIVE");
     }
     for id in sandbox.provision_ids() {
-        for extension in ["token", "json"] {
-            let path = kept.join(format!("{id}.{extension}"));
-            assert_eq!(std::fs::metadata(path).unwrap().permissions().mode() & 0o777, 0o600);
-        }
+        let path = kept.join(format!("{id}.json"));
+        assert_eq!(std::fs::metadata(path).unwrap().permissions().mode() & 0o777, 0o600);
         let token = kept_token(&kept, id);
         assert!(!token.is_empty() && !stdout.contains(&token) && !stderr.contains(&token));
     }
@@ -171,7 +165,7 @@ async fn users_without_a_session_are_left_for_the_next_run() {
     let mut child = hearing(&program).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let mut stderr = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
     assert!(stderr.any(|line| line.contains("no session can be opened for the user")));
-    let is_stored = |id: &ProvisionId| kept.join(format!("{id}.token")).exists();
+    let is_stored = |id: &ProvisionId| kept.join(format!("{id}.json")).exists();
     until(&mut child, || sandbox.provision_ids().iter().filter(|id| is_stored(id)).count() == 3);
     signal(&child, Signal::INT);
     let said: Vec<_> = stderr.collect();
@@ -183,7 +177,7 @@ async fn users_without_a_session_are_left_for_the_next_run() {
     sandbox.clear_injections();
 
     // It has a context of the token before.
-    let tried = |id: &ProvisionId| kept.join(format!("{id}.json")).exists();
+    let tried = |id: &ProvisionId| !kept_record(&kept, *id)["context"].is_null();
     let id = sandbox.provision_ids().into_iter().find(tried).unwrap();
     sandbox.client().build().unwrap().provisions().reset_token(id).await.unwrap().await.unwrap();
     let (mut program, _) = taking(&folder, &sandbox, &from);
@@ -225,10 +219,7 @@ async fn one_fails(count: usize, failing: usize) {
     let (_, stderr, code) = tokio::task::spawn_blocking(move || ran(&mut program)).await.unwrap();
     assert_eq!(code, 13, "{stderr}");
     assert!(stderr.contains("1 users are not activated"), "{stderr}");
-    let has_session = |id: &ProvisionId| {
-        let context = std::fs::read_to_string(kept.join(format!("{id}.json"))).unwrap();
-        serde_json::from_str::<Value>(&context).unwrap()["session"].is_object()
-    };
+    let has_session = |id: &ProvisionId| kept_record(&kept, *id)["context"]["session"].is_object();
     assert_eq!(sandbox.provision_ids().iter().filter(|id| has_session(id)).count(), count - 1);
 }
 
@@ -245,7 +236,7 @@ async fn an_outage_counts_against_nobody() {
     }
     let (mut program, kept) = taking(&folder, &sandbox, &from);
     let mut child = program.spawn().unwrap();
-    let is_stored = |id: &ProvisionId| kept.join(format!("{id}.token")).exists();
+    let is_stored = |id: &ProvisionId| kept.join(format!("{id}.json")).exists();
     until(&mut child, || sandbox.provision_ids().iter().any(is_stored));
     sandbox.inject(Injection::new(Fault::Status(503)).always());
     // Four attempts each, and a session before each.
@@ -267,7 +258,7 @@ async fn no_users_are_created_for_a_folder_that_fails() {
     let (mut program, kept) = taking(&folder, &sandbox, &from);
     let mut child = program.spawn().unwrap();
     until(&mut child, || sandbox.provision_ids().len() >= 120);
-    std::fs::remove_dir(&kept).unwrap();
+    std::fs::remove_dir_all(&kept).unwrap();
     let mut ready = HashSet::new();
     while child.try_wait().unwrap().is_none() {
         for id in sandbox.provision_ids() {
@@ -281,7 +272,9 @@ async fn no_users_are_created_for_a_folder_that_fails() {
     let stderr = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(18), "{stderr}");
     assert!(
-        stderr.contains(".token: it cannot be written: No such file") && stderr.contains("--resume` goes on"),
+        stderr.contains(".json of provision ")
+            && stderr.contains("No such file")
+            && stderr.contains("--resume` goes on"),
         "{stderr}"
     );
     assert_eq!(sandbox.provision_ids().len(), 120);

@@ -634,7 +634,11 @@ async fn a_dry_run_says_how_long_it_takes() {
     let held =
         "the run stops at 120 users until others are activated: --activate FOLDER activates them, all in 8 h 20 min";
     assert!(stderr.contains(held), "{stderr}");
-    let (stdout, ..) = ran(program(&folder).args(["create", "--dry-run", "--activate", "/tmp", "--from"]).arg(&from));
+    let (stdout, ..) = ran(program(&folder)
+        .args(["create", "--dry-run", "--activate"])
+        .arg(folder.own_folder("kept"))
+        .arg("--from")
+        .arg(&from));
     assert!(stdout.starts_with("1000 rows: create_provision calls in 8 h 20 min\n"), "{stdout}");
 }
 

@@ -7,11 +7,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use bunq_partner::{Operation, ProvisionId, Secret};
+use bunq_partner::{FileCustody, MemoryCustody, Operation, ProvisionId};
 use bunq_partner_sandbox::{Fault, Injection, Pace, Sandbox, SandboxBuilder};
-use serde_json::{Value, json};
 
-use crate::common::bulk::{Signal, bulk, kept_token, signal, users};
+use crate::common::bulk::{Signal, bulk, kept_record, kept_token, signal, users};
 use crate::common::{Folder, calls, hearing, program_for, ran, skipped};
 
 /// What is planted, and never sent.
@@ -27,13 +26,6 @@ fn taking(folder: &Folder, sandbox: &Sandbox, from: &Path, kept: &Path) -> Comma
     let mut program = bulk(folder, sandbox, "create", from);
     program.arg("--activate").arg(kept);
     program
-}
-
-/// A folder for users.
-fn kept(folder: &Folder) -> PathBuf {
-    let kept = folder.path("users");
-    fs::create_dir_all(&kept).unwrap();
-    kept
 }
 
 /// Starts another bank in the place of one, when that is gone.
@@ -56,8 +48,7 @@ fn check_in_use(sandbox: &Sandbox, kept: &Path, ids: &[ProvisionId]) {
         assert_eq!(sandbox.provision(*id).unwrap()["credential"]["status"], "ACTIVE");
         let token = kept_token(kept, *id);
         assert!(opened.iter().any(|call| call.body.contains(&token)), "{id}");
-        let context = fs::read_to_string(kept.join(format!("{id}.json"))).unwrap();
-        assert!(serde_json::from_str::<Value>(&context).unwrap()["session"].is_object(), "{id}");
+        assert!(kept_record(kept, *id)["context"]["session"].is_object(), "{id}");
     }
     let tokens: Vec<_> = ids.iter().map(|id| kept_token(kept, *id)).collect();
     let is_own = |body: &str| body.contains(key.expose()) || tokens.iter().any(|token| body.contains(token));
@@ -71,96 +62,97 @@ fn names(folder: &Path, part: &str) -> Vec<PathBuf> {
     entries.filter(|path| path.to_str().unwrap().contains(part)).collect()
 }
 
-/// The bank is another, or it was emptied: its ids and its address may be the same as before.
+/// The bank is another, or it was emptied: its ids and its address may be the same as before. What is kept may be needed elsewhere.
 #[tokio::test(flavor = "multi_thread")]
-async fn files_of_an_earlier_bank_are_put_aside() {
+async fn records_of_an_earlier_bank_stay() {
     test_timeout::start();
     let bank = || bank().api_key("sandbox_of_both".into());
     for is_at_one_address in [true, false] {
         let folder = Folder::new();
-        let kept = kept(&folder);
+        let kept = folder.own_folder("users");
         let run = |sandbox: &Sandbox| {
             let own = Folder::new();
             let (from, _) = users(&own, 3);
             let (_, stderr, code) = ran(&mut taking(&own, sandbox, &from, &kept));
-            assert_eq!(code, 0, "{stderr}");
-            check_in_use(sandbox, &kept, &sandbox.provision_ids());
-            stderr
+            (stderr, code)
         };
         let first = bank().start().await.unwrap();
-        assert_eq!(run(&first), "");
+        assert_eq!(run(&first), (String::new(), 0));
         let old = first.provision_ids().into_iter().map(|id| (id, kept_token(&kept, id))).collect::<Vec<_>>();
         let second = if is_at_one_address { in_place_of(first, bank).await } else { bank().start().await.unwrap() };
-        let stderr = run(&second);
+        let (stderr, code) = run(&second);
         let common: Vec<_> = old.iter().filter(|(id, _)| second.provision_ids().contains(id)).collect();
         assert!(!common.is_empty());
-        for (id, token) in common {
-            assert!(stderr.contains(&format!("/{id}.token is put aside as ")), "{stderr}");
-            assert!(stderr.contains(&format!("/{id}.json is put aside as ")), "{stderr}");
-            let aside = fs::read_to_string(kept.join(format!("{id}.token.aside-1"))).unwrap();
-            assert!(aside.contains(token), "a token that may be needed elsewhere is lost");
+        if is_at_one_address {
+            // Credentials of one bank, which shows others now.
+            assert_eq!((stderr.as_str(), code), ("", 0));
+            check_in_use(&second, &kept, &second.provision_ids());
+            continue;
         }
-        assert!(is_at_one_address || stderr.contains("it is of the bank at http://127.0.0.1:"), "{stderr}");
+        assert_eq!(code, 18, "{stderr}");
+        for (id, token) in common {
+            assert!(stderr.contains(&format!("/{id}.json of provision {id} ")), "{stderr}");
+            assert_eq!(kept_token(&kept, *id), *token, "a token that may be needed elsewhere is lost");
+            assert_ne!(second.provision(*id).unwrap()["credential"]["status"], "ACTIVE");
+        }
+        assert!(stderr.contains("http://127.0.0.1:") && stderr.contains("use a custody for each"), "{stderr}");
         assert!(old.iter().all(|(_, token)| !stderr.contains(token)), "{stderr}");
+        assert!(stderr.contains("3 users are not activated"), "{stderr}");
     }
 }
 
-/// Ids can be foreseen: whatever lies where the files of a user will be, before there is the user.
+/// Ids can be foreseen: whatever lies where the file of a user will be, before there is the user.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_planted_for_a_user_is_not_believed() {
     test_timeout::start();
     let outside = Folder::new();
     let target = outside.file("target", PLANTED);
     let is_root = rustix::process::geteuid().is_root();
-    type Plant<'a> = &'a dyn Fn(&Sandbox, &Path, u64);
+    type Plant<'a> = &'a dyn Fn(&Path);
     let write = |path: &Path, text: &str, mode: u32| {
         fs::write(path, text).unwrap();
         fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
     };
-    let perfect = |sandbox: &Sandbox, path: &Path, id: u64, credential_id: u64| {
-        let print = sandbox.client().build().unwrap().api_key_fingerprint().to_owned();
-        let of = json!({
-            "bunq_partner_token": 1, "base_url": sandbox.base_url(), "api_key_fingerprint": print, "provision_id": id,
-            "credential_id": credential_id, "token": PLANTED,
-        });
-        write(path, &of.to_string(), 0o600);
-    };
-    let plants: [(&str, &str, Plant<'_>); 10] = [
-        ("text", "token", &|_, path, _| write(path, PLANTED, 0o600)),
-        ("a later format", "token", &|_, path, _| write(path, "{\"bunq_partner_token\":2}", 0o600)),
-        ("what looks right", "token", &|sandbox, path, id| perfect(sandbox, path, id, id + 2)),
-        ("of another credential", "token", &|sandbox, path, id| perfect(sandbox, path, id, 7)),
-        ("everybody's", "token", &|_, path, _| write(path, PLANTED, 0o644)),
-        ("a link", "token", &|_, path, _| symlink(&target, path).unwrap()),
-        ("another name", "token", &|_, path, _| fs::hard_link(&target, path).unwrap()),
-        ("a folder", "token", &|_, path, _| fs::create_dir(path).unwrap()),
-        ("another user's", "token", &|_, path, _| {
+    let plants: [(&str, Plant<'_>); 7] = [
+        ("text", &|path| write(path, PLANTED, 0o600)),
+        ("a later format", &|path| write(path, &format!("{:255}\n{{}}", "{\"bunq_partner_custody\":2}"), 0o600)),
+        ("everybody's", &|path| write(path, PLANTED, 0o644)),
+        ("a link", &|path| symlink(&target, path).unwrap()),
+        ("another name", &|path| fs::hard_link(&target, path).unwrap()),
+        ("a folder", &|path| fs::create_dir(path).unwrap()),
+        ("another user's", &|path| {
             write(path, PLANTED, 0o600);
             chown(path, Some(65534), None).unwrap();
         }),
-        ("a context", "json", &|_, path, _| write(path, "{\"format\":1}", 0o600)),
     ];
-    for (name, extension, plant) in plants {
+    for (name, plant) in plants {
         if name == "another user's" && !is_root {
             skipped("only root can give a file to another user");
             continue;
         }
         let (sandbox, folder) = (bank().start().await.unwrap(), Folder::new());
-        let kept = kept(&folder);
+        let kept = folder.own_folder("users");
         let next = sandbox.populate(1)[0].get() + 1;
         for id in next..next + 30 {
-            plant(&sandbox, &kept.join(format!("{id}.{extension}")), id);
+            plant(&kept.join(format!("{id}.json")));
         }
         let (from, _) = users(&folder, 1);
         let (_, stderr, code) = ran(&mut taking(&folder, &sandbox, &from, &kept));
-        assert_eq!(code, 0, "{name}: {stderr}");
-        let ids = sandbox.provision_ids();
-        check_in_use(&sandbox, &kept, &ids[1..]);
-        let path = kept.join(format!("{}.{extension}", ids[1]));
-        assert!(stderr.contains(&format!("warning: {} is put aside as ", path.display())), "{name}: {stderr}");
-        assert!(fs::symlink_metadata(format!("{}.aside-1", path.display())).is_ok(), "{name}");
-        assert!(!stderr.contains(PLANTED), "{name}: {stderr}");
+        let id = sandbox.provision_ids()[1];
+        let path = kept.join(format!("{id}.json"));
+        assert!(code == 18 && stderr.contains(&path.display().to_string()), "{name}: {code}: {stderr}");
+        assert!(sandbox.call_log().iter().all(|call| !call.body.contains(PLANTED)), "{name}");
+        assert!(!stderr.contains(PLANTED) && fs::symlink_metadata(&path).is_ok(), "{name}: {stderr}");
         assert_eq!(fs::read_to_string(&target).unwrap(), PLANTED);
+        // It is taken out, and the next run goes on.
+        for planted in fs::read_dir(&kept).unwrap().map(|planted| planted.unwrap().path()) {
+            if planted.extension().is_some_and(|extension| extension == "json") {
+                if name == "a folder" { fs::remove_dir(planted).unwrap() } else { fs::remove_file(planted).unwrap() }
+            }
+        }
+        let (_, stderr, code) = ran(taking(&folder, &sandbox, &from, &kept).arg("--resume"));
+        assert_eq!(code, 0, "{name}: {stderr}");
+        check_in_use(&sandbox, &kept, &[id]);
     }
 }
 
@@ -170,22 +162,19 @@ async fn a_token_that_was_reset_is_replaced_and_activated() {
     test_timeout::start();
     let (sandbox, folder) = (bank().start().await.unwrap(), Folder::new());
     let (from, _) = users(&folder, 3);
-    let kept = kept(&folder);
+    let kept = folder.own_folder("users");
     assert_eq!(ran(&mut taking(&folder, &sandbox, &from, &kept)).2, 0);
     let ids = sandbox.provision_ids();
     let old: Vec<_> = ids.iter().map(|id| kept_token(&kept, *id)).collect();
-    let partner = sandbox.client().build().unwrap();
-    let reset = async |id| partner.provisions().reset_token(id).await.unwrap().await.unwrap().credential.unwrap();
-    reset(ids[0]).await;
+    let partner = sandbox.client().custody(MemoryCustody::new()).build().unwrap();
+    partner.provisions().reset_token(ids[0]).await.unwrap().await.unwrap();
     // That of the second was activated by somebody else.
-    let credential = reset(ids[1]).await;
-    partner.for_user(&credential).unwrap().build().unwrap().open_session().await.unwrap();
+    partner.users().reset(ids[1]).await.unwrap();
     sandbox.take_call_log();
     let (_, stderr, code) = ran(taking(&folder, &sandbox, &from, &kept).arg("--resume"));
-    assert!(stderr.contains("1 users are not activated") && code == 14, "{code}: {stderr}");
-    assert!(stderr.contains(&format!("/{}.token is put aside as ", ids[0])), "{stderr}");
-    assert!(stderr.contains(&format!("/{}.json is put aside as ", ids[0])), "{stderr}");
-    let problem = format!("/{}.token is not used: it is of a credential that was replaced by another", ids[1]);
+    assert!(stderr.contains("1 users are not activated") && code == 16, "{code}: {stderr}");
+    let problem =
+        format!("credential of provision {} is in use, and what is in custody is the token of one before it", ids[1]);
     assert!(stderr.contains(&problem), "{stderr}");
     // Nothing that is over was sent, and the third has the session that it had.
     let sent: Vec<_> = [calls(&sandbox, "POST", "/session-server"), calls(&sandbox, "POST", "/device-server")].concat();
@@ -196,7 +185,7 @@ async fn a_token_that_was_reset_is_replaced_and_activated() {
     // Once more, and all is as it is.
     sandbox.take_call_log();
     let (_, stderr, code) = ran(taking(&folder, &sandbox, &from, &kept).arg("--resume"));
-    assert!(code == 14 && !stderr.contains("aside"), "{stderr}");
+    assert_eq!(code, 16, "{stderr}");
     assert!(sandbox.call_log().iter().all(|call| call.method == "GET"));
 }
 
@@ -206,7 +195,7 @@ async fn a_session_that_was_never_opened_is_not_believed() {
     test_timeout::start();
     let (sandbox, folder) = (bank().start().await.unwrap(), Folder::new());
     let (from, _) = users(&folder, 2);
-    let kept = kept(&folder);
+    let kept = folder.own_folder("users");
     assert_eq!(ran(program_for(&folder, &sandbox).arg("whoami")).2, 0);
     for operation in [&Operation::CREATE_SESSION, &Operation::GET_INSTALLATION] {
         sandbox.inject(Injection::new(Fault::Status(503)).on(operation).always());
@@ -215,7 +204,7 @@ async fn a_session_that_was_never_opened_is_not_believed() {
     let mut child = program.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
     let mut stderr = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
     assert!(stderr.any(|line| line.contains("no session can be opened for the user")));
-    while names(&kept, ".token").len() < 2 {
+    while names(&kept, ".json").len() < 2 {
         assert_eq!(child.try_wait().unwrap(), None, "it has ended");
         std::thread::sleep(Duration::from_millis(10));
     }
@@ -226,40 +215,36 @@ async fn a_session_that_was_never_opened_is_not_believed() {
     let state = sandbox.saved_state().unwrap();
     let resume = |sandbox: &Sandbox| ran(taking(&folder, sandbox, &from, &kept).arg("--resume"));
     let (_, stderr, code) = resume(&sandbox);
-    assert!(code == 0 && !stderr.contains("aside"), "{stderr}");
+    assert_eq!((stderr.as_str(), code), ("", 0));
     check_in_use(&sandbox, &kept, &sandbox.provision_ids());
 
     let sandbox = in_place_of(sandbox, || bank().saved_state(state.clone())).await;
     let (_, stderr, code) = resume(&sandbox);
-    assert_eq!(code, 0, "{stderr}");
-    assert_eq!(stderr.matches("it has a session, and bunq says that there was none yet").count(), 4, "{stderr}");
+    assert_eq!((stderr.as_str(), code), ("", 0));
     check_in_use(&sandbox, &kept, &sandbox.provision_ids());
-    assert_eq!(names(&kept, ".token.aside").len(), 0);
 }
 
 /// What may be all that there is stays where it is, and what is wrong with it is said.
 #[tokio::test(flavor = "multi_thread")]
-async fn the_files_of_users_in_use_are_not_put_aside() {
+async fn the_records_of_users_in_use_stay() {
     test_timeout::start();
     let (sandbox, folder) = (bank().start().await.unwrap(), Folder::new());
     let (from, _) = users(&folder, 2);
-    let kept = kept(&folder);
+    let kept = folder.own_folder("users");
     assert_eq!(ran(&mut taking(&folder, &sandbox, &from, &kept)).2, 0);
     let resume = || ran(taking(&folder, &sandbox, &from, &kept).arg("--resume"));
-    for (extension, mode, problem, expected) in [
-        ("token", 0o644, "is not used: its mode is 0644, so that others may have read or changed it", 14),
-        ("json", 0o644, "its mode is 0644, so that others may have read or changed it", 18),
-        ("token", 0o660, "", 0),
-        ("json", 0o660, "", 0),
-    ] {
-        let id = sandbox.provision_ids()[0];
-        let path = kept.join(format!("{id}.{extension}"));
+    let id = sandbox.provision_ids()[0];
+    for (mode, problem, expected) in
+        [(0o644, "its mode is 0644, so that others may have read or changed it", 18), (0o660, "", 0)]
+    {
+        let path = kept.join(format!("{id}.json"));
+        let before = fs::read(&path).unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
         sandbox.take_call_log();
         let (_, stderr, code) = resume();
-        assert!(stderr.contains(problem) && code == expected, "{extension} {mode:o}: {code}: {stderr}");
+        assert!(stderr.contains(problem) && code == expected, "{mode:o}: {code}: {stderr}");
         assert!(sandbox.call_log().iter().all(|call| call.method == "GET"));
-        assert!(names(&kept, "aside").is_empty());
+        assert_eq!(fs::read(&path).unwrap(), before);
         fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
     }
     // One that is closed since was in use.
@@ -275,7 +260,7 @@ async fn users_in_use_are_looked_at_together() {
     test_timeout::start();
     let (sandbox, folder) = (bank().start().await.unwrap(), Folder::new());
     let (from, _) = users(&folder, 24);
-    let kept = kept(&folder);
+    let kept = folder.own_folder("users");
     let (_, stderr, code) = ran(&mut taking(&folder, &sandbox, &from, &kept));
     assert_eq!(code, 0, "{stderr}");
     sandbox.take_call_log();
@@ -290,24 +275,16 @@ async fn users_in_use_are_looked_at_together() {
     assert!(journal.len() < 12, "{} calls for 24 users", journal.len());
 }
 
+/// One process has a custody at a time: what is created without it would expire.
 #[tokio::test(flavor = "multi_thread")]
-async fn the_file_of_a_token_says_what_it_is_of() {
+async fn no_users_are_created_for_a_custody_that_another_process_uses() {
     test_timeout::start();
     let (sandbox, folder) = (bank().start().await.unwrap(), Folder::new());
     let (from, _) = users(&folder, 1);
-    let kept = kept(&folder);
-    assert_eq!(ran(&mut taking(&folder, &sandbox, &from, &kept)).2, 0);
-    let id = sandbox.provision_ids()[0];
-    let path = kept.join(format!("{id}.token"));
-    let mut file: Value = serde_json::from_str(&fs::read_to_string(&path).unwrap()).unwrap();
-    let token = Secret::new(file["token"].as_str().unwrap());
-    assert_eq!(file["base_url"], sandbox.base_url());
-    assert_eq!(file["provision_id"], id.get());
-    assert_eq!(file["credential_id"], sandbox.provision(id).unwrap()["credential"]["id"]);
-    assert_eq!(file["api_key_fingerprint"], sandbox.client().build().unwrap().api_key_fingerprint());
-    sandbox.client().build().unwrap().for_user_token(token).build().unwrap();
-    file["api_key_fingerprint"] = "another".into();
-    fs::write(&path, file.to_string()).unwrap();
-    let (_, stderr, code) = ran(taking(&folder, &sandbox, &from, &kept).arg("--resume"));
-    assert!(stderr.contains(".token is not used: it is of another API key") && code == 14, "{stderr}");
+    let kept = folder.own_folder("users");
+    let other = sandbox.client().custody(FileCustody::new(&kept)).build().unwrap();
+    other.users().check_custody().await.unwrap();
+    let (_, stderr, code) = ran(&mut taking(&folder, &sandbox, &from, &kept));
+    assert!(code == 18 && stderr.contains("another process uses it"), "{code}: {stderr}");
+    assert!(sandbox.call_log().is_empty());
 }

@@ -226,12 +226,11 @@ async fn no_user_is_activated_after_a_signal() {
     for (kind, is_of_session) in [(Signal::TERM, true), (Signal::TERM, false), (Signal::INT, true)] {
         let (sandbox, folder) = (Sandbox::start().await.unwrap(), Folder::new());
         let (from, uuids) = users(&folder, 1);
-        std::fs::create_dir(folder.path("tokens")).unwrap();
         // The session of the partner is open.
         assert_eq!(ran(program_for(&folder, &sandbox).arg("whoami")).2, 0);
         let activating = || {
             let mut program = bulk(&folder, &sandbox, "create", &from);
-            program.arg("--activate").arg(folder.path("tokens"));
+            program.arg("--activate").arg(folder.own_folder("users"));
             program
         };
         // One of the calls after the creation: there is one at a time.

@@ -81,8 +81,7 @@ async fn looking_inside_shows_no_secret_of_a_call() {
         response.headers.push(("X-Bunq-Warning".into(), format!("{key} {token}")));
     });
     let (users, _) = crate::common::bulk::users(&folder, 2);
-    let (users, kept) = (users.display().to_string(), folder.path("kept").display().to_string());
-    std::fs::create_dir(&kept).unwrap();
+    let (users, kept) = (users.display().to_string(), folder.own_folder("kept").display().to_string());
     let id = sandbox.populate(1)[0].to_string();
     let users_reset = folder.own_folder("users").display().to_string();
     let commands = [

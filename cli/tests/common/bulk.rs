@@ -37,11 +37,15 @@ pub fn users(folder: &Folder, count: usize) -> (PathBuf, Vec<Uuid>) {
     (folder.file("users.csv", &format!("external_uuid,email,phone_number\n{lines}")), uuids)
 }
 
+/// The record of a user, as it is kept: the second line of its file.
+pub fn kept_record(folder: &Path, id: ProvisionId) -> serde_json::Value {
+    let text = std::fs::read_to_string(folder.join(format!("{id}.json"))).unwrap();
+    serde_json::from_str(text.split_once('\n').unwrap().1).unwrap()
+}
+
 /// The token of a user that was activated, as it is kept.
 pub fn kept_token(folder: &Path, id: ProvisionId) -> String {
-    let text = std::fs::read_to_string(folder.join(format!("{id}.token"))).unwrap();
-    let kept: serde_json::Value = serde_json::from_str(&text).unwrap();
-    kept["token"].as_str().unwrap().to_owned()
+    kept_record(folder, id)["token"].as_str().unwrap().to_owned()
 }
 
 /// Sends a signal to a program that [hears](super::hearing) it.
