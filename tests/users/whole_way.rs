@@ -14,7 +14,7 @@ use bunq_partner::types::InquiryEntryType;
 use bunq_partner::wire::SigningKey;
 use bunq_partner::{
     BoxFuture, Client, ContextLock, Custody, CustodyEntry, CustodyFilter, Environment, Error, FileCustody, FileStore,
-    Operation, ProvisionId, Secret, Uuid,
+    Operation, ProvisionId, Secret, UserInstallation, Uuid,
 };
 use bunq_partner_sandbox::{CallLogEntry, Fault, Injection, Sandbox, SeedInquiry};
 use futures_util::future::join_all;
@@ -31,6 +31,7 @@ const BASE_URL: &str = "BUNQ_TEST_BASE_URL";
 const API_KEY: &str = "BUNQ_TEST_API_KEY";
 const FOLDER: &str = "BUNQ_TEST_FOLDER";
 const EXTERNAL_UUID: &str = "BUNQ_TEST_EXTERNAL_UUID";
+const INSTALLATION: &str = "BUNQ_TEST_INSTALLATION";
 const ENDS_AT_WRITE: &str = "BUNQ_TEST_ENDS_AT_WRITE";
 
 const MILLISECOND: Duration = Duration::from_millis(1);
@@ -102,7 +103,12 @@ async fn a_process() {
     let client = Client::builder(Environment::Sandbox).api_key(variable(API_KEY)).base_url(variable(BASE_URL));
     let client = client.signing_keys(move || SigningKey::from_pkcs8(&key)).without_rate_limits();
     let client = client.context_store(FileStore::new(folder.join("context.json"))).custody(custody);
-    let client = client.poll_interval(MILLISECOND).late_arrival(MILLISECOND).build().unwrap();
+    let installation = match variable(INSTALLATION).as_str() {
+        "partner" => UserInstallation::Partner,
+        _ => UserInstallation::Own,
+    };
+    let client =
+        client.user_installation(installation).poll_interval(MILLISECOND).late_arrival(MILLISECOND).build().unwrap();
     let data = UserData::of_nobody(variable(EXTERNAL_UUID).parse().unwrap()).unwrap();
     serve(&client, &data, MILLISECOND).await.unwrap();
 }
@@ -121,6 +127,8 @@ enum End {
 /// A bank with what a process keeps.
 struct Bank {
     sandbox: Sandbox,
+    /// Whose installation the user's session belongs to: `own` or `partner`.
+    installation: &'static str,
     folder: Folder,
     external_uuid: Uuid,
     process: Arc<Mutex<Option<Child>>>,
@@ -138,7 +146,7 @@ struct Outcome {
 }
 
 impl Bank {
-    async fn new(key: &Secret) -> Self {
+    async fn new(key: &Secret, installation: &'static str) -> Self {
         // The hardest bank: it makes all twice that is asked for twice.
         let sandbox = Sandbox::builder().deduplicate(false).one_identity_session(false).start().await.unwrap();
         let (folder, external_uuid, process) = (Folder::new(), Uuid::new_v4(), Arc::new(Mutex::new(None)));
@@ -163,7 +171,7 @@ impl Bank {
                 bank.inquire(bank.provision_ids()[0], inquiry).unwrap();
             }
         });
-        Self { sandbox, folder, external_uuid, process, doubts: 0 }
+        Self { sandbox, installation, folder, external_uuid, process, doubts: 0 }
     }
 
     /// Runs a process to its end, and returns whether it has come to one of its own.
@@ -178,6 +186,7 @@ impl Bank {
             .env(API_KEY, self.sandbox.api_key().expose())
             .env(FOLDER, &self.folder.0)
             .env(EXTERNAL_UUID, self.external_uuid.to_string())
+            .env(INSTALLATION, self.installation)
             .env(ENDS_AT_WRITE, write.to_string())
             .stdout(Stdio::piped())
             .stderr(if end == End::Done { Stdio::inherit() } else { Stdio::null() })
@@ -245,8 +254,8 @@ impl Bank {
     }
 }
 
-async fn uncut(key: &Secret) -> Bank {
-    let mut bank = Bank::new(key).await;
+async fn uncut(key: &Secret, installation: &'static str) -> Bank {
+    let mut bank = Bank::new(key, installation).await;
     assert!(bank.run(End::Done).await);
     let Outcome { status, given, kept } = bank.outcome();
     assert_eq!((status, kept), (json!("CLOSED"), Vec::new()));
@@ -254,6 +263,7 @@ async fn uncut(key: &Secret) -> Bank {
     assert!(given.as_object().unwrap().keys().eq(kinds), "{given}");
     let counts = bank.carried_out();
     for (operation, count) in [
+        (&Operation::CREATE_INSTALLATION, if installation == "own" { 2 } else { 1 }),
         (&Operation::CREATE_PROVISION, 1),
         (&Operation::CREATE_SESSION, 2),
         (&Operation::CREATE_USER_ONBOARDING, 1),
@@ -279,7 +289,7 @@ fn key() -> Secret {
 async fn the_whole_way_is_gone_once_wherever_it_is_cut() {
     test_timeout::start();
     let key = key();
-    let uncut = uncut(&key).await;
+    let uncut = uncut(&key, "own").await;
     let requests = (0..).zip(uncut.sandbox.call_log()).flat_map(|(number, call)| {
         let ends = [false, true].map(|is_carried_out| End::Request { number, is_carried_out });
         // It does not matter whether bunq has carried out a read.
@@ -300,7 +310,7 @@ async fn the_whole_way_is_gone_once_wherever_it_is_cut() {
 
 /// Returns whether the first process was cut.
 async fn cut(key: &Secret, uncut: &Bank, end: End) -> bool {
-    let mut bank = Bank::new(key).await;
+    let mut bank = Bank::new(key, uncut.installation).await;
     let is_cut = !bank.run(end).await;
     if is_cut {
         assert!(bank.run(End::Done).await, "{end:?}");
@@ -314,14 +324,17 @@ async fn cut(key: &Secret, uncut: &Bank, end: End) -> bool {
 async fn the_whole_way_is_gone_once_by_many_processes() {
     test_timeout::start();
     let key = key();
-    let (uncut, mut bank, mut cuts) = (uncut(&key).await, Bank::new(&key).await, Vec::new());
-    for number in (4..).step_by(2) {
-        let end = End::Request { number, is_carried_out: number % 4 == 0 };
-        if bank.run(end).await {
-            break;
+    for installation in ["own", "partner"] {
+        let (uncut, mut bank) = (uncut(&key, installation).await, Bank::new(&key, installation).await);
+        let mut cuts = Vec::new();
+        for number in (4..).step_by(2) {
+            let end = End::Request { number, is_carried_out: number % 4 == 0 };
+            if bank.run(end).await {
+                break;
+            }
+            cuts.push(end);
         }
-        cuts.push(end);
+        assert!(cuts.len() > 3, "{cuts:?}");
+        bank.check(&uncut, &cuts);
     }
-    assert!(cuts.len() > 3, "{cuts:?}");
-    bank.check(&uncut, &cuts);
 }
