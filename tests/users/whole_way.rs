@@ -180,7 +180,8 @@ impl Bank {
             self.sandbox.inject(Injection::new(Fault::Drop).after(number).carried_out(is_carried_out));
         }
         let write = if let End::Write(number) = end { number + 1 } else { 0 };
-        let mut process = Command::new(std::env::current_exe().unwrap())
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command
             .args(["whole_way::a_process", "--exact", "--ignored", "--nocapture"])
             .env(BASE_URL, self.sandbox.base_url())
             .env(API_KEY, self.sandbox.api_key().expose())
@@ -189,11 +190,12 @@ impl Bank {
             .env(INSTALLATION, self.installation)
             .env(ENDS_AT_WRITE, write.to_string())
             .stdout(Stdio::piped())
-            .stderr(if end == End::Done { Stdio::inherit() } else { Stdio::null() })
-            .spawn()
-            .unwrap();
-        let mut output = process.stdout.take().unwrap();
-        *self.process.lock().unwrap() = Some(process);
+            .stderr(if end == End::Done { Stdio::inherit() } else { Stdio::null() });
+        let mut output = {
+            // Its first request may be that with which it is killed.
+            let mut process = self.process.lock().unwrap();
+            process.insert(command.spawn().unwrap()).stdout.take().unwrap()
+        };
         // The end of its output is that of the process.
         let said = tokio::task::spawn_blocking(move || {
             let mut said = String::new();
