@@ -11,6 +11,9 @@ use super::exchange::{Exchanges, ProbeRequest, ProbeResponse, Signed, wait};
 /// How many characters of bunq's words are repeated.
 const MAX_CHARS: usize = 500;
 
+/// How many reads at once are more than any limit of bunq's allows.
+pub(super) const TOO_MANY: usize = 8;
+
 pub(super) struct Caller {
     pub(super) exchanges: Exchanges,
     pub(super) api_key: Secret,
@@ -33,6 +36,14 @@ impl Caller {
     ) -> Result<Self, Failure> {
         let exchanges = Exchanges::with(client)?;
         Ok(Self { exchanges, api_key, keeps_rate_limits, rehearse, installation: None, session: None })
+    }
+
+    /// Calls for a user of this partner, whose token is its API key: under the same installation, or to make another.
+    pub(super) fn of_user(&self, token: Secret, is_under_partners: bool) -> Result<Self, Failure> {
+        let exchanges = if is_under_partners { self.exchanges.clone() } else { self.exchanges.with_another_key()? };
+        let installation = self.installation.clone().filter(|_| is_under_partners);
+        let (keeps_rate_limits, rehearse) = (self.keeps_rate_limits, self.rehearse);
+        Ok(Self { exchanges, api_key: token, keeps_rate_limits, rehearse, installation, session: None })
     }
 
     /// Sends a request, and again if others at the address have used the limit up. A response that does not answer it is a failure.
@@ -59,6 +70,18 @@ impl Caller {
         let request = ProbeRequest { token, keeps_rate_limit, ..ProbeRequest::of(operation, None) };
         let response = self.exchanges.send(request).await?;
         self.judged(operation, response)
+    }
+
+    /// Sends so many requests that any limit of bunq's is used up, or until it is. Returns the last response.
+    pub(super) async fn use_up(&self, operation: &'static Operation) -> Result<ProbeResponse, Failure> {
+        let mut last = self.send_at_once(operation).await?;
+        for _ in 1..TOO_MANY {
+            if last.status == 429 {
+                break;
+            }
+            last = self.send_at_once(operation).await?;
+        }
+        Ok(last)
     }
 
     /// The response, if it is an answer of bunq's: a success that names the request, or a refusal in bunq's envelope; not under a

@@ -3,6 +3,7 @@
 //! Nothing is retried, renewed or verified here. bunq's rate limit is kept unless a request says otherwise.
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bunq_partner::reqwest::header::{HeaderMap, HeaderName, HeaderValue};
@@ -107,15 +108,16 @@ pub(super) enum Signed {
     Invalid,
 }
 
-/// Sends requests as they are, with keys of its own.
+/// Sends requests as they are, with keys of its own. Clones have the same keys, and count towards the same rate limits.
+#[derive(Clone)]
 pub(super) struct Exchanges {
     http: Client,
     base_url: String,
     key: SigningKey,
     /// bunq's key, as soon as it is known.
-    bunqs_key: Option<VerifyingKey>,
+    bunqs_key: Option<Arc<VerifyingKey>>,
     /// When the latest calls of each operation had ended.
-    ended: Mutex<HashMap<&'static str, VecDeque<Instant>>>,
+    ended: Arc<Mutex<HashMap<&'static str, VecDeque<Instant>>>>,
 }
 
 impl Exchanges {
@@ -123,7 +125,12 @@ impl Exchanges {
     pub(super) fn with(client: &bunq_partner::Client) -> Result<Self, Failure> {
         let key = SigningKey::generate().map_err(internal)?;
         let (http, base_url) = (client.reqwest_client()?, client.base_url().to_owned());
-        Ok(Self { http, base_url, key, bunqs_key: None, ended: Mutex::default() })
+        Ok(Self { http, base_url, key, bunqs_key: None, ended: Arc::default() })
+    }
+
+    /// Sends for another installation at the same bank, with a key of its own.
+    pub(super) fn with_another_key(&self) -> Result<Self, Failure> {
+        Ok(Self { key: SigningKey::generate().map_err(internal)?, bunqs_key: None, ..self.clone() })
     }
 
     pub(super) fn public_key(&self) -> Result<String, Failure> {
@@ -133,7 +140,7 @@ impl Exchanges {
     /// Takes bunq's key, in PEM.
     pub(super) fn trust(&mut self, pem: &str) -> Result<(), Failure> {
         let unusable = |error| Failure::of_kind(ErrorKind::InvalidResponse, format!("the installation: {error}"));
-        self.bunqs_key = Some(VerifyingKey::from_pem(pem).map_err(unusable)?);
+        self.bunqs_key = Some(Arc::new(VerifyingKey::from_pem(pem).map_err(unusable)?));
         Ok(())
     }
 

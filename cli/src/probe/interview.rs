@@ -14,26 +14,26 @@ use super::answer::{
     Fact, UNUSED_ID, accepted_or_status, dead_token, item, refusal, session_timeout, signature_name, with_status,
     yes_no,
 };
+use super::caller::{Caller, TOO_MANY};
 use super::exchange::{ProbeRequest, ProbeResponse, Signed};
 use super::visit::Visit;
 
-/// How many reads at once are more than any limit of bunq's allows.
-const TOO_MANY: usize = 8;
-
 /// What came of a call.
-type Outcome = Result<ProbeResponse, Failure>;
+pub(super) type Outcome = Result<ProbeResponse, Failure>;
 
 pub(super) struct Interview {
     pub(super) visit: Visit,
+    /// Those of users who were made for it.
+    pub(super) users: Vec<Visit>,
     pub(super) facts: Vec<Fact>,
     pub(super) profile: Profile,
     /// The failures of the calls that should have answered a question.
-    failures: Vec<Failure>,
+    pub(super) failures: Vec<Failure>,
 }
 
 impl Interview {
     pub(super) fn new(visit: Visit) -> Self {
-        Self { visit, facts: Vec::new(), profile: Profile::default(), failures: Vec::new() }
+        Self { visit, users: Vec::new(), facts: Vec::new(), profile: Profile::default(), failures: Vec::new() }
     }
 
     /// Asks all questions. It fails if the rest cannot be asked.
@@ -44,9 +44,33 @@ impl Interview {
         self.in_session().await?;
         if creates {
             self.create().await?;
+            self.make_user().await?;
         }
         self.too_often().await?;
+        self.end_users().await;
         self.dead_token().await
+    }
+
+    /// Removes what was made and is still there.
+    pub(super) async fn remove_all(&mut self) -> Result<(), Failure> {
+        let mut removed = Ok(());
+        for user in &mut self.users {
+            removed = removed.and(user.remove_all().await);
+        }
+        // The users' provisions are closed in any case.
+        self.visit.remove_all().await.and(removed)
+    }
+
+    /// What is still at the bank, without what stays, and how to remove it.
+    pub(super) fn left(&self) -> Vec<(String, String)> {
+        let users = self.users.iter().flat_map(Visit::left);
+        self.visit.left().into_iter().chain(users.map(|(what, way)| (format!("of a user: {what}"), way))).collect()
+    }
+
+    /// What stays, because bunq has no call that removes it.
+    pub(super) fn stays(&self) -> Vec<String> {
+        let users = self.users.iter().filter_map(Visit::stays).map(|what| format!("of a user: {what}"));
+        self.visit.stays().into_iter().chain(users).collect()
     }
 
     /// Ends the interview. It fails if a question has no answer.
@@ -180,7 +204,7 @@ impl Interview {
 
     async fn create(&mut self) -> Result<(), Failure> {
         let question = "What is a creation answered with?";
-        let outcome = self.visit.create().await;
+        let outcome = self.visit.create_another().await;
         let created = self.answer(question, outcome)?;
         if let Some(response) = &created {
             let is_whole = item(&response.json(), "/PartnerUserProvision/id").is_some();
@@ -199,7 +223,7 @@ impl Interview {
         let question = "What does a second creation with one external_uuid get?";
         match created {
             Some(first) if first.is_success() => {
-                let outcome = self.visit.create().await;
+                let outcome = self.visit.create_again().await;
                 if let Some(response) = self.answer(question, outcome)? {
                     self.profile.duplicate = refusal(&response);
                     self.note(question, accepted_or_status(&response), &response);
@@ -220,17 +244,8 @@ impl Interview {
 
     async fn too_often(&mut self) -> Result<(), Failure> {
         let question = "Does a 429 say when to come back (Retry-After)?";
-        let mut last = None;
-        for _ in 0..TOO_MANY {
-            let outcome = self.visit.caller.send_at_once(&Operation::GET_INSTALLATION).await;
-            let Some(response) = self.answer(question, outcome)? else { return Ok(()) };
-            let is_refused = response.status == 429;
-            last = Some(response);
-            if is_refused {
-                break;
-            }
-        }
-        let Some(response) = last else { return Ok(()) };
+        let outcome = self.visit.caller.use_up(&Operation::GET_INSTALLATION).await;
+        let Some(response) = self.answer(question, outcome)? else { return Ok(()) };
         if response.status != 429 {
             self.note(question, format!("there was none after {TOO_MANY} reads at once"), &response);
             return Ok(());
@@ -239,7 +254,7 @@ impl Interview {
         self.profile.retry_after = retry_after.is_some();
         let answer = retry_after.map_or("no".to_owned(), |after| format!("yes: {}", self.visit.caller.redacted(after)));
         self.note(question, answer, &response);
-        Ok(())
+        self.share_limit().await
     }
 
     /// These reads are of another operation, whose limit is not used up.
@@ -278,7 +293,11 @@ impl Interview {
     }
 
     /// The response that answers a question; `None` if there is none, which is noted. It fails if the next call would fail alike.
-    fn answer(&mut self, question: &'static str, outcome: Outcome) -> Result<Option<ProbeResponse>, Failure> {
+    pub(super) fn answer(
+        &mut self,
+        question: &'static str,
+        outcome: Outcome,
+    ) -> Result<Option<ProbeResponse>, Failure> {
         match outcome {
             Ok(response) => Ok(Some(response)),
             Err(failure) => match failure.kind() {
@@ -292,17 +311,39 @@ impl Interview {
         }
     }
 
-    fn note(&mut self, question: &'static str, answer: String, response: &ProbeResponse) {
-        let signed = self.visit.caller.signed(response);
+    pub(super) fn note(&mut self, question: &'static str, answer: String, response: &ProbeResponse) {
+        let (signed, message) = said(&self.visit.caller, response);
+        self.note_said(question, answer, response, signed, message);
+    }
+
+    /// Notes a response that a user got.
+    pub(super) fn note_of_user(
+        &mut self,
+        question: &'static str,
+        answer: String,
+        user: &Visit,
+        response: &ProbeResponse,
+    ) {
+        let (signed, message) = said(&user.caller, response);
+        self.note_said(question, answer, response, signed, message);
+    }
+
+    fn note_said(
+        &mut self,
+        question: &'static str,
+        answer: String,
+        response: &ProbeResponse,
+        signed: Signed,
+        message: Option<String>,
+    ) {
         if !response.is_success() && matches!(signed, Signed::As(_)) {
             self.profile.signed_refusals.insert(response.status);
         }
-        let message = self.visit.caller.message(response);
         let (status, signature) = (Some(response.status), Some(signature_name(signed)));
         self.facts.push(Fact { question, answer, status, signature, message });
     }
 
-    fn note_unknown(&mut self, question: &'static str, why: &str) {
+    pub(super) fn note_unknown(&mut self, question: &'static str, why: &str) {
         let answer = format!("not known: {why}");
         self.facts.push(Fact { question, answer, status: None, signature: None, message: None });
     }
@@ -321,4 +362,9 @@ impl Interview {
             self.profile.wording.insert(status, message);
         }
     }
+}
+
+/// How a response is signed, and what bunq says in it.
+fn said(caller: &Caller, response: &ProbeResponse) -> (Signed, Option<String>) {
+    (caller.signed(response), caller.message(response))
 }

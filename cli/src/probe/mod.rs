@@ -1,12 +1,13 @@
 //! `probe`: how bunq's sandbox behaves where no document says it.
 //!
-//! [`interview`] asks, and [`visit`] removes what that makes. [`exchange`] sends, and [`caller`] says what is an answer. The result is a
+//! [`interview`] asks, [`users`] about users, and [`visit`] removes what that makes. [`exchange`] sends, and [`caller`] says what is an answer. The result is a
 //! report that can be sent to this project, and a profile that the sandbox of this program can be started with.
 
 mod answer;
 mod caller;
 mod exchange;
 mod interview;
+mod users;
 mod visit;
 
 use std::fmt::Write as _;
@@ -48,23 +49,23 @@ pub(super) async fn run(invocation: &Invocation, options: &ProbeOptions) -> Resu
         invocation.note("interrupted: what was made at the bank is removed; interrupt again to leave it");
     }
     // What was made is removed whatever came of the questions.
-    let cleaned = until_interrupted(None, interview.visit.remove_all()).await;
-    let left = interview.visit.left();
+    let cleaned = until_interrupted(None, interview.remove_all()).await;
+    let left = interview.left();
     let cleaned = if left.is_empty() { Ok(()) } else { cleaned.and(Err(Failure::doubt("not all could be removed"))) };
 
     let mut written = Ok(());
     if asked.is_ok() {
-        let all = left.iter().map(|(what, _)| what.clone()).chain(interview.visit.stays()).collect();
+        let all = left.iter().map(|(what, _)| what.clone()).chain(interview.stays()).collect();
         let json = report(base_url, &interview, all);
         written = write(invocation.format(), options.save.as_deref(), &json, &interview.facts);
     }
-    let stays = interview.visit.stays();
+    let stays = interview.stays();
     let outcome = asked.and_then(|()| interview.finish()).and(cleaned);
     after_output(outcome.map_err(|failure| naming(failure, left, stays)), written)
 }
 
 /// A failure that names what is left at the bank, and how to remove it.
-fn naming(failure: Failure, left: Vec<(String, String)>, stays: Option<String>) -> Failure {
+fn naming(failure: Failure, left: Vec<(String, String)>, stays: Vec<String>) -> Failure {
     let (mut what, ways): (Vec<_>, Vec<_>) = left.into_iter().unzip();
     what.extend(stays);
     if what.is_empty() {

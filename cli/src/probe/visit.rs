@@ -28,12 +28,13 @@ const DEVICE: &str = "bunq-partner probe";
 
 pub(super) struct Visit {
     pub(super) caller: Caller,
+    has_installation: bool,
     has_device: bool,
     /// The bank has accepted the end of the session.
     is_ended: bool,
     /// How many openings of a session had no answer.
     lost_sessions: u32,
-    created: Option<Created>,
+    created: Vec<Created>,
 }
 
 /// What was created, or may have been.
@@ -47,9 +48,23 @@ struct Created {
     may_arrive: bool,
 }
 
+impl Created {
+    /// Whether some of it is still there, as far as is known.
+    fn is_at_bank(&self) -> bool {
+        !self.is_listed || !self.open.is_empty()
+    }
+}
+
 impl Visit {
     pub(super) fn new(caller: Caller) -> Self {
-        Self { caller, has_device: false, is_ended: false, lost_sessions: 0, created: None }
+        Self {
+            caller,
+            has_installation: false,
+            has_device: false,
+            is_ended: false,
+            lost_sessions: 0,
+            created: Vec::new(),
+        }
     }
 
     /// Makes an installation, whose token and key are used from then on.
@@ -60,6 +75,7 @@ impl Visit {
         let response = self.caller.send(request).await?;
         let items = response.json();
         self.caller.installation = text(&items, "/Token/token").map(Secret::new);
+        self.has_installation = self.caller.installation.is_some();
         let key = text(&items, "/ServerPublicKey/server_public_key").unwrap_or_default();
         if self.caller.installation.is_none() || key.is_empty() {
             return Err(self.caller.unexpected("the installation", &response));
@@ -101,14 +117,16 @@ impl Visit {
         Ok(response)
     }
 
-    /// Creates a provision; the second time with the same `external_uuid`.
-    pub(super) async fn create(&mut self) -> Result<ProbeResponse, Failure> {
-        let created = self.created.get_or_insert_with(|| Created {
-            external_uuid: Uuid::new_v4(),
-            open: BTreeSet::new(),
-            is_listed: false,
-            may_arrive: false,
-        });
+    /// Creates a provision with another `external_uuid`.
+    pub(super) async fn create_another(&mut self) -> Result<ProbeResponse, Failure> {
+        let (external_uuid, open) = (Uuid::new_v4(), BTreeSet::new());
+        self.created.push(Created { external_uuid, open, is_listed: false, may_arrive: false });
+        self.create_again().await
+    }
+
+    /// Creates a provision with the same `external_uuid` as the last one.
+    pub(super) async fn create_again(&mut self) -> Result<ProbeResponse, Failure> {
+        let Some(created) = self.created.last_mut() else { return Err(Failure::doubt("nothing was created before")) };
         created.is_listed = false;
         let uuid = created.external_uuid;
         let email = format!("probe-{}@example.com", uuid.simple()).parse()?;
@@ -120,7 +138,7 @@ impl Visit {
         if id.is_none() && response.is_success() {
             return Err(self.caller.unexpected("a creation", &response));
         }
-        if let Some(created) = &mut self.created {
+        if let Some(created) = self.created.last_mut() {
             created.open.extend(id);
             created.may_arrive = was_late;
         }
@@ -131,7 +149,7 @@ impl Visit {
     pub(super) async fn close_created(&mut self) -> (Vec<ProbeResponse>, Result<(), Failure>) {
         // What is known is closed also if it cannot be listed.
         let listed = self.look().await;
-        let open = self.created.as_ref().map(|created| created.open.clone()).unwrap_or_default();
+        let open: BTreeSet<_> = self.created.iter().flat_map(|created| &created.open).copied().collect();
         let mut responses = Vec::new();
         for id in open {
             let body = Some(json!({ "status": "CANCELLED" }));
@@ -143,8 +161,8 @@ impl Visit {
                     return (responses, Err(self.caller.unexpected("a closing", &response)));
                 }
                 Ok(response) => {
-                    if let (true, Some(created)) = (response.is_success(), &mut self.created) {
-                        created.open.remove(&id);
+                    if response.is_success() {
+                        self.created.iter_mut().for_each(|created| _ = created.open.remove(&id));
                     }
                     responses.push(response);
                 }
@@ -156,10 +174,17 @@ impl Visit {
 
     /// Finds out which of the provisions are open. One whose id is known stays until it is listed as closed.
     async fn look(&mut self) -> Result<(), Failure> {
-        let Some(created) = &self.created else { return Ok(()) };
-        if created.may_arrive {
+        if self.created.iter().any(|created| created.may_arrive) {
             sleep(LATE_ARRIVAL / self.caller.rehearse).await;
         }
+        for place in 0..self.created.len() {
+            self.look_for(place).await?;
+        }
+        Ok(())
+    }
+
+    async fn look_for(&mut self, place: usize) -> Result<(), Failure> {
+        let Some(created) = self.created.get(place).filter(|created| created.is_at_bank()) else { return Ok(()) };
         let path = format!("/partner-user-provision?external_uuid={}&count=200", created.external_uuid);
         let response = self.with_session(ProbeRequest::at(&Operation::LIST_PROVISIONS, path)).await?;
         if !response.is_success() {
@@ -167,7 +192,7 @@ impl Visit {
         }
         let listed = response.json();
         let provisions = listed["Response"].as_array().into_iter().flatten();
-        let Some(created) = &mut self.created else { return Ok(()) };
+        let Some(created) = self.created.get_mut(place) else { return Ok(()) };
         for provision in provisions.map(|item| &item["PartnerUserProvision"]) {
             let Some(id) = provision["id"].as_u64() else { continue };
             let status = serde_json::from_value::<ProvisionStatus>(provision["status"].clone());
@@ -241,8 +266,8 @@ impl Visit {
         }
     }
 
-    fn has_provisions(&self) -> bool {
-        self.created.as_ref().is_some_and(|created| !created.is_listed || !created.open.is_empty())
+    pub(super) fn has_provisions(&self) -> bool {
+        self.created.iter().any(Created::is_at_bank)
     }
 
     async fn remove_provisions(&mut self) -> Result<(), Failure> {
@@ -261,7 +286,7 @@ impl Visit {
     /// What is still at the bank, without what stays, and how to remove it.
     pub(super) fn left(&self) -> Vec<(String, String)> {
         let mut left = Vec::new();
-        if let Some(Created { external_uuid, open, is_listed, .. }) = &self.created {
+        for Created { external_uuid, open, is_listed, .. } in &self.created {
             if !open.is_empty() {
                 let ids = open.iter().map(u64::to_string).collect::<Vec<_>>();
                 left.push((format!("provision {}", ids.join(", ")), format!("`bunq-partner close {}`", ids.join(" "))));
@@ -284,7 +309,7 @@ impl Visit {
 
     /// What stays, because bunq has no call that removes it.
     pub(super) fn stays(&self) -> Option<String> {
-        self.caller.installation.as_ref().map(|_| match self.has_device {
+        self.has_installation.then(|| match self.has_device {
             true => format!("the installation and the device \"{DEVICE}\": bunq has no call that removes them"),
             false => "the installation: bunq has no call that removes it".to_owned(),
         })
@@ -305,7 +330,7 @@ impl Visit {
 }
 
 /// The id in the response to a creation or a closing, which has it alone or with the whole provision.
-fn id_in(response: &ProbeResponse) -> Option<u64> {
+pub(super) fn id_in(response: &ProbeResponse) -> Option<u64> {
     let body = response.json();
     item(&body, "/Id/id").or_else(|| item(&body, "/PartnerUserProvision/id"))?.as_u64()
 }
@@ -333,7 +358,7 @@ mod tests {
         let late = Fault::LateArrival(LATE_ARRIVAL - Duration::from_secs(1));
         sandbox.inject(Injection::new(late).on(&Operation::CREATE_PROVISION));
         let mut visit = begin(&sandbox).await;
-        assert!(visit.create().await.is_err() && sandbox.provision_ids().is_empty());
+        assert!(visit.create_another().await.is_err() && sandbox.provision_ids().is_empty());
         visit.remove_all().await.unwrap();
         let id = sandbox.provision_ids()[0];
         assert_eq!((&sandbox.provision(id).unwrap()["status"], visit.left().len()), (&"CANCELLED".into(), 0));
@@ -345,7 +370,7 @@ mod tests {
         let sandbox = Sandbox::start().await.unwrap();
         sandbox.inject(Injection::new(Fault::Status(400)).on(&Operation::UPDATE_PROVISION).times(3));
         let mut visit = begin(&sandbox).await;
-        visit.create().await.unwrap();
+        visit.create_another().await.unwrap();
         let began = tokio::time::Instant::now();
         visit.remove_all().await.unwrap();
         assert!(visit.left().is_empty() && began.elapsed() >= 3 * PAUSE, "{:?} {:?}", visit.left(), began.elapsed());
@@ -356,7 +381,7 @@ mod tests {
         test_timeout::start();
         let sandbox = Sandbox::start().await.unwrap();
         let mut visit = begin(&sandbox).await;
-        visit.create().await.unwrap();
+        visit.create_another().await.unwrap();
         sandbox.inject(Injection::new(Fault::Late(Duration::from_secs(3600))).always());
         let began = tokio::time::Instant::now();
         assert_eq!(visit.remove_all().await.unwrap_err().kind(), Some(ErrorKind::Timeout));

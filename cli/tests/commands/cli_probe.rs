@@ -6,7 +6,9 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use bunq_partner::Operation;
-use bunq_partner_sandbox::{CreationResponse, DeadToken, Profile, Sandbox, SignatureForm};
+use bunq_partner_sandbox::{
+    AcceptedInstallation, CreationResponse, DeadToken, LimitScope, Profile, Sandbox, SignatureForm,
+};
 use serde_json::Value;
 
 use crate::common::{Folder, program_for, ran};
@@ -146,6 +148,61 @@ async fn requests_without_a_signature() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn users() {
+    test_timeout::start();
+    let variants: [Change; 3] = [
+        |profile| profile.user_installation = AcceptedInstallation::Own,
+        |profile| profile.user_installation = AcceptedInstallation::Partner,
+        |profile| profile.user_installation = AcceptedInstallation::Both,
+    ];
+    tells_apart(&variants, |profile| format!("{:?}", profile.user_installation)).await;
+    let variants: [Change; 4] = [
+        |profile| profile.limits_are_per = LimitScope::Address,
+        |profile| profile.limits_are_per = LimitScope::Session,
+        |profile| {
+            (profile.limits_are_per, profile.user_installation) = (LimitScope::Address, AcceptedInstallation::Partner);
+        },
+        |profile| {
+            (profile.limits_are_per, profile.user_installation) = (LimitScope::Session, AcceptedInstallation::Partner);
+        },
+    ];
+    let seen: Seen = |profile| format!("{:?} {:?}", profile.limits_are_per, profile.user_installation);
+    tells_apart(&variants, seen).await;
+}
+
+/// The answers name the settings of the client that fit.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_settings_that_fit_are_named() {
+    test_timeout::start();
+    let mut played = Profile::default();
+    (played.user_installation, played.limits_are_per) = (AcceptedInstallation::Partner, LimitScope::Session);
+    let sandbox = bank(played).await;
+    let report = report(&sandbox);
+    let answer = |question: &str| {
+        let mut facts = report["facts"].as_array().unwrap().iter();
+        facts.find(|fact| fact["question"] == question).unwrap()["answer"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(
+        answer("May a user's session be opened under the partner's installation?"),
+        "accepted: `UserInstallation::Partner` fits"
+    );
+    assert_eq!(answer("May it be opened under an installation of the user's own?"), "refused: 400");
+    assert_eq!(
+        answer("Whose calls count towards a rate limit together?"),
+        "those of one session: `LimitScope::Session` fits"
+    );
+    // No token of a user is in the report, and nothing of the users is left but what bunq cannot remove.
+    assert_eq!(report["left"].as_array().unwrap().len(), 2, "{}", report["left"]);
+    for id in sandbox.provision_ids() {
+        assert_eq!(sandbox.provision(id).unwrap()["status"], "CANCELLED");
+    }
+    for call in sandbox.call_log() {
+        let body: Value = serde_json::from_str(&call.body).unwrap_or_default();
+        assert!(body["secret"].as_str().is_none_or(|secret| !report.to_string().contains(secret)));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn times_and_words() {
     test_timeout::start();
     let variants: [Change; 2] = [
@@ -189,19 +246,21 @@ async fn a_report_is_saved_and_the_profile_can_be_started_with() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn it_takes_about_twenty_calls_and_one_session_and_closes_what_it_has_created() {
+async fn it_takes_few_calls_and_sessions_and_closes_what_it_has_created() {
     test_timeout::start();
     let mut profile = Profile::default();
     profile.duplicate = None;
     let (sandbox, folder) = (Sandbox::builder().profile(profile).start().await.unwrap(), Folder::new());
-    let (_, _, code) = ran(program_for(&folder, &sandbox).args(["probe", "--create"]));
-    assert_eq!(code, 0);
-    let journal = sandbox.call_log();
-    assert!((18..=28).contains(&journal.len()), "{}", journal.len());
-    let opened = journal.iter().filter(|call| call.path == "/v1/session-server" && call.carried_out);
-    assert_eq!(opened.count(), 1);
+    for (arguments, calls, sessions) in [(&["probe"][..], 16..=24, 1), (&["probe", "--create"], 40..=50, 3)] {
+        let (_, _, code) = ran(program_for(&folder, &sandbox).args(arguments));
+        assert_eq!(code, 0);
+        let journal = sandbox.take_call_log();
+        assert!(calls.contains(&journal.len()), "{arguments:?}: {}", journal.len());
+        let opened = journal.iter().filter(|call| call.path == "/v1/session-server" && call.carried_out);
+        assert_eq!(opened.count(), sessions);
+    }
     let ids = sandbox.provision_ids();
-    assert_eq!(ids.len(), 2, "the bank has created twice");
+    assert_eq!(ids.len(), 3, "the bank has created twice with one external_uuid, and a user");
     for id in ids {
         assert_eq!(sandbox.provision(id).unwrap()["status"], "CANCELLED");
     }
