@@ -313,6 +313,10 @@ impl Place {
         let shared = &self.turns.0;
         let now = Instant::now();
         let mut state = shared.state();
+        if now > self.deadline {
+            // The process was suspended, so that nobody has told it before.
+            state.mark_late(shared, now);
+        }
         let Some(entry) = state.queue.get(self.ticket) else {
             return Err(Error::internal("the session has lost its place in the order"));
         };

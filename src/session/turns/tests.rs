@@ -249,6 +249,91 @@ async fn a_replaced_credential_waits_no_longer() {
     assert_eq!(bank.turns.waiting(), 0);
 }
 
+/// An outage at the beginning costs its own turns, and what it lasts for beyond the last deadline costs the rest; each is told by its
+/// deadline, and nothing is sent for one that is late.
+#[tokio::test(start_paused = true)]
+async fn an_outage_at_the_beginning_or_the_end_costs_its_own_turns() {
+    test_timeout::start();
+    let minutes = |minutes: u64| Duration::from_secs(60 * minutes);
+    for (begin, end) in [(minutes(0), minutes(20)), (LIFE - minutes(20), LIFE + minutes(20))] {
+        let bank = Bank::new(Duration::ZERO, None);
+        let outage = async {
+            sleep_until(bank.began + begin).await;
+            bank.is_down.store(true, Ordering::Relaxed);
+            sleep_until(bank.began + end).await;
+            bank.is_down.store(false, Ordering::Relaxed);
+        };
+        let users = join_all((1..=480).map(|id| {
+            let bank = &bank;
+            async move { (bank.open(id, LIFE).await, bank.began.elapsed()) }
+        }));
+        let ((), users) = tokio::join!(outage, users);
+        let lost = users.iter().filter(|(outcome, _)| outcome.is_err()).count();
+        assert!((39..=42).contains(&lost), "{begin:?}: {lost}");
+        assert!(users.iter().all(|(_, at)| *at <= LIFE), "{begin:?}");
+        // Only those that have failed last may have let others go first: it is not known of them that it was the outage.
+        let opened = bank.opened();
+        let is_overtaken = |place: &usize| opened[..*place].iter().any(|before| *before > opened[*place]);
+        let overtaken = (0..opened.len()).filter(is_overtaken).count();
+        assert!(overtaken <= 3, "{opened:?}");
+    }
+}
+
+/// The clock of a process that was suspended goes on. What is late by then is told, and not sent.
+#[tokio::test(start_paused = true)]
+async fn after_a_suspension_nothing_is_sent_for_what_is_late() {
+    test_timeout::start();
+    let bank = Bank::new(Duration::ZERO, None);
+    let hour = Duration::from_secs(3600);
+    // The lives of half of them end while the process is suspended.
+    let life = |id: u64| if id <= 50 { hour } else { 3 * hour };
+    let users = join_all((1..=100).map(|id| bank.open(id, life(id))));
+    let suspended = async {
+        sleep(INTERVAL * 10 + Duration::from_secs(1)).await;
+        tokio::time::advance(hour).await;
+    };
+    let (users, ()) = tokio::join!(users, suspended);
+    let lost: Vec<_> = (1..=100).zip(&users).filter(|(_, outcome)| outcome.is_err()).map(|(id, _)| id).collect();
+    assert_eq!(lost, (12..=50).collect::<Vec<u64>>());
+    assert!(lock(&bank.opened).iter().all(|(id, at)| *at <= life(*id)));
+    assert_eq!(bank.attempts.load(Ordering::Relaxed), 61);
+}
+
+/// A refusal because of the limit says nothing of a credential, however often it comes.
+#[tokio::test(start_paused = true)]
+async fn a_limit_that_others_have_used_up_counts_against_nobody() {
+    test_timeout::start();
+    let bank = Bank::new(Duration::ZERO, None);
+    let attempts = AtomicU64::default();
+    let open = |id: u64| {
+        let (bank, attempts) = (&bank, &attempts);
+        let attempt = move || async move {
+            // Nine of ten.
+            if attempts.fetch_add(1, Ordering::Relaxed) % 10 != 9 {
+                sleep(INTERVAL).await;
+                return Err(Error::new(ErrorKind::RateLimited, Sent::Responded, "others have used the limit up"));
+            }
+            bank.exchange(id).await
+        };
+        let user = ProvisionId::try_from(id).unwrap();
+        async move { bank.turns.open(user, bank.began + LIFE, attempt, async || Ok(()), |_| ()).await }
+    };
+    let users = join_all((1..=40).map(open)).await;
+    assert!(users.iter().all(Result::is_ok), "{users:?}");
+    assert_eq!(bank.opened(), (1..=40).collect::<Vec<u64>>());
+}
+
+/// Those with the same deadline go by their ids, in whatever order they came.
+#[tokio::test(start_paused = true)]
+async fn what_expires_together_goes_by_its_ids() {
+    test_timeout::start();
+    let bank = Bank::new(Duration::ZERO, None);
+    bank.partner().await;
+    let users = join_all((1..=20).rev().map(|id| bank.open(id, LIFE))).await;
+    assert!(users.iter().all(Result::is_ok));
+    assert_eq!(bank.opened(), (0..=20).collect::<Vec<u64>>());
+}
+
 /// The turns are those of a process, not of a runtime: each of these has one of its own.
 #[test]
 fn several_runtimes_share_the_turns() {
