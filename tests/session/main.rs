@@ -7,6 +7,7 @@ mod common;
 
 mod acting_for_users;
 mod another_key;
+mod bad_custody;
 mod building_a_client;
 mod for_a_user;
 mod inquiries;

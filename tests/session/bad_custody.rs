@@ -1,0 +1,163 @@
+//! What cannot be used in custody is an error that names the remedy, before anything is sent.
+
+use std::fs;
+use std::path::Path;
+
+use bunq_partner::jiff::{Span, Timestamp};
+use bunq_partner::{Client, Custody as _, Error, ErrorKind, FileCustody, ProvisionId, Sent};
+use bunq_partner_sandbox::Sandbox;
+use serde_json::{Value, json};
+
+use crate::common::{Folder, at_once};
+
+fn client(sandbox: &Sandbox, folder: &Path) -> Client {
+    sandbox.client().retry(at_once()).custody(FileCustody::new(folder)).build().unwrap()
+}
+
+/// A time in bunq's form, so many hours from now.
+fn in_hours(hours: i64) -> Value {
+    let time = Timestamp::now() + Span::new().hours(hours);
+    json!(time.strftime("%Y-%m-%d %H:%M:%S.%6f").to_string())
+}
+
+/// What becomes of a user whose record was edited so, and how many calls were made meanwhile.
+async fn refused(is_used: bool, edit: impl Fn(&Path, &mut Value) -> Option<String>) -> (Vec<Error>, usize) {
+    let (sandbox, folder) = (Sandbox::start().await.unwrap(), Folder::new());
+    let users = folder.path("users");
+    own_folder(&users);
+    let id = sandbox.populate(1)[0];
+    client(&sandbox, &users).users().activate(id).await.unwrap();
+    let file = users.join(format!("{id}.json"));
+    let stored = fs::read_to_string(&file).unwrap();
+    let (head, record) = stored.split_once('\n').unwrap();
+    let mut record: Value = serde_json::from_str(record).unwrap();
+    if !is_used {
+        (record["is_activated"], record["context"]) = (json!(false), Value::Null);
+    }
+    let text = edit(&file, &mut record).unwrap_or_else(|| record.to_string());
+    let text = format!("{head}\n{text}");
+    fs::write(&file, &text).unwrap();
+    sandbox.take_call_log();
+    let client = client(&sandbox, &users);
+    let user = client.users().of(id);
+    let errors =
+        vec![user.open_session().await.unwrap_err(), user.api().list_credentials().await.map(drop).unwrap_err()];
+    assert_eq!(fs::read_to_string(&file).unwrap(), text, "it is left as it was");
+    (errors, sandbox.call_log().len())
+}
+
+fn own_folder(path: &Path) {
+    let mut builder = fs::DirBuilder::new();
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(path).unwrap();
+}
+
+#[tokio::test]
+async fn nothing_is_sent_with_what_cannot_be_used() {
+    test_timeout::start();
+    type Edit = fn(&Path, &mut Value) -> Option<String>;
+    let cases: [(bool, Edit, ErrorKind, &str); 7] = [
+        (true, |_, record| Some(record.to_string()[..40].to_owned()), ErrorKind::Context, "is damaged (line 1, column"),
+        (true, |_, _| Some(String::new()), ErrorKind::Context, "put back a copy that fits"),
+        (
+            true,
+            |_, record| {
+                record["bunq_partner_user"] = json!(99);
+                None
+            },
+            ErrorKind::Context,
+            "use the version that wrote it",
+        ),
+        (
+            true,
+            |_, record| {
+                record["provision_id"] = json!(999_999);
+                None
+            },
+            ErrorKind::Context,
+            "is that of provision 999999, in the wrong place",
+        ),
+        (
+            true,
+            |_, record| {
+                record["api_key_fingerprint"] = json!("another");
+                None
+            },
+            ErrorKind::Context,
+            "use a custody for each API key",
+        ),
+        // The clock was set back by an hour.
+        (
+            false,
+            |_, record| {
+                (record["stored_at"], record["expiry"]) = (in_hours(1), in_hours(2));
+                None
+            },
+            ErrorKind::Context,
+            "set the clock right, or reset the user",
+        ),
+        (
+            false,
+            |_, record| {
+                (record["stored_at"], record["expiry"]) = (in_hours(-2), in_hours(-1));
+                None
+            },
+            ErrorKind::CredentialSpent,
+            "has expired unused",
+        ),
+    ];
+    for (is_used, edit, kind, expected) in cases {
+        let (errors, calls) = refused(is_used, edit).await;
+        for error in errors {
+            assert_eq!((error.kind(), error.sent()), (kind, Sent::No), "{expected}: {error}");
+            assert!(error.to_string().contains(expected), "{expected}: {error}");
+        }
+        assert_eq!(calls, 0, "{expected}");
+    }
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn nothing_is_sent_with_what_others_can_read() {
+    test_timeout::start();
+    let edit = |file: &Path, _: &mut Value| {
+        fs::set_permissions(file, std::os::unix::fs::PermissionsExt::from_mode(0o644)).unwrap();
+        None
+    };
+    let (errors, calls) = refused(true, edit).await;
+    for error in errors {
+        assert_eq!((error.kind(), error.sent(), calls), (ErrorKind::Context, Sent::No, 0), "{error}");
+        assert!(error.to_string().contains("chmod 600"), "{error}");
+    }
+}
+
+/// Whether or not the user is known to the first one.
+#[tokio::test]
+async fn nothing_is_sent_by_a_second_process_with_the_same_custody() {
+    test_timeout::start();
+    let (sandbox, folder) = (Sandbox::start().await.unwrap(), Folder::new());
+    let users = folder.path("users");
+    own_folder(&users);
+    let [id, unknown]: [ProvisionId; 2] = sandbox.populate(2).try_into().unwrap();
+    let first = client(&sandbox, &users);
+    first.users().activate(id).await.unwrap();
+    let second = client(&sandbox, &users);
+    let (user, users_of_second) = (second.users().of(id), second.users());
+    sandbox.take_call_log();
+    let (opened, activated, added, reset) = tokio::join!(
+        user.open_session(),
+        users_of_second.activate(id),
+        users_of_second.activate(unknown),
+        users_of_second.reset(id)
+    );
+    for outcome in [opened, activated.map(drop), added.map(drop), reset.map(drop)] {
+        let error = outcome.unwrap_err();
+        assert_eq!((error.kind(), error.sent()), (ErrorKind::Context, Sent::No), "{error}");
+        assert!(error.to_string().contains("another process uses it"), "{error}");
+    }
+    assert_eq!(sandbox.call_log().len(), 0);
+    // What is there can be listed meanwhile.
+    assert!(FileCustody::new(&users).entry(id).await.unwrap().is_some_and(|entry| entry.is_activated));
+    drop(first);
+}
