@@ -5,5 +5,6 @@
 #[path = "../common/mod.rs"]
 mod common;
 mod crossed;
+mod custody;
 mod onboarding;
 mod whole_way;

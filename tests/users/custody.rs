@@ -1,0 +1,77 @@
+//! What is read of a custody with many users, before the first call for one of them and with it.
+
+use std::sync::{Arc, Mutex};
+
+use bunq_partner::{
+    BoxFuture, ContextLock, Custody, CustodyEntry, CustodyFilter, Error, MemoryCustody, ProvisionId, Secret,
+};
+use bunq_partner_sandbox::Sandbox;
+
+/// A custody that remembers what was read of it.
+#[derive(Clone, Debug, Default)]
+struct Watched {
+    custody: MemoryCustody,
+    loaded: Arc<Mutex<Vec<ProvisionId>>>,
+    listed: Arc<Mutex<Vec<CustodyFilter>>>,
+}
+
+impl Custody for Watched {
+    fn name(&self) -> String {
+        self.custody.name()
+    }
+
+    fn load(&self, id: ProvisionId) -> BoxFuture<'_, Result<Option<Secret>, Error>> {
+        self.loaded.lock().unwrap().push(id);
+        self.custody.load(id)
+    }
+
+    fn save(&self, entry: CustodyEntry, text: Secret) -> BoxFuture<'_, Result<(), Error>> {
+        self.custody.save(entry, text)
+    }
+
+    fn remove(&self, id: ProvisionId) -> BoxFuture<'_, Result<(), Error>> {
+        self.custody.remove(id)
+    }
+
+    fn lock(&self, id: ProvisionId) -> BoxFuture<'_, Result<ContextLock, Error>> {
+        self.custody.lock(id)
+    }
+
+    fn list(
+        &self,
+        filter: CustodyFilter,
+        after: Option<ProvisionId>,
+    ) -> BoxFuture<'_, Result<Vec<CustodyEntry>, Error>> {
+        self.listed.lock().unwrap().push(filter);
+        self.custody.list(filter, after)
+    }
+
+    fn entry(&self, id: ProvisionId) -> BoxFuture<'_, Result<Option<CustodyEntry>, Error>> {
+        self.custody.entry(id)
+    }
+}
+
+#[tokio::test]
+async fn of_many_users_only_the_one_that_is_called_is_read() {
+    test_timeout::start();
+    let (sandbox, watched) = (Sandbox::start().await.unwrap(), Watched::default());
+    let id = sandbox.populate(1)[0];
+    sandbox.client().custody(watched.clone()).build().unwrap().users().activate(id).await.unwrap();
+    // None of them has a record that could be read.
+    for other in 1..=5_000_u64 {
+        let mut entry = CustodyEntry::new((1_000_000 + other).try_into().unwrap());
+        entry.is_activated = true;
+        watched.custody.save(entry, "no record".into()).await.unwrap();
+    }
+    watched.loaded.lock().unwrap().clear();
+    watched.listed.lock().unwrap().clear();
+
+    let client = sandbox.client().custody(watched.clone()).build().unwrap();
+    client.open_session().await.unwrap();
+    assert!(watched.loaded.lock().unwrap().is_empty() && watched.listed.lock().unwrap().is_empty());
+    client.users().of(id).api().list_credentials().await.unwrap();
+    let loaded = watched.loaded.lock().unwrap().clone();
+    assert!(!loaded.is_empty() && loaded.iter().all(|read| *read == id), "{loaded:?}");
+    let listed = watched.listed.lock().unwrap().clone();
+    assert!(listed.iter().all(|filter| *filter == CustodyFilter::Unactivated), "{listed:?}");
+}
