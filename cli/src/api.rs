@@ -3,7 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
-use bunq_partner::{ContentType, ErrorKind, RequestBody, RequestPreview, files};
+use bunq_partner::{Api, Client, ContentType, ErrorKind, RequestBody, RequestPreview, SessionOf, files};
 use bytes::Bytes;
 use serde_json::{Map, Value};
 
@@ -19,6 +19,9 @@ use super::upload;
 
 /// No body in JSON is larger.
 const MAX_JSON: usize = 1024 * 1024;
+
+/// How a user can be named.
+const IN_CUSTODY: &str = "ID is that of its provision: `bunq-partner users list` shows who is in custody";
 
 /// The body of a call.
 pub(super) enum Body {
@@ -46,8 +49,7 @@ pub(super) async fn run(invocation: &Invocation, options: &ApiOptions, body: &Bo
         true => invocation.connection.client_with(upload::with_time_for_files)?,
         false => invocation.client()?,
     };
-    let api = client.api();
-    let response = api.call(options.operation, &parameters(options), body.of_request()).await?;
+    let response = methods(&client, options).call(options.operation, &parameters(options), body.of_request()).await?;
     if let Some(id) = response.response_id() {
         invocation.note(&format!("response id {id}"));
     }
@@ -75,12 +77,22 @@ pub(super) fn change(invocation: &Invocation, options: &ApiOptions, body: &Body)
     let sent = body.map(|body| body.to_string()).into_iter().chain(upload.as_ref().map(shown_upload)).chain(headers);
     let sent: Vec<_> = sent.collect();
     let with = if sent.is_empty() { String::new() } else { format!(" with {}", sent.join(" and ")) };
-    Ok(Some(format!("Send {method} {url}{with}")))
+    let user = options.user.map(|id| format!(" as the user of {id}")).unwrap_or_default();
+    Ok(Some(format!("Send {method} {url}{with}{user}")))
 }
 
 /// Checks what is given, before a body is read.
 pub(super) fn check(invocation: &Invocation, options: &ApiOptions) -> Result<(), Failure> {
     let (id, types) = (options.operation.id, options.operation.content_types);
+    match (options.operation.session_of, options.user) {
+        (Some(SessionOf::User), None) => {
+            return Err(Failure::usage(format!("{id} is a user's: give --user ID")).with_hint(IN_CUSTODY));
+        }
+        (Some(SessionOf::Partner) | None, Some(_)) => {
+            return Err(Failure::usage(format!("{id} is the partner's: leave out --user")));
+        }
+        _ => {}
+    }
     let is_text = |body: &String| body != "-" && !body.starts_with('@');
     if !types.is_empty() && options.body.as_ref().is_some_and(is_text) {
         return Err(Failure::usage(format!("the body of {id} is a file: --body @FILE, or - for standard input")));
@@ -113,7 +125,7 @@ pub(super) fn check(invocation: &Invocation, options: &ApiOptions) -> Result<(),
 
 /// The request that would be sent.
 fn preview(invocation: &Invocation, options: &ApiOptions, body: RequestBody<'_>) -> Result<RequestPreview, Failure> {
-    let preview = invocation.client()?.api().preview(options.operation, &parameters(options), body);
+    let preview = methods(&invocation.client()?, options).preview(options.operation, &parameters(options), body);
     preview.map_err(|error| match error.kind() {
         ErrorKind::InvalidInput => {
             let hint = format!("`bunq-partner help api {}` says what it takes", options.operation.id);
@@ -121,6 +133,11 @@ fn preview(invocation: &Invocation, options: &ApiOptions, body: RequestBody<'_>)
         }
         _ => error.into(),
     })
+}
+
+/// The methods with which the partner makes the call, or the user that is named.
+fn methods(client: &Client, options: &ApiOptions) -> Api {
+    options.user.map_or_else(|| client.api(), |id| client.users().of(id).api())
 }
 
 fn parameters(options: &ApiOptions) -> Vec<(&str, &str)> {

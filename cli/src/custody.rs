@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use bunq_partner::{Custody, FileCustody, MemoryCustody};
+use bunq_partner::{Custody, CustodyEntry, CustodyFilter, Error, FileCustody, MemoryCustody};
+use futures_util::stream::{Stream, TryStreamExt as _, iter, try_unfold};
 
 use super::declaration::CustodyUse;
 use super::exit::Failure;
@@ -11,9 +12,13 @@ use super::settings::Bank;
 /// Returns the custody of a command that uses one: the folder that was typed, or else that of the profile. The sandbox of this program
 /// ends with it, and so do the tokens of its users, which are kept in memory.
 pub(super) fn of(usage: CustodyUse<'_>, bank: &Bank) -> Result<Option<Arc<dyn Custody>>, Failure> {
-    let CustodyUse::Needed(options) = usage else { return Ok(None) };
+    let (options, is_needed) = match usage {
+        CustodyUse::Unused => return Ok(None),
+        CustodyUse::Needed(options) => (options, true),
+        CustodyUse::Examined(options) => (options, false),
+    };
     let folder = match (bank, &options.custody) {
-        (Bank::Internal, None) => return Ok(Some(Arc::new(MemoryCustody::new()))),
+        (Bank::Internal, None) => return Ok(is_needed.then(|| Arc::new(MemoryCustody::new()) as Arc<dyn Custody>)),
         (Bank::Internal, Some(_)) => {
             let failure = Failure::usage("--sandbox and --custody cannot be given together");
             return Err(
@@ -23,10 +28,23 @@ pub(super) fn of(usage: CustodyUse<'_>, bank: &Bank) -> Result<Option<Arc<dyn Cu
         (Bank::At(_), Some(typed)) => Some(typed),
         (Bank::At(settings), None) => settings.custody.value.as_ref(),
     };
-    let missing = || {
-        let hint =
-            "give --custody FOLDER, or set `custody` in a profile: a folder of yours alone (`mkdir -m 700 FOLDER`)";
-        Failure::usage("no custody is named, which has the tokens of users").with_hint(hint)
-    };
-    Ok(Some(Arc::new(FileCustody::new(folder.ok_or_else(missing)?))))
+    match folder {
+        Some(folder) => Ok(Some(Arc::new(FileCustody::new(folder)))),
+        None if is_needed => {
+            let hint =
+                "give --custody FOLDER, or set `custody` in a profile: a folder of yours alone (`mkdir -m 700 FOLDER`)";
+            Err(Failure::usage("no custody is named, which has the tokens of users").with_hint(hint))
+        }
+        None => Ok(None),
+    }
+}
+
+/// What is in a custody of each user, with ascending ids, as it is read.
+pub(super) fn entries(custody: &dyn Custody, filter: CustodyFilter) -> impl Stream<Item = Result<CustodyEntry, Error>> {
+    let pages = try_unfold(None, move |after| async move {
+        let page = custody.list(filter, after).await?;
+        let last = page.last().map(|entry| entry.provision_id);
+        Ok::<_, Error>(last.map(|last| (iter(page.into_iter().map(Ok)), Some(last))))
+    });
+    pages.try_flatten()
 }

@@ -75,6 +75,8 @@ pub(super) enum CustodyUse<'a> {
     Unused,
     /// It does, and is refused without a custody.
     Needed(&'a CustodyOptions),
+    /// It reports what is wrong with one, if there is one.
+    Examined(&'a CustodyOptions),
 }
 
 impl<'a> CustodyUse<'a> {
@@ -207,6 +209,7 @@ impl BankCommand {
             }
             Self::Api(options) => {
                 let (effect, dry_run) = (Calls(options), Some(options.dry_run));
+                let custody = options.user.map_or(custody, |_| CustodyUse::of(&options.custody, options.dry_run));
                 Declaration {
                     effect,
                     ids: &[],
@@ -252,8 +255,9 @@ impl BankCommand {
                 let results = Results::Records(users::show_columns());
                 Declaration { custody: CustodyUse::Needed(custody), ..reads(&[], results, Checked) }
             }
-            Self::Users(UsersCommand::Activate { ids, custody, dry_run }) => {
-                let (custody, results) = (CustodyUse::Needed(custody), Results::Records(users::outcome_columns()));
+            Self::Users(UsersCommand::Activate { users: ids, custody, dry_run }) => {
+                let (custody, results) =
+                    (CustodyUse::of(custody, *dry_run), Results::Records(users::outcome_columns()));
                 let dry_run = Some(*dry_run);
                 Declaration { effect: Activates, ids, dry_run, results, receipts: None, custody, context: Checked }
             }
@@ -264,12 +268,16 @@ impl BankCommand {
                         "the reset may go on at bunq: `bunq-partner users reset {id}` goes on with it"
                     )),
                 };
-                let (custody, results) = (CustodyUse::Needed(custody), Results::Records(users::outcome_columns()));
+                let (custody, results) =
+                    (CustodyUse::of(custody, *dry_run), Results::Records(users::outcome_columns()));
                 let (ids, dry_run) = (&[], Some(*dry_run));
                 Declaration { effect, ids, dry_run, results, receipts: None, custody, context: Checked }
             }
             Self::Whoami => reads(&[], Results::Value, Checked),
-            Self::Doctor => reads(&[], Results::Value, Examined),
+            Self::Doctor(options) => {
+                let custody = CustodyUse::Examined(options);
+                Declaration { custody, ..reads(&[], Results::Value, Examined) }
+            }
             Self::Probe(_) => {
                 let results = Results::Value;
                 Declaration {

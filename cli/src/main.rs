@@ -325,7 +325,7 @@ async fn ask_bank(
             }
             BankCommand::Session(SessionCommand::Reinstall) => whoami::reinstall(invocation).await,
             BankCommand::Api(options) => api::run(invocation, options, &body).await,
-            BankCommand::Doctor => doctor::run(invocation, unusable).await,
+            BankCommand::Doctor(_) => doctor::run(invocation, unusable).await,
             BankCommand::Probe(options) => probe::run(invocation, options).await,
         }
     };

@@ -7,29 +7,44 @@ use bunq_partner::{Operation, PathUser, RateLimit, SessionOf};
 use clap::{Arg, Command};
 use serde_json::Value;
 
-use super::arguments::made_by;
+use super::arguments::{called_as, made_by};
 use super::connection::MAX_UPLOAD;
 use super::exit::Failure;
 
 static DESCRIPTIONS: LazyLock<Value> = LazyLock::new(|| serde_json::from_str(OPERATIONS).unwrap_or_default());
 static TYPES: LazyLock<Value> = LazyLock::new(|| serde_json::from_str(SCHEMAS).unwrap_or_default());
 
+/// Lists are for terminals with so many columns.
+const MAX_LINE: usize = 80;
+
 /// A longer line of an example goes on in the next one.
 const MAX_EXAMPLE: usize = 96;
 
 /// All operations, a line each.
 pub(super) fn list() -> String {
-    let width = Operation::ALL.iter().map(|operation| operation.id.len()).max().unwrap_or_default();
-    let lines = |is_managed| {
-        let those = Operation::ALL.iter().filter(move |operation| operation.managed == is_managed);
-        those.map(|operation| format!("  {:width$}  {}\n", operation.id, summary(operation))).collect::<String>()
+    let lines = |heading: &str, is_listed: &dyn Fn(&Operation) -> bool| {
+        let listed: Vec<_> = Operation::ALL.iter().filter(|operation| is_listed(operation)).collect();
+        let width = listed.iter().map(|operation| operation.id.len()).max().unwrap_or_default();
+        let lines: String = listed.iter().map(|operation| line(operation, width)).collect();
+        format!("{heading}:\n{lines}\n")
     };
-    format!(
-        "Operations for `bunq-partner api OPERATION`:\n{}\nCalls of the session, which the program makes itself:\n{}\n\
-         `bunq-partner help api OPERATION` says what an operation takes.",
-        lines(false),
-        lines(true)
-    )
+    let is_of = |session_of| move |operation: &Operation| !operation.managed && operation.session_of == session_of;
+    let text = [
+        lines("Operations for `bunq-partner api OPERATION`", &|operation| {
+            !operation.managed && matches!(operation.session_of, Some(SessionOf::Partner) | None)
+        }),
+        lines("As the partner, or with `--user ID` as a user in custody", &is_of(Some(SessionOf::Either))),
+        lines("With `--user ID`, as a user in custody", &is_of(Some(SessionOf::User))),
+        lines("Calls of the session, which the program makes itself", &|operation| operation.managed),
+    ];
+    text.concat() + "`bunq-partner help api OPERATION` says what an operation takes."
+}
+
+/// An operation in a list. Where both do not fit into a line, the summary is in the next one.
+fn line(operation: &Operation, width: usize) -> String {
+    let (id, summary) = (operation.id, summary(operation));
+    let line = format!("  {id:width$}  {summary}");
+    if line.len() <= MAX_LINE { line + "\n" } else { format!("  {id}\n      {summary}\n") }
 }
 
 fn summary(operation: &Operation) -> &'static str {
@@ -53,12 +68,9 @@ pub(super) fn describe(id: &str) -> Result<String, Failure> {
         operation.path,
         per.as_secs()
     );
-    text += match operation.session_of {
-        Some(SessionOf::Partner) => "It takes the session of a partner.\n",
-        Some(SessionOf::User) => "It takes the session of a provisioned user.\n",
-        Some(SessionOf::Either) => "It takes the session of a partner or of a provisioned user.\n",
-        _ => "",
-    };
+    if !operation.managed {
+        text += &format!("It is called {}.\n", called_as(operation));
+    }
     text += match operation.path_user {
         Some(PathUser::Session) => "The user in its path is that of the session.\n",
         Some(PathUser::Chosen) => "Without a `user_id` it is about the user of the session.\n",
@@ -179,13 +191,14 @@ fn example(operation: &Operation) -> String {
         };
         format!("--param {}={example}", parameter["name"].as_str().unwrap_or_default())
     });
+    let user = (operation.session_of == Some(SessionOf::User)).then_some("--user ID");
     let body = operation.has_body.then_some(match operation.content_types {
         [] => "--body @body.json",
         _ => "--body @FILE",
     });
     let output = operation.returns_bytes.then_some("--output-file FILE");
     let mut lines = vec![format!("  bunq-partner api {}", operation.id)];
-    for words in parameters.chain([body, output].into_iter().flatten().map(str::to_owned)) {
+    for words in parameters.chain([user, body, output].into_iter().flatten().map(str::to_owned)) {
         match lines.last_mut() {
             Some(line) if line.len() + words.len() <= MAX_EXAMPLE => *line += &format!(" {words}"),
             _ => lines.push(format!("    {words}")),

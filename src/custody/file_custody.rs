@@ -68,10 +68,11 @@ impl FileCustody {
         let claim = || async {
             let file = self.blocking(UserFolder::open_lock).await?;
             lock_alone(&file).await.map_err(|error| match error.kind() {
-                std::io::ErrorKind::WouldBlock => self.0.folder.refused(
-                    "another process uses it, or another `FileCustody` of this one: wait for its end, stop it, or use clones \
-                     of one `FileCustody`",
-                ),
+                std::io::ErrorKind::WouldBlock => {
+                    let problem = "another process uses it, or another `FileCustody` of this one: wait for its end, stop it, or \
+                                   use clones of one `FileCustody`";
+                    self.0.folder.refused(problem).with_source(error)
+                }
                 _ => self.0.folder.refused(error),
             })?;
             self.blocking(UserFolder::prepare).await?;

@@ -15,7 +15,7 @@ const ADDED: [(&str, &str, &str); 2] = [
     ),
     (
         "main.rs",
-        "            BankCommand::Doctor =>",
+        "            BankCommand::Doctor(_) =>",
         "            BankCommand::Added(options) => provisions::close(invocation, options, &ids).await,\n",
     ),
 ];

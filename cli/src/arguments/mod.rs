@@ -31,7 +31,7 @@ pub(crate) use self::options::{
     ReceiptOptions, ReportOptions, SandboxOptions, WaitOptions,
 };
 pub(crate) use self::users::UsersCommand;
-pub(crate) use self::values::{IdArgument, Topic, date, made_by};
+pub(crate) use self::values::{IdArgument, Topic, called_as, date, made_by};
 use self::values::{external_uuid, id_argument, time};
 
 /// The end of the program's own help.
@@ -194,7 +194,7 @@ pub(crate) enum BankCommand {
     Api(ApiOptions),
     /// Diagnose connection, key and session
     #[command(after_help = examples!("doctor", "doctor --api-key-file key.txt --env production"))]
-    Doctor,
+    Doctor(CustodyOptions),
     /// Record how bunq's sandbox behaves where no documentation says it
     #[command(after_help = examples!("probe --save report", "probe --create --save report"))]
     Probe(ProbeOptions),

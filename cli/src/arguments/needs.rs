@@ -6,7 +6,7 @@ use clap::{ArgMatches, Command, Error};
 
 /// Each of these options, by its id, and the one that it needs in the commands that have both. clap's `requires` is no substitute: it
 /// is not held where something typed excludes what is required, so that `close 7 --journal FILE` would pass.
-const NEEDS: [(&str, &str); 9] = [
+const NEEDS: [(&str, &str); 10] = [
     ("timeout", "wait"),
     ("journal", "from"),
     ("resume", "from"),
@@ -14,6 +14,7 @@ const NEEDS: [(&str, &str); 9] = [
     ("ensure", "external_uuid"),
     ("content_type", "body"),
     ("another", "identity_token_file"),
+    ("custody", "user"),
     ("date_of_birth", "country"),
     ("country", "date_of_birth"),
 ];
@@ -107,10 +108,13 @@ mod tests {
         ("oauth ensure", "--secret-file=FILE", With("https://partner.example.com/callback")),
         ("session end", "--dry-run", With("")),
         ("api", "--param=provision_id=7", With("get_provision")),
+        ("api", "--user=7", With("create_nationality")),
+        ("api", "--custody=FOLDER", Needs("--user=7", "create_nationality")),
         ("api", "--body={}", With("create_provision")),
         ("api", "--content-type=image/png", Needs("--body=@FILE", "create_attachment")),
         ("api", "--output-file=FILE", With("get_attachment_content")),
         ("api", "--dry-run", With("create_provision")),
+        ("doctor", "--custody=FOLDER", With("")),
         ("probe", "--create", With("")),
         ("probe", "--save=FOLDER", With("")),
         ("receipts verify", "--public-key=FILE", With("FILE")),

@@ -154,6 +154,11 @@ pub(crate) struct ApiOptions {
     /// Parameter: see `help api OPERATION`; can be repeated
     #[arg(long = "param", short, value_name = "NAME=VALUE", value_parser = parameter)]
     pub(crate) parameters: Vec<(String, String)>,
+    /// Call it as the user of this provision, who is in custody
+    #[arg(long, value_name = "ID", value_parser = provision_id)]
+    pub(crate) user: Option<ProvisionId>,
+    #[command(flatten)]
+    pub(crate) custody: CustodyOptions,
     /// Body as JSON, or a file; @FILE reads one, - reads stdin
     #[arg(long, short, value_name = "JSON")]
     pub(crate) body: Option<String>,

@@ -1,7 +1,7 @@
 //! The commands that act for users in custody.
 
 use bunq_partner::ProvisionId;
-use clap::{Subcommand, ValueHint};
+use clap::Subcommand;
 
 use super::options::{CustodyOptions, DryRun};
 use super::values::{IdArgument, id_argument, provision_id};
@@ -21,7 +21,7 @@ pub(crate) enum UsersCommand {
     #[command(after_help = examples!("users show 1015", "users show 1015 --custody users --output json"))]
     Show {
         /// Id of the provision
-        #[arg(value_name = "ID", value_hint = ValueHint::Other, value_parser = provision_id)]
+        #[arg(value_name = "ID", value_parser = provision_id)]
         id: ProvisionId,
         #[command(flatten)]
         custody: CustodyOptions,
@@ -34,8 +34,8 @@ pub(crate) enum UsersCommand {
     ))]
     Activate {
         /// Ids of the provisions; - reads them from stdin, one a line
-        #[arg(required = true, value_name = "ID", value_hint = ValueHint::Other, value_parser = id_argument)]
-        ids: Vec<IdArgument>,
+        #[arg(required = true, value_name = "ID", value_parser = id_argument)]
+        users: Vec<IdArgument>,
         #[command(flatten)]
         custody: CustodyOptions,
         #[command(flatten)]
@@ -45,7 +45,7 @@ pub(crate) enum UsersCommand {
     #[command(after_help = examples!("users reset 1015 --custody users", "users reset 1015 --dry-run"))]
     Reset {
         /// Id of the provision
-        #[arg(value_name = "ID", value_hint = ValueHint::Other, value_parser = provision_id)]
+        #[arg(value_name = "ID", value_parser = provision_id)]
         id: ProvisionId,
         #[command(flatten)]
         custody: CustodyOptions,

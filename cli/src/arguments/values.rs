@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use bunq_partner::jiff::SignedDuration;
 use bunq_partner::jiff::civil::Date;
-use bunq_partner::{Environment, Operation, ProvisionId, ProvisionStatus, Uuid};
+use bunq_partner::{Environment, Operation, ProvisionId, ProvisionStatus, SessionOf, Uuid};
 use bunq_partner_sandbox::{Injection, InvalidInjection};
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{Arg, Command, ValueEnum};
@@ -57,7 +57,7 @@ impl TypedValueParser for OperationParser {
 
     fn possible_values(&self) -> Option<Box<dyn Iterator<Item = PossibleValue> + '_>> {
         let callable = Operation::ALL.iter().filter(|operation| !operation.managed);
-        Some(Box::new(callable.map(|operation| PossibleValue::new(operation.id))))
+        Some(Box::new(callable.map(|operation| PossibleValue::new(operation.id).help(called_as(operation)))))
     }
 }
 
@@ -66,6 +66,15 @@ fn operation(id: &str) -> Result<&'static Operation, String> {
         Some(operation) if operation.managed => Err(made_by(operation)),
         Some(operation) => Ok(operation),
         None => Err("there is no such operation: `bunq-partner help operations` lists them".into()),
+    }
+}
+
+/// Says who makes a call: the partner or a user.
+pub(crate) fn called_as(operation: &Operation) -> &'static str {
+    match operation.session_of {
+        Some(SessionOf::User) => "as a user in custody, with --user ID",
+        Some(SessionOf::Either) => "as the partner, or as a user in custody with --user ID",
+        _ => "as the partner",
     }
 }
 

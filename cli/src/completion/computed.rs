@@ -1,19 +1,37 @@
 //! Values that depend on what else is typed.
 
-use bunq_partner::Operation;
+use std::future::ready;
+use std::path::PathBuf;
+
+use bunq_partner::{CustodyEntry, CustodyFilter, FileCustody, Operation};
 use bunq_partner_sandbox::Injection;
+use futures_util::{StreamExt as _, TryStreamExt as _};
 
 use super::answer::{Answer, Candidate, Kind, commands};
 use super::typed::Typed;
-use crate::arguments::Topic;
+use crate::arguments::{ConnectionOptions, Topic};
+use crate::custody::entries;
 use crate::profile::Profiles;
+use crate::settings::{Bank, Settings};
 
 /// Completes the value of an argument, of which this much is typed.
 type Complete = fn(&Typed<'_>, &str) -> Answer;
 
 /// The arguments whose values are computed, by their ids.
-pub(super) const COMPUTED: [(&str, Complete); 5] =
-    [("body", body), ("faults", fault), ("parameters", parameter), ("profile", profile), ("topic", topic)];
+pub(super) const COMPUTED: [(&str, Complete); 8] = [
+    ("body", body),
+    ("faults", fault),
+    ("parameters", parameter),
+    ("profile", profile),
+    ("topic", topic),
+    // Commands for one user have its provision's id.
+    ("id", user),
+    ("user", user),
+    ("users", user),
+];
+
+/// More ids are no help.
+const MAX_USERS: usize = 200;
 
 /// JSON, or `@` and a file.
 fn body(_: &Typed<'_>, value: &str) -> Answer {
@@ -25,6 +43,35 @@ fn profile(_: &Typed<'_>, value: &str) -> Answer {
     let profiles = Profiles::load().ok();
     let is_plain = |name: &&str| name.chars().all(|c| c.is_ascii_alphanumeric() || ['-', '_', '.'].contains(&c));
     Answer::values("", value, profiles.iter().flat_map(Profiles::names).filter(is_plain))
+}
+
+/// A user in custody. Nothing secret is read, and no file but those of the custody and of the profiles.
+fn user(typed: &Typed<'_>, value: &str) -> Answer {
+    let said = |option| typed.values(option).last();
+    let options = ConnectionOptions {
+        profile: said("profile").map(str::to_owned),
+        base_url: said("base_url").map(str::to_owned),
+        ..ConnectionOptions::default()
+    };
+    let of_profile = || match Settings::load(&options).ok()?.bank().ok()? {
+        Bank::At(settings) => settings.custody.value,
+        Bank::Internal => None,
+    };
+    let folder = said("custody").map(PathBuf::from).or_else(of_profile);
+    let users = folder.and_then(|folder| users(FileCustody::new(folder), value)).unwrap_or_default();
+    let candidate = |entry: &CustodyEntry| {
+        Candidate::new(entry.provision_id.to_string(), if entry.is_activated { "activated" } else { "not activated" })
+    };
+    Answer::values("", value, users.iter().map(candidate))
+}
+
+/// The first users in custody whose ids begin like this.
+fn users(custody: FileCustody, start: &str) -> Option<Vec<CustodyEntry>> {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().ok()?;
+    runtime.block_on(async {
+        let begins = |entry: &CustodyEntry| ready(entry.provision_id.to_string().starts_with(start));
+        entries(&custody, CustodyFilter::All).try_filter(begins).take(MAX_USERS).try_collect().await.ok()
+    })
 }
 
 /// A fault in the notation of [`Injection`].

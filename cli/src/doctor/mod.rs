@@ -1,9 +1,10 @@
 //! `doctor`: why bunq says no, step by step, and a verdict.
 //!
-//! The network path to the bank is checked first; if it is not private, no key is sent. [`network`] and [`bank`] make the checks,
-//! [`verdict`] decides.
+//! The network path to the bank is checked first; if it is not private, no key is sent. [`network`], [`bank`] and [`custody`] make the
+//! checks, [`verdict`] decides.
 
 mod bank;
+mod custody;
 mod network;
 mod step;
 mod verdict;
@@ -83,6 +84,9 @@ pub(super) async fn run(invocation: &Invocation, unusable: Option<Failure>) -> R
         }
     } else {
         examination.steps = steps;
+    }
+    if let Some(custody) = &connection.custody {
+        examination.steps.push(custody::look_at(custody).await);
     }
     let steps = &examination.steps.all;
 

@@ -5,21 +5,20 @@ mod records;
 
 use std::pin::pin;
 
-use bunq_partner::{ErrorKind, ProvisionId};
-use futures_util::{StreamExt as _, future};
+use bunq_partner::{CustodyFilter, ErrorKind, ProvisionId};
+use futures_util::{StreamExt as _, stream};
 
 pub(super) use self::activation::{activate, change, reset};
 pub(super) use self::records::{list_columns, outcome_columns, show_columns};
+use super::custody::entries;
 use super::exit::{Failure, after_output, told};
 use super::invocation::Invocation;
 
 /// Lists what is in custody, and asks bunq nothing.
 pub(super) async fn list(invocation: &Invocation, wants_unactivated: bool) -> Result<(), Failure> {
-    let is_wanted = |entry: &Result<_, _>| {
-        let is_activated = entry.as_ref().is_ok_and(|entry: &bunq_partner::CustodyEntry| entry.is_activated);
-        future::ready(!(wants_unactivated && is_activated))
-    };
-    let mut entries = pin!(invocation.client()?.users().list().filter(is_wanted));
+    let filter = if wants_unactivated { CustodyFilter::Unactivated } else { CustodyFilter::All };
+    let custody = invocation.connection.custody.as_deref();
+    let mut entries = pin!(stream::iter(custody).flat_map(|custody| entries(custody, filter)));
     let mut printer = invocation.printer();
     let (mut count, mut unusable) = (0_u64, 0_u64);
     while let Some(entry) = entries.next().await {

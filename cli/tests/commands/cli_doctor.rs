@@ -5,7 +5,8 @@ use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
-use bunq_partner::Operation;
+use bunq_partner::jiff::{SignedDuration, Timestamp};
+use bunq_partner::{Custody as _, CustodyEntry, FileCustody, Operation};
 use bunq_partner_sandbox::{Fault, Injection, Sandbox};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use serde_json::Value;
@@ -19,7 +20,11 @@ struct Report(Value);
 impl Report {
     /// Runs doctor, which must end with the code for "found something" or for "all is well".
     fn of(command: &mut Command) -> Self {
-        let (out, err, code) = ran(command.args(["doctor", "--output", "json"]));
+        Self::with(command, &[])
+    }
+
+    fn with(command: &mut Command, options: &[&str]) -> Self {
+        let (out, err, code) = ran(command.args(["doctor", "--output", "json"]).args(options));
         assert_eq!(err, "");
         let report = Self(serde_json::from_str(&out).unwrap_or_else(|error| panic!("{error}: {out}")));
         assert_eq!(code, i32::from(report.0["verdict"]["is_well"] == false), "{out}");
@@ -505,4 +510,43 @@ Content-Length: 0
         }
     });
     (port, root.pem(), asked)
+}
+
+#[cfg(unix)]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_custody_is_examined_if_there_is_one() {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    test_timeout::start();
+    let (sandbox, folder) = (Sandbox::start().await.unwrap(), Folder::new());
+    let users = folder.own_folder("users");
+    let look = || Report::with(&mut program_for(&folder, &sandbox), &["--custody", users.to_str().unwrap()]);
+    let report = Report::of(&mut program_for(&folder, &sandbox));
+    assert!(!report.0["steps"].to_string().contains("custody"), "{}", report.0);
+    let (state, saw) = (look().step("custody").0.to_owned(), look().step("custody").1.to_owned());
+    assert!(state == "ok" && saw.contains("no user waits to be activated"), "{saw}");
+
+    let custody = FileCustody::new(&users);
+    for (id, seconds) in [(1_u64, 7230), (2, 9000), (3, -60)] {
+        let mut user = CustodyEntry::new(id.try_into().unwrap());
+        user.expiry = Some(Timestamp::now().checked_add(SignedDuration::from_secs(seconds)).unwrap().into());
+        let lock = custody.lock(user.provision_id).await.unwrap();
+        custody.save(user, "{}".into()).await.unwrap();
+        drop(lock);
+    }
+    let report = look();
+    let (state, saw) = report.step("custody");
+    assert!(state == "warning" && saw.contains("another process uses it"), "{saw}");
+    drop(custody);
+    let report = look();
+    let (state, saw) = report.step("custody");
+    let expected =
+        "3 users are not activated, and the next credential expires in 2 h; 1 credentials have expired unused";
+    assert!(state == "warning" && saw.ends_with(expected), "{saw}");
+    assert_eq!(report.summary(), "everything works, with one warning");
+
+    std::fs::set_permissions(&users, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let report = look();
+    assert_eq!(report.step("custody").0, "failed");
+    assert!(report.summary().starts_with("custody: ") && report.summary().contains("chmod"), "{}", report.summary());
 }

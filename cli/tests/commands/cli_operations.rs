@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::Seek as _;
 
 use bunq_partner::wire::OPERATIONS;
-use bunq_partner::{Operation, PathUser};
+use bunq_partner::{Operation, PathUser, SessionOf};
 use bunq_partner_sandbox::Sandbox;
 use serde_json::Value;
 
@@ -24,7 +24,8 @@ fn the_help_says_what_each_operation_takes() {
     let (_, of_session) = list.split_once("which the program makes itself:\n").unwrap();
     let described: Value = serde_json::from_str(OPERATIONS).unwrap();
     for operation in Operation::ALL {
-        assert_eq!(list.matches(&format!("\n  {} ", operation.id)).count(), 1, "{list}");
+        let is_listed = |line: &&str| line.split(' ').nth(2) == Some(operation.id);
+        assert_eq!(list.lines().filter(is_listed).count(), 1, "{list}");
         assert_eq!(of_session.contains(&format!("  {} ", operation.id)), operation.managed, "{list}");
         let (text, err, code) = ran(program(&folder).args(["help", "api", operation.id]));
         assert_eq!((err.as_str(), code), ("", 0));
@@ -36,7 +37,9 @@ fn the_help_says_what_each_operation_takes() {
             let is_left_out = name == "user_id" && operation.path_user == Some(PathUser::Chosen);
             assert!(text.contains(&if is_left_out { format!("  [{name}]") } else { format!("  <{name}>") }), "{text}");
         }
-        assert_eq!(text.contains("It takes the session of a "), operation.session_of.is_some(), "{text}");
+        assert_eq!(text.contains("It is called as "), !operation.managed, "{text}");
+        let takes_user = matches!(operation.session_of, Some(SessionOf::User | SessionOf::Either));
+        assert_eq!(text.contains("with --user ID"), takes_user && !operation.managed, "{text}");
         assert_eq!(text.contains("user in its path is that"), operation.path_user == Some(PathUser::Session), "{text}");
         assert!(operation.query.iter().all(|name| text.contains(&format!("  [{name}]"))), "{text}");
         let takes_json = operation.has_body && operation.content_types.is_empty();
@@ -48,7 +51,9 @@ fn the_help_says_what_each_operation_takes() {
         for member in shapes.flat_map(|shape| shape["properties"].as_object().unwrap().keys()) {
             assert!(text.contains(&format!("<{member}>")) || text.contains(&format!("[{member}]")), "{member}: {text}");
         }
-        assert!(text.lines().all(|line| line.chars().count() <= 100), "{text}");
+        // A path is not wrapped.
+        let mut lines = text.lines().filter(|line| !line.ends_with(operation.path));
+        assert!(lines.all(|line| line.chars().count() <= 100), "{text}");
         let (other, err, code) = ran(program(&folder).args(["api", operation.id, "--help"]));
         if operation.managed {
             assert!(text.contains("the program makes this call itself") && !text.contains("Example"), "{text}");
@@ -87,6 +92,9 @@ fn each_request_can_be_shown() {
         let mut program = program(&folder);
         program.args(["api", operation.id, "--dry-run", "-o", "json"]).args(path_parameters(operation));
         program.args(operation.query.iter().map(|name| format!("--param={name}=7")));
+        if operation.session_of == Some(SessionOf::User) {
+            program.args(["--user", "7", "--custody"]).arg(folder.path("users"));
+        }
         let file = operation.content_types.first().filter(|_| operation.has_body);
         match file {
             Some(content_type) => {

@@ -8,7 +8,7 @@ use bunq_partner_sandbox::{Fault, Injection, Sandbox};
 use jsonschema::Validator;
 use serde_json::{Value, json};
 
-use crate::common::{Folder, program, program_with_session, ran, use_elsewhere, user_in_custody};
+use crate::common::{Folder, program, program_with_session, ran, user_in_custody};
 
 /// The schema that the program prints, so strict that a member which it does not name is a mistake.
 fn schema() -> Value {
@@ -343,8 +343,6 @@ fn a_command_line_that_is_not_accepted_is_refused_in_its_format() {
 async fn a_request_in_doubt_is_unfinished_as_in_a_report() {
     test_timeout::start();
     let bank = Bank::start().await;
-    bank.folder.own_folder("users");
-    use_elsewhere(&bank.sandbox, bank.ids[0].parse().unwrap()).await;
     // The reset gets no response, and nobody can look what became of it.
     bank.sandbox.inject(Injection::new(Fault::Drop).on(&Operation::UPDATE_PROVISION).always());
     bank.sandbox.inject(Injection::new(Fault::Status(500)).on(&Operation::GET_PROVISION).after(2).always());

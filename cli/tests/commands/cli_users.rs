@@ -254,3 +254,69 @@ async fn an_interrupted_activation_tells_of_each_user_and_goes_on() {
         ran(quick.args(["users", "activate", "--output", "jsonl", "--custody"]).arg(&users).args(&ids));
     assert_eq!((out.matches("\"activated\"").count(), code), (2, 0), "{out}{err}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_operation_is_called_as_the_user_that_is_named() {
+    test_timeout::start();
+    let (sandbox, folder) = (Sandbox::start().await.unwrap(), Folder::new());
+    let users = folder.own_folder("users");
+    let (program, ids) = with_ready_users(&folder, &sandbox, 1).await;
+    let id = &ids[0];
+    let api = |words: &[&str]| ran(again(&program).arg("api").args(words));
+    let as_user =
+        |words: &[&str]| ran(again(&program).arg("api").args(words).args(["--user", id, "--custody"]).arg(&users));
+    sandbox.take_call_log();
+    for (refused, said) in [
+        (api(&["list_user_onboardings"]), "list_user_onboardings is a user's: give --user ID"),
+        (as_user(&["list_provisions"]), "list_provisions is the partner's: leave out --user"),
+        (api(&["list_user_onboardings", "--user", id]), "--custody FOLDER"),
+        (api(&["list_provisions", "--custody", "users"]), "--custody does nothing without --user"),
+    ] {
+        let (out, err, code) = refused;
+        assert!(out.is_empty() && err.contains(said) && code == 2, "{code} {out}{err}");
+    }
+    let (_, err, code) = as_user(&["list_user_onboardings"]);
+    assert!(err.contains(&format!("there is no token of provision {id} in custody")) && code == 18, "{err}");
+    assert!(sandbox.take_call_log().is_empty());
+
+    let (out, err, code) =
+        ran(again(&program).args(["users", "activate", id, "--output", "json", "--custody"]).arg(&users));
+    assert_eq!(code, 0, "{err}");
+    let user_id = serde_json::from_str::<Value>(&out).unwrap()[0]["user_id"].to_string();
+    sandbox.take_call_log();
+    let (out, err, code) = as_user(&["list_user_onboardings"]);
+    assert!(out.contains("\"Response\"") && code == 0, "{out}{err}");
+    // An operation of both is about whoever calls it.
+    let (_, err, code) = as_user(&["list_credentials"]);
+    assert_eq!(code, 0, "{err}");
+    let paths: Vec<_> = sandbox.take_call_log().into_iter().map(|call| call.path).collect();
+    let of_user = format!("/user/{user_id}/");
+    assert!(paths.len() == 2 && paths.iter().all(|path| path.contains(&of_user)), "{paths:?}");
+
+    let body = r#"{"all_nationality": ["NL"]}"#;
+    let (out, err, code) = as_user(&["create_nationality", "--body", body, "--dry-run"]);
+    assert!(out.starts_with("POST ") && out.contains("/user/{user_id}/nationality") && code == 0, "{out}{err}");
+    assert!(sandbox.take_call_log().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ids_of_users_are_completed_from_the_custody() {
+    test_timeout::start();
+    let folder = Folder::new();
+    let users = folder.own_folder("users");
+    let custody = FileCustody::new(&users);
+    save(&custody, activated(1015)).await;
+    save(&custody, unactivated(1019, Span::new().hours(1))).await;
+    save(&custody, activated(2000)).await;
+    let complete = |words: &[&str]| ran(program(&folder).args(["completions", "bash", "--"]).args(words)).0;
+    let typed = users.to_str().unwrap();
+    let expected = "values \n1015\tactivated\n1019\tnot activated\n";
+    assert_eq!(complete(&["users", "show", "--custody", typed, "10"]), expected);
+    assert_eq!(complete(&["users", "activate", "--custody", typed, "2000", "10"]), expected);
+    assert_eq!(complete(&["users", "reset", "10"]), "values \n");
+    fs::create_dir(folder.path("bunq-partner")).unwrap();
+    folder.file("bunq-partner/config.toml", "[profiles.test]\ncustody = \"../users\"\n");
+    assert_eq!(complete(&["api", "list_credentials", "--profile", "test", "--user", "10"]), expected);
+    let of_user = complete(&["api", "create_nat"]);
+    assert_eq!(of_user, "values \ncreate_nationality\tas a user in custody, with --user ID\n");
+}
