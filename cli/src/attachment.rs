@@ -38,13 +38,21 @@ impl Upload {
         Ok(Self { bytes, content_type, description: description.cloned() })
     }
 
-    pub(super) async fn send(&self, attachments: &Attachments) -> Result<AttachmentId, Failure> {
+    fn attachment(&self) -> NewAttachment {
         let new = NewAttachment::new(self.bytes.clone());
-        let new = match &self.description {
+        match &self.description {
             Some(description) => new.description(description.clone()),
             None => new,
-        };
-        Ok(attachments.upload(new).await?)
+        }
+    }
+
+    /// Whether it was sent before.
+    pub(super) async fn is_there(&self, attachments: &Attachments) -> Result<bool, Failure> {
+        Ok(attachments.uploaded(&self.attachment()).await?.is_some())
+    }
+
+    pub(super) async fn send(&self, attachments: &Attachments) -> Result<AttachmentId, Failure> {
+        Ok(attachments.upload(self.attachment()).await?)
     }
 
     /// The request that would be sent.

@@ -5,14 +5,16 @@
 use bunq_partner::{BulkOperation, EmailAddress};
 
 use super::arguments::{
-    ApiOptions, AttachmentCommand, BankCommand, Command, ConfigCommand, ConnectionOptions, CustodyOptions, DryRun,
-    IdArgument, OauthCommand, ReceiptOptions, ReceiptsCommand, SessionCommand, UsersCommand,
+    AnswerOptions, ApiOptions, AttachmentCommand, BankCommand, Command, ConfigCommand, ConnectionOptions,
+    CustodyOptions, DryRun, IdArgument, InquiriesCommand, OauthCommand, ReceiptOptions, ReceiptsCommand,
+    SessionCommand, UsersCommand,
 };
 use super::attachment;
 use super::bulk::{RowOptions, report};
 use super::columns::Results;
 use super::config;
 use super::exit::Failure;
+use super::inquiries;
 use super::oauth;
 use super::onboarding;
 use super::receipts;
@@ -229,6 +231,22 @@ impl BankCommand {
                     )),
                 };
                 let (dry_run, results) = (Some(options.dry_run), Results::Records(onboarding::columns()));
+                let custody = CustodyUse::of(&options.custody, options.dry_run);
+                Declaration { effect, ids: &[], dry_run, results, receipts: None, custody, context: Checked }
+            }
+            Self::Inquiries(InquiriesCommand::List(options)) => {
+                let results = Results::Records(inquiries::columns());
+                Declaration { custody: CustodyUse::Needed(&options.custody), ..reads(&[], results, Checked) }
+            }
+            Self::Inquiries(InquiriesCommand::Answer(options)) => {
+                let AnswerOptions { id, inquiry, entry, .. } = options;
+                let effect = Effect::Changes {
+                    what: format!("Answer the entry {entry} of the inquiry {inquiry} of the user of provision {id}"),
+                    goes_on: Some(format!(
+                        "the answer may have been sent: `bunq-partner inquiries list {id}` shows how far the entry is"
+                    )),
+                };
+                let (dry_run, results) = (Some(options.dry_run), Results::Records(inquiries::answer_columns()));
                 let custody = CustodyUse::of(&options.custody, options.dry_run);
                 Declaration { effect, ids: &[], dry_run, results, receipts: None, custody, context: Checked }
             }

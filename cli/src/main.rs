@@ -31,6 +31,7 @@ mod exit;
 mod folders;
 mod help;
 mod ids;
+mod inquiries;
 mod interrupt;
 mod invocation;
 mod key_command;
@@ -70,8 +71,8 @@ use bunq_partner::ReceiptFile;
 use clap::ValueEnum as _;
 
 use self::arguments::{
-    AttachmentCommand, BankCommand, Color, Command, CommandLine, ConfigCommand, ConnectionOptions, OauthCommand,
-    OutputFormat, OutputOptions, ReceiptsCommand, SessionCommand, UsersCommand,
+    AttachmentCommand, BankCommand, Color, Command, CommandLine, ConfigCommand, ConnectionOptions, InquiriesCommand,
+    OauthCommand, OutputFormat, OutputOptions, ReceiptsCommand, SessionCommand, UsersCommand,
 };
 use self::bulk::Order;
 use self::closing::Closing;
@@ -311,6 +312,8 @@ async fn ask_bank(
                 users::reset(invocation, *id, dry_run.dry_run).await
             }
             BankCommand::Onboard(options) => onboarding::run(invocation, options).await,
+            BankCommand::Inquiries(InquiriesCommand::List(options)) => inquiries::list(invocation, options).await,
+            BankCommand::Inquiries(InquiriesCommand::Answer(options)) => inquiries::answer(invocation, options).await,
             BankCommand::Attachment(AttachmentCommand::Put(options)) => attachment::put(invocation, options).await,
             BankCommand::Attachment(AttachmentCommand::Get { id, attachment, output_file, .. }) => {
                 attachment::get(invocation, *id, *attachment, output_file.as_deref()).await

@@ -151,7 +151,7 @@ pub(super) async fn list(invocation: &Invocation, options: &ListOptions) -> Resu
 }
 
 /// No more than are wanted, and no more than a page can have.
-fn page_size(limit: usize) -> Option<PageSize> {
+pub(super) fn page_size(limit: usize) -> Option<PageSize> {
     u64::try_from(limit.clamp(1, 200)).ok()?.try_into().ok()
 }
 

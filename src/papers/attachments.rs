@@ -155,6 +155,18 @@ impl Attachments {
         new.checked(self.api.max_upload_size()).map_err(|problem| Error::invalid_input("attachment", problem))
     }
 
+    /// Returns the id of a file that was uploaded before with this description, if the custody knows it. Nothing is sent.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidInput`](crate::ErrorKind::InvalidInput), as [`upload`](Self::upload);
+    /// [`Context`](crate::ErrorKind::Context) if the custody cannot be used.
+    pub async fn uploaded(&self, new: &NewAttachment) -> Result<Option<AttachmentId>, Error> {
+        let key = (self.check(new)?, digest(&new.bytes), new.description.clone());
+        let Some(made) = self.steps.made(&Operation::CREATE_ATTACHMENT, &key).await? else { return Ok(None) };
+        made.try_into().map(Some).map_err(|_| Error::internal("a step was kept with an id that is none"))
+    }
+
     /// Uploads a file, and returns the id of the attachment. The same file with the same description again returns the id of the first, and
     /// sends nothing: so what is made of it is the same request as before, also after a crash.
     ///
@@ -168,13 +180,12 @@ impl Attachments {
     /// [`Context`](crate::ErrorKind::Context) if the custody cannot be used. If the file is uploaded and its id could not be kept, the error
     /// has it: `error.last_seen::<AttachmentId>()`.
     pub async fn upload(&self, new: NewAttachment) -> Result<AttachmentId, Error> {
-        let content_type = self.check(&new)?;
-        let NewAttachment { bytes, description, .. } = new;
-        let operation = &Operation::CREATE_ATTACHMENT;
-        let key = (content_type, digest(&bytes), description.clone());
-        if let Some(made) = self.steps.made(operation, &key).await? {
-            return made.try_into().map_err(|_| Error::internal("a step was kept with an id that is none"));
+        if let Some(id) = self.uploaded(&new).await? {
+            return Ok(id);
         }
+        let (content_type, operation) = (self.check(&new)?, &Operation::CREATE_ATTACHMENT);
+        let NewAttachment { bytes, description, .. } = new;
+        let key = (content_type, digest(&bytes), description.clone());
         let id = self.api.create_attachment(content_type, bytes, description.as_ref()).await?.into_inner();
         let kept = self.steps.done(operation, &key, id.into()).await;
         kept.map_err(|error| error.with_last_seen(Arc::new(id)))?;

@@ -3,11 +3,14 @@
 use std::path::PathBuf;
 
 use bunq_partner::ProvisionId;
-use bunq_partner::types::{AttachmentDescription, AttachmentId, IdentityVerificationSessionId};
+use bunq_partner::types::{
+    AttachmentDescription, AttachmentId, IdentityVerificationSessionId, InquiryPurpose, InquiryStatus, InquiryType,
+    UserInformationInquiryEntryId, UserInformationInquiryId,
+};
 use clap::{Args, Subcommand, ValueHint};
 
 use super::options::{CustodyOptions, DryRun, WaitOptions};
-use super::values::{own_id, provision_id};
+use super::values::{OpenParser, count, own_id, provision_id};
 
 #[derive(Subcommand)]
 pub(crate) enum AttachmentCommand {
@@ -79,4 +82,83 @@ pub(crate) struct OnboardOptions {
     pub(crate) waiting: WaitOptions,
     #[command(flatten)]
     pub(crate) dry_run: DryRun,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum InquiriesCommand {
+    /// List what bunq asks of a user, newest first
+    #[command(after_help = examples!(
+        "inquiries list 1015 --custody users --status EXPECTING_REPLY_FROM_USER",
+        "inquiries list 1015 --custody users --show-personal"
+    ))]
+    List(InquiryListOptions),
+    /// Answer an entry of an inquiry
+    #[command(after_help = examples!(
+        "inquiries answer 1015 88 881 --text @answer.txt --custody users --wait",
+        "inquiries answer 1015 88 882 --attach payslip.pdf --custody users"
+    ))]
+    Answer(AnswerOptions),
+}
+
+#[derive(Args)]
+pub(crate) struct InquiryListOptions {
+    /// Id of the user's provision
+    #[arg(value_name = "ID", value_hint = ValueHint::Other, value_parser = provision_id)]
+    pub(crate) id: ProvisionId,
+    /// Only inquiries with one of these statuses
+    #[arg(long, value_name = "STATUS", value_delimiter = ',', value_parser = OpenParser(InquiryStatus::KNOWN, InquiryStatus::as_str), hide_possible_values = true)]
+    pub(crate) status: Vec<InquiryStatus>,
+    /// Only inquiries with one of these purposes
+    #[arg(long, value_name = "PURPOSE", value_delimiter = ',', value_parser = OpenParser(InquiryPurpose::KNOWN, InquiryPurpose::as_str), hide_possible_values = true)]
+    pub(crate) purpose: Vec<InquiryPurpose>,
+    /// Only inquiries about one of these, like USER_PERSON
+    #[arg(long, value_name = "KIND", value_delimiter = ',', value_parser = OpenParser(InquiryType::KNOWN, InquiryType::as_str), hide_possible_values = true)]
+    pub(crate) kind: Vec<InquiryType>,
+    /// Largest number of inquiries
+    #[arg(long, value_name = "COUNT", value_hint = ValueHint::Other, value_parser = count)]
+    pub(crate) limit: Option<usize>,
+    /// Show texts that are about a person
+    #[arg(long)]
+    pub(crate) show_personal: bool,
+    #[command(flatten)]
+    pub(crate) custody: CustodyOptions,
+}
+
+#[derive(Args)]
+pub(crate) struct AnswerOptions {
+    /// Id of the user's provision
+    #[arg(value_name = "ID", value_hint = ValueHint::Other, value_parser = provision_id)]
+    pub(crate) id: ProvisionId,
+    /// Id of the inquiry
+    #[arg(value_name = "INQUIRY", value_hint = ValueHint::Other, value_parser = own_id::<UserInformationInquiryId>)]
+    pub(crate) inquiry: UserInformationInquiryId,
+    /// Id of the entry
+    #[arg(value_name = "ENTRY", value_hint = ValueHint::Other, value_parser = own_id::<UserInformationInquiryEntryId>)]
+    pub(crate) entry: UserInformationInquiryEntryId,
+    /// Answer in words; @FILE reads a file, - reads stdin
+    #[arg(long, value_name = "TEXT", required_unless_present = "attach")]
+    pub(crate) text: Option<String>,
+    /// File, or id of an attachment; can be repeated
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, value_parser = attached)]
+    pub(crate) attach: Vec<Attached>,
+    #[command(flatten)]
+    pub(crate) custody: CustodyOptions,
+    #[command(flatten)]
+    pub(crate) waiting: WaitOptions,
+    #[command(flatten)]
+    pub(crate) dry_run: DryRun,
+}
+
+/// A file of an answer.
+#[derive(Clone)]
+pub(crate) enum Attached {
+    Id(AttachmentId),
+    File(PathBuf),
+}
+
+fn attached(text: &str) -> Result<Attached, String> {
+    if !text.chars().all(|c| c.is_ascii_digit()) {
+        return Ok(Attached::File(text.into()));
+    }
+    own_id(text).map(Attached::Id)
 }

@@ -25,7 +25,9 @@ use clap::{ArgAction, CommandFactory as _, FromArgMatches as _, Parser, Subcomma
 use clap_complete::Shell;
 
 pub(crate) use self::connection::{Color, ConnectionOptions, OutputFormat, OutputOptions};
-pub(crate) use self::for_user::{AttachmentCommand, OnboardOptions, PutOptions};
+pub(crate) use self::for_user::{
+    AnswerOptions, Attached, AttachmentCommand, InquiriesCommand, InquiryListOptions, OnboardOptions, PutOptions,
+};
 pub(crate) use self::options::{
     ApiOptions, BulkOptions, CloseOptions, CreateOptions, CustodyOptions, DryRun, ListOptions, Log, ProbeOptions,
     ReceiptOptions, ReportOptions, SandboxOptions, WaitOptions,
@@ -177,6 +179,9 @@ pub(crate) enum BankCommand {
         examples!("onboard 1015 --custody users --wait", "onboard 1015 --custody users --from answers.json")
     ))]
     Onboard(OnboardOptions),
+    /// Show and answer what bunq asks of a user
+    #[command(subcommand)]
+    Inquiries(InquiriesCommand),
     /// Send and fetch the files of a user
     #[command(subcommand)]
     Attachment(AttachmentCommand),

@@ -13,6 +13,10 @@ use bunq_partner::{Environment, Operation, ProvisionId, ProvisionStatus, Session
 use bunq_partner_sandbox::{Injection, InvalidInjection};
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{Arg, Command, ValueEnum};
+use serde::de::{
+    DeserializeOwned, IntoDeserializer as _,
+    value::{Error as NoValue, StringDeserializer},
+};
 
 use super::super::words::clean;
 
@@ -113,6 +117,32 @@ pub(super) fn status() -> impl TypedValueParser<Value = ProvisionStatus> {
         let known = |status: &&ProvisionStatus| status.as_str().eq_ignore_ascii_case(&text);
         ProvisionStatus::KNOWN.iter().find(known).cloned().ok_or_else(|| "there is no such status".to_owned())
     })
+}
+
+/// A value of an open enum, in upper or lower case. Completions list those that are known; bunq has others.
+#[derive(Clone)]
+pub(super) struct OpenParser<T: 'static>(pub(super) &'static [T], pub(super) fn(&T) -> &str);
+
+impl<T: DeserializeOwned + Clone + Send + Sync + 'static> TypedValueParser for OpenParser<T> {
+    type Value = T;
+
+    fn parse_ref(&self, command: &Command, argument: Option<&Arg>, value: &OsStr) -> Result<T, clap::Error> {
+        let parse = |text: &str| {
+            let is_name = !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+            let named = is_name.then(|| {
+                let name: StringDeserializer<NoValue> = text.to_ascii_uppercase().into_deserializer();
+                T::deserialize(name).ok()
+            });
+            let rule = || "it is a name of bunq's, of letters, digits and underscores, like USER_PERSON".to_owned();
+            named.flatten().ok_or_else(rule)
+        };
+        parse.parse_ref(command, argument, value)
+    }
+
+    fn possible_values(&self) -> Option<Box<dyn Iterator<Item = PossibleValue> + '_>> {
+        let Self(known, name) = self;
+        Some(Box::new(known.iter().map(move |value| PossibleValue::new(name(value)))))
+    }
 }
 
 /// A content type that an operation takes.

@@ -18,11 +18,12 @@ use crate::settings::{Bank, Settings};
 type Complete = fn(&Typed<'_>, &str) -> Answer;
 
 /// The arguments whose values are computed, by their ids.
-pub(super) const COMPUTED: [(&str, Complete); 8] = [
-    ("body", body),
+pub(super) const COMPUTED: [(&str, Complete); 9] = [
+    ("body", text),
     ("faults", fault),
     ("parameters", parameter),
     ("profile", profile),
+    ("text", text),
     ("topic", topic),
     // Commands for one user have its provision's id.
     ("id", user),
@@ -33,8 +34,8 @@ pub(super) const COMPUTED: [(&str, Complete); 8] = [
 /// More ids are no help.
 const MAX_USERS: usize = 200;
 
-/// JSON, or `@` and a file.
-fn body(_: &Typed<'_>, value: &str) -> Answer {
+/// A text, such as JSON, or `@` and a file.
+fn text(_: &Typed<'_>, value: &str) -> Answer {
     if value.starts_with('@') { Answer::new("@", Kind::Files) } else { Answer::nothing() }
 }
 

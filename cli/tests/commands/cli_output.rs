@@ -3,8 +3,9 @@
 use std::collections::BTreeSet;
 use std::process::Command;
 
+use bunq_partner::types::InquiryEntryType;
 use bunq_partner::{NewAttachment, Operation};
-use bunq_partner_sandbox::{Fault, Injection, Sandbox};
+use bunq_partner_sandbox::{Fault, Injection, Sandbox, SeedInquiry};
 use jsonschema::Validator;
 use serde_json::{Value, json};
 
@@ -60,6 +61,8 @@ struct Bank {
     ids: Vec<String>,
     /// A file of the user of the first one, whose token is in the custody `users`.
     attachment: String,
+    /// An inquiry about that user, and its entry.
+    inquiry: String,
 }
 
 impl Bank {
@@ -72,7 +75,10 @@ impl Bank {
         folder.file("users.csv", &format!("external_uuid,email,phone_number\n{users}"));
         let user = user_in_custody(&folder, &sandbox, ids[0].parse().unwrap()).await;
         let attachment = user.attachments().upload(NewAttachment::new(&b"GIF89a"[..])).await.unwrap().to_string();
-        Self { folder, sandbox, ids, attachment }
+        let asked = SeedInquiry::new([InquiryEntryType::UserPersonSourceOfFund]);
+        let inquiry = sandbox.inquire(user.provision_id(), asked).unwrap();
+        let entry = user.inquiries().get(inquiry).await.unwrap().entries().next().unwrap().id;
+        Self { folder, sandbox, ids, attachment, inquiry: format!("{inquiry} {entry}") }
     }
 
     async fn program(&self) -> Command {
@@ -84,6 +90,7 @@ impl Bank {
     /// The output of a command in a format, what it has said beside it, and its exit code.
     async fn run(&self, typed: &str, format: &str) -> (String, String, i32) {
         let typed = typed.replace("JOURNAL", &format!("{format}.journal")).replace("ATTACHMENT", &self.attachment);
+        let typed = typed.replace("INQUIRY", &self.inquiry);
         // The demo is a bank itself, and takes no other.
         let mut program = if typed == "demo" { program(&self.folder) } else { self.program().await };
         program.args(typed.split(' ')).args(["--output", format]);
@@ -145,6 +152,14 @@ fn cases(ids: &[String], file: &str) -> Vec<(&'static str, &'static str, String,
         ),
         ("onboard", "onboardings", format!("onboard {a} --custody users"), 24),
         ("onboard", "requests", format!("onboard {a} --dry-run"), 0),
+        ("inquiries list", "inquiry_entries", format!("inquiries list {a} --custody users"), 0),
+        (
+            "inquiries answer",
+            "inquiry_answers",
+            format!("inquiries answer {a} INQUIRY --text Work. --custody users"),
+            0,
+        ),
+        ("inquiries answer", "requests", format!("inquiries answer {a} INQUIRY --text Work. --dry-run"), 0),
         ("attachment put", "attachments", format!("attachment put {a} scan --custody users"), 0),
         ("attachment put", "requests", format!("attachment put {a} scan --dry-run"), 0),
         (

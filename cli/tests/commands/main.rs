@@ -24,6 +24,8 @@ mod cli_exit_codes;
 #[cfg(unix)]
 mod cli_files;
 mod cli_hints;
+#[cfg(unix)]
+mod cli_inquiries;
 mod cli_looking_inside;
 #[cfg(target_os = "linux")]
 mod cli_mounts;
