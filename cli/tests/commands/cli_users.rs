@@ -12,7 +12,7 @@ use bunq_partner_sandbox::Sandbox;
 use serde_json::Value;
 
 use crate::common::bulk::{Signal, signal};
-use crate::common::{Folder, at_once, by, hearing, id, program, program_with_session, ran, ready};
+use crate::common::{Folder, again, at_once, hearing, id, program, program_with_session, ran, ready};
 
 /// A client of the library with a custody in a folder.
 fn client(sandbox: &Sandbox, users: &Path) -> Client {
@@ -35,11 +35,6 @@ fn activated(number: u64) -> CustodyEntry {
     let mut entry = CustodyEntry::new(id(number));
     entry.is_activated = true;
     entry
-}
-
-/// The same command once more.
-fn again(program: &Command) -> Command {
-    by(Command::new("env"), program)
 }
 
 /// It needs neither a key nor a bank, and works while another process uses the custody.
@@ -202,7 +197,7 @@ async fn users_are_activated_once_and_their_tokens_kept() {
     // Whoever is listed is activated: here two, and one that no bank has.
     let (out, err, code) = run("activate", &["-"], &format!("id\n{}\n7\n{}\n", ids[0], ids[1]));
     assert_eq!((out.len(), code), (3, 9), "{err}");
-    let of = |id: &str| out.iter().find(|line| line["id"].to_string() == id).unwrap();
+    let of = |id: &str| out.iter().find(|line| line["id"] == id.parse::<u64>().unwrap()).unwrap();
     assert_eq!((&of("7")["outcome"], &of("7")["error_kind"]), (&"failed".into(), &"NotFound".into()));
     for id in &ids[..2] {
         assert_eq!(of(id)["outcome"], "activated");

@@ -75,7 +75,10 @@ pub async fn user_in_custody(
 /// Another command as this one, to which arguments can be added.
 pub fn again(command: &Command) -> Command {
     let mut another = Command::new(command.get_program());
-    another.args(command.get_args()).stdin(Stdio::null()).current_dir(command.get_current_dir().unwrap());
+    another.args(command.get_args()).stdin(Stdio::null());
+    if let Some(folder) = command.get_current_dir() {
+        another.current_dir(folder);
+    }
     for (name, value) in command.get_envs() {
         match value {
             Some(value) => another.env(name, value),
