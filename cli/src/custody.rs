@@ -5,9 +5,27 @@ use std::sync::Arc;
 use bunq_partner::{Custody, CustodyEntry, CustodyFilter, Error, FileCustody, MemoryCustody};
 use futures_util::stream::{Stream, TryStreamExt as _, iter, try_unfold};
 
-use super::declaration::CustodyUse;
+use super::arguments::{CustodyOptions, DryRun};
 use super::exit::Failure;
 use super::settings::Bank;
+
+/// Whether a command acts for users in custody.
+#[derive(Clone, Copy)]
+pub(super) enum CustodyUse<'a> {
+    /// It does not.
+    Unused,
+    /// It does, and is refused without a custody.
+    Needed(&'a CustodyOptions),
+    /// It reports what is wrong with one, if there is one.
+    Examined(&'a CustodyOptions),
+}
+
+impl<'a> CustodyUse<'a> {
+    /// That of a command which needs none to show its requests.
+    pub(super) fn of(options: &'a CustodyOptions, DryRun { dry_run }: DryRun) -> Self {
+        if dry_run { Self::Unused } else { Self::Needed(options) }
+    }
+}
 
 /// Returns the custody of a command that uses one: the folder that was typed, or else that of the profile. The sandbox of this program
 /// ends with it, and so do the tokens of its users, which are kept in memory.

@@ -5,14 +5,14 @@
 use bunq_partner::{BulkOperation, EmailAddress};
 
 use super::arguments::{
-    AnswerOptions, ApiOptions, AttachmentCommand, BankCommand, Command, ConfigCommand, ConnectionOptions,
-    CustodyOptions, DryRun, IdArgument, InquiriesCommand, OauthCommand, ReceiptOptions, ReceiptsCommand,
-    SessionCommand, UsersCommand,
+    AnswerOptions, ApiOptions, AttachmentCommand, BankCommand, Command, ConfigCommand, ConnectionOptions, DryRun,
+    IdArgument, InquiriesCommand, OauthCommand, ReceiptOptions, ReceiptsCommand, SessionCommand, UsersCommand,
 };
 use super::attachment;
 use super::bulk::{RowOptions, report};
 use super::columns::Results;
 use super::config;
+use super::custody::CustodyUse;
 use super::exit::Failure;
 use super::inquiries;
 use super::oauth;
@@ -68,24 +68,6 @@ pub(super) enum ContextUse {
     Unused,
     /// No call is made: neither is needed.
     Offline,
-}
-
-/// Whether a command acts for users in custody.
-#[derive(Clone, Copy)]
-pub(super) enum CustodyUse<'a> {
-    /// It does not.
-    Unused,
-    /// It does, and is refused without a custody.
-    Needed(&'a CustodyOptions),
-    /// It reports what is wrong with one, if there is one.
-    Examined(&'a CustodyOptions),
-}
-
-impl<'a> CustodyUse<'a> {
-    /// That of a command which needs none to show its requests.
-    fn of(options: &'a CustodyOptions, DryRun { dry_run }: DryRun) -> Self {
-        if dry_run { Self::Unused } else { Self::Needed(options) }
-    }
 }
 
 impl Declaration<'_> {

@@ -1,6 +1,8 @@
 //! `doctor` against each thing that can be wrong: the verdict names it, or what was ruled out.
 
 use std::net::IpAddr;
+#[cfg(unix)]
+use std::os::unix::fs::PermissionsExt as _;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -515,8 +517,6 @@ Content-Length: 0
 #[cfg(unix)]
 #[tokio::test(flavor = "multi_thread")]
 async fn a_custody_is_examined_if_there_is_one() {
-    use std::os::unix::fs::PermissionsExt as _;
-
     test_timeout::start();
     let (sandbox, folder) = (Sandbox::start().await.unwrap(), Folder::new());
     let users = folder.own_folder("users");
